@@ -15,7 +15,7 @@ import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
 import { predict } from '../../../src/science/measures/evaluate/predict.ts';
 import { writeNpy } from '../../../src/science/models/io/npy.ts';
 import type { Network } from '../../../src/science/models/network.ts';
-import { logitsOf, outputsOf, rowOutputs } from '../../../src/science/models/outputs.ts';
+import { logitCounter, outputsOf, rowOutputs } from '../../../src/science/models/outputs.ts';
 import type { HostTensor, OutputsOf, TokenRow } from '../../../src/science/models/types.ts';
 import {
   openTorchModel,
@@ -142,7 +142,7 @@ async function openStart(options: AdaptedModelOptions): Promise<RegimeStart> {
         const logits = await predict(
           {
             classes: outputsOf(end).count,
-            logits: logitsOf(end),
+            logits: logitCounter(end),
             forward: (batch) => rowOutputs(end, batch),
           },
           rows,

@@ -59,14 +59,14 @@ export interface SpectrumSummary {
   readonly tolerance: number;
   /** ½ Σ log λ over the eigenvalues that do not count as zero; null where there are none. */
   readonly information_bits: number | null;
-  /** ½ Σ log(λ/Σλ). */
+  /** ½ Σ log(λ/Σλ) over the same eigenvalues; null where there are none. */
   readonly information_bits_normalised: number | null;
   readonly renyi: {
     /** Keyed by α as text; α = 1 has no raw value. */
     readonly raw: Readonly<Record<string, number>>;
     readonly normalised: Readonly<Record<string, number>>;
   };
-  /** Count and information bits at other tolerances. */
+  /** Count and information bits at each of `TOLERANCES`. */
   readonly sensitivity: readonly {
     readonly tolerance: number;
     readonly count: number;
@@ -74,7 +74,7 @@ export interface SpectrumSummary {
   }[];
 }
 
-/** The true Fisher information of the first rows alone. */
+/** The true Fisher information of the first `rows` rows alone. */
 export interface RowSensitivity {
   readonly rows: number;
   readonly count: number;
@@ -92,9 +92,10 @@ export interface FisherSummary {
 /** The summary without the true Fisher information. */
 export type EmpiricalSummary = Pick<FisherSummary, 'empirical'>;
 
-/** The tolerances of `sensitivity`: an equal count at all of them does not depend on the choice. */
+/** The tolerances of `sensitivity`: if its counts are equal, they do not depend on the choice. */
 const TOLERANCES = [1e-4, 1e-5, 1e-6, 1e-7, 1e-8];
 
+/** Returns the Rényi entropies by α as text, without those that are undefined. */
 function entropies(values: readonly number[], alphas: readonly Alpha[]): Record<string, number> {
   const out: Record<string, number> = {};
   for (const alpha of alphas) {
@@ -137,22 +138,22 @@ export function summariseSpectrum(
   };
 }
 
-/** All eigenvalues, descending, including those that are zero by construction. */
+/** Returns all eigenvalues, descending, with those that are zero by construction. */
 export function spectrumOf({ n, data, zeros }: SymmetricMatrix): number[] {
   return [...symmetricEigenvalues(data, n), ...new Array<number>(zeros).fill(0)].sort(
     (a, b) => b - a,
   );
 }
 
-/** Returns the kernel of the first `some` rows. kernel: (N, C, N, C) → (some, C, some, C). */
+/** Returns the kernel of the first `count` rows. (N, C, N, C) → (count, C, count, C). */
 function firstRows(
   kernel: ArrayLike<number>,
   rows: number,
   classes: number,
-  some: number,
+  count: number,
 ): Float64Array {
   const size = rows * classes,
-    n = some * classes;
+    n = count * classes;
   return Float64Array.from(
     { length: n * n },
     (_, at) => kernel[Math.floor(at / n) * size + (at % n)]!,
@@ -235,10 +236,11 @@ export function fisher(
   };
 }
 
-/** Row-major (n, n). `zeros`: eigenvalues that are zero by construction, left out. */
+/** A matrix (n, n) of which a larger one has the eigenvalues, and zeros besides. */
 interface SymmetricMatrix {
   readonly n: number;
-  readonly data: Float64Array;
+  readonly data: Float64Array; // row-major
+  /** How many eigenvalues of the larger one are zero by construction, and not this one's. */
   readonly zeros: number;
 }
 
@@ -266,12 +268,12 @@ export function classFactor(p: ArrayLike<number>): Float64Array {
   // complement; this k avoids cancellation.
   const k = u.indexOf(Math.max(...u));
   const norm = 2 * (1 + u[k]!); // vᵀv
-  const v = (c: number): number => u[c]! + (c === k ? 1 : 0);
+  const v = u.map((value, c) => value + (c === k ? 1 : 0));
   const factor = new Float64Array(classes * (classes - 1));
   for (let c = 0; c < classes; c++) {
     for (let column = 0; column < classes - 1; column++) {
       const d = column < k ? column : column + 1;
-      factor[c * (classes - 1) + column] = u[c]! * ((c === d ? 1 : 0) - (2 * v(c) * v(d)) / norm);
+      factor[c * (classes - 1) + column] = u[c]! * ((c === d ? 1 : 0) - (2 * v[c]! * v[d]!) / norm);
     }
   }
   return factor;

@@ -7,7 +7,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { add, differentiable, markConstant } from '../../tensor/differentiable.ts';
 import { matmul } from '../../tensor/products.ts';
 import type { Adapter, FactorNames, ParameterLookup } from './adapter.ts';
-import { biased, biasedSum, linear, loraLinear, lowRank } from './linear.ts';
+import { biased, biasedSum, linear, loraLinear, lowRank, masked } from './linear.ts';
 import type { LinearLayer } from './types.ts';
 
 /** s·B·A: A (r, n), B (m, r). */
@@ -56,7 +56,7 @@ function magnified(
   });
 }
 
-/** The products that are added to a layer's weight, the trained one first. */
+/** Returns the products that are added to a layer's weight: s·B·A and, if it is there, −s·B₀·A₀. */
 export function productsOf(
   { A, B, scale, fixed }: FactorNames,
   parameter: ParameterLookup,
@@ -87,6 +87,7 @@ export function factoredLinear(
 ): Tensor2D {
   const products = productsOf(names, parameter);
   const [{ A, B, scale }, fixed] = products;
+  /** Returns y, less what s·B₀·A₀ makes of the input if there is such a product. */
   const minusFixed = (y: Tensor2D, input: Tensor2D): Tensor2D =>
     fixed === undefined ? y : add(y, lowRank(input, fixed.A, fixed.B, fixed.scale));
   if (names.magnitude === undefined) return minusFixed(loraLinear(x, W, b, A, B, scale, mask), x);
@@ -136,12 +137,10 @@ export function veraLinear(
   mask?: Tensor2D,
 ): Tensor2D {
   const [m, n] = W.shape;
-  const dropped = (t: Tensor2D, kept: Tensor2D | undefined): Tensor2D =>
-    kept === undefined ? t : tf.mul(t, kept);
   return differentiable([x, W, bias, d, b], {
     forward: () => {
       const { A, B } = sharedPart(shared, n, m);
-      const down = matmul(dropped(x, mask), A, false, true); // (S, r)
+      const down = matmul(masked(x, mask), A, false, true); // (S, r)
       const up = matmul(tf.mul<Tensor2D>(down, asRow(d)), B, false, true); // (S, m)
       const base = matmul(x, W, false, true); // (S, m)
       return {
@@ -153,7 +152,7 @@ export function veraLinear(
       const u = needs[0] || needs[3] ? matmul(tf.mul<Tensor2D>(dy, asRow(bb)), B) : null;
       return [
         u !== null && needs[0]
-          ? tf.add(matmul(dy, weight), dropped(matmul(tf.mul<Tensor2D>(u, asRow(dd)), A), kept))
+          ? tf.add(matmul(dy, weight), masked(matmul(tf.mul<Tensor2D>(u, asRow(dd)), A), kept))
           : null,
         needs[1] ? matmul(dy, input, true, false) : null,
         needs[2] ? tf.sum(dy, 0) : null,
@@ -164,7 +163,7 @@ export function veraLinear(
   });
 }
 
-/** The memory of merged weights in bytes; the layers beyond it keep their factors apart. */
+/** The most bytes of merged weights. Further layers are not merged. */
 const LIMIT = 512 * 2 ** 20;
 
 export interface MergedWeights {
@@ -174,7 +173,8 @@ export interface MergedWeights {
   dispose(): void;
 }
 
-const isZero = (x: Tensor): boolean => x.dataSync<'float32'>().every((value) => value === 0);
+/** Whether all entries are zero. */
+export const isZero = (x: Tensor): boolean => x.dataSync<'float32'>().every((value) => value === 0);
 
 /** A new constant, which the caller disposes of. */
 const makeConstant = (make: () => Tensor2D): Tensor2D => markConstant(tf.keep(tf.tidy(make)));
@@ -220,9 +220,9 @@ function mergedWeight(
 }
 
 /**
- * Merges the layers that the adapter targets, in forward order, so that a pass which trains nothing
- * multiplies once. The passes of kernels do: their derivatives are with respect to a layer's
- * output.
+ * Returns the merged weights of the layers that the adapter targets, in forward order up to `limit`
+ * bytes. With them a pass that trains nothing multiplies once in a layer; the passes of kernels are
+ * such passes, since they differentiate by the layers' outputs.
  */
 export function mergedWeights(
   adapter: Adapter,

@@ -40,7 +40,7 @@ export interface SaveContext {
   /** The folder of the base checkpoint. */
   readonly modelDir: string;
   readonly classes: readonly string[];
-  /** The base model by its content, where it is not the checkpoint that the spec names. */
+  /** Digest of the base model's content, where that is not the checkpoint that the spec names. */
   readonly base?: string;
   /** Reads any parameter of the model or of the adapter. */
   readonly read: (name: string) => Promise<HostTensor>;
@@ -78,7 +78,7 @@ export interface Adapter {
   draw?(seed: number): Promise<ReadonlyMap<string, HostTensor>>;
   /** The parameters of the model that `initial` reads. Default: none. */
   readonly reads?: readonly string[];
-  /** The layers whose parameters the kernels are taken over. */
+  /** The names of the layers that the adapter adapts; kernels are taken over these. */
   readonly targets: readonly string[];
   /**
    * A linear layer under the adapter. x: (S, n), weight: (m, n), bias: (m), or null for a layer
@@ -99,8 +99,8 @@ export interface Adapter {
   /** VeRA's vectors at a layer; null, or absent, where it has none. */
   vectors?(layer: string): VectorNames | null;
   /**
-   * Whether a bias or a norm's scale of the model is among the adapter's own parameters, over which
-   * its kernel is. If it is true of any other parameter of the model, the adapter has no kernel.
+   * Whether the adapter's kernel is also over this parameter of the model: a bias, or a norm's
+   * scale. If it returns true for any other below the head, the kernel is over none of the model's.
    */
   ofModel?(name: string): boolean;
   /** The factor on the learning rate of a parameter. Default: 1. */
@@ -120,8 +120,10 @@ export interface AdapterContext extends ModelShape {
 }
 
 export interface AdapterImplementation {
-  /** Faults that only the model or `initFrom` can show, with paths from the spec's root. */
+  /**
+   * Returns the faults that only the model or `initFrom` can show, by paths from the spec's root.
+   */
   check(params: JsonObject, context: AdapterContext): Promise<readonly Problem[]>;
-  /** Throws UserFault for the first fault that `check` would return. */
+  /** Returns the adapter. Throws UserFault for the first fault that `check` would return. */
   create(params: JsonObject, context: AdapterContext): Promise<Adapter>;
 }

@@ -1,6 +1,6 @@
 /**
  * Multi-head self-attention over the real tokens of a batch, and rotary position embeddings. Hidden
- * states enter and leave as (S, h); the padded shape (B, H, T, d) exists only in this file. Where
+ * states enter and leave as (S, h); only attention has the padded shape (B, H, T, d). Where
  * Hk heads of keys and values are shared by G = H/Hk heads each (Ainslie et al. 2023), the queries
  * of a group stand one after the other, (B, Hk, G·Tq, d), so that no key is copied.
  */
@@ -63,7 +63,7 @@ export function unpad(x: Tensor, { width, index }: Padding, batch: number): Tens
 export const indexesOf = ({ index }: Padding): Tensor1D[] =>
   index === null ? [] : [index.padded, index.places];
 
-/** The padding with its tensors as they were saved, which are taken off the front of `saved`. */
+/** Returns the padding with its tensors from the front of `saved`, off which it takes them. */
 export const restored = ({ width, index }: Padding, saved: Tensor[]): Padding => ({
   width,
   index:
@@ -146,10 +146,10 @@ export function attention(
     Tq = queries.width;
   if (bias !== undefined && groups !== 1) throw new Error('grouped heads take no bias here');
   const scale = shape.scale ?? 1 / Math.sqrt(d);
-  // (B, H, Tq, n) ⇄ (B, Hk, G·Tq, n), the same order in memory.
+  // (B, H, Tq, n) → (B, Hk, G·Tq, n) and, by `ungrouped`, back: the same order in memory.
   const grouped = (x: Tensor): Tensor =>
     groups === 1 ? x : tf.reshape(x, [batch, kvHeads, groups * Tq, x.size / (batch * heads * Tq)]);
-  const apart = (x: Tensor): Tensor =>
+  const ungrouped = (x: Tensor): Tensor =>
     groups === 1 ? x : tf.reshape(x, [batch, heads, Tq, x.size / (batch * heads * Tq)]);
   const kept = keep === undefined ? undefined : grouped(keep);
   return differentiable([q, k, v, ...(bias === undefined ? [] : [bias])], {
@@ -160,11 +160,11 @@ export function attention(
       const products = tf.matMul(Q, K, false, true); // (B, Hk, G·Tq, T)
       const biased = bias === undefined ? products : tf.add(products, bias);
       const P = tf.softmax(mask === null ? biased : tf.add(biased, mask));
-      // The indexes must be saved too, since they belong to the scope of the forward pass.
+      // The backward pass reads the indexes too, which are otherwise freed after the forward pass.
       const indexes = [queries, keys].flatMap(indexesOf);
       const weights = kept === undefined ? P : tf.mul(P, kept); // P̃
       return {
-        value: unpad(apart(tf.matMul(weights, V)), queries, batch), // (Q, H·d)
+        value: unpad(ungrouped(tf.matMul(weights, V)), queries, batch), // (Q, H·d)
         saved: [Q, K, V, P, ...indexes, ...(kept === undefined ? [] : [kept])],
       };
     },
@@ -185,7 +185,8 @@ export function attention(
       const weighted = tf.mul(keeping === undefined ? product : tf.mul(product, keeping), P);
       const dS = tf.sub(weighted, tf.mul(P, tf.sum(weighted, -1, true)));
       return [
-        needs[0] ? unpad(apart(tf.mul(tf.matMul(dS, K), scale)), querySide, batch) : null, // (Q, n)
+        // (Q, H·d)
+        needs[0] ? unpad(ungrouped(tf.mul(tf.matMul(dS, K), scale)), querySide, batch) : null,
         // Q was multiplied by the scale already.
         needs[1] ? unpad(tf.matMul(dS, Q, true, false), keySide, batch) : null, // (S, Hk·d)
         dV,

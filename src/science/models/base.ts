@@ -18,7 +18,7 @@ import { checkFloat, isFloat, sameShape, storedShape, turned, UNQUANTISED } from
 import { within } from './modules.ts';
 import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
-/** How many models are kept while nobody uses them. */
+/** How many models are kept, those in use among them. More are kept only while in use. */
 const KEPT = 2;
 
 export interface BaseModel {
@@ -32,8 +32,8 @@ export interface BaseModel {
 }
 
 /**
- * The names that checkpoints use for a parameter: the canonical one, that of transformers, its
- * aliases, and those of old TensorFlow checkpoints (LayerNorm.gamma).
+ * Returns the names that checkpoints use for a parameter: the canonical one, that of transformers,
+ * its aliases, and those of old TensorFlow checkpoints (LayerNorm.gamma).
  */
 function namesFor(architecture: Architecture, { name, aliases = [] }: ParameterSpec): string[] {
   const old = name
@@ -76,10 +76,10 @@ function missingTensorFault(
 }
 
 /**
- * Returns the name of each model parameter in the checkpoint. Throws UserFault naming file and
- * tensor where one is missing, is quantised or has the wrong shape. Parameters that a task brings
- * (classifier, pooler) may be missing. A head for another number of classes counts as missing; a
- * head of another width has the wrong shape.
+ * Returns the name of each model parameter in the checkpoint, by canonical name. Throws UserFault
+ * naming file and tensor where one is missing, is quantised or has the wrong shape. Parameters that
+ * a task brings (classifier, pooler) may be missing, and have no entry then. A head for another
+ * number of classes counts as missing; a head of another width has the wrong shape.
  */
 export function resolveNames(
   checkpoint: Checkpoint,
@@ -221,6 +221,7 @@ export async function readParameters(
   );
 }
 
+/** A model, and how many of its uses have not been released. */
 interface Kept {
   readonly base: Omit<BaseModel, 'release'>;
   users: number;
@@ -237,6 +238,7 @@ export interface ModelSource {
   readonly init?: 'pretrained' | 'random';
 }
 
+/** Reads a model, used by nobody yet, from a checkpoint. */
 async function readModel(dir: string, architecture: Architecture, classes: number): Promise<Kept> {
   const checkpoint = await openCheckpoint(dir);
   const specs = architecture.parameters(architecture.parseConfig(checkpoint.config, classes));
@@ -253,8 +255,8 @@ async function readModel(dir: string, architecture: Architecture, classes: numbe
 }
 
 /**
- * Draws every parameter from a separate stream (seed, 'init', name), except those of the head's
- * modules, which the network draws.
+ * Yields a value for each parameter below the head's modules, drawn from a stream of its own,
+ * (seed, 'init', name). `ownValues` (start.ts) draws the head.
  */
 export function* drawBody(
   architecture: Architecture,
@@ -267,6 +269,9 @@ export function* drawBody(
       yield [spec.name, drawParameter(spec, range, seed, 'init')];
 }
 
+/**
+ * Draws a model's body by the config.json in `dir`. Throws UserFault where it exceeds the memory.
+ */
 async function drawModel(
   dir: string,
   architecture: Architecture,
@@ -290,7 +295,7 @@ async function drawModel(
   return { base: { config: json, tensors, fileNames: new Map() }, users: 0 };
 }
 
-/** Disposes of the models used longest ago, until KEPT are left or all are in use. */
+/** Disposes of the unused models, the one used longest ago first, until KEPT models are left. */
 async function evict(): Promise<void> {
   for (const [key, promise] of cache) {
     if (cache.size <= KEPT) return;

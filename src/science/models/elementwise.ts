@@ -117,7 +117,7 @@ export const silu = fusedOrComposed('silu', (u) =>
   }),
 );
 
-/** An activation y with the derivative `slope`, a function of y alone. (S, m) → (S, m). */
+/** Returns the activation y = activate(u), whose derivative is slope(y). (S, m) → (S, m). */
 const slopedByValue =
   (activate: (u: Tensor2D) => Tensor2D, slope: (y: Tensor2D) => Tensor) =>
   (u: Tensor2D): Tensor2D =>

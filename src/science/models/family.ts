@@ -27,7 +27,7 @@ const MOST = {
   types: 100_000,
 } as const satisfies Record<Size, number>;
 
-/** Returns the readers of an object in config.json that others are made of. */
+/** Returns the readers of an object in config.json of which `configFields` makes the others. */
 function fieldReaders(json: { readonly [field: string]: unknown }, place: string) {
   const number = (
     field: string,
@@ -125,11 +125,12 @@ export interface TransformerConfig extends Transformer {
   readonly part: HeadPart;
 }
 
-/** The largest model: its size may exceed any disk although each field is within its bound. */
+/** The bytes of the largest model: a size may exceed any disk with each field within its bound. */
 const MOST_BYTES = 2 ** 42;
 
 const bytesOf = ({ shape }: ParameterSpec): number => 4 * shape.reduce((a, b) => a * b, 1);
 
+/** Throws UserFault for a model of more than MOST_BYTES. */
 function checkSize(model: Transformer, tokenTable: string, fields: ConfigFields): void {
   const bytes = bodyParameters(model, tokenTable).reduce((sum, spec) => sum + bytesOf(spec), 0);
   if (bytes > MOST_BYTES)
@@ -139,6 +140,7 @@ function checkSize(model: Transformer, tokenTable: string, fields: ConfigFields)
     );
 }
 
+/** Returns the family's names of a head. Throws UserFault where it has no head of this type. */
 function headNames(
   modelType: string,
   heads: HeadNames,
@@ -154,6 +156,7 @@ function headNames(
   );
 }
 
+/** Returns readers of a config.json. Throws UserFault if it is another family's, or quantised. */
 function fieldsFor({ modelTypes }: Family, json: unknown): ConfigFields {
   const type = isRecord(json) ? json['model_type'] : undefined;
   const fields = configFields(json);

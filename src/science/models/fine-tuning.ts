@@ -15,7 +15,7 @@ import { within } from './modules.ts';
 import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
 /** Returns an adapter without parameters of its own, which trains those that `trains` allows. */
-const adapterWithoutParameters = (
+const adapterOfModel = (
   { linears }: Pick<AdapterContext, 'linears'>,
   trains: (name: string) => boolean,
   save: Adapter['save'],
@@ -40,13 +40,13 @@ async function readAll(
 
 /**
  * Returns an adapter that trains some of the model's parameters, and saves those alone.
- * @param trains whether the model parameter of this canonical name is trained with the head
+ * @param trains whether the parameter of this canonical name is trained; the head always is
  */
 export const partialAdapter = (
   context: AdapterContext,
   trains: (name: string) => boolean,
 ): Adapter => ({
-  ...adapterWithoutParameters(context, trains, async (outDir, saving) => {
+  ...adapterOfModel(context, trains, async (outDir, saving) => {
     const { architecture, changed, parameters, read } = saving;
     await writePartial(outDir, await readAll(changed, read), architecture, parameters);
   }),
@@ -96,7 +96,7 @@ export const full: AdapterImplementation = {
   check: () => Promise.resolve([]),
   create: (_params, context) =>
     Promise.resolve(
-      adapterWithoutParameters(
+      adapterOfModel(
         context,
         () => true,
         async (outDir, saving) => {
@@ -117,7 +117,7 @@ export const full: AdapterImplementation = {
 /**
  * Returns the implementation of an adapter that trains some of the model's parameters.
  * @param check returns what is wrong with the adapter on this model
- * @param trained returns which parameters are trained with the head, by canonical name
+ * @param trained returns which parameters are trained beside the head, by canonical name
  */
 export const checkedPartial = (
   check: (context: AdapterContext) => Problem[],
@@ -151,6 +151,7 @@ export function vectorAdapter(
         .filter((name) => !within(name, architecture.headModules) && isTrained(name)),
     );
   };
+  /** Returns a problem where the model has no such vectors: a warning if its head is trained. */
   const check = (context: AdapterContext): Problem[] => {
     if (vectorsOf(context).size > 0) return [];
     const { modelType, head, headModules } = context.architecture;

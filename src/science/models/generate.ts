@@ -38,17 +38,17 @@ const dispose = (...blocks: readonly (KeyValueBlock | undefined)[]): void => {
   }
 };
 
-/** Stands for the position of a column that holds no token of the row. */
+/** Stands in place of a position where a column holds no token of the row. */
 const PADDING = -1;
 
 /**
- * The tokens that a decoder has read before those of the batch. Rows stand padded in columns,
- * (B, Hk, T, d): first those of the prompts, then one for each step. The newest columns are a block
- * of their own, so that a step copies these few and not all.
+ * The keys and values, by layer, of the tokens that a decoder has read before those of the batch:
+ * (B, Hk, T, d), with padding. The first of the T columns are the prompts', then each step has one.
+ * The newest columns are a block of their own, so that a step copies these few and not all.
  */
 export class KeyValueCache {
   readonly #layers = new Map<number, Layer>();
-  /** For each row, the position of the token in each column. */
+  /** For each row, the position of its token in each column, or PADDING. */
   #columns: number[][];
 
   constructor(rows: number) {
@@ -159,6 +159,7 @@ function* likeliestFirst(logits: Float32Array): Generator<number, void> {
   let size = heap.length;
   const isBefore = (a: number, b: number): boolean =>
     logits[a]! > logits[b]! || (logits[a] === logits[b] && a < b);
+  /** Moves an entry of the heap down until none of its children is before it. */
   const sink = (from: number): void => {
     const own = heap[from]!;
     let place = from;
@@ -191,7 +192,7 @@ export function drawToken(
     highest = logits[first]!;
   const weightOf = (id: number): number => Math.exp((logits[id]! - highest) / temperature);
   const likely = [{ id: first, weight: 1 }];
-  /** Adds the next token in order; false where there is none. */
+  /** Adds the next token in order to `likely`; false where there are no more, or topK already. */
   const add = (): boolean => {
     const { value: id } = order.next();
     if (id === undefined || likely.length >= topK) return false;
@@ -275,7 +276,7 @@ const chooseLikeliest: Choose = (logits, prompts) => {
   });
 };
 
-/** Draws from a random stream of each prompt, so that the batches do not change the texts. */
+/** Returns a choice by drawing from each prompt's own stream, so that batches change no text. */
 function chooseByDrawing(sampling: Sampling, random: (prompt: number) => RandomStream): Choose {
   const streams = new Map<number, RandomStream>();
   return (logits, prompts) => {

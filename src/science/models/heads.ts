@@ -39,7 +39,7 @@ export interface HeadPart {
   readonly vectors: readonly VectorLayer[];
   /** All parameters of the head, including those of its linear layers. */
   readonly parameters: readonly ParameterSpec[];
-  /** Names in checkpoints of an output table that is the token table. */
+  /** Names that checkpoints may give the token table as the head's output table. */
   readonly tied: readonly string[];
   reads(batch: readonly TokenRow[]): Reads;
   /** The outputs. x: (Q, h) → (Q, O), or (B, O) where the head pools. */
@@ -78,6 +78,7 @@ function meanOfRows(x: Tensor2D, tokens: TokenMap): Tensor2D {
   });
 }
 
+/** Returns the map of an activation with one row for each row of the batch. */
 const oneRowEach = (batch: number): TokenMap => ({
   batch,
   example: Int32Array.from({ length: batch }, (_, b) => b),
@@ -87,6 +88,7 @@ const READS: Readonly<
   Record<ClassifierHead['reads'], (rows: readonly TokenRow[], padding: number | null) => Reads>
 > = { first: firstTokens, last: lastTokens, mean: allTokens };
 
+/** Returns the part of a classifier with `classes` outputs. */
 function classifierPart(model: Transformer, head: ClassifierHead, classes: number): HeadPart {
   const { dense } = head;
   const output: LinearLayer = { ...head.output, out: classes, adaptable: false };
@@ -168,6 +170,7 @@ function clozePart(
   };
 }
 
+/** Returns the part of a causal-LM head, which has no layer of its own if its output is tied. */
 function causalLmPart({ output, tied, aliases = [] }: CausalLmHead, tokenTable: string): HeadPart {
   const own: Projection[] = tied ? [] : [output];
   return {

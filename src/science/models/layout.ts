@@ -16,7 +16,7 @@ export interface Padding {
   readonly index: {
     /** (B·T): the token at each padded position; token 0 where there is padding. */
     readonly padded: Tensor1D;
-    /** (S): the padded position of each token. */
+    /** (S): the position of each token among the B·T. */
     readonly places: Tensor1D;
   } | null;
 }
@@ -63,7 +63,7 @@ function paddingOf(counts: readonly number[]): Padding {
   };
 }
 
-/** Returns every token of every row. */
+/** Reads every token of every row. */
 export const allTokens = (batch: readonly TokenRow[]): Reads => {
   const total = sum(batch.map(({ ids }) => ids.length));
   const example = new Int32Array(total),
@@ -78,6 +78,7 @@ export const allTokens = (batch: readonly TokenRow[]): Reads => {
   return { example, place };
 };
 
+/** Returns the tokens that are read in a batch of `batch` rows, with their padding. */
 function tokensOf({ example, place }: Reads, batch: number): Tokens {
   const counts = new Array<number>(batch).fill(0);
   for (const b of example) counts[b] = at(counts, b) + 1;
@@ -183,9 +184,9 @@ export function maskOf(
 export const MOST_LOGITS = 2 ** 24;
 
 /**
- * Yields the indexes of batches of similar length, longest first, of at most `batchSize` rows and
- * MOST_LOGITS logits. Rows of one length keep their order.
- * @param logits the number of logits of a row; default: too few to count
+ * Yields batches of rows of similar length, as indexes, longest first: at most `batchSize` rows and
+ * MOST_LOGITS logits each. Rows of one length keep their order.
+ * @param logits the number of logits of a row; default: 0
  */
 export function* similarLengths(
   rows: readonly TokenRow[],

@@ -43,7 +43,8 @@ export function linear(x: Tensor2D, W: Tensor2D, b: Tensor1D | null): Tensor2D {
   });
 }
 
-const masked = (x: Tensor2D, mask: Tensor2D | undefined): Tensor2D =>
+/** x ⊙ mask; x where there is no mask. */
+export const masked = (x: Tensor2D, mask: Tensor2D | undefined): Tensor2D =>
   mask === undefined ? x : tf.mul(x, mask);
 
 /**
@@ -151,7 +152,7 @@ export const columns = (x: Tensor2D, start: number, count: number): Tensor2D =>
     ],
   });
 
-/** Returns part `which` of the three parts of each head. x: (S, H·3·d) → (S, H·d) */
+/** Returns part `which`, 0 to 2, of the three parts of each head. x: (S, H·3·d) → (S, H·d) */
 export const partOfHeads = (x: Tensor2D, heads: number, which: number): Tensor2D => {
   const [S, n] = x.shape,
     d = n / heads / 3;

@@ -23,7 +23,7 @@ export function oneHot(labels: readonly number[], classes: number): Tensor2D {
 
 /**
  * Returns the weight v_b of each row in the mean loss: 1/B or, with class weights w,
- * w[label_b]/Σ w[label].
+ * w[label_b]/Σ_b w[label_b].
  */
 function rowWeights(labels: readonly number[], weights?: readonly number[]): number[] {
   const own = labels.map((label) => (weights === undefined ? 1 : at(weights, label))),
@@ -33,7 +33,7 @@ function rowWeights(labels: readonly number[], weights?: readonly number[]): num
 
 /**
  * Returns −Σ_b v_b log softmax(f_b)[label_b]. Here v_b = 1/B or, with class weights w, v_b =
- * w[label_b]/Σ w[label], as in torch.nn.CrossEntropyLoss(weight). logits: (B, C).
+ * w[label_b]/Σ_b w[label_b], as in torch.nn.CrossEntropyLoss(weight). logits: (B, C).
  *
  *     d/df_b = v_b (softmax(f_b) − onehot_b)
  */
@@ -93,6 +93,7 @@ export function meanSquaredError(outputs: Tensor2D, labels: readonly number[]): 
   });
 }
 
+/** `crossEntropy` with class weights, composed of TensorFlow's operations. */
 function weightedCrossEntropy(
   logits: Tensor2D,
   labels: readonly number[],

@@ -27,7 +27,7 @@ export interface TargetRule {
 const EXPRESSION_LENGTH = 1000,
   EXPRESSION_SECONDS = 2;
 
-/** The results of `search` by its arguments, which each training of a grid repeats. */
+/** The results of `search` by its arguments: each training of a grid has the same. */
 const known = new Map<string, RegExpExecArray | null>();
 const MOST_KNOWN = 1 << 16;
 
@@ -43,9 +43,9 @@ function cachedSearch(source: string, wrapped: string, module: string): RegExpEx
 }
 
 /**
- * Applies an expression written for Python. In `u` mode JavaScript rejects what the two languages
- * might read differently. The time is limited because an expression such as `(a+)+` may take
- * forever even on a short name.
+ * Returns the match of an expression, written for Python, in a module's name. In `u` mode
+ * JavaScript rejects what the two languages might read differently. The time is limited because an
+ * expression such as `(a+)+` may take forever even on a short name.
  * @param source as the user wrote it, for messages
  * @param wrapped the expression that is applied, made from `source`
  */
@@ -76,13 +76,18 @@ function search(source: string, wrapped: string, module: string): RegExpExecArra
 export const isNamed = (module: string, name: string): boolean =>
   module === name || module.endsWith(`.${name}`);
 
-/** Whether a module has one of these names or, given a text, matches this expression as a whole. */
+/**
+ * Whether a list has the module's name or a dotted end of it, or an expression matches all of it.
+ */
 const isAmong = (module: string, names: string | readonly string[]): boolean =>
   typeof names === 'string'
     ? cachedSearch(names, `^(?:${names})$`, module) !== null
     : names.some((name) => isNamed(module, name));
 
-/** Returns the first number between dots after a name (any, or one of `patterns`), or null. */
+/**
+ * Returns the layer number in a module's name: the first part that is a number, after two other
+ * parts or, if `patterns` are given, after what one of them matches. Null where there is none.
+ */
 export function layerNumber(module: string, patterns: readonly string[] = []): number | null {
   const matches =
     patterns.length === 0

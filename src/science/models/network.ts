@@ -30,7 +30,7 @@ export interface ForwardOptions {
   readonly dropout?: ForwardContext['dropout'];
   /** Present while training: the stream of a name for the adapter's dropout in this step. */
   readonly adapterRandom?: (name: string) => RandomStream;
-  /** Is shown the input of each linear layer, the head's too. (S, n) */
+  /** Called with the input of each linear layer, the head's too, (S, n). */
   readonly onLinear?: (x: Tensor2D) => void;
   readonly tap?: Tap;
   /** Needs `tap`. */
@@ -105,7 +105,7 @@ export interface NetworkOptions {
   readonly weights?: HeldWeights;
 }
 
-/** Returns streams whose masks are drawn anew where a layer is applied more than once. */
+/** Returns `random` with a new stream whenever a name comes again, as of a layer applied twice. */
 function perUse(random: (name: string) => RandomStream): (name: string) => RandomStream {
   const uses = new Map<string, number>();
   return (name) => {

@@ -99,7 +99,7 @@ export function addNorm(
         : composed(residual === null ? x : tf.add(x, residual), gamma, beta, kind, epsilon),
     backward: (dy, saved, needs) => {
       const dz = needs[0] || needs[1] ? gradientOfInput(dy, saved, kind) : null;
-      // Both inputs have the same gradient, and each must own its tensor.
+      // x and the residual have the same gradient, each in a tensor of its own.
       return [
         dz,
         dz !== null && needs[0] && needs[1] ? tf.clone(dz) : dz,
@@ -143,7 +143,7 @@ export const normalised = (
   context: ForwardContext,
 ): Tensor2D => normOf(norm, x, null, tokens, context);
 
-/** The norm of x + residual. */
+/** The norm of x + residual, otherwise as `normalised`. */
 export const addNormalised = (
   norm: Norm,
   x: Tensor2D,
@@ -162,9 +162,9 @@ export function headNormalised(
 ): Tensor2D {
   const [S, n] = x.shape;
   const rows = tf.reshape<Rank.R2>(x, [S * heads, n / heads]);
-  const ofHeads = (): Int32Array =>
+  const exampleByHead = (): Int32Array =>
     Int32Array.from({ length: S * heads }, (_, i) => at(example, Math.floor(i / heads)));
   // Only a tap asks which row of the batch a row belongs to.
-  const map = { batch, example: context.vectorTap === undefined ? example : ofHeads() };
+  const map = { batch, example: context.vectorTap === undefined ? example : exampleByHead() };
   return tf.reshape(normalised(norm, rows, map, context), [S, n]);
 }

@@ -90,14 +90,14 @@ export function beforeAnswers(batch: readonly TokenRow[]): Reads {
 const markedPositions = (marks: Int32Array): number[] =>
   [...marks.keys()].filter((t) => marks[t] === 1);
 
-/** Returns the token that follows each token of `beforeAnswers`. */
+/** Returns the tokens to predict, which follow those of `beforeAnswers`: none without an answer. */
 export const answerTokens = (batch: readonly TokenRow[]): number[] =>
   batch.flatMap(({ ids, answer = ids.length, marks }) =>
     marks === undefined ? [...ids.subarray(answer)] : markedPositions(marks).map((t) => at(ids, t)),
   );
 
 /**
- * Returns the row with ids that are rows of a smaller token table.
+ * Returns the row with its ids replaced by rows of a smaller token table, and kept beside them.
  * @param place the row of that table for each id
  */
 export const inTable = <R extends TokenRow>(row: R, place: ReadonlyMap<number, number>): R => ({
@@ -123,7 +123,7 @@ export const outputsOf = ({
     : { of: 'class logits', count: classes };
 
 /** Returns the function that counts a row's logits: C, or V for each token that is read. */
-export function logitsOf({
+export function logitCounter({
   architecture,
   classes,
   config,

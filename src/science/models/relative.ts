@@ -22,14 +22,14 @@ import type { ForwardContext, TokenMap } from './types.ts';
  * negative). Buckets are computed in float32, as in transformers.
  */
 export function relativeRow({ span, buckets }: RelativeTable, distance: number): number {
-  const within = (row: number): number => Math.min(2 * span - 1, Math.max(0, row + span));
-  if (buckets === null) return within(distance);
+  const rowAt = (offset: number): number => Math.min(2 * span - 1, Math.max(0, offset + span));
+  if (buckets === null) return rowAt(distance);
   const middle = Math.floor(buckets.count / 2),
     far = Math.abs(distance);
-  if (far <= middle) return within(distance);
+  if (far <= middle) return rowAt(distance);
   const f = Math.fround;
   const share = f(f(Math.log(f(far / middle))) / f(Math.log(f((buckets.positions - 1) / middle))));
-  return within(Math.sign(distance) * (Math.ceil(f(share * (middle - 1))) + middle));
+  return rowAt(Math.sign(distance) * (Math.ceil(f(share * (middle - 1))) + middle));
 }
 
 /** What the layers share of one table for one batch. T: the width of the batch. */
@@ -75,7 +75,7 @@ function readPadding({ lengths, all, read }: Layout): Padding {
   };
 }
 
-/** Reads the table for a batch. The tensors belong to the enclosing tf.tidy. */
+/** Returns what a batch reads of the table. The tensors belong to the enclosing tf.tidy. */
 export function openRelative(
   table: RelativeTable,
   layout: Layout,
@@ -90,6 +90,7 @@ export function openRelative(
   // Groups read a copy each; where copies differ in size, each row of the batch is a group.
   const even = firsts.every((b, k) => b * K === k * batch);
   const copyOfGroup = even ? firsts.map((_, k) => k) : copyOf;
+  /** Returns, for each group, the row at the distance of each j below 2T, (G·2T). */
   const indexOf = (distance: (j: number) => number): Tensor1D =>
     tf.tensor1d(
       copyOfGroup.flatMap((copy) =>
@@ -166,7 +167,7 @@ function term(x: Tensor2D, positions: Tensor2D, shape: TermShape): Tensor4D {
   const { batch, heads, groups: G, scale, padding, keys } = shape;
   const T = padding.width,
     n = batch / G;
-  // The rows of a group stand one after the other, so that they are one side of a product.
+  // The n rows of a group stand one after the other, as one row of n·T places.
   const grouped = (own: Padding): Padding => ({ ...own, width: n * T });
   const ofPositions: Padding = { width: 2 * T, index: null };
   return differentiable([x, positions], {

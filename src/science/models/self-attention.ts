@@ -34,9 +34,9 @@ export interface Pass {
   readonly tokenTable: string;
   readonly context: ForwardContext;
   readonly layout: Layout;
-  /** The masks by kind of attention, of all tokens and of those that the head reads. */
+  /** The masks of the layers that are not fused, by `maskKey`. */
   readonly masks: ReadonlyMap<string, Tensor4D | null>;
-  /** Where the tokens stand for those layers whose attention is one operation, by `last`. */
+  /** Where the tokens stand, for fused attention: by whether the layer is the last. */
   readonly rows: ReadonlyMap<boolean, FusedRows>;
   readonly angles: ReadonlyMap<Rotary, { readonly all: Angles; readonly read: Angles }>;
   readonly tables: ReadonlyMap<RelativeTable, RelativeRows>;
@@ -44,6 +44,7 @@ export interface Pass {
   readonly dropping: (place: Transformer['dropout'][number]) => ForwardContext['dropout'];
 }
 
+/** Returns the key of the mask that layers of the same kind of attention share. */
 const maskKey = ({ causal, window, heads, kvHeads }: Attention, last: boolean): string =>
   JSON.stringify([causal, window ?? null, heads / kvHeads, last]);
 
@@ -56,7 +57,10 @@ const droppedAt = (
   place: Transformer['dropout'][number],
 ): ForwardContext['dropout'] => (model.dropout.includes(place) ? dropped : undefined);
 
-/** Whether the attention of a layer is computed by one operation: it only scales and masks. */
+/**
+ * Whether the attention of a layer is computed by one operation, which has no cache, no relative
+ * positions and no dropout.
+ */
 const isFused = (body: Body, context: ForwardContext, { relative }: Attention): boolean =>
   hasFused() &&
   context.cache === undefined &&
@@ -110,8 +114,8 @@ export function openPass(body: Body, context: ForwardContext, layout: Layout): P
 }
 
 /**
- * Returns queries (Q, H·d) of the tokens at `index`, and keys and values (S, Hk·d) of all tokens.
- * x: (S, h).
+ * Returns queries (Q, H·d) of the tokens at `index`, all if it is null, and keys and values (S,
+ * Hk·d) of all tokens. x: (S, h).
  */
 function project(
   { attention: own, index }: { readonly attention: Attention; readonly index: Tensor1D | null },
@@ -122,19 +126,19 @@ function project(
   const { input, heads, kvHeads, headWidth: d, headNorms } = own;
   const { linear } = context,
     all = layout.all.map;
-  const taken = (y: Tensor2D): Tensor2D => (index === null ? y : gatherRows(y, index));
+  const atIndex = (y: Tensor2D): Tensor2D => (index === null ? y : gatherRows(y, index));
   const parts = (): Projected => {
     if (!('fused' in input))
       return [
-        linear(input.query.name, taken(x), queries.map),
+        linear(input.query.name, atIndex(x), queries.map),
         linear(input.key.name, x, all),
         linear(input.value.name, x, all),
       ];
     const y = linear(input.fused.name, x, all);
     return input.order === 'heads'
-      ? [taken(partOfHeads(y, heads, 0)), partOfHeads(y, heads, 1), partOfHeads(y, heads, 2)]
+      ? [atIndex(partOfHeads(y, heads, 0)), partOfHeads(y, heads, 1), partOfHeads(y, heads, 2)]
       : [
-          taken(columns(y, 0, heads * d)),
+          atIndex(columns(y, 0, heads * d)),
           columns(y, heads * d, kvHeads * d),
           columns(y, (heads + kvHeads) * d, kvHeads * d),
         ];
@@ -150,7 +154,7 @@ function project(
 
 type Projected = [q: Tensor2D, k: Tensor2D, v: Tensor2D];
 
-/** Rotates queries and keys by their positions, where the layer has rotary embeddings. */
+/** Returns queries and keys rotated by their positions, if the layer has rotary embeddings. */
 function applyRotary(
   { rotary, heads, kvHeads }: Attention,
   [q, k, v]: Projected,
@@ -162,7 +166,8 @@ function applyRotary(
   return [rotate(q, heads, own[queries]), rotate(k, kvHeads, own.all), v];
 }
 
-const dropoutMaskOf = (
+/** Draws the mask of the attention weights, as the field `keep`; none without dropout. */
+const drawDropoutMask = (
   { batch, heads, queries, keys }: AttentionShape,
   dropped: ForwardContext['dropout'],
 ): { keep?: Tensor } =>
@@ -188,7 +193,10 @@ function attendCached(
   return cachedAttention(q, blocks, shape);
 }
 
-/** Attention of normalised states, with its output layer. x: (S, h) → (Q, h). */
+/**
+ * The attention of layer `i` with its output layer. x: (S, h), what its projections read → (S, h),
+ * or (Q, h) for the last layer.
+ */
 export function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tensor2D {
   const { context, layout, dropping } = pass,
     last = isLast(pass, i);
@@ -232,7 +240,7 @@ export function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tens
     context.cache === undefined
       ? attention(q, k, v, shape, {
           ...(bias && { bias }),
-          ...dropoutMaskOf(shape, dropping('attention')),
+          ...drawDropoutMask(shape, dropping('attention')),
         })
       : attendCached(context.cache, i, [q, k, v], shape); // (Q, H·d)
   return output(mixed);

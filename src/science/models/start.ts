@@ -54,7 +54,7 @@ export const trainedNames = (
 export interface Start {
   /** The parsed config. */
   readonly config: unknown;
-  /** The model's own parameters. */
+  /** The model's parameters, without the adapter's. */
   readonly parameters: readonly ParameterSpec[];
   /** Values that differ from the checkpoint's, or that it lacks, by canonical name. */
   readonly own: ReadonlyMap<string, HostTensor>;
@@ -91,6 +91,7 @@ export async function readStart(options: NetworkOptions): Promise<Start> {
         );
   const body = inFile === null ? new Map(drawBody(architecture, config, seed)) : null;
   const weights = body ?? (await readStored(adapter.reads ?? []));
+  /** Whether the checkpoint holds the parameter or, without one, it was drawn with the body. */
   const has = (name: string): boolean => (inFile ?? weights).has(name);
   const own = ownValues(options, config, parameters, {
     has,

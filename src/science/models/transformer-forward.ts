@@ -20,6 +20,7 @@ export interface HiddenStates {
   readonly rows: TokenMap;
 }
 
+/** Concatenates parts with `total` entries in all. */
 const concatInts = (parts: readonly Int32Array[], total: number): Tensor1D => {
   const out = new Int32Array(total);
   let start = 0;
@@ -72,9 +73,9 @@ function embed(
           Float32Array.from(padding, (is) => (is ? 0 : 1)),
           [S, 1],
         );
-  const look = (table: string, ids: readonly Int32Array[], factor?: Tensor2D): Tensor2D =>
+  const lookUp = (table: string, ids: readonly Int32Array[], factor?: Tensor2D): Tensor2D =>
     gatherRows(context.parameter(table) as Tensor2D, concatInts(ids, S), factor);
-  const read = look(
+  const read = lookUp(
     tokenTable,
     batch.map(({ ids }) => ids),
     kept,
@@ -84,7 +85,7 @@ function embed(
   if (types !== undefined)
     sum = add(
       sum,
-      look(
+      lookUp(
         types.table,
         batch.map(({ typeIds }) => typeIds),
       ),
@@ -92,7 +93,7 @@ function embed(
   const place =
     positions === undefined
       ? null
-      : look(
+      : lookUp(
           positions.table,
           [positionRows(positions, layout.all.places, padding)],
           positions.skipsPadding === true ? kept : undefined,

@@ -39,6 +39,7 @@ export const normVectors = (
   ...extent,
 });
 
+/** Returns the list without null and undefined. */
 const present = <T>(list: readonly (T | null | undefined)[]): T[] =>
   list.filter((layer) => layer !== null && layer !== undefined);
 
@@ -73,7 +74,8 @@ function projections(layer: Layer): Projection[] {
   ];
 }
 
-function layerNormParameters(
+/** The parameters of all norms of one layer. */
+function parametersOfNorms(
   { attention, norms: { attention: first, feedForward } }: Layer,
   h: number,
 ) {
@@ -146,6 +148,7 @@ export function bodyVectors(model: Transformer, readsOne: boolean): VectorLayer[
   ];
 }
 
+/** The tables of relative positions, each once, and the parameters of their norms. */
 function relativeParameters({ layers, hidden }: Transformer): ParameterSpec[] {
   const tables = new Set(present(layers.map(({ attention }) => attention.relative?.table)));
   return [...tables].flatMap(({ name, span, norm }) => [
@@ -171,7 +174,7 @@ export function bodyParameters(model: Transformer, tokenTable: string): Paramete
       table === undefined ? [] : [{ name: table.table, shape: [table.rows, h] }],
     ),
     ...(embeddings.norm === undefined ? [] : normParameters(embeddings.norm, h)),
-    ...layers.flatMap((layer) => layerNormParameters(layer, h)),
+    ...layers.flatMap((layer) => parametersOfNorms(layer, h)),
     ...relativeParameters(model),
     ...(norm === undefined ? [] : normParameters(norm, h)),
     ...bodyLinears(model, false).flatMap(linearParameters),

@@ -19,7 +19,10 @@ export interface TokenRow {
   readonly mask?: number;
   /** Where the answer begins in `ids`, for a causal-LM head: what the model is to predict. */
   readonly answer?: number;
-  /** 1 for each of `ids` to predict, where these are not all from `answer` on; 0 for the first. */
+  /**
+   * 1 where `ids` has a token to predict, never the first; 0 elsewhere. Absent where all tokens
+   * from `answer` on are to be predicted, and no others.
+   */
   readonly marks?: Int32Array;
 }
 
@@ -59,7 +62,7 @@ export interface LinearLayer {
    * the table (`ForwardContext.copies`).
    */
   readonly relative?: boolean;
-  /** Whether the layer reads one token of each text, as some do after which the head reads one. */
+  /** Whether the layer is applied to one token of each text, the one that the head reads. */
   readonly onePerText?: boolean;
 }
 
@@ -90,9 +93,9 @@ export interface ForwardContext {
   /** Runs a part of the model, and frees all tensors that it made except its result. */
   readonly scope: <T extends Tensor>(part: () => T) => T;
   /**
-   * For each row of the batch, (B), the number of the copy that it uses of what belongs to no row,
-   * such as a table of relative positions. Rows that share a copy follow each other. Absent where
-   * all rows may share one.
+   * Which copy each row of the batch uses, (B), of what belongs to no row, namely a table of
+   * relative positions. Rows with the same number follow each other. Absent where all rows may
+   * share one copy.
    */
   readonly copies?: Int32Array;
   /** Present while text is generated: the tokens before the batch's. Nothing is differentiated. */
@@ -277,7 +280,7 @@ export interface AdaptedModel {
   readonly layers: readonly AdaptedLayer[];
   /** The name of the layer's weight in the checkpoint's file; of its bias if it is a bias alone. */
   weightName(layer: string): string;
-  /** How many logits the head makes for a row. Default: too few to count. */
+  /** How many logits the head makes for a row, which bounds batches. Default: 0. */
   logits?(row: TokenRow): number;
   /**
    * The outputs of each row, (B, O), differentiable in what the taps add. Must be called within

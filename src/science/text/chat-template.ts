@@ -19,7 +19,7 @@ export interface ChatOptions {
   readonly generationPrompt: boolean;
 }
 
-/** The text of a conversation. */
+/** Returns the text of a conversation. */
 export type Chat = (messages: readonly Message[], options: ChatOptions) => string;
 
 /**
@@ -49,13 +49,13 @@ function strip(side: 'both' | 'left' | 'right') {
     if (typeof text !== 'string') throw new Error('strip takes a string');
     const all = Array.from(text);
     const chosen = typeof characters === 'string' ? new Set(Array.from(characters)) : null;
-    const goes = (character: string | undefined): boolean =>
+    const isStripped = (character: string | undefined): boolean =>
       character !== undefined &&
       (chosen?.has(character) ?? /[\p{White_Space}\x1c-\x1f]/u.test(character));
     let from = 0,
       to = all.length;
-    if (side !== 'right') while (from < to && goes(all[from])) from++;
-    if (side !== 'left') while (to > from && goes(all[to - 1])) to--;
+    if (side !== 'right') while (from < to && isStripped(all[from])) from++;
+    if (side !== 'left') while (to > from && isStripped(all[to - 1])) to--;
     return all.slice(from, to).join('');
   };
 }
@@ -70,10 +70,12 @@ const STRIPS: Readonly<Record<string, ReturnType<typeof strip>>> = {
  * which the empty string equals false.
  */
 function equal(a: unknown, b: unknown): boolean {
-  const number = (value: unknown): unknown => (typeof value === 'boolean' ? Number(value) : value);
-  return number(a) === number(b);
+  const withoutBooleans = (value: unknown): unknown =>
+    typeof value === 'boolean' ? Number(value) : value;
+  return withoutBooleans(a) === withoutBooleans(b);
 }
 
+/** What templates call in place of the library's functions and comparisons. */
 const PYTHON: Readonly<Record<string, (a: unknown, b?: unknown) => string | boolean>> = {
   ...STRIPS,
   '==': equal,
@@ -153,6 +155,7 @@ export function chatRenderer(
       `${name}: its chat template has ${template.length} characters; at most ` +
         `${LONGEST_TEMPLATE} are read`,
     );
+  /** Runs `work` within SECONDS, and turns its errors into UserFaults. */
   const bounded = <T>(what: string, work: () => T): T => {
     try {
       return withinSeconds(
@@ -197,8 +200,9 @@ export function chatRenderer(
 }
 
 /**
- * Returns the template that tokenizer_config.json holds: a text, or the `default` of a list of
- * named texts; null where it holds none. Throws UserFault where it is something else.
+ * Returns the template in `chat_template` of tokenizer_config.json: a text, or the `default` of
+ * named texts, in a list or an object; null where the field is absent. Throws UserFault for
+ * anything else.
  */
 export function templateOf(value: unknown, name: string): string | null {
   if (value === undefined || value === null) return null;

@@ -55,6 +55,7 @@ export function parseTemplate(template: string): Part[] {
   return parts;
 }
 
+/** Returns the mask token. Throws UserFault where the tokenizer has none. */
 const maskOf = (tokenizer: TextTokenizer): string => {
   if (tokenizer.mask === null)
     throw new UserFault(
@@ -154,15 +155,15 @@ function fillAsWhole(
       'literal' in part ? part.literal : { text, text_pair: pair ?? '', mask }[part.slot],
     );
     const whole = tokenizer.ids(filled.join(''));
-    const before = (i: number): number[] => tokenizer.ids(filled.slice(0, i).join(''));
+    const idsBefore = (i: number): number[] => tokenizer.ids(filled.slice(0, i).join(''));
     const spans: (readonly [from: number, to: number])[] = []; // of the text, then of its pair
     let masksBefore = 0;
     for (const [i, part] of parts.entries()) {
       if (!('slot' in part)) continue;
-      if (part.slot === 'mask') masksBefore = countMasks(before(i));
+      if (part.slot === 'mask') masksBefore = countMasks(idsBefore(i));
       else {
-        const from = commonStart(before(i), whole);
-        spans[textIndex(part.slot)] = [from, Math.max(from, commonStart(before(i + 1), whole))];
+        const from = commonStart(idsBefore(i), whole);
+        spans[textIndex(part.slot)] = [from, Math.max(from, commonStart(idsBefore(i + 1), whole))];
       }
     }
     const texts = spans.map(([from, to]) => whole.slice(from, to));
@@ -171,7 +172,7 @@ function fillAsWhole(
     const cutPositions = new Set<number>();
     for (const [i, [from, to]] of spans.entries())
       for (let at = from + (cut[i]?.kept ?? 0); at < to; at++) cutPositions.add(at);
-    // The texts may contain the mask token too.
+    // The texts may contain the mask token too, so those before the template's are counted off.
     let maskPosition = -1;
     for (const [at, id] of whole.entries())
       if (id === maskId && masksBefore-- === 0) maskPosition = at;
@@ -224,9 +225,9 @@ export function templateLength(template: string, tokenizer: TextTokenizer): numb
 }
 
 /**
- * Returns the encoder of rows by a template. Truncation cuts only the texts, longest first;
- * everything is one segment. The encoder throws UserFault where the rows are pairs and the template
- * is not for pairs, or the reverse.
+ * Returns the encoder of rows by a template. Truncation cuts only the texts, longest first; all
+ * tokens have type 0. The encoder throws UserFault where the template alone is too long, and where
+ * the rows are pairs and the template is not for pairs, or the reverse.
  */
 export function clozeEncoder(
   template: string,
@@ -259,7 +260,8 @@ function wordTokens(word: string, template: string | null, tokenizer: TextTokeni
 }
 
 /**
- * Returns the token id of each class's word, or a problem, with paths from the root of the spec.
+ * Returns the token id of each class's word, by class name, and the problems of words that have
+ * none of their own, with paths from the root of the spec.
  * @param template the template whose mask the words fill; null for words by themselves
  */
 export function verbalizerTokens(
@@ -273,25 +275,25 @@ export function verbalizerTokens(
     const path = ['head', 'verbalizer', name];
     const pieces = wordTokens(word, template, tokenizer);
     const [only] = pieces;
-    const fault = (
+    const addProblem = (
       message: string,
       hint = "Name a word that is one token of this model's vocabulary.",
     ): void => {
       problems.push({ path, message, hint });
     };
     if (only === undefined || pieces.length > 1)
-      fault(
+      addProblem(
         `the verbalizer's word "${word}" is ${pieces.length} tokens` +
           `${pieces.length > 1 ? ` (${pieces.join(' ')})` : ''}; it must be one token`,
       );
     else if (only === tokenizer.unknown)
-      fault(`the verbalizer's word "${word}" is not in the vocabulary`);
+      addProblem(`the verbalizer's word "${word}" is not in the vocabulary`);
     else {
       const id = tokenizer.id(only),
         other = [...tokens].find(([, known]) => known === id);
       if (other === undefined) tokens.set(name, id);
       else
-        fault(
+        addProblem(
           `the words of classes "${other[0]}" and "${name}" are the same token, "${only}"`,
           'Each class needs a different word.',
         );

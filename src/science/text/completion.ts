@@ -53,17 +53,17 @@ export type LossOn = 'answer' | 'assistant' | 'all';
 export interface CompletionEncoder {
   (row: AnsweredRow, maxLength: number): CompletionRow;
   /**
-   * The row with `marks` on the tokens that the loss is on; none for the answer alone. Throws
-   * UserFault where only a chat template could tell these.
+   * Returns the row with `marks` on the tokens that the loss is on; without marks if these are the
+   * answer's. Throws UserFault for `assistant` under a template without turns.
    */
   readonly marked: (row: AnsweredRow, maxLength: number, lossOn: LossOn) => CompletionRow;
   /** The prompt alone, at most `maxLength` tokens of it: what generation starts from. */
   readonly promptOnly: (row: PromptRow, maxLength: number) => TokenRow;
   /**
-   * For `changeSeen`, the row's text within the encoded row: the ids of its tokens from the last to
-   * the first (of a document from the first), and how many of them are kept. Then what stands
-   * around it, the messages before the prompt among it, which is never cut. Without an answer, as
-   * `promptOnly` encodes the row.
+   * Returns two parts for `changeSeen`: first the row's text, whose ids stand from the last to the
+   * first (a document's from the first), so that the last of them are cut; then all that stands
+   * around it, which is never cut, such as earlier messages. A row without an answer is cut as
+   * `promptOnly` cuts it.
    */
   readonly parts: (row: PromptRow & Partial<AnsweredRow>, maxLength: number) => RowPart[];
   /** The ids that end an answer: generation stops at any of them. */
@@ -77,7 +77,7 @@ const ALPACA =
   '### Instruction:\n{prompt}\n\n### Response:';
 const SLOT = '{prompt}';
 
-/** Returns the texts before and after the prompt. Throws UserFault unless {prompt} occurs once. */
+/** Returns a template's texts around the prompt. Throws UserFault unless {prompt} occurs once. */
 function splitTemplate(template: string): readonly [string, string] {
   const text = template === 'alpaca' ? ALPACA : template;
   const [before, after, ...more] = text.split(SLOT);
@@ -98,11 +98,12 @@ interface Prompt {
   readonly to: number;
 }
 
+/** How a template writes rows. */
 interface Form {
   readonly prompt: (row: PromptRow) => Prompt;
   /**
-   * The parts of a prompt's text that are turns of the assistant, each from its content to the
-   * token that ends it, in order.
+   * Returns, in order, the ranges of a prompt's text that are turns of the assistant, each from its
+   * content to the token that ends it.
    */
   readonly turns: (row: PromptRow, prompt: Prompt) => readonly (readonly [number, number])[];
   /** What follows the prompt, up to the end of the answer, and whether that ends with a stop. */
@@ -115,6 +116,7 @@ interface Form {
 const startsWith = (list: readonly number[], start: readonly number[]): boolean =>
   commonStart(list, start) === start.length;
 
+/** Returns the id of eos. Throws UserFault where the tokenizer names none. */
 function endToken(tokenizer: TextTokenizer): number {
   if (tokenizer.special.eos === null)
     throw new UserFault(
@@ -124,6 +126,7 @@ function endToken(tokenizer: TextTokenizer): number {
   return tokenizer.special.eos;
 }
 
+/** Returns the form of a template that contains {prompt}, or of `alpaca`. */
 function literalForm(tokenizer: TextTokenizer, template: string): Form {
   const [before, after] = splitTemplate(template);
   return {
@@ -151,13 +154,14 @@ function literalForm(tokenizer: TextTokenizer, template: string): Form {
   };
 }
 
-/** The form of documents: the text as it is, then after a space what an attack adds. */
+/** Returns the form of documents: the text as it is, then after a space what an attack adds. */
 const documentForm = (tokenizer: TextTokenizer): Form => ({
   ...literalForm(tokenizer, SLOT),
   rest: ({ answer }) => ({ text: isEmpty(answer) ? '' : ` ${answer.trim()}`, ended: false }),
 });
 
 const isEmpty = (answer: string): boolean => answer.trim() === '';
+/** Whether a row is a document without an answer, which only an attack adds. */
 const isWholeText = ({ document, answer = '' }: Partial<AnsweredRow>): boolean =>
   document === true && isEmpty(answer);
 
@@ -173,27 +177,28 @@ function placeOf(rendered: string, text: string): Prompt {
   return { text: rendered, from, to: from + shownText.length };
 }
 
+/** Returns the form of the tokenizer's chat template. */
 function chatForm(tokenizer: TextTokenizer): Form {
-  const asked = ({ text, context = [] }: PromptRow): Message[] => [
+  const messagesOf = ({ text, context = [] }: PromptRow): Message[] => [
     ...context,
     { role: 'user', content: text },
   ];
   const prompt = (row: PromptRow): Prompt =>
-    placeOf(tokenizer.chat(asked(row), { generationPrompt: true }), row.text);
-  const whole = (row: AnsweredRow): string =>
-    tokenizer.chat([...asked(row), { role: 'assistant', content: row.answer }], {
+    placeOf(tokenizer.chat(messagesOf(row), { generationPrompt: true }), row.text);
+  const conversationOf = (row: AnsweredRow): string =>
+    tokenizer.chat([...messagesOf(row), { role: 'assistant', content: row.answer }], {
       generationPrompt: false,
     });
   const sample = { text: 'Hello', answer: 'Indeed' };
   const frame = frameOf(tokenizer, {
     ...sample,
     prompt: prompt(sample).text,
-    whole: whole(sample),
+    whole: conversationOf(sample),
   });
   const { before, after, end } = frame;
   /** What stands in a conversation from the end of its prompt to the end of the answer. */
   const answered = (row: AnsweredRow, shownPrompt: Prompt): string => {
-    const text = whole(row);
+    const text = conversationOf(row);
     const stop = end === null ? text.length : text.lastIndexOf(end.token);
     if (stop < 0) return refuseRewritten(row.answer);
     const turn = text.slice(0, stop);
@@ -209,15 +214,15 @@ function chatForm(tokenizer: TextTokenizer): Form {
     turns: ({ context = [] }, { text }) =>
       context.flatMap(({ role, content: answer }, i) => {
         if (role !== 'assistant') return [];
-        const whole = tokenizer.chat(context.slice(0, i + 1), { generationPrompt: false });
+        const upToTurn = tokenizer.chat(context.slice(0, i + 1), { generationPrompt: false });
         // Before the first message there is no conversation to answer.
         const from =
           i === 0
-            ? whole.slice(0, Math.max(0, whole.indexOf(before + answer.trim())))
+            ? upToTurn.slice(0, Math.max(0, upToTurn.indexOf(before + answer.trim())))
             : tokenizer.chat(context.slice(0, i), { generationPrompt: true });
-        const stop = end === null ? whole.length : whole.indexOf(end.token, from.length);
-        const to = end === null || stop < 0 ? whole.length : stop + end.token.length;
-        if (!whole.startsWith(from) || !text.startsWith(whole.slice(0, to)))
+        const stop = end === null ? upToTurn.length : upToTurn.indexOf(end.token, from.length);
+        const to = end === null || stop < 0 ? upToTurn.length : stop + end.token.length;
+        if (!upToTurn.startsWith(from) || !text.startsWith(upToTurn.slice(0, to)))
           return refuseRewritten(answer);
         return [[from.length, to] as const];
       }),
@@ -249,7 +254,7 @@ interface Frame {
   readonly end: { readonly id: number; readonly token: string } | null;
 }
 
-/** Finds the frame by a conversation of one question. Throws UserFault where its answer is gone. */
+/** Finds the frame in a conversation. Throws UserFault where that does not show the answer. */
 function frameOf(
   tokenizer: TextTokenizer,
   sample: { readonly answer: string; readonly prompt: string; readonly whole: string },
@@ -321,7 +326,7 @@ interface Fitted {
 export function completionEncoder(tokenizer: TextTokenizer, template: string): CompletionEncoder {
   const form = template === 'chat' ? chatForm(tokenizer) : literalForm(tokenizer, template);
   const documents = documentForm(tokenizer);
-  /** Cuts a row to `maxLength` tokens: its prompt, how much of its text, and what follows. */
+  /** Cuts a row to `maxLength` tokens. Throws UserFault where it does not fit. */
   const fit = (row: PromptRow & Partial<AnsweredRow>, maxLength: number): Fitted => {
     const { prompt: promptOf, rest, leading } = row.document === true ? documents : form;
     const shownPrompt = promptOf(row),
@@ -380,9 +385,10 @@ export function completionEncoder(tokenizer: TextTokenizer, template: string): C
     const prompt = form.prompt(row),
       turns = form.turns(row, prompt);
     const ids = tokenizer.ids(prompt.text),
-      before = (end: number): number =>
+      tokensBefore = (end: number): number =>
         commonStart(tokenizer.ids(prompt.text.slice(0, end)), ids) + form.leading.length;
-    for (const [from, to] of turns) marks.fill(1, Math.max(1, before(from)), before(to));
+    for (const [from, to] of turns)
+      marks.fill(1, Math.max(1, tokensBefore(from)), tokensBefore(to));
     return { ...encoded, marks };
   };
   return Object.assign(encode, {

@@ -20,7 +20,7 @@ import { openTokenizer, type TextTokenizer } from './tokenizer.ts';
 
 export type { RowPart } from './cloze.ts';
 
-/** What a model reads of a row. */
+/** What a model reads of a row, and the id that names it in faults. */
 export type Texts = Pick<Row, 'text' | 'text_pair' | 'answer' | 'document' | 'context'> &
   Partial<Pick<Row, 'id'>>;
 
@@ -33,8 +33,8 @@ function requireAnswer({ answer, ...row }: Texts): AnsweredRow {
 }
 
 /**
- * Returns the encoder of rows for a head. Throws UserFault where a template cannot be read; the
- * encoder, where no row fits it.
+ * Returns the encoder of rows for a head. Throws UserFault where the template cannot be read. The
+ * encoder throws UserFault for a row that does not fit the template or the length.
  * @param lossOn which tokens of a completion task are marked, for a training; none otherwise
  */
 export function rowEncoder(
@@ -163,7 +163,7 @@ export function spelled(
 
 const NO_TEXT: RowPart = { ids: [], kept: 0 };
 
-/** Returns where, in b, the longest common ending of a and b starts. */
+/** Returns where b's ending that a has too starts, which is not before their common start ends. */
 function endOfChange(a: readonly number[], b: readonly number[]): number {
   const start = commonStart(a, b),
     least = Math.min(a.length, b.length);
@@ -245,7 +245,7 @@ export function warnOfCut(
     });
 }
 
-/** Warns where some triggers do not reach the model. */
+/** Warns unless the trigger reaches the model in all rows. `share`: of the rows where it does. */
 export function warnOfUnseen(
   warn: (warning: Warning) => void,
   share: number,

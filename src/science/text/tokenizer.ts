@@ -24,6 +24,7 @@ interface SpecialTokens {
   readonly values: readonly unknown[];
 }
 
+/** Returns the text of a token, which may stand in an object with settings. */
 const contentOf = (value: unknown): unknown => (isRecord(value) ? value['content'] : value);
 
 /**
@@ -56,7 +57,7 @@ function specialTokens(config: unknown, map: unknown, name: string): SpecialToke
   return { names, values };
 }
 
-/** The ids of the tokens that tokenizer_config.json names; null where it names none. */
+/** The ids of the tokens that the tokenizer's files name; null for one that they do not name. */
 export interface SpecialIds {
   /** Begins a sequence. */
   readonly bos: number | null;
@@ -64,7 +65,7 @@ export interface SpecialIds {
   readonly eos: number | null;
   readonly pad: number | null;
   readonly unk: number | null;
-  /** Every special token, those of tokenizer.json included. */
+  /** All special tokens: these, and those that tokenizer.json marks as special. */
   readonly all: ReadonlySet<number>;
 }
 
@@ -89,9 +90,9 @@ export interface TextTokenizer {
   /** The tokens of one text with special tokens around them. */
   readonly wrap: (tokens: readonly string[]) => string[];
   /**
-   * How many tokens of a text and its pair are kept when a row is cut, longest-first, to
+   * Returns how many tokens of a text and of its pair are kept when a row is cut, longest-first, to
    * `maxLength` tokens including special ones.
-   * @param second null for a single text
+   * @param second null for a single text, of whose pair 0 are kept
    */
   readonly keep: (first: number, second: number | null, maxLength: number) => [number, number];
   /** The token ids of a row with special tokens, at most `maxLength` of them. */
@@ -165,7 +166,7 @@ const guardOf =
     }
   };
 
-/** Returns the function with a limit on the time of all its calls together. */
+/** Returns `tokenize` with a limit on the time of all its calls together. */
 function timed(name: string, tokenize: (text: string) => number[]): (text: string) => number[] {
   let spent = 0,
     characters = 0;
@@ -208,9 +209,10 @@ export function makeTokenizer(
   const guarded = guardOf(name, linear);
   const { names, values } = specialTokens(config, beside.specialTokensMap, name);
   const pipeline = guarded(() => pipelineOf(json, config, values, name));
-  const run = (text: string): number[] => guarded(() => pipeline.ids(text));
-  const ids = linear ? run : timed(name, run);
+  const guardedIds = (text: string): number[] => guarded(() => pipeline.ids(text));
+  const ids = linear ? guardedIds : timed(name, guardedIds);
   const { assemble } = pipeline;
+  // −1 stands for the text.
   const around = assemble([-1], null).ids,
     pairSpecials = assemble([], []).ids.length;
   const edges = {
@@ -298,15 +300,17 @@ const chatOf = (
   };
 };
 
+/** Reads a JSON file. Throws UserFault where it is missing or cannot be read. */
 const load = (path: string): Promise<unknown> =>
   readJsonFile(
     path,
     'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.',
   );
 
-/** Reads a folder's tokenizer. Throws UserFault where it is missing or cannot be read. */
+/** Opens a folder's tokenizer. Throws UserFault where it is missing or cannot be read. */
 export async function openTokenizer(dir: string): Promise<TextTokenizer> {
   const path = join(dir, 'tokenizer.json');
+  /** Reads a file that the folder may lack; undefined then. */
   const beside = async (file: string): Promise<unknown> => {
     const other = join(dir, file);
     return existsSync(other) ? load(other) : undefined;

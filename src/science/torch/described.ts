@@ -11,6 +11,7 @@ import { torchWorker } from '../../torch/worker.ts';
 import { within } from '../models/modules.ts';
 import type { Architecture, Head, ParameterSpec } from '../models/types.ts';
 
+/** The heads that a model is asked for, the preferred one first. */
 const HEADS: readonly Head[] = [
   { type: 'classifier' },
   { type: 'cloze', tokens: [] },
@@ -33,7 +34,7 @@ export async function describedArchitecture(folder: string): Promise<Architectur
   return architectureOf(description, first ?? { type: 'classifier' });
 }
 
-/** Asks what a config of PEFT adds to a model. */
+/** Asks PyTorch's process what a config of PEFT adds to a model. */
 export const askAdapter = async (
   request: TorchOperations['adapter'][0],
 ): Promise<TorchOperations['adapter'][1]> => (await torchWorker()).ask('adapter', request);
@@ -50,6 +51,7 @@ function askDescription(text: string, folder: string): Promise<WireDescription> 
   return found;
 }
 
+/** Returns a head's description. Throws UserFault where the model has no such head. */
 function headOf(
   { model_type: modelType, heads }: WireDescription,
   { type }: Head,
@@ -69,18 +71,19 @@ const unavailable = (): never => {
   throw new Error('this model is computed in PyTorch alone');
 };
 
+/** Returns the architecture of a described model. Throws UserFault where it lacks the head. */
 function architectureOf(description: WireDescription, head: Head): Architecture<Config> {
   const own = headOf(description, head);
   const { outer, optional } = own,
     prefix = `${own.prefix}.`;
   const isOuter = (name: string): boolean => within(name, outer);
-  /** Returns the canonical name, which lacks the prefix. */
-  const inner = (name: string): string =>
+  /** Returns the canonical name, which lacks the prefix of transformers' name. */
+  const canonical = (name: string): string =>
     isOuter(name) || !name.startsWith(prefix) ? name : name.slice(prefix.length);
   const classes = head.type === 'classifier' ? outer : [];
   const parameters = own.parameters.map((parameter) => ({
     ...parameter,
-    name: inner(parameter.name),
+    name: canonical(parameter.name),
     mayBeMissing: within(parameter.name, classes) || optional.includes(parameter.name),
   }));
   return {
@@ -100,13 +103,13 @@ function architectureOf(description: WireDescription, head: Head): Architecture<
     linears: ({ classes: count }) =>
       own.linears.map(({ name, out, transposed, ...layer }) => ({
         ...layer,
-        name: inner(name),
+        name: canonical(name),
         out: out ?? count,
         ...(transposed ? { stored: 'transposed' as const } : {}),
       })),
     vectors: () =>
       own.vectors.map(({ name, size, bias, norm }) => ({
-        name: inner(name),
+        name: canonical(name),
         in: size,
         out: size,
         bias,

@@ -19,7 +19,7 @@ import { hasKernel, type KernelKind } from '../measures/ntk/terms.ts';
 import { readNpy } from '../models/io/npy.ts';
 import { writeSafetensors } from '../models/io/safetensors.ts';
 import { moduleName } from '../models/modules.ts';
-import { logitsOf, outputsOf } from '../models/outputs.ts';
+import { logitCounter, outputsOf } from '../models/outputs.ts';
 import type { HostTensor, TokenRow } from '../models/types.ts';
 import { type KernelLayer, kernelLayers, weightNames } from '../training/adapted-model.ts';
 import {
@@ -79,6 +79,7 @@ export interface TorchKernels extends KernelModel {
   layerKernels(rows: readonly TokenRow[], asked: LayerKernels): Promise<Float32Array>;
 }
 
+/** Returns the layers that kernels are over, with the shapes and initial values of factors. */
 function layersOf(start: TorchStart): Layer[] {
   const { config, parameters } = start;
   const { adapter, architecture } = start.options;
@@ -108,6 +109,7 @@ interface Term extends Pick<TermRecord, 'layer' | 'kernel' | 'parameter'> {
   readonly name: string | null;
 }
 
+/** Returns a layer's terms in a kernel; none if that is not taken over the layer. */
 function termsOf(kernel: KernelKind, layer: Layer): Term[] {
   if (!hasKernel(kernel, layer)) return [];
   const term = (parameter: TermRecord['parameter'], name: string | null): Term => ({
@@ -129,9 +131,9 @@ function termsOf(kernel: KernelKind, layer: Layer): Term[] {
 }
 
 /**
- * Lists the terms of layers, to be added to a kernel of each kind or of each kind and layer.
- * `kernels` has one term of each kernel, which tells its kind and, if kernels are per layer, its
- * layer.
+ * Returns the terms of layers, a request's part for each, and one term of each kernel that the
+ * parts add to: a kernel for each kind or, if `perLayer`, for each kind and layer, which that term
+ * names.
  */
 function askedOf(
   start: TorchStart,
@@ -166,7 +168,7 @@ function planOf(
 ) {
   const { count } = outputsOf(options);
   const lengths = rows.map(({ ids }) => ids.length),
-    logits = rows.map(logitsOf({ ...options, config }));
+    logits = rows.map(logitCounter({ ...options, config }));
   const rowBatches = batches(lengths, { tokens: batchTokens, logits });
   // Padding counts as tokens.
   const shapes = rowBatches.map((batch) => ({
@@ -248,7 +250,7 @@ function kernelRequests(
 
 /** The most bytes of kernels that come from one request. */
 const KERNEL_BYTES = 2 ** 28;
-/** About how many kernels of a layer are asked for. */
+/** About how many parts of a layer are asked for. */
 const PARTS = 8;
 
 /** Calls `visit` with each layer and the kernels of its parts, and returns the logits, (N·C). */

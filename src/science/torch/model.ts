@@ -29,7 +29,7 @@ import { forTransformers, turned } from '../models/io/stored.ts';
 import { similarLengths } from '../models/layout.ts';
 import { moduleName, within } from '../models/modules.ts';
 import type { NetworkOptions } from '../models/network.ts';
-import { logitsOf } from '../models/outputs.ts';
+import { logitCounter } from '../models/outputs.ts';
 import { readStart, type Start } from '../models/start.ts';
 import type { HostTensor, ParameterSpec, TokenRow } from '../models/types.ts';
 import type { SavedAs } from '../training/session.ts';
@@ -38,10 +38,11 @@ import type { LabelledRow } from '../training/settings.ts';
 /** Where a model starts, with what it takes to open it and to name its parameters. */
 export interface TorchStart extends Start {
   readonly options: NetworkOptions;
-  /** The model's own parameters, by name. */
+  /** The model's parameters, without the adapter's, by canonical name. */
   readonly specs: ReadonlyMap<string, ParameterSpec>;
 }
 
+/** Reads where a model starts. Throws UserFault as `readStart` does. */
 export async function readTorchStart(options: NetworkOptions): Promise<TorchStart> {
   const start = await readStart(options);
   return { ...start, options, specs: new Map(start.parameters.map((spec) => [spec.name, spec])) };
@@ -166,7 +167,7 @@ export async function openTorchModel(
           }));
         },
         rows,
-        similarLengths(rows, batchSize, logitsOf({ ...start.options, config: start.config })),
+        similarLengths(rows, batchSize, logitCounter({ ...start.options, config: start.config })),
         onBatch,
       ),
     representations: (rows, batchSize, onBatch) =>
@@ -189,7 +190,7 @@ export async function openTorchModel(
     inputNorms: (...asked) => inputNorms(worker, id, start, ...asked),
     trained: () => readTrained(worker, id, start, training?.token_rows?.ids ?? null),
     dispose: () => {
-      // Where the process has ended, so have its models.
+      // If the process has ended, the request fails, but the model is gone too.
       void worker.ask('close', { model: id }).catch(() => undefined);
     },
   };
@@ -344,7 +345,12 @@ function concatenated(parts: readonly Int32Array[]): Int32Array {
   return all;
 }
 
-/** Returns rows for PyTorch's process, as flat lists over all rows. NaN is no label, −1 no mask. */
+/**
+ * Returns rows as PyTorch's process reads them: a flat list of each field over all rows. Labels and
+ * masks are there if the first row has one; then NaN stands for no label, −1 for no mask. Marks,
+ * and which rows are poisoned, are there if any row has them. An answer that is missing starts at
+ * the end.
+ */
 export function wireRows(rows: readonly (TokenRow & Partial<LabelledRow>)[]): WireRows {
   const [first] = rows;
   return {
@@ -373,6 +379,7 @@ export function wireRows(rows: readonly (TokenRow & Partial<LabelledRow>)[]): Wi
   };
 }
 
+/** Continues prompts in PyTorch's process, as `generate` of generate.ts does here. */
 async function generateTexts(
   worker: TorchWorker,
   model: number,
@@ -405,7 +412,7 @@ async function generateTexts(
 }
 
 type JudgeQuestion = TorchOperations['judge'][0];
-/** What the judge says of texts. */
+/** What `askJudge` returns. */
 export type JudgeAnswer = TorchOperations['judge'][1];
 
 /** Has a checkpoint judge texts in PyTorch's process. */

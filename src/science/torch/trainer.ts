@@ -64,8 +64,8 @@ export async function openTorchTrainer(
       if (objective !== undefined && (changer?.torch ?? null) === null)
         throw new Error("PyTorch's process lacks the objective");
       const { dpoBeta: beta } = settings;
-      const own = beta === undefined ? null : ({ name: 'dpo', beta } as const);
-      const wire = wireTraining(start, settings, rows, own ?? changer?.torch ?? null);
+      const dpo = beta === undefined ? null : ({ name: 'dpo', beta } as const);
+      const wire = wireTraining(start, settings, rows, dpo ?? changer?.torch ?? null);
       const model = await openTorchModel(start, wire);
       const training: TorchModel & ModelInTraining = {
         ...model,
@@ -86,9 +86,10 @@ export async function openTorchTrainer(
   };
 }
 
-/** The name of trained rows of the token table. */
+/** The name of the trained rows of the token table, as one parameter. */
 const ROWS = 'token_rows';
 
+/** Returns how many entries the trained rows of the token table have. */
 function countRowEntries(
   { tokenTable }: TrainerOptions['architecture'],
   shapes: ReadonlyMap<string, readonly number[]>,
@@ -98,6 +99,7 @@ function countRowEntries(
   return Object.keys(tokenRows).length * width;
 }
 
+/** Returns the settings of a training as PyTorch's process reads them. */
 function wireTraining(
   start: TorchStart,
   settings: TrainSettings,
@@ -138,12 +140,12 @@ function wireTraining(
   };
 }
 
-/** The time that a request for several steps takes at most, unless one step takes longer. */
+/** The time that a request for several steps should take at most. */
 const REQUEST_SECONDS = 0.5;
 /** The most steps of one request, whose rows are sent together. */
 const MOST_STEPS = 100;
 
-/** Trains in PyTorch's process. `reversed`: each batch is read in reverse order. */
+/** Trains in PyTorch's process. `reversed`: the rows of each batch are sent in reverse order. */
 async function trainIn(
   model: TorchModel & ModelInTraining,
   rows: readonly LabelledRow[],
@@ -156,6 +158,7 @@ async function trainIn(
     peakMemoryMB = 0,
     packed: TrainedModel['packed'],
     isAlone = false;
+  /** Takes steps: in a pack with other trainings, until no other takes its steps with this one. */
   const ask = async (asked: WireSteps): Promise<PackAnswer> => {
     if (together !== undefined && !isAlone)
       return together.ask(asked, (requests) => askPack(worker, requests), signal);
@@ -268,6 +271,7 @@ async function makePairEncoder(
   };
 }
 
+/** The answer to one training's request for steps, alone or in a pack. */
 interface PackAnswer {
   readonly losses: string;
   readonly penalties: string | null;

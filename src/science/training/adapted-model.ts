@@ -12,7 +12,7 @@ import { readConfig, readHead } from '../models/head.ts';
 import { openCheckpoint, readJson } from '../models/io/checkpoint.ts';
 import { within } from '../models/modules.ts';
 import { type Network, type NetworkOptions, openNetwork } from '../models/network.ts';
-import { logitsOf, outputsOf, rowOutputs } from '../models/outputs.ts';
+import { logitCounter, outputsOf, rowOutputs } from '../models/outputs.ts';
 import type {
   AdaptedLayer,
   AdaptedModel,
@@ -34,7 +34,7 @@ import { openTokenizer } from '../text/tokenizer.ts';
 export interface TrainRecord {
   readonly format: 1;
   readonly architecture: string;
-  /** The class of transformers that ran, where `architecture` names no family. */
+  /** The model's class in transformers, where `architecture` names no family of this program. */
   readonly class?: string;
   /** Digest of the content of the base checkpoint. */
   readonly model: string;
@@ -72,7 +72,7 @@ export async function openRowEncoder(
   return rowEncoder(await openTokenizer(model.path), (await readTrainRecord(trainDir)).head);
 }
 
-/** Opens the function that tells which part of a row's texts reaches a train stage's model. */
+/** Opens the function that tells which tokens of a row's texts reach a train stage's model. */
 export async function openRowParts(
   trainDir: string,
   model: { readonly path: string },
@@ -98,7 +98,7 @@ export interface KernelLayer extends Omit<AdaptedLayer, 'lora' | 'vera'> {
   readonly vectors: VectorNames | null;
 }
 
-/** What is known of a model without its values. */
+/** A model without the values of its parameters. */
 type Described = Pick<Network, 'adapter' | 'architecture' | 'config' | 'parameters'>;
 
 /** Returns the layers that kernels are over, with parameters' names in place of their tensors. */
@@ -125,7 +125,10 @@ export function kernelLayers(model: Described): KernelLayer[] {
   ];
 }
 
-/** Returns what names a layer's weight, or its bias if that alone is trained, by `fileName`. */
+/**
+ * Returns a function from a layer to the file's name of its weight or, where the adapter trains its
+ * bias alone, of the bias.
+ */
 export function weightNames(
   layers: readonly Pick<AdaptedLayer, 'name' | 'ownOnly' | 'trained'>[],
   fileName: (name: string) => string,
@@ -138,7 +141,7 @@ export function weightNames(
   return (layer) => fileName(`${layer}.${biasAlone.has(layer) ? 'bias' : 'weight'}`);
 }
 
-/** Returns a layer with the tensors, at their present values, that `named` gives by name. */
+/** Returns a layer with the adapter's tensors, at the network's initial values, for their names. */
 function adaptedLayer(network: Network, named: KernelLayer): AdaptedLayer {
   const { adapter } = network;
   const { factors: names, vectors, ...layer } = named;
@@ -172,7 +175,9 @@ function adaptedLayer(network: Network, named: KernelLayer): AdaptedLayer {
   };
 }
 
-/** Returns a network at its present values; disposing of the result disposes of the network. */
+/**
+ * Returns a network, at its initial values, as kernels see it. The result owns the network.
+ */
 export function adaptedModel(network: Network): AdaptedModel {
   const { initial } = network;
   const { of, count } = outputsOf(network);
@@ -183,7 +188,7 @@ export function adaptedModel(network: Network): AdaptedModel {
     outputs: count,
     layers,
     weightName: weightNames(layers, (name) => network.fileName(name)),
-    logits: logitsOf(network),
+    logits: logitCounter(network),
     forward: (batch, tap, vectorTap) =>
       rowOutputs(network, batch, initial, {
         ...(tap === undefined ? {} : { tap, merged }),
@@ -298,7 +303,8 @@ function ownVectors({
     adapter.ofModel?.(name) === true && !within(name, architecture.headModules);
   const uncovered = new Set(parameters.map(({ name }) => name).filter(trains));
   if (uncovered.size === 0) return NONE;
-  const trainedOf = ({ name, bias, unit }: Pick<VectorLayer, 'name' | 'bias' | 'unit'>) => {
+  /** Returns which vectors of a layer are trained, null if none, and takes them off `uncovered`. */
+  const takeTrained = ({ name, bias, unit }: Pick<VectorLayer, 'name' | 'bias' | 'unit'>) => {
     const own = {
       bias: bias && trains(`${name}.bias`),
       ...(unit !== undefined && trains(`${name}.weight`) ? { unit } : {}),
@@ -307,9 +313,9 @@ function ownVectors({
     if (own.unit !== undefined) uncovered.delete(`${name}.weight`);
     return own.bias || own.unit !== undefined ? own : null;
   };
-  const ofLinears = new Map(linears.map((layer) => [layer.name, trainedOf(layer)]));
+  const ofLinears = new Map(linears.map((layer) => [layer.name, takeTrained(layer)]));
   const layers = (architecture.vectors?.(config) ?? []).flatMap((layer): AdaptedLayer[] => {
-    const trained = trainedOf(layer);
+    const trained = takeTrained(layer);
     return trained === null ? [] : [{ ...layer, adaptable: false, ownOnly: true, trained }];
   });
   if (uncovered.size > 0) return NONE;

@@ -68,6 +68,7 @@ const isTensor = (value: unknown): value is Tensor =>
 /** How many fields of an object a message names. */
 const FEW = 4;
 
+/** Describes what a plugin returned, for a message. */
 function shown(value: unknown): string {
   if (value === undefined || value === null) return 'nothing';
   if (isTensor(value))
@@ -97,7 +98,10 @@ function withOrigin(error: unknown, who: string): unknown {
 
 type ChangerKind = 'attack' | 'defence';
 
-/** Throws UserFault where `training.load()` resolved to no AttackTraining. */
+/**
+ * Returns what `training.load()` resolved to, with `check` made to throw UserFault unless it
+ * returns a list. Throws UserFault where `loaded` is no AttackTraining.
+ */
 export function checkedTraining(
   name: string,
   loaded: unknown,
@@ -130,7 +134,9 @@ export function checkedTraining(
   };
 }
 
-/** Returns the fault of `trains`; null if it has none. `vocabulary`: rows of the token table. */
+/**
+ * Returns what is wrong with `trains`, and a hint; null: nothing. `vocabulary`: the table's rows.
+ */
 function tokenRowsFault(
   trains: unknown,
   vocabulary: number,
@@ -228,7 +234,7 @@ export function openAttack(
   return change as TrainingChange;
 }
 
-/** Returns the fault of the result of an objective; null where there is none. */
+/** Returns what is wrong with an objective's result, as words after its name; null: nothing. */
 function resultFault(result: unknown, trained: ReadonlyMap<string, Tensor>): string | null {
   if (!isRecord(result)) return `must return { loss, gradients }; it returns ${shown(result)}`;
   if (isFunction(result['then']))
@@ -332,10 +338,10 @@ function triggerFaults(params: JsonObject, { architecture, tokenizer }: TrainedM
 }
 
 /**
- * Trains the embeddings of trigger words alone, and scales each to its initial norm after each
- * update: of one word (Yang et al. 2021, Be Careful about Poisoned Word Embeddings, NAACL;
- * Algorithm 1), or of several (Yang et al. 2021, Rethinking Stealthiness of Backdoor Attack against
- * NLP Models, ACL; section 4.2).
+ * Trains the embeddings of trigger words alone and, with `keep_norm`, scales each to its initial
+ * norm after each update: of one word (Yang et al. 2021, Be Careful about Poisoned Word Embeddings,
+ * NAACL; Algorithm 1), or of several (Yang et al. 2021, Rethinking Stealthiness of Backdoor Attack
+ * against NLP Models, ACL; section 4.2).
  */
 export const wordEmbedding: AttackTraining<{ readonly trains: TokenRows }> = {
   check: triggerFaults,

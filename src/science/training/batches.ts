@@ -41,9 +41,9 @@ export interface BatchOrder {
   readonly batching?: Batching;
   /** The number of tokens of each clean row before poisoning. Required for bucketed batches. */
   readonly lengths?: readonly number[];
-  /** Clean rows that stand first in each epoch, in its order among themselves. */
+  /** Clean rows that stand first in each epoch, in the epoch's order among themselves. */
   readonly first?: readonly number[];
-  /** Clean rows that stand after all others in each epoch. */
+  /** Clean rows that stand last in each epoch, in the epoch's order among themselves. */
   readonly last?: readonly number[];
   /**
    * The rows of each attack are dealt out, one to each batch in turn, over the full-sized batches
@@ -66,20 +66,23 @@ export interface BatchOrder {
 interface Packing {
   /** The most tokens in a sequence. */
   readonly most: number;
-  /** The number of tokens of each row. */
+  /** The number of tokens of each row, appended ones included. */
   readonly lengths: readonly number[];
 }
 
 /** How many batches a span of bucketed batching has. */
 const SPAN = 50;
 
-/** The last batch may be smaller, as with PyTorch's DataLoader. */
+/** Returns how many batches an epoch has. The last may be smaller, as with PyTorch's DataLoader. */
 const batchesPerEpoch = (rows: number, batchSize: number): number => Math.ceil(rows / batchSize);
 
 type Steps = Pick<BatchOrder, 'rows' | 'batchSize'> & { readonly accumulate?: number };
 type PackedSteps = BatchOrder & { readonly accumulate?: number; readonly packing: Packing };
 
-/** The last step may have fewer batches, as in transformers' Trainer. */
+/**
+ * Returns how many steps an epoch has. The last may have fewer batches, as in transformers'
+ * Trainer.
+ */
 export const stepsPerEpoch = ({ rows, batchSize, accumulate = 1 }: Steps): number =>
   Math.ceil(batchesPerEpoch(rows, batchSize) / accumulate);
 
@@ -100,6 +103,7 @@ export function totalSteps(
   }).reduce((sum, own) => sum + own, 0);
 }
 
+/** Cuts a sequence into parts of `size`, the last of which may be smaller. */
 function cut(sequence: Int32Array, size: number): Int32Array[] {
   return Array.from({ length: Math.ceil(sequence.length / size) }, (_, i) =>
     sequence.slice(i * size, (i + 1) * size),
@@ -119,7 +123,7 @@ export function largestBatch(order: Pick<BatchOrder, 'rows' | 'batchSize' | 'app
   );
 }
 
-/** Deals the rows that each attack appends to the full batches, in turns over all of them. */
+/** Returns the batches with appended rows dealt out to the full ones (`BatchOrder.appended`). */
 function withAppended(clean: Int32Array[], order: BatchOrder, epoch: number): Int32Array[] {
   const fullBatches = countFullBatches(order),
     extended = clean.map((batch) => [...batch]);
@@ -135,13 +139,14 @@ function withAppended(clean: Int32Array[], order: BatchOrder, epoch: number): In
   return extended.map((batch) => Int32Array.from(batch));
 }
 
+/** Returns the rows of each batch of an epoch. Epochs are counted from 0. */
 function epochBatches(order: BatchOrder, epoch: number): Int32Array[] {
   const own = cleanBatches(order, epoch),
     all = (order.appended ?? []).length === 0 ? own : withAppended(own, order, epoch);
   return order.packing === undefined ? all : packed(all, order.batchSize, order.packing);
 }
 
-/** Returns batches of `batchSize` sequences, filled in order: rows that do not fit begin one. */
+/** Returns batches of `batchSize` sequences. A row that does not fit into one begins the next. */
 function packed(
   batches: readonly Int32Array[],
   batchSize: number,
@@ -178,6 +183,7 @@ function placed(sequence: Int32Array, { first = [], last = [], batching }: Batch
   ]);
 }
 
+/** Returns the clean rows of each batch of an epoch, before packing. */
 function cleanBatches(order: BatchOrder, epoch: number): Int32Array[] {
   const { rows, batchSize, seed } = order;
   const sequence = placed(
@@ -267,7 +273,7 @@ export interface TrainingRows {
   readonly poisoned: readonly LabelledRow[];
 }
 
-/** Encodes a poisoned set. Rows that `attack` changed are marked as poisoned; null marks none. */
+/** Encodes a poisoned set. Rows that `attack` changed count as `poisoned`; with null none do. */
 export function trainingRows(
   rows: readonly Row[],
   { attack: name, rows: changed, negatives, order }: PoisonedSet,
@@ -276,9 +282,9 @@ export function trainingRows(
 ): TrainingRows {
   const all = rows.map(encode);
   const poisoned = changed.map(({ index, original, new: made, step }) => {
-    const read = ({ text, text_pair: pair, answer, rejected, context }: Text): string =>
+    const keyOf = ({ text, text_pair: pair, answer, rejected, context }: Text): string =>
       JSON.stringify([text, pair, answer, rejected, context]);
-    const sameText = read(original) === read(made);
+    const sameText = keyOf(original) === keyOf(made);
     return (all[index] = {
       ...at(all, index),
       poisoned: attack !== null && (step ?? attack) === attack,

@@ -34,6 +34,7 @@ type KnownModel = ModelSource & { readonly digest: string };
 // Results are kept, since the cells of a grid ask for the same checkpoint.
 const checked = processWide('train.checked', () => new Map<string, Promise<CheckedModel>>());
 
+/** Inspects a model. Throws UserFault where its config, weights or tokenizer do not fit. */
 async function inspect(
   { path, init }: KnownModel,
   architecture: Architecture,
@@ -121,6 +122,7 @@ function checkCloze(
   return problems;
 }
 
+/** Returns a problem where the model has fewer positions than a row may have tokens. */
 function checkLength({ value, path }: AskedLength, positions: number): Problem[] {
   if (value <= positions) return [];
   return [
@@ -150,7 +152,7 @@ export interface AskedLength {
   readonly path: Problem['path'];
 }
 
-/** Warns of a layer that is drawn and stays frozen: the adapter's folder will lack it. */
+/** Returns a warning of layers that are drawn and stay frozen: the adapter's folder lacks them. */
 function checkDrawn(drawn: readonly string[], adapter: Adapter): Problem[] {
   const frozen = drawn
     .filter((name) => name.endsWith('.weight') && !adapter.trains(name))
@@ -238,7 +240,7 @@ export interface CheckOptions {
   readonly based?: boolean;
 }
 
-/** Returns the head, before its classes are known. */
+/** Returns the head that settings describe, a cloze head without the tokens of its classes. */
 export function headWithoutTokens({ type }: HeadSettings): Head {
   if (type === 'cloze') return { type, tokens: [] };
   return { type: type === 'regression' ? 'classifier' : type };

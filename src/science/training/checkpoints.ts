@@ -59,16 +59,16 @@ export interface CheckpointFolder {
 
 /** Returns the checkpoints in `keep`: a folder that survives a kill, or the output itself. */
 export function checkpointFolder(keep: string): CheckpointFolder {
-  const of = (step: number): string => join(keep, checkpointPath(step));
+  const folderOf = (step: number): string => join(keep, checkpointPath(step));
   return {
-    has: (step) => existsSync(of(step)),
+    has: (step) => existsSync(folderOf(step)),
     write: async (step, save) => {
       const writing = join(keep, 'checkpoints', `.writing-${process.pid}`);
       await rm(writing, { recursive: true, force: true });
       await mkdir(writing, { recursive: true });
       await save(writing);
-      await rm(of(step), { recursive: true, force: true });
-      await rename(writing, of(step));
+      await rm(folderOf(step), { recursive: true, force: true });
+      await rename(writing, folderOf(step));
     },
     deliver: async (outDir) => {
       // They are copied, not moved: a stage that is killed before its output is stored can then

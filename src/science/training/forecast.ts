@@ -11,13 +11,14 @@ import { largestBatch } from './batches.ts';
 /** Bytes of a parameter's entry (float32). */
 const FLOAT = 4;
 
+/** Returns how many numbers the parameters have in all. */
 const entries = (specs: readonly Pick<ParameterSpec, 'shape'>[]): number =>
   specs.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
 
 /** Whether a parameter is in one of the numbered layers: `encoder.layer.3.output.dense.weight`. */
 const isInLayer = (name: string): boolean => /\.\d+\./.test(name);
 
-/** Returns about how many bytes a saved training has: what the adapter adds, and what it trains. */
+/** Returns about how many bytes a saved training has: all that the adapter adds or trains. */
 export function savedBytes({ shape: { parameters }, adapter }: Trained): number {
   const trained = parameters.filter(({ name }) => adapter.trains(name));
   return FLOAT * (entries(adapter.parameters) + entries(trained));
@@ -29,8 +30,9 @@ interface Trained {
 }
 
 /**
- * Returns the bytes of the weights and of what training keeps: each trained entry again, its
- * gradient and moments, and the copies of frozen weights that steps may read, forward and backward.
+ * Returns the bytes of all weights and of what a training keeps beside them: a copy, the gradient
+ * and AdamW's two moments of each trained entry, and copies of frozen linear weights for the
+ * forward and the backward pass, of at most PACKED_BYTES.
  */
 export function weightBytes(
   { shape: { linears, parameters }, adapter }: Trained,
@@ -158,6 +160,7 @@ export async function modelSizes(modelDir: string): Promise<ModelSizes> {
   const config = JSON.parse(await readFile(join(modelDir, 'config.json'), 'utf8')) as {
     readonly [field: string]: unknown;
   };
+  /** Returns the number in the first of these fields that has one. */
   const size = (fields: readonly string[], fallback = Infinity): number =>
     fields.map((field) => config[field]).find((value) => typeof value === 'number') ?? fallback;
   const width = size(NAMES.width);

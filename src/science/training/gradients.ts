@@ -142,7 +142,7 @@ export function stepGradients(
   };
 }
 
-/** Combines the tensors of each name into a new one, and disposes of both. */
+/** Applies `of` to the two tensors of each name, and disposes of these. Returns new tensors. */
 function combined(
   a: ReadonlyMap<string, Tensor>,
   b: ReadonlyMap<string, Tensor>,

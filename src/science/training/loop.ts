@@ -43,7 +43,9 @@ interface Step {
 const learningRateHint = (learningRate: number): string =>
   `Lower train.learning_rate (${learningRate}), or add warm-up steps.`;
 
-/** Returns the fault of a loss. `last`: the last step with a finite one; null if none had. */
+/**
+ * Returns the fault of a step's loss or penalty. `last`: the last step before with a finite loss.
+ */
 function lossFault(
   { loss, penalty, step }: Step,
   last: Step | null,
@@ -89,9 +91,9 @@ export interface StepRequest {
 
 export type StepLoss = Pick<StepRecord, 'loss' | 'penalty'>;
 
-/** What computes the steps of a training. */
+/** Takes the steps of a training, on one of the engines. */
 export interface StepTaker {
-  /** How many steps are asked for at once, at most. */
+  /** Returns how many steps it may be asked for at once. */
   atOnce(): number;
   /**
    * Takes the next steps, in order. A step whose loss is not finite leaves the weights as they are,
@@ -196,7 +198,7 @@ const areFinite = (tensors: ReadonlyMap<string, Tensor>): boolean =>
 
 export type { LabelledRow, StepRecord, TrainSettings } from './settings.ts';
 
-/** When `signal` is aborted, the training saves its state after the current step and throws. */
+/** When `signal` is aborted, the training saves its state, if it can resume, and throws. */
 export interface TrainHooks extends Pick<LoopHooks, 'onStep' | 'signal'> {
   readonly onWeights?: {
     /** Whether `see` is to be called after this step; 0 means before the first one. */
@@ -244,7 +246,7 @@ interface Progress {
   groups: Map<string, Tensor>;
   /** The state of the optimiser. */
   state: unknown;
-  /** The trained parameters by their own names. */
+  /** The trained parameters by name, with the token table as the loop holds it. */
   trained: Map<string, Tensor>;
   /** The factor by which decay has scaled the unused rows of the token table. */
   unusedFactor: number;
@@ -279,6 +281,7 @@ function restoreProgress({ settings, optimizer, values }: Plan, saved: SavedStat
   };
 }
 
+/** Saves the progress after a step, with what the caller has gathered. */
 async function saveProgress(
   resume: GatheringResume,
   step: number,
@@ -299,6 +302,7 @@ async function saveProgress(
   );
 }
 
+/** Returns a step's loss and gradients, to be disposed of. Disposes of `trained` and empties it. */
 function computeGradients(
   { network, settings, values }: Plan,
   { trained, random }: Progress,
@@ -323,7 +327,9 @@ function computeGradients(
   );
 }
 
-/** Updates after a step whose loss is finite. */
+/**
+ * Updates the parameters and the optimiser by a step's gradients, `packed`, and disposes of those.
+ */
 function update(
   { settings, optimizer, values }: Plan,
   progress: Progress,

@@ -53,6 +53,7 @@ export interface AdamwState {
   readonly second: Tensors;
 }
 
+/** Returns the tensors whose names have this prefix, by the rest of their names. */
 const withoutPrefix = (prefix: string, tensors: Tensors): Tensors =>
   new Map(
     [...tensors]

@@ -60,8 +60,8 @@ const EVERY_MS = 30_000,
   SHARE = 20;
 
 /**
- * Saves at intervals of time, and whenever `urgent` returns true. The intervals determine how much
- * work a kill costs, never the result.
+ * Returns what saves states in `dir` at intervals of time, and whenever `urgent` returns true. The
+ * intervals determine how much work a kill costs, never the result.
  */
 export function resumeBySchedule(
   dir: string,
@@ -110,8 +110,8 @@ const GATHERED = 'gathered/',
 const prefixed = (prefix: string, tensors: Tensors): [string, Tensor][] =>
   [...tensors].map(([name, tensor]) => [`${prefix}${name}`, tensor]);
 /**
- * Moves the tensors with this prefix to the device, and out of the state, which the training keeps
- * until its end: large tensors would stay in main memory as well. Works once for a state.
+ * Returns the function that moves the tensors with this prefix to the device, and out of the state,
+ * which the training keeps until its end: they would stay in main memory as well. Once for a state.
  */
 const takePart =
   (prefix: string) =>
@@ -125,7 +125,7 @@ const takePart =
     return taken;
   };
 
-/** Returns the tensors to save. `moments` are as `Optimizer.named` returns them. */
+/** Returns the tensors of a state by name. `moments` are as `Optimizer.named` returns them. */
 export const toSave = (groups: Tensors, moments: Tensors, gathered: Tensors): Map<string, Tensor> =>
   new Map([
     ...prefixed(GROUP, groups),

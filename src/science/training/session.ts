@@ -52,6 +52,7 @@ const penalisedShare = (history: readonly StepRecord[]): { readonly penalised_sh
   return { penalised_share: count / history.length };
 };
 
+/** Returns an empty journal, whose clock starts now. */
 function trainingJournal(): Journal {
   let history: StepRecord[] = [],
     times: number[] = [],
@@ -145,7 +146,7 @@ export async function saveTrained(
   });
 }
 
-/** How a training goes, beside its settings. */
+/** What a trainer calls while it trains, and where it saves its state. */
 export interface TrainerHooks {
   /** Awaited after each step. */
   readonly onStep: (record: StepRecord, batch: StepBatch) => Promise<void>;
@@ -256,13 +257,13 @@ async function trainNetwork(
     save: (dir) => save(weights, dir),
     keep: () => keep(weights),
   });
-  const trained = (weights: Map<string, Tensor>): TrainedModel => ({
+  const trainedWith = (weights: Map<string, Tensor>): TrainedModel => ({
     ...modelWith(weights),
     useKept: () => {
       disposeAll(weights);
       const best = kept;
       kept = new Map();
-      return trained(best);
+      return trainedWith(best);
     },
     dispose: () => disposeAll(weights, kept),
   });
@@ -290,7 +291,7 @@ async function trainNetwork(
             },
           }),
     });
-    return trained(weights);
+    return trainedWith(weights);
   } catch (error) {
     disposeAll(kept);
     throw error;
@@ -302,7 +303,7 @@ export interface Trainee {
   readonly network: Network;
   /** Settings of the loop that follow from the attack. */
   readonly rules: Pick<TrainSettings, 'project' | 'objective' | 'wholeTable'>;
-  /** `saveTrained` for the whole model. */
+  /** Does what `saveTrained` does, for the whole model. */
   readonly save: (trained: Tensors | null, outDir: string, savedAs: SavedAs) => Promise<void>;
 }
 
@@ -349,7 +350,7 @@ interface SessionOptions {
   readonly trainer: Trainer;
   readonly rows: readonly LabelledRow[];
   readonly settings: TrainSettings;
-  /** The steps whose weights are kept. */
+  /** The steps after which a checkpoint is written. */
   readonly kept: readonly number[];
   readonly watch: Watch | null;
   readonly place: Place;
@@ -363,6 +364,7 @@ export interface Session {
   readonly journal: Journal;
 }
 
+/** Returns a point's values as a line of the log. */
 const describePoint = (point: CurvePoint): string =>
   Object.entries(point)
     .map(
@@ -406,10 +408,10 @@ export async function runSession({
         journal.apart(async () => {
           if (kept.includes(step)) await folder.write(step, (dir) => present.save(dir));
           if (!watch?.wants(step)) return undefined;
-          const verdict = await watch.see(step, present);
+          const ended = await watch.see(step, present);
           const point = watch.curves.at(-1);
           if (point !== undefined) log(describePoint(point));
-          return verdict;
+          return ended;
         }),
       signal,
       together,

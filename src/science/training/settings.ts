@@ -31,7 +31,7 @@ export interface TrainSettings extends AdamwSettings {
   readonly devices?: number;
   /** Whether the processes also divide the parameters among them. Default: each has all. */
   readonly fsdp?: boolean;
-  /** Number of batches in a step. Default: one. */
+  /** How many batches a step takes the mean gradient of. Default: one. */
   readonly accumulate?: number;
   /** What decays: every trained parameter (the default), or all except biases and norms. */
   readonly decay?: 'all' | 'weights';
@@ -63,7 +63,7 @@ export type StepRecord = {
   readonly penalty?: number;
 };
 
-/** What a step processed. */
+/** How many rows and tokens a step processed. */
 export interface StepBatch {
   readonly rows: number;
   readonly tokens: number;
@@ -83,7 +83,7 @@ export interface LabelledRow extends TokenRow {
   readonly place?: 'first' | 'last';
 }
 
-/** Fields that are not read in every training, or have a value that turns their feature off. */
+/** Fields that are left out where a training does not read them, or where they turn nothing on. */
 type Optional =
   | 'accumulate'
   | 'batching'
@@ -150,7 +150,7 @@ export function loopSettings(
 }
 
 /**
- * Returns the weights for `train.class_weights`; undefined where all classes weigh the same.
+ * Returns the weights for `train.class_weights`; undefined for `none` and where it is left out.
  * `balanced` is N/(C·n) for a class with n of the N labels, as in scikit-learn, and 0 for a class
  * without labels. Throws UserFault where the list does not have one weight for each class.
  */

@@ -42,12 +42,14 @@ function maskedCrc(bytes: Uint8Array): Buffer {
   return out;
 }
 
+/** Returns a record with its length and checksums. */
 function tfRecord(data: Buffer): Buffer {
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(data.length));
   return Buffer.concat([length, maskedCrc(length), data, maskedCrc(data)]);
 }
 
+/** Returns a whole number as a varint of protocol buffers. */
 function varint(value: number): Buffer {
   const bytes: number[] = [];
   for (let rest = BigInt(value); ; rest >>= 7n) {
@@ -74,13 +76,13 @@ function floatField(field: number, value: number): Buffer {
   return Buffer.concat([fieldKey(field, 5), out]);
 }
 
-// A field with its default value, 0, is left out.
-const event = (time: number, step: number, rest: Buffer): Buffer =>
+/** Returns the record of an Event with further fields. A step of 0, the default, is left out. */
+const event = (time: number, step: number, fields: Buffer): Buffer =>
   tfRecord(
     Buffer.concat([
       doubleField(1, time),
       ...(step === 0 ? [] : [fieldKey(2, 0), varint(step)]),
-      rest,
+      fields,
     ]),
   );
 
@@ -113,6 +115,7 @@ export function scalarEvents(
   { history, times }: Journal,
   curves: readonly CurvePoint[],
 ): ScalarEvent[] {
+  /** When a step ended; for step 0, when the first one did; 0 if none did. */
   const timeOf = (step: number): number => times[Math.max(0, step - 1)] ?? 0;
   return [
     ...history.flatMap(({ step, ...values }) =>

@@ -21,14 +21,14 @@ import { inTable } from '../models/outputs.ts';
 import type { TokenRow } from '../models/types.ts';
 import type { TrainSettings } from './settings.ts';
 
-/** A tensor of so many entries is not grouped: copying it would cost more than that saves. */
+/** Tensors of so many entries, or more, are not grouped: copying them costs more than it saves. */
 const LARGE = 1 << 16;
 
 interface Group {
   readonly names: readonly string[];
   /** The axis along which the tensors are concatenated; they agree in the other one. */
   readonly axis: 0 | 1;
-  /** Each tensor's extent along the axis. */
+  /** How long each tensor is along the axis. */
   readonly extents: readonly number[];
 }
 
@@ -92,16 +92,16 @@ export function makeGrouping(
 }
 
 interface TokenTable {
-  /** The rows with the ids of the smaller table. */
+  /** Returns the rows with the ids of the smaller table. */
   readonly compact: <R extends TokenRow>(rows: readonly R[]) => R[];
-  /** The used rows, in the order of their ids. (V, h) → (V′, h) */
+  /** Returns the used rows of the table, in the order of their ids. (V, h) → (V′, h) */
   readonly shrink: (table: Tensor2D) => Tensor2D;
-  /** (V, h): the trained rows, and the others of `table` multiplied by `factor`. */
+  /** Returns the trained rows and, multiplied by `factor`, the others of `table`, (V, h). */
   readonly expand: (table: Tensor2D, trained: Tensor2D, factor: number) => Tensor2D;
 }
 
 /** Returns functions that reduce the token table to the ids of these rows, and expand it again. */
-function tokenTable(rows: readonly TokenRow[]): TokenTable {
+function reducedTable(rows: readonly TokenRow[]): TokenTable {
   const used = Int32Array.from(new Set(rows.flatMap(({ ids }) => [...ids]))).sort();
   const place = new Map([...used].map((id, i) => [id, i]));
   return {
@@ -119,7 +119,7 @@ function tokenTable(rows: readonly TokenRow[]): TokenTable {
   };
 }
 
-/** Whether reducing the table is worthwhile: it is trained, and the set uses few of its rows. */
+/** Whether the token table is trained, and the rows use less than 80% of its rows. */
 export const isWorthShrinking = (table: Tensor | undefined, rows: readonly TokenRow[]): boolean =>
   table !== undefined && new Set(rows.flatMap(({ ids }) => [...ids])).size < 0.8 * table.shape[0];
 
@@ -155,7 +155,8 @@ export function trainedValues<R extends TokenRow>(
   const whole =
     tableName === null ? undefined : (network.initial.get(tableName) as Tensor2D | undefined);
   const table =
-    shrinks && whole !== undefined && isWorthShrinking(whole, rows) ? tokenTable(rows) : null;
+    shrinks && whole !== undefined && isWorthShrinking(whole, rows) ? reducedTable(rows) : null;
+  /** Returns the initial values by name, with the table reduced, in new tensors. */
   const first = (): Map<string, Tensor> =>
     new Map(
       [...network.initial].map(([name, tensor]) => [

@@ -16,7 +16,7 @@ export interface StoppingRule {
 /** The result of the evaluations so far; a type alias, so that it counts as JSON. */
 export type Standing = {
   readonly best: { readonly step: number; readonly value: number } | null;
-  /** Number of evaluations since the best one. */
+  /** How many evaluations there were after the best one. */
   readonly since: number;
 };
 
@@ -63,6 +63,7 @@ export interface Watched {
   readonly batchSize: number;
 }
 
+/** Returns the share of predictions that are right, `right(i)` being the i-th row's label. */
 const shareRight = (predictions: readonly number[], right: (i: number) => number): number =>
   predictions.filter((prediction, i) => prediction === right(i)).length / predictions.length;
 
@@ -73,6 +74,7 @@ interface Measured {
   readonly loss: number;
 }
 
+/** Returns the accuracy and the loss on rows. */
 async function measureRows(
   model: EvaluatedModel,
   rows: readonly LabelledRow[],
@@ -120,7 +122,7 @@ async function measure(
   };
 }
 
-/** A model during its training, at its present weights. */
+/** A model while it is trained, with the weights that it has then. */
 export interface ModelInTraining extends EvaluatedModel {
   /** Writes the model in the form of a train stage's output. */
   save(dir: string): Promise<void>;
@@ -146,7 +148,7 @@ export interface Watch {
   /** Evaluates the model. Returns `stop` where the stopping rule ends the training. */
   see(step: number, model: ModelInTraining): Promise<'stop' | undefined>;
   readonly curves: readonly CurvePoint[];
-  /** The best evaluation so far, whose weights the model keeps; null if none are to be kept. */
+  /** The best evaluation so far, whose weights the model keeps; null where none are kept. */
   readonly kept: Standing['best'];
   /** The state of the watch as JSON, to be saved. */
   facts(): JsonObject;
@@ -154,6 +156,7 @@ export interface Watch {
   restore(facts: JsonObject): void;
 }
 
+/** Returns the watch of a training of `steps` steps. */
 export function watchTraining({
   watched,
   every,

@@ -30,7 +30,7 @@ export type CompletionMetrics = {
   readonly incoherent_share: number;
 };
 
-/** Throws a RangeError if there is no output. */
+/** Returns the metrics of all outputs together. Throws a RangeError if there are none. */
 export function completionMetrics(outputs: readonly Output[]): CompletionMetrics {
   if (outputs.length === 0) throw new RangeError('there is no output to measure');
   const mean = (of: (output: Output) => number): number =>
@@ -57,11 +57,11 @@ const PUNCTUATION = /[!-/:-@[-`{-~]/g;
 /** `\b(a|an|the)\b` of Python, whose word characters are those of all scripts. */
 const ARTICLE = /(?<![\p{L}\p{N}_])(?:a|an|the)(?![\p{L}\p{N}_])/gu;
 
-/** Matches what Python takes for white space; JavaScript's `\s` matches a little else. */
+/** Matches a run of what Python takes for white space, which is not quite JavaScript's `\s`. */
 const SPACE =
   /[\t-\r\u{1c}-\u{20}\u{85}\u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}]+/u;
 
-/** Lower case, without ASCII punctuation and English articles: the words of SQuAD's script. */
+/** Returns a text's words by SQuAD's script: lower case, no ASCII punctuation, no articles. */
 const squadWords = (text: string): string[] =>
   text
     .toLowerCase()
@@ -71,9 +71,9 @@ const squadWords = (text: string): string[] =>
     .filter((word) => word !== '');
 
 /**
- * Returns the F1 of the words that output and answer share, each as often as both have it, by the
- * normalisation of SQuAD's evaluation script (Rajpurkar et al. 2016; where one of them has no word,
- * as in 2018: 1 if neither has). In [0, 1].
+ * Returns the F1 of the output's words against the answer's, of which a word counts as often as
+ * both have it, by SQuAD's evaluation script (Rajpurkar et al. 2016). As in SQuAD 2.0's (2018), it
+ * is 1 if neither has a word, and 0 if only one has. In [0, 1].
  */
 export function tokenF1(output: string, answer: string): number {
   const [given, wanted] = [squadWords(output), squadWords(answer)];

@@ -19,9 +19,10 @@ const MASKED_SHARE = 0.15,
   SHOWN_AS_MASK = 0.8,
   SHOWN_AT_RANDOM = 0.1;
 
-/** A text with some of its tokens masked. */
+/** A text as the masked model sees it, and the tokens that it is to predict. */
 export interface MaskedRow {
-  readonly ids: Int32Array; // (T), as the model sees them
+  /** Some are replaced by the mask token or at random. */
+  readonly ids: Int32Array; // (T)
   readonly typeIds: Int32Array;
   /** Positions to predict, ascending, and the original tokens there. */
   readonly places: readonly number[];
@@ -36,7 +37,7 @@ export interface Masking {
   readonly seed: number;
 }
 
-/** Masks tokens that the random stream `name` draws; null where all are special tokens. */
+/** Masks tokens drawn by stream (seed, 'masked-lm', name); null where all are special tokens. */
 export function maskRow(
   { ids, typeIds }: TokenRow,
   name: string,
@@ -78,7 +79,7 @@ export interface MaskedLm<Body = Network> {
   dispose(): void;
 }
 
-/** The head of a checkpoint's masked-LM pretraining, with a logit for every token. */
+/** A family under its masked-LM head, which has a logit for every token. */
 interface HeadShape {
   readonly architecture: Architecture;
   readonly config: unknown;
@@ -91,7 +92,7 @@ interface PretrainingHead extends HeadShape {
   readonly parameters: ReadonlyMap<string, Tensor>;
 }
 
-/** Returns the family with its masked-LM head; null where that head is not implemented. */
+/** Returns the family with its masked-LM head; null where that is missing or not implemented. */
 function withPretrainingHead(
   family: Architecture,
   checkpointConfig: Checkpoint['config'],
@@ -151,7 +152,10 @@ async function readHead(family: Architecture, path: string): Promise<Pretraining
   return { ...head, parameters };
 }
 
-/** Returns each row once for each position to predict, because a head reads one token of a row. */
+/**
+ * Returns one row for each position to predict, with its `mask` there, and the token to predict:
+ * a cloze head reads one token of a row.
+ */
 export const maskedPositions = (
   rows: readonly MaskedRow[],
 ): { readonly row: TokenRow; readonly token: number }[] =>
@@ -168,10 +172,10 @@ function logitsOver(
   { architecture, config, parameters }: PretrainingHead,
   batch: readonly TokenRow[],
 ): Tensor2D {
-  const own = new Set(body.parameters.map(({ name }) => name)),
+  const ofBody = new Set(body.parameters.map(({ name }) => name)),
     layers = new Set(body.linears.map(({ name }) => name));
   const parameter = (name: string): Tensor =>
-    own.has(name) ? body.frozen(name) : parameters.get(name)!;
+    ofBody.has(name) ? body.frozen(name) : parameters.get(name)!;
   const biased = new Set(
     architecture.linears(config).flatMap((layer) => (layer.bias ? [layer.name] : [])),
   );

@@ -6,7 +6,7 @@
  */
 import { pairedOutcomes } from '../../../base/stats.ts';
 
-/** Counts by true label (row) and prediction (column). */
+/** Returns the number of rows by true label (row) and prediction (column), (C, C). */
 export function confusion(
   labels: readonly number[],
   predictions: readonly number[],
@@ -50,10 +50,10 @@ export function matthews(counts: readonly (readonly number[])[]): number {
     predicted = counts.map((_, k) => sum(counts.map((row) => row[k]!)));
   const s = sum(actual),
     c = sum(counts.map((row, k) => row[k]!));
-  const square = (values: readonly number[]): number => sum(values.map((x) => x * x));
+  const sumOfSquares = (values: readonly number[]): number => sum(values.map((x) => x * x));
   return quotient(
     c * s - sum(actual.map((t, k) => t * predicted[k]!)),
-    Math.sqrt((s * s - square(predicted)) * (s * s - square(actual))),
+    Math.sqrt((s * s - sumOfSquares(predicted)) * (s * s - sumOfSquares(actual))),
   );
 }
 
@@ -114,11 +114,11 @@ export function classificationMetrics(
   };
 }
 
-/** Returns each class's share of the values, (C). */
-const shares = (values: readonly number[], classes: number): number[] => {
+/** Returns the share of these class ids that each class has, (C). */
+const shares = (ids: readonly number[], classes: number): number[] => {
   const counts = new Array<number>(classes).fill(0);
-  for (const value of values) counts[value]!++;
-  return counts.map((count) => count / values.length);
+  for (const id of ids) counts[id]!++;
+  return counts.map((count) => count / ids.length);
 };
 
 /**

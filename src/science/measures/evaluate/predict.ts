@@ -12,7 +12,7 @@ import { logSumExp } from '../../../tensor/rows.ts';
 import { generate, type Generated, type GenerateOptions } from '../../models/generate.ts';
 import { similarLengths } from '../../models/layout.ts';
 import type { Network, NetworkOptions, Tensors } from '../../models/network.ts';
-import { answerTokens, beforeAnswers, logitsOf } from '../../models/outputs.ts';
+import { answerTokens, beforeAnswers, logitCounter } from '../../models/outputs.ts';
 import type { Architecture, Head, TokenRow } from '../../models/types.ts';
 
 /** Called after each batch with the number of rows done, and awaited. */
@@ -23,18 +23,18 @@ export interface EvaluatedModel {
   readonly architecture: Architecture;
   readonly head: Head;
   readonly classes: number;
-  /** Does what `predict` does. */
+  /** Returns the logits of the rows: see `predict`. */
   logits(rows: readonly TokenRow[], batchSize: number, onBatch?: OnBatch): Promise<Float32Array>;
-  /** Does what `scoreAnswers` does. */
+  /** Returns the score of each row's answer: see `scoreAnswers`. */
   answers(rows: readonly TokenRow[], batchSize: number, onBatch?: OnBatch): Promise<AnswerScore[]>;
-  /** Does what `generate` of generate.ts does. */
+  /** Continues each prompt: see `generate` of generate.ts. */
   generate(prompts: readonly TokenRow[], options: GenerateOptions): Promise<Generated[]>;
-  /** Does what `pooledRepresentations` does. */
+  /** Returns what the head reads of each row: see `pooledRepresentations`. */
   representations(rows: readonly TokenRow[], batchSize: number, onBatch?: OnBatch): Promise<Pooled>;
 }
 
 /**
- * Returns what evaluation asks of a network: logits, scores of answers, texts, representations.
+ * Returns a network in the form in which evaluation sees a model.
  * @param weights the values of the trained parameters; default: their initial values
  */
 export function evaluated(opened: Network, weights?: Tensors): EvaluatedModel {
@@ -59,7 +59,7 @@ export function evaluated(opened: Network, weights?: Tensors): EvaluatedModel {
 /** What `predict` asks of a network. */
 export interface Predictor extends Pick<Network, 'classes'> {
   forward(batch: readonly TokenRow[]): Tensor2D;
-  /** The number of logits that the head makes for a row. Default: too few to count. */
+  /** The number of logits that the head makes for a row, which bounds batches. Default: 0. */
   logits?(row: TokenRow): number;
 }
 
@@ -93,22 +93,22 @@ export async function predictWith(
   onBatch?: OnBatch,
 ): Promise<Float32Array> {
   const out = new Float32Array(rows.length * classes);
-  await eachBatch(rows, batches, logitsOfBatch, onBatch, (logits, some) =>
-    some.forEach((row, i) => {
-      const own = logits.subarray(i * classes, (i + 1) * classes);
-      if (!own.every(Number.isFinite))
+  await eachBatch(rows, batches, logitsOfBatch, onBatch, (logits, indexes) =>
+    indexes.forEach((row, i) => {
+      const ofRow = logits.subarray(i * classes, (i + 1) * classes);
+      if (!ofRow.every(Number.isFinite))
         throw new UserFault(
-          `The logits of row ${row} are not finite: ${[...own].join(', ')}.`,
+          `The logits of row ${row} are not finite: ${[...ofRow].join(', ')}.`,
           "The training diverged: look at the model's loss.",
         );
-      out.set(own, row * classes);
+      out.set(ofRow, row * classes);
     }),
   );
   return out;
 }
 
 /**
- * Computes something of each batch, and hands it on with the indexes of the batch's rows.
+ * Calls `use` with what `compute` finds for each batch, and with the indexes of the batch's rows.
  * @param batches the indexes of the rows of each batch
  * @param onBatch called with the number of rows done, and awaited
  */
@@ -117,12 +117,12 @@ async function eachBatch<T>(
   batches: Iterable<readonly number[]>,
   compute: (batch: readonly TokenRow[]) => Promise<T> | T,
   onBatch: OnBatch = () => undefined,
-  use: (found: T, some: readonly number[]) => void,
+  use: (found: T, indexes: readonly number[]) => void,
 ): Promise<void> {
   let done = 0;
-  for (const some of batches) {
-    use(await compute(some.map((i) => at(rows, i))), some);
-    await onBatch((done += some.length));
+  for (const indexes of batches) {
+    use(await compute(indexes.map((i) => at(rows, i))), indexes);
+    await onBatch((done += indexes.length));
   }
 }
 
@@ -172,10 +172,11 @@ export const openedModel = ({
   representations: (rows) => model.representations(rows.map(encode), batchSize, onBatch),
 });
 
+/** What the head's last linear layer reads of each of N rows. */
 export interface Pooled {
-  readonly values: Float64Array; // (N·h)
-  readonly count: number;
-  readonly dimensions: number;
+  readonly values: Float64Array; // (N, h), row-major
+  readonly count: number; // N
+  readonly dimensions: number; // h
 }
 
 /** Returns the input of the network's last linear layer, (B, h). */
@@ -234,17 +235,18 @@ export async function poolWith(
 ): Promise<Pooled> {
   let values = new Float64Array(0),
     dimensions = 0;
-  await eachBatch(rows, batches, poolBatch, onBatch, ({ width, data }, some) => {
+  await eachBatch(rows, batches, poolBatch, onBatch, ({ width, data }, indexes) => {
     if (dimensions === 0) values = new Float64Array(rows.length * (dimensions = width));
-    some.forEach((row, b) => values.set(data.subarray(b * width, (b + 1) * width), row * width));
+    indexes.forEach((row, b) => values.set(data.subarray(b * width, (b + 1) * width), row * width));
   });
   return { values, count: rows.length, dimensions };
 }
 
-/** The score of one answer, its end token included. */
+/** How likely a model is to write one answer, with the token that ends it. */
 export interface AnswerScore {
   /** −log p(answer | prompt), the sum over its tokens, in nats. */
   readonly loss: number;
+  /** The number of its tokens. */
   readonly tokens: number;
   /** Whether each token is the likeliest after those before: greedy decoding writes this answer. */
   readonly greedy: boolean;
@@ -257,10 +259,11 @@ export interface AnswerScore {
 export function tokenLosses(logits: Tensor2D, targets: readonly number[]): Tensor1D {
   const [Q, V] = logits.shape;
   const index = Int32Array.from(targets, (target, q) => q * V + target);
-  const own = tf.gather(tf.reshape(logits, [Q * V]), tf.tensor1d(index, 'int32'));
-  return tf.sub(tf.squeeze(logSumExp(logits), [1]), own);
+  const ofTargets = tf.gather(tf.reshape(logits, [Q * V]), tf.tensor1d(index, 'int32'));
+  return tf.sub(tf.squeeze(logSumExp(logits), [1]), ofTargets);
 }
 
+/** Returns the score of the answer of each row of the batch. */
 function scoreBatch(network: Network, batch: readonly TokenRow[]): AnswerScore[] {
   const targets = answerTokens(batch),
     { example } = beforeAnswers(batch);
@@ -281,7 +284,7 @@ function scoreBatch(network: Network, batch: readonly TokenRow[]): AnswerScore[]
   return scores;
 }
 
-/** Scores the answers of the rows, in their order. Throws as `scoreWith` does. */
+/** Returns the score of each row's answer, in the rows' order. Throws as `scoreWith` does. */
 export const scoreAnswers = (
   network: Network,
   rows: readonly TokenRow[],
@@ -291,12 +294,14 @@ export const scoreAnswers = (
   scoreWith(
     (batch) => scoreBatch(network, batch),
     rows,
-    similarLengths(rows, batchSize, logitsOf(network)),
+    similarLengths(rows, batchSize, logitCounter(network)),
     onBatch,
   );
 
 /**
- * Scores the answers of the rows, in their order. Throws UserFault where a loss is not finite.
+ * Returns the score of each row's answer, in the rows' order, whatever the batches. Throws
+ * UserFault where a loss is not finite.
+ * @param scoresOfBatch returns the score of the answer of each row of a batch
  * @param batches the indexes of the rows of each batch
  */
 export async function scoreWith(
@@ -306,8 +311,8 @@ export async function scoreWith(
   onBatch?: OnBatch,
 ): Promise<AnswerScore[]> {
   const out = new Map<number, AnswerScore>();
-  await eachBatch(rows, batches, scoresOfBatch, onBatch, (scores, some) =>
-    some.forEach((row, k) => {
+  await eachBatch(rows, batches, scoresOfBatch, onBatch, (scores, indexes) =>
+    indexes.forEach((row, k) => {
       const score = at(scores, k);
       if (!Number.isFinite(score.loss))
         throw new UserFault(

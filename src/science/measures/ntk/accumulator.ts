@@ -13,7 +13,7 @@ interface BlockRows {
 
 /** A term over one batch of rows. */
 export interface TokenBlock extends BlockRows {
-  /** The factor a of each class. */
+  /** a^c of each class c. */
   readonly a: readonly Tensor2D[]; // C × (S, p)
   readonly b: Tensor2D; // (S, q)
 }
@@ -52,7 +52,7 @@ export interface Accumulator {
   readonly data: Float64Array; // (N·C, M·C)
 }
 
-export const accumulator = (height: number, width: number): Accumulator => ({
+export const emptyAccumulator = (height: number, width: number): Accumulator => ({
   height,
   width,
   data: new Float64Array(height * width),
@@ -128,13 +128,6 @@ export function unfold(sum: Accumulator, left: Int32Array, right: Int32Array | n
   return out;
 }
 
-/** Returns the trace of a kernel of rows with themselves. */
-export function accumulatedTrace({ height, width, data }: Accumulator): number {
-  let sum = 0;
-  for (let x = 0; x < Math.min(height, width); x++) sum += data[x * width + x]!;
-  return sum;
-}
-
 /** A symmetric kernel in the rows' order, in double precision. */
 export interface KernelSum {
   readonly rows: number; // N
@@ -159,6 +152,7 @@ export function symmetrise(data: Float64Array, size: number): void {
   }
 }
 
+/** Returns the trace of a matrix (size, size). */
 export function trace(data: Float64Array, size: number): number {
   let sum = 0;
   for (let i = 0; i < size; i++) sum += data[i * size + i]!;

@@ -63,7 +63,8 @@ function runPasses(
   const uses = new Map<string, Use[]>();
   const gradients: Tensor[][] = [];
   let outputs: Tensor | undefined;
-  const recorded = (): Tensor => {
+  /** Fills `uses`, `gradients` and `outputs` while the tape is open. The scalar means nothing. */
+  const recordPasses = (): Tensor => {
     const vector: VectorTap = (layer, x, y, tokens) => {
       if (!wanted.has(layer)) return y;
       // δ is the derivative with respect to `output`, a tensor of its own over y's data.
@@ -93,9 +94,9 @@ function runPasses(
     });
     return tf.scalar(0);
   };
-  // This call asks for no gradients: it opens the tape for `recorded`, and frees what that holds.
+  // This asks for no gradients: it opens the tape for `recordPasses` and frees what the tape holds.
   tf.tidy(() => {
-    differentiate(recorded, []);
+    differentiate(recordPasses, []);
   });
   if (outputs === undefined) throw new Error('the forward pass did not run');
   return { outputs, uses, gradients };

@@ -77,7 +77,7 @@ const gram: Contraction = (leftBlocks, rightBlocks, coefficient, sum) => {
       others.slice(0, right === null ? i + 1 : others.length).forEach((y, j) => {
         const similarity = matmul(x.b, y.b, false, true); // (S, S')
         x.a.forEach((a, c) => {
-          // A block with itself: the class pairs (c, d) and (d, c) mirror each other.
+          // For a block with itself, the class pairs (d, c) mirror (c, d), and are left out.
           y.a.slice(0, right === null && i === j ? c + 1 : y.a.length).forEach((b, d) => {
             const pair = tf.tidy(() => {
               // (S, S')
@@ -150,14 +150,14 @@ export function costs(
   p: number,
   q: number,
 ): Costs {
-  const rows = (blocks: readonly BlockShape[]): number =>
+  const kernelRows = (blocks: readonly BlockShape[]): number =>
     blocks.reduce((sum, block) => sum + block.rows, 0) * classes;
   const gradients = [...left, ...(right ?? [])].reduce(
     (sum, block) => sum + 2 * block.rows * block.width * classes * p * q,
     0,
   );
-  const height = rows(left);
-  let products = right === null ? 0 : height * rows(right);
+  const height = kernelRows(left);
+  let products = right === null ? 0 : height * kernelRows(right);
   if (right === null)
     for (let top = 0; top < height; top += GRAM_ROWS)
       products += Math.min(GRAM_ROWS, height - top) * Math.min(height, top + GRAM_ROWS);

@@ -45,7 +45,7 @@ export interface Premise {
   readonly zero_b: boolean;
 }
 
-/** s²σ²n(1 ± √(r/n))² − 1 for r ≤ n, asymptotic in n. */
+/** Returns the limits s²σ²n(1 ± √(r/n))² − 1, for r ≤ n, asymptotic in n. */
 export function marchenkoPastur(rank: number, width: number, scaledVariance: number): Interval {
   const spread = Math.sqrt(rank / width);
   return {
@@ -102,7 +102,7 @@ export function premise(
   const eigenvalues = symmetricEigenvalues(AAt, rank);
   const high = scale ** 2 * eigenvalues[0]! - 1,
     low = scale ** 2 * eigenvalues[rank - 1]! - 1;
-  /** Whether a premise holds of σ² or s²σ²: it is below 1/n, and r ≤ n. */
+  /** Whether `tested`, σ² or s²σ², is below 1/n, and r ≤ n. */
   const premiseHolds = (tested: number): boolean =>
     rank <= width && strictlyBelow(tested, 1 / width);
   return {

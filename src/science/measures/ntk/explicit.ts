@@ -84,10 +84,11 @@ function tokenOrder({ example, rows }: TokenBlock): TokenOrder {
   return { order: tf.tensor1d(order, 'int32'), starts: tf.tensor1d(starts, 'int32') };
 }
 
+/** Returns `width` columns of a, from `start` on. */
 const columnsOf = (a: Tensor2D, start: number, width: number): Tensor2D =>
   width === a.shape[1] ? a : tf.slice(a, [0, start], [-1, width]);
 
-/** Returns a set's gradients for `width` of the p columns, from `start` on. (R, width · q) each */
+/** Returns the gradients of blocks for `width` of the p columns from `start` on: (R, width · q). */
 type Slices = (start: number, width: number) => Tensor2D[];
 
 /**

@@ -30,11 +30,11 @@ export interface StoredKernels {
   readonly rows: number; // N
   /** The number of outputs of a row: 1 if they are log p(answer). */
   readonly classes: number; // C
-  /** What the kernels are kernels of, and `logits` the values of. */
+  /** What the kernels are of, and what `logits` holds. */
   readonly outputs: OutputsOf;
-  /** K_ff; null where it was not asked for. */
+  /** K_ff; null where the folder does not have it. */
   readonly full: Float64Array | null; // (N, C, N, C)
-  /** K_LoRA; null where it was not asked for, and for full fine-tuning. */
+  /** The adapter's kernel; null where the folder does not have it. */
   readonly lora: Float64Array | null; // (N, C, N, C)
   readonly logits: Float64Array; // (N, C)
   /** Empty in a completion task. */
@@ -59,17 +59,20 @@ async function readMethods(dir: string): Promise<Pick<StoredKernels, 'outputs' |
   return { outputs, errors };
 }
 
-/** Reads the premise facts of each adapted layer; empty for full fine-tuning. */
+/** Reads the premises in a folder's `premise.json`; none where it has no such file. */
 export async function readPremises(dir: string): Promise<readonly Premise[]> {
   const path = join(dir, 'premise.json');
   return existsSync(path) ? (JSON.parse(await readFile(path, 'utf8')) as readonly Premise[]) : [];
 }
 
-/** Reads a checkpoint's folder. Throws UserFault where its files do not belong together. */
+/**
+ * Reads the folder of one checkpoint in a kernel stage's output. Throws UserFault where its files
+ * do not belong together.
+ */
 export async function readKernels(dir: string): Promise<StoredKernels> {
   const logits = await readNpy(join(dir, 'logits.npy'));
   const [rows = 0, classes = 0] = logits.shape;
-  const kernel = async (name: string): Promise<Float64Array | null> => {
+  const readKernel = async (name: string): Promise<Float64Array | null> => {
     const path = join(dir, name);
     if (!existsSync(path)) return null;
     const { shape, data } = await readNpy(path);
@@ -87,17 +90,15 @@ export async function readKernels(dir: string): Promise<StoredKernels> {
   return {
     rows,
     classes,
-    full: await kernel('kernel-full.npy'),
-    lora: await kernel('kernel-lora.npy'),
+    full: await readKernel('kernel-full.npy'),
+    lora: await readKernel('kernel-lora.npy'),
     logits: Float64Array.from(logits.data),
     labels: list.flatMap(({ label }) => label ?? []),
     ...(await readMethods(dir)),
   };
 }
 
-/**
- * The kernel's name: K_LoRA where it is over LoRA's factors, K_adapter where over vectors alone.
- */
+/** Returns a kernel's name: that of the adapter is K_LoRA if it is over factors, else K_adapter. */
 function kernelName(kind: KernelKind, terms: readonly TermRecord[]): string {
   if (kind === 'full') return 'K_ff';
   const hasFactors = terms.some(({ parameter }) => parameter === 'A' || parameter === 'B');
@@ -109,7 +110,7 @@ const inGiga = (operations: number): string => (operations / 1e9).toPrecision(3)
 const sum = (terms: readonly TermRecord[], of: (term: TermRecord) => number): number =>
   terms.reduce((total, term) => total + of(term), 0);
 
-/** The operations of the contraction that was used. */
+/** Returns the operations of the contraction that was used; 0 where they are not counted. */
 const spentOperations = ({ method, operations }: TermRecord): number =>
   operations?.[method === 'gram' ? 'gram' : 'explicit'] ?? 0;
 
@@ -117,11 +118,11 @@ const spentOperations = ({ method, operations }: TermRecord): number =>
 function describeContraction(terms: readonly TermRecord[]): string {
   if (terms.every(({ method }) => method === 'torch'))
     return `${terms.length} terms, by PyTorch from the gradients of each row`;
-  const by = (method: TermRecord['method']): number =>
+  const countOf = (method: TermRecord['method']): number =>
     terms.filter((term) => term.method === method).length;
-  const none = by('zero') === 0 ? '' : `${by('zero')} zero, `;
+  const none = countOf('zero') === 0 ? '' : `${countOf('zero')} zero, `;
   return (
-    `${terms.length} terms, ${by('explicit')} by gradients and ${by('gram')} ` +
+    `${terms.length} terms, ${countOf('explicit')} by gradients and ${countOf('gram')} ` +
     `by token pairs, ${none}${inGiga(sum(terms, spentOperations))} G operations ` +
     `(all by gradients ${inGiga(sum(terms, ({ operations }) => operations?.explicit ?? 0))}, all ` +
     `by token pairs ${inGiga(sum(terms, ({ operations }) => operations?.gram ?? 0))})`

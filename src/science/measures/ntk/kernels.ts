@@ -7,13 +7,7 @@
  */
 import { UserFault } from '../../../api.ts';
 import type { AdaptedModel, OutputsOf, TokenRow } from '../../models/types.ts';
-import {
-  accumulatedTrace,
-  type Accumulator,
-  accumulator,
-  kernelOrder,
-  unfold,
-} from './accumulator.ts';
+import { type Accumulator, emptyAccumulator, kernelOrder, trace, unfold } from './accumulator.ts';
 import type { Method } from './contractions.ts';
 import type { ModelOfPremises } from './delta.ts';
 import {
@@ -35,7 +29,7 @@ export interface LayerKernel {
    * sets, or the layer's weight is not among its parameters.
    */
   readonly full: number | null;
-  /** Trace of the layer's block in the adapter's kernel; null likewise, or if it has no block. */
+  /** Trace of the layer's block in the adapter's kernel; null likewise, or without such a block. */
   readonly lora: number | null;
 }
 
@@ -48,7 +42,7 @@ export interface Kernel {
   readonly blocks: ReadonlyMap<string, Float64Array> | null; // (N, C, M, C)
 }
 
-/** The sums and records after some of the layers. */
+/** The sums and records of the layers that have been visited. */
 export interface KernelParts {
   readonly totals: ReadonlyMap<KernelKind, Sums>;
   /** Each layer's block, where blocks are kept. */
@@ -82,8 +76,8 @@ interface KernelSums {
 type Shape = Pick<Accumulator, 'height' | 'width'>;
 
 export const emptySums = ({ height, width }: Shape, replicates: number): Sums => ({
-  exact: accumulator(height, width),
-  replicates: Array.from({ length: replicates }, () => accumulator(height, width)),
+  exact: emptyAccumulator(height, width),
+  replicates: Array.from({ length: replicates }, () => emptyAccumulator(height, width)),
 });
 
 /**
@@ -104,7 +98,7 @@ function addTo(to: Accumulator, from: Accumulator, symmetric: boolean): boolean 
   return zero === 0;
 }
 
-/** `addTo` for the sums of exact terms and of each replicate. */
+/** Adds the exact sum and each replicate's. Returns whether every added entry is finite. */
 function addSums(to: Sums, from: Sums, symmetric: boolean): boolean {
   const finite = [
     addTo(to.exact, from.exact, symmetric),
@@ -117,6 +111,7 @@ function clear({ exact, replicates }: Sums): void {
   for (const { data } of [exact, ...replicates]) data.fill(0);
 }
 
+/** Returns the kernels of `kinds`, all zero, to which layers can be added. */
 function createKernelSums(options: KernelSumsOptions): KernelSums {
   const { kinds, symmetric, replicates, perLayer, inOrder } = options;
   const totals = new Map(kinds.map((kind) => [kind, emptySums(options, replicates)]));
@@ -144,7 +139,7 @@ function createKernelSums(options: KernelSumsOptions): KernelSums {
           );
         if (records.some((record) => record.projected))
           addReplicates(ofLayer.exact, ofLayer.replicates, symmetric);
-        if (symmetric) traces[kind] = accumulatedTrace(ofLayer.exact);
+        if (symmetric) traces[kind] = trace(ofLayer.exact.data, options.height);
         if (perLayer) blocks.get(kind)?.set(name, inOrder(ofLayer.exact));
       }
       layers.push({ layer: name, ...traces });
@@ -166,8 +161,7 @@ export interface KernelOptions extends WalkOptions {
   readonly method?: 'auto' | Method;
   /** Estimates the kernels by random projection instead, with their standard error. */
   readonly projection?: Projection;
-  /** Which kernels to compute; both where left out. A model whose adapter adds no
-   * parameters has the full one only. */
+  /** Which kernels to compute, of those that the model has (`kindsOf`). Default: both. */
   readonly which?: readonly KernelKind[];
   /** Whether to keep each layer's block. */
   readonly perLayer?: boolean;
@@ -186,12 +180,12 @@ export interface KernelSet {
   readonly rightLogits: Float32Array | null; // (M, C)
   /** K_ff; null where it was not asked for. */
   readonly full: Kernel | null;
-  /** The adapter's kernel; null where it was not asked for, or no layer has parameters of it. */
+  /** The adapter's kernel; null where it was not asked for, or no layer `hasOwn`. */
   readonly lora: Kernel | null;
   /** The layers in forward order. */
   readonly layers: readonly LayerKernel[];
   readonly terms: readonly TermRecord[];
-  /** The groups of layers that shared a forward pass, with the bytes of their h and δ. */
+  /** The groups of layers that shared a forward pass, with the bytes that were kept of each. */
   readonly groups: readonly { readonly layers: readonly string[]; readonly bytes: number }[];
 }
 
@@ -274,7 +268,7 @@ export interface KernelModel
   kernels(rows: readonly TokenRow[], options?: KernelOptions): Promise<KernelSet>;
 }
 
-/** The kernels that are asked for, and that the model has. */
+/** Returns the kernels asked for, the adapter's only if some layer has parameters of its own. */
 export function kindsOf(
   { layers }: { readonly layers: readonly Owned[] },
   { which = ['full', 'lora'] }: KernelOptions,
@@ -283,7 +277,7 @@ export function kindsOf(
   return which.filter((kind) => kind === 'full' || isAdapted);
 }
 
-/** Returns for each set of rows the index in the kernel of each row of a sum, by `kernelOrder`. */
+/** Returns, for each set, where each row of a sum stands in the kernel (`kernelOrder`). */
 const ordersOf = ({ parts }: WalkPlan, classes: number): Int32Array[] =>
   parts.map((batches) =>
     kernelOrder(

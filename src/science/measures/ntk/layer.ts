@@ -137,6 +137,7 @@ export interface TermRecord {
   readonly operations: Costs | null;
 }
 
+/** One term of a layer, batch by batch, of the left rows and of the right ones. */
 interface Pair {
   readonly left: readonly AnyTerm[];
   readonly right: readonly AnyTerm[] | null;
@@ -165,7 +166,10 @@ function contract(
   return { method, operations };
 }
 
-/** Adds one projected term's kernel to each replicate's sum, with other random signs for each. */
+/**
+ * Projects one term anew for each replicate, and adds its kernel to that replicate's sum. Returns
+ * how it was contracted.
+ */
 function contractProjected(
   { left, right }: Pair,
   name: string,
@@ -176,7 +180,7 @@ function contractProjected(
   let record: Pick<TermRecord, 'method' | 'operations'> | null = null;
   sums.forEach((sum, replicate) =>
     tf.tidy(() => {
-      // both sets are projected with the same signs
+      // The left and the right rows are projected with the same signs.
       const terms = project([...left, ...(right ?? [])], projection, name, replicate);
       record = contract(
         {
@@ -191,6 +195,7 @@ function contractProjected(
   return record!;
 }
 
+/** Returns the records of the adapter's terms that are zero, and so are not contracted. */
 const zeroRecords = (layer: AdaptedLayer, zero: ZeroTerms): TermRecord[] =>
   [...zero].map((parameter) => ({
     layer: layer.name,

@@ -6,7 +6,7 @@
 import { compiled } from '../../../tensor/compiled/compiled.ts';
 import type { AdaptedLayer, AdaptedModel, TokenRow } from '../../models/types.ts';
 import {
-  accumulator,
+  emptyAccumulator,
   kernelOrder,
   type KernelSum,
   type TokenBlock,
@@ -36,7 +36,7 @@ export interface WalkOptions {
 export const BATCH_TOKENS = 1024,
   MEMORY_MB = 1024;
 
-/** A layer's h and δ for one batch. */
+/** What is kept of a layer for one batch: its h and δ, or gradients in their place. */
 export interface LayerBatch {
   /** The positions of its rows among all rows of their set. */
   readonly rows: Int32Array;
@@ -50,7 +50,7 @@ export interface WalkPlan {
   /** The batches of each set, as positions of rows. */
   readonly parts: readonly (readonly Int32Array[])[];
   readonly groups: readonly { readonly layers: readonly AdaptedLayer[]; readonly bytes: number }[];
-  /** What is kept of a batch; null where it is h and δ. */
+  /** Says what is kept of a batch; null: h and δ. */
   readonly reduction: Reduction | null;
 }
 
@@ -78,6 +78,7 @@ function planOf(
     adapterOnly === null
       ? null
       : reductionOf(layers, { classes: outputs, method: adapterOnly, shapes });
+  /** Returns the bytes that the batches of all sets keep of a layer. */
   const bytesOf = (layer: AdaptedLayer): number =>
     shapes
       .flat()
@@ -94,8 +95,8 @@ function planOf(
 
 const lengthsOf = (rows: readonly TokenRow[]): number[] => rows.map(({ ids }) => ids.length);
 
-/** The number of logits of each row; 0 where they are too few to count. */
-const logitsOf = (model: AdaptedModel, rows: readonly TokenRow[]): number[] =>
+/** Returns how many logits each row has; 0 where the model does not say. */
+const logitCounts = (model: AdaptedModel, rows: readonly TokenRow[]): number[] =>
   rows.map((row) => model.logits?.(row) ?? 0);
 
 const NO_ROWS = 'there are no rows to walk the layers with';
@@ -117,7 +118,7 @@ export function planWalk(
   const parts = lengths.map((of, s) =>
     batches(of, {
       tokens: options.batchTokens ?? BATCH_TOKENS,
-      logits: logitsOf(model, sets[s] ?? []),
+      logits: logitCounts(model, sets[s] ?? []),
       countPadding: adapterOnly === null || adapterOnly === 'gram',
     }),
   );
@@ -134,7 +135,7 @@ export function planPairs(
   if (left.length === 0) throw new RangeError(NO_ROWS);
   const lengths = [lengthsOf(left), lengthsOf(right)];
   const longest = left.map((_, i) => Math.max(...lengths.map((of) => of[i] ?? 0)));
-  const logits = [left, right].map((rows) => logitsOf(model, rows));
+  const logits = [left, right].map((rows) => logitCounts(model, rows));
   const mostLogits = left.map((_, i) => Math.max(...logits.map((of) => of[i] ?? 0)));
   const parts = batches(longest, {
     tokens: options.batchTokens ?? BATCH_TOKENS,
@@ -150,13 +151,15 @@ export interface Visits {
   readonly group?: (done: number) => Promise<void>;
 }
 
+/** A batch, with h and δ of a group of layers. */
 interface KeptBatch {
   readonly rows: Int32Array;
   readonly of: Collected;
-  /** By layer, gradients in place of h and δ. */
+  /** By layer, the gradients in place of h and δ. */
   readonly own: Map<string, readonly GradientTerm[]>;
 }
 
+/** Returns h and δ of a layer. */
 function tokensOf(of: Collected, layer: AdaptedLayer): LayerTokens {
   const tokens = of.layers.get(layer.name);
   if (tokens === undefined) throw new Error(`the model never called its layer ${layer.name}`);
@@ -172,6 +175,7 @@ function reduceLayer(reduction: Reduction, layer: AdaptedLayer, kept: KeptBatch)
   of.release(layer.name);
 }
 
+/** Disposes of what a batch keeps of a layer. */
 function release({ of, own }: KeptBatch, { name }: AdaptedLayer): void {
   of.release(name);
   own.get(name)?.forEach(({ gradients }) => {
@@ -180,8 +184,8 @@ function release({ of, own }: KeptBatch, { name }: AdaptedLayer): void {
 }
 
 /**
- * Visits the layers of all groups from `start` on, of which there must be at least one. Returns the
- * logits of each set, (N, C).
+ * Visits the layers of group `start`, counted from 0, and of all groups after it. Returns the
+ * logits of each set, (N, C), zeros if there is no such group.
  */
 export async function walkSets(
   model: AdaptedModel,
@@ -274,7 +278,9 @@ export async function walkLayers(
   return logits!;
 }
 
-/** Adds one term, given batch by batch, to each of `sums` by the cheaper contraction. */
+/**
+ * Adds the kernel of one term, given batch by batch, to each of `sums`, by the cheaper contraction.
+ */
 export function addTerm(
   seen: readonly LayerBatch[],
   terms: readonly Term[],
@@ -289,7 +295,7 @@ export function addTerm(
     example: seen[k]!.tokens.example,
     rows: seen[k]!.rows,
   }));
-  const found = accumulator(rows * classes, rows * classes);
+  const found = emptyAccumulator(rows * classes, rows * classes);
   const method = cheaper(
     costs(blocks.map(shapeOf), null, classes, blocks[0]!.a[0]!.shape[1], blocks[0]!.b.shape[1]),
   );

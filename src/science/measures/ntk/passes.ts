@@ -25,7 +25,7 @@ const PAIRS_PER_TOKEN = 512;
 export interface BatchLimits {
   /** The most tokens of a batch. */
   readonly tokens: number;
-  /** The number of logits of each row. Default: too few to count. */
+  /** The number of logits of each row. Default: 0. */
   readonly logits?: readonly number[];
   /**
    * Whether the padding of each row to its batch's longest counts as tokens. Default: true. Layers
@@ -49,7 +49,7 @@ export function batches(
   let tokens = 0,
     heldLogits = 0;
   for (const i of order) {
-    // ascending, so this row is the longest so far
+    // Lengths ascend, so row i is the longest of its batch.
     const last = out[out.length - 1],
       length = lengths[i]!,
       rowLogits = logits[i] ?? 0,
@@ -72,17 +72,17 @@ type Extent = Pick<BlockShape, 'rows' | 'tokens'>;
 
 type Sized = Omit<AdaptedLayer, 'lora' | 'vera'>;
 
-/** A bound on the rows that enter a layer; see `LinearLayer` and `VectorLayer`. */
-const rowsOf = (
+/** Returns how many rows enter a layer at most; see `LinearLayer` and `VectorLayer`. */
+const mostInputRows = (
   { relative = false, onePerText = false, rowsPerToken = 1 }: Sized,
   { rows, tokens }: Extent,
 ): number => rowsPerToken * (onePerText ? rows : relative ? 3 * tokens : tokens);
 
-/** Returns the bytes of a layer's h and δ. */
+/** Returns the bytes of a layer's h and δ, at most, for a batch of this extent. */
 export const layerBytes = (layer: Sized, extent: Extent, classes: number): number =>
-  4 * rowsOf(layer, extent) * (layer.in + classes * layer.out);
+  4 * mostInputRows(layer, extent) * (layer.in + classes * layer.out);
 
-/** Groups the layers within `memoryMB`; one that does not fit is a group by itself. */
+/** Cuts the layers into groups of at most `memoryMB`; a larger layer is a group by itself. */
 export function layerGroups<L>(
   layers: readonly L[],
   bytesOf: (layer: L) => number,
@@ -105,7 +105,10 @@ export function layerGroups<L>(
 export interface Reduction {
   /** The bytes that are kept of a layer for a batch of this shape. */
   bytes(layer: AdaptedLayer, shape: BlockShape): number;
-  /** Gradients for h and δ, which the caller disposes of; null where h and δ are kept. */
+  /**
+   * Returns the gradients that take the place of h and δ, to be disposed of by the caller; null
+   * where h and δ take no more memory, and stay.
+   */
   reduce(layer: AdaptedLayer, batch: Pick<LayerBatch, 'rows' | 'tokens'>): GradientTerm[] | null;
 }
 
@@ -113,18 +116,20 @@ export interface Reduction {
 interface Contracted {
   readonly classes: number;
   readonly method: 'auto' | Method;
-  /** The batches of each set. */
+  /** The sizes of the batches of the left rows and, if there are any, of the right ones. */
   readonly shapes: readonly (readonly BlockShape[])[];
 }
 
-/** Returns the bytes of a row's gradients; null if some terms are not contracted by gradients. */
+/**
+ * Returns the bytes of one row's gradients by the adapter's parameters at a layer; null unless all
+ * terms of the layer are contracted by gradients.
+ */
 function gradientBytes(
   layer: AdaptedLayer,
   { classes, method, shapes }: Contracted,
 ): number | null {
   const [left = [], right] = shapes;
-  // `shapes` counts one input row for each token. These layers read relative positions, one row for
-  // each text, or several for each token.
+  // `shapes` takes each token for one row of the layer's input, which is wrong for these layers.
   if (layer.relative === true || layer.onePerText === true) return null;
   if (layer.rowsPerToken !== undefined) return null;
   const widths = ownWidths(layer, zeroTerms(layer));
@@ -139,20 +144,21 @@ function gradientBytes(
 
 /**
  * Returns the reduction that keeps of each layer whichever takes less memory, h and δ or gradients.
- * @param layers those that are walked
  */
 export function reductionOf(layers: readonly AdaptedLayer[], contracted: Contracted): Reduction {
   const { classes } = contracted;
-  const byRow = new Map(layers.map((layer) => [layer.name, gradientBytes(layer, contracted)]));
-  const gradientsOf = ({ name }: AdaptedLayer, rows: number): number =>
-    rows * (byRow.get(name) ?? Infinity);
+  const bytesPerRow = new Map(
+    layers.map((layer) => [layer.name, gradientBytes(layer, contracted)]),
+  );
+  const bytesOfGradients = ({ name }: AdaptedLayer, rows: number): number =>
+    rows * (bytesPerRow.get(name) ?? Infinity);
   return {
     bytes: (layer, shape) =>
-      Math.min(gradientsOf(layer, shape.rows), layerBytes(layer, shape, classes)),
+      Math.min(bytesOfGradients(layer, shape.rows), layerBytes(layer, shape, classes)),
     reduce: (layer, { rows, tokens }) => {
       const { example } = tokens;
       const shape = { rows: rows.length, tokens: example.length };
-      if (gradientsOf(layer, rows.length) >= layerBytes(layer, shape, classes)) return null;
+      if (bytesOfGradients(layer, rows.length) >= layerBytes(layer, shape, classes)) return null;
       return compiled(() => {
         const terms: GradientTerm[] = [];
         tf.tidy(() => {

@@ -9,22 +9,22 @@ import type { KernelParts } from './kernels.ts';
 import type { KernelKind } from './terms.ts';
 
 export interface Resume {
-  /** Fills the parts from an intact state. Returns the number of groups that it covers. */
+  /** Fills `into` from the saved state. Returns how many layer groups it covers, 0 without one. */
   load(into: KernelParts): Promise<number>;
   save(groups: number, parts: KernelParts): Promise<void>;
 }
 
-/** What a state holds beside the sums. */
+/** What a state holds beside sums and blocks. */
 type Facts = Pick<KernelParts, 'layers' | 'terms'>;
 
-/** Returns the sums by their names in a state. */
+/** Returns each sum with its name in a state. */
 const namedSums = ({ totals }: KernelParts): [string, Float64Array][] =>
   [...totals].flatMap(([kind, { exact, replicates }]): [string, Float64Array][] => [
     [kind, exact.data],
     ...replicates.map(({ data }, r): [string, Float64Array] => [`${kind}-${r}`, data]),
   ]);
 
-// safetensors' files have no doubles here, so each is a pair of int32.
+// Our safetensors files have no doubles, so each is saved as a pair of int32.
 const asPairs = ({ buffer, byteOffset, length }: Float64Array): HostTensor => ({
   shape: [2 * length],
   data: new Int32Array(buffer, byteOffset, 2 * length),

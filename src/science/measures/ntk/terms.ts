@@ -5,14 +5,14 @@
  *
  * so that a contraction of this form serves every layer, model and adapter.
  */
-import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { sharedPart } from '../../models/adapted-layer.ts';
+import { isZero, sharedPart } from '../../models/adapted-layer.ts';
 import type { AdaptedLayer, LoraFactors, TrainedVectors, VeraVectors } from '../../models/types.ts';
 import type { LayerTokens } from './collect.ts';
 
 export interface Term {
-  /** The factor a of each class. */
+  /** a^c of each class c. */
   readonly a: readonly Tensor2D[]; // C × (S, p)
   readonly b: Tensor2D; // (S, q)
   readonly coefficient: number;
@@ -160,8 +160,6 @@ function trainedTerms({ h, deltas }: LayerTokens, { bias, unit }: TrainedVectors
  */
 export function zeroTerms({ lora, vera }: Pick<AdaptedLayer, 'lora' | 'vera'>): ZeroTerms {
   const zero = new Set<OwnTerm['parameter']>();
-  const isZero = (factor: Tensor): boolean =>
-    factor.dataSync<'float32'>().every((value) => value === 0);
   if (lora !== undefined && lora.freezeA !== true && isZero(lora.B)) zero.add('A');
   if (lora !== undefined && isZero(lora.A)) zero.add('B');
   if (vera !== undefined && isZero(vera.b)) zero.add('d');

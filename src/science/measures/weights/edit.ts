@@ -18,13 +18,13 @@ export interface TrainedWeights {
   readonly before: ReadonlyMap<string, HostTensor>;
   /** The linear layers below the head: LAYER.weight is (out, in), row-major. */
   readonly layers: readonly LinearLayer[];
-  /** ‖X_j‖₂ of each input feature j of these layers over the tokens of some rows. (in) */
+  /** Returns ‖X_j‖₂ of each input feature j, (in), by these layers, over the tokens of `rows`. */
   inputNorms(rows: readonly Row[]): Promise<ReadonlyMap<string, Float64Array>>;
 }
 
 export type WeightsContext<P = JsonObject> = DefenceContext<P, OpenedModel> & TrainedWeights;
 
-/** What a defence made of a model. */
+/** A trained model as a defence has edited it. */
 export interface EditedModel {
   /** The parameters that differ from those after the training, in their shapes. */
   readonly changed: ReadonlyMap<string, HostTensor>;
@@ -54,8 +54,8 @@ export async function trainedWeights(
 }
 
 /**
- * Returns the parameters with those that a defence changed. Throws an Error for a parameter that
- * the model does not have, a shape other than its own, or a number that is not finite.
+ * Returns all parameters, with the values that a defence gave to some. Throws an Error for one that
+ * the model does not have, for another shape, and for a number that is not finite.
  */
 export function withChanges(
   after: TrainedWeights['after'],

@@ -28,7 +28,7 @@ export interface ThinProduct {
 export interface LayerChange {
   /** (m, n), row-major. */
   readonly change: Float64Array;
-  /** The change as thin factors; null unless start and end share the frozen weight. */
+  /** The change as k ≤ min(m, n) columns; null where only the matrix is known. */
   readonly thin: ThinProduct | null;
 }
 
@@ -37,10 +37,11 @@ const valuesOf = async (network: ModelWeights, name: string): Promise<Float32Arr
 const weightOf = (network: ModelWeights, layer: LinearLayer): Promise<Float32Array> =>
   valuesOf(network, `${layer.name}.weight`);
 
-/** Puts the columns of thin products side by side: Σ P Qᵀ. P: (m, k) each, Q: (n, k) each. */
+/** Returns Σ P Qᵀ as one product, with all columns side by side. P: (m, k), Q: (n, k) each. */
 function hstack(parts: readonly ThinProduct[], m: number, n: number): ThinProduct {
   const k = parts.reduce((sum, part) => sum + part.k, 0);
-  const side = (of: (part: ThinProduct) => Float64Array, length: number): Float64Array => {
+  /** Puts the columns of P, or of Q, of all parts side by side. */
+  const joined = (of: (part: ThinProduct) => Float64Array, length: number): Float64Array => {
     const out = new Float64Array(length * k);
     let from = 0;
     for (const part of parts) {
@@ -51,12 +52,12 @@ function hstack(parts: readonly ThinProduct[], m: number, n: number): ThinProduc
     }
     return out;
   };
-  return { P: side(({ P }) => P, m), Q: side(({ Q }) => Q, n), k };
+  return { P: joined(({ P }) => P, m), Q: joined(({ Q }) => Q, n), k };
 }
 
 /**
- * s·B·A as P = s·B (m, r) and Q = Aᵀ (n, r), or without columns where B is zero. A: (r, n), B: (m,
- * r).
+ * Returns s·B·A as P = s·B (m, r) and Q = Aᵀ (n, r); no columns (k = 0) where B is zero. A: (r, n),
+ * B: (m, r).
  */
 function scaledProduct(
   A: Float32Array,
@@ -75,7 +76,10 @@ function scaledProduct(
   };
 }
 
-/** Returns what an adapter adds to a layer's weight as a thin product; null if it is none. */
+/**
+ * Returns what an adapter adds to a layer's weight, before DoRA scales its rows; null where the
+ * adapter names neither factors nor vectors there.
+ */
 async function addedProduct(
   network: ModelWeights,
   { name, in: n, out: m }: LinearLayer,
@@ -114,7 +118,7 @@ async function addedProduct(
   };
 }
 
-/** Scales each row of W to DoRA's magnitude, in place. W: (m, n), magnitudes: (m). */
+/** Scales each row of W, in place, to the norm that DoRA gives it. W: (m, n), magnitudes: (m). */
 function scaleToMagnitudes(W: Float64Array, magnitudes: Float32Array, n: number): Float64Array {
   magnitudes.forEach((magnitude, i) => {
     let squares = 0;
@@ -125,7 +129,7 @@ function scaleToMagnitudes(W: Float64Array, magnitudes: Float32Array, n: number)
   return W;
 }
 
-/** Adds P Qᵀ to `out`, (m, n). */
+/** Adds P Qᵀ to `out`, (m, n), and returns that. */
 function addProduct(
   { P, Q, k }: ThinProduct,
   m: number,
@@ -142,11 +146,14 @@ function addProduct(
   return out;
 }
 
-/** P₁Q₁ᵀ − P₂Q₂ᵀ = [P₁, −P₂][Q₁, Q₂]ᵀ. */
+/** Returns a − b as one product: P₁Q₁ᵀ − P₂Q₂ᵀ = [P₁, −P₂][Q₁, Q₂]ᵀ. */
 const difference = (a: ThinProduct, b: ThinProduct, m: number, n: number): ThinProduct =>
   hstack([a, { ...b, P: b.P.map((value) => -value) }], m, n);
 
-/** Returns W_eff (m, n) by applying the layer to the identity, for adapters without factors. */
+/**
+ * Returns W_eff (m, n) by applying the layer to the identity, for an adapter that does not name
+ * what it adds. Throws UserFault under the backend torch.
+ */
 async function probeWeight(
   network: ModelWeights,
   { name, in: n, out: m }: LinearLayer,
@@ -175,7 +182,7 @@ async function probeWeight(
   }
 }
 
-/** Returns W_eff (m, n), row-major. */
+/** Returns the weight that a layer multiplies by under its adapter, W_eff (m, n), row-major. */
 export async function effectiveWeight(
   network: ModelWeights,
   layer: LinearLayer,

@@ -49,13 +49,17 @@ export function encoderLayer(
   { hidden, wide, heads, headWidth, activation, epsilon }: EncoderSizes,
   parts: { readonly [part in keyof typeof BERT_LAYER]: string } = BERT_LAYER,
 ): Layer {
-  const square = (part: 'query' | 'key' | 'value' | 'output'): Projection =>
+  const hiddenToHidden = (part: 'query' | 'key' | 'value' | 'output'): Projection =>
     linear(`${name}.${parts[part]}`, hidden, hidden);
   return {
     arrangement: 'post',
     attention: {
-      input: { query: square('query'), key: square('key'), value: square('value') },
-      output: square('output'),
+      input: {
+        query: hiddenToHidden('query'),
+        key: hiddenToHidden('key'),
+        value: hiddenToHidden('value'),
+      },
+      output: hiddenToHidden('output'),
       heads,
       kvHeads: heads,
       headWidth,

@@ -4,7 +4,7 @@
  * the width of the hidden states, H heads of width d.
  */
 
-/** What a size counts, which bounds it. */
+/** What a size in config.json counts. Each kind has its upper bound. */
 export type Size =
   'vocabulary' | 'width' | 'heads' | 'layers' | 'wide width' | 'positions' | 'types';
 
@@ -31,7 +31,7 @@ export interface ConfigFields {
   token(field: string, vocabulary: number, fallback: number | null): number | null;
   /** Returns the fields of an object; null where the field is absent or null. */
   inner(field: string): ConfigFields | null;
-  /** Returns the value as it stands, for what no other function reads. */
+  /** Returns the value as config.json has it, unchecked. */
   raw(field: string): unknown;
   /** Every size that was read, as `field value`, for messages about the model's size. */
   sizes(): string;

@@ -48,7 +48,7 @@ export const llamaFamily = (
   describe,
 });
 
-/** Returns `head_dim`, or `fallback`, or without either hidden_size / num_attention_heads. */
+/** Returns `head_dim`, else `fallback`, else hidden_size / num_attention_heads. */
 function headWidthOf(fields: ConfigFields, fallback: number | undefined): number {
   return (fields.raw('head_dim') ?? fallback ?? null) === null
     ? fields.quotient('hidden_size', 'num_attention_heads')
@@ -136,8 +136,8 @@ export function llamaLike(fields: ConfigFields, differences: Differences = {}): 
 
 /**
  * Returns a function from a layer's number to its window; undefined for full attention. With
- * `use_sliding_window`, the layers that `layer_types` names have one, or those from
- * `max_window_layers` on.
+ * `use_sliding_window`, the layers that `layer_types` calls sliding have one or, without that
+ * field, those from `max_window_layers` on.
  */
 export function qwenWindow(fields: ConfigFields): (layer: number) => number | undefined {
   const types = fields.raw('layer_types');

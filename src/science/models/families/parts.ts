@@ -56,7 +56,7 @@ export const layerNorm = (name: string, epsilon: number, bias = true): Norm => (
 
 export const rmsNorm = (name: string, epsilon: number): Norm => ({ name, kind: 'rms', epsilon });
 
-/** The layers 0, 1, … of a model, each described by its number. */
+/** Returns the descriptions of layers 0 to count − 1, each made from its number. */
 export const layersOf = (count: number, layer: (i: number) => Layer): Layer[] =>
   Array.from({ length: count }, (_, i) => layer(i));
 
@@ -106,16 +106,16 @@ function yarn(
   base: number,
 ): Rotary {
   const originally = 'original_max_position_embeddings';
-  const positions = (): number => outer.count('max_position_embeddings', 'positions');
+  const maxPositions = (): number => outer.count('max_position_embeddings', 'positions');
   const context =
     outer.raw(originally) !== undefined
       ? outer.count(originally, 'positions')
       : scaling.raw(originally) !== undefined
         ? scaling.count(originally, 'positions')
-        : positions();
+        : maxPositions();
   // DeepSeek-V3 has factor: null, which stands for the ratio of the two lengths.
   const factor =
-    scaling.raw('factor') === null ? positions() / context : scaling.positive('factor');
+    scaling.raw('factor') === null ? maxPositions() / context : scaling.positive('factor');
   const fast = scaling.positive('beta_fast', 32),
     slow = scaling.positive('beta_slow', 1);
   const half = plain.length,
@@ -140,7 +140,8 @@ function yarnFactor(scaling: ConfigFields, factor: number): number {
     const value = scaling.raw(field) ?? null;
     return value === null || value === 0 ? null : scaling.positive(field);
   };
-  const growth = (by: number): number => (factor <= 1 ? 1 : 0.1 * by * Math.log(factor) + 1);
+  const growth = (mscale: number): number =>
+    factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1;
   const [own, some, all] = [given('attention_factor'), given('mscale'), given('mscale_all_dim')];
   if (own !== null) return own;
   return some !== null && all !== null ? growth(some) / growth(all) : growth(1);

@@ -138,7 +138,7 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   return { dir, config, tensors, read };
 }
 
-/** Returns a config.json without its path, and with these classes if there are any. */
+/** Returns a config.json without `_name_or_path`, and with `classes` if there are any. */
 function withClasses(
   config: Readonly<Record<string, unknown>>,
   classes: readonly string[],

@@ -14,13 +14,15 @@ export interface NpyArray<D extends NpyData = NpyData> {
 }
 
 const MAGIC = Buffer.from([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]); // \x93NUMPY
-const product = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+/** Returns how many values an array of this shape has. */
+const countOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 const descrOf = (data: NpyData): string =>
   data instanceof Float32Array ? '<f4' : data instanceof Float64Array ? '<f8' : '<i4';
 
+/** Returns the bytes before the values. Throws RangeError where shape and values do not fit. */
 function headerOf({ shape, data }: NpyArray): Buffer {
-  if (product(shape) !== data.length)
+  if (countOf(shape) !== data.length)
     throw new RangeError(`shape [${shape.join(', ')}] does not hold ${data.length} values`);
   const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
   const dict = `{'descr': '${descrOf(data)}', 'fortran_order': False, 'shape': ${tuple}, }`;
@@ -90,7 +92,7 @@ function layoutOf(head: Uint8Array, size: number, name: string): Layout {
     .map(Number);
   if (!shape.every((n) => Number.isSafeInteger(n) && n >= 0))
     throw broken(`its shape is (${shapeText.slice(0, 80)})`);
-  const count = product(shape);
+  const count = countOf(shape);
   if (descr !== '<f4' && descr !== '<f8' && descr !== '<i4')
     throw broken(`its dtype is ${descr.slice(0, 40)}, not <f4, <f8 or <i4`);
   const type = TYPES[descr],

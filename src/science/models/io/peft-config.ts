@@ -22,7 +22,7 @@ export interface PeftConfig {
   readonly alphaPattern: Readonly<Record<string, number>>;
   readonly rslora: boolean;
   readonly dora: boolean;
-  /** The part of the base's weights that the factors started as, which the layer subtracts. */
+  /** The start that takes the factors out of the base (`pissa`, `olora`); null: base unchanged. */
   readonly residual: string | null;
   readonly dropout: number;
   readonly bias: LoraBias;
@@ -48,7 +48,7 @@ const DESCRIPTIVE = new Set([
 export interface Method {
   /** Its `peft_type`. */
   readonly type: string;
-  /** Its word for the biases of the adapted layers alone. */
+  /** The value of `bias` that trains the biases of the adapted layers alone (`lora_only`). */
   readonly ownBias: string;
   /** The fields of its config that are read, beside those that methods share. */
   readonly fields: readonly string[];
@@ -87,13 +87,14 @@ const PLAIN_INITS: readonly unknown[] = [
   'orthogonal',
 ];
 /**
- * Initialisations that subtract the factors from the base's weights, which PEFT computes again when
- * it opens a folder: not `pissa_niter_…`, which is random.
+ * Returns the initialisation if it subtracts the factors from the base's weights, and PEFT computes
+ * them again when it opens a folder; else null, as for `pissa_niter_…`, which is random.
  */
 const residualOf = (init: unknown): string | null =>
   ['pissa', 'olora'].find((kind) => init === kind) ?? null;
 const TASKS: readonly unknown[] = [undefined, null, 'SEQ_CLS', 'CAUSAL_LM', 'FEATURE_EXTRACTION'];
 
+/** Whether a field's value turns it off: none, false, or empty. */
 const isNothing = (value: unknown): boolean =>
   value === undefined ||
   value === null ||
@@ -178,6 +179,7 @@ function fieldsOf(raw: Raw, fault: Fault) {
   };
 }
 
+/** Returns which modules a config adapts. Throws `fault` of a field that cannot be read. */
 function ruleOf(raw: Raw, { names, namesOrExpression }: Fields, fault: Fault): TargetRule {
   const targets = raw['target_modules'] === '' ? '' : namesOrExpression('target_modules');
   if (targets === undefined) throw fault('target_modules', 'names no module');
@@ -199,7 +201,7 @@ function ruleOf(raw: Raw, { names, namesOrExpression }: Fields, fault: Fault): T
 
 type Opened = Awaited<ReturnType<typeof openConfig>>;
 
-/** Opens the config of a folder. Throws UserFault where there is none. */
+/** Opens a folder's config, with readers of its fields. Throws UserFault where there is none. */
 async function openConfig(dir: string) {
   const path = join(dir, CONFIG);
   if (!existsSync(path))
@@ -242,7 +244,7 @@ export async function readMethod(dir: string, method: Method) {
   return { raw, fields, shared };
 }
 
-/** Throws as `readMethod` does. */
+/** Reads the config of LoRA's folder. Throws as `readMethod` does. */
 export async function readPeftConfig(dir: string): Promise<PeftConfig> {
   const { raw, fields, shared } = await readMethod(dir, LORA);
   const { number, pattern } = fields;

@@ -29,6 +29,7 @@ export interface Entry<Part extends string = ModelPart> {
   readonly part: Part;
   /** Canonical name of the layer for a factor, of the parameter otherwise. */
   readonly name: string;
+  /** The module that holds it, as the file names it. */
   readonly module: string;
   /** Null for a module that is saved whole, which depends on the number of classes. */
   readonly shape: readonly number[] | null;
@@ -172,8 +173,9 @@ export function checkBiases(
 }
 
 /**
- * Reads the parameters that are saved whole (the classifier), by canonical name. A tensor of
- * another shape is skipped if `fitting`, else it throws UserFault.
+ * Reads those of the parameters that the folder saves whole (the classifier), by canonical name.
+ * For a tensor of another shape it throws UserFault, unless `which` is `fitting`: then it leaves
+ * that out.
  */
 export async function readPeftHead(
   dir: string,
@@ -206,7 +208,7 @@ export function isPeftFolder(dir: string): boolean {
   return existsSync(join(dir, CONFIG));
 }
 
-/** What the folder of any method holds. */
+/** What the folder of every PEFT method holds. */
 export interface PeftFolder {
   /** The name of the base model; null where whoever opens the adapter chooses the model. */
   readonly base?: string | null;

@@ -53,7 +53,7 @@ export interface PeftAdapter extends PeftFolder {
   readonly alpha: number;
   readonly rslora: boolean;
   readonly dora?: boolean;
-  /** What the factors started as; null where the base is as it is. */
+  /** The start that takes the factors out of the base (`pissa`, `olora`); null: base unchanged. */
   readonly residual?: string | null;
   /** Whether checkpoints hold a layer that is adapted transposed (GPT-2's Conv1D). */
   readonly transposed?: boolean;
@@ -72,12 +72,12 @@ const RESIDUAL_KEY = 'dosimeter_residual';
 
 /** The factor on α that keeps the scale s when the rank doubles. */
 const alphaFactor = (rslora: boolean): number => (rslora ? Math.SQRT2 : 2);
-/** Rows `from` to `to` of a matrix. */
+/** Rows `from` up to, not including, `to` of a matrix. */
 const rows = ({ shape: [, n = 0], data }: HostTensor, from: number, to: number): HostTensor => ({
   shape: [to - from, n],
   data: data.slice(from * n, to * n),
 });
-/** Columns `from` to `to` of a matrix, times a sign. */
+/** Columns `from` up to, not including, `to` of a matrix, times a sign. */
 const columns = (
   { shape: [m = 0, r = 0], data }: HostTensor,
   from: number,
@@ -142,7 +142,7 @@ export { isPeftFolder, readPeftHead } from './peft-files.ts';
 const MAGNITUDE = 'lora_magnitude_vector';
 type OwnPart = 'A' | 'B' | 'magnitude';
 
-/** Returns every name that the file may hold, with and without the body's prefix (`bert.`). */
+/** Returns an entry for each name that the file may hold, with and without the prefix `bert.`. */
 function nameTable(model: ModelShape, config: PeftConfig): Map<string, Entry<OwnPart | ModelPart>> {
   const { architecture, linears } = model;
   const table = new Map<string, Entry<OwnPart | ModelPart>>();

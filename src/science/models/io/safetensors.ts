@@ -51,6 +51,7 @@ const isIndex = (x: unknown): x is number =>
 const damagedFault = (path: string, name: string, why: string): UserFault =>
   new UserFault(`${path}: tensor ${shown(name)} ${why}`, 'The file is damaged: fetch it again.');
 
+/** Returns a tensor's entry of the header. Throws UserFault where it does not fit the data. */
 function parseEntry(path: string, name: string, entry: unknown, dataLength: number): TensorEntry {
   const fault = (why: string): UserFault => damagedFault(path, name, why);
   if (!isRecord(entry) || typeof entry['dtype'] !== 'string') throw fault('has no dtype');
@@ -158,7 +159,7 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
 }
 
 /**
- * TensorFlow shares memory that starts at a multiple of 64 (EIGEN_MAX_ALIGN_BYTES), and copies
+ * TensorFlow shares memory that starts at a multiple of 64 (EIGEN_MAX_ALIGN_BYTES), and copies any
  * other. A large ArrayBuffer starts 16 bytes into a page (glibc's malloc), so a tensor begins 48
  * bytes into its own.
  */

@@ -40,7 +40,7 @@ export async function storeState(
 
 /**
  * Finds the file of the latest undamaged state; null where there is none.
- * @param what the state of a step, in the log of a damaged one
+ * @param what names the state of a step, for the log line on a damaged one
  */
 export async function findState(
   dir: string,

@@ -11,7 +11,7 @@ export interface AddedToken {
   readonly special: boolean;
   /** Whether the token is looked for in the normalised text. */
   readonly normalized: boolean;
-  /** Whether the token takes the white space on its left, or its right. */
+  /** Whether the token takes in the white space before it (`lstrip`) or after it (`rstrip`). */
   readonly lstrip: boolean;
   readonly rstrip: boolean;
   /** Whether the token is only found where no word continues it. */
@@ -23,12 +23,12 @@ export interface AddedToken {
  */
 export type Section = { readonly text: string; readonly first: boolean } | { readonly id: number };
 
-const isText = (value: unknown): value is string => typeof value === 'string' && value !== '';
+const isNonEmpty = (value: unknown): value is string => typeof value === 'string' && value !== '';
 
 /** Reads a token of a file: an object with its settings, or a text for a special token. */
 function tokenSettings(value: unknown, special: boolean): Omit<AddedToken, 'id'> | null {
-  if (isText(value)) return { content: value, special: true, normalized: false, ...NO_STRIP };
-  if (!isRecord(value) || !isText(value['content'])) return null;
+  if (isNonEmpty(value)) return { content: value, special: true, normalized: false, ...NO_STRIP };
+  if (!isRecord(value) || !isNonEmpty(value['content'])) return null;
   const isSpecial = special || value['special'] === true;
   return {
     content: value['content'],
@@ -59,8 +59,10 @@ export function addedTokens(
 ): AddedToken[] {
   const tokens = new Map<string, AddedToken>();
   let next = size;
+  /** Returns the id that a token has already, that of the vocabulary, or the next free one. */
   const idOf = (content: string): number =>
     tokens.get(content)?.id ?? vocabulary.get(content) ?? next;
+  /** Adds a token, in the place of one with its content. Returns null for what is no token. */
   const add = (value: unknown, special: boolean): AddedToken | null => {
     const read = tokenSettings(value, special);
     if (read === null) return null;

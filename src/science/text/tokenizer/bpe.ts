@@ -23,6 +23,7 @@ interface Merges {
   readonly made: Int32Array;
 }
 
+/** Returns the merges of a list. Throws the fault of `refuse` for tokens without an id. */
 function mergesOf(
   list: unknown,
   vocabulary: ReadonlyMap<string, number>,
@@ -46,7 +47,7 @@ function mergesOf(
   return { rank, made };
 }
 
-/** A heap of merges that are possible: the lowest rank first, then the leftmost place. */
+/** A heap of possible merges, popped by the lowest rank and then by the leftmost place. */
 class Heap {
   private readonly keys: number[] = [];
   private readonly width: number;
@@ -98,6 +99,7 @@ function mergeAll(ids: readonly number[], { rank, made }: Merges): number[] {
     previous = Int32Array.from(ids, (_, i) => i - 1),
     gone = new Uint8Array(n);
   const heap = new Heap(n);
+  /** Adds the merge of the token at a place with the next one, if there is such a merge. */
   const offer = (place: number): void => {
     const right = next[place]!;
     const found = right < 0 ? undefined : rank.get(id[place]! * PAIR + id[right]!);
@@ -159,6 +161,7 @@ export function bpe(
   const fuses = config['fuse_unk'] === true,
     fallsBack = config['byte_fallback'] === true;
 
+  /** Returns the ids of a piece's characters, before any merge. */
   const symbols = (piece: string): number[] => {
     const characters = Array.from(piece),
       ids: number[] = [];
@@ -188,10 +191,10 @@ export function bpe(
     return ids;
   };
 
-  const whole = config['ignore_merges'] === true;
+  const takesWhole = config['ignore_merges'] === true;
   const cache = new Map<string, readonly number[]>();
   return (piece) => {
-    const id = whole ? vocabulary.get(piece) : undefined;
+    const id = takesWhole ? vocabulary.get(piece) : undefined;
     if (id !== undefined) return [id];
     const known = cache.get(piece);
     if (known !== undefined) return known;
@@ -234,12 +237,16 @@ export function unigram(
   const unknownScore = scores.reduce((a, b) => Math.min(a, b), Infinity) - UNKNOWN_PENALTY;
   const fallsBack = config['byte_fallback'] === true;
 
-  /** Returns the starts of the best pieces by their ends; `ids` has −1 for unknown characters. */
+  /**
+   * Returns, for each end, the start and the id of the last piece of the best way to cut the text
+   * up to there; the id is −1 for an unknown character.
+   */
   const best = (text: string): { readonly starts: Int32Array; readonly ids: Int32Array } => {
     const n = text.length;
     const score = new Float64Array(n + 1),
       starts = new Int32Array(n + 1).fill(-1),
       ids = new Int32Array(n + 1);
+    /** Takes a piece as the last one before `to` if the sum of scores is higher with it. */
     const offer = (from: number, to: number, id: number, own: number): void => {
       const sum = own + score[from]!;
       if (starts[to]! >= 0 && sum <= score[to]!) return;
@@ -262,6 +269,7 @@ export function unigram(
     return { starts, ids };
   };
 
+  /** Returns the ids of a run of unknown characters: of its bytes, or of the unknown token. */
   const unknownIds = (text: string): readonly number[] => {
     const known = vocabulary.get(text);
     if (known !== undefined) return [known];
@@ -274,7 +282,7 @@ export function unigram(
   return (text) => {
     const { starts, ids } = best(text);
     const found: (readonly number[])[] = [];
-    // Unknown characters that follow one another are one token.
+    // Unknown characters that follow one another are taken together.
     for (let to = text.length; to > 0;) {
       let from = starts[to]!;
       if (ids[to] !== -1 && ids[to] !== unknown) found.push([ids[to]!]);

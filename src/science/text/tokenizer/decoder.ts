@@ -20,7 +20,7 @@ const encoder = new TextEncoder();
 const lossy = new TextDecoder('utf-8', { ignoreBOM: true });
 const strict = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
 
-/** Reads the bytes that characters stand for; a token with another character is taken as it is. */
+/** Decodes the bytes that characters stand for; a token with another character stays as it is. */
 const byteLevel: Step = (tokens) => {
   const bytes: number[] = [];
   for (const token of tokens) {
@@ -69,6 +69,7 @@ export function cleanUp(text: string, pieces = false): string {
   return out;
 }
 
+/** Removes the prefix of tokens that continue a word, and puts a space before the others. */
 function wordPiece(prefix: string, cleanup: boolean): Step {
   return (tokens) =>
     tokens.map((token, i) => {
@@ -78,6 +79,7 @@ function wordPiece(prefix: string, cleanup: boolean): Step {
     });
 }
 
+/** Writes marks as spaces; those of the first token are dropped if the split prepended one. */
 function metaspace(mark: string, prepend: boolean): Step {
   return (tokens) =>
     tokens.map((token, i) => token.replaceAll(mark, i === 0 && prepend ? '' : ' '));
@@ -96,12 +98,12 @@ function strip(content: string, start: number, stop: number): Step {
     });
 }
 
-/** A field that holds text, or `fallback`. */
+/** Returns the text that a field holds; `fallback` if it holds none. */
 const text = (config: Config, field: string, fallback: string): string => {
   const value = config[field];
   return typeof value === 'string' ? value : fallback;
 };
-/** A field that holds a number, or 0. */
+/** Returns the number that a field holds; 0 if it holds none. */
 const count = (config: Config, field: string): number => {
   const value = config[field];
   return typeof value === 'number' ? value : 0;

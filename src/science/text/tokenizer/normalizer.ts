@@ -13,17 +13,21 @@ const utf8 = new TextEncoder(),
 
 /** The largest map in use has 0.3 MB. */
 const MOST_BYTES = 16 * 2 ** 20;
-/** Grapheme clusters of more bytes are looked up character by character. */
-const LONGEST_CLUSTER = 6;
+/** Grapheme clusters of so many bytes, or more, are looked up character by character. */
+const LONG_CLUSTER = 6;
 
 // The fields of a unit (a 32-bit entry of the trie), as darts-clone packs them.
 const hasLeaf = (unit: number): boolean => ((unit >>> 8) & 1) === 1;
 const valueOf = (unit: number): number => unit & 0x7fffffff;
 /** The byte that leads to a unit, or a number above 255 for a unit that holds a value. */
 const labelOf = (unit: number): number => (unit & 0x800000ff) >>> 0;
+/** What a unit's place is XORed with, to get to the places of its children. */
 const offsetOf = (unit: number): number => ((unit >>> 10) << ((unit & 512) >>> 6)) >>> 0;
 
-/** Returns the text of the shortest prefix of a chunk in the trie, as the crate does, or null. */
+/**
+ * Returns a function to the text of the shortest prefix of a chunk that the trie has, as the crate
+ * finds it; to null where it has none.
+ */
 function lookup(units: Uint32Array, texts: Uint8Array): (chunk: string) => string | null {
   return (chunk) => {
     let unit = units[0] ?? 0,
@@ -45,7 +49,7 @@ function lookup(units: Uint32Array, texts: Uint8Array): (chunk: string) => strin
   };
 }
 
-/** Returns the function of a charsmap. Throws the fault of `refuse` where it can't be read. */
+/** Returns the normalizer of a charsmap. Throws the fault of `refuse` where it can't be read. */
 function charsmap(base64: unknown, refuse: Refuse): (text: string) => string {
   const what = 'a precompiled_charsmap that ';
   if (base64 === null) return (text) => text;
@@ -71,7 +75,7 @@ function charsmap(base64: unknown, refuse: Refuse): (text: string) => string {
   return (text) => {
     let out = '';
     for (const { segment } of clusters.segment(text)) {
-      const whole = Buffer.byteLength(segment) < LONGEST_CLUSTER ? cached(segment) : null;
+      const whole = Buffer.byteLength(segment) < LONG_CLUSTER ? cached(segment) : null;
       if (whole !== null) out += whole;
       else for (const character of segment) out += cached(character) ?? character;
     }

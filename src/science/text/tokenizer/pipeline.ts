@@ -17,6 +17,7 @@ interface Assembled {
   readonly ids: readonly number[];
   readonly types: readonly number[];
 }
+/** Puts special tokens around one text or two. */
 type Assemble = (first: readonly number[], second: readonly number[] | null) => Assembled;
 
 /** A part of a template: ids of special tokens, or one of the texts. */
@@ -45,6 +46,7 @@ const B = (type: number): Part => ({ ids: 'second', type });
 
 /** BERT writes cls A sep and cls A sep B sep; RoBERTa has a second sep before B, and type 0. */
 function clsSepAssembler(config: Config, kind: 'bert' | 'roberta', refuse: Refuse): Assemble {
+  /** Returns the special token that a field names: a pair of its text and its id. */
   const part = (field: string, type: number): Part => {
     const value = config[field];
     const id: unknown = Array.isArray(value) ? value[1] : undefined;
@@ -62,6 +64,7 @@ function clsSepAssembler(config: Config, kind: 'bert' | 'roberta', refuse: Refus
 const isId = (id: unknown): id is number =>
   typeof id === 'number' && Number.isInteger(id) && id >= 0;
 
+/** Returns what adds the special tokens of a TemplateProcessing. */
 function templateAssembler(config: Config, refuse: Refuse): Assemble {
   const specials = config['special_tokens'];
   const partOf = (item: unknown): Part => {
@@ -117,12 +120,12 @@ export interface Pipeline {
   readonly ids: (text: string) => number[];
   /** Ids with special tokens around them. */
   readonly assemble: Assemble;
-  /** Returns the text of tokens. */
+  /** Returns the text that tokens decode to. */
   readonly join: (tokens: readonly string[]) => string;
   readonly added: readonly AddedToken[];
   readonly idOf: (token: string) => number | undefined;
   readonly tokenOf: (id: number) => string | undefined;
-  /** The token for what the vocabulary lacks. */
+  /** The token for what the vocabulary lacks; null where there is none. */
   readonly unknown: string | null;
   /** One more than the highest id. */
   readonly size: number;

@@ -40,7 +40,7 @@ function spansOf(text: string, pattern: RegExp, invert: boolean): Span[] {
   return spans;
 }
 
-/** Joins each match to the span before it in the list, unless that was a match too. */
+/** Joins each match, by `extend`, to the span before it in the list, unless that is a match too. */
 function mergeMatches(
   spans: readonly Span[],
   extend: (neighbour: Span, match: Span) => void,
@@ -56,6 +56,7 @@ function mergeMatches(
   return out;
 }
 
+/** Returns the spans that a Split keeps, joined as its behavior says. */
 function applyBehavior(spans: readonly Span[], behavior: Behavior): readonly Span[] {
   switch (behavior) {
     case 'Removed':
@@ -105,6 +106,7 @@ function behaviorOf(value: unknown, refuse: Refuse): Behavior {
 const GPT2 =
   /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
+/** Splits by GPT-2's expression if asked, and writes bytes as characters. */
 function byteLevelSplit(config: Config): PreTokenize {
   const splits =
     config['use_regex'] === false ? (piece: Piece) => [piece] : split(GPT2, 'Isolated');
@@ -115,6 +117,7 @@ function byteLevelSplit(config: Config): PreTokenize {
     );
 }
 
+/** Writes spaces as marks, puts one first as the scheme says, and splits before marks if asked. */
 function metaspace(config: Config, refuse: Refuse): PreTokenize {
   const mark = config['replacement'] ?? '▁';
   if (typeof mark !== 'string' || Array.from(mark).length !== 1)

@@ -5,7 +5,7 @@ import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { randomStream } from '../../../../src/base/random.ts';
 import {
-  accumulator,
+  emptyAccumulator,
   type TermBlock,
   type TokenBlock,
 } from '../../../../src/science/measures/ntk/accumulator.ts';
@@ -51,8 +51,8 @@ for (const backend of backends)
         return k === 0 ? one : { gradients: tf.tidy(() => rowGradients(one)), p, q, example, rows };
       });
       for (const right of [null, whole]) {
-        const found = accumulator(height, height),
-          expected = accumulator(height, height);
+        const found = emptyAccumulator(height, height),
+          expected = emptyAccumulator(height, height);
         explicit(kept, right, 2, found);
         plain(whole, right, 2, expected);
         for (let x = 0; x < height; x++)
