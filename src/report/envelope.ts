@@ -15,7 +15,7 @@ import {
   isFull,
   metricOf,
 } from './conditions.ts';
-import { voidReason } from './evidence.ts';
+import { measuredOn, voidReason } from './evidence.ts';
 import { formatValue, list, plural } from './format.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
 import { axisName, blockLabel, defenceOf, NO_DEFENCE } from './labels.ts';
@@ -207,7 +207,8 @@ const ROW_NAMES = {
 
 /**
  * Returns the rows on which metrics are measured: `72 triggered validation rows and 144 validation
- * rows`. Empty if no metric is measured on rows of a split.
+ * rows`; `100 to 144 accepted validation rows` where scores leave out what a defence rejects. Empty
+ * if no metric is measured on rows of a split.
  */
 function rowsText(
   cells: readonly ReportCell[],
@@ -216,9 +217,8 @@ function rowsText(
 ): string {
   const countsOf = (name: string): readonly number[] =>
     cells.flatMap(({ metrics: own }) => own['evaluate']?.[name] ?? []);
-  const counted = (name: string, rows: string): string => {
-    const counts = countsOf(name),
-      [least, most] = [Math.min(...counts), Math.max(...counts)];
+  const counted = (counts: readonly number[], rows: string): string => {
+    const [least, most] = [Math.min(...counts), Math.max(...counts)];
     if (counts.length === 0) return `the ${rows}`;
     const from = least === most ? '' : `${least.toLocaleString('en')} to `;
     return from + plural(most, rows.replace('rows', 'row'), rows);
@@ -227,14 +227,19 @@ function rowsText(
     .map(parseMetricName)
     .filter(hasTestRows)
     .flatMap((named) => {
-      const [task = ''] = named.metric.split('.');
-      if (countsOf(`${task}.examples`).length > 0)
-        return counted(`${task}.examples`, `${task} rows`);
+      const [task = ''] = named.metric.split('.'),
+        isTask = countsOf(`${task}.examples`).length > 0;
+      const own = cells.flatMap((cell) => measuredOn(cell, named) ?? []);
+      if (own.some(({ isOfAccepted }) => isOfAccepted)) {
+        const counts = own.map(({ rows }) => rows);
+        return counted(counts, `accepted ${isTask ? task : split} rows`);
+      }
+      if (isTask) return counted(countsOf(`${task}.examples`), `${task} rows`);
       // A trigger that training never shows ends the name: `asr.trigger.NAME`.
       const [other = ''] = /\.trigger\..+$/.exec(named.metric) ?? [];
       return measuredRows(named).map((rows) =>
         counted(
-          `${split === 'test' ? 'test_' : ''}${ROW_COUNTS[rows]}${other}`,
+          countsOf(`${split === 'test' ? 'test_' : ''}${ROW_COUNTS[rows]}${other}`),
           ROW_NAMES[rows](split),
         ),
       );
