@@ -150,7 +150,7 @@ export interface TableEntry {
   readonly name: string;
   readonly title?: string;
   readonly caption?: string;
-  /** Paths of axes, outermost first. */
+  /** Paths of axes, or `adapter`, `attack`, `defence`, `setting` as in figures; outermost first. */
   readonly rows: readonly string[];
   readonly columns: readonly string[];
   /** `STAGE.METRIC`. */

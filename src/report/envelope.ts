@@ -36,8 +36,8 @@ export interface Enveloped {
   readonly conditions: readonly Condition[];
   /** Full fine-tunings, chosen likewise, with which the shown conditions are compared. */
   readonly partners: readonly Condition[];
-  /** The groups in which no condition can be chosen, by their axes, and why. */
-  readonly empty: readonly { readonly axes: JsonObject; readonly reason: string }[];
+  /** One condition, without these axes, of each group in which none can be chosen, and why. */
+  readonly empty: readonly { readonly condition: Condition; readonly reason: string }[];
   /** The metrics by which conditions are chosen. */
   readonly deciding: readonly string[];
   /** Sentences for captions: what was chosen, by which metric, from how many conditions. */
@@ -373,11 +373,10 @@ export function envelopeOf(
   const chosen = all.filter(isChosen),
     shown = chosen.filter(isOwn),
     partners = distinct(adapterPairs(chosen).map(({ full }) => full)).filter((one) => !isOwn(one));
+  const notChosen = all.filter((one) => !isChosen(one));
+  const textOf = (one: Condition): string => byKey.get(keyOf(one))?.text ?? '';
   const named = (some: readonly Condition[]): (readonly [string, string])[] =>
-    some.map((one) => [
-      [one.adapterLabel, blockLabel(one)].join(', '),
-      byKey.get(keyOf(one))?.text ?? '',
-    ]);
+    some.map((one) => [[one.adapterLabel, blockLabel(one)].join(', '), textOf(one)]);
   const used = candidates.flatMap((condition) => condition.cells),
     measured = new Set(used.flatMap(({ metrics }) => Object.keys(metrics['evaluate'] ?? {})));
   const deciding = decidingIn(envelope);
@@ -390,15 +389,13 @@ export function envelopeOf(
   return {
     conditions: shown,
     partners,
-    empty: groups
-      .filter(({ isEmpty }) => isEmpty)
-      .map(({ axes, text }) => ({ axes, reason: text })),
+    empty: notChosen.map((condition) => ({ condition, reason: textOf(condition) })),
     deciding,
     notes: [
       ...ruleText(envelope, used, fields.map(shownAs)),
       ...(envelope.selectionSeeds ? [] : [SAME_SEEDS]),
       ...listGroups('Chosen:', named([...shown, ...partners])),
-      ...listGroups('No point can be chosen:', named(all.filter((one) => !isChosen(one)))),
+      ...listGroups('No point can be chosen:', named(notChosen)),
     ],
     shown: shownAs,
   };

@@ -122,11 +122,15 @@ export function triggerNote(cells: readonly JsonObject[]): string | null {
   );
 }
 
-/** Returns an axis's name as a table's heading, where `adapter.type` is called "adapter". */
+/**
+ * Returns an axis's name as a table's heading, where `adapter.type` is called "adapter", and a word
+ * such as `seed` is its own name.
+ */
 export function headName(path: string): string {
   const prefix = basePrefix(path);
+  if (!path.includes('.')) return path;
   return prefix === ''
-    ? ({ 'adapter.type': 'adapter', seed: 'seed' }[path] ?? axisName(path))
+    ? ({ 'adapter.type': 'adapter' }[path] ?? axisName(path))
     : `${baseTitle(prefix)} ${headName(path.slice(prefix.length))}`;
 }
 

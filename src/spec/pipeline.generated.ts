@@ -1067,11 +1067,11 @@ export interface TableSpec {
    */
   caption?: string;
   /**
-   * The axes of its rows, outermost first.
+   * The axes of its rows, outermost first. "adapter", "attack", "defence" and "setting" alone stand for all that varies in them, as in figures.
    */
   rows: string | FieldNames;
   /**
-   * The axes of its columns, outermost first.
+   * The axes of its columns, outermost first, as in "rows".
    */
   columns?: string | FieldNames;
   /**

@@ -86,6 +86,32 @@ test('a table in each of its forms, over the cells that it shows', async () => {
   assert.match(html, 'id="table-main"');
 });
 
+test('a word such as adapter is in tables what it is in figures', async () => {
+  const table = { columns: ['attack'], metrics: ['evaluate.accuracy'] } as const;
+  const { files, html } = await render({
+    defaults: false,
+    figures: [{ ...RANK, name: 'drawn', x: { field: 'adapter' } }],
+    tables: [
+      { ...table, name: 'whole', rows: ['adapter'] },
+      { ...table, name: 'apart', rows: ['adapter', 'adapter.rank'] },
+    ],
+  });
+  const column = (file: string, at: number): string[] => [
+    ...new Set(
+      present(files[file])
+        .trim()
+        .split('\r\n')
+        .map((line) => line.split(',')[at] ?? ''),
+    ),
+  ];
+  assert.equal(column('tables/whole.csv', 0), ['adapter', 'full', 'LoRA r = 4', 'LoRA r = 16']);
+  for (const label of column('tables/whole.csv', 0).slice(1))
+    assert.match(present(files['figures/drawn.csv']), `,${label},`);
+  assert.equal(column('tables/apart.csv', 0), ['adapter', 'full', 'LoRA'], 'the rank is beside it');
+  assert.match(present(files['tables/whole.md']), /^\| adapter \| no attack \|/);
+  assert.match(html, 'id="table-whole"');
+});
+
 test('a pattern matches a cell by any of its names, and a list by any of its items', async () => {
   const lora = (rank: number, targets: readonly string[]) => {
     const adapter = { type: 'lora', rank, alpha: 16, targets };
