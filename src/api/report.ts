@@ -165,6 +165,6 @@ export interface ReportEntries {
   /** An entry with the name of one of the report's own figures takes its place. */
   readonly figures: readonly FigureEntry[];
   readonly tables: readonly TableEntry[];
-  /** Whether the report's own figures of the grid are shown. */
+  /** Whether the report's own figures are shown. That of the run's stages always is. */
   readonly defaults: boolean;
 }

@@ -838,7 +838,7 @@ export interface TheorySpec {
  */
 export interface ReportSpec {
   /**
-   * Whether the report's own figures of the grid are shown too.
+   * Whether the report's own figures are shown too. Without them stay its tables, and the figure of the run's stages.
    */
   defaults?: boolean;
   /**
