@@ -145,10 +145,13 @@ function showPlan(
   );
   const time =
     seconds === null ? 'no estimate yet' : `about ${duration(seconds)} at the pace of earlier runs`;
-  const cells = new Set(experiment.cells.map(({ axes }) => JSON.stringify(axes))).size;
+  const { cells, seeds } = experiment,
+    conditions = new Set(cells.map(({ axes }) => JSON.stringify(axes))).size,
+    isProduct = cells.length === conditions * seeds.length;
   out(
-    `${paint.bold(experiment.name)}: ${count(cells, 'cell')} × ` +
-      `${count(experiment.seeds.length, 'seed')}, ${count(plan.stages.length, 'stage')} ` +
+    `${paint.bold(experiment.name)}: ${count(cells.length, 'cell')} ` +
+      `(${count(conditions, 'condition')}${isProduct ? ' ×' : ','} ` +
+      `${count(seeds.length, 'seed')}), ${count(plan.stages.length, 'stage')} ` +
       '(a stage that cells share counts once)',
   );
   const there = fetches?.bytes.size ?? 0;

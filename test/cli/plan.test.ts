@@ -377,7 +377,10 @@ test('a plan, a run and its report are those of the profile that is named', asyn
       '  tiny: { seeds: [3] }\n  two: { train: { steps: 2 } }\n',
   );
   const tiny = ['spec.yaml', '--profile', 'tiny'];
-  assert.match((await project.succeeds('plan', ...tiny)).stdout, 'plan: 1 cell × 1 seed, ');
+  assert.match(
+    (await project.succeeds('plan', ...tiny)).stdout,
+    'plan: 1 cell (1 condition × 1 seed), ',
+  );
   const missing = await project.succeeds('results', ...tiny);
   assert.match(missing.stderr, 'dosimeter run spec.yaml --profile tiny');
   const { stdout } = await project.succeeds('run', ...tiny);
