@@ -218,7 +218,7 @@ test('backend, precision, data and model are named, whatever was run', async () 
     'Backend cpu',
     'float32',
     'Model file:…/model',
-    'Data file:…/train.tsv',
+    'Training data file:…/train.tsv',
     'n = 1 (1)',
     'Failed seeds 0',
   ])
