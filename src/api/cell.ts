@@ -285,6 +285,15 @@ export function trainingsOf(cell: Cell): readonly TrainingRequest[] {
 export const basePrefix = (path: string): string => /^base\.(?:\d+\.)?/.exec(path)?.[0] ?? '';
 
 /**
+ * What a training before the cell's own is called, by its section or a path in it: `base`, or
+ * `training 1` of a chain.
+ */
+export const baseTitle = (section: string): string => {
+  const at = /^base\.(\d+)/.exec(section)?.[1];
+  return at === undefined ? 'base' : `training ${Number(at) + 1}`;
+};
+
+/**
  * Returns a short name for each path: its last part, or as many parts as tell it from the others.
  * Paths of a training of `base` are compared only with each other and keep their prefix.
  * @param fixed the names of some paths, which no other path gets

@@ -150,7 +150,7 @@ export interface TableEntry {
   readonly name: string;
   readonly title?: string;
   readonly caption?: string;
-  /** Paths of axes, outermost first. */
+  /** Paths of axes, or `adapter`, `attack`, `defence`, `setting` as in figures; outermost first. */
   readonly rows: readonly string[];
   readonly columns: readonly string[];
   /** `STAGE.METRIC`. */
@@ -165,6 +165,6 @@ export interface ReportEntries {
   /** An entry with the name of one of the report's own figures takes its place. */
   readonly figures: readonly FigureEntry[];
   readonly tables: readonly TableEntry[];
-  /** Whether the report's own figures of the grid are shown. */
+  /** Whether the report's own figures are shown. That of the run's stages always is. */
   readonly defaults: boolean;
 }

@@ -5,6 +5,7 @@
 import path from 'node:path';
 import { type BackendName, UserFault } from '../api.ts';
 import { crosscheckPage, type CrosscheckView, seenText } from '../report/crosscheck.tsx';
+import { distinct } from '../report/groups.ts';
 import {
   type Difference,
   differences,
@@ -21,7 +22,19 @@ import { prepare, type Prepared } from '../run/prepare.ts';
 import { publishCrosscheck } from '../run/reports.ts';
 import type { SpecOptions } from './options.ts';
 import { runInTerminal } from './run.ts';
-import { count, DONE, FAILED, json, out, paint, say, table } from './terminal.ts';
+import {
+  columns,
+  count,
+  DONE,
+  FAILED,
+  json,
+  out,
+  paint,
+  proseWidth,
+  say,
+  table,
+  wrap,
+} from './terminal.ts';
 
 export interface CrosscheckOptions extends SpecOptions {
   readonly cells: number;
@@ -210,16 +223,24 @@ function viewOf(
 
 function show({ engines, tables, notes, mutations, verdict, growth: cause }: CrosscheckView): void {
   const [a, b] = engines;
+  const prose = (text: string): void => out(wrap(text, proseWidth(), '  '));
   out(`a: ${a}\nb: ${b}`);
-  for (const { title, columns, rows } of tables) {
+  // The last column has the cells' labels, which are long: rows have a number of each.
+  const cells = distinct(tables.flatMap(({ rows }) => rows.map((row) => row.at(-1) ?? '')));
+  const numbered = (row: readonly string[]): readonly string[] => [
+    ...row.slice(0, -1),
+    String(cells.indexOf(row.at(-1) ?? '') + 1),
+  ];
+  for (const { title, columns: head, rows } of tables) {
     if (title !== null) out(`${title}:`);
-    out(table([columns, ...rows]));
+    out(table([head, ...rows.map(numbered)], { width: columns(), names: 2 }));
   }
-  notes.forEach(out);
+  cells.forEach((cell, i) => prose(`where ${i + 1}: ${cell}`));
+  notes.forEach(prose);
   for (const { text, seen } of mutations)
     out(`${text} ${seen ? seenText(seen) : paint.red(seenText(seen))}`);
   out((verdict.agree ? paint.green : paint.red)(verdict.text));
-  if (cause !== null) out(cause);
+  if (cause !== null) prose(cause);
 }
 
 /** Returns sentences on whether the losses show rounding that grew, or an error. */

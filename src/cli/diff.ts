@@ -58,7 +58,7 @@ export async function diffCommand(
   if (summaries.some(({ p }) => p !== null))
     say(
       'p: of no difference, paired by seed, from three pairs on; corrected by Holm’s method over ' +
-        'the cells that have the metric',
+        'the conditions that have the metric',
     );
   const dagger = daggerText(summaries.flatMap((row) => [...row.reasonsA, ...row.reasonsB]));
   if (dagger !== null) warn(wrap(`${DAGGER} ${dagger}`, proseWidth()));

@@ -145,10 +145,13 @@ function showPlan(
   );
   const time =
     seconds === null ? 'no estimate yet' : `about ${duration(seconds)} at the pace of earlier runs`;
-  const cells = new Set(experiment.cells.map(({ axes }) => JSON.stringify(axes))).size;
+  const { cells, seeds } = experiment,
+    conditions = new Set(cells.map(({ axes }) => JSON.stringify(axes))).size,
+    isProduct = cells.length === conditions * seeds.length;
   out(
-    `${paint.bold(experiment.name)}: ${count(cells, 'cell')} × ` +
-      `${count(experiment.seeds.length, 'seed')}, ${count(plan.stages.length, 'stage')} ` +
+    `${paint.bold(experiment.name)}: ${count(cells.length, 'cell')} ` +
+      `(${count(conditions, 'condition')}${isProduct ? ' ×' : ','} ` +
+      `${count(seeds.length, 'seed')}), ${count(plan.stages.length, 'stage')} ` +
       '(a stage that cells share counts once)',
   );
   const there = fetches?.bytes.size ?? 0;
@@ -203,6 +206,9 @@ function forecastLines(foretold: Foretold, isTorch: boolean): string[] {
   });
 }
 
+/** The most kinds of stages that the line on the disk names. */
+const MOST_KINDS = 2;
+
 /**
  * Returns a line on about how much the store will grow: by stages' forecasts, by what stages like
  * them have written, and by what is fetched.
@@ -228,15 +234,18 @@ function diskLine(
     bytes += own ?? 0;
     keptBytes += (own ?? 0) * shareLeft(stage);
   }
-  const list = (kinds: ReadonlySet<string>): string => [...kinds].join(', ');
-  const kept = keptBytes < bytes ? `, of which \`keep\` leaves about ${sizeText(keptBytes)}` : '',
-    without = unknown.size === 0 ? '' : `, without ${list(unknown)}: none of that kind has run yet`;
-  const from = [
-    ...(known.model.size === 0 ? [] : [`${list(known.model)} by model and adapter`]),
-    ...(known.others.size === 0 ? [] : [`${list(known.others)} by the sizes of earlier ones`]),
+  const of = (kinds: ReadonlySet<string>, text: (named: string) => string): readonly string[] =>
+    kinds.size === 0
+      ? []
+      : [text(kinds.size > MOST_KINDS ? `${kinds.size} other kinds` : [...kinds].join(', '))];
+  const why = [
+    ...of(known.model, (named) => `${named} by model and adapter`),
+    ...of(known.others, (named) => `${named} by the sizes of earlier ones`),
+    ...of(unknown, (named) => `without ${named}, none of which has run yet`),
   ];
-  const why = from.length === 0 ? '' : ` (${from.join('; ')})`;
-  return wrap(`disk: about ${sizeText(bytes)}${kept}${without}${why}`, columns(), '  ');
+  const kept = keptBytes < bytes ? `, of which \`keep\` leaves about ${sizeText(keptBytes)}` : '',
+    text = `disk: about ${sizeText(bytes)}${kept}${why.length === 0 ? '' : ` (${why.join('; ')})`}`;
+  return wrap(text, columns(), '  ');
 }
 
 /**

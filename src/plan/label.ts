@@ -3,7 +3,7 @@
  * field of a stage's cell was written.
  */
 import type { Json, JsonObject, Problem } from '../api.ts';
-import { shortNames } from '../api/cell.ts';
+import { baseTitle, shortNames } from '../api/cell.ts';
 import { at } from '../base/lookup.ts';
 import type { ExperimentCell, SourceRange } from '../spec/types.ts';
 import { nodeLabel } from './graph.ts';
@@ -64,8 +64,8 @@ function pathsOf(cells: readonly JsonObject[]): ReadonlySet<string> {
 /**
  * Returns a function that labels stages. A stage that is not a cell's own, such as the evaluation
  * of a clean twin, is labelled `needed by` the cells that read it. The training of a base is
- * labelled `of base needed by` and those cells, or `of base[0]` in a chain. The clean run that is
- * repeated for a noise floor is labelled `train(reversed) needed by` and those cells.
+ * labelled `of base needed by` and those cells, or `of training 1` in a chain. The clean run that
+ * is repeated for a noise floor is labelled `train(reversed) needed by` and those cells.
  * @param whole the whole experiment, given if the plan covers only some of its cells (--only), so
  *   that labels do not depend on which
  */
@@ -105,8 +105,7 @@ function labelsWithin(whole: Whole): (stage: PlannedStage) => string {
     const seed = seedVaries && stage.seed !== null ? ` seed=${stage.seed}` : '',
       cell = valuesOf(stage.cell) + seed;
     if (stage.ownLabel !== null) return nodeName(stage) + cell;
-    const section =
-      stage.section === null ? '' : ` of ${stage.section.replace(/\.(\d+)$/, '[$1]')}`;
+    const section = stage.section === null ? '' : ` of ${baseTitle(stage.section)}`;
     return `${nodeName(stage)}${section}${cell === '' ? '' : NEEDED_BY}${cell}`;
   };
 }

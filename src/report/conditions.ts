@@ -15,6 +15,7 @@ import {
   earlierAttacks,
   type Labels,
   namesOf,
+  placedAttack,
 } from './labels.ts';
 import { ACCURACY, type MetricNote } from './metrics.ts';
 import type { AttackFamily, ReportCell } from './types.ts';
@@ -266,27 +267,32 @@ export const hasVoidNumber = (condition: Condition, metric: Pick<MetricNote, 'me
 const MOST_ATTACKS = { none: 1, untargeted: 2, backdoor: 3 } as const;
 
 /** Returns the sum of the doses of an attack's steps. */
-const totalDose = (condition: Condition): number =>
-  Object.keys(condition.axes)
+const totalDose = (condition: Condition): number => {
+  const prefix = condition.ofBase === null ? '' : `${condition.ofBase}.`;
+  return Object.keys(condition.axes)
+    .filter((path) => path.startsWith(prefix))
+    .map((path) => path.slice(prefix.length))
     .filter((path) => doseUnit(path) !== null)
     .reduce((sum, path) => sum + (numericAxis(condition, path) ?? 0), 0);
+};
+
+/** What the first screen has a place for: an attack, on the cell's own training or on a base. */
+const attackIn = ({ attack, ofBase }: Condition): string => placedAttack(attack, ofBase);
 
 /**
  * Returns a family's blocks for the first screen; a block is one attack at one dose and one
- * setting. For each attack, this is the block of its highest dose, in the setting of the family's
- * first condition.
+ * setting. For each attack on each training, this is the block of its highest dose, in the setting
+ * of the family's first condition with the attack on that training.
  */
 export function headlineBlocks(
   conditions: readonly Condition[],
   family: Condition['family'],
 ): readonly NonEmpty<Condition>[] {
   const having = conditions.filter((condition) => condition.family === family);
-  const attacks = [...groupBy(having, ({ attack }) => attack).values()].slice(
-    0,
-    MOST_ATTACKS[family],
-  );
+  const attacks = [...groupBy(having, attackIn).values()].slice(0, MOST_ATTACKS[family]);
   return attacks.flatMap((ofAttack) => {
-    const alike = ofAttack.filter(({ setting }) => setting === having[0]?.setting);
+    const { setting } = having.find(({ ofBase }) => ofBase === ofAttack[0].ofBase) ?? ofAttack[0];
+    const alike = ofAttack.filter((condition) => condition.setting === setting);
     const [first] = alike;
     if (first === undefined) return [];
     const top = alike.reduce((best, one) => (totalDose(one) > totalDose(best) ? one : best), first);
@@ -306,11 +312,11 @@ export function labelsLeftOut(
   const having = conditions.filter((condition) => condition.family === family);
   const headlines = headlineBlocks(conditions, family).map(([first]) => first);
   const shown = new Set(headlines.map(blockLabel)),
-    attacks = new Set(headlines.map(({ attack }) => attack));
+    attacks = new Set(headlines.map(attackIn));
   const labelsOf = (isWanted: (condition: Condition) => boolean): string[] =>
     distinct(having.filter(isWanted).map(blockLabel)).filter((name) => !shown.has(name));
-  return headlines.map(({ attack }, i) => [
-    ...labelsOf((condition) => condition.attack === attack),
-    ...(i < headlines.length - 1 ? [] : labelsOf((condition) => !attacks.has(condition.attack))),
+  return headlines.map((headline, i) => [
+    ...labelsOf((condition) => attackIn(condition) === attackIn(headline)),
+    ...(i < headlines.length - 1 ? [] : labelsOf((condition) => !attacks.has(attackIn(condition)))),
   ]);
 }

@@ -1,5 +1,6 @@
 /** The figures and tables that a spec's `report` asks for, with what they lack and why. */
 import { closest } from 'fastest-levenshtein';
+import type { JsonObject } from '../api.ts';
 import type { FigureEntry, TableEntry } from '../api/report.ts';
 import { defined } from '../base/defined.ts';
 import { UserFault } from '../base/fault.ts';
@@ -10,7 +11,7 @@ import { toCsv } from './csv.ts';
 import { type Enveloped, envelopeOf } from './envelope.ts';
 import { rowsText, writesAnswers } from './evidence.ts';
 import { drawEntry } from './figures/entry.ts';
-import { LOSS } from './figures/frame.ts';
+import { isName, labelIn, LOSS } from './figures/frame.ts';
 import { plainText } from './format.ts';
 import {
   entriesIn,
@@ -211,12 +212,17 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
   const cells = [...conditions, ...partners].flatMap((condition) => [...condition.cells]);
   const chosen = entry.envelope ? conditions : chooseByName(conditions, entry.cells),
     shown = new Set(chosen.map(({ axes }) => contentKey(axes)));
+  const wordsFor = wordsIn(
+    [...rowAxes, ...columnAxes],
+    [...conditions, ...partners, ...enveloped.empty.map(({ condition }) => condition)],
+  );
   const rows = collectResults(cells.map(({ axes, ...cell }) => ({ ...cell, cell: axes })));
   const grid = layOut({
     rows,
     metrics,
     rowAxes,
     columnAxes,
+    wordsFor,
     against,
     isShown: ({ cell }) => shown.has(contentKey(cell)),
   });
@@ -261,9 +267,25 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
           `dosimeter, ${analysis.input.name}: the table ${name} of ${analysis.input.specFile}`,
         ],
       })}\n`,
-      csv: csvOfTable(table, enveloped),
+      csv: csvOfTable(table, enveloped, wordsFor),
     },
   };
+}
+
+/**
+ * Returns a function from axis values to what words in a table, such as `adapter`, are for the cell
+ * that has them: its labels, as in figures, without the axes that the table shows beside them.
+ */
+function wordsIn(shown: readonly string[], conditions: readonly Condition[]) {
+  const words = shown.filter(isName);
+  const byAxes = new Map(
+    (words.length === 0 ? [] : conditions).flatMap((condition) => {
+      const labels = condition.labelsWithout(...shown),
+        own = Object.fromEntries(words.map((word) => [word, labelIn(labels, word)]));
+      return [condition, ...condition.named].map(({ axes }) => [contentKey(axes), own] as const);
+    }),
+  );
+  return (axes: JsonObject): JsonObject => byAxes.get(contentKey(axes)) ?? {};
 }
 
 /**
@@ -273,6 +295,7 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
 function csvOfTable(
   { grid, rowAxes, columnAxes, against }: GridTable,
   { conditions, empty }: Enveloped,
+  wordsFor: ReturnType<typeof wordsIn>,
 ): string {
   const chosenPoints = new Map(
     conditions.map(({ axes, cells }) => [
@@ -295,13 +318,16 @@ function csvOfTable(
           p_holm: holm,
         };
   const hasFewerRows = entriesIn(grid).some(({ fewerRows }) => fewerRows !== undefined);
-  const emptyPlaces = empty.map(({ axes, reason }) => ({
-    ...Object.fromEntries(
-      [...rowAxes, ...columnAxes].map((path) => [path, plainText(axes[path] ?? '')]),
-    ),
-    chosen: `none ${reason}`,
-    n: 0,
-  }));
+  const emptyPlaces = empty.map(({ condition: { axes }, reason }) => {
+    const place = { ...axes, ...wordsFor(axes) };
+    return {
+      ...Object.fromEntries(
+        [...rowAxes, ...columnAxes].map((path) => [path, plainText(place[path] ?? '')]),
+      ),
+      chosen: `none ${reason}`,
+      n: 0,
+    };
+  });
   return toCsv([
     ...grid.rows.flatMap((at, i) =>
       grid.columns.flatMap((column, k) => {

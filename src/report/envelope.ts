@@ -15,7 +15,7 @@ import {
   isFull,
   metricOf,
 } from './conditions.ts';
-import { voidReason } from './evidence.ts';
+import { measuredOn, voidReason } from './evidence.ts';
 import { formatValue, list, plural } from './format.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
 import { axisName, blockLabel, defenceOf, NO_DEFENCE } from './labels.ts';
@@ -36,8 +36,8 @@ export interface Enveloped {
   readonly conditions: readonly Condition[];
   /** Full fine-tunings, chosen likewise, with which the shown conditions are compared. */
   readonly partners: readonly Condition[];
-  /** The groups in which no condition can be chosen, by their axes, and why. */
-  readonly empty: readonly { readonly axes: JsonObject; readonly reason: string }[];
+  /** One condition, without these axes, of each group in which none can be chosen, and why. */
+  readonly empty: readonly { readonly condition: Condition; readonly reason: string }[];
   /** The metrics by which conditions are chosen. */
   readonly deciding: readonly string[];
   /** Sentences for captions: what was chosen, by which metric, from how many conditions. */
@@ -210,7 +210,8 @@ const ROW_NAMES = {
 
 /**
  * Returns the rows on which metrics are measured: `72 triggered validation rows and 144 validation
- * rows`. Empty if no metric is measured on rows of a split.
+ * rows`; `100 to 144 accepted validation rows` where scores leave out what a defence rejects. Empty
+ * if no metric is measured on rows of a split.
  */
 function rowsText(
   cells: readonly ReportCell[],
@@ -219,9 +220,8 @@ function rowsText(
 ): string {
   const countsOf = (name: string): readonly number[] =>
     cells.flatMap(({ metrics: own }) => own['evaluate']?.[name] ?? []);
-  const counted = (name: string, rows: string): string => {
-    const counts = countsOf(name),
-      [least, most] = [Math.min(...counts), Math.max(...counts)];
+  const counted = (counts: readonly number[], rows: string): string => {
+    const [least, most] = [Math.min(...counts), Math.max(...counts)];
     if (counts.length === 0) return `the ${rows}`;
     const from = least === most ? '' : `${least.toLocaleString('en')} to `;
     return from + plural(most, rows.replace('rows', 'row'), rows);
@@ -230,14 +230,19 @@ function rowsText(
     .map(parseMetricName)
     .filter(hasTestRows)
     .flatMap((named) => {
-      const [task = ''] = named.metric.split('.');
-      if (countsOf(`${task}.examples`).length > 0)
-        return counted(`${task}.examples`, `${task} rows`);
+      const [task = ''] = named.metric.split('.'),
+        isTask = countsOf(`${task}.examples`).length > 0;
+      const own = cells.flatMap((cell) => measuredOn(cell, named) ?? []);
+      if (own.some(({ isOfAccepted }) => isOfAccepted)) {
+        const counts = own.map(({ rows }) => rows);
+        return counted(counts, `accepted ${isTask ? task : split} rows`);
+      }
+      if (isTask) return counted(countsOf(`${task}.examples`), `${task} rows`);
       // A trigger that training never shows ends the name: `asr.trigger.NAME`.
       const [other = ''] = /\.trigger\..+$/.exec(named.metric) ?? [];
       return measuredRows(named).map((rows) =>
         counted(
-          `${split === 'test' ? 'test_' : ''}${ROW_COUNTS[rows]}${other}`,
+          countsOf(`${split === 'test' ? 'test_' : ''}${ROW_COUNTS[rows]}${other}`),
           ROW_NAMES[rows](split),
         ),
       );
@@ -371,11 +376,10 @@ export function envelopeOf(
   const chosen = all.filter(isChosen),
     shown = chosen.filter(isOwn),
     partners = distinct(adapterPairs(chosen).map(({ full }) => full)).filter((one) => !isOwn(one));
+  const notChosen = all.filter((one) => !isChosen(one));
+  const textOf = (one: Condition): string => byKey.get(keyOf(one))?.text ?? '';
   const named = (some: readonly Condition[]): (readonly [string, string])[] =>
-    some.map((one) => [
-      [one.adapterLabel, blockLabel(one)].join(', '),
-      byKey.get(keyOf(one))?.text ?? '',
-    ]);
+    some.map((one) => [[one.adapterLabel, blockLabel(one)].join(', '), textOf(one)]);
   const used = candidates.flatMap((condition) => condition.cells),
     measured = new Set(used.flatMap(({ metrics }) => Object.keys(metrics['evaluate'] ?? {})));
   const deciding = decidingIn(envelope);
@@ -388,15 +392,13 @@ export function envelopeOf(
   return {
     conditions: shown,
     partners,
-    empty: groups
-      .filter(({ isEmpty }) => isEmpty)
-      .map(({ axes, text }) => ({ axes, reason: text })),
+    empty: notChosen.map((condition) => ({ condition, reason: textOf(condition) })),
     deciding,
     notes: [
       ...ruleText(envelope, used, fields.map(shownAs)),
       ...(envelope.selectionSeeds ? [] : [SAME_SEEDS]),
       ...listGroups('Chosen:', named([...shown, ...partners])),
-      ...listGroups('No point can be chosen:', named(all.filter((one) => !isChosen(one)))),
+      ...listGroups('No point can be chosen:', named(notChosen)),
     ],
     shown: shownAs,
   };

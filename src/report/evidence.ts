@@ -346,13 +346,13 @@ const OF_ACCEPTED =
   /^(?:precision|recall|f1|macro_f1|mcc|accuracy_accepted(?:_drop)?|(?:majority|predicted)_share|loss)$/;
 
 /**
- * Returns on how many rows a number was measured, and the metric that counts them before a defence
- * rejects any; null if none does.
+ * Returns on how many rows a number was measured, the metric that counts them before a defence
+ * rejects any, and whether it leaves out those that are rejected; null if no metric counts them.
  */
 export function measuredOn(
   cell: Measured,
   { stage, metric: named }: Named,
-): { readonly rows: number; readonly counter: string } | null {
+): { readonly rows: number; readonly counter: string; readonly isOfAccepted: boolean } | null {
   if (stage !== 'evaluate' || AFTER.test(named)) return null;
   const own = evaluateMetrics(cell),
     ofTask = splitTask(cell, named);
@@ -367,9 +367,9 @@ export function measuredOn(
     counter = `${split}${count}${count === ROW_COUNTS.plain ? '' : ofTrigger}`,
     all = own[counter];
   if (all === undefined) return null;
-  const leavesOut = own[`${split}accuracy_accepted`] !== undefined && OF_ACCEPTED.test(metric),
-    rejected = leavesOut ? (own[`${split}rejected_share`] ?? 0) : 0;
-  return { rows: Math.round(all * (1 - rejected)), counter };
+  const isOfAccepted = own[`${split}accuracy_accepted`] !== undefined && OF_ACCEPTED.test(metric),
+    rejected = isOfAccepted ? (own[`${split}rejected_share`] ?? 0) : 0;
+  return { rows: Math.round(all * (1 - rejected)), counter, isOfAccepted };
 }
 
 /** Matches the axes of the data that a cell is trained and evaluated on, without the defender's. */

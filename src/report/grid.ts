@@ -45,6 +45,8 @@ export interface GridRequest {
   /** The paths of the axes down and across, outermost first. */
   readonly rowAxes: readonly string[];
   readonly columnAxes: readonly string[];
+  /** Returns what words among the axes, such as `adapter`, are for a cell's axis values. */
+  readonly wordsFor?: (axes: JsonObject) => JsonObject;
   readonly against: Against;
   /** Whether a cell is shown. The others serve comparisons only. Default: all are shown. */
   readonly isShown?: (cell: ResultCell) => boolean;
@@ -215,6 +217,7 @@ export function layOut({
   metrics,
   rowAxes,
   columnAxes,
+  wordsFor = () => ({}),
   against,
   isShown = () => true,
 }: GridRequest): Grid | Clash {
@@ -225,7 +228,10 @@ export function layOut({
     .filter(isShown)
     .filter((cell) => metrics.some((metric) => valuesBySeed(cell, metric).size > 0))
     .flatMap((cell) =>
-      cellNames(cell).map((axes): NamedCell => ({ cell, axes: withBasesNamed(axes, paths) })),
+      cellNames(cell).map((axes): NamedCell => ({
+        cell,
+        axes: { ...withBasesNamed(axes, paths), ...wordsFor(axes) },
+      })),
     );
   const byPlace = cellsByPlace(named, paths);
   if ('clash' in byPlace) return byPlace;

@@ -1,5 +1,6 @@
 /** Names attacks, adapters and settings by what varies over the grid, and by nothing else. */
 import { basePrefix, type JsonObject } from '../api.ts';
+import { baseTitle } from '../api/cell.ts';
 import { formatValue, list } from './format.ts';
 import { contentKey, distinct, groupBy } from './groups.ts';
 import type { ReportCell } from './types.ts';
@@ -54,12 +55,6 @@ export function axisName(path: string): string {
     .join('.');
   return NAMES[path] ?? withoutSection;
 }
-
-/** What a training before the cell's own is called: `base`, or `training 1` of a chain. */
-const baseTitle = (section: string): string => {
-  const at = /\d+/.exec(section)?.[0];
-  return at === undefined ? 'base' : `training ${Number(at) + 1}`;
-};
 
 /** `the base`, or `training 1` of a chain. */
 export const sectionTitle = (section: string): string =>
@@ -122,11 +117,15 @@ export function triggerNote(cells: readonly JsonObject[]): string | null {
   );
 }
 
-/** Returns an axis's name as a table's heading, where `adapter.type` is called "adapter". */
+/**
+ * Returns an axis's name as a table's heading, where `adapter.type` is called "adapter", and a word
+ * such as `seed` is its own name.
+ */
 export function headName(path: string): string {
   const prefix = basePrefix(path);
+  if (!path.includes('.')) return path;
   return prefix === ''
-    ? ({ 'adapter.type': 'adapter', seed: 'seed' }[path] ?? axisName(path))
+    ? ({ 'adapter.type': 'adapter' }[path] ?? axisName(path))
     : `${baseTitle(prefix)} ${headName(path.slice(prefix.length))}`;
 }
 

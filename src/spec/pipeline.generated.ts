@@ -838,7 +838,7 @@ export interface TheorySpec {
  */
 export interface ReportSpec {
   /**
-   * Whether the report's own figures of the grid are shown too.
+   * Whether the report's own figures are shown too. Without them stay its tables, and the figure of the run's stages.
    */
   defaults?: boolean;
   /**
@@ -1067,11 +1067,11 @@ export interface TableSpec {
    */
   caption?: string;
   /**
-   * The axes of its rows, outermost first.
+   * The axes of its rows, outermost first. "adapter", "attack", "defence" and "setting" alone stand for all that varies in them, as in figures.
    */
   rows: string | FieldNames;
   /**
-   * The axes of its columns, outermost first.
+   * The axes of its columns, outermost first, as in "rows".
    */
   columns?: string | FieldNames;
   /**

@@ -162,8 +162,8 @@ const unlessEmpty = <T>(items: readonly T[]): readonly T[] | undefined =>
 
 function readTable(table: Node, context: Context): TableEntry {
   const { name, title, caption, against, spread } = toJson(table) as unknown as TableSpec;
-  const rows = readNames(child(table, 'rows'), context, 'axis'),
-    columns = readNames(child(table, 'columns'), context, 'axis');
+  const rows = readNames(child(table, 'rows'), context, 'axis', WHOLES),
+    columns = readNames(child(table, 'columns'), context, 'axis', WHOLES);
   return {
     name,
     rows,

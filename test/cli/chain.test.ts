@@ -57,7 +57,7 @@ test('every training is evaluated, and results have its numbers by position', as
   project,
 }) => {
   const { stderr } = await project.succeeds('run', ...args());
-  for (const label of ['train of base[0]', 'merge of base[1]', 'evaluate of base[1]'])
+  for (const label of ['train of training 1', 'merge of training 2', 'evaluate of training 2'])
     assert.match(stderr, label);
   const stages = await project.stages(...args());
   // Planted, its twin; the second on each; two adapters on each of those.
@@ -98,8 +98,13 @@ test('the report shows the chain, and a figure may have it on x', async ({ proje
   const html = project.read('.dosimeter/reports/tiny.html');
   assert.match(html, /badnets in training 1, rate 0\.4/);
   assert.match(html, '<h3>Numbers along the chain of trainings</h3>');
-  for (const file of ['rows.tsv', 'others.tsv'])
-    assert.match(html, new RegExp(`<dt>Data</dt>\\s*<dd>[^<]*${file}</dd>`));
+  for (const [role, file] of [
+    ['Training data', 'rows.tsv'],
+    ['Training data of training 2', 'others.tsv'],
+  ] as const) {
+    assert.match(html, new RegExp(`<dt>${role}</dt>\\s*<dd>[^<]*${file}</dd>`));
+    assert.match(html, `<h3>${role}</h3>`);
+  }
   assert.match(html, '<dt>ASR</dt>');
   assert.not.match(html, '<dt>ASR, after training 1</dt>');
   assert.match(html, /ASR, after training 2/);
@@ -211,7 +216,7 @@ test('explain, verify and the zoo know the trainings of a chain', async ({ proje
   const { stdout } = await project.dosimeter(
     ...['explain', ...args('--all', '--set', 'base.0.poisoning.rate=0.2')],
   );
-  assert.match(stdout, /^poison of base\[0\].*\n {2}poisoning\.rate 0\.4 → 0\.2$/m);
+  assert.match(stdout, /^poison of training 1.*\n {2}poisoning\.rate 0\.4 → 0\.2$/m);
   await project.succeeds('verify');
   await project.succeeds('export', ...args('--out', 'zoo', '--zoo'));
   const zoo = JSON.parse(readFileSync(path.join(project.dir, 'zoo/zoo.json'), 'utf8')) as {
@@ -263,7 +268,7 @@ test('a chain whose second training was killed goes on from the first', async ()
   writeSpec(project);
   const long = args('--set', 'base.1.train.steps=100', '--set', 'stages=[evaluate]');
   const run = project.start('run', ...long);
-  await run.saw('merge of base[0]');
+  await run.saw('merge of training 1');
   run.process.kill('SIGKILL');
   await run.ended;
   const stages = await project.stages(...long);

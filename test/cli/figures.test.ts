@@ -98,7 +98,7 @@ test('every table and figure, and what has nothing to show', async ({ project })
   assert.match(project.read('all/main.tex'), '\\caption{What was found.');
   assert.match(project.read('all/main.md'), /^\| adapter \| rate 0\.25, ASR \|/);
   const [head, ...rows] = project.read('all/main.csv').trim().split('\r\n');
-  assert.match(head ?? '', /^adapter\.type,poisoning\.rate,metric,n,planned,mean,std,/);
+  assert.match(head ?? '', /^adapter,poisoning\.rate,metric,n,planned,mean,std,/);
   assert.is(rows.length, 8);
 });
 

@@ -449,10 +449,15 @@ test('status lists the latest runs, and plan explains its words', async () => {
   const plan = await project.dosimeter('plan', 'spec.yaml');
   assert.match(
     plan.stdout,
-    'toys: 3 cells × 2 seeds, 13 stages (a stage that cells share counts once)\n' +
+    'toys: 6 cells (3 conditions × 2 seeds), 13 stages (a stage that cells share counts once)\n' +
       '0 cached, 13 to run: no estimate yet',
   );
   assert.match(plan.stdout, /cached: its result is in the store; ready: .*; pending: /s);
+  const part = ['--set', 'exclude=[{ seed: 2, rate: 0.3 }]'];
+  assert.match(
+    (await project.dosimeter('plan', 'spec.yaml', ...part)).stdout,
+    /^toys: 5 cells \(3 conditions, 2 seeds\), /,
+  );
   project.write('toy.json', JSON.stringify({ '2/0.3': 'fault' }));
   assert.is((await project.dosimeter('run', 'spec.yaml')).code, 1);
   project.write('toy.json', '{}');

@@ -313,11 +313,11 @@ test('plan foretells memory and operations of trainings on a large decoder', asy
   const megabytes = ((trainings * 4 * 851_968) / 1e6).toFixed(1);
   assert.match(
     stdout,
-    `disk: about ${megabytes} MB, without data, poison, evaluate, report: none of that kind has run`,
+    `disk: about ${megabytes} MB (train by model and adapter; without 4 other kinds, none of which has`,
   );
   const whole = await project.succeeds('plan', 'here.yaml', '--set', 'adapter={ type: full }');
   const gigabytes = ((trainings * 4 * 1_235_814_400) / 1e9).toFixed(1);
-  assert.match(whole.stdout, `disk: about ${gigabytes} GB, without data,`);
+  assert.match(whole.stdout, `disk: about ${gigabytes} GB (train by model`);
 });
 
 test('plan --hardware weighs trainings of a model of which only config.json is at hand', async ({
@@ -377,7 +377,10 @@ test('a plan, a run and its report are those of the profile that is named', asyn
       '  tiny: { seeds: [3] }\n  two: { train: { steps: 2 } }\n',
   );
   const tiny = ['spec.yaml', '--profile', 'tiny'];
-  assert.match((await project.succeeds('plan', ...tiny)).stdout, 'plan: 1 cell × 1 seed, ');
+  assert.match(
+    (await project.succeeds('plan', ...tiny)).stdout,
+    'plan: 1 cell (1 condition × 1 seed), ',
+  );
   const missing = await project.succeeds('results', ...tiny);
   assert.match(missing.stderr, 'dosimeter run spec.yaml --profile tiny');
   const { stdout } = await project.succeeds('run', ...tiny);

@@ -90,7 +90,7 @@ test('init works, and then every command that it and the starter print', () => {
   );
   const said = new Map(commands.map((command) => [command, type(command)]));
   const saidBy = (command: string | undefined): string => present(said.get(present(command)));
-  assert.match(saidBy(next), /^starter: 6 cells × 2 seeds/);
+  assert.match(saidBy(next), /^starter: 12 cells \(6 conditions × 2 seeds\)/);
   const report = lastLine(saidBy('npx dosimeter run experiment.yaml'));
   assert.match(readFileSync(report, 'utf8'), /^<!doctype html>/i);
   assert.match(saidBy('npx dosimeter results experiment.yaml'), /\basr_clean\b/);
@@ -105,7 +105,7 @@ test('init works, and then every command that it and the starter print', () => {
 test('npx runs this program in another folder that init made', () => {
   const said = type(`npx dosimeter init ${path.join(root, 'other')}`);
   const next = present(/^next: (.*)$/m.exec(said)?.[1]);
-  assert.match(type(next), /^starter: 6 cells × 2 seeds/);
+  assert.match(type(next), /^starter: 12 cells \(6 conditions × 2 seeds\)/);
   assert.match(type('npm test', path.join(root, 'other')), /pass 3\b/);
 });
 

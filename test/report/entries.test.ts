@@ -46,15 +46,13 @@ test('a table has the place of a figure of its name, since their files are in on
   assert.ok('tables/stages.csv' in files);
 });
 
-test('without defaults, no figure of the grid is left but those that were asked for', async () => {
-  const { files } = await render({ defaults: false, figures: [RANK] });
-  const names = Object.keys(files).filter((file) => /^figures\/.*\.svg$/.test(file));
-  assert.ok(names.includes('figures/rank-asr.svg'));
-  assert.ok(names.includes('figures/stages.svg'), 'it is not of the grid');
+test('without defaults, no figure is left but those that were asked for and the stages', async () => {
+  const { files, html } = await render({ defaults: false, figures: [RANK] });
   assert.equal(
-    names.filter((name) => /\/(answer|scores|rank|dose|differences)-/.test(name)),
-    ['figures/rank-asr.svg'],
+    Object.keys(files).filter((file) => /^figures\/.*\.svg$/.test(file)),
+    ['figures/stages.svg', 'figures/rank-asr.svg'],
   );
+  assert.not.match(html, 'This run has no kernels or Fisher spectra');
 });
 
 test('a table in each of its forms, over the cells that it shows', async () => {
@@ -84,6 +82,32 @@ test('a table in each of its forms, over the cells that it shows', async () => {
     'against,difference,difference_low,difference_high,pairs,p,p_holm',
   );
   assert.match(html, 'id="table-main"');
+});
+
+test('a word such as adapter is in tables what it is in figures', async () => {
+  const table = { columns: ['attack'], metrics: ['evaluate.accuracy'] } as const;
+  const { files, html } = await render({
+    defaults: false,
+    figures: [{ ...RANK, name: 'drawn', x: { field: 'adapter' } }],
+    tables: [
+      { ...table, name: 'whole', rows: ['adapter'] },
+      { ...table, name: 'apart', rows: ['adapter', 'adapter.rank'] },
+    ],
+  });
+  const column = (file: string, at: number): string[] => [
+    ...new Set(
+      present(files[file])
+        .trim()
+        .split('\r\n')
+        .map((line) => line.split(',')[at] ?? ''),
+    ),
+  ];
+  assert.equal(column('tables/whole.csv', 0), ['adapter', 'full', 'LoRA r = 4', 'LoRA r = 16']);
+  for (const label of column('tables/whole.csv', 0).slice(1))
+    assert.match(present(files['figures/drawn.csv']), `,${label},`);
+  assert.equal(column('tables/apart.csv', 0), ['adapter', 'full', 'LoRA'], 'the rank is beside it');
+  assert.match(present(files['tables/whole.md']), /^\| adapter \| no attack \|/);
+  assert.match(html, 'id="table-whole"');
 });
 
 test('a pattern matches a cell by any of its names, and a list by any of its items', async () => {

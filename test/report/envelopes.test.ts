@@ -188,6 +188,32 @@ test('a caption counts the rows that a metric is of', async () => {
     const notes = present(table).notes.join('\n');
     assert.match(notes, `the seeds on ${chosenOn}; the numbers are of ${shownOn}.`);
   }
+  const rejecting = [null, 'strip'].map((defence, i) => {
+    const scores = { macro_f1: i, test_macro_f1: 0.5, test_asr: 0.5 };
+    if (defence === null) return made({}, scores);
+    const accepted = { accuracy_accepted: 1, test_accuracy_accepted: 1 };
+    const rejected = { rejected_share: 0.25, test_rejected_share: 0.4 };
+    const cell = made({}, { ...scores, ...accepted, ...rejected });
+    return { ...cell, axes: { ...cell.axes, 'defence.defence': defence } };
+  });
+  for (const [metric, shownOn] of [
+    ['macro_f1', '120 to 200 accepted test rows'],
+    ['asr', '90 triggered test rows'],
+  ] as const) {
+    const { table } = await drawn(rejecting, {
+      tables: [
+        {
+          ...{ ...TABLE, metrics: [`evaluate.${metric}`] },
+          envelope: { over: ['defence'], choose: 'highest', by: 'evaluate.macro_f1' },
+        },
+      ],
+    });
+    const notes = present(table).notes.join('\n');
+    assert.match(
+      notes,
+      `the seeds on 75 to 100 accepted validation rows; the numbers are of ${shownOn}.`,
+    );
+  }
   const ofTask = DOSES.map(({ metrics, ...cell }) => ({
     ...cell,
     metrics: { evaluate: { ...metrics['evaluate'], 'qa.accuracy': 0.5, 'qa.examples': 30 } },

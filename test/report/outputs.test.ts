@@ -114,6 +114,7 @@ const choose = async (page: Page, name: string, option: string | RegExp): Promis
 check('rows are filtered by what cell, trigger and twin say, and by class', async () => {
   const { page, told } = await open(40);
   assert.is(await status(page), '40 of 40 rows');
+  await page.getByText('Test rows, and rows under other triggers, are in the files').waitFor();
   await choose(page, 'adapter', 'lora');
   for (const [show, count] of [
     ['flipped', 10], // ten hits and row 3, whose answer is wrong without the trigger: 1, 5, … and 3

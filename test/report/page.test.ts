@@ -90,6 +90,30 @@ test('trainings and stages of poisoned bases are told apart', async () => {
   );
 });
 
+test("a base's attack and the cell's own of the same name have a finding each", async () => {
+  const cells = [0.1, 0.3].flatMap((rate) =>
+    ['none', 'badnets'].map((attack) => {
+      const asr = attack === 'none' ? rate : rate + 0.5;
+      const based = { attack: 'badnets', family: 'backdoor', ofBase: 'base' } as const;
+      const cell = cellOf({
+        ...{ seed: 1, attack, poisoning: attack === 'none' ? {} : { rate: 0.2 } },
+        evaluate: { accuracy: 0.9, asr },
+        change: attack === 'none' ? based : {},
+      });
+      const base = { 'base.poisoning.attack': 'badnets', 'base.poisoning.rate': rate };
+      return { ...cell, axes: { ...cell.axes, ...base } };
+    }),
+  );
+  const html = await render(inputOf(cells));
+  for (const [topic, asr] of [
+    ['badnets in the base, rate 0.3', '0.300'],
+    ['badnets, rate 0.2 after badnets in the base · base rate = 0.1', '0.600'],
+  ] as const) {
+    const card = html.slice(html.indexOf(`<h3>Backdoor: ${topic}</h3>`));
+    assert.equal(rowWith(card, 'full').slice(0, 2), ['full', asr]);
+  }
+});
+
 test('provenance names what each source was to the stages that read it', async () => {
   const read = (name: string, stage = 'evaluate', section?: string) =>
     ({ name, stage, ...(section === undefined ? {} : { section }) }) as const;
@@ -194,7 +218,7 @@ test('backend, precision, data and model are named, whatever was run', async () 
     'Backend cpu',
     'float32',
     'Model file:…/model',
-    'Data file:…/train.tsv',
+    'Training data file:…/train.tsv',
     'n = 1 (1)',
     'Failed seeds 0',
   ])

@@ -67,8 +67,8 @@ test('names are completed, and what is left out stays left out', async ({ rig })
     tables: [
       {
         name: 'main',
-        rows: ['adapter.type'],
-        columns: ['poisoning.attack', 'poisoning.rate'],
+        rows: ['adapter'],
+        columns: ['attack', 'poisoning.rate'],
         metrics: ['evaluate.asr'],
         spread: 'std',
       },

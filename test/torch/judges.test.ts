@@ -245,7 +245,7 @@ test('the pipeline of the guide: judges, a chain of three trainings, utility', a
   const html = project.read(relative(project.dir, stdout.trim()));
   for (const part of ['Along the chain of trainings', 'How the scorers agree', 'choice.acc'])
     assert.match(html, part);
-  assert.is(html.split('<dt>Data</dt>').length, 2, 'all trainings read one file');
+  assert.is(html.split('<dt>Training data').length, 2, 'all trainings read one file');
   for (const figure of ['trade-off', 'judges']) assert.match(html, `id="figure-${figure}"`);
 });
 

@@ -18,6 +18,8 @@ import {
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { datasetUri } from '../../../src/data/format.ts';
+import { groupBy } from '../../../src/report/groups.ts';
+import { sectionTitle } from '../../../src/report/labels.ts';
 import { OUTPUTS } from '../../../src/report/outputs.ts';
 import { sourceNames } from '../../../src/report/sources.ts';
 import { twinOf } from '../evaluate/inputs.ts';
@@ -114,9 +116,9 @@ function indexDistinct<T>(values: readonly T[]): {
   return { distinct, indexes };
 }
 
-/** Returns the role of the model or data set with this index from 0: `model`, `model 2`, …. */
+/** Returns the role of the model or data set with this index from 0: `model`, `model (2)`, …. */
 export const numberedRole = (role: string, index: number): string =>
-  index === 0 ? role : `${role} ${index + 1}`;
+  index === 0 ? role : `${role} (${index + 1})`;
 
 /** Returns the input with the receipt of a training before a cell's own that it does not study. */
 export const receiptInput = (index: number, section: string): string =>
@@ -157,7 +159,7 @@ function baseFacts(cell: Cell): Pick<PlannedCell, 'of_base' | 'chain'> {
   return {
     ...defined({ of_base: section === 'base' ? true : section }),
     ...(isChain(cell)
-      ? { chain: basesOf(cell).map(({ name }, i) => name ?? `training ${i + 1}`) }
+      ? { chain: basesOf(cell).map(({ name }, i) => name ?? sectionTitle(`base.${i}`)) }
       : {}),
   };
 }
@@ -234,12 +236,21 @@ const splitsOf = (
 function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
   const models = indexDistinct(cells.map((cell) => cell.model));
   const data = indexDistinct(cells.map((cell) => cell.data));
-  const bases = cells.flatMap((cell) => basesOf(cell).flatMap(({ data: own }) => own?.train ?? []));
+  const bases = indexDistinct(
+    cells.flatMap((cell) =>
+      trainingsOf(cell).flatMap(({ section = '' }, i) => {
+        const rows = basesOf(cell)[i]?.data?.train;
+        return rows === undefined
+          ? []
+          : { role: `training data of ${sectionTitle(section)}`, rows };
+      }),
+    ),
+  ).distinct;
   // Where a file is depends on the machine, so it must not enter the report's key.
   const name = sourceNames([
     ...models.distinct.map(({ source }) => source),
     ...data.distinct.flatMap((splits) => splitsOf(splits).map(([, , { source }]) => source)),
-    ...bases.map(({ source }) => source),
+    ...bases.map(({ rows: { source } }) => source),
   ]);
   const portable = (section: { readonly source: string }): JsonObject => ({
     ...section,
@@ -250,10 +261,11 @@ function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
   );
   const inputs: { [name: string]: StageRequest } = {},
     assets: { [name: string]: string } = {};
-  for (const [i, rows] of (isTrained ? indexDistinct(bases).distinct : []).entries()) {
-    sources[numberedRole('training data of a base', i)] = portable(rows);
-    assets[`base: ${name(rows.source)}`] = datasetUri(rows.source);
-  }
+  for (const [role, of] of isTrained ? groupBy(bases, (one) => one.role) : [])
+    for (const [i, { rows }] of of.entries()) {
+      sources[numberedRole(role, i)] = portable(rows);
+      assets[`base: ${name(rows.source)}`] = datasetUri(rows.source);
+    }
   for (const [i, splits] of data.distinct.entries()) {
     const cell = cells[data.indexes.indexOf(i)];
     for (const [split, role, asked] of splitsOf(splits)) {

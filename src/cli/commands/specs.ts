@@ -147,7 +147,7 @@ export const specCommands: Commands = {
     specCommand(
       program,
       'diff <specA> <specB>',
-      'compare the results of two specs, cell by cell: by how much B exceeds A',
+      'compare the results of two specs, condition by condition: by how much B exceeds A',
     )
       .addOption(metricOption('all'))
       .addOption(jsonOption())

@@ -12,6 +12,17 @@ import { evaluatedRows, poisonedRows, type Rows, Text } from './rows.tsx';
 const TABS = { evaluated: 'Evaluated rows', poisoned: 'Poisoned training rows' };
 type Tab = keyof typeof TABS;
 
+/** Which rows a tab has, and where the others are. */
+const SCOPES: { readonly [tab in Tab]: string } = {
+  evaluated:
+    'Validation rows, as they are and under the trigger of the attack that the cell studies. ' +
+    'Test rows, and rows under other triggers, are in the files of the evaluate stages.',
+  poisoned:
+    'Training rows that the attack which the cell studies has changed or added. Clean rows, and ' +
+    'what attacks on other trainings of a chain changed, are in the files of the data and poison ' +
+    'stages.',
+};
+
 /** What the page shows: a cell, its rows of one kind, the filters, and the open row. */
 interface Asking {
   readonly cell: number;
@@ -149,6 +160,7 @@ export function OutputBrowser({
   }, [asking, label]);
   return (
     <section aria-label="Outputs">
+      <p class="muted small">{SCOPES[asking.rows]}</p>
       <form class="filter" onSubmit={(event) => event.preventDefault()}>
         {axes.map(({ path, name, values }, axis) => (
           <Choice

@@ -214,14 +214,14 @@ const NAMES = {
   defence: 'defence',
 } as const;
 type Name = keyof typeof NAMES;
-const isName = (field: string): field is Name => field in NAMES;
+export const isName = (field: string): field is Name => field in NAMES;
 /** Whether a field is a word such as `adapter` or `seed`, not the path of an axis or a metric. */
 const isWord = (field: string): boolean =>
   isName(field) || ['seed', 'metric', 'kernel'].includes(field);
 /** The labels that can tell cells of one place apart. */
 const TELLING: readonly Name[] = ['adapter', 'attack', 'setting'];
 
-const labelIn = (labels: Labels, name: Name): string =>
+export const labelIn = (labels: Labels, name: Name): string =>
   name === 'defence' && labels.defence === '' ? NO_DEFENCE : labels[NAMES[name]];
 
 /** Whether the grid has an axis of this path. */

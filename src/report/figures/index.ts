@@ -40,15 +40,12 @@ type Draw = (analysis: Analysis) => Drawn | Promise<Drawn>;
 const takenNames = ({ input: { entries } }: Analysis): readonly string[] =>
   [...(entries?.figures ?? []), ...(entries?.tables ?? [])].map(({ name }) => name);
 
-/** Returns a function that draws entries, unless the spec does without or has taken their names. */
+/** Returns a function that draws entries, except those whose names the spec has taken. */
 const ofGrid =
   (entriesOf: Entries, limits: Partial<Limits> = {}): Draw =>
   async (analysis) => {
-    const isShown = analysis.input.entries?.defaults ?? true,
-      taken = takenNames(analysis);
-    const entries = entriesOf(analysis.conditions).filter(
-      ({ name }) => isShown && !taken.includes(name),
-    );
+    const taken = takenNames(analysis);
+    const entries = entriesOf(analysis.conditions).filter(({ name }) => !taken.includes(name));
     const drawn = [];
     for (const entry of entries) drawn.push(...(await drawOrExplain(entry, analysis, limits)));
     return drawn;
@@ -88,19 +85,24 @@ const FIGURES = {
 export type FigureSection = keyof typeof FIGURES;
 export type DrawnFigures = Readonly<Record<FigureSection, readonly Figure[]>>;
 
+/** The sections that stay where a spec does without the report's own figures: how the run went. */
+const OF_RUN: readonly string[] = ['stages'] satisfies readonly FigureSection[];
+
 /**
- * Draws all figures by section, except those whose names the spec has taken. `lacking` holds those
- * that cannot be drawn, and why.
+ * Draws all figures by section, except those that the spec does without or whose names it has
+ * taken. `lacking` holds those that cannot be drawn, and why.
  */
 export async function drawFigures(
   analysis: Analysis,
 ): Promise<DrawnFigures & { readonly lacking: readonly EntryContents[] }> {
   const drawn: { [section: string]: readonly Figure[] } = {};
   const lacking: EntryContents[] = [];
-  const taken = takenNames(analysis);
+  const taken = takenNames(analysis),
+    { defaults = true } = analysis.input.entries ?? {};
   for (const [section, draws] of Object.entries<readonly Draw[]>(FIGURES)) {
     const found = [];
-    for (const draw of draws) found.push(...[await draw(analysis)].flat());
+    for (const draw of defaults || OF_RUN.includes(section) ? draws : [])
+      found.push(...[await draw(analysis)].flat());
     const figures = found.filter((figure) => figure !== null);
     lacking.push(...figures.filter((figure) => 'lacks' in figure));
     drawn[section] = figures

@@ -79,13 +79,13 @@ function backendFacts(input: ReportInput): readonly Fact[] {
 
 function sourceFacts({ sources }: ReportInput): readonly Fact[] {
   const facts = Object.entries(sources)
-    .filter(([role]) => role !== 'validation data' && role !== 'test data')
-    .map(([role, { source }]): Fact => [
-      role === 'model' ? 'Model' : 'Data',
-      typeof source === 'string' ? source : 'unknown',
-    ]);
+    .filter(([role]) => !/^(?:validation|test) data/.test(role))
+    .map(([role, { source }]): Fact => [role, typeof source === 'string' ? source : 'unknown']);
   // A file that several trainings of a chain read is listed once.
-  return [...groupBy(facts, String).values()].map(([fact]) => fact);
+  return [...groupBy(facts, ([, source]) => source)].map(([source, of]) => [
+    capital(list(of.map(([role]) => role))),
+    source,
+  ]);
 }
 
 function factsOf(analysis: Analysis): readonly Fact[] {

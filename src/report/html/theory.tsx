@@ -73,9 +73,12 @@ const Outputs = ({ conditions }: OfConditions): JSX.Element | null =>
   ) : null;
 
 function Measured(props: PageProps): JSX.Element {
-  const { conditions, comparisons, figures } = props,
+  const { conditions, comparisons, figures, input } = props,
     { kernels } = comparisons;
-  if (kernels.length === 0 && figures.spectra.length === 0 && figures.kernels.length === 0)
+  const isMeasured = input.cells.some(({ fisher, kernelSpectra, kernels: own }) =>
+    [fisher, kernelSpectra, own].some((found) => Object.keys(found).length > 0),
+  );
+  if (!isMeasured)
     return (
       <p>
         This run has no kernels or Fisher spectra (the stages <code>ntk</code> and{' '}

@@ -58,7 +58,7 @@ test('its parameters hold what the page says of the grid, and no place on this m
     readonly [role: string]: { readonly source: string };
   };
   assert.equal(
-    ['training data', 'training data 2'].map((role) => two[role]?.source),
+    ['training data', 'training data (2)'].map((role) => two[role]?.source),
     ['file:…/CoLA/train.tsv', 'file:…/RTE/train.tsv'],
   );
   assert.is.not(
