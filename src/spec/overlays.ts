@@ -22,9 +22,11 @@ import { all, either, suggest } from './suggest.ts';
 
 type Facets = NonNullable<FigureEntry['facet']>;
 
+/** Returns the figures under `report`. */
 export const figuresIn = (root: MapNode): readonly Node[] =>
   itemsOf(child(child(root, 'report'), 'figures'));
 
+/** Returns the entries of a figure's `overlay`, which is one or a list. */
 export const overlaysOf = (figure: Node): readonly Node[] => {
   const overlay = child(figure, 'overlay');
   return overlay === undefined ? [] : oneOrMany(overlay);
@@ -103,18 +105,21 @@ export async function readOverlay(
   const csv = isText(file) ? await readCsv(file, report) : null;
   if (csv === null) return undefined;
   const columns: string[] = [];
-  const column = (node: Node | undefined): TextNode | undefined => {
+  /** Adds a column that the CSV has to `columns`, and returns its node; else reports it. */
+  const useColumn = (node: Node | undefined): TextNode | undefined => {
     if (!isText(node)) return undefined;
     if (csv.header.includes(node.value)) columns.push(node.value);
     else reportColumn(node.value, node.span, csv, report);
     return csv.header.includes(node.value) ? node : undefined;
   };
-  const [x, y, color] = ['x', 'y', 'color'].map((field) => column(child(overlay, field)));
+  const [x, y, color] = ['x', 'y', 'color'].map((field) => useColumn(child(overlay, field)));
   const written = child(overlay, 'spread'),
-    spread = (written === undefined ? [] : oneOrMany(written)).flatMap((one) => column(one) ?? []);
+    spread = (written === undefined ? [] : oneOrMany(written)).flatMap(
+      (one) => useColumn(one) ?? [],
+    );
   const panels = fieldsOfMap(child(overlay, 'facet')).map(([name, node]) => {
     if (name === 'row' || name === 'column') checkPanel(name, node, facets, report);
-    return [name, column(node)?.value] as const;
+    return [name, useColumn(node)?.value] as const;
   });
   const rows = chosenRows(child(overlay, 'where'), csv, report);
   for (const cell of [...(isNumericX && x ? [x] : []), ...(y ? [y] : []), ...spread])
@@ -138,11 +143,13 @@ export async function readOverlay(
   };
 }
 
+/** Reports a column that the CSV does not have. */
 function reportColumn(column: string, at: Span, { name, header }: Csv, report: Report) {
   const hint = suggest(column, header) ?? `its columns are ${all(header)}`;
   report('unknown-column', at, `${name} has no column "${column}"`, hint);
 }
 
+/** Reports an overlay's panels by row or column if the figure has none. */
 function checkPanel(name: 'row' | 'column', { span }: Node, facets: Facets, report: Report): void {
   if (facets[name] === undefined)
     report(
@@ -153,7 +160,10 @@ function checkPanel(name: 'row' | 'column', { span }: Node, facets: Facets, repo
     );
 }
 
-/** Returns the rows that `where` chooses: all of them if it is not written. */
+/**
+ * Returns the rows that `where` chooses: all of them if it is not written. Reports columns that the
+ * CSV lacks, and values that no row has.
+ */
 function chosenRows(where: Node | undefined, csv: Csv, report: Report): readonly CsvRow[] {
   if (where?.kind !== 'map') return csv.rows;
   let rows = csv.rows;
@@ -185,6 +195,7 @@ function chosenRows(where: Node | undefined, csv: Csv, report: Report): readonly
 
 const MOST_SHOWN = 8;
 
+/** Reports a column if one of the rows has no number in it. */
 function checkNumbers(
   { value: column, span }: TextNode,
   rows: readonly CsvRow[],
@@ -202,7 +213,7 @@ function checkNumbers(
     );
 }
 
-/** Reports keys of `names` that are no value of the column `color`. */
+/** Reports keys of `names` that are no value of the column `color`, or a lack of that column. */
 function checkLines(
   overlay: Node,
   color: TextNode | undefined,

@@ -52,7 +52,10 @@ export function printDiagnostics(
   return `${blocks.join('\n\n')}\n\n${count}\n`;
 }
 
-/** Returns a line in three parts that take at most `room` columns together. */
+/**
+ * Returns the part of a line around a range, in three parts that take at most `room` columns
+ * together: what is before the range, in it and after it.
+ */
 function excerpt(
   { text, column, endColumn }: SourceRange,
   room: number,
@@ -69,7 +72,10 @@ function excerpt(
   return { before, fault, after };
 }
 
-/** Returns the first characters that take at most `room` columns, with an ellipsis for the rest. */
+/**
+ * Returns the first characters. If all take more than `room` columns, as many as leave room for an
+ * ellipsis, and this.
+ */
 function cut(characters: readonly string[], room: number): readonly string[] {
   let width = 0,
     kept = 0;
