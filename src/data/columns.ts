@@ -56,7 +56,6 @@ const messagesRole = (columns: Columns): Role | null =>
       ? 'chosen'
       : null;
 
-/** Returns each column of a split with what it holds. */
 const columnsByRole = (columns: Columns): readonly (readonly [Role, Column])[] =>
   Object.entries(columns) as [Role, Column][];
 

@@ -230,7 +230,6 @@ export function sortedValues(rows: readonly RawRow[]): string[] {
   );
 }
 
-/** Returns a row's label. Throws if it has none. */
 function labelOf({ label, place }: RawRow): string {
   if (label !== undefined) return label;
   throw new SplitFault(

@@ -71,13 +71,13 @@ const codePoints = (chars: readonly string[]): string =>
  * same but for Unicode form, case and white space.
  */
 export const textKey = ({ text, text_pair: pair = '', context = [] }: Omit<Row, 'id' | 'label'>) =>
-  [...context.map(({ content }) => content), text, pair].map(withoutForm).join('\n');
+  [...context.map(({ content }) => content), text, pair].map(comparisonForm).join('\n');
 
 /** Matches white space that is not a single space. Most texts have none, and replacing is slow. */
 const UNEVEN = /\s{2}|[^\S ]/;
 
 /** Returns the text in NFC and lower case, with single spaces and none at its ends. */
-function withoutForm(text: string): string {
+function comparisonForm(text: string): string {
   const lower = text.normalize('NFC').toLowerCase();
   return (UNEVEN.test(lower) ? lower.replace(/\s+/g, ' ') : lower).trim();
 }

@@ -161,7 +161,7 @@ export class Graph {
     return made;
   }
 
-  /** Returns a new node with those of its inputs as children; null if one of them can't be made. */
+  /** Returns a new node with its inputs' as children; null if it or one of them can't be made. */
   #make(asked: Asked): Node | null {
     const { kind, descriptor, fingerprint, section } = asked;
     const defined = this.#define(asked);

@@ -103,7 +103,6 @@ function canonicalOfShared(value: object): string {
   return text;
 }
 
-/** Returns `hashOf` as a digest: `sha256:` and 64 hex digits. */
 export function digestOf(tag: string, value: unknown): Digest {
   return `sha256:${hashOf(tag, value)}` as Digest;
 }

@@ -138,7 +138,6 @@ function attacksIn(value: Json | undefined): string {
       : '';
 }
 
-/** Returns the first part of a path, such as `train`; '' for a path of one part. */
 const sectionOf = (path: string): string => path.slice(0, Math.max(0, path.indexOf('.')));
 const valueText = (value: Json): string => (typeof value === 'string' ? value : canonical(value));
 

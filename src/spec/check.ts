@@ -77,10 +77,7 @@ function pluginSchemaFault(
   return null;
 }
 
-/**
- * Reports what the spec violates. Returns false if it can't be checked because a plugin's schema is
- * wrong.
- */
+/** Reports what the spec violates. Returns false if a plugin's schema makes that impossible. */
 export async function checkSpec(
   root: MapNode,
   { shapes, fields, violationsOf }: Checker,

@@ -38,7 +38,7 @@ export interface TuningChoice extends Choice {
   readonly trainNode: Node | undefined;
 }
 
-/** The sections whose values have neither variants nor, as `train` has, one form per adapter. */
+/** The sections without variants, and without `train`, of which an adapter may have its own. */
 export type PlainSection = Exclude<Section, 'poisoning' | 'defences' | 'adapter' | 'train'>;
 export const plainSections = sections.filter(
   (section): section is PlainSection => !isVariantSection(section) && section !== 'train',
@@ -76,10 +76,7 @@ export function tuningsOf(root: MapNode, shapes: Shapes): Tuning[] {
   });
 }
 
-/**
- * Returns each training of `base` as a spec, in which its `train` is merged over the spec's. Empty
- * without `base`.
- */
+/** Returns each training of `base` as a spec, in which its `train` is merged over the spec's. */
 export function baseSpecs(root: MapNode): SubSpec[] {
   const train = root.entries.get('train');
   return basesIn(root).map(({ prefix, root: base }) => {
@@ -331,10 +328,7 @@ function countExpanded(
   return node !== undefined && isAxis(node, schema) ? node.items.length : 1;
 }
 
-/**
- * Returns the section with defaults filled in and axes as lists.
- * @param fallback the value of a section that is left out
- */
+/** Returns the section with defaults filled in and axes as lists; `fallback` if it is left out. */
 export function fill(
   node: Node | undefined,
   schema: Schema,

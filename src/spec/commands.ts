@@ -63,7 +63,6 @@ function textsOf(command: Node, field: string): TextNode[] {
   return itemsOf(child(command, field)).filter(isText);
 }
 
-/** The inputs of a command, each with its place in the spec. */
 type Reads = readonly (CommandInput & { readonly at: Span })[];
 
 /**
@@ -154,8 +153,7 @@ function isFreeName(name: string, at: Span, { stages }: SpecRegistry, report: Re
 
 /**
  * Returns the stage that an input names: `evaluate`, `data(train)` or another command. Null, after
- * reporting it, if the command can't read such a stage.
- * @param scope that of the command
+ * reporting it, if a command of this name and scope can't read such a stage.
  */
 function readInput(
   item: TextNode,
@@ -282,7 +280,7 @@ function checkOutputs(
   }
 }
 
-/** Whether a path is relative, in normal form, and leads below its folder to no hidden name. */
+/** Whether a path is in normal form and leads below its folder, but does not begin with a dot. */
 const isPathBelow = (path: string): boolean =>
   path !== '' &&
   path === posix.normalize(path) &&
@@ -295,7 +293,6 @@ const isPathBelow = (path: string): boolean =>
 export const fileName = (uri: string): string =>
   uri.replace(/^\w+:/, '').replace(/\/+$/, '').split('/').at(-1) ?? uri;
 
-/** Reports commands that read each other in a circle. */
 function checkCycles(reads: ReadonlyMap<string, Reads>, report: Report): void {
   const done = new Set<string>();
   const walk = (name: string, trail: readonly string[]): void => {

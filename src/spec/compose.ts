@@ -58,7 +58,6 @@ const textFromFile: Schema = {
   required: ['file'],
   properties: { file: { type: 'string' } },
 };
-/** The names of the rules: linspace, logspace, range. */
 export const gridForms: readonly string[] = Object.keys(rules);
 
 /** Seeds as a range: `1..5`. */

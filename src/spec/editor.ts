@@ -146,10 +146,7 @@ function orReference(schema: Schema): Schema {
   };
 }
 
-/**
- * Returns the values that an editor should offer for a schema. They are given as examples, since
- * editors do not look for them behind a condition.
- */
+/** Returns the values for an editor to offer: as examples, for it does not look into conditions. */
 function wordsOf({ enum: words, const: word, anyOf, type, examples }: Schema): readonly Json[] {
   const listed = examples ?? words;
   if (listed !== undefined) return listed;

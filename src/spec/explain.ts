@@ -306,7 +306,6 @@ interface UnknownKey {
   readonly path: Path;
   readonly key: string;
   readonly map: Node;
-  /** The schema of the mapping. */
   readonly schema: Schema;
 }
 
@@ -343,10 +342,7 @@ function explainUnknownKey({ path, key, map, schema }: UnknownKey, context: Expl
   context.report('unknown-key', at, message, similar.length > 0 ? didYouMean(...similar) : known);
 }
 
-/**
- * Returns the paths of at most four other fields with this name: those below `parent`, if there are
- * any, else those in other places.
- */
+/** Returns at most four other fields with this name: those below `parent`, or else elsewhere. */
 function fieldsNamed(key: string, parent: string, { fields, shapes }: ExplainContext): string[] {
   const ends = new Set<string>();
   const add = (path: string): void => {

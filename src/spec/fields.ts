@@ -50,10 +50,7 @@ export interface Variant {
   readonly schema: Schema | undefined;
 }
 
-/**
- * Returns the variants of a section, or the default plugin alone if the section is left out. Items
- * that are no mapping are skipped.
- */
+/** Returns the variants of a section, or the default plugin alone if the section is left out. */
 export function variantsOf(root: MapNode, section: VariantSection, shape: VariantShape): Variant[] {
   const value = child(root, section);
   if (value === undefined)
@@ -70,10 +67,7 @@ export function variantsOf(root: MapNode, section: VariantSection, shape: Varian
   });
 }
 
-/**
- * Returns the written fields at or below a node that the schema declares. A mapping with declared
- * fields is represented by these.
- */
+/** Returns the written fields that the schema declares at a node; of a mapping, those within it. */
 export function fieldsBelow(
   node: Node | undefined,
   schema: Schema | undefined,
@@ -266,7 +260,7 @@ export function composedVariant(variant: MapNode, shape: VariantShape): Variant 
 
 /**
  * Returns one variant for each combination of the forms of a variant's `steps`. A single step
- * becomes a variant without `steps`. Reports steps that name the same attack, or none.
+ * becomes a variant without `steps`. Reports steps as `checkAttacks` does.
  * @param choices returns the forms of one step
  */
 export function expandSteps(

@@ -405,10 +405,7 @@ export async function fillTextFiles(
   return replaceNodes(root, replacements);
 }
 
-/**
- * Returns a file's text without its last line break. Null, after reporting it, if the file is
- * missing, empty, too large or no UTF-8.
- */
+/** Returns a file's text without its last line break; null, after reporting why, if it has none. */
 export async function readTextValue(file: TextNode, report: Report): Promise<string | null> {
   const path = resolve(folderOf(file), file.value);
   if (!(await expectFile(file, path, report))) return null;

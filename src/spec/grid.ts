@@ -228,7 +228,6 @@ class GridCell implements ExperimentCell {
   }
 }
 
-/** Finds where the fields of cells are written. */
 class FieldLocator {
   constructor(
     private readonly root: MapNode,

@@ -371,7 +371,6 @@ function resolvedSpec(root: MapNode, shapes: Shapes): Json {
   return resolved;
 }
 
-/** Returns the variants of a section as `resolvedSpec` records them. */
 const resolvedVariants = (spec: MapNode, section: VariantSection, shapes: Shapes): Json =>
   variantsOf(spec, section, shapes.variants[section]).map(({ node, schema = {} }) =>
     asWritten((fill(node, schema, {}) ?? {}) as JsonObject),

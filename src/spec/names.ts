@@ -221,7 +221,6 @@ function otherAxisSizes(root: MapNode, shapes: Shapes): Map<string, number> {
 
 /** How the choices of a section vary. */
 interface Variation {
-  /** The names of the choices' plugins. */
   readonly plugins: ReadonlySet<Json | undefined>;
   /**
    * The paths on which two choices of one plugin differ. Differences between plugins do not count,
@@ -230,11 +229,7 @@ interface Variation {
   readonly varying: ReadonlySet<string>;
 }
 
-/**
- * Returns how choices vary.
- * @param pluginOf returns the name of a choice's plugin
- * @param valuesOf returns a choice's values by full path
- */
+/** Returns how choices vary. @param valuesOf returns a choice's values by full path */
 function variation<T>(
   choices: readonly T[],
   pluginOf: (choice: T) => Json | undefined,

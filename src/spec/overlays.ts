@@ -22,7 +22,6 @@ import { all, either, suggest } from './suggest.ts';
 
 type Facets = NonNullable<FigureEntry['facet']>;
 
-/** Returns the figures under `report`. */
 export const figuresIn = (root: MapNode): readonly Node[] =>
   itemsOf(child(child(root, 'report'), 'figures'));
 
@@ -106,20 +105,18 @@ export async function readOverlay(
   if (csv === null) return undefined;
   const columns: string[] = [];
   /** Adds a column that the CSV has to `columns`, and returns its node; else reports it. */
-  const useColumn = (node: Node | undefined): TextNode | undefined => {
+  const used = (node: Node | undefined): TextNode | undefined => {
     if (!isText(node)) return undefined;
     if (csv.header.includes(node.value)) columns.push(node.value);
     else reportColumn(node.value, node.span, csv, report);
     return csv.header.includes(node.value) ? node : undefined;
   };
-  const [x, y, color] = ['x', 'y', 'color'].map((field) => useColumn(child(overlay, field)));
+  const [x, y, color] = ['x', 'y', 'color'].map((field) => used(child(overlay, field)));
   const written = child(overlay, 'spread'),
-    spread = (written === undefined ? [] : oneOrMany(written)).flatMap(
-      (one) => useColumn(one) ?? [],
-    );
+    spread = (written === undefined ? [] : oneOrMany(written)).flatMap((one) => used(one) ?? []);
   const panels = fieldsOfMap(child(overlay, 'facet')).map(([name, node]) => {
     if (name === 'row' || name === 'column') checkPanel(name, node, facets, report);
-    return [name, useColumn(node)?.value] as const;
+    return [name, used(node)?.value] as const;
   });
   const rows = chosenRows(child(overlay, 'where'), csv, report);
   for (const cell of [...(isNumericX && x ? [x] : []), ...(y ? [y] : []), ...spread])
@@ -143,7 +140,6 @@ export async function readOverlay(
   };
 }
 
-/** Reports a column that the CSV does not have. */
 function reportColumn(column: string, at: Span, { name, header }: Csv, report: Report) {
   const hint = suggest(column, header) ?? `its columns are ${all(header)}`;
   report('unknown-column', at, `${name} has no column "${column}"`, hint);
@@ -160,10 +156,7 @@ function checkPanel(name: 'row' | 'column', { span }: Node, facets: Facets, repo
     );
 }
 
-/**
- * Returns the rows that `where` chooses: all of them if it is not written. Reports columns that the
- * CSV lacks, and values that no row has.
- */
+/** Returns the rows that `where` chooses, all if it is absent. Reports what matches nothing. */
 function chosenRows(where: Node | undefined, csv: Csv, report: Report): readonly CsvRow[] {
   if (where?.kind !== 'map') return csv.rows;
   let rows = csv.rows;
@@ -195,7 +188,6 @@ function chosenRows(where: Node | undefined, csv: Csv, report: Report): readonly
 
 const MOST_SHOWN = 8;
 
-/** Reports a column if one of the rows has no number in it. */
 function checkNumbers(
   { value: column, span }: TextNode,
   rows: readonly CsvRow[],

@@ -107,7 +107,6 @@ function reportDuplicate(error: YAMLError, text: string, span: SpanAt, report: R
   );
 }
 
-/** Returns the text of a span. */
 const textAt = ({ source, start, end }: Span): string => source.text.slice(start, end);
 
 /** Returns the null scalar, for what has no value or was reported. */
@@ -115,7 +114,6 @@ const empty = (at: Span): ScalarNode => ({ kind: 'scalar', value: null, span: at
 
 /** Turns the YAML nodes of one document into a tree of `Node`. */
 class Converter {
-  /** The number of aliases that were converted. */
   private aliases = 0;
   /** The nodes that enclose the current one. An alias of one of these would never end. */
   private readonly open = new Set<YamlNode>();

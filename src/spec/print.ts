@@ -52,10 +52,7 @@ export function printDiagnostics(
   return `${blocks.join('\n\n')}\n\n${count}\n`;
 }
 
-/**
- * Returns the part of a line around a range, in three parts that take at most `room` columns
- * together: what is before the range, in it and after it.
- */
+/** Returns the text before, in and after a range of a line, in at most `room` columns together. */
 function excerpt(
   { text, column, endColumn }: SourceRange,
   room: number,
@@ -72,10 +69,7 @@ function excerpt(
   return { before, fault, after };
 }
 
-/**
- * Returns the first characters. If all take more than `room` columns, as many as leave room for an
- * ellipsis, and this.
- */
+/** Returns the characters; the first ones and an ellipsis if all take more than `room` columns. */
 function cut(characters: readonly string[], room: number): readonly string[] {
   let width = 0,
     kept = 0;

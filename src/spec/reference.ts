@@ -119,7 +119,6 @@ export function referenceOf(registry: SpecRegistry): Reference {
   };
 }
 
-/** Returns the last part of a path. */
 const lastStep = (path: string): string => path.split('.').at(-1) ?? path;
 
 /** As `Reference.find`, for the steps of a path. */
@@ -199,10 +198,7 @@ function docsBelow(schema: Schema, steps: readonly string[], place: Place): Fiel
   });
 }
 
-/**
- * Returns the first schema of a mapping with declared fields among: the schema, that of its items,
- * and its forms. Undefined if there is none.
- */
+/** Returns the schema, or that of its items, or its first form, that declares fields; or none. */
 function recordIn(schema: Schema): Schema | undefined {
   if (schema.properties !== undefined) return schema;
   if (schema.plugin !== undefined) return undefined;
@@ -214,7 +210,6 @@ function recordIn(schema: Schema): Schema | undefined {
   return undefined;
 }
 
-/** Returns the fields of a mapping with this schema, which is at `place`. */
 const fieldsIn = (schema: Schema, place: Place): FieldDoc[] =>
   Object.entries(schema.properties ?? {}).map(([name, field]) =>
     docOf(field, {
@@ -245,13 +240,11 @@ function docOf(schema: Schema, place: Place): FieldDoc {
   };
 }
 
-/** Whether a value is an empty list or mapping. */
 const isEmpty = (value: Json): boolean =>
   typeof value === 'object' && value !== null && Object.keys(value).length === 0;
 
 const isList = ({ type }: Schema): boolean => [type].flat()[0] === 'array';
 
-/** Returns the type of a field's values in words. */
 function typeWords(schema: Schema): string {
   if (schema.plugin === 'source' || schema.format === 'source') {
     // The pattern is `^(npm|hf|file):.+`.

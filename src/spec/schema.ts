@@ -224,7 +224,6 @@ const OF_SCORERS: { readonly [field: string]: Schema } = {
   },
 };
 
-/** Returns `Shapes.scorers`. */
 function scorerShapes(scorers: readonly PluginShape[]): ReadonlyMap<string, Schema> {
   return new Map(
     scorers.map(({ name, params }) => {
@@ -303,10 +302,7 @@ function update(schema: Schema, [key, ...rest]: readonly string[], change: Chang
   };
 }
 
-/**
- * Returns the shape of a section whose fields depend on a plugin.
- * @param reserved fields of the section that no plugin may have as a parameter
- */
+/** Returns a section's shape. @param reserved names that no plugin may give to a parameter */
 function variantShape(
   section: Schema,
   discriminator: string,

@@ -141,7 +141,6 @@ function wantedBy(node: Node): Wanted {
   return defined({ min: bound('min'), max: bound('max') });
 }
 
-/** Returns a function that tells whether a value is wanted. */
 function valueTest(wanted: Wanted): (value: Json) => boolean {
   if (isValues(wanted)) {
     const values = new Set(wanted);

@@ -244,7 +244,7 @@ def optional_of(
     config: PreTrainedConfig, head: str, named: dict[str, nn.Parameter], prefix: str
 ) -> list[str]:
     """Names of the body's parameters that a checkpoint may lack: those that the classifier has and
-    the language model of the same config lacks, such as a pooler's. None under other heads.
+    the language model of the same config lacks, such as a pooler's. Empty under other heads.
     """
     kind = class_of(config, 'cloze') or class_of(config, 'causal-lm')
     if head != 'classifier' or kind is None:

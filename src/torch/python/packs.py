@@ -259,8 +259,8 @@ def joint_backward(
 def check_first(
     trainings: Sequence[Training], batches: Sequence[list[Rows]], layers: list[Layer]
 ) -> None:
-    """Raises NoPack if a member's loss or gradients in the pack differ from those that it has when
-    it is trained alone. Otherwise marks the members as `checked`.
+    """Raises NoPack if a member's loss or gradients in the pack are not those that it has alone.
+    Marks the members that pass as `checked`.
     """
     for training in trainings:
         zero_gradients(training)

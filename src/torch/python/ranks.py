@@ -282,9 +282,7 @@ def gathered(tensor: Tensor) -> Tensor:
 
 
 def divided(value: Tensor, like: Tensor) -> Tensor:
-    """This process's part of a whole tensor, which is divided as `like` is; all of it if `like` is
-    not divided.
-    """
+    """A whole tensor as one that is divided among the processes as `like` is, if `like` is."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if not isinstance(like, DTensor):

@@ -65,7 +65,7 @@ class Training:
 
     @contextmanager
     def own_random(self) -> Iterator[None]:
-        """While it lasts, PyTorch draws from this training's generators."""
+        """While it lasts, PyTorch draws random numbers from this training's states."""
         set_random(self.random)
         try:
             yield
