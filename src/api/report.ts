@@ -163,7 +163,7 @@ export interface TableEntry {
 }
 
 export interface ReportEntries {
-  /** An entry with the name of one of the report's own figures takes its place. */
+  /** A figure with the name of one of the report's own figures replaces that. */
   readonly figures: readonly FigureEntry[];
   readonly tables: readonly TableEntry[];
   /** Whether the report's own figures of the grid are shown. */

@@ -236,7 +236,7 @@ export const defineStage = <P extends JsonObject = JsonObject>(
 /** The output of another stage. */
 export interface StageInput {
   readonly dir: string;
-  /** The digest of its files that are not volatile. */
+  /** The digest of the output's files that are not volatile. */
   readonly digest: Digest;
 }
 

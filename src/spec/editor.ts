@@ -219,7 +219,7 @@ function withoutRequired(strict: Schema, { variants }: Shapes): Schema {
       ),
     };
   };
-  // The two splits share one definition, which is changed below.
+  // `data.train` and `data.validation` share the definition `split`, which is changed below.
   const loose = MUST.filter(([, split]) => split === undefined || split === '*').reduce(
     dropRequired,
     strict,

@@ -223,7 +223,7 @@ function formValues(
     const count = Math.floor(Number(((to - from) / third).toPrecision(12))) + 1;
     return count > MOST_VALUES
       ? fault(`range stands for ${count} values`, `at most ${MOST_VALUES}`)
-      : Array.from({ length: count }, (_, i) => rounded(from + i * third));
+      : Array.from({ length: count }, (_, i) => toTwelveDigits(from + i * third));
   }
   if (!Number.isInteger(third) || third < 1)
     return fault(`${form} takes a whole number of values, not ${third}`);
@@ -237,8 +237,8 @@ function formValues(
   const valueAt = (t: number): number =>
     form === 'linspace' ? from + (to - from) * t : from * (to / from) ** t;
   return Array.from({ length: third }, (_, i) =>
-    i === 0 ? from : i === third - 1 ? to : rounded(valueAt(i / (third - 1))),
+    i === 0 ? from : i === third - 1 ? to : toTwelveDigits(valueAt(i / (third - 1))),
   );
 }
 
-const rounded = (value: number): number => Number(value.toPrecision(12));
+const toTwelveDigits = (value: number): number => Number(value.toPrecision(12));

@@ -6,7 +6,7 @@ import { LineCounter } from 'yaml';
 import type { Json } from '../api.ts';
 import type { SourceRange } from './types.ts';
 
-/** A file, or one `--set` argument. */
+/** A text that nodes are parsed from: a file, or an argument of the command line. */
 export interface Source {
   /** The path as the user wrote it, which diagnostics show. */
   readonly file: string;

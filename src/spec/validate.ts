@@ -83,6 +83,7 @@ const pointerSteps = (pointer: string): (string | number)[] =>
 /** Whether a JSON pointer is another one or leads below it. */
 const isUnder = (path: string, above: string): boolean =>
   path === above || path.startsWith(`${above}/`);
+/** Whether an error says that a value has none of several forms. */
 const isChoice = ({ keyword }: Found): boolean => keyword === 'anyOf' || keyword === 'oneOf';
 
 /**

@@ -117,7 +117,7 @@ class Workers {
 
 /** A line that the process writes: `ready` or `failed` at its start, then one for each request. */
 interface Answer {
-  /** That of the request. */
+  /** The `id` of the request that is answered. */
   readonly id?: number;
   readonly ready?: TorchFacts;
   readonly failed?: { readonly message: string; readonly trace: string };

@@ -50,7 +50,7 @@ class Session:
     fail: Callable[[Json], None]
     # This process's number among those of a training; 0 for the first.
     rank: int
-    # In the first process, while it trains with others: these.
+    # In the first process of a training of several: the others; None without such a training.
     ranks: Ranks | None = None
     # The number of the model that they train.
     shared: int = 0

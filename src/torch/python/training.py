@@ -366,6 +366,7 @@ def is_finite(training: Training) -> bool:
 
 
 def write(tensors: dict[str, Tensor], out: str, metadata: dict[str, str] | None = None) -> None:
+    """Writes tensors to a file of safetensors."""
     here = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(here, out, metadata=metadata)
 
