@@ -242,7 +242,7 @@ export function baseOf(cell: Cell): Cell | null {
     last = before.at(-1);
   if (last === undefined) return null;
   const { name: _name, data, ...training } = last;
-  // The earlier trainings keep the cell's rows, where `data` of the last one replaces them.
+  // If `data` of the last training replaces the cell's rows, earlier ones without `data` keep them.
   const earlier = before
     .slice(0, -1)
     .map((base) => (data === undefined ? base : { data: { train: cell.data.train }, ...base }));

@@ -218,8 +218,8 @@ export interface Packing<P extends JsonObject = JsonObject> {
   together?(stage: PlannedParts<P>): string | null;
   /**
    * Returns an estimate, in MB, of the memory that the stage adds to that of its process. `inputs`
-   * is absent if they do not exist yet, as in a plan. This function is absent if that is
-   * too little to count.
+   * is absent if they do not exist yet, as in a plan. Without this function, the stage adds too
+   * little to count.
    */
   memoryMB?(
     stage: Pick<RunContext<P>, 'params' | 'assets'> & Partial<Pick<RunContext, 'inputs'>>,

@@ -232,9 +232,8 @@ interface CellUse {
   /** The indexes of the cells that need a stage, ascending. */
   users(draft: Draft): readonly number[];
   /**
-   * The axis values and the seed on which the cells agree that the stage belongs to or, if it
-   * belongs to none, those that need it. A clean baseline belongs to the clean cell, though
-   * poisoned cells need it too.
+   * The axis values and the seed on which all cells agree that own the stage; if none does, all
+   * that need it. The clean cell owns a clean baseline, though poisoned cells need it too.
    */
   agreement(draft: Draft): Agreement;
   /** The label of a cell's own stage, or of a stage that joins the grid; null for any other. */

@@ -51,10 +51,7 @@ export interface PlannedStage {
   readonly ownLabel: string | null;
   /** The cells that need the stage, as indexes into `experiment.cells`. */
   readonly cells: readonly number[];
-  /**
-   * The axis values that all cells share to which the stage belongs or, if it belongs to none, that
-   * need it.
-   */
+  /** The axis values on which all cells agree that own the stage; if none does, that need it. */
   readonly cell: JsonObject;
   /** The seed of those cells; null if they differ. */
   readonly seed: number | null;
