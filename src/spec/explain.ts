@@ -241,7 +241,7 @@ function wordHint(schema: Schema, value: unknown): string | undefined {
   return typeof value === 'string' ? suggest(value, words(schema)) : undefined;
 }
 
-/** Returns a hint for `adapter: lora`, which was written for `adapter: { type: lora }`. */
+/** Returns a hint where a plugin's name stands alone: `adapter: lora`, not `{ type: lora }`. */
 function variantHint(
   path: Violation['path'],
   value: unknown,

@@ -251,6 +251,7 @@ class Worker implements TorchWorker {
     for (const pipe of [this.#requests, this.#child.stdio[4] as Socket]) pipe[method]();
   }
 
+  /** Takes a line of the process: settles the pending request, or ends the process if it must. */
   #receive(line: string): void {
     if (this.ended !== null) return;
     const answer = parseAnswer(line);

@@ -73,6 +73,7 @@ class Session:
 # NAME_ performs the operation NAME of src/torch/protocol.ts: it decodes the request, calls a
 # function of another file, and encodes what that returns.
 def open_(session: Session, request: Json) -> Json:
+    """Opens a model, for training if the request says so. Returns its number and its sizes."""
     asked = request.get('training') or {}
     devices, share = asked.get('devices', 1), None
     # Under FSDP a model is read on the processor, since parameters go to their devices in parts.
@@ -103,6 +104,7 @@ def steps_of(asked: Json) -> list[tuple[float, list[Rows]]]:
 
 
 def train_(session: Session, request: Json) -> Json:
+    """Takes steps of a training. Returns their losses, encoded."""
     training = session.training(request)
     found, seconds = train(training, steps_of(request))
     penalties = [penalty for _, penalty in found if penalty is not None]
@@ -115,6 +117,7 @@ def train_(session: Session, request: Json) -> Json:
 
 
 def train_pack_(session: Session, request: Json) -> Json:
+    """Takes steps of several trainings, together where they can be. Returns losses of each."""
     asked = request['members']
     trainings = [session.training(member) for member in asked]
     found, seconds = train_pack(trainings, [steps_of(member) for member in asked])
@@ -133,6 +136,7 @@ def train_pack_(session: Session, request: Json) -> Json:
 
 
 def answers_(session: Session, request: Json) -> Json:
+    """Returns for each row what `answers` of prediction.py returns, encoded."""
     losses, tokens, greedy = answers(session.model(request), rows_of(request['rows']))
     return {
         'losses': encoded(losses, 'f8'),
@@ -153,6 +157,7 @@ def representations_(session: Session, request: Json) -> Json:
 
 
 def generate_(session: Session, request: Json) -> Json:
+    """Continues prompts. Returns what is written after each, as ids of tokens."""
     rows, most, asked = rows_of(request['rows']), request['max_new_tokens'], request.get('sampling')
     sampling = None
     if asked is not None:
@@ -171,6 +176,7 @@ def generate_(session: Session, request: Json) -> Json:
 
 
 def kernel_(session: Session, request: Json) -> Json:
+    """Writes kernels to the file `out`. Returns the rows' logits and the parts' traces, encoded."""
     model, file = session.model(request), request.get('factors')
     factors = {} if file is None else load_file(file, str(model.device))
     found = kernels(
