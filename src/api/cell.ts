@@ -258,10 +258,7 @@ export function baseOf(cell: Cell): Cell | null {
   };
 }
 
-/**
- * Whether the cell has several bases, or one with rows of its own. Each training of such a chain is
- * evaluated, even if nothing is poisoned.
- */
+/** Whether the cell's trainings are a chain: each is evaluated, even if nothing is poisoned. */
 export const isChain = (cell: Cell): boolean =>
   basesOf(cell).length > 1 || basesOf(cell).some(({ data }) => data !== undefined);
 
@@ -291,7 +288,7 @@ export function trainingsOf(cell: Cell): readonly TrainingRequest[] {
 export const basePrefix = (path: string): string => /^base\.(?:\d+\.)?/.exec(path)?.[0] ?? '';
 
 /**
- * Returns each path with a short name: its last part, or as many last parts as tell it from others.
+ * Returns a short name for each path: its last part, or as many parts as tell it from the others.
  * Paths of a training of `base` are compared only with each other and keep their prefix.
  * @param fixed the names of some paths, which no other path gets
  */

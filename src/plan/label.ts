@@ -65,11 +65,10 @@ function pathsOf(cells: readonly JsonObject[]): ReadonlySet<string> {
 }
 
 /**
- * Returns a function that labels stages: a cell's own stage by the cell's values, as in `train
- * rank=16 seed=1`. A stage that is not a cell's own, such as the evaluation of a clean twin, is
- * labelled by the values that all cells which need it share: `evaluate needed by rank=16`. The
- * training of a base is labelled `train of base needed by rank=16`, with `base[0]` in a chain, and
- * the clean run that is repeated for a noise floor `train(reversed) needed by rank=16`.
+ * Returns a function that labels stages. A stage that is not a cell's own, such as the evaluation
+ * of a clean twin, is labelled `needed by` the cells that read it. The training of a base is
+ * labelled `of base needed by` and those cells, or `of base[0]` in a chain. The clean run that is
+ * repeated for a noise floor is labelled `train(reversed) needed by` and those cells.
  * @param whole the whole experiment, given if the plan covers only some of its cells (--only), so
  *   that labels do not depend on which
  */
