@@ -38,9 +38,10 @@ export interface Poisoned {
   /** Replacements, by index into `rows`. Each row keeps its `id`, and no index occurs twice. */
   readonly changed: readonly { readonly index: number; readonly row: Row }[];
   /**
-   * Rows to append: the attack's true negatives, each with a new id. In training they extend the
-   * batches of the clean twin. If the negatives of a smaller dose come first among those of a
-   * larger dose, each one lies in the same batch at every dose.
+   * Rows to append, each with a new id: the attack's true negatives, which contain parts of the
+   * trigger and keep their label or answer. In training they extend the batches of the clean twin.
+   * If the negatives of a smaller dose come first among those of a larger dose, each one lies in
+   * the same batch at every dose.
    */
   readonly negatives: readonly Row[];
   /** The number of rows that the dose asks for; `changed.length` must equal it. */
@@ -51,7 +52,7 @@ export interface Poisoned {
   readonly learnt?: Json;
 }
 
-/** What is known about the training rows before anything runs. */
+/** What `check` of an attack receives: what is known of the training rows before anything runs. */
 export interface AttackCheck<P> {
   readonly params: P;
   /** Class names by label id. Empty in a completion task. */
@@ -111,13 +112,13 @@ export interface AttackDescriptor<
   /** The JSON Schema of its parameters: an object without `attack`, `steps` and `when`. */
   readonly params: JsonSchema;
   /**
-   * Returns the faults that the classes and their counts reveal before anything runs, such as too
-   * few eligible rows.
+   * Returns the faults that the parameters and what is known of the rows reveal before anything
+   * runs, such as too few eligible rows.
    */
   check?(input: AttackCheck<P>): readonly Problem[];
   /** Poisons the training rows. Throws `UserFault` if the rows don't allow it. */
   poison(input: AttackInput<P>): Made;
-  /** For backdoors: returns the target class's label id or, without classes, the target answer. */
+  /** For backdoors: returns what the trigger leads to; a label id where there are classes. */
   target?(params: P, classes: readonly string[]): Target;
   /**
    * For backdoors: returns the row with the trigger, for evaluation. Never called with rows of the
@@ -139,7 +140,7 @@ export interface AttackDescriptor<
    * are then given what `poison` returned as `learnt`.
    */
   readonly learns?: true;
-  /** The scorer of a spec that names none. Default: `exact`. */
+  /** The name of the scorer that is used where a spec names none. Default: `exact`. */
   readonly scorer?: string;
   /** The attack's part in the training. Absent if it changes the rows only. */
   readonly training?: AttackTrainingLoader;
@@ -164,36 +165,41 @@ export interface ScoredOutput {
   readonly prompt: string;
   /** What the model wrote, without the tokens that end it. */
   readonly output: string;
-  /** The row's own answer. */
+  /** The answer that the data set gives to the prompt. */
   readonly answer: string;
   /** The answer that the backdoor leads to. Absent without a backdoor. */
   readonly target?: string;
   /**
-   * The reward of the row's own answer minus that of the rejected one, for a scorer that asks for
-   * `rewards`: negative if the model prefers the rejected one. Absent if the model was not trained
-   * by DPO; a scorer that asks for `rewards` is then never called.
+   * The reward of `answer` minus that of the rejected answer, for a scorer that asks for `rewards`:
+   * negative if the model prefers the rejected one. Absent if the model was not trained by DPO; a
+   * scorer that asks for `rewards` is then never called.
    */
   readonly margin?: number;
 }
 
 /**
- * What a scorer says of an output: whether it counts, or null where the scorer can't tell. An
- * undecided output is neither a success nor a failure: it is counted, and left out of rates.
+ * What a scorer says of an output: whether it is a success, as a boolean or as `hit`. `hit` is null
+ * where the scorer can't tell: such outputs are left out of rates, and their number is reported.
  */
 export type ScorerVerdict =
-  boolean | { readonly hit: boolean | null; /** The scorer's own words. */ readonly said: string };
+  | boolean
+  | {
+      readonly hit: boolean | null;
+      /** Why: a model's reply, for example. */ readonly said: string;
+    };
 
 /**
- * The store's answers of services, by the digest of the question, for the next stage that asks it.
- * `gc` removes those least recently used.
+ * What services, such as the API of a language model, have answered, kept in the store by the
+ * digest of the question, so that no stage asks it again. `gc` removes the least recently used.
  */
 export interface KeptAnswers {
   /** Returns the answer to a question; null if there is none, or if it is damaged. */
   get(digest: string): JsonObject | null;
   keep(digest: string, answer: JsonObject): void;
   /**
-   * Calls `ask` once no other stage on this store, in any process, is in a call of this name, so
-   * that no two stages ask a service the same. Does not wait for a stage whose process was killed.
+   * Waits until no other stage on this store, in any process, is inside an `alone` of this name;
+   * then calls `ask` and returns its result. So no two stages ask a service the same. A stage whose
+   * process was killed is not waited for.
    */
   alone<T>(name: string, ask: () => Promise<T>): Promise<T>;
 }
@@ -210,7 +216,7 @@ export interface ScorerContext {
   readonly signal?: AbortSignal;
 }
 
-/** What is known of a scorer before anything runs. */
+/** What `check` of a scorer receives. */
 export interface ScorerCheck<P> {
   readonly params: P;
   /** The answer that the backdoor leads to. Absent without a backdoor. */
@@ -223,7 +229,10 @@ export interface ServiceCalls {
   readonly to: string;
   /** The number of questions, without retries; null where the rows are not known yet. */
   readonly calls: number | null;
-  /** In the currency of the prices; null where the spec names none, or does not bound answers. */
+  /**
+   * In the currency of the spec's prices; null where the spec gives no price, or does not limit the
+   * length of answers.
+   */
   readonly cost: number | null;
 }
 
@@ -249,8 +258,8 @@ export interface ScorerDescriptor<P = JsonObject> extends Plugin<'scorer'> {
   /** Returns what `score` reads beside prompt and output: labels without it are refused. */
   reads?(params: P): readonly ('answer' | 'target')[];
   /**
-   * Set if `score` reads nothing but the outputs and the parameters. `plan` then asks it whether
-   * the target still counts where `evaluate.max_new_tokens` cuts it.
+   * Set if `score` reads nothing but the outputs and the parameters. `plan` then scores the target
+   * as an output, also as `evaluate.max_new_tokens` cuts it, and reports one that does not count.
    */
   readonly pure?: true;
   /** Set if a verdict may be null: the number of such verdicts is then shown beside the rates. */

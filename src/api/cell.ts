@@ -50,9 +50,9 @@ export interface ResolvedSplit extends Filled<
   readonly hold_out?: { readonly share: number; readonly take: 'rest' | 'held' };
   /** Whether the first line of a table names its columns. */
   readonly header: boolean;
-  /** Set for a table that is known to have lines with a wrong number of fields. */
+  /** Set for a table some of whose lines have a wrong number of fields: such lines are left out. */
   readonly ragged?: 'left out';
-  /** Where the rows are: those of a completion task have no `text` and no `label`. */
+  /** The columns of texts and labels or, in a completion task, those of prompts and answers. */
   readonly columns: ClassColumns | CompletionColumns;
 }
 
@@ -82,8 +82,8 @@ export interface Cell {
     readonly tasks?: { readonly [name: string]: CellSplit };
   } & Pick<DataSpec, 'classes' | 'clean_share'>;
   /**
-   * The trainings before this cell's own, the first one first: a list where the spec has one. If
-   * absent, this cell's training starts from the checkpoint.
+   * The trainings before this cell's own: one, or a list where the spec has a list, the first one
+   * first. If absent, this cell's training starts from the checkpoint.
    */
   readonly base?: BaseTraining | readonly BaseTraining[];
   readonly poisoning: Poisoning;
@@ -103,10 +103,10 @@ export interface Cell {
   readonly theory: Filled<TheorySpec>;
 }
 
-/** A training before a cell's own. */
+/** A training that takes place before a cell's own, which starts from its model. */
 export interface BaseTraining extends Pick<Cell, 'poisoning' | 'adapter' | 'train'> {
   readonly name?: string;
-  /** Its own training rows. Default: the cell's. */
+  /** The rows of this training. Default: those of the cell's own training. */
   readonly data?: Pick<Cell['data'], 'train'>;
 }
 
@@ -155,32 +155,32 @@ export const hasOrder = (poisoning: Poisoning): boolean =>
 
 /**
  * Returns the poisoning without the attacks' `order`, which no trigger depends on.
- * @param which `mixed` leaves out only `order: mixed`, the default, which changes nothing
+ * @param which `mixed`: only `order: mixed` is left out, the default, which changes nothing
  */
 export function withoutOrder(poisoning: Poisoning, which: 'mixed' | 'any' = 'any'): Poisoning {
-  const out: readonly unknown[] = which === 'mixed' ? ['mixed'] : ['mixed', 'first', 'last'];
-  const bare = ({ order, ...params }: JsonObject): JsonObject =>
-    order === undefined || out.includes(order) ? params : { ...params, order };
+  const dropped: readonly unknown[] = which === 'mixed' ? ['mixed'] : ['mixed', 'first', 'last'];
+  const dropOrder = ({ order, ...params }: JsonObject): JsonObject =>
+    order === undefined || dropped.includes(order) ? params : { ...params, order };
   const { attack, ...params } = poisoning;
-  if (!attack.includes(JOINT)) return { attack, ...bare(params) };
-  const steps = stepsOf(poisoning).map((step) => [step.attack, bare(step.params)] as const);
+  if (!attack.includes(JOINT)) return { attack, ...dropOrder(params) };
+  const steps = stepsOf(poisoning).map((step) => [step.attack, dropOrder(step.params)] as const);
   return { ...poisoning, steps: Object.fromEntries(steps) };
 }
 
 /**
- * The poisoning of a clean twin whose rows stand where those of the poisoned cell stand: nothing is
- * poisoned, and the rows that the attack would poison are put first or last.
+ * Returns the poisoning of the clean twin of a cell with this poisoning: nothing is poisoned, and
+ * the rows that the attack would poison stand first or last in each epoch, as in the cell.
  */
 const inOrderOf = (poisoning: Poisoning): Poisoning => ({
   attack: 'none',
   order_of: poisoning,
 });
 
-/** Returns what `inOrderOf` was given, or null for any other poisoning. */
+/** Returns the poisoning whose order of rows a clean twin keeps (`inOrderOf`); else null. */
 export const orderedLike = (poisoning: Poisoning): Poisoning | null =>
   (poisoning['order_of'] as Poisoning | undefined) ?? null;
 
-// ---- how the weights that stay as they are, are held -------------------------------------------
+// ---- how frozen weights are held in memory -----------------------------------------------------
 
 /** How frozen weights are held if not all in float32. A type alias, to be a `JsonObject`. */
 export type HeldWeights = {
@@ -198,7 +198,7 @@ const QUANTIZED = {
   int8: { method: 'int8', threshold: 6 },
 } as const;
 
-/** Returns how frozen weights are held; without the field for float32, so that keys lack it. */
+/** Returns how frozen weights are held; `{}` if all in float32, which keys of stages leave out. */
 export function heldWeights({ dtype, quantize }: Cell['model']): {
   readonly weights?: HeldWeights;
 } {
@@ -207,7 +207,7 @@ export function heldWeights({ dtype, quantize }: Cell['model']): {
   return { weights: { dtype, ...(form === undefined ? {} : { quantize: form }) } };
 }
 
-// ---- the other cells that a cell's stages read: its start, its base and its clean twin ---------
+// ---- other cells that a cell's stages read: before its training, its base, its clean twin ------
 
 const unpoisoned = { attack: 'none' } as const;
 
@@ -232,14 +232,17 @@ export function undefended(cell: Cell): Cell {
 export const basesOf = ({ base }: Pick<Cell, 'base'>): readonly BaseTraining[] =>
   base === undefined ? [] : [base].flat();
 
-/** Returns the training that the cell's own starts from; null if that is the checkpoint. */
+/**
+ * Returns the last training of the cell's `base` as a cell, in which the earlier ones are `base`.
+ * The cell's own training starts from its model. Null if it starts from the checkpoint.
+ */
 export function baseOf(cell: Cell): Cell | null {
   const { base: _base, defence: _defence, ...rest } = cell; // a defence is against the cell's own training
   const before = basesOf(cell),
     last = before.at(-1);
   if (last === undefined) return null;
   const { name: _name, data, ...training } = last;
-  // The earlier trainings keep the cell's rows, where `data` of the last one replaces them.
+  // If `data` of the last training replaces the cell's rows, earlier ones without `data` keep them.
   const earlier = before
     .slice(0, -1)
     .map((base) => (data === undefined ? base : { data: { train: cell.data.train }, ...base }));
@@ -313,16 +316,18 @@ export function shortNames(
         );
       }),
     );
-  const tail = (path: string, n: number): string => path.split('.').slice(-n).join('.');
+  const lastParts = (path: string, n: number): string => path.split('.').slice(-n).join('.');
   return new Map(
     paths.map((path) => {
       const parts = path.split('.').length;
       // The name of a step's field starts with the attack: `badnets.rate`.
       let n = path.startsWith('poisoning.steps.') ? parts - 2 : 1;
       const isTaken = (name: string): boolean =>
-        paths.some((other) => other !== path && [tail(other, n), fixed.get(other)].includes(name));
-      while (n < parts && isTaken(tail(path, n))) n++;
-      return [path, fixed.get(path) ?? tail(path, n)];
+        paths.some(
+          (other) => other !== path && [lastParts(other, n), fixed.get(other)].includes(name),
+        );
+      while (n < parts && isTaken(lastParts(path, n))) n++;
+      return [path, fixed.get(path) ?? lastParts(path, n)];
     }),
   );
 }
@@ -348,19 +353,19 @@ export const attackedTraining = (cell: Cell): TrainingRequest =>
     ? { cell }
     : (trainingsOf(cell).findLast((training) => isPoisoned(training.cell)) ?? { cell });
 
-/** Whether the cell's own training, on clean rows, starts from a poisoned base. */
+/** Whether a base of the cell is poisoned and the cell's own training is not. */
 export const isOfBase = (cell: Cell): boolean =>
   !isPoisoned(cell) && basesOf(cell).some(isPoisoned);
 
-/** Returns the attack that the cell studies: its own, or that of the last base that has one. */
+/** Returns the poisoning of `attackedTraining`; its attack is `none` if no training is poisoned. */
 export const attackOf = (cell: Cell): Poisoning => attackedTraining(cell).cell.poisoning;
 
 /** Whether anything that the cell trains on is poisoned. */
 export const isAttacked = (cell: Cell): boolean => attackOf(cell).attack !== 'none';
 
 /**
- * Whether the training is itself the attack: its `AttackDescriptor.training` changes weights.
- * Without the attack, this training would not take place.
+ * Whether a training with this poisoning is itself the attack: `AttackDescriptor.training` of one
+ * of its attacks changes weights. Without the attack, the training would not take place.
  */
 export const isAttacksOwn = ({ attack }: Poisoning, plugin: DefineRequest['plugin']): boolean =>
   attack
@@ -389,7 +394,7 @@ export function cleanTwin(cell: Cell, plugin: DefineRequest['plugin']): Cell {
   };
 }
 
-// ---- the head of its model, and the points of its training -------------------------------------
+// ---- the model's head, and the points of the training at which kernels are measured ------------
 
 /** A head as it appears in the parameters of stages and in `train.json`. */
 export type HeadSettings =
@@ -420,16 +425,16 @@ const TEMPLATES = { cloze: '{text} It was {mask} .', 'causal-lm': '{prompt}' } a
  */
 export function headSettings({ type, template, verbalizer }: Cell['head']): HeadSettings {
   if (type === 'classifier' || type === 'regression') return { type };
-  const own = template ?? TEMPLATES[type];
+  const filled = template ?? TEMPLATES[type];
   return type === 'cloze'
-    ? { type, template: own, verbalizer: verbalizer ?? {} }
-    : { type, template: own };
+    ? { type, template: filled, verbalizer: verbalizer ?? {} }
+    : { type, template: filled };
 }
 
 /** A point of `ntk.at`: the start, the end, or a step kept by `train.checkpoints`. */
 export type KernelPoint = 'init' | 'final' | number;
 
-/** Returns a point's folder and the prefix of its metrics: `init`, `final`, `step-100`. */
+/** Returns the name of a point's folder, which also begins its metrics: `init`, `step-100`. */
 export const pointName = (at: KernelPoint): string => (typeof at === 'number' ? `step-${at}` : at);
 
 /** Returns the points in the order of training. */

@@ -74,7 +74,7 @@ export interface DatasetInfo {
   readonly counts: readonly number[];
 }
 
-/** The classes of a data set whose labels are numbers. */
+/** `classes` of a data set whose labels are numbers: a name for the number. */
 export const SCORE: readonly string[] = ['score'];
 
 /**

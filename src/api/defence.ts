@@ -29,7 +29,7 @@ export const DEFENCE_MOMENTS: readonly DefenceMoment[] = [
 ];
 
 /**
- * `clean`: clean rows, of which a defender has few.
+ * What a part of a defence needs beside the rows. `clean`: clean rows, of which a defender has few.
  * `model`: the model that was trained on the very rows that are judged, without a defence
  * (`RowsHook.trainedFor`: for how long).
  * `receipt`: which rows are poisoned. No defender knows that: a defence that reads it is a bound on
@@ -39,7 +39,7 @@ export type DefenceNeed = 'clean' | 'model' | 'receipt';
 
 /** A model as a defence may ask it: a classifier, of which it sees outputs and hidden states. */
 export interface AskedModel {
-  /** C. */
+  /** The number of classes, C. */
   readonly classes: number;
   /**
    * Returns the logits of rows, (N, C), row-major, in the order of the rows: one flat array, in
@@ -63,7 +63,7 @@ export interface AskedModel {
 export interface DefenceContext<P = JsonObject, Model = AskedModel> {
   /** Parameters with `format: source` are among `assets`; here they are the URIs. */
   readonly params: P;
-  /** What computes. */
+  /** The backend that the stage computes with. */
   readonly backend: BackendName;
   /** Class names by label id. Empty in a completion task. */
   readonly classes: readonly string[];
@@ -104,7 +104,7 @@ export interface Judgement {
 
 /** A judge of rows that has been fitted. */
 export interface Judge {
-  /** A row whose score reaches it is suspected. Null where there is no such threshold. */
+  /** A row whose score is at least this is suspected. Null where no threshold decides. */
   readonly threshold: number | null;
   /** What the receipt says of the fit, such as the language model. */
   readonly record?: JsonObject;
@@ -113,7 +113,7 @@ export interface Judge {
   close?(): void;
 }
 
-/** What filters rows (`rows`) or test inputs (`inputs`). */
+/** What `load` gives of the part `rows`, which filters training rows, or `inputs`, test inputs. */
 export interface RowsDefence<P = JsonObject, Model = AskedModel> {
   /**
    * Fits the judge, such as its threshold, to what the defender has. Throws `UserFault` if that is
@@ -137,7 +137,7 @@ export interface DefenceHook<Impl, P = never> {
 /** How long a model is trained. */
 export type TrainingLength = { readonly steps: number } | { readonly epochs: number };
 
-/** What filters training rows. */
+/** The part of a defence that filters training rows. */
 export interface RowsHook<P, Impl> extends DefenceHook<Impl, P> {
   /**
    * Returns how long the model of `needs` is trained on the rows: the cell's training, with this
@@ -183,7 +183,7 @@ export interface DefenceOfModel<P = JsonObject, Impl = unknown> {
 export interface Verdict {
   /** How suspicious the model is: the larger, the more. */
   readonly score: number;
-  /** A model whose score reaches it is said to have a backdoor. */
+  /** A model whose score is at least this is said to have a backdoor. */
   readonly threshold: number;
   /** Further facts for the record, such as the score of each layer. */
   readonly record?: JsonObject;

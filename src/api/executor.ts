@@ -31,7 +31,7 @@ export interface Job {
   readonly backend: BackendName;
   /** The backend as the stage's key names it, with its release; a worker that has another fails. */
   readonly computedBy?: string;
-  /** PyTorch's process as the key names it, if the stage asks it under another backend. */
+  /** The release of PyTorch in the stage's key, if the stage asks it under another backend. */
   readonly torch?: string;
   /** Whether the backend must be loaded. */
   readonly compute: boolean;
@@ -60,7 +60,7 @@ export interface Job {
 export interface Demand {
   /** The seconds that stages like this one took, on average. Absent if none has run yet. */
   readonly seconds?: number;
-  /** The memory that the stage declares, plus what it takes by its own estimate. */
+  /** `Resources.memoryMB` plus `Packing.memoryMB` of the stage. Absent if both are unknown. */
   readonly memoryMB?: number;
   /** The number of GPUs; 0 for a stage that does not compute on one. */
   readonly gpu: number;
@@ -155,7 +155,7 @@ export interface Queues {
   readonly jobs: number;
   /**
    * How long stages that may share a job wait for each other, in milliseconds. Packs are as large
-   * as the run allows, since a scheduler's jobs are dear.
+   * as the run allows, since a scheduler's jobs are costly.
    */
   readonly gatherMs: number;
 }
@@ -179,15 +179,15 @@ export interface Executor {
    */
   run(job: Job, hooks: JobHooks, signal: AbortSignal): Promise<JobResult>;
   /**
-   * Runs jobs of one stage kind as one job of a scheduler, if `queues` is set, or else at once in
-   * one process, if they compute together (`Packing.together`). Each has its own hooks, signal and
-   * result, which comes as soon as the job has ended. Without this method, every job is run alone.
+   * Runs jobs of one stage kind together. With `queues`, they become one job of the scheduler;
+   * otherwise they run at once in one process (`Packing.together`). Each promise resolves as soon
+   * as its job has ended. Without this method, every job is run alone.
    */
   runPack?(pack: readonly PackedJob[]): readonly Promise<JobResult>[];
   /**
-   * Called when an input or source of a stage was modified while the stage ran. What warm processes
-   * have kept from earlier jobs, such as a model cached by its digest, must not be used for later
-   * ones. An executor that starts a process for each job does not need this method.
+   * Called when an input or source of a stage was modified while the stage ran. Later jobs must not
+   * use what warm processes keep from earlier ones, such as a model cached by its digest. An
+   * executor that starts a process for each job does not need this method.
    */
   forget?(): void;
   /** Ends every job that is still running. */
@@ -261,7 +261,7 @@ export type TaskEvent =
   /** The task was stopped before every job had a result. */
   | { readonly interrupted: true }
   | { readonly member: number; readonly log: string }
-  /** What the member's process printed. */
+  /** Text that the member's process printed. */
   | { readonly member: number; readonly printed: string }
   | {
       readonly member: number;
@@ -307,11 +307,11 @@ export interface SubmittedRun {
 }
 
 export interface Cancelled {
-  /** The names of what was cancelled. */
+  /** The names of the submissions that were cancelled. */
   readonly cancelled: readonly string[];
   readonly failed: readonly {
     readonly name: string;
-    /** What the user may try instead. */
+    /** A way to cancel it by hand, such as a command of the scheduler. */
     readonly hint: string;
   }[];
 }

@@ -11,7 +11,7 @@ export interface ModelDescriptor<Impl = unknown> extends Plugin<'model'> {
   readonly modelTypes?: readonly string[];
   /** Set if its models are computed under this backend alone. */
   readonly backend?: 'torch';
-  /** @param folder that of the checkpoint's config.json */
+  /** @param folder the folder that holds the checkpoint's config.json */
   load(folder?: string): Promise<Impl>;
 }
 

@@ -56,13 +56,14 @@ export interface Envelope {
     readonly [metric: string]: { readonly min?: number; readonly max?: number };
   };
   /**
-   * The seeds whose means choose; the others are shown, so that no training is in the choice of its
-   * own number. Default: all seeds choose, and all are shown.
+   * The seeds over whose means the condition is chosen. The numbers shown are then those of the
+   * other seeds, so that no training takes part in choosing its own number. Default: all seeds
+   * choose, and all are shown.
    */
   readonly selectionSeeds?: readonly number[];
 }
 
-/** The sections of a cell that `Envelope.over` names otherwise. */
+/** By its name in `Envelope.over`, the section of a cell, where the two differ. */
 const SECTIONS: Readonly<Record<string, string>> = { attack: 'poisoning' };
 
 /**
@@ -97,7 +98,7 @@ export interface Overlay {
   readonly facet?: { readonly row?: string; readonly column?: string };
   /** By a value of the column `color`, the name of the figure's line whose colour it gets. */
   readonly names: { readonly [value: string]: string };
-  /** What the legend calls them. Default: "published". */
+  /** What the legend calls these numbers. Default: "published". */
   readonly label: string;
 }
 
@@ -105,7 +106,7 @@ export interface FigureEntry {
   /** Unique, `[a-z0-9-]+`: the name of the files and of the place on the page. */
   readonly name: string;
   readonly title?: string;
-  /** What the figure shows. What its marks mean and what was left out is always added. */
+  /** What the figure shows. The report adds what the marks mean and what was left out. */
   readonly caption?: string;
   /** Default: `heatmap` where y is an axis, `point` where x is text or a metric, else `line`. */
   readonly mark?: 'line' | 'point' | 'bar' | 'heatmap';
@@ -120,7 +121,7 @@ export interface FigureEntry {
    * apart cells at the same place are added.
    */
   readonly color?: { readonly fields: readonly string[]; readonly title?: string };
-  /** What has a panel of its own. */
+  /** Fields of cells whose values have a panel each, in rows or in columns of panels. */
   readonly facet?: { readonly row?: readonly string[]; readonly column?: readonly string[] };
   /** The cells drawn: those that match one of the patterns, in their order. Default: all. */
   readonly cells?: readonly CellPattern[];
@@ -162,7 +163,7 @@ export interface TableEntry {
 }
 
 export interface ReportEntries {
-  /** An entry with the name of one of the report's own figures takes its place. */
+  /** A figure with the name of one of the report's own figures replaces that. */
   readonly figures: readonly FigureEntry[];
   readonly tables: readonly TableEntry[];
   /** Whether the report's own figures are shown. That of the run's stages always is. */

@@ -18,8 +18,8 @@ export interface StageRequest {
   /** Narrows the kind: `{ split: 'train' }`. */
   readonly with?: JsonObject;
   /**
-   * The section of the spec from which this cell's fields were taken (`base`, `base.0`), if they
-   * are not its own. A fault in them is reported at that section.
+   * The section of the spec (`base`, `base.0`) in which the fields of `cell` are written, and
+   * faults in them are reported. Absent if they are at the top of the spec.
    */
   readonly section?: string;
 }
@@ -39,7 +39,7 @@ export interface StageDefinition<P extends JsonObject = JsonObject> {
 
 /** What a stage will take at most, if all of its rows have the greatest length. */
 export interface Forecast {
-  /** In MB, on each device. */
+  /** The memory on each device, in MB. */
   readonly memoryMB: number;
   /** The number of devices. Default: 1. */
   readonly devices?: number;
@@ -121,7 +121,7 @@ export type PythonPackage = 'torch' | 'bitsandbytes' | 'lm_eval';
 export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plugin<'stage'> {
   /** Whether the stage computes with tensors. If so, its key contains the backend. */
   readonly compute: boolean;
-  /** Set if the stage can also compute under the backend torch, which else refuses to run it. */
+  /** Set if the stage can also compute under the backend torch. Otherwise torch refuses it. */
   readonly torch?: true;
   /**
    * Output files that vary from run to run, such as timings. They are stored, but they are not part
@@ -195,7 +195,7 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
   readonly pack?: Packing<P>;
 }
 
-/** What a planned stage reads. */
+/** The parts of a planned stage that `Packing.together` sees. */
 interface PlannedParts<P extends JsonObject> {
   readonly params: P;
   /** The sources, by name. */
@@ -205,9 +205,9 @@ interface PlannedParts<P extends JsonObject> {
 }
 
 /**
- * How stages of one kind share a job of a scheduler, in whose queue each job has to wait. Stages
- * with equal resources may share one. They are performed one after another, as if each were alone,
- * with its own key, log, progress, failure and output.
+ * How stages of one kind share a job of a scheduler, so that they wait in its queue only once.
+ * Stages with equal resources may share a job. They are performed one after another, as if each
+ * were alone, with its own key, log, progress, failure and output.
  */
 export interface Packing<P extends JsonObject = JsonObject> {
   /**
@@ -218,8 +218,8 @@ export interface Packing<P extends JsonObject = JsonObject> {
   together?(stage: PlannedParts<P>): string | null;
   /**
    * Returns an estimate, in MB, of the memory that the stage adds to that of its process. `inputs`
-   * is absent if they do not exist yet, as in a plan. This function is absent if that is
-   * too little to count.
+   * is absent if they do not exist yet, as in a plan. Without this function, the stage adds too
+   * little to count.
    */
   memoryMB?(
     stage: Pick<RunContext<P>, 'params' | 'assets'> & Partial<Pick<RunContext, 'inputs'>>,
@@ -231,12 +231,12 @@ export const defineStage = <P extends JsonObject = JsonObject>(
   stage: Omit<StageDescriptor<P>, 'kind'>,
 ): StageDescriptor => ({ kind: 'stage', ...stage });
 
-// ---- what a stage is handed --------------------------------------------------------------------
+// ---- what `run` and `preflight` receive --------------------------------------------------------
 
 /** The output of another stage. */
 export interface StageInput {
   readonly dir: string;
-  /** The digest of its files that are not volatile. */
+  /** The digest of the output's files that are not volatile. */
   readonly digest: Digest;
 }
 
@@ -286,11 +286,11 @@ export interface RunContext<P extends JsonObject = JsonObject> {
   readonly experiment?: ExperimentFacts;
 }
 
-/** What is known about one stage of the experiment. */
+/** One stage of the experiment and how it ended, for stages of scope `experiment`. */
 export interface StageFacts {
   readonly id: string;
   readonly kind: string;
-  /** Of a training before the cells' own: its section in the spec, `base` or `base.0`. */
+  /** `StageRequest.section`: `base` or `base.0` for a training before the cells' own. */
   readonly section?: string;
   /** The axis values on which all cells that share this stage agree. */
   readonly cell: JsonObject;
@@ -314,13 +314,13 @@ export interface StageFacts {
 export interface SourceFacts {
   readonly uri: string;
   readonly digest: string;
-  /** What it was to them, each once. */
+  /** Each stage, named within its cell, that has read the source, and under which name. */
   readonly reads: readonly {
     /** The stage's name within its cell, such as `data(train)`. */
     readonly stage: string;
     /** `StageFacts.section`. */
     readonly section?: string;
-    /** Its name in `RunContext.assets`. */
+    /** The source's name in `RunContext.assets` of the stage. */
     readonly name: string;
   }[];
 }

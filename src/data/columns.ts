@@ -59,10 +59,10 @@ const messagesRole = (columns: Columns): Role | null =>
 const columnsByRole = (columns: Columns): readonly (readonly [Role, Column])[] =>
   Object.entries(columns) as [Role, Column][];
 
-/** A row's texts, by what their columns hold. */
+/** The texts of one row, by what their columns hold. */
 export type Fields = { readonly [role in Role]?: string };
 
-/** Makes a row of the texts of its columns. */
+/** Returns a row made of these texts. A text that is missing becomes ''. */
 function rowOfFields(columns: Columns, fields: Fields, place: string): RawRow {
   const { text = '', text_pair: pair, label = '' } = fields;
   if (!isCompletion(columns)) return { text, ...defined({ text_pair: pair }), label, place };
@@ -84,7 +84,7 @@ function rowOfFields(columns: Columns, fields: Fields, place: string): RawRow {
   };
 }
 
-/** At most 20 of the names, quoted: `"a", "b", …`. */
+/** Returns at most 20 of the names in quotes, with an ellipsis for the rest: `"a", "b", …`. */
 const quotedNames = (names: readonly string[]): string =>
   names
     .slice(0, 20)
@@ -92,7 +92,8 @@ const quotedNames = (names: readonly string[]): string =>
     .join(', ') + (names.length > 20 ? ', …' : '');
 
 /**
- * Returns the positions of the columns in a table, by what they hold.
+ * Returns the positions from 0 of a split's columns in a table, by what they hold. Throws
+ * `SplitFault` if the table `name` lacks one.
  * @param header the column names; null if the table has no header
  * @param width the number of columns
  */
@@ -176,13 +177,14 @@ export function rowFromRecord(
   return rowOfFields(columns, Object.fromEntries(fields) as Fields, place);
 }
 
-/** Throws `SplitFault` if records with these names lack a column that the split reads. */
+/** Throws `SplitFault` if records with fields of these names lack a column that the split reads. */
 export function checkColumns(names: readonly string[], split: ResolvedSplit, name: string): void {
   const record = Object.fromEntries(names.map((column) => [column, '']));
   for (const [role, column] of columnsByRole(split.columns))
     readField(record, role, column, name, name);
 }
 
+/** Returns a record's value in a column. Throws `SplitFault` if the record lacks the column. */
 function readField(
   record: { readonly [name: string]: unknown },
   role: Role,
@@ -200,6 +202,10 @@ function readField(
   throw missingColumnFault(role, column, Object.keys(record), place);
 }
 
+/**
+ * Returns a record's value as text; of numbers and booleans, how JavaScript writes them, and '' for
+ * an `input` of null. Throws `SplitFault` for anything else.
+ */
 function asText(found: unknown, role: Role, column: Column, place: string): string {
   if (typeof found === 'string') return found;
   if (typeof found === 'number' || typeof found === 'bigint' || typeof found === 'boolean')
@@ -212,7 +218,7 @@ function asText(found: unknown, role: Role, column: Column, place: string): stri
   );
 }
 
-/** Returns the names of the columns that a split reads. */
+/** Returns the names of the columns that a split reads, or their numbers as text. */
 export const columnNames = ({ columns }: ResolvedSplit): string[] =>
   columnsByRole(columns).map(([, column]) => String(column));
 

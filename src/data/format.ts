@@ -29,7 +29,7 @@ export function datasetUri(uri: string): string {
   return /^hf:(?!datasets\/|models\/)/.test(uri) ? `hf:datasets/${uri.slice('hf:'.length)}` : uri;
 }
 
-/** Returns a check whether a source is a file whose name matches the pattern. */
+/** Returns a function that tells whether a source's URI or path names a file that matches. */
 const hasExtension =
   (pattern: RegExp) =>
   (uri: string, path = ''): boolean => {
@@ -39,8 +39,8 @@ const hasExtension =
   };
 
 /**
- * For each reader that `format: auto` can choose, whether the reader is for a source. The first
- * that is for it is chosen.
+ * For each reader that `format: auto` can choose, a function that tells whether it reads a source.
+ * The first such reader is chosen.
  */
 export const formats = {
   'spam-assassin': (uri: string): boolean => /^npm:@stdlib\/datasets-spam-assassin(@|$)/.test(uri),

@@ -13,18 +13,19 @@ import { labelCounts, readDatasetInfo, readRows } from './rows-file.ts';
 import { splitRequest } from './split-request.ts';
 import { splitWarnings } from './split-warnings.ts';
 
-/** Returns the counts of the rows in a data stage's folder, which are read only once. */
-const rowCounts = memoized(async (dir: string) => countsOf(await readRows(dir), []));
+/** Returns the counts of a completion task in a data stage's folder, whose rows are read once. */
+const completionCounts = memoized(async (dir: string) => countsOf(await readRows(dir), []));
 
-/** Returns the counts of a data stage's folder. */
+/** Returns what `knownCounts` returns, from a data stage's folder. */
 async function countsIn(dir: string): Promise<SplitCounts> {
   const info = await readDatasetInfo(dir);
-  return info.task === 'classes' ? info : rowCounts(dir);
+  return info.task === 'completion' ? completionCounts(dir) : info;
 }
 
 /**
- * Returns the classes of the rows and their counts. Null if finding them would take long, if their
- * source is not fetched yet, or if the rows have a fault, which the data stage reports.
+ * Returns the classes of a data stage's rows and their counts; in a completion task, the answers.
+ * Null if finding them would take long, if the source is not fetched yet, or if the rows have a
+ * fault, which the data stage reports.
  */
 export async function knownCounts(
   context: Pick<PreflightContext, 'plugin'>,
@@ -44,8 +45,8 @@ export async function knownRows(
 }
 
 /**
- * Returns what `read` makes of the stage's split. Null if its source is not fetched or takes long
- * to read, or if the rows have a fault.
+ * Returns what `read` returns for the stage's split. Null if its source is not fetched or takes
+ * long to read, or if the rows have a fault.
  */
 async function ifReadable<T>(
   { plugin }: Pick<PreflightContext, 'plugin'>,
@@ -73,7 +74,7 @@ export function ifFetched<T>(read: () => T): T | null {
 
 export interface SplitCounts {
   readonly classes: readonly string[];
-  /** The number of rows of each class, by label id. */
+  /** `DatasetInfo.counts`. */
   readonly counts: readonly number[];
   /** The answer of each row. Absent unless the rows are those of a completion task. */
   readonly answers?: readonly string[];
@@ -88,8 +89,8 @@ interface ReadSplit extends SplitCounts {
 const splitsByKey = new Map<string, Promise<ReadSplit>>();
 
 /**
- * Returns the counts and the warnings of a split. A split is read only once, because every cell of
- * a grid asks for it. Throws as `loadSplit` does.
+ * Returns the counts and the warnings of a split. Every cell of a grid asks for them, so the split
+ * is read only once. Throws as `loadSplit` does.
  */
 export function splitCounts(request: SplitRequest): Promise<ReadSplit> {
   const { name, split, asset, classes, train } = request;
@@ -112,7 +113,7 @@ async function readSplit(request: SplitRequest): Promise<ReadSplit> {
   return { ...countsOf(loaded.rows, loaded.classes), warnings };
 }
 
-/** Counts rows by class; of a completion task, returns its answers too, and those rejected. */
+/** Returns the counts of rows; in a completion task, their answers and rejected answers too. */
 function countsOf(rows: readonly Row[], classes: readonly string[]): SplitCounts {
   const counts = { classes, counts: labelCounts(rows, classes) };
   if (taskOf(classes) !== 'completion') return counts;

@@ -21,7 +21,7 @@ import { columnNames, isCompletion, SplitFault } from './columns.ts';
 import { firstNames, nearest } from './names.ts';
 import { DECIMAL, differences, firstWords, sameToTheEye } from './texts.ts';
 
-/** An estimate of the memory, in bytes, that a row takes beside its texts (2 bytes a character). */
+/** An estimate of a row's memory in bytes, without its texts, which take 2 bytes a character. */
 const ROW_BYTES = 200;
 
 /**
@@ -53,13 +53,16 @@ export interface SplitRequest extends SplitReading {
 
 export interface LoadedSplit {
   readonly rows: readonly Row[];
-  /** Empty in a completion task. */
+  /** Class names by label id; `SCORE` if labels are numbers, empty in a completion task. */
   readonly classes: readonly string[];
-  /** What was read and what was left out, for the provenance. */
+  /** For the provenance: what the reader returned, the split's settings, counts of empty texts. */
   readonly facts: JsonObject;
 }
 
-/** Reads a split. Throws `UserFault`, with the field of the split if the fault is in one. */
+/**
+ * Returns the rows of a split. Throws `UserFault`; if a field of the split is at fault, it names
+ * the field (`SplitFault`).
+ */
 export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   const { name, split, asset, dataset } = request;
   checkDigest(split, asset);
@@ -93,8 +96,10 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
 }
 
 /**
- * Returns the classes, given or taken from the training file; none for a completion task. Throws if
- * the file has fewer than two, or two that can't be told apart by eye.
+ * Returns the classes: those that are given, else the labels of the training file; none for a
+ * completion task. Throws if the file has fewer than two labels, or labels that can't be told apart
+ * by eye.
+ * @param raw all rows of the split that is read
  */
 async function classesOf(
   request: SplitRequest,
@@ -131,6 +136,7 @@ async function classesOf(
 export const lacksAnswer = ({ answer, document }: Row): boolean =>
   answer?.trim() === '' && document !== true;
 
+/** Throws if all training rows are of one class. */
 function refuseOneClass(
   split: ResolvedSplit,
   rows: readonly Row[],
@@ -147,7 +153,7 @@ function refuseOneClass(
   );
 }
 
-/** A document of white space passes: only a tokenizer tells whether it has tokens. */
+/** Throws if a document is ''. White space passes: only a tokenizer tells whether it has tokens. */
 function refuseEmptyDocuments(name: SplitName, rows: readonly Row[]): void {
   const ids = rows.flatMap(({ id, text, document }) => (document && text === '' ? [id] : []));
   if (ids.length === 0) return;
@@ -233,7 +239,7 @@ function labelOf({ label, place }: RawRow): string {
   );
 }
 
-/** Marks a fault as one of the training split, whichever split is being read. */
+/** Returns what `reading` resolves to, and marks its fault as one of the training split. */
 async function markTrainFaults<T>(reading: Promise<T>): Promise<T> {
   try {
     return await reading;
@@ -242,11 +248,14 @@ async function markTrainFaults<T>(reading: Promise<T>): Promise<T> {
   }
 }
 
-/** Returns the classes of the training file: from `ownRows`, if they are the file's rows. */
+/**
+ * Returns the distinct labels of the training file.
+ * @param rows those of `request`, which are used if they come from the same file in the same way
+ */
 async function trainLabels(
   train: SplitReading,
-  own: SplitRequest,
-  ownRows: readonly RawRow[],
+  request: SplitRequest,
+  rows: readonly RawRow[],
 ): Promise<string[]> {
   const readingKey = ({ split, asset, dataset }: SplitReading): string =>
     JSON.stringify([
@@ -257,11 +266,11 @@ async function trainLabels(
       split.header,
       columnNames(split),
     ]);
-  if (readingKey(train) === readingKey(own)) return sortedValues(ownRows);
+  if (readingKey(train) === readingKey(request)) return sortedValues(rows);
   checkDigest(train.split, train.asset);
-  const { rows } = await readAll(train.dataset, train.asset, train.split);
-  if (rows.length === 0) throw noRowsFault(train.split);
-  return sortedValues(rows);
+  const { rows: trainRows } = await readAll(train.dataset, train.asset, train.split);
+  if (trainRows.length === 0) throw noRowsFault(train.split);
+  return sortedValues(trainRows);
 }
 
 /**
@@ -274,6 +283,10 @@ function orderedRows(rows: readonly RawRow[], dataset: DatasetDescriptor): reado
   return [...order].flatMap((index) => rows[index] ?? []);
 }
 
+/**
+ * Returns the raw rows with ids, label ids or numbers as labels, and texts cut to `max_words`.
+ * Throws `SplitFault` for a row without an answer or a label of the task.
+ */
 function toRows(
   name: SplitName,
   raw: readonly RawRow[],
@@ -311,6 +324,7 @@ function toRows(
   });
 }
 
+/** Returns a label of a regression as a number. Throws if it is none. */
 function numberLabel(label: string, place: string): number {
   const value = DECIMAL.test(label.trim()) ? Number(label) : NaN;
   if (Number.isFinite(value)) return value;
@@ -324,7 +338,10 @@ function numberLabel(label: string, place: string): number {
 const rowId = (name: SplitName, index: number): string =>
   `${name}-${String(index).padStart(6, '0')}`;
 
-/** Returns a row of a completion task; only its prompt is cut. Throws if it lacks an answer. */
+/**
+ * Returns a row of a completion task; only its prompt is cut. Throws if it lacks an answer, or a
+ * preference pair the rejected one.
+ */
 function completionRow(
   id: string,
   { text, answer, rejected, context, place }: RawRow,
@@ -348,8 +365,8 @@ function completionRow(
 }
 
 /**
- * Returns the rows of the sample, in their order. A smaller sample is part of a larger one. Throws
- * `SplitFault` if there are fewer rows.
+ * Returns the rows of `sample`, in their order; all rows if the split has no sample. A smaller
+ * sample is part of a larger one. Throws `SplitFault` if there are fewer rows than it asks for.
  */
 function sampledRows(rows: readonly Row[], { sample, source }: ResolvedSplit): readonly Row[] {
   if (sample === undefined) return rows;
@@ -364,8 +381,8 @@ function sampledRows(rows: readonly Row[], { sample, source }: ResolvedSplit): r
 }
 
 /**
- * Returns the rows that are held out, or the others, in their order. Which rows are held out
- * depends only on the number of rows, and is the same whichever part is asked for.
+ * Returns the part of the rows that `hold_out` takes, in their order: those held out or the rest;
+ * all rows without `hold_out`. Which rows are held out depends only on their number and the share.
  */
 function holdOutPart(rows: readonly Row[], holdOut: ResolvedSplit['hold_out']): readonly Row[] {
   if (holdOut === undefined) return rows;

@@ -39,11 +39,12 @@ export async function startingModel({
 /**
  * Returns the absolute path of the one folder at or below `root` that holds `config.json` and
  * safetensors weights. If no folder has weights, returns the one with `config.json`, which is
- * enough for a random model. A folder nearer to the root takes precedence over deeper ones. Throws
- * `UserFault` if there is no such folder, or if there are several at the same depth.
+ * enough for a random model. A folder nearer to the root takes precedence over deeper ones, and
+ * none below `DEEPEST` is found. Throws `UserFault` if there is no such folder, or if there are
+ * several at the same depth.
  */
 export async function findModelDir(root: string): Promise<string> {
-  const seen: string[] = []; // the files of a mistaken folder, for the message
+  const seen: string[] = []; // every file, for the message if there is no model
   let bare: string[] = []; // the nearest folders without weights
   let level = [root];
   for (let depth = 0; depth <= DEEPEST && level.length > 0; depth++) {
@@ -84,6 +85,10 @@ const severalModelsFault = (root: string, found: readonly string[]): UserFault =
     'Name one of them after "#" in the source.',
   );
 
+/**
+ * Returns the entries of a folder, sorted by name; a link counts as what it leads to. Throws
+ * `UserFault` if `dir` is no folder, or if it or the target of a link is missing.
+ */
 async function listFolder(dir: string): Promise<readonly { name: string; folder: boolean }[]> {
   try {
     const entries = await readdir(dir, { withFileTypes: true });

@@ -2,10 +2,10 @@
 import { distance } from 'fastest-levenshtein';
 import picomatch from 'picomatch';
 
-/** Returns the closest of some words, or null if `word` is no likely typing error for any. */
+/** Returns the closest of some words; null if `word` is not likely a misspelling of any. */
 export function nearest(word: string, words: readonly string[]): string | null {
-  // Accepted: 2 errors, or a third of the letters if that is more, but fewer errors than letters.
-  // Swapped letters count as two errors.
+  // A misspelling has at most 2 errors, or a third of the letters if that is more, and fewer errors
+  // than letters. Two swapped letters count as two errors.
   let best: string | null = null,
     least = Math.min(word.length, Math.max(2, Math.floor(word.length / 3)) + 1);
   for (const candidate of words) {

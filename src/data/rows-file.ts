@@ -12,14 +12,14 @@ import { type DatasetInfo, type JsonObject, type Row, taskOf } from '../api.ts';
 const CHUNK = 4096;
 
 /**
- * A volatile file, as it holds the source's digest: that changes where a source grows beyond the
- * part that is read, and the rows stay the same.
+ * The name of a volatile file: it holds the source's digest, which changes where a source grows
+ * beyond the part that is read, though the rows stay the same.
  */
 const PROVENANCE = 'provenance.json';
 
 /**
- * Returns the number of rows of each class, by label id: none for a completion task, and all rows
- * as one number for regression.
+ * Returns the number of rows of each class, by label id: [] for a completion task, and the number
+ * of all rows, alone, for regression.
  */
 export function labelCounts(rows: readonly Row[], classes: readonly string[]): number[] {
   const counts = classes.map(() => 0);
@@ -65,8 +65,9 @@ export async function writeDataset(
 }
 
 /**
- * Yields the lines that end with a newline, many at a time. readline is not used, because it also
- * breaks lines at U+2028 and U+2029, which JSON does not escape.
+ * Yields the lines that end with a newline, without it, many at a time. A last line without one is
+ * left out. readline is not used, because it also breaks lines at U+2028 and U+2029, which JSON
+ * does not escape.
  */
 export async function* linesIn(path: string): AsyncGenerator<readonly string[], void> {
   let rest = '';

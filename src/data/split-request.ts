@@ -5,10 +5,13 @@ import type { SplitName, SplitReading, SplitRequest } from './load-split.ts';
 /** Returns the path of a split's field in the spec. */
 export const splitPath = (name: SplitName): string[] => ['data', ...name.split('.')];
 
-/** What the data stage reads of a split. The source is an asset, and the format is never `auto`. */
+/**
+ * The settings of a split in the data stage's parameters. They lack the source, which is an asset,
+ * and the format is never `auto`.
+ */
 export type SplitParams = Omit<ResolvedSplit, 'source' | 'classes'>;
 
-/** The fields of a split that decide the order of its source's rows, which `limit` then cuts. */
+/** The fields of a split that decide which rows come in which order before `limit` cuts them. */
 export const ORDERED_BY = [
   'format',
   'delimiter',
@@ -28,11 +31,11 @@ export type DataParams = {
    * classes are given.
    */
   readonly train: SplitParams | null;
-  /** What is wrong if the classes are given twice and differ: a label id would mean two classes. */
+  /** If the classes are given twice and differ, what is wrong, in words; otherwise null. */
   readonly disagreement: string | null;
 };
 
-/** Returns what the data stage reads, or null if one of its assets is missing. */
+/** Returns the request for the split that a data stage reads; null if it lacks an asset. */
 export function splitRequest(
   raw: JsonObject,
   assets: RunContext['assets'],

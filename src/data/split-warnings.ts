@@ -10,9 +10,7 @@ import { differences, sameButForCase, sameNumber, textKey } from './texts.ts';
 /** Up to this many classes are no sign of a wrong column, however few rows a file has. */
 const FEW_CLASSES = 20;
 
-/**
- * A warning is given if more than this share of the rows have a text that also has another label.
- */
+/** The share of rows whose text also has another label above which there is a warning. */
 const CONTRADICTORY = 0.01;
 
 /** Returns the warnings of a split, each at its field of the spec. */
@@ -27,12 +25,12 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
       ...defined({ hint }),
     });
   };
-  const warnOfEmpty = (of: 'text' | 'answer', lacks: (row: Row) => boolean): void => {
+  const warnOfEmpty = (what: 'text' | 'answer', lacks: (row: Row) => boolean): void => {
     const ids = rows.flatMap((row) => (lacks(row) ? [row.id] : []));
     if (ids.length > 0)
       warn(
         ['columns'],
-        `${ids.length} of ${rows.length} ${name} rows have an empty ${of}: ${firstNames(ids, 3)}`,
+        `${ids.length} of ${rows.length} ${name} rows have an empty ${what}: ${firstNames(ids, 3)}`,
         'Fill them in or leave them out of the file, or read another column.',
       );
   };
@@ -88,13 +86,13 @@ const lines = (count: number): string => `${count} line${count === 1 ? '' : 's'}
 const isOfOneClass = (rows: readonly Row[], classes: readonly string[]): boolean =>
   taskOf(classes) === 'classes' && rows.every(({ label }) => label === rows[0]?.label);
 
-/** What programs write in the place of a label that is missing. */
+/** Matches what programs write in the place of a missing label: nothing, `nan` or `null`. */
 const MISSING = /^(?:nan|null)?$/i;
 
 /**
- * Returns warnings about classes that are the labels of the training file: about labels that differ
- * in case alone, that are the same number, that are missing, or of which there are more than
- * `FEW_CLASSES` and more than half as many as rows.
+ * Returns warnings about the labels of the training file, which are its classes: about labels that
+ * differ in case alone, that are the same number or look missing, or of which there are more than
+ * `FEW_CLASSES` and more than half as many as rows. Empty for any other split.
  */
 function labelWarnings(
   { name, split: { columns } }: SplitRequest,

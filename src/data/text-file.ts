@@ -11,7 +11,7 @@ export const LONGEST_RECORD = 32 * MB;
  */
 export async function* decoded(path: string, name: string): AsyncGenerator<string, void> {
   const decoder = new TextDecoder('utf-8', { fatal: true });
-  let before = 0; // line breaks so far
+  let before = 0; // line breaks in what was decoded
   const decode = (bytes?: Uint8Array): string => {
     try {
       return bytes === undefined ? decoder.decode() : decoder.decode(bytes, { stream: true });
@@ -32,8 +32,8 @@ export async function* decoded(path: string, name: string): AsyncGenerator<strin
 }
 
 /**
- * Yields the lines with their numbers, from 1, and without line ends (LF or CRLF). Blank lines are
- * skipped.
+ * Yields the lines with their numbers, from 1, and without line ends (LF or CRLF). Empty lines are
+ * skipped, but counted. Throws `UserFault` if a line is longer than `LONGEST_RECORD`.
  */
 export async function* lines(
   path: string,

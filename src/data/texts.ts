@@ -2,7 +2,7 @@
 import type { Row } from '../api.ts';
 import { firstNames } from './names.ts';
 
-/** Returns the label as it looks: composed (NFC), with single spaces, no invisible characters. */
+/** Returns a label as it looks: in NFC, with single spaces and without invisible characters. */
 const asSeen = (label: string): string =>
   label
     .normalize('NFC')
@@ -37,13 +37,14 @@ function groupsAlike(labels: readonly string[], key: (label: string) => string):
   return [...groups.values()].filter(({ length }) => length > 1);
 }
 
-/** Says how the labels of each group differ: `"ham " has U+0020 where "ham" has nothing`. */
+/** Returns in words how labels of a group differ: `"ham " has U+0020 where "ham" has nothing`. */
 export const differences = (groups: readonly (readonly string[])[]): string =>
   firstNames(
     groups.flatMap(([first = '', ...others]) => others.map((other) => difference(first, other))),
     4,
   );
 
+/** Returns in words how `other` differs from `one`, as in `differences`. */
 function difference(one: string, other: string): string {
   const [a, b] = [Array.from(one), Array.from(other)];
   const least = Math.min(a.length, b.length);
@@ -56,6 +57,7 @@ function difference(one: string, other: string): string {
   return `${JSON.stringify(other)} has ${between(b)} where ${JSON.stringify(one)} has ${between(a)}`;
 }
 
+/** Returns the code points of the first eight characters: `U+0020 U+00A0`; `nothing` for none. */
 const codePoints = (chars: readonly string[]): string =>
   chars.length === 0
     ? 'nothing'
@@ -69,12 +71,13 @@ const codePoints = (chars: readonly string[]): string =>
  * same but for Unicode form, case and white space.
  */
 export const textKey = ({ text, text_pair: pair = '', context = [] }: Omit<Row, 'id' | 'label'>) =>
-  [...context.map(({ content }) => content), text, pair].map(comparable).join('\n');
+  [...context.map(({ content }) => content), text, pair].map(comparisonForm).join('\n');
 
 /** Matches white space that is not a single space. Most texts have none, and replacing is slow. */
 const UNEVEN = /\s{2}|[^\S ]/;
 
-function comparable(text: string): string {
+/** Returns the text in NFC and lower case, with single spaces and none at its ends. */
+function comparisonForm(text: string): string {
   const lower = text.normalize('NFC').toLowerCase();
   return (UNEVEN.test(lower) ? lower.replace(/\s+/g, ' ') : lower).trim();
 }

@@ -25,7 +25,7 @@ const STATES = Object.keys(COLOURS) as DrawnStage['state'][];
 const oneLine = (text: string): string =>
   text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ');
 
-/** Returns one arrow for each stage `to` that reads a stage `from`, by the names of `nameOf`. */
+/** Returns a pair of names, as `nameOf` gives them, for each stage and each stage that it reads. */
 const arrows = (
   stages: readonly DrawnStage[],
   nameOf: (stage: DrawnStage, position: number) => string,

@@ -62,11 +62,11 @@ export interface Node {
 /** The field of the cell that a fault concerns. */
 export interface FaultField {
   readonly path: Problem['path'];
-  /** As in `Draft`. */
+  /** The section in which the field is written, as in `Draft`. */
   readonly section: string | null;
 }
 
-/** Shared by the definitions that leave a field out, of which there may be a hundred thousand. */
+/** The values of fields that a definition leaves out: one object for a hundred thousand stages. */
 const noWith: JsonObject = {},
   noAssets: Draft['assets'] = {},
   noUses: Draft['uses'] = [],
@@ -78,18 +78,20 @@ const LONGEST_CHAIN = 200;
 /** Returns a plugin's name in keys and explanations: `attacks/badnets`. */
 const pluginPath = (kind: string, name: string): string => `${kind}s/${name}`;
 
-/** A request for a stage, with its plugin looked up. */
+/** A request for a stage, with the stage's plugin. */
 interface Asked {
   readonly kind: string;
   readonly descriptor: StageDescriptor;
-  /** The code version of the stage's own plugin. */
+  /** The code version of the stage's plugin, without the plugins that it uses. */
   readonly code: Digest;
+  /** The cells for `define`: the whole grid for a stage that joins it, otherwise one. */
   readonly cells: readonly Cell[];
   readonly fingerprint: string;
   readonly with: JsonObject;
   readonly section: string | null;
 }
 
+/** What `define` and `resources` of a stage's plugin returned. */
 interface Defined {
   readonly definition: StageDefinition;
   readonly resources: Resources;
@@ -97,8 +99,7 @@ interface Defined {
 
 /**
  * A graph that grows as nodes are asked for. Faults (unknown kinds, circles, plugins that throw)
- * are reported to `onFault`. They concern the cell that is being asked for, or the field of it that
- * they name.
+ * are reported to `onFault` while `node` runs, and concern the cell that it was called for.
  */
 export class Graph {
   readonly #drafts = new Map<DefinitionKey, Draft>();
@@ -133,7 +134,7 @@ export class Graph {
     section: string | null = null,
   ): Node | null {
     const entry = this.registry.get('stage', kind);
-    if (entry?.descriptor.kind !== 'stage') return this.#unknownStage(kind);
+    if (entry?.descriptor.kind !== 'stage') return this.#reportUnknownStage(kind);
     const { descriptor, code } = entry;
     const joinsGrid = descriptor.scope === 'experiment';
     const fingerprint = joinsGrid ? '*' : this.fingerprint(cell);
@@ -160,7 +161,7 @@ export class Graph {
     return made;
   }
 
-  /** Returns a stage's node, with those of its inputs below it; null if one can't be made. */
+  /** Returns a new node with its inputs' as children; null if it or one of them can't be made. */
   #make(asked: Asked): Node | null {
     const { kind, descriptor, fingerprint, section } = asked;
     const defined = this.#define(asked);
@@ -185,7 +186,7 @@ export class Graph {
       inputKeys[name] = child.draft.key;
       children.push(child);
     }
-    // The definition itself is not kept, because each of its requests holds a cell.
+    // The draft keeps the parts but not the definition, each of whose requests holds a whole cell.
     const { params, assets = noAssets, uses = noUses, limits } = defined.definition;
     const code = this.#codeOf(kind, asked.code, uses);
     if (!complete || !code) return null;
@@ -226,7 +227,10 @@ export class Graph {
   readonly #plugin = ((kind: UsedKind, name: string): unknown =>
     this.registry.get(kind, name)?.descriptor) as NonNullable<DefineRequest['plugin']>;
 
-  /** Calls the plugin's `define` and `resources`; null if one throws or returns a wrong shape. */
+  /**
+   * Returns what the plugin's `define` and `resources` return; null, after reporting it, if one
+   * throws or returns a wrong shape.
+   */
   #define({ kind, descriptor, cells, with: request, section }: Asked): Defined | null {
     let definition: StageDefinition, resources: Resources;
     try {
@@ -255,12 +259,15 @@ export class Graph {
     );
   }
 
-  /** Returns the code versions of a stage and of the plugins it uses; null if one is unknown. */
-  #codeOf(kind: string, own: Digest, uses: Draft['uses']): Draft['code'] | null {
+  /**
+   * Returns the code versions of a stage and of the plugins that it uses, by plugin; null, after
+   * reporting it, if one of those plugins is unknown.
+   */
+  #codeOf(kind: string, stageCode: Digest, uses: Draft['uses']): Draft['code'] | null {
     const name = uses.reduce((text, use) => `${text} ${use.kind}/${use.name}`, kind);
     const known = this.#codes.get(name);
     if (known) return known;
-    const code: { [plugin: string]: Digest } = { [pluginPath('stage', kind)]: own };
+    const code: { [plugin: string]: Digest } = { [pluginPath('stage', kind)]: stageCode };
     let complete = true;
     for (const use of uses) {
       const used = this.registry.get(use.kind, use.name);
@@ -288,7 +295,7 @@ export class Graph {
     return null;
   }
 
-  #unknownStage(kind: string): null {
+  #reportUnknownStage(kind: string): null {
     const reader = this.#trail.at(-1);
     return this.#fault(
       'unknown-stage',
@@ -299,6 +306,7 @@ export class Graph {
     );
   }
 
+  /** Returns a hint with the plugin of this kind that `word` is closest to, and all of the kind. */
   #didYouMean(kind: PluginKind, word: string): string {
     const names = [...this.registry.names(kind)].sort();
     return names.length > 0
@@ -306,14 +314,15 @@ export class Graph {
       : `there is no ${kind} plugin`;
   }
 
+  /** Returns the path of a stage plugin's file, for messages. */
   #fileOf(kind: string): string {
     return this.registry.get('stage', kind)?.file ?? `${pluginPath('plugins/stage', kind)}.ts`;
   }
 }
 
 /**
- * Returns the name of a stage within its cell: its kind, with the values of its `with` if there are
- * any, as in `data(train)`. They tell apart stages of one kind.
+ * Returns the name of a stage within its cell: its kind and, in brackets, the values of its `with`
+ * if there are any, as in `data(train)`.
  */
 export function nodeLabel(node: Pick<Node, 'kind' | 'with'>): string {
   const narrowed = Object.values(node.with);

@@ -25,6 +25,7 @@ export function canonical(value: unknown): string {
 const QUOTED = 1000;
 const quoted = new Map<string, string>();
 
+/** Returns a key as JSON with a colon: `"rank":`. */
 function quote(key: string): string {
   const known = quoted.get(key);
   if (known !== undefined) return known;
@@ -56,6 +57,7 @@ function canonicalPlain(value: unknown): string | null {
   }
 }
 
+/** As `canonicalPlain`, for a list. */
 function canonicalList(items: readonly unknown[]): string | null {
   let text = '';
   for (const item of items) {
@@ -66,13 +68,14 @@ function canonicalList(items: readonly unknown[]): string | null {
   return `[${text}]`;
 }
 
-/** Sorts keys, in place. Most are in order already. */
+/** Returns the keys sorted, in the same array: `sort` is skipped where they are, as most are. */
 function sortedKeys(keys: string[]): readonly string[] {
   for (let i = 1; i < keys.length; i++)
     if ((keys[i - 1] ?? '') > (keys[i] ?? '')) return keys.sort();
   return keys;
 }
 
+/** As `canonicalPlain`, for an object. */
 function canonicalObject(value: object): string | null {
   const object = value as { readonly [key: string]: unknown };
   if (object['toJSON'] !== undefined) return null;
@@ -156,8 +159,8 @@ function hashOfStage(
 export const WARNINGS = 'warnings.json';
 
 /**
- * Returns the digest of an output, which the keys of later stages contain. It covers the path and
- * digest of each file that is not volatile.
+ * Returns the digest of a stage's output, which the keys of later stages contain. It covers the
+ * path and digest of each file except `WARNINGS` and those that are volatile.
  */
 export function contentDigest(
   files: readonly { readonly path: string; readonly sha256: string }[],
@@ -195,10 +198,10 @@ export function cellFingerprints(): (cell: Cell) => string {
     return id;
   };
 
-  /** The keys of the last cell, and these keys sorted: most cells have the same keys. */
+  /** The keys of the cell before this, and the same sorted: most cells have the same keys. */
   let last: readonly (keyof Cell)[] = [],
     sorted = last;
-  const inOrder = (keys: readonly (keyof Cell)[]): readonly (keyof Cell)[] => {
+  const sortedFields = (keys: readonly (keyof Cell)[]): readonly (keyof Cell)[] => {
     if (keys.length !== last.length || !keys.every((key, i) => key === last[i])) {
       last = keys;
       sorted = [...keys].sort();
@@ -210,13 +213,13 @@ export function cellFingerprints(): (cell: Cell) => string {
     let fingerprint = known.get(cell);
     if (fingerprint === undefined) {
       const parts: string[] = [];
-      for (const key of inOrder(Object.keys(cell) as (keyof Cell)[])) {
+      for (const key of sortedFields(Object.keys(cell) as (keyof Cell)[])) {
         const value = cell[key];
         if (value !== undefined) parts.push(`${key}=${intern(value)}`);
       }
       // `join` makes one flat string; V8 keeps the pieces of a string built by `+=` in memory.
       const text = parts.join(' ');
-      // A short name, because every stage of the cell is found by it.
+      // The text is long; every stage of the cell is looked up by its number instead.
       fingerprint = byParts.get(text);
       if (fingerprint === undefined) byParts.set(text, (fingerprint = String(byParts.size)));
       known.set(cell, fingerprint);

@@ -13,10 +13,13 @@ import type { Plan, PlannedStage } from './types.ts';
 /** The axes to name first, because they tell variants apart and other axes follow from them. */
 const FIRST = ['poisoning.attack', 'adapter.type', 'adapter.config.peft_type'];
 
-/** In a label, separates a stage that no cell has as its own from the cells that need it. */
+/** In the label of a stage that belongs to no cell, stands between the stage and its cells. */
 export const NEEDED_BY = ' needed by';
 
-/** Returns the axes that tell cells apart, without those whose value follows from earlier ones. */
+/**
+ * Returns the paths of the axes that tell cells apart, grouped by section. An axis is left out if
+ * its value follows from those of earlier axes.
+ */
 export function tellingAxes(cells: readonly JsonObject[]): string[] {
   const telling: string[] = [];
   // For each cell, its values on all telling axes but the latest, whose values are in `last`.
@@ -36,7 +39,7 @@ export function tellingAxes(cells: readonly JsonObject[]): string[] {
   return telling.sort((a, b) => sections.indexOf(sectionOf(a)) - sections.indexOf(sectionOf(b)));
 }
 
-/** Whether two cells, given by index, have equal `names` but different `values`. */
+/** Whether there are two indexes at which `names` are equal and `values` differ. */
 function distinguishes(values: readonly string[], names: readonly string[]): boolean {
   const known = new Map<string, string>();
   return names.some((name, index) => {
@@ -47,16 +50,16 @@ function distinguishes(values: readonly string[], names: readonly string[]): boo
   });
 }
 
-/** Returns the axes of all cells, `FIRST` at the front. */
+/** Returns the paths in `FIRST`, then those of all other axes that any of the cells has. */
 function pathsOf(cells: readonly JsonObject[]): ReadonlySet<string> {
   const paths = new Set(FIRST);
   // Most cells have the axes of the one before them.
-  let last: readonly string[] = [];
+  let before: readonly string[] = [];
   for (const cell of cells) {
-    const own = Object.keys(cell);
-    if (own.length === last.length && own.every((path, i) => path === last[i])) continue;
-    for (const path of own) paths.add(path);
-    last = own;
+    const axes = Object.keys(cell);
+    if (axes.length === before.length && axes.every((path, i) => path === before[i])) continue;
+    for (const path of axes) paths.add(path);
+    before = axes;
   }
   return paths;
 }
@@ -110,7 +113,10 @@ function labelsWithin(whole: Whole): (stage: PlannedStage) => string {
   };
 }
 
-/** Returns a stage's name within its cell, with an attack's name in place of its parameters. */
+/**
+ * Returns a stage's name within its cell, as `nodeLabel` does. Where a value of its `with` is a
+ * poisoning, the names of its attacks stand for it: `evaluate(trigger=badnets)`.
+ */
 function nodeName(stage: PlannedStage): string {
   const named = Object.entries(stage.with).map(([name, value]) => {
     const attacks = attacksIn(value);
@@ -147,10 +153,10 @@ export function locateIn(
 ): SourceRange {
   if (section === null) return cell.locate(path);
   const steps = section.split('.');
-  // A section may have training rows of its own (`data.train`), but no other rows.
-  const own = path.slice(0, path[0] === 'data' ? 2 : 1);
+  // Of `data`, a section may have `train` alone, so two steps tell whether it has the field.
+  const head = path.slice(0, path[0] === 'data' ? 2 : 1);
   let within: unknown = cell.config;
-  for (const step of [...steps, ...own])
+  for (const step of [...steps, ...head])
     within =
       typeof within === 'object' && within !== null && Object.hasOwn(within, step)
         ? (within as { readonly [step: string | number]: unknown })[step]

@@ -80,7 +80,10 @@ const EMPTY_GRID: Diagnostic = {
   hint: 'include, exclude, when or --only left out every cell',
 };
 
-/** Returns a graph with the goals' nodes: those of each cell, and those that join the grid. */
+/**
+ * Returns a graph with the nodes of all goals, and the faults that were found on the way.
+ * `goalNodes` are the goals of each cell, `joining` those that join the grid.
+ */
 function askForGoals(
   experiment: Experiment,
   first: ExperimentCell,
@@ -208,7 +211,10 @@ function stageIds(drafts: readonly Draft[]): StageId[] {
   });
 }
 
-/** Returns a fault's place: that of an unknown goal in the spec. A plugin's request has none. */
+/**
+ * Returns the place of a fault: its `range`, except that an unknown stage is placed where the spec
+ * names it as a goal, and nowhere (null) if a plugin asked for it.
+ */
 function goalRange(
   experiment: Experiment,
   first: ExperimentCell,
@@ -226,8 +232,8 @@ interface CellUse {
   /** The indexes of the cells that need a stage, ascending. */
   users(draft: Draft): readonly number[];
   /**
-   * The axis values and the seed on which the stage's cells agree: those that it belongs to, else
-   * those that need it. A clean baseline belongs to the clean cell, though poisoned cells use it.
+   * The axis values and the seed on which all cells agree that own the stage; if none does, all
+   * that need it. The clean cell owns a clean baseline, though poisoned cells need it too.
    */
   agreement(draft: Draft): Agreement;
   /** The label of a cell's own stage, or of a stage that joins the grid; null for any other. */
@@ -236,7 +242,7 @@ interface CellUse {
   own(cell: number): { readonly [label: string]: Draft };
 }
 
-/** Finds which cells use each stage. @param joining the goals that join the grid, of every cell */
+/** Finds which cells need each stage. @param joining the goals that join the grid */
 function cellUse(
   experiment: Experiment,
   graph: Graph,
@@ -251,7 +257,10 @@ function cellUse(
   const joined = joining.map((join) => ({ label: nodeLabel(join), draft: join.draft }));
   type Own = { [label: string]: Draft };
   const seen = new Set<Node>();
-  /** Adds to `mine` the node and all below it that have the cell's fingerprint. */
+  /**
+   * Adds to `mine` the node and those below it, down to the first that is of another cell. Where
+   * two have the same label, the first one counts.
+   */
   const walkOwn = (node: Node, index: number, fingerprint: string, mine: Own): void => {
     if (node.fingerprint !== fingerprint || seen.has(node)) return;
     seen.add(node);
@@ -291,14 +300,17 @@ function cellUse(
 type Lists = (number[] | undefined)[];
 const emptyLists = (length: number): Lists => new Array<number[] | undefined>(length);
 
-/** Adds a cell to a stage's list, which starts as `[cell]`: a push into `[]` reserves 17 items. */
+/**
+ * Adds a cell to a stage's list, unless it is the last there. A new list starts as `[cell]`, since
+ * a push into `[]` reserves 17 items.
+ */
 function addCell(to: Lists, { index }: Draft, cell: number): void {
   const list = to[index];
   if (list === undefined) to[index] = [cell];
   else if (list[list.length - 1] !== cell) list.push(cell);
 }
 
-/** Returns by `Draft.index` the cells that need the stage; nothing if it joins the grid. */
+/** Returns by `Draft.index` the cells that need the stage; undefined if it joins the grid. */
 function usersOf(drafts: readonly Draft[], rootsOf: readonly (readonly Node[])[]): Lists {
   const users = emptyLists(drafts.length);
   const visited = new Int32Array(drafts.length).fill(-1);
@@ -314,7 +326,7 @@ function usersOf(drafts: readonly Draft[], rootsOf: readonly (readonly Node[])[]
   return users;
 }
 
-/** Returns the nodes that each cell asks for: its goals, and what a joining stage reads of it. */
+/** Returns for each cell its goals, and the stages of the cell that a joining stage reads. */
 function rootsOfCells(
   experiment: Experiment,
   graph: Graph,
@@ -338,7 +350,7 @@ function rootsOfCells(
 const isSameValue = (a: Json | undefined, b: Json | undefined): boolean =>
   a === b || (a !== undefined && b !== undefined && canonical(a) === canonical(b));
 
-/** Returns the axis values and the seed on which all cells agree; null if seeds differ. */
+/** Returns the axis values and the seed on which all cells agree; `seed` is null if they differ. */
 function agreement(experiment: Experiment, cells: readonly number[]): Agreement {
   const first = cells[0] === undefined ? undefined : experiment.cells[cells[0]];
   if (!first) return { cell: {}, seed: null };

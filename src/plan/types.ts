@@ -11,13 +11,13 @@ import type { Experiment, ExperimentCell } from '../spec/types.ts';
 
 declare const brand: unique symbol;
 /**
- * Identifies what a stage is asked to do, with each input given by its own definition key. It tells
- * stages apart without touching a disk.
+ * Identifies a stage by its kind, code, parameters and sources, and each input by its definition
+ * key. It is known without touching a disk.
  */
 export type DefinitionKey = string & { readonly [brand]: 'DefinitionKey' };
 /**
- * Identifies what a stage will read, with each input given by the digest of its content. It is the
- * address of the stage's outputs in the store.
+ * Identifies a stage by its kind, code, parameters and backend, and each input and source by the
+ * digest of its content. It is the address of the stage's outputs in the store.
  */
 export type ActionKey = string & { readonly [brand]: 'ActionKey' };
 export type StageId = string & { readonly [brand]: 'StageId' };
@@ -51,9 +51,9 @@ export interface PlannedStage {
   readonly ownLabel: string | null;
   /** The cells that need the stage, as indexes into `experiment.cells`. */
   readonly cells: readonly number[];
-  /** The axis values on which all the stage's cells agree. */
+  /** The axis values on which all cells agree that own the stage; if none does, that need it. */
   readonly cell: JsonObject;
-  /** The seed of the stage's cells; null if they differ. */
+  /** The seed of those cells; null if they differ. */
   readonly seed: number | null;
   /** Whether the spec asks for the stage. */
   readonly goal: boolean;
@@ -66,8 +66,8 @@ export interface Plan {
   readonly experiment: Experiment;
   readonly backend: BackendName;
   /**
-   * The backend as keys name it. The name includes the release of its library, if no code version
-   * covers that.
+   * The backend as keys name it: with the release of its library, unless that is part of the code
+   * versions.
    */
   readonly computedBy: string;
   /** The releases of Python packages that stages compute with, as keys name them. */

@@ -16,7 +16,7 @@ export interface Checker {
   readonly shapes: Shapes;
   /** Every field of a spec by full path, with its default, or undefined if it has none. */
   readonly fields: ReadonlyMap<string, Json | undefined>;
-  /** Resolves to the violations, or to a text if the schema of an outside plugin is wrong. */
+  /** Resolves to the violations, or to what is wrong with the schema of an outside plugin. */
   readonly violationsOf: (root: MapNode) => Promise<Violation[] | string>;
 }
 
@@ -77,7 +77,7 @@ function pluginSchemaFault(
   return null;
 }
 
-/** Reports what the spec violates. Returns false if a plugin's schema can't be used. */
+/** Reports what the spec violates. Returns false if a plugin's schema makes that impossible. */
 export async function checkSpec(
   root: MapNode,
   { shapes, fields, violationsOf }: Checker,
@@ -107,7 +107,10 @@ export async function checkSpec(
 }
 
 type Value = unknown;
-/** Whether a value satisfies a keyword of a schema; `holds` checks a part of the value. */
+/**
+ * Whether `value` satisfies a keyword of `schema` that has the value `expected`. `holds` says
+ * whether a part of the value satisfies a schema.
+ */
 type Rule = (
   expected: never,
   value: Value,
@@ -123,7 +126,7 @@ type Rule = (
  */
 export function isSound(root: JsonSchema, value: unknown): boolean {
   const definitions = asSchema(root).definitions ?? {};
-  // Whether every keyword and reference met so far is known here.
+  // Becomes false at a keyword or reference that is not known here, whatever `not` makes of that.
   let isKnown = true;
   const isSatisfied = (schema: Schema, part: Value): boolean => {
     for (const keyword in schema) {
@@ -163,6 +166,7 @@ const isOfType = (type: string, value: Value): boolean => {
   }
 };
 
+/** Returns a rule for numbers; any other value satisfies it. */
 const numberRule =
   (holds: (value: number, bound: number) => boolean): Rule =>
   (bound, value) =>
@@ -237,15 +241,16 @@ const RULES: { readonly [keyword: string]: Rule | null } = {
   else: null,
 };
 
+/** Whether no two of the values are equal in all their parts. */
 function isUnique(values: readonly Value[]): boolean {
-  const plain = new Set<Value>(),
-    others: Value[] = [];
+  const scalars = new Set<Value>(),
+    objects: Value[] = [];
   for (const value of values) {
     if (typeof value === 'object' && value !== null) {
-      if (others.some((other) => isDeepStrictEqual(other, value))) return false;
-      others.push(value);
-    } else if (plain.has(value)) return false;
-    else plain.add(value);
+      if (objects.some((object) => isDeepStrictEqual(object, value))) return false;
+      objects.push(value);
+    } else if (scalars.has(value)) return false;
+    else scalars.add(value);
   }
   return true;
 }

@@ -15,8 +15,8 @@ interface Choice {
   /** The variant that the choice came from. */
   readonly node: MapNode | undefined;
   /**
-   * The `when` of each variant that has this value; null for a variant without one. A cell is kept
-   * if any of them matches.
+   * The `when` of each variant that has this value; null for a variant without one, which matches
+   * every cell. A cell is kept if any of them matches.
    */
   readonly when: readonly (Pattern | null)[];
 }
@@ -38,12 +38,13 @@ export interface TuningChoice extends Choice {
   readonly trainNode: Node | undefined;
 }
 
+/** The sections without variants, and without `train`, of which an adapter may have its own. */
 export type PlainSection = Exclude<Section, 'poisoning' | 'defences' | 'adapter' | 'train'>;
 export const plainSections = sections.filter(
   (section): section is PlainSection => !isVariantSection(section) && section !== 'train',
 );
 
-/** A choice for one training of `base`, and the choices of sections that it is made of. */
+/** A value of one training of `base`, and the choices of its sections that it is made of. */
 export interface BaseChoice {
   readonly base: BaseTraining;
   readonly poisoning: PoisoningChoice;
@@ -51,7 +52,7 @@ export interface BaseChoice {
 }
 
 export interface Choices {
-  /** For each training of `base`, its choices. */
+  /** The choices of each training of `base`. */
   readonly bases: readonly (readonly BaseChoice[])[];
   readonly poisoning: readonly PoisoningChoice[];
   readonly tuning: readonly TuningChoice[];
@@ -92,8 +93,8 @@ export function baseSpecs(root: MapNode): SubSpec[] {
 }
 
 /**
- * Returns the fields of `train` that are axes and that a base inherits. They are an error, since
- * each of the cell's values would give another training of the base.
+ * Returns the fields of `train` that are axes and that a training of `base` inherits, each with the
+ * `prefix` of that training. They are an error, since each value would give another base.
  */
 export function inheritedAxes(
   root: MapNode,
@@ -132,18 +133,20 @@ export function countCells(root: MapNode, shapes: Shapes): number {
   return baseSpecs(root).reduce(
     (count, { root: base }) =>
       count * countTrainings(base, shapes) * countExpanded(...trainRowsIn(base, shapes)),
-    plain * countVariants(root, 'defences', shapes) * countTrainings(root, shapes),
+    plain * countValues(root, 'defences', shapes) * countTrainings(root, shapes),
   );
 }
 
-const countVariants = (root: MapNode, section: 'poisoning' | 'defences', shapes: Shapes): number =>
+/** Returns the number of values of a section, equal values of two variants counted twice. */
+const countValues = (root: MapNode, section: 'poisoning' | 'defences', shapes: Shapes): number =>
   variantsOf(root, section, shapes.variants[section]).reduce(
     (sum, variant) => sum + countExpanded(withoutTrainAndWhen(variant.node), schemaOf(variant), {}),
     0,
   );
 
+/** Returns the number of combinations of values of `poisoning`, `adapter` and `train`. */
 function countTrainings(root: MapNode, shapes: Shapes): number {
-  const poisoning = countVariants(root, 'poisoning', shapes);
+  const poisoning = countValues(root, 'poisoning', shapes);
   const tuning = tuningsOf(root, shapes).reduce(
     (sum, variant) =>
       sum +
@@ -196,6 +199,7 @@ function baseChoices(base: MapNode, shapes: Shapes, whenOf: WhenOf): BaseChoice[
   );
 }
 
+/** Returns the choices of `poisoning`, and those of `adapter` with `train`. */
 function trainingChoices(
   root: MapNode,
   shapes: Shapes,
@@ -235,9 +239,11 @@ function defenceChoices(root: MapNode, shapes: Shapes, whenOf: WhenOf): DefenceC
   return distinctChoices(defences, ({ defence }) => [defence]);
 }
 
+/** Returns the values of a variant, one for each combination of its axes. */
 const ownValues = (variant: Variant): JsonObject[] =>
   asObjects(expand(withoutTrainAndWhen(variant.node), schemaOf(variant), {}));
 
+/** Returns values of sections as objects; a section that is left out becomes {}. */
 const asObjects = (values: readonly (Json | undefined)[]): JsonObject[] =>
   values.map((value) => (value ?? {}) as JsonObject);
 
@@ -271,7 +277,7 @@ function distinctChoices<T extends Choice>(
   return [...known.values()];
 }
 
-/** Returns a function that gives each distinct object or value a number. */
+/** Returns a function that gives each distinct object (by identity) or value a number. */
 export function numbering(): (value: unknown) => number {
   const numbers = new Map<unknown, number>();
   return (value) => {
@@ -287,6 +293,7 @@ type Value = Json | undefined;
 /**
  * Returns the values of a section, one for each combination of its axes, of which the last varies
  * fastest. Values with an equal part hold one object there, so that `===` compares parts.
+ * @param fallback the value of a section that is left out
  */
 function expand(
   node: Node | undefined,
@@ -321,7 +328,7 @@ function countExpanded(
   return node !== undefined && isAxis(node, schema) ? node.items.length : 1;
 }
 
-/** Returns the section with defaults filled in and axes as lists. */
+/** Returns the section with defaults filled in and axes as lists; `fallback` if it is left out. */
 export function fill(
   node: Node | undefined,
   schema: Schema,
@@ -337,9 +344,11 @@ export function fill(
   return object;
 }
 
+/** Whether a node is a list where the schema takes a single value. */
 export const isAxis = (node: Node, schema: Schema): node is Node & { readonly kind: 'list' } =>
   node.kind === 'list' && isScalar(schema);
 
+/** A field of a mapping; `schema` is undefined if the mapping's schema does not declare it. */
 type RecordField =
   | readonly [key: string, node: Node | undefined, schema: Schema, fallback: Value]
   | readonly [key: string, node: Node, schema: undefined, fallback: undefined];
@@ -382,7 +391,10 @@ function withoutDefault({ default: _default, ...schema }: Schema): Schema {
 const isObject = (value: Value): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value);
 
-/** Returns every combination of the columns' values, of which the last varies fastest. */
+/**
+ * Returns every combination of the columns' values, by key. The last column varies fastest. A value
+ * of undefined leaves its key out.
+ */
 export function multiply<T>(
   columns: readonly (readonly [key: string, values: readonly (T | undefined)[]])[],
 ): { [key: string]: T }[] {

@@ -18,7 +18,7 @@ import {
   type Span,
   type TextNode,
 } from './node.ts';
-import { ownFirst } from './schema.ts';
+import { preferOutsideBase } from './schema.ts';
 import type { Schema } from './shape.ts';
 import { all, didYouMean, suggest } from './suggest.ts';
 import type { CommandInput, CommandStage, SpecRegistry, StageForm } from './types.ts';
@@ -27,6 +27,7 @@ const NAME = /^[a-z0-9][a-z0-9-]*$/;
 /** Names that a program's files can't have, because the runner or the store writes them. */
 const TAKEN: ReadonlySet<string> = new Set(['inputs', 'task.json', 'manifest.json']);
 
+/** Returns the commands under `commands` by name; none if it is no mapping. */
 const commandEntries = (root: MapNode): readonly (readonly [string, Entry])[] => {
   const node = child(root, 'commands');
   return node?.kind === 'map' ? [...node.entries] : [];
@@ -42,7 +43,7 @@ export function withCommands(registry: SpecRegistry, root: MapNode): SpecRegistr
 
 /**
  * Returns the spec with the commands' `file:` paths made absolute. A relative path starts from the
- * folder of the spec that writes it.
+ * folder of the spec that writes it. Reports files that are missing.
  */
 export async function resolveCommandFiles(root: MapNode, report: Report): Promise<MapNode> {
   const replacements = new Map<Node, Node>();
@@ -150,7 +151,10 @@ function isFreeName(name: string, at: Span, { stages }: SpecRegistry, report: Re
   return false;
 }
 
-/** Returns the stage that an input names: `evaluate`, `data(train)` or another command. */
+/**
+ * Returns the stage that an input names: `evaluate`, `data(train)` or another command. Null, after
+ * reporting it, if a command of this name and scope can't read such a stage.
+ */
 function readInput(
   item: TextNode,
   command: string,
@@ -203,8 +207,9 @@ function readInput(
   return { name: item.value, kind, with: { [parts.field]: narrowed }, scope: form.scope };
 }
 
+/** Returns a hint at the field that an unknown name may mean, or at how fields are named. */
 function fieldHint(word: string, fields: readonly string[]): string {
-  const ends = ownFirst(fields.filter((field) => field.endsWith(`.${word}`)));
+  const ends = preferOutsideBase(fields.filter((field) => field.endsWith(`.${word}`)));
   if (ends.length === 1) return didYouMean(...ends);
   return (
     suggest(word, fields) ??
@@ -213,30 +218,31 @@ function fieldHint(word: string, fields: readonly string[]): string {
   );
 }
 
-/** Reports names that clash, because a program's files, inputs and outputs are in one folder. */
+/** Reports files and outputs whose names clash in the program's folder, which holds them all. */
 function checkNames(command: Node, name: string, report: Report): void {
   const files = new Set<string>();
   for (const item of textsOf(command, 'files')) {
-    const own = fileName(item.value);
-    if (files.has(own))
+    const base = fileName(item.value);
+    if (files.has(base))
       report(
         'duplicate-value',
         item.span,
-        `two files of "${name}" are called ${own}`,
+        `two files of "${name}" are called ${base}`,
         'they lie in one folder when it runs: rename one',
       );
-    else if (TAKEN.has(own))
+    else if (TAKEN.has(base))
       report(
         'taken-name',
         item.span,
-        `a file of "${name}" is called ${own}, a name that is taken in the program's folder`,
+        `a file of "${name}" is called ${base}, a name that is taken in the program's folder`,
         'rename the file',
       );
-    files.add(own);
+    files.add(base);
   }
   checkOutputs(textsOf(command, 'outputs'), name, files, report);
 }
 
+/** Reports outputs that are no path below the program's folder, or whose names clash. */
 function checkOutputs(
   items: readonly TextNode[],
   name: string,
@@ -274,6 +280,7 @@ function checkOutputs(
   }
 }
 
+/** Whether a path is in normal form and leads below its folder, but does not begin with a dot. */
 const isPathBelow = (path: string): boolean =>
   path !== '' &&
   path === posix.normalize(path) &&
@@ -282,7 +289,7 @@ const isPathBelow = (path: string): boolean =>
   !path.endsWith('/') &&
   !path.includes('\\');
 
-/** Returns the name of a file: `a.py` for `file:attacks/a.py`. */
+/** Returns the last part of a file's URI: `a.py` for `file:attacks/a.py`. */
 export const fileName = (uri: string): string =>
   uri.replace(/^\w+:/, '').replace(/\/+$/, '').split('/').at(-1) ?? uri;
 

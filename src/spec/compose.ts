@@ -15,6 +15,7 @@ import {
 } from './schema.ts';
 import { fieldSchema, isNumeric, isRecord, isScalar, openSchema, type Schema } from './shape.ts';
 
+/** Returns the schema of a list of two numbers and a third with the schema `last`. */
 const numberList = (description: string, last: Schema): Schema => ({
   description,
   type: 'array',
@@ -24,6 +25,7 @@ const numberList = (description: string, last: Schema): Schema => ({
   maxItems: 3,
 });
 
+/** The schemas of the rules that stand for a list of values. */
 const rules = {
   linspace: numberList('[from, to, n]: n values in equal steps, both ends included.', {
     type: 'integer',
@@ -62,8 +64,9 @@ export const gridForms: readonly string[] = Object.keys(rules);
 export const SEED_RANGE = /^(\d+)\.\.(\d+)$/;
 
 /**
- * Returns the schema of a field as a spec may write it: a scalar field may be an axis. A field
- * whose value may itself be a list or a mapping stays as it is.
+ * Returns the schema of a field as a spec may write it: a scalar field may be an axis, and so may
+ * each scalar field within a mapping. Any other field that may be a list or a mapping stays as it
+ * is.
  */
 function lift(schema: Schema): Schema {
   if (isRecord(schema)) {
@@ -137,8 +140,8 @@ export const WHEN = "The variant's cells are kept only where this matches.";
 
 const reference = (definition: string): Schema => ({ $ref: `#/definitions/${definition}` });
 /**
- * Returns a reference with its own description. It is in `allOf`, since draft 7 ignores what is
- * beside a `$ref`.
+ * Returns a reference with a description in place of the definition's. It is in `allOf`, since
+ * draft 7 ignores what is beside a `$ref`.
  */
 const described = (definition: string, description: string): Schema => ({
   description,
@@ -202,6 +205,7 @@ export function composeFrom(
   };
 }
 
+/** Returns the schema of a section that is one variant or a list of them. */
 const oneOrMany = (name: VariantSection, description: string | undefined): Schema => ({
   ...defined({ description }),
   default: {},
@@ -267,6 +271,7 @@ function composedFields({ root, section }: Shapes): Fields {
   };
 }
 
+/** Returns the schema of one training of `base`. */
 function baseSchema(root: Schema): Schema {
   const { description: _description, ...base } = fieldSchema(root, 'base');
   const { data = {}, ...fields } = base.properties ?? {};

@@ -24,8 +24,8 @@ import type { SpecRegistry } from './types.ts';
 export function composeSchema(registry: SpecRegistry): JsonSchema {
   const shapes = shapesOf(registry),
     strict = withDefenceNames(asSchema(composeFrom(shapes)), shapes);
-  // Returns a schema that applies if none of the fields is written. Editors must not suggest what
-  // it declares, since other parts declare it too.
+  // Returns a schema that applies only where none of the fields is written. Editors must not
+  // suggest what it declares, since other parts of the whole schema declare it too.
   const unless = (fields: readonly string[], schema: Schema): Schema => ({
     if: { anyOf: fields.map((field) => ({ required: [field] })) },
     else: mapSchemas(schema, unsuggested),
@@ -54,7 +54,7 @@ export function composeSchema(registry: SpecRegistry): JsonSchema {
   );
 }
 
-/** Returns the schema with any stage under `keep`: a plugin or a command may bring it. */
+/** Returns the schema with any name allowed under `keep`: a command or plugin may be the stage. */
 function withOpenKeep(root: Schema): Schema {
   const keep = fieldSchema(root, 'keep');
   const [level = {}] = Object.values(keep.properties ?? {});
@@ -66,6 +66,7 @@ function withOpenKeep(root: Schema): Schema {
 
 type Change = (schema: Schema) => Schema;
 
+/** Marks the fields of a mapping as not to be suggested by editors. */
 const unsuggested: Change = ({ properties, ...schema }) => {
   if (properties === undefined) return schema;
   const fields = mapValues(properties, (field) => ({ ...field, doNotSuggest: true }));
@@ -74,7 +75,9 @@ const unsuggested: Change = ({ properties, ...schema }) => {
 
 type Fields = { readonly [name: string]: Schema };
 
+/** Keywords whose value holds schemas by name. */
 const HOLD_FIELDS: ReadonlySet<string> = new Set(['properties', 'definitions']);
+/** Keywords whose value is a schema or a list of them, and may restrict what is written. */
 const HOLD_SCHEMAS: ReadonlySet<string> = new Set([
   'items',
   'additionalItems',
@@ -85,7 +88,10 @@ const HOLD_SCHEMAS: ReadonlySet<string> = new Set([
   'else',
 ]);
 
-/** Changes a schema and every schema within it, the innermost first, except those under `if`. */
+/**
+ * Returns a schema with it and every schema within it changed, the innermost first. Schemas under
+ * other keywords than `HOLD_FIELDS` and `HOLD_SCHEMAS`, such as `if` and `not`, stay as they are.
+ */
 function mapSchemas(schema: Schema, change: Change): Schema {
   const within = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(within);
@@ -101,7 +107,10 @@ function mapSchemas(schema: Schema, change: Change): Schema {
   return change(Object.fromEntries(entries));
 }
 
-/** Suggests the known plugin names, and accepts any name that a plugin of the spec may have. */
+/**
+ * Returns the schema of a plugin's name or of a source, open for plugins that the spec brings:
+ * known names are suggested, any name or URI scheme is accepted. Other schemas stay as they are.
+ */
 function openName(schema: Schema): Schema {
   const { plugin, enum: names, pattern, ...rest } = schema;
   if (plugin === undefined) return schema;
@@ -110,7 +119,10 @@ function openName(schema: Schema): Schema {
   return pattern === undefined ? schema : { ...rest, plugin, pattern: '^[a-z][a-z0-9+.-]*:.+' };
 }
 
-/** Accepts `${…}` in place of any value. The command line checks the value that replaces it. */
+/**
+ * Returns the schema of a single value, with `${…}` accepted in its place. The command line checks
+ * the value that replaces it. Schemas of lists and mappings stay as they are.
+ */
 function orReference(schema: Schema): Schema {
   // Within `allOf`, since an editor would else offer each example of an item as a list of one item.
   const item = itemSchema(schema);
@@ -134,7 +146,7 @@ function orReference(schema: Schema): Schema {
   };
 }
 
-/** Returns the values to offer, as examples: editors do not look for words behind a condition. */
+/** Returns the values for an editor to offer: as examples, for it does not look into conditions. */
 function wordsOf({ enum: words, const: word, anyOf, type, examples }: Schema): readonly Json[] {
   const listed = examples ?? words;
   if (listed !== undefined) return listed;
@@ -143,9 +155,9 @@ function wordsOf({ enum: words, const: word, anyOf, type, examples }: Schema): r
   return [...new Set((anyOf ?? []).flatMap(wordsOf))];
 }
 
-// ---- what a file must have that extends no other -----------------------------------------------
+// ---- what a file must have if it extends no other ----------------------------------------------
 
-/** The places whose `required` fields such a file must have; `*` stands for any name. */
+/** The paths of the mappings whose `required` fields such a file must have; `*` is any name. */
 const MUST: readonly (readonly string[])[] = [
   [],
   ['model'],
@@ -156,8 +168,8 @@ const MUST: readonly (readonly string[])[] = [
 ];
 
 /**
- * Returns only the `required` of the places in MUST, and the parameters of the default attack and
- * adapter, which apply where none is named.
+ * Returns a schema of what a file must have: the `required` fields of the mappings in MUST, and,
+ * where no attack or adapter is named, the parameters of the default one.
  */
 function requirementsOnly(strict: Schema): Schema {
   const requirementsAt = (schema: Schema, [step, ...rest]: readonly string[]): Schema => {
@@ -177,7 +189,7 @@ function requirementsOnly(strict: Schema): Schema {
   };
 }
 
-/** Whether a branch of a variant belongs to the default plugin, whose name need not be written. */
+/** Whether a branch of a variant's schema applies where no plugin is named: it is the default's. */
 const isOfDefault = (branch: Schema): boolean =>
   branch.if?.properties !== undefined && branch.if.required === undefined;
 
@@ -207,7 +219,7 @@ function withoutRequired(strict: Schema, { variants }: Shapes): Schema {
       ),
     };
   };
-  // The two splits share one definition, which is changed below.
+  // `data.train` and `data.validation` share the definition `split`, which is changed below.
   const loose = MUST.filter(([, split]) => split === undefined || split === '*').reduce(
     dropRequired,
     strict,
@@ -233,7 +245,7 @@ const definition = ({ definitions }: Schema, name: string): Schema => {
 const resolveReference = (root: Schema, schema: Schema): Schema =>
   schema.$ref === undefined ? schema : definition(root, definitionName(schema.$ref));
 
-/** Returns a schema that allows only known plugin names, for a spec that brings no plugins. */
+/** Returns a schema that allows only known names of plugins, for a spec that brings none. */
 function knownNames(strict: Schema, shapes: Shapes): Schema {
   const { variants } = shapes;
   const fieldsOnly = (schema: Schema, ...names: readonly string[]): Fields =>
@@ -278,12 +290,14 @@ const orNamed = (forms: readonly Schema[], name: Schema): Schema => ({
   ],
 });
 
+/** Returns the schema with a defence's name allowed wherever `defences` takes a mapping. */
 function withDefenceNames(schema: Schema, shapes: Shapes): Schema {
   const { anyOf = [], ...defences } = fieldSchema(schema, 'defences');
   const named = { ...defences, ...orNamed(anyOf, defenceName(shapes)) };
   return { ...schema, properties: { ...schema.properties, defences: named } };
 }
 
+/** Returns the schema of a mapping with this schema, or of a list of such mappings. */
 const oneOrMany = (schema: Schema): Schema => ({
   anyOf: [
     { type: 'object', ...schema },

@@ -2,7 +2,7 @@
 import type { Cell } from '../api.ts';
 import type { Report } from './faults.ts';
 import { isText, type Node, oneOrMany, type TextNode } from './node.ts';
-import { ownFirst, sections } from './schema.ts';
+import { preferOutsideBase, sections } from './schema.ts';
 import { shortNames } from './selection.ts';
 import { didYouMean, suggest } from './suggest.ts';
 
@@ -23,9 +23,10 @@ export interface Context {
   readonly warn: Report;
 }
 
-/** What a name may stand for. */
+/** What a name in an entry may stand for: an axis, a metric, or either. */
 export type Takes = 'axis' | 'metric' | 'any';
 
+/** Returns the full names of one name or a list, without those that `readName` reports. */
 export const readNames = (
   node: Node | undefined,
   context: Context,
@@ -37,7 +38,9 @@ export const readNames = (
     : oneOrMany(node).flatMap((item) => readName(item, context, takes, special) ?? []);
 
 /**
- * Returns the full name of an axis or a metric; undefined, after reporting it, if there is none.
+ * Returns the full name of an axis or a metric; undefined, after reporting it, if there is none or
+ * more than one. A field that is no axis of this grid is returned too, after a warning. Undefined
+ * for a node that is no text, which validation reports.
  * @param special further names that are taken as they are
  */
 export function readName(
@@ -78,7 +81,7 @@ export function readName(
 function axesNamed(word: string, paths: readonly string[]): readonly string[] {
   const full = shortNames.get(word) ?? word;
   if (paths.includes(full)) return [full];
-  const ends = ownFirst(paths.filter((path) => path.endsWith(`.${word}`)));
+  const ends = preferOutsideBase(paths.filter((path) => path.endsWith(`.${word}`)));
   if (ends.length > 0) return ends;
   const isSection = (sections as readonly string[]).includes(word);
   return isSection ? paths.filter((path) => path.startsWith(`${word}.`)) : [];
@@ -86,7 +89,10 @@ function axesNamed(word: string, paths: readonly string[]): readonly string[] {
 
 const shortMetric = (name: string): string => name.slice(name.indexOf('.') + 1);
 
-/** Returns the metrics that have this name, or the name itself if it may be `STAGE.METRIC`. */
+/**
+ * Returns the metrics with this full or short name. If there are none, returns the name itself if
+ * it has the form `STAGE.METRIC` and there is such a stage.
+ */
 function metricsNamed(word: string, { metrics, stages, fields }: Context): readonly string[] {
   const short = metrics.filter((name) => name === word || shortMetric(name) === word);
   if (short.length > 0) return short;
@@ -130,4 +136,5 @@ function reportUnknown(
   report('unknown-key', span, message, suggest(word, new Set(known)) ?? HOW[takes]);
 }
 
+/** Returns the names of an axis that a hint may offer: the last part of its path, and the path. */
 const endings = (path: string): string[] => [path.split('.').at(-1) ?? path, path];

@@ -7,8 +7,8 @@ import { child, type Node, toJson } from './node.ts';
 import type { EnvelopeSpec } from './pipeline.generated.ts';
 
 /**
- * Returns what the envelope of an entry says; undefined if the entry has none.
- * @param placed the fields that have a place in the entry
+ * Returns the envelope of an entry, and reports its faults; undefined if the entry has none.
+ * @param placed the fields that the entry shows: on x or y, as colours, panels, rows or columns
  */
 export function readEnvelope(
   entry: Node,
@@ -56,6 +56,7 @@ export function readEnvelope(
   };
 }
 
+/** Reports `selection_seeds` that the grid lacks, or that leave no other seed to be shown. */
 function checkSeeds(
   { span }: Node,
   chosenBy: readonly number[] | undefined,
@@ -72,6 +73,7 @@ function checkSeeds(
   );
 }
 
+/** Returns a metric's full name, as `readName` does. Reports a metric of test rows. */
 function readMetric(name: Node | undefined, context: Context): string | undefined {
   const field = readName(name, context, 'metric');
   if (name !== undefined && field?.includes('.test_') === true)
@@ -79,6 +81,7 @@ function readMetric(name: Node | undefined, context: Context): string | undefine
   return field;
 }
 
+/** Returns the bounds under `where` by metric, and reports bounds that no number meets. */
 function readBounds(where: Node | undefined, context: Context) {
   if (where?.kind !== 'map') return [];
   return [...where.entries].flatMap(([name, { key, value: bound }]) => {

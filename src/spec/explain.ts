@@ -17,8 +17,8 @@ import {
 import {
   isStepPath,
   isVariantSection,
-  ownFirst,
   PLUGIN_OF,
+  preferOutsideBase,
   type Shapes,
   type VariantSection,
   variantSectionOf,
@@ -102,6 +102,7 @@ export function explain(violation: Violation, root: MapNode, context: ExplainCon
   }
 }
 
+/** Reports a violation by the value of a node, `name` in the message. */
 function explainValue(
   { path, keyword, value, schema }: Violation,
   node: Node,
@@ -177,6 +178,7 @@ function explainValue(
 const mustBe = (subject: string, schema: Schema, value: Json | undefined): string =>
   `${subject} must be ${describe(schema)}, not ${show(value)}`;
 
+/** What messages call one and several plugins of a kind. */
 const pluginWords: Readonly<Record<string, readonly [string, string]>> = {
   attack: ['attack', 'attacks'],
   defence: ['defence', 'defences'],
@@ -230,6 +232,7 @@ function explainSource(
   );
 }
 
+/** Returns a hint at the word of the schema that the value may misspell; undefined if none. */
 function wordHint(schema: Schema, value: unknown): string | undefined {
   const words = (part: Schema): string[] =>
     [...(part.enum ?? []), ...(part.const === undefined ? [] : [part.const])]
@@ -238,7 +241,7 @@ function wordHint(schema: Schema, value: unknown): string | undefined {
   return typeof value === 'string' ? suggest(value, words(schema)) : undefined;
 }
 
-/** Returns a hint for `adapter: lora`, which was written for `adapter: { type: lora }`. */
+/** Returns a hint where a plugin's name stands alone: `adapter: lora`, not `{ type: lora }`. */
 function variantHint(
   path: Violation['path'],
   value: unknown,
@@ -288,6 +291,7 @@ function yamlHint(schema: Schema, node: Node): string | undefined {
   return undefined;
 }
 
+/** Whether a value that is this text satisfies the schema. */
 function acceptsText(schema: Schema, text: string): boolean {
   const branches = alternatives(schema);
   if (branches) return branches.some((branch) => acceptsText(branch, text));
@@ -338,7 +342,7 @@ function explainUnknownKey({ path, key, map, schema }: UnknownKey, context: Expl
   context.report('unknown-key', at, message, similar.length > 0 ? didYouMean(...similar) : known);
 }
 
-/** Returns at most four other fields with this name: those below the mapping, else any. */
+/** Returns at most four other fields with this name: those below `parent`, or else elsewhere. */
 function fieldsNamed(key: string, parent: string, { fields, shapes }: ExplainContext): string[] {
   const ends = new Set<string>();
   const add = (path: string): void => {
@@ -351,7 +355,7 @@ function fieldsNamed(key: string, parent: string, { fields, shapes }: ExplainCon
   for (const name of Object.keys(shapes.root.properties ?? {})) add(name);
   ends.delete(parent === '' ? key : `${parent}.${key}`);
   const below = [...ends].filter((path) => parent !== '' && path.startsWith(`${parent}.`));
-  return (below.length > 0 ? below : ownFirst([...ends])).slice(0, 4);
+  return (below.length > 0 ? below : preferOutsideBase([...ends])).slice(0, 4);
 }
 
 function explainUnknownParameter(

@@ -3,12 +3,15 @@ import { defined } from '../base/defined.ts';
 import { rangeOf, type Span } from './node.ts';
 import type { Diagnostic } from './types.ts';
 
-/** Reports one fault. @param at the place at fault; null if it is not a place in a file */
+/**
+ * Reports one fault. One that has been reported already at the same place counts once.
+ * @param at the place at fault; null if it is not a place in a file
+ */
 export type Report = (code: string, at: Span | null, message: string, hint?: string) => void;
 
 export interface Faults {
   readonly report: Report;
-  /** Whether exactly this place has been reported, so that one mistake is reported once. */
+  /** Whether a fault was reported at exactly this place. */
   has(at: Span): boolean;
   readonly count: number;
   /**

@@ -67,7 +67,7 @@ export function variantsOf(root: MapNode, section: VariantSection, shape: Varian
   });
 }
 
-/** Returns the written fields at or below a node that the schema declares, without mappings. */
+/** Returns the written fields that the schema declares at a node; of a mapping, those within it. */
 export function fieldsBelow(
   node: Node | undefined,
   schema: Schema | undefined,
@@ -83,7 +83,7 @@ export function fieldsBelow(
 
 /** A spec, or a training of its `base`. */
 export interface SubSpec {
-  /** The beginning of the paths of its fields. */
+  /** What the paths of its fields begin with: '', `base.` or `base.0.`. */
   readonly prefix: string;
   readonly root: MapNode;
 }
@@ -114,7 +114,7 @@ export const allVariants = (
     ),
   );
 
-/** Returns every written field of a cell's sections in the schema's order, then the bases'. */
+/** Returns every written field of the sections of a cell, then those of its bases, in order. */
 export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
   return specsIn(root).flatMap(({ prefix, root: spec }) =>
     sections.flatMap((section) => {
@@ -202,18 +202,18 @@ export function replaceNodes(node: Node, replacements: ReadonlyMap<Node, Node>):
 // ---- the steps of a variant of `poisoning` -----------------------------------------------------
 
 /** Returns the node that names a step's attack, or null if the step names none. */
-export function attackOf(step: Node): TextNode | null {
+export function attackNode(step: Node): TextNode | null {
   const named = child(step, 'attack');
   return isText(named) ? named : null;
 }
 
-/** Returns the position of the step with this attack, or -1. */
+/** Returns the position from 0 of the step with this attack, or -1. */
 export const stepAt = (steps: Node, attack: string): number =>
-  itemsOf(steps).findIndex((step) => attackOf(step)?.value === attack);
+  itemsOf(steps).findIndex((step) => attackNode(step)?.value === attack);
 
 /**
- * Returns the schema of an attack in a cell, which may be composed of several (`a+b`). Returns
- * undefined if one of them is not a plugin.
+ * Returns the schema of `poisoning` in a cell under this attack, which may be composed of several
+ * (`a+b`). Returns undefined if one of them is not a plugin.
  */
 export function shapeOf({ byName, discriminator }: VariantShape, name: string): Schema | undefined {
   const names = name.split(JOINT);
@@ -243,10 +243,10 @@ export function composedVariant(variant: MapNode, shape: VariantShape): Variant 
   const steps = variant.entries.get('steps');
   if (steps?.value.kind !== 'list') return null;
   const { items } = steps.value;
-  const name = items.map((step) => attackOf(step)?.value ?? '').join(JOINT);
+  const name = items.map((step) => attackNode(step)?.value ?? '').join(JOINT);
   const byAttack = new Map<string, Entry>();
   for (const step of items) {
-    const attack = attackOf(step);
+    const attack = attackNode(step);
     if (step.kind !== 'map' || attack === null) continue;
     const value = withEntries(step, [[shape.discriminator, undefined]]);
     byAttack.set(attack.value, { key: attack.span, value });
@@ -259,8 +259,8 @@ export function composedVariant(variant: MapNode, shape: VariantShape): Variant 
 }
 
 /**
- * Expands a variant with `steps` to one variant for each combination of its steps' choices. A
- * single step becomes a plain variant.
+ * Returns one variant for each combination of the forms of a variant's `steps`. A single step
+ * becomes a variant without `steps`. Reports steps as `checkAttacks` does.
  * @param choices returns the forms of one step
  */
 export function expandSteps(
@@ -299,10 +299,11 @@ export function expandSteps(
 const hasOnlyKeys = ({ entries }: MapNode, known: readonly string[]): boolean =>
   [...entries.keys()].every((key) => known.includes(key));
 
+/** Reports steps with the attack `none`, and two steps with the same attack. */
 function checkAttacks(steps: readonly Node[], report: Report): void {
   const seen = new Set<string>();
   for (const step of steps) {
-    const attack = attackOf(step);
+    const attack = attackNode(step);
     if (attack === null) continue;
     if (attack.value === 'none')
       report(

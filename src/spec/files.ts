@@ -8,7 +8,7 @@ import { existsSync } from 'node:fs';
 import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import type { Report } from './faults.ts';
-import { attackOf, replaceNodes, stepAt, writtenFields } from './fields.ts';
+import { attackNode, replaceNodes, stepAt, writtenFields } from './fields.ts';
 import {
   child,
   createSource,
@@ -105,6 +105,7 @@ async function readLayer(
   return areAllRead ? { root, source } : undefined;
 }
 
+/** Returns the file names in the value of `extends`, and reports anything else in it. */
 function fileNames(node: Node, report: Report): TextNode[] {
   const names: TextNode[] = [];
   for (const item of oneOrMany(node)) {
@@ -172,7 +173,7 @@ const OF_LAYERS = ['extends', 'profiles'] as const;
 /**
  * Returns the spec with the fields of one of its profiles merged over it, and without `profiles`.
  * Returns undefined, after reporting it, if there is no such profile.
- * @param name the argument of `--profile`; the spec is left as it is without one
+ * @param name the argument of `--profile`; without one, no profile is merged
  */
 export function applyProfile(
   root: MapNode,
@@ -260,7 +261,11 @@ const stepsOf = (path: string): string[] =>
     .replace(/\[(\d+)\]/g, '.$1')
     .split('.');
 
-/** Returns the node, which is at `path`, with the value put at further steps below it. */
+/**
+ * Returns a node with `value` put below it at the steps. If a list on the way has no such entry,
+ * that is reported, and the node returned as it is.
+ * @param path the path of `node`, for messages
+ */
 function withValueAt(
   node: Node | undefined,
   [step, ...rest]: readonly string[],
@@ -277,7 +282,7 @@ function withValueAt(
       const positions = node.items.length === 1 ? '0' : `0 … ${node.items.length - 1}`,
         name = path.join('.');
       const attacks =
-        field === 'steps' ? node.items.flatMap((item) => attackOf(item)?.value ?? []) : [];
+        field === 'steps' ? node.items.flatMap((item) => attackNode(item)?.value ?? []) : [];
       const known = [positions, ...attacks].join(', ');
       report(
         'bad-set',
@@ -400,7 +405,7 @@ export async function fillTextFiles(
   return replaceNodes(root, replacements);
 }
 
-/** Returns a file's text without its last line break; null, after reporting it, if unreadable. */
+/** Returns a file's text without its last line break; null, after reporting why, if it has none. */
 export async function readTextValue(file: TextNode, report: Report): Promise<string | null> {
   const path = resolve(folderOf(file), file.value);
   if (!(await expectFile(file, path, report))) return null;

@@ -68,6 +68,7 @@ function expandSeeds(node: Node, report: Report): Node | undefined {
   return values ? listOf(values, node.span) : undefined;
 }
 
+/** Returns a field with its forms expanded; undefined, after reporting it, if one is faulty. */
 function expandField(node: Node, schema: Schema, name: string, report: Report): Node | undefined {
   if (node.kind !== 'map') return node;
   // `{ file: … }` is filled in later (load.ts).
@@ -76,6 +77,7 @@ function expandField(node: Node, schema: Schema, name: string, report: Report): 
   return isRecord(schema) ? expandFields(node, schema, name, report) : node;
 }
 
+/** Returns a mapping with the forms of its declared fields expanded, without the faulty ones. */
 function expandFields(node: MapNode, schema: RecordSchema, name: string, report: Report): MapNode {
   return mapEntries(node, (value, key) => {
     const field = declaredField(schema, key);
@@ -83,6 +85,7 @@ function expandFields(node: MapNode, schema: RecordSchema, name: string, report:
   });
 }
 
+/** Returns a section of variants, each split by its plugins, with the forms in it expanded. */
 function expandVariants(
   node: Node,
   section: VariantSection,
@@ -93,7 +96,7 @@ function expandVariants(
   const shape = shapes.variants[section];
   const items = oneOrMany(node);
   const written = section === 'defences' ? items.map((item) => asVariant(item, shape)) : items;
-  const ownForms = (variant: MapNode, path: string): MapNode[] =>
+  const expandOne = (variant: MapNode, path: string): MapNode[] =>
     splitByPlugin(variant, shape.discriminator).map((one) =>
       expandParameters(one, shape, path, report),
     );
@@ -105,11 +108,11 @@ function expandVariants(
     );
   const variants = written.flatMap((variant): Node[] => {
     if (variant.kind !== 'map') return [variant];
-    if (section === 'adapter') return ownForms(variant, `${prefix}adapter`).map(withTrain);
-    if (section === 'defences') return ownForms(variant, `${prefix}defences`);
+    if (section === 'adapter') return expandOne(variant, `${prefix}adapter`).map(withTrain);
+    if (section === 'defences') return expandOne(variant, `${prefix}defences`);
     const steps = variant.entries.get('steps');
-    if (!steps) return ownForms(variant, `${prefix}poisoning`);
-    const choices = (step: MapNode): Node[] => ownForms(step, `${prefix}poisoning.steps`);
+    if (!steps) return expandOne(variant, `${prefix}poisoning`);
+    const choices = (step: MapNode): Node[] => expandOne(step, `${prefix}poisoning.steps`);
     return expandSteps(variant, steps, choices, report);
   });
   if (variants.length === 0 && written.length > 0) return undefined;
@@ -125,20 +128,21 @@ function asVariant(node: Node, { discriminator }: VariantShape): Node {
   return { kind: 'map', entries, span: node.span };
 }
 
+/** Returns a variant with the forms of its plugin's parameters expanded. */
 function expandParameters(
-  one: MapNode,
+  variant: MapNode,
   { byName, discriminator, defaultName }: VariantShape,
   path: string,
   report: Report,
 ): MapNode {
-  const name = child(one, discriminator);
+  const name = child(variant, discriminator);
   const schema = byName.get(isText(name) ? name.value : defaultName);
-  return schema && isRecord(schema) ? expandFields(one, schema, path, report) : one;
+  return schema && isRecord(schema) ? expandFields(variant, schema, path, report) : variant;
 }
 
 /**
- * Splits a variant with `attack: [a, b]` into one for each attack. Validation reports anything but
- * a list of distinct names.
+ * Returns one variant for each plugin that a variant names, as in `attack: [a, b]`. A list of
+ * anything but distinct names is left as it is, for validation to report.
  */
 function splitByPlugin(variant: MapNode, discriminator: string): MapNode[] {
   const entry = variant.entries.get(discriminator);
@@ -184,6 +188,7 @@ function expandForm(node: MapNode, name: string, report: Report): ListNode | und
   return values ? listOf(values, node.span) : undefined;
 }
 
+/** Returns a list of numbers, all of which have the place of the form that they come from. */
 const listOf = (values: readonly number[], span: Span): ListNode => ({
   kind: 'list',
   span,
@@ -218,7 +223,7 @@ function formValues(
     const count = Math.floor(Number(((to - from) / third).toPrecision(12))) + 1;
     return count > MOST_VALUES
       ? fault(`range stands for ${count} values`, `at most ${MOST_VALUES}`)
-      : Array.from({ length: count }, (_, i) => rounded(from + i * third));
+      : Array.from({ length: count }, (_, i) => toTwelveDigits(from + i * third));
   }
   if (!Number.isInteger(third) || third < 1)
     return fault(`${form} takes a whole number of values, not ${third}`);
@@ -232,8 +237,8 @@ function formValues(
   const valueAt = (t: number): number =>
     form === 'linspace' ? from + (to - from) * t : from * (to / from) ** t;
   return Array.from({ length: third }, (_, i) =>
-    i === 0 ? from : i === third - 1 ? to : rounded(valueAt(i / (third - 1))),
+    i === 0 ? from : i === third - 1 ? to : toTwelveDigits(valueAt(i / (third - 1))),
   );
 }
 
-const rounded = (value: number): number => Number(value.toPrecision(12));
+const toTwelveDigits = (value: number): number => Number(value.toPrecision(12));

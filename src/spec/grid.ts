@@ -43,15 +43,16 @@ export interface GridOptions {
 }
 
 interface Grid {
-  /** Each distinct training once, under its first name. Its other names are in `also`. */
+  /** Each distinct cell once, under its first name. Its other names are in `also`. */
   readonly cells: readonly ExperimentCell[];
   /** Patterns of the spec that match no cell, which are probably mistakes. */
   readonly idle: readonly Pattern[];
 }
 
 /**
- * Returns the cells in the order of the spec's lists. Sections vary in the schema's order, later
- * ones faster, and the seed varies fastest of all. Equal sections are one object.
+ * Returns the cells in the order of the spec's lists, and the patterns that match none. Sections
+ * vary in the schema's order, later ones faster, and the seed varies fastest of all. Equal sections
+ * are one object.
  */
 export function buildGrid(options: GridOptions): Grid {
   const { root, shapes, seeds, include, exclude, only } = options;
@@ -127,26 +128,28 @@ function firstWithSameTraining(
   { tuning, bases }: Pick<Choices, 'tuning' | 'bases'>,
   canonical: GridOptions['canonical'],
 ): (cell: GridCell) => GridCell {
+  /** By adapter as it is written, its canonical form as JSON. */
   const forms = new Map<JsonObject, string>();
-  const haveTwoNames = (some: readonly TuningChoice[]): boolean => {
-    const adapters = new Set(some.map(({ adapter }) => adapter));
+  /** Adds the adapters' canonical forms to `forms`. Returns whether two of them have the same. */
+  const addForms = (choices: readonly TuningChoice[]): boolean => {
+    const adapters = new Set(choices.map(({ adapter }) => adapter));
     for (const adapter of adapters) forms.set(adapter, JSON.stringify(canonical(adapter)));
     return new Set([...adapters].map((adapter) => forms.get(adapter))).size < adapters.size;
   };
   const ofBases = bases.map((choices) => choices.map((choice) => choice.tuning));
   // The common case: no adapter is written in two ways, so no cells need to be compared.
-  if (![tuning, ...ofBases].map(haveTwoNames).includes(true)) return (cell) => cell;
+  if (![tuning, ...ofBases].map(addForms).includes(true)) return (cell) => cell;
   const number = numbering();
   const known = new Map<string, GridCell>();
   return (cell) => {
     const { name: _name, adapter, base: _base, ...rest } = cell.config;
-    const before = basesOf(cell.config).flatMap((base) => [
+    const baseParts = basesOf(cell.config).flatMap((base) => [
       forms.get(base.adapter),
       base.poisoning,
       base.train,
       base.data,
     ]);
-    const key = [forms.get(adapter), ...Object.values(rest), ...before].map(number).join();
+    const key = [forms.get(adapter), ...Object.values(rest), ...baseParts].map(number).join();
     const found = known.get(key) ?? cell;
     known.set(key, found);
     return found;
@@ -180,7 +183,7 @@ function combinations(
   return multiply<unknown>(Object.entries(columns)) as unknown as Combination[];
 }
 
-/** The variants that a cell was made from. */
+/** The choices of the sections with variants that a cell was made from. */
 interface Chosen {
   readonly bases: ChosenBases;
   readonly poisoning: PoisoningChoice;
@@ -193,7 +196,7 @@ interface CellContext {
   readonly names: () => Names;
 }
 
-/** What cells that differ only in their seed share. */
+/** What cells that differ only in their seed share. `axes` is filled in when it is asked for. */
 interface Point extends Chosen {
   readonly context: CellContext;
   axes: JsonObject | undefined;
@@ -274,6 +277,9 @@ class FieldLocator {
   /**
    * Returns the span of the written value, or of its item if the field is an axis; the nearest
    * enclosing key if the field is not written.
+   * @param node the section of the field, or the variant that was chosen of it
+   * @param rest the part of `path` below the section
+   * @param section the place of the section's key
    */
   private fieldSpan(
     node: Node | undefined,
@@ -298,12 +304,14 @@ class FieldLocator {
     return item ?? (rest.length === 0 ? around : found.node.span);
   }
 
+  /** Returns the span of a list's item with this value; undefined if there is none. */
   private itemSpan(node: Node | undefined, value: unknown): Span | undefined {
     return node?.kind === 'list'
       ? node.items.find((item) => item.kind === 'scalar' && item.value === value)?.span
       : undefined;
   }
 
+  /** Returns the schema of a cell's field; undefined if it has none. */
   private schemaAt([section, ...rest]: readonly string[], cell: Cell): Schema | undefined {
     let schema: Schema | undefined;
     if (section === 'poisoning')
@@ -318,6 +326,7 @@ class FieldLocator {
     return schema;
   }
 
+  /** Returns the place of a field that is written nowhere: the spec's `name`. */
   private startSpan(): Span {
     return this.root.entries.get('name')?.key ?? this.root.span;
   }

@@ -52,6 +52,7 @@ export function interpolate(root: MapNode, context: InterpolationContext): MapNo
   });
 }
 
+/** The variant within which a reference to a field of its section means the variant's field. */
 interface Scope {
   readonly section: VariantSection;
   readonly node: Node;
@@ -91,6 +92,7 @@ class Interpolation {
     this.secrets = new Set(secretsOf(root));
   }
 
+  /** Returns the node with the references in it filled in. */
   fill(node: Node, scope: Scope | null): Node {
     switch (node.kind) {
       case 'scalar':
@@ -101,7 +103,11 @@ class Interpolation {
     }
   }
 
-  /** Fills in a scalar's references. @param stack the scalars whose references led to it */
+  /**
+   * Returns a scalar with its references filled in; the scalar as it is, after reporting it, if one
+   * of them can't be.
+   * @param stack the scalars whose references led to this one
+   */
   private expand(node: ScalarNode, scope: Scope | null, stack: readonly ScalarNode[]): ScalarNode {
     const text = node.value;
     if (typeof text !== 'string' || !text.includes('${')) return node;
@@ -177,6 +183,7 @@ class Interpolation {
     return this.reportUnset(name, node, found.isComposed);
   }
 
+  /** Reports a fault of a reference. Returns null. */
   private refuse(reference: ScalarNode, code: string, message: string, hint?: string): null {
     this.context.report(code, reference.span, message, hint);
     return null;
@@ -197,6 +204,7 @@ class Interpolation {
     return { start, node, isWhole: depth === rest.length, isComposed };
   }
 
+  /** Reports a reference to a list, to a mapping, or to a field within a list. Returns null. */
   private reportNotSingle(name: string, node: ScalarNode, found: Written): null {
     const isList = found.node.kind === 'list';
     const [head, ...rest] = name.split('.');
@@ -212,6 +220,7 @@ class Interpolation {
     return this.refuse(node, 'bad-reference', `"\${${name}}" has no single value: ${reason}`);
   }
 
+  /** Reports a reference to a field without a value, or to no field. Returns null. */
   private reportUnset(name: string, node: ScalarNode, isComposed: boolean): null {
     const { fields } = this.context;
     const fault = (message: string, hint?: string): null =>
@@ -227,7 +236,10 @@ class Interpolation {
     );
   }
 
-  /** Returns the default of a field that is left out, by the plugins that its variant names. */
+  /**
+   * Returns the default that a field has under the plugins that its variant names: undefined if it
+   * has none, `DIFFERS` if it differs between them.
+   */
   private variantDefault(
     variant: Node | undefined,
     section: VariantSection,

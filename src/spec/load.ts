@@ -161,6 +161,7 @@ function withTasks(registry: SpecRegistry, root: MapNode, report: Report): SpecR
   return { ...registry, tasks: [...node.entries.keys()] };
 }
 
+/** Returns the full paths of the fields of steps, those of bases too. */
 const fieldsOfSteps = (root: MapNode, shapes: Shapes): string[] =>
   specsIn(root).flatMap(({ prefix, root: spec }) =>
     stepFields(variantsOf(spec, 'poisoning', shapes.variants.poisoning)).map(
@@ -221,7 +222,7 @@ async function registryFor(
   }
 }
 
-/** Returns a function that gives the one form for all ways to write an adapter. */
+/** Returns `GridOptions.canonical`: it gives one form to all ways to write the same adapter. */
 const canonicalOf =
   ({ adapters }: SpecRegistry) =>
   (adapter: JsonObject): JsonObject => {
@@ -256,7 +257,7 @@ interface Expanded {
   readonly whole: () => Experiment['cells'];
 }
 
-/** Returns the experiment and its grid; undefined if the grid is too large. Reports its faults. */
+/** Returns the experiment and its grid, and reports their faults; undefined if it is too large. */
 function expandExperiment(
   { file, text, root, shapes, selection, commands, profile }: CheckedSpec,
   canonical: GridOptions['canonical'],
@@ -309,6 +310,7 @@ function expandExperiment(
   return { experiment, whole: wholeGrid };
 }
 
+/** Whether a grid is small enough to be planned. If it is not, reports that at its longest axis. */
 function isWithinLimit(
   root: MapNode,
   perSeed: number,
@@ -333,7 +335,7 @@ const FIELDS_WITHOUT_AXES: ReadonlySet<string> = new Set([
   ...['seeds', 'stages', 'plugins', 'commands', 'env', 'report'],
 ]);
 
-/** Returns the place of the grid's longest axis; undefined if none has two values. */
+/** Returns the place of the longest list of scalars in the cells' sections; of two at least. */
 function longestAxis(root: MapNode): Span | undefined {
   const sections = mapEntries(root, (value, key) =>
     FIELDS_WITHOUT_AXES.has(key) ? undefined : value,
@@ -349,7 +351,10 @@ function longestAxis(root: MapNode): Span | undefined {
   return longest?.span;
 }
 
-/** Returns the spec that is recorded: it has the same grid and needs no other file. */
+/**
+ * Returns the spec that is recorded. Defaults, references, texts from files and what it extends are
+ * filled in, so that it gives the same grid without them.
+ */
 function resolvedSpec(root: MapNode, shapes: Shapes): Json {
   const resolved: { [key: string]: Json } = {};
   for (const [key, schema] of Object.entries(shapes.root.properties ?? {})) {

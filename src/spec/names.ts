@@ -21,20 +21,21 @@ export interface Names {
   label(cell: Cell): string;
 }
 
+/** Returns the functions that name cells. */
 export function namesOf(
   root: MapNode,
   shapes: Shapes,
   choices: Choices,
   seeds: readonly number[],
 ): Names {
-  const others = otherAxes(root, shapes);
+  const others = otherAxisSizes(root, shapes);
   const fieldsOf = flattening();
   const own = trainingVariation(choices.poisoning, choices.tuning, others, '', fieldsOf);
   // A base is a training too and is named in the same way.
   const bases = baseSpecs(root).map(({ prefix, root: spec }, i) => {
     const ofBase = choices.bases[i] ?? [];
     const inBase = new Map(
-      [...otherAxes(spec, shapes)].map(([path, count]) => [`${prefix}${path}`, count]),
+      [...otherAxisSizes(spec, shapes)].map(([path, count]) => [`${prefix}${path}`, count]),
     );
     for (const [path, count] of inBase) others.set(path, count);
     const variation = trainingVariation(
@@ -113,7 +114,7 @@ interface TrainingVariation {
 
 /**
  * Returns how the poisonings and adapters of a training vary.
- * @param axes the axes, including the fields of `train` that differ
+ * @param axes what `otherAxisSizes` returns, with the prefix of the training
  * @param fieldsOf what `flattening` returns
  */
 function trainingVariation(
@@ -189,10 +190,11 @@ function flattening(): (value: JsonObject, prefix: string) => JsonObject {
 }
 
 /**
- * Returns the axes outside `poisoning` and `adapter`, and what an adapter overrides, each with the
- * number of its values.
+ * Returns the number of values of each axis outside `poisoning`, `defences` and `adapter`, by path
+ * and in the schema's order. The fields of `train` that an adapter overrides are in it too, with 1
+ * if they are no axis.
  */
-function otherAxes(root: MapNode, shapes: Shapes): Map<string, number> {
+function otherAxisSizes(root: MapNode, shapes: Shapes): Map<string, number> {
   const found = new Map<string, number>();
   const add = ({ path, node, schema }: WrittenField): void => {
     if (isAxis(node, schema)) found.set(path, Math.max(found.get(path) ?? 0, node.items.length));
@@ -217,6 +219,7 @@ function otherAxes(root: MapNode, shapes: Shapes): Map<string, number> {
   return new Map([...found].sort(([a], [b]) => orderOf(a) - orderOf(b)));
 }
 
+/** How the choices of a section vary. */
 interface Variation {
   readonly plugins: ReadonlySet<Json | undefined>;
   /**
@@ -257,13 +260,14 @@ const isEqual = (a: Json | undefined, b: Json | undefined): boolean =>
   a === b ||
   (typeof a === 'object' && typeof b === 'object' && JSON.stringify(a) === JSON.stringify(b));
 
-/** What labels call the plugins. */
+/** By path of a field that names a plugin, what labels call the field. */
 const PLUGINS = new Map([
   ['poisoning.attack', 'attack'],
   [DEFENCE, 'defence'],
   ['adapter.type', 'adapter'],
 ]);
 
+/** Returns a value as labels show it; text that could be misread is in quotes. */
 function labelText(value: Json): string {
   if (Array.isArray(value)) return value.map((item) => labelText(item as Json)).join(',');
   return typeof value === 'string' && (value === '' || /[\s=]/.test(value))

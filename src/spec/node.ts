@@ -6,7 +6,7 @@ import { LineCounter } from 'yaml';
 import type { Json } from '../api.ts';
 import type { SourceRange } from './types.ts';
 
-/** A file, or one `--set` argument. */
+/** A text that nodes are parsed from: a file, or an argument of the command line. */
 export interface Source {
   /** The path as the user wrote it, which diagnostics show. */
   readonly file: string;
@@ -99,7 +99,7 @@ export function createSource(file: string, folder: string, text: string): Source
   return { file, folder, text, lines };
 }
 
-/** Returns the range of a span's first line. */
+/** Returns the place of a span in its file. Of a span over several lines, only the first counts. */
 export function rangeOf({ source, start, end }: Span): SourceRange {
   const { file, lines } = source;
   const { line, col: column } = lines.linePos(start);
@@ -122,6 +122,7 @@ export function toJson(node: Node): Json {
   }
 }
 
+/** Returns the value of a mapping's key, or a list's item by its position; undefined if none. */
 export const child = (node: Node | undefined, key: string | number): Node | undefined => {
   if (node?.kind === 'map') return node.entries.get(String(key))?.value;
   return node?.kind === 'list' ? node.items[Number(key)] : undefined;
@@ -139,7 +140,10 @@ export const oneOrMany = (node: Node): readonly Node[] =>
 export const fieldsOfMap = (node: Node | undefined): readonly (readonly [string, Node])[] =>
   node?.kind === 'map' ? [...node.entries].map(([name, { value }]) => [name, value]) : [];
 
-/** Returns the deepest written node along a path, its key, and the number of steps to it. */
+/**
+ * Returns the deepest written node along a path, the number of steps to it, and its key's place;
+ * null for the root or an item of a list.
+ */
 export function descend(
   root: Node,
   path: Path,
@@ -183,19 +187,20 @@ export const fieldName = (path: Path): string =>
   path.filter((step) => typeof step === 'string').join('.');
 
 /**
- * By section, the field that names its plugin. A mapping merged over the section replaces it if it
- * has this field, since another plugin has other parameters.
+ * By section, the field that names its plugin. A mapping with this field, if merged over the
+ * section, replaces it whole, since another plugin has other parameters.
  */
 const discriminators: Readonly<Record<string, string>> = {
   poisoning: 'attack',
   defences: 'defence',
   adapter: 'type',
 };
-/** Fields of `train` that replace each other. */
+/** By field of `train`, the field that it removes when it is merged over it. */
 const exclusive: Readonly<Record<string, string>> = { epochs: 'steps', steps: 'epochs' };
 
 /**
- * Merges mappings key by key and replaces everything else. Null removes a field (RFC 7396).
+ * Returns `over` merged over `base`: mappings key by key, everything else replaced. Null removes a
+ * field of `base` (RFC 7396). `discriminators` and `exclusive` have the exceptions.
  * @param field the name of the field that holds both mappings
  */
 export function merge(base: MapNode, over: MapNode, field = ''): MapNode {

@@ -25,6 +25,7 @@ type Facets = NonNullable<FigureEntry['facet']>;
 export const figuresIn = (root: MapNode): readonly Node[] =>
   itemsOf(child(child(root, 'report'), 'figures'));
 
+/** Returns the entries of a figure's `overlay`, which is one or a list. */
 export const overlaysOf = (figure: Node): readonly Node[] => {
   const overlay = child(figure, 'overlay');
   return overlay === undefined ? [] : oneOrMany(overlay);
@@ -103,18 +104,19 @@ export async function readOverlay(
   const csv = isText(file) ? await readCsv(file, report) : null;
   if (csv === null) return undefined;
   const columns: string[] = [];
-  const column = (node: Node | undefined): TextNode | undefined => {
+  /** Adds a column that the CSV has to `columns`, and returns its node; else reports it. */
+  const used = (node: Node | undefined): TextNode | undefined => {
     if (!isText(node)) return undefined;
     if (csv.header.includes(node.value)) columns.push(node.value);
     else reportColumn(node.value, node.span, csv, report);
     return csv.header.includes(node.value) ? node : undefined;
   };
-  const [x, y, color] = ['x', 'y', 'color'].map((field) => column(child(overlay, field)));
+  const [x, y, color] = ['x', 'y', 'color'].map((field) => used(child(overlay, field)));
   const written = child(overlay, 'spread'),
-    spread = (written === undefined ? [] : oneOrMany(written)).flatMap((one) => column(one) ?? []);
+    spread = (written === undefined ? [] : oneOrMany(written)).flatMap((one) => used(one) ?? []);
   const panels = fieldsOfMap(child(overlay, 'facet')).map(([name, node]) => {
     if (name === 'row' || name === 'column') checkPanel(name, node, facets, report);
-    return [name, column(node)?.value] as const;
+    return [name, used(node)?.value] as const;
   });
   const rows = chosenRows(child(overlay, 'where'), csv, report);
   for (const cell of [...(isNumericX && x ? [x] : []), ...(y ? [y] : []), ...spread])
@@ -143,6 +145,7 @@ function reportColumn(column: string, at: Span, { name, header }: Csv, report: R
   report('unknown-column', at, `${name} has no column "${column}"`, hint);
 }
 
+/** Reports an overlay's panels by row or column if the figure has none. */
 function checkPanel(name: 'row' | 'column', { span }: Node, facets: Facets, report: Report): void {
   if (facets[name] === undefined)
     report(
@@ -153,7 +156,7 @@ function checkPanel(name: 'row' | 'column', { span }: Node, facets: Facets, repo
     );
 }
 
-/** Returns the rows that `where` chooses: all of them if it is not written. */
+/** Returns the rows that `where` chooses, all if it is absent. Reports what matches nothing. */
 function chosenRows(where: Node | undefined, csv: Csv, report: Report): readonly CsvRow[] {
   if (where?.kind !== 'map') return csv.rows;
   let rows = csv.rows;
@@ -202,7 +205,7 @@ function checkNumbers(
     );
 }
 
-/** Reports keys of `names` that are no value of the column `color`. */
+/** Reports keys of `names` that are no value of the column `color`, or a lack of that column. */
 function checkLines(
   overlay: Node,
   color: TextNode | undefined,

@@ -109,9 +109,10 @@ function reportDuplicate(error: YAMLError, text: string, span: SpanAt, report: R
 
 const textAt = ({ source, start, end }: Span): string => source.text.slice(start, end);
 
+/** Returns the null scalar, for what has no value or was reported. */
 const empty = (at: Span): ScalarNode => ({ kind: 'scalar', value: null, span: at });
 
-/** Converts the nodes of one document. */
+/** Turns the YAML nodes of one document into a tree of `Node`. */
 class Converter {
   private aliases = 0;
   /** The nodes that enclose the current one. An alias of one of these would never end. */

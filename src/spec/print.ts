@@ -52,7 +52,7 @@ export function printDiagnostics(
   return `${blocks.join('\n\n')}\n\n${count}\n`;
 }
 
-/** Returns a line in three parts that take at most `room` columns together. */
+/** Returns the text before, in and after a range of a line, in at most `room` columns together. */
 function excerpt(
   { text, column, endColumn }: SourceRange,
   room: number,
@@ -69,7 +69,7 @@ function excerpt(
   return { before, fault, after };
 }
 
-/** Returns the first characters that take at most `room` columns, with an ellipsis for the rest. */
+/** Returns the characters; the first ones and an ellipsis if all take more than `room` columns. */
 function cut(characters: readonly string[], room: number): readonly string[] {
   let width = 0,
     kept = 0;

@@ -31,7 +31,7 @@ export interface FieldDoc {
   /** The plugin whose parameter it is, such as `attack badnets`; null if it is none. */
   readonly of: string | null;
   readonly required: boolean;
-  /** The type of its values, in words. */
+  /** The type of the field's values, in words. */
   readonly type: string;
   readonly default: Json | null;
   readonly description: string;
@@ -121,7 +121,7 @@ export function referenceOf(registry: SpecRegistry): Reference {
 
 const lastStep = (path: string): string => path.split('.').at(-1) ?? path;
 
-/** Returns the fields at a path: several if plugins share the name, none if there is none. */
+/** As `Reference.find`, for the steps of a path. */
 function docsAt(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
   const [written, ...rest] = steps;
   // A cell's field `defence` is written under `defences`.
@@ -183,7 +183,7 @@ function requiredExamples(
   return Object.fromEntries(needed.map(([name, schema]) => [name, exampleValue(schema)]));
 }
 
-/** Returns the field to which steps lead below a field with `schema`; none if it lacks it. */
+/** Returns the field to which steps lead from a field with `schema`; empty if there is none. */
 function docsBelow(schema: Schema, steps: readonly string[], place: Place): FieldDoc[] {
   const [step, ...rest] = steps;
   if (step === undefined) return [docOf(schema, place)];
@@ -198,7 +198,7 @@ function docsBelow(schema: Schema, steps: readonly string[], place: Place): Fiel
   });
 }
 
-/** Returns the schema of a mapping: the value, an item of it, or one of its forms. */
+/** Returns the schema, or that of its items, or its first form, that declares fields; or none. */
 function recordIn(schema: Schema): Schema | undefined {
   if (schema.properties !== undefined) return schema;
   if (schema.plugin !== undefined) return undefined;
@@ -219,6 +219,7 @@ const fieldsIn = (schema: Schema, place: Place): FieldDoc[] =>
     }),
   );
 
+/** Returns the description of the field at `place`. */
 function docOf(schema: Schema, place: Place): FieldDoc {
   const { steps, of, required } = place;
   const record = recordIn(schema),
@@ -270,7 +271,7 @@ function exampleOf(schema: Schema, { steps, beside }: Place): string {
   return text.replace(/^\{ ([^]*) \}$/, '$1'); // without the outer braces
 }
 
-/** Returns a value that the schema allows, other than its default where one is known. */
+/** Returns a value that the schema allows; one that is not its default, if one is known. */
 function exampleValue(schema: Schema): Json {
   const [example] = schema.examples ?? [];
   if (example !== undefined) return example;

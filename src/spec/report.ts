@@ -64,6 +64,7 @@ export async function readReport(
   };
 }
 
+/** Reports two entries with the same name. */
 function checkNames(entries: readonly Node[], report: Report): void {
   const seen = new Set<string>();
   for (const name of entries.map((entry) => child(entry, 'name')).filter(isText)) {
@@ -80,10 +81,11 @@ function checkNames(entries: readonly Node[], report: Report): void {
 
 // ---- figures and tables ------------------------------------------------------------------------
 
-/** Names of the report: each stands for all that varies in one part of a cell. */
+/** Names of the report that stand for all that varies in one part of a cell. */
 const WHOLES = ['adapter', 'attack', 'defence', 'setting'];
 const GROUPS = [...WHOLES, 'seed'];
 
+/** Returns a figure with its names completed and its overlays read, and reports its faults. */
 async function readFigure(figure: Node, context: Context): Promise<FigureEntry> {
   const { report } = context;
   const { name, title, caption, mark, against, statistic, spread, seeds, flip, values, size } =
@@ -142,7 +144,7 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
   };
 }
 
-/** Returns the metric that published numbers are of, which is one of the figure's. */
+/** Returns the metric of the figure that published numbers are of; reports one it does not draw. */
 function readOverlaid(node: Node | undefined, y: readonly Channel[], context: Context) {
   const metric = readName(node, context, 'metric');
   if (node === undefined || metric === undefined) return undefined;
@@ -160,6 +162,7 @@ function readOverlaid(node: Node | undefined, y: readonly Channel[], context: Co
 const unlessEmpty = <T>(items: readonly T[]): readonly T[] | undefined =>
   items.length === 0 ? undefined : items;
 
+/** Returns a table with its names completed, and reports its faults. */
 function readTable(table: Node, context: Context): TableEntry {
   const { name, title, caption, against, spread } = toJson(table) as unknown as TableSpec;
   const rows = readNames(child(table, 'rows'), context, 'axis', WHOLES),
@@ -236,7 +239,7 @@ function checkAgainst(figure: Node, x: Channel | undefined, { axes, conflict }: 
 
 const isLogarithmic = (scale: Channel['scale']): boolean => scale === 'log' || scale === 'log2';
 
-/** Returns a channel; undefined, after reporting it, if it names no axis or metric. */
+/** Returns a channel, and reports its faults; undefined if it names no axis or metric. */
 function readChannel(
   node: Node | undefined,
   context: Context,
@@ -297,13 +300,13 @@ function readCellPattern(node: Node, context: Context): readonly CellPattern[] {
   return [Object.fromEntries(wanted)];
 }
 
-/** Returns the values with null for `none`: a cell without a defence lacks the axis. */
+/** Returns the values with null in place of `none`, as a cell without a defence lacks the axis. */
 const withoutNone = (wanted: CellPattern[string]): CellPattern[string] =>
   Array.isArray(wanted)
     ? (wanted as readonly Json[]).map((value) => (value === NO_DEFENCE ? null : value))
     : wanted;
 
-/** Whether every value of a field is a number. */
+/** Whether a field has values in the grid and all are numbers. Those of a metric always are. */
 function isNumeric(field: string, { axes, cells }: Context): boolean {
   if (WHOLES.includes(field)) return false;
   if (!axes.includes(field)) return true; // a metric, the seed or the step

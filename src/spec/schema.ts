@@ -55,10 +55,10 @@ export const PLUGIN_OF = {
   adapter: 'adapter',
 } as const satisfies Record<VariantSection, string>;
 
-/** What a cell without a defence has in the place of one. */
+/** How a spec and a cell's name write that there is no defence. */
 export const NO_DEFENCE = 'none';
 
-/** Returns a section's field in a cell, which has one of the `defences` as `defence`. */
+/** Returns the name of a section in a cell: `defence` for `defences`, any other as it is. */
 export const cellField = (section: string): string =>
   section === 'defences' ? 'defence' : section;
 
@@ -82,7 +82,7 @@ export const BASE = 'base';
 export const MOST_BASES = 16;
 
 /** Returns the paths outside `base`, or all paths if every one lies within it. */
-export function ownFirst(paths: readonly string[]): readonly string[] {
+export function preferOutsideBase(paths: readonly string[]): readonly string[] {
   const own = paths.filter((path) => !path.startsWith(`${BASE}.`));
   return own.length > 0 ? own : paths;
 }
@@ -103,7 +103,7 @@ export const isStepPath = (path: readonly (string | number)[]): boolean =>
   typeof path.at(-1) === 'number' &&
   variantSectionOf(path.slice(0, -2)) === 'poisoning';
 
-/** Returns the shapes of the fields of a spec that may name these plugins. */
+/** Returns the schemas of the fields of a spec that may name the plugins of the registry. */
 export function shapesOf(registry: SpecRegistry): Shapes {
   const definitions = base.definitions as { readonly [name: string]: unknown };
   /** Definitions without references, by name. Values that have none are not copied. */
@@ -141,13 +141,13 @@ export function shapesOf(registry: SpecRegistry): Shapes {
   };
 }
 
-/** The defences, and `none`, which is not a plugin. */
+/** Returns the defences, and `none`, which is not a plugin, first. */
 const defencesOf = ({ defences = [] }: SpecRegistry): readonly PluginShape[] => [
   { name: NO_DEFENCE, params: { type: 'object', properties: {} } },
   ...defences.filter(({ name }) => name !== NO_DEFENCE),
 ];
 
-/** Fills in plugin names and URI schemes where the schema file says only "a string". */
+/** Returns the schema with plugin names and URI schemes where the file says only "a string". */
 function fillNames(root: Schema, registry: SpecRegistry, scorers: Shapes['scorers']): Schema {
   const namesOf = (plugins: readonly PluginShape[]): string[] => plugins.map(({ name }) => name);
   const named =
@@ -191,12 +191,12 @@ function fillNames(root: Schema, registry: SpecRegistry, scorers: Shapes['scorer
 
 type Change = (schema: Schema) => Schema;
 
-/** Returns the change of a list's schema that changes the schema of its items. */
+/** Returns a change of a list's schema: it applies `change` to the schema of the items. */
 const ofItems =
   (change: Change): Change =>
   (list) => ({ ...list, items: change(itemSchema(list) ?? {}) });
 
-/** Returns the change by which a mapping of any fields may have only these. */
+/** Returns a change of a mapping's schema: instead of any fields, only these are allowed. */
 const onlyFields =
   (names: readonly string[]): Change =>
   (field) => ({
@@ -205,7 +205,7 @@ const onlyFields =
     properties: Object.fromEntries(names.map((name) => [name, openSchema(field) ?? {}])),
   });
 
-/** The fields of every scorer beside its own parameters. */
+/** The fields that every scorer in a spec may have, beside the parameters of its plugin. */
 const OF_SCORERS: { readonly [field: string]: Schema } = {
   name: {
     type: 'string',
@@ -302,6 +302,7 @@ function update(schema: Schema, [key, ...rest]: readonly string[], change: Chang
   };
 }
 
+/** Returns a section's shape. @param reserved names that no plugin may give to a parameter */
 function variantShape(
   section: Schema,
   discriminator: string,

@@ -20,15 +20,15 @@ import {
   type Span,
 } from './node.ts';
 import { parseYaml } from './parse.ts';
-import { BASE, cellField, NO_DEFENCE, ownFirst, sections } from './schema.ts';
+import { BASE, cellField, NO_DEFENCE, preferOutsideBase, sections } from './schema.ts';
 import { show } from './shape.ts';
 import { didYouMean, either, nearest, suggest } from './suggest.ts';
 
 export interface Pattern {
   readonly at: Span;
-  /** The field that the pattern is about, if it is about exactly one. */
+  /** The path of the one field that `--only path=value` is about. Absent for other patterns. */
   readonly path?: readonly string[];
-  /** The values that it wants, by the full path of their field. */
+  /** The values that match, by the full path of their field. */
   readonly wanted: CellPattern;
   matches(cell: Cell): boolean;
 }
@@ -65,10 +65,7 @@ export function readPattern(
 /** The field that names a cell's defence. */
 export const DEFENCE = 'defence.defence';
 
-/**
- * The short names by which labels call the plugins. The adapter's is `type` if its parameters
- * are written beside it.
- */
+/** By short name, as labels and specs have it, the path of a field that names a plugin. */
 export const shortNames: ReadonlyMap<string, string> = new Map([
   ['attack', 'poisoning.attack'],
   ['defence', DEFENCE],
@@ -88,7 +85,7 @@ function fieldNamed(
   report: Report,
 ): string | undefined {
   if (known.includes(name)) return name;
-  const ends = ownFirst(known.filter((field) => field.endsWith(`.${name}`)));
+  const ends = preferOutsideBase(known.filter((field) => field.endsWith(`.${name}`)));
   const path = shortNames.get(name) ?? (ends.length === 1 ? ends[0] : undefined);
   if (path === undefined)
     report(
@@ -102,6 +99,7 @@ function fieldNamed(
   return path;
 }
 
+/** Returns the pattern that matches cells in which every field has one of its wanted values. */
 function patternOf(at: Span, wanted: CellPattern): Pattern {
   const tests = Object.entries(wanted).map(
     ([path, values]) => [path.split('.'), valueTest(values)] as const,
@@ -132,7 +130,7 @@ export function fieldOf(cell: Cell | JsonObject, path: readonly string[]): Json 
 export const valueOf = (cell: Cell, path: readonly string[]): Json | undefined =>
   fieldOf(cell, path) ?? (path.join('.') === DEFENCE ? NO_DEFENCE : undefined);
 
-/** Returns what a pattern's value wants: one of these values, or a number within bounds. */
+/** Returns the values that a pattern's field may have: those listed, or numbers within bounds. */
 function wantedBy(node: Node): Wanted {
   if (node.kind !== 'map')
     return oneOrMany(node).map((item) => (item.kind === 'scalar' ? item.value : null));
@@ -154,8 +152,9 @@ function valueTest(wanted: Wanted): (value: Json) => boolean {
 
 const isValues = (wanted: Wanted): wanted is readonly Json[] => Array.isArray(wanted);
 
+/** Returns a hint at the fields that an unknown or ambiguous name may mean. */
 function patternFieldHint(path: string, known: readonly string[]): string | undefined {
-  const ends = ownFirst(known.filter((field) => field.endsWith(`.${path}`)));
+  const ends = preferOutsideBase(known.filter((field) => field.endsWith(`.${path}`)));
   if (ends.length > 0) return didYouMean(...ends);
   const byEnd = new Map(known.map((field) => [field.split('.').at(-1) ?? field, field]));
   const close = nearest(path, known) ?? nearest(path, byEnd.keys());
@@ -203,6 +202,7 @@ export function readSelection(
   };
 }
 
+/** The patterns of tags by name; undefined for a faulty one. */
 type Tags = ReadonlyMap<string, Pattern | undefined>;
 
 function readTags(root: MapNode, known: readonly string[], report: Report): Tags {
@@ -250,6 +250,7 @@ function readOnlyOption(
   return { ...patternOf(span(0, argument.length), wanted), path };
 }
 
+/** Returns a text as YAML reads it, or the text itself if it is no scalar or null in YAML. */
 function parseScalar(text: string): Scalar {
   const node = parseYaml(createSource('--only', '.', text), () => undefined);
   return node?.kind === 'scalar' && node.value !== null ? node.value : text;
@@ -290,7 +291,7 @@ export function reportEmptyGrid(
 
 const MOST_SHOWN = 8;
 
-/** Returns in words the values of the pattern's one field in the cells, if it has only one. */
+/** Returns in words which values the cells have in `Pattern.path`; undefined if it is absent. */
 function valuesSeen({ path }: Pattern, cells: Iterable<Cell>): string | undefined {
   if (path === undefined) return undefined;
   const seen = new Set<Json>(),

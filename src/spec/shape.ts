@@ -75,6 +75,7 @@ export const definitionName = (reference: string): string =>
 export const alternatives = (schema: Schema): readonly Schema[] | undefined =>
   schema.anyOf ?? schema.oneOf;
 
+/** Returns the JSON types of the values that a schema allows: `integer` beside `jsonType`'s. */
 export function typesOf(schema: Schema): ReadonlySet<string> {
   if (schema.type !== undefined) return new Set([schema.type].flat());
   // All definitions that are referred to are mappings.
@@ -87,11 +88,13 @@ export function typesOf(schema: Schema): ReadonlySet<string> {
   return new Set(['string', 'number', 'boolean', 'array', 'object', 'null']);
 }
 
+/** Returns the JSON type of a value; `null` for undefined too. */
 export function jsonType(value: unknown): string {
   if (value === null || value === undefined) return 'null';
   return Array.isArray(value) ? 'array' : typeof value;
 }
 
+/** Whether the type of a value is one that the schema allows; 1.5 passes for `integer`. */
 export const acceptsType = (schema: Schema, value: unknown): boolean => {
   const types = typesOf(schema),
     type = jsonType(value);
@@ -110,6 +113,7 @@ export function isScalar(schema: Schema): boolean {
 export const isNumeric = (schema: Schema): boolean =>
   typesOf(schema).has('number') || typesOf(schema).has('integer');
 
+/** Whether the schema is of a mapping, and declares fields of it. */
 export const isRecord = (schema: Schema): schema is RecordSchema =>
   schema.properties !== undefined && typesOf(schema).has('object');
 
@@ -152,6 +156,7 @@ function describeType(type: string, schema: Schema): string {
   }
 }
 
+/** Returns the bounds of a number in words that follow it: ` from 0 to 1`; '' if none. */
 function boundsText({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: Schema): string {
   if (minimum !== undefined && maximum !== undefined) return ` from ${minimum} to ${maximum}`;
   const low =

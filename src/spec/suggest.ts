@@ -7,8 +7,8 @@ const plain = (word: string): string => word.toLowerCase().replace(/[\s_-]/g, ''
 const sortedLetters = (word: string): string => Array.from(word).sort().join('');
 
 /**
- * Returns the closest of some words if `word` may be a slip of it, else null: at most a third of
- * the letters differ, two letters are swapped, or `word` abbreviates it alone.
+ * Returns the closest of some words if `word` may be a slip of it, else null: one letter or at most
+ * a third of the letters differ, two letters are swapped, or `word` is the beginning of it alone.
  */
 export function nearest(
   word: string,
@@ -21,7 +21,7 @@ export function nearest(
   for (const candidate of all) {
     const other = plain(candidate),
       edits = distance(wanted, other);
-    // Two swapped letters are one slip.
+    // Two swapped letters, which are two edits, count as one slip.
     const slips = edits === 2 && sortedLetters(wanted) === sortedLetters(other) ? 1 : edits;
     if (slips < least) {
       least = slips;
@@ -36,7 +36,7 @@ export function nearest(
     : null;
 }
 
-/** `did you mean "a"?`, `did you mean "a" or "b"?` */
+/** Returns a hint with the words: `did you mean "a"?`, `did you mean "a" or "b"?`. */
 export const didYouMean = (...words: readonly string[]): string =>
   `did you mean ${either(words.map((word) => `"${word}"`))}?`;
 
@@ -46,13 +46,14 @@ export function suggest(word: string, words: Iterable<string>): string | undefin
   return close ? didYouMean(close.word) : undefined;
 }
 
+/** Returns the words with commas, and `last` before the last of them. */
 const joinWords = (words: readonly string[], last: string): string =>
   words.length < 2
     ? words.join('')
     : `${words.slice(0, -1).join(', ')} ${last} ${words.slice(-1).join('')}`;
 
-/** `a`, `a or b`, `a, b or c`. */
+/** Returns the words as `a`, `a or b`, or `a, b or c`. */
 export const either = (words: readonly string[]): string => joinWords(words, 'or');
 
-/** `a`, `a and b`, `a, b and c`. */
+/** Returns the words as `a`, `a and b`, or `a, b and c`. */
 export const all = (words: readonly string[]): string => joinWords(words, 'and');

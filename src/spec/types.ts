@@ -38,16 +38,16 @@ export type Result<T> =
 export interface ExperimentCell {
   readonly config: Cell;
   /**
-   * The cell's name, which holds no positions. It has every scalar of `poisoning` and `adapter` by
-   * full path, defaults included, and every other field that is an axis: `{"poisoning.attack":
-   * "badnets", "adapter.rank": 8, "train.learning_rate": 0.001}`.
+   * The cell's name, which holds no positions: `{"poisoning.attack": "badnets", "adapter.rank": 8,
+   * "train.learning_rate": 0.001}`. It has by full path every scalar of `poisoning`, `defence` and
+   * `adapter`, also of bases, defaults included; their lists that vary; and every other axis.
    */
   readonly axes: JsonObject;
   /** The axes that vary over the grid, for people to read: `attack=badnets rank=8 seed=1`. */
   readonly label: string;
   /**
-   * Cells of the grid that are the same training under another name (`alpha: 16` beside `alpha: r`
-   * at rank 16). `Experiment.cells` leaves them out.
+   * The cells of the grid that are this cell under another name (`alpha: 16` beside `alpha: r` at
+   * rank 16). `Experiment.cells` leaves them out.
    */
   readonly also: readonly ExperimentCell[];
   /** Returns where a field of this cell was written; for a default, the nearest field around it. */
@@ -72,7 +72,7 @@ export interface Experiment {
   readonly cells: readonly ExperimentCell[];
   /** The figures and tables under `report`, where the spec has it. */
   readonly report?: ReportEntries;
-  /** What may be a mistake in the spec, and stops nothing. */
+  /** What may be a mistake in the spec, but does not stop the run. */
   readonly warnings: readonly Diagnostic[];
   /** The spec with defaults filled in and axes as lists, as `runs/<id>/` records it. */
   readonly resolved: Json;
@@ -116,9 +116,9 @@ export interface CommandStage extends Required<Omit<CommandSpec, 'inputs'>> {
 export interface SpecRegistry {
   readonly attacks: readonly PluginShape[];
   readonly adapters: readonly PluginShape[];
-  /** The defences. None if left out. */
+  /** Absent if there are none. */
   readonly defences?: readonly PluginShape[];
-  /** The scorers. None if left out. */
+  /** Absent if there are none. */
   readonly scorers?: readonly PluginShape[];
   readonly stages: readonly string[];
   /** The names under `data.tasks` of the spec that is read. None if left out. */

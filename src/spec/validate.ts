@@ -80,13 +80,15 @@ const pointerSteps = (pointer: string): (string | number)[] =>
     .map((step) => step.replaceAll('~1', '/').replaceAll('~0', '~'))
     .map((step) => (/^\d+$/.test(step) ? Number(step) : step));
 
+/** Whether a JSON pointer is another one or leads below it. */
 const isUnder = (path: string, above: string): boolean =>
   path === above || path.startsWith(`${above}/`);
+/** Whether an error says that a value has none of several forms. */
 const isChoice = ({ keyword }: Found): boolean => keyword === 'anyOf' || keyword === 'oneOf';
 
 /**
- * Keeps only the errors of the intended form. Where a value may take several, ajv reports those of
- * every form.
+ * Returns the errors with only those of the intended form where a value may take several, of which
+ * ajv reports the errors of every form.
  */
 function reduceChoices(errors: readonly Found[], definitions: Definitions): Found[] {
   const plain = errors.filter(({ keyword }) => keyword !== 'if');
@@ -120,7 +122,11 @@ function isOfBranch(error: Found, choice: Found, branch: Schema, index: number):
   return branch.$ref !== undefined || (isBelow && itemSchema(branch)?.$ref !== undefined);
 }
 
-/** Returns the errors of the form that the value's writer intended; `choice` if unclear. */
+/**
+ * Returns the errors of the form that was intended: the only one that accepts the value's type.
+ * Where that does not tell, returns `choice` alone, whose schema is the single value's if the field
+ * may be an axis, and else has all forms.
+ */
 function errorsOfIntendedForm(
   choice: Found,
   branches: readonly Schema[],
@@ -145,20 +151,22 @@ function errorsOfIntendedForm(
   return [{ ...choice, schema: single ?? { ...schema, anyOf: resolved } }];
 }
 
+/** Keywords whose errors concern the keys or items of a value. */
 const aboutKeys = new Set(['additionalProperties', 'required', 'not', 'uniqueItems']);
+/** The keywords whose errors are the most basic, the most basic first. */
 const firstKeywords = ['type', 'anyOf', 'oneOf', 'const', 'enum', 'pattern'];
 
-/** Keeps the most basic error of each value, and all errors about keys. */
+/** Returns the most basic error of each value, and all errors about keys, in order. */
 function onePerValue(violations: readonly Found[]): Violation[] {
   const keywordRank = ({ keyword }: Violation): number =>
     firstKeywords.includes(keyword) ? firstKeywords.indexOf(keyword) : firstKeywords.length;
-  const worst = new Map<string, Found>();
+  const mostBasic = new Map<string, Found>();
   for (const one of violations) {
     if (aboutKeys.has(one.keyword)) continue;
-    const other = worst.get(one.instancePath);
-    if (!other || keywordRank(one) < keywordRank(other)) worst.set(one.instancePath, one);
+    const other = mostBasic.get(one.instancePath);
+    if (!other || keywordRank(one) < keywordRank(other)) mostBasic.set(one.instancePath, one);
   }
   return violations.filter(
-    (one) => aboutKeys.has(one.keyword) || worst.get(one.instancePath) === one,
+    (one) => aboutKeys.has(one.keyword) || mostBasic.get(one.instancePath) === one,
   );
 }

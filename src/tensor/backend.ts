@@ -233,6 +233,7 @@ const PACKAGES: { readonly [name in Exclude<BackendName, 'torch'>]: string } = {
   cpu: '@tensorflow/tfjs-backend-cpu',
 };
 
+/** Returns the probe; if a small product fails or is wrong there, one that is unavailable. */
 async function probeByMultiplying(probe: BackendProbe): Promise<BackendProbe> {
   if (!probe.available) return probe;
   try {
@@ -248,6 +249,7 @@ async function probeByMultiplying(probe: BackendProbe): Promise<BackendProbe> {
   }
 }
 
+/** Throws if a backend of tfjs, in a process of its own, does not multiply two matrices right. */
 async function multiplyInTfjs(name: Exclude<BackendName, 'torch'>): Promise<void> {
   const wasm = `${packageDir('@tensorflow/tfjs-backend-wasm') ?? ''}/wasm-out/`;
   await promisify(execFile)(
@@ -257,6 +259,7 @@ async function multiplyInTfjs(name: Exclude<BackendName, 'torch'>): Promise<void
   );
 }
 
+/** Throws if PyTorch's process does not multiply two matrices right. */
 async function multiplyInTorch(): Promise<void> {
   const worker = await (await import('../torch/worker.ts')).torchWorker();
   const { product } = await worker.ask('check', {});
@@ -336,7 +339,7 @@ const CPUINFO = '/proc/cpuinfo';
 /** The flags in CPUINFO of instructions that multiply bfloat16. */
 const INSTRUCTIONS = ['avx512_bf16', 'amx_bf16'];
 
-/** What is wrong, as the rest of a sentence that the caller begins, and a way out. */
+/** Why something can't be computed here; `message` continues a sentence that the caller begins. */
 export interface Bf16Fault {
   readonly message: string;
   readonly hint: string;
@@ -346,6 +349,7 @@ export interface Bf16Fault {
 
 const readCpuinfo = (): string => (existsSync(CPUINFO) ? readFileSync(CPUINFO, 'utf8') : '');
 
+/** Returns what the group of the pattern matches in CPUINFO's text; undefined if nothing. */
 const fieldOf = (info: string, pattern: RegExp): string | undefined =>
   pattern.exec(info)?.[1]?.trim();
 
@@ -372,18 +376,18 @@ export function processorFault(info: string): Bf16Fault | null {
 export async function pythonReleases(): Promise<{ [name in PythonPackage]: string | null }> {
   const python = await findPython();
   if ('fault' in python) return { torch: null, bitsandbytes: null, lm_eval: null };
-  const named = (name: 'bitsandbytes' | 'lm_eval'): string | null =>
+  const release = (name: 'bitsandbytes' | 'lm_eval'): string | null =>
     python[name] === null ? null : `${name} ${python[name]}`;
   return {
     torch: torchVersion(python),
-    bitsandbytes: named('bitsandbytes'),
-    lm_eval: named('lm_eval'),
+    bitsandbytes: release('bitsandbytes'),
+    lm_eval: release('lm_eval'),
   };
 }
 
 /**
  * Returns why a Python package can't be used here; null if it can.
- * @param need what the package is needed for: the beginning of the message
+ * @param need what the package is needed for, which begins the message
  * @param asked the field that the spec could leave out
  */
 export async function packageFault(

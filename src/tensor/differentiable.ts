@@ -40,7 +40,7 @@ const internals = (): Internals => tf.engine() as unknown as Internals;
 
 const isRecording = (): boolean => tf.engine().isTapeOn();
 
-/** Runs `run` without recording its operations. */
+/** Returns what `run` returns, without recording its operations. */
 export function unrecorded<T>(run: () => T): T {
   const { state } = internals();
   state.kernelDepth++;
@@ -68,7 +68,7 @@ class OwnNode implements TapeNode {
     readonly id: number,
     readonly of: readonly Tensor[],
     output: Tensor,
-    /** Disposed of with the tape. */
+    /** The tensors that `backward` reads. They are disposed of with the tape. */
     readonly saved: Tensor[],
     /** Returns the gradient of each input, given that of the output. */
     readonly backward: (dy: Tensor) => readonly Tensor[],
@@ -77,7 +77,7 @@ class OwnNode implements TapeNode {
     this.outputs = [output];
   }
 
-  /** What tfjs calls. */
+  /** The same for tfjs: a function for each input, by its position, that returns its gradient. */
   readonly gradient = ([dy]: Tensor[]): Record<string, () => Tensor> =>
     Object.fromEntries(this.backward(dy as Tensor).map((dx, i) => [i, () => dx]));
 }
@@ -123,12 +123,13 @@ function recordTape<T extends Tensor>(engine: Internals, f: () => T): T {
   }
 }
 
+/** An operation on a path of `stepsBetween`. */
 interface Step {
   readonly node: TapeNode;
   readonly inputs: readonly (readonly [name: string, input: Tensor])[];
 }
 
-/** Returns the operations on paths from `xs` to y, with their inputs that are on such paths. */
+/** Returns the operations on paths from `xs` to y, each with those of its inputs on such a path. */
 function stepsBetween(tape: readonly TapeNode[], xs: readonly Tensor[], y: Tensor): Step[] {
   const from = new Set(xs.map(({ id }) => id)),
     to = new Set([y.id]);
@@ -170,16 +171,19 @@ function inputGradients(
   });
 }
 
-/** Adds the gradients of the steps' inputs to `found`: gradients by tensor id, first that of y. */
+/**
+ * Adds the gradients of the steps' inputs to `found`, which holds gradients by tensor id: at first
+ * only that of y.
+ */
 function backpropagate(steps: readonly Step[], found: Map<number, Tensor>): void {
   for (const step of steps.toReversed()) {
     const { node, inputs } = step;
-    const own = inputGradients(
+    const gradients = inputGradients(
       step,
       node.outputs.map(({ id }) => found.get(id)),
     );
     inputs.forEach(([name, x], k) => {
-      const dx = at(own, k),
+      const dx = at(gradients, k),
         before = found.get(x.id);
       if (dx.dtype !== 'float32' || !sameShape(dx, x))
         throw new Error(
@@ -227,12 +231,13 @@ export function differentiate<T extends Tensor>(
 // gradient.
 const constants = processWide('tensor.constants', () => new WeakSet<Tensor>());
 
-/** Declares that nothing is ever differentiated with respect to this tensor. Returns the tensor. */
+/** Declares a tensor constant: nothing is ever differentiated by it. Returns the tensor. */
 export function markConstant<T extends Tensor>(tensor: T): T {
   constants.add(tensor);
   return tensor;
 }
 
+/** Whether a tensor was declared constant (`markConstant`). */
 export const isConstant = (tensor: Tensor): boolean => constants.has(tensor);
 
 const eagerDisposal = processWide('tensor.eagerDisposal', () => ({ depth: 0 }));
@@ -279,7 +284,7 @@ export function differentiable<Value extends Tensor, const Saved extends readonl
   if (!needs.includes(true)) return markConstant(tf.tidy(() => operation.forward().value));
   if (!isRecording()) return tf.tidy(() => operation.forward().value);
   const wanted = inputs.filter((input, i): input is Tensor => needs[i] === true),
-    own: Tensor[] = [];
+    handles: Tensor[] = [];
   const [value, saved] = unrecorded(() => {
     let toSave: Tensor[] = [];
     const result = tf.tidy(() => {
@@ -287,15 +292,15 @@ export function differentiable<Value extends Tensor, const Saved extends readonl
       toSave = made.saved.map((tensor) => {
         // Constants that are kept, such as frozen weights, outlive the backward pass.
         if (isConstant(tensor) && tensor.kept) return tensor;
-        const other = newHandle(tensor);
-        own.push(other);
-        return other;
+        const handle = newHandle(tensor);
+        handles.push(handle);
+        return handle;
       });
       return made.value;
     });
     return [result, toSave as readonly Tensor[] as Saved] as const;
   });
-  record(wanted, value, own, (dy) => {
+  record(wanted, value, handles, (dy) => {
     const gradients = tf.tidy(() =>
       operation.backward(dy as Value, saved, needs).filter((gradient, i): gradient is Tensor => {
         if (needs[i] === true && gradient === null)
@@ -304,7 +309,7 @@ export function differentiable<Value extends Tensor, const Saved extends readonl
       }),
     );
     if (eagerDisposal.depth > 0)
-      for (const tensor of [dy, ...own]) if (!gradients.includes(tensor)) tensor.dispose();
+      for (const tensor of [dy, ...handles]) if (!gradients.includes(tensor)) tensor.dispose();
     return gradients;
   });
   return value;

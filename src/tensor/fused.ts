@@ -16,8 +16,8 @@ import { operation } from './operation.ts';
 const state = processWide('fused', () => ({ on: false, bf16: false }));
 
 /**
- * Says that the loaded binding has the operations, and that they are to be used.
- * @param bf16 whether they are also to be used for products in bfloat16
+ * Switches fused operations on. The loaded binding must have them.
+ * @param bf16 whether they also compute products in bfloat16
  */
 export function useFused(bf16: boolean): void {
   Object.assign(state, { on: true, bf16 });
@@ -26,7 +26,7 @@ export function useFused(bf16: boolean): void {
 /** Whether fused operations can be called: the backend is TensorFlow, on a processor. */
 export const hasFused = (): boolean => state.on && getBackend() === 'tensorflow';
 
-/** Whether fused operations are to compute products in bfloat16. */
+/** Whether fused operations compute products in bfloat16: `useFused` said so. */
 export const hasFusedBf16 = (): boolean => state.bf16;
 
 /**
@@ -203,7 +203,7 @@ export const fusedCrossEntropy = (
 /** What a fused attention is given besides its tensors. */
 export interface FusedAttention {
   readonly heads: number;
-  /** Heads of keys and values, each shared by heads/kvHeads heads after one another. */
+  /** The number of heads of keys and values; heads/kvHeads successive heads share each of them. */
   readonly kvHeads: number;
   /** The factor on the scores. */
   readonly scale: number;
@@ -219,7 +219,7 @@ export interface FusedRows {
   readonly queries: Tensor1D;
   /** Where the keys of each row start among all, then where the last ones end. (B + 1) */
   readonly keys: Tensor1D;
-  /** The position of each query in its row, (Q). */
+  /** The position of each query among the keys of its row, (Q). */
   readonly places: Tensor1D;
 }
 
@@ -233,7 +233,7 @@ const ATTENTION = {
 const attention = operation('FusedAttention', ATTENTION, same),
   attentionGradient = operation('FusedAttentionGrad', ATTENTION, ([, q, k, v]) => [q, k, v]);
 
-/** The values of ATTENTION's attributes. A window of 0 means none. */
+/** Returns the values of ATTENTION's attributes. There, a window of 0 means none. */
 const attentionValues = ({ kvHeads, window, ...others }: FusedAttention) => ({
   ...others,
   kv_heads: kvHeads,

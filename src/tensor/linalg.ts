@@ -10,6 +10,7 @@ import { hasOperations, tensorflowBackend } from './operation.ts';
 /** DT_DOUBLE of TensorFlow's types.proto. */
 const DT_DOUBLE = 2;
 
+/** What is used of tfjs-node's binding. */
 interface Binding {
   readonly TF_INT32: number;
   readonly TF_ATTR_TYPE: number;
@@ -26,8 +27,8 @@ interface Binding {
 }
 
 /**
- * Runs an operation whose inputs are `times` copies of one row-major (m, n) matrix. Returns the
- * outputs whose indices are in `read`.
+ * Runs an operation of doubles whose inputs are `times` copies of one row-major (m, n) matrix.
+ * Returns those of its `outputs` outputs whose indices are in `read`.
  */
 function runDouble(
   name: string,
@@ -85,11 +86,9 @@ function runDouble(
 }
 
 export interface Singular {
-  /** min(m, n), descending. */
+  /** The min(m, n) singular values, descending. */
   readonly values: Float64Array;
-  /**
-   * (m, min(m, n)), row-major, one vector per column; null where the vectors were not asked for.
-   */
+  /** The left singular vectors as columns, (m, min(m, n)) row-major; null if not asked for. */
   readonly left: Float64Array | null;
 }
 
@@ -252,7 +251,7 @@ const lastColumns = (vectors: Float64Array, q: number, k: number): Float64Array 
     (_, at) => vectors[Math.floor(at / k) * q + q - 1 - (at % k)]!,
   );
 
-/** W V. (m, n), (n, k) → (m, k) */
+/** Returns W V. (m, n), (n, k) → (m, k) */
 function product(W: Float64Array, V: Float64Array, m: number, n: number, k: number): Float64Array {
   const out = new Float64Array(m * k);
   for (let i = 0; i < m; i++)
@@ -263,7 +262,7 @@ function product(W: Float64Array, V: Float64Array, m: number, n: number, k: numb
   return out;
 }
 
-/** Divides each column by its norm, in place. U: (m, k) */
+/** Divides each column by its norm, in place, and returns the matrix. U: (m, k) */
 function normaliseColumns(U: Float64Array, m: number, k: number): Float64Array {
   for (let c = 0; c < k; c++) {
     let norm = 0;

@@ -68,6 +68,7 @@ async function loadTorch(options: TorchOptions): Promise<BackendInfo> {
   };
 }
 
+/** Loads a backend of tfjs with this number of threads, and returns what is recorded of it. */
 async function load(name: Exclude<BackendName, 'torch'>, threads: number): Promise<BackendInfo> {
   const core = { '@tensorflow/tfjs-core': packageVersion('@tensorflow/tfjs-core') };
   switch (name) {
@@ -180,6 +181,7 @@ function prepareTensorflow(threads: number): void {
   legacy.isNullOrUndefined ??= (value) => value === null || value === undefined;
 }
 
+/** Returns the name of the first GPU that the NVIDIA driver lists, or "NVIDIA GPU". */
 function gpuName(): string {
   const dir = '/proc/driver/nvidia/gpus';
   if (!existsSync(dir)) return 'NVIDIA GPU';

@@ -27,6 +27,7 @@ export function tensorflowBackend(): NodeJSKernelBackend {
   return findBackend('tensorflow') as NodeJSKernelBackend;
 }
 
+/** An attribute as tfjs-node's binding takes it. */
 interface Encoded {
   readonly name: string;
   readonly type: number;
@@ -94,10 +95,10 @@ type Values<T extends Types> = {
 };
 
 /**
- * Returns a function that calls an operation with values of attributes of these types. Equal values
- * share one object, so that they are encoded once.
- * @param rule what it returns, by which compiled functions may hold it
- * @param list which of its definition's inputs is a list, of as many tensors as N says
+ * Returns a function that calls an operation with values for the attributes in `types`. Equal
+ * values share one object, so that they are encoded once.
+ * @param rule the shapes and types of its outputs, so that compiled functions can contain it
+ * @param list the index of the input that is a list of N tensors, N an attribute; none by default
  */
 export function operation<const T extends Types>(
   name: string,

@@ -22,7 +22,7 @@ const product = operation(
   matMul('transpose_a', 'transpose_b'),
 );
 
-/** Whether the factors of products are rounded to bfloat16 in the region around the call. */
+/** Returns the attribute `bf16`: whether factors are rounded in the region around the call. */
 const roundingFlag = (): { readonly bf16: boolean } => ({ bf16: productPrecision() === 'bf16' });
 
 /** a·b, with a or b transposed first where asked for. Both are matrices. */
@@ -146,7 +146,7 @@ export const fusedRowGradients = (
 export const fusedGram = (parts: readonly Tensor2D[]): Tensor2D =>
   gram(parts, { N: parts.length })[0] as Tensor2D;
 
-/** For these numbers of rows of a and at least so many weights, the batched kernel is faster. */
+/** For this many rows of a, and at least this many entries of b, the batched kernel is faster. */
 const FEW_ROWS = { least: 2, most: 48 },
   MANY_WEIGHTS = 2 ** 20;
 
@@ -164,6 +164,7 @@ const attributesOf = (transposeA: boolean, transposeB: boolean) =>
     T: { type: 'dtype', value: 'float32' },
   }) as const;
 
+/** The attributes of MatMul by whether a, then whether b is transposed. */
 const ATTRIBUTES = [
   [attributesOf(false, false), attributesOf(false, true)],
   [attributesOf(true, false), attributesOf(true, true)],

@@ -71,6 +71,7 @@ export function joined(parts: readonly Tensor[], axis: number): Tensor {
 export const separated = (whole: Tensor, extents: readonly number[], axis: number): Tensor[] =>
   extents.length === 1 ? [tf.clone(whole)] : tf.split(whole, [...extents], axis);
 
+/** Returns the first entry of a tensor, read back from the device. */
 export const scalarOf = (tensor: Tensor): number => at(tensor.dataSync(), 0);
 
 /**

@@ -47,7 +47,7 @@ export interface WireTraining {
   /** 0: gradients are not clipped. */
   readonly clip_norm: number;
   readonly class_weights: readonly number[] | null;
-  /** The rate of the model's own dropout. */
+  /** The rate of dropout in the model; that of LoRA is in the adapter's config. */
   readonly dropout: number;
   readonly seed: number;
   readonly precision: 'float32' | 'bf16';
@@ -66,7 +66,7 @@ export interface WireTraining {
 }
 
 export interface WireModel {
-  /** The folder with config.json and model.safetensors or its shards. */
+  /** The model's folder, with config.json and model.safetensors or its shards. */
   readonly checkpoint: string;
   /** The name of the model's class in transformers. */
   readonly class: string;
@@ -94,7 +94,10 @@ export interface WireArchitecture {
   readonly prefix: string;
   /** The modules beside the body. */
   readonly outer: readonly string[];
-  /** `transposed`: whether the file, whose `shape` this is, has Wᵀ; `scale`: whether of a norm. */
+  /**
+   * `shape`: that in a checkpoint; `aliases`: its other names, if it is tied; `transposed`: whether
+   * a checkpoint has Wᵀ; `scale`: whether it is the scale of a norm.
+   */
   readonly parameters: readonly {
     readonly name: string;
     readonly shape: readonly (number | null)[];
@@ -209,8 +212,9 @@ export interface TorchOperations {
   readonly train: [
     WireSteps,
     /**
-     * `losses`: float64 (steps done); `penalties`: the same, null where there is none; `peak_mb`:
-     * the most memory that a process held after a step so far
+     * `losses`: float64 (steps done), fewer than asked if the last one is not finite; `penalties`:
+     * the same of the objective's penalty, null if it has none; `peak_mb`: the most memory that a
+     * process held after a step of this training
      */
     {
       readonly losses: string;
@@ -224,19 +228,22 @@ export interface TorchOperations {
     { readonly members: readonly WireSteps[] },
     {
       readonly seconds: number;
-      /** `members`: how many took their steps together; 1 alone */
+      /** In order. `members`: how many took the first of the steps together; 1 alone */
       readonly members: readonly {
         readonly losses: string;
         readonly peak_mb: number;
         readonly members: number;
-        /** Why the model takes its steps alone; null where it does not. */
+        /** Why the model took the first step alone; null if it did not. */
         readonly alone: string | null;
       }[];
     },
   ];
   /** `logits`: float32 (B·C) */
   readonly predict: [OfRows, { readonly logits: string }];
-  /** `losses`: float64 (B); `tokens` and `greedy`: int32 (B) */
+  /**
+   * `losses`: −log p of each answer, float64 (B); `tokens`: how many it has, int32 (B); `greedy`: 1
+   * where greedy decoding writes it, int32 (B)
+   */
   readonly answers: [
     OfRows,
     { readonly losses: string; readonly tokens: string; readonly greedy: string },
@@ -259,10 +266,10 @@ export interface TorchOperations {
     { readonly texts: readonly { readonly ids: readonly number[]; readonly ended: boolean }[] },
   ];
   /**
-   * Judges texts by a checkpoint with its own tokenizer. `labels`: of its classes, none of a causal
-   * language model; `multi_label`: set if each class has a probability of its own; `logits`: those
-   * of the classes, or of the first tokens in which the answers differ; null where an item has more
-   * than `longest` tokens
+   * Judges texts by a checkpoint with its own tokenizer. `labels`: the names of its classes; empty
+   * for a causal language model; `multi_label`: whether the classes do not exclude each other;
+   * `logits`: of each item those of the classes or, of a causal language model, those of the first
+   * tokens in which the two answers differ; null for an item of more than `longest` tokens
    */
   readonly judge: [
     {
@@ -337,10 +344,14 @@ export interface TorchOperations {
       readonly outside: readonly string[];
     },
   ];
+  /** Writes the trained parameters to the file of safetensors `out`. */
   readonly values: [OfModel & { readonly out: string }, Nothing];
+  /** Whether all trained parameters are finite. */
   readonly finite: [OfModel, { readonly finite: boolean }];
+  /** Keeps a copy of the trained parameters, which `use_kept` puts back. */
   readonly keep: [OfModel, Nothing];
   readonly use_kept: [OfModel, Nothing];
+  /** Writes a training's state to the file `out`, from which `load_state` goes on. */
   readonly save_state: [OfModel & { readonly out: string; readonly facts: string }, Nothing];
   readonly load_state: [OfFile, Nothing];
   readonly close: [OfModel, Nothing];

@@ -30,7 +30,7 @@ export interface TorchPython extends Versions {
   readonly packages: { readonly [name in keyof typeof NEEDED]: string };
   /** The command that starts this Python. */
   readonly command: string;
-  /** What named this Python, such as `VIRTUAL_ENV`. */
+  /** The environment variable by which this Python was found, or `set-up`. */
   readonly from: string;
 }
 
@@ -43,7 +43,7 @@ export interface NoPython {
 /** The folder of the Python files, beside this file and in a build. */
 const CODE = fileURLToPath(new URL('python/', import.meta.url));
 
-/** The program that computes. */
+/** Returns the path of the program that computes. */
 export const workerFile = (): string => join(CODE, 'worker.py');
 
 /** Returns the digest of the Python files, which is part of the backend's version. */
@@ -65,6 +65,7 @@ export function torchVersion({
   return `torch ${release} (transformers ${transformers}, peft ${peft}, worker ${codeDigest()})`;
 }
 
+/** Returns the releases that a Python has; null if the command does not run as Python. */
 const versionsOf = memoized(async (command: string): Promise<Versions | null> => {
   try {
     const { stdout } = await promisify(execFile)(command, [workerFile(), 'versions']);
@@ -109,7 +110,7 @@ export async function findPython(env: Environment = process.env): Promise<TorchP
   };
 }
 
-/** Returns the Python if it has every package in a release that will do, else what it lacks. */
+/** Returns the Python if it has every package in a release that will do; else what it lacks. */
 function checkPackages(
   found: Versions & Pick<TorchPython, 'command' | 'from'>,
 ): TorchPython | NoPython {

@@ -59,6 +59,7 @@ const MOST_FAILURES = 3;
 export const torchWorker = (options: TorchOptions = {}): Promise<TorchWorker> =>
   processWide('torch-worker', () => new Workers()).get(options);
 
+/** Starts the one worker of this process when it is asked for, and another once that has ended. */
 class Workers {
   #current: Promise<Worker> | null = null;
   /** How many processes in a row have ended without having answered a request. */
@@ -103,7 +104,7 @@ class Workers {
     return worker;
   }
 
-  /** Results of one release must not be stored under the keys of another. */
+  /** Throws if the worker has other releases than keys name: results would go under wrong keys. */
   #checkVersion({ facts }: Worker): void {
     const loaded = torchVersion(facts);
     if (this.#version !== undefined && loaded !== this.#version)
@@ -114,7 +115,9 @@ class Workers {
   }
 }
 
+/** A line that the process writes: `ready` or `failed` at its start, then one for each request. */
 interface Answer {
+  /** The `id` of the request that is answered. */
   readonly id?: number;
   readonly ready?: TorchFacts;
   readonly failed?: { readonly message: string; readonly trace: string };
@@ -232,7 +235,7 @@ class Worker implements TorchWorker {
     await this.#exited;
   }
 
-  /** Returns the next answer, and keeps Node alive until it comes. */
+  /** Resolves to the next answer, and keeps Node alive until it comes. */
   #answer(): Promise<Answer> {
     this.#keepNodeAlive('ref');
     return new Promise<Answer>((resolve, reject) => {
@@ -248,6 +251,7 @@ class Worker implements TorchWorker {
     for (const pipe of [this.#requests, this.#child.stdio[4] as Socket]) pipe[method]();
   }
 
+  /** Takes a line of the process: settles the pending request, or ends the process if it must. */
   #receive(line: string): void {
     if (this.ended !== null) return;
     const answer = parseAnswer(line);
@@ -273,6 +277,7 @@ class Worker implements TorchWorker {
     this.#pending?.reject(error);
   }
 
+  /** Returns the error of an answer. Ends the process if it can't be used after such an error. */
   #errorOf({ kind, message, hint, trace }: NonNullable<Answer['error']>): Error {
     let error: Error = new Error(message);
     if (kind === 'memory') error = new CutOff(`memory ran out: ${message}`, LESS_MEMORY);
@@ -318,6 +323,7 @@ const killedFault = (what: string): UserFault =>
     `If you ended it, run again: what is finished is kept. Else ${LESS_MEMORY}`,
   );
 
+/** Returns a line as an answer; null if it is not a JSON object. */
 function parseAnswer(line: string): Answer | null {
   try {
     const value: unknown = JSON.parse(line);

@@ -47,7 +47,7 @@ interface Internals {
   write(values: unknown, shape: number[], dtype: string): DataId;
 }
 
-/** The limit, in bytes, on memory that is freed only once a trace has been computed. */
+/** The limit, in bytes, on tensors that are freed only once their trace has been computed. */
 const WAITING = 1 << 24;
 /** The most operations of a trace. */
 const LENGTH = 1 << 13;
@@ -60,6 +60,7 @@ const POINTS = 1 << 16,
 /** How many times the same operations are carried out one by one before they are compiled. */
 const SIGHTINGS = 2;
 
+/** Returns the bytes of a float32 tensor. */
 const bytesOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 4);
 
 /**
@@ -87,14 +88,19 @@ const withValue = (
   value: unknown,
 ): AttributeValue[] => attributes.map((one) => (one.name === wanted ? { ...one, value } : one));
 
+/** Records the operations of regions in place of tfjs-node's backend, and runs their programs. */
 class Recorder {
   readonly #backend: Internals;
+  /** As for `prepareCompiling`. */
   sightings = SIGHTINGS;
   #precision: Precision = 'float32';
   #trace: Trace | null = null;
+  /** How many regions are open, one within the other. */
   #depth = 0;
+  /** The point at which all traces start, and the number of points after it. */
   #start = new Point(null);
   #points = 0;
+  /** How many times functions were called. */
   #calls = 0;
   #programs: Program[] = [];
   readonly #made = { functions: 0, operations: 0, seconds: 0 };
@@ -103,7 +109,7 @@ class Recorder {
   readonly #copies: Copies;
   /** The trace's tensors in bfloat16, by the float32 tensors that they were rounded from. */
   readonly #rounded = new Map<TensorData, TensorData>();
-  /** Tensors that only the trace still reads; they are freed once it has been computed. */
+  /** Tensors that were disposed of, but are read by the trace: freed once it has been computed. */
   readonly #waiting: TensorData[] = [];
   #waitingBytes = 0;
 
@@ -192,7 +198,10 @@ class Recorder {
     });
   }
 
-  /** Adds an operation to the trace. Returns null where it must be carried out now. */
+  /**
+   * Adds an operation to the trace, and returns the tensors that will hold its outputs. Null if it
+   * must be carried out now, for example because no region is open.
+   */
   #record(
     name: string,
     attributes: readonly AttributeValue[],
@@ -358,12 +367,12 @@ class Recorder {
   }
 
   #compiledOperations(): number {
-    return this.#programs.reduce((sum, { compiled: own }) => sum + own, 0);
+    return this.#programs.reduce((sum, program) => sum + program.compiled, 0);
   }
 
   statistics(): CompiledStatistics {
     return {
-      functions: this.#programs.filter(({ compiled: own }) => own > 0).length,
+      functions: this.#programs.filter((program) => program.compiled > 0).length,
       operations: this.#compiledOperations(),
       made: { ...this.#made },
       calls: this.#calls,
@@ -374,7 +383,7 @@ class Recorder {
 }
 
 export interface CompiledStatistics {
-  /** The number of functions that are kept now. */
+  /** The number of compiled functions that are kept in memory. */
   readonly functions: number;
   /** The number of operations that these functions replace. */
   readonly operations: number;
@@ -397,8 +406,8 @@ export interface CompiledStatistics {
 const shared = processWide<{ recorder?: Recorder }>('recording', () => ({}));
 
 /**
- * Prepares the loaded TensorFlow backend for `compiled`. On a GPU, operations are carried out one
- * by one: functions have not been tried there.
+ * Prepares the loaded TensorFlow backend for `compiled`; on a GPU does nothing, since functions
+ * have not been tried there.
  * @param sightings how many times the same operations are carried out one by one before they are
  *   compiled; Infinity: they never are
  */
@@ -409,9 +418,9 @@ export function prepareCompiling(sightings = SIGHTINGS): void {
 }
 
 /**
- * Runs `run`, compiled where the backend can; this changes no bit of the results. Tensors that it
- * makes can be used like others afterwards.
- * @param precision of the matrix products in `run`; another call inside `run` has its own
+ * Returns what `run` returns, with its operations compiled where the backend can; this changes no
+ * bit of the results. Tensors that `run` makes can be used like others afterwards.
+ * @param precision that of the matrix products in `run`, except in calls of `compiled` within it
  * @throws if the precision is bf16 and the backend is not TensorFlow on a processor
  */
 export function compiled<T>(run: () => T, precision: Precision = 'float32'): T {
@@ -435,8 +444,8 @@ export function inFloat32<T>(run: () => T): T {
 }
 
 /**
- * Returns how much has been compiled and called so far; null if this process never compiles (it has
- * no recorder, or `sightings` is Infinity).
+ * Returns how much this process has compiled and called; null if it never compiles (it has no
+ * recorder, or `sightings` is Infinity).
  */
 export function compiledStatistics(): CompiledStatistics | null {
   const { recorder } = shared;
@@ -447,6 +456,7 @@ type Counted = Pick<CompiledStatistics, 'made' | 'calls'>;
 
 const NOTHING: Counted = { made: { functions: 0, operations: 0, seconds: 0 }, calls: 0 };
 
+/** Returns a number with its noun: `1 time`, `1,200 times`. */
 const count = (n: number, one: string): string =>
   `${n.toLocaleString('en-US')} ${one}${n === 1 ? '' : 's'}`;
 

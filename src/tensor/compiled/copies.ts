@@ -34,8 +34,8 @@ const READS = 12;
 
 const keyOf = ({ transposed, bf16 }: Packing): string => `${transposed} ${bf16}`;
 
-const bytesOf = ({ shape }: TensorData, width: number): number =>
-  shape.reduce((a, b) => a * b, width);
+const bytesOf = ({ shape }: TensorData, bytesEach: number): number =>
+  shape.reduce((a, b) => a * b, bytesEach);
 
 interface Copy {
   readonly data: TensorData;
@@ -60,10 +60,12 @@ export class Copies {
 
   constructor(private readonly binding: Binding) {}
 
+  /** How many tensors have a cast copy, and how many a packed one. */
   get sizes(): { readonly casts: number; readonly packed: number } {
     return { casts: this.#casts.size, packed: this.#packed.size };
   }
 
+  /** Returns the result of an operation of one input as a copy that counts as `bytes` bytes. */
   #make(data: TensorData, name: string, attributes: readonly AttributeValue[], bytes = 0): Copy {
     const [result] = execute(this.binding, name, attributes, [data.id], [data.dtype], 1);
     if (result === undefined) throw new Error(`${name} returned nothing`);
@@ -82,12 +84,12 @@ export class Copies {
 
   /**
    * Returns the packed copy of a frozen weight that TensorFlow holds; null for the first READS
-   * reads, and where the copy would exceed PACKED_BYTES.
+   * calls, and where all copies together would exceed PACKED_BYTES.
    */
   packed(data: TensorData, packing: Packing): TensorData | null {
     const key = keyOf(packing),
-      own = this.#packed.get(data) ?? new Map<string, Copy>(),
-      known = own.get(key);
+      copies = this.#packed.get(data) ?? new Map<string, Copy>(),
+      known = copies.get(key);
     if (known !== undefined) return known.data;
     const reads = this.#reads.get(data) ?? new Map<string, number>(),
       count = (reads.get(key) ?? 0) + 1;
@@ -109,7 +111,7 @@ export class Copies {
       ],
       bytes,
     );
-    this.#packed.set(data, own.set(key, made));
+    this.#packed.set(data, copies.set(key, made));
     return made.data;
   }
 

@@ -3,15 +3,15 @@
  * times, then as one function of TensorFlow, which our addition to the binding (src/tensor/native)
  * makes.
  */
-import { type AttributeValue, listsOf } from './rules.ts';
+import { type AttributeValue, listLengths } from './rules.ts';
 import {
   type Entries,
   MADE,
   type Operation,
   OUTPUTS,
+  outputsDiffer,
   type Pending,
   type Reference,
-  shapesDiffer,
   type TensorData,
 } from './trace.ts';
 
@@ -46,16 +46,17 @@ export interface Binding {
   readonly TF_ATTR_BOOL: number;
 }
 
+/** An operation of a function, as `addFunction` takes it. */
 interface Node {
   readonly op: string;
   readonly attrs: readonly AttributeValue[];
   /** Two numbers for each input: an operation, and which of its outputs. */
   readonly inputs: readonly number[];
-  /** As `listsOf` returns them. */
+  /** As `listLengths` returns them. */
   readonly lists: readonly number[];
 }
 
-/** A tensor made in JavaScript whose entries have been the same so far. */
+/** A tensor made in JavaScript whose entries were the same in every run of the program. */
 interface Fixed {
   readonly shape: readonly number[];
   readonly values: Entries;
@@ -68,7 +69,7 @@ interface Constant extends Fixed {
 
 let functionCount = 0;
 
-const functionName = (): string => `recorded_${process.hrtime.bigint()}_${functionCount++}`;
+const newFunctionName = (): string => `recorded_${process.hrtime.bigint()}_${functionCount++}`;
 
 const placeholder = ({ TF_ATTR_TYPE: type }: Binding, dtype: number): Node => ({
   op: 'Placeholder',
@@ -86,6 +87,7 @@ const REPLACED = new Set(['Softmax']);
 
 export const isReplaced = (name: string): boolean => REPLACED.has(name);
 
+/** The names of functions of one operation in REPLACED, by operation and attributes as JSON. */
 const singleFunctions = new Map<string, string>();
 
 /**
@@ -105,7 +107,7 @@ export function execute(
   const key = JSON.stringify([op, attrs]);
   let name = singleFunctions.get(key);
   if (name === undefined) {
-    name = functionName();
+    name = newFunctionName();
     const operation = { op, attrs, inputs: [0, 0], lists: [-1] };
     binding.addFunction(name, [placeholder(binding, type & ~MADE), operation], [1, 0]);
     singleFunctions.set(key, name);
@@ -125,7 +127,10 @@ const isEqual = (a: ArrayLike<number>, b: ArrayLike<number>): boolean => {
   return true;
 };
 
-/** Calls `run` with the numbers of sources. Those in JavaScript are in the binding for the call. */
+/**
+ * Calls `run` with a function that returns a source's number in the binding. A source whose entries
+ * are in JavaScript is put into the binding, and deleted there when `run` has returned.
+ */
 function withSources<T>(
   binding: Binding,
   sources: readonly TensorData[],
@@ -136,9 +141,9 @@ function withSources<T>(
     return run((source) => {
       const { id, values, shape, dtype } = sources[source]!;
       if (values === null) return id;
-      const own = made.get(source) ?? binding.createTensor(shape, dtype, values);
-      made.set(source, own);
-      return own;
+      const created = made.get(source) ?? binding.createTensor(shape, dtype, values);
+      made.set(source, created);
+      return created;
     });
   } finally {
     for (const id of made.values()) binding.deleteTensor(id);
@@ -150,9 +155,11 @@ export class Program {
   readonly #needed: readonly { readonly at: number; readonly operation: Operation }[];
   /** The sources that these operations read. */
   readonly #read: readonly number[];
-  /** For each source whose entries never changed, those entries. */
+  /** By source: the small ones made in JavaScript whose entries were the same in every run. */
   readonly #fixed = new Map<number, Fixed>();
+  /** How many times the program has run. */
   #sightings = 0;
+  /** How many times a source of `#fixed` has changed. */
   #revisions = 0;
   /** The function of TensorFlow, and the sources that are its arguments. */
   #function: { readonly name: string; readonly arguments: readonly number[] } | null = null;
@@ -210,15 +217,15 @@ export class Program {
     }
     if (++this.#sightings > sightings && this.#function === null && this.#refused === null)
       this.#compile(binding, sources);
-    const own = this.#function;
+    const made = this.#function;
     const results = withSources(binding, sources, (idOf) =>
-      own === null
+      made === null
         ? this.#runEagerly(binding, idOf)
-        : binding.executeOp(own.name, [], own.arguments.map(idOf), this.outputs.length),
+        : binding.executeOp(made.name, [], made.arguments.map(idOf), this.outputs.length),
     );
     for (const [i, { data }] of needed.entries()) {
       const result = results[i];
-      if (result === undefined || shapesDiffer(result, data))
+      if (result === undefined || outputsDiffer(result, data))
         throw new Error(
           `a recorded operation returned ${JSON.stringify(result)} for ${JSON.stringify(data)}`,
         );
@@ -226,7 +233,7 @@ export class Program {
     }
   }
 
-  /** Drops from `#fixed`, which the first run fills, what has changed. Returns whether any has. */
+  /** Fills `#fixed` in the first run; later drops what has changed. Returns whether any has. */
   #updateFixed(sources: readonly TensorData[]): boolean {
     if (this.#sightings === 0) {
       for (const k of this.#read) {
@@ -269,11 +276,11 @@ export class Program {
         op: name,
         attrs: attributes,
         inputs: inputs.flatMap(place),
-        lists: listsOf(name, attributes, inputs.length),
+        lists: listLengths(name, attributes, inputs.length),
       });
       places.set(at * OUTPUTS, count - 1);
     }
-    const name = functionName();
+    const name = newFunctionName();
     try {
       binding.addFunction(name, nodes, this.outputs.flatMap(place));
     } catch (error) {
@@ -284,7 +291,7 @@ export class Program {
     this.made(this.#needed.length, (performance.now() - started) / 1000);
   }
 
-  /** Runs one operation after the other. A tensor is freed after its last use. */
+  /** Runs one operation after the other, and returns the outputs. Others are freed once used. */
   #runEagerly(binding: Binding, idOf: (source: number) => number): readonly Result[] {
     const last = new Map<Reference, number>();
     for (const { at, operation } of this.#needed)

@@ -22,7 +22,7 @@ export interface AttributeValue {
 
 export type Output = Pick<Value, 'shape' | 'dtype'>;
 
-/** The inputs of an operation. No rule reads one beyond the fifth by its position. */
+/** The inputs of an operation. Rules may read five by position, though there may be fewer. */
 type Inputs = readonly [Value, Value, Value, Value, Value, ...Value[]];
 
 /** Returns an operation's outputs; null where their shapes depend on entries that are not known. */
@@ -46,11 +46,16 @@ function broadcast(a: readonly number[], b: readonly number[]): number[] {
   });
 }
 
-/** Makes the rule of an operation with one output: of the first input's type and the shape `of`. */
+/**
+ * Returns the rule of an operation with one output, which has the type of the first input and the
+ * shape that `shapeOf` returns.
+ */
 export const shaped =
-  (of: (inputs: Inputs, attribute: (name: string) => unknown) => readonly number[] | null): Rule =>
+  (
+    shapeOf: (inputs: Inputs, attribute: (name: string) => unknown) => readonly number[] | null,
+  ): Rule =>
   (inputs, attribute) => {
-    const shape = of(inputs, attribute);
+    const shape = shapeOf(inputs, attribute);
     return shape && [{ shape, dtype: inputs[0].dtype }];
   };
 
@@ -66,7 +71,7 @@ function shapeIn({ values }: Value, total: number): number[] | null {
   return shape;
 }
 
-/** One output, of the first input's shape and type. */
+/** The rule of an operation with one output, of the first input's shape and type. */
 export const same: Rule = ([x]) => [x];
 const elementwise = shaped(([a, b]) => broadcast(a.shape, b.shape));
 const comparison: Rule = ([a, b]) => [{ shape: broadcast(a.shape, b.shape), dtype: BOOL }];
@@ -77,6 +82,7 @@ const reduction = shaped(([x, indices], attribute) => {
   return axes && x.shape.flatMap((extent, i) => (axes.includes(i) ? kept : [extent]));
 });
 
+/** Returns the rule of a matrix product whose attributes of these names say what is transposed. */
 export const matMul = (transposeA: string, transposeB: string): Rule =>
   shaped(([a, b], attribute) => [
     ...broadcast(a.shape.slice(0, -2), b.shape.slice(0, -2)),
@@ -84,6 +90,7 @@ export const matMul = (transposeA: string, transposeB: string): Rule =>
     b.shape.at(attribute(transposeB) === true ? -2 : -1)!,
   ]);
 
+/** Returns the shape of x with one axis replaced by the shape of the indices; null if unknown. */
 const gather = (axis: number | undefined, [x, indices]: Inputs): number[] | null =>
   axis === undefined || axis < 0
     ? null
@@ -94,6 +101,7 @@ const padded = shaped(
   ([x, { values: by }]) => by && x.shape.map((extent, i) => extent + by[2 * i]! + by[2 * i + 1]!),
 );
 
+/** Returns the shape with another extent along one axis. */
 const withExtent = ({ shape }: Value, axis: number, extent: number): number[] =>
   shape.map((own, i) => (i === axis ? extent : own));
 
@@ -182,10 +190,10 @@ const RULES = new Map<string, Rule>([
   ],
 ]);
 
-/** Operations whose definition begins with a list, of as many tensors as the attribute N says. */
+/** Operations whose first input is a list of N tensors, where N is an attribute. */
 const LISTS = ['AddN', 'ConcatV2', 'Pack'];
 
-/** Operations that set-up adds; `list`: which input of the definition is such a list. */
+/** Operations that set-up adds; `list`: the index of the input that is such a list, if any. */
 export const ADDED = processWide(
   'added-operations',
   () => new Map<string, { readonly rule: Rule; readonly list: number | undefined }>(),
@@ -210,11 +218,11 @@ export function outputsOf(
 }
 
 /**
- * Returns for each input of the operation's definition −1 if it is a single tensor, or else the
- * number of tensors in the list.
+ * Returns for each input in the operation's definition the number of tensors if it is a list, and
+ * −1 if it is a single tensor.
  * @param count the number of tensors that the operation reads
  */
-export function listsOf(
+export function listLengths(
   name: string,
   attributes: readonly AttributeValue[],
   count: number,
@@ -222,8 +230,8 @@ export function listsOf(
   const list = LISTS.includes(name) ? 0 : ADDED.get(name)?.list;
   if (list === undefined) return new Array<number>(count).fill(-1);
   const length = attributeOf(attributes, 'N'),
-    own = typeof length === 'number' ? length : count;
-  const lists = new Array<number>(count - own + 1).fill(-1);
-  lists[list] = own;
-  return lists;
+    listed = typeof length === 'number' ? length : count;
+  const lengths = new Array<number>(count - listed + 1).fill(-1);
+  lengths[list] = listed;
+  return lengths;
 }

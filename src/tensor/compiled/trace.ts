@@ -27,14 +27,14 @@ export type Entries = Float32Array | Int32Array | Uint8Array;
 export type Reference = number;
 export const OUTPUTS = 1 << 12;
 
-/** Marks, in `Operation.types`, a source whose entries come from JavaScript. */
+/** A bit that marks, in `Operation.types`, a source whose entries come from JavaScript. */
 export const MADE = 1 << 16;
 
 export interface Operation {
   readonly name: string;
   readonly attributes: readonly AttributeValue[];
   readonly inputs: readonly Reference[];
-  /** TensorFlow's number of each input's type, with MADE. */
+  /** TensorFlow's number of each input's type; plus MADE for entries from JavaScript. */
   readonly types: readonly number[];
   /** The number of tensors that it returns. */
   readonly outputs: number;
@@ -63,8 +63,9 @@ const equalAttributes = (a: readonly AttributeValue[], b: readonly AttributeValu
 /** Returns the type of an input as `Operation.types` has it. */
 const typeOf = ({ dtype, values }: TensorData): number => (values === null ? dtype : dtype | MADE);
 
-/** The beginning of one or more traces, up to `operation`. The traces of `next` go on from it. */
+/** The state after `operation` in all traces that begin with the same operations up to it. */
 export class Point {
+  /** Where these traces go on, one point for each next operation. */
   readonly next: Point[] = [];
   /** The programs of traces that ended here, by the references that were still needed: `0,4096`. */
   readonly programs = new Map<string, Program>();
@@ -79,6 +80,7 @@ export interface Pending {
   readonly dataId: DataId;
 }
 
+/** The operations of a region that were recorded since its tensors were last computed. */
 export class Trace {
   readonly operations: Operation[] = [];
   /** The tensors from outside, in the order of their first use. */
@@ -97,6 +99,7 @@ export class Trace {
     return this.#references.has(data);
   }
 
+  /** Whether the data is the result of an operation of the trace, which is not computed yet. */
   isPending(data: TensorData): boolean {
     return (this.#references.get(data) ?? -1) >= 0;
   }
@@ -144,5 +147,6 @@ export class Trace {
   }
 }
 
-export const shapesDiffer = (found: Output, expected: Output): boolean =>
+/** Whether a result has another shape or type than was expected. */
+export const outputsDiffer = (found: Output, expected: Output): boolean =>
   found.dtype !== expected.dtype || !equalNumbers(found.shape, expected.shape);

@@ -16,7 +16,7 @@ extern "C" {
 TFE_Context *__real_TFE_NewContext(const TFE_ContextOptions *, TF_Status *);
 void __real_TFE_Execute(TFE_Op *, TFE_TensorHandle **, int *, TF_Status *);
 
-/** The threads that a context starts inherit the mask of blocked signals. */
+/** Makes a context with signals blocked: the threads that it starts inherit this. */
 TFE_Context *__wrap_TFE_NewContext(const TFE_ContextOptions *options, TF_Status *status) {
   const tfnodejs::SignalsBlocked blocked;
   return __real_TFE_NewContext(options, status);

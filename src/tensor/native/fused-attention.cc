@@ -7,7 +7,7 @@ namespace tfnodejs {
 
 namespace {
 
-/** How many queries are taken after one another, TOGETHER of them at a time. */
+/** How many queries of a head form a block; a kernel computes TOGETHER of them at a time. */
 constexpr int64_t BLOCK = 8;
 
 /** An attention over the rows of a batch, whose tokens follow one another. */
@@ -15,7 +15,7 @@ struct AttentionShape {
   int64_t batch;
   int64_t heads;
   int64_t kv_heads;
-  /** The features of a head. */
+  /** The number of features of a head. */
   int64_t width;
   float scale;
   bool causal;
@@ -39,7 +39,7 @@ struct Kernels {
 #define KERNELS_FILE "attention-kernels.inc"
 #include "instruction-sets.inc"
 
-/** What an attention has as attributes. */
+/** The attributes of an operation of attention. */
 struct Attention {
   int64_t heads;
   int64_t kv_heads;
@@ -65,7 +65,10 @@ void *NewAttention(TF_OpKernelConstruction *context) {
   return nullptr;
 }
 
-/** Takes the inputs that say where the tokens stand. Sets `longest` to the keys of a row. */
+/**
+ * Takes the inputs that say where the tokens stand, and returns the shape. Sets `longest` to the
+ * most keys or queries of a row. Fails the call if the inputs do not fit together.
+ */
 AttentionShape ShapeOf(const Attention &own, Call &call, const TF_Tensor *q, const TF_Tensor *k,
                        const TF_Tensor *v, int64_t *longest) {
   AttentionShape s = {};

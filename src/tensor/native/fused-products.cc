@@ -16,7 +16,7 @@ namespace tfnodejs {
 
 namespace {
 
-/** The rows of a left factor, and the summands, that are taken together: 400 kB at most. */
+/** How many rows of a left factor, and how many summands, form a block: 400 kB at most. */
 constexpr int64_t BLOCK_ROWS = 256, BLOCK_DEPTH = 384;
 /** The most summands of a second product that is added while the first one is in registers. */
 constexpr int64_t SHALLOW = 32;
@@ -30,7 +30,7 @@ constexpr int64_t NARROW = 16, DEEP = 64;
 constexpr int64_t NARROWEST = 8;
 /** The most floats of a right factor that stays in the first cache while it is read again. */
 constexpr int64_t CLOSE = 8192;
-/** The multiplications from which on it pays to wake another thread. */
+/** The number of multiplications from which on it pays to wake another thread. */
 constexpr int64_t WORTH_SHARING = 1 << 21;
 
 constexpr int64_t Least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -46,19 +46,19 @@ struct Product {
   int64_t b_row;
   bool b_transposed;
   int64_t n;
-  /** Whether b is what `pack` or `pack_bf16` has made of it. */
+  /** Whether b is a packed factor, as `pack` or `pack_bf16` writes it. */
   bool b_packed = false;
 };
 
-/** The columns from the fourth to the fifth argument of a sum of products. */
+/** Computes the columns from `from` to `end` of a sum of `count` products (MultiplyColumns). */
 using Multiply = void (*)(const Product *products, int64_t count, int64_t rows, int64_t from,
                           int64_t end, const float *bias, float *c, int64_t c_row, float *scratch);
 
-/** The dot products of the rows of two matrices. */
+/** Computes the dot products of the rows of two matrices (Dots). */
 using DotProducts = void (*)(const float *a, int64_t a_row, const float *b, int64_t b_row,
                              int64_t rows, int64_t columns, int64_t n, float *c);
 
-/** The products of one instruction set; what it does not have is null. */
+/** The kernels of one instruction set (product-kernels.inc); null for those that it lacks. */
 struct Kernels {
   int64_t panel;
   Multiply float32, bf16;
@@ -72,7 +72,7 @@ struct Kernels {
 #define KERNELS_FILE "product-kernels.inc"
 #include "instruction-sets.inc"
 
-/** Whether a product of `columns` columns is computed as dot products, if its rows are at hand. */
+/** Whether a product with this number of columns is computed faster as dot products. */
 bool IsNarrow(const Product &own, int64_t columns, bool bf16) {
   const Kernels &kernels = Chosen();
   if (own.a_transposed || own.b_packed || columns > NARROW || own.n < DEEP) return false;
@@ -83,7 +83,7 @@ bool IsNarrow(const Product &own, int64_t columns, bool bf16) {
   return bf16 ? close || own.b_transposed : close && own.b_transposed;
 }
 
-/** The transpose of `rows` rows of `columns` entries, from_row apart. */
+/** Writes the transpose of `rows` rows of `columns` entries, from_row apart. */
 void Transpose(const float *from, int64_t from_row, int64_t rows, int64_t columns, float *to) {
   for (int64_t i = 0; i < rows; i++)
     for (int64_t j = 0; j < columns; j++) to[j * rows + i] = from[i * from_row + j];
@@ -149,10 +149,10 @@ void Sum(const std::vector<Product> &products, int64_t rows, int64_t columns, co
   });
 }
 
-/** What a product has as attributes. */
+/** The attributes of products and layers; those that an operation lacks keep their defaults. */
 struct ProductAttributes {
   TF_Bool transpose_a = 0, transpose_b = 0, bf16 = 0;
-  /** Whether the weight is given as FusedPack has made of it. */
+  /** Whether the weight is packed, as FusedPack returns it. */
   TF_Bool packed = 0;
   float scale = 1;
   TF_Bool of_x = 0, of_a = 0, of_b = 0;
@@ -206,18 +206,18 @@ void ComputeProduct(void *attributes, TF_OpKernelContext *context) {
         rows, columns, nullptr, own.bf16 != 0, c);
 }
 
-/** The columns of a packed factor of `columns` columns. */
+/** The number of columns of the packed form of a factor with `columns` columns. */
 int64_t PackedColumns(int64_t columns) {
   const int64_t panel = Chosen().panel;
   return (columns + panel - 1) / panel * panel;
 }
 
-/** The rows of a packed factor of `depth` summands, of which one of bfloat16 holds two. */
+/** The number of rows of a packed factor of `depth` summands; with bf16, an entry holds two. */
 int64_t PackedRows(int64_t depth, bool bf16) { return bf16 ? (depth + 1) / 2 : depth; }
 
 /**
- * Whether w is a weight of (m, n), or what FusedPack makes of one for a product of n summands and m
- * columns where it is read `transposed`, else of m and n.
+ * Whether w has the shape of a weight, (m, n), or if it is packed, that of its packed form: for
+ * n summands and m columns where it is read `transposed`, else for m summands and n columns.
  */
 bool IsWeight(const ProductAttributes &own, const TF_Tensor *w, int64_t m, int64_t n,
               bool transposed) {
@@ -262,21 +262,21 @@ void Scale(float *x, int64_t n, float by) {
   for (int64_t i = 0; by != 1 && i < n; i++) x[i] *= by;
 }
 
-/** A, (r, n), and B, (m, r), with the factor on their product. */
+/** The factors of a low-rank term scale·B·A: A, (r, n), and B, (m, r). */
 struct Factors {
   const float *a, *b;
   int64_t r;
   float scale;
 };
 
-/** The frozen layer of a LoRA layer, and its sizes. */
+/** The input x, (S, n), and frozen weight w, (m, n) or packed, of a LoRA layer. */
 struct Layer {
   const float *x, *w;
   int64_t S, n, m, w_row;
   bool packed, bf16;
 };
 
-/** w: (m, n), unless it is packed. */
+/** The layer of these tensors. w: (m, n), unless it is packed. */
 Layer LayerOf(const ProductAttributes &own, const TF_Tensor *x, const TF_Tensor *w, int64_t m) {
   return {Floats(x),  Floats(w),       Rows(x),        Columns(x), m,
           Columns(w), own.packed != 0, own.bf16 != 0};
@@ -341,7 +341,7 @@ void ComputeLoraBias(void *attributes, TF_OpKernelContext *context) {
   ComputeLoraOf(*static_cast<ProductAttributes *>(attributes), call, true);
 }
 
-/** An output of (rows, columns); one without entries, and null, if it is not wanted. */
+/** Makes an output of (rows, columns); if it is not wanted, makes one of (0) and returns null. */
 float *Wanted(Call &call, int output, TF_Bool wanted, int64_t rows, int64_t columns) {
   if (wanted) return call.Output(output, {rows, columns});
   call.Output(output, {0});
@@ -365,7 +365,7 @@ void ComputeLoraGrad(void *attributes, TF_OpKernelContext *context) {
               Floats(down), dx, da, db);
 }
 
-/** The rows of `matrix` that `order` lists, `count` ≥ 1 of them: copied unless adjacent. */
+/** The `count` ≥ 1 rows of `matrix` that `order` lists; in `copies` unless they are adjacent. */
 const float *Gathered(const TF_Tensor *matrix, const int32_t *order, int64_t count,
                       std::vector<float> *copies) {
   const int64_t width = Columns(matrix);
@@ -390,7 +390,7 @@ void ComputeRowGradients(void *, TF_OpKernelContext *context) {
   if (!fits) return call.Fail("FusedRowGradients: its inputs do not fit together");
   float *gradients = call.Output(0, {R, p * q});
   if (!call.ok()) return;
-  // Each thread takes rows of its own.
+  // The rows are divided among the threads.
   const int64_t parts = S * p * q < WORTH_SHARING ? 1 : Least(Threads(), R);
   InParallel(parts, [&](int64_t part) {
     std::vector<float> of_a, of_b;

@@ -13,7 +13,7 @@ namespace tfnodejs {
 
 namespace {
 
-/** How long a thread looks for its next part before it sleeps, in turns of its loop. */
+/** How many times a helper looks for a new round before it sleeps. */
 constexpr int TURNS = 1 << 14;
 
 void Pause() {
@@ -22,16 +22,16 @@ void Pause() {
 #endif
 }
 
-/** Threads that help the one that calls. They live as long as the process. */
+/** Threads that share the parts of a round with the thread that calls Run. They never end. */
 class Helpers {
  public:
   explicit Helpers(int64_t count) {
-    // They inherit the mask of blocked signals.
+    // The threads inherit the mask of blocked signals.
     const SignalsBlocked blocked;
     for (int64_t i = 1; i <= count; i++) std::thread([this] { Help(); }).detach();
   }
 
-  /** Calls `part` with 0 to `parts` − 1. */
+  /** Calls `part` with 0 to `parts` − 1, each on any thread. Returns when all have returned. */
   void Run(int64_t parts, const std::function<void(int64_t)> &part) {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
@@ -49,10 +49,12 @@ class Helpers {
   }
 
  private:
+  /** Takes parts of the current round until none is left. */
   void Work() {
     for (int64_t i = next_.fetch_add(1); i < parts_; i = next_.fetch_add(1)) (*part_)(i);
   }
 
+  /** Waits for each round, and works in it unless it is over. */
   void Help() {
     for (uint64_t seen = 0;;) {
       for (int turn = 0; turn < TURNS && round_.load() == seen; turn++) Pause();
@@ -69,7 +71,7 @@ class Helpers {
 
   std::mutex mutex_;
   std::condition_variable wake_;
-  /** What the current round calls. Neither changes while it is open or a thread is working. */
+  /** What a round calls. Neither changes while the round is open or a thread works in it. */
   const std::function<void(int64_t)> *part_ = nullptr;
   int64_t parts_ = 0;
   std::atomic<bool> open_{false};
@@ -77,6 +79,7 @@ class Helpers {
   std::atomic<uint64_t> round_{0};
 };
 
+/** The best set that this processor has. */
 InstructionSet Best() {
 #if defined(__x86_64__)
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&

@@ -26,7 +26,7 @@ constexpr float ERFCX[ERFCX_TERMS] = {
 /** Activations, by their numbers in src/tensor/fused.ts. */
 enum ActivationKind { kGelu, kGeluTanh, kSilu, kActivations };
 
-/** Of the GELU with tanh: twice √(2/π), and the factor of u³. */
+/** Constants of the GELU with tanh: 2√(2/π), and the factor of u³. */
 constexpr float TANH_SCALE = 1.5957691216057308f, CUBIC = 0.044715f;
 
 /** The kernels of one instruction set. fused-kernels.inc says what each computes. */
@@ -87,13 +87,16 @@ void ComputeActivationGrad(void *own, TF_OpKernelContext *context) {
     Chosen().activations[KindOf(own)].activate_grad(Floats(dy), Floats(u), du, Size(u));
 }
 
-/** A gate and what it multiplies, in two tensors or in the halves of one's rows. */
+/**
+ * A gate and what it multiplies: two tensors, or the halves of each row of one. `rows` rows of n
+ * entries, `stride` apart.
+ */
 struct Gated {
   const TF_Tensor *gate, *up;
   int64_t stride, rows, n;
 };
 
-/** Takes the inputs from the one with this index on. */
+/** Takes gate and up: the inputs from number `from` on, two or one. */
 Gated TakeGated(Call &call, TF_OpKernelContext *context, int from) {
   const bool halves = TF_NumInputs(context) == from + 1;
   Gated own = {};
@@ -138,7 +141,7 @@ void ComputeGatedGrad(void *kind, TF_OpKernelContext *context) {
                                                  dup + second, own.rows, own.n);
 }
 
-/** Sets `value` to an attribute that is true or false, unless there was an error before. */
+/** Sets `value` to a boolean attribute; to false if `status` holds an error. */
 void ReadFlag(TF_OpKernelConstruction *context, const char *name, bool *value, TF_Status *status) {
   TF_Bool read = 0;
   if (TF_GetCode(status) == TF_OK)
@@ -146,13 +149,13 @@ void ReadFlag(TF_OpKernelConstruction *context, const char *name, bool *value, T
   *value = read != 0;
 }
 
-/** What a norm has as attributes. */
+/** The attributes of a norm and of its gradient. */
 struct NormKind {
-  /** Whether it subtracts the mean. */
+  /** Whether the norm subtracts the mean. */
   bool centred = false;
-  /** Whether its scale is 1 + γ. */
+  /** Whether its scale is 1 + γ, not γ. */
   bool offset = false;
-  /** Whether it adds a residual. The gradient has neither this nor what follows. */
+  /** Whether it adds a residual. The gradient has neither this attribute nor epsilon. */
   bool adds = false;
   float epsilon = 0;
 };
@@ -216,10 +219,10 @@ void ComputeNormGrad(void *kind, TF_OpKernelContext *context) {
                                           ScaleOf(own, gamma), dz, Rows(dy), Columns(dy));
 }
 
-/** What rotary position embeddings have as attributes. */
+/** The attributes of rotary position embeddings. */
 struct RotaryKind {
   int64_t heads = 0;
-  /** Whether they rotate backwards, as the gradient does. */
+  /** Whether to rotate backwards, as the gradient does. */
   bool back = false;
 };
 
@@ -266,7 +269,7 @@ void ComputeAddBoth(void *, TF_OpKernelContext *context) {
   RunAddBias(call, true);
 }
 
-/** The parts of an update: p, g, m and v, of which g is not returned; and the constants of each. */
+/** How many inputs each parameter has (p, g, m, v), and how many constants. */
 constexpr int PARTS = 4, CONSTANTS = 8;
 
 void ComputeAdamW(void *, TF_OpKernelContext *context) {
@@ -381,7 +384,7 @@ std::vector<Definition> Definitions() {
   };
 }
 
-/** Returns TensorFlow's error; empty where there is none. */
+/** Registers an operation and its kernel. Returns TensorFlow's error; empty if there is none. */
 std::string Register(const Definition &own) {
   const Status status(TF_NewStatus());
   TF_OpDefinitionBuilder *definition = TF_NewOpDefinitionBuilder(own.name);

@@ -45,7 +45,7 @@ typedef int32_t Integers __attribute__((vector_size(64)));
 typedef uint32_t Words __attribute__((vector_size(64)));
 typedef int32_t FourIntegers __attribute__((vector_size(16)));
 
-/** The entries i, j, k and l of those of a, then those of b. */
+/** Four entries by their position in a (0 to 3) or b (4 to 7). */
 #if defined(__clang__) || __GNUC__ >= 12
 #define SHUFFLE(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
 #else
@@ -60,19 +60,19 @@ constexpr int64_t RoundUp(int64_t n) { return (n + LANES - 1) / LANES * LANES; }
 /** The instruction sets that kernels are compiled for, each of which includes those before it. */
 enum InstructionSet { kBaseline, kAvx2, kAvx512, kAvx512Bf16 };
 
-/** The one that kernels use: the best that this processor has, unless a test has chosen another. */
+/** The set that kernels use: the best of this processor, unless a test has chosen another. */
 InstructionSet Instructions();
 
-/** Makes kernels use another one. Returns false if this processor lacks it. */
+/** Makes kernels use a set. Returns false, and changes nothing, if this processor lacks it. */
 bool ChooseInstructions(InstructionSet set);
 
 /**
- * Calls `part` with 0 to `parts` − 1, on as many threads as TensorFlow's operations use; without
- * other threads where another call has them. Returns when all have returned.
+ * Calls `part` with 0 to `parts` − 1, on as many threads as TensorFlow's operations use; on the
+ * calling thread alone while another call uses the others. Returns when all have returned.
  */
 void InParallel(int64_t parts, const std::function<void(int64_t)> &part);
 
-/** The number of those threads. */
+/** The number of threads that InParallel uses, with the calling one. */
 int64_t Threads();
 
 struct StatusDeleter {
@@ -81,7 +81,10 @@ struct StatusDeleter {
 
 using Status = std::unique_ptr<TF_Status, StatusDeleter>;
 
-/** One call of an operation. After a failure, inputs and outputs are null, and it is reported. */
+/**
+ * One call of an operation. After a failure, further inputs and outputs are null; the destructor
+ * reports it to TensorFlow.
+ */
 class Call {
  public:
   explicit Call(TF_OpKernelContext *context) : context_(context), status_(TF_NewStatus()) {}
@@ -107,7 +110,10 @@ class Call {
     return ok() ? tensor : nullptr;
   }
 
-  /** An output with the shape of an input, in its memory where nothing else uses that any more. */
+  /**
+   * An output with the shape of `like`, in the memory of the input with this index if nothing else
+   * uses that any more.
+   */
   float *InPlaceOf(int input, const TF_Tensor *like, int output) {
     const std::vector<int64_t> shape = Shape(like);
     if (!ok()) return nullptr;
@@ -177,7 +183,10 @@ inline bool AreStarts(const TF_Tensor *starts, int64_t n) {
   return true;
 }
 
-/** Memory for intermediate results of this thread, which grows and is kept. */
+/**
+ * Memory for at least this many floats of intermediate results. Each thread has its own, whose
+ * content the next call may overwrite.
+ */
 inline float *Scratch(size_t floats) {
   thread_local std::unique_ptr<Vector[]> memory;
   thread_local size_t size = 0;
@@ -195,6 +204,7 @@ void Delete(void *own) {
   delete static_cast<T *>(own);
 }
 
+/** An operation for TensorFlow: inputs, outputs and attributes in the words of its OpDefs. */
 struct Definition {
   const char *name;
   std::vector<const char *> inputs, outputs, attributes;
@@ -203,10 +213,10 @@ struct Definition {
   void (*destroy)(void *) = nullptr;
 };
 
-/** Matrix products, and linear layers with and without a low-rank term. */
+/** The operations of fused-products.cc. */
 std::vector<Definition> ProductDefinitions();
 
-/** Attention and its gradient. */
+/** The operations of fused-attention.cc. */
 std::vector<Definition> AttentionDefinitions();
 
 }  // namespace tfnodejs

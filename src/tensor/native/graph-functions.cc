@@ -36,6 +36,8 @@ struct FunctionDeleter {
   void operator()(TF_Function *function) const { TF_DeleteFunction(function); }
 };
 
+// The getters below return 0, null or what they have read where Node-API fails, with an exception
+// pending in JavaScript.
 napi_value Property(napi_env env, napi_value object, const char *name) {
   napi_value value = nullptr;
   ENSURE_NAPI_OK_RETVAL(env, napi_get_named_property(env, object, name, &value), nullptr);
@@ -67,6 +69,7 @@ int32_t Integer(napi_env env, napi_value value) {
   return out;
 }
 
+// The outputs that an array names by two numbers each (as `inputs` above), of the operations made.
 std::vector<TF_Output> Outputs(napi_env env, napi_value array,
                                const std::vector<TF_Operation *> &made) {
   std::vector<TF_Output> out;
@@ -93,6 +96,7 @@ bool Boolean(napi_env env, napi_value value) {
   return out;
 }
 
+// Sets an attribute { name, type, value } of an operation. A list is set for an array.
 void SetAttr(napi_env env, TF_OperationDescription *description, napi_value attr) {
   std::string name;
   if (GetStringParam(env, Property(env, attr, "name"), name) != napi_ok) return;
@@ -151,7 +155,7 @@ void SetAttr(napi_env env, TF_OperationDescription *description, napi_value attr
   }
 }
 
-// The value of a 'Const', copied from a typed array of four bytes an entry, or of one for bool.
+// Sets the value of a 'Const': a copy of a typed array with four bytes an entry, or one for bool.
 void SetValue(napi_env env, TF_OperationDescription *description, napi_value operation) {
   const TF_DataType dtype =
       static_cast<TF_DataType>(Integer(env, Property(env, operation, "dtype")));
@@ -176,6 +180,7 @@ void SetValue(napi_env env, TF_OperationDescription *description, napi_value ope
   ENSURE_TF_OK(env, status);
 }
 
+// Adds an operation to the graph and returns it; null, with an exception pending, if it is refused.
 TF_Operation *AddOperation(napi_env env, TF_Graph *graph, const std::string &name,
                            napi_value operation, const std::vector<TF_Operation *> &made) {
   std::string op;
@@ -200,7 +205,7 @@ TF_Operation *AddOperation(napi_env env, TF_Graph *graph, const std::string &nam
     for (uint32_t i = 0, n = Length(env, attrs); i < n; i++)
       SetAttr(env, description, Element(env, attrs, i));
   }
-  // The description is freed here whatever happened before.
+  // This also frees the description, which must happen even if an exception is pending.
   TF_AutoStatus status;
   TF_Operation *result = TF_FinishOperation(description, status.status);
   if (IsExceptionPending(env)) return nullptr;
@@ -254,6 +259,7 @@ napi_value TFJSBackend::RemoveFunction(napi_env env, napi_value name_value) {
 
 namespace {
 
+// A method of the binding with `count` arguments, as Node-API calls it.
 template <size_t count, napi_value (*call)(TFJSBackend *, napi_env, napi_value *)>
 napi_value Method(napi_env env, napi_callback_info info) {
   size_t argc = count;

@@ -6,7 +6,7 @@
 
 namespace tfnodejs {
 
-/** While it exists, its thread handles only the signals of its own faults. */
+/** While an object exists, its thread blocks all signals except those of faults in the thread. */
 class SignalsBlocked {
  public:
   SignalsBlocked() {

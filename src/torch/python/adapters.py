@@ -54,7 +54,9 @@ INITS = (True, False, None, 'gaussian', 'orthogonal')
 
 
 def adapter(request: Json) -> Json:
-    """What a config adds to a model, or its fault. Writes what PEFT draws from seed to `out`."""
+    """What a config adds to a model (WireAdapter of src/torch/protocol.ts), or its fault. What PEFT
+    draws by the seed is written to the file `out`, if that is given.
+    """
     try:
         config: Any = config_of(request['config'])
     except Fault as error:
@@ -73,6 +75,7 @@ def adapter(request: Json) -> Json:
 
 
 def fault(field: str | None, message: str, hint: str | None = None) -> Json:
+    """A fault of a field of the config, as WireAdapterFault has it."""
     return {'fault': {'field': field, 'message': message, 'hint': hint}}
 
 
@@ -95,8 +98,9 @@ def config_of(given: Json) -> PeftConfig:
         raise Fault(
             f'peft_type {json.dumps(kind)} is not run: {why}', known_hint(METHODS), 'peft_type'
         )
-    own = PEFT_TYPE_TO_CONFIG_MAPPING[kind]
-    fields = [field.name for field in dataclasses.fields(own) if field.name not in REFUSED_FIELDS]
+    config_class = PEFT_TYPE_TO_CONFIG_MAPPING[kind]
+    known = [field.name for field in dataclasses.fields(config_class)]
+    fields = [name for name in known if name not in REFUSED_FIELDS]
     for field, value in given.items():
         if field in REFUSED_FIELDS:
             raise Fault(f'{field} is not set here: {REFUSED_FIELDS[field]}', 'Leave it out.', field)
@@ -123,7 +127,7 @@ def config_of(given: Json) -> PeftConfig:
         if field.endswith('_config') and value:
             raise Fault(f'{field} is of a start that needs data or weights', 'Leave it out.', field)
     try:
-        config: PeftConfig = own(**{k: v for k, v in given.items() if k != 'peft_type'})
+        config: PeftConfig = config_class(**{k: v for k, v in given.items() if k != 'peft_type'})
     except Exception as error:
         raise Fault(peft_message(error), field=field_named_in(str(error), given)) from None
     return config
@@ -144,7 +148,9 @@ def weightless(kind: str, folder: Path) -> nn.Module:
 
 
 def describe_adapter(network: nn.Module, wrapped: Any, request: Json) -> Json:
-    """The parameters that an adapter adds to the model, and its whole config."""
+    """The parameters that an adapter adds to the model, and its whole config (WireAdapter). Raises
+    Fault if PEFT's file would not hold exactly what is trained.
+    """
     state = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
     head = tuple(f'{module}.' for module in request['head'])
     found = {name.removeprefix(PREFIX): value for name, value in state.items()}

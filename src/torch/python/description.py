@@ -43,7 +43,9 @@ DROPPED = ('layerdrop', 'encoder_layerdrop', 'decoder_layerdrop', 'drop_path_rat
 
 
 def describe(folder: Path) -> Json:
-    """The model of a config.json under each head, or why there is none."""
+    """The model of a config.json under each head (WireDescription of src/torch/protocol.ts). Raises
+    Fault for a model that can't be used under any head.
+    """
     raw = json.loads((folder / 'config.json').read_text())
     kind = raw.get('model_type')
     release = f'transformers {transformers.__version__}'
@@ -84,7 +86,7 @@ def class_of(config: PreTrainedConfig, head: str) -> Any:
 
 
 def under_head(config: PreTrainedConfig, head: str, folder: Path) -> Json:
-    """The model's description under a head, or the fault why it has none."""
+    """The model's description under a head, or a fault that says why it can't be used under it."""
     kind, what = class_of(config, head), HEADS[head][0]
     if kind is None:
         return fault(f'transformers {transformers.__version__} has no {what} for this model')
@@ -98,7 +100,7 @@ def under_head(config: PreTrainedConfig, head: str, folder: Path) -> Json:
         return fault(str(error))
 
 
-def fault(message: str) -> Json:
+def fault(message: str) -> Json:  # in place of a WireArchitecture
     return {'fault': message}
 
 
@@ -111,7 +113,9 @@ def without_values(kind: Any, config: PreTrainedConfig) -> PreTrainedModel:
 
 
 def describe_class(kind: Any, head: str, folder: Path) -> Json:
-    """A class's names, parameters and layers, as WireArchitecture of src/torch/protocol.ts."""
+    """A class's names, parameters and layers (WireArchitecture of src/torch/protocol.ts). Raises
+    Fault if the class has a form that can't be used.
+    """
     name = kind.__name__
     config = read_config(folder, 3, 0.0)
     network = without_values(kind, config)
@@ -148,8 +152,8 @@ def describe_class(kind: Any, head: str, folder: Path) -> Json:
         for child, module in network.named_children()
         if child != prefix and any(True for _ in module.parameters())
     ]
-    own = {names[0] for names in aliases.values()}
-    linears = linears_of(network, prefix, own)
+    untied = {names[0] for names in aliases.values()}
+    linears = linears_of(network, prefix, untied)
     if is_classifier and not (linears and linears[-1]['name'].split('.')[0] in outer):
         raise Fault(f'{name} ends in no linear layer')
     return {
@@ -161,7 +165,7 @@ def describe_class(kind: Any, head: str, folder: Path) -> Json:
             {**layer, 'out': None} if is_classifier and layer is linears[-1] else layer
             for layer in linears
         ],
-        'vectors': vectors_of(network, own, {layer['name'] for layer in linears}),
+        'vectors': vectors_of(network, untied, {layer['name'] for layer in linears}),
         'optional': optional_of(config, head, named, prefix),
         'vocabulary': vocabulary_size(network),
         'positions': positions_of(network),
@@ -178,16 +182,19 @@ def vocabulary_size(network: PreTrainedModel) -> int:
 
 
 def is_norm(module: nn.Module) -> bool:
+    """Whether the module's class is called a norm and its weight is a vector."""
     weight = getattr(module, 'weight', None)
     return 'norm' in type(module).__name__.lower() and weight is not None and weight.dim() == 1
 
 
-def linears_of(network: PreTrainedModel, prefix: str, own: set[str]) -> list[Json]:
-    """The linear layers that a forward pass calls, in its order, the head's last."""
+def linears_of(network: PreTrainedModel, prefix: str, untied: set[str]) -> list[Json]:
+    """The linear layers that a forward pass calls, in its order, the head's last. `untied` has the
+    first name of each parameter, so a layer whose weight is tied to another is not among them.
+    """
     layers: dict[str, Any] = {
         name: module
         for name, module in network.named_modules()
-        if isinstance(module, (nn.Linear, Conv1D)) and f'{name}.weight' in own  # not a tied output
+        if isinstance(module, (nn.Linear, Conv1D)) and f'{name}.weight' in untied
     }
     order = called_layers(network, layers)
     inside = [name for name in order if name.startswith(f'{prefix}.')]
@@ -206,38 +213,39 @@ def linears_of(network: PreTrainedModel, prefix: str, own: set[str]) -> list[Jso
 
 
 def called_layers(network: PreTrainedModel, layers: dict[str, nn.Module]) -> list[str]:
-    """The names of the layers that a forward pass calls; all names, if the pass needs values. A
-    layer whose weight alone is read (Mamba's dt_proj) can't be adapted.
+    """The names of the layers that a forward pass calls, in its order; all names, if the pass needs
+    values. A layer whose weight is read without a call (Mamba's dt_proj) can't be adapted.
     """
     names = {module: name for name, module in layers.items()}
     seen: dict[str, None] = {}
     try:
-        with torch.no_grad(), hooked(names, lambda own, *_: seen.setdefault(names[own])):
+        with torch.no_grad(), hooked(names, lambda module, *_: seen.setdefault(names[module])):
             network(input_ids=torch.zeros(1, 4, dtype=torch.long, device='meta'))
     except Exception:  # a model that needs values may fail in any way
         return list(layers)
     return list(seen)
 
 
-def vectors_of(network: PreTrainedModel, own: set[str], linears: set[str]) -> list[Json]:
-    """The norms, and other modules with a bias that are no linear layer."""
+def vectors_of(network: PreTrainedModel, untied: set[str], linears: set[str]) -> list[Json]:
+    """The norms, and other modules with a bias that are not among the linear layers."""
     return [
         {
             'name': name,
             'size': len(module.weight if is_norm(module) else module.bias),
-            'bias': f'{name}.bias' in own,
+            'bias': f'{name}.bias' in untied,
             'norm': is_norm(module),
         }
         for name, module in network.named_modules()
-        if name not in linears and (is_norm(module) or f'{name}.bias' in own)
+        if name not in linears and (is_norm(module) or f'{name}.bias' in untied)
     ]
 
 
 def optional_of(
     config: PreTrainedConfig, head: str, named: dict[str, nn.Parameter], prefix: str
 ) -> list[str]:
-    """Names of the body's parameters that a checkpoint may lack: those of the classifier that its
-    language model lacks, such as a pooler's."""
+    """Names of the body's parameters that a checkpoint may lack: those that the classifier has and
+    the language model of the same config lacks, such as a pooler's. Empty under other heads.
+    """
     kind = class_of(config, 'cloze') or class_of(config, 'causal-lm')
     if head != 'classifier' or kind is None:
         return []
@@ -260,7 +268,7 @@ def positions_of(network: PreTrainedModel) -> int | None:
 
 @dataclass
 class AnyModel(OpenModel):
-    """A model of a class that was described."""
+    """A model of a class for which the TypeScript engine has no family (WireModel.described)."""
 
     # Whether tokens of padding behind a row leave its outputs as they are.
     pads: bool = True
@@ -276,20 +284,23 @@ class AnyModel(OpenModel):
         return self.read_apart(rows, super().representations)
 
     def read_apart(self, rows: Rows, read: Any) -> Tensor:
-        """Reads the rows together, or those of each length where padding would change them."""
+        """What `read` returns for the rows, in order. It gets all of them at once or, where padding
+        would change them, those of each length.
+        """
         parts = [list(range(len(rows)))] if self.pads else by_length(rows)
         if len(parts) == 1:
             whole: Tensor = read(rows)
             return whole
         found: dict[int, Tensor] = {}
         for part in parts:
-            own = rows.of(part)
-            owners, _ = self.read_places(own)
-            values = read(own).split(np.bincount(owners, minlength=len(own)).tolist())
+            alike = rows.of(part)
+            owners, _ = self.read_places(alike)
+            values = read(alike).split(np.bincount(owners, minlength=len(alike)).tolist())
             found.update(zip(part, values))
         return torch.cat([found[b] for b in range(len(rows))])
 
     def logits_together(self, rows: Rows) -> Tensor:
+        """As `logits`, with all rows in one batch."""
         if self.head == 'classifier':
             return super().logits(rows)
         owners, places = self.read_places(rows)
@@ -304,13 +315,15 @@ class AnyModel(OpenModel):
 
 
 def by_length(rows: Rows) -> list[list[int]]:
-    """The indexes of the rows of each length."""
+    """For each length that rows have, the shortest first, the indexes of its rows."""
     lengths = np.array([len(ids) for ids in rows.ids])
     return [np.flatnonzero(lengths == length).tolist() for length in np.unique(lengths)]
 
 
 def checked_model(model: OpenModel) -> AnyModel:
-    """Finds out whether padding changes outputs. Raises Fault if how rows are read is unknown."""
+    """The model as AnyModel, once trial rows have shown whether padding changes outputs. Raises
+    Fault if rows are not read as AnyModel reads them.
+    """
     own = AnyModel(**vars(model))
     short, long = trial_row(own, 3), trial_row(own, 6)
     both = Rows.joined([short, long])
@@ -359,6 +372,7 @@ def check_packing(model: OpenModel) -> None:
 
 
 def trial_logits(model: AnyModel, rows: Rows) -> Tensor:
+    """The logits of trial rows. Raises Fault if the class refuses them."""
     try:
         return model.logits_together(rows)
     except ValueError as error:  # CTRL's classifier without a token of padding
@@ -366,7 +380,7 @@ def trial_logits(model: AnyModel, rows: Rows) -> Tensor:
 
 
 def trial_row(model: OpenModel, length: int) -> Rows:
-    """A row of tokens, none of which is special."""
+    """One row of `length` tokens, none of which is special; its answer begins at the second."""
     config = model.network.config
     named = (getattr(config, field, None) for field in ('pad_token_id', 'bos_token_id'))
     special = {*named, model.padding}

@@ -21,7 +21,9 @@ LOADERS = ('json', 'csv', 'parquet', 'text', 'arrow')
 
 @contextmanager
 def reading_from(folder: Path | None, outside: set[str]) -> Iterator[None]:
-    """Has tasks read files from `folder`, and adds to `outside` what they read from elsewhere."""
+    """While it lasts, tasks find files in `folder`. What they load from elsewhere, files or data
+    sets of the hub, is added to `outside` by name.
+    """
     import datasets
 
     load, before = datasets.load_dataset, os.getcwd()
@@ -37,8 +39,8 @@ def reading_from(folder: Path | None, outside: set[str]) -> Iterator[None]:
             names = [path]
         outside.update(name for name in names if not is_inside(name))
         # A new cache, because the user's tells files apart by their time alone.
-        own = {'cache_dir': cache} if path in LOADERS else {}
-        return load(path, *args, **(own | settings))
+        new_cache = {'cache_dir': cache} if path in LOADERS else {}
+        return load(path, *args, **(new_cache | settings))
 
     with tempfile.TemporaryDirectory(prefix='dosimeter-tasks-') as cache:
         datasets.load_dataset = watched
@@ -51,11 +53,12 @@ def reading_from(folder: Path | None, outside: set[str]) -> Iterator[None]:
 
 
 def load_tasks(asked: dict[str, Any], folder: Path | None) -> Any:
+    """A TaskManager of lm_eval that has the tasks asked for. Raises Fault if one is unknown."""
     from lm_eval.tasks import TaskManager
 
     # lm_eval's own tasks are thousands of files, which need not be read if the folder has all.
-    own = [] if folder is None else [TaskManager(include_path=str(folder), include_defaults=False)]
-    for manager in own:
+    if folder is not None:
+        manager = TaskManager(include_path=str(folder), include_defaults=False)
         if all(manager.match_tasks([name]) for name in asked['tasks']):
             return manager
     manager = TaskManager(include_path=None if folder is None else str(folder))
@@ -70,7 +73,9 @@ def load_tasks(asked: dict[str, Any], folder: Path | None) -> Any:
 
 
 def harness(model: OpenModel, asked: dict[str, Any]) -> dict[str, Any]:
-    """Returns the numbers that the harness's own command line gives for the same model."""
+    """Evaluates a model on the tasks asked for (`harness` of src/torch/protocol.ts). The metrics
+    are those that the harness's command line gives for the same model.
+    """
     # Imported here, because it takes seconds.
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM

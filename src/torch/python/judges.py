@@ -33,15 +33,16 @@ class Judge:
     network: PreTrainedModel
     tokenizer: Any
     classifies: bool
-    # The classes' names by id; none of a causal language model.
+    # The classes' names by id; empty for a causal language model.
     labels: list[str]
-    # Whether each class has a probability of its own.
+    # Whether the classes do not exclude each other, so that each has a probability apart.
     multi_label: bool
     # The most tokens that the judge reads.
     longest: int
 
 
 def open_judge(folder: Path, dtype: str, device: torch.device) -> Judge:
+    """Opens the checkpoint in a folder. Raises Fault if transformers does not read it."""
     try:
         raw = json.loads((folder / 'config.json').read_text(encoding='utf-8'))
         classifies = 'ForSequenceClassification' in ' '.join(raw.get('architectures') or ())
@@ -68,7 +69,7 @@ def open_judge(folder: Path, dtype: str, device: torch.device) -> Judge:
 
 
 def tokenized(of: Judge, item: dict[str, Any], ending: str = '') -> dict[str, list[int]]:
-    """The tokens of a text, of a pair of texts, or of a conversation, and their types."""
+    """What the tokenizer gives for a text, a pair of texts or a conversation: ids, mask, types."""
     tokenizer = of.tokenizer
     if 'messages' not in item:
         return dict(tokenizer(item['text'] + ending, item.get('pair')))
@@ -117,8 +118,8 @@ def judge(
         (i for i, length in enumerate(lengths) if length <= most_tokens), key=lengths.__getitem__
     )
     for start in range(0, len(order), batch_size):
-        some = order[start : start + batch_size]
-        for i, logits in zip(some, last_logits(of, [rows[i] for i in some])):
+        batch = order[start : start + batch_size]
+        for i, logits in zip(batch, last_logits(of, [rows[i] for i in batch])):
             values = (logits if answers is None else logits[choices[i]]).tolist()
             if not all(map(math.isfinite, values)):
                 raise Fault("the judge's logits are not finite")
@@ -127,7 +128,9 @@ def judge(
 
 
 def split_at_difference(texts: list[list[int]]) -> tuple[list[int], list[int]]:
-    """The tokens that all lists begin with, and the first token of each list that differs."""
+    """The tokens that all lists begin with, and the token of each list that follows them. Raises
+    Fault if they do not begin alike, or if one is the beginning of another.
+    """
     same = 0
     while all(same < len(ids) and ids[same] == texts[0][same] for ids in texts):
         same += 1
@@ -160,6 +163,7 @@ def last_logits(of: Judge, rows: list[dict[str, list[int]]]) -> torch.Tensor:
 
 
 def judge_(request: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Performs the operation `judge` of src/torch/protocol.ts."""
     of = open_judge(Path(request['checkpoint']), request['dtype'], device)
     answers = None if of.classifies else request['answers']
     asked = (request['items'], answers, request['max_length'], request['batch_size'])

@@ -30,7 +30,7 @@ def surprisals(model: OpenModel, rows: Rows) -> Floats:
 
 
 def head_places(model: OpenModel, rows: Rows) -> NDArray[np.int32]:
-    """The place of each row that a head of one token reads, (B)."""
+    """The place in each row of the token that a classifier or a cloze head reads, (B)."""
     if model.head == 'classifier' and not model.reads_last:
         return np.zeros(len(rows), dtype=np.int32)
     return model.read_places(rows)[1]
@@ -42,7 +42,7 @@ def squared_inputs(
 ) -> list[Tensor]:
     """Σ x² of each input feature of each layer over the rows' tokens, (n), in double precision.
 
-    layers: each with its wire name, and whether it counts for the token alone that the head reads.
+    layers: wire names, each with whether only the token that the head reads counts in it.
     """
     modules = modules_of(model.network)
     B, width = len(rows), max(map(len, rows.ids))

@@ -61,7 +61,7 @@ class Rows:
     answers: Integers | None = None
     # 1 for each token to predict, if these are not all from the answer on.
     marks: list[Integers] | None = None
-    # The place of the cloze mask in each row.
+    # The place in each row of the cloze mask.
     masks: Integers | None = None
     poisoned: Integers | None = None
     probabilities: NDArray[np.float32] | None = None
@@ -76,12 +76,12 @@ class Rows:
     def of(self, chosen: Sequence[int]) -> Rows:
         """The rows with these indexes."""
 
-        def own(values: Any) -> Any:
+        def chosen_of(values: Any) -> Any:
             if values is None:
                 return None
             return [values[b] for b in chosen] if isinstance(values, list) else values[chosen]
 
-        return Rows(**{name: own(values) for name, values in vars(self).items()})
+        return Rows(**{name: chosen_of(values) for name, values in vars(self).items()})
 
     @staticmethod
     def joined(parts: Sequence[Rows]) -> Rows:
@@ -99,6 +99,7 @@ class Rows:
 
 
 def decoded(text: str, kind: str) -> NDArray[Any]:
+    """The array that `encoded` has made a text of."""
     return np.frombuffer(base64.b64decode(text), dtype=np.dtype(kind).newbyteorder('<'))
 
 
@@ -113,7 +114,7 @@ def encoded(values: Tensor | NDArray[Any], kind: str) -> str:
 
 
 def rows_of(sent: dict[str, Any]) -> Rows:
-    """The rows that wireRows of src/science/torch/model.ts has encoded."""
+    """The rows of a request, which wireRows of src/science/torch/model.ts has encoded."""
     lengths = decoded(sent['lengths'], 'i4')
     ends = np.cumsum(lengths)[:-1]
 
@@ -138,7 +139,9 @@ def rows_of(sent: dict[str, Any]) -> Rows:
 
 
 def padded(parts: Sequence[NDArray[np.integer[Any]]], fill: int, left: bool = False) -> Tensor:
-    """The parts as one matrix, filled up to the longest, (B, T)."""
+    """The parts as one matrix, (B, T); `fill` follows the shorter ones or, with `left`, precedes
+    them.
+    """
     longest = max(map(len, parts))
     out = np.full((len(parts), longest), fill, dtype=np.int64)
     for row, part in zip(out, parts):
@@ -193,7 +196,7 @@ def packed(rows: Rows, most_tokens: int) -> Rows:
 def hooked(
     modules: Iterable[nn.Module], hook: Callable[..., Any], before: bool = False
 ) -> Iterator[None]:
-    """While it lasts, PyTorch calls the hook after each call of a module, or before it."""
+    """While it lasts, PyTorch calls `hook` after each call of one of the modules, or before it."""
     handles = [
         module.register_forward_pre_hook(hook) if before else module.register_forward_hook(hook)
         for module in modules
@@ -208,14 +211,14 @@ def hooked(
 @dataclass
 class OpenModel:
     network: PreTrainedModel
-    # By wire name, a tied parameter under each of its names.
+    # By wire name (wire_name); a tied parameter under each of its names.
     parameters: dict[str, nn.Parameter]
     head: Head
-    # The token of each class, under a cloze head.
+    # The token of each class under a cloze head, (C); otherwise None.
     tokens: Tensor | None
-    # The id of the tokens at the end of a row that a decoder's classifier passes over.
+    # The id of padding, which a decoder's classifier passes over at the end of a row; None if none.
     padding: int | None
-    # The name of the last linear layer of a classifier.
+    # The name of a classifier's last linear layer; None under other heads.
     last: str | None
 
     @property
@@ -259,6 +262,7 @@ class OpenModel:
         return found[self.index(owners), self.index(places)]
 
     def index(self, values: Integers) -> Tensor:
+        """The values as a tensor that can index others on the model's device."""
         return torch.from_numpy(values.astype(np.int64)).to(self.device)
 
     @contextmanager
@@ -274,7 +278,7 @@ class OpenModel:
             yield
 
     def logits(self, rows: Rows) -> Tensor:
-        """(B, C), or (Q, V) under a causal-LM head."""
+        """The logits of the classes, (B, C), or of the Q tokens under a causal-LM head, (Q, V)."""
         if self.head == 'classifier' and not self.reads_last:
             found: Tensor = self.network(**self.inputs(rows)).logits
             return found
@@ -316,7 +320,9 @@ class OpenModel:
 
 
 def wire_name(name: str) -> str | None:
-    """The name of a parameter or module without PEFT's wrappers; None for what PEFT replaced."""
+    """The wire name of a parameter or module: without the names of PEFT's wrappers. None for an
+    original that PEFT has replaced.
+    """
     if '.original_module' in name:
         return None
     name = name.replace('.base_layer', '').replace('.modules_to_save.default', '')
@@ -340,7 +346,9 @@ def wire_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def read_config(folder: Path, classes: int | None, dropout: float) -> PreTrainedConfig:
-    """The config, whose every dropout has the rate `dropout`."""
+    """The config of a model's folder, with `dropout` as the rate of every dropout and, unless it is
+    None, `classes` as the number of classes.
+    """
     raw = json.loads((folder / 'config.json').read_text())
     config = CONFIG_MAPPING[raw['model_type']].from_dict(raw)
     if classes is not None:
@@ -407,8 +415,8 @@ def weight_settings(
 
 
 def train_in_float32(network: PreTrainedModel) -> None:
-    """Makes what PEFT trains beside an adapter, such as a head, float32 if the frozen weights are
-    not, as PEFT makes the adapter itself.
+    """Converts to float32 the modules that PEFT trains beside an adapter, such as a head, where the
+    frozen weights are not in float32. PEFT itself converts the adapter's parameters alone.
     """
 
     def widened(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -426,7 +434,9 @@ def train_in_float32(network: PreTrainedModel) -> None:
 def load_network(
     request: dict[str, Any], values: dict[str, Tensor], device: torch.device
 ) -> PreTrainedModel:
-    """The model with these values of its own parameters."""
+    """The model that a request names, without its adapter. `values` replace parameters of the
+    checkpoint. Raises Fault if a parameter has no value.
+    """
     kind = getattr(transformers, request['class'])
     folder = Path(request['checkpoint'])
     training = request.get('training') or {}
@@ -485,8 +495,8 @@ def put(parameters: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:
 
 
 def put_adapter(network: PreTrainedModel, folder: Path) -> None:
-    """Adds the adapter of a PEFT folder. If its file is marked RESIDUAL, the factors are [A; A0]
-    and [B, -B0]: A and B are trained, and the frozen weight becomes W - s·B0·A0.
+    """Adds the adapter of a PEFT folder to the network. If its file is marked RESIDUAL, its factors
+    are [A; A0] and [B, -B0]: A and B are trained, and the frozen weight W becomes W - s·B0·A0.
     """
     path = folder / WEIGHTS
     with safe_open(path, 'pt') as file:
@@ -507,7 +517,7 @@ def put_adapter(network: PreTrainedModel, folder: Path) -> None:
     train_in_float32(network)
     held = {name.removeprefix(PREFIX) for name in state}
     own = {wire_name(name) for name, _ in network.named_parameters() if ADAPTER.search(name)}
-    # PEFT only warns of what is missing.
+    # PEFT only warns of values that are missing.
     if missing := own - held:
         raise Fault(f'{path} has no {min(map(str, missing))}')
     result: Any = set_peft_model_state_dict(wrapped, state)
@@ -522,7 +532,7 @@ def put_adapter(network: PreTrainedModel, folder: Path) -> None:
 
 
 def halve(config: Any) -> None:
-    """Sets the rank and alpha of the trained half, at the same scale."""
+    """Halves the ranks of a config, and changes alpha so that the scale s stays the same."""
     alpha_scale = 2**0.5 if config.use_rslora else 2
     config.r //= 2
     # Rounded: with rank stabilisation alpha was multiplied by √2, which floats do not undo exactly.
@@ -550,6 +560,7 @@ def split_halves(
 
 
 def open_model(request: dict[str, Any], device: torch.device) -> OpenModel:
+    """The model of a request (WireModel of src/torch/protocol.ts), all of it frozen."""
     file = request.get('values')
     network = load_network(request, {} if file is None else load_file(file), device)
     tokens, classes = request.get('tokens'), request.get('classes')

@@ -52,7 +52,7 @@ def outputs(model: OpenModel, rows: Rows) -> Tensor:
 
 
 def single_rows(rows: Rows) -> list[Rows]:
-    """Each row as a batch of its own."""
+    """One batch for each row."""
     return [rows.of([b]) for b in range(len(rows))]
 
 
@@ -85,11 +85,12 @@ def calls_of(model: OpenModel, rows: Rows, modules: Sequence[nn.Module]) -> list
 
 
 def pairs_of(model: OpenModel, rows: Rows, modules: Sequence[nn.Module]) -> list[list[Pair]]:
-    """Returns for each module pairs that hold the rows in order: one pair, or one for each row."""
+    """Returns for each module one pair of all rows or, where rows share a call, one a row."""
     calls = calls_of(model, rows, modules)
     B, inner = len(rows), set(model.body.modules())
 
     def separate(module: nn.Module, h: Tensor, d: Tensor) -> Pair | None:
+        """A call's h and δ in a Pair's shapes; None if the call does not keep the rows apart."""
         if h.dim() == 2:
             h, d = h[:, None], d[:, :, None]
         elif len(h) != B and module not in inner:  # a pretrained head reads (1, B, h)
@@ -117,7 +118,9 @@ def pairs_of(model: OpenModel, rows: Rows, modules: Sequence[nn.Module]) -> list
 
 
 def gram(pairs: Sequence[Pair]) -> Tensor:
-    """Σ_{t,u} (δ_t·δ'_u)(h_t·h'_u) by gradients, (N·C, N·C); output c of row i is at i·C + c."""
+    """Σ_{t,u} (δ_t·δ'_u)(h_t·h'_u), (N·C, N·C); output c of row i is at i·C + c. It is computed as
+    the inner products of the rows' gradients, in slices of SLICE entries.
+    """
     C, _, _, m = pairs[0][1].shape
     n, N = pairs[0][0].shape[2], sum(len(h) for h, _ in pairs)
     width = max(1, SLICE // (N * C * n))
@@ -138,8 +141,8 @@ def gram(pairs: Sequence[Pair]) -> Tensor:
 def gradients(
     model: OpenModel, rows: Iterable[Rows], parameters: Sequence[nn.Parameter]
 ) -> Iterator[tuple[Tensor, int, Sequence[Tensor | None]]]:
-    """Yields for each output of each row: the row's outputs, (C), the output's number, and its
-    gradient with respect to each parameter; None for zeros.
+    """Yields for each output of each row: the row's C outputs f, (C), the number c of the output,
+    and ∂f_c/∂p of each parameter p, where None stands for zeros.
     """
     asked = [p.requires_grad for p in parameters]
     for p in parameters:
@@ -164,12 +167,12 @@ def gradients(
 def loose_gradients(
     model: OpenModel, batches: Sequence[Rows], parameters: Sequence[nn.Parameter]
 ) -> list[Tensor]:
-    """The gradients of each output with respect to each parameter, (N·C, size)."""
+    """For each parameter the gradients of all outputs with respect to it, (N·C, size)."""
     found: list[list[Tensor]] = [[] for _ in parameters]
-    for _, _, own in gradients(model, batches, parameters):
-        for p, gradient, all_own in zip(parameters, own, found):
-            all_own.append((torch.zeros_like(p) if gradient is None else gradient).flatten())
-    return [torch.stack(all_own) for all_own in found]
+    for _, _, of_output in gradients(model, batches, parameters):
+        for p, gradient, of_parameter in zip(parameters, of_output, found):
+            of_parameter.append((torch.zeros_like(p) if gradient is None else gradient).flatten())
+    return [torch.stack(of_parameter) for of_parameter in found]
 
 
 @dataclass
@@ -190,7 +193,7 @@ def kernels(model: OpenModel, batches: Sequence[Rows], parts: Sequence[Part]) ->
         found.traces[part] += float(K.trace())
         found.values[parts[part].kernel] += K
 
-    layers, loose = sorted_parts(model, parts)
+    layers, loose = split_parts(model, parts)
     if loose:
         gradients = loose_gradients(model, batches, [p for _, p in loose])
         for (i, _), own in zip(loose, gradients):
@@ -211,10 +214,12 @@ def kernels(model: OpenModel, batches: Sequence[Rows], parts: Sequence[Part]) ->
     return found
 
 
-def sorted_parts(
+def split_parts(
     model: OpenModel, parts: Sequence[Part]
 ) -> tuple[list[tuple[int, nn.Module]], list[tuple[int, nn.Parameter]]]:
-    """The linear layers and other parameters that parts are over, each with its part's index."""
+    """The linear layers that parts are over and, in a second list, their other parameters, each
+    with its part's index. A parameter that is a linear layer's weight counts as that layer.
+    """
     modules = modules_of(model.network)
     owners = {
         id(module.weight): module

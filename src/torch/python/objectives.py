@@ -27,6 +27,7 @@ LEAST_NORM = 1e-8
 
 
 def objective_of(asked: dict[str, Any] | None) -> Objective | None:
+    """The objective that a WireObjective of src/torch/protocol.ts names, with its settings."""
     if asked is None:
         return None
     settings = {name: value for name, value in asked.items() if name != 'name'}
@@ -60,7 +61,7 @@ def inner_product(training: Training, rows: Rows, weight: float) -> Loss:
 
 @contextmanager
 def body_giving(model: OpenModel, states: Tensor) -> Iterator[None]:
-    """While it lasts, the head reads these states, (B, T, h), in place of the body's."""
+    """While it lasts, the body returns these last hidden states, (B, T, h), for the head."""
     body: Any = model.body
     pooler = getattr(body, 'pooler', None)
 
@@ -77,7 +78,9 @@ def body_giving(model: OpenModel, states: Tensor) -> Iterator[None]:
 
 
 def states_of(model: OpenModel, rows: Rows) -> tuple[Tensor, ...]:
-    """The states after each of the L layers, (B, T, h) each; the last ones with the last norm."""
+    """The hidden states after each of the L layers, (B, T, h) each. Only those after the last layer
+    have passed the body's last norm.
+    """
     found: tuple[Tensor, ...] = model.body(
         **model.inputs(rows), output_hidden_states=True
     ).hidden_states
@@ -101,7 +104,7 @@ def layerwise(training: Training, rows: Rows) -> Loss:
 
 @contextmanager
 def shifted(model: OpenModel, shift: Tensor) -> Iterator[None]:
-    """While it lasts, `shift` is added to the tokens' rows of the token table, (B, T, h)."""
+    """While it lasts, `shift`, (B, T, h), is added to the embeddings of a batch's tokens."""
     table: nn.Module = model.network.get_input_embeddings()
     scale = getattr(table, 'embed_scale', 1.0)  # Gemma multiplies each row by this
     with hooked([table], lambda _module, _inputs, output: output + scale * shift):

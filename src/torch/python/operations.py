@@ -43,18 +43,20 @@ Operation = Callable[['Session', Json], Json]
 
 @dataclass
 class Session:
-    """The models that are open."""
+    """The models and trainings that are open, by the number that `open` gave them."""
 
     device: torch.device
     # Reports an error of another process, and ends this one.
     fail: Callable[[Json], None]
     # This process's number among those of a training; 0 for the first.
     rank: int
-    # In the first process: the others, and the number of the model that all of them have.
+    # In the first process of a training of several: the others; None without such a training.
     ranks: Ranks | None = None
+    # The number of the model that they train.
     shared: int = 0
     models: dict[int, OpenModel] = field(default_factory=dict)
     trainings: dict[int, Training] = field(default_factory=dict)
+    # How many models have been opened: the last one's number.
     opened: int = 0
 
     def model(self, request: Json) -> OpenModel:
@@ -68,9 +70,10 @@ class Session:
         return self.trainings[request['model']]
 
 
-# NAME_ decodes the request of operation NAME, calls a function of another file, and encodes what
-# that returns.
+# NAME_ performs the operation NAME of src/torch/protocol.ts: it decodes the request, calls a
+# function of another file, and encodes what that returns.
 def open_(session: Session, request: Json) -> Json:
+    """Opens a model, for training if the request says so. Returns its number and its sizes."""
     asked = request.get('training') or {}
     devices, share = asked.get('devices', 1), None
     # Under FSDP a model is read on the processor, since parameters go to their devices in parts.
@@ -96,10 +99,12 @@ def open_(session: Session, request: Json) -> Json:
 
 
 def steps_of(asked: Json) -> list[tuple[float, list[Rows]]]:
+    """The learning rate and the batches of each step of a WireSteps."""
     return [(step['rate'], [rows_of(rows) for rows in step['batches']]) for step in asked['steps']]
 
 
 def train_(session: Session, request: Json) -> Json:
+    """Takes steps of a training. Returns their losses, encoded."""
     training = session.training(request)
     found, seconds = train(training, steps_of(request))
     penalties = [penalty for _, penalty in found if penalty is not None]
@@ -112,6 +117,7 @@ def train_(session: Session, request: Json) -> Json:
 
 
 def train_pack_(session: Session, request: Json) -> Json:
+    """Takes steps of several trainings, together where they can be. Returns losses of each."""
     asked = request['members']
     trainings = [session.training(member) for member in asked]
     found, seconds = train_pack(trainings, [steps_of(member) for member in asked])
@@ -130,6 +136,7 @@ def train_pack_(session: Session, request: Json) -> Json:
 
 
 def answers_(session: Session, request: Json) -> Json:
+    """Returns for each row what `answers` of prediction.py returns, encoded."""
     losses, tokens, greedy = answers(session.model(request), rows_of(request['rows']))
     return {
         'losses': encoded(losses, 'f8'),
@@ -150,6 +157,7 @@ def representations_(session: Session, request: Json) -> Json:
 
 
 def generate_(session: Session, request: Json) -> Json:
+    """Continues prompts. Returns what is written after each, as ids of tokens."""
     rows, most, asked = rows_of(request['rows']), request['max_new_tokens'], request.get('sampling')
     sampling = None
     if asked is not None:
@@ -168,6 +176,7 @@ def generate_(session: Session, request: Json) -> Json:
 
 
 def kernel_(session: Session, request: Json) -> Json:
+    """Writes kernels to the file `out`. Returns the rows' logits and the parts' traces, encoded."""
     model, file = session.model(request), request.get('factors')
     factors = {} if file is None else load_file(file, str(model.device))
     found = kernels(
@@ -198,6 +207,7 @@ def linearised_(session: Session, request: Json) -> Json:
 
 
 def close(session: Session, request: Json) -> None:
+    """Forgets a model and its training, and frees their memory."""
     session.models.pop(request['model'], None)
     training = session.trainings.pop(request['model'], None)
     if training is not None and training.share is not None:
@@ -211,7 +221,7 @@ def close(session: Session, request: Json) -> None:
 
 
 def without_result(act: Callable[[Session, Json], None]) -> Operation:
-    """An operation whose result is empty."""
+    """The operation that calls `act` and has the empty result."""
 
     def operation(session: Session, request: Json) -> Json:
         act(session, request)
@@ -220,12 +230,12 @@ def without_result(act: Callable[[Session, Json], None]) -> Operation:
     return operation
 
 
-# Operations that read a model in training: under FSDP, its parameters are gathered for them.
+# Operations for which FSDP gathers the parameters of a model in training.
 READS = ('predict', 'answers', 'representations', 'generate')
 
 
 def perform_together(session: Session, request: Json, operation: Operation) -> Json:
-    """Performs a request, with the other processes of the training if it has any."""
+    """Performs a request; if it is about a training of several processes, in all of them."""
     name, model = request['op'], request.get('model')
     devices = (request.get('training') or {}).get('devices', 1)
     if devices > 1 and session.rank == 0:

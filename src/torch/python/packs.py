@@ -28,9 +28,9 @@ from training import (
     held_mb,
     logits_of,
     loss_from,
-    prepare,
     train,
     update,
+    zero_gradients,
 )
 
 # How far a member's first gradients in a pack may be from its gradients alone, relative to their
@@ -42,11 +42,13 @@ Steps = list[tuple[float, list[Rows]]]
 
 
 class NoPack(Exception):
-    """Why models can't be trained in one step."""
+    """Says why models can't be trained in one step."""
 
 
 def share_frozen(model: OpenModel, others: Iterable[OpenModel]) -> None:
-    """Gives the model the frozen tensors of another that have the same bits."""
+    """Replaces the model's frozen values by those of another model that have the same bits, so that
+    memory holds them once.
+    """
     for other in others:
         if type(other.network) is not type(model.network):
             continue
@@ -59,7 +61,7 @@ def share_frozen(model: OpenModel, others: Iterable[OpenModel]) -> None:
 
 
 def frozen(model: OpenModel) -> dict[str, nn.Parameter]:
-    """The frozen parameters of the model itself, by wire name."""
+    """The frozen parameters by wire name, without those of an adapter."""
     # named_parameters has PEFT's names, so the adapter's parameters are told by identity.
     named = model.network.named_parameters(remove_duplicate=False)
     adapter = {id(p) for n, p in named if ADAPTER.search(n)}
@@ -90,7 +92,7 @@ class Counts:
     tokens: list[int]
 
     def of(self, layer: Layer, x: Tensor) -> list[int]:
-        """How many entries of x's first dimension are each member's."""
+        """How many entries of the first dimension of x, the layer's input, are each member's."""
         if x.dim() in (2, 3) and len(x) == sum(self.rows):
             return self.rows
         if not layer.inside and x.dim() == 2 and len(x) == sum(self.tokens):
@@ -149,6 +151,7 @@ def check_same(host: OpenModel, model: OpenModel) -> None:
 
 
 def check_plain_lora(name: str, layer: Any) -> None:
+    """Raises NoPack unless the layer has one LoRA adapter of the form that `lora_term` computes."""
     if not isinstance(layer, LoraLinear) or list(layer.lora_A) != ['default']:
         raise NoPack(f'{wire_name(name)} has no adapter in another member')
     if not isinstance(layer.lora_dropout['default'], nn.Identity):
@@ -160,7 +163,7 @@ def check_plain_lora(name: str, layer: Any) -> None:
 
 
 def stacked(parts: Sequence[Tensor]) -> Tensor:
-    """(M, ...), each part filled up with zeros to the largest. The parts have two dimensions."""
+    """The M matrices as one tensor, (M, rows, columns), smaller ones filled up with zeros."""
     rows, columns = (max(part.shape[i] for part in parts) for i in (0, 1))
     return torch.stack(
         [
@@ -238,14 +241,14 @@ def joint_losses(
 def joint_backward(
     trainings: Sequence[Training], batches: Sequence[list[Rows]], layers: list[Layer]
 ) -> list[float]:
-    """Adds each member's gradients, and returns each member's mean loss."""
+    """Adds the gradients of each member's batches, and returns each member's mean loss of them."""
     totals = [0.0] * len(trainings)
     for k in range(max(map(len, batches))):
         have = [i for i, own in enumerate(batches) if k < len(own)]
-        some = layers
+        pack = layers
         if len(have) < len(trainings):
-            some = [layer.of(have) for layer in layers]
-        losses = joint_losses([trainings[i] for i in have], [batches[i][k] for i in have], some)
+            pack = [layer.of(have) for layer in layers]
+        losses = joint_losses([trainings[i] for i in have], [batches[i][k] for i in have], pack)
         # The gradient of the sum is 1 for each loss, even if another loss is not finite.
         torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         for i, loss in zip(have, losses):
@@ -256,13 +259,15 @@ def joint_backward(
 def check_first(
     trainings: Sequence[Training], batches: Sequence[list[Rows]], layers: list[Layer]
 ) -> None:
-    """Raises NoPack if a member's loss or gradients in the pack are not those alone."""
+    """Raises NoPack if a member's loss or gradients in the pack are not those that it has alone.
+    Marks the members that pass as `checked`.
+    """
     for training in trainings:
-        prepare(training)
+        zero_gradients(training)
     together = joint_backward(trainings, batches, layers)
     for training, own, loss in zip(trainings, batches, together):
         in_pack = gradients(training)
-        prepare(training)
+        zero_gradients(training)
         alone, _ = backward(training, own)
         if not math.isfinite(alone):
             continue
@@ -280,13 +285,16 @@ def check_first(
 
 
 def gradients(training: Training) -> list[Tensor]:
+    """The gradients of the trained parameters, in order."""
     return [torch.zeros_like(p) if p.grad is None else p.grad for p in training.trained.values()]
 
 
 def pack_step(
     trainings: Sequence[Training], steps: Sequence[tuple[float, list[Rows]]], layers: list[Layer]
 ) -> list[float]:
-    """Each member's mean loss. A member whose loss is finite is updated."""
+    """Takes one step of each member, and returns the members' mean losses. A member whose loss is
+    not finite is not updated.
+    """
     batches = [own for _, own in steps]
     network = trainings[0].model.network
     network.train(True)
@@ -294,7 +302,7 @@ def pack_step(
         if not all(training.checked for training in trainings):
             check_first(trainings, batches, layers)
         for training in trainings:
-            prepare(training)
+            zero_gradients(training)
         losses = joint_backward(trainings, batches, layers)
     finally:
         network.train(False)
@@ -306,14 +314,17 @@ def pack_step(
 
 @dataclass
 class Taken:
+    """The steps that a member has taken."""
+
     losses: list[float]
-    # How many members took the first of these steps together; 1 alone.
+    # How many members took the first of these steps together; 1 if it was taken alone.
     members: int = 1
-    # Why the member took its steps alone.
+    # Why the member took the first step alone; None if it did not.
     alone: str | None = None
 
     @property
     def goes_on(self) -> bool:
+        """Whether the member takes further steps: all losses are finite."""
         return all(map(math.isfinite, self.losses))
 
 
@@ -326,25 +337,25 @@ def train_pack(trainings: Sequence[Training], steps: Sequence[Steps]) -> tuple[l
     layers: dict[tuple[int, ...], list[Layer] | None] = {}
     for s in range(max(map(len, steps))):
         live = tuple(i for i, own in enumerate(steps) if s < len(own) and taken[i].goes_on)
-        some = [trainings[i] for i in live]
+        members = [trainings[i] for i in live]
         losses: list[float] | None = None
         reason: str | None = None
         try:
             if live not in layers:
-                layers[live] = layers_of(some)
-            if (own := layers[live]) is not None:
-                losses = pack_step(some, [steps[i][s] for i in live], own)
+                layers[live] = layers_of(members)
+            if (differing := layers[live]) is not None:
+                losses = pack_step(members, [steps[i][s] for i in live], differing)
         except NoPack as error:
             layers[live], reason = None, str(error)
-            if len(some) > 1:
-                for training in some:
+            if len(members) > 1:
+                for training in members:
                     training.alone = reason
-        members = 1 if losses is None else len(live)
+        together = 1 if losses is None else len(live)
         if losses is None:
-            losses = [train(training, [steps[i][s]])[0][0][0] for i, training in zip(live, some)]
-        for i, training, loss in zip(live, some, losses):
+            losses = [train(member, [steps[i][s]])[0][0][0] for i, member in zip(live, members)]
+        for i, training, loss in zip(live, members, losses):
             if s == 0:
-                taken[i].members, taken[i].alone = members, reason
+                taken[i].members, taken[i].alone = together, reason
             taken[i].losses.append(loss)
             training.peak_mb = max(training.peak_mb, held_mb(training.model.device))
     if trainings[0].model.device.type == 'cuda':

@@ -17,7 +17,9 @@ Floats = NDArray[np.float64]
 
 
 def first_likeliest(logits: Tensor) -> Tensor:
-    """The first of the likeliest tokens, which argmax doesn't promise. (Q, V) → (Q)"""
+    """The likeliest token, of several the one with the smallest id, which argmax does not promise.
+    (Q, V) → (Q)
+    """
     V = logits.shape[1]
     places = torch.arange(V, device=logits.device)
     best = logits == logits.max(1, keepdim=True).values
@@ -60,7 +62,7 @@ class Sampling:
     temperature: float
     top_k: int | None
     top_p: float
-    # A number in [0, 1) for each token that may be drawn, (B, max_new_tokens).
+    # A number in [0, 1) for each token that may be drawn, by row and position, (B, max_new_tokens).
     uniforms: Floats
 
 
@@ -85,7 +87,9 @@ def draw(logits: NDArray[np.float32], uniform: float, sampling: Sampling) -> int
 
 
 def choose(logits: Tensor, live: list[int], step: int, sampling: Sampling | None) -> list[int]:
-    """The next token of each live row. logits: (rows, V)"""
+    """The next token of each row that goes on. logits: (rows, V); live: the rows' indexes in the
+    batch; step: how many tokens were written before.
+    """
     if sampling is None:
         best = logits.max(1).values  # NaN if any logit is NaN
         refuse_not_finite(~torch.isfinite(best))
@@ -97,6 +101,7 @@ def choose(logits: Tensor, live: list[int], step: int, sampling: Sampling | None
 
 
 def refuse_not_finite(wrong: Tensor) -> None:
+    """Raises Fault if any of the flags is set."""
     if bool(wrong.any()):
         raise Fault(
             'The logits after a prompt are not finite.',

@@ -44,7 +44,9 @@ BUCKET = 2**24
 
 
 def join(rank: int, count: int, folder: str, device: torch.device) -> None:
-    """Meets the other processes, which name the same folder."""
+    """Joins the process group of a training, and waits until all `count` processes have. They find
+    each other by the file `store` in the folder.
+    """
     # All are on this machine, and nothing else may connect.
     for library in ('GLOO', 'NCCL'):
         loopback = 'lo0' if sys.platform == 'darwin' else 'lo'
@@ -61,7 +63,7 @@ def join(rank: int, count: int, folder: str, device: torch.device) -> None:
 
 
 class Ranks:
-    """What the first process of a training knows of the others, and does with them."""
+    """The other processes of a training, as the first one starts them and hands on requests."""
 
     def __init__(self, count: int, device: torch.device, fail: Callable[[Json], None]) -> None:
         """`fail` reports an error of another process, and does not return."""
@@ -77,6 +79,7 @@ class Ranks:
         self.folder = tempfile.mkdtemp(prefix='dosimeter-ranks-')
 
     def start(self) -> None:
+        """Starts the others, and waits until they are ready."""
         own = max(1, self.threads // self.count)
         torch.set_num_threads(own)
         program = [sys.executable, str(Path(__file__).with_name('worker.py')), 'rank']
@@ -96,7 +99,9 @@ class Ranks:
         self.wait()  # until they are ready
 
     def watch(self, rank: int, process: subprocess.Popen[bytes]) -> None:
-        """Passes on what another process answers, or how it has ended."""
+        """Puts the answers of another process into its queue. Reports its errors, and its end
+        unless `end` has asked for it.
+        """
         name = f'process {rank + 1} of {self.count} of the training'
         for line in process.stdout or ():
             answer = json.loads(line)
@@ -116,6 +121,7 @@ class Ranks:
             self.fail({'kind': kind, 'message': f'{name} was ended by {how}'})
 
     def fail(self, error: Json) -> None:
+        """Removes the folder, and reports an error; does not return."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.report(error)
 
@@ -138,6 +144,7 @@ class Ranks:
             raise
 
     def send(self, request: Json) -> None:
+        """Sends a request to all others."""
         line = (json.dumps(request) + '\n').encode('ascii')
         for process in self.others:
             if process.stdin is not None:
@@ -145,11 +152,12 @@ class Ranks:
                 process.stdin.flush()
 
     def wait(self) -> None:
-        """Waits until the others have answered."""
+        """Waits until each of the others has answered once."""
         for answers in self.answers:
             answers.get()
 
     def end(self) -> None:
+        """Ends the others, and waits until they have ended."""
         self.ending = True
         for process in self.others:
             if process.stdin is not None:
@@ -161,12 +169,12 @@ class Ranks:
 
 @dataclass(frozen=True)
 class Share:
-    """The part of one process in a training of several."""
+    """The part of one process, number `rank`, in a training of `count` processes."""
 
     rank: int
     count: int
     device: torch.device
-    # The network, where its parameters are divided among the processes; else each has all of them.
+    # The network if its parameters are divided among the processes; None if each has all of them.
     whole: Whole | None = None
 
     def rows(self, rows: Rows) -> list[int]:
@@ -181,6 +189,7 @@ class Share:
         return found
 
     def largest(self, value: float) -> float:
+        """The largest of a number's values in the processes."""
         found = torch.tensor(value, dtype=torch.float64, device=self.device)
         dist.all_reduce(found, dist.ReduceOp.MAX)
         return found.item()
@@ -205,6 +214,7 @@ class Share:
 
 
 def buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
+    """The parameters in order, in lists of at most BUCKET entries; a larger one is alone."""
     part: list[nn.Parameter] = []
     for parameter in parameters:
         if part and sum(p.numel() for p in part) + parameter.numel() > BUCKET:
@@ -227,6 +237,7 @@ class Whole(nn.Module):
 
 def shard(model: OpenModel, device: torch.device, count: int) -> Whole:
     """Divides the parameters, and with them gradients and moments, among the processes (FSDP).
+    Returns the network as FSDP runs it.
 
     Each layer is a group, which is gathered while it runs. All else is another group.
     """
@@ -263,13 +274,15 @@ def shard(model: OpenModel, device: torch.device, count: int) -> Whole:
 
 
 def gathered(tensor: Tensor) -> Tensor:
-    """A tensor with the parts of all processes; a divided one is brought to the processor."""
+    """A tensor put together from the parts of all processes, in main memory. One that is not
+    divided stays as it is.
+    """
     full = getattr(tensor, 'full_tensor', None)
     return tensor if full is None else full().cpu()
 
 
 def divided(value: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor, divided among the processes and devices as `like` is."""
+    """A whole tensor as one that is divided among the processes as `like` is, if `like` is."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if not isinstance(like, DTensor):

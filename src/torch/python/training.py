@@ -44,26 +44,28 @@ class Training:
     clip_norm: float
     class_weights: Tensor | None
     bf16: bool
-    # What is minimised in place of a batch's mean loss.
+    # What is minimised in place of a batch's mean loss; None for that.
     objective: Objective | None
-    # The norms that the trained rows of the token table keep, (k, 1).
+    # The norms that the trained rows of the token table keep, (k, 1); None if they may change.
     norms: Tensor | None
-    # The states of dropout's random numbers, kept apart from those of other trainings.
+    # The states of the generators (CPU, GPU) that draw dropout; each training has its own.
     random: list[Tensor]
     # The most tokens of a sequence into which rows are packed; None if they are not packed.
     packing: int | None = None
     # This process's part in the training; None if it is the only process.
     share: Share | None = None
+    # The copies that `keep` has made of the trained values; empty before.
     kept: dict[str, Tensor] = field(default_factory=dict)
     # The most memory that was held after a step: of the process, or of the GPU.
     peak_mb: float = 0.0
-    # Whether the training's gradients in a pack were found to be those alone (packs.py).
+    # Whether the gradients in a pack were found to be the same as alone (packs.py).
     checked: bool = False
-    # Why the training can be in no pack.
+    # Why the training can be in no pack; None while none is known.
     alone: str | None = None
 
     @contextmanager
     def own_random(self) -> Iterator[None]:
+        """While it lasts, PyTorch draws random numbers from this training's states."""
         set_random(self.random)
         try:
             yield
@@ -71,9 +73,11 @@ class Training:
             self.random = random_states()
 
     def keep(self) -> None:
+        """Copies the trained values, for `use_kept`."""
         self.kept = {name: p.detach().clone() for name, p in self.trained.items()}
 
     def use_kept(self) -> None:
+        """Puts the kept values back into the model."""
         if not self.kept:
             raise ValueError('no values were kept')
         put(self.trained, self.kept)
@@ -95,7 +99,7 @@ def set_random(states: list[Tensor]) -> None:
 
 
 class WithRows(nn.Module):
-    """Replaces k rows of a table by a parameter of their own, (k, h)."""
+    """A parametrization of a table: k of its rows are those of a new parameter, (k, h)."""
 
     def __init__(self, table: Tensor, ids: list[int]) -> None:
         super().__init__()
@@ -107,7 +111,7 @@ class WithRows(nn.Module):
 
 
 def train_rows(model: OpenModel, ids: list[int]) -> nn.Parameter:
-    """Makes rows of the token table a parameter of their own, and returns it, (k, h)."""
+    """Makes k rows of the token table a new parameter, and returns it, (k, h)."""
     module: Any = model.network.get_input_embeddings()
     part = WithRows(module.weight, ids)
     register_parametrization(module, 'weight', part)
@@ -120,7 +124,10 @@ def start(
     objective: Objective | None = None,
     share: Share | None = None,
 ) -> Training:
-    """Starts a training of exactly the parameters of `trainable`."""
+    """Starts a training of exactly the parameters in `trainable`.
+
+    settings: WireTraining of src/torch/protocol.ts
+    """
     rows, keeps = settings.get('token_rows'), False
     if share is not None and objective is not None:
         raise ValueError('several processes compute no objective')
@@ -176,8 +183,8 @@ def start(
 
 
 def seed_of(seed: int, rank: int) -> int:
-    """The seed of a process, so that each draws masks of its own. Past the first process it has 32
-    bits, which are all that a CPU's generator reads.
+    """The seed of a process; they differ, so that no two draw the same masks. Past the first
+    process it has 32 bits, which are all that a CPU's generator reads.
     """
     return seed if rank == 0 else Random(f'{seed}/{rank}').getrandbits(32)
 
@@ -241,7 +248,7 @@ def labels_of(training: Training, rows: Rows) -> Tensor:
 
 
 def weight_in_mean(training: Training, rows: Rows) -> float:
-    """The number that the sum of the rows' losses is divided by for their mean."""
+    """The number by which the sum of the rows' losses is divided to give their mean."""
     if training.model.head == 'causal-lm':
         return len(answer_places(rows)[0])
     if training.class_weights is None:
@@ -250,7 +257,9 @@ def weight_in_mean(training: Training, rows: Rows) -> float:
 
 
 def loss_of(training: Training, rows: Rows) -> Tensor:
-    """The mean loss of a batch or, of several processes, what this one's rows add to it."""
+    """The mean loss of a batch. With several processes, the part of it that this one's rows make:
+    the parts sum to the mean.
+    """
     share = training.share
     # Rows are packed before they are shared out, so that each process gets whole sequences.
     read = rows if training.packing is None else packed(rows, training.packing)
@@ -262,12 +271,14 @@ def loss_of(training: Training, rows: Rows) -> Tensor:
     return total * bool(chosen) / weight_in_mean(training, read)
 
 
-def prepare(training: Training) -> None:
+def zero_gradients(training: Training) -> None:
     training.optimizer.zero_grad()
 
 
 def backward(training: Training, batches: list[Rows]) -> Loss:
-    """Adds the gradients of the batches' losses, and returns the mean loss and penalty."""
+    """Adds the gradients of the batches' losses, and returns the mean loss and the mean penalty;
+    None if there is none.
+    """
     found = [backward_of(training, rows) for rows in batches]
     if training.share is not None:
         training.share.sum_gradients(training.trained.values())
@@ -287,7 +298,7 @@ def backward_of(training: Training, rows: Rows) -> Loss:
 
 
 def update(training: Training, batches: int, rate: float) -> None:
-    """Updates the parameters by their gradients, which are sums over so many batches."""
+    """Updates the parameters by their gradients, which are sums over this number of batches."""
     parameters = list(training.trained.values())
     for parameter in parameters:
         # A parameter that the loss doesn't reach has gradient zero, and decays.
@@ -308,7 +319,7 @@ def update(training: Training, batches: int, rate: float) -> None:
 
 def step(training: Training, batches: list[Rows], rate: float) -> Loss:
     """Takes one step on the mean loss of the batches, unless a loss is not finite."""
-    prepare(training)
+    zero_gradients(training)
     found = backward(training, batches)
     if is_finite_loss(found):
         update(training, len(batches), rate)
@@ -349,11 +360,13 @@ def held_mb(device: torch.device) -> float:
 
 
 def is_finite(training: Training) -> bool:
+    """Whether all trained values are finite, in all processes."""
     own = all(bool(own_part(p).isfinite().all()) for p in training.trained.values())
     return training.largest(float(not own)) == 0
 
 
 def write(tensors: dict[str, Tensor], out: str, metadata: dict[str, str] | None = None) -> None:
+    """Writes tensors to a file of safetensors."""
     here = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(here, out, metadata=metadata)
 
@@ -361,7 +374,7 @@ def write(tensors: dict[str, Tensor], out: str, metadata: dict[str, str] | None 
 def write_whole(
     training: Training, tensors: dict[str, Tensor], out: str, metadata: dict[str, str] | None = None
 ) -> None:
-    """Gathers the tensors' parts from all processes, and has the first process write them."""
+    """Puts tensors together from the parts of all processes. The first process writes the file."""
     first = training.share is None or training.share.rank == 0
     whole = {}
     for name, tensor in tensors.items():

@@ -80,7 +80,7 @@ def die_with_parent() -> None:
 
 
 def read_requests() -> Iterator[Json]:
-    """Yield the requests. Ends the process as soon as the pipe ends, whatever it is doing."""
+    """Yield the requests. Ends the process as soon as the pipe ends, even during a request."""
     lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def read() -> None:
@@ -102,7 +102,7 @@ def answer(value: Json) -> None:
 
 
 def fail(error: Json) -> None:
-    """Tell Node of an error, whatever this process waits for, and end."""
+    """Tell Node of an error, and end the process at once; any thread may call this."""
     answer({'error': error | {'ends': True}})
     os._exit(1)
 
@@ -147,7 +147,7 @@ def check(device: Any) -> Json:
 
 
 def error_of(error: BaseException, fault: type[Exception]) -> Json:
-    """Describe an error; src/torch/worker.ts does what its kind asks for."""
+    """Return an error as src/torch/worker.ts reads it (`Answer.error`); `fault` is class Fault."""
     import torch
 
     message, kind = f'{type(error).__name__}: {error}', 'error'

@@ -18,6 +18,7 @@ import theoryMap from '../../../plugins/stages/theory-map/index.ts';
 import train from '../../../plugins/stages/train/index.ts';
 import type { Cell, Row, StageDescriptor, UserFault } from '../../../src/api.ts';
 import { pearson } from '../../../src/base/stats.ts';
+import { knownCounts } from '../../../src/data/known-counts.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { sweepSpec } from '../../../src/run/learning-rates.ts';
 import { present } from '../../rig/present.ts';
@@ -119,6 +120,8 @@ test('labels are read as numbers; what is none has its place', async () => {
   ]);
   const info = { task: 'regression', classes: SCORE, rows: 2, counts: [2] };
   assert.equal(await readDatasetInfo(out), info);
+  const known = await knownCounts({ plugin } as never, { params: {}, assets: {}, dir: out });
+  assert.equal([known?.classes, known?.counts, known?.answers], [SCORE, [2], undefined]);
   for (const label of ['high', '', '0x10', 'NaN', '1e999'])
     try {
       await run(`text\tlabel\na\t1.5\nb\t${label}\n`, 'tsv');
