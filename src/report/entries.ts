@@ -10,7 +10,7 @@ import { toCsv } from './csv.ts';
 import { type Enveloped, envelopeOf } from './envelope.ts';
 import { rowsText, writesAnswers } from './evidence.ts';
 import { drawEntry } from './figures/entry.ts';
-import { LOSS } from './figures/frame.ts';
+import { LOSS } from './figures/measure.ts';
 import { plainText } from './format.ts';
 import {
   entriesIn,
