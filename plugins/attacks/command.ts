@@ -54,9 +54,9 @@ export default defineAttack<Params>({
       textFile: true,
       description:
         'Makes it a backdoor that leads to this class, or to this answer in a completion task: ' +
-        'the rows that it changes must come back with its label or answer. For evaluation it runs ' +
-        'again, with `do: trigger` in task.json and the rows of other classes, and writes all of ' +
-        'them under its trigger to triggered.jsonl.',
+        'the rows that it changes must come back with its label or answer. For evaluation it ' +
+        'runs again, with `do: trigger` in task.json and the rows of other classes, and writes ' +
+        'all of them under its trigger to triggered.jsonl.',
     },
     ...limitProperties,
   }),
@@ -80,8 +80,8 @@ export default defineAttack<Params>({
           (typeof target === 'number'
             ? `label ${stray.row.label}; the target is ${target} (${classes[target] ?? ''})`
             : `answer ${shown(stray.row.answer)}; the target is ${shown(target.text)}`),
-        "rows under the trigger get the target's label or answer; true negatives are rows of their own, " +
-          'after all others',
+        "rows under the trigger get the target's label or answer; " +
+          'true negatives are rows of their own, after all others',
       );
     return poisoned;
   },

@@ -234,7 +234,8 @@ export const basesOf = ({ base }: Pick<Cell, 'base'>): readonly BaseTraining[] =
 
 /** Returns the training that the cell's own starts from; null if that is the checkpoint. */
 export function baseOf(cell: Cell): Cell | null {
-  const { base: _base, defence: _defence, ...rest } = cell; // a defence is against the cell's own training
+  // A defence is against the cell's own training.
+  const { base: _base, defence: _defence, ...rest } = cell;
   const before = basesOf(cell),
     last = before.at(-1);
   if (last === undefined) return null;

@@ -213,8 +213,8 @@ const scaledSvg = (svg: string, scale: number, unit: string): string =>
     ) => {
       const [w, h] = [width, height].map((side) => Number((Number(side) * scale).toFixed(2)));
       return (
-        `<svg${before} width="${w}${unit}" height="${h}${unit}" viewBox="0 0 ${w} ${h}"${after}>${title}` +
-        `<g transform="scale(${scale})">${inner}</g></svg>`
+        `<svg${before} width="${w}${unit}" height="${h}${unit}" viewBox="0 0 ${w} ` +
+        `${h}"${after}>${title}<g transform="scale(${scale})">${inner}</g></svg>`
       );
     },
   );

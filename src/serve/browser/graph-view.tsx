@@ -71,7 +71,10 @@ function Box({
         width: `${box.width}px`,
         height: `${box.height}px`,
       }}
-      aria-label={`${name}, level ${group.level + 1}: ${plural(all, 'stage')}, ${countsInWords(counts)}. Show them.`}
+      aria-label={
+        `${name}, level ${group.level + 1}: ${plural(all, 'stage')}, ` +
+        `${countsInWords(counts)}. Show them.`
+      }
       onClick={() => onShow({ group: String(group.index) })}
     >
       <strong>
