@@ -211,12 +211,12 @@ export function chooseRates(
       metric,
       rates,
       chosen,
-      edge: edgeOf(chosen, rates),
+      edge: findEdge(chosen, rates),
     };
   });
 }
 
-function edgeOf(chosen: TriedRate | null, rates: readonly TriedRate[]): Choice['edge'] {
+function findEdge(chosen: TriedRate | null, rates: readonly TriedRate[]): Choice['edge'] {
   if (chosen === null || rates.length < 2) return null;
   if (chosen === rates[0]) return 'lowest';
   return chosen === rates.at(-1) ? 'highest' : null;

@@ -30,7 +30,7 @@ interface PerformHooks {
 const PROGRESS_MS = 100;
 
 /** Makes the output folder, and returns the context that the stage's `run` gets. */
-export function contextOf(
+export function openContext(
   job: Job,
   hooks: PerformHooks & Pick<RunContext, 'warn'>,
   signal: AbortSignal,

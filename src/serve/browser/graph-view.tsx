@@ -83,14 +83,14 @@ function Box({
       <span>
         {finishedCount(counts)} of {all}
       </span>
-      <span>{nowOf(counts)}</span>
+      <span>{describeNow(counts)}</span>
       <StateBar counts={counts} all={all} />
     </button>
   );
 }
 
 /** Returns the counts that deserve attention, in words: failures first, then running stages. */
-function nowOf({ failed = 0, blocked = 0, running = 0 }: GroupCounts['counts']): string {
+function describeNow({ failed = 0, blocked = 0, running = 0 }: GroupCounts['counts']): string {
   const parts = [
     failed > 0 ? `${failed} failed` : '',
     failed === 0 && blocked > 0 ? `${blocked} blocked` : '',
