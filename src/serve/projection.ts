@@ -250,7 +250,7 @@ const MOST_CAUSES = 30,
   MOST_STAGES = 20;
 
 /** Returns the causes of failures, the most frequent first. */
-export function groupFailures({ stages }: RunRecord): readonly Failure[] {
+function groupFailures({ stages }: RunRecord): readonly Failure[] {
   const causes = new Map<string, Mutable<Failure> & { stages: number[] }>();
   const causeOf = new Map<string, Mutable<Failure>>();
   for (const [index, { id, state, failure }] of stages.entries()) {

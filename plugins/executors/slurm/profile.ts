@@ -160,7 +160,7 @@ function checkTimes(profile: Profile, kind: string): void {
 const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
 
 /** Returns the seconds of a time such as `30m`. */
-export const parseSeconds = (time: string): number =>
+const parseSeconds = (time: string): number =>
   Number(time.slice(0, -1)) * (UNITS[time.slice(-1)] ?? 1);
 
 function createProfile(given: GivenProfile, file: string | null): Profile {

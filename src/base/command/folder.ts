@@ -95,7 +95,7 @@ function checkSize(size: number, bytes: number): void {
 }
 
 /** What a program that reads and writes texts is given, beside its parameters. */
-export interface Exchange extends Pick<Given, 'files' | 'task'>, Pick<Command, 'log' | 'signal'> {
+interface Exchange extends Pick<Given, 'files' | 'task'>, Pick<Command, 'log' | 'signal'> {
   /** The texts that it reads, by the names of their files. */
   readonly texts: { readonly [name: string]: string };
   /** The file that it writes. */

@@ -20,7 +20,7 @@ import {
 } from './svg-tree.ts';
 
 /** Consecutive characters that are set in the same way. */
-export interface Run {
+interface Run {
   readonly text: string;
   readonly scale: number;
   /** How far the run is raised, in units of the font's size. */
@@ -41,10 +41,7 @@ function runOf(character: string, hasGlyphFor: (character: string) => boolean): 
 }
 
 /** Splits words into runs. @param hasGlyphFor whether the font has a glyph for a character */
-export function splitRuns(
-  words: string,
-  hasGlyphFor: (character: string) => boolean,
-): readonly Run[] {
+function splitRuns(words: string, hasGlyphFor: (character: string) => boolean): readonly Run[] {
   const runs: Run[] = [];
   for (const character of words) {
     const run = runOf(character, hasGlyphFor),
