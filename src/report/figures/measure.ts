@@ -129,19 +129,15 @@ const cellsOnX = ({ cells }: Condition, { x }: FigureEntry): readonly PlacedCell
 
 /** Reads a measure over a condition's cells or, paired by seed, its differences from others. */
 export function readValues(
-  { condition, full }: Subject,
+  subject: Subject,
   measure: Measure,
   entry: FigureEntry,
   x: Axis,
 ): readonly Value[] {
+  const { condition } = subject;
   if (x.kind === 'step')
     return condition.cells.flatMap((cell) => valuesOverSteps(cell, measure.field));
-  const readOther =
-    entry.against === undefined
-      ? null
-      : full === undefined
-        ? cleanNumbers(measure)
-        : numbersOf(full, measure, entry);
+  const readOther = entry.against === undefined ? null : otherReader(subject, measure, entry);
   const onX = x.kind === 'metric' ? measureOf(entry.x.field) : null;
   return cellsOnX(condition, entry).flatMap((placed): Value[] => {
     const [cell, training] = placed;
@@ -157,7 +153,7 @@ export function readValues(
       }),
     };
     if (readOther !== null) {
-      const { other, reason } = readOther(placed);
+      const { other = null, reason = null } = readOther(placed) ?? {};
       return isNumber(other) ? [{ ...own, value: value - other, other, reason }] : [];
     }
     if (onX === null) return [own];
@@ -166,31 +162,25 @@ export function readValues(
   });
 }
 
-/** Returns the number that a cell's is compared with, if any, and why the pair is not evidence. */
-type OtherReader = (placed: PlacedCell) => Pick<Value, 'reason'> & { other: number | null };
-
-/** Reads a condition's number on the cell's seed. */
-function numbersOf(other: Condition, measure: Measure, entry: FigureEntry): OtherReader {
+/**
+ * Returns a function that reads what a cell's number is compared with, and why the pair is not
+ * evidence: the number of full fine-tuning on the same seed or, without `full`, that of the clean
+ * run, which the cell itself holds. It returns nothing if there is no such number.
+ */
+function otherReader({ full }: Subject, measure: Measure, entry: FigureEntry) {
+  const clean = cleanRunReader(parseMetricName(measure.field));
+  if (full === undefined)
+    return ([cell]: PlacedCell) =>
+      clean && { other: clean.read(cell), reason: voidReason(cell, clean.judged) };
   const placeKey = ([{ seed }, training]: PlacedCell): string => keyed(seed, training);
-  const partners = new Map(
-    cellsOnX(other, entry).map((placed) => [placeKey(placed), placed[0]] as const),
-  );
-  return (placed) => {
+  const partners = new Map(cellsOnX(full, entry).map((placed) => [placeKey(placed), placed[0]]));
+  return (placed: PlacedCell) => {
     const partner = partners.get(placeKey(placed));
-    return partner === undefined
-      ? { other: null, reason: null }
-      : {
-          other: measure.read(partner),
-          reason: measure.reason(placed[0]) ?? measure.reason(partner),
-        };
+    return (
+      partner && {
+        other: measure.read(partner),
+        reason: measure.reason(placed[0]) ?? measure.reason(partner),
+      }
+    );
   };
-}
-
-/** Reads the number of the cell's clean run, which is among the cell's own. */
-function cleanNumbers({ field }: Measure): OtherReader {
-  const clean = cleanRunReader(parseMetricName(field));
-  return ([cell]) =>
-    clean === null
-      ? { other: null, reason: null }
-      : { other: clean.read(cell), reason: voidReason(cell, clean.judged) };
 }
