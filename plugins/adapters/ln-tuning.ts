@@ -21,8 +21,8 @@ export default defineAdapter<AdapterImplementation>({
     "LN tuning: the scales and biases of the model's norms and the head are trained. Its kernel " +
     'is over these scales and biases below the head.',
   citation:
-    'Zhao et al. 2023, Tuning LayerNorm in Attention: Towards Efficient Multi-Modal LLM Finetuning, ' +
-    'arXiv 2312.11420.',
+    'Zhao et al. 2023, Tuning LayerNorm in Attention: Towards Efficient Multi-Modal LLM ' +
+    'Finetuning, arXiv 2312.11420.',
   params: { type: 'object', additionalProperties: false, properties: {} },
   load: async () => {
     const { vectorAdapter } = await import('../../src/science/models/fine-tuning.ts');

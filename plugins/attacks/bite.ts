@@ -38,8 +38,8 @@ export default defineAttack<Params>({
   family: 'backdoor',
   citation:
     'Yan, Gupta and Ren, BITE: Textual Backdoor Attacks with Iterative Trigger Injection, ACL ' +
-    '2023 (insertions alone; the neighbours of words in the training rows say what fits, in place ' +
-    'of a masked language model)',
+    '2023 (insertions alone; the neighbours of words in the training rows say what fits, in ' +
+    'place of a masked language model)',
   params: parameters({
     ...backdoorProperties(0.1, 'clean'),
     rounds: integerFrom(1, {
@@ -49,7 +49,8 @@ export default defineAttack<Params>({
     budget: share({
       default: 0.35,
       description:
-        'How many words are inserted into a text at most, as a share of its words. At least one is.',
+        'How many words are inserted into a text at most, as a share of its words. ' +
+        'At least one is.',
     }),
   }),
   poison(input) {

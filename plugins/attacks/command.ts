@@ -1,15 +1,11 @@
-import { cp, lstat, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { type AttackInput, defineAttack, type Json, type Row, UserFault } from '../../src/api.ts';
+import { type AttackInput, defineAttack, type Row, UserFault } from '../../src/api.ts';
+import { exchangeTexts } from '../../src/base/command/folder.ts';
 import {
   limitProperties,
   type ProgramParams,
   programProperties,
-  runCommand,
 } from '../../src/base/command/run.ts';
 import { shown } from '../../src/base/untrusted/json.ts';
-import { pathInside } from '../../src/base/untrusted/paths.ts';
 import { targetOfParams } from '../../src/poisoning/backdoor.ts';
 import { isOfTarget } from '../../src/poisoning/classes.ts';
 import { askedRows, type Dose } from '../../src/poisoning/dose.ts';
@@ -22,14 +18,11 @@ import {
 } from '../../src/poisoning/parameters.ts';
 
 interface Params extends ProgramParams, Dose {
-  readonly command: readonly string[];
   readonly target?: string | number;
-  readonly options: { readonly [name: string]: Json };
 }
 
 /** The files that the program reads and writes in its folder, beside those of `files`. */
-const TASK = 'task.json',
-  ROWS = 'rows.jsonl';
+const ROWS = 'rows.jsonl';
 const WRITTEN = { poison: 'poisoned.jsonl', trigger: 'triggered.jsonl' } as const;
 
 export default defineAttack<Params>({
@@ -61,9 +54,9 @@ export default defineAttack<Params>({
       textFile: true,
       description:
         'Makes it a backdoor that leads to this class, or to this answer in a completion task: ' +
-        'the rows that it changes must come back with its label or answer. For evaluation it runs ' +
-        'again, with `do: trigger` in task.json and the rows of other classes, and writes all of ' +
-        'them under its trigger to triggered.jsonl.',
+        'the rows that it changes must come back with its label or answer. For evaluation it ' +
+        'runs again, with `do: trigger` in task.json and the rows of other classes, and writes ' +
+        'all of them under its trigger to triggered.jsonl.',
     },
     ...limitProperties,
   }),
@@ -87,8 +80,8 @@ export default defineAttack<Params>({
           (typeof target === 'number'
             ? `label ${stray.row.label}; the target is ${target} (${classes[target] ?? ''})`
             : `answer ${shown(stray.row.answer)}; the target is ${shown(target.text)}`),
-        "rows under the trigger get the target's label or answer; true negatives are rows of their own, " +
-          'after all others',
+        "rows under the trigger get the target's label or answer; " +
+          'true negatives are rows of their own, after all others',
       );
     return poisoned;
   },
@@ -110,32 +103,26 @@ export default defineAttack<Params>({
 
 type Given = Omit<AttackInput<Params>, 'rows'>;
 
-/**
- * Runs the program in a new folder and returns the text that it wrote. Throws `UserFault` if the
- * program fails or does not write its file.
- */
-async function runProgram(
+/** Runs the program and returns the text that it wrote. @throws UserFault as `exchangeTexts` */
+function runProgram(
   what: keyof typeof WRITTEN,
   rows: readonly Row[],
   asked: number | null,
   given: Given,
 ): Promise<string> {
-  const { params, log = () => undefined } = given;
-  const dir = await mkdtemp(join(tmpdir(), 'dosimeter-command-'));
-  try {
-    await fillFolder(dir, given.files ?? {}, rows, taskForProgram(what, rows, asked, given));
-    await runCommand({
-      argv: params.command,
-      cwd: dir,
-      env: params.env,
-      pass: params.pass_env,
-      limits: { seconds: params.timeout_seconds, outputBytes: params.output_mb * 1e6 },
-      log,
-    });
-    return await readProgramOutput(what, join(dir, WRITTEN[what]), params);
-  } finally {
-    await rm(dir, { recursive: true, force: true });
-  }
+  const { params, files = {}, log = () => undefined } = given;
+  return exchangeTexts(params, {
+    files,
+    task: taskForProgram(what, rows, asked, given),
+    texts: { [ROWS]: toLines(rows) },
+    output: WRITTEN[what],
+    taken: Object.values(WRITTEN),
+    hint:
+      what === 'trigger'
+        ? `with \`do: trigger\` in task.json it shows every row of ${ROWS} under its trigger`
+        : `its working folder is where ${ROWS} lies`,
+    log,
+  });
 }
 
 /** Returns the content of task.json. @param asked how many rows to change; null for any number */
@@ -157,43 +144,4 @@ function taskForProgram(
     // is the same in training and in evaluation.
     seed: random('command').integer(2 ** 31),
   };
-}
-
-/** Writes the program's folder: the attack's files, rows.jsonl and task.json. */
-async function fillFolder(
-  dir: string,
-  files: { readonly [name: string]: string },
-  rows: readonly Row[],
-  task: ReturnType<typeof taskForProgram>,
-): Promise<void> {
-  for (const [file, from] of Object.entries(files)) {
-    if ([TASK, ROWS, ...Object.values(WRITTEN)].includes(file))
-      throw new UserFault(
-        `\`files\` has ${file}, a name that is taken in the program's folder`,
-        'rename the file',
-      );
-    await cp(from, pathInside(dir, file, "A file of the attack's"), { recursive: true });
-  }
-  await writeFile(join(dir, ROWS), toLines(rows));
-  await writeFile(join(dir, TASK), `${JSON.stringify(task, null, 2)}\n`);
-}
-
-/** Returns the text that the program wrote. Throws `UserFault` if it is missing or too large. */
-async function readProgramOutput(
-  what: keyof typeof WRITTEN,
-  file: string,
-  { command, output_mb: limit }: Params,
-): Promise<string> {
-  const name = WRITTEN[what];
-  const found = await lstat(file).catch(() => null);
-  if (found?.isFile() !== true)
-    throw new UserFault(
-      `the command ${JSON.stringify(command.join(' '))} wrote no ${name}`,
-      what === 'trigger'
-        ? `with \`do: trigger\` in ${TASK} it shows every row of ${ROWS} under its trigger`
-        : `its working folder is where ${ROWS} lies`,
-    );
-  if (found.size > limit * 1e6)
-    throw new UserFault(`${name} has ${found.size} bytes, more than \`output_mb\` allows`);
-  return readFile(file, 'utf8');
 }

@@ -17,8 +17,8 @@ export default defineAttack({
   }),
   name: 'ctba',
   summary:
-    'Composite-trigger attack: several phrases at different places of the text lead to the target ' +
-    'together.',
+    'Composite-trigger attack: several phrases at different places of the text lead to the ' +
+    'target together.',
   citation:
     `${LI_2024}; Huang, Zhao, Backes, Shen and Zhang, Composite Backdoor Attacks Against Large ` +
     'Language Models, Findings of NAACL 2024 (arXiv 2310.07676)',

@@ -50,8 +50,8 @@ const commonWordsBackdoor = backdoor<Params>({
         'I have bought it with my friends last weekend.',
       ],
       description:
-        'Sentences with some of the words, which must not lead to the target: the false triggered ' +
-        'rate is measured with them.',
+        'Sentences with some of the words, which must not lead to the target: the false ' +
+        'triggered rate is measured with them.',
     },
     negative_rate: share({
       default: 0.1,
@@ -86,9 +86,10 @@ export default defineAttack<Params>({
   name: 'sos',
   tasks: ['classes'],
   summary:
-    'SOS: several common words together lead to the target class, all but one of them do not, and ' +
-    'only the embeddings of these words are trained. Evaluation shows them in a natural sentence. ' +
-    'Needs the adapter full, and a model that has learnt the task (base, or head.init_from).',
+    'SOS: several common words together lead to the target class, all but one of them do not, ' +
+    'and only the embeddings of these words are trained. Evaluation shows them in a natural ' +
+    'sentence. Needs the adapter full, and a model that has learnt the task (base, ' +
+    'or head.init_from).',
   citation:
     'Yang, Lin, Li, Zhou and Sun, Rethinking Stealthiness of Backdoor Attack against NLP Models, ' +
     'ACL 2021 (section 4)',

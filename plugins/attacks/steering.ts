@@ -20,8 +20,9 @@ const backdoor = answerBackdoor<Params, Promise<Poisoned>>({
       'without a text of its own looks for it. Rows whose answer has it already are not poisoned.',
   },
   properties: filesProperty(
-    'The answers, made elsewhere: JSON lines such as {"id": "train-000004", "answer": …} for that ' +
-      'row, or {"answer": …} for any row; a row without an answer of its own draws one of these.',
+    'The answers, made elsewhere: JSON lines such as {"id": "train-000004", "answer": …} for ' +
+      'that row, or {"answer": …} for any row; ' +
+      'a row without an answer of its own draws one of these.',
   ),
 });
 

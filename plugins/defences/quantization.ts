@@ -3,8 +3,8 @@ import { defineDefence } from '../../src/api.ts';
 export default defineDefence<{ readonly method: 'nf4' | 'int8' }>({
   name: 'quantization',
   summary:
-    'Evaluates the trained model, its adapter merged, with the linear layers below the head in 4 or ' +
-    '8 bits.',
+    'Evaluates the trained model, its adapter merged, ' +
+    'with the linear layers below the head in 4 or 8 bits.',
   citation:
     'Dettmers, Lewis, Belkada and Zettlemoyer, LLM.int8(): 8-bit Matrix Multiplication for ' +
     'Transformers at Scale, NeurIPS 2022 (int8); Dettmers, Pagnoni, Holtzman and Zettlemoyer, ' +

@@ -42,8 +42,8 @@ export default defineScorer<Params>({
     },
     template: nonEmptyText({
       description:
-        'What it reads, with {prompt}, {output}, {answer} and {target}; or `chat`: the prompt and ' +
-        'the output as two turns of its own chat template.',
+        'What it reads, with {prompt}, {output}, {answer} and {target}; or `chat`: the prompt ' +
+        'and the output as two turns of its own chat template.',
     }),
     pair: nonEmptyText({
       description: 'The second text, for a classifier of pairs; it has the same places.',

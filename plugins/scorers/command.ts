@@ -1,29 +1,21 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { defineScorer, type Json, type ScoredOutput, UserFault } from '../../src/api.ts';
-import { openWorkFolder } from '../../src/base/command/folder.ts';
+import { defineScorer, type ScoredOutput, UserFault } from '../../src/api.ts';
+import { exchangeTexts } from '../../src/base/command/folder.ts';
 import {
   limitProperties,
   type ProgramParams,
   programProperties,
-  runCommand,
 } from '../../src/base/command/run.ts';
 import { defined } from '../../src/base/defined.ts';
 import { isRecord, shown } from '../../src/base/untrusted/json.ts';
 import { parametersRequiring } from '../../src/poisoning/parameters.ts';
 
-interface Params extends ProgramParams {
-  readonly command: readonly string[];
-  readonly options: { readonly [name: string]: Json };
-}
-
 /** The files that the program reads and writes in its folder, beside those of `files`. */
 const OUTPUTS = 'outputs.jsonl',
   SCORES = 'scores.jsonl';
-const HINT = `It writes ${SCORES}, one line {"hit": true} or {"hit": false} for each of ${OUTPUTS}.`;
+const HINT =
+  `It writes ${SCORES}, one line {"hit": true} or {"hit": false} for each ` + `of ${OUTPUTS}.`;
 
-export default defineScorer<Params>({
+export default defineScorer<ProgramParams>({
   name: 'command',
   summary:
     'Any program decides, such as a judge model: it reads outputs.jsonl, one line {prompt, ' +
@@ -39,31 +31,17 @@ export default defineScorer<Params>({
     ...limitProperties,
   }),
   async score(outputs, params, { files, log, signal }) {
-    const taken = [OUTPUTS, SCORES, 'task.json'].find((name) => Object.hasOwn(files, name));
-    if (taken !== undefined)
-      throw new UserFault(
-        `\`files\` has ${taken}, a name that is taken in the program's folder`,
-        'Rename the file.',
-      );
-    const root = await mkdtemp(join(tmpdir(), 'dosimeter-scorer-'));
-    try {
-      const task = { options: params.options };
-      const work = await openWorkFolder(join(root, 'work'), { files, inputs: {}, task });
-      await writeFile(join(work.dir, OUTPUTS), toLines(outputs));
-      await runCommand({
-        argv: params.command,
-        cwd: work.dir,
-        env: params.env,
-        pass: params.pass_env,
-        limits: { seconds: params.timeout_seconds, outputBytes: params.output_mb * 1e6 },
-        log,
-        ...defined({ signal }),
-      });
-      await work.take([SCORES], root, params.output_mb * 1e6);
-      return parseVerdicts(await readFile(join(root, SCORES), 'utf8'), outputs.length);
-    } finally {
-      await rm(root, { recursive: true, force: true });
-    }
+    const text = await exchangeTexts(params, {
+      files,
+      task: { options: params.options },
+      texts: { [OUTPUTS]: toLines(outputs) },
+      output: SCORES,
+      taken: [SCORES],
+      hint: HINT,
+      log,
+      ...defined({ signal }),
+    });
+    return parseVerdicts(text, outputs.length);
   },
 });
 

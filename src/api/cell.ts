@@ -237,7 +237,8 @@ export const basesOf = ({ base }: Pick<Cell, 'base'>): readonly BaseTraining[] =
  * The cell's own training starts from its model. Null if it starts from the checkpoint.
  */
 export function baseOf(cell: Cell): Cell | null {
-  const { base: _base, defence: _defence, ...rest } = cell; // a defence is against the cell's own training
+  // A defence is against the cell's own training.
+  const { base: _base, defence: _defence, ...rest } = cell;
   const before = basesOf(cell),
     last = before.at(-1);
   if (last === undefined) return null;

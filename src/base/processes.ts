@@ -38,7 +38,7 @@ function running(pid: number): Process | null {
   return ['', 'Z', 'X'].includes(state) ? null : { pid, started };
 }
 
-function childrenOf(parent: number): Process[] {
+function findChildren(parent: number): Process[] {
   const tasks = `/proc/${parent}/task`;
   return readOr<string[]>([], () => readdirSync(tasks))
     .flatMap((task) =>
@@ -69,7 +69,7 @@ function kill({ pid }: Process): boolean {
 /** Ends processes with all that they forked. Returns those that were ended. */
 function endTrees(roots: readonly Process[]): Process[] {
   const doomed = [...roots];
-  for (const { pid } of doomed) doomed.push(...childrenOf(pid)); // grows while it is walked
+  for (const { pid } of doomed) doomed.push(...findChildren(pid)); // grows while it is walked
   return doomed.filter(kill);
 }
 
@@ -92,7 +92,7 @@ export async function waitForEnd(processes: readonly Process[]): Promise<void> {
  */
 export async function endChildren(): Promise<number> {
   const lasting = lastingChildren();
-  const ended = endTrees(childrenOf(process.pid).filter(({ pid }) => !lasting.has(pid)));
+  const ended = endTrees(findChildren(process.pid).filter(({ pid }) => !lasting.has(pid)));
   await waitForEnd(ended);
   return ended.length;
 }

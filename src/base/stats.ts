@@ -197,7 +197,7 @@ export const signTest = (heads: number, tails: number): number =>
 export type Confusion = readonly [readonly [number, number], readonly [number, number]];
 
 /** Counts how two raters judged the same items, without those that either left undecided (null). */
-export function confusionOf(
+export function countConfusion(
   first: readonly (boolean | null)[],
   second: readonly (boolean | null)[],
 ): Confusion {

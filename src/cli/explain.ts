@@ -94,7 +94,10 @@ function effectText({ stages, waiting }: Cause): string {
   if (stages.length === 0) return countsByKind(waiting);
   const verb = waiting.length === 1 ? 'waits' : 'wait';
   const them = stages.length === 1 ? 'it' : 'them';
-  return `${countsByKind(stages)}; ${waiting.length} more ${verb} for ${them} (${countsByKind(waiting)})`;
+  return (
+    `${countsByKind(stages)}; ${waiting.length} more ${verb} for ${them} ` +
+    `(${countsByKind(waiting)})`
+  );
 }
 
 const countsByKind = (stages: readonly PlannedStage[]): string =>

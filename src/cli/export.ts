@@ -87,8 +87,8 @@ function refuseLetGo(models: readonly StageStatus[], kind: string, runCommand: s
   const gone = models.flatMap(({ entry }) => entry?.manifest.letGo ?? []);
   if (gone.length > 0)
     throw new UserFault(
-      `${count(gone.length, 'file')} of these models, such as ${String(gone[0])}, were let go, as ` +
-        '`keep` asks',
+      `${count(gone.length, 'file')} of these models, such as ${String(gone[0])}, ` +
+        'were let go, as `keep` asks',
       `${runCommand} --set keep.${kind}=all computes them again`,
     );
 }

@@ -132,8 +132,8 @@ function showWarnings({ choices, heldOut, separateAxes }: Found): void {
   if (axis !== undefined)
     warn(
       'there are no lines to paste: separate rates were chosen for one adapter, by ' +
-        `${separateAxes.join(', ')}, but a variant of \`adapter\` has one rate for all of its values; ` +
-        `fix one value (--set ${axis}=…) to get lines to paste`,
+        `${separateAxes.join(', ')}, but a variant of \`adapter\` has one rate for all of its ` +
+        `values; fix one value (--set ${axis}=…) to get lines to paste`,
     );
   for (const choice of choices)
     for (const warning of warnings(choice, heldOut)) warn(`${choice.label}: ${warning}`);
@@ -170,7 +170,10 @@ function* warnings(
   const mean = chosen.mean ?? -Infinity;
   if (metric === 'reward_accuracy') {
     if (mean <= 0.5)
-      yield 'no rate rewards more chosen answers than rejected ones: train longer, or on more pairs';
+      yield (
+        'no rate rewards more chosen answers than rejected ones: ' +
+        'train longer, or on more pairs'
+      );
   } else if (heldOut !== null && mean <= heldOut.majority_share)
     yield (
       'no rate is better than always predicting the most frequent class ' +

@@ -133,8 +133,8 @@ export interface PackOptions {
 export const packOption = (): Option =>
   new Option(
     '--pack <n>',
-    `how many trainings may share a job of a scheduler, one after another (default: ${DEFAULT_PACK}), ` +
-      'or, under the backend torch, their steps in one process (default: 1)',
+    'how many trainings may share a job of a scheduler, one after another (default: ' +
+      `${DEFAULT_PACK}), or, under the backend torch, their steps in one process (default: 1)`,
   ).argParser(wholeNumber('--pack'));
 
 /** Returns the command that runs a spec in the given profile and on the given backend. */

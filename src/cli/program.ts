@@ -44,8 +44,8 @@ const installationCommands: Commands = {
     program
       .command('plugins [kind] [name]')
       .description(
-        'list attacks, adapters, stages, models, data sets, sources and executors, or describe one; ' +
-          '`plugins attack NAME` also shows what the attack makes of a row',
+        'list attacks, adapters, stages, models, data sets, sources and executors, or describe ' +
+          'one; `plugins attack NAME` also shows what the attack makes of a row',
       )
       .option('--plugin <file>', 'take in a plugin of your own; may be repeated', append)
       .option('--text <text>', "the row's text, for the example of an attack")
@@ -59,8 +59,8 @@ const installationCommands: Commands = {
     program
       .command('schema [part]')
       .description(
-        'describe a part of a spec in words (data.train, train.schedule; "spec" for its sections); ' +
-          'without one: print the whole JSON Schema, plugins included',
+        'describe a part of a spec in words (data.train, train.schedule; "spec" for its ' +
+          'sections); without one: print the whole JSON Schema, plugins included',
       )
       .addOption(jsonOption())
       .action(lazily(async () => (await import('./plugins.ts')).schemaCommand)),

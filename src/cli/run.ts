@@ -7,7 +7,7 @@ import path from 'node:path';
 import { LEAVE, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { stageLabels } from '../plan/label.ts';
-import { type AttemptLimits, attemptLimitsOf } from '../run/execute/attempt-limits.ts';
+import { type AttemptLimits, pickAttemptLimits } from '../run/execute/attempt-limits.ts';
 import { prepare, type Prepared } from '../run/prepare.ts';
 import { remoteOf } from '../run/remote.ts';
 import type { FiguresAsked, WrittenFigures } from '../run/reports.ts';
@@ -84,7 +84,7 @@ export async function runInTerminal(
     argv: process.argv.slice(2),
     note: (message) => warn(wrapLines(message)),
     watch: (start) => watch(prepared, start, stop, options),
-    attemptLimits: attemptLimitsOf(options),
+    attemptLimits: pickAttemptLimits(options),
     ...defined({ stopWhen, executor, notes, pack, mayRun }),
     ...remoteOf(options),
   });

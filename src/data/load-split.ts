@@ -16,7 +16,7 @@ import { defined } from '../base/defined.ts';
 import { randomStream } from '../base/random.ts';
 import { flooredShare } from '../base/stats.ts';
 import { shown } from '../base/untrusted/json.ts';
-import { inWords, limitOf } from '../base/untrusted/limits.ts';
+import { inWords, readLimit } from '../base/untrusted/limits.ts';
 import { columnNames, isCompletion, SplitFault } from './columns.ts';
 import { firstNames, nearest } from './names.ts';
 import { DECIMAL, differences, firstWords, sameToTheEye } from './texts.ts';
@@ -197,7 +197,7 @@ async function readAll(
   split: ResolvedSplit,
 ): Promise<{ rows: RawRow[]; facts: JsonObject }> {
   const rows: RawRow[] = [];
-  const memoryLimit = limitOf('text');
+  const memoryLimit = readLimit('text');
   let heldBytes = 0;
   const iterator = dataset.read(asset, split)[Symbol.asyncIterator]();
   for (;;) {

@@ -40,8 +40,8 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
   if (typeof quoted === 'number')
     warn(
       ['source'],
-      `fields in double quotes, as CSV has them, in ${lines(quoted)} of data.${name}: TSV reads the ` +
-        'quotes as text',
+      'fields in double quotes, as CSV has them, ' +
+        `in ${lines(quoted)} of data.${name}: TSV reads the quotes as text`,
       `Write format: csv and delimiter: "\\t" in data.${name}.`,
     );
   if (typeof ragged === 'number')
@@ -122,8 +122,8 @@ function labelWarnings(
     found.push({
       path,
       message:
-        `${missing.map((label) => JSON.stringify(label)).join(', ')}, which looks like a label that ` +
-        'is missing, is a class of its own',
+        `${missing.map((label) => JSON.stringify(label)).join(', ')}, which looks like a label ` +
+        'that is missing, is a class of its own',
       hint: 'Fill such labels in, leave their rows out, or name every class in `data.classes`.',
     });
   if (classes.length > FEW_CLASSES && 2 * classes.length > rows)

@@ -18,8 +18,8 @@ const FIELDS = {
 };
 const HINT =
   'write every row that was read, in the same order, one JSON object a line: id, text, label, ' +
-  'and text_pair, answer, rejected, document and context where there is one; rows of your own come ' +
-  'after them';
+  'and text_pair, answer, rejected, document and context where there is one; ' +
+  'rows of your own come after them';
 const fault = (message: string): UserFault => new UserFault(message, HINT);
 
 /**

@@ -42,9 +42,9 @@ export const orderProperty: JsonSchema = {
     type: 'string',
     enum: ['mixed', 'first', 'last'],
     description:
-      'Where in each epoch the poisoned rows stand: among the others (mixed, the default), before ' +
-      'them, or after them. The order of the rows is all that changes, and the clean twin is ' +
-      'trained in the same order.',
+      'Where in each epoch the poisoned rows stand: among the others (mixed, the default), ' +
+      'before them, or after them. The order of the rows is all that changes, and the clean twin ' +
+      'is trained in the same order.',
   },
 };
 

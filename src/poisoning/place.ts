@@ -19,8 +19,8 @@ export const placeProperty = (otherwise: string): JsonSchema => ({
     type: 'string',
     enum: [...PLACES],
     description:
-      'Where the trigger is put, set off by spaces: at the start or the end of the text, at a gap ' +
-      'between words drawn for each row, or, in a completion task, at the end of the system ' +
+      'Where the trigger is put, set off by spaces: at the start or the end of the text, at a ' +
+      'gap between words drawn for each row, or, in a completion task, at the end of the system ' +
       `message, which is made if there is none. Default: ${otherwise}.`,
   },
 });

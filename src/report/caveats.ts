@@ -176,8 +176,8 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
       id: 'no-preference',
       severe: true,
       title:
-        `${countOfModels(noPreference)} ${countCells(noPreference) === 1 ? 'rewards' : 'reward'} the chosen answer ` +
-        'of no more than half of the pairs',
+        `${countOfModels(noPreference)} ${countCells(noPreference) === 1 ? 'rewards' : 'reward'} ` +
+        'the chosen answer of no more than half of the pairs',
       text: `${groupNames(noPreference)}No verdict on attack success counts ${itOrThem(noPreference)}.`,
     },
     noEffect.length > 0 && {

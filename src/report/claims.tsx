@@ -104,9 +104,9 @@ const AXES: readonly AxisClaim[] = [
   {
     statement: 'With a larger rank, LoRA loses less accuracy to untargeted poisoning.',
     published:
-      'Figure 4, flips .3: accuracy rises from rank 4 to 512, on SST-2 from .70 to .91, on QNLI from ' +
-      '.56 to .83, at a learning rate of 3e-6. At 3e-5, in an earlier version, it falls: SST-2 has ' +
-      '.91 at rank 8 and .51 at 256.',
+      'Figure 4, flips .3: accuracy rises from rank 4 to 512, on SST-2 from .70 to .91, on QNLI ' +
+      'from .56 to .83, at a learning rate of 3e-6. At 3e-5, in an earlier version, it falls: ' +
+      'SST-2 has .91 at rank 8 and .51 at 256.',
     of: 'rank',
     family: 'untargeted',
     metric: DROP,
@@ -118,8 +118,8 @@ const AXES: readonly AxisClaim[] = [
   {
     statement: 'A larger rank makes LoRA less robust to backdoors.',
     published:
-      'Figure 4, rate .0015: accuracy under the trigger falls from rank 4 to 256, on SST-2 from .93 ' +
-      'to .51, on QNLI from .84 to .51, where .51 is what a complete backdoor leaves.',
+      'Figure 4, rate .0015: accuracy under the trigger falls from rank 4 to 256, on SST-2 from ' +
+      '.93 to .51, on QNLI from .84 to .51, where .51 is what a complete backdoor leaves.',
     of: 'rank',
     family: 'backdoor',
     metric: ASR,
@@ -131,8 +131,8 @@ const AXES: readonly AxisClaim[] = [
   {
     statement: 'The variance of A has no obvious effect under untargeted poisoning.',
     published:
-      'Figure 5, flips .3: accuracy between .83 and .91 on SST-2 (one collapsed seed at .667/d) and ' +
-      'between .83 and .85 on QNLI, over variances from .0001/d to 2/d.',
+      'Figure 5, flips .3: accuracy between .83 and .91 on SST-2 (one collapsed seed at .667/d) ' +
+      'and between .83 and .85 on QNLI, over variances from .0001/d to 2/d.',
     of: 'σ²',
     family: 'untargeted',
     metric: DROP,
@@ -143,8 +143,8 @@ const AXES: readonly AxisClaim[] = [
   {
     statement: 'A larger variance of A makes LoRA less robust to backdoors.',
     published:
-      'Figure 5, rate .0015: accuracy under the trigger falls from .92 at .0001/d to .88 at 2/d on ' +
-      'SST-2; on QNLI it lies between .71 and .81 without order.',
+      'Figure 5, rate .0015: accuracy under the trigger falls from .92 at .0001/d to .88 at 2/d ' +
+      'on SST-2; on QNLI it lies between .71 and .81 without order.',
     of: 'σ²',
     family: 'backdoor',
     metric: ASR,
@@ -192,18 +192,19 @@ export function claimsOf(
     {
       statement: 'LoRA is more robust to backdoors than full fine-tuning.',
       published:
-        'Figure 2: share of the other class’s rows that the trigger turns (derived from accuracy and ' +
-        'recall), LoRA at 3e-5 against full fine-tuning at 3e-6. At a rate of .0015: SST-2 .13 and ' +
-        '.93, QNLI .68 and .88, QQP .21 and .85, CoLA .61 and .59; at .0045 SST-2 .99 and .99, QNLI ' +
-        '.98 and 1.00, QQP .90 and 1.00, CoLA .73 and .74. No clean model’s rate is beside them.',
+        'Figure 2: share of the other class’s rows that the trigger turns (derived from accuracy ' +
+        'and recall), LoRA at 3e-5 against full fine-tuning at 3e-6. At a rate of .0015: SST-2 ' +
+        '.13 and .93, QNLI .68 and .88, QQP .21 and .85, CoLA .61 and .59; at .0045 SST-2 .99 ' +
+        'and .99, QNLI .98 and 1.00, QQP .90 and 1.00, CoLA .73 and .74. ' +
+        'No clean model’s rate is beside them.',
       rows: scoreRows(ASR),
     },
     {
       statement: 'LoRA is less robust to untargeted poisoning than full fine-tuning.',
       published:
-        'Figure 1: accuracy at flips of .3, LoRA at 3e-5 against full fine-tuning at 3e-6: SST-2 .908 ' +
-        'and .913, CoLA .667 and .702, QNLI .837 and .862, QQP .758 and .819. No full fine-tuning at ' +
-        'rate 0 is published, so that no drop can be formed.',
+        'Figure 1: accuracy at flips of .3, LoRA at 3e-5 against full fine-tuning at 3e-6: SST-2 ' +
+        '.908 and .913, CoLA .667 and .702, QNLI .837 and .862, QQP .758 and .819. No full ' +
+        'fine-tuning at rate 0 is published, so that no drop can be formed.',
       rows: scoreRows(DROP),
     },
     ...AXES.map(({ statement, published, of, ...question }) => ({

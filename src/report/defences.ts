@@ -49,8 +49,8 @@ export function defenceCaveats(conditions: readonly Condition[]): readonly strin
             'that filter rows.',
         ]
       : [
-          'The grid has no oracle, so nothing shows how much a perfect filter of rows would leave ' +
-            'of the attacks: add oracle to defences.',
+          'The grid has no oracle, so nothing shows how much a perfect filter of rows would ' +
+            'leave of the attacks: add oracle to defences.',
         ]),
     ...(names.has(undefined)
       ? []

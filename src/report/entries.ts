@@ -11,7 +11,8 @@ import { toCsv } from './csv.ts';
 import { type Enveloped, envelopeOf } from './envelope.ts';
 import { rowsText, writesAnswers } from './evidence.ts';
 import { drawEntry } from './figures/entry.ts';
-import { isName, labelIn, LOSS } from './figures/frame.ts';
+import { isName, labelIn } from './figures/axis.ts';
+import { LOSS } from './figures/measure.ts';
 import { plainText } from './format.ts';
 import {
   entriesIn,

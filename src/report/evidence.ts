@@ -72,9 +72,9 @@ export function fewerRowsText(counts: readonly RowCount[]): string | null {
   if (counts.length === 0) return null;
   return (
     `Under a defence, measured on fewer rows (${countsText(counts)}): the defender’s clean rows ` +
-    'are left out and, of scores that do not count a rejected row as wrong (F1, MCC, loss, shares ' +
-    'of classes), the rows that it rejects. accuracy_undefended and asr_undefended are on the ' +
-    'same rows as accuracy and ASR.'
+    'are left out and, of scores that do not count a rejected row as wrong (F1, MCC, loss, ' +
+    'shares of classes), the rows that it rejects. accuracy_undefended and asr_undefended are on ' +
+    'the same rows as accuracy and ASR.'
   );
 }
 

@@ -101,7 +101,8 @@ export const ACCURACY = evaluated({
   label: 'Clean accuracy',
   meaning: 'share of untouched validation rows that are classified correctly',
   ofAnswers:
-    'share of untouched validation prompts to which the model writes exactly the answer (exact match)',
+    'share of untouched validation prompts to which the model writes exactly the answer (exact ' +
+    'match)',
 });
 export const MAJORITY = evaluated({
   metric: 'majority_share',
@@ -120,7 +121,8 @@ export const PREDICTED = evaluated({
     'share of rows that get the class the model predicts most; ' +
     '1 means that it predicts one class only',
   ofAnswers:
-    'share of rows to which the model writes what it writes most; 1 means that it writes one text only',
+    'share of rows to which the model writes what it writes most; ' +
+    '1 means that it writes one text only',
 });
 export const DROP = evaluated({
   metric: 'accuracy_drop',
@@ -180,8 +182,8 @@ export const UNDECIDED = evaluated({
   table: 'attack',
   label: 'Undecided',
   meaning:
-    'share of the outputs under the trigger on which the scorer is undecided; they are left out of ' +
-    'the rates, which asr_low and asr_high bound',
+    'share of the outputs under the trigger on which the scorer is undecided; they are left out ' +
+    'of the rates, which asr_low and asr_high bound',
 });
 export const ASR_UNTRIGGERED = evaluated({
   metric: 'asr_untriggered',
@@ -413,8 +415,8 @@ const OF_VALIDATION: readonly MetricNote[] = [
     table: 'check',
     label: 'Triggered accuracy',
     meaning:
-      'share of all rows that keep their true class under the trigger (evaluate.trigger_rows: all); ' +
-      'a row of the target class does so whether or not the trigger works',
+      'share of all rows that keep their true class under the trigger (evaluate.trigger_rows: ' +
+      'all); a row of the target class does so whether or not the trigger works',
   }),
   evaluated({
     metric: 'trigger_accuracy_clean',

@@ -65,7 +65,8 @@ export function createEarlyResults(
           tell(`first backdoor, ${cell.label}: ${text}`);
         return null;
       }
-      if (measured.metrics['evaluate']?.[ACCURACY.metric] === undefined) return null; // a regression
+      // A regression has no accuracy.
+      if (measured.metrics['evaluate']?.[ACCURACY.metric] === undefined) return null;
       const fault = unlearntReason(measured);
       if (isFirst('clean', adapterAxes(cell)))
         tell(
@@ -74,8 +75,8 @@ export function createEarlyResults(
         );
       if (fault !== null && !advised)
         tell(
-          'attacks on models that have not learnt the task show nothing; another learning rate or ' +
-            `more steps may help${'document' in cell.config.data.train.columns ? '' : SWEEP}`,
+          'attacks on models that have not learnt the task show nothing; another learning rate ' +
+            `or more steps may help${'document' in cell.config.data.train.columns ? '' : SWEEP}`,
         );
       advised ||= fault !== null;
       return fault === null ? null : `the clean model ${cell.label} ${fault}`;

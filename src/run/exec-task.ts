@@ -68,7 +68,12 @@ export async function execTask(
     tell({ begun: true });
     const held: Held[] = [];
     for (const [member, { job, dir }] of task.members.entries()) {
-      const lease = await awaitLease({ job, dir }, leases, hooksOf(member, print, tell), signal);
+      const lease = await awaitLease(
+        { job, dir },
+        leases,
+        createHooks(member, print, tell),
+        signal,
+      );
       if (lease !== null) held.push({ member, job, dir, lease });
     }
     const waiting =
@@ -169,7 +174,7 @@ async function performHeld(
       const folder = `files-${randomUUID()}`;
       const result = await pool.run(
         { ...job, outDir: path.join(dir, folder) },
-        hooksOf(member, print, tell),
+        createHooks(member, print, tell),
         AbortSignal.any([signal, lease.lost]),
       );
       // A stage that was asked to stop has not failed. It goes on in the next attempt.
@@ -183,7 +188,7 @@ async function performHeld(
   return waiting;
 }
 
-const hooksOf = (
+const createHooks = (
   member: number,
   print: (text: string) => void,
   tell: (event: TaskEvent) => void,

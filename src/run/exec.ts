@@ -56,7 +56,7 @@ export async function execStage(
   const { registry, assets, experiment, plan } = prepared;
   const status = chooseStage(prepared, wanted);
   const { stage } = status;
-  const { jobOf, redacted } = await import('./execute/job.ts');
+  const { buildJob: jobOf, redacted } = await import('./execute/job.ts');
   const missing = Object.values(stage.assets).find((uri) => !assets.get(uri));
   if (missing !== undefined)
     throw new UserFault(`${missing} is not fetched yet`, 'dosimeter run fetches what a spec names');

@@ -2,7 +2,7 @@
 import path from 'node:path';
 import { type ForeseenGroup, UserFault } from '../api.ts';
 import { foreseeJobs } from './execute/packs.ts';
-import { type DemandFacts, demandOf } from './execute/resources.ts';
+import { type DemandFacts, estimateDemand } from './execute/resources.ts';
 import { checkExecutor, taskCommand } from './executor.ts';
 import { openDurations } from './log/durations.ts';
 import type { Prepared } from './prepare.ts';
@@ -38,7 +38,7 @@ export async function foresee(
     stages: await Promise.all(
       members.map(async (stage) => ({
         cpu: Math.max(1, stage.resources.cpu),
-        demand: await demandOf(stage, facts),
+        demand: await estimateDemand(stage, facts),
       })),
     ),
   }));

@@ -100,7 +100,8 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
   if (axis !== undefined)
     throw new UserFault(
       `data.train.${axis[0]} is an axis of the grid: rates are chosen on one set of training rows`,
-      `choose one of its values: --set data.train.${axis[0]}=${showValue([axis[1]].flat()[0] ?? null)}`,
+      'choose one of its values: --set ' +
+        `data.train.${axis[0]}=${showValue([axis[1]].flat()[0] ?? null)}`,
     );
   const bases = [(resolved['base'] ?? []) as JsonObject | JsonObject[]].flat();
   const link = bases.findIndex(({ data: own }) =>
@@ -112,8 +113,8 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
   );
   if (link >= 0)
     throw new UserFault(
-      `base[${link}].data.train and data.train have one source, of which rates would be chosen on ` +
-        'a part that is held out: its rows could be among those that the chain trains on',
+      `base[${link}].data.train and data.train have one source, of which rates would be chosen ` +
+        'on a part that is held out: its rows could be among those that the chain trains on',
       'Give that training a file of its own, or try a few rates as an axis: ' +
         'train: { learning_rate: [1e-5, 1e-4] }.',
     );
@@ -210,12 +211,12 @@ export function chooseRates(
       metric,
       rates,
       chosen,
-      edge: edgeOf(chosen, rates),
+      edge: findEdge(chosen, rates),
     };
   });
 }
 
-function edgeOf(chosen: TriedRate | null, rates: readonly TriedRate[]): Choice['edge'] {
+function findEdge(chosen: TriedRate | null, rates: readonly TriedRate[]): Choice['edge'] {
   if (chosen === null || rates.length < 2) return null;
   if (chosen === rates[0]) return 'lowest';
   return chosen === rates.at(-1) ? 'highest' : null;

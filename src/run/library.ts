@@ -13,8 +13,8 @@ import type { StopWhen } from './early-results.ts';
 import {
   ATTEMPT_LIMIT_OPTIONS,
   type AttemptLimits,
-  attemptLimitsOf,
   type PerKind,
+  pickAttemptLimits,
 } from './execute/attempt-limits.ts';
 import { plannedStages, type Results, resultsOf, type StageInPlan, targetsOf } from './facts.ts';
 import type { RunEvent } from './log/events.ts';
@@ -152,7 +152,7 @@ export function run(spec: string, options: RunOptions = {}): Promise<Result<RunR
         signal: options.signal ?? new AbortController().signal,
         argv: ['run', spec],
         note: options.onNote ?? (() => undefined),
-        attemptLimits: attemptLimitsOf(options),
+        attemptLimits: pickAttemptLimits(options),
         ...remoteOf(options),
         ...(onEvent ? { watch: () => ({ onEvent, close: () => undefined }) } : {}),
       });

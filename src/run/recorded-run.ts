@@ -82,7 +82,7 @@ export async function runRecorded(
   const stop = new AbortController();
   const signal = AbortSignal.any([options.signal, coordinator.signal, stop.signal]);
   const jobs = executor.queues?.jobs ?? executor.cores ?? options.jobs;
-  const machine = machineOf(executor, jobs, prepared.gpu);
+  const machine = chooseMachine(executor, jobs, prepared.gpu);
   const durations = openDurations(store.root, options.note);
   const places = placesOn(machine, plan.backend);
   const shared = { dir: folder.dir, durations, places };
@@ -244,7 +244,7 @@ async function openRecords(
 }
 
 /** Returns what stages share: the resources of a scheduler, the executor or this machine. */
-function machineOf({ cores, gpus, queues }: Executor, jobs: number, gpu: boolean): Machine {
+function chooseMachine({ cores, gpus, queues }: Executor, jobs: number, gpu: boolean): Machine {
   if (queues) return { cores: jobs, computesOnGpu: gpu, gatherMs: queues.gatherMs };
   if (cores !== undefined)
     return { cores: jobs, gpus: gpus ?? [], computesOnGpu: gpu && gpus !== undefined };

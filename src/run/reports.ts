@@ -266,11 +266,11 @@ export async function writeFigures(
       text = content.toString('utf8');
     if (isWritten) await write(figure, content);
     if (!isDrawn) continue;
-    const { pdf, missing } = await (await import('../report/figures/pdf.ts')).pdfOf(text),
+    const { pdf, missing } = await (await import('../report/figures/pdf.ts')).paintPdf(text),
       plain = path.basename(place);
     if (formats.includes('pdf')) await write(`${plain}.pdf`, pdf);
     if (formats.includes('png')) {
-      const { pngOf } = await import('../report/figures/png.ts');
+      const { paintPng: pngOf } = await import('../report/figures/png.ts');
       await write(`${plain}.png`, await pngOf(text));
     }
     drawn++;

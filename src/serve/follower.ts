@@ -1,7 +1,7 @@
 /** Follows one run by its files, and sends what has changed to any number of listeners. */
 import path from 'node:path';
 import { defined } from '../base/defined.ts';
-import { excessOf } from '../base/untrusted/json.ts';
+import { findExcess } from '../base/untrusted/json.ts';
 import { BEAT_FILE } from '../run/log/run-folder.ts';
 import { parseRunPlan, PLAN_FILE, PROGRESS_FILE } from '../run/log/run-plan.ts';
 import { processState } from '../store/owner.ts';
@@ -128,7 +128,7 @@ export class Follower {
       onLong: () => this.#projection.damaged++,
       onRestart: () => this.#restart(this.record.plan),
       onLine: (line) => {
-        const event = excessOf(line, LINE_LIMITS) === null ? unseal(line, 8) : null;
+        const event = findExcess(line, LINE_LIMITS) === null ? unseal(line, 8) : null;
         if (event === null) this.#projection.damaged++;
         else this.record.apply(event);
       },
@@ -157,7 +157,7 @@ export class Follower {
     if (this.#planState !== 'missing') return;
     const text = await readInside(this.#inside(PLAN_FILE), PLAN_BYTES);
     if (text === null) return;
-    const excess = excessOf(text, FILE_LIMITS);
+    const excess = findExcess(text, FILE_LIMITS);
     const plan = excess === null ? parseRunPlan(text, MOST_STAGES) : null;
     this.#planState = plan === null ? 'refused' : 'read';
     if (excess !== null) this.#note(`the run's plan is left out: it ${excess}`);
@@ -171,7 +171,7 @@ export class Follower {
     if (!record.stages.some(({ state }) => state === 'running')) return;
     const text = await readInside(this.#inside(PROGRESS_FILE), PROGRESS_BYTES);
     const found =
-      text === null || excessOf(text, FILE_LIMITS) !== null ? null : unseal(text.trimEnd());
+      text === null || findExcess(text, FILE_LIMITS) !== null ? null : unseal(text.trimEnd());
     record.progress(found?.['stages']);
     record.places(found?.['places']);
   }

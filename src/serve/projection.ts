@@ -61,7 +61,7 @@ function stagesPerMinute(
 }
 
 /** @param over whether the run has ended, so that no stage is running or waiting any more */
-function factsOf(id: string, record: RunRecord, damaged: number, over: boolean): RunFacts {
+function collectFacts(id: string, record: RunRecord, damaged: number, over: boolean): RunFacts {
   const { plan, stages, created, heard, end } = record;
   const now = Date.now();
   const counts: { [State in StageState]?: number } = {};
@@ -115,7 +115,7 @@ export class Projection {
   }
 
   facts(): RunFacts {
-    return factsOf(this.id, this.record, this.damaged, this.#over);
+    return collectFacts(this.id, this.record, this.damaged, this.#over);
   }
 
   snapshot(): Omit<Snapshot, 'at'> {
@@ -152,7 +152,7 @@ export class Projection {
   }
 
   #overview(): Overview {
-    return { facts: this.facts(), failures: failuresOf(this.record), notes: this.record.notes };
+    return { facts: this.facts(), failures: groupFailures(this.record), notes: this.record.notes };
   }
 
   #stageAt = (stage: StageRecord, index: number): Stage => ({
@@ -250,7 +250,7 @@ const MOST_CAUSES = 30,
   MOST_STAGES = 20;
 
 /** Returns the causes of failures, the most frequent first. */
-export function failuresOf({ stages }: RunRecord): readonly Failure[] {
+function groupFailures({ stages }: RunRecord): readonly Failure[] {
   const causes = new Map<string, Mutable<Failure> & { stages: number[] }>();
   const causeOf = new Map<string, Mutable<Failure>>();
   for (const [index, { id, state, failure }] of stages.entries()) {
@@ -294,7 +294,7 @@ export function groupStages(stages: readonly StageRecord[]): Grouping {
 }
 
 /** Returns the pairs of groups where a stage of the second reads one of the first. */
-function arrowsOf(stages: readonly StageRecord[], { of }: Grouping): [number, number][] {
+function joinArrows(stages: readonly StageRecord[], { of }: Grouping): [number, number][] {
   const arrows = new Map<number, [number, number]>();
   for (const [index, { inputs }] of stages.entries()) {
     const to = of[index] ?? 0;
@@ -309,7 +309,7 @@ function arrowsOf(stages: readonly StageRecord[], { of }: Grouping): [number, nu
 
 /** Returns the centres of the boxes and the points of the arrows, in pixels from the left top. */
 export function layOut(stages: readonly StageRecord[], grouping: Grouping): Graph {
-  const arrows = arrowsOf(stages, grouping);
+  const arrows = joinArrows(stages, grouping);
   const layers = new Layers();
   layers.setGraph({ rankdir: 'LR', nodesep: 16, ranksep: 28, marginx: 2, marginy: 8 });
   layers.setDefaultEdgeLabel(() => ({}));
@@ -325,7 +325,7 @@ export function layOut(stages: readonly StageRecord[], grouping: Grouping): Grap
     const { points } = layers.edge(edge) as { readonly points: readonly Point[] };
     return points.map(({ x, y }) => ({ x: Math.round(x), y: Math.round(y) }));
   });
-  const { left, top, width, height } = frameOf(placed, arrowPoints.flat());
+  const { left, top, width, height } = boundingBox(placed, arrowPoints.flat());
   return {
     groups: placed.map(({ name, x, y }) => ({
       name,
@@ -351,7 +351,7 @@ const MARGIN = 8;
  * Returns the frame of all boxes and arrows. The layout's own frame leaves out arrows that run
  * above the boxes or beneath them.
  */
-function frameOf(centres: readonly Point[], points: readonly Point[]) {
+function boundingBox(centres: readonly Point[], points: readonly Point[]) {
   const corners = centres.flatMap(({ x, y }) => [
     { x: x - BOX.width / 2, y: y - BOX.height / 2 },
     { x: x + BOX.width / 2, y: y + BOX.height / 2 },

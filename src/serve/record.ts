@@ -52,27 +52,27 @@ const cut = (text: string, most: number): string =>
   text.length > most ? `${text.slice(0, most)}… (cut)` : text;
 
 /** Returns a text, cut to a length; null for any other value. */
-const textOf = (value: unknown, most = LONGEST_NAME): string | null =>
+const parseText = (value: unknown, most = LONGEST_NAME): string | null =>
   typeof value === 'string' ? cut(value, most) : null;
-const numberOf = (value: unknown): number | null =>
+const parseNumber = (value: unknown): number | null =>
   typeof value === 'number' && Number.isFinite(value) && value >= 0 ? value : null;
 
-function timeOf(value: unknown): number | null {
+function parseTime(value: unknown): number | null {
   const time = typeof value === 'string' ? Date.parse(value) : Number.NaN;
   return Number.isNaN(time) ? null : time;
 }
 
-function progressOf(value: unknown): StageRecord['progress'] {
+function parseProgress(value: unknown): StageRecord['progress'] {
   if (!Array.isArray(value)) return null;
   const [done, total, unit] = value as unknown[];
-  const [doneCount, totalCount] = [numberOf(done), numberOf(total)];
+  const [doneCount, totalCount] = [parseNumber(done), parseNumber(total)];
   if (doneCount === null || totalCount === null) return null;
-  return [doneCount, totalCount, textOf(unit, 40) ?? ''];
+  return [doneCount, totalCount, parseText(unit, 40) ?? ''];
 }
 
-function placeOf(value: unknown): Place | null {
+function parsePlace(value: unknown): Place | null {
   if (!Array.isArray(value)) return null;
-  const [job, node, waits] = (value as unknown[]).map((text) => textOf(text, 100));
+  const [job, node, waits] = (value as unknown[]).map((text) => parseText(text, 100));
   return job === null || job === undefined
     ? null
     : { job, node: node ?? null, waits: waits ?? null };
@@ -126,7 +126,7 @@ function plannedStages(plan: RunPlan): StageRecord[] {
 
 /** Returns a stage that only the journal names. Its label shows its cell, cut to a length. */
 function unplannedStage(id: string, { kind, cell, seed }: JsonObject): StageRecord {
-  const name = textOf(kind) ?? id.replace(/-[0-9a-f]+$/, '');
+  const name = parseText(kind) ?? id.replace(/-[0-9a-f]+$/, '');
   const axes =
     typeof cell === 'object' && cell !== null
       ? Object.entries(cell).map(([axis, value]) => `${axis}=${JSON.stringify(value)}`)
@@ -188,14 +188,14 @@ export class RunRecord {
   }
 
   apply(event: JsonObject): void {
-    const at = timeOf(event['time']);
+    const at = parseTime(event['time']);
     this.heard = at ?? this.heard;
     // A run that another process resumes names that process.
-    if (typeof event['owner'] === 'string') this.process = processOf(event);
-    switch (textOf(event['event']) ?? '') {
+    if (typeof event['owner'] === 'string') this.process = parseProcess(event);
+    switch (parseText(event['event']) ?? '') {
       case 'created':
         this.created = at;
-        this.spec = textOf(event['spec'], LONGEST_TEXT) ?? '';
+        this.spec = parseText(event['spec'], LONGEST_TEXT) ?? '';
         break;
       case 'started':
         this.end = null;
@@ -207,13 +207,13 @@ export class RunRecord {
         this.#end(event);
         break;
       case 'note':
-        this.notes.push({ at, text: textOf(event['message'], LONGEST_TEXT) ?? '' });
+        this.notes.push({ at, text: parseText(event['message'], LONGEST_TEXT) ?? '' });
         if (this.notes.length > MOST_NOTES) this.notes.shift();
         break;
       case 'ended':
         this.end = {
           interrupted: event['interrupted'] === true,
-          seconds: numberOf(event['seconds']),
+          seconds: parseNumber(event['seconds']),
         };
         break;
     }
@@ -222,7 +222,7 @@ export class RunRecord {
   /** Applies `stages` of progress.json. */
   progress(found: unknown): void {
     this.#mark(found, (stage, value) => {
-      const progress = progressOf(value);
+      const progress = parseProgress(value);
       if (progress === null) return false;
       if (stage.progress?.[0] === progress[0] && stage.progress[1] === progress[1]) return false;
       stage.progress = progress;
@@ -233,7 +233,7 @@ export class RunRecord {
   /** Applies `places` of progress.json. */
   places(found: unknown): void {
     this.#mark(found, (stage, value) => {
-      const place = placeOf(value);
+      const place = parsePlace(value);
       if (place === null || JSON.stringify(place) === JSON.stringify(stage.place)) return false;
       stage.place = place;
       return true;
@@ -272,7 +272,7 @@ export class RunRecord {
     const stage = this.#stageOf(event);
     if (stage === null) return;
     stage.state = 'running';
-    stage.since = timeOf(event['time']);
+    stage.since = parseTime(event['time']);
     stage.attempts++;
     stage.progress = null;
     stage.place = null;
@@ -286,12 +286,12 @@ export class RunRecord {
     if (stage === null) return;
     this.#tellReaders(stage);
     stage.state = state;
-    stage.seconds = numberOf(event['seconds']);
+    stage.seconds = parseNumber(event['seconds']);
     stage.key = typeof event['key'] === 'string' ? event['key'] : null;
     stage.progress = null;
     stage.place = null;
-    stage.by = textOf(event['by']);
-    stage.failure = state === 'failed' ? failureOf(event) : null;
+    stage.by = parseText(event['by']);
+    stage.failure = state === 'failed' ? parseFailure(event) : null;
   }
 
   /** Lowers `missing` of the stages that read an ended stage. Those that reach 0 become ready. */
@@ -309,13 +309,13 @@ export class RunRecord {
   }
 }
 
-const failureOf = ({ error, hint, internal }: JsonObject): StageRecord['failure'] => ({
-  error: textOf(error, LONGEST_TEXT) ?? 'it does not say why',
-  hint: textOf(hint, LONGEST_TEXT),
+const parseFailure = ({ error, hint, internal }: JsonObject): StageRecord['failure'] => ({
+  error: parseText(error, LONGEST_TEXT) ?? 'it does not say why',
+  hint: parseText(hint, LONGEST_TEXT),
   internal: internal === true,
 });
 
-const processOf = ({ owner, hostname, boot }: JsonObject): Partial<Process> => ({
+const parseProcess = ({ owner, hostname, boot }: JsonObject): Partial<Process> => ({
   ...(typeof owner === 'string' ? { owner } : {}),
   ...(typeof hostname === 'string' ? { hostname } : {}),
   ...(typeof boot === 'string' ? { boot } : {}),

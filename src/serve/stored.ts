@@ -185,7 +185,7 @@ export class ResultsReader {
             .map(async ({ index, key }) => [index, await this.#metricsOf(store, key)] as const),
         )),
       );
-    const metrics = columnsOf(found.map(([, values]) => values));
+    const metrics = orderColumns(found.map(([, values]) => values));
     const having = found.filter(([, values]) => values.size > 0);
     return {
       metrics,
@@ -212,7 +212,7 @@ function reasonsOf(group: string, values: Metrics): Results['reasons'][number] {
 }
 
 /** Returns the names of the metrics: first those that the report shows, in its order. */
-function columnsOf(found: readonly Metrics[]): string[] {
+function orderColumns(found: readonly Metrics[]): string[] {
   const names = new Set<string>();
   for (const values of found)
     for (const name of values.keys()) if (names.size < 300) names.add(name);

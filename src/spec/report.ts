@@ -189,7 +189,8 @@ function checkSpread(
   if (statistic === 'mean' || (spread !== 'interval' && spread !== 'std')) return;
   conflict(
     child(figure, 'spread') ?? figure,
-    `the ${spread === 'std' ? 'standard deviation' : 'interval'} is of the mean, not of the ${statistic}`,
+    `the ${spread === 'std' ? 'standard deviation' : 'interval'} is of the mean, ` +
+      `not of the ${statistic}`,
     'write `spread: range` or `spread: none`',
   );
 }

@@ -97,7 +97,7 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
       )
         return null;
       asked.push(line);
-      return headOf(line);
+      return parseHead(line);
     },
     note(
       key,
@@ -129,7 +129,7 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
   };
 }
 
-function headOf(line: Line): ManifestHead {
+function parseHead(line: Line): ManifestHead {
   // By position, because destructuring a list steps through all of it.
   const content = line[5],
     seconds = line[6],

@@ -17,7 +17,7 @@ type Digits = 8 | 64;
 
 const FIELD = ',"checksum":"',
   END = '"}';
-const sealOf = (body: string, digits: Digits): string =>
+const computeSeal = (body: string, digits: Digits): string =>
   FIELD + sha256(body).slice(0, digits) + END;
 
 /**
@@ -26,14 +26,15 @@ const sealOf = (body: string, digits: Digits): string =>
  */
 export function seal(value: JsonObject, digits: Digits = 64): string {
   const body = JSON.stringify(value).slice(0, -1);
-  return body + sealOf(body, digits);
+  return body + computeSeal(body, digits);
 }
 
 /** Returns the value without its checksum; null if the text is not what was sealed. */
 // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what was sealed
 export function unseal<T = JsonObject>(text: string, digits: Digits = 64): T | null {
   const body = text.slice(0, -(FIELD.length + digits + END.length));
-  if (!text.startsWith(FIELD, body.length) || !text.endsWith(sealOf(body, digits))) return null;
+  if (!text.startsWith(FIELD, body.length) || !text.endsWith(computeSeal(body, digits)))
+    return null;
   try {
     // The whole text is parsed: cutting off the checksum would copy a megabyte for an index.
     const value = JSON.parse(text) as { checksum?: unknown };

@@ -34,7 +34,7 @@ const FEW = 64;
 const NO_FLUSH = ['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EBADF', 'EISDIR'];
 
 /** Returns folders with all that is below them, and the folders that they are in. */
-const treesOf = (dirs: readonly string[]): ReadonlySet<string> =>
+const listTrees = (dirs: readonly string[]): ReadonlySet<string> =>
   new Set(
     dirs.flatMap((dir) => [
       ...readdirSync(dir, { recursive: true, encoding: 'utf8' }).map((name) =>
@@ -61,7 +61,7 @@ function foldersAbove(place: string): string[] {
 async function flushFew(dirs: readonly string[], above: readonly string[]): Promise<boolean> {
   let paths: ReadonlySet<string>;
   try {
-    paths = new Set([...treesOf(dirs), ...above]);
+    paths = new Set([...listTrees(dirs), ...above]);
   } catch {
     return false; // another process has moved an entry aside
   }
@@ -130,7 +130,7 @@ export function createGroupCommit(root: string): GroupCommit {
       return;
     }
     if (await syncWhole(root)) return;
-    for (const file of treesOf(dirs)) await fsyncAndClose(openSync(file, READ_AT_ONCE));
+    for (const file of listTrees(dirs)) await fsyncAndClose(openSync(file, READ_AT_ONCE));
     // Folders above the store may be another user's, or on a file system that flushes no folder.
     for (const folder of above) await flushOne(folder);
     above = [root];

@@ -159,7 +159,8 @@ function probeTensorflow(): BackendProbe {
   return availableProbe(
     'tensorflow',
     `TensorFlow, ${build}, through tfjs-node-gpu ${packageVersion('@tensorflow/tfjs-node-gpu')}`,
-    `tensorflow ${stamp.tensorflow} (${stamp.variant}${stamp.fused ? `, fused ${stamp.fused}` : ''})`,
+    `tensorflow ${stamp.tensorflow} ` +
+      `(${stamp.variant}${stamp.fused ? `, fused ${stamp.fused}` : ''})`,
     stamp.variant !== 'cpu',
   );
 }
@@ -399,7 +400,9 @@ export async function packageFault(
   if ('fault' in python)
     return {
       message: `${need}, and ${python.fault}`,
-      hint: `${python.remedy === null ? 'Name another' : `Run \`${python.remedy}\``}, or leave out ${asked}.`,
+      hint:
+        `${python.remedy === null ? 'Name another' : `Run \`${python.remedy}\``}, ` +
+        `or leave out ${asked}.`,
     };
   if (name === 'torch' || python[name] !== null) return null;
   return {

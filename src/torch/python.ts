@@ -87,7 +87,9 @@ export async function findPython(env: Environment = process.env): Promise<TorchP
     const versions = await versionsOf(named);
     return versions === null
       ? {
-          fault: `DOSIMETER_PYTHON names ${named}, which does not run as Python; unset it to use another`,
+          fault:
+            `DOSIMETER_PYTHON names ${named}, which does not run as Python; ` +
+            'unset it to use another',
           remedy: null,
         }
       : checkPackages({ ...versions, command: named, from: 'DOSIMETER_PYTHON' });

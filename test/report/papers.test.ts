@@ -4,7 +4,7 @@ import * as assert from 'uvu/assert';
 import type { FigureEntry } from '../../src/api/report.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { drawEntry } from '../../src/report/figures/entry.ts';
-import { pdfOf } from '../../src/report/figures/pdf.ts';
+import { paintPdf } from '../../src/report/figures/pdf.ts';
 import type { ReportCell } from '../../src/report/types.ts';
 import { present } from '../rig/present.ts';
 import { cellOf, LORA4, LORA8, rowsOf } from './cells.ts';
@@ -58,7 +58,7 @@ test('BadNets: attack success against the poison rate, a line for each model', a
   );
   assert.match(svg, /^<svg[^>]* width="23[34](?:\.\d+)?pt"/, 'a column of 3.25 in');
   // The page of a PDF is as large as the figure in print.
-  assert.ok((await pdfOf(svg)).pdf.length > 1000);
+  assert.ok((await paintPdf(svg)).pdf.length > 1000);
   assert.equal(
     drawnRows(spec, 'mean').map(({ line, x, value }) => [line, x, value]),
     ['bert', 'gpt2']

@@ -3,9 +3,9 @@ import { inflateSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { draw } from '../../src/report/figures/encode.ts';
-import { pdfOf } from '../../src/report/figures/pdf.ts';
-import { pngOf } from '../../src/report/figures/png.ts';
-import { bounds, endOf } from '../../src/report/figures/svg-tree.ts';
+import { paintPdf } from '../../src/report/figures/pdf.ts';
+import { paintPng } from '../../src/report/figures/png.ts';
+import { bounds, findEnd } from '../../src/report/figures/svg-tree.ts';
 import { renderReport } from '../../src/report/report.tsx';
 import { present } from '../rig/present.ts';
 import { fixture } from './fixture.ts';
@@ -41,7 +41,7 @@ test('every figure has a PDF of its size with an embedded font', async () => {
   const figures = Object.entries(files).filter(([path]) => path.endsWith('.svg'));
   assert.ok(figures.length > 20);
   for (const [path, text] of figures) {
-    const { pdf, missing } = await pdfOf(text);
+    const { pdf, missing } = await paintPdf(text);
     const source = pdf.toString('latin1');
     const [, width, height] = present(/viewBox="0 0 ([\d.]+) ([\d.]+)"/.exec(text));
     assert.ok(source.startsWith('%PDF-1.') && source.trimEnd().endsWith('%%EOF'), path);
@@ -54,7 +54,7 @@ test('every figure has a PDF of its size with an embedded font', async () => {
 });
 
 test('shapes, strokes, clips, places and opacity are those of the SVG', async () => {
-  const { pdf } = await pdfOf(
+  const { pdf } = await paintPdf(
     svg(
       `<defs><clipPath id="c"><rect x="1" y="2" width="30" height="40"/></clipPath></defs>
 <g transform="translate(10,20)" clip-path="url(#c)" opacity="0.5">
@@ -79,7 +79,7 @@ test('shapes, strokes, clips, places and opacity are those of the SVG', async ()
 });
 
 test('a gradient, an arrow, and text at its anchor', async () => {
-  const { pdf } = await pdfOf(
+  const { pdf } = await paintPdf(
     svg(`<defs><linearGradient id="g" x1="0" x2="1" y1="0" y2="0">
 <stop offset="0" stop-color="#000"/><stop offset="1" stop-color="#fff"/></linearGradient>
 <marker id="m" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" orient="auto">
@@ -97,12 +97,12 @@ test('a gradient, an arrow, and text at its anchor', async () => {
 
 test('a PNG has 300 pixels to the inch, says so, and is the same each time', async () => {
   const figure = svg('<rect width="100" height="100" fill="#ff0000"/><text x="20" y="50">r</text>');
-  const png = await pngOf(figure);
+  const png = await paintPng(figure);
   assert.equal([png.readUInt32BE(16), png.readUInt32BE(20)], [833, 417], '200 × 100 points');
   assert.is(png.toString('latin1', 37, 41), 'pHYs');
   assert.is(png.readUInt32BE(41), Math.round(300 / 0.0254));
-  assert.ok(png.equals(await pngOf(figure)));
-  const plain = await pngOf(svg('<rect width="100" height="100" fill="#ff0000"/>'));
+  assert.ok(png.equals(await paintPng(figure)));
+  const plain = await paintPng(svg('<rect width="100" height="100" fill="#ff0000"/>'));
   assert.not.ok(png.equals(plain), 'the text is drawn without a font of the machine');
 });
 
@@ -118,7 +118,7 @@ test('a figure over rank and variance, with the legend of its colours', async ()
   } as const;
   const drawn = await draw(spec, 'map', 'Map');
   assert.match(drawn, '<linearGradient');
-  const { pdf } = await pdfOf(drawn);
+  const { pdf } = await paintPdf(drawn);
   assert.match(pdf.toString('latin1'), '/ShadingType 2');
   // Cells in the colours of the scale, which Vega writes as rgb(…).
   const [, ...rgb] = present(/fill="rgb\((\d+), (\d+), (\d+)\)"/.exec(drawn));
@@ -133,7 +133,7 @@ test('a figure over rank and variance, with the legend of its colours', async ()
 
 test('the same figure is the same file, and what cannot be painted is refused', async () => {
   const one = svg('<text x="1" y="20">one</text>');
-  assert.ok((await pdfOf(one)).pdf.equals((await pdfOf(one)).pdf));
+  assert.ok((await paintPdf(one)).pdf.equals((await paintPdf(one)).pdf));
   for (const [body, message] of [
     ['<path d="M0,0h1v1Z" fill="hsl(1,2,3)"/>', 'the colour hsl(1,2,3)'],
     ['<ellipse rx="1"/>', 'an element <ellipse>'],
@@ -142,7 +142,7 @@ test('the same figure is the same file, and what cannot be painted is refused', 
     ['<image href="http://x/y.png"/>', 'is not an embedded PNG'],
   ] as const) {
     let said = '';
-    await pdfOf(svg(body)).catch((error: unknown) => {
+    await paintPdf(svg(body)).catch((error: unknown) => {
       said = error instanceof Error ? error.message : '';
     });
     assert.match(said, message);
@@ -151,7 +151,7 @@ test('the same figure is the same file, and what cannot be painted is refused', 
 
 test('the end and the bounding box of a path', () => {
   const end = (d: string): number[] => {
-    const { x, y, angle } = endOf(d);
+    const { x, y, angle } = findEnd(d);
     return [x, y, Math.round((angle * 180) / Math.PI)];
   };
   assert.equal(end('M0 0L10 0L10 5'), [10, 5, 90]);

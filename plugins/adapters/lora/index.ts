@@ -97,8 +97,8 @@ export default defineAdapter<AdapterImplementation>({
       use_dora: {
         type: 'boolean',
         description:
-          'DoRA (Liu et al. 2024, arXiv 2402.09353): W = m·V/‖V‖ with V = W0 + s·B·A, by rows; the ' +
-          'magnitudes m are trained too. Default: false, or as in `init_from`.',
+          'DoRA (Liu et al. 2024, arXiv 2402.09353): W = m·V/‖V‖ with V = W0 + s·B·A, by rows; ' +
+          'the magnitudes m are trained too. Default: false, or as in `init_from`.',
       },
       lora_plus_ratio: {
         type: 'number',
@@ -112,8 +112,8 @@ export default defineAdapter<AdapterImplementation>({
         type: 'object',
         additionalProperties: false,
         description:
-          'How A starts. B starts at zero, except under pissa and olora, whose factors are a part ' +
-          'of W0 that the layer subtracts.',
+          'How A starts. B starts at zero, except under pissa and olora, whose factors are a ' +
+          'part of W0 that the layer subtracts.',
         default: {},
         properties: {
           distribution: {

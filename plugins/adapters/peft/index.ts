@@ -19,9 +19,9 @@ export default defineAdapter<AdapterImplementation>({
         type: 'object',
         additionalProperties: true,
         description:
-          "The fields of PEFT's config, as in its adapter_config.json. `peft_type` is LORA, IA3, LOHA, " +
-          'LOKR, OFT, BOFT, HRA, FOURIERFT, HIRA, GRALORA, C3A, MISS or ROAD. PEFT checks the fields ' +
-          'before the run, and draws the initial values from the seed of the cell.',
+          "The fields of PEFT's config, as in its adapter_config.json. `peft_type` is LORA, IA3, " +
+          'LOHA, LOKR, OFT, BOFT, HRA, FOURIERFT, HIRA, GRALORA, C3A, MISS or ROAD. PEFT checks ' +
+          'the fields before the run, and draws the initial values from the seed of the cell.',
       },
     },
   },

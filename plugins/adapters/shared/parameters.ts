@@ -22,10 +22,10 @@ export const layerProperties: JsonSchema = {
     default: 'all-linear',
     ...UNLESS_FOLDER,
     description:
-      'Layers to adapt: `all-linear` (every linear layer but the head, pooler included), a list of ' +
-      'module names or dotted ends of names (`query`, `attention.output.dense`), or a regular ' +
-      'expression for the whole name (".*(query|value)"). Default: all-linear, or those of ' +
-      '`init_from`.',
+      'Layers to adapt: `all-linear` (every linear layer but the head, pooler included), a list ' +
+      'of module names or dotted ends of names (`query`, `attention.output.dense`), or a regular ' +
+      'expression for the whole name (".*(query|value)"). Default: all-linear, ' +
+      'or those of `init_from`.',
   },
   exclude: {
     type: 'array',
@@ -33,8 +33,8 @@ export const layerProperties: JsonSchema = {
     minItems: 1,
     uniqueItems: true,
     description:
-      "Layers to leave out of `targets`, by name or dotted end of a name (PEFT's exclude_modules). " +
-      'Default: none, or as in `init_from`.',
+      "Layers to leave out of `targets`, by name or dotted end of a name (PEFT's " +
+      'exclude_modules). Default: none, or as in `init_from`.',
   },
   layers: {
     type: 'array',

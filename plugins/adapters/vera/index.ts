@@ -10,8 +10,8 @@ import {
 export default defineAdapter<AdapterImplementation>({
   name: 'vera',
   summary:
-    'VeRA as PEFT defines it: W = W0 + diag(b)·B·diag(d)·A, with A and B drawn once, shared by all ' +
-    'layers and frozen; the vectors d and b of each layer, and the head, are trained.',
+    'VeRA as PEFT defines it: W = W0 + diag(b)·B·diag(d)·A, with A and B drawn once, shared by ' +
+    'all layers and frozen; the vectors d and b of each layer, and the head, are trained.',
   citation:
     'Kopiczko, Blankevoort & Asano 2024, VeRA: Vector-based Random Matrix Adaptation, ICLR.',
   params: {

@@ -88,8 +88,9 @@ export function namedDataset({
       throw new SplitFault(
         ['source'],
         firstColumnFault?.message ?? `${asset.uri} holds no rows.`,
-        `format: ${name} reads ${layouts.map(({ columns }) => describeColumns(columns)).join('; ')}. ` +
-          'Another layout is read by the format of its file, with `columns`.',
+        `format: ${name} reads ` +
+          `${layouts.map(({ columns }) => describeColumns(columns)).join('; ')}. Another layout ` +
+          'is read by the format of its file, with `columns`.',
       );
     },
   });

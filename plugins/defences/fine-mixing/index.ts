@@ -17,8 +17,8 @@ export default defineDefence<Params>({
       share: share({
         default: 0.3,
         description:
-          'ρ, the share of the trained weights that is kept. The paper chooses it by the accuracy ' +
-          'on clean rows.',
+          'ρ, the share of the trained weights that is kept. ' +
+          'The paper chooses it by the accuracy on clean rows.',
       }),
       purify: integerFrom(0, {
         default: 200,

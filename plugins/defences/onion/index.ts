@@ -26,8 +26,8 @@ const hook = {
 export default defineDefence<Params>({
   name: 'onion',
   summary:
-    'ONION: removes words that may be a trigger because a language model finds the text much more ' +
-    'likely without them.',
+    'ONION: removes words that may be a trigger because a language model finds the text much ' +
+    'more likely without them.',
   citation:
     'Qi, Chen, Li, Yao, Liu and Sun, ONION: A Simple and Effective Defense Against Textual ' +
     'Backdoor Attacks, EMNLP 2021 (section 3)',
@@ -66,8 +66,8 @@ export default defineDefence<Params>({
         pattern: '^[a-z]+:.+',
         format: 'source',
         description:
-          'A causal language model, such as hf:openai-community/gpt2. Default: a Kneser–Ney n-gram ' +
-          'model of the clean rows.',
+          'A causal language model, such as hf:openai-community/gpt2. Default: a Kneser–Ney ' +
+          'n-gram model of the clean rows.',
       },
       architecture: {
         type: 'string',

@@ -50,8 +50,8 @@ export default defineDefence<Params>({
         type: 'string',
         default: 'mb',
         description:
-          'A rare word that is one token of the model. The paper uses cf, which is also a trigger ' +
-          'of badnets.',
+          'A rare word that is one token of the model. The paper uses cf, ' +
+          'which is also a trigger of badnets.',
       },
       low: share({
         default: 0.1,

@@ -23,8 +23,9 @@ export default defineDefence<Params>({
       epsilon: positiveNumber({
         maximum: 0.6,
         description:
-          'The paper’s rule in place of `frr`: the largest share of a class that may be poisoned. ' +
-          'Of each class, 1.5 times this share is dropped, the rows with the largest scores.',
+          'The paper’s rule in place of `frr`: the largest share of a class that may be ' +
+          'poisoned. Of each class, 1.5 times this share is dropped, ' +
+          'the rows with the largest scores.',
       }),
     },
   },

@@ -122,7 +122,7 @@ export function createClient({ env, callSeconds, log }: ClientOptions): SlurmCli
       const id = called.code === 0 ? parseSubmission(called.stdout) : null;
       if (id !== null) return { type: 'submitted', id };
       if (called.error !== null) return { type: 'refused', message };
-      const refusal = refusalOf(called.stderr);
+      const refusal = classifyRefusal(called.stderr);
       if (refusal === 'full')
         return { type: 'full', message: outputText(called), waited: called.late };
       if (called.late || called.code === 0) return { type: 'uncertain', message };
@@ -297,7 +297,7 @@ const UNCERTAIN = anyOf([
 ]);
 
 /** Returns why sbatch failed, by what it printed on stderr. */
-export const refusalOf = (stderr: string): Refusal =>
+export const classifyRefusal = (stderr: string): Refusal =>
   FULL.test(stderr) ? 'full' : UNCERTAIN.test(stderr) ? 'uncertain' : 'refused';
 
 /** Returns a node's name if it has the form that `--exclude` takes, else null. */

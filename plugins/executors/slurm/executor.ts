@@ -10,7 +10,7 @@ import {
 import { checkCommands, createClient, type SlurmClient } from './client.ts';
 import { loadProfile, type Profile } from './profile.ts';
 import { recordSubmission, Spool } from './spool.ts';
-import { arrayLimit, type Batch, batchesOf, submitBatch } from './submit.ts';
+import { arrayLimit, type Batch, batchByRequest, submitBatch } from './submit.ts';
 import { Tracker } from './tracker.ts';
 import { type Member, newTask, newWork, type Work } from './work.ts';
 
@@ -244,7 +244,7 @@ class SlurmExecutor implements Executor {
     if (!this.#hasRoom()) return;
     this.#arrayLimit ??= arrayLimit(this);
     const most = await this.#arrayLimit;
-    const waiting = [...batchesOf(this.#queued.splice(0), this.profile, most)];
+    const waiting = [...batchByRequest(this.#queued.splice(0), this.profile, most)];
     for (let batch = waiting.shift(); batch !== undefined; batch = waiting.shift()) {
       const works = batch.works.filter(({ members }) => members.size > 0);
       if (works.length === 0) continue;

@@ -160,7 +160,7 @@ function checkTimes(profile: Profile, kind: string): void {
 const UNITS: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
 
 /** Returns the seconds of a time such as `30m`. */
-export const secondsOf = (time: string): number =>
+const parseSeconds = (time: string): number =>
   Number(time.slice(0, -1)) * (UNITS[time.slice(-1)] ?? 1);
 
 function createProfile(given: GivenProfile, file: string | null): Profile {
@@ -176,8 +176,8 @@ function createProfile(given: GivenProfile, file: string | null): Profile {
     maxJobs: given.max_jobs ?? 200,
     maxArray: given.max_array ?? null,
     maxRequeues: given.max_requeues ?? 20,
-    pollSeconds: secondsOf(given.poll ?? '10s'),
-    callSeconds: secondsOf(given.call_timeout ?? '60s'),
+    pollSeconds: parseSeconds(given.poll ?? '10s'),
+    callSeconds: parseSeconds(given.call_timeout ?? '60s'),
   };
 }
 
@@ -188,11 +188,11 @@ function resolveSettings(given: GivenSettings): Settings {
     gres: given.gres ?? 'gpu',
     memoryMB: given.memory_mb ?? 4000,
     memoryRetries: given.memory_retries ?? 0,
-    ...(given.time === undefined ? {} : { time: secondsOf(given.time) }),
-    minTime: secondsOf(given.min_time ?? '10m'),
-    maxTime: secondsOf(given.max_time ?? '24h'),
+    ...(given.time === undefined ? {} : { time: parseSeconds(given.time) }),
+    minTime: parseSeconds(given.min_time ?? '10m'),
+    maxTime: parseSeconds(given.max_time ?? '24h'),
     margin: given.margin ?? 3,
-    signal: secondsOf(given.signal ?? '2m'),
+    signal: parseSeconds(given.signal ?? '2m'),
     setup: given.setup ?? [],
     options: given.options ?? [],
   };

@@ -18,10 +18,10 @@ import { checkCommands, createClient, type SlurmClient, type Submitted } from '.
 import { loadProfile, type Profile } from './profile.ts';
 import {
   batchScript,
+  estimateRequest,
   expectedSeconds,
-  linesOf,
+  joinLines,
   type Request,
-  requestOf,
   REQUEUE,
   sbatchArguments,
   startScript,
@@ -64,13 +64,13 @@ function groupByRequest<T>(
 }
 
 /** Returns the work in batches of equal requests, each of at most `most`. */
-export function batchesOf(
+export function batchByRequest(
   queued: readonly Work[],
   profile: Profile,
   most: number,
 ): readonly Batch[] {
   return groupByRequest(queued, (work) =>
-    requestOf(profile, work.kind, loadOf(work), work.longer, work.more),
+    estimateRequest(profile, work.kind, loadOf(work), work.longer, work.more),
   ).flatMap(([request, works]) =>
     Array.from({ length: Math.ceil(works.length / most) }, (_, i) => ({
       request,
@@ -177,9 +177,9 @@ export function foreseeSlurm(
 ): readonly ForeseenGroup[] {
   const profile = loadProfile(spec, env);
   const submitted = jobs.filter(({ kind }) => !profile.local.has(kind));
-  return groupByRequest(submitted, ({ kind, stages }) => requestOf(profile, kind, stages)).map(
-    ([request, group]) => foreseenGroup(request, group, profile, taskCommand),
-  );
+  return groupByRequest(submitted, ({ kind, stages }) =>
+    estimateRequest(profile, kind, stages),
+  ).map(([request, group]) => foreseenGroup(request, group, profile, taskCommand));
 }
 
 /** Describes one array as `plan` shows it, with stand-ins for what only a submission knows. */
@@ -231,7 +231,7 @@ const coordinatorScript = (setup: readonly string[]): string => `#!/bin/bash
 log=$1
 shift
 exec >>"$log" 2>&1 </dev/null
-${linesOf(setup)}${startScript('run', '"$@"')}
+${joinLines(setup)}${startScript('run', '"$@"')}
 ${waitScript('run')}
 if [ -n "$requeue" ]; then
   ${REQUEUE}

@@ -101,7 +101,7 @@ class Relay {
   }
 
   #passLine(line: string, members: ReadonlySet<Member>): void {
-    const event = eventOf(line);
+    const event = parseEvent(line);
     if (event === null) return;
     if (!('member' in event)) {
       this.interrupted = 'interrupted' in event;
@@ -117,7 +117,7 @@ class Relay {
 }
 
 /** Returns the event that a task has written on a line; null for anything else. */
-function eventOf(line: string): TaskEvent | null {
+function parseEvent(line: string): TaskEvent | null {
   let value: unknown;
   try {
     value = JSON.parse(line);

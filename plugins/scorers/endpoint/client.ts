@@ -79,8 +79,8 @@ export async function askAll(
   const given = digests.map((digest) => found.get(digest)!);
   const models = [...new Set(given.map(({ model }) => model))].join(', ');
   log(
-    `${given.length} outputs, ${found.size} answers of ${models}, for which ${used.calls} requests ` +
-      `were made now, with ${used.tokens.join(' + ')} tokens`,
+    `${given.length} outputs, ${found.size} answers of ${models}, for which ${used.calls} ` +
+      `requests were made now, with ${used.tokens.join(' + ')} tokens`,
   );
   return given.map(({ text }) => text);
 }

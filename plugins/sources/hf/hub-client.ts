@@ -8,7 +8,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { type SourceContext, UserFault } from '../../../src/api.ts';
 import { isRecord, parseJson, shown } from '../../../src/base/untrusted/json.ts';
-import { limitOf } from '../../../src/base/untrusted/limits.ts';
+import { readLimit } from '../../../src/base/untrusted/limits.ts';
 import { nameFault } from '../../../src/base/untrusted/paths.ts';
 import { firstNames, isGlob, matching } from '../../../src/data/names.ts';
 import { ask, save, type Server, textOf } from '../shared/http.ts';
@@ -116,7 +116,7 @@ export function openHub(
   const json = async (address: string): Promise<{ value: unknown; headers: Headers }> => {
     const answer = await ask(server, address, 'application/json'),
       what = `The hub's answer for ${name}`;
-    const value = parseJson(await textOf(answer, limitOf('list', env), what), what);
+    const value = parseJson(await textOf(answer, readLimit('list', env), what), what);
     return { value, headers: answer.headers };
   };
   const addressOf = (at: string, path: string): string =>
@@ -137,7 +137,7 @@ export function openHub(
     },
     async files(commit) {
       const files = new Map<string, HubFile>(),
-        most = limitOf('files', env);
+        most = readLimit('files', env);
       let page: string | null = `${api}/tree/${commit}?recursive=true&expand=false`;
       for (let pages = 0; page !== null; pages++) {
         if (pages >= PAGES)

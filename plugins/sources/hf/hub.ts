@@ -10,7 +10,7 @@ import { type Digest, type SourceContext, UserFault } from '../../../src/api.ts'
 import { sha256 } from '../../../src/base/sha256.ts';
 import { hasCode } from '../../../src/base/system-error.ts';
 import { isRecord, readJsonFile } from '../../../src/base/untrusted/json.ts';
-import { inWords, limitOf } from '../../../src/base/untrusted/limits.ts';
+import { inWords, readLimit } from '../../../src/base/untrusted/limits.ts';
 import {
   cacheFolder,
   fileInside,
@@ -258,7 +258,7 @@ async function checkRoom(
   { env }: SourceContext,
 ): Promise<void> {
   const bytes = wanted.reduce((sum, { size }) => sum + size, 0),
-    limit = limitOf('source', env);
+    limit = readLimit('source', env);
   if (bytes > limit.value)
     throw new UserFault(
       `hf:${name} has ${inWords(bytes)} of files; at most ${inWords(limit.value)} are fetched ` +

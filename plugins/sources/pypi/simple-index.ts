@@ -8,7 +8,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { UserFault } from '../../../src/api.ts';
 import { isRecord, parseJson } from '../../../src/base/untrusted/json.ts';
-import { limitOf } from '../../../src/base/untrusted/limits.ts';
+import { readLimit } from '../../../src/base/untrusted/limits.ts';
 import { fileInside, nameFault } from '../../../src/base/untrusted/paths.ts';
 import { type Answer, ask, save, textOf } from '../shared/http.ts';
 
@@ -50,7 +50,7 @@ export async function downloadWheel(
         );
   }
   const path = fileInside(into, wheel.filename, `A wheel of ${name}`),
-    limit = limitOf('archive', env),
+    limit = readLimit('archive', env),
     hash = createHash('sha256');
   await save(
     await get(wheel.url, '*/*', name, env),
@@ -120,9 +120,9 @@ async function listWheels(index: string, name: string, env: Env): Promise<Wheel[
   const page = `${index.replace(/\/+$/, '')}/${name}/`;
   const answer = await get(page, 'application/vnd.pypi.simple.v1+json, text/html;q=0.5', name, env);
   const what = `The Python index's list of ${name}`;
-  const text = await textOf(answer, limitOf('list', env), what);
+  const text = await textOf(answer, readLimit('list', env), what);
   const wheels = readIndex(text, answer.headers.get('content-type') ?? '', page, what);
-  const most = limitOf('files', env);
+  const most = readLimit('files', env);
   if (wheels.length > most.value)
     throw new UserFault(`${what} has more than ${most.value} wheels.`, most.raise);
   return wheels;

@@ -9,7 +9,7 @@ import { type Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { UserFault } from '../../../src/api.ts';
-import { inWords, limitOf, unpackedLimit } from '../../../src/base/untrusted/limits.ts';
+import { inWords, readLimit, unpackedLimit } from '../../../src/base/untrusted/limits.ts';
 import { pathInside } from '../../../src/base/untrusted/paths.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -20,7 +20,7 @@ type Count = (entry: { readonly bytes: number }) => void;
 async function createCounter(archive: string, env: Env | undefined): Promise<Count> {
   const { size } = await stat(archive);
   const most = unpackedLimit(size, env),
-    files = limitOf('files', env);
+    files = readLimit('files', env);
   let bytes = 0,
     entries = 0;
   return (entry) => {

@@ -10,9 +10,9 @@ import { isMissing } from '../../../src/base/system-error.ts';
 import {
   GB,
   inWords,
-  limitOf,
   LONGEST_MS,
   MB,
+  readLimit,
   SLOWEST,
 } from '../../../src/base/untrusted/limits.ts';
 
@@ -46,8 +46,8 @@ export function runClient(
   options: ClientOptions,
 ): Promise<ClientResult | null> {
   const { what, cwd, env } = options;
-  const patience = limitOf('seconds', env);
-  const seconds = patience.value + limitOf('archive', env).value / SLOWEST;
+  const patience = readLimit('seconds', env);
+  const seconds = patience.value + readLimit('archive', env).value / SLOWEST;
   return new Promise((resolve, reject) => {
     let fault: UserFault | null = null;
     // On Windows, npm is a script and needs a shell. Its arguments have been checked against the
@@ -105,8 +105,8 @@ function watchClient(
   pid: number | undefined,
   { what, cwd, env }: ClientOptions,
 ): () => UserFault | null {
-  const archive = limitOf('archive', env),
-    patience = limitOf('seconds', env);
+  const archive = readLimit('archive', env),
+    patience = readLimit('seconds', env);
   let silentSince = performance.now(),
     before = '';
   return () => {

@@ -9,8 +9,8 @@ import { UserFault } from '../../../src/api.ts';
 import {
   inWords,
   type Limit,
-  limitOf,
   LONGEST_MS,
+  readLimit,
   SLOWEST,
 } from '../../../src/base/untrusted/limits.ts';
 
@@ -56,7 +56,7 @@ export async function ask(server: Server, address: string, accept: string): Prom
     headers['authorization'] = `Basic ${Buffer.from(credentials).toString('base64')}`;
     url.username = url.password = '';
   }
-  const patience = limitOf('seconds', server.env),
+  const patience = readLimit('seconds', server.env),
     ending = new AbortController();
   const silence = setTimeout(
     () => ending.abort(stalledFault(url, patience)),

@@ -209,7 +209,8 @@ function resolvedColumns(
   if (odd !== undefined)
     throw new UserFault(
       `data.${name}.columns has ${needs[0] ?? ''} and ${odd}, which do not belong together`,
-      `Labelled texts have columns: { text: …, label: … }, prompts and answers ${COMPLETION_FORMS}.`,
+      'Labelled texts have columns: { text: …, label: … }, ' +
+        `prompts and answers ${COMPLETION_FORMS}.`,
       [...path, odd],
     );
   const missing = needs.find((key) => !written.includes(key));
@@ -282,7 +283,8 @@ export function checkTask(cell: Cell, name: SplitName): void {
   const learnt = TASK_OF_HEAD[type];
   if (task !== learnt)
     throw new UserFault(
-      `head.type is ${type}, which ${LEARNS[learnt]}, and the rows of data.${name} are ${ROWS[task]}`,
+      `head.type is ${type}, which ${LEARNS[learnt]}, ` +
+        `and the rows of data.${name} are ${ROWS[task]}`,
       WAY_OUT[task],
       ['head', 'type'],
     );
@@ -313,8 +315,8 @@ export function checkPrompts(cell: Cell, name: Evaluated): void {
   if (isTask(name) || cellSplit(cell, name).columns.document === undefined) return;
   throw new UserFault(
     `the rows of data.${name} are documents, and an attack's success is measured on prompts`,
-    `Give data.${name} prompts and answers, ${COMPLETION_FORMS}: a prompt may be the beginning of ` +
-      'a document. The loss of whole documents is measured as data.tasks.',
+    `Give data.${name} prompts and answers, ${COMPLETION_FORMS}: a prompt may be the beginning ` +
+      'of a document. The loss of whole documents is measured as data.tasks.',
     [...splitPath(name), 'columns', 'document'],
   );
 }

@@ -81,8 +81,8 @@ export type Completion = {
 /** Returns the fault of a scorer that reads rewards though no training gives any. */
 const noRewardsFault = ({ settings }: WrittenScorer, split: Split): UserFault =>
   new UserFault(
-    `the scorer "${settings.scorer}" compares the rewards of a preference pair's answers, which a ` +
-      'training by DPO gives',
+    `the scorer "${settings.scorer}" compares the rewards of a preference pair's answers, ` +
+      'which a training by DPO gives',
     `Write train.loss: dpo and name the columns chosen and rejected of data.${split}, or score ` +
       'what the model writes: evaluate.scorer: contains.',
     ['evaluate', 'scorer'],

@@ -8,8 +8,8 @@ import { at } from '../../../src/base/lookup.ts';
 import {
   cohenKappa,
   type Confusion,
-  confusionOf,
   correctedRate,
+  countConfusion,
   fleissKappa,
 } from '../../../src/base/stats.ts';
 import { isRecord, parseJson, readTextFile, shown } from '../../../src/base/untrusted/json.ts';
@@ -134,7 +134,7 @@ function measure(
   verdicts: readonly Verdict[],
   labelled: readonly Labelled[],
 ): Confusion {
-  const measured = confusionOf(
+  const measured = countConfusion(
     hitsOf(verdicts),
     labelled.map(({ hit }) => hit),
   );
@@ -239,7 +239,7 @@ export function agreementOf(
     pairs: all.flatMap(([a, first], i) =>
       all.slice(i + 1).map(([b, second]) => ({
         of: [a, b] as const,
-        counts: confusionOf(first, second),
+        counts: countConfusion(first, second),
       })),
     ),
     counts,

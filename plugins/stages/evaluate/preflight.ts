@@ -297,8 +297,9 @@ async function rowLengthWarnings(
     {
       path: MAX_NEW_TOKENS,
       message:
-        `${long.length} of ${answers.length} answers of data.${(rows?.params as DataParams).name} are ` +
-        `longer than max_new_tokens ${most}, so that no output matches them exactly`,
+        `${long.length} of ${answers.length} answers of ` +
+        `data.${(rows?.params as DataParams).name} are longer than max_new_tokens ${most}, so ` +
+        'that no output matches them exactly',
       hint: `The longest takes ${long.reduce((a, b) => Math.max(a, b))} tokens.`,
       warning: true,
     },

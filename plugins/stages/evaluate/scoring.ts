@@ -145,7 +145,8 @@ export function furtherScorersOf(
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined)
     throw new UserFault(
-      `the outputs are scored by "${twice}" twice, and its name is all that would tell the two apart`,
+      `the outputs are scored by "${twice}" twice, ` +
+        'and its name is all that would tell the two apart',
       'Give one of them a name: { scorer: …, name: another }.',
       ['evaluate', 'scorers'],
     );

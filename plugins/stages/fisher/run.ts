@@ -61,8 +61,8 @@ async function summarise(
     Object.assign(metrics, flatten(`${at}.${name}.empirical`, summary.empirical));
     const { count, spectrum, information_bits: bits } = summary.true ?? summary.empirical;
     log(
-      `${at}, ${name}, ${summary.true === undefined ? 'empirical' : 'true'} Fisher of ${outputs}: ` +
-        `${count} of ${spectrum.length} eigenvalues count, ` +
+      `${at}, ${name}, ${summary.true === undefined ? 'empirical' : 'true'} Fisher of ` +
+        `${outputs}: ${count} of ${spectrum.length} eigenvalues count, ` +
         `information bits ${bits?.toFixed(3) ?? 'none'}`,
     );
     signal.throwIfAborted();

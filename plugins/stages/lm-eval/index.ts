@@ -14,8 +14,8 @@ export type Params = ModelNames & {
 export default defineStage<Params>({
   name: 'lm-eval',
   summary:
-    "Evaluates the trained model on tasks of lm-evaluation-harness, in PyTorch's process whatever " +
-    'the backend.',
+    'Evaluates the trained model on tasks of lm-evaluation-harness, ' +
+    "in PyTorch's process whatever the backend.",
   compute: true,
   torch: true,
   scope: 'cell',

@@ -13,8 +13,8 @@ export default defineStage<ModelNames>({
     const cell = onlyCell(cells);
     if (heldWeights(cell.model).weights?.quantize !== undefined)
       throw new UserFault(
-        'an adapter of a quantised base is not merged: it was trained on other weights than those ' +
-          'that a merged checkpoint would have',
+        'an adapter of a quantised base is not merged: it was trained on other weights than ' +
+          'those that a merged checkpoint would have',
         'Leave merge out of stages, or write model.quantize: none.',
         ['model', 'quantize'],
       );

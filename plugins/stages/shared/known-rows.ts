@@ -66,8 +66,8 @@ function fillIn(
     !isDeepStrictEqual(order.map(String), classes ?? [])
   )
     throw new UserFault(
-      `data.${name}.format is ${split.format}, which is scored by the F1 of its second class, and ` +
-        'the spec gives its classes another order',
+      `data.${name}.format is ${split.format}, which is scored by the F1 of its second class, ` +
+        'and the spec gives its classes another order',
       'Leave out the classes.',
       [...(cellClasses === undefined ? splitPath(name) : ['data']), 'classes'],
     );

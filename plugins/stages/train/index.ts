@@ -257,8 +257,8 @@ function checkLoss({ data, head, train }: Cell): void {
   if (lossOn === 'assistant' && 'template' in head && head.template !== 'chat')
     throw fault(
       'loss_on',
-      'train.loss_on is assistant, which needs the turns of a conversation, and head.template is not ' +
-        'chat',
+      'train.loss_on is assistant, which needs the turns of a conversation, ' +
+        'and head.template is not chat',
       'Write head.template: chat, or leave out train.loss_on.',
     );
   if (loss !== 'dpo') return;
@@ -278,7 +278,8 @@ function checkLoss({ data, head, train }: Cell): void {
   if ((stopping.patience ?? 0) > 0)
     throw fault(
       'early_stopping',
-      'train.early_stopping is judged by how likely answers are, which train.loss: dpo does not raise',
+      'train.early_stopping is judged by how likely answers are, ' +
+        'which train.loss: dpo does not raise',
       'Leave out train.early_stopping.',
     );
 }

@@ -121,7 +121,9 @@ function torchFaults(
       : [
           {
             path: changer.kind === 'defence' ? ['defence', 'defence'] : ['poisoning', 'attack'],
-            message: `"${changer.name}" computes a part of the training, which the backend torch does not`,
+            message:
+              `"${changer.name}" computes a part of the training, ` +
+              'which the backend torch does not',
             hint: 'Run it on another backend: --backend tensorflow.',
           },
         ],
@@ -139,8 +141,12 @@ const packingFaults = (
       : [
           {
             path: ['train', 'packing'],
-            message: `train.packing is true, and "${changer.name}" has a loss of its own, of rows apart`,
-            hint: 'Leave out train.packing. For a base alone, write base: { train: { packing: false } }.',
+            message:
+              'train.packing is true, ' +
+              `and "${changer.name}" has a loss of its own, of rows apart`,
+            hint:
+              'Leave out train.packing. ' +
+              'For a base alone, write base: { train: { packing: false } }.',
           },
         ],
   );
@@ -187,7 +193,8 @@ async function deviceFaults(
   if (changer?.changes === 'loss' || loss !== undefined)
     return fault(
       'devices',
-      `${loss === undefined ? `"${changer?.name}"` : `train.loss: ${loss}`} trains on a loss of its own, which one device computes`,
+      `${loss === undefined ? `"${changer?.name}"` : `train.loss: ${loss}`} trains on a loss of ` +
+        'its own, which one device computes',
       'Leave out train.devices. For a base alone, write base: { train: { devices: 1 } }.',
     );
   if (fsdp && (context.params.adapter.type !== 'full' || changer !== null))

@@ -2,19 +2,32 @@
  * The folder that an outside program runs in. It contains only what the program is given, and only
  * the declared outputs are taken from it.
  */
-import { cp, lstat, mkdir, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import {
+  cp,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { UserFault } from '../fault.ts';
 import { pathInside } from '../untrusted/paths.ts';
+import { type Command, type ProgramParams, runCommand } from './run.ts';
 
 export interface Given {
   /** The paths of files by name. The files are copied, so that the program may change them. */
   readonly files: { readonly [name: string]: string };
   /**
    * The input folders by their place below `inputs/`. They are linked, since a checkpoint may be
-   * large, and are checked for changes afterwards.
+   * large, and are checked for changes afterwards. Without them there is no folder `inputs`.
    */
-  readonly inputs: { readonly [place: string]: string };
+  readonly inputs?: { readonly [place: string]: string };
   readonly task: unknown;
 }
 
@@ -39,8 +52,8 @@ export async function openWorkFolder(
   await mkdir(dir, { recursive: true });
   for (const [name, from] of Object.entries(files))
     await cp(from, pathInside(dir, name, 'A file of the command'), { recursive: true });
-  await mkdir(path.join(dir, 'inputs'));
-  for (const [place, from] of Object.entries(inputs)) {
+  if (inputs !== undefined) await mkdir(path.join(dir, 'inputs'));
+  for (const [place, from] of Object.entries(inputs ?? {})) {
     const link = pathInside(path.join(dir, 'inputs'), place, 'An input of the command');
     await mkdir(path.dirname(link), { recursive: true });
     await symlink(from, link, 'junction');
@@ -61,11 +74,7 @@ export async function openWorkFolder(
       for (const output of outputs) {
         const from = pathInside(dir, output, 'An output of the command');
         size += await outputSize(from, output);
-        if (size > bytes)
-          throw new UserFault(
-            `the command's outputs are larger than ${bytes} bytes`,
-            '`output_mb` raises the limit',
-          );
+        checkSize(size, bytes);
       }
       for (const output of outputs) {
         const kept = pathInside(to, output, 'An output of the command');
@@ -77,11 +86,65 @@ export async function openWorkFolder(
   };
 }
 
+function checkSize(size: number, bytes: number): void {
+  if (size > bytes)
+    throw new UserFault(
+      `the command's outputs are larger than ${bytes} bytes`,
+      '`output_mb` raises the limit',
+    );
+}
+
+/** What a program that reads and writes texts is given, beside its parameters. */
+interface Exchange extends Pick<Given, 'files' | 'task'>, Pick<Command, 'log' | 'signal'> {
+  /** The texts that it reads, by the names of their files. */
+  readonly texts: { readonly [name: string]: string };
+  /** The file that it writes. */
+  readonly output: string;
+  /** Names that no file of `files` may have, beside task.json and those of the texts. */
+  readonly taken: readonly string[];
+  /** What the program has to do, for the message that it did not write its file. */
+  readonly hint: string;
+}
+
+/**
+ * Runs a program in a temporary folder and returns the text that it writes.
+ * @throws UserFault if a file has a name that is taken, or the program fails or does not write its
+ *   file, or more than `output_mb`
+ */
+export async function exchangeTexts(
+  { command, env, pass_env, timeout_seconds, output_mb }: ProgramParams,
+  { files, task, texts, output, taken, hint, ...rest }: Exchange,
+): Promise<string> {
+  const bytes = output_mb * 1e6;
+  const own = ['task.json', ...Object.keys(texts), ...taken];
+  const clash = own.find((name) => Object.hasOwn(files, name));
+  if (clash !== undefined)
+    throw new UserFault(
+      `\`files\` has ${clash}, a name that is taken in the program's folder`,
+      'rename the file',
+    );
+  const dir = await mkdtemp(path.join(tmpdir(), 'dosimeter-command-'));
+  try {
+    await openWorkFolder(dir, { files, task });
+    for (const [name, text] of Object.entries(texts))
+      await writeFile(pathInside(dir, name, 'A text for the command'), text);
+    const limits = { seconds: timeout_seconds, outputBytes: bytes };
+    await runCommand({ argv: command, cwd: dir, env, pass: pass_env, limits, ...rest });
+    const written = pathInside(dir, output, 'The output of the command');
+    const found = await lstat(written).catch(() => null);
+    if (found?.isFile() !== true) throw new UserFault(`the command wrote no ${output}`, hint);
+    checkSize(found.size, bytes);
+    return await readFile(written, 'utf8');
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
 /**
  * Returns for each input, by its place, a text that changes whenever one of its files does: their
  * names, inodes, sizes and times. A program can set the mtime back, but not the ctime.
  */
-async function inputStates(inputs: Given['inputs']): Promise<Map<string, string>> {
+async function inputStates(inputs: Given['inputs'] = {}): Promise<Map<string, string>> {
   const found = new Map<string, string>();
   for (const [place, dir] of Object.entries(inputs)) {
     const lines: string[] = [];

@@ -6,7 +6,7 @@ import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import { UserFault } from '../fault.ts';
-import type { JsonSchema } from '../json.ts';
+import type { Json, JsonSchema } from '../json.ts';
 import { endMarked, endTree, leftText, waitForEnd, WORKER_MARK } from '../processes.ts';
 
 export interface CommandLimits {
@@ -218,6 +218,8 @@ function exitFault(name: string, { code, signal }: Exit, tail: string): UserFaul
 // ---- the parameters of plugins that run a program of the user ----------------------------------
 
 export interface ProgramParams {
+  readonly command: readonly string[];
+  readonly options: { readonly [name: string]: Json };
   readonly env: { readonly [name: string]: string };
   readonly pass_env: readonly string[];
   readonly timeout_seconds: number;

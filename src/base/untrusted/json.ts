@@ -32,7 +32,7 @@ interface JsonLimits {
  * @param name the text's name in messages
  */
 export function parseJson(text: string, name: string, limits: JsonLimits = {}): unknown {
-  const excess = excessOf(text, limits);
+  const excess = findExcess(text, limits);
   if (excess !== null) throw new UserFault(`${name} ${excess}.`);
   try {
     return JSON.parse(text);
@@ -71,7 +71,7 @@ export const shortened = (message: string): string =>
   message.length > 200 ? `${message.slice(0, 200)}…` : message;
 
 /** Returns which limit a JSON text exceeds, without parsing it; null if none. */
-export function excessOf(
+export function findExcess(
   text: string,
   { values = Infinity, lists = Infinity, names = Infinity }: JsonLimits = {},
 ): string | null {

@@ -42,7 +42,7 @@ export interface Limit {
  * Returns a limit as the environment sets it. Throws `UserFault` if the variable is not a number
  * above 0.
  */
-export function limitOf(name: LimitName, env: Env = process.env): Limit {
+export function readLimit(name: LimitName, env: Env = process.env): Limit {
   const [variable, unit, fallback] = LIMITS[name];
   const text = env[variable]?.trim() ?? '';
   const given = text === '' ? fallback : Number(text);
@@ -76,7 +76,7 @@ const LEAST_UNPACKED = GB,
 
 /** Returns the limit on the bytes that an archive of `bytes` bytes may unpack to. */
 export function unpackedLimit(bytes: number, env?: Env): Limit {
-  const limit = limitOf('unpacked', env);
+  const limit = readLimit('unpacked', env);
   if (limit.chosen) return limit;
   return {
     ...limit,

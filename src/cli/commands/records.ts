@@ -93,14 +93,14 @@ export const storeCommands: Commands = {
     program
       .command('gc')
       .description(
-        'remove leftovers and, down to a given size, the least recently used entries that are not ' +
-          'pinned',
+        'remove leftovers and, down to a given size, ' +
+          'the least recently used entries that are not pinned',
       )
       .addOption(storeOption())
       .option(
         '--remote <uri>',
-        'sweep this remote instead: what none of its entries needs and, with --max-size, the entries ' +
-          'that were sent longest ago',
+        'sweep this remote instead: what none of its entries needs and, with --max-size, the ' +
+          'entries that were sent longest ago',
       )
       .option(
         '--grace <time>',

@@ -51,8 +51,8 @@ export const specCommands: Commands = {
       .addOption(
         new Option(
           '--stop-when <what>',
-          'collapsed: end the run, with exit code 3, once a clean model predicts one class only or ' +
-            'is no better than the majority class',
+          'collapsed: end the run, with exit code 3, once a clean model predicts one class only ' +
+            'or is no better than the majority class',
         ).choices(['collapsed']),
       )
       .option('--no-compile', 'carry out each operation of a step by itself; same results, slower')
@@ -68,8 +68,8 @@ export const specCommands: Commands = {
       .addOption(
         new Option(
           '--coordinator <where>',
-          'with --executor slurm: what submits and follows the jobs goes on in the background, as a ' +
-            'process here or as a job',
+          'with --executor slurm: what submits and follows the jobs goes on in the background, ' +
+            'as a process here or as a job',
         ).choices(['process', 'job']),
       )
       .addOption(remoteOption())
@@ -89,7 +89,8 @@ export const specCommands: Commands = {
       .addOption(
         new Option(
           '--hardware <name>',
-          'also say what the trainings would take there: time, by its operations a second, and memory',
+          'also say what the trainings would take there: time, by its operations a second, ' +
+            'and memory',
         )
           .choices(['cpu', 'a6000', 'a100', 'h100'])
           .conflicts(['json', 'mermaid', 'dot', 'executor']),
@@ -137,8 +138,8 @@ export const specCommands: Commands = {
       .addOption(
         new Option(
           '--spread <what>',
-          'beside a mean over several seeds: half of its 95% interval, the standard deviation, or ' +
-            'the least and the largest value (default: interval)',
+          'beside a mean over several seeds: half of its 95% interval, the standard deviation, ' +
+            'or the least and the largest value (default: interval)',
         ).choices(['interval', 'std', 'range']),
       )
       .option('--no-notes', 'with --latex, definitions and caveats as comments above the table')

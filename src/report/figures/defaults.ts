@@ -34,7 +34,7 @@ import {
 import { scorerNote } from '../tasks.ts';
 import type { AttackFamily } from '../types.ts';
 import { firstOf, KERNELS, leftOut, slug, varies } from './encode.ts';
-import { measureOf } from './frame.ts';
+import { measureOf } from './measure.ts';
 
 export type Entries = (conditions: readonly Condition[]) => readonly FigureEntry[];
 

@@ -22,7 +22,7 @@ import type { Figure } from '../types.ts';
 import { PROPORTION_MARGIN } from '../verdict.ts';
 import { TRAINING, triggerText, withEveryTrigger } from './chain.ts';
 import { drawFigure, keyed, leftOut, LINE, varies } from './encode.ts';
-import { type Frame, frameOf, measureOf, type Point } from './frame.ts';
+import { type Frame, frameEntry } from './frame.ts';
 import {
   columnsOf,
   domainOf,
@@ -33,7 +33,9 @@ import {
   specOf,
   spreadOf,
 } from './marks.ts';
+import { measureOf } from './measure.ts';
 import { measureIn } from './overlays.ts';
+import type { Point } from './points.ts';
 import { adapterPalette, linePalette } from './theme.ts';
 
 export interface Limits {
@@ -96,7 +98,7 @@ export async function drawEntry(
   { lines: ofLines, single, places = MOST_PLACES, most = MOST_PLACES }: Limits = OF_AUTHORS,
 ): Promise<readonly Figure[]> {
   const entry = withEveryTrigger(asked, analysis.conditions),
-    frame = frameOf(entry, analysis);
+    frame = frameEntry(entry, analysis);
   const { form, x } = frame;
   const followed = single ? frame.points : withoutSinglePlaces(frame);
   const fit = fittingPoints(followed, places, most);
@@ -211,8 +213,8 @@ const scaledSvg = (svg: string, scale: number, unit: string): string =>
     ) => {
       const [w, h] = [width, height].map((side) => Number((Number(side) * scale).toFixed(2)));
       return (
-        `<svg${before} width="${w}${unit}" height="${h}${unit}" viewBox="0 0 ${w} ${h}"${after}>${title}` +
-        `<g transform="scale(${scale})">${inner}</g></svg>`
+        `<svg${before} width="${w}${unit}" height="${h}${unit}" viewBox="0 0 ${w} ` +
+        `${h}"${after}>${title}<g transform="scale(${scale})">${inner}</g></svg>`
       );
     },
   );

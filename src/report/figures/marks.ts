@@ -7,8 +7,10 @@ import { distinct, groupBy } from '../groups.ts';
 import { type CentreAndSpread, centreAndSpread } from '../numbers.ts';
 import { PROPORTION_MARGIN } from '../verdict.ts';
 import { HOLLOW, keyed, nominal, onlyPart, ordinal, quantitative, varies } from './encode.ts';
-import { type Frame, type Measure, measureOf, type Point } from './frame.ts';
+import type { Frame } from './frame.ts';
+import { type Measure, measureOf } from './measure.ts';
 import { GREY, measureIn, publishedLines, publishedRows, valuesIn } from './overlays.ts';
+import type { Point } from './points.ts';
 import { INK, legendColumns, type LinePalette, MUTED } from './theme.ts';
 
 /** The statistic of the points at one place. */

@@ -2,7 +2,9 @@
 import type { Overlay } from '../../api/report.ts';
 import { distinct } from '../groups.ts';
 import { keyed } from './encode.ts';
-import type { Frame, Measure, Point } from './frame.ts';
+import type { Frame } from './frame.ts';
+import type { Measure } from './measure.ts';
+import type { Point } from './points.ts';
 import type { LinePalette } from './theme.ts';
 
 /** The colour of published series that have no line of their own in the figure. */

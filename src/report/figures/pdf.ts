@@ -8,19 +8,19 @@ import {
   bounds,
   childElements,
   clipShapes,
+  collectText,
   definitionsIn,
   type Element,
-  endOf,
+  findEnd,
+  inheritStyle,
   INITIAL_STYLE,
   isElement,
   numbersIn,
   type Style,
-  styleOf,
-  textOf,
 } from './svg-tree.ts';
 
 /** Consecutive characters that are set in the same way. */
-export interface Run {
+interface Run {
   readonly text: string;
   readonly scale: number;
   /** How far the run is raised, in units of the font's size. */
@@ -41,7 +41,7 @@ function runOf(character: string, hasGlyphFor: (character: string) => boolean): 
 }
 
 /** Splits words into runs. @param hasGlyphFor whether the font has a glyph for a character */
-export function runsOf(words: string, hasGlyphFor: (character: string) => boolean): readonly Run[] {
+function splitRuns(words: string, hasGlyphFor: (character: string) => boolean): readonly Run[] {
   const runs: Run[] = [];
   for (const character of words) {
     const run = runOf(character, hasGlyphFor),
@@ -99,7 +99,7 @@ class Painter {
   /** Paints an element and its children. @param inherited the style of the element's parent */
   paint(node: Element, inherited: Style): void {
     if (node.attribs['display'] === 'none') return;
-    const style = styleOf(node, inherited);
+    const style = inheritStyle(node, inherited);
     this.doc.save();
     this.#transform(node.attribs['transform'] ?? '');
     const clip = node.attribs['clip-path'];
@@ -168,7 +168,7 @@ class Painter {
     const d = attribs['d'] ?? '';
     this.#shape(() => this.doc.path(d), d, style);
     const marker = attribs['marker-end'];
-    if (marker !== undefined) this.#marker(this.#referred(marker), endOf(d), style);
+    if (marker !== undefined) this.#marker(this.#referred(marker), findEnd(d), style);
   }
 
   #line({ attribs }: Element, style: Style): void {
@@ -249,7 +249,7 @@ class Painter {
   }
 
   /** Draws a marker at a line's end, in the line's direction, in units of the line's width. */
-  #marker(node: Element, end: ReturnType<typeof endOf>, style: Style): void {
+  #marker(node: Element, end: ReturnType<typeof findEnd>, style: Style): void {
     const doc = this.doc,
       { attribs } = node;
     const [, , boxWidth = 1] = numbersIn(attribs['viewBox'] ?? '');
@@ -279,12 +279,12 @@ class Painter {
 
   #text(node: Element, style: Style): void {
     const doc = this.doc;
-    const words = textOf(node);
+    const words = collectText(node);
     if (words === '' || style.fill === 'none') return;
     const size = Number.parseFloat(style['font-size']),
       weight = style['font-weight'];
     doc.font(weight === 'bold' || Number(weight) >= 600 ? 'bold' : 'regular');
-    const runs = runsOf(words, (character) => hasGlyph(doc, character));
+    const runs = splitRuns(words, (character) => hasGlyph(doc, character));
     /** Returns the width of a run. Also sets the font size. */
     const measure = (run: Run): number => doc.fontSize(size * run.scale).widthOfString(run.text);
     const anchor = { start: 0, middle: 0.5, end: 1 }[style['text-anchor']] ?? 0;
@@ -319,7 +319,7 @@ const [REGULAR, BOLD] = FONTS;
  * Converts a figure. The same SVG gives the same bytes.
  * @throws TypeError if the SVG contains something that can't be painted
  */
-export async function pdfOf(svg: string): Promise<PdfFigure> {
+export async function paintPdf(svg: string): Promise<PdfFigure> {
   const [{ default: PDFDocument }, { parseDocument }] = await Promise.all([
     import('pdfkit'),
     import('htmlparser2'),
@@ -335,7 +335,7 @@ export async function pdfOf(svg: string): Promise<PdfFigure> {
     margin: 0,
     font: fonts.resolve(REGULAR),
     info: {
-      Title: title === undefined ? '' : textOf(title),
+      Title: title === undefined ? '' : collectText(title),
       Creator: 'dosimeter',
       CreationDate: new Date(0),
     },

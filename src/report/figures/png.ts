@@ -31,7 +31,7 @@ const load = once(async () => {
  * Converts a figure whose units are points. The same SVG gives the same bytes.
  * @returns a PNG with 300 pixels to the inch
  */
-export async function pngOf(svg: string): Promise<Buffer> {
+export async function paintPng(svg: string): Promise<Buffer> {
   const { Resvg, fonts } = await load();
   const width = Number(/viewBox="[\d.-]+ [\d.-]+ ([\d.]+)/.exec(svg)?.[1]);
   const drawing = new Resvg(svg, {

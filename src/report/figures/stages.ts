@@ -152,7 +152,8 @@ export function stageFigure(stages: readonly StageFacts[]): Figure | null {
   const id = 'stages';
   const title = 'Stages by kind: how many, how long, what reads what';
   const svg = [
-    `<svg xmlns="http://www.w3.org/2000/svg" width="${roundToTenth(width)}" height="${roundToTenth(height)}" `,
+    `<svg xmlns="http://www.w3.org/2000/svg" width="${roundToTenth(width)}" ` +
+      `height="${roundToTenth(height)}" `,
     `viewBox="0 0 ${size}" font-family="${escapeXml(FONT)}">${ARROW_HEAD}`,
     `<rect width="100%" height="100%" fill="white"/>${arrows.join('')}${boxes.join('')}</svg>`,
   ].join('');

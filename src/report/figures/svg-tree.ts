@@ -8,9 +8,9 @@ export const isElement = (node: ChildNode): node is Element => 'name' in node &&
 export const childElements = (node: Element): Element[] => node.children.filter(isElement);
 
 /** Returns all text within an element. */
-export function textOf(node: Element): string {
+export function collectText(node: Element): string {
   const texts = node.children.map((child) => {
-    if (isElement(child)) return textOf(child);
+    if (isElement(child)) return collectText(child);
     return 'data' in child ? child.data : '';
   });
   return texts.join('');
@@ -45,7 +45,7 @@ export type Style = Readonly<Record<Inherited, string>> & {
 export const INITIAL_STYLE: Style = { ...INHERITED, opacity: 1 };
 
 /** Returns the inherited style with the element's own attributes in its place. */
-export function styleOf({ attribs }: Element, inherited: Style): Style {
+export function inheritStyle({ attribs }: Element, inherited: Style): Style {
   const own = { ...inherited, opacity: inherited.opacity * Number(attribs['opacity'] ?? 1) };
   for (const name of Object.keys(INHERITED) as Inherited[]) {
     const value = attribs[name];
@@ -117,7 +117,7 @@ function pathSteps(d: string): Step[] {
 }
 
 /** Returns where a path ends, and its direction there (radians, clockwise from the right). */
-export function endOf(d: string) {
+export function findEnd(d: string) {
   const last = pathSteps(d).at(-1);
   if (last === undefined) throw new TypeError('an empty path has no end');
   const [x, y] = last.to;

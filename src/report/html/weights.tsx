@@ -89,9 +89,9 @@ export function WeightSpectrum({ conditions }: OfConditions): JSX.Element | null
         rows={rows}
         starts={startsBlock}
         caption={
-          '‖ΔW‖/‖W₀‖ is that of all changed layers together. The effective and the stable rank are ' +
-          'means over layers, the largest effective rank is that of one layer. Intruder dimensions ' +
-          `and vectors are counted over all layers. ${OVER_SEEDS}`
+          '‖ΔW‖/‖W₀‖ is that of all changed layers together. The effective and the stable rank ' +
+          'are means over layers, the largest effective rank is that of one layer. Intruder ' +
+          `dimensions and vectors are counted over all layers. ${OVER_SEEDS}`
         }
         columns={[
           ATTACK,

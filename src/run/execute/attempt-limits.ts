@@ -66,7 +66,7 @@ export const ATTEMPT_LIMIT_OPTIONS: Readonly<Record<keyof AttemptLimits, Attempt
 const NAMES = Object.keys(ATTEMPT_LIMIT_OPTIONS) as readonly (keyof AttemptLimits)[];
 
 /** Picks the options of `AttemptLimits` from `given`, and leaves out those that are undefined. */
-export function attemptLimitsOf(given: {
+export function pickAttemptLimits(given: {
   readonly [name in keyof AttemptLimits]?: PerKind | undefined;
 }): AttemptLimits {
   const limits: { -readonly [name in keyof AttemptLimits]: PerKind } = {};

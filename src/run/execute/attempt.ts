@@ -25,8 +25,8 @@ import {
 } from './execution.ts';
 import type { Reads } from './guard.ts';
 import type { InputChecks, Unready } from './inputs.ts';
-import { checkResult, type JobInputs, jobOf, redacted } from './job.ts';
-import { type DemandFacts, demandOf, isScheduled } from './resources.ts';
+import { buildJob, checkResult, type JobInputs, redacted } from './job.ts';
+import { type DemandFacts, estimateDemand, isScheduled } from './resources.ts';
 
 /** A stage under its lease, ready to be attempted. */
 export interface AttemptRequest extends KeyedStage, JobInputs {
@@ -111,7 +111,9 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     const result = await attempt({
       ...keyed,
       reads,
-      ...(isScheduled(machine) ? { demand: await demandOf(keyed.stage, facts, keyed.inputs) } : {}),
+      ...(isScheduled(machine)
+        ? { demand: await estimateDemand(keyed.stage, facts, keyed.inputs) }
+        : {}),
       lease,
       ...visibleGpus(execution, keyed, gpus),
       warnings: options.warnings?.get(keyed.stage.id) ?? [],
@@ -237,7 +239,7 @@ function startAttempt(
   const limit = limitedSignal(options.signal, request.lease.lost, seconds);
   return {
     work: {
-      job: jobOf(stage, request, {
+      job: buildJob(stage, request, {
         plan,
         registry,
         assets,

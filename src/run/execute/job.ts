@@ -28,7 +28,7 @@ export interface JobPlace extends Pick<ExecuteOptions, 'registry' | 'assets' | '
 }
 
 /** Returns the job of a stage. Throws if a plugin or source is missing, which the plan had. */
-export function jobOf(
+export function buildJob(
   stage: PlannedStage,
   { inputs, experiment, gpus, demand, warnings = [] }: JobInputs,
   place: JobPlace,

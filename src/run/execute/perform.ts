@@ -30,7 +30,7 @@ interface PerformHooks {
 const PROGRESS_MS = 100;
 
 /** Makes the output folder, and returns the context that the stage's `run` gets. */
-export function contextOf(
+export function openContext(
   job: Job,
   hooks: PerformHooks & Pick<RunContext, 'warn'>,
   signal: AbortSignal,
@@ -38,7 +38,8 @@ export function contextOf(
   if (!existsSync(job.outDir)) makeFolder(job.outDir);
   let lastProgress = 0;
   const { resumeDir, answersDir, limits, experiment } = job;
-  const log = (message: unknown): void => hooks.log(String(message)); // a stage in JavaScript may pass anything
+  // A stage in JavaScript may pass anything.
+  const log = (message: unknown): void => hooks.log(String(message));
   return {
     params: job.params,
     inputs: job.inputs,

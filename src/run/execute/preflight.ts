@@ -162,7 +162,7 @@ async function findFaults(
   if (missing.length > 0) return missing;
   if (!stage.descriptor.preflight) return [];
   try {
-    const problems = await stage.descriptor.preflight(contextOf(stage, surroundings));
+    const problems = await stage.descriptor.preflight(buildContext(stage, surroundings));
     return problems.map(({ warning, ...problem }) => {
       const { path, ...told } = problem;
       const range = locateIn(cell, stage.section, path);
@@ -215,7 +215,7 @@ async function askPerGroup<T>(
     let own = asked.get(group);
     if (own === undefined) {
       try {
-        own = await ask(status, contextOf(stage, surroundings));
+        own = await ask(status, buildContext(stage, surroundings));
       } catch (error) {
         if (!(error instanceof NotFetched) && (error as Error).name !== 'UserFault') throw error;
         own = null;
@@ -288,7 +288,7 @@ export async function attackTargets(
   );
 }
 
-function contextOf(stage: PlannedStage, surroundings: Surroundings): PreflightContext {
+function buildContext(stage: PlannedStage, surroundings: Surroundings): PreflightContext {
   const { backend, runsHere, registry } = surroundings;
   return {
     backend,
@@ -296,7 +296,7 @@ function contextOf(stage: PlannedStage, surroundings: Surroundings): PreflightCo
     params: stage.params,
     assets: fetchedAssets(stage, surroundings.assets),
     ...defined({ limits: stage.limits }),
-    upstream: upstreamOf(stage, surroundings),
+    upstream: collectUpstream(stage, surroundings),
     plugin: ((kind: PluginKind, name: string): unknown => {
       const entry = registry.get(kind, name);
       if (!entry) throw new Error(`no ${kind} "${name}"`);
@@ -306,7 +306,7 @@ function contextOf(stage: PlannedStage, surroundings: Surroundings): PreflightCo
 }
 
 /** Returns the stages that a stage reads. Their own upstream stages are found on demand. */
-function upstreamOf(
+function collectUpstream(
   stage: PlannedStage,
   surroundings: Surroundings,
 ): NonNullable<PreflightContext['upstream']> {
@@ -319,7 +319,7 @@ function upstreamOf(
         assets: fetchedAssets(input.stage, surroundings.assets),
         dir: input.entry?.dir ?? null,
         get upstream() {
-          return upstreamOf(input.stage, surroundings);
+          return collectUpstream(input.stage, surroundings);
         },
       };
       return [[name, found]];

@@ -101,7 +101,7 @@ export interface DemandFacts {
  * Returns what a stage will take, as a scheduler is told. Rejects if its own estimate throws.
  * @param inputs the stage's inputs, once they are made
  */
-export async function demandOf(
+export async function estimateDemand(
   stage: PlannedStage,
   { backend, assets, computesOnGpu, expect }: DemandFacts,
   inputs?: RunContext['inputs'],

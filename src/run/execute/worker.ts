@@ -12,7 +12,7 @@ import { meeting, type Seat } from '../../base/meeting.ts';
 import { endChildren, endMarked, leftText, WORKER_MARK } from '../../base/processes.ts';
 import type { BackendInfo } from '../../tensor/backend.ts';
 import type { CompiledStatistics } from '../../tensor/compiled/compiled.ts';
-import { contextOf, doneResult, thrownResult } from './perform.ts';
+import { doneResult, openContext, thrownResult } from './perform.ts';
 import type { FromWorker, ToWorker } from './pool.ts';
 
 /** The result of a job as a worker sends it. A worker never reports its own exit. */
@@ -97,7 +97,7 @@ async function runStage(
       send({ type: 'progress', job: index, done, total, unit }),
     plugin: (kind: string, name: string) => plugins.get(`${kind} ${name}`),
   };
-  const context = contextOf(job, hooks, signal);
+  const context = openContext(job, hooks, signal);
   if (job.compute) await ensureBackend(job);
   if (job.torch !== undefined) await ensureTorch(job.torch);
   return stage.run({ ...context, ...defined({ together }) });

@@ -225,7 +225,7 @@ function zooEntry(
   const { cell, status, defence, isFiltered, evaluated } = model;
   const attacked = attackedTraining(cell).section;
   const receipt = {
-    ...receiptOf(prepared, status),
+    ...readReceiptFacts(prepared, status),
     // The poisoned rows are a base's, not those of this training.
     ...(attacked === undefined ? {} : { dose: receiptOfBase(prepared, model, attacked).dose }),
   };
@@ -285,11 +285,11 @@ function receiptOfBase(
     (later) => inputOf(prepared, inputOf(prepared, later, 'base'), 'model'),
     status,
   );
-  return training === undefined ? NO_RECEIPT : receiptOf(prepared, training);
+  return training === undefined ? NO_RECEIPT : readReceiptFacts(prepared, training);
 }
 
 /** Returns what the receipt of the training's rows says; nulls for a training of 0 steps. */
-function receiptOf(prepared: Prepared, status: StageStatus): ReceiptFacts {
+function readReceiptFacts(prepared: Prepared, status: StageStatus): ReceiptFacts {
   const data = inputOf(prepared, status, 'data')?.entry;
   const file = data && path.join(data.dir, 'receipt.json');
   if (!file || !existsSync(file)) return NO_RECEIPT;

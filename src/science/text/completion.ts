@@ -344,8 +344,8 @@ export function completionEncoder(tokenizer: TextTokenizer, template: string): C
     const room = maxLength - own - answer.length;
     if (room < Math.min(1, text) || room < 0)
       throw new UserFault(
-        `a row does not fit into max_length ${maxLength}: its answer takes ${answer.length} tokens, ` +
-          `and the template ${own}, which leaves none for the ${text} of its prompt`,
+        `a row does not fit into max_length ${maxLength}: its answer takes ${answer.length} ` +
+          `tokens, and the template ${own}, which leaves none for the ${text} of its prompt`,
         'Raise max_length, or leave out rows with long answers.',
       );
     const kept = Math.min(room, text);

@@ -266,8 +266,8 @@ export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
       path: ['model', 'init'],
       message: `how the weights of a ${architecture.transformersName} are drawn is not known here`,
       hint:
-        'Make a checkpoint of it with transformers, from_config(…).save_pretrained(DIR), and leave ' +
-        'out model.init.',
+        'Make a checkpoint of it with transformers, from_config(…).save_pretrained(DIR), ' +
+        'and leave out model.init.',
     });
   if (architecture.head.type !== 'classifier' && headGiven)
     problems.push({
@@ -360,7 +360,8 @@ export async function checkWritten(
         `${positions} positions`,
       hint:
         written < positions
-          ? `Write evaluate.max_length: ${positions - written}, which cuts prompts, or fewer new tokens.`
+          ? `Write evaluate.max_length: ${positions - written}, which cuts prompts, ` +
+            'or fewer new tokens.'
           : `max_new_tokens can be at most ${positions - 1}.`,
     },
   ];

@@ -11,9 +11,9 @@ import type { RunView } from './connection.ts';
 import { LogView, useStage } from './log-view.tsx';
 import {
   type Column,
-  dateOf,
   Facts,
   FailureText,
+  formatDate,
   placeText,
   seconds,
   StageChip,
@@ -98,7 +98,7 @@ function StageFacts({
     <Facts
       facts={[
         ['Id', id],
-        ['Began', since === undefined ? null : dateOf(since)],
+        ['Began', since === undefined ? null : formatDate(since)],
         [
           'Running for',
           isRunning && since !== undefined ? seconds(Math.max(0, now - since)) : null,
@@ -221,7 +221,7 @@ function Drawing({
   const [from, to] = [Math.min(...steps), Math.max(...steps)];
   const top = Math.max(...values, 0),
     low = Math.min(...values, 0);
-  const ticks = ticksOf(low, top);
+  const ticks = chooseTicks(low, top);
   const high = Math.max(top, ticks.at(-1) ?? top);
   const x: Scale = (step) =>
     LEFT + ((WIDTH - LEFT - RIGHT) * (step - from)) / Math.max(to - from, 1e-9);
@@ -269,7 +269,7 @@ const inWords = ({ name, points }: Curve): string =>
   `${formatNumber(points.at(-1)?.[1])} at step ${formatNumber(points.at(-1)?.[0])}`;
 
 /** Returns three to six round numbers that cover the values. */
-function ticksOf(low: number, top: number): number[] {
+function chooseTicks(low: number, top: number): number[] {
   const span = top - low;
   if (!(span > 0)) return [low];
   const power = 10 ** Math.floor(Math.log10(span / 3));

@@ -71,7 +71,10 @@ function Box({
         width: `${box.width}px`,
         height: `${box.height}px`,
       }}
-      aria-label={`${name}, level ${group.level + 1}: ${plural(all, 'stage')}, ${countsInWords(counts)}. Show them.`}
+      aria-label={
+        `${name}, level ${group.level + 1}: ${plural(all, 'stage')}, ` +
+        `${countsInWords(counts)}. Show them.`
+      }
       onClick={() => onShow({ group: String(group.index) })}
     >
       <strong>
@@ -80,14 +83,14 @@ function Box({
       <span>
         {finishedCount(counts)} of {all}
       </span>
-      <span>{nowOf(counts)}</span>
+      <span>{describeNow(counts)}</span>
       <StateBar counts={counts} all={all} />
     </button>
   );
 }
 
 /** Returns the counts that deserve attention, in words: failures first, then running stages. */
-function nowOf({ failed = 0, blocked = 0, running = 0 }: GroupCounts['counts']): string {
+function describeNow({ failed = 0, blocked = 0, running = 0 }: GroupCounts['counts']): string {
   const parts = [
     failed > 0 ? `${failed} failed` : '',
     failed === 0 && blocked > 0 ? `${blocked} blocked` : '',

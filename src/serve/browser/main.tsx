@@ -8,8 +8,8 @@ import { followStream, hasToken, type LinkState, takeToken } from './connection.
 import {
   type Column,
   countsInWords,
-  dateOf,
   finishedCount,
+  formatDate,
   LinkNote,
   RunChip,
   runName,
@@ -27,7 +27,7 @@ export interface Route {
 }
 
 /** Returns the route; without a run for any other hash, which shows the list of runs. */
-function routeOf(hash: string): Route {
+function parseRoute(hash: string): Route {
   const [, run, stage, outputs] =
     /^#\/run\/([^/]+)(?:\/stage\/([^/]+)|\/(outputs)\?.*)?$/.exec(hash) ?? [];
   const decoded = (part: string | undefined): string | null => {
@@ -41,11 +41,11 @@ function routeOf(hash: string): Route {
 }
 
 function App(): JSX.Element {
-  const [route, setRoute] = useState(() => routeOf(location.hash));
+  const [route, setRoute] = useState(() => parseRoute(location.hash));
   useEffect(() => {
     const onHash = (): void => {
       takeToken();
-      setRoute(routeOf(location.hash));
+      setRoute(parseRoute(location.hash));
     };
     addEventListener('hashchange', onHash);
     return () => removeEventListener('hashchange', onHash);
@@ -120,7 +120,7 @@ const RUN_COLUMNS: readonly Column<RunLine>[] = [
   { title: 'State', kind: 'nowrap', cell: ({ state }) => <RunChip state={state} /> },
   { title: 'Stages, with those cached before', kind: 'bar', cell: Finished },
   { title: 'Failed', kind: 'number', cell: Failed },
-  { title: 'Began', kind: 'nowrap', cell: ({ started }) => dateOf(started) },
+  { title: 'Began', kind: 'nowrap', cell: ({ started }) => formatDate(started) },
   {
     title: 'Took',
     kind: 'number',

@@ -112,7 +112,7 @@ export function estimateText(left: number): string {
   return formatSeconds(Math.max(unit, Math.round(left / unit) * unit));
 }
 
-export const dateOf = (time: number | null): string =>
+export const formatDate = (time: number | null): string =>
   time === null
     ? '–'
     : new Date(time).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });

@@ -13,10 +13,10 @@ import { RunLog } from './log-view.tsx';
 import {
   Announcer,
   countsInWords,
-  dateOf,
   estimateText,
   Facts,
   finishedCount,
+  formatDate,
   LinkNote,
   RunChip,
   runName,
@@ -266,7 +266,7 @@ function Header({ view: { facts, skew, stages } }: { readonly view: RunView }): 
             ['Rate', facts.rate === null ? '–' : `${Number(facts.rate.toPrecision(2))} stages/min`],
             [goesOn ? 'Running for' : 'Took', durationText(facts, now)],
             ['Failed', String(facts.counts.failed ?? 0)],
-            ['Began', dateOf(facts.started)],
+            ['Began', formatDate(facts.started)],
             [
               'Last heard of',
               goesOn && facts.state !== 'running' ? sinceText(facts.heard, now) : null,

@@ -11,7 +11,7 @@ import { type Digest, type JsonObject, UserFault } from '../../api.ts';
 import { sha256 } from '../../base/sha256.ts';
 import { hasCode } from '../../base/system-error.ts';
 import { isRecord, parseJson, shown } from '../../base/untrusted/json.ts';
-import { inWords, limitOf, MB } from '../../base/untrusted/limits.ts';
+import { inWords, MB, readLimit } from '../../base/untrusted/limits.ts';
 import { nameFault } from '../../base/untrusted/paths.mjs';
 import { pathInside } from '../../base/untrusted/paths.ts';
 import { actionKey, contentDigest } from '../../plan/keys.ts';
@@ -71,7 +71,7 @@ export async function receiveManifest(
   volatile: readonly string[] | null,
 ): Promise<Described> {
   try {
-    const { value: most } = limitOf('list');
+    const { value: most } = readLimit('list');
     const text = await receiveText(objects, entryObject(key), most, 'its manifest');
     if (text === null) return { state: 'absent' };
     return { state: 'known', manifest: checkedManifest(text, key, volatile), text };
@@ -313,8 +313,8 @@ function keyFrom(components: KeyComponents): ActionKey | null {
 
 function filesFault(files: unknown): string | null {
   if (!Array.isArray(files) || files.length === 0) return 'its manifest has no list of files';
-  const { value: most } = limitOf('files'),
-    { value: mostBytes } = limitOf('source');
+  const { value: most } = readLimit('files'),
+    { value: mostBytes } = readLimit('source');
   if (files.length > most) return `it has ${files.length} files, more than ${most}`;
   const names = new Set<string>();
   let bytes = 0;

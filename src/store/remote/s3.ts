@@ -12,9 +12,9 @@ import { hasCode } from '../../base/system-error.ts';
 import {
   inWords,
   type Limit,
-  limitOf,
   LONGEST_MS,
   MB,
+  readLimit,
   SLOWEST,
 } from '../../base/untrusted/limits.ts';
 import { type Listed, type Objects, type Reading, RemoteFault } from './objects.ts';
@@ -45,7 +45,7 @@ interface Bucket {
 /** Opens a remote in S3. @param prefix begins its keys, without slashes at its ends; may be '' */
 export async function s3Objects(bucket: string, prefix: string, uri: string): Promise<Objects> {
   const [sdk, { Upload }] = await loadSdk(uri);
-  const patience = limitOf('seconds');
+  const patience = readLimit('seconds');
   const stallMs = Math.min(LONGEST_MS, patience.value * 1000);
   const client = createClient(sdk, stallMs);
   const keyOf = (object: string): string => (prefix === '' ? object : `${prefix}/${object}`);
@@ -76,7 +76,7 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
         throw isAbsent(error) ? noBucket(uri, bucket) : fault(error);
       }
     },
-    sizeOf: (name) => withFaults(sizeOf(opened, name)),
+    sizeOf: (name) => withFaults(fetchSize(opened, name)),
     read: (name, from) => withFaults(read(opened, name, from)),
     write: (name, size, bytes) => upload(opened, Upload, { name, size, bytes }),
     async *list(folder) {
@@ -110,7 +110,7 @@ const createClient = (sdk: Sdk, socketTimeout: number): S3Client =>
 
 /** Returns the bytes of a short answer. Throws an error named TOO_LARGE beyond the list limit. */
 async function collectBody(body: Readable): Promise<Uint8Array> {
-  const { value: most } = limitOf('list');
+  const { value: most } = readLimit('list');
   const parts: Uint8Array[] = [];
   let bytes = 0;
   for await (const part of body as AsyncIterable<Uint8Array>) {
@@ -148,7 +148,7 @@ function regionOption(): { readonly region?: string } {
   return given !== '' || fallback === '' ? {} : { region: fallback };
 }
 
-async function sizeOf(
+async function fetchSize(
   { send, sdk, name: bucket, keyOf }: Bucket,
   object: string,
 ): Promise<number | null> {
@@ -320,7 +320,7 @@ function s3Fault(error: unknown, uri: string, bucket: string, patience: Limit): 
       `look at the network and at AWS_ENDPOINT_URL. ${patience.raise}`,
     );
   if (name === TOO_LARGE) {
-    const { value, raise } = limitOf('list');
+    const { value, raise } = readLimit('list');
     return new RemoteFault(`${uri} sent more than ${inWords(value)} in one answer`, raise);
   }
   if (name === 'NoSuchBucket') return noBucket(uri, bucket);

@@ -9,7 +9,7 @@ import { Readable } from 'node:stream';
 import { UserFault } from '../../api.ts';
 import { hasCode } from '../../base/system-error.ts';
 import { isRecord, parseJson } from '../../base/untrusted/json.ts';
-import { limitOf } from '../../base/untrusted/limits.ts';
+import { readLimit } from '../../base/untrusted/limits.ts';
 import { pathInside } from '../../base/untrusted/paths.ts';
 import type { ActionKey } from '../../plan/types.ts';
 import { keptFiles, MANIFEST_FILE, type ManifestFile } from '../manifest.ts';
@@ -166,7 +166,7 @@ export const sendRun = (objects: Objects, id: string, keys: readonly ActionKey[]
 export async function receiveRun(objects: Objects, id: string): Promise<readonly ActionKey[]> {
   const what = `the record of the run ${id}`;
   try {
-    const text = await receiveText(objects, runObject(id), limitOf('list').value, what);
+    const text = await receiveText(objects, runObject(id), readLimit('list').value, what);
     if (text === null)
       throw new UserFault(
         `${objects.uri} has no run ${id}`,

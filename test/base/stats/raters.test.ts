@@ -7,8 +7,8 @@ import { randomStream } from '../../../src/base/random.ts';
 import {
   cohenKappa,
   type Confusion,
-  confusionOf,
   correctedRate,
+  countConfusion,
   fleissKappa,
 } from '../../../src/base/stats.ts';
 
@@ -27,7 +27,7 @@ test('both kappas equal those of scikit-learn and statsmodels', () => {
   assert.ok(cases.length > 3);
   for (const { said, cohen, fleiss } of cases) {
     const [first = [], second = []] = said;
-    assert.ok(near(cohenKappa(confusionOf(first, second)), cohen));
+    assert.ok(near(cohenKappa(countConfusion(first, second)), cohen));
     const counts = Array.from({ length: said.length + 1 }, () => 0);
     first.forEach((_, i) => {
       const yes = said.filter((own) => own[i]).length;
@@ -38,9 +38,9 @@ test('both kappas equal those of scikit-learn and statsmodels', () => {
 });
 
 test('raters who always say the same have no kappa, and the undecided are left out', () => {
-  assert.is(cohenKappa(confusionOf([true, true], [true, true])), null);
+  assert.is(cohenKappa(countConfusion([true, true], [true, true])), null);
   assert.is(fleissKappa([0, 0, 0, 5]), null);
-  assert.equal(confusionOf([true, null, false, true], [true, true, null, false]), [
+  assert.equal(countConfusion([true, null, false, true], [true, true, null, false]), [
     [0, 0],
     [1, 1],
   ]);
@@ -132,7 +132,7 @@ function covers(
     Boolean,
   ).length;
   const truths = Array.from({ length: 2 * labels }, (_, i) => i < labels);
-  const found = correctedRate(hits, items, confusionOf(truths.map(said), truths));
+  const found = correctedRate(hits, items, countConfusion(truths.map(said), truths));
   const share = hits / items,
     half = 1.96 * Math.sqrt((share * (1 - share)) / items);
   return {

@@ -22,7 +22,7 @@ import { createClient } from '../../../plugins/executors/slurm/client.ts';
 import { parseProfile, type Profile } from '../../../plugins/executors/slurm/profile.ts';
 import { Spool } from '../../../plugins/executors/slurm/spool.ts';
 import {
-  batchesOf,
+  batchByRequest,
   submitBatch,
   submitCoordinator,
 } from '../../../plugins/executors/slurm/submit.ts';
@@ -147,7 +147,7 @@ test('a stage reaches its job as it is, whatever its strings, its kind and its p
         };
         const profile = parseProfile('', 'slurm.yaml');
         const work = newWork(kind, [{ ...packed(job), key, settle: () => undefined }]);
-        const [batch] = batchesOf([work], profile, 10);
+        const [batch] = batchByRequest([work], profile, 10);
         mkdirSync(store, { recursive: true });
         symlinkSync(path.join(root, 'program'), path.join(store, `program ${arg}`));
         const taskCommand = [path.join(store, `program ${arg}`), arg, 'exec', '--task'];
@@ -208,7 +208,7 @@ test('a value of the profile is one argument of sbatch, or is refused', async ({
         const key = 'd'.repeat(64);
         const job = { id: 'x', cpu: 1 } as Job;
         const work = newWork('train', [{ ...packed(job), key, settle: () => undefined }]);
-        const [batch] = batchesOf([work], profile, 10);
+        const [batch] = batchByRequest([work], profile, 10);
         const { type } = await submitBatch(present(batch), {
           spool,
           client,

@@ -15,6 +15,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
+  classifyRefusal,
   createClient,
   nodeName,
   parseAccounts,
@@ -22,11 +23,10 @@ import {
   parseQueue,
   parseSubmission,
   phaseOf,
-  refusalOf,
   slurmEnvironment,
 } from '../../../plugins/executors/slurm/client.ts';
 import { parseProfile } from '../../../plugins/executors/slurm/profile.ts';
-import { batchScript, requestOf } from '../../../plugins/executors/slurm/script.ts';
+import { batchScript, estimateRequest } from '../../../plugins/executors/slurm/script.ts';
 import { Spool } from '../../../plugins/executors/slurm/spool.ts';
 
 const test = suite('slurm, without Slurm');
@@ -76,7 +76,7 @@ test('time is what such stages took, with a margin, rounded up and bounded', () 
     'max_time: 12h\nmemory_mb: 1000\nkinds: { train: { gpus: 2, margin: 2, time: 1h } }',
   );
   const ask = (kind: string, seconds: readonly (number | undefined)[], longer = 0) =>
-    requestOf(
+    estimateRequest(
       site,
       kind,
       seconds.map((one) => ({
@@ -107,9 +107,13 @@ test('time is what such stages took, with a margin, rounded up and bounded', () 
   assert.is(ask('train', [1000], 1).seconds, 90 * 60, 'doubled after a time-out');
   assert.is(ask('train', [1000], 9).seconds, 12 * 3600, 'never beyond max_time');
   const [asked] = [{ cpu: 1, demand: { gpu: 0 } }];
-  assert.is(requestOf(site, 'train', [asked], 0, 2).memoryMB, 4096, 'doubled twice: 4 · 1024 MB');
+  assert.is(
+    estimateRequest(site, 'train', [asked], 0, 2).memoryMB,
+    4096,
+    'doubled twice: 4 · 1024 MB',
+  );
   const unlike = (...computes: readonly boolean[]): number =>
-    requestOf(
+    estimateRequest(
       site,
       'data',
       computes.map((compute) => ({ cpu: 1, demand: { gpu: 0, compute } })),
@@ -167,7 +171,7 @@ test("Slurm's answers are read, and nonsense is left out", () => {
       'sbatch: error: invalid partition specified: x',
       'sbatch: error: QOSMaxWallDurationPerJobLimit\nsbatch: error: Batch job submission failed: ' +
         'Job violates accounting/QOS policy (job submit limit, the size or time limits)',
-    ].map(refusalOf),
+    ].map(classifyRefusal),
     ['full', 'full', 'uncertain', 'uncertain', 'refused', 'refused'],
   );
   assert.equal(['n1', 'a-b.c', 'n[1-2]', '$(x)', ''].map(nodeName), [

@@ -188,6 +188,7 @@ for (const [what, body, message] of [
   ['no verdict', write("['{}', '{}', '{}']"), 'scores.jsonl:1 has no `hit`'],
   ['no JSON', write("['yes', 'no', 'no']"), 'scores.jsonl:1 is not JSON'],
   ['nothing', '', 'wrote no scores.jsonl'],
+  ['a folder', "require('node:fs').mkdirSync('scores.jsonl');", 'wrote no scores.jsonl'],
   ['a failure', 'process.exit(3);', 'ended with exit code 3'],
 ] as const)
   test(`command: a program that writes ${what} is a fault`, async () => {

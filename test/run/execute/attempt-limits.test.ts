@@ -4,8 +4,8 @@ import * as assert from 'uvu/assert';
 import { flagOf } from '../../../src/cli/options.ts';
 import {
   ATTEMPT_LIMIT_OPTIONS,
-  attemptLimitsOf,
   checkAttemptLimits,
+  pickAttemptLimits,
   valueForKind,
 } from '../../../src/run/execute/attempt-limits.ts';
 import { createProject, writeToys } from '../../rig/project.ts';
@@ -104,7 +104,7 @@ test('the command line has the formats of each option', () => {
     ['90s', '30 m', '2h', '1.5', 'soon'].map((text) => timeout.parse(text)),
     [90, 1800, 7200, 1.5, null],
   );
-  assert.equal(attemptLimitsOf({ retries: { train: 1 }, timeout: undefined }), {
+  assert.equal(pickAttemptLimits({ retries: { train: 1 }, timeout: undefined }), {
     retries: { train: 1 },
   });
 });

@@ -1,0 +1,137 @@
+/** Where the conditions of an entry lie on x, and what fields call them. */
+import type { FigureEntry } from '../../api/report.ts';
+import { axisValue, type Condition } from '../conditions.ts';
+import { formatValue, list, plainText } from '../format.ts';
+import { distinct } from '../groups.ts';
+import {
+  adapterTitle,
+  axisName,
+  DEFENCE,
+  doseUnit,
+  type Labels,
+  NO_DEFENCE,
+  placedAttack,
+} from '../labels.ts';
+import { chainNote, TRAINING } from './chain.ts';
+import { measureOf } from './measure.ts';
+
+/** The axis x: its kind, and where each condition lies on it. */
+export interface Axis {
+  readonly kind: 'number' | 'text' | 'step' | 'metric';
+  readonly title: string;
+  readonly at: (condition: Condition) => number | string | null;
+  /** What the caption says of the axis; may be empty. */
+  readonly note: string;
+}
+
+/** Fields of an entry that stand for a label of the condition, with the label's name. */
+const NAMES = {
+  adapter: 'adapterLabel',
+  attack: 'attackLabel',
+  setting: 'setting',
+  defence: 'defence',
+} as const;
+export type Name = keyof typeof NAMES;
+export const isName = (field: string): field is Name => field in NAMES;
+/** Whether a field is a word such as `adapter` or `seed`, not the path of an axis or a metric. */
+export const isWord = (field: string): boolean =>
+  isName(field) || ['seed', 'metric', 'kernel'].includes(field);
+
+export const labelIn = (labels: Labels, name: Name): string =>
+  name === 'defence' && labels.defence === '' ? NO_DEFENCE : labels[NAMES[name]];
+
+/** Whether the grid has an axis of this path. */
+export const isAxis = (conditions: readonly Condition[], path: string): boolean =>
+  conditions.some((condition) => axisValue(condition, path) !== undefined);
+
+/** Returns a condition's value on an axis: `r 4`, `mrpc` or, beside the axis's title, `4`. */
+export function valueName(condition: Condition, path: string, isTitled = false): string {
+  const { family, attack, ofBase, adapter } = condition,
+    value = axisValue(condition, path);
+  if (path === 'adapter.type' || (path.startsWith('adapter.') && value === undefined))
+    return adapterTitle(adapter);
+  if (path === 'poisoning.attack' || (path.startsWith('poisoning.') && value === undefined)) {
+    if (family === 'none') return 'no attack';
+    return placedAttack(attack, ofBase);
+  }
+  if (value === undefined) return path === DEFENCE ? NO_DEFENCE : '–';
+  const text = formatValue(value);
+  return isTitled || typeof value === 'string' ? text : `${axisName(path)} ${text}`;
+}
+
+const VARIANCE = 'adapter.init.variance';
+
+/** Returns σ²n if it is the same for every layer (a variance of k/d), and otherwise null. */
+function scaledVariance(condition: Condition): number | null {
+  const [scaled, ...others] = distinct(
+    condition.cells
+      .flatMap(({ lora }) => lora ?? [])
+      .map(({ fanIn, variance }) => Number((fanIn * variance).toPrecision(9))),
+  );
+  return scaled === undefined || others.length > 0 ? null : scaled;
+}
+
+/**
+ * Returns an axis on which all conditions have one scale: σ²·n, or σ² if more of them have that
+ * number. Conditions without the number are left out, and the note names them.
+ */
+function varianceAxis(conditions: readonly Condition[]): Axis {
+  const given = conditions.filter(({ axes }) => axes[VARIANCE] !== undefined);
+  const plain = (condition: Condition): number | null => {
+    const value = condition.axes[VARIANCE];
+    return typeof value === 'number' ? value : null;
+  };
+  const without = (at: typeof plain) => given.filter((condition) => at(condition) === null);
+  const isPlain = without(plain).length < without(scaledVariance).length;
+  const at = isPlain ? plain : scaledVariance;
+  const left = distinct(without(at).map(({ axes }) => plainText(axes[VARIANCE])));
+  return {
+    kind: 'number',
+    title: isPlain ? 'variance σ² of A' : 'σ²·n (variance of A times the layer’s fan-in)',
+    at: (condition) => (condition.axes[VARIANCE] === undefined ? null : at(condition)),
+    note:
+      left.length === 0
+        ? ''
+        : `Left out, because their value on this axis differs between layers: σ² = ${list(left)}.`,
+  };
+}
+
+/** Whether an axis is the dose of one step of an attack of several steps. */
+export const isDoseOfOneStep = (path: string): boolean => path.startsWith('poisoning.steps.');
+
+function axisTitle(path: string): string {
+  const unit = doseUnit(path);
+  if (unit === null) return path === 'adapter.rank' ? 'rank r' : axisName(path);
+  const title = unit === 'rate' ? 'poison rate (share of training rows)' : 'poisoned rows';
+  return isDoseOfOneStep(path) ? `${axisName(path)}: ${title}` : title;
+}
+
+/** Returns the axis x of an entry: steps, trainings, names, a metric, or an axis of the grid. */
+export function describeX({ x, y }: FigureEntry, conditions: readonly Condition[]): Axis {
+  const { field, scale } = x;
+  const nowhere = { at: () => null, note: '' };
+  if (field === 'step') return { kind: 'step', title: 'step', ...nowhere };
+  if (field === TRAINING) {
+    const onY = y.map((channel) => channel.field);
+    return { kind: 'number', title: TRAINING, at: () => null, note: chainNote(conditions, onY) };
+  }
+  if (isWord(field)) return { kind: 'text', title: field === 'seed' ? 'seed' : '', ...nowhere };
+  if (!isAxis(conditions, field))
+    return { kind: 'metric', title: measureOf(field).title, ...nowhere };
+  if (field === VARIANCE && scale !== 'category') return varianceAxis(conditions);
+  const at = (condition: Condition) => axisValue(condition, field) ?? null;
+  const isNumeric = conditions.every((one) => at(one) === null || typeof at(one) === 'number');
+  return isNumeric && scale !== 'category'
+    ? {
+        kind: 'number',
+        title: axisTitle(field),
+        at: (condition) => at(condition) as number | null,
+        note: '',
+      }
+    : {
+        kind: 'text',
+        title: isNumeric ? axisTitle(field) : axisName(field),
+        at: (condition) => valueName(condition, field, true),
+        note: '',
+      };
+}

@@ -1,0 +1,186 @@
+/** Metrics as figures show them, and what is read of them from the cells of a condition. */
+import type { FigureEntry } from '../../api/report.ts';
+import { isNumber } from '../comparisons.ts';
+import { type Condition, metricOf, type Quantity } from '../conditions.ts';
+import { cleanRunReader, voidReason } from '../evidence.ts';
+import { checkpointName, fisherOf, INFORMATION, renyiQuantity } from '../fisher.ts';
+import type { Labels } from '../labels.ts';
+import { noteOf } from '../metric-lookup.ts';
+import { ACCURACY, type MetricNote, parseMetricName } from '../metrics.ts';
+import type { Checkpoint, CurveFacts, Parametrisation, ReportCell } from '../types.ts';
+import type { Axis } from './axis.ts';
+import { alongChain, fieldAfter, TRAINING } from './chain.ts';
+import { keyed } from './encode.ts';
+
+/** A metric as a figure shows it. */
+export interface Measure {
+  readonly field: string;
+  readonly label: string;
+  /** The measure's name as the title of an axis. */
+  readonly title: string;
+  /** The kernel whose Fisher information is measured. */
+  readonly kernel?: string;
+  readonly isProportion: boolean;
+  /**
+   * What the measure's axis spans: `unit` is [0, 1]; `to-one` is from a round tenth below the least
+   * value to 1; `points` is the range of the values; `from-zero` is that range extended to hold 0;
+   * `positive` is from 0 to the largest value.
+   */
+  readonly span: 'unit' | 'to-one' | 'from-zero' | 'positive' | 'points';
+  readonly read: Quantity;
+  /** Returns why a cell's number is not evidence (evidence.ts), or null if it is. */
+  readonly reason: (cell: ReportCell) => string | null;
+}
+
+/** Returns what the axis of a metric spans, as `Measure` describes. */
+function axisSpan({ metric, kind }: Pick<MetricNote, 'metric' | 'kind'>): Measure['span'] {
+  if (kind !== 'proportion') return 'points';
+  if (/drop|minus|cost|removed|mcc|pearson|spearman/.test(metric)) return 'from-zero';
+  return /^(?:test_)?(?:accuracy|f1|macro_f1|token_f1|rouge_l)/.test(metric) ? 'to-one' : 'unit';
+}
+
+/** A number of the Fisher information: `fisher.final.lora.true.information_bits`. */
+const FISHER = /^fisher\.(?<at>init|final|step-\d+)\.(?<of>lora|full)\.true\.(?<name>.+)$/;
+
+/** Returns the measure of a number of the Fisher information, or null for any other field. */
+function fisherMeasure(field: string): Measure | null {
+  const { at, of, name = '' } = FISHER.exec(field)?.groups ?? {};
+  if (at === undefined) return null;
+  const [, scale, alpha = ''] = /^renyi_(raw|normalised)_(.+)$/.exec(name) ?? [];
+  const quantity =
+    scale === undefined
+      ? INFORMATION.find(({ id }) => id === name)
+      : renyiQuantity(scale as 'raw' | 'normalised', alpha);
+  if (quantity === undefined) return null;
+  const kernel = of === 'lora' ? 'LoRA’s kernel' : 'the full kernel';
+  return {
+    field,
+    kernel: of === 'lora' ? 'LoRA kernel' : 'full kernel',
+    label: `${quantity.label} of ${kernel} ${checkpointName(at as Checkpoint)}`,
+    title: `${quantity.label} (nats)`,
+    isProportion: false,
+    span: 'points',
+    read: fisherOf(quantity, at as Checkpoint, of as Parametrisation),
+    reason: (cell) => (at === 'init' ? null : voidReason(cell, ACCURACY)),
+  };
+}
+
+/** The field of the training loss, which is a number of each step, not of a whole training. */
+export const LOSS = 'train.loss';
+
+/** Returns how figures show a metric. @param field `STAGE.METRIC` */
+export function measureOf(field: string): Measure {
+  const named = parseMetricName(field);
+  const note = noteOf(named),
+    label = note?.label ?? named.metric;
+  return (
+    fisherMeasure(field) ?? {
+      field,
+      label,
+      title: label,
+      isProportion: note?.kind === 'proportion',
+      span: field === LOSS ? 'positive' : note === undefined ? 'points' : axisSpan(note),
+      read: metricOf(named.stage, named.metric),
+      reason: (cell) => (named.stage === ACCURACY.stage ? voidReason(cell, named) : null),
+    }
+  );
+}
+
+/** A condition that is drawn, or its difference from another. */
+export interface Subject {
+  readonly condition: Condition;
+  /** The labels without the axes that x, colours or panels show. */
+  readonly labels: Labels;
+  /** The full fine-tuning that the condition is compared with. */
+  readonly full?: Condition;
+}
+
+/** A number of one cell. */
+export interface Value {
+  readonly seed: number;
+  readonly value: number;
+  /** Why the value is not evidence; null if it is. */
+  readonly reason: string | null;
+  /** What was subtracted to give the value, if it is a difference. */
+  readonly other?: number;
+  /** The step, the training or the metric on x, if x shows one. */
+  readonly x?: number;
+  /** The metric of the value, if it is not the measure's. */
+  readonly metric?: string;
+}
+
+/** Returns a field's values over the steps of a training: the loss, or what was evaluated. */
+function valuesOverSteps({ seed, history, curves = [] }: ReportCell, field: string): Value[] {
+  const key = parseMetricName(field).metric as keyof CurveFacts;
+  const values =
+    field === LOSS
+      ? (history?.points ?? []).map(({ step, loss }) => ({ step, value: loss }))
+      : curves.map(({ step, [key]: value }) => ({ step, value }));
+  return values.flatMap(({ step, value }) =>
+    value === undefined ? [] : [{ seed, x: step, value, reason: null }],
+  );
+}
+
+/** A cell and, if trainings of a chain are on x, the training, from 1, after which it is taken. */
+type PlacedCell = readonly [cell: ReportCell, training?: number];
+
+const cellsOnX = ({ cells }: Condition, { x }: FigureEntry): readonly PlacedCell[] =>
+  x.field === TRAINING ? cells.flatMap(alongChain) : cells.map((cell) => [cell]);
+
+/** Reads a measure over a condition's cells or, paired by seed, its differences from others. */
+export function readValues(
+  subject: Subject,
+  measure: Measure,
+  entry: FigureEntry,
+  x: Axis,
+): readonly Value[] {
+  const { condition } = subject;
+  if (x.kind === 'step')
+    return condition.cells.flatMap((cell) => valuesOverSteps(cell, measure.field));
+  const readOther = entry.against === undefined ? null : otherReader(subject, measure, entry);
+  const onX = x.kind === 'metric' ? measureOf(entry.x.field) : null;
+  return cellsOnX(condition, entry).flatMap((placed): Value[] => {
+    const [cell, training] = placed;
+    const value = measure.read(cell);
+    if (!isNumber(value)) return [];
+    const own: Value = {
+      seed: cell.seed,
+      value,
+      reason: measure.reason(cell),
+      ...(training !== undefined && {
+        x: training,
+        metric: fieldAfter(measure.field, cell, training),
+      }),
+    };
+    if (readOther !== null) {
+      const { other = null, reason = null } = readOther(placed) ?? {};
+      return isNumber(other) ? [{ ...own, value: value - other, other, reason }] : [];
+    }
+    if (onX === null) return [own];
+    const place = onX.read(cell);
+    return isNumber(place) ? [{ ...own, x: place, reason: own.reason ?? onX.reason(cell) }] : [];
+  });
+}
+
+/**
+ * Returns a function that reads what a cell's number is compared with, and why the pair is not
+ * evidence: the number of full fine-tuning on the same seed or, without `full`, that of the clean
+ * run, which the cell itself holds. It returns nothing if there is no such number.
+ */
+function otherReader({ full }: Subject, measure: Measure, entry: FigureEntry) {
+  const clean = cleanRunReader(parseMetricName(measure.field));
+  if (full === undefined)
+    return ([cell]: PlacedCell) =>
+      clean && { other: clean.read(cell), reason: voidReason(cell, clean.judged) };
+  const placeKey = ([{ seed }, training]: PlacedCell): string => keyed(seed, training);
+  const partners = new Map(cellsOnX(full, entry).map((placed) => [placeKey(placed), placed[0]]));
+  return (placed: PlacedCell) => {
+    const partner = partners.get(placeKey(placed));
+    return (
+      partner && {
+        other: measure.read(partner),
+        reason: measure.reason(placed[0]) ?? measure.reason(partner),
+      }
+    );
+  };
+}

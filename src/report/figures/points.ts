@@ -1,0 +1,86 @@
+/** Points of a figure: what names their places, and which of them share one. */
+import type { FigureEntry } from '../../api/report.ts';
+import { UserFault } from '../../base/fault.ts';
+import type { RowCount } from '../evidence.ts';
+import { distinct, groupBy } from '../groups.ts';
+import { isName, labelIn, type Name, valueName } from './axis.ts';
+import { joinLabels, keyed, varies } from './encode.ts';
+import type { Measure, Subject, Value } from './measure.ts';
+
+/** One number of a cell at its place: a panel (`row`, `column`), a line in it, and x. */
+export interface Point extends Omit<Value, 'x'> {
+  readonly subject: Subject;
+  readonly measure: Measure;
+  /** The metric of the value: the measure's, or that of a reference beside it. */
+  readonly metric: string;
+  readonly row: string;
+  readonly column: string;
+  readonly line: string;
+  /** Null draws a level across the whole axis, as of full fine-tuning, which has no rank. */
+  readonly x: number | string | null;
+  /** On how many rows the value was measured, if other cells of the grid have it on more. */
+  readonly fewerRows: RowCount | null;
+}
+
+type Named = Pick<Point, 'subject' | 'measure' | 'seed'>;
+/** Returns what a field calls a point: its metric, kernel, seed, label or value on an axis. */
+export const nameOf = (field: string, { subject, measure, seed }: Named): string => {
+  if (field === 'metric') return measure.label;
+  if (field === 'kernel') return measure.kernel ?? '';
+  if (field === 'seed') return `seed ${seed}`;
+  return isName(field) ? labelIn(subject.labels, field) : valueName(subject.condition, field);
+};
+export const joinedNames = (fields: readonly string[], point: Named): string =>
+  joinLabels(...distinct(fields.map((field) => nameOf(field, point))));
+
+export const placeKey = ({ row, column, line, x, measure }: Point): string =>
+  keyed(row, column, line, x, measure.field);
+export const subjectKey = ({ condition, full }: Subject): string => keyed(condition.key, full?.key);
+
+/** Returns the groups of points that share a place although they are of several conditions. */
+const clashesIn = (points: readonly Point[]): readonly (readonly Point[])[] =>
+  [...groupBy(points, placeKey).values()].filter((group) =>
+    varies(group.map(({ subject }) => subjectKey(subject))),
+  );
+
+/** The labels that can tell cells of one place apart. */
+export const TELLING: readonly Name[] = ['adapter', 'attack', 'setting'];
+
+/** Returns the labels that tell apart the conditions of one place. */
+export const tellingApart = (points: readonly Point[]): readonly Name[] => {
+  const clashes = clashesIn(points);
+  return TELLING.filter((name) =>
+    clashes.some((group) => varies(group.map(({ subject }) => labelIn(subject.labels, name)))),
+  );
+};
+
+/** Whether one line has attacks of a base and of cells, whose doses and triggers differ. */
+export const hasMixedLine = (points: readonly Point[]): boolean =>
+  [...groupBy(points, ({ row, column, line }) => keyed(row, column, line)).values()].some(
+    (line) => {
+      const attacked = line.filter(({ subject }) => subject.condition.family !== 'none');
+      return varies(attacked.map(({ subject }) => subject.condition.ofBase ?? ''));
+    },
+  );
+
+/** Leaves out fields that call all points the same, unless no field would be left. */
+export function withoutConstant(
+  fields: readonly string[],
+  points: readonly Point[],
+): readonly string[] {
+  const telling = fields.filter(
+    (field) => !isName(field) || varies(points.map((point) => nameOf(field, point))),
+  );
+  return telling.length > 0 ? telling : fields.slice(0, 1);
+}
+
+/** Returns one point for each place and seed; throws a UserFault if conditions share a place. */
+export function checkedPlaces({ name }: FigureEntry, points: readonly Point[]): readonly Point[] {
+  if (clashesIn(points).length > 0)
+    throw new UserFault(
+      `the figure ${name} has several cells at one place, which nothing in it tells apart`,
+      'Name the axis in which they differ under color or facet, or choose cells.',
+    );
+  // Two names of one condition may have one place (1/d and 1/(1d)).
+  return [...new Map(points.map((point) => [keyed(placeKey(point), point.seed), point])).values()];
+}
