@@ -71,11 +71,13 @@ export function planDefaults({ rank = DEFAULT_RANK, alpha = 'r' }: LoraParams): 
   return { rank, alpha: alphaOf(alpha, rank) };
 }
 
+/** Returns the last parts of the adaptable layers' names as a list: `query, value, dense`. */
 const lastNameParts = (layers: readonly LinearLayer[]): string =>
   [...new Set(layers.filter((l) => l.adaptable).map(({ name }) => name.split('.').at(-1)))].join(
     ', ',
   );
 
+/** Returns a problem for each target, name or number that no layer has, or if no layer is left. */
 export function checkTargets(params: Targets, model: ModelShape): Problem[] {
   const { architecture, linears } = model;
   const { targets = ALL_LINEAR, exclude, layers } = params;
@@ -129,6 +131,7 @@ export function checkTargets(params: Targets, model: ModelShape): Problem[] {
   return problems;
 }
 
+/** Returns the problems of keys that no adapted layer uses, and of ranks above a layer's width. */
 function checkRanks(params: LoraParams, model: ModelShape): Problem[] {
   const problems: Problem[] = [];
   const plan = planLayers(params, model);
