@@ -32,7 +32,7 @@ export default defineDataset({
       );
     }
     const { lines: lineCount, quoted, doubled, contradictsCsv } = quotes;
-    // In a CSV file, all lines but the header have a quoted field: some writers quote texts alone.
+    // Some writers of CSV quote only texts: then all lines but the header have a quoted field.
     return !contradictsCsv && quoted > 0 && (doubled || quoted >= lineCount - 1)
       ? { ...facts, quoted_lines: quoted }
       : facts;

@@ -95,6 +95,7 @@ export function namedDataset({
   });
 }
 
+/** Whether a layout gives its columns by number: then the file has no header. */
 const isNumbered = ({ columns }: Layout): boolean =>
   Object.values(columns).every((column) => typeof column === 'number');
 
@@ -117,7 +118,10 @@ function describeColumns(columns: ResolvedSplit['columns']): string {
   return isNumbered({ columns }) ? `columns ${list} without a header` : `the columns ${list}`;
 }
 
-/** Returns the row with its class's name as label and, in a joined layout, its texts as one. */
+/**
+ * Returns the row with its class's name as label and, in a joined layout, its texts as one; a row
+ * without a label as it is. Throws `SplitFault` if the row's label is not published.
+ */
 function withClassName({ labels = {}, joined }: Layout, { label, ...row }: RawRow): RawRow {
   if (label === undefined) return row;
   if (label === UNLABELLED)
