@@ -17,7 +17,7 @@ export interface Request {
   readonly gpus: number;
 }
 
-/** One stage of a job. */
+/** What one stage of a job needs: its cores, and its time, memory and GPUs. */
 export interface Load {
   readonly cpu: number;
   readonly demand: Demand;
@@ -136,7 +136,7 @@ export const REQUEUE =
   '[ "$(squeue -h -j "$SLURM_JOB_ID" -o %j)" = "$SLURM_JOB_NAME" ] && ' +
   'scontrol requeue "$SLURM_JOB_ID"';
 
-export const linesOf = (setup: readonly string[]): string =>
+export const joinLines = (setup: readonly string[]): string =>
   setup.map((line) => `${line}\n`).join('');
 
 const TRY_GPU = "nvidia-smi -L | grep -q GPU || bad 'nvidia-smi finds no GPU'\n";
@@ -157,7 +157,7 @@ shift
 index=\${SLURM_ARRAY_TASK_ID:-0}
 exec >>"$dir/$index.out" 2>&1 </dev/null
 rm -f "$dir/$index.signalled"
-${linesOf(setup)}bad() {
+${joinLines(setup)}bad() {
   printf '%s\\n' "\${SLURMD_NODENAME:-}" "$1" >"$dir/.$index.bad" && mv "$dir/.$index.bad" "$dir/$index.bad"
   exit 1
 }

@@ -151,13 +151,13 @@ export class Spool {
     return areFilesThere(outDir, result.files) ? { ...result, outDir } : null;
   }
 
-  /** Forgets a stage: its claim, its result and what it wrote. */
+  /** Removes a stage's folder: its claim, its result and its outputs. */
   forget(key: string): void {
     ownFolder(this.root, 'stages');
     rmSync(this.stageDir(key), { recursive: true, force: true });
   }
 
-  /** Forgets the claim alone: the next coordinator submits the stage anew. */
+  /** Removes a stage's claim alone, so that the next coordinator submits the stage anew. */
   disclaim(key: string): void {
     ownFolder(this.root, 'stages', key);
     rmSync(path.join(this.stageDir(key), 'claim.json'), { force: true });
@@ -263,7 +263,7 @@ export class Spool {
     return /^slurmstepd\b.*\bexceeded memory limit\b/m.test(text);
   }
 
-  /** Returns the last line that the job has printed, such as an error of the profile's `setup`. */
+  /** Returns the last line that the job has printed, such as an error of `setup`; may be empty. */
   lastPrinted(claim: Claim): string | undefined {
     return readText(this.logFile(claim))?.trim().split('\n').at(-1);
   }
@@ -338,7 +338,7 @@ export class Tail {
 
   constructor(readonly file: string) {}
 
-  /** Returns the new complete lines, without line breaks. */
+  /** Returns the next complete lines, without line breaks; a call reads at most 4 MiB. */
   lines(): readonly string[] {
     let text: Buffer;
     try {

@@ -19,7 +19,7 @@ import { loadProfile, type Profile } from './profile.ts';
 import {
   batchScript,
   expectedSeconds,
-  linesOf,
+  joinLines,
   type Request,
   requestOf,
   REQUEUE,
@@ -231,7 +231,7 @@ const coordinatorScript = (setup: readonly string[]): string => `#!/bin/bash
 log=$1
 shift
 exec >>"$log" 2>&1 </dev/null
-${linesOf(setup)}${startScript('run', '"$@"')}
+${joinLines(setup)}${startScript('run', '"$@"')}
 ${waitScript('run')}
 if [ -n "$requeue" ]; then
   ${REQUEUE}
