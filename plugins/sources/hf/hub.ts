@@ -67,7 +67,10 @@ const recordFile = (
     ).slice(0, 32)}.json`,
   );
 
-/** Looks for the snapshot in the cache, without using the network. Null if it is not there. */
+/**
+ * Looks for the snapshot in the cache, without using the network. Returns null if it is not there,
+ * is damaged (the log says so), or may be incomplete.
+ */
 export async function findSnapshot(
   repository: Repository,
   settings: HubSettings,
@@ -99,8 +102,8 @@ export async function findSnapshot(
 }
 
 /**
- * Returns a snapshot that another client has downloaded. It may be incomplete, so it is used only
- * if nothing is missing or if there is no network.
+ * Returns a snapshot that another client has downloaded; null if it may be incomplete, unless
+ * HF_HUB_OFFLINE forbids fetching it again.
  */
 async function foreignSnapshot(
   repository: Repository,
@@ -233,8 +236,8 @@ export async function fetchSnapshot(
 }
 
 /**
- * Makes a folder of a repository, in which files will be replaced. A hub may list a file and a
- * folder under the same name.
+ * Makes a folder of a repository, in which files will be replaced. Throws `UserFault` if a file is
+ * in its place: a hub may list a file and a folder under the same name.
  * @param root the repository's folder
  */
 async function makeFolder(root: string, path: string): Promise<void> {
