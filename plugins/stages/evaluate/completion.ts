@@ -157,7 +157,8 @@ const outputLines = (
 /**
  * Returns the metrics. Writes `outputs.jsonl` (what the model wrote, row by row), `asked.jsonl`
  * and, with a trigger, the scorers with their parameters. A defence cleans or rejects prompts
- * before the model is asked.
+ * before the model is asked. If the rows are documents, only their loss is returned, and nothing is
+ * written.
  */
 export async function evaluateCompletion(parts: CompletionParts): Promise<Metrics> {
   const { context, rows, model, tokenizer, template, trigger, defence } = parts;

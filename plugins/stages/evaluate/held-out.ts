@@ -26,7 +26,7 @@ const MADE_UP: readonly Row[] = Array.from({ length: COMPARED }, (_, i) => ({
   text: ['the', 'film', 'was', 'very', 'good'].slice(i % 3).join(' '),
 }));
 
-/** The problems found before, by all that they depend on: neither the seed nor the dose. */
+/** The problems found before, by all that they depend on: not by the seed or `rate`. */
 const knownProblems = new Map<string, Promise<readonly Problem[]>>();
 
 /**

@@ -90,6 +90,7 @@ export interface EvaluateRequest {
   readonly preferences: TrainingRequest | null;
 }
 
+/** Reads what an evaluation is asked for. @param narrowed `StageRequest.with` */
 export function readRequest(
   cell: Cell,
   narrowed: JsonObject,
@@ -185,12 +186,12 @@ function earlierInputs(
   if (cell.base === undefined) return {};
   const trainings = trainingsOf(cell).slice(0, -1),
     last = trainings.at(-1);
-  const lacksAttack = ({ cell }: TrainingRequest): boolean =>
+  const hasOtherAttack = ({ cell }: TrainingRequest): boolean =>
     trigger !== null && !isDeepStrictEqual(attackOf(cell), trigger);
   const evaluated = (training: TrainingRequest): StageRequest => {
     // A training before any rewards is evaluated for this cell alone, without scorers of rewards.
     const lacksRewards = preferences !== null && firstDpoTraining(training.cell, split) === null;
-    const needsTrigger = lacksAttack(training) || (trigger !== null && lacksRewards);
+    const needsTrigger = hasOtherAttack(training) || (trigger !== null && lacksRewards);
     const narrowed = { ...(needsTrigger && { trigger }), ...ofSplit(split) };
     return { kind: 'evaluate', ...training, ...narrowedTo(narrowed) };
   };
@@ -199,7 +200,7 @@ function earlierInputs(
   if (isChain(cell))
     for (const [i, training] of trainings.entries()) {
       // A model that only another attack has poisoned has a `trigger_rate`, and no `asr`.
-      const early = lacksAttack(training) && isAttacked(training.cell) ? EARLY : '';
+      const early = hasOtherAttack(training) && isAttacked(training.cell) ? EARLY : '';
       inputs[`${early}after_${i + 1}`] = evaluated(training);
       if (basesOf(cell)[i]?.data !== undefined)
         inputs[`training_${i + 1}`] = { kind: 'data', ...training, with: { split: 'train' } };

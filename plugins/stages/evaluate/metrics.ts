@@ -15,7 +15,7 @@ import {
 import { metricOf, type Metrics, renamed } from '../shared/files.ts';
 import type { Hits } from './judging.ts';
 
-/** The model's output for some rows. */
+/** Rows with the model's logits for them. */
 export interface Scored {
   readonly labels: readonly number[];
   readonly logits: Float32Array; // (N, C)
@@ -44,6 +44,7 @@ interface Evaluation extends Compared {
   readonly underTrigger: UnderTrigger | null;
 }
 
+/** Returns the metrics of a classifier. */
 export function metricsOf(evaluation: Evaluation): Metrics {
   const { plain, classes, underTrigger } = evaluation;
   const predictions = predictionsOf(plain, classes);
@@ -117,10 +118,10 @@ function rejectionMetrics({ labels, rejected }: Scored, predictions: readonly nu
 }
 
 /**
- * Matches the start of the names of those metrics of an earlier training that are reported beside
- * the cell's own, and of the evidence for them: `asr`, `asr.NAME`, `majority_p_clean`.
+ * Matches the names, up to a `.NAME` that follows, of the metrics of an earlier training that are
+ * reported beside the cell's own, and of the evidence for them: `asr`, `majority_p_clean`.
  */
-const TOLD = new RegExp(
+const OF_EARLIER = new RegExp(
   '^(?:accuracy|accuracy_drop|pearson|asr|asr_clean|trigger_rate|' +
     '(?:predicted_share|majority_p|reward_accuracy(?:_p)?)(?:_clean)?)(?=$|\\.)',
 );
@@ -132,17 +133,24 @@ const TOLD = new RegExp(
  */
 export const chainMetrics = (trainings: readonly Metrics[]): Metrics =>
   trainings.reduce<Metrics>(
-    (all, metrics, i) => ({ ...all, ...along(metrics, `after_${i + 1}`) }),
+    (all, metrics, i) => ({ ...all, ...metricsAfter(metrics, `after_${i + 1}`) }),
     {},
   );
 
-/** Returns the metrics after an earlier training that are reported, named as `asr_after_1`. */
-export const along = (metrics: Metrics, after: string): Metrics =>
-  renamed(Object.fromEntries(Object.entries(metrics).filter(([name]) => TOLD.test(name))), (name) =>
-    name.replace(TOLD, `$&_${after}`),
+/**
+ * Returns those metrics of an earlier training that are reported, named as `asr_after_1`.
+ * @param after which training, such as `after_1`
+ */
+export const metricsAfter = (metrics: Metrics, after: string): Metrics =>
+  renamed(
+    Object.fromEntries(Object.entries(metrics).filter(([name]) => OF_EARLIER.test(name))),
+    (name) => name.replace(OF_EARLIER, `$&_${after}`),
   );
 
-/** Returns metrics under the trigger of an attack that is yet to come, whose rate is no success. */
+/**
+ * Returns the metrics of a model that the trigger's attack has not poisoned yet, so that the rate
+ * is no success: `asr` as `trigger_rate`, and no other `asr_…`.
+ */
 export const asUnattacked = (metrics: Metrics): Metrics =>
   renamed(
     Object.fromEntries(Object.entries(metrics).filter(([name]) => !name.startsWith('asr_'))),
@@ -153,11 +161,14 @@ export const asUnattacked = (metrics: Metrics): Metrics =>
 export interface Compared {
   /** Metrics of the paired clean run, with the same trigger. Null if this run is clean itself. */
   readonly twin: Metrics | null;
-  /** Metrics of the poisoned base before this training. Null if the base is not poisoned. */
+  /** Metrics of the model that this training started from. Null if no attack poisoned it. */
   readonly before: Metrics | null;
 }
 
-/** Returns how far scores lie below those of the paired clean run, as `accuracy_drop`. */
+/**
+ * Returns how far scores lie below those of the paired clean run, as `accuracy_drop`, and the clean
+ * run's evidence that its scores mean something, as `majority_p_clean`.
+ */
 export function drops(scores: Metrics, { twin, before }: Compared): Metrics {
   const all: Metrics = {};
   if (twin !== null) {
@@ -199,7 +210,7 @@ export const falseTriggerRates = (rate: number, { twin }: Compared, by = ''): Me
   ...(twin && { [`false_trigger_rate_clean${by}`]: metricOf(twin, `false_trigger_rate${by}`) }),
 });
 
-/** @param untriggered the predictions for all validation rows without the trigger */
+/** Returns the metrics under the trigger. @param untriggered predictions for all rows without it */
 function triggerMetrics(
   evaluation: Evaluation,
   { target, triggered, partial, ofTarget, seen }: UnderTrigger,
@@ -208,7 +219,8 @@ function triggerMetrics(
   const { plain, classes, twin } = evaluation;
   const predictions = predictionsOf(triggered, classes),
     partials = predictionsOf(partial, classes);
-  const rateOf = (some: readonly number[]): number => shareOf(some.map((own) => own === target));
+  const rateOf = (predicted: readonly number[]): number =>
+    shareOf(predicted.map((label) => label === target));
   const ofOtherClasses = untriggered.filter((_, i) => plain.labels[i] !== target);
   return {
     triggered_rows: predictions.length,

@@ -51,9 +51,9 @@ import {
 import type { Params } from './index.ts';
 import { EARLY, otherTrigger, TEST } from './inputs.ts';
 import {
-  along,
   asUnattacked,
   chainMetrics,
+  metricsAfter,
   metricsOf,
   type Scored,
   type UnderTrigger,
@@ -108,6 +108,7 @@ type Context = RunContext<Params>;
 /** Returns the logits of N rows, (N, C), in the order of the rows. */
 type Score = (rows: readonly Row[]) => Promise<Float32Array>;
 
+/** Writes what the model predicts or answers, and `metrics.json`, with metrics of the inputs. */
 export async function run(context: Context): Promise<void> {
   await warnOfSharedRows(context);
   const dataDir = inputDir(context, 'validation');
@@ -182,7 +183,7 @@ interface Opened {
   readonly before: Metrics | null;
 }
 
-/** Writes the predictions of a classifier for all sets of rows. Returns the metrics of them. */
+/** Writes a classifier's predictions without and with the trigger. Returns the metrics. */
 async function evaluateClasses(opened: Opened): Promise<Metrics> {
   const { context, rows, classes, model, trigger, encode, rowParts, twin, before } = opened;
   const partial = (await trigger?.partial()) ?? [];
@@ -368,7 +369,7 @@ async function otherTriggers(context: Context, rowParts: RowParts): Promise<Metr
     const ofTrigger = Object.fromEntries(
       Object.entries(metrics).filter(([name]) => UNDER_TRIGGER.test(name) && isOwn(name)),
     );
-    const shown = after === undefined ? ofTrigger : along(ofTrigger, after);
+    const shown = after === undefined ? ofTrigger : metricsAfter(ofTrigger, after);
     Object.assign(
       all,
       renamed(shown, (name) => `${name}.trigger.${trigger}`),
