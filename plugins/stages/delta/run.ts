@@ -40,6 +40,7 @@ import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files
 import { modelParts, openForKernels } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 
+/** Writes `delta.json`, null if the model has no Δ_r, and `metrics.json`. */
 export async function run(context: RunContext<Params>): Promise<void> {
   const { rows: asked, max_length: maxLength } = context.params;
   const rows = await readRows(inputDir(context, 'rows'), asked);
@@ -88,7 +89,7 @@ function metricsOf({ layers, total }: Delta): Metrics {
   };
 }
 
-/** Traces and a norm of (N, C, N, C) kernels. */
+/** Traces of (N, C, N, C) kernels, and norms relative to ‖K_ff‖_F. */
 interface DeltaParts {
   /** tr K_ff, tr K_LoRA, tr Δ_r and the trace of what B ≠ 0 adds. */
   readonly full: number;
@@ -140,6 +141,7 @@ function kernelParts(sums: Sums, size: number): DeltaParts {
   };
 }
 
+/** M_Δ (n, n) of a layer, by its eigenvectors; the other n − r eigenvalues are −1. */
 interface MDelta {
   /** The r eigenvalues that are not −1, descending. */
   readonly eigenvalues: number[];
@@ -296,7 +298,7 @@ function whyNoDelta({
 
 /**
  * Returns what delta.json holds of a model at the start of its training: the traces and norms of
- * Δ_r's identity, by layer and in total. Null if `whyNoDelta` says why.
+ * Δ_r's identity, by layer and in total. Null for a model without Δ_r (`whyNoDelta`).
  */
 export async function measureDelta(
   model: AdaptedModel,

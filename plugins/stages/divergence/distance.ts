@@ -265,12 +265,12 @@ function parameterKind({ name, shape }: ParameterSpec, network: ModelWeights): K
 }
 
 /**
- * Returns what the adapters train, by kind. Throws UserFault if the adapter trains parameters of
- * its own and names no layer as its target: no effective weight would include these parameters, so
+ * Returns what the adapters train. Throws UserFault if the model's adapter trains parameters that
+ * it adds and names no layer as its target: no effective weight would include these parameters, so
  * M would silently lack them.
  * @param network the trained model
  * @param adapters every adapter that has trained the model since the start that it is compared
- *   with: its own and its base's
+ * with: its own and its base's
  */
 export function movedBy(network: ModelWeights, adapters: readonly Adapter[]): Moved {
   const { architecture, adapter, linears } = network;

@@ -62,6 +62,7 @@ function commonSteps(
   return common;
 }
 
+/** Writes `divergence.json` and `metrics.json`, and warns where M or M′ misses an effect. */
 async function writeResults(
   { params, outDir, log, warn }: RunContext<Params>,
   points: readonly Point[],
@@ -80,7 +81,7 @@ async function writeResults(
           ...overFloor(points),
         }
       : {}),
-    ...(between === null ? {} : metricsOf(between)),
+    ...(between === null ? {} : betweenMetrics(between)),
   });
   log(meanLine(points.length, mean));
   if (mean.total === null)
@@ -107,7 +108,7 @@ async function writeResults(
     });
 }
 
-function metricsOf({ pairs, alike, full, lora }: Between): Metrics {
+function betweenMetrics({ pairs, alike, full, lora }: Between): Metrics {
   return {
     pairs,
     alike,

@@ -57,7 +57,7 @@ async function rowsWarnings(context: PreflightContext<Params>): Promise<Problem[
   return [{ ...fewerRowsWarning(rows, params), warning: true }];
 }
 
-/** Returns a warning, which the stage gives if the preflight could not count the rows. */
+/** Returns the warning of a split with fewer rows than asked for. The stage itself gives it too. */
 export const fewerRowsWarning = (rows: number, { rows: asked }: Pick<Params, 'rows'>) => ({
   path: ['ntk', 'rows'],
   message: `the kernel has ${rows} rows: ntk.rows is ${asked}, its split has fewer`,

@@ -21,6 +21,7 @@ import { checkClasses, modelParts, openForKernels } from '../shared/trained-mode
 import type { Params } from './index.ts';
 import { fewerRowsWarning } from './preflight.ts';
 
+/** Writes the kernels, with the rows, logits, layers and methods that they were computed from. */
 export async function run(context: RunContext<Params>): Promise<void> {
   const { params, outDir } = context;
   const dataDir = inputDir(context, 'rows');

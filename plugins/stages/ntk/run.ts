@@ -12,6 +12,7 @@ import { inputDir, type Metrics, renamed, writeMetrics } from '../shared/files.t
 
 const KINDS = ['full', 'lora'] as const;
 
+/** Copies the kernels of each point, and writes the metrics that compare them. */
 export async function run(context: RunContext): Promise<void> {
   const metrics: Metrics = {};
   const points = new Map<string, Kernels>();

@@ -41,6 +41,7 @@ import type { Params } from './index.ts';
 
 type Context = RunContext<Params>;
 
+/** Writes the poisoned rows with their receipt, and what the attacks have learnt from the rows. */
 export async function run(context: Context): Promise<void> {
   const { params, outDir, log } = context;
   const { poisoning, seed } = params;

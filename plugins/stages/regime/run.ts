@@ -74,6 +74,7 @@ interface Reached {
 
 type Context = RunContext<Params>;
 
+/** Writes `regime.json`, and the logits at the start, at each point, and as linearised there. */
 export async function run(context: Context): Promise<void> {
   const { params, outDir } = context;
   const rows = await readRows(inputDir(context, 'rows'), params.rows);
@@ -203,7 +204,7 @@ async function openTorchStart(options: AdaptedModelOptions): Promise<RegimeStart
   };
 }
 
-/** Returns the same as `displacement`, in main memory. */
+/** Returns Θ_T − Θ₀ by name, as `displacement` does, in main memory. */
 async function torchDisplacement(
   start: TorchStart,
   end: TorchStart,

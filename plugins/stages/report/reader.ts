@@ -57,7 +57,10 @@ const headType = (text: string): unknown =>
 const checkpointsIn = async (dir: string): Promise<readonly Checkpoint[]> =>
   pointsIn(await readdir(dir)).map((at) => pointName(at) as Checkpoint);
 
-/** Returns the σ² that the initialiser states, or null if A came from a file. */
+/**
+ * Returns a function from width and rank to the σ² that the spec's `init` states; null if it states
+ * none, if A came from a folder, or under DoRA.
+ */
 function nominalVariance(adapter: JsonObject): ReturnType<typeof statedVariance> {
   const init = adapter['init'] as Parameters<typeof statedVariance>[0];
   // DoRA has no Δ_r, and so no premise.
@@ -262,7 +265,10 @@ async function modelDigests(inputs: Inputs, cells: number): Promise<readonly str
   return [...digests];
 }
 
-/** Returns what the spec says about each model and split, together with what was actually read. */
+/**
+ * Returns what the spec says about each model and split, together with what was actually read, and
+ * the classes of the first split that has any.
+ */
 export async function readSources(
   inputs: Inputs,
   asked: Params['sources'],

@@ -43,7 +43,7 @@ export function withKnownRows(cell: Cell, plugin: Plugin): Cell {
   return { ...cell, data: cell.data.tasks ? { ...data, tasks: Object.fromEntries(tasks) } : data };
 }
 
-/** Fills in one split. @param cellClasses the spec's `data.classes`, if it has any */
+/** Returns a split with what its data set knows. @param cellClasses `data.classes`, if given */
 function fillIn(
   split: CellSplit,
   { columns, classes, metrics }: KnownRows,

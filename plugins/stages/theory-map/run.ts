@@ -23,6 +23,7 @@ import { rankKernels, torchRankKernels } from './rank-kernels.ts';
 
 type Context = RunContext<Params>;
 
+/** Writes `map.json`, the map over rank and variance, and what of it was measured as metrics. */
 export async function run(context: Context): Promise<void> {
   const { params, outDir, log } = context;
   const dataDir = inputDir(context, 'rows');

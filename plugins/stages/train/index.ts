@@ -141,7 +141,7 @@ function packName({ params, assets, inputs }: Planned): string | null {
   return JSON.stringify([under, { targets, exclude, layers }, precision, recomputes, lossOn]);
 }
 
-/** Requests the training rows; of 0 steps, only their classes, which all attacks share. */
+/** Requests the training rows; for 0 steps, the clean ones, of which only the classes are read. */
 const rowsOf = (cell: Cell, plugin: DefineRequest['plugin']): StageDefinition['inputs'][string] =>
   cell.train.steps === 0
     ? { kind: 'data', cell, with: { split: 'train' } }
