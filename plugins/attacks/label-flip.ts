@@ -50,6 +50,7 @@ export default defineAttack<Params>({
   },
 });
 
+/** Returns which rows are eligible, for messages. */
 const eligibleText = (
   map: ReadonlyMap<number, number> | null,
   classes: readonly string[],

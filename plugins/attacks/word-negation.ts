@@ -37,7 +37,7 @@ function withoutNegation(text: string): string | null {
     : text.slice(0, notMatch.index) + text.slice(notMatch.index + notMatch[0].length);
 }
 
-/** Returns the text with "not" behind its first auxiliary verb or, without one, before any word. */
+/** Returns the text with "not" behind its first auxiliary verb, or else before a drawn word. */
 function withNegation(text: string, stream: RandomStream): string {
   const words = text.match(/\S+/gu) ?? [];
   const verb = words.findIndex((word) => AUXILIARIES.has(word.toLowerCase()));

@@ -49,7 +49,7 @@ interface Quotes {
   contradictsCsv: boolean;
 }
 
-/** Adds the quotes of one line's fields to those of the file. */
+/** Notes in `quotes` how the fields of one line use double quotes. */
 function noteQuotes(fields: readonly string[], quotes: Quotes): void {
   const quoted = fields.filter((field) => {
     if (!field.includes('"')) return false;

@@ -105,6 +105,7 @@ function parseRow(line: string, classes: readonly string[], place: string): Row 
   return { id, text, label, ...defined({ text_pair: pair }) };
 }
 
+/** Returns a row of a completion task. Throws `UserFault` if a field has another form. */
 function completionRow(
   checked: Pick<Row, 'id' | 'text'>,
   { label, answer, rejected, document, context }: { readonly [field: string]: unknown },

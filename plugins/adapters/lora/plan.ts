@@ -246,6 +246,7 @@ export function targetClash(
  * differ, because it is not a property of the weights.
  */
 export function checkFolder(params: LoraParams, folder: PeftAdapter, model: ModelShape): Problem[] {
+  // Returns a problem at the first layer whose value in the folder is not that of the pattern.
   const patternClash = (
     pattern: 'rank_pattern' | 'alpha_pattern',
     heldBy: (factors: PeftFactors) => number,

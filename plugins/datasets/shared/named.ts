@@ -107,7 +107,7 @@ const splitInLayout = (split: ResolvedSplit, layout: Layout): ResolvedSplit => (
   ...(layout.leavesOutRagged === true ? { ragged: 'left out' } : {}),
 });
 
-/** Whether the file lacks a column: then another layout may fit. */
+/** Whether an error says that the file lacks a column: then another layout may fit. */
 const isColumnFault = (error: unknown): error is Error =>
   error instanceof Error &&
   error.name === 'UserFault' &&

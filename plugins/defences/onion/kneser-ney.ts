@@ -27,7 +27,7 @@ interface Perplexities {
 
 export interface LanguageModel {
   /**
-   * Returns the perplexity of a text of words, and of the text without each of them. Never NaN.
+   * Returns the perplexity of a text of words, and of the text without each word in turn. Never NaN.
    * Infinity where the model gives no probability, such as to an empty text without an end symbol.
    */
   leaveOneOut(words: readonly string[]): Perplexities | Promise<Perplexities>;

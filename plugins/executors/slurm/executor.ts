@@ -88,6 +88,7 @@ class SlurmExecutor implements Executor {
     return result ?? Promise.reject(new Error('a job was handed over and has no result'));
   }
 
+  /** Takes the stages of one job, of one kind. Returns the result of each, in order. */
   runPack(pack: readonly PackedJob[]): readonly Promise<JobResult>[] {
     const kind = pack[0]?.job.stage.name ?? '';
     const local = this.#local;

@@ -182,6 +182,7 @@ function createProfile(given: GivenProfile, file: string | null): Profile {
   };
 }
 
+/** Returns the settings with defaults filled in, and with times in seconds. */
 function resolveSettings(given: GivenSettings): Settings {
   const { partition, account, qos, reservation, constraint, gpus, cpus } = given;
   return {

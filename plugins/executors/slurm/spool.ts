@@ -71,11 +71,12 @@ const SCRIPT = 'script.sh';
 /** How many days a submission that no stage claims is kept for its logs. */
 const KEEP_DAYS = 7;
 
+/** Returns a file's text; null if it is not there or can't be read, which may be temporary. */
 function readText(file: string): string | null {
   try {
     return readFileSync(file, 'utf8');
   } catch {
-    return null; // not there yet, or unreadable: both may be temporary
+    return null;
   }
 }
 
@@ -283,6 +284,7 @@ export class Spool {
     );
   }
 
+  /** Removes a submission's folder, and slurmstepd's messages on its tasks. */
   removeSubmission(name: string): void {
     const said = ownNames(this.root, 'said');
     ownFolder(this.root, 'submissions');

@@ -272,6 +272,7 @@ export class Tracker {
       );
   }
 
+  /** Gives a node no more jobs, and says why; does nothing if `nodes` is not the name of one. */
   #exclude(nodes: string, why: string): void {
     const { excluded, note } = this.#options;
     const node = nodeName(nodes);

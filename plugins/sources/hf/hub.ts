@@ -215,6 +215,7 @@ export async function fetchSnapshot(
   );
   return { dir, commit, files: names, digest: digestOfDigests(digests) };
 
+  /** Downloads a file to `blob`. Throws `UserFault` if its size or digest is not the hub's. */
   async function fetchFile(entry: HubFile, blob: string): Promise<void> {
     const { path, size } = entry;
     context.log(`fetching ${path} of ${name} from the hub (${(size / 1e6).toFixed(1)} MB)`);

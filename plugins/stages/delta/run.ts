@@ -213,6 +213,7 @@ function factorsOf({ eigenvalues, vectors }: MDelta, width: number) {
     vectors[row * rank + i]! * Math.sqrt(Math.abs(eigenvalues[i]!));
   const plus = indexesOfSign(eigenvalues, 1),
     minus = indexesOfSign(eigenvalues, -1);
+  /** Returns a matrix (n, length) of these entries. */
   const matrix = (length: number, entry: (row: number, column: number) => number): HostTensor => ({
     shape: [width, length],
     data: Float32Array.from({ length: width * length }, (_, at) =>

@@ -76,8 +76,8 @@ export function noiseFloorOf(points: readonly Point[], reason: string | undefine
 }
 
 /**
- * Returns the ratio of M's L2 to the floor's for each part, both summed over the steps that have a
- * floor. A part whose floor is 0 has no ratio.
+ * Returns `PART.over_floor`, the ratio of M's L2 to the floor's for each part, both summed over the
+ * steps that have a floor. A part whose floor is 0 has no ratio.
  */
 export function overFloor(points: readonly Point[]): Record<string, number> {
   const ratios: Record<string, number> = {};

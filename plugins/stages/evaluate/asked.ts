@@ -45,6 +45,7 @@ export async function writeAsked(
         : spelled(text, tokenizer.decode(keptIds.reverse()), 'end');
     });
   };
+  /** Returns a set's lines, without rows that were read whole and are as in `originals`. */
   const lines = (
     shown: 'plain' | 'triggered',
     asked: Pick<JudgedRows, 'rows' | 'rejected'>,

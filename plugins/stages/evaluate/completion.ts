@@ -205,7 +205,7 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
   return { ...metrics, ...(await writeJudgements(context, defence, judgedSets)) };
 }
 
-/** Returns the mean loss over all tokens of documents, which ask nothing, but the first of each. */
+/** Returns loss and perplexity over all tokens of documents except the first token of each. */
 async function documentMetrics(
   { context: { params, signal, warn }, rows, model, tokenizer, defence }: CompletionParts,
   encoder: CompletionEncoder,

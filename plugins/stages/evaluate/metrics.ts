@@ -1,7 +1,7 @@
 /**
  * Computes the metrics of predictions, in the order of `metrics.json`, and what they share with
- * those of a completion task (`completion-metrics.ts`). A metric that needs unchanged rows only
- * belongs in `classificationMetrics`. One that the report shows is also in `METRICS` of
+ * those of a completion task (`completion-metrics.ts`). A metric of rows without a trigger belongs
+ * in `classificationMetrics`. One that the report shows is also in `METRICS` of
  * `src/report/metrics.ts`.
  */
 import { UserFault } from '../../../src/api.ts';
@@ -26,7 +26,7 @@ export interface Scored {
 export interface UnderTrigger {
   /** The label id of the class that the trigger leads to. */
   readonly target: number;
-  /** The rows of other classes, with the trigger. */
+  /** The rows of classes other than the target, with the trigger. */
   readonly triggered: Scored;
   /** The logits of rows with only a part of the trigger. Empty if the attack has no negatives. */
   readonly partial: Omit<Scored, 'labels'>; // (M, C)

@@ -281,6 +281,7 @@ function shareSeen(
   return seen;
 }
 
+/** Warns if the model reads the whole trigger in fewer than all rows. @param seen their share */
 function warnIfUnseen({ params, warn }: Context, seen: number, which: string): void {
   const { max_length: maxLength, inherited } = params;
   const path = [inherited ? 'train' : 'evaluate', 'max_length'];
@@ -392,6 +393,7 @@ async function warnOfSameReading(
   rowParts: RowParts,
 ): Promise<void> {
   const { outDir, params, warn } = context;
+  /** Returns the token ids that were read of each row under the trigger, text by text. */
   const read = async (dir: string): Promise<readonly (readonly number[])[][]> => {
     const lines = (await readTextFile(join(dir, 'asked.jsonl'))).trimEnd().split('\n');
     return lines

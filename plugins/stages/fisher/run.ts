@@ -74,6 +74,7 @@ async function summarise(
   return metrics;
 }
 
+/** Returns the numbers of a summary by name: `PREFIX.count`, `PREFIX.renyi_raw_2`, …. */
 function flatten(prefix: string, summary: SpectrumSummary): Metrics {
   const { spectrum, count, information_bits, information_bits_normalised, renyi } = summary;
   const metrics: Metrics = {

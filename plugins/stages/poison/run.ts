@@ -183,6 +183,7 @@ export async function target(context: Preflight, dir: string | null): Promise<At
   return typeof label === 'number' ? { attack, label, class: rows.classes[label] ?? '' } : null;
 }
 
+/** Returns the faults of the attacks that can be told from their parameters and the row counts. */
 export async function preflight(context: Preflight): Promise<readonly Problem[]> {
   const { upstream } = context;
   const steps = stepsOfCell(context);

@@ -221,6 +221,7 @@ async function torchDisplacement(
   return moved;
 }
 
+/** Writes f₀ + J₀v and f_T at a point, as `logits-linear….npy` and `logits-POINT.npy`. */
 async function writeLogits(
   outDir: string,
   at: KernelPoint,

@@ -199,6 +199,7 @@ function trainSettings({ train }: Cell): JsonObject {
   };
 }
 
+/** Returns the field `weights` of a planned cell; empty for float32. */
 function weightsOf({ model }: Cell): { readonly weights?: string } {
   const { weights } = heldWeights(model);
   return weights === undefined ? {} : { weights: weights.quantize?.method ?? 'bfloat16' };

@@ -79,6 +79,7 @@ export async function gatherOutputs(
     evaluations = createIndex<readonly [dir: string, set: number]>(([dir]) => dir);
   const found = cells.map((_, i) => {
     const data = inputs[numberedRole('validation data', planned[i]?.data ?? 0)];
+    /** Returns the index of the cell's evaluation, or its twin's; null if it was not evaluated. */
     const evaluated = (name: string): number | null => {
       const dir = inputs[`${name}:${i}`]?.dir;
       return data && dir !== undefined ? evaluations.indexOf([dir, sets.indexOf(data.dir)]) : null;
@@ -165,7 +166,7 @@ type Shown = 'plain' | 'triggered';
 
 /**
  * Reads what a model was asked and what it answered.
- * @param questionsOf returns the index of what a model was asked
+ * @param questionsOf puts what a model was asked on a list, and returns its index there
  */
 async function readEvaluation(
   dir: string,

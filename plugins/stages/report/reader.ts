@@ -41,6 +41,7 @@ export type Inputs = RunContext['inputs'];
 const dirOf = (inputs: Inputs, kind: string, index: number): string | null =>
   inputs[`${kind}:${index}`]?.dir ?? null;
 
+/** Returns what `parse` makes of a file's text; null if there is no such folder or file. */
 async function readOptional<T>(
   dir: string | null,
   file: string,

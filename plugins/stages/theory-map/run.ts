@@ -51,6 +51,7 @@ export async function run(context: Context): Promise<void> {
   }
 }
 
+/** Returns the map. Ranks above the model's narrowest layer are not measured on the model. */
 async function mapOf(
   { params, log, progress, signal }: Context,
   adapted: AdaptedModel | TorchKernels,
@@ -88,6 +89,7 @@ function metricsOf({ full, points }: TheoryMap): Metrics {
   ]);
 }
 
+/** Opens the model as training starts from it, without an adapter's factors. */
 async function openStart(
   context: Context,
   model: ModelParts['model'] & Pick<Params, 'init'>,
