@@ -143,7 +143,7 @@ const withoutNegatives: Backdoor<PairParams> = backdoor<PairParams>({
     insertAll(row, drawPair(row, params, random), random, params.place),
 });
 
-/** The descriptor of an attack with this trigger, without its name, summary and citation. */
+/** The descriptor of an attack by two of several words, without its name, summary and citation. */
 export const pairBackdoor: Backdoor<PairParams> &
   Pick<AttackDescriptor<PairParams, Poisoned>, 'falseTrigger'> = {
   ...withoutNegatives,

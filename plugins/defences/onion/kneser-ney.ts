@@ -27,8 +27,8 @@ interface Perplexities {
 
 export interface LanguageModel {
   /**
-   * Returns the perplexity of a text of words, and of the text without each word in turn. Never NaN.
-   * Infinity where the model gives no probability, such as to an empty text without an end symbol.
+   * Returns the perplexity of a text of words, and of the text without each word in turn: never
+   * NaN, Infinity where the model gives no probability, as to an empty text without an end symbol.
    */
   leaveOneOut(words: readonly string[]): Perplexities | Promise<Perplexities>;
 }

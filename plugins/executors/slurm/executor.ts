@@ -196,7 +196,10 @@ class SlurmExecutor implements Executor {
     this.#cancels.clear();
   }
 
-  /** Records a submission in the run's folder. @param tasks null for one of an earlier run */
+  /**
+   * Records a submission in the run's folder.
+   * @param tasks null for a submission of an earlier run
+   */
   #remember(name: string, id: string | null, tasks: number | null): void {
     this.#submissions.add(name);
     try {

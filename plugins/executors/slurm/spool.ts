@@ -93,7 +93,7 @@ function readJson(file: string): { readonly [name: string]: unknown } | null {
 const replaceJson = (file: string, value: unknown): void =>
   replaceFile(file, `${JSON.stringify(value)}\n`);
 
-/** Lists a folder, which makes a network file system refresh its cached entries. */
+/** Lists a folder, so that a network file system looks for new entries. Empty if unreadable. */
 function namesIn(dir: string): readonly string[] {
   try {
     return readdirSync(dir);
@@ -195,7 +195,7 @@ export class Spool {
     replaceJson(path.join(this.submissionDir(intent.name), 'intent.json'), intent);
   }
 
-  /** Returns null if the submission's folder is gone, or its file is not sound. */
+  /** Returns a submission's intent; null if its folder is gone, or the file is not sound. */
   intent(name: string): Intent | null {
     const found = readJson(path.join(this.submissionDir(name), 'intent.json'));
     if (found?.['name'] !== name || !isRecord(found['request'])) return null;

@@ -14,7 +14,7 @@ export const insideOf = (fragment: string): string =>
 
 /**
  * Returns the asset that a source refers to. Throws `UserFault` if there is no such file.
- * @param whole the digest of the whole, if it is known
+ * @param whole the digest of the whole
  * @param provenance the whole's provenance, to which `path` is added
  * @param files the files that belong to the whole, if other files may lie beside them
  */

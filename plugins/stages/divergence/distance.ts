@@ -325,9 +325,10 @@ const NOTHING: Sums = { largest: 0, squares: 0, clean: 0 };
 
 /**
  * Returns the sums from which `distanceOf` computes the distance of one matrix or vector.
- * @param clean after the clean training, and `poisoned` after the poisoned one: changes from the
- * common start, or values if `start` is given. Differences of float32 values are exact in double
- * precision.
+ * Differences of float32 values are exact in double precision.
+ * @param clean the changes from the common start or, with `start`, the values, after the clean
+ *   training
+ * @param poisoned the same after the poisoned training
  */
 export function sumsOf(
   clean: ArrayLike<number>,

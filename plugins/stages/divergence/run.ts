@@ -40,7 +40,10 @@ async function writeEmptyResults({ outDir, log }: Context): Promise<void> {
   log('nothing to compare: no attack, or one that trains no layer');
 }
 
-/** Returns the steps that both runs kept. Warns if they end at different steps. */
+/**
+ * Returns the steps that both runs kept. Warns if they end at different steps.
+ * @throws UserFault if they kept no step in common
+ */
 function commonSteps(
   { poisoned, clean }: { readonly poisoned: Training; readonly clean: Training },
   warn: Context['warn'],

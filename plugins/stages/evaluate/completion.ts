@@ -277,7 +277,7 @@ export function answerWarnings(
   // The last token of an answer only ends it, and is not needed for a match.
   const long = scores.filter(({ tokens }) => tokens - 1 > maxNewTokens).length,
     wordless = answers.filter((answer) => !hasRougeWord(answer)).length;
-  const of = (count: number): string => `${count} of ${answers.length} answers`;
+  const ofAnswers = (count: number): string => `${count} of ${answers.length} answers`;
   return [
     ...(long === 0
       ? []
@@ -285,7 +285,7 @@ export function answerWarnings(
           {
             path: ['evaluate', 'max_new_tokens'],
             message:
-              `${of(long)} are longer than max_new_tokens ${maxNewTokens}, so that no output ` +
+              `${ofAnswers(long)} are longer than max_new_tokens ${maxNewTokens}, so that no output ` +
               'matches them exactly',
             hint: 'Raise evaluate.max_new_tokens.',
           },
@@ -296,7 +296,7 @@ export function answerWarnings(
           {
             path: [],
             message:
-              `${of(wordless)} have no Latin letter and no digit, so that their ROUGE-L is 0 ` +
+              `${ofAnswers(wordless)} have no Latin letter and no digit, so that their ROUGE-L is 0 ` +
               'whatever the model writes',
           },
         ]),

@@ -126,7 +126,7 @@ async function compareTriggers(
     const heldOut = await underTrigger(heldOutStep, 0);
     seen = await sameTexts(rows, heldOut, (seed) => underTrigger(trainedStep, seed));
   } catch (error) {
-    // The attack may rightly refuse such rows; the poison stage reports a target that is none.
+    // An attack may rightly refuse made-up rows; the poison stage reports a target that's no class.
     if (rows === MADE_UP) return [];
     return [problemOf(error, ['evaluate', 'triggers'])];
   }

@@ -55,7 +55,7 @@ interface OtherTrigger {
   readonly after: string | undefined;
 }
 
-/** Returns which trigger an input has metrics under; null if it is the cell's own, or has none. */
+/** Returns the other trigger under which an input has metrics, by its name; null if none. */
 export function otherTrigger(input: string): OtherTrigger | null {
   if (input.startsWith(HELD_OUT))
     return { name: input.slice(HELD_OUT.length), isHeldOut: true, after: undefined };

@@ -19,7 +19,7 @@ import type { Hits } from './judging.ts';
 export interface Scored {
   readonly labels: readonly number[];
   readonly logits: Float32Array; // (N, C)
-  /** The rows that a defence rejected. Absent if none may be. */
+  /** Whether a defence rejected each row. Absent if no defence may. */
   readonly rejected?: readonly boolean[];
 }
 
@@ -185,11 +185,11 @@ export function drops(scores: Metrics, { twin, before }: Compared): Metrics {
 }
 
 /**
- * Returns the rate of rows that lead to the target under the trigger, as `trigger_rate` of a clean
- * model, where it shows what the trigger does by itself. Of an attacked model, returns `asr`, and
- * beside it `asr_clean` (of the clean twin), `asr_minus_clean`, and `asr_before` (of the poisoned
- * base). `asr_before` is absent without such a base, and where a scorer compares rewards and the
- * base was not trained on any.
+ * Returns the metrics of `rate`, the share of rows that lead to the target under the trigger. Of a
+ * clean model it is `trigger_rate`, what the trigger does by itself. Of an attacked model it is
+ * `asr`, beside `asr_clean` (of the clean twin), `asr_minus_clean`, and `asr_before` (of the
+ * poisoned base). `asr_before` is absent without such a base, and where a scorer compares rewards
+ * and the base was not trained on any.
  * @param by what follows the names of the metrics: `.NAME` of a further scorer
  */
 export function attackRates(rate: number, { twin, before }: Compared, by = ''): Metrics {

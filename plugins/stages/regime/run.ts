@@ -133,6 +133,7 @@ interface RegimeStart {
   dispose(): void;
 }
 
+/** Opens the start on TensorFlow.js. */
 async function openStart(options: AdaptedModelOptions): Promise<RegimeStart> {
   const { network: start } = await openTrained(options);
   return {
@@ -167,6 +168,7 @@ async function openStart(options: AdaptedModelOptions): Promise<RegimeStart> {
 /** The number of rows in one request to PyTorch's process. */
 const ROWS = 8;
 
+/** Opens the start in PyTorch's process. */
 async function openTorchStart(options: AdaptedModelOptions): Promise<RegimeStart> {
   const { network: asked } = await readTrained(options);
   const from = await readTorchStart(asked);

@@ -251,6 +251,7 @@ export async function readReceipt(inputs: Inputs, input: string): Promise<Receip
   );
 }
 
+/** Returns the distinct digests of the models that the spec names, from the cells' trainings. */
 async function modelDigests(inputs: Inputs, cells: number): Promise<readonly string[]> {
   const digests = new Set<string>();
   for (let index = 0; index < cells; index++) {

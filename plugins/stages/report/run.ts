@@ -228,10 +228,10 @@ export async function run(context: RunContext<Params>): Promise<void> {
     ...defined({ triggers, entries: entries as unknown as ReportEntries | undefined }),
   });
   await writeReport(outDir, report);
-  const size = (length: number): string => (length / 1024).toFixed(0);
+  const kilobytes = (length: number): string => (length / 1024).toFixed(0);
   context.log(
-    `${cells.length} cells; report.html has ${size(report.html.length)} kB, ` +
-      (data === null ? '' : `${OUTPUTS} ${size(data.length)} kB, `) +
+    `${cells.length} cells; report.html has ${kilobytes(report.html.length)} kB, ` +
+      (data === null ? '' : `${OUTPUTS} ${kilobytes(data.length)} kB, `) +
       `figures/ ${Object.keys(report.files).length} files`,
   );
 }

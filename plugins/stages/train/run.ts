@@ -276,7 +276,7 @@ async function openOutput(
   };
 }
 
-/** Returns `train.json` without the fields that say how far the training went. */
+/** Returns `train.json` as it is before the first step. */
 function recordOf(
   context: Context,
   { architecture, model, attack, tokenRows }: Start,
