@@ -36,7 +36,7 @@ const BATCH = 32;
 
 type Context = DefenceContext<Params>;
 
-/** Returns the most salient words of each row. */
+/** Returns the `words_per_row` most salient words of each row. */
 async function salientWordsOf(
   { params, progress, signal }: Context,
   model: AskedModel,

@@ -218,7 +218,7 @@ export class Tracker {
     else this.#endedWithoutResult(work, task, row, job);
   }
 
-  /** Returns what an ended job's state means: out of memory too if only slurmstepd says so. */
+  /** Returns an ended job's phase: `memory` too if only slurmstepd says that it outgrew its own. */
   #phaseAtEnd({ claim }: Task, { state }: Row): Phase {
     const phase = phaseOf(state);
     return phase === 'ended' && this.#options.spool.outgrewMemory(claim) ? 'memory' : phase;

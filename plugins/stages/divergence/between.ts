@@ -196,7 +196,7 @@ function finiteKernels(full: PairTraces, lora: PairTraces | null): PairKernels {
   return { full: pairKernel(full), lora: lora === null ? null : pairKernel(lora) };
 }
 
-/** Returns M' of both kernels, of which PyTorch computes the entries of all 2P rows. */
+/** Returns what `pairKernels` does, from kernels of all 2P rows that PyTorch computes whole. */
 async function allPairKernels(
   model: KernelModel,
   originals: readonly TokenRow[],

@@ -182,7 +182,10 @@ async function compareRuns(
   return found.map(finishedDistance);
 }
 
-/** Returns E_t: the mean of each part over a training's checkpoints, all with the same parts. */
+/**
+ * Returns E_t: the mean of each part over a training's checkpoints, all with the same parts. A part
+ * that they lack is null, a kind that they lack is left out.
+ */
 export function meanOver(points: readonly MeanDistance[]): MeanDistance {
   const mean = (get: (point: MeanDistance) => Distance | null | undefined): Distance | null => {
     const parts = points.flatMap((point) => get(point) ?? []);
@@ -369,7 +372,7 @@ export function distanceOf({ largest, squares, clean }: Sums): Distance {
   return { largest, l2, clean_change: change, relative: change === 0 ? null : l2 / change };
 }
 
-/** Returns E_t: the mean of each number over checkpoints. */
+/** Returns E_t: the mean of each number over checkpoints; `relative` is null if any of it is. */
 export function meanDistance(distances: readonly Distance[]): Distance {
   const mean = (get: (one: Distance) => number): number =>
     distances.reduce((sum, one) => sum + get(one), 0) / distances.length;

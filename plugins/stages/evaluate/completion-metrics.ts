@@ -87,6 +87,7 @@ export function completionMetricsOf(evaluation: CompletionEvaluation): Metrics {
 /** Compares outputs with the commonest answer, as a classifier is with the majority class. */
 export function againstCommonest(outputs: readonly Pick<Output, 'text' | 'answer'>[]): Metrics {
   const ids = new Map<string, number>();
+  /** Returns a text's number, which texts share that differ only in the blanks around them. */
   const idOf = (text: string): number => {
     const trimmed = text.trim(),
       id = ids.get(trimmed) ?? ids.size;

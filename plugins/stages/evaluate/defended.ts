@@ -131,7 +131,10 @@ const answerTo = (answers: ReadonlyMap<string, Answered>, name: string): Answere
   return answer;
 };
 
-/** Returns the answers of a classifier, from `predictions.csv`; null if it wrote none. */
+/**
+ * Returns the answers of a classifier, from `predictions.csv`; null if it wrote none.
+ * @param trigger if its target is no class, or without one, no answer is a hit
+ */
 async function readPredictions(dir: string, trigger: ShownTrigger | null): Promise<Answers | null> {
   const text = await textIfPresent(dir, 'predictions.csv');
   if (text === null) return null;

@@ -44,7 +44,7 @@ const HELD_OUT = 'trigger/';
  * `link/1/after_2` after another.
  */
 const LINK = 'link/';
-/** The name of such a trigger in metrics, `asr.trigger.training_1`, without its number. */
+/** Such a trigger's name in metrics (`asr.trigger.training_1`), up to its training's number. */
 const OF_TRAINING = 'training_';
 
 interface OtherTrigger {
@@ -79,7 +79,7 @@ export interface EvaluateRequest {
   readonly split: Split;
   /** The attack whose trigger is shown; null if none is. */
   readonly trigger: Poisoning | null;
-  /** Whether the trigger is the cell's own, and not one that another cell's evaluation asks for. */
+  /** Whether the trigger is the cell's own, and not one that another evaluation asks for. */
   readonly isOwn: boolean;
   /** Whether the trigger is evaluated by itself, without earlier trainings and other rows. */
   readonly isHeldOut: boolean;
@@ -158,8 +158,8 @@ function referenceInputs({ cell, ...place }: TrainingRequest): StageDefinition['
 }
 
 /**
- * Requests the clean twin's evaluation: with the same trigger if there is one, and otherwise the
- * one that the twin has anyway. The rows of a task are shown without a trigger.
+ * Requests the clean twin's evaluation on the same split and with the same trigger. Without a
+ * trigger, as for the rows of a task, it is the evaluation that the twin's own cell has.
  */
 export function twinOf(
   cell: Cell,

@@ -138,8 +138,8 @@ const backdoorIn = ({ params: { trigger }, plugin }: Context): Step | null =>
   trigger && backdoorOf(openSteps(trigger, (name) => plugin('attack', name)));
 
 /**
- * Returns the answer that the backdoor leads to, and whether it is that of all rows; the word
- * `rejected` if each row has its own. Empty without a backdoor.
+ * Returns the answer that the backdoor leads to in all rows; the word `rejected`, without
+ * `isForAllRows`, if it leads each row to its own rejected answer. Empty without a backdoor.
  */
 function targetIn(context: Context): { readonly text?: string; readonly isForAllRows?: true } {
   const backdoor = backdoorIn(context);

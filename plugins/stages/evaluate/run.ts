@@ -337,7 +337,10 @@ async function metricsOfInput({ inputs }: Context, name: string): Promise<Metric
   return input === undefined ? null : readMetrics(input.dir);
 }
 
-/** Returns the metrics after each training of a chain but the cell's own; else empty. */
+/**
+ * Returns the metrics after each training of a chain but the cell's own, in order; empty without a
+ * chain. After one that only another attack has poisoned, they are as `asUnattacked` names them.
+ */
 async function metricsOfChain(context: Context): Promise<readonly Metrics[]> {
   const found: Metrics[] = [];
   for (;;) {

@@ -47,6 +47,7 @@ function lowPrecisionFaults({ params, upstream }: PreflightContext<Params>): Pro
   ];
 }
 
+/** Warns if the split has fewer rows than asked for; empty if their number is not known yet. */
 async function rowsWarnings(context: PreflightContext<Params>): Promise<Problem[]> {
   const { params, upstream } = context;
   const data = upstream?.['rows'];

@@ -87,7 +87,7 @@ function computeKernels(
   });
 }
 
-/** Writes each kernel as .npy, (N, C, N, C), and those of single layers as one more. */
+/** Writes each kernel as .npy, (N, C, N, C), and one of its L layers if kept, (L, N, C, N, C). */
 async function writeKernels(outDir: string, found: KernelSet): Promise<void> {
   const { rows: N, classes: C } = found;
   const write = async (kind: KernelKind, { data, blocks }: Kernel): Promise<void> => {
