@@ -131,7 +131,7 @@ export function checkTargets(params: Targets, model: ModelShape): Problem[] {
   return problems;
 }
 
-/** Returns the problems of keys that no adapted layer uses, and of ranks above a layer's width. */
+/** Returns the problems of patterns' keys that no adapted layer uses, and of too high ranks. */
 function checkRanks(params: LoraParams, model: ModelShape): Problem[] {
   const problems: Problem[] = [];
   const plan = planLayers(params, model);
@@ -151,8 +151,8 @@ function checkRanks(params: LoraParams, model: ModelShape): Problem[] {
         });
     }
   }
-  // Report one fault for each field, that of its narrowest layer: a rank that is too high for it
-  // is often too high for many layers.
+  // Report one fault for `rank` and for each key of `rank_pattern`, that of its narrowest layer: a
+  // rank that is too high for it is often too high for many layers.
   const faults = new Map<string, LinearLayer>();
   for (const layer of layers) {
     if (named(plan, layer.name).rank <= Math.min(layer.in, layer.out)) continue;

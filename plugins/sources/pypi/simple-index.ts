@@ -150,6 +150,7 @@ export function readIndex(text: string, contentType: string, page: string, what:
   });
 }
 
+/** Returns the unchecked files of a page in JSON. Throws `UserFault` if it has no list of files. */
 function listedInJson(text: string, what: string): Listed[] {
   const value = parseJson(text, what);
   const files = isRecord(value) ? value['files'] : undefined;

@@ -124,7 +124,7 @@ type Sums = { readonly [P in Part]: KernelSum };
 
 const norm = (a: Float64Array): number => Math.sqrt(a.reduce((sum, x) => sum + x * x, 0));
 
-/** Returns the traces and norms of one layer, or of all, from kernels (size, size), size = N·C. */
+/** Returns traces and relative norms of kernels (size, size), size = N·C: of a layer or of all. */
 function kernelParts(sums: Sums, size: number): DeltaParts {
   const whole = norm(sums.full.data);
   const residual = sums.lora.data.map(

@@ -100,7 +100,7 @@ export function overFloor(points: readonly Point[]): Record<string, number> {
  */
 
 interface RunDistance {
-  /** Effective weights of the layers that training moves, by the checkpoint's parameter names. */
+  /** The distance of each effective weight that training moves, by its name in the checkpoint. */
   readonly layers: Readonly<Record<string, Distance>>;
   /**
    * The distance over those layers as one vector, by which LoRA and full fine-tuning are compared.

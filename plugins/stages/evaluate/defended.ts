@@ -224,7 +224,7 @@ type Sets<T> = Readonly<Record<'plain' | 'triggered' | 'partial' | 'ofTarget', T
 /** Without `ofTarget`, triggered rows of the target class, if these are not asked for. */
 type SomeSets<T> = Omit<Sets<T>, 'ofTarget'> & Partial<Pick<Sets<T>, 'ofTarget'>>;
 
-/** Asks the judge about each set of rows, and closes the judge. */
+/** Asks the judge about each set of rows, and closes it. Without a judge, rows stay as they are. */
 export async function judgeSets(
   judge: InputsJudge | null,
   { plain, triggered, partial, ofTarget = [] }: SomeSets<readonly Row[]>,

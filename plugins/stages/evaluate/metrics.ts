@@ -90,7 +90,7 @@ function acceptedOf({ labels, logits, rejected }: Scored, classes: number): Scor
   return { labels: accepted.map((i) => labels[i]!), logits: some };
 }
 
-/** Returns the share of hits among the decided ones. */
+/** Returns the share of hits among the decided ones; NaN if none is decided. */
 export function shareOf(hits: Hits): number {
   const decided = hits.filter((hit) => hit !== null);
   return decided.filter((hit) => hit).length / decided.length;
@@ -167,7 +167,8 @@ export interface Compared {
 
 /**
  * Returns how far scores lie below those of the paired clean run, as `accuracy_drop`, and the clean
- * run's evidence that its scores mean something, as `majority_p_clean`.
+ * run's evidence that its scores mean something, as `majority_p_clean`; of a poisoned base, only
+ * `accuracy_drop_before`, its own drop.
  */
 export function drops(scores: Metrics, { twin, before }: Compared): Metrics {
   const all: Metrics = {};

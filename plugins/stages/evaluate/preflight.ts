@@ -232,7 +232,7 @@ async function checkAnswerLengths(
     ids.length <= most ? [decodeFirst(ids.length)] : Array.from(ids, (_, i) => decodeFirst(i + 1));
   for (const scorer of scorersOf(context)) {
     if (scorer.descriptor.pure !== true) continue;
-    const hits = await countedTexts(scorer, texts, target);
+    const hits = await verdictsOn(scorer, texts, target);
     const name = scorer.settings.scorer;
     if (hits.at(-1) !== true && scorer.suffix === '')
       problems.push({
@@ -265,8 +265,8 @@ function trainingOf(model: UpstreamStage | undefined): UpstreamStage | null {
   return null;
 }
 
-/** Returns whether a pure scorer counts each of the texts that a model may write. */
-const countedTexts = (
+/** Returns a pure scorer's verdict on each of the texts, as if a model had written it. */
+const verdictsOn = (
   { descriptor, params }: Scorer,
   texts: readonly string[],
   target: string,

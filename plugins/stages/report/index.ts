@@ -119,7 +119,7 @@ function indexDistinct<T>(values: readonly T[]): {
 export const numberedRole = (role: string, index: number): string =>
   index === 0 ? role : `${role} ${index + 1}`;
 
-/** Returns the input with the receipt of a training before a cell's own that it does not study. */
+/** Returns the name of the input with the receipt of a training before a cell's own. */
 export const receiptInput = (index: number, section: string): string =>
   `poison of ${section}:${index}`;
 

@@ -260,6 +260,7 @@ async function* readPredictions(dir: string): AsyncGenerator<Line, void> {
     };
 }
 
+/** Yields the lines of outputs.jsonl, with the verdicts of all scorers by name; none without it. */
 async function* readWrittenAnswers(dir: string): AsyncGenerator<Line, void> {
   type Written = Omit<Line, 'given'> & { readonly output: string; readonly hit?: boolean | null };
   const record = join(dir, 'scorer.json');

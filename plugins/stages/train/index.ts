@@ -201,7 +201,7 @@ function lossOfDefence(
   return defenceParts(defence);
 }
 
-/** Returns the adapter and, apart from it, the folder that it starts from; null if it has none. */
+/** Returns the adapter and, apart from it, the folder that it starts from, or null without one. */
 function adapterOf(
   cell: Cell,
   plugin: DefineRequest['plugin'],
