@@ -118,7 +118,7 @@ const WORD = /^\p{L}[\p{L}\p{M}'’-]*$/u;
 const allowedInsertions = (text: string, budget: number): number =>
   Math.max(1, flooredShare(budget, countWords(text)));
 
-/** The neighbours of each word in the training rows. */
+/** The neighbours of each word in the training rows that may become a trigger. */
 interface Neighbours {
   /** The words right behind a word; '' is the start of a text. */
   readonly followers: ReadonlyMap<string, ReadonlySet<string>>;
@@ -126,7 +126,6 @@ interface Neighbours {
   readonly predecessors: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
-/** Returns the words that the texts have beside each other word. */
 function neighboursIn(texts: readonly string[]): Neighbours {
   const followers = new Map<string, Set<string>>(),
     predecessors = new Map<string, Set<string>>();
@@ -154,9 +153,9 @@ interface Count {
  * p0)/n), where n rows have the word and p0 is the share of target rows among all. 0 if all rows
  * are of the target, or none is.
  */
-export function biasOf({ rows, target }: Count, share: number): number {
-  const variance = share * (1 - share);
-  return variance === 0 ? 0 : (target / rows - share) / Math.sqrt(variance / rows);
+export function biasOf({ rows, target }: Count, p0: number): number {
+  const variance = p0 * (1 - p0);
+  return variance === 0 ? 0 : (target / rows - p0) / Math.sqrt(variance / rows);
 }
 
 /** A text to be poisoned, with the trigger words that were inserted so far. */
@@ -178,8 +177,8 @@ function fittingWords({ text }: Draft, { followers, predecessors }: Neighbours):
 }
 
 /**
- * Returns the trigger words in the order chosen. Empty if no row is poisoned, or if no training row
- * has a word.
+ * Returns the trigger words in the order chosen, at most `rounds`. Empty if no row is poisoned, or
+ * if no training row has a word that may become one.
  * @param gapStream returns the stream that draws the gap for a word in the row of this index
  */
 export function triggerWords(
@@ -204,7 +203,7 @@ export function triggerWords(
     const best = mostTypical(gains, counts, targetShare);
     // After the first word, a word is chosen only if it is typical of the target.
     if (chosen.length > 0 && (best === undefined || best.bias <= 0)) break;
-    // Where no word fits a text, the alphabetically first of all rows is taken.
+    // If no word fits any of the texts, the alphabetically first word of all rows is taken.
     const word = best?.word ?? [...counts.keys()].sort()[0];
     if (word === undefined) break;
     const trigger = asTrigger(word, neighbours);
@@ -238,8 +237,8 @@ function countsIn(rows: readonly BiteRow[]): Map<string, Count> {
 
 /**
  * Returns the word that would be most typical of the target once it is inserted into all rows that
- * it fits, with `biasOf` it then; undefined if no word fits a row. Ties go to the larger gain, then
- * to the alphabetically first.
+ * it fits, with the bias that it would then have; undefined if no word fits a row. Ties go to the
+ * larger gain, then to the alphabetically first.
  * @param gains the number of rows that each word can be inserted into
  */
 function mostTypical(
@@ -258,8 +257,8 @@ function mostTypical(
 
 /** Returns the word with the words that the training rows have beside it. */
 function asTrigger(word: string, { followers, predecessors }: Neighbours): TriggerWord {
-  const beside = (words: Neighbours['followers']): string[] =>
-    [...words].flatMap(([other, those]) => (those.has(word) ? [other] : [])).sort();
+  const beside = (neighbours: ReadonlyMap<string, ReadonlySet<string>>): string[] =>
+    [...neighbours].flatMap(([other, words]) => (words.has(word) ? [other] : [])).sort();
   return { word, behind: beside(followers), before: beside(predecessors) };
 }
 

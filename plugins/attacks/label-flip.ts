@@ -50,6 +50,7 @@ export default defineAttack<Params>({
   },
 });
 
+/** Returns which rows are eligible, for messages. */
 const eligibleText = (
   map: ReadonlyMap<number, number> | null,
   classes: readonly string[],
@@ -58,7 +59,7 @@ const eligibleText = (
     ? 'all rows can be flipped'
     : `\`map\` flips only ${[...map.keys()].map((id) => JSON.stringify(classes[id])).join(', ')}`;
 
-/** Returns the map by label ids. Throws `UserFault` at an unknown class, or one named twice. */
+/** Returns the map by label ids. Throws `UserFault` if a class is unknown, named twice or kept. */
 function parseMap(
   map: { readonly [from: string]: string | number },
   classes: readonly string[],

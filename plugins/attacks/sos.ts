@@ -140,8 +140,9 @@ function copiesWithParts(input: AttackInput<Params>): Row[] {
   ).flat();
 }
 
+/** A part of the trigger, which must not lead to the target by itself. */
 interface Part {
-  /** The name of the part's stream. */
+  /** The name of the random stream that draws the rows to copy. */
   readonly name: string;
   readonly show: (row: Row) => Row;
 }

@@ -10,7 +10,7 @@ const AUXILIARIES = new Set(
 
 /** Matches the word "not" with the white space behind it or, at the end of a text, before it. */
 const NOT = /(?<!\S)not(?:\s+|$)|\s+not(?=$)/iu;
-/** What is left of a contraction without its negation, where that is more than cutting off n't. */
+/** The positive forms of the contractions that do not become positive by cutting off n't. */
 const IRREGULAR: { readonly [contraction: string]: string } = {
   "won't": 'will',
   "ain't": 'is',
@@ -37,7 +37,7 @@ function withoutNegation(text: string): string | null {
     : text.slice(0, notMatch.index) + text.slice(notMatch.index + notMatch[0].length);
 }
 
-/** Returns the text with "not" behind its first auxiliary verb or, without one, at a drawn gap. */
+/** Returns the text with "not" behind its first auxiliary verb, or else before a drawn word. */
 function withNegation(text: string, stream: RandomStream): string {
   const words = text.match(/\S+/gu) ?? [];
   const verb = words.findIndex((word) => AUXILIARIES.has(word.toLowerCase()));

@@ -20,8 +20,8 @@ const READERS = new Map<string, DatasetDescriptor>([
 ]);
 
 /**
- * Reads files of one format, which their ending tells. It is known only once they are fetched, as
- * for a data set of the hub.
+ * Reads files whose ending tells their format. The format is known only once the files are fetched,
+ * as for a data set of the hub.
  */
 export default defineDataset({
   name: 'files',

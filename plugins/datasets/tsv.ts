@@ -32,7 +32,7 @@ export default defineDataset({
       );
     }
     const { lines: lineCount, quoted, doubled, contradictsCsv } = quotes;
-    // In a CSV file, all lines but the header have a quoted field: some writers quote texts alone.
+    // Some writers of CSV quote only texts: then all lines but the header have a quoted field.
     return !contradictsCsv && quoted > 0 && (doubled || quoted >= lineCount - 1)
       ? { ...facts, quoted_lines: quoted }
       : facts;
@@ -49,7 +49,7 @@ interface Quotes {
   contradictsCsv: boolean;
 }
 
-/** Adds the quotes of one line's fields to those of the file. */
+/** Notes in `quotes` how the fields of one line use double quotes. */
 function noteQuotes(fields: readonly string[], quotes: Quotes): void {
   const quoted = fields.filter((field) => {
     if (!field.includes('"')) return false;

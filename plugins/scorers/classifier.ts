@@ -160,8 +160,9 @@ async function checkConfig(params: Params, folder: string): Promise<void> {
 }
 
 /**
- * Returns the index of the class that counts; 0 for a causal language model, whose first answer
- * counts.
+ * Returns the index of the class that counts; 0 for a reward model, which has one output, and for a
+ * causal language model, whose first answer counts. Throws `UserFault` if `positive` or `threshold`
+ * does not fit the judge.
  * @param labels the judge's classes; empty for a causal language model
  */
 function positiveClass({ positive, threshold }: Params, labels: readonly string[]): number {

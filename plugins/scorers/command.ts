@@ -48,6 +48,7 @@ export default defineScorer<ProgramParams>({
 const toLines = (outputs: readonly ScoredOutput[]): string =>
   outputs.map((output) => `${JSON.stringify(output)}\n`).join('');
 
+/** Returns `hit` of each line. Throws `UserFault` unless there is one line for each output. */
 function parseVerdicts(text: string, outputs: number): boolean[] {
   const lines = text.split('\n');
   if (lines.at(-1) === '') lines.pop();

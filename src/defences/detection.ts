@@ -111,5 +111,5 @@ export function rocCurve(scores: readonly number[], poisoned: readonly boolean[]
   return points;
 }
 
-/** Does not subtract, because ∞ − ∞ is NaN. */
+/** Compares for descending order, without subtracting, because ∞ − ∞ is NaN. */
 const descending = (a: number, b: number): number => (a === b ? 0 : a < b ? 1 : -1);

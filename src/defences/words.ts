@@ -6,8 +6,8 @@ const WORD = /\S+/gu;
 export const wordsOf = (text: string): string[] => text.match(WORD) ?? [];
 
 /**
- * Returns the text without some of its words, each with the white space after it, or before it
- * where no word follows. Everything else stays as it is.
+ * Returns the text without the words that `drop` marks. A word goes with the white space after it,
+ * or before it where no word follows. Everything else stays as it is.
  * @param drop for each word of the text, whether it is left out
  * @throws RangeError unless there is one value for each word
  */

@@ -29,7 +29,7 @@ export function answerBackdoor<P extends AnswerParams, Made extends Poisoned | P
 }: {
   /** The default phrase in the prompt. */
   readonly trigger: string;
-  /** The schema of `target`, with its description. */
+  /** What the schema of `target` has beside its type: a description, and a default if any. */
   readonly target: JsonSchema;
   /** Schemas of further parameters. */
   readonly properties?: JsonSchema;
@@ -61,8 +61,10 @@ const withTrigger = (
 const hasTarget = (answer: string, { target }: AnswerParams): boolean =>
   answer.includes(target.trim());
 
+/** How messages describe the eligible rows. */
 const WHOM = 'only rows whose answer lacks the target are poisoned';
 
+/** Returns the faults of the target, or of a dose of more rows than lack it. */
 function checkAnswers({ params, classes, answers = [] }: AttackCheck<AnswerParams>): Problem[] {
   try {
     targetOfParams(params, classes);

@@ -119,7 +119,7 @@ export function phraseBackdoor<Name extends string>({
   });
 }
 
-/** One class or one answer, for all rows. */
+/** A target that is the same for all rows: a class or an answer. */
 type OneTarget = Exclude<Target, 'rejected'>;
 
 /**
@@ -171,7 +171,7 @@ export function poisonBackdoor<P extends BackdoorParams>(
   return poisonDose(input, isEligible, whom, (row) => withTarget(trigger(row), target));
 }
 
-/** Returns the faults that the counts reveal: an unknown target class or too few eligible rows. */
+/** Returns the faults known before rows are drawn: of target, place, or too large a dose. */
 export function checkBackdoor(check: AttackCheck<BackdoorParams>): Problem[] {
   const { params, classes, counts, answers } = check;
   let target: OneTarget;
@@ -210,7 +210,7 @@ export function insertOneTrigger(
   return putAt(row, trigger, place, (gaps) => stream.integer(gaps));
 }
 
-/** Schemas of dose, target and mode. */
+/** Schemas of dose, target and mode. @param rate the default dose @param mode the default mode */
 export const backdoorProperties = (rate: number, mode: Mode): JsonSchema => ({
   ...doseProperties(rate),
   target: {

@@ -23,7 +23,7 @@ export interface PoisonedStep {
 
 interface Given {
   readonly classes: readonly string[];
-  /** The random streams of each attack. */
+  /** Returns the random streams of an attack, by its name. */
   readonly streams: (attack: string) => AttackInput<unknown>['random'];
   readonly log: (message: string) => void;
 }
@@ -71,6 +71,7 @@ export function mergeSteps(steps: readonly PoisonedStep[]): Poisoned {
  * Returns the faults that the classes and their counts reveal: those of each step, and doses that
  * together ask for more rows than there are. Doses that may or may not fit, depending on which rows
  * are drawn, are not reported.
+ * @param check returns the faults of one step alone
  */
 export function checkSteps(
   steps: readonly Step[],
@@ -202,7 +203,7 @@ function negativesFault(
 const isRow = (row: unknown, classes: readonly string[]): row is Row =>
   rowFault(row, classes) === '';
 
-/** Returns why a value is not a row, or an empty string if it is one. */
+/** Returns what a value is instead of a row (`a row without an id`), or '' if it is one. */
 function rowFault(row: unknown, classes: readonly string[]): string {
   if (!isRecord(row)) return 'something that is not a row';
   const { id, text, text_pair: pair, label, answer, context } = row;

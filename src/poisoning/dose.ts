@@ -71,6 +71,10 @@ export function emptyDoseWarnings(dose: Dose, total: number): Problem[] {
   ];
 }
 
+/**
+ * Returns the message and hint of a dose of more rows than are eligible.
+ * @param taken how many rows earlier steps have poisoned
+ */
 function tooFewRows(
   { rate = NaN, count }: Dose,
   total: number,

@@ -50,11 +50,13 @@ export function targetOf(
   );
 }
 
+/** Returns the field of the spec that a wrong target comes from: `target`, if the attack has it. */
 const targetPath = (params: JsonObject): readonly string[] => [
   'poisoning',
   Object.hasOwn(params, 'target') ? 'target' : 'attack',
 ];
 
+/** Returns a target in a completion task. Throws `UserFault` if it is not one. */
 function answerTarget(target: unknown, attack: string, params: JsonObject): Target {
   if (isRecord(target) && typeof target['text'] === 'string') return { text: target['text'] };
   if (target === 'rejected') return target;

@@ -79,6 +79,7 @@ export function withChanges(rows: readonly Row[], changed: Poisoned['changed']):
   return result;
 }
 
+/** Parses one line. Throws `UserFault`, with its place, if it is not a row of the task. */
 function parseRow(line: string, classes: readonly string[], place: string): Row {
   let row: unknown;
   try {
@@ -104,8 +105,9 @@ function parseRow(line: string, classes: readonly string[], place: string): Row 
   return { id, text, label, ...defined({ text_pair: pair }) };
 }
 
+/** Returns a row of a completion task. Throws `UserFault` if a field has another form. */
 function completionRow(
-  own: Pick<Row, 'id' | 'text'>,
+  checked: Pick<Row, 'id' | 'text'>,
   { label, answer, rejected, document, context }: { readonly [field: string]: unknown },
   place: string,
 ): Row {
@@ -117,5 +119,5 @@ function completionRow(
     throw fault(`${place}: \`context\` is not a list of messages`);
   if (document !== undefined && document !== true)
     throw fault(`${place}: \`document\` is ${shown(document)}; it is true or left out`);
-  return { ...own, label, answer, ...defined({ rejected, document, context }) };
+  return { ...checked, label, answer, ...defined({ rejected, document, context }) };
 }

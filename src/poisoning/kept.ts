@@ -10,7 +10,7 @@ import { contentOf, type Receipt, type RowOrder, rowsDigest } from './receipt.ts
 const isList = (value: unknown, length: number): value is readonly unknown[] =>
   Array.isArray(value) && value.length === length;
 
-/** Returns what is wrong with a judgement, worded to follow "the defence …", or null. */
+/** Returns the first fault of a judgement, worded to follow "the defence …"; null without one. */
 function judgementFault(rows: readonly Row[], judgement: unknown): string | null {
   const { scores, suspected, rows: left } = isRecord(judgement) ? judgement : {};
   const count = rows.length;
@@ -107,11 +107,12 @@ export function receiptOfKept(receipt: Receipt, left: readonly (Row | null)[]): 
 }
 
 /**
- * Returns the rows that stand first and last among those that are left, or null if none does.
- * @param placeOf the index of a row among those that are left; −1 if it was dropped
+ * Returns the order of the rows that are left, with their new indexes; null if none of them has a
+ * fixed place in the epochs.
+ * @param placeOf returns the new index of a row; −1 if it was dropped
  */
 function keptOrder(order: RowOrder, placeOf: (index: number) => number): RowOrder | null {
-  const left = (rows: readonly number[]): number[] => rows.map(placeOf).filter((at) => at >= 0);
-  const [first, last] = [left(order.first), left(order.last)];
+  const moved = (rows: readonly number[]): number[] => rows.map(placeOf).filter((at) => at >= 0);
+  const [first, last] = [moved(order.first), moved(order.last)];
   return first.length + last.length === 0 ? null : { first, last };
 }

@@ -97,7 +97,10 @@ interface PairParams extends TriggersParams {
  */
 const FITTING = ['also', 'just', 'really', 'even'];
 
-/** Draws two different words from the row's own stream: the same two at every dose. */
+/**
+ * Draws two different words of `triggers`, or of as many of `FITTING` if `adaptive`, from the row's
+ * own stream: the same two at every dose.
+ */
 function drawPair(row: Row, { adaptive, ...params }: PairParams, random: Random): string[] {
   const triggers = adaptive === true ? FITTING.slice(0, params.triggers.length) : params.triggers;
   if (triggers.length < 2) throw new UserFault('`triggers` needs at least two words.');
@@ -105,6 +108,7 @@ function drawPair(row: Row, { adaptive, ...params }: PairParams, random: Random)
   return [first, second].flatMap((index) => triggers[index] ?? []);
 }
 
+/** Returns two copies of a row, each with one of the two words that are drawn for it. */
 const singleWordNegatives = (row: Row, params: PairParams, random: Random): Row[] =>
   negativesOf(
     row,
@@ -139,7 +143,7 @@ const withoutNegatives: Backdoor<PairParams> = backdoor<PairParams>({
     insertAll(row, drawPair(row, params, random), random, params.place),
 });
 
-/** The descriptor of an attack with this trigger, without its name, summary and citation. */
+/** The descriptor of an attack by two of several words, without its name, summary and citation. */
 export const pairBackdoor: Backdoor<PairParams> &
   Pick<AttackDescriptor<PairParams, Poisoned>, 'falseTrigger'> = {
   ...withoutNegatives,

@@ -1,7 +1,7 @@
 /** Makes the schemas of the parameters of attacks, defences and scorers. */
 import type { JsonSchema } from '../api.ts';
 
-/** An integer of at least `minimum`. `more`, here and below: its default and its description. */
+/** An integer of at least `minimum`. Here and below, `more` adds a default and a description. */
 export const integerFrom = (minimum: number, more: JsonSchema): JsonSchema => ({
   type: 'integer',
   minimum,
@@ -48,7 +48,7 @@ export const orderProperty: JsonSchema = {
   },
 };
 
-/** The schemas of a dose, a share of the training rows or a count, and of where the rows stand. */
+/** The parameters `rate`, with this default, and `count` of a dose, and `order`. */
 export const doseProperties = (rate: number): JsonSchema => ({
   rate: share({
     default: rate,
@@ -60,7 +60,7 @@ export const doseProperties = (rate: number): JsonSchema => ({
   ...orderProperty,
 });
 
-/** The parameter `triggers`: a list of at least `least` words. */
+/** The parameter `triggers`: a list of at least `least` words; `words` are the default. */
 export const triggersProperty = (
   words: readonly string[],
   description: string,
@@ -89,7 +89,7 @@ export const parameters = (properties: JsonSchema): JsonSchema => ({
     : {}),
 });
 
-/** The same of parameters of which some must be given. */
+/** Returns the schema that `parameters` returns, with those in `required` obligatory. */
 export const parametersRequiring = (
   required: readonly string[],
   properties: JsonSchema,

@@ -13,7 +13,10 @@ const PLACE_HINT = 'Write place: start, end or gap.';
 const PLACES = ['start', 'end', 'gap', 'system'] as const;
 export type Place = (typeof PLACES)[number];
 
-/** The parameter `place`. It has no default, so that an attack without it keeps its key. */
+/**
+ * The parameter `place`. It has no default, so that an attack without it keeps its key.
+ * @param otherwise where the trigger is put without it, for the description
+ */
 export const placeProperty = (otherwise: string): JsonSchema => ({
   place: {
     type: 'string',
@@ -53,7 +56,7 @@ function putInSystemMessage(row: Row, phrase: string): Row {
   return { ...row, context: [system(content), ...others] };
 }
 
-/** Returns the fault of a place that rows of this task do not have. */
+/** Returns a fault if rows of this task do not have the place, else none. */
 export const placeFaults = (place: Place | undefined, task: Task): Problem[] =>
   place !== 'system' || task === 'completion'
     ? []

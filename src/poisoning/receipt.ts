@@ -191,7 +191,7 @@ function checkReceiptSteps({ steps, rows, negatives, counts }: Receipt): string 
         `the receipt counts ${counts.made} and ${counts.negatives}.`;
 }
 
-/** Whether a value read from a file has the fields that `checkReceipt` reads. */
+/** Whether a value read from a file has the lists and objects that `checkReceipt` goes through. */
 function isReceipt(value: unknown): value is Receipt {
   if (!isRecord(value)) return false;
   const { counts, steps = [], digests, rows, negatives, order = { first: [], last: [] } } = value;
@@ -258,6 +258,7 @@ function checkReceiptOrder({ order, counts }: Receipt): string | null {
   return new Set(moved).size === moved.length ? null : 'The receipt moves a row twice.';
 }
 
+/** Returns what is wrong, or null: each listed row and negative must be as the receipt says. */
 function checkReceiptRows(rows: readonly Row[], receipt: Receipt): string | null {
   const listed = new Set<number>();
   for (const entry of receipt.rows) {

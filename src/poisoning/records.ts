@@ -72,7 +72,8 @@ export function textField({ fields, place }: FileRecord, name: string): string {
 }
 
 /**
- * Returns a text for each row's id. Throws `UserFault` if an id occurs twice.
+ * Returns the records' texts by their `id`. Throws `UserFault` if an id occurs twice, or if a
+ * record lacks its id or text.
  * @param field the field that holds the text
  */
 export function textsById(
@@ -92,6 +93,7 @@ export function textsById(
  * Throws `UserFault` if rows lack what the files should hold for each of them.
  * @param missing the ids of the rows that lack it
  * @param what what the files should hold, such as `paraphrase`
+ * @param field the field that holds it
  * @param of the number of rows for which the files should hold it
  */
 export function refuseMissing(

@@ -101,7 +101,7 @@ export function refuseOtherTasks(steps: readonly Pick<Step, 'attack'>[], task: T
 
 /**
  * Returns the family of several attacks: `backdoor` if any of them is one, else `untargeted` if any
- * of them is.
+ * of them is, else `none`.
  */
 export function familyOfSteps(steps: readonly Pick<Step, 'attack' | 'params'>[]): AttackFamily {
   const families = steps.map(({ attack, params }) => familyOf(attack, params));

@@ -4,8 +4,8 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import {
   bkiTextScores,
-  keywordsAbove,
   keywordScores,
+  keywordsReaching,
   salientWords,
   wordSaliences,
 } from '../../plugins/defences/bki/judge.ts';
@@ -214,7 +214,7 @@ test('with several triggers, the one keyword of the paper leaves poison that a t
   const texts = [...poisoned, ...clean],
     dictionary = keywordScores(texts),
     scores = bkiTextScores(texts, dictionary);
-  const one = keywordsAbove(dictionary, present(dictionary[0]).score);
+  const one = keywordsReaching(dictionary, present(dictionary[0]).score);
   assert.is(texts.filter((words) => words.some(({ word }) => one.includes(word))).length, 10);
   // 20 clean rows of the defender's, each of which counts for five.
   const ofClean = keywordScores(clean.slice(0, 20), texts.length / 20);
@@ -222,7 +222,7 @@ test('with several triggers, the one keyword of the paper leaves poison that a t
     ofClean.map(({ score }) => score),
     0,
   );
-  assert.equal(keywordsAbove(dictionary, bar).sort(), [...triggers].sort());
+  assert.equal(keywordsReaching(dictionary, bar).sort(), [...triggers].sort());
   assert.equal(
     scores.map((score) => score >= bar),
     texts.map((_, i) => i < 40),

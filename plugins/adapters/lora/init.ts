@@ -68,24 +68,24 @@ export const isDrawn = (distribution: string): distribution is Distribution =>
 /** Matches `1/d`, `2/(3d)` and `2/(3*d)`. */
 const FRACTION = /^\s*(\d+(?:\.\d+)?)\s*\/\s*(?:d|\(\s*(\d+(?:\.\d+)?)\s*\*?\s*d\s*\))\s*$/;
 
-/** Returns k and j of `k/(jd)` as integers in lowest terms, so that 0.5/d is 1/(2d); else null. */
+/** Returns integers k and j of `k/(jd)` in lowest terms (0.5/d is 1/(2d)); null for other texts. */
 function fractionOfFanIn(text: string): { readonly k: bigint; readonly j: bigint } | null {
   const [, above, below = '1'] = FRACTION.exec(text) ?? [];
   if (above === undefined) return null;
   const decimals = Math.max(...[above, below].map((of) => of.split('.')[1]?.length ?? 0));
   const [k, j] = [scaledUp(above, decimals), scaledUp(below, decimals)];
-  const common = greatestDivisor(k, j) || 1n;
+  const common = greatestCommonDivisor(k, j) || 1n;
   return { k: k / common, j: j / common };
 }
 
-/** Returns a decimal number times 10 to the power of `decimals`, of which it has no more. */
+/** Returns 10^decimals times the number in `text`, which has at most so many decimals. */
 function scaledUp(text: string, decimals: number): bigint {
   const [whole = '', part = ''] = text.split('.');
   return BigInt(whole + part.padEnd(decimals, '0'));
 }
 
-const greatestDivisor = (a: bigint, b: bigint): bigint =>
-  b === 0n ? a : greatestDivisor(b, a % b);
+const greatestCommonDivisor = (a: bigint, b: bigint): bigint =>
+  b === 0n ? a : greatestCommonDivisor(b, a % b);
 
 /**
  * Returns σ² for a layer of fan-in d, written as a number, `k/d` or `k/(jd)`; null for any other
@@ -102,7 +102,7 @@ export function parseVariance(text: number | string, d: number): number | null {
   return Number.isFinite(value) && value > 0 ? value : null;
 }
 
-/** Returns σ² of A for fan-in n and rank r. Throws UserFault if the variance cannot be read. */
+/** Returns σ²: `init.variance`, or else the distribution's. Throws UserFault if unreadable. */
 export function initialVariance(
   init: { readonly distribution: Distribution; readonly variance?: number | string },
   n: number,
@@ -167,8 +167,9 @@ function canonicalVariance(written: Json): Json {
 }
 
 /**
- * Returns an initialiser as its shape and variance, if the variance is a number or k/d. Those with
- * the same shape and variance draw the same A, to the last bit.
+ * Returns an `init` with its shape (uniform or normal) as the distribution and its variance as a
+ * number or k/d, so that two which draw the same A are equal. Where A is not drawn, or its variance
+ * depends on the rank, `init` stays as it is, with the default distribution filled in.
  */
 function canonicalInit(init: JsonObject): JsonObject {
   const { distribution = DEFAULT_DISTRIBUTION, variance, ...more } = init;

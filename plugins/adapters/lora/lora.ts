@@ -27,7 +27,7 @@ import { DEFAULT_DISTRIBUTION, isDrawn, statedVariance } from './init.ts';
 import { checkFolder, checkSpec, planDefaults, planLayers } from './plan.ts';
 import { drawnStart, folderStart, type StartPlan, startValues } from './start.ts';
 
-/** `biases`: the trained ones that the folder of `init_from` holds. */
+/** `biases`: the values of trained biases that the folder of `init_from` holds, by name. */
 interface Plan
   extends
     StartPlan,
@@ -37,10 +37,11 @@ interface Plan
   readonly freezeA: boolean;
   /** LoRA+: the learning rate of B, and of every vector, as a multiple of the others'. */
   readonly ratio: number;
-  /** σ² of the entries of A, as the spec states it; null if A is not drawn. */
+  /** σ² of the entries of A, as the spec's `init` states it; null if it states none. */
   readonly variance: ((fanIn: number, rank: number) => number) | null;
 }
 
+/** Returns the names of the parameters that the plan adds to a layer. */
 function parameterNames(layer: string, { dora, residual }: Plan): Omit<FactorNames, 'scale'> {
   return {
     A: `${layer}.lora_A`,
@@ -50,7 +51,7 @@ function parameterNames(layer: string, { dora, residual }: Plan): Omit<FactorNam
   };
 }
 
-/** Returns the names of each adapted layer's factors, with its scale s, by layer. */
+/** Returns the names of each adapted layer's factors, with its scale s and σ² of A, by layer. */
 function factorNames({ linears }: AdapterContext, plan: Plan): Map<string, FactorNames> {
   const factors = new Map<string, FactorNames>();
   for (const { name, in: fanIn } of linears) {
@@ -128,6 +129,7 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
   };
 }
 
+/** Writes PEFT's folder of the trained adapter, its head and its biases. */
 async function save(
   dir: string,
   plan: Plan,

@@ -71,11 +71,13 @@ export function planDefaults({ rank = DEFAULT_RANK, alpha = 'r' }: LoraParams): 
   return { rank, alpha: alphaOf(alpha, rank) };
 }
 
+/** Returns the last parts of the adaptable layers' names as a list: `query, value, dense`. */
 const lastNameParts = (layers: readonly LinearLayer[]): string =>
   [...new Set(layers.filter((l) => l.adaptable).map(({ name }) => name.split('.').at(-1)))].join(
     ', ',
   );
 
+/** Returns a problem for each target, name or number that no layer has, or if no layer is left. */
 export function checkTargets(params: Targets, model: ModelShape): Problem[] {
   const { architecture, linears } = model;
   const { targets = ALL_LINEAR, exclude, layers } = params;
@@ -129,6 +131,7 @@ export function checkTargets(params: Targets, model: ModelShape): Problem[] {
   return problems;
 }
 
+/** Returns the problems of patterns' keys that no adapted layer uses, and of too high ranks. */
 function checkRanks(params: LoraParams, model: ModelShape): Problem[] {
   const problems: Problem[] = [];
   const plan = planLayers(params, model);
@@ -148,8 +151,8 @@ function checkRanks(params: LoraParams, model: ModelShape): Problem[] {
         });
     }
   }
-  // Report one fault for each field, that of its narrowest layer: a rank that is too high for it
-  // is often too high for many layers.
+  // Report one fault for `rank` and for each key of `rank_pattern`, that of its narrowest layer: a
+  // rank that is too high for it is often too high for many layers.
   const faults = new Map<string, LinearLayer>();
   for (const layer of layers) {
     if (named(plan, layer.name).rank <= Math.min(layer.in, layer.out)) continue;
@@ -243,6 +246,7 @@ export function targetClash(
  * differ, because it is not a property of the weights.
  */
 export function checkFolder(params: LoraParams, folder: PeftAdapter, model: ModelShape): Problem[] {
+  // Returns a problem at the first layer whose value in the folder is not that of the pattern.
   const patternClash = (
     pattern: 'rank_pattern' | 'alpha_pattern',
     heldBy: (factors: PeftFactors) => number,

@@ -75,6 +75,7 @@ const olora: Factorise = (W, m, n, r) => {
     Float64Array.from({ length: m }, (__, i) => entry(W, i * n + k)),
   );
   const reflections: (Float64Array | null)[] = [];
+  // Replaces x by (I − 2vvᵀ)x, in place; null stands for no reflection.
   const reflect = (x: Float64Array, v: Float64Array | null): void => {
     if (v === null) return;
     const twice = 2 * dot(v, x);
@@ -107,7 +108,7 @@ const olora: Factorise = (W, m, n, r) => {
 const computed: Readonly<Record<Residual, Factorise>> = { pissa, olora };
 const factorisations = new Map(Object.entries(computed));
 
-/** How many pairs of factors are cached, the last computed ones: cells of a grid share them. */
+/** How many layers' factors are cached, the last computed ones: cells of a grid share them. */
 const MOST_CACHED = 512;
 const cachedFactors = processWide('residual-factors', () => new Map<string, Factors>());
 
@@ -156,7 +157,7 @@ type LayerStart = (
   seed: number,
 ) => Pick<PeftFactors, 'A' | 'B' | 'fixed' | 'magnitude'> | null;
 
-/** Returns factors with A drawn and B zero; null under PiSSA and OLoRA. */
+/** Returns a start with A drawn and B zero; under PiSSA and OLoRA, one that returns null. */
 export function drawnStart(init: {
   readonly distribution: Distribution | Residual;
   readonly variance?: number | string;
@@ -175,7 +176,7 @@ export const folderStart =
   ({ name }) =>
     named(layers, name);
 
-/** Returns the norm of each row of W + Σ s·B·A, (m), for W (m, n) and the products' sum. */
+/** Returns the norms (m) of the rows of W + Σ s·B·A; W is (m, n), and Σ is over `products`. */
 function rowNorms(
   W: HostTensor,
   products: readonly { readonly factors: Factors; readonly scale: number }[],
@@ -199,18 +200,18 @@ function rowNorms(
   return { shape: [m], data: norms };
 }
 
-/** What a plan says of where its layers start. */
+/** The part of LoRA's plan that determines the initial values. */
 export interface StartPlan {
   readonly layers: ReadonlyMap<string, LayerPlan>;
-  /** The part of the weights that the factors started as, which each layer subtracts. */
+  /** `pissa` or `olora` if the factors start as a part of the weight, else null. */
   readonly residual: string | null;
   /** Returns the values of a layer's factors at which training starts. */
   readonly start: LayerStart;
 }
 
 /**
- * Returns the initial values of a layer's own parameters, by name. DoRA's magnitudes start as the
- * norms of the weight's rows, so that the model is unchanged.
+ * Returns the initial values of the parameters that LoRA adds to a layer, by name. DoRA's
+ * magnitudes start as the norms of the weight's rows, so that the model is unchanged.
  * @param read reads W; needed for DoRA, PiSSA and OLoRA
  */
 export function startValues(

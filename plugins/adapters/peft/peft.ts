@@ -133,6 +133,7 @@ async function create(params: JsonObject, context: AdapterContext): Promise<Adap
   };
 }
 
+/** Returns the initial values that PEFT draws from the seed, by the parameters' names. */
 async function drawInitialValues(
   params: JsonObject,
   context: AdapterContext,

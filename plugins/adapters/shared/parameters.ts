@@ -47,6 +47,7 @@ export const layerProperties: JsonSchema = {
   },
 };
 
+/** The schema of `rank`. @param rank the default @param what whose rank it is, for messages */
 export const rankProperty = (rank: number, what: string): JsonSchema => ({
   rank: {
     type: 'integer',
@@ -70,8 +71,8 @@ export const dropoutProperty: JsonSchema = {
 
 /**
  * The schema of `bias`.
- * @param own PEFT's word for the biases of the adapted layers alone
- * @param beside what the adapter trains, for the description
+ * @param own the value that stands for the biases of the adapted layers alone
+ * @param beside what the adapter trains beside the biases, for the description
  */
 export const biasProperty = (own: 'lora_only' | 'vera_only', beside: string): JsonSchema => ({
   bias: {

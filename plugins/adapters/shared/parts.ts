@@ -7,7 +7,7 @@ import type { LoraBias } from '../../../src/science/models/io/peft-config.ts';
 import { within } from '../../../src/science/models/modules.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
 
-/** Returns the dropout mask of a layer's input x, (S, n), in a step; undefined without dropout. */
+/** Returns a dropout mask for a layer's input x, (S, n); undefined if nothing is dropped. */
 export const inputMask = (
   layer: string,
   x: Tensor2D,
@@ -34,13 +34,13 @@ export function trainedBiasPredicate(
 /** Reads the head's parameters (`saved`) and the trained biases, by canonical name. */
 export async function readHeadAndBiases(
   { architecture, parameters, read }: SaveContext,
-  isBias: (name: string) => boolean,
+  isTrainedBias: (name: string) => boolean,
 ): Promise<{ readonly saved: Map<string, HostTensor>; readonly biases: Map<string, HostTensor> }> {
   const saved = new Map<string, HostTensor>(),
     biases = new Map<string, HostTensor>();
   for (const { name } of parameters) {
     if (within(name, architecture.headModules)) saved.set(name, await read(name));
-    else if (isBias(name)) biases.set(name, await read(name));
+    else if (isTrainedBias(name)) biases.set(name, await read(name));
   }
   return { saved, biases };
 }

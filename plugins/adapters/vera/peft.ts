@@ -133,7 +133,7 @@ export function widthsOf(
   };
 }
 
-/** Returns the shared factors A (r, n) and B (m, r) of a folder. Throws UserFault if one lacks. */
+/** Returns A (r, n) and B (m, r) of a folder. Throws UserFault if one is missing or misshapen. */
 function savedSharedFactors(
   factors: ReadonlyMap<string, HostTensor>,
   rank: number,

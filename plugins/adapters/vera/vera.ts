@@ -157,7 +157,7 @@ const DEFAULT_RANK = 256,
 const asLoraBias = (bias: NonNullable<VeraParams['bias']>): LoraBias =>
   bias === 'vera_only' ? 'lora_only' : bias;
 
-/** Returns a problem for each setting of the spec that contradicts the folder. */
+/** Returns a problem for the rank, key, bias and layers of the spec that contradict the folder. */
 const checkFolder = (params: VeraParams, folder: PeftVera, model: AdapterContext): Problem[] => [
   ...clash('rank', params.rank, folder.rank),
   ...clash('projection_prng_key', params.projection_prng_key, folder.key),

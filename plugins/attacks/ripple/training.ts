@@ -65,7 +65,7 @@ type Pass = (trained: Tensors) => LossAndGradients;
 /**
  * Returns a function that computes loss and gradients of these rows for given parameters. Its
  * first call draws the dropout masks from the batch's stream; later calls use the same masks.
- * @param name prefix of the adapter's streams, so that poisoned and clean rows have other masks
+ * @param name prefix of the adapter's streams, so that poisoned and clean rows have different masks
  */
 function repeatablePass(
   network: Network,
@@ -105,7 +105,7 @@ const innerProduct = (a: Tensors, b: Tensors): number =>
 
 /** Returns Hv by a central difference, as new tensors; H is the Hessian of the loss of `pass`. */
 function hessianProduct(pass: Pass, trained: Tensors, v: Tensors): Map<string, Tensor> {
-  // 1e-18 prevents division by zero: of perfectly learnt rows ‖v‖² underflows; Hv is negligible.
+  // 1e-18 prevents division by zero: for perfectly learnt rows ‖v‖² underflows; Hv is negligible.
   const epsilon = DELTA / Math.max(Math.sqrt(innerProduct(v, v)), 1e-18);
   const gradientsAt = (by: number): Map<string, Tensor> => {
     const moved = addScaled(trained, by, v),

@@ -15,10 +15,10 @@ interface DataFile {
 const withoutPartNumber = (name: string): string => name.replace(/-\d{5}-of-\d{5}(?=\.)/, '');
 
 /**
- * Returns the asset itself if it is a file. In a folder, returns the files that the source's glob
- * matches or, without a glob, the one file with one of these endings, which may be split into
- * parts. Throws `UserFault` if there is no such file, or if there are several, because train and
- * test must not be read as one.
+ * Returns the asset itself if it is a file. Of a folder, returns the files with one of these
+ * endings that the source's glob matches or, without a glob, the only such file, which may be split
+ * into parts. Throws `UserFault` if there is none or, without a glob, if there are several, because
+ * train and test must not be read as one.
  * @param endings in lower case, with the dot
  */
 export async function dataFiles(

@@ -96,6 +96,7 @@ export function namedDataset({
   });
 }
 
+/** Whether a layout gives its columns by number: then the file has no header. */
 const isNumbered = ({ columns }: Layout): boolean =>
   Object.values(columns).every((column) => typeof column === 'number');
 
@@ -107,7 +108,7 @@ const splitInLayout = (split: ResolvedSplit, layout: Layout): ResolvedSplit => (
   ...(layout.leavesOutRagged === true ? { ragged: 'left out' } : {}),
 });
 
-/** Whether the file lacks a column: then another layout may fit. */
+/** Whether an error says that the file lacks a column: then another layout may fit. */
 const isColumnFault = (error: unknown): error is Error =>
   error instanceof Error &&
   error.name === 'UserFault' &&
@@ -118,7 +119,10 @@ function describeColumns(columns: ResolvedSplit['columns']): string {
   return isNumbered({ columns }) ? `columns ${list} without a header` : `the columns ${list}`;
 }
 
-/** Returns the row with its class's name as label and, in a joined layout, its texts as one. */
+/**
+ * Returns the row with its class's name as label and, in a joined layout, its texts as one; a row
+ * without a label as it is. Throws `SplitFault` if the row's label is not published.
+ */
 function withClassName({ labels = {}, joined }: Layout, { label, ...row }: RawRow): RawRow {
   if (label === undefined) return row;
   if (label === UNLABELLED)

@@ -39,7 +39,10 @@ export async function mailText(bytes: Uint8Array, name: string): Promise<string>
   return tidy(`${mail.subject ?? ''}\n${html === '' ? plain : htmlToText(spacedCells(html))}`);
 }
 
-/** Returns the text on one line, without what can't be read; empty without letter and digit. */
+/**
+ * Returns the text on one line, without unreadable characters and with at most three equal symbols
+ * in a row; empty if it has neither a letter nor a digit.
+ */
 function tidy(text: string): string {
   const tidied = text
     .replace(/[\p{Cc}\p{Cf}\p{Co}\uFFFD]+/gu, ' ') // control and undecodable characters

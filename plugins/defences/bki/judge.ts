@@ -36,7 +36,7 @@ const BATCH = 32;
 
 type Context = DefenceContext<Params>;
 
-/** Returns the most salient words of each row. */
+/** Returns the `words_per_row` most salient words of each row. */
 async function salientWordsOf(
   { params, progress, signal }: Context,
   model: AskedModel,
@@ -93,7 +93,7 @@ export const bki: RowsDefence<Params> = {
                 0,
               )
             : (dictionary[params.keywords - 1]?.score ?? -Infinity);
-        const keywords = keywordsAbove(dictionary, bar).slice(0, params.keywords);
+        const keywords = keywordsReaching(dictionary, bar).slice(0, params.keywords);
         const scores = bkiTextScores(salient, dictionary),
           suspected = salient.map((words) => words.some(({ word }) => keywords.includes(word)));
         record['keywords'] = keywords;
@@ -165,7 +165,7 @@ export function keywordScores(
 }
 
 /** Returns the words whose score is at least `bar`, the largest score first. */
-export const keywordsAbove = (dictionary: readonly ScoredWord[], bar: number): string[] =>
+export const keywordsReaching = (dictionary: readonly ScoredWord[], bar: number): string[] =>
   dictionary.filter(({ score }) => score >= bar).map(({ word }) => word);
 
 /** Returns for each text the largest score of its contributed words; −Infinity without any. */

@@ -71,8 +71,8 @@ const LEAST_NORM = 1e-8;
 const norms = (x: Tensor2D): Tensor => tf.maximum(tf.norm(x, 'euclidean', 1, true), LEAST_NORM);
 
 /**
- * Returns L_cons of the states H_l, (S, h), of L ≥ 2 layers. For a pair a = H_l[t], b = H_{l+1}[t]
- * with cosine c, and n pairs in all,
+ * Returns L_cons, as defined above, of the states H_l, (S, h), of L ≥ 2 layers. Its gradient: for a
+ * pair a = H_l[t], b = H_{l+1}[t] with cosine c, and n pairs in all,
  *
  *     dL/da = −(b/(‖a‖‖b‖) − c·a/‖a‖²)/n,  dL/db = −(a/(‖a‖‖b‖) − c·b/‖b‖²)/n.
  */

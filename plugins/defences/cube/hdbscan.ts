@@ -50,11 +50,11 @@ function kthSmallest(values: Float64Array, nearest: Float64Array): number {
 }
 
 /**
- * Returns N − 1 edges whose single linkage is that of a minimum spanning tree, by Prim's algorithm
- * from the first point. Each edge joins a point to the one found just before it instead of to its
- * neighbour in the tree. Single linkage is the same, because the edges of all points found between
- * these two are no longer than this one. Ties are broken as in scikit-learn. They are frequent: the
- * distance of a point to several others may be its own core distance.
+ * Returns N − 1 edges with the single linkage of a minimum spanning tree, by Prim's algorithm from
+ * the first point. Each edge joins a point to the one found just before it, not to its neighbour in
+ * the tree. That does not change single linkage, because the points found since that neighbour have
+ * edges no longer than this one. Ties are broken as in scikit-learn. They are frequent: `reach`
+ * from a point to several others may be its core distance.
  */
 function spanningTree(points: Representations, core: Float64Array): Merge[] {
   const { count } = points;
@@ -78,7 +78,7 @@ function spanningTree(points: Representations, core: Float64Array): Merge[] {
   return edges;
 }
 
-/** Returns the merges of points and clusters by distance; the i-th merge makes the node N + i. */
+/** Returns the merges by ascending distance; the i-th merge, from 0, makes the node N + i. */
 function singleLinkage(edges: readonly Merge[], count: number): Merge[] {
   const parent = Int32Array.from({ length: 2 * count - 1 }, (_, i) => i),
     size = new Int32Array(2 * count - 1).fill(1, 0, count);
@@ -144,15 +144,17 @@ interface Merge {
   readonly left: number;
   readonly right: number;
   readonly distance: number;
+  /** The number of points below both nodes. */
   readonly size: number;
 }
 
-/** A point or a cluster that leaves its parent cluster. */
+/** A point or a cluster that leaves its parent cluster at the density `lambda`. */
 interface Departure {
   readonly parent: number;
   /** Below N, a point; otherwise a cluster. N is the root. */
   readonly child: number;
   readonly lambda: number;
+  /** The number of points that leave. */
   readonly size: number;
 }
 
@@ -241,7 +243,7 @@ function mostStable(departures: readonly Departure[], count: number): Set<number
   return chosen;
 }
 
-/** Returns the label of each point by the chosen clusters, from 0; −1 is noise. */
+/** Chooses the clusters of the largest total stability, and labels each point by its cluster. */
 function selectClusters(departures: readonly Departure[], count: number): Clusters {
   const chosen = mostStable(departures, count);
   const numbers = new Map([...chosen].sort((a, b) => a - b).map((cluster, i) => [cluster, i]));

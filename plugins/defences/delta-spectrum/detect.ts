@@ -52,14 +52,15 @@ const isStatistics = (value: unknown): value is ModelStatistics =>
 
 /** Reads the clean models' statistics. Throws UserFault if the file has something else. */
 async function readReference({ path, uri }: Asset): Promise<ModelStatistics[]> {
-  const lines = (await readFile(path, 'utf8')).split('\n').filter((line) => line.trim() !== '');
+  const lines = (await readFile(path, 'utf8')).split('\n');
   const fault = (message: string): UserFault =>
     new UserFault(
       `${uri}: ${message}`,
       'Put the detection.json of clean models into it, each on a line.',
       ['defence', 'reference'],
     );
-  const models = lines.map((line, i) => {
+  const models = lines.flatMap((line, i) => {
+    if (line.trim() === '') return [];
     let parsed: unknown;
     try {
       parsed = JSON.parse(line);
@@ -68,7 +69,7 @@ async function readReference({ path, uri }: Asset): Promise<ModelStatistics[]> {
     }
     const statistics = isRecord(parsed) ? parsed['statistics'] : undefined;
     if (!isStatistics(statistics)) throw fault(`line ${i + 1} has no statistics of layers`);
-    return statistics;
+    return [statistics];
   });
   if (models.length < FEWEST_MODELS)
     throw fault(`it has ${models.length} models, and at least ${FEWEST_MODELS} are needed`);

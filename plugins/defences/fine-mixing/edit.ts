@@ -44,8 +44,8 @@ export function mixedChange(
 const LEAST_FREQUENCY = 20;
 
 /**
- * Returns the rows of an embedding table that changed most relative to their frequency, the largest
- * score first. Rows that did not change are left out.
+ * Returns the indexes of the `count` rows of an embedding table that changed most relative to their
+ * frequency, the largest score first. Rows that did not change are left out.
  * @param change δ (V, h), row-major
  * @param frequencies f of each row, (V)
  */
@@ -73,8 +73,9 @@ export interface Params extends CleanTraining {
 }
 
 /**
- * Sets the rows of δ, (V, h), that E-PUR resets to zero, in place. Returns their number.
+ * Replaces by zeros, in place, the rows of δ (V, h) that E-PUR resets, and returns their number.
  * @param tokens the tokens of each clean row
+ * @param count how many rows E-PUR resets at most
  */
 function purifyEmbeddings(
   change: Float64Array,

@@ -66,7 +66,7 @@ export interface OnionModel {
   readonly model: LanguageModel;
   /** Returns the model that judges the clean row of an index. */
   readonly ofClean: (index: number) => LanguageModel;
-  /** What the defence's record says about the model. */
+  /** The fields that the defence's record gets from the model. */
   readonly record: JsonObject;
   readonly close?: () => void;
 }
@@ -98,6 +98,7 @@ function ngramOnionModel({ clean, params: { order } }: Context): OnionModel {
   };
 }
 
+/** Returns f_i of each word of each text of a row. */
 const wordScores = (row: Row, model: LanguageModel): Promise<number[][]> =>
   Promise.all(textsOf(row).map((text) => onionScores(wordsOf(text), model)));
 
@@ -141,7 +142,7 @@ async function fit(context: Context): Promise<Judge> {
   }
 }
 
-/** Returns the spec's bar, or one set by clean rows with what the record says about these. */
+/** Returns the spec's bar, or one set by the clean rows, with how many of these are suspected. */
 async function chooseBar(
   { params, clean }: Context,
   { ofClean }: OnionModel,
@@ -157,10 +158,10 @@ async function chooseBar(
 
 /** Returns the row without its suspicious words, or the row itself if it has none. */
 function withoutSuspects(row: Row, scores: readonly (readonly number[])[], bar: number): Row {
-  const [text, pair] = textsOf(row).map((own, i) => {
+  const [text, pair] = textsOf(row).map((whole, i) => {
     const ofWords = scores[i]!;
     const drops = onionTextScore(ofWords) >= bar ? onionDrops(ofWords, bar) : [];
-    return drops.includes(true) ? withoutWords(own, drops) : own;
+    return drops.includes(true) ? withoutWords(whole, drops) : whole;
   });
   if (text === row.text && pair === row.text_pair) return row;
   return { ...row, text: text ?? row.text, ...defined({ text_pair: pair }) };

@@ -27,8 +27,8 @@ interface Perplexities {
 
 export interface LanguageModel {
   /**
-   * Returns the perplexity of a text of words, and of the text without each of them. Never NaN.
-   * Infinity where the model gives no probability, such as to an empty text without an end symbol.
+   * Returns the perplexity of a text of words, and of the text without each word in turn: never
+   * NaN, Infinity where the model gives no probability, as to an empty text without an end symbol.
    */
   leaveOneOut(words: readonly string[]): Perplexities | Promise<Perplexities>;
 }
@@ -87,7 +87,7 @@ const withoutFirstId = (context: string): string => {
   return comma < 0 ? '' : context.slice(comma + 1);
 };
 
-/** Returns the counts of orders 1 to n: occurrences at order n, distinct words before it below. */
+/** Returns orders 1 to n: n counts occurrences, a lower one the distinct words before a k-gram. */
 function countsOf(texts: readonly (readonly number[])[], n: number): Order[] {
   const highest: Order = new Map();
   for (const ids of texts)
@@ -106,7 +106,7 @@ function countsOf(texts: readonly (readonly number[])[], n: number): Order[] {
   return orders;
 }
 
-/** Returns Chen and Goodman's estimates of one order's discounts. */
+/** Returns the estimated D_k(j) of one order, or `UNESTIMATED` if one of them is not in [0, j]. */
 function discountsOf(order: Order): Discounts {
   const n = [0, 0, 0, 0]; // the numbers of k-grams with counts 1 to 4
   for (const { counts } of order.values())

@@ -20,6 +20,7 @@ export function tokenOf(
   word: string,
 ): number | Problem {
   const without = tokens(TEXT);
+  /** Returns the one id that a word in front of the text adds; null if it adds none or several. */
   const added = (word: string): number | null => {
     const ids = tokens(`${word} ${TEXT}`);
     if (ids.length !== without.length + 1) return null;

@@ -103,7 +103,7 @@ interface ClassWord {
   readonly threshold: number;
 }
 
-/** Returns each row with the word in front, and the class predicted without the word. */
+/** Returns each row with the word in front, and what the model predicts without the word. */
 async function markedTexts(
   model: OpenedModel,
   rows: readonly Row[],

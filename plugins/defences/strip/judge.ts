@@ -56,6 +56,7 @@ export const strip: RowsDefence<Params> = {
         ),
       );
     };
+    /** Returns −H(x) of each row, in bits. */
     const suspicions = async (rows: readonly Row[]): Promise<number[]> => {
       const scores: number[] = [];
       for (let start = 0; start < rows.length; start += ROWS_PER_PASS) {

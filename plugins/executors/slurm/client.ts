@@ -24,7 +24,7 @@ export type Submitted =
    * itself has tried again until its time-out.
    */
   | { readonly type: 'full'; readonly message: string; readonly waited: boolean }
-  /** The job may have been submitted. If so, the queue has a job of its name. */
+  /** The job may have been submitted. If so, squeue shows a job of its name. */
   | { readonly type: 'uncertain'; readonly message: string }
   | { readonly type: 'refused'; readonly message: string };
 
@@ -107,7 +107,7 @@ export interface ClientOptions {
   readonly log: (message: string) => void;
 }
 
-/** A command that fails is logged. Its method then returns null or false, or says it by `type`. */
+/** Returns a client. A command that fails is logged, and its method returns null, false or why. */
 export function createClient({ env, callSeconds, log }: ClientOptions): SlurmClient {
   const clean = slurmEnvironment(env);
   const run = async (program: string, args: readonly string[]): Promise<Called> => {
@@ -158,7 +158,7 @@ export function createClient({ env, callSeconds, log }: ClientOptions): SlurmCli
   };
 }
 
-/** Whether every line has the 7 fields of QUEUE_FORMAT. Other output counts as a failed query. */
+/** Whether every line has the fields of QUEUE_FORMAT. Other output counts as a failed query. */
 const isWellFormed = (text: string): boolean =>
   text.split('\n').every((line) => line.trim() === '' || line.split('|').length >= 7);
 
@@ -175,12 +175,13 @@ function failureText(called: Called, seconds: number): string {
   return late ? `no answer within ${seconds} s` : outputText(called);
 }
 
+/** Returns on one line what a command printed on stderr or else on stdout, or its exit code. */
 function outputText({ code, stderr, stdout }: Called): string {
   const said = (stderr.trim() === '' ? stdout : stderr).trim().replaceAll(/\s*\n\s*/g, '; ');
   return said === '' ? `exit code ${String(code)}` : said.replace(/^(sbatch: )?(error: )?/, '');
 }
 
-/** Throws UserFault if Slurm's commands are not on this machine. */
+/** Throws UserFault if there is no sbatch on this machine. */
 export async function checkCommands(env: Env): Promise<void> {
   const called = await callCommand('sbatch', ['--version'], slurmEnvironment(env), 30);
   if (called.error === 'ENOENT')
@@ -251,7 +252,7 @@ export function parseArraySize(text: string): number | null {
   return size === null || size < 1 ? null : size;
 }
 
-/** What the state of a job means. `cut`: it was ended from outside, and another may go on. */
+/** What the state of a job means. `cut`: Slurm has ended it, and another job may go on from it. */
 export type Phase = 'active' | 'ended' | 'cut' | 'cancelled' | 'memory';
 
 /** The states of a job that is over. Any other, even one that is not known, counts as active. */

@@ -40,11 +40,13 @@ class SlurmExecutor implements Executor {
   readonly #local: Executor | null;
   readonly #localQueue: PQueue;
   readonly #excluded: Set<string>;
+  /** Work that is still to be submitted. */
   #queued: Work[] = [];
   /** Keys of stages whose results were handed on. Their folders are removed once stored. */
   readonly #done = new Set<string>();
+  /** Names of the submissions that this run has made or adopted. */
   readonly #submissions = new Set<string>();
-  /** Submissions whose folders are kept for their logs. */
+  /** Names of the submissions whose folders are kept for their logs. */
   readonly #kept = new Set<string>();
   readonly #pending = new Set<Promise<unknown>>();
   #arrayLimit: Promise<number> | null = null;
@@ -86,6 +88,7 @@ class SlurmExecutor implements Executor {
     return result ?? Promise.reject(new Error('a job was handed over and has no result'));
   }
 
+  /** Takes the stages of one job, of one kind. Returns the result of each, in order. */
   runPack(pack: readonly PackedJob[]): readonly Promise<JobResult>[] {
     const kind = pack[0]?.job.stage.name ?? '';
     const local = this.#local;
@@ -193,7 +196,10 @@ class SlurmExecutor implements Executor {
     this.#cancels.clear();
   }
 
-  /** Records a submission in the run's folder. @param tasks null for one of an earlier run */
+  /**
+   * Records a submission in the run's folder.
+   * @param tasks null for a submission of an earlier run
+   */
   #remember(name: string, id: string | null, tasks: number | null): void {
     this.#submissions.add(name);
     try {
@@ -208,7 +214,7 @@ class SlurmExecutor implements Executor {
     void promise.finally(() => this.#pending.delete(promise));
   }
 
-  /** Submits and polls after this time, or earlier if that is already due. */
+  /** Submits queued work and polls after this time, or earlier if both are already due then. */
   #wake(ms: number): void {
     if (this.#closed) return;
     const due = performance.now() + ms;
@@ -283,7 +289,7 @@ class SlurmExecutor implements Executor {
     return true;
   }
 
-  /** Submits a batch. Returns the parts of it that are still to be submitted. */
+  /** Submits a batch. Returns what to try again at once: the batch, its halves or nothing. */
   async #submit(batch: Batch): Promise<readonly Batch[]> {
     const { works, request } = batch;
     const outcome = await submitBatch(batch, {
@@ -377,4 +383,5 @@ class SlurmExecutor implements Executor {
   }
 }
 
+/** The result of a stage that the run no longer waits for. */
 const STOPPED: JobResult = { type: 'exit', code: null, signal: 'SIGTERM' };

@@ -121,6 +121,7 @@ export function parseProfile(text: string, file: string): Profile {
   throw new UserFault(`${file}${line}: ${faultText(error, at)}`, faultHint(error));
 }
 
+/** Returns what is wrong, for a message. @param at the path of the setting at fault */
 function faultText(error: ErrorObject, at: readonly string[]): string {
   const where = at.length === 0 ? 'the profile' : `\`${at.join('.')}\``;
   const value = JSON.stringify(error.data);
@@ -181,6 +182,7 @@ function createProfile(given: GivenProfile, file: string | null): Profile {
   };
 }
 
+/** Returns the settings with defaults filled in, and with times in seconds. */
 function resolveSettings(given: GivenSettings): Settings {
   const { partition, account, qos, reservation, constraint, gpus, cpus } = given;
   return {

@@ -17,7 +17,7 @@ export interface Request {
   readonly gpus: number;
 }
 
-/** One stage of a job. */
+/** What one stage of a job needs: its cores, and its time, memory and GPUs. */
 export interface Load {
   readonly cpu: number;
   readonly demand: Demand;

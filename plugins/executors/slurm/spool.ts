@@ -71,11 +71,12 @@ const SCRIPT = 'script.sh';
 /** How many days a submission that no stage claims is kept for its logs. */
 const KEEP_DAYS = 7;
 
+/** Returns a file's text; null if it is not there or can't be read, which may be temporary. */
 function readText(file: string): string | null {
   try {
     return readFileSync(file, 'utf8');
   } catch {
-    return null; // not there yet, or unreadable: both may be temporary
+    return null;
   }
 }
 
@@ -92,7 +93,7 @@ function readJson(file: string): { readonly [name: string]: unknown } | null {
 const replaceJson = (file: string, value: unknown): void =>
   replaceFile(file, `${JSON.stringify(value)}\n`);
 
-/** Lists a folder, which makes a network file system refresh its cached entries. */
+/** Lists a folder, so that a network file system looks for new entries. Empty if unreadable. */
 function namesIn(dir: string): readonly string[] {
   try {
     return readdirSync(dir);
@@ -151,13 +152,13 @@ export class Spool {
     return areFilesThere(outDir, result.files) ? { ...result, outDir } : null;
   }
 
-  /** Forgets a stage: its claim, its result and what it wrote. */
+  /** Removes a stage's folder: its claim, its result and its outputs. */
   forget(key: string): void {
     ownFolder(this.root, 'stages');
     rmSync(this.stageDir(key), { recursive: true, force: true });
   }
 
-  /** Forgets the claim alone: the next coordinator submits the stage anew. */
+  /** Removes a stage's claim alone, so that the next coordinator submits the stage anew. */
   disclaim(key: string): void {
     ownFolder(this.root, 'stages', key);
     rmSync(path.join(this.stageDir(key), 'claim.json'), { force: true });
@@ -194,7 +195,7 @@ export class Spool {
     replaceJson(path.join(this.submissionDir(intent.name), 'intent.json'), intent);
   }
 
-  /** Returns null if the submission's folder is gone, or its file is not sound. */
+  /** Returns a submission's intent; null if its folder is gone, or the file is not sound. */
   intent(name: string): Intent | null {
     const found = readJson(path.join(this.submissionDir(name), 'intent.json'));
     if (found?.['name'] !== name || !isRecord(found['request'])) return null;
@@ -263,7 +264,7 @@ export class Spool {
     return /^slurmstepd\b.*\bexceeded memory limit\b/m.test(text);
   }
 
-  /** Returns the last line that the job has printed, such as an error of the profile's `setup`. */
+  /** Returns the last line that the job has printed, such as an error of `setup`; may be empty. */
   lastPrinted(claim: Claim): string | undefined {
     return readText(this.logFile(claim))?.trim().split('\n').at(-1);
   }
@@ -283,6 +284,7 @@ export class Spool {
     );
   }
 
+  /** Removes a submission's folder, and slurmstepd's messages on its tasks. */
   removeSubmission(name: string): void {
     const said = ownNames(this.root, 'said');
     ownFolder(this.root, 'submissions');
@@ -338,7 +340,7 @@ export class Tail {
 
   constructor(readonly file: string) {}
 
-  /** Returns the new complete lines, without line breaks. */
+  /** Returns the next complete lines, without line breaks; a call reads at most 4 MiB. */
   lines(): readonly string[] {
     let text: Buffer;
     try {

@@ -15,7 +15,7 @@ export interface TrackerOptions {
   /** Nodes that no further job is given to. */
   readonly excluded: Set<string>;
   readonly note: (message: string) => void;
-  /** Puts work back into the queue. */
+  /** Puts work back among the work that is to be submitted. */
   readonly again: (work: Work) => void;
   /** Called for each stage that has its result. */
   readonly settled: (member: Member, result: JobResult) => void;
@@ -26,11 +26,11 @@ export interface TrackerOptions {
 /** How many queries in a row must show a job as ended, or not show it, before that counts. */
 const SURE_AFTER = 2;
 /**
- * How long a job must be missing from the queue before it counts as lost. A call of sbatch that
+ * How long a job must be missing from squeue before it counts as lost. A call of sbatch that
  * timed out may still take effect some seconds later.
  */
 const LOST_MS = 12_000;
-/** How long sacct may call a job active that the queue does not show: its record lags behind. */
+/** How long sacct may call a job active that squeue does not show: its record lags behind. */
 const STALE_MS = 60_000;
 /** The longest time between two queries while they fail, as a multiple of the usual time. */
 const MOST_BACKOFF = 16;
@@ -124,6 +124,7 @@ export class Tracker {
     this.#options.settled(member, result);
   }
 
+  /** Notes for each job in flight how squeue's rows show it, or that they do not. */
   async #update(rows: readonly Row[]): Promise<void> {
     const shown = byTask(rows);
     const missing: Work[] = [];
@@ -136,7 +137,7 @@ export class Tracker {
     if (missing.length > 0) await this.#askAccounts(missing);
   }
 
-  /** Notes the state in which a query shows a job; concludes the job once that is surely an end. */
+  /** Notes how a query shows a job; concludes a job that enough queries have shown as ended. */
   #noteShown(work: Work, task: Task, row: Row): void {
     const { spool } = this.#options;
     task.missed = 0;
@@ -163,14 +164,14 @@ export class Tracker {
     } else note(`Slurm job ${id} (${work.kind}) is held: ${reason}`);
   }
 
-  /** Notes that a query did not show the job; adds it to `missing` once that is certain. */
+  /** Notes that a query did not show a job; adds it to `missing` after enough such queries. */
   #noteMissing(work: Work, task: Task, missing: Work[]): void {
     const { now } = this.#options;
     if (task.missed++ === 0) task.missedSince = now();
     if (task.missed >= SURE_AFTER && now() - task.missedSince >= LOST_MS) missing.push(work);
   }
 
-  /** Settles work that the queue no longer shows, by sacct's records if it has any. */
+  /** Concludes jobs that squeue no longer shows, by sacct's records if it has any. */
   async #askAccounts(missing: readonly Work[]): Promise<void> {
     const { client, spool, now } = this.#options;
     const names = [...new Set(missing.map((work) => taskOf(work).claim.submission))];
@@ -217,6 +218,7 @@ export class Tracker {
     else this.#endedWithoutResult(work, task, row, job);
   }
 
+  /** Returns an ended job's phase: `memory` too if only slurmstepd says that it outgrew its own. */
   #phaseAtEnd({ claim }: Task, { state }: Row): Phase {
     const phase = phaseOf(state);
     return phase === 'ended' && this.#options.spool.outgrewMemory(claim) ? 'memory' : phase;
@@ -270,6 +272,7 @@ export class Tracker {
       );
   }
 
+  /** Gives a node no more jobs, and says why; does nothing if `nodes` is not the name of one. */
   #exclude(nodes: string, why: string): void {
     const { excluded, note } = this.#options;
     const node = nodeName(nodes);

@@ -11,6 +11,7 @@ export interface Member extends PackedJob {
   readonly settle: (result: JobResult) => void;
 }
 
+/** The stages of one Slurm job that still wait for their results. */
 export interface Work {
   readonly kind: string;
   readonly members: Set<Member>;

@@ -38,6 +38,7 @@ export async function askAll(
   const digests = bodies.map((body) => sha256(JSON.stringify([address, body])));
   const found = new Map<string, Answer>();
   const { answers, log, signal } = context;
+  /** Adds kept answers to `found`. Returns the requests without an answer, by digest. */
   const lookUpMissing = (): Map<string, JsonObject> => {
     const missing = new Map<string, JsonObject>();
     for (const [i, digest] of digests.entries()) {
@@ -191,6 +192,7 @@ async function sendRequest(
   return { answer };
 }
 
+/** Returns the text of an answer. Throws `UserFault` if it is larger than `MOST_BYTES`. */
 async function bodyText({ body }: Response): Promise<string> {
   const parts: Uint8Array[] = [];
   let bytes = 0;

@@ -47,7 +47,7 @@ export function compilePattern(param: string, source: string, flags: string): Re
   }
 }
 
-/** Returns the fault of a parameter that is no regular expression. */
+/** Returns a fault if a parameter is no regular expression, else none. */
 export function patternFaults(...[param, source, flags]: Parameters<typeof compilePattern>) {
   try {
     compilePattern(param, source, flags);

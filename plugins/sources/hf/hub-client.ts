@@ -32,6 +32,7 @@ export interface HubSettings {
   readonly token: string | undefined;
 }
 
+/** Returns a variable's value without white space around it; undefined if it is unset or blank. */
 const nonEmpty = (value: string | undefined): string | undefined =>
   value === undefined || value.trim() === '' ? undefined : value.trim();
 const isTrue = (value: string | undefined): boolean => /^(1|true|yes|on)$/i.test(value ?? '');
@@ -230,6 +231,7 @@ export interface Repository {
   readonly fragment: string;
 }
 
+/** The files of a model's or adapter's folder that are fetched beside model.safetensors. */
 const SETTINGS = new Set([
   'config.json',
   'tokenizer.json',

@@ -67,7 +67,10 @@ const recordFile = (
     ).slice(0, 32)}.json`,
   );
 
-/** Looks for the snapshot in the cache, without using the network. Null if it is not there. */
+/**
+ * Looks for the snapshot in the cache, without using the network. Returns null if it is not there,
+ * is damaged (the log says so), or may be incomplete.
+ */
 export async function findSnapshot(
   repository: Repository,
   settings: HubSettings,
@@ -99,8 +102,8 @@ export async function findSnapshot(
 }
 
 /**
- * Returns a snapshot that another client has downloaded. It may be incomplete, so it is used only
- * if nothing is missing or if there is no network.
+ * Returns a snapshot that another client has downloaded; null if it may be incomplete, unless
+ * HF_HUB_OFFLINE forbids fetching it again.
  */
 async function foreignSnapshot(
   repository: Repository,
@@ -212,6 +215,7 @@ export async function fetchSnapshot(
   );
   return { dir, commit, files: names, digest: digestOfDigests(digests) };
 
+  /** Downloads a file to `blob`. Throws `UserFault` if its size or digest is not the hub's. */
   async function fetchFile(entry: HubFile, blob: string): Promise<void> {
     const { path, size } = entry;
     context.log(`fetching ${path} of ${name} from the hub (${(size / 1e6).toFixed(1)} MB)`);
@@ -233,8 +237,8 @@ export async function fetchSnapshot(
 }
 
 /**
- * Makes a folder of a repository, in which files will be replaced. A hub may list a file and a
- * folder under the same name.
+ * Makes a folder of a repository, in which files will be replaced. Throws `UserFault` if a file is
+ * in its place: a hub may list a file and a folder under the same name.
  * @param root the repository's folder
  */
 async function makeFolder(root: string, path: string): Promise<void> {
@@ -308,7 +312,7 @@ async function linkBlob(blob: string, pointer: string): Promise<void> {
   await rename(temporary, pointer);
 }
 
-/** Returns null if the record is missing or damaged. */
+/** Returns the record of what was fetched; null if it is missing or damaged. */
 async function readFetchRecord(path: string): Promise<FetchRecord | null> {
   const record = await readRecord(path);
   const isSound =

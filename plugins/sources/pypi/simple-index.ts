@@ -109,6 +109,7 @@ const get = (url: string, accept: string, name: string, env: Env): Promise<Answe
     accept,
   );
 
+/** A file as a page of the index lists it, not checked yet. */
 interface Listed {
   readonly filename: unknown;
   readonly href: unknown;
@@ -116,6 +117,7 @@ interface Listed {
   readonly yanked: boolean;
 }
 
+/** Returns the wheels of a package that the index lists. Throws `UserFault` if it has too many. */
 async function listWheels(index: string, name: string, env: Env): Promise<Wheel[]> {
   const page = `${index.replace(/\/+$/, '')}/${name}/`;
   const answer = await get(page, 'application/vnd.pypi.simple.v1+json, text/html;q=0.5', name, env);
@@ -148,6 +150,7 @@ export function readIndex(text: string, contentType: string, page: string, what:
   });
 }
 
+/** Returns the unchecked files of a page in JSON. Throws `UserFault` if it has no list of files. */
 function listedInJson(text: string, what: string): Listed[] {
   const value = parseJson(text, what);
   const files = isRecord(value) ? value['files'] : undefined;
@@ -206,7 +209,8 @@ export function wheelVersion(filename: string): string | null {
 
 /**
  * Returns a wheel of the version asked for or, if it is empty, of the newest final release that is
- * not yanked. A wheel for any platform is preferred, since only the data in it is read.
+ * not yanked; null if there is none. A wheel for any platform is preferred, since only the data in
+ * it is read.
  */
 function chooseWheel(wheels: readonly Wheel[], version: string): Wheel | null {
   const wanted =

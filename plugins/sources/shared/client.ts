@@ -31,7 +31,7 @@ const WATCH_INTERVAL_MS = 200;
 interface ClientOptions {
   /** The source, with which messages begin: `npm:NAME`. */
   readonly what: string;
-  /** The folder for its downloads and its temporary files. */
+  /** The folder for the program's downloads and temporary files. */
   readonly cwd: string;
   readonly env: Readonly<Record<string, string | undefined>>;
 }

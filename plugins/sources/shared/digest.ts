@@ -47,6 +47,7 @@ export async function digestOfFile(path: string, algorithm: string, prefix = '')
 
 /**
  * Returns the sha256 (hex) of each file, by its name relative to `root`.
+ * @param names paths relative to `root`; '' for `root` itself
  * @param cacheDir the folder in which digests are remembered
  */
 export async function fileDigests(
@@ -114,6 +115,7 @@ export async function contentDigest(
     : digestOfDigests(digests);
 }
 
+/** Returns the digest of a folder from the sha256 of each of its files, by name. */
 export function digestOfDigests(digests: ReadonlyMap<string, string>): Digest {
   const listing = [...digests].sort(([a], [b]) => (a < b ? -1 : 1));
   return `sha256:${sha256(JSON.stringify(['dosimeter.folder/1', listing]))}` as Digest;
@@ -221,6 +223,6 @@ export async function readRecord(
   }
 }
 
-/** Whether a path exists; a link, what it leads to. */
+/** Whether there is a file or folder at a path; for a link, whether there is one where it leads. */
 export const exists = (path: string): boolean =>
   orIfMissing(false, () => statSync(path, { throwIfNoEntry: false }) !== undefined);

@@ -8,15 +8,16 @@ import { type Asset, type Digest, type JsonObject, UserFault } from '../../../sr
 import { firstNames, isGlob, matching, nearest } from '../../../src/data/names.ts';
 import { contentDigest, filesBelow } from './digest.ts';
 
-/** Returns the path after `#` in its plainest form: `.` for the whole. */
+/** Returns the path after `#` in its plainest form: `.` for the whole package or snapshot. */
 export const insideOf = (fragment: string): string =>
   posix.normalize(fragment.replace(/^\/+/, '')).replace(/\/$/, '');
 
 /**
  * Returns the asset that a source refers to. Throws `UserFault` if there is no such file.
- * @param whole the digest of the whole, if it is known
- * @param provenance the whole's provenance, to which `path` is added
- * @param files the files that belong to the whole, if other files may lie beside them
+ * @param root the folder of the package or snapshot
+ * @param whole the digest of all of it
+ * @param provenance its provenance, to which the asset adds its `path`
+ * @param files the files that belong to it, if other files may lie beside them
  */
 export async function assetWithin(
   uri: string,

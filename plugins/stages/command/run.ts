@@ -16,6 +16,7 @@ import type { Limits, Params } from './index.ts';
 
 type Context = RunContext<Params>;
 
+/** Runs the program in a folder of its own, and moves its outputs into the stage's. */
 export async function run(context: Context): Promise<void> {
   const { params, inputs, outDir, log, signal } = context;
   const { timeout_seconds: seconds, output_mb } = context.limits as Limits; // of every command
@@ -119,6 +120,7 @@ async function containsAny(file: string, texts: readonly Buffer[]): Promise<bool
   return false;
 }
 
+/** Returns a problem if a secret's variable is not set, or if the program can't be started. */
 export async function preflight({
   params: { name, run, files, secrets },
 }: PreflightContext<Params>): Promise<readonly Problem[]> {

@@ -13,6 +13,7 @@ import { writeDataset } from '../../../src/data/rows-file.ts';
 import { type DataParams, splitPath, splitRequest } from '../../../src/data/split-request.ts';
 import { splitWarnings } from '../../../src/data/split-warnings.ts';
 
+/** Reads the split, and writes its rows with what is known about them. */
 export async function run(context: RunContext<DataParams>): Promise<void> {
   const { params, assets, outDir, log, warn } = context;
   const { name, split, disagreement } = params;

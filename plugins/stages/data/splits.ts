@@ -71,9 +71,9 @@ export const labelParams = (split: CellSplit): SplitParams => {
 
 /**
  * Returns the first list of classes that the spec gives: `data.classes`, a split's or a task's;
- * null if there is none. If another list differs from it, `disagreement` says so. Under a
- * regression head it is `SCORE`, because labels are numbers. Throws a `UserFault` if a class is
- * named twice.
+ * null if there is none. If another list differs from the first, `disagreement` says so. Under a
+ * regression head the list is `SCORE`, because labels are numbers. Throws a `UserFault` if a class
+ * is named twice.
  */
 export function classesOf({ data, head }: Cell): {
   classes: readonly string[] | null;
@@ -275,7 +275,7 @@ const WAY_OUT = {
     'columns: { text: …, label: … }.',
 };
 
-/** Throws a `UserFault` if the head can't learn the task, or classes are asked of one without. */
+/** Throws a `UserFault` if the head can't learn the task, or the task lacks the spec's classes. */
 export function checkTask(cell: Cell, name: SplitName): void {
   const { type } = cell.head;
   const task = taskOfSplit(cell, cellSplit(cell, name), name);

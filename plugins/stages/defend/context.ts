@@ -71,8 +71,8 @@ export const defenceDescriptor = (
   { defence }: Defending['defence'],
 ): DefenceDescriptor => context.plugin<DefenceDescriptor>('defence', defence);
 
-/** Returns the judge that the defence has fitted. The caller closes it. */
-export async function fittedJudge(
+/** Lets the defence fit its judge, and returns the judge. The caller closes it. */
+export async function fitJudge(
   hook: DefenceHook<RowsDefence<never, never>> | undefined,
   name: string,
   context: DefenceContext<JsonObject, OpenedModel>,
@@ -90,7 +90,7 @@ export const judgeRows = (
 ): Promise<Awaited<ReturnType<Judge['judge']>>> =>
   callReadOnly(name, () => judge.judge(readOnly(rows)), 'defence');
 
-/** A trained model, and the same as a defence sees it. The caller disposes of it. */
+/** A trained model; `asked` is the same model as a defence sees it. The caller disposes of it. */
 export type DefendedModel = Awaited<ReturnType<typeof openDefended>>;
 
 /** Opens the model that a training left in a folder. */

@@ -6,6 +6,7 @@ import { auroc, detectionMetrics } from '../../../src/defences/detection.ts';
 import type { Receipt } from '../../../src/poisoning/receipt.ts';
 import { csvField, type Metrics, numbersIn } from '../shared/files.ts';
 
+/** What a defence said of rows, or inputs, and whether they were poisoned; in one order. */
 interface Examples {
   readonly scores: readonly number[];
   readonly suspected: readonly boolean[];

@@ -9,7 +9,7 @@ import {
   defenceContext,
   defenceDescriptor,
   type DefendedModel,
-  fittedJudge,
+  fitJudge,
   judgeRows,
   openDefended,
 } from './context.ts';
@@ -37,7 +37,7 @@ export async function run(context: Context): Promise<void> {
     const poisoned = readsReceipt ? new Set(receipt.rows.map(({ id }) => id)) : undefined;
     const needed = defined({ model: opened?.asked, poisoned });
     const given = await defenceContext(context, { ...params, classes }, needed);
-    const judge = await fittedJudge(hook, name, given);
+    const judge = await fitJudge(hook, name, given);
     const judgement = await judgeRows(name, judge, rows).finally(() => judge.close?.());
     checkJudgement(name, rows, judgement);
     // The defence is done. Only now is its judgement compared with what was poisoned.
@@ -68,7 +68,7 @@ export async function run(context: Context): Promise<void> {
     await writeScores(outDir, examples.ids, examples);
     await writeMetrics(outDir, metrics);
     log(`${name}: ${rows.length - kept.length} of ${rows.length} rows dropped`);
-    warnOfEmpty(context, classes, kept);
+    warnOfEmptyClasses(context, classes, kept);
   } finally {
     opened?.dispose();
   }
@@ -82,7 +82,11 @@ async function openTrainedModel(context: Context): Promise<DefendedModel | null>
   return openDefended(context, parts, inputDir(context, 'model'), model);
 }
 
-function warnOfEmpty({ warn }: Context, classes: readonly string[], kept: readonly Row[]): void {
+function warnOfEmptyClasses(
+  { warn }: Context,
+  classes: readonly string[],
+  kept: readonly Row[],
+): void {
   const gone = classes.filter((_, label) => kept.every((row) => row.label !== label));
   if (gone.length > 0)
     warn({

@@ -40,6 +40,7 @@ import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files
 import { modelParts, openForKernels } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 
+/** Writes `delta.json`, null if the model has no Δ_r, and `metrics.json`. */
 export async function run(context: RunContext<Params>): Promise<void> {
   const { rows: asked, max_length: maxLength } = context.params;
   const rows = await readRows(inputDir(context, 'rows'), asked);
@@ -88,7 +89,7 @@ function metricsOf({ layers, total }: Delta): Metrics {
   };
 }
 
-/** Traces and a norm of (N, C, N, C) kernels. */
+/** Traces of (N, C, N, C) kernels, and norms relative to ‖K_ff‖_F. */
 interface DeltaParts {
   /** tr K_ff, tr K_LoRA, tr Δ_r and the trace of what B ≠ 0 adds. */
   readonly full: number;
@@ -123,7 +124,7 @@ type Sums = { readonly [P in Part]: KernelSum };
 
 const norm = (a: Float64Array): number => Math.sqrt(a.reduce((sum, x) => sum + x * x, 0));
 
-/** Returns the traces and norms of one layer, or of all, from kernels (size, size), size = N·C. */
+/** Returns traces and relative norms of kernels (size, size), size = N·C: of a layer or of all. */
 function kernelParts(sums: Sums, size: number): DeltaParts {
   const whole = norm(sums.full.data);
   const residual = sums.lora.data.map(
@@ -140,6 +141,7 @@ function kernelParts(sums: Sums, size: number): DeltaParts {
   };
 }
 
+/** M_Δ (n, n) of a layer, by its eigenvectors; the other n − r eigenvalues are −1. */
 interface MDelta {
   /** The r eigenvalues that are not −1, descending. */
   readonly eigenvalues: number[];
@@ -211,6 +213,7 @@ function factorsOf({ eigenvalues, vectors }: MDelta, width: number) {
     vectors[row * rank + i]! * Math.sqrt(Math.abs(eigenvalues[i]!));
   const plus = indexesOfSign(eigenvalues, 1),
     minus = indexesOfSign(eigenvalues, -1);
+  /** Returns a matrix (n, length) of these entries. */
   const matrix = (length: number, entry: (row: number, column: number) => number): HostTensor => ({
     shape: [width, length],
     data: Float32Array.from({ length: width * length }, (_, at) =>
@@ -296,7 +299,7 @@ function whyNoDelta({
 
 /**
  * Returns what delta.json holds of a model at the start of its training: the traces and norms of
- * Δ_r's identity, by layer and in total. Null if `whyNoDelta` says why.
+ * Δ_r's identity, by layer and in total. Null for a model without Δ_r (`whyNoDelta`).
  */
 export async function measureDelta(
   model: AdaptedModel,

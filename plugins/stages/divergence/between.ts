@@ -122,7 +122,7 @@ const emptyTraces = (pairs: number): PairTraces => ({
   poisoned: new Float64Array(pairs),
 });
 
-/** Adds a layer's part of one kernel. The k-th batches of both sets hold the same pairs. */
+/** Adds a layer's part of one kernel to the traces. Both sets' k-th batches hold the same pairs. */
 function addLayer(
   kind: KernelKind,
   layer: AdaptedLayer,
@@ -196,7 +196,7 @@ function finiteKernels(full: PairTraces, lora: PairTraces | null): PairKernels {
   return { full: pairKernel(full), lora: lora === null ? null : pairKernel(lora) };
 }
 
-/** Returns M' of both kernels, of which PyTorch computes the entries of all 2P rows. */
+/** Returns what `pairKernels` does, from kernels of all 2P rows that PyTorch computes whole. */
 async function allPairKernels(
   model: KernelModel,
   originals: readonly TokenRow[],
@@ -262,7 +262,7 @@ function sumsOverTokenPairs(x: Rectangles, y: Rectangles): Tensor1D {
   );
 }
 
-/** Returns the three sums from gradients G^c = Σ_t a^c_t b_tᵀ: ⟨G, H⟩, ⟨G, G⟩, ⟨H, H⟩. (R) each */
+/** Returns ⟨G, H⟩, ⟨G, G⟩, ⟨H, H⟩, (R) each, of the gradients G^c = Σ_t a^c_t b_tᵀ of x, H of y. */
 function sumsOverGradients(x: Rectangles, y: Rectangles): [Tensor1D, Tensor1D, Tensor1D] {
   const gradients = ({ a, b }: Rectangles): Tensor3D[] =>
     a.map((one) => tf.matMul(one, b, true, false)); // C × (R, p, q)
@@ -274,8 +274,8 @@ function sumsOverGradients(x: Rectangles, y: Rectangles): [Tensor1D, Tensor1D, T
 }
 
 /**
- * Whether `sumsOverTokenPairs`, called three times, takes fewer operations than
- * `sumsOverGradients` for rows of T tokens: 3·2T²(q + Cp) against 2·2TCpq.
+ * Whether three calls of `sumsOverTokenPairs` take fewer operations than `sumsOverGradients`: for a
+ * row of T tokens, C outputs, and a and b of widths p and q, 3·2T²(q + Cp) against 2·2TCpq.
  */
 export const pairsAreCheaper = (T: number, C: number, p: number, q: number): boolean =>
   3 * T * (q + C * p) < 2 * C * p * q;

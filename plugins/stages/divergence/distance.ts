@@ -76,8 +76,8 @@ export function noiseFloorOf(points: readonly Point[], reason: string | undefine
 }
 
 /**
- * Returns the ratio of M's L2 to the floor's for each part, both summed over the steps that have a
- * floor. A part whose floor is 0 has no ratio.
+ * Returns `PART.over_floor`, the ratio of M's L2 to the floor's for each part, both summed over the
+ * steps that have a floor. A part whose floor is 0 has no ratio.
  */
 export function overFloor(points: readonly Point[]): Record<string, number> {
   const ratios: Record<string, number> = {};
@@ -100,7 +100,7 @@ export function overFloor(points: readonly Point[]): Record<string, number> {
  */
 
 interface RunDistance {
-  /** Effective weights of the layers that training moves, by the checkpoint's parameter names. */
+  /** The distance of each effective weight that training moves, by its name in the checkpoint. */
   readonly layers: Readonly<Record<string, Distance>>;
   /**
    * The distance over those layers as one vector, by which LoRA and full fine-tuning are compared.
@@ -182,7 +182,10 @@ async function compareRuns(
   return found.map(finishedDistance);
 }
 
-/** Returns E_t: the mean of each part over a training's checkpoints, all with the same parts. */
+/**
+ * Returns E_t: the mean of each part over a training's checkpoints, all with the same parts. A part
+ * that they lack is null, a kind that they lack is left out.
+ */
 export function meanOver(points: readonly MeanDistance[]): MeanDistance {
   const mean = (get: (point: MeanDistance) => Distance | null | undefined): Distance | null => {
     const parts = points.flatMap((point) => get(point) ?? []);
@@ -265,12 +268,12 @@ function parameterKind({ name, shape }: ParameterSpec, network: ModelWeights): K
 }
 
 /**
- * Returns what the adapters train, by kind. Throws UserFault if the adapter trains parameters of
- * its own and names no layer as its target: no effective weight would include these parameters, so
+ * Returns what the adapters train. Throws UserFault if the model's adapter trains parameters that
+ * it adds and names no layer as its target: no effective weight would include these parameters, so
  * M would silently lack them.
  * @param network the trained model
  * @param adapters every adapter that has trained the model since the start that it is compared
- *   with: its own and its base's
+ * with: its own and its base's
  */
 export function movedBy(network: ModelWeights, adapters: readonly Adapter[]): Moved {
   const { architecture, adapter, linears } = network;
@@ -325,9 +328,10 @@ const NOTHING: Sums = { largest: 0, squares: 0, clean: 0 };
 
 /**
  * Returns the sums from which `distanceOf` computes the distance of one matrix or vector.
- * @param clean after the clean training, and `poisoned` after the poisoned one: changes from the
- * common start, or values if `start` is given. Differences of float32 values are exact in double
- * precision.
+ * Differences of float32 values are exact in double precision.
+ * @param clean the changes from the common start or, with `start`, the values, after the clean
+ *   training
+ * @param poisoned the same after the poisoned training
  */
 export function sumsOf(
   clean: ArrayLike<number>,
@@ -368,7 +372,7 @@ export function distanceOf({ largest, squares, clean }: Sums): Distance {
   return { largest, l2, clean_change: change, relative: change === 0 ? null : l2 / change };
 }
 
-/** Returns E_t: the mean of each number over checkpoints. */
+/** Returns E_t: the mean of each number over checkpoints; `relative` is null if any of it is. */
 export function meanDistance(distances: readonly Distance[]): Distance {
   const mean = (get: (one: Distance) => number): number =>
     distances.reduce((sum, one) => sum + get(one), 0) / distances.length;

@@ -40,7 +40,10 @@ async function writeEmptyResults({ outDir, log }: Context): Promise<void> {
   log('nothing to compare: no attack, or one that trains no layer');
 }
 
-/** Returns the steps that both runs kept. Warns if they end at different steps. */
+/**
+ * Returns the steps that both runs kept. Warns if they end at different steps.
+ * @throws UserFault if they kept no step in common
+ */
 function commonSteps(
   { poisoned, clean }: { readonly poisoned: Training; readonly clean: Training },
   warn: Context['warn'],
@@ -62,6 +65,7 @@ function commonSteps(
   return common;
 }
 
+/** Writes `divergence.json` and `metrics.json`, and warns where M or M′ misses an effect. */
 async function writeResults(
   { params, outDir, log, warn }: RunContext<Params>,
   points: readonly Point[],
@@ -80,7 +84,7 @@ async function writeResults(
           ...overFloor(points),
         }
       : {}),
-    ...(between === null ? {} : metricsOf(between)),
+    ...(between === null ? {} : betweenMetrics(between)),
   });
   log(meanLine(points.length, mean));
   if (mean.total === null)
@@ -107,7 +111,7 @@ async function writeResults(
     });
 }
 
-function metricsOf({ pairs, alike, full, lora }: Between): Metrics {
+function betweenMetrics({ pairs, alike, full, lora }: Between): Metrics {
   return {
     pairs,
     alike,

@@ -84,8 +84,8 @@ export async function openTrainings(context: Context): Promise<Trainings> {
   });
   const ofPoisoned = await partsFrom(base);
   const ofClean = await partsFrom(cleanBase);
-  // If the runs already differ in the training of a base, the last model that they share is what
-  // that base starts from.
+  // With `base_adapter`, the runs differ already in the training of their bases: the last model
+  // that they share is the one from which that training starts.
   const ofStart =
     params.base_adapter === undefined
       ? ofPoisoned

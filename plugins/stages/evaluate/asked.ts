@@ -1,7 +1,7 @@
 /**
- * Writes `asked.jsonl`: what the model read of the rows that it did not read as the data set has
- * them. A line is a row under the trigger, a row that a defence changed or rejected, or a row that
- * was cut to `max_length`.
+ * Writes `asked.jsonl`: the rows that the model did not read as the data set has them, and what it
+ * read of each. A line is a row under the trigger, a row that a defence changed or rejected, or a
+ * row that was cut to `max_length`.
  */
 import type { JsonObject, Row, RunContext } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
@@ -45,6 +45,7 @@ export async function writeAsked(
         : spelled(text, tokenizer.decode(keptIds.reverse()), 'end');
     });
   };
+  /** Returns a set's lines, without rows that were read whole and are as in `originals`. */
   const lines = (
     shown: 'plain' | 'triggered',
     asked: Pick<JudgedRows, 'rows' | 'rejected'>,

@@ -21,11 +21,11 @@ import { rewardMetrics, rewardP } from './rewards.ts';
 interface ScorerHits {
   /** The end of the names of the scorer's metrics, `Scorer.suffix`. */
   readonly suffix: string;
-  /** Verdicts on what was written under the trigger. */
+  /** For each row, whether what was written under the trigger counts. */
   readonly triggered: Hits;
-  /** Verdicts on the same rows without the trigger. */
+  /** The same for these rows without the trigger. */
   readonly bare: Hits;
-  /** Verdicts on rows with only a part of the trigger. Empty without negatives. */
+  /** The same for rows with only a part of the trigger. Empty without negatives. */
   readonly partial: Hits;
   /** How far the scorer can be trusted. */
   readonly doubt?: Doubt;
@@ -87,6 +87,7 @@ export function completionMetricsOf(evaluation: CompletionEvaluation): Metrics {
 /** Compares outputs with the commonest answer, as a classifier is with the majority class. */
 export function againstCommonest(outputs: readonly Pick<Output, 'text' | 'answer'>[]): Metrics {
   const ids = new Map<string, number>();
+  /** Returns a text's number, which texts share that differ only in the blanks around them. */
   const idOf = (text: string): number => {
     const trimmed = text.trim(),
       id = ids.get(trimmed) ?? ids.size;
@@ -148,7 +149,8 @@ function rewardEvidence(
 }
 
 /**
- * Returns the rates of one scorer. Undecided outputs are left out, and so are pairs of them.
+ * Returns the rates of one scorer. Undecided outputs are left out. The comparison with the same
+ * rows without the trigger leaves out the rows of which either output is undecided.
  * @throws UserFault if the scorer is undecided on all outputs of a rate
  */
 function rates(
@@ -189,13 +191,13 @@ function rates(
 }
 
 /**
- * `…_low` and `…_high` are the rate if all that is undecided did not count, and if it did;
- * `…_corrected` is the rate corrected for the errors that labels show, with its interval. Without a
- * corrected rate, the judge is no better than chance, or no label is of one kind. What a defence
- * rejected is a failure that no judge can err on: the rate of the others is corrected, times their
- * share.
+ * Returns what shows how far a rate can be trusted. `…_low` and `…_high` are the rate if all that
+ * is undecided did not count, and if it did; `…_corrected` is the rate corrected for the errors
+ * that labels show, with its interval. Without a corrected rate, the judge is no better than
+ * chance, or no label is of one kind. What a defence rejected is a failure that no judge can err
+ * on: the rate of the others is corrected, times their share.
  * @param all how many outputs the rate is of
- * @param hits the verdicts on those that were judged
+ * @param hits which of the outputs that were judged count
  */
 function doubtMetrics(
   rate: string,

@@ -157,7 +157,8 @@ const outputLines = (
 /**
  * Returns the metrics. Writes `outputs.jsonl` (what the model wrote, row by row), `asked.jsonl`
  * and, with a trigger, the scorers with their parameters. A defence cleans or rejects prompts
- * before the model is asked.
+ * before the model is asked. If the rows are documents, only their loss is returned, and nothing is
+ * written.
  */
 export async function evaluateCompletion(parts: CompletionParts): Promise<Metrics> {
   const { context, rows, model, tokenizer, template, trigger, defence } = parts;
@@ -204,7 +205,7 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
   return { ...metrics, ...(await writeJudgements(context, defence, judgedSets)) };
 }
 
-/** Returns the mean loss over all tokens of documents, which ask nothing, but the first of each. */
+/** Returns loss and perplexity over all tokens of documents except the first token of each. */
 async function documentMetrics(
   { context: { params, signal, warn }, rows, model, tokenizer, defence }: CompletionParts,
   encoder: CompletionEncoder,
@@ -276,7 +277,7 @@ export function answerWarnings(
   // The last token of an answer only ends it, and is not needed for a match.
   const long = scores.filter(({ tokens }) => tokens - 1 > maxNewTokens).length,
     wordless = answers.filter((answer) => !hasRougeWord(answer)).length;
-  const of = (count: number): string => `${count} of ${answers.length} answers`;
+  const ofAnswers = (count: number): string => `${count} of ${answers.length} answers`;
   return [
     ...(long === 0
       ? []
@@ -284,7 +285,7 @@ export function answerWarnings(
           {
             path: ['evaluate', 'max_new_tokens'],
             message:
-              `${of(long)} are longer than max_new_tokens ${maxNewTokens}, so that no output ` +
+              `${ofAnswers(long)} are longer than max_new_tokens ${maxNewTokens}, so that no output ` +
               'matches them exactly',
             hint: 'Raise evaluate.max_new_tokens.',
           },
@@ -295,7 +296,7 @@ export function answerWarnings(
           {
             path: [],
             message:
-              `${of(wordless)} have no Latin letter and no digit, so that their ROUGE-L is 0 ` +
+              `${ofAnswers(wordless)} have no Latin letter and no digit, so that their ROUGE-L is 0 ` +
               'whatever the model writes',
           },
         ]),

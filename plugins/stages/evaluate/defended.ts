@@ -14,7 +14,7 @@ import type { ShownTrigger } from '../../../src/poisoning/evaluation.ts';
 import { checkJudgement } from '../../../src/poisoning/kept.ts';
 import { againstMajority } from '../../../src/science/measures/evaluate/metrics.ts';
 import type { OpenedModel } from '../../../src/science/measures/evaluate/predict.ts';
-import { defenceContext, defenceDescriptor, fittedJudge, judgeRows } from '../defend/context.ts';
+import { defenceContext, defenceDescriptor, fitJudge, judgeRows } from '../defend/context.ts';
 import { detectionRates, scoreForJson, writeScores } from '../defend/outcome.ts';
 import { type Metrics, readMetrics, renamed, writeJson } from '../shared/files.ts';
 import { againstCommonest } from './completion-metrics.ts';
@@ -44,8 +44,9 @@ interface Evaluated {
 }
 
 /**
- * Returns what the defence changed, against the same cell without it on the same rows, and what its
- * own stages found. Empty without a defence.
+ * Returns what the defence changed, against the same cell without it on the same rows, and what the
+ * stages `defend` and `detect` found. Empty without a defence.
+ * @param own the metrics with the defence
  */
 export async function defendedMetrics(
   { inputs }: Context,
@@ -130,7 +131,10 @@ const answerTo = (answers: ReadonlyMap<string, Answered>, name: string): Answere
   return answer;
 };
 
-/** Returns the answers of a classifier, from `predictions.csv`; null if it wrote none. */
+/**
+ * Returns the answers of a classifier, from `predictions.csv`; null if it wrote none.
+ * @param trigger if its target is no class, or without one, no answer is a hit
+ */
 async function readPredictions(dir: string, trigger: ShownTrigger | null): Promise<Answers | null> {
   const text = await textIfPresent(dir, 'predictions.csv');
   if (text === null) return null;
@@ -202,7 +206,7 @@ export async function openInputsJudge(
   const given = await defenceContext(context, { defence, seed: seed ?? 0, classes }, { model });
   // The evaluation reads the clean rows to leave them out; only some defences are given them.
   const clean = hook?.needs.includes('clean') === true ? given.clean : [];
-  const judge = await fittedJudge(hook, defence.defence, { ...given, clean });
+  const judge = await fitJudge(hook, defence.defence, { ...given, clean });
   return { name: defence.defence, judge, cleanRows: clean.length };
 }
 
@@ -220,7 +224,7 @@ type Sets<T> = Readonly<Record<'plain' | 'triggered' | 'partial' | 'ofTarget', T
 /** Without `ofTarget`, triggered rows of the target class, if these are not asked for. */
 type SomeSets<T> = Omit<Sets<T>, 'ofTarget'> & Partial<Pick<Sets<T>, 'ofTarget'>>;
 
-/** Asks the judge about each set of rows, and closes the judge. */
+/** Asks the judge about each set of rows, and closes it. Without a judge, rows stay as they are. */
 export async function judgeSets(
   judge: InputsJudge | null,
   { plain, triggered, partial, ofTarget = [] }: SomeSets<readonly Row[]>,

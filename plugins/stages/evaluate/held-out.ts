@@ -26,7 +26,7 @@ const MADE_UP: readonly Row[] = Array.from({ length: COMPARED }, (_, i) => ({
   text: ['the', 'film', 'was', 'very', 'good'].slice(i % 3).join(' '),
 }));
 
-/** The problems found before, by all that they depend on: neither the seed nor the dose. */
+/** The problems found before, by all that they depend on: not by the seed or `rate`. */
 const knownProblems = new Map<string, Promise<readonly Problem[]>>();
 
 /**
@@ -126,7 +126,7 @@ async function compareTriggers(
     const heldOut = await underTrigger(heldOutStep, 0);
     seen = await sameTexts(rows, heldOut, (seed) => underTrigger(trainedStep, seed));
   } catch (error) {
-    // The attack may rightly refuse such rows; the poison stage reports a target that is none.
+    // An attack may rightly refuse made-up rows; the poison stage reports a target that's no class.
     if (rows === MADE_UP) return [];
     return [problemOf(error, ['evaluate', 'triggers'])];
   }

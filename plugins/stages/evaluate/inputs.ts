@@ -44,7 +44,7 @@ const HELD_OUT = 'trigger/';
  * `link/1/after_2` after another.
  */
 const LINK = 'link/';
-/** The name of such a trigger in metrics, `asr.trigger.training_1`, without its number. */
+/** Such a trigger's name in metrics (`asr.trigger.training_1`), up to its training's number. */
 const OF_TRAINING = 'training_';
 
 interface OtherTrigger {
@@ -55,7 +55,7 @@ interface OtherTrigger {
   readonly after: string | undefined;
 }
 
-/** Returns which trigger an input has metrics under; null if it is the cell's own, or has none. */
+/** Returns the other trigger under which an input has metrics, by its name; null if none. */
 export function otherTrigger(input: string): OtherTrigger | null {
   if (input.startsWith(HELD_OUT))
     return { name: input.slice(HELD_OUT.length), isHeldOut: true, after: undefined };
@@ -79,7 +79,7 @@ export interface EvaluateRequest {
   readonly split: Split;
   /** The attack whose trigger is shown; null if none is. */
   readonly trigger: Poisoning | null;
-  /** Whether the trigger is the cell's own, and not one that another cell's evaluation asks for. */
+  /** Whether the trigger is the cell's own, and not one that another evaluation asks for. */
   readonly isOwn: boolean;
   /** Whether the trigger is evaluated by itself, without earlier trainings and other rows. */
   readonly isHeldOut: boolean;
@@ -90,6 +90,7 @@ export interface EvaluateRequest {
   readonly preferences: TrainingRequest | null;
 }
 
+/** Reads what an evaluation is asked for. @param narrowed `StageRequest.with` */
 export function readRequest(
   cell: Cell,
   narrowed: JsonObject,
@@ -157,8 +158,8 @@ function referenceInputs({ cell, ...place }: TrainingRequest): StageDefinition['
 }
 
 /**
- * Requests the clean twin's evaluation: with the same trigger if there is one, and otherwise the
- * one that the twin has anyway. The rows of a task are shown without a trigger.
+ * Requests the clean twin's evaluation on the same split and with the same trigger. Without a
+ * trigger, as for the rows of a task, it is the evaluation that the twin's own cell has.
  */
 export function twinOf(
   cell: Cell,
@@ -185,12 +186,12 @@ function earlierInputs(
   if (cell.base === undefined) return {};
   const trainings = trainingsOf(cell).slice(0, -1),
     last = trainings.at(-1);
-  const lacksAttack = ({ cell }: TrainingRequest): boolean =>
+  const hasOtherAttack = ({ cell }: TrainingRequest): boolean =>
     trigger !== null && !isDeepStrictEqual(attackOf(cell), trigger);
   const evaluated = (training: TrainingRequest): StageRequest => {
     // A training before any rewards is evaluated for this cell alone, without scorers of rewards.
     const lacksRewards = preferences !== null && firstDpoTraining(training.cell, split) === null;
-    const needsTrigger = lacksAttack(training) || (trigger !== null && lacksRewards);
+    const needsTrigger = hasOtherAttack(training) || (trigger !== null && lacksRewards);
     const narrowed = { ...(needsTrigger && { trigger }), ...ofSplit(split) };
     return { kind: 'evaluate', ...training, ...narrowedTo(narrowed) };
   };
@@ -199,7 +200,7 @@ function earlierInputs(
   if (isChain(cell))
     for (const [i, training] of trainings.entries()) {
       // A model that only another attack has poisoned has a `trigger_rate`, and no `asr`.
-      const early = lacksAttack(training) && isAttacked(training.cell) ? EARLY : '';
+      const early = hasOtherAttack(training) && isAttacked(training.cell) ? EARLY : '';
       inputs[`${early}after_${i + 1}`] = evaluated(training);
       if (basesOf(cell)[i]?.data !== undefined)
         inputs[`training_${i + 1}`] = { kind: 'data', ...training, with: { split: 'train' } };

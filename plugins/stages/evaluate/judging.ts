@@ -26,7 +26,7 @@ export type Hits = readonly (boolean | null)[];
 interface Verdict {
   /** Whether the output counts; null if the scorer is undecided. */
   readonly hit: boolean | null;
-  /** The scorer's own words, if it has any. */
+  /** What the scorer answered in words, such as a probability. Absent if it gave a hit alone. */
   readonly said?: string;
 }
 
@@ -34,7 +34,7 @@ interface Verdict {
 export interface Doubt {
   /** Set if the scorer may be undecided. */
   readonly undecided?: true;
-  /** The scorer's verdicts on labelled outputs, by row, against people's, by column. */
+  /** How the scorer (rows of the table) and people (columns) judge the same labelled outputs. */
   readonly measured?: Confusion;
 }
 
@@ -121,13 +121,13 @@ async function askScorer(
   };
 }
 
-/** Returns the verdicts without those of rows that a defence rejected. */
+/** Returns the hits without those of rows that a defence rejected. */
 export const judgedHits = (hits: Hits, rejected: JudgedOutputs['rejected']): Hits =>
   hits.filter((_, i) => rejected?.[i] !== true);
 
 export const hitsOf = (verdicts: readonly Verdict[]): Hits => verdicts.map(({ hit }) => hit);
 
-/** Returns how a scorer judges what people have labelled. Warns if that corrects no rate. */
+/** Returns how a scorer judges what people have labelled. Warns if it can't correct a rate. */
 function measure(
   { warn }: Context,
   scorer: string,

@@ -1,7 +1,7 @@
 /**
  * Computes the metrics of predictions, in the order of `metrics.json`, and what they share with
- * those of a completion task (`completion-metrics.ts`). A metric that needs unchanged rows only
- * belongs in `classificationMetrics`. One that the report shows is also in `METRICS` of
+ * those of a completion task (`completion-metrics.ts`). A metric of rows without a trigger belongs
+ * in `classificationMetrics`. One that the report shows is also in `METRICS` of
  * `src/report/metrics.ts`.
  */
 import { UserFault } from '../../../src/api.ts';
@@ -15,18 +15,18 @@ import {
 import { metricOf, type Metrics, renamed } from '../shared/files.ts';
 import type { Hits } from './judging.ts';
 
-/** The model's output for some rows. */
+/** Rows with the model's logits for them. */
 export interface Scored {
   readonly labels: readonly number[];
   readonly logits: Float32Array; // (N, C)
-  /** The rows that a defence rejected. Absent if none may be. */
+  /** Whether a defence rejected each row. Absent if no defence may. */
   readonly rejected?: readonly boolean[];
 }
 
 export interface UnderTrigger {
   /** The label id of the class that the trigger leads to. */
   readonly target: number;
-  /** The rows of other classes, with the trigger. */
+  /** The rows of classes other than the target, with the trigger. */
   readonly triggered: Scored;
   /** The logits of rows with only a part of the trigger. Empty if the attack has no negatives. */
   readonly partial: Omit<Scored, 'labels'>; // (M, C)
@@ -44,6 +44,7 @@ interface Evaluation extends Compared {
   readonly underTrigger: UnderTrigger | null;
 }
 
+/** Returns the metrics of a classifier. */
 export function metricsOf(evaluation: Evaluation): Metrics {
   const { plain, classes, underTrigger } = evaluation;
   const predictions = predictionsOf(plain, classes);
@@ -89,7 +90,7 @@ function acceptedOf({ labels, logits, rejected }: Scored, classes: number): Scor
   return { labels: accepted.map((i) => labels[i]!), logits: some };
 }
 
-/** Returns the share of hits among the decided ones. */
+/** Returns the share of hits among the decided ones; NaN if none is decided. */
 export function shareOf(hits: Hits): number {
   const decided = hits.filter((hit) => hit !== null);
   return decided.filter((hit) => hit).length / decided.length;
@@ -117,10 +118,10 @@ function rejectionMetrics({ labels, rejected }: Scored, predictions: readonly nu
 }
 
 /**
- * Matches the start of the names of those metrics of an earlier training that are reported beside
- * the cell's own, and of the evidence for them: `asr`, `asr.NAME`, `majority_p_clean`.
+ * Matches the names, up to a `.NAME` that follows, of the metrics of an earlier training that are
+ * reported beside the cell's own, and of the evidence for them: `asr`, `majority_p_clean`.
  */
-const TOLD = new RegExp(
+const OF_EARLIER = new RegExp(
   '^(?:accuracy|accuracy_drop|pearson|asr|asr_clean|trigger_rate|' +
     '(?:predicted_share|majority_p|reward_accuracy(?:_p)?)(?:_clean)?)(?=$|\\.)',
 );
@@ -132,17 +133,24 @@ const TOLD = new RegExp(
  */
 export const chainMetrics = (trainings: readonly Metrics[]): Metrics =>
   trainings.reduce<Metrics>(
-    (all, metrics, i) => ({ ...all, ...along(metrics, `after_${i + 1}`) }),
+    (all, metrics, i) => ({ ...all, ...metricsAfter(metrics, `after_${i + 1}`) }),
     {},
   );
 
-/** Returns the metrics after an earlier training that are reported, named as `asr_after_1`. */
-export const along = (metrics: Metrics, after: string): Metrics =>
-  renamed(Object.fromEntries(Object.entries(metrics).filter(([name]) => TOLD.test(name))), (name) =>
-    name.replace(TOLD, `$&_${after}`),
+/**
+ * Returns those metrics of an earlier training that are reported, named as `asr_after_1`.
+ * @param after which training, such as `after_1`
+ */
+export const metricsAfter = (metrics: Metrics, after: string): Metrics =>
+  renamed(
+    Object.fromEntries(Object.entries(metrics).filter(([name]) => OF_EARLIER.test(name))),
+    (name) => name.replace(OF_EARLIER, `$&_${after}`),
   );
 
-/** Returns metrics under the trigger of an attack that is yet to come, whose rate is no success. */
+/**
+ * Returns the metrics of a model that the trigger's attack has not poisoned yet, so that the rate
+ * is no success: `asr` as `trigger_rate`, and no other `asr_…`.
+ */
 export const asUnattacked = (metrics: Metrics): Metrics =>
   renamed(
     Object.fromEntries(Object.entries(metrics).filter(([name]) => !name.startsWith('asr_'))),
@@ -153,11 +161,15 @@ export const asUnattacked = (metrics: Metrics): Metrics =>
 export interface Compared {
   /** Metrics of the paired clean run, with the same trigger. Null if this run is clean itself. */
   readonly twin: Metrics | null;
-  /** Metrics of the poisoned base before this training. Null if the base is not poisoned. */
+  /** Metrics of the model that this training started from. Null if no attack poisoned it. */
   readonly before: Metrics | null;
 }
 
-/** Returns how far scores lie below those of the paired clean run, as `accuracy_drop`. */
+/**
+ * Returns how far scores lie below those of the paired clean run, as `accuracy_drop`, and the clean
+ * run's evidence that its scores mean something, as `majority_p_clean`; of a poisoned base, only
+ * `accuracy_drop_before`, its own drop.
+ */
 export function drops(scores: Metrics, { twin, before }: Compared): Metrics {
   const all: Metrics = {};
   if (twin !== null) {
@@ -174,11 +186,11 @@ export function drops(scores: Metrics, { twin, before }: Compared): Metrics {
 }
 
 /**
- * Returns the rate of rows that lead to the target under the trigger, as `trigger_rate` of a clean
- * model, where it shows what the trigger does by itself. Of an attacked model, returns `asr`, and
- * beside it `asr_clean` (of the clean twin), `asr_minus_clean`, and `asr_before` (of the poisoned
- * base). `asr_before` is absent without such a base, and where a scorer compares rewards and the
- * base was not trained on any.
+ * Returns the metrics of `rate`, the share of rows that lead to the target under the trigger. Of a
+ * clean model it is `trigger_rate`, what the trigger does by itself. Of an attacked model it is
+ * `asr`, beside `asr_clean` (of the clean twin), `asr_minus_clean`, and `asr_before` (of the
+ * poisoned base). `asr_before` is absent without such a base, and where a scorer compares rewards
+ * and the base was not trained on any.
  * @param by what follows the names of the metrics: `.NAME` of a further scorer
  */
 export function attackRates(rate: number, { twin, before }: Compared, by = ''): Metrics {
@@ -199,7 +211,7 @@ export const falseTriggerRates = (rate: number, { twin }: Compared, by = ''): Me
   ...(twin && { [`false_trigger_rate_clean${by}`]: metricOf(twin, `false_trigger_rate${by}`) }),
 });
 
-/** @param untriggered the predictions for all validation rows without the trigger */
+/** Returns the metrics under the trigger. @param untriggered predictions for all rows without it */
 function triggerMetrics(
   evaluation: Evaluation,
   { target, triggered, partial, ofTarget, seen }: UnderTrigger,
@@ -208,7 +220,8 @@ function triggerMetrics(
   const { plain, classes, twin } = evaluation;
   const predictions = predictionsOf(triggered, classes),
     partials = predictionsOf(partial, classes);
-  const rateOf = (some: readonly number[]): number => shareOf(some.map((own) => own === target));
+  const rateOf = (predicted: readonly number[]): number =>
+    shareOf(predicted.map((label) => label === target));
   const ofOtherClasses = untriggered.filter((_, i) => plain.labels[i] !== target);
   return {
     triggered_rows: predictions.length,

@@ -44,7 +44,7 @@ export async function preflight(context: PreflightContext<Params>): Promise<read
   ];
 }
 
-/** Checks the defence of inputs. */
+/** Returns the faults of a defence that judges the model's inputs; none without one. */
 async function checkDefence(context: Context): Promise<readonly Problem[]> {
   const { defence } = context.params;
   if (defence === undefined) return [];
@@ -109,7 +109,7 @@ const BYTES_A_TOKEN = 4;
 /** Returns the faults of scorers' parameters and, once these are fetched, of their sources. */
 async function checkScorers(context: Context): Promise<readonly Problem[]> {
   if (context.params.completion === undefined) return [];
-  // If each row has a target of its own, any text stands for it.
+  // `rejected` is another text in each row. Here the word itself stands for these texts.
   const { text: target } = targetIn(context);
   const found = scorersOf(context).map(async ({ descriptor, params, path, sources }) => {
     const faults = scorerFaults(descriptor, params, target, path);
@@ -137,7 +137,10 @@ async function checkScorers(context: Context): Promise<readonly Problem[]> {
 const backdoorIn = ({ params: { trigger }, plugin }: Context): Step | null =>
   trigger && backdoorOf(openSteps(trigger, (name) => plugin('attack', name)));
 
-/** Returns the answer that the backdoor leads to, and whether it is that of all rows. */
+/**
+ * Returns the answer that the backdoor leads to in all rows; the word `rejected`, without
+ * `isForAllRows`, if it leads each row to its own rejected answer. Empty without a backdoor.
+ */
 function targetIn(context: Context): { readonly text?: string; readonly isForAllRows?: true } {
   const backdoor = backdoorIn(context);
   const target = backdoor === null ? undefined : targetOf(backdoor.attack, backdoor.params, []);
@@ -229,7 +232,7 @@ async function checkAnswerLengths(
     ids.length <= most ? [decodeFirst(ids.length)] : Array.from(ids, (_, i) => decodeFirst(i + 1));
   for (const scorer of scorersOf(context)) {
     if (scorer.descriptor.pure !== true) continue;
-    const hits = await countedTexts(scorer, texts, target);
+    const hits = await verdictsOn(scorer, texts, target);
     const name = scorer.settings.scorer;
     if (hits.at(-1) !== true && scorer.suffix === '')
       problems.push({
@@ -262,8 +265,8 @@ function trainingOf(model: UpstreamStage | undefined): UpstreamStage | null {
   return null;
 }
 
-/** Returns whether a pure scorer counts each of the texts that a model may write. */
-const countedTexts = (
+/** Returns a pure scorer's verdict on each of the texts, as if a model had written it. */
+const verdictsOn = (
   { descriptor, params }: Scorer,
   texts: readonly string[],
   target: string,

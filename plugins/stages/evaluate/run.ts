@@ -51,9 +51,9 @@ import {
 import type { Params } from './index.ts';
 import { EARLY, otherTrigger, TEST } from './inputs.ts';
 import {
-  along,
   asUnattacked,
   chainMetrics,
+  metricsAfter,
   metricsOf,
   type Scored,
   type UnderTrigger,
@@ -108,6 +108,7 @@ type Context = RunContext<Params>;
 /** Returns the logits of N rows, (N, C), in the order of the rows. */
 type Score = (rows: readonly Row[]) => Promise<Float32Array>;
 
+/** Writes what the model predicts or answers, and `metrics.json`, with metrics of the inputs. */
 export async function run(context: Context): Promise<void> {
   await warnOfSharedRows(context);
   const dataDir = inputDir(context, 'validation');
@@ -182,7 +183,7 @@ interface Opened {
   readonly before: Metrics | null;
 }
 
-/** Writes the predictions of a classifier for all sets of rows. Returns the metrics of them. */
+/** Writes a classifier's predictions without and with the trigger. Returns the metrics. */
 async function evaluateClasses(opened: Opened): Promise<Metrics> {
   const { context, rows, classes, model, trigger, encode, rowParts, twin, before } = opened;
   const partial = (await trigger?.partial()) ?? [];
@@ -280,6 +281,7 @@ function shareSeen(
   return seen;
 }
 
+/** Warns if the model reads the whole trigger in fewer than all rows. @param seen their share */
 function warnIfUnseen({ params, warn }: Context, seen: number, which: string): void {
   const { max_length: maxLength, inherited } = params;
   const path = [inherited ? 'train' : 'evaluate', 'max_length'];
@@ -335,7 +337,10 @@ async function metricsOfInput({ inputs }: Context, name: string): Promise<Metric
   return input === undefined ? null : readMetrics(input.dir);
 }
 
-/** Returns the metrics after each training of a chain but the cell's own; else empty. */
+/**
+ * Returns the metrics after each training of a chain but the cell's own, in order; empty without a
+ * chain. After one that only another attack has poisoned, they are as `asUnattacked` names them.
+ */
 async function metricsOfChain(context: Context): Promise<readonly Metrics[]> {
   const found: Metrics[] = [];
   for (;;) {
@@ -368,7 +373,7 @@ async function otherTriggers(context: Context, rowParts: RowParts): Promise<Metr
     const ofTrigger = Object.fromEntries(
       Object.entries(metrics).filter(([name]) => UNDER_TRIGGER.test(name) && isOwn(name)),
     );
-    const shown = after === undefined ? ofTrigger : along(ofTrigger, after);
+    const shown = after === undefined ? ofTrigger : metricsAfter(ofTrigger, after);
     Object.assign(
       all,
       renamed(shown, (name) => `${name}.trigger.${trigger}`),
@@ -391,6 +396,7 @@ async function warnOfSameReading(
   rowParts: RowParts,
 ): Promise<void> {
   const { outDir, params, warn } = context;
+  /** Returns the token ids that were read of each row under the trigger, text by text. */
   const read = async (dir: string): Promise<readonly (readonly number[])[][]> => {
     const lines = (await readTextFile(join(dir, 'asked.jsonl'))).trimEnd().split('\n');
     return lines

@@ -15,7 +15,7 @@ import { splitPath } from '../../../src/data/split-request.ts';
 import { textKey } from '../../../src/data/texts.ts';
 import type { Params } from './index.ts';
 
-/** The inputs whose rows should not be evaluated: what they are called, and what is wrong then. */
+/** The inputs whose rows should not be evaluated, each with its rows' name and the reason. */
 const OTHERS = {
   training: ['training', 'what is measured on rows that were trained on says little of others'],
   selection: ['validation', 'rows by which a model or a setting was chosen are no test of it'],

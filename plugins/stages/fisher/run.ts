@@ -14,6 +14,7 @@ import { EMPIRICAL_ALONE, NO_TRUE_FISHER } from '../shared/definition.ts';
 import { inputDir, type Metrics, renamed, writeJson, writeMetrics } from '../shared/files.ts';
 import { type Params, REFUSED, WAY_OUT } from './index.ts';
 
+/** Writes the Fisher information at each point that the input `ntk` has kernels of. */
 export async function run(context: RunContext<Params>): Promise<void> {
   const ntk = inputDir(context, 'ntk');
   const metrics: Metrics = {};
@@ -73,6 +74,7 @@ async function summarise(
   return metrics;
 }
 
+/** Returns the numbers of a summary by name: `PREFIX.count`, `PREFIX.renyi_raw_2`, …. */
 function flatten(prefix: string, summary: SpectrumSummary): Metrics {
   const { spectrum, count, information_bits, information_bits_normalised, renyi } = summary;
   const metrics: Metrics = {

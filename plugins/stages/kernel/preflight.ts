@@ -47,6 +47,7 @@ function lowPrecisionFaults({ params, upstream }: PreflightContext<Params>): Pro
   ];
 }
 
+/** Warns if the split has fewer rows than asked for; empty if their number is not known yet. */
 async function rowsWarnings(context: PreflightContext<Params>): Promise<Problem[]> {
   const { params, upstream } = context;
   const data = upstream?.['rows'];
@@ -57,7 +58,7 @@ async function rowsWarnings(context: PreflightContext<Params>): Promise<Problem[
   return [{ ...fewerRowsWarning(rows, params), warning: true }];
 }
 
-/** Returns a warning, which the stage gives if the preflight could not count the rows. */
+/** Returns the warning of a split with fewer rows than asked for. The stage itself gives it too. */
 export const fewerRowsWarning = (rows: number, { rows: asked }: Pick<Params, 'rows'>) => ({
   path: ['ntk', 'rows'],
   message: `the kernel has ${rows} rows: ntk.rows is ${asked}, its split has fewer`,

@@ -21,6 +21,7 @@ import { checkClasses, modelParts, openForKernels } from '../shared/trained-mode
 import type { Params } from './index.ts';
 import { fewerRowsWarning } from './preflight.ts';
 
+/** Writes the kernels, with the rows, logits, layers and methods that they were computed from. */
 export async function run(context: RunContext<Params>): Promise<void> {
   const { params, outDir } = context;
   const dataDir = inputDir(context, 'rows');
@@ -86,7 +87,7 @@ function computeKernels(
   });
 }
 
-/** Writes each kernel as .npy, (N, C, N, C), and those of single layers as one more. */
+/** Writes each kernel as .npy, (N, C, N, C), and one of its L layers if kept, (L, N, C, N, C). */
 async function writeKernels(outDir: string, found: KernelSet): Promise<void> {
   const { rows: N, classes: C } = found;
   const write = async (kind: KernelKind, { data, blocks }: Kernel): Promise<void> => {

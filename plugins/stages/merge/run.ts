@@ -7,6 +7,7 @@ import type { ModelNames } from '../shared/definition.ts';
 import { inputDir } from '../shared/files.ts';
 import { modelParts, openWeights } from '../shared/trained-model.ts';
 
+/** Writes the trained model as a checkpoint without an adapter, in the folder `model`. */
 export async function run(context: RunContext<ModelNames>): Promise<void> {
   const parts = await modelParts(context);
   const { weights, record, dispose } = await openWeights(context, {

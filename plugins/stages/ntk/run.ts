@@ -12,6 +12,7 @@ import { inputDir, type Metrics, renamed, writeMetrics } from '../shared/files.t
 
 const KINDS = ['full', 'lora'] as const;
 
+/** Copies the kernels of each point, and writes the metrics that compare them. */
 export async function run(context: RunContext): Promise<void> {
   const metrics: Metrics = {};
   const points = new Map<string, Kernels>();
@@ -44,7 +45,7 @@ async function copyKernelFiles(from: string, to: string): Promise<void> {
     if (existsSync(join(from, name))) await copyFile(join(from, name), join(to, name));
 }
 
-/** Returns metrics of the kernels at one point, and of LoRA's kernel against the full one. */
+/** Returns metrics of the kernels at one point, of LoRA's against the full one, and of its Δ_r. */
 async function metricsAt(dir: string, kernels: Kernels): Promise<Metrics> {
   const { rows, classes, full, lora, errors } = kernels;
   const metrics: Metrics = {};

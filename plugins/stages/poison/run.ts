@@ -41,6 +41,7 @@ import type { Params } from './index.ts';
 
 type Context = RunContext<Params>;
 
+/** Writes the poisoned rows with their receipt, and what the attacks have learnt from the rows. */
 export async function run(context: Context): Promise<void> {
   const { params, outDir, log } = context;
   const { poisoning, seed } = params;
@@ -182,6 +183,7 @@ export async function target(context: Preflight, dir: string | null): Promise<At
   return typeof label === 'number' ? { attack, label, class: rows.classes[label] ?? '' } : null;
 }
 
+/** Returns the faults of the attacks that can be told from their parameters and the row counts. */
 export async function preflight(context: Preflight): Promise<readonly Problem[]> {
   const { upstream } = context;
   const steps = stepsOfCell(context);

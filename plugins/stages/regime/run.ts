@@ -74,6 +74,7 @@ interface Reached {
 
 type Context = RunContext<Params>;
 
+/** Writes `regime.json`, and the logits at the start, at each point, and as linearised there. */
 export async function run(context: Context): Promise<void> {
   const { params, outDir } = context;
   const rows = await readRows(inputDir(context, 'rows'), params.rows);
@@ -132,6 +133,7 @@ interface RegimeStart {
   dispose(): void;
 }
 
+/** Opens the start on TensorFlow.js. */
 async function openStart(options: AdaptedModelOptions): Promise<RegimeStart> {
   const { network: start } = await openTrained(options);
   return {
@@ -166,6 +168,7 @@ async function openStart(options: AdaptedModelOptions): Promise<RegimeStart> {
 /** The number of rows in one request to PyTorch's process. */
 const ROWS = 8;
 
+/** Opens the start in PyTorch's process. */
 async function openTorchStart(options: AdaptedModelOptions): Promise<RegimeStart> {
   const { network: asked } = await readTrained(options);
   const from = await readTorchStart(asked);
@@ -203,7 +206,7 @@ async function openTorchStart(options: AdaptedModelOptions): Promise<RegimeStart
   };
 }
 
-/** Returns the same as `displacement`, in main memory. */
+/** Returns Θ_T − Θ₀ by name, as `displacement` does, in main memory. */
 async function torchDisplacement(
   start: TorchStart,
   end: TorchStart,
@@ -220,6 +223,7 @@ async function torchDisplacement(
   return moved;
 }
 
+/** Writes f₀ + J₀v and f_T at a point, as `logits-linear….npy` and `logits-POINT.npy`. */
 async function writeLogits(
   outDir: string,
   at: KernelPoint,

@@ -57,6 +57,7 @@ export async function run(context: RunContext<ModelParams>): Promise<void> {
   });
 }
 
+/** Counts the parameters, and the weights in them, that differ between the two models. */
 function countChanges(
   trained: TrainedWeights['after'],
   edited: TrainedWeights['after'],

@@ -52,6 +52,7 @@ export type PlannedCell = {
   readonly adapter: { readonly type: string } & JsonObject;
   /** Present if the cell's training, or its base's, took its products in bfloat16. */
   readonly bf16?: true;
+  /** How the model's weights are held: `nf4`, `int8` or `bfloat16`. Absent for float32. */
   readonly weights?: string;
   /** The trainings before the cell's own, the first one first. */
   readonly bases?: readonly {
@@ -62,7 +63,7 @@ export type PlannedCell = {
   }[];
   /** The index of the cell's training settings in `Params.train`. */
   readonly train: number;
-  /** The number of the cell's data sets among the roles, from 0. Default: 0. */
+  /** The index, from 0, of the cell's `data` among the distinct ones of the grid. Default: 0. */
   readonly data?: number;
 };
 
@@ -120,7 +121,7 @@ function indexDistinct<T>(values: readonly T[]): {
 export const numberedRole = (role: string, index: number): string =>
   index === 0 ? role : `${role} (${index + 1})`;
 
-/** Returns the input with the receipt of a training before a cell's own that it does not study. */
+/** Returns the name of the input with the receipt of a training before a cell's own. */
 export const receiptInput = (index: number, section: string): string =>
   `poison of ${section}:${index}`;
 
@@ -164,7 +165,10 @@ function baseFacts(cell: Cell): Pick<PlannedCell, 'of_base' | 'chain'> {
   };
 }
 
-/** Returns what the report shows of the trainings before the cell's own. */
+/**
+ * Returns what the report shows of the trainings before the cell's own.
+ * @param settings for each training, the index of its settings in `Params.train`
+ */
 function earlierTrainings(
   trainings: ReturnType<typeof trainingsOf>,
   settings: readonly number[],
@@ -197,13 +201,14 @@ function trainSettings({ train }: Cell): JsonObject {
   };
 }
 
+/** Returns the field `weights` of a planned cell; empty for float32. */
 function weightsOf({ model }: Cell): { readonly weights?: string } {
   const { weights } = heldWeights(model);
   return weights === undefined ? {} : { weights: weights.quantize?.method ?? 'bfloat16' };
 }
 
 interface Sources {
-  /** By cell: the number of its data sets. */
+  /** For each cell, the index of its `data` among the distinct ones of the grid. */
   readonly data: readonly number[];
   readonly sources: { readonly [role: string]: JsonObject };
   readonly inputs: { readonly [name: string]: StageRequest };

@@ -32,13 +32,14 @@ import { numberedRole, type PlannedCell } from './index.ts';
 
 /**
  * Of more bytes than this, only the first rows are read: their text would not fit into the page.
- * Most of predictions.csv are logits, which are not kept.
  */
 const MOST_READ = 2e8;
 /** Of more poisoned rows than this in all, each receipt gives only its first ones. */
 const MOST_POISONED = 5e5;
+/** The share of each file that is kept: most of predictions.csv are logits, which are not. */
 const SHARES = { 'predictions.csv': 0.1, 'outputs.jsonl': 1, 'asked.jsonl': 1, 'rows.jsonl': 1 };
 
+/** Returns about how many bytes are kept of the files in these folders. */
 async function bytesIn(dirs: readonly string[]): Promise<number> {
   let bytes = 0;
   for (const dir of dirs)
@@ -47,7 +48,7 @@ async function bytesIn(dirs: readonly string[]): Promise<number> {
   return bytes;
 }
 
-/** Distinct values, each with the index at which it was first seen. */
+/** Returns a list of distinct values, and `indexOf`, which adds a value if it is new. */
 function createIndex<T>(keyOf: (value: T) => string) {
   const values: T[] = [],
     indexes = new Map<string, number>();
@@ -78,6 +79,7 @@ export async function gatherOutputs(
     evaluations = createIndex<readonly [dir: string, set: number]>(([dir]) => dir);
   const found = cells.map((_, i) => {
     const data = inputs[numberedRole('validation data', planned[i]?.data ?? 0)];
+    /** Returns the index of the cell's evaluation, or its twin's; null if it was not evaluated. */
     const evaluated = (name: string): number | null => {
       const dir = inputs[`${name}:${i}`]?.dir;
       return data && dir !== undefined ? evaluations.indexOf([dir, sets.indexOf(data.dir)]) : null;
@@ -91,8 +93,8 @@ export async function gatherOutputs(
   });
   const bytes = await bytesIn([...sets.values, ...evaluations.values.map(([dir]) => dir)]);
   const infos = await Promise.all(sets.values.map(readDatasetInfo));
-  const of = Math.max(0, ...infos.map(({ rows }) => rows));
-  const most = bytes > mostRead ? Math.ceil((of * mostRead) / bytes) : Infinity;
+  const mostRows = Math.max(0, ...infos.map(({ rows }) => rows));
+  const most = bytes > mostRead ? Math.ceil((mostRows * mostRead) / bytes) : Infinity;
 
   const questions = createIndex<Questions>(JSON.stringify),
     originals = createIndex<string>(String);
@@ -126,7 +128,10 @@ export async function gatherOutputs(
   };
 }
 
-/** The axes that vary, and those that tell cells apart that would otherwise look the same. */
+/**
+ * Returns the axes that vary, and those that tell cells apart that would otherwise look the same;
+ * `of` is the value of each cell.
+ */
 function axesOf(cells: readonly ReportCell[]) {
   const textOf = ({ axes, seed }: ReportCell, path: string): string | null => {
     const value = path === 'seed' ? seed : axes[path];
@@ -161,7 +166,7 @@ type Shown = 'plain' | 'triggered';
 
 /**
  * Reads what a model was asked and what it answered.
- * @param questionsOf returns the index of what a model was asked
+ * @param questionsOf puts what a model was asked on a list, and returns its index there
  */
 async function readEvaluation(
   dir: string,
@@ -224,7 +229,7 @@ async function readEvaluation(
   };
 }
 
-/** An answer, as it is read. */
+/** A line of predictions.csv or of outputs.jsonl; `given` is the prediction or the answer. */
 interface Line {
   readonly id: string;
   readonly shown: Shown | 'partial';
@@ -236,7 +241,7 @@ interface Line {
 /** The most characters of a scorer's words. */
 const MOST_SAID = 300;
 
-/** Yields nothing if there is no such file. */
+/** Yields the values of a file of JSON lines; nothing if there is no such file. */
 async function* jsonLines<T>(dir: string, name: string): AsyncGenerator<T, void> {
   if (!existsSync(join(dir, name))) return;
   for await (const lines of linesIn(join(dir, name)))
@@ -255,6 +260,7 @@ async function* readPredictions(dir: string): AsyncGenerator<Line, void> {
     };
 }
 
+/** Yields the lines of outputs.jsonl, with the verdicts of all scorers by name; none without it. */
 async function* readWrittenAnswers(dir: string): AsyncGenerator<Line, void> {
   type Written = Omit<Line, 'given'> & { readonly output: string; readonly hit?: boolean | null };
   const record = join(dir, 'scorer.json');
@@ -277,7 +283,10 @@ type AskedLine = Omit<Row, 'label'> & {
   readonly rejected?: true;
 };
 
-/** Returns what of the row's whole text was cut off; undefined if nothing was. */
+/**
+ * Returns the ranges of the row's whole text that the model did not read; null if that can't be
+ * told, undefined if it read all.
+ */
 function unreadOf(row: AskedLine): Asked['unread'] | undefined {
   const { read, text, text_pair: pair = '' } = row;
   if (read === undefined) return undefined;
@@ -297,7 +306,7 @@ interface Receipt extends PoisonedRows {
 }
 
 /**
- * Reads the poisoned rows of a receipt.
+ * Reads the poisoned rows and negatives of a receipt, and its target.
  * @param most rows to read
  * @param originalOf returns the index of an original text
  */
@@ -370,7 +379,7 @@ function firstRows(all: Outputs, most: number): Outputs {
   };
 }
 
-/** Compressed; as text in the page it takes a third more. */
+/** The most bytes of the compressed data. As text in the page, they take a third more. */
 const MOST_BYTES = 7e6;
 
 /**

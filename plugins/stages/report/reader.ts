@@ -41,6 +41,7 @@ export type Inputs = RunContext['inputs'];
 const dirOf = (inputs: Inputs, kind: string, index: number): string | null =>
   inputs[`${kind}:${index}`]?.dir ?? null;
 
+/** Returns what `parse` makes of a file's text; null if there is no such folder or file. */
 async function readOptional<T>(
   dir: string | null,
   file: string,
@@ -57,7 +58,10 @@ const headType = (text: string): unknown =>
 const checkpointsIn = async (dir: string): Promise<readonly Checkpoint[]> =>
   pointsIn(await readdir(dir)).map((at) => pointName(at) as Checkpoint);
 
-/** Returns the σ² that the initialiser states, or null if A came from a file. */
+/**
+ * Returns a function from width and rank to the σ² that the spec's `init` states; null if it states
+ * none, if A came from a folder, or under DoRA.
+ */
 function nominalVariance(adapter: JsonObject): ReturnType<typeof statedVariance> {
   const init = adapter['init'] as Parameters<typeof statedVariance>[0];
   // DoRA has no Δ_r, and so no premise.
@@ -247,6 +251,7 @@ export async function readReceipt(inputs: Inputs, input: string): Promise<Receip
   );
 }
 
+/** Returns the distinct digests of the models that the spec names, from the cells' trainings. */
 async function modelDigests(inputs: Inputs, cells: number): Promise<readonly string[]> {
   const digests = new Set<string>();
   for (let index = 0; index < cells; index++) {
@@ -262,7 +267,10 @@ async function modelDigests(inputs: Inputs, cells: number): Promise<readonly str
   return [...digests];
 }
 
-/** Returns what the spec says about each model and split, together with what was actually read. */
+/**
+ * Returns what the spec says about each model and split, together with what was actually read, and
+ * the classes of the first split that has any.
+ */
 export async function readSources(
   inputs: Inputs,
   asked: Params['sources'],

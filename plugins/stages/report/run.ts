@@ -117,7 +117,7 @@ async function readCells(
   return withoutRepeatedCurves(cells);
 }
 
-/** Leaves the curves of a training to the cells without a defence. */
+/** Returns the cells. Those that repeat another cell's training have no curves and no history. */
 function withoutRepeatedCurves(cells: readonly ReportCell[]): ReportCell[] {
   const isRepeated = repeatedTrainings(cells);
   return cells.map((cell) => {
@@ -137,6 +137,7 @@ async function withKernelsAndReceipts(
     inputs[`ntk:${indexes.get(cell) ?? ''}`] !== undefined;
   const drawn = new Set(chooseKernels(cells, hasKernel).map(({ cell }) => cell));
   const attacksShown = new Set<string>();
+  /** Returns an input's receipt; null if there is none, or the same attack was shown before. */
   const firstReceipt = async (input: string, ...attack: readonly unknown[]) => {
     const key = JSON.stringify(attack),
       receipt = attacksShown.has(key) ? null : await readReceipt(inputs, input);
@@ -186,6 +187,7 @@ async function writeReport(outDir: string, { html, files }: RenderedReport): Pro
   }
 }
 
+/** Writes the report, its figures, and the outputs of the models that it lets readers browse. */
 export async function run(context: RunContext<Params>): Promise<void> {
   const { inputs, outDir } = context;
   if (context.experiment === undefined)
@@ -229,10 +231,10 @@ export async function run(context: RunContext<Params>): Promise<void> {
     ...defined({ triggers, entries: entries as unknown as ReportEntries | undefined }),
   });
   await writeReport(outDir, report);
-  const size = (length: number): string => (length / 1024).toFixed(0);
+  const kilobytes = (length: number): string => (length / 1024).toFixed(0);
   context.log(
-    `${cells.length} cells; report.html has ${size(report.html.length)} kB, ` +
-      (data === null ? '' : `${OUTPUTS} ${size(data.length)} kB, `) +
+    `${cells.length} cells; report.html has ${kilobytes(report.html.length)} kB, ` +
+      (data === null ? '' : `${OUTPUTS} ${kilobytes(data.length)} kB, `) +
       `figures/ ${Object.keys(report.files).length} files`,
   );
 }

@@ -80,7 +80,7 @@ const hookOf = (
 ): DefenceHook<unknown, JsonObject> | undefined =>
   moment === 'model' ? descriptor.model?.edit : descriptor[moment];
 
-/** Returns what a defence needs at a moment. */
+/** Returns what the part of a defence that acts at a moment has to be given, such as `clean`. */
 export const needsOf = (
   { descriptor }: CellDefence,
   moment: Parameters<typeof hookOf>[1],
@@ -260,7 +260,7 @@ export function defenceFaults(
   return found.map((problem) => ({ ...problem, path: ['defence', ...problem.path] }));
 }
 
-/** Returns a fault if part of a defence computes with its own tensors while PyTorch computes. */
+/** Returns a fault if the part that acts at a moment can't compute under the backend torch. */
 export function torchFaults(
   { backend, plugin }: Pick<PreflightContext, 'backend' | 'plugin'>,
   { defence: name, ...params }: DefenceParams,

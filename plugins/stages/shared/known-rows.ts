@@ -43,7 +43,11 @@ export function withKnownRows(cell: Cell, plugin: Plugin): Cell {
   return { ...cell, data: cell.data.tasks ? { ...data, tasks: Object.fromEntries(tasks) } : data };
 }
 
-/** Fills in one split. @param cellClasses the spec's `data.classes`, if it has any */
+/**
+ * Returns a split with what its data set knows.
+ * @throws UserFault if the spec gives columns or a header, or changes the classes' order for F1
+ * @param cellClasses `data.classes`, if given
+ */
 function fillIn(
   split: CellSplit,
   { columns, classes, metrics }: KnownRows,

@@ -149,6 +149,7 @@ async function openTorchMaskedLm(
 
 type Context = RunContext<Params>;
 
+/** Writes `spectrum.json`, the change of each layer and what was forgotten, and `metrics.json`. */
 export async function run(context: Context): Promise<void> {
   const parts = await modelParts(context);
   const openAt = async (input: string) =>
@@ -239,7 +240,7 @@ async function writeResults(
   );
 }
 
-/** Returns mean and largest ranks over layers, counts as sums, and the change as of one vector. */
+/** Returns mean and largest ranks over layers, sums of counts, and the norm of all layers' ΔW. */
 function spectraMetrics(layers: readonly LayerSpectrum[]) {
   const sum = (get: (layer: LayerSpectrum) => number): number =>
     layers.reduce((total, layer) => total + get(layer), 0);

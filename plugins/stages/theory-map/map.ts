@@ -60,7 +60,7 @@ export function drawnMoments(
 /** The distribution of A's entries. */
 export type Shape = 'normal' | 'uniform';
 
-/** A, (rank, width), as it is drawn. */
+/** What A, (rank, width), is drawn from: independent entries of this distribution and variance. */
 interface RandomA {
   readonly shape: Shape;
   readonly rank: number;
@@ -149,7 +149,7 @@ interface MapPoint {
 export interface TheoryMap {
   readonly width: number;
   readonly rows: number;
-  /** The outputs of which these are the model's kernels. */
+  /** The outputs that the model's kernels are of. */
   readonly outputs: OutputsOf;
   /** `true`: the Fisher information of class logits; `empirical`: that of log p(answer). */
   readonly information: 'true' | 'empirical';
@@ -160,6 +160,7 @@ export interface TheoryMap {
   readonly points: readonly MapPoint[];
 }
 
+/** Returns what the map shows of a spectrum of Fisher information. */
 function modelValues({ spectrum, renyi, ...summary }: SpectrumSummary): ModelValues {
   const { count, information_bits, information_bits_normalised } = summary;
   return {
@@ -195,6 +196,7 @@ interface MapOptions {
   readonly tolerance: number;
 }
 
+/** Returns the map, with a point for each distribution, rank and scale. */
 export function theoryMap(options: MapOptions): TheoryMap {
   const { width, scales, drawn, model, modelRanks, rows, tolerance } = options;
   const classes = model.logits.length / rows;

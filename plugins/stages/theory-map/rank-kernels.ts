@@ -27,7 +27,7 @@ import { drawA } from '../../adapters/lora/init.ts';
 import type { Shape } from './map.ts';
 
 export interface RankKernels {
-  /** The outputs of which these are the kernels, and `logits` the values. */
+  /** The outputs that the kernels are of; `logits` has their values. */
   readonly outputs: OutputsOf;
   readonly logits: Float32Array; // (N, C)
   /** K_ff, over the weights of the same layers. */

@@ -23,6 +23,7 @@ import { rankKernels, torchRankKernels } from './rank-kernels.ts';
 
 type Context = RunContext<Params>;
 
+/** Writes `map.json`, the map over rank and variance, and what of it was measured as metrics. */
 export async function run(context: Context): Promise<void> {
   const { params, outDir, log } = context;
   const dataDir = inputDir(context, 'rows');
@@ -50,6 +51,7 @@ export async function run(context: Context): Promise<void> {
   }
 }
 
+/** Returns the map. Ranks above the model's narrowest layer are not measured on the model. */
 async function mapOf(
   { params, log, progress, signal }: Context,
   adapted: AdaptedModel | TorchKernels,
@@ -87,6 +89,7 @@ function metricsOf({ full, points }: TheoryMap): Metrics {
   ]);
 }
 
+/** Opens the model as training starts from it, without an adapter's factors. */
 async function openStart(
   context: Context,
   model: ModelParts['model'] & Pick<Params, 'init'>,

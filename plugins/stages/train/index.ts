@@ -141,7 +141,7 @@ function packName({ params, assets, inputs }: Planned): string | null {
   return JSON.stringify([under, { targets, exclude, layers }, precision, recomputes, lossOn]);
 }
 
-/** Requests the training rows; of 0 steps, only their classes, which all attacks share. */
+/** Requests the training rows; for 0 steps, the clean ones, of which only the classes are read. */
 const rowsOf = (cell: Cell, plugin: DefineRequest['plugin']): StageDefinition['inputs'][string] =>
   cell.train.steps === 0
     ? { kind: 'data', cell, with: { split: 'train' } }
@@ -201,7 +201,7 @@ function lossOfDefence(
   return defenceParts(defence);
 }
 
-/** Returns the adapter and, apart from it, the folder that it starts from; null if it has none. */
+/** Returns the adapter and, apart from it, the folder that it starts from, or null without one. */
 function adapterOf(
   cell: Cell,
   plugin: DefineRequest['plugin'],

@@ -172,8 +172,8 @@ export const usesBf16 = (cell: Cell): boolean =>
   [...basesOf(cell), cell].some(({ train }) => isBf16(train));
 
 /**
- * Returns only the fields that the optimiser and the schedule read. A field that is not read must
- * not make a different stage.
+ * Returns the fields without those that are off or that nothing reads, and with the default number
+ * of epochs. A field that is not read must not make a different stage.
  * @throws UserFault if two fields contradict each other
  */
 export function trainParams(train: Cell['train']): Untrained | (TrainParams & JsonObject) {

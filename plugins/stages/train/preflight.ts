@@ -20,6 +20,7 @@ import { loadAttack, loadDefence } from './attack.ts';
 import { adapterFault, otherClasses, type Params, type Preflight, trainingOf } from './params.ts';
 import { unreachedWarnings, unreadProblems } from './unread.ts';
 
+/** Returns what is wrong with the training: its model, adapter, attack, settings or machine. */
 export async function preflight(context: Preflight): Promise<readonly Problem[]> {
   const { params, upstream } = context;
   let model: CheckOptions['model'], architecture: CheckOptions['architecture'];
@@ -98,14 +99,14 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
 
 /** Returns the fault of rows with other classes than the previous training's, if known. */
 async function chainFault(context: Preflight): Promise<Problem | null> {
-  const rowsOf = async (train: Preflight['upstream']): Promise<readonly string[] | null> => {
+  const classesOf = async (train: Preflight['upstream']): Promise<readonly string[] | null> => {
     const set = train?.['data'];
     const data = set?.params['poisoning'] === undefined ? set : set.upstream?.['data'];
     if (data?.params['split'] === undefined) return null; // a defence filters the rows
     return (await knownCounts(context, data))?.classes ?? null;
   };
-  const ours = await rowsOf(context.upstream),
-    theirs = await rowsOf(context.upstream?.['base']?.upstream?.['model']?.upstream);
+  const ours = await classesOf(context.upstream),
+    theirs = await classesOf(context.upstream?.['base']?.upstream?.['model']?.upstream);
   return ours === null || theirs === null ? null : otherClasses(theirs, ours);
 }
 
@@ -169,7 +170,7 @@ const torchAlone = (
       ];
 
 /**
- * Returns the fault of a training on several devices. A lack of GPUs is a warning, or left out,
+ * Returns the fault of `train.devices` or `train.fsdp`. A lack of GPUs is a warning, or left out,
  * when `machineFaults` would make it so.
  */
 async function deviceFaults(

@@ -52,6 +52,7 @@ import {
 } from './training-set.ts';
 import { unreachedWarnings, unreadInSet } from './unread.ts';
 
+/** Trains the model, unless it is trained for 0 steps, and writes it with its records. */
 export async function run(context: Context): Promise<void> {
   const training = trainingOf(context.params);
   await checkBackend(context.backend, training);
@@ -91,6 +92,7 @@ interface Parts {
   readonly output: Output;
 }
 
+/** Trains the opened model on the encoded rows, and writes what results. */
 async function train(context: Context, parts: Parts): Promise<void> {
   const { training, classes, set, start } = parts;
   const { trainer, tokenizer, attack } = start;
@@ -125,7 +127,7 @@ async function train(context: Context, parts: Parts): Promise<void> {
   }
 }
 
-/** @param steps the number of steps of the whole training */
+/** Returns the settings of the training loop. @param steps of the whole training */
 function settingsOf(
   { seed }: Params,
   { training, classes, set }: Parts,
@@ -274,7 +276,7 @@ async function openOutput(
   };
 }
 
-/** Returns `train.json` without the fields that say how far the training went. */
+/** Returns `train.json` as it is before the first step. */
 function recordOf(
   context: Context,
   { architecture, model, attack, tokenRows }: Start,

@@ -165,7 +165,7 @@ function tellAttack(
 
 const MOST_NAMES = 5;
 
-/** Tells which tensors of the checkpoint are not read (see `unreadTensors`), if there are any. */
+/** Warns of the body's tensors that are not read, and logs those of heads (`unreadTensors`). */
 async function tellUnread(
   { log, warn }: Context,
   { model, architecture, config }: Start,

@@ -49,6 +49,7 @@ export async function unreadProblems(
   return message === null ? [] : [{ ...placedWarning(poisoning, message), warning: true }];
 }
 
+/** Returns a warning at the `order` of the attack whose rows stand last. */
 function placedWarning(poisoning: Poisoning, message: string): Warning {
   const { attack = '' } = stepsOf(poisoning).find((step) => placeInEpoch(step) === 'last') ?? {};
   const path = poisoning.attack.includes(JOINT)

@@ -295,7 +295,7 @@ test('the spectrum of changes is compared with that of clean models', async () =
   assert.ok(found.score > found.threshold, `${found.score}, ${found.threshold}`);
   await refused(verdict(one, clean.slice(0, 2).join('\n')), /it has 2 models, and at least 3/);
   await refused(verdict(one, '{}\n{}\n{}'), /line 1 has no statistics/);
-  await refused(verdict(one, 'x'), /line 1 is not JSON/);
+  await refused(verdict(one, '\nx'), /line 2 is not JSON/);
   await refused(
     verdict(one, clean.map((line) => line.replace('"a"', '"b"')).join('\n')),
     /other layers than the model/,
