@@ -37,7 +37,8 @@ export async function readReport(
     whole,
     stages,
     metrics = [],
-  }: Pick<SpecRegistry, 'stages' | 'metrics'> & {
+    metricsWithout = () => null,
+  }: Pick<SpecRegistry, 'stages' | 'metrics' | 'metricsWithout'> & {
     readonly experiment: { readonly goals: readonly string[] };
     /** Returns every cell of the grid. */
     readonly whole: () => readonly ExperimentCell[];
@@ -53,7 +54,8 @@ export async function readReport(
   const cells = names.map(({ config }) => config);
   const conflict: Context['conflict'] = ({ span }, message, hint) =>
     report('conflicting-keys', span, message, hint);
-  const context = { axes, cells, fields, goals, stages, metrics, report, warn, conflict };
+  const registry = { stages, metrics, metricsWithout };
+  const context = { axes, cells, fields, goals, ...registry, report, warn, conflict };
   const figures = figuresIn(root),
     tables = itemsOf(child(section, 'tables'));
   checkNames([...figures, ...tables], report);
