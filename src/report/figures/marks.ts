@@ -2,7 +2,7 @@
 import type { TopLevelSpec } from 'vega-lite';
 import type { Channel, FigureEntry, Overlay } from '../../api/report.ts';
 import { DAGGER, FEWER_ROWS } from '../evidence.ts';
-import { codePoints } from '../format.ts';
+import { codePoints, fixed } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
 import { type CentreAndSpread, centreAndSpread } from '../numbers.ts';
 import { PROPORTION_MARGIN } from '../verdict.ts';
@@ -66,7 +66,7 @@ export const referenceMark = (metric: string): '○' | '❘' =>
 /** Writes a number as `0.945`, or as `.95` in a square of a heat map. */
 function markText(value: number, { isProportion }: Measure, isHeat: boolean): string {
   if (!isProportion) return String(Number(value.toPrecision(3)));
-  const text = value.toFixed(isHeat ? 2 : 3).replace(/^-(?=0\.0*$)/, '');
+  const text = fixed(value, isHeat ? 2 : 3);
   return isHeat ? text.replace(/^(-?)0\./, '$1.') : text;
 }
 
