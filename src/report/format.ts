@@ -164,6 +164,22 @@ export function cut(text: string, length: number): string {
   return `${points.slice(0, length).join('')}… (${left} more characters)`;
 }
 
+/**
+ * Breaks a text into lines of at most `width` characters. A longer word gets a line to itself.
+ * Lines after the first are indented.
+ */
+export function wrap(text: string, width: number, indent = ''): string {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = `${indent}${word}`;
+    } else line = line === '' ? word : `${line} ${word}`;
+  }
+  return [...lines, line].join('\n');
+}
+
 /** Joins items in a sentence: `a, b and c`. */
 export const list = (items: readonly string[]): string =>
   items.length < 2

@@ -5,7 +5,7 @@ import { blocksBeside, conditionsOf } from '../../src/report/conditions.ts';
 import { labelSvg } from '../../src/report/figures/encode.ts';
 import { drawFigures, type FigureSection } from '../../src/report/figures/index.ts';
 import { kindEdges, stageKinds } from '../../src/report/figures/stages.ts';
-import { adapterPalette, legendColumns } from '../../src/report/figures/theme.ts';
+import { adapterPalette, legendLayout } from '../../src/report/figures/theme.ts';
 import { binHistory } from '../../src/report/inputs.ts';
 import { renderReport } from '../../src/report/report.tsx';
 import type { ReportCell } from '../../src/report/types.ts';
@@ -126,7 +126,9 @@ test('evaluations during training are drawn over steps, a figure for each attack
 
 test("long names share a legend's rows, so that no figure shrinks under it", async () => {
   assert.equal(
-    [legendColumns(['full', 'LoRA r = 4']), legendColumns(['LoRA r = 32, α = 16, σ² = 1/(3d)'])],
+    [['full', 'LoRA r = 4'], ['LoRA r = 32, α = 16, σ² = 1/(3d)']].map(
+      (names) => legendLayout(names).columns,
+    ),
     [4, 1],
   );
   const adapters = [4, 8, 16, 32].map((rank) => ({
@@ -136,9 +138,27 @@ test("long names share a legend's rows, so that no figure shrinks under it", asy
     'init.variance': '1/(3d)',
     'init.distribution': rank === 4 ? 'normal' : 'uniform',
   }));
-  const { files } = await renderReport(
-    fixture({ adapters: [{ type: 'full' }, ...adapters], rows: 4 }),
-  );
+  const names = ['adapter', 'attack'];
+  const narrow = {
+    ...{ name: 'narrow', x: { field: 'step' }, y: [{ field: 'train.loss' }] },
+    ...{ color: { fields: names }, facet: { row: names } },
+    size: 'column',
+  } as const;
+  const { files } = await renderReport({
+    ...fixture({ adapters: [{ type: 'full' }, ...adapters], rows: 4 }),
+    entries: { figures: [narrow], tables: [], defaults: true },
+  });
+  const broken = present(files['figures/narrow.svg']);
+  assert.match(broken, ' width="234pt"');
+  const head = 'LoRA r = 8, init = uniform ·';
+  for (const [look, first, second] of [
+    ['', head, 'label-flip, rate 0.3'],
+    ['font-weight="bold" ', `${head} label-flip,`, 'rate 0.3'],
+  ]) {
+    const lines = `y="0">${first}</text><text [^>]*y="(\\d+)">${second}</text>`;
+    const [, y] = new RegExp(`<text [^>]*${look}[^>]* ${lines}`).exec(broken) ?? [];
+    assert.ok(Number(y) > 10, look);
+  }
   for (const name of ['renyi-raw-final', 'spectrum-final-0', 'loss-0']) {
     const width = Number(
       present(/ width="([\d.]+)"/.exec(present(files[`figures/${name}.svg`])))[1],
