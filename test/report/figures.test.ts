@@ -167,6 +167,26 @@ test("long names share a legend's rows, so that no figure shrinks under it", asy
   }
 });
 
+test('a figure that is too long ends between two panels, and counts what it leaves out', async () => {
+  const rates = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7],
+    adapters = [1, 2, 4, 8, 16, 32].map((rank) => ({ type: 'lora', rank }));
+  const cells = rates.flatMap((rate) =>
+    adapters.map((adapter) =>
+      cellOf({
+        ...{ seed: 1, attack: 'badnets', poisoning: { rate } },
+        adapter,
+        evaluate: { asr: 1 },
+      }),
+    ),
+  );
+  const [asr] = await sectionOf('scores', cells);
+  assert.equal(
+    rowsOf(asr).map(({ attack }) => attack),
+    rates.slice(0, 6).flatMap((rate) => adapters.map(() => `badnets, rate ${rate}`)),
+  );
+  assert.match(present(asr).caption, ' 6 more conditions are left out of this figure. An entry of');
+});
+
 test('the answer shows each attack at its highest dose, beside what it is compared with', async () => {
   const evaluate = { accuracy: 0.9, majority_share: 0.5, asr: 0.8, asr_clean: 0.1 };
   const cells = [0.1, 0.2].flatMap((rate) => [

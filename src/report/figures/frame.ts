@@ -366,7 +366,7 @@ function subjectsOf(
     return adapterPairs(unique)
       .filter(({ adapter }) => chosen.includes(adapter))
       .map(({ adapter, full }) => {
-        const labels = adapter.labelsWithout(...paths),
+        const labels = labelsBeside(adapter, paths),
           adapterLabel = `${labels.adapterLabel} − ${full.adapterLabel}`;
         return { condition: adapter, full, labels: isNamed ? { ...labels, adapterLabel } : labels };
       });
@@ -376,7 +376,15 @@ function subjectsOf(
     isByName ? chooseConditions(byName(unique), entry.cells) : chooseByName(unique, entry.cells)
   )
     .filter(({ family }) => entry.against === undefined || family !== 'none')
-    .map((condition) => ({ condition, labels: condition.labelsWithout(...paths) }));
+    .map((condition) => ({ condition, labels: labelsBeside(condition, paths) }));
+}
+
+/** Returns the labels without the axes at `paths`; the setting without a defence that is named. */
+function labelsBeside(condition: Condition, paths: readonly string[]): Labels {
+  const labels = condition.labelsWithout(...paths);
+  return paths.includes('defence')
+    ? { ...labels, setting: condition.labelsWithout(...paths, DEFENCE).setting }
+    : labels;
 }
 
 type Named = Pick<Point, 'subject' | 'measure' | 'seed'>;
@@ -436,7 +444,7 @@ function nameLines(entry: FigureEntry, form: Frame['form'], x: Axis, points: rea
     const more = tellingApart(points);
     const placed = points.map((point) => ({
       ...point,
-      column: joinLabels(...distinct([point.column, joinedNames(more, point)])),
+      row: joinLabels(...distinct([point.row, joinedNames(more, point)])),
     }));
     return { points: checkedPlaces(entry, placed), fields: [], note: '' };
   }
@@ -586,7 +594,7 @@ export function frameOf(
     const title = isHeat ? undefined : y[i]?.title;
     return { ...measure, ...(title !== undefined && { [isByMetric ? 'label' : 'title']: title }) };
   });
-  const paths = named.filter((field) => isAxis(unique, field));
+  const paths = named.filter((field) => field === 'defence' || isAxis(unique, field));
   // A condition is drawn under each of its names if x, colours or panels tell the names apart.
   const isByName =
     (form === 'line' && entry.x.field !== 'step') ||
