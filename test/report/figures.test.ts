@@ -187,6 +187,31 @@ test('a figure that is too long ends between two panels, and counts what it leav
   assert.match(present(asr).caption, ' 6 more conditions are left out of this figure. An entry of');
 });
 
+test('rates of an attack on a base are places on one line', async () => {
+  const cells = [0.1, 0.2].map((rate) => ({
+    ...cellOf({ seed: 1, attack: 'badnets', evaluate: { asr: rate } }),
+    ofBase: 'base',
+    axes: { 'poisoning.attack': 'none', 'base.poisoning.rate': rate, 'adapter.type': 'full' },
+  }));
+  const dose = {
+    name: 'dose',
+    x: { field: 'base.poisoning.rate' },
+    y: [{ field: 'evaluate.asr' }],
+  };
+  const { files } = await renderReport({
+    ...inputOf(cells),
+    entries: { figures: [dose], tables: [], defaults: false },
+  });
+  const [, ...lines] = present(files['figures/dose.csv']).trim().split('\r\n');
+  assert.equal(
+    lines.map((line) => line.split(',').slice(0, 3)),
+    [
+      ['full', '0.1', '1'],
+      ['full', '0.2', '1'],
+    ],
+  );
+});
+
 test('the answer shows each attack at its highest dose, beside what it is compared with', async () => {
   const evaluate = { accuracy: 0.9, majority_share: 0.5, asr: 0.8, asr_clean: 0.1 };
   const cells = [0.1, 0.2].flatMap((rate) => [
