@@ -212,6 +212,33 @@ test('rates of an attack on a base are places on one line', async () => {
   );
 });
 
+test('every line of a legend has a symbol that can be seen', async () => {
+  const cells = [1, 2, 4, 8, 16, 32, 64, 128, 256].flatMap((rank) =>
+    [0.1, 0.2].map((rate) =>
+      cellOf({
+        ...{ seed: 1, attack: 'badnets', poisoning: { rate } },
+        ...{ adapter: { type: 'lora', rank }, evaluate: { asr: 1 } },
+      }),
+    ),
+  );
+  const lines = {
+    ...{ name: 'lines', x: { field: 'poisoning.rate' }, y: [{ field: 'evaluate.asr' }] },
+    color: { fields: ['adapter'] },
+  };
+  const { files } = await renderReport({
+    ...inputOf(cells),
+    entries: { figures: [lines], tables: [], defaults: false },
+  });
+  const symbols = [
+    ...present(files['figures/lines.svg']).matchAll(
+      /role-legend-symbol"><path [^>]*d="([^"]+)" fill="(#\w+)"/g,
+    ),
+  ];
+  assert.is(symbols.length, 9);
+  // A circle, or a closed shape: a mere stroke has no area to fill.
+  for (const [, d = '', fill] of symbols) assert.match(d, /A|Z/, fill);
+});
+
 test('the answer shows each attack at its highest dose, beside what it is compared with', async () => {
   const evaluate = { accuracy: 0.9, majority_share: 0.5, asr: 0.8, asr_clean: 0.1 };
   const cells = [0.1, 0.2].flatMap((rate) => [

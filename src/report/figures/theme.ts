@@ -39,7 +39,8 @@ const SHAPES = [
   'triangle-down',
   'triangle-right',
   'triangle-left',
-  'stroke',
+  // A cross on its side. A stroke would have no fill, and so no symbol in a legend.
+  'M-.95,-.6L-.6,-.95L0,-.35L.6,-.95L.95,-.6L.35,0L.95,.6L.6,.95L0,.35L-.6,.95L-.95,.6L-.35,0Z',
 ];
 
 export const config: Config = {
