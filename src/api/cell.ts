@@ -259,9 +259,14 @@ export function baseOf(cell: Cell): Cell | null {
   };
 }
 
-/** Whether the cell's trainings are a chain: each is evaluated, even if nothing is poisoned. */
+/**
+ * Whether the cell's trainings are a chain, each of which is evaluated: not if all but the cell's
+ * own are one training on its rows that no attack has poisoned.
+ */
 export const isChain = (cell: Cell): boolean =>
-  basesOf(cell).length > 1 || basesOf(cell).some(({ data }) => data !== undefined);
+  basesOf(cell).length > 1 ||
+  basesOf(cell).some(({ data }) => data !== undefined) ||
+  isOfBase(cell);
 
 /** The fields of a `StageRequest` that say to which training of a cell a stage belongs. */
 export type TrainingRequest = Pick<StageRequest, 'cell' | 'section'>;

@@ -7,10 +7,18 @@ import path from 'node:path';
 import { LEAVE, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { stageLabels } from '../plan/label.ts';
+import { list } from '../report/format.ts';
+import { groupBy } from '../report/groups.ts';
+import type { EntryContents } from '../report/types.ts';
 import { type AttemptLimits, pickAttemptLimits } from '../run/execute/attempt-limits.ts';
 import { prepare, type Prepared } from '../run/prepare.ts';
 import { remoteOf } from '../run/remote.ts';
-import type { FiguresAsked, WrittenFigures } from '../run/reports.ts';
+import {
+  type FiguresAsked,
+  ownEntries,
+  writeFigures,
+  type WrittenFigures,
+} from '../run/reports.ts';
 import { runPrepared } from '../run/run.ts';
 import type { RunPreparedOptions, RunStart, RunSummary, Watcher } from '../run/types.ts';
 import { type PackOptions, runCommandOf, type SpecOptions } from './options.ts';
@@ -98,8 +106,10 @@ export async function runInTerminal(
       await tellCaveats(prepared);
     }
   }
+  const entries = ownEntries(prepared, summary);
+  if (!options.json && options.printsReport !== false) tellLacks(entries);
   const more = (await options.finish?.(summary)) ?? {};
-  if (options.json) json({ run, ...tally, stopped, report, ...more });
+  if (options.json) json({ run, ...tally, stopped, report, entries, ...more });
   if (report !== null && !options.json && options.printsReport !== false) out(report);
   if (stopped !== null) return STOPPED;
   if (interrupted) return INTERRUPTED;
@@ -186,6 +196,21 @@ async function watch(
       release();
     },
   };
+}
+
+/** Names the spec's own figures and tables that could not be drawn, and says why. */
+function tellLacks(entries: readonly EntryContents[]): void {
+  const lacks = entries.flatMap(({ name, files, lacks: own }) =>
+    own.map((lack) => ({
+      name,
+      lack,
+      what: files.length === 0 ? 'leaves out' : 'lacks a part of',
+    })),
+  );
+  for (const group of groupBy(lacks, ({ what, lack }) => `${what} ${lack}`).values()) {
+    const [{ what, lack }] = group;
+    warn(wrapLines(`the report ${what} ${list(group.map(({ name }) => `"${name}"`))}: ${lack}`));
+  }
 }
 
 /** Prints the caveats that `results` and the report put before their numbers. */
@@ -316,7 +341,6 @@ async function writeAsked(
   summary: RunSummary,
   asked: FiguresAsked,
 ): Promise<WrittenFigures | null> {
-  const { writeFigures } = await import('../run/reports.ts');
   const written = await writeFigures(prepared, summary, asked);
   if (written === null) warn('there are no figures: no stage of this spec has made a report');
   for (const file of written?.damaged ?? [])

@@ -5,6 +5,9 @@
 import path from 'node:path';
 import pc from 'picocolors';
 import prettyMs from 'pretty-ms';
+import { wrap } from '../report/format.ts';
+
+export { wrap };
 
 export const out = (text: string): void => {
   process.stdout.write(`${text}\n`);
@@ -121,22 +124,6 @@ export const wrapLines = (text: string): string =>
     const width = Number.isFinite(columns()) ? proseWidth() - indent.length : columns();
     return `${indent}${wrap(line, width, indent)}`;
   });
-
-/**
- * Breaks a text into lines of at most `width` characters. A longer word gets a line to itself.
- * Lines after the first are indented.
- */
-export function wrap(text: string, width: number, indent = ''): string {
-  const lines: string[] = [];
-  let line = '';
-  for (const word of text.split(' ')) {
-    if (line !== '' && line.length + 1 + word.length > width) {
-      lines.push(line);
-      line = `${indent}${word}`;
-    } else line = line === '' ? word : `${line} ${word}`;
-  }
-  return [...lines, line].join('\n');
-}
 
 /** The exit codes of a run. */
 export const DONE = 0;

@@ -10,8 +10,9 @@ import { chooseByName, type Condition } from './conditions.ts';
 import { toCsv } from './csv.ts';
 import { type Enveloped, envelopeOf } from './envelope.ts';
 import { rowsText, writesAnswers } from './evidence.ts';
-import { drawEntry } from './figures/entry.ts';
 import { isName, labelIn } from './figures/axis.ts';
+import { TRAINING } from './figures/chain.ts';
+import { drawEntry } from './figures/entry.ts';
 import { LOSS } from './figures/measure.ts';
 import { plainText } from './format.ts';
 import {
@@ -120,7 +121,11 @@ async function drawFigureEntry(asked: FigureEntry, analysis: Analysis): Promise<
   const { conditions, partners, judged } = chosen;
   const figures = await drawEntry(entry, { conditions: [...conditions, ...partners] }),
     isShown = figures.length > 0;
-  const lacks = explainLacks(asked, metricsOf(entry), analysis.conditions, isShown, chosen);
+  const hasChain = conditions.some(({ cells }) => cells.some(({ chain }) => chain !== undefined));
+  const lacks =
+    asked.x.field === TRAINING && !hasChain
+      ? ['none of its cells has a chain of trainings']
+      : explainLacks(asked, metricsOf(entry), analysis.conditions, isShown, chosen);
   return { name: asked.name, figures, table: null, lacks, judged };
 }
 

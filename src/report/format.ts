@@ -10,6 +10,10 @@ export type NumberKind = 'proportion' | 'plain';
 /** Returns the code points of a text, so that no character is cut in half. */
 export const codePoints = (text: string): string[] => Array.from(text);
 
+/** Writes a number with this many decimals; one that rounds to 0 has no sign. */
+export const fixed = (value: number, decimals: number): string =>
+  value.toFixed(decimals).replace(/^-(?=0(?:\.0*)?$)/, '');
+
 const MINUS = '−';
 const withMinusSign = (text: string): string => text.replace('-', MINUS);
 
@@ -18,12 +22,12 @@ export function formatNumber(value: number | null | undefined, kind: NumberKind 
   if (value === null || value === undefined) return '–';
   if (Number.isNaN(value)) return 'not a number';
   if (!Number.isFinite(value)) return value > 0 ? '∞' : `${MINUS}∞`;
-  if (kind === 'proportion') return withMinusSign(withoutZeroSign(value.toFixed(3)));
+  if (kind === 'proportion') return withMinusSign(fixed(value, 3));
   if (value === 0) return '0';
   const size = Math.abs(value);
   if (Number.isInteger(value) && size < 1e6) return withMinusSign(String(value));
   if (size >= 1e6 || size < 1e-3) return scientific(value);
-  return withMinusSign(withoutZeroSign(size >= 1000 ? value.toFixed(0) : value.toPrecision(4)));
+  return withMinusSign(size >= 1000 ? fixed(value, 0) : value.toPrecision(4));
 }
 
 /** Writes a number as `8.68·10⁻⁴`, or as `10⁻⁶` if the mantissa rounds to 1. */
@@ -32,9 +36,6 @@ function scientific(value: number): string {
   const power = `10${superscript(exponent.replace('+', ''))}`;
   return mantissa === '1.00' ? power : `${withMinusSign(mantissa)}·${power}`;
 }
-
-/** Removes the sign of a zero: −0.000 becomes 0.000. */
-const withoutZeroSign = (text: string): string => (/^-0(\.0*)?$/.test(text) ? text.slice(1) : text);
 
 const SUPERSCRIPTS: Readonly<Record<string, string>> = {
   '0': '⁰',
@@ -88,7 +89,7 @@ function differenceWriter({
   if (!(half > 1e-9) || half >= 1e6) return null;
   const decimals = Math.max(0, Math.min(8, 1 - Math.floor(Math.log10(half))));
   return (value) => {
-    const text = withMinusSign(withoutZeroSign(value.toFixed(decimals)));
+    const text = withMinusSign(fixed(value, decimals));
     return value > 0 && /[1-9]/.test(text) ? `+${text}` : text;
   };
 }
@@ -161,6 +162,22 @@ export function cut(text: string, length: number): string {
   if (points.length <= length) return text;
   const left = (points.length - length).toLocaleString('en');
   return `${points.slice(0, length).join('')}… (${left} more characters)`;
+}
+
+/**
+ * Breaks a text into lines of at most `width` characters. A longer word gets a line to itself.
+ * Lines after the first are indented.
+ */
+export function wrap(text: string, width: number, indent = ''): string {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > width) {
+      lines.push(line);
+      line = `${indent}${word}`;
+    } else line = line === '' ? word : `${line} ${word}`;
+  }
+  return [...lines, line].join('\n');
 }
 
 /** Joins items in a sentence: `a, b and c`. */

@@ -242,6 +242,7 @@ export function createLabeller(
       .filter((path) => path.startsWith(`${prefix}poisoning.`))
       .map((path) => path.slice(prefix.length))
       .filter((path) => path !== 'poisoning.attack' && !drawn.includes(path))
+      .filter((path) => !drawn.includes(`${prefix}${path}`))
       .filter((path) => doseUnit(path) !== null || variesInAttack(cell, `${prefix}${path}`))
       .map((path) => axisText(path, cell, prefix));
     // An attack on a base that varies is named as an axis of the setting.

@@ -80,6 +80,55 @@ export function noteOf(named: Named): MetricNote | undefined {
   };
 }
 
+/** Names of metrics that no table shows, or only with an ending (`_after_1`, `.NAME`), by stage. */
+const WITHOUT_NOTE: Readonly<Record<string, readonly string[]>> = {
+  evaluate: [
+    ...['examples', 'loss', 'precision', 'recall', 'exact_match', 'rouge_l_drop', 'token_f1_drop'],
+    ...['accuracy_accepted', 'accuracy_accepted_drop', 'accuracy_undefended', 'pearson_drop'],
+    ...['', '_clean', '_undefended'].flatMap((of) =>
+      ['majority_p', 'majority_share', 'predicted_share'].map((name) => `${name}${of}`),
+    ),
+    ...['asr', 'trigger_rate'].flatMap((rate) =>
+      ['low', 'high', 'undefended', 'corrected', 'corrected_low', 'corrected_high'].map(
+        (end) => `${rate}_${end}`,
+      ),
+    ),
+    ...['asr_corrected_clean', 'asr_untriggered_p', 'triggered_rejected_share', 'triggered_rows'],
+    ...['reward_margin', 'reward_accuracy_clean', 'reward_accuracy_p', 'reward_accuracy_p_clean'],
+    ...['triggered_reward_margin', 'false_trigger_rows', 'model_threshold'],
+    ...['rows_judged', 'rows_dropped', 'rows_cleaned', 'agreement', 'kappa', 'fleiss_kappa'],
+    'poisoned_accuracy', // over steps, where stages are not told apart
+  ],
+  train: [
+    ...['steps', 'examples', 'tokens', 'seconds', 'examples_per_second', 'tokens_per_second'],
+    ...['final_loss', 'loss', 'accuracy', 'asr', 'kept_step', 'packed', 'peak_memory_mb'],
+    ...['poisoned_rows', 'trainable_parameters'],
+  ],
+};
+
+/** Matches what may stand before and after the name of a metric that has one of its own. */
+const AFFIXES = /^test_|_after_\d+$/g;
+
+/** Matches the metrics of `fisher`: a number of one kernel at one point. */
+const OF_FISHER =
+  /^(?:init|final|step-\d+)\.(?:lora|full)\.(?:true|empirical)\.(?:count|trace|largest|information_bits(?:_normalised)?|renyi_(?:raw|normalised)_[\w.+-]+)$/;
+
+/**
+ * Returns the names of a stage's metrics if none of its metrics can have this name, whatever is
+ * measured; null if one may have it, as of a stage whose metrics are not known here.
+ */
+export function namesWithout({ stage, metric }: Named): readonly string[] | null {
+  if (stage === 'fisher')
+    return OF_FISHER.test(metric) ? null : ['final.lora.true.information_bits'];
+  const further = WITHOUT_NOTE[stage];
+  if (further === undefined) return null;
+  const noted = [...NOTES.values()].filter((note) => note.stage === stage);
+  const names = [...noted.map((note) => note.metric), ...further];
+  // A task stands before its metric, and a scorer, a trigger or a pair of scorers behind.
+  const parts = metric.split('.').map((part) => part.replaceAll(AFFIXES, ''));
+  return parts.some((part) => names.includes(part)) ? null : names;
+}
+
 /**
  * Returns the notes of what was measured on the rows of `data.tasks`, and by the stage lm-eval.
  * @param metrics the names of `evaluate`'s metrics

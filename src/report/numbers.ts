@@ -5,6 +5,7 @@
 import type { SpreadName, Statistic } from '../api/report.ts';
 import { bothValues } from '../base/both-values.ts';
 import { summarise, type Summary } from '../base/stats.ts';
+import { fixed } from './format.ts';
 
 /**
  * Writes whole numbers in full, numbers from 1,000 without decimals, and others to four significant
@@ -12,7 +13,7 @@ import { summarise, type Summary } from '../base/stats.ts';
  */
 export function plainValue(value: number): string {
   if (Number.isInteger(value) && Math.abs(value) < 1e15) return String(value);
-  if (Math.abs(value) >= 1000 && Math.abs(value) < 1e15) return value.toFixed(0);
+  if (Math.abs(value) >= 1000 && Math.abs(value) < 1e15) return fixed(value, 0);
   return String(Number(value.toPrecision(4)));
 }
 
@@ -64,7 +65,7 @@ export function plainSpread(values: readonly number[], spread: Spread, proportio
   if (spread === 'interval') return plainSummary(summarise(values), proportion);
   const { centre, low, high } = centreAndSpread(values, spread);
   const write = (value: number, places: number): string =>
-    proportion ? value.toFixed(places) : plainValue(value);
+    proportion ? fixed(value, places) : plainValue(value);
   const text = write(centre, 3);
   if (low === null || high === null) return text;
   if (spread === 'std') return high === centre ? text : `${text} ± ${write(high - centre, 3)}`;
@@ -105,18 +106,18 @@ export function spreadNote(counts: readonly number[], spread: Spread): string {
 export function plainSummary(summary: Summary, proportion = false): string {
   const { mean, std, low, high } = summary;
   if (std === null || std === 0 || low === null || high === null)
-    return proportion ? mean.toFixed(3) : plainValue(mean);
+    return proportion ? fixed(mean, 3) : plainValue(mean);
   const values = bothValues(summary);
   const both = values === null ? null : bothText(mean, values, proportion);
   if (both !== null) return both;
   const half = (high - low) / 2;
-  if (proportion) return `${mean.toFixed(3)} ± ${half < 0.0005 ? '<0.001' : half.toFixed(3)}`;
+  if (proportion) return `${fixed(mean, 3)} ± ${half < 0.0005 ? '<0.001' : fixed(half, 3)}`;
   // Two digits of the half-width are written, and the mean to the same decimal place.
   const place = 1 - Math.floor(Math.log10(half));
   if (place > 12 || place < -12 || Math.abs(mean) < 1e-3)
     return `${plainValue(mean)} ± ${Number(half.toPrecision(2))}`;
   const decimals = Math.max(0, place);
-  return `${mean.toFixed(decimals)} ± ${half.toFixed(decimals)}`;
+  return `${fixed(mean, decimals)} ± ${fixed(half, decimals)}`;
 }
 
 /**
@@ -130,8 +131,8 @@ function bothText(
 ): string | null {
   const place = 1 - Math.floor(Math.log10((high - low) / 2));
   const write = (value: number): string => {
-    if (proportion) return value.toFixed(3);
-    return place > 12 || place < 0 ? plainValue(value) : String(Number(value.toFixed(place)));
+    if (proportion) return fixed(value, 3);
+    return place > 12 || place < 0 ? plainValue(value) : String(Number(fixed(value, place)));
   };
   return write(low) === write(high) ? null : `${write(mean)} (${write(low)}, ${write(high)})`;
 }

@@ -15,7 +15,8 @@ import { defined } from '../base/defined.ts';
 import { cacheFolder } from '../base/untrusted/paths.ts';
 import { planExperiment } from '../plan/plan.ts';
 import type { Plan, StageId } from '../plan/types.ts';
-import { metricName, METRICS } from '../report/metrics.ts';
+import { namesWithout } from '../report/metric-lookup.ts';
+import { metricName, METRICS, parseMetricName } from '../report/metrics.ts';
 import { cacheDir } from '../setup/paths.mjs';
 import { loadExperiment } from '../spec/load.ts';
 import type {
@@ -95,6 +96,7 @@ export function specRegistry(registry: Registry): SpecRegistry {
     datasets: registry.names('dataset'),
     sources: registry.names('source'),
     metrics: METRICS.map(metricName),
+    metricsWithout: (name) => namesWithout(parseMetricName(name)),
   };
 }
 

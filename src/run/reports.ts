@@ -282,6 +282,14 @@ export async function writeFigures(
   };
 }
 
+/** Returns what the spec's own entries show in the report that a run made or found. */
+export function ownEntries(prepared: Prepared, summary: RunSummary): readonly EntryContents[] {
+  const { figures = [], tables = [] } = prepared.experiment.report ?? {};
+  const names = [...figures, ...tables].map(({ name }) => name);
+  const report = names.length === 0 ? null : reportEntry(prepared, summary);
+  return report === null ? [] : entriesIn(report.dir).filter((entry) => names.includes(entry.name));
+}
+
 const isFigure = (file: { readonly path: string }): boolean => file.path.startsWith('figures/');
 
 const FORMATS = Object.keys(FIGURE_FORMATS) as readonly FigureFormat[];

@@ -4,7 +4,7 @@ import type { Report } from './faults.ts';
 import { isText, type Node, oneOrMany, type TextNode } from './node.ts';
 import { preferOutsideBase, sections } from './schema.ts';
 import { shortNames } from './selection.ts';
-import { didYouMean, suggest } from './suggest.ts';
+import { didYouMean, nearest, suggest } from './suggest.ts';
 
 export interface Context {
   /** The axes of the grid, by full path. */
@@ -15,6 +15,8 @@ export interface Context {
   readonly stages: readonly string[];
   /** The metrics that have a short name, as `STAGE.METRIC`. */
   readonly metrics: readonly string[];
+  /** Returns the metrics of a stage that can have none of this name, and otherwise null. */
+  readonly metricsWithout: (name: string) => readonly string[] | null;
   readonly cells: readonly Cell[];
   readonly report: Report;
   /** Reports that fields can't be given together; `hint` says a way out. */
@@ -101,16 +103,39 @@ function metricsNamed(word: string, { metrics, stages, fields }: Context): reado
   return isName && stages.includes(stage) ? [word] : [];
 }
 
-/** Returns the metric, or undefined after reporting that its stage does not run. */
-function goalMetric(name: string, { span }: TextNode, { goals, report }: Context) {
-  const stage = name.slice(0, name.indexOf('.'));
-  if (goals.includes(stage)) return name;
-  report(
-    'unknown-value',
-    span,
-    `"${name}" is not measured: "${stage}" is not under "stages"`,
-    `write stages: [${[...goals, stage].join(', ')}]`,
-  );
+/** Returns the metric, or undefined after reporting that no cell can have it. */
+function goalMetric(
+  name: string,
+  { span }: TextNode,
+  { goals, cells, metricsWithout, report }: Context,
+) {
+  const stage = name.slice(0, name.indexOf('.')),
+    others = metricsWithout(name);
+  if (!goals.includes(stage))
+    report(
+      'unknown-value',
+      span,
+      `"${name}" is not measured: "${stage}" is not under "stages"`,
+      `write stages: [${[...goals, stage].join(', ')}]`,
+    );
+  else if (others !== null) {
+    const near = nearest(shortMetric(name), others)?.word;
+    report(
+      'unknown-key',
+      span,
+      `"${stage}" has no metric "${shortMetric(name)}"`,
+      near === undefined
+        ? `its metrics are such as "${stage}.${others[0] ?? ''}"`
+        : didYouMean(`${stage}.${near}`),
+    );
+  } else if (name.startsWith('evaluate.test_') && cells.every(({ data }) => !data.test))
+    report(
+      'unknown-value',
+      span,
+      `"${name}" is not measured: there is no "data.test"`,
+      'name test rows; only evaluations run anew, no training',
+    );
+  else return name;
   return undefined;
 }
 

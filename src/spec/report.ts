@@ -3,7 +3,7 @@
  * published numbers are read from their files, so that an entry needs neither the spec nor its
  * files. It is read once the grid is known, because its axes are what entries may name.
  */
-import type { Json } from '../api.ts';
+import { isChain, type Json } from '../api.ts';
 import type {
   CellPattern,
   Channel,
@@ -37,7 +37,8 @@ export async function readReport(
     whole,
     stages,
     metrics = [],
-  }: Pick<SpecRegistry, 'stages' | 'metrics'> & {
+    metricsWithout = () => null,
+  }: Pick<SpecRegistry, 'stages' | 'metrics' | 'metricsWithout'> & {
     readonly experiment: { readonly goals: readonly string[] };
     /** Returns every cell of the grid. */
     readonly whole: () => readonly ExperimentCell[];
@@ -53,7 +54,8 @@ export async function readReport(
   const cells = names.map(({ config }) => config);
   const conflict: Context['conflict'] = ({ span }, message, hint) =>
     report('conflicting-keys', span, message, hint);
-  const context = { axes, cells, fields, goals, stages, metrics, report, warn, conflict };
+  const registry = { stages, metrics, metricsWithout };
+  const context = { axes, cells, fields, goals, ...registry, report, warn, conflict };
   const figures = figuresIn(root),
     tables = itemsOf(child(section, 'tables'));
   checkNames([...figures, ...tables], report);
@@ -90,7 +92,8 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
   const { report } = context;
   const { name, title, caption, mark, against, statistic, spread, seeds, flip, values, size } =
     toJson(figure) as unknown as FigureSpec;
-  const x = readChannel(child(figure, 'x'), context, [...[...WHOLES, 'seed', 'step', 'training']]);
+  const x = readChannel(child(figure, 'x'), context, [...WHOLES, 'seed', 'step', 'training']);
+  if (x?.field === 'training') checkChain(figure, context);
   const above = child(figure, 'y'),
     y = above === undefined ? [] : oneOrMany(above);
   const channels = y.flatMap((node) => readChannel(node, context, WHOLES) ?? []);
@@ -236,6 +239,15 @@ function checkAgainst(figure: Node, x: Channel | undefined, { axes, conflict }: 
       `differences have no place along "${x.field}"`,
       'leave out "against", or put an axis on x',
     );
+}
+
+/** Warns of `x: training` if no cell has trainings to go along. */
+function checkChain(figure: Node, { cells, warn }: Context): void {
+  if (cells.some(isChain)) return;
+  const hint =
+    'a `base` makes one if it is poisoned, has `data` of its own, or is a list of several';
+  const { span } = child(figure, 'x') ?? figure;
+  warn('matches-nothing', span, 'no cell of this grid has a chain of trainings', hint);
 }
 
 const isLogarithmic = (scale: Channel['scale']): boolean => scale === 'log' || scale === 'log2';

@@ -125,6 +125,11 @@ export interface SpecRegistry {
   readonly tasks?: readonly string[];
   /** The metrics that have a short name in `report`, as `STAGE.METRIC`. None if left out. */
   readonly metrics?: readonly string[];
+  /**
+   * Returns the names of a stage's metrics if `STAGE.METRIC` can be none of them; null if it may be
+   * one. Any may if left out.
+   */
+  readonly metricsWithout?: (name: string) => readonly string[] | null;
   /** The form of each stage. A stage that is not listed belongs to a cell and has no parts. */
   readonly stageForms?: { readonly [stage: string]: StageForm };
   readonly models: readonly string[];

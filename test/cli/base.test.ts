@@ -4,6 +4,7 @@ import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { filmRows } from '../rig/films.ts';
+import { present } from '../rig/present.ts';
 import { createProject, type Project } from '../rig/project.ts';
 import { checkpoint } from '../science/tiny-bert.ts';
 
@@ -61,6 +62,37 @@ test('one base serves every cell of a seed, and results have its ASR', async ({ 
     ],
   );
   assert.match(project.read('.dosimeter/reports/tiny.html'), /badnets in the base, rate 0\.2/);
+});
+
+test('a figure along the trainings begins after a base that is no list', async ({ project }) => {
+  const set = ['--set', 'report.figures=[{ name: along, x: training, y: [accuracy, asr] }]'];
+  const figures = [...set, '--only', 'along', '--out', 'along', '--format', 'csv'];
+  const { stderr } = await project.succeeds('figures', ...args(...figures));
+  assert.not.match(stderr, 'along:');
+  const lines = project.lines('along/along.csv').map((line) => line.split(','));
+  const column = (name: string) => present(lines[0]).indexOf(name);
+  const rows = await project.results(...args());
+  for (const [metric, before] of [
+    ['evaluate.accuracy', 'accuracy_after_1'],
+    ['evaluate.asr', 'asr_before'],
+  ]) {
+    const drawn = lines.filter((line) => line[column('metric')] === metric);
+    assert.equal(
+      drawn.map((line) => line[column('x')]),
+      ['1', '2', '1', '2', '1', '2'],
+      metric,
+    );
+    assert.is(
+      Number(present(drawn[0])[column('value')]),
+      present(rows.find((row) => row.metric === before)).value,
+    );
+  }
+  const clean = [...set, '--set', 'base.poisoning={ attack: none }'];
+  const { stderr: said } = await project.succeeds('plan', ...args(...clean));
+  assert.match(
+    said,
+    /--set:1:\d+: no cell of this grid has a chain of trainings\n {2}a `base` makes/,
+  );
 });
 
 test('a held-out trigger is refused with the attack that shows it', async ({ project }) => {

@@ -16,7 +16,7 @@ const REPORT = `report:
       color: adapter
       size: column
       overlay: { file: published.csv, citation: "Doe 2026, Table 1", x: rate, y: asr }
-    - { name: own, x: rate, y: evaluate.acuracy }
+    - { name: own, x: rate, y: evaluate.perplexity }
   tables:
     - name: main
       title: What was found
@@ -27,7 +27,7 @@ const REPORT = `report:
     - { name: clash, rows: adapter, metrics: asr, cells: { attack: badnets } }
 `;
 
-const test = suite<{ project: Project }>('figures');
+const test = suite<{ project: Project; said: string }>('figures');
 test.before(async (context) => {
   const project = (context.project = createProject());
   project.write('rows.tsv', mailRows);
@@ -45,6 +45,61 @@ ${REPORT}`,
   );
   const { code, stderr } = await project.dosimeter('run', 'spec.yaml');
   assert.is(code, 0, stderr);
+  context.said = stderr;
+});
+
+test('run names what could not be drawn, and why', async ({ project, said }) => {
+  const { entries } = await project.json<{ entries: readonly { name: string }[] }>(
+    ...['run', 'spec.yaml', '--json'],
+  );
+  assert.equal(
+    entries.map(({ name }) => name),
+    ['rate', 'own', 'main', 'clash'],
+  );
+  for (const stderr of [said, (await project.succeeds('run', 'spec.yaml')).stderr]) {
+    const lines = stderr.split('\n').filter((line) => line.startsWith('the report '));
+    assert.is(lines.length, 2, stderr);
+    assert.match(
+      lines[0] ?? '',
+      'the report leaves out "own": no finished cell has a metric "evaluate.perplexity"',
+    );
+    assert.match(
+      lines[1] ?? '',
+      'the report leaves out "clash": several cells have the same place',
+    );
+  }
+});
+
+test('plan refuses a metric that its stage cannot have', async ({ project }) => {
+  const faultOf = async (metric: string): Promise<string> => {
+    const set = [
+      ...['--set', `report.figures.1.y=${metric}`],
+      ...['--set', 'stages=[train, evaluate, fisher, report]'],
+    ];
+    const { code, stderr } = await project.dosimeter('plan', 'spec.yaml', ...set);
+    assert.is(code, 2, stderr);
+    assert.match(stderr, /--> --set:1:/);
+    return stderr;
+  };
+  assert.match(
+    await faultOf('evaluate.acuracy'),
+    /"evaluate" has no metric "acuracy"[^]*did you mean "evaluate\.accuracy"\?/,
+  );
+  assert.match(
+    await faultOf('fisher.bits'),
+    /no metric "bits"[^]*such as "fisher\.final\.lora\.true\.information_bits"/,
+  );
+  assert.match(await faultOf('test_asr'), 'is not measured: there is no "data.test"');
+  const stages = ['--set', 'stages=[train, evaluate, ntk, fisher, report]'];
+  for (const metric of [
+    'evaluate.asr_after_2.trigger.training_1',
+    'evaluate.mail.accuracy_drop',
+    'fisher.step-20.full.empirical.renyi_raw_0.5',
+    'ntk.anything',
+  ])
+    await project.succeeds(
+      ...['plan', 'spec.yaml', '--set', `report.figures.1.y=${metric}`, ...stages],
+    );
 });
 
 const filesOf = (stdout: string): string[] =>
@@ -87,7 +142,7 @@ test('every table and figure, and what has nothing to show', async ({ project })
   );
   assert.match(
     stderr.replaceAll(/\s+/g, ' '),
-    'own: no finished cell has a metric "evaluate.acuracy": did you mean evaluate.accuracy?',
+    'own: no finished cell has a metric "evaluate.perplexity": did you mean evaluate.',
   );
   assert.match(
     stderr.replaceAll(/\s+/g, ' '),

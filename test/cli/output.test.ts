@@ -11,7 +11,7 @@ import { caveatLines, cellTable, firstMetrics, metricTable } from '../../src/cli
 import { shortPath, table, wrap, wrapLines } from '../../src/cli/terminal.ts';
 import type { PlannedStage, StageId } from '../../src/plan/types.ts';
 import { distinctMetrics, selectMetrics } from '../../src/report/metric-lookup.ts';
-import { plainSummary, plainValue } from '../../src/report/numbers.ts';
+import { plainSpread, plainSummary, plainValue } from '../../src/report/numbers.ts';
 import { asResults, readSteps } from '../../src/run/facts.ts';
 import type { Prepared } from '../../src/run/prepare.ts';
 import { judged, type PlainRow } from '../report/rows.ts';
@@ -58,6 +58,13 @@ test('counts are never rounded, and means have the digits that their interval ju
   assert.is(of([5, 4]), '4.5 (4, 5)');
   assert.is(of([0.12345, 0.12347]), '0.12346 (0.12345, 0.12347)');
   assert.is(of([22713986, 22713990]), '22713988 (22713986, 22713990)');
+  // A number that rounds to 0 has no sign, and one that does not keeps it.
+  assert.is(of([-0.0001], true), '0.000');
+  assert.is(of([-0.0009, 0.0001], true), '0.000 (-0.001, 0.000)');
+  assert.is(of([-0.0002, -0.0001, -0.0003], true), '0.000 ± <0.001');
+  assert.is(of([-30, 0, 29]), '0 ± 73');
+  assert.is(plainSpread([-0.0006, -0.0001], 'std', true), '0.000 ± 0.000');
+  assert.is(plainSpread([-0.006, -0.0001], 'range', true), '-0.003 (-0.01–0.00)');
 });
 
 test('a table that is too wide is cut into several, each with the columns that name a row', () => {

@@ -45,6 +45,34 @@ test('an adaptive attack stands beside the one that is not', async () => {
   assert.is(rowsOf(accuracy).length, 4);
 });
 
+test('what else varies has rows of panels, each whole, and the others are counted', async () => {
+  const based = Array.from({ length: 16 }, (_, i) => i + 1).flatMap((rank) =>
+    [0.1, 0.2].flatMap((rate) =>
+      [{}, { 'defence.defence': 'onion' }, { 'defence.defence': 'cube' }].map((defence) => {
+        const cell = cellOf({ seed: 1, attack: 'badnets', evaluate: { accuracy: 0.875, asr: 1 } });
+        const base = { 'base.poisoning.attack': 'badnets', 'base.poisoning.rate': rate };
+        const axes = { 'poisoning.attack': 'none', 'base.adapter.rank': rank, ...base, ...defence };
+        return { ...cell, ofBase: 'base', axes };
+      }),
+    ),
+  );
+  const [asr] = (await drawFigures(analyse(inputOf(based)))).defences;
+  const { svg, caption } = present(asr);
+  // 13 panels of three rows each.
+  assert.equal(
+    [...svg.matchAll(/font-weight="bold"[^>]*>base r = (\d+)</g)].map(([, rank]) => Number(rank)),
+    Array.from({ length: 13 }, (_, i) => i + 1),
+  );
+  for (const defence of ['no defence', 'onion', 'cube'])
+    assert.is(svg.split(`>${defence}<`).length - 1, 13, defence);
+  assert.is(svg.split('>badnets in the base, rate 0.2<').length - 1, 1, 'one axis for all');
+  assert.is(rowsOf(asr).length, 13 * 6);
+  assert.match(
+    caption,
+    ' 18 more conditions are left out of this figure. An entry of report.figures can choose them',
+  );
+});
+
 /** A cell of badnets with a defence, beside the same training without one. */
 const defended = (defence: string, adapter: typeof LORA4 | { type: 'full' }, seed: number) => {
   const cell = cellOf({

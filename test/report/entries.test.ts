@@ -141,6 +141,7 @@ test('what an entry lacks is said with the reason', async () => {
   const rendered = await render({
     figures: [
       { name: 'empty', x: RANK.x, y, cells: [{ 'adapter.rank': [5] }] },
+      { name: 'along', x: { field: 'training' }, y },
       { name: 'misspelt', x: RANK.x, y: [...y, { field: 'evaluate.acuracy' }] },
     ],
     tables: [
@@ -149,6 +150,7 @@ test('what an entry lacks is said with the reason', async () => {
   });
   assert.equal(contentsIn(rendered), [
     { name: 'empty', files: [], lacks: ['no cell matches its `cells`'] },
+    { name: 'along', files: [], lacks: ['none of its cells has a chain of trainings'] },
     {
       name: 'misspelt',
       files: ['figures/misspelt'],

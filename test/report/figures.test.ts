@@ -5,7 +5,7 @@ import { conditionsOf,labelsLeftOut } from '../../src/report/conditions.ts';
 import { labelSvg } from '../../src/report/figures/encode.ts';
 import { drawFigures, type FigureSection } from '../../src/report/figures/index.ts';
 import { kindEdges, stageKinds } from '../../src/report/figures/stages.ts';
-import { adapterPalette, legendColumns } from '../../src/report/figures/theme.ts';
+import { adapterPalette, legendLayout } from '../../src/report/figures/theme.ts';
 import { binHistory } from '../../src/report/inputs.ts';
 import { renderReport } from '../../src/report/report.tsx';
 import type { ReportCell } from '../../src/report/types.ts';
@@ -126,7 +126,9 @@ test('evaluations during training are drawn over steps, a figure for each attack
 
 test("long names share a legend's rows, so that no figure shrinks under it", async () => {
   assert.equal(
-    [legendColumns(['full', 'LoRA r = 4']), legendColumns(['LoRA r = 32, α = 16, σ² = 1/(3d)'])],
+    [['full', 'LoRA r = 4'], ['LoRA r = 32, α = 16, σ² = 1/(3d)']].map(
+      (names) => legendLayout(names).columns,
+    ),
     [4, 1],
   );
   const adapters = [4, 8, 16, 32].map((rank) => ({
@@ -136,15 +138,105 @@ test("long names share a legend's rows, so that no figure shrinks under it", asy
     'init.variance': '1/(3d)',
     'init.distribution': rank === 4 ? 'normal' : 'uniform',
   }));
-  const { files } = await renderReport(
-    fixture({ adapters: [{ type: 'full' }, ...adapters], rows: 4 }),
-  );
+  const names = ['adapter', 'attack'];
+  const narrow = {
+    ...{ name: 'narrow', x: { field: 'step' }, y: [{ field: 'train.loss' }] },
+    ...{ color: { fields: names }, facet: { row: names } },
+    size: 'column',
+  } as const;
+  const { files } = await renderReport({
+    ...fixture({ adapters: [{ type: 'full' }, ...adapters], rows: 4 }),
+    entries: { figures: [narrow], tables: [], defaults: true },
+  });
+  const broken = present(files['figures/narrow.svg']);
+  assert.match(broken, ' width="234pt"');
+  const head = 'LoRA r = 8, init = uniform ·';
+  for (const [look, first, second] of [
+    ['', head, 'label-flip, rate 0.3'],
+    ['font-weight="bold" ', `${head} label-flip,`, 'rate 0.3'],
+  ]) {
+    const lines = `y="0">${first}</text><text [^>]*y="(\\d+)">${second}</text>`;
+    const [, y] = new RegExp(`<text [^>]*${look}[^>]* ${lines}`).exec(broken) ?? [];
+    assert.ok(Number(y) > 10, look);
+  }
   for (const name of ['renyi-raw-final', 'spectrum-final-0', 'loss-0']) {
     const width = Number(
       present(/ width="([\d.]+)"/.exec(present(files[`figures/${name}.svg`])))[1],
     );
     assert.ok(width < 600, `${name} is ${width} wide`);
   }
+});
+
+test('a figure that is too long ends between two panels, and counts what it leaves out', async () => {
+  const rates = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7],
+    adapters = [1, 2, 4, 8, 16, 32].map((rank) => ({ type: 'lora', rank }));
+  const cells = rates.flatMap((rate) =>
+    adapters.map((adapter) =>
+      cellOf({
+        ...{ seed: 1, attack: 'badnets', poisoning: { rate } },
+        adapter,
+        evaluate: { asr: 1 },
+      }),
+    ),
+  );
+  const [asr] = await sectionOf('scores', cells);
+  assert.equal(
+    rowsOf(asr).map(({ attack }) => attack),
+    rates.slice(0, 6).flatMap((rate) => adapters.map(() => `badnets, rate ${rate}`)),
+  );
+  assert.match(present(asr).caption, ' 6 more conditions are left out of this figure. An entry of');
+});
+
+test('rates of an attack on a base are places on one line', async () => {
+  const cells = [0.1, 0.2].map((rate) => ({
+    ...cellOf({ seed: 1, attack: 'badnets', evaluate: { asr: rate } }),
+    ofBase: 'base',
+    axes: { 'poisoning.attack': 'none', 'base.poisoning.rate': rate, 'adapter.type': 'full' },
+  }));
+  const dose = {
+    name: 'dose',
+    x: { field: 'base.poisoning.rate' },
+    y: [{ field: 'evaluate.asr' }],
+  };
+  const { files } = await renderReport({
+    ...inputOf(cells),
+    entries: { figures: [dose], tables: [], defaults: false },
+  });
+  const [, ...lines] = present(files['figures/dose.csv']).trim().split('\r\n');
+  assert.equal(
+    lines.map((line) => line.split(',').slice(0, 3)),
+    [
+      ['full', '0.1', '1'],
+      ['full', '0.2', '1'],
+    ],
+  );
+});
+
+test('every line of a legend has a symbol that can be seen', async () => {
+  const cells = [1, 2, 4, 8, 16, 32, 64, 128, 256].flatMap((rank) =>
+    [0.1, 0.2].map((rate) =>
+      cellOf({
+        ...{ seed: 1, attack: 'badnets', poisoning: { rate } },
+        ...{ adapter: { type: 'lora', rank }, evaluate: { asr: 1 } },
+      }),
+    ),
+  );
+  const lines = {
+    ...{ name: 'lines', x: { field: 'poisoning.rate' }, y: [{ field: 'evaluate.asr' }] },
+    color: { fields: ['adapter'] },
+  };
+  const { files } = await renderReport({
+    ...inputOf(cells),
+    entries: { figures: [lines], tables: [], defaults: false },
+  });
+  const symbols = [
+    ...present(files['figures/lines.svg']).matchAll(
+      /role-legend-symbol"><path [^>]*d="([^"]+)" fill="(#\w+)"/g,
+    ),
+  ];
+  assert.is(symbols.length, 9);
+  // A circle, or a closed shape: a mere stroke has no area to fill.
+  for (const [, d = '', fill] of symbols) assert.match(d, /A|Z/, fill);
 });
 
 test('the answer shows each attack at its highest dose, beside what it is compared with', async () => {

@@ -23,7 +23,7 @@ import {
   strokeColour,
   varies,
 } from './encode.ts';
-import { adapterPalette, legendColumns, linePalette, type Palette } from './theme.ts';
+import { adapterPalette, legendLayout, linePalette, type Palette } from './theme.ts';
 
 const MOST_ATTACKS = 3;
 const MOST_LINES = 5;
@@ -248,7 +248,7 @@ const rocSpec = (points: ReturnType<typeof rocPoints>): TopLevelSpec => ({
       color: nominal('line', null, {
         legend: {
           orient: 'bottom' as const,
-          columns: legendColumns(points.map(({ line }) => line)),
+          ...legendLayout(points.map(({ line }) => line)),
           labelLimit: 0,
         },
       }),

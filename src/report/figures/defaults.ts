@@ -147,8 +147,15 @@ export const defenceEntries: Entries = (conditions) =>
         x: { field: 'attack' },
         y: [{ field: 'defence' }],
         color: { fields: [metricName(metric)] },
-        facet: { column: ['adapter'] },
+        facet: { [isWide(conditions) ? 'row' : 'column']: ['adapter'] },
       }));
+
+/** Whether heat maps of the adapters over the attacks have no room side by side. */
+const isWide = (conditions: readonly Condition[]): boolean =>
+  distinct(conditions.map(({ attackLabel }) => attackLabel)).length *
+    distinct(conditions.map(({ adapterLabel }) => adapterLabel)).length >
+  MOST_SQUARES;
+const MOST_SQUARES = 20;
 
 const EVERY_FAMILY = ['none', 'untargeted', 'backdoor'] as const;
 const fisherField = (name: string): string => `fisher.final.lora.true.${name}`;

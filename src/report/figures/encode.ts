@@ -7,7 +7,7 @@ import { compile, type TopLevelSpec } from 'vega-lite';
 import { codePoints, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
 import type { Figure, Parametrisation } from '../types.ts';
-import { config, legendColumns, type Palette } from './theme.ts';
+import { config, legendLayout, type Palette } from './theme.ts';
 
 /** A Vega-Lite transform that keeps rows of one kind: seeds, means and references share a table. */
 export const onlyPart = (part: string) => [{ filter: `datum.part == '${part}'` }];
@@ -103,7 +103,7 @@ export const strokeColour = ({ domain, range }: Palette) => ({
   title: null,
   legend: {
     values: domain,
-    columns: legendColumns(domain),
+    ...legendLayout(domain),
     symbolType: 'stroke' as const,
   },
 });
@@ -171,10 +171,15 @@ export async function draw(spec: TopLevelSpec, id: string, title: string): Promi
 
 /**
  * Rounds coordinates, of which Vega writes 15 digits, to hundredths of a pixel, and removes what is
- * never seen. Text is left alone.
+ * never seen. Texts are left alone, but those of several lines become one text a line.
  */
 const shortenSvg = (svg: string): string =>
   svg
+    .replaceAll(/(<text [^>]*)>(<tspan.*?)<\/text>/g, (_, open: string, lines: string) =>
+      [...lines.matchAll(/<tspan(?: x="0" dy="([\d.]+)")?>(.*?)<\/tspan>/g)]
+        .map(([, dy = '0', text = ''], i) => `${open} y="${i * Number(dy)}">${text}</text>`)
+        .join(''),
+    )
     .replaceAll(
       /<path [^>]* display="none"\/>| (?:pointer-events="none"|aria-hidden="true")(?=[^<]*>)/g,
       '',

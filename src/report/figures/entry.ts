@@ -43,12 +43,12 @@ export interface Limits {
   readonly lines: number;
   /** Whether a line is drawn although it has a single point on x. */
   readonly single: boolean;
-  /** The most names on x in a panel (`places`) and in all. Default: as many as fit on a page. */
+  /** The most names on x in a panel (`places`) and in all; in a heat map, of rows of squares. */
   readonly places?: number;
   readonly most?: number;
 }
 const MOST_FIGURES = 2;
-/** The most panels, and places in all of them, that fit on a page. */
+/** The most panels or rows of them, and places in all of them, that fit on a page. */
 const MOST_PANELS = 24;
 const MOST_PLACES = 40;
 
@@ -69,23 +69,38 @@ function withoutSinglePlaces({ form, x, points }: Frame): readonly Point[] {
   return points.filter((point) => !names.has(lineOf(point)));
 }
 
-const panelKey = ({ row, column }: Point): string => keyed(row, column);
-/** Returns a key of a point's panel and, if x has names, of its name on x. */
-const placeKey = (point: Point): string =>
-  keyed(panelKey(point), typeof point.x === 'string' ? point.x : null);
-const countPlaces = (points: readonly Point[]): number => new Set(points.map(placeKey)).size;
+/** Returns a key of what is shown whole or not at all: a panel, in a heat map a row of panels. */
+const blockKey = ({ form }: Frame, { row, column }: Point): string =>
+  form === 'heatmap' ? row : keyed(row, column);
 
-/** Returns the points that there is room for. */
+/** Returns a key of a name on x in a panel, or in a heat map of a row of squares. */
+const placeKey = ({ form }: Frame, { row, column, line, x }: Point): string =>
+  form === 'heatmap' ? keyed(row, line) : keyed(row, column, typeof x === 'string' ? x : null);
+
+/** Returns the points that there is room for. Only a block that is too large by itself is cut. */
 function fittingPoints(
+  frame: Frame,
   points: readonly Point[],
-  mostPerPanel: number,
+  mostPerBlock: number,
   mostPlaces: number,
 ): readonly Point[] {
-  const panels = [...groupBy(points, panelKey).values()].slice(0, MOST_PANELS);
-  const places = panels.flatMap((panel) => distinct(panel.map(placeKey)).slice(0, mostPerPanel));
-  const shown = new Set(places.slice(0, mostPlaces));
-  return points.filter((point) => shown.has(placeKey(point)));
+  const blocks = [...groupBy(points, (point) => blockKey(frame, point)).values()];
+  const shown = new Set<string>();
+  for (const block of blocks.slice(0, MOST_PANELS)) {
+    const places = distinct(block.map((point) => placeKey(frame, point))).slice(0, mostPerBlock),
+      room = mostPlaces - shown.size;
+    if (shown.size > 0 && places.length > room) break;
+    for (const place of places.slice(0, room)) shown.add(place);
+  }
+  const names = distinct(points.map(({ x }) => x)).slice(0, MOST_PLACES);
+  return points.filter(
+    (point) =>
+      shown.has(placeKey(frame, point)) && (frame.form !== 'heatmap' || names.includes(point.x)),
+  );
 }
+
+const countConditions = (points: readonly Point[]): number =>
+  new Set(points.map(({ subject }) => keyed(subject.condition.key, subject.full?.key))).size;
 
 /**
  * Draws an entry as one figure, or as several if one would have too many lines.
@@ -101,7 +116,7 @@ export async function drawEntry(
     frame = frameEntry(entry, analysis);
   const { form, x } = frame;
   const followed = single ? frame.points : withoutSinglePlaces(frame);
-  const fit = fittingPoints(followed, places, most);
+  const fit = fittingPoints(frame, followed, places, most);
   const placed = fit.filter((point) => point.x !== null);
   const isAlong = form === 'line' && x.kind === 'number';
   if (placed.length === 0 || (!single && isAlong && !hasSeveralPlaces(placed))) return [];
@@ -134,8 +149,9 @@ export async function drawEntry(
     };
     const left = [
       leftOut(k === 0 ? allLines.length - lines.length : 0, 'line'),
-      leftOut(k === 0 ? countPlaces(followed) - countPlaces(fit) : 0, 'condition'),
-    ];
+      leftOut(k === 0 ? countConditions(followed) - countConditions(fit) : 0, 'condition'),
+    ].filter((text) => text !== '');
+    if (left.length > 0) left.push(' An entry of report.figures can choose them by its cells.');
     const title = entry.title ?? titleOf(drawn);
     const head = {
       id: k === 0 ? entry.name : `${entry.name}-${k + 1}`,
@@ -219,10 +235,16 @@ const scaledSvg = (svg: string, scale: number, unit: string): string =>
     },
   );
 
+/** The most pixels across a heat map's squares, unless they would be too narrow for numbers. */
+const MAP_WIDTH = 960;
+
 /** Returns the width of a panel in pixels, the less the more panels stand side by side. */
 function widthOf(drawn: Drawn): number {
   const { form, points } = drawn.frame;
-  if (form === 'heatmap') return 74 * new Set(points.map(({ x }) => x)).size;
+  if (form === 'heatmap') {
+    const names = new Set(points.map(({ x }) => x)).size;
+    return names * Math.min(74, Math.max(48, MAP_WIDTH / (names * columnsOf(drawn))));
+  }
   return [350, 350, 230][columnsOf(drawn)] ?? 200;
 }
 

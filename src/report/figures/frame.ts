@@ -14,7 +14,7 @@ import {
 import { joinWithOr } from '../evidence.ts';
 import { list, plural } from '../format.ts';
 import { contentKey, distinct, groupBy } from '../groups.ts';
-import { doseUnit } from '../labels.ts';
+import { DEFENCE, doseUnit, type Labels } from '../labels.ts';
 import { ASR, ASR_CLEAN, metricName, onTest, parseMetricName } from '../metrics.ts';
 import type { ReportCell } from '../types.ts';
 import {
@@ -121,14 +121,14 @@ function chooseSubjects(
   naming: readonly string[],
   unique: readonly Condition[],
 ): readonly Subject[] {
-  const paths = naming.filter((field) => isAxis(unique, field));
+  const paths = naming.filter((field) => field === 'defence' || isAxis(unique, field));
   if (entry.against === 'full') {
     const isNamed = varies(unique.filter(isFull).map(({ adapterLabel }) => adapterLabel));
     const chosen = chooseByName(unique, entry.cells);
     return adapterPairs(unique)
       .filter(({ adapter }) => chosen.includes(adapter))
       .map(({ adapter, full }) => {
-        const labels = adapter.labelsWithout(...paths),
+        const labels = labelsBeside(adapter, paths),
           adapterLabel = `${labels.adapterLabel} − ${full.adapterLabel}`;
         return { condition: adapter, full, labels: isNamed ? { ...labels, adapterLabel } : labels };
       });
@@ -144,7 +144,15 @@ function chooseSubjects(
     : chooseByName(unique, entry.cells);
   return chosen
     .filter(({ family }) => entry.against === undefined || family !== 'none')
-    .map((condition) => ({ condition, labels: condition.labelsWithout(...paths) }));
+    .map((condition) => ({ condition, labels: labelsBeside(condition, paths) }));
+}
+
+/** Returns the labels without the axes at `paths`; the setting without a defence that is named. */
+function labelsBeside(condition: Condition, paths: readonly string[]): Labels {
+  const labels = condition.labelsWithout(...paths);
+  return paths.includes('defence')
+    ? { ...labels, setting: condition.labelsWithout(...paths, DEFENCE).setting }
+    : labels;
 }
 
 /** Returns the points in their panels and on x, but without a line, except in a heat map. */
@@ -218,7 +226,7 @@ function splitPanels(points: readonly Point[]): readonly Point[] {
   const more = tellingApart(points);
   return points.map((point) => ({
     ...point,
-    column: joinLabels(...distinct([point.column, joinedNames(more, point)])),
+    row: joinLabels(...distinct([point.row, joinedNames(more, point)])),
   }));
 }
 

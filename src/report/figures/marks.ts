@@ -2,7 +2,7 @@
 import type { TopLevelSpec } from 'vega-lite';
 import type { Channel, FigureEntry, Overlay } from '../../api/report.ts';
 import { DAGGER, FEWER_ROWS } from '../evidence.ts';
-import { codePoints } from '../format.ts';
+import { codePoints, fixed, wrap } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
 import { type CentreAndSpread, centreAndSpread } from '../numbers.ts';
 import { PROPORTION_MARGIN } from '../verdict.ts';
@@ -11,7 +11,15 @@ import type { Frame } from './frame.ts';
 import { type Measure, measureOf } from './measure.ts';
 import { GREY, measureIn, publishedLines, publishedRows, valuesIn } from './overlays.ts';
 import type { Point } from './points.ts';
-import { INK, legendColumns, type LinePalette, MUTED } from './theme.ts';
+import {
+  BOLD_CHARACTER,
+  CHARACTER,
+  INK,
+  inLines,
+  legendLayout,
+  type LinePalette,
+  MUTED,
+} from './theme.ts';
 
 /** The statistic of the points at one place. */
 export interface Mean extends Omit<Point, 'seed' | 'value' | 'other'>, CentreAndSpread {
@@ -68,7 +76,7 @@ export const referenceMark = (metric: string): '○' | '❘' =>
 /** Writes a number as `0.945`, or as `.95` in a square of a heat map. */
 function markText(value: number, { isProportion }: Measure, isHeat: boolean): string {
   if (!isProportion) return String(Number(value.toPrecision(3)));
-  const text = value.toFixed(isHeat ? 2 : 3).replace(/^-(?=0\.0*$)/, '');
+  const text = fixed(value, isHeat ? 2 : 3);
   return isHeat ? text.replace(/^(-?)0\./, '$1.') : text;
 }
 
@@ -416,10 +424,11 @@ function channelsOf({ entry, frame, palette, lines, overlays }: Drawn) {
   const values = [...lines, ...labels];
   const isNamedOnAxis =
     frame.x.kind === 'text' && frame.form !== 'line' && !frame.isDodged && overlays.length === 0;
-  const columns = Math.min(entry.size === 'page' ? 5 : 3, legendColumns(values, entry.size));
+  const layout = legendLayout(values, entry.size),
+    columns = Math.min(entry.size === 'page' ? 5 : 3, layout.columns);
   const isStep = frame.x.kind === 'step';
   const look = isStep ? { symbolType: 'stroke', symbolSize: 300 } : { symbolStrokeWidth: 0 };
-  const legend = isNamedOnAxis ? null : { values, columns, symbolOpacity: 1, ...look };
+  const legend = isNamedOnAxis ? null : { values, ...layout, columns, symbolOpacity: 1, ...look };
   const channel = <T>(range: readonly T[], others: readonly T[]) => ({
     ...{ field: 'line', type: 'nominal', title: entry.color?.title ?? null, legend },
     scale: {
@@ -535,10 +544,16 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
         ? { step: isHeat ? ROW : ROWS, ...(!isHeat && { for: 'position' }) }
         : Math.round(Math.min(180, Math.max(120, width * 0.75))),
   };
-  const panelsBy = (key: 'row' | 'column', header: object) =>
-    hasPanels(frame, key) && {
-      [key]: nominal(key, null, { sort: distinct(points.map((point) => point[key])), header }),
-    };
+  const panelsBy = (key: 'row' | 'column', header: object) => {
+    const names = distinct(points.map((point) => point[key])),
+      room = key === 'row' ? width * columnsOf(drawn) : width;
+    const lines = inLines(names, Math.floor(room / BOLD_CHARACTER));
+    return (
+      hasPanels(frame, key) && {
+        [key]: nominal(key, null, { sort: names, header: { ...header, ...lines } }),
+      }
+    );
+  };
   const title = x.kind === 'text' ? null : titleOnX(drawn);
   const facet = {
     ...panelsBy('row', { ...HEADER, title: null }),
@@ -556,12 +571,9 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
       ? heatLayers(drawn, measure)
       : layersOf(drawn, measure, !measures[1], isTitled);
     const one = { ...size, layer: above ? [...layer, nameLayer(drawn)] : layer };
-    const head = {
-      text: titleOf(drawn, measure) ?? measure.title,
-      fontSize: 12,
-      fontWeight: 'normal',
-      limit: width,
-    };
+    const name = titleOf(drawn, measure) ?? measure.title,
+      text = wrap(name, Math.floor(width / CHARACTER)).split('\n');
+    const head = { text, fontSize: 12, fontWeight: 'normal' };
     return {
       ...(measures.length > 1 && {
         ...{ title: head, transform: [{ filter: { field: 'panel', equal: measure.field } }] },

@@ -4,7 +4,7 @@
  */
 import type { Config } from 'vega-lite';
 import { type Condition, isFull } from '../conditions.ts';
-import { codePoints } from '../format.ts';
+import { codePoints, wrap } from '../format.ts';
 import { distinct } from '../groups.ts';
 
 export const FONT =
@@ -39,7 +39,8 @@ const SHAPES = [
   'triangle-down',
   'triangle-right',
   'triangle-left',
-  'stroke',
+  // A cross on its side. A stroke would have no fill, and so no symbol in a legend.
+  'M-.95,-.6L-.6,-.95L0,-.35L.6,-.95L.95,-.6L.35,0L.95,.6L.6,.95L0,.35L-.6,.95L-.95,.6L-.35,0Z',
 ];
 
 export const config: Config = {
@@ -86,16 +87,44 @@ export const config: Config = {
 
 /** The room for a legend by the size of its figure, in pixels. */
 const LEGEND_WIDTHS = { column: 310, phone: 360, page: 640, own: 520 };
+/** The widths of characters as `textMetrics` of encode.ts has them, in pixels; of 12 px type. */
+export const CHARACTER = 7.1,
+  BOLD_CHARACTER = 7.7;
+const SYMBOL = 34; // of a legend, with the space beside it
+
 /**
- * Returns how many of these names fit into one row of a legend. A wider legend would shrink the
- * figure under it.
+ * Breaks names into lines of at most `most` characters.
+ * @returns a property of a legend or of the headings of panels; none if all names fit
  */
-export function legendColumns(
+export const inLines = (
+  names: readonly string[],
+  most: number,
+): { readonly labelExpr?: string } => {
+  if (names.every((name) => codePoints(name).length <= most)) return {};
+  // A part such as `base r = 4` is broken only if it is longer than a line.
+  const parts = (name: string): string => name.replaceAll(/(?<![,·]) /g, '\u00a0');
+  const linesOf = (name: string): readonly string[] =>
+    wrap(parts(name), most)
+      .split('\n')
+      .flatMap((line) => wrap(line.replaceAll('\u00a0', ' '), most).split('\n'));
+  const lines = Object.fromEntries(names.map((name) => [name, linesOf(name)]));
+  return { labelExpr: `${JSON.stringify(lines)}[datum.label]` };
+};
+
+/**
+ * Returns how many of these names stand in one row of a legend, and breaks names that are too long
+ * for one. A wider legend would shrink the figure under it.
+ */
+export function legendLayout(
   names: readonly string[],
   size: keyof typeof LEGEND_WIDTHS = 'own',
-): number {
-  const longest = Math.max(1, ...names.map((name) => codePoints(name).length));
-  return Math.max(1, Math.floor(LEGEND_WIDTHS[size] / (34 + 7.1 * longest))); // a symbol, and its name
+): { readonly columns: number; readonly labelExpr?: string } {
+  const longest = Math.max(1, ...names.map((name) => codePoints(name).length)),
+    width = LEGEND_WIDTHS[size];
+  return {
+    columns: Math.max(1, Math.floor(width / (SYMBOL + CHARACTER * longest))),
+    ...inLines(names, Math.floor((width - SYMBOL) / CHARACTER)),
+  };
 }
 
 /** Parallel lists, one item a line. They are not readonly because Vega-Lite's types are not. */

@@ -209,7 +209,11 @@ test('every training of a chain is evaluated under the trigger of the last attac
     ['after_1', 'after_2'],
     'also where nothing is attacked',
   );
-  assert.not.ok('after_1' in read(evaluate, chained(base)), 'one base is as without a list');
+  for (const one of [base, [base]]) {
+    const { before, after_1: after } = read(evaluate, tinyCell({ base: one }));
+    assert.equal(after, present(before), 'a poisoned base alone, which is evaluated in any case');
+  }
+  assert.not.ok('after_1' in read(evaluate, chained(clean)), 'a clean base alone is no chain');
 });
 
 test('the evaluated rows are compared with the rows of all trainings', () => {
