@@ -411,4 +411,13 @@ test('the disk that plan foretells is what a run like one before takes', async (
   assert.ok(share > 0.5 && share < 1.5, `${kB} kB is ${share} of what was written`);
 });
 
+test('plan warns of kernels over rows of one class', async ({ project }) => {
+  project.write('spec.yaml', spec({ more: 'ntk: { rows: 2 }\nstages: [ntk]' }));
+  const { stdout, stderr } = await project.succeeds('plan', 'spec.yaml');
+  assert.match(
+    `${stderr}${stdout}`.replace(/\s+/g, ' '),
+    /none of the first 2 of 12 rows, over which kernels are, is of class "spam"/,
+  );
+});
+
 test.run();
