@@ -9,7 +9,7 @@ import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { openTorchKernels, type TorchKernels } from '../../../src/science/torch/kernels.ts';
 import { readTorchStart } from '../../../src/science/torch/model.ts';
 import { adaptedModel } from '../../../src/science/training/adapted-model.ts';
-import { inputDir, type Metrics, numbersIn, writeJson, writeMetrics } from '../shared/files.ts';
+import { type Metrics, numbersIn, writeJson, writeMetrics } from '../shared/files.ts';
 import { readKernelRows } from '../shared/kernel-rows.ts';
 import {
   loadAdapter,

@@ -192,7 +192,7 @@ test('rows that lack a class of their split are warned of, before the stage runs
   for (const stage of [kernel, delta, regime, theoryMap]) {
     const problems = (asked: number) =>
       stage.preflight!({
-        params: { rows: asked, kernels: [] } as never,
+        params: { rows: asked, kernels: [] },
         assets: {},
         backend: 'cpu',
         plugin: () => {
