@@ -57,7 +57,8 @@ export async function preflight(
     const own = found.flatMap(({ warning }) => warning ?? []);
     if (own.length > 0) warnings.set(stage.id, own);
   }
-  diagnostics.push(...(await repeatedConditions(plan, all, surroundings)));
+  if (diagnostics.every(({ warning }) => warning))
+    diagnostics.push(...(await repeatedConditions(plan, all, surroundings)));
   return { found: distinctDiagnostics(diagnostics), warnings };
 }
 
@@ -78,7 +79,7 @@ async function repeatedConditions(
     const resolved = await unlessAtFault(() =>
       stage.descriptor.resolved?.(contextOf(stage, surroundings)),
     );
-    if (!resolved) continue; // not known yet, or a fault that the preflight tells
+    if (resolved === null) continue;
     const key = canonical([stage.kind, stage.section, stage.inputs, stage.assets, resolved]),
       other = first.get(key);
     if (other === undefined) first.set(key, stage);
