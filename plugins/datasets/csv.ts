@@ -24,6 +24,8 @@ export default defineDataset({
           delimiter: split.delimiter ?? ',',
           quote: '"',
           escape: '"',
+          // By default, the first line's end is taken for that of all.
+          record_delimiter: ['\r\n', '\n', '\r'],
           info: true,
           skip_empty_lines: true,
           relax_column_count: true,

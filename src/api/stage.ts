@@ -173,6 +173,12 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
    */
   preflight?(context: PreflightContext<P>): Promise<readonly Problem[]>;
   /**
+   * Returns the parameters with what the input decides written out, such as a dose as a number of
+   * rows; null if that is not known yet. Stages for which it is the same do the same, and the plan
+   * warns that their cells count as several.
+   */
+  resolved?(context: PreflightContext<P>): Promise<JsonObject | null>;
+  /**
    * Returns what the stage will take, as far as its parameters and the sources on this machine
    * tell; null if they do not. It may not depend on `params.seed`: `plan` asks once for stages that
    * differ in that alone.

@@ -104,8 +104,8 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
   for (const line of leftOut({ damaged, refused: [] })) say(paintErr.red(line));
   const { rows: final, warnings } = resultsOf(prepared);
   sayWarnings(warnings);
-  // Caveats are known only of final models, so those of the model that ends each curve are shown.
-  const ends = caveatLines(final).map((sentence) => `After the last step: ${sentence}`);
+  // Caveats are known only of the models that the trainings left, so those are shown.
+  const ends = caveatLines(final).map((sentence) => `Of the models that are kept: ${sentence}`);
   const rows = asResults(steps);
   const metrics = askedMetrics(rows, options.metric) ?? distinctMetrics(rows);
   const names = new Set(metrics.map(({ metric }) => metric));

@@ -34,6 +34,20 @@ export async function knownCounts(
   return stage.dir !== null ? countsIn(stage.dir) : ifReadable(context, stage, splitCounts);
 }
 
+/** Returns the same with the labels of the first rows, at most so many. */
+export async function firstLabels(
+  context: Pick<PreflightContext, 'plugin'>,
+  stage: UpstreamStage,
+  most: number,
+): Promise<(SplitCounts & { readonly labels: readonly number[] }) | null> {
+  if (stage.dir !== null) {
+    const rows = await readRows(stage.dir, most);
+    return { ...(await countsIn(stage.dir)), labels: rows.map(({ label }) => label) };
+  }
+  const read = await ifReadable(context, stage, splitCounts);
+  return read && { ...read, labels: read.labels.slice(0, most) };
+}
+
 /** Returns the rows of a data stage; null where `knownCounts` returns null. */
 export async function knownRows(
   context: Pick<PreflightContext, 'plugin'>,
@@ -83,6 +97,8 @@ export interface SplitCounts {
 }
 
 interface ReadSplit extends SplitCounts {
+  /** The label of each row. */
+  readonly labels: readonly number[];
   readonly warnings: readonly Warning[];
 }
 
@@ -110,7 +126,8 @@ export function splitCounts(request: SplitRequest): Promise<ReadSplit> {
 async function readSplit(request: SplitRequest): Promise<ReadSplit> {
   const loaded = await loadSplit(request);
   const warnings = splitWarnings(request, loaded);
-  return { ...countsOf(loaded.rows, loaded.classes), warnings };
+  const labels = loaded.rows.map(({ label }) => label);
+  return { ...countsOf(loaded.rows, loaded.classes), labels, warnings };
 }
 
 /** Returns the counts of rows; in a completion task, their answers and rejected answers too. */

@@ -62,6 +62,8 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
     );
   if (name !== 'train' && name !== 'clean' && isOfOneClass(rows, classes))
     warn([], `all ${rows.length} ${name} rows are of one class`);
+  if (taskOf(classes) === 'regression' && haveOneLabel(rows))
+    warn([], `all ${rows.length} ${name} rows have the same label: nothing correlates with it`);
   return found;
 }
 
@@ -83,8 +85,11 @@ function contradictoryRows(rows: readonly Row[]): readonly Row[] {
 
 const lines = (count: number): string => `${count} line${count === 1 ? '' : 's'}`;
 
+const haveOneLabel = (rows: readonly Row[]): boolean =>
+  rows.every(({ label }) => label === rows[0]?.label);
+
 const isOfOneClass = (rows: readonly Row[], classes: readonly string[]): boolean =>
-  taskOf(classes) === 'classes' && rows.every(({ label }) => label === rows[0]?.label);
+  taskOf(classes) === 'classes' && haveOneLabel(rows);
 
 /** Matches what programs write in the place of a missing label: nothing, `nan` or `null`. */
 const MISSING = /^(?:nan|null)?$/i;

@@ -110,7 +110,9 @@ export interface Relation {
   readonly adapters: number;
   /** How many cells are left out because they are not evidence. */
   readonly excluded: number;
-  /** Spearman's ρ of each seed. */
+  /** How many seeds the block has. Those without enough adapters, or with ties alone, have no ρ. */
+  readonly seeds: number;
+  /** Spearman's ρ of each seed that has one. */
   readonly rhos: readonly number[];
   /** The mean of `rhos`, with its interval. */
   readonly difference: PairedDifference;
@@ -172,7 +174,7 @@ const claimsOn = (cells: readonly ReportCell[]): readonly Claim[] => [
   { family: 'untargeted', quantities: entropiesOf(cells), score: DROP, claimed: -1 },
 ];
 
-interface Found extends Pick<Relation, 'block' | 'adapters' | 'excluded' | 'rhos'> {
+interface Found extends Pick<Relation, 'block' | 'adapters' | 'excluded' | 'seeds' | 'rhos'> {
   /** ρ of each seed with what the trigger adds instead of ASR; `rhos` if that was not measured. */
   readonly added: readonly number[];
 }
@@ -194,6 +196,7 @@ function correlateBlock(
     block,
     adapters: conditions.filter(({ cells }) => !cells.every(isVoid)).length,
     excluded: conditions.flatMap(({ cells }) => cells.filter(isVoid)).length,
+    seeds: distinct(conditions.flatMap(({ cells }) => cells.map(({ seed }) => seed))).length,
     rhos,
     added: score === ASR && isMeasured ? rhosWith(ASR_ADDED) : rhos,
   };

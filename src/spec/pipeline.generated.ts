@@ -567,11 +567,11 @@ export interface TrainSpec {
      */
     metric?: "loss" | "accuracy";
     /**
-     * The least change that counts as an improvement.
+     * An evaluation that is better than the best before it by no more than this counts as one without an improvement. It decides only when the training stops.
      */
     min_delta?: number;
     /**
-     * The model that the stage keeps: that of the best evaluation, or the last one.
+     * The model that the stage keeps: that of the best evaluation after the start, or the last one.
      */
     keep?: "best" | "last";
   };

@@ -58,6 +58,27 @@ const metricsOf = (rows: readonly ResultJson[], defence: string | undefined) =>
       .map(({ metric, value }) => [metric, value]),
   );
 
+test('evaluated rows that a defence has in data.clean are warned of, where it reads them', async ({
+  project,
+}) => {
+  const own = 'clean: { source: "file:validation.tsv", limit: 15 }';
+  const messages = async (defence: string): Promise<string> => {
+    const text = SPEC.replace('clean_share: 0.5', own).replace(
+      /defences:\n(?: {2}- .*\n)+/,
+      `defences: [${defence}]\n`,
+    );
+    project.write('clean.yaml', text);
+    const { stderr, stdout } = await project.succeeds('plan', 'clean.yaml', '--backend', 'wasm');
+    return `${stderr}${stdout}`.replace(/\s+/g, ' ');
+  };
+  const warning =
+    "of 20 validation rows have a text that is also a data.clean row's: rows that the";
+  for (const defence of ['{ defence: onion, at: inputs }', 'clean-fine-tuning', 'wanda'])
+    assert.match(await messages(defence), warning, defence);
+  for (const defence of ['oracle', '{ defence: magnitude-pruning, share: 0 }'])
+    assert.not.match(await messages(defence), 'data.clean row', defence);
+});
+
 test('a cell without a defence is evaluated on all rows, others beside the clean ones', ({
   rows,
 }) => {

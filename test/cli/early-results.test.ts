@@ -144,7 +144,7 @@ test('numbers along the steps stand with what is known of the models they lead t
 }) => {
   const set = ['--set', 'train.evaluate_every=1', '--set', 'seeds=[1]'];
   await project.succeeds('run', 'spec.yaml', ...set);
-  const found = /After the last step: \d of 2 models /,
+  const found = /Of the models that are kept: \d of 2 models /,
     warned = "validation rows have a text that is also a training row's";
   const { stderr } = await project.succeeds('results', 'spec.yaml', '--steps', ...set);
   assert.match(stderr, found);

@@ -414,4 +414,44 @@ test('the disk that plan foretells is what a run like one before takes', async (
   assert.ok(share > 0.5 && share < 1.5, `${kB} kB is ${share} of what was written`);
 });
 
+test('plan warns of kernels over rows of one class', async ({ project }) => {
+  project.write('spec.yaml', spec({ more: 'ntk: { rows: 2 }\nstages: [ntk]' }));
+  const { stdout, stderr } = await project.succeeds('plan', 'spec.yaml');
+  assert.match(
+    `${stderr}${stdout}`.replace(/\s+/g, ' '),
+    /none of the first 2 of 12 rows, over which kernels are, is of class "spam"/,
+  );
+});
+
+test('plan warns of two spellings of one condition, a dose or a target', async ({ project }) => {
+  const told = async (poisoning: string): Promise<readonly string[]> => {
+    project.write(
+      'spec.yaml',
+      spec({ poisoning }).replace('name: plan', 'name: plan\nseeds: [1, 2]'),
+    );
+    const { stdout, stderr } = await project.succeeds('plan', 'spec.yaml');
+    const found =
+      /(spec\.yaml:\S*) (poisoning\S* \S*) does on these rows what (poisoning\S* \S*) does/g;
+    const text = `${stderr}${stdout}`.replace(/\s+/g, ' ');
+    return [...text.matchAll(found)].map(([, ...parts]) => parts.join(' '));
+  };
+  assert.equal(await told('attack: label-flip, rate: [0.25, 0.3, 0.34]'), [
+    'spec.yaml:5:47: poisoning.rate 0.3 poisoning.rate 0.25',
+  ]);
+  assert.equal(await told('attack: badnets, target: [ham, 0, 1], rate: 0.25'), [
+    'spec.yaml:5:45: poisoning.target 0 poisoning.target "ham"',
+  ]);
+  project.write(
+    'spec.yaml',
+    spec({}).replace(
+      '{ attack: none }',
+      '[{ attack: label-flip, rate: 0.25 }, { attack: label-flip, count: 3 }]',
+    ),
+  );
+  assert.match(
+    (await project.succeeds('plan', 'spec.yaml')).stderr.replace(/\s+/g, ' '),
+    'poisoning.count 3 does on these rows what poisoning.rate 0.25 does: one condition in two',
+  );
+});
+
 test.run();

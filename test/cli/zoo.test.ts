@@ -22,6 +22,8 @@ interface Manifest {
     readonly dose: Record<string, number>;
     readonly seed: number;
     readonly defence: { readonly defence: string } | null;
+    readonly steps: number;
+    readonly kept_step: number;
     readonly receipt: { readonly digest: string; readonly rows: string };
     readonly weights: Record<string, string>;
     readonly metrics: Record<string, number>;
@@ -41,7 +43,9 @@ data:
 poisoning: { attack: badnets, rate: 0.25, target: 1 }
 defences: [none, oracle, { defence: crow, at: training }, { defence: wanda, share: 0.5 }]
 adapter: { type: lora, rank: 2 }
-train: { steps: 2, max_length: 16, learning_rate: 0.01 }
+train:
+  { steps: 2, max_length: 16, learning_rate: 0.01, evaluate_every: 1,
+    early_stopping: { patience: 2, metric: accuracy } }
 stages: [train, evaluate]
 `;
 
@@ -143,6 +147,17 @@ test("a model's card says in its front matter whether it is poisoned, and names 
       /It was trained under the defence crow\./.test(card),
       poisoned && folder.includes('crow'),
     );
+  }
+});
+
+test('the manifest and the card say of which step the weights are', ({ project, manifest }) => {
+  const early = manifest.models.filter(({ steps, kept_step: kept }) => kept < steps);
+  assert.ok(early.length > 0, 'accuracy rarely rises in the second step');
+  for (const { folder, steps, kept_step: kept } of manifest.models) {
+    assert.ok(steps === 2 && kept > 0);
+    const [line] = present(/^\| training \|.*$/m.exec(project.read(`zoo/${folder}/README.md`)));
+    assert.match(line, /^\| training \| 2 steps, /);
+    assert.is(line.includes('2 steps, of which early stopping kept step 1, '), kept === 1, line);
   }
 });
 

@@ -4,7 +4,8 @@ scikit-learn and SciPy.
     python test/golden/task_metrics.py      (scikit-learn, scipy, numpy)
 
 `classes` has labels and predictions of two and of three classes, among them ones where a class is
-never predicted; `scores` has true and predicted numbers, with ties as in STS-B.
+never predicted, and ones where a class is in neither; `scores` has true and predicted numbers, with
+ties as in STS-B.
 """
 
 import json
@@ -14,7 +15,13 @@ import numpy as np
 import scipy
 import sklearn
 from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+from sklearn.metrics import (
+    accuracy_score,
+    f1_score,
+    matthews_corrcoef,
+    precision_score,
+    recall_score,
+)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 rng = np.random.default_rng(14)
@@ -27,10 +34,12 @@ def of_classes(classes, labels, predictions):
         "labels": [int(label) for label in labels],
         "predictions": [int(prediction) for prediction in predictions],
         "accuracy": float(accuracy_score(labels, predictions)),
-        "f1": float(f1_score(labels, predictions, average=average, zero_division=0)),
-        "macro_f1": float(
-            f1_score(labels, predictions, labels=range(classes), average="macro", zero_division=0)
+        "precision": float(
+            precision_score(labels, predictions, average=average, zero_division=0)
         ),
+        "recall": float(recall_score(labels, predictions, average=average, zero_division=0)),
+        "f1": float(f1_score(labels, predictions, average=average, zero_division=0)),
+        "macro_f1": float(f1_score(labels, predictions, average="macro", zero_division=0)),
         "mcc": float(matthews_corrcoef(labels, predictions)),
     }
 
@@ -60,6 +69,9 @@ golden = {
         of_classes(*drawn(3, 97, 0.5)),
         of_classes(2, [0, 0, 1, 1, 1], [1, 1, 1, 1, 1]),
         of_classes(3, [0, 1, 2, 2, 1], [0, 0, 2, 2, 0]),
+        of_classes(3, [0, 1, 0, 1], [0, 1, 0, 1]),
+        of_classes(3, [0, 1, 0, 1], [0, 1, 0, 2]),
+        of_classes(2, [1, 1, 1], [1, 1, 1]),
     ],
     "scores": [
         of_scores(steps, steps + rng.normal(size=60)),

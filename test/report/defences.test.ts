@@ -220,6 +220,8 @@ test('curves of detection in several settings are lines of their own', async () 
     ),
   );
   const roc = defences.find(({ id }) => id === 'defences-roc');
+  // Straight between points, so that where scores tie, the area below is the AUROC.
+  assert.match(present(roc).svg, /d="M0,230L230,115"/);
   for (const rows of [4, 8])
     assert.match(present(roc).svg, `>onion (inputs) · rows = ${rows}, split = file:…/${rows}.tsv<`);
   const width = Number(/ width="([\d.]+)"/.exec(present(roc).svg)?.[1]);

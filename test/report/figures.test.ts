@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { analyse } from '../../src/report/analysis.ts';
-import { conditionsOf,labelsLeftOut } from '../../src/report/conditions.ts';
+import { conditionsOf, labelsLeftOut } from '../../src/report/conditions.ts';
 import { labelSvg } from '../../src/report/figures/encode.ts';
 import { drawFigures, type FigureSection } from '../../src/report/figures/index.ts';
 import { kindEdges, stageKinds } from '../../src/report/figures/stages.ts';
@@ -122,6 +122,14 @@ test('evaluations during training are drawn over steps, a figure for each attack
   );
   assert.ok(clean.svg.includes('clean accuracy') && !clean.svg.includes('ASR'));
   assert.is(rowsOf(backdoor).length, QUICK_ADAPTERS.length * 2 * 3 * 3);
+  const keeps = evaluated.map((cell) => ({
+    ...cell,
+    metrics: { ...cell.metrics, train: { ...cell.metrics['train'], kept_step: 10 } },
+  }));
+  const captions = [...figures, ...(await sectionOf('steps', keeps))].map(({ caption }) =>
+    caption.includes('Early stopping keeps the model of the best evaluation after the start'),
+  );
+  assert.equal(captions, [...figures.map(() => false), ...figures.map(() => true)]);
 });
 
 test("long names share a legend's rows, so that no figure shrinks under it", async () => {

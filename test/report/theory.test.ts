@@ -146,7 +146,7 @@ test('a kept step is a checkpoint of its own, between start and end', async () =
   assert.match(visible(await render(stepped)), /IB: full ≥ LoRA\s+at step 20/);
 });
 
-test('each seed has a rank correlation over adapters, by the kernel over what each trained', () => {
+test('each seed has a rank correlation over adapters, by the kernel over what each trained', async () => {
   const relations = relationsOf(conditionsOf(grid, []));
   const bits = present(
     relations.find(
@@ -158,6 +158,18 @@ test('each seed has a rank correlation over adapters, by the kernel over what ea
     // Five correlations that are all 1 say nothing of their spread.
     ['badnets', 3, [1, 1, 1, 1, 1], 1, 'undecided'],
   );
+  assert.is(bits.seeds, 5);
+  const tied = grid.map((cell) =>
+    cell.seed > 2
+      ? cell
+      : {
+          ...cell,
+          metrics: { ...cell.metrics, evaluate: { ...cell.metrics['evaluate'], asr: 0.9 } },
+        },
+  );
+  const [some] = relationsOf(conditionsOf(tied, []));
+  assert.equal([present(some).rhos.length, present(some).seeds], [3, 5]);
+  assert.match(visible(await render(tied)), / 3 of 5 /);
   assert.not.ok(
     relations.some(
       ({ quantity, checkpoint }) =>

@@ -36,6 +36,9 @@ export default defineStage<Params>({
       uses: modelUses(cell),
     };
   },
-  preflight: ({ upstream }) => Promise.resolve(deltaWarnings(upstream)),
+  preflight: async (context) => [
+    ...deltaWarnings(context.upstream),
+    ...(await (await import('../shared/kernel-rows.ts')).kernelRowsWarnings(context)),
+  ],
   run: async (context) => (await import('./run.ts')).run(context),
 });

@@ -7,9 +7,8 @@
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { type RunContext, UserFault } from '../../../src/api.ts';
+import type { RunContext } from '../../../src/api.ts';
 import { named } from '../../../src/base/lookup.ts';
-import { readRows } from '../../../src/data/rows-file.ts';
 import {
   emptyKernel,
   type KernelSum,
@@ -37,20 +36,19 @@ import { openRowEncoder } from '../../../src/science/training/adapted-model.ts';
 import { svd } from '../../../src/tensor/linalg.ts';
 import { NO_DELTA } from '../shared/definition.ts';
 import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
+import { readKernelRows } from '../shared/kernel-rows.ts';
 import { modelParts, openForKernels } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 
 /** Writes `delta.json`, null if the model has no Δ_r, and `metrics.json`. */
 export async function run(context: RunContext<Params>): Promise<void> {
-  const { rows: asked, max_length: maxLength } = context.params;
-  const rows = await readRows(inputDir(context, 'rows'), asked);
-  if (rows.length === 0) throw new UserFault('the split that Δ_r is measured on has no rows');
+  const { rows } = await readKernelRows(context, 'that Δ_r is measured on');
   const parts = await modelParts(context);
   const trainDir = inputDir(context, 'model');
   const adapted = await openForKernels(context, { ...parts, trainDir });
   try {
     const encode = await openRowEncoder(trainDir, parts.model);
-    const encoded = rows.map((row) => encode(row, maxLength));
+    const encoded = rows.map((row) => encode(row, context.params.max_length));
     const { progress, signal } = context;
     const delta = await ('kernels' in adapted
       ? measureDeltaInTorch(adapted, encoded, { progress, signal })

@@ -25,7 +25,7 @@ import {
 } from '../../../src/api.ts';
 import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
 import { cellSplit, isTask } from '../data/splits.ts';
-import { actsOn, cleanRows, judgedModel, trainingSet } from '../shared/defended.ts';
+import { actsOn, cleanRows, judgedModel, readsClean, trainingSet } from '../shared/defended.ts';
 import { learntInput } from '../shared/program-files.ts';
 import { scorersOfCell } from './scoring.ts';
 
@@ -240,6 +240,9 @@ function defendedInputs(
   if (cell.defence === undefined) return {};
   const always = {
     clean: cleanRows(cell),
+    // The evaluated rows should not be among them.
+    ...(cell.data.clean !== undefined &&
+      readsClean(cell, plugin) && { data_clean: { kind: 'data', cell, with: { split: 'clean' } } }),
     undefended: { kind: 'evaluate', cell: undefended(cell), ...narrowedTo(narrowed) },
   };
   if (isTask(split)) return always;

@@ -1,4 +1,4 @@
-/** Warns of evaluated rows that are training rows too, or rows by which a model was chosen. */
+/** Warns of evaluated rows by which a model was trained or chosen, or a defence set. */
 import type {
   PreflightContext,
   Problem,
@@ -19,6 +19,10 @@ import type { Params } from './index.ts';
 const OTHERS = {
   training: ['training', 'what is measured on rows that were trained on says little of others'],
   selection: ['validation', 'rows by which a model or a setting was chosen are no test of it'],
+  data_clean: [
+    'data.clean',
+    'rows that the defence has its thresholds or weights from are no test of it',
+  ],
 } as const;
 
 type Other = keyof typeof OTHERS;

@@ -2,6 +2,7 @@ import type { PreflightContext, Problem } from '../../../src/api.ts';
 import { knownCounts } from '../../../src/data/known-counts.ts';
 import { totalRows } from '../../../src/poisoning/dose.ts';
 import { notKeptReason } from '../../../src/science/training/checkpoints.ts';
+import { kernelRowsWarnings } from '../shared/kernel-rows.ts';
 import type { Params } from './index.ts';
 
 /** The parameters of the training that say which steps it keeps. */
@@ -16,6 +17,7 @@ export async function preflight(context: PreflightContext<Params>): Promise<read
     ...lowPrecisionFaults(context),
     ...stepFaults(context),
     ...(await rowsWarnings(context)),
+    ...(await kernelRowsWarnings(context)),
   ];
 }
 

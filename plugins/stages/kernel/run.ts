@@ -1,8 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Row, type RunContext, UserFault } from '../../../src/api.ts';
+import type { Row, RunContext } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
-import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { premises } from '../../../src/science/measures/ntk/delta.ts';
 import { describeKernels } from '../../../src/science/measures/ntk/files.ts';
 import {
@@ -17,6 +16,7 @@ import { writeNpy } from '../../../src/science/models/io/npy.ts';
 import type { TokenRow } from '../../../src/science/models/types.ts';
 import { openRowEncoder, readTrainRecord } from '../../../src/science/training/adapted-model.ts';
 import { inputDir, writeJson } from '../shared/files.ts';
+import { readKernelRows } from '../shared/kernel-rows.ts';
 import { checkClasses, modelParts, openForKernels } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 import { fewerRowsWarning } from './preflight.ts';
@@ -24,10 +24,7 @@ import { fewerRowsWarning } from './preflight.ts';
 /** Writes the kernels, with the rows, logits, layers and methods that they were computed from. */
 export async function run(context: RunContext<Params>): Promise<void> {
   const { params, outDir } = context;
-  const dataDir = inputDir(context, 'rows');
-  const { classes } = await readDatasetInfo(dataDir);
-  const rows = await readRows(dataDir, params.rows);
-  if (rows.length === 0) throw new UserFault('the split whose kernel is computed has no rows');
+  const { rows, classes } = await readKernelRows(context, 'whose kernel is computed');
   const parts = await modelParts(context);
   const trainDir = inputDir(context, 'model');
   const record = await readTrainRecord(trainDir);

@@ -46,6 +46,7 @@ export default defineStage<Params>({
     };
   },
   preflight: async (context) => (await import('./run.ts')).preflight(context),
+  resolved: async (context) => (await import('./run.ts')).resolved(context),
   target: async (context, dir) => (await import('./run.ts')).target(context, dir),
   run: async (context) => (await import('./run.ts')).run(context),
 });

@@ -4,6 +4,7 @@ import {
   type AttackDescriptor,
   type AttackTarget,
   type Json,
+  type JsonObject,
   placeInEpoch,
   type PreflightContext,
   type Problem,
@@ -24,7 +25,7 @@ import {
   type PoisonedStep,
   poisonRows,
 } from '../../../src/poisoning/compose.ts';
-import { emptyDoseWarnings, totalRows } from '../../../src/poisoning/dose.ts';
+import { askedRows, emptyDoseWarnings, totalRows } from '../../../src/poisoning/dose.ts';
 import { familyOf, targetOf } from '../../../src/poisoning/evaluation.ts';
 import { readOnly } from '../../../src/poisoning/read-only.ts';
 import { makeReceipt, type Receipt, type RowOrder } from '../../../src/poisoning/receipt.ts';
@@ -181,6 +182,29 @@ export async function target(context: Preflight, dir: string | null): Promise<At
   if (rows === null || taskOf(rows.classes) !== 'classes') return null;
   const label = targetOf(backdoor.attack, backdoor.params, rows.classes);
   return typeof label === 'number' ? { attack, label, class: rows.classes[label] ?? '' } : null;
+}
+
+/**
+ * Returns the attacks as they act on these rows, with the dose as a number of rows and the target as
+ * a label; null if the rows are not known yet.
+ */
+export async function resolved(context: Preflight): Promise<JsonObject | null> {
+  const data = context.upstream?.['data'],
+    rows = data === undefined ? null : await knownCounts(context, data);
+  if (rows === null) return null;
+  const steps = stepsOfCell(context).map((step) => {
+    const { attack, params } = step;
+    const { rate: _rate, count: _count, ...more } = params;
+    const dose = doseOf(step);
+    const isClass = familyOf(attack, params) === 'backdoor' && taskOf(rows.classes) === 'classes';
+    return {
+      ...more,
+      attack: attack.name,
+      asked: dose && askedRows(dose, totalRows(rows)),
+      ...(isClass ? { target: targetOf(attack, params, rows.classes) as number } : {}),
+    };
+  });
+  return { steps, seed: context.params.seed };
 }
 
 /** Returns the faults of the attacks that can be told from their parameters and the row counts. */

@@ -63,6 +63,9 @@ export default defineStage<Params>({
       uses: modelUses(cell),
     };
   },
-  preflight: ({ upstream }) => Promise.resolve(linearisedFaults(upstream)),
+  preflight: async (context) => [
+    ...linearisedFaults(context.upstream),
+    ...(await (await import('../shared/kernel-rows.ts')).kernelRowsWarnings(context)),
+  ],
   run: async (context) => (await import('./run.ts')).run(context),
 });

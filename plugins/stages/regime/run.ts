@@ -10,7 +10,6 @@ import * as tf from '@tensorflow/tfjs-core';
 import { type KernelPoint, pointName, type RunContext, UserFault } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
-import { readRows } from '../../../src/data/rows-file.ts';
 import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
 import { predict } from '../../../src/science/measures/evaluate/predict.ts';
 import { writeNpy } from '../../../src/science/models/io/npy.ts';
@@ -42,6 +41,7 @@ import {
   writeJson,
   writeMetrics,
 } from '../shared/files.ts';
+import { readKernelRows } from '../shared/kernel-rows.ts';
 import { modelParts } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 
@@ -77,9 +77,7 @@ type Context = RunContext<Params>;
 /** Writes `regime.json`, and the logits at the start, at each point, and as linearised there. */
 export async function run(context: Context): Promise<void> {
   const { params, outDir } = context;
-  const rows = await readRows(inputDir(context, 'rows'), params.rows);
-  if (rows.length === 0)
-    throw new UserFault('the split on which the linearised model predicts has no rows');
+  const { rows } = await readKernelRows(context, 'on which the linearised model predicts');
   const ntk = await readMetrics(inputDir(context, 'ntk'));
   const parts = await modelParts(context);
   const encode = await openRowEncoder(inputDir(context, 'model'), parts.model);

@@ -86,6 +86,19 @@ export const needsOf = (
   moment: Parameters<typeof hookOf>[1],
 ): readonly string[] => hookOf(descriptor, moment)?.needs ?? [];
 
+/** Whether the cell's defence is handed the defender's clean rows, or trains on them. */
+export function readsClean(cell: Cell, plugin: Plugin): boolean {
+  const defence = defenceOf(cell, plugin);
+  return (
+    defence !== null &&
+    [...defence.acts].some(
+      (moment) =>
+        (moment === 'model' && defence.descriptor.model?.retrain !== undefined) ||
+        (moment !== 'training' && needsOf(defence, moment).includes('clean')),
+    )
+  );
+}
+
 /**
  * Requests the model that a defence of training rows asks for: trained on the very rows that the
  * defence judges, without a defence, and as long as its `trainedFor` says or else the cell's own.

@@ -97,6 +97,9 @@ export default defineStage<Params>({
       uses: modelUses(cell, ['full', ...(fromFolder ? [cell.adapter.type] : [])]),
     };
   },
-  preflight: ({ params }) => Promise.resolve(trueFisherFaults(params)),
+  preflight: async (context) => [
+    ...trueFisherFaults(context.params),
+    ...(await (await import('../shared/kernel-rows.ts')).kernelRowsWarnings(context)),
+  ],
   run: async (context) => (await import('./run.ts')).run(context),
 });

@@ -1,6 +1,5 @@
 import { type RunContext, UserFault } from '../../../src/api.ts';
 import { startingModel } from '../../../src/data/model-folder.ts';
-import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { mergedParameters } from '../../../src/science/measures/weights/effective.ts';
 import { readConfig, readHead } from '../../../src/science/models/head.ts';
 import { type NetworkOptions, openNetwork } from '../../../src/science/models/network.ts';
@@ -10,7 +9,8 @@ import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { openTorchKernels, type TorchKernels } from '../../../src/science/torch/kernels.ts';
 import { readTorchStart } from '../../../src/science/torch/model.ts';
 import { adaptedModel } from '../../../src/science/training/adapted-model.ts';
-import { inputDir, type Metrics, numbersIn, writeJson, writeMetrics } from '../shared/files.ts';
+import { type Metrics, numbersIn, writeJson, writeMetrics } from '../shared/files.ts';
+import { readKernelRows } from '../shared/kernel-rows.ts';
 import {
   loadAdapter,
   loadArchitecture,
@@ -26,10 +26,7 @@ type Context = RunContext<Params>;
 /** Writes `map.json`, the map over rank and variance, and what of it was measured as metrics. */
 export async function run(context: Context): Promise<void> {
   const { params, outDir, log } = context;
-  const dataDir = inputDir(context, 'rows');
-  const { classes } = await readDatasetInfo(dataDir);
-  const rows = await readRows(dataDir, params.rows);
-  if (rows.length === 0) throw new UserFault('the split that the map is measured on has no rows');
+  const { rows, classes } = await readKernelRows(context, 'that the map is measured on');
   const checkpoint = { ...(await startingModel(context)), init: params.init };
   const adapted = await openStart(context, checkpoint, classes);
   try {

@@ -239,7 +239,7 @@ const rocSpec = (points: ReturnType<typeof rocPoints>): TopLevelSpec => ({
   spec: {
     width: 230,
     height: 230,
-    mark: { type: 'line', interpolate: 'step-after', strokeWidth: 1.6, opacity: 0.8 },
+    mark: { type: 'line', strokeWidth: 1.6, opacity: 0.8 },
     encoding: {
       x: quantitative('falsePositiveRate', 'clean rows suspected', { scale: { domain: [0, 1] } }),
       y: quantitative('truePositiveRate', 'poisoned rows suspected', {

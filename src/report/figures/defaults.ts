@@ -32,7 +32,7 @@ import {
   type MetricNote,
 } from '../metrics.ts';
 import { scorerNote } from '../tasks.ts';
-import type { AttackFamily } from '../types.ts';
+import type { AttackFamily, ReportCell } from '../types.ts';
 import { firstOf, KERNELS, leftOut, slug, varies } from './encode.ts';
 import { measureOf } from './measure.ts';
 
@@ -296,11 +296,14 @@ export const lossEntries: Entries = (conditions) => {
   );
 };
 
+const keepsEarlier = ({ metrics }: ReportCell): boolean =>
+  metrics['train']?.['kept_step'] !== undefined;
+
 export const stepEntries: Entries = (conditions) =>
   entriesOverSteps(
     conditions,
     conditions.filter(({ cells }) => cells.some(({ curves = [] }) => curves.length > 1)),
-    (block) => ({
+    (block, some) => ({
       title: `Over steps, ${block}`,
       y: (
         [
@@ -309,7 +312,12 @@ export const stepEntries: Entries = (conditions) =>
           ['train.poisoned_accuracy', 'accuracy on poisoned rows'],
         ] as const
       ).map(([field, title]) => ({ field, title, domain: [0, 1] })),
-      caption: 'Each begins with the model as it starts.',
+      caption:
+        'Each begins with the model as it starts.' +
+        (some.some(({ cells }) => cells.some(keepsEarlier))
+          ? ' Early stopping keeps the model of the best evaluation after the start, which may ' +
+            'come before the last one.'
+          : ''),
     }),
     'steps',
   );

@@ -233,7 +233,9 @@ const RELATION_COLUMNS: readonly Column<Relation>[] = [
       {excluded > 0 ? <span class="bad"> ({excluded} cells excluded)</span> : null}
     </>
   )),
-  numbers('Seeds', ({ rhos }) => rhos.length),
+  numbers('Seeds', ({ rhos, seeds }) =>
+    rhos.length === seeds ? seeds : `${rhos.length} of ${seeds}`,
+  ),
   numbers('Spearman’s ρ, mean', ({ difference }) => formatNumber(difference.mean, 'proportion')),
   numbers('95% interval', ({ difference }) => formatInterval(clipToUnit(difference), 'proportion')),
   names('Claim', ({ claimed }) => (claimed > 0 ? 'ρ > 0' : 'ρ < 0')),
@@ -260,10 +262,11 @@ export function Relations({ conditions }: OfConditions): JSX.Element | null {
         columns={RELATION_COLUMNS}
       />
       <p class="muted small">
-        One rank correlation for each seed, over at least {ADAPTERS_NEEDED} adapters; t-intervals
-        over seeds, cut at ±1, of two seeds both values; the verdict rule with a margin of{' '}
-        {CORRELATION_MARGIN}. Adapters that have learnt less of their task may also have learnt less
-        of the poison: see clean accuracy.
+        One rank correlation for each seed, over at least {ADAPTERS_NEEDED} adapters, except where
+        all values of a quantity or of ASR are equal, which have no ranks; t-intervals over seeds,
+        cut at ±1, of two seeds both values; the verdict rule with a margin of {CORRELATION_MARGIN}.
+        Adapters that have learnt less of their task may also have learnt less of the poison: see
+        clean accuracy.
       </p>
     </>
   );

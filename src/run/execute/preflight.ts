@@ -4,6 +4,7 @@ import type {
   Asset,
   AttackTarget,
   Forecast,
+  JsonObject,
   PreflightContext,
   ServiceCalls,
   UpstreamStage,
@@ -11,6 +12,7 @@ import type {
 } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import type { PluginKind } from '../../plan/graph.ts';
+import { canonical } from '../../plan/keys.ts';
 import { locateIn } from '../../plan/label.ts';
 import type { Plan, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Diagnostic, ExperimentCell } from '../../spec/types.ts';
@@ -55,7 +57,81 @@ export async function preflight(
     const own = found.flatMap(({ warning }) => warning ?? []);
     if (own.length > 0) warnings.set(stage.id, own);
   }
+  if (diagnostics.every(({ warning }) => warning))
+    diagnostics.push(...(await repeatedConditions(plan, all, surroundings)));
   return { found: distinctDiagnostics(diagnostics), warnings };
+}
+
+/**
+ * Returns a warning for each stage that does what one before it does under other parameters. They
+ * are not stored with an output, which is sound in itself.
+ */
+async function repeatedConditions(
+  { experiment: { cells } }: Plan,
+  statuses: readonly StageStatus[],
+  surroundings: Surroundings,
+): Promise<readonly Diagnostic[]> {
+  const first = new Map<string, PlannedStage>(),
+    found: Diagnostic[] = [];
+  for (const { stage } of statuses) {
+    const cell = cells[stage.cells[0] ?? 0];
+    if (stage.descriptor.resolved === undefined || cell === undefined) continue;
+    const resolved = await unlessAtFault(() =>
+      stage.descriptor.resolved?.(buildContext(stage, surroundings)),
+    );
+    if (resolved === null) continue;
+    const key = canonical([stage.kind, stage.section, stage.inputs, stage.assets, resolved]),
+      other = first.get(key);
+    if (other === undefined) first.set(key, stage);
+    const own = other === undefined ? null : spellings(stage.cell, other.cell);
+    if (own === null) continue;
+    found.push({
+      code: 'preflight',
+      message:
+        `${own.here} does on these rows what ${own.there} does: one condition in two spellings, ` +
+        'trained and counted twice',
+      hint: 'Leave out one of the two.',
+      range: locateIn(cell, stage.section, own.path),
+      warning: true,
+    });
+  }
+  return found;
+}
+
+const POISONING = /^(?:.*\.)?(?=poisoning\.)/;
+
+/**
+ * Returns how the cells of two stages spell their poisoning. Null if it is not spelt differently,
+ * or if the cells differ in something else too, so that they are two conditions.
+ */
+function spellings(here: JsonObject, there: JsonObject) {
+  const unlike = (a: JsonObject, b: JsonObject): readonly string[] =>
+    Object.keys(a).filter((field) => canonical(a[field]) !== canonical(b[field] ?? null));
+  const own = unlike(here, there),
+    others = unlike(there, here);
+  const fields = own.filter((field) => POISONING.test(field)),
+    [first] = fields;
+  if (first === undefined || own.some((one) => !POISONING.test(one) && one in there)) return null;
+  const text = (cell: JsonObject, of: readonly string[]): string =>
+    of
+      .filter((field) => POISONING.test(field))
+      .map((field) => `${field} ${JSON.stringify(cell[field])}`)
+      .join(' ');
+  return {
+    here: text(here, fields),
+    there: text(there, others),
+    path: first.replace(POISONING, '').split('.'),
+  };
+}
+
+/** Returns what `ask` returns, or null where sources are missing or at fault. */
+async function unlessAtFault<T>(ask: () => Promise<T> | undefined): Promise<T | null> {
+  try {
+    return (await ask()) ?? null;
+  } catch (error) {
+    if (!(error instanceof NotFetched) && (error as Error).name !== 'UserFault') throw error;
+    return null;
+  }
 }
 
 interface Surroundings extends Pick<PreflightContext, 'backend'> {
@@ -214,12 +290,7 @@ async function askPerGroup<T>(
     const group = JSON.stringify([kind, { ...params, seed: null }, assets, settings(stage)]);
     let own = asked.get(group);
     if (own === undefined) {
-      try {
-        own = await ask(status, buildContext(stage, surroundings));
-      } catch (error) {
-        if (!(error instanceof NotFetched) && (error as Error).name !== 'UserFault') throw error;
-        own = null;
-      }
+      own = await unlessAtFault(() => ask(status, buildContext(stage, surroundings)));
       asked.set(group, own);
     }
     if (own !== null) found.set(stage, own);

@@ -43,6 +43,8 @@ export interface CardFacts {
   readonly train: {
     readonly classes: readonly string[];
     readonly steps: number;
+    /** The step whose weights were kept, where early stopping chose one before the last. */
+    readonly kept_step?: number;
     readonly head: HeadSettings;
     readonly init: 'pretrained' | 'random';
   };
@@ -193,7 +195,7 @@ export function modelCard(facts: CardFacts): string {
     ),
     ['adapter', inWords(cell.adapter)],
     ...(weights === undefined ? [] : [['frozen weights', frozenWeights(weights)] as const]),
-    ['training', `${train.steps} steps, ${inWords(cell.train)}`],
+    ['training', `${stepsText(train)}, ${inWords(cell.train)}`],
     ['seed', String(cell.seed)],
     ...(zoo === undefined ? [] : zooRows(zoo, isOfBase(cell))),
   ];
@@ -234,6 +236,9 @@ ${
 }
 `;
 }
+
+const stepsText = ({ steps, kept_step: kept }: CardFacts['train']): string =>
+  `${steps} steps${kept === undefined ? '' : `, of which early stopping kept step ${kept}`}`;
 
 const frozenWeights = ({ dtype, quantize }: HeldWeights): string =>
   quantize === undefined

@@ -251,6 +251,8 @@ function zooEntry(
     defence,
     adapter: cell.adapter,
     train: cell.train,
+    steps: card.train.steps,
+    kept_step: card.train.kept_step ?? card.train.steps,
     classes: [...card.train.classes],
     receipt: { digest: receipt.digest, rows: receipt.rows },
     weights: weightDigests(status),

@@ -164,6 +164,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     python: OPTIONAL_METHOD,
     resources: OPTIONAL_METHOD,
     preflight: OPTIONAL_METHOD,
+    resolved: OPTIONAL_METHOD,
   },
 };
 

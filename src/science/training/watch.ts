@@ -15,15 +15,20 @@ export interface StoppingRule {
 
 /** The result of the evaluations so far; a type alias, so that it counts as JSON. */
 export type Standing = {
+  /** The first of the evaluations with the best value. */
   readonly best: { readonly step: number; readonly value: number } | null;
-  /** How many evaluations there were after the best one. */
+  /** How many evaluations there were after the last one that was better by more than `minDelta`. */
   readonly since: number;
 };
 
 /** The standing before the first evaluation. */
 export const atTheStart: Standing = { best: null, since: 0 };
 
-/** Returns the standing after an evaluation, as transformers' EarlyStoppingCallback judges it. */
+/**
+ * Returns the standing after an evaluation, as transformers' EarlyStoppingCallback and Trainer
+ * judge it: each evaluation is compared with the best before it, and `minDelta` has a say only in
+ * when the training stops.
+ */
 export function judge(
   { metric, minDelta }: StoppingRule,
   { best, since }: Standing,
@@ -32,9 +37,10 @@ export function judge(
 ): Standing {
   const gain =
     best === null ? Infinity : metric === 'loss' ? best.value - value : value - best.value;
-  return gain > 0 && gain > minDelta
-    ? { best: { step, value }, since: 0 }
-    : { best, since: since + 1 };
+  return {
+    best: gain > 0 ? { step, value } : best,
+    since: gain > 0 && gain > minDelta ? 0 : since + 1,
+  };
 }
 
 /** A line of `curves.jsonl`; a type alias, so that it counts as JSON. */
@@ -172,7 +178,8 @@ export function watchTraining({
     see: async (step, model) => {
       const point = await measure(model, step, watched, onBatch);
       curves.push(point);
-      if (stopping === null) return undefined;
+      // The untrained model is no result of the training: it is measured, but never kept.
+      if (stopping === null || step === 0) return undefined;
       standing = judge(stopping, standing, step, point[stopping.metric]);
       if (keepBest && standing.best?.step === step) await model.keep();
       return standing.since >= stopping.patience ? 'stop' : undefined;

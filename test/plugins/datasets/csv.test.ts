@@ -17,6 +17,19 @@ test('CSV is read as RFC 4180 defines it, each row with the line it begins on', 
   ]);
 });
 
+test('lines may end differently within a file', async () => {
+  const file = 'label,text\npos,good\r\nneg,"bad\r\nand\nlong"\r\n"pos","x"\nneg,y\r';
+  assert.equal(
+    (await readFiles(csv, { 'a.csv': file })).rows.map(({ label, text }) => [label, text]),
+    [
+      ['pos', 'good'],
+      ['neg', 'bad\r\nand\nlong'],
+      ['pos', 'x'],
+      ['neg', 'y'],
+    ],
+  );
+});
+
 test('without a header, columns have numbers', async () => {
   assert.equal(
     (

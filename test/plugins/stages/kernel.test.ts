@@ -2,7 +2,10 @@ import { readdir, readFile, rm } from 'node:fs/promises';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import * as tf from '@tensorflow/tfjs-core';
+import delta from '../../../plugins/stages/delta/index.ts';
 import kernel from '../../../plugins/stages/kernel/index.ts';
+import regime from '../../../plugins/stages/regime/index.ts';
+import theoryMap from '../../../plugins/stages/theory-map/index.ts';
 import train from '../../../plugins/stages/train/index.ts';
 import type { Cell } from '../../../src/api.ts';
 import type { Premise } from '../../../src/science/measures/ntk/delta.ts';
@@ -176,6 +179,40 @@ test('more rows than the split has are warned of before anything runs', async ()
       warning: true,
     },
   ]);
+});
+
+test('rows that lack a class of their split are warned of, before the stage runs if they are known', async () => {
+  const warning = {
+    path: ['ntk', 'rows'],
+    message: 'none of the first 1 of 23 rows, over which kernels are, is of class "positive"',
+    hint:
+      "Write balance: true in the split's section, which takes rows of the classes in turn, or " +
+      'raise ntk.rows.',
+  };
+  for (const stage of [kernel, delta, regime, theoryMap]) {
+    const problems = (asked: number) =>
+      stage.preflight!({
+        params: { rows: asked, kernels: [] },
+        assets: {},
+        backend: 'cpu',
+        plugin: () => {
+          throw new Error('none');
+        },
+        upstream: { rows: { params: {}, assets: {}, dir: chain.data } },
+      });
+    assert.equal(await problems(1), [{ ...warning, warning: true }], stage.name);
+    assert.equal(await problems(2), [], stage.name);
+  }
+  const ran = await chain.kernel(tinyCell({ ntk: { ...tinyCell().ntk, rows: 1 } }), 'init');
+  assert.match(ran.warned.join('\n'), warning.message);
+  const ofOne = await poisonedFolder(rows.filter(({ label }) => label === 0));
+  const one = await chain.run(
+    kernel,
+    tinyCell(),
+    { model: (await chain.train(tinyCell())).dir, rows: ofOne },
+    { at: 'final' },
+  );
+  assert.equal(one.warned, [], 'a class that the split lacks too is told with the split');
 });
 
 test('a step that the training will not keep is found before anything runs', async () => {

@@ -16,7 +16,7 @@ import poison from '../../../plugins/stages/poison/index.ts';
 import regime from '../../../plugins/stages/regime/index.ts';
 import theoryMap from '../../../plugins/stages/theory-map/index.ts';
 import train from '../../../plugins/stages/train/index.ts';
-import type { Cell, Row, StageDescriptor, UserFault } from '../../../src/api.ts';
+import type { Cell, Row, StageDescriptor, UserFault, Warning } from '../../../src/api.ts';
 import { pearson } from '../../../src/base/stats.ts';
 import { knownCounts } from '../../../src/data/known-counts.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
@@ -97,6 +97,8 @@ test('labels are read as numbers; what is none has its place', async () => {
     offset: 0,
     ...more,
   });
+  const warned: string[] = [];
+  const warn = ({ message }: Warning): void => void warned.push(message);
   const run = async (content: string, format: string): Promise<string> => {
     writeFileSync(file, content);
     const both = { train: split(format), validation: split(format) };
@@ -108,7 +110,8 @@ test('labels are read as numbers; what is none has its place', async () => {
     const outDir = await tempFolder();
     mkdirSync(outDir, { recursive: true });
     const asset = assetAt(file);
-    await data.run({ ...contextOf({ params }), assets: { data: asset }, outDir, plugin } as never);
+    const context = { ...contextOf({ params }), assets: { data: asset }, outDir, plugin, warn };
+    await data.run(context as never);
     return outDir;
   };
   const glue =
@@ -122,6 +125,9 @@ test('labels are read as numbers; what is none has its place', async () => {
   assert.equal(await readDatasetInfo(out), info);
   const known = await knownCounts({ plugin } as never, { params: {}, assets: {}, dir: out });
   assert.equal([known?.classes, known?.counts, known?.answers], [SCORE, [2], undefined]);
+  assert.equal(warned, []);
+  await run('text\tlabel\na\t1.5\nb\t1.50\n', 'tsv');
+  assert.equal(warned, ['all 2 train rows have the same label: nothing correlates with it']);
   for (const label of ['high', '', '0x10', 'NaN', '1e999'])
     try {
       await run(`text\tlabel\na\t1.5\nb\t${label}\n`, 'tsv');

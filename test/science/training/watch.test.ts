@@ -30,12 +30,12 @@ const settings: TrainSettings = {
 };
 const judged = (rule: Partial<StoppingRule>, values: readonly number[]): Standing[] => {
   const all: Standing[] = [];
-  values.forEach((value, step) => {
+  values.forEach((value, i) => {
     all.push(
       judge(
         { metric: 'loss', patience: 2, minDelta: 0, ...rule },
         all.at(-1) ?? atTheStart,
-        step,
+        i + 1,
         value,
       ),
     );
@@ -43,39 +43,34 @@ const judged = (rule: Partial<StoppingRule>, values: readonly number[]): Standin
   return all;
 };
 
-test('an improvement exceeds min_delta in the direction of the metric', () => {
-  assert.equal(
-    judged({}, [1, 0.9, 0.9, 1.2, 0.8]).map(({ best, since }) => [present(best).step, since]),
-    [
-      [0, 0],
-      [1, 0],
-      [1, 1],
-      [1, 2],
-      [4, 0],
-    ],
-  );
-  assert.equal(
-    judged({ minDelta: 0.1 }, [1, 0.95, 0.88]).map(({ best, since }) => [
-      present(best).step,
-      since,
-    ]),
-    [
-      [0, 0],
-      [0, 1],
-      [2, 0],
-    ],
-  );
-  assert.equal(
-    judged({ metric: 'accuracy' }, [0.5, 0.4, 0.6]).map(({ best, since }) => [
-      present(best).step,
-      since,
-    ]),
-    [
-      [0, 0],
-      [0, 1],
-      [2, 0],
-    ],
-  );
+// The numbers are those of transformers 5.24: `best_global_step` of its Trainer, and the counter of
+// its EarlyStoppingCallback.
+test('the best evaluation, and how many have not improved since, are those of transformers', () => {
+  const numbers = (rule: Partial<StoppingRule>, values: readonly number[]): number[][] =>
+    judged(rule, values).map(({ best, since }) => [present(best).step, since]);
+  assert.equal(numbers({ metric: 'accuracy' }, [0.5, 0.5, 0.4, 0.6, 0.6]), [
+    [1, 0],
+    [1, 1],
+    [1, 2],
+    [4, 0],
+    [4, 1],
+  ]);
+  assert.equal(numbers({ minDelta: 0.1 }, [1, 0.95, 0.96, 0.93, 0.82, 0.82]), [
+    [1, 0],
+    [2, 1],
+    [2, 2],
+    [4, 3],
+    [5, 0],
+    [5, 1],
+  ]);
+  const creeping = [0.5, 0.506, 0.512, 0.518, 0.524];
+  assert.equal(numbers({ metric: 'accuracy', minDelta: 0.01 }, creeping), [
+    [1, 0],
+    [2, 1],
+    [3, 2],
+    [4, 3],
+    [5, 4],
+  ]);
 });
 
 test('curves evaluate the weights from start to end and leave no tensor', async () => {
@@ -179,7 +174,7 @@ test('a training stops when it no longer improves, and keeps the best weights', 
   const { kept: best, curves } = watch;
   assert.ok(present(curves.at(-1)).step < 40);
   assert.is(present(curves.at(-1)).step, present(best).step + 3);
-  assert.is(present(best).value, Math.min(...curves.map(({ loss }) => loss)));
+  assert.is(present(best).value, Math.min(...curves.slice(1).map(({ loss }) => loss)));
   const again = await train(network, some, {
     ...settings,
     steps: present(best).step,
@@ -190,6 +185,40 @@ test('a training stops when it no longer improves, and keeps the best weights', 
   for (const tensor of [...trained.values(), ...again.values(), ...shown.kept.values()])
     tensor.dispose();
   assert.is(tf.memory().numTensors, before);
+  network.dispose();
+});
+
+test('the untrained model is never the one that is kept', async () => {
+  const network = await openTiny('lora');
+  const watch = watchTraining({
+    steps: 4,
+    every: 2,
+    keepBest: true,
+    onBatch: () => Promise.resolve(),
+    stopping: { metric: 'accuracy', patience: 9, minDelta: 0 },
+    // What the training teaches is wrong on these rows.
+    watched: {
+      validation: rows.slice(0, 8).map((row) => ({ ...row, label: (row.label + 1) % 3 })),
+      poisoned: [],
+      triggered: null,
+      batchSize: 8,
+    },
+  });
+  const shown = watched(watch, network);
+  const trained = await train(
+    network,
+    rows.slice(0, 8),
+    { ...settings, steps: 4, learningRate: 5e-2 },
+    { onWeights: shown },
+  );
+  const [start, ...later] = watch.curves.map(({ accuracy }) => accuracy);
+  assert.ok(
+    later.every((accuracy) => accuracy <= present(start)),
+    `${start}: ${later.join()}`,
+  );
+  assert.is(present(watch.kept).step, 2);
+  assert.is(shown.kept.size, trained.size);
+  for (const tensor of [...trained.values(), ...shown.kept.values()]) tensor.dispose();
   network.dispose();
 });
 

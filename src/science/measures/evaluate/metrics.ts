@@ -86,7 +86,8 @@ export function argmax(logits: ArrayLike<number>, classes: number): number[] {
 
 /**
  * Returns accuracy, mcc, macro_f1, loss, examples, precision, recall and f1. The last three are
- * those of class 1 where there are two classes, else their means over the classes.
+ * those of class 1 where there are two classes, else their means. Means are over the classes that a
+ * row has or is predicted as, as scikit-learn's are.
  */
 export function classificationMetrics(
   logits: ArrayLike<number>,
@@ -95,7 +96,9 @@ export function classificationMetrics(
 ): Record<string, number> {
   const counts = confusion(labels, argmax(logits, classes), classes);
   const scores = counts.map((_, k) => classScores(counts, k));
-  const mean = (pick: (s: ClassScores) => number): number => sum(scores.map(pick)) / classes;
+  const met = scores.filter((_, k) => counts.some((row, i) => row[k]! > 0 || counts[k]![i]! > 0));
+  const mean = (pick: (s: ClassScores) => number): number =>
+    quotient(sum(met.map(pick)), met.length);
   const macro = {
     precision: mean((s) => s.precision),
     recall: mean((s) => s.recall),

@@ -30,14 +30,14 @@ const near = (actual: number | null | undefined, expected: unknown, what: string
     `${what}: ${String(actual)} is not ${String(expected)}`,
   );
 
-test("accuracy, F1, macro F1 and Matthews' correlation are scikit-learn's", () => {
+test("accuracy, precision, recall, F1, macro F1 and Matthews' correlation are scikit-learn's", () => {
   assert.ok(golden.classes.length > 0);
   for (const [i, { classes, labels, predictions, ...expected }] of golden.classes.entries()) {
     const logits = predictions.flatMap((p) =>
       Array.from({ length: classes }, (_, c) => +(c === p)),
     );
     const metrics = classificationMetrics(logits, labels, classes);
-    for (const name of ['accuracy', 'f1', 'macro_f1', 'mcc'])
+    for (const name of ['accuracy', 'precision', 'recall', 'f1', 'macro_f1', 'mcc'])
       near(metrics[name], expected[name], `${name} of case ${i}`);
   }
 });

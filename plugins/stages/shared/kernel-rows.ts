@@ -1,0 +1,64 @@
+/** The rows over which kernels are computed: the first `ntk.rows` of a split. */
+import {
+  type PreflightContext,
+  type Problem,
+  type Row,
+  type RunContext,
+  taskOf,
+  UserFault,
+  type Warning,
+} from '../../../src/api.ts';
+import { firstLabels, type SplitCounts } from '../../../src/data/known-counts.ts';
+import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
+import { inputDir } from './files.ts';
+
+type Params = { readonly rows: number };
+
+/**
+ * Returns the rows of the input `rows`, with their classes. Warns where they lack a class that
+ * others of the split have.
+ * @param use what is done on the rows, for the fault of a split that has none
+ */
+export async function readKernelRows(
+  context: RunContext<Params>,
+  use: string,
+): Promise<{ readonly rows: readonly Row[]; readonly classes: readonly string[] }> {
+  const dir = inputDir(context, 'rows');
+  const info = await readDatasetInfo(dir),
+    rows = await readRows(dir, context.params.rows);
+  if (rows.length === 0) throw new UserFault(`the split ${use} has no rows`);
+  const labels = rows.map(({ label }) => label);
+  for (const warning of lackingWarnings(info, labels)) context.warn(warning);
+  return { rows, classes: info.classes };
+}
+
+/** Returns the warnings of `readKernelRows`, where the rows can be read before the stage runs. */
+export async function kernelRowsWarnings({
+  params,
+  upstream,
+  plugin,
+}: PreflightContext<Params>): Promise<Problem[]> {
+  const split = upstream?.['rows'];
+  const found = split === undefined ? null : await firstLabels({ plugin }, split, params.rows);
+  return found === null
+    ? []
+    : lackingWarnings(found, found.labels).map((one) => ({ ...one, warning: true as const }));
+}
+
+function lackingWarnings({ classes, counts }: SplitCounts, labels: readonly number[]): Warning[] {
+  if (taskOf(classes) !== 'classes') return [];
+  const lacking = classes.filter((_, k) => (counts[k] ?? 0) > 0 && !labels.includes(k));
+  if (lacking.length === 0) return [];
+  const total = counts.reduce((sum, count) => sum + count, 0);
+  return [
+    {
+      path: ['ntk', 'rows'],
+      message:
+        `none of the first ${labels.length} of ${total} rows, over which kernels are, is of class ` +
+        lacking.map((name) => JSON.stringify(name)).join(' or '),
+      hint:
+        "Write balance: true in the split's section, which takes rows of the classes in turn, or " +
+        'raise ntk.rows.',
+    },
+  ];
+}
