@@ -185,8 +185,8 @@ export async function target(context: Preflight, dir: string | null): Promise<At
 }
 
 /**
- * Returns the attacks as they act on these rows, with the dose as a number of rows and the target as
- * a label; null if the rows are not known yet.
+ * Returns the attacks as they act on these rows, with the dose as a number of rows and the target
+ * as a label; null if the rows are not known yet.
  */
 export async function resolved(context: Preflight): Promise<JsonObject | null> {
   const data = context.upstream?.['data'],
