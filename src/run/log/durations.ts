@@ -1,10 +1,12 @@
 /**
  * Remembers how long stages have taken, and how large their outputs are, for estimates. Keeps a
  * moving mean for each stage kind, and for each kind with the same named choices (attack, adapter
- * type).
+ * type). Where a stage says how much it has to do (`work`), its seconds are those of one unit, and
+ * stages whose units are others have means of their own.
  */
 import path from 'node:path';
 import { memoized } from '../../base/memoized.ts';
+import { sha256 } from '../../base/sha256.ts';
 import type { PlannedStage } from '../../plan/types.ts';
 import { readSealed, writeSealed } from '../../store/sealed.ts';
 
@@ -30,6 +32,10 @@ const kindAndChoices = (stage: PlannedStage): string =>
       .map(([axis, value]) => `${axis}=${value}`),
   ].join(' ');
 
+/** Returns the end of the names of a stage's mean seconds. */
+const ofUnit = ({ work }: PlannedStage): string =>
+  work === undefined ? '' : ` of ${sha256(work.of).slice(0, 16)}`;
+
 /** Opens a store's record of durations. @param tell called if it is damaged, and begun anew */
 export function openDurations(
   root: string,
@@ -46,21 +52,26 @@ export function openDurations(
     sizes = { ...known?.bytes };
   let changed = false;
   // Remembered, because each estimate asks for the name of every stage that is left.
-  const nameOf = memoized(kindAndChoices);
-  const expectOf = (values: Means, stage: PlannedStage): number | null =>
-    values[nameOf(stage)] ?? values[stage.kind] ?? null;
-  const update = (values: Means, stage: PlannedStage, value: number): void => {
-    for (const name of new Set([stage.kind, nameOf(stage)])) {
+  const nameOf = memoized(kindAndChoices),
+    unitOf = memoized(ofUnit);
+  const expectOf = (values: Means, stage: PlannedStage, unit = ''): number | null =>
+    values[nameOf(stage) + unit] ?? values[stage.kind + unit] ?? null;
+  const update = (values: Means, stage: PlannedStage, value: number, unit = ''): void => {
+    for (const name of new Set([stage.kind + unit, nameOf(stage) + unit])) {
       const before = values[name];
       values[name] = before === undefined ? value : before + NEWEST_WEIGHT * (value - before);
     }
   };
+  const amountOf = ({ work }: PlannedStage): number => work?.amount ?? 1;
   return {
-    expect: (stage) => expectOf(means, stage),
+    expect(stage) {
+      const seconds = expectOf(means, stage, unitOf(stage));
+      return seconds === null ? null : seconds * amountOf(stage);
+    },
     expectBytes: (stage) => expectOf(sizes, stage),
     note(stage, seconds, bytes) {
       changed = true;
-      update(means, stage, seconds);
+      update(means, stage, seconds / amountOf(stage), unitOf(stage));
       if (bytes !== undefined) update(sizes, stage, bytes);
     },
     save() {

@@ -67,6 +67,20 @@ test('durations are kept by kind and by its choices, and outlive the process', (
   assert.is(again.expectBytes(stage('c', 'ntk')), null);
 });
 
+test('seconds are in proportion to the work, of the same unit alone', ({ dir }) => {
+  const durations = openDurations(dir);
+  const working = (amount: number, of: string): PlannedStage => ({
+    ...stage('a', 'train', 1, { 'adapter.type': 'full' }),
+    work: { amount, of },
+  });
+  durations.note(working(20, 'rows'), 2, 400);
+  assert.is(durations.expect(working(4000, 'rows')), 400);
+  assert.is(durations.expect({ ...working(40, 'rows'), cell: { 'adapter.type': 'lora' } }), 4);
+  assert.is(durations.expect(working(20, 'other rows')), null);
+  assert.is(durations.expect(stage('a')), null);
+  assert.is(durations.expectBytes(working(4000, 'other rows')), 400);
+});
+
 interface Rig {
   readonly stages: readonly PlannedStage[];
   readonly printed: string[];
