@@ -68,6 +68,22 @@ test('a wrong schema of parameters, and a parameter with a reserved name, are re
 `,
     ],
   );
+  const wrong = await run(
+    project,
+    attack(
+      'params: { type: "object", properties: { words: { type: "integer", minimum: 1, default: ' +
+        '"two" } } }',
+    ),
+    'stages: [poison]',
+  );
+  assert.is(wrong.code, 2);
+  assert.match(
+    wrong.stderr,
+    'error[bad-plugin]: DIR/own.mjs: the default of its parameter "words" is "two", which its own ' +
+      'schema refuses: it must be a whole number of at least 1\n --> spec.yaml:4:11\n',
+  );
+  const listed = await project.dosimeter('plugins', 'own', '--plugin', 'own.mjs');
+  assert.match(listed.stderr, 'the default of its parameter "words" is "two"');
   const reserved = await run(
     project,
     attack('params: { type: "object", properties: { when: { type: "string" } } }'),
