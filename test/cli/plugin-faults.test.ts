@@ -156,6 +156,18 @@ export const parsed = (text: string): unknown => JSON.parse(text);
     stack,
     /at lengthOf \(DIR\/helper\.ts:5:64\)\n.* at Object\.poison \(DIR\/own\.mjs:5:/,
   );
+  const writes = await run(
+    project,
+    attack('params: { type: "object", properties: {} },').replace(
+      'poison: () => (',
+      "poison: ({ rows }) => (rows[0].text = 'x') && (",
+    ),
+    'poisoning: { attack: own }\nstages: [poison]',
+  );
+  assert.match(
+    writes.stderr,
+    /failed: poison: DIR\/own\.mjs:4:\d+: the attack "own" wrote to what it may only read \(/,
+  );
   const parses = await run(
     project,
     `import { parsed } from './helper.ts';\n${stage('run: () => parsed("{")')}`,
