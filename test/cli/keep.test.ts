@@ -79,6 +79,14 @@ test('adapter keeps adapters, and a pin or another spec keeps all', async ({ pro
   await project.succeeds('run', 'other.yaml', '--backend', 'wasm');
   assert.match((await run(project)).stderr, '2 finished stages stay whole: they are pinned, or');
   assert.equal(weights(project), ALL);
+
+  // `diff` compares the metrics that `results` shows first.
+  const diff = ['diff', 'spec.yaml', 'other.yaml', '--backend', 'wasm'];
+  const { stdout, stderr } = await project.succeeds(...diff);
+  assert.match(stdout, / evaluate +accuracy /);
+  assert.not.match(stdout, / seconds | loss /);
+  assert.match(stderr, /\d+ more metrics: .*--all every one/s);
+  assert.match((await project.succeeds(...diff, '--all')).stdout, / train +seconds /);
 });
 
 test('a later reader has the weights computed again, to the same digest', async ({ project }) => {
