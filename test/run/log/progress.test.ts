@@ -79,6 +79,13 @@ test('seconds are in proportion to the work, of the same unit alone', ({ dir }) 
   assert.is(durations.expect(working(20, 'other rows')), null);
   assert.is(durations.expect(stage('a')), null);
   assert.is(durations.expectBytes(working(4000, 'other rows')), 400);
+
+  // 3 s pass before the first of 10 steps, which take 0.5 s each.
+  const slow = working(40, 'slow rows');
+  for (const done of [1, 2, 10]) durations.progress(slow, done, 10, 100 + done / 2);
+  durations.note(slow, 8);
+  durations.save();
+  assert.is(openDurations(dir).expect(working(400, 'slow rows')), 53);
 });
 
 interface Rig {
