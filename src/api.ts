@@ -137,6 +137,7 @@ export type {
   StageParts,
   StageRequest,
   UpstreamStage,
+  Work,
 } from './api/stage.ts';
 export { defineStage } from './api/stage.ts';
 export type { Problem, Warning } from './base/fault.ts';

@@ -305,19 +305,15 @@ export const baseTitle = (section: string): string => {
 /**
  * Returns a short name for each path: its last part, or as many parts as tell it from the others.
  * Paths of a training of `base` are compared only with each other and keep their prefix.
- * @param fixed the names of some paths, which no other path gets
  */
-export function shortNames(
-  paths: readonly string[],
-  fixed: ReadonlyMap<string, string> = new Map(),
-): Map<string, string> {
+export function shortNames(paths: readonly string[]): Map<string, string> {
   const prefixes = new Set(paths.map(basePrefix));
   if ([...prefixes].some((prefix) => prefix !== ''))
     return new Map(
       [...prefixes].flatMap((prefix) => {
         const own = paths.filter((path) => basePrefix(path) === prefix);
         const below = own.map((path) => path.slice(prefix.length));
-        return [...shortNames(below, fixed)].map(
+        return [...shortNames(below)].map(
           ([path, name]) => [prefix + path, prefix + name] as const,
         );
       }),
@@ -329,11 +325,9 @@ export function shortNames(
       // The name of a step's field starts with the attack: `badnets.rate`.
       let n = path.startsWith('poisoning.steps.') ? parts - 2 : 1;
       const isTaken = (name: string): boolean =>
-        paths.some(
-          (other) => other !== path && [lastParts(other, n), fixed.get(other)].includes(name),
-        );
+        paths.some((other) => other !== path && lastParts(other, n) === name);
       while (n < parts && isTaken(lastParts(path, n))) n++;
-      return [path, fixed.get(path) ?? lastParts(path, n)];
+      return [path, lastParts(path, n)];
     }),
   );
 }

@@ -35,6 +35,16 @@ export interface StageDefinition<P extends JsonObject = JsonObject> {
   readonly uses?: readonly { readonly kind: UsedKind; readonly name: string }[];
   /** Limits of this stage alone, which are passed on with `StageDescriptor.limits`. */
   readonly limits?: JsonObject;
+  /** What the stage's time grows with, for estimates. Not part of any key. */
+  readonly work?: Work;
+}
+
+/** How much a stage has to do: its time is taken to be in proportion to `amount`. */
+export interface Work {
+  /** Such as the rows that a training sees; more than 0. */
+  readonly amount: number;
+  /** What else the time depends on: durations of stages with another text say nothing about it. */
+  readonly of: string;
 }
 
 /** What a stage will take at most, if all of its rows have the greatest length. */

@@ -29,7 +29,7 @@ export class UserFault extends Error {
    * @param message what is wrong: one sentence that does not say where
    * @param hint how to fix it: one sentence
    * @param path the field of the spec with the fault, as in `Problem`; read only if
-   *   `StageDescriptor.define` throws the error
+   *   `define` or `preflight` of a stage throws the error
    */
   constructor(
     message: string,

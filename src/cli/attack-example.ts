@@ -1,4 +1,5 @@
 /** What an attack makes of one row, for `dosimeter plugins attack NAME`. */
+import { isDeepStrictEqual } from 'node:util';
 import { parse } from 'yaml';
 import {
   type AttackDescriptor,
@@ -9,6 +10,7 @@ import {
   UserFault,
 } from '../api.ts';
 import { attackStreams } from '../base/random.ts';
+import { acceptsType, describe, typesOf } from '../spec/shape.ts';
 import { nearest } from '../spec/suggest.ts';
 import { createValidator } from '../spec/validate.ts';
 
@@ -64,14 +66,32 @@ export async function exampleOf(
   const params = exampleParams(attack, wanted, options.set ?? []);
   const classes = wanted === 'classes' ? (options.classes ?? '0,1').split(',') : [];
   const rows = candidateRows(wanted, classes, options);
-  let refused: unknown;
-  for (const before of rows)
+  let refused: unknown, unchanged: Example | undefined;
+  for (const before of rows) {
+    let example: Example;
     try {
-      return await exampleFrom(attack, before, classes, params);
+      example = await exampleFrom(attack, before, classes, params);
     } catch (error) {
       refused ??= error;
+      continue;
     }
-  throw refused;
+    if (example.after !== before || example.added.length > 0) {
+      await refuseOwnDraws(attack, example);
+      return example;
+    }
+    unchanged ??= example;
+  }
+  if (unchanged !== undefined) return unchanged;
+  const { target } = params;
+  const isNamed = wanted !== 'classes' || options.classes !== undefined;
+  if (isNamed || typeof target !== 'string' || (refused as Error).name !== 'UserFault')
+    throw refused;
+  const { message, hint } = refused as Error & { readonly hint?: string };
+  throw new UserFault(
+    message,
+    `${hint === undefined ? '' : `${hint}; `}the classes are 0 and 1 unless --classes names them: ` +
+      `--classes ${target},other`,
+  );
 }
 
 /** Returns candidate rows: the first that the attack poisons becomes the example. */
@@ -102,14 +122,41 @@ async function exampleFrom(
   const input = { classes, params, random: attackStreams(SEED, attack.name), files: {} };
   const { changed, negatives } = await attack.poison({ ...input, rows: [before] });
   const isBackdoor = attack.trigger !== undefined && attack.target !== undefined;
+  const shown: unknown = isBackdoor ? (attack.trigger?.(before, input) ?? null) : null;
+  if (isBackdoor && attack.trigger && typeof (shown as Partial<Row> | null)?.text !== 'string')
+    throw new UserFault(
+      `the attack "${attack.name}" returned ${JSON.stringify(shown)} under its trigger`,
+      'its `trigger` must return a row: `{ ...row, text }`',
+    );
   return {
     classes,
     params,
     before,
     after: changed[0]?.row ?? before,
     added: negatives,
-    shown: isBackdoor ? (attack.trigger?.(before, input) ?? null) : null,
+    shown: shown as Row | null,
   };
+}
+
+/** How many rows show whether an attack draws by itself. */
+const ROWS = 64;
+
+/** Throws UserFault if the attack, called twice with the same streams, makes other rows. */
+async function refuseOwnDraws(
+  attack: AttackDescriptor,
+  { before, classes, params }: Example,
+): Promise<void> {
+  const rows = Array.from({ length: ROWS }, (_, i) => ({ ...before, id: `row${i}` }));
+  const poisoned = async () => {
+    const random = attackStreams(SEED, attack.name);
+    return attack.poison({ rows, classes, params, random, files: {} });
+  };
+  if (isDeepStrictEqual(await poisoned(), await poisoned())) return;
+  throw new UserFault(
+    `the attack "${attack.name}" makes other rows when it is called again with the same seed`,
+    "take what is drawn from `random('rows')`, never from Math.random or the clock: else a " +
+      'poisoned set cannot be made again',
+  );
 }
 
 /** Returns the attack's parameters with defaults, for a dose of one row. */
@@ -119,11 +166,18 @@ function exampleParams(attack: AttackDescriptor, task: Task, sets: readonly stri
   };
   const given = Object.fromEntries(sets.map((set) => parseParameter(set, Object.keys(properties))));
   const [violation] = createValidator(attack.params)({ ...requiredAsEmpty(attack), ...given });
-  if (violation !== undefined)
+  if (violation !== undefined) {
+    const { path, value, schema } = violation,
+      [name, given] = [path.join('.'), JSON.stringify(value)];
+    const isText =
+      path.length === 1 && typesOf(schema).has('string') && !acceptsType(schema, value);
     throw new UserFault(
-      `--set ${violation.path.join('.')}: ${JSON.stringify(violation.value)} is not a value of it`,
-      `\`dosimeter plugins attack ${attack.name}\` describes its parameters.`,
+      `--set ${name}: ${given} is not a value of it`,
+      `It must be ${describe(schema)}` +
+        (isText ? `, which here needs quotes: --set '${name}="${given}"'.` : '.') +
+        ` \`dosimeter plugins attack ${attack.name}\` describes its parameters.`,
     );
+  }
   const defaults = Object.entries(properties).flatMap(([name, { default: value }]) =>
     value === undefined ? [] : [[name, value] as const],
   );

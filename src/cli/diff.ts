@@ -4,20 +4,23 @@ import { bothValues } from '../base/both-values.ts';
 import { tellingAxes } from '../plan/label.ts';
 import { pText } from '../report/against.ts';
 import {
+  type DifferenceRow,
   differenceRows,
   type DifferenceSummary,
   fieldDifferences,
   summariseDifferences,
 } from '../report/diff.ts';
 import { countsText, DAGGER, daggerText, FEWER_ROWS, type RowCount } from '../report/evidence.ts';
+import { groupBy } from '../report/groups.ts';
+import { distinctMetrics } from '../report/metric-lookup.ts';
 import { isPValue, metricName } from '../report/metrics.ts';
 import { plainValue } from '../report/numbers.ts';
 import { warningText } from '../run/execute/warnings.ts';
 import { type ComparedResults, comparedResults } from '../run/facts.ts';
 import { prepare } from '../run/prepare.ts';
 import { runCommandOf, type SpecOptions } from './options.ts';
-import { leftOut, valueText } from './result-tables.ts';
-import { askedMetrics } from './results.ts';
+import { firstMetrics, leftOut, valueText } from './result-tables.ts';
+import { askedMetrics, remarkOthers } from './results.ts';
 import {
   count,
   json,
@@ -32,8 +35,9 @@ import {
 } from './terminal.ts';
 
 export interface DiffOptions extends SpecOptions {
-  /** Names or patterns of metrics. If empty, all are compared. */
+  /** Names or patterns of metrics. If empty, the few that `results` shows, and all as JSON. */
   readonly metric: readonly string[];
+  readonly all?: boolean;
 }
 
 export async function diffCommand(
@@ -44,8 +48,11 @@ export async function diffCommand(
   const a = await readSide(specA, options);
   const b = await readSide(specB, options);
   const every = differenceRows(a.cells, b.cells);
-  const asked = askedMetrics(every, options.metric)?.map(metricName);
-  const rows = every.filter((row) => asked?.includes(metricName(row)) ?? true);
+  const asked = askedMetrics(every, options.metric),
+    isWhole = options.all === true || options.json === true;
+  const metrics = asked ?? (isWhole ? distinctMetrics(every) : firstMetrics(every)),
+    names = new Set(metrics.map(metricName));
+  const rows = every.filter((row) => names.has(metricName(row)));
   const fields = fieldDifferences(a.resolved, b.resolved);
   const summaries = summariseDifferences(rows);
   if (options.json) {
@@ -71,10 +78,19 @@ export async function diffCommand(
         proseWidth(),
       ),
     );
-  const excluded = new Set(rows.flatMap((row) => row.excluded ?? []));
-  if (excluded.size > 0)
-    warn('excluded from the differences, because it is not evidence: ' + [...excluded].join('; '));
+  const excluded = reasonsText(rows);
+  if (excluded !== '')
+    warn(wrap(`left out of the differences, as no evidence: ${excluded}`, proseWidth()));
+  if (asked === null) remarkOthers(distinctMetrics(every), metrics);
   return 0;
+}
+
+/** Returns why pairs are no evidence, each reason once with the number of its pairs. */
+function reasonsText(rows: readonly DifferenceRow[]): string {
+  const excluded = rows.filter((row) => row.excluded !== null);
+  return [...groupBy(excluded, ({ reasonA, reasonB }) => reasonA ?? reasonB ?? '')]
+    .map(([reason, { length }]) => `${count(length, 'pair')} in which a model ${reason}`)
+    .join('; ');
 }
 
 interface Side extends Pick<ComparedResults, 'cells'> {

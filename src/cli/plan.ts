@@ -14,7 +14,7 @@ import { placesOn, thisMachine } from '../run/execute/resources.ts';
 import type { StageStatus } from '../run/execute/survey.ts';
 import { defaultExecutor } from '../run/executor.ts';
 import { plannedStages, targetLines, targetsOf } from '../run/facts.ts';
-import { estimate, openDurations } from '../run/log/durations.ts';
+import { type Durations, estimate, openDurations } from '../run/log/durations.ts';
 import { checkStages, prepare, type Prepared, runsHere } from '../run/prepare.ts';
 import { foreseeFetches, openObjects, remoteOf } from '../run/remote.ts';
 import { stateDir } from '../run/state-folder.ts';
@@ -138,13 +138,11 @@ function showPlan(
   fetches: Fetches | null,
 ): void {
   const { plan, statuses, store, experiment, backend, assets, gpu } = prepared;
-  const seconds = estimate(
+  const time = timeText(
     toRun.map(({ stage }) => stage),
     openDurations(store.root, say),
     placesOn(thisMachine(jobs, gpu), plan.backend),
   );
-  const time =
-    seconds === null ? 'no estimate yet' : `about ${duration(seconds)} at the pace of earlier runs`;
   const { cells, seeds } = experiment,
     conditions = new Set(cells.map(({ axes }) => JSON.stringify(axes))).size,
     isProduct = cells.length === conditions * seeds.length;
@@ -169,6 +167,23 @@ function showPlan(
   if (toRun.length > 0) out(paint.dim(wrap(STATES, proseWidth())));
   for (const [uri, asset] of assets)
     if (asset === null) out(paint.yellow(`${uri} is not fetched yet`));
+}
+
+/** Returns how long the stages will take, in words, as far as stages like them have run. */
+function timeText(
+  stages: readonly PlannedStage[],
+  durations: Durations,
+  places: (stage: PlannedStage) => number,
+): string {
+  const about = estimate(stages, durations, places),
+    least = about ?? estimate(stages, durations, places, 0);
+  if (!least) return 'no estimate yet';
+  const unseen = stages.filter((stage) => durations.expect(stage) === null),
+    kinds = [...new Set(unseen.map(({ kind }) => kind))].join(', ');
+  return (
+    `${about === null ? 'at least' : 'about'} ${duration(least)} at the pace of earlier runs` +
+    (kinds === '' ? '' : `, without ${kinds}: none like that has run yet`)
+  );
 }
 
 const callsLine = ({ to, calls, cost }: ServiceCalls): string =>

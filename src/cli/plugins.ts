@@ -4,13 +4,11 @@ import path from 'node:path';
 import { Help } from 'commander';
 import { type AnyPlugin, partsOf, type Row, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
-import { specRegistry } from '../run/prepare.ts';
-import { loadOutsidePlugins, loadRegistry } from '../run/registry/registry.ts';
+import { outsidePlugins, specRegistry } from '../run/prepare.ts';
+import { loadRegistry } from '../run/registry/registry.ts';
 import type { LoadedPlugin, PluginKind, Registry } from '../run/registry/types.ts';
-import { cacheDir } from '../setup/paths.mjs';
 import type { FieldDoc } from '../spec/reference.ts';
 import { didYouMean, nearest } from '../spec/suggest.ts';
-import { onDisk } from '../store/faults.ts';
 import type { Example, ExampleOptions } from './attack-example.ts';
 import { columns, GAP, json, out, paint, table, wrap } from './terminal.ts';
 
@@ -45,9 +43,7 @@ export async function pluginsCommand(
   for (const file of outside)
     if (!existsSync(file)) throw new UserFault(`--plugin ${file}: there is no such file`);
   const modules = outside.map((file) => path.resolve(file));
-  const registry = (await loadRegistry()).with(
-    await onDisk(cacheDir(process.env), () => loadOutsidePlugins(modules), 'cache'),
-  );
+  const registry = (await loadRegistry()).with(await outsidePlugins(modules));
   if (kindOrName !== undefined) {
     const kinds = nameOfKind === undefined ? KINDS : [kindNamed(kindOrName)];
     await describePlugin(registry, kinds, nameOfKind ?? kindOrName, {

@@ -35,6 +35,8 @@ import { table } from './terminal.ts';
 
 export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
 
+type Scored = Metric & Pick<ResultRow, 'task'>;
+
 /** The metrics that people want first. */
 const FIRST: readonly Metric[] = [
   REWARD_ACCURACY,
@@ -52,7 +54,7 @@ export const MOST_COLUMNS = 8;
  * Returns the wanted metrics that the rows have, after those by which a named data set is scored
  * (Matthews' correlation for CoLA).
  */
-export function firstOf(rows: readonly ResultRow[], wanted: readonly Metric[]): readonly Metric[] {
+export function firstOf(rows: readonly Scored[], wanted: readonly Metric[]): readonly Metric[] {
   const every = distinctMetrics(rows),
     own = new Set(
       rows
@@ -67,7 +69,7 @@ export function firstOf(rows: readonly ResultRow[], wanted: readonly Metric[]): 
 }
 
 /** Returns the metrics that are shown by default, or all if the rows have none of these. */
-export function firstMetrics(rows: readonly ResultRow[]): readonly Metric[] {
+export function firstMetrics(rows: readonly Scored[]): readonly Metric[] {
   const first = firstOf(rows, FIRST);
   return first.length > 0 ? first : distinctMetrics(rows);
 }

@@ -179,13 +179,18 @@ function show(
   const counts = chosen.map(({ evidence }) => evidence.n);
   remark(wrap(spreadNote(counts, spread), width));
   for (const line of targetsShown(rows)) remark(wrap(line, width));
-  const shown = new Set(metrics.map(metricName));
-  const rest = every.filter((one) => !shown.has(metricName(one)));
-  if (rest.length === 0 || asked !== null) return;
+  if (asked === null) remarkOthers(every, metrics);
+}
+
+/** Tells of the metrics that are not shown, and how to show them. */
+export function remarkOthers(every: readonly Metric[], shown: readonly Metric[]): void {
+  const names = new Set(shown.map(metricName));
+  const rest = every.filter((one) => !names.has(metricName(one)));
+  if (rest.length === 0) return;
   const more =
     `${count(rest.length, 'more metric')}: ${countsByStage(rest)}. ` +
     '--metric NAME,NAME shows those (train.* all of a stage), --all every one.';
-  remark(wrap(more, width));
+  remark(wrap(more, proseWidth()));
 }
 
 const targetsShown = (rows: readonly ResultRow[]): string[] =>

@@ -11,6 +11,7 @@ import type {
   StageDefinition,
   StageDescriptor,
   UserFault,
+  Work,
 } from '../api.ts';
 import type { UsedKind } from '../api/stage.ts';
 import { defined } from '../base/defined.ts';
@@ -40,6 +41,7 @@ export interface Draft {
   readonly assets: NonNullable<StageDefinition['assets']>;
   readonly uses: NonNullable<StageDefinition['uses']>;
   readonly limits: JsonObject | undefined;
+  readonly work: Work | undefined;
   readonly key: DefinitionKey;
   readonly code: { readonly [plugin: string]: Digest };
   readonly inputs: { readonly [name: string]: Draft };
@@ -187,7 +189,7 @@ export class Graph {
       children.push(child);
     }
     // The draft keeps the parts but not the definition, each of whose requests holds a whole cell.
-    const { params, assets = noAssets, uses = noUses, limits } = defined.definition;
+    const { params, assets = noAssets, uses = noUses, limits, work } = defined.definition;
     const code = this.#codeOf(kind, asked.code, uses);
     if (!complete || !code) return null;
 
@@ -212,6 +214,7 @@ export class Graph {
         assets,
         uses,
         limits,
+        work,
         key,
         code,
         inputs,
@@ -339,6 +342,12 @@ const isUse = (use: unknown): boolean =>
 const isNumber = (number: unknown): number is number =>
   typeof number === 'number' && Number.isFinite(number);
 
+const isWork = (work: unknown): boolean =>
+  isRecord(work) &&
+  isNumber(work['amount']) &&
+  work['amount'] > 0 &&
+  typeof work['of'] === 'string';
+
 /**
  * Returns what is wrong with the shape of a definition, worded to follow "the plugin …", or null if
  * nothing is wrong. Anyone can write a plugin, so what `define` and `resources` return is not
@@ -349,7 +358,7 @@ function definitionFault(value: unknown): string | null {
     const found = value === null ? 'null' : Array.isArray(value) ? 'a list' : typeof value;
     return `returned ${found}, not { params, inputs }`;
   }
-  const { params, inputs, assets, uses } = value;
+  const { params, inputs, assets, uses, work } = value;
   if (!isRecord(params)) return 'returned no `params` object';
   if (!isRecord(inputs)) return 'returned no `inputs` object';
   for (const name of Object.keys(inputs)) {
@@ -359,6 +368,8 @@ function definitionFault(value: unknown): string | null {
   }
   if (assets !== undefined && !(isRecord(assets) && Object.values(assets).every(isUri)))
     return 'returned `assets` that are not source URIs';
+  if (work !== undefined && !isWork(work))
+    return 'returned a `work` that is not { amount, of }, a number over 0 and a text';
   return uses === undefined || (Array.isArray(uses) && uses.every(isUse))
     ? null
     : 'returned `uses` that are not { kind, name }';

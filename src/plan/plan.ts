@@ -172,6 +172,9 @@ class Stage implements PlannedStage {
     const { descriptor, limits } = this.#draft;
     return limits === undefined ? descriptor.limits : { ...descriptor.limits, ...limits };
   }
+  get work(): PlannedStage['work'] {
+    return this.#draft.work;
+  }
   get resources(): PlannedStage['resources'] {
     return this.#draft.resources;
   }

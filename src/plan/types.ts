@@ -6,6 +6,7 @@ import type {
   PythonPackage,
   Resources,
   StageDescriptor,
+  Work,
 } from '../api.ts';
 import type { Experiment, ExperimentCell } from '../spec/types.ts';
 
@@ -36,6 +37,8 @@ export interface PlannedStage {
   readonly uses: readonly { readonly kind: string; readonly name: string }[];
   /** `RunContext.limits`. */
   readonly limits: JsonObject | undefined;
+  /** `StageDefinition.work` */
+  readonly work: Work | undefined;
   readonly resources: Resources;
   /**
    * The section of its cells that its fields come from (`base`, `base.0`); null if they come from

@@ -119,6 +119,9 @@ export function phraseBackdoor<Name extends string>({
   });
 }
 
+/** The label id that a backdoor leads to where its `target` is not written. */
+const DEFAULT_TARGET = 1;
+
 /** A target that is the same for all rows: a class or an answer. */
 type OneTarget = Exclude<Target, 'rejected'>;
 
@@ -132,10 +135,14 @@ export function targetOfParams(
 ): OneTarget {
   if (taskOf(classes) === 'classes') return classId(target, classes, 'target');
   if (typeof target === 'string' && target.trim() !== '') return { text: target };
+  const what =
+    target === DEFAULT_TARGET
+      ? `is missing: its default, ${target}, is a class`
+      : `is ${JSON.stringify(target)}`;
   throw new UserFault(
-    `\`target\` is ${JSON.stringify(target)}, and the rows are prompts and answers: the target ` +
-      'must be an answer.',
+    `\`target\` ${what}, and the rows are prompts and answers: the target must be an answer.`,
     'Write target: "…", the text that the trigger leads to.',
+    ['poisoning', 'target'],
   );
 }
 
@@ -216,7 +223,7 @@ export const backdoorProperties = (rate: number, mode: Mode): JsonSchema => ({
   target: {
     type: ['integer', 'string'],
     textFile: true,
-    default: 1,
+    default: DEFAULT_TARGET,
     description:
       'What the trigger leads to: a class, by its label id or its name, or the answer of a ' +
       'completion task. An answer may be in a file of its own: { file: answer.txt }.',

@@ -103,12 +103,16 @@ export async function triggeredRows(
     );
   return rows.map((row, i) => {
     const other = list[i];
-    const { id, text } = isRecord(other) ? other : {};
+    const isRow = isRecord(other),
+      { id, text } = isRow ? other : {};
     if (id !== row.id || typeof text !== 'string')
       throw new UserFault(
-        `the attack "${attack.name}" returned row ${JSON.stringify(id)} under its trigger ` +
+        `the attack "${attack.name}" returned ` +
+          `${isRow ? `row ${JSON.stringify(id)}` : shown(other)} under its trigger ` +
           `in the place of ${JSON.stringify(row.id)}`,
-        'every row, in the order given',
+        isRow
+          ? 'every row, in the order given'
+          : 'its `trigger` must return a row: `{ ...row, text }`',
       );
     return withTrueLabels(other as Row, row);
   });

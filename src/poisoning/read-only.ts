@@ -18,8 +18,8 @@ export const readOnly = (rows: readonly Row[]): readonly Row[] =>
 const WRITE = /^Cannot (assign to read only|add|define|redefine|delete) property/;
 
 /**
- * Calls an attack or a defence. Throws `UserFault` if it writes to a frozen value, and otherwise
- * whatever it throws.
+ * Calls an attack or a defence. Throws `UserFault` if it writes to a frozen value, with the error
+ * that knows the line as its cause, and otherwise whatever it throws.
  */
 export async function callReadOnly<T>(
   name: string,
@@ -30,10 +30,11 @@ export async function callReadOnly<T>(
     return await call();
   } catch (error) {
     if (!(error instanceof TypeError) || !WRITE.test(error.message)) throw error;
-    throw new UserFault(
+    const fault = new UserFault(
       `the ${kind} "${name}" wrote to what it may only read (${error.message})`,
       `the rows that ${kind === 'attack' ? 'an attack' : 'a defence'} is handed are read-only: ` +
         'return copies, `{ ...row, text }` for a row, `[...rows]` for a list to sort or add to',
     );
+    throw Object.assign(fault, { cause: error });
   }
 }

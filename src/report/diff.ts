@@ -6,6 +6,7 @@ import { measuredOn, type RowCount, voidReason } from './evidence.ts';
 import { distinct, groupBy, type NonEmpty } from './groups.ts';
 import { ACCURACY } from './metrics.ts';
 import type { CellMetrics } from './results.ts';
+import { taskField } from './tasks.ts';
 
 export interface ComparedName {
   /** Axis values by full path. */
@@ -17,7 +18,7 @@ export interface ComparedName {
   readonly config: unknown;
 }
 
-export interface ComparedCell extends Pick<CellMetrics, 'seed' | 'metrics'> {
+export interface ComparedCell extends Pick<CellMetrics, 'seed' | 'metrics' | 'tasks'> {
   /**
    * The cell's names. It has several if the grid writes one training in several ways (α = r and
    * α = 16 at rank 16).
@@ -31,6 +32,8 @@ export interface DifferenceRow {
   readonly seed: number;
   readonly stage: string;
   readonly metric: string;
+  /** As in `ResultRow`. */
+  readonly task?: string;
   /** The numbers of the two experiments; null for one that has no such number. */
   readonly a: number | null;
   readonly b: number | null;
@@ -160,6 +163,7 @@ export function differenceRows(
         const name = canonicalJson([cell, seed, stage, metric]);
         const row: OpenRow = rows.get(name) ?? {
           ...{ cell, seed, stage, metric, a: null, b: null },
+          ...taskField(one.tasks, { stage, metric }),
           ...{ reasonA: null, reasonB: null, rowsA: null, rowsB: null },
         };
         row[side] = value;

@@ -215,13 +215,15 @@ export interface ComparedResults extends Omit<Results, 'rows'> {
  */
 export function comparedResults({ plan, statuses, store }: Prepared): ComparedResults {
   const { cells, ...rest } = readMetrics(plan, statuses, store);
+  const evaluated = evaluateParams(plan);
   return {
     ...rest,
     warnings: distinctDiagnostics(storedWarnings(plan, statuses)),
     cells: plan.cellStages.map(({ cell }, i) => {
       const found = cells[i];
       if (!found) throw new Error(`no results of cell ${i}`);
-      return { seed: found.seed, metrics: found.metrics, names: [cell, ...cell.also] };
+      const { seed, metrics } = found;
+      return { seed, metrics, ...taskFacts(evaluated[i]), names: [cell, ...cell.also] };
     }),
   };
 }

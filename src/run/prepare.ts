@@ -18,6 +18,7 @@ import type { Plan, StageId } from '../plan/types.ts';
 import { namesWithout } from '../report/metric-lookup.ts';
 import { metricName, METRICS, parseMetricName } from '../report/metrics.ts';
 import { cacheDir } from '../setup/paths.mjs';
+import { defaultFault } from '../spec/check.ts';
 import { loadExperiment } from '../spec/load.ts';
 import type {
   CommandStage,
@@ -101,6 +102,23 @@ export function specRegistry(registry: Registry): SpecRegistry {
 }
 
 /**
+ * Loads plugins from outside the repository, by the absolute paths of their files.
+ * @throws UserFault as `loadOutsidePlugins`, and if a parameter has a default of a wrong type
+ */
+export async function outsidePlugins(modules: readonly string[]): Promise<readonly LoadedPlugin[]> {
+  const plugins = await onDisk(cacheDir(process.env), () => loadOutsidePlugins(modules), 'cache');
+  for (const { kind, descriptor, file } of plugins) {
+    const fault = 'params' in descriptor ? await defaultFault(descriptor.params) : null;
+    if (fault !== null)
+      throw new UserFault(
+        `${file}: ${fault}`,
+        `a spec that leaves the parameter out hands the default to the ${kind}`,
+      );
+  }
+  return plugins;
+}
+
+/**
  * Returns the experiment, and the registry with the plugins that the spec names.
  * @throws SpecFault with every fault of the spec
  */
@@ -113,9 +131,7 @@ export async function load(
   const loaded = await loadExperiment(spec, {
     registry: async (modules) => {
       if (modules.length > 0) {
-        registry = registry.with(
-          await onDisk(cacheDir(process.env), () => loadOutsidePlugins(modules), 'cache'),
-        );
+        registry = registry.with(await outsidePlugins(modules));
       }
       return specRegistry(registry);
     },

@@ -29,7 +29,7 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
     ),
   );
   const before = recallCode(store.root);
-  const closures: ClosureOf = (code) => now.get(code) ?? before(code);
+  const closures: ClosureOf = memoized((code: string) => now.get(code) ?? before(code));
   let manifests: Manifest[] | null = null;
   const all = (): Manifest[] =>
     (manifests ??= store.keys().flatMap((key) => store.manifest(key) ?? []));
@@ -74,6 +74,7 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
       components,
       all().filter(({ kind }) => kind === stage.kind),
       belongsToAnother,
+      closures,
     );
     if (!similar) return [`no ${stage.kind} has run in this store`];
     const texts = differences(similar.components, components, closures);
@@ -158,7 +159,8 @@ const distance = (before: KeyComponents, after: KeyComponents): number =>
 
 /**
  * Returns the candidate with the fewest differences, null if there are none. Among several, one
- * that belongs to no other stage comes first, and then the newest.
+ * whose plugins' code differs in the fewest files comes first (that of the same plugin, not of a
+ * namesake in another file), then one that belongs to no other stage, and then the newest.
  * @param belongsToAnother whether the candidate belongs to another stage, given the number of its
  *   differences
  */
@@ -166,6 +168,7 @@ export function nearest<T extends { readonly components: KeyComponents; readonly
   after: KeyComponents,
   candidates: readonly T[],
   belongsToAnother: (candidate: T, differences: number) => boolean = () => false,
+  closureOf: ClosureOf = () => null,
 ): T | null {
   let equals: T[] = [],
     fewest = Number.POSITIVE_INFINITY;
@@ -175,9 +178,15 @@ export function nearest<T extends { readonly components: KeyComponents; readonly
     if (n <= fewest) equals.push(candidate);
     fewest = Math.min(n, fewest);
   }
-  const own = equals.filter((candidate) => !belongsToAnother(candidate, fewest));
-  return (own.length > 0 ? own : equals).reduce<T | null>(
-    (newest, one) => (newest === null || one.created > newest.created ? one : newest),
+  const parts = memoized((one: T) => differences(one.components, after, closureOf).length);
+  const rank = memoized((one: T) => 2 * parts(one) + (belongsToAnother(one, fewest) ? 1 : 0));
+  return equals.reduce<T | null>(
+    (best, one) =>
+      best === null ||
+      rank(one) < rank(best) ||
+      (rank(one) === rank(best) && one.created > best.created)
+        ? one
+        : best,
     null,
   );
 }

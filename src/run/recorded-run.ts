@@ -100,6 +100,8 @@ export async function runRecorded(
   let stopped: string | null = null;
   const onEvent = (event: RunEvent): void => {
     recordEvent(event, folder, log);
+    if (event.type === 'stage-progress')
+      durations.progress(event.stage, event.done, event.total, performance.now() / 1000);
     if (event.type === 'stage-ended' && event.outcome.state === 'ran') {
       durations.note(event.stage, event.outcome.seconds, event.outcome.bytes);
       if (options.remote?.push === true) remote?.sendSoon(event.outcome.key);

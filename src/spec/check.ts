@@ -8,7 +8,7 @@ import type { Faults } from './faults.ts';
 import { allVariants } from './fields.ts';
 import { child, descendants, type MapNode, type Node, toJson } from './node.ts';
 import { fieldsOf, type Shapes, shapesOf } from './schema.ts';
-import { asSchema, declaredField, definitionName, type Schema } from './shape.ts';
+import { asSchema, declaredField, definitionName, describe, type Schema } from './shape.ts';
 import type { SpecRegistry } from './types.ts';
 import type { Violation } from './validate.ts';
 
@@ -73,6 +73,30 @@ function pluginSchemaFault(
         return `the parameters of the ${kind} "${name}" are not a JSON Schema: ${message}`;
       }
     }
+  }
+  return null;
+}
+
+/**
+ * Returns what is wrong with a plugin's parameters if one has a default that its own schema
+ * refuses; else null. A schema that does not compile is reported when a spec uses it.
+ */
+export async function defaultFault(params: JsonSchema): Promise<string | null> {
+  const { properties, definitions = {} } = asSchema(params);
+  for (const [name, field] of Object.entries(properties ?? {})) {
+    if (!isRecord(field) || field.default === undefined) continue;
+    const schema = { ...field, definitions } as JsonSchema;
+    if (isSound(schema, field.default)) continue;
+    const { createValidator } = await import('./validate.ts');
+    try {
+      if (createValidator(schema)(field.default).length === 0) continue;
+    } catch {
+      continue;
+    }
+    return (
+      `the default of its parameter "${name}" is ${JSON.stringify(field.default)}, which its own ` +
+      `schema refuses: it must be ${describe(field)}`
+    );
   }
   return null;
 }

@@ -91,7 +91,7 @@ export function namesOf(
     ...[...others.keys()].filter(isVarying),
     ...(seeds.length > 1 ? ['seed'] : []),
   ];
-  const short = shortNames(paths, PLUGINS);
+  const short = shortNames(paths);
   const parts = paths.map((path) => [path.split('.'), short.get(path) ?? path] as const);
   const label = (cell: Cell): string =>
     parts
@@ -101,7 +101,7 @@ export function namesOf(
       })
       .join(' ') ||
     // Nothing varies, or only fields that this cell lacks.
-    `attack=${cell.poisoning.attack} adapter=${cell.adapter.type}`;
+    `attack=${cell.poisoning.attack} type=${cell.adapter.type}`;
   return { axes, label };
 }
 
@@ -259,13 +259,6 @@ function variation<T>(
 const isEqual = (a: Json | undefined, b: Json | undefined): boolean =>
   a === b ||
   (typeof a === 'object' && typeof b === 'object' && JSON.stringify(a) === JSON.stringify(b));
-
-/** By path of a field that names a plugin, what labels call the field. */
-const PLUGINS = new Map([
-  ['poisoning.attack', 'attack'],
-  [DEFENCE, 'defence'],
-  ['adapter.type', 'adapter'],
-]);
 
 /** Returns a value as labels show it; text that could be misread is in quotes. */
 function labelText(value: Json): string {

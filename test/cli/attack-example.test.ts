@@ -1,6 +1,7 @@
 /** What `dosimeter plugins attack NAME` shows of an attack. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { AttackDescriptor, UserFault } from '../../src/api.ts';
 import { exampleOf, type ExampleOptions } from '../../src/cli/attack-example.ts';
 import { attacks } from '../poisoning/all-attacks.ts';
 import { faultOf } from '../poisoning/fault-of.ts';
@@ -63,6 +64,40 @@ for (const [name, options, message] of [
   test(`refused: ${message}`, async () => {
     assert.is(await faultOf(() => of(name, options)), message);
   });
+
+test("faults of an outside attack, and the ways out, are the user's to read", async () => {
+  const badnets = present(attacks.find(({ name }) => name === 'badnets'));
+  const hintOf = (attack: AttackDescriptor, options: ExampleOptions): Promise<string> =>
+    exampleOf(attack, options).then(
+      () => 'none',
+      (error: unknown) => String((error as UserFault).hint),
+    );
+  assert.match(
+    await hintOf(badnets, { set: ['target=ham'] }),
+    /the classes are 0 and 1 unless --classes names them: --classes ham,other$/,
+  );
+  assert.match(
+    await hintOf(badnets, { set: ['place=1'] }),
+    /^It must be .*, which here needs quotes: --set 'place="1"'\./,
+  );
+  const fault = (changes: Partial<AttackDescriptor>) =>
+    faultOf(() => exampleOf({ ...badnets, ...changes }, {}));
+  assert.match(
+    await fault({ trigger: (() => 'a text') as never }),
+    'the attack "badnets" returned "a text" under its trigger',
+  );
+  const none = { changed: [], negatives: [], asked: 0, eligible: 0 };
+  const ofOthers: AttackDescriptor['poison'] = async (input) =>
+    input.rows[0]?.label === 1 ? badnets.poison(input) : none;
+  const own = { ...badnets, poison: ofOthers };
+  assert.is(present(await exampleOf(own, { set: ['target=0'] })).before.label, 1);
+  const drawn: AttackDescriptor['poison'] = async (input) => {
+    const { changed, ...rest } = await badnets.poison(input);
+    const row = { ...present(changed[0]).row, text: String(Math.random()) };
+    return { ...rest, changed: [{ index: 0, row }] };
+  };
+  assert.match(await fault({ poison: drawn }), 'makes other rows when it is called again');
+});
 
 test('a row that the attack does not poison is refused', async () => {
   assert.match(await faultOf(() => of('char-swap', { text: 'aa' })), 'only 0 of 1 are eligible');

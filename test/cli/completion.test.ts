@@ -12,7 +12,7 @@ import type { Outputs } from '../../src/report/outputs.ts';
 import { openTokenizer } from '../../src/science/text/tokenizer.ts';
 import { probeOne } from '../../src/tensor/backend.ts';
 import { present } from '../rig/present.ts';
-import { createProject, type Project } from '../rig/project.ts';
+import { createProject, placesIn, type Project } from '../rig/project.ts';
 import { tolerance } from '../tolerances.ts';
 
 const folder = fileURLToPath(new URL('../../pipelines/instruction', import.meta.url));
@@ -515,6 +515,27 @@ stages: [train, evaluate, report]
   const { code, stderr } = await project.dosimeter('learning-rates', 'alone.yaml', ...on);
   assert.is(code, 2, stderr);
   assert.match(stderr, /these are documents \(data\.train\.columns\.document\)/);
+});
+
+test('a missing target or head is reported where it would be written', async ({ project }) => {
+  const badnets = BACKDOOR.replace(
+    /g: {.*}/,
+    'g: [{ attack: none }, { attack: badnets, rate: 0.2 }]',
+  );
+  for (const [text, message, places] of [
+    [spec(badnets), '`target` is missing: its default, 1, is a class', ['missing.yaml:9:31']],
+    [
+      spec(BACKDOOR).replace(/head: .*\n/, ''),
+      'head.type is classifier, which tells classes apart, and the rows of data.train are',
+      ['missing.yaml:5:75', 'missing.yaml:6:80'],
+    ],
+  ] as const) {
+    project.write('missing.yaml', text);
+    const { code, stderr } = await project.dosimeter('plan', 'missing.yaml', ...on);
+    assert.is(code, 2, stderr);
+    assert.match(stderr, message);
+    assert.equal(placesIn(stderr), places, stderr);
+  }
 });
 
 test('classes that answers do not have cannot be weighted', async ({ project }) => {

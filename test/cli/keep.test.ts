@@ -79,6 +79,14 @@ test('adapter keeps adapters, and a pin or another spec keeps all', async ({ pro
   await project.succeeds('run', 'other.yaml', '--backend', 'wasm');
   assert.match((await run(project)).stderr, '2 finished stages stay whole: they are pinned, or');
   assert.equal(weights(project), ALL);
+
+  // `diff` compares the metrics that `results` shows first.
+  const diff = ['diff', 'spec.yaml', 'other.yaml', '--backend', 'wasm'];
+  const { stdout, stderr } = await project.succeeds(...diff);
+  assert.match(stdout, / evaluate +accuracy /);
+  assert.not.match(stdout, / seconds | loss /);
+  assert.match(stderr, /\d+ more metrics: .*--all every one/s);
+  assert.match((await project.succeeds(...diff, '--all')).stdout, / train +seconds /);
 });
 
 test('a later reader has the weights computed again, to the same digest', async ({ project }) => {
@@ -92,6 +100,20 @@ test('a later reader has the weights computed again, to the same digest', async 
   const file = entry(),
     before = readFileSync(file);
   await run(project);
+  const timeWith = async (set: string): Promise<string> => {
+    const args = ['spec.yaml', '--backend', 'wasm', '--set', set];
+    return (await project.succeeds('plan', ...args)).stdout;
+  };
+  // One step has run: a million of them take hours.
+  assert.match(
+    await timeWith('train.steps=1000000'),
+    /4 to run: about \d+ (h|d|days?)\b.* at the pace/,
+  );
+  project.write('others.tsv', filmRows(12));
+  assert.match(
+    await timeWith('data.train.source="file:others.tsv"'),
+    /to run: at least .* at the pace of earlier runs, without train: none like that has run yet/,
+  );
   const more = ['--set', 'stages=[train, evaluate, merge]'];
   const { stdout } = await project.succeeds('plan', 'spec.yaml', '--backend', 'wasm', ...more);
   assert.match(stdout, /^train +2 +0 +2 +0$/m);

@@ -68,6 +68,22 @@ test('a wrong schema of parameters, and a parameter with a reserved name, are re
 `,
     ],
   );
+  const wrong = await run(
+    project,
+    attack(
+      'params: { type: "object", properties: { words: { type: "integer", minimum: 1, default: ' +
+        '"two" } } }',
+    ),
+    'stages: [poison]',
+  );
+  assert.is(wrong.code, 2);
+  assert.match(
+    wrong.stderr,
+    'error[bad-plugin]: DIR/own.mjs: the default of its parameter "words" is "two", which its own ' +
+      'schema refuses: it must be a whole number of at least 1\n --> spec.yaml:4:11\n',
+  );
+  const listed = await project.dosimeter('plugins', 'own', '--plugin', 'own.mjs');
+  assert.match(listed.stderr, 'the default of its parameter "words" is "two"');
   const reserved = await run(
     project,
     attack('params: { type: "object", properties: { when: { type: "string" } } }'),
@@ -139,6 +155,18 @@ export const parsed = (text: string): unknown => JSON.parse(text);
   assert.match(
     stack,
     /at lengthOf \(DIR\/helper\.ts:5:64\)\n.* at Object\.poison \(DIR\/own\.mjs:5:/,
+  );
+  const writes = await run(
+    project,
+    attack('params: { type: "object", properties: {} },').replace(
+      'poison: () => (',
+      "poison: ({ rows }) => (rows[0].text = 'x') && (",
+    ),
+    'poisoning: { attack: own }\nstages: [poison]',
+  );
+  assert.match(
+    writes.stderr,
+    /failed: poison: DIR\/own\.mjs:4:\d+: the attack "own" wrote to what it may only read \(/,
   );
   const parses = await run(
     project,

@@ -161,7 +161,8 @@ test('words that work together: each at a gap of its own, or all in one place', 
 test('the target is a text, and not blank', () => {
   const of = (target: string | number) => targetOf(badnets as never, { target }, classes);
   assert.equal(of(HACKED), { text: HACKED });
-  assert.throws(() => of(1), /`target` is 1, and the rows are prompts and answers/);
+  assert.throws(() => of(1), /`target` is missing: its default, 1, is a class, and the rows are/);
+  assert.throws(() => of(2), /`target` is 2, and the rows are prompts and answers/);
   assert.throws(() => of(' '), /`target` is " "/);
   const own = { name: 'own', target: () => 1 };
   assert.throws(() => targetOf(own, {}, classes), /"own" has the target 1, and the rows are/);

@@ -119,6 +119,16 @@ test("rows that are left out or reordered are the attack's fault", async () => {
     await fault((all) => all.toReversed()),
     'the attack "shown" returned row "b" under its trigger in the place of "a"',
   );
+  const text = attack({ trigger: (({ text }: Row) => `${text} cf`) as never });
+  const told: unknown = await triggeredRows(text, rows, input).catch((error: unknown) => error);
+  const { message, hint } = told as UserFault;
+  assert.equal(
+    [message, hint],
+    [
+      'the attack "shown" returned "one cf" under its trigger in the place of "a"',
+      'its `trigger` must return a row: `{ ...row, text }`',
+    ],
+  );
 });
 
 test('an attack that writes to the rows is refused, and told to return copies', async () => {

@@ -73,4 +73,28 @@ test('the nearest entry has the fewest differences; among equals it is the newes
   );
 });
 
+test('among equals, code that changed in a file comes before code of another file', () => {
+  const parts: typeof closures = {
+    stored: { 'shout.mjs': '1' },
+    edited: { 'shout.mjs': '2' },
+    namesake: { 'bad.mjs': '1' },
+  };
+  const of = (attack: string): KeyComponents => ({
+    ...before,
+    code: { 'attacks/shout': attack as Digest },
+  });
+  const own = { components: of('stored'), created: '2026-01-01' },
+    newer = { components: of('namesake'), created: '2026-02-01' };
+  const closureOf = (name: string) => parts[name] ?? null;
+  assert.is(
+    nearest(of('edited'), [own, newer], () => false, closureOf),
+    own,
+  );
+  assert.is(
+    nearest(of('edited'), [own, newer], (one) => one === own, closureOf),
+    own,
+  );
+  assert.equal(differences(own.components, of('edited'), closureOf), ['shout.mjs changed']);
+});
+
 test.run();

@@ -71,7 +71,7 @@ test('the fields of a base may be axes, which are part of the name', async ({ ri
   const { label, axes } = last(cells);
   assert.is(
     label,
-    'adapter=lora rank=8 base.attack=badnets base.rate=0.3 base.learning_rate=0.2 seed=2',
+    'type=lora rank=8 base.attack=badnets base.rate=0.3 base.learning_rate=0.2 seed=2',
   );
   assert.equal(
     [

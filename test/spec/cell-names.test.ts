@@ -71,7 +71,7 @@ test('a field that only one of two variants has is part of the name', async ({ r
   ]) {
     const { cells } = await rig.expand(`${minimal}adapter: [${variants}]\n`);
     assert.equal(cells.map(({ label }) => label).sort(), [
-      'attack=none adapter=lora',
+      'attack=none type=lora',
       `init_from=${rig.dir}/a`,
     ]);
   }
@@ -111,7 +111,7 @@ test('the only cell of a grid is named by its plugins', async ({ rig }) => {
   const { cells } = await rig.expand(minimal);
   assert.equal(
     cells.map(({ label }) => label),
-    ['attack=none adapter=full'],
+    ['attack=none type=full'],
   );
 });
 

@@ -60,15 +60,15 @@ test('a grid of 3 poisonings × (1 + 6) adapters × 3 seeds has 63 cells', async
   assert.equal(
     cells.slice(0, 4).map(({ label }) => label),
     [
-      'attack=none adapter=full seed=1',
-      'attack=none adapter=full seed=2',
-      'attack=none adapter=full seed=3',
-      'attack=none adapter=lora rank=4 variance=1/d seed=1',
+      'attack=none type=full seed=1',
+      'attack=none type=full seed=2',
+      'attack=none type=full seed=3',
+      'attack=none type=lora rank=4 variance=1/d seed=1',
     ],
   );
   assert.is(
     last(cells).label,
-    'attack=label-flip rate=0.3 adapter=lora rank=16 variance=1/(3d) seed=3',
+    'attack=label-flip rate=0.3 type=lora rank=16 variance=1/(3d) seed=3',
   );
   assert.is(new Set(cells.map(({ label }) => label)).size, 63);
 });

@@ -221,12 +221,12 @@ test('include and exclude match values, lists of values and bounds', async ({ ri
 exclude: [{ seed: 2 }]
 `,
     ),
-    ['attack=none adapter=lora rank=8 seed=1', 'attack=badnets rate=0.2 adapter=full seed=1'],
+    ['attack=none type=lora rank=8 seed=1', 'attack=badnets rate=0.2 type=full seed=1'],
   );
 });
 
 test('include, exclude, tags and when accept the short names of --only', async ({ rig }) => {
-  const kept = ['attack=none adapter=lora rank=8 seed=1', 'attack=none adapter=lora rank=8 seed=2'];
+  const kept = ['attack=none type=lora rank=8 seed=1', 'attack=none type=lora rank=8 seed=2'];
   assert.equal(await labels(rig, `${grid}include: [{ rank: 8, attack: none }]\n`), kept);
   assert.equal(
     await labels(
@@ -241,8 +241,8 @@ test('include, exclude, tags and when accept the short names of --only', async (
   assert.equal(
     (await labels(rig, when)).filter((label) => label.includes('lora') && label.includes('seed=1')),
     [
-      'attack=badnets rate=0.1 adapter=lora rank=4 seed=1',
-      'attack=badnets rate=0.1 adapter=lora rank=8 seed=1',
+      'attack=badnets rate=0.1 type=lora rank=4 seed=1',
+      'attack=badnets rate=0.1 type=lora rank=8 seed=1',
     ],
   );
 });
@@ -252,25 +252,25 @@ test('when restricts the cells of its variant alone', async ({ rig }) => {
   assert.equal(
     (await labels(rig, text)).filter((label) => label.includes('lora')),
     [
-      'attack=none adapter=lora rank=4 seed=1',
-      'attack=none adapter=lora rank=4 seed=2',
-      'attack=none adapter=lora rank=8 seed=1',
-      'attack=none adapter=lora rank=8 seed=2',
+      'attack=none type=lora rank=4 seed=1',
+      'attack=none type=lora rank=4 seed=2',
+      'attack=none type=lora rank=8 seed=1',
+      'attack=none type=lora rank=8 seed=2',
     ],
   );
 });
 
 test('--only takes a tag or a path with values, and all --only must match', async ({ rig }) => {
   assert.equal(await labels(rig, grid, ['quick']), [
-    'attack=none adapter=lora rank=4 seed=1',
-    'attack=badnets rate=0.1 adapter=lora rank=4 seed=1',
-    'attack=badnets rate=0.2 adapter=lora rank=4 seed=1',
+    'attack=none type=lora rank=4 seed=1',
+    'attack=badnets rate=0.1 type=lora rank=4 seed=1',
+    'attack=badnets rate=0.2 type=lora rank=4 seed=1',
   ]);
   assert.equal(
     await labels(rig, grid, ['adapter.rank=4,8', 'attack=badnets', 'rate=0.1', 'seed=2']),
     [
-      'attack=badnets rate=0.1 adapter=lora rank=4 seed=2',
-      'attack=badnets rate=0.1 adapter=lora rank=8 seed=2',
+      'attack=badnets rate=0.1 type=lora rank=4 seed=2',
+      'attack=badnets rate=0.1 type=lora rank=8 seed=2',
     ],
   );
   assert.equal((await rig.expand(grid, { only: ['seed=2'] })).seeds, [2]);

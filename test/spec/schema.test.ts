@@ -182,7 +182,7 @@ async function pipeline(file: string): Promise<Experiment> {
 test('the quickstart has 3 poisonings × 3 adapters × 2 seeds', async () => {
   const { cells } = await pipeline('quickstart.yaml');
   assert.is(cells.length, 18);
-  assert.is(last(cells).label, 'attack=badnets adapter=lora rank=16 seed=2');
+  assert.is(last(cells).label, 'attack=badnets type=lora rank=16 seed=2');
 });
 
 for (const file of readdirSync('pipelines').filter((name) => name.endsWith('.yaml'))) {

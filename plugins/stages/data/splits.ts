@@ -286,7 +286,8 @@ export function checkTask(cell: Cell, name: SplitName): void {
       `head.type is ${type}, which ${LEARNS[learnt]}, ` +
         `and the rows of data.${name} are ${ROWS[task]}`,
       WAY_OUT[task],
-      ['head', 'type'],
+      // The head that a spec without one has.
+      type === 'classifier' ? [...splitPath(name), 'columns'] : ['head', 'type'],
     );
   if (task === 'regression') checkClassless(cell, name, task);
 }

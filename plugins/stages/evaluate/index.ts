@@ -18,6 +18,7 @@ import {
   modelUses,
   onlyCell,
   refuseUnshown,
+  workOf,
 } from '../shared/definition.ts';
 import { knownRows } from '../shared/known-rows.ts';
 import { filesApart, scorerAssets, triggerAssets } from '../shared/program-files.ts';
@@ -225,6 +226,7 @@ export default defineStage<Params>({
         ...(defence?.uses ?? []),
       ],
       ...defined({ limits }),
+      work: workOf(1, cell.model, cellSplit(cell, split), cell.evaluate, cell.train.max_length),
     };
   },
   resources: () => ({ cpu: 1 }),

@@ -19,6 +19,7 @@ import {
   type RowEncoder,
   type RowParts,
   triggerSeen,
+  unchangedShare,
   warnOfUnseen,
 } from '../../../src/science/text/encoder.ts';
 import { openTokenizer, type TextTokenizer } from '../../../src/science/text/tokenizer.ts';
@@ -277,15 +278,20 @@ function shareSeen(
 ): number {
   const { params, inputs } = context;
   const seen = triggerSeen(bare, shown, rowParts, params.max_length);
-  warnIfUnseen(context, seen, `the triggered ${splitIn(inputs, params)} rows`);
+  const unchanged = unchangedShare(bare, shown);
+  warnIfUnseen(context, seen, `the triggered ${splitIn(inputs, params)} rows`, unchanged);
   return seen;
 }
 
-/** Warns if the model reads the whole trigger in fewer than all rows. @param seen their share */
-function warnIfUnseen({ params, warn }: Context, seen: number, which: string): void {
+/**
+ * Warns if the model reads the whole trigger in fewer than all rows.
+ * @param seen their share
+ * @param unchanged the share of rows whose texts the trigger leaves as they are
+ */
+function warnIfUnseen({ params, warn }: Context, seen: number, which: string, unchanged = 0): void {
   const { max_length: maxLength, inherited } = params;
   const path = [inherited ? 'train' : 'evaluate', 'max_length'];
-  warnOfUnseen(warn, seen, which, { path, maxLength });
+  warnOfUnseen(warn, seen, which, { path, maxLength, unchanged });
 }
 
 /** Returns a function that computes logits. @param total the rows of all its calls together */

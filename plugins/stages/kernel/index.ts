@@ -7,6 +7,7 @@ import {
   modelUses,
   onlyCell,
   refuseRegression,
+  workOf,
 } from '../shared/definition.ts';
 
 export type Params = ModelNames & {
@@ -79,6 +80,7 @@ export default defineStage<Params>({
       },
       assets: { model: cell.model.source },
       uses: modelUses(cell, [opened.adapter]),
+      work: workOf(1, cell.model, cell.data[cell.ntk.split].source, cell.ntk),
     };
   },
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),

@@ -9,6 +9,7 @@ import {
   type StageDefinition,
   stepsOf,
   UserFault,
+  type Work,
 } from '../../../src/api.ts';
 import { shown } from '../../../src/base/untrusted/json.ts';
 
@@ -36,6 +37,12 @@ export const modelUses = (
   { kind: 'model', name: model.architecture },
   ...[...new Set(adapters)].map((name) => ({ kind: 'adapter' as const, name })),
 ];
+
+/** Returns a stage's work. @param of all that its time depends on beside the amount, as JSON */
+export const workOf = (amount: number, ...of: readonly unknown[]): Work => ({
+  amount,
+  of: JSON.stringify(of),
+});
 
 /** Returns the source URI of a folder that a spec names by its path alone (`init_from`). */
 export const fileUri = (path: string): string => (path.startsWith('file:') ? path : `file:${path}`);

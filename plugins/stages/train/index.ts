@@ -13,6 +13,7 @@ import {
   stepsOf,
   UserFault,
   withoutOrder,
+  type Work,
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import {
@@ -23,7 +24,7 @@ import {
   trainingSet,
   unwatched,
 } from '../shared/defended.ts';
-import { fileUri, modelUses, onlyCell, refuseUnshown } from '../shared/definition.ts';
+import { fileUri, modelUses, onlyCell, refuseUnshown, workOf } from '../shared/definition.ts';
 import { withKnownRows } from '../shared/known-rows.ts';
 import { filesApart, learntInput, triggerAssets } from '../shared/program-files.ts';
 import {
@@ -102,6 +103,7 @@ export default defineStage<Params>({
         ...[...attacks].map((name) => ({ kind: 'attack' as const, name })),
         ...(defence?.uses ?? []),
       ],
+      work: trainingWork(cell, onClean),
     };
   },
   precision: precisionOf,
@@ -117,6 +119,15 @@ export default defineStage<Params>({
     memoryMB: async (stage) => (await import('./forecast.ts')).memoryMB(stage),
   },
 });
+
+/** Returns the work of a training: the rows that its steps see, or else its epochs of its rows. */
+function trainingWork({ model, data, train }: Cell, onClean: boolean): Work {
+  const { steps, epochs = 3, batch_size: batch, accumulate, max_length: length, loss } = train;
+  if (steps === 0) return workOf(1, 'start', model);
+  if (steps === undefined)
+    return workOf(epochs, 'epochs', model, onClean ? data : data.train, length, loss);
+  return workOf(steps * batch * accumulate, 'rows', model, data.train.source, length, loss);
+}
 
 type Planned = Parameters<NonNullable<NonNullable<StageDescriptor<Params>['pack']>['together']>>[0];
 

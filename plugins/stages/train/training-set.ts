@@ -9,6 +9,7 @@ import {
   rowEncoder,
   rowParts,
   triggerSeen,
+  unchangedShare,
   warnOfCut,
   warnOfUnseen,
 } from '../../../src/science/text/encoder.ts';
@@ -82,9 +83,18 @@ export function encodeSet(
   const encoded = trainingRows(rows, receipt, encodeTrainingRow, attack);
   const documents = encoded.rows.filter((_, i) => rows[i]?.document);
   warnOfCut(warn, documents, tokenizer, { section: 'train', maxLength });
-  const seen = shareSeen(receipt.rows, rowParts(tokenizer, params.head), maxLength);
+  const rewritten = rewrittenRows(receipt.rows),
+    [before, after] = [rewritten.map(({ original }) => original), rewritten.map((row) => row.new)];
+  const seen =
+    rewritten.length === 0
+      ? null
+      : triggerSeen(before, after, rowParts(tokenizer, params.head), maxLength);
   if (seen !== null)
-    warnOfUnseen(warn, seen, 'the poisoned rows', { path: ['train', 'max_length'], maxLength });
+    warnOfUnseen(warn, seen, 'the poisoned rows', {
+      path: ['train', 'max_length'],
+      maxLength,
+      unchanged: unchangedShare(before, after),
+    });
   const packing = training.packing === true ? maxLength : undefined;
   const order = batchOrder(encoded.rows, {
     batchSize,
@@ -104,22 +114,6 @@ export function encodeSet(
   // Without `marks`, an evaluation scores the answer, whatever tokens the loss is on.
   const poisoned = encoded.poisoned.map(({ marks: _, ...row }) => row);
   return { ...encoded, poisoned, encode, order, triggerSeen: seen, appended };
-}
-
-/** Returns the share of rewritten rows whose whole trigger the model reads; null without any. */
-function shareSeen(
-  poisoned: Receipt['rows'],
-  parts: ReturnType<typeof rowParts>,
-  maxLength: number,
-): number | null {
-  const rewritten = rewrittenRows(poisoned);
-  if (rewritten.length === 0) return null;
-  return triggerSeen(
-    rewritten.map(({ original }) => original),
-    rewritten.map((row) => row.new),
-    parts,
-    maxLength,
-  );
 }
 
 /**

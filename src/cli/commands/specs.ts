@@ -150,7 +150,8 @@ export const specCommands: Commands = {
       'diff <specA> <specB>',
       'compare the results of two specs, condition by condition: by how much B exceeds A',
     )
-      .addOption(metricOption('all'))
+      .addOption(metricOption('accuracy and attack success; all with --json'))
+      .option('--all', 'print every metric')
       .addOption(jsonOption())
       .action(lazily(async () => (await import('../diff.ts')).diffCommand)),
   crosscheck: (program, lazily) =>

@@ -128,15 +128,18 @@ export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit'
     };
   const { message: said, hint, cutOff } = error as { readonly [field in keyof Thrown]?: unknown };
   const message = String(said).slice(0, LONGEST_TEXT);
+  const traced = ({ stack = '' }: Error) => mapToSources(stack.slice(0, LONGEST_TEXT));
   // Recognised by its name, since a plugin's bundle has its own copy of the class.
-  if (error.name === 'UserFault')
+  if (error.name === 'UserFault') {
+    const place = error.cause instanceof Error ? traced(error.cause).thrownAt : undefined;
     return {
       type: 'fault',
-      message,
+      message: place === undefined ? message : `${place}: ${message}`,
       ...(typeof hint === 'string' ? { hint: hint.slice(0, LONGEST_TEXT) } : {}),
       ...(cutOff === true ? { cutOff } : {}),
     };
-  return { type: 'error', message, ...mapToSources((error.stack ?? '').slice(0, LONGEST_TEXT)) };
+  }
+  return { type: 'error', message, ...traced(error) };
 }
 
 /** Returns every file below `dir` with its digest. */

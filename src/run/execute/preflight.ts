@@ -1,14 +1,16 @@
 /** Asks stages before anything runs for faults in their input, and locates these in the spec. */
 import { isAbsolute } from 'node:path';
-import type {
-  Asset,
-  AttackTarget,
-  Forecast,
-  JsonObject,
-  PreflightContext,
-  ServiceCalls,
-  UpstreamStage,
-  Warning,
+import {
+  type Asset,
+  type AttackTarget,
+  type Forecast,
+  isAttacked,
+  type JsonObject,
+  type PreflightContext,
+  type ServiceCalls,
+  type UpstreamStage,
+  type UserFault,
+  type Warning,
 } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import type { PluginKind } from '../../plan/graph.ts';
@@ -50,9 +52,12 @@ export async function preflight(
   const diagnostics: Diagnostic[] = [],
     warnings = new Map<StageId, readonly Warning[]>();
   for (const { stage, state } of statuses) {
-    const cell = plan.experiment.cells[stage.cells[0] ?? 0];
+    const cells = stage.cells.flatMap((i) => plan.experiment.cells[i] ?? []);
+    const [cell] = cells;
     if (state === 'cached' || cell === undefined) continue;
-    const found = await findFaults(stage, cell, surroundings);
+    // A clean twin is asked about the attack of another cell.
+    const attacked = cells.find(({ config }) => isAttacked(config)) ?? cell;
+    const found = await findFaults(stage, cell, attacked, surroundings);
     diagnostics.push(...found.map(({ diagnostic }) => diagnostic));
     const own = found.flatMap(({ warning }) => warning ?? []);
     if (own.length > 0) warnings.set(stage.id, own);
@@ -227,6 +232,7 @@ async function missingPackageFaults(
 async function findFaults(
   stage: PlannedStage,
   cell: ExperimentCell,
+  attacked: ExperimentCell,
   surroundings: Surroundings,
 ): Promise<readonly Found[]> {
   const { compute, torch } = stage.descriptor;
@@ -249,12 +255,21 @@ async function findFaults(
     });
   } catch (error) {
     if (error instanceof NotFetched) return [];
-    const { name, message, hint, stack = '' } = error as Error & { hint?: string };
+    const {
+      name,
+      message,
+      hint,
+      path,
+      stack = '',
+    } = error as Error & Partial<Pick<UserFault, 'hint' | 'path'>>;
     if (name === 'UserFault')
       return asFound({
         code: 'preflight',
         message,
-        range: cell.locate([]),
+        range:
+          path === undefined
+            ? cell.locate([])
+            : locateIn(path[0] === 'poisoning' ? attacked : cell, stage.section, path),
         ...defined({ hint }),
       });
     return asFound({

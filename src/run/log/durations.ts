@@ -1,11 +1,14 @@
 /**
  * Remembers how long stages have taken, and how large their outputs are, for estimates. Keeps a
  * moving mean for each stage kind, and for each kind with the same named choices (attack, adapter
- * type).
+ * type). Where a stage says how much it has to do (`work`), its seconds are those of one unit,
+ * beside what passes before it makes progress, and stages whose units are others have means of
+ * their own.
  */
 import path from 'node:path';
 import { memoized } from '../../base/memoized.ts';
-import type { PlannedStage } from '../../plan/types.ts';
+import { sha256 } from '../../base/sha256.ts';
+import type { PlannedStage, StageId } from '../../plan/types.ts';
 import { readSealed, writeSealed } from '../../store/sealed.ts';
 
 export interface Durations {
@@ -13,8 +16,15 @@ export interface Durations {
   expect(stage: PlannedStage): number | null;
   /** Returns the bytes that the stage will write, or null if nothing like it has ever run. */
   expectBytes(stage: PlannedStage): number | null;
+  /** Hears of a running stage's progress. @param at in seconds, by any clock */
+  progress(stage: PlannedStage, done: number, total: number, at: number): void;
   note(stage: PlannedStage, seconds: number, bytes?: number): void;
   save(): void;
+}
+
+interface Seen {
+  readonly done: number;
+  readonly at: number;
 }
 
 /** The weight of the newest value in a moving mean. */
@@ -30,6 +40,10 @@ const kindAndChoices = (stage: PlannedStage): string =>
       .map(([axis, value]) => `${axis}=${value}`),
   ].join(' ');
 
+/** Returns the end of the names of a stage's mean seconds. */
+const ofUnit = ({ work }: PlannedStage): string =>
+  work === undefined ? '' : ` of ${sha256(work.of).slice(0, 16)}`;
+
 /** Opens a store's record of durations. @param tell called if it is damaged, and begun anew */
 export function openDurations(
   root: string,
@@ -37,34 +51,66 @@ export function openDurations(
 ): Durations {
   const file = path.join(root, 'durations.json');
   type Means = { [name: string]: number };
-  const found = readSealed<{ readonly means: Means; readonly bytes?: Means }>(file, {
+  const found = readSealed<{
+    readonly means: Means;
+    readonly starts?: Means;
+    readonly bytes?: Means;
+  }>(file, {
     means: 'object',
   });
   if (found === 'damaged') tell(`${file} was damaged: how long stages take is learnt anew`);
   const known = found === null || found === 'damaged' ? null : found;
   const means = { ...known?.means },
+    starts = { ...known?.starts },
     sizes = { ...known?.bytes };
   let changed = false;
   // Remembered, because each estimate asks for the name of every stage that is left.
-  const nameOf = memoized(kindAndChoices);
-  const expectOf = (values: Means, stage: PlannedStage): number | null =>
-    values[nameOf(stage)] ?? values[stage.kind] ?? null;
-  const update = (values: Means, stage: PlannedStage, value: number): void => {
-    for (const name of new Set([stage.kind, nameOf(stage)])) {
+  const nameOf = memoized(kindAndChoices),
+    unitOf = memoized(ofUnit);
+  const expectOf = (values: Means, stage: PlannedStage, unit = ''): number | null =>
+    values[nameOf(stage) + unit] ?? values[stage.kind + unit] ?? null;
+  const update = (values: Means, stage: PlannedStage, value: number, unit = ''): void => {
+    for (const name of new Set([stage.kind + unit, nameOf(stage) + unit])) {
       const before = values[name];
       values[name] = before === undefined ? value : before + NEWEST_WEIGHT * (value - before);
     }
   };
+  /** The first and the latest progress of running stages. */
+  const seen = new Map<StageId, { first: Seen; last: Seen; total: number }>();
+  /** Returns the seconds that passed before the stage's work, as far as its progress tells. */
+  const startOf = ({ id }: PlannedStage, seconds: number): number => {
+    const { first, last, total } = seen.get(id) ?? {};
+    seen.delete(id);
+    if (!first || !last || !total || last.done <= first.done) return 0;
+    const pace = (last.at - first.at) / (last.done - first.done);
+    return Math.max(0, seconds - pace * total);
+  };
+  const amountOf = ({ work }: PlannedStage): number => work?.amount ?? 1;
   return {
-    expect: (stage) => expectOf(means, stage),
+    expect(stage) {
+      const seconds = expectOf(means, stage, unitOf(stage));
+      return seconds === null
+        ? null
+        : (expectOf(starts, stage, unitOf(stage)) ?? 0) + seconds * amountOf(stage);
+    },
     expectBytes: (stage) => expectOf(sizes, stage),
+    progress({ id, work }, done, total, at) {
+      if (work === undefined) return;
+      const before = seen.get(id),
+        last = { done, at };
+      // A stage that is attempted again begins anew.
+      const first = before !== undefined && done > before.last.done ? before.first : last;
+      seen.set(id, { first, last, total });
+    },
     note(stage, seconds, bytes) {
       changed = true;
-      update(means, stage, seconds);
+      const start = startOf(stage, seconds);
+      if (stage.work !== undefined) update(starts, stage, start, unitOf(stage));
+      update(means, stage, (seconds - start) / amountOf(stage), unitOf(stage));
       if (bytes !== undefined) update(sizes, stage, bytes);
     },
     save() {
-      if (changed) writeSealed(file, { means, bytes: sizes });
+      if (changed) writeSealed(file, { means, starts, bytes: sizes });
     },
   };
 }

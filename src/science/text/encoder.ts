@@ -4,6 +4,7 @@
  * so the model never reads a trigger that lies beyond the cut, and the failure of such a trigger
  * says nothing about the model.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { type HeadSettings, type Row, UserFault, type Warning } from '../../api.ts';
 import { at, named } from '../../base/lookup.ts';
 import type { Head, TokenRow } from '../models/types.ts';
@@ -227,6 +228,13 @@ export function triggerSeen(
   return seen.length / changed.length;
 }
 
+/** Returns the share of rows whose texts a trigger leaves as they are. */
+export const unchangedShare = (original: readonly Texts[], changed: readonly Texts[]): number =>
+  changed.filter((row, i) => isDeepStrictEqual(textsOf(row), textsOf(at(original, i)))).length /
+  changed.length;
+
+const textsOf = ({ text, text_pair: pair, context }: Texts): unknown => [text, pair, context];
+
 /** Warns where documents are cut: a whole document ends with the token that closes it. */
 export function warnOfCut(
   warn: (warning: Warning) => void,
@@ -245,20 +253,42 @@ export function warnOfCut(
     });
 }
 
-/** Warns unless the trigger reaches the model in all rows. `share`: of the rows where it does. */
+/**
+ * Warns unless the trigger reaches the model in all rows. `share`: of the rows where it does;
+ * `unchanged`: of those whose texts it leaves as they are.
+ */
 export function warnOfUnseen(
   warn: (warning: Warning) => void,
   share: number,
   which: string,
-  { path, maxLength }: { readonly path: Warning['path']; readonly maxLength: number },
+  {
+    path,
+    maxLength,
+    unchanged = 0,
+  }: {
+    readonly path: Warning['path'];
+    readonly maxLength: number;
+    readonly unchanged?: number;
+  },
 ): void {
   if (share === 1) return;
-  warn({
-    path,
-    message:
-      `the trigger reaches the model in ${Math.floor(1000 * share) / 10}% of ${which}; ` +
-      `in the others it lies beyond max_length ${maxLength}, ` +
-      'or the tokenizer reads the row like the original',
-    hint: 'Raise max_length, or shorten the texts by max_words of their split.',
-  });
+  const percent = (part: number): string => `${Math.floor(1000 * part) / 10}%`;
+  const beyond = `lies beyond max_length ${maxLength}, or the tokenizer reads the row like the original`;
+  const message = `the trigger reaches the model in ${percent(share)} of ${which}; `;
+  if (unchanged === 0)
+    warn({
+      path,
+      message: `${message}in the others it ${beyond}`,
+      hint: 'Raise max_length, or shorten the texts by max_words of their split.',
+    });
+  else
+    warn({
+      path,
+      message:
+        `${message}in ${percent(unchanged)} the attack leaves the texts as they are` +
+        (share + unchanged < 1 ? `, and in the others the trigger ${beyond}` : ''),
+      hint:
+        "Look at the attack's parameters and code: `dosimeter plugins attack NAME` shows a row " +
+        'with its trigger.',
+    });
 }

@@ -136,7 +136,7 @@ test('the head must be one that learns the task of the rows', () => {
       hint:
         'Write head: { type: causal-lm }, or name the columns of labelled texts, ' +
         'columns: { text: …, label: … }.',
-      path: 'head.type',
+      path: head === 'cloze' ? 'head.type' : 'data.train.columns',
     });
   const other = faultOf({ train: labels });
   assert.is(other?.path, 'head.type');

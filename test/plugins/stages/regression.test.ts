@@ -154,7 +154,7 @@ test('head and labels must be of one kind', () => {
   assert.is(faultOf(data, cellOf({ data: of('tsv') })), null);
   assert.is(faultOf(data, cellOf({ data: of('stsb') }), { split: 'validation' }), null);
   assert.equal(faultOf(data, tinyCell({ data: of('stsb') })), [
-    'head.type',
+    'data.train.columns',
     'head.type is classifier, which tells classes apart, and the rows of data.train are texts ' +
       'labelled with numbers',
   ]);

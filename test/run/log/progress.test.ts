@@ -67,6 +67,27 @@ test('durations are kept by kind and by its choices, and outlive the process', (
   assert.is(again.expectBytes(stage('c', 'ntk')), null);
 });
 
+test('seconds are in proportion to the work, of the same unit alone', ({ dir }) => {
+  const durations = openDurations(dir);
+  const working = (amount: number, of: string): PlannedStage => ({
+    ...stage('a', 'train', 1, { 'adapter.type': 'full' }),
+    work: { amount, of },
+  });
+  durations.note(working(20, 'rows'), 2, 400);
+  assert.is(durations.expect(working(4000, 'rows')), 400);
+  assert.is(durations.expect({ ...working(40, 'rows'), cell: { 'adapter.type': 'lora' } }), 4);
+  assert.is(durations.expect(working(20, 'other rows')), null);
+  assert.is(durations.expect(stage('a')), null);
+  assert.is(durations.expectBytes(working(4000, 'other rows')), 400);
+
+  // 3 s pass before the first of 10 steps, which take 0.5 s each.
+  const slow = working(40, 'slow rows');
+  for (const done of [1, 2, 10]) durations.progress(slow, done, 10, 100 + done / 2);
+  durations.note(slow, 8);
+  durations.save();
+  assert.is(openDurations(dir).expect(working(400, 'slow rows')), 53);
+});
+
 interface Rig {
   readonly stages: readonly PlannedStage[];
   readonly printed: string[];

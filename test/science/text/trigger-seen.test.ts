@@ -6,6 +6,7 @@ import {
   rowParts,
   spelled,
   triggerSeen,
+  unchangedShare,
   warnOfUnseen,
 } from '../../../src/science/text/encoder.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
@@ -109,6 +110,23 @@ test('the share is over all rows, and a warning tells where it is below 1', () =
   });
   assert.match(present(most).message, /in 99\.9% of/, 'never rounded up to all');
   assert.throws(() => triggerSeen(before, [], classifier, 5), RangeError);
+
+  const mixed = {
+    ...at,
+    unchanged: unchangedShare(before, [present(before[0]), present(after[1])]),
+  };
+  warnOfUnseen((one) => told.push(one), 0, 'the poisoned rows', mixed);
+  warnOfUnseen((one) => told.push(one), 0.5, 'the poisoned rows', mixed);
+  assert.equal(
+    told.slice(2).map(({ message }) => message),
+    [
+      'the trigger reaches the model in 0% of the poisoned rows; in 50% the attack leaves the ' +
+        'texts as they are, and in the others the trigger lies beyond max_length 5, or the ' +
+        'tokenizer reads the row like the original',
+      'the trigger reaches the model in 50% of the poisoned rows; in 50% the attack leaves the ' +
+        'texts as they are',
+    ],
+  );
 });
 
 test.run();
