@@ -11,9 +11,9 @@ import { type Frame, type Measure, measureOf, type Point } from './frame.ts';
 import { GREY, measureIn, publishedLines, publishedRows, valuesIn } from './overlays.ts';
 import { INK, legendColumns, type LinePalette, MUTED } from './theme.ts';
 
-/** The statistic of the points at one place. */
+/** The entry’s statistic (mean, median, …) over the seeds at one place, with its spread. */
 export interface Mean extends Omit<Point, 'seed' | 'value' | 'other'>, CentreAndSpread {
-  /** In a scatter plot, the statistic of x with its spread. */
+  /** In a scatter plot, the same of x; null in other figures. */
   readonly across: CentreAndSpread | null;
 }
 
@@ -59,18 +59,21 @@ export interface Drawn {
 const isFlipped = ({ entry: { flip }, frame: { form, x } }: Drawn): boolean =>
   flip ?? (form === 'point' && x.kind === 'text');
 
-/** Returns the mark of a reference: ○ for a number of another model, ❘ for one of the same. */
+/** Returns the mark of a reference metric: ○ if it is of another model, ❘ if of the same one. */
 export const referenceMark = (metric: string): '○' | '❘' =>
   /_(?:clean|undefended)(?:\.|$)/.test(metric) ? '○' : '❘';
 
-/** Writes a number as `0.945`, or as `.95` in a square of a heat map. */
+/** Writes a proportion as `0.945`, or as `.95` in a heat map; others with three digits. */
 function markText(value: number, { isProportion }: Measure, isHeat: boolean): string {
   if (!isProportion) return String(Number(value.toPrecision(3)));
   const text = value.toFixed(isHeat ? 2 : 3).replace(/^-(?=0\.0*$)/, '');
   return isHeat ? text.replace(/^(-?)0\./, '$1.') : text;
 }
 
-/** Returns the data of a figure, one row a mark. Each layer draws the rows of one `part`. */
+/**
+ * Returns the data of a figure: one row for each mark, and two for a level, the ends of its line.
+ * Each layer draws the rows of one `part`.
+ */
 function dataRows(drawn: Drawn): object[] {
   const { frame, overlays } = drawn;
   const isHeat = frame.form === 'heatmap';
@@ -109,8 +112,8 @@ function dataRows(drawn: Drawn): object[] {
 }
 
 /**
- * Returns a row, which no layer draws, for each panel of a row and a column that has no points.
- * Vega-Lite would put such a panel first in its row, and the others under wrong columns' names.
+ * Returns a datum that no layer draws for each panel without points. Without it, Vega-Lite would
+ * put that panel first in its row, and the others under wrong columns' names.
  */
 function emptyPanels({ points, measures }: Frame): object[] {
   const keyOf = ({ row, column }: Pick<Point, 'row' | 'column'>, { field }: Measure): string =>
@@ -126,7 +129,7 @@ function emptyPanels({ points, measures }: Frame): object[] {
   );
 }
 
-/** Whether a number lies beyond the ends that the author gave an axis. */
+/** Whether a point's value or its x lies beyond the ends that the author gave an axis. */
 export function isBeyond(
   { entry, frame }: Drawn,
   { measure, x }: Pick<Point, 'measure' | 'x'>,
@@ -165,7 +168,10 @@ function axisEnds(values: readonly number[], { span }: Pick<Measure, 'span'>): [
   return ends[span];
 }
 
-/** Returns the ends of a measure's axis: the author's, or those that all its marks need. */
+/**
+ * Returns the ends of a measure's axis: the author's (not in a heat map), or else those that all
+ * its marks need, around 0 if differences are drawn.
+ */
 export function domainOf(drawn: Drawn, measure: Measure): readonly [number, number] {
   const { entry, frame, overlays } = drawn;
   const own = entry.y[frame.measures.indexOf(measure)]?.domain;
@@ -201,7 +207,10 @@ const scaleType = (scale: Channel['scale'], linear: number) => ({
 const scaleWithZero = (scale: Channel['scale'], values: readonly number[]): Channel['scale'] =>
   (scale === 'log' || scale === 'log2') && values.some((value) => value <= 0) ? 'symlog' : scale;
 
-/** Chooses the scale of a numeric axis: logarithmic if positive places span a factor of 20. */
+/**
+ * Returns the author’s scale of a numeric x, or else chooses one: base 2 for ranks, logarithmic if
+ * the positive places span a factor of 20 and none is below 0.
+ */
 function placeScale({ entry }: Drawn, xs: readonly number[]): Channel['scale'] {
   if (entry.x.scale !== undefined) return scaleWithZero(entry.x.scale, xs);
   const positive = xs.filter((x) => x > 0),
@@ -264,7 +273,7 @@ const titleOnX = ({ entry, frame }: Drawn): string | null =>
 
 /** The most steps of training for which a line has dots. */
 const MOST_DOTS = 12;
-/** How levels (dotted) and series of published numbers are drawn, which are no lines of cells. */
+/** The dashes of levels, which cross the whole axis, and of published series, and their shapes. */
 const LEVEL_DASH = [2, 3],
   PUBLISHED_DASHES = [
     [5, 3],
@@ -273,6 +282,7 @@ const LEVEL_DASH = [2, 3],
   ],
   PUBLISHED_SHAPES = ['circle', 'square', 'triangle-up'];
 
+/** Encodes x and a value: that of one field of the data, or the span between two fields. */
 type Place = (from: string, to?: string) => object;
 
 /**
@@ -496,6 +506,7 @@ const nameLayer = ({ frame }: Drawn) => ({
   },
 });
 
+/** Whether a figure is split into panels by row, or by column. */
 const hasPanels = ({ points }: Frame, key: 'row' | 'column'): boolean =>
   points.some((point) => point[key] !== '');
 
@@ -505,7 +516,7 @@ const shownMeasures = ({ isByMetric, measures, points }: Frame): readonly Measur
     ? measures.slice(0, 1)
     : measures.filter((measure) => points.some((point) => point.measure === measure));
 
-/** The most panels of metrics side by side: a column of a paper has room for one. */
+/** The most panels of metrics side by side: one if `facet` has columns, or in a column’s width. */
 const mostAbreast = ({ entry: { size = 'page' }, frame }: Drawn): number =>
   size !== 'page' || hasPanels(frame, 'column') ? 1 : 3;
 
