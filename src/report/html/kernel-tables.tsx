@@ -110,6 +110,7 @@ export function CountTable({ conditions }: OfConditions): JSX.Element | null {
   );
 }
 
+/** Shows how many seeds the comparisons have, and how many pairs they exclude. */
 const seedsText = ({ comparisons }: Prediction): JSX.Element => {
   const counts = comparisons.map(({ seeds }) => seeds.length);
   const [least, most] = [Math.min(...counts), Math.max(...counts)];
@@ -123,7 +124,8 @@ const seedsText = ({ comparisons }: Prediction): JSX.Element => {
 };
 
 /**
- * Shows the comparisons with the lowest and the highest difference, so that none is singled out.
+ * Shows the comparisons with the lowest and the highest difference, so that none is singled out; if
+ * none has a difference, why their pairs are excluded.
  */
 function Evidence({ comparisons }: Prediction): JSX.Element {
   const sorted = comparisons

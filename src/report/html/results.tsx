@@ -54,7 +54,7 @@ const namesOfMetrics = (conditions: readonly Condition[], stage: string): readon
 const hasTest = ({ cells }: Condition): boolean =>
   cells.some(({ metrics }) => metrics['evaluate']?.['test_examples'] !== undefined);
 
-/** What the triggers are whose names end the labels of the table above. */
+/** Explains the triggers that training never shows: the labels of the table above end in them. */
 const HeldOut = ({ input: { triggers = [] } }: Pick<PageProps, 'input'>): JSX.Element | null =>
   triggers.length === 0 ? null : (
     <dl class="meanings small muted">
@@ -241,7 +241,8 @@ const StageTable = ({
   );
 };
 
-function OwnStages({ conditions }: OfConditions): JSX.Element {
+/** Shows the metrics of stages that the report does not know, such as those of plugins. */
+function OtherStages({ conditions }: OfConditions): JSX.Element {
   const cells = conditions.flatMap((condition) => condition.cells);
   const kinds = distinct(cells.flatMap(({ metrics }) => Object.keys(metrics)));
   return (
@@ -258,6 +259,7 @@ function OwnStages({ conditions }: OfConditions): JSX.Element {
 const MOST_CONDITIONS = 8;
 const MOST_CHARACTERS = 300;
 
+/** What the models of a condition wrote, at its first seed with outputs. */
 interface Shown {
   readonly label: string;
   readonly seed: number;
@@ -348,7 +350,7 @@ export const results: Chapter = {
     EvidenceRule,
     Writing,
     AllMetrics,
-    OwnStages,
+    OtherStages,
     Differences,
     illustration('Along the chain of trainings', 'chain'),
     illustration('Against the axes of the grid', 'axes'),
@@ -367,7 +369,7 @@ export const results: Chapter = {
   ],
 };
 
-// ---- the spec's own -----------------------------------------------------------------------------
+// ---- figures and tables that the spec asks for --------------------------------------------------
 
 type Row = DrawnTable['body'][number];
 
@@ -394,6 +396,7 @@ function OwnTable({ table }: { readonly table: DrawnTable }): JSX.Element {
 interface LackingProps {
   readonly entries: readonly Pick<EntryContents, 'name' | 'lacks'>[];
 }
+/** Lists what figures and tables could not show, and why. */
 const Lacking = ({ entries }: LackingProps): JSX.Element | null =>
   entries.every(({ lacks }) => lacks.length === 0) ? null : (
     <ul class="small">
