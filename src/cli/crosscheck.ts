@@ -225,7 +225,7 @@ function show({ engines, tables, notes, mutations, verdict, growth: cause }: Cro
   const [a, b] = engines;
   const prose = (text: string): void => out(wrap(text, proseWidth(), '  '));
   out(`a: ${a}\nb: ${b}`);
-  // The last column has the cells' labels, which are long: rows have a number of each.
+  // The cells' labels in the last column are long: rows have their numbers, listed below.
   const cells = distinct(tables.flatMap(({ rows }) => rows.map((row) => row.at(-1) ?? '')));
   const numbered = (row: readonly string[]): readonly string[] => [
     ...row.slice(0, -1),

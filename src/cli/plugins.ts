@@ -150,6 +150,7 @@ function yamlText(value: unknown): string {
   return value !== '' && value === value.trim() ? value : JSON.stringify(value);
 }
 
+/** Returns `TYPE; required; default: …`. @param whole whether to say that a list makes an axis */
 const fieldFacts = (
   { type, default: fallback, required, axis }: FieldDoc,
   whole: boolean,
@@ -167,6 +168,7 @@ const nameOf = (path: string): string => path.slice(path.lastIndexOf('.') + 1);
 /** Returns a YAML example. A line that is too long goes on below, indented as YAML requires. */
 const exampleBlock = (line: string): string => `  for example\n${indented(line, 6).slice(2)}`;
 
+/** Describes a field among others: names of its fields, but not their descriptions. */
 const fieldEntry = (doc: FieldDoc): string =>
   joined(
     '\n',
@@ -183,6 +185,7 @@ const fieldEntry = (doc: FieldDoc): string =>
 const listed = (what: string, items: readonly string[], spaces = 2): string =>
   items.length === 0 ? '' : indented(`${what}${items.join(', ')}`, spaces);
 
+/** Describes a field in full, with its values, an example, and its fields. */
 function fieldPage(doc: FieldDoc): string {
   const { path, of, description, values, example, fields, plugins } = doc;
   const head = `${paint.bold(path)}${of === null ? '' : ` of ${of}`}`;
@@ -242,7 +245,10 @@ async function describePlugin(
   else out(described.map(pluginPage).join('\n\n'));
 }
 
-/** Returns what an attack makes of a row. Throws UserFault if the plugin is not an attack. */
+/**
+ * Returns what an attack makes of a row; null if that takes more than a row, or if the plugin is
+ * no attack. Throws UserFault if it is none and there are options for one.
+ */
 async function attackExample(
   { descriptor }: LoadedPlugin,
   options: ExampleOptions,
@@ -257,7 +263,7 @@ async function attackExample(
 interface Described {
   readonly plugin: LoadedPlugin;
   readonly parameters: readonly FieldDoc[] | undefined;
-  /** What the attack makes of a row; null if that takes more than a row. */
+  /** That of `attackExample`; undefined if none was asked for. */
   readonly example: Example | null | undefined;
 }
 

@@ -288,7 +288,7 @@ export async function figuresCommand(
   });
 }
 
-/** Whether a stage joins the grid, as the report does: no other stage runs for a report. */
+/** Whether a stage is one of the whole grid, as the report is: no other runs for a report. */
 const mayRun: NonNullable<RunPreparedOptions['mayRun']> = ({ descriptor }) =>
   descriptor.scope === 'experiment';
 
