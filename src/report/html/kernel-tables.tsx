@@ -168,6 +168,7 @@ const PREDICTION_COLUMNS: readonly Column<Prediction>[] = [
   texts('LoRA − full (nats), 95% interval', Evidence),
 ];
 
+/** Shows the verdict on each prediction about kernels; nothing without kernels. */
 export function Predictions({ comparisons: { kernels } }: PageProps): JSX.Element | null {
   if (kernels.length === 0) return null;
   return (
@@ -242,6 +243,7 @@ const RELATION_COLUMNS: readonly Column<Relation>[] = [
   claims('Verdict', ({ verdict }) => <Judged verdict={verdict} kind="proportion" />),
 ];
 
+/** Shows how information correlates with attacks over adapters; nothing without correlations. */
 export function Relations({ conditions }: OfConditions): JSX.Element | null {
   const rows = relationsOf(conditions);
   if (rows.length === 0) return null;

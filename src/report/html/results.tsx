@@ -114,6 +114,7 @@ function MetricTables({ conditions, input }: PageProps): JSX.Element {
   );
 }
 
+/** Links to the CSV of all metrics or, if they are too many for the page, says how to get it. */
 function AllMetrics({ conditions }: OfConditions): JSX.Element {
   const { csv, rows } = allMetricsCsv(conditions);
   const count = rows.toLocaleString('en');

@@ -214,6 +214,7 @@ const regimeColumns = (lines: readonly Line[]): readonly Column<Line>[] => [
       ]),
 ];
 
+/** Shows how far kernels moved and linear predictions erred; nothing without the stage `regime`. */
 function Regime({ conditions }: OfConditions): JSX.Element | null {
   const rows = conditions.filter((condition) =>
     PREDICTIONS.some((name) => conditionsWith([condition], 'regime', name).length > 0),
@@ -296,6 +297,7 @@ function mapCaption({ name, maps }: SeedMaps, scale: number): string {
   );
 }
 
+/** Shows each model’s map at one variance as a table, and its figures; nothing without maps. */
 function TheoryMap({ conditions, figures }: PageProps): JSX.Element | null {
   const every = mapsOf(conditions);
   if (every.length === 0) return null;
