@@ -44,6 +44,7 @@ export interface Comparison extends Pairs {
   readonly verdict: Verdict | null;
 }
 
+/** Whether a number is there and finite. */
 export const isNumber = (value: number | null): value is number =>
   value !== null && Number.isFinite(value);
 

@@ -197,6 +197,7 @@ export const summaryOf = (
 export const axisValue = ({ axes, ofBase }: Condition, path: string): Json | undefined =>
   axes[ofBase !== null && path.startsWith('poisoning.') ? `${ofBase}.${path}` : path];
 
+/** Returns the condition's value on an axis if it is a number; else null. */
 export function numericAxis(condition: Condition, path: string): number | null {
   const value = axisValue(condition, path);
   return typeof value === 'number' ? value : null;

@@ -241,7 +241,7 @@ const RATE = /^(?:asr|trigger_rate|false_trigger_rate)/;
 
 /**
  * Returns a cell that has only the evaluation after an earlier training of its chain, named as its
- * own: `accuracy_after_1` becomes `accuracy`. A model before the attack has `trigger_rate` as its `asr`.
+ * own: `accuracy_after_1` becomes `accuracy`. Before the attack, its `asr` is the `trigger_rate`.
  */
 export function afterTraining(cell: Measured, training: number): Measured {
   const own = evaluateMetrics(cell),
