@@ -44,6 +44,7 @@ export interface CrosscheckOptions extends SpecOptions {
 
 const OTHER_ENGINE = 'torch';
 
+/** Returns DONE if the engines agree and every mutation is seen; else FAILED. */
 export async function crosscheckCommand(spec: string, options: CrosscheckOptions): Promise<number> {
   const { tolerance } = options;
   if (options.backend === OTHER_ENGINE)

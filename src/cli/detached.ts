@@ -189,9 +189,9 @@ async function startAsJob(
 
 /**
  * Starts the run in a session of its own. Its process writes the run's id to `startedFile` when it
- * begins. Returns its exit code if it ended before that, otherwise 0. It waits until first jobs are
- * submitted or a stage or the run has ended, a minute at most; with an executor that does not submit,
- * it does not wait.
+ * begins. Returns its exit code if it ended before that, otherwise 0. It first waits, a minute at
+ * most, until jobs are submitted or a stage or the run has ended; it does not wait with an executor
+ * that submits none.
  */
 async function startAsProcess(
   command: readonly string[],
