@@ -191,7 +191,7 @@ export interface DifferenceSummary {
   /** Means over pairs or, without any, over all seeds of each experiment; null without a number. */
   readonly a: number | null;
   readonly b: number | null;
-  /** Why numbers behind these means are not evidence. Means over pairs are of evidence alone. */
+  /** Why numbers behind these means are not evidence; empty for means over pairs. */
   readonly reasonsA: readonly string[];
   readonly reasonsB: readonly string[];
   /** The pairs in which A's number, or B's, is on fewer rows than the other. */

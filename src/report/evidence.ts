@@ -234,7 +234,7 @@ const JUDGED =
   /^(?:accuracy|precision|recall|f1|macro_f1|mcc|pearson|spearman|token_f1|rouge_l|exact_match|asr|robust_accuracy|trigger_accuracy|trigger_rate|false_trigger_rate)/;
 /** P-values, and numbers of a base (`asr_before`): a chain has the latter as `asr_after_N`. */
 const UNJUDGED = /_p(?:_clean|_undefended)?$|_before$/;
-/** Numbers of the undefended run, and differences from them: on the same rows as the defended. */
+/** Numbers of the undefended run, and differences from them, on the rows of the defended run. */
 const OF_SAME_ROWS = /_(?:undefended|cost|removed)$/;
 /** Rates at which a trigger succeeds: they need a model that has learnt its task. */
 const RATE = /^(?:asr|trigger_rate|false_trigger_rate)/;
@@ -343,7 +343,7 @@ export function evidenceColumns(cell: Measured, note: Pick<MetricNote, 'stage' |
 
 /** Facts about rows and predictions that are not judged, but stand on rows too. */
 const FACTS = /^(?:majority_share|predicted_share|loss|perplexity|(?:triggered_)?reward_accuracy)$/;
-/** Scores that leave out what a defence rejects: it counts as wrong in `accuracy` and the ASR. */
+/** Scores without the rows that a defence rejects. `accuracy` and ASR count these as failures. */
 const OF_ACCEPTED =
   /^(?:precision|recall|f1|macro_f1|mcc|accuracy_accepted(?:_drop)?|(?:majority|predicted)_share|loss)$/;
 

@@ -78,7 +78,8 @@ export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): str
 
 /**
  * Returns a function that writes a difference to two digits of its interval's half-width, which is
- * as many as the interval supports; null without an interval, or if it is of 10⁻⁹ or of millions.
+ * as many as the interval supports. Null without an interval, or if that half-width is not above
+ * 10⁻⁹ or reaches a million.
  */
 function differenceWriter({
   low,

@@ -344,7 +344,7 @@ const numberCell = (
   (fewerRows === undefined ? '' : form.fewer) +
   form.seeds(values.length, planned);
 
-/** Writes a difference; without one, `empty`, and how many pairs it leaves out. */
+/** Writes a difference; without one, `empty`, with a note of no pairs if all are excluded. */
 function differenceCell(entry: Entry | null, isProportion: boolean, form: GridForm): string {
   if (entry === null) return form.empty;
   const { difference, excluded } = entry;

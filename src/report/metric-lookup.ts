@@ -114,8 +114,8 @@ const OF_TASKS: ReadonlySet<string> = new Set(
 );
 
 /**
- * Returns notes for a chain: of accuracy, of trigger rates and of the clean model's, by scorer, the
- * note after each earlier training and then that after the cell's own.
+ * Returns notes for a chain. Of accuracy, trigger rates and the clean model's rates, and by scorer,
+ * these are the notes after each earlier training and then that after the cell's own.
  * @param metrics the names of `evaluate`'s metrics
  */
 export const chainNotes = (metrics: readonly string[]): readonly MetricNote[] =>

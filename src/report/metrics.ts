@@ -240,7 +240,7 @@ const ACCURACY_COST = evaluated({
     'here; a rejected row counts as wrong',
 });
 
-/** The prefixes of metrics on what a defence judges, each with what its precision counts. */
+/** The prefixes of metrics on what a defence judges, each with the rows that precision counts. */
 const JUDGED = [
   ['filter', 'training rows'],
   ['inputs', 'validation rows with the trigger'],

@@ -139,7 +139,7 @@ export interface KernelChoice {
  * Chooses one adapter, the first of LoRA if there is one, and the first seed with results. At
  * initialisation, one kernel is drawn, since the attack plays no part there; after training, one
  * for each of the first attacks.
- * @param hasKernel whether a cell's kernel stage has finished
+ * @param hasKernel whether a cell has a kernel to draw
  */
 export function chooseKernels(
   cells: readonly ReportCell[],

@@ -208,8 +208,8 @@ const scaleWithZero = (scale: Channel['scale'], values: readonly number[]): Chan
   (scale === 'log' || scale === 'log2') && values.some((value) => value <= 0) ? 'symlog' : scale;
 
 /**
- * Returns the author’s scale of a numeric x, or else chooses one: base 2 for ranks, logarithmic if
- * the positive places span a factor of 20 and none is below 0.
+ * Returns the author’s scale of a numeric x, or else chooses one: base 2 for ranks, logarithmic
+ * (symlog if there is a 0) if the places span a factor of 20 and none is below 0.
  */
 function placeScale({ entry }: Drawn, xs: readonly number[]): Channel['scale'] {
   if (entry.x.scale !== undefined) return scaleWithZero(entry.x.scale, xs);
@@ -273,7 +273,7 @@ const titleOnX = ({ entry, frame }: Drawn): string | null =>
 
 /** The most steps of training for which a line has dots. */
 const MOST_DOTS = 12;
-/** The dashes of levels, which cross the whole axis, and of published series, and their shapes. */
+/** The dashes of levels, which cross the whole axis; the dashes and shapes of published series. */
 const LEVEL_DASH = [2, 3],
   PUBLISHED_DASHES = [
     [5, 3],
@@ -516,7 +516,7 @@ const shownMeasures = ({ isByMetric, measures, points }: Frame): readonly Measur
     ? measures.slice(0, 1)
     : measures.filter((measure) => points.some((point) => point.measure === measure));
 
-/** The most panels of metrics side by side: one if `facet` has columns, or in a column’s width. */
+/** The most panels of metrics side by side: one if `facet` has columns, or if `size` is narrow. */
 const mostAbreast = ({ entry: { size = 'page' }, frame }: Drawn): number =>
   size !== 'page' || hasPanels(frame, 'column') ? 1 : 3;
 

@@ -31,7 +31,7 @@ export interface Run {
 
 const SUBSCRIPT = /[\u2080-\u209c\u1d62-\u1d6a\u2c7c]/;
 
-/** Returns how to set a character; one that the font lacks, as a raised or lowered plain one. */
+/** Returns how to set a character: one that the font lacks as a small plain one, if it has that. */
 function runOf(character: string, hasGlyphFor: (character: string) => boolean): Run {
   if (hasGlyphFor(character)) return { text: character, scale: 1, rise: 0, lacks: false };
   const plain = character.normalize('NFKC');

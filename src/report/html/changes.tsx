@@ -108,6 +108,7 @@ export interface Segment {
 const CONTEXT = 150;
 const MOST_CHANGED = 240;
 
+/** Returns the words of a text and the white space between them, in their order. */
 const splitWords = (text: string): string[] => text.split(/(\s+)/).filter((part) => part !== '');
 
 /**

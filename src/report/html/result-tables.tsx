@@ -53,7 +53,7 @@ const hasMetric = (cell: ReportCell, { stage, metric }: MetricNote): boolean =>
 const anyHasMetric = (conditions: readonly Condition[], note: MetricNote): boolean =>
   conditions.some(({ cells }) => cells.some((cell) => hasMetric(cell, note)));
 
-/** Whether a condition that lacks a metric has failed, because it should have it. */
+/** Whether a condition should have a metric, so that its lack is a failure. */
 export type Expects = (condition: Condition, note: MetricNote) => boolean;
 
 /**

@@ -286,7 +286,7 @@ function Kinds({ conditions }: OfConditions): JSX.Element | null {
   );
 }
 
-/** Shows how M correlates with M′ under each attack. */
+/** Shows how M correlates with M′ under each attack; nothing if no cell has both. */
 function WithKernel({ conditions }: OfConditions): JSX.Element | null {
   const relations = divergenceRelations(conditions);
   return relations.length === 0 ? null : (
