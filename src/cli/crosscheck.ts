@@ -86,7 +86,7 @@ export async function crosscheckCommand(spec: string, options: CrosscheckOptions
   return agree && mutations.every(({ seen }) => seen) ? DONE : FAILED;
 }
 
-/** The number that shows a mutation best, by how much it differs, and whether that is noticed. */
+/** A mutation, the number that shows it best (null if none does), its difference, and if seen. */
 interface Shown {
   readonly name: string;
   readonly number: string | null;

@@ -135,6 +135,7 @@ const USUAL = 80;
 const textWidth = (): number =>
   Math.max(NARROWEST, Math.min(process.stdout.columns || USUAL, WIDEST));
 
+/** Wraps a text to the terminal’s width, all its lines indented. */
 function indented(text: string, spaces: number): string {
   const margin = ' '.repeat(spaces);
   return new Help()
@@ -144,7 +145,7 @@ function indented(text: string, spaces: number): string {
     .join('\n');
 }
 
-/** Returns a value as it would be written, a text without quotes if it can do without. */
+/** Returns a value as JSON, but a text without quotes unless it is empty or has space at an end. */
 function yamlText(value: unknown): string {
   if (typeof value !== 'string') return JSON.stringify(value).replaceAll(',', ', ');
   return value !== '' && value === value.trim() ? value : JSON.stringify(value);

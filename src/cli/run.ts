@@ -292,7 +292,10 @@ export async function figuresCommand(
 const mayRun: NonNullable<RunPreparedOptions['mayRun']> = ({ descriptor }) =>
   descriptor.scope === 'experiment';
 
-/** @throws UserFault if nothing of the spec is in the store */
+/**
+ * Prepares a spec for the stages over its whole grid: `report`, unless it names others as goals.
+ * @throws UserFault if nothing of the spec is in the store
+ */
 async function prepareReport(spec: string, options: SpecOptions): Promise<Prepared> {
   const prepared = await prepare(spec, options, {
     fetch: false,
