@@ -173,7 +173,6 @@ const claimsOn = (cells: readonly ReportCell[]): readonly Claim[] => [
   { family: 'untargeted', quantities: entropiesOf(cells), score: DROP, claimed: -1 },
 ];
 
-/** How a quantity and a score correlate in one block, before a verdict. */
 interface Found extends Pick<Relation, 'block' | 'adapters' | 'excluded' | 'rhos'> {
   /** ρ of each seed with what the trigger adds instead of ASR; `rhos` if that was not measured. */
   readonly added: readonly number[];
