@@ -112,7 +112,7 @@ function candidateRows(
   );
 }
 
-/** Poisons one row and returns it before and after. */
+/** Poisons one row. Returns it before and after and, for a backdoor, as evaluation shows it. */
 async function exampleFrom(
   attack: AttackDescriptor,
   before: Row,
@@ -194,6 +194,7 @@ function exampleParams(attack: AttackDescriptor, task: Task, sets: readonly stri
 const requiredAsEmpty = ({ params }: AttackDescriptor): JsonObject =>
   Object.fromEntries(((params['required'] ?? []) as readonly string[]).map((name) => [name, '']));
 
+/** Parses `NAME=VALUE`, the value as YAML. Throws UserFault if no parameter has this name. */
 function parseParameter(set: string, names: readonly string[]): readonly [string, Json] {
   const cut = set.indexOf('=');
   const name = set.slice(0, Math.max(0, cut));

@@ -44,6 +44,7 @@ export interface CrosscheckOptions extends SpecOptions {
 
 const OTHER_ENGINE = 'torch';
 
+/** Returns DONE if the engines agree and every mutation is seen; else FAILED. */
 export async function crosscheckCommand(spec: string, options: CrosscheckOptions): Promise<number> {
   const { tolerance } = options;
   if (options.backend === OTHER_ENGINE)
@@ -85,7 +86,7 @@ export async function crosscheckCommand(spec: string, options: CrosscheckOptions
   return agree && mutations.every(({ seen }) => seen) ? DONE : FAILED;
 }
 
-/** The number that shows a mutation best, by how much it differs, and whether that is noticed. */
+/** A mutation, the number that shows it best (null if none does), its difference, and if seen. */
 interface Shown {
   readonly name: string;
   readonly number: string | null;
@@ -225,7 +226,7 @@ function show({ engines, tables, notes, mutations, verdict, growth: cause }: Cro
   const [a, b] = engines;
   const prose = (text: string): void => out(wrap(text, proseWidth(), '  '));
   out(`a: ${a}\nb: ${b}`);
-  // The last column has the cells' labels, which are long: rows have a number of each.
+  // The cells' labels in the last column are long: rows have their numbers, listed below.
   const cells = distinct(tables.flatMap(({ rows }) => rows.map((row) => row.at(-1) ?? '')));
   const numbered = (row: readonly string[]): readonly string[] => [
     ...row.slice(0, -1),

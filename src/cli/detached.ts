@@ -25,6 +25,7 @@ const STOP_WAIT_MS = 30_000;
 
 const mayBeRunning = ({ state }: RunStatus): boolean => state === 'running' || state === 'unknown';
 
+/** Whether a run’s process lives. For one on another host, this waits for a heartbeat. */
 async function isAlive(run: Run): Promise<boolean> {
   const { state } = runStatus(run);
   if (state === 'unknown') {
@@ -46,6 +47,7 @@ export async function attachCommand(id: string | undefined): Promise<number> {
   return resumeRun(run);
 }
 
+/** Prints a run’s events as they are written, until it has ended or its process is dead. */
 async function printEvents(run: Run): Promise<void> {
   let seen = 0,
     done = 0,
@@ -125,6 +127,7 @@ export async function cancelCommand(id: string | undefined): Promise<number> {
   return code;
 }
 
+/** Asks a run to stop and waits half a minute for it; says so if its process does not answer. */
 async function stopRun(run: Run): Promise<void> {
   askToStop(run.dir);
   const until = performance.now() + STOP_WAIT_MS;
@@ -159,6 +162,7 @@ export async function detachedRun(
     : startAsProcess(command, descriptor);
 }
 
+/** Submits the run’s coordinator as a job, and prints its name. Returns 0. */
 async function startAsJob(
   spec: string,
   executor: ExecutorDescriptor | undefined,
@@ -185,8 +189,9 @@ async function startAsJob(
 
 /**
  * Starts the run in a session of its own. Its process writes the run's id to `startedFile` when it
- * begins. Returns its exit code if it ended before that, otherwise 0: once first jobs are submitted
- * or a stage or the run has ended, and at once for an executor that does not submit.
+ * begins. Returns its exit code if it ended before that, otherwise 0. It first waits, a minute at
+ * most, until jobs are submitted or a stage or the run has ended; it does not wait with an executor
+ * that submits none.
  */
 async function startAsProcess(
   command: readonly string[],
@@ -218,7 +223,6 @@ async function startAsProcess(
   rmSync(startedFile, { force: true });
   const dir = path.join(runsDir(), run);
   const until = performance.now() + FIRST_JOBS_WAIT_MS;
-  // The jobs of an executor that submits none are not waited for.
   const isUnderWay = async (): Promise<boolean> =>
     executor?.hasSubmitted === undefined ||
     (await executor.hasSubmitted(dir)) ||

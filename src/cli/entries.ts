@@ -160,6 +160,7 @@ async function openRemote(options: RemoteOptions, push: boolean): Promise<Object
   return openObjects({ ...remote, push });
 }
 
+/** Sends entries to the remote. Returns FAILED if one is not sound, and so was not sent. */
 export async function pushCommand(given: readonly string[], options: PushOptions): Promise<number> {
   const what = whatIsNamed(given);
   const store = openStore(path.resolve(options.store));
@@ -196,6 +197,7 @@ async function namedEntries(what: What, options: SpecOptions, store: Store): Pro
   return storedRunEntries(run, store, 'push its spec instead');
 }
 
+/** Fetches entries. Returns FAILED if one failed, or if the remote lacks one of a run or a key. */
 export async function pullCommand(
   given: readonly string[],
   options: RemoteOptions,

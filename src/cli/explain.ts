@@ -89,6 +89,7 @@ function showCauses(causes: readonly Cause[]): void {
   remark('--all: why each stage would run');
 }
 
+/** Says which stages a cause concerns, and which wait for them, by kind. */
 function effectText({ stages, waiting }: Cause): string {
   if (waiting.length === 0) return countsByKind(stages);
   if (stages.length === 0) return countsByKind(waiting);

@@ -126,6 +126,7 @@ export interface DoctorOptions {
   readonly json?: boolean;
 }
 
+/** Says what this machine computes with. Returns 1 without a backend. */
 export async function doctorCommand(options: DoctorOptions): Promise<number> {
   const backends = await probe({ deep: true });
   const { cacheDir } = sourceContext(say);

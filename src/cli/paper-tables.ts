@@ -31,14 +31,14 @@ export interface TableOptions {
   readonly spread?: Spread;
 }
 
-/** The axis that a section's name stands for. */
+/** By section of a spec: the axis that `--rows` and `--columns` mean by its name. */
 const SECTIONS: Readonly<Record<string, string>> = {
   adapter: 'adapter.type',
   defence: 'defence.defence',
   poisoning: 'poisoning.attack',
 };
 
-/** The axes that have the name of their section in a table's head, with this name. */
+/** By axis: the name of its section, for the axes that a table's head calls by it. */
 const HEADS = new Map(
   Object.entries(SECTIONS)
     .filter(([section]) => section !== 'poisoning')
@@ -182,6 +182,7 @@ function scorerSentences(rows: Results['rows'], metrics: readonly Metric[]): str
   return words.length === 0 ? [] : [scorerSentence(distinct(words))];
 }
 
+/** Returns sentences: model, data, what computed the numbers, and what is missing. */
 function factSentences(
   { cells }: Prepared['experiment'],
   computedBy: readonly string[],

@@ -71,7 +71,7 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
       ),
       ...(targets.size === 0 ? {} : { targets: [...targets.values()] }),
     });
-  } else if (options.mermaid || options.dot) await draw(prepared, options.mermaid === true);
+  } else if (options.mermaid || options.dot) await printGraph(prepared, options.mermaid === true);
   else {
     showPlan(prepared, toRun, options.jobs, fetches);
     const { forecasts, serviceCalls } = await import('../run/execute/preflight.ts');
@@ -119,7 +119,11 @@ async function preparePlan(
   return { prepared: seen, fetches: { uri: objects.uri, bytes } };
 }
 
-async function draw({ plan, statuses, experiment }: Prepared, asMermaid: boolean): Promise<void> {
+/** Prints the stages as a graph, for Mermaid or else for Graphviz. */
+async function printGraph(
+  { plan, statuses, experiment }: Prepared,
+  asMermaid: boolean,
+): Promise<void> {
   const { mermaid, dot } = await import('../plan/draw.ts');
   const label = stageLabels(plan);
   const stages = statuses.map(({ stage, state }) => ({
@@ -264,9 +268,9 @@ function diskLine(
 }
 
 /**
- * Returns a function that estimates the share of a stage's bytes that `keep` leaves: the share in
- * entries of its kind and adapter. Without such entries, it is 1 if `keep` keeps an adapter that is
- * not full fine-tuning, else 0.
+ * Returns a function that estimates the share of a stage's bytes that `keep` leaves: 1 if it leaves
+ * all, else the share in entries of the stage's kind and adapter. Without such entries, it is 1 if
+ * `keep` leaves the adapter and that is not full fine-tuning, else 0.
  */
 function shareLeftOf({ plan, statuses }: Prepared): (stage: PlannedStage) => number {
   const seen = new Map<string, { all: number; left: number }>();
@@ -296,6 +300,7 @@ const memoryText = (mb: number): string =>
 const bytesOf = ({ bytes }: Fetches): number =>
   [...bytes.values()].reduce((sum, one) => sum + one, 0);
 
+/** Returns a table that counts the stages of each kind by their state. */
 function kindTable(statuses: readonly StageStatus[], fetches: Fetches | null): string {
   const columns = ['cached', ...(fetches === null ? [] : ['to fetch']), 'ready', 'pending'];
   const columnOf = ({ stage, state }: StageStatus): string =>

@@ -131,6 +131,7 @@ const USUAL = 80;
 const textWidth = (): number =>
   Math.max(NARROWEST, Math.min(process.stdout.columns || USUAL, WIDEST));
 
+/** Wraps a text to the terminal’s width, all its lines indented. */
 function indented(text: string, spaces: number): string {
   const margin = ' '.repeat(spaces);
   return new Help()
@@ -140,12 +141,13 @@ function indented(text: string, spaces: number): string {
     .join('\n');
 }
 
-/** Returns a value as it would be written, a text without quotes if it can do without. */
+/** Returns a value as JSON, but a text without quotes unless it is empty or has space at an end. */
 function yamlText(value: unknown): string {
   if (typeof value !== 'string') return JSON.stringify(value).replaceAll(',', ', ');
   return value !== '' && value === value.trim() ? value : JSON.stringify(value);
 }
 
+/** Returns `TYPE; required; default: …`. @param whole whether to say that a list makes an axis */
 const fieldFacts = (
   { type, default: fallback, required, axis }: FieldDoc,
   whole: boolean,
@@ -163,6 +165,7 @@ const nameOf = (path: string): string => path.slice(path.lastIndexOf('.') + 1);
 /** Returns a YAML example. A line that is too long goes on below, indented as YAML requires. */
 const exampleBlock = (line: string): string => `  for example\n${indented(line, 6).slice(2)}`;
 
+/** Describes a field among others: names of its fields, but not their descriptions. */
 const fieldEntry = (doc: FieldDoc): string =>
   joined(
     '\n',
@@ -179,6 +182,7 @@ const fieldEntry = (doc: FieldDoc): string =>
 const listed = (what: string, items: readonly string[], spaces = 2): string =>
   items.length === 0 ? '' : indented(`${what}${items.join(', ')}`, spaces);
 
+/** Describes a field in full, with its values, an example, and its fields. */
 function fieldPage(doc: FieldDoc): string {
   const { path, of, description, values, example, fields, plugins } = doc;
   const head = `${paint.bold(path)}${of === null ? '' : ` of ${of}`}`;
@@ -238,7 +242,10 @@ async function describePlugin(
   else out(described.map(pluginPage).join('\n\n'));
 }
 
-/** Returns what an attack makes of a row. Throws UserFault if the plugin is not an attack. */
+/**
+ * Returns what an attack makes of a row; null if that takes more than a row, or if the plugin is
+ * no attack. Throws UserFault if it is none and there are options for one.
+ */
 async function attackExample(
   { descriptor }: LoadedPlugin,
   options: ExampleOptions,
@@ -253,7 +260,7 @@ async function attackExample(
 interface Described {
   readonly plugin: LoadedPlugin;
   readonly parameters: readonly FieldDoc[] | undefined;
-  /** What the attack makes of a row; null if that takes more than a row. */
+  /** That of `attackExample`; undefined if none was asked for. */
   readonly example: Example | null | undefined;
 }
 

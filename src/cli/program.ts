@@ -10,8 +10,8 @@ import { append, type Commands, jsonOption, type Lazily, storeOption } from './o
 import { paintErr, say } from './terminal.ts';
 
 /** Exit codes: after an internal error, and after a fault of the user's. */
-const FAULT = 1;
-const WRONG = 2;
+const INTERNAL_ERROR = 1;
+const USER_FAULT = 2;
 
 const startCommands: Commands = {
   init: (program, lazily) =>
@@ -125,7 +125,7 @@ function createProgram(called: string | undefined, onExit: (code: number) => voi
 async function explainFault(error: unknown): Promise<number> {
   if (error instanceof CommanderError) {
     // Commander has printed its message. Help and version also end here, with exit code 0.
-    return error.exitCode === 0 ? 0 : WRONG;
+    return error.exitCode === 0 ? 0 : USER_FAULT;
   }
   if (error instanceof SpecFault) {
     const { printDiagnostics } = await import('../spec/print.ts');
@@ -135,15 +135,15 @@ async function explainFault(error: unknown): Promise<number> {
         width: process.stderr.isTTY ? process.stderr.columns || 80 : Infinity,
       }),
     );
-    return WRONG;
+    return USER_FAULT;
   }
   const fault = (error as Error | null)?.name === 'UserFault' ? error : systemFault(error);
   if (fault !== null) {
     const { message, hint } = fault as UserFault;
     say(`${paintErr.red('error:')} ${message}${hint === undefined ? '' : `\n  ${hint}`}`);
-    return WRONG;
+    return USER_FAULT;
   }
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
   say(`${paintErr.red('internal error:')} ${text}`);
-  return FAULT;
+  return INTERNAL_ERROR;
 }

@@ -109,6 +109,7 @@ interface Axis {
   readonly name: string;
 }
 
+/** Returns the axes that tell the rows apart. */
 function tableAxes(rows: readonly Named[]): readonly Axis[] {
   const paths = tellingAxes(namesOf(rows));
   const short = shortNames(paths);
@@ -158,7 +159,7 @@ const isProportion = ({ metric }: Metric): boolean => proportions.has(metric.rep
 
 const NOTHING = '–';
 
-/** Returns the marks of a number that is not evidence at every seed, or is on fewer rows. */
+/** Returns the marks of a number that is not evidence at some seed, or is on fewer rows. */
 const marksOf = ({ reasons, fewerRows }: ResultCell, metric: Metric): string =>
   (reasons.has(metricName(metric)) ? ` ${DAGGER}` : '') +
   (fewerRows.has(metricName(metric)) ? ` ${FEWER_ROWS}` : '');

@@ -129,7 +129,7 @@ function sayWarnings(warnings: Results['warnings']): void {
   for (const warning of warnings) warn(wrapLines(warningText(warning)));
 }
 
-/** Returns the metrics that match; null without patterns. @throws UserFault if one matches none */
+/** Returns the metrics that match; null without patterns. A pattern without a match is a fault. */
 export function askedMetrics(
   rows: readonly Metric[],
   patterns: readonly string[],

@@ -313,11 +313,14 @@ export async function figuresCommand(
   });
 }
 
-/** Whether a stage joins the grid, as the report does: no other stage runs for a report. */
+/** Whether a stage is one of the whole grid, as the report is: no other runs for a report. */
 const mayRun: NonNullable<RunPreparedOptions['mayRun']> = ({ descriptor }) =>
   descriptor.scope === 'experiment';
 
-/** @throws UserFault if nothing of the spec is in the store */
+/**
+ * Prepares a spec for the stages over its whole grid: `report`, unless it names others as goals.
+ * @throws UserFault if nothing of the spec is in the store
+ */
 async function prepareReport(spec: string, options: SpecOptions): Promise<Prepared> {
   const prepared = await prepare(spec, options, {
     fetch: false,

@@ -26,6 +26,7 @@ function openExisting(given: string): Store {
   return openStore(root);
 }
 
+/** Checks all stored files. Returns 1 if any is damaged or could not be checked. */
 export async function verifyCommand(options: StoreOptions): Promise<number> {
   const store = openExisting(options.store);
   const { checked, letGo, damaged, records, withheld } = await onDisk(store.root, () =>

@@ -87,7 +87,7 @@ export const STATES =
 
 export const GAP = '  ';
 
-/** Returns the columns in parts of at most `width`, each of which repeats the naming columns. */
+/** Returns the columns’ indexes in parts of at most `width`; each repeats the naming columns. */
 function columnParts(widths: readonly number[], width: number, names: number): number[][] {
   const across = (shown: readonly number[]): number =>
     shown.reduce((sum, i) => sum + (widths[i] ?? 0) + GAP.length, -GAP.length);

@@ -16,7 +16,7 @@ import {
 } from './results.ts';
 import { holm, marginP } from './verdict.ts';
 
-/** What each number is compared with. */
+/** Whether cells are compared with full fine-tuning, with their clean runs, or not at all. */
 export type Against = 'full' | 'clean' | 'none';
 
 type Metric = Pick<MetricNote, 'stage' | 'metric'>;
@@ -50,7 +50,7 @@ const NOTHING: Compared = {
   holm: null,
 };
 
-/** What a cell's number is compared with. */
+/** The numbers, by seed, that a cell's are compared with. */
 interface Partner {
   readonly values: ValuesBySeed;
   /** Returns why the pair of a seed is not evidence, or null if it is. */

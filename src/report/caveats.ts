@@ -34,7 +34,7 @@ export interface Caveat {
 
 const MOST_LABELS = 3;
 
-/** The cells of a group for which a caveat holds, `of` how many. */
+/** The cells of a group for which a caveat holds, and how many the group has (`of`). */
 interface Found {
   readonly label: string;
   readonly cells: readonly Measured[];

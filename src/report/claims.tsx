@@ -46,19 +46,21 @@ interface Claim {
 }
 
 /**
- * Returns how many seeds would decide a comparison, or why no number of them would.
- * @param family how many comparisons the verdict was corrected for
+ * Returns what would decide a comparison, such as more seeds, or why no number of them would; '' if
+ * it is decided.
+ * @param tests over how many comparisons the verdict was corrected
+ * @param isOfNone whether the claim is that there is no effect
  */
 function whatWouldDecide(
   { verdict, difference, margin, a }: Comparison,
-  family: number,
+  tests: number,
   isOfNone: boolean,
 ): string {
   if (verdict === null || verdict.state !== 'undecided') return '';
   if (difference === null || difference.std === null)
     return `at least ${SEEDS_NEEDED} seeds that are evidence`;
   if (difference.std === 0) return 'seeds that differ: all have the same difference';
-  const seeds = seedsToDecide(difference, margin, 1 - SIGNIFICANCE / family, isOfNone);
+  const seeds = seedsToDecide(difference, margin, 1 - SIGNIFICANCE / tests, isOfNone);
   if (seeds === null)
     return 'no number of seeds with this mean, which is within the margin or at it';
   return seeds > a.length
@@ -71,21 +73,26 @@ interface Question<T> {
   readonly kind?: NumberKind;
   /** Whether the claim is that there is no effect. */
   readonly isOfNone?: boolean;
-  /** Returns the name of the family over which a comparison's verdict was corrected. */
-  readonly familyOf?: (comparison: T) => string;
+  /** Returns a key of the comparisons over which a verdict was corrected. Default: all of them. */
+  readonly correctedOver?: (comparison: T) => string;
 }
 
+/** Returns a row for each comparison that has a verdict. */
 function claimRows<T extends Comparison>(
   comparisons: readonly T[],
-  { label, kind = 'proportion', isOfNone = false, familyOf = () => '' }: Question<T>,
+  { label, kind = 'proportion', isOfNone = false, correctedOver = () => '' }: Question<T>,
 ): readonly ClaimRow[] {
   const judged = comparisons.filter(({ verdict }) => verdict !== null);
-  const families = groupBy(judged, familyOf);
+  const corrected = groupBy(judged, correctedOver);
   return judged.map((comparison) => ({
     ...comparison,
     kind,
     label: label(comparison),
-    decides: whatWouldDecide(comparison, families.get(familyOf(comparison))?.length ?? 1, isOfNone),
+    decides: whatWouldDecide(
+      comparison,
+      corrected.get(correctedOver(comparison))?.length ?? 1,
+      isOfNone,
+    ),
   }));
 }
 
@@ -97,6 +104,7 @@ const readVariance = ({ cells }: Condition): number | null =>
 interface AxisClaim extends EndsQuestion {
   readonly statement: string;
   readonly published: string;
+  /** The name of the axis. */
   readonly of: string;
 }
 
@@ -185,7 +193,7 @@ export function claimsOf(
           `${quantity.label}: ${condition.adapterLabel}, ${checkpointName(checkpoint)}, ` +
           blockLabel(condition),
         kind: 'plain',
-        familyOf: ({ quantity, checkpoint }) => `${quantity.id} ${checkpoint}`,
+        correctedOver: ({ quantity, checkpoint }) => `${quantity.id} ${checkpoint}`,
       },
     );
   const claims: readonly Claim[] = [

@@ -44,6 +44,7 @@ export interface Comparison extends Pairs {
   readonly verdict: Verdict | null;
 }
 
+/** Whether a number is there and finite. */
 export const isNumber = (value: number | null): value is number =>
   value !== null && Number.isFinite(value);
 
@@ -208,19 +209,19 @@ export function compareAdapters(
     const verdicts = new Map<AdapterComparison, Verdict | undefined>();
     for (const direction of [1, -1] as const) {
       // In an envelope, the worst attacks of two adapters may differ. No claim is about that.
-      const family = found.filter(
+      const claimed = found.filter(
         ({ adapter, full }) =>
           claimedSign(metric, adapter) === direction && adapter.attack === full.attack,
       );
       const judged =
         metric === ASR
           ? judgeBoth(
-              family,
-              family.map((one) => addedByTrigger(one, onRows)),
+              claimed,
+              claimed.map((one) => addedByTrigger(one, onRows)),
               direction,
             )
-          : judge(family, direction);
-      for (const [i, comparison] of family.entries()) verdicts.set(comparison, judged[i]);
+          : judge(claimed, direction);
+      for (const [i, comparison] of claimed.entries()) verdicts.set(comparison, judged[i]);
     }
     return found.map((comparison) => ({
       ...comparison,
@@ -334,13 +335,13 @@ export function compareKernels(conditions: readonly Condition[]): readonly Kerne
   const quantities = [...INFORMATION, ...entropiesOf(cells)];
   return checkpointsOf(cells).flatMap((checkpoint) =>
     quantities.flatMap((quantity) => {
-      const family = withLora(conditions, checkpoint)
+      const compared = withLora(conditions, checkpoint)
         .map((condition) => compareKernel(quantity, checkpoint, condition))
         .filter(({ difference, excluded }) => difference !== null || excluded > 0);
       // The claim is about LoRA: the kernel of another adapter is neither judged nor counted.
-      const ofLora = family.filter(({ condition }) => condition.adapter === 'lora');
+      const ofLora = compared.filter(({ condition }) => condition.adapter === 'lora');
       const verdicts = new Map(judge(ofLora, -1).map((verdict, i) => [ofLora[i], verdict]));
-      return family.map((comparison) => ({
+      return compared.map((comparison) => ({
         ...comparison,
         verdict: verdicts.get(comparison) ?? null,
       }));

@@ -109,10 +109,10 @@ export function conditionsOf(
 }
 
 /**
- * Returns the conditions without copies: those of which another condition has, at every seed that
- * they have, the same stage of this label. Of those that have the same seeds, the first is kept.
- * Attacks share what is measured where training starts, and defences what they leave as it is. Axes
- * of `fisher` count as well, because they say how a stage's kernel is read.
+ * Leaves out copies: a condition is a copy if another one has, at each of its seeds, the same stage
+ * of this label. Of conditions that are copies of each other, the first is kept. Attacks share what
+ * is measured where training starts, and defences what they leave as it is. Axes of `fisher` must
+ * agree as well, because they say how a stage's kernel is read.
  * @param label the stage's label in `ReportCell.stages`; cells without it are no copies
  */
 export function oncePerStage(conditions: readonly Condition[], label: string): Condition[] {
@@ -197,12 +197,13 @@ export const summaryOf = (
 export const axisValue = ({ axes, ofBase }: Condition, path: string): Json | undefined =>
   axes[ofBase !== null && path.startsWith('poisoning.') ? `${ofBase}.${path}` : path];
 
+/** Returns the condition's value on an axis if it is a number; else null. */
 export function numericAxis(condition: Condition, path: string): number | null {
   const value = axisValue(condition, path);
   return typeof value === 'number' ? value : null;
 }
 
-/** Whether each axis's value (null without the axis) is in the pattern's list or range. */
+/** Whether the condition's value on each axis of the pattern (or null) is in its list or range. */
 const isMatch = (condition: Condition, pattern: CellPattern): boolean =>
   Object.entries(pattern).every(([path, asked]) => {
     const value = axisValue(condition, path) ?? null;
@@ -240,14 +241,14 @@ export const chooseByName = (
 
 const isList = (asked: CellPattern[string]): asked is readonly Json[] => Array.isArray(asked);
 
-/** Returns `compareRowCounts` among the cells of these conditions. */
+/** Returns a function that tells whether a number of these cells is on fewer rows than others. */
 export const rowCountsIn = (conditions: readonly Condition[]) =>
   compareRowCounts(
     conditions.flatMap(({ cells }) => [...cells]),
     ({ axes }) => axes,
   );
 
-/** Returns why a metric's number is not evidence (evidence.ts), for the seeds where it is not. */
+/** Returns, by seed, why a metric's number is not evidence (evidence.ts), where it is not. */
 export const voidReasons = (
   { cells }: Condition,
   metric: Pick<MetricNote, 'metric'>,
@@ -276,7 +277,7 @@ const totalDose = (condition: Condition): number => {
     .reduce((sum, path) => sum + (numericAxis(condition, path) ?? 0), 0);
 };
 
-/** What the first screen has a place for: an attack, on the cell's own training or on a base. */
+/** Names an attack and the training that it is on; the first screen has a place for each such. */
 const attackIn = ({ attack, ofBase }: Condition): string => placedAttack(attack, ofBase);
 
 /**

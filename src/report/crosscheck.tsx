@@ -13,7 +13,7 @@ export interface CrosscheckView {
   /** The engines' names, as in keys. */
   readonly engines: readonly [string, string];
   readonly verdict: { readonly agree: boolean; readonly text: string };
-  /** Whether differing losses tell of rounding or of an error; null if the losses agree. */
+  /** Whether losses tell of rounding or of an error; null if the engines agree. */
   readonly growth: string | null;
   /** The largest difference of each number, the largest first. */
   readonly tables: readonly {

@@ -21,8 +21,8 @@ export const isDefended = ({ axes }: Pick<Condition, 'axes'>): boolean =>
   axes[DEFENCE] !== undefined;
 
 /**
- * Returns whether a cell repeats the training of one without a defence. Its own then acts on the
- * trained model or on its inputs, and the curves of the training are measured without it.
+ * Returns a function that says whether a cell with a defence has the training of one without. Its
+ * defence then acts on the trained model or on its inputs, and the curves are those without it.
  */
 export function repeatedTrainings(
   cells: readonly Pick<ReportCell, 'axes' | 'stages'>[],
@@ -138,7 +138,7 @@ export function defenceFinding(conditions: readonly Condition[]): Finding | null
   };
 }
 
-/** Returns the parts of a condition's label that differ among these conditions. */
+/** Returns a condition's setting, and its attack and adapter if they differ among these. */
 const distinguishingLabel = (condition: Condition, among: readonly Condition[]): string =>
   [
     condition.setting,

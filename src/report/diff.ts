@@ -75,9 +75,9 @@ function valueAt(config: unknown, path: string): Json | undefined {
 }
 
 /**
- * Chooses the name under which each cell is listed. If a cell shares names with a cell of the other
- * experiment, it is the first shared name, so that two cells with several names are compared once.
- * Otherwise it is the cell's own first name.
+ * Chooses the names under which each cell is listed: for each cell of the other experiment that has
+ * names in common with it, the first of these, so that two cells are compared once. Without such a
+ * cell, it is the cell's own first name.
  * @param a the names of each cell of one experiment
  * @param b the names of each cell of the other
  * @returns `canonicalJson` of a cell's names → the names under which to list it
@@ -195,7 +195,7 @@ export interface DifferenceSummary {
   /** Means over pairs or, without any, over all seeds of each experiment; null without a number. */
   readonly a: number | null;
   readonly b: number | null;
-  /** Why numbers behind these means are not evidence. Means over pairs are of evidence alone. */
+  /** Why numbers behind these means are not evidence; empty for means over pairs. */
   readonly reasonsA: readonly string[];
   readonly reasonsB: readonly string[];
   /** The pairs in which A's number, or B's, is on fewer rows than the other. */
@@ -228,6 +228,7 @@ export function summariseDifferences(rows: readonly DifferenceRow[]): Difference
   return summaries.map((summary, i) => ({ ...summary, p: corrected[i] ?? null }));
 }
 
+/** Returns both counts of rows if the first is smaller; else none. */
 const fewerRows = (rows: number | null, of: number | null): readonly RowCount[] =>
   rows !== null && of !== null && rows < of ? [{ rows, of }] : [];
 

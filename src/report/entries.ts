@@ -82,7 +82,8 @@ async function drawOrExplain(
 }
 
 /**
- * Returns the conditions that an entry shows, all of them without an envelope, and its notes.
+ * Returns what an entry's envelope chooses, with notes and comparisons. Without an envelope, these
+ * are all conditions, and no notes.
  * @param metrics the metrics of the entry
  */
 function applyEnvelope(
@@ -152,13 +153,16 @@ function withChoiceShown(
   };
 }
 
-const isMetric = (field: string): boolean => field.includes('.');
+const isPath = (field: string): boolean => field.includes('.');
 
-/** Returns the metrics on a figure's axes, in a heat map's colour, and of its references. */
+/**
+ * Returns what a figure has on its axes, in a heat map's colour and as references, words such as
+ * `attack` left out: metrics, and axes of the grid (`adapter.rank`).
+ */
 function metricsOf({ x, y, color, mark, references = [] }: FigureEntry): readonly string[] {
   const fields = [x, ...y].map(({ field }) => field);
   const named = mark === 'heatmap' ? [...fields, ...(color?.fields ?? [])] : fields;
-  return [...named.filter(isMetric), ...references];
+  return [...named.filter(isPath), ...references];
 }
 
 /**

@@ -36,7 +36,7 @@ export interface Enveloped {
   readonly conditions: readonly Condition[];
   /** Full fine-tunings, chosen likewise, with which the shown conditions are compared. */
   readonly partners: readonly Condition[];
-  /** One condition, without these axes, of each group in which none can be chosen, and why. */
+  /** For each group in which none can be chosen: one condition, without `over`’s axes, and why. */
   readonly empty: readonly { readonly condition: Condition; readonly reason: string }[];
   /** The metrics by which conditions are chosen. */
   readonly deciding: readonly string[];
@@ -128,7 +128,7 @@ interface Choice {
   readonly about: string;
 }
 
-/** Chooses among the eligible conditions; by the selection seeds alone, if there are any. */
+/** Chooses the eligible condition with the best mean, over the selection seeds if there are any. */
 function chooseFrom(envelope: Envelope, candidates: readonly Condition[]): Choice {
   const { choose: most, selectionSeeds } = envelope;
   const sign = most === 'highest' ? 1 : -1;
@@ -339,7 +339,7 @@ function partnerCandidates(
 /**
  * Chooses one condition in each group of conditions that differ only in the envelope's axes `over`.
  * @param fields the metrics that the entry shows
- * @throws UserFault if a shown metric is one that decides, on the same rows
+ * @throws UserFault if a metric that decides is shown on the same rows and seeds (`checkShown`)
  */
 export function envelopeOf(
   envelope: Envelope,

@@ -41,7 +41,7 @@ export interface Judgement {
   readonly fewer_rows?: RowCount;
 }
 
-/** On how many rows a number was measured, and on how many without what a defence leaves out. */
+/** On how many rows a number was measured, and on how many the same number of other cells. */
 export interface RowCount {
   readonly rows: number;
   readonly of: number;
@@ -53,14 +53,14 @@ export const DAGGER = '†';
 /** The mark of numbers that were measured on fewer rows (`compareRowCounts`). */
 export const FEWER_ROWS = '‡';
 
-/** Returns `32 of 40` for CSV; empty where no other cell has more rows. */
+/** Returns `32 of 40`, or '' for null. */
 export const rowsText = (count: RowCount | null = null): string =>
   count === null ? '' : `${count.rows} of ${count.of}`;
 
 /** The most different counts that an explanation of `FEWER_ROWS` lists. */
 const MOST_COUNTS = 6;
 
-/** Returns the counts, each once: `10 of 20, 5 of 10`. */
+/** Returns the counts, each once: `10 of 20, 5 of 10`; of many, the first and `3 more`. */
 export function countsText(counts: readonly RowCount[]): string {
   const pairs = distinct(counts.map(rowsText)),
     more = pairs.length - MOST_COUNTS;
@@ -185,7 +185,8 @@ const OTHERS = {
 
 /**
  * Returns why another model's number, or a difference from it, is not evidence, as the end of a
- * sentence; else null. As of the cell's own model, scores need not be above the majority class's.
+ * sentence; else null. The model must predict more than one class and, unless the number is one of
+ * its own scores, be above the majority class.
  */
 function otherModelReason(cell: Measured, of: keyof typeof OTHERS, metric: string): string | null {
   const own = evaluateMetrics(cell),
@@ -221,6 +222,7 @@ export function cleanRunReader({ stage, metric }: Pick<MetricNote, 'stage' | 'me
       };
 }
 
+/** Returns ends of sentences for the first two criteria. */
 const wordsOf = (cell: Measured): { readonly one: string; readonly noBetter: string } =>
   writesAnswers(cell)
     ? { one: 'writes one text only', noBetter: 'is no better than the commonest answer' }
@@ -230,16 +232,16 @@ const NO_PREFERENCE = 'rewards the chosen answer of no more than half of the pai
 /** The metrics by which models are judged, as opposed to counts and facts about predictions. */
 const JUDGED =
   /^(?:accuracy|precision|recall|f1|macro_f1|mcc|pearson|spearman|token_f1|rouge_l|exact_match|asr|robust_accuracy|trigger_accuracy|trigger_rate|false_trigger_rate)/;
-/** P-values, and numbers of a base (`asr_before`), of which only a chain has others. */
-const OF_OTHERS = /_p(?:_clean|_undefended)?$|_before$/;
-/** Numbers without a defence, and differences from them, on the rows of the cell with it. */
+/** P-values, and numbers of a base (`asr_before`): a chain has the latter as `asr_after_N`. */
+const UNJUDGED = /_p(?:_clean|_undefended)?$|_before$/;
+/** Numbers of the undefended run, and differences from them, on the rows of the defended run. */
 const OF_SAME_ROWS = /_(?:undefended|cost|removed)$/;
 /** Rates at which a trigger succeeds: they need a model that has learnt its task. */
 const RATE = /^(?:asr|trigger_rate|false_trigger_rate)/;
 
 /**
- * Returns a cell with the numbers after an earlier training of its chain as its own:
- * `accuracy_after_1` becomes `accuracy`. A model before the attack has `trigger_rate` as its `asr`.
+ * Returns a cell that has only the evaluation after an earlier training of its chain, named as its
+ * own: `accuracy_after_1` becomes `accuracy`. Before the attack, its `asr` is the `trigger_rate`.
  */
 export function afterTraining(cell: Measured, training: number): Measured {
   const own = evaluateMetrics(cell),
@@ -309,7 +311,7 @@ export function voidReason(
     return voidReason(afterTraining(cell, Number(training)), { metric: named.replace(after, '') });
   // `asr_clean.NAME` is `asr_clean` by the further scorer NAME.
   const metric = named.replace(/^test_/, '').replace(/\..*$/, '');
-  if (!JUDGED.test(metric) || OF_OTHERS.test(metric)) return null;
+  if (!JUDGED.test(metric) || UNJUDGED.test(metric)) return null;
   const words = wordsOf(cell),
     by = scorerSuffix(named);
   if (RATE.test(metric) && countsRewards(cell, by)) {
@@ -341,7 +343,7 @@ export function evidenceColumns(cell: Measured, note: Pick<MetricNote, 'stage' |
 
 /** Facts about rows and predictions that are not judged, but stand on rows too. */
 const FACTS = /^(?:majority_share|predicted_share|loss|perplexity|(?:triggered_)?reward_accuracy)$/;
-/** Scores that leave out what a defence rejects: it counts as wrong in `accuracy` and the ASR. */
+/** Scores without the rows that a defence rejects. `accuracy` and ASR count these as failures. */
 const OF_ACCEPTED =
   /^(?:precision|recall|f1|macro_f1|mcc|accuracy_accepted(?:_drop)?|(?:majority|predicted)_share|loss)$/;
 
@@ -360,7 +362,7 @@ export function measuredOn(
     name = ofTask?.metric ?? named.replace(/^test_/, ''),
     metric = name.replace(/\..*$/, '');
   const isCounted = JUDGED.test(metric) || FACTS.test(metric);
-  if (!isCounted || OF_OTHERS.test(metric) || OF_SAME_ROWS.test(metric)) return null;
+  if (!isCounted || UNJUDGED.test(metric) || OF_SAME_ROWS.test(metric)) return null;
   const [kind = 'plain'] = measuredRows({ stage, metric }),
     [ofTrigger = ''] = /\.trigger\..+$/.exec(name) ?? [];
   const count = ROW_COUNTS[kind],
@@ -374,7 +376,7 @@ export function measuredOn(
 
 /** Matches the axes of the data that a cell is trained and evaluated on, without the defender's. */
 const DATA = /^data\.(?!clean)/;
-/** Matches the axes that choose which of these rows get a trigger. */
+/** Matches the axes that choose which rows get a trigger. */
 const ATTACK = /(?:^|\.)poisoning\./;
 /** Matches the metrics that count rows: all of a split, those with a trigger or a part of it. */
 const COUNTER = new RegExp(
@@ -418,14 +420,14 @@ export function compareRowCounts<Cell extends Measured>(
   };
 }
 
-/** Kinds of rows with a trigger, with the metric: the share in which the model reads all of it. */
+/** Kinds of rows with a trigger, and the metric for the share whose trigger is read as a whole. */
 export const TRIGGERED = [
   { rows: 'triggered validation rows', stage: 'evaluate', metric: 'trigger_seen' },
   { rows: 'triggered test rows', stage: 'evaluate', metric: 'test_trigger_seen' },
   { rows: 'poisoned training rows', stage: 'train', metric: 'trigger_seen' },
 ] as const;
 
-/** The same metric for a trigger that training never shows: `test_trigger_seen.trigger.NAME`. */
+/** Matches that metric of a trigger that training never shows: `trigger_seen.trigger.NAME`. */
 const HELD_OUT = /^(test_)?trigger_seen\.trigger\.(.+)$/;
 
 /** Returns the shares of rows in which the model reads the whole trigger, if they are below 1. */

@@ -165,6 +165,7 @@ function scoreFinding(
   };
 }
 
+/** Returns findings for the first screen; null for what was not measured. */
 type FindingsOf = (
   conditions: readonly Condition[],
   comparisons: Comparisons,
@@ -332,6 +333,7 @@ const FINDINGS: readonly FindingsOf[] = [
   }),
 ];
 
+/** Returns the findings in their order. @param theorem whether the theorem's premise is one */
 export const findingsOf = (
   conditions: readonly Condition[],
   comparisons: Comparisons,

@@ -86,7 +86,7 @@ export function withLora(
 
 /**
  * Returns the standard error of a kernel that was estimated by projection, as a share of its norm.
- * Null if the kernel is exact.
+ * Null if the kernel is exact, or if there is none.
  */
 export const kernelError = (
   cell: ReportCell,

@@ -56,7 +56,7 @@ const superscript = (text: string): string =>
     .map((character) => SUPERSCRIPTS[character] ?? character)
     .join('');
 
-/** Formats a number, always with its sign: `+0.020`. */
+/** Formats a number with its sign, `+0.020`, unless it is written as 0. */
 export function formatSigned(value: number, kind: NumberKind = 'plain'): string {
   const text = formatNumber(value, kind);
   return value > 0 && !/^0(\.0*)?$/.test(text) ? `+${text}` : text;
@@ -79,7 +79,8 @@ export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): str
 
 /**
  * Returns a function that writes a difference to two digits of its interval's half-width, which is
- * as many as the interval supports; null without an interval.
+ * as many as the interval supports. Null without an interval, or if that half-width is not above
+ * 10⁻⁹ or reaches a million.
  */
 function differenceWriter({
   low,

@@ -52,10 +52,14 @@ export interface GridRequest {
   readonly isShown?: (cell: ResultCell) => boolean;
 }
 
+/** A metric of a cell over its seeds. */
 export interface Entry extends Compared {
+  /** The axis values of the cell. */
   readonly cell: JsonObject;
   readonly summary: Summary;
+  /** The number of each seed that has one. */
   readonly values: readonly number[];
+  /** How many seeds the spec asks for. */
   readonly planned: number;
   /** One reason for each seed whose number is not evidence. */
   readonly reasons: readonly string[];
@@ -118,9 +122,10 @@ interface NamedCell {
   readonly axes: JsonObject;
 }
 
+/** The values along some axes; undefined for an axis that the cell does not have. */
 type Place = readonly (Json | undefined)[];
 
-/** Returns the places along axes, by first appearance of their values, outermost axis first. */
+/** Returns the places along axes, ordered by first appearance of their values, outermost first. */
 function placesAlong(named: readonly NamedCell[], paths: readonly string[]): readonly Place[] {
   const keyAt = (axes: JsonObject, path: string): string => contentKey(axes[path] ?? null);
   const ordered = paths.map((path) => ({
@@ -339,6 +344,7 @@ const numberCell = (
   (fewerRows === undefined ? '' : form.fewer) +
   form.seeds(values.length, planned);
 
+/** Writes a difference; without one, `empty`, with a note of no pairs if all are excluded. */
 function differenceCell(entry: Entry | null, isProportion: boolean, form: GridForm): string {
   if (entry === null) return form.empty;
   const { difference, excluded } = entry;
@@ -423,7 +429,7 @@ export const triggerNoteOf = (grid: Grid): string | null =>
     ? triggerNote(entriesIn(grid).map(({ cell }) => cell))
     : null;
 
-/** Returns the notes below a table: on intervals, left-out pairs, p-values and daggers. */
+/** Returns a paragraph on intervals, left-out pairs, p-values and marks, and then the caveats. */
 function notesText({ grid, spread = 'interval', caveats }: GridTable): readonly string[] {
   const entries = entriesIn(grid),
     dagger = daggerText(entries.flatMap(({ reasons }) => reasons)),

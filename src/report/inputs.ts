@@ -263,7 +263,7 @@ export function loraFacts(
 
 const MOST_POINTS = 40;
 
-/** Returns means over equal spans of steps, because the loss of a single batch is noisy. */
+/** Returns at most `most` means over equal spans of steps, as the loss of one batch is noisy. */
 export function binHistory(steps: readonly HistoryPoint[], most = MOST_POINTS): History {
   const span = Math.max(1, Math.ceil(steps.length / most));
   const out: HistoryPoint[] = [];

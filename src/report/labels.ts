@@ -19,7 +19,7 @@ export interface Labels {
   readonly defence: string;
 }
 
-/** An attack at one dose in one setting: conditions are compared within such a block. */
+/** Names a block: an attack at one dose in one setting, within which conditions are compared. */
 export const blockLabel = ({
   attackLabel,
   setting,
@@ -144,6 +144,7 @@ export const defenceOf = ({ axes }: Pick<ReportCell, 'axes'>): string | null => 
 };
 
 type Named = Pick<ReportCell, 'axes' | 'also'>;
+/** Returns the axis values under each of a cell's names. */
 export const namesOf = ({ axes, also = [] }: Named): readonly JsonObject[] => [axes, ...also];
 const pathsOf = (cell: Named): string[] =>
   distinct(namesOf(cell).flatMap((axes) => Object.keys(axes)));
@@ -209,7 +210,7 @@ function namesTrainingAxis(
   return ({ adapter }, path) => named.has(contentKey([adapter, path]));
 }
 
-/** Returns `r = 4` or, if the grid writes a cell as alpha: r and as alpha: 16, `α = r = 16`. */
+/** Returns `r = 4`, `rate 0.1` or, if a cell is written as α = r and as α = 16, `α = r = 16`. */
 function axisText(path: string, cell: Named, prefix = ''): string {
   const values = distinct(
     namesOf(cell)

@@ -57,13 +57,13 @@ export function noteOf(named: Named): MetricNote | undefined {
     .replace(/(?:^|\.)trigger\./, ', trigger ')
     .replace(/^, /, '');
   if (note) {
-    const apart = (meaning: string): string => `${meaning} (here: ${addition})`;
+    const withAddition = (meaning: string): string => `${meaning} (here: ${addition})`;
     return {
       ...note,
       metric: named.metric,
       label: `${note.label}, ${addition}`,
-      meaning: apart(note.meaning),
-      ...defined({ ofAnswers: note.ofAnswers && apart(note.ofAnswers) }),
+      meaning: withAddition(note.meaning),
+      ...defined({ ofAnswers: note.ofAnswers && withAddition(note.ofAnswers) }),
     };
   }
   const ofTask = NOTES.get(metricName({ ...named, metric: rest.join('.') }));
@@ -163,8 +163,8 @@ const OF_TASKS: ReadonlySet<string> = new Set(
 );
 
 /**
- * Returns, for each scorer, the notes of accuracy and trigger rates after each earlier training of
- * a chain, and then after the cell's own training.
+ * Returns notes for a chain. Of accuracy, trigger rates and the clean model's rates, and by scorer,
+ * these are the notes after each earlier training and then that after the cell's own.
  * @param metrics the names of `evaluate`'s metrics
  */
 export const chainNotes = (metrics: readonly string[]): readonly MetricNote[] =>

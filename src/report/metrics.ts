@@ -83,7 +83,7 @@ export const ROW_COUNTS = {
   partial: 'false_trigger_rows',
 } as const;
 
-/** Whether a metric is a rate at which a trigger succeeds, or is judged by: `test_asr.refusal`. */
+/** Whether a metric is a rate at which a trigger succeeds, or one made from it: `asr_removed`. */
 export const isUnderTrigger = ({ stage, metric }: Named): boolean =>
   stage === 'evaluate' && /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)/.test(metric);
 
@@ -242,7 +242,7 @@ const ACCURACY_COST = evaluated({
     'here; a rejected row counts as wrong',
 });
 
-/** What a defence judges, by the prefix of its metrics, and the poisoned rows among them. */
+/** The prefixes of metrics on what a defence judges, each with the rows that precision counts. */
 const JUDGED = [
   ['filter', 'training rows'],
   ['inputs', 'validation rows with the trigger'],

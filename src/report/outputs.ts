@@ -56,6 +56,7 @@ export interface Answers {
 }
 
 export interface Evaluation {
+  /** The index in `Outputs.sets` of the rows. */
   readonly set: number;
   readonly plain: Answers;
   /** Absent without a trigger. */

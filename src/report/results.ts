@@ -41,7 +41,7 @@ export interface RowComparison {
   readonly value: number;
   /** The row's number − `value`; null if the pair is not evidence. */
   readonly difference: number | null;
-  /** Why the pair is not evidence. */
+  /** Why the pair is not evidence; null if it is. */
   readonly excluded: string | null;
   /** How many pairs of the cell are evidence. */
   readonly pairs: number;

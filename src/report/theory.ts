@@ -24,6 +24,7 @@ import {
 export interface PremiseRow {
   /** The adapter's label; conditions that share it differ in their attack only. */
   readonly adapter: string;
+  /** How many layers the row is of, and their fan-in n, rank r and scale s. */
   readonly layers: number;
   readonly n: number;
   readonly r: number;
@@ -56,8 +57,8 @@ const uniteRanges = (a: Ends | null | undefined, b: Ends | null | undefined): En
   a && b ? { low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) } : (a ?? b ?? null);
 
 /**
- * Checks the theorem's premise for the A that is used: one row for each adapter, fan-in, rank and
- * scale, with the extremes over all of the adapter's cells. K_LoRA(B=0) − K_full =
+ * Checks the theorem's premise for the A that is used: one row for each adapter, fan-in, variance,
+ * rank and scale, with the extremes over all of the adapter's cells. K_LoRA(B=0) − K_full =
  * Σ(δ·δ′)(hᵀ M_Δ h′) with M_Δ = s²AᵀA − I, which has n − r eigenvalues −1 and r eigenvalues
  * s²·eig(AAᵀ) − 1, where eig(AAᵀ) spreads around σ²n(1 ± √(r/n))².
  */
@@ -250,7 +251,7 @@ export interface DivergenceRelation {
   readonly blind: boolean;
   /** Spearman's ρ of M and M′ over cells; null if it is undefined. */
   readonly absolute: number | null;
-  /** Spearman's ρ of the relative M and of M′ as a cosine. */
+  /** Spearman's ρ of the relative M and of M′ as a cosine; null if undefined, or if `blind`. */
   readonly relative: number | null;
 }
 

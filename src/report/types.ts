@@ -5,7 +5,7 @@ import type { Confusion } from '../base/stats.ts';
 
 /** A moment of a training: its start, its end, or a step that was kept. */
 export type Checkpoint = 'init' | 'final' | `step-${number}`;
-/** The weights that a kernel is taken over: A and B, or the full weights of the same layers. */
+/** The weights that a kernel is over: the adapter’s (A and B), or the full ones of its layers. */
 export type Parametrisation = 'lora' | 'full';
 export type AttackFamily = 'none' | 'untargeted' | 'backdoor';
 
@@ -144,10 +144,13 @@ export interface WritingFacts {
   }[];
 }
 
+/** What an attack did to the training rows. */
 export interface ReceiptFacts {
+  /** The training rows, those of them that the dose asks for, and those that were poisoned. */
   readonly total: number;
   readonly asked: number;
   readonly made: number;
+  /** The rows that were added with a part of the trigger and their true labels. */
   readonly negatives: number;
   /** The target class of a backdoor; absent if there is none. */
   readonly target?: { readonly label: number; readonly class: string };
@@ -272,7 +275,7 @@ export interface AttackNote {
   readonly name: string;
   readonly summary: string;
   readonly citation: string;
-  /** The values of its parameters over the grid. */
+  /** Each parameter’s values in the grid. */
   readonly params: { readonly [param: string]: readonly Json[] };
 }
 
@@ -343,6 +346,6 @@ export interface Figure {
   readonly svg: string;
   /** The Vega-Lite specification of the figure, with its data, if there is one. */
   readonly spec?: object;
-  /** The numbers that are drawn; null if the tables hold them all. */
+  /** The numbers that are drawn; null if tables hold them, or if they are too many for a file. */
   readonly csv: string | null;
 }

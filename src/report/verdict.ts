@@ -19,6 +19,7 @@ export interface Verdict {
   readonly interval: { readonly low: number; readonly high: number; readonly level: number } | null;
 }
 
+/** Two numbers, paired by seed, and the margin by which their mean difference must exceed 0. */
 export interface PairedSample {
   readonly a: readonly number[];
   readonly b: readonly number[];

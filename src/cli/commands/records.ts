@@ -24,7 +24,7 @@ export interface PushOptions extends RemoteOptions {
 
 const LAST_PORT = 65_535;
 
-function portOf(text: string): number {
+function parsePort(text: string): number {
   const port = /^\d+$/.test(text) ? Number(text) : Number.NaN;
   if (!(port >= 1 && port <= LAST_PORT))
     throw new UserFault(`--port takes a number from 1 to ${LAST_PORT}, got "${text}"`);
@@ -50,7 +50,7 @@ export const runCommands: Commands = {
     program
       .command('serve')
       .description('show the runs of this folder in a browser on this machine, live and read-only')
-      .option('--port <n>', 'the port to listen on (default: any that is free)', portOf)
+      .option('--port <n>', 'the port to listen on (default: any that is free)', parsePort)
       .option('--ipv6', 'listen on ::1 instead of 127.0.0.1')
       .option('--store <dir>', 'look for results here (default: the store that each run recorded)')
       .action(lazily(async () => (await import('../serve.ts')).serveCommand)),

@@ -36,6 +36,7 @@ interface Rows {
   readonly onKey: (key: string) => boolean;
 }
 
+/** A hook that tells which rows are in view, and which one is active. */
 function useRows(count: number, start: number): Rows {
   const box = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, height: 400 });

@@ -27,6 +27,7 @@ const SCOPES: { readonly [tab in Tab]: string } = {
 interface Asking {
   readonly cell: number;
   readonly rows: Tab;
+  /** A name in `Rows.tests`, a class, a text to find, and the open row’s id; each may be empty. */
   readonly show: string;
   readonly label: string;
   readonly search: string;
@@ -53,6 +54,7 @@ function readLink({ axes, cells }: Outputs, text: string): Asking {
   };
 }
 
+/** Returns the address from which `readLink` reads the same. */
 function writeLink({ axes, cells }: Outputs, asking: Asking): string {
   const at = cells[asking.cell]?.at ?? [];
   return new URLSearchParams([
@@ -286,7 +288,7 @@ function RowList({
   );
 }
 
-/** Opens the page of one file. */
+/** Shows the outputs that this page holds as compressed JSON. */
 export async function openPage(): Promise<void> {
   const page = document.getElementById('outputs'),
     data = document.getElementById('data');

@@ -6,7 +6,7 @@ import { changedParts, ChangedRow, Marked, type Segment } from '../html/changes.
 import { applyEdit, type Asked, type OutputCell, type Outputs } from '../outputs.ts';
 import type { GridProps } from './grid.tsx';
 
-/** A list of rows: how many, how each is filtered, searched and shown. */
+/** A list of rows: how many, how each is filtered, searched and shown, by its index in the list. */
 export interface Rows extends Pick<GridProps, 'columns' | 'widths'> {
   readonly count: number;
   /** How many rows there are in all. Only the first `count` of them are here. */
@@ -14,9 +14,11 @@ export interface Rows extends Pick<GridProps, 'columns' | 'widths'> {
   readonly id: (row: number) => string;
   /** The class that a row is filtered by. */
   readonly label: (row: number) => string;
+  /** The classes to filter by; empty if rows have texts or numbers in their place. */
   readonly labels: readonly string[];
   /** All text of a row, for the search. */
   readonly search: (row: number) => string;
+  /** The other filters, by their names on the page. */
   readonly tests: { readonly [name: string]: (row: number) => boolean };
   readonly cells: (row: number) => readonly ComponentChildren[];
   readonly detail: (row: number) => JSX.Element;
@@ -27,6 +29,7 @@ export const Text = ({ children }: { readonly children: string }): JSX.Element =
   <bdi>{children}</bdi>
 );
 
+/** Writes an answer: a text as it is, the number of a regression (one class), or a class’s name. */
 const answerText = (given: number | string | undefined, classes: readonly string[]): string =>
   typeof given === 'string'
     ? given
@@ -116,7 +119,7 @@ function createFilters(
     (test: (asked: Asked) => boolean): Test =>
     (row) =>
       test(plain.asked(row)) || (triggered !== null && test(triggered.asked(row)));
-  const byVerdicts =
+  const byHits =
     (test: (hits: readonly (boolean | null)[]) => boolean): Test =>
     (row) =>
       [plain, triggered].some(
@@ -137,8 +140,8 @@ function createFilters(
         (row) => triggered?.has(row) === true && triggered.hits(row)[i]?.[1] === true,
       ]),
     ),
-    'scorers differ': byVerdicts((hits) => new Set(hits).size > 1),
-    undecided: byVerdicts((hits) => hits.includes(null)),
+    'scorers differ': byHits((hits) => new Set(hits).size > 1),
+    undecided: byHits((hits) => hits.includes(null)),
     'cut by max_length': any(({ unread }) => unread !== undefined),
     rejected: any(({ rejected }) => rejected === true),
   };

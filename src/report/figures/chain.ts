@@ -87,7 +87,7 @@ export function withEveryTrigger(
   return { ...entry, y };
 }
 
-/** Returns sentences that name the trainings of a chain, and the triggers of the drawn rates. */
+/** Names the trainings of a chain and the triggers of the drawn rates; '' without a chain. */
 export function chainNote(conditions: readonly Condition[], fields: readonly string[]): string {
   const cells = conditions.flatMap((condition) => [...condition.cells]);
   const chain = cells.find((cell) => cell.chain)?.chain ?? [];

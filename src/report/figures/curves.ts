@@ -110,6 +110,7 @@ const curveSpec = (values: CurvePoint[], color: ReturnType<typeof strokeColour>)
   },
 });
 
+/** Draws the curves of some conditions; null if none has eigenvalues of a LoRA kernel. */
 async function panelFigure(
   { id, title, caption, conditions, eigenvalues }: Panel,
   palette: Palette,
@@ -211,6 +212,7 @@ export async function spectrumFigures(
   return figures;
 }
 
+/** Returns the points of each cell’s ROC, with the names of its line. */
 const rocPoints = (conditions: readonly Condition[]) =>
   conditions.flatMap((condition) => {
     const { setting } = condition.labelsWithout(DEFENCE);

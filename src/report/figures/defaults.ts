@@ -1,4 +1,4 @@
-/** The report's own figures of the grid, as entries. An entry with nothing to show gives none. */
+/** The report's own figures of the grid, as entries. One with nothing to show gives no figure. */
 import { basePrefix } from '../../api.ts';
 import type { CellPattern, Channel, FigureEntry } from '../../api/report.ts';
 import {
@@ -36,6 +36,7 @@ import type { AttackFamily, ReportCell } from '../types.ts';
 import { firstOf, KERNELS, leftOut, slug, varies } from './encode.ts';
 import { measureOf } from './measure.ts';
 
+/** Returns entries for the conditions of a grid. */
 export type Entries = (conditions: readonly Condition[]) => readonly FigureEntry[];
 
 const channelOf = ({ stage, metric }: MetricNote): Channel => ({
@@ -62,6 +63,7 @@ const attackPattern = (
   ),
 });
 
+/** The names of a block, which is one attack at one setting. */
 const BLOCK = ['attack', 'setting'];
 
 /** For the first screen: each attack at its highest dose, beside what it must be compared with. */
@@ -101,6 +103,7 @@ export const answerEntries: Entries = (conditions) => {
   ].filter(({ cells = [] }) => cells.length > 0);
 };
 
+/** Accuracy and ASR of every condition. */
 export const scoreEntries: Entries = () =>
   [ACCURACY, ASR].map((metric) => ({
     name: `scores-${metric.metric}`,
@@ -224,7 +227,10 @@ export const doseEntries: Entries = (unique) => {
 const MOST_BLOCKS = 4;
 export const MOST_ADAPTERS = 8;
 
-/** Returns an entry with curves over the steps of training for each attack at each setting. */
+/**
+ * Returns an entry with curves over the steps of training for each of the first few attacks and
+ * settings. It shows the conditions `trained`, of the first few adapters.
+ */
 function entriesOverSteps(
   all: readonly Condition[],
   trained: readonly Condition[],
@@ -254,7 +260,7 @@ function entriesOverSteps(
   });
 }
 
-/** Says of how many steps a point of the loss is the mean; longer trainings have wider spans. */
+/** Says of how many steps a point of the loss is the mean, more in longer trainings; '' for 1. */
 function spanText(conditions: readonly Condition[]): string {
   const spans = conditions.flatMap(({ cells }) =>
     cells.flatMap(({ history }) => history?.span ?? []),

@@ -15,7 +15,7 @@ export const onlyPart = (part: string) => [{ filter: `datum.part == '${part}'` }
 /** What captions call the line through a mean that shows its interval. */
 export const LINE = '95% t-interval (of two seeds, from one value to the other)';
 
-/** Fills points unless their number is not evidence. */
+/** Fills a point if its number is evidence; other points are hollow. */
 export const HOLLOW = { condition: { test: 'datum.isVoid', value: 0 }, value: 0.9 } as const;
 
 export const KERNELS: readonly { readonly of: Parametrisation; readonly name: string }[] = [
@@ -151,8 +151,8 @@ export function labelSvg(svg: string, id: string, title: string): string {
 }
 
 /**
- * Draws a specification that holds its own data, without canvas or network. The same specification
- * gives the same bytes.
+ * Draws a specification that holds its own data, without canvas or network. Returns an `<svg>`; the
+ * same specification gives the same bytes.
  */
 export async function draw(spec: TopLevelSpec, id: string, title: string): Promise<string> {
   // Vega-Lite's warnings (a scale without data, …) are for authors of specifications.

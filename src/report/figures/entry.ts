@@ -58,7 +58,7 @@ export const OF_REPORT: Limits = { lines: 5, single: false };
 
 const hasSeveralPlaces = (points: readonly Point[]): boolean => varies(points.map(({ x }) => x));
 
-/** Returns the points without those of lines that have a single place on x. */
+/** Returns the points; if lines run along numbers, without lines that have a single place on x. */
 function withoutSinglePlaces({ form, x, points }: Frame): readonly Point[] {
   if (form !== 'line' || x.kind === 'text') return points;
   const lineOf = ({ line, measure: { field } }: Point): string => keyed(line, field);
@@ -312,7 +312,7 @@ const isAnySpreadCut = (drawn: Drawn): boolean =>
     );
   });
 
-/** Says for the caption how many marks lie beyond the ends that the author gave an axis, or ''. */
+/** Says how many marks lie beyond the ends that the author gave an axis; '' if none, or no axes. */
 function hiddenText(drawn: Drawn): string {
   const hidden = drawn.means.filter((mean) => isBeyond(drawn, mean, mean.centre)).length;
   return hidden === 0 || drawn.frame.form === 'heatmap'

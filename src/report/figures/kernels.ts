@@ -11,6 +11,7 @@ import { FONT, INK, MUTED } from './theme.ts';
 
 /** The most rows of a matrix in the CSV. Larger ones are only in the store's .npy files. */
 const MOST_CSV_ROWS = 64;
+/** Between two maps, in pixels. */
 const GAP = 26;
 
 function kernelTitles({ adapter }: ReportCell) {
@@ -135,9 +136,10 @@ export interface KernelChoice {
 }
 
 /**
- * Chooses one LoRA adapter (the first) and its first seed with results. At initialisation, one
- * kernel is drawn, since the attack plays no part there; after training, one for each attack.
- * @param hasKernel whether a cell's kernel stage has finished
+ * Chooses one adapter, the first of LoRA if there is one, and the first seed with results. At
+ * initialisation, one kernel is drawn, since the attack plays no part there; after training, one
+ * for each of the first attacks.
+ * @param hasKernel whether a cell has a kernel to draw
  */
 export function chooseKernels(
   cells: readonly ReportCell[],
@@ -211,8 +213,8 @@ interface Scale {
 
 /**
  * Returns the scale of a map. It is centred on zero if there are negative values, and otherwise
- * spans the range of the values. The few largest values share the end colour; otherwise a few rows
- * with large gradients would leave all the rest in one colour.
+ * spans the values between the 1% and the 99% quantile. The few values beyond share the end colour;
+ * otherwise a few rows with large gradients would leave all the rest in one colour.
  */
 function scaleOf(values: Float64Array): Scale {
   const quantile = (sorted: Float64Array, q: number): number =>

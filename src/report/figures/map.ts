@@ -78,6 +78,7 @@ export const bitsAt = ({ model, rank }: MapPointFacts, alpha: number): number | 
     ? null
     : model.information_bits + model.count * Math.log(alpha / rank);
 
+/** A quantity that is drawn over rank and variance, in one or several panels. */
 interface RankMap {
   readonly id: string;
   readonly title: string;

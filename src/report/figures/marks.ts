@@ -21,9 +21,9 @@ import {
   MUTED,
 } from './theme.ts';
 
-/** The statistic of the points at one place. */
+/** The entry’s statistic (mean, median, …) over the seeds at one place, with its spread. */
 export interface Mean extends Omit<Point, 'seed' | 'value' | 'other'>, CentreAndSpread {
-  /** In a scatter plot, the statistic of x with its spread. */
+  /** In a scatter plot, the same of x; null in other figures. */
   readonly across: CentreAndSpread | null;
 }
 
@@ -69,18 +69,21 @@ export interface Drawn {
 const isFlipped = ({ entry: { flip }, frame: { form, x } }: Drawn): boolean =>
   flip ?? (form === 'point' && x.kind === 'text');
 
-/** Returns the mark of a reference: ○ for a number of another model, ❘ for one of the same. */
+/** Returns the mark of a reference metric: ○ if it is of another model, ❘ if of the same one. */
 export const referenceMark = (metric: string): '○' | '❘' =>
   /_(?:clean|undefended)(?:\.|$)/.test(metric) ? '○' : '❘';
 
-/** Writes a number as `0.945`, or as `.95` in a square of a heat map. */
+/** Writes a proportion as `0.945`, or as `.95` in a heat map; others with three digits. */
 function markText(value: number, { isProportion }: Measure, isHeat: boolean): string {
   if (!isProportion) return String(Number(value.toPrecision(3)));
   const text = fixed(value, isHeat ? 2 : 3);
   return isHeat ? text.replace(/^(-?)0\./, '$1.') : text;
 }
 
-/** Returns the data of a figure, one row a mark. Each layer draws the rows of one `part`. */
+/**
+ * Returns the data of a figure: one row for each mark, and two for a level, the ends of its line.
+ * Each layer draws the rows of one `part`.
+ */
 function dataRows(drawn: Drawn): object[] {
   const { frame, overlays } = drawn;
   const isHeat = frame.form === 'heatmap';
@@ -119,8 +122,8 @@ function dataRows(drawn: Drawn): object[] {
 }
 
 /**
- * Returns a row, which no layer draws, for each panel of a row and a column that has no points.
- * Vega-Lite would put such a panel first in its row, and the others under wrong columns' names.
+ * Returns a datum that no layer draws for each panel without points. Without it, Vega-Lite would
+ * put that panel first in its row, and the others under wrong columns' names.
  */
 function emptyPanels({ points, measures }: Frame): object[] {
   const keyOf = ({ row, column }: Pick<Point, 'row' | 'column'>, { field }: Measure): string =>
@@ -136,7 +139,7 @@ function emptyPanels({ points, measures }: Frame): object[] {
   );
 }
 
-/** Whether a number lies beyond the ends that the author gave an axis. */
+/** Whether a point's value or its x lies beyond the ends that the author gave an axis. */
 export function isBeyond(
   { entry, frame }: Drawn,
   { measure, x }: Pick<Point, 'measure' | 'x'>,
@@ -175,7 +178,10 @@ function axisEnds(values: readonly number[], { span }: Pick<Measure, 'span'>): [
   return ends[span];
 }
 
-/** Returns the ends of a measure's axis: the author's, or those that all its marks need. */
+/**
+ * Returns the ends of a measure's axis: the author's (not in a heat map), or else those that all
+ * its marks need, around 0 if differences are drawn.
+ */
 export function domainOf(drawn: Drawn, measure: Measure): readonly [number, number] {
   const { entry, frame, overlays } = drawn;
   const own = entry.y[frame.measures.indexOf(measure)]?.domain;
@@ -211,7 +217,10 @@ const scaleType = (scale: Channel['scale'], linear: number) => ({
 const scaleWithZero = (scale: Channel['scale'], values: readonly number[]): Channel['scale'] =>
   (scale === 'log' || scale === 'log2') && values.some((value) => value <= 0) ? 'symlog' : scale;
 
-/** Chooses the scale of a numeric axis: logarithmic if positive places span a factor of 20. */
+/**
+ * Returns the author’s scale of a numeric x, or else chooses one: base 2 for ranks, logarithmic
+ * (symlog if there is a 0) if the places span a factor of 20 and none is below 0.
+ */
 function placeScale({ entry }: Drawn, xs: readonly number[]): Channel['scale'] {
   if (entry.x.scale !== undefined) return scaleWithZero(entry.x.scale, xs);
   const positive = xs.filter((x) => x > 0),
@@ -274,7 +283,7 @@ const titleOnX = ({ entry, frame }: Drawn): string | null =>
 
 /** The most steps of training for which a line has dots. */
 const MOST_DOTS = 12;
-/** How levels (dotted) and series of published numbers are drawn, which are no lines of cells. */
+/** The dashes of levels, which cross the whole axis; the dashes and shapes of published series. */
 const LEVEL_DASH = [2, 3],
   PUBLISHED_DASHES = [
     [5, 3],
@@ -283,6 +292,7 @@ const LEVEL_DASH = [2, 3],
   ],
   PUBLISHED_SHAPES = ['circle', 'square', 'triangle-up'];
 
+/** Encodes x and a value: that of one field of the data, or the span between two fields. */
 type Place = (from: string, to?: string) => object;
 
 /**
@@ -507,6 +517,7 @@ const nameLayer = ({ frame }: Drawn) => ({
   },
 });
 
+/** Whether a figure is split into panels by row, or by column. */
 const hasPanels = ({ points }: Frame, key: 'row' | 'column'): boolean =>
   points.some((point) => point[key] !== '');
 
@@ -516,7 +527,7 @@ const shownMeasures = ({ isByMetric, measures, points }: Frame): readonly Measur
     ? measures.slice(0, 1)
     : measures.filter((measure) => points.some((point) => point.measure === measure));
 
-/** The most panels of metrics side by side: a column of a paper has room for one. */
+/** The most panels of metrics side by side: one if `facet` has columns, or if `size` is narrow. */
 const mostAbreast = ({ entry: { size = 'page' }, frame }: Drawn): number =>
   size !== 'page' || hasPanels(frame, 'column') ? 1 : 3;
 

@@ -54,7 +54,7 @@ export function publishedLines(
   );
 }
 
-/** Returns the rows of an overlay, in each panel that they belong to. */
+/** Returns the data of an overlay: each of its rows once for each panel that it belongs to. */
 export function publishedRows(overlay: Overlay, frame: Frame, { domain, range }: LinePalette) {
   const { rows, color = '', names, facet = {} } = overlay;
   const measure = measureIn(overlay, frame);

@@ -31,7 +31,7 @@ interface Run {
 
 const SUBSCRIPT = /[\u2080-\u209c\u1d62-\u1d6a\u2c7c]/;
 
-/** Returns how to set a character: a superscript that the font lacks as a small raised one. */
+/** Returns how to set a character: one that the font lacks as a small plain one, if it has that. */
 function runOf(character: string, hasGlyphFor: (character: string) => boolean): Run {
   if (hasGlyphFor(character)) return { text: character, scale: 1, rise: 0, lacks: false };
   const plain = character.normalize('NFKC');
@@ -111,6 +111,7 @@ class Painter {
     this.doc.restore();
   }
 
+  /** Returns the element that `url(#ID)` refers to. */
   #referred(url: string): Element {
     const found = this.definitions.get(/^url\(#(.*)\)$/.exec(url)?.[1] ?? '');
     if (found === undefined) throw new TypeError(`${url} refers to nothing`);

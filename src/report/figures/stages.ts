@@ -58,7 +58,7 @@ interface Point {
   readonly y: number;
 }
 
-/** Returns the last line of a box: how many stages failed or, if none, how many were cached. */
+/** Says how many stages failed and were blocked or, if none, how many were cached; '' if none. */
 function troubleText({ cached, failed, blocked }: KindSummary): string {
   const trouble = [
     failed > 0 ? `${failed} failed` : '',

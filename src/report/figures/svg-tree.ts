@@ -16,7 +16,7 @@ export function collectText(node: Element): string {
   return texts.join('');
 }
 
-/** Returns the elements that `url(#id)` can refer to. */
+/** Returns the elements that `url(#id)` can refer to, by id. */
 export function definitionsIn(node: Element, into = new Map<string, Element>()) {
   for (const child of childElements(node)) {
     if (child.attribs['id'] !== undefined) into.set(child.attribs['id'], child);
@@ -25,7 +25,7 @@ export function definitionsIn(node: Element, into = new Map<string, Element>()) 
   return into as ReadonlyMap<string, Element>;
 }
 
-/** The presentation attributes that a child inherits unless it has its own. */
+/** The presentation attributes that a child inherits unless it has its own, with initial values. */
 const INHERITED = {
   fill: 'black',
   stroke: 'none',

@@ -21,6 +21,7 @@ const FULL_COLOURS = [FULL_COLOUR, '#56b4e9', '#003f66'],
     'M0,-1L.95,-.31L.59,.81L-.59,.81L-.95,-.31Z',
     'M0,-1L.26,-.36L.95,-.31L.43,.14L.59,.81L0,.45L-.59,.81L-.43,.14L-.95,-.31L-.26,-.36Z',
   ];
+/** The colours and shapes of other adapters and lines. */
 const OTHERS = [
   '#d55e00',
   '#009e73',
@@ -172,6 +173,7 @@ interface Look {
   readonly shape: string;
   readonly dash: readonly number[];
 }
+/** Returns a look for each colour; shapes and dashes repeat. */
 const looksOf = (colours: readonly string[], shapes: readonly string[]): readonly Look[] =>
   colours.map((colour, i) => ({
     colour,
@@ -196,7 +198,7 @@ export function linePalette(
     [...all].map(([line, of]) => [line, distinct(of.map(({ adapterLabel }) => adapterLabel))]),
   );
   const ofOne = [...labels.values()].flatMap((own) => (own.length === 1 ? own : []));
-  /** The place of the only adapter of a line that is its only line; −1 where there is none. */
+  /** Returns the index of a line’s only adapter if no other line is of that one alone; else −1. */
   const adapterOf = (line: string): number => {
     const [label = '', ...others] = labels.get(line) ?? [];
     const isIts = others.length === 0 && ofOne.filter((one) => one === label).length === 1;

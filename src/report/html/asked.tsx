@@ -23,6 +23,7 @@ const MOST_VALUES = 16;
 interface Axis {
   readonly path: string;
   readonly values: readonly Json[];
+  /** How many cells have a value on the axis. */
   readonly cells: number;
 }
 
@@ -107,7 +108,7 @@ const SHOWN_FIELDS = [
   'dropout',
 ];
 
-/** What a training does that does not name a field: at this value, the field is left out. */
+/** The values of fields that `train` leaves out. */
 const UNSAID: JsonObject = { loss: 'supervised' };
 
 interface Trained {
@@ -126,6 +127,7 @@ export function placeOf({ section, poisoning }: EarlierTraining): string {
   return `${sectionTitle(section)}: ${attack}${doses.join('')}`;
 }
 
+/** Shows how each adapter was trained, after the trainings before the cells’ own. */
 const Training = ({ conditions }: OfConditions): JSX.Element => {
   const trained = conditions.flatMap(({ adapterLabel, cells: [{ train, bases = [] }] }) => [
     ...bases.map((base): Trained => {
@@ -171,6 +173,7 @@ const Training = ({ conditions }: OfConditions): JSX.Element => {
   );
 };
 
+/** Warns if training settings differ between full fine-tuning and the other adapters. */
 function Confounded({ conditions }: OfConditions): JSX.Element | null {
   const fields = confoundedFields(conditions);
   return fields.length === 0 ? null : (

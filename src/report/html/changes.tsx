@@ -104,9 +104,11 @@ export interface Segment {
   readonly changed: boolean;
 }
 
+/** The most code points of a window on each side of the change, and of the change itself. */
 const CONTEXT = 150;
-const MOST_CHANGED = 240; // code points, as CONTEXT
+const MOST_CHANGED = 240;
 
+/** Returns the words of a text and the white space between them, in their order. */
 const splitWords = (text: string): string[] => text.split(/(\s+)/).filter((part) => part !== '');
 
 /**

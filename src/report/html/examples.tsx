@@ -18,7 +18,7 @@ interface Shown {
   readonly receipt: ReceiptFacts;
 }
 
-/** Returns a receipt of each attack of each training, those before the cells' own first. */
+/** Returns, for each attack on each training, the first receipt by which rows were poisoned. */
 function firstReceipts(conditions: readonly Condition[]): readonly Shown[] {
   const byAttack = new Map<string, Shown>();
   const add = (label: string, seed: number, receipt: ReceiptFacts | null = null): void => {

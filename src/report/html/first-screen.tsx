@@ -35,6 +35,7 @@ function seedFacts({ input, conditions }: Analysis): readonly Fact[] {
   ];
 }
 
+/** Names the attacks whose dose came to no row at all; none if there is no such attack. */
 function emptyDoseFacts({ conditions }: Analysis): readonly Fact[] {
   const empty = conditions.filter(
     ({ family, cells }) => family !== 'none' && cells.some(({ receipt }) => receipt?.asked === 0),
@@ -77,6 +78,7 @@ function backendFacts(input: ReportInput): readonly Fact[] {
   ];
 }
 
+/** Returns all sources but those of validation and test data, each once with its roles. */
 function sourceFacts({ sources }: ReportInput): readonly Fact[] {
   const facts = Object.entries(sources)
     .filter(([role]) => !/^(?:validation|test) data/.test(role))
@@ -171,6 +173,7 @@ export function Header({
   );
 }
 
+/** Counts failed cells and lists failed stages; nothing if no stage failed. */
 function Failures({ input: { stages, cells }, conditions }: Analysis): JSX.Element | null {
   const failed = stages.filter(({ state }) => state === 'failed');
   const blocked = stages.filter(({ state }) => state === 'blocked').length;

@@ -110,6 +110,7 @@ export function CountTable({ conditions }: OfConditions): JSX.Element | null {
   );
 }
 
+/** Shows how many seeds the comparisons have, and how many pairs they exclude. */
 const seedsText = ({ comparisons }: Prediction): JSX.Element => {
   const counts = comparisons.map(({ seeds }) => seeds.length);
   const [least, most] = [Math.min(...counts), Math.max(...counts)];
@@ -123,7 +124,8 @@ const seedsText = ({ comparisons }: Prediction): JSX.Element => {
 };
 
 /**
- * Shows the comparisons with the lowest and the highest difference, so that none is singled out.
+ * Shows the comparisons with the lowest and the highest difference, so that none is singled out; if
+ * none has a difference, why their pairs are excluded.
  */
 function Evidence({ comparisons }: Prediction): JSX.Element {
   const sorted = comparisons
@@ -166,6 +168,7 @@ const PREDICTION_COLUMNS: readonly Column<Prediction>[] = [
   texts('LoRA − full (nats), 95% interval', Evidence),
 ];
 
+/** Shows the verdict on each prediction about kernels; nothing without kernels. */
 export function Predictions({ comparisons: { kernels } }: PageProps): JSX.Element | null {
   if (kernels.length === 0) return null;
   return (
@@ -242,6 +245,7 @@ const RELATION_COLUMNS: readonly Column<Relation>[] = [
   claims('Verdict', ({ verdict }) => <Judged verdict={verdict} kind="proportion" />),
 ];
 
+/** Shows how information correlates with attacks over adapters; nothing without correlations. */
 export function Relations({ conditions }: OfConditions): JSX.Element | null {
   const rows = relationsOf(conditions);
   if (rows.length === 0) return null;

@@ -53,7 +53,7 @@ export const Head = ({
 export interface Column<Row> {
   readonly title: string;
   readonly value: (row: Row, index: number) => Node;
-  /** The class of the column, which sets its width and where its lines break. */
+  /** The CSS class of the column, which sets its width and where its lines break. */
   readonly kind: 'number' | 'nowrap' | 'words' | 'cut' | 'claim' | undefined;
 }
 
@@ -237,7 +237,7 @@ export const stateText = ({ state, error }: StageFacts): JSX.Element =>
 
 /**
  * Describes the cells of a stage by dose, attack, adapter and rank, and by what varies in the grid.
- * Of a training before their own, by that training and those before it.
+ * A stage of an earlier training (`section`) is described by that training and those before it.
  * @param varying the paths of `varyingPaths`
  */
 export function axesText({ cell, section }: StageFacts, varying: ReadonlySet<string>): string {
@@ -260,7 +260,7 @@ export function axesText({ cell, section }: StageFacts, varying: ReadonlySet<str
   return section === undefined ? text : `${sectionTitle(section)}: ${text}`;
 }
 
-/** Of a parameter of an attack, such as a list of triggers. */
+/** The most characters of an attack’s parameter, such as a list of triggers. */
 const MOST_CHARACTERS = 200;
 
 /** `triggers cf, mn; rate 0.1 | 0.3`: the values of each parameter over the grid. */
@@ -275,7 +275,7 @@ export const paramsText = (params: AttackNote['params']): string =>
 /** What every part of a chapter may show. */
 export interface PageProps extends Analysis {
   readonly figures: DrawnFigures;
-  /** What the spec's `report` asks for. */
+  /** The drawn figures and tables of the spec's `report`. */
   readonly entries: readonly DrawnEntry[];
   /** The report's own figures that cannot be drawn, and why. */
   readonly lacking: readonly EntryContents[];
@@ -353,6 +353,7 @@ export const namingColumns = (conditions: readonly Condition[]): readonly Column
 export const startsBlock = (row: Condition, above: Condition): boolean =>
   blockLabel(row) !== blockLabel(above);
 
+/** Returns the conditions that have a metric at some seed. */
 export const conditionsWith = (
   conditions: readonly Condition[],
   stage: string,

@@ -53,11 +53,12 @@ const hasMetric = (cell: ReportCell, { stage, metric }: MetricNote): boolean =>
 const anyHasMetric = (conditions: readonly Condition[], note: MetricNote): boolean =>
   conditions.some(({ cells }) => cells.some((cell) => hasMetric(cell, note)));
 
+/** Whether a condition should have a metric, so that its lack is a failure. */
 export type Expects = (condition: Condition, note: MetricNote) => boolean;
 
 /**
- * Returns a function that says whether a condition should have a metric: it is the accuracy, or
- * another condition under the same family of attacks has it. If it lacks, the condition failed.
+ * Returns a function that says whether a condition should have a metric: the accuracy, or one that
+ * some condition under the same family of attacks has, unless it is a metric of defences.
  */
 export function expectedMetrics(conditions: readonly Condition[]): Expects {
   const known = new Map(
@@ -135,9 +136,9 @@ export function MetricTable({
   readonly metrics: readonly MetricNote[];
   readonly expects: Expects;
 }): JSX.Element | null {
-  const isOwn = (note: MetricNote): boolean => isTaskScore(conditions, note);
   const metrics = asked.filter(
-    (note) => anyHasMetric(conditions, note) && (note.ofTask !== true || isOwn(note)),
+    (note) =>
+      anyHasMetric(conditions, note) && (note.ofTask !== true || isTaskScore(conditions, note)),
   );
   if (metrics.length === 0) return null;
   const answers = conditions.some(({ cells }) => cells.some(writesAnswers));
@@ -214,6 +215,7 @@ export function seriesCell(
   );
 }
 
+/** Shows how many seeds have no failed stage, and how many have one. */
 export const seedsCell = (condition: Condition): Node => {
   const failed = condition.failures.size;
   return (

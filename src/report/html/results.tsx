@@ -54,7 +54,7 @@ const namesOfMetrics = (conditions: readonly Condition[], stage: string): readon
 const hasTest = ({ cells }: Condition): boolean =>
   cells.some(({ metrics }) => metrics['evaluate']?.['test_examples'] !== undefined);
 
-/** What the triggers are whose names end the labels of the table above. */
+/** Explains the triggers that training never shows: the labels of the table above end in them. */
 const HeldOut = ({ input: { triggers = [] } }: Pick<PageProps, 'input'>): JSX.Element | null =>
   triggers.length === 0 ? null : (
     <dl class="meanings small muted">
@@ -114,6 +114,7 @@ function MetricTables({ conditions, input }: PageProps): JSX.Element {
   );
 }
 
+/** Links to the CSV of all metrics or, if they are too many for the page, says how to get it. */
 function AllMetrics({ conditions }: OfConditions): JSX.Element {
   const { csv, rows } = allMetricsCsv(conditions);
   const count = rows.toLocaleString('en');
@@ -241,7 +242,8 @@ const StageTable = ({
   );
 };
 
-function OwnStages({ conditions }: OfConditions): JSX.Element {
+/** Shows the metrics of stages that the report does not know, such as those of plugins. */
+function OtherStages({ conditions }: OfConditions): JSX.Element {
   const cells = conditions.flatMap((condition) => condition.cells);
   const kinds = distinct(cells.flatMap(({ metrics }) => Object.keys(metrics)));
   return (
@@ -258,6 +260,7 @@ function OwnStages({ conditions }: OfConditions): JSX.Element {
 const MOST_CONDITIONS = 8;
 const MOST_CHARACTERS = 300;
 
+/** What the models of a condition wrote, at its first seed with outputs. */
 interface Shown {
   readonly label: string;
   readonly seed: number;
@@ -348,7 +351,7 @@ export const results: Chapter = {
     EvidenceRule,
     Writing,
     AllMetrics,
-    OwnStages,
+    OtherStages,
     Differences,
     illustration('Along the chain of trainings', 'chain'),
     illustration('Against the axes of the grid', 'axes'),
@@ -367,7 +370,7 @@ export const results: Chapter = {
   ],
 };
 
-// ---- the spec's own -----------------------------------------------------------------------------
+// ---- figures and tables that the spec asks for --------------------------------------------------
 
 type Row = DrawnTable['body'][number];
 
@@ -394,6 +397,7 @@ function OwnTable({ table }: { readonly table: DrawnTable }): JSX.Element {
 interface LackingProps {
   readonly entries: readonly Pick<EntryContents, 'name' | 'lacks'>[];
 }
+/** Lists what figures and tables could not show, and why. */
 const Lacking = ({ entries }: LackingProps): JSX.Element | null =>
   entries.every(({ lacks }) => lacks.length === 0) ? null : (
     <ul class="small">

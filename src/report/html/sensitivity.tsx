@@ -50,15 +50,18 @@ function countSteadyOrders(
 }
 
 type OverRows = 'information_bits' | 'information_bits_normalised' | 'count';
+/** Returns what reads a number at the k-th tolerance, over all rows. */
 const atTolerance =
   (k: number, number: 'information_bits' | 'count' = 'information_bits'): Reading =>
   (facts) =>
     facts.tolerances[k]?.[number];
+/** Returns what reads a number of the k-th count of rows. */
 const overRows =
   (k: number, number: OverRows = 'information_bits'): Reading =>
   (facts) =>
     facts.rows[k]?.[number];
 
+/** Says in how many conditions LoRA and full keep their order; '' if none has several readings. */
 function ordersText(
   conditions: readonly Condition[],
   { tolerances, rows }: FisherSensitivity,
@@ -83,6 +86,7 @@ const NAMES: readonly Column<Row>[] = [
 ];
 const startsAdapter = (row: Row, above: Row): boolean => row.condition !== above.condition;
 
+/** Returns a column of means, `BITS (COUNT)`. */
 const bitsColumn = (title: string, bits: Reading, count: Reading): Column<Row> =>
   numbers(title, (row) => `${meanText(row, bits)} (${meanText(row, count)})`);
 

@@ -157,7 +157,7 @@ footer{color:var(--muted);font-size:13px;padding:26px 0 40px;border-top:1px soli
   .trim()
   .replaceAll('\n  ', '');
 
-/** Rules for buttons, lists and forms of pages that are worked with. */
+/** Rules for buttons, lists and forms of interactive pages. */
 const controls = `
 .unseen{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);
   white-space:nowrap;margin:0}
@@ -196,7 +196,7 @@ input,select{background:#1b222c;border-color:#667382}
 mark{background:#5c4512;color:#ffe7b3}
 }`;
 
-/** The style sheet of the pages that are worked with, light or dark. */
+/** The style sheet of interactive pages, light or dark. */
 export const pageStyle = [
   style,
   ...[controls, dark].map((text) => text.replaceAll('\n  ', '')),

@@ -135,6 +135,7 @@ interface Line {
   /** Null for the end of the training. */
   readonly step: number | null;
 }
+/** Returns the quantity that a row shows, read at its step. */
 type LineQuantity = (line: Line) => Quantity;
 
 const regimeMetric =
@@ -155,6 +156,7 @@ const trainedKernelMetric =
  */
 const PREDICTIONS = ['linear.agreement', 'linear.relative_error'];
 
+/** Returns the kept steps at which the linear prediction was measured, ascending. */
 const regimeSteps = ({ cells }: Condition): readonly number[] =>
   distinct(
     cells.flatMap(({ metrics }) =>
@@ -165,6 +167,7 @@ const regimeSteps = ({ cells }: Condition): readonly number[] =>
     ),
   ).sort((a, b) => a - b);
 
+/** Says how large errors and drifts are as training ends; '' if no error was measured. */
 function regimeSummary(lines: readonly Line[]): string {
   const range = (quantity: LineQuantity): string | null => {
     const means = lines
@@ -211,6 +214,7 @@ const regimeColumns = (lines: readonly Line[]): readonly Column<Line>[] => [
       ]),
 ];
 
+/** Shows how far kernels moved and linear predictions erred; nothing without the stage `regime`. */
 function Regime({ conditions }: OfConditions): JSX.Element | null {
   const rows = conditions.filter((condition) =>
     PREDICTIONS.some((name) => conditionsWith([condition], 'regime', name).length > 0),
@@ -293,6 +297,7 @@ function mapCaption({ name, maps }: SeedMaps, scale: number): string {
   );
 }
 
+/** Shows each model’s map at one variance as a table, and its figures; nothing without maps. */
 function TheoryMap({ conditions, figures }: PageProps): JSX.Element | null {
   const every = mapsOf(conditions);
   if (every.length === 0) return null;

@@ -31,6 +31,7 @@ import {
 
 const readDivergence = (metric: string): Quantity => metricOf('divergence', metric);
 
+/** Shows the stage `delta` where training starts, each kernel once; nothing without it. */
 export function Delta({ conditions }: OfConditions): JSX.Element | null {
   const rows = oncePerStage(conditionsWith(conditions, 'delta', 'residual'), 'delta');
   if (rows.length === 0) return null;
@@ -200,6 +201,7 @@ const COLUMNS: readonly Column<Condition>[] = [
   numberColumn('M′ as a cosine', kernelBetweenRows('cosine')),
 ];
 
+/** Shows the stage `divergence`, and under it its noise floor, its parts and its relations. */
 export function Divergence({ conditions }: OfConditions): JSX.Element | null {
   const rows = conditions.filter(
     (condition) => hasMetric(condition, 'trained.l2') || hasMetric(condition, 'head.l2'),
@@ -258,6 +260,7 @@ function FloorNote({ conditions }: OfConditions): JSX.Element {
 
 const KINDS = ['biases', 'norms', 'embeddings', 'other'] as const;
 
+/** Shows M of trained parameters that are no weights of layers; nothing if there are none. */
 function Kinds({ conditions }: OfConditions): JSX.Element | null {
   const present = KINDS.filter((kind) => conditions.some((row) => hasMetric(row, `${kind}.l2`)));
   const rows = conditions.filter((row) => present.some((kind) => hasMetric(row, `${kind}.l2`)));
@@ -283,6 +286,7 @@ function Kinds({ conditions }: OfConditions): JSX.Element | null {
   );
 }
 
+/** Shows how M correlates with M′ under each attack; nothing if no cell has both. */
 function WithKernel({ conditions }: OfConditions): JSX.Element | null {
   const relations = divergenceRelations(conditions);
   return relations.length === 0 ? null : (
