@@ -207,6 +207,7 @@ async function waitForExit(child: Child, name: string, program: string): Promise
   }
 }
 
+/** Returns the fault of a program that failed, with the last five lines of `tail`. */
 function exitFault(name: string, { code, signal }: Exit, tail: string): UserFault {
   const how = signal === null ? `with exit code ${String(code)}` : `by ${signal}`;
   const lines = tail.trim().split('\n').slice(-5).join('\n');

@@ -96,7 +96,7 @@ export function inWords(bytes: number): string {
 }
 
 const script = new Script('work()');
-let context: { work: () => unknown } | undefined;
+let scriptContext: { work: () => unknown } | undefined;
 
 /**
  * Runs synchronous work that data from outside could make endless, such as a tokenizer's regular
@@ -105,15 +105,16 @@ let context: { work: () => unknown } | undefined;
  * script; this costs about 0.05 ms.
  */
 export function withinSeconds<T>(seconds: number, message: () => string, work: () => T): T {
-  const own = (context ??= createContext({ work: () => undefined }) as { work: () => unknown });
-  own.work = work;
+  scriptContext ??= createContext({ work: () => undefined }) as { work: () => unknown };
+  const context = scriptContext;
+  context.work = work;
   try {
-    return script.runInContext(own, { timeout: Math.ceil(seconds * 1000) }) as T;
+    return script.runInContext(context, { timeout: Math.ceil(seconds * 1000) }) as T;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT')
       throw new UserFault(message());
     throw error;
   } finally {
-    own.work = () => undefined;
+    context.work = () => undefined;
   }
 }
