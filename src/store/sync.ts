@@ -45,6 +45,7 @@ const treesOf = (dirs: readonly string[]): ReadonlySet<string> =>
     ]),
   );
 
+/** Returns the folders above a path, the nearest first. */
 function foldersAbove(place: string): string[] {
   const above: string[] = [];
   for (let dir = path.dirname(place); dir !== above.at(-1); dir = path.dirname(dir))

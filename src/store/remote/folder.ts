@@ -22,6 +22,7 @@ import { type Listed, type Objects, RemoteFault } from './objects.ts';
 /** The age at which drafts that a killed sender left are removed. */
 const ABANDONED_MS = 7 * 24 * 3600 * 1000;
 
+/** Opens a remote in a folder. @param uri names the remote in messages */
 export function folderObjects(root: string, uri: string): Objects {
   const fileOf = (name: string): string => pathInside(root, name, 'an object');
   const fault = (error: unknown, name = ''): unknown => {
@@ -122,6 +123,7 @@ async function* withRemoteFaults(
   }
 }
 
+/** Yields the files among these entries of folders below `root` as objects. */
 function* listed(root: string, found: readonly Dirent[]): Generator<Listed> {
   for (const file of found) {
     if (!file.isFile()) continue;
@@ -132,6 +134,7 @@ function* listed(root: string, found: readonly Dirent[]): Generator<Listed> {
   }
 }
 
+/** Removes those of the named drafts that were not written to for ABANDONED_MS. */
 function sweepDrafts(drafts: string, names: readonly string[]): void {
   for (const name of names) {
     const file = path.join(drafts, name),

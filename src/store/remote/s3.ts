@@ -39,6 +39,7 @@ interface Bucket {
   readonly send: S3Client['send'];
   /** Returns the key of an object. */
   readonly keyOf: (object: string) => string;
+  /** Returns what to throw for an error (`s3Fault`). */
   readonly fault: (error: unknown) => unknown;
 }
 
@@ -242,6 +243,7 @@ async function upload(
 const allowedMs = (stallMs: number, bytes: number): number =>
   Math.min(LONGEST_MS, stallMs + (bytes / SLOWEST) * 1000);
 
+/** Yields the objects of a folder. @throws RemoteFault if the server's list does not end */
 async function* listed(
   { send, sdk, name: bucket, uri, keyOf }: Bucket,
   folder: string,
@@ -304,7 +306,7 @@ async function* withStallTimeout(
 const noBucket = (uri: string, bucket: string): RemoteFault =>
   new RemoteFault(`${uri}: there is no bucket "${bucket}"`, 'make it, or name another');
 
-/** Returns an error of the SDK as a `RemoteFault` with a way out. */
+/** Returns an error of the SDK as a `RemoteFault` with a way out, and a `UserFault` as it is. */
 function s3Fault(error: unknown, uri: string, bucket: string, patience: Limit): unknown {
   if (error instanceof UserFault) return error;
   const { name, message, code } = error as NodeJS.ErrnoException;

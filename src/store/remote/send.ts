@@ -133,6 +133,7 @@ async function* checkedBytes(
   if (seen !== size || hash.digest('hex') !== sha256) throw new Unsound(`${name} was changed`);
 }
 
+/** Sends a record of an environment, unless the remote has it or the store has none. */
 async function sendEnvironment(objects: Objects, root: string, digest: unknown): Promise<void> {
   const name = environmentName(digest);
   if (name === null) return;
@@ -142,6 +143,7 @@ async function sendEnvironment(objects: Objects, root: string, digest: unknown):
     await sendText(objects, environmentObject(name), readStored(file));
 }
 
+/** Writes a text into an object. */
 export function sendText(objects: Objects, object: string, text: string): Promise<void> {
   const bytes = Buffer.from(text);
   return objects.write(object, bytes.length, Readable.from([bytes]));
@@ -159,6 +161,7 @@ function readStored(file: string): string {
 
 const KEY = /^[0-9a-f]{64}$/;
 
+/** Writes the record of a run: the keys of its entries. */
 export const sendRun = (objects: Objects, id: string, keys: readonly ActionKey[]): Promise<void> =>
   sendText(objects, runObject(id), `${seal({ keys })}\n`);
 
