@@ -139,6 +139,7 @@ export class Follower {
     this.record.apply({ event: 'note', message });
   }
 
+  /** Forgets the run's record, for one of this plan, and makes listeners ask for a snapshot. */
   #restart(plan: RunRecord['plan']): void {
     this.#projection = new Projection(this.id, new RunRecord(plan));
     this.#tell('reset', {});

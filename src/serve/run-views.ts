@@ -110,7 +110,7 @@ class RunView {
     return this.#results.read(group, this.#store);
   }
 
-  /** Returns what the run's report has of all rows, as gzip; null if it has nothing. */
+  /** Returns the outputs of the run's report (JSON, compressed by gzip); null if it has none. */
   async outputs(): Promise<Buffer | null> {
     const key = this.follower.record.stages.find(({ kind }) => kind === 'report')?.key ?? null;
     const store = this.#store;
@@ -140,7 +140,7 @@ class RunView {
   }
 }
 
-/** Reads nothing until a run or the list is asked for. */
+/** The runs and the list of them. Reads nothing until one of these is asked for. */
 export class RunViews {
   readonly #followers: Shared<Follower>;
   readonly #views: Shared<RunView>;
@@ -152,13 +152,14 @@ export class RunViews {
     this.#lister = new RunLister(this.#followers, options);
   }
 
+  /** Sends the list of the latest runs, then whenever it changes. */
   list(stream: Stream): void {
     stream.onEnd(
       this.#lister.listen((list) => stream.send({ name: 'runs', data: JSON.stringify(list) })),
     );
   }
 
-  /** Returns null if there is no such run. */
+  /** Returns a run after reading what its files hold now; null if there is no such run. */
   async open(run: string): Promise<Held<RunView> | null> {
     if ((await journalVersion(this.options.runs, run)) === null) return null;
     const held = this.#views.hold(run);

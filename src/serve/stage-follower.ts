@@ -176,9 +176,10 @@ function addLoggedNumbers(line: string, curves: Curves): void {
 export class LogBuffer {
   /** The whole text that is shown. */
   text = '';
-  /** Whether earlier text was left out. */
+  /** Whether the log has more text, before `text`. */
   isCut = false;
   curves = new Curves();
+  /** What was added since the last `take`, and whether it replaces `text`. */
   #fresh = '';
   #anew = true;
 
@@ -201,7 +202,10 @@ export class LogBuffer {
     this.curves = new Curves();
   }
 
-  /** Returns what was added since the last call; `anew` if it replaces what came before. */
+  /**
+   * Returns what was added since the last call; `anew` if it replaces what came before. Null if
+   * nothing has changed.
+   */
   take(): { readonly text: string; readonly anew: boolean } | null {
     if (this.#fresh === '' && !this.#anew) return null;
     const taken = { text: this.#fresh, anew: this.#anew };

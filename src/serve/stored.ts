@@ -21,6 +21,7 @@ const LIMITS = { values: 10_000, names: 10_000 };
 
 export type Metrics = ReadonlyMap<string, number>;
 
+/** Returns the path of an entry's file; null for a malformed key. */
 const entryFile = (store: string, key: string, name: string): Inside | null =>
   /^[0-9a-f]{64}$/.test(key) ? { root: store, names: [key.slice(0, 2), key, name] } : null;
 
@@ -73,6 +74,7 @@ export async function readCurves(store: string, key: string): Promise<Curves> {
   return curves;
 }
 
+/** Adds a point to a curve, unless a part of it is no number. */
 function addNumber(curves: Curves, name: string, step: unknown, value: unknown): void {
   if (typeof step === 'number' && typeof value === 'number') curves.add(name, step, value);
 }
@@ -96,6 +98,7 @@ async function eachLine(
   }).read();
 }
 
+/** Returns the JSON object in a text; null if there is none, or it exceeds LIMITS. */
 function parseObject(text: string): { readonly [name: string]: unknown } | null {
   try {
     const value = parseJson(text, 'a record', LIMITS);
@@ -138,7 +141,7 @@ export class Series {
 
 const MOST_CURVES = 8;
 
-/** Curves by name, in the order in which they begin. */
+/** Curves by name, in the order in which they begin. Those beyond MOST_CURVES are left out. */
 export class Curves {
   readonly #series = new Map<string, Series>();
 
@@ -169,7 +172,11 @@ export class ResultsReader {
     return found;
   }
 
-  /** @param group the name of the kind's box in the graph; @param store null if it is not known */
+  /**
+   * Returns the metrics of the finished stages of a kind.
+   * @param group the name of the kind's box in the graph
+   * @param store null if it is not known
+   */
   async read(group: string, store: string | null): Promise<Results> {
     const finished = [...this.follower.record.stages.entries()].flatMap(([index, stage]) =>
       stage.group === group && stage.key !== null ? [{ index, key: stage.key }] : [],

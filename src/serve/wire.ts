@@ -105,7 +105,7 @@ export interface Stage extends StageStatus {
   readonly group: number;
 }
 
-/** The failures that have one cause. */
+/** The failed stages that have the same message and hint. */
 export interface Failure {
   readonly error: string;
   readonly hint: string | null;
@@ -113,7 +113,7 @@ export interface Failure {
   readonly internal: boolean;
   /** The number of stages that failed with this cause. */
   readonly count: number;
-  /** The indexes of the first of them. */
+  /** The indexes of the first of these stages. */
   readonly stages: readonly number[];
   /** The number of stages that they block. */
   readonly blocked: number;
@@ -143,7 +143,7 @@ export interface Snapshot extends Overview {
 
 /** An event `changes` of a run's stream. */
 export interface Changes extends Partial<Overview> {
-  /** Stages by their index. */
+  /** What has changed of stages, by their index. */
   readonly stages?: readonly (readonly [index: number, status: StageStatus])[];
   /** Stages that the plan did not name, after those known before. */
   readonly added?: readonly Stage[];
@@ -192,7 +192,7 @@ export interface LogText {
   readonly text: string;
   /** Whether this replaces the text sent before. */
   readonly anew: boolean;
-  /** Whether earlier text was left out. */
+  /** Whether the log has text before that is not shown. */
   readonly cut: boolean;
 }
 

@@ -239,6 +239,7 @@ export interface GroupCounts extends Group {
   readonly all: number;
 }
 
+/** Returns the run's kinds of stages, in the graph's order, with the states of their stages. */
 export function countGroups({ graph, stages }: RunView): readonly GroupCounts[] {
   const counts = graph.groups.map((): { [state: string]: number } => ({}));
   for (const { group, state } of stages) {
