@@ -39,6 +39,7 @@ interface RecordedRun {
   readonly run: string;
   readonly outcomes: ReadonlyMap<StageId, Outcome>;
   readonly interrupted: boolean;
+  /** The fault for which `--stop-when` stopped the run; null if it did not. */
   readonly stopped: string | null;
   readonly seconds: number;
 }
@@ -166,6 +167,7 @@ export async function runRecorded(
   }
 }
 
+/** Writes an event to the journal and the log, if it is of a type that these keep. */
 function recordEvent(event: RunEvent, folder: RunFolder, log: RunLog): void {
   const entry = journalEntry(event);
   if (entry === null) return;
@@ -252,6 +254,7 @@ function machineOf({ cores, gpus, queues }: Executor, jobs: number, gpu: boolean
   return gpus === undefined ? here : { ...here, gpus };
 }
 
+/** Returns the keys of the stages that ran or were cached. */
 const finishedKeys = (
   stages: readonly PlannedStage[],
   outcomes: ReadonlyMap<StageId, Outcome>,

@@ -16,6 +16,7 @@ export const isTensorFile = (name: string): boolean => /\.(safetensors|npy)$/.te
 export const tensorsIn = (file: string): readonly StoredTensor[] =>
   file.endsWith('.npy') ? npyTensors(file) : safetensors(file);
 
+/** Reads `length` bytes from `start` on, by default up to the end. Throws if the file has fewer. */
 function readBytes(file: string, start: number, length?: number): Buffer {
   const handle = openSync(file, 'r');
   try {

@@ -19,6 +19,7 @@ function firstStageByUri(plan: Plan): Map<string, PlannedStage> {
 function locateUri(cell: ExperimentCell, uri: string): SourceRange {
   const scheme = uri.slice(0, uri.indexOf(':') + 1),
     bare = uri.slice(scheme.length);
+  /** Returns the path of the first text below `value` that names the source; null without one. */
   const find = (value: unknown, path: (string | number)[]): (string | number)[] | null => {
     // The plan may name a source more exactly than the spec: `hf:datasets/NAME` for `hf:NAME`.
     if (typeof value === 'string')

@@ -189,9 +189,11 @@ export const mayRetry = (
   !isDiskFault(result) &&
   !execution.options.signal.aborted;
 
+/** Returns how many times a failed attempt may be repeated. Default: 0. */
 const retriesOf = ({ options }: Execution, { stage }: AttemptRequest): number =>
   valueForKind(options.attemptLimits?.retries, stage.kind) ?? 0;
 
+/** Attempts the stage once, alone. */
 async function attemptStage(execution: Execution, request: AttemptRequest): Promise<AttemptResult> {
   const { work, end } = startAttempt(execution, request);
   return end(execution.options.executor.run(work.job, work.hooks, work.signal));

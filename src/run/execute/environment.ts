@@ -19,8 +19,10 @@ interface PackageJson {
 const readPackage = (dir: string): PackageJson =>
   JSON.parse(readFileSync(path.join(dir, 'package.json'), 'utf8')) as PackageJson;
 
+/** Returns dosimeter's own version. */
 export const ownVersion = (): string => readPackage(projectDir()).version;
 
+/** Returns the releases of the dependencies that are installed, by name. */
 function packageVersions(): { [name: string]: string } {
   const root = projectDir(),
     { resolve } = createRequire(path.join(root, 'package.json')),
@@ -37,6 +39,7 @@ function packageVersions(): { [name: string]: string } {
   return versions;
 }
 
+/** Returns the processor's numeric instruction sets, joined by spaces; '' off Linux. */
 function cpuFeatures(): string {
   if (!existsSync('/proc/cpuinfo')) return '';
   const flags =
@@ -78,6 +81,7 @@ async function gitState(dir: string): Promise<{ commit: string; dirty: boolean }
     : { commit, dirty: lines.some((line) => !line.startsWith('#')) };
 }
 
+/** Returns the facts about this machine and program that a run records. */
 export async function environment(
   specFile: string,
   backend: BackendName,

@@ -223,6 +223,7 @@ const haveSameFiles = (then: FileStates, now: ReadonlyMap<string, Stats>): boole
 function createAssetGuard(locate: Locate | undefined) {
   const known = new Map<string, FileStates>();
 
+  /** Returns what is wrong with a source that is looked up again; null without `locate`. */
   const digestFault = async ({ uri, digest }: Asset): Promise<string | null> => {
     if (locate === undefined) return null;
     let now: Asset | null;
@@ -235,6 +236,7 @@ function createAssetGuard(locate: Locate | undefined) {
     return now.digest === digest ? null : `${uri} is not what it was when the run began`;
   };
 
+  /** Returns how a source differs from these states of its files; null if it does not. */
   const changeSince = async (asset: Asset, then: FileStates): Promise<string | null> => {
     const now = filesOfSource(asset.path);
     const named = (name: string): string => (name === '' ? asset.uri : `${name} of ${asset.uri}`);

@@ -21,8 +21,9 @@ type WorkerResult = Exclude<JobResult, { type: 'exit' }>;
 const home = process.cwd();
 const threads = Number(process.env['DOSIMETER_THREADS'] ?? 1);
 const descriptors = new Map<string, unknown>();
-/** The loaded backend; null until one is loaded. */
+/** The backend that this process has loaded; null before the first. */
 let backend: BackendInfo | null = null;
+/** The load of a backend that is under way. */
 let loading: Promise<BackendInfo> | null = null;
 /**
  * Controllers of the running stages, by index among the jobs of one message. Aborting one asks its
@@ -32,6 +33,7 @@ const running = new Map<number, AbortController>();
 /** Whether this process must not be used again: a stage left processes, which were ended. */
 let spent = false;
 
+/** Sends a message and then calls `then`; does nothing once the pool has gone. */
 function send(message: FromWorker, then: () => void = () => undefined): void {
   if (process.send !== undefined && process.connected) process.send(message, then);
 }
@@ -129,6 +131,7 @@ async function perform(started: Started, signal: AbortSignal): Promise<WorkerRes
     : result;
 }
 
+/** Ends the processes that a stage left, if any, and says so in the log of the job `index`. */
 async function endLeftovers(index: number): Promise<void> {
   const count = await endChildren();
   if (count === 0) return;

@@ -141,6 +141,7 @@ function openToAppend(file: string): number {
   }
 }
 
+/** Opens a log of `logger`. If the disk refuses it, its lines are dropped. */
 function openFile(logger: winston.Logger, file: string, redact: Redact): LogFile {
   const target: Target = {
     handle: ifPossible(() => openToAppend(file)),
@@ -158,6 +159,7 @@ function openFile(logger: winston.Logger, file: string, redact: Redact): LogFile
   };
 }
 
+/** Returns the log of a stage, which is opened with `open` at its first line that is no detail. */
 function createStageLog(file: string, open: () => LogFile): StageLog {
   const details: (readonly [message: string, time: string])[] = [];
   let opened: LogFile | null = null,
