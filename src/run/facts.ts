@@ -248,8 +248,8 @@ interface Steps {
 }
 
 /**
- * Reads the measurements along each training that is in the store. Cells whose defence acts after
- * the training of another cell have none of their own.
+ * Reads the measurements along each training that is in the store. Leaves out a cell that repeats
+ * the training of a cell without a defence (`repeatedTrainings`).
  */
 export async function readSteps({
   plan,

@@ -24,7 +24,7 @@ export interface Failed {
   readonly hint?: string;
   /** Whether the program or a plugin is at fault. The stack is then in the log. */
   readonly internal: boolean;
-  /** The path of the stage's log; null if the stage was not attempted. */
+  /** The path of the log that says more: the stage's or the run's; null if neither does. */
   readonly log: string | null;
 }
 
