@@ -117,6 +117,7 @@ function throwIfAny(fault: UserFault | null): void {
 
 const quotedCommand = ({ argv }: Command): string => JSON.stringify(argv.join(' '));
 
+/** Starts the program with the environment that it may see. @throws UserFault if `argv` is empty */
 function spawnProgram({ argv, cwd, env, pass }: Command, mark: string): Child {
   const [program, ...args] = argv;
   if (program === undefined)
