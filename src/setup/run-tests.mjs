@@ -241,6 +241,7 @@ class TestProcess {
     return why;
   }
 
+  /** Tells the process that no file follows, and waits for its end. Returns as `end` does. */
   async #waitForEnd(child) {
     let why = null;
     const timer = setTimeout(() => {
