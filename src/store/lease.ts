@@ -193,6 +193,7 @@ export class Leases {
     }
   }
 
+  /** Makes this process's claim of a key, and returns its path. */
   #makeClaim(key: ActionKey): string {
     const claim = `${this.dir}/${key}.${ownerName(this.#me)}`,
       beat = this.#heart.file;
@@ -242,6 +243,7 @@ export class Leases {
     return state === 'unknown' ? this.#watch.isSilent(owner) : state === 'dead';
   }
 
+  /** Sets `isShared` if one of the names has an owner on another host. */
   #noteOtherHosts(names: readonly string[]): void {
     if (this.isShared) return;
     this.isShared = names.some((name) => {

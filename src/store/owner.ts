@@ -244,6 +244,7 @@ export function createWatch(
   read: (file: string) => string | null | undefined = readBeat,
 ): Watch {
   const seen = new Map<string, Seen>();
+  /** Reads a heartbeat, and returns since when it has been the same while it was watched. */
   const look = (name: string): Seen => {
     const before = seen.get(name),
       now = clock(),

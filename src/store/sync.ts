@@ -136,6 +136,7 @@ export function createGroupCommit(root: string): GroupCommit {
     for (const folder of above) await flushOne(folder);
     above = [root];
   };
+  /** Commits after the flushes under way, and resolves at its end. A fault is kept in `failure`. */
   const start = (): Promise<void> => {
     if (timer) clearTimeout(timer);
     timer = null;

@@ -99,7 +99,7 @@ export function folderObjects(root: string, uri: string): Objects {
       const found = await nullIfMissing(`v1/${folder}`, () =>
         readdirSync(at, { recursive: true, withFileTypes: true }),
       );
-      yield* listed(root, found ?? []);
+      yield* listedFiles(root, found ?? []);
     },
     async remove(name) {
       const file = fileOf(name);
@@ -124,7 +124,7 @@ async function* withRemoteFaults(
 }
 
 /** Yields the files among these entries of folders below `root` as objects. */
-function* listed(root: string, found: readonly Dirent[]): Generator<Listed> {
+function* listedFiles(root: string, found: readonly Dirent[]): Generator<Listed> {
   for (const file of found) {
     if (!file.isFile()) continue;
     const full = path.join(file.parentPath, file.name);

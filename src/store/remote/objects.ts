@@ -30,7 +30,7 @@ export interface Listed {
 export interface Objects {
   /** The remote as messages show it; holds no secrets. */
   readonly uri: string;
-  /** Replaces `PAUSES` of receive.ts. */
+  /** The pauses before a transfer that broke off is resumed. Default: PAUSES of receive.ts. */
   readonly pauses?: readonly number[];
   /** Throws `UserFault` if the remote can't be used. @param writing whether it will be written */
   open(writing: boolean): Promise<void>;

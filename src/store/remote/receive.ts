@@ -55,8 +55,8 @@ export type Received =
 class Refusal extends Error {}
 
 /**
- * The pause in milliseconds before a transfer that broke off is resumed, by how many in a row have
- * brought no byte: the first if this one brought some. After more in a row it is given up.
+ * The pauses in milliseconds before a transfer that broke off is resumed: the first if it had
+ * brought bytes, the second if not. After two in a row without a byte, it is given up.
  */
 const PAUSES: readonly number[] = [200, 1000];
 
@@ -354,7 +354,7 @@ function letGoFault({ files, letGo }: Manifest): string | null {
     : 'its manifest names files as let go that it does not have';
 }
 
-/** Returns what is wrong with the other fields that are read later; null if nothing is. */
+/** Returns which of these fields is malformed, as a clause; null if none is. */
 function factsFault({ content, seconds, created, backend, facts }: Manifest): string | null {
   const given: unknown = facts;
   if (!isDigest(content)) return 'its manifest has no digest of its content';

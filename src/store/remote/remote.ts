@@ -96,6 +96,7 @@ export class Remote {
     return this.#counts;
   }
 
+  /** Takes the lease and fetches the entry, unless it is here by now. Returns null as `fetch`. */
   async #receive(key: ActionKey, volatile: readonly string[] | null): Promise<Entry | null> {
     const lease = this.#store.take(key);
     if ('by' in lease) return null;
@@ -120,6 +121,7 @@ export class Remote {
     }
   }
 
+  /** Sends an entry. Counts the transfer, or tells why it failed. */
   async #send(key: ActionKey): Promise<void> {
     try {
       const sent = await this.#attempt(key, () => this.#sending.send(key, false));

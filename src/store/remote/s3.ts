@@ -82,7 +82,7 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
     write: (name, size, bytes) => upload(opened, Upload, { name, size, bytes }),
     async *list(folder) {
       try {
-        yield* listed(opened, folder);
+        yield* listObjects(opened, folder);
       } catch (error) {
         throw fault(error);
       }
@@ -244,7 +244,7 @@ const allowedMs = (stallMs: number, bytes: number): number =>
   Math.min(LONGEST_MS, stallMs + (bytes / SLOWEST) * 1000);
 
 /** Yields the objects of a folder. @throws RemoteFault if the server's list does not end */
-async function* listed(
+async function* listObjects(
   { send, sdk, name: bucket, uri, keyOf }: Bucket,
   folder: string,
 ): AsyncGenerator<Listed> {

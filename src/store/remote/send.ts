@@ -149,6 +149,7 @@ export function sendText(objects: Objects, object: string, text: string): Promis
   return objects.write(object, bytes.length, Readable.from([bytes]));
 }
 
+/** Returns the text of a file of the store. @throws UserFault if it is missing or unreadable */
 function readStored(file: string): string {
   try {
     return readRegularText(file);
