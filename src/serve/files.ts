@@ -130,6 +130,7 @@ export function openTail(options: TailOptions): Tail {
     skipping = from > 0; // the first line is cut
     if (from > 0) options.onCut?.();
   };
+  /** Passes on the lines that end in these bytes, which follow those of the last call. */
   const take = async (bytes: Buffer): Promise<void> => {
     let start = 0;
     for (;;) {

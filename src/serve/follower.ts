@@ -154,6 +154,7 @@ export class Follower {
     if (changes !== null) this.#tell('changes', changes);
   }
 
+  /** Reads the plan once, when it is there, and has the journal read from its start after that. */
   async #readPlan(): Promise<void> {
     if (this.#planState !== 'missing') return;
     const text = await readInside(this.#inside(PLAN_FILE), PLAN_BYTES);

@@ -190,6 +190,7 @@ export class RunRecord {
     return taken;
   }
 
+  /** Applies an event of the journal. */
   apply(event: JsonObject): void {
     const at = timeOf(event['time']);
     this.heard = at ?? this.heard;

@@ -237,6 +237,7 @@ class RunLister {
     this.#watching.close();
   }
 
+  /** Brings the lines of the latest runs up to date; does nothing while nobody listens. */
   async #read(): Promise<void> {
     if (this.#listeners.size === 0) return;
     const names = readdirOr(this.#runs).filter(isRunName).sort().reverse();
@@ -254,6 +255,7 @@ class RunLister {
     if (this.#listeners.size > 0) this.#sendIfChanged(shown, names.length - seen);
   }
 
+  /** Sends the list of these runs, unless it differs from the one sent last in estimates alone. */
   #sendIfChanged(ids: readonly string[], earlier: number): void {
     const runs = ids.flatMap((id) => this.#listed.get(id)?.line ?? []);
     this.#list = { runs, earlier };

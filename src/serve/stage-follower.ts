@@ -120,6 +120,7 @@ export class StageFollower {
     };
   }
 
+  /** Returns what the store holds under a key; null if the key or the store is not known. */
   async #readStored(key: string | null): Promise<Stored | null> {
     const store = this.#store;
     if (key === null || store === null) return null;
@@ -183,6 +184,7 @@ export class LogBuffer {
   #fresh = '';
   #anew = true;
 
+  /** Adds a line to the text, and the numbers in it to the curves. */
   add(line: string): void {
     addLoggedNumbers(line, this.curves);
     this.#fresh += `${cleanLine(line)}\n`;

@@ -118,6 +118,7 @@ export class Series {
 
   constructor(readonly most = 400) {}
 
+  /** Adds a point, after removing those at its step and later ones; none that is not finite. */
   add(step: number, value: number): void {
     if (!Number.isFinite(step) || !Number.isFinite(value)) return;
     if (this.#last !== null && step <= this.#last[0]) {
