@@ -160,7 +160,7 @@ async function factsForJoiningStage(
   { plan, statuses, experiment, assets, backend }: Prepared,
   jobs: number,
 ): Promise<ExperimentFacts> {
-  const [{ cachedOutcome, experimentFacts }, { environment }] = await Promise.all([
+  const [{ cachedOutcome, experimentFacts }, { describeEnvironment }] = await Promise.all([
     import('./execute/execution.ts'),
     import('./execute/environment.ts'),
   ]);
@@ -171,7 +171,7 @@ async function factsForJoiningStage(
   );
   return experimentFacts(plan, outcomes, {
     assets,
-    environment: await environment(experiment.file, backend, jobs),
+    environment: await describeEnvironment(experiment.file, backend, jobs),
   });
 }
 

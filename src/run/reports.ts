@@ -163,6 +163,7 @@ function reportFile(
 } {
   const { asked, experiment } = prepared;
   const spec = specPath(prepared);
+  /** Returns the page's file, whose name begins with `name`. */
   const named = (name: string): string => {
     const chosen = asked.profile === undefined ? [] : [`profile=${asked.profile}`];
     // Pages are named with a `=`, so that no tag of `--only` has the same name.

@@ -49,8 +49,8 @@ export async function runPrepared(
   }
 
   // Git runs while the stages are checked.
-  const facts = import('./execute/environment.ts').then(({ environment }) =>
-    environment(experiment.file, prepared.backend, options.jobs),
+  const facts = import('./execute/environment.ts').then(({ describeEnvironment }) =>
+    describeEnvironment(experiment.file, prepared.backend, options.jobs),
   );
   facts.catch(() => undefined); // reported where it is awaited
   const told: string[] = [];

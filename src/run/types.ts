@@ -78,6 +78,6 @@ export interface RunSummary {
   /** Why the run stopped by itself (`stopWhen`); null if it did not. */
   readonly stopped: string | null;
   readonly seconds: number;
-  /** The path that `publishReport` returns; null if there is no report. */
+  /** The path of the newest report of the spec, or of the part asked for; null if there is none. */
   readonly report: string | null;
 }

@@ -111,6 +111,7 @@ export async function findAssets(
 const schemes = (registry: PlanRegistry): string[] =>
   [...registry.names('source')].sort().map((name) => `${name}:`);
 
+/** Returns the diagnostic, without its place, of an error that a source plugin threw on `uri`. */
 function sourceFault(
   error: unknown,
   uri: string,

@@ -94,6 +94,7 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     return null;
   };
 
+  /** Does what `WithLease` says once the lease is held. @param expected as in `lookUpAgain` */
   const withHeldLease = async (
     keyed: KeyedStage,
     gpus: readonly string[],

@@ -56,6 +56,7 @@ export async function conclude(execution: Execution, answered: Answered): Promis
 const outputFolder = ({ result, outDir }: Answered): string =>
   result.type === 'done' ? (result.outDir ?? outDir) : outDir;
 
+/** Removes the output of a job whose lease another run took over, and says so. */
 function lostLeaseResult(execution: Execution, answered: Answered): AttemptResult {
   const { request, log, outDir } = answered;
   removeFolder(outDir); // an executor's own folder is left to the run that has taken over

@@ -82,7 +82,7 @@ async function gitState(dir: string): Promise<{ commit: string; dirty: boolean }
 }
 
 /** Returns the facts about this machine and program that a run records. */
-export async function environment(
+export async function describeEnvironment(
   specFile: string,
   backend: BackendName,
   jobs: number,

@@ -127,6 +127,7 @@ function digestOfStates(
   return sha256(lines.sort().join('\n'));
 }
 
+/** Returns what checks entries. It keeps the states of the files of entries that were sound. */
 function createEntryGuard() {
   const known = new Map<ActionKey, FileStates>();
   const states = (key: ActionKey): FileStates => known.get(key) ?? NO_STATES;
@@ -220,6 +221,7 @@ const haveSameFiles = (then: FileStates, now: ReadonlyMap<string, Stats>): boole
     return state.isProven && stat !== undefined && isSame(state, stat);
   });
 
+/** Returns what checks sources. It keeps the states of the files of sources that were right. */
 function createAssetGuard(locate: Locate | undefined) {
   const known = new Map<string, FileStates>();
 

@@ -126,6 +126,7 @@ function startWorker(
   return worker;
 }
 
+/** Kills a worker and its process group, unless it has ended. */
 function killWorker(worker: WarmWorker): void {
   const { pid } = worker.process;
   if (worker.ended || pid === undefined) return;
@@ -242,6 +243,7 @@ class Workers {
     this.#marks.clear();
   }
 
+  /** Starts a worker, which leaves the pool when it ends. */
   #start(cpu: number, gpus: readonly string[] | null): WarmWorker {
     const { module, env } = this.options;
     const worker = startWorker(module, env, { cpu, gpus });

@@ -38,6 +38,7 @@ function send(message: FromWorker, then: () => void = () => undefined): void {
   if (process.send !== undefined && process.connected) process.send(message, then);
 }
 
+/** Returns a plugin's descriptor, whose module is loaded once. Throws if it is of another kind. */
 async function loadDescriptor({ kind, name, module }: PluginModule): Promise<unknown> {
   const known = descriptors.get(module);
   if (known !== undefined) return known;
@@ -50,6 +51,7 @@ async function loadDescriptor({ kind, name, module }: PluginModule): Promise<unk
   return loaded;
 }
 
+/** Loads the job's backend, unless it is loaded. Torch's releases are compared for every job. */
 async function ensureBackend({ backend: name, computedBy }: Job): Promise<void> {
   if (backend?.name === name && name !== 'torch') return;
   // All stages of a pack have the same backend and await this one load.

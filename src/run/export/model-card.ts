@@ -252,6 +252,7 @@ function defenceEffect(zoo: ZooFacts | undefined): string {
     : ` It was trained under the defence ${name}.`;
 }
 
+/** Returns the rows of the card's table that only models of a zoo have. */
 const zooRows = (
   { pair, receipt: { digest, dose }, defence }: ZooFacts,
   isOfBase: boolean,

@@ -102,6 +102,7 @@ export function openRunLog(dir: string, redact: Redact = (text) => text): RunLog
   };
 }
 
+/** Returns the logger for all files of a run, which puts the time before each line. */
 function createLogger(): winston.Logger {
   const stream = new Writable({
     objectMode: true,
