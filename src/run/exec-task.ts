@@ -79,6 +79,7 @@ export async function execTask(
     const open = task.members.filter(({ dir }) => !hasResult(dir));
     if (open.length === 0) return 'done';
     tell({ interrupted: true });
+    /** Whether a job may have begun and has saved no state. */
     const hasLostState = ({ dir, job: { resumeDir } }: TaskMember): boolean =>
       !waiting.has(dir) && !hasFiles(resumeDir);
     return open.some(hasLostState) ? 'lost' : 'saved';

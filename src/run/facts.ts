@@ -104,7 +104,7 @@ function targetsByCell(
   targets: ReadonlyMap<PlannedStage, AttackTarget>,
 ): ReadonlyMap<number, AttackTarget> {
   const found = new Map<number, AttackTarget>();
-  // `base.0`, `base.1`, …, then the cell's own: what comes later overwrites what came before.
+  // First those of the sections `base.0`, `base.1`, …, then the cell's own: the last one stays.
   const inOrder = [...targets].sort(([a], [b]) =>
     (a.section ?? '').localeCompare(b.section ?? '', 'en', { numeric: true }),
   );

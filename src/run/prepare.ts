@@ -45,7 +45,7 @@ export interface Asked {
   readonly backend?: BackendName;
   /** One of the spec's profiles; by default, the spec as it is written. */
   readonly profile?: string;
-  /** Overrides: `path=value` each. */
+  /** Overrides of fields of the spec: `path=value` each. */
   readonly set: readonly string[];
   /** Filters of the cells: tags, or `path=value[,value]`. */
   readonly only: readonly string[];

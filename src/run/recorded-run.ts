@@ -46,7 +46,7 @@ interface RecordedRun {
 
 type Options = RunPreparedOptions & {
   readonly executor: string;
-  /** The remote's objects; null without one. */
+  /** The objects of the run's remote; null if it has no remote. */
   readonly objects: Objects | null;
   /** The warnings of the stages' preflights. */
   readonly warnings: Checked['warnings'];

@@ -220,7 +220,7 @@ export interface WrittenFigures {
   readonly damaged: readonly string[];
   /** Figures with characters that the font of PDF and PNG lacks; the SVG has them. */
   readonly lacking: readonly { readonly figure: string; readonly characters: readonly string[] }[];
-  /** What the spec's entries that were asked for show. */
+  /** The contents of the spec's entries of `report` that were asked for. */
   readonly entries: readonly EntryContents[];
 }
 

@@ -80,7 +80,7 @@ function placeOf(value: unknown): Place | null {
     : { job, node: node ?? null, waits: waits ?? null };
 }
 
-/** Returns what is known of a stage before any event of it. */
+/** Returns the fields of a stage that events change, as they are before any event. */
 const firstState = () => ({
   readers: [],
   missing: 0,

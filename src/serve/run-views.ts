@@ -122,7 +122,7 @@ class RunView {
     return this.follower.record.indexOf(stage) !== undefined;
   }
 
-  /** Sends what happens from now on. */
+  /** Sends `reset`, and then the run's events. */
   follow(stream: Stream): void {
     stream.onEnd(this.follower.listen(stream.send));
   }
@@ -189,7 +189,7 @@ async function journalVersion(runs: string, id: string): Promise<string | null> 
   return stat?.isFile() ? `${stat.ino} ${stat.size} ${stat.mtimeMs}` : null;
 }
 
-/** What is known of a run in the list. */
+/** A run in the list, and what tells whether its files must be read again. */
 interface Listed {
   /** Identifies the content of the journal by its size and its time. */
   readonly version: string;

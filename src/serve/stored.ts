@@ -133,7 +133,7 @@ export class Series {
     this.#stride *= 2;
   }
 
-  /** Returns the kept points and the latest one. */
+  /** Returns the kept points, followed by the latest of all points if it is not kept. */
   points(): Curve['points'] {
     const [points, last] = [this.#points, this.#last];
     return last === null || points.at(-1) === last ? points : [...points, last];
@@ -161,7 +161,7 @@ const MOST_ROWS = 10_000,
   MOST_COLUMNS = 40,
   AT_ONCE = 16;
 
-/** Reads tables of metrics, each entry's metrics once. */
+/** Reads the metrics of stages into tables, each entry's file only once. */
 export class ResultsReader {
   readonly #known = new Map<string, Promise<Metrics>>();
 

@@ -30,7 +30,7 @@ export const mayGoOn = (state: RunState): boolean =>
 
 export type Counts = { readonly [State in StageState]?: number };
 
-/** What is known about a run as a whole. */
+/** The facts about a run as a whole. */
 export interface RunFacts {
   readonly id: string;
   readonly state: RunState;
@@ -61,7 +61,7 @@ export interface RunFacts {
 /** The stages of one kind: a box of the graph. */
 export interface Group {
   readonly name: string;
-  /** Its column in the drawing, from 0. */
+  /** The box's column in the drawing, from 0. */
   readonly level: number;
   /** The box's centre, in pixels. */
   readonly x: number;
@@ -81,7 +81,7 @@ export interface Graph {
 /** The part of a stage that changes. A field is absent if its value is not known. */
 export interface StageStatus {
   readonly state: StageState;
-  /** When its last attempt began. */
+  /** When the last attempt began. */
   readonly since?: number;
   /** How many seconds the last attempt took. */
   readonly seconds?: number;
@@ -101,7 +101,7 @@ export interface Place {
 export interface Stage extends StageStatus {
   readonly id: string;
   readonly label: string;
-  /** Its box, as an index into `Graph.groups`. */
+  /** The index of its box in `Graph.groups`. */
   readonly group: number;
 }
 

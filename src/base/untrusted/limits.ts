@@ -19,7 +19,7 @@ const LIMITS = {
   archive: ['DOSIMETER_ARCHIVE_GB', GB, 4],
   /** Bytes that an archive unpacks to. By default, `unpackedLimit` limits them further. */
   unpacked: ['DOSIMETER_UNPACK_GB', GB, 16],
-  /** Files listed for one source, or in one archive. */
+  /** The number of files listed for one source, or in one archive. */
   files: ['DOSIMETER_FETCH_FILES', 1, 100_000],
   /** Seconds without a byte. A whole answer may take this plus the time of its bytes at SLOWEST. */
   seconds: ['DOSIMETER_FETCH_SECONDS', 1, 120],

@@ -218,6 +218,7 @@ function modelParts(dir: string): {
   throw new Error(`${dir} holds neither adapter, model nor changed.safetensors`);
 }
 
+/** Returns what the train.json of a training's entry says. Throws if there is no entry. */
 function readTrainFacts(entry: Entry | null | undefined): CardFacts['train'] {
   if (!entry) throw new Error('a merged model without its training');
   const text = readFileSync(path.join(entry.dir, 'train.json'), 'utf8');

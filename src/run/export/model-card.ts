@@ -237,6 +237,7 @@ ${
 `;
 }
 
+/** Returns in words how the frozen weights are held: their type, or how they are quantised. */
 const frozenWeights = ({ dtype, quantize }: HeldWeights): string =>
   quantize === undefined
     ? dtype
@@ -285,6 +286,7 @@ function metricsTables({ metrics }: ZooFacts): string {
     .join('');
 }
 
+/** Returns the heading of the table that has a metric: it names the rows of the metric. */
 function metricsHeading(cell: Measured, metric: string): string {
   const ofTask = splitTask(cell, metric);
   if (ofTask !== null) return `Metrics on the rows of ${ofTask.task}`;

@@ -253,7 +253,7 @@ export interface Bundle {
   readonly module: string;
   /** The SHA-256 of the module's text. */
   readonly digest: string;
-  /** The version of the plugin's own code. */
+  /** The version of the plugin's own code, without that of the program's science or backends. */
   readonly code: Digest;
   /** The parts of that code: the digest of each source, and the releases of each package. */
   readonly closure: { readonly [part: string]: string };

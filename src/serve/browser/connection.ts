@@ -39,6 +39,7 @@ async function ask(path: string, signal: AbortSignal, headers = {}): Promise<Res
   throw new Refused(response.status);
 }
 
+/** Returns the JSON that the server answers. Throws as `ask` does. */
 export async function askJson<T>(path: string, signal: AbortSignal): Promise<T> {
   return (await (await ask(path, signal)).json()) as T;
 }

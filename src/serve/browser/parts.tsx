@@ -118,7 +118,7 @@ export const dateOf = (time: number | null): string =>
     ? '–'
     : new Date(time).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 
-/** Returns a run's name or, without one, that of its spec's file. */
+/** Returns a run's name or, without one, its spec's file name or, without that, the run's id. */
 export const runName = ({ name, spec, id }: Pick<RunFacts, 'name' | 'spec' | 'id'>): string =>
   name === '' ? spec.split('/').at(-1) || id : name;
 
@@ -166,7 +166,7 @@ export const Facts = ({
 
 export interface Column<Row> {
   readonly title: ComponentChildren;
-  /** The class of its cells. */
+  /** The CSS class of the column's cells. */
   readonly kind?: 'number' | 'nowrap' | 'bar' | 'stage';
   readonly cell: (row: Row) => ComponentChildren;
 }

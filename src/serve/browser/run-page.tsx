@@ -1,4 +1,4 @@
-/** The page of one run. */
+/** The page of one run, and the page of the outputs in its report. */
 import type { JSX } from 'preact';
 import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { OutputBrowser } from '../../report/browser/outputs.tsx';
@@ -186,6 +186,7 @@ function Run({
   );
 }
 
+/** Returns how the addresses of a run's page of outputs begin, after the `#`. */
 const outputsBase = (run: string): string => `/run/${encodeURIComponent(run)}/outputs?`;
 
 /** All rows that the models of a run were asked about, once its report is made. */
