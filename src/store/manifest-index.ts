@@ -54,7 +54,6 @@ const FORMAT = 2;
 
 export const INDEX = 'index';
 
-/** Returns the path of a spec's index. */
 export const indexFile = (root: string, spec: string): string =>
   path.join(root, INDEX, `${sha256(spec).slice(0, 16)}.json`);
 

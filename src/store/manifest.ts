@@ -43,7 +43,6 @@ export const keptFiles = ({
 }: Pick<ManifestHead, 'files' | 'letGo'>): readonly ManifestFile[] =>
   letGo === undefined ? files : files.filter(({ path }) => !letGo.includes(path));
 
-/** Returns the bytes of all these files. */
 export const bytesOf = (files: readonly ManifestFile[]): number =>
   files.reduce((sum, { size }) => sum + size, 0);
 

@@ -29,7 +29,6 @@ export interface DamagedRecord {
 }
 
 export interface Verified {
-  /** The number of entries that were checked. */
   readonly checked: number;
   /** The number of checked entries some of whose files were let go (`keep`). */
   readonly letGo: number;

@@ -19,7 +19,6 @@ interface PackageJson {
 const readPackage = (dir: string): PackageJson =>
   JSON.parse(readFileSync(path.join(dir, 'package.json'), 'utf8')) as PackageJson;
 
-/** Returns dosimeter's own version. */
 export const ownVersion = (): string => readPackage(projectDir()).version;
 
 /** Returns the releases of the dependencies that are installed, by name. */

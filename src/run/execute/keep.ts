@@ -63,7 +63,6 @@ export function entryForReader(
 export const mustBeWhole = ({ experiment }: Plan, { kind }: PlannedStage): boolean =>
   Object.hasOwn(experiment.keep, kind) && experiment.keep[kind] === 'all';
 
-/** Whether files of an entry were let go. */
 export const hasLetGo = (entry: Pick<Entry, 'manifest'> | null): boolean =>
   entry?.manifest.letGo !== undefined;
 

@@ -35,7 +35,6 @@ export interface StageQueue {
   add<T>(task: (gpus: readonly string[]) => Promise<T>, turn: Turn): Promise<T>;
 }
 
-/** Returns a queue of tasks that share the machine. */
 export function createQueue({ cores, memoryMB = Infinity, gpus = [] }: Machine): StageQueue {
   const free = { cpu: cores, memoryMB, gpus: [...gpus] };
   const waiting: (Turn & { readonly start: () => void })[] = [];

@@ -242,7 +242,6 @@ export interface Pushed {
   /** The number of entries that were sent, and of those that the remote had. */
   readonly sent: number;
   readonly present: number;
-  /** The bytes that were sent. */
   readonly bytes: number;
   /** The entries that are missing or damaged here. */
   readonly unsound: readonly { readonly key: ActionKey; readonly why: string }[];

@@ -143,7 +143,6 @@ async function sendEnvironment(objects: Objects, root: string, digest: unknown):
     await sendText(objects, environmentObject(name), readStored(file));
 }
 
-/** Writes a text into an object. */
 export function sendText(objects: Objects, object: string, text: string): Promise<void> {
   const bytes = Buffer.from(text);
   return objects.write(object, bytes.length, Readable.from([bytes]));
