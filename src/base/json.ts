@@ -11,5 +11,5 @@ type Branded<Name extends string> = string & { readonly [brand]: Name };
 /** `sha256:` and 64 hex digits. */
 export type Digest = Branded<'Digest'>;
 
-/** The tensor backends, the fastest one first. */
+/** The tensor backends. The default is the first that is available, never `torch`. */
 export type BackendName = 'tensorflow' | 'wasm' | 'cpu' | 'torch';

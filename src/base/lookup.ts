@@ -1,6 +1,6 @@
 /** Look-ups that throw if they find nothing. */
 
-/** The element at `index`. Throws RangeError where the list has none. */
+/** Returns the element at `index`. Throws RangeError where the list has none. */
 export function at<T>(list: ArrayLike<T>, index: number): T {
   const element = list[index];
   if (element === undefined)
@@ -8,7 +8,7 @@ export function at<T>(list: ArrayLike<T>, index: number): T {
   return element;
 }
 
-/** The value under `name`. Throws where the map has none. */
+/** Returns the value under `name`. Throws where the map has none. */
 export function named<K, V>(map: ReadonlyMap<K, V>, name: K): V {
   const value = map.get(name);
   if (value === undefined) throw new Error(`nothing is named "${String(name)}"`);

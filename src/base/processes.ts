@@ -30,7 +30,7 @@ function readOr<T>(fallback: T, read: () => T): T {
  * Returns the process with this id; null if it has ended or is a zombie, which waits for its parent
  * to ask how it ended.
  */
-function running(pid: number): Process | null {
+function findRunning(pid: number): Process | null {
   const stat = readOr('', () => readFileSync(`/proc/${pid}/stat`, 'latin1'));
   // `pid (name) state ppid …`: the name may contain spaces and brackets.
   const fields = stat.slice(stat.lastIndexOf(') ') + 2).split(' ');
@@ -44,7 +44,7 @@ function findChildren(parent: number): Process[] {
     .flatMap((task) =>
       readOr('', () => readFileSync(`${tasks}/${task}/children`, 'utf8')).split(' '),
     )
-    .flatMap((child) => (child === '' ? [] : (running(Number(child)) ?? [])));
+    .flatMap((child) => (child === '' ? [] : (findRunning(Number(child)) ?? [])));
 }
 
 /** Whether there is a process with this id, a zombie included. Works on every system. */
@@ -82,7 +82,7 @@ export const leftText = (count: number): string =>
 
 /** Resolves once none of the processes runs. A killed process may take some time to end. */
 export async function waitForEnd(processes: readonly Process[]): Promise<void> {
-  const runs = ({ pid, started }: Process): boolean => running(pid)?.started === started;
+  const runs = ({ pid, started }: Process): boolean => findRunning(pid)?.started === started;
   while (processes.some(runs)) await sleep(1);
 }
 
@@ -114,7 +114,7 @@ export function endMarked(name: string, marks: ReadonlySet<string>): Process[] {
         .split('\0')
         .find((variable) => variable.startsWith(`${name}=`))
         ?.slice(name.length + 1);
-      const one = mark !== undefined && marks.has(mark) ? running(pid) : null;
+      const one = mark !== undefined && marks.has(mark) ? findRunning(pid) : null;
       if (one === null || !kill(one)) continue;
       ended.set(`${pid} ${one.started}`, one);
       found++;

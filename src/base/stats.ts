@@ -155,9 +155,9 @@ interface PairedOutcomes {
   /** The share of rows with the first outcome minus the share with the second. */
   readonly difference: number;
   /**
-   * The two-sided p-value of the hypothesis of no difference. Under it, each discordant row is a
-   * fair coin toss, so p = min(1, 2·P[Binomial(b + c, ½) ≤ min(b, c)]). It is 1 if no row is
-   * discordant.
+   * The two-sided p-value of the hypothesis of no difference. Under it, each row with only one of
+   * the outcomes is a fair coin toss, so p = min(1, 2·P[Binomial(b + c, ½) ≤ min(b, c)]) with b =
+   * `onlyFirst` and c = `onlySecond`. It is 1 if both are 0.
    */
   readonly p: number;
 }

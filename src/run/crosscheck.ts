@@ -18,7 +18,7 @@ export interface Difference {
   readonly stage: string;
   /** The cell with the largest difference. */
   readonly cell: string;
-  /** `metrics.json accuracy`, `history.jsonl loss`, `predictions.csv logit_0`. */
+  /** A file and a field of it: `metrics.json accuracy`, `predictions.csv logit_0`. */
   readonly number: string;
   /** How many pairs were compared, over all cells. */
   readonly pairs: number;
@@ -56,9 +56,10 @@ export const isJudged = ({ tensor }: Difference): boolean => tensor !== 'free';
 const isRunSpecific = (name: string): boolean =>
   /seconds?$|_per_second$|memory_mb$|^floor\.|over_floor$/.test(name);
 
-/** The numbers of records, by name. */
+/** The values of a field in all records of a file, by file and field: `history.jsonl loss`. */
 type Numbers = Map<string, number[]>;
 
+/** Adds a value to those of a name. A text is read as a number; what is none is left out. */
 function addNumber(numbers: Numbers, name: string, value: unknown): void {
   const number = typeof value === 'string' && value !== '' ? Number(value) : value;
   if (typeof number !== 'number' || Number.isNaN(number)) return;
@@ -67,7 +68,7 @@ function addNumber(numbers: Numbers, name: string, value: unknown): void {
   else own.push(number);
 }
 
-/** Returns the numbers in a stage's metrics.json, JSON lines and CSV, by file and field. */
+/** Returns the numbers in a stage's metrics.json, JSON lines and CSV, but no run-specific ones. */
 async function readNumbers(dir: string): Promise<Numbers> {
   const numbers: Numbers = new Map();
   for (const file of (await readdir(dir)).sort()) {
@@ -269,6 +270,7 @@ export const withMutation = (cell: ExperimentCell, { config }: Mutation): Experi
   locate: (path) => cell.locate(path),
 });
 
+/** Returns a function that replaces the fields of a cell's training that `change` returns. */
 const inTrain =
   (change: (train: Cell['train']) => Partial<Cell['train']>) =>
   (cell: Cell): Cell => ({ ...cell, train: { ...cell.train, ...change(cell.train) } });

@@ -89,6 +89,7 @@ const SWEEP = ' (dosimeter learning-rates SPEC)';
 
 const isClean = ({ config }: ExperimentCell): boolean => !isAttacked(config);
 
+/** Returns a cell's values on the axes of the adapter, as a text to compare. */
 const adapterAxes = ({ axes }: ExperimentCell): string =>
   JSON.stringify(Object.entries(axes).filter(([field]) => field.startsWith('adapter.')));
 
@@ -107,6 +108,7 @@ const accuracyText = (measured: Measured): string =>
   `the commonest ${writesAnswers(measured) ? 'answer' : 'class'}'s share ` +
   metricText(measured, MAJORITY);
 
+/** Returns the success rates of a backdoor and its clean twin; null for other attacks. */
 function backdoorText(measured: Measured): string | null {
   if (measured.metrics['evaluate']?.[ASR.metric] === undefined) return null; // no backdoor
   return (

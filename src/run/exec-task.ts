@@ -37,7 +37,7 @@ const RESULT = 'result.json';
 const WAIT_MS = 1_000;
 
 export interface TaskOptions {
-  /** Receives what the stages print and log. */
+  /** Receives what the stages print, and notes on their leases. */
   readonly print: (text: string) => void;
   /** Once aborted, the stages are asked to save their state and stop. */
   readonly signal: AbortSignal;
@@ -45,8 +45,8 @@ export interface TaskOptions {
 
 /**
  * Performs a task. Returns `done` once each job has a result, from this process or another. If it
- * was stopped before that, returns `saved` if every other stage has not begun or has saved its
- * state, else `lost`.
+ * was stopped before that, returns `saved` if each stage without a result has not begun or has
+ * saved its state, else `lost`.
  * @throws UserFault if the file can't be read as a task
  */
 export async function execTask(
@@ -84,6 +84,7 @@ export async function execTask(
     const open = task.members.filter(({ dir }) => !hasResult(dir));
     if (open.length === 0) return 'done';
     tell({ interrupted: true });
+    /** Whether a job may have begun and has saved no state. */
     const hasLostState = ({ dir, job: { resumeDir } }: TaskMember): boolean =>
       !waiting.has(dir) && !hasFiles(resumeDir);
     return open.some(hasLostState) ? 'lost' : 'saved';

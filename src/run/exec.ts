@@ -39,12 +39,15 @@ export interface Executed {
   /** The absolute path of the stage's files; after a failure, of those written until then. */
   readonly outputs: string;
   readonly result: JobResult;
-  /** The stage's entry in the store, and the files that differ from it, without volatile ones. */
+  /**
+   * The stage's entry in the store, and the files that differ from it, without volatile ones; null
+   * if the stage failed or has no entry.
+   */
   readonly stored: { readonly dir: string; readonly differs: readonly string[] } | null;
 }
 
 /**
- * Runs one stage in a folder of its own, and compares its files with those of the store.
+ * Runs one stage, which writes its files outside the store, and compares them with the stored ones.
  * @param wanted a stage's id, the beginning of one, or a kind that the plan has only once
  * @throws UserFault if there is no such stage, or if it can't run now
  */
@@ -115,6 +118,7 @@ export async function execJob(
   return result;
 }
 
+/** Performs a job in a worker process that is ended with it. */
 async function performInWorker(job: Job, hooks: JobHooks, signal: AbortSignal): Promise<JobResult> {
   const [{ createPool }, { workerModule }] = await Promise.all([
     import('./execute/pool.ts'),
@@ -156,7 +160,7 @@ async function factsForJoiningStage(
   { plan, statuses, experiment, assets, backend }: Prepared,
   jobs: number,
 ): Promise<ExperimentFacts> {
-  const [{ cachedOutcome, experimentFacts }, { environment }] = await Promise.all([
+  const [{ cachedOutcome, experimentFacts }, { describeEnvironment }] = await Promise.all([
     import('./execute/execution.ts'),
     import('./execute/environment.ts'),
   ]);
@@ -167,7 +171,7 @@ async function factsForJoiningStage(
   );
   return experimentFacts(plan, outcomes, {
     assets,
-    environment: await environment(experiment.file, backend, jobs),
+    environment: await describeEnvironment(experiment.file, backend, jobs),
   });
 }
 
@@ -218,6 +222,7 @@ function emptyFolder(out: string | undefined, id: string): string {
   return dir;
 }
 
+/** Returns an entry's folder, and the files that only one side has or whose digests differ. */
 function compareWithStored(
   { dir, manifest }: Entry,
   volatile: readonly string[],

@@ -52,14 +52,14 @@ export const plannedStages = ({ statuses }: Prepared): StageInPlan[] =>
     inputs: stage.inputs,
   }));
 
-/** Every number of the finished cells. */
+/** The metrics of the finished cells, and what else `results` prints. */
 export interface Results extends Omit<Metrics, 'cells'> {
   readonly rows: readonly ResultRow[];
   /** The warnings of finished stages, each once, with their places in the spec. */
   readonly warnings: readonly Diagnostic[];
 }
 
-/** Returns the target class of the attack of each stage. */
+/** Returns the target class of each stage that makes poisoned rows and can tell it already. */
 export async function targetsOf({
   plan,
   statuses,
@@ -104,7 +104,7 @@ function targetsByCell(
   targets: ReadonlyMap<PlannedStage, AttackTarget>,
 ): ReadonlyMap<number, AttackTarget> {
   const found = new Map<number, AttackTarget>();
-  // `base.0`, `base.1`, …, then the cell's own: what comes later overwrites what came before.
+  // First those of the sections `base.0`, `base.1`, …, then the cell's own: the last one stays.
   const inOrder = [...targets].sort(([a], [b]) =>
     (a.section ?? '').localeCompare(b.section ?? '', 'en', { numeric: true }),
   );
@@ -135,6 +135,7 @@ function evaluateParams(plan: Prepared['plan']): readonly (JsonObject | undefine
   );
 }
 
+/** Returns the scorers of completions in parameters of `evaluate`; {} if it has no completions. */
 function scorerFacts(params: JsonObject = {}): Pick<CellMetrics, 'scorers'> {
   const completion = params['completion'];
   if (!isRecord(completion)) return {};
@@ -143,11 +144,13 @@ function scorerFacts(params: JsonObject = {}): Pick<CellMetrics, 'scorers'> {
   return { scorers: [scorer, ...further].filter((one): one is JsonObject => isRecord(one)) };
 }
 
+/** Returns the tasks (`data.tasks`) in parameters of `evaluate`; {} if it has none. */
 function taskFacts(params: JsonObject = {}): Pick<CellMetrics, 'tasks'> {
   const tasks = params['tasks'];
   return Array.isArray(tasks) ? { tasks: tasks.flatMap(taskIn) } : {};
 }
 
+/** Returns a task's data set and metrics; [] if the value is malformed. */
 function taskIn(task: Json): readonly TaskFacts[] {
   const { dataset, metrics } = isRecord(task) ? task : {};
   return typeof dataset === 'string' && Array.isArray(metrics)
@@ -246,6 +249,10 @@ interface Steps {
   readonly damaged: readonly string[];
 }
 
+/**
+ * Reads the measurements along each training that is in the store. Leaves out a cell that repeats
+ * the training of a cell without a defence (`repeatedTrainings`).
+ */
 export async function readSteps({
   plan,
   statuses,

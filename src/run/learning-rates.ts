@@ -37,6 +37,7 @@ const FEW_PARAMETERS = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2];
 /** The rates to try, by adapter type; `*` stands for every type that is not listed. */
 export type Rates = { readonly [type: string]: readonly number[] };
 
+/** Returns the rates to try for an adapter of any of these types, in ascending order. */
 const ratesToTry = (types: readonly string[], given: Rates): readonly number[] =>
   [
     ...new Set(
@@ -58,7 +59,7 @@ export interface SweepOptions {
  * Returns the spec of the sweep: no attack, each adapter at each rate, trained on one part of the
  * training rows and scored on the other. The original's validation rows are in none of its keys.
  * @param resolved the original spec, axes unexpanded and defaults filled in
- * @throws UserFault if the training rows can't be divided
+ * @throws UserFault if the spec measures no accuracy, or its training rows can't be divided
  */
 export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOptions): JsonObject {
   const {
@@ -151,14 +152,16 @@ export interface TriedRate {
   readonly rate: number;
   /** The mean of `Choice.metric` on held-out rows over the seeds; null if no seed has a result. */
   readonly mean: number | null;
-  /** The sample standard deviation; null for one seed. */
+  /** The sample standard deviation; null for fewer than two results. */
   readonly std: number | null;
+  /** The number of seeds with a result. */
   readonly n: number;
   /** The number of seeds without a result. A rate with a missing seed is not chosen. */
   readonly missing: number;
 }
 
 export interface Choice {
+  /** The values that tell the choice from the others: `type=lora rank=8`. */
   readonly label: string;
   /** The values that all the adapter's cells share, without the rate. */
   readonly cell: JsonObject;
@@ -302,7 +305,10 @@ export function heldOutRows({ statuses }: Pick<Prepared, 'statuses'>): HeldOutRo
 /** Returns a learning rate as people write it: `3e-5`. */
 export const rateText = (rate: number): string => rate.toExponential().replace('e+0', '');
 
-/** Returns the `adapter` of a spec with the chosen rates, without fields that have defaults. */
+/**
+ * Returns the `adapter` of a spec, as YAML, with the chosen rates and without values that are
+ * defaults; '' if no rate was chosen.
+ */
 export function adapterYaml(
   choices: readonly Choice[],
   { registry }: Pick<Prepared, 'registry'>,

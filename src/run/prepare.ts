@@ -47,7 +47,7 @@ export interface Asked {
   readonly backend?: BackendName;
   /** One of the spec's profiles; by default, the spec as it is written. */
   readonly profile?: string;
-  /** Overrides: `path=value` each. */
+  /** Overrides of fields of the spec: `path=value` each. */
   readonly set: readonly string[];
   /** Filters of the cells: tags, or `path=value[,value]`. */
   readonly only: readonly string[];
@@ -68,7 +68,10 @@ export interface Prepared {
   readonly plan: Plan;
   readonly store: Store;
   readonly assets: Assets;
-  /** Models that are not on this machine yet, and whose family is known only once they are. */
+  /**
+   * Models that are not on this machine yet, and whose family is known only once they are; none
+   * with `PrepareOptions.fetch`.
+   */
   readonly unknownFamilies: readonly string[];
   /** The statuses in the plan's order. */
   readonly statuses: readonly StageStatus[];
@@ -162,9 +165,12 @@ function checkCache(cache: string): void {
     );
 }
 
-const MOST_NAMES = 5;
+const MOST_LINES = 5;
 
-/** Returns a line for each cell with several names, which are the same at every seed. */
+/**
+ * Returns a line for each cell of the first seed that has several names (cells of other seeds have
+ * the same), at most MOST_LINES and one with the number of the rest.
+ */
 function aliasLines({ cells, seeds }: Experiment): string[] {
   const labelOf = ({ label }: { readonly label: string }): string =>
     label.replace(/ ?seed=\d+$/, '');
@@ -175,9 +181,9 @@ function aliasLines({ cells, seeds }: Experiment): string[] {
         `${labelOf(cell)} is also ${cell.also.map(labelOf).join(' and ')}: ` +
         'one condition, trained and counted once',
     );
-  return lines.length <= MOST_NAMES
+  return lines.length <= MOST_LINES
     ? lines
-    : [...lines.slice(0, MOST_NAMES), `and ${lines.length - MOST_NAMES} more such conditions`];
+    : [...lines.slice(0, MOST_LINES), `and ${lines.length - MOST_LINES} more such conditions`];
 }
 
 export interface PrepareOptions {
@@ -318,12 +324,14 @@ export const sourceContext = (log: (message: string) => void): SourceContext => 
 /** The stage plugin that runs programs: no goal, since a spec's `commands` say what to run. */
 export const COMMAND = 'command';
 
+/** Returns a stage plugin for each program that the spec's `commands` name. */
 function commandStages(registry: Registry, commands: readonly CommandStage[]): LoadedPlugin[] {
   const base = registry.get('stage', COMMAND);
   if (!base) throw new Error(`no stage plugin "${COMMAND}"`);
   return commands.map((command) => commandStage(base, command));
 }
 
+/** Returns the plugin `command` as a stage that runs one program, with its name and limits. */
 function commandStage(base: LoadedPlugin<'stage'>, command: CommandStage): LoadedPlugin<'stage'> {
   const { name, scope, cpu, memory_mb, gpu, timeout_seconds, output_mb, ...settings } = command;
   const inputs = settings.inputs.map((input) => ({ ...input }));

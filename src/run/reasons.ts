@@ -86,6 +86,7 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
 
 const MOST_DIFFERENCES = 4;
 
+/** Joins the first MOST_DIFFERENCES texts, and says how many more there are. */
 function joinFirst(texts: readonly string[]): string {
   const left = texts.length - MOST_DIFFERENCES;
   return texts.slice(0, MOST_DIFFERENCES).join('; ') + (left > 0 ? `; and ${left} more` : '');
@@ -118,6 +119,7 @@ export function differences(
   return found;
 }
 
+/** Returns how the parts of a plugin's code differ, in words. */
 function codeChanges(
   old: ReturnType<ClosureOf>,
   now: ReturnType<ClosureOf>,

@@ -39,13 +39,14 @@ interface RecordedRun {
   readonly run: string;
   readonly outcomes: ReadonlyMap<StageId, Outcome>;
   readonly interrupted: boolean;
+  /** The fault for which `--stop-when` stopped the run; null if it did not. */
   readonly stopped: string | null;
   readonly seconds: number;
 }
 
 type Options = RunPreparedOptions & {
   readonly executor: string;
-  /** The remote's objects; null without one. */
+  /** The objects of the run's remote; null if it has no remote. */
   readonly objects: Objects | null;
   /** The warnings of the stages' preflights. */
   readonly warnings: Checked['warnings'];
@@ -168,6 +169,7 @@ export async function runRecorded(
   }
 }
 
+/** Writes an event to the journal and the log, if it is of a type that these keep. */
 function recordEvent(event: RunEvent, folder: RunFolder, log: RunLog): void {
   const entry = journalEntry(event);
   if (entry === null) return;
@@ -254,6 +256,7 @@ function chooseMachine({ cores, gpus, queues }: Executor, jobs: number, gpu: boo
   return gpus === undefined ? here : { ...here, gpus };
 }
 
+/** Returns the keys of the stages that ran or were cached. */
 const finishedKeys = (
   stages: readonly PlannedStage[],
   outcomes: ReadonlyMap<StageId, Outcome>,

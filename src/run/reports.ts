@@ -31,7 +31,8 @@ type Asked = Pick<Prepared, 'asked' | 'experiment' | 'backend'>;
  * `.dosimeter/reports/NAME.html`. For a part of it, or with other values, it is `NAME,rank=4.html`;
  * for a profile `NAME,profile=small.html`; PyTorch's is `NAME,backend=torch.html`. For another spec
  * with the same name, it is `NAME@FILE.html`.
- * @returns the report's path; null if there is no report
+ * @returns the copy's path, or the report's in the store if it can't be copied; null if there is no
+ *   report
  */
 export async function publishReport(
   prepared: Asked,
@@ -83,7 +84,7 @@ async function publishOutputs(
   return written === null ? null : name;
 }
 
-/** Whether a file that can be read starts with this text. */
+/** Whether a file starts with this text; false if it can't be read. */
 function startsWith(file: string, text: string): boolean {
   try {
     return readFileSync(file, 'latin1').startsWith(text);
@@ -140,6 +141,7 @@ const withNotes = (html: string, { experiment: { notes } }: Asked): string =>
 
 const specPath = ({ experiment }: Asked): string => path.resolve(experiment.file);
 
+/** Returns the file beside a page that holds the path of the spec whose page it is. */
 const ownerFile = (file: string): string =>
   path.join(path.dirname(file), `.${path.basename(file, '.html')}.spec`);
 
@@ -161,6 +163,7 @@ function reportFile(
 } {
   const { asked, experiment } = prepared;
   const spec = specPath(prepared);
+  /** Returns the page's file, whose name begins with `name`. */
   const named = (name: string): string => {
     const chosen = asked.profile === undefined ? [] : [`profile=${asked.profile}`];
     // Pages are named with a `=`, so that no tag of `--only` has the same name.
@@ -203,7 +206,7 @@ export interface FiguresAsked {
   /** The folder that the files are written to; true for the default one. */
   readonly dir: string | true;
   readonly formats: readonly FigureFormat[];
-  /** Names of figures and tables; null for every figure of the report. */
+  /** Names of figures, tables and entries of `report`; null for all that the report has. */
   readonly only: readonly string[] | null;
 }
 
@@ -211,13 +214,13 @@ export interface WrittenFigures {
   readonly dir: string;
   /** The names of the files in the folder. */
   readonly files: readonly string[];
-  /** The number of figures that were written as PDF. */
+  /** The number of figures that were written as PDF or PNG. */
   readonly drawn: number;
   /** The files that differ from what was stored. They are left out. */
   readonly damaged: readonly string[];
   /** Figures with characters that the font of PDF and PNG lacks; the SVG has them. */
   readonly lacking: readonly { readonly figure: string; readonly characters: readonly string[] }[];
-  /** What the spec's entries that were asked for show. */
+  /** The contents of the spec's entries of `report` that were asked for. */
   readonly entries: readonly EntryContents[];
 }
 
@@ -302,6 +305,7 @@ interface StoredFile {
   readonly name: string;
 }
 
+/** Returns an entry's files in `figures` and `tables`. */
 const figureFiles = ({ files }: Manifest): readonly StoredFile[] =>
   files.flatMap((file) => {
     if (!/^(?:figures|tables)\//.test(file.path)) return [];
@@ -310,6 +314,7 @@ const figureFiles = ({ files }: Manifest): readonly StoredFile[] =>
     return { file, format, name: file.path.slice(0, file.path.length - ending.length) };
   });
 
+/** Returns what the spec's entries of `report` show, from the report's folder; [] without any. */
 function entriesIn(dir: string): readonly EntryContents[] {
   const file = path.join(dir, ENTRIES);
   return existsSync(file)

@@ -45,6 +45,7 @@ export interface RunStatus {
   readonly seconds: number | null;
   /** How many stages were to run, and how many ended in each state. */
   readonly stages: { readonly [state: string]: number };
+  /** The ids of the stages that are running. */
   readonly running: readonly string[];
   readonly failed: readonly { readonly stage: string; readonly error: string }[];
   /** The number of damaged lines in the journal. They are left out. */
@@ -54,6 +55,7 @@ export interface RunStatus {
 /** The state of a run that has not ended, by that of its process. */
 const UNENDED = { alive: 'running', dead: 'killed', unknown: 'unknown' } as const;
 
+/** Returns a run's status by its journal and, if it has not ended, by whether its process lives. */
 export function runStatus({ id, dir }: { readonly id: string; readonly dir: string }): RunStatus {
   const { events, damaged } = readJournal(dir);
   const created = events.find(({ event }) => event === 'created');
@@ -111,6 +113,7 @@ const textOr = <T>(value: unknown, other: T): string | T =>
 const endState = (ended: JsonObject, anyFailed: boolean): RunStatus['state'] =>
   ended['interrupted'] === true ? 'interrupted' : anyFailed ? 'failed' : 'done';
 
+/** Counts the stages in each state and lists the running and the failed ones, from a journal. */
 function tally(events: readonly JsonObject[]): Pick<RunStatus, 'stages' | 'running' | 'failed'> {
   const running = new Set<string>();
   const failed: { stage: string; error: string }[] = [];
@@ -197,6 +200,7 @@ function readBeat(dir: string): string | null {
   }
 }
 
+/** Whether the last heartbeat was more than LONG_AGO_MS ago; false if there is none. */
 function isLongAgo(dir: string): boolean {
   const beat = lstatSync(path.join(dir, BEAT_FILE), { throwIfNoEntry: false });
   return beat !== undefined && Date.now() - beat.mtimeMs > LONG_AGO_MS;
@@ -223,7 +227,7 @@ export async function isBeating(
 }
 
 export interface SweptRuns {
-  /** The ids of the runs that were swept. */
+  /** The ids of the runs whose folders were removed or, in a dry run, would be. */
   readonly swept: readonly string[];
   readonly kept: number;
   /** The number of kept runs that run, or that may, since their process is on another host. */
@@ -245,7 +249,8 @@ const DAY_MS = 24 * 3600 * 1000;
 const SILENT_DAYS = 30;
 
 /**
- * Removes the folders of old runs that are neither running nor pinned.
+ * Removes the folders of runs. Those stay that are running or pinned, that are among the `latest`,
+ * or that were written to in the last `days`.
  * @param root the store that holds the pins
  * @param runs the folder of the runs
  * @param dryRun whether only to report

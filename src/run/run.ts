@@ -18,6 +18,7 @@ import { openObjects } from './remote.ts';
 import { publishReport, REPORT } from './reports.ts';
 import type { RunPreparedOptions, RunSummary } from './types.ts';
 
+/** The number of stages that ended in each state, before any has. */
 const NOTHING_RAN = { ran: 0, cached: 0, failed: 0, blocked: 0, abandoned: 0 };
 
 /**
@@ -48,8 +49,8 @@ export async function runPrepared(
   }
 
   // Git runs while the stages are checked.
-  const facts = import('./execute/environment.ts').then(({ environment }) =>
-    environment(experiment.file, prepared.backend, options.jobs),
+  const facts = import('./execute/environment.ts').then(({ describeEnvironment }) =>
+    describeEnvironment(experiment.file, prepared.backend, options.jobs),
   );
   facts.catch(() => undefined); // reported where it is awaited
   const told: string[] = [];
@@ -138,8 +139,8 @@ async function summaryWithoutRun(
 }
 
 /**
- * Returns the statuses. A damaged report is moved aside, so that it is made again. Other entries
- * are checked when a stage reads them, but no stage reads the report.
+ * Returns the statuses of the stages. If a report is damaged, moves it aside, and its stage is to
+ * run. Other entries are checked when a stage reads them, but no stage reads the report.
  */
 async function withSoundReport(
   { statuses, store }: Prepared,

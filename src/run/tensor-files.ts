@@ -14,8 +14,9 @@ export const isTensorFile = (name: string): boolean => /\.(safetensors|npy)$/.te
 
 /** Returns the tensors of numbers in a file, by name; a file of .npy has one, without a name. */
 export const tensorsIn = (file: string): readonly StoredTensor[] =>
-  file.endsWith('.npy') ? npyTensors(file) : safetensors(file);
+  file.endsWith('.npy') ? npyTensors(file) : safetensorsTensors(file);
 
+/** Reads `length` bytes from `start` on, by default up to the end. Throws if the file has fewer. */
 function readBytes(file: string, start: number, length?: number): Buffer {
   const handle = openSync(file, 'r');
   try {
@@ -60,7 +61,7 @@ interface Described {
  * Returns the tensors of a safetensors file: 8 bytes with the header's length, the header (JSON),
  * the values.
  */
-function safetensors(file: string): readonly StoredTensor[] {
+function safetensorsTensors(file: string): readonly StoredTensor[] {
   const length = Number(readBytes(file, 0, 8).readBigUInt64LE());
   const header = JSON.parse(readBytes(file, 8, length).toString()) as Record<string, Described>;
   return Object.entries(header).flatMap(([name, { dtype, data_offsets: offsets }]) => {

@@ -78,6 +78,6 @@ export interface RunSummary {
   /** Why the run stopped by itself (`stopWhen`); null if it did not. */
   readonly stopped: string | null;
   readonly seconds: number;
-  /** The newest report of the spec, or of the part asked for, in `.dosimeter/reports`; or null. */
+  /** The path of the newest report of the spec, or of the part asked for; null if there is none. */
   readonly report: string | null;
 }

@@ -72,7 +72,7 @@ export async function bytesInside(file: Inside, most: number): Promise<Buffer | 
 export const readInside = async (file: Inside, most: number): Promise<string | null> =>
   (await bytesInside(file, most))?.toString('utf8') ?? null;
 
-/** Returns false for a link to a folder, too. */
+/** Whether `root` has a folder of this name; false for a link to one, too. */
 export async function isFolderInside(root: string, name: string): Promise<boolean> {
   try {
     return (await lstat(path.join(root, name))).isDirectory();
@@ -130,6 +130,7 @@ export function openTail(options: TailOptions): Tail {
     skipping = from > 0; // the first line is cut
     if (from > 0) options.onCut?.();
   };
+  /** Passes on the lines that end in these bytes, which follow those of the last call. */
   const take = async (bytes: Buffer): Promise<void> => {
     let start = 0;
     for (;;) {

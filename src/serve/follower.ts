@@ -139,6 +139,7 @@ export class Follower {
     this.record.apply({ event: 'note', message });
   }
 
+  /** Forgets the run's record, for one of this plan, and makes listeners ask for a snapshot. */
   #restart(plan: RunRecord['plan']): void {
     this.#projection = new Projection(this.id, new RunRecord(plan));
     this.#tell('reset', {});
@@ -153,6 +154,7 @@ export class Follower {
     if (changes !== null) this.#tell('changes', changes);
   }
 
+  /** Reads the plan once, when it is there, and has the journal read from its start after that. */
   async #readPlan(): Promise<void> {
     if (this.#planState !== 'missing') return;
     const text = await readInside(this.#inside(PLAN_FILE), PLAN_BYTES);

@@ -162,7 +162,10 @@ export class Projection {
     ...statusOf(stage, this.#over),
   });
 
-  /** Returns the indexes of stages to show anew: once the run is over, also of unended ones. */
+  /**
+   * Returns the indexes of stages to show anew: those that have changed and, when the run ends or
+   * goes on again, those that are shown otherwise because of it.
+   */
   #takeIndexes(): readonly number[] {
     const { record } = this;
     const changed = new Set(record.takeChanged());
@@ -175,7 +178,7 @@ export class Projection {
     return [...changed];
   }
 
-  /** Returns the new stages that the plan does not name, if there are any. */
+  /** Returns the stages added since the last call, and the graph with them; {} without any. */
   #takeAdded(): Pick<Changes, 'graph' | 'added'> {
     const { stages } = this.record,
       from = this.#knownCount;
@@ -197,10 +200,11 @@ const movingMean = (mean: number | undefined, value: number): number =>
 
 /**
  * Returns the estimated seconds until the last of these stages ends, or null if nothing is known
- * yet. The time of a running stage follows from its progress. For any other stage it is the time
- * expected before the run, times the mean ratio of actual to expected time in its kind. Without an
- * expectation, it is the mean time of its kind or, if none of its kind has run, of all kinds. The
- * means are moving ones (`movingMean`).
+ * yet: the longest time left, or the sum of time/`places` if that is larger. The time of a running
+ * stage follows from its progress. Without progress, it is the time expected before the run, times
+ * the mean ratio of actual to expected time in its kind. Without an expectation, it is the mean
+ * time of its kind or, if none of its kind has run, of all kinds. The means are moving ones
+ * (`movingMean`).
  * @param now milliseconds since 1970
  */
 export function secondsLeft(stages: readonly StageRecord[], now: number): number | null {

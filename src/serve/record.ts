@@ -21,6 +21,7 @@ export interface StageRecord {
   readonly group: string;
   readonly label: string;
   readonly goal: boolean;
+  /** The stages that it reads, and those that read it, as indexes. */
   readonly inputs: readonly number[];
   readonly readers: number[];
   /** The number of stages that this stage reads and that have not ended. */
@@ -43,6 +44,7 @@ export interface StageRecord {
   by: string | null;
   /** The seconds that it was expected to take before the run; null if unknown. */
   readonly expected: number | null;
+  /** How many stages like it may run at once. */
   readonly places: number;
 }
 
@@ -78,7 +80,7 @@ function parsePlace(value: unknown): Place | null {
     : { job, node: node ?? null, waits: waits ?? null };
 }
 
-/** Returns what is known of a stage before any event of it. */
+/** Returns the fields of a stage that events change, as they are before any event. */
 const firstState = () => ({
   readers: [],
   missing: 0,
@@ -156,11 +158,12 @@ export class RunRecord {
   process: Partial<Process> = {};
   /** What the heartbeat says of a process on another machine; null if that is not known yet. */
   pulse: 'beating' | 'silent' | null = null;
+  /** When the run was created and when its latest event came, in ms since 1970. */
   created: number | null = null;
   heard: number | null = null;
   end: { readonly interrupted: boolean; readonly seconds: number | null } | null = null;
   readonly #indexes: Map<string, number>;
-  /** Stages whose status has changed since it was last taken, as indexes. */
+  /** The stages whose status has changed since the last `takeChanged`, as indexes. */
   readonly #changed = new Set<number>();
   /** The ids of stages beyond MOST_STAGES. */
   readonly #later = new Set<string>();
@@ -187,6 +190,7 @@ export class RunRecord {
     return taken;
   }
 
+  /** Applies an event of the journal. */
   apply(event: JsonObject): void {
     const at = parseTime(event['time']);
     this.heard = at ?? this.heard;
@@ -250,7 +254,10 @@ export class RunRecord {
     }
   }
 
-  /** Returns the stage of an event, and marks it as changed. Adds a stage that the plan lacks. */
+  /**
+   * Returns the stage of an event, and marks it as changed. Adds a stage that the plan lacks. Null
+   * if the stage is one beyond MOST_STAGES, or the event names none.
+   */
   #stageOf(event: JsonObject): StageRecord | null {
     const id = event['stage'];
     if (typeof id !== 'string' || id.length > LONGEST_NAME) return null;

@@ -110,7 +110,7 @@ class RunView {
     return this.#results.read(group, this.#store);
   }
 
-  /** Returns what the run's report has of all rows, as gzip; null if it has nothing. */
+  /** Returns the outputs of the run's report (JSON, compressed by gzip); null if it has none. */
   async outputs(): Promise<Buffer | null> {
     const key = this.follower.record.stages.find(({ kind }) => kind === 'report')?.key ?? null;
     const store = this.#store;
@@ -122,7 +122,7 @@ class RunView {
     return this.follower.record.indexOf(stage) !== undefined;
   }
 
-  /** Sends what happens from now on. */
+  /** Sends `reset`, and then the run's events. */
   follow(stream: Stream): void {
     stream.onEnd(this.follower.listen(stream.send));
   }
@@ -140,7 +140,7 @@ class RunView {
   }
 }
 
-/** Reads nothing until a run or the list is asked for. */
+/** The runs and the list of them. Reads nothing until one of these is asked for. */
 export class RunViews {
   readonly #followers: Shared<Follower>;
   readonly #views: Shared<RunView>;
@@ -152,13 +152,14 @@ export class RunViews {
     this.#lister = new RunLister(this.#followers, options);
   }
 
+  /** Sends the list of the latest runs, then whenever it changes. */
   list(stream: Stream): void {
     stream.onEnd(
       this.#lister.listen((list) => stream.send({ name: 'runs', data: JSON.stringify(list) })),
     );
   }
 
-  /** Returns null if there is no such run. */
+  /** Returns a run after reading what its files hold now; null if there is no such run. */
   async open(run: string): Promise<Held<RunView> | null> {
     if ((await journalVersion(this.options.runs, run)) === null) return null;
     const held = this.#views.hold(run);
@@ -188,7 +189,7 @@ async function journalVersion(runs: string, id: string): Promise<string | null> 
   return stat?.isFile() ? `${stat.ino} ${stat.size} ${stat.mtimeMs}` : null;
 }
 
-/** What is known of a run in the list. */
+/** A run in the list, and what tells whether its files must be read again. */
 interface Listed {
   /** Identifies the content of the journal by its size and its time. */
   readonly version: string;
@@ -236,6 +237,7 @@ class RunLister {
     this.#watching.close();
   }
 
+  /** Brings the lines of the latest runs up to date; does nothing while nobody listens. */
   async #read(): Promise<void> {
     if (this.#listeners.size === 0) return;
     const names = readdirOr(this.#runs).filter(isRunName).sort().reverse();
@@ -253,6 +255,7 @@ class RunLister {
     if (this.#listeners.size > 0) this.#sendIfChanged(shown, names.length - seen);
   }
 
+  /** Sends the list of these runs, unless it differs from the one sent last in estimates alone. */
   #sendIfChanged(ids: readonly string[], earlier: number): void {
     const runs = ids.flatMap((id) => this.#listed.get(id)?.line ?? []);
     this.#list = { runs, earlier };

@@ -30,7 +30,10 @@ export interface Serving {
   close(): Promise<void>;
 }
 
-/** The most connections with the token: browsers open at most six, and a node has few users. */
+/**
+ * The most connections that have shown the token (browsers open at most six, and a node has few
+ * users), and the most that have not.
+ */
 const MOST_CONNECTIONS = 128;
 const MOST_STRANGERS = 64;
 
@@ -119,6 +122,7 @@ function limitUnauthenticated(server: Server): (socket: Socket) => void {
 const TEXT = 'text/plain; charset=utf-8',
   JSON_TYPE = 'application/json; charset=utf-8';
 
+/** Resolves when the server listens. @throws UserFault if it can't listen on the port */
 async function listen(server: Server, port: number, host: string): Promise<void> {
   try {
     await new Promise<void>((resolve, reject) => {
@@ -153,6 +157,7 @@ const zipped = promisify(gzip);
 /** The number of characters up to which an answer is sent without compression. */
 const WORTH_ZIPPING = 16 * 1024;
 
+/** Sends a value as JSON, compressed if it is long and the browser takes that. */
 async function answerJson(
   request: IncomingMessage,
   response: ServerResponse,
@@ -244,7 +249,7 @@ export const document = `<!doctype html>
 </html>
 `;
 
-/** Throws esbuild's BuildFailure if the sources are at fault. */
+/** Returns the page's script. Throws esbuild's BuildFailure if its sources are at fault. */
 export const pageScript = (): Promise<string> =>
   browserScript('src/serve/browser', "import './main.tsx';");
 
@@ -288,7 +293,7 @@ function accessRules(token: string, port: number) {
   };
 }
 
-/** Digests have equal lengths, as a comparison in constant time requires. */
+/** Returns a text's digest: a comparison in constant time requires equal lengths. */
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
 
 /** The headers of every answer. The page may load its own script and style, and nothing else. */

@@ -120,6 +120,7 @@ export class StageFollower {
     };
   }
 
+  /** Returns what the store holds under a key; null if the key or the store is not known. */
   async #readStored(key: string | null): Promise<Stored | null> {
     const store = this.#store;
     if (key === null || store === null) return null;
@@ -176,12 +177,14 @@ function addLoggedNumbers(line: string, curves: Curves): void {
 export class LogBuffer {
   /** The whole text that is shown. */
   text = '';
-  /** Whether earlier text was left out. */
+  /** Whether the log has more text, before `text`. */
   isCut = false;
   curves = new Curves();
+  /** What was added since the last `take`, and whether it replaces `text`. */
   #fresh = '';
   #anew = true;
 
+  /** Adds a line to the text, and the numbers in it to the curves. */
   add(line: string): void {
     addLoggedNumbers(line, this.curves);
     this.#fresh += `${cleanLine(line)}\n`;
@@ -201,7 +204,10 @@ export class LogBuffer {
     this.curves = new Curves();
   }
 
-  /** Returns what was added since the last call; `anew` if it replaces what came before. */
+  /**
+   * Returns what was added since the last call; `anew` if it replaces what came before. Null if
+   * nothing has changed.
+   */
   take(): { readonly text: string; readonly anew: boolean } | null {
     if (this.#fresh === '' && !this.#anew) return null;
     const taken = { text: this.#fresh, anew: this.#anew };

@@ -21,6 +21,7 @@ const LIMITS = { values: 10_000, names: 10_000 };
 
 export type Metrics = ReadonlyMap<string, number>;
 
+/** Returns the path of an entry's file; null for a malformed key. */
 const entryFile = (store: string, key: string, name: string): Inside | null =>
   /^[0-9a-f]{64}$/.test(key) ? { root: store, names: [key.slice(0, 2), key, name] } : null;
 
@@ -73,6 +74,7 @@ export async function readCurves(store: string, key: string): Promise<Curves> {
   return curves;
 }
 
+/** Adds a point to a curve, unless a part of it is no number. */
 function addNumber(curves: Curves, name: string, step: unknown, value: unknown): void {
   if (typeof step === 'number' && typeof value === 'number') curves.add(name, step, value);
 }
@@ -96,6 +98,7 @@ async function eachLine(
   }).read();
 }
 
+/** Returns the JSON object in a text; null if there is none, or it exceeds LIMITS. */
 function parseObject(text: string): { readonly [name: string]: unknown } | null {
   try {
     const value = parseJson(text, 'a record', LIMITS);
@@ -115,6 +118,7 @@ export class Series {
 
   constructor(readonly most = 400) {}
 
+  /** Adds a point, after removing those at its step and later ones; none that is not finite. */
   add(step: number, value: number): void {
     if (!Number.isFinite(step) || !Number.isFinite(value)) return;
     if (this.#last !== null && step <= this.#last[0]) {
@@ -129,7 +133,7 @@ export class Series {
     this.#stride *= 2;
   }
 
-  /** Returns the kept points and the latest one. */
+  /** Returns the kept points, followed by the latest of all points if it is not kept. */
   points(): Curve['points'] {
     const [points, last] = [this.#points, this.#last];
     return last === null || points.at(-1) === last ? points : [...points, last];
@@ -138,7 +142,7 @@ export class Series {
 
 const MOST_CURVES = 8;
 
-/** Curves by name, in the order in which they begin. */
+/** Curves by name, in the order in which they begin. Those beyond MOST_CURVES are left out. */
 export class Curves {
   readonly #series = new Map<string, Series>();
 
@@ -157,7 +161,7 @@ const MOST_ROWS = 10_000,
   MOST_COLUMNS = 40,
   AT_ONCE = 16;
 
-/** Reads tables of metrics, each entry's metrics once. */
+/** Reads the metrics of stages into tables, each entry's file only once. */
 export class ResultsReader {
   readonly #known = new Map<string, Promise<Metrics>>();
 
@@ -169,7 +173,11 @@ export class ResultsReader {
     return found;
   }
 
-  /** @param group the name of the kind's box in the graph; @param store null if it is not known */
+  /**
+   * Returns the metrics of the finished stages of a kind.
+   * @param group the name of the kind's box in the graph
+   * @param store null if it is not known
+   */
   async read(group: string, store: string | null): Promise<Results> {
     const finished = [...this.follower.record.stages.entries()].flatMap(([index, stage]) =>
       stage.group === group && stage.key !== null ? [{ index, key: stage.key }] : [],

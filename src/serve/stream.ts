@@ -1,8 +1,8 @@
-/** Server-sent events to one listener. */
+/** Sends server-sent events to one listener. */
 import type { ServerResponse } from 'node:http';
 
 export interface StreamEvent {
-  /** Of a run's events: its number, which grows. */
+  /** The event's number, which grows. Only the events of a run have one. */
   readonly id?: number;
   readonly name: string;
   /** JSON. */

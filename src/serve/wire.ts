@@ -30,7 +30,7 @@ export const mayGoOn = (state: RunState): boolean =>
 
 export type Counts = { readonly [State in StageState]?: number };
 
-/** What is known about a run as a whole. */
+/** The facts about a run as a whole. */
 export interface RunFacts {
   readonly id: string;
   readonly state: RunState;
@@ -61,7 +61,7 @@ export interface RunFacts {
 /** The stages of one kind: a box of the graph. */
 export interface Group {
   readonly name: string;
-  /** Its column in the drawing, from 0. */
+  /** The box's column in the drawing, from 0. */
   readonly level: number;
   /** The box's centre, in pixels. */
   readonly x: number;
@@ -81,7 +81,7 @@ export interface Graph {
 /** The part of a stage that changes. A field is absent if its value is not known. */
 export interface StageStatus {
   readonly state: StageState;
-  /** When its last attempt began. */
+  /** When the last attempt began. */
   readonly since?: number;
   /** How many seconds the last attempt took. */
   readonly seconds?: number;
@@ -101,11 +101,11 @@ export interface Place {
 export interface Stage extends StageStatus {
   readonly id: string;
   readonly label: string;
-  /** Its box, as an index into `Graph.groups`. */
+  /** The index of its box in `Graph.groups`. */
   readonly group: number;
 }
 
-/** The failures that have one cause. */
+/** The failed stages that have the same message and hint. */
 export interface Failure {
   readonly error: string;
   readonly hint: string | null;
@@ -113,7 +113,7 @@ export interface Failure {
   readonly internal: boolean;
   /** The number of stages that failed with this cause. */
   readonly count: number;
-  /** The indexes of the first of them. */
+  /** The indexes of the first of these stages. */
   readonly stages: readonly number[];
   /** The number of stages that they block. */
   readonly blocked: number;
@@ -143,7 +143,7 @@ export interface Snapshot extends Overview {
 
 /** An event `changes` of a run's stream. */
 export interface Changes extends Partial<Overview> {
-  /** Stages by their index. */
+  /** What has changed of stages, by their index. */
   readonly stages?: readonly (readonly [index: number, status: StageStatus])[];
   /** Stages that the plan did not name, after those known before. */
   readonly added?: readonly Stage[];
@@ -192,7 +192,7 @@ export interface LogText {
   readonly text: string;
   /** Whether this replaces the text sent before. */
   readonly anew: boolean;
-  /** Whether earlier text was left out. */
+  /** Whether the log has text before that is not shown. */
   readonly cut: boolean;
 }
 

@@ -44,7 +44,7 @@ const ADDITIONS = [
   ...FUSED,
 ];
 
-/** The version of the fused operations: the beginning of the digest of their sources. */
+/** Returns the version of the fused operations: the beginning of their sources' digest. */
 export const fusedVersion = () => {
   const hash = createHash('sha256');
   for (const file of FUSED) hash.update(readFileSync(file));
@@ -172,6 +172,7 @@ function gypFile() {
 
 /**
  * Compiles the binding.
+ * @param tensorflow the paths of its headers (`include`) and libraries (`cc`, `framework`)
  * @param {{ buildDir: string, target: string, log: string, say: (line: string) => void }} options
  *   `target`: the path of the compiled binding
  */

@@ -108,6 +108,7 @@ export const pluginModule = (source) => {
 /**
  * Builds all modules of a build.
  * @param {Record<string, string>} entries the name of each output by its source
+ * @param {readonly string[]} plugins the sources of the plugins in `plugins.js`
  * @throws {BuildFault} on a fault in a source file
  */
 export async function bundle(project, entries, plugins) {
@@ -121,7 +122,7 @@ export async function bundle(project, entries, plugins) {
       sourcesContent: false,
       // Else winston's dependencies would load a library that colours their debugging output.
       define: { 'process.env.NODE_ENV': '"production"' },
-      // Bundled CommonJS calls require() for Node's own modules.
+      // Bundled CommonJS packages call `require` for Node's own modules, and ES modules have none.
       banner: {
         js:
           "import { createRequire as __createRequire } from 'node:module'; " +

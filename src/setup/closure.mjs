@@ -47,7 +47,7 @@ export function findPackage(name, from) {
   }
 }
 
-/** Returns the versions of a part that is reached twice: an entry may reach two of one package. */
+/** Returns the distinct words of both texts: an entry may reach two releases of one package. */
 const union = (one, other) =>
   [...new Set([...one.split(' '), ...other.split(' ')])].sort().join(' ');
 

@@ -146,6 +146,10 @@ async function firstThrowing(project, sources) {
   }
 }
 
+/**
+ * Returns a plugin's entry in `registry.json`, without its version.
+ * @throws {BuildFault} if the descriptor is none
+ */
 function pluginRecord(descriptor, source) {
   const { kind, name } = descriptor ?? {};
   if (typeof kind !== 'string' || typeof name !== 'string') {

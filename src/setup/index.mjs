@@ -16,6 +16,7 @@ const load = () =>
     (dir) => import(pathToFileURL(join(dir, 'library.js')).href),
   ));
 
+// The functions of src/run/library.ts, with the same arguments.
 export const run = async (...args) => (await load()).run(...args);
 export const plan = async (...args) => (await load()).plan(...args);
 export const results = async (...args) => (await load()).results(...args);

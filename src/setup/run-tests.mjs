@@ -1,8 +1,8 @@
 /**
  * Runs test files and counts their tests, because uvu exits with 0 even if a file ran no test (its
- * `.run()` was forgotten). A few processes run one file after another, those of a larger folder in
- * one process. Once the files of every folder have begun, the last of them are shared between
- * processes. Each file of a suite but `science` has its own process.
+ * `.run()` was forgotten). A few processes at once each take a list of files (`listsForProcesses`)
+ * and run them one after another. Once every list is taken, a process that is done takes half of
+ * what is left of the longest. In a suite other than `science`, each file has its own process.
  */
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -100,8 +100,8 @@ function testFiles(project, filters, suite) {
 
 /**
  * Divides the files into lists, each for one process: each of LONGEST alone; then, the longest list
- * first, a list for each folder of MANY files, and one for all smaller folders of a parent. Files
- * of one folder import much the same, and every process has to load that anew.
+ * first, a list for each folder of at least MANY files, and one for all smaller folders of one
+ * parent. Files of one folder import much the same, and every process has to load that anew.
  * @param isSuite whether each file is to have a process of its own: those of a suite are few and
  *   long
  */
@@ -124,8 +124,8 @@ function groupBy(files, by) {
 }
 
 /**
- * Hands out the lists and then, once each has been handed out, half of what is left of the longest.
- * A file leaves its list when it is run.
+ * Returns a function that hands out one of the lists at each call and, once each has been handed
+ * out, half of what is left of the longest. The caller takes a file off its list to run it.
  * @returns {() => string[] | undefined} undefined if no file is left
  */
 function createFileQueue(lists) {
@@ -168,6 +168,7 @@ class TestProcess {
     this.changed = () => {};
   }
 
+  /** Starts the process and returns it. What it prints is added to `output`. */
   start() {
     const child = spawn(
       process.execPath,
@@ -192,7 +193,7 @@ class TestProcess {
     return child;
   }
 
-  /** @returns {Promise<Result>} */
+  /** Runs a file and counts its tests; a `why` is one failure more. @returns {Promise<Result>} */
   async run(file) {
     const started = performance.now();
     this.output = '';
@@ -240,6 +241,7 @@ class TestProcess {
     return why;
   }
 
+  /** Tells the process that no file follows, and waits for its end. Returns as `end` does. */
   async #waitForEnd(child) {
     let why = null;
     const timer = setTimeout(() => {

@@ -75,6 +75,7 @@ function hasNvidiaGpu() {
 /**
  * Finds a TensorFlow that the user has installed.
  * @param {string} path `site-packages/tensorflow`, or a folder with `include/` and `lib/`
+ * @returns the paths of its headers (a folder) and of its two libraries
  * @throws {Error} if there is none
  */
 function ownTensorflow(path) {
@@ -100,7 +101,8 @@ function ownTensorflow(path) {
 }
 
 /**
- * Chooses between the wheels and the user's own TensorFlow, as before unless another is asked for.
+ * Chooses what to install: what is asked for or, if nothing is, the user's own TensorFlow if it was
+ * installed last, or else the wheels for this machine.
  * @param {string | undefined} asked `cpu`, `cuda`, `wheel` or a path
  */
 function chooseVariant(asked, stamp) {
@@ -178,7 +180,10 @@ const recipeDigest = (want, wheels, own) =>
     .digest('hex')
     .slice(0, 16);
 
-/** Installs the backend. If that fails, the stamp says why, and WebAssembly is used instead. */
+/**
+ * Installs the backend, unless it is there, and returns the stamp. If that fails, the stamp says
+ * why, and WebAssembly is used instead.
+ */
 export async function setUpTensorflow({ tensorflow: asked, say }) {
   const stamp = readStamp();
   const want = chooseVariant(asked, stamp);

@@ -24,7 +24,7 @@ const FATAL = ['uncaughtException', 'unhandledRejection'];
 const OF_TENSORFLOW = /^(TF|NVIDIA_TF32)_/;
 
 /** Returns what a file must leave as it was, and the listeners that are there before it runs. */
-const surroundings = () => ({
+const readSurroundings = () => ({
   env: { ...process.env },
   folder: process.cwd(),
   listeners: FATAL.map((event) => process.listeners(event)),
@@ -50,7 +50,7 @@ function restore({ env, folder, listeners }) {
 async function runFile(file) {
   globalThis.UVU_INDEX = 0;
   globalThis.UVU_QUEUE.splice(0, Infinity, [null]);
-  const before = surroundings();
+  const before = readSurroundings();
   try {
     await import(pathToFileURL(resolve(file)).href);
     await exec(false);

@@ -27,7 +27,7 @@ const PYTHON = '3.11';
 
 /** @typedef {{ name: string, version: string, sha256: string }} Wheel */
 
-/** @param {string} text a line for each wheel: name, version, SHA-256 */
+/** Returns the wheels in a text. @param {string} text a line for each: name, version, SHA-256 */
 const pinned = (text) =>
   text
     .trim()

@@ -33,6 +33,7 @@ const NO_LINK = constants.O_NOFOLLOW as number | undefined;
 /** In bytes: files up to this size are read whole, larger ones in chunks of this size. */
 const SMALL = 1 << 20;
 
+/** Returns the SHA-256 of a file of `size` bytes, in hexadecimal. */
 export async function sha256File(file: string, size: number): Promise<string> {
   if (size <= SMALL) return sha256(readRegular(file));
   const hash = createHash('sha256');

@@ -36,10 +36,13 @@ import { sweepDrafts, sweepGone } from './sweep.ts';
 const RESUME_KEPT_MS = 14 * 24 * 3600 * 1000;
 
 export interface Swept {
+  /** The entries that were removed or, in a dry run, would be. */
   readonly entries: readonly ActionKey[];
   /** The number of answers of services that were removed. Absent if none. */
   readonly answers?: number;
+  /** The number of folders in `damaged` that were removed. */
   readonly damaged: number;
+  /** The bytes of the removed entries and answers, and of files left of those let go. */
   readonly bytes: number;
   /** The number of entries left, and the bytes of these entries and of the answers left. */
   readonly kept: { readonly entries: number; readonly bytes: number };
@@ -50,6 +53,7 @@ export interface Swept {
 /**
  * Sweeps a store and returns what was removed. Throws `UserFault` while a run uses the store.
  * @param maxBytes the most bytes that may stay, or null to sweep only damaged and left-over files
+ * @param dryRun whether only to report what would be removed
  */
 export async function collectGarbage(
   store: Store,
@@ -164,6 +168,7 @@ function forgetRoots(
       rmSync(file, { force: true });
 }
 
+/** Removes the indexes of specs that no root names. */
 function forgetIndexes(root: string): void {
   const kept = new Set(readRoots(root).map(({ spec }) => path.basename(indexFile(root, spec))));
   // Drafts of indexes stay: a run that finds everything cached leaves no marker, but may write one.

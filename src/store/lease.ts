@@ -146,7 +146,10 @@ export class Leases {
     this.#timer.unref();
   }
 
-  /** Returns the lease, or the owner who holds it. Never waits. */
+  /**
+   * Returns the lease, or the owner who holds it: this process's own, too, if a listing does not
+   * show its claim yet. Never waits.
+   */
   take(key: ActionKey): LeaseAttempt {
     if (this.#held.has(key)) return { by: this.#me };
     const claim = this.#makeClaim(key);
@@ -178,6 +181,7 @@ export class Leases {
     removeClaim(this.#heart.file);
   }
 
+  /** Finds leases that were lost, renews the heartbeat, and looks at those of other hosts. */
   #tick(): void {
     try {
       for (const held of [...this.#held.values()]) this.#checkHeld(held);
@@ -189,6 +193,7 @@ export class Leases {
     }
   }
 
+  /** Makes this process's claim of a key, and returns its path. */
   #makeClaim(key: ActionKey): string {
     const claim = `${this.dir}/${key}.${ownerName(this.#me)}`,
       beat = this.#heart.file;
@@ -238,6 +243,7 @@ export class Leases {
     return state === 'unknown' ? this.#watch.isSilent(owner) : state === 'dead';
   }
 
+  /** Sets `isShared` if one of the names has an owner on another host. */
   #noteOtherHosts(names: readonly string[]): void {
     if (this.isShared) return;
     this.isShared = names.some((name) => {

@@ -134,6 +134,7 @@ export async function lookUntilVisible(
   return found;
 }
 
+/** Returns the names in a folder; null if it can't be listed. */
 function namesIn(dir: string): readonly string[] | null {
   try {
     return readdirSync(dir);

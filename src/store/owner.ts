@@ -95,6 +95,7 @@ export const isOnThisHost = ({ host: name }: Owner): boolean => name === thisHos
 export const ownerName = (owner: Owner): string =>
   `${owner.host}-${owner.pid}-${owner.start}-${owner.opening}`;
 
+/** Returns the owner whose `ownerName` this is; null for any other text. */
 export function parseOwner(name: string): Owner | null {
   const [, host, pid, start, opening] = /^([0-9a-f]{12})-(\d+)-(\d+)-(\d+)$/.exec(name) ?? [];
   return host === undefined || start === undefined
@@ -106,7 +107,7 @@ export function parseOwner(name: string): Owner | null {
 export const ownerIn = (name: string): Owner | null =>
   parseOwner(name.slice(name.indexOf('.') + 1));
 
-/** This process, as named in a record that may outlive the boot. */
+/** A process, as named in a record that may outlive the boot. */
 export interface Process {
   readonly owner: string;
   readonly hostname: string;
@@ -243,6 +244,7 @@ export function createWatch(
   read: (file: string) => string | null | undefined = readBeat,
 ): Watch {
   const seen = new Map<string, Seen>();
+  /** Reads a heartbeat, and returns since when it has been the same while it was watched. */
   const look = (name: string): Seen => {
     const before = seen.get(name),
       now = clock(),

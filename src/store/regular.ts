@@ -65,6 +65,7 @@ export function readRegularOr(file: string): Buffer | null {
   }
 }
 
+/** Returns the error of a file that is not regular, with a code as errors of the system have. */
 function notRegular(file: string, isFolder: boolean): NodeJS.ErrnoException {
   const code = isFolder ? 'EISDIR' : NOT_REGULAR;
   return Object.assign(
@@ -87,7 +88,7 @@ const UNREADABLE: ReadonlySet<string> = new Set([
   NOT_REGULAR,
 ]);
 
-/** Whether an error concerns one file: it is no bug, and no limit such as too many open files. */
+/** Whether an error says that one file can't be read; a limit on open files does not count. */
 export const isUnreadable = (error: unknown): boolean => UNREADABLE.has(errorCode(error) ?? '');
 
 /**

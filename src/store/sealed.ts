@@ -54,6 +54,7 @@ export function writeSealed(file: string, value: JsonObject): void {
 
 type RecordShape = { readonly [field: string]: 'string' | 'number' | 'list' | 'object' };
 
+/** Whether a value is an object whose fields have these types. */
 function hasShape(value: unknown, shape: RecordShape): boolean {
   if (!isRecord(value)) return false;
   return Object.entries(shape).every(([field, type]) => {

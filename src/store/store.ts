@@ -94,9 +94,10 @@ export class Store {
 
   /**
    * Like `lookUp`, for an entry that another host may have made a moment ago: if it is absent, asks
-   * the file system anew, since a network file system may remember that it was absent. If hosts
-   * are known to share the store, looks again until the entry is visible.
-   * @param expected whether another host is known to have made it, so that it is looked for longer
+   * the file system anew, since a network file system may remember that it was absent. Looks again
+   * for about 3 s (PAUSES) if a listing has the entry's name, or if hosts are known to share the
+   * store and the entry is `expected` or looks damaged.
+   * @param expected whether another host is known to have made it
    */
   async lookUpShared(key: ActionKey, expected: boolean): Promise<LookUp> {
     const first = this.lookUp(key);
@@ -148,8 +149,8 @@ export class Store {
    * kill. The first writer makes the folder. It is removed once the entry is published. It is
    * removed at once if it contains a link, because a stage would remove saved files behind the
    * link.
-   * @param reads the digest of the stage's inputs as they are on the disk. After a write to an
-   *   input, the folder is another one, so that a stage does not go on from what it read before.
+   * @param reads the digest of the stage's inputs as they are on the disk, a part of the folder's
+   *   name: after a write to an input, a stage does not go on from what it read before. Default ''.
    */
   resumeDir(key: ActionKey, reads = ''): string {
     const dir = `${this.root}/resume/${reads === '' ? key : `${key}-${reads.slice(0, 16)}`}`;
@@ -223,8 +224,8 @@ export class Store {
 
   /**
    * Puts back the files of an entry that were let go, from a scratch folder in which the stage was
-   * computed again. Returns the path of the first file that is not volatile and differs from the
-   * one that was stored, and then changes nothing.
+   * computed again, and returns the entry. If a file that is not volatile differs from the one that
+   * was stored, changes nothing and returns the path of the first such file as `differs`.
    * @param files the files in the scratch folder
    */
   async restore(
@@ -253,7 +254,10 @@ export class Store {
     });
   }
 
-  /** Moves a damaged entry out of the way and returns its new path. */
+  /**
+   * Moves a damaged entry out of the way and returns its new path, where nothing is if another
+   * process moved it first.
+   */
   moveAside(key: ActionKey): string {
     this.#prepare();
     const damaged = path.join(this.root, 'damaged');
@@ -313,12 +317,14 @@ export class Store {
       sweepGone(this.root, this.options.onTakeover);
   }
 
+  /** Gives up the leases, and removes this store's scratch folders. */
   close(): void {
     if (this.#writing === null) return;
     this.#writing.leases.close();
     sweepOwn(this.root, this.#me);
   }
 
+  /** Returns the leases and the commit, which it opens with their folders at the first call. */
   #prepare(): { readonly leases: Leases; readonly commit: GroupCommit } {
     if (this.#writing !== null) return this.#writing;
     const leases = path.join(this.root, 'leases'),
@@ -379,6 +385,7 @@ export class Store {
     return null;
   }
 
+  /** Removes every folder of `resumeDir` of a key. */
   #sweepResumes(key: ActionKey): void {
     for (const name of ownNames(this.root, 'resume'))
       if (name.startsWith(key))

@@ -90,6 +90,7 @@ export function sweepGone(root: string, onTakeover: OnTakeover | undefined): voi
 export const sweepOwn = (root: string, me: Owner): void =>
   sweepScratch(root, (owner) => ownerName(owner) === ownerName(me));
 
+/** Removes the scratch folders whose owners are gone by `isGone`. */
 function sweepScratch(root: string, isGone: IsGone): void {
   for (const name of ownNames(root, 'tmp')) {
     const owner = parseOwner(name.slice(0, name.indexOf('.'))),

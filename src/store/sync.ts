@@ -45,6 +45,7 @@ const listTrees = (dirs: readonly string[]): ReadonlySet<string> =>
     ]),
   );
 
+/** Returns the folders above a path, the nearest first. */
 function foldersAbove(place: string): string[] {
   const above: string[] = [];
   for (let dir = path.dirname(place); dir !== above.at(-1); dir = path.dirname(dir))
@@ -135,6 +136,7 @@ export function createGroupCommit(root: string): GroupCommit {
     for (const folder of above) await flushOne(folder);
     above = [root];
   };
+  /** Commits after the flushes under way, and resolves at its end. A fault is kept in `failure`. */
   const start = (): Promise<void> => {
     if (timer) clearTimeout(timer);
     timer = null;

@@ -33,12 +33,13 @@ export interface Verified {
   /** The number of checked entries some of whose files were let go (`keep`). */
   readonly letGo: number;
   readonly damaged: readonly Damage[];
-  /** The records that differ from what was written. */
+  /** The damaged records: roots, indexes, code, environments and pins. */
   readonly records: readonly DamagedRecord[];
   /** Faults of other users' entries and records that this user can't read. They are not checked. */
   readonly withheld: readonly UserFault[];
 }
 
+/** Checks the store, and moves what is damaged aside. */
 export async function verifyStore(store: Store): Promise<Verified> {
   const withheld: UserFault[] = [];
   const damaged: Damage[] = [];

@@ -117,6 +117,7 @@ function throwIfAny(fault: UserFault | null): void {
 
 const quotedCommand = ({ argv }: Command): string => JSON.stringify(argv.join(' '));
 
+/** Starts the program with the environment that it may see. @throws UserFault if `argv` is empty */
 function spawnProgram({ argv, cwd, env, pass }: Command, mark: string): Child {
   const [program, ...args] = argv;
   if (program === undefined)
@@ -207,6 +208,7 @@ async function waitForExit(child: Child, name: string, program: string): Promise
   }
 }
 
+/** Returns the fault of a program that failed, with the last five lines of `tail`. */
 function exitFault(name: string, { code, signal }: Exit, tail: string): UserFault {
   const how = signal === null ? `with exit code ${String(code)}` : `by ${signal}`;
   const lines = tail.trim().split('\n').slice(-5).join('\n');

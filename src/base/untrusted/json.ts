@@ -54,7 +54,7 @@ export function changedJson(
   change: (value: { readonly [name: string]: unknown }) => object,
 ): string {
   parseJson(text, name);
-  // A string, or a number such as `-2.0e5`.
+  // Finds each string, which stays, and each number, such as `-2.0e5`.
   const marked = text.replace(/"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g, (token) =>
     token.startsWith('"') || String(Number(token)) === token
       ? token
@@ -133,6 +133,7 @@ export async function readJsonFile(path: string, hint?: string): Promise<unknown
 export const readTextFile = (path: string): Promise<string> =>
   readText(path, `${path} can't be read`);
 
+/** Like `readTextFile`. @param fault begins the message if the file is not UTF-8 */
 async function readText(path: string, fault: string, hint?: string): Promise<string> {
   const bytes = await readRegularFile(path, FILE_BYTES, hint);
   try {

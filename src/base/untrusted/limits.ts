@@ -19,7 +19,7 @@ const LIMITS = {
   archive: ['DOSIMETER_ARCHIVE_GB', GB, 4],
   /** Bytes that an archive unpacks to. By default, `unpackedLimit` limits them further. */
   unpacked: ['DOSIMETER_UNPACK_GB', GB, 16],
-  /** Files listed for one source, or in one archive. */
+  /** The number of files listed for one source, or in one archive. */
   files: ['DOSIMETER_FETCH_FILES', 1, 100_000],
   /** Seconds without a byte. A whole answer may take this plus the time of its bytes at SLOWEST. */
   seconds: ['DOSIMETER_FETCH_SECONDS', 1, 120],
@@ -96,7 +96,7 @@ export function inWords(bytes: number): string {
 }
 
 const script = new Script('work()');
-let context: { work: () => unknown } | undefined;
+let scriptContext: { work: () => unknown } | undefined;
 
 /**
  * Runs synchronous work that data from outside could make endless, such as a tokenizer's regular
@@ -105,15 +105,16 @@ let context: { work: () => unknown } | undefined;
  * script; this costs about 0.05 ms.
  */
 export function withinSeconds<T>(seconds: number, message: () => string, work: () => T): T {
-  const own = (context ??= createContext({ work: () => undefined }) as { work: () => unknown });
-  own.work = work;
+  scriptContext ??= createContext({ work: () => undefined }) as { work: () => unknown };
+  const context = scriptContext;
+  context.work = work;
   try {
-    return script.runInContext(own, { timeout: Math.ceil(seconds * 1000) }) as T;
+    return script.runInContext(context, { timeout: Math.ceil(seconds * 1000) }) as T;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT')
       throw new UserFault(message());
     throw error;
   } finally {
-    own.work = () => undefined;
+    context.work = () => undefined;
   }
 }

@@ -136,13 +136,19 @@ export function makePrivateFolder(cache, parts, fault) {
   return privateFolder(cache, parts, fault);
 }
 
-/** @param {string} cache @param {readonly string[]} parts */
+/**
+ * Returns the paths of the cache and of each folder down to `parts` below it.
+ * @param {string} cache @param {readonly string[]} parts
+ */
 const foldersOnTheWay = (cache, parts) => [
   cache,
   ...parts.map((_, i) => join(cache, ...parts.slice(0, i + 1))),
 ];
 
-/** @param {string} path @param {(path: string) => import('node:fs').Stats} look */
+/**
+ * Returns what `look` returns; null if nothing is there.
+ * @param {string} path @param {(path: string) => import('node:fs').Stats} look
+ */
 function statOrNull(path, look) {
   try {
     return look(path);

@@ -19,6 +19,7 @@ import { measureOf } from './measure.ts';
 export interface Axis {
   readonly kind: 'number' | 'text' | 'step' | 'metric';
   readonly title: string;
+  /** Returns a condition’s place; null if it has none, or if each of its values has its own. */
   readonly at: (condition: Condition) => number | string | null;
   /** What the caption says of the axis; may be empty. */
   readonly note: string;
@@ -44,7 +45,10 @@ export const labelIn = (labels: Labels, name: Name): string =>
 export const isAxis = (conditions: readonly Condition[], path: string): boolean =>
   conditions.some((condition) => axisValue(condition, path) !== undefined);
 
-/** Returns a condition's value on an axis: `r 4`, `mrpc` or, beside the axis's title, `4`. */
+/**
+ * Returns a condition's value on an axis: `r 4`, `mrpc` or, beside the axis's title, `4`. Without a
+ * value on an axis of adapters or attacks, it is the adapter or the attack; else `–`.
+ */
 export function valueName(condition: Condition, path: string, isTitled = false): string {
   const { family, attack, ofBase, adapter } = condition,
     value = axisValue(condition, path);

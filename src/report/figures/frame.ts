@@ -163,7 +163,7 @@ function placePoints(
   const { y, facet: { row = [], column = [] } = {} } = entry;
   const onY = y.map(({ field }) => field);
   const rowCount = rowCountsIn(unique);
-  /** Earlier points of a chain or of a training are of models without the defence, on all rows. */
+  // Null for earlier points of a chain or a training: their models are undefended, on all rows.
   const fewerRows = ({ condition }: Subject, { field }: Measure, { seed, x: at }: Value) => {
     const cell = condition.cells.find((one) => one.seed === seed);
     const isEnd = entry.x.field !== TRAINING || at === (cell?.chain ?? []).length + 1;

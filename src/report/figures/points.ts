@@ -30,6 +30,7 @@ export const nameOf = (field: string, { subject, measure, seed }: Named): string
   if (field === 'seed') return `seed ${seed}`;
   return isName(field) ? labelIn(subject.labels, field) : valueName(subject.condition, field);
 };
+/** Joins what the fields call a point; '' without fields. */
 export const joinedNames = (fields: readonly string[], point: Named): string =>
   joinLabels(...distinct(fields.map((field) => nameOf(field, point))));
 
@@ -46,7 +47,7 @@ const clashesIn = (points: readonly Point[]): readonly (readonly Point[])[] =>
 /** The labels that can tell cells of one place apart. */
 export const TELLING: readonly Name[] = ['adapter', 'attack', 'setting'];
 
-/** Returns the labels that tell apart the conditions of one place. */
+/** Returns the labels that differ between conditions at one place; none if no place has two. */
 export const tellingApart = (points: readonly Point[]): readonly Name[] => {
   const clashes = clashesIn(points);
   return TELLING.filter((name) =>
@@ -63,7 +64,7 @@ export const hasMixedLine = (points: readonly Point[]): boolean =>
     },
   );
 
-/** Leaves out fields that call all points the same, unless no field would be left. */
+/** Leaves out labels that all points share. If no field is left, the first one stays. */
 export function withoutConstant(
   fields: readonly string[],
   points: readonly Point[],

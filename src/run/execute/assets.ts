@@ -19,6 +19,7 @@ function firstStageByUri(plan: Plan): Map<string, PlannedStage> {
 function locateUri(cell: ExperimentCell, uri: string): SourceRange {
   const scheme = uri.slice(0, uri.indexOf(':') + 1),
     bare = uri.slice(scheme.length);
+  /** Returns the path of the first text below `value` that names the source; null without one. */
   const find = (value: unknown, path: (string | number)[]): (string | number)[] | null => {
     // The plan may name a source more exactly than the spec: `hf:datasets/NAME` for `hf:NAME`.
     if (typeof value === 'string')
@@ -110,6 +111,7 @@ export async function findAssets(
 const schemes = (registry: PlanRegistry): string[] =>
   [...registry.names('source')].sort().map((name) => `${name}:`);
 
+/** Returns the diagnostic, without its place, of an error that a source plugin threw on `uri`. */
 function sourceFault(
   error: unknown,
   uri: string,

@@ -58,7 +58,7 @@ export const ATTEMPT_LIMIT_OPTIONS: Readonly<Record<keyof AttemptLimits, Attempt
       return value === undefined ? null : Number(value) * SECONDS[unit as keyof typeof SECONDS];
     },
     range: 'a time above 0 and below 24 days',
-    // `setTimeout` would turn a longer time into one millisecond.
+    // For a time from 2³¹ ms on, `setTimeout` would wait one millisecond.
     accepts: (value) => value > 0 && value * 1000 < 2 ** 31,
   },
 };

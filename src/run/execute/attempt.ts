@@ -94,6 +94,7 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     return null;
   };
 
+  /** Does what `WithLease` says once the lease is held. @param expected as in `lookUpAgain` */
   const withHeldLease = async (
     keyed: KeyedStage,
     gpus: readonly string[],
@@ -191,9 +192,11 @@ export const mayRetry = (
   !isDiskFault(result) &&
   !execution.options.signal.aborted;
 
+/** Returns how many times a failed attempt may be repeated. Default: 0. */
 const retriesOf = ({ options }: Execution, { stage }: AttemptRequest): number =>
   valueForKind(options.attemptLimits?.retries, stage.kind) ?? 0;
 
+/** Attempts the stage once, alone. */
 async function attemptStage(execution: Execution, request: AttemptRequest): Promise<AttemptResult> {
   const { work, end } = startAttempt(execution, request);
   return end(execution.options.executor.run(work.job, work.hooks, work.signal));

@@ -25,7 +25,7 @@ export interface Answered {
   readonly log: StageLog;
   /** How many stages shared the job. */
   readonly packed: number;
-  /** The time limit in seconds, if the stage was stopped because of it. */
+  /** The time limit in seconds, if the stage has one and was stopped for any reason; else null. */
   readonly overtime: number | null;
 }
 
@@ -52,9 +52,11 @@ export async function conclude(execution: Execution, answered: Answered): Promis
   return failedOutcome(answered, change);
 }
 
+/** Returns the folder of a job's files, which an executor may have put into one of its own. */
 const outputFolder = ({ result, outDir }: Answered): string =>
   result.type === 'done' ? (result.outDir ?? outDir) : outDir;
 
+/** Removes the output of a job whose lease another run took over, and says so. */
 function lostLeaseResult(execution: Execution, answered: Answered): AttemptResult {
   const { request, log, outDir } = answered;
   removeFolder(outDir); // an executor's own folder is left to the run that has taken over
@@ -108,6 +110,7 @@ export function tellWarnings(
   }
 }
 
+/** Stores what a job wrote as an entry, or puts back the entry's files that were let go. */
 async function publish(
   execution: Execution,
   answered: Answered,

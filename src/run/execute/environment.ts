@@ -21,6 +21,7 @@ const readPackage = (dir: string): PackageJson =>
 
 export const ownVersion = (): string => readPackage(projectDir()).version;
 
+/** Returns the releases of the dependencies that are installed, by name. */
 function packageVersions(): { [name: string]: string } {
   const root = projectDir(),
     { resolve } = createRequire(path.join(root, 'package.json')),
@@ -37,6 +38,7 @@ function packageVersions(): { [name: string]: string } {
   return versions;
 }
 
+/** Returns the processor's numeric instruction sets, joined by spaces; '' off Linux. */
 function cpuFeatures(): string {
   if (!existsSync('/proc/cpuinfo')) return '';
   const flags =
@@ -78,7 +80,8 @@ async function gitState(dir: string): Promise<{ commit: string; dirty: boolean }
     : { commit, dirty: lines.some((line) => !line.startsWith('#')) };
 }
 
-export async function environment(
+/** Returns the facts about this machine and program that a run records. */
+export async function describeEnvironment(
   specFile: string,
   backend: BackendName,
   jobs: number,

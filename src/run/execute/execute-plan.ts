@@ -124,6 +124,7 @@ function createSettler(
     }
   }
 
+  /** Attempts a stage, or waits for the attempt at another stage with the same key. */
   async function attemptOnce(keyed: KeyedStage): Promise<AttemptResult> {
     const running = attempts.get(keyed.key);
     if (running) {

@@ -1,4 +1,4 @@
-/** The state of one execution of a plan: its options, and what is known of its stages so far. */
+/** The state of one execution of a plan: its options, and the outcomes of its settled stages. */
 import type {
   AnyPlugin,
   Digest,
@@ -77,7 +77,7 @@ export interface ExecuteOptions {
   /** Facts about this run that every manifest records. */
   readonly facts: JsonObject;
   readonly onEvent: OnEvent;
-  /** What the stages' preflights warned of. Default: nothing. */
+  /** The warnings of each stage's preflight, to be stored with its entry. Default: none. */
   readonly warnings?: ReadonlyMap<StageId, readonly Warning[]>;
   /** A remote from which entries that the store lacks may be fetched. */
   readonly remote?: RemoteEntries;
@@ -179,7 +179,10 @@ export function stopAfterFailure(execution: Execution, outcome: Outcome): void {
     execution.stopped = true;
 }
 
-/** Returns the outcome of a stage whose entry the remote has; null if it must be attempted. */
+/**
+ * Returns the outcome of a stage whose entry the remote has, or its failure if fetching it throws;
+ * null if the stage must be attempted.
+ */
 export async function fetchOutcome(
   execution: Execution,
   { descriptor }: PlannedStage,
@@ -240,11 +243,17 @@ export function keyedStage(execution: Execution, stage: PlannedStage): KeyedStag
   return { stage, key: actionKey(components), components, inputs };
 }
 
-/** A stage that a cell has too, such as the rows that all its trainings share, is of no section. */
+/**
+ * Returns the section of the spec that a stage belongs to; none for a stage that also belongs to a
+ * cell itself, as the rows do that all of a cell's trainings share.
+ */
 const ofSection = ({ ownLabel, section }: PlannedStage): Pick<StageFacts, 'section'> =>
   ownLabel !== null || section === null ? {} : { section };
 
-/** Returns what joining stages are told. @param describe `: ERROR` of a failed stage, else '' */
+/**
+ * Returns what joining stages are told of one stage.
+ * @param describe returns `: ERROR` of a failed stage, else ''
+ */
 function stageFacts(
   stage: PlannedStage,
   outcome: Outcome,
@@ -307,8 +316,8 @@ function sourceFacts(stages: readonly PlannedStage[], assets: Assets): readonly 
 
 /**
  * Returns what a stage that joins the grid, such as the report, is told: the spec, the cells, the
- * stages settled so far (no stage that joins the grid is among them), the sources that finished
- * stages read, and the environment.
+ * settled stages (another one that joins the grid too, once it is settled), the sources that the
+ * finished ones read, and the environment.
  */
 export function experimentFacts(
   plan: Plan,

@@ -13,7 +13,10 @@ import type { Failed } from '../log/events.ts';
 /** The length at which a message is cut, since it may quote a whole row of a data set. */
 const MESSAGE_LENGTH = 1000;
 
-/** Returns a message without control characters, which a quoted text of a data set may have. */
+/**
+ * Returns a message cut to MESSAGE_LENGTH, with line breaks but no other control characters, which
+ * a quoted text of a data set may have.
+ */
 export function terminalSafe(message: string): string {
   const text = message.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, '\ufffd');
   return text.length > MESSAGE_LENGTH ? `${text.slice(0, MESSAGE_LENGTH)}…` : text;
@@ -51,6 +54,7 @@ export const errorFailure = (
         hint: "this is a fault of the plugin's code, not of the spec; the log has the stack",
       });
 
+/** Returns the failure of a stage whose job has this result. */
 export function resultFailure(result: Exclude<JobResult, { type: 'done' }>, log: string): Failed {
   switch (result.type) {
     case 'fault':
@@ -75,9 +79,9 @@ export function resultFailure(result: Exclude<JobResult, { type: 'done' }>, log:
 const OUT_OF_MEMORY =
   'the system kills a process when memory runs out; try --jobs 1, or a smaller batch';
 
-/** The place in a stack's frame: `file:///…/own-5d4be5db.mjs:13:38`. */
+/** Matches the place that a line of a stack names: `file:///…/own-5d4be5db.mjs:13:38`. */
 const PLACE = /(file:\/\/[^\s()]+\.mjs):(\d+):(\d+)/g;
-/** The source map at the end of an outside plugin's bundle. The program's own maps are files. */
+/** Matches the source map at the end of an outside plugin's bundle. Other maps are files. */
 const INLINE_MAP = /\n\/\/# sourceMappingURL=data:application\/json;base64,([\w+/=]+)\s*$/;
 
 interface Traced {
@@ -90,6 +94,7 @@ interface Traced {
 /** Replaces a stack's places in plugin bundles by those in their sources, and finds who threw. */
 export function mapToSources(stack: string): Traced {
   const maps = new Map<string, ((line: number, column: number) => string | null) | null>();
+  /** Returns a place in a bundle as one in its sources; null if the bundle has no map of it. */
   const placeIn = (module: string, line: number, column: number): string | null => {
     let find = maps.get(module);
     if (find === undefined) maps.set(module, (find = sourceMapLookup(module)));

@@ -127,6 +127,7 @@ function digestOfStates(
   return sha256(lines.sort().join('\n'));
 }
 
+/** Returns what checks entries. It keeps the states of the files of entries that were sound. */
 function createEntryGuard() {
   const known = new Map<ActionKey, FileStates>();
   const states = (key: ActionKey): FileStates => known.get(key) ?? NO_STATES;
@@ -220,9 +221,11 @@ const haveSameFiles = (then: FileStates, now: ReadonlyMap<string, Stats>): boole
     return state.isProven && stat !== undefined && isSame(state, stat);
   });
 
+/** Returns what checks sources. It keeps the states of the files of sources that were right. */
 function createAssetGuard(locate: Locate | undefined) {
   const known = new Map<string, FileStates>();
 
+  /** Returns what is wrong with a source that is looked up again; null without `locate`. */
   const digestFault = async ({ uri, digest }: Asset): Promise<string | null> => {
     if (locate === undefined) return null;
     let now: Asset | null;
@@ -235,6 +238,7 @@ function createAssetGuard(locate: Locate | undefined) {
     return now.digest === digest ? null : `${uri} is not what it was when the run began`;
   };
 
+  /** Returns how a source differs from these states of its files; null if it does not. */
   const changeSince = async (asset: Asset, then: FileStates): Promise<string | null> => {
     const now = filesOfSource(asset.path);
     const named = (name: string): string => (name === '' ? asset.uri : `${name} of ${asset.uri}`);

@@ -120,6 +120,7 @@ export function createRepairs(
     }
   };
 
+  /** Settles a stage again if its entry is damaged or lacks files; else returns false. */
   const repair = async (stage: PlannedStage, input: Finished): Promise<boolean> => {
     const damage = await moveAside(stage, input);
     const entry = execution.entries.get(input.key);

@@ -22,7 +22,7 @@ const ADAPTERS = /(^|\/)(adapter_model|changed)\.safetensors$/;
 const isLetGo = (level: KeepLevel, path: string): boolean =>
   level !== 'all' && TENSORS.test(path) && !(level === 'adapter' && ADAPTERS.test(path));
 
-/** Returns what `keep` says of a stage's kind. */
+/** Returns what `keep` says of a stage's kind; `all` if it does not name the kind. */
 export const levelOf = ({ experiment }: Plan, { kind }: PlannedStage): KeepLevel =>
   Object.hasOwn(experiment.keep, kind) ? experiment.keep[kind]! : 'all';
 
@@ -33,13 +33,13 @@ export const filesLeft = (
   files: readonly ManifestFile[],
 ): readonly ManifestFile[] => files.filter(({ path }) => !isLetGo(levelOf(plan, stage), path));
 
-/** Whether a stage needs files of its inputs that `keep` may let go. */
+/** Whether a stage can't run without the files of its inputs that `keep` may let go. */
 export const needsWhole = ({ descriptor }: PlannedStage): boolean =>
   descriptor.spares === undefined;
 
 /**
- * Whether an input's files must stay until a stage that reads it has ended. The descriptor's
- * `spares` lists the kinds of inputs of which they must; without it, all must.
+ * Whether an input's files must stay until a stage that reads it has ended: those of the kinds of
+ * inputs that the descriptor's `spares` lists or, without it, of all.
  */
 const needsFilesOf = ({ descriptor: reader }: PlannedStage, input: PlannedStage): boolean =>
   reader.spares?.includes(input.kind) ?? true;
@@ -102,6 +102,10 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
   let isAlone = true,
     fault: string | null = null;
 
+  /**
+   * Lets go of the files of those stages whose readers have all finished and whose entries no one
+   * else holds, unless another run uses the store.
+   */
   const release = (
     stages: readonly PlannedStage[],
     outcomes: Outcomes,

@@ -94,6 +94,7 @@ export function readMetrics(
   const read = new Map<StageId, MetricValues | null>();
   let missing = 0;
 
+  /** Returns a stage's metrics; null if it has none, or none that can be used. */
   const metricsOf = (id: StageId, entry: MetricsEntry): MetricValues | null => {
     const known = read.get(id);
     if (known !== undefined) return known;

@@ -1,7 +1,7 @@
 /**
  * Packs: stages that share a job of a scheduler, which performs them one after another, or a
- * process of this machine, which performs them at once. When the queue has room for one of these
- * stages, it forms a pack with an even share of those that are ready by then. Nothing waits for a
+ * process of this machine, which performs them at once. When this run's queue has room for one of
+ * them, it forms a pack with an even share of those that are ready by then. Nothing waits for a
  * stage that is not ready. Each member takes its own lease and looks its own entry up. Members
  * without an entry are attempted in one job. A member that fails is retried alone.
  */
@@ -88,6 +88,7 @@ export function createPacker(
   let running = 0;
   const waitingIn = (id: string): readonly Waiting[] => groups.get(id) ?? [];
 
+  /** Attempts a pack of `first` and others of its group, unless another pack has taken `first`. */
   const attemptPackOf = async (first: Waiting, id: string, gpus: readonly string[]) => {
     if (!waitingIn(id).includes(first)) return; // it is in another pack already
     // Waits for the other stages that the same event has made ready.
@@ -118,7 +119,10 @@ export function createPacker(
     });
 }
 
-/** Takes each member's lease, then attempts those that have no entry as one job. */
+/**
+ * Takes each member's lease, then attempts those that have no entry as one job. Returns the
+ * members' results, in their order.
+ */
 function attemptMembers(
   execution: Execution,
   withLease: WithLease,
@@ -184,6 +188,7 @@ function attemptTogether(
   );
 }
 
+/** Returns a promise, and the function that resolves it. */
 function deferred<T>(): { readonly promise: Promise<T>; readonly resolve: (value: T) => void } {
   let resolve: (value: T) => void = () => undefined;
   const promise = new Promise<T>((settle) => {

@@ -142,7 +142,7 @@ export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit'
   return { type: 'error', message, ...traced(error) };
 }
 
-/** Returns every file below `dir` with its digest. */
+/** Returns every file below `dir` with its size and digest. */
 async function digestOutputs(dir: string): Promise<OutputFile[]> {
   const files: OutputFile[] = [];
   for (const { path: name, size } of listFiles(dir))

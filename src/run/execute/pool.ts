@@ -126,6 +126,7 @@ function startWorker(
   return worker;
 }
 
+/** Kills a worker and its process group, unless it has ended. */
 function killWorker(worker: WarmWorker): void {
   const { pid } = worker.process;
   if (worker.ended || pid === undefined) return;
@@ -146,6 +147,7 @@ function waitForExit(worker: WarmWorker): Promise<void> {
 export interface PoolOptions {
   /** The worker's module: `dist/worker.js`, or `worker.ts` under a loader. */
   readonly module: string;
+  /** How many workers may live before an idle one is ended to start another. */
   readonly limit: number;
   /** How long an aborted stage may take to end, in milliseconds. */
   readonly graceMs?: number;
@@ -158,6 +160,7 @@ export function createPool({
   ...options
 }: PoolOptions): Executor {
   const workers = new Workers({ ...options, env });
+  /** Runs the jobs of a pack at once in one worker, which is given back after the last. */
   const runPack = (pack: readonly PackedJob[]): readonly Promise<JobResult>[] => {
     const { job } = at(pack, 0),
       worker = workers.take(job),
@@ -227,6 +230,7 @@ class Workers {
     for (const worker of this.#idle.splice(0)) killWorker(worker);
   }
 
+  /** Kills every worker, waits for its end, and kills what processes the workers left behind. */
   async close(): Promise<void> {
     await Promise.all(
       [...this.#all].map((worker) => {
@@ -239,6 +243,7 @@ class Workers {
     this.#marks.clear();
   }
 
+  /** Starts a worker, which leaves the pool when it ends. */
   #start(cpu: number, gpus: readonly string[] | null): WarmWorker {
     const { module, env } = this.options;
     const worker = startWorker(module, env, { cpu, gpus });
@@ -319,6 +324,7 @@ interface SentJob {
   /** From this call on, tells the worker to stop the job when the job's signal is aborted. */
   readonly begin: () => void;
   readonly receive: (message: Exclude<FromWorker, { type: 'ready' }>) => void;
+  /** Resolves `result`, unless the job has one already. */
   readonly end: (result: JobResult) => Promise<void>;
 }
 
@@ -368,6 +374,7 @@ function followJob(
   };
 }
 
+/** Sends a message to a worker, or nothing if it has ended. */
 function send({ process: child }: WarmWorker, message: ToWorker): void {
   if (child.connected) child.send(message, () => undefined);
 }

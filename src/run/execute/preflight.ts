@@ -175,7 +175,7 @@ function torchFault(
   };
 }
 
-/** Returns the nearest goal of the spec that needs this stage. */
+/** Returns the stage itself if it is a goal of the spec, or else the nearest goal that needs it. */
 function goalThatNeeds(stage: PlannedStage, byId: Surroundings['byId']): PlannedStage | undefined {
   const stages = [...byId.values()].map((status) => status.stage);
   for (let level = [stage]; level.length > 0;) {
@@ -228,7 +228,7 @@ async function missingPackageFaults(
   return [];
 }
 
-/** Returns the faults of the first check that finds any, and what the stage warns of. */
+/** Returns the faults of the first check that finds any; its own preflight may warn as well. */
 async function findFaults(
   stage: PlannedStage,
   cell: ExperimentCell,
@@ -288,7 +288,7 @@ type Asked = Pick<StageStatus, 'stage'> & Partial<Pick<StageStatus, 'entry'>>;
 
 /**
  * Asks one stage of each group of stages that differ only in seeds, and returns its answer for each
- * of the group. A stage whose sources are missing or at fault gives no answer.
+ * of the group. Left out are stages whose sources are missing or at fault, or whose answer is null.
  * @param settings returns what else must be equal within a group
  */
 async function askPerGroup<T>(
@@ -327,7 +327,10 @@ export const forecasts = (
     async ({ stage }, context) => (await stage.descriptor.forecast?.(context)) ?? null,
   );
 
-/** Returns, by service, at most how many calls the stages that are to run will make. */
+/**
+ * Returns for each service the most calls that the stages that are to run will make, and their
+ * cost; null if one of these stages can't tell.
+ */
 export async function serviceCalls(
   { backend }: Pick<Plan, 'backend'>,
   statuses: readonly StageStatus[],
@@ -439,8 +442,8 @@ function fetchedAssets(
 }
 
 /**
- * Returns the file to look into after a fault: outside plugins that the stage uses, if any, or else
- * the stage's own file.
+ * Returns the files to look into after a fault, joined by `or`: those of outside plugins (the stage
+ * or what it uses) or, if there are none, the stage's own file.
  */
 function blamedFile({ kind, uses }: PlannedStage, registry: RuntimeRegistry): string {
   const own = registry.get('stage', kind)?.file ?? `plugins/stages/${kind}.ts`;

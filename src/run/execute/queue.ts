@@ -41,6 +41,7 @@ export function createQueue({ cores, memoryMB = Infinity, gpus = [] }: Machine):
   let running = 0;
   const fits = ({ cpu, memoryMB: memory, gpu }: Need): boolean =>
     cpu <= free.cpu && memory <= free.memoryMB && gpu <= free.gpus.length;
+  /** Starts waiting tasks, in their order, until the first of them does not fit. */
   const startNext = (): void => {
     // If nothing runs, all is free, although `free` may be off by the rounding of fractional cores.
     for (

@@ -9,6 +9,7 @@ import { hasLetGo, mustBeWhole, needsWhole } from './keep.ts';
 
 export interface StageStatus {
   readonly stage: PlannedStage;
+  /** `ready`: it could run now. `pending`: it waits for an input or a source. */
   readonly state: 'cached' | 'ready' | 'pending';
   /** The stage's key; null while the content of an input is unknown. */
   readonly key: ActionKey | null;

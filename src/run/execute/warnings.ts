@@ -82,8 +82,8 @@ export function storedWarnings(plan: Plan, statuses: readonly MetricsStatus[]): 
 }
 
 /**
- * Returns one of each message at each place. Warnings that differ only in numbers, such as those of
- * several seeds, count as one: the first.
+ * Returns each message at each place once. Of warnings that differ only in numbers, such as those
+ * of several seeds, returns the first, which then says how many more there are.
  */
 export function distinctDiagnostics(found: readonly Diagnostic[]): readonly Diagnostic[] {
   const groups = new Map<string, { readonly first: Diagnostic; readonly texts: Set<string> }>();

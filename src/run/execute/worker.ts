@@ -21,8 +21,9 @@ type WorkerResult = Exclude<JobResult, { type: 'exit' }>;
 const home = process.cwd();
 const threads = Number(process.env['DOSIMETER_THREADS'] ?? 1);
 const descriptors = new Map<string, unknown>();
-/** The loaded backend; null until one is loaded. */
+/** The backend that this process has loaded; null before the first. */
 let backend: BackendInfo | null = null;
+/** The load of a backend that is under way. */
 let loading: Promise<BackendInfo> | null = null;
 /**
  * Controllers of the running stages, by index among the jobs of one message. Aborting one asks its
@@ -32,10 +33,12 @@ const running = new Map<number, AbortController>();
 /** Whether this process must not be used again: a stage left processes, which were ended. */
 let spent = false;
 
+/** Sends a message and then calls `then`; does nothing once the pool has gone. */
 function send(message: FromWorker, then: () => void = () => undefined): void {
   if (process.send !== undefined && process.connected) process.send(message, then);
 }
 
+/** Returns a plugin's descriptor, whose module is loaded once. Throws if it is of another kind. */
 async function loadDescriptor({ kind, name, module }: PluginModule): Promise<unknown> {
   const known = descriptors.get(module);
   if (known !== undefined) return known;
@@ -48,6 +51,7 @@ async function loadDescriptor({ kind, name, module }: PluginModule): Promise<unk
   return loaded;
 }
 
+/** Loads the job's backend, unless it is loaded. Torch's releases are compared for every job. */
 async function ensureBackend({ backend: name, computedBy }: Job): Promise<void> {
   if (backend?.name === name && name !== 'torch') return;
   // All stages of a pack have the same backend and await this one load.
@@ -129,6 +133,7 @@ async function perform(started: Started, signal: AbortSignal): Promise<WorkerRes
     : result;
 }
 
+/** Ends the processes that a stage left, if any, and says so in the log of the job `index`. */
 async function endLeftovers(index: number): Promise<void> {
   const count = await endChildren();
   if (count === 0) return;

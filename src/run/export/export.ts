@@ -45,7 +45,7 @@ export interface GatherOptions {
   readonly runCommand: string;
   /** The folder that the models' folders go into. */
   readonly out: string;
-  /** `train` exports what trainings left, `merge` whole checkpoints. */
+  /** The stages whose models are exported: `train` in any form, or `merge` as whole checkpoints. */
   readonly goal: typeof TRAIN | typeof MERGE;
   /** Returns the folder of a fetched model that has its config.json. */
   readonly modelDir: (asset: string) => Promise<string>;
@@ -57,11 +57,11 @@ type Base = BaseModel & { readonly folder: string };
 export const ownStages = ({ statuses }: Prepared, kind: string): StageStatus[] =>
   statuses.filter(({ stage }) => stage.kind === kind && stage.section === null);
 
-/** A trained model and its cell. */
+/** A model to export, which need not be in the store yet. */
 export interface ChosenModel {
   readonly status: StageStatus;
   readonly cell: Cell;
-  /** The label of the model's stage, or a text for it: `train attack=badnets rank=8 seed=1`. */
+  /** The label of the model's stage, or a text like one: `train attack=badnets rank=8 seed=1`. */
   readonly name: string;
 }
 
@@ -103,6 +103,7 @@ export async function gatherModels(
   const label = stageLabels(plan, whole);
   const folderFor = namedFolders(out);
   const bases = new Map<string, Base & { readonly files: ModelFolder }>();
+  /** Returns the base of a model if that was trained too; else null. */
   const trainedBase = (status: StageStatus): Base | null => {
     const base = inputOf(prepared, status, 'base');
     if (base === undefined) return null;
@@ -193,6 +194,7 @@ export const inputOf = (
   name: string,
 ): StageStatus | undefined => statuses.find(({ stage }) => stage.id === status?.stage.inputs[name]);
 
+/** Returns the first cell that a stage belongs to. */
 function cellOf({ cells }: Experiment, { id, cells: own }: PlannedStage): Cell {
   const [first] = own;
   const cell = first === undefined ? undefined : cells[first];
@@ -216,6 +218,7 @@ function modelParts(dir: string): {
   throw new Error(`${dir} holds neither adapter, model nor changed.safetensors`);
 }
 
+/** Returns what the train.json of a training's entry says. Throws if there is no entry. */
 function readTrainFacts(entry: Entry | null | undefined): CardFacts['train'] {
   if (!entry) throw new Error('a merged model without its training');
   const text = readFileSync(path.join(entry.dir, 'train.json'), 'utf8');
@@ -319,6 +322,7 @@ export function writeFolders(folders: readonly ModelFolder[], force: boolean): s
   return taken.map(({ dir }) => dir);
 }
 
+/** Whether the folder on the disk has these files with this content, and no others. */
 function isSame({ dir, parts }: ModelFolder): boolean {
   if (!existsSync(dir) || readdirSync(dir).length !== parts.size) return false;
   return [...parts].every(([name, part]) => {

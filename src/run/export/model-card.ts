@@ -31,14 +31,16 @@ export interface CardFacts {
   /** The label of the model's stage, without the kind. */
   readonly title: string;
   readonly experiment: string;
+  /** dosimeter's version. */
   readonly version: string;
+  /** The folder of the model's files. */
   readonly dir: string;
   /** The form of the files: PEFT's, a whole checkpoint, or only the weights that changed. */
   readonly form: 'adapter' | 'model' | 'changed';
   readonly cell: Cell;
   /** The model's base; null for a whole model, and if the base's weights were drawn at random. */
   readonly base: BaseModel | null;
-  /** Whether a classifier that the base has would be of another number of classes. */
+  /** Whether the base's classifier can't be used for the model (`hasOtherHead`). */
   readonly replacesHead: boolean;
   readonly train: {
     readonly classes: readonly string[];
@@ -97,8 +99,8 @@ export const labelledConfig = (
   });
 
 /**
- * Whether a classifier that the base has would be of another number of classes, so that
- * `from_pretrained` has to leave it out.
+ * Whether the model has a classifier (or a regression head) for another number of classes than the
+ * base's config says, so that `from_pretrained` has to leave out one that the base has.
  * @param base the base's config.json
  */
 export function hasOtherHead(base: string, { classes, head }: CardFacts['train']): boolean {
@@ -240,6 +242,7 @@ ${
 const stepsText = ({ steps, kept_step: kept }: CardFacts['train']): string =>
   `${steps} steps${kept === undefined ? '' : `, of which early stopping kept step ${kept}`}`;
 
+/** Returns in words how the frozen weights are held: their type, or how they are quantised. */
 const frozenWeights = ({ dtype, quantize }: HeldWeights): string =>
   quantize === undefined
     ? dtype
@@ -255,6 +258,7 @@ function defenceEffect(zoo: ZooFacts | undefined): string {
     : ` It was trained under the defence ${name}.`;
 }
 
+/** Returns the rows of the card's table that only models of a zoo have. */
 const zooRows = (
   { pair, receipt: { digest, dose }, defence }: ZooFacts,
   isOfBase: boolean,
@@ -287,6 +291,7 @@ function metricsTables({ metrics }: ZooFacts): string {
     .join('');
 }
 
+/** Returns the heading of the table that has a metric: it names the rows of the metric. */
 function metricsHeading(cell: Measured, metric: string): string {
   const ofTask = splitTask(cell, metric);
   if (ofTask !== null) return `Metrics on the rows of ${ofTask.task}`;
@@ -294,6 +299,7 @@ function metricsHeading(cell: Measured, metric: string): string {
   return `Metrics on the ${metric.startsWith('test_') ? 'test' : 'validation'} rows`;
 }
 
+/** Returns values as a text: `rank 8, alpha 16`. */
 const inWords = (values: JsonObject): string =>
   Object.entries(values)
     .map(([name, value]) => `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`)

@@ -308,6 +308,7 @@ function readReceiptFacts(prepared: Prepared, status: StageStatus): ReceiptFacts
   };
 }
 
+/** Returns the metrics of an evaluation; {} if it is not in the store, or they are malformed. */
 function readEvaluation(evaluated: StageStatus | undefined): MetricValues {
   const entry = evaluated?.entry;
   if (!entry) return {};
@@ -315,6 +316,7 @@ function readEvaluation(evaluated: StageStatus | undefined): MetricValues {
   return 'metrics' in found ? found.metrics : {};
 }
 
+/** Returns the digests of a model's files of weights, by the files' names without folders. */
 const weightDigests = ({ entry }: StageStatus): JsonObject =>
   Object.fromEntries(
     (entry?.manifest.files ?? [])

@@ -1,6 +1,6 @@
 /**
- * The outcome of each stage of a run, and the events on the way there. The scheduler sends them;
- * journal, logs and progress read them. The journal's entries and run.log's lines are made here.
+ * The outcome of each stage of a run, and the events on the way there. The run sends them; journal,
+ * logs and progress read them. The journal's entries and run.log's lines are made here.
  */
 import type { BackendName, Digest, Json, JsonObject, Place } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
@@ -24,6 +24,7 @@ export interface Failed {
   readonly hint?: string;
   /** Whether the program or a plugin is at fault. The stack is then in the log. */
   readonly internal: boolean;
+  /** The path of the log that says more: the stage's or the run's; null if neither does. */
   readonly log: string | null;
 }
 
@@ -76,6 +77,7 @@ export type RunEvent =
 
 export type OnEvent = (event: RunEvent) => void;
 
+/** Returns the fields of a stage's outcome in the journal. */
 function outcomeEntry(outcome: Outcome): JsonObject {
   switch (outcome.state) {
     case 'ran':

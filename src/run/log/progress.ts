@@ -18,6 +18,7 @@ export interface ProgressOptions {
   readonly durations: Durations;
   /** Returns how many stages like this one may run at once. */
   readonly places: (stage: PlannedStage) => number;
+  /** Returns a time in words. */
   readonly duration: (seconds: number) => string;
   /** Prints a line that stays. */
   readonly print: (line: string, tone: 'plain' | 'good' | 'bad' | 'note') => void;
@@ -25,6 +26,7 @@ export interface ProgressOptions {
   readonly draw: ((lines: readonly string[]) => void) | null;
   /** Returns the most lines of the live block, and columns of a line. Default: no limit. */
   readonly room?: () => { readonly lines: number; readonly columns: number };
+  /** Returns the time in milliseconds. Default: `performance.now`. */
   readonly now?: () => number;
 }
 
@@ -242,7 +244,10 @@ function createFaults(label: (stage: PlannedStage) => string, print: (text: stri
   };
 }
 
-/** Prints a line for each unit that ends or, in a long run, for every few stages. */
+/**
+ * Returns what prints a line for each unit that has ended with a stage that ran or, in a long run,
+ * for every few stages that have ended.
+ */
 function createReport(
   total: number,
   label: (stage: PlannedStage) => string,
@@ -364,6 +369,7 @@ function unitLabel(
   ].join(' ');
 }
 
+/** Returns counts by kind as a text: `3 train, 2 evaluate`. */
 function tally(kinds: ReadonlyMap<string, number>): string {
   return [...kinds].map(([kind, n]) => `${n} ${kind}`).join(', ');
 }

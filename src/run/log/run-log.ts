@@ -102,6 +102,7 @@ export function openRunLog(dir: string, redact: Redact = (text) => text): RunLog
   };
 }
 
+/** Returns the logger for all files of a run, which puts the time before each line. */
 function createLogger(): winston.Logger {
   const stream = new Writable({
     objectMode: true,
@@ -141,6 +142,7 @@ function openToAppend(file: string): number {
   }
 }
 
+/** Opens a log of `logger`. If the disk refuses it, its lines are dropped. */
 function openFile(logger: winston.Logger, file: string, redact: Redact): LogFile {
   const target: Target = {
     handle: ifPossible(() => openToAppend(file)),
@@ -158,6 +160,7 @@ function openFile(logger: winston.Logger, file: string, redact: Redact): LogFile
   };
 }
 
+/** Returns the log of a stage, which is opened with `open` at its first line that is no detail. */
 function createStageLog(file: string, open: () => LogFile): StageLog {
   const details: (readonly [message: string, time: string])[] = [];
   let opened: LogFile | null = null,

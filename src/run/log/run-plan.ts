@@ -99,6 +99,7 @@ export function parseRunPlan(text: string, mostStages = Infinity): RunPlan | nul
     : ({ name, store, backend, executor, stages: parsed } as RunPlan);
 }
 
+/** Returns a group; null if it is malformed. `places` is 1 if the file has no positive number. */
 function parseGroup(group: unknown): StageGroup | null {
   if (!isRecord(group)) return null;
   const { kind, section, goal, places } = group;

@@ -44,6 +44,7 @@ const KNOWS: Field = {
   expected: 'an object with `columns` and `metrics` (a list of names)',
 };
 
+/** Whether a value has a function under at least one of the names. */
 const hasMethod = (value: unknown, ...names: readonly string[]): boolean =>
   names.some((name) => isFunction((value as { readonly [name: string]: unknown })[name]));
 const NEEDS = oneOf('clean', 'model', 'receipt');

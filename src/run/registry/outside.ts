@@ -195,11 +195,13 @@ function entryFile(named: string): string {
   return entry;
 }
 
+/** Returns the name of a plugin's file without its ending, or of its folder if it is an index. */
 function pluginName(entry: string): string {
   const name = basename(entry).replace(/\.\w+$/, '');
   return name === 'index' ? basename(dirname(entry)) : name;
 }
 
+/** Loads a plugin, bundling it if need be. @param named the absolute path of its file or folder */
 async function loadPlugin(named: string): Promise<LoadedPlugin> {
   const path = entryFile(named);
   const dir = makeCacheFolder(cacheDir(), 'plugins');
@@ -251,8 +253,9 @@ export interface Bundle {
   readonly module: string;
   /** The SHA-256 of the module's text. */
   readonly digest: string;
-  /** The version of the plugin's own code. */
+  /** The version of the plugin's own code, without that of the program's science or backends. */
   readonly code: Digest;
+  /** The parts of that code: the digest of each source, and the releases of each package. */
   readonly closure: { readonly [part: string]: string };
   /** Whether the plugin imports `dosimeter/science`. */
   readonly usesScience: boolean;
@@ -301,9 +304,11 @@ const recordFile = (dir: string, plugin: string): string =>
   join(dir, `${sha256(plugin).slice(0, 16)}.json`);
 
 /**
- * Returns the bundle of a plugin, or null if anything that it was made from has changed.
+ * Returns the recorded bundle of a plugin, or null if there is none or anything that it was made
+ * from has changed.
  * @param dir the folder of the bundles
  * @param plugin the absolute path of the plugin's source
+ * @param api the plugin API that the bundle must import (`apiModule`)
  */
 export function findBundle(dir: string, plugin: string, api: string): Bundle | null {
   const file = recordFile(dir, plugin);

@@ -11,6 +11,7 @@ export type { LoadedPlugin, PluginKind, Registry } from './types.ts';
 export { jobProgram, workerModule } from './build.ts';
 export { loadOutsidePlugins } from './outside.ts';
 
+/** Returns a registry. @throws UserFault if two plugins of a kind have the same name */
 export function makeRegistry(plugins: readonly LoadedPlugin[]): Registry {
   const byKind = new Map<PluginKind, Map<string, LoadedPlugin>>();
   for (const plugin of [...plugins].sort((a, b) => (a.name < b.name ? -1 : 1))) {

@@ -39,6 +39,7 @@ async function ask(path: string, signal: AbortSignal, headers = {}): Promise<Res
   throw new Refused(response.status);
 }
 
+/** Returns the JSON that the server answers. Throws as `ask` does. */
 export async function askJson<T>(path: string, signal: AbortSignal): Promise<T> {
   return (await (await ask(path, signal)).json()) as T;
 }
@@ -239,6 +240,7 @@ export interface GroupCounts extends Group {
   readonly all: number;
 }
 
+/** Returns the run's kinds of stages, in the graph's order, with the states of their stages. */
 export function countGroups({ graph, stages }: RunView): readonly GroupCounts[] {
   const counts = graph.groups.map((): { [state: string]: number } => ({}));
   for (const { group, state } of stages) {

@@ -15,7 +15,7 @@ import {
   FailureText,
   formatDate,
   placeText,
-  seconds,
+  secondsText,
   StageChip,
   Table,
   useNow,
@@ -101,7 +101,7 @@ function StageFacts({
         ['Began', since === undefined ? null : formatDate(since)],
         [
           'Running for',
-          isRunning && since !== undefined ? seconds(Math.max(0, now - since)) : null,
+          isRunning && since !== undefined ? secondsText(Math.max(0, now - since)) : null,
         ],
         ['Took', stage.seconds === undefined ? null : formatSeconds(stage.seconds)],
         ['Progress', progress === undefined ? null : progressText(progress)],
@@ -116,6 +116,7 @@ function StageFacts({
 const progressText = ([done, total, unit]: NonNullable<Stage['progress']>): string =>
   `${done} of ${total} ${unit}`;
 
+/** Why the stage failed or can't run; null if it neither failed nor is blocked. */
 function Trouble({
   detail: { failure, blockedBy },
   view,

@@ -20,7 +20,7 @@ export interface GraphViewProps {
   readonly onShow: (filter: Partial<StageFilter>) => void;
 }
 
-/** An arrow points from a kind to a kind that reads it. */
+/** A box for each kind of stage, and an arrow from a kind to each that reads it. */
 export const GraphView = ({ graph, groups, onShow }: GraphViewProps): JSX.Element => (
   <div class="scroll graph" tabIndex={0} role="region" aria-label="Graph of the kinds of stages">
     <div class="canvas" style={{ width: `${graph.width}px`, height: `${graph.height}px` }}>
@@ -106,6 +106,7 @@ function pathOf(points: readonly number[]): string {
   return rest.length === 2 ? `M${start}Q${rest.join(' ')}` : `M${start}L${rest.join('L')}`;
 }
 
+/** How many stages of each kind are in each state, as a table. */
 export function KindTable({ groups, onShow }: Omit<GraphViewProps, 'graph'>): JSX.Element {
   const states = STAGE_STATES.filter((state) => groups.some(({ counts }) => counts[state]));
   const columns: readonly Column<GroupCounts>[] = [

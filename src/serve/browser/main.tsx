@@ -13,7 +13,7 @@ import {
   LinkNote,
   RunChip,
   runName,
-  seconds,
+  secondsText,
   StateBar,
   Table,
 } from './parts.tsx';
@@ -124,7 +124,7 @@ const RUN_COLUMNS: readonly Column<RunLine>[] = [
   {
     title: 'Took',
     kind: 'number',
-    cell: (run) => (run.seconds === null ? '–' : seconds(run.seconds * 1000)),
+    cell: (run) => (run.seconds === null ? '–' : secondsText(run.seconds * 1000)),
   },
 ];
 

@@ -103,10 +103,11 @@ export function useNow(active: boolean): number {
   return now;
 }
 
-export const seconds = (milliseconds: number): string =>
+/** Formats a time in milliseconds: `3 min 5 s`. */
+export const secondsText = (milliseconds: number): string =>
   formatSeconds(Math.round(milliseconds / 1000));
 
-/** Formats an estimate, rounded according to its size. */
+/** Formats an estimate in seconds, rounded to 5 s, a minute or ten minutes by its size. */
 export function estimateText(left: number): string {
   const unit = left < 60 ? 5 : left < 3600 ? 60 : 600;
   return formatSeconds(Math.max(unit, Math.round(left / unit) * unit));
@@ -117,7 +118,7 @@ export const formatDate = (time: number | null): string =>
     ? '–'
     : new Date(time).toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 
-/** Returns a run's name or, without one, that of its spec's file. */
+/** Returns a run's name or, without one, its spec's file name or, without that, the run's id. */
 export const runName = ({ name, spec, id }: Pick<RunFacts, 'name' | 'spec' | 'id'>): string =>
   name === '' ? spec.split('/').at(-1) || id : name;
 
@@ -165,7 +166,7 @@ export const Facts = ({
 
 export interface Column<Row> {
   readonly title: ComponentChildren;
-  /** The class of its cells. */
+  /** The CSS class of the column's cells. */
   readonly kind?: 'number' | 'nowrap' | 'bar' | 'stage';
   readonly cell: (row: Row) => ComponentChildren;
 }
@@ -242,6 +243,7 @@ export const FailureText = ({
   </>
 );
 
+/** Says that the server can't be reached or has refused; null while neither is so. */
 export function LinkNote({ state }: { readonly state: LinkState }): JSX.Element | null {
   if (state === 'connecting' || state === 'live') return null;
   return (
@@ -261,6 +263,7 @@ export function LinkNote({ state }: { readonly state: LinkState }): JSX.Element 
 /** The least time between two announcements. */
 const EVERY_MS = 20_000;
 
+/** Tells a screen reader how far the run is: every EVERY_MS, and when it no longer runs. */
 export function Announcer({ view: { facts, stages } }: { readonly view: RunView }): JSX.Element {
   const [said, setSaid] = useState('');
   const latest = useRef('');

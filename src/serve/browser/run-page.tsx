@@ -1,4 +1,4 @@
-/** The page of one run. */
+/** The page of one run, and the page of the outputs in its report. */
 import type { JSX } from 'preact';
 import { useCallback, useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import { OutputBrowser } from '../../report/browser/outputs.tsx';
@@ -20,7 +20,7 @@ import {
   LinkNote,
   RunChip,
   runName,
-  seconds,
+  secondsText,
   Section,
   StateBar,
   useNow,
@@ -38,12 +38,13 @@ const CHAPTERS = [
   ['log', 'Log'],
 ] as const;
 
+/** Returns the address of a run's page, on which a stage's drawer is open; of none for null. */
 const stageHash = (run: string, stage: string | null): string =>
   `#/run/${encodeURIComponent(run)}${stage === null ? '' : `/stage/${encodeURIComponent(stage)}`}`;
 
 export interface RunPageProps {
   readonly id: string;
-  /** The stage whose drawer is open. */
+  /** The id of the stage whose drawer is open; null if none is. */
   readonly stage: string | null;
 }
 
@@ -185,6 +186,7 @@ function Run({
   );
 }
 
+/** Returns how the addresses of a run's page of outputs begin, after the `#`. */
 const outputsBase = (run: string): string => `/run/${encodeURIComponent(run)}/outputs?`;
 
 /** All rows that the models of a run were asked about, once its report is made. */
@@ -286,14 +288,14 @@ const timeLeftText = ({ left, now: at }: RunFacts, now: number): string =>
 
 /** Returns how long the run took, or has been running at `now`, in ms by the server's clock. */
 function durationText({ seconds: took, started, heard, state }: RunFacts, now: number): string {
-  if (took !== null) return seconds(took * 1000);
+  if (took !== null) return secondsText(took * 1000);
   if (started === null) return '–';
   const until = mayGoOn(state) ? now : (heard ?? now);
-  return seconds(Math.max(0, until - started));
+  return secondsText(Math.max(0, until - started));
 }
 
 const sinceText = (heard: number | null, now: number): string =>
-  heard === null ? '–' : `${seconds(Math.max(0, now - heard))} ago`;
+  heard === null ? '–' : `${secondsText(Math.max(0, now - heard))} ago`;
 
 /** Says what of the run is not shown, or not known; null if there is nothing to say. */
 function Damage({ view: { facts, left, graph } }: { readonly view: RunView }): JSX.Element | null {

@@ -1,13 +1,14 @@
-/** What runs now, what waits for its turn, and what went wrong, by cause. */
+/** The stages that run, those that wait for their turn, and the failures by their message. */
 import type { JSX } from 'preact';
 import { useMemo } from 'preact/hooks';
 import { Text } from '../../report/browser/rows.tsx';
 import { plural } from '../../report/format.ts';
 import type { Stage } from '../wire.ts';
 import type { RunView } from './connection.ts';
-import { type Column, FailureText, placeText, seconds, Table, useNow } from './parts.tsx';
+import { type Column, FailureText, placeText, secondsText, Table, useNow } from './parts.tsx';
 import type { StageFilter } from './stage-list.tsx';
 
+/** How many running stages, and how many queued ones, are listed at most. */
 const RUNNING = 50,
   QUEUED = 8;
 
@@ -41,7 +42,7 @@ export function Running({ view, onOpen, onShow }: RunningProps): JSX.Element {
     {
       title: 'For',
       kind: 'number',
-      cell: ([, { since }]) => (since === undefined ? '–' : seconds(Math.max(0, now - since))),
+      cell: ([, { since }]) => (since === undefined ? '–' : secondsText(Math.max(0, now - since))),
     },
   ];
   return (
@@ -122,6 +123,7 @@ const StageLink = ({
   </button>
 );
 
+/** How many stages with one failure are named at most. */
 const NAMED = 5;
 
 export function Failures({ view, onOpen, onShow }: RunningProps): JSX.Element {
@@ -148,6 +150,7 @@ export function Failures({ view, onOpen, onShow }: RunningProps): JSX.Element {
   );
 }
 
+/** A list of links to stages. @param stages their indexes */
 export const Named = ({
   stages,
   view,

@@ -27,7 +27,10 @@ export interface StageListProps {
 }
 
 /** Returns the stages that pass the filter, as indexes. */
-export function filtered(stages: readonly Stage[], { text, state, group }: StageFilter): number[] {
+export function filterStages(
+  stages: readonly Stage[],
+  { text, state, group }: StageFilter,
+): number[] {
   const words = text
     .toLowerCase()
     .split(/\s+/)
@@ -57,7 +60,10 @@ const WIDTHS = [190, 96, 56, 120];
 export function StageList(props: StageListProps): JSX.Element {
   const { view, groups, filter, onFilter, onOpen } = props;
   const { text, state, group } = filter;
-  const found = useMemo(() => filtered(view.stages, filter), [view.version, text, state, group]);
+  const found = useMemo(
+    () => filterStages(view.stages, filter),
+    [view.version, text, state, group],
+  );
   return (
     <>
       <form

@@ -22,6 +22,7 @@ import { type Listed, type Objects, RemoteFault } from './objects.ts';
 /** The age at which drafts that a killed sender left are removed. */
 const ABANDONED_MS = 7 * 24 * 3600 * 1000;
 
+/** Opens a remote in a folder. @param uri names the remote in messages */
 export function folderObjects(root: string, uri: string): Objects {
   const fileOf = (name: string): string => pathInside(root, name, 'an object');
   const fault = (error: unknown, name = ''): unknown => {
@@ -98,7 +99,7 @@ export function folderObjects(root: string, uri: string): Objects {
       const found = await nullIfMissing(`v1/${folder}`, () =>
         readdirSync(at, { recursive: true, withFileTypes: true }),
       );
-      yield* listed(root, found ?? []);
+      yield* listedFiles(root, found ?? []);
     },
     async remove(name) {
       const file = fileOf(name);
@@ -122,7 +123,8 @@ async function* withRemoteFaults(
   }
 }
 
-function* listed(root: string, found: readonly Dirent[]): Generator<Listed> {
+/** Yields the files among these entries of folders below `root` as objects. */
+function* listedFiles(root: string, found: readonly Dirent[]): Generator<Listed> {
   for (const file of found) {
     if (!file.isFile()) continue;
     const full = path.join(file.parentPath, file.name);
@@ -132,6 +134,7 @@ function* listed(root: string, found: readonly Dirent[]): Generator<Listed> {
   }
 }
 
+/** Removes those of the named drafts that were not written to for ABANDONED_MS. */
 function sweepDrafts(drafts: string, names: readonly string[]): void {
   for (const name of names) {
     const file = path.join(drafts, name),

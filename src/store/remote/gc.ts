@@ -87,6 +87,7 @@ interface Found {
   readonly environments: readonly Listed[];
   readonly runs: readonly { readonly object: Listed; readonly keys: readonly ActionKey[] }[];
   readonly entries: readonly SentEntry[];
+  /** The objects of entries whose manifests are refused. */
   readonly damaged: readonly Listed[];
 }
 
@@ -177,7 +178,7 @@ function chooseRemovals(
     if (maxBytes === null || bytesLeft <= maxBytes) break;
     if (!isOld(entry.object)) continue;
     swept.push(entry);
-    for (const name of objectsOf(entry.manifest)) {
+    for (const name of neededObjects(entry.manifest)) {
       const left = (references.get(name) ?? 1) - 1;
       references.set(name, left);
       if (left > 0) continue;
@@ -207,7 +208,8 @@ function chooseRemovals(
   };
 }
 
-function objectsOf(manifest: Manifest): ReadonlySet<string> {
+/** Returns the names of the objects that an entry needs: those of its files and environment. */
+function neededObjects(manifest: Manifest): ReadonlySet<string> {
   const environment = environmentName(manifest.facts['environment']);
   return new Set([
     ...keptFiles(manifest).map(({ sha256 }) => blobObject(sha256)),
@@ -215,13 +217,16 @@ function objectsOf(manifest: Manifest): ReadonlySet<string> {
   ]);
 }
 
+/** Returns how many of the entries need each object, by the objects' names. */
 function countReferences(entries: readonly SentEntry[]): Map<string, number> {
   const references = new Map<string, number>();
   for (const { manifest } of entries)
-    for (const name of objectsOf(manifest)) references.set(name, (references.get(name) ?? 0) + 1);
+    for (const name of neededObjects(manifest))
+      references.set(name, (references.get(name) ?? 0) + 1);
   return references;
 }
 
+/** Removes what was chosen. @throws UserFault if the marker no longer stands */
 async function removeAll(objects: Objects, marker: Marker, choice: Choice): Promise<void> {
   for (const list of [choice.manifests, choice.others]) {
     const queue = new PQueue({ concurrency: TRANSFERS });
@@ -314,7 +319,7 @@ async function otherMarkers(
   return { others: others.map(({ name }) => name), now };
 }
 
-const isSweep = (name: string): boolean => name.startsWith('v1/signs/gc-');
+const isSweepMarker = (name: string): boolean => name.startsWith('v1/signs/gc-');
 
 /**
  * Marks the remote as being swept.
@@ -324,7 +329,7 @@ export async function beginSweep(objects: Objects): Promise<Marker> {
   const marker = await placeMarker(objects, 'gc');
   try {
     const { others, now } = await otherMarkers(objects, marker.name);
-    const gc = others.some(isSweep);
+    const gc = others.some(isSweepMarker);
     if (others.length > 0)
       throw new UserFault(
         `${gc ? 'another gc sweeps' : 'a push sends to'} ${objects.uri}`,
@@ -349,7 +354,7 @@ export async function beginPush(
   try {
     for (let told = false; ; told = true) {
       const { others, now } = await otherMarkers(objects, marker.name);
-      if (!others.some(isSweep)) return { ...marker, now };
+      if (!others.some(isSweepMarker)) return { ...marker, now };
       if (!told) tell(`gc is sweeping ${objects.uri}; waiting`);
       await sleep(POLL_MS);
     }

@@ -30,7 +30,7 @@ export interface Listed {
 export interface Objects {
   /** The remote as messages show it; holds no secrets. */
   readonly uri: string;
-  /** The pauses before a transfer that brought no byte is retried, in milliseconds. */
+  /** The pauses before a transfer that broke off is resumed. Default: PAUSES of receive.ts. */
   readonly pauses?: readonly number[];
   /** Throws `UserFault` if the remote can't be used. @param writing whether it will be written */
   open(writing: boolean): Promise<void>;
@@ -84,6 +84,7 @@ function objectName(folder: string, id: string, ending: string): string {
   return `v1/${folder}/${id.slice(0, 2)}/${id}${ending}`;
 }
 
+/** Return the names of the objects of an entry's manifest, a file, and an environment's record. */
 export const entryObject = (key: string): string => objectName('entries', key, '.json');
 export const blobObject = (sha256: string): string => objectName('blobs', sha256, '');
 export const environmentObject = (sha256: string): string =>

@@ -51,10 +51,13 @@ export type Received =
   /** What the remote holds is not the entry. */
   | { readonly state: 'refused'; readonly why: string };
 
-/** Thrown if what arrives is not what was asked for. */
+/** Thrown if a remote's object is missing, malformed, or not the one that was asked for. */
 class Refusal extends Error {}
 
-/** The pauses before a transfer that brought no byte is retried, in milliseconds. */
+/**
+ * The pauses in milliseconds before a transfer that broke off is resumed: the first if it had
+ * brought bytes, the second if not. After two in a row without a byte, it is given up.
+ */
 const PAUSES: readonly number[] = [200, 1000];
 
 /** The most bytes of an environment's record. */
@@ -113,6 +116,7 @@ export async function receiveEntry(
   }
 }
 
+/** @throws UserFault if the disk of `dir` has fewer bytes left */
 function checkRoom(dir: string, bytes: number): void {
   const { bavail, bsize } = statfsSync(dir);
   if (bytes > bavail * bsize)
@@ -122,6 +126,7 @@ function checkRoom(dir: string, bytes: number): void {
     );
 }
 
+/** Receives a file of an entry into `dir`. Throws `Refusal` if it is missing or has changed. */
 async function receiveFile(
   objects: Objects,
   dir: string,
@@ -303,6 +308,7 @@ function componentsFault({ components, kind }: Manifest, key: ActionKey): string
   return keyFrom(components) === key ? null : 'its manifest has the components of another entry';
 }
 
+/** Returns the key that components give, or null if they have no canonical form. */
 function keyFrom(components: KeyComponents): ActionKey | null {
   try {
     return actionKey(components);
@@ -311,6 +317,7 @@ function keyFrom(components: KeyComponents): ActionKey | null {
   }
 }
 
+/** Returns what is wrong with the list of files; null if nothing is. */
 function filesFault(files: unknown): string | null {
   if (!Array.isArray(files) || files.length === 0) return 'its manifest has no list of files';
   const { value: most } = readLimit('files'),
@@ -337,6 +344,7 @@ function filesFault(files: unknown): string | null {
   return inFile === undefined ? null : `its manifest names ${inFile}, whose folder is also a file`;
 }
 
+/** Returns what is wrong with the list of files that were let go; null if nothing is. */
 function letGoFault({ files, letGo }: Manifest): string | null {
   const given: unknown = letGo;
   if (given === undefined) return null;
@@ -346,6 +354,7 @@ function letGoFault({ files, letGo }: Manifest): string | null {
     : 'its manifest names files as let go that it does not have';
 }
 
+/** Returns which of these fields is malformed, as a clause; null if none is. */
 function factsFault({ content, seconds, created, backend, facts }: Manifest): string | null {
   const given: unknown = facts;
   if (!isDigest(content)) return 'its manifest has no digest of its content';

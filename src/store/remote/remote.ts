@@ -54,7 +54,7 @@ export class Remote {
   readonly #sending: Sending;
   readonly #queue = new PQueue({ concurrency: TRANSFERS });
   readonly #counts = { fetched: 0, sent: 0, bytes: 0, failed: 0 };
-  /** The keys that the remote was asked for. */
+  /** The keys that the remote was asked for, with any result. It is not asked for them again. */
   readonly #asked = new Set<ActionKey>();
   /** Fetches under way, by key, which stages with equal keys share. */
   readonly #running = new Map<ActionKey, Promise<Entry | null>>();
@@ -71,8 +71,8 @@ export class Remote {
   }
 
   /**
-   * Returns the entry of `key` from the remote; null if the remote has none, if the entry was
-   * refused, which is told, or if another process has the lease. Asks only once for a key.
+   * Returns the entry of `key` from the remote; null if the remote has none or fails, if the entry
+   * was refused, which is told, or if another process has the lease. Asks only once for a key.
    * @param volatile the stage's volatile files; null if the stage is not known
    */
   async fetch(key: ActionKey, volatile: readonly string[] | null): Promise<Entry | null> {
@@ -96,6 +96,7 @@ export class Remote {
     return this.#counts;
   }
 
+  /** Takes the lease and fetches the entry, unless it is here by now. Returns null as `fetch`. */
   async #receive(key: ActionKey, volatile: readonly string[] | null): Promise<Entry | null> {
     const lease = this.#store.take(key);
     if ('by' in lease) return null;
@@ -120,6 +121,7 @@ export class Remote {
     }
   }
 
+  /** Sends an entry. Counts the transfer, or tells why it failed. */
   async #send(key: ActionKey): Promise<void> {
     try {
       const sent = await this.#attempt(key, () => this.#sending.send(key, false));
@@ -165,7 +167,7 @@ export class Remote {
 }
 
 interface Sending {
-  /** Throws `RemoteFault` if the remote does not take the entry. */
+  /** Sends an entry; see `sendEntry`. */
   send(key: ActionKey, force: boolean): Promise<Sent>;
   /** Removes the marker. The next `send` makes a new one. */
   end(): Promise<void>;
@@ -237,9 +239,11 @@ function isLeased(store: Store, key: ActionKey): boolean {
 }
 
 export interface Pushed {
+  /** The number of entries that were sent, and of those that the remote had. */
   readonly sent: number;
   readonly present: number;
   readonly bytes: number;
+  /** The entries that are missing or damaged here. */
   readonly unsound: readonly { readonly key: ActionKey; readonly why: string }[];
 }
 

@@ -39,6 +39,7 @@ interface Bucket {
   readonly send: S3Client['send'];
   /** Returns the key of an object. */
   readonly keyOf: (object: string) => string;
+  /** Returns what to throw for an error (`s3Fault`). */
   readonly fault: (error: unknown) => unknown;
 }
 
@@ -81,7 +82,7 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
     write: (name, size, bytes) => upload(opened, Upload, { name, size, bytes }),
     async *list(folder) {
       try {
-        yield* listed(opened, folder);
+        yield* listObjects(opened, folder);
       } catch (error) {
         throw fault(error);
       }
@@ -242,7 +243,8 @@ async function upload(
 const allowedMs = (stallMs: number, bytes: number): number =>
   Math.min(LONGEST_MS, stallMs + (bytes / SLOWEST) * 1000);
 
-async function* listed(
+/** Yields the objects of a folder. @throws RemoteFault if the server's list does not end */
+async function* listObjects(
   { send, sdk, name: bucket, uri, keyOf }: Bucket,
   folder: string,
 ): AsyncGenerator<Listed> {
@@ -304,7 +306,7 @@ async function* withStallTimeout(
 const noBucket = (uri: string, bucket: string): RemoteFault =>
   new RemoteFault(`${uri}: there is no bucket "${bucket}"`, 'make it, or name another');
 
-/** Returns an error of the SDK as a `RemoteFault` with a way out. */
+/** Returns an error of the SDK as a `RemoteFault` with a way out, and a `UserFault` as it is. */
 function s3Fault(error: unknown, uri: string, bucket: string, patience: Limit): unknown {
   if (error instanceof UserFault) return error;
   const { name, message, code } = error as NodeJS.ErrnoException;

@@ -133,6 +133,7 @@ async function* checkedBytes(
   if (seen !== size || hash.digest('hex') !== sha256) throw new Unsound(`${name} was changed`);
 }
 
+/** Sends a record of an environment, unless the remote has it or the store has none. */
 async function sendEnvironment(objects: Objects, root: string, digest: unknown): Promise<void> {
   const name = environmentName(digest);
   if (name === null) return;
@@ -147,6 +148,7 @@ export function sendText(objects: Objects, object: string, text: string): Promis
   return objects.write(object, bytes.length, Readable.from([bytes]));
 }
 
+/** Returns the text of a file of the store. @throws UserFault if it is missing or unreadable */
 function readStored(file: string): string {
   try {
     return readRegularText(file);
@@ -159,6 +161,7 @@ function readStored(file: string): string {
 
 const KEY = /^[0-9a-f]{64}$/;
 
+/** Writes the record of a run: the keys of its entries. */
 export const sendRun = (objects: Objects, id: string, keys: readonly ActionKey[]): Promise<void> =>
   sendText(objects, runObject(id), `${seal({ keys })}\n`);
 
