@@ -353,6 +353,7 @@ export interface ExperimentFacts {
     readonly seed: number;
     readonly stages: { readonly [kind: string]: string };
   }[];
+  /** The stages of cells that have ended. */
   readonly stages: readonly StageFacts[];
   readonly sources: readonly SourceFacts[];
   /** Versions of Node, packages and TensorFlow; threads, processor, git commit and dirty flag. */

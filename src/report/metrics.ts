@@ -242,9 +242,9 @@ const ACCURACY_COST = evaluated({
     'here; a rejected row counts as wrong',
 });
 
-/** The prefixes of metrics on what a defence judges, each with the rows that precision counts. */
+/** The prefixes of metrics on what a defence judges, each with the rows that it should find. */
 const JUDGED = [
-  ['filter', 'training rows'],
+  ['filter', 'poisoned training rows'],
   ['inputs', 'validation rows with the trigger'],
 ] as const;
 /** How well a defence finds what is poisoned. */
@@ -252,7 +252,7 @@ const DETECTION: readonly MetricNote[] = JUDGED.flatMap(([of, poisoned]) =>
   (
     [
       ['precision', 'Precision', `share of ${poisoned}, among those that the defence suspects`],
-      ['recall', 'Recall', `share of the poisoned ${poisoned} that it suspects`],
+      ['recall', 'Recall', `share of the ${poisoned} that it suspects`],
       ['frr', 'FRR', 'false rejection rate: share of the clean rows that it suspects'],
       ['far', 'FAR', 'false acceptance rate: share of the poisoned rows that it does not suspect'],
       [

@@ -173,6 +173,35 @@ test("a record that can't be written does not end the run", async ({ project }) 
   );
 });
 
+test('a stage that joins the grid is told of the stages of cells, whatever else has ended', async ({
+  project,
+}) => {
+  project.write(
+    'last.mjs',
+    `import { writeFileSync } from 'node:fs';
+import { defineStage } from 'dosimeter';
+export default defineStage({
+  name: 'last', summary: 'Joins after the report.', compute: false, scope: 'experiment',
+  define: (cells) => ({ params: {}, inputs: { report: { kind: 'toy-report', cell: cells[0] } } }),
+  async run({ experiment, outDir }) {
+    const kinds = [...new Set(experiment.stages.map(({ kind }) => kind))].sort().join(' ');
+    writeFileSync(outDir + '/kinds', kinds);
+    writeFileSync(${JSON.stringify(path.join(project.dir, 'kinds'))}, kinds);
+  },
+});
+`,
+  );
+  const spec = project.read('spec.yaml');
+  project.write(
+    'spec.yaml',
+    spec
+      .replace('./toy-report.mjs]', './toy-report.mjs, ./last.mjs]')
+      .replace('toy-report]', 'last]'),
+  );
+  await project.succeeds('run', 'spec.yaml');
+  assert.is(project.read('kinds'), 'toy-evaluate toy-train');
+});
+
 test('report counts what is missing, and runs nothing else', async ({ project }) => {
   const early = await project.dosimeter('report', 'spec.yaml');
   assert.equal([early.code, early.stdout], [2, '']);

@@ -184,7 +184,9 @@ export async function spectrumFigures(
   ): Panel => ({
     id: `kernel-spectrum-${checkpoint}`,
     title: `Kernel spectrum, ${checkpointName(checkpoint)}${more}`,
-    caption: 'Eigenvalues of the tangent kernel itself, those above zero.',
+    caption:
+      'Eigenvalues of the tangent kernel itself, those above 1e-7 of the largest (rounding errors ' +
+      'are below).',
     conditions: of,
     eigenvalues: eigenvaluesAboveRounding(checkpoint),
   });

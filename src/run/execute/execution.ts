@@ -316,8 +316,8 @@ function sourceFacts(stages: readonly PlannedStage[], assets: Assets): readonly 
 
 /**
  * Returns what a stage that joins the grid, such as the report, is told: the spec, the cells, the
- * settled stages (another one that joins the grid too, once it is settled), the sources that the
- * finished ones read, and the environment.
+ * settled stages, the sources that the finished ones read, and the environment. Stages that join
+ * the grid are left out, since they run at the same time and may settle before or after.
  */
 export function experimentFacts(
   plan: Plan,
@@ -330,7 +330,7 @@ export function experimentFacts(
     return outcome?.state === 'failed' ? `: ${outcome.error}` : '';
   };
   const settled = plan.stages.flatMap((stage) => {
-    const outcome = outcomes.get(stage.id);
+    const outcome = stage.descriptor.scope === 'experiment' ? undefined : outcomes.get(stage.id);
     return outcome ? [{ stage, outcome }] : [];
   });
   const finished = settled.filter(({ outcome }) => isFinished(outcome));
