@@ -35,6 +35,26 @@ test('a figure takes the place of the report’s own of its name', async () => {
   assert.not.ok(ENTRIES in own.files);
 });
 
+test('a heat map names its metric, has one title on x and numbers that can be read', async () => {
+  const title = 'the attack, with all that it was asked to do to the rows of training';
+  const heat = {
+    ...{ name: 'heat', x: { field: 'attack', title }, y: [{ field: 'adapter' }] },
+    ...{ color: { fields: ['evaluate.asr'] }, facet: { column: ['adapter.type'] } },
+    ...{ mark: 'heatmap' as const, size: 'column' as const },
+  };
+  const { files } = await render({ figures: [heat] });
+  const svg = present(files['figures/heat.svg']);
+  const texts = [...svg.matchAll(/>([^<>]+)<\/text>/g)].map(([, text]) => text);
+  assert.equal(texts.filter((text) => text?.startsWith('the attack, with')).length, 1);
+  assert.not.ok(texts.includes(title), 'a title that is wider than the figure is broken');
+  assert.ok(texts.includes('ASR'));
+  assert.match(svg, 'role-legend-gradient');
+  const numbers = [...svg.matchAll(/fill="([^"]+)">(?:1?\.\d\d|–)/g)].map(([, fill]) => fill);
+  assert.ok(numbers.length > 1);
+  // White on the orange of 1 has a contrast of 3.9, black one of 5.4 (WCAG 2.1 asks for 4.5).
+  assert.equal([...new Set(numbers)], ['black']);
+});
+
 test('a table has the place of a figure of its name, since their files are in one folder', async () => {
   const table = {
     name: 'stages',

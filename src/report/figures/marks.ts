@@ -16,6 +16,7 @@ import {
   CHARACTER,
   INK,
   inLines,
+  LEGEND_WIDTHS,
   legendLayout,
   type LinePalette,
   MUTED,
@@ -236,9 +237,7 @@ const hasLongName = (names: readonly string[]): boolean => names.some((name) => 
 function placeEncoding(drawn: Drawn, isTitled: boolean): object {
   const { entry, frame } = drawn;
   const { kind } = frame.x;
-  // Panels side by side share one title.
-  const title =
-    (hasPanels(frame, 'column') && kind !== 'text') || !isTitled ? null : titleOnX(drawn);
+  const title = isTitled && !(sharesTitle(frame) && !isFlipped(drawn)) ? titleOnX(drawn) : null;
   const domain = entry.x.domain && { domain: entry.x.domain };
   if (kind === 'text') {
     const names = namesOnX(frame),
@@ -268,6 +267,9 @@ function placeEncoding(drawn: Drawn, isTitled: boolean): object {
     axis: { grid: false, ...axis },
   });
 }
+
+/** Whether panels side by side share one title of their horizontal axes. */
+const sharesTitle = (frame: Frame): boolean => hasPanels(frame, 'column');
 
 const titleOnX = ({ entry, frame }: Drawn): string | null =>
   (entry.x.title ?? frame.x.title) || null;
@@ -306,8 +308,9 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
     domain: domainOf(drawn, measure),
     ...{ zero: false, nice: false },
   };
+  const isTitledUp = isFlip ? !sharesTitle(frame) : isOnly;
   const value = (field: string) =>
-    quantitative(field, isOnly || isFlip ? titleOf(drawn, measure) : null, { scale });
+    quantitative(field, isTitledUp ? titleOf(drawn, measure) : null, { scale });
   const offset = { field: 'line', type: 'nominal', scale: { domain: palette.domain } };
   const placeAt: Place = (from, to) => ({
     [along]: place,
@@ -445,16 +448,41 @@ function channelsOf({ entry, frame, palette, lines, overlays }: Drawn) {
   };
 }
 
-/** Returns the layers of a heat map: squares, and the numbers in them. */
-function heatLayers(drawn: Drawn, measure: Measure): object[] {
-  const { frame } = drawn;
+/** Returns sRGB as three numbers from 0 to 1. @param colour `#rrggbb` */
+const channelsOfHex = (colour: string): readonly number[] =>
+  [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16) / 255);
+
+/**
+ * Returns the share of the way from one colour to a darker one from which white is easier to read
+ * than black: where the relative luminance L of WCAG 2.1 has 1.05/(L + .05) > (L + .05)/.05. Each
+ * then has a contrast of 4.58 at least. It is above 1 if black stays the better one.
+ */
+function whiteFrom([from = '', to = '']: readonly string[]): number {
+  const [start, end] = [channelsOfHex(from), channelsOfHex(to)];
+  const luminance = (t: number): number =>
+    start.reduce((sum, value, i) => {
+      const mixed = value + t * ((end[i] ?? 0) - value);
+      const linear = mixed <= 0.04045 ? mixed / 12.92 : ((mixed + 0.055) / 1.055) ** 2.4;
+      return sum + ([0.2126, 0.7152, 0.0722][i] ?? 0) * linear;
+    }, 0);
+  const steps = Array.from({ length: 101 }, (_, i) => i / 100);
+  return steps.find((t) => (luminance(t) + 0.05) ** 2 < 1.05 * 0.05) ?? 2;
+}
+
+/** Returns the layers of a heat map, squares and the numbers in them. @param width of a panel */
+function heatLayers(drawn: Drawn, measure: Measure, width: number): object[] {
+  const {
+    entry: { size = 'own' },
+    frame,
+  } = drawn;
   const [names, rows] = [namesOnX(frame), distinct(frame.points.map(({ line }) => line))];
   const isWorseIfHigh = /(?:^|\.)asr|rate|drop|cost/.test(measure.field);
   const domain = domainOf(drawn, measure),
     [low, high] = domain;
   const labelAngle = hasLongName(names) ? -25 : 0;
+  const title = sharesTitle(frame) ? null : inRoom(titleOnX(drawn), width);
   const encoding = {
-    x: ordinal('x', titleOnX(drawn), { sort: names, axis: { labelAngle } }),
+    x: ordinal('x', title, { sort: names, axis: { labelAngle } }),
     y: ordinal('line', null, {
       sort: rows,
       axis: { ticks: false, domain: false, labelPadding: 6 },
@@ -462,9 +490,14 @@ function heatLayers(drawn: Drawn, measure: Measure): object[] {
   };
   const range = ['#f4f6f8', isWorseIfHigh ? '#d55e00' : '#0072b2'];
   const color = quantitative('value', null, {
-    ...{ scale: { domain, interpolate: 'rgb', range }, legend: null },
+    scale: { domain, interpolate: 'rgb', range },
+    legend: {
+      title: inRoom(titleOf(drawn, measure) ?? measure.title, LEGEND_WIDTHS[size]),
+      ...{ gradientLength: 120, gradientThickness: 8, tickCount: 3 },
+      ...(measure.isProportion && { format: '.2~f' }),
+    },
   });
-  const isDark = { test: `datum.value > ${low + 0.6 * (high - low)}`, value: 'white' };
+  const isDark = `datum.value >= ${low} + ${whiteFrom(range)} * ${high - low}`;
   return [
     { transform: onlyPart('mean'), mark: 'rect', encoding: { ...encoding, color } },
     {
@@ -472,7 +505,7 @@ function heatLayers(drawn: Drawn, measure: Measure): object[] {
       mark: { type: 'text', fontSize: 12 },
       encoding: {
         ...{ ...encoding, text: { field: 'text', type: 'nominal' } },
-        color: { condition: isDark, value: INK },
+        color: { condition: { test: isDark, value: 'white' }, value: 'black' },
       },
     },
   ];
@@ -526,6 +559,10 @@ export function columnsOf(drawn: Drawn): number {
   return columns > 1 ? columns : Math.min(mostAbreast(drawn), shownMeasures(drawn.frame).length);
 }
 
+/** Breaks a title into lines, the room for them in pixels. */
+const inRoom = (title: string | null, room: number): string[] | null =>
+  title === null ? null : wrap(title, Math.floor(room / CHARACTER)).split('\n');
+
 const HEADER = { labelAngle: 0, labelOrient: 'top', labelAnchor: 'start', labelPadding: 3 };
 
 /** Returns the specification of a figure, with its data. @param width of a panel, in pixels */
@@ -554,10 +591,13 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
       }
     );
   };
-  const title = x.kind === 'text' ? null : titleOnX(drawn);
-  const facet = {
-    ...panelsBy('row', { ...HEADER, title: null }),
-    ...panelsBy('column', { title, titleOrient: 'bottom', labelOrient: 'top' }),
+  const facetOf = (measure: Measure) => {
+    const shared = isFlip ? titleOf(drawn, measure) : titleOnX(drawn),
+      title = inRoom(shared, width * columnsOf(drawn));
+    return {
+      ...panelsBy('row', { ...HEADER, title: null }),
+      ...panelsBy('column', { title, titleOrient: 'bottom', labelOrient: 'top' }),
+    };
   };
   // If x has names, each panel shows only its own, with offsets of its own for its lines.
   const scale = isFlip ? { y: 'independent', yOffset: 'independent' } : { x: 'independent' };
@@ -568,12 +608,12 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
   const panels = measures.map((measure, i) => {
     const isTitled = columns > 1 || i === measures.length - 1 || isFlip;
     const layer = isHeat
-      ? heatLayers(drawn, measure)
+      ? heatLayers(drawn, measure, width)
       : layersOf(drawn, measure, !measures[1], isTitled);
-    const one = { ...size, layer: above ? [...layer, nameLayer(drawn)] : layer };
-    const name = titleOf(drawn, measure) ?? measure.title,
-      text = wrap(name, Math.floor(width / CHARACTER)).split('\n');
-    const head = { text, fontSize: 12, fontWeight: 'normal' };
+    const facet = facetOf(measure),
+      one = { ...size, layer: above ? [...layer, nameLayer(drawn)] : layer };
+    const name = titleOf(drawn, measure) ?? measure.title;
+    const head = { text: inRoom(name, width), fontSize: 12, fontWeight: 'normal' };
     return {
       ...(measures.length > 1 && {
         ...{ title: head, transform: [{ filter: { field: 'panel', equal: measure.field } }] },

@@ -86,7 +86,7 @@ export const config: Config = {
 };
 
 /** The room for a legend by the size of its figure, in pixels. */
-const LEGEND_WIDTHS = { column: 310, phone: 360, page: 640, own: 520 };
+export const LEGEND_WIDTHS = { column: 310, phone: 360, page: 640, own: 520 };
 /** The widths of characters as `textMetrics` of encode.ts has them, in pixels; of 12 px type. */
 export const CHARACTER = 7.1,
   BOLD_CHARACTER = 7.7;
