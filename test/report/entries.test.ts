@@ -55,6 +55,36 @@ test('a heat map names its metric, has one title on x and numbers that can be re
   assert.equal([...new Set(numbers)], ['black']);
 });
 
+test('what a mark is compared with has a symbol of its own, which the legend names', async () => {
+  const bars = {
+    ...{ name: 'bars', x: { field: 'adapter' }, y: [{ field: 'evaluate.asr' }] },
+    ...{ color: { fields: ['attack'] }, mark: 'bar' as const, size: 'column' as const },
+    references: ['evaluate.asr_clean'],
+  };
+  const points = {
+    ...bars,
+    name: 'points',
+    mark: 'point' as const,
+    color: { fields: ['adapter'] },
+  };
+  const { files } = await render({ figures: [bars, points] });
+  const [barSvg, pointSvg] = ['bars', 'points'].map((n) => present(files[`figures/${n}.svg`]));
+  for (const svg of [barSvg, pointSvg]) {
+    const symbols = [...present(svg).matchAll(/role-legend-symbol"><path [^>]*d="([^"]+)"/g)];
+    const thin = symbols.filter(
+      ([, path]) => !/[A]/.test(path ?? '') && path?.split('L').length === 12,
+    );
+    assert.equal(thin.length, 1, 'the clean model is a cross, since hollow is not evidence');
+    assert.match(present(svg), />Clean model<\/text>/);
+  }
+  assert.not.match(present(barSvg), 'rotate(-25)', 'short names have room side by side');
+  // The first number stands under its tick, and names beside an axis keep clear of marks at 0.
+  const [, tick] =
+    /transform="translate\(([\d.]+),[\d.]+\)"[^>]*>0\.0</.exec(present(pointSvg)) ?? [];
+  assert.equal(Number(tick), 0);
+  assert.match(present(files['figures/points.vl.json']), /"offset":\s*8/);
+});
+
 test('a table has the place of a figure of its name, since their files are in one folder', async () => {
   const table = {
     name: 'stages',

@@ -329,7 +329,7 @@ const REFERENCES: Readonly<Record<string, readonly [words: string, ofAnswers?: s
   [metricName(ASR_UNTRIGGERED)]: ['the same model without the trigger'],
 };
 
-/** Returns what reference marks stand for: `○ the clean model under the trigger.`, or ''. */
+/** Returns what reference marks stand for: `× the clean model under the trigger.`, or ''. */
 function referencesText({ entry: { references = [] }, frame }: Drawn): string {
   const answers = frame.points.some(({ subject }) => subject.condition.cells.some(writesAnswers));
   const marked = references.filter((field) =>

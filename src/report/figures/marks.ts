@@ -70,9 +70,9 @@ export interface Drawn {
 const isFlipped = ({ entry: { flip }, frame: { form, x } }: Drawn): boolean =>
   flip ?? (form === 'point' && x.kind === 'text');
 
-/** Returns the mark of a reference: ○ for a number of another model, ❘ for one of the same. */
-export const referenceMark = (metric: string): '○' | '❘' =>
-  /_(?:clean|undefended)(?:\.|$)/.test(metric) ? '○' : '❘';
+/** Returns the mark of a reference: × for a number of another model, ❘ for one of the same. */
+export const referenceMark = (metric: string): '×' | '❘' =>
+  /_(?:clean|undefended)(?:\.|$)/.test(metric) ? '×' : '❘';
 
 /** Writes a number as `0.945`, or as `.95` in a square of a heat map. */
 function markText(value: number, { isProportion }: Measure, isHeat: boolean): string {
@@ -231,18 +231,22 @@ function namesOnX({ points }: Frame): string[] {
     : names;
 }
 
-const hasLongName = (names: readonly string[]): boolean => names.some((name) => name.length > 8);
+/** Turns names under an axis that is too short for them side by side. @param width in pixels */
+const angleOf = (names: readonly string[], width: number): number =>
+  names.some((name) => CHARACTER * (codePoints(name).length + 1) > width / names.length) ? -25 : 0;
 
 /** Returns the encoding of x. @param isTitled whether this panel has the title of x */
-function placeEncoding(drawn: Drawn, isTitled: boolean): object {
+function placeEncoding(drawn: Drawn, width: number, isTitled: boolean): object {
   const { entry, frame } = drawn;
   const { kind } = frame.x;
   const title = isTitled && !(sharesTitle(frame) && !isFlipped(drawn)) ? titleOnX(drawn) : null;
   const domain = entry.x.domain && { domain: entry.x.domain };
   if (kind === 'text') {
     const names = namesOnX(frame),
-      labelAngle = hasLongName(names) && !isFlipped(drawn) ? -25 : 0;
-    return ordinal('x', title, { sort: names, axis: { grid: false, labelAngle } });
+      labelAngle = isFlipped(drawn) ? 0 : angleOf(names, width);
+    // Else a mark at the left end of the values would cover part of a name.
+    const apart = isFlipped(drawn) && { offset: 8 };
+    return ordinal('x', title, { sort: names, axis: { grid: false, labelAngle, ...apart } });
   }
   if (kind === 'metric') {
     const values = [
@@ -278,6 +282,7 @@ const titleOnX = ({ entry, frame }: Drawn): string | null =>
 const MOST_DOTS = 12;
 /** How levels (dotted) and series of published numbers are drawn, which are no lines of cells. */
 const LEVEL_DASH = [2, 3],
+  SOLID = [1, 0],
   PUBLISHED_DASHES = [
     [5, 3],
     [2, 2],
@@ -290,10 +295,16 @@ type Place = (from: string, to?: string) => object;
 /**
  * Returns the Vega-Lite layers of one panel, the lowest first. Each draws the rows of one `part`
  * (`dataRows`).
+ * @param width of the panel, in pixels
  * @param isOnly whether no other measure has a panel
  * @param isTitled whether the panel has the title of x
  */
-function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boolean): object[] {
+function layersOf(
+  drawn: Drawn,
+  measure: Measure,
+  width: number,
+  { isOnly, isTitled }: { readonly isOnly: boolean; readonly isTitled: boolean },
+): object[] {
   const { entry, frame, palette, overlays } = drawn;
   const { form, x, measures, isDodged } = frame;
   const { seeds = true, values = false, against } = entry;
@@ -301,7 +312,7 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
   const y = entry.y[measures.indexOf(measure)];
   // The channels of x, of a value, and of the other end of its spread.
   const [along, up, toUp] = isFlip ? ['y', 'x', 'x2'] : ['x', 'y', 'y2'];
-  const place = placeEncoding(drawn, isTitled);
+  const place = placeEncoding(drawn, width, isTitled);
   const positive = frame.points.map(({ value }) => value).filter((value) => value > 0);
   const scale = {
     ...scaleType(scaleWithZero(y?.scale, domainOf(drawn, measure)), Math.min(1, ...positive)),
@@ -318,7 +329,7 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
     ...(to !== undefined && { [toUp]: { field: to } }),
     ...(isDodged && { [`${along}Offset`]: offset }),
   });
-  const { color, shape, strokeDash } = channelsOf(drawn);
+  const { color, shape, strokeDash } = channelsOf(drawn, width);
   // Overlays are not looked through: beside them, a domain of the author's may leave numbers out.
   const mayLeaveOut =
     overlays.length > 0
@@ -375,7 +386,7 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
       !(isStep && seeds) &&
       layer('mean', 'line', { strokeWidth: 2 }, { color, strokeDash }),
     layer('❘', 'point', { ...REFERENCE_STROKE, angle: isFlip ? 90 : 0 }),
-    layer('○', 'point', { ...point, fill: 'white', stroke: INK, size: 60, strokeWidth: 1.3 }),
+    layer('×', 'point', { ...REFERENCE_CROSS, shape: CROSS }),
     form === 'point' &&
       seeds &&
       !isScatter &&
@@ -395,6 +406,10 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
   ];
   return layers.filter((one) => one !== false);
 }
+/** Thin, since hollow marks are not evidence, and outlined, since it may lie on others. */
+const REFERENCE_CROSS = { fill: INK, stroke: 'white', strokeWidth: 0.5, size: 130, opacity: 1 };
+const CROSS =
+  'M-.15,0L-.85,-.7L-.7,-.85L0,-.15L.7,-.85L.85,-.7L.15,0L.85,.7L.7,.85L0,.15L-.7,.85L-.85,.7Z';
 const REFERENCE_STROKE = { shape: 'stroke', size: 300, stroke: MUTED, strokeWidth: 2, opacity: 1 };
 const PUBLISHED_POINT = { fill: 'white', stroke: '#6b6b6b', strokeWidth: 1.2, size: 34 };
 
@@ -420,29 +435,40 @@ const zeroLayers = ({ isProportion }: Measure, isFlip: boolean): object[] => {
  * Returns the Vega-Lite channels that tell lines apart, published ones too: colour and, for a print
  * in grey, shape and dash.
  */
-function channelsOf({ entry, frame, palette, lines, overlays }: Drawn) {
+function channelsOf(drawn: Drawn, width: number) {
+  const { entry, frame, palette, lines, overlays } = drawn;
   const labels = distinct(
     overlays.flatMap((one) => [...publishedLines(one, palette.domain).values()]),
   );
-  const values = [...lines, ...labels];
+  const isStep = frame.x.kind === 'step';
   const isNamedOnAxis =
     frame.x.kind === 'text' && frame.form !== 'line' && !frame.isDodged && overlays.length === 0;
-  const layout = legendLayout(values, entry.size),
+  const named = [...(isNamedOnAxis ? [] : lines), ...labels];
+  const references = (isStep ? [] : distinct(frame.references.map(({ metric }) => metric)))
+    .map((metric) => ({ name: measureOf(metric).label, mark: referenceMark(metric) }))
+    .filter(({ name }) => ![...palette.domain, ...labels].includes(name));
+  const values = [...named, ...references.map(({ name }) => name)];
+  const layout = legendLayout(values, entry.size ?? width * columnsOf(drawn)),
     columns = Math.min(entry.size === 'page' ? 5 : 3, layout.columns);
-  const isStep = frame.x.kind === 'step';
   const look = isStep ? { symbolType: 'stroke', symbolSize: 300 } : { symbolStrokeWidth: 0 };
-  const legend = isNamedOnAxis ? null : { values, ...layout, columns, symbolOpacity: 1, ...look };
-  const channel = <T>(range: readonly T[], others: readonly T[]) => ({
+  const legend =
+    values.length === 0 ? null : { values, ...layout, columns, symbolOpacity: 1, ...look };
+  const stroke = isFlipped(drawn) ? 'M-.12,-1H.12V1H-.12Z' : 'M-1,-.12V.12H1V-.12Z';
+  const channel = <T>(range: readonly T[], others: readonly T[], cross: T, bar: T) => ({
     ...{ field: 'line', type: 'nominal', title: entry.color?.title ?? null, legend },
     scale: {
-      domain: [...palette.domain, ...labels],
-      range: [...range, ...labels.map((_, i) => others[i % others.length])],
+      domain: [...palette.domain, ...labels, ...references.map(({ name }) => name)],
+      range: [
+        ...range,
+        ...labels.map((_, i) => others[i % others.length]),
+        ...references.map(({ mark }) => (mark === '×' ? cross : bar)),
+      ],
     },
   });
-  const dash = channel<readonly number[]>(palette.dashes, PUBLISHED_DASHES);
+  const dash = channel<readonly number[]>(palette.dashes, PUBLISHED_DASHES, SOLID, SOLID);
   return {
-    color: channel(palette.range, [GREY]),
-    shape: channel(palette.shapes, PUBLISHED_SHAPES),
+    color: channel(palette.range, [GREY], INK, MUTED),
+    shape: channel(palette.shapes, PUBLISHED_SHAPES, CROSS, stroke),
     // With a legend, Vega-Lite would also dash the edges of the legend's shapes.
     strokeDash: isStep ? dash : { ...dash, legend: null },
   };
@@ -479,7 +505,7 @@ function heatLayers(drawn: Drawn, measure: Measure, width: number): object[] {
   const isWorseIfHigh = /(?:^|\.)asr|rate|drop|cost/.test(measure.field);
   const domain = domainOf(drawn, measure),
     [low, high] = domain;
-  const labelAngle = hasLongName(names) ? -25 : 0;
+  const labelAngle = angleOf(names, width);
   const title = sharesTitle(frame) ? null : inRoom(titleOnX(drawn), width);
   const encoding = {
     x: ordinal('x', title, { sort: names, axis: { labelAngle } }),
@@ -609,7 +635,7 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
     const isTitled = columns > 1 || i === measures.length - 1 || isFlip;
     const layer = isHeat
       ? heatLayers(drawn, measure, width)
-      : layersOf(drawn, measure, !measures[1], isTitled);
+      : layersOf(drawn, measure, width, { isOnly: !measures[1], isTitled });
     const facet = facetOf(measure),
       one = { ...size, layer: above ? [...layer, nameLayer(drawn)] : layer };
     const name = titleOf(drawn, measure) ?? measure.title;
