@@ -28,6 +28,7 @@ import {
   domainOf,
   type Drawn,
   isBeyond,
+  isShifted,
   meansOf,
   referenceMark,
   specOf,
@@ -363,6 +364,7 @@ function captionOf(drawn: Drawn): string {
     frame.notes.join(' '),
     marksText(drawn),
     seedsText(drawn),
+    isShifted(drawn) ? 'Lines are drawn side by side, a little off their places on x.' : '',
     frame.points.some(({ x }) => x === null)
       ? 'Dotted: full fine-tuning, which has no such axis' +
         (reasonsOf(levels).length === 0

@@ -4,9 +4,10 @@ import type { Channel, FigureEntry, Overlay } from '../../api/report.ts';
 import { DAGGER, FEWER_ROWS } from '../evidence.ts';
 import { codePoints, fixed, wrap } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
+import { commonLabel } from '../metric-lookup.ts';
 import { type CentreAndSpread, centreAndSpread } from '../numbers.ts';
 import { PROPORTION_MARGIN } from '../verdict.ts';
-import { HOLLOW, keyed, nominal, onlyPart, ordinal, quantitative, varies } from './encode.ts';
+import { HOLLOW, keyed, nominal, onlyPart, ordinal, quantitative } from './encode.ts';
 import type { Frame } from './frame.ts';
 import { type Measure, measureOf } from './measure.ts';
 import { GREY, measureIn, publishedLines, publishedRows, valuesIn } from './overlays.ts';
@@ -81,13 +82,29 @@ function markText(value: number, { isProportion }: Measure, isHeat: boolean): st
   return isHeat ? text.replace(/^(-?)0\./, '$1.') : text;
 }
 
+/** Whether the lines of a figure lie side by side, so that their intervals can be told apart. */
+export const isShifted = ({ frame: { form, x }, lines }: Drawn): boolean =>
+  form === 'line' && x.kind === 'number' && lines.length > 1;
+
+/**
+ * Returns how far to the right a line is drawn, in pixels: at most 4 from the next line, and all
+ * together over a quarter of the room between places. @param width of a panel
+ */
+function shiftOf(drawn: Drawn, line: string, width: number): number {
+  const { lines } = drawn;
+  const room = width / 4 / Math.max(1, placesOf(drawn).length),
+    step = Math.min(4, room / lines.length);
+  return isShifted(drawn) ? (lines.indexOf(line) - (lines.length - 1) / 2) * step : 0;
+}
+
 /** Returns the data of a figure, one row a mark. Each layer draws the rows of one `part`. */
-function dataRows(drawn: Drawn): object[] {
+function dataRows(drawn: Drawn, width: number): object[] {
   const { frame, overlays } = drawn;
   const isHeat = frame.form === 'heatmap';
   const xs = placesOf(drawn);
   const place = ({ row, column, line, x, measure: { field } }: Point | Mean) => ({
     ...{ row, column, line, x, panel: field },
+    ...(isShifted(drawn) && { shift: shiftOf(drawn, line, width) }),
   });
   const means = drawn.means.flatMap((mean): object[] => {
     const { centre: value, low, high, across, reason, measure, fewerRows } = mean;
@@ -344,9 +361,13 @@ function layersOf(
   ) => ({
     transform: onlyPart(part),
     // Points at the ends of an axis are cut only if the axis leaves out others.
-    mark: { type, clip: type !== 'point' || mayLeaveOut, ...look },
+    mark: {
+      ...{ type, clip: type !== 'point' || mayLeaveOut, ...look },
+      ...(isShifted(drawn) && part !== 'level' && part !== 'published' && shift),
+    },
     encoding: { ...where, ...more },
   });
+  const shift = { [`${along}Offset`]: { expr: 'datum.shift' } };
   const point = { filled: true, opacity: 1 };
   const between = placeAt('low', 'high');
   const orient = isFlip ? 'vertical' : 'horizontal';
@@ -413,9 +434,17 @@ const CROSS =
 const REFERENCE_STROKE = { shape: 'stroke', size: 300, stroke: MUTED, strokeWidth: 2, opacity: 1 };
 const PUBLISHED_POINT = { fill: 'white', stroke: '#6b6b6b', strokeWidth: 1.2, size: 34 };
 
-/** Returns the title of a measure's axis; null if measures with other titles share the axis. */
-function titleOf({ entry: { against }, frame }: Drawn, { title }: Measure): string | null {
-  if (frame.isByMetric && varies(frame.measures.map((one) => one.title))) return null;
+/**
+ * Returns the title of a measure's axis. Measures that share it have what their titles have in
+ * common, or else `share` if all are shares; null if there is nothing that all are.
+ */
+function titleOf({ entry: { against }, frame }: Drawn, { title: own }: Measure): string | null {
+  const { isByMetric, measures } = frame;
+  const ofAll = (): string =>
+    commonLabel(measures.map(({ title }) => title)) ||
+    (measures.every(({ isProportion }) => isProportion) ? 'share' : '');
+  const title = isByMetric ? ofAll() : own;
+  if (title === '') return null;
   return against === undefined ? title : `${title} − ${against === 'full' ? 'full' : 'clean run'}`;
 }
 
@@ -644,10 +673,12 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
       ...(measures.length > 1 && {
         ...{ title: head, transform: [{ filter: { field: 'panel', equal: measure.field } }] },
       }),
-      ...(Object.keys(facet).length > 0 ? { facet, spacing: 12, spec: one, ...resolve } : one),
+      ...(Object.keys(facet).length > 0
+        ? { facet, spacing: { row: 12, column: 24 }, spec: one, ...resolve }
+        : one),
     };
   });
   const [only = {}] = panels;
   const shape = panels.length === 1 ? only : { concat: panels, columns };
-  return { data: { values: dataRows(drawn) }, ...shape } as TopLevelSpec;
+  return { data: { values: dataRows(drawn, width) }, ...shape } as TopLevelSpec;
 }
