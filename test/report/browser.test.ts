@@ -203,7 +203,7 @@ check('the notes of a wide table are read without scrolling sideways', async () 
         isCut: inner.left < outer.left || inner.right > outer.right,
       };
     })`;
-    const found = (await page.evaluate(notes)) as { isWide: boolean; isCut: boolean }[];
+    const found = await page.evaluate<{ isWide: boolean; isCut: boolean }[]>(notes);
     assert.ok(
       found.some(({ isWide }) => isWide),
       'a table that scrolls',
