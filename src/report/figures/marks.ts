@@ -659,6 +659,8 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
   // An axis of fixed width would lose the offsets; a flipped one has a step for each name.
   const isOwn = x.kind === 'text' && form === 'point' && (isFlip || !frame.isDodged);
   const resolve = isOwn && { resolve: { scale } };
+  // Numbers at the ends of axes side by side reach out of their panels: `1.00` and `0.40`.
+  const spacing = { row: 12, column: x.kind === 'text' ? 12 : 36 };
   const columns = mostAbreast(drawn);
   const panels = measures.map((measure, i) => {
     const isTitled = columns > 1 || i === measures.length - 1 || isFlip;
@@ -673,9 +675,7 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
       ...(measures.length > 1 && {
         ...{ title: head, transform: [{ filter: { field: 'panel', equal: measure.field } }] },
       }),
-      ...(Object.keys(facet).length > 0
-        ? { facet, spacing: { row: 12, column: 24 }, spec: one, ...resolve }
-        : one),
+      ...(Object.keys(facet).length > 0 ? { facet, spacing, spec: one, ...resolve } : one),
     };
   });
   const [only = {}] = panels;
