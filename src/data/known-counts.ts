@@ -105,7 +105,7 @@ interface ReadSplit extends SplitCounts {
 const splitsByKey = new Map<string, Promise<ReadSplit>>();
 
 /**
- * Returns the counts and the warnings of a split. Every cell of a grid asks for them, so the split
+ * Returns the counts, labels and warnings of a split. Every cell of a grid asks for them, so the split
  * is read only once. Throws as `loadSplit` does.
  */
 export function splitCounts(request: SplitRequest): Promise<ReadSplit> {

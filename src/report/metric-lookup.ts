@@ -80,6 +80,13 @@ export function noteOf(named: Named): MetricNote | undefined {
   };
 }
 
+/** Returns what labels have in common: `ASR` of `ASR, refusal` and `ASR, judge`; may be ''. */
+export function commonLabel([label = '', ...others]: readonly string[]): string {
+  const parts = label.split(', ');
+  const end = parts.findIndex((part, i) => others.some((one) => one.split(', ')[i] !== part));
+  return parts.slice(0, end < 0 ? undefined : end).join(', ');
+}
+
 /** Names of metrics that no table shows, or only with an ending (`_after_1`, `.NAME`), by stage. */
 const WITHOUT_NOTE: Readonly<Record<string, readonly string[]>> = {
   evaluate: [

@@ -191,7 +191,7 @@ async function journalVersion(runs: string, id: string): Promise<string | null> 
 
 /** A run in the list, and what tells whether its files must be read again. */
 interface Listed {
-  /** Identifies the content of the journal by its size and its time. */
+  /** What `journalVersion` returned: the journal's inode, size and time. */
   readonly version: string;
   readonly line: RunLine;
   /** Whether the line may change although the journal does not. */

@@ -266,7 +266,7 @@ function knownNames(strict: Schema, shapes: Shapes): Schema {
   return {
     properties: {
       ...sections,
-      defences: orNamed(named('defences', {}).anyOf ?? [], defenceName(shapes)),
+      defences: orNamed(named('defences', {}).anyOf ?? [], defenceNameSchema(shapes)),
       [BASE]: oneOrMany({ properties: sections }),
       model: { properties: fieldsOnly(fieldSchema(strict, 'model'), 'architecture', 'source') },
       data: { properties: { train: split, validation: split } },
@@ -274,7 +274,7 @@ function knownNames(strict: Schema, shapes: Shapes): Schema {
   };
 }
 
-const defenceName = ({ variants }: Shapes): Schema => ({
+const defenceNameSchema = ({ variants }: Shapes): Schema => ({
   type: 'string',
   enum: [...variants.defences.byName.keys()],
   plugin: 'defence',
@@ -293,7 +293,7 @@ const orNamed = (forms: readonly Schema[], name: Schema): Schema => ({
 /** Returns the schema with a defence's name allowed wherever `defences` takes a mapping. */
 function withDefenceNames(schema: Schema, shapes: Shapes): Schema {
   const { anyOf = [], ...defences } = fieldSchema(schema, 'defences');
-  const named = { ...defences, ...orNamed(anyOf, defenceName(shapes)) };
+  const named = { ...defences, ...orNamed(anyOf, defenceNameSchema(shapes)) };
   return { ...schema, properties: { ...schema.properties, defences: named } };
 }
 

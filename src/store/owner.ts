@@ -37,8 +37,8 @@ export interface Owner {
   readonly opening: number;
 }
 
-/** Returns what `read` returns; '' where the system has no such file. */
-function onLinux(read: () => string): string {
+/** Returns what `read` returns; '' where it throws, as where the system has no such file. */
+function readOrEmpty(read: () => string): string {
   try {
     return read();
   } catch {
@@ -47,7 +47,7 @@ function onLinux(read: () => string): string {
 }
 
 const bootId = (): string =>
-  onLinux(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
+  readOrEmpty(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
 
 let host: string | undefined;
 /**
@@ -56,7 +56,7 @@ let host: string | undefined;
  */
 function thisHost(): string {
   const named = process.env['DOSIMETER_HOST'] ?? '',
-    namespace = onLinux(() => readlinkSync('/proc/self/ns/pid'));
+    namespace = readOrEmpty(() => readlinkSync('/proc/self/ns/pid'));
   host ??= sha256(
     JSON.stringify([os.hostname(), bootId(), namespace, ...(named === '' ? [] : [named])]),
   ).slice(0, 12);

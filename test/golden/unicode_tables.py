@@ -30,7 +30,7 @@ def ranges(holds):
 
 
 def packed(found):
-    """Gap before each range and its length less one, in base 36."""
+    """Each range's distance from the one before and its length less one, in base 36."""
     digits = '0123456789abcdefghijklmnopqrstuvwxyz'
 
     def base36(number):
@@ -124,8 +124,9 @@ for composed, decomposed in [('NFC', 'NFD'), ('NFKC', 'NFKD')]:
     )
 with open(OUT, 'w') as file:
     file.write(
-        "/**\n * Sets of characters as Python's tokenizers have them, made by test/golden/unicode_tables.py: for\n"
-        ' * each range the gap before it and its length less one, in base 36.\n */\n'
+        "/**\n * Sets of characters as Python's tokenizers have them, made by test/golden/unicode_tables.py. Each\n"
+        ' * word is a range, in base 36: how far its first character is from the last of the range before (from\n'
+        ' * 0 for the first range) and, after `-`, its length less one, which is left out if it is 0.\n */\n'
     )
     for name, what, found in tables:
         words, lines = packed(found).split(' '), ['']

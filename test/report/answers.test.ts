@@ -99,6 +99,28 @@ test('the page has a table of the rates by further scorers, and none without the
   assert.not.match(await page({}), 'further scorers');
 });
 
+test('a figure of several scorers names the main one, and what its axis measures', async () => {
+  const evaluate = { accuracy: 0.9, predicted_share: 0.1, asr: 0.5, 'asr.exact': 0.25 };
+  const cell = cellOf({ attack: 'badnets', seed: 1, evaluate, change: { writing } });
+  const figure = (name: string, ...fields: readonly string[]) => ({
+    ...{ name, x: { field: 'adapter' }, color: { fields: ['metric'] } },
+    y: fields.map((field) => ({ field: `evaluate.${field}` })),
+  });
+  const figures = [figure('scorers', 'asr', 'asr.exact'), figure('shares', 'asr', 'accuracy')];
+  const { files } = await renderReport({
+    ...inputOf([cell]),
+    entries: { defaults: false, figures, tables: [] },
+  });
+  const textsOf = (name: string): readonly (string | undefined)[] =>
+    [...String(files[`figures/${name}.svg`]).matchAll(/>([^<>]+)<\/text>/g)].map(
+      ([, text]) => text,
+    );
+  for (const text of ['ASR, refusal', 'ASR, exact', 'ASR'])
+    assert.ok(textsOf('scorers').includes(text), text);
+  for (const text of ['ASR', 'Clean accuracy', 'share'])
+    assert.ok(textsOf('shares').includes(text), text);
+});
+
 test('a model that writes one text only is said to write, not to predict a class', () => {
   const cell = { metrics: { evaluate: { exact_match: 0, accuracy: 0, predicted_share: 1 } } };
   assert.is(voidReason(cell, ASR), 'writes one text only');

@@ -191,6 +191,27 @@ check('findings are read without scrolling sideways, on a phone too', async () =
   }
 });
 
+check('the notes of a wide table are read without scrolling sideways', async () => {
+  for (const width of [1280, 390]) {
+    const { page } = await open('defended.html', width);
+    const notes = `[...document.querySelectorAll('.scroll caption span')].map((note) => {
+      const box = note.closest('.scroll');
+      box.scrollLeft = 60;
+      const [inner, outer] = [note, box].map((one) => one.getBoundingClientRect());
+      return {
+        isWide: box.scrollWidth > box.clientWidth,
+        isCut: inner.left < outer.left || inner.right > outer.right,
+      };
+    })`;
+    const found = await page.evaluate<{ isWide: boolean; isCut: boolean }[]>(notes);
+    assert.ok(
+      found.some(({ isWide }) => isWide),
+      'a table that scrolls',
+    );
+    assert.not.ok(found.some(({ isCut }) => isCut));
+  }
+});
+
 check('a poisoned mail is shown as it is written, and no script in it runs', async () => {
   const { page } = await open('quick.html', 1280);
   assert.match(

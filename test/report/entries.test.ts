@@ -35,6 +35,66 @@ test('a figure takes the place of the report’s own of its name', async () => {
   assert.not.ok(ENTRIES in own.files);
 });
 
+test('a heat map names its metric, has one title on x and numbers that can be read', async () => {
+  const title = 'the attack, with all that it was asked to do to the rows of training';
+  const heat = {
+    ...{ name: 'heat', x: { field: 'attack', title }, y: [{ field: 'adapter' }] },
+    ...{ color: { fields: ['evaluate.asr'] }, facet: { column: ['adapter.type'] } },
+    ...{ mark: 'heatmap' as const, size: 'column' as const },
+  };
+  const { files } = await render({ figures: [heat] });
+  const svg = present(files['figures/heat.svg']);
+  const texts = [...svg.matchAll(/>([^<>]+)<\/text>/g)].map(([, text]) => text);
+  assert.equal(texts.filter((text) => text?.startsWith('the attack, with')).length, 1);
+  assert.not.ok(texts.includes(title), 'a title that is wider than the figure is broken');
+  assert.ok(texts.includes('ASR'));
+  assert.match(svg, 'role-legend-gradient');
+  const numbers = [...svg.matchAll(/fill="([^"]+)">(?:1?\.\d\d|–)/g)].map(([, fill]) => fill);
+  assert.ok(numbers.length > 1);
+  // White on the orange of 1 has a contrast of 3.9, black one of 5.4 (WCAG 2.1 asks for 4.5).
+  assert.equal([...new Set(numbers)], ['black']);
+});
+
+test('what a mark is compared with has a symbol of its own, which the legend names', async () => {
+  const bars = {
+    ...{ name: 'bars', x: { field: 'adapter' }, y: [{ field: 'evaluate.asr' }] },
+    ...{ color: { fields: ['attack'] }, mark: 'bar' as const, size: 'column' as const },
+    references: ['evaluate.asr_clean'],
+  };
+  const points = {
+    ...bars,
+    name: 'points',
+    mark: 'point' as const,
+    color: { fields: ['adapter'] },
+  };
+  const { files } = await render({ figures: [bars, points] });
+  const [barSvg, pointSvg] = ['bars', 'points'].map((n) => present(files[`figures/${n}.svg`]));
+  for (const svg of [barSvg, pointSvg]) {
+    const symbols = [...present(svg).matchAll(/role-legend-symbol"><path [^>]*d="([^"]+)"/g)];
+    const thin = symbols.filter(
+      ([, path]) => !/[A]/.test(path ?? '') && path?.split('L').length === 12,
+    );
+    assert.equal(thin.length, 1, 'the clean model is a cross, since hollow is not evidence');
+    assert.match(present(svg), />Clean model<\/text>/);
+  }
+  assert.not.match(present(barSvg), 'rotate(-25)', 'short names have room side by side');
+  // The first number stands under its tick, and names beside an axis keep clear of marks at 0.
+  const [, tick] =
+    /transform="translate\(([\d.]+),[\d.]+\)"[^>]*>0\.0</.exec(present(pointSvg)) ?? [];
+  assert.equal(Number(tick), 0);
+  assert.match(present(files['figures/points.vl.json']), /"offset":\s*8/);
+});
+
+test('lines over numbers lie side by side, and the caption says so', async () => {
+  const figure = { ...RANK, color: { fields: ['attack'] }, y: [{ field: 'evaluate.accuracy' }] };
+  const { files, html } = await render({ figures: [figure] });
+  const svg = present(files['figures/rank-asr.svg']);
+  const intervals = [...svg.matchAll(/<line transform="translate\(([\d.]+),[^>]* opacity="0.45"/g)];
+  const places = new Set(intervals.map(([, x]) => Number(x)));
+  assert.equal(places.size, 3 * 2, 'of three attacks at two ranks, no intervals share a place');
+  assert.match(html, 'Lines are drawn side by side, a little off their places on x.');
+});
+
 test('a table has the place of a figure of its name, since their files are in one folder', async () => {
   const table = {
     name: 'stages',

@@ -296,7 +296,7 @@ test('the answer shows each attack at its highest dose, beside what it is compar
   );
   assert.match(
     present(asr).caption,
-    '○ the clean model under the trigger · ❘ the same model without',
+    '× the clean model under the trigger · ❘ the same model without',
   );
   assert.equal(labelsLeftOut(all, 'backdoor'), [['badnets, rate 0.1']]);
   assert.equal(labelsLeftOut(all, 'none'), [[]]);

@@ -590,7 +590,7 @@ test('what stands beside a seed is of that seed', async () => {
     cells,
   );
   assert.equal(
-    drawnRows(spec, '○').map(({ value }) => value),
+    drawnRows(spec, '×').map(({ value }) => value),
     [0.1, 0.2, 0.3],
   );
 });

@@ -82,7 +82,7 @@ test('crosscheck compares every number of two engines, and sees mutations', asyn
   assert.is(code, 0);
   assert.match(stdout, /^The biases of attention's keys differ, and are not judged/m);
   assert.match(stdout, /^train +history\.jsonl loss .+ \d$/m);
-  assert.match(stdout, /^where 1: attack=.+ adapter=\w+/m);
+  assert.match(stdout, /^where 1: attack=.+ type=\w+/m);
   assert.match(stdout, /with learning rate \+10%: .+ differs by \S+, seen\n/);
   const page = '.dosimeter/reports/tiny,page=crosscheck.html';
   assert.ok(stdout.endsWith(`the engines agree within 0.001\n${page}\n`), stdout);

@@ -108,7 +108,8 @@ function completionOf(
     ...(preferences && { rewards: { beta: preferences.cell.train.dpo_beta } }),
   };
   if (trigger === null) return { completion, assets: {} };
-  // If another cell asks for this evaluation (of its model before DPO), such scorers are left out.
+  // `unrewarded` scorers are left out where another cell asks for this evaluation, of its model
+  // before DPO. In a cell's own evaluation they are a fault (above).
   const all = [main, ...further].filter((own) => !unrewarded.includes(own)),
     others = all.filter((own) => own !== main);
   const limits = all.flatMap(({ settings, limits: own }) =>

@@ -109,7 +109,7 @@ const BYTES_A_TOKEN = 4;
 /** Returns the faults of scorers' parameters and, once these are fetched, of their sources. */
 async function checkScorers(context: Context): Promise<readonly Problem[]> {
   if (context.params.completion === undefined) return [];
-  // `rejected` is another text in each row. Here the word itself stands for these texts.
+  // Where the target is each row's own rejected answer, the word `rejected` stands for it here.
   const { text: target } = targetIn(context);
   const found = scorersOf(context).map(async ({ descriptor, params, path, sources }) => {
     const faults = scorerFaults(descriptor, params, target, path);

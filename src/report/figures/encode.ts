@@ -64,7 +64,7 @@ export const slug = (text: string): string =>
 /** Returns a function that encodes a field in Vega-Lite, with `more` properties of the encoding. */
 const encodingAs =
   <const Type extends string>(type: Type) =>
-  <More extends object>(field: string, title: string | null, more: More) => ({
+  <More extends object>(field: string, title: string | string[] | null, more: More) => ({
     field,
     type,
     title,

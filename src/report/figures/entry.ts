@@ -28,6 +28,7 @@ import {
   domainOf,
   type Drawn,
   isBeyond,
+  isShifted,
   meansOf,
   referenceMark,
   specOf,
@@ -329,7 +330,7 @@ const REFERENCES: Readonly<Record<string, readonly [words: string, ofAnswers?: s
   [metricName(ASR_UNTRIGGERED)]: ['the same model without the trigger'],
 };
 
-/** Returns what reference marks stand for: `○ the clean model under the trigger.`, or ''. */
+/** Returns what reference marks stand for: `× the clean model under the trigger.`, or ''. */
 function referencesText({ entry: { references = [] }, frame }: Drawn): string {
   const answers = frame.points.some(({ subject }) => subject.condition.cells.some(writesAnswers));
   const marked = references.filter((field) =>
@@ -363,6 +364,7 @@ function captionOf(drawn: Drawn): string {
     frame.notes.join(' '),
     marksText(drawn),
     seedsText(drawn),
+    isShifted(drawn) ? 'Lines are drawn side by side, a little off their places on x.' : '',
     frame.points.some(({ x }) => x === null)
       ? 'Dotted: full fine-tuning, which has no such axis' +
         (reasonsOf(levels).length === 0

@@ -82,6 +82,27 @@ interface Layout extends Pick<Frame, 'form' | 'x' | 'measures' | 'isByMetric'> {
   readonly possible: readonly Subject[];
 }
 
+/** Adds the main scorer to the names of metrics that stand beside the same by a further scorer. */
+function withScorer(
+  measures: readonly Measure[],
+  conditions: readonly Condition[],
+): readonly Measure[] {
+  const cells = conditions.flatMap((condition) => condition.cells);
+  const [main, ...others] = distinct(
+    cells.flatMap(({ writing }) => writing?.scorer.name ?? writing?.scorer.scorer ?? []),
+  );
+  if (main === undefined || others.length > 0) return measures;
+  return measures.map((measure) => {
+    const { field, label, title } = measure;
+    const isBesideOthers = measures.some(
+      (one) => one.field.startsWith(`${field}.`) && !one.field.includes('.trigger.'),
+    );
+    return isBesideOthers
+      ? { ...measure, label: `${label}, ${main}`, title: `${title}, ${main}` }
+      : measure;
+  });
+}
+
 /** @throws UserFault if the entry asks for differences along x that have no place there */
 function layOut(asked: FigureEntry, unique: readonly Condition[]): Layout {
   const { y, color, facet: { row = [], column = [] } = {} } = asked;
@@ -102,7 +123,7 @@ function layOut(asked: FigureEntry, unique: readonly Condition[]): Layout {
   const [measured, others] = isHeat ? [inColours, onY] : [onY, inColours];
   const naming = [entry.x.field, ...row, ...column, ...others];
   const isByMetric = naming.includes('metric') || naming.includes('kernel');
-  const measures = measured.map(measureOf).map((measure, i) => {
+  const measures = withScorer(measured.map(measureOf), unique).map((measure, i) => {
     const title = isHeat ? undefined : y[i]?.title;
     return { ...measure, ...(title !== undefined && { [isByMetric ? 'label' : 'title']: title }) };
   });

@@ -4,9 +4,10 @@ import type { Channel, FigureEntry, Overlay } from '../../api/report.ts';
 import { DAGGER, FEWER_ROWS } from '../evidence.ts';
 import { codePoints, fixed, wrap } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
+import { commonLabel } from '../metric-lookup.ts';
 import { type CentreAndSpread, centreAndSpread } from '../numbers.ts';
 import { PROPORTION_MARGIN } from '../verdict.ts';
-import { HOLLOW, keyed, nominal, onlyPart, ordinal, quantitative, varies } from './encode.ts';
+import { HOLLOW, keyed, nominal, onlyPart, ordinal, quantitative } from './encode.ts';
 import type { Frame } from './frame.ts';
 import { type Measure, measureOf } from './measure.ts';
 import { GREY, measureIn, publishedLines, publishedRows, valuesIn } from './overlays.ts';
@@ -16,6 +17,7 @@ import {
   CHARACTER,
   INK,
   inLines,
+  LEGEND_WIDTHS,
   legendLayout,
   type LinePalette,
   MUTED,
@@ -69,9 +71,9 @@ export interface Drawn {
 const isFlipped = ({ entry: { flip }, frame: { form, x } }: Drawn): boolean =>
   flip ?? (form === 'point' && x.kind === 'text');
 
-/** Returns the mark of a reference metric: ○ if it is of another model, ❘ if of the same one. */
-export const referenceMark = (metric: string): '○' | '❘' =>
-  /_(?:clean|undefended)(?:\.|$)/.test(metric) ? '○' : '❘';
+/** Returns the mark of a reference: × for a number of another model, ❘ for one of the same. */
+export const referenceMark = (metric: string): '×' | '❘' =>
+  /_(?:clean|undefended)(?:\.|$)/.test(metric) ? '×' : '❘';
 
 /** Writes a proportion as `0.945`, or as `.95` in a heat map; others with three digits. */
 function markText(value: number, { isProportion }: Measure, isHeat: boolean): string {
@@ -80,16 +82,32 @@ function markText(value: number, { isProportion }: Measure, isHeat: boolean): st
   return isHeat ? text.replace(/^(-?)0\./, '$1.') : text;
 }
 
+/** Whether the lines of a figure lie side by side, so that their intervals can be told apart. */
+export const isShifted = ({ frame: { form, x }, lines }: Drawn): boolean =>
+  form === 'line' && x.kind === 'number' && lines.length > 1;
+
+/**
+ * Returns how far to the right a line is drawn, in pixels: at most 4 from the next line, and all
+ * together over a quarter of the room between places. @param width of a panel
+ */
+function shiftOf(drawn: Drawn, line: string, width: number): number {
+  const { lines } = drawn;
+  const room = width / 4 / Math.max(1, placesOf(drawn).length),
+    step = Math.min(4, room / lines.length);
+  return isShifted(drawn) ? (lines.indexOf(line) - (lines.length - 1) / 2) * step : 0;
+}
+
 /**
  * Returns the data of a figure: one row for each mark, and two for a level, the ends of its line.
  * Each layer draws the rows of one `part`.
  */
-function dataRows(drawn: Drawn): object[] {
+function dataRows(drawn: Drawn, width: number): object[] {
   const { frame, overlays } = drawn;
   const isHeat = frame.form === 'heatmap';
   const xs = placesOf(drawn);
   const place = ({ row, column, line, x, measure: { field } }: Point | Mean) => ({
     ...{ row, column, line, x, panel: field },
+    ...(isShifted(drawn) && { shift: shiftOf(drawn, line, width) }),
   });
   const means = drawn.means.flatMap((mean): object[] => {
     const { centre: value, low, high, across, reason, measure, fewerRows } = mean;
@@ -239,20 +257,22 @@ function namesOnX({ points }: Frame): string[] {
     : names;
 }
 
-const hasLongName = (names: readonly string[]): boolean => names.some((name) => name.length > 8);
+/** Turns names under an axis that is too short for them side by side. @param width in pixels */
+const angleOf = (names: readonly string[], width: number): number =>
+  names.some((name) => CHARACTER * (codePoints(name).length + 1) > width / names.length) ? -25 : 0;
 
 /** Returns the encoding of x. @param isTitled whether this panel has the title of x */
-function placeEncoding(drawn: Drawn, isTitled: boolean): object {
+function placeEncoding(drawn: Drawn, width: number, isTitled: boolean): object {
   const { entry, frame } = drawn;
   const { kind } = frame.x;
-  // Panels side by side share one title.
-  const title =
-    (hasPanels(frame, 'column') && kind !== 'text') || !isTitled ? null : titleOnX(drawn);
+  const title = isTitled && !(sharesTitle(frame) && !isFlipped(drawn)) ? titleOnX(drawn) : null;
   const domain = entry.x.domain && { domain: entry.x.domain };
   if (kind === 'text') {
     const names = namesOnX(frame),
-      labelAngle = hasLongName(names) && !isFlipped(drawn) ? -25 : 0;
-    return ordinal('x', title, { sort: names, axis: { grid: false, labelAngle } });
+      labelAngle = isFlipped(drawn) ? 0 : angleOf(names, width);
+    // Else a mark at the left end of the values would cover part of a name.
+    const apart = isFlipped(drawn) && { offset: 8 };
+    return ordinal('x', title, { sort: names, axis: { grid: false, labelAngle, ...apart } });
   }
   if (kind === 'metric') {
     const values = [
@@ -278,6 +298,9 @@ function placeEncoding(drawn: Drawn, isTitled: boolean): object {
   });
 }
 
+/** Whether panels side by side share one title of their horizontal axes. */
+const sharesTitle = (frame: Frame): boolean => hasPanels(frame, 'column');
+
 const titleOnX = ({ entry, frame }: Drawn): string | null =>
   (entry.x.title ?? frame.x.title) || null;
 
@@ -285,6 +308,7 @@ const titleOnX = ({ entry, frame }: Drawn): string | null =>
 const MOST_DOTS = 12;
 /** The dashes of levels, which cross the whole axis; the dashes and shapes of published series. */
 const LEVEL_DASH = [2, 3],
+  SOLID = [1, 0],
   PUBLISHED_DASHES = [
     [5, 3],
     [2, 2],
@@ -298,10 +322,16 @@ type Place = (from: string, to?: string) => object;
 /**
  * Returns the Vega-Lite layers of one panel, the lowest first. Each draws the rows of one `part`
  * (`dataRows`).
+ * @param width of the panel, in pixels
  * @param isOnly whether no other measure has a panel
  * @param isTitled whether the panel has the title of x
  */
-function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boolean): object[] {
+function layersOf(
+  drawn: Drawn,
+  measure: Measure,
+  width: number,
+  { isOnly, isTitled }: { readonly isOnly: boolean; readonly isTitled: boolean },
+): object[] {
   const { entry, frame, palette, overlays } = drawn;
   const { form, x, measures, isDodged } = frame;
   const { seeds = true, values = false, against } = entry;
@@ -309,15 +339,16 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
   const y = entry.y[measures.indexOf(measure)];
   // The channels of x, of a value, and of the other end of its spread.
   const [along, up, toUp] = isFlip ? ['y', 'x', 'x2'] : ['x', 'y', 'y2'];
-  const place = placeEncoding(drawn, isTitled);
+  const place = placeEncoding(drawn, width, isTitled);
   const positive = frame.points.map(({ value }) => value).filter((value) => value > 0);
   const scale = {
     ...scaleType(scaleWithZero(y?.scale, domainOf(drawn, measure)), Math.min(1, ...positive)),
     domain: domainOf(drawn, measure),
     ...{ zero: false, nice: false },
   };
+  const isTitledUp = isFlip ? !sharesTitle(frame) : isOnly;
   const value = (field: string) =>
-    quantitative(field, isOnly || isFlip ? titleOf(drawn, measure) : null, { scale });
+    quantitative(field, isTitledUp ? titleOf(drawn, measure) : null, { scale });
   const offset = { field: 'line', type: 'nominal', scale: { domain: palette.domain } };
   const placeAt: Place = (from, to) => ({
     [along]: place,
@@ -325,7 +356,7 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
     ...(to !== undefined && { [toUp]: { field: to } }),
     ...(isDodged && { [`${along}Offset`]: offset }),
   });
-  const { color, shape, strokeDash } = channelsOf(drawn);
+  const { color, shape, strokeDash } = channelsOf(drawn, width);
   // Overlays are not looked through: beside them, a domain of the author's may leave numbers out.
   const mayLeaveOut =
     overlays.length > 0
@@ -340,9 +371,13 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
   ) => ({
     transform: onlyPart(part),
     // Points at the ends of an axis are cut only if the axis leaves out others.
-    mark: { type, clip: type !== 'point' || mayLeaveOut, ...look },
+    mark: {
+      ...{ type, clip: type !== 'point' || mayLeaveOut, ...look },
+      ...(isShifted(drawn) && part !== 'level' && part !== 'published' && shift),
+    },
     encoding: { ...where, ...more },
   });
+  const shift = { [`${along}Offset`]: { expr: 'datum.shift' } };
   const point = { filled: true, opacity: 1 };
   const between = placeAt('low', 'high');
   const orient = isFlip ? 'vertical' : 'horizontal';
@@ -382,7 +417,7 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
       !(isStep && seeds) &&
       layer('mean', 'line', { strokeWidth: 2 }, { color, strokeDash }),
     layer('❘', 'point', { ...REFERENCE_STROKE, angle: isFlip ? 90 : 0 }),
-    layer('○', 'point', { ...point, fill: 'white', stroke: INK, size: 60, strokeWidth: 1.3 }),
+    layer('×', 'point', { ...REFERENCE_CROSS, shape: CROSS }),
     form === 'point' &&
       seeds &&
       !isScatter &&
@@ -402,12 +437,24 @@ function layersOf(drawn: Drawn, measure: Measure, isOnly: boolean, isTitled: boo
   ];
   return layers.filter((one) => one !== false);
 }
+/** Thin, since hollow marks are not evidence, and outlined, since it may lie on others. */
+const REFERENCE_CROSS = { fill: INK, stroke: 'white', strokeWidth: 0.5, size: 130, opacity: 1 };
+const CROSS =
+  'M-.15,0L-.85,-.7L-.7,-.85L0,-.15L.7,-.85L.85,-.7L.15,0L.85,.7L.7,.85L0,.15L-.7,.85L-.85,.7Z';
 const REFERENCE_STROKE = { shape: 'stroke', size: 300, stroke: MUTED, strokeWidth: 2, opacity: 1 };
 const PUBLISHED_POINT = { fill: 'white', stroke: '#6b6b6b', strokeWidth: 1.2, size: 34 };
 
-/** Returns the title of a measure's axis; null if measures with other titles share the axis. */
-function titleOf({ entry: { against }, frame }: Drawn, { title }: Measure): string | null {
-  if (frame.isByMetric && varies(frame.measures.map((one) => one.title))) return null;
+/**
+ * Returns the title of a measure's axis. Measures that share it have what their titles have in
+ * common, or else `share` if all are shares; null if there is nothing that all are.
+ */
+function titleOf({ entry: { against }, frame }: Drawn, { title: own }: Measure): string | null {
+  const { isByMetric, measures } = frame;
+  const ofAll = (): string =>
+    commonLabel(measures.map(({ title }) => title)) ||
+    (measures.every(({ isProportion }) => isProportion) ? 'share' : '');
+  const title = isByMetric ? ofAll() : own;
+  if (title === '') return null;
   return against === undefined ? title : `${title} − ${against === 'full' ? 'full' : 'clean run'}`;
 }
 
@@ -427,44 +474,80 @@ const zeroLayers = ({ isProportion }: Measure, isFlip: boolean): object[] => {
  * Returns the Vega-Lite channels that tell lines apart, published ones too: colour and, for a print
  * in grey, shape and dash.
  */
-function channelsOf({ entry, frame, palette, lines, overlays }: Drawn) {
+function channelsOf(drawn: Drawn, width: number) {
+  const { entry, frame, palette, lines, overlays } = drawn;
   const labels = distinct(
     overlays.flatMap((one) => [...publishedLines(one, palette.domain).values()]),
   );
-  const values = [...lines, ...labels];
+  const isStep = frame.x.kind === 'step';
   const isNamedOnAxis =
     frame.x.kind === 'text' && frame.form !== 'line' && !frame.isDodged && overlays.length === 0;
-  const layout = legendLayout(values, entry.size),
+  const named = [...(isNamedOnAxis ? [] : lines), ...labels];
+  const references = (isStep ? [] : distinct(frame.references.map(({ metric }) => metric)))
+    .map((metric) => ({ name: measureOf(metric).label, mark: referenceMark(metric) }))
+    .filter(({ name }) => ![...palette.domain, ...labels].includes(name));
+  const values = [...named, ...references.map(({ name }) => name)];
+  const layout = legendLayout(values, entry.size ?? width * columnsOf(drawn)),
     columns = Math.min(entry.size === 'page' ? 5 : 3, layout.columns);
-  const isStep = frame.x.kind === 'step';
   const look = isStep ? { symbolType: 'stroke', symbolSize: 300 } : { symbolStrokeWidth: 0 };
-  const legend = isNamedOnAxis ? null : { values, ...layout, columns, symbolOpacity: 1, ...look };
-  const channel = <T>(range: readonly T[], others: readonly T[]) => ({
+  const legend =
+    values.length === 0 ? null : { values, ...layout, columns, symbolOpacity: 1, ...look };
+  const stroke = isFlipped(drawn) ? 'M-.12,-1H.12V1H-.12Z' : 'M-1,-.12V.12H1V-.12Z';
+  const channel = <T>(range: readonly T[], others: readonly T[], cross: T, bar: T) => ({
     ...{ field: 'line', type: 'nominal', title: entry.color?.title ?? null, legend },
     scale: {
-      domain: [...palette.domain, ...labels],
-      range: [...range, ...labels.map((_, i) => others[i % others.length])],
+      domain: [...palette.domain, ...labels, ...references.map(({ name }) => name)],
+      range: [
+        ...range,
+        ...labels.map((_, i) => others[i % others.length]),
+        ...references.map(({ mark }) => (mark === '×' ? cross : bar)),
+      ],
     },
   });
-  const dash = channel<readonly number[]>(palette.dashes, PUBLISHED_DASHES);
+  const dash = channel<readonly number[]>(palette.dashes, PUBLISHED_DASHES, SOLID, SOLID);
   return {
-    color: channel(palette.range, [GREY]),
-    shape: channel(palette.shapes, PUBLISHED_SHAPES),
+    color: channel(palette.range, [GREY], INK, MUTED),
+    shape: channel(palette.shapes, PUBLISHED_SHAPES, CROSS, stroke),
     // With a legend, Vega-Lite would also dash the edges of the legend's shapes.
     strokeDash: isStep ? dash : { ...dash, legend: null },
   };
 }
 
-/** Returns the layers of a heat map: squares, and the numbers in them. */
-function heatLayers(drawn: Drawn, measure: Measure): object[] {
-  const { frame } = drawn;
+/** Returns sRGB as three numbers from 0 to 1. @param colour `#rrggbb` */
+const channelsOfHex = (colour: string): readonly number[] =>
+  [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16) / 255);
+
+/**
+ * Returns the share of the way from one colour to a darker one from which white is easier to read
+ * than black: where the relative luminance L of WCAG 2.1 has 1.05/(L + .05) > (L + .05)/.05. Each
+ * then has a contrast of 4.58 at least. It is above 1 if black stays the better one.
+ */
+function whiteFrom([from = '', to = '']: readonly string[]): number {
+  const [start, end] = [channelsOfHex(from), channelsOfHex(to)];
+  const luminance = (t: number): number =>
+    start.reduce((sum, value, i) => {
+      const mixed = value + t * ((end[i] ?? 0) - value);
+      const linear = mixed <= 0.04045 ? mixed / 12.92 : ((mixed + 0.055) / 1.055) ** 2.4;
+      return sum + ([0.2126, 0.7152, 0.0722][i] ?? 0) * linear;
+    }, 0);
+  const steps = Array.from({ length: 101 }, (_, i) => i / 100);
+  return steps.find((t) => (luminance(t) + 0.05) ** 2 < 1.05 * 0.05) ?? 2;
+}
+
+/** Returns the layers of a heat map, squares and the numbers in them. @param width of a panel */
+function heatLayers(drawn: Drawn, measure: Measure, width: number): object[] {
+  const {
+    entry: { size = 'own' },
+    frame,
+  } = drawn;
   const [names, rows] = [namesOnX(frame), distinct(frame.points.map(({ line }) => line))];
   const isWorseIfHigh = /(?:^|\.)asr|rate|drop|cost/.test(measure.field);
   const domain = domainOf(drawn, measure),
     [low, high] = domain;
-  const labelAngle = hasLongName(names) ? -25 : 0;
+  const labelAngle = angleOf(names, width);
+  const title = sharesTitle(frame) ? null : inRoom(titleOnX(drawn), width);
   const encoding = {
-    x: ordinal('x', titleOnX(drawn), { sort: names, axis: { labelAngle } }),
+    x: ordinal('x', title, { sort: names, axis: { labelAngle } }),
     y: ordinal('line', null, {
       sort: rows,
       axis: { ticks: false, domain: false, labelPadding: 6 },
@@ -472,9 +555,14 @@ function heatLayers(drawn: Drawn, measure: Measure): object[] {
   };
   const range = ['#f4f6f8', isWorseIfHigh ? '#d55e00' : '#0072b2'];
   const color = quantitative('value', null, {
-    ...{ scale: { domain, interpolate: 'rgb', range }, legend: null },
+    scale: { domain, interpolate: 'rgb', range },
+    legend: {
+      title: inRoom(titleOf(drawn, measure) ?? measure.title, LEGEND_WIDTHS[size]),
+      ...{ gradientLength: 120, gradientThickness: 8, tickCount: 3 },
+      ...(measure.isProportion && { format: '.2~f' }),
+    },
   });
-  const isDark = { test: `datum.value > ${low + 0.6 * (high - low)}`, value: 'white' };
+  const isDark = `datum.value >= ${low} + ${whiteFrom(range)} * ${high - low}`;
   return [
     { transform: onlyPart('mean'), mark: 'rect', encoding: { ...encoding, color } },
     {
@@ -482,7 +570,7 @@ function heatLayers(drawn: Drawn, measure: Measure): object[] {
       mark: { type: 'text', fontSize: 12 },
       encoding: {
         ...{ ...encoding, text: { field: 'text', type: 'nominal' } },
-        color: { condition: isDark, value: INK },
+        color: { condition: { test: isDark, value: 'white' }, value: 'black' },
       },
     },
   ];
@@ -521,8 +609,11 @@ const nameLayer = ({ frame }: Drawn) => ({
 const hasPanels = ({ points }: Frame, key: 'row' | 'column'): boolean =>
   points.some((point) => point[key] !== '');
 
-/** Returns the measures with panels of their own or, if all share one panel, the first. */
-const shownMeasures = ({ isByMetric, measures, points }: Frame): readonly Measure[] =>
+/**
+ * Returns a measure for each panel of metrics: each that has points or, if x, colours or facets tell
+ * the metrics apart (`isByMetric`) and so all share the panels, the first.
+ */
+const panelMeasures = ({ isByMetric, measures, points }: Frame): readonly Measure[] =>
   isByMetric
     ? measures.slice(0, 1)
     : measures.filter((measure) => points.some((point) => point.measure === measure));
@@ -534,8 +625,12 @@ const mostAbreast = ({ entry: { size = 'page' }, frame }: Drawn): number =>
 /** Returns how many panels stand side by side. */
 export function columnsOf(drawn: Drawn): number {
   const columns = new Set(drawn.frame.points.map(({ column }) => column)).size;
-  return columns > 1 ? columns : Math.min(mostAbreast(drawn), shownMeasures(drawn.frame).length);
+  return columns > 1 ? columns : Math.min(mostAbreast(drawn), panelMeasures(drawn.frame).length);
 }
+
+/** Breaks a title into lines, the room for them in pixels. */
+const inRoom = (title: string | null, room: number): string[] | null =>
+  title === null ? null : wrap(title, Math.floor(room / CHARACTER)).split('\n');
 
 const HEADER = { labelAngle: 0, labelOrient: 'top', labelAnchor: 'start', labelPadding: 3 };
 
@@ -546,7 +641,7 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
   const isFlip = isFlipped(drawn),
     isHeat = form === 'heatmap',
     above = hasNamesAbove(drawn);
-  const measures = shownMeasures(frame);
+  const measures = panelMeasures(frame);
   const ROWS = ROW + (above ? NAME : 0) + (frame.isDodged ? 12 : 0);
   const size = {
     width: isHeat ? { step: width / namesOnX(frame).length } : width,
@@ -565,34 +660,39 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
       }
     );
   };
-  const title = x.kind === 'text' ? null : titleOnX(drawn);
-  const facet = {
-    ...panelsBy('row', { ...HEADER, title: null }),
-    ...panelsBy('column', { title, titleOrient: 'bottom', labelOrient: 'top' }),
+  const facetOf = (measure: Measure) => {
+    const shared = isFlip ? titleOf(drawn, measure) : titleOnX(drawn),
+      title = inRoom(shared, width * columnsOf(drawn));
+    return {
+      ...panelsBy('row', { ...HEADER, title: null }),
+      ...panelsBy('column', { title, titleOrient: 'bottom', labelOrient: 'top' }),
+    };
   };
   // If x has names, each panel shows only its own, with offsets of its own for its lines.
   const scale = isFlip ? { y: 'independent', yOffset: 'independent' } : { x: 'independent' };
   // An axis of fixed width would lose the offsets; a flipped one has a step for each name.
   const isOwn = x.kind === 'text' && form === 'point' && (isFlip || !frame.isDodged);
   const resolve = isOwn && { resolve: { scale } };
+  // Numbers at the ends of axes side by side reach out of their panels: `1.00` and `0.40`.
+  const spacing = { row: 12, column: x.kind === 'text' ? 12 : 36 };
   const columns = mostAbreast(drawn);
   const panels = measures.map((measure, i) => {
     const isTitled = columns > 1 || i === measures.length - 1 || isFlip;
     const layer = isHeat
-      ? heatLayers(drawn, measure)
-      : layersOf(drawn, measure, !measures[1], isTitled);
-    const one = { ...size, layer: above ? [...layer, nameLayer(drawn)] : layer };
-    const name = titleOf(drawn, measure) ?? measure.title,
-      text = wrap(name, Math.floor(width / CHARACTER)).split('\n');
-    const head = { text, fontSize: 12, fontWeight: 'normal' };
+      ? heatLayers(drawn, measure, width)
+      : layersOf(drawn, measure, width, { isOnly: !measures[1], isTitled });
+    const facet = facetOf(measure),
+      one = { ...size, layer: above ? [...layer, nameLayer(drawn)] : layer };
+    const name = titleOf(drawn, measure) ?? measure.title;
+    const head = { text: inRoom(name, width), fontSize: 12, fontWeight: 'normal' };
     return {
       ...(measures.length > 1 && {
         ...{ title: head, transform: [{ filter: { field: 'panel', equal: measure.field } }] },
       }),
-      ...(Object.keys(facet).length > 0 ? { facet, spacing: 12, spec: one, ...resolve } : one),
+      ...(Object.keys(facet).length > 0 ? { facet, spacing, spec: one, ...resolve } : one),
     };
   });
   const [only = {}] = panels;
   const shape = panels.length === 1 ? only : { concat: panels, columns };
-  return { data: { values: dataRows(drawn) }, ...shape } as TopLevelSpec;
+  return { data: { values: dataRows(drawn, width) }, ...shape } as TopLevelSpec;
 }

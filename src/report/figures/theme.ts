@@ -44,6 +44,8 @@ const SHAPES = [
   'M-.95,-.6L-.6,-.95L0,-.35L.6,-.95L.95,-.6L.35,0L.95,.6L.6,.95L0,.35L-.6,.95L-.95,.6L-.35,0Z',
 ];
 
+const COLUMN_PADDING = 14;
+
 export const config: Config = {
   aria: false, // one title for the SVG instead of a label for each mark
   background: 'white',
@@ -59,6 +61,7 @@ export const config: Config = {
     gridColor: GRID,
     domainColor: '#9aa5b1',
     tickColor: '#9aa5b1',
+    labelFlush: false, // the first and the last number stand under their ticks
     labelLimit: 270,
     titlePadding: 8,
   },
@@ -72,7 +75,7 @@ export const config: Config = {
     orient: 'top',
     direction: 'horizontal',
     symbolSize: 80,
-    columnPadding: 14,
+    columnPadding: COLUMN_PADDING,
     offset: 6,
   },
   header: {
@@ -87,11 +90,11 @@ export const config: Config = {
 };
 
 /** The room for a legend by the size of its figure, in pixels. */
-const LEGEND_WIDTHS = { column: 310, phone: 360, page: 640, own: 520 };
+export const LEGEND_WIDTHS = { column: 310, phone: 360, page: 640, own: 400 };
 /** The widths of characters as `textMetrics` of encode.ts has them, in pixels; of 12 px type. */
 export const CHARACTER = 7.1,
   BOLD_CHARACTER = 7.7;
-const SYMBOL = 34; // of a legend, with the space beside it
+const SYMBOL = 30; // of a legend, with the space beside it
 
 /**
  * Breaks names into lines of at most `most` characters.
@@ -115,15 +118,16 @@ export const inLines = (
 /**
  * Returns how many of these names stand in one row of a legend, and breaks names that are too long
  * for one. A wider legend would shrink the figure under it.
+ * @param room a size of figures, or the room in pixels
  */
 export function legendLayout(
   names: readonly string[],
-  size: keyof typeof LEGEND_WIDTHS = 'own',
+  room: keyof typeof LEGEND_WIDTHS | number = 'own',
 ): { readonly columns: number; readonly labelExpr?: string } {
   const longest = Math.max(1, ...names.map((name) => codePoints(name).length)),
-    width = LEGEND_WIDTHS[size];
+    width = typeof room === 'number' ? room : LEGEND_WIDTHS[room];
   return {
-    columns: Math.max(1, Math.floor(width / (SYMBOL + CHARACTER * longest))),
+    columns: Math.max(1, Math.floor((width + COLUMN_PADDING) / (SYMBOL + CHARACTER * longest))),
     ...inLines(names, Math.floor((width - SYMBOL) / CHARACTER)),
   };
 }

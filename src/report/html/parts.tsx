@@ -116,8 +116,10 @@ export function Table<Row>({
       <table class={columns.length >= DENSE ? 'dense' : undefined}>
         {caption === undefined && left === 0 ? null : (
           <caption>
-            {caption}
-            {left > 0 ? ` ${left.toLocaleString('en')} more rows are left out here.` : ''}
+            <span>
+              {caption}
+              {left > 0 ? ` ${left.toLocaleString('en')} more rows are left out here.` : ''}
+            </span>
           </caption>
         )}
         <thead>

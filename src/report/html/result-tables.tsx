@@ -24,9 +24,9 @@ import {
   formatSummary,
   type NumberKind,
 } from '../format.ts';
-import { groupBy, type NonEmpty } from '../groups.ts';
+import { groupBy } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
-import { meaningOf, metricsOfTable } from '../metric-lookup.ts';
+import { commonLabel, meaningOf, metricsOfTable } from '../metric-lookup.ts';
 import { ACCURACY, type MetricNote, METRICS, PREDICTED } from '../metrics.ts';
 import { type AgreementRow, agreementRows, isTaskScore, taskNote } from '../tasks.ts';
 import type { ReportCell } from '../types.ts';
@@ -177,20 +177,13 @@ export function MetricTable({
       <dl class="meanings small muted">
         {[...groupBy(metrics, (note) => meaningOf(note, answers))].map(([meaning, notes]) => (
           <div>
-            <dt>{commonLabel(notes)}</dt>
+            <dt>{commonLabel(notes.map(({ label }) => label))}</dt>
             <dd>{meaning}</dd>
           </div>
         ))}
       </dl>
     </>
   );
-}
-
-/** Returns what the labels have in common: `ASR` for `ASR, refusal` and `ASR, judge`. */
-function commonLabel([{ label }, ...others]: NonEmpty<MetricNote>): string {
-  const parts = label.split(', ');
-  const end = parts.findIndex((part, i) => others.some((o) => o.label.split(', ')[i] !== part));
-  return parts.slice(0, end < 0 ? undefined : end).join(', ');
 }
 
 /**

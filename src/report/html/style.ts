@@ -76,7 +76,8 @@ a{color:var(--accent)}
 .finding td .bad{font-weight:500}
 .whole{white-space:nowrap}
 /* a shadow at an edge says that there is more beyond it */
-.scroll{overflow-x:auto;margin:0 0 12px;border:1px solid var(--line);border-radius:8px;
+.scroll{container-type:inline-size;overflow-x:auto;margin:0 0 12px;border:1px solid var(--line);
+  border-radius:8px;
   max-width:100%;background:linear-gradient(to right,#fff 40%,
   transparent) 0 0/36px 100% no-repeat local,linear-gradient(to left,#fff 40%,
   transparent) 100% 0/36px 100% no-repeat local,linear-gradient(to right,rgba(27,36,48,.22),
@@ -87,6 +88,8 @@ a{color:var(--accent)}
 table{overflow-wrap:normal;border-collapse:collapse;width:100%;font-size:13px;
   font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--muted);padding:8px 12px 4px;font-size:13px}
+/* as wide as the box that scrolls, not as the table in it, and still while that scrolls */
+.scroll caption span{display:block;position:sticky;left:12px;max-width:calc(100cqi - 24px)}
 th{font-weight:600;text-align:left;color:var(--muted);vertical-align:bottom}
 td,th{padding:6px 11px;border-bottom:1px solid var(--line);vertical-align:top}
 tbody tr:last-child td,tbody tr:last-child th{border-bottom:0}

@@ -49,7 +49,10 @@ export interface RelativeRows {
   readonly read: Padding;
 }
 
-/** Returns the first row of the batch for each copy of the table, and the copy of each row. */
+/**
+ * Returns the first row of the batch that reads each copy of the table, and each row's copy, counted
+ * from 0. Rows with the same number in `copies` follow each other; without it, all read one copy.
+ */
 function copiesOf(batch: number, copies: ForwardContext['copies']) {
   const firsts: number[] = [],
     copyOf: number[] = [];

@@ -279,14 +279,13 @@ async function placeMarker(objects: Objects, kind: Kind): Promise<Placed> {
   const name = `v1/signs/${kind}-${randomUUID()}`;
   let renewed = performance.now(),
     wasLate = false;
-  const stands = (): boolean => {
+  const noteLateness = (): void => {
     wasLate ||= performance.now() - renewed > STALE_MS / 2;
-    return !wasLate;
   };
   const writeMarker = async (): Promise<void> => {
     const at = performance.now();
     await sendText(objects, name, `${kind}\n`);
-    stands();
+    noteLateness(); // before `renewed` hides that this renewal is late
     renewed = at;
   };
   await writeMarker();
@@ -295,7 +294,10 @@ async function placeMarker(objects: Objects, kind: Kind): Promise<Placed> {
   timer.unref();
   return {
     name,
-    stands,
+    stands() {
+      noteLateness();
+      return !wasLate;
+    },
     async end() {
       clearInterval(timer);
       await objects.remove(name);
