@@ -105,8 +105,8 @@ interface ReadSplit extends SplitCounts {
 const splitsByKey = new Map<string, Promise<ReadSplit>>();
 
 /**
- * Returns the counts, labels and warnings of a split. Every cell of a grid asks for them, so the split
- * is read only once. Throws as `loadSplit` does.
+ * Returns the counts, labels and warnings of a split. Every cell of a grid asks for them, so the
+ * split is read only once. Throws as `loadSplit` does.
  */
 export function splitCounts(request: SplitRequest): Promise<ReadSplit> {
   const { name, split, asset, classes, train } = request;

@@ -124,9 +124,11 @@ for composed, decomposed in [('NFC', 'NFD'), ('NFKC', 'NFKD')]:
     )
 with open(OUT, 'w') as file:
     file.write(
-        "/**\n * Sets of characters as Python's tokenizers have them, made by test/golden/unicode_tables.py. Each\n"
-        ' * word is a range, in base 36: how far its first character is from the last of the range before (from\n'
-        ' * 0 for the first range) and, after `-`, its length less one, which is left out if it is 0.\n */\n'
+        "/**\n"
+        " * Sets of characters as Python's tokenizers have them, made by test/golden/unicode_tables.py. Each\n"
+        " * word is a range, in base 36: how far its first character is from the last of the range before\n"
+        " * (from 0 for the first range) and, after `-`, its length less one, which is left out if it is 0.\n"
+        ' */\n'
     )
     for name, what, found in tables:
         words, lines = packed(found).split(' '), ['']

@@ -170,7 +170,7 @@ async function readRoc(inputs: Inputs, index: number): Promise<NonNullable<Repor
   };
 }
 
-/** The parts of a cell that are read from its stages' files, except kernel matrices and receipts. */
+/** The parts of a cell that its stages' files hold, except kernel matrices and receipts. */
 export type ReadCell = Pick<
   ReportCell,
   | 'outputs'

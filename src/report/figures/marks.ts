@@ -610,8 +610,8 @@ const hasPanels = ({ points }: Frame, key: 'row' | 'column'): boolean =>
   points.some((point) => point[key] !== '');
 
 /**
- * Returns a measure for each panel of metrics: each that has points or, if x, colours or facets tell
- * the metrics apart (`isByMetric`) and so all share the panels, the first.
+ * Returns a measure for each panel of metrics: each that has points or, if x, colours or facets
+ * tell the metrics apart (`isByMetric`) and so all share the panels, the first.
  */
 const panelMeasures = ({ isByMetric, measures, points }: Frame): readonly Measure[] =>
   isByMetric

@@ -50,8 +50,9 @@ export interface RelativeRows {
 }
 
 /**
- * Returns the first row of the batch that reads each copy of the table, and each row's copy, counted
- * from 0. Rows with the same number in `copies` follow each other; without it, all read one copy.
+ * Returns the first row of the batch that reads each copy of the table, and each row's copy,
+ * counted from 0. Rows with the same number in `copies` follow each other; without it, all read one
+ * copy.
  */
 function copiesOf(batch: number, copies: ForwardContext['copies']) {
   const firsts: number[] = [],

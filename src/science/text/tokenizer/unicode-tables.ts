@@ -1,7 +1,7 @@
 /**
  * Sets of characters as Python's tokenizers have them, made by test/golden/unicode_tables.py. Each
- * word is a range, in base 36: how far its first character is from the last of the range before (from
- * 0 for the first range) and, after `-`, its length less one, which is left out if it is 0.
+ * word is a range, in base 36: how far its first character is from the last of the range before
+ * (from 0 for the first range) and, after `-`, its length less one, which is left out if it is 0.
  */
 
 /** What BertNormalizer removes when it cleans a text. */
