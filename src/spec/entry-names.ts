@@ -103,24 +103,38 @@ function metricsNamed(word: string, { metrics, stages, fields }: Context): reado
   return isName && stages.includes(stage) ? [word] : [];
 }
 
-/** Returns the metric, or undefined after reporting that no cell can have it. */
+/**
+ * Returns the metric, or undefined after reporting that no cell has it. A name that its stage is
+ * not known to give is only warned of.
+ */
 function goalMetric(
   name: string,
   { span }: TextNode,
-  { goals, cells, metricsWithout, report }: Context,
+  { goals, cells, metricsWithout, report, warn }: Context,
 ) {
-  const stage = name.slice(0, name.indexOf('.')),
-    others = metricsWithout(name);
-  if (!goals.includes(stage))
+  const stage = name.slice(0, name.indexOf('.'));
+  if (!goals.includes(stage)) {
     report(
       'unknown-value',
       span,
       `"${name}" is not measured: "${stage}" is not under "stages"`,
       `write stages: [${[...goals, stage].join(', ')}]`,
     );
-  else if (others !== null) {
-    const near = nearest(shortMetric(name), others)?.word;
+    return undefined;
+  }
+  if (name.startsWith('evaluate.test_') && cells.every(({ data }) => !data.test)) {
     report(
+      'unknown-value',
+      span,
+      `"${name}" is not measured: there is no "data.test"`,
+      'name test rows; only evaluations run anew, no training',
+    );
+    return undefined;
+  }
+  const others = metricsWithout(name);
+  if (others !== null) {
+    const near = nearest(shortMetric(name), others)?.word;
+    warn(
       'unknown-key',
       span,
       `"${stage}" has no metric "${shortMetric(name)}"`,
@@ -128,15 +142,8 @@ function goalMetric(
         ? `its metrics are such as "${stage}.${others[0] ?? ''}"`
         : didYouMean(`${stage}.${near}`),
     );
-  } else if (name.startsWith('evaluate.test_') && cells.every(({ data }) => !data.test))
-    report(
-      'unknown-value',
-      span,
-      `"${name}" is not measured: there is no "data.test"`,
-      'name test rows; only evaluations run anew, no training',
-    );
-  else return name;
-  return undefined;
+  }
+  return name;
 }
 
 const WHAT = { axis: 'axis', metric: 'metric', any: 'axis and no metric' } as const;
