@@ -292,7 +292,7 @@ export interface RunContext<P extends JsonObject = JsonObject> {
    */
   // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the caller's D
   plugin<D>(kind: UsedKind, name: string): D;
-  /** `StageDescriptor.limits` and `StageDefinition.limits`. */
+  /** The fields of `StageDescriptor.limits` and, over them, of `StageDefinition.limits`. */
   readonly limits?: JsonObject;
   /** What services answered. Absent for a stage that is run without a store. */
   readonly answers?: KeptAnswers;

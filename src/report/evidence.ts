@@ -37,7 +37,7 @@ export interface Judgement {
   readonly missing: number;
   /** What the stages behind the number were warned of. */
   readonly warnings: readonly string[];
-  /** Set if other cells have this number on more rows, or if it leaves out rejected rows. */
+  /** Set if other cells have this number on more rows, or it leaves out what a defence rejects. */
   readonly fewer_rows?: RowCount;
 }
 
@@ -294,7 +294,7 @@ export function voidReason(
   cell: Measured,
   { metric: named }: Pick<MetricNote, 'metric'>,
 ): string | null {
-  // The rows of a task are judged by themselves.
+  // A number of a task is judged by the model's numbers on that task's rows alone.
   const ofTask = splitTask(cell, named);
   if (ofTask !== null) {
     const { task, metric } = ofTask;

@@ -95,7 +95,8 @@ export class Follower {
   }
 
   /**
-   * Calls `listener` with `reset`, for which it needs a snapshot, and then with each event.
+   * Calls `listener` at once with `reset`, which tells it to get a snapshot, and then with each
+   * event.
    * @returns a function that stops listening
    */
   listen(listener: Listener): () => void {

@@ -56,6 +56,7 @@ const cut = (text: string, most: number): string =>
 /** Returns a text, cut to a length; null for any other value. */
 const parseText = (value: unknown, most = LONGEST_NAME): string | null =>
   typeof value === 'string' ? cut(value, most) : null;
+/** Returns a finite number of at least 0; null for any other value. */
 const parseNumber = (value: unknown): number | null =>
   typeof value === 'number' && Number.isFinite(value) && value >= 0 ? value : null;
 

@@ -121,7 +121,7 @@ export async function readOverlay(
   const rows = chosenRows(child(overlay, 'where'), csv, report);
   for (const cell of [...(isNumericX && x ? [x] : []), ...(y ? [y] : []), ...spread])
     checkNumbers(cell, rows, csv, report);
-  checkLines(overlay, color, rows, report);
+  checkLineNames(overlay, color, rows, report);
   if (x === undefined || y === undefined) return undefined;
   const [low, high] = spread.map(({ value }) => value);
   const { citation, label = 'published', names = {} } = toJson(overlay) as unknown as OverlaySpec;
@@ -205,8 +205,8 @@ function checkNumbers(
     );
 }
 
-/** Reports keys of `names` that are no value of the column `color`, or a lack of that column. */
-function checkLines(
+/** Reports keys of `names` that are not in the column that `color` names, or a lack of `color`. */
+function checkLineNames(
   overlay: Node,
   color: TextNode | undefined,
   rows: readonly CsvRow[],

@@ -283,7 +283,7 @@ export async function probe({ deep = false }: { deep?: boolean } = {}): Promise<
 
 /**
  * Returns the backend to use: the requested one or, if none is requested, the best that is
- * available. Throws `UserFault` if the requested one is not available.
+ * available. Throws `UserFault` if it is not available, or if none is.
  */
 export async function chooseBackend(requested?: BackendName): Promise<BackendProbe> {
   // PyTorch is looked for only if it is requested, because that starts a process.

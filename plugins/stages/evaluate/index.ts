@@ -71,7 +71,7 @@ export type Completion = {
    * rewards but the evaluated model has none.
    */
   readonly scorer?: ScorerSettings;
-  /** Further scorers, each with its name. Absent without a trigger, and if there is none. */
+  /** The scorers besides `scorer`. Absent without a trigger, or if there are no others. */
   readonly scorers?: readonly ScorerSettings[];
   /** Set if PyTorch's process computes one of the scorers, whichever backend trained. */
   readonly torch?: true;

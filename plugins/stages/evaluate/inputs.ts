@@ -344,7 +344,7 @@ function linksOf(
   for (const [k, link] of trainings.entries()) {
     if (link.section === section || link.cell.poisoning.attack === 'none') continue;
     const trigger = triggerOf(link.cell, plugin);
-    if (trigger === null || !isMeasured(cell, { studied, trigger }, plugin)) continue;
+    if (trigger === null || !isMeasurable(cell, { studied, trigger }, plugin)) continue;
     const name = `${OF_TRAINING}${k + 1}`;
     const namesake = cell.evaluate.triggers?.findIndex((one) => one.name === name) ?? -1;
     if (namesake >= 0)
@@ -364,11 +364,11 @@ function linksOf(
 }
 
 /**
- * Whether the success of a chain's other attack, `trigger`, can be measured. It must not learn its
- * trigger from rows. In a completion task its target must be that of `studied`, or else all scorers
- * that the spec names must count the attack's own target.
+ * Whether the success of a chain's other attack, `trigger`, can be measured: not if it learns its
+ * trigger from rows. In a completion task, moreover, only if both attacks have the same target, or
+ * if all scorers that the spec names read the target of `trigger`.
  */
-function isMeasured(
+function isMeasurable(
   { head, evaluate }: Cell,
   { studied, trigger }: { readonly studied: Poisoning; readonly trigger: Poisoning },
   plugin: DefineRequest['plugin'],

@@ -105,7 +105,7 @@ export function scorersOf({
 }: Pick<PreflightContext<Params>, 'params' | 'assets' | 'limits' | 'plugin'>): Scorer[] {
   const { scorer, scorers = [] } = completion ?? {};
   const unkeyed = (limits?.['scorers'] ?? {}) as { readonly [name: string]: JsonObject };
-  const open = (settings: ScorerSettings, path: Scorer['path'], further?: string): Scorer => ({
+  const scorerOf = (settings: ScorerSettings, path: Scorer['path'], further?: string): Scorer => ({
     name: nameOf(settings),
     suffix: further === undefined ? '' : `.${further}`,
     path,
@@ -116,8 +116,8 @@ export function scorersOf({
     sources: () => scorerSources(assets, further),
   });
   return [
-    ...(scorer === undefined ? [] : [open(scorer, ['scorer'])]),
-    ...scorers.map((own, i) => open(own, ['scorers', i], nameOf(own))),
+    ...(scorer === undefined ? [] : [scorerOf(scorer, ['scorer'])]),
+    ...scorers.map((own, i) => scorerOf(own, ['scorers', i], nameOf(own))),
   ];
 }
 

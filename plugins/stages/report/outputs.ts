@@ -129,21 +129,22 @@ export async function gatherOutputs(
 }
 
 /**
- * Returns the axes that vary, and those that tell cells apart that would otherwise look the same;
- * `of` is the value of each cell.
+ * Returns the axes that take several values, and those that only some cells have if cells would
+ * otherwise look the same; `of` is each cell's value as text, null if it lacks the axis.
  */
 function axesOf(cells: readonly ReportCell[]) {
   const textOf = ({ axes, seed }: ReportCell, path: string): string | null => {
     const value = path === 'seed' ? seed : axes[path];
     return value === undefined ? null : formatValue(value);
   };
-  const distinct = (by: Iterable<string>): number =>
+  const countDistinct = (by: Iterable<string>): number =>
     new Set(cells.map((cell) => JSON.stringify([...by].map((path) => textOf(cell, path))))).size;
   const paths = [...new Set(cells.flatMap(({ axes }) => Object.keys(axes))), 'seed'];
   const chosen = new Set([...varyingPaths(cells), 'seed']);
-  for (const path of paths) if (distinct([...chosen, path]) > distinct(chosen)) chosen.add(path);
+  for (const path of paths)
+    if (countDistinct([...chosen, path]) > countDistinct(chosen)) chosen.add(path);
   return paths
-    .filter((path) => chosen.has(path) && distinct([path]) > 1)
+    .filter((path) => chosen.has(path) && countDistinct([path]) > 1)
     .map((path) => {
       const of = cells.map((cell) => textOf(cell, path));
       const values = [...new Set(of)].filter((value) => value !== null);

@@ -171,7 +171,7 @@ async function writeTrained(
 /** The number of rows per batch in the pass over the poisoned rows. */
 const BATCH = 32;
 
-/** Returns what the trained model does on the poisoned rows; empty without any. */
+/** Returns the metrics of the trained model on the poisoned rows; empty without any. */
 async function poisonedMetrics(
   model: EvaluatedModel,
   { poisoned, triggerSeen }: EncodedSet,

@@ -70,8 +70,8 @@ export const fullMeanOf =
     meanOfKnown(maps.map(({ full }) => get(full)));
 
 /**
- * Returns the information bits for s = α/r, IB(s) = IB(1) + count·log s: at B = 0, K ∝ s², so each
- * counted eigenvalue λ becomes s²λ and adds ½ log s².
+ * Returns the information bits, in nats, for s = α/r: IB(s) = IB(1) + count·log s. At B = 0,
+ * K ∝ s², so each counted eigenvalue λ becomes s²λ and adds ½ log s².
  */
 export const bitsAt = ({ model, rank }: MapPointFacts, alpha: number): number | null =>
   model === null || model.information_bits === null

@@ -37,7 +37,10 @@ export interface RelativeRows {
   /** The rows within reach, those of each of K copies after one another, (K·R, h). */
   readonly rows: Tensor2D;
   readonly map: TokenMap;
-  /** G: the batch is seen as G groups of B/G rows, each of which reads one copy. */
+  /**
+   * G: the batch is seen as G groups of B/G rows; a group reads one copy. G is K if every copy has
+   * equally many rows of the batch, else B.
+   */
   readonly groups: number;
   /**
    * The row of each distance for each group, (G·2T): T − 1, …, 1 − T for c2p and 1 − T, …, T − 1

@@ -142,8 +142,9 @@ const ALL_SECONDS = 60,
 type Guard = <T>(work: () => T) => T;
 
 /**
- * Returns the guard of a tokenizer, since a part may hold what the library does not expect, or an
- * endless expression. There is no time limit where the time is linear.
+ * Returns the guard of a tokenizer, since its files may hold what the library does not expect, or a
+ * regular expression that takes forever.
+ * @param linear whether its time is linear in a text's length: then there is no time limit
  */
 const guardOf =
   (name: string, linear: boolean): Guard =>

@@ -54,7 +54,7 @@ export interface AdamwState {
 }
 
 /** Returns the tensors whose names have this prefix, by the rest of their names. */
-const withoutPrefix = (prefix: string, tensors: Tensors): Tensors =>
+const underPrefix = (prefix: string, tensors: Tensors): Tensors =>
   new Map(
     [...tensors]
       .filter(([name]) => name.startsWith(prefix))
@@ -191,8 +191,8 @@ export function adamw({
       ]),
     restore: (tensors, step) => ({
       step,
-      first: withoutPrefix('first/', tensors),
-      second: withoutPrefix('second/', tensors),
+      first: underPrefix('first/', tensors),
+      second: underPrefix('second/', tensors),
     }),
   };
 }

@@ -113,7 +113,7 @@ async function* checkedBytes(
   const hash = createHash('sha256');
   let seen = 0;
   const file = pathInside(dir, name, 'a file of an entry');
-  const handle = (): number => {
+  const openFile = (): number => {
     try {
       return openRegular(file);
     } catch (error) {
@@ -122,7 +122,7 @@ async function* checkedBytes(
       throw error;
     }
   };
-  for await (const chunk of createReadStream('', { fd: handle(), highWaterMark: 1 << 20 })) {
+  for await (const chunk of createReadStream('', { fd: openFile(), highWaterMark: 1 << 20 })) {
     const bytes = chunk as Buffer;
     hash.update(bytes);
     seen += bytes.length;
