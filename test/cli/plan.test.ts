@@ -419,7 +419,7 @@ test('plan warns of kernels over rows of one class', async ({ project }) => {
   const { stdout, stderr } = await project.succeeds('plan', 'spec.yaml');
   assert.match(
     `${stderr}${stdout}`.replace(/\s+/g, ' '),
-    /none of the first 2 of 12 rows, over which kernels are, is of class "spam"/,
+    /none of the first 2 of 12 rows, which kernels are computed over, is of class "spam"/,
   );
 });
 

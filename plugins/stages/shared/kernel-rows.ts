@@ -54,7 +54,8 @@ function lackingWarnings({ classes, counts }: SplitCounts, labels: readonly numb
     {
       path: ['ntk', 'rows'],
       message:
-        `none of the first ${labels.length} of ${total} rows, over which kernels are, is of class ` +
+        `none of the first ${labels.length} of ${total} rows, which kernels are computed over, ` +
+        'is of class ' +
         lacking.map((name) => JSON.stringify(name)).join(' or '),
       hint:
         "Write balance: true in the split's section, which takes rows of the classes in turn, or " +

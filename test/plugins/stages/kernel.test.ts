@@ -184,7 +184,8 @@ test('more rows than the split has are warned of before anything runs', async ()
 test('rows that lack a class of their split are warned of, before the stage runs if they are known', async () => {
   const warning = {
     path: ['ntk', 'rows'],
-    message: 'none of the first 1 of 23 rows, over which kernels are, is of class "positive"',
+    message:
+      'none of the first 1 of 23 rows, which kernels are computed over, is of class "positive"',
     hint:
       "Write balance: true in the split's section, which takes rows of the classes in turn, or " +
       'raise ntk.rows.',
