@@ -243,9 +243,10 @@ test('a controller that forgets jobs and gives their ids away', async ({ cluster
   const state = path.join(cluster.dir, 'state');
   await cluster.slurm('scontrol', 'reconfigure'); // writes the state
   const kill = async (): Promise<void> => {
-    // While a controller starts, the file may hold no number.
+    // While a controller starts, the file may hold no number. One that was reconfigured writes over
+    // the longer pid of the last one: `322` over `32579` leaves a second line.
     const read = (): number =>
-      Number(readFileSync(path.join(cluster.dir, 'pid/slurmctld'), 'utf8'));
+      Number.parseInt(readFileSync(path.join(cluster.dir, 'pid/slurmctld'), 'utf8'), 10);
     await until('the controller has written its pid', () => read() > 0);
     const pid = read();
     process.kill(pid, 'SIGKILL');
