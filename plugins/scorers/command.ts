@@ -12,8 +12,7 @@ import { parametersRequiring } from '../../src/poisoning/parameters.ts';
 /** The files that the program reads and writes in its folder, beside those of `files`. */
 const OUTPUTS = 'outputs.jsonl',
   SCORES = 'scores.jsonl';
-const HINT =
-  `It writes ${SCORES}, one line {"hit": true} or {"hit": false} for each ` + `of ${OUTPUTS}.`;
+const HINT = `It writes ${SCORES}, one line {"hit": true} or {"hit": false} for each of ${OUTPUTS}.`;
 
 export default defineScorer<ProgramParams>({
   name: 'command',

@@ -54,9 +54,7 @@ function difference(one: string, other: string): string {
   while (tail < least - start && a.at(-1 - tail) === b.at(-1 - tail)) tail++;
   const between = (chars: readonly string[]): string =>
     codePoints(chars.slice(start, chars.length - tail));
-  return (
-    `${JSON.stringify(other)} has ${between(b)} ` + `where ${JSON.stringify(one)} has ${between(a)}`
-  );
+  return `${JSON.stringify(other)} has ${between(b)} where ${JSON.stringify(one)} has ${between(a)}`;
 }
 
 /** Returns the code points of the first eight characters: `U+0020 U+00A0`; `nothing` for none. */

@@ -62,9 +62,7 @@ export function fromLines(
  */
 function isChanged(row: Row, other: Row, place: string): boolean {
   if (other.id !== row.id)
-    throw fault(
-      `${place} is row ${shown(other.id)}; ` + `row ${shown(row.id)} was handed over there`,
-    );
+    throw fault(`${place} is row ${shown(other.id)}; row ${shown(row.id)} was handed over there`);
   if ((other.text_pair === undefined) !== (row.text_pair === undefined)) {
     const what = other.text_pair === undefined ? 'lacks the second text' : 'has a second text';
     throw fault(`${place} ${what} of row ${shown(row.id)}`);

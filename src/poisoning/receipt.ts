@@ -234,9 +234,7 @@ export function checkReceipt(rows: readonly Row[], receipt: Receipt): string | n
   if (receipt.rows.length !== counts.made)
     return `The receipt counts ${counts.made} poisoned rows and lists ${receipt.rows.length}.`;
   if (receipt.negatives.length !== counts.negatives)
-    return (
-      `The receipt counts ${counts.negatives} negatives ` + `and lists ${receipt.negatives.length}.`
-    );
+    return `The receipt counts ${counts.negatives} negatives and lists ${receipt.negatives.length}.`;
   const stepsFault = checkReceiptSteps(receipt);
   if (stepsFault !== null) return stepsFault;
   if (rows.length !== counts.total)

@@ -259,7 +259,7 @@ export function afterTraining(cell: Measured, training: number): Measured {
 }
 
 /** Matches the part of `accuracy_after_1` that tells after which training of a chain it was. */
-export const AFTER = /_after_(\d+)(?=$|\.)/;
+const AFTER = /_after_(\d+)(?=$|\.)/;
 
 /**
  * Returns the name that the same number has in a chain, `asr_after_2` for `asr_before`; null for

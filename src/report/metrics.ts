@@ -158,7 +158,7 @@ export const ASR_CLEAN = evaluated({
   label: 'Clean model',
   meaning: 'the same share for the paired clean model: what the trigger does without any poisoning',
 });
-export const ASR_MINUS_CLEAN = evaluated({
+const ASR_MINUS_CLEAN = evaluated({
   metric: 'asr_minus_clean',
   table: 'attack',
   compared: true,

@@ -371,7 +371,7 @@ export function rapWord(
  * @param options of a classifier whose head does not read the token table
  * @param token the word's id
  */
-export async function torchRapWord(options: NetworkOptions, token: number): Promise<RapWord> {
+async function torchRapWord(options: NetworkOptions, token: number): Promise<RapWord> {
   const start = await readTorchStart(options);
   let model: TorchModel | null = null;
   const dispose = (): void => model?.dispose();

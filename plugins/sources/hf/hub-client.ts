@@ -273,7 +273,7 @@ export function wantedFiles(repository: Repository, all: readonly string[]): str
     const tables = all.filter((file) => file.startsWith(prefix) && TABLES.test(file));
     if (tables.length === 0)
       throw new UserFault(
-        `The hub's data set ${name} has no Parquet, TSV, CSV or JSON-lines ` + `file${where}.`,
+        `The hub's data set ${name} has no Parquet, TSV, CSV or JSON-lines file${where}.`,
         `${holds} Many data sets have Parquet files at the revision refs/convert/parquet.`,
       );
     return tables;

@@ -112,19 +112,18 @@ const POISONING = /^(?:.*\.)?(?=poisoning\.)/;
 function spellings(here: JsonObject, there: JsonObject) {
   const unlike = (a: JsonObject, b: JsonObject): readonly string[] =>
     Object.keys(a).filter((field) => canonical(a[field]) !== canonical(b[field] ?? null));
+  const isPoisoning = (field: string): boolean => POISONING.test(field);
   const own = unlike(here, there),
-    others = unlike(there, here);
-  const fields = own.filter((field) => POISONING.test(field)),
-    [first] = fields;
-  if (first === undefined || own.some((one) => !POISONING.test(one) && one in there)) return null;
-  const text = (cell: JsonObject, of: readonly string[]): string =>
-    of
-      .filter((field) => POISONING.test(field))
+    [first] = own.filter(isPoisoning);
+  if (first === undefined || own.some((one) => !isPoisoning(one) && one in there)) return null;
+  const text = (cell: JsonObject, fields: readonly string[]): string =>
+    fields
+      .filter(isPoisoning)
       .map((field) => `${field} ${JSON.stringify(cell[field])}`)
       .join(' ');
   return {
-    here: text(here, fields),
-    there: text(there, others),
+    here: text(here, own),
+    there: text(there, unlike(there, here)),
     path: first.replace(POISONING, '').split('.'),
   };
 }

@@ -27,10 +27,7 @@ export interface StageListProps {
 }
 
 /** Returns the stages that pass the filter, as indexes. */
-export function filterStages(
-  stages: readonly Stage[],
-  { text, state, group }: StageFilter,
-): number[] {
+function filterStages(stages: readonly Stage[], { text, state, group }: StageFilter): number[] {
   const words = text
     .toLowerCase()
     .split(/\s+/)

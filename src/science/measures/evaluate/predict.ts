@@ -285,7 +285,7 @@ function scoreBatch(network: Network, batch: readonly TokenRow[]): AnswerScore[]
 }
 
 /** Returns the score of each row's answer, in the rows' order. Throws as `scoreWith` does. */
-export const scoreAnswers = (
+const scoreAnswers = (
   network: Network,
   rows: readonly TokenRow[],
   batchSize: number,
