@@ -20,7 +20,6 @@ export type Params = ModelNames & {
   readonly max_length: number;
   /** Present if the first training in which the runs differ may use dropout in either of them. */
   readonly dropout?: true;
-  /** Why the noise floor is not measured. Absent if it is measured. */
   readonly no_floor?: string;
 };
 
@@ -36,8 +35,7 @@ const hasFolderDropout = ({ adapter }: Cell): boolean =>
 
 /**
  * Returns why a clean run, repeated with the rows of its batches reversed, would differ by more
- * than rounding. Null if it would not.
- * @param parting the first training that the run and its clean twin do not share
+ * than rounding; null if it would not. @param parting `firstDifferingTraining` of the cell
  */
 function whyNoFloor(cell: Cell, parting: Cell): string | null {
   if (!cell.theory.noise_floor) return 'theory.noise_floor is off';
@@ -65,10 +63,7 @@ function whyNoFloor(cell: Cell, parting: Cell): string | null {
   return null;
 }
 
-/**
- * Returns the first training that a run and its clean twin do not share. The two runs first differ
- * there, and M′ uses the poisoned rows of that training.
- */
+/** Returns the first training that a run and its clean twin do not share. */
 const firstDifferingTraining = (cell: Cell): TrainingRequest =>
   trainingsOf(cell).find((training) => isAttacked(training.cell)) ?? { cell };
 

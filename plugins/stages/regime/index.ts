@@ -10,19 +10,13 @@ import {
 } from '../shared/definition.ts';
 
 export type Params = ModelNames & {
-  /**
-   * The optimiser. The tangent kernel describes SGD, so a figure names what the model was trained
-   * with.
-   */
+  /** For figures, which name it: the tangent kernel describes SGD. */
   readonly optimizer: string;
   readonly learning_rate: number;
-  /** The number of rows to use: the first ones of the split, or all if it has fewer. */
   readonly rows: number;
   readonly max_length: number;
   readonly batch_size: number;
-  /**
-   * The kept steps that are examined in addition to the end, ascending. Absent if there are none.
-   */
+  /** The kept steps that are examined beside the end, ascending. Absent if there are none. */
   readonly steps?: readonly number[];
 };
 

@@ -38,6 +38,9 @@ export const modelUses = (
   ...[...new Set(adapters)].map((name) => ({ kind: 'adapter' as const, name })),
 ];
 
+export const attackUses = (poisoning: Poisoning): NonNullable<StageDefinition['uses']> =>
+  stepsOf(poisoning).map(({ attack }) => ({ kind: 'attack', name: attack }));
+
 /** Returns a stage's work. @param of all that its time depends on beside the amount, as JSON */
 export const workOf = (amount: number, ...of: readonly unknown[]): Work => ({
   amount,
@@ -124,11 +127,6 @@ export function linearisedFaults(upstream: Upstream): readonly Problem[] {
     },
   ];
 }
-
-/**
- * The true Fisher information takes an expectation over everything that the model may answer. It
- * is not computed in a completion task, where only log p(answer) of a row's own answer is known.
- */
 
 /** Which Fisher information a stage computes; if empty, the true and empirical of class logits. */
 export type FisherParams = {

@@ -8,7 +8,6 @@ export type Params = ModelNames & {
   readonly vectors: number;
   /** A vector is an intruder if its largest |cos| with the initial ones is below this. */
   readonly cosine: number;
-  /** The seed for drawing which tokens are masked. */
   readonly seed: number;
   /** The number of rows whose tokens are masked: the first ones of the validation split. */
   readonly masked_rows: number;

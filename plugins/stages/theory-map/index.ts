@@ -27,7 +27,6 @@ export type Params = FisherParams & {
   readonly head: HeadSettings;
   /** The seed for the draws of A, and for the head if the checkpoint has none. */
   readonly seed: number;
-  /** The number of rows to use: the first ones of the split, or all if it has fewer. */
   readonly rows: number;
   readonly max_length: number;
   readonly tolerance: number;
@@ -37,10 +36,7 @@ export type Params = FisherParams & {
   readonly distributions: readonly Shape[];
 };
 
-/**
- * Whether training starts from an adapter's folder. Such a folder brings a head, and weights and
- * biases that differ from the checkpoint's.
- */
+/** Whether training starts from an adapter's folder, which brings a head, weights and biases. */
 const startsFromFolder = ({ adapter }: Cell): boolean => adapter['init_from'] !== undefined;
 
 function paramsOf(cell: Cell): Params {
