@@ -5,10 +5,7 @@ import {
 } from '../../../src/science/training/attack-training.ts';
 import type { Params } from './params.ts';
 
-/**
- * Loads the attack that changes the training itself. Returns null if none does.
- * @throws UserFault if what the attack's plugin loads is not an `AttackTraining`
- */
+/** Loads the attack that changes the training itself; null if none does. */
 export async function loadAttack(
   context: Pick<RunContext<Params>, 'params' | 'plugin'>,
 ): Promise<OpenedAttack | null> {
@@ -24,10 +21,7 @@ export async function loadAttack(
   };
 }
 
-/**
- * Loads the defence whose loss the training minimises. Returns null if there is none.
- * @throws UserFault if what the defence's plugin loads is not an `AttackTraining`
- */
+/** Loads the defence whose loss the training minimises; null if there is none. */
 export async function loadDefence(
   context: Pick<RunContext<Params>, 'params' | 'plugin'>,
 ): Promise<OpenedAttack | null> {
