@@ -34,7 +34,7 @@ export default defineStage<Params>({
     const common = { defence: params, seed: cell.seed };
     const inputs: StageDefinition['inputs'] = {
       data: { kind: 'poison', cell },
-      ...(needs.includes('clean') ? { clean: cleanRows(cell) } : {}),
+      ...(needs.includes('clean') && { clean: cleanRows(cell) }),
     };
     if (!needs.includes('model')) return { params: common, inputs, assets, uses };
     const {

@@ -82,16 +82,18 @@ export default defineStage<Params>({
     const noFloor = whyNoFloor(cell, partingCell);
     const params: Params = {
       ...modelNames(cell),
-      ...(partingCell === cell ? {} : { base_adapter: partingCell.adapter.type }),
+      ...(partingCell !== cell && { base_adapter: partingCell.adapter.type }),
       pairs: cell.theory.pairs,
       max_length: partingCell.train.max_length,
-      ...(mayUseDropout(cell) || mayUseDropout(partingCell) ? { dropout: true } : {}),
-      ...(noFloor === null ? {} : { no_floor: noFloor }),
+      ...((mayUseDropout(cell) || mayUseDropout(partingCell)) && { dropout: true }),
+      ...(noFloor && { no_floor: noFloor }),
     };
     if (!isAttacked(cell) || isAttacksOwn(cell.poisoning, plugin)) return { params, inputs: {} };
     const twin = cleanTwin(cell, plugin);
-    const cleanBase = partingCell === cell ? undefined : startInputs(twin).base;
-    const startBase = partingCell === cell ? undefined : startInputs(partingCell).base;
+    const bases = {
+      clean_base: startInputs(twin).base,
+      start_base: startInputs(partingCell).base,
+    };
     return {
       params,
       inputs: {
@@ -100,12 +102,10 @@ export default defineStage<Params>({
         clean: { kind: 'train', cell: twin },
         // Each clean run is repeated once. Every attack and dose that is compared with that clean
         // run shares the repetition.
-        ...(noFloor === null
-          ? { again: { kind: 'train', cell: twin, with: { batch_rows: 'reversed' } } }
-          : {}),
+        ...(!noFloor && { again: { kind: 'train', cell: twin, with: { batch_rows: 'reversed' } } }),
         poison: { kind: 'poison', ...parting },
         ...startInputs(cell),
-        ...defined({ clean_base: cleanBase, start_base: startBase }),
+        ...(partingCell !== cell && defined(bases)),
       },
       assets: { model: cell.model.source },
       uses: modelUses(cell, [cell.adapter.type, partingCell.adapter.type]),

@@ -40,7 +40,7 @@ export default defineStage<Params>({
         rows: cell.ntk.rows,
         max_length: cell.train.max_length,
         batch_size: cell.evaluate.batch_size,
-        ...(steps.length > 0 ? { steps } : {}),
+        ...(steps.length > 0 && { steps }),
       },
       inputs: {
         start: { kind: 'train', cell: beforeTraining(cell) },
@@ -48,7 +48,7 @@ export default defineStage<Params>({
         ntk: {
           kind: 'ntk',
           cell: { ...cell, ntk: { ...cell.ntk, at: ['init', ...steps, 'final'] } },
-          ...(actsOn(cell, 'model', plugin) ? { with: { of: 'training' } } : {}),
+          ...(actsOn(cell, 'model', plugin) && { with: { of: 'training' } }),
         },
         rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
         ...startInputs(cell),

@@ -137,8 +137,8 @@ export type FisherParams = {
 };
 
 export const fisherParams = ({ fisher, head }: Cell): FisherParams => ({
-  ...(fisher.information === 'empirical' ? { information: 'empirical' } : {}),
-  ...(head.type === 'causal-lm' ? { outputs: 'log p(answer)' } : {}),
+  ...(fisher.information === 'empirical' && { information: 'empirical' }),
+  ...(head.type === 'causal-lm' && { outputs: 'log p(answer)' }),
 });
 
 export const NO_TRUE_FISHER =

@@ -38,7 +38,7 @@ export default defineStage<Params>({
         seed: cell.seed,
         masked_rows,
         max_length: cell.train.max_length,
-        ...(isDrawn ? { drawn: true } : {}),
+        ...(isDrawn && { drawn: true }),
       },
       inputs: {
         start: { kind: 'train', cell: beforeTraining(cell) },

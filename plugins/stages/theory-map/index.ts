@@ -43,7 +43,7 @@ function paramsOf(cell: Cell): Params {
   const { theory } = cell;
   return {
     architecture: cell.model.architecture,
-    ...(startsFromFolder(cell) ? { adapter: cell.adapter.type } : {}),
+    ...(startsFromFolder(cell) && { adapter: cell.adapter.type }),
     init: cell.base === undefined ? cell.model.init : 'pretrained',
     head: headSettings(cell.head),
     seed: cell.seed,
@@ -54,7 +54,7 @@ function paramsOf(cell: Cell): Params {
     ranks: theory.map_ranks,
     scales: theory.map_scales,
     distributions: theory.map_distributions,
-    ...(cell.head.type === 'causal-lm' ? fisherParams(cell) : {}),
+    ...(cell.head.type === 'causal-lm' && fisherParams(cell)),
   };
 }
 
@@ -83,12 +83,12 @@ export default defineStage<Params>({
       params: paramsOf(cell),
       inputs: {
         rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
-        ...(fromFolder ? { start: { kind: 'train', cell: beforeTraining(cell) } } : {}),
+        ...(fromFolder && { start: { kind: 'train', cell: beforeTraining(cell) } }),
         ...startInputs(cell),
       },
       assets: {
         model: cell.model.source,
-        ...(headFolder === undefined ? {} : { head: fileUri(headFolder) }),
+        ...(headFolder && { head: fileUri(headFolder) }),
       },
       uses: modelUses(cell, ['full', ...(fromFolder ? [cell.adapter.type] : [])]),
     };
