@@ -31,10 +31,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
   log(`${rows.length} clean rows of ${all.length}`);
 }
 
-/**
- * Returns ⌊share·N⌋ of N rows, at least one, in their order. The choice depends on N alone, so that
- * all cells and seeds are evaluated on the same rows.
- */
+/** Returns ⌊share·N⌋ of N rows, at least one, in order: for all cells and seeds the same. */
 function drawCleanRows(rows: readonly Row[], share: number): readonly Row[] {
   const count = Math.max(1, flooredShare(share, rows.length));
   const held = new Set(randomStream(0, 'defence.clean').permutation(rows.length).slice(0, count));

@@ -71,10 +71,7 @@ function readSecret(from: string): string {
   return value;
 }
 
-/**
- * Returns the path, relative to `dir`, of the first file that contains the secret or one line of
- * it. Returns null if there is none, or if the secret is too short to tell.
- */
+/** Returns the path, below `dir`, of a file with the secret or a line of it; null if none has. */
 export async function fileWithSecret(dir: string, secret: string): Promise<string | null> {
   const wanted = secretLines(secret).map((line) => Buffer.from(line));
   if (wanted.length === 0) return null;

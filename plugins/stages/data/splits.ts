@@ -100,10 +100,7 @@ export function checkPairs(cell: Cell, name: Evaluated): void {
   );
 }
 
-/**
- * The fields that decide, beside `hold_out`, which rows of a source are held out. If two splits of
- * one source differ in such a field, the held-out rows of one may be in the rest of the other.
- */
+/** The fields that decide, beside `hold_out`, which rows of a source are held out. */
 const DIVIDED_BY = [...ORDERED_BY, 'offset', 'limit'] as const;
 
 /** Throws a `UserFault` if `hold_out` lets training rows be among the evaluated ones. */
@@ -173,10 +170,7 @@ const FORMS: readonly { needs: readonly [Name, ...Name[]]; may: readonly Name[] 
 const COMPLETION_FORMS =
   'columns: { prompt: …, answer: … }, { messages: … } or { instruction: …, input: …, output: … }';
 
-/**
- * Returns the columns that are read. Throws `UserFault` if the spec names columns of two forms, or
- * not all columns of one.
- */
+/** Returns the columns that are read. Throws `UserFault` unless they are all those of one form. */
 function resolvedColumns(
   columns: CellSplit['columns'],
   name: SplitName,

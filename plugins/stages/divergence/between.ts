@@ -141,10 +141,7 @@ function addLayer(
   });
 }
 
-/**
- * Returns M' of the full kernel, and of the adapter's kernel if the adapter has parameters. Throws
- * RangeError if rows cannot be paired, UserFault if the kernel is not finite.
- */
+/** Returns M' of the full kernel, and of the adapter's kernel if the adapter has parameters. */
 export async function pairKernels(
   model: AdaptedModel,
   originals: readonly TokenRow[],

@@ -135,8 +135,7 @@ const byKind = (get: (kind: Kind) => Distance | null): RunDistance['kinds'] =>
 /**
  * Returns the distance of each of `others` from `clean`; all have the same start. Holds one tensor
  * of each run on the host at a time.
- * @param between awaited between parameters, so that heartbeats and aborts are heard; if it
- *   throws, the comparison ends
+ * @param between awaited between parameters, so that heartbeats and aborts are heard
  */
 async function compareRuns(
   start: ModelWeights,
@@ -227,11 +226,9 @@ function parameterKind({ name, shape }: ParameterSpec, network: ModelWeights): K
 }
 
 /**
- * Returns what the adapters train. Throws UserFault if the model's adapter trains parameters that
- * it adds and names no layer as its target: no effective weight would include these parameters, so
- * M would silently lack them.
- * @param adapters every adapter that has trained the model since the start that it is compared
- *   with: its own and its base's
+ * Returns what the adapters train. Throws UserFault if the model's adapter adds parameters and
+ * names no layer as its target: no effective weight includes them, so M would lack them.
+ * @param adapters all that have trained the model since the start: its own and its base's
  */
 export function movedBy(network: ModelWeights, adapters: readonly Adapter[]): Moved {
   const { adapter, linears } = network;
@@ -283,10 +280,8 @@ interface Sums {
 const NOTHING: Sums = { largest: 0, squares: 0, clean: 0 };
 
 /**
- * Returns the sums from which `distanceOf` computes the distance of one matrix or vector.
- * Differences of float32 values are exact in double precision.
- * @param clean the changes of the clean training or, with `start`, the values after it
- * @param poisoned the same of the poisoned training
+ * Returns the sums of one matrix or vector. Differences of float32 values are exact in double
+ * precision. @param clean changes or, with `start`, values after the clean training
  */
 export function sumsOf(
   clean: ArrayLike<number>,

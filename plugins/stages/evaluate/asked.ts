@@ -1,7 +1,6 @@
 /**
- * Writes `asked.jsonl`: the rows that the model did not read as the data set has them, and what it
- * read of each. A line is a row under the trigger, a row that a defence changed or rejected, or a
- * row that was cut to `max_length`.
+ * Writes `asked.jsonl`: the rows that the model did not read as the data set has them (under the
+ * trigger, changed or rejected by a defence, cut to `max_length`), and what it read of each.
  */
 import type { JsonObject, Row } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';

@@ -121,8 +121,7 @@ function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
 
 /**
  * Returns the evidence for rates that count rewards, of the model and of its clean twin:
- * `reward_accuracy_p`, the p of `reward_accuracy` against a half.
- * @param suffixes those of the rates: `reward_accuracy_p` is repeated with each
+ * `reward_accuracy_p`, the p of `reward_accuracy` against a half, with the suffix of each rate.
  */
 function rewardEvidence(
   { plain: { margins }, twin }: CompletionEvaluation,
@@ -140,9 +139,8 @@ function rewardEvidence(
 }
 
 /**
- * Returns the rates of one scorer. Undecided outputs are left out. The comparison with the same
- * rows without the trigger leaves out the rows of which either output is undecided.
- * @throws UserFault if the scorer is undecided on all outputs of a rate
+ * Returns the rates of one scorer, without undecided outputs and, where a row is compared with
+ * itself without the trigger, pairs of which either is. Throws `UserFault` if a rate is of nothing.
  */
 function rates(
   { suffix: by, triggered, bare, partial, doubt = {} }: ScorerHits,

@@ -39,9 +39,8 @@ export const EARLY = 'early_';
 /** The prefix of the inputs with metrics under triggers that training never shows. */
 const HELD_OUT = 'trigger/';
 /**
- * The prefix of the inputs with metrics under the trigger of another poisoned training of a chain
- * than the one that the cell studies: `link/1` of training 1, after the cell's own training, and
- * `link/1/after_2` after another.
+ * The prefix of the inputs with metrics under the trigger of a training of a chain that the cell
+ * does not study: `link/1` of training 1, after the cell's own; `link/1/after_2` after training 2.
  */
 const LINK = 'link/';
 /** Such a trigger's name in metrics (`asr.trigger.training_1`), up to its training's number. */
@@ -127,9 +126,8 @@ export function inputsOf(
 }
 
 /**
- * Returns the first training by DPO that led to the cell's model; null if there is none, or if the
- * rows are no preference pairs. Rewards are relative to the model before it, so that what a
- * poisoned training taught is still part of them after a later training by DPO.
+ * Returns the first training by DPO that led to the cell's model, to whose start rewards are
+ * relative, since it may have been poisoned; null without one, or if the rows are no pairs.
  */
 function firstDpoTraining(cell: Cell, split: Split): TrainingRequest | null {
   if (cell.head.type !== 'causal-lm') return null;
@@ -147,10 +145,7 @@ function referenceInputs({ cell, ...place }: TrainingRequest): StageDefinition['
   };
 }
 
-/**
- * Requests the clean twin's evaluation on the same split and with the same trigger. Without a
- * trigger, as for the rows of a task, it is the evaluation that the twin's own cell has.
- */
+/** Requests the clean twin's evaluation on the same split and with the same trigger. */
 export function twinOf(
   cell: Cell,
   plugin: DefineRequest['plugin'],
@@ -165,9 +160,8 @@ export function twinOf(
 }
 
 /**
- * Requests the evaluations of the trainings before the cell's own, with its trigger: of the last
- * one if one of them is poisoned, which shows what the attack did before this training, and of all
- * in a chain. For a chain it also requests their training rows, to compare with the evaluated ones.
+ * Requests the evaluations, with the cell's trigger, of the trainings before its own: of the last
+ * (`before`) if one of them is poisoned, and in a chain of all, with their training rows.
  */
 function earlierInputs(
   cell: Cell,
@@ -215,9 +209,8 @@ function otherRowsInputs(
 }
 
 /**
- * Requests what the evaluation of a cell with a defence reads: the defender's clean rows, the
- * evaluation of the cell without the defence on the same rows and, except on a task's rows, what
- * the defence's own stages found. Empty without a defence.
+ * Requests the defender's clean rows, the evaluation of the cell without its defence and, except on
+ * a task's rows, what the defence's own stages found. Empty without a defence.
  */
 function defendedInputs(
   cell: Cell,
@@ -259,10 +252,7 @@ export const triggerParams = (params: JsonObject): string =>
     .map(([name, value]) => `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`)
     .join(', ');
 
-/**
- * Requests the evaluations under the triggers of `evaluate.triggers`, which training never shows.
- * Throws `UserFault` if the attack can't show one of them.
- */
+/** Requests the evaluations under `evaluate.triggers`. Throws `UserFault` if one can't be shown. */
 function heldOutOf(
   cell: Cell,
   { split, trigger: ownTrigger }: EvaluateRequest,
@@ -306,8 +296,7 @@ function heldOutOf(
 
 /**
  * Requests the evaluations under the triggers of the other poisoned trainings of a chain, after
- * each training from theirs on. A trigger is left out if it is learnt from rows, or if a scorer
- * counts another text than the attack's target.
+ * each training from theirs on, as far as their success can be measured.
  */
 function linksOf(
   cell: Cell,
@@ -342,9 +331,9 @@ function linksOf(
 }
 
 /**
- * Whether the success of `trigger`, another attack of a chain than the one `studied`, can be
- * measured: not if it learns its trigger from rows. In a completion task, moreover, only if both
- * have the same target, or if all scorers that the spec names read the target of `trigger`.
+ * Whether the success of `trigger`, another attack than the one `studied`, can be measured: not if
+ * it learns its trigger and, in a completion task, only if both have one target, or if all scorers
+ * that the spec names read the target.
  */
 function isMeasurable(
   { head, evaluate }: Cell,

@@ -1,7 +1,3 @@
-/**
- * Asks each scorer once for its verdicts on what a model wrote and on outputs that people have
- * labelled, which show how far it can be trusted.
- */
 import {
   type Row,
   type ScoredOutput,
@@ -58,8 +54,8 @@ export interface Judged extends Scorer, Readonly<Record<Shown, readonly Verdict[
 }
 
 /**
- * Asks each scorer about all sets of outputs and its labelled outputs at once. What a defence
- * rejected is not asked about, and counts as no hit.
+ * Asks each scorer once about all sets and about outputs that people have labelled, which show how
+ * far it can be trusted. What a defence rejected is not asked about, and counts as no hit.
  */
 export async function judge(
   context: Context,
@@ -159,9 +155,7 @@ const LABELS_HINT =
 
 /**
  * Reads labelled outputs; none without a path. Throws `UserFault` at a line that is no label, or
- * lacks what the scorer reads.
- * @param wanted the target of labels that name none
- * @param reads what the scorer reads, by `ScorerDescriptor.reads`
+ * lacks what the scorer `reads`. @param wanted the target of labels that name none
  */
 export async function readLabels(
   path: string | undefined,

@@ -114,20 +114,14 @@ const OF_EARLIER = new RegExp(
     '(?:predicted_share|majority_p|reward_accuracy(?:_p)?)(?:_clean)?)(?=$|\\.)',
 );
 
-/**
- * Returns those metrics of an earlier training that are reported, named as `asr_after_1`.
- * @param after which training, such as `after_1`
- */
+/** Returns the reported metrics of an earlier training, as `asr_after_1`. @param after `after_1` */
 export const metricsAfter = (metrics: Metrics, after: string): Metrics =>
   renamed(
     Object.fromEntries(Object.entries(metrics).filter(([name]) => OF_EARLIER.test(name))),
     (name) => name.replace(OF_EARLIER, `$&_${after}`),
   );
 
-/**
- * Returns the metrics of a model that the trigger's attack has not poisoned yet, so that the rate
- * is no success: `asr` as `trigger_rate`, and no other `asr_…`.
- */
+/** Returns the metrics of a model before the trigger's attack: `asr` is its `trigger_rate`. */
 export const asUnattacked = (metrics: Metrics): Metrics =>
   renamed(
     Object.fromEntries(Object.entries(metrics).filter(([name]) => !name.startsWith('asr_'))),

@@ -155,10 +155,7 @@ async function checkLength(context: Context): Promise<readonly Problem[]> {
   );
 }
 
-/**
- * Checks that the model has positions for the longest prompt with all that it may write, and that
- * answers can be written as far as they have to.
- */
+/** Checks that the model has positions for all that it may write, and may write what is counted. */
 async function checkGeneration(context: Context): Promise<readonly Problem[]> {
   const { max_length: longest, completion } = context.params;
   if (completion === undefined) return [];
@@ -187,10 +184,9 @@ async function withModel(
 const MAX_NEW_TOKENS = ['evaluate', 'max_new_tokens'];
 
 /**
- * Returns a fault if a scorer counts the target, but not as much of it as the model may write: then
- * the success rate is 0 whatever the model has learnt. Returns a warning if the main scorer does
- * not count the target at all, or if answers of the rows are longer than the model may
- * write.
+ * Returns a fault if a scorer counts the target, but not as much of it as the model may write, so
+ * that there can be no success. Returns a warning if the main scorer does not count the target at
+ * all, or if answers of the rows are longer than the model may write.
  * @param most `max_new_tokens`
  * @param target the answer that the backdoor leads to; undefined without a backdoor
  */
@@ -249,11 +245,7 @@ async function checkAnswerLengths(
 /** The lengths of answers, by the list that `knownCounts` returns and the tokenizer's digest. */
 const knownLengths = new WeakMap<readonly string[], Map<string, readonly number[]>>();
 
-/**
- * Returns a warning if answers of the validation rows, each tokenised without its prompt, are
- * longer than the model may write, so that no output can match them.
- * @param most max_new_tokens
- */
+/** Returns a warning if answers of the rows, tokenised alone, are longer than `most` tokens. */
 async function rowLengthWarnings(
   context: Context,
   { tokenizer, digest }: { readonly tokenizer: TextTokenizer; readonly digest: string },

@@ -300,9 +300,8 @@ async function metricsOfInput({ inputs }: Context, name: string): Promise<Metric
 }
 
 /**
- * Returns what was measured after each training of a chain but the cell's own, as `asr_after_1`; by
- * a further scorer, `asr_after_1.NAME`. Empty without a chain. After a training that only another
- * attack has poisoned, the metrics are as `asUnattacked` names them.
+ * Returns what was measured after each training of a chain but the cell's own, as `asr_after_1`;
+ * before the attack, as `asUnattacked` names it. Empty without a chain.
  */
 async function metricsOfChain(context: Context): Promise<Metrics> {
   const all: Metrics = {};
@@ -322,10 +321,7 @@ const UNDER_TRIGGER = /^(?:asr|trigger|false_trigger|robust_accuracy|undecided_s
 const isOwn = (name: string): boolean =>
   !name.includes('.trigger.') && !/^\w+_(?:before|after_\d+)(?=$|\.)/.test(name);
 
-/**
- * Returns the metrics under triggers that training never shows, `asr.trigger.NAME`, and under those
- * of other trainings of a chain, `asr.trigger.training_1` and `asr_after_2.trigger.training_1`.
- */
+/** Returns the metrics under other triggers: `asr.trigger.NAME`, `asr.trigger.training_1`. */
 async function otherTriggers(context: Context, rowParts: RowParts): Promise<Metrics> {
   const all: Metrics = {};
   for (const input of Object.keys(context.inputs)) {
@@ -385,11 +381,8 @@ const logLine = (metrics: Metrics): string =>
     .join(', ');
 
 /**
- * Returns the correlations of labels and predictions (`pearson`, `spearman`), their mean squared
- * error (`loss`), the number of rows (`examples`) and, beside a clean twin, `pearson_drop`. A
- * correlation that is undefined (equal labels, equal predictions, too few rows) counts as 0, as
- * Matthews' does.
- * @param twin metrics of the paired clean run. Null if this run is clean itself.
+ * Returns the metrics of a regression head; `loss` is the mean squared error. A correlation that is
+ * undefined (equal labels, equal predictions, too few rows) counts as 0, as Matthews' does.
  */
 function regressionMetrics(
   labels: readonly number[],

@@ -1,7 +1,3 @@
-/**
- * Scorers as a spec writes them: their parameters with defaults, the faults that are found before
- * anything runs, and their verdicts, which are checked because a scorer may be a user's code.
- */
 import {
   type AttackDescriptor,
   type Cell,
@@ -156,11 +152,7 @@ export function scorersOfCell(
   return { find, main, further };
 }
 
-/**
- * Returns the faults of a scorer that its parameters reveal.
- * @param target the answer that the backdoor leads to; absent without a backdoor
- * @param path where the spec has the scorer, below `evaluate`
- */
+/** Returns the faults that a scorer's parameters reveal. @param path as in `Scorer` */
 export function scorerFaults(
   descriptor: ScorerDescriptor,
   { scorer: _scorer, name: _name, ...params }: ScorerSettings,
@@ -177,7 +169,7 @@ const isVerdict = (value: unknown): value is ScorerVerdict =>
     (typeof value['hit'] === 'boolean' || value['hit'] === null) &&
     typeof value['said'] === 'string');
 
-/** Returns the verdict on each output, in order. Throws `UserFault` if the scorer omits any. */
+/** Returns the verdict on each output. Checks them, since a scorer may be a user's code. */
 export async function scored(
   descriptor: ScorerDescriptor,
   { scorer: name, name: _name, ...params }: ScorerSettings,

@@ -30,18 +30,16 @@ export async function sharedRowProblems({
   for (const { input, other, evaluated } of pairsIn(upstream)) {
     const key = ifFetched(() => [evaluated, other].map(identity).join(' '));
     if (key === null) continue;
-    let warnings = knownWarnings.get(key);
-    if (warnings === undefined)
-      knownWarnings.set(key, (warnings = compare(input, evaluated, other)));
+    const compare = async (): Promise<readonly Warning[]> => {
+      const rows = await knownRows({ plugin }, evaluated);
+      const others = rows && (await knownRows({ plugin }, other));
+      return others ? warningsOf(input, splitIn(upstream, params), rows, others) : [];
+    };
+    const warnings = knownWarnings.get(key) ?? compare();
+    knownWarnings.set(key, warnings);
     found.push(...(await warnings).map((warning) => ({ ...warning, warning: true as const })));
   }
   return found;
-
-  async function compare(input: Other, evaluated: UpstreamStage, other: UpstreamStage) {
-    const rows = await knownRows({ plugin }, evaluated);
-    const otherRows = rows && (await knownRows({ plugin }, other));
-    return otherRows ? warningsOf(input, splitIn(upstream, params), rows, otherRows) : [];
-  }
 }
 
 /** Warnings by the two stages, because every cell of a grid asks for the same. */

@@ -55,10 +55,7 @@ export const fewerRowsWarning = (rows: number, { rows: asked }: Pick<Params, 'ro
   message: `the kernel has ${rows} rows: ntk.rows is ${asked}, its split has fewer`,
 });
 
-/**
- * Reports, before the training runs, a step that the training will not keep, by the parameters of
- * its stage, because the spec may give the number of steps in several places.
- */
+/** Reports, before the training runs, a step that it will not keep, by its stage's parameters. */
 function stepFaults({ params: { step }, upstream }: PreflightContext<Params>): Problem[] {
   const training = upstream?.['model']?.params['train'] as TrainParams | undefined;
   if (step === undefined || training === undefined) return [];

@@ -88,10 +88,7 @@ export async function run(context: Context): Promise<void> {
   warnOfUnpoisoned(context, steps, doneSteps, clean.length);
 }
 
-/**
- * Warns of attacks that poison no row though their dose is not zero, with the message of the
- * preflight if that could foresee it.
- */
+/** Warns of attacks that poison no row though their dose is not zero, as the preflight may have. */
 function warnOfUnpoisoned(
   { warn }: Context,
   steps: readonly Step[],
@@ -143,10 +140,7 @@ function metricsOf({ counts, steps = [] }: Receipt): Metrics {
   return metrics;
 }
 
-/**
- * Returns the indexes of the rows that an epoch has first and last; null if no step asks for that.
- * @param done what each of the steps did
- */
+/** Returns the rows that an epoch has first and last. @param done what each of the steps did */
 export function orderOf(steps: readonly Step[], done: readonly PoisonedStep[]): RowOrder | null {
   const indexesAt = (place: 'first' | 'last'): number[] =>
     steps.flatMap(({ attack, params }, i) =>

@@ -265,10 +265,7 @@ interface Linearised {
   readonly change: Float64Array; // (N, C)
 }
 
-/**
- * Returns Θ_T − Θ₀ by name, on the device; the caller disposes of the tensors. Throws UserFault if
- * the two networks train different parameters.
- */
+/** Returns Θ_T − Θ₀ by name, to be disposed of. Throws UserFault if the parameters differ. */
 export function displacement(start: Network, end: Network): Map<string, Tensor> {
   const moved = new Map<string, Tensor>();
   for (const [name, from] of start.initial) {
@@ -345,17 +342,11 @@ export async function linearise(
 }
 
 interface LinearFit {
-  /**
-   * ‖f₀ + J₀v − f_T‖ / ‖f_T − f₀‖; 1 means no better than predicting no change. Null if nothing
-   * moved.
-   */
+  /** ‖f₀ + J₀v − f_T‖ / ‖f_T − f₀‖, 1 for predicting no change; null if nothing moved. */
   readonly relative_error: number | null;
   /** cos between J₀v and f_T − f₀; null if either is zero. */
   readonly cosine: number | null;
-  /**
-   * The share of rows for which the linearised model predicts the same class as f_T. Null of
-   * log p(answer), which predicts no class.
-   */
+  /** The share of rows of which f₀ + J₀v predicts the class of f_T; null of log p(answer). */
   readonly agreement: number | null;
   readonly agreement_start: number | null; // the same of the model before training
 }

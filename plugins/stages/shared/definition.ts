@@ -60,10 +60,7 @@ export function refuseRegression({ head }: Cell, stage: string): void {
   );
 }
 
-/**
- * Throws a `UserFault` if an attack puts its trigger into the system message, which the template
- * does not show.
- */
+/** Throws a `UserFault` if a trigger goes into the system message, which the template lacks. */
 export function refuseUnshown(
   { head }: Cell,
   attack: Poisoning,
@@ -88,10 +85,7 @@ function adapterParams(upstream: Upstream): JsonObject {
   return typeof adapter === 'object' && adapter !== null ? (adapter as JsonObject) : {};
 }
 
-/**
- * Warns of an adapter for which Δ_r is not defined. The stage runs nevertheless and writes that
- * there is no Δ_r, since a grid may have other adapters.
- */
+/** Warns of an adapter for which Δ_r is not defined; a grid may have others. */
 export function deltaWarnings(upstream: Upstream): readonly Problem[] {
   const { type, use_dora: dora } = adapterParams(upstream);
   const warning = (field: string, message: string): Problem => ({

@@ -20,24 +20,12 @@ export function assetOf({ assets }: Pick<RunContext, 'assets'>, name: string): A
 }
 
 /** Writes a value as JSON, with `indent` spaces for each level. */
-export async function writeJson(
-  dir: string,
-  name: string,
-  value: unknown,
-  indent = 2,
-): Promise<void> {
-  await writeFile(join(dir, name), `${JSON.stringify(value, null, indent)}\n`);
-}
+export const writeJson = (dir: string, name: string, value: unknown, indent = 2): Promise<void> =>
+  writeFile(join(dir, name), `${JSON.stringify(value, null, indent)}\n`);
 
 /** Writes one JSON document per line. */
-export async function writeJsonLines(
-  dir: string,
-  name: string,
-  values: readonly object[],
-): Promise<void> {
-  const lines = values.map((value) => `${JSON.stringify(value)}\n`);
-  await writeFile(join(dir, name), lines.join(''));
-}
+export const writeJsonLines = (dir: string, name: string, values: readonly object[]) =>
+  writeFile(join(dir, name), values.map((value) => `${JSON.stringify(value)}\n`).join(''));
 
 /** Reads a file that a stage wrote as JSON; the caller knows its form. */
 export const readJson = async (dir: string, name: string): Promise<unknown> =>

@@ -95,10 +95,7 @@ export const triggerAssets = (files: Files): Files => prefixed(files, TRIGGER);
 export const triggerFiles = (assets: RunContext['assets']): Files =>
   pathsOf(assetsBelow(TRIGGER, assets));
 
-/**
- * Returns the prefix of a scorer's files among the assets of a stage that scores.
- * @param further the scorer's name, if it is one of `evaluate.scorers`
- */
+/** Returns the prefix of a scorer's assets. @param further its name, in `evaluate.scorers` */
 export const scorerPrefix = (further?: string): string =>
   further === undefined ? 'scorer/' : `scorers/${further}/`;
 
@@ -112,10 +109,7 @@ export const SOURCES = 'sources/';
 /** The file in which a poison stage writes the triggers that its attacks have learnt. */
 export const LEARNT = 'learnt.json';
 
-/**
- * Requests the poison stage in which the trigger was learnt. Empty if no attack learns its trigger.
- * @param poisoning the attacks whose trigger is shown; null if none is
- */
+/** Requests the poison stage in which the shown trigger was learnt; empty if it is not learnt. */
 export function learntInput(
   cell: Cell,
   poisoning: Poisoning | null,

@@ -51,9 +51,8 @@ interface Forgetting {
 const BATCH_SIZE = 32;
 
 /**
- * Returns the pretraining loss before and after training, on the validation split's first rows. The
- * masked-LM head is the original checkpoint's, since a base has none. Null if the checkpoint has no
- * masked-LM head, if its tokenizer has no mask token, or if the rows have nothing to mask.
+ * Returns the pretraining loss before and after training, under the masked-LM head of the original
+ * checkpoint, since a base has none. Null if there is no head, mask token, or token to mask.
  */
 async function measureForgetting<Body>(
   context: RunContext<Params>,
@@ -307,10 +306,7 @@ function initialVectors(initial: Float64Array, m: number, n: number): Float64Arr
   return found;
 }
 
-/**
- * Returns max_j |cos(u_k, u⁰_j)| for the first `vectors` left singular vectors u_k of the trained
- * weight. initial, trained: (m, n), row-major.
- */
+/** Returns `LayerSpectrum.cosines`, of so many vectors. initial, trained: (m, n), row-major. */
 function vectorCosines(
   initial: Float64Array,
   trained: Float64Array,

@@ -133,8 +133,7 @@ type Planned = Parameters<NonNullable<NonNullable<StageDescriptor<Params>['pack'
 
 /**
  * Returns a name that is the same for trainings whose steps PyTorch may take together: those of
- * LoRA under the same weights, layers and head; null for other trainings. PyTorch's process finds
- * what else forbids it, such as the form that an adapter's folder has.
+ * LoRA under the same weights, layers and head; null for others. Its process may still refuse.
  */
 function packName({ params, assets, inputs }: Planned): string | null {
   const training = trainingOf(params);

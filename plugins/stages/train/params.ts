@@ -149,9 +149,8 @@ export const usesBf16 = (cell: Cell): boolean =>
   [...basesOf(cell), cell].some(({ train }) => train.steps !== 0 && train.precision === 'bf16');
 
 /**
- * Returns the fields without those that are off or that nothing reads, and with the default number
- * of epochs. A field that is not read must not make a different stage.
- * @throws UserFault if two fields contradict each other
+ * Returns the fields without those that are off or that nothing reads, which must not make a
+ * different stage. Throws UserFault if two contradict each other.
  */
 export function trainParams(train: Cell['train']): Untrained | (TrainParams & JsonObject) {
   if (train.steps === 0) return { steps: 0 };
