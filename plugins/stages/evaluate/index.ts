@@ -26,8 +26,8 @@ import { prefixed } from '../shared/files.ts';
 import { knownRows } from '../shared/known-rows.ts';
 import { filesApart, scorerPrefix, triggerAssets } from '../shared/program-files.ts';
 import {
+  evaluateInputs,
   type EvaluateRequest,
-  inputsOf,
   readRequest,
   type Split,
   type TaskSplit,
@@ -82,7 +82,7 @@ export type Completion = {
  * Returns what a cell says of its answers, its scorers, their files, and their unkeyed limits.
  * @throws UserFault if a scorer reads rewards though no training gives any
  */
-function completionOf(
+function completionParts(
   { head, evaluate }: Cell,
   { split, trigger, isOwn, preferences }: EvaluateRequest,
   plugin: DefineRequest['plugin'],
@@ -131,7 +131,7 @@ function completionOf(
 }
 
 /** Returns the data sets of the rows that `metrics.json` is about, with their metrics in it. */
-function tasksOf(
+function namedTasks(
   { data }: Cell,
   split: Split,
   plugin: DefineRequest['plugin'],
@@ -175,7 +175,7 @@ export default defineStage<Params>({
       );
     if (trigger !== null)
       refuseUnshown(cell, trigger, request.isHeldOut ? ['evaluate', 'triggers'] : undefined);
-    const { completion, limits, ...scorers } = completionOf(cell, request, plugin);
+    const { completion, limits, ...scorers } = completionParts(cell, request, plugin);
     const { trigger_rows: rowsShown } = cell.evaluate;
     const { adapter } = judgedModel(cell, plugin);
     const cellDefence = defenceOf(cell, plugin),
@@ -194,9 +194,9 @@ export default defineStage<Params>({
         ...defined({ completion }),
         ...(defence && { defence: defence.params }),
         ...(isTask(split) && { split }),
-        ...tasksOf(cell, split, plugin),
+        ...namedTasks(cell, split, plugin),
       },
-      inputs: inputsOf(cell, request, plugin),
+      inputs: evaluateInputs(cell, request, plugin),
       assets: {
         model: cell.model.source,
         ...triggerAssets(files),

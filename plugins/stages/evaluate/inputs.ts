@@ -99,7 +99,7 @@ export function readRequest(
   };
 }
 
-export function inputsOf(
+export function evaluateInputs(
   cell: Cell,
   request: EvaluateRequest,
   plugin: DefineRequest['plugin'],
@@ -116,7 +116,10 @@ export function inputsOf(
     ...(isAttacked(cell) && { twin: twinOf(cell, plugin, request) }),
     ...(!isHeldOut && earlierInputs(cell, request)),
     ...(isOwn &&
-      !isTask(split) && { ...heldOutOf(cell, request, plugin), ...linksOf(cell, split, plugin) }),
+      !isTask(split) && {
+        ...heldOutInputs(cell, request, plugin),
+        ...linkInputs(cell, split, plugin),
+      }),
     ...(!isHeldOut && otherRowsInputs(cell, request)),
     ...learntInput(cell, trigger, plugin),
     ...start,
@@ -253,7 +256,7 @@ export const triggerParams = (params: JsonObject): string =>
     .join(', ');
 
 /** Requests the evaluations under `evaluate.triggers`. Throws `UserFault` if one can't be shown. */
-function heldOutOf(
+function heldOutInputs(
   cell: Cell,
   { split, trigger: ownTrigger }: EvaluateRequest,
   plugin: DefineRequest['plugin'],
@@ -298,7 +301,7 @@ function heldOutOf(
  * Requests the evaluations under the triggers of the other poisoned trainings of a chain, after
  * each training from theirs on, as far as their success can be measured.
  */
-function linksOf(
+function linkInputs(
   cell: Cell,
   split: Split,
   plugin: DefineRequest['plugin'],

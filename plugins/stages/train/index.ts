@@ -65,7 +65,7 @@ export default defineStage<Params>({
     const watch = watchDefinition(cell);
     const attack = attackOnTraining(cell, plugin);
     const defence = lossOfDefence(cell, onClean, attack, plugin);
-    const { adapter, initFrom } = adapterOf(cell, plugin);
+    const { adapter, initFrom } = adapterAndFolder(cell, plugin);
     const start = onClean ? judgedModel(ownCell, plugin).start : startInputs(cell);
     const headFolder = start.base === undefined ? cell.head.init_from : undefined;
     // The attack on the training, if there is one, is among those whose trigger is watched.
@@ -86,7 +86,7 @@ export default defineStage<Params>({
         ...(watch && { watch: watch.params }),
       },
       inputs: {
-        data: onClean ? cleanRows(ownCell) : rowsOf(cell, plugin),
+        data: onClean ? cleanRows(ownCell) : trainingRows(cell, plugin),
         ...(watch && { validation: { kind: 'data', cell, with: { split: 'validation' } } }),
         ...(watch?.params.trigger && learntInput(cell, attackOf(cell), plugin)),
         ...start,
@@ -149,7 +149,10 @@ function packName({ params, assets, inputs }: Planned): string | null {
 }
 
 /** Requests the training rows; for 0 steps, the clean ones, of which only the classes are read. */
-const rowsOf = (cell: Cell, plugin: DefineRequest['plugin']): StageDefinition['inputs'][string] =>
+const trainingRows = (
+  cell: Cell,
+  plugin: DefineRequest['plugin'],
+): StageDefinition['inputs'][string] =>
   cell.train.steps === 0
     ? { kind: 'data', cell, with: { split: 'train' } }
     : trainingSet(cell, plugin);
@@ -197,7 +200,7 @@ function lossOfDefence(
 }
 
 /** Returns the adapter and, apart from it, the folder that it starts from, or null without one. */
-function adapterOf(
+function adapterAndFolder(
   cell: Cell,
   plugin: DefineRequest['plugin'],
 ): { readonly adapter: Params['adapter']; readonly initFrom: string | null } {
