@@ -47,6 +47,7 @@ export interface CompletionEvaluation extends Compared {
         readonly scorers: readonly ScorerHits[];
         /** Null with a single scorer. */
         readonly agreement?: AgreementFacts | null;
+        /** The share of rows whose whole trigger the model reads. */
         readonly seen: number;
       })
     | null;

@@ -23,11 +23,11 @@ export async function run(context: RunContext): Promise<void> {
     Object.assign(metrics, prefixed(await metricsAt(from, kernels), `${at}.`));
   }
   const start = points.get('init');
-  points.delete('init');
-  for (const [at, kernels] of start === undefined ? [] : points) {
+  for (const [at, kernels] of points) {
+    if (at === 'init' || start === undefined) continue;
     // Metrics of the whole training have no prefix, those up to a kept step the step's name.
     const prefix = at === 'final' ? '' : `${at}.`;
-    Object.assign(metrics, prefixed(metricsSince(start!, kernels), prefix));
+    Object.assign(metrics, prefixed(metricsSince(start, kernels), prefix));
   }
   await writeMetrics(context.outDir, metrics);
 }
