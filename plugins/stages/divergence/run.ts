@@ -18,7 +18,14 @@ import { openTrainings, type Training } from './trainings.ts';
 type Context = RunContext<Params>;
 
 export async function run(context: Context): Promise<void> {
-  if (context.inputs['clean'] === undefined) return writeEmptyResults(context);
+  const { inputs, outDir, log } = context;
+  if (inputs['clean'] === undefined) {
+    const nothing = { points: [], mean: null, noise_floor: null, between: null };
+    await writeJson(outDir, 'divergence.json', nothing, 1);
+    await writeMetrics(outDir, {});
+    log('nothing to compare: no attack, or one that trains no layer');
+    return;
+  }
   const trainings = await openTrainings(context);
   const steps = commonSteps(trainings, context.warn);
   const { start } = trainings;
@@ -30,13 +37,6 @@ export async function run(context: Context): Promise<void> {
     }
     await writeResults(context, points, await kernelsBetween(context, start.options));
   });
-}
-
-async function writeEmptyResults({ outDir, log }: Context): Promise<void> {
-  const nothing = { points: [], mean: null, noise_floor: null, between: null };
-  await writeJson(outDir, 'divergence.json', nothing, 1);
-  await writeMetrics(outDir, {});
-  log('nothing to compare: no attack, or one that trains no layer');
 }
 
 /** Returns the steps that both runs kept. Throws `UserFault` if there is none. */

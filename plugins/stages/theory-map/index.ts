@@ -1,6 +1,5 @@
 import {
   beforeTraining,
-  type Cell,
   defineStage,
   type HeadSettings,
   headSettings,
@@ -36,28 +35,6 @@ export type Params = FisherParams & {
   readonly distributions: readonly Shape[];
 };
 
-/** Whether training starts from an adapter's folder, which brings a head, weights and biases. */
-const startsFromFolder = ({ adapter }: Cell): boolean => adapter['init_from'] !== undefined;
-
-function paramsOf(cell: Cell): Params {
-  const { theory } = cell;
-  return {
-    architecture: cell.model.architecture,
-    ...(startsFromFolder(cell) && { adapter: cell.adapter.type }),
-    init: cell.base === undefined ? cell.model.init : 'pretrained',
-    head: headSettings(cell.head),
-    seed: cell.seed,
-    rows: cell.ntk.rows,
-    max_length: cell.train.max_length,
-    tolerance: cell.fisher.tolerance,
-    width: theory.map_width,
-    ranks: theory.map_ranks,
-    scales: theory.map_scales,
-    distributions: theory.map_distributions,
-    ...(cell.head.type === 'causal-lm' && fisherParams(cell)),
-  };
-}
-
 export default defineStage<Params>({
   name: 'theory-map',
   summary:
@@ -77,10 +54,26 @@ export default defineStage<Params>({
         'Leave theory-map out of `stages`, or leave out model.quantize and model.dtype.',
         ['model', weights.quantize === undefined ? 'dtype' : 'quantize'],
       );
-    const fromFolder = startsFromFolder(cell);
-    const headFolder = fromFolder || cell.base !== undefined ? undefined : cell.head.init_from;
+    // An adapter's folder brings a head, weights and biases.
+    const { adapter, base, head, theory } = cell,
+      fromFolder = adapter['init_from'] !== undefined,
+      headFolder = fromFolder || base !== undefined ? undefined : head.init_from;
     return {
-      params: paramsOf(cell),
+      params: {
+        architecture: cell.model.architecture,
+        ...(fromFolder && { adapter: adapter.type }),
+        init: base === undefined ? cell.model.init : 'pretrained',
+        head: headSettings(head),
+        seed: cell.seed,
+        rows: cell.ntk.rows,
+        max_length: cell.train.max_length,
+        tolerance: cell.fisher.tolerance,
+        width: theory.map_width,
+        ranks: theory.map_ranks,
+        scales: theory.map_scales,
+        distributions: theory.map_distributions,
+        ...(head.type === 'causal-lm' && fisherParams(cell)),
+      },
       inputs: {
         rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
         ...(fromFolder && { start: { kind: 'train', cell: beforeTraining(cell) } }),
@@ -90,7 +83,7 @@ export default defineStage<Params>({
         model: cell.model.source,
         ...(headFolder && { head: fileUri(headFolder) }),
       },
-      uses: modelUses(cell, ['full', ...(fromFolder ? [cell.adapter.type] : [])]),
+      uses: modelUses(cell, ['full', ...(fromFolder ? [adapter.type] : [])]),
     };
   },
   preflight: async (context) => [
