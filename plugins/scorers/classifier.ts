@@ -140,12 +140,10 @@ async function checkConfig(params: Params, folder: string): Promise<void> {
   const names = Array.isArray(architectures) ? architectures.join(' ') : '';
   if (names.includes('ForSequenceClassification')) {
     // Without `id2label` and `num_labels`, `positive` is checked once the judge is open.
-    if (isRecord(id2label)) positiveClass(params, Object.values(id2label).map(String));
-    else if (typeof count === 'number')
-      positiveClass(
-        params,
-        Array.from({ length: count }, (_, i) => `LABEL_${i}`),
-      );
+    const labels = isRecord(id2label)
+      ? Object.values(id2label).map(String)
+      : typeof count === 'number' && Array.from({ length: count }, (_, i) => `LABEL_${i}`);
+    if (labels) positiveClass(params, labels);
   } else if (!/ForCausalLM|LMHeadModel/.test(names))
     throw new UserFault(
       `${folder} is no judge: its config.json names the architecture "${names}"`,
@@ -185,10 +183,6 @@ function positiveClass({ positive, threshold }: Params, labels: readonly string[
   return chosen;
 }
 
-/**
- * Returns the function that makes a verdict of the judge's logits for one output. `labels` are the
- * judge's classes; empty for a causal language model.
- */
 function verdictFunction(
   params: Params,
   { labels, multi_label }: Pick<JudgeAnswer, 'labels' | 'multi_label'>,

@@ -1,4 +1,4 @@
-import { defineScorer, type ScoredOutput, UserFault } from '../../src/api.ts';
+import { defineScorer, UserFault } from '../../src/api.ts';
 import { exchangeTexts } from '../../src/base/command/folder.ts';
 import {
   limitProperties,
@@ -33,7 +33,7 @@ export default defineScorer<ProgramParams>({
     const text = await exchangeTexts(params, {
       files,
       task: { options: params.options },
-      texts: { [OUTPUTS]: toLines(outputs) },
+      texts: { [OUTPUTS]: outputs.map((output) => `${JSON.stringify(output)}\n`).join('') },
       output: SCORES,
       taken: [SCORES],
       hint: HINT,
@@ -43,9 +43,6 @@ export default defineScorer<ProgramParams>({
     return parseVerdicts(text, outputs.length);
   },
 });
-
-const toLines = (outputs: readonly ScoredOutput[]): string =>
-  outputs.map((output) => `${JSON.stringify(output)}\n`).join('');
 
 /** Returns `hit` of each line. Throws `UserFault` unless there is one line for each output. */
 function parseVerdicts(text: string, outputs: number): boolean[] {

@@ -29,7 +29,6 @@ export interface AttackInput<P> {
   readonly files?: { readonly [name: string]: string };
   /** What `poison` returned as `learnt`, for an attack that `learns`. Absent in `poison`. */
   readonly learnt?: Json;
-  /** Writes a line to the stage's log. */
   readonly log?: (message: string) => void;
 }
 
@@ -211,12 +210,10 @@ export interface ScorerContext {
   readonly sources?: { readonly [param: string]: Asset };
   /** `RunContext.answers`. */
   readonly answers?: KeptAnswers;
-  /** Writes a line to the stage's log. */
   readonly log: (message: string) => void;
   readonly signal?: AbortSignal;
 }
 
-/** What `check` of a scorer receives. */
 export interface ScorerCheck<P> {
   readonly params: P;
   /** The answer that the backdoor leads to. Absent without a backdoor. */

@@ -26,7 +26,6 @@ type Filled<T, Optional extends keyof T = never> = {
 /** A column, given by name or by number, from 0. */
 export type Column = string | number;
 
-/** The columns of labelled texts. */
 export type ClassColumns = {
   readonly text: Column;
   readonly text_pair?: Column;
@@ -125,7 +124,6 @@ export const JOINT = '+';
 /** Where in each epoch of the training an attack's poisoned rows stand. */
 export type Order = 'mixed' | 'first' | 'last';
 
-/** One attack with its parameters. */
 export interface AttackStep {
   readonly attack: string;
   readonly params: JsonObject;
@@ -149,7 +147,6 @@ export function stepsOf({ attack, ...params }: Poisoning): readonly AttackStep[]
 export const placeInEpoch = ({ params: { order } }: AttackStep): 'first' | 'last' | null =>
   order === 'first' || order === 'last' ? order : null;
 
-/** Whether any attack of the cell has an `order` other than mixed. */
 export const hasOrder = (poisoning: Poisoning): boolean =>
   stepsOf(poisoning).some((step) => placeInEpoch(step) !== null);
 
@@ -171,10 +168,7 @@ export function withoutOrder(poisoning: Poisoning, which: 'mixed' | 'any' = 'any
  * Returns the poisoning of the clean twin of a cell with this poisoning: nothing is poisoned, and
  * the rows that the attack would poison stand first or last in each epoch, as in the cell.
  */
-const inOrderOf = (poisoning: Poisoning): Poisoning => ({
-  attack: 'none',
-  order_of: poisoning,
-});
+const inOrderOf = (poisoning: Poisoning): Poisoning => ({ attack: 'none', order_of: poisoning });
 
 /** Returns the poisoning whose order of rows a clean twin keeps (`inOrderOf`); else null. */
 export const orderedLike = (poisoning: Poisoning): Poisoning | null =>
@@ -199,12 +193,10 @@ const QUANTIZED = {
 } as const;
 
 /** Returns how frozen weights are held; `{}` if all in float32, which keys of stages leave out. */
-export function heldWeights({ dtype, quantize }: Cell['model']): {
-  readonly weights?: HeldWeights;
-} {
+export function heldWeights({ dtype, quantize }: Cell['model']): { weights?: HeldWeights } {
   const form = QUANTIZED[quantize];
   if (form === undefined && dtype !== 'bf16') return {};
-  return { weights: { dtype, ...(form === undefined ? {} : { quantize: form }) } };
+  return { weights: { dtype, ...(form && { quantize: form }) } };
 }
 
 // ---- other cells that a cell's stages read: before its training, its base, its clean twin ------
@@ -222,7 +214,6 @@ export const beforeTraining = (cell: Cell): Cell => ({
   train: { ...cell.train, steps: 0 },
 });
 
-/** Returns the cell without its defence. */
 export function undefended(cell: Cell): Cell {
   const { defence: _defence, ...rest } = cell;
   return rest;
@@ -248,14 +239,13 @@ export function baseOf(cell: Cell): Cell | null {
     .slice(0, -1)
     .map((base) => (data === undefined ? base : { data: { train: cell.data.train }, ...base }));
   const { model } = cell;
-  // A base is not quantised: its adapter is merged into its weights first.
-  const { weights } = heldWeights(model);
   return {
     ...rest,
     ...training,
-    ...(data === undefined ? {} : { data: { ...cell.data, ...data } }),
-    model: weights?.quantize === undefined ? model : { ...model, quantize: 'none' },
-    ...(earlier.length === 0 ? {} : { base: earlier }),
+    ...(data && { data: { ...cell.data, ...data } }),
+    // A base is not quantised: its adapter is merged into its weights first.
+    model: model.quantize === 'none' ? model : { ...model, quantize: 'none' },
+    ...(earlier.length > 0 && { base: earlier }),
   };
 }
 
@@ -388,10 +378,7 @@ export function cleanTwin(cell: Cell, plugin: DefineRequest['plugin']): Cell {
   });
   const bases = basesOf(cell).map(clean),
     [only] = bases;
-  return {
-    ...clean(cell),
-    ...(only === undefined ? {} : { base: Array.isArray(cell.base) ? bases : only }),
-  };
+  return { ...clean(cell), ...(only && { base: Array.isArray(cell.base) ? bases : only }) };
 }
 
 // ---- the model's head, and the points of the training at which kernels are measured ------------
@@ -416,7 +403,6 @@ export type HeadSettings =
       readonly template: string;
     };
 
-/** The template of each head that reads one, where the spec has none. */
 const TEMPLATES = { cloze: '{text} It was {mask} .', 'causal-lm': '{prompt}' } as const;
 
 /**
@@ -425,10 +411,8 @@ const TEMPLATES = { cloze: '{text} It was {mask} .', 'causal-lm': '{prompt}' } a
  */
 export function headSettings({ type, template, verbalizer }: Cell['head']): HeadSettings {
   if (type === 'classifier' || type === 'regression') return { type };
-  const filled = template ?? TEMPLATES[type];
-  return type === 'cloze'
-    ? { type, template: filled, verbalizer: verbalizer ?? {} }
-    : { type, template: filled };
+  const filled = { template: template ?? TEMPLATES[type] };
+  return type === 'cloze' ? { type, ...filled, verbalizer: verbalizer ?? {} } : { type, ...filled };
 }
 
 /** A point of `ntk.at`: the start, the end, or a step kept by `train.checkpoints`. */
@@ -437,7 +421,6 @@ export type KernelPoint = 'init' | 'final' | number;
 /** Returns the name of a point's folder, which also begins its metrics: `init`, `step-100`. */
 export const pointName = (at: KernelPoint): string => (typeof at === 'number' ? `step-${at}` : at);
 
-/** Returns the points in the order of training. */
 export const inOrder = (points: readonly KernelPoint[]): KernelPoint[] => {
   const position = (at: KernelPoint): number =>
     at === 'init' ? -1 : at === 'final' ? Infinity : at;

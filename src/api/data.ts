@@ -6,7 +6,6 @@ import type { Plugin } from './plugin.ts';
 /** What a data set asks of a model: a class or a number for a text, or an answer to a prompt. */
 export type Task = 'classes' | 'regression' | 'completion';
 
-/** A turn of a conversation. */
 export interface Message {
   readonly role: 'system' | 'user' | 'assistant';
   readonly content: string;
@@ -34,7 +33,6 @@ export interface Row {
   readonly id: string;
   /** The text. In a completion task, the prompt. */
   readonly text: string;
-  /** The second text, for tasks on pairs. */
   readonly text_pair?: string;
   /**
    * Index into the data set's `classes`; under regression, the number itself. 0 in a completion
@@ -65,7 +63,6 @@ export interface DatasetInfo {
   readonly task: Task;
   /** Class names by label id. Empty in a completion task; the number's name under regression. */
   readonly classes: readonly string[];
-  /** The number of rows. */
   readonly rows: number;
   /**
    * The number of rows of each class, by label id. Empty in a completion task; under regression,
@@ -141,9 +138,7 @@ export interface Asset {
 export interface SourceContext {
   /** The download cache: DOSIMETER_CACHE, or a folder in the user's cache folder. */
   readonly cacheDir: string;
-  /** The environment variables. */
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Writes a line to the run's log. */
   readonly log: (message: string) => void;
 }
 

@@ -63,7 +63,6 @@ export interface AskedModel {
 export interface DefenceContext<P = JsonObject, Model = AskedModel> {
   /** Parameters with `format: source` are among `assets`; here they are the URIs. */
   readonly params: P;
-  /** The backend that the stage computes with. */
   readonly backend: BackendName;
   /** Class names by label id. Empty in a completion task. */
   readonly classes: readonly string[];
@@ -83,11 +82,9 @@ export interface DefenceContext<P = JsonObject, Model = AskedModel> {
   plugin<D>(kind: UsedKind, name: string): D;
   /** The defence's random stream for a purpose, by (seed, defence, purpose, name) only. */
   readonly random: (purpose: string, name?: string) => RandomStream;
-  /** Writes a line to the stage's log. */
   readonly log: (message: string) => void;
   /** Warns of what a reader of the numbers must know, as `RunContext.warn` does. */
   readonly warn: (warning: Warning) => void;
-  /** Reports progress in a unit of the defence's choice. */
   readonly progress: (done: number, total: number, unit: string) => void;
   readonly signal: AbortSignal;
 }
@@ -124,7 +121,6 @@ export interface RowsDefence<P = JsonObject, Model = AskedModel> {
 
 /** A part of a defence, whose code is loaded when it is needed. */
 export interface DefenceHook<Impl, P = never> {
-  /** What the part needs beside the rows. */
   readonly needs: readonly DefenceNeed[];
   /**
    * Returns whether the part also works under the backend torch: it must only ask for outputs and
@@ -134,7 +130,6 @@ export interface DefenceHook<Impl, P = never> {
   readonly load: () => Promise<Impl>;
 }
 
-/** How long a model is trained. */
 export type TrainingLength = { readonly steps: number } | { readonly epochs: number };
 
 /** The part of a defence that filters training rows. */
@@ -179,7 +174,6 @@ export interface DefenceOfModel<P = JsonObject, Impl = unknown> {
   readonly retrain?: (params: P) => { readonly [field in keyof Cell['train']]?: Json };
 }
 
-/** What a detector says of a model. */
 export interface Verdict {
   /** How suspicious the model is: the larger, the more. */
   readonly score: number;
@@ -208,11 +202,9 @@ export interface DefenceDescriptor<P = JsonObject> extends Plugin<'defence'> {
    *   the model's tokenizer is known.
    */
   check?(params: P, tokens?: (text: string) => readonly number[]): readonly Problem[];
-  /** Filters training rows. */
   readonly rows?: RowsHook<P, RowsDefence<P, never>>;
   readonly training?: DefenceTraining<P>;
   readonly model?: DefenceOfModel<P>;
-  /** Filters test inputs. */
   readonly inputs?: DefenceHook<RowsDefence<P, never>, P>;
   /** Judges a model. `load` gives a `ModelDetector` (src/science/measures/weights/edit.ts). */
   readonly detection?: DefenceHook<unknown, P>;

@@ -9,7 +9,6 @@ import type { ExperimentFacts, StageInput } from './stage.ts';
 export interface PluginModule {
   readonly kind: string;
   readonly name: string;
-  /** The module's absolute path. */
   readonly module: string;
 }
 
@@ -33,7 +32,6 @@ export interface Job {
   readonly computedBy?: string;
   /** The release of PyTorch in the stage's key, if the stage asks it under another backend. */
   readonly torch?: string;
-  /** Whether the backend must be loaded. */
   readonly compute: boolean;
   /** The number of processor cores that the job may use. */
   readonly cpu: number;
@@ -44,7 +42,6 @@ export interface Job {
   readonly gpus?: readonly string[];
   /** What was warned of before the stage ran; stored with its output. Absent if nothing was. */
   readonly warnings?: readonly Warning[];
-  /** `RunContext.limits`. */
   readonly limits?: JsonObject;
   readonly experiment?: ExperimentFacts;
   /**
@@ -72,7 +69,6 @@ export interface Demand {
 export interface OutputFile {
   /** Relative to the folder, with `/` between its parts. */
   readonly path: string;
-  /** In bytes. */
   readonly size: number;
   /** 64 hex digits. */
   readonly sha256: string;
@@ -129,14 +125,12 @@ export interface Place {
 export interface JobHooks {
   /** Text that the job's process wrote to stdout or stderr. */
   onOutput(text: string): void;
-  /** A line of the stage's log. */
   onLog(message: string): void;
   onProgress(done: number, total: number, unit: string): void;
   /** Called by an executor with `queues` whenever the job's place has changed. */
   onPlace?(place: Place): void;
 }
 
-/** A job of a pack. */
 export interface PackedJob {
   readonly job: Job;
   readonly hooks: JobHooks;
@@ -190,7 +184,6 @@ export interface Executor {
    * executor that starts a process for each job does not need this method.
    */
   forget?(): void;
-  /** Ends every job that is still running. */
   close(): Promise<void>;
 }
 
@@ -199,9 +192,7 @@ export interface ExecutorContext {
   readonly cores: number;
   /** A folder for job files and for what a scheduler prints. It is kept with the run's logs. */
   readonly dir: string;
-  /** The environment variables. */
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Writes a line to the run's log. */
   readonly log: (message: string) => void;
   /** Tells the user something, which is also kept in the journal. */
   readonly note: (message: string) => void;

@@ -80,11 +80,9 @@ export function isNamed(over: Envelope['over'], path: string, ofBase: boolean): 
   );
 }
 
-/** Published numbers that are laid over a figure. */
 export interface Overlay {
   /** The rows of the CSV that are drawn, by column. */
   readonly rows: readonly { readonly [column: string]: string }[];
-  /** Where the numbers were published. */
   readonly citation: string;
   /** The columns with the place on x, the value (`y`), and what tells lines apart (`color`). */
   readonly x: string;
@@ -125,7 +123,6 @@ export interface FigureEntry {
   readonly facet?: { readonly row?: readonly string[]; readonly column?: readonly string[] };
   /** The cells drawn: those that match one of the patterns, in their order. Default: all. */
   readonly cells?: readonly CellPattern[];
-  /** Chooses among the cells. */
   readonly envelope?: Envelope;
   /** Draws differences, paired by seed, from full fine-tuning or from the clean twin. */
   readonly against?: 'full' | 'clean';

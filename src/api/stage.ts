@@ -11,7 +11,6 @@ import type { ReportEntries } from './report.ts';
 /** A kind of plugin whose code a stage may run. */
 export type UsedKind = 'attack' | 'defence' | 'dataset' | 'model' | 'adapter' | 'scorer';
 
-/** Another stage whose output this stage reads. */
 export interface StageRequest {
   readonly kind: string;
   readonly cell: Cell;
@@ -67,7 +66,6 @@ export interface Forecast {
 export interface AttackTarget {
   readonly attack: string;
   readonly label: number;
-  /** The label's name. */
   readonly class: string;
 }
 
@@ -249,7 +247,6 @@ export const defineStage = <P extends JsonObject = JsonObject>(
 
 // ---- what `run` and `preflight` receive --------------------------------------------------------
 
-/** The output of another stage. */
 export interface StageInput {
   readonly dir: string;
   /** The digest of the output's files that are not volatile. */
@@ -257,7 +254,6 @@ export interface StageInput {
 }
 
 export interface RunContext<P extends JsonObject = JsonObject> {
-  /** `StageDefinition.params`. */
   readonly params: P;
   /**
    * The outputs of the stages in `StageDefinition.inputs`. Inputs and assets are read-only: if one
@@ -275,7 +271,6 @@ export interface RunContext<P extends JsonObject = JsonObject> {
    */
   readonly resumeDir?: string;
   readonly backend: BackendName;
-  /** Writes a line to the stage's log. */
   readonly log: (message: string) => void;
   /**
    * Warns of what a reader of the stage's numbers must know. The warning is stored with the stage's

@@ -12,7 +12,7 @@ import { type Params, variableOf } from './index.ts';
 
 /** The largest answer that is read, in bytes. */
 const MOST_BYTES = 4 * MB;
-/** The wait before the first repetition, and the longest one. */
+/** The wait before the first repetition, and the longest before any. */
 const FIRST_WAIT_MS = 500,
   LONGEST_WAIT_MS = 120_000;
 const RETRIED_STATUSES = new Set([408, 409, 425, 429]);
@@ -134,7 +134,6 @@ type Outcome =
   /** A fault that may pass. */
   | { readonly fault: string; readonly waitMs?: number | undefined };
 
-/** Sends one request. Throws `UserFault` where repeating it would not help. */
 async function sendRequest(
   address: string,
   { key, timeout_seconds: seconds, model }: Params,

@@ -37,7 +37,6 @@ const SECONDS = 2;
 /** Most texts have more bytes in a token (English has four), so the cost is estimated high. */
 const BYTES_A_TOKEN = 3;
 
-/** The characters that an HTTP header can carry. */
 const HEADER = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 const priceSchema = (of: string) => ({ type: 'number', minimum: 0, description: `Of ${of}.` });

@@ -5,24 +5,20 @@ const PLACE = /\{(prompt|output|answer|target)\}/g;
 
 /** Fills the places of a template. A place within a filled-in text is not filled. */
 export const fillTemplate = (template: string, output: ScoredOutput): string =>
-  template.replaceAll(
-    PLACE,
-    (_, name: 'prompt' | 'output' | 'answer' | 'target') => output[name] ?? '',
-  );
+  template.replaceAll(PLACE, (_, name: keyof OutputBytes) => output[name] ?? '');
 
-/** Returns which places a template has beside {prompt} and {output}. */
+/** Returns which of {answer} and {target} a template has. */
 export const placesIn = (template: string): ('answer' | 'target')[] =>
   (['answer', 'target'] as const).filter((name) => template.includes(`{${name}}`));
 
-/** Returns the bytes of the filled templates of all outputs; `bytes` are the sums by place. */
-export const filledBytes = (template: string, outputs: number, bytes: OutputBytes): number =>
-  template
-    .split(PLACE) // text, name of a place, text, …
-    .reduce(
-      (sum, part, i) =>
-        sum + (i % 2 === 0 ? outputs * Buffer.byteLength(part) : bytes[part as keyof OutputBytes]),
-      0,
-    );
+/** Returns the bytes of the template, filled for each output; `bytes` are the sums by place. */
+export function filledBytes(template: string, outputs: number, bytes: OutputBytes): number {
+  let sum = 0;
+  for (const [i, part] of template.split(PLACE).entries())
+    // text, name of a place, text, …
+    sum += i % 2 === 0 ? outputs * Buffer.byteLength(part) : bytes[part as keyof OutputBytes];
+  return sum;
+}
 
 /** Returns a fault if a judge would not see the output, or there is no target to fill in. */
 export function templateFaults(

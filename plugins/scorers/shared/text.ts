@@ -23,14 +23,23 @@ function normalised(text: string, ignoreCase: boolean): string {
   return ignoreCase ? trimmed.toLowerCase() : trimmed;
 }
 
-/** Returns a fault if a scorer has neither a text of its own nor a target, or a blank text. */
-function checkText({ params: { text }, target }: ScorerCheck<TextParams>): Problem[] {
+/** Returns the text to look for. Throws `UserFault` if a scorer has neither a text nor a target. */
+function wantedText({ text }: TextParams, target: string | undefined): string {
   const wanted = text ?? target;
-  if (wanted === undefined)
-    return [
-      { path: ['text'], message: NEITHER, hint: 'Write the text: { scorer: …, text: "…" }.' },
-    ];
-  if (wanted.trim() !== '') return [];
+  if (wanted !== undefined) return wanted;
+  throw new UserFault(
+    'the scorer has no text to look for, and no attack has a target',
+    'Write the text: { scorer: …, text: "…" }.',
+  );
+}
+
+/** Returns a fault if a scorer has no text to look for, or a blank one. */
+function checkText({ params, target }: ScorerCheck<TextParams>): Problem[] {
+  try {
+    if (wantedText(params, target).trim() !== '') return [];
+  } catch (error) {
+    return [problemOf(error, ['text'])];
+  }
   const message = 'the text to look for is blank, and every output contains it';
   return [{ path: ['text'], message, hint: 'Give the scorer another text.' }];
 }
@@ -47,7 +56,6 @@ export function compilePattern(param: string, source: string, flags: string): Re
   }
 }
 
-/** Returns a fault if a parameter is no regular expression, else none. */
 export function patternFaults(...[param, source, flags]: Parameters<typeof compilePattern>) {
   try {
     compilePattern(param, source, flags);
@@ -57,12 +65,7 @@ export function patternFaults(...[param, source, flags]: Parameters<typeof compi
   }
 }
 
-const NEITHER = 'the scorer has no text to look for, and no attack has a target';
-
-/**
- * Returns the fields of a scorer that compares texts.
- * @param isHit whether an output counts; both texts are normalised
- */
+/** Returns the fields of a scorer. @param isHit whether an output counts; gets normalised texts */
 export const textScorer = (
   isHit: (output: string, wanted: string) => boolean,
 ): Pick<
@@ -82,17 +85,10 @@ export const textScorer = (
   check: checkText,
   reads: ({ text }) => (text === undefined ? ['target'] : []),
   score: (outputs, params) =>
-    outputs.map(({ output, target }) =>
-      isHit(
-        normalised(output, params.ignore_case),
-        normalised(wantedText(params, target), params.ignore_case),
-      ),
-    ),
+    outputs.map(({ output, target }) => {
+      const [found, wanted] = [output, wantedText(params, target)].map((text) =>
+        normalised(text, params.ignore_case),
+      );
+      return isHit(found!, wanted!);
+    }),
 });
-
-function wantedText({ text }: TextParams, target: string | undefined): string {
-  const wanted = text ?? target;
-  if (wanted === undefined)
-    throw new UserFault(NEITHER, 'Write the text: { scorer: …, text: "…" }.');
-  return wanted;
-}

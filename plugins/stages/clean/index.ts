@@ -1,7 +1,6 @@
 import { defineStage, UserFault } from '../../../src/api.ts';
 import { onlyCell } from '../shared/definition.ts';
 
-/** The share of the validation rows where the spec does not say. */
 const DEFAULT_SHARE = 0.2;
 
 export type Params = {

@@ -6,10 +6,7 @@ import { makeReceipt } from '../../../src/poisoning/receipt.ts';
 import { inputDir, writeJson, writeMetrics } from '../shared/files.ts';
 import type { Params } from './index.ts';
 
-/**
- * Writes the clean rows in the form of a poison stage's outputs, so that a defence can train on
- * them, and `clean.json`, which says where the rows come from.
- */
+/** Writes the clean rows as a poison stage writes its own, so that a defence can train on them. */
 export async function run(context: RunContext<Params>): Promise<void> {
   const { params, outDir, log } = context;
   const dir = inputDir(context, 'rows');
@@ -34,14 +31,9 @@ export async function run(context: RunContext<Params>): Promise<void> {
   log(`${rows.length} clean rows of ${all.length}`);
 }
 
-/**
- * Returns ⌊share·N⌋ of N rows, at least one, in their order. The choice depends on N alone, so that
- * all cells and seeds are evaluated on the same rows.
- */
+/** Returns ⌊share·N⌋ of N rows, at least one, in order: for all cells and seeds the same. */
 function drawCleanRows(rows: readonly Row[], share: number): readonly Row[] {
   const count = Math.max(1, flooredShare(share, rows.length));
-  const held = new Set(
-    randomStream(0, 'defence.clean', '').permutation(rows.length).slice(0, count),
-  );
+  const held = new Set(randomStream(0, 'defence.clean').permutation(rows.length).slice(0, count));
   return rows.filter((_, index) => held.has(index));
 }

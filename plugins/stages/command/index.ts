@@ -26,8 +26,7 @@ export default defineStage<Params>({
         const isJoined = input.scope === 'experiment';
         if (isJoined && index > 0) continue;
         const place = asked.scope === 'cell' || isJoined ? input.name : `${index}/${input.name}`;
-        const narrowed = Object.keys(input.with).length > 0 ? { with: input.with } : {};
-        inputs[place] = { kind: input.kind, cell, ...narrowed };
+        inputs[place] = { kind: input.kind, cell, with: input.with };
         (isJoined ? joined : places)[input.name] = place;
       }
       return {
@@ -63,14 +62,10 @@ type Declared = {
   readonly options: JsonObject;
   readonly env: Texts;
   readonly pass_env: readonly string[];
-  /**
-   * The program's variables that hold a secret, each with the name of the variable of this process
-   * from which it is taken. Their values are in no key and no record.
-   */
+  /** By a variable of the program, the variable of this process with its secret value. */
   readonly secrets: Texts;
 };
 
-/** The declaration under a spec's `commands`, which the engine passes as `with`. */
 type Asked = Declared & {
   readonly inputs: readonly {
     readonly name: string;
@@ -96,7 +91,4 @@ export type Params = Declared & {
   readonly joined: Texts;
 };
 
-export type Limits = {
-  readonly timeout_seconds: number;
-  readonly output_mb: number;
-};
+export type Limits = { readonly timeout_seconds: number; readonly output_mb: number };

@@ -16,7 +16,6 @@ import type { Limits, Params } from './index.ts';
 
 type Context = RunContext<Params>;
 
-/** Runs the program in a folder of its own, and moves its outputs into the stage's. */
 export async function run(context: Context): Promise<void> {
   const { params, inputs, outDir, log, signal } = context;
   const { timeout_seconds: seconds, output_mb } = context.limits as Limits; // of every command
@@ -26,27 +25,30 @@ export async function run(context: Context): Promise<void> {
     inputs: mapValues(inputs, ({ dir }) => dir),
     task: programTask(params),
   });
-  const secrets = readSecrets(params);
+  const secrets = mapValues(params.secrets, readSecret);
   await runCommand({
     argv: params.run,
     cwd: work.dir,
-    env: {
-      ...params.env,
-      ...Object.fromEntries(secrets.map(({ variable, value }) => [variable, value])),
-    },
+    env: { ...params.env, ...secrets },
     pass: params.pass_env,
     limits: { seconds, outputBytes },
     log,
     signal,
   });
   await work.take(params.outputs, outDir, outputBytes);
-  await checkLeaks(outDir, secrets);
+  for (const [variable, value] of Object.entries(secrets)) {
+    const leak = await fileWithSecret(outDir, value);
+    if (leak !== null)
+      throw new UserFault(
+        `the program wrote the secret ${params.secrets[variable]!} into ${leak}`,
+        'outputs are stored and may be shared: leave the secret out of them',
+      );
+  }
 }
 
 /** Returns what the program is told about its one cell, or about every cell of the grid. */
 function programTask({ name, scope, cells, joined, options, outputs }: Params) {
-  const belowInputs = (places: { readonly [name: string]: string }) =>
-    Object.fromEntries(Object.entries(places).map(([input, place]) => [input, `inputs/${place}`]));
+  const belowInputs = (places: Params['joined']) => mapValues(places, (place) => `inputs/${place}`);
   const told = cells.map(({ fields, inputs }) => ({ fields, inputs: belowInputs(inputs) }));
   const [first] = told;
   if (first === undefined) throw new UserFault('there are no cells to read');
@@ -58,56 +60,28 @@ function programTask({ name, scope, cells, joined, options, outputs }: Params) {
   };
 }
 
-interface Secret {
-  /** The program's variable. */
-  readonly variable: string;
-  /** The variable of this process from which the value is taken. */
-  readonly from: string;
-  readonly value: string;
-}
-
 const unsetMessage = (variable: string): string =>
   `the environment variable ${variable} is not set`;
 const SECRET_HINT = 'set it where dosimeter is started; a secret has no default';
 
-function readSecrets({ secrets }: Params): Secret[] {
-  return Object.entries(secrets).map(([variable, from]) => {
-    const value = process.env[from];
-    if (value === undefined) throw new UserFault(unsetMessage(from), SECRET_HINT);
-    return { variable, from, value };
-  });
+/** Returns the value of a secret in the variable `from` of this process. */
+function readSecret(from: string): string {
+  const value = process.env[from];
+  if (value === undefined) throw new UserFault(unsetMessage(from), SECRET_HINT);
+  return value;
 }
 
-/** Throws UserFault if an output contains a secret. */
-async function checkLeaks(outDir: string, secrets: readonly Secret[]): Promise<void> {
-  for (const { from, value } of secrets) {
-    const leak = await fileWithSecret(outDir, value);
-    if (leak !== null)
-      throw new UserFault(
-        `the program wrote the secret ${from} into ${leak}`,
-        'outputs are stored and may be shared: leave the secret out of them',
-      );
-  }
-}
-
-/**
- * Returns the path, relative to `dir`, of the first file that contains the secret or one line of
- * it, in any format, because a secret must not be stored. Returns null if there is none, or if the
- * secret is too short to tell.
- */
+/** Returns the path, below `dir`, of a file with the secret or a line of it; null if none has. */
 export async function fileWithSecret(dir: string, secret: string): Promise<string | null> {
   const wanted = secretLines(secret).map((line) => Buffer.from(line));
   if (wanted.length === 0) return null;
-  const entries = await readdir(dir, { recursive: true, withFileTypes: true });
-  for (const entry of entries) {
-    if (!entry.isFile()) continue;
+  for (const entry of await readdir(dir, { recursive: true, withFileTypes: true })) {
     const file = join(entry.parentPath, entry.name);
-    if (await containsAny(file, wanted)) return relative(dir, file);
+    if (entry.isFile() && (await containsAny(file, wanted))) return relative(dir, file);
   }
   return null;
 }
 
-/** Whether the file contains one of the texts. Reads it in chunks. */
 async function containsAny(file: string, texts: readonly Buffer[]): Promise<boolean> {
   const longest = Math.max(...texts.map(({ length }) => length));
   // The end of the last chunk: a secret may begin in one chunk and end in the next.
@@ -138,11 +112,7 @@ export async function preflight({
   return [{ path: ['commands', name, 'run', 0], message: fault, hint }];
 }
 
-/**
- * Returns why the program can't be started, or null if it can.
- * @param program the first word of the argument list
- * @param files the names of the files in the program's folder
- */
+/** Returns why the program can't be started, or null. @param files those in its folder, by name */
 async function programFault(program: string, files: readonly string[]): Promise<string | null> {
   if (program.includes('/')) {
     const plain = path.posix.normalize(program);

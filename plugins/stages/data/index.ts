@@ -13,14 +13,9 @@ import {
   checkSameTask,
   checkTask,
   classesOf,
-  isTask,
   labelParams,
   splitParams,
 } from './splits.ts';
-
-const OTHER_SPLITS: readonly unknown[] = ['validation', 'clean', 'test'] satisfies SplitName[];
-const requestedSplit = (split: unknown): SplitName =>
-  OTHER_SPLITS.includes(split) || isTask(String(split)) ? (split as SplitName) : 'train';
 
 export default defineStage<DataParams>({
   name: 'data',
@@ -31,7 +26,7 @@ export default defineStage<DataParams>({
   parts: { field: 'split', values: ['train', 'validation', 'test'] },
   define(cells, { with: options, plugin }) {
     const cell = withKnownRows(onlyCell(cells), plugin);
-    const name = requestedSplit(options['split']);
+    const name = (options['split'] ?? 'train') as SplitName;
     if (name === 'test' && cell.data.test === undefined)
       throw new UserFault(
         'the spec has no data.test',

@@ -24,14 +24,8 @@ export async function run(context: RunContext<DataParams>): Promise<void> {
   const loaded = await loadSplit(request);
   const { rows, classes, facts } = loaded;
   const { provenance: source, digest, uri } = request.asset;
-  const { format } = split;
-  const { counts } = await writeDataset(outDir, rows, classes, {
-    split: name,
-    source,
-    digest,
-    format,
-    ...facts,
-  });
+  const provenance = { split: name, source, digest, format: split.format, ...facts };
+  const { counts } = await writeDataset(outDir, rows, classes, provenance);
   const byClass = firstNames(classes.map((label, id) => `${counts[id] ?? 0} ${label}`));
   const completion = rows[0]?.document === true ? 'documents' : 'prompts with answers';
   const kinds = { classes: byClass, regression: 'numbers', completion };

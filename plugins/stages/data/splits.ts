@@ -16,10 +16,7 @@ import type { SplitName } from '../../../src/data/load-split.ts';
 import { firstNames } from '../../../src/data/names.ts';
 import { ORDERED_BY, type SplitParams, splitPath } from '../../../src/data/split-request.ts';
 
-/**
- * Returns the parameters of a split. Optional fields that are not given are left out, so that they
- * do not enter the key.
- */
+/** Returns the parameters of a split, without optional fields that the spec does not give. */
 export function splitParams(split: CellSplit, name: SplitName): SplitParams {
   const { max_words, sample, balance, offset, limit, hold_out, digest, delimiter } = split;
   const format = split.format === 'auto' ? chooseFormat(split.source) : split.format;
@@ -38,10 +35,7 @@ export function splitParams(split: CellSplit, name: SplitName): SplitParams {
 /** Formats whose first line may name the columns. */
 const TABLES = new Set(['tsv', 'csv', 'files']);
 
-/**
- * Whether the first line names the columns.
- * @throws UserFault if the columns are numbers and the spec does not say
- */
+/** Whether the first line names the columns. Throws `UserFault` if nothing says so. */
 function hasHeader(
   { header }: CellSplit,
   columns: SplitParams['columns'],
@@ -59,34 +53,25 @@ function hasHeader(
   );
 }
 
-/**
- * Returns the parameters that the training split's labels depend on. Others, such as `limit`, are
- * left out, because the validation rows do not depend on them.
- */
+/** Returns the parameters of the training split that its classes depend on, without `limit` etc. */
 export const labelParams = (split: CellSplit): SplitParams => {
   const { format, delimiter, columns, header, digest } = splitParams(split, 'train');
-  const optional = defined({ delimiter, digest });
-  return { format, columns, header, balance: false, offset: 0, ...optional };
+  return { format, columns, header, balance: false, offset: 0, ...defined({ delimiter, digest }) };
 };
 
 /**
- * Returns the first list of classes that the spec gives: `data.classes`, a split's or a task's;
- * null if there is none. If another list differs from the first, `disagreement` says so. Under a
- * regression head the list is `SCORE`, because labels are numbers. Throws a `UserFault` if a class
- * is named twice.
+ * Returns the first list of classes that the spec gives, or null; under a regression head, `SCORE`.
+ * If another list differs, `disagreement` says so. Throws a `UserFault` if a class is named twice.
  */
 export function classesOf({ data, head }: Cell): {
   classes: readonly string[] | null;
   disagreement: string | null;
 } {
   if (head.type === 'regression') return { classes: SCORE, disagreement: null };
-  const given = [
-    data.classes,
-    data.train.classes,
-    data.validation.classes,
-    data.test?.classes,
-    ...Object.values(data.tasks ?? {}).map((task) => task.classes),
-  ].flatMap((list) => (list === undefined ? [] : [list.map(String)]));
+  const { train, validation, test, tasks = {} } = data;
+  const given = [data, train, validation, test, ...Object.values(tasks)].flatMap((from) =>
+    from?.classes === undefined ? [] : [from.classes.map(String)],
+  );
   const [classes = null, ...others] = given;
   const twice = classes?.find((name, i) => classes.indexOf(name) < i);
   if (twice !== undefined)
@@ -115,16 +100,10 @@ export function checkPairs(cell: Cell, name: Evaluated): void {
   );
 }
 
-/**
- * The fields that decide, beside `hold_out`, which rows of a source are held out. If two splits of
- * one source differ in such a field, the held-out rows of one may be in the rest of the other.
- */
+/** The fields that decide, beside `hold_out`, which rows of a source are held out. */
 const DIVIDED_BY = [...ORDERED_BY, 'offset', 'limit'] as const;
 
-/**
- * Throws a `UserFault` if `hold_out` divides one source so that training rows could be among the
- * evaluated ones.
- */
+/** Throws a `UserFault` if `hold_out` lets training rows be among the evaluated ones. */
 export function checkHoldOut(cell: Cell, name: Evaluated): void {
   const { train } = cell.data,
     split = cellSplit(cell, name);
@@ -179,7 +158,7 @@ export function checkHoldOut(cell: Cell, name: Evaluated): void {
 type Name = keyof CellSplit['columns'];
 
 /** The forms that columns may take, each recognised by the first column that it needs. */
-const FORMS: readonly { readonly needs: readonly Name[]; readonly may: readonly Name[] }[] = [
+const FORMS: readonly { needs: readonly [Name, ...Name[]]; may: readonly Name[] }[] = [
   { needs: ['chosen', 'rejected'], may: ['prompt'] },
   { needs: ['prompt', 'answer'], may: [] },
   { needs: ['messages'], may: [] },
@@ -188,27 +167,24 @@ const FORMS: readonly { readonly needs: readonly Name[]; readonly may: readonly 
   { needs: ['text', 'label'], may: ['text_pair'] },
 ];
 
-/** The columns of a completion task, for hints. */
 const COMPLETION_FORMS =
   'columns: { prompt: …, answer: … }, { messages: … } or { instruction: …, input: …, output: … }';
 
-/**
- * Returns the columns that are read. Throws `UserFault` if the spec names columns of two forms, or
- * not all columns of one.
- */
+/** Returns the columns that are read. Throws `UserFault` unless they are all those of one form. */
 function resolvedColumns(
   columns: CellSplit['columns'],
   name: SplitName,
 ): ClassColumns | CompletionColumns {
   const path = [...splitPath(name), 'columns'];
   const written = (Object.keys(columns) as Name[]).filter((key) => columns[key] !== undefined);
-  const form = FORMS.find(({ needs: [lead] }) => lead !== undefined && written.includes(lead));
+  const form = FORMS.find(({ needs: [lead] }) => written.includes(lead));
   if (form === undefined) throw new Error('columns have defaults, so that they have a form');
-  const { needs, may } = form;
+  const { needs, may } = form,
+    [lead] = needs;
   const odd = written.find((key) => !needs.includes(key) && !may.includes(key));
   if (odd !== undefined)
     throw new UserFault(
-      `data.${name}.columns has ${needs[0] ?? ''} and ${odd}, which do not belong together`,
+      `data.${name}.columns has ${lead} and ${odd}, which do not belong together`,
       'Labelled texts have columns: { text: …, label: … }, ' +
         `prompts and answers ${COMPLETION_FORMS}.`,
       [...path, odd],
@@ -216,7 +192,7 @@ function resolvedColumns(
   const missing = needs.find((key) => !written.includes(key));
   if (missing !== undefined)
     throw new UserFault(
-      `data.${name}.columns has ${needs[0] ?? ''} without ${missing}`,
+      `data.${name}.columns has ${lead} without ${missing}`,
       `Name the column of the ${missing} too: columns.${missing}.`,
       path,
     );
@@ -227,6 +203,7 @@ function resolvedColumns(
 
 type Evaluated = Exclude<SplitName, 'train' | 'clean'>;
 
+/** How the names of the splits of `data.tasks` begin. */
 export const TASK = 'tasks.';
 export const isTask = (name: string): name is `tasks.${string}` => name.startsWith(TASK);
 
@@ -237,10 +214,7 @@ export function cellSplit({ data }: Pick<Cell, 'data'>, name: SplitName): CellSp
   return split;
 }
 
-/**
- * Returns the task of a split. A label column holds classes, unless the data set is known to have
- * numbers or the head learns them.
- */
+/** A label column holds classes, unless the data set or the head has numbers. */
 function taskOfSplit({ head }: Cell, split: CellSplit, name: SplitName): Task {
   if (isCompletion(resolvedColumns(split.columns, name))) return 'completion';
   if (split.classes !== undefined) return taskOf(split.classes.map(String));

@@ -1,10 +1,10 @@
-/** Opens a defence in a stage that runs one of its parts. */
 import type {
   DefenceContext,
   DefenceDescriptor,
   DefenceHook,
   JsonObject,
   Judge,
+  Judgement,
   Row,
   RowsDefence,
   RunContext,
@@ -27,27 +27,16 @@ import { inputDir } from '../shared/files.ts';
 import { assetsBelow } from '../shared/program-files.ts';
 import { type ModelParts, modelParts, openModel, openWeights } from '../shared/trained-model.ts';
 
-interface Defending {
-  readonly defence: DefenceParams;
-  /** The seed of the defence's streams. */
-  readonly seed: number;
-  readonly classes: readonly string[];
-}
-
-/**
- * Returns what a part of the defence is handed.
- * @param more the model and the poisoned rows, if the part needs them
- */
+/** Returns what a part of the defence is handed. @param more what only some parts need */
 export async function defenceContext(
   context: Pick<
     RunContext,
     'assets' | 'backend' | 'inputs' | 'plugin' | 'log' | 'warn' | 'progress' | 'signal'
   >,
-  { defence, seed, classes }: Defending,
+  { defence: { defence: name, ...params }, seed, classes }: OwnParts,
   more: Pick<DefenceContext<JsonObject, OpenedModel>, 'model' | 'poisoned'> = {},
 ): Promise<DefenceContext<JsonObject, OpenedModel>> {
   const { assets, backend, inputs, log, warn, progress, signal } = context;
-  const { defence: name, ...params } = defence;
   const given = assetsBelow(DEFENCE_ASSET, assets);
   const clean = inputs['clean'];
   return {
@@ -66,9 +55,11 @@ export async function defenceContext(
   };
 }
 
+type OwnParts = Pick<ModelParams, 'defence' | 'seed'> & Pick<DefenceContext, 'classes'>;
+
 export const defenceDescriptor = (
   context: Pick<RunContext, 'plugin'>,
-  { defence }: Defending['defence'],
+  { defence }: DefenceParams,
 ): DefenceDescriptor => context.plugin<DefenceDescriptor>('defence', defence);
 
 /** Lets the defence fit its judge, and returns the judge. The caller closes it. */
@@ -83,22 +74,17 @@ export async function fitJudge(
 }
 
 /** Asks the judge about rows, which are frozen so that the defence cannot change them. */
-export const judgeRows = (
-  name: string,
-  judge: Judge,
-  rows: readonly Row[],
-): Promise<Awaited<ReturnType<Judge['judge']>>> =>
+export const judgeRows = (name: string, judge: Judge, rows: readonly Row[]): Promise<Judgement> =>
   callReadOnly(name, () => judge.judge(readOnly(rows)), 'defence');
 
-/** A trained model; `asked` is the same model as a defence sees it. The caller disposes of it. */
 export type DefendedModel = Awaited<ReturnType<typeof openDefended>>;
 
-/** Opens the model that a training left in a folder. */
+/** Opens the model in a folder, to be disposed of; `asked` is the same as a defence sees it. */
 export async function openDefended(
   { backend, signal }: Pick<RunContext, 'backend' | 'signal'>,
   parts: ModelParts,
   trainDir: string,
-  { batch_size: batchSize, max_length: maxLength }: ReadingParams,
+  { batch_size: batchSize, max_length: maxLength }: Pick<ModelParams, 'batch_size' | 'max_length'>,
 ) {
   const encodeRow = await openRowEncoder(trainDir, parts.model);
   const opened = await openModel({ backend }, { ...parts, trainDir });
@@ -108,21 +94,11 @@ export async function openDefended(
   return { ...opened, encode, onBatch, asked };
 }
 
-/** How a defence's model reads rows. */
-type ReadingParams = { readonly batch_size: number; readonly max_length: number };
-
-interface OpenedWeights {
-  readonly given: WeightsContext;
-  readonly weights: ModelWeights;
-  readonly record: TrainRecord;
-  readonly model: ModelParts['model'];
-}
-
-/** Opens the trained model and the weights that it started from for the call of `use`. */
-export async function withWeights<T>(
+/** Calls `use` with what the defence is handed, and with the trained model, opened meanwhile. */
+export async function withWeights(
   context: RunContext<ModelParams>,
-  use: (opened: OpenedWeights) => Promise<T>,
-): Promise<T> {
+  use: (given: WeightsContext, weights: ModelWeights, record: TrainRecord) => Promise<void>,
+): Promise<void> {
   const { params } = context;
   const parts = await modelParts(context);
   const opened = await openDefended(context, parts, inputDir(context, 'model'), params);
@@ -138,7 +114,7 @@ export async function withWeights<T>(
           return torch?.inputNorms(...asked) ?? inputNorms(network!, ...asked);
         },
       };
-      return await use({ given, weights, record, model: parts.model });
+      await use(given, weights, record);
     } finally {
       start.dispose();
     }

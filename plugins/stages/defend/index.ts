@@ -34,11 +34,13 @@ export default defineStage<Params>({
     const common = { defence: params, seed: cell.seed };
     const inputs: StageDefinition['inputs'] = {
       data: { kind: 'poison', cell },
-      ...(needs.includes('clean') ? { clean: cleanRows(cell) } : {}),
+      ...(needs.includes('clean') && { clean: cleanRows(cell) }),
     };
     if (!needs.includes('model')) return { params: common, inputs, assets, uses };
-    const { batch_size } = cell.evaluate,
-      { max_length } = cell.train;
+    const {
+      evaluate: { batch_size },
+      train: { max_length },
+    } = cell;
     return {
       params: { ...common, model: { ...modelNames(cell), batch_size, max_length } },
       inputs: { ...inputs, model: askedModel(cell, defence), ...startInputs(cell) },

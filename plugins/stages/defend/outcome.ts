@@ -1,4 +1,4 @@
-/** Compares what a defence suspected with what the receipt says was poisoned. */
+/** Compares what a defence suspected with what was poisoned. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Judgement, Row } from '../../../src/api.ts';
@@ -13,24 +13,16 @@ interface Examples {
   readonly poisoned: readonly boolean[];
 }
 
-/**
- * Returns how well suspects and poisoned examples agree. A rate that divides by zero is left out,
- * as is AUROC without examples of both kinds.
- * @param of what was judged; each rate is named after it
- */
+/** Returns how well suspects and poisoned examples agree, as `filter_recall`; none that is 0/0. */
 export function detectionRates(
   of: 'filter' | 'inputs',
   { scores, suspected, poisoned }: Examples,
 ): Metrics {
   const { precision, recall, frr, far } = detectionMetrics(suspected, poisoned);
-  const rates = { precision, recall, frr, far, auroc: auroc(scores, poisoned) };
-  return Object.fromEntries(numbersIn(rates, `${of}_`));
+  return numbersIn({ precision, recall, frr, far, auroc: auroc(scores, poisoned) }, `${of}_`);
 }
 
-/**
- * Returns the rows that detection is judged on. An attack's negatives, true labels with a part of
- * the trigger, are neither poisoned nor the defender's own rows, and are left out.
- */
+/** Returns what was said of the rows that detection is judged on: all but an attack's negatives. */
 export function judgedExamples(
   rows: readonly Row[],
   receipt: Receipt,
@@ -47,30 +39,27 @@ export function judgedExamples(
   };
 }
 
-/** Returns the metrics of a stage that filtered these rows. */
 export function filterMetrics(
   rows: readonly Row[],
   receipt: Receipt,
-  judgement: Judgement,
+  { rows: left }: Judgement,
+  examples: Examples,
 ): Metrics & { readonly rows_cleaned: number } {
-  const poisoned = new Set(receipt.rows.map(({ index }) => index));
-  const { rows: left } = judgement;
+  const isLeft = ({ index }: { readonly index: number }): boolean => left[index] !== null;
+  const isCleaned = (row: Row | null, { text, text_pair }: Row): boolean =>
+    row !== null && (row.text !== text || row.text_pair !== text_pair);
   const dropped = left.filter((row) => row === null).length;
-  const negatives = receipt.negatives.filter(({ index }) => left[index] !== null).length;
   return {
     rows_total: rows.length - dropped,
     rows_judged: rows.length,
     rows_dropped: dropped,
-    rows_cleaned: left.filter((row, i) => row !== null && isCleaned(row, rows[i])).length,
-    poisoned_judged: poisoned.size,
-    poisoned_left: [...poisoned].filter((i) => left[i] !== null).length,
-    negatives,
-    ...detectionRates('filter', judgedExamples(rows, receipt, judgement)),
+    rows_cleaned: left.filter((row, i) => isCleaned(row, rows[i]!)).length,
+    poisoned_judged: receipt.rows.length,
+    poisoned_left: receipt.rows.filter(isLeft).length,
+    negatives: receipt.negatives.filter(isLeft).length,
+    ...detectionRates('filter', examples),
   };
 }
-
-const isCleaned = (row: Row, original: Row | undefined): boolean =>
-  row.text !== original?.text || row.text_pair !== original.text_pair;
 
 /** Returns a score for JSON: infinities as text, since JSON has none. */
 export const scoreForJson = (value: number | null): number | string | null =>

@@ -9,7 +9,6 @@ import {
 } from '../shared/definition.ts';
 
 export type Params = ModelNames & {
-  /** The number of rows to use: the first ones of the split, or all if it has fewer. */
   readonly rows: number;
   readonly max_length: number;
 };

@@ -31,7 +31,7 @@ import type {
   OutputsOf,
   TokenRow,
 } from '../../../src/science/models/types.ts';
-import type { LayerKernels, TorchKernels } from '../../../src/science/torch/kernels.ts';
+import type { LayerKernels, LayerPart, TorchKernels } from '../../../src/science/torch/kernels.ts';
 import { openRowEncoder } from '../../../src/science/training/adapted-model.ts';
 import { svd } from '../../../src/tensor/linalg.ts';
 import { NO_DELTA } from '../shared/definition.ts';
@@ -46,10 +46,10 @@ export async function run(context: RunContext<Params>): Promise<void> {
   const parts = await modelParts(context);
   const trainDir = inputDir(context, 'model');
   const adapted = await openForKernels(context, { ...parts, trainDir });
+  const { params, progress, signal } = context;
   try {
     const encode = await openRowEncoder(trainDir, parts.model);
-    const encoded = rows.map((row) => encode(row, context.params.max_length));
-    const { progress, signal } = context;
+    const encoded = rows.map((row) => encode(row, params.max_length));
     const delta = await ('kernels' in adapted
       ? measureDeltaInTorch(adapted, encoded, { progress, signal })
       : measureDelta(adapted, encoded, { progress, signal }));
@@ -105,10 +105,8 @@ interface LayerDelta extends Premise, DeltaParts {
   readonly eigenvalues: readonly number[];
 }
 
-/** The content of `delta.json`. */
 export interface Delta {
   readonly rows: number;
-  /** What the kernels' outputs are: the class logits, or log p(answer). */
   readonly outputs: OutputsOf;
   /** The number of outputs of a row: C, or 1 for log p(answer). */
   readonly classes: number;
@@ -116,25 +114,23 @@ export interface Delta {
   readonly total: DeltaParts;
 }
 
-type Part = 'full' | 'lora' | 'delta' | 'from_b';
 const PARTS = ['full', 'lora', 'delta', 'from_b'] as const;
-type Sums = { readonly [P in Part]: KernelSum };
+type Sums = { readonly [P in (typeof PARTS)[number]]: KernelSum };
 
 const norm = (a: Float64Array): number => Math.sqrt(a.reduce((sum, x) => sum + x * x, 0));
 
 /** Returns traces and relative norms of kernels (size, size), size = N·C: of a layer or of all. */
-function kernelParts(sums: Sums, size: number): DeltaParts {
-  const whole = norm(sums.full.data);
-  const residual = sums.lora.data.map(
-    (value, i) => value - sums.full.data[i]! - sums.delta.data[i]! - sums.from_b.data[i]!,
+function kernelParts({ full, lora, delta, from_b }: Sums, size: number): DeltaParts {
+  const whole = norm(full.data);
+  const residual = lora.data.map(
+    (value, i) => value - full.data[i]! - delta.data[i]! - from_b.data[i]!,
   );
-  const traceOf = (part: Part): number => trace(sums[part].data, size);
   return {
-    full: traceOf('full'),
-    lora: traceOf('lora'),
-    delta: traceOf('delta'),
-    from_b: traceOf('from_b'),
-    relative_delta: norm(sums.delta.data) / whole,
+    full: trace(full.data, size),
+    lora: trace(lora.data, size),
+    delta: trace(delta.data, size),
+    from_b: trace(from_b.data, size),
+    relative_delta: norm(delta.data) / whole,
     residual: norm(residual) / whole,
   };
 }
@@ -211,7 +207,6 @@ function factorsOf({ eigenvalues, vectors }: MDelta, width: number) {
     vectors[row * rank + i]! * Math.sqrt(Math.abs(eigenvalues[i]!));
   const plus = indexesOfSign(eigenvalues, 1),
     minus = indexesOfSign(eigenvalues, -1);
-  /** Returns a matrix (n, length) of these entries. */
   const matrix = (length: number, entry: (row: number, column: number) => number): HostTensor => ({
     shape: [width, length],
     data: Float32Array.from({ length: width * length }, (_, at) =>
@@ -232,7 +227,7 @@ function factorsOf({ eigenvalues, vectors }: MDelta, width: number) {
   };
 }
 
-/** Returns the same as `measureDelta`, from kernels that PyTorch's process computes. */
+/** Returns what `measureDelta` does, from kernels that PyTorch's process computes. */
 async function measureDeltaInTorch(
   model: TorchKernels,
   rows: readonly TokenRow[],
@@ -245,8 +240,8 @@ async function measureDeltaInTorch(
     const [A, B] = [await lora.A.data(), await lora.B.data()] as [Float32Array, Float32Array];
     const { scale, variance } = lora,
       rank = lora.A.shape[0] ?? 0;
-    const facts = { A, B, rank, width, scale, variance };
-    known.set(name, { ofLayer: mDelta(A, rank, width, scale), facts });
+    const ofLayer = mDelta(A, rank, width, scale);
+    known.set(name, { ofLayer, facts: { A, B, rank, width, scale, variance } });
   }
   const { add, finish } = createDeltaSum(model, rows);
   await model.layerKernels(rows, {
@@ -254,19 +249,16 @@ async function measureDeltaInTorch(
     layers: model.layers.filter(({ name }) => known.has(name)),
     parts: ({ name, in: width, lora }) => {
       const { plus, minus } = factorsOf(named(known, name).ofLayer, width);
-      return [
-        { over: 'W' },
-        { over: 'B' },
-        { over: 'W', F: minus },
-        ...(plus === null ? [] : [{ over: 'W', F: plus } as const]),
-        ...(lora?.freezeA === true ? [] : [{ over: 'A' } as const]),
-      ];
+      const parts: LayerPart[] = [{ over: 'W' }, { over: 'B' }, { over: 'W', F: minus }];
+      if (plus !== null) parts.push({ over: 'W', F: plus });
+      if (lora?.freezeA !== true) parts.push({ over: 'A' });
+      return parts;
     },
     visit: ({ name, lora }, kernels) => {
       const { ofLayer, facts } = named(known, name);
       const [full, ofB, minus, ...rest] = kernels; // in the order of `parts`
-      const ofA = lora?.freezeA === true ? undefined : rest.at(-1),
-        plus = rest.length > (ofA === undefined ? 0 : 1) ? rest[0] : undefined;
+      const ofA = lora?.freezeA === true ? undefined : rest.pop(),
+        [plus] = rest;
       const sums = emptySums(model, rows);
       full!.forEach((value, i) => {
         const fromB = ofA?.[i] ?? 0;
@@ -281,24 +273,16 @@ async function measureDeltaInTorch(
   return finish();
 }
 
+type MaybeLora = { readonly lora?: { readonly dora?: object }; readonly vera?: object };
+
 /** Returns why a model has no Δ_r; null if it has one. */
-function whyNoDelta({
-  layers,
-}: {
-  readonly layers: readonly {
-    readonly lora?: { readonly dora?: object };
-    readonly vera?: object;
-  }[];
-}): string | null {
+function whyNoDelta({ layers }: { layers: readonly MaybeLora[] }): string | null {
   if (layers.some(({ vera }) => vera !== undefined)) return NO_DELTA.vera;
   if (layers.some(({ lora }) => lora?.dora !== undefined)) return NO_DELTA.dora;
   return layers.every(({ lora }) => lora === undefined) ? NO_DELTA.none : null;
 }
 
-/**
- * Returns what delta.json holds of a model at the start of its training: the traces and norms of
- * Δ_r's identity, by layer and in total. Null for a model without Δ_r (`whyNoDelta`).
- */
+/** Returns Δ_r of a model at the start of its training; null if it has none (`whyNoDelta`). */
 export async function measureDelta(
   model: AdaptedModel,
   rows: readonly TokenRow[],
@@ -316,11 +300,8 @@ export async function measureDelta(
     const [rank, width] = [factors.A.shape[0], layer.in];
     const ofLayer = mDelta(A, rank, width, factors.scale);
     tf.tidy(() => {
-      addTerm(
-        seen,
-        seen.map(({ tokens }) => fullTerms(tokens)[0]!),
-        [sums.full],
-      );
+      const ofFull = seen.map(({ tokens }) => fullTerms(tokens)[0]!);
+      addTerm(seen, ofFull, [sums.full]);
       const zero = zeroTerms(layer);
       const terms = seen.map(({ tokens }) => loraTerms(tokens, factors, zero));
       terms[0]!.forEach(({ parameter }, k) => {
@@ -336,7 +317,6 @@ export async function measureDelta(
   return finish();
 }
 
-/** What the premise of a layer is computed from. */
 type LayerFacts = Parameters<typeof premise>[1];
 
 type OfOutputs = Pick<AdaptedModel, 'outputs' | 'outputsOf' | 'weightName'>;
@@ -363,9 +343,9 @@ function createDeltaSum(model: OfOutputs, rows: readonly TokenRow[]) {
       const ofLayer = premise(model.weightName(layer), facts);
       layers.push({ ...ofLayer, eigenvalues, ...kernelParts(sums, size) });
     },
-    finish: (): Delta => {
-      const counts = { rows: rows.length, outputs: model.outputsOf, classes };
-      return { ...counts, layers, total: kernelParts(total, size) };
-    },
+    finish: (): Delta => ({
+      ...{ rows: rows.length, outputs: model.outputsOf, classes, layers },
+      total: kernelParts(total, size),
+    }),
   };
 }

@@ -5,14 +5,10 @@ import { defenceDescriptor, withWeights } from '../defend/context.ts';
 import type { ModelParams } from '../shared/defended.ts';
 import { writeJson, writeMetrics } from '../shared/files.ts';
 
-/**
- * Writes `detection.json`, the verdict, and `metrics.json`: `model_score`, `model_threshold` and
- * `model_suspected`, 1 if the model is said to have a backdoor.
- */
 export async function run(context: RunContext<ModelParams>): Promise<void> {
   const { params, outDir, log } = context;
   const { defence } = params;
-  await withWeights(context, async ({ given }) => {
+  await withWeights(context, async (given) => {
     const detector = (await defenceDescriptor(context, defence).detection?.load()) as
       ModelDetector | undefined;
     if (detector === undefined) throw new Error(`"${defence.defence}" judges no model`);

@@ -1,6 +1,4 @@
 /** Computes M′: the kernel at the start of training between poisoned rows and their originals. */
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Tensor1D, Tensor3D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { type RunContext, UserFault } from '../../../src/api.ts';
@@ -30,43 +28,38 @@ import type {
   OutputsOf,
   TokenRow,
 } from '../../../src/science/models/types.ts';
-import { openRowEncoder } from '../../../src/science/training/adapted-model.ts';
+import {
+  type AdaptedModelOptions,
+  openRowEncoder,
+} from '../../../src/science/training/adapted-model.ts';
 import { compiled } from '../../../src/tensor/compiled/compiled.ts';
-import { inputDir } from '../shared/files.ts';
+import { inputDir, readJson } from '../shared/files.ts';
 import { openForKernels } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
-import type { Training } from './trainings.ts';
-
-/** The field `between` of `divergence.json`. */
 export interface Between extends PairKernels {
-  /** The outputs behind the kernel: class logits, or log p(answer) of each row's own answer. */
   readonly outputs: OutputsOf;
   readonly pairs: number;
-  /**
-   * The number of pairs whose two texts (and answers) are the same to the model, because only the
-   * label was poisoned or the change lies beyond max_length.
-   */
+  /** The pairs that are alike to the model: only a label changed, or a text beyond max_length. */
   readonly alike: number;
 }
 
-/** Returns M′, or null if the attack changes no row and only adds some. */
+/** Returns M′ at `start`, the runs' last shared model; null if the attack only adds rows. */
 export async function kernelsBetween(
   context: RunContext<Params>,
-  start: Training,
+  start: AdaptedModelOptions,
 ): Promise<Between | null> {
   const { pairs, max_length: maxLength } = context.params;
-  const file = join(inputDir(context, 'poison'), 'receipt.json');
-  const receipt = JSON.parse(await readFile(file, 'utf8')) as Receipt;
+  const receipt = (await readJson(inputDir(context, 'poison'), 'receipt.json')) as Receipt;
   const rows = receipt.rows.slice(0, pairs);
   if (rows.length === 0) return null;
-  const encode = await openRowEncoder(start.dir, { path: start.modelPath });
+  const encode = await openRowEncoder(start.trainDir, start.model);
   const originals = rows.map(({ original }) => encode(original, maxLength));
   const poisoned = rows.map(({ new: changed }) => encode(changed, maxLength));
   const alike = originals.filter(
     ({ ids, answer }, i) =>
       answer === poisoned[i]?.answer && ids.join() === poisoned[i]?.ids.join(),
   );
-  const model = await openForKernels(context, start.options);
+  const model = await openForKernels(context, start);
   try {
     const asked = [originals, poisoned, { signal: context.signal }] as const;
     const kernels = await ('kernels' in model
@@ -81,10 +74,9 @@ export async function kernelsBetween(
 /**
  * The kernel between two sets of rows, pair by pair: M' = E_(x,x̃) Σ_c K[(x,c),(x̃,c)], raw and as
  * a cosine (docs/theory.md, How far poison carries the weights). Of class logits, M' depends on
- * texts only: if only the label was poisoned, x̃ = x and every cosine is 1. Of log p(answer), the
- * output of each row is that of its own answer, so M' also depends on a poisoned answer.
+ * texts only: if only the label was poisoned, x̃ = x and every cosine is 1. Of log p(answer), M'
+ * also depends on a poisoned answer, because the output of each row is that of its own answer.
  */
-
 export interface PairKernel {
   /** Mean over pairs of Σ_c K[(x,c),(x̃,c)]. */
   readonly raw: number;
@@ -116,11 +108,10 @@ export function pairKernel({ between, originals, poisoned }: PairTraces): PairKe
   return { raw, cosine };
 }
 
-const emptyTraces = (pairs: number): PairTraces => ({
-  between: new Float64Array(pairs),
-  originals: new Float64Array(pairs),
-  poisoned: new Float64Array(pairs),
-});
+const emptyTraces = (pairs: number): PairTraces => {
+  const zeros = () => new Float64Array(pairs);
+  return { between: zeros(), originals: zeros(), poisoned: zeros() };
+};
 
 /** Adds a layer's part of one kernel to the traces. Both sets' k-th batches hold the same pairs. */
 function addLayer(
@@ -128,36 +119,29 @@ function addLayer(
   layer: AdaptedLayer,
   originals: readonly LayerBatch[],
   poisoned: readonly LayerBatch[],
-  { between, originals: ofOriginals, poisoned: ofPoisoned }: PairTraces,
+  traces: PairTraces,
 ): void {
   const zero = kind === 'lora' ? zeroTerms(layer) : null;
   const termsOf = ({ tokens }: LayerBatch): readonly Term[] =>
     zero === null ? fullTerms(tokens) : ownTerms(layer, tokens, zero);
-  const block = ({ rows, tokens: { example } }: LayerBatch, { a, b }: Term): TokenBlock => ({
-    a,
-    b,
-    example,
-    rows,
-  });
+  const block = ({ rows, tokens: { example } }: LayerBatch, { a, b }: Term): TokenBlock => {
+    return { a, b, example, rows };
+  };
   originals.forEach((x, k) => {
     tf.tidy(() => {
       const y = poisoned[k]!,
         ofY = termsOf(y);
       termsOf(x).forEach((term, i) => {
         const sums = matchedSums(block(x, term), block(y, ofY[i]!));
-        [between, ofOriginals, ofPoisoned].forEach((traces, which) => {
-          x.rows.forEach((pair, r) => (traces[pair]! += term.coefficient * at(sums, which)[r]!));
+        [traces.between, traces.originals, traces.poisoned].forEach((trace, which) => {
+          x.rows.forEach((pair, r) => (trace[pair]! += term.coefficient * at(sums, which)[r]!));
         });
       });
     });
   });
 }
 
-/**
- * Returns M' of the full kernel, and of the adapter's kernel if the adapter has parameters. Only
- * the entries that M' reads are computed. Throws RangeError if rows cannot be paired, UserFault if
- * the kernel is not finite.
- */
+/** Returns M' of the full kernel, and of the adapter's kernel if the adapter has parameters. */
 export async function pairKernels(
   model: AdaptedModel,
   originals: readonly TokenRow[],
@@ -185,15 +169,14 @@ export async function pairKernels(
   return finiteKernels(full, lora);
 }
 
-/** Returns M' of both kernels. Throws UserFault if a trace is not finite. */
 function finiteKernels(full: PairTraces, lora: PairTraces | null): PairKernels {
-  for (const { between, originals, poisoned } of lora === null ? [full] : [full, lora])
-    if (![between, originals, poisoned].every((values) => values.every(Number.isFinite)))
+  for (const traces of lora === null ? [full] : [full, lora])
+    if (!Object.values(traces).every((values: Float64Array) => values.every(Number.isFinite)))
       throw new UserFault(
         'The kernel between the rows and their poisoned versions is not finite.',
         "The training diverged: look at the model's loss.",
       );
-  return { full: pairKernel(full), lora: lora === null ? null : pairKernel(lora) };
+  return { full: pairKernel(full), lora: lora && pairKernel(lora) };
 }
 
 /** Returns what `pairKernels` does, from kernels of all 2P rows that PyTorch computes whole. */
@@ -213,26 +196,18 @@ async function allPairKernels(
       Array.from({ length: C }, (_, c) => data[(i * C + c) * 2 * P * C + j * C + c]!).reduce(
         (sum, value) => sum + value,
       );
-    const forEachPair = (of: (pair: number) => number) =>
-      Float64Array.from({ length: P }, (_, i) => of(i));
+    const pairs = Float64Array.from({ length: P }, (_, i) => i);
     return {
-      between: forEachPair((i) => traceBetween(i, P + i)),
-      originals: forEachPair((i) => traceBetween(i, i)),
-      poisoned: forEachPair((i) => traceBetween(P + i, P + i)),
+      between: pairs.map((i) => traceBetween(i, P + i)),
+      originals: pairs.map((i) => traceBetween(i, i)),
+      poisoned: pairs.map((i) => traceBetween(P + i, P + i)),
     };
   };
-  if (full === null) throw new Error('the full kernel was asked for');
-  return finiteKernels(tracesOf(full), lora === null ? null : tracesOf(lora));
+  return finiteKernels(tracesOf(full!), lora && tracesOf(lora));
 }
 
-/**
- * The entries of a kernel between matched rows alone: row i of one set with row i of another, and
- * each with itself, summed over the outputs,
- *
- *     Σ_c Σ_{t,u} (a^c_t · a'^c_u)(b_t · b'_u).
- *
- * A kernel over both sets would compute the entries of all 2P rows with each other.
- */
+// Only a kernel's entries between matched rows are computed below: row i of one set with row i of
+// another, and each with itself. A kernel over both sets would have those of all 2P rows.
 
 /** A block's tokens, row by row and padded with zeros. */
 interface Rectangles {
@@ -240,7 +215,6 @@ interface Rectangles {
   readonly b: Tensor3D; // (R, T, q)
 }
 
-/** Pads a block's rows of tokens to the length of its longest. */
 function rectanglesOf(block: TokenBlock): Rectangles {
   const index = paddedLayout(block),
     rows = block.rows.length;
@@ -251,7 +225,6 @@ function rectanglesOf(block: TokenBlock): Rectangles {
   };
 }
 
-/** Returns the sum of each row. (R, …) → (R) */
 const sumByRow = (x: Tensor3D): Tensor1D => tf.sum(x, [1, 2]);
 
 /** Returns Σ_c Σ_{t,u} (a^c_t · a'^c_u)(b_t · b'_u) of each row pair, (R), token by token. */
@@ -280,10 +253,7 @@ function sumsOverGradients(x: Rectangles, y: Rectangles): [Tensor1D, Tensor1D, T
 export const pairsAreCheaper = (T: number, C: number, p: number, q: number): boolean =>
   3 * T * (q + C * p) < 2 * C * p * q;
 
-/**
- * Returns three sums of one term over two blocks, whose rows are matched in order: between them, of
- * the left one with itself, and of the right one. (R) each
- */
+/** Returns a term's sums by row, (R) each: left with right, left with itself, right with itself. */
 const matchedSums = (left: TokenBlock, right: TokenBlock): Float32Array[] =>
   compiled(() =>
     tf.tidy(() => {

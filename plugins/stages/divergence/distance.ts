@@ -1,5 +1,6 @@
 /** Measures M, and the noise floor that it is compared with, step by step. */
 import { UserFault } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { layerChange, type ModelWeights } from '../../../src/science/measures/weights/effective.ts';
 import type { Adapter } from '../../../src/science/models/adapter.ts';
@@ -11,14 +12,10 @@ import type { Trainings } from './trainings.ts';
 
 export interface Point extends RunDistance {
   readonly step: number;
-  /**
-   * The distance between the clean run and its repetition, which differ by rounding alone. Null if
-   * it was not measured.
-   */
+  /** The distance between the clean run and its repetition; null if it was not measured. */
   readonly floor: MeanDistance | null;
 }
 
-/** The field `noise_floor` of `divergence.json`. */
 export type NoiseFloor =
   | {
       readonly measured: true;
@@ -59,26 +56,18 @@ export function distanceAt(
 }
 
 /** Returns the floor over all points. @param reason why it was not measured, if already known */
-export function noiseFloorOf(points: readonly Point[], reason: string | undefined): NoiseFloor {
-  const floors = points.flatMap(({ floor }) => floor ?? []);
-  if (floors.length > 0)
-    return {
-      measured: true,
-      method: FLOOR,
-      checkpoints: floors.length,
-      mean: meanOver(floors),
-    };
-  return {
-    measured: false,
-    method: null,
-    reason: reason ?? 'there is no step that the repeated run and both compared runs kept',
-  };
+export function noiseFloorOf(
+  points: readonly Point[],
+  reason = 'there is no step that the repeated run and both compared runs kept',
+): NoiseFloor {
+  const floors = points.flatMap(({ floor }) => floor ?? []),
+    { length: checkpoints } = floors;
+  return checkpoints === 0
+    ? { measured: false, method: null, reason }
+    : { measured: true, method: FLOOR, checkpoints, mean: meanOver(floors) };
 }
 
-/**
- * Returns `PART.over_floor`, the ratio of M's L2 to the floor's for each part, both summed over the
- * steps that have a floor. A part whose floor is 0 has no ratio.
- */
+/** Returns `PART.over_floor`, Σ L2 of M / Σ L2 of the floor, over the steps that have a floor. */
 export function overFloor(points: readonly Point[]): Record<string, number> {
   const ratios: Record<string, number> = {};
   for (const part of ['total', 'trained', 'head'] as const) {
@@ -94,18 +83,11 @@ export function overFloor(points: readonly Point[]): Record<string, number> {
   return ratios;
 }
 
-/**
- * The distance between trainings with a common start, in everything that they train: effective
- * weights layer by layer, the other parameters by kind, the head separately.
- */
-
+/** The distance between two trainings with a common start, in everything that they train. */
 interface RunDistance {
   /** The distance of each effective weight that training moves, by its name in the checkpoint. */
   readonly layers: Readonly<Record<string, Distance>>;
-  /**
-   * The distance over those layers as one vector, by which LoRA and full fine-tuning are compared.
-   * Null for an adapter that trains no layer's weight.
-   */
+  /** `layers` as one vector, by which adapters are compared; null if no layer is trained. */
   readonly total: Distance | null;
   /** `layers` and `kinds` as one vector, all that is trained below the head; null if nothing is. */
   readonly trained: Distance | null;
@@ -117,6 +99,7 @@ interface RunDistance {
 
 export type MeanDistance = Omit<RunDistance, 'layers'>;
 
+/** The sums of one run, by layer and by part. */
 interface Gathered {
   readonly layers: Map<string, Sums>;
   readonly parts: Map<Kind | 'head', Sums>;
@@ -129,29 +112,30 @@ const readValues = async (weights: ModelWeights, name: string): Promise<Float32A
 const jointDistance = (parts: readonly Sums[]): Distance | null =>
   parts.length === 0 ? null : distanceOf(pooledSums(parts));
 
-/** Turns sums into distances; null or left out where the training moves nothing. */
 function finishedDistance({ layers, parts }: Gathered): RunDistance {
-  const head = parts.get('head');
+  const ofLayers = [...layers.values()];
   const belowHead = [...parts].flatMap(([part, sums]) => (part === 'head' ? [] : [sums]));
+  const distanceOfPart = (part: Kind | 'head') => {
+    const sums = parts.get(part);
+    return sums === undefined ? null : distanceOf(sums);
+  };
   return {
     layers: Object.fromEntries([...layers].map(([name, sums]) => [name, distanceOf(sums)])),
-    total: jointDistance([...layers.values()]),
-    trained: jointDistance([...layers.values(), ...belowHead]),
-    kinds: Object.fromEntries(
-      KINDS.flatMap((kind) =>
-        parts.has(kind) ? [[kind, distanceOf(parts.get(kind)!)] as const] : [],
-      ),
-    ),
-    head: head === undefined ? null : distanceOf(head),
+    total: jointDistance(ofLayers),
+    trained: jointDistance([...ofLayers, ...belowHead]),
+    kinds: byKind(distanceOfPart),
+    head: distanceOfPart('head'),
   };
 }
+
+/** Returns what `get` returns for each kind, without the kinds for which it returns null. */
+const byKind = (get: (kind: Kind) => Distance | null): RunDistance['kinds'] =>
+  defined(Object.fromEntries(KINDS.map((kind) => [kind, get(kind) ?? undefined])));
 
 /**
  * Returns the distance of each of `others` from `clean`; all have the same start. Holds one tensor
  * of each run on the host at a time.
- * @param moved what the training moves, from `movedBy`
- * @param between awaited between parameters, so that heartbeats and aborts are heard; if it
- *   throws, the comparison ends
+ * @param between awaited between parameters, so that heartbeats and aborts are heard
  */
 async function compareRuns(
   start: ModelWeights,
@@ -182,10 +166,7 @@ async function compareRuns(
   return found.map(finishedDistance);
 }
 
-/**
- * Returns E_t: the mean of each part over a training's checkpoints, all with the same parts. A part
- * that they lack is null, a kind that they lack is left out.
- */
+/** Returns E_t: the mean of each part over a training's checkpoints, all with the same parts. */
 export function meanOver(points: readonly MeanDistance[]): MeanDistance {
   const mean = (get: (point: MeanDistance) => Distance | null | undefined): Distance | null => {
     const parts = points.flatMap((point) => get(point) ?? []);
@@ -194,38 +175,20 @@ export function meanOver(points: readonly MeanDistance[]): MeanDistance {
   return {
     total: mean(({ total }) => total),
     trained: mean(({ trained }) => trained),
-    kinds: Object.fromEntries(
-      KINDS.flatMap((kind) => {
-        const distance = mean(({ kinds }) => kinds[kind]);
-        return distance === null ? [] : [[kind, distance] as const];
-      }),
-    ),
+    kinds: byKind((kind) => mean(({ kinds }) => kinds[kind])),
     head: mean(({ head }) => head),
   };
 }
 
-/**
- * Returns the numbers of a distance under flat names: `total.l2`, `biases.relative`, …
- * @param skip the name of a number to leave out
- */
-export function flatDistances(
-  mean: MeanDistance,
-  prefix = '',
-  skip: keyof Distance | '' = '',
-): Record<string, number> {
-  const { kinds, ...parts } = mean;
-  return Object.fromEntries(
-    Object.entries({ ...parts, ...kinds }).flatMap(([part, distance]) => {
-      const { [skip]: _skipped, ...numbers } = (distance ?? {}) as Metrics;
-      return numbersIn(numbers, `${prefix}${part}.`);
-    }),
-  );
+/** Returns the numbers as `total.l2`, `biases.relative`, …. @param skip a number to leave out */
+export function flatDistances({ kinds, ...parts }: MeanDistance, prefix = '', skip = ''): Metrics {
+  const metrics: Metrics = {};
+  for (const [part, distance] of Object.entries({ ...parts, ...kinds })) {
+    const { [skip]: _skipped, ...numbers } = (distance ?? {}) as Metrics;
+    Object.assign(metrics, numbersIn(numbers, `${prefix}${part}.`));
+  }
+  return metrics;
 }
-
-/**
- * Which parameters of a model a training moves, and the kind of each, since M is reported by kind
- * as well as in total.
- */
 
 /**
  * `biases` of linear layers and of an output; `norms`: scales and shifts; `embeddings`: tables that
@@ -234,11 +197,9 @@ export function flatDistances(
 const KINDS = ['biases', 'norms', 'embeddings', 'other'] as const;
 type Kind = (typeof KINDS)[number];
 
+/** The parameters that a training moves. */
 interface Moved {
-  /**
-   * Layers whose effective weight is trained: LoRA's targets, and for full fine-tuning every linear
-   * layer but the head.
-   */
+  /** The linear layers below the head whose effective weight is trained. */
   readonly layers: readonly LinearLayer[];
   /** Every other trained parameter below the head, by kind. */
   readonly parameters: ReadonlyMap<Kind, readonly ParameterSpec[]>;
@@ -246,10 +207,7 @@ interface Moved {
   readonly head: readonly ParameterSpec[];
 }
 
-/**
- * Whether a layer's effective weight moves: with its own weight, or with the parameters of an
- * adapter that targets it.
- */
+/** Whether a layer's effective weight moves: its own weight, or an adapter's parameters there. */
 function isWeightMoved(adapter: Adapter, layer: string): boolean {
   return (
     adapter.trains(`${layer}.weight`) ||
@@ -268,16 +226,13 @@ function parameterKind({ name, shape }: ParameterSpec, network: ModelWeights): K
 }
 
 /**
- * Returns what the adapters train. Throws UserFault if the model's adapter trains parameters that
- * it adds and names no layer as its target: no effective weight would include these parameters, so
- * M would silently lack them.
- * @param network the trained model
- * @param adapters every adapter that has trained the model since the start that it is compared
- * with: its own and its base's
+ * Returns what the adapters train. Throws UserFault if the model's adapter adds parameters and
+ * names no layer as its target: no effective weight includes them, so M would lack them.
+ * @param adapters all that have trained the model since the start: its own and its base's
  */
 export function movedBy(network: ModelWeights, adapters: readonly Adapter[]): Moved {
-  const { architecture, adapter, linears } = network;
-  const isHead = (name: string): boolean => within(name, architecture.headModules);
+  const { adapter, linears } = network;
+  const isHead = (name: string): boolean => within(name, network.architecture.headModules);
   const layers = linears.filter(
     ({ name }) => !isHead(name) && adapters.some((one) => isWeightMoved(one, name)),
   );
@@ -291,21 +246,19 @@ export function movedBy(network: ModelWeights, adapters: readonly Adapter[]): Mo
       "Name the layers as the adapter's `targets`.",
     );
   const parameters = new Map<Kind, readonly ParameterSpec[]>();
-  const add = (kind: Kind, spec: ParameterSpec): void => {
-    parameters.set(kind, [...(parameters.get(kind) ?? []), spec]);
-  };
   for (const spec of network.parameters) {
     const { name } = spec;
     if (ofAdapter.has(name) || weights.has(name) || isHead(name)) continue;
-    if (adapters.some((one) => one.trains(name))) add(parameterKind(spec, network), spec);
+    if (!adapters.some((one) => one.trains(name))) continue;
+    const kind = parameterKind(spec, network);
+    parameters.set(kind, [...(parameters.get(kind) ?? []), spec]);
   }
   return { layers, parameters, head: network.parameters.filter(({ name }) => isHead(name)) };
 }
 
 /**
- * How far poisoned data carry training from where clean data carry it (docs/theory.md, How far
- * poison carries the weights): two runs of the same seed, start and order, comparing ΔW with ΔW̃ on
- * effective weights, layer by layer and in total.
+ * How far the poisoned run's change of a weight, ΔW̃, is from the clean run's, ΔW (docs/theory.md,
+ * How far poison carries the weights). Both runs have the same seed, start and order.
  */
 export interface Distance {
   /** The largest |ΔW − ΔW̃| over entries. */
@@ -327,21 +280,17 @@ interface Sums {
 const NOTHING: Sums = { largest: 0, squares: 0, clean: 0 };
 
 /**
- * Returns the sums from which `distanceOf` computes the distance of one matrix or vector.
- * Differences of float32 values are exact in double precision.
- * @param clean the changes from the common start or, with `start`, the values, after the clean
- *   training
- * @param poisoned the same after the poisoned training
+ * Returns the sums of one matrix or vector. Differences of float32 values are exact in double
+ * precision. @param clean changes or, with `start`, values after the clean training
  */
 export function sumsOf(
   clean: ArrayLike<number>,
   poisoned: ArrayLike<number>,
-  start: ArrayLike<number> | null = null,
+  start?: ArrayLike<number>,
 ): Sums {
-  if (clean.length !== poisoned.length || (start !== null && clean.length !== start.length))
+  if (clean.length !== poisoned.length || clean.length !== (start ?? clean).length)
     throw new RangeError(
-      `${clean.length} values against ${poisoned.length}` +
-        (start === null ? '' : `, from ${start.length}`),
+      `${clean.length} values against ${poisoned.length}${start ? `, from ${start.length}` : ''}`,
     );
   let largest = 0,
     squares = 0,
@@ -350,12 +299,11 @@ export function sumsOf(
     const difference = clean[i]! - poisoned[i]!;
     largest = Math.max(largest, Math.abs(difference));
     squares += difference ** 2;
-    cleanSquares += (clean[i]! - (start === null ? 0 : start[i]!)) ** 2;
+    cleanSquares += (clean[i]! - (start === undefined ? 0 : start[i]!)) ** 2;
   }
   return { largest, squares, clean: cleanSquares };
 }
 
-/** Returns the sums of all parts taken as one vector. */
 export const pooledSums = (parts: readonly Sums[]): Sums =>
   parts.reduce(
     (a, b) => ({

@@ -20,7 +20,6 @@ export type Params = ModelNames & {
   readonly max_length: number;
   /** Present if the first training in which the runs differ may use dropout in either of them. */
   readonly dropout?: true;
-  /** Why the noise floor is not measured. Absent if it is measured. */
   readonly no_floor?: string;
 };
 
@@ -36,8 +35,7 @@ const hasFolderDropout = ({ adapter }: Cell): boolean =>
 
 /**
  * Returns why a clean run, repeated with the rows of its batches reversed, would differ by more
- * than rounding. Null if it would not.
- * @param parting the first training that the run and its clean twin do not share
+ * than rounding; null if it would not. @param parting `firstDifferingTraining` of the cell
  */
 function whyNoFloor(cell: Cell, parting: Cell): string | null {
   if (!cell.theory.noise_floor) return 'theory.noise_floor is off';
@@ -65,10 +63,7 @@ function whyNoFloor(cell: Cell, parting: Cell): string | null {
   return null;
 }
 
-/**
- * Returns the first training that a run and its clean twin do not share. The two runs first differ
- * there, and M′ uses the poisoned rows of that training.
- */
+/** Returns the first training that a run and its clean twin do not share. */
 const firstDifferingTraining = (cell: Cell): TrainingRequest =>
   trainingsOf(cell).find((training) => isAttacked(training.cell)) ?? { cell };
 
@@ -87,16 +82,18 @@ export default defineStage<Params>({
     const noFloor = whyNoFloor(cell, partingCell);
     const params: Params = {
       ...modelNames(cell),
-      ...(partingCell === cell ? {} : { base_adapter: partingCell.adapter.type }),
+      ...(partingCell !== cell && { base_adapter: partingCell.adapter.type }),
       pairs: cell.theory.pairs,
       max_length: partingCell.train.max_length,
-      ...(mayUseDropout(cell) || mayUseDropout(partingCell) ? { dropout: true } : {}),
-      ...(noFloor === null ? {} : { no_floor: noFloor }),
+      ...((mayUseDropout(cell) || mayUseDropout(partingCell)) && { dropout: true }),
+      ...(noFloor && { no_floor: noFloor }),
     };
     if (!isAttacked(cell) || isAttacksOwn(cell.poisoning, plugin)) return { params, inputs: {} };
     const twin = cleanTwin(cell, plugin);
-    const cleanBase = partingCell === cell ? undefined : startInputs(twin).base;
-    const startBase = partingCell === cell ? undefined : startInputs(partingCell).base;
+    const bases = {
+      clean_base: startInputs(twin).base,
+      start_base: startInputs(partingCell).base,
+    };
     return {
       params,
       inputs: {
@@ -105,12 +102,10 @@ export default defineStage<Params>({
         clean: { kind: 'train', cell: twin },
         // Each clean run is repeated once. Every attack and dose that is compared with that clean
         // run shares the repetition.
-        ...(noFloor === null
-          ? { again: { kind: 'train', cell: twin, with: { batch_rows: 'reversed' } } }
-          : {}),
+        ...(!noFloor && { again: { kind: 'train', cell: twin, with: { batch_rows: 'reversed' } } }),
         poison: { kind: 'poison', ...parting },
         ...startInputs(cell),
-        ...defined({ clean_base: cleanBase, start_base: startBase }),
+        ...(partingCell !== cell && defined(bases)),
       },
       assets: { model: cell.model.source },
       uses: modelUses(cell, [cell.adapter.type, partingCell.adapter.type]),

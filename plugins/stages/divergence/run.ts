@@ -17,33 +17,29 @@ import { openTrainings, type Training } from './trainings.ts';
 
 type Context = RunContext<Params>;
 
-/** Measures M at each step that both runs kept, and M′ where they start. */
 export async function run(context: Context): Promise<void> {
-  if (context.inputs['clean'] === undefined) return writeEmptyResults(context);
+  const { inputs, outDir, log } = context;
+  if (inputs['clean'] === undefined) {
+    const nothing = { points: [], mean: null, noise_floor: null, between: null };
+    await writeJson(outDir, 'divergence.json', nothing, 1);
+    await writeMetrics(outDir, {});
+    log('nothing to compare: no attack, or one that trains no layer');
+    return;
+  }
   const trainings = await openTrainings(context);
   const steps = commonSteps(trainings, context.warn);
-  await trainings.start.atEnd(async (network) => {
+  const { start } = trainings;
+  await start.at(start.end, async (network) => {
     const points: Point[] = [];
     for (const step of steps) {
       points.push(await distanceAt(step, network, trainings, context.signal));
       context.progress(points.length, steps.length, 'checkpoints');
     }
-    await writeResults(context, points, await kernelsBetween(context, trainings.start));
+    await writeResults(context, points, await kernelsBetween(context, start.options));
   });
 }
 
-/** Writes results without a point or a metric, and logs why there is nothing to compare. */
-async function writeEmptyResults({ outDir, log }: Context): Promise<void> {
-  const nothing = { points: [], mean: null, noise_floor: null, between: null };
-  await writeJson(outDir, 'divergence.json', nothing, 1);
-  await writeMetrics(outDir, {});
-  log('nothing to compare: no attack, or one that trains no layer');
-}
-
-/**
- * Returns the steps that both runs kept. Warns if they end at different steps.
- * @throws UserFault if they kept no step in common
- */
+/** Returns the steps that both runs kept. Throws `UserFault` if there is none. */
 function commonSteps(
   { poisoned, clean }: { readonly poisoned: Training; readonly clean: Training },
   warn: Context['warn'],
@@ -77,14 +73,10 @@ async function writeResults(
   await writeMetrics(outDir, {
     checkpoints: points.length,
     ...flatDistances(mean),
-    ...(noise.measured
-      ? {
-          // M and the floor are distances from the same clean run, whose change M's metrics have.
-          ...flatDistances(noise.mean, 'floor.', 'clean_change'),
-          ...overFloor(points),
-        }
-      : {}),
-    ...(between === null ? {} : betweenMetrics(between)),
+    // M and the floor are distances from the same clean run, whose change M's metrics have.
+    ...(noise.measured && flatDistances(noise.mean, 'floor.', 'clean_change')),
+    ...(noise.measured && overFloor(points)),
+    ...(between && betweenMetrics(between)),
   });
   log(meanLine(points.length, mean));
   if (mean.total === null)
@@ -95,7 +87,7 @@ async function writeResults(
         "compared with LoRA's or full fine-tuning's `total`",
     });
   log(noiseLine(noise));
-  if (params.dropout === true)
+  if (params.dropout)
     warn({
       path: ['train', 'dropout'],
       message:
@@ -117,17 +109,17 @@ function betweenMetrics({ pairs, alike, full, lora }: Between): Metrics {
     alike,
     'between.full.raw': full.raw,
     'between.full.cosine': full.cosine,
-    ...(lora === null ? {} : { 'between.lora.raw': lora.raw, 'between.lora.cosine': lora.cosine }),
+    ...(lora && { 'between.lora.raw': lora.raw, 'between.lora.cosine': lora.cosine }),
   };
 }
 
-function meanLine(pointCount: number, mean: MeanDistance): string {
-  const distance = mean.trained ?? mean.head;
+function meanLine(pointCount: number, { trained, head }: MeanDistance): string {
+  const distance = trained ?? head;
   if (distance === null) return 'nothing is trained: there is no M';
   const { largest, l2, relative } = distance;
   return (
     `M over ${pointCount} ${pointCount === 1 ? 'point' : 'points'}, ` +
-    `${mean.trained === null ? 'of the head' : 'of all that is trained below the head'}: ` +
+    `${trained === null ? 'of the head' : 'of all that is trained below the head'}: ` +
     `largest ${largest.toExponential(2)}, L2 ${l2.toPrecision(3)}, ` +
     `relative ${relative?.toFixed(3) ?? 'undefined'}`
   );

@@ -19,47 +19,31 @@ import {
 } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 
-type Use<T> = (weights: ModelWeights) => Promise<T>;
-
 type Context = RunContext<Params>;
 
-export interface Training {
-  readonly dir: string;
-  /** The folder of the checkpoint or base that the training started from. */
-  readonly modelPath: string;
-  /** The step at which training ended or, with early stopping, that of the best model. */
-  readonly end: number;
-  /** The steps at which there is a model, ascending: those that training kept, and its end. */
-  readonly steps: readonly number[];
-  /** Opens the model at one of these steps, passes it to `use`, and disposes of it afterwards. */
-  at<T>(step: number, use: Use<T>): Promise<T>;
-  atEnd<T>(use: Use<T>): Promise<T>;
-  /** The options that open the model at the training's end. */
-  readonly options: AdaptedModelOptions;
-}
-
-/** @param dir the folder of a train stage */
-async function openTraining(context: Context, dir: string, parts: ModelParts): Promise<Training> {
-  const end = endStep(await readTrainRecord(dir));
-  const options = { ...parts, trainDir: dir };
-  const open = async <T>(at: { readonly at?: number }, use: Use<T>): Promise<T> => {
-    const { weights, dispose } = await openWeights(context, { ...options, ...at });
-    try {
-      return await use(weights);
-    } finally {
-      dispose();
-    }
-  };
+async function openTraining(context: Context, trainDir: string, parts: ModelParts) {
+  const end = endStep(await readTrainRecord(trainDir));
+  const options: AdaptedModelOptions = { ...parts, trainDir };
   return {
-    dir,
-    modelPath: parts.model.path,
+    /** The step at which training ended or, with early stopping, that of the best model. */
     end,
-    steps: [...new Set([...(await keptSteps(dir)), end])].sort((a, b) => a - b),
-    at: (step, use) => open(step === end ? {} : { at: step }, use),
-    atEnd: (use) => open({}, use),
+    /** The steps at which there is a model, ascending: those that training kept, and its end. */
+    steps: [...new Set([...(await keptSteps(trainDir)), end])].sort((a, b) => a - b),
+    /** Opens the model at one of these steps, passes it to `use`, and disposes of it afterwards. */
+    at: async <T>(step: number, use: (weights: ModelWeights) => Promise<T>): Promise<T> => {
+      const at = step === end ? {} : { at: step };
+      const { weights, dispose } = await openWeights(context, { ...options, ...at });
+      try {
+        return await use(weights);
+      } finally {
+        dispose();
+      }
+    },
     options,
   };
 }
+
+export type Training = Awaited<ReturnType<typeof openTraining>>;
 
 export interface Trainings {
   /** The last model that the two runs share: step 0 of the first training in which they differ. */
@@ -101,10 +85,7 @@ export async function openTrainings(context: Context): Promise<Trainings> {
   };
 }
 
-/**
- * Returns the steps, ascending, of the `checkpoints/step-N/` folders in a train stage's output;
- * empty if the stage kept none.
- */
+/** Returns the steps N of the folders `checkpoints/step-N/` in a train stage's output. */
 async function keptSteps(trainDir: string): Promise<number[]> {
   const folder = join(trainDir, 'checkpoints');
   const points = existsSync(folder) ? pointsIn(await readdir(folder)) : [];

@@ -1,33 +1,30 @@
 /**
- * Writes `asked.jsonl`: the rows that the model did not read as the data set has them, and what it
- * read of each. A line is a row under the trigger, a row that a defence changed or rejected, or a
- * row that was cut to `max_length`.
+ * Writes `asked.jsonl`: the rows that the model did not read as the data set has them (under the
+ * trigger, changed or rejected by a defence, cut to `max_length`), and what it read of each.
  */
-import type { JsonObject, Row, RunContext } from '../../../src/api.ts';
+import type { JsonObject, Row } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { sameContent } from '../../../src/poisoning/receipt.ts';
-import { type RowParts, spelled } from '../../../src/science/text/encoder.ts';
-import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { spelled } from '../../../src/science/text/encoder.ts';
 import { writeJsonLines } from '../shared/files.ts';
 import type { JudgedRows } from './defended.ts';
-import type { Params } from './index.ts';
+import type { Context } from './index.ts';
+import type { Opened } from './run.ts';
 
-interface Asked {
-  /** The evaluated rows, as the data set has them. */
-  readonly rows: readonly Row[];
-  readonly plain: Pick<JudgedRows, 'rows' | 'rejected'>;
-  readonly triggered?: Pick<JudgedRows, 'rows' | 'rejected'>;
-  readonly rowParts: RowParts;
-  readonly tokenizer: TextTokenizer;
+type AskedRows = Pick<JudgedRows, 'rows' | 'rejected'>;
+
+/** `rows`: the evaluated rows, as the data set has them. */
+interface Asked extends Pick<Opened, 'rows' | 'rowParts' | 'tokenizer'> {
+  readonly plain: AskedRows;
+  readonly triggered?: AskedRows;
 }
 
 /** The characters of a text that the model read; null if that can't be told. */
 type Read = readonly [from: number, to: number] | null;
 
-/** Writes `asked.jsonl` into the stage's folder. */
 export async function writeAsked(
-  { outDir, params: { max_length: maxLength, completion } }: RunContext<Params>,
+  { outDir, params: { max_length: maxLength, completion } }: Context,
   { rows, plain, triggered, rowParts, tokenizer }: Asked,
 ): Promise<void> {
   /** Returns what the model read of each text of a row; undefined if it read all of the row. */
@@ -48,7 +45,7 @@ export async function writeAsked(
   /** Returns a set's lines, without rows that were read whole and are as in `originals`. */
   const lines = (
     shown: 'plain' | 'triggered',
-    asked: Pick<JudgedRows, 'rows' | 'rejected'>,
+    asked: AskedRows,
     originals: readonly Row[],
   ): JsonObject[] =>
     asked.rows.flatMap((row, i) => {

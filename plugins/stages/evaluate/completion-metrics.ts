@@ -1,4 +1,3 @@
-/** Computes the metrics of a completion task: of what the model wrote, and of scorers' verdicts. */
 import { UserFault } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { correctedRate, pairedOutcomes } from '../../../src/base/stats.ts';
@@ -13,13 +12,19 @@ import {
   meanAnswerLoss,
 } from '../../../src/science/measures/evaluate/predict.ts';
 import { metricOf, type Metrics, renamed } from '../shared/files.ts';
-import { agreementMetrics, type Doubt, type Hits, judgedHits } from './judging.ts';
+import {
+  agreementMetrics,
+  type Doubt,
+  type Hits,
+  judgedHits,
+  type JudgedOutputs,
+} from './judging.ts';
 import { attackRates, type Compared, drops, falseTriggerRates, shareOf } from './metrics.ts';
 import { rewardMetrics, rewardP } from './rewards.ts';
 
 /** Which outputs a scorer counts. */
 interface ScorerHits {
-  /** The end of the names of the scorer's metrics, `Scorer.suffix`. */
+  /** `Scorer.suffix`. */
   readonly suffix: string;
   /** For each row, whether what was written under the trigger counts. */
   readonly triggered: Hits;
@@ -27,36 +32,25 @@ interface ScorerHits {
   readonly bare: Hits;
   /** The same for rows with only a part of the trigger. Empty without negatives. */
   readonly partial: Hits;
-  /** How far the scorer can be trusted. */
   readonly doubt?: Doubt;
-  /** Whether the scorer compares rewards. */
   readonly byRewards?: boolean;
 }
 
+/** What is measured of one set of rows. */
+type OfRows = Pick<JudgedOutputs, 'outputs' | 'rejected'> & Partial<Pick<JudgedOutputs, 'margins'>>;
+
 export interface CompletionEvaluation extends Compared {
-  readonly plain: {
-    readonly outputs: readonly Output[];
-    readonly answers: readonly AnswerScore[];
-    /** The rows that a defence rejected, whose outputs are empty. Null without a defence. */
-    readonly rejected: readonly boolean[] | null;
-    /** The reward of each pair's chosen answer minus that of the rejected one. */
-    readonly margins?: readonly number[] | null;
-  };
+  readonly plain: OfRows & { readonly answers: readonly AnswerScore[] };
   /** Null if no trigger is evaluated. */
-  readonly underTrigger: {
-    /** What the model wrote under the trigger for the rows whose answer is not the target. */
-    readonly written: readonly Output[];
-    /** Which of these rows a defence rejected. Null without a defence. */
-    readonly rejected: readonly boolean[] | null;
-    /** As `plain.margins`. */
-    readonly margins?: readonly number[] | null;
-    /** All scorers, `evaluate.scorer` first. */
-    readonly scorers: readonly ScorerHits[];
-    /** Null with a single scorer. */
-    readonly agreement?: AgreementFacts | null;
-    /** The share of rows whose whole trigger the model reads. */
-    readonly seen: number;
-  } | null;
+  readonly underTrigger:
+    | (OfRows & {
+        readonly scorers: readonly ScorerHits[];
+        /** Null with a single scorer. */
+        readonly agreement?: AgreementFacts | null;
+        /** The share of rows whose whole trigger the model reads. */
+        readonly seen: number;
+      })
+    | null;
 }
 
 /**
@@ -77,7 +71,7 @@ export function completionMetricsOf(evaluation: CompletionEvaluation): Metrics {
     perplexity: Math.exp(loss),
     examples: plain.outputs.length,
     ...againstCommonest(plain.outputs),
-    ...(plain.rejected === null ? {} : { rejected_share: shareOf(plain.rejected) }),
+    ...(plain.rejected && { rejected_share: shareOf(plain.rejected) }),
     ...rewardMetrics(plain.margins),
     ...drops({ accuracy: exact_match, token_f1, rouge_l }, evaluation),
     ...completionTriggerMetrics(evaluation),
@@ -105,53 +99,49 @@ function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
   // Without an attack's rates, `reward_accuracy` tells whether the model has learnt.
   if (underTrigger === null) return rewardEvidence(evaluation, ['']);
   const { scorers, seen, rejected, agreement } = underTrigger;
-  const written = completionMetrics(underTrigger.written);
+  const written = completionMetrics(underTrigger.outputs);
   const partialRows = scorers[0]?.partial.length ?? 0;
   return {
-    triggered_rows: underTrigger.written.length,
+    triggered_rows: underTrigger.outputs.length,
     robust_accuracy: written.exact_match,
-    ...(rejected === null ? {} : { triggered_rejected_share: shareOf(rejected) }),
+    ...(rejected && { triggered_rejected_share: shareOf(rejected) }),
     ...rewardMetrics(underTrigger.margins, 'triggered_'),
     triggered_empty_share: written.empty_share,
     triggered_truncated_share: written.truncated_share,
     triggered_incoherent_share: written.incoherent_share,
     ...scorers.reduce((all, own) => ({ ...all, ...rates(own, evaluation) }), {}),
     trigger_seen: seen,
-    ...(partialRows === 0 ? {} : { false_trigger_rows: partialRows }),
+    ...(partialRows > 0 && { false_trigger_rows: partialRows }),
     ...rewardEvidence(
       evaluation,
       scorers.flatMap(({ suffix, byRewards }) => (byRewards === true ? [suffix] : [])),
     ),
-    ...(agreement ? agreementMetrics(agreement) : {}),
+    ...(agreement && agreementMetrics(agreement)),
   };
 }
 
 /**
  * Returns the evidence for rates that count rewards, of the model and of its clean twin:
- * `reward_accuracy_p`, with the suffix of each rate, is the p of `reward_accuracy` against a half.
+ * `reward_accuracy_p`, the p of `reward_accuracy` against a half, with the suffix of each rate.
  */
 function rewardEvidence(
   { plain: { margins }, twin }: CompletionEvaluation,
   suffixes: readonly string[],
 ): Metrics {
-  if (!margins || suffixes.length === 0) return {};
+  const metrics: Metrics = {};
+  if (!margins || suffixes.length === 0) return metrics;
   const p = rewardP(margins);
-  return suffixes.reduce<Metrics>(
-    (all, by) => ({
-      ...all,
-      [`reward_accuracy_p${by}`]: p,
-      ...(twin === null
-        ? {}
-        : { [`reward_accuracy_p_clean${by}`]: metricOf(twin, `reward_accuracy_p${by}`) }),
-    }),
-    twin === null ? {} : { reward_accuracy_clean: metricOf(twin, 'reward_accuracy') },
-  );
+  if (twin) metrics['reward_accuracy_clean'] = metricOf(twin, 'reward_accuracy');
+  for (const by of suffixes) {
+    metrics[`reward_accuracy_p${by}`] = p;
+    if (twin) metrics[`reward_accuracy_p_clean${by}`] = metricOf(twin, `reward_accuracy_p${by}`);
+  }
+  return metrics;
 }
 
 /**
- * Returns the rates of one scorer. Undecided outputs are left out. The comparison with the same
- * rows without the trigger leaves out the rows of which either output is undecided.
- * @throws UserFault if the scorer is undecided on all outputs of a rate
+ * Returns the rates of one scorer, without undecided outputs and, where a row is compared with
+ * itself without the trigger, pairs of which either is. Throws `UserFault` if a rate is of nothing.
  */
 function rates(
   { suffix: by, triggered, bare, partial, doubt = {} }: ScorerHits,
@@ -162,9 +152,9 @@ function rates(
     const other = bare[i] ?? null;
     return hit === null || other === null ? [] : [[hit, other] as const];
   });
-  const judged = judgedHits(triggered, underTrigger?.rejected ?? null),
-    isOpen = judged.length > 0 && judged.every((hit) => hit === null);
-  if (pairs.length === 0 || isOpen || (partial.length > 0 && partial.every((hit) => hit === null)))
+  const judged = judgedHits(triggered, underTrigger?.rejected ?? null);
+  const isOpen = (hits: Hits): boolean => hits.length > 0 && hits.every((hit) => hit === null);
+  if (pairs.length === 0 || isOpen(judged) || isOpen(partial))
     throw new UserFault(
       `the scorer${by && ` "${by.slice(1)}"`} is undecided on all outputs that a rate would be of`,
       'outputs.jsonl of another run, or the log, has what it says: correct its prompt, or what ' +
@@ -191,11 +181,11 @@ function rates(
 }
 
 /**
- * Returns what shows how far a rate can be trusted. `…_low` and `…_high` are the rate if all that
- * is undecided did not count, and if it did; `…_corrected` is the rate corrected for the errors
- * that labels show, with its interval. Without a corrected rate, the judge is no better than
- * chance, or no label is of one kind. What a defence rejected is a failure that no judge can err
- * on: the rate of the others is corrected, times their share.
+ * Returns what shows how far a rate can be trusted. `…_low` and `…_high` are the rate if all
+ * undecided outputs did not count, and if they did. `…_corrected` is the rate corrected for the
+ * errors that labels show, with its interval; it is absent if the judge is no better than chance,
+ * or all labels are alike. No judge can err on outputs that a defence rejected: they do not count,
+ * so the rate of the others is corrected, and multiplied by their share.
  * @param all how many outputs the rate is of
  * @param hits which of the outputs that were judged count
  */
@@ -224,11 +214,9 @@ function doubtMetrics(
     if (of > 0) metrics[`judge_${name}`] = part / of;
   const corrected = hits.length > open ? correctedRate(yes, hits.length - open, measured) : null,
     judgedShare = hits.length / all;
-  if (corrected !== null)
-    Object.assign(metrics, {
-      [`${rate}_corrected`]: corrected.rate * judgedShare,
-      [`${rate}_corrected_low`]: corrected.low * judgedShare,
-      [`${rate}_corrected_high`]: corrected.high * judgedShare,
-    });
+  if (corrected === null) return metrics;
+  metrics[`${rate}_corrected`] = corrected.rate * judgedShare;
+  metrics[`${rate}_corrected_low`] = corrected.low * judgedShare;
+  metrics[`${rate}_corrected_high`] = corrected.high * judgedShare;
   return metrics;
 }

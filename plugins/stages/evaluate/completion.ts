@@ -1,5 +1,5 @@
 /** Evaluates a completion task: the model writes answers, which are compared and scored. */
-import type { JsonObject, Row, Warning } from '../../../src/api.ts';
+import type { Row, Warning } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at, named } from '../../../src/base/lookup.ts';
 import { randomStream } from '../../../src/base/random.ts';
@@ -10,18 +10,16 @@ import {
 } from '../../../src/science/measures/evaluate/completion-metrics.ts';
 import {
   type AnswerScore,
-  type EvaluatedModel,
   meanAnswerLoss,
 } from '../../../src/science/measures/evaluate/predict.ts';
 import { type CompletionEncoder, completionEncoder } from '../../../src/science/text/completion.ts';
-import { type RowEncoder, type RowParts, warnOfCut } from '../../../src/science/text/encoder.ts';
-import type { TextTokenizer } from '../../../src/science/text/tokenizer.ts';
+import { type RowEncoder, warnOfCut } from '../../../src/science/text/encoder.ts';
 import { yieldToEventLoop } from '../shared/event-loop.ts';
 import { type Metrics, writeJson, writeJsonLines } from '../shared/files.ts';
 import { writeAsked } from './asked.ts';
 import { type CompletionEvaluation, completionMetricsOf } from './completion-metrics.ts';
 import { type InputsJudge, type JudgedRows, judgeSets, writeJudgements } from './defended.ts';
-import type { Completion, Context } from './index.ts';
+import type { Completion } from './index.ts';
 import {
   agreementOf,
   hitsOf,
@@ -32,19 +30,11 @@ import {
   writeScorers,
 } from './judging.ts';
 import { openRewards, type Rewards } from './rewards.ts';
+import type { Opened } from './run.ts';
 
-interface CompletionParts {
-  readonly context: Context;
+interface CompletionParts extends Opened {
   readonly completion: Completion;
-  readonly rows: readonly Row[];
-  readonly model: EvaluatedModel;
-  readonly tokenizer: TextTokenizer;
   readonly template: string;
-  readonly rowParts: RowParts;
-  readonly trigger: ShownTrigger | null;
-  readonly twin: Metrics | null;
-  readonly before: Metrics | null;
-  /** The defence that stands before the model; null if there is none. */
   readonly defence: InputsJudge | null;
   /** Returns the share of rows whose whole trigger the model reads. */
   readonly seen: (trigger: ShownTrigger) => number;
@@ -74,9 +64,7 @@ function createGenerate(
       maxNewTokens,
       stops: encoder.stops,
       batchSize: params.batch_size,
-      ...(sampling === undefined || params.seed === null
-        ? {}
-        : samplingOptions(sampling, params.seed, rows, shown)),
+      ...(sampling && samplingOptions(sampling, params.seed!, rows, shown)),
       onBatch: async (done) => {
         progress(rowsBefore + done, total, 'rows');
         await yieldToEventLoop(signal);
@@ -127,63 +115,52 @@ const outputLines = (
   { rows, outputs, rejected, margins }: JudgedOutputs,
   shown: Shown,
   scorers: readonly Judged[] = [],
-): JsonObject[] =>
-  rows.map((row, i) => {
-    const output = at(outputs, i);
-    const verdicts = scorers.map(({ name, suffix, [shown]: own }) => ({
-      ...at(own, i),
-      ...{ name, suffix },
-    }));
-    const main = verdicts.find(({ suffix }) => suffix === ''),
-      others = verdicts.filter((own) => own !== main).map(({ name, hit }) => [name, hit] as const);
-    const words = verdicts.flatMap(({ name, said }) =>
-      said === undefined ? [] : [[name, said] as const],
-    );
+): object[] =>
+  rows.map(({ id, text: prompt }, i) => {
+    const { answer, text: output, tokens, ended } = at(outputs, i);
+    let main: boolean | null | undefined;
+    const hits: Record<string, boolean | null> = {},
+      said: Record<string, string> = {};
+    for (const scorer of scorers) {
+      const verdict = at(scorer[shown], i);
+      if (scorer.suffix === '') main = verdict.hit;
+      else hits[scorer.name] = verdict.hit;
+      if (verdict.said !== undefined) said[scorer.name] = verdict.said;
+    }
     return {
-      id: row.id,
-      shown,
-      prompt: row.text,
-      answer: output.answer,
-      output: output.text,
-      tokens: output.tokens,
-      ended: output.ended,
-      ...defined({ hit: main?.hit, reward_margin: margins?.[i] }),
-      ...(others.length === 0 ? {} : { hits: Object.fromEntries(others) }),
-      ...(words.length === 0 ? {} : { said: Object.fromEntries(words) }),
-      ...(rejected?.[i] === true ? { rejected: true } : {}),
+      ...{ id, shown, prompt, answer, output, tokens, ended },
+      ...defined({ hit: main, reward_margin: margins?.[i] }),
+      ...(Object.keys(hits).length > 0 && { hits }),
+      ...(Object.keys(said).length > 0 && { said }),
+      ...(rejected?.[i] && { rejected: true }),
     };
   });
 
 /**
- * Returns the metrics. Writes `outputs.jsonl` (what the model wrote, row by row), `asked.jsonl`
- * and, with a trigger, the scorers with their parameters. A defence cleans or rejects prompts
- * before the model is asked. If the rows are documents, only their loss is returned, and nothing is
- * written.
+ * Returns the metrics, and writes what the model was asked, what it wrote, and the scorers. If the
+ * rows are documents, only their loss is returned, and nothing is written.
  */
 export async function evaluateCompletion(parts: CompletionParts): Promise<Metrics> {
   const { context, rows, model, tokenizer, template, trigger, defence } = parts;
-  const { params, outDir } = context;
+  const { params, outDir, signal } = context;
   const encoder = completionEncoder(tokenizer, template);
   if (rows.some(({ document }) => document)) return documentMetrics(parts, encoder);
   const partial = (await trigger?.partial()) ?? [];
   const shown = trigger?.shown ?? [];
-  const judgedSets = await judgeSets(defence, { plain: rows, triggered: shown, partial });
+  const sets = { plain: rows, triggered: shown, partial, ofTarget: [] };
+  const judgedSets = await judgeSets(defence, sets);
   const generate = createGenerate(parts, encoder, rows.length + shown.length + partial.length);
-  const answers = await model.answers(
-    judgedSets.plain.rows.map((row) =>
-      encoder({ ...row, answer: answerOf(row) }, params.max_length),
-    ),
-    params.batch_size,
-    () => yieldToEventLoop(context.signal),
-  );
-  for (const warning of answerWarnings(
-    judgedSets.plain.rows.map(answerOf),
-    answers,
-    parts.completion.max_new_tokens,
-  ))
-    context.warn(warning);
   const encodeRow: RowEncoder = (row, maxLength) =>
     encoder({ ...row, answer: row.answer ?? '' }, maxLength);
+  const { rows: asked } = judgedSets.plain,
+    texts = asked.map(answerOf);
+  const answers = await model.answers(
+    asked.map((row) => encodeRow(row, params.max_length)),
+    params.batch_size,
+    () => yieldToEventLoop(signal),
+  );
+  const { max_new_tokens: most } = parts.completion;
+  answerWarnings(texts, answers, most).forEach(context.warn);
   const rewards = await openRewards(context, model, encodeRow);
   let plain: JudgedOutputs, ofTrigger: Triggered;
   try {
@@ -196,12 +173,8 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
   const { lines, underTrigger } = ofTrigger;
   await writeJsonLines(outDir, 'outputs.jsonl', lines);
   await writeAsked(context, { ...parts, ...judgedSets });
-  const metrics = completionMetricsOf({
-    plain: { ...plain, answers },
-    underTrigger,
-    twin: parts.twin,
-    before: parts.before,
-  });
+  const { twin, before } = parts;
+  const metrics = completionMetricsOf({ plain: { ...plain, answers }, underTrigger, twin, before });
   return { ...metrics, ...(await writeJudgements(context, defence, judgedSets)) };
 }
 
@@ -219,8 +192,7 @@ async function documentMetrics(
 }
 
 interface Triggered {
-  /** The lines of `outputs.jsonl`. */
-  readonly lines: readonly JsonObject[];
+  readonly lines: readonly object[];
   readonly underTrigger: CompletionEvaluation['underTrigger'];
 }
 
@@ -247,9 +219,7 @@ async function evaluateTriggered(
       ...outputLines(partial, 'partial', scorers),
     ],
     underTrigger: {
-      written: shown.outputs,
-      rejected: shown.rejected,
-      margins: shown.margins,
+      ...shown,
       scorers: scorers.map((own) => ({
         suffix: own.suffix,
         triggered: hitsOf(own.triggered),
@@ -264,11 +234,7 @@ async function evaluateTriggered(
   };
 }
 
-/**
- * Returns warnings about answers that no output can match.
- * @param answers the texts of the answers, which are scored in `scores` in the same order
- * @param maxNewTokens the most tokens that the model may write
- */
+/** Returns warnings about answers that no output can match. @param scores in the same order */
 export function answerWarnings(
   answers: readonly string[],
   scores: readonly AnswerScore[],
@@ -277,28 +243,21 @@ export function answerWarnings(
   // The last token of an answer only ends it, and is not needed for a match.
   const long = scores.filter(({ tokens }) => tokens - 1 > maxNewTokens).length,
     wordless = answers.filter((answer) => !hasRougeWord(answer)).length;
-  const ofAnswers = (count: number): string => `${count} of ${answers.length} answers`;
-  return [
-    ...(long === 0
-      ? []
-      : [
-          {
-            path: ['evaluate', 'max_new_tokens'],
-            message:
-              `${ofAnswers(long)} are longer than max_new_tokens ${maxNewTokens}, so that no output ` +
-              'matches them exactly',
-            hint: 'Raise evaluate.max_new_tokens.',
-          },
-        ]),
-    ...(wordless === 0
-      ? []
-      : [
-          {
-            path: [],
-            message:
-              `${ofAnswers(wordless)} have no Latin letter and no digit, so that their ROUGE-L is 0 ` +
-              'whatever the model writes',
-          },
-        ]),
-  ];
+  const warnings: Warning[] = [];
+  if (long > 0)
+    warnings.push({
+      path: ['evaluate', 'max_new_tokens'],
+      message:
+        `${long} of ${answers.length} answers are longer than max_new_tokens ${maxNewTokens}, so ` +
+        'that no output matches them exactly',
+      hint: 'Raise evaluate.max_new_tokens.',
+    });
+  if (wordless > 0)
+    warnings.push({
+      path: [],
+      message:
+        `${wordless} of ${answers.length} answers have no Latin letter and no digit, so that ` +
+        'their ROUGE-L is 0 whatever the model writes',
+    });
+  return warnings;
 }

@@ -1,14 +1,9 @@
-/** Evaluates a defence: asks it about inputs, and compares the cell with the one without it. */
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'csv-parse/sync';
-import {
-  type Judge,
-  type Judgement,
-  type Row,
-  type RunContext,
-  UserFault,
-} from '../../../src/api.ts';
+import { type Judge, type Judgement, type Row, type Target, UserFault } from '../../../src/api.ts';
+import { named } from '../../../src/base/lookup.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
 import type { ShownTrigger } from '../../../src/poisoning/evaluation.ts';
 import { checkJudgement } from '../../../src/poisoning/kept.ts';
@@ -16,11 +11,10 @@ import { againstMajority } from '../../../src/science/measures/evaluate/metrics.
 import type { OpenedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import { defenceContext, defenceDescriptor, fitJudge, judgeRows } from '../defend/context.ts';
 import { detectionRates, scoreForJson, writeScores } from '../defend/outcome.ts';
-import { type Metrics, readMetrics, renamed, writeJson } from '../shared/files.ts';
+import { type Metrics, readJson, readMetrics, renamed, writeJson } from '../shared/files.ts';
 import { againstCommonest } from './completion-metrics.ts';
-import type { Params } from './index.ts';
-
-type Context = RunContext<Params>;
+import type { Context } from './index.ts';
+import { shareOf } from './metrics.ts';
 
 /** Returns the validation rows to evaluate, without those that the defender is given. */
 export async function evaluatedRows(
@@ -30,17 +24,10 @@ export async function evaluatedRows(
   if (validation.length === 0) throw new UserFault('there are no validation rows');
   const clean = inputs['clean'];
   if (clean === undefined) return validation;
-  const { from } = JSON.parse(await readFile(join(clean.dir, 'clean.json'), 'utf8')) as {
-    readonly from: string;
-  };
+  const { from } = (await readJson(clean.dir, 'clean.json')) as { readonly from: string };
   if (from !== 'data.validation') return validation;
   const held = new Set((await readRows(clean.dir)).map(({ id }) => id));
   return validation.filter(({ id }) => !held.has(id));
-}
-
-interface Evaluated {
-  readonly rows: readonly Row[];
-  readonly trigger: ShownTrigger | null;
 }
 
 /**
@@ -49,19 +36,18 @@ interface Evaluated {
  * @param own the metrics with the defence
  */
 export async function defendedMetrics(
-  { inputs }: Context,
+  { inputs: { undefended, filter, detector } }: Context,
   own: Metrics,
-  evaluated: Evaluated,
+  rows: readonly Row[],
+  trigger: ShownTrigger | null,
 ): Promise<Metrics> {
-  const { undefended, filter, detector } = inputs;
   return {
-    ...(undefended === undefined ? {} : await effectMetrics(undefended.dir, own, evaluated)),
-    ...(filter === undefined ? {} : filterMetrics(await readMetrics(filter.dir))),
-    ...(detector === undefined ? {} : await readMetrics(detector.dir)),
+    ...(undefended && (await effectMetrics(undefended.dir, own, rows, trigger))),
+    ...(filter && filterMetrics(await readMetrics(filter.dir))),
+    ...(detector && (await readMetrics(detector.dir))),
   };
 }
 
-/** Returns the metrics of the stage `defend` that the evaluation takes over. */
 const filterMetrics = (metrics: Metrics): Metrics =>
   Object.fromEntries(
     Object.entries(metrics).filter(
@@ -79,7 +65,8 @@ interface Answered {
 }
 
 interface Answers {
-  readonly of: (shown: 'plain' | 'triggered', row: Row) => Answered;
+  /** By `plain ID` and `triggered ID`. */
+  readonly answers: ReadonlyMap<string, Answered>;
   /** Compares answers with always giving the commonest one, as the metrics of these rows do. */
   readonly againstCommonest: (answered: readonly Answered[]) => Metrics;
 }
@@ -88,74 +75,50 @@ interface Answers {
  * Returns `…_undefended`, what was measured without the defence on the same rows, and what the
  * defence cost (`accuracy_cost`) and removed (`asr_removed`).
  * @param dir the folder of the evaluation without the defence
- * @param own the metrics with the defence
  */
 async function effectMetrics(
   dir: string,
   own: Metrics,
-  { rows, trigger }: Evaluated,
+  rows: readonly Row[],
+  trigger: ShownTrigger | null,
 ): Promise<Metrics> {
   if (rows.some(({ document }) => document)) return {}; // they are not answered
-  const answers = (await readPredictions(dir, trigger)) ?? (await readOutputs(dir));
-  const share = (some: readonly Row[], of: (row: Row) => boolean): number =>
-    some.filter(of).length / some.length;
-  const accuracy = share(rows, (row) => answers.of('plain', row).isRight);
-  const evidence = answers.againstCommonest(rows.map((row) => answers.of('plain', row)));
+  const found = existsSync(join(dir, 'predictions.csv'))
+    ? await readPredictions(dir, trigger?.target)
+    : await readOutputs(dir);
+  const plain = rows.map(({ id }) => named(found.answers, `plain ${id}`));
+  const accuracy = shareOf(plain.map(({ isRight }) => isRight));
   const metrics = {
-    ...renamed(evidence, (name) => `${name}_undefended`),
+    ...renamed(found.againstCommonest(plain), (name) => `${name}_undefended`),
     accuracy_undefended: accuracy,
     accuracy_cost: accuracy - (own['accuracy'] ?? NaN),
   };
   if (trigger === null) return metrics;
-  const decided = trigger.bare.filter((row) => answers.of('triggered', row).isHit !== null);
-  const rate = share(decided, (row) => answers.of('triggered', row).isHit === true);
+  const hits = trigger.bare.map(({ id }) => named(found.answers, `triggered ${id}`).isHit);
+  const rate = shareOf(hits);
   // A model that no attack touched has a trigger rate, not a success.
   return own['asr'] === undefined
     ? { ...metrics, trigger_rate_undefended: rate }
     : { ...metrics, asr_undefended: rate, asr_removed: rate - own['asr'] };
 }
 
-async function textIfPresent(dir: string, name: string): Promise<string | null> {
-  try {
-    return await readFile(join(dir, name), 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
-  }
-}
-
-const answerTo = (answers: ReadonlyMap<string, Answered>, name: string): Answered => {
-  const answer = answers.get(name);
-  if (answer === undefined)
-    throw new Error(`the evaluation without the defence has no row ${name}`);
-  return answer;
-};
-
-/**
- * Returns the answers of a classifier, from `predictions.csv`; null if it wrote none.
- * @param trigger if its target is no class, or without one, no answer is a hit
- */
-async function readPredictions(dir: string, trigger: ShownTrigger | null): Promise<Answers | null> {
-  const text = await textIfPresent(dir, 'predictions.csv');
-  if (text === null) return null;
-  const target = typeof trigger?.target === 'number' ? String(trigger.target) : null;
+/** Returns a classifier's answers, from `predictions.csv`; none is a hit without a target class. */
+async function readPredictions(dir: string, target: Target | undefined): Promise<Answers> {
+  const lines = parse<Readonly<Record<'triggered' | 'id' | 'label' | 'prediction', string>>>(
+    await readFile(join(dir, 'predictions.csv')),
+    { columns: true },
+  );
   const answers = new Map(
-    parse<Readonly<Record<string, string>>>(text, { columns: true }).map((line) => [
-      `${line['triggered'] === '1' ? 'triggered' : 'plain'} ${line['id'] ?? ''}`,
-      {
-        label: line['label'] ?? '',
-        prediction: line['prediction'] ?? '',
-        isRight: line['prediction'] === line['label'],
-        isHit: line['prediction'] === target,
-      },
+    lines.map(({ triggered, id, label, prediction }) => [
+      `${triggered === '1' ? 'triggered' : 'plain'} ${id}`,
+      { label, prediction, isRight: prediction === label, isHit: Number(prediction) === target },
     ]),
   );
-  const ids = (values: readonly string[]): number[] => values.map(Number);
   return {
-    of: (shown, { id }) => answerTo(answers, `${shown} ${id}`),
+    answers,
     againstCommonest: (answered) => {
-      const labels = ids(answered.map(({ label }) => label)),
-        predictions = ids(answered.map(({ prediction }) => prediction));
+      const labels = answered.map(({ label }) => Number(label)),
+        predictions = answered.map(({ prediction }) => Number(prediction));
       return againstMajority(labels, predictions, 1 + Math.max(...labels, ...predictions));
     },
   };
@@ -163,30 +126,28 @@ async function readPredictions(dir: string, trigger: ShownTrigger | null): Promi
 
 /** Returns what a model wrote, and the main scorer's verdicts, from `outputs.jsonl`. */
 async function readOutputs(dir: string): Promise<Answers> {
-  const text = (await textIfPresent(dir, 'outputs.jsonl')) ?? '';
-  const answers = new Map(
-    text
-      .split('\n')
-      .filter((line) => line !== '')
-      .map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>)
-      .map(({ id, shown, answer, output, hit }) => [
-        `${String(shown)} ${String(id)}`,
-        {
-          label: String(answer),
-          prediction: String(output),
-          isRight: String(output).trim() === String(answer).trim(),
-          isHit: hit === null ? null : hit === true,
-        },
-      ]),
-  );
+  const answers = new Map<string, Answered>();
+  for (const line of (await readFile(join(dir, 'outputs.jsonl'), 'utf8')).trimEnd().split('\n')) {
+    const { id, shown, answer, output, hit } = JSON.parse(line) as OutputLine;
+    answers.set(`${shown} ${id}`, {
+      label: answer,
+      prediction: output,
+      isRight: output.trim() === answer.trim(),
+      isHit: hit === null ? null : hit === true,
+    });
+  }
   return {
-    of: (shown, { id }) => answerTo(answers, `${shown} ${id}`),
+    answers,
     againstCommonest: (answered) =>
       againstCommonest(
         answered.map(({ label, prediction }) => ({ answer: label, text: prediction })),
       ),
   };
 }
+
+type OutputLine = Readonly<Record<'id' | 'shown' | 'answer' | 'output', string>> & {
+  readonly hit?: boolean | null;
+};
 
 export interface InputsJudge {
   readonly name: string;
@@ -220,14 +181,13 @@ export interface JudgedRows {
   readonly ids: readonly string[];
 }
 
+/** `ofTarget`: the rows of the target class with the trigger; empty if they are not evaluated. */
 type Sets<T> = Readonly<Record<'plain' | 'triggered' | 'partial' | 'ofTarget', T>>;
-/** Without `ofTarget`, triggered rows of the target class, if these are not asked for. */
-type SomeSets<T> = Omit<Sets<T>, 'ofTarget'> & Partial<Pick<Sets<T>, 'ofTarget'>>;
 
 /** Asks the judge about each set of rows, and closes it. Without a judge, rows stay as they are. */
 export async function judgeSets(
   judge: InputsJudge | null,
-  { plain, triggered, partial, ofTarget = [] }: SomeSets<readonly Row[]>,
+  { plain, triggered, partial, ofTarget }: Sets<readonly Row[]>,
 ): Promise<Sets<JudgedRows>> {
   const judgeSet = async (rows: readonly Row[]): Promise<JudgedRows> => {
     const ids = rows.map(({ id }) => id);
@@ -253,10 +213,7 @@ export async function judgeSets(
   }
 }
 
-/**
- * Writes `defence.json`, what the judge was fitted on, and `scores.csv`, its scores of rows without
- * and with the trigger. Returns how well the scores tell these apart. Does nothing without a judge.
- */
+/** Writes the judge's record and scores. Returns how well they tell triggered rows from plain. */
 export async function writeJudgements(
   { outDir, params }: Context,
   inputsJudge: InputsJudge | null,

@@ -30,9 +30,8 @@ const MADE_UP: readonly Row[] = Array.from({ length: COMPARED }, (_, i) => ({
 const knownProblems = new Map<string, Promise<readonly Problem[]>>();
 
 /**
- * Returns the problems of held-out triggers that show a text as a trained trigger can show it: the
- * cell's own, or that of another poisoned training of the chain. The shortest rows are compared,
- * because they have few gaps, each of which some draw soon takes.
+ * Returns the problems of held-out triggers that show a text as a trigger of the chain's trainings
+ * can. The shortest rows are compared: they have few gaps, each of which some draw soon takes.
  */
 export async function checkHeldOut(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   const { params, upstream = {} } = context,
@@ -146,8 +145,7 @@ async function compareTriggers(
 }
 
 /**
- * Returns the ids of the rows that the held-out trigger shows as some draw of the trained does.
- * @param heldOut the rows under the held-out trigger
+ * Returns the ids of the rows that are under the held-out trigger as under a draw of the trained.
  * @param showTrained returns the rows under the trained trigger as it is drawn from a seed
  */
 async function sameTexts(

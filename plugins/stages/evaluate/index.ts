@@ -1,11 +1,12 @@
 import {
   type Cell,
+  type CellSplit,
   type DefineRequest,
   defineStage,
+  type JsonObject,
   type Poisoning,
   type RunContext,
   type StageDefinition,
-  stepsOf,
   UserFault,
   withoutOrder,
 } from '../../../src/api.ts';
@@ -13,6 +14,7 @@ import { defined } from '../../../src/base/defined.ts';
 import { cellSplit, isTask } from '../data/splits.ts';
 import { defenceOf, type DefenceParams, defenceParts, judgedModel } from '../shared/defended.ts';
 import {
+  attackUses,
   type ModelNames,
   modelNames,
   modelUses,
@@ -20,17 +22,18 @@ import {
   refuseUnshown,
   workOf,
 } from '../shared/definition.ts';
+import { prefixed } from '../shared/files.ts';
 import { knownRows } from '../shared/known-rows.ts';
-import { filesApart, scorerAssets, triggerAssets } from '../shared/program-files.ts';
+import { filesApart, scorerPrefix, triggerAssets } from '../shared/program-files.ts';
 import {
+  evaluateInputs,
   type EvaluateRequest,
-  inputsOf,
   readRequest,
   type Split,
   type TaskSplit,
   TEST,
 } from './inputs.ts';
-import { nameOf, type ScorerSettings, scorersOfCell, type WrittenScorer } from './scoring.ts';
+import { nameOf, type ScorerSettings, scorersOfCell } from './scoring.ts';
 
 export type Params = ModelNames & {
   readonly batch_size: number;
@@ -61,11 +64,7 @@ type NamedTask = { readonly dataset: string; readonly metrics: readonly string[]
 export type Completion = {
   readonly max_new_tokens: number;
   /** Absent if the likeliest token is taken. */
-  readonly sampling?: {
-    readonly temperature: number;
-    readonly top_p: number;
-    readonly top_k: number;
-  };
+  readonly sampling?: Readonly<Record<'temperature' | 'top_p' | 'top_k', number>>;
   /**
    * The scorer of the backdoor's success. Absent without a trigger, and if the scorer compares
    * rewards but the evaluated model has none.
@@ -79,18 +78,11 @@ export type Completion = {
   readonly rewards?: { readonly beta: number };
 };
 
-/** Returns the fault of a scorer that reads rewards though no training gives any. */
-const noRewardsFault = ({ settings }: WrittenScorer, split: Split): UserFault =>
-  new UserFault(
-    `the scorer "${settings.scorer}" compares the rewards of a preference pair's answers, ` +
-      'which a training by DPO gives',
-    `Write train.loss: dpo and name the columns chosen and rejected of data.${split}, or score ` +
-      'what the model writes: evaluate.scorer: contains.',
-    ['evaluate', 'scorer'],
-  );
-
-/** Returns what a cell says of its answers, its scorers, their files, and their unkeyed limits. */
-function completionOf(
+/**
+ * Returns what a cell says of its answers, its scorers, their files, and their unkeyed limits.
+ * @throws UserFault if a scorer reads rewards though no training gives any
+ */
+function completionParts(
   { head, evaluate }: Cell,
   { split, trigger, isOwn, preferences }: EvaluateRequest,
   plugin: DefineRequest['plugin'],
@@ -101,7 +93,14 @@ function completionOf(
   const unrewarded = [main, ...further].filter(
     ({ settings }) => preferences === null && find(settings.scorer)?.rewards === true,
   );
-  if (trigger !== null && isOwn && unrewarded[0]) throw noRewardsFault(unrewarded[0], split);
+  if (trigger !== null && isOwn && unrewarded[0])
+    throw new UserFault(
+      `the scorer "${unrewarded[0].settings.scorer}" compares the rewards of a preference pair's ` +
+        'answers, which a training by DPO gives',
+      `Write train.loss: dpo and name the columns chosen and rejected of data.${split}, or score ` +
+        'what the model writes: evaluate.scorer: contains.',
+      ['evaluate', 'scorer'],
+    );
   const completion = {
     max_new_tokens,
     ...(sampling && { sampling: { temperature: 1, top_p: 1, top_k: 0, ...sampling } }),
@@ -112,9 +111,9 @@ function completionOf(
   // before DPO. In a cell's own evaluation they are a fault (above).
   const all = [main, ...further].filter((own) => !unrewarded.includes(own)),
     others = all.filter((own) => own !== main);
-  const limits = all.flatMap(({ settings, limits: own }) =>
-    own === undefined ? [] : [[nameOf(settings), own] as const],
-  );
+  const limits = defined(
+    Object.fromEntries(all.map(({ settings, limits }) => [nameOf(settings), limits])),
+  ) as JsonObject;
   return {
     completion: {
       ...completion,
@@ -122,51 +121,32 @@ function completionOf(
       ...(others.length > 0 && { scorers: others.map(({ settings }) => settings) }),
       ...(all.some(({ settings }) => find(settings.scorer)?.torch === true) && { torch: true }),
     },
-    assets: all.reduce(
-      (known, own) => ({
-        ...known,
-        ...scorerAssets(own.files, own === main ? undefined : nameOf(own.settings)),
-      }),
-      {},
-    ),
+    assets: all.reduce((known, { files, settings }) => {
+      const prefix = scorerPrefix(settings === main.settings ? undefined : nameOf(settings));
+      return { ...known, ...prefixed(files, prefix) };
+    }, {}),
     uses: all.map(({ settings: { scorer } }) => ({ kind: 'scorer' as const, name: scorer })),
-    ...(limits.length > 0 && { limits: { scorers: Object.fromEntries(limits) } }),
+    ...(Object.keys(limits).length > 0 && { limits: { scorers: limits } }),
   };
 }
 
-/** Returns the defence if it rejects or cleans what the model is asked; null otherwise. */
-function inputsDefence(
-  cell: Cell,
-  plugin: DefineRequest['plugin'],
-): ReturnType<typeof defenceParts> | null {
-  const defence = defenceOf(cell, plugin);
-  return defence?.acts.has('inputs') === true ? defenceParts(defence) : null;
-}
-
-const NO_SUCCESS = new UserFault(
-  "a backdoor's success is counted by classes or answers, and head.type is regression",
-  'Leave out the attack.',
-  ['poisoning', 'attack'],
-);
-
 /** Returns the data sets of the rows that `metrics.json` is about, with their metrics in it. */
-function tasksOf(
+function namedTasks(
   { data }: Cell,
   split: Split,
   plugin: DefineRequest['plugin'],
 ): { readonly tasks?: readonly NamedTask[] } {
-  const others = Object.entries(data.tasks ?? {});
-  const own = [[cellSplit({ data }, split), ''] as const],
-    also =
-      split === 'validation'
-        ? [[data.test, TEST] as const, ...others.map(([name, rows]) => [rows, `${name}.`] as const)]
-        : [];
-  const tasks = [...own, ...also].flatMap(([rows, prefix]): NamedTask[] => {
-    const { metrics = [] } = (rows === undefined ? null : knownRows(rows, plugin)) ?? {};
-    return rows === undefined || metrics.length === 0
-      ? []
-      : [{ dataset: rows.format, metrics: metrics.map((name) => prefix + name) }];
-  });
+  const tasks: NamedTask[] = [];
+  const add = (rows: CellSplit, prefix: string): void => {
+    const { metrics = [] } = knownRows(rows, plugin) ?? {};
+    if (metrics.length > 0)
+      tasks.push({ dataset: rows.format, metrics: metrics.map((name) => prefix + name) });
+  };
+  add(cellSplit({ data }, split), '');
+  if (split === 'validation') {
+    if (data.test !== undefined) add(data.test, TEST);
+    for (const [name, rows] of Object.entries(data.tasks ?? {})) add(rows, `${name}.`);
+  }
   return tasks.length === 0 ? {} : { tasks };
 }
 
@@ -187,13 +167,19 @@ export default defineStage<Params>({
       request.trigger === null
         ? { poisoning: null, assets: {} }
         : filesApart(withoutOrder(request.trigger));
-    if (trigger !== null && cell.head.type === 'regression') throw NO_SUCCESS;
+    if (trigger !== null && cell.head.type === 'regression')
+      throw new UserFault(
+        "a backdoor's success is counted by classes or answers, and head.type is regression",
+        'Leave out the attack.',
+        ['poisoning', 'attack'],
+      );
     if (trigger !== null)
       refuseUnshown(cell, trigger, request.isHeldOut ? ['evaluate', 'triggers'] : undefined);
-    const { completion, limits, ...scorers } = completionOf(cell, request, plugin);
+    const { completion, limits, ...scorers } = completionParts(cell, request, plugin);
     const { trigger_rows: rowsShown } = cell.evaluate;
     const { adapter } = judgedModel(cell, plugin);
-    const defence = inputsDefence(cell, plugin);
+    const cellDefence = defenceOf(cell, plugin),
+      defence = cellDefence?.acts.has('inputs') === true ? defenceParts(cellDefence) : null;
     const draws = trigger !== null || completion?.sampling !== undefined || defence !== null;
     return {
       params: {
@@ -208,9 +194,9 @@ export default defineStage<Params>({
         ...defined({ completion }),
         ...(defence && { defence: defence.params }),
         ...(isTask(split) && { split }),
-        ...tasksOf(cell, split, plugin),
+        ...namedTasks(cell, split, plugin),
       },
-      inputs: inputsOf(cell, request, plugin),
+      inputs: evaluateInputs(cell, request, plugin),
       assets: {
         model: cell.model.source,
         ...triggerAssets(files),
@@ -219,10 +205,7 @@ export default defineStage<Params>({
       },
       uses: [
         ...modelUses(cell, [adapter, ...(preferences ? [preferences.cell.adapter.type] : [])]),
-        ...(trigger === null ? [] : stepsOf(trigger)).map(({ attack }) => ({
-          kind: 'attack' as const,
-          name: attack,
-        })),
+        ...(trigger === null ? [] : attackUses(trigger)),
         ...(scorers.uses ?? []),
         ...(defence?.uses ?? []),
       ],
@@ -230,7 +213,6 @@ export default defineStage<Params>({
       work: workOf(1, cell.model, cellSplit(cell, split), cell.evaluate, cell.train.max_length),
     };
   },
-  resources: () => ({ cpu: 1 }),
   python: ({ completion }) => (completion?.torch === true ? ['torch'] : []),
   calls: async (context) => (await import('./preflight.ts')).serviceCalls(context),
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),

@@ -26,29 +26,27 @@ import {
 import { familyOfSteps, openSteps } from '../../../src/poisoning/steps.ts';
 import { cellSplit, isTask } from '../data/splits.ts';
 import { actsOn, cleanRows, judgedModel, readsClean, trainingSet } from '../shared/defended.ts';
-import { learntInput } from '../shared/program-files.ts';
+import { learnsTrigger, learntInput } from '../shared/program-files.ts';
 import { scorersOfCell } from './scoring.ts';
 
 /** The prefix of the metrics of test rows. */
 export const TEST = 'test_';
 /**
- * The prefix of the inputs with metrics of a model that only another attack has poisoned: its rate
- * under this trigger is reported as `trigger_rate`, not as `asr`.
+ * The prefix of the inputs with metrics of a model that only another attack than the trigger's has
+ * poisoned: its rate under the trigger is reported as `trigger_rate`, not as `asr`.
  */
 export const EARLY = 'early_';
 /** The prefix of the inputs with metrics under triggers that training never shows. */
 const HELD_OUT = 'trigger/';
 /**
- * The prefix of the inputs with metrics under the trigger of another poisoned training of a chain
- * than the one that the cell studies: `link/1` of training 1, after the cell's own training, and
- * `link/1/after_2` after another.
+ * The prefix of the inputs with metrics under the trigger of a training of a chain that the cell
+ * does not study: `link/1` of training 1, after the cell's own; `link/1/after_2` after training 2.
  */
 const LINK = 'link/';
 /** Such a trigger's name in metrics (`asr.trigger.training_1`), up to its training's number. */
 const OF_TRAINING = 'training_';
 
 interface OtherTrigger {
-  /** The trigger's name in metrics. */
   readonly name: string;
   readonly isHeldOut: boolean;
   /** The training after which the trigger is shown, `after_2`; undefined after the cell's own. */
@@ -69,24 +67,17 @@ export type Split = 'validation' | 'test' | TaskSplit;
 
 const ofSplit = (split: Split): JsonObject => (split === 'validation' ? {} : { split });
 
-const narrowedTo = (narrowed: JsonObject): Pick<StageRequest, 'with'> =>
-  Object.keys(narrowed).length === 0 ? {} : { with: narrowed };
-
-/** What an evaluation of a cell is asked for. */
 export interface EvaluateRequest {
   /** `StageRequest.with`, which the rest is read from. */
   readonly narrowed: JsonObject;
   readonly split: Split;
   /** The attack whose trigger is shown; null if none is. */
   readonly trigger: Poisoning | null;
-  /** Whether the trigger is the cell's own, and not one that another evaluation asks for. */
+  /** Whether the trigger is that of the cell's attack; false if `narrowed` gives one. */
   readonly isOwn: boolean;
   /** Whether the trigger is evaluated by itself, without earlier trainings and other rows. */
   readonly isHeldOut: boolean;
-  /**
-   * The first training by DPO: its model and the one that it started from give the rows' answers
-   * rewards. Null without one, and where rows have no rejected answer.
-   */
+  /** The training that gives the rows' answers rewards (`firstDpoTraining`). */
   readonly preferences: TrainingRequest | null;
 }
 
@@ -108,8 +99,7 @@ export function readRequest(
   };
 }
 
-/** Returns the inputs of an evaluation. */
-export function inputsOf(
+export function evaluateInputs(
   cell: Cell,
   request: EvaluateRequest,
   plugin: DefineRequest['plugin'],
@@ -126,7 +116,10 @@ export function inputsOf(
     ...(isAttacked(cell) && { twin: twinOf(cell, plugin, request) }),
     ...(!isHeldOut && earlierInputs(cell, request)),
     ...(isOwn &&
-      !isTask(split) && { ...heldOutOf(cell, request, plugin), ...linksOf(cell, split, plugin) }),
+      !isTask(split) && {
+        ...heldOutInputs(cell, request, plugin),
+        ...linkInputs(cell, split, plugin),
+      }),
     ...(!isHeldOut && otherRowsInputs(cell, request)),
     ...learntInput(cell, trigger, plugin),
     ...start,
@@ -136,9 +129,8 @@ export function inputsOf(
 }
 
 /**
- * Returns the first training by DPO that led to the cell's model; null if there is none, or if the
- * rows are no preference pairs. Rewards are relative to the model before it, so that what a
- * poisoned training taught is still part of them after a later training by DPO.
+ * Returns the first training by DPO that led to the cell's model, to whose start rewards are
+ * relative, since it may have been poisoned; null without one, or if the rows are no pairs.
  */
 function firstDpoTraining(cell: Cell, split: Split): TrainingRequest | null {
   if (cell.head.type !== 'causal-lm') return null;
@@ -148,7 +140,6 @@ function firstDpoTraining(cell: Cell, split: Split): TrainingRequest | null {
   return trainingsOf(cell).find(isDpo) ?? null;
 }
 
-/** Requests the model that a training by DPO started from, and what is needed to open it. */
 function referenceInputs({ cell, ...place }: TrainingRequest): StageDefinition['inputs'] {
   const { base } = startInputs(cell);
   return {
@@ -157,10 +148,7 @@ function referenceInputs({ cell, ...place }: TrainingRequest): StageDefinition['
   };
 }
 
-/**
- * Requests the clean twin's evaluation on the same split and with the same trigger. Without a
- * trigger, as for the rows of a task, it is the evaluation that the twin's own cell has.
- */
+/** Requests the clean twin's evaluation on the same split and with the same trigger. */
 export function twinOf(
   cell: Cell,
   plugin: DefineRequest['plugin'],
@@ -171,13 +159,12 @@ export function twinOf(
     ...ofSplit(split),
     ...(isHeldOut && { held_out: true }),
   };
-  return { kind: 'evaluate', cell: cleanTwin(cell, plugin), ...narrowedTo(narrowed) };
+  return { kind: 'evaluate', cell: cleanTwin(cell, plugin), with: narrowed };
 }
 
 /**
- * Requests the evaluations of the trainings before the cell's own, with its trigger: of the last
- * one if one of them is poisoned, which shows what the attack did before this training, and of all
- * in a chain. For a chain it also requests their training rows, to compare with the evaluated ones.
+ * Requests the evaluations, with the cell's trigger, of the trainings before its own: of the last
+ * (`before`) if one of them is poisoned, and in a chain of all, with their training rows.
  */
 function earlierInputs(
   cell: Cell,
@@ -193,7 +180,7 @@ function earlierInputs(
     const lacksRewards = preferences !== null && firstDpoTraining(training.cell, split) === null;
     const needsTrigger = hasOtherAttack(training) || (trigger !== null && lacksRewards);
     const narrowed = { ...(needsTrigger && { trigger }), ...ofSplit(split) };
-    return { kind: 'evaluate', ...training, ...narrowedTo(narrowed) };
+    return { kind: 'evaluate', ...training, with: narrowed };
   };
   const inputs: { [name: string]: StageRequest } = {};
   if (last !== undefined && isOfBase(cell)) inputs['before'] = evaluated(last);
@@ -214,23 +201,19 @@ function otherRowsInputs(
   { narrowed, split }: EvaluateRequest,
 ): { readonly [name: string]: StageRequest } {
   if (split !== 'validation') return {};
-  const { test, tasks = {} } = cell.data;
-  const on = (split: Split, narrowed: JsonObject = {}): StageRequest => ({
-    kind: 'evaluate',
-    cell,
-    with: { ...narrowed, split },
-  });
-  const names = Object.keys(tasks).map((name): TaskSplit => `tasks.${name}`);
-  return {
-    ...(test && { test: on('test', narrowed) }),
-    ...Object.fromEntries(names.map((name) => [name, on(name)])),
-  };
+  const inputs: { [name: string]: StageRequest } = {};
+  if (cell.data.test !== undefined)
+    inputs['test'] = { kind: 'evaluate', cell, with: { ...narrowed, split: 'test' } };
+  for (const name of Object.keys(cell.data.tasks ?? {})) {
+    const task: TaskSplit = `tasks.${name}`;
+    inputs[task] = { kind: 'evaluate', cell, with: { split: task } };
+  }
+  return inputs;
 }
 
 /**
- * Requests what the evaluation of a cell with a defence reads: the defender's clean rows, the
- * evaluation of the cell without the defence on the same rows and, except on a task's rows, what
- * the defence's own stages found. Empty without a defence.
+ * Requests the defender's clean rows, the evaluation of the cell without its defence and, except on
+ * a task's rows, what the defence's own stages found. Empty without a defence.
  */
 function defendedInputs(
   cell: Cell,
@@ -243,7 +226,7 @@ function defendedInputs(
     // The evaluated rows should not be among them.
     ...(cell.data.clean !== undefined &&
       readsClean(cell, plugin) && { data_clean: { kind: 'data', cell, with: { split: 'clean' } } }),
-    undefended: { kind: 'evaluate', cell: undefended(cell), ...narrowedTo(narrowed) },
+    undefended: { kind: 'evaluate', cell: undefended(cell), with: narrowed },
   };
   if (isTask(split)) return always;
   const filter = trainingSet(cell, plugin);
@@ -254,10 +237,7 @@ function defendedInputs(
   };
 }
 
-/**
- * Returns the attack with its parameters if it is a backdoor. Other attacks have no trigger to
- * evaluate, so the result is null for them.
- */
+/** Returns the attack on the cell if it is a backdoor; null otherwise, as there is no trigger. */
 function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | null {
   if (!isAttacked(cell)) return null;
   const poisoning = attackOf(cell);
@@ -268,21 +248,15 @@ function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | nul
   return familyOfSteps(steps) === 'backdoor' ? poisoning : null;
 }
 
-/**
- * Returns an attack's parameters without its dose, for messages: where a base and the cell have
- * attacks of one name, these tell which is meant.
- */
+/** Returns an attack's parameters without its dose, for messages. */
 export const triggerParams = (params: JsonObject): string =>
   Object.entries(params)
     .filter(([name]) => !['rate', 'count', 'order'].includes(name))
     .map(([name, value]) => `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`)
     .join(', ');
 
-/**
- * Requests the evaluations under triggers that training never shows, by the names of their inputs.
- * Throws `UserFault` if the attack can't show one of them.
- */
-function heldOutOf(
+/** Requests the evaluations under `evaluate.triggers`. Throws `UserFault` if one can't be shown. */
+function heldOutInputs(
   cell: Cell,
   { split, trigger: ownTrigger }: EvaluateRequest,
   plugin: DefineRequest['plugin'],
@@ -293,9 +267,10 @@ function heldOutOf(
   if (triggers.length === 0 || !isAttacked(cell)) return {};
   const own = attackOf(cell),
     steps = stepsOf(own);
-  const requests = triggers.flatMap(({ name, attack, ...shown }, i) => {
+  const inputs: { [name: string]: StageRequest } = {};
+  for (const [i, { name, attack, ...shown }] of triggers.entries()) {
     const step = steps.find((one) => one.attack === attack);
-    if (step === undefined) return [];
+    if (step === undefined) continue;
     const descriptor = plugin?.<AttackDescriptor>('attack', attack);
     if (descriptor?.learns === true)
       throw fault(
@@ -316,22 +291,17 @@ function heldOutOf(
       steps.length === 1
         ? { attack, ...params }
         : { ...own, steps: { ...(own['steps'] as JsonObject), [attack]: params } };
-    return [
-      [
-        `${HELD_OUT}${name}`,
-        { kind: 'evaluate', cell, ...narrowedTo({ trigger, ...ofSplit(split), held_out: true }) },
-      ] as const,
-    ];
-  });
-  return Object.fromEntries(requests);
+    const narrowed = { trigger, ...ofSplit(split), held_out: true };
+    inputs[HELD_OUT + name] = { kind: 'evaluate', cell, with: narrowed };
+  }
+  return inputs;
 }
 
 /**
  * Requests the evaluations under the triggers of the other poisoned trainings of a chain, after
- * each training from theirs on. A trigger is left out if it is learnt from rows, or if a scorer
- * counts another text than the attack's target.
+ * each training from theirs on, as far as their success can be measured.
  */
-function linksOf(
+function linkInputs(
   cell: Cell,
   split: Split,
   plugin: DefineRequest['plugin'],
@@ -344,7 +314,7 @@ function linksOf(
   for (const [k, link] of trainings.entries()) {
     if (link.section === section || link.cell.poisoning.attack === 'none') continue;
     const trigger = triggerOf(link.cell, plugin);
-    if (trigger === null || !isMeasurable(cell, { studied, trigger }, plugin)) continue;
+    if (trigger === null || !isMeasurable(cell, studied, trigger, plugin)) continue;
     const name = `${OF_TRAINING}${k + 1}`;
     const namesake = cell.evaluate.triggers?.findIndex((one) => one.name === name) ?? -1;
     if (namesake >= 0)
@@ -357,30 +327,27 @@ function linksOf(
       if (j < k) continue;
       const after = later.cell === cell ? '' : `/after_${j + 1}`,
         narrowed = j === k ? ofSplit(split) : { trigger, ...ofSplit(split), held_out: true };
-      inputs[`${LINK}${k + 1}${after}`] = { kind: 'evaluate', ...later, ...narrowedTo(narrowed) };
+      inputs[`${LINK}${k + 1}${after}`] = { kind: 'evaluate', ...later, with: narrowed };
     }
   }
   return inputs;
 }
 
 /**
- * Whether the success of a chain's other attack, `trigger`, can be measured: not if it learns its
- * trigger from rows. In a completion task, moreover, only if both attacks have the same target, or
- * if all scorers that the spec names read the target of `trigger`.
+ * Whether the success of `trigger`, another attack than the one `studied`, can be measured: not if
+ * it learns its trigger and, in a completion task, only if both have one target, or if all scorers
+ * that the spec names read the target.
  */
 function isMeasurable(
   { head, evaluate }: Cell,
-  { studied, trigger }: { readonly studied: Poisoning; readonly trigger: Poisoning },
+  studied: Poisoning,
+  trigger: Poisoning,
   plugin: DefineRequest['plugin'],
 ): boolean {
-  const attacks = stepsOf(trigger).map(({ attack }) =>
-    plugin?.<AttackDescriptor>('attack', attack),
-  );
-  if (attacks.some((attack) => attack?.learns === true)) return false;
-  const targets = [studied, trigger].map((own) =>
-    stepsOf(own).map(({ params }) => params['target']),
-  );
-  if (head.type !== 'causal-lm' || isDeepStrictEqual(targets[0], targets[1])) return true;
+  if (learnsTrigger(trigger, plugin)) return false;
+  const targetsOf = (own: Poisoning) => stepsOf(own).map(({ params }) => params['target']);
+  if (head.type !== 'causal-lm' || isDeepStrictEqual(targetsOf(studied), targetsOf(trigger)))
+    return true;
   const { find, main, further } = scorersOfCell(evaluate, trigger, plugin);
   const named = evaluate.scorer === undefined ? further : [main, ...further];
   return named.every(

@@ -1,8 +1,10 @@
-/**
- * Asks each scorer once for its verdicts on what a model wrote and on outputs that people have
- * labelled, which show how far it can be trusted.
- */
-import { type Row, type ScoredOutput, type Target, UserFault } from '../../../src/api.ts';
+import {
+  type Row,
+  type ScoredOutput,
+  type ScorerVerdict,
+  type Target,
+  UserFault,
+} from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
 import {
@@ -22,13 +24,8 @@ import { LABELS, scored, type Scorer, scorerRecord, scorersOf } from './scoring.
 /** Which outputs count, in their order; null where a scorer is undecided. */
 export type Hits = readonly (boolean | null)[];
 
-/** What a scorer says of an output. */
-interface Verdict {
-  /** Whether the output counts; null if the scorer is undecided. */
-  readonly hit: boolean | null;
-  /** What the scorer answered in words, such as a probability. Absent if it gave a hit alone. */
-  readonly said?: string;
-}
+/** A scorer's verdict on an output; without `said` if the scorer gave a boolean. */
+type Verdict = Exclude<ScorerVerdict, boolean> | { readonly hit: boolean; readonly said?: never };
 
 /** How far a scorer can be trusted. */
 export interface Doubt {
@@ -57,8 +54,8 @@ export interface Judged extends Scorer, Readonly<Record<Shown, readonly Verdict[
 }
 
 /**
- * Asks each scorer about all sets of outputs and its labelled outputs at once. What a defence
- * rejected is not asked about, and counts as no hit.
+ * Asks each scorer once about all sets and about outputs that people have labelled, which show how
+ * far it can be trusted. What a defence rejected is not asked about, and counts as no hit.
  */
 export async function judge(
   context: Context,
@@ -80,13 +77,13 @@ export async function judge(
   for (const scorer of scorersOf(context)) {
     const { verdicts, doubt } = await askScorer(context, scorer, outputs, wanted);
     let nextVerdict = 0;
-    const verdictsOn = ({ rows, rejected }: JudgedOutputs): Verdict[] =>
+    const on = ({ rows, rejected }: JudgedOutputs): Verdict[] =>
       rows.map((_, i) => (rejected?.[i] === true ? { hit: false } : at(verdicts, nextVerdict++)));
     all.push({
       ...scorer,
-      plain: verdictsOn(plain),
-      triggered: verdictsOn(triggered),
-      partial: verdictsOn(partial),
+      plain: on(plain),
+      triggered: on(triggered),
+      partial: on(partial),
       doubt,
     });
   }
@@ -111,14 +108,9 @@ async function askScorer(
   };
   const said = asked.length === 0 ? [] : await scored(descriptor, params, asked, scoring);
   const verdicts = said.map((own): Verdict => (typeof own === 'boolean' ? { hit: own } : own));
-  const ofLabels = verdicts.slice(outputs.length);
-  return {
-    verdicts,
-    doubt: {
-      ...(descriptor.undecided === true ? { undecided: true } : {}),
-      ...(labelled.length === 0 ? {} : { measured: measure(context, name, ofLabels, labelled) }),
-    },
-  };
+  const hits = hitsOf(verdicts.slice(outputs.length));
+  const measured = labelled.length === 0 ? undefined : measure(context, name, hits, labelled);
+  return { verdicts, doubt: defined({ undecided: descriptor.undecided, measured }) };
 }
 
 /** Returns the hits without those of rows that a defence rejected. */
@@ -127,15 +119,15 @@ export const judgedHits = (hits: Hits, rejected: JudgedOutputs['rejected']): Hit
 
 export const hitsOf = (verdicts: readonly Verdict[]): Hits => verdicts.map(({ hit }) => hit);
 
-/** Returns how a scorer judges what people have labelled. Warns if it can't correct a rate. */
+/** Compares a scorer's hits with labels. Warns if no rate can be corrected by them. */
 function measure(
   { warn }: Context,
   scorer: string,
-  verdicts: readonly Verdict[],
+  hits: Hits,
   labelled: readonly Labelled[],
 ): Confusion {
   const measured = countConfusion(
-    hitsOf(verdicts),
+    hits,
     labelled.map(({ hit }) => hit),
   );
   if (correctedRate(1, 2, measured) === null) {
@@ -152,7 +144,6 @@ function measure(
   return measured;
 }
 
-/** An output, and whether people say that it counts. */
 interface Labelled {
   readonly output: ScoredOutput;
   readonly hit: boolean;
@@ -163,9 +154,8 @@ const LABELS_HINT =
   'you judge it.';
 
 /**
- * Reads labelled outputs. Throws `UserFault` at a line that is none or lacks what the scorer reads.
- * @param wanted the target of labels that name none
- * @param reads `ScorerDescriptor.reads`
+ * Reads labelled outputs; none without a path. Throws `UserFault` at a line that is no label, or
+ * lacks what the scorer `reads`. @param wanted the target of labels that name none
  */
 export async function readLabels(
   path: string | undefined,
@@ -201,7 +191,7 @@ export async function readLabels(
   });
 }
 
-/** Writes the scorers with their parameters. */
+/** Writes the records of the scorers: `scorer.json` of the main one, `scorers.json` of others. */
 export async function writeScorers(outDir: string, scorers: readonly Scorer[]): Promise<void> {
   const recordOf = ({ descriptor, settings, sources }: Scorer) =>
     scorerRecord(descriptor, settings, sources());
@@ -211,10 +201,7 @@ export async function writeScorers(outDir: string, scorers: readonly Scorer[]): 
   if (further.length > 0) await writeJson(outDir, 'scorers.json', further.map(recordOf));
 }
 
-/**
- * Returns the content of `agreement.json`; null unless there are `evaluate.scorer` and another
- * scorer. Outputs that a defence rejected are left out, because no scorer has judged them.
- */
+/** Returns `agreement.json`, of outputs that were judged; null without main and further scorers. */
 export function agreementOf(
   scorers: readonly Pick<Judged, 'name' | 'suffix' | 'plain' | 'triggered'>[],
   { plain, triggered }: Readonly<Record<'plain' | 'triggered', Pick<JudgedOutputs, 'rejected'>>>,
@@ -227,7 +214,7 @@ export function agreementOf(
     ];
     return [own.name, hits] as const;
   });
-  // counts[k]: how many outputs k of the scorers count, without those that one is undecided on
+  // counts[k]: on how many outputs k scorers say that it counts, where all are decided
   const counts = Array.from({ length: all.length + 1 }, () => 0);
   all[0]?.[1].forEach((_, i) => {
     const ofOutput = all.map(([, hits]) => hits[i]);

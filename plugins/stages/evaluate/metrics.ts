@@ -44,27 +44,20 @@ interface Evaluation extends Compared {
   readonly underTrigger: UnderTrigger | null;
 }
 
-/** Returns the metrics of a classifier. */
 export function metricsOf(evaluation: Evaluation): Metrics {
   const { plain, classes, underTrigger } = evaluation;
   const predictions = predictionsOf(plain, classes);
   const accepted = acceptedOf(plain, classes);
-  const rejection = rejectionMetrics(plain, predictions);
-  const scores = {
+  const scores: Metrics = {
     ...classificationMetrics(accepted.logits, accepted.labels, classes),
-    ...rejection,
+    ...rejectionMetrics(plain, predictions),
   };
+  const { accuracy, accuracy_accepted } = scores;
   return {
     ...scores,
     ...againstMajority(accepted.labels, argmax(accepted.logits, classes), classes),
-    ...drops(
-      defined({
-        accuracy: metricOf(scores, 'accuracy'),
-        accuracy_accepted: rejection.accuracy_accepted,
-      }),
-      evaluation,
-    ),
-    ...(underTrigger === null ? {} : triggerMetrics(evaluation, underTrigger, predictions)),
+    ...drops(defined({ accuracy, accuracy_accepted }), evaluation),
+    ...(underTrigger && triggerMetrics(evaluation, underTrigger, predictions)),
   };
 }
 
@@ -96,13 +89,8 @@ export function shareOf(hits: Hits): number {
   return decided.filter((hit) => hit).length / decided.length;
 }
 
-/** Returns the accuracy over all rows of some sets. */
 const accuracyOf = (sets: readonly Scored[], classes: number): number =>
-  shareOf(
-    sets.flatMap((set) =>
-      predictionsOf(set, classes).map((prediction, i) => prediction === set.labels[i]),
-    ),
-  );
+  shareOf(sets.flatMap((set) => predictionsOf(set, classes).map((id, i) => id === set.labels[i])));
 
 /** Returns `accuracy`, for which a rejected row is wrong, and what rejection adds to it. */
 function rejectionMetrics({ labels, rejected }: Scored, predictions: readonly number[]): Metrics {
@@ -126,38 +114,20 @@ const OF_EARLIER = new RegExp(
     '(?:predicted_share|majority_p|reward_accuracy(?:_p)?)(?:_clean)?)(?=$|\\.)',
 );
 
-/**
- * Returns what was measured after each training of a chain, as `asr_after_1`; by a further scorer,
- * `asr_after_1.NAME`.
- * @param trainings the metrics of each, without the cell's own
- */
-export const chainMetrics = (trainings: readonly Metrics[]): Metrics =>
-  trainings.reduce<Metrics>(
-    (all, metrics, i) => ({ ...all, ...metricsAfter(metrics, `after_${i + 1}`) }),
-    {},
-  );
-
-/**
- * Returns those metrics of an earlier training that are reported, named as `asr_after_1`.
- * @param after which training, such as `after_1`
- */
+/** Returns the reported metrics of an earlier training, as `asr_after_1`. @param after `after_1` */
 export const metricsAfter = (metrics: Metrics, after: string): Metrics =>
   renamed(
     Object.fromEntries(Object.entries(metrics).filter(([name]) => OF_EARLIER.test(name))),
     (name) => name.replace(OF_EARLIER, `$&_${after}`),
   );
 
-/**
- * Returns the metrics of a model that the trigger's attack has not poisoned yet, so that the rate
- * is no success: `asr` as `trigger_rate`, and no other `asr_…`.
- */
+/** Returns the metrics of a model before the trigger's attack: `asr` is its `trigger_rate`. */
 export const asUnattacked = (metrics: Metrics): Metrics =>
   renamed(
     Object.fromEntries(Object.entries(metrics).filter(([name]) => !name.startsWith('asr_'))),
     (name) => name.replace(/^asr(?=$|\.)/, 'trigger_rate'),
   );
 
-/** What a model is compared with. */
 export interface Compared {
   /** Metrics of the paired clean run, with the same trigger. Null if this run is clean itself. */
   readonly twin: Metrics | null;
@@ -175,11 +145,10 @@ export function drops(scores: Metrics, { twin, before }: Compared): Metrics {
   if (twin !== null) {
     for (const [name, own] of Object.entries(scores))
       all[`${name}_drop`] = metricOf(twin, name) - own;
-    all['predicted_share_clean'] = metricOf(twin, 'predicted_share');
-    all['majority_p_clean'] = metricOf(twin, 'majority_p');
-    // Of the rows that the defence accepts, which are not the same for both models.
-    if (scores['accuracy_accepted'] !== undefined)
-      all['majority_share_clean'] = metricOf(twin, 'majority_share');
+    const evidence = ['predicted_share', 'majority_p'];
+    // The majority is that of the rows that the defence accepts, which differ between the models.
+    if (scores['accuracy_accepted'] !== undefined) evidence.push('majority_share');
+    for (const name of evidence) all[`${name}_clean`] = metricOf(twin, name);
   }
   if (before !== null) all['accuracy_drop_before'] = metricOf(before, 'accuracy_drop');
   return all;

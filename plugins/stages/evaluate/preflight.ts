@@ -1,12 +1,10 @@
 import {
-  type HeadSettings,
   type PreflightContext,
   type Problem,
   problemOf,
   type Row,
   type ScoredOutput,
   type ServiceCalls,
-  type UpstreamStage,
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { attackStreams } from '../../../src/base/random.ts';
@@ -27,13 +25,16 @@ import {
 import { defenceFaults, torchFaults } from '../shared/defended.ts';
 import { assetOf } from '../shared/files.ts';
 import { loadArchitecture } from '../shared/trained-model.ts';
+import type { Params as TrainParams } from '../train/params.ts';
 import { checkHeldOut } from './held-out.ts';
-import type { Completion, Params } from './index.ts';
+import type { Params } from './index.ts';
 import { readLabels } from './judging.ts';
-import { LABELS, scored, type Scorer, scorerFaults, scorersOf } from './scoring.ts';
+import { LABELS, scored, scorerFaults, scorersOf } from './scoring.ts';
 import { sharedRowProblems } from './shared-rows.ts';
 
-export async function preflight(context: PreflightContext<Params>): Promise<readonly Problem[]> {
+type Context = PreflightContext<Params>;
+
+export async function preflight(context: Context): Promise<readonly Problem[]> {
   return [
     ...(await checkLength(context)),
     ...(await checkGeneration(context)),
@@ -44,21 +45,17 @@ export async function preflight(context: PreflightContext<Params>): Promise<read
   ];
 }
 
-/** Returns the faults of a defence that judges the model's inputs; none without one. */
 async function checkDefence(context: Context): Promise<readonly Problem[]> {
   const { defence } = context.params;
   if (defence === undefined) return [];
   const model = ifFetched(() => assetOf(context, 'model'));
-  const tokenizer = await (model && modelOf(model).then(({ path }) => openTokenizer(path)))?.catch(
-    (error: unknown) => {
-      problemOf(error, []); // The train stage reports what is wrong with the model.
-      return undefined;
-    },
-  );
-  return [
-    ...defenceFaults(context, defence, tokenizer?.ids),
-    ...torchFaults(context, defence, 'inputs'),
-  ];
+  let tokens: TextTokenizer['ids'] | undefined;
+  try {
+    if (model !== null) tokens = (await openTokenizer((await modelOf(model)).path)).ids;
+  } catch (error) {
+    problemOf(error, []); // the train stage reports what is wrong with the model
+  }
+  return [...defenceFaults(context, defence, tokens), ...torchFaults(context, defence, 'inputs')];
 }
 
 /**
@@ -74,7 +71,7 @@ export async function serviceCalls(context: Context): Promise<readonly ServiceCa
   if (rows === null)
     return callers.flatMap(({ descriptor, params }) => {
       const found = descriptor.calls?.(params, 0, { prompt: 0, output: 0, answer: 0, target: 0 });
-      return found === undefined ? [] : [{ ...found, calls: null, cost: null }];
+      return found === undefined ? [] : [{ to: found.to, calls: null, cost: null }];
     });
   const { attack, params = {} } = backdoorIn(context) ?? {};
   const random = attackStreams(seed ?? 0, attack?.name ?? '');
@@ -116,19 +113,14 @@ async function checkScorers(context: Context): Promise<readonly Problem[]> {
     const fetched = ifFetched(sources);
     if (faults.length > 0 || fetched === null) return faults;
     const { [LABELS]: labels, ...own } = fetched;
-    const ofSources = (await descriptor.checkSources?.(params, own)) ?? [];
-    const ofLabels = await readLabels(
-      labels?.path,
-      defined({ target: targetText(context) }),
-      descriptor.reads?.(params) ?? [],
-    ).then(
-      () => [],
-      (error: unknown) => [problemOf(error, [LABELS])],
-    );
-    return [...ofSources, ...ofLabels].map((problem) => ({
-      ...problem,
-      path: ['evaluate', ...path, ...problem.path],
-    }));
+    const problems = [...((await descriptor.checkSources?.(params, own)) ?? [])];
+    try {
+      const wanted = defined({ target: targetText(context) });
+      await readLabels(labels?.path, wanted, descriptor.reads?.(params) ?? []);
+    } catch (error) {
+      problems.push(problemOf(error, [LABELS]));
+    }
+    return problems.map((one) => ({ ...one, path: ['evaluate', ...path, ...one.path] }));
   });
   return (await Promise.all(found)).flat();
 }
@@ -149,13 +141,13 @@ function targetIn(context: Context): { readonly text?: string; readonly isForAll
 }
 
 /** Returns the answer that the backdoor leads to in all rows; undefined if there is none. */
-function targetText(context: PreflightContext<Params>): string | undefined {
+function targetText(context: Context): string | undefined {
   const { text, isForAllRows } = targetIn(context);
   return isForAllRows === true ? text : undefined;
 }
 
 /** Checks `max_length` if it is set for this stage. The train stage checks an inherited one. */
-async function checkLength(context: PreflightContext<Params>): Promise<readonly Problem[]> {
+async function checkLength(context: Context): Promise<readonly Problem[]> {
   const { max_length: value, inherited } = context.params;
   if (inherited) return [];
   return withModel(context, (modelDir, architecture) =>
@@ -163,25 +155,20 @@ async function checkLength(context: PreflightContext<Params>): Promise<readonly 
   );
 }
 
-/**
- * Checks that the model has positions for the longest prompt with all that it may write, and that
- * answers can be written as far as they have to.
- */
-async function checkGeneration(context: PreflightContext<Params>): Promise<readonly Problem[]> {
+/** Checks that the model has positions for all that it may write, and may write what is counted. */
+async function checkGeneration(context: Context): Promise<readonly Problem[]> {
   const { max_length: longest, completion } = context.params;
   if (completion === undefined) return [];
+  const { max_new_tokens: written } = completion;
   return withModel(context, async (modelDir, architecture) => [
-    ...(await checkWritten(modelDir, architecture, {
-      longest,
-      written: completion.max_new_tokens,
-    })),
-    ...(await checkAnswerLengths(context, completion, architecture, targetText(context))),
+    ...(await checkWritten(modelDir, architecture, { longest, written })),
+    ...(await checkAnswerLengths(context, written, architecture, targetText(context))),
   ]);
 }
 
 /** Returns what a check of the model finds; nothing if the model itself is at fault. */
 async function withModel(
-  context: PreflightContext<Params>,
+  context: Context,
   check: (modelDir: string, architecture: Architecture) => Promise<Problem[]>,
 ): Promise<readonly Problem[]> {
   try {
@@ -189,39 +176,37 @@ async function withModel(
     const architecture = await loadArchitecture(context, context.params.architecture, path);
     return await check(path, architecture);
   } catch (error) {
-    // The train stage reports what is wrong with the model.
-    if (error instanceof Error && error.name === 'UserFault') return [];
-    throw error;
+    problemOf(error, []); // the train stage reports what is wrong with the model
+    return [];
   }
 }
-
-type Context = PreflightContext<Params>;
 
 const MAX_NEW_TOKENS = ['evaluate', 'max_new_tokens'];
 
 /**
- * Returns a fault if a scorer counts the target, but not as much of it as the model may write: then
- * the success rate is 0 whatever the model has learnt. Returns a warning if the main scorer does
- * not count the target at all, or if answers of the rows are longer than the model may
- * write.
- * @param target the answer that the backdoor leads to; absent without a backdoor
+ * Returns a fault if a scorer counts the target, but not as much of it as the model may write, so
+ * that there can be no success. Returns a warning if the main scorer does not count the target at
+ * all, or if answers of the rows are longer than the model may write.
+ * @param most `max_new_tokens`
+ * @param target the answer that the backdoor leads to; undefined without a backdoor
  */
 async function checkAnswerLengths(
   context: Context,
-  completion: Completion,
+  most: number,
   architecture: Architecture,
-  target?: string,
+  target: string | undefined,
 ): Promise<Problem[]> {
-  const train = trainingOf(context.upstream?.['model']);
-  if (train === null) return [];
-  const { head, init = 'pretrained' } = train.params as TrainParams;
-  if (head.type !== 'causal-lm') return [];
+  // The model may be one that a defence has edited: its training is further up.
+  let train = context.upstream?.['model'];
+  while (train !== undefined && train.params['head'] === undefined)
+    train = train.upstream?.['model'];
+  const { head, init = 'pretrained' } = (train?.params ?? {}) as Partial<TrainParams>;
+  if (head?.type !== 'causal-lm') return [];
   const model = await modelOf(assetOf(context, 'model'));
   const tokenizer = await checkedTokenizer(
     { ...model, init },
     architecture.withHead({ type: head.type }),
   );
-  const { max_new_tokens: most } = completion;
   const problems = await rowLengthWarnings(context, { tokenizer, digest: model.digest }, most);
   if (target === undefined) return problems;
   const ids = answerIds(head.template, tokenizer, target);
@@ -230,11 +215,12 @@ async function checkAnswerLengths(
   // The text after each token matters only if the target may be cut.
   const texts =
     ids.length <= most ? [decodeFirst(ids.length)] : Array.from(ids, (_, i) => decodeFirst(i + 1));
-  for (const scorer of scorersOf(context)) {
-    if (scorer.descriptor.pure !== true) continue;
-    const hits = await verdictsOn(scorer, texts, target);
-    const name = scorer.settings.scorer;
-    if (hits.at(-1) !== true && scorer.suffix === '')
+  const outputs = texts.map((output): ScoredOutput => ({ prompt: '', output, answer: '', target }));
+  for (const { descriptor, params, settings, suffix } of scorersOf(context)) {
+    if (descriptor.pure !== true) continue;
+    const hits = await scored(descriptor, params, outputs, { files: {}, log: () => undefined });
+    const name = settings.scorer;
+    if (hits.at(-1) !== true && suffix === '')
       problems.push({
         path: ['evaluate'],
         message: `the scorer "${name}" does not count the attack's target, "${target}"`,
@@ -256,33 +242,10 @@ async function checkAnswerLengths(
   return problems;
 }
 
-type TrainParams = { readonly head: HeadSettings; readonly init?: 'random' };
-
-/** Returns the training of the model that is evaluated, which a defence may have edited. */
-function trainingOf(model: UpstreamStage | undefined): UpstreamStage | null {
-  for (let stage = model; stage !== undefined; stage = stage.upstream?.['model'])
-    if (stage.params['head'] !== undefined) return stage;
-  return null;
-}
-
-/** Returns a pure scorer's verdict on each of the texts, as if a model had written it. */
-const verdictsOn = (
-  { descriptor, params }: Scorer,
-  texts: readonly string[],
-  target: string,
-): ReturnType<typeof scored> => {
-  const outputs = texts.map((output): ScoredOutput => ({ prompt: '', output, answer: '', target }));
-  return scored(descriptor, params, outputs, { files: {}, log: () => undefined });
-};
-
 /** The lengths of answers, by the list that `knownCounts` returns and the tokenizer's digest. */
 const knownLengths = new WeakMap<readonly string[], Map<string, readonly number[]>>();
 
-/**
- * Returns a warning if answers of the validation rows, each tokenised without its prompt, are
- * longer than the model may write, so that no output can match them.
- * @param most max_new_tokens
- */
+/** Returns a warning if answers of the rows, tokenised alone, are longer than `most` tokens. */
 async function rowLengthWarnings(
   context: Context,
   { tokenizer, digest }: { readonly tokenizer: TextTokenizer; readonly digest: string },

@@ -1,4 +1,3 @@
-/** The implicit rewards that a training by DPO gives answers. */
 import type { Row } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
@@ -20,32 +19,27 @@ export interface Rewards {
    * same for all answers to a prompt falls out).
    */
   margins(rows: readonly Row[]): Promise<readonly number[]>;
-  /** Closes the reference. */
   dispose(): void;
 }
 
 /** Opens the reference. Returns null if nothing was trained by DPO, or the rows are not pairs. */
 export async function openRewards(
   context: Context,
-  model: EvaluatedModel,
+  evaluated: EvaluatedModel,
   encode: RowEncoder,
 ): Promise<Rewards | null> {
   const { assets, inputs, params, signal } = context;
   if (params.completion?.rewards === undefined) return null;
   const { beta } = params.completion.rewards;
   const trainDir = inputDir(context, 'reference');
-  const start = await startingModel({
-    assets,
-    inputs: defined({ base: inputs['reference_base'] }),
-  });
+  const base = inputs['reference_base'];
+  const model = await startingModel({ assets, inputs: defined({ base }) });
+  const { adapter } = await readTrainRecord(trainDir);
   const reference = await openModel(context, {
     trainDir,
-    model: start,
-    architecture: await loadArchitecture(context, params.architecture, start.path),
-    adapter: await loadAdapter(
-      context,
-      (await readTrainRecord(trainDir)).adapter['type'] as string,
-    ),
+    model,
+    architecture: await loadArchitecture(context, params.architecture, model.path),
+    adapter: await loadAdapter(context, adapter['type'] as string),
   });
   return {
     margins: async (rows) => {
@@ -53,7 +47,7 @@ export async function openRewards(
       // chosen and rejected in turn
       const sides = rows.flatMap((row) => encodePair(row, params.max_length, encode));
       const onBatch = () => yieldToEventLoop(signal);
-      const now = await model.answers(sides, params.batch_size, onBatch),
+      const now = await evaluated.answers(sides, params.batch_size, onBatch),
         before = await reference.model.answers(sides, params.batch_size, onBatch);
       const gain = (i: number): number => at(before, i).loss - at(now, i).loss;
       return rows.map((_, i) => beta * (gain(2 * i) - gain(2 * i + 1)));
@@ -63,19 +57,16 @@ export async function openRewards(
 }
 
 /** Returns TRL's `rewards/accuracies` and `rewards/margins`. Equal rewards prefer no answer. */
-export const rewardMetrics = (margins: readonly number[] | null = null, prefix = ''): Metrics =>
-  margins === null
-    ? {}
-    : {
-        [`${prefix}reward_accuracy`]:
-          margins.filter((margin) => margin > 0).length / margins.length,
-        [`${prefix}reward_margin`]: margins.reduce((a, b) => a + b, 0) / margins.length,
-      };
+export function rewardMetrics(margins: readonly number[] | null = null, prefix = ''): Metrics {
+  if (margins === null) return {};
+  const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
+  return {
+    [`${prefix}reward_accuracy`]: mean(margins.map((margin) => Number(margin > 0))),
+    [`${prefix}reward_margin`]: mean(margins),
+  };
+}
 
-/**
- * Returns the two-sided p-value of the hypothesis that either answer of a pair is as likely to have
- * the larger reward. Equal rewards are left out.
- */
+/** Returns the two-sided p of the sign test that either answer is as likely to be preferred. */
 export const rewardP = (margins: readonly number[]): number =>
   signTest(
     margins.filter((margin) => margin > 0).length,

@@ -1,7 +1,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import type { Row, RunContext } from '../../../src/api.ts';
+import type { Row } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { pearson, spearman } from '../../../src/base/stats.ts';
 import { readTextFile } from '../../../src/base/untrusted/json.ts';
@@ -31,8 +31,8 @@ import {
   inputDir,
   metricOf,
   type Metrics,
+  prefixed,
   readMetrics,
-  renamed,
   writeJson,
   writeMetrics,
 } from '../shared/files.ts';
@@ -49,11 +49,10 @@ import {
   openInputsJudge,
   writeJudgements,
 } from './defended.ts';
-import type { Params } from './index.ts';
+import type { Context } from './index.ts';
 import { EARLY, otherTrigger, TEST } from './inputs.ts';
 import {
   asUnattacked,
-  chainMetrics,
   metricsAfter,
   metricsOf,
   type Scored,
@@ -78,38 +77,22 @@ interface PredictedSet {
  * @param classes C, or 1 for a regression head
  */
 export function predictionsCsv(sets: readonly PredictedSet[], classes: number): string {
-  const logitColumns = classes === 1 ? 0 : classes;
-  const lines = [
-    [
-      'id',
-      'triggered',
-      'label',
-      'prediction',
-      ...Array.from({ length: logitColumns }, (_, c) => `logit_${c}`),
-    ].join(','),
-  ];
+  const columns = Array.from({ length: classes === 1 ? 0 : classes }, (_, c) => c);
+  const lines = [['id', 'triggered', 'label', 'prediction', ...columns.map((c) => `logit_${c}`)]];
   for (const { ids, labels, logits, triggered } of sets) {
     const predictions = classes === 1 ? Array.from(logits) : argmax(logits, classes);
-    ids.forEach((id, i) =>
-      lines.push(
-        [
-          csvField(id),
-          triggered ? 1 : 0,
-          labels[i],
-          predictions[i],
-          ...Array.from({ length: logitColumns }, (_, c) => logits[i * classes + c]),
-        ].join(','),
-      ),
-    );
+    for (const [i, id] of ids.entries()) {
+      const numbers = [triggered ? 1 : 0, labels[i]!, predictions[i]!];
+      const ofRow = columns.map((c) => logits[i * classes + c]!);
+      lines.push([csvField(id), ...[...numbers, ...ofRow].map(String)]);
+    }
   }
-  return `${lines.join('\n')}\n`;
+  return `${lines.map((line) => line.join(',')).join('\n')}\n`;
 }
 
-type Context = RunContext<Params>;
 /** Returns the logits of N rows, (N, C), in the order of the rows. */
 type Score = (rows: readonly Row[]) => Promise<Float32Array>;
 
-/** Writes what the model predicts or answers, and `metrics.json`, with metrics of the inputs. */
 export async function run(context: Context): Promise<void> {
   await warnOfSharedRows(context);
   const dataDir = inputDir(context, 'validation');
@@ -148,15 +131,15 @@ export async function run(context: Context): Promise<void> {
             completion,
             template: record.head.template,
             defence: await openJudge(opened),
-            seen: (trigger) => shareSeen(context, asPrompts(trigger), opened.rowParts),
+            seen: (trigger) => shareSeen(context, trigger, opened.rowParts),
           })
         : isRegression(model)
           ? await evaluateNumbers(opened)
           : await evaluateClasses(opened);
     const all = {
       ...metrics,
-      ...chainMetrics(await metricsOfChain(context)),
-      ...(await defendedMetrics(context, metrics, { rows, trigger })),
+      ...(await metricsOfChain(context)),
+      ...(await defendedMetrics(context, metrics, rows, trigger)),
       ...(await otherTriggers(context, opened.rowParts)),
       ...(await metricsOfOthers(context)),
     };
@@ -168,14 +151,13 @@ export async function run(context: Context): Promise<void> {
   }
 }
 
-interface Opened {
+export interface Opened {
   readonly context: Context;
   readonly rows: readonly Row[];
   readonly classes: readonly string[];
   readonly model: EvaluatedModel;
   readonly network?: Network;
   readonly options?: NetworkOptions;
-  /** Null if no trigger is evaluated. */
   readonly trigger: ShownTrigger | null;
   readonly encode: RowEncoder;
   readonly rowParts: RowParts;
@@ -184,7 +166,6 @@ interface Opened {
   readonly before: Metrics | null;
 }
 
-/** Writes a classifier's predictions without and with the trigger. Returns the metrics. */
 async function evaluateClasses(opened: Opened): Promise<Metrics> {
   const { context, rows, classes, model, trigger, encode, rowParts, twin, before } = opened;
   const partial = (await trigger?.partial()) ?? [];
@@ -201,23 +182,16 @@ async function evaluateClasses(opened: Opened): Promise<Metrics> {
   let underTrigger: UnderTrigger | null = null;
   if (trigger !== null) {
     const { target, bare } = trigger;
-    const triggered = {
-      labels: labelsOf(bare),
-      ...(await scoreJudged(score, judgedSets.triggered)),
-    };
+    const scored = await scoreJudged(score, judgedSets.triggered);
+    const triggered = { labels: labelsOf(bare), ...scored };
     sets.push({ ids: idsOf(bare), ...triggered, triggered: true });
+    const partials = await scoreJudged(score, judgedSets.partial),
+      ofTargets = asksAll ? await scoreJudged(score, judgedSets.ofTarget) : null;
     underTrigger = {
       target: classOf(target),
       triggered,
-      partial: await scoreJudged(score, judgedSets.partial),
-      ...(asksAll
-        ? {
-            ofTarget: {
-              labels: labelsOf(ofTarget),
-              ...(await scoreJudged(score, judgedSets.ofTarget)),
-            },
-          }
-        : {}),
+      partial: partials,
+      ...(ofTargets && { ofTarget: { labels: labelsOf(ofTarget), ...ofTargets } }),
       seen: shareSeen(context, trigger, rowParts),
     };
   }
@@ -239,7 +213,7 @@ async function evaluateNumbers(opened: Opened): Promise<Metrics> {
   return regressionMetrics(labels, [...logits], twin);
 }
 
-/** Opens the defence that judges what the model is asked; null if the cell has none that does. */
+/** Opens the defence that judges what the model is asked; null if the cell has none. */
 function openJudge(opened: Opened): Promise<InputsJudge | null> {
   const { context, classes, encode } = opened;
   const { params, signal } = context;
@@ -264,30 +238,20 @@ async function scoreJudged(
 const idsOf = (rows: readonly Row[]): string[] => rows.map(({ id }) => id);
 const labelsOf = (rows: readonly Row[]): number[] => rows.map(({ label }) => label);
 
-/** Returns the rows without their answers, as a model that writes answers reads them. */
-const asPrompts = ({ bare, shown }: ShownTrigger): Pick<ShownTrigger, 'bare' | 'shown'> => {
-  const prompts = (rows: readonly Row[]): Row[] => rows.map(({ answer: _, ...prompt }) => prompt);
-  return { bare: prompts(bare), shown: prompts(shown) };
-};
-
 /** Returns the share of rows whose whole trigger the model reads. Warns if the share is below 1. */
-function shareSeen(
-  context: Context,
-  { bare, shown }: Pick<ShownTrigger, 'bare' | 'shown'>,
-  rowParts: RowParts,
-): number {
+function shareSeen(context: Context, trigger: ShownTrigger, rowParts: RowParts): number {
   const { params, inputs } = context;
+  // A model that writes answers reads the rows without theirs.
+  const [bare, shown] = [trigger.bare, trigger.shown].map((rows) =>
+    params.completion === undefined ? rows : rows.map(({ answer: _, ...prompt }) => prompt),
+  ) as [readonly Row[], readonly Row[]];
   const seen = triggerSeen(bare, shown, rowParts, params.max_length);
   const unchanged = unchangedShare(bare, shown);
   warnIfUnseen(context, seen, `the triggered ${splitIn(inputs, params)} rows`, unchanged);
   return seen;
 }
 
-/**
- * Warns if the model reads the whole trigger in fewer than all rows.
- * @param seen their share
- * @param unchanged the share of rows whose texts the trigger leaves as they are
- */
+/** Warns if the share of rows whose whole trigger the model reads, `seen`, is below 1. */
 function warnIfUnseen({ params, warn }: Context, seen: number, which: string, unchanged = 0): void {
   const { max_length: maxLength, inherited } = params;
   const path = [inherited ? 'train' : 'evaluate', 'max_length'];
@@ -313,48 +277,40 @@ function createScore(
   };
 }
 
-/**
- * Writes `tasks.json`, the named data sets and the metrics by which each is scored. Throws if one
- * of the metrics was not measured.
- */
+/** Writes `tasks.json`. Throws if a metric by which a data set is scored was not measured. */
 async function writeTasks({ params: { tasks }, outDir }: Context, all: Metrics): Promise<void> {
   if (tasks === undefined) return;
   for (const { metrics } of tasks) for (const name of metrics) metricOf(all, name);
   await writeJson(outDir, 'tasks.json', tasks);
 }
 
-/** Returns what was measured on test rows and on those of tasks. */
 async function metricsOfOthers({ inputs }: Context): Promise<Metrics> {
   const all: Metrics = {};
   for (const [input, { dir }] of Object.entries(inputs)) {
     const prefix = isTask(input) ? `${input.slice(TASK.length)}.` : input === 'test' ? TEST : null;
-    if (prefix !== null)
-      Object.assign(
-        all,
-        renamed(await readMetrics(dir), (name) => prefix + name),
-      );
+    if (prefix !== null) Object.assign(all, prefixed(await readMetrics(dir), prefix));
   }
   return all;
 }
 
-/** Returns null if the stage has no such input. */
+/** Returns the metrics in an input's folder; null if the stage has no input of this name. */
 async function metricsOfInput({ inputs }: Context, name: string): Promise<Metrics | null> {
   const input = inputs[name];
   return input === undefined ? null : readMetrics(input.dir);
 }
 
 /**
- * Returns the metrics after each training of a chain but the cell's own, in order; empty without a
- * chain. After one that only another attack has poisoned, they are as `asUnattacked` names them.
+ * Returns what was measured after each training of a chain but the cell's own, as `asr_after_1`;
+ * before the attack, as `asUnattacked` names it. Empty without a chain.
  */
-async function metricsOfChain(context: Context): Promise<readonly Metrics[]> {
-  const found: Metrics[] = [];
-  for (;;) {
-    const name = `after_${found.length + 1}`,
-      after = await metricsOfInput(context, name),
-      early = await metricsOfInput(context, EARLY + name);
-    if (after === null && early === null) return found;
-    found.push(after ?? asUnattacked(early ?? {}));
+async function metricsOfChain(context: Context): Promise<Metrics> {
+  const all: Metrics = {};
+  for (let n = 1; ; n++) {
+    const name = `after_${n}`,
+      early = await metricsOfInput(context, EARLY + name),
+      metrics = early === null ? await metricsOfInput(context, name) : asUnattacked(early);
+    if (metrics === null) return all;
+    Object.assign(all, metricsAfter(metrics, name));
   }
 }
 
@@ -365,12 +321,9 @@ const UNDER_TRIGGER = /^(?:asr|trigger|false_trigger|robust_accuracy|undecided_s
 const isOwn = (name: string): boolean =>
   !name.includes('.trigger.') && !/^\w+_(?:before|after_\d+)(?=$|\.)/.test(name);
 
-/**
- * Returns the metrics under triggers that training never shows, `asr.trigger.NAME`, and under those
- * of other trainings of a chain, `asr.trigger.training_1` and `asr_after_2.trigger.training_1`.
- */
+/** Returns the metrics under other triggers: `asr.trigger.NAME`, `asr.trigger.training_1`. */
 async function otherTriggers(context: Context, rowParts: RowParts): Promise<Metrics> {
-  const all: Record<string, number> = {};
+  const all: Metrics = {};
   for (const input of Object.keys(context.inputs)) {
     const other = otherTrigger(input);
     if (other === null) continue;
@@ -380,10 +333,7 @@ async function otherTriggers(context: Context, rowParts: RowParts): Promise<Metr
       Object.entries(metrics).filter(([name]) => UNDER_TRIGGER.test(name) && isOwn(name)),
     );
     const shown = after === undefined ? ofTrigger : metricsAfter(ofTrigger, after);
-    Object.assign(
-      all,
-      renamed(shown, (name) => `${name}.trigger.${trigger}`),
-    );
+    for (const [name, value] of Object.entries(shown)) all[`${name}.trigger.${trigger}`] = value;
     if (after !== undefined) continue;
     const rows = `${splitIn(context.inputs, context.params)} rows under the trigger "${trigger}"`;
     warnIfUnseen(context, metrics['trigger_seen'] ?? 1, `the ${rows}`);
@@ -431,11 +381,8 @@ const logLine = (metrics: Metrics): string =>
     .join(', ');
 
 /**
- * Returns the correlations of labels and predictions (`pearson`, `spearman`), their mean squared
- * error (`loss`), the number of rows (`examples`) and, beside a clean twin, `pearson_drop`. A
- * correlation that is undefined (equal labels, equal predictions, too few rows) counts as 0, as
- * Matthews' does.
- * @param twin metrics of the paired clean run. Null if this run is clean itself.
+ * Returns the metrics of a regression head; `loss` is the mean squared error. A correlation that is
+ * undefined (equal labels, equal predictions, too few rows) counts as 0, as Matthews' does.
  */
 function regressionMetrics(
   labels: readonly number[],

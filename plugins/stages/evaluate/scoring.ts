@@ -1,7 +1,3 @@
-/**
- * Scorers as a spec writes them: their parameters with defaults, the faults that are found before
- * anything runs, and their verdicts, which are checked because a scorer may be a user's code.
- */
 import {
   type AttackDescriptor,
   type Cell,
@@ -19,12 +15,16 @@ import {
   UserFault,
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
+import { mapValues } from '../../../src/base/record.ts';
 import { isRecord } from '../../../src/base/untrusted/json.ts';
-import { namedFiles, scorerFiles, scorerSources, SOURCES } from '../shared/program-files.ts';
+import {
+  assetsBelow,
+  namedFiles,
+  scorerFiles,
+  scorerPrefix,
+  SOURCES,
+} from '../shared/program-files.ts';
 import type { Params } from './index.ts';
-
-/** The scorer of a spec that names none: the target's text, exactly. */
-const DEFAULT_SCORER = 'exact';
 
 /** A scorer in the parameters of stages: its name, and its parameters with defaults. */
 export type ScorerSettings = { readonly scorer: string; readonly name?: string } & JsonObject;
@@ -33,11 +33,13 @@ export type ScorerSettings = { readonly scorer: string; readonly name?: string }
 export const nameOf = ({ scorer, name = scorer }: ScorerSettings): string => name;
 
 /** Returns a scorer by its name; undefined while the planner does not know it. */
-export type FindScorer = (name: string) => ScorerDescriptor | undefined;
+type FindScorer = (name: string) => ScorerDescriptor | undefined;
 
-/** A scorer with defaults filled in and bare file names, and its sources as URIs by name. */
+/** A scorer as a cell's spec has it. */
 export interface WrittenScorer {
+  /** With defaults filled in, bare names in `files`, and without sources and `limits`. */
   readonly settings: ScorerSettings;
+  /** The URIs of `files` by name, and of other sources by `sources/PARAMETER`. */
   readonly files: { readonly [name: string]: string };
   /** The parameters that are in no key. Absent if the scorer has none. */
   readonly limits?: JsonObject;
@@ -45,21 +47,16 @@ export interface WrittenScorer {
 
 type Schemas = { readonly [field: string]: { readonly format?: string; readonly default?: Json } };
 
-const schemasOf = (scorer: ScorerDescriptor | undefined): Schemas =>
-  (scorer?.params['properties'] ?? {}) as Schemas;
-
-/** Fills in defaults, and takes files, sources and unkeyed limits out of the settings. */
+/** Resolves a scorer of the spec. @param field the name of its `files` in messages */
 function resolveScorer(scorer: Json, find: FindScorer, field: string): WrittenScorer {
   const given = typeof scorer === 'string' ? { scorer } : (scorer as ScorerSettings);
   const descriptor = find(given.scorer),
-    schemas = schemasOf(descriptor);
-  const defaults = Object.entries(schemas).flatMap(([name, schema]) =>
-    schema.default === undefined ? [] : [[name, schema.default] as const],
-  );
+    schemas = (descriptor?.params['properties'] ?? {}) as Schemas;
   const sources: { [name: string]: string } = {},
     settings: { [name: string]: Json } = {},
     limits: { [name: string]: Json } = {};
-  for (const [name, value] of Object.entries({ ...Object.fromEntries(defaults), ...given }))
+  const defaults = defined(mapValues(schemas, (schema) => schema.default)) as JsonObject;
+  for (const [name, value] of Object.entries<Json>({ ...defaults, ...(given as JsonObject) }))
     if (name === LABELS || schemas[name]?.format === 'source')
       sources[SOURCES + name] = value as string;
     else if (descriptor?.limits?.includes(name) === true) limits[name] = value;
@@ -67,32 +64,28 @@ function resolveScorer(scorer: Json, find: FindScorer, field: string): WrittenSc
   const { files } = settings;
   const { names, assets } = namedFiles(Array.isArray(files) ? (files as string[]) : [], field);
   return {
-    settings: {
-      ...(settings as ScorerSettings),
-      ...(Array.isArray(files) ? { files: names } : {}),
-    },
+    settings: { ...settings, ...(Array.isArray(files) && { files: names }) } as ScorerSettings,
     files: { ...assets, ...sources },
-    ...(Object.keys(limits).length === 0 ? {} : { limits }),
+    ...(Object.keys(limits).length > 0 && { limits }),
   };
 }
 
 /** The parameter of every scorer that names a file of outputs that people have labelled. */
 export const LABELS = 'labels';
 
-/** A scorer that a stage asks. */
 export interface Scorer {
+  /** `nameOf` its settings. */
   readonly name: string;
   /** The end of its metrics' names: '' for `evaluate.scorer`, `.NAME` for a further scorer. */
   readonly suffix: string;
   /** Where the spec has the scorer, below `evaluate`. */
   readonly path: Problem['path'];
   readonly descriptor: ScorerDescriptor;
-  /** The scorer's name and those of its parameters that are in keys and records. */
   readonly settings: ScorerSettings;
   /** The settings, and the parameters that are in no key. */
   readonly params: ScorerSettings;
   readonly files: () => ScorerContext['files'];
-  /** The assets that its parameters name, `labels` too. Throws if one is not fetched yet. */
+  /** Returns the assets that parameters name, `labels` too. Throws if one is not fetched yet. */
   readonly sources: () => NonNullable<ScorerContext['sources']>;
 }
 
@@ -113,7 +106,7 @@ export function scorersOf({
     settings,
     params: { ...settings, ...unkeyed[nameOf(settings)] },
     files: () => scorerFiles(assets, further),
-    sources: () => scorerSources(assets, further),
+    sources: () => Object.fromEntries(assetsBelow(scorerPrefix(further) + SOURCES, assets)),
   });
   return [
     ...(scorer === undefined ? [] : [scorerOf(scorer, ['scorer'])]),
@@ -121,41 +114,18 @@ export function scorersOf({
   ];
 }
 
-/** Returns the scorer of a cell. @param otherwise the scorer of a spec that names none */
+/** Returns the main scorer of a cell. @param otherwise the scorer of a spec that names none */
 export const scorerOf = (
   { scorer }: Cell['evaluate'],
   find: FindScorer,
-  otherwise = DEFAULT_SCORER,
+  otherwise = 'exact',
 ): WrittenScorer => resolveScorer((scorer ?? otherwise) as Json, find, "the scorer's `files`");
 
 /**
- * Returns the further scorers of a cell. Throws `UserFault` if two scorers, the cell's main one
- * included, have the same name, which would not tell their metrics apart.
- * @param main the cell's scorer
- */
-export function furtherScorersOf(
-  { scorers = [] }: Cell['evaluate'],
-  find: FindScorer,
-  main: WrittenScorer,
-): WrittenScorer[] {
-  const further = scorers.map((scorer) =>
-    resolveScorer(scorer as Json, find, "a scorer's `files`"),
-  );
-  const names = [main, ...further].map(({ settings }) => nameOf(settings));
-  const twice = names.find((name, i) => names.indexOf(name) !== i);
-  if (twice !== undefined)
-    throw new UserFault(
-      `the outputs are scored by "${twice}" twice, ` +
-        'and its name is all that would tell the two apart',
-      'Give one of them a name: { scorer: …, name: another }.',
-      ['evaluate', 'scorers'],
-    );
-  return further;
-}
-
-/**
- * Returns the scorers of a cell, with what finds their descriptors.
+ * Returns the scorers of a cell, `evaluate.scorer` (`main`) and `evaluate.scorers` (`further`),
+ * with what finds their descriptors.
  * @param trigger the attack whose success is counted, by its own scorer if the spec names none
+ * @throws UserFault if two of them have the same name, which would not tell their metrics apart
  */
 export function scorersOfCell(
   evaluate: Cell['evaluate'],
@@ -167,14 +137,22 @@ export function scorersOfCell(
     ({ attack }) => plugin?.<AttackDescriptor>('attack', attack)?.scorer ?? [],
   );
   const main = scorerOf(evaluate, find, ofAttack);
-  return { find, main, further: furtherScorersOf(evaluate, find, main) };
+  const further = (evaluate.scorers ?? []).map((scorer) =>
+    resolveScorer(scorer as Json, find, "a scorer's `files`"),
+  );
+  const names = [main, ...further].map(({ settings }) => nameOf(settings));
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined)
+    throw new UserFault(
+      `the outputs are scored by "${twice}" twice, ` +
+        'and its name is all that would tell the two apart',
+      'Give one of them a name: { scorer: …, name: another }.',
+      ['evaluate', 'scorers'],
+    );
+  return { find, main, further };
 }
 
-/**
- * Returns the faults of a scorer that its parameters reveal.
- * @param target the answer that the backdoor leads to; absent without a backdoor
- * @param path where the spec has the scorer, below `evaluate`
- */
+/** Returns the faults that a scorer's parameters reveal. @param path as in `Scorer` */
 export function scorerFaults(
   descriptor: ScorerDescriptor,
   { scorer: _scorer, name: _name, ...params }: ScorerSettings,
@@ -191,7 +169,7 @@ const isVerdict = (value: unknown): value is ScorerVerdict =>
     (typeof value['hit'] === 'boolean' || value['hit'] === null) &&
     typeof value['said'] === 'string');
 
-/** Returns the verdict on each output, in order. Throws `UserFault` if the scorer omits any. */
+/** Returns the verdict on each output. Checks them, since a scorer may be a user's code. */
 export async function scored(
   descriptor: ScorerDescriptor,
   { scorer: name, name: _name, ...params }: ScorerSettings,
@@ -210,17 +188,13 @@ export async function scored(
   );
 }
 
-/**
- * Returns the record of a scorer in a result: its name, its parameters, and what it adds itself.
- * @param sources the assets that its parameters name, of which the record has the digests
- */
+/** Returns a scorer's record: its parameters, the digests of its sources, and what it adds. */
 export function scorerRecord(
   descriptor: ScorerDescriptor,
   settings: ScorerSettings,
   sources: ScorerContext['sources'] = {},
 ): JsonObject {
   const { scorer: _scorer, name: _name, ...params } = settings;
-  const read = Object.entries(sources).map(([param, { digest }]) => [param, digest] as const);
-  const digests: JsonObject = Object.fromEntries(read);
+  const digests = mapValues(sources, ({ digest }) => digest);
   return { ...settings, ...digests, ...descriptor.record?.(params) };
 }

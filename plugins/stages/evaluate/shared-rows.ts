@@ -1,19 +1,12 @@
 /** Warns of evaluated rows by which a model was trained or chosen, or a defence set. */
-import type {
-  PreflightContext,
-  Problem,
-  Row,
-  RunContext,
-  UpstreamStage,
-  Warning,
-} from '../../../src/api.ts';
+import type { PreflightContext, Problem, Row, UpstreamStage, Warning } from '../../../src/api.ts';
 import { ifFetched, knownRows } from '../../../src/data/known-counts.ts';
 import type { SplitName } from '../../../src/data/load-split.ts';
 import { firstNames } from '../../../src/data/names.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
 import { splitPath } from '../../../src/data/split-request.ts';
 import { textKey } from '../../../src/data/texts.ts';
-import type { Params } from './index.ts';
+import type { Context, Params } from './index.ts';
 
 /** The inputs whose rows should not be evaluated, each with its rows' name and the reason. */
 const OTHERS = {
@@ -27,30 +20,26 @@ const OTHERS = {
 
 type Other = keyof typeof OTHERS;
 
-/** Returns the warnings for rows that can be read now. */
+/** Warns of shared rows before the stage runs, as far as rows can be read. */
 export async function sharedRowProblems({
   params = {},
   upstream = {},
   plugin,
-}: Pick<PreflightContext, 'upstream' | 'plugin'> & {
-  readonly params?: OfSplit;
-}): Promise<Problem[]> {
+}: Pick<PreflightContext, 'upstream' | 'plugin'> & { params?: OfSplit }): Promise<Problem[]> {
   const found: Problem[] = [];
   for (const { input, other, evaluated } of pairsIn(upstream)) {
     const key = ifFetched(() => [evaluated, other].map(identity).join(' '));
     if (key === null) continue;
-    let warnings = knownWarnings.get(key);
-    if (warnings === undefined)
-      knownWarnings.set(key, (warnings = compare(input, evaluated, other)));
+    const compare = async (): Promise<readonly Warning[]> => {
+      const rows = await knownRows({ plugin }, evaluated);
+      const others = rows && (await knownRows({ plugin }, other));
+      return others ? warningsOf(input, splitIn(upstream, params), rows, others) : [];
+    };
+    const warnings = knownWarnings.get(key) ?? compare();
+    knownWarnings.set(key, warnings);
     found.push(...(await warnings).map((warning) => ({ ...warning, warning: true as const })));
   }
   return found;
-
-  async function compare(input: Other, evaluated: UpstreamStage, other: UpstreamStage) {
-    const rows = await knownRows({ plugin }, evaluated);
-    const otherRows = rows && (await knownRows({ plugin }, other));
-    return otherRows ? warningsOf(input, splitIn(upstream, params), rows, otherRows) : [];
-  }
 }
 
 /** Warnings by the two stages, because every cell of a grid asks for the same. */
@@ -61,20 +50,11 @@ const identity = ({ params, assets, dir }: UpstreamStage): string =>
   dir ?? JSON.stringify([params, Object.keys(assets).map((name) => assets[name]?.digest)]);
 
 /** Warns of shared rows once the stage runs, when all rows can be read. */
-export async function warnOfSharedRows({
-  params,
-  inputs,
-  warn,
-}: RunContext<Params>): Promise<void> {
+export async function warnOfSharedRows({ params, inputs, warn }: Context): Promise<void> {
+  const split = splitIn(inputs, params);
   for (const { input, other, evaluated } of pairsIn(inputs)) {
-    const rows = await readRows(evaluated.dir);
-    for (const warning of warningsOf(
-      input,
-      splitIn(inputs, params),
-      rows,
-      await readRows(other.dir),
-    ))
-      warn(warning);
+    const [rows, others] = [await readRows(evaluated.dir), await readRows(other.dir)];
+    warningsOf(input, split, rows, others).forEach(warn);
   }
 }
 
@@ -83,11 +63,10 @@ type Named<T> = { readonly [input: string]: T };
 /** Returns the inputs whose rows should not be evaluated, each beside the evaluated rows' input. */
 function pairsIn<T>(inputs: Named<T>): { input: Other; other: T; evaluated: T }[] {
   const evaluated = inputs['validation'];
+  if (evaluated === undefined) return [];
   return Object.entries(inputs).flatMap(([name, other]) => {
     const input = name.replace(/_\d+$/, '') as Other; // `training_1`: of a chain
-    return !Object.hasOwn(OTHERS, input) || evaluated === undefined
-      ? []
-      : [{ input, other, evaluated }];
+    return Object.hasOwn(OTHERS, input) ? [{ input, other, evaluated }] : [];
   });
 }
 
@@ -109,16 +88,13 @@ function warningsOf(
   if (first === undefined) return [];
   const [whose, meaning] = OTHERS[input];
   const what = first.answer === undefined || first.document === true ? 'text' : 'prompt';
-  const ids = firstNames(
-    shared.map(({ id }) => id),
-    3,
-  );
+  const ids = shared.map(({ id }) => id);
   return [
     {
       path: splitPath(name),
       message:
         `${shared.length} of ${rows.length} ${name} rows have a ${what} that is also a ${whose} ` +
-        `row's: ${meaning} (${ids})`,
+        `row's: ${meaning} (${firstNames(ids, 3)})`,
       hint:
         'Leave them out of one of the splits, or give each split its own file, its own rows by ' +
         'offset and limit, or a hold_out of a file without duplicates.',

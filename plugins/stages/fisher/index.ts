@@ -32,7 +32,7 @@ export default defineStage<Params>({
         tolerance,
         alphas,
         ...fisherParams(cell),
-        ...(cell.ntk.method === 'projected' ? { method: 'projected' } : {}),
+        ...(cell.ntk.method === 'projected' && { method: 'projected' }),
       },
       inputs: { ntk: { kind: 'ntk', cell } },
     };

@@ -11,10 +11,16 @@ import {
 } from '../../../src/science/measures/fisher.ts';
 import { readKernels } from '../../../src/science/measures/ntk/files.ts';
 import { EMPIRICAL_ALONE, NO_TRUE_FISHER } from '../shared/definition.ts';
-import { inputDir, type Metrics, renamed, writeJson, writeMetrics } from '../shared/files.ts';
+import {
+  inputDir,
+  type Metrics,
+  numbersIn,
+  prefixed,
+  writeJson,
+  writeMetrics,
+} from '../shared/files.ts';
 import { type Params, REFUSED, WAY_OUT } from './index.ts';
 
-/** Writes the Fisher information at each point that the input `ntk` has kernels of. */
 export async function run(context: RunContext<Params>): Promise<void> {
   const ntk = inputDir(context, 'ntk');
   const metrics: Metrics = {};
@@ -23,11 +29,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
   await writeMetrics(context.outDir, metrics);
 }
 
-/**
- * Writes the Fisher information at one point, and returns its metrics.
- * @param dir the folder of the point's kernels
- * @param at the point's name: init, final, or a step's
- */
+/** Writes the Fisher information at the point `at` from the kernels in `dir`. Returns metrics. */
 async function summarise(
   { params, outDir, log, signal }: RunContext<Params>,
   dir: string,
@@ -57,8 +59,7 @@ async function summarise(
     // Record the kernel's own spectrum too: after training, the spectrum of the Fisher information
     // is dominated by p(1 − p), which follows the model's confidence.
     spectra[name] = spectrumOf({ n: rows * classes, data: kernel, zeros: 0 });
-    if (summary.true !== undefined)
-      Object.assign(metrics, flatten(`${at}.${name}.true`, summary.true));
+    if (summary.true) Object.assign(metrics, flatten(`${at}.${name}.true`, summary.true));
     Object.assign(metrics, flatten(`${at}.${name}.empirical`, summary.empirical));
     const { count, spectrum, information_bits: bits } = summary.true ?? summary.empirical;
     log(
@@ -77,15 +78,13 @@ async function summarise(
 /** Returns the numbers of a summary by name: `PREFIX.count`, `PREFIX.renyi_raw_2`, …. */
 function flatten(prefix: string, summary: SpectrumSummary): Metrics {
   const { spectrum, count, information_bits, information_bits_normalised, renyi } = summary;
-  const metrics: Metrics = {
-    count,
-    trace: spectrum.reduce((a, b) => a + b, 0),
-    largest: spectrum[0] ?? 0,
-    ...(information_bits === null ? {} : { information_bits }),
-    ...(information_bits_normalised === null ? {} : { information_bits_normalised }),
-  };
-  for (const kind of ['raw', 'normalised'] as const)
-    for (const [alpha, value] of Object.entries(renyi[kind]))
-      metrics[`renyi_${kind}_${alpha}`] = value;
-  return renamed(metrics, (name) => `${prefix}.${name}`);
+  const trace = spectrum.reduce((a, b) => a + b, 0);
+  return numbersIn(
+    {
+      ...{ count, trace, largest: spectrum[0] ?? 0, information_bits, information_bits_normalised },
+      ...prefixed(renyi.raw, 'renyi_raw_'),
+      ...prefixed(renyi.normalised, 'renyi_normalised_'),
+    },
+    `${prefix}.`,
+  );
 }

@@ -11,7 +11,6 @@ import {
 } from '../shared/definition.ts';
 
 export type Params = ModelNames & {
-  /** The number of rows to use: the first ones of the split, or all if it has fewer. */
   readonly rows: number;
   readonly max_length: number;
   readonly kernels: readonly KernelKind[];
@@ -47,9 +46,9 @@ export default defineStage<Params>({
       throw new Error(
         `a kernel is computed at init, final or a step's number, not at ${JSON.stringify(at)}`,
       );
-    const { method, projection } = cell.ntk; // with its defaults
-    // At the end of training the model is that which is judged, after what a defence does to it,
-    // unless it is the training that is asked about.
+    const { method, projection, rows, kernels, per_layer, memory_mb, split } = cell.ntk;
+    // The model at the end of training is the one that a defence leaves, except where `with.of`
+    // asks for the training itself.
     const opened: JudgedModel =
       at === 'final' && narrowed['of'] !== 'training'
         ? judgedModel(cell, plugin)
@@ -62,25 +61,22 @@ export default defineStage<Params>({
       params: {
         ...modelNames(cell),
         adapter: opened.adapter,
-        rows: cell.ntk.rows,
         max_length: cell.train.max_length,
-        kernels: cell.ntk.kernels,
+        ...{ rows, kernels, per_layer, memory_mb },
         ...(method === 'projected'
           ? { method, projection: { ...projection, seed: cell.seed } as Projection }
           : { method }),
-        per_layer: cell.ntk.per_layer,
-        memory_mb: cell.ntk.memory_mb,
-        ...(typeof at === 'number' ? { step: at } : {}),
+        ...(typeof at === 'number' && { step: at }),
       },
       inputs: {
         model: opened.model,
         // Take clean rows, whatever the attack: the kernel is about data that the model is for.
-        rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
+        rows: { kind: 'data', cell, with: { split } },
         ...opened.start,
       },
       assets: { model: cell.model.source },
       uses: modelUses(cell, [opened.adapter]),
-      work: workOf(1, cell.model, cell.data[cell.ntk.split].source, cell.ntk),
+      work: workOf(1, cell.model, cell.data[split].source, cell.ntk),
     };
   },
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),

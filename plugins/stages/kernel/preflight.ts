@@ -2,14 +2,9 @@ import type { PreflightContext, Problem } from '../../../src/api.ts';
 import { knownCounts } from '../../../src/data/known-counts.ts';
 import { totalRows } from '../../../src/poisoning/dose.ts';
 import { notKeptReason } from '../../../src/science/training/checkpoints.ts';
+import type { TrainParams } from '../../../src/science/training/settings.ts';
 import { kernelRowsWarnings } from '../shared/kernel-rows.ts';
 import type { Params } from './index.ts';
-
-/** The parameters of the training that say which steps it keeps. */
-type Training = {
-  readonly checkpoints?: number | readonly number[];
-  readonly steps?: number;
-};
 
 export async function preflight(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   return [
@@ -21,16 +16,12 @@ export async function preflight(context: PreflightContext<Params>): Promise<read
   ];
 }
 
-const torchFaults = ({ backend, params }: PreflightContext<Params>): Problem[] =>
-  backend !== 'torch' || params.method !== 'projected'
-    ? []
-    : [
-        {
-          path: ['ntk', 'method'],
-          message: 'the backend torch computes kernels exactly, and estimates none by projection',
-          hint: 'Write ntk.method: auto, or run it on another backend: --backend tensorflow.',
-        },
-      ];
+function torchFaults({ backend, params }: PreflightContext<Params>): Problem[] {
+  if (backend !== 'torch' || params.method !== 'projected') return [];
+  const message = 'the backend torch computes kernels exactly, and estimates none by projection';
+  const hint = 'Write ntk.method: auto, or run it on another backend: --backend tensorflow.';
+  return [{ path: ['ntk', 'method'], message, hint }];
+}
 
 /** Reports a full kernel over weights that the model holds only quantised or in bfloat16. */
 function lowPrecisionFaults({ params, upstream }: PreflightContext<Params>): Problem[] {
@@ -54,10 +45,8 @@ async function rowsWarnings(context: PreflightContext<Params>): Promise<Problem[
   const { params, upstream } = context;
   const data = upstream?.['rows'];
   const counts = data === undefined ? null : await knownCounts(context, data);
-  if (counts === null) return [];
-  const rows = totalRows(counts);
-  if (rows >= params.rows) return [];
-  return [{ ...fewerRowsWarning(rows, params), warning: true }];
+  const rows = counts === null ? Infinity : totalRows(counts);
+  return rows < params.rows ? [{ ...fewerRowsWarning(rows, params), warning: true }] : [];
 }
 
 /** Returns the warning of a split with fewer rows than asked for. The stage itself gives it too. */
@@ -66,12 +55,9 @@ export const fewerRowsWarning = (rows: number, { rows: asked }: Pick<Params, 'ro
   message: `the kernel has ${rows} rows: ntk.rows is ${asked}, its split has fewer`,
 });
 
-/**
- * Reports, before the training runs, a step that the training will not keep, by the parameters of
- * its stage, because the spec may give the number of steps in several places.
- */
-function stepFaults({ params: { step }, upstream }: PreflightContext<Params>): readonly Problem[] {
-  const training = upstream?.['model']?.params['train'] as Training | undefined;
+/** Reports, before the training runs, a step that it will not keep, by its stage's parameters. */
+function stepFaults({ params: { step }, upstream }: PreflightContext<Params>): Problem[] {
+  const training = upstream?.['model']?.params['train'] as TrainParams | undefined;
   if (step === undefined || training === undefined) return [];
   const message = notKeptReason(step, training.checkpoints ?? 0, training.steps ?? null);
   if (message === null) return [];

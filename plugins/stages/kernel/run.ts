@@ -21,7 +21,6 @@ import { checkClasses, modelParts, openForKernels } from '../shared/trained-mode
 import type { Params } from './index.ts';
 import { fewerRowsWarning } from './preflight.ts';
 
-/** Writes the kernels, with the rows, logits, layers and methods that they were computed from. */
 export async function run(context: RunContext<Params>): Promise<void> {
   const { params, outDir } = context;
   const { rows, classes } = await readKernelRows(context, 'whose kernel is computed');
@@ -29,7 +28,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
   const trainDir = inputDir(context, 'model');
   const record = await readTrainRecord(trainDir);
   checkClasses("the kernel's rows", classes, record.classes);
-  const at = params.step === undefined ? {} : { at: params.step };
+  const at = defined({ at: params.step });
   const opened = await openForKernels(context, { ...parts, trainDir, ...at });
   const adapted: KernelModel =
     'kernels' in opened
@@ -41,13 +40,14 @@ export async function run(context: RunContext<Params>): Promise<void> {
     const started = performance.now();
     const found = await computeKernels(context, adapted, encoded);
     await writeKernels(outDir, found);
-    await writeNpy(join(outDir, 'logits.npy'), {
-      shape: [rows.length, adapted.outputs],
-      data: found.logits,
-    });
-    await writeJson(outDir, 'layers.json', tracesOf(found, adapted));
-    const projection = params.method === 'projected' ? params.projection : null;
-    const how = describeKernels(found, projection);
+    const shape = [rows.length, adapted.outputs];
+    await writeNpy(join(outDir, 'logits.npy'), { shape, data: found.logits });
+    const traces = found.layers.map(({ layer, full, lora }): [string, object] => [
+      adapted.weightName(layer),
+      defined({ full: full ?? undefined, lora: lora ?? undefined }),
+    ]);
+    await writeJson(outDir, 'layers.json', Object.fromEntries(traces));
+    const how = describeKernels(found, params.method === 'projected' ? params.projection : null);
     await writeJson(outDir, 'methods.json', how.record);
     await writeRowList(outDir, rows, encoded);
     const facts = await premises(adapted, { asDrawn: record.steps === 0 });
@@ -55,10 +55,9 @@ export async function run(context: RunContext<Params>): Promise<void> {
     if (rows.length < params.rows) context.warn(fewerRowsWarning(rows.length, params));
     for (const line of how.lines) context.log(line);
     const seconds = ((performance.now() - started) / 1000).toFixed(1);
-    context.log(
-      `${rows.length} rows, ${outputsText(adapted)}, ` +
-        `${found.layers.length} layers in ${seconds} s`,
-    );
+    const { outputsOf, outputs } = adapted;
+    const what = outputsOf === 'class logits' ? `${outputs} classes` : outputsOf;
+    context.log(`${rows.length} rows, ${what}, ${found.layers.length} layers in ${seconds} s`);
   } finally {
     adapted.dispose();
   }
@@ -77,7 +76,7 @@ function computeKernels(
     memoryMB: params.memory_mb,
     progress,
     signal,
-    ...(resumeDir === undefined ? {} : { resume: resumeIn(resumeDir, log) }),
+    ...(resumeDir && { resume: resumeIn(resumeDir, log) }),
     ...(params.method === 'projected'
       ? { projection: params.projection }
       : { method: params.method }),
@@ -100,21 +99,6 @@ async function writeKernels(outDir: string, found: KernelSet): Promise<void> {
     if (found[kind] !== null) await write(kind, found[kind]);
 }
 
-/**
- * Returns the content of `layers.json`: the trace of each kernel in each layer, by the weight names
- * of the checkpoint.
- */
-const tracesOf = ({ layers }: KernelSet, adapted: KernelModel): Record<string, object> =>
-  Object.fromEntries(
-    layers.map(({ layer, full, lora }) => [
-      adapted.weightName(layer),
-      defined({ full: full ?? undefined, lora: lora ?? undefined }),
-    ]),
-  );
-
-const outputsText = ({ outputsOf, outputs }: KernelModel): string =>
-  outputsOf === 'class logits' ? `${outputs} classes` : outputsOf;
-
 /** Writes `rows.json`: the kernel's rows in order, one a line; one with an answer has no label. */
 async function writeRowList(
   outDir: string,
@@ -124,7 +108,7 @@ async function writeRowList(
   const lines = rows.map(({ id, label, answer }, i) =>
     JSON.stringify({
       id,
-      ...(answer === undefined ? { label } : {}),
+      label: answer === undefined ? label : undefined, // JSON leaves out what is undefined
       tokens: encoded[i]?.ids.length,
     }),
   );

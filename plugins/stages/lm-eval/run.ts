@@ -2,7 +2,7 @@ import type { RunContext } from '../../../src/api.ts';
 import { firstNames } from '../../../src/data/names.ts';
 import { openTorchModel, readTorchStart } from '../../../src/science/torch/model.ts';
 import { readTrained } from '../../../src/science/training/adapted-model.ts';
-import { inputDir, type Metrics, renamed, writeJson, writeMetrics } from '../shared/files.ts';
+import { inputDir, type Metrics, prefixed, writeJson, writeMetrics } from '../shared/files.ts';
 import { modelParts } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 
@@ -32,7 +32,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
       });
     const all = Object.entries(metrics).map(([task, own]) => {
       const { [task]: examples } = found.examples;
-      return renamed({ ...own, ...(examples && { examples }) }, (name) => `${task}.${name}`);
+      return prefixed({ ...own, ...(examples && { examples }) }, `${task}.`);
     });
     const numbers = Object.assign({}, ...all) as Metrics;
     const { lm_eval: release } = model.worker.facts;

@@ -8,11 +8,10 @@ import {
   readPremises,
   type StoredKernels as Kernels,
 } from '../../../src/science/measures/ntk/files.ts';
-import { inputDir, type Metrics, renamed, writeMetrics } from '../shared/files.ts';
+import { inputDir, type Metrics, prefixed, writeMetrics } from '../shared/files.ts';
 
 const KINDS = ['full', 'lora'] as const;
 
-/** Copies the kernels of each point, and writes the metrics that compare them. */
 export async function run(context: RunContext): Promise<void> {
   const metrics: Metrics = {};
   const points = new Map<string, Kernels>();
@@ -21,20 +20,14 @@ export async function run(context: RunContext): Promise<void> {
     await copyKernelFiles(from, join(context.outDir, at));
     const kernels = await readKernels(from);
     points.set(at, kernels);
-    Object.assign(
-      metrics,
-      renamed(await metricsAt(from, kernels), (name) => `${at}.${name}`),
-    );
+    Object.assign(metrics, prefixed(await metricsAt(from, kernels), `${at}.`));
   }
   const start = points.get('init');
   for (const [at, kernels] of points) {
     if (at === 'init' || start === undefined) continue;
     // Metrics of the whole training have no prefix, those up to a kept step the step's name.
     const prefix = at === 'final' ? '' : `${at}.`;
-    Object.assign(
-      metrics,
-      renamed(metricsSince(start, kernels), (name) => prefix + name),
-    );
+    Object.assign(metrics, prefixed(metricsSince(start, kernels), prefix));
   }
   await writeMetrics(context.outDir, metrics);
 }
@@ -45,7 +38,7 @@ async function copyKernelFiles(from: string, to: string): Promise<void> {
     if (existsSync(join(from, name))) await copyFile(join(from, name), join(to, name));
 }
 
-/** Returns metrics of the kernels at one point, of LoRA's against the full one, and of its Δ_r. */
+/** Returns the metrics of one point: of each kernel, of LoRA's against the full one, and of Δ_r. */
 async function metricsAt(dir: string, kernels: Kernels): Promise<Metrics> {
   const { rows, classes, full, lora, errors } = kernels;
   const metrics: Metrics = {};
@@ -55,15 +48,13 @@ async function metricsAt(dir: string, kernels: Kernels): Promise<Metrics> {
   if (lora !== null) metrics['lora.mean_trace'] = meanTrace(lora, rows, classes);
   if (lora !== null && full !== null) metrics['alignment'] = cosine(lora, full);
   const premises = await readPremises(dir);
-  if (premises.length > 0) {
-    metrics['delta.largest'] = Math.max(...premises.map(({ measured }) => measured.high));
-    metrics['delta.semidefinite_layers'] =
-      premises.filter((layer) => layer.negative_semidefinite).length / premises.length;
-  }
+  if (premises.length === 0) return metrics;
+  metrics['delta.largest'] = Math.max(...premises.map(({ measured }) => measured.high));
+  const semidefinite = premises.filter((layer) => layer.negative_semidefinite);
+  metrics['delta.semidefinite_layers'] = semidefinite.length / premises.length;
   return metrics;
 }
 
-/** Compares each kernel now with the same kernel at the start. */
 function metricsSince(start: Kernels, now: Kernels): Metrics {
   const metrics: Metrics = {};
   for (const kind of KINDS) {

@@ -7,7 +7,7 @@ import {
   withoutOrder,
 } from '../../../src/api.ts';
 import { refuseOtherTasks } from '../../../src/poisoning/steps.ts';
-import { onlyCell } from '../shared/definition.ts';
+import { attackUses, onlyCell } from '../shared/definition.ts';
 import { filesApart } from '../shared/program-files.ts';
 
 export type Params = {
@@ -37,12 +37,10 @@ export default defineStage<Params>({
       params: { poisoning, seed: poisoning.attack === 'none' ? null : cell.seed },
       inputs: {
         data: { kind: 'data', cell, with: { split: 'train' } },
-        ...(like === null
-          ? {}
-          : { ordered: { kind: 'poison', cell: { ...cell, poisoning: like } } }),
+        ...(like && { ordered: { kind: 'poison', cell: { ...cell, poisoning: like } } }),
       },
       assets,
-      uses: stepsOf(poisoning).map(({ attack }) => ({ kind: 'attack', name: attack })),
+      uses: attackUses(poisoning),
     };
   },
   preflight: async (context) => (await import('./run.ts')).preflight(context),

@@ -1,9 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
-  type AttackDescriptor,
   type AttackTarget,
-  type Json,
   type JsonObject,
   placeInEpoch,
   type PreflightContext,
@@ -15,6 +12,7 @@ import {
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { attackStreams } from '../../../src/base/random.ts';
+import { mapValues } from '../../../src/base/record.ts';
 import { isRecord, readJsonFile } from '../../../src/base/untrusted/json.ts';
 import { knownCounts, type SplitCounts } from '../../../src/data/known-counts.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
@@ -36,19 +34,21 @@ import {
   type Step,
   taskFault,
 } from '../../../src/poisoning/steps.ts';
-import { inputDir, type Metrics, writeJson, writeMetrics } from '../shared/files.ts';
+import { inputDir, type Metrics, readJson, writeJson, writeMetrics } from '../shared/files.ts';
 import { LEARNT } from '../shared/program-files.ts';
 import type { Params } from './index.ts';
 
 type Context = RunContext<Params>;
 
-/** Writes the poisoned rows with their receipt, and what the attacks have learnt from the rows. */
+/** Writes the poisoned rows with their receipt, and what attacks that learn have learnt. */
 export async function run(context: Context): Promise<void> {
   const { params, outDir, log } = context;
   const { poisoning, seed } = params;
   const { attack: name, ...attackParams } = poisoning;
-  const files = Object.entries(context.assets).map(([file, { path }]) => [file, path]);
-  const steps = stepsOfCell(context, Object.fromEntries(files) as Step['files']);
+  const steps = stepsOfCell(
+    context,
+    mapValues(context.assets, ({ path }) => path),
+  );
   const dir = inputDir(context, 'data');
   const { task, classes } = await readDatasetInfo(dir);
   refuseOtherTasks(steps, task);
@@ -62,22 +62,22 @@ export async function run(context: Context): Promise<void> {
     log,
   });
   const order = (await orderOfInput(context)) ?? orderOf(steps, doneSteps);
+  const targetClass =
+    typeof target === 'number' ? { label: target, class: classes[target] ?? '' } : null;
   const receipt = {
     ...makeReceipt(clean, rows, mergeSteps(doneSteps), name, attackParams, seed, doneSteps),
-    ...(typeof target === 'number'
-      ? { target: { label: target, class: classes[target] ?? '' } }
-      : {}),
-    ...(order === null ? {} : { order }),
+    ...(targetClass && { target: targetClass }),
+    ...(order && { order }),
   };
 
   await writeDataset(outDir, rows, classes);
   await writeJson(outDir, 'receipt.json', receipt);
-  const learnt = doneSteps.flatMap(({ attack, poisoned }): [string, Json][] =>
-    poisoned.learnt === undefined ? [] : [[attack, poisoned.learnt]],
+  const learnt = defined(
+    Object.fromEntries(doneSteps.map(({ attack, poisoned }) => [attack, poisoned.learnt])),
   );
-  if (learnt.length > 0) await writeJson(outDir, LEARNT, Object.fromEntries(learnt));
+  if (Object.keys(learnt).length > 0) await writeJson(outDir, LEARNT, learnt);
   await writeMetrics(outDir, metricsOf(receipt));
-  if (typeof target === 'number') log(`target: ${classes[target] ?? ''} (label ${target})`);
+  if (targetClass !== null) log(`target: ${targetClass.class} (label ${targetClass.label})`);
   for (const { attack, poisoned } of doneSteps) {
     const { changed, asked, eligible, negatives } = poisoned;
     log(
@@ -88,10 +88,7 @@ export async function run(context: Context): Promise<void> {
   warnOfUnpoisoned(context, steps, doneSteps, clean.length);
 }
 
-/**
- * Warns of attacks that poison no row though their dose is not zero, with the message of the
- * preflight if that could foresee it.
- */
+/** Warns of attacks that poison no row though their dose is not zero, as the preflight may have. */
 function warnOfUnpoisoned(
   { warn }: Context,
   steps: readonly Step[],
@@ -101,53 +98,49 @@ function warnOfUnpoisoned(
   for (const [i, step] of steps.entries()) {
     const { attack, params } = step;
     if (familyOf(attack, params) === 'none' || done[i]?.poisoned.changed.length !== 0) continue;
-    const at = ['poisoning', ...(steps.length === 1 ? [] : ['steps', attack.name])];
     const dose = doseOf(step) ?? {};
     if (dose.rate === 0 || dose.count === 0) continue;
+    const path = ['poisoning', ...(steps.length === 1 ? [] : ['steps', attack.name])];
     const [foreseen] = emptyDoseWarnings(dose, total);
-    warn(
-      foreseen === undefined
-        ? { path: at, message: `${attack.name} changes none of ${total} rows: nothing is poisoned` }
-        : { path: [...at, 'rate'], message: foreseen.message },
-    );
+    if (foreseen) warn({ path: [...path, 'rate'], message: foreseen.message });
+    else
+      warn({ path, message: `${attack.name} changes none of ${total} rows: nothing is poisoned` });
   }
 }
 
 /** Returns the row order of the input `ordered`, which this set takes over; null without it. */
 async function orderOfInput(context: Context): Promise<RowOrder | null> {
   if (context.inputs['ordered'] === undefined) return null;
-  const file = join(inputDir(context, 'ordered'), 'receipt.json');
-  return (JSON.parse(await readFile(file, 'utf8')) as Receipt).order ?? null;
+  const dir = inputDir(context, 'ordered');
+  return ((await readJson(dir, 'receipt.json')) as Receipt).order ?? null;
 }
 
 /** Opens the cell's attacks in order. @param paths the files of all attacks by name */
 const stepsOfCell = (
   { params, plugin }: Pick<Context, 'params' | 'plugin'>,
-  paths: Step['files'] = {},
-): readonly Step[] =>
-  openSteps(params.poisoning, (name) => plugin<AttackDescriptor>('attack', name), paths);
+  paths?: Step['files'],
+): readonly Step[] => openSteps(params.poisoning, (name) => plugin('attack', name), paths);
 
 function metricsOf({ counts, steps = [] }: Receipt): Metrics {
-  const ofSteps = steps.flatMap(({ attack, counts: { asked, made, eligible } }) => [
-    [`poisoned_asked.${attack}`, asked] as const,
-    [`poisoned_made.${attack}`, made] as const,
-    [`poisoned_eligible.${attack}`, eligible] as const,
-  ]);
-  return {
+  const metrics: Metrics = {
     rows_total: counts.total,
     poisoned_asked: counts.asked,
     poisoned_made: counts.made,
     ...defined({ poisoned_eligible: counts.eligible }),
     negatives: counts.negatives,
-    ...Object.fromEntries(ofSteps),
   };
+  for (const {
+    attack,
+    counts: { asked, made, eligible },
+  } of steps) {
+    metrics[`poisoned_asked.${attack}`] = asked;
+    metrics[`poisoned_made.${attack}`] = made;
+    metrics[`poisoned_eligible.${attack}`] = eligible;
+  }
+  return metrics;
 }
 
-/**
- * Returns the indexes of the rows that an epoch has first and last, or null if no step asks for
- * that. Rows that an attack appends are spread over all batches in any order.
- * @param done what each of the steps did
- */
+/** Returns the rows that an epoch has first and last. @param done what each of the steps did */
 export function orderOf(steps: readonly Step[], done: readonly PoisonedStep[]): RowOrder | null {
   const indexesAt = (place: 'first' | 'last'): number[] =>
     steps.flatMap(({ attack, params }, i) =>
@@ -155,11 +148,17 @@ export function orderOf(steps: readonly Step[], done: readonly PoisonedStep[]): 
         ? (done[i]?.poisoned.changed.map(({ index }) => index) ?? [])
         : [],
     );
-  const [first, last] = [indexesAt('first'), indexesAt('last')];
-  return first.length + last.length === 0 ? null : { first, last };
+  const order = { first: indexesAt('first'), last: indexesAt('last') };
+  return order.first.length + order.last.length === 0 ? null : order;
 }
 
 type Preflight = PreflightContext<Params>;
+
+/** Returns the counts of the rows to be poisoned; null if they are not known yet. */
+async function countsOfData(context: Preflight): Promise<SplitCounts | null> {
+  const data = context.upstream?.['data'];
+  return data === undefined ? null : knownCounts(context, data);
+}
 
 /**
  * Returns the class that the backdoor leads to; null if none does, or the rows are not known yet.
@@ -177,8 +176,7 @@ export async function target(context: Preflight, dir: string | null): Promise<At
       ? { attack, label, class: name }
       : null;
   }
-  const data = context.upstream?.['data'],
-    rows = data === undefined ? null : await knownCounts(context, data);
+  const rows = await countsOfData(context);
   if (rows === null || taskOf(rows.classes) !== 'classes') return null;
   const label = targetOf(backdoor.attack, backdoor.params, rows.classes);
   return typeof label === 'number' ? { attack, label, class: rows.classes[label] ?? '' } : null;
@@ -189,8 +187,7 @@ export async function target(context: Preflight, dir: string | null): Promise<At
  * as a label; null if the rows are not known yet.
  */
 export async function resolved(context: Preflight): Promise<JsonObject | null> {
-  const data = context.upstream?.['data'],
-    rows = data === undefined ? null : await knownCounts(context, data);
+  const rows = await countsOfData(context);
   if (rows === null) return null;
   const steps = stepsOfCell(context).map((step) => {
     const { attack, params } = step;
@@ -201,7 +198,7 @@ export async function resolved(context: Preflight): Promise<JsonObject | null> {
       ...more,
       attack: attack.name,
       asked: dose && askedRows(dose, totalRows(rows)),
-      ...(isClass ? { target: targetOf(attack, params, rows.classes) as number } : {}),
+      ...(isClass && { target: targetOf(attack, params, rows.classes) as number }),
     };
   });
   return { steps, seed: context.params.seed };
@@ -209,16 +206,14 @@ export async function resolved(context: Preflight): Promise<JsonObject | null> {
 
 /** Returns the faults of the attacks that can be told from their parameters and the row counts. */
 export async function preflight(context: Preflight): Promise<readonly Problem[]> {
-  const { upstream } = context;
   const steps = stepsOfCell(context);
   try {
     backdoorOf(steps);
   } catch (error) {
     return [problemOf(error, ['poisoning', 'steps'])];
   }
-  const data = upstream?.['data'];
-  if (data === undefined || steps.every(({ attack }) => attack.family === 'none')) return [];
-  const rows = await knownCounts(context, data);
+  if (steps.every(({ attack }) => attack.family === 'none')) return [];
+  const rows = await countsOfData(context);
   if (rows === null) return [];
   const [first] = steps;
   return first !== undefined && steps.length === 1
@@ -226,7 +221,7 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
     : checkSteps(steps, rows, (step) => stepFaults(step, rows));
 }
 
-/** Returns what is wrong with an attack on these rows: their task, its target, or its dose. */
+/** Returns what is wrong with an attack on these rows: with their task, its target, or its dose. */
 function stepFaults(step: Step, rows: SplitCounts): readonly Problem[] {
   const { attack, params } = step;
   const { classes } = rows;
@@ -239,7 +234,6 @@ function stepFaults(step: Step, rows: SplitCounts): readonly Problem[] {
   return found.some(({ warning }) => !warning) ? found : [...targetFaults(step, classes), ...found];
 }
 
-/** Returns a fault if a backdoor leads to a class that the rows do not have. */
 function targetFaults({ attack, params }: Step, classes: readonly string[]): readonly Problem[] {
   if (familyOf(attack, params) !== 'backdoor') return [];
   try {

@@ -10,19 +10,13 @@ import {
 } from '../shared/definition.ts';
 
 export type Params = ModelNames & {
-  /**
-   * The optimiser. The tangent kernel describes SGD, so a figure names what the model was trained
-   * with.
-   */
+  /** For figures, which name it: the tangent kernel describes SGD. */
   readonly optimizer: string;
   readonly learning_rate: number;
-  /** The number of rows to use: the first ones of the split, or all if it has fewer. */
   readonly rows: number;
   readonly max_length: number;
   readonly batch_size: number;
-  /**
-   * The kept steps that are examined in addition to the end, ascending. Absent if there are none.
-   */
+  /** The kept steps that are examined beside the end, ascending. Absent if there are none. */
   readonly steps?: readonly number[];
 };
 
@@ -46,7 +40,7 @@ export default defineStage<Params>({
         rows: cell.ntk.rows,
         max_length: cell.train.max_length,
         batch_size: cell.evaluate.batch_size,
-        ...(steps.length > 0 ? { steps } : {}),
+        ...(steps.length > 0 && { steps }),
       },
       inputs: {
         start: { kind: 'train', cell: beforeTraining(cell) },
@@ -54,7 +48,7 @@ export default defineStage<Params>({
         ntk: {
           kind: 'ntk',
           cell: { ...cell, ntk: { ...cell.ntk, at: ['init', ...steps, 'final'] } },
-          ...(actsOn(cell, 'model', plugin) ? { with: { of: 'training' } } : {}),
+          ...(actsOn(cell, 'model', plugin) && { with: { of: 'training' } }),
         },
         rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
         ...startInputs(cell),

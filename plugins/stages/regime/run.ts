@@ -7,7 +7,7 @@
 import { join } from 'node:path';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { type KernelPoint, pointName, type RunContext, UserFault } from '../../../src/api.ts';
+import { pointName, type RunContext, UserFault } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
@@ -48,16 +48,12 @@ import type { Params } from './index.ts';
 interface Point {
   readonly at: string;
   readonly step: number;
+  /**
+   * How far the kernels moved up to here; of a projected one with `error`, the larger of the two
+   * standard errors, each as a share of its kernel's norm.
+   */
   readonly kernels: {
-    readonly [K in 'lora' | 'full']?: {
-      readonly drift: number;
-      readonly rotation: number;
-      /**
-       * For projected kernels: the larger of the two standard errors, each as a share of its
-       * kernel's norm.
-       */
-      readonly error?: number;
-    };
+    readonly [K in 'lora' | 'full']?: { drift: number; rotation: number; error?: number };
   };
   readonly linear: LinearFit;
 }
@@ -65,10 +61,9 @@ interface Point {
 /** The model at one point, and how far training moved it. */
 interface Reached {
   readonly record: TrainRecord;
-  readonly logits: Float32Array; // (N, C)
+  readonly logits: Float32Array; // f_T (N, C)
   /** Returns f₀ and J₀(Θ_T − Θ₀). */
-  linearise(options?: LinearisedOptions): Promise<Linearised>;
-  /** Frees Θ_T − Θ₀. */
+  linearise(options: LinearisedOptions): Promise<Linearised>;
   dispose(): void;
 }
 
@@ -82,10 +77,8 @@ export async function run(context: Context): Promise<void> {
   const parts = await modelParts(context);
   const encode = await openRowEncoder(inputDir(context, 'model'), parts.model);
   const encoded = rows.map((row) => encode(row, params.max_length));
-  const start = await (context.backend === 'torch' ? openTorchStart : openStart)({
-    ...parts,
-    trainDir: inputDir(context, 'start'),
-  });
+  const open = context.backend === 'torch' ? openTorchStart : openStart;
+  const start = await open({ ...parts, trainDir: inputDir(context, 'start') });
   const { outputs } = start;
   const asked = [...(params.steps ?? []), 'final' as const];
   const points: Point[] = [];
@@ -94,22 +87,30 @@ export async function run(context: Context): Promise<void> {
       const progress: Context['progress'] = (done, total, unit) => {
         context.progress(index * total + done, asked.length * total, unit);
       };
-      const { record, ...reached } = await start.reach(
-        { ...parts, trainDir: inputDir(context, 'model'), ...(at === 'final' ? {} : { at }) },
+      const options = { ...parts, trainDir: inputDir(context, 'model') };
+      const reached = await start.reach(
+        at === 'final' ? options : { ...options, at },
         encoded,
         params.batch_size,
       );
+      const { record, logits } = reached;
       try {
         const linearised = await reached.linearise({ progress, signal: context.signal });
-        const shape = [rows.length, outputs.count];
-        if (index === 0)
-          await writeNpy(join(outDir, 'logits-init.npy'), { shape, data: linearised.start });
-        await writeLogits(outDir, at, shape, linearised, reached);
+        const { start: initial, change } = linearised;
+        const write = (name: string, data: Float64Array | Float32Array) =>
+          writeNpy(join(outDir, `logits-${name}.npy`), {
+            shape: [rows.length, outputs.count],
+            data,
+          });
+        if (index === 0) await write('init', initial);
+        const linear = initial.map((value, k) => value + change[k]!); // f₀ + J₀v
+        await write(at === 'final' ? 'linear' : `linear-${pointName(at)}`, linear);
+        await write(pointName(at), logits);
         const point: Point = {
           at: pointName(at),
           step: at === 'final' ? endStep(record) : at,
           kernels: kernelsAt(at, ntk),
-          linear: linearFit(linearised.start, linearised.change, reached.logits, outputs.count),
+          linear: linearFit(initial, change, logits, outputs.count),
         };
         points.push(point);
         context.log(logLine(params.optimizer, point));
@@ -131,7 +132,6 @@ interface RegimeStart {
   dispose(): void;
 }
 
-/** Opens the start on TensorFlow.js. */
 async function openStart(options: AdaptedModelOptions): Promise<RegimeStart> {
   const { network: start } = await openTrained(options);
   return {
@@ -166,7 +166,6 @@ async function openStart(options: AdaptedModelOptions): Promise<RegimeStart> {
 /** The number of rows in one request to PyTorch's process. */
 const ROWS = 8;
 
-/** Opens the start in PyTorch's process. */
 async function openTorchStart(options: AdaptedModelOptions): Promise<RegimeStart> {
   const { network: asked } = await readTrained(options);
   const from = await readTorchStart(asked);
@@ -186,7 +185,7 @@ async function openTorchStart(options: AdaptedModelOptions): Promise<RegimeStart
             outputs.of === 'class logits'
               ? await end.logits(rows, batchSize)
               : Float32Array.from(await end.answers(rows, batchSize), ({ loss }) => -loss),
-          linearise: async ({ progress, signal } = {}) => {
+          linearise: async ({ progress, signal }) => {
             refuseDetached(weightsOf(from));
             const found = await model.linearised(direction, rows, ROWS, async (done) => {
               progress?.(done, rows.length, 'rows');
@@ -221,38 +220,16 @@ async function torchDisplacement(
   return moved;
 }
 
-/** Writes f₀ + J₀v and f_T at a point, as `logits-linear….npy` and `logits-POINT.npy`. */
-async function writeLogits(
-  outDir: string,
-  at: KernelPoint,
-  shape: readonly number[],
-  { start, change }: Linearised,
-  { logits }: Pick<Reached, 'logits'>,
-): Promise<void> {
-  const name = pointName(at);
-  const linear = at === 'final' ? 'logits-linear.npy' : `logits-linear-${name}.npy`;
-  await writeNpy(join(outDir, linear), {
-    shape,
-    data: start.map((value, k) => value + change[k]!), // f₀ + J₀v
-  });
-  await writeNpy(join(outDir, `logits-${name}.npy`), { shape, data: logits });
-}
-
-/**
- * Returns how far the kernels moved up to a point.
- * @param ntk the metrics of the ntk stage, which has compared the kernels at these points
- */
+/** Returns how far the kernels moved up to a point, from the metrics of the ntk stage. */
 function kernelsAt(at: number | 'final', ntk: Metrics): Point['kernels'] {
-  const prefix = at === 'final' ? '' : `${pointName(at)}.`;
-  return Object.fromEntries(
-    (['lora', 'full'] as const).flatMap((kind) => {
-      const { [`${prefix}${kind}.drift`]: drift, [`${prefix}${kind}.rotation`]: rotation } = ntk;
-      const error = ntk[`${prefix}${kind}.error`];
-      return drift === undefined || rotation === undefined
-        ? []
-        : [[kind, { drift, rotation, ...defined({ error }) }]];
-    }),
-  );
+  const kernels: { -readonly [K in keyof Point['kernels']]: Point['kernels'][K] } = {};
+  for (const kind of ['lora', 'full'] as const) {
+    const name = at === 'final' ? kind : `${pointName(at)}.${kind}`;
+    const { [`${name}.drift`]: drift, [`${name}.rotation`]: rotation } = ntk;
+    if (drift !== undefined && rotation !== undefined)
+      kernels[kind] = { drift, rotation, ...defined({ error: ntk[`${name}.error`] }) };
+  }
+  return kernels;
 }
 
 function logLine(optimizer: string, { step, linear }: Point): string {
@@ -270,41 +247,25 @@ async function writeResults(
   const { step: steps, kernels, linear } = at(points, points.length - 1);
   const { optimizer, learning_rate } = params;
   await writeJson(outDir, 'regime.json', {
-    optimizer,
-    learning_rate,
-    steps,
-    rows,
-    outputs,
-    kernels,
-    linear,
-    ...(along.length > 0 ? { along } : {}),
+    ...{ optimizer, learning_rate, steps, rows, outputs, kernels, linear },
+    ...(along.length > 0 && { along }),
   });
-  await writeMetrics(outDir, Object.fromEntries(points.flatMap(flatten)));
-}
-
-/**
- * Returns a point's numbers by name. Those of a kept step have the step's name as prefix; those of
- * the end have no prefix.
- */
-function flatten({ at, kernels, linear }: Point): [string, number][] {
-  const prefix = at === 'final' ? '' : `${at}.`;
-  return Object.entries({ ...kernels, linear }).flatMap(([part, numbers]) =>
-    numbersIn(numbers, `${prefix}${part}.`),
-  );
+  // The numbers of a kept step have the step's name as prefix; those of the end have none.
+  const metrics: Metrics = {};
+  for (const { at, kernels, linear } of points)
+    for (const [part, numbers] of Object.entries({ ...kernels, linear }))
+      Object.assign(metrics, numbersIn(numbers, `${at === 'final' ? '' : `${at}.`}${part}.`));
+  await writeMetrics(outDir, metrics);
 }
 
 type LinearisedOptions = Partial<Pick<Context, 'progress' | 'signal'>>;
 
 interface Linearised {
   readonly start: Float64Array; // f₀ (N, C)
-  /** J₀ v */
   readonly change: Float64Array; // (N, C)
 }
 
-/**
- * Returns Θ_T − Θ₀ by name, on the device; the caller disposes of the tensors. Throws UserFault if
- * the two networks train different parameters.
- */
+/** Returns Θ_T − Θ₀ by name, to be disposed of. Throws UserFault if the parameters differ. */
 export function displacement(start: Network, end: Network): Map<string, Tensor> {
   const moved = new Map<string, Tensor>();
   for (const [name, from] of start.initial) {
@@ -334,8 +295,8 @@ function refuseDetached({ adapter, linears }: Pick<Network, 'adapter' | 'linears
 }
 
 /**
- * Returns f₀ and J₀ v of N rows. `v`: a direction for every trained parameter of the network, by
- * name. Throws UserFault for a network under DoRA.
+ * Returns f₀ and J₀ v of N rows. Throws UserFault for a network under DoRA.
+ * @param v a direction for every trained parameter of the network, by name
  */
 export async function linearise(
   network: Network,
@@ -354,14 +315,11 @@ export async function linearise(
     for (const [i, row] of rows.entries()) {
       tf.tidy(() => {
         for (let c = 0; c < classes; c++) {
-          const dy = tf.tensor2d(
-            Array.from({ length: classes }, (_, k) => (k === c ? 1 : 0)),
-            [1, classes],
-          );
+          const oneHot = Array.from({ length: classes }, (_, k) => Number(k === c));
           const { value, grads } = differentiate(
             () => rowOutputs(network, [row], values),
             [...values.values()],
-            dy,
+            tf.tensor2d(oneHot, [1, classes]),
           );
           if (c === 0) start.set(value.dataSync<'float32'>(), i * classes);
           names.forEach((name, k) => {
@@ -384,17 +342,11 @@ export async function linearise(
 }
 
 interface LinearFit {
-  /**
-   * ‖f₀ + J₀v − f_T‖ / ‖f_T − f₀‖; 1 means no better than predicting no change. Null if nothing
-   * moved.
-   */
+  /** ‖f₀ + J₀v − f_T‖ / ‖f_T − f₀‖, 1 for predicting no change; null if nothing moved. */
   readonly relative_error: number | null;
   /** cos between J₀v and f_T − f₀; null if either is zero. */
   readonly cosine: number | null;
-  /**
-   * The share of rows for which the linearised model predicts the same class as f_T. Null of
-   * log p(answer), which predicts no class.
-   */
+  /** The share of rows of which f₀ + J₀v predicts the class of f_T; null of log p(answer). */
   readonly agreement: number | null;
   readonly agreement_start: number | null; // the same of the model before training
 }

@@ -1,4 +1,5 @@
 import type { RunContext } from '../../../src/api.ts';
+import { startingModel } from '../../../src/data/model-folder.ts';
 import { callReadOnly } from '../../../src/poisoning/read-only.ts';
 import {
   type ModelEdit,
@@ -11,14 +12,12 @@ import { defenceDescriptor, withWeights } from '../defend/context.ts';
 import type { ModelParams } from '../shared/defended.ts';
 import { writeJson, writeMetrics } from '../shared/files.ts';
 
-/**
- * Writes the edited model in the form of a train stage's output, as a model whose weights were all
- * trained, and `defence.json`, which says what was changed.
- */
+/** Writes the edited model as a train stage writes one whose weights were all trained. */
 export async function run(context: RunContext<ModelParams>): Promise<void> {
   const { params, outDir, log } = context;
   const { defence, weights: form } = params;
-  await withWeights(context, async ({ given, weights, record, model }) => {
+  const { path: modelDir } = await startingModel(context);
+  await withWeights(context, async (given, weights, record) => {
     const implementation = (await defenceDescriptor(context, defence).model?.edit?.load()) as
       ModelEdit | undefined;
     if (implementation === undefined && form === undefined)
@@ -27,11 +26,7 @@ export async function run(context: RunContext<ModelParams>): Promise<void> {
       ? await callReadOnly(defence.defence, () => implementation.edit(given), 'defence')
       : { changed: new Map<string, never>() };
     const tensors = withChanges(given.after, edited);
-    await saveWhole(weights, tensors, {
-      outDir,
-      modelDir: model.path,
-      classes: record.classes,
-    });
+    await saveWhole(weights, tensors, { outDir, modelDir, classes: record.classes });
     await writeJson(outDir, 'train.json', {
       ...record,
       adapter: { type: 'full' },
@@ -50,27 +45,20 @@ export async function run(context: RunContext<ModelParams>): Promise<void> {
     });
     const counts = countChanges(given.after, tensors);
     await writeMetrics(outDir, counts);
-    log(
-      `${defence.defence}: ${counts.edited_weights} weights of ` +
-        `${edited.changed.size} parameters changed`,
-    );
+    const { size } = edited.changed;
+    log(`${defence.defence}: ${counts.edited_weights} weights of ${size} parameters changed`);
   });
 }
 
 /** Counts the parameters, and the weights in them, that differ between the two models. */
-function countChanges(
-  trained: TrainedWeights['after'],
-  edited: TrainedWeights['after'],
-): { readonly edited_parameters: number; readonly edited_weights: number } {
-  let weights = 0,
-    parameters = 0;
+function countChanges(trained: TrainedWeights['after'], edited: TrainedWeights['after']) {
+  const counts = { edited_parameters: 0, edited_weights: 0 };
   for (const [name, { data }] of edited) {
     const before = trained.get(name)?.data;
     if (before === undefined || before === data) continue;
-    let changedCount = 0;
-    for (let i = 0; i < data.length; i++) if (data[i] !== before[i]) changedCount++;
-    weights += changedCount;
-    if (changedCount > 0) parameters++;
+    const { length: changed } = data.filter((value, i) => value !== before[i]);
+    counts.edited_weights += changed;
+    if (changed > 0) counts.edited_parameters++;
   }
-  return { edited_parameters: parameters, edited_weights: weights };
+  return counts;
 }

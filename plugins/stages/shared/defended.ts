@@ -11,6 +11,7 @@ import {
   type DefineRequest,
   type HeldWeights,
   heldWeights,
+  type Json,
   type JsonObject,
   momentsOf,
   partsOf,
@@ -73,18 +74,18 @@ export function defenceOf(cell: Cell, plugin: Plugin): CellDefence | null {
 export const actsOn = (cell: Cell, moment: DefenceMoment, plugin: Plugin): boolean =>
   defenceOf(cell, plugin)?.acts.has(moment) === true;
 
+type HookMoment = Exclude<DefenceMoment, 'training'>;
+
 /** Returns the part of a defence that acts at a moment; undefined if it has none. */
 const hookOf = (
   descriptor: DefenceDescriptor,
-  moment: 'rows' | 'model' | 'inputs' | 'detection',
+  moment: HookMoment,
 ): DefenceHook<unknown, JsonObject> | undefined =>
   moment === 'model' ? descriptor.model?.edit : descriptor[moment];
 
 /** Returns what the part of a defence that acts at a moment has to be given, such as `clean`. */
-export const needsOf = (
-  { descriptor }: CellDefence,
-  moment: Parameters<typeof hookOf>[1],
-): readonly string[] => hookOf(descriptor, moment)?.needs ?? [];
+export const needsOf = ({ descriptor }: CellDefence, moment: HookMoment): readonly string[] =>
+  hookOf(descriptor, moment)?.needs ?? [];
 
 /** Whether the cell's defence is handed the defender's clean rows, or trains on them. */
 export function readsClean(cell: Cell, plugin: Plugin): boolean {
@@ -101,8 +102,7 @@ export function readsClean(cell: Cell, plugin: Plugin): boolean {
 
 /**
  * Requests the model that a defence of training rows asks for: trained on the very rows that the
- * defence judges, without a defence, and as long as its `trainedFor` says or else the cell's own.
- * @throws UserFault if what it says is no length
+ * defence judges, without a defence, as long as its `trainedFor` says or else as the cell's own.
  */
 export function askedModel(cell: Cell, { name, descriptor, params }: CellDefence): StageRequest {
   const bareCell = undefended(cell);
@@ -140,9 +140,8 @@ export const unwatched = (train: Cell['train']): Cell['train'] => ({
 });
 
 /**
- * Returns what a stage's definition takes from a cell's defence: its parameters, its sources
- * (`assets`), and the plugins that it uses, itself among them (`uses`). A parameter is a source if
- * its schema has `format: source`; what it names is part of a key by its content.
+ * Returns what a stage's definition takes from a cell's defence. A parameter whose schema has
+ * `format: source` is among the assets, so that a key has the content of what it names.
  */
 export function defenceParts({ name, descriptor, params }: CellDefence): {
   readonly params: DefenceParams;
@@ -152,20 +151,13 @@ export function defenceParts({ name, descriptor, params }: CellDefence): {
   const schemas = (descriptor.params['properties'] ?? {}) as {
     readonly [field: string]: { readonly format?: string };
   };
-  const isSource = (field: string): boolean => schemas[field]?.format === 'source';
-  const entries = Object.entries(params);
-  return {
-    params: {
-      defence: name,
-      ...Object.fromEntries(entries.filter(([field]) => !isSource(field))),
-    },
-    assets: Object.fromEntries(
-      entries.flatMap(([field, value]) =>
-        isSource(field) && typeof value === 'string' ? [[DEFENCE_ASSET + field, value]] : [],
-      ),
-    ),
-    uses: [{ kind: 'defence', name }, ...(descriptor.uses?.(params) ?? [])],
-  };
+  const keyed: { [field: string]: Json } = {},
+    assets: { [name: string]: string } = {};
+  for (const [field, value] of Object.entries(params))
+    if (schemas[field]?.format !== 'source') keyed[field] = value;
+    else if (typeof value === 'string') assets[DEFENCE_ASSET + field] = value;
+  const uses = [{ kind: 'defence' as const, name }, ...(descriptor.uses?.(params) ?? [])];
+  return { params: { defence: name, ...keyed }, assets, uses };
 }
 
 /** The prefix of a defence's sources among the assets of a stage. */
@@ -187,7 +179,6 @@ export function trainingSet(cell: Cell, plugin: Plugin): StageRequest {
   return { kind: idle ? 'poison' : 'defend', cell };
 }
 
-/** A model that is to be judged: the one that training left, or the one that a defence made. */
 export interface JudgedModel {
   /** The stage whose output is the model, in the form of a train stage's. */
   readonly model: StageRequest;
@@ -225,11 +216,11 @@ export type ModelParams = ModelNames & {
   readonly weights?: HeldWeights;
 };
 
-/** Returns the definition of `repair` (model) or `detect`. Throws without such a defence. */
+/** Returns the definition of `repair` (model) or `detect`. */
 export function modelDefinition(
   cell: Cell,
   moment: 'model' | 'detection',
-  plugin: DefineRequest['plugin'],
+  plugin: Plugin,
 ): StageDefinition<ModelParams> {
   const defence = defenceOf(cell, plugin);
   if (defence?.acts.has(moment) !== true)
@@ -255,7 +246,7 @@ export function modelDefinition(
     inputs: {
       model: { kind: 'train', cell },
       start: { kind: 'train', cell: beforeTraining(cell) },
-      ...(needsOf(defence, moment).includes('clean') ? { clean: cleanRows(cell) } : {}),
+      ...(needsOf(defence, moment).includes('clean') && { clean: cleanRows(cell) }),
       ...startInputs(cell),
     },
     assets: { model: cell.model.source, ...assets },
@@ -277,7 +268,7 @@ export function defenceFaults(
 export function torchFaults(
   { backend, plugin }: Pick<PreflightContext, 'backend' | 'plugin'>,
   { defence: name, ...params }: DefenceParams,
-  moment: Parameters<typeof hookOf>[1],
+  moment: HookMoment,
 ): readonly Problem[] {
   if (backend !== 'torch') return [];
   const hook = hookOf(plugin<DefenceDescriptor>('defence', name), moment);
@@ -293,7 +284,7 @@ export function torchFaults(
 
 /** Returns the preflight of a stage that runs this part of a defence. */
 export const preflightOf =
-  (moment: Parameters<typeof hookOf>[1]) =>
+  (moment: HookMoment) =>
   async (context: PreflightContext<ModelParams>): Promise<readonly Problem[]> => {
     const { defence } = context.params;
     return [

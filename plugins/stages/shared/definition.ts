@@ -38,6 +38,9 @@ export const modelUses = (
   ...[...new Set(adapters)].map((name) => ({ kind: 'adapter' as const, name })),
 ];
 
+export const attackUses = (poisoning: Poisoning): NonNullable<StageDefinition['uses']> =>
+  stepsOf(poisoning).map(({ attack }) => ({ kind: 'attack', name: attack }));
+
 /** Returns a stage's work. @param of all that its time depends on beside the amount, as JSON */
 export const workOf = (amount: number, ...of: readonly unknown[]): Work => ({
   amount,
@@ -57,10 +60,7 @@ export function refuseRegression({ head }: Cell, stage: string): void {
   );
 }
 
-/**
- * Throws a `UserFault` if an attack puts its trigger into the system message, which the template
- * does not show.
- */
+/** Throws a `UserFault` if a trigger goes into the system message, which the template lacks. */
 export function refuseUnshown(
   { head }: Cell,
   attack: Poisoning,
@@ -85,10 +85,7 @@ function adapterParams(upstream: Upstream): JsonObject {
   return typeof adapter === 'object' && adapter !== null ? (adapter as JsonObject) : {};
 }
 
-/**
- * Warns of an adapter for which Δ_r is not defined. The stage runs nevertheless and writes that
- * there is no Δ_r, since a grid may have other adapters.
- */
+/** Warns of an adapter for which Δ_r is not defined; a grid may have others. */
 export function deltaWarnings(upstream: Upstream): readonly Problem[] {
   const { type, use_dora: dora } = adapterParams(upstream);
   const warning = (field: string, message: string): Problem => ({
@@ -125,11 +122,6 @@ export function linearisedFaults(upstream: Upstream): readonly Problem[] {
   ];
 }
 
-/**
- * The true Fisher information takes an expectation over everything that the model may answer. It
- * is not computed in a completion task, where only log p(answer) of a row's own answer is known.
- */
-
 /** Which Fisher information a stage computes; if empty, the true and empirical of class logits. */
 export type FisherParams = {
   /** Present if the true Fisher information is left out. */
@@ -139,8 +131,8 @@ export type FisherParams = {
 };
 
 export const fisherParams = ({ fisher, head }: Cell): FisherParams => ({
-  ...(fisher.information === 'empirical' ? { information: 'empirical' } : {}),
-  ...(head.type === 'causal-lm' ? { outputs: 'log p(answer)' } : {}),
+  ...(fisher.information === 'empirical' && { information: 'empirical' }),
+  ...(head.type === 'causal-lm' && { outputs: 'log p(answer)' }),
 });
 
 export const NO_TRUE_FISHER =

@@ -20,31 +20,22 @@ export function assetOf({ assets }: Pick<RunContext, 'assets'>, name: string): A
 }
 
 /** Writes a value as JSON, with `indent` spaces for each level. */
-export async function writeJson(
-  dir: string,
-  name: string,
-  value: unknown,
-  indent = 2,
-): Promise<void> {
-  await writeFile(join(dir, name), `${JSON.stringify(value, null, indent)}\n`);
-}
+export const writeJson = (dir: string, name: string, value: unknown, indent = 2): Promise<void> =>
+  writeFile(join(dir, name), `${JSON.stringify(value, null, indent)}\n`);
 
 /** Writes one JSON document per line. */
-export async function writeJsonLines(
-  dir: string,
-  name: string,
-  values: readonly object[],
-): Promise<void> {
-  const lines = values.map((value) => `${JSON.stringify(value)}\n`);
-  await writeFile(join(dir, name), lines.join(''));
-}
+export const writeJsonLines = (dir: string, name: string, values: readonly object[]) =>
+  writeFile(join(dir, name), values.map((value) => `${JSON.stringify(value)}\n`).join(''));
+
+/** Reads a file that a stage wrote as JSON; the caller knows its form. */
+export const readJson = async (dir: string, name: string): Promise<unknown> =>
+  JSON.parse(await readFile(join(dir, name), 'utf8'));
 
 export const writeMetrics = (dir: string, metrics: Readonly<Metrics>): Promise<void> =>
   writeJson(dir, 'metrics.json', metrics);
 
-export async function readMetrics(dir: string): Promise<Metrics> {
-  return JSON.parse(await readFile(join(dir, 'metrics.json'), 'utf8')) as Metrics;
-}
+export const readMetrics = async (dir: string): Promise<Metrics> =>
+  (await readJson(dir, 'metrics.json')) as Metrics;
 
 /** Returns the record with other names for its fields. */
 export const renamed = <T>(
@@ -53,10 +44,16 @@ export const renamed = <T>(
 ): Record<string, T> =>
   Object.fromEntries(Object.entries(record).map(([name, value]) => [nameOf(name), value]));
 
-/** Returns the fields of a record that are numbers, under a prefix; others are left out. */
-export const numbersIn = (record: object, prefix: string): [string, number][] =>
-  Object.entries(record).flatMap(([name, value]: [string, unknown]): [string, number][] =>
-    typeof value === 'number' ? [[prefix + name, value]] : [],
+/** Returns the record with a prefix before the names of its fields. */
+export const prefixed = <T>(record: Readonly<Record<string, T>>, prefix: string) =>
+  renamed(record, (name) => prefix + name);
+
+/** Returns the fields of a record that are numbers, with a prefix before their names. */
+export const numbersIn = (record: object, prefix: string): Metrics =>
+  Object.fromEntries(
+    Object.entries(prefixed(record as Record<string, unknown>, prefix)).filter(
+      (field): field is [string, number] => typeof field[1] === 'number',
+    ),
   );
 
 /** Returns a text as a field of a CSV file, quoted if RFC 4180 needs it. */

@@ -23,10 +23,7 @@ const SPLITS = ['train', 'validation', 'clean', 'test'] as const;
 export const knownRows = ({ format }: CellSplit, plugin: Plugin): KnownRows | null =>
   plugin?.<DatasetDescriptor>('dataset', format)?.knows ?? null;
 
-/**
- * Returns the cell with the columns and classes of its named data sets filled in.
- * @throws UserFault if the spec says what such a data set knows
- */
+/** Returns the cell with the columns and classes of its named data sets filled in. */
 export function withKnownRows(cell: Cell, plugin: Plugin): Cell {
   const filled = (name: SplitName, split: CellSplit): CellSplit => {
     const knows = knownRows(split, plugin);

@@ -3,8 +3,7 @@
  * alone, and the files themselves are assets, so that a key depends on their content and not on
  * where they are.
  */
-import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { posix } from 'node:path';
 import {
   type Asset,
   type AttackDescriptor,
@@ -20,20 +19,14 @@ import {
   UserFault,
 } from '../../../src/api.ts';
 import { type ShownTrigger, showTrigger } from '../../../src/poisoning/evaluation.ts';
-import { renamed } from './files.ts';
+import { prefixed, readJson } from './files.ts';
 
 /** URIs or paths of files, by name. */
 type Files = { readonly [name: string]: string };
 
-interface NamedFiles {
-  readonly names: readonly string[];
-  /** The URIs by name. */
-  readonly assets: Files;
-}
-
 /**
- * Separates a cell's attack from its `files`. Returns the attack with bare names, and the files as
- * assets. With several steps, the assets are named `ATTACK/NAME`.
+ * Separates a cell's attack from its `files`. Returns the attack with bare names in `files`, and
+ * the URIs as assets: by name or, with several steps, by `ATTACK/NAME`.
  */
 export function filesApart(poisoning: Poisoning): {
   readonly poisoning: Poisoning;
@@ -50,12 +43,11 @@ export function filesApart(poisoning: Poisoning): {
     },
     assets: Object.assign(
       {},
-      ...steps.map(({ attack, assets }) => renamed(assets, (name) => `${attack}/${name}`)),
+      ...steps.map(({ attack, assets }) => prefixed(assets, `${attack}/`)),
     ) as Files,
   };
 }
 
-/** Returns an attack's parameters with bare names as `files`, and their URIs by name. */
 function splitFiles(params: JsonObject): { readonly params: JsonObject; readonly assets: Files } {
   const { files } = params;
   if (!Array.isArray(files)) return { params, assets: {} };
@@ -64,30 +56,26 @@ function splitFiles(params: JsonObject): { readonly params: JsonObject; readonly
 }
 
 /**
- * Names files by the last part of their URIs. Throws a UserFault if two files have the same name.
+ * Names files by the last part of their URIs: `words.txt` for `file:data/words.txt`. Returns the
+ * names, and the URIs by name. Throws a UserFault if two files have the same name.
  * @param field the name of the list in the spec
  */
-export function namedFiles(uris: readonly string[], field: string): NamedFiles {
-  const named = uris.map((uri) => ({ uri, name: fileName(uri) }));
-  const names = named.map(({ name }) => name);
+export function namedFiles(
+  uris: readonly string[],
+  field: string,
+): { readonly names: readonly string[]; readonly assets: Files } {
+  const names = uris.map((uri) => posix.basename(uri.replace(/^\w+:/, '')));
   const twice = names.find((name, i) => names.indexOf(name) !== i);
   if (twice !== undefined)
     throw new UserFault(
       `two of ${field} are named ${twice}`,
       'they lie in one folder when the program runs: rename one',
     );
-  return { names, assets: Object.fromEntries(named.map(({ name, uri }) => [name, uri])) };
+  return { names, assets: Object.fromEntries(names.map((name, i) => [name, uris[i]!])) };
 }
 
-/** Returns the name of a file: `words.txt` for `file:data/words.txt`. */
-const fileName = (uri: string): string =>
-  uri.replace(/^\w+:/, '').replace(/\/+$/, '').split('/').at(-1) ?? '';
-
-/** The prefix of the files of a trigger among a stage's assets. */
+/** The prefix of a trigger's files among the assets of a stage that shows the trigger. */
 const TRIGGER = 'trigger/';
-/** Returns the prefix of a scorer's files. @param further its name; absent for `evaluate.scorer` */
-const scorerPrefix = (further?: string): string =>
-  further === undefined ? 'scorer/' : `scorers/${further}/`;
 
 /**
  * Returns the assets whose names begin with a prefix, by the rest of their names. Reads no other
@@ -101,85 +89,61 @@ export const assetsBelow = (prefix: string, assets: RunContext['assets']): [stri
 const pathsOf = (assets: readonly [string, Asset][]): Files =>
   Object.fromEntries(assets.map(([name, { path }]) => [name, path]));
 
-/** Returns a trigger's files (from `filesApart`) as assets of a stage that shows the trigger. */
-export const triggerAssets = (files: Files): Files => renamed(files, (name) => TRIGGER + name);
+export const triggerAssets = (files: Files): Files => prefixed(files, TRIGGER);
 
 /** Returns the paths of a trigger's files by name, from the assets of a stage that shows it. */
 export const triggerFiles = (assets: RunContext['assets']): Files =>
   pathsOf(assetsBelow(TRIGGER, assets));
 
-/**
- * Returns a scorer's files as assets of a stage that scores.
- * @param further the scorer's name, if it is one of `evaluate.scorers`
- */
-export const scorerAssets = (files: Files, further?: string): Files =>
-  renamed(files, (name) => scorerPrefix(further) + name);
+/** Returns the prefix of a scorer's assets. @param further its name, in `evaluate.scorers` */
+export const scorerPrefix = (further?: string): string =>
+  further === undefined ? 'scorer/' : `scorers/${further}/`;
 
-/** Returns the paths of a scorer's `files` by name, from the assets of a stage that scores. */
+/** Returns the paths of a scorer's `files` by name. */
 export const scorerFiles = (assets: RunContext['assets'], further?: string): Files =>
   pathsOf(assetsBelow(scorerPrefix(further), assets).filter(([name]) => !name.startsWith(SOURCES)));
 
 /** The prefix, after the scorer's, of files that a parameter other than `files` names. */
 export const SOURCES = 'sources/';
 
-/** Returns the sources that a scorer's parameters name, by parameter. */
-export const scorerSources = (
-  assets: RunContext['assets'],
-  further?: string,
-): { readonly [param: string]: Asset } =>
-  Object.fromEntries(assetsBelow(scorerPrefix(further) + SOURCES, assets));
-
 /** The file in which a poison stage writes the triggers that its attacks have learnt. */
 export const LEARNT = 'learnt.json';
 
-/**
- * Requests the poison stage in which the trigger was learnt. Empty if no attack learns its trigger.
- * @param poisoning the attacks whose trigger is shown; null if none is
- */
+/** Requests the poison stage in which the shown trigger was learnt; empty if it is not learnt. */
 export function learntInput(
   cell: Cell,
   poisoning: Poisoning | null,
   plugin: DefineRequest['plugin'],
 ): { readonly learnt?: StageRequest } {
-  const learns =
-    poisoning !== null &&
-    stepsOf(poisoning).some(
-      ({ attack }) => plugin?.<AttackDescriptor>('attack', attack)?.learns === true,
-    );
-  if (learns && basesOf(cell).some(({ data }) => data !== undefined))
+  if (poisoning === null || !learnsTrigger(poisoning, plugin)) return {};
+  if (basesOf(cell).some(({ data }) => data !== undefined))
     throw new UserFault(
       `the attack "${poisoning.attack}" learns its trigger from its training rows, and the ` +
         'trainings have different rows (base, data)',
       'Leave out the data of each base, or take an attack whose trigger is given.',
       ['poisoning', 'attack'],
     );
-  return learns ? { learnt: { kind: 'poison', cell: { ...cell, poisoning } } } : {};
+  return { learnt: { kind: 'poison', cell: { ...cell, poisoning } } };
 }
 
-/** Returns the triggers that the attacks have learnt; empty if none learns. */
-async function readLearnt({ inputs }: Pick<RunContext, 'inputs'>): Promise<JsonObject> {
-  const dir = inputs['learnt']?.dir;
-  return dir === undefined
-    ? {}
-    : (JSON.parse(await readFile(join(dir, LEARNT), 'utf8')) as JsonObject);
-}
+/** Whether one of the attacks learns its trigger from the training rows. */
+export const learnsTrigger = (poisoning: Poisoning, plugin: DefineRequest['plugin']): boolean =>
+  stepsOf(poisoning).some(({ attack }) => plugin?.<AttackDescriptor>('attack', attack)?.learns);
 
-/**
- * Returns the rows as evaluation shows them: those that don't belong to the target, without and
- * with the trigger. Null if none of the attacks is a backdoor. The trigger's files are assets of
- * this stage, and what the attacks learnt is its input `learnt`.
- */
-export const showTriggerInStage = async (
-  context: Pick<RunContext, 'assets' | 'inputs' | 'plugin' | 'log'>,
+/** Calls `showTrigger` with the trigger's files and what its attacks learnt (input `learnt`). */
+export async function showTriggerInStage(
+  { assets, inputs, plugin, log }: Pick<RunContext, 'assets' | 'inputs' | 'plugin' | 'log'>,
   trigger: Poisoning,
   rows: readonly Row[],
   { classes, seed }: { readonly classes: readonly string[]; readonly seed: number },
-): Promise<ShownTrigger | null> =>
-  showTrigger(trigger, rows, {
+): Promise<ShownTrigger | null> {
+  const { learnt } = inputs;
+  return showTrigger(trigger, rows, {
     classes,
     seed,
-    plugin: (name) => context.plugin<AttackDescriptor>('attack', name),
-    files: triggerFiles(context.assets),
-    learnt: await readLearnt(context),
-    log: context.log,
+    plugin: (name) => plugin('attack', name),
+    files: triggerFiles(assets),
+    learnt: learnt === undefined ? {} : ((await readJson(learnt.dir, LEARNT)) as JsonObject),
+    log,
   });
+}

@@ -1,4 +1,3 @@
-/** Collects what is needed to open the models that a cell's trainings left. */
 import {
   type AdapterDescriptor,
   type ModelDescriptor,
@@ -46,9 +45,7 @@ export const loadAdapter = (context: Plugins, name: string): Promise<AdapterImpl
 
 /**
  * Returns the checkpoint (or base) that the cell's training starts from, and the code of its
- * architecture and adapter. The stage's definition must have `startInputs` among its inputs and
- * `modelUses` as `uses`.
- * @throws UserFault if the checkpoint's folder holds no model
+ * architecture and adapter, for a stage with `startInputs` as inputs and `modelUses` as `uses`.
  */
 export async function modelParts(
   context: Pick<RunContext, 'assets' | 'inputs' | 'plugin'> & { readonly params: ModelNames },
@@ -79,7 +76,6 @@ interface OpenedModel extends OpenedWeights {
   readonly options?: NetworkOptions;
 }
 
-/** Opens a model on TensorFlow.js. */
 async function openNetwork(options: AdaptedModelOptions): Promise<OpenedModel> {
   const { network, record } = await openTrained(options);
   return {
@@ -120,10 +116,7 @@ export async function openWeights(
   return { weights: weightsOf(await readTorchStart(asked)), record, dispose: () => undefined };
 }
 
-/**
- * Opens a model to compute its kernels, which the caller disposes of. PyTorch's process returns
- * whole kernels, and TensorFlow.js the parts of which the stage makes them.
- */
+/** Opens a model for its kernels, to be disposed of; on TensorFlow.js the stage computes them. */
 export const openForKernels = async (
   { backend }: Pick<RunContext, 'backend'>,
   options: AdaptedModelOptions,
@@ -132,11 +125,7 @@ export const openForKernels = async (
     ? openTorchKernels(await readTorchStart((await readTrained(options)).network))
     : loadAdaptedModel(options);
 
-/**
- * Throws a `UserFault` unless the rows have the same classes as the training rows, in the same
- * order. Otherwise a label id would mean a class other than the one the model learnt.
- * @param which the name of the rows in the message
- */
+/** Throws a `UserFault` unless both have the same classes in one order. @param which the rows */
 export function checkClasses(
   which: string,
   classes: readonly string[],

@@ -8,7 +8,6 @@ export type Params = ModelNames & {
   readonly vectors: number;
   /** A vector is an intruder if its largest |cos| with the initial ones is below this. */
   readonly cosine: number;
-  /** The seed for drawing which tokens are masked. */
   readonly seed: number;
   /** The number of rows whose tokens are masked: the first ones of the validation split. */
   readonly masked_rows: number;
@@ -39,7 +38,7 @@ export default defineStage<Params>({
         seed: cell.seed,
         masked_rows,
         max_length: cell.train.max_length,
-        ...(isDrawn ? { drawn: true } : {}),
+        ...(isDrawn && { drawn: true }),
       },
       inputs: {
         start: { kind: 'train', cell: beforeTraining(cell) },

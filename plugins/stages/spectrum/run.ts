@@ -45,16 +45,14 @@ interface Forgetting {
   readonly tokens: number;
   readonly loss_start: number;
   readonly loss: number;
-  /** loss − loss_start */
   readonly forgetting: number;
 }
 
 const BATCH_SIZE = 32;
 
 /**
- * Returns the pretraining loss before and after training, on the validation split's first rows. The
- * masked-LM head is the original checkpoint's, since a base has none. Null if the checkpoint has no
- * masked-LM head, if its tokenizer has no mask token, or if the rows have nothing to mask.
+ * Returns the pretraining loss before and after training, under the masked-LM head of the original
+ * checkpoint, since a base has none. Null if there is no head, mask token, or token to mask.
  */
 async function measureForgetting<Body>(
   context: RunContext<Params>,
@@ -102,10 +100,7 @@ async function measureForgetting<Body>(
   }
 }
 
-/**
- * Opens the checkpoint's masked-LM head, computed in PyTorch's process on bodies with merged
- * adapters. Null if the checkpoint has no such head.
- */
+/** Opens the masked-LM head in PyTorch's process, for bodies with merged adapters; null if none. */
 async function openTorchMaskedLm(
   family: Architecture,
   path: string,
@@ -185,7 +180,6 @@ export async function run(context: Context): Promise<void> {
   }
 }
 
-/** Returns how each layer that the adapter targets has changed. */
 async function spectraOf(
   { params, progress, signal }: Context,
   start: ModelWeights,
@@ -194,15 +188,10 @@ async function spectraOf(
   const targets = end.linears.filter(({ name }) => end.adapter.targets.includes(name));
   const layers: LayerSpectrum[] = [];
   for (const layer of targets) {
-    layers.push(
-      layerSpectrum(
-        end.fileName(`${layer.name}.weight`),
-        await effectiveWeight(start, layer),
-        await layerChange(start, end, layer),
-        [layer.out, layer.in],
-        params,
-      ),
-    );
+    const name = end.fileName(`${layer.name}.weight`),
+      initial = await effectiveWeight(start, layer),
+      change = await layerChange(start, end, layer);
+    layers.push(layerSpectrum(name, initial, change, [layer.out, layer.in], params));
     progress(layers.length, targets.length, 'layers');
     await yieldToEventLoop(signal);
   }
@@ -284,10 +273,7 @@ export interface LayerSpectrum {
 
 const norm = (values: Float64Array): number => Math.sqrt(values.reduce((sum, x) => sum + x * x, 0));
 
-/**
- * Returns the least k with Σ_{i ≤ k} σ_i² ≥ energy · Σσ²; 0 if all σ are zero.
- * @param values the singular values σ, descending
- */
+/** Returns the least k with Σ_{i ≤ k} σ_i² ≥ energy · Σσ² of descending σ; 0 if all are zero. */
 export function effectiveRank(values: ArrayLike<number>, energy: number): number {
   const squares = Array.from(values, (value) => value * value);
   const total = squares.reduce((a, b) => a + b, 0);
@@ -297,10 +283,7 @@ export function effectiveRank(values: ArrayLike<number>, energy: number): number
   return k + 1;
 }
 
-/**
- * The bytes that the cache of initial weights' left singular vectors may have. The cells of a grid
- * share it. It is keyed by content, so that no entry is ever stale.
- */
+/** The most bytes of the cache of initial weights' left singular vectors, which cells share. */
 const INITIAL_BYTES = 256 * 2 ** 20;
 const cachedVectors = processWide('initial-left-vectors', () => new Map<string, Float64Array>());
 
@@ -323,10 +306,7 @@ function initialVectors(initial: Float64Array, m: number, n: number): Float64Arr
   return found;
 }
 
-/**
- * Returns max_j |cos(u_k, u⁰_j)| for the first `vectors` left singular vectors u_k of the trained
- * weight. initial, trained: (m, n), row-major.
- */
+/** Returns `LayerSpectrum.cosines`, of so many vectors. initial, trained: (m, n), row-major. */
 function vectorCosines(
   initial: Float64Array,
   trained: Float64Array,

@@ -1,6 +1,5 @@
 import {
   beforeTraining,
-  type Cell,
   defineStage,
   type HeadSettings,
   headSettings,
@@ -27,7 +26,6 @@ export type Params = FisherParams & {
   readonly head: HeadSettings;
   /** The seed for the draws of A, and for the head if the checkpoint has none. */
   readonly seed: number;
-  /** The number of rows to use: the first ones of the split, or all if it has fewer. */
   readonly rows: number;
   readonly max_length: number;
   readonly tolerance: number;
@@ -36,31 +34,6 @@ export type Params = FisherParams & {
   readonly scales: readonly number[];
   readonly distributions: readonly Shape[];
 };
-
-/**
- * Whether training starts from an adapter's folder. Such a folder brings a head, and weights and
- * biases that differ from the checkpoint's.
- */
-const startsFromFolder = ({ adapter }: Cell): boolean => adapter['init_from'] !== undefined;
-
-function paramsOf(cell: Cell): Params {
-  const { theory } = cell;
-  return {
-    architecture: cell.model.architecture,
-    ...(startsFromFolder(cell) ? { adapter: cell.adapter.type } : {}),
-    init: cell.base === undefined ? cell.model.init : 'pretrained',
-    head: headSettings(cell.head),
-    seed: cell.seed,
-    rows: cell.ntk.rows,
-    max_length: cell.train.max_length,
-    tolerance: cell.fisher.tolerance,
-    width: theory.map_width,
-    ranks: theory.map_ranks,
-    scales: theory.map_scales,
-    distributions: theory.map_distributions,
-    ...(cell.head.type === 'causal-lm' ? fisherParams(cell) : {}),
-  };
-}
 
 export default defineStage<Params>({
   name: 'theory-map',
@@ -81,20 +54,36 @@ export default defineStage<Params>({
         'Leave theory-map out of `stages`, or leave out model.quantize and model.dtype.',
         ['model', weights.quantize === undefined ? 'dtype' : 'quantize'],
       );
-    const fromFolder = startsFromFolder(cell);
-    const headFolder = fromFolder || cell.base !== undefined ? undefined : cell.head.init_from;
+    // An adapter's folder brings a head, weights and biases.
+    const { adapter, base, head, theory } = cell,
+      fromFolder = adapter['init_from'] !== undefined,
+      headFolder = fromFolder || base !== undefined ? undefined : head.init_from;
     return {
-      params: paramsOf(cell),
+      params: {
+        architecture: cell.model.architecture,
+        ...(fromFolder && { adapter: adapter.type }),
+        init: base === undefined ? cell.model.init : 'pretrained',
+        head: headSettings(head),
+        seed: cell.seed,
+        rows: cell.ntk.rows,
+        max_length: cell.train.max_length,
+        tolerance: cell.fisher.tolerance,
+        width: theory.map_width,
+        ranks: theory.map_ranks,
+        scales: theory.map_scales,
+        distributions: theory.map_distributions,
+        ...(head.type === 'causal-lm' && fisherParams(cell)),
+      },
       inputs: {
         rows: { kind: 'data', cell, with: { split: cell.ntk.split } },
-        ...(fromFolder ? { start: { kind: 'train', cell: beforeTraining(cell) } } : {}),
+        ...(fromFolder && { start: { kind: 'train', cell: beforeTraining(cell) } }),
         ...startInputs(cell),
       },
       assets: {
         model: cell.model.source,
-        ...(headFolder === undefined ? {} : { head: fileUri(headFolder) }),
+        ...(headFolder && { head: fileUri(headFolder) }),
       },
-      uses: modelUses(cell, ['full', ...(fromFolder ? [cell.adapter.type] : [])]),
+      uses: modelUses(cell, ['full', ...(fromFolder ? [adapter.type] : [])]),
     };
   },
   preflight: async (context) => [

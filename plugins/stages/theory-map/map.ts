@@ -1,6 +1,7 @@
 /**
- * The map over rank × variance of the paper's Figure 3: as published, exact, from a draw of A, and
- * measured on a model.
+ * The map over rank × variance of the paper's Figure 3: entropies of the spectrum of AᵀA in closed
+ * form, as published and corrected, from a draw of A, and measured on a model (docs/theory.md,
+ * Fisher information). A: (r, d), independent entries of mean 0 and variance σ².
  */
 import {
   answersFisher,
@@ -11,6 +12,7 @@ import {
 } from '../../../src/science/measures/fisher.ts';
 import type { OutputsOf } from '../../../src/science/models/types.ts';
 import { drawA } from '../../adapters/lora/init.ts';
+import type { Params } from './index.ts';
 import type { RankKernels } from './rank-kernels.ts';
 
 interface DrawnMoments {
@@ -51,16 +53,10 @@ export function drawnMoments(
   return moments;
 }
 
-/**
- * The closed-form map of the paper's Figure 3: entropies of the spectrum of AᵀA from rank, fan-in
- * and variance alone, as published and corrected (docs/theory.md, Fisher information). A: (r, d),
- * independent entries of mean 0 and variance σ².
- */
-
 /** The distribution of A's entries. */
 export type Shape = 'normal' | 'uniform';
 
-/** What A, (rank, width), is drawn from: independent entries of this distribution and variance. */
+/** What A, (rank, width), is drawn from. */
 interface RandomA {
   readonly shape: Shape;
   readonly rank: number;
@@ -111,16 +107,14 @@ export function closedForm(A: RandomA): ClosedForm {
   };
 }
 
-/** Entropies of a spectrum at one scale, in nats. */
+/** Entropies of a spectrum at one scale, in nats: log Σλ and −log Σλ². */
 interface MapValues {
-  /** log Σλ */
   readonly h1: number;
-  /** −log Σλ² */
   readonly h2: number;
 }
 
-/** Summaries of the Fisher information of the model's outputs, at s = 1. */
-export interface ModelValues extends MapValues {
+/** What the map shows of the Fisher information of the model's outputs, at s = 1. */
+interface ModelValues extends MapValues {
   readonly count: number;
   /** ½ Σ log λ; null if every eigenvalue counts as zero. */
   readonly information_bits: number | null;
@@ -135,32 +129,25 @@ interface MapPoint {
   readonly rank: number;
   /** σ²d. */
   readonly scale: number;
-  /** In closed form, at σ² = scale/d with d the map's width. */
+  /** At σ² = scale/d with d the map's width. */
   readonly closed: ClosedForm;
-  /** From AᵀA for one draw of A, (r, d). */
+  /** From one draw of A, (r, d). */
   readonly drawn: MapValues;
-  /**
-   * Measured at σ² = scale/d with d each layer's own fan-in; null if the rank exceeds a layer's
-   * width.
-   */
+  /** At σ² = scale/d with d each layer's fan-in; null if the rank exceeds a layer's width. */
   readonly model: ModelValues | null;
 }
 
 export interface TheoryMap {
   readonly width: number;
   readonly rows: number;
-  /** The outputs that the model's kernels are of. */
   readonly outputs: OutputsOf;
   /** `true`: the Fisher information of class logits; `empirical`: that of log p(answer). */
   readonly information: 'true' | 'empirical';
-  /** The number of outputs of a row. */
   readonly classes: number;
-  /** Values of full fine-tuning, over the weights of the same layers at the same point. */
   readonly full: ModelValues;
   readonly points: readonly MapPoint[];
 }
 
-/** Returns what the map shows of a spectrum of Fisher information. */
 function modelValues({ spectrum, renyi, ...summary }: SpectrumSummary): ModelValues {
   const { count, information_bits, information_bits_normalised } = summary;
   return {
@@ -171,7 +158,7 @@ function modelValues({ spectrum, renyi, ...summary }: SpectrumSummary): ModelVal
   };
 }
 
-/** Returns the summaries of the spectrum whose eigenvalues are c times as large. */
+/** Returns the values of the spectrum whose eigenvalues are c times as large. */
 const scaledValues = (values: ModelValues, c: number): ModelValues => ({
   ...values,
   h1: values.h1 + Math.log(c),
@@ -182,23 +169,19 @@ const scaledValues = (values: ModelValues, c: number): ModelValues => ({
       : values.information_bits + (values.count / 2) * Math.log(c),
 });
 
-interface MapOptions {
-  readonly width: number;
-  readonly scales: readonly number[];
-  /** The moments of a drawn A at all ranks, ascending. */
-  readonly drawn: ReadonlyMap<Shape, readonly DrawnMoments[]>;
-  /** Kernels of the model for `modelRanks`. */
-  readonly model: RankKernels;
-  readonly modelRanks: readonly number[];
-  /** The number of rows, N. */
-  readonly rows: number;
-  /** Eigenvalues at or below tolerance · λmax count as zero. */
-  readonly tolerance: number;
-}
-
-/** Returns the map, with a point for each distribution, rank and scale. */
-export function theoryMap(options: MapOptions): TheoryMap {
-  const { width, scales, drawn, model, modelRanks, rows, tolerance } = options;
+/**
+ * Returns the map, with a point for each distribution, rank and scale.
+ * @param drawn the moments of a drawn A at all ranks, ascending
+ * @param model the kernels of the model for `modelRanks`, over N `rows`
+ * @param tolerance eigenvalues at or below tolerance · λmax count as zero
+ */
+export function theoryMap(
+  { width, scales, tolerance }: Pick<Params, 'width' | 'scales' | 'tolerance'>,
+  drawn: ReadonlyMap<Shape, readonly DrawnMoments[]>,
+  model: RankKernels,
+  modelRanks: readonly number[],
+  rows: number,
+): TheoryMap {
   const classes = model.logits.length / rows;
   const information = model.outputs === 'class logits' ? 'true' : 'empirical';
   const summary = (kernel: Float64Array): ModelValues => {

@@ -27,7 +27,6 @@ import { drawA } from '../../adapters/lora/init.ts';
 import type { Shape } from './map.ts';
 
 export interface RankKernels {
-  /** The outputs that the kernels are of; `logits` has their values. */
   readonly outputs: OutputsOf;
   readonly logits: Float32Array; // (N, C)
   /** K_ff, over the weights of the same layers. */
@@ -56,11 +55,8 @@ export async function rankKernels(
   const { most, full, bands, finish } = createSums(model, rows, shapes, ranks);
   const logits = await walkLayers(model, rows, options, (layer, seen) => {
     tf.tidy(() => {
-      addTerm(
-        seen,
-        seen.map(({ tokens }) => fullTerms(tokens)[0]!),
-        [full],
-      );
+      const terms = seen.map(({ tokens }) => fullTerms(tokens)[0]!);
+      addTerm(seen, terms, [full]);
       for (const [shape, sums] of bands) {
         const { data } = drawA(layer.name, layer.in, most, shape, 1 / layer.in, seed);
         const A = tf.tensor2d(data as Float32Array, [most, layer.in]);
@@ -69,15 +65,11 @@ export async function rankKernels(
             const first = k === 0 ? 0 : ranks[k - 1]!;
             // (r_k − r_{k−1}, d)
             const band = tf.slice(A, [first, 0], [ranks[k]! - first, layer.in]);
-            addTerm(
-              seen,
-              seen.map(({ tokens: { h, deltas } }) => ({
-                a: deltas,
-                b: tf.matMul<Tensor2D>(h, band, false, true),
-                coefficient: 1,
-              })),
-              [sum],
-            );
+            const ofBand = seen.map(({ tokens: { h, deltas } }) => {
+              const b = tf.matMul<Tensor2D>(h, band, false, true);
+              return { a: deltas, b, coefficient: 1 };
+            });
+            addTerm(seen, ofBand, [sum]);
           }),
         );
       }
@@ -91,7 +83,7 @@ export async function rankKernels(
  * whole ones; `most` is the largest rank. Throws a RangeError if a layer's fan-in is smaller.
  */
 function createSums(
-  model: Pick<AdaptedModel, 'outputs' | 'outputsOf'> & Pick<KernelModel, 'layers'>,
+  model: Pick<KernelModel, 'outputs' | 'outputsOf' | 'layers'>,
   rows: readonly TokenRow[],
   shapes: readonly Shape[],
   ranks: readonly number[],
@@ -110,16 +102,12 @@ function createSums(
     bands,
     finish: (logits: Float32Array): RankKernels => {
       symmetrise(full.data, size);
-      for (const sums of bands.values()) {
-        sums.forEach(({ data }, k) => {
+      for (const sums of bands.values())
+        for (const [k, { data }] of sums.entries()) {
           symmetrise(data, size);
-          if (k > 0)
-            // add the kernel of the rank below
-            data.forEach((value, x) => {
-              data[x] = value + sums[k - 1]!.data[x]!;
-            });
-        });
-      }
+          const below = sums[k - 1]?.data; // the kernel of the rank below
+          if (below !== undefined) for (let x = 0; x < data.length; x++) data[x]! += below[x]!;
+        }
       return {
         outputs: model.outputsOf,
         logits,
@@ -130,7 +118,7 @@ function createSums(
   };
 }
 
-/** Returns the same as `rankKernels`, from kernels that PyTorch's process computes. */
+/** Returns what `rankKernels` does, from kernels that PyTorch's process computes. */
 export async function torchRankKernels(
   model: TorchKernels,
   rows: readonly TokenRow[],
@@ -159,13 +147,10 @@ export async function torchRankKernels(
         });
       }),
     ],
-    visit: (_layer, [ofWeight, ...others]) => {
-      const sums = [full, ...[...bands.values()].flat()];
-      [ofWeight!, ...others].forEach((kernel, k) =>
-        kernel.forEach((value, x) => {
-          sums[k]!.data[x]! += value;
-        }),
-      );
+    visit: (_layer, kernels) => {
+      const sums = [full, ...[...bands.values()].flat()]; // in the order of `parts`
+      for (const [k, { data }] of sums.entries())
+        for (let x = 0; x < data.length; x++) data[x]! += kernels[k]![x]!;
     },
   });
   return finish(logits);

@@ -36,11 +36,8 @@ export async function run(context: Context): Promise<void> {
     const map = await mapOf(context, adapted, encoded);
     await writeJson(outDir, 'map.json', { init: params.init, ...map }, 1);
     await writeMetrics(outDir, metricsOf(map));
-    const kernels = new Set(
-      map.points
-        .filter(({ model }) => model !== null)
-        .map(({ distribution, rank }) => `${distribution} ${rank}`),
-    );
+    const measured = map.points.filter(({ model }) => model !== null);
+    const kernels = new Set(measured.map(({ distribution, rank }) => `${distribution} ${rank}`));
     const seconds = ((performance.now() - started) / 1000).toFixed(1);
     log(`${kernels.size} kernels of ${rows.length} rows at initialisation in ${seconds} s`);
   } finally {
@@ -54,7 +51,7 @@ async function mapOf(
   adapted: AdaptedModel | TorchKernels,
   rows: readonly TokenRow[],
 ): Promise<TheoryMap> {
-  const { width, scales, tolerance, distributions, seed } = params;
+  const { width, distributions, seed } = params;
   const ranks = params.ranks.slice().sort((a, b) => a - b);
   const narrow = Math.min(...adapted.layers.map((layer) => Math.min(layer.in, layer.out)));
   const modelRanks = ranks.filter((rank) => rank <= narrow);
@@ -71,22 +68,18 @@ async function mapOf(
   const model = await ('layerKernels' in adapted
     ? torchRankKernels(adapted, ...asked)
     : rankKernels(adapted, ...asked));
-  return theoryMap({ width, scales, drawn, model, modelRanks, rows: rows.length, tolerance });
+  return theoryMap(params, drawn, model, modelRanks, rows.length);
 }
 
-/**
- * Returns what was measured on the model at σ² = scale/d, s = 1. The closed forms are in map.json.
- */
+/** Returns what was measured on the model at σ² = scale/d, s = 1, without the closed forms. */
 function metricsOf({ full, points }: TheoryMap): Metrics {
-  return Object.fromEntries([
-    ...numbersIn(full, 'full.'),
-    ...points.flatMap(({ distribution, rank, scale, model }) =>
-      numbersIn(model ?? {}, `${distribution}.r${rank}.scale${scale}.`),
-    ),
-  ]);
+  const metrics = numbersIn(full, 'full.');
+  for (const { distribution, rank, scale, model } of points)
+    Object.assign(metrics, numbersIn(model ?? {}, `${distribution}.r${rank}.scale${scale}.`));
+  return metrics;
 }
 
-/** Opens the model as training starts from it, without an adapter's factors. */
+/** Opens the model as training starts from it, without the factors of an adapter. */
 async function openStart(
   context: Context,
   model: ModelParts['model'] & Pick<Params, 'init'>,
@@ -99,12 +92,9 @@ async function openStart(
   const full = await loadAdapter(context, 'full');
   const linears = architecture.linears(config),
     parameters = architecture.parameters(config);
-  const headFolder = assets['head']?.path;
-  const given =
-    (await mergedStart(context, model)) ??
-    (headFolder === undefined
-      ? null
-      : await readHead(headFolder, { architecture, config, classes: classes.length }));
+  const headDir = assets['head']?.path,
+    shape = { architecture, config, classes: classes.length };
+  const head = (await mergedStart(context, model)) ?? (headDir && (await readHead(headDir, shape)));
   const options: NetworkOptions = {
     architecture,
     model,
@@ -112,7 +102,7 @@ async function openStart(
     classes: classes.length,
     seed: params.seed,
     evaluation: true,
-    ...(given === null ? {} : { head: given }),
+    ...(head && { head }),
   };
   return backend === 'torch'
     ? openTorchKernels(await readTorchStart(options))
@@ -120,9 +110,9 @@ async function openStart(
 }
 
 /**
- * Returns the parameters that an adapter's folder changes in the checkpoint, by canonical name: the
- * head, the biases, and the weights with s·B·A merged into them. Null if training starts from the
- * checkpoint itself.
+ * Returns the parameters that an adapter's folder (the input `start`) changes in the checkpoint, by
+ * canonical name: the head, the biases, and the weights with s·B·A merged into them. Null if
+ * training starts from the checkpoint itself.
  */
 async function mergedStart(
   context: Context,

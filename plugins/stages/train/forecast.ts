@@ -18,10 +18,7 @@ import { assetOf, metricOf, readMetrics } from '../shared/files.ts';
 import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
 import { type Params, trainingOf } from './params.ts';
 
-/**
- * Returns the memory, output and operations of a training; null if nothing is trained, or if the
- * memory can't be told.
- */
+/** Null if nothing is trained, or if the memory can't be told. */
 export async function forecast(context: PreflightContext<Params>): Promise<Forecast | null> {
   const { params } = context,
     training = trainingOf(params);
@@ -39,14 +36,14 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
   };
   const { type, ...adapterParams } = params.adapter;
   const initFrom = context.assets['adapter']?.path;
-  const adapter = await (
-    await loadAdapter(context, type)
-  ).create(adapterParams, { ...shape, ...defined({ initFrom }) });
+  const implementation = await loadAdapter(context, type);
+  const adapter = await implementation.create(adapterParams, {
+    ...shape,
+    ...defined({ initFrom }),
+  });
   const sizes = await modelSizes(modelDir);
-  const { accumulate = 1, loss, max_length: length, optimizer } = training,
-    // A pair is two rows.
-    batch = training.batch_size * (loss === undefined ? 1 : 2),
-    { fsdp } = training,
+  const { accumulate = 1, loss, max_length: length, optimizer, fsdp, checkpoints = 0 } = training,
+    batch = training.batch_size * (loss === undefined ? 1 : 2), // a pair is two rows
     devices = context.backend === 'torch' ? training.devices : undefined;
   const vocabulary = params.head.type === 'causal-lm' ? sizes.vocabulary : 0;
   const checkpointing = training.gradient_checkpointing === true;
@@ -64,7 +61,6 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
       : Math.ceil(weightBytes({ shape, adapter }, optimizer) / 2 ** 20) +
         (await packMemoryMB(params, modelDir));
   if (!Number.isFinite(memoryMB)) return null;
-  const { checkpoints = 0 } = training;
   const kept = typeof checkpoints === 'number' ? checkpoints : checkpoints.length;
   return {
     outputBytes: (1 + kept) * savedBytes({ shape, adapter }),
@@ -94,15 +90,12 @@ type Stage = Parameters<NonNullable<Packing<Params>['memoryMB']>>[0];
 /** Returns the memory that a training takes beside the model, in MB. */
 export async function memoryMB(stage: Stage): Promise<number> {
   const data = stage.inputs?.['data'];
-  return packMemoryMB(
-    stage.params,
-    await findModelDir(assetOf(stage, 'model').path),
-    data === undefined ? undefined : await setCounts(data.dir),
-  );
+  const modelDir = await findModelDir(assetOf(stage, 'model').path);
+  return packMemoryMB(stage.params, modelDir, data && (await setCounts(data.dir)));
 }
 
 /**
- * Returns the numbers of rows in a training set: all of the original ones, and those that an attack
+ * Returns the numbers of rows in a training set: of the original ones, and of those that an attack
  * appended. A `data` stage, which a clean training may read, has no metrics and appends nothing.
  */
 async function setCounts(dir: string): Promise<{ rows: number; appended: number }> {

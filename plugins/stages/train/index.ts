@@ -10,7 +10,6 @@ import {
   type StageDefinition,
   type StageDescriptor,
   startInputs,
-  stepsOf,
   UserFault,
   withoutOrder,
   type Work,
@@ -24,7 +23,14 @@ import {
   trainingSet,
   unwatched,
 } from '../shared/defended.ts';
-import { fileUri, modelUses, onlyCell, refuseUnshown, workOf } from '../shared/definition.ts';
+import {
+  attackUses,
+  fileUri,
+  modelUses,
+  onlyCell,
+  refuseUnshown,
+  workOf,
+} from '../shared/definition.ts';
 import { withKnownRows } from '../shared/known-rows.ts';
 import { filesApart, learntInput, triggerAssets } from '../shared/program-files.ts';
 import {
@@ -59,48 +65,42 @@ export default defineStage<Params>({
     const watch = watchDefinition(cell);
     const attack = attackOnTraining(cell, plugin);
     const defence = lossOfDefence(cell, onClean, attack, plugin);
-    const { adapter, initFrom } = adapterOf(cell, plugin);
+    const { adapter, initFrom } = adapterAndFolder(cell, plugin);
     const start = onClean ? judgedModel(ownCell, plugin).start : startInputs(cell);
     const headFolder = start.base === undefined ? cell.head.init_from : undefined;
-    const attacks = new Set([
-      ...(watch?.params.trigger ? stepsOf(watch.params.trigger).map((step) => step.attack) : []),
-      ...(attack === null ? [] : [attack.attack]),
-    ]);
+    // The attack on the training, if there is one, is among those whose trigger is watched.
+    const shownAttack = watch === null ? attack : watch.params.trigger;
     return {
       params: {
         architecture: cell.model.architecture,
         adapter,
-        ...(attack === null ? {} : { attack }),
-        ...(defence === null ? {} : { defence: defence.params }),
+        ...(attack && { attack }),
+        ...(defence && { defence: defence.params }),
         ...defined({ batch_rows: batchRows }),
         seed: cell.seed,
         train: trainParams(cell.train),
         head: headSettings(cell.head),
-        ...(cell.model.init === 'random' ? { init: 'random' } : {}),
+        ...(cell.model.init === 'random' && { init: 'random' }),
         ...heldWeights(cell.model),
-        ...(cell.head.type === 'cloze' ? { classes: statedClasses(cell, plugin) } : {}),
-        ...(watch === null ? {} : { watch: watch.params }),
+        ...(cell.head.type === 'cloze' && { classes: statedClasses(cell, plugin) }),
+        ...(watch && { watch: watch.params }),
       },
       inputs: {
-        data: onClean ? cleanRows(ownCell) : rowsOf(cell, plugin),
-        ...(watch === null
-          ? {}
-          : {
-              validation: { kind: 'data', cell, with: { split: 'validation' } },
-              ...learntInput(cell, watch.params.trigger === null ? null : attackOf(cell), plugin),
-            }),
+        data: onClean ? cleanRows(ownCell) : trainingRows(cell, plugin),
+        ...(watch && { validation: { kind: 'data', cell, with: { split: 'validation' } } }),
+        ...(watch?.params.trigger && learntInput(cell, attackOf(cell), plugin)),
         ...start,
       },
       assets: {
         model: cell.model.source,
-        ...(initFrom === null ? {} : { adapter: fileUri(initFrom) }),
-        ...(headFolder === undefined ? {} : { head: fileUri(headFolder) }),
+        ...(initFrom && { adapter: fileUri(initFrom) }),
+        ...(headFolder && { head: fileUri(headFolder) }),
         ...triggerAssets(watch?.files ?? {}),
-        ...(defence?.assets ?? {}),
+        ...defence?.assets,
       },
       uses: [
         ...modelUses(cell),
-        ...[...attacks].map((name) => ({ kind: 'attack' as const, name })),
+        ...(shownAttack === null ? [] : attackUses(shownAttack)),
         ...(defence?.uses ?? []),
       ],
       work: trainingWork(cell, onClean),
@@ -120,7 +120,7 @@ export default defineStage<Params>({
   },
 });
 
-/** Returns the work of a training: the rows that its steps see, or else its epochs of its rows. */
+/** Returns the work of a training: the rows that its steps see or, without `steps`, its epochs. */
 function trainingWork({ model, data, train }: Cell, onClean: boolean): Work {
   const { steps, epochs = 3, batch_size: batch, accumulate, max_length: length, loss } = train;
   if (steps === 0) return workOf(1, 'start', model);
@@ -133,35 +133,31 @@ type Planned = Parameters<NonNullable<NonNullable<StageDescriptor<Params>['pack'
 
 /**
  * Returns a name that is the same for trainings whose steps PyTorch may take together: those of
- * LoRA under the same weights, layers and head; null for other trainings. PyTorch's process finds
- * what else forbids it, such as the form that an adapter's folder has.
+ * LoRA under the same weights, layers and head; null for others. Its process may still refuse.
  */
 function packName({ params, assets, inputs }: Planned): string | null {
   const training = trainingOf(params);
   const { architecture, adapter, head, init, weights, attack, defence } = params;
   const { use_dora: dora, dropout = 0, bias = 'none', targets, exclude, layers } = adapter;
   const isPlain = adapter.type === 'lora' && dora !== true && dropout === 0 && bias === 'none';
-  if (training === null || !isPlain || training.dropout !== 0) return null;
-  if (training.devices !== undefined || training.loss !== undefined) return null;
-  if (training.packing === true) return null;
-  if (init !== undefined || attack !== undefined || defence !== undefined) return null;
-  const base = inputs['base'] ?? null;
-  const under = { architecture, head, base, model: assets['model'] ?? null, weights };
-  const { precision = 'float32', gradient_checkpointing: recomputes = false } = training;
-  const { loss_on: lossOn } = training;
+  if (training === null || !isPlain || training.dropout !== 0 || training.packing) return null;
+  if ([training.devices, training.loss, init, attack, defence].some((own) => own !== undefined))
+    return null;
+  const under = { architecture, head, base: inputs['base'], model: assets['model'], weights };
+  const { precision, gradient_checkpointing: recomputes, loss_on: lossOn } = training;
   return JSON.stringify([under, { targets, exclude, layers }, precision, recomputes, lossOn]);
 }
 
 /** Requests the training rows; for 0 steps, the clean ones, of which only the classes are read. */
-const rowsOf = (cell: Cell, plugin: DefineRequest['plugin']): StageDefinition['inputs'][string] =>
+const trainingRows = (
+  cell: Cell,
+  plugin: DefineRequest['plugin'],
+): StageDefinition['inputs'][string] =>
   cell.train.steps === 0
     ? { kind: 'data', cell, with: { split: 'train' } }
     : trainingSet(cell, plugin);
 
-/**
- * Returns the cell whose training, on the defender's clean rows, follows the cell's own. It has no
- * checkpoints and no evaluations.
- */
+/** Returns the cell whose training, on the defender's clean rows, follows the cell's own. */
 function retrained(cell: Cell, plugin: DefineRequest['plugin']): Cell {
   const defence = defenceOf(cell, plugin);
   const changes = defence?.descriptor.model?.retrain?.(defence.params);
@@ -173,20 +169,11 @@ function retrained(cell: Cell, plugin: DefineRequest['plugin']): Cell {
     ...cell,
     poisoning: { attack: 'none' },
     adapter: { ...adapter, type: cell.adapter.type },
-    train: {
-      ...train,
-      ...length,
-      loss: 'supervised',
-      packing: false,
-      ...changes,
-    } as Cell['train'],
+    train: { ...train, ...length, loss: 'supervised', packing: false, ...changes } as Cell['train'],
   };
 }
 
-/**
- * Returns the defence whose loss is minimised, or null.
- * @throws UserFault if an attack has a loss, or weights, of its own in the same training
- */
+/** Returns the defence whose loss is minimised, or null. Throws UserFault beside another loss. */
 function lossOfDefence(
   cell: Cell,
   onClean: boolean,
@@ -213,14 +200,14 @@ function lossOfDefence(
 }
 
 /** Returns the adapter and, apart from it, the folder that it starts from, or null without one. */
-function adapterOf(
+function adapterAndFolder(
   cell: Cell,
   plugin: DefineRequest['plugin'],
 ): { readonly adapter: Params['adapter']; readonly initFrom: string | null } {
   const { init_from: initFrom, ...adapter } = adapterParams(adapterOfDefence(cell, plugin), plugin);
   if (typeof initFrom !== 'string') return { adapter, initFrom: null };
   // The folder gives the A that training starts from, so `init` is left out.
-  const given = Object.fromEntries(Object.entries(adapter).filter(([name]) => name !== 'init'));
+  const { init: _init, ...given } = adapter;
   return { adapter: { ...given, type: adapter.type }, initFrom };
 }
 
@@ -236,15 +223,12 @@ function checkOrder({ head, poisoning, train }: Cell): void {
       ['train', 'batching'],
     );
   if (!packing || steps === 0) return;
-  const [, why] =
-    (
-      [
-        [head.type !== 'causal-lm', `of which the head ${head.type} reads one`],
-        [loss === 'dpo', 'and train.loss: dpo compares pairs of them'],
-        [isBucketed, 'and train.batching is bucketed, by the lengths of rows'],
-        [isOrdered, 'so that their lengths decide on the steps, and the attack has an `order`'],
-      ] as const
-    ).find(([holds]) => holds) ?? [];
+  const why = [
+    head.type !== 'causal-lm' && `of which the head ${head.type} reads one`,
+    loss === 'dpo' && 'and train.loss: dpo compares pairs of them',
+    isBucketed && 'and train.batching is bucketed, by the lengths of rows',
+    isOrdered && 'so that their lengths decide on the steps, and the attack has an `order`',
+  ].find((fault) => fault !== false);
   if (why !== undefined)
     throw new UserFault(
       `train.packing puts several rows into a sequence, ${why}`,
@@ -309,27 +293,14 @@ function attackOnTraining(cell: Cell, plugin: DefineRequest['plugin']): Training
   return trainingAttack(filesApart(withoutOrder(cell.poisoning)).poisoning, plugin);
 }
 
-interface WatchDefinition {
-  readonly params: WatchParams;
-  /** The trigger's files, by file name. */
-  readonly files: { readonly [name: string]: string };
-}
-
-/** Returns what is evaluated during the training; null if nothing is. */
-function watchDefinition(cell: Cell): WatchDefinition | null {
-  const isWatched = cell.train.steps !== 0 && cell.train.evaluate_every > 0;
-  if (!isWatched) return null;
+/** Returns what is evaluated during the training, and the trigger's files; null if nothing is. */
+function watchDefinition(cell: Cell) {
+  if (cell.train.steps === 0 || cell.train.evaluate_every === 0) return null;
   const attack = attackOf(cell);
   const { poisoning: trigger, assets: files } =
     attack.attack === 'none' ? { poisoning: null, assets: {} } : filesApart(withoutOrder(attack));
-  return {
-    params: {
-      batch_size: cell.evaluate.batch_size,
-      max_length: cell.evaluate.max_length ?? cell.train.max_length,
-      trigger,
-    },
-    files,
-  };
+  const { batch_size, max_length = cell.train.max_length } = cell.evaluate;
+  return { params: { batch_size, max_length, trigger } satisfies WatchParams, files };
 }
 
 /** Returns the class names that the spec or its named data set states; null if neither does. */

@@ -21,29 +21,20 @@ import type { DefenceParams } from '../shared/defended.ts';
 
 export type Params = {
   readonly architecture: string;
-  /** Present if the weights are drawn at random. */
   readonly init?: 'random';
   readonly head: HeadSettings;
-  /**
-   * The classes; null if the spec does not name them. Present for a cloze head alone, because its
-   * verbalizer must name the same ones.
-   */
+  /** For a cloze head, whose verbalizer must name them; null if the spec does not. */
   readonly classes?: readonly string[] | null;
   /** `type` and parameters, without `init_from`, which is an asset. */
   readonly adapter: { readonly type: string } & JsonObject;
-  /** The attack, if it changes the training itself. */
   readonly attack?: TrainingAttack;
   /** The defence, if the training minimises that defence's loss. */
   readonly defence?: DefenceParams;
   readonly seed: number;
   readonly weights?: HeldWeights;
   readonly train: Untrained | (TrainParams & JsonObject);
-  /**
-   * Set if the rows of each batch are read back to front. This shows how much rounding alone
-   * changes this training (the noise floor of `divergence`).
-   */
+  /** Set if the rows of each batch are read back to front, for `divergence`'s noise floor. */
   readonly batch_rows?: 'reversed';
-  /** What `evaluate_every` measures during the training. */
   readonly watch?: WatchParams;
 };
 
@@ -58,17 +49,11 @@ export type Preflight = PreflightContext<Params>;
 
 /** Returns the settings of the training, or null if nothing is trained. */
 export const trainingOf = ({ train }: Params): TrainParams | null =>
-  isUntrained(train) ? null : train;
+  train.steps === 0 ? null : (train as TrainParams);
 
-const isUntrained = (train: Params['train']): train is Untrained => train.steps === 0;
-
-/** A train stage's parameter `attack`: the attack's name and its own parameters. */
 export type TrainingAttack = { readonly attack: string } & JsonObject;
 
-/**
- * Returns the attack that changes the training itself, or null if none does.
- * @throws UserFault if several do
- */
+/** Returns the attack that changes the training itself, or null. Throws UserFault if several do. */
 export function trainingAttack(
   poisoning: Poisoning,
   plugin: NonNullable<DefineRequest['plugin']>,
@@ -87,10 +72,7 @@ export function trainingAttack(
   return { attack: first.attack, ...first.params };
 }
 
-/**
- * Returns the fault if an attack on the weights is used with an adapter that does not train and
- * save all of the model's own weights; null otherwise.
- */
+/** Returns the fault of an attack on weights under an adapter that does not train them, or null. */
 export function adapterFault(attack: string, adapter: string): Problem | null {
   if (adapter === 'full') return null;
   return {
@@ -104,10 +86,7 @@ export function adapterFault(attack: string, adapter: string): Problem | null {
   };
 }
 
-/**
- * Returns the fault if the rows have other classes (`ours`) than those of the previous training
- * (`theirs`), whose head this training goes on with; null otherwise.
- */
+/** Returns the fault of rows with other classes than those of the previous training, or null. */
 export function otherClasses(
   theirs: readonly string[],
   ours: readonly string[],
@@ -122,7 +101,7 @@ export function otherClasses(
   };
 }
 
-/** A training of 0 steps. None of the other fields is read. */
+/** A training of 0 steps, which reads no other field. */
 type Untrained = { readonly steps: 0 };
 
 /** Returns a spec's `adapter` in one form, so that all ways to write it are one training. */
@@ -136,8 +115,8 @@ export function adapterParams(
 }
 
 /**
- * Features, each with the value that turns it off. A field with this value is left out of the
- * parameters, so that a feature that is off leaves no trace in a stage's key.
+ * Fields of `train`, each with the value that turns its feature off. A field with this value is
+ * left out of the parameters, so that a feature that is off leaves no trace in a stage's key.
  */
 const OFF: { readonly [field in keyof Cell['train']]?: unknown } = {
   accumulate: 1,
@@ -158,23 +137,20 @@ const OFF: { readonly [field in keyof Cell['train']]?: unknown } = {
 };
 
 /** Returns what a machine has to offer beyond float32 for this training. */
-export const precisionOf = (params: Params): readonly Precision[] => [
-  ...(trainingOf(params)?.precision === 'bf16' ? (['bf16'] as const) : []),
-  ...(params.weights?.dtype === 'bf16' ? (['bf16 weights'] as const) : []),
-  ...(params.weights?.quantize === undefined ? [] : [params.weights.quantize.method]),
-];
+export function precisionOf(params: Params): readonly Precision[] {
+  const { dtype, quantize } = params.weights ?? {};
+  const found: Precision[] = [];
+  if (trainingOf(params)?.precision === 'bf16') found.push('bf16');
+  if (dtype === 'bf16') found.push('bf16 weights');
+  return quantize === undefined ? found : [...found, quantize.method];
+}
 
-const isBf16 = ({ steps, precision }: Cell['train']): boolean =>
-  steps !== 0 && precision === 'bf16';
-
-/** Whether the cell's training, or one before it, takes its matrix products in bfloat16. */
 export const usesBf16 = (cell: Cell): boolean =>
-  [...basesOf(cell), cell].some(({ train }) => isBf16(train));
+  [...basesOf(cell), cell].some(({ train }) => train.steps !== 0 && train.precision === 'bf16');
 
 /**
- * Returns the fields without those that are off or that nothing reads, and with the default number
- * of epochs. A field that is not read must not make a different stage.
- * @throws UserFault if two fields contradict each other
+ * Returns the fields without those that are off or that nothing reads, which must not make a
+ * different stage. Throws UserFault if two contradict each other.
  */
 export function trainParams(train: Cell['train']): Untrained | (TrainParams & JsonObject) {
   if (train.steps === 0) return { steps: 0 };
@@ -185,17 +161,8 @@ export function trainParams(train: Cell['train']): Untrained | (TrainParams & Js
       'Leave out one of the two.',
       ['train', 'batching'],
     );
-  const {
-    steps,
-    epochs,
-    beta1,
-    beta2,
-    epsilon,
-    dpo_beta,
-    early_stopping: stopping,
-    ...more
-  } = train;
-  const mayStop = (stopping.patience ?? 0) > 0;
+  const { steps, epochs = 3, beta1, beta2, epsilon, dpo_beta, early_stopping, ...more } = train;
+  const mayStop = (early_stopping.patience ?? 0) > 0;
   if (mayStop && !train.evaluate_every)
     throw new UserFault(
       'train.early_stopping has a patience, but train.evaluate_every is 0: the training is never ' +
@@ -208,9 +175,9 @@ export function trainParams(train: Cell['train']): Untrained | (TrainParams & Js
   );
   return {
     ...rest,
-    ...(mayStop ? { early_stopping: stopping } : {}),
-    ...(train.loss === 'dpo' ? { dpo_beta } : {}),
-    ...(train.optimizer === 'adamw' ? { beta1, beta2, epsilon } : {}),
-    ...(steps === undefined ? { epochs: epochs ?? 3 } : { steps }),
+    ...(mayStop && { early_stopping }),
+    ...(train.loss === 'dpo' && { dpo_beta }),
+    ...(train.optimizer === 'adamw' && { beta1, beta2, epsilon }),
+    ...(steps === undefined ? { epochs } : { steps }),
   } as TrainParams & JsonObject;
 }

@@ -20,7 +20,6 @@ import { loadAttack, loadDefence } from './attack.ts';
 import { adapterFault, otherClasses, type Params, type Preflight, trainingOf } from './params.ts';
 import { unreachedWarnings, unreadProblems } from './unread.ts';
 
-/** Returns what is wrong with the training: its model, adapter, attack, settings or machine. */
 export async function preflight(context: Preflight): Promise<readonly Problem[]> {
   const { params, upstream } = context;
   let model: CheckOptions['model'], architecture: CheckOptions['architecture'];
@@ -64,31 +63,32 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
       params: adapterParams,
       ...defined({ initFrom }),
     },
-    ...(attack === null ? {} : { attack }),
-    ...defined({ weights: params.weights }),
+    ...defined({ attack: attack ?? undefined, weights: params.weights }),
     based,
   });
   problems.push(...(await heldWeightsFaults(context)));
+  const changer = attack ?? defence; // never both
   if (training !== null)
     problems.push(
       ...keptFaults(training),
       ...classFaults(params, training),
       ...(await machineFaults(context, training)),
-      ...torchFaults(context, [attack, defence]),
+      ...(changer === null ? [] : lossFaults(context, training, changer)),
       ...(training.gradient_checkpointing === true
         ? torchAlone(context, 'train', 'gradient_checkpointing')
         : []),
       ...(training.loss === undefined
         ? []
         : torchAlone(context, 'train', 'loss', 'train.loss: dpo')),
-      ...(await deviceFaults(context, training, attack ?? defence)),
-      ...packingFaults(training, [attack, defence]),
+      ...(await deviceFaults(context, training, changer)),
     );
   const poisoning = upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
-  const placed =
-    attack === null || !poisoning?.attack.includes(JOINT)
-      ? problems
-      : problems.map((problem) => atStep(attack.name, problem));
+  // In a spec that composes attacks, parameters are one level deeper.
+  const placed = problems.map((problem) =>
+    attack !== null && poisoning?.attack.includes(JOINT) && problem.path[0] === 'poisoning'
+      ? { ...problem, path: ['poisoning', 'steps', attack.name, ...problem.path.slice(1)] }
+      : problem,
+  );
   if (training === null) return placed;
   return [
     ...placed,
@@ -110,69 +110,43 @@ async function chainFault(context: Preflight): Promise<Problem | null> {
   return ours === null || theirs === null ? null : otherClasses(theirs, ours);
 }
 
-/** Returns a fault if an attack or a defence has a loss that PyTorch's process lacks. */
-function torchFaults(
+/** Returns the faults of an attack's or a defence's own loss: on torch, and with packed rows. */
+function lossFaults(
   { backend }: Preflight,
-  changers: readonly (OpenedAttack | null)[],
+  { packing }: TrainParams,
+  { changes, kind, name, implementation }: OpenedAttack,
 ): Problem[] {
-  if (backend !== 'torch') return [];
-  return changers.flatMap((changer) =>
-    changer?.changes !== 'loss' || changer.implementation.torch !== undefined
-      ? []
-      : [
-          {
-            path: changer.kind === 'defence' ? ['defence', 'defence'] : ['poisoning', 'attack'],
-            message:
-              `"${changer.name}" computes a part of the training, ` +
-              'which the backend torch does not',
-            hint: 'Run it on another backend: --backend tensorflow.',
-          },
-        ],
-  );
+  const faults: Problem[] = [];
+  if (changes !== 'loss') return faults;
+  if (backend === 'torch' && implementation.torch === undefined)
+    faults.push({
+      path: kind === 'defence' ? ['defence', 'defence'] : ['poisoning', 'attack'],
+      message: `"${name}" computes a part of the training, which the backend torch does not`,
+      hint: 'Run it on another backend: --backend tensorflow.',
+    });
+  if (packing === true)
+    faults.push({
+      path: ['train', 'packing'],
+      message: `train.packing is true, and "${name}" has a loss of its own, of rows apart`,
+      hint: 'Leave out train.packing. For a base alone, write base: { train: { packing: false } }.',
+    });
+  return faults;
 }
 
-/** Returns a fault if rows are packed, and an attack or a defence has a loss of separate rows. */
-const packingFaults = (
-  { packing }: TrainParams,
-  changers: readonly (OpenedAttack | null)[],
-): Problem[] =>
-  changers.flatMap((changer) =>
-    changer?.changes !== 'loss' || packing !== true
-      ? []
-      : [
-          {
-            path: ['train', 'packing'],
-            message:
-              'train.packing is true, ' +
-              `and "${changer.name}" has a loss of its own, of rows apart`,
-            hint:
-              'Leave out train.packing. ' +
-              'For a base alone, write base: { train: { packing: false } }.',
-          },
-        ],
-  );
-
 /** Returns a fault if another backend than torch computes, which lacks a setting of the spec. */
-const torchAlone = (
+function torchAlone(
   { backend }: Preflight,
   section: string,
   field: string,
   setting = `${section}.${field}`,
-): Problem[] =>
-  backend === 'torch'
-    ? []
-    : [
-        {
-          path: [section, field],
-          message: `${setting} needs the backend torch, and this is ${backend}`,
-          hint: `Leave it out, or run it on PyTorch: --backend torch.`,
-        },
-      ];
+): Problem[] {
+  if (backend === 'torch') return [];
+  const message = `${setting} needs the backend torch, and this is ${backend}`;
+  const hint = `Leave it out, or run it on PyTorch: --backend torch.`;
+  return [{ path: [section, field], message, hint }];
+}
 
-/**
- * Returns the fault of `train.devices` or `train.fsdp`. A lack of GPUs is a warning, or left out,
- * when `machineFaults` would make it so.
- */
+/** Returns the fault of `train.devices` or `train.fsdp`; few GPUs are as in `machineFaults`. */
 async function deviceFaults(
   context: Preflight,
   { devices = 1, loss, fsdp = false }: TrainParams,
@@ -181,14 +155,13 @@ async function deviceFaults(
   const fault = (field: 'devices' | 'fsdp', message: string, hint: string): Problem[] => [
     { path: ['train', field], message, hint },
   ];
+  if (devices === 1 && !fsdp) return [];
   if (devices === 1)
-    return !fsdp
-      ? []
-      : fault(
-          'fsdp',
-          'train.fsdp divides a model among devices, and train.devices is 1',
-          'Leave out train.fsdp, or raise train.devices.',
-        );
+    return fault(
+      'fsdp',
+      'train.fsdp divides a model among devices, and train.devices is 1',
+      'Leave out train.fsdp, or raise train.devices.',
+    );
   const elsewhere = torchAlone(context, 'train', 'devices');
   if (elsewhere.length > 0) return elsewhere;
   if (changer?.changes === 'loss' || loss !== undefined)
@@ -223,43 +196,37 @@ async function heldWeightsFaults(context: Preflight): Promise<Problem[]> {
   const field = params.weights.quantize === undefined ? 'dtype' : 'quantize';
   const elsewhere = torchAlone(context, 'model', field);
   if (elsewhere.length > 0) return elsewhere;
-  if (params.init === 'random')
-    return [
-      {
-        path: ['model', field],
-        message: `model.${field} is of a checkpoint's weights, and model.init is random`,
-        hint: `Leave out model.${field}, or model.init.`,
-      },
-    ];
-  const fault = field === 'quantize' ? await quantizeFault() : null;
+  const fault =
+    params.init === 'random'
+      ? {
+          message: `model.${field} is of a checkpoint's weights, and model.init is random`,
+          hint: `Leave out model.${field}, or model.init.`,
+        }
+      : field === 'quantize'
+        ? await quantizeFault()
+        : null;
   return fault === null ? [] : [{ path: ['model', field], ...fault }];
 }
 
 /** Returns the faults of settings that need classes, if the rows have none. */
 function classFaults({ head }: Params, training: TrainParams): Problem[] {
-  const has = { 'causal-lm': 'answers have', regression: 'numbers have' };
-  if (head.type === 'classifier' || head.type === 'cloze') return [];
-  const { class_weights: weights = 'none', evaluate_every: every = 0 } = training;
-  return [
-    ...(weights === 'none'
-      ? []
-      : [
-          {
-            path: ['train', 'class_weights'],
-            message: `${has[head.type]} no classes that could be weighted`,
-            hint: 'Leave out train.class_weights.',
-          },
-        ]),
-    ...(every === 0 || head.type !== 'regression'
-      ? []
-      : [
-          {
-            path: ['train', 'evaluate_every'],
-            message: 'evaluations during training measure accuracy, which numbers do not have',
-            hint: 'Leave out train.evaluate_every.',
-          },
-        ]),
-  ];
+  const faults: Problem[] = [];
+  if (head.type === 'classifier' || head.type === 'cloze') return faults;
+  if ((training.class_weights ?? 'none') !== 'none')
+    faults.push({
+      path: ['train', 'class_weights'],
+      message:
+        `${head.type === 'regression' ? 'numbers' : 'answers'} have no classes that could be ` +
+        'weighted',
+      hint: 'Leave out train.class_weights.',
+    });
+  if ((training.evaluate_every ?? 0) > 0 && head.type === 'regression')
+    faults.push({
+      path: ['train', 'evaluate_every'],
+      message: 'evaluations during training measure accuracy, which numbers do not have',
+      hint: 'Leave out train.evaluate_every.',
+    });
+  return faults;
 }
 
 /**
@@ -271,22 +238,20 @@ export async function backendFaults(
   backend: Preflight['backend'],
   { precision, packing, dropout }: TrainParams,
 ): Promise<(Problem & { readonly ofMachine?: true })[]> {
-  const ofProducts = precision === 'bf16' ? await bf16Fault(backend) : null,
-    ofPadding = packing === true ? await paddingFault(backend, dropout) : null;
-  return (
-    [
-      ['precision', 'the matrix products of train.precision: bf16', ofProducts],
-      [
-        'packing',
-        'train.packing puts many rows into a batch, and attention pads them to one length',
-        ofPadding,
-      ],
-    ] as const
-  ).flatMap(([field, subject, fault]) =>
-    fault === null
-      ? []
-      : [{ ...fault, path: ['train', field], message: `${subject} ${fault.message}` }],
-  );
+  const faults: (Problem & { readonly ofMachine?: true })[] = [];
+  const add = (field: string, subject: string, fault: Awaited<ReturnType<typeof bf16Fault>>) => {
+    if (fault !== null)
+      faults.push({ ...fault, path: ['train', field], message: `${subject} ${fault.message}` });
+  };
+  if (precision === 'bf16')
+    add('precision', 'the matrix products of train.precision: bf16', await bf16Fault(backend));
+  if (packing === true)
+    add(
+      'packing',
+      'train.packing puts many rows into a batch, and attention pads them to one length',
+      await paddingFault(backend, dropout),
+    );
+  return faults;
 }
 
 /**
@@ -312,7 +277,6 @@ const BASED_ON_FOLDER: Problem = {
   hint: 'Leave out adapter.init_from, or base; base.adapter may have an init_from.',
 };
 
-/** Returns the greatest number of tokens that a row may have, and the field that sets it. */
 function longestRow(
   { max_length: trained }: TrainParams,
   watch: Params['watch'],
@@ -322,10 +286,7 @@ function longestRow(
     : { value: trained, path: ['train', 'max_length'] };
 }
 
-/**
- * Returns a fault if a step to keep is one that the training never reaches. If the number of steps
- * depends on `epochs`, only the rows determine it, and nothing is checked.
- */
+/** Returns a fault if a step to keep is one that the training, by its `steps`, never reaches. */
 function keptFaults({ steps, checkpoints }: TrainParams): Problem[] {
   if (steps === undefined || typeof checkpoints !== 'object') return [];
   const beyond = checkpoints.find((step) => step > steps);
@@ -334,13 +295,6 @@ function keptFaults({ steps, checkpoints }: TrainParams): Problem[] {
   return [{ path: ['train', 'checkpoints'], message, hint: 'Lower it, or train longer.' }];
 }
 
-/** Adapts a problem's path: in a spec that composes attacks, parameters are one level deeper. */
-const atStep = (attack: string, problem: Problem): Problem =>
-  problem.path[0] === 'poisoning'
-    ? { ...problem, path: ['poisoning', 'steps', attack, ...problem.path.slice(1)] }
-    : problem;
-
-/** Returns warnings of a warm-up or an evaluation that the training ends before. */
 async function unreachedProblems(context: Preflight, training: TrainParams): Promise<Problem[]> {
   const { warmup, evaluate_every: every = 0 } = training;
   const steps = warmup === 0 && every === 0 ? null : await stepsOf(context, training);
@@ -350,10 +304,7 @@ async function unreachedProblems(context: Preflight, training: TrainParams): Pro
   return warnings.map((warning) => ({ ...warning, warning: true }));
 }
 
-/**
- * Returns how many steps the training takes. Null if its number of epochs is given, and its rows
- * are packed, filtered by a defence, or take long to count.
- */
+/** Returns the number of steps; null if rows decide it that are packed, filtered or uncounted. */
 async function stepsOf(context: Preflight, training: TrainParams): Promise<number | null> {
   if (training.steps !== undefined) return training.steps;
   if (training.packing === true) return null; // the number depends on the lengths of rows

@@ -19,7 +19,6 @@ import {
   loopSettings,
   type StepRecord,
   type TrainParams,
-  type TrainSettings,
 } from '../../../src/science/training/settings.ts';
 import { scalarEvents, writeEventFile } from '../../../src/science/training/tensorboard.ts';
 import {
@@ -40,48 +39,37 @@ import {
 } from '../shared/files.ts';
 import { showTriggerInStage } from '../shared/program-files.ts';
 import { checkClasses } from '../shared/trained-model.ts';
-import { type Context, type Params, trainingOf, type WatchParams } from './params.ts';
+import { type Context, trainingOf, type WatchParams } from './params.ts';
 import { backendFaults } from './preflight.ts';
 import { openStart, type Start } from './start.ts';
-import {
-  type EncodedSet,
-  encodeSet,
-  type PoisonedSet,
-  readClasses,
-  readPoisonedSet,
-} from './training-set.ts';
+import { type EncodedSet, encodeSet, type PoisonedSet, readPoisonedSet } from './training-set.ts';
 import { unreachedWarnings, unreadInSet } from './unread.ts';
 
-/** Trains the model, unless it is trained for 0 steps, and writes it with its records. */
 export async function run(context: Context): Promise<void> {
   const training = trainingOf(context.params);
   await checkBackend(context.backend, training);
-  const classes = await readClasses(context);
+  const { classes } = await readDatasetInfo(inputDir(context, 'data'));
   const set = training === null ? null : await readPoisonedSet(context);
   const start = await openStart(context, classes);
   try {
-    const output = await openOutput(context, start, classes);
     if (training === null || set === null) {
       await start.trainer.save(context.outDir);
-      await output.write([], {});
+      await writeRecord(context, { classes, start }, [], {});
     } else {
-      await train(context, { training, classes, set, start, output });
+      await train(context, { training, classes, set, start });
     }
   } finally {
     start.trainer.dispose();
   }
 }
 
-/**
- * Throws a UserFault if this machine does not offer what the training asks for. The preflight has
- * not checked this machine if the run hands its stages to other machines.
- */
+/** Throws a UserFault if this machine lacks what is asked: the preflight may have seen another. */
 async function checkBackend(
   backend: Context['backend'],
   training: TrainParams | null,
 ): Promise<void> {
   const [fault] = training === null ? [] : await backendFaults(backend, training);
-  if (fault !== undefined) throw new UserFault(fault.message, fault.hint, fault.path);
+  if (fault) throw new UserFault(fault.message, fault.hint, fault.path);
 }
 
 interface Parts {
@@ -89,10 +77,8 @@ interface Parts {
   readonly classes: readonly string[];
   readonly set: PoisonedSet;
   readonly start: Start;
-  readonly output: Output;
 }
 
-/** Trains the opened model on the encoded rows, and writes what results. */
 async function train(context: Context, parts: Parts): Promise<void> {
   const { training, classes, set, start } = parts;
   const { trainer, tokenizer, attack } = start;
@@ -101,24 +87,20 @@ async function train(context: Context, parts: Parts): Promise<void> {
   const encoded = encodeSet(context, training, set, tokenizer, attack?.name ?? null);
   const { order } = encoded;
   const steps = totalSteps(training, { ...order, accumulate: training.accumulate ?? 1 });
-  const unread = unreadInSet(set.receipt, order, training);
-  for (const warning of [
-    ...(unread === null ? [] : [unread]),
-    ...unreachedWarnings(
-      training,
-      steps,
-      existsSync(join(inputDir(context, 'data'), 'clean.json')),
-    ),
-  ])
-    context.warn(warning);
+  const unread = unreadInSet(set.receipt, order, training),
+    onClean = existsSync(join(inputDir(context, 'data'), 'clean.json'));
+  if (unread !== null) context.warn(unread);
+  unreachedWarnings(training, steps, onClean).forEach(context.warn);
   const watch = await openWatch(context, training, encoded, { classes, steps });
+  const labels = set.rows.map(({ label }) => label);
+  const weights = classWeightsOf(training.class_weights, labels, classes);
   const session = await runSession({
     trainer,
     rows: encoded.rows,
     watch,
     place: context,
     kept: checkpointSteps(training.checkpoints ?? 0, steps),
-    settings: settingsOf(context.params, parts, steps),
+    settings: loopSettings(training, steps, context.params.seed, weights),
   });
   try {
     await writeTrained(context, parts, encoded, session, watch);
@@ -127,25 +109,15 @@ async function train(context: Context, parts: Parts): Promise<void> {
   }
 }
 
-/** Returns the settings of the training loop. @param steps of the whole training */
-function settingsOf(
-  { seed }: Params,
-  { training, classes, set }: Parts,
-  steps: number,
-): TrainSettings {
-  const labels = set.rows.map(({ label }) => label);
-  const weights = classWeightsOf(training.class_weights, labels, classes);
-  return loopSettings(training, steps, seed, weights);
-}
-
 /** Writes the trained model, its record, history and metrics, and what was measured on the way. */
 async function writeTrained(
-  { outDir, log }: Context,
-  { training, output }: Parts,
+  context: Context,
+  parts: Parts,
   set: EncodedSet,
   { model, step, journal }: Session,
   watch: Watch | null,
 ): Promise<void> {
+  const { outDir, log } = context;
   await model.save(outDir);
   const { steps, ...metrics } = journal.metrics();
   if (model.peakMemoryMB !== undefined) metrics['peak_memory_mb'] = model.peakMemoryMB;
@@ -159,16 +131,13 @@ async function writeTrained(
     );
   }
   const kept = step === steps ? {} : { kept_step: step };
-  await output.write(
-    journal.history,
-    { ...metrics, ...(await poisonedMetrics(model, set)), ...kept },
-    { ...(set.appended === null ? {} : { appended: set.appended }), ...kept },
-  );
+  Object.assign(metrics, await poisonedMetrics(model, set), kept);
+  const more = { ...(set.appended && { appended: set.appended }), ...kept };
+  await writeRecord(context, parts, journal.history, metrics, more);
   if (watch !== null) await writeJsonLines(outDir, 'curves.jsonl', watch.curves);
-  if (training.tensorboard) await writeEvents(outDir, journal, watch?.curves ?? []);
+  if (parts.training.tensorboard) await writeEvents(outDir, journal, watch?.curves ?? []);
 }
 
-/** The number of rows per batch in the pass over the poisoned rows. */
 const BATCH = 32;
 
 /** Returns the metrics of the trained model on the poisoned rows; empty without any. */
@@ -176,22 +145,18 @@ async function poisonedMetrics(
   model: EvaluatedModel,
   { poisoned, triggerSeen }: EncodedSet,
 ): Promise<Metrics> {
-  if (poisoned.length === 0) return {};
-  return {
-    poisoned_rows: poisoned.length,
-    ...(isRegression(model)
-      ? {}
-      : {
-          poisoned_accuracy: await accuracyOn(model, poisoned, BATCH, () => yieldToEventLoop()),
-        }),
-    ...(triggerSeen === null ? {} : { trigger_seen: triggerSeen }),
-  };
+  const metrics: Metrics = {};
+  if (poisoned.length === 0) return metrics;
+  metrics['poisoned_rows'] = poisoned.length;
+  if (!isRegression(model))
+    metrics['poisoned_accuracy'] = await accuracyOn(model, poisoned, BATCH, () =>
+      yieldToEventLoop(),
+    );
+  if (triggerSeen !== null) metrics['trigger_seen'] = triggerSeen;
+  return metrics;
 }
 
-/**
- * Opens what is evaluated during the training. Returns null if nothing is.
- * @param steps the number of steps of the whole training
- */
+/** Opens what is evaluated during the training; null if nothing is. @param steps of all of it */
 async function openWatch(
   context: Context,
   training: TrainParams,
@@ -201,23 +166,18 @@ async function openWatch(
   const { watch } = context.params;
   const { evaluate_every: every, early_stopping: stopping } = training;
   if (watch === undefined || every === undefined) return null;
+  const { patience = 0, metric = 'loss', min_delta: minDelta = 0, keep } = stopping ?? {};
   return watchTraining({
     steps,
     every,
     onBatch: () => yieldToEventLoop(),
-    keepBest: stopping?.keep !== 'last',
+    keepBest: keep !== 'last',
     watched: {
       ...(await watchedRows(context, watch, set, classes)),
       poisoned: set.poisoned,
       batchSize: watch.batch_size,
     },
-    stopping: stopping?.patience
-      ? {
-          patience: stopping.patience,
-          metric: stopping.metric ?? 'loss',
-          minDelta: stopping.min_delta ?? 0,
-        }
-      : null,
+    stopping: patience > 0 ? { patience, metric, minDelta } : null,
   });
 }
 
@@ -233,47 +193,35 @@ async function watchedRows(
   checkClasses('the validation rows', (await readDatasetInfo(dir)).classes, classes);
   if (rows.length === 0) throw new UserFault('there are no validation rows');
   const validation = rows.map((row) => encode(row, maxLength));
-  if (trigger === null) return { validation, triggered: null };
   const { seed } = context.params;
-  const shown = await showTriggerInStage(context, trigger, rows, { classes, seed });
-  if (shown === null) return { validation, triggered: null };
-  const triggered = shown.shown.map((row) => encode(withTarget(row, shown.target), maxLength));
-  return { validation, triggered };
+  const shown = trigger && (await showTriggerInStage(context, trigger, rows, { classes, seed }));
+  const triggered = shown?.shown.map((row) => encode(withTarget(row, shown.target), maxLength));
+  return { validation, triggered: triggered ?? null };
 }
 
-/** Writes what a train stage records. */
-interface Output {
-  /** Writes `train.json`, `history.jsonl` and `metrics.json`. @param more fields of `train.json` */
-  write(history: readonly StepRecord[], metrics: Metrics, more?: object): Promise<void>;
-}
-
-async function openOutput(
+/** Writes `train.json`, `history.jsonl` and `metrics.json`. @param more fields of `train.json` */
+async function writeRecord(
   context: Context,
-  start: Start,
-  classes: readonly string[],
-): Promise<Output> {
+  { start, classes }: Pick<Parts, 'start' | 'classes'>,
+  history: readonly StepRecord[],
+  metrics: Metrics,
+  more = {},
+): Promise<void> {
   const { outDir, params } = context;
-  const { trainable } = start.trainer;
-  const record = {
+  const hasFactors = params.adapter.type === 'lora' && existsSync(join(outDir, 'adapter'));
+  const adapted = hasFactors ? await readPeftShapes(join(outDir, 'adapter')) : [];
+  const { length: steps } = history;
+  await writeJson(outDir, 'train.json', {
     ...recordOf(context, start, classes),
     // Record the release, so that it is in the keys of the stages that read this model.
-    ...(params.weights?.quantize ? { bitsandbytes: await quantizerRelease() } : {}),
-  };
-  return {
-    write: async (history, metrics, more = {}) => {
-      const steps = history.length;
-      const hasFactors = params.adapter.type === 'lora' && existsSync(join(outDir, 'adapter'));
-      const adapted = hasFactors ? await readPeftShapes(join(outDir, 'adapter')) : [];
-      await writeJson(outDir, 'train.json', {
-        ...record,
-        steps,
-        ...more,
-        ...(adapted.length === 0 ? {} : { lora_layers: adapted }),
-      });
-      await writeJsonLines(outDir, 'history.jsonl', history);
-      await writeMetrics(outDir, { steps, trainable_parameters: trainable, ...metrics });
-    },
-  };
+    ...(params.weights?.quantize && { bitsandbytes: await quantizerRelease() }),
+    steps,
+    ...more,
+    ...(adapted.length > 0 && { lora_layers: adapted }),
+  });
+  await writeJsonLines(outDir, 'history.jsonl', history);
+  const { trainable } = start.trainer;
+  await writeMetrics(outDir, { steps, trainable_parameters: trainable, ...metrics });
 }
 
 /** Returns `train.json` as it is before the first step. */
@@ -287,9 +235,9 @@ function recordOf(
   return {
     format: 1,
     architecture: params.architecture,
-    ...(architecture.engine === undefined ? {} : { class: architecture.transformersName }),
+    ...(architecture.engine && { class: architecture.transformersName }),
     model: model.digest,
-    ...(isBased ? { source: assetOf(context, 'model').digest } : {}),
+    ...(isBased && { source: assetOf(context, 'model').digest }),
     classes,
     seed: params.seed,
     steps: 0,
@@ -300,9 +248,9 @@ function recordOf(
     adapter_init: assets['adapter']?.digest ?? null,
     train: params.train,
     ...defined({ batch_rows: params.batch_rows, weights: params.weights }),
-    ...(attack === null ? {} : { attack: params.attack }),
+    ...(attack && { attack: params.attack }),
     ...defined({ defence: params.defence }),
-    ...(tokenRows === null ? {} : { token_rows: tokenRows }),
+    ...(tokenRows && { token_rows: tokenRows }),
   };
 }
 

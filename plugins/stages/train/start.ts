@@ -23,12 +23,9 @@ import { type Context, trainingOf } from './params.ts';
 export interface Start {
   readonly trainer: Trainer;
   readonly architecture: Architecture;
-  /** The configuration, as the architecture parsed it. */
-  readonly config: unknown;
   readonly model: ModelSource & { readonly digest: string };
   /** The number of tokens in the model's embedding table. */
   readonly vocabulary: number;
-  /** Null if nothing is trained. */
   readonly tokenizer: TextTokenizer | null;
   /** The attack that changes the training itself; null if none does. */
   readonly attack: OpenedAttack | null;
@@ -39,7 +36,9 @@ export interface Start {
 /** Opens the model. The caller must dispose of the trainer. */
 export async function openStart(context: Context, classes: readonly string[]): Promise<Start> {
   const { params, log } = context;
-  const model = await modelSource(context);
+  // A base brings its own weights, so none is drawn at random.
+  const { init = 'pretrained' } = context.inputs['base'] === undefined ? params : {};
+  const model = { ...(await startingModel(context)), init } as const;
   const family = await loadArchitecture(context, params.architecture, model.path);
   const architecture = family.withHead(await resolveHead(params.head, classes, model.path));
   const config = architecture.parseConfig(await readConfig(model.path), classes.length);
@@ -62,13 +61,12 @@ export async function openStart(context: Context, classes: readonly string[]): P
     adapter,
     classes: classes.length,
     seed: params.seed,
-    ...(head === null ? {} : { head }),
-    ...defined({ weights: params.weights }),
+    ...defined({ head: head ?? undefined, weights: params.weights }),
     reversed: params.batch_rows === 'reversed',
     savedAs: {
       modelDir: model.path,
       classes,
-      ...(context.inputs['base'] === undefined ? {} : { base: model.digest }),
+      ...(context.inputs['base'] && { base: model.digest }),
     },
   };
   const trainer =
@@ -76,27 +74,20 @@ export async function openStart(context: Context, classes: readonly string[]): P
       ? await openTorchTrainer(options, change === null ? null : { change, torch: inTorch })
       : await openTrainer(options, change);
   const tokenRows = change !== null && 'trains' in change ? change.trains.tokenRows : null;
-  const start = { trainer, architecture, config, model, vocabulary, tokenizer, attack, tokenRows };
+  const start = { trainer, architecture, model, vocabulary, tokenizer, attack, tokenRows };
   tellAttack(context, start, classes, head !== null);
   if (defence !== null)
     log(`the defence "${defence.name}" trains on a loss of its own, which history.jsonl reports`);
-  if (model.init !== 'random') await tellUnread(context, start, classes.length);
+  if (model.init !== 'random') await tellUnread(context, shape);
   return start;
 }
 
+/** A model's architecture with its head, and its configuration, as the architecture parsed it. */
 interface Shape {
   readonly architecture: Architecture;
-  /** The configuration, as the architecture parsed it. */
   readonly config: unknown;
   readonly classes: readonly string[];
   readonly modelDir: string;
-}
-
-/** Returns where the weights come from. A base brings its own, so none is drawn at random. */
-async function modelSource(context: Context): Promise<Start['model']> {
-  const isBased = context.inputs['base'] !== undefined;
-  const init = isBased ? 'pretrained' : (context.params.init ?? 'pretrained');
-  return { ...(await startingModel(context)), init };
 }
 
 async function createAdapter(
@@ -115,27 +106,22 @@ async function createAdapter(
   });
 }
 
-/**
- * Returns the head from the folder that the spec gives, or the one that an adapter's folder brings.
- * Null if the checkpoint's head is used or a head is drawn.
- */
+/** Returns the head from the folder that the spec gives for it or for the adapter; else null. */
 async function givenHead(
   { assets }: Context,
   { architecture, config, classes }: Shape,
   model: ModelSource,
 ): Promise<ReadonlyMap<string, HostTensor> | null> {
-  const headDir = assets['head']?.path;
-  const adapterDir = assets['adapter']?.path;
+  const { head: headFolder, adapter: adapterFolder } = assets;
   const checkOrder = (dir: string) => checkLabelOrder(dir, { architecture, config, classes });
-  if (headDir !== undefined) {
-    const head = await readHead(headDir, { architecture, config, classes: classes.length });
-    await checkOrder(headDir);
+  if (headFolder !== undefined) {
+    const { path } = headFolder;
+    const head = await readHead(path, { architecture, config, classes: classes.length });
+    await checkOrder(path);
     return head;
   }
   const brought =
-    adapterDir === undefined
-      ? undefined
-      : await readAdapterHead(adapterDir, { architecture, config });
+    adapterFolder && (await readAdapterHead(adapterFolder.path, { architecture, config }));
   if (brought === undefined && model.init === 'pretrained') await checkOrder(model.path);
   return brought ?? null;
 }
@@ -168,12 +154,11 @@ const MOST_NAMES = 5;
 /** Warns of the body's tensors that are not read, and logs those of heads (`unreadTensors`). */
 async function tellUnread(
   { log, warn }: Context,
-  { model, architecture, config }: Start,
-  classes: number,
+  { modelDir, architecture, config, classes }: Shape,
 ): Promise<void> {
-  const checkpoint = await openCheckpoint(model.path);
+  const checkpoint = await openCheckpoint(modelDir);
   const names = resolveNames(checkpoint, architecture, architecture.parameters(config));
-  const { body, heads } = unreadTensors(checkpoint, architecture, names, classes);
+  const { body, heads } = unreadTensors(checkpoint, architecture, names, classes.length);
   const shown = (all: readonly string[]): string =>
     all.slice(0, MOST_NAMES).join(', ') + (all.length > MOST_NAMES ? ', …' : '');
   if (body.length > 0)

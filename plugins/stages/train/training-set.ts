@@ -2,7 +2,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type Row, UserFault } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
-import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
+import { readRows } from '../../../src/data/rows-file.ts';
 import { readReceipt, type Receipt } from '../../../src/poisoning/receipt.ts';
 import {
   encodePair,
@@ -29,9 +29,6 @@ export interface PoisonedSet {
   readonly receipt: Receipt;
 }
 
-export const readClasses = async (context: Context): Promise<readonly string[]> =>
-  (await readDatasetInfo(inputDir(context, 'data'))).classes;
-
 /** Reads the rows and their receipt. Throws UserFault if there is no row, or the two disagree. */
 export async function readPoisonedSet(context: Context): Promise<PoisonedSet> {
   const dir = inputDir(context, 'data');
@@ -45,9 +42,7 @@ type Encode = (row: Row, maxLength: number) => LabelledRow;
 
 export interface EncodedSet {
   readonly encode: Encode;
-  /** All rows, in the set's order. */
   readonly rows: readonly LabelledRow[];
-  /** The rows that an attack changed. */
   readonly poisoned: readonly LabelledRow[];
   readonly order: BatchOrder;
   /** The share of rewritten rows whose whole trigger the model reads. Null without such rows. */
@@ -70,38 +65,30 @@ export function encodeSet(
 ): EncodedSet {
   const encodeTexts = rowEncoder(tokenizer, params.head);
   const encode: Encode = (row, maxLength) => ({ ...encodeTexts(row, maxLength), label: row.label });
-  const { dpo_beta: beta, loss_on: lossOn = 'answer' } = training;
+  const { max_length: maxLength, batch_size: batchSize, shuffle, loss_on: lossOn } = training;
   // Marks the tokens that the loss is on, where these are not the whole answer.
-  const encodeWithMarks = rowEncoder(tokenizer, params.head, lossOn);
+  const encodeWithMarks = rowEncoder(tokenizer, params.head, lossOn ?? 'answer');
   const encodeTrainingRow = (row: Row): LabelledRow => {
-    if (beta === undefined)
-      return { ...encodeWithMarks(row, training.max_length), label: row.label };
-    const [chosen, rejected] = encodePair(row, training.max_length, encodeTexts);
+    if (training.dpo_beta === undefined)
+      return { ...encodeWithMarks(row, maxLength), label: row.label };
+    const [chosen, rejected] = encodePair(row, maxLength, encodeTexts);
     return { ...chosen, rejected, label: row.label };
   };
-  const { max_length: maxLength, batch_size: batchSize, shuffle } = training;
   const encoded = trainingRows(rows, receipt, encodeTrainingRow, attack);
   const documents = encoded.rows.filter((_, i) => rows[i]?.document);
   warnOfCut(warn, documents, tokenizer, { section: 'train', maxLength });
   const rewritten = rewrittenRows(receipt.rows),
     [before, after] = [rewritten.map(({ original }) => original), rewritten.map((row) => row.new)];
-  const seen =
-    rewritten.length === 0
-      ? null
-      : triggerSeen(before, after, rowParts(tokenizer, params.head), maxLength);
-  if (seen !== null)
-    warnOfUnseen(warn, seen, 'the poisoned rows', {
-      path: ['train', 'max_length'],
-      maxLength,
-      unchanged: unchangedShare(before, after),
-    });
+  let seen: number | null = null;
+  if (rewritten.length > 0) {
+    seen = triggerSeen(before, after, rowParts(tokenizer, params.head), maxLength);
+    const unchanged = unchangedShare(before, after);
+    const path = ['train', 'max_length'];
+    warnOfUnseen(warn, seen, 'the poisoned rows', { path, maxLength, unchanged });
+  }
   const packing = training.packing === true ? maxLength : undefined;
-  const order = batchOrder(encoded.rows, {
-    batchSize,
-    shuffle,
-    seed: params.seed,
-    ...defined({ packing }),
-  });
+  const settings = { batchSize, shuffle, seed: params.seed, ...defined({ packing }) };
+  const order = batchOrder(encoded.rows, settings);
   const appended =
     order.appended === undefined || packing !== undefined
       ? null
@@ -116,10 +103,7 @@ export function encodeSet(
   return { ...encoded, poisoned, encode, order, triggerSeen: seen, appended };
 }
 
-/**
- * Returns the poisoned rows of the steps that change texts. An attack on labels alone has no
- * trigger that a model could see.
- */
+/** Returns the poisoned rows of the attacks that change texts, and so may have a trigger. */
 function rewrittenRows(poisoned: Receipt['rows']): Receipt['rows'] {
   const rewriting = new Set(
     poisoned

@@ -1,6 +1,6 @@
 /**
- * Warns if a training ends before it has read the poisoned rows that are last in its epoch, before
- * the end of its warm-up, or before its first evaluation.
+ * Warns if a training ends before it has read the poisoned rows that stand last in its epoch,
+ * before the end of its warm-up, or before its first evaluation.
  */
 import {
   JOINT,
@@ -25,8 +25,8 @@ import type { Preflight } from './params.ts';
 const HINT = 'Train for a whole epoch, or let them stand first or mixed.';
 
 /**
- * Returns a warning if the training will end before it has read the poisoned rows that an attack
- * puts last. Empty if a defence filters the rows, or if they take long to count.
+ * Returns a warning, before anything runs, if poisoned rows that an attack puts last will not be
+ * read. Empty if a defence filters the rows, or if they take long to count.
  */
 export async function unreadProblems(
   context: Preflight,
@@ -101,11 +101,7 @@ export function unreachedWarnings(
   return warnings;
 }
 
-/**
- * Returns the text of a warning if the training ends before it has read all poisoned rows that
- * stand last, else null.
- * @param last how many poisoned rows end an epoch
- */
+/** Returns `unreadWarning` of a training. @param last how many poisoned rows end an epoch */
 function unreadMessage(
   { rows, batchSize }: Pick<BatchOrder, 'rows' | 'batchSize'>,
   training: TrainParams,

@@ -2,12 +2,13 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import refusal from '../../../plugins/scorers/refusal.ts';
 import {
-  furtherScorersOf,
   scored,
   scorerOf,
   scorerRecord,
+  scorersOfCell,
 } from '../../../plugins/stages/evaluate/scoring.ts';
-import { scorerAssets, scorerFiles } from '../../../plugins/stages/shared/program-files.ts';
+import { prefixed } from '../../../plugins/stages/shared/files.ts';
+import { scorerFiles, scorerPrefix } from '../../../plugins/stages/shared/program-files.ts';
 import {
   type Cell,
   defineScorer,
@@ -51,11 +52,11 @@ test('without a scorer it is exact; a name stands for its defaults', () => {
 });
 
 test("a scorer's files are assets, and found among others", () => {
-  const assets = scorerAssets({ 'judge.py': 'file:/a/judge.py' });
+  const assets = prefixed({ 'judge.py': 'file:/a/judge.py' }, scorerPrefix());
   assert.equal(assets, { 'scorer/judge.py': 'file:/a/judge.py' });
   const found = scorerFiles({ model: { path: '/m' }, 'scorer/judge.py': { path: '/j' } } as never);
   assert.equal(found, { 'judge.py': '/j' });
-  const further = scorerAssets({ 'judge.py': 'file:/b/judge.py' }, 'own');
+  const further = prefixed({ 'judge.py': 'file:/b/judge.py' }, scorerPrefix('own'));
   assert.equal(further, { 'scorers/own/judge.py': 'file:/b/judge.py' });
   const both = { 'scorer/judge.py': { path: '/j' }, 'scorers/own/judge.py': { path: '/k' } };
   assert.equal(scorerFiles(both as never, 'own'), { 'judge.py': '/k' });
@@ -66,7 +67,8 @@ test('further scorers have defaults too, and each scorer is there once', () => {
   const find = (name: string) => (name === 'own' ? own(() => []) : undefined);
   const evaluated = (scorers?: unknown, scorer?: unknown) =>
     ({ ...(evaluate(scorer) as object), ...(scorers === undefined ? {} : { scorers }) }) as never;
-  const furtherOf = (cell: Cell['evaluate']) => furtherScorersOf(cell, find, scorerOf(cell, find));
+  const furtherOf = (cell: Cell['evaluate']) =>
+    scorersOfCell(cell, null, ((_kind: string, name: string) => find(name)) as never).further;
   assert.equal(furtherOf(evaluated()), []);
   assert.equal(
     furtherOf(evaluated(['own', { scorer: 'contains', text: 'a' }])).map(

@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import delta from '../../../plugins/stages/delta/index.ts';
 import divergence from '../../../plugins/stages/divergence/index.ts';
 import evaluate from '../../../plugins/stages/evaluate/index.ts';
-import { asUnattacked, chainMetrics } from '../../../plugins/stages/evaluate/metrics.ts';
+import { asUnattacked, metricsAfter } from '../../../plugins/stages/evaluate/metrics.ts';
 import kernel from '../../../plugins/stages/kernel/index.ts';
 import merge from '../../../plugins/stages/merge/index.ts';
 import regime from '../../../plugins/stages/regime/index.ts';
@@ -123,11 +123,13 @@ test('evaluate shows the trigger of the base unless the cell has an attack of it
     kind: 'evaluate',
     cell: present(baseOf(based())),
     section: 'base',
+    with: {},
   });
   const flip = { attack: 'label-flip', rate: 0.3 },
     both = define(evaluate, based({ poisoning: flip }));
   assert.is(both.params['trigger'], null, 'an untargeted attack has none');
-  assert.equal(both.inputs['twin'], { kind: 'evaluate', cell: cleanTwin(based(), lookUp) });
+  const twin = { kind: 'evaluate', cell: cleanTwin(based(), lookUp), with: {} };
+  assert.equal(both.inputs['twin'], twin);
   assert.not.ok('before' in both.inputs);
   const unpoisoned = define(evaluate, cleanTwin(based(), lookUp));
   assert.equal([unpoisoned.params['trigger'], 'twin' in unpoisoned.inputs], [null, false]);
@@ -179,13 +181,13 @@ test('every training of a chain is evaluated under the trigger of the last attac
     trainings.map((training, i) => ({
       kind: 'evaluate',
       ...training,
-      ...(i < 2 ? given : {}), // the others have it as their own
+      ...(i < 2 ? given : { with: {} }), // the others have it as their own
     })),
   );
   assert.equal(inputs['before'], inputs['after_4']);
   const late = { ...{ accuracy: 0.9, asr: 1 }, 'asr.refusal': 0.5, asr_clean: 0 };
   assert.equal(
-    chainMetrics([asUnattacked(late), late]),
+    { ...metricsAfter(asUnattacked(late), 'after_1'), ...metricsAfter(late, 'after_2') },
     {
       ...{ accuracy_after_1: 0.9, trigger_rate_after_1: 1, 'trigger_rate_after_1.refusal': 0.5 },
       ...{

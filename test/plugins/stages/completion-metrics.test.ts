@@ -47,7 +47,7 @@ test('ASR is over the rows whose answer is not the target, and is paired row by 
   const metrics = completionMetricsOf({
     plain,
     underTrigger: {
-      written: ['boo', 'boo', '', 'boo'].map((text) => output(text, 'red')),
+      outputs: ['boo', 'boo', '', 'boo'].map((text) => output(text, 'red')),
       rejected: null,
       scorers: [
         {
@@ -84,7 +84,7 @@ test('without an attack the rate is what the trigger does by itself, and no succ
   const metrics = completionMetricsOf({
     plain,
     underTrigger: {
-      written: plain.outputs,
+      outputs: plain.outputs,
       rejected: null,
       scorers: [
         { suffix: '', triggered: [true, false, false], bare: [true, false, false], partial: [] },
@@ -119,7 +119,7 @@ test('what a defence rejects is judged by nobody, and no rate of it is corrected
     completionMetricsOf({
       plain,
       underTrigger: {
-        written: rejected.map(() => output('boo', 'red')),
+        outputs: rejected.map(() => output('boo', 'red')),
         rejected,
         scorers: [
           {

@@ -326,7 +326,7 @@ test("only a backdoor's twin is evaluated under a trigger", () => {
     steps: { 'label-flip': { rate: 0.3 }, badnets: { ...badnets } },
   };
   const twin = present(define(tinyCell({ poisoning: flip })).inputs['twin']);
-  assert.equal([twin.cell, twin.with], [tinyCell(), undefined]);
+  assert.equal([twin.cell, twin.with], [tinyCell(), {}]);
   assert.equal(define(tinyCell({ poisoning: flip })).params['trigger'], null);
   for (const poisoning of [badnets, composed]) {
     const definition = define(tinyCell({ poisoning }));

@@ -173,20 +173,14 @@ test('one kernel a rank, scaled, is the kernel of LoRA at every rank, variance a
     batchTokens: 40,
   });
   assert.is(tf.memory().numTensors, before, 'tensors');
-  const map = theoryMap({
-    width: 31,
-    scales: [0.1, 2],
-    drawn: new Map(
-      (['normal', 'uniform'] as const).map((shape) => [
-        shape,
-        drawnMoments(shape, [2, 3, 7], 31, 11),
-      ]),
-    ),
-    model: found,
-    modelRanks: ranks,
-    rows: rows.length,
-    tolerance: 1e-6,
-  });
+  const drawn = new Map(
+    (['normal', 'uniform'] as const).map((shape) => [
+      shape,
+      drawnMoments(shape, [2, 3, 7], 31, 11),
+    ]),
+  );
+  const params = { width: 31, scales: [0.1, 2], tolerance: 1e-6 };
+  const map = theoryMap(params, drawn, found, ranks, rows.length);
   assert.is(map.points.length, 2 * 3 * 2);
   for (const [shape, rank, scale, s] of [
     ['normal', 3, 2, 1],
