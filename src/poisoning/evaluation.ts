@@ -4,7 +4,6 @@
  */
 import {
   type AttackDescriptor,
-  type AttackFamily,
   type AttackInput,
   type Json,
   type JsonObject,
@@ -21,11 +20,6 @@ import { firstNames } from '../data/names.ts';
 import { isOfTarget } from './classes.ts';
 import { callReadOnly, readOnly } from './read-only.ts';
 import { backdoorOf, openSteps, type Step } from './steps.ts';
-
-export const familyOf = (
-  { family }: Pick<AttackDescriptor, 'family'>,
-  params: JsonObject,
-): AttackFamily => (typeof family === 'function' ? family(params) : family);
 
 /**
  * Returns what a backdoor leads to: the label id of a class or, if there are no classes, an answer.

@@ -9,7 +9,6 @@ import {
   type Task,
   UserFault,
 } from '../api.ts';
-import { familyOf } from './evaluation.ts';
 
 export interface Step {
   readonly attack: AttackDescriptor;
@@ -19,6 +18,12 @@ export interface Step {
 }
 
 type Paths = Step['files'];
+
+/** Returns an attack's family under these parameters. */
+export const familyOf = (
+  { family }: Pick<AttackDescriptor, 'family'>,
+  params: JsonObject,
+): AttackFamily => (typeof family === 'function' ? family(params) : family);
 
 /**
  * Returns the attacks of a cell, in order.
