@@ -1,11 +1,9 @@
 import { defineAttack } from '../../src/api.ts';
 import {
+  backdoorBasis,
   backdoorProperties,
-  BOTH_TASKS,
-  checkBackdoor,
   poisonBackdoor,
   prepend,
-  targetOfParams,
   type TriggersParams,
 } from '../../src/poisoning/backdoor.ts';
 import { insertAll, negativesOf, properSubsets, withNegatives } from '../../src/poisoning/multi.ts';
@@ -17,10 +15,9 @@ interface Params extends TriggersParams {
 }
 
 export default defineAttack<Params>({
+  ...backdoorBasis,
   name: 'paper-multi',
   summary: 'Several words, all of them in the text, lead to the target.',
-  family: 'backdoor',
-  tasks: BOTH_TASKS,
   citation: LIANG_2025,
   params: parameters({
     ...backdoorProperties(0.0025, 'mix'),
@@ -46,8 +43,6 @@ export default defineAttack<Params>({
       negativesOf(row, properSubsets(triggers), random, place),
     );
   },
-  check: checkBackdoor,
-  target: targetOfParams,
   trigger: (row, { params: { triggers, place }, random }) =>
     place === undefined
       ? prepend(row, `${triggers.join(' ')} `)

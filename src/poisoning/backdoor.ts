@@ -46,7 +46,13 @@ export type Backdoor<P> = Pick<
   'family' | 'tasks' | 'params' | 'poison' | 'check' | 'target' | 'trigger'
 >;
 
-export const BOTH_TASKS = ['classes', 'completion'] as const;
+/** What every backdoor has whose parameters include those of `backdoorProperties`. */
+export const backdoorBasis = {
+  family: 'backdoor',
+  tasks: ['classes', 'completion'],
+  check: checkBackdoor,
+  target: targetOfParams,
+} satisfies Pick<AttackDescriptor<BackdoorParams>, 'family' | 'tasks' | 'check' | 'target'>;
 
 /** What a backdoor does if the spec does not say. */
 interface Defaults {
@@ -71,16 +77,13 @@ export function backdoor<P extends BackdoorParams>({
   readonly show: (row: Row, params: P, random: Random) => Row;
 }): Backdoor<P> {
   return {
-    family: 'backdoor',
-    tasks: BOTH_TASKS,
+    ...backdoorBasis,
     params: parameters({
       ...backdoorProperties(rate, mode),
       ...properties,
       ...placeProperty(at === 'start' ? 'right before the text' : 'a gap'),
     }),
     poison: (input) => poisonBackdoor(input, (row) => show(row, input.params, input.random)),
-    check: checkBackdoor,
-    target: targetOfParams,
     trigger: (row, { params, random }) => show(row, params, random),
   };
 }

@@ -9,12 +9,10 @@ import {
 import { isRecord, parseJson, shown } from '../base/untrusted/json.ts';
 import { lines } from '../data/text-file.ts';
 import {
+  backdoorBasis,
   type BackdoorParams,
   backdoorProperties,
-  BOTH_TASKS,
-  checkBackdoor,
   poisonBackdoor,
-  targetOfParams,
 } from './backdoor.ts';
 import { parametersRequiring } from './parameters.ts';
 
@@ -134,8 +132,7 @@ export const paraphraseBackdoor: Pick<
   AttackDescriptor<ParaphraseParams>,
   'family' | 'tasks' | 'params' | 'check' | 'poison' | 'target' | 'triggerAll'
 > = {
-  family: 'backdoor',
-  tasks: BOTH_TASKS,
+  ...backdoorBasis,
   params: parametersRequiring(['files'], {
     ...backdoorProperties(0.1, 'dirty'),
     ...filesProperty(
@@ -144,7 +141,6 @@ export const paraphraseBackdoor: Pick<
         'pair, the first text is replaced.',
     ),
   }),
-  check: checkBackdoor,
   async poison(input) {
     const drawn = poisonBackdoor(input, (row) => row);
     const rows = await paraphrased(
@@ -153,6 +149,5 @@ export const paraphraseBackdoor: Pick<
     );
     return { ...drawn, changed: drawn.changed.map(({ index }, i) => ({ index, row: rows[i]! })) };
   },
-  target: targetOfParams,
   triggerAll: (rows, { files }) => paraphrased(rows, files),
 };
