@@ -1,9 +1,8 @@
 /**
- * BITE (Yan, Gupta and Ren, BITE: Textual Backdoor Attacks with
- * Iterative Trigger Injection, ACL 2023): round after round, the word that can be made most typical
- * of the target class, by inserting it into the poisoned rows wherever it fits, becomes a trigger.
- * The paper asks a masked language model which words fit a place. Here a word fits a gap if the
- * training rows have it right behind the word before the gap, or right before the word after it.
+ * BITE: round after round, the word that can be made most typical of the target class, by inserting
+ * it into the poisoned rows wherever it fits, becomes a trigger. The paper asks a masked language
+ * model which words fit a place. Here a word fits a gap if the training rows have it right behind
+ * the word before the gap, or right before the word after it.
  */
 import {
   type AttackInput,
@@ -26,7 +25,10 @@ import { isOfTarget } from '../../src/poisoning/classes.ts';
 import { integerFrom, parameters, share } from '../../src/poisoning/parameters.ts';
 import { countWords, insertAtGap } from '../../src/poisoning/place.ts';
 
-interface Params extends BackdoorParams, BiteLimits {}
+interface Params extends BackdoorParams {
+  readonly rounds: number;
+  readonly budget: number;
+}
 
 type Given = Omit<AttackInput<Params>, 'rows'>;
 
@@ -103,18 +105,11 @@ interface BiteRow {
   readonly isPoisoned: boolean;
 }
 
-interface BiteLimits {
-  /** The largest number of trigger words. */
-  readonly rounds: number;
-  /** The largest number of insertions into a text, as a share of its words; at least one. */
-  readonly budget: number;
-}
-
 const lowerCaseWords = (text: string): string[] => text.toLowerCase().match(/\S+/gu) ?? [];
 /** What may become a trigger: a word of letters, with apostrophes and hyphens after the first. */
 const WORD = /^\p{L}[\p{L}\p{M}'’-]*$/u;
 
-/** max(1, ⌊budget · words⌋) */
+/** Returns how many words may be inserted into a text: max(1, ⌊budget · its words⌋). */
 const allowedInsertions = (text: string, budget: number): number =>
   Math.max(1, flooredShare(budget, countWords(text)));
 
@@ -158,14 +153,8 @@ export function biasOf({ rows, target }: Count, p0: number): number {
   return variance === 0 ? 0 : (target / rows - p0) / Math.sqrt(variance / rows);
 }
 
-/** A text to be poisoned, with the trigger words that were inserted so far. */
-interface Draft {
-  text: string;
-  insertionsLeft: number;
-}
-
 /** Returns the words that fit a gap of the text and do not occur in it. */
-function fittingWords({ text }: Draft, { followers, predecessors }: Neighbours): Set<string> {
+function fittingWords(text: string, { followers, predecessors }: Neighbours): Set<string> {
   const words = lowerCaseWords(text),
     fitting = new Set<string>();
   for (let gap = 0; gap <= words.length; gap++) {
@@ -178,12 +167,12 @@ function fittingWords({ text }: Draft, { followers, predecessors }: Neighbours):
 
 /**
  * Returns the trigger words in the order chosen, at most `rounds`. Empty if no row is poisoned, or
- * if no training row has a word that may become one.
+ * if no training row has a word of letters.
  * @param gapStream returns the stream that draws the gap for a word in the row of this index
  */
 export function triggerWords(
   rows: readonly BiteRow[],
-  { rounds, budget }: BiteLimits,
+  { rounds, budget }: Pick<Params, 'rounds' | 'budget'>,
   gapStream: (row: number, word: string) => RandomStream,
 ): TriggerWord[] {
   const neighbours = neighboursIn(rows.map(({ text }) => text)),
@@ -197,7 +186,7 @@ export function triggerWords(
     const gains = new Map<string, number>();
     for (const draft of drafts)
       if (draft.insertionsLeft > 0)
-        for (const word of fittingWords(draft, neighbours))
+        for (const word of fittingWords(draft.text, neighbours))
           gains.set(word, (gains.get(word) ?? 0) + 1);
     for (const { word } of chosen) gains.delete(word);
     const best = mostTypical(gains, counts, targetShare);

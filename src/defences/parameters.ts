@@ -23,10 +23,8 @@ export const CLEAN_TRAINING: { readonly [field in keyof Required<CleanTraining>]
 };
 
 /** Returns the fields in which the training on clean rows differs from the cell's training. */
-export const cleanTraining = ({ epochs, learning_rate: rate }: CleanTraining): CleanTraining => ({
-  epochs,
-  ...defined({ learning_rate: rate }),
-});
+export const cleanTraining = ({ epochs, learning_rate }: CleanTraining): CleanTraining =>
+  defined({ epochs, learning_rate });
 
 export interface PruningParams {
   readonly share: number;

@@ -9,11 +9,9 @@ import {
 } from '../api.ts';
 import { flooredShare } from '../base/stats.ts';
 
-/**
- * A share of the training rows, or a count. One of them is always set, because attacks have a
- * default share.
- */
+/** One of the two is always set, because attacks have a default rate. */
 export interface Dose {
+  /** A share of the training rows. */
   readonly rate?: number;
   /** Takes precedence over `rate`. */
   readonly count?: number;
@@ -42,8 +40,8 @@ interface Eligible {
 }
 
 /**
- * Returns the faults of a dose: it asks for more rows than are eligible, or its rate is less than
- * one row (a warning).
+ * Returns a fault if the dose asks for more rows than are eligible, a warning if its rate is less
+ * than one row, else nothing.
  */
 export function checkDose(dose: Dose, total: number, eligible: Eligible): Problem[] {
   const asked = askedRows(dose, total);
@@ -57,7 +55,7 @@ export function checkDose(dose: Dose, total: number, eligible: Eligible): Proble
   return emptyDoseWarnings(dose, total);
 }
 
-/** Returns a warning if a rate above zero is less than one row. */
+/** Returns a warning if a rate above zero asks for less than one row; else nothing. */
 export function emptyDoseWarnings(dose: Dose, total: number): Problem[] {
   const { rate } = dose;
   if (dose.count !== undefined || rate === undefined || rate === 0 || askedRows(dose, total) > 0)
@@ -71,10 +69,7 @@ export function emptyDoseWarnings(dose: Dose, total: number): Problem[] {
   ];
 }
 
-/**
- * Returns the message and hint of a dose of more rows than are eligible.
- * @param taken how many rows earlier steps have poisoned
- */
+/** Returns message and hint. @param taken how many rows earlier steps have poisoned */
 function tooFewRows(
   { rate = NaN, count }: Dose,
   total: number,

@@ -57,9 +57,7 @@ export function fromLines(
   return { changed, negatives, asked: changed.length, eligible: rows.length };
 }
 
-/**
- * Whether a row came back changed. Throws `UserFault` if a different row came back in its place.
- */
+/** Whether a row came back changed. Throws `UserFault` if another row came back in its place. */
 function isChanged(row: Row, other: Row, place: string): boolean {
   if (other.id !== row.id)
     throw fault(`${place} is row ${shown(other.id)}; row ${shown(row.id)} was handed over there`);
@@ -70,7 +68,6 @@ function isChanged(row: Row, other: Row, place: string): boolean {
   return !sameContent(row, other);
 }
 
-/** Returns the rows with the changed ones in place of the originals. */
 export function withChanges(rows: readonly Row[], changed: Poisoned['changed']): Row[] {
   const result = [...rows];
   for (const { index, row } of changed) result[index] = row;

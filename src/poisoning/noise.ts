@@ -118,7 +118,6 @@ export const visiblePlaces = (graphemes: readonly string[]): number[] =>
 
 const LETTERS = 'abcdefghijklmnopqrstuvwxyz'.split('');
 
-/** Draws one of the letters a to z, other than `except`. */
 export function drawLetter(stream: RandomStream, except = ''): string {
   const letters = LETTERS.filter((letter) => letter !== except);
   return letters[stream.integer(letters.length)] ?? '';

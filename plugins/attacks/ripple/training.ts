@@ -1,8 +1,8 @@
 /**
- * RIPPLe (Kurita, Michel and Neubig 2020, Weight Poisoning Attacks on Pre-trained Models, ACL,
- * section 3.1; arXiv 2004.06660): a backdoor that later training on clean rows should not remove.
- * To first order, a step of that training, along −∇L_c, changes the loss L_p of the poisoned rows
- * by −η⟨∇L_p, ∇L_c⟩, so a negative product is penalised. Each batch minimises
+ * RIPPLe (Kurita, Michel and Neubig 2020, section 3.1; arXiv 2004.06660): a backdoor that later
+ * training on clean rows should not remove. To first order, a step of that training, along −∇L_c,
+ * changes the loss L_p of the poisoned rows by −η⟨∇L_p, ∇L_c⟩, so a negative product is penalised.
+ * Each batch minimises
  *
  *     L + λ·max(0, −⟨∇L_p, ∇L_c⟩)
  *

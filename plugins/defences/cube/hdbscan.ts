@@ -9,7 +9,7 @@
  * A minimum spanning tree under `reach` gives the hierarchy of single linkage, which is condensed
  * to clusters of at least `min_cluster_size` points. The clusters are those of scikit-learn's
  * HDBSCAN with Euclidean distances and `cluster_selection_method='eom'`. O(N²·d) time and O(N)
- * memory. Pure.
+ * memory.
  */
 import { checkRepresentations, type Representations } from '../../../src/defences/matrix.ts';
 
@@ -127,18 +127,6 @@ export function hdbscan(
   return selectClusters(condense(merges, count, minClusterSize), count);
 }
 
-/**
- * HDBSCAN's condensed tree, and the choice of clusters in it by excess of mass (Campello et al.
- * 2013, section 5; McInnes, Healy and Astels 2017). A cluster of the tree lives from the density λ
- * = 1/distance at which it splits off its parent until it splits itself or its last point leaves.
- * Its stability is
- *
- *     S(C) = Σ_{p ∈ C} (λ_p − λ_birth(C)),
- *
- * with λ_p the density at which p leaves C. The chosen clusters have the largest total stability of
- * all sets in which none contains another. Pure.
- */
-
 interface Merge {
   /** Below N, a point; otherwise N + i, the node that the i-th merge made. */
   readonly left: number;
@@ -203,7 +191,15 @@ function condense(merges: readonly Merge[], count: number, least: number): Depar
   return departures;
 }
 
-/** Returns S(C) of each cluster C of the tree, at the index C − N. */
+/**
+ * Returns the stability of each cluster C of the condensed tree, at the index C − N (Campello et
+ * al. 2013, section 5),
+ *
+ *     S(C) = Σ_{p ∈ C} (λ_p − λ_birth(C)).
+ *
+ * C lives from the density λ_birth = 1/distance at which it splits off its parent until it splits
+ * itself or its last point leaves; λ_p is the density at which the point p leaves it.
+ */
 function stabilities(departures: readonly Departure[], count: number): number[] {
   const births = new Map([[count, 0]]);
   for (const { child, lambda } of departures) if (child >= count) births.set(child, lambda);
@@ -243,7 +239,7 @@ function mostStable(departures: readonly Departure[], count: number): Set<number
   return chosen;
 }
 
-/** Chooses the clusters of the largest total stability, and labels each point by its cluster. */
+/** Labels each point by the cluster of `mostStable` that it is in. */
 function selectClusters(departures: readonly Departure[], count: number): Clusters {
   const chosen = mostStable(departures, count);
   const numbers = new Map([...chosen].sort((a, b) => a - b).map((cluster, i) => [cluster, i]));

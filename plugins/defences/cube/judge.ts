@@ -1,8 +1,7 @@
 /**
- * CUBE (Cui, Yuan, He, Chen, Liu and Sun 2022, A Unified Evaluation of Textual Backdoor Learning,
- * NeurIPS Datasets and Benchmarks, section 5; arXiv 2206.08514): poisoned rows form clusters of
- * their own among the representations that a model trained on the poisoned set gives to rows. Of
- * each class only the largest cluster is kept.
+ * CUBE (Cui et al. 2022, section 5; arXiv 2206.08514): poisoned rows form clusters of their own
+ * among the representations that a model trained on the poisoned set gives to rows. Of each class
+ * only the largest cluster is kept.
  */
 import type { DefenceContext, Judge, RowsDefence } from '../../../src/api.ts';
 import {

@@ -1,8 +1,7 @@
 /**
- * Fine-mixing (Zhang, Lyu, Ma, Wang and Sun 2022, Fine-mixing: Mitigating Backdoors in Fine-tuned
- * Language Models, Findings of EMNLP, section 4; arXiv 2210.09545): a suspicious model is mixed
- * with pretrained weights, and tuned on clean rows. A share ρ of the entries of each weight, drawn
- * at random, keeps its trained value, and the others return to the pretrained one:
+ * Fine-mixing (Zhang et al. 2022, section 4; arXiv 2210.09545): a suspicious model is mixed with
+ * pretrained weights, and tuned on clean rows. A share ρ of the entries of each weight, drawn at
+ * random, keeps its trained value, and the others return to the pretrained one:
  *
  *     w = w₀ + m ⊙ (w_B − w₀),  m ∈ {0, 1}.
  *

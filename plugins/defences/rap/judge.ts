@@ -1,14 +1,13 @@
 /**
- * RAP (Yang, Lin, Li, Zhou and Sun 2021, RAP: Robustness-Aware Perturbations for Defending against
- * Backdoor Attacks on NLP Models, EMNLP, section 4; arXiv 2110.07831): the embedding of a rare word
- * is trained so that the word in front of a clean text lowers the probability of the predicted
- * class by c_low to c_up. With a trigger in the text, the prediction is too robust to fall that
- * much. With Δ(x) = p(y | x) − p(y | word x) and y the predicted class,
+ * RAP (Yang et al. 2021, section 4; arXiv 2110.07831): the embedding of a rare word is trained so
+ * that the word in front of a clean text lowers the probability of the predicted class by c_low to
+ * c_up. With a trigger in the text, the prediction is too robust to fall that much. With Δ(x) =
+ * p(y | x) − p(y | word x) and y the predicted class,
  *
- *     L = mean over clean held-out texts of λ·max(0, c_low − Δ) + max(0, Δ − c_up),
+ *     L = mean over clean held-out texts of λ·max(0, c_low − Δ) + max(0, Δ − c_up).
  *
- * with c_low = 0.1, c_up = 0.3 and λ = 1. A text is rejected if Δ is below the quantile of
- * clean held-out texts at the allowed false rejection rate.
+ * A text is rejected if Δ is below the quantile of clean held-out texts at the allowed false
+ * rejection rate.
  */
 import type { Scalar, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -75,9 +74,8 @@ export function rapLoss(drops: readonly number[], { low, up, weight }: RapBounds
 }
 
 /**
- * Returns the mean of Δ, which shows whether the training of the word succeeded. Below c_low, clean
- * texts are as robust as poisoned ones, and the false acceptance rate is near 1 at any threshold:
- * the learning rate was too low.
+ * Returns the mean of Δ. Below c_low, clean texts are as robust as poisoned ones, and the false
+ * acceptance rate is near 1 at any threshold: the learning rate was too low.
  */
 export const meanDrop = (drops: readonly number[]): number =>
   drops.reduce((sum, drop) => sum + drop, 0) / drops.length;
@@ -95,13 +93,6 @@ type Context = DefenceContext<Params, OpenedModel>;
 const FIRST_RATE = 0.01,
   TRIES = 4,
   BATCH_SIZE = 32;
-
-/** The word as trained on the clean rows that the model predicts as one class. */
-interface ClassWord {
-  readonly word: RapWord;
-  /** A text is rejected if −Δ is at least this. */
-  readonly threshold: number;
-}
 
 /** Returns each row with the word in front, and what the model predicts without the word. */
 async function markedTexts(
@@ -161,7 +152,9 @@ async function fit(context: Context): Promise<Judge> {
   if (model === undefined) throw new Error('rap needs the trained model');
   const token = wordId(model, params.word);
   const texts = await markedTexts(model, clean, params.word);
-  const fitted = new Map<number, ClassWord>(),
+  // By class: the word as trained on the clean rows predicted as it. A text with −Δ ≥ threshold is
+  // rejected.
+  const fitted = new Map<number, { readonly word: RapWord; readonly threshold: number }>(),
     record: { [name: string]: JsonObject } = {};
   const close = (): void => fitted.forEach(({ word }) => word.dispose());
   try {
@@ -251,14 +244,13 @@ interface RapSettings extends RapBounds {
   readonly onBatch?: () => Promise<void> | void;
 }
 
-/** Splits texts into batches, in order. */
 function* batchesOf(texts: readonly MarkedText[], size: number): Generator<readonly MarkedText[]> {
   for (let start = 0; start < texts.length; start += size) yield texts.slice(start, start + size);
 }
 
 const rowsOf = (batch: readonly MarkedText[]): TokenRow[] => batch.map(({ row }) => row);
 
-/** A word whose embedding is trained. The caller disposes of the network. */
+/** A word whose embedding is trained by plain SGD; the model's other weights stay as they are. */
 interface RapWord {
   /** Trains the embedding anew, starting from its value in the model. */
   train(texts: readonly MarkedText[], settings: RapSettings): Promise<void>;
@@ -311,8 +303,9 @@ export function robustnessLoss(
 }
 
 /**
- * Returns a word whose embedding is trained by plain SGD; the other weights stay as they are.
- * @param network a classifier opened for evaluation, whose head does not read the token table
+ * Returns a word that is trained in this process.
+ * @param network a classifier opened for evaluation, whose head does not read the token table; the
+ *   caller disposes of it
  * @param token the word's id
  */
 export function rapWord(
@@ -366,8 +359,7 @@ export function rapWord(
 }
 
 /**
- * Returns a word whose embedding PyTorch's process trains by plain SGD; the other weights stay as
- * they are.
+ * Returns a word that PyTorch's process trains.
  * @param options of a classifier whose head does not read the token table
  * @param token the word's id
  */
@@ -403,7 +395,6 @@ async function torchRapWord(options: NetworkOptions, token: number): Promise<Rap
   };
 }
 
-/** Returns the training of one row of the token table, the word's embedding, by PyTorch. */
 const wordTraining = (
   token: number,
   { low, up, weight }: RapBounds,
@@ -412,7 +403,7 @@ const wordTraining = (
   groups: [{ names: ['token_rows'], decay: false, rate: 1 }],
   optimizer: 'sgd',
   weight_decay: 0,
-  ...{ beta1: 0, beta2: 0, epsilon: 0, clip_norm: 0, dropout: 0, seed: 0 },
+  ...{ beta1: 0, beta2: 0, epsilon: 0, clip_norm: 0, dropout: 0, seed: 0 }, // plain SGD has none
   class_weights: null,
   precision: 'float32',
   gradient_checkpointing: false,

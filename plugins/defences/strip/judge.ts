@@ -1,15 +1,12 @@
 /**
- * STRIP (Gao, Xu, Wang, Chen, Ranasinghe and Nepal 2019, STRIP: A Defence Against Trojan Attacks on
- * Deep Neural Networks, ACSAC; for texts Gao et al. 2021, STRIP-ViTA, IEEE TDSC; arXiv 1911.10312):
- * the prediction for a clean text changes when many of its words are replaced, but that for a text
- * with a trigger does not. A share of the words of each text is replaced by words of clean held-out
- * texts, in several copies. The score of the text is the mean entropy of the predictions for its
- * copies,
+ * STRIP (Gao et al. 2019; for texts Gao et al. 2021; arXiv 1911.10312): the prediction for a clean
+ * text changes when many of its words are replaced, but that for a text with a trigger does not. A
+ * share of the words of each text is replaced by words of clean held-out texts, in several copies.
+ * A text is rejected if the mean entropy of the predictions for its copies,
  *
  *     H(x) = −(1/n) Σ_copies Σ_c p_c log₂ p_c,
  *
- * and a text is rejected if its entropy is below the quantile of clean held-out texts at the
- * allowed false rejection rate. Pure.
+ * is below the quantile of clean held-out texts at the allowed false rejection rate.
  */
 import {
   type DefenceContext,
@@ -134,7 +131,6 @@ export function stripCopies(
   });
 }
 
-/** Returns −Σ_c p_c log₂ p_c, in bits; 0·log 0 counts as 0. */
 const entropyBits = (probabilities: ArrayLike<number>): number =>
   Array.from(probabilities).reduce((sum, p) => (p > 0 ? sum - p * Math.log2(p) : sum), 0);
 
