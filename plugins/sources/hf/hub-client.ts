@@ -21,7 +21,7 @@ const SMALL = { value: 2 ** 20, raise: 'Is it the file that it should be?', chos
 const PAGES = 1000;
 
 /** Where the hub and its downloads are, by the environment variables of the hub's own clients. */
-export interface HubSettings {
+interface HubSettings {
   /** HF_ENDPOINT; undefined for the public hub. */
   readonly endpoint: string | undefined;
   /** HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub. */
@@ -32,9 +32,8 @@ export interface HubSettings {
   readonly token: string | undefined;
 }
 
-/** Returns a variable's value without white space around it; undefined if it is unset or blank. */
-const nonEmpty = (value: string | undefined): string | undefined =>
-  value === undefined || value.trim() === '' ? undefined : value.trim();
+/** Returns the value without white space around it; undefined if nothing is left. */
+const nonEmpty = (value = ''): string | undefined => value.trim() || undefined;
 const isTrue = (value: string | undefined): boolean => /^(1|true|yes|on)$/i.test(value ?? '');
 
 export async function hubSettings(env: SourceContext['env']): Promise<HubSettings> {
@@ -76,7 +75,7 @@ class HubStatus extends Error {
 const isMissing = (error: unknown): boolean =>
   error instanceof HubStatus && error.statusCode === 404;
 
-export interface Hub {
+interface Hub {
   /** Returns the commit that the repository's revision points to. */
   commit(): Promise<string>;
   /** Returns every file of a commit, by path. */
@@ -96,11 +95,11 @@ export interface Hub {
 }
 
 /** Opens a hub. Its methods throw `UserFault`, or `HubStatus` at an error status of the server. */
-export function openHub(
-  { type, name, revision }: Repository,
-  { endpoint = PUBLIC_HUB, token }: HubSettings,
-  { env }: SourceContext,
-): Hub {
+export function openHub({
+  repository: { type, name, revision },
+  settings: { endpoint = PUBLIC_HUB, token },
+  context: { env },
+}: HubSource): Hub {
   if (!URL.canParse(endpoint))
     throw new UserFault(`HF_ENDPOINT is ${shown(endpoint)}, which is not an address.`);
   const origin = new URL(endpoint).origin,
@@ -112,7 +111,7 @@ export function openHub(
       'Connect to the network, or name a mirror in HF_ENDPOINT. ' +
       "What is in the hub's cache needs no network.",
     refused: (status) => new HubStatus(status),
-    ...(token === undefined ? {} : { token: { origin, value: token } }),
+    token: token === undefined ? undefined : { origin, value: token },
   };
   const json = async (address: string): Promise<{ value: unknown; headers: Headers }> => {
     const answer = await ask(server, address, 'application/json'),
@@ -177,7 +176,6 @@ export function openHub(
   };
 }
 
-/** @param name the repository's name */
 const answerFault = (name: string, why: string): UserFault =>
   new UserFault(`The hub's answer for ${name} is not understood: ${why}.`, 'Is HF_ENDPOINT a hub?');
 
@@ -220,6 +218,13 @@ function nextPage(link: string | null, page: string, origin: string, name: strin
   const next = URL.canParse(target, page) ? new URL(target, page) : null;
   if (next?.origin !== origin) throw answerFault(name, `its list goes on at ${shown(target)}`);
   return next.href;
+}
+
+/** A source of the kind `hf`, and what it is read with. */
+export interface HubSource {
+  readonly repository: Repository;
+  readonly settings: HubSettings;
+  readonly context: SourceContext;
 }
 
 export interface Repository {

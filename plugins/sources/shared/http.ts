@@ -25,7 +25,7 @@ export interface Server {
   /** Returns the error for a status other than success. */
   readonly refused: (status: number) => Error;
   /** Sent to every address of this origin, and to no other. */
-  readonly token?: { readonly origin: string; readonly value: string };
+  readonly token?: { readonly origin: string; readonly value: string } | undefined;
 }
 
 /** A server's answer. Its body can be read only once, by `textOf` or `save`. */
@@ -48,7 +48,7 @@ export async function ask(server: Server, address: string, accept: string): Prom
         'HTTP address.',
     );
   const headers: Record<string, string> = { accept };
-  if (server.token !== undefined && url.origin === server.token.origin)
+  if (server.token?.origin === url.origin)
     headers['authorization'] = `Bearer ${server.token.value}`;
   if (url.username !== '') {
     // fetch refuses addresses that contain credentials.
