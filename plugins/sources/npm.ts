@@ -47,12 +47,13 @@ async function packAndUnpack(
   files: string,
   { env }: SourceContext,
 ): Promise<Fetched> {
-  const [{ readdir, stat }, { digestOfFile }, { runClient }, { untar }] = await Promise.all([
-    import('node:fs/promises'),
-    import('./shared/digest.ts'),
-    import('./shared/client.ts'),
-    import('./shared/archive.ts'),
-  ]);
+  const [{ readdir, stat }, { digestOfFile, sha256OfFile }, { runClient }, { untar }] =
+    await Promise.all([
+      import('node:fs/promises'),
+      import('./shared/digest.ts'),
+      import('./shared/client.ts'),
+      import('./shared/archive.ts'),
+    ]);
   const spec = version === '' ? name : `${name}@${version}`;
   const result = await runClient(
     'npm',
@@ -95,7 +96,7 @@ async function packAndUnpack(
     );
 
   await untar(path, files, env);
-  const archive = `sha256:${(await digestOfFile(path, 'sha256')).toString('hex')}` as Digest;
+  const archive = `sha256:${await sha256OfFile(path)}` as Digest;
   return {
     version: about.version,
     archive,

@@ -16,7 +16,7 @@ type Env = Readonly<Record<string, string | undefined>>;
 
 const PUBLIC_INDEX = 'https://pypi.org/simple';
 
-export interface Wheel {
+interface Wheel {
   readonly filename: string;
   readonly version: string;
   readonly url: string;
@@ -25,7 +25,7 @@ export interface Wheel {
 }
 
 /**
- * Downloads a wheel into a folder and returns its file name.
+ * Downloads a wheel into a folder.
  * @param version empty for the newest release
  */
 export async function downloadWheel(
@@ -33,7 +33,7 @@ export async function downloadWheel(
   version: string,
   into: string,
   env: Env,
-): Promise<string> {
+): Promise<void> {
   const index = await indexUrl(env);
   const wheels = await listWheels(index, name, env);
   const wheel = chooseWheel(wheels, version);
@@ -64,7 +64,6 @@ export async function downloadWheel(
       `${wheel.filename} arrived damaged: its sha256 is not the index's.`,
       'Run again to fetch it anew.',
     );
-  return wheel.filename;
 }
 
 /**
@@ -117,7 +116,7 @@ interface Listed {
   readonly yanked: boolean;
 }
 
-/** Returns the wheels of a package that the index lists. Throws `UserFault` if it has too many. */
+/** Returns the wheels of a package. Throws `UserFault` if the index lists too many. */
 async function listWheels(index: string, name: string, env: Env): Promise<Wheel[]> {
   const page = `${index.replace(/\/+$/, '')}/${name}/`;
   const answer = await get(page, 'application/vnd.pypi.simple.v1+json, text/html;q=0.5', name, env);

@@ -13,18 +13,21 @@ import { inWords, readLimit, unpackedLimit } from '../../../src/base/untrusted/l
 import { pathInside } from '../../../src/base/untrusted/paths.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
-/** Counts one more entry and its bytes. Throws UserFault if there are more than allowed. */
-type Count = (entry: { readonly bytes: number }) => void;
-
-/** @param archive the limit on its unpacked bytes depends on its size */
-async function createCounter(archive: string, env: Env | undefined): Promise<Count> {
+/**
+ * Returns a function that counts one more entry, of so many bytes. It throws `UserFault` if there
+ * are more entries than allowed, or more bytes than an archive of this size may unpack to.
+ */
+async function createCounter(
+  archive: string,
+  env: Env | undefined,
+): Promise<(entryBytes: number) => void> {
   const { size } = await stat(archive);
   const most = unpackedLimit(size, env),
     files = readLimit('files', env);
   let bytes = 0,
     entries = 0;
-  return (entry) => {
-    bytes += entry.bytes;
+  return (entryBytes) => {
+    bytes += entryBytes;
     entries++;
     if (bytes > most.value)
       throw new UserFault(
@@ -40,7 +43,7 @@ async function createCounter(archive: string, env: Env | undefined): Promise<Cou
   };
 }
 
-/** Unpacks the one top folder of an npm package's archive; like npm, without links or devices. */
+/** Unpacks the one top folder of an npm package; like npm, without links or devices. */
 export async function untar(archive: string, into: string, env?: Env): Promise<void> {
   const tar = await import('tar');
   const count = await createCounter(archive, env);
@@ -59,7 +62,7 @@ export async function untar(archive: string, into: string, env?: Env): Promise<v
     filter: (path, entry) => {
       if (fault !== null || !('type' in entry)) return false;
       try {
-        count({ bytes: entry.size });
+        count(entry.size);
         const inside = path
           .split('/')
           .slice(1)
@@ -106,7 +109,7 @@ async function tarStream(archive: string, env: Env | undefined): Promise<Readabl
       total += part.length;
       try {
         if (total >= PART) {
-          count({ bytes: total });
+          count(total);
           total = 0;
         }
         done(null, part);
@@ -138,7 +141,7 @@ export async function unzip(archive: string, into: string, env?: Env): Promise<v
       const folder = entry.fileName.endsWith('/');
       const name = folder ? entry.fileName.slice(0, -1) : entry.fileName;
       const path = pathInside(into, name, `An entry of ${nameOf(archive)}`);
-      count({ bytes: entry.uncompressedSize }); // the reader refuses a longer entry
+      count(entry.uncompressedSize); // the reader refuses a longer entry
       if (folder) {
         await mkdir(path, { recursive: true });
         continue;

@@ -16,7 +16,7 @@ import {
   SLOWEST,
 } from '../../../src/base/untrusted/limits.ts';
 
-export interface ClientResult {
+interface ClientResult {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
@@ -96,10 +96,7 @@ export function runClient(
   });
 }
 
-/**
- * Returns a function that checks the program's use: it returns the fault if a limit is exceeded
- * now, and null otherwise.
- */
+/** Returns a function that returns the fault of a limit that the program exceeds now, or null. */
 function watchClient(
   command: string,
   pid: number | undefined,
