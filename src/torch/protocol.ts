@@ -157,12 +157,12 @@ export interface WirePart {
 }
 
 /** What a config of PEFT adds to a model. Names are those of its files without their prefix. */
-export interface WireAdapter {
+interface WireAdapter {
   readonly parameters: readonly { readonly name: string; readonly shape: readonly number[] }[];
   /** Every field, as PEFT has resolved it. */
   readonly config: JsonObject;
 }
-export interface WireAdapterFault {
+interface WireAdapterFault {
   readonly fault: {
     /** The config's field; null where PEFT names none. */
     readonly field: string | null;
@@ -172,7 +172,7 @@ export interface WireAdapterFault {
 }
 
 /** A text, a pair of texts, or a conversation, for the judge's chat template. */
-export type WireJudged =
+type WireJudged =
   | { readonly text: string; readonly pair?: string }
   | { readonly messages: readonly { readonly role: string; readonly content: string }[] };
 
