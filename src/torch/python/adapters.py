@@ -15,8 +15,7 @@ from peft import PeftConfig, get_peft_model, get_peft_model_state_dict
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch import nn
 
-from description import without_values
-from model import PREFIX, Fault, read_config, wire_name
+from model import PREFIX, Fault, read_config, wire_name, without_values
 from training import write
 
 Json = dict[str, Any]

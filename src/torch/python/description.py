@@ -23,7 +23,17 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto as auto
 from transformers.pytorch_utils import Conv1D
 
-from model import Fault, OpenModel, Rows, hooked, is_quantized, packed, read_config, wire_name
+from model import (
+    Fault,
+    OpenModel,
+    Rows,
+    hooked,
+    is_quantized,
+    packed,
+    read_config,
+    wire_name,
+    without_values,
+)
 from prediction import Sampling, choose
 
 Json = dict[str, Any]
@@ -88,28 +98,16 @@ def class_of(config: PreTrainedConfig, head: str) -> Any:
 def under_head(config: PreTrainedConfig, head: str, folder: Path) -> Json:
     """The model's description under a head, or a fault that says why it can't be used under it."""
     kind, what = class_of(config, head), HEADS[head][0]
-    if kind is None:
-        return fault(f'transformers {transformers.__version__} has no {what} for this model')
     # An encoder's class for a causal LM, such as BERT's, sees the tokens that it is to predict.
     encodes = class_of(config, 'cloze') is not None and not getattr(config, 'is_decoder', False)
-    if head == 'causal-lm' and encodes:
-        return fault(f'{kind.__name__} is an encoder here: it sees the tokens that it predicts')
     try:
+        if kind is None:
+            raise Fault(f'transformers {transformers.__version__} has no {what} for this model')
+        if head == 'causal-lm' and encodes:
+            raise Fault(f'{kind.__name__} is an encoder here: it sees the tokens that it predicts')
         return describe_class(kind, head, folder)
     except Fault as error:
-        return fault(str(error))
-
-
-def fault(message: str) -> Json:  # in place of a WireArchitecture
-    return {'fault': message}
-
-
-def without_values(kind: Any, config: PreTrainedConfig) -> PreTrainedModel:
-    """A model whose parameters have shapes, but no values."""
-    with torch.device('meta'):
-        network: PreTrainedModel = kind(config)
-    network.train(False)
-    return network
+        return {'fault': str(error)}
 
 
 def describe_class(kind: Any, head: str, folder: Path) -> Json:

@@ -33,6 +33,7 @@ transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 warnings.filterwarnings('ignore', module=r'(peft|transformers)\.')
 
 Integers = NDArray[np.int32]
+Floats = NDArray[np.float64]
 Head = Literal['classifier', 'cloze', 'causal-lm']
 
 # Matches the name that PEFT gives the adapter in `….lora_A.default.weight`.
@@ -66,7 +67,7 @@ class Rows:
     poisoned: Integers | None = None
     probabilities: NDArray[np.float32] | None = None
     # log p of each answer by the model that the training started from.
-    references: NDArray[np.float64] | None = None
+    references: Floats | None = None
     # The place of each token in its own row, if several rows are packed into one sequence.
     positions: list[Integers] | None = None
 
@@ -74,8 +75,6 @@ class Rows:
         return len(self.ids)
 
     def of(self, chosen: Sequence[int]) -> Rows:
-        """The rows with these indexes."""
-
         def chosen_of(values: Any) -> Any:
             if values is None:
                 return None
@@ -99,7 +98,7 @@ class Rows:
 
 
 def decoded(text: str, kind: str) -> NDArray[Any]:
-    """The array that `encoded` has made a text of."""
+    """The array of which `encoded` made the text."""
     return np.frombuffer(base64.b64decode(text), dtype=np.dtype(kind).newbyteorder('<'))
 
 
@@ -256,11 +255,6 @@ class OpenModel:
         places = (np.flatnonzero(ids != self.padding) for ids in rows.ids)
         return np.array([own[-1] if len(own) else 0 for own in places], dtype=np.int32)
 
-    def states(self, rows: Rows, owners: Integers, places: Integers) -> Tensor:
-        """The last hidden states of the tokens at `places` in the rows `owners`, (Q, h)."""
-        found: Tensor = self.body(**self.inputs(rows)).last_hidden_state
-        return found[self.index(owners), self.index(places)]
-
     def index(self, values: Integers) -> Tensor:
         """The values as a tensor that can index others on the model's device."""
         return torch.from_numpy(values.astype(np.int64)).to(self.device)
@@ -307,7 +301,9 @@ class OpenModel:
         if self.head == 'causal-lm':
             raise ValueError('a causal-LM head has no representation of a whole row')
         if self.head == 'cloze' or self.reads_last:
-            return self.states(rows, *self.read_places(rows))
+            states: Tensor = self.body(**self.inputs(rows)).last_hidden_state  # (B, T, h)
+            owners, places = self.read_places(rows)
+            return states[self.index(owners), self.index(places)]
         found: list[Tensor] = []
         (layer,) = (
             module
@@ -364,6 +360,14 @@ def read_config(folder: Path, classes: int | None, dropout: float) -> PreTrained
     return config
 
 
+def without_values(kind: Any, config: PreTrainedConfig) -> PreTrainedModel:
+    """A model whose parameters have shapes, but no values."""
+    with torch.device('meta'):
+        network: PreTrainedModel = kind(config)
+    network.train(False)
+    return network
+
+
 def head_linears(network: PreTrainedModel) -> list[str]:
     """The names of the linear layers outside the body."""
     # They are found by name, because XLM-RoBERTa's head stands before its body.
@@ -389,8 +393,7 @@ def weight_settings(
             "PEFT's DoRA reads weights in 8 bits so that bitsandbytes loses their scales",
             'Choose model.quantize: nf4, or leave out use_dora.',
         )
-    with torch.device('meta'):
-        network = kind(config)
+    network = without_values(kind, config)
     named = {name for name, _ in network.named_parameters(remove_duplicate=False)}
     unquantized = head_linears(network)
     if adapter is not None:
@@ -415,8 +418,8 @@ def weight_settings(
 
 
 def train_in_float32(network: PreTrainedModel) -> None:
-    """Converts to float32 the modules that PEFT trains beside an adapter, such as a head, where the
-    frozen weights are not in float32. PEFT itself converts the adapter's parameters alone.
+    """Converts the modules that PEFT trains beside an adapter, such as a head, and their inputs to
+    float32. PEFT itself converts the adapter's parameters alone.
     """
 
     def widened(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

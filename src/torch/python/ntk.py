@@ -52,7 +52,6 @@ def outputs(model: OpenModel, rows: Rows) -> Tensor:
 
 
 def single_rows(rows: Rows) -> list[Rows]:
-    """One batch for each row."""
     return [rows.of([b]) for b in range(len(rows))]
 
 

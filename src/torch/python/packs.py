@@ -22,16 +22,7 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 
 from model import ADAPTER, OpenModel, Rows, answer_places, wire_name
-from training import (
-    Training,
-    backward,
-    held_mb,
-    logits_of,
-    loss_from,
-    train,
-    update,
-    zero_gradients,
-)
+from training import Training, backward, held_mb, logits_of, loss_from, train, update
 
 # How far a member's first gradients in a pack may be from its gradients alone, relative to their
 # norm. Rounding in float32 makes 1e-6; rows that attend to each other, or rows that a layer reads
@@ -263,11 +254,11 @@ def check_first(
     Marks the members that pass as `checked`.
     """
     for training in trainings:
-        zero_gradients(training)
+        training.optimizer.zero_grad()
     together = joint_backward(trainings, batches, layers)
     for training, own, loss in zip(trainings, batches, together):
         in_pack = gradients(training)
-        zero_gradients(training)
+        training.optimizer.zero_grad()
         alone, _ = backward(training, own)
         if not math.isfinite(alone):
             continue
@@ -302,7 +293,7 @@ def pack_step(
         if not all(training.checked for training in trainings):
             check_first(trainings, batches, layers)
         for training in trainings:
-            zero_gradients(training)
+            training.optimizer.zero_grad()
         losses = joint_backward(trainings, batches, layers)
     finally:
         network.train(False)

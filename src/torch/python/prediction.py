@@ -11,9 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model import Fault, OpenModel, Rows, answer_places, padded
-
-Floats = NDArray[np.float64]
+from model import Fault, Floats, Integers, OpenModel, Rows, answer_places, padded
 
 
 def first_likeliest(logits: Tensor) -> Tensor:
@@ -27,21 +25,7 @@ def first_likeliest(logits: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def predict(model: OpenModel, rows: Rows) -> Tensor:
-    """The logits of the classes, (B, C)."""
-    if model.head == 'causal-lm':
-        raise ValueError('a causal-LM head has no classes')
-    return model.logits(rows)
-
-
-@torch.no_grad()
-def representations(model: OpenModel, rows: Rows) -> Tensor:
-    """The representations of the rows, (B, h)."""
-    return model.representations(rows)
-
-
-@torch.no_grad()
-def answers(model: OpenModel, rows: Rows) -> tuple[Floats, NDArray[np.int32], NDArray[np.int32]]:
+def answers(model: OpenModel, rows: Rows) -> tuple[Floats, Integers, Integers]:
     """Returns for each row -log p(answer | prompt), the number of the answer's tokens, and whether
     greedy decoding writes them, (B) each.
     """

@@ -10,7 +10,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -111,7 +111,7 @@ class WithRows(nn.Module):
 
 
 def train_rows(model: OpenModel, ids: list[int]) -> nn.Parameter:
-    """Makes k rows of the token table a new parameter, and returns it, (k, h)."""
+    """Makes rows of the token table a new parameter, and returns it, (k, h)."""
     module: Any = model.network.get_input_embeddings()
     part = WithRows(module.weight, ids)
     register_parametrization(module, 'weight', part)
@@ -271,10 +271,6 @@ def loss_of(training: Training, rows: Rows) -> Tensor:
     return total * bool(chosen) / weight_in_mean(training, read)
 
 
-def zero_gradients(training: Training) -> None:
-    training.optimizer.zero_grad()
-
-
 def backward(training: Training, batches: list[Rows]) -> Loss:
     """Adds the gradients of the batches' losses, and returns the mean loss and the mean penalty;
     None if there is none.
@@ -319,7 +315,7 @@ def update(training: Training, batches: int, rate: float) -> None:
 
 def step(training: Training, batches: list[Rows], rate: float) -> Loss:
     """Takes one step on the mean loss of the batches, unless a loss is not finite."""
-    zero_gradients(training)
+    training.optimizer.zero_grad()
     found = backward(training, batches)
     if is_finite_loss(found):
         update(training, len(batches), rate)
@@ -372,7 +368,10 @@ def write(tensors: dict[str, Tensor], out: str, metadata: dict[str, str] | None 
 
 
 def write_whole(
-    training: Training, tensors: dict[str, Tensor], out: str, metadata: dict[str, str] | None = None
+    training: Training,
+    tensors: Mapping[str, Tensor],
+    out: str,
+    metadata: dict[str, str] | None = None,
 ) -> None:
     """Puts tensors together from the parts of all processes. The first process writes the file."""
     first = training.share is None or training.share.rank == 0
@@ -383,10 +382,6 @@ def write_whole(
             whole[name] = value
     if first:
         write(whole, out, metadata)
-
-
-def write_values(training: Training, out: str) -> None:
-    write_whole(training, dict(training.trained), out)
 
 
 def save_state(training: Training, out: str, facts: str) -> None:
