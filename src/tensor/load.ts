@@ -121,9 +121,8 @@ async function load(name: keyof typeof PACKAGES, threads: number): Promise<Backe
       };
     }
     case 'wasm': {
-      const wasm = await import('./wasm-kernels.ts');
-      wasm.setWasmPaths(`${join(installedDir(PACKAGES.wasm), 'wasm-out')}/`);
-      wasm.registerMissingWasmKernels();
+      const { setWasmPaths } = await import('./wasm-kernels.ts');
+      setWasmPaths(`${join(installedDir(PACKAGES.wasm), 'wasm-out')}/`);
       return { ...common, ...plain };
     }
     case 'cpu':
