@@ -13,7 +13,7 @@ import { processWide } from '../../base/process-wide.ts';
 import { tensorflowBackend } from '../operation.ts';
 import { BFLOAT16, castAttributes, Copies, FLOAT, type Precision } from './copies.ts';
 import { type Binding, execute, isReplaced, Program } from './program.ts';
-import { type AttributeValue, outputsOf } from './rules.ts';
+import { type AttributeValue, outputsOf, size } from './rules.ts';
 import { Point, type TensorData, Trace } from './trace.ts';
 
 /** What the recorder uses and replaces of tfjs-node's backend. */
@@ -57,11 +57,7 @@ const LENGTH = 1 << 13;
  */
 const POINTS = 1 << 16,
   COMPILED = 1 << 13;
-/** How many times the same operations are carried out one by one before they are compiled. */
 const SIGHTINGS = 2;
-
-/** Returns the bytes of a float32 tensor. */
-const bytesOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 4);
 
 /**
  * TensorFlow's products, whose attribute T is the type of their factors. In a region of bfloat16
@@ -93,7 +89,8 @@ class Recorder {
   readonly #backend: Internals;
   /** As for `prepareCompiling`. */
   sightings = SIGHTINGS;
-  #precision: Precision = 'float32';
+  /** That of the matrix products in the innermost open region. */
+  precision: Precision = 'float32';
   #trace: Trace | null = null;
   /** How many regions are open, one within the other. */
   #depth = 0;
@@ -154,7 +151,7 @@ class Recorder {
         return original.disposeData(dataId, force);
       }
       this.#waiting.push(data);
-      this.#waitingBytes += bytesOf(data.shape);
+      this.#waitingBytes += 4 * size(data.shape);
       backend.tensorMap.delete(dataId);
       if (this.#waitingBytes > WAITING) this.#computeTrace();
       return true;
@@ -170,19 +167,15 @@ class Recorder {
     return this.#depth > 0;
   }
 
-  get precision(): Precision {
-    return this.#precision;
-  }
-
   runRecorded<T>(run: () => T, precision: Precision): T {
-    const outer = this.#precision;
-    this.#precision = precision;
+    const outer = this.precision;
+    this.precision = precision;
     this.#depth++;
     this.#trace ??= this.#beginTrace();
     try {
       return run();
     } finally {
-      this.#precision = outer;
+      this.precision = outer;
       if (--this.#depth === 0) {
         this.#computeTrace();
         this.#trace = null;
@@ -226,7 +219,7 @@ class Recorder {
       this.#backend.createOutputTensor({ id: -1, shape, dtype }),
     );
     const results = tensors.map(({ dataId }) => ({ data: tensorMap.get(dataId), dataId }));
-    if (this.#precision === 'bf16' && PRODUCTS.has(name) && datas[0]?.dtype === FLOAT)
+    if (this.precision === 'bf16' && PRODUCTS.has(name) && datas[0]?.dtype === FLOAT)
       this.#addBf16Product(this.#trace, name, attributes, datas, results[0]!);
     else this.#addLayer(this.#trace, name, attributes, datas, results);
     return tensors;
@@ -283,10 +276,7 @@ class Recorder {
     const isHeld = weight?.values === null && !trace.isPending(weight);
     const packed =
       layer && isHeld && this.sightings < Infinity && isSet(attributes, 'frozen')
-        ? this.#copies.packed(weight, {
-            transposed: layer.transposed,
-            bf16: isSet(attributes, 'bf16'),
-          })
+        ? this.#copies.packed(weight, layer.transposed, isSet(attributes, 'bf16'))
         : null;
     if (packed === null) {
       trace.add(name, attributes, datas, results);
@@ -385,7 +375,7 @@ class Recorder {
 export interface CompiledStatistics {
   /** The number of compiled functions that are kept in memory. */
   readonly functions: number;
-  /** The number of operations that these functions replace. */
+  /** The number of operations in these functions. */
   readonly operations: number;
   /** The functions made since the backend was loaded, and the seconds that making them took. */
   readonly made: {
@@ -393,7 +383,7 @@ export interface CompiledStatistics {
     readonly operations: number;
     readonly seconds: number;
   };
-  /** The number of calls of functions since the backend was loaded. */
+  /** The calls of functions since the backend was loaded. */
   readonly calls: number;
   /** The number of tensors that are kept in bfloat16 beside float32. */
   readonly casts: number;
@@ -443,10 +433,7 @@ export function inFloat32<T>(run: () => T): T {
   return recorder?.recording === true ? recorder.runRecorded(run, 'float32') : run();
 }
 
-/**
- * Returns how much this process has compiled and called; null if it never compiles (it has no
- * recorder, or `sightings` is Infinity).
- */
+/** Returns how much this process has compiled and called; null if it never compiles. */
 export function compiledStatistics(): CompiledStatistics | null {
   const { recorder } = shared;
   return recorder === undefined || recorder.sightings === Infinity ? null : recorder.statistics();

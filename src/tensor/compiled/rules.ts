@@ -34,7 +34,8 @@ export type Rule = (
 /** TF_BOOL of tensorflow/c/tf_datatype.h. */
 const BOOL = 10;
 
-const size = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+/** Returns the number of entries. */
+export const size = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 /** Returns the shape to which two shapes are broadcast. */
 function broadcast(a: readonly number[], b: readonly number[]): number[] {
