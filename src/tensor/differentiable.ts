@@ -40,7 +40,7 @@ const internals = (): Internals => tf.engine() as unknown as Internals;
 
 const isRecording = (): boolean => tf.engine().isTapeOn();
 
-/** Returns what `run` returns, without recording its operations. */
+/** Runs `run` without recording its operations. */
 export function unrecorded<T>(run: () => T): T {
   const { state } = internals();
   state.kernelDepth++;
@@ -113,8 +113,9 @@ function record(
   );
 }
 
-/** Runs `f` with its operations recorded, and disposes of all of its tensors but the value. */
-function recordTape<T extends Tensor>(engine: Internals, f: () => T): T {
+/** Returns the value of `f`, with its operations recorded and its other tensors disposed of. */
+function recordTape<T extends Tensor>(f: () => T): T {
+  const engine = internals();
   engine.startTape();
   try {
     return tf.tidy(f);
@@ -145,9 +146,6 @@ function stepsBetween(tape: readonly TapeNode[], xs: readonly Tensor[], y: Tenso
     ({ node, inputs }) => inputs.length > 0 && node.outputs.some(({ id }) => to.has(id)),
   );
 }
-
-const sameShape = (a: Tensor, b: Tensor): boolean =>
-  a.shape.length === b.shape.length && a.shape.every((n, i) => n === b.shape[i]);
 
 /** Returns the gradients of a step's inputs. dys: those of its outputs; undefined for zeros. */
 function inputGradients(
@@ -185,7 +183,7 @@ function backpropagate(steps: readonly Step[], found: Map<number, Tensor>): void
     inputs.forEach(([name, x], k) => {
       const dx = at(gradients, k),
         before = found.get(x.id);
-      if (dx.dtype !== 'float32' || !sameShape(dx, x))
+      if (dx.dtype !== 'float32' || !tf.util.arraysEqual(dx.shape, x.shape))
         throw new Error(
           `the gradient of input ${name} of ${node.kernelName} has ` +
             `${dx.dtype} [${dx.shape.join()}], not float32 [${x.shape.join()}]`,
@@ -206,12 +204,11 @@ export function differentiate<T extends Tensor>(
   xs: readonly Tensor[],
   dy?: T,
 ): { readonly value: T; readonly grads: (Tensor | null)[] } {
-  const engine = internals(),
-    { state } = engine,
+  const { state } = internals(),
     found = new Map<number, Tensor>();
   const gradientOf = ({ id }: Tensor): Tensor | null => found.get(id) ?? null;
   try {
-    const value = recordTape(engine, f);
+    const value = recordTape(f);
     tf.tidy(() => {
       found.set(value.id, dy ?? tf.ones(value.shape));
       backpropagate(stepsBetween(state.activeTape ?? [], xs, value), found);
@@ -237,7 +234,6 @@ export function markConstant<T extends Tensor>(tensor: T): T {
   return tensor;
 }
 
-/** Whether a tensor was declared constant (`markConstant`). */
 export const isConstant = (tensor: Tensor): boolean => constants.has(tensor);
 
 const eagerDisposal = processWide('tensor.eagerDisposal', () => ({ depth: 0 }));

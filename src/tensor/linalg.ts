@@ -40,11 +40,7 @@ function runDouble(
   times = 1,
 ): Float64Array[] {
   const binding = tensorflowBackend().binding as unknown as Binding;
-  const type = (key: string, value: number): { name: string; type: number; value: number } => ({
-    name: key,
-    type: binding.TF_ATTR_TYPE,
-    value,
-  });
+  const type = (key: string, value: number) => ({ name: key, type: binding.TF_ATTR_TYPE, value });
   const held: number[] = [];
   const hold = (id: number): number => {
     held.push(id);
@@ -64,24 +60,16 @@ function runDouble(
       type: binding.TF_ATTR_BOOL,
       value,
     }));
-    const results = binding.executeOp(
-      name,
-      [...attributes, type('T', DT_DOUBLE)],
-      new Array<number>(times).fill(doubles),
-      outputs,
-    );
-    results.forEach(({ id }) => {
-      hold(id);
-    });
+    const inputs = new Array<number>(times).fill(doubles);
+    const results = binding.executeOp(name, [...attributes, type('T', DT_DOUBLE)], inputs, outputs);
+    held.push(...results.map(({ id }) => id));
     return read.map((k) => {
       // (…, 2) int32
       const out = binding.tensorDataSync(bitcast(results[k]!.id, DT_DOUBLE, binding.TF_INT32));
       return new Float64Array(out.buffer.slice(out.byteOffset, out.byteOffset + out.byteLength));
     });
   } finally {
-    held.forEach((id) => {
-      binding.deleteTensor(id);
-    });
+    for (const id of held) binding.deleteTensor(id);
   }
 }
 
@@ -127,7 +115,7 @@ export function svd(matrix: Float64Array, m: number, n: number, vectors = true):
   return { values: values!, left: left ?? null };
 }
 
-/** Returns the singular values only, descending. */
+/** Returns the singular values, descending. Throws as `svd` does. */
 export const singularValues = (matrix: Float64Array, m: number, n: number): Float64Array =>
   svd(matrix, m, n, false).values;
 
@@ -233,14 +221,8 @@ function gramVectors(
   const q = Math.min(m, n),
     flags = { transpose_a: m > n, transpose_b: m <= n };
   const [gram] = runDouble('MatMul', flags, W, [m, n], 1, [0], 2);
-  const [values, vectors] = runDouble(
-    'SelfAdjointEigV2',
-    { compute_v: true },
-    gram!,
-    [q, q],
-    2,
-    [0, 1],
-  );
+  const wanted = { compute_v: true };
+  const [values, vectors] = runDouble('SelfAdjointEigV2', wanted, gram!, [q, q], 2, [0, 1]);
   return { values: values!, vectors: vectors! };
 }
 
