@@ -37,10 +37,7 @@ export default defineSource({
   }),
 });
 
-/**
- * Downloads a package with `npm pack`, which checks the archive against the registry's integrity.
- * The archive's digest is checked once more here.
- */
+/** Downloads a package with `npm pack`, and checks it against the registry's digest once more. */
 async function packAndUnpack(
   { name, version }: { readonly name: string; readonly version: string },
   download: string,
@@ -111,10 +108,7 @@ async function packAndUnpack(
   };
 }
 
-/**
- * Reads what `npm pack` prints: a list of packages or, since npm 12, an object with the packages by
- * name. Null for anything else.
- */
+/** Reads a list of packages or, since npm 12, an object of packages by name; null for all else. */
 function parsePackOutput(stdout: string): { version: string; integrity: string } | null {
   let value: unknown;
   try {

@@ -15,12 +15,12 @@ import { ask, save, type Server, textOf } from '../shared/http.ts';
 import { insideOf } from '../shared/within.ts';
 
 const PUBLIC_HUB = 'https://huggingface.co';
-/** The most bytes of a file that is read as text. A larger file is not a configuration. */
+/** The limit on a file that is read as text. */
 const SMALL = { value: 2 ** 20, raise: 'Is it the file that it should be?', chosen: false };
 /** The most pages of a list. A page lists up to 1000 files. */
 const PAGES = 1000;
 
-/** Where the hub and its downloads are, by the environment variables of the hub's own clients. */
+/** What the environment variables of the hub's own clients say. */
 interface HubSettings {
   /** HF_ENDPOINT; undefined for the public hub. */
   readonly endpoint: string | undefined;
@@ -57,12 +57,12 @@ export async function hubSettings(env: SourceContext['env']): Promise<HubSetting
 }
 
 export interface HubFile {
-  /** The file's path within the repository, checked by `nameFault`. */
+  /** Within the repository, checked by `nameFault`. */
   readonly path: string;
   readonly size: number;
   /** sha256 for large files; for others, Git's blob id: sha1 of `blob SIZE\0` and the content. */
   readonly hash: 'sha256' | 'git-sha1';
-  /** The digest in lower-case hex, of the hash's length. */
+  /** The digest in lower-case hex. */
   readonly oid: string;
 }
 
@@ -179,17 +179,13 @@ export function openHub({
 const answerFault = (name: string, why: string): UserFault =>
   new UserFault(`The hub's answer for ${name} is not understood: ${why}.`, 'Is HF_ENDPOINT a hub?');
 
-/**
- * Returns the files on one page of a repository's list. Throws `UserFault` if the value is not such
- * a page.
- * @param name the repository's name
- */
+/** Returns the files on one page of a repository's list. Throws `UserFault` if it is no page. */
 export function readFileList(value: unknown, name: string): HubFile[] {
   if (!Array.isArray(value)) throw answerFault(name, `${shown(value)} is not a list of files`);
   return value.flatMap((entry) => parseFile(entry, name) ?? []);
 }
 
-/** Returns a file of the hub's list; null for a folder. Throws `answerFault` of anything else. */
+/** Returns an entry of the list; null for a folder. Throws `UserFault` if it is neither. */
 function parseFile(entry: unknown, name: string): HubFile | null {
   if (!isRecord(entry)) throw answerFault(name, `it lists ${shown(entry)}`);
   const { type, path, size, oid, lfs } = entry;
@@ -208,10 +204,7 @@ function parseFile(entry: unknown, name: string): HubFile | null {
   return { path, size: bytes, hash: isLarge ? 'sha256' : 'git-sha1', oid: id };
 }
 
-/**
- * Returns the address of the next page by the Link header (RFC 8288), which must be on the hub
- * itself. Null after the last page.
- */
+/** Returns the next page by the Link header (RFC 8288), which must be on the hub; null if none. */
 function nextPage(link: string | null, page: string, origin: string, name: string): string | null {
   const target = /<([^<>]*)>;\s{0,9}rel="?next"?/.exec(link ?? '')?.[1];
   if (target === undefined) return null;
@@ -236,7 +229,7 @@ export interface Repository {
   readonly fragment: string;
 }
 
-/** The files of a model's or adapter's folder that are fetched beside model.safetensors. */
+/** What is fetched of a model's or an adapter's folder beside model.safetensors. */
 const SETTINGS = new Set([
   'config.json',
   'tokenizer.json',

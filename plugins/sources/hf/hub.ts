@@ -43,10 +43,7 @@ const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(revision);
 const repositoryFolder = ({ settings: { cache }, repository: { type, name } }: HubSource): string =>
   fileInside(cache, `${type}s--${name.replaceAll('/', '--')}`, 'The repository');
 
-/**
- * The files that we have fetched: digests by name. Without this record, an interrupted download
- * could be taken for a complete one.
- */
+/** Digests by name. Without it, an interrupted download could be taken for a complete one. */
 type FetchRecord = { readonly files: { readonly [name: string]: string } };
 function recordFile(source: HubSource, commit: string): string {
   const fetched = [repositoryFolder(source), commit, source.repository.fragment];
@@ -138,7 +135,7 @@ export async function peekFile(
     : null;
 }
 
-/** Returns the commit that the cache has for the repository's revision, or null if it has none. */
+/** Returns the commit that the cache has for the revision, or null. */
 async function knownCommit(
   root: string,
   { name, revision }: HubSource['repository'],
@@ -161,7 +158,7 @@ async function isWholeModel(dir: string, names: readonly string[]): Promise<bool
   return Object.values(map).every((shard) => names.includes(posix.join(folder, String(shard))));
 }
 
-/** Downloads the needed files that are missing, renames each into place, and records all. */
+/** Downloads the needed files that are missing, and records all that are needed. */
 export async function fetchSnapshot(source: HubSource): Promise<Snapshot> {
   const { repository, context } = source,
     { name, revision } = repository;
@@ -254,10 +251,7 @@ async function checkRoom(
     );
 }
 
-/**
- * Returns how the hub computes a file's digest: sha256 for large files; for others, sha1 of the
- * content after the prefix that Git puts before a blob.
- */
+/** Returns how the hub computes a file's digest (`HubFile.hash`). */
 const hashAndPrefix = ({ hash, size }: HubFile): readonly [algorithm: string, prefix: string] =>
   hash === 'sha256' ? ['sha256', ''] : ['sha1', `blob ${size}\0`];
 
@@ -287,7 +281,7 @@ async function linkBlob(blob: string, pointer: string): Promise<void> {
   await rename(temporary, pointer);
 }
 
-/** Returns the record of what was fetched; null if it is missing or damaged. */
+/** Returns null if the record is missing or damaged. */
 async function readFetchRecord(path: string): Promise<FetchRecord | null> {
   const record = await readRecord(path);
   const isSound =

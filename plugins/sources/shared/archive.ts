@@ -88,10 +88,7 @@ export async function untar(archive: string, into: string, env?: Env): Promise<v
   if (fault !== null) throw archiveFault(archive, fault);
 }
 
-/**
- * Returns the archive's bytes, unzipped. They are counted here too, because padding and links
- * unpack to nothing.
- */
+/** Returns the archive's bytes, unzipped and counted, because padding and links unpack to nothing. */
 async function tarStream(archive: string, env: Env | undefined): Promise<Readable> {
   const count = await createCounter(archive, env);
   const file = await open(archive);
@@ -128,7 +125,7 @@ async function tarStream(archive: string, env: Env | undefined): Promise<Readabl
   return bytes.pipe(unzipped).pipe(counted);
 }
 
-/** This number of unzipped bytes counts as one entry. */
+/** So many unzipped bytes count as one entry. */
 const PART = 2 ** 20;
 
 /** Unpacks a wheel, which is a zip file. */
@@ -168,7 +165,7 @@ const nameOf = (archive: string): string => archive.replace(/^.*[\\/]/s, '');
 /** System errors that are caused by the archive's content, not by the disk. */
 const ARCHIVE_ERRORS = new Set(['EEXIST', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG', 'EILSEQ', 'EINVAL']);
 
-/** Returns the user fault of an error that the archive causes; any other error as it is. */
+/** Returns the fault of an error that the archive causes; any other error as it is. */
 function archiveFault(archive: string, error: unknown): unknown {
   const { name, message, code, syscall } = error as NodeJS.ErrnoException;
   if (name === 'UserFault') return error;

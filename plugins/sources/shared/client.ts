@@ -1,7 +1,4 @@
-/**
- * Runs the programs that fetch for us, npm and pip, with the user's settings. Their memory, disk
- * space and time are watched and limited.
- */
+/** Runs npm and pip with the user's settings. Their memory, disk space and time are limited. */
 import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -24,7 +21,7 @@ interface ClientResult {
 
 /** The bytes that npm may use beside an archive, which it holds in memory while it checks it. */
 const MEMORY_BESIDE_ARCHIVE = 2 * GB;
-/** npm's answer includes a package's list of files, which has thousands of lines for a corpus. */
+/** npm prints a package's list of files, which has thousands of lines for a corpus. */
 const MOST_PRINTED = 256 * MB;
 const WATCH_INTERVAL_MS = 200;
 
@@ -141,15 +138,12 @@ function bytesBelow(dir: string): number {
   return sum;
 }
 
-/**
- * Returns the content of the process's file in /proc, or an empty string if there is none. Only
- * Linux has /proc; elsewhere, only files and time are watched.
- */
+/** Only Linux has /proc; elsewhere, the text is empty, and only files and time are watched. */
 function procFile(pid: number | undefined, name: string): string {
   try {
     return readFileSync(`/proc/${pid ?? 0}/${name}`, 'latin1');
   } catch {
-    return ''; // the process has ended, or there is no /proc
+    return '';
   }
 }
 
@@ -157,9 +151,8 @@ const residentBytes = (pid: number | undefined): number =>
   Number(/VmRSS:\s+(\d+) kB/.exec(procFile(pid, 'status'))?.[1] ?? 0) * 1024;
 
 /**
- * Returns a text that changes whenever the program reads bytes, sockets included: their number. If
- * that is not known, it is the time, which always changes: then the program never counts as silent,
- * and only the limit on the total time applies.
+ * Returns the number of bytes that the program has read, sockets included. If that is not known,
+ * the time: then the program never counts as silent, and only the limit on the total time applies.
  */
 const readMark = (pid: number | undefined): string =>
   /rchar: (\d+)/.exec(procFile(pid, 'io'))?.[1] ?? String(performance.now());

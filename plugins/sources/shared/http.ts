@@ -1,7 +1,4 @@
-/**
- * Sends HTTP requests. Every answer is limited in bytes and in time, and every fault of the network
- * or the server is a `UserFault`.
- */
+/** HTTP requests whose answers are limited in bytes and in time. */
 import { createWriteStream } from 'node:fs';
 import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -28,7 +25,7 @@ export interface Server {
   readonly token?: { readonly origin: string; readonly value: string } | undefined;
 }
 
-/** A server's answer. Its body can be read only once, by `textOf` or `save`. */
+/** The body can be read only once, by `textOf` or `save`. */
 export interface Answer {
   readonly headers: Headers;
   readonly body: AsyncIterable<Uint8Array>;
@@ -84,7 +81,7 @@ export async function ask(server: Server, address: string, accept: string): Prom
   return { headers: response.headers, body: limitedBody(response, url, patience, ending) };
 }
 
-/** Returns the text with its percent escapes decoded, or as it is if they are malformed. */
+/** Returns the text with its percent escapes decoded; if they are malformed, the text itself. */
 const decodedOrSame = (text: string): string => {
   try {
     return decodeURIComponent(text);
@@ -100,10 +97,7 @@ const stalledFault = (url: URL, patience: Limit): UserFault =>
     `Try again later, or use a mirror. ${patience.raise}`,
   );
 
-/**
- * Yields the body's bytes. Only the time spent waiting for the server is limited, not the time that
- * the reader takes.
- */
+/** Yields the body's bytes. The time spent waiting for the server is limited. */
 async function* limitedBody(
   { body }: Response,
   url: URL,
@@ -146,10 +140,7 @@ async function* limitedBody(
   }
 }
 
-/**
- * Returns the body's text. Throws `UserFault` if it is longer than `limit`.
- * @param what the name of the text in messages
- */
+/** Throws `UserFault` if the body is longer than `limit`. @param what what messages call it */
 export async function textOf(answer: Answer, limit: Limit, what: string): Promise<string> {
   const parts: Uint8Array[] = [];
   let bytes = 0;

@@ -1,7 +1,6 @@
 /**
- * Sources whose URIs name packages of a registry. Packages are kept in the download cache, by name
- * and version. Planning loads this file, so what fetches is imported only when a package is
- * fetched.
+ * Sources whose URIs name packages of a registry. Planning loads this file, so what fetches is
+ * imported only when a package is fetched.
  */
 import type { Asset, SourceContext, SourceDescriptor } from '../../../src/api.ts';
 import type { CachedPackage, Fetched, PackageEntry } from './package-store.ts';
@@ -39,7 +38,6 @@ interface PackageRegistry {
   ): Promise<Fetched>;
 }
 
-/** Returns how a source locates and fetches the packages of a registry. */
 export function packageSource(
   registry: PackageRegistry,
 ): Pick<SourceDescriptor, 'locate' | 'fetch'> {

@@ -71,7 +71,7 @@ export async function findPackage(
   return null;
 }
 
-/** Returns the entry, what is wrong with it, or null if there is none. */
+/** Returns the entry, what is damaged in it, or null if there is none. */
 async function readEntry(
   key: PackageKey,
 ): Promise<PackageEntry | { readonly damage: string } | null> {
@@ -160,8 +160,7 @@ const inFlight = new Map<string, Promise<PackageEntry>>();
 /**
  * Fetches a package into the cache. The same package may be fetched at the same moment, in this
  * process or another.
- * @param asked the version as the spec writes it, or an empty string. The version that it resolves
- *   to is remembered.
+ * @param asked the version as the spec writes it, or ''; what it resolves to is remembered
  * @param fetch downloads into `download` and unpacks into `files`, which are both empty
  */
 export function fetchPackage(
@@ -217,10 +216,7 @@ async function publish(
   return { dir, archive, facts };
 }
 
-/**
- * Throws `UserFault` if a version's bytes differ from those that were fetched first, because a
- * release never changes.
- */
+/** Throws `UserFault` if a version's bytes differ from those that were fetched first. */
 async function checkPin(key: PackageKey, root: string, archive: Digest): Promise<void> {
   const file = join(root, 'pin.json');
   const pin = await readRecord(file);

@@ -1,7 +1,3 @@
-/**
- * Finds the part of an unpacked package or a snapshot that a source refers to: all of it, or the
- * file, folder or glob after `#`.
- */
 import { basename, join, posix } from 'node:path';
 import { type Asset, type Digest, type JsonObject, UserFault } from '../../../src/api.ts';
 import { firstNames, isGlob, matching, nearest } from '../../../src/data/names.ts';
