@@ -1,7 +1,6 @@
 /**
- * Finds this machine's tensor backends, and says what they offer: by checking a few files or, with
- * `deep`, by loading each one and multiplying with it. Nothing of tfjs is imported, so that the
- * engine may ask which backends there are.
+ * Finds this machine's tensor backends, and says what they offer. Nothing of tfjs is imported, so
+ * that the engine may ask.
  */
 import { execFile } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -16,10 +15,7 @@ export interface BackendProbe {
   readonly available: boolean;
   /** What the backend is, or why it is not available. */
   readonly detail: string;
-  /**
-   * The backend's name in keys. It includes the release and build of TensorFlow's library, because
-   * no npm version determines them.
-   */
+  /** The backend's name in keys, with what no npm version determines, such as a release. */
   readonly version: string;
   /** Whether the backend computes on GPUs if there are any. */
   readonly gpu: boolean;
@@ -33,7 +29,7 @@ export interface BackendInfo {
   readonly precision: 'float32';
   /** The number of threads that one operation may use. */
   readonly threads: number;
-  /** Versions of the npm packages that compute. */
+  /** Versions of the packages that compute. */
   readonly packages: { readonly [name: string]: string };
   /** TensorFlow's own version; null for the other backends. */
   readonly tensorflow: string | null;
@@ -43,10 +39,7 @@ export interface BackendInfo {
   readonly gpu: string | null;
   /** Whether the library promises that an operation returns the same bits on the same hardware. */
   readonly deterministic: boolean;
-  /**
-   * The type that results of products in bfloat16 (`train.precision: bf16`) are rounded to; absent
-   * where the backend offers no such products.
-   */
+  /** What results of products in bfloat16 are rounded to; absent where there are no such products. */
   readonly bf16Products?: 'float32' | 'bf16';
 }
 
@@ -186,7 +179,7 @@ async function probeTorch(): Promise<BackendProbe> {
   );
 }
 
-/** Returns what is known of a backend without loading it. */
+/** Says what a few files tell of a backend, which is not loaded. */
 export async function probeOne(name: BackendName): Promise<BackendProbe> {
   switch (name) {
     case 'tensorflow':
@@ -221,7 +214,7 @@ const MULTIPLY = `
   }).catch((error) => { console.error(error.message); process.exit(1); });
 `;
 
-/** Returns the probe; if a small product fails or is wrong there, one that is unavailable. */
+/** Returns the probe; if a small product fails or is wrong on the backend, an unavailable one. */
 async function probeByMultiplying(probe: BackendProbe): Promise<BackendProbe> {
   if (!probe.available) return probe;
   try {
@@ -256,10 +249,7 @@ async function multiplyInTorch(): Promise<void> {
     throw new Error(`[1 2; 3 4][5 6; 7 8] came out as ${product.join(' ')}`);
 }
 
-/**
- * Returns one entry for each backend, the best first.
- * @param deep whether to load each backend and multiply with it
- */
+/** Probes all backends, the best first. @param deep whether to load each and multiply with it */
 export async function probe({ deep = false }: { deep?: boolean } = {}): Promise<BackendProbe[]> {
   const probes = await Promise.all(BACKENDS.map(probeOne));
   if (!deep) return probes;
@@ -268,10 +258,7 @@ export async function probe({ deep = false }: { deep?: boolean } = {}): Promise<
   return tried;
 }
 
-/**
- * Returns the backend to use: the requested one or, if none is requested, the best that is
- * available. Throws `UserFault` if it is not available, or if none is.
- */
+/** Returns the requested backend; without one, the best. Throws `UserFault` if unavailable. */
 export async function chooseBackend(requested?: BackendName): Promise<BackendProbe> {
   // PyTorch is looked for only if it is requested, because that starts a process.
   const names = BACKENDS.filter((name) => name === requested);
@@ -332,13 +319,12 @@ interface MachineFault {
   /** Continues a sentence that the caller begins. */
   readonly message: string;
   readonly hint: string;
-  /** Set if the fault is this machine's, so that another machine may do. */
+  /** Set if another machine may be able to. */
   readonly ofMachine?: true;
 }
 
 const readCpuinfo = (): string => (existsSync(CPUINFO) ? readFileSync(CPUINFO, 'utf8') : '');
 
-/** Returns what the group of the pattern matches in CPUINFO's text; undefined if nothing. */
 const fieldOf = (info: string, pattern: RegExp): string | undefined =>
   pattern.exec(info)?.[1]?.trim();
 

@@ -14,7 +14,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../base/lookup.ts';
 import { processWide } from '../base/process-wide.ts';
 
-/** An operation on the tape, in the form in which tfjs keeps those of its own. */
+/** An operation on the tape, as tfjs keeps it. */
 interface TapeNode {
   readonly id: number;
   readonly kernelName: string;
@@ -51,7 +51,7 @@ export function unrecorded<T>(run: () => T): T {
   }
 }
 
-/** Returns another tensor over the same entries, which lives until it is disposed of. */
+/** Returns another tensor over the same entries, which no `tidy` disposes of. */
 function newHandle<T extends Tensor>(tensor: T): T {
   const engine = tf.engine();
   engine.backend.incRef(tensor.dataId);
@@ -68,7 +68,7 @@ class OwnNode implements TapeNode {
     readonly id: number,
     readonly of: readonly Tensor[],
     output: Tensor,
-    /** The tensors that `backward` reads. They are disposed of with the tape. */
+    /** What `backward` reads; disposed of with the tape. */
     readonly saved: Tensor[],
     /** Returns the gradient of each input, given that of the output. */
     readonly backward: (dy: Tensor) => readonly Tensor[],
@@ -77,7 +77,7 @@ class OwnNode implements TapeNode {
     this.outputs = [output];
   }
 
-  /** The same for tfjs: a function for each input, by its position, that returns its gradient. */
+  /** `backward` in the form of tfjs: for each input, by its position, a function. */
   readonly gradient = ([dy]: Tensor[]): Record<string, () => Tensor> =>
     Object.fromEntries(this.backward(dy as Tensor).map((dx, i) => [i, () => dx]));
 }
@@ -124,13 +124,13 @@ function recordTape<T extends Tensor>(f: () => T): T {
   }
 }
 
-/** An operation on a path of `stepsBetween`. */
 interface Step {
   readonly node: TapeNode;
+  /** Those on a path from the tensors that are differentiated with respect to. */
   readonly inputs: readonly (readonly [name: string, input: Tensor])[];
 }
 
-/** Returns the operations on paths from `xs` to y, each with those of its inputs on such a path. */
+/** Returns the operations on paths from `xs` to y, in the tape's order. */
 function stepsBetween(tape: readonly TapeNode[], xs: readonly Tensor[], y: Tensor): Step[] {
   const from = new Set(xs.map(({ id }) => id)),
     to = new Set([y.id]);
@@ -169,10 +169,7 @@ function inputGradients(
   });
 }
 
-/**
- * Adds the gradients of the steps' inputs to `found`, which holds gradients by tensor id: at first
- * only that of y.
- */
+/** Adds the inputs' gradients to `found`, which holds gradients by tensor id: at first that of y. */
 function backpropagate(steps: readonly Step[], found: Map<number, Tensor>): void {
   for (const step of steps.toReversed()) {
     const { node, inputs } = step;
@@ -228,7 +225,7 @@ export function differentiate<T extends Tensor>(
 // gradient.
 const constants = processWide('tensor.constants', () => new WeakSet<Tensor>());
 
-/** Declares a tensor constant: nothing is ever differentiated by it. Returns the tensor. */
+/** Declares a tensor constant: nothing is ever differentiated with respect to it. */
 export function markConstant<T extends Tensor>(tensor: T): T {
   constants.add(tensor);
   return tensor;
@@ -311,7 +308,7 @@ export function differentiable<Value extends Tensor, const Saved extends readonl
   return value;
 }
 
-/** a + b, both in one shape. The sum is constant if both are. */
+/** a + b, of one shape; constant if both are. */
 export function add<T extends Tensor>(a: T, b: T): T {
   const sum = tf.add<T>(a, b);
   return isConstant(a) && isConstant(b) ? markConstant(sum) : sum;

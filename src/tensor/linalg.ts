@@ -27,8 +27,8 @@ interface Binding {
 }
 
 /**
- * Runs an operation of doubles whose inputs are `times` copies of one row-major (m, n) matrix.
- * Returns those of its `outputs` outputs whose indices are in `read`.
+ * Runs an operation of doubles whose inputs are `times` copies of one row-major (m, n) matrix. It
+ * has `outputs` outputs, of which those with an index in `read` are returned.
  */
 function runDouble(
   name: string,
@@ -80,7 +80,7 @@ export interface Singular {
   readonly left: Float64Array | null;
 }
 
-/** Golub–Kahan, in JavaScript (LINPACK's dsvdc, by way of JAMA). */
+/** By Golub and Kahan (LINPACK's dsvdc, by way of JAMA). */
 function javascriptSvd(matrix: Float64Array, m: number, n: number, vectors: boolean): Singular {
   const { diagonal, leftSingularVectors: U } = new SVD(
     Matrix.from1DArray(m, n, Array.from(matrix)),
@@ -145,10 +145,7 @@ export function lowRankSingularValues(
   return singularValues(Float64Array.from(core.to1DArray()), k, k);
 }
 
-/**
- * Householder tridiagonalisation and implicit QL, in JavaScript (EISPACK's tred2 and tql2, by way
- * of JAMA).
- */
+/** By Householder's tridiagonalisation and implicit QL (EISPACK's tred2 and tql2, from JAMA). */
 function javascriptEigenvalues(matrix: Float64Array, n: number): Float64Array {
   const rows = Array.from({ length: n }, (_, i) => matrix.subarray(i * n, (i + 1) * n));
   return Float64Array.from(
@@ -184,10 +181,9 @@ export function symmetricEigenvalues(matrix: Float64Array, n: number): Float64Ar
 const SMALLEST_SHARE = 1e-6;
 
 /**
- * Returns the left singular vectors of the largest singular values.
+ * Returns the left singular vectors of the k = min(count, m, n) largest singular values as columns,
+ * (m, k), that of the largest first.
  * @param matrix row-major (m, n)
- * @returns (m, k), one vector per column, that of the largest singular value first; k = min(count,
- *   m, n)
  */
 export function leadingLeftVectors(
   matrix: Float64Array,
@@ -226,7 +222,7 @@ function gramVectors(
   return { values: values!, vectors: vectors! };
 }
 
-/** Returns the last k columns, the last one first. (q, q) → (q, k) */
+/** The last k columns, the last one first. (q, q) → (q, k) */
 const lastColumns = (vectors: Float64Array, q: number, k: number): Float64Array =>
   Float64Array.from(
     { length: q * k },

@@ -1,7 +1,3 @@
-/**
- * Loads a backend into this process, or starts PyTorch's, with a fixed number of threads and
- * without its log output.
- */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -57,7 +53,7 @@ export async function loadBackend(
   return known;
 }
 
-/** Starts PyTorch's process, if it does not run. It computes beside tfjs, whose backend stays. */
+/** Starts PyTorch's process, unless it runs. tfjs keeps its backend. */
 async function loadTorch(options: TorchOptions): Promise<BackendInfo> {
   const { torchWorker } = await import('../torch/worker.ts');
   const { facts } = await torchWorker(options);
@@ -139,10 +135,7 @@ interface Fused {
 /** The values that TensorFlow reads as false in environment variables. */
 const OFF = new Set(['0', 'false']);
 
-/**
- * Sets TensorFlow's environment variables. TensorFlow reads each of them only once: when its
- * library is loaded, or when it first uses the variable.
- */
+/** Sets the environment variables that TensorFlow reads once: at its load, or at their first use. */
 function prepareTensorflow(threads: number): void {
   process.env.TF_NUM_INTRAOP_THREADS = String(threads);
   process.env.TF_NUM_INTEROP_THREADS = '1';
@@ -150,10 +143,9 @@ function prepareTensorflow(threads: number): void {
   // Ampere and later GPUs would round float32 products to 10 bits of mantissa, but `precision`
   // promises all 23.
   process.env.NVIDIA_TF32_OVERRIDE ??= '0';
-  // Unless this is set, operations on GPUs add in the order in which threads happen to run. No two
-  // runs would then be equal, and the effect of poison on the weights could not be told from that
-  // noise. tf.config.experimental.enable_op_determinism sets the same, but the C API lacks it. With
-  // this set, an operation that has no deterministic form fails with an error that names it.
+  // Else operations on GPUs add in the order in which threads happen to run, and the effect of
+  // poison on the weights could not be told from that noise. With this, an operation that has no
+  // deterministic form fails with an error that names it.
   process.env.TF_DETERMINISTIC_OPS ??= '1';
   // tfjs-node 4.22 calls this function, which Node 24 no longer has.
   const legacy = util as { isNullOrUndefined?: (value: unknown) => boolean };

@@ -36,7 +36,7 @@ export interface TorchWorker {
     request: TorchOperations[Op][0],
     signal?: AbortSignal,
   ): Promise<TorchOperations[Op][1]>;
-  /** Ends the process, and resolves when it has ended. */
+  /** Resolves when the process has ended. */
   end(): Promise<void>;
 }
 
@@ -47,7 +47,7 @@ export interface TorchOptions {
   readonly version?: string | undefined;
 }
 
-/** After this many processes in a row that ended without an answer, none is started anew. */
+/** After this many processes in a row that ended without an answer, no other is started. */
 const MOST_FAILURES = 3;
 
 /**
@@ -57,7 +57,6 @@ const MOST_FAILURES = 3;
 export const torchWorker = (options: TorchOptions = {}): Promise<TorchWorker> =>
   processWide('torch-worker', () => new Workers()).get(options);
 
-/** Starts the one worker of this process when it is asked for, and another once that has ended. */
 class Workers {
   #current: Promise<Worker> | null = null;
   /** How many processes in a row have ended without having answered a request. */
@@ -102,7 +101,7 @@ class Workers {
     return worker;
   }
 
-  /** Throws if the worker has other releases than keys name: results would go under wrong keys. */
+  /** Throws if the worker has other releases: its results would go under wrong keys. */
   #checkVersion({ facts }: Worker): void {
     const loaded = torchVersion(facts);
     if (this.#version !== undefined && loaded !== this.#version)
@@ -254,10 +253,7 @@ class Worker implements TorchWorker {
     else this.#stop(new Error(`PyTorch's process wrote what is no answer: ${line.slice(0, 200)}`));
   }
 
-  /**
-   * Ends the process, if it runs, and rejects the pending request.
-   * @param wanted whether the process is ended without a fault of its own
-   */
+  /** Ends the process and rejects the pending request. @param wanted whether Node asked for it */
   #stop(error: Error, wanted = false): void {
     if (this.ended !== null) return;
     this.ended = error;
@@ -266,7 +262,7 @@ class Worker implements TorchWorker {
     this.#pending?.reject(error);
   }
 
-  /** Returns the error of an answer. Ends the process if it can't be used after such an error. */
+  /** Returns an answer's error. Ends the process if the error leaves it unusable. */
   #errorOf({ kind, message, hint, trace }: NonNullable<Answer['error']>): Error {
     let error: Error = new Error(message);
     if (kind === 'memory') error = new CutOff(`memory ran out: ${message}`, LESS_MEMORY);

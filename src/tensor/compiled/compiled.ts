@@ -47,14 +47,11 @@ interface Internals {
   write(values: unknown, shape: number[], dtype: string): DataId;
 }
 
-/** The limit, in bytes, on tensors that are freed only once their trace has been computed. */
+/** The most bytes of tensors that are freed only once their trace has been computed. */
 const WAITING = 1 << 24;
 /** The most operations of a trace. */
 const LENGTH = 1 << 13;
-/**
- * The largest number of recorded operations that are kept, and of operations in compiled functions.
- * An operation in a function takes about 20 kB.
- */
+/** The most operations that are kept, and the most in functions, of which one takes about 20 kB. */
 const POINTS = 1 << 16,
   COMPILED = 1 << 13;
 const SIGHTINGS = 2;
@@ -94,10 +91,9 @@ class Recorder {
   #trace: Trace | null = null;
   /** How many regions are open, one within the other. */
   #depth = 0;
-  /** The point at which all traces start, and the number of points after it. */
+  /** Where all traces start, and the number of points after it. */
   #start = new Point(null);
   #points = 0;
-  /** How many times functions were called. */
   #calls = 0;
   #programs: Program[] = [];
   readonly #made = { functions: 0, operations: 0, seconds: 0 };
@@ -333,7 +329,7 @@ class Recorder {
     }
   }
 
-  /** Returns the program that computes `needed` after the trace's operations, made on first use. */
+  /** Returns the program that computes `needed` by the trace's operations. */
   #programFor(trace: Trace, needed: Trace['pending']): Program {
     const references = needed.map(({ reference }) => reference),
       key = references.join();
@@ -443,14 +439,11 @@ type Counted = Pick<CompiledStatistics, 'made' | 'calls'>;
 
 const NOTHING: Counted = { made: { functions: 0, operations: 0, seconds: 0 }, calls: 0 };
 
-/** Returns a number with its noun: `1 time`, `1,200 times`. */
+/** `1 time`, `1,200 times` */
 const count = (n: number, one: string): string =>
   `${n.toLocaleString('en-US')} ${one}${n === 1 ? '' : 's'}`;
 
-/**
- * Describes what was compiled and called between two readings of the statistics; null where nothing
- * was called.
- */
+/** Describes what was compiled and called between two readings; null where nothing was called. */
 export function describeCompiled(before: Counted | null, after: Counted | null): string | null {
   const { made, calls } = after ?? NOTHING,
     { made: earlier, calls: called } = before ?? NOTHING;

@@ -115,12 +115,12 @@ export function execute(
 /** A tensor made in JavaScript can be part of a function if it has at most this many entries. */
 const SMALL = 64;
 
-/** How many times a function may be made again because a constant of it changed. */
+/** How often a function is made again because a constant of it changed. */
 const REVISIONS = 4;
 
 /**
- * Calls `run` with a function that returns a source's number in the binding. A source whose entries
- * are in JavaScript is put into the binding, and deleted there when `run` has returned.
+ * Calls `run` with a function that returns a source's number in the binding. A source from
+ * JavaScript is put into the binding until `run` has returned.
  */
 function withSources<T>(
   binding: Binding,
@@ -188,10 +188,7 @@ export class Program {
     this.#function = null;
   }
 
-  /**
-   * Computes the needed tensors, and gives each its number in the binding.
-   * @param sightings how many times the program runs operation by operation before it is compiled
-   */
+  /** Computes the needed tensors. @param sightings as for `prepareCompiling` */
   run(
     binding: Binding,
     sources: readonly TensorData[],
@@ -220,7 +217,7 @@ export class Program {
     }
   }
 
-  /** Fills `#fixed` in the first run; later drops what has changed. Returns whether any has. */
+  /** Fills `#fixed` in the first run; later drops what has changed, and returns whether any has. */
   #updateFixed(sources: readonly TensorData[]): boolean {
     if (this.#sightings === 0) {
       for (const k of this.#read) {
@@ -240,7 +237,7 @@ export class Program {
     return changed;
   }
 
-  /** Makes a function of the needed operations. Where TensorFlow refuses, `refused` says why. */
+  /** Makes a function of the needed operations, unless TensorFlow refuses. */
   #compile(binding: Binding, sources: readonly TensorData[]): void {
     const started = performance.now();
     const nodes: (Node | Constant)[] = [],
@@ -278,7 +275,7 @@ export class Program {
     this.made(this.#needed.length, (performance.now() - started) / 1000);
   }
 
-  /** Runs one operation after the other, and returns the outputs. Others are freed once used. */
+  /** Runs one operation after the other. Results that are no outputs are freed once used. */
   #runEagerly(binding: Binding, idOf: (source: number) => number): readonly Result[] {
     const last = new Map<Reference, number>();
     for (const { at, operation } of this.#needed)
