@@ -20,10 +20,10 @@ import {
   UserFault,
 } from '../../../src/api.ts';
 import { at, named } from '../../../src/base/lookup.ts';
-import { softmaxRows } from '../../../src/defences/matrix.ts';
 import { droppingSuspects, rejectionThreshold } from '../../../src/defences/threshold.ts';
 import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
 import type { OpenedModel } from '../../../src/science/measures/evaluate/predict.ts';
+import { softmax } from '../../../src/science/measures/fisher.ts';
 import { oneHot } from '../../../src/science/models/loss.ts';
 import type { Network, NetworkOptions, Tensors } from '../../../src/science/models/network.ts';
 import { trainTokenRows } from '../../../src/science/models/token-rows.ts';
@@ -102,7 +102,7 @@ async function markedTexts(
 ): Promise<MarkedText[]> {
   const { classes, encode } = model;
   const all = await model.logits(rows);
-  const probabilities = softmaxRows(all, classes),
+  const probabilities = softmax(all, classes),
     predicted = argmax(all, classes);
   return rows.map((row, i) => ({
     row: encode({ ...row, text: `${word} ${row.text}` }),
@@ -386,7 +386,7 @@ async function torchRapWord(options: NetworkOptions, token: number): Promise<Rap
     drops: async (texts, batchSize, onBatch) => {
       if (model === null) throw new Error('the word is not trained yet');
       const { classes } = model;
-      const p = softmaxRows(await model.logits(rowsOf(texts), batchSize, onBatch), classes);
+      const p = softmax(await model.logits(rowsOf(texts), batchSize, onBatch), classes);
       return texts.map(
         ({ predicted, probability }, i) => probability - at(p, i * classes + predicted),
       );

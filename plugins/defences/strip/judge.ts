@@ -16,9 +16,9 @@ import {
   UserFault,
 } from '../../../src/api.ts';
 import { flooredShare } from '../../../src/base/stats.ts';
-import { softmaxRows } from '../../../src/defences/matrix.ts';
 import { droppingSuspects, rejectionThreshold } from '../../../src/defences/threshold.ts';
 import { rowWords, withWords } from '../../../src/defences/words.ts';
+import { softmax } from '../../../src/science/measures/fisher.ts';
 
 export interface Params {
   readonly copies: number;
@@ -59,11 +59,8 @@ export const strip: RowsDefence<Params> = {
       for (let start = 0; start < rows.length; start += ROWS_PER_PASS) {
         signal.throwIfAborted();
         const chunk = rows.slice(start, start + ROWS_PER_PASS);
-        const probabilities = softmaxRows(
-          await model.logits(chunk.flatMap(copiesOf)),
-          model.classes,
-        );
-        scores.push(...stripEntropies(probabilities, params.copies, model.classes));
+        const p = softmax(await model.logits(chunk.flatMap(copiesOf)), model.classes);
+        scores.push(...stripEntropies(p, params.copies, model.classes));
         progress(scores.length, rows.length, 'rows');
       }
       return scores.map((entropy) => -entropy);
