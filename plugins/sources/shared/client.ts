@@ -43,6 +43,8 @@ export function runClient(
   options: ClientOptions,
 ): Promise<ClientResult | null> {
   const { what, cwd, env } = options;
+  const faultThat = (did: string, hint?: string): UserFault =>
+    new UserFault(`${what}: ${command} ${did}.`, hint);
   const patience = readLimit('seconds', env);
   const seconds = patience.value + readLimit('archive', env).value / SLOWEST;
   return new Promise((resolve, reject) => {
@@ -66,24 +68,16 @@ export function runClient(
         else if (error === null) resolve({ code: 0, stdout, stderr });
         else if (error.code === 'ENOENT') resolve(null);
         else if (String(error.code) === 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER')
-          reject(new UserFault(`${what}: ${command} printed more than ${inWords(MOST_PRINTED)}.`));
+          reject(faultThat(`printed more than ${inWords(MOST_PRINTED)}`));
         else if (error.killed === true)
           reject(
-            new UserFault(
-              `${what}: ${command} took more than ${Math.round(seconds)} s and was ended.`,
-              patience.raise,
-            ),
+            faultThat(`took more than ${Math.round(seconds)} s and was ended`, patience.raise),
           );
         else if (typeof error.code === 'number') resolve({ code: error.code, stdout, stderr });
-        else
-          reject(
-            new UserFault(
-              `${what}: ${command} ended before it was done (${error.signal ?? error.message}).`,
-            ),
-          );
+        else reject(faultThat(`ended before it was done (${error.signal ?? error.message})`));
       },
     );
-    const excess = watchClient(command, child.pid, options);
+    const excess = watchClient(child.pid, options, faultThat);
     const watch = setInterval(() => {
       const found = excess();
       if (found === null) return;
@@ -95,9 +89,9 @@ export function runClient(
 
 /** Returns a function that returns the fault of a limit that the program exceeds now, or null. */
 function watchClient(
-  command: string,
   pid: number | undefined,
-  { what, cwd, env }: ClientOptions,
+  { cwd, env }: ClientOptions,
+  faultThat: (did: string, hint: string) => UserFault,
 ): () => UserFault | null {
   const archive = readLimit('archive', env),
     patience = readLimit('seconds', env);
@@ -108,18 +102,15 @@ function watchClient(
       taken = residentBytes(pid);
     // Twice the limit is allowed, because pip briefly has both its temporary file and the copy.
     if (bytes > 2 * archive.value || taken > MEMORY_BESIDE_ARCHIVE + archive.value)
-      return new UserFault(
-        `${what}: ${command} fetches more than ${inWords(archive.value)} and was ended.`,
-        archive.raise,
-      );
+      return faultThat(`fetches more than ${inWords(archive.value)} and was ended`, archive.raise);
     // While a program waits for a silent server, neither its files, its memory nor the bytes that
     // it has read change.
     const now = `${bytes} ${taken} ${readMark(pid)}`;
     if (now !== before) silentSince = performance.now();
     before = now;
     return performance.now() - silentSince > patience.value * 1000
-      ? new UserFault(
-          `${what}: ${command} has done nothing for ${patience.value} s and was ended.`,
+      ? faultThat(
+          `has done nothing for ${patience.value} s and was ended`,
           `Does its server answer? ${patience.raise}`,
         )
       : null;
