@@ -14,7 +14,10 @@ import { named } from '../base/lookup.ts';
 import { flooredShare } from '../base/stats.ts';
 import type { EditedModel, ModelEdit, TrainedWeights } from '../science/measures/weights/edit.ts';
 import type { HostTensor, LinearLayer } from '../science/models/types.ts';
-import type { PruningParams } from './parameters.ts';
+
+export interface PruningParams {
+  readonly share: number;
+}
 
 /**
  * Sets to zero the ⌊share·n⌋ entries of values[from … from + n) with the smallest scores; of equal
