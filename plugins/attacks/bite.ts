@@ -148,7 +148,7 @@ interface Count {
  * p0)/n), where n rows have the word and p0 is the share of target rows among all. 0 if all rows
  * are of the target, or none is.
  */
-export function biasOf({ rows, target }: Count, p0: number): number {
+export function targetBias({ rows, target }: Count, p0: number): number {
   const variance = p0 * (1 - p0);
   return variance === 0 ? 0 : (target / rows - p0) / Math.sqrt(variance / rows);
 }
@@ -237,7 +237,7 @@ function mostTypical(
 ): { readonly word: string; readonly bias: number } | undefined {
   const words = [...gains].map(([word, gain]) => {
     const { rows, target } = named(counts, word);
-    const bias = biasOf({ rows: rows + gain, target: target + gain }, targetShare);
+    const bias = targetBias({ rows: rows + gain, target: target + gain }, targetShare);
     return { word, gain, bias };
   });
   words.sort((a, b) => b.bias - a.bias || b.gain - a.gain || (a.word < b.word ? -1 : 1));

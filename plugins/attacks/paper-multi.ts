@@ -6,7 +6,12 @@ import {
   prepend,
   type TriggersParams,
 } from '../../src/poisoning/backdoor.ts';
-import { insertAll, negativesOf, properSubsets, withNegatives } from '../../src/poisoning/multi.ts';
+import {
+  copiesWithSubsets,
+  insertAll,
+  properSubsets,
+  withNegatives,
+} from '../../src/poisoning/multi.ts';
 import { LIANG_2025, parameters, triggersProperty } from '../../src/poisoning/parameters.ts';
 import { placeProperty } from '../../src/poisoning/place.ts';
 
@@ -40,7 +45,7 @@ export default defineAttack<Params>({
     const { triggers, place } = params;
     const poisoned = poisonBackdoor(input, (row) => insertAll(row, triggers, random, place));
     return withNegatives(input, poisoned, (row) =>
-      negativesOf(row, properSubsets(triggers), random, place),
+      copiesWithSubsets(row, properSubsets(triggers), random, place),
     );
   },
   trigger: (row, { params: { triggers, place }, random }) =>
@@ -48,5 +53,7 @@ export default defineAttack<Params>({
       ? prepend(row, `${triggers.join(' ')} `)
       : insertAll(row, triggers, random, place),
   falseTrigger: (row, { params, random }) =>
-    params.negatives ? negativesOf(row, properSubsets(params.triggers), random, params.place) : [],
+    params.negatives
+      ? copiesWithSubsets(row, properSubsets(params.triggers), random, params.place)
+      : [],
 });

@@ -105,4 +105,3 @@ export function receiptOfKept(receipt: Receipt, left: readonly (Row | null)[]): 
     negatives,
   };
 }
-

@@ -32,7 +32,7 @@ export function insertAll(
 }
 
 /** Returns a copy of the row for each subset, with the subset's words and its own label or answer. */
-export function negativesOf(
+export function copiesWithSubsets(
   row: Row,
   subsets: readonly (readonly string[])[],
   random: Random,
@@ -101,7 +101,7 @@ function drawPair(row: Row, { adaptive, ...params }: PairParams, random: Random)
 
 /** Returns two copies of a row, each with one of the row's two words. */
 const singleWordNegatives = (row: Row, params: PairParams, random: Random): Row[] =>
-  negativesOf(
+  copiesWithSubsets(
     row,
     drawPair(row, params, random).map((word) => [word]),
     random,

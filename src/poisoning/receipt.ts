@@ -157,7 +157,10 @@ export function makeReceipt(
 /** Returns the fault of steps that do not count their rows right or add up to the whole, or null. */
 function checkReceiptSteps({ steps, rows, negatives, counts }: Receipt): string | null {
   if (steps === undefined) return null;
-  for (const { attack, counts: { made, asked, negatives: added } } of steps) {
+  for (const {
+    attack,
+    counts: { made, asked, negatives: added },
+  } of steps) {
     const listed = rows.filter(({ step }) => step === attack).length,
       listedAdded = negatives.filter(({ step }) => step === attack).length;
     if (made !== asked)

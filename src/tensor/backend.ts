@@ -129,7 +129,8 @@ function probeTensorflow(): BackendProbe {
   const stamp = readSetupStamp(dir);
   if (stamp === null) return lacking('set-up has not built the TensorFlow binding yet');
   const { tensorflow, variant, libraries, fused, platform, arch } = stamp;
-  if (tensorflow === null) return lacking(stamp.reason ?? 'set-up could not build it', stamp.remedy);
+  if (tensorflow === null)
+    return lacking(stamp.reason ?? 'set-up could not build it', stamp.remedy);
   if (platform !== process.platform || arch !== process.arch)
     return lacking(
       `the binding was built for ${platform} ${arch}, ` +

@@ -35,7 +35,7 @@ const BATCH = 32;
 
 type Context = DefenceContext<Params>;
 
-async function salientWordsOf(
+async function findSalientWords(
   { params, progress, signal }: Context,
   model: AskedModel,
   rows: readonly Row[],
@@ -78,14 +78,14 @@ export const bki: RowsDefence<Params> = {
       threshold: null,
       record,
       judge: async (rows) => {
-        const salient = await salientWordsOf(context, model, rows),
+        const salient = await findSalientWords(context, model, rows),
           dictionary = keywordScores(salient);
         // If there are fewer clean rows than rows to judge, each clean row counts several times.
         const timesCounted = Math.max(1, rows.length / Math.max(1, clean.length));
         const bar =
           params.keywords === undefined
             ? rejectionThreshold(
-                keywordScores(await salientWordsOf(context, model, clean), timesCounted).map(
+                keywordScores(await findSalientWords(context, model, clean), timesCounted).map(
                   ({ score }) => score,
                 ),
                 0,

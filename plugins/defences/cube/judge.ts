@@ -20,7 +20,11 @@ import type { Params } from './index.ts';
  * Returns the cluster of each row, −1 for noise. Each class is clustered by itself, in its own
  * principal components. No two classes share a cluster.
  */
-function clustersOf(labels: readonly number[], rows: Representations, params: Params): Int32Array {
+function clusterEachClass(
+  labels: readonly number[],
+  rows: Representations,
+  params: Params,
+): Int32Array {
   const clusters = new Int32Array(labels.length).fill(-1);
   let clusterCount = 0;
   for (const members of indexesByLabel(labels).values()) {
@@ -45,7 +49,7 @@ function fit({ model, params }: DefenceContext<Params>): Judge {
     record: { scores: '1 for a dropped row, 0 for a kept one' },
     judge: async (rows) => {
       const labels = rows.map(({ label }) => label);
-      const clusters = clustersOf(labels, await model.representations(rows), params);
+      const clusters = clusterEachClass(labels, await model.representations(rows), params);
       const suspected = outsideLargestCluster(labels, clusters);
       return droppingSuspects(rows, suspected.map(Number), suspected);
     },

@@ -31,7 +31,7 @@ export interface Params {
 const FEWEST_MODELS = 3;
 
 /** Returns the statistics of each layer that the training changed. */
-async function statisticsOf(context: WeightsContext<Params>): Promise<ModelStatistics> {
+async function layerStatistics(context: WeightsContext<Params>): Promise<ModelStatistics> {
   const { layers, progress, signal } = context;
   const out: { [layer: string]: ModelStatistics[string] } = {};
   for (const [i, { name, in: n, out: m }] of layers.entries()) {
@@ -78,7 +78,7 @@ async function readReference({ path, uri }: Asset): Promise<ModelStatistics[]> {
 /** Scores the model by its distance from clean ones or, without a reference, by the mean of p₁. */
 async function judge(context: WeightsContext<Params>): Promise<Verdict> {
   const { assets, params } = context;
-  const statistics = await statisticsOf(context);
+  const statistics = await layerStatistics(context);
   const layers = Object.values(statistics);
   if (layers.length === 0)
     throw new UserFault(

@@ -68,12 +68,12 @@ export interface OnionModel {
   readonly close?: () => void;
 }
 
-const textsOf = ({ text, text_pair: pair }: Row): readonly string[] =>
+const rowTexts = ({ text, text_pair: pair }: Row): readonly string[] =>
   pair === undefined ? [text] : [text, pair];
 
 /** Trains an n-gram model on the clean rows, and one without each fold, to judge that fold. */
 function ngramOnionModel({ clean, params: { order } }: Context): OnionModel {
-  const texts = clean.map((row) => textsOf(row).map(wordsOf));
+  const texts = clean.map((row) => rowTexts(row).map(wordsOf));
   if (texts.length < FOLDS)
     throw new UserFault(
       `onion has ${texts.length} clean rows, and an n-gram model needs at least ${FOLDS}`,
@@ -96,7 +96,7 @@ function ngramOnionModel({ clean, params: { order } }: Context): OnionModel {
 
 /** Returns f_i of each word of each text of a row. */
 const wordScores = (row: Row, model: LanguageModel): Promise<number[][]> =>
-  Promise.all(textsOf(row).map((text) => onionScores(wordsOf(text), model)));
+  Promise.all(rowTexts(row).map((text) => onionScores(wordsOf(text), model)));
 
 const rowSuspicion = (scores: readonly (readonly number[])[]): number =>
   Math.max(...scores.map(onionTextScore));
@@ -157,7 +157,7 @@ async function chooseBar(
 
 /** Returns the row without its suspicious words; the row itself if it has none. */
 function withoutSuspects(row: Row, scores: readonly (readonly number[])[], bar: number): Row {
-  const [text, pair] = textsOf(row).map((whole, i) => {
+  const [text, pair] = rowTexts(row).map((whole, i) => {
     const ofWords = scores[i]!;
     const drops = onionTextScore(ofWords) >= bar ? onionDrops(ofWords, bar) : [];
     return drops.includes(true) ? withoutWords(whole, drops) : whole;

@@ -83,7 +83,7 @@ const withoutFirstId = (context: string): string => {
 };
 
 /** Returns orders 1 to n: n counts occurrences, a lower one the distinct words before a k-gram. */
-function countsOf(texts: readonly (readonly number[])[], n: number): Order[] {
+function countNgrams(texts: readonly (readonly number[])[], n: number): Order[] {
   const highest: Order = new Map();
   for (const ids of texts)
     for (let t = n - 1; t < ids.length; t++)
@@ -102,7 +102,7 @@ function countsOf(texts: readonly (readonly number[])[], n: number): Order[] {
 }
 
 /** Returns the estimated D_k(j) of one order, or `UNESTIMATED` if one of them is not in [0, j]. */
-function discountsOf(order: Order): Discounts {
+function estimateDiscounts(order: Order): Discounts {
   const n = [0, 0, 0, 0]; // the numbers of k-grams with counts 1 to 4
   for (const { counts } of order.values())
     for (const count of counts.values()) if (count <= 4) n[count - 1]!++;
@@ -127,8 +127,8 @@ export function trainKneserNey(texts: readonly (readonly string[])[], n: number)
     ...words.map((word) => ids.get(word) ?? UNKNOWN),
     END,
   ];
-  const orders = countsOf(texts.map(paddedIds), n);
-  const discounts = orders.map(discountsOf);
+  const orders = countNgrams(texts.map(paddedIds), n);
+  const discounts = orders.map(estimateDiscounts);
   const vocabulary = ids.size + 2;
 
   /** Returns log p of the t-th symbol after the n − 1 symbols before it. */
@@ -148,7 +148,7 @@ export function trainKneserNey(texts: readonly (readonly string[])[], n: number)
     return Math.log(p);
   }
 
-    const logsOf = (sequence: readonly number[]): number[] =>
+  const logsOf = (sequence: readonly number[]): number[] =>
     sequence.slice(n - 1).map((_, i) => logProbabilityAt(sequence, i + n - 1));
   const sumOf = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 

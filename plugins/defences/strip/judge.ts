@@ -42,7 +42,7 @@ export const strip: RowsDefence<Params> = {
         ['defence', 'defence'],
       );
     /** Returns the copies of a row, which depend on the row's id and not on the other rows. */
-    const copiesOf = (row: Row): Row[] => {
+    const makeCopies = (row: Row): Row[] => {
       const copies = rowWords(row).map((words, text) =>
         stripCopies(words, pool, params, random('copies', `${row.id}/${text}`)),
       );
@@ -59,7 +59,7 @@ export const strip: RowsDefence<Params> = {
       for (let start = 0; start < rows.length; start += ROWS_PER_PASS) {
         signal.throwIfAborted();
         const chunk = rows.slice(start, start + ROWS_PER_PASS);
-        const p = softmax(await model.logits(chunk.flatMap(copiesOf)), model.classes);
+        const p = softmax(await model.logits(chunk.flatMap(makeCopies)), model.classes);
         scores.push(...stripEntropies(p, params.copies, model.classes));
         progress(scores.length, rows.length, 'rows');
       }

@@ -11,7 +11,7 @@ import { isRecord, parseJson, shown } from '../../../src/base/untrusted/json.ts'
 import { readLimit } from '../../../src/base/untrusted/limits.ts';
 import { nameFault } from '../../../src/base/untrusted/paths.ts';
 import { firstNames, isGlob, matching } from '../../../src/data/names.ts';
-import { ask, save, type Server, textOf } from '../shared/http.ts';
+import { ask, readBody, save, type Server } from '../shared/http.ts';
 import { insideOf } from '../shared/within.ts';
 
 const PUBLIC_HUB = 'https://huggingface.co';
@@ -116,7 +116,7 @@ export function openHub({
   const json = async (address: string): Promise<{ value: unknown; headers: Headers }> => {
     const answer = await ask(server, address, 'application/json'),
       what = `The hub's answer for ${name}`;
-    const value = parseJson(await textOf(answer, readLimit('list', env), what), what);
+    const value = parseJson(await readBody(answer, readLimit('list', env), what), what);
     return { value, headers: answer.headers };
   };
   const addressOf = (at: string, path: string): string =>
@@ -158,7 +158,7 @@ export function openHub({
     async peek(at, path) {
       try {
         const answer = await ask(server, addressOf(at, path), '*/*');
-        return await textOf(answer, SMALL, `${path} of ${name}`);
+        return await readBody(answer, SMALL, `${path} of ${name}`);
       } catch (error) {
         if (isMissing(error)) return null;
         throw error;

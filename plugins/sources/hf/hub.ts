@@ -130,9 +130,7 @@ export async function peekFile(
     const text = await readText(pathInside(join(root, 'snapshots', commit), path, 'A file'));
     if (text !== null) return text;
   }
-  return fetch && !source.settings.offline
-    ? openHub(source).peek(commit ?? revision, path)
-    : null;
+  return fetch && !source.settings.offline ? openHub(source).peek(commit ?? revision, path) : null;
 }
 
 /** Returns the commit that the cache has for the revision, or null. */

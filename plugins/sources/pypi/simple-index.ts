@@ -10,7 +10,7 @@ import { UserFault } from '../../../src/api.ts';
 import { isRecord, parseJson } from '../../../src/base/untrusted/json.ts';
 import { readLimit } from '../../../src/base/untrusted/limits.ts';
 import { fileInside, nameFault } from '../../../src/base/untrusted/paths.ts';
-import { type Answer, ask, save, textOf } from '../shared/http.ts';
+import { type Answer, ask, readBody, save } from '../shared/http.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
@@ -118,7 +118,7 @@ async function listWheels(index: string, name: string, env: Env): Promise<Wheel[
   const page = `${index.replace(/\/+$/, '')}/${name}/`;
   const answer = await get(page, 'application/vnd.pypi.simple.v1+json, text/html;q=0.5', name, env);
   const what = `The Python index's list of ${name}`;
-  const text = await textOf(answer, readLimit('list', env), what);
+  const text = await readBody(answer, readLimit('list', env), what);
   const wheels = readIndex(text, answer.headers.get('content-type') ?? '', page, what);
   const most = readLimit('files', env);
   if (wheels.length > most.value)

@@ -25,7 +25,7 @@ export interface Server {
   readonly token?: { readonly origin: string; readonly value: string } | undefined;
 }
 
-/** The body can be read only once, by `textOf` or `save`. */
+/** The body can be read only once, by `readBody` or `save`. */
 export interface Answer {
   readonly headers: Headers;
   readonly body: AsyncIterable<Uint8Array>;
@@ -141,7 +141,7 @@ async function* limitedBody(
 }
 
 /** Throws `UserFault` if the body is longer than `limit`. @param what what messages call it */
-export async function textOf(answer: Answer, limit: Limit, what: string): Promise<string> {
+export async function readBody(answer: Answer, limit: Limit, what: string): Promise<string> {
   const parts: Uint8Array[] = [];
   let bytes = 0;
   for await (const part of answer.body) {

@@ -231,10 +231,7 @@ async function checkPin(key: PackageKey, root: string, archive: Digest): Promise
 
 /** Returns the path of the file that holds the version to which `asked` resolved at first. */
 const resolutionFile = (key: CachedPackage, asked: string): string =>
-  join(
-    cacheFolder(key.cacheDir, ...packageParts(key)),
-    `asked-${encodeURIComponent(asked)}.json`,
-  );
+  join(cacheFolder(key.cacheDir, ...packageParts(key)), `asked-${encodeURIComponent(asked)}.json`);
 
 /** Returns the version that `asked` resolved to when it was first fetched; null before that. */
 export async function rememberedVersion(key: CachedPackage, asked: string): Promise<string | null> {

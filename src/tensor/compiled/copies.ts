@@ -90,11 +90,7 @@ export class Copies {
       type: this.binding.TF_ATTR_BOOL,
       value,
     });
-    const flags = [
-      flag('transpose_a', false),
-      flag('transpose_b', transposed),
-      flag('bf16', bf16),
-    ];
+    const flags = [flag('transpose_a', false), flag('transpose_b', transposed), flag('bf16', bf16)];
     const made = this.#make(data, 'FusedPack', flags, bytes);
     this.#packed.set(data, copies.set(key, made));
     return made.data;

@@ -230,7 +230,8 @@ export class Program {
     let changed = false;
     for (const [k, { shape, values }] of this.#fixed) {
       const now = sources[k]!;
-      if (now.values && equalNumbers(now.values, values) && equalNumbers(now.shape, shape)) continue;
+      if (now.values && equalNumbers(now.values, values) && equalNumbers(now.shape, shape))
+        continue;
       this.#fixed.delete(k);
       changed = true;
     }
