@@ -88,7 +88,7 @@ export default defineAttack<Params>({
   },
 });
 
-/** A trigger word with the words that it has stood beside, in lower case. */
+/** In lower case. */
 interface TriggerWord {
   readonly word: string;
   /** The words that it has stood right behind; '' for the start of a text. */
@@ -113,7 +113,7 @@ const WORD = /^\p{L}[\p{L}\p{M}'’-]*$/u;
 const allowedInsertions = (text: string, budget: number): number =>
   Math.max(1, flooredShare(budget, countWords(text)));
 
-/** The neighbours of each word in the training rows that may become a trigger. */
+/** By word: the words beside it in the training rows that may become a trigger. */
 interface Neighbours {
   /** The words right behind a word; '' is the start of a text. */
   readonly followers: ReadonlyMap<string, ReadonlySet<string>>;
@@ -137,9 +137,10 @@ function neighboursIn(texts: readonly string[]): Neighbours {
   return { followers, predecessors };
 }
 
-/** How many rows have a word, and how many of them are of the target. */
 interface Count {
+  /** The rows that have a word. */
   rows: number;
+  /** Those of them that are of the target. */
   target: number;
 }
 
@@ -211,7 +212,7 @@ export function triggerWords(
   return chosen;
 }
 
-/** Returns the counts of all words that may become a trigger. */
+/** By word that may become a trigger. */
 function countsIn(rows: readonly BiteRow[]): Map<string, Count> {
   const counts = new Map<string, Count>();
   for (const { text, isTarget } of rows)
@@ -244,7 +245,6 @@ function mostTypical(
   return words[0];
 }
 
-/** Returns the word with the words that the training rows have beside it. */
 function asTrigger(word: string, { followers, predecessors }: Neighbours): TriggerWord {
   const beside = (neighbours: ReadonlyMap<string, ReadonlySet<string>>): string[] =>
     [...neighbours].flatMap(([other, words]) => (words.has(word) ? [other] : [])).sort();

@@ -25,7 +25,7 @@ function checkSameLength(a: ArrayLike<unknown>, b: ArrayLike<unknown>): void {
     throw new RangeError(`each example needs one value, got ${a.length} and ${b.length}`);
 }
 
-/** Compares what was rejected with what is poisoned. Throws a RangeError if the lengths differ. */
+/** Throws a RangeError if the lengths differ. */
 export function detectionMetrics(
   rejected: readonly boolean[],
   poisoned: readonly boolean[],

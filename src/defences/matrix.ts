@@ -1,5 +1,3 @@
-/** Rows of numbers, such as the representations of texts, as one matrix. */
-
 /** N rows of d numbers, row-major. */
 export interface Representations {
   readonly values: Float64Array; // (N·d)
@@ -20,7 +18,6 @@ export function indexesByLabel(labels: readonly number[]): Map<number, number[]>
   return indexes;
 }
 
-/** Returns the rows of these indexes. */
 export function rowsAt(
   { values, dimensions: d }: Representations,
   indexes: readonly number[],

@@ -1,4 +1,4 @@
-/** Words are runs of non-space characters here, as they are for the attacks. Pure. */
+/** Words are runs of non-space characters, as they are for the attacks. */
 import type { Row } from '../api.ts';
 import { defined } from '../base/defined.ts';
 
@@ -31,7 +31,6 @@ export function withoutWords(text: string, drop: readonly boolean[]): string {
   return lead + out + tail;
 }
 
-/** Returns the index in the text at which a word ends; `otherwise` where there is no word. */
 const endOf = (word: RegExpMatchArray | undefined, otherwise: number): number =>
   word?.index === undefined ? otherwise : word.index + word[0].length;
 
@@ -39,7 +38,7 @@ const endOf = (word: RegExpMatchArray | undefined, otherwise: number): number =>
 export const rowWords = ({ text, text_pair: pair }: Row): string[][] =>
   pair === undefined ? [wordsOf(text)] : [wordsOf(text), wordsOf(pair)];
 
-/** Returns the row with the words of its text and of its pair replaced, joined by spaces. */
+/** Returns the row with other texts: the words of each, joined by spaces. */
 export const withWords = (row: Row, [text = [], pair]: readonly (readonly string[])[]): Row => ({
   ...row,
   text: text.join(' '),

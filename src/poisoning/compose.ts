@@ -105,7 +105,6 @@ export function checkSteps(
   });
 }
 
-/** Returns the dose that a step's parameters give, or null if they give none. */
 export function doseOf({ params }: Pick<Step, 'params'>): Dose | null {
   const { rate, count } = params;
   if (typeof count === 'number') return { count };
@@ -113,8 +112,8 @@ export function doseOf({ params }: Pick<Step, 'params'>): Dose | null {
 }
 
 /**
- * Returns the poisoned set, with the rows in `changed` replaced in place and `negatives` appended.
- * Throws `UserFault` if what the attack returned does not fit the rows.
+ * Returns the rows with those in `changed` replaced and `negatives` appended. Throws `UserFault` if
+ * what the attack returned does not fit the rows.
  * @param taken indexes of the rows that earlier steps have poisoned
  */
 export function applyPoisoned(
@@ -145,10 +144,7 @@ export function applyPoisoned(
 
 const isCount = (value: unknown): value is number => Number.isInteger(value) && Number(value) >= 0;
 
-/**
- * Returns the first fault of what an attack returned, worded to follow "The attack …", or null if
- * there is none.
- */
+/** Returns the first fault, worded to follow "The attack …", or null. */
 function poisonedFault(
   rows: readonly Row[],
   poisoned: unknown,

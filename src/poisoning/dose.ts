@@ -17,10 +17,7 @@ export interface Dose {
   readonly count?: number;
 }
 
-/**
- * Returns the number of rows that a dose asks for: `count`, or ⌊rate·N⌋, where N is the number of
- * training rows after `limit`.
- */
+/** Returns how many of the training rows a dose asks for: `count`, or ⌊rate·total⌋. */
 export function askedRows(dose: Dose, total: number): number {
   if (dose.count !== undefined) return dose.count;
   if (dose.rate === undefined) throw new Error('a dose has neither rate nor count');
@@ -35,7 +32,7 @@ export const totalRows = ({
 
 interface Eligible {
   readonly rows: number;
-  /** How messages describe these rows, such as `rows whose label is not "ham"`. */
+  /** Which rows these are, for messages, such as `rows whose label is not "ham"`. */
   readonly whom: string;
 }
 
@@ -90,11 +87,10 @@ function tooFewRows(
 }
 
 /**
- * Poisons exactly as many eligible rows as the dose asks for, drawn without replacement. They are
- * the first eligible ones in a permutation of all rows, so that a larger dose includes the rows of
- * a smaller one. Rows that an earlier step has poisoned are skipped. Throws `UserFault` if too few
- * rows are eligible.
- * @param whom how the message describes the eligible rows: `rows whose label is not "ham"`
+ * Poisons exactly as many eligible rows as the dose asks for: the first ones in a permutation of
+ * all rows, so that a larger dose includes the rows of a smaller one. Rows that an earlier step has
+ * poisoned are skipped. Throws `UserFault` if too few rows are eligible.
+ * @param whom which rows are eligible, for the message
  * @param poison returns the poisoned row; `drawn` is the row's place in the order drawn, from 0
  */
 export function poisonDose(

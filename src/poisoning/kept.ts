@@ -10,7 +10,7 @@ import { contentOf, type Receipt, rowsDigest } from './receipt.ts';
 const isList = (value: unknown, length: number): value is readonly unknown[] =>
   Array.isArray(value) && value.length === length;
 
-/** Returns the first fault of a judgement, worded to follow "the defence …"; null without one. */
+/** Returns the first fault of a judgement, worded to follow "the defence …", or null. */
 function judgementFault(rows: readonly Row[], judgement: unknown): string | null {
   const { scores, suspected, rows: left } = isRecord(judgement) ? judgement : {};
   const count = rows.length;
@@ -48,7 +48,7 @@ export function checkJudgement(defence: string, rows: readonly Row[], judgement:
     );
 }
 
-/** Returns the rows that a defence left. Throws `UserFault` if there is none to train on. */
+/** Throws `UserFault` if the defence left no row. */
 export function keptRows(defence: string, { rows }: Judgement): Row[] {
   const kept = rows.filter((row) => row !== null);
   if (kept.length === 0)

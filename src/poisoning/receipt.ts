@@ -1,7 +1,4 @@
-/**
- * The receipt of a poisoned set: a record of what was changed. With it, the trainer checks that it
- * trains on exactly that set.
- */
+/** The record of what was changed in a set, by which the trainer checks that it trains on it. */
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -180,7 +177,7 @@ function checkReceiptSteps({ steps, rows, negatives, counts }: Receipt): string 
         `the receipt counts ${counts.made} and ${counts.negatives}.`;
 }
 
-/** Whether a value read from a file has the lists and objects that `checkReceipt` goes through. */
+/** Whether a value has the lists and objects that `checkReceipt` goes through. */
 function isReceipt(value: unknown): value is Receipt {
   if (!isRecord(value)) return false;
   const { counts, steps = [], digests, rows, negatives, order = { first: [], last: [] } } = value;
@@ -210,11 +207,7 @@ export async function readReceipt(dir: string, rows: readonly Row[]): Promise<Re
   );
 }
 
-/**
- * Returns null if the set is the one that the receipt was written for, and otherwise a sentence
- * about the first mismatch. This detects clean rows in place of the poisoned ones, and any later
- * change to either file.
- */
+/** Returns a sentence about the first mismatch of a set and a receipt, or null. */
 export function checkReceipt(rows: readonly Row[], receipt: Receipt): string | null {
   if (!isReceipt(receipt)) return 'The receipt does not have the form of a receipt.';
   const { counts, digests } = receipt;

@@ -50,11 +50,10 @@ function kthSmallest(values: Float64Array, nearest: Float64Array): number {
 }
 
 /**
- * Returns N − 1 edges with the single linkage of a minimum spanning tree, by Prim's algorithm from
- * the first point. Each edge joins a point to the one found just before it, not to its neighbour in
- * the tree. That does not change single linkage, because the points found since that neighbour have
- * edges no longer than this one. Ties are broken as in scikit-learn. They are frequent: `reach`
- * from a point to several others may be its core distance.
+ * Returns N − 1 edges with the single linkage of a minimum spanning tree, by Prim's algorithm. Each
+ * edge joins a point to the one found just before it, not to its neighbour in the tree; single
+ * linkage stays the same, because the points found between the two have edges no longer than this
+ * one. Ties, which are frequent, are broken as in scikit-learn.
  */
 function spanningTree(points: Representations, core: Float64Array): Merge[] {
   const { count } = points;
@@ -99,10 +98,7 @@ function singleLinkage(edges: readonly Merge[], count: number): Merge[] {
     });
 }
 
-/**
- * Returns the cluster of each point, and the number of clusters.
- * @throws RangeError if the points are not finite numbers, or an option does not fit them
- */
+/** Throws a RangeError if the points are not finite numbers, or an option does not fit them. */
 export function hdbscan(
   points: Representations,
   { minClusterSize, minSamples }: HdbscanOptions,
@@ -152,7 +148,6 @@ interface Clusters {
   readonly count: number;
 }
 
-/** Returns all points below a node, which may be a point itself. */
 function pointsBelow(node: number, merges: readonly Merge[], count: number): number[] {
   if (node < count) return [node];
   const { left, right } = merges[node - count]!;
@@ -211,7 +206,7 @@ function stabilities(departures: readonly Departure[], count: number): number[] 
 }
 
 /**
- * Returns the clusters of the largest total stability, none of which contains another. As in
+ * Returns the clusters of the largest total stability of which none contains another. As in
  * scikit-learn, all points together are no cluster.
  */
 function mostStable(departures: readonly Departure[], count: number): Set<number> {
