@@ -225,7 +225,7 @@ def called_layers(network: PreTrainedModel, layers: dict[str, nn.Module]) -> lis
 
 
 def vectors_of(network: PreTrainedModel, untied: set[str], linears: set[str]) -> list[Json]:
-    """The norms, and other modules with a bias that are not among the linear layers."""
+    """The norms, and other modules with a bias, but no linear layers."""
     return [
         {
             'name': name,
@@ -282,8 +282,8 @@ class AnyModel(OpenModel):
         return self.read_apart(rows, super().representations)
 
     def read_apart(self, rows: Rows, read: Any) -> Tensor:
-        """What `read` returns for the rows, in order. It gets all of them at once or, where padding
-        would change them, those of each length.
+        """What `read` returns for all rows at once or, where padding would change it, for those of
+        each length; in the rows' order.
         """
         parts = [list(range(len(rows)))] if self.pads else by_length(rows)
         if len(parts) == 1:
@@ -298,7 +298,6 @@ class AnyModel(OpenModel):
         return torch.cat([found[b] for b in range(len(rows))])
 
     def logits_together(self, rows: Rows) -> Tensor:
-        """As `logits`, with all rows in one batch."""
         if self.head == 'classifier':
             return super().logits(rows)
         owners, places = self.read_places(rows)
@@ -393,8 +392,7 @@ def trial_row(model: OpenModel, length: int) -> Rows:
 
 
 def last_states(model: AnyModel, rows: Rows) -> Tensor:
-    """The last hidden states, (B, T, h)."""
-    found: Tensor = model.body(**model.inputs(rows))[0]
+    found: Tensor = model.body(**model.inputs(rows))[0]  # (B, T, h)
     return found
 
 

@@ -37,7 +37,7 @@ def head_places(model: OpenModel, rows: Rows) -> Integers:
 def squared_inputs(
     model: OpenModel, rows: Rows, layers: Sequence[tuple[str, bool]]
 ) -> list[Tensor]:
-    """Σ x² of each input feature of each layer over the rows' tokens, (n), in double precision.
+    """Σ x² of each layer's input features over the rows' tokens, (n) each, in double precision.
 
     layers: wire names, each with whether only the token that the head reads counts in it.
     """

@@ -138,9 +138,7 @@ def rows_of(sent: dict[str, Any]) -> Rows:
 
 
 def padded(parts: Sequence[NDArray[np.integer[Any]]], fill: int, left: bool = False) -> Tensor:
-    """The parts as one matrix, (B, T); `fill` follows the shorter ones or, with `left`, precedes
-    them.
-    """
+    """One matrix, (B, T), with `fill` behind the shorter parts or, if `left`, before them."""
     longest = max(map(len, parts))
     out = np.full((len(parts), longest), fill, dtype=np.int64)
     for row, part in zip(out, parts):
@@ -149,8 +147,8 @@ def padded(parts: Sequence[NDArray[np.integer[Any]]], fill: int, left: bool = Fa
 
 
 def answer_places(rows: Rows) -> tuple[Integers, Integers, Integers]:
-    """Returns for each token to predict its row, the place of the token before it, and its id, each
-    (Q). These are the tokens of the answers, unless the rows mark others.
+    """For each token to predict (the answers' tokens, unless the rows mark others), its row, the
+    place of the token before it, and its id, (Q) each.
     """
     if rows.answers is None:
         raise ValueError('rows for a causal-LM head have answers')
@@ -195,7 +193,7 @@ def packed(rows: Rows, most_tokens: int) -> Rows:
 def hooked(
     modules: Iterable[nn.Module], hook: Callable[..., Any], before: bool = False
 ) -> Iterator[None]:
-    """While it lasts, PyTorch calls `hook` after each call of one of the modules, or before it."""
+    """While it lasts, `hook` is called after each call of one of the modules, or before it."""
     handles = [
         module.register_forward_pre_hook(hook) if before else module.register_forward_hook(hook)
         for module in modules
@@ -234,7 +232,6 @@ class OpenModel:
         return self.last == 'score'
 
     def inputs(self, rows: Rows) -> dict[str, Tensor]:
-        """The network's arguments for a batch, padded on the right."""
         config = self.network.config
         # RoBERTa counts positions from tokens that differ from this id. Some configs have -1: none.
         fill = max(0, getattr(config, 'pad_token_id', None) or 0)
@@ -316,9 +313,7 @@ class OpenModel:
 
 
 def wire_name(name: str) -> str | None:
-    """The wire name of a parameter or module: without the names of PEFT's wrappers. None for an
-    original that PEFT has replaced.
-    """
+    """The name without those of PEFT's wrappers; None for an original that PEFT has replaced."""
     if '.original_module' in name:
         return None
     name = name.replace('.base_layer', '').replace('.modules_to_save.default', '')
@@ -342,9 +337,7 @@ def wire_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def read_config(folder: Path, classes: int | None, dropout: float) -> PreTrainedConfig:
-    """The config of a model's folder, with `dropout` as the rate of every dropout and, unless it is
-    None, `classes` as the number of classes.
-    """
+    """The config of a model's folder, with `dropout` as the rate of every dropout."""
     raw = json.loads((folder / 'config.json').read_text())
     config = CONFIG_MAPPING[raw['model_type']].from_dict(raw)
     if classes is not None:
@@ -437,8 +430,8 @@ def train_in_float32(network: PreTrainedModel) -> None:
 def load_network(
     request: dict[str, Any], values: dict[str, Tensor], device: torch.device
 ) -> PreTrainedModel:
-    """The model that a request names, without its adapter. `values` replace parameters of the
-    checkpoint. Raises Fault if a parameter has no value.
+    """A request's model without its adapter, with `values` in place of the checkpoint's. Raises
+    Fault if a parameter has no value.
     """
     kind = getattr(transformers, request['class'])
     folder = Path(request['checkpoint'])
@@ -475,9 +468,7 @@ def is_quantized(network: PreTrainedModel) -> bool:
 
 
 def compute_in_set_type(network: PreTrainedModel) -> None:
-    """Keeps bitsandbytes to the type that it was told. It would evaluate weights in 4 bits in
-    bfloat16 on processors with avx512_bf16.
-    """
+    """Else bitsandbytes evaluates weights in 4 bits in bfloat16 on processors with avx512_bf16."""
     flag = 'support_avx512bf16_for_cpu'
     for module in network.modules():
         if hasattr(module, flag):

@@ -56,9 +56,8 @@ def single_rows(rows: Rows) -> list[Rows]:
 
 
 def calls_of(model: OpenModel, rows: Rows, modules: Sequence[nn.Module]) -> list[list[Pair]]:
-    """Returns for each module, call by call, its input h and δ: the gradients of the model's
-    outputs with respect to what the call returned. Shapes are the call's; pairs_of makes them a
-    Pair's.
+    """For each module, call by call, its input h and δ, the gradients of the model's outputs with
+    respect to what the call returned. Shapes are the call's; pairs_of makes them a Pair's.
     """
     found: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {module: [] for module in modules}
 

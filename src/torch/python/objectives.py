@@ -35,7 +35,7 @@ LEAST_NORM = 1e-8
 
 
 def objective_of(asked: dict[str, Any] | None) -> Objective | None:
-    """The objective that a WireObjective of src/torch/protocol.ts names, with its settings."""
+    """asked: WireObjective of src/torch/protocol.ts"""
     if asked is None:
         return None
     settings = {name: value for name, value in asked.items() if name != 'name'}
@@ -86,9 +86,7 @@ def body_giving(model: OpenModel, states: Tensor) -> Iterator[None]:
 
 
 def states_of(model: OpenModel, rows: Rows) -> tuple[Tensor, ...]:
-    """The hidden states after each of the L layers, (B, T, h) each. Only those after the last layer
-    have passed the body's last norm.
-    """
+    """The hidden states after each layer, (B, T, h); the last ones have passed the last norm."""
     found: tuple[Tensor, ...] = model.body(
         **model.inputs(rows), output_hidden_states=True
     ).hidden_states

@@ -37,9 +37,7 @@ class NoPack(Exception):
 
 
 def share_frozen(model: OpenModel, others: Iterable[OpenModel]) -> None:
-    """Replaces the model's frozen values by those of another model that have the same bits, so that
-    memory holds them once.
-    """
+    """Makes memory hold frozen values once that have the same bits in another model."""
     for other in others:
         if type(other.network) is not type(model.network):
             continue
@@ -92,9 +90,7 @@ class Counts:
 
 
 def layers_of(trainings: Sequence[Training]) -> list[Layer]:
-    """The layers of the first member's network that differ between members. Raises NoPack if a pack
-    can't compute one of them.
-    """
+    """The layers that differ between members. Raises NoPack if a pack can't compute one of them."""
     if len(trainings) < 2:
         raise NoPack('there is no other member')
     host = trainings[0].model
@@ -186,7 +182,6 @@ def lora_term(layer: Layer, x: Tensor, counts: Counts) -> Tensor:
 
 
 def forward_of(layer: Layer, counts: Counts) -> Callable[..., Tensor]:
-    """The layer's forward pass over the rows of all members."""
     module: Any = layer.module
 
     def forward(x: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -276,16 +271,13 @@ def check_first(
 
 
 def gradients(training: Training) -> list[Tensor]:
-    """The gradients of the trained parameters, in order."""
     return [torch.zeros_like(p) if p.grad is None else p.grad for p in training.trained.values()]
 
 
 def pack_step(
     trainings: Sequence[Training], steps: Sequence[tuple[float, list[Rows]]], layers: list[Layer]
 ) -> list[float]:
-    """Takes one step of each member, and returns the members' mean losses. A member whose loss is
-    not finite is not updated.
-    """
+    """Takes a step of each member whose loss is finite, and returns the members' mean losses."""
     batches = [own for _, own in steps]
     network = trainings[0].model.network
     network.train(True)
