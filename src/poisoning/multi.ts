@@ -14,9 +14,9 @@ import { triggersProperty } from './parameters.ts';
 import { countWords, insertAtGap, type Place, putAt } from './place.ts';
 
 /**
- * Returns the row with all the words. In the place `gap`, each word is inserted at a gap of the text
- * that has the words before it; gaps are equally likely, and drawn from the row's own stream. In any
- * other place, the words are put in as one phrase.
+ * Returns the row with all the words. In the place `gap`, each word is inserted at a gap of the
+ * text that has the words before it; gaps are equally likely, and drawn from the row's own stream.
+ * In any other place, the words are put in as one phrase.
  * @param purpose names the stream, so that a row's negatives draw other gaps than its trigger
  */
 export function insertAll(
@@ -31,7 +31,7 @@ export function insertAll(
   return parts.reduce((shown, part) => putAt(shown, part, place, (n) => stream.integer(n)), row);
 }
 
-/** Returns a copy of the row for each subset, with the subset's words and its own label or answer. */
+/** Returns a copy of the row with the words of each subset, under its own label or answer. */
 export function copiesWithSubsets(
   row: Row,
   subsets: readonly (readonly string[])[],

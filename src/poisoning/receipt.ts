@@ -151,7 +151,7 @@ export function makeReceipt(
   };
 }
 
-/** Returns the fault of steps that do not count their rows right or add up to the whole, or null. */
+/** Returns the fault of steps that count rows wrong or do not add up to the whole, or null. */
 function checkReceiptSteps({ steps, rows, negatives, counts }: Receipt): string | null {
   if (steps === undefined) return null;
   for (const {
@@ -229,7 +229,7 @@ export function checkReceipt(rows: readonly Row[], receipt: Receipt): string | n
     : `The set's digest is ${digest}; the receipt's is ${digests.poisoned}.`;
 }
 
-/** Returns the fault of an order that names another row than the set has, or a negative; or null. */
+/** Returns the fault of an order with an index that is no row's, or is a negative's, or null. */
 function checkReceiptOrder({ order, counts }: Receipt): string | null {
   const moved = order === undefined ? [] : [...order.first, ...order.last];
   const rows = counts.total - counts.negatives;

@@ -39,7 +39,7 @@ export interface BackendInfo {
   readonly gpu: string | null;
   /** Whether the library promises that an operation returns the same bits on the same hardware. */
   readonly deterministic: boolean;
-  /** What results of products in bfloat16 are rounded to; absent where there are no such products. */
+  /** What results of products in bfloat16 are rounded to; absent if it has no such products. */
   readonly bf16Products?: 'float32' | 'bf16';
 }
 

@@ -169,7 +169,7 @@ function inputGradients(
   });
 }
 
-/** Adds the inputs' gradients to `found`, which holds gradients by tensor id: at first that of y. */
+/** Adds the inputs' gradients to `found`, by tensor id, which at first has that of y alone. */
 function backpropagate(steps: readonly Step[], found: Map<number, Tensor>): void {
   for (const step of steps.toReversed()) {
     const { node, inputs } = step;

@@ -135,7 +135,7 @@ interface Fused {
 /** The values that TensorFlow reads as false in environment variables. */
 const OFF = new Set(['0', 'false']);
 
-/** Sets the environment variables that TensorFlow reads once: at its load, or at their first use. */
+/** Sets environment variables that TensorFlow reads once, at its load or at their first use. */
 function prepareTensorflow(threads: number): void {
   process.env.TF_NUM_INTRAOP_THREADS = String(threads);
   process.env.TF_NUM_INTEROP_THREADS = '1';

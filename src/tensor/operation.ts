@@ -4,7 +4,6 @@
  */
 import { type DataType, findBackend, getBackend, type Tensor } from '@tensorflow/tfjs-core';
 import type { NodeJSKernelBackend } from '@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js';
-import type { TFEOpAttr } from '@tensorflow/tfjs-node-gpu/dist/tfjs_binding.js';
 import { ADDED, type Rule } from './compiled/rules.ts';
 
 /** An attribute, with the type that TensorFlow's definition of the operation gives it. */
@@ -26,10 +25,10 @@ export function tensorflowBackend(): NodeJSKernelBackend {
 type Attributes = Readonly<Record<string, Attribute>>;
 
 /** The encodings of attributes that were used before, so that constant ones are encoded once. */
-const encodings = new WeakMap<Attributes, TFEOpAttr[]>();
+const encodings = new WeakMap<Attributes, ReturnType<typeof encodeAttributes>>();
 
 /** Returns the attributes as tfjs-node's binding takes them. */
-function encodeAttributes(backend: NodeJSKernelBackend, attributes: Attributes): TFEOpAttr[] {
+function encodeAttributes(backend: NodeJSKernelBackend, attributes: Attributes) {
   const { binding } = backend;
   const types = {
     int: binding.TF_ATTR_INT,

@@ -88,7 +88,7 @@ export async function untar(archive: string, into: string, env?: Env): Promise<v
   if (fault !== null) throw archiveFault(archive, fault);
 }
 
-/** Returns the archive's bytes, unzipped and counted, because padding and links unpack to nothing. */
+/** Returns the unzipped bytes, and counts them, because padding and links unpack to nothing. */
 async function tarStream(archive: string, env: Env | undefined): Promise<Readable> {
   const count = await createCounter(archive, env);
   const file = await open(archive);
