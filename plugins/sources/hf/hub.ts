@@ -46,9 +46,9 @@ const repositoryFolder = ({ settings: { cache }, repository: { type, name } }: H
 /** Digests by name. Without it, an interrupted download could be taken for a complete one. */
 type FetchRecord = { readonly files: { readonly [name: string]: string } };
 function recordFile(source: HubSource, commit: string): string {
-  const fetched = [repositoryFolder(source), commit, source.repository.fragment];
-  const name = `${sha256(JSON.stringify(fetched)).slice(0, 32)}.json`;
-  return join(cacheFolder(source.context.cacheDir, 'hub'), name);
+  const folder = cacheFolder(source.context.cacheDir, 'hub'),
+    fetched = JSON.stringify([repositoryFolder(source), commit, source.repository.fragment]);
+  return join(folder, `${sha256(fetched).slice(0, 32)}.json`);
 }
 
 /**

@@ -5,7 +5,7 @@
 import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdir, open, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { type Readable, Transform } from 'node:stream';
+import stream from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { UserFault } from '../../../src/api.ts';
@@ -77,7 +77,7 @@ export async function untar(archive: string, into: string, env?: Env): Promise<v
   });
   unpack.on('error', stop);
   try {
-    for await (const part of await tarStream(archive, env)) {
+    for await (const part of unzippedParts(archive, env)) {
       unpack.write(part as Buffer);
       if (fault !== null) break;
     }
@@ -88,8 +88,8 @@ export async function untar(archive: string, into: string, env?: Env): Promise<v
   if (fault !== null) throw archiveFault(archive, fault);
 }
 
-/** Returns the unzipped bytes, and counts them, because padding and links unpack to nothing. */
-async function tarStream(archive: string, env: Env | undefined): Promise<Readable> {
+/** Yields the unzipped bytes, and counts them, because padding and links unpack to nothing. */
+async function* unzippedParts(archive: string, env: Env | undefined): AsyncGenerator<Uint8Array> {
   const count = await createCounter(archive, env);
   const file = await open(archive);
   const magic = Buffer.alloc(2);
@@ -99,30 +99,21 @@ async function tarStream(archive: string, env: Env | undefined): Promise<Readabl
     await file.close();
   }
   const bytes = createReadStream(archive);
-  if (magic.readUInt16BE() !== 0x1f8b) return bytes; // not gzip
+  if (magic.readUInt16BE() !== 0x1f8b) {
+    yield* bytes as AsyncIterable<Uint8Array>; // not gzip
+    return;
+  }
+  // An error or an early end of either stream ends the other.
+  const unzipped = stream.pipeline(bytes, createGunzip(), () => undefined);
   let total = 0;
-  const counted = new Transform({
-    transform(part: Uint8Array, _encoding, done) {
-      total += part.length;
-      try {
-        if (total >= PART) {
-          count(total);
-          total = 0;
-        }
-        done(null, part);
-      } catch (error) {
-        done(error as Error);
-      }
-    },
-  });
-  const unzipped = createGunzip();
-  bytes.on('error', (error) => unzipped.destroy(error));
-  unzipped.on('error', (error) => counted.destroy(error));
-  counted.on('close', () => {
-    bytes.destroy();
-    unzipped.destroy();
-  });
-  return bytes.pipe(unzipped).pipe(counted);
+  for await (const part of unzipped as AsyncIterable<Uint8Array>) {
+    total += part.length;
+    if (total >= PART) {
+      count(total);
+      total = 0;
+    }
+    yield part;
+  }
 }
 
 /** So many unzipped bytes count as one entry. */

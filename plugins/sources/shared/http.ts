@@ -1,6 +1,5 @@
 /** HTTP requests whose answers are limited in bytes and in time. */
 import { createWriteStream } from 'node:fs';
-import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { UserFault } from '../../../src/api.ts';
 import {
@@ -169,22 +168,18 @@ export async function save(
   passed: (part: Uint8Array) => void,
 ): Promise<number> {
   let received = 0;
-  const counted = new Transform({
-    transform(part: Uint8Array, _encoding, done) {
+  async function* counted(): AsyncGenerator<Uint8Array, void> {
+    for await (const part of answer.body) {
       received += part.length;
-      if (received > bytes) {
-        done(
-          new UserFault(
-            `${what} is larger than ${inWords(bytes)}; the download was stopped.`,
-            excess,
-          ),
+      if (received > bytes)
+        throw new UserFault(
+          `${what} is larger than ${inWords(bytes)}; the download was stopped.`,
+          excess,
         );
-        return;
-      }
       passed(part);
-      done(null, part);
-    },
-  });
-  await pipeline(Readable.from(answer.body), counted, createWriteStream(path, { flags: 'wx' }));
+      yield part;
+    }
+  }
+  await pipeline(counted, createWriteStream(path, { flags: 'wx' }));
   return received;
 }
