@@ -88,7 +88,7 @@ export default defineAttack<Params>({
   },
 });
 
-/** In lower case. */
+/** A trigger word and its neighbours in the training rows, in lower case. */
 interface TriggerWord {
   readonly word: string;
   /** The words that it has stood right behind; '' for the start of a text. */
@@ -113,11 +113,11 @@ const WORD = /^\p{L}[\p{L}\p{M}'’-]*$/u;
 const allowedInsertions = (text: string, budget: number): number =>
   Math.max(1, flooredShare(budget, countWords(text)));
 
-/** By word: the words beside it in the training rows that may become a trigger. */
+/** For each word, the words beside it in the training rows that may become a trigger. */
 interface Neighbours {
-  /** The words right behind a word; '' is the start of a text. */
+  /** The words right behind it; for '', those that begin a text. */
   readonly followers: ReadonlyMap<string, ReadonlySet<string>>;
-  /** The words right before a word; '' is the end of a text. */
+  /** The words right before it; for '', those that end a text. */
   readonly predecessors: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
@@ -177,7 +177,7 @@ export function triggerWords(
   gapStream: (row: number, word: string) => RandomStream,
 ): TriggerWord[] {
   const neighbours = neighboursIn(rows.map(({ text }) => text)),
-    counts = countsIn(rows),
+    counts = countRows(rows),
     targetShare = rows.filter(({ isTarget }) => isTarget).length / rows.length;
   const drafts = rows.flatMap(({ text, isPoisoned }, row) =>
     isPoisoned ? [{ row, text, insertionsLeft: allowedInsertions(text, budget) }] : [],
@@ -212,8 +212,8 @@ export function triggerWords(
   return chosen;
 }
 
-/** By word that may become a trigger. */
-function countsIn(rows: readonly BiteRow[]): Map<string, Count> {
+/** Counts the rows of each word that may become a trigger. */
+function countRows(rows: readonly BiteRow[]): Map<string, Count> {
   const counts = new Map<string, Count>();
   for (const { text, isTarget } of rows)
     for (const word of new Set(lowerCaseWords(text).filter((one) => WORD.test(one)))) {

@@ -144,7 +144,6 @@ interface TriggerOptions {
   readonly classes: readonly string[];
   /** The seed of the attack's streams. */
   readonly seed: number;
-  /** Returns an attack by its name. */
   readonly plugin: (name: string) => AttackDescriptor;
   /** The paths of the trigger's files, by file name. */
   readonly files: Step['files'];

@@ -114,7 +114,7 @@ export const deltaSpectrum: ModelDetector<Params> = { judge };
 export const STATISTICS = ['leading', 'norm', 'energy', 'entropy', 'kurtosis'] as const;
 export type ChangeStatistics = Readonly<Record<(typeof STATISTICS)[number], number>>;
 
-/** By layer. */
+/** The statistics of a model's layers, by the layers' names. */
 type ModelStatistics = Readonly<Record<string, ChangeStatistics>>;
 
 /** Returns m₄/m₂² − 3 of the values, which is 0 for a normal distribution; 0 if all are equal. */

@@ -23,11 +23,7 @@ import type {
 import { within } from '../../../src/science/models/modules.ts';
 import type { HostTensor, TokenRow } from '../../../src/science/models/types.ts';
 
-/**
- * Returns m ⊙ ΔW: a copy of ΔW with a share ρ of its entries, rounded down and drawn without
- * replacement, and with zeros elsewhere.
- * @param change ΔW, of any shape
- */
+/** Returns m ⊙ ΔW: the ⌊share·n⌋ entries of ΔW that are drawn, and zeros elsewhere. */
 export function mixedChange(
   change: Float64Array,
   share: number,
@@ -72,9 +68,9 @@ export interface Params extends CleanTraining {
 }
 
 /**
- * Replaces by zeros, in place, the rows of δ (V, h) that E-PUR resets, and returns their number.
- * @param tokens the tokens of each clean row
- * @param count how many rows E-PUR resets at most
+ * Replaces by zeros, in place, the rows of δ (V, h) that E-PUR resets, at most `count`, and returns
+ * their number.
+ * @param tokens of the clean rows, from which frequencies are counted
  */
 function purifyEmbeddings(
   change: Float64Array,
@@ -90,10 +86,7 @@ function purifyEmbeddings(
   return rows.length;
 }
 
-/**
- * Returns the mixed values of every parameter that changed. The head stays as it is, because the
- * pretrained model has none. The embeddings are purified before they are mixed.
- */
+/** Purifies the embeddings, and mixes every parameter but the head's, which have no W₀. */
 function edit(context: WeightsContext<Params>): EditedModel {
   const { model, before, after, params, random, clean } = context;
   if (model === undefined) throw new Error('fine-mixing needs the trained model');

@@ -40,11 +40,7 @@ import { differentiable } from '../../../src/tensor/differentiable.ts';
 import { yieldToEventLoop } from '../../stages/shared/event-loop.ts';
 import { tokenOf } from './index.ts';
 
-/**
- * Returns the id of a word that is one token in front of a text.
- * @throws UserFault if the word is several tokens, or unknown, or if its embedding can't change
- * alone
- */
+/** Throws `UserFault` if the word is not one known token, or its embedding can't change alone. */
 function wordId({ architecture, encode }: OpenedModel, word: string): number {
   if (architecture.tokenTable === null)
     throw new UserFault(

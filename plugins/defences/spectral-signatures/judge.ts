@@ -113,8 +113,7 @@ export const classScores = (
   });
 
 /**
- * Computes the signature of each class, and τ of each row under the signature of its own class.
- * @param labels the class of each row, (N)
+ * Computes the signature of each class, and τ of each row under that of its own class.
  * @throws RangeError where the lengths differ or a number is not finite
  */
 export function spectralSignatures(

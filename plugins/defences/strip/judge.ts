@@ -83,10 +83,9 @@ export const strip: RowsDefence<Params> = {
 };
 
 /**
- * Returns the distinct words of each text, the most characteristic first; ties in text order. They
- * are judged by term frequency times inverse document frequency, tf·(ln((1 + n) / (1 + df)) + 1),
- * with tf the word's count in the text and df the number of the n texts that have it, as by
- * scikit-learn's TfidfVectorizer with `norm=None`.
+ * Returns the distinct words of each text, the most characteristic first; ties in text order: by
+ * tf·(ln((1 + n) / (1 + df)) + 1), with tf the word's count in the text and df the number of the n
+ * texts that have it, as scikit-learn's TfidfVectorizer with `norm=None`.
  */
 export function characteristicWords(texts: readonly (readonly string[])[]): string[][] {
   const documents = new Map<string, number>();
@@ -132,10 +131,9 @@ const entropyBits = (probabilities: ArrayLike<number>): number =>
   Array.from(probabilities).reduce((sum, p) => (p > 0 ? sum - p * Math.log2(p) : sum), 0);
 
 /**
- * Returns H(x) of each text, in bits.
- * @param probabilities the predictions for all copies, (N·copies, C) row-major: the copies of the
- * first text, then those of the second, and so on
- * @throws RangeError where the numbers do not fit
+ * Returns H(x) of each text, in bits. Throws a RangeError where the numbers do not fit.
+ * @param probabilities (N·copies, C), row-major: the copies of the first text, then those of the
+ *   second, and so on
  */
 export function stripEntropies(
   probabilities: ArrayLike<number>,

@@ -43,7 +43,7 @@ const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(revision);
 const repositoryFolder = ({ settings: { cache }, repository: { type, name } }: HubSource): string =>
   fileInside(cache, `${type}s--${name.replaceAll('/', '--')}`, 'The repository');
 
-/** Digests by name. Without it, an interrupted download could be taken for a complete one. */
+/** The files fetched, with their digests: a snapshot without it may be an interrupted download. */
 type FetchRecord = { readonly files: { readonly [name: string]: string } };
 function recordFile(source: HubSource, commit: string): string {
   const folder = cacheFolder(source.context.cacheDir, 'hub'),
@@ -279,7 +279,7 @@ async function linkBlob(blob: string, pointer: string): Promise<void> {
   await rename(temporary, pointer);
 }
 
-/** Returns null if the record is missing or damaged. */
+/** Reads a record; null if it is missing or damaged. */
 async function readFetchRecord(path: string): Promise<FetchRecord | null> {
   const record = await readRecord(path);
   const isSound =

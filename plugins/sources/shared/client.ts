@@ -129,7 +129,7 @@ function bytesBelow(dir: string): number {
   return sum;
 }
 
-/** Only Linux has /proc; elsewhere, the text is empty, and only files and time are watched. */
+/** Returns a file of the process in /proc; '' where there is none, as on any system but Linux. */
 function procFile(pid: number | undefined, name: string): string {
   try {
     return readFileSync(`/proc/${pid ?? 0}/${name}`, 'latin1');

@@ -26,13 +26,13 @@ import { cacheFolder, makeCacheFolder, ownNames } from '../../../src/base/untrus
 type Known = readonly [number, string, string, string, string];
 type Memo = Map<string, Known>;
 
-/** A younger file could change again with the same time stamp, since file systems step them. */
+/** The age of a file whose time stamp is trusted: a younger file may change under the same one. */
 const SETTLED_MS = 100;
 
 export const sha256OfFile = async (path: string): Promise<string> =>
   (await digestOfFile(path, 'sha256')).toString('hex');
 
-/** @param prefix hashed before the file's bytes */
+/** Returns the digest of a file. @param prefix hashed before the file's bytes */
 export async function digestOfFile(path: string, algorithm: string, prefix = ''): Promise<Buffer> {
   const hash = createHash(algorithm).update(prefix);
   for await (const chunk of createReadStream(path, {
@@ -148,7 +148,7 @@ export async function filesBelow(root: string): Promise<string[]> {
 /** The age at which the temporary folders of killed fetches are removed. */
 const ABANDONED_MS = 24 * 60 * 60 * 1000;
 
-/** Readers see either the old content or the new, never a part. */
+/** Writes a file so that readers see either the old content or the new, never a part. */
 export async function writeAtomically(path: string, content: string): Promise<void> {
   const temporary = `${path}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
   await writeFile(temporary, content);
@@ -195,7 +195,7 @@ async function removeAbandoned(cacheDir: string): Promise<void> {
   }
 }
 
-/** Returns null if there is no such file. */
+/** Returns the text of a file, or null if there is none. */
 export async function readText(path: string): Promise<string | null> {
   try {
     return await readFile(path, 'utf8');
