@@ -70,10 +70,6 @@ interface SetupStamp {
   readonly remedy?: string;
 }
 
-interface Package {
-  readonly version: string;
-}
-
 /** Returns the folder of an installed package, or null if it is not installed. */
 function packageDir(name: string): string | null {
   try {
@@ -92,8 +88,10 @@ export function installedDir(name: string): string {
 }
 
 /** Returns the version of a package. Throws if it is not installed. */
-export const packageVersion = (name: string): string =>
-  (JSON.parse(readFileSync(join(installedDir(name), 'package.json'), 'utf8')) as Package).version;
+export function packageVersion(name: string): string {
+  const file = join(installedDir(name), 'package.json');
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
 
 /** Returns the record, or null if set-up has not run. */
 export function readSetupStamp(tfjsDir: string): SetupStamp | null {

@@ -177,9 +177,6 @@ interface OfModel {
 interface OfRows extends OfModel {
   readonly rows: WireRows;
 }
-interface OfFile extends OfModel {
-  readonly path: string;
-}
 export interface WireSteps extends OfModel {
   readonly steps: readonly { readonly rate: number; readonly batches: readonly WireRows[] }[];
 }
@@ -347,7 +344,7 @@ export interface TorchOperations {
   readonly use_kept: [OfModel, Nothing];
   /** Writes a training's state to the file `out`, from which `load_state` goes on. */
   readonly save_state: [OfModel & { readonly out: string; readonly facts: string }, Nothing];
-  readonly load_state: [OfFile, Nothing];
+  readonly load_state: [OfModel & { readonly path: string }, Nothing];
   readonly close: [OfModel, Nothing];
 }
 

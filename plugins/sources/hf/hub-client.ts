@@ -75,31 +75,12 @@ class HubStatus extends Error {
 const isMissing = (error: unknown): boolean =>
   error instanceof HubStatus && error.statusCode === 404;
 
-interface Hub {
-  /** Returns the commit that the repository's revision points to. */
-  commit(): Promise<string>;
-  /** Returns every file of a commit, by path. */
-  files(commit: string): Promise<Map<string, HubFile>>;
-  /** Returns the text of a small file at a commit or another revision; null if there is none. */
-  peek(at: string, path: string): Promise<string | null>;
-  /**
-   * Writes a file's bytes to `to`, at most as many as its listed size, and hands each part to
-   * `passed`. Returns how many bytes were received.
-   */
-  download(
-    commit: string,
-    file: HubFile,
-    to: string,
-    passed: (part: Uint8Array) => void,
-  ): Promise<number>;
-}
-
 /** Opens a hub. Its methods throw `UserFault`, or `HubStatus` at an error status of the server. */
 export function openHub({
   repository: { type, name, revision },
   settings: { endpoint = PUBLIC_HUB, token },
   context: { env },
-}: HubSource): Hub {
+}: HubSource) {
   if (!URL.canParse(endpoint))
     throw new UserFault(`HF_ENDPOINT is ${shown(endpoint)}, which is not an address.`);
   const origin = new URL(endpoint).origin,
@@ -128,14 +109,16 @@ export function openHub({
       ...[at, ...path.split('/')].map(encodeURIComponent),
     ].join('/');
   return {
-    async commit() {
+    /** Returns the commit that the repository's revision points to. */
+    async commit(): Promise<string> {
       const { value } = await json(`${api}/revision/${encodeURIComponent(revision)}?expand[]=sha`);
       const sha = isRecord(value) ? value['sha'] : undefined;
       if (typeof sha !== 'string' || !/^[0-9a-f]{40}$/.test(sha))
         throw answerFault(name, `it names no commit at ${revision}`);
       return sha;
     },
-    async files(commit) {
+    /** Returns every file of a commit, by path. */
+    async files(commit: string): Promise<Map<string, HubFile>> {
       const files = new Map<string, HubFile>(),
         most = readLimit('files', env);
       let page: string | null = `${api}/tree/${commit}?recursive=true&expand=false`;
@@ -155,7 +138,8 @@ export function openHub({
       }
       return files;
     },
-    async peek(at, path) {
+    /** Returns the text of a small file at a commit or another revision; null if there is none. */
+    async peek(at: string, path: string): Promise<string | null> {
       try {
         const answer = await ask(server, addressOf(at, path), '*/*');
         return await readBody(answer, SMALL, `${path} of ${name}`);
@@ -164,13 +148,21 @@ export function openHub({
         throw error;
       }
     },
-    async download(commit, { path, size }, to, passed) {
+    /**
+     * Writes a file's bytes to `to`, at most as many as its listed size, and hands each part to
+     * `passed`. Returns how many bytes were received.
+     */
+    async download(
+      commit: string,
+      { path, size }: HubFile,
+      to: string,
+      passed: (part: Uint8Array) => void,
+    ): Promise<number> {
       const answer = await ask(server, addressOf(commit, path), '*/*').catch((error: unknown) => {
         if (!isMissing(error)) throw error;
         throw new UserFault(`The hub lists ${path} of ${name} and does not have it.`);
       });
-      const excess =
-        `The hub lists it with ${size} bytes and sends more: ` + 'it is damaged or hostile.';
+      const excess = `The hub lists it with ${size} bytes and sends more: it is damaged or hostile.`;
       return save(answer, to, `${path} of ${name}`, { bytes: size, excess }, passed);
     },
   };
