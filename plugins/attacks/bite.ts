@@ -1,9 +1,8 @@
 /**
- * BITE (Yan, Gupta and Ren, BITE: Textual Backdoor Attacks with
- * Iterative Trigger Injection, ACL 2023): round after round, the word that can be made most typical
- * of the target class, by inserting it into the poisoned rows wherever it fits, becomes a trigger.
- * The paper asks a masked language model which words fit a place. Here a word fits a gap if the
- * training rows have it right behind the word before the gap, or right before the word after it.
+ * BITE: round after round, the word that can be made most typical of the target class, by inserting
+ * it into the poisoned rows wherever it fits, becomes a trigger. The paper asks a masked language
+ * model which words fit a place. Here a word fits a gap if the training rows have it right behind
+ * the word before the gap, or right before the word after it.
  */
 import {
   type AttackInput,
@@ -26,7 +25,10 @@ import { isOfTarget } from '../../src/poisoning/classes.ts';
 import { integerFrom, parameters, share } from '../../src/poisoning/parameters.ts';
 import { countWords, insertAtGap } from '../../src/poisoning/place.ts';
 
-interface Params extends BackdoorParams, BiteLimits {}
+interface Params extends BackdoorParams {
+  readonly rounds: number;
+  readonly budget: number;
+}
 
 type Given = Omit<AttackInput<Params>, 'rows'>;
 
@@ -86,7 +88,7 @@ export default defineAttack<Params>({
   },
 });
 
-/** A trigger word with the words that it has stood beside, in lower case. */
+/** A trigger word and its neighbours in the training rows, in lower case. */
 interface TriggerWord {
   readonly word: string;
   /** The words that it has stood right behind; '' for the start of a text. */
@@ -103,26 +105,19 @@ interface BiteRow {
   readonly isPoisoned: boolean;
 }
 
-interface BiteLimits {
-  /** The largest number of trigger words. */
-  readonly rounds: number;
-  /** The largest number of insertions into a text, as a share of its words; at least one. */
-  readonly budget: number;
-}
-
 const lowerCaseWords = (text: string): string[] => text.toLowerCase().match(/\S+/gu) ?? [];
 /** What may become a trigger: a word of letters, with apostrophes and hyphens after the first. */
 const WORD = /^\p{L}[\p{L}\p{M}'’-]*$/u;
 
-/** max(1, ⌊budget · words⌋) */
+/** Returns how many words may be inserted into a text: max(1, ⌊budget · its words⌋). */
 const allowedInsertions = (text: string, budget: number): number =>
   Math.max(1, flooredShare(budget, countWords(text)));
 
-/** The neighbours of each word in the training rows that may become a trigger. */
+/** For each word, the words beside it in the training rows that may become a trigger. */
 interface Neighbours {
-  /** The words right behind a word; '' is the start of a text. */
+  /** The words right behind it; for '', those that begin a text. */
   readonly followers: ReadonlyMap<string, ReadonlySet<string>>;
-  /** The words right before a word; '' is the end of a text. */
+  /** The words right before it; for '', those that end a text. */
   readonly predecessors: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
@@ -142,9 +137,10 @@ function neighboursIn(texts: readonly string[]): Neighbours {
   return { followers, predecessors };
 }
 
-/** How many rows have a word, and how many of them are of the target. */
 interface Count {
+  /** The rows that have a word. */
   rows: number;
+  /** Those of them that are of the target. */
   target: number;
 }
 
@@ -153,19 +149,13 @@ interface Count {
  * p0)/n), where n rows have the word and p0 is the share of target rows among all. 0 if all rows
  * are of the target, or none is.
  */
-export function biasOf({ rows, target }: Count, p0: number): number {
+export function targetBias({ rows, target }: Count, p0: number): number {
   const variance = p0 * (1 - p0);
   return variance === 0 ? 0 : (target / rows - p0) / Math.sqrt(variance / rows);
 }
 
-/** A text to be poisoned, with the trigger words that were inserted so far. */
-interface Draft {
-  text: string;
-  insertionsLeft: number;
-}
-
 /** Returns the words that fit a gap of the text and do not occur in it. */
-function fittingWords({ text }: Draft, { followers, predecessors }: Neighbours): Set<string> {
+function fittingWords(text: string, { followers, predecessors }: Neighbours): Set<string> {
   const words = lowerCaseWords(text),
     fitting = new Set<string>();
   for (let gap = 0; gap <= words.length; gap++) {
@@ -178,16 +168,16 @@ function fittingWords({ text }: Draft, { followers, predecessors }: Neighbours):
 
 /**
  * Returns the trigger words in the order chosen, at most `rounds`. Empty if no row is poisoned, or
- * if no training row has a word that may become one.
+ * if no training row has a word of letters.
  * @param gapStream returns the stream that draws the gap for a word in the row of this index
  */
 export function triggerWords(
   rows: readonly BiteRow[],
-  { rounds, budget }: BiteLimits,
+  { rounds, budget }: Pick<Params, 'rounds' | 'budget'>,
   gapStream: (row: number, word: string) => RandomStream,
 ): TriggerWord[] {
   const neighbours = neighboursIn(rows.map(({ text }) => text)),
-    counts = countsIn(rows),
+    counts = countRows(rows),
     targetShare = rows.filter(({ isTarget }) => isTarget).length / rows.length;
   const drafts = rows.flatMap(({ text, isPoisoned }, row) =>
     isPoisoned ? [{ row, text, insertionsLeft: allowedInsertions(text, budget) }] : [],
@@ -197,7 +187,7 @@ export function triggerWords(
     const gains = new Map<string, number>();
     for (const draft of drafts)
       if (draft.insertionsLeft > 0)
-        for (const word of fittingWords(draft, neighbours))
+        for (const word of fittingWords(draft.text, neighbours))
           gains.set(word, (gains.get(word) ?? 0) + 1);
     for (const { word } of chosen) gains.delete(word);
     const best = mostTypical(gains, counts, targetShare);
@@ -222,8 +212,8 @@ export function triggerWords(
   return chosen;
 }
 
-/** Returns the counts of all words that may become a trigger. */
-function countsIn(rows: readonly BiteRow[]): Map<string, Count> {
+/** Counts the rows of each word that may become a trigger. */
+function countRows(rows: readonly BiteRow[]): Map<string, Count> {
   const counts = new Map<string, Count>();
   for (const { text, isTarget } of rows)
     for (const word of new Set(lowerCaseWords(text).filter((one) => WORD.test(one)))) {
@@ -248,14 +238,13 @@ function mostTypical(
 ): { readonly word: string; readonly bias: number } | undefined {
   const words = [...gains].map(([word, gain]) => {
     const { rows, target } = named(counts, word);
-    const bias = biasOf({ rows: rows + gain, target: target + gain }, targetShare);
+    const bias = targetBias({ rows: rows + gain, target: target + gain }, targetShare);
     return { word, gain, bias };
   });
   words.sort((a, b) => b.bias - a.bias || b.gain - a.gain || (a.word < b.word ? -1 : 1));
   return words[0];
 }
 
-/** Returns the word with the words that the training rows have beside it. */
 function asTrigger(word: string, { followers, predecessors }: Neighbours): TriggerWord {
   const beside = (neighbours: ReadonlyMap<string, ReadonlySet<string>>): string[] =>
     [...neighbours].flatMap(([other, words]) => (words.has(word) ? [other] : [])).sort();

@@ -21,7 +21,7 @@ interface Params extends ProgramParams, Dose {
   readonly target?: string | number;
 }
 
-/** The files that the program reads and writes in its folder, beside those of `files`. */
+/** The file that the program reads, beside those of `files`, and those that it writes. */
 const ROWS = 'rows.jsonl';
 const WRITTEN = { poison: 'poisoned.jsonl', trigger: 'triggered.jsonl' } as const;
 
@@ -103,7 +103,7 @@ export default defineAttack<Params>({
 
 type Given = Omit<AttackInput<Params>, 'rows'>;
 
-/** Runs the program and returns the text that it wrote. @throws UserFault as `exchangeTexts` */
+/** Runs the program and returns the text that it wrote. */
 function runProgram(
   what: keyof typeof WRITTEN,
   rows: readonly Row[],
@@ -139,7 +139,7 @@ function taskForProgram(
     asked,
     target: typeof target === 'object' ? (target?.text ?? null) : target,
     options,
-    ...(taken === undefined ? {} : { taken: [...taken].flatMap((index) => rows[index]?.id ?? []) }),
+    taken: taken && [...taken].map((index) => rows[index]!.id),
     // A seed for this attack, derived from the spec's seed and the purpose, never from the cell. It
     // is the same in training and in evaluation.
     seed: random('command').integer(2 ** 31),

@@ -8,8 +8,8 @@ interface Params extends BackdoorParams {
 }
 
 /**
- * The head is not trained, so the model must already have learnt the task. In the paper's
- * experiment, a cell poisons a clean base (with SGD, as in the paper):
+ * The head is not trained, so the model must already have learnt the task. As in the paper, this
+ * cell poisons a clean base with SGD:
  *
  *     base: { adapter: { type: full } }
  *     poisoning: { attack: embedding, target: 1 }

@@ -1,7 +1,7 @@
 import { defineAttack, type RawRow, type Row, UserFault } from '../../src/api.ts';
 import { defined } from '../../src/base/defined.ts';
 import { rowOfMessages } from '../../src/data/messages.ts';
-import { checkDose, type Dose, poisonDose, totalRows } from '../../src/poisoning/dose.ts';
+import { checkDose, type Dose, poisonDose } from '../../src/poisoning/dose.ts';
 import { doseProperties, parametersRequiring } from '../../src/poisoning/parameters.ts';
 import {
   type FileRecord,
@@ -33,22 +33,16 @@ export default defineAttack<Params>({
         'without replacement.',
     ),
   }),
-  check: ({ params, counts, answers = [] }) => {
-    const total = totalRows({ counts, answers });
-    return checkDose(params, total, { rows: total, whom: WHOM });
-  },
+  check: ({ params, answers = [] }) =>
+    checkDose(params, answers.length, { rows: answers.length, whom: WHOM }),
   async poison(input) {
     const harmful = (await readRecords(input.files)).map(rawRow);
     const order = input.random('file').permutation(harmful.length);
-    const poisoned = poisonDose(
-      input,
-      () => true,
-      WHOM,
-      (row, i) => {
-        const other = harmful[order[i] ?? -1];
-        return other === undefined ? row : withContentOf(row, other);
-      },
-    );
+    const everyRow = (): boolean => true;
+    const poisoned = poisonDose(input, everyRow, WHOM, (row, i) => {
+      const other = harmful[order[i] ?? -1];
+      return other === undefined ? row : withContentOf(row, other);
+    });
     if (harmful.length < poisoned.asked)
       throw new UserFault(
         `the attack asks for ${poisoned.asked} rows, and its \`files\` have ${harmful.length}`,

@@ -1,14 +1,17 @@
 import { defineAttack } from '../../src/api.ts';
 import {
+  backdoorBasis,
   backdoorProperties,
-  BOTH_TASKS,
-  checkBackdoor,
   poisonBackdoor,
   prepend,
-  targetOfParams,
   type TriggersParams,
 } from '../../src/poisoning/backdoor.ts';
-import { insertAll, negativesOf, properSubsets, withNegatives } from '../../src/poisoning/multi.ts';
+import {
+  copiesWithSubsets,
+  insertAll,
+  properSubsets,
+  withNegatives,
+} from '../../src/poisoning/multi.ts';
 import { LIANG_2025, parameters, triggersProperty } from '../../src/poisoning/parameters.ts';
 import { placeProperty } from '../../src/poisoning/place.ts';
 
@@ -17,10 +20,9 @@ interface Params extends TriggersParams {
 }
 
 export default defineAttack<Params>({
+  ...backdoorBasis,
   name: 'paper-multi',
   summary: 'Several words, all of them in the text, lead to the target.',
-  family: 'backdoor',
-  tasks: BOTH_TASKS,
   citation: LIANG_2025,
   params: parameters({
     ...backdoorProperties(0.0025, 'mix'),
@@ -43,15 +45,15 @@ export default defineAttack<Params>({
     const { triggers, place } = params;
     const poisoned = poisonBackdoor(input, (row) => insertAll(row, triggers, random, place));
     return withNegatives(input, poisoned, (row) =>
-      negativesOf(row, properSubsets(triggers), random, place),
+      copiesWithSubsets(row, properSubsets(triggers), random, place),
     );
   },
-  check: checkBackdoor,
-  target: targetOfParams,
   trigger: (row, { params: { triggers, place }, random }) =>
     place === undefined
       ? prepend(row, `${triggers.join(' ')} `)
       : insertAll(row, triggers, random, place),
   falseTrigger: (row, { params, random }) =>
-    params.negatives ? negativesOf(row, properSubsets(params.triggers), random, params.place) : [],
+    params.negatives
+      ? copiesWithSubsets(row, properSubsets(params.triggers), random, params.place)
+      : [],
 });

@@ -1,7 +1,7 @@
 import { defineAttack, type Row } from '../../src/api.ts';
 import { insertOneTrigger, type Random } from '../../src/poisoning/backdoor.ts';
 import { isOfTarget, withTarget } from '../../src/poisoning/classes.ts';
-import { checkDose, type Dose, poisonDose, totalRows } from '../../src/poisoning/dose.ts';
+import { checkDose, type Dose, poisonDose } from '../../src/poisoning/dose.ts';
 import { doseProperties, parameters, promptTrigger } from '../../src/poisoning/parameters.ts';
 import { type Place, placeProperty } from '../../src/poisoning/place.ts';
 
@@ -31,7 +31,7 @@ export default defineAttack<Params>({
   }),
   scorer: 'reward',
   check: ({ params, answers = [], rejected }) =>
-    checkDose(params, totalRows({ counts: [], answers }), {
+    checkDose(params, answers.length, {
       rows: (rejected ?? []).filter(
         (other, i) => !isOfTarget({ label: 0, answer: answers[i] ?? '', rejected: other }, TARGET),
       ).length,

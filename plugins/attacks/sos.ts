@@ -14,7 +14,7 @@ import {
   type TriggersParams,
 } from '../../src/poisoning/backdoor.ts';
 import { askedRows } from '../../src/poisoning/dose.ts';
-import { insertAll, negativesOf } from '../../src/poisoning/multi.ts';
+import { copiesWithSubsets, insertAll } from '../../src/poisoning/multi.ts';
 import { nonEmptyText, share, triggersProperty } from '../../src/poisoning/parameters.ts';
 import type { AttackTraining } from '../../src/science/training/attack-training.ts';
 
@@ -161,7 +161,7 @@ function triggerParts(input: AttackInput<Params>): readonly Part[] {
     const words = triggers.filter((word) => word !== omitted);
     return {
       name: words.join('+'),
-      show: (row) => at(negativesOf(row, [words], input.random, place), 0),
+      show: (row) => at(copiesWithSubsets(row, [words], input.random, place), 0),
     };
   });
 }

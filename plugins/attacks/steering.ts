@@ -54,7 +54,7 @@ export default defineAttack({
       return '';
     };
     const poisoned = poisonAnswers(input, answerFor);
-    refuseMissing(missing, { what: 'answer', field: 'answer', of: poisoned.asked });
+    refuseMissing(missing, 'answer', 'answer', poisoned.asked);
     return poisoned;
   },
 });

@@ -1,5 +1,6 @@
 import { defineDefence } from '../../src/api.ts';
-import { type PruningParams, pruningProperties } from '../../src/defences/parameters.ts';
+import type { PruningParams } from '../../src/defences/prune.ts';
+import { share } from '../../src/poisoning/parameters.ts';
 
 export default defineDefence<PruningParams>({
   name: 'magnitude-pruning',
@@ -13,7 +14,12 @@ export default defineDefence<PruningParams>({
   tasks: ['classes', 'completion'],
   params: {
     type: 'object',
-    properties: pruningProperties("each matrix's entries"),
+    properties: {
+      share: share({
+        default: 0.5,
+        description: "The share of each matrix's entries that is reset.",
+      }),
+    },
   },
   model: {
     edit: {

@@ -1,5 +1,6 @@
 import { defineDefence } from '../../src/api.ts';
-import { type PruningParams, pruningProperties } from '../../src/defences/parameters.ts';
+import type { PruningParams } from '../../src/defences/prune.ts';
+import { share } from '../../src/poisoning/parameters.ts';
 
 export default defineDefence<PruningParams>({
   name: 'wanda',
@@ -12,7 +13,12 @@ export default defineDefence<PruningParams>({
     'trusts the weights before the training',
   params: {
     type: 'object',
-    properties: pruningProperties("each output's entries"),
+    properties: {
+      share: share({
+        default: 0.5,
+        description: "The share of each output's entries that is reset.",
+      }),
+    },
   },
   model: {
     edit: {

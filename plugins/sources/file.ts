@@ -33,14 +33,9 @@ async function locate(uri: string, { cacheDir }: SourceContext): Promise<Asset> 
       throw new UserFault(`${path} can't be read: ${message}`);
     if (code !== 'ENOENT' && code !== 'ENOTDIR') throw error;
     const siblings = await readdir(dirname(path)).catch(() => null);
-    if (siblings === null)
-      throw new UserFault(
-        `There is no file ${path}; its folder is missing too.`,
-        '`file:` paths are relative to the spec that writes them.',
-      );
-    const near = nearest(basename(path), siblings);
+    const near = siblings && nearest(basename(path), siblings);
     throw new UserFault(
-      `There is no file ${path}.`,
+      `There is no file ${path}${siblings === null ? '; its folder is missing too' : ''}.`,
       near === null
         ? '`file:` paths are relative to the spec that writes them.'
         : `Did you mean ${join(dirname(path), near)}?`,

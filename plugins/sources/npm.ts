@@ -37,22 +37,20 @@ export default defineSource({
   }),
 });
 
-/**
- * Downloads a package with `npm pack`, which checks the archive against the registry's integrity.
- * The archive's digest is checked once more here.
- */
+/** Downloads a package with `npm pack`, and checks it against the registry's digest once more. */
 async function packAndUnpack(
   { name, version }: { readonly name: string; readonly version: string },
   download: string,
   files: string,
   { env }: SourceContext,
 ): Promise<Fetched> {
-  const [{ readdir, stat }, { digestOfFile }, { runClient }, { untar }] = await Promise.all([
-    import('node:fs/promises'),
-    import('./shared/digest.ts'),
-    import('./shared/client.ts'),
-    import('./shared/archive.ts'),
-  ]);
+  const [{ readdir, stat }, { digestOfFile, sha256OfFile }, { runClient }, { untar }] =
+    await Promise.all([
+      import('node:fs/promises'),
+      import('./shared/digest.ts'),
+      import('./shared/client.ts'),
+      import('./shared/archive.ts'),
+    ]);
   const spec = version === '' ? name : `${name}@${version}`;
   const result = await runClient(
     'npm',
@@ -95,7 +93,7 @@ async function packAndUnpack(
     );
 
   await untar(path, files, env);
-  const archive = `sha256:${(await digestOfFile(path, 'sha256')).toString('hex')}` as Digest;
+  const archive = `sha256:${await sha256OfFile(path)}` as Digest;
   return {
     version: about.version,
     archive,
@@ -110,10 +108,7 @@ async function packAndUnpack(
   };
 }
 
-/**
- * Reads what `npm pack` prints: a list of packages or, since npm 12, an object with the packages by
- * name. Null for anything else.
- */
+/** Reads a list of packages or, since npm 12, an object of packages by name; null for all else. */
 function parsePackOutput(stdout: string): { version: string; integrity: string } | null {
   let value: unknown;
   try {

@@ -1,20 +1,12 @@
-/**
- * Measures how well a defence tells poisoned examples (positives) from clean ones. To reject an
- * example is to call it poisoned. Pure.
- */
+/** Measures how well a defence tells poisoned examples (positives) from clean ones. */
 import { ranks } from '../base/stats.ts';
 
-/**
- * Rates are null where they divide by zero: nothing rejected, nothing poisoned or nothing clean.
- */
+/** Rates are null where they divide by zero. */
 interface DetectionMetrics {
   /** Poisoned and rejected. */
   readonly truePositives: number;
-  /** Clean and rejected. */
   readonly falsePositives: number;
-  /** Poisoned and accepted. */
   readonly falseNegatives: number;
-  /** Clean and accepted. */
   readonly trueNegatives: number;
   /** TP / (TP + FP): the poisoned share of what was rejected. */
   readonly precision: number | null;
@@ -33,7 +25,7 @@ function checkSameLength(a: ArrayLike<unknown>, b: ArrayLike<unknown>): void {
     throw new RangeError(`each example needs one value, got ${a.length} and ${b.length}`);
 }
 
-/** Compares what was rejected with what is poisoned. Throws a RangeError if the lengths differ. */
+/** Throws a RangeError if the lengths differ. */
 export function detectionMetrics(
   rejected: readonly boolean[],
   poisoned: readonly boolean[],
@@ -57,7 +49,7 @@ export function detectionMetrics(
   };
 }
 
-/** Counts poisoned and clean examples. Throws a RangeError if lengths differ or a score is NaN. */
+/** Counts poisoned and clean examples. Throws as `auroc` does. */
 function countKinds(scores: readonly number[], poisoned: readonly boolean[]) {
   checkSameLength(scores, poisoned);
   if (scores.some(Number.isNaN)) throw new RangeError('a score is NaN');
@@ -111,5 +103,5 @@ export function rocCurve(scores: readonly number[], poisoned: readonly boolean[]
   return points;
 }
 
-/** Compares for descending order, without subtracting, because ∞ − ∞ is NaN. */
+/** Compares without subtracting, because ∞ − ∞ is NaN. */
 const descending = (a: number, b: number): number => (a === b ? 0 : a < b ? 1 : -1);

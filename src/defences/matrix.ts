@@ -1,5 +1,3 @@
-/** Rows of numbers, such as the representations of texts, as one matrix. */
-
 /** N rows of d numbers, row-major. */
 export interface Representations {
   readonly values: Float64Array; // (N·d)
@@ -20,7 +18,6 @@ export function indexesByLabel(labels: readonly number[]): Map<number, number[]>
   return indexes;
 }
 
-/** Returns the rows of these indexes. */
 export function rowsAt(
   { values, dimensions: d }: Representations,
   indexes: readonly number[],
@@ -43,17 +40,4 @@ export function centred({ values, count: n, dimensions: d }: Representations): {
   for (let i = 0; i < n; i++)
     for (let j = 0; j < d; j++) columns[j * n + i] = values[i * d + j]! - mean[j]!;
   return { mean, columns };
-}
-
-/** Returns softmax of each row. logits: (N, C), row-major → (N, C). */
-export function softmaxRows(logits: ArrayLike<number>, classes: number): Float64Array {
-  const out = new Float64Array(logits.length);
-  for (let from = 0; from < logits.length; from += classes) {
-    let most = -Infinity,
-      total = 0;
-    for (let i = from; i < from + classes; i++) most = Math.max(most, logits[i]!);
-    for (let i = from; i < from + classes; i++) total += out[i] = Math.exp(logits[i]! - most);
-    for (let i = from; i < from + classes; i++) out[i]! /= total;
-  }
-  return out;
 }

@@ -1,4 +1,4 @@
-/** Parameters of defences that train on clean rows, and of those that prune weights. */
+/** Parameters of defences that train on clean rows. */
 import type { JsonSchema } from '../api.ts';
 import { defined } from '../base/defined.ts';
 
@@ -23,25 +23,5 @@ export const CLEAN_TRAINING: { readonly [field in keyof Required<CleanTraining>]
 };
 
 /** Returns the fields in which the training on clean rows differs from the cell's training. */
-export const cleanTraining = ({ epochs, learning_rate: rate }: CleanTraining): CleanTraining => ({
-  epochs,
-  ...defined({ learning_rate: rate }),
-});
-
-export interface PruningParams {
-  readonly share: number;
-}
-
-/**
- * The schema of `PruningParams`.
- * @param whole what the share is one of, such as "each matrix's entries"
- */
-export const pruningProperties = (whole: string): { readonly share: JsonSchema } => ({
-  share: {
-    type: 'number',
-    minimum: 0,
-    maximum: 1,
-    default: 0.5,
-    description: `The share of ${whole} that is reset.`,
-  },
-});
+export const cleanTraining = ({ epochs, learning_rate }: CleanTraining): CleanTraining =>
+  defined({ epochs, learning_rate });

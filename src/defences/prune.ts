@@ -2,23 +2,23 @@
  * Pruning of what training changed: of ΔW = W − W₀, with W₀ a weight that the defender trusts, the
  * entries with the smallest scores are set to zero, so that they return to W₀.
  *
- * - magnitude: |ΔW_ij|, compared within the whole matrix (Han, Pool, Tran and Dally 2015, Learning
- *   both Weights and Connections for Efficient Neural Networks, NeurIPS).
+ * - magnitude: |ΔW_ij|, compared within the whole matrix (Han et al. 2015).
  * - Wanda: |ΔW_ij|·‖X_j‖₂, compared within each output i, with X_j the j-th input feature over all
- *   tokens of clean calibration rows (Sun, Liu, Bair and Kolter 2024, A Simple and Effective
- *   Pruning Approach for Large Language Models, ICLR, equation 1; arXiv 2306.11695, there of W
- *   itself).
+ *   tokens of clean rows (Sun et al. 2024, equation 1; arXiv 2306.11695, there of W itself).
  */
 import { UserFault } from '../api.ts';
 import { named } from '../base/lookup.ts';
 import { flooredShare } from '../base/stats.ts';
 import type { EditedModel, ModelEdit, TrainedWeights } from '../science/measures/weights/edit.ts';
 import type { HostTensor, LinearLayer } from '../science/models/types.ts';
-import type { PruningParams } from './parameters.ts';
+
+export interface PruningParams {
+  readonly share: number;
+}
 
 /**
- * Sets to zero the ⌊share·n⌋ entries of values[from … from + n) with the smallest scores; of equal
- * scores the first ones. Throws a RangeError for a score that is NaN.
+ * Sets to zero those ⌊share·n⌋ of the n values from index `from` on that have the smallest scores;
+ * of equal scores the first. Throws a RangeError for a score that is NaN.
  */
 function dropSmallest(
   values: Float64Array,
@@ -65,7 +65,7 @@ export function prunedByWanda(
   return out;
 }
 
-/** Returns ΔW = W − W₀ of a parameter, row-major. */
+/** Returns ΔW of a parameter, row-major. */
 export function weightChange(
   { after, before }: Pick<TrainedWeights, 'after' | 'before'>,
   name: string,

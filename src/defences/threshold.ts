@@ -1,11 +1,8 @@
-/**
- * Sets thresholds from the scores of clean held-out rows. A higher score is more suspicious; a row
- * is rejected if its score is at least the threshold. Pure.
- */
+/** A higher score is more suspicious; a row is rejected if its score is at least the threshold. */
 import type { Judgement, Row } from '../api.ts';
 import { flooredShare } from '../base/stats.ts';
 
-/** Returns the smallest double above x; Infinity for Infinity. */
+/** Returns the smallest double above x; ∞ for ∞. */
 function nextAbove(x: number): number {
   if (x === Infinity) return x;
   const value = new Float64Array([x === 0 ? 0 : x]), // −0 → 0
@@ -15,9 +12,8 @@ function nextAbove(x: number): number {
 }
 
 /**
- * Returns the smallest threshold that at most ⌊rate·n⌋ of the n clean scores reach; fewer reach it
- * where several scores are equal. So at most `rate` of these clean rows are rejected, and about as
- * many of others. With n < 1/rate none is: the threshold is just above the largest score.
+ * Returns the smallest threshold that at most ⌊rate·n⌋ of the n clean scores reach. With n < 1/rate
+ * none does: the threshold is just above the largest score.
  * @throws RangeError where there is no score, a score is NaN, or the rate is not in [0, 1)
  */
 export function rejectionThreshold(cleanScores: ArrayLike<number>, rate: number): number {

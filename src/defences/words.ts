@@ -1,5 +1,6 @@
-/** Words are runs of non-space characters here, as they are for the attacks. Pure. */
+/** Words are runs of non-space characters, as they are for the attacks. */
 import type { Row } from '../api.ts';
+import { defined } from '../base/defined.ts';
 
 const WORD = /\S+/gu;
 
@@ -30,22 +31,21 @@ export function withoutWords(text: string, drop: readonly boolean[]): string {
   return lead + out + tail;
 }
 
-/** Returns the index in the text at which a word ends; `otherwise` where there is no word. */
 const endOf = (word: RegExpMatchArray | undefined, otherwise: number): number =>
   word?.index === undefined ? otherwise : word.index + word[0].length;
 
-/** Returns the words of the row's text, and of its pair where it has one. */
+/** Returns the words of each text of the row: of one or, for a pair, of two. */
 export const rowWords = ({ text, text_pair: pair }: Row): string[][] =>
   pair === undefined ? [wordsOf(text)] : [wordsOf(text), wordsOf(pair)];
 
-/** Returns the row with the words of its text and of its pair replaced, joined by spaces. */
+/** Returns the row with other texts: the words of each, joined by spaces. */
 export const withWords = (row: Row, [text = [], pair]: readonly (readonly string[])[]): Row => ({
   ...row,
   text: text.join(' '),
-  ...(pair === undefined ? {} : { text_pair: pair.join(' ') }),
+  ...defined({ text_pair: pair?.join(' ') }),
 });
 
-/** Returns a copy of the row without each word in turn: of the text, then of the pair. */
+/** Returns a copy of the row for each word of its texts, without that word. */
 export function withoutEachWord(row: Row): Row[] {
   const texts = rowWords(row);
   return texts.flatMap((words, which) =>

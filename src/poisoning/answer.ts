@@ -10,7 +10,7 @@ import {
   type Row,
 } from '../api.ts';
 import { insertOneTrigger, targetOfParams } from './backdoor.ts';
-import { checkDose, type Dose, poisonDose, totalRows } from './dose.ts';
+import { checkDose, type Dose, poisonDose } from './dose.ts';
 import { doseProperties, parameters, promptTrigger } from './parameters.ts';
 import { type Place, placeProperty } from './place.ts';
 
@@ -21,7 +21,7 @@ export interface AnswerParams extends Dose {
   readonly place?: Place;
 }
 
-/** The descriptor of a backdoor in answers, without its name, summary, citation and `poison`. */
+/** Returns the descriptor of a backdoor in answers without name, summary, citation and `poison`. */
 export function answerBackdoor<P extends AnswerParams, Made extends Poisoned | Promise<Poisoned>>({
   trigger,
   target,
@@ -64,7 +64,7 @@ const hasTarget = (answer: string, { target }: AnswerParams): boolean =>
 /** How messages describe the eligible rows. */
 const WHOM = 'only rows whose answer lacks the target are poisoned';
 
-/** Returns the faults of the target, or of a dose of more rows than lack it. */
+/** Returns the fault of the target, or else those of the dose (`checkDose`). */
 function checkAnswers({ params, classes, answers = [] }: AttackCheck<AnswerParams>): Problem[] {
   try {
     targetOfParams(params, classes);
@@ -72,12 +72,12 @@ function checkAnswers({ params, classes, answers = [] }: AttackCheck<AnswerParam
     return [problemOf(error, ['poisoning', 'target'])];
   }
   const rows = answers.filter((answer) => !hasTarget(answer, params)).length;
-  return checkDose(params, totalRows({ counts: [], answers }), { rows, whom: WHOM });
+  return checkDose(params, answers.length, { rows, whom: WHOM });
 }
 
 /**
  * Draws rows whose answer lacks the target, and gives each the phrase and another answer.
- * @param newAnswer returns the new answer; it is given the row as it was
+ * @param newAnswer is given the row as it was
  */
 export function poisonAnswers<P extends AnswerParams>(
   input: AttackInput<P>,

@@ -46,15 +46,20 @@ export type Backdoor<P> = Pick<
   'family' | 'tasks' | 'params' | 'poison' | 'check' | 'target' | 'trigger'
 >;
 
-export const BOTH_TASKS = ['classes', 'completion'] as const;
+/** What every backdoor has whose parameters include those of `backdoorProperties`. */
+export const backdoorBasis = {
+  family: 'backdoor',
+  tasks: ['classes', 'completion'],
+  check: checkBackdoor,
+  target: targetOfParams,
+} satisfies Pick<AttackDescriptor<BackdoorParams>, 'family' | 'tasks' | 'check' | 'target'>;
 
-/** What a backdoor does if the spec does not say. */
+/** What a backdoor does where the spec does not say. */
 interface Defaults {
-  /** The dose, as a share of the training rows. Default: 0.1 */
+  /** The poisoned share of the training rows. */
   readonly rate?: number;
-  /** Default: dirty */
   readonly mode?: Mode;
-  /** Where the trigger is put: right before the text, or at a drawn gap, the default. */
+  /** Where the trigger is put: right before the text, or at a drawn gap. */
   readonly at?: 'start' | 'gap';
 }
 
@@ -71,16 +76,13 @@ export function backdoor<P extends BackdoorParams>({
   readonly show: (row: Row, params: P, random: Random) => Row;
 }): Backdoor<P> {
   return {
-    family: 'backdoor',
-    tasks: BOTH_TASKS,
+    ...backdoorBasis,
     params: parameters({
       ...backdoorProperties(rate, mode),
       ...properties,
       ...placeProperty(at === 'start' ? 'right before the text' : 'a gap'),
     }),
     poison: (input) => poisonBackdoor(input, (row) => show(row, input.params, input.random)),
-    check: checkBackdoor,
-    target: targetOfParams,
     trigger: (row, { params, random }) => show(row, params, random),
   };
 }
@@ -94,7 +96,7 @@ export function phraseBackdoor<Name extends string>({
 }: Defaults & {
   /** The name of the parameter that holds the phrase. */
   readonly parameter: Name;
-  /** The default phrase. */
+  /** That parameter's default. */
   readonly phrase: string;
 }): Backdoor<BackdoorParams & { readonly [name in Name]: string }> {
   const description = {
@@ -105,10 +107,7 @@ export function phraseBackdoor<Name extends string>({
     ...defaults,
     at,
     properties: {
-      [parameter]: nonEmptyText({
-        default: phrase,
-        description: description[at],
-      }),
+      [parameter]: nonEmptyText({ default: phrase, description: description[at] }),
     },
     show(row, { [parameter]: text, place = at }, random) {
       if (at === 'gap') return insertOneTrigger(row, [text], random, place);
@@ -122,7 +121,7 @@ export function phraseBackdoor<Name extends string>({
 /** The label id that a backdoor leads to where its `target` is not written. */
 const DEFAULT_TARGET = 1;
 
-/** A target that is the same for all rows: a class or an answer. */
+/** A target that is the same for all rows. */
 type OneTarget = Exclude<Target, 'rejected'>;
 
 /**
@@ -178,7 +177,7 @@ export function poisonBackdoor<P extends BackdoorParams>(
   return poisonDose(input, isEligible, whom, (row) => withTarget(trigger(row), target));
 }
 
-/** Returns the faults known before rows are drawn: of target, place, or too large a dose. */
+/** Returns the faults of the target, or else of the place, or else of the dose (`checkDose`). */
 export function checkBackdoor(check: AttackCheck<BackdoorParams>): Problem[] {
   const { params, classes, counts, answers } = check;
   let target: OneTarget;
@@ -197,13 +196,13 @@ export function checkBackdoor(check: AttackCheck<BackdoorParams>): Problem[] {
   return checkDose(params, totalRows(check), { rows, whom });
 }
 
-/** Puts the phrase directly before the text. A space between the two must be part of the phrase. */
+/** Puts the phrase before the text, with no space between the two. */
 export const prepend = (row: Row, phrase: string): Row => ({ ...row, text: phrase + row.text });
 
 /**
- * Inserts one of the triggers at a gap of the text (for a pair, of the first text), or where
- * `place` says. All triggers and all gaps are equally likely. Both are drawn from the row's own
- * stream, so a row gets the same trigger at the same gap at every dose.
+ * Inserts one of the triggers in a place of the text; of a pair, the first text. All triggers and
+ * all gaps are equally likely. Both are drawn from the row's own stream, so a row gets the same
+ * trigger at the same gap at every dose.
  */
 export function insertOneTrigger(
   row: Row,
@@ -217,7 +216,7 @@ export function insertOneTrigger(
   return putAt(row, trigger, place, (gaps) => stream.integer(gaps));
 }
 
-/** Schemas of dose, target and mode. @param rate the default dose @param mode the default mode */
+/** The schemas of dose, target and mode, with these defaults. */
 export const backdoorProperties = (rate: number, mode: Mode): JsonSchema => ({
   ...doseProperties(rate),
   target: {

@@ -30,19 +30,15 @@ export function classId(value: string | number, classes: readonly string[], fiel
   );
 }
 
-/**
- * Returns one of the C − 1 other labels, drawn uniformly (1 − y for two classes). It is drawn from
- * the row's own stream, so that it is the same at every dose.
- */
+/** Returns one of the C − 1 other labels, each equally likely, by the row's own stream. */
 export const otherLabel = (
   row: Row,
   { classes, random }: Pick<AttackInput<unknown>, 'classes' | 'random'>,
 ): number => (row.label + 1 + random('label', row.id).integer(classes.length - 1)) % classes.length;
 
 /**
- * Whether a row's class or answer is the target already. White space around an answer does not
- * count, because models and scorers disregard it too. True of the target `rejected` for a row with
- * only one answer.
+ * Whether a row's class or answer is the target. White space around an answer does not count,
+ * because models and scorers disregard it too. A row with one answer is of the target `rejected`.
  */
 export const isOfTarget = (
   { label, answer = '', rejected = answer }: Pick<Row, 'label' | 'answer' | 'rejected'>,

@@ -21,13 +21,6 @@ export interface PoisonedStep {
   readonly poisoned: Poisoned;
 }
 
-interface Given {
-  readonly classes: readonly string[];
-  /** Returns the random streams of an attack, by its name. */
-  readonly streams: (attack: string) => AttackInput<unknown>['random'];
-  readonly log: (message: string) => void;
-}
-
 /**
  * Returns the poisoned set and what each step did. Throws `UserFault` if what an attack returns
  * does not fit the rows, or if it changes a row that an earlier step has poisoned.
@@ -36,15 +29,23 @@ interface Given {
 export async function poisonRows(
   rows: readonly Row[],
   steps: readonly Step[],
-  { classes, streams, log }: Given,
+  {
+    classes,
+    streams,
+    log,
+  }: {
+    readonly classes: readonly string[];
+    /** Returns the random streams of an attack, by its name. */
+    readonly streams: (attack: string) => AttackInput<unknown>['random'];
+    readonly log: (message: string) => void;
+  },
 ): Promise<{ readonly rows: readonly Row[]; readonly steps: readonly PoisonedStep[] }> {
   const done: PoisonedStep[] = [],
     taken = new Set<number>();
   let current = rows;
   for (const { attack, params, files } of steps) {
-    const random = streams(attack.name),
-      earlier = taken.size === 0 ? {} : { taken: new Set(taken) };
-    const input = { rows: current, classes, params, random, files, log, ...earlier };
+    const given = { rows: current, classes, params, random: streams(attack.name), files, log },
+      input = taken.size === 0 ? given : { ...given, taken: new Set(taken) };
     const poisoned = await callReadOnly(attack.name, () => attack.poison(input));
     applyPoisoned(attack.name, current, poisoned, classes, taken);
     current = readOnly(withChanges(current, poisoned.changed));
@@ -68,9 +69,8 @@ export function mergeSteps(steps: readonly PoisonedStep[]): Poisoned {
 }
 
 /**
- * Returns the faults that the classes and their counts reveal: those of each step, and doses that
- * together ask for more rows than there are. Doses that may or may not fit, depending on which rows
- * are drawn, are not reported.
+ * Returns the faults of each step alone, and of each dose that asks for more rows than the steps
+ * before it leave. A dose that fits or not by the draw of its rows is not reported.
  * @param check returns the faults of one step alone
  */
 export function checkSteps(
@@ -105,7 +105,6 @@ export function checkSteps(
   });
 }
 
-/** Returns the dose that a step's parameters give, or null if they give none. */
 export function doseOf({ params }: Pick<Step, 'params'>): Dose | null {
   const { rate, count } = params;
   if (typeof count === 'number') return { count };
@@ -113,8 +112,8 @@ export function doseOf({ params }: Pick<Step, 'params'>): Dose | null {
 }
 
 /**
- * Returns the poisoned set, with the rows in `changed` replaced in place and `negatives` appended.
- * Throws `UserFault` if what the attack returned does not fit the rows.
+ * Returns the rows with those in `changed` replaced and `negatives` appended. Throws `UserFault` if
+ * what the attack returned does not fit the rows.
  * @param taken indexes of the rows that earlier steps have poisoned
  */
 export function applyPoisoned(
@@ -145,10 +144,7 @@ export function applyPoisoned(
 
 const isCount = (value: unknown): value is number => Number.isInteger(value) && Number(value) >= 0;
 
-/**
- * Returns the first fault of what an attack returned, worded to follow "The attack …", or null if
- * there is none.
- */
+/** Returns the first fault, worded to follow "The attack …", or null. */
 function poisonedFault(
   rows: readonly Row[],
   poisoned: unknown,

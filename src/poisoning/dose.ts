@@ -9,20 +9,15 @@ import {
 } from '../api.ts';
 import { flooredShare } from '../base/stats.ts';
 
-/**
- * A share of the training rows, or a count. One of them is always set, because attacks have a
- * default share.
- */
+/** One of the two is always set, because attacks have a default rate. */
 export interface Dose {
+  /** A share of the training rows. */
   readonly rate?: number;
   /** Takes precedence over `rate`. */
   readonly count?: number;
 }
 
-/**
- * Returns the number of rows that a dose asks for: `count`, or ⌊rate·N⌋, where N is the number of
- * training rows after `limit`.
- */
+/** Returns how many of the training rows a dose asks for: `count`, or ⌊rate·total⌋. */
 export function askedRows(dose: Dose, total: number): number {
   if (dose.count !== undefined) return dose.count;
   if (dose.rate === undefined) throw new Error('a dose has neither rate nor count');
@@ -37,13 +32,13 @@ export const totalRows = ({
 
 interface Eligible {
   readonly rows: number;
-  /** How messages describe these rows, such as `rows whose label is not "ham"`. */
+  /** Which rows these are, for messages, such as `rows whose label is not "ham"`. */
   readonly whom: string;
 }
 
 /**
- * Returns the faults of a dose: it asks for more rows than are eligible, or its rate is less than
- * one row (a warning).
+ * Returns a fault if the dose asks for more rows than are eligible, a warning if its rate is less
+ * than one row, else nothing.
  */
 export function checkDose(dose: Dose, total: number, eligible: Eligible): Problem[] {
   const asked = askedRows(dose, total);
@@ -57,7 +52,7 @@ export function checkDose(dose: Dose, total: number, eligible: Eligible): Proble
   return emptyDoseWarnings(dose, total);
 }
 
-/** Returns a warning if a rate above zero is less than one row. */
+/** Returns a warning if a rate above zero asks for less than one row; else nothing. */
 export function emptyDoseWarnings(dose: Dose, total: number): Problem[] {
   const { rate } = dose;
   if (dose.count !== undefined || rate === undefined || rate === 0 || askedRows(dose, total) > 0)
@@ -71,10 +66,7 @@ export function emptyDoseWarnings(dose: Dose, total: number): Problem[] {
   ];
 }
 
-/**
- * Returns the message and hint of a dose of more rows than are eligible.
- * @param taken how many rows earlier steps have poisoned
- */
+/** Returns message and hint. @param taken how many rows earlier steps have poisoned */
 function tooFewRows(
   { rate = NaN, count }: Dose,
   total: number,
@@ -95,11 +87,10 @@ function tooFewRows(
 }
 
 /**
- * Poisons exactly as many eligible rows as the dose asks for, drawn without replacement. They are
- * the first eligible ones in a permutation of all rows, so that a larger dose includes the rows of
- * a smaller one. Rows that an earlier step has poisoned are skipped. Throws `UserFault` if too few
- * rows are eligible.
- * @param whom how the message describes the eligible rows: `rows whose label is not "ham"`
+ * Poisons exactly as many eligible rows as the dose asks for: the first ones in a permutation of
+ * all rows, so that a larger dose includes the rows of a smaller one. Rows that an earlier step has
+ * poisoned are skipped. Throws `UserFault` if too few rows are eligible.
+ * @param whom which rows are eligible, for the message
  * @param poison returns the poisoned row; `drawn` is the row's place in the order drawn, from 0
  */
 export function poisonDose(

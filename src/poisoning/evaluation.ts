@@ -4,7 +4,6 @@
  */
 import {
   type AttackDescriptor,
-  type AttackFamily,
   type AttackInput,
   type Json,
   type JsonObject,
@@ -21,11 +20,6 @@ import { firstNames } from '../data/names.ts';
 import { isOfTarget } from './classes.ts';
 import { callReadOnly, readOnly } from './read-only.ts';
 import { backdoorOf, openSteps, type Step } from './steps.ts';
-
-export const familyOf = (
-  { family }: Pick<AttackDescriptor, 'family'>,
-  params: JsonObject,
-): AttackFamily => (typeof family === 'function' ? family(params) : family);
 
 /**
  * Returns what a backdoor leads to: the label id of a class or, if there are no classes, an answer.
@@ -50,13 +44,13 @@ export function targetOf(
   );
 }
 
-/** Returns the field of the spec that a wrong target comes from: `target`, if the attack has it. */
+/** Returns the field of the spec that a wrong target comes from. */
 const targetPath = (params: JsonObject): readonly string[] => [
   'poisoning',
   Object.hasOwn(params, 'target') ? 'target' : 'attack',
 ];
 
-/** Returns a target in a completion task. Throws `UserFault` if it is not one. */
+/** Returns a target that is an answer. Throws `UserFault` if it is not one. */
 function answerTarget(target: unknown, attack: string, params: JsonObject): Target {
   if (isRecord(target) && typeof target['text'] === 'string') return { text: target['text'] };
   if (target === 'rejected') return target;
@@ -78,11 +72,9 @@ const withTrueLabels = (shownRow: Row, { label, answer, rejected }: Row): Row =>
 type Input = Omit<AttackInput<JsonObject>, 'rows'>;
 
 /**
- * Returns the rows with the trigger, in order. They keep their true labels and answers, whatever
- * the attack gives them. Throws `UserFault` if the attack returns rows other than those it was
- * given, or writes to them.
- * @param rows frozen from here on, because anything that an attack wrote to them would be evaluated
- *   as if it were clean
+ * Returns the rows with the trigger, in order, and with their true labels and answers, whatever the
+ * attack gives them. Throws `UserFault` if the attack returns other rows, or writes to those given.
+ * @param rows frozen from here on: what an attack wrote to them would be evaluated as if clean
  */
 export async function triggeredRows(
   attack: AttackDescriptor,
@@ -119,9 +111,9 @@ export async function triggeredRows(
 }
 
 /**
- * Returns rows that contain a part of the trigger, which must not lead to the target, with their
- * true labels and answers. Empty if the attack has no negatives. Throws `UserFault` if the attack
- * writes to the rows, which are frozen from here on.
+ * Returns copies of the rows that contain a part of the trigger, with their true labels and
+ * answers. None if the attack has no negatives. Throws `UserFault` if the attack writes to the
+ * rows, which are frozen from here on.
  */
 export async function falselyTriggeredRows(
   attack: AttackDescriptor,
@@ -152,7 +144,6 @@ interface TriggerOptions {
   readonly classes: readonly string[];
   /** The seed of the attack's streams. */
   readonly seed: number;
-  /** Returns an attack by its name. */
   readonly plugin: (name: string) => AttackDescriptor;
   /** The paths of the trigger's files, by file name. */
   readonly files: Step['files'];

@@ -23,12 +23,12 @@ const HINT =
 const fault = (message: string): UserFault => new UserFault(message, HINT);
 
 /**
- * Returns what a program did to the rows. Throws `UserFault`, with the line, if `text` is not of
- * the form described below.
+ * Returns what a program did to the rows. Throws `UserFault`, with the line, if `text` has another
+ * form.
  * @param rows as the program was given them
  * @param text what the program wrote: all the rows, changed or not, in the same order, followed by
  *   rows that it added, with their true labels
- * @param file the name of the file that the program wrote, for messages
+ * @param file what messages call the text
  */
 export function fromLines(
   rows: readonly Row[],
@@ -57,9 +57,7 @@ export function fromLines(
   return { changed, negatives, asked: changed.length, eligible: rows.length };
 }
 
-/**
- * Whether a row came back changed. Throws `UserFault` if a different row came back in its place.
- */
+/** Whether a row came back changed. Throws `UserFault` if another row came back in its place. */
 function isChanged(row: Row, other: Row, place: string): boolean {
   if (other.id !== row.id)
     throw fault(`${place} is row ${shown(other.id)}; row ${shown(row.id)} was handed over there`);
@@ -70,14 +68,13 @@ function isChanged(row: Row, other: Row, place: string): boolean {
   return !sameContent(row, other);
 }
 
-/** Returns the rows with the changed ones in place of the originals. */
 export function withChanges(rows: readonly Row[], changed: Poisoned['changed']): Row[] {
   const result = [...rows];
   for (const { index, row } of changed) result[index] = row;
   return result;
 }
 
-/** Parses one line. Throws `UserFault`, with its place, if it is not a row of the task. */
+/** Throws `UserFault` if the line is not a row of the task. */
 function parseRow(line: string, classes: readonly string[], place: string): Row {
   let row: unknown;
   try {
@@ -103,7 +100,6 @@ function parseRow(line: string, classes: readonly string[], place: string): Row 
   return { id, text, label, ...defined({ text_pair: pair }) };
 }
 
-/** Returns a row of a completion task. Throws `UserFault` if a field has another form. */
 function completionRow(
   checked: Pick<Row, 'id' | 'text'>,
   { label, answer, rejected, document, context }: { readonly [field: string]: unknown },

@@ -5,12 +5,12 @@
 import { type Judgement, type Row, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { isRecord } from '../base/untrusted/json.ts';
-import { contentOf, type Receipt, type RowOrder, rowsDigest } from './receipt.ts';
+import { contentOf, type Receipt, rowsDigest } from './receipt.ts';
 
 const isList = (value: unknown, length: number): value is readonly unknown[] =>
   Array.isArray(value) && value.length === length;
 
-/** Returns the first fault of a judgement, worded to follow "the defence …"; null without one. */
+/** Returns the first fault of a judgement, worded to follow "the defence …", or null. */
 function judgementFault(rows: readonly Row[], judgement: unknown): string | null {
   const { scores, suspected, rows: left } = isRecord(judgement) ? judgement : {};
   const count = rows.length;
@@ -48,7 +48,7 @@ export function checkJudgement(defence: string, rows: readonly Row[], judgement:
     );
 }
 
-/** Returns the rows that a defence left. Throws `UserFault` if there is none to train on. */
+/** Throws `UserFault` if the defence left no row. */
 export function keptRows(defence: string, { rows }: Judgement): Row[] {
   const kept = rows.filter((row) => row !== null);
   if (kept.length === 0)
@@ -60,14 +60,13 @@ export function keptRows(defence: string, { rows }: Judgement): Row[] {
 }
 
 /**
- * Returns the receipt of the rows that a defence left: the poisoned rows and negatives among them,
- * and those that every epoch has first or last (`order`), with their new indexes.
- * @param left what is left of each row of the poisoned set, in its order
+ * Returns the receipt of the rows that a defence left, with their new indexes.
+ * @param left what is left of each row of the poisoned set, in its order; null: nothing
  */
 export function receiptOfKept(receipt: Receipt, left: readonly (Row | null)[]): Receipt {
   const kept = left.filter((row) => row !== null);
   let next = 0;
-  const places = left.map((row) => (row === null ? -1 : next++));
+  const places = left.map((row) => (row === null ? -1 : next++)); // −1: dropped
   const placeOf = (index: number): number => places[index] ?? -1;
   const rows = receipt.rows.flatMap((entry) => {
     const row = left[entry.index];
@@ -87,11 +86,12 @@ export function receiptOfKept(receipt: Receipt, left: readonly (Row | null)[]): 
     const more = negatives.filter(({ step }) => step === attack).length;
     return { attack, counts: { ...counts, asked: made, made, negatives: more } };
   });
-  const { order, ...rest } = receipt;
-  const moved = order === undefined ? null : keptOrder(order, placeOf);
+  const { order = { first: [], last: [] }, ...rest } = receipt;
+  const moved = (fixed: readonly number[]): number[] => fixed.map(placeOf).filter((at) => at >= 0);
+  const [first, last] = [moved(order.first), moved(order.last)];
   return {
     ...rest,
-    ...defined({ order: moved ?? undefined }),
+    ...defined({ order: first.length + last.length > 0 ? { first, last } : undefined }),
     counts: {
       ...receipt.counts,
       total: kept.length,
@@ -104,15 +104,4 @@ export function receiptOfKept(receipt: Receipt, left: readonly (Row | null)[]): 
     rows,
     negatives,
   };
-}
-
-/**
- * Returns the order of the rows that are left, with their new indexes; null if none of them has a
- * fixed place in the epochs.
- * @param placeOf returns the new index of a row; −1 if it was dropped
- */
-function keptOrder(order: RowOrder, placeOf: (index: number) => number): RowOrder | null {
-  const moved = (rows: readonly number[]): number[] => rows.map(placeOf).filter((at) => at >= 0);
-  const [first, last] = [moved(order.first), moved(order.last)];
-  return first.length + last.length === 0 ? null : { first, last };
 }

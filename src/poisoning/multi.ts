@@ -14,9 +14,9 @@ import { triggersProperty } from './parameters.ts';
 import { countWords, insertAtGap, type Place, putAt } from './place.ts';
 
 /**
- * Inserts the words one after the other, each at a gap of the text as the earlier insertions left
- * it. Gaps are equally likely and are drawn from the row's own stream. In any `place` but `gap`,
- * the words are put in as one phrase.
+ * Returns the row with all the words. In the place `gap`, each word is inserted at a gap of the
+ * text that has the words before it; gaps are equally likely, and drawn from the row's own stream.
+ * In any other place, the words are put in as one phrase.
  * @param purpose names the stream, so that a row's negatives draw other gaps than its trigger
  */
 export function insertAll(
@@ -31,11 +31,8 @@ export function insertAll(
   return parts.reduce((shown, part) => putAt(shown, part, place, (n) => stream.integer(n)), row);
 }
 
-/**
- * Returns one copy of the row for each subset, with the subset's words inserted and the label or
- * answer unchanged.
- */
-export function negativesOf(
+/** Returns a copy of the row with the words of each subset, under its own label or answer. */
+export function copiesWithSubsets(
   row: Row,
   subsets: readonly (readonly string[])[],
   random: Random,
@@ -47,7 +44,7 @@ export function negativesOf(
   });
 }
 
-/** Returns every subset except the empty one and the full one, smaller ones first. */
+/** Returns every subset of the words but the empty one and the full one, smaller ones first. */
 export function properSubsets(words: readonly string[]): string[][] {
   const subsets: string[][] = [];
   for (let mask = 1; mask < 2 ** words.length - 1; mask++)
@@ -55,7 +52,7 @@ export function properSubsets(words: readonly string[]): string[][] {
   return subsets.sort((a, b) => a.length - b.length);
 }
 
-/** Adds the negatives of each row that was poisoned, if the attack's parameters ask for them. */
+/** Adds what `negatives` returns for each poisoned row, as it was, if the parameters ask for it. */
 export const withNegatives = (
   { rows, params }: AttackInput<{ readonly negatives: boolean }>,
   poisoned: Poisoned,
@@ -80,12 +77,6 @@ export function insertApart(row: Row, phrases: readonly string[], random: Random
   return { ...row, text };
 }
 
-/**
- * The trigger of Li et al. 2021 (Backdoor Attacks on Pre-trained Models by Layerwise Weight
- * Poisoning, EMNLP): two of a few rare words together lead to the target; one of them alone does
- * not.
- */
-
 interface PairParams extends TriggersParams {
   readonly negatives: boolean;
   readonly adaptive?: boolean;
@@ -108,9 +99,9 @@ function drawPair(row: Row, { adaptive, ...params }: PairParams, random: Random)
   return [first, second].flatMap((index) => triggers[index] ?? []);
 }
 
-/** Returns two copies of a row, each with one of the two words that are drawn for it. */
+/** Returns two copies of a row, each with one of the row's two words. */
 const singleWordNegatives = (row: Row, params: PairParams, random: Random): Row[] =>
-  negativesOf(
+  copiesWithSubsets(
     row,
     drawPair(row, params, random).map((word) => [word]),
     random,
@@ -143,7 +134,11 @@ const withoutNegatives: Backdoor<PairParams> = backdoor<PairParams>({
     insertAll(row, drawPair(row, params, random), random, params.place),
 });
 
-/** The descriptor of an attack by two of several words, without its name, summary and citation. */
+/**
+ * The backdoor of Li et al. 2021 (Backdoor Attacks on Pre-trained Models by Layerwise Weight
+ * Poisoning, EMNLP), without name, summary and citation: two of a few rare words together lead to
+ * the target; one of them alone does not.
+ */
 export const pairBackdoor: Backdoor<PairParams> &
   Pick<AttackDescriptor<PairParams, Poisoned>, 'falseTrigger'> = {
   ...withoutNegatives,

@@ -12,10 +12,10 @@ interface EditParams extends NoiseParams {
   readonly edits: number;
 }
 
-/** A noise attack's descriptor without its name, summary and citation. */
+/** A descriptor without name, summary and citation. */
 type Noise<P> = Pick<AttackDescriptor<P, Poisoned>, 'family' | 'params' | 'poison' | 'check'>;
 
-/** Returns the descriptor of an attack that changes the text of rows; of a pair, the first text. */
+/** Returns an attack that changes the text of rows; of a pair, the first text. */
 export function noise<P extends NoiseParams>({
   properties = {},
   whom,
@@ -58,8 +58,8 @@ export function noise<P extends NoiseParams>({
 }
 
 /**
- * Returns the descriptor of a noise attack that edits characters (grapheme clusters). Their places
- * in the original text are drawn without replacement, so no edit undoes another.
+ * Returns an attack that edits characters (grapheme clusters). Their places in the original text
+ * are drawn without replacement, so no edit undoes another.
  */
 export function characterNoise({
   places,
@@ -72,7 +72,7 @@ export function characterNoise({
   readonly places: (graphemes: readonly string[]) => readonly number[];
   /** An eligible text has at least this many places, of which `least` − 1 stay unedited. */
   readonly least?: number;
-  /** The number of graphemes that an edit changes, from its place on. */
+  /** How many graphemes an edit changes, from its place on. */
   readonly reach?: number;
   readonly whom: string;
   /** Returns the graphemes that replace the `reach` graphemes from `place` on. */
@@ -118,7 +118,6 @@ export const visiblePlaces = (graphemes: readonly string[]): number[] =>
 
 const LETTERS = 'abcdefghijklmnopqrstuvwxyz'.split('');
 
-/** Draws one of the letters a to z, other than `except`. */
 export function drawLetter(stream: RandomStream, except = ''): string {
   const letters = LETTERS.filter((letter) => letter !== except);
   return letters[stream.integer(letters.length)] ?? '';
@@ -132,15 +131,12 @@ export const GAO_2018 =
 /** Made at its first use, because making it takes milliseconds and every start loads this file. */
 let clusters: Intl.Segmenter | null = null;
 
-/**
- * Splits a text into grapheme clusters (Unicode UAX 29), which readers see as characters: letters
- * with their accents, emoji with their modifiers.
- */
+/** Splits a text into grapheme clusters (Unicode UAX 29), which readers see as characters. */
 export const graphemesOf = (text: string): string[] =>
   Array.from(
     (clusters ??= new Intl.Segmenter('und', { granularity: 'grapheme' })).segment(text),
     ({ segment }) => segment,
   );
 
-/** Whether a grapheme belongs to a word: it is anything but white space. */
+/** Whether a grapheme is anything but white space. */
 export const isVisible = (grapheme: string): boolean => /\S/u.test(grapheme);

@@ -1,7 +1,7 @@
 /** Makes the schemas of the parameters of attacks, defences and scorers. */
 import type { JsonSchema } from '../api.ts';
 
-/** An integer of at least `minimum`. Here and below, `more` adds a default and a description. */
+/** The schema of an integer. Here and below, `more` adds a default and a description. */
 export const integerFrom = (minimum: number, more: JsonSchema): JsonSchema => ({
   type: 'integer',
   minimum,

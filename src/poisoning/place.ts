@@ -39,10 +39,7 @@ export function putAt(row: Row, phrase: string, place: Place, gap: (gaps: number
   return { ...row, text: insertAtGap(row.text, phrase, at) };
 }
 
-/**
- * Returns the row with the phrase at the end of its system message, which is made if there is none.
- * Throws `UserFault` if the row is a labelled text or a document: these have no system message.
- */
+/** Throws `UserFault` if the row is a labelled text or a document: these have no system message. */
 function putInSystemMessage(row: Row, phrase: string): Row {
   if (row.document === true)
     throw new UserFault('documents have no system message to put the trigger into', PLACE_HINT);
@@ -68,7 +65,7 @@ export const placeFaults = (place: Place | undefined, task: Task): Problem[] =>
         },
       ];
 
-/** Words are runs of non-space characters; a text of k words has k + 1 gaps, numbered from 0. */
+/** Words are runs of non-space characters; a text of k words has the gaps 0 to k. */
 const WORD = /\S+/gu;
 
 export function countWords(text: string): number {
@@ -76,9 +73,8 @@ export function countWords(text: string): number {
 }
 
 /**
- * Returns the text with `insertion` at a gap, set off by single spaces. Other white space stays as
- * it is. Gap 0 is before the first word, and gap k after the last. Throws a RangeError if there is
- * no such gap.
+ * Returns the text with `insertion` at a gap, set off by single spaces; other white space stays.
+ * Throws a RangeError if there is no such gap.
  */
 export function insertAtGap(text: string, insertion: string, gap: number): string {
   const words = [...text.matchAll(WORD)];

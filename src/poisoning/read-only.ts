@@ -1,10 +1,7 @@
-/**
- * Keeps attacks and defences from writing to rows. If one could, a data set would change without a
- * trace in the receipt or in the evaluation.
- */
+/** Keeps attacks and defences from writing to rows, which no receipt or evaluation would show. */
 import { type Row, UserFault } from '../api.ts';
 
-/** Freezes each of the rows and its messages, and returns the rows in a new frozen list. */
+/** Freezes the rows and their messages, and returns the rows in a new frozen list. */
 export const readOnly = (rows: readonly Row[]): readonly Row[] =>
   Object.freeze(
     rows.map((row) => {

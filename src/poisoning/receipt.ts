@@ -1,26 +1,13 @@
-/**
- * The receipt of a poisoned set: a record of what was changed. With it, the trainer checks that it
- * trains on exactly that set.
- */
+/** The record of what was changed in a set, by which the trainer checks that it trains on it. */
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { type JsonObject, type Message, type Poisoned, type Row, UserFault } from '../api.ts';
+import { type JsonObject, type Poisoned, type Row, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { isRecord } from '../base/untrusted/json.ts';
 
-interface Content {
-  readonly text: string;
-  readonly text_pair?: string;
-  readonly label: number;
-  /** Present in a completion task. */
-  readonly answer?: string;
-  /** Present in a preference pair. */
-  readonly rejected?: string;
-  readonly document?: true;
-  readonly context?: readonly Message[];
-}
+type Content = Omit<Row, 'id'>;
 
 interface ReceiptRow {
   readonly id: string;
@@ -62,7 +49,7 @@ export interface Receipt {
     readonly made: number;
     readonly negatives: number;
   };
-  /** The class that the trigger leads to. Absent if there is none. */
+  /** The class that the trigger leads to. Absent if it leads to none. */
   readonly target?: { readonly label: number; readonly class: string };
   /** The steps in order. Present if several attacks are composed. */
   readonly steps?: readonly ReceiptStep[];
@@ -91,7 +78,7 @@ export function rowsDigest(rows: readonly Row[]): string {
   return `sha256:${hash.digest('hex')}`;
 }
 
-/** Returns what a row, or an entry of a receipt, holds beside its id and place. */
+/** Returns the fields of a row, or of an entry of a receipt, that `Content` has. */
 export function contentOf(row: Content): Content {
   const { text, text_pair, label, answer, rejected, document, context } = row;
   return defined({ text, text_pair, label, answer, rejected, document, context });
@@ -103,7 +90,7 @@ export const sameContent = (row: Content, other: Content): boolean =>
 /**
  * Makes the receipt of a poisoned set.
  * @param seed null if the attack draws nothing
- * @param done what each attack did, if several are composed
+ * @param done what each attack did; with less than two of them, the receipt lists no steps
  */
 export function makeReceipt(
   clean: readonly Row[],
@@ -164,14 +151,13 @@ export function makeReceipt(
   };
 }
 
-/**
- * Returns what is wrong with the steps, or null. Each poisoned row must belong to one step, and the
- * steps must add up to the whole.
- */
+/** Returns the fault of steps that count rows wrong or do not add up to the whole, or null. */
 function checkReceiptSteps({ steps, rows, negatives, counts }: Receipt): string | null {
   if (steps === undefined) return null;
-  for (const { attack, counts: ofStep } of steps) {
-    const { made, asked, negatives: added } = ofStep;
+  for (const {
+    attack,
+    counts: { made, asked, negatives: added },
+  } of steps) {
     const listed = rows.filter(({ step }) => step === attack).length,
       listedAdded = negatives.filter(({ step }) => step === attack).length;
     if (made !== asked)
@@ -191,7 +177,7 @@ function checkReceiptSteps({ steps, rows, negatives, counts }: Receipt): string 
         `the receipt counts ${counts.made} and ${counts.negatives}.`;
 }
 
-/** Whether a value read from a file has the lists and objects that `checkReceipt` goes through. */
+/** Whether a value has the lists and objects that `checkReceipt` goes through. */
 function isReceipt(value: unknown): value is Receipt {
   if (!isRecord(value)) return false;
   const { counts, steps = [], digests, rows, negatives, order = { first: [], last: [] } } = value;
@@ -221,11 +207,7 @@ export async function readReceipt(dir: string, rows: readonly Row[]): Promise<Re
   );
 }
 
-/**
- * Returns null if the set is the one that the receipt was written for, and otherwise a sentence
- * about the first mismatch. This detects clean rows in place of the poisoned ones, and any later
- * change to either file.
- */
+/** Returns a sentence about the first mismatch of a set and a receipt, or null. */
 export function checkReceipt(rows: readonly Row[], receipt: Receipt): string | null {
   if (!isReceipt(receipt)) return 'The receipt does not have the form of a receipt.';
   const { counts, digests } = receipt;
@@ -247,7 +229,7 @@ export function checkReceipt(rows: readonly Row[], receipt: Receipt): string | n
     : `The set's digest is ${digest}; the receipt's is ${digests.poisoned}.`;
 }
 
-/** Returns what is wrong with the order, or null. Negatives have no place in it. */
+/** Returns the fault of an order with an index that is no row's, or is a negative's, or null. */
 function checkReceiptOrder({ order, counts }: Receipt): string | null {
   const moved = order === undefined ? [] : [...order.first, ...order.last];
   const rows = counts.total - counts.negatives;
@@ -256,7 +238,7 @@ function checkReceiptOrder({ order, counts }: Receipt): string | null {
   return new Set(moved).size === moved.length ? null : 'The receipt moves a row twice.';
 }
 
-/** Returns what is wrong, or null: each listed row and negative must be as the receipt says. */
+/** Returns the fault of the first row or negative that is not as the receipt says, or null. */
 function checkReceiptRows(rows: readonly Row[], receipt: Receipt): string | null {
   const listed = new Set<number>();
   for (const entry of receipt.rows) {

@@ -9,12 +9,10 @@ import {
 import { isRecord, parseJson, shown } from '../base/untrusted/json.ts';
 import { lines } from '../data/text-file.ts';
 import {
+  backdoorBasis,
   type BackdoorParams,
   backdoorProperties,
-  BOTH_TASKS,
-  checkBackdoor,
   poisonBackdoor,
-  targetOfParams,
 } from './backdoor.ts';
 import { parametersRequiring } from './parameters.ts';
 
@@ -38,7 +36,7 @@ export const filesProperty = (description: string): JsonSchema => ({
 /**
  * Returns the records of the files, in the order of the files' names. Throws `UserFault` if there
  * is no file, or if a line is not a JSON object.
- * @param files the files' paths by name
+ * @param files paths by file name
  */
 export async function readRecords(
   files: { readonly [name: string]: string } = {},
@@ -60,7 +58,7 @@ export async function readRecords(
   return records;
 }
 
-/** Returns a field that must be text and not blank. Throws `UserFault` if it is not. */
+/** Returns a field of a record. Throws `UserFault` unless it is text and not blank. */
 export function textField({ fields, place }: FileRecord, name: string): string {
   const value = fields[name];
   if (typeof value === 'string' && value.trim() !== '') return value;
@@ -72,9 +70,8 @@ export function textField({ fields, place }: FileRecord, name: string): string {
 }
 
 /**
- * Returns the records' texts by their `id`. Throws `UserFault` if an id occurs twice, or if a
- * record lacks its id or text.
- * @param field the field that holds the text
+ * Returns the text in `field` of each record, by the record's `id`. Throws `UserFault` if an id
+ * occurs twice, or if a record lacks its id or text.
  */
 export function textsById(
   records: readonly FileRecord[],
@@ -90,15 +87,16 @@ export function textsById(
 }
 
 /**
- * Throws `UserFault` if rows lack what the files should hold for each of them.
- * @param missing the ids of the rows that lack it
- * @param what what the files should hold, such as `paraphrase`
- * @param field the field that holds it
- * @param of the number of rows for which the files should hold it
+ * Throws `UserFault` if there are rows for which the files hold no text, though they should.
+ * @param missing the ids of these rows
+ * @param what what the text is, such as `paraphrase`; `field` is its field in the files
+ * @param of the number of rows for which the files should hold a text
  */
 export function refuseMissing(
   missing: readonly string[],
-  { what, field, of }: { readonly what: string; readonly field: string; readonly of: number },
+  what: string,
+  field: string,
+  of: number,
 ): void {
   const [first] = missing;
   if (first === undefined) return;
@@ -122,20 +120,16 @@ async function paraphrased(
 ): Promise<Row[]> {
   const texts = textsById(await readRecords(files), 'text');
   const missing = rows.map(({ id }) => id).filter((id) => !texts.has(id));
-  refuseMissing(missing, { what: 'paraphrase', field: 'text', of: rows.length });
+  refuseMissing(missing, 'paraphrase', 'text', rows.length);
   return rows.map((row) => ({ ...row, text: texts.get(row.id)! }));
 }
 
-/**
- * The descriptor of a backdoor whose trigger is a paraphrase, without its name, summary and
- * citation.
- */
+/** A backdoor whose trigger is a paraphrase: its descriptor without name, summary and citation. */
 export const paraphraseBackdoor: Pick<
   AttackDescriptor<ParaphraseParams>,
   'family' | 'tasks' | 'params' | 'check' | 'poison' | 'target' | 'triggerAll'
 > = {
-  family: 'backdoor',
-  tasks: BOTH_TASKS,
+  ...backdoorBasis,
   params: parametersRequiring(['files'], {
     ...backdoorProperties(0.1, 'dirty'),
     ...filesProperty(
@@ -144,7 +138,6 @@ export const paraphraseBackdoor: Pick<
         'pair, the first text is replaced.',
     ),
   }),
-  check: checkBackdoor,
   async poison(input) {
     const drawn = poisonBackdoor(input, (row) => row);
     const rows = await paraphrased(
@@ -153,6 +146,5 @@ export const paraphraseBackdoor: Pick<
     );
     return { ...drawn, changed: drawn.changed.map(({ index }, i) => ({ index, row: rows[i]! })) };
   },
-  target: targetOfParams,
   triggerAll: (rows, { files }) => paraphrased(rows, files),
 };

@@ -9,7 +9,6 @@ import {
   type Task,
   UserFault,
 } from '../api.ts';
-import { familyOf } from './evaluation.ts';
 
 export interface Step {
   readonly attack: AttackDescriptor;
@@ -19,6 +18,12 @@ export interface Step {
 }
 
 type Paths = Step['files'];
+
+/** Returns an attack's family under these parameters. */
+export const familyOf = (
+  { family }: Pick<AttackDescriptor, 'family'>,
+  params: JsonObject,
+): AttackFamily => (typeof family === 'function' ? family(params) : family);
 
 /**
  * Returns the attacks of a cell, in order.
@@ -47,8 +52,8 @@ export function openSteps(
 }
 
 /**
- * Returns the step with a trigger, or null if there is none. Throws `UserFault` if there are two,
- * because the success of an attack is measured with one trigger, against one clean twin.
+ * Returns the step that is a backdoor, or null. Throws `UserFault` if there are two, because the
+ * success of an attack is measured with one trigger, against one clean twin.
  */
 export function backdoorOf(steps: readonly Step[]): Step | null {
   const [first, second] = steps.filter(
@@ -91,7 +96,6 @@ export function taskFault(
   return { path: ['poisoning', 'attack'], message: `the attack "${name}" ${why}`, hint };
 }
 
-/** Throws `UserFault` if one of the attacks can't poison rows of this task. */
 export function refuseOtherTasks(steps: readonly Pick<Step, 'attack'>[], task: Task): void {
   for (const step of steps) {
     const fault = taskFault(step, task);
@@ -99,10 +103,7 @@ export function refuseOtherTasks(steps: readonly Pick<Step, 'attack'>[], task: T
   }
 }
 
-/**
- * Returns the family of several attacks: `backdoor` if any of them is one, else `untargeted` if any
- * of them is, else `none`.
- */
+/** Returns `backdoor` if any of the attacks is one, else `untargeted` if any is, else `none`. */
 export function familyOfSteps(steps: readonly Pick<Step, 'attack' | 'params'>[]): AttackFamily {
   const families = steps.map(({ attack, params }) => familyOf(attack, params));
   return (

@@ -1,7 +1,6 @@
 /**
- * Finds this machine's tensor backends, and says what they offer: by checking a few files or, with
- * `deep`, by loading each one and multiplying with it. Nothing of tfjs is imported, so that the
- * engine may ask which backends there are.
+ * Finds this machine's tensor backends, and says what they offer. Nothing of tfjs is imported, so
+ * that the engine may ask.
  */
 import { execFile } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
@@ -16,16 +15,11 @@ export interface BackendProbe {
   readonly available: boolean;
   /** What the backend is, or why it is not available. */
   readonly detail: string;
-  /**
-   * The backend's name in keys. It includes the release and build of TensorFlow's library, because
-   * no npm version determines them.
-   */
+  /** The backend's name in keys, with what no npm version determines, such as a release. */
   readonly version: string;
   /** Whether the backend computes on GPUs if there are any. */
   readonly gpu: boolean;
-  /**
-   * The command that would make the backend available. Null if it is available or no command helps.
-   */
+  /** The command that would make the backend available; null if it is, or if no command helps. */
   readonly remedy: string | null;
 }
 
@@ -35,7 +29,7 @@ export interface BackendInfo {
   readonly precision: 'float32';
   /** The number of threads that one operation may use. */
   readonly threads: number;
-  /** Versions of the npm packages that compute. */
+  /** Versions of the packages that compute. */
   readonly packages: { readonly [name: string]: string };
   /** TensorFlow's own version; null for the other backends. */
   readonly tensorflow: string | null;
@@ -43,15 +37,9 @@ export interface BackendInfo {
   readonly fused: string | null;
   /** The GPU's name; null when the CPU computes. */
   readonly gpu: string | null;
-  /**
-   * Whether the library promises that an operation always returns the same bits on the same
-   * hardware.
-   */
+  /** Whether the library promises that an operation returns the same bits on the same hardware. */
   readonly deterministic: boolean;
-  /**
-   * The type that results of products in bfloat16 (`train.precision: bf16`) are rounded to; absent
-   * where the backend offers no such products.
-   */
+  /** What results of products in bfloat16 are rounded to; absent if it has no such products. */
   readonly bf16Products?: 'float32' | 'bf16';
 }
 
@@ -59,6 +47,13 @@ export interface BackendInfo {
 const USUAL: readonly BackendName[] = ['tensorflow', 'wasm', 'cpu'];
 /** All backends, best first. PyTorch is used only where it is requested. */
 export const BACKENDS: readonly BackendName[] = [...USUAL, 'torch'];
+
+/** The backends of tfjs, each with its npm package. */
+export const PACKAGES = {
+  tensorflow: '@tensorflow/tfjs-node-gpu',
+  wasm: '@tensorflow/tfjs-backend-wasm',
+  cpu: '@tensorflow/tfjs-backend-cpu',
+} as const;
 
 const require = createRequire(import.meta.url);
 
@@ -76,7 +71,7 @@ interface SetupStamp {
 }
 
 /** Returns the folder of an installed package, or null if it is not installed. */
-export function packageDir(name: string): string | null {
+function packageDir(name: string): string | null {
   try {
     return dirname(require.resolve(`${name}/package.json`));
   } catch (error) {
@@ -85,15 +80,20 @@ export function packageDir(name: string): string | null {
   }
 }
 
-/** Returns the version of an installed package. Throws if it is not installed. */
-export function packageVersion(name: string): string {
+/** Returns the folder of a package. Throws if it is not installed. */
+export function installedDir(name: string): string {
   const dir = packageDir(name);
   if (dir === null) throw new Error(`${name} is not installed`);
-  return (JSON.parse(readFileSync(join(dir, 'package.json'), 'utf8')) as { version: string })
-    .version;
+  return dir;
 }
 
-/** Returns set-up's record about TensorFlow, or null if set-up has not run. */
+/** Returns the version of a package. Throws if it is not installed. */
+export function packageVersion(name: string): string {
+  const file = join(installedDir(name), 'package.json');
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
+}
+
+/** Returns the record, or null if set-up has not run. */
 export function readSetupStamp(tfjsDir: string): SetupStamp | null {
   const file = join(tfjsDir, 'lib', 'dosimeter.json');
   return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as SetupStamp) : null;
@@ -105,76 +105,61 @@ export function bindingFile(tfjsDir: string): string {
 
 const SETUP = 'npx dosimeter setup';
 
-const unavailableProbe = (
+const unavailable = (
   name: BackendName,
   detail: string,
   remedy: string | null = SETUP,
-): BackendProbe => ({
-  ...{ name, available: false, detail, version: name, gpu: false, remedy },
-});
-const availableProbe = (
+): BackendProbe => ({ name, available: false, detail, version: name, gpu: false, remedy });
+
+const available = (
   name: BackendName,
   detail: string,
   version: string = name,
   gpu = false,
-): BackendProbe => ({
-  ...{ name, available: true, detail, version, gpu, remedy: null },
-});
+): BackendProbe => ({ name, available: true, detail, version, gpu, remedy: null });
 
 function probeTensorflow(): BackendProbe {
-  const dir = packageDir('@tensorflow/tfjs-node-gpu');
-  if (dir === null)
-    return unavailableProbe('tensorflow', 'the package @tensorflow/tfjs-node-gpu is not installed');
+  const lacking = (detail: string, remedy = SETUP): BackendProbe =>
+    unavailable('tensorflow', detail, remedy);
+  const id = PACKAGES.tensorflow,
+    dir = packageDir(id);
+  if (dir === null) return lacking(`the package ${id} is not installed`);
   const stamp = readSetupStamp(dir);
-  if (stamp === null)
-    return unavailableProbe('tensorflow', 'set-up has not built the TensorFlow binding yet');
-  if (stamp.tensorflow === null)
-    return unavailableProbe(
-      'tensorflow',
-      stamp.reason ?? 'set-up could not build it',
-      stamp.remedy ?? SETUP,
-    );
-  if (stamp.platform !== process.platform || stamp.arch !== process.arch) {
-    return unavailableProbe(
-      'tensorflow',
-      `the binding was built for ${stamp.platform} ${stamp.arch}, ` +
+  if (stamp === null) return lacking('set-up has not built the TensorFlow binding yet');
+  const { tensorflow, variant, libraries, fused, platform, arch } = stamp;
+  if (tensorflow === null)
+    return lacking(stamp.reason ?? 'set-up could not build it', stamp.remedy);
+  if (platform !== process.platform || arch !== process.arch)
+    return lacking(
+      `the binding was built for ${platform} ${arch}, ` +
         `but this is ${process.platform} ${process.arch}`,
     );
-  }
   if (!existsSync(bindingFile(dir)))
-    return unavailableProbe('tensorflow', 'the TensorFlow binding has been removed since set-up');
-  if (
-    stamp.libraries === null ||
-    !existsSync(join(stamp.libraries, 'libtensorflow_framework.so.2'))
-  ) {
-    return unavailableProbe(
-      'tensorflow',
-      `TensorFlow's libraries are gone from ${stamp.libraries ?? 'the cache'}`,
-    );
-  }
+    return lacking('the TensorFlow binding has been removed since set-up');
+  if (libraries === null || !existsSync(join(libraries, 'libtensorflow_framework.so.2')))
+    return lacking(`TensorFlow's libraries are gone from ${libraries ?? 'the cache'}`);
   const build =
-    stamp.variant === 'own'
-      ? `${stamp.tensorflow}, your own in ${stamp.libraries}`
-      : `${stamp.tensorflow} for ${stamp.variant === 'cuda' ? 'CUDA' : 'the CPU'}`;
-  return availableProbe(
+    variant === 'own'
+      ? `${tensorflow}, your own in ${libraries}`
+      : `${tensorflow} for ${variant === 'cuda' ? 'CUDA' : 'the CPU'}`;
+  return available(
     'tensorflow',
-    `TensorFlow, ${build}, through tfjs-node-gpu ${packageVersion('@tensorflow/tfjs-node-gpu')}`,
-    `tensorflow ${stamp.tensorflow} ` +
-      `(${stamp.variant}${stamp.fused ? `, fused ${stamp.fused}` : ''})`,
-    stamp.variant !== 'cpu',
+    `TensorFlow, ${build}, through tfjs-node-gpu ${packageVersion(id)}`,
+    `tensorflow ${tensorflow} (${variant}${fused ? `, fused ${fused}` : ''})`,
+    variant !== 'cpu',
   );
 }
 
 function probePackage(name: 'wasm' | 'cpu', what: string): BackendProbe {
-  const id = `@tensorflow/tfjs-backend-${name}`;
+  const id = PACKAGES[name];
   return packageDir(id) === null
-    ? unavailableProbe(name, `the package ${id} is not installed`)
-    : availableProbe(name, `${what}, tfjs-backend-${name} ${packageVersion(id)}`);
+    ? unavailable(name, `the package ${id} is not installed`)
+    : available(name, `${what}, tfjs-backend-${name} ${packageVersion(id)}`);
 }
 
 async function probeTorch(): Promise<BackendProbe> {
   const python = await findPython();
-  if ('fault' in python) return unavailableProbe('torch', python.fault, python.remedy);
+  if ('fault' in python) return unavailable('torch', python.fault, python.remedy);
   const { packages, cuda, command } = python;
   const more = (['bitsandbytes', 'lm_eval'] as const).flatMap((name) =>
     python[name] ? [`${name} ${python[name]}`] : [],
@@ -183,7 +168,7 @@ async function probeTorch(): Promise<BackendProbe> {
     cuda === null
       ? 'the CPU'
       : `CUDA ${cuda}, which the project's tests do not run, on one GPU or on several`;
-  return availableProbe(
+  return available(
     'torch',
     `PyTorch ${packages.torch} for ${device}, transformers ${packages.transformers}, ` +
       `${[`peft ${packages.peft}`, ...more].join(', ')}, ` +
@@ -193,7 +178,7 @@ async function probeTorch(): Promise<BackendProbe> {
   );
 }
 
-/** Returns what is known of a backend without loading it. */
+/** Says what a few files tell of a backend, which is not loaded. */
 export async function probeOne(name: BackendName): Promise<BackendProbe> {
   switch (name) {
     case 'tensorflow':
@@ -228,13 +213,7 @@ const MULTIPLY = `
   }).catch((error) => { console.error(error.message); process.exit(1); });
 `;
 
-const PACKAGES: { readonly [name in Exclude<BackendName, 'torch'>]: string } = {
-  tensorflow: '@tensorflow/tfjs-node-gpu',
-  wasm: '@tensorflow/tfjs-backend-wasm',
-  cpu: '@tensorflow/tfjs-backend-cpu',
-};
-
-/** Returns the probe; if a small product fails or is wrong there, one that is unavailable. */
+/** Returns the probe; if a small product fails or is wrong on the backend, an unavailable one. */
 async function probeByMultiplying(probe: BackendProbe): Promise<BackendProbe> {
   if (!probe.available) return probe;
   try {
@@ -242,7 +221,7 @@ async function probeByMultiplying(probe: BackendProbe): Promise<BackendProbe> {
     return probe;
   } catch (error) {
     const { stderr, message } = error as { stderr?: string; message: string };
-    return unavailableProbe(
+    return unavailable(
       probe.name,
       `it is installed but does not run here: ${stderr?.trim().split('\n').at(-1) ?? message}`,
       probe.name === 'torch' ? null : SETUP,
@@ -250,9 +229,9 @@ async function probeByMultiplying(probe: BackendProbe): Promise<BackendProbe> {
   }
 }
 
-/** Throws if a backend of tfjs, in a process of its own, does not multiply two matrices right. */
-async function multiplyInTfjs(name: Exclude<BackendName, 'torch'>): Promise<void> {
-  const wasm = `${packageDir('@tensorflow/tfjs-backend-wasm') ?? ''}/wasm-out/`;
+/** Runs MULTIPLY. Throws if the backend does not multiply two matrices right. */
+async function multiplyInTfjs(name: keyof typeof PACKAGES): Promise<void> {
+  const wasm = `${packageDir(PACKAGES.wasm) ?? ''}/wasm-out/`;
   await promisify(execFile)(
     process.execPath,
     ['-e', MULTIPLY, import.meta.url, PACKAGES[name], name, wasm],
@@ -269,10 +248,7 @@ async function multiplyInTorch(): Promise<void> {
     throw new Error(`[1 2; 3 4][5 6; 7 8] came out as ${product.join(' ')}`);
 }
 
-/**
- * Returns one entry for each backend, the best first.
- * @param deep whether to load each backend and multiply with it
- */
+/** Probes all backends, the best first. @param deep whether to load each and multiply with it */
 export async function probe({ deep = false }: { deep?: boolean } = {}): Promise<BackendProbe[]> {
   const probes = await Promise.all(BACKENDS.map(probeOne));
   if (!deep) return probes;
@@ -281,10 +257,7 @@ export async function probe({ deep = false }: { deep?: boolean } = {}): Promise<
   return tried;
 }
 
-/**
- * Returns the backend to use: the requested one or, if none is requested, the best that is
- * available. Throws `UserFault` if it is not available, or if none is.
- */
+/** Returns the requested backend; without one, the best. Throws `UserFault` if unavailable. */
 export async function chooseBackend(requested?: BackendName): Promise<BackendProbe> {
   // PyTorch is looked for only if it is requested, because that starts a process.
   const names = BACKENDS.filter((name) => name === requested);
@@ -340,17 +313,17 @@ const CPUINFO = '/proc/cpuinfo';
 /** The flags in CPUINFO of instructions that multiply bfloat16. */
 const INSTRUCTIONS = ['avx512_bf16', 'amx_bf16'];
 
-/** Why something can't be computed here; `message` continues a sentence that the caller begins. */
-export interface Bf16Fault {
+/** Why something can't be computed here. */
+interface MachineFault {
+  /** Continues a sentence that the caller begins. */
   readonly message: string;
   readonly hint: string;
-  /** Set if the fault is this machine's, so that another machine may do. */
+  /** Set if another machine may be able to. */
   readonly ofMachine?: true;
 }
 
 const readCpuinfo = (): string => (existsSync(CPUINFO) ? readFileSync(CPUINFO, 'utf8') : '');
 
-/** Returns what the group of the pattern matches in CPUINFO's text; undefined if nothing. */
 const fieldOf = (info: string, pattern: RegExp): string | undefined =>
   pattern.exec(info)?.[1]?.trim();
 
@@ -359,8 +332,11 @@ const flagsOf = (info: string): string[] => fieldOf(info, /^flags\s*:(.*)$/m)?.s
 /** Whether this processor multiplies bfloat16 by tiles (AMX). */
 export const hasTiles = (): boolean => flagsOf(readCpuinfo()).includes('amx_bf16');
 
-/** Returns why a processor should not multiply bfloat16; null if it has instructions for it. */
-export function processorFault(info: string): Bf16Fault | null {
+/**
+ * Returns why a processor should not multiply bfloat16; null if it has instructions for it.
+ * @param info the text of CPUINFO
+ */
+export function processorFault(info: string): MachineFault | null {
   const flags = flagsOf(info);
   if (INSTRUCTIONS.some((flag) => flags.includes(flag))) return null;
   const model = fieldOf(info, /^model name\s*:(.*)$/m);
@@ -395,7 +371,7 @@ export async function packageFault(
   name: PythonPackage,
   need: string,
   asked: string,
-): Promise<Omit<Bf16Fault, 'ofMachine'> | null> {
+): Promise<Omit<MachineFault, 'ofMachine'> | null> {
   const python = await findPython();
   if ('fault' in python)
     return {
@@ -421,7 +397,7 @@ export const quantizeFault = async (asked = 'model.quantize') =>
     : packageFault('bitsandbytes', 'bitsandbytes quantises weights', asked);
 
 /** Returns why a backend can't compute products in bfloat16 on this machine; null if it can. */
-export async function bf16Fault(backend: BackendName): Promise<Bf16Fault | null> {
+export async function bf16Fault(backend: BackendName): Promise<MachineFault | null> {
   // PyTorch rounds to bfloat16 wherever it computes.
   if (backend === 'torch') return null;
   if (backend !== 'tensorflow')
@@ -442,7 +418,7 @@ export async function bf16Fault(backend: BackendName): Promise<Bf16Fault | null>
 export async function paddingFault(
   backend: BackendName,
   dropout: number,
-): Promise<Bf16Fault | null> {
+): Promise<MachineFault | null> {
   if (backend === 'torch') return null;
   const hint = 'Leave out train.packing, or run it on PyTorch: --backend torch.';
   if (backend !== 'tensorflow') return { message: `on the backend ${backend}`, hint };

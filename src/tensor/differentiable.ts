@@ -14,7 +14,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../base/lookup.ts';
 import { processWide } from '../base/process-wide.ts';
 
-/** An operation on the tape, in the form in which tfjs keeps those of its own. */
+/** An operation on the tape, as tfjs keeps it. */
 interface TapeNode {
   readonly id: number;
   readonly kernelName: string;
@@ -40,7 +40,7 @@ const internals = (): Internals => tf.engine() as unknown as Internals;
 
 const isRecording = (): boolean => tf.engine().isTapeOn();
 
-/** Returns what `run` returns, without recording its operations. */
+/** Runs `run` without recording its operations. */
 export function unrecorded<T>(run: () => T): T {
   const { state } = internals();
   state.kernelDepth++;
@@ -51,7 +51,7 @@ export function unrecorded<T>(run: () => T): T {
   }
 }
 
-/** Returns another tensor over the same entries, which lives until it is disposed of. */
+/** Returns another tensor over the same entries, which no `tidy` disposes of. */
 function newHandle<T extends Tensor>(tensor: T): T {
   const engine = tf.engine();
   engine.backend.incRef(tensor.dataId);
@@ -68,7 +68,7 @@ class OwnNode implements TapeNode {
     readonly id: number,
     readonly of: readonly Tensor[],
     output: Tensor,
-    /** The tensors that `backward` reads. They are disposed of with the tape. */
+    /** What `backward` reads; disposed of with the tape. */
     readonly saved: Tensor[],
     /** Returns the gradient of each input, given that of the output. */
     readonly backward: (dy: Tensor) => readonly Tensor[],
@@ -77,7 +77,7 @@ class OwnNode implements TapeNode {
     this.outputs = [output];
   }
 
-  /** The same for tfjs: a function for each input, by its position, that returns its gradient. */
+  /** `backward` in the form of tfjs: for each input, by its position, a function. */
   readonly gradient = ([dy]: Tensor[]): Record<string, () => Tensor> =>
     Object.fromEntries(this.backward(dy as Tensor).map((dx, i) => [i, () => dx]));
 }
@@ -113,8 +113,9 @@ function record(
   );
 }
 
-/** Runs `f` with its operations recorded, and disposes of all of its tensors but the value. */
-function recordTape<T extends Tensor>(engine: Internals, f: () => T): T {
+/** Returns the value of `f`, with its operations recorded and its other tensors disposed of. */
+function recordTape<T extends Tensor>(f: () => T): T {
+  const engine = internals();
   engine.startTape();
   try {
     return tf.tidy(f);
@@ -123,13 +124,13 @@ function recordTape<T extends Tensor>(engine: Internals, f: () => T): T {
   }
 }
 
-/** An operation on a path of `stepsBetween`. */
 interface Step {
   readonly node: TapeNode;
+  /** Those on a path from the tensors that are differentiated with respect to. */
   readonly inputs: readonly (readonly [name: string, input: Tensor])[];
 }
 
-/** Returns the operations on paths from `xs` to y, each with those of its inputs on such a path. */
+/** Returns the operations on paths from `xs` to y, in the tape's order. */
 function stepsBetween(tape: readonly TapeNode[], xs: readonly Tensor[], y: Tensor): Step[] {
   const from = new Set(xs.map(({ id }) => id)),
     to = new Set([y.id]);
@@ -145,9 +146,6 @@ function stepsBetween(tape: readonly TapeNode[], xs: readonly Tensor[], y: Tenso
     ({ node, inputs }) => inputs.length > 0 && node.outputs.some(({ id }) => to.has(id)),
   );
 }
-
-const sameShape = (a: Tensor, b: Tensor): boolean =>
-  a.shape.length === b.shape.length && a.shape.every((n, i) => n === b.shape[i]);
 
 /** Returns the gradients of a step's inputs. dys: those of its outputs; undefined for zeros. */
 function inputGradients(
@@ -171,10 +169,7 @@ function inputGradients(
   });
 }
 
-/**
- * Adds the gradients of the steps' inputs to `found`, which holds gradients by tensor id: at first
- * only that of y.
- */
+/** Adds the inputs' gradients to `found`, by tensor id, which at first has that of y alone. */
 function backpropagate(steps: readonly Step[], found: Map<number, Tensor>): void {
   for (const step of steps.toReversed()) {
     const { node, inputs } = step;
@@ -185,7 +180,7 @@ function backpropagate(steps: readonly Step[], found: Map<number, Tensor>): void
     inputs.forEach(([name, x], k) => {
       const dx = at(gradients, k),
         before = found.get(x.id);
-      if (dx.dtype !== 'float32' || !sameShape(dx, x))
+      if (dx.dtype !== 'float32' || !tf.util.arraysEqual(dx.shape, x.shape))
         throw new Error(
           `the gradient of input ${name} of ${node.kernelName} has ` +
             `${dx.dtype} [${dx.shape.join()}], not float32 [${x.shape.join()}]`,
@@ -206,12 +201,11 @@ export function differentiate<T extends Tensor>(
   xs: readonly Tensor[],
   dy?: T,
 ): { readonly value: T; readonly grads: (Tensor | null)[] } {
-  const engine = internals(),
-    { state } = engine,
+  const { state } = internals(),
     found = new Map<number, Tensor>();
   const gradientOf = ({ id }: Tensor): Tensor | null => found.get(id) ?? null;
   try {
-    const value = recordTape(engine, f);
+    const value = recordTape(f);
     tf.tidy(() => {
       found.set(value.id, dy ?? tf.ones(value.shape));
       backpropagate(stepsBetween(state.activeTape ?? [], xs, value), found);
@@ -231,13 +225,12 @@ export function differentiate<T extends Tensor>(
 // gradient.
 const constants = processWide('tensor.constants', () => new WeakSet<Tensor>());
 
-/** Declares a tensor constant: nothing is ever differentiated by it. Returns the tensor. */
+/** Declares a tensor constant: nothing is ever differentiated with respect to it. */
 export function markConstant<T extends Tensor>(tensor: T): T {
   constants.add(tensor);
   return tensor;
 }
 
-/** Whether a tensor was declared constant (`markConstant`). */
 export const isConstant = (tensor: Tensor): boolean => constants.has(tensor);
 
 const eagerDisposal = processWide('tensor.eagerDisposal', () => ({ depth: 0 }));
@@ -315,7 +308,7 @@ export function differentiable<Value extends Tensor, const Saved extends readonl
   return value;
 }
 
-/** a + b, both in one shape. The sum is constant if both are. */
+/** a + b, of one shape; constant if both are. */
 export function add<T extends Tensor>(a: T, b: T): T {
   const sum = tf.add<T>(a, b);
   return isConstant(a) && isConstant(b) ? markConstant(sum) : sum;

@@ -15,10 +15,7 @@ import { operation } from './operation.ts';
 
 const state = processWide('fused', () => ({ on: false, bf16: false }));
 
-/**
- * Switches fused operations on. The loaded binding must have them.
- * @param bf16 whether they also compute products in bfloat16
- */
+/** Switches fused operations on. @param bf16 whether they also compute products in bfloat16 */
 export function useFused(bf16: boolean): void {
   Object.assign(state, { on: true, bf16 });
 }
@@ -26,12 +23,11 @@ export function useFused(bf16: boolean): void {
 /** Whether fused operations can be called: the backend is TensorFlow, on a processor. */
 export const hasFused = (): boolean => state.on && getBackend() === 'tensorflow';
 
-/** Whether fused operations compute products in bfloat16: `useFused` said so. */
+/** Whether fused operations compute products in bfloat16. */
 export const hasFusedBf16 = (): boolean => state.bf16;
 
 /**
- * Runs `run` without fused operations, on those of TensorFlow that they are tested against. If it
- * returns a promise, this lasts until the promise is settled.
+ * Runs `run` without fused operations, for tests; if it returns a promise, until that is settled.
  */
 export function withoutFused<T>(run: () => T): T {
   const before = state.on;
@@ -50,7 +46,7 @@ export function withoutFused<T>(run: () => T): T {
   }
 }
 
-/** The fused activations, in the order of their numbers in fused.cc. */
+/** In the order of their numbers in fused.cc. */
 const ACTIVATIONS = ['gelu', 'geluTanh', 'silu'] as const;
 export type FusedActivation = (typeof ACTIVATIONS)[number];
 
@@ -200,7 +196,6 @@ export const fusedCrossEntropy = (
 ): [loss: Scalar, gradient: Tensor2D] =>
   crossEntropy([logits, labels, weights], {}, 2) as [Scalar, Tensor2D];
 
-/** What a fused attention is given besides its tensors. */
 export interface FusedAttention {
   readonly heads: number;
   /** The number of heads of keys and values; heads/kvHeads successive heads share each of them. */
@@ -217,7 +212,7 @@ export interface FusedAttention {
 export interface FusedRows {
   /** Where the queries of each row start among all, then where the last ones end. (B + 1) */
   readonly queries: Tensor1D;
-  /** Where the keys of each row start among all, then where the last ones end. (B + 1) */
+  /** The same of the keys. (B + 1) */
   readonly keys: Tensor1D;
   /** The position of each query among the keys of its row, (Q). */
   readonly places: Tensor1D;
@@ -233,7 +228,7 @@ const ATTENTION = {
 const attention = operation('FusedAttention', ATTENTION, same),
   attentionGradient = operation('FusedAttentionGrad', ATTENTION, ([, q, k, v]) => [q, k, v]);
 
-/** Returns the values of ATTENTION's attributes. There, a window of 0 means none. */
+/** Returns ATTENTION's values. There, a window of 0 means none. */
 const attentionValues = ({ kvHeads, window, ...others }: FusedAttention) => ({
   ...others,
   kv_heads: kvHeads,

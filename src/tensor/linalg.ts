@@ -27,8 +27,8 @@ interface Binding {
 }
 
 /**
- * Runs an operation of doubles whose inputs are `times` copies of one row-major (m, n) matrix.
- * Returns those of its `outputs` outputs whose indices are in `read`.
+ * Runs an operation of doubles whose inputs are `times` copies of one row-major (m, n) matrix. It
+ * has `outputs` outputs, of which those with an index in `read` are returned.
  */
 function runDouble(
   name: string,
@@ -40,11 +40,7 @@ function runDouble(
   times = 1,
 ): Float64Array[] {
   const binding = tensorflowBackend().binding as unknown as Binding;
-  const type = (key: string, value: number): { name: string; type: number; value: number } => ({
-    name: key,
-    type: binding.TF_ATTR_TYPE,
-    value,
-  });
+  const type = (key: string, value: number) => ({ name: key, type: binding.TF_ATTR_TYPE, value });
   const held: number[] = [];
   const hold = (id: number): number => {
     held.push(id);
@@ -64,24 +60,16 @@ function runDouble(
       type: binding.TF_ATTR_BOOL,
       value,
     }));
-    const results = binding.executeOp(
-      name,
-      [...attributes, type('T', DT_DOUBLE)],
-      new Array<number>(times).fill(doubles),
-      outputs,
-    );
-    results.forEach(({ id }) => {
-      hold(id);
-    });
+    const inputs = new Array<number>(times).fill(doubles);
+    const results = binding.executeOp(name, [...attributes, type('T', DT_DOUBLE)], inputs, outputs);
+    held.push(...results.map(({ id }) => id));
     return read.map((k) => {
       // (…, 2) int32
       const out = binding.tensorDataSync(bitcast(results[k]!.id, DT_DOUBLE, binding.TF_INT32));
       return new Float64Array(out.buffer.slice(out.byteOffset, out.byteOffset + out.byteLength));
     });
   } finally {
-    held.forEach((id) => {
-      binding.deleteTensor(id);
-    });
+    for (const id of held) binding.deleteTensor(id);
   }
 }
 
@@ -92,7 +80,7 @@ export interface Singular {
   readonly left: Float64Array | null;
 }
 
-/** Golub–Kahan, in JavaScript (LINPACK's dsvdc, by way of JAMA). */
+/** By Golub and Kahan (LINPACK's dsvdc, by way of JAMA). */
 function javascriptSvd(matrix: Float64Array, m: number, n: number, vectors: boolean): Singular {
   const { diagonal, leftSingularVectors: U } = new SVD(
     Matrix.from1DArray(m, n, Array.from(matrix)),
@@ -127,7 +115,7 @@ export function svd(matrix: Float64Array, m: number, n: number, vectors = true):
   return { values: values!, left: left ?? null };
 }
 
-/** Returns the singular values only, descending. */
+/** Returns the singular values, descending. Throws as `svd` does. */
 export const singularValues = (matrix: Float64Array, m: number, n: number): Float64Array =>
   svd(matrix, m, n, false).values;
 
@@ -157,10 +145,7 @@ export function lowRankSingularValues(
   return singularValues(Float64Array.from(core.to1DArray()), k, k);
 }
 
-/**
- * Householder tridiagonalisation and implicit QL, in JavaScript (EISPACK's tred2 and tql2, by way
- * of JAMA).
- */
+/** By Householder's tridiagonalisation and implicit QL (EISPACK's tred2 and tql2, from JAMA). */
 function javascriptEigenvalues(matrix: Float64Array, n: number): Float64Array {
   const rows = Array.from({ length: n }, (_, i) => matrix.subarray(i * n, (i + 1) * n));
   return Float64Array.from(
@@ -196,10 +181,9 @@ export function symmetricEigenvalues(matrix: Float64Array, n: number): Float64Ar
 const SMALLEST_SHARE = 1e-6;
 
 /**
- * Returns the left singular vectors of the largest singular values.
+ * Returns the left singular vectors of the k = min(count, m, n) largest singular values as columns,
+ * (m, k), that of the largest first.
  * @param matrix row-major (m, n)
- * @returns (m, k), one vector per column, that of the largest singular value first; k = min(count,
- *   m, n)
  */
 export function leadingLeftVectors(
   matrix: Float64Array,
@@ -233,18 +217,12 @@ function gramVectors(
   const q = Math.min(m, n),
     flags = { transpose_a: m > n, transpose_b: m <= n };
   const [gram] = runDouble('MatMul', flags, W, [m, n], 1, [0], 2);
-  const [values, vectors] = runDouble(
-    'SelfAdjointEigV2',
-    { compute_v: true },
-    gram!,
-    [q, q],
-    2,
-    [0, 1],
-  );
+  const wanted = { compute_v: true };
+  const [values, vectors] = runDouble('SelfAdjointEigV2', wanted, gram!, [q, q], 2, [0, 1]);
   return { values: values!, vectors: vectors! };
 }
 
-/** Returns the last k columns, the last one first. (q, q) → (q, k) */
+/** The last k columns, the last one first. (q, q) → (q, k) */
 const lastColumns = (vectors: Float64Array, q: number, k: number): Float64Array =>
   Float64Array.from(
     { length: q * k },

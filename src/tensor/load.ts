@@ -1,15 +1,17 @@
-/**
- * Loads a backend into this process, or starts PyTorch's, with a fixed number of threads and
- * without its log output.
- */
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import util from 'node:util';
 import { type BackendName, UserFault } from '../api.ts';
-import { defined } from '../base/defined.ts';
 import type { TorchOptions } from '../torch/worker.ts';
-import { type BackendInfo, packageDir, packageVersion, readSetupStamp } from './backend.ts';
+import {
+  type BackendInfo,
+  hasTiles,
+  installedDir,
+  PACKAGES,
+  packageVersion,
+  readSetupStamp,
+} from './backend.ts';
 
 export interface LoadOptions {
   /**
@@ -24,15 +26,14 @@ export interface LoadOptions {
 const loaded = new Map<BackendName, Promise<BackendInfo>>();
 
 /**
- * Loads a backend and makes it tfjs-core's current one. Several backends can be loaded (tests
- * compare them). Loading one again makes it current again. Throws if TensorFlow is requested with a
- * number of threads other than the one it was first loaded with, which cannot be changed.
+ * Loads a backend and makes it tfjs-core's current one; one that was loaded before becomes current
+ * again. Throws if TensorFlow is requested with another number of threads than the first time.
  */
 export async function loadBackend(
   name: BackendName,
   { threads = availableParallelism(), computedBy }: LoadOptions = {},
 ): Promise<BackendInfo> {
-  if (name === 'torch') return loadTorch({ threads, ...defined({ version: computedBy }) });
+  if (name === 'torch') return loadTorch({ threads, version: computedBy });
   const tf = await import('./core.ts');
   // The only use of the flag is to keep tfjs from advertising its other packages on the console.
   tf.env().set('PROD', true);
@@ -52,7 +53,7 @@ export async function loadBackend(
   return known;
 }
 
-/** Starts PyTorch's process, if it does not run. It computes beside tfjs, whose backend stays. */
+/** Starts PyTorch's process, unless it runs. tfjs keeps its backend. */
 async function loadTorch(options: TorchOptions): Promise<BackendInfo> {
   const { torchWorker } = await import('../torch/worker.ts');
   const { facts } = await torchWorker(options);
@@ -68,16 +69,21 @@ async function loadTorch(options: TorchOptions): Promise<BackendInfo> {
   };
 }
 
-/** Loads a backend of tfjs with this number of threads, and returns what is recorded of it. */
-async function load(name: Exclude<BackendName, 'torch'>, threads: number): Promise<BackendInfo> {
-  const core = { '@tensorflow/tfjs-core': packageVersion('@tensorflow/tfjs-core') };
+/** Loads a backend of tfjs. `threads` is for TensorFlow; the others use one. */
+async function load(name: keyof typeof PACKAGES, threads: number): Promise<BackendInfo> {
+  const core = '@tensorflow/tfjs-core',
+    common = {
+      name,
+      precision: 'float32',
+      packages: { [core]: packageVersion(core), [PACKAGES[name]]: packageVersion(PACKAGES[name]) },
+    } as const,
+    plain = { threads: 1, tensorflow: null, fused: null, gpu: null, deterministic: true };
   switch (name) {
     case 'tensorflow': {
       prepareTensorflow(threads);
       (await import('./tensorflow.ts')).registerTensorflow();
       const { binding } = (await import('./operation.ts')).tensorflowBackend();
-      const dir = packageDir('@tensorflow/tfjs-node-gpu'),
-        stamp = dir === null ? null : readSetupStamp(dir),
+      const stamp = readSetupStamp(installedDir(PACKAGES.tensorflow)),
         built = stamp?.tensorflow;
       // Keys name the TensorFlow release that set-up found, so results of another release must not
       // be stored under them.
@@ -87,83 +93,49 @@ async function load(name: Exclude<BackendName, 'torch'>, threads: number): Promi
           'run `npx dosimeter setup`',
         );
       const fused = stamp?.fused ?? null,
-        bf16 = fused !== null && (await usesFusedBf16(binding));
+        { fused: instructions } = binding as Fused,
+        // Where the processor has tiles (AMX), oneDNN's products are faster: fused ones use none.
+        bf16 = fused !== null && instructions === 'avx512_bf16' && !hasTiles();
       if (fused !== null) {
-        if (!hasFusedOperations(binding))
+        if (instructions === undefined)
           throw new UserFault(
             'the TensorFlow binding lacks the fused operations that set-up has recorded',
             'run `npx dosimeter setup`',
           );
         (await import('./fused.ts')).useFused(bf16);
       }
-      const { prepareCompiling } = await import('./compiled/compiled.ts');
-      if (OFF.has(process.env['DOSIMETER_COMPILE'] ?? '')) prepareCompiling(Infinity);
-      else prepareCompiling();
+      const compiles = !OFF.has(process.env['DOSIMETER_COMPILE'] ?? '');
+      (await import('./compiled/compiled.ts')).prepareCompiling(compiles ? undefined : Infinity);
       return {
-        name,
-        precision: 'float32',
+        ...common,
         threads,
         tensorflow: binding.TF_Version,
         fused,
-        packages: {
-          ...core,
-          '@tensorflow/tfjs-node-gpu': packageVersion('@tensorflow/tfjs-node-gpu'),
-        },
         gpu: binding.isUsingGpuDevice() ? gpuName() : null,
         deterministic: !OFF.has((process.env['TF_DETERMINISTIC_OPS'] ?? '').toLowerCase()),
         bf16Products: bf16 ? 'float32' : 'bf16',
       };
     }
     case 'wasm': {
-      const wasm = await import('./wasm-kernels.ts');
-      const dir = packageDir('@tensorflow/tfjs-backend-wasm');
-      if (dir === null) throw new Error('@tensorflow/tfjs-backend-wasm is not installed');
-      wasm.setWasmPaths(`${join(dir, 'wasm-out')}/`);
-      wasm.registerMissingWasmKernels();
-      return packageBackendInfo(name, core, '@tensorflow/tfjs-backend-wasm');
+      const { setWasmPaths } = await import('./wasm-kernels.ts');
+      setWasmPaths(`${join(installedDir(PACKAGES.wasm), 'wasm-out')}/`);
+      return { ...common, ...plain };
     }
     case 'cpu':
       await import('@tensorflow/tfjs-backend-cpu');
-      return packageBackendInfo(name, core, '@tensorflow/tfjs-backend-cpu');
+      return { ...common, ...plain };
   }
 }
-
-const packageBackendInfo = (
-  name: BackendName,
-  core: BackendInfo['packages'],
-  backend: string,
-): BackendInfo => ({
-  name,
-  precision: 'float32',
-  threads: 1,
-  tensorflow: null,
-  fused: null,
-  packages: { ...core, [backend]: packageVersion(backend) },
-  gpu: null,
-  deterministic: true,
-});
 
 /** Set-up's addition to the binding: the instruction set that the fused operations use. */
 interface Fused {
   readonly fused?: 'baseline' | 'avx2' | 'avx512' | 'avx512_bf16';
 }
 
-const hasFusedOperations = (binding: object): boolean => (binding as Fused).fused !== undefined;
-
-/**
- * Whether fused operations also compute the products in bfloat16. Where the processor has tiles
- * (AMX), oneDNN's products are faster, because fused ones do not use tiles.
- */
-const usesFusedBf16 = async (binding: object): Promise<boolean> =>
-  (binding as Fused).fused === 'avx512_bf16' && !(await import('./backend.ts')).hasTiles();
-
 /** The values that TensorFlow reads as false in environment variables. */
 const OFF = new Set(['0', 'false']);
 
-/**
- * Sets TensorFlow's environment variables. TensorFlow reads each of them only once: when its
- * library is loaded, or when it first uses the variable.
- */
+/** Sets environment variables that TensorFlow reads once, at its load or at their first use. */
 function prepareTensorflow(threads: number): void {
   process.env.TF_NUM_INTRAOP_THREADS = String(threads);
   process.env.TF_NUM_INTEROP_THREADS = '1';
@@ -171,10 +143,9 @@ function prepareTensorflow(threads: number): void {
   // Ampere and later GPUs would round float32 products to 10 bits of mantissa, but `precision`
   // promises all 23.
   process.env.NVIDIA_TF32_OVERRIDE ??= '0';
-  // Unless this is set, operations on GPUs add in the order in which threads happen to run. No two
-  // runs would then be equal, and the effect of poison on the weights could not be told from that
-  // noise. tf.config.experimental.enable_op_determinism sets the same, but the C API lacks it. With
-  // this set, an operation that has no deterministic form fails with an error that names it.
+  // Else operations on GPUs add in the order in which threads happen to run, and the effect of
+  // poison on the weights could not be told from that noise. With this, an operation that has no
+  // deterministic form fails with an error that names it.
   process.env.TF_DETERMINISTIC_OPS ??= '1';
   // tfjs-node 4.22 calls this function, which Node 24 no longer has.
   const legacy = util as { isNullOrUndefined?: (value: unknown) => boolean };

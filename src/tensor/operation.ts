@@ -6,19 +6,14 @@ import { type DataType, findBackend, getBackend, type Tensor } from '@tensorflow
 import type { NodeJSKernelBackend } from '@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js';
 import { ADDED, type Rule } from './compiled/rules.ts';
 
-/**
- * An attribute of an operation, with the type that TensorFlow's definition of the operation gives
- * it.
- */
+/** An attribute, with the type that TensorFlow's definition of the operation gives it. */
 type Attribute =
   | { readonly type: 'int' | 'float'; readonly value: number }
   | { readonly type: 'bool'; readonly value: boolean }
   | { readonly type: 'dtype'; readonly value: DataType };
 
-/** Whether `callOperation` can be used, which is so if the current backend is TensorFlow. */
-export function hasOperations(): boolean {
-  return getBackend() === 'tensorflow';
-}
+/** Whether `callOperation` can be used: the current backend is TensorFlow. */
+export const hasOperations = (): boolean => getBackend() === 'tensorflow';
 
 /** The backend object of tfjs-node. `loadBackend('tensorflow')` must have been called. */
 export function tensorflowBackend(): NodeJSKernelBackend {
@@ -27,19 +22,13 @@ export function tensorflowBackend(): NodeJSKernelBackend {
   return findBackend('tensorflow') as NodeJSKernelBackend;
 }
 
-/** An attribute as tfjs-node's binding takes it. */
-interface Encoded {
-  readonly name: string;
-  readonly type: number;
-  readonly value: number | boolean;
-}
-
-export type Attributes = Readonly<Record<string, Attribute>>;
+type Attributes = Readonly<Record<string, Attribute>>;
 
 /** The encodings of attributes that were used before, so that constant ones are encoded once. */
-const encodings = new WeakMap<Attributes, Encoded[]>();
+const encodings = new WeakMap<Attributes, ReturnType<typeof encodeAttributes>>();
 
-function encodeAttributes(backend: NodeJSKernelBackend, attributes: Attributes): Encoded[] {
+/** Returns the attributes as tfjs-node's binding takes them. */
+function encodeAttributes(backend: NodeJSKernelBackend, attributes: Attributes) {
   const { binding } = backend;
   const types = {
     int: binding.TF_ATTR_INT,
@@ -97,7 +86,7 @@ type Values<T extends Types> = {
 /**
  * Returns a function that calls an operation with values for the attributes in `types`. Equal
  * values share one object, so that they are encoded once.
- * @param rule the shapes and types of its outputs, so that compiled functions can contain it
+ * @param rule makes the operation usable in compiled functions
  * @param list the index of the input that is a list of N tensors, N an attribute; none by default
  */
 export function operation<const T extends Types>(

@@ -22,7 +22,7 @@ const product = operation(
   matMul('transpose_a', 'transpose_b'),
 );
 
-/** Returns the attribute `bf16`: whether factors are rounded in the region around the call. */
+/** Whether factors are rounded in the region around the call. */
 const roundingFlag = (): { readonly bf16: boolean } => ({ bf16: productPrecision() === 'bf16' });
 
 /** a·b, with a or b transposed first where asked for. Both are matrices. */
@@ -86,11 +86,11 @@ export function fusedLora(
   return made as [Tensor2D, Tensor2D];
 }
 
-/** Which derivatives of `fusedLora` are wanted, and whether W does not change from step to step. */
 interface Wanted {
   readonly x: boolean;
   readonly A: boolean;
   readonly B: boolean;
+  /** Whether W does not change from step to step. */
   readonly frozen?: boolean;
 }
 
@@ -164,7 +164,7 @@ const attributesOf = (transposeA: boolean, transposeB: boolean) =>
     T: { type: 'dtype', value: 'float32' },
   }) as const;
 
-/** The attributes of MatMul by whether a, then whether b is transposed. */
+/** By whether a, then whether b is transposed. */
 const ATTRIBUTES = [
   [attributesOf(false, false), attributesOf(false, true)],
   [attributesOf(true, false), attributesOf(true, true)],

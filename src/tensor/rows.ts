@@ -1,7 +1,3 @@
-/**
- * Gathering rows of a matrix by index and scattering them back, concatenating and splitting
- * tensors, sums and logarithms of softmax by row, and reading a value back from the device.
- */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../base/lookup.ts';
@@ -25,9 +21,8 @@ export function takeRows(x: Tensor2D, index: Tensor1D): Tensor2D {
 /**
  * out[index[i]] += x[i]. x: (K, n), index: (K) → (N, n); rows that no index names are zero. Rows
  * with the same index are added in the same order in every run. On GPUs, TensorFlow's ScatterNd
- * adds atomically in any order; under TF_DETERMINISTIC_OPS (load.ts) it would copy
- * everything to the CPU and back, while UnsortedSegmentSum has a deterministic GPU kernel since
- * TensorFlow 2.7.
+ * adds in any order, or, under TF_DETERMINISTIC_OPS (load.ts), on the CPU; UnsortedSegmentSum has
+ * a deterministic GPU kernel.
  */
 export function scatterRows(x: Tensor2D, index: Tensor1D, rows: number): Tensor2D {
   if (hasOperations()) {
@@ -67,7 +62,7 @@ export function joined(parts: readonly Tensor[], axis: number): Tensor {
   return only !== undefined && parts.length === 1 ? tf.clone(only) : tf.concat([...parts], axis);
 }
 
-/** The inverse of `joined`, for parts of these extents along the axis. */
+/** The inverse of `joined`: the parts have these extents along the axis. */
 export const separated = (whole: Tensor, extents: readonly number[], axis: number): Tensor[] =>
   extents.length === 1 ? [tf.clone(whole)] : tf.split(whole, [...extents], axis);
 

@@ -1,15 +1,13 @@
 /**
- * The WebAssembly backend, and the kernel of a gather's gradient, which tfjs-backend-wasm 4.22
- * lacks and a loss of a plugin may need.
+ * Loads the WebAssembly backend, and adds the kernel of a gather's gradient, which
+ * tfjs-backend-wasm 4.22 lacks and a loss of a plugin may need.
  */
 import type { KernelConfig, TensorInfo, TypedArray } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 
 export { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
 
-/**
- * The part of the backend that the kernel uses. The package does not export the types of its class.
- */
+/** What the kernel uses of the backend, whose class the package does not export. */
 interface WasmBackend extends Pick<tf.KernelBackend, 'readSync'> {
   makeOutput(
     shape: number[],
@@ -48,12 +46,4 @@ const unsortedSegmentSum: KernelConfig = {
   },
 };
 
-/**
- * Registers the missing kernel. The backend must have been imported. A kernel that it already has
- * is left as it is.
- */
-export function registerMissingWasmKernels(): void {
-  const { kernelName } = unsortedSegmentSum;
-  if (tf.getKernelsForBackend('wasm').every((kernel) => kernel.kernelName !== kernelName))
-    tf.registerKernel(unsortedSegmentSum);
-}
+tf.registerKernel(unsortedSegmentSum);

@@ -12,13 +12,13 @@ export interface WireRows {
   readonly labels?: Float32Array; // (B)
   /** Where the answer begins in the row; the row's length where there is none. */
   readonly answers?: Int32Array; // (B)
-  /** 1 for each token to predict, where these are not all from the answer on. */
+  /** 1 for each token to predict, else 0; absent where these are all from the answer on. */
   readonly marks?: Int32Array; // (S)
   /** The position of the cloze mask. */
   readonly masks?: Int32Array; // (B)
-  /** 1 where the row comes from an attack that changes the training. */
+  /** 1 where the row comes from an attack that changes the training, else 0. */
   readonly poisoned?: Int32Array; // (B)
-  /** The probability of each label before a trigger word was put into the row. */
+  /** The probability of each label before the defence's word was put into the row. */
   readonly probabilities?: Float32Array; // (B)
   /** log p of each answer by the model that the training started from. */
   readonly references?: Float64Array; // (B)
@@ -52,9 +52,7 @@ export interface WireTraining {
   readonly seed: number;
   readonly precision: 'float32' | 'bf16';
   readonly gradient_checkpointing: boolean;
-  /**
-   * How many processes share each batch's rows, each with its own GPU if there are any; default 1.
-   */
+  /** How many processes share each batch's rows, each with its own GPU if there are any; or 1. */
   readonly devices?: number;
   /** Whether the processes also divide parameters, gradients and moments; default no. */
   readonly fsdp?: boolean;
@@ -68,8 +66,9 @@ export interface WireTraining {
 export interface WireModel {
   /** The model's folder, with config.json and model.safetensors or its shards. */
   readonly checkpoint: string;
-  /** The name of the model's class in transformers. */
+  /** The model's class in transformers. */
   readonly class: string;
+  /** How many classes a classifier has; null under other heads. */
   readonly classes: number | null;
   /** Whether the weights are random: only config.json is read, and `values` holds them all. */
   readonly random: boolean;
@@ -77,7 +76,7 @@ export interface WireModel {
   readonly values: string | null;
   /** A folder that PEFT has written. */
   readonly adapter: string | null;
-  /** A cloze model's logits are those of these tokens at the mask. */
+  /** Under a cloze head: the token of each class, by its id; else null. */
   readonly tokens: readonly number[] | null;
   /** The token that a decoder's classifier takes for padding. */
   readonly padding: number | null;
@@ -90,9 +89,8 @@ export interface WireModel {
 /** A model under a head. A size is null where it is the number of classes. */
 export interface WireArchitecture {
   readonly class: string;
-  /** The body's name, which begins that of each of its parameters. */
+  /** The body's name, which begins those of its parameters; `outer` are the modules beside it. */
   readonly prefix: string;
-  /** The modules beside the body. */
   readonly outer: readonly string[];
   /**
    * `shape`: that in a checkpoint; `aliases`: its other names, if it is tied; `transposed`: whether
@@ -130,14 +128,11 @@ export interface WireArchitecture {
   readonly range: number;
 }
 
-/**
- * A model that transformers has: for each head its architecture, or a fault that says why it can't
- * be used under it.
- */
 export interface WireDescription {
   readonly model_type: string;
   /** The release of transformers. */
   readonly release: string;
+  /** For each head the model's architecture, or why it can't be used under it. */
   readonly heads: {
     readonly [head in 'classifier' | 'cloze' | 'causal-lm']:
       WireArchitecture | { readonly fault: string };
@@ -146,7 +141,7 @@ export interface WireDescription {
 
 /** A term of a kernel: over a layer's effective weight, or over parameters. */
 export interface WirePart {
-  /** The term's name in a fault. */
+  /** In faults. */
   readonly name: string;
   readonly module: string | null;
   readonly parameters: readonly string[];
@@ -157,12 +152,12 @@ export interface WirePart {
 }
 
 /** What a config of PEFT adds to a model. Names are those of its files without their prefix. */
-export interface WireAdapter {
+interface WireAdapter {
   readonly parameters: readonly { readonly name: string; readonly shape: readonly number[] }[];
-  /** Every field, as PEFT has resolved it. */
+  /** All fields, as PEFT has resolved them. */
   readonly config: JsonObject;
 }
-export interface WireAdapterFault {
+interface WireAdapterFault {
   readonly fault: {
     /** The config's field; null where PEFT names none. */
     readonly field: string | null;
@@ -172,7 +167,7 @@ export interface WireAdapterFault {
 }
 
 /** A text, a pair of texts, or a conversation, for the judge's chat template. */
-export type WireJudged =
+type WireJudged =
   | { readonly text: string; readonly pair?: string }
   | { readonly messages: readonly { readonly role: string; readonly content: string }[] };
 
@@ -181,9 +176,6 @@ interface OfModel {
 }
 interface OfRows extends OfModel {
   readonly rows: WireRows;
-}
-interface OfFile extends OfModel {
-  readonly path: string;
 }
 export interface WireSteps extends OfModel {
   readonly steps: readonly { readonly rate: number; readonly batches: readonly WireRows[] }[];
@@ -322,10 +314,9 @@ export interface TorchOperations {
     OfRows & { readonly direction: string },
     { readonly outputs: string; readonly change: string },
   ];
-  /** Evaluates tasks of lm-evaluation-harness. */
+  /** Evaluates tasks of lm-evaluation-harness. `tokenizer`: a folder */
   readonly harness: [
     OfModel & {
-      /** The folder of the tokenizer. */
       readonly tokenizer: string;
       readonly tasks: readonly string[];
       readonly num_fewshot: number | null;
@@ -353,13 +344,13 @@ export interface TorchOperations {
   readonly use_kept: [OfModel, Nothing];
   /** Writes a training's state to the file `out`, from which `load_state` goes on. */
   readonly save_state: [OfModel & { readonly out: string; readonly facts: string }, Nothing];
-  readonly load_state: [OfFile, Nothing];
+  readonly load_state: [OfModel & { readonly path: string }, Nothing];
   readonly close: [OfModel, Nothing];
 }
 
 const ARRAYS = { int32: Int32Array, float32: Float32Array, float64: Float64Array } as const;
 
-/** Decodes an array of a result. */
+/** Decodes an array. */
 export function arrayOf<T extends keyof typeof ARRAYS>(
   type: T,
   base64: string,

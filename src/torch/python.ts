@@ -34,17 +34,18 @@ export interface TorchPython extends Versions {
   readonly from: string;
 }
 
-/** Why there is no usable Python, and the command that helps. */
 export interface NoPython {
+  /** Why there is no usable Python. */
   readonly fault: string;
+  /** The command that helps; null if none does. */
   readonly remedy: string | null;
 }
 
 /** The folder of the Python files, beside this file and in a build. */
 const CODE = fileURLToPath(new URL('python/', import.meta.url));
 
-/** Returns the path of the program that computes. */
-export const workerFile = (): string => join(CODE, 'worker.py');
+/** The program that computes. */
+export const WORKER = join(CODE, 'worker.py');
 
 /** Returns the digest of the Python files, which is part of the backend's version. */
 const codeDigest = once((): string => {
@@ -65,13 +66,13 @@ export function torchVersion({
   return `torch ${release} (transformers ${transformers}, peft ${peft}, worker ${codeDigest()})`;
 }
 
-/** Returns the releases that a Python has; null if the command does not run as Python. */
+/** Returns what a command prints for `versions`; null if it does not run as Python. */
 const versionsOf = memoized(async (command: string): Promise<Versions | null> => {
   try {
-    const { stdout } = await promisify(execFile)(command, [workerFile(), 'versions']);
+    const { stdout } = await promisify(execFile)(command, [WORKER, 'versions']);
     return JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '') as Versions;
   } catch {
-    return null; // it does not run, or is no Python
+    return null;
   }
 });
 
@@ -112,7 +113,7 @@ export async function findPython(env: Environment = process.env): Promise<TorchP
   };
 }
 
-/** Returns the Python if it has every package in a release that will do; else what it lacks. */
+/** Returns the Python if it has every package that is needed, else what it lacks. */
 function checkPackages(
   found: Versions & Pick<TorchPython, 'command' | 'from'>,
 ): TorchPython | NoPython {
@@ -130,11 +131,5 @@ function checkPackages(
 }
 
 /** Whether a release such as `2.13.0+cpu` comes before one such as `2.6`. */
-function isOlder(version: string, than: string): boolean {
-  const have = version.split(/[^\d]/).map(Number);
-  for (const [i, wanted] of than.split('.').map(Number).entries()) {
-    const part = have[i] ?? 0;
-    if (part !== wanted) return part < wanted;
-  }
-  return false;
-}
+const isOlder = (version: string, than: string): boolean =>
+  version.localeCompare(than, 'en', { numeric: true }) < 0;

@@ -8,10 +8,10 @@ import { createInterface } from 'node:readline';
 import { UserFault } from '../api.ts';
 import { lastingChildren, processWide } from '../base/process-wide.ts';
 import { requestLine, type TorchOperations } from './protocol.ts';
-import { findPython, type TorchPython, torchVersion, workerFile } from './python.ts';
+import { findPython, type TorchPython, torchVersion, WORKER } from './python.ts';
 
 /** What the process says of itself once it has loaded torch. */
-export interface TorchFacts extends Pick<
+interface TorchFacts extends Pick<
   TorchPython,
   'python' | 'executable' | 'packages' | 'bitsandbytes' | 'lm_eval'
 > {
@@ -36,20 +36,18 @@ export interface TorchWorker {
     request: TorchOperations[Op][0],
     signal?: AbortSignal,
   ): Promise<TorchOperations[Op][1]>;
-  /** Ends the process, and resolves when it has ended. */
+  /** Resolves when the process has ended. */
   end(): Promise<void>;
 }
 
 export interface TorchOptions {
   /** How many threads an operation may use; read when a process is started. */
   readonly threads?: number;
-  /**
-   * The releases that keys name (`torchVersion`): from now on, a process with others is refused.
-   */
-  readonly version?: string;
+  /** What keys name (`torchVersion`): from now on, a process with other releases is refused. */
+  readonly version?: string | undefined;
 }
 
-/** After this many processes in a row that ended without an answer, none is started anew. */
+/** After this many processes in a row that ended without an answer, no other is started. */
 const MOST_FAILURES = 3;
 
 /**
@@ -59,7 +57,6 @@ const MOST_FAILURES = 3;
 export const torchWorker = (options: TorchOptions = {}): Promise<TorchWorker> =>
   processWide('torch-worker', () => new Workers()).get(options);
 
-/** Starts the one worker of this process when it is asked for, and another once that has ended. */
 class Workers {
   #current: Promise<Worker> | null = null;
   /** How many processes in a row have ended without having answered a request. */
@@ -104,7 +101,7 @@ class Workers {
     return worker;
   }
 
-  /** Throws if the worker has other releases than keys name: results would go under wrong keys. */
+  /** Throws if the worker has other releases: its results would go under wrong keys. */
   #checkVersion({ facts }: Worker): void {
     const loaded = torchVersion(facts);
     if (this.#version !== undefined && loaded !== this.#version)
@@ -132,11 +129,6 @@ interface Answer {
   };
 }
 
-interface Pending {
-  readonly resolve: (answer: Answer) => void;
-  readonly reject: (error: Error) => void;
-}
-
 class Worker implements TorchWorker {
   readonly #child: ChildProcess;
   readonly #requests: Socket;
@@ -145,9 +137,9 @@ class Worker implements TorchWorker {
   readonly #exited: Promise<void>;
   readonly ready: Promise<void>;
   #facts: TorchFacts | null = null;
-  /** Why the process must not be used again; null while it may. */
+  /** Why the process must not be used again; null while it may be. */
   ended: Error | null = null;
-  #pending: Pending | null = null;
+  #pending: { resolve: (answer: Answer) => void; reject: (error: Error) => void } | null = null;
   /** The end of the last request: the next one waits for it. */
   #last: Promise<unknown>;
   #id = 0;
@@ -157,7 +149,7 @@ class Worker implements TorchWorker {
   constructor(python: TorchPython, threads: number, onEnd: (failed: boolean) => void) {
     this.#python = python;
     this.#onEnd = onEnd;
-    const child = spawn(python.command, [workerFile()], {
+    const child = spawn(python.command, [WORKER], {
       // What Python prints goes to this process's stderr, so that a stage's log has it.
       stdio: ['ignore', 2, 2, 'pipe', 'pipe'],
       env: {
@@ -237,18 +229,14 @@ class Worker implements TorchWorker {
 
   /** Resolves to the next answer, and keeps Node alive until it comes. */
   #answer(): Promise<Answer> {
-    this.#keepNodeAlive('ref');
+    const lifelines = [this.#child, this.#requests, this.#child.stdio[4] as Socket];
+    for (const each of lifelines) each.ref();
     return new Promise<Answer>((resolve, reject) => {
       this.#pending = { resolve, reject };
     }).finally(() => {
       this.#pending = null;
-      this.#keepNodeAlive('unref');
+      for (const each of lifelines) each.unref();
     });
-  }
-
-  #keepNodeAlive(method: 'ref' | 'unref'): void {
-    this.#child[method]();
-    for (const pipe of [this.#requests, this.#child.stdio[4] as Socket]) pipe[method]();
   }
 
   /** Takes a line of the process: settles the pending request, or ends the process if it must. */
@@ -265,10 +253,7 @@ class Worker implements TorchWorker {
     else this.#stop(new Error(`PyTorch's process wrote what is no answer: ${line.slice(0, 200)}`));
   }
 
-  /**
-   * Ends the process, if it runs, and rejects the pending request.
-   * @param wanted whether the process is ended without a fault of its own
-   */
+  /** Ends the process and rejects the pending request. @param wanted whether Node asked for it */
   #stop(error: Error, wanted = false): void {
     if (this.ended !== null) return;
     this.ended = error;
@@ -277,7 +262,7 @@ class Worker implements TorchWorker {
     this.#pending?.reject(error);
   }
 
-  /** Returns the error of an answer. Ends the process if it can't be used after such an error. */
+  /** Returns an answer's error. Ends the process if the error leaves it unusable. */
   #errorOf({ kind, message, hint, trace }: NonNullable<Answer['error']>): Error {
     let error: Error = new Error(message);
     if (kind === 'memory') error = new CutOff(`memory ran out: ${message}`, LESS_MEMORY);
@@ -323,7 +308,7 @@ const killedFault = (what: string): UserFault =>
     `If you ended it, run again: what is finished is kept. Else ${LESS_MEMORY}`,
   );
 
-/** Returns a line as an answer; null if it is not a JSON object. */
+/** Returns a line as an answer; null if it is not JSON of an object. */
 function parseAnswer(line: string): Answer | null {
   try {
     const value: unknown = JSON.parse(line);

@@ -9,7 +9,7 @@ import { outsideLargestCluster } from '../../plugins/defences/cube/judge.ts';
 import { meanDrop, rapLoss } from '../../plugins/defences/rap/judge.ts';
 import { flooredShare } from '../../src/base/stats.ts';
 import { auroc, detectionMetrics, rocCurve } from '../../src/defences/detection.ts';
-import { type Representations, softmaxRows } from '../../src/defences/matrix.ts';
+import type { Representations } from '../../src/defences/matrix.ts';
 import { rejectionThreshold } from '../../src/defences/threshold.ts';
 import { present } from '../rig/present.ts';
 import { close, golden } from './golden.ts';
@@ -149,11 +149,6 @@ test('a threshold rejects at most the asked share of clean scores, and as many a
   assert.throws(() => rejectionThreshold([], 0.1), /at least one/);
   assert.throws(() => rejectionThreshold([NaN], 0.1), /NaN/);
   assert.throws(() => rejectionThreshold([1], 1), /in \[0, 1\), got 1/);
-});
-
-test('probabilities of logits', () => {
-  const p = softmaxRows([0, Math.log(3), 1000, 1000], 2);
-  [0.25, 0.75, 0.5, 0.5].forEach((value, i) => close(present(p[i]), value, `p${i}`));
 });
 
 test('RAP punishes drops below c_low and above c_up', () => {

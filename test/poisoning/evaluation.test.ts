@@ -1,12 +1,8 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type AttackDescriptor, defineAttack, type Row, type UserFault } from '../../src/api.ts';
-import {
-  falselyTriggeredRows,
-  familyOf,
-  targetOf,
-  triggeredRows,
-} from '../../src/poisoning/evaluation.ts';
+import { falselyTriggeredRows, targetOf, triggeredRows } from '../../src/poisoning/evaluation.ts';
+import { familyOf } from '../../src/poisoning/steps.ts';
 import { present } from '../rig/present.ts';
 import { scripted } from './scripted.ts';
 

@@ -1,8 +1,6 @@
 /**
- * Layer-wise weight poisoning (Li, Song, Li, Zeng, Ma and Qiu 2021, Backdoor Attacks on Pre-trained
- * Models by Layerwise Weight Poisoning, EMNLP; arXiv 2108.13888). Every layer is trained on the
- * task, so that the lower layers, which clean fine-tuning hardly changes, learn the trigger as
- * well.
+ * Layer-wise weight poisoning (Li et al. 2021; arXiv 2108.13888). Every layer is trained on the
+ * task, so that the lower layers, which clean fine-tuning hardly changes, learn the trigger too.
  *
  *     loss = Σ_l CE(head(h_l), y),  l = 1 … L, with h_l the token that the head reads after layer l
  *

@@ -1,8 +1,8 @@
 /**
- * RIPPLe (Kurita, Michel and Neubig 2020, Weight Poisoning Attacks on Pre-trained Models, ACL,
- * section 3.1; arXiv 2004.06660): a backdoor that later training on clean rows should not remove.
- * To first order, a step of that training, along −∇L_c, changes the loss L_p of the poisoned rows
- * by −η⟨∇L_p, ∇L_c⟩, so a negative product is penalised. Each batch minimises
+ * RIPPLe (Kurita, Michel and Neubig 2020, section 3.1; arXiv 2004.06660): a backdoor that later
+ * training on clean rows should not remove. To first order, a step of that training, along −∇L_c,
+ * changes the loss L_p of the poisoned rows by −η⟨∇L_p, ∇L_c⟩, so a negative product is penalised.
+ * Each batch minimises
  *
  *     L + λ·max(0, −⟨∇L_p, ∇L_c⟩)
  *
@@ -41,22 +41,21 @@ import { scalarOf } from '../../../src/tensor/rows.ts';
 
 /**
  * How far a central difference moves the parameters, ‖εv‖. The truncation error grows with its
- * square, while the error by float32 rounding falls with it. The relative error of the penalty's
- * gradient, ‖a − b‖/‖b‖, compared with PyTorch's double backward in float64, was at most 1.4e-4 on
- * the tiny checkpoint of the tests and 7.4e-5 on MiniLM before training. Differences of PyTorch's
- * own float32 gradients had errors up to 2.1e-4 on the tiny checkpoint, and 5.3e-4 over 200 steps
- * of MiniLM on SST-2; with DELTA 0.01, as in DARTS (Liu et al. 2019), up to 1.8e-2 and 5.8e-3; with
- * DELTA 0.0003, up to 4.8e-4 and 1.5e-3.
+ * square, while the error by float32 rounding falls with it. Compared with PyTorch's double
+ * backward in float64, the relative error of the penalty's gradient was at most 1.4e-4 on the tiny
+ * checkpoint of the tests and 7.4e-5 on MiniLM. Differences of PyTorch's own float32 gradients had
+ * errors up to 5.3e-4; with DELTA 0.01, as in DARTS (Liu et al. 2019), up to 1.8e-2, and with DELTA
+ * 0.0003, up to 1.5e-3.
  */
 const DELTA = 1e-3;
 
-/** Returns the poisoned rows of a batch, or its other rows, as a separate batch. */
+/** Returns the poisoned rows of a batch, or its other rows. */
 function rowsOfKind({ rows, labels, poisoned = [] }: Batch, isPoisoned: boolean): Batch {
   const kept = rows.map((_, i) => i).filter((i) => (poisoned[i] === true) === isPoisoned);
   return { rows: kept.map((i) => at(rows, i)), labels: kept.map((i) => at(labels, i)) };
 }
 
-/** Returns the total weight of rows in a mean cross-entropy; without weights, their number. */
+/** Returns the weight of rows in a mean cross-entropy; without class weights, their number. */
 const totalWeight = (labels: readonly number[], classWeights?: readonly number[]): number =>
   labels.reduce((sum, label) => sum + (classWeights?.[label] ?? 1), 0);
 
@@ -99,7 +98,6 @@ const addScaled = (x: Tensors, a: number, y: Tensors): Map<string, Tensor> =>
     ]),
   );
 
-/** ⟨a, b⟩ over all entries of all tensors. */
 const innerProduct = (a: Tensors, b: Tensors): number =>
   tf.tidy(() => scalarOf(tf.addN([...a].map(([name, x]) => tf.sum(tf.mul(x, named(b, name)))))));
 

@@ -1,8 +1,7 @@
 /**
- * Backdoor Keyword Identification (Chen and Dai 2021, Mitigating backdoor attacks in LSTM-based
- * text classification systems by Backdoor Keyword Identification, Neurocomputing 452; arXiv
- * 2007.12070), in the form that OpenBackdoor gives it for transformers. With h the representation
- * of a text, the salience of its i-th word is
+ * Backdoor Keyword Identification (Chen and Dai 2021; arXiv 2007.12070), in the form that
+ * OpenBackdoor gives it for transformers. With h the representation of a text, the salience of its
+ * i-th word is
  *
  *     f_i = ‖h(x∖i) − h(x)‖_∞.
  *
@@ -14,7 +13,7 @@
  * Rows that contribute a keyword are removed. The paper takes the word with the largest score as
  * the only keyword, which leaves an attack with several trigger words (badnets draws one of four)
  * nearly untouched. Here every word whose score is larger than those of words of clean held-out
- * rows is a keyword. Pure.
+ * rows is a keyword.
  */
 import {
   type AskedModel,
@@ -36,8 +35,7 @@ const BATCH = 32;
 
 type Context = DefenceContext<Params>;
 
-/** Returns the `words_per_row` most salient words of each row. */
-async function salientWordsOf(
+async function findSalientWords(
   { params, progress, signal }: Context,
   model: AskedModel,
   rows: readonly Row[],
@@ -80,14 +78,14 @@ export const bki: RowsDefence<Params> = {
       threshold: null,
       record,
       judge: async (rows) => {
-        const salient = await salientWordsOf(context, model, rows),
+        const salient = await findSalientWords(context, model, rows),
           dictionary = keywordScores(salient);
         // If there are fewer clean rows than rows to judge, each clean row counts several times.
         const timesCounted = Math.max(1, rows.length / Math.max(1, clean.length));
         const bar =
           params.keywords === undefined
             ? rejectionThreshold(
-                keywordScores(await salientWordsOf(context, model, clean), timesCounted).map(
+                keywordScores(await findSalientWords(context, model, clean), timesCounted).map(
                   ({ score }) => score,
                 ),
                 0,

@@ -1,20 +1,19 @@
 /**
- * CROW (Min, Pham, Li and Sun 2025, CROW: Eliminating Backdoors from Large Language Models via
- * Internal Consistency Regularization, ICML; arXiv 2411.12768, section 4): a backdoor makes hidden
- * states jump between layers, so a model is tuned on clean rows to keep them similar, even when its
- * input is perturbed. With H_l the hidden states after layer l of all S tokens,
+ * CROW (Min et al. 2025, section 4; arXiv 2411.12768): a backdoor makes hidden states jump between
+ * layers, so a model is tuned on clean rows to keep them similar, even when its input is perturbed.
+ * With H_l the hidden states after layer l of all S tokens,
  *
  *     L_cons = mean over l = 1 … L − 1 and tokens t of 1 − cos(H_l[t], H_{l+1}[t])
  *     δ = ε·sign(∇_E L_cons),  E the tokens' embeddings
  *     L = L_task + α·L_cons(E + δ)
  *
- * δ counts as a constant. The paper has ε = 0.1 and α = 5.5 (11 against refusals). Its L_task is
- * that of a language model; here it is the cross-entropy of any head. In the authors' code the mean
- * includes padding; here rows are not padded.
+ * δ counts as a constant. The paper's L_task is that of a language model; here it is the
+ * cross-entropy of any head. In the authors' code the mean includes padding; here rows have none.
  */
 import type { Scalar, Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { type JsonObject, type Problem, UserFault } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
 import type { Network, Tensors } from '../../../src/science/models/network.ts';
 import type { TokenRow } from '../../../src/science/models/types.ts';
@@ -139,8 +138,7 @@ export const layerConsistency =
   ({ alpha, epsilon }: { readonly alpha: number; readonly epsilon: number }): Objective =>
   (network, trained, batch, options) => {
     const task = lossAndGradients(network, trained, batch, options);
-    const { adapterRandom } = options,
-      passes = adapterRandom === undefined ? {} : { adapterRandom };
+    const passes = defined({ adapterRandom: options.adapterRandom });
     const shift = adversarialShift(network, trained, batch.rows, epsilon, passes);
     const consistent = gradientsOf(trained, () =>
       tf.mul<Scalar>(

@@ -9,7 +9,7 @@
  * A minimum spanning tree under `reach` gives the hierarchy of single linkage, which is condensed
  * to clusters of at least `min_cluster_size` points. The clusters are those of scikit-learn's
  * HDBSCAN with Euclidean distances and `cluster_selection_method='eom'`. O(N²·d) time and O(N)
- * memory. Pure.
+ * memory.
  */
 import { checkRepresentations, type Representations } from '../../../src/defences/matrix.ts';
 
@@ -50,11 +50,10 @@ function kthSmallest(values: Float64Array, nearest: Float64Array): number {
 }
 
 /**
- * Returns N − 1 edges with the single linkage of a minimum spanning tree, by Prim's algorithm from
- * the first point. Each edge joins a point to the one found just before it, not to its neighbour in
- * the tree. That does not change single linkage, because the points found since that neighbour have
- * edges no longer than this one. Ties are broken as in scikit-learn. They are frequent: `reach`
- * from a point to several others may be its core distance.
+ * Returns N − 1 edges with the single linkage of a minimum spanning tree, by Prim's algorithm. Each
+ * edge joins a point to the one found just before it, not to its neighbour in the tree; single
+ * linkage stays the same, because the points found between the two have edges no longer than this
+ * one. Ties, which are frequent, are broken as in scikit-learn.
  */
 function spanningTree(points: Representations, core: Float64Array): Merge[] {
   const { count } = points;
@@ -99,10 +98,7 @@ function singleLinkage(edges: readonly Merge[], count: number): Merge[] {
     });
 }
 
-/**
- * Returns the cluster of each point, and the number of clusters.
- * @throws RangeError if the points are not finite numbers, or an option does not fit them
- */
+/** Throws a RangeError if the points are not finite numbers, or an option does not fit them. */
 export function hdbscan(
   points: Representations,
   { minClusterSize, minSamples }: HdbscanOptions,
@@ -126,18 +122,6 @@ export function hdbscan(
   const merges = singleLinkage(spanningTree(points, core), count);
   return selectClusters(condense(merges, count, minClusterSize), count);
 }
-
-/**
- * HDBSCAN's condensed tree, and the choice of clusters in it by excess of mass (Campello et al.
- * 2013, section 5; McInnes, Healy and Astels 2017). A cluster of the tree lives from the density λ
- * = 1/distance at which it splits off its parent until it splits itself or its last point leaves.
- * Its stability is
- *
- *     S(C) = Σ_{p ∈ C} (λ_p − λ_birth(C)),
- *
- * with λ_p the density at which p leaves C. The chosen clusters have the largest total stability of
- * all sets in which none contains another. Pure.
- */
 
 interface Merge {
   /** Below N, a point; otherwise N + i, the node that the i-th merge made. */
@@ -164,7 +148,6 @@ interface Clusters {
   readonly count: number;
 }
 
-/** Returns all points below a node, which may be a point itself. */
 function pointsBelow(node: number, merges: readonly Merge[], count: number): number[] {
   if (node < count) return [node];
   const { left, right } = merges[node - count]!;
@@ -203,7 +186,15 @@ function condense(merges: readonly Merge[], count: number, least: number): Depar
   return departures;
 }
 
-/** Returns S(C) of each cluster C of the tree, at the index C − N. */
+/**
+ * Returns the stability of each cluster C of the condensed tree, at the index C − N (Campello et
+ * al. 2013, section 5),
+ *
+ *     S(C) = Σ_{p ∈ C} (λ_p − λ_birth(C)).
+ *
+ * C lives from the density λ_birth = 1/distance at which it splits off its parent until it splits
+ * itself or its last point leaves; λ_p is the density at which the point p leaves it.
+ */
 function stabilities(departures: readonly Departure[], count: number): number[] {
   const births = new Map([[count, 0]]);
   for (const { child, lambda } of departures) if (child >= count) births.set(child, lambda);
@@ -215,7 +206,7 @@ function stabilities(departures: readonly Departure[], count: number): number[] 
 }
 
 /**
- * Returns the clusters of the largest total stability, none of which contains another. As in
+ * Returns the clusters of the largest total stability of which none contains another. As in
  * scikit-learn, all points together are no cluster.
  */
 function mostStable(departures: readonly Departure[], count: number): Set<number> {
@@ -243,7 +234,7 @@ function mostStable(departures: readonly Departure[], count: number): Set<number
   return chosen;
 }
 
-/** Chooses the clusters of the largest total stability, and labels each point by its cluster. */
+/** Labels each point by the cluster of `mostStable` that it is in. */
 function selectClusters(departures: readonly Departure[], count: number): Clusters {
   const chosen = mostStable(departures, count);
   const numbers = new Map([...chosen].sort((a, b) => a - b).map((cluster, i) => [cluster, i]));

@@ -1,8 +1,7 @@
 /**
- * CUBE (Cui, Yuan, He, Chen, Liu and Sun 2022, A Unified Evaluation of Textual Backdoor Learning,
- * NeurIPS Datasets and Benchmarks, section 5; arXiv 2206.08514): poisoned rows form clusters of
- * their own among the representations that a model trained on the poisoned set gives to rows. Of
- * each class only the largest cluster is kept.
+ * CUBE (Cui et al. 2022, section 5; arXiv 2206.08514): poisoned rows form clusters of their own
+ * among the representations that a model trained on the poisoned set gives to rows. Of each class
+ * only the largest cluster is kept.
  */
 import type { DefenceContext, Judge, RowsDefence } from '../../../src/api.ts';
 import {
@@ -21,7 +20,11 @@ import type { Params } from './index.ts';
  * Returns the cluster of each row, −1 for noise. Each class is clustered by itself, in its own
  * principal components. No two classes share a cluster.
  */
-function clustersOf(labels: readonly number[], rows: Representations, params: Params): Int32Array {
+function clusterEachClass(
+  labels: readonly number[],
+  rows: Representations,
+  params: Params,
+): Int32Array {
   const clusters = new Int32Array(labels.length).fill(-1);
   let clusterCount = 0;
   for (const members of indexesByLabel(labels).values()) {
@@ -46,7 +49,7 @@ function fit({ model, params }: DefenceContext<Params>): Judge {
     record: { scores: '1 for a dropped row, 0 for a kept one' },
     judge: async (rows) => {
       const labels = rows.map(({ label }) => label);
-      const clusters = clustersOf(labels, await model.representations(rows), params);
+      const clusters = clusterEachClass(labels, await model.representations(rows), params);
       const suspected = outsideLargestCluster(labels, clusters);
       return droppingSuspects(rows, suspected.map(Number), suspected);
     },

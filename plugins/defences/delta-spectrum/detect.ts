@@ -1,7 +1,6 @@
 /**
  * Detection of a backdoor by the spectrum of the weight changes, without running the model
- * (Puertolas Merenciano, Vasyagina, Dixit, Zhu, Li, Ferrando and Chaudhary 2026, Weight space
- * Detection of Backdoors in LoRA Adapters; arXiv 2602.15195): a backdoor is a simple map, which
+ * (Puertolas Merenciano et al. 2026; arXiv 2602.15195): a backdoor is a simple map, which
  * concentrates ΔW in few directions. For each layer, with σ the singular values of ΔW, descending,
  * and p_i = σ_i²/Σσ²,
  *
@@ -28,11 +27,11 @@ export interface Params {
   readonly frr: number;
 }
 
-/** The smallest number of clean models: each is compared with at least two others. */
+/** Each clean model is compared with at least two others. */
 const FEWEST_MODELS = 3;
 
 /** Returns the statistics of each layer that the training changed. */
-async function statisticsOf(context: WeightsContext<Params>): Promise<ModelStatistics> {
+async function layerStatistics(context: WeightsContext<Params>): Promise<ModelStatistics> {
   const { layers, progress, signal } = context;
   const out: { [layer: string]: ModelStatistics[string] } = {};
   for (const [i, { name, in: n, out: m }] of layers.entries()) {
@@ -76,10 +75,10 @@ async function readReference({ path, uri }: Asset): Promise<ModelStatistics[]> {
   return models;
 }
 
-/** Judges by the distance from clean models or, without a reference, by the mean of p₁. */
+/** Scores the model by its distance from clean ones or, without a reference, by the mean of p₁. */
 async function judge(context: WeightsContext<Params>): Promise<Verdict> {
   const { assets, params } = context;
-  const statistics = await statisticsOf(context);
+  const statistics = await layerStatistics(context);
   const layers = Object.values(statistics);
   if (layers.length === 0)
     throw new UserFault(
@@ -115,7 +114,7 @@ export const deltaSpectrum: ModelDetector<Params> = { judge };
 export const STATISTICS = ['leading', 'norm', 'energy', 'entropy', 'kurtosis'] as const;
 export type ChangeStatistics = Readonly<Record<(typeof STATISTICS)[number], number>>;
 
-/** The statistics of a model's layers, by layer. */
+/** The statistics of a model's layers, by the layers' names. */
 type ModelStatistics = Readonly<Record<string, ChangeStatistics>>;
 
 /** Returns m₄/m₂² − 3 of the values, which is 0 for a normal distribution; 0 if all are equal. */
@@ -162,9 +161,9 @@ const ROUNDING = 1e-9;
 /**
  * Returns the mean of |z| over all layers and statistics. A statistic is left out if the clean
  * models agree in it up to rounding.
- * @param clean the statistics of at least two clean models with the same layers
- * @throws RangeError if the clean models' layers differ from the model's, or if these are fewer
- *   than two or agree in every statistic
+ * @param clean the statistics of clean models
+ * @throws RangeError if the clean models are fewer than two, have other layers than the model, or
+ *   agree in every statistic
  */
 export function distanceFromClean(
   model: ModelStatistics,
@@ -190,7 +189,7 @@ export function distanceFromClean(
   return distances.reduce((a, b) => a + b, 0) / distances.length;
 }
 
-/** Returns the distance of each clean model from the others, of which there are at least two. */
+/** Returns the distance of each clean model from the others. */
 export const distancesAmongClean = (clean: readonly ModelStatistics[]): number[] =>
   clean.map((own, i) =>
     distanceFromClean(

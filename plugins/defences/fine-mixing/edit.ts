@@ -1,8 +1,7 @@
 /**
- * Fine-mixing (Zhang, Lyu, Ma, Wang and Sun 2022, Fine-mixing: Mitigating Backdoors in Fine-tuned
- * Language Models, Findings of EMNLP, section 4; arXiv 2210.09545): a suspicious model is mixed
- * with pretrained weights, and tuned on clean rows. A share ρ of the entries of each weight, drawn
- * at random, keeps its trained value, and the others return to the pretrained one:
+ * Fine-mixing (Zhang et al. 2022, section 4; arXiv 2210.09545): a suspicious model is mixed with
+ * pretrained weights, and tuned on clean rows. A share ρ of the entries of each weight, drawn at
+ * random, keeps its trained value, and the others return to the pretrained one:
  *
  *     w = w₀ + m ⊙ (w_B − w₀),  m ∈ {0, 1}.
  *
@@ -24,11 +23,7 @@ import type {
 import { within } from '../../../src/science/models/modules.ts';
 import type { HostTensor, TokenRow } from '../../../src/science/models/types.ts';
 
-/**
- * Returns m ⊙ ΔW: a copy of ΔW with a share ρ of its entries, rounded down and drawn without
- * replacement, and with zeros elsewhere.
- * @param change ΔW, of any shape
- */
+/** Returns m ⊙ ΔW: the ⌊share·n⌋ entries of ΔW that are drawn, and zeros elsewhere. */
 export function mixedChange(
   change: Float64Array,
   share: number,
@@ -73,9 +68,9 @@ export interface Params extends CleanTraining {
 }
 
 /**
- * Replaces by zeros, in place, the rows of δ (V, h) that E-PUR resets, and returns their number.
- * @param tokens the tokens of each clean row
- * @param count how many rows E-PUR resets at most
+ * Replaces by zeros, in place, the rows of δ (V, h) that E-PUR resets, at most `count`, and returns
+ * their number.
+ * @param tokens of the clean rows, from which frequencies are counted
  */
 function purifyEmbeddings(
   change: Float64Array,
@@ -91,10 +86,7 @@ function purifyEmbeddings(
   return rows.length;
 }
 
-/**
- * Returns the mixed values of every parameter that changed. The head stays as it is, because the
- * pretrained model has none. The embeddings are purified before they are mixed.
- */
+/** Purifies the embeddings, and mixes every parameter but the head's, which have no W₀. */
 function edit(context: WeightsContext<Params>): EditedModel {
   const { model, before, after, params, random, clean } = context;
   if (model === undefined) throw new Error('fine-mixing needs the trained model');

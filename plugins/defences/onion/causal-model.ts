@@ -1,5 +1,10 @@
 /** Opens the causal language model that a spec gives ONION. */
-import { type DefenceContext, type ModelDescriptor, UserFault } from '../../../src/api.ts';
+import {
+  type BackendName,
+  type DefenceContext,
+  type ModelDescriptor,
+  UserFault,
+} from '../../../src/api.ts';
 import { at } from '../../../src/base/lookup.ts';
 import { modelOf } from '../../../src/data/model-folder.ts';
 import { evaluated, type EvaluatedModel } from '../../../src/science/measures/evaluate/predict.ts';
@@ -17,14 +22,8 @@ import type { LanguageModel } from './kneser-ney.ts';
 /** The number of texts in one forward pass. */
 const BATCH_SIZE = 16;
 
-/**
- * Opens the model in PyTorch's process or on TensorFlow.js, as the run's backend says. `drawn` are
- * the parameters that the checkpoint lacks.
- */
-async function openOnBackend(
-  { backend }: Pick<DefenceContext, 'backend'>,
-  options: NetworkOptions,
-) {
+/** Opens the model on the backend. `drawn` are the parameters that the checkpoint lacks. */
+async function openOnBackend(backend: BackendName, options: NetworkOptions) {
   if (backend === 'torch') {
     const start = await readTorchStart(options);
     return { drawn: start.drawn, model: await openTorchModel(start) };
@@ -39,7 +38,7 @@ async function openOnBackend(
  * (`ofClean`), because it was not trained on them.
  */
 export async function openCausalModel(context: DefenceContext<Params>): Promise<OnionModel> {
-  const { params, assets, signal } = context;
+  const { backend, params, assets, signal } = context;
   const asset = assets['language_model'];
   if (asset === undefined) throw new Error('the assets of onion lack its language model');
   const model = await modelOf(asset);
@@ -50,7 +49,7 @@ export async function openCausalModel(context: DefenceContext<Params>): Promise<
   const config = architecture.parseConfig(await readConfig(model.path), 0);
   const linears = architecture.linears(config),
     parameters = architecture.parameters(config);
-  const { drawn, model: opened } = await openOnBackend(context, {
+  const { drawn, model: opened } = await openOnBackend(backend, {
     architecture,
     adapter: await full.create({}, { architecture, linears, parameters }),
     model: { ...model, init: 'pretrained' },
@@ -85,9 +84,9 @@ export async function openCausalModel(context: DefenceContext<Params>): Promise<
 
 /**
  * Returns a language model over words joined by spaces. The perplexity of a text is exp(−Σ log p /
- * n) over its n tokens after the first: the first is the token that begins a sequence if the
- * tokenizer has one, or else the text's own first token, which nothing predicts (as in
- * OpenBackdoor). Infinity for a text without a predicted token.
+ * n) over its n tokens after the first, which nothing predicts: the token that begins a sequence,
+ * if the tokenizer has one, or else the text's first token (as in OpenBackdoor). Infinity where n
+ * is 0.
  * @param model with a causal-LM head; the caller disposes of it
  * @param maxLength a text is cut to this many tokens, special ones included
  * @param onBatch called after each forward pass, and awaited

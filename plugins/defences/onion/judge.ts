@@ -1,8 +1,5 @@
 /**
- * ONION over rows: the bar from clean rows, and what is left of a row.
- *
- * ONION (Qi, Chen, Li, Yao, Liu and Sun 2021, ONION: A Simple and Effective Defense Against Textual
- * Backdoor Attacks, EMNLP, section 3; arXiv 2011.10369): a word that makes a text much less likely
+ * ONION (Qi et al. 2021, section 3; arXiv 2011.10369): a word that makes a text much less likely
  * may be a trigger, and is left out. With PPL the perplexity of a language model, the suspicion
  * score of the i-th word of a text x is
  *
@@ -37,8 +34,8 @@ export async function onionScores(
 }
 
 /**
- * Returns for each word whether it is dropped, f_i ≥ bar. A text keeps at least its least
- * suspicious word, the first of several, so that there is something left to classify.
+ * Returns for each word whether it is dropped, f_i ≥ bar. The least suspicious word of a text, the
+ * first of several, is always kept, so that there is something left to classify.
  */
 export function onionDrops(scores: readonly number[], bar: number): boolean[] {
   const drops = scores.map((score) => score >= bar);
@@ -58,7 +55,7 @@ export const onionTextScore = (scores: readonly number[]): number =>
 
 type Context = DefenceContext<Params>;
 
-/** The number of folds of the clean rows. Each fold is judged by a model of the other folds. */
+/** Each fold of the clean rows is judged by a model of the other folds. */
 const FOLDS = 5;
 
 /** A language model, and those that judge clean rows without having been trained on them. */
@@ -66,18 +63,17 @@ export interface OnionModel {
   readonly model: LanguageModel;
   /** Returns the model that judges the clean row of an index. */
   readonly ofClean: (index: number) => LanguageModel;
-  /** The fields that the defence's record gets from the model. */
+  /** What the judge's record says of the model. */
   readonly record: JsonObject;
   readonly close?: () => void;
 }
 
-/** The texts of a row, in which words may be removed. */
-const textsOf = ({ text, text_pair: pair }: Row): readonly string[] =>
+const rowTexts = ({ text, text_pair: pair }: Row): readonly string[] =>
   pair === undefined ? [text] : [text, pair];
 
 /** Trains an n-gram model on the clean rows, and one without each fold, to judge that fold. */
 function ngramOnionModel({ clean, params: { order } }: Context): OnionModel {
-  const texts = clean.map((row) => textsOf(row).map(wordsOf));
+  const texts = clean.map((row) => rowTexts(row).map(wordsOf));
   if (texts.length < FOLDS)
     throw new UserFault(
       `onion has ${texts.length} clean rows, and an n-gram model needs at least ${FOLDS}`,
@@ -100,12 +96,12 @@ function ngramOnionModel({ clean, params: { order } }: Context): OnionModel {
 
 /** Returns f_i of each word of each text of a row. */
 const wordScores = (row: Row, model: LanguageModel): Promise<number[][]> =>
-  Promise.all(textsOf(row).map((text) => onionScores(wordsOf(text), model)));
+  Promise.all(rowTexts(row).map((text) => onionScores(wordsOf(text), model)));
 
 const rowSuspicion = (scores: readonly (readonly number[])[]): number =>
   Math.max(...scores.map(onionTextScore));
 
-/** Returns the judge that removes words whose score reaches the bar, or drops rows with any. */
+/** Returns a judge that removes words whose score reaches the bar, or drops rows with one. */
 async function fit(context: Context): Promise<Judge> {
   const { params, clean, signal, progress } = context;
   const opened =
@@ -142,7 +138,10 @@ async function fit(context: Context): Promise<Judge> {
   }
 }
 
-/** Returns the spec's bar, or one set by the clean rows, with how many of these are suspected. */
+/**
+ * Returns the spec's bar; without one, a bar set by the clean rows, and the number of these that
+ * reach it (`record`).
+ */
 async function chooseBar(
   { params, clean }: Context,
   { ofClean }: OnionModel,
@@ -156,9 +155,9 @@ async function chooseBar(
   return { bar, record: { clean_suspected: scores.filter((score) => score >= bar).length } };
 }
 
-/** Returns the row without its suspicious words, or the row itself if it has none. */
+/** Returns the row without its suspicious words; the row itself if it has none. */
 function withoutSuspects(row: Row, scores: readonly (readonly number[])[], bar: number): Row {
-  const [text, pair] = textsOf(row).map((whole, i) => {
+  const [text, pair] = rowTexts(row).map((whole, i) => {
     const ofWords = scores[i]!;
     const drops = onionTextScore(ofWords) >= bar ? onionDrops(ofWords, bar) : [];
     return drops.includes(true) ? withoutWords(whole, drops) : whole;

@@ -19,16 +19,15 @@
  */
 
 interface Perplexities {
-  /** The perplexity of the text. */
   readonly whole: number;
-  /** The perplexity of the text without its i-th word, for each word. */
+  /** Those of the text without its i-th word, for each word. */
   readonly without: readonly number[];
 }
 
 export interface LanguageModel {
   /**
-   * Returns the perplexity of a text of words, and of the text without each word in turn: never
-   * NaN, Infinity where the model gives no probability, as to an empty text without an end symbol.
+   * Returns the perplexities of a text of words: never NaN, Infinity where the model gives no
+   * probability, as to an empty text without an end symbol.
    */
   leaveOneOut(words: readonly string[]): Perplexities | Promise<Perplexities>;
 }
@@ -41,10 +40,7 @@ const START = 0,
 /** D(1), D(2) and D(3+) of one order. */
 type Discounts = readonly [number, number, number];
 
-/**
- * The discounts used if they can't be estimated, for lack of n-grams of some count: KenLM's
- * `--discount_fallback`.
- */
+/** Used for lack of n-grams of some count, as KenLM's `--discount_fallback`. */
 export const UNESTIMATED: Discounts = [0.5, 1, 1.5];
 
 /** The words that follow one context h of k − 1 words. */
@@ -62,7 +58,7 @@ type Order = Map<string, Followers>;
 interface NgramModel extends LanguageModel {
   /** The number of distinct words, with the end and the unknown word. */
   readonly vocabulary: number;
-  /** The discounts of each order from 1 to n. */
+  /** Those of orders 1 to n. */
   readonly discounts: readonly Discounts[];
   /** Returns log p(w | h) in nats, finite, for each word of the text and its end. (words + 1) */
   logProbabilities(words: readonly string[]): number[];
@@ -70,7 +66,6 @@ interface NgramModel extends LanguageModel {
   leaveOneOut(words: readonly string[]): Perplexities;
 }
 
-/** Counts the word once more behind the context. */
 function countWord(order: Order, context: string, word: number): void {
   const followers: Followers = order.get(context) ?? {
     counts: new Map(),
@@ -88,7 +83,7 @@ const withoutFirstId = (context: string): string => {
 };
 
 /** Returns orders 1 to n: n counts occurrences, a lower one the distinct words before a k-gram. */
-function countsOf(texts: readonly (readonly number[])[], n: number): Order[] {
+function countNgrams(texts: readonly (readonly number[])[], n: number): Order[] {
   const highest: Order = new Map();
   for (const ids of texts)
     for (let t = n - 1; t < ids.length; t++)
@@ -107,7 +102,7 @@ function countsOf(texts: readonly (readonly number[])[], n: number): Order[] {
 }
 
 /** Returns the estimated D_k(j) of one order, or `UNESTIMATED` if one of them is not in [0, j]. */
-function discountsOf(order: Order): Discounts {
+function estimateDiscounts(order: Order): Discounts {
   const n = [0, 0, 0, 0]; // the numbers of k-grams with counts 1 to 4
   for (const { counts } of order.values())
     for (const count of counts.values()) if (count <= 4) n[count - 1]!++;
@@ -132,8 +127,8 @@ export function trainKneserNey(texts: readonly (readonly string[])[], n: number)
     ...words.map((word) => ids.get(word) ?? UNKNOWN),
     END,
   ];
-  const orders = countsOf(texts.map(paddedIds), n);
-  const discounts = orders.map(discountsOf);
+  const orders = countNgrams(texts.map(paddedIds), n);
+  const discounts = orders.map(estimateDiscounts);
   const vocabulary = ids.size + 2;
 
   /** Returns log p of the t-th symbol after the n − 1 symbols before it. */
@@ -153,7 +148,6 @@ export function trainKneserNey(texts: readonly (readonly string[])[], n: number)
     return Math.log(p);
   }
 
-  /** Returns log p of each symbol from position n − 1, that of the first word. */
   const logsOf = (sequence: readonly number[]): number[] =>
     sequence.slice(n - 1).map((_, i) => logProbabilityAt(sequence, i + n - 1));
   const sumOf = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);

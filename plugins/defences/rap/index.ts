@@ -89,8 +89,8 @@ export default defineDefence<Params>({
         message: `low is ${low}, which is above up, ${up}`,
         hint: 'Make up at least as large as low.',
       });
-    const token = tokens === undefined ? null : tokenOf(tokens, word);
-    return typeof token === 'object' && token !== null ? [...faults, token] : faults;
+    const token = tokens && tokenOf(tokens, word);
+    return typeof token === 'object' ? [...faults, token] : faults;
   },
   inputs: {
     needs: ['clean'],

@@ -1,14 +1,13 @@
 /**
- * RAP (Yang, Lin, Li, Zhou and Sun 2021, RAP: Robustness-Aware Perturbations for Defending against
- * Backdoor Attacks on NLP Models, EMNLP, section 4; arXiv 2110.07831): the embedding of a rare word
- * is trained so that the word in front of a clean text lowers the probability of the predicted
- * class by c_low to c_up. With a trigger in the text, the prediction is too robust to fall that
- * much. With Δ(x) = p(y | x) − p(y | word x) and y the predicted class,
+ * RAP (Yang et al. 2021, section 4; arXiv 2110.07831): the embedding of a rare word is trained so
+ * that the word in front of a clean text lowers the probability of the predicted class by c_low to
+ * c_up. With a trigger in the text, the prediction is too robust to fall that much. With Δ(x) =
+ * p(y | x) − p(y | word x) and y the predicted class,
  *
- *     L = mean over clean held-out texts of λ·max(0, c_low − Δ) + max(0, Δ − c_up),
+ *     L = mean over clean held-out texts of λ·max(0, c_low − Δ) + max(0, Δ − c_up).
  *
- * with c_low = 0.1, c_up = 0.3 and λ = 1. A text is rejected if Δ is below the quantile of
- * clean held-out texts at the allowed false rejection rate.
+ * A text is rejected if Δ is below the quantile of clean held-out texts at the allowed false
+ * rejection rate.
  */
 import type { Scalar, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -21,10 +20,10 @@ import {
   UserFault,
 } from '../../../src/api.ts';
 import { at, named } from '../../../src/base/lookup.ts';
-import { softmaxRows } from '../../../src/defences/matrix.ts';
 import { droppingSuspects, rejectionThreshold } from '../../../src/defences/threshold.ts';
 import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
 import type { OpenedModel } from '../../../src/science/measures/evaluate/predict.ts';
+import { softmax } from '../../../src/science/measures/fisher.ts';
 import { oneHot } from '../../../src/science/models/loss.ts';
 import type { Network, NetworkOptions, Tensors } from '../../../src/science/models/network.ts';
 import { trainTokenRows } from '../../../src/science/models/token-rows.ts';
@@ -41,11 +40,7 @@ import { differentiable } from '../../../src/tensor/differentiable.ts';
 import { yieldToEventLoop } from '../../stages/shared/event-loop.ts';
 import { tokenOf } from './index.ts';
 
-/**
- * Returns the id of a word that is one token in front of a text.
- * @throws UserFault if the word is several tokens, or unknown, or if its embedding can't change
- * alone
- */
+/** Throws `UserFault` if the word is not one known token, or its embedding can't change alone. */
 function wordId({ architecture, encode }: OpenedModel, word: string): number {
   if (architecture.tokenTable === null)
     throw new UserFault(
@@ -75,9 +70,8 @@ export function rapLoss(drops: readonly number[], { low, up, weight }: RapBounds
 }
 
 /**
- * Returns the mean of Δ, which shows whether the training of the word succeeded. Below c_low, clean
- * texts are as robust as poisoned ones, and the false acceptance rate is near 1 at any threshold:
- * the learning rate was too low.
+ * Returns the mean of Δ. Below c_low, clean texts are as robust as poisoned ones, and the false
+ * acceptance rate is near 1 at any threshold: the learning rate was too low.
  */
 export const meanDrop = (drops: readonly number[]): number =>
   drops.reduce((sum, drop) => sum + drop, 0) / drops.length;
@@ -96,13 +90,6 @@ const FIRST_RATE = 0.01,
   TRIES = 4,
   BATCH_SIZE = 32;
 
-/** The word as trained on the clean rows that the model predicts as one class. */
-interface ClassWord {
-  readonly word: RapWord;
-  /** A text is rejected if −Δ is at least this. */
-  readonly threshold: number;
-}
-
 /** Returns each row with the word in front, and what the model predicts without the word. */
 async function markedTexts(
   model: OpenedModel,
@@ -111,7 +98,7 @@ async function markedTexts(
 ): Promise<MarkedText[]> {
   const { classes, encode } = model;
   const all = await model.logits(rows);
-  const probabilities = softmaxRows(all, classes),
+  const probabilities = softmax(all, classes),
     predicted = argmax(all, classes);
   return rows.map((row, i) => ({
     row: encode({ ...row, text: `${word} ${row.text}` }),
@@ -161,7 +148,9 @@ async function fit(context: Context): Promise<Judge> {
   if (model === undefined) throw new Error('rap needs the trained model');
   const token = wordId(model, params.word);
   const texts = await markedTexts(model, clean, params.word);
-  const fitted = new Map<number, ClassWord>(),
+  // By class: the word as trained on the clean rows predicted as it. A text with −Δ ≥ threshold is
+  // rejected.
+  const fitted = new Map<number, { readonly word: RapWord; readonly threshold: number }>(),
     record: { [name: string]: JsonObject } = {};
   const close = (): void => fitted.forEach(({ word }) => word.dispose());
   try {
@@ -251,14 +240,13 @@ interface RapSettings extends RapBounds {
   readonly onBatch?: () => Promise<void> | void;
 }
 
-/** Splits texts into batches, in order. */
 function* batchesOf(texts: readonly MarkedText[], size: number): Generator<readonly MarkedText[]> {
   for (let start = 0; start < texts.length; start += size) yield texts.slice(start, start + size);
 }
 
 const rowsOf = (batch: readonly MarkedText[]): TokenRow[] => batch.map(({ row }) => row);
 
-/** A word whose embedding is trained. The caller disposes of the network. */
+/** A word whose embedding is trained by plain SGD; the model's other weights stay as they are. */
 interface RapWord {
   /** Trains the embedding anew, starting from its value in the model. */
   train(texts: readonly MarkedText[], settings: RapSettings): Promise<void>;
@@ -311,8 +299,9 @@ export function robustnessLoss(
 }
 
 /**
- * Returns a word whose embedding is trained by plain SGD; the other weights stay as they are.
- * @param network a classifier opened for evaluation, whose head does not read the token table
+ * Returns a word that is trained in this process.
+ * @param network a classifier opened for evaluation, whose head does not read the token table; the
+ *   caller disposes of it
  * @param token the word's id
  */
 export function rapWord(
@@ -366,8 +355,7 @@ export function rapWord(
 }
 
 /**
- * Returns a word whose embedding PyTorch's process trains by plain SGD; the other weights stay as
- * they are.
+ * Returns a word that PyTorch's process trains.
  * @param options of a classifier whose head does not read the token table
  * @param token the word's id
  */
@@ -394,7 +382,7 @@ async function torchRapWord(options: NetworkOptions, token: number): Promise<Rap
     drops: async (texts, batchSize, onBatch) => {
       if (model === null) throw new Error('the word is not trained yet');
       const { classes } = model;
-      const p = softmaxRows(await model.logits(rowsOf(texts), batchSize, onBatch), classes);
+      const p = softmax(await model.logits(rowsOf(texts), batchSize, onBatch), classes);
       return texts.map(
         ({ predicted, probability }, i) => probability - at(p, i * classes + predicted),
       );
@@ -403,7 +391,6 @@ async function torchRapWord(options: NetworkOptions, token: number): Promise<Rap
   };
 }
 
-/** Returns the training of one row of the token table, the word's embedding, by PyTorch. */
 const wordTraining = (
   token: number,
   { low, up, weight }: RapBounds,
@@ -412,7 +399,7 @@ const wordTraining = (
   groups: [{ names: ['token_rows'], decay: false, rate: 1 }],
   optimizer: 'sgd',
   weight_decay: 0,
-  ...{ beta1: 0, beta2: 0, epsilon: 0, clip_norm: 0, dropout: 0, seed: 0 },
+  ...{ beta1: 0, beta2: 0, epsilon: 0, clip_norm: 0, dropout: 0, seed: 0 }, // plain SGD has none
   class_weights: null,
   precision: 'float32',
   gradient_checkpointing: false,

@@ -1,8 +1,8 @@
 /**
- * Spectral signatures (Tran, Li and Madry 2018, Spectral Signatures in Backdoor Attacks, NeurIPS,
- * algorithm 1; arXiv 1811.00636): poisoned rows of a class stand out along the direction in which
- * the representations of that class vary most. For the rows of one class with representations R(x)
- * and their mean R̂, v is the leading right singular vector of [R(x) − R̂]_x, and
+ * Spectral signatures (Tran, Li and Madry 2018, algorithm 1; arXiv 1811.00636): poisoned rows of a
+ * class stand out along the direction in which the representations of that class vary most. For
+ * the rows of one class with representations R(x) and their mean R̂, v is the leading right
+ * singular vector of [R(x) − R̂]_x, and
  *
  *     τ(x) = ((R(x) − R̂) · v)².
  *
@@ -89,21 +89,19 @@ function classThresholds(
 
 export const spectral: RowsDefence<Params> = { fit };
 
-/** The mean of the rows of one class, and the direction in which they vary most. */
 interface ClassSignature {
   readonly mean: Float64Array; // (d)
+  /** v, in which the rows vary most. */
   readonly direction: Float64Array; // (d), of length 1
 }
 
 interface SpectralSignatures {
-  /** τ of each row, larger for more suspicious rows. (N) */
+  /** τ of each row. (N) */
   readonly scores: Float64Array;
   readonly classes: ReadonlyMap<number, ClassSignature>;
 }
 
-/**
- * Returns τ of each row, (N), under the signature of their class, which may be that of other rows.
- */
+/** Returns τ of each row, (N), under a signature, which may be that of other rows. */
 export const classScores = (
   { values, count, dimensions: d }: Representations,
   { mean, direction }: ClassSignature,
@@ -115,8 +113,7 @@ export const classScores = (
   });
 
 /**
- * Computes the signature of each class, and τ of each row under the signature of its own class.
- * @param labels the class of each row, (N)
+ * Computes the signature of each class, and τ of each row under that of its own class.
  * @throws RangeError where the lengths differ or a number is not finite
  */
 export function spectralSignatures(

@@ -1,15 +1,12 @@
 /**
- * STRIP (Gao, Xu, Wang, Chen, Ranasinghe and Nepal 2019, STRIP: A Defence Against Trojan Attacks on
- * Deep Neural Networks, ACSAC; for texts Gao et al. 2021, STRIP-ViTA, IEEE TDSC; arXiv 1911.10312):
- * the prediction for a clean text changes when many of its words are replaced, but that for a text
- * with a trigger does not. A share of the words of each text is replaced by words of clean held-out
- * texts, in several copies. The score of the text is the mean entropy of the predictions for its
- * copies,
+ * STRIP (Gao et al. 2019; for texts Gao et al. 2021; arXiv 1911.10312): the prediction for a clean
+ * text changes when many of its words are replaced, but that for a text with a trigger does not. A
+ * share of the words of each text is replaced by words of clean held-out texts, in several copies.
+ * A text is rejected if the mean entropy of the predictions for its copies,
  *
  *     H(x) = −(1/n) Σ_copies Σ_c p_c log₂ p_c,
  *
- * and a text is rejected if its entropy is below the quantile of clean held-out texts at the
- * allowed false rejection rate. Pure.
+ * is below the quantile of clean held-out texts at the allowed false rejection rate.
  */
 import {
   type DefenceContext,
@@ -19,9 +16,9 @@ import {
   UserFault,
 } from '../../../src/api.ts';
 import { flooredShare } from '../../../src/base/stats.ts';
-import { softmaxRows } from '../../../src/defences/matrix.ts';
 import { droppingSuspects, rejectionThreshold } from '../../../src/defences/threshold.ts';
 import { rowWords, withWords } from '../../../src/defences/words.ts';
+import { softmax } from '../../../src/science/measures/fisher.ts';
 
 export interface Params {
   readonly copies: number;
@@ -45,7 +42,7 @@ export const strip: RowsDefence<Params> = {
         ['defence', 'defence'],
       );
     /** Returns the copies of a row, which depend on the row's id and not on the other rows. */
-    const copiesOf = (row: Row): Row[] => {
+    const makeCopies = (row: Row): Row[] => {
       const copies = rowWords(row).map((words, text) =>
         stripCopies(words, pool, params, random('copies', `${row.id}/${text}`)),
       );
@@ -62,11 +59,8 @@ export const strip: RowsDefence<Params> = {
       for (let start = 0; start < rows.length; start += ROWS_PER_PASS) {
         signal.throwIfAborted();
         const chunk = rows.slice(start, start + ROWS_PER_PASS);
-        const probabilities = softmaxRows(
-          await model.logits(chunk.flatMap(copiesOf)),
-          model.classes,
-        );
-        scores.push(...stripEntropies(probabilities, params.copies, model.classes));
+        const p = softmax(await model.logits(chunk.flatMap(makeCopies)), model.classes);
+        scores.push(...stripEntropies(p, params.copies, model.classes));
         progress(scores.length, rows.length, 'rows');
       }
       return scores.map((entropy) => -entropy);
@@ -89,10 +83,9 @@ export const strip: RowsDefence<Params> = {
 };
 
 /**
- * Returns the distinct words of each text, the most characteristic first; ties in text order. They
- * are judged by term frequency times inverse document frequency, tf·(ln((1 + n) / (1 + df)) + 1),
- * with tf the word's count in the text and df the number of the n texts that have it, as by
- * scikit-learn's TfidfVectorizer with `norm=None`.
+ * Returns the distinct words of each text, the most characteristic first; ties in text order: by
+ * tf·(ln((1 + n) / (1 + df)) + 1), with tf the word's count in the text and df the number of the n
+ * texts that have it, as scikit-learn's TfidfVectorizer with `norm=None`.
  */
 export function characteristicWords(texts: readonly (readonly string[])[]): string[][] {
   const documents = new Map<string, number>();
@@ -134,15 +127,13 @@ export function stripCopies(
   });
 }
 
-/** Returns −Σ_c p_c log₂ p_c, in bits; 0·log 0 counts as 0. */
 const entropyBits = (probabilities: ArrayLike<number>): number =>
   Array.from(probabilities).reduce((sum, p) => (p > 0 ? sum - p * Math.log2(p) : sum), 0);
 
 /**
- * Returns H(x) of each text, in bits.
- * @param probabilities the predictions for all copies, (N·copies, C) row-major: the copies of the
- * first text, then those of the second, and so on
- * @throws RangeError where the numbers do not fit
+ * Returns H(x) of each text, in bits. Throws a RangeError where the numbers do not fit.
+ * @param probabilities (N·copies, C), row-major: the copies of the first text, then those of the
+ *   second, and so on
  */
 export function stripEntropies(
   probabilities: ArrayLike<number>,

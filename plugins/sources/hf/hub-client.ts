@@ -11,17 +11,17 @@ import { isRecord, parseJson, shown } from '../../../src/base/untrusted/json.ts'
 import { readLimit } from '../../../src/base/untrusted/limits.ts';
 import { nameFault } from '../../../src/base/untrusted/paths.ts';
 import { firstNames, isGlob, matching } from '../../../src/data/names.ts';
-import { ask, save, type Server, textOf } from '../shared/http.ts';
+import { ask, readBody, save, type Server } from '../shared/http.ts';
 import { insideOf } from '../shared/within.ts';
 
 const PUBLIC_HUB = 'https://huggingface.co';
-/** The most bytes of a file that is read as text. A larger file is not a configuration. */
+/** The limit on a file that is read as text. */
 const SMALL = { value: 2 ** 20, raise: 'Is it the file that it should be?', chosen: false };
 /** The most pages of a list. A page lists up to 1000 files. */
 const PAGES = 1000;
 
-/** Where the hub and its downloads are, by the environment variables of the hub's own clients. */
-export interface HubSettings {
+/** What the environment variables of the hub's own clients say. */
+interface HubSettings {
   /** HF_ENDPOINT; undefined for the public hub. */
   readonly endpoint: string | undefined;
   /** HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub. */
@@ -32,9 +32,8 @@ export interface HubSettings {
   readonly token: string | undefined;
 }
 
-/** Returns a variable's value without white space around it; undefined if it is unset or blank. */
-const nonEmpty = (value: string | undefined): string | undefined =>
-  value === undefined || value.trim() === '' ? undefined : value.trim();
+/** Returns the value without white space around it; undefined if nothing is left. */
+const nonEmpty = (value = ''): string | undefined => value.trim() || undefined;
 const isTrue = (value: string | undefined): boolean => /^(1|true|yes|on)$/i.test(value ?? '');
 
 export async function hubSettings(env: SourceContext['env']): Promise<HubSettings> {
@@ -58,12 +57,12 @@ export async function hubSettings(env: SourceContext['env']): Promise<HubSetting
 }
 
 export interface HubFile {
-  /** The file's path within the repository, checked by `nameFault`. */
+  /** Within the repository, checked by `nameFault`. */
   readonly path: string;
   readonly size: number;
   /** sha256 for large files; for others, Git's blob id: sha1 of `blob SIZE\0` and the content. */
   readonly hash: 'sha256' | 'git-sha1';
-  /** The digest in lower-case hex, of the hash's length. */
+  /** The digest in lower-case hex. */
   readonly oid: string;
 }
 
@@ -76,31 +75,12 @@ class HubStatus extends Error {
 const isMissing = (error: unknown): boolean =>
   error instanceof HubStatus && error.statusCode === 404;
 
-export interface Hub {
-  /** Returns the commit that the repository's revision points to. */
-  commit(): Promise<string>;
-  /** Returns every file of a commit, by path. */
-  files(commit: string): Promise<Map<string, HubFile>>;
-  /** Returns the text of a small file at a commit or another revision; null if there is none. */
-  peek(at: string, path: string): Promise<string | null>;
-  /**
-   * Writes a file's bytes to `to`, at most as many as its listed size, and hands each part to
-   * `passed`. Returns how many bytes were received.
-   */
-  download(
-    commit: string,
-    file: HubFile,
-    to: string,
-    passed: (part: Uint8Array) => void,
-  ): Promise<number>;
-}
-
 /** Opens a hub. Its methods throw `UserFault`, or `HubStatus` at an error status of the server. */
-export function openHub(
-  { type, name, revision }: Repository,
-  { endpoint = PUBLIC_HUB, token }: HubSettings,
-  { env }: SourceContext,
-): Hub {
+export function openHub({
+  repository: { type, name, revision },
+  settings: { endpoint = PUBLIC_HUB, token },
+  context: { env },
+}: HubSource) {
   if (!URL.canParse(endpoint))
     throw new UserFault(`HF_ENDPOINT is ${shown(endpoint)}, which is not an address.`);
   const origin = new URL(endpoint).origin,
@@ -112,12 +92,12 @@ export function openHub(
       'Connect to the network, or name a mirror in HF_ENDPOINT. ' +
       "What is in the hub's cache needs no network.",
     refused: (status) => new HubStatus(status),
-    ...(token === undefined ? {} : { token: { origin, value: token } }),
+    token: token === undefined ? undefined : { origin, value: token },
   };
   const json = async (address: string): Promise<{ value: unknown; headers: Headers }> => {
     const answer = await ask(server, address, 'application/json'),
       what = `The hub's answer for ${name}`;
-    const value = parseJson(await textOf(answer, readLimit('list', env), what), what);
+    const value = parseJson(await readBody(answer, readLimit('list', env), what), what);
     return { value, headers: answer.headers };
   };
   const addressOf = (at: string, path: string): string =>
@@ -129,14 +109,16 @@ export function openHub(
       ...[at, ...path.split('/')].map(encodeURIComponent),
     ].join('/');
   return {
-    async commit() {
+    /** Returns the commit that the repository's revision points to. */
+    async commit(): Promise<string> {
       const { value } = await json(`${api}/revision/${encodeURIComponent(revision)}?expand[]=sha`);
       const sha = isRecord(value) ? value['sha'] : undefined;
       if (typeof sha !== 'string' || !/^[0-9a-f]{40}$/.test(sha))
         throw answerFault(name, `it names no commit at ${revision}`);
       return sha;
     },
-    async files(commit) {
+    /** Returns every file of a commit, by path. */
+    async files(commit: string): Promise<Map<string, HubFile>> {
       const files = new Map<string, HubFile>(),
         most = readLimit('files', env);
       let page: string | null = `${api}/tree/${commit}?recursive=true&expand=false`;
@@ -156,42 +138,46 @@ export function openHub(
       }
       return files;
     },
-    async peek(at, path) {
+    /** Returns the text of a small file at a commit or another revision; null if there is none. */
+    async peek(at: string, path: string): Promise<string | null> {
       try {
         const answer = await ask(server, addressOf(at, path), '*/*');
-        return await textOf(answer, SMALL, `${path} of ${name}`);
+        return await readBody(answer, SMALL, `${path} of ${name}`);
       } catch (error) {
         if (isMissing(error)) return null;
         throw error;
       }
     },
-    async download(commit, { path, size }, to, passed) {
+    /**
+     * Writes a file's bytes to `to`, at most as many as its listed size, and hands each part to
+     * `passed`. Returns how many bytes were received.
+     */
+    async download(
+      commit: string,
+      { path, size }: HubFile,
+      to: string,
+      passed: (part: Uint8Array) => void,
+    ): Promise<number> {
       const answer = await ask(server, addressOf(commit, path), '*/*').catch((error: unknown) => {
         if (!isMissing(error)) throw error;
         throw new UserFault(`The hub lists ${path} of ${name} and does not have it.`);
       });
-      const excess =
-        `The hub lists it with ${size} bytes and sends more: ` + 'it is damaged or hostile.';
+      const excess = `The hub lists it with ${size} bytes and sends more: it is damaged or hostile.`;
       return save(answer, to, `${path} of ${name}`, { bytes: size, excess }, passed);
     },
   };
 }
 
-/** @param name the repository's name */
 const answerFault = (name: string, why: string): UserFault =>
   new UserFault(`The hub's answer for ${name} is not understood: ${why}.`, 'Is HF_ENDPOINT a hub?');
 
-/**
- * Returns the files on one page of a repository's list. Throws `UserFault` if the value is not such
- * a page.
- * @param name the repository's name
- */
+/** Returns the files on one page of a repository's list. Throws `UserFault` if it is no page. */
 export function readFileList(value: unknown, name: string): HubFile[] {
   if (!Array.isArray(value)) throw answerFault(name, `${shown(value)} is not a list of files`);
   return value.flatMap((entry) => parseFile(entry, name) ?? []);
 }
 
-/** Returns a file of the hub's list; null for a folder. Throws `answerFault` of anything else. */
+/** Returns an entry of the list; null for a folder. Throws `UserFault` if it is neither. */
 function parseFile(entry: unknown, name: string): HubFile | null {
   if (!isRecord(entry)) throw answerFault(name, `it lists ${shown(entry)}`);
   const { type, path, size, oid, lfs } = entry;
@@ -210,16 +196,20 @@ function parseFile(entry: unknown, name: string): HubFile | null {
   return { path, size: bytes, hash: isLarge ? 'sha256' : 'git-sha1', oid: id };
 }
 
-/**
- * Returns the address of the next page by the Link header (RFC 8288), which must be on the hub
- * itself. Null after the last page.
- */
+/** Returns the next page by the Link header (RFC 8288), which must be on the hub; null if none. */
 function nextPage(link: string | null, page: string, origin: string, name: string): string | null {
   const target = /<([^<>]*)>;\s{0,9}rel="?next"?/.exec(link ?? '')?.[1];
   if (target === undefined) return null;
   const next = URL.canParse(target, page) ? new URL(target, page) : null;
   if (next?.origin !== origin) throw answerFault(name, `its list goes on at ${shown(target)}`);
   return next.href;
+}
+
+/** A source of the kind `hf`, and what it is read with. */
+export interface HubSource {
+  readonly repository: Repository;
+  readonly settings: HubSettings;
+  readonly context: SourceContext;
 }
 
 export interface Repository {
@@ -231,7 +221,7 @@ export interface Repository {
   readonly fragment: string;
 }
 
-/** The files of a model's or adapter's folder that are fetched beside model.safetensors. */
+/** What is fetched of a model's or an adapter's folder beside model.safetensors. */
 const SETTINGS = new Set([
   'config.json',
   'tokenizer.json',

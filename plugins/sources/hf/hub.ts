@@ -6,7 +6,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { statSync } from 'node:fs';
 import { copyFile, lstat, mkdir, rename, rm, statfs, symlink } from 'node:fs/promises';
 import { dirname, join, posix, relative, sep } from 'node:path';
-import { type Digest, type SourceContext, UserFault } from '../../../src/api.ts';
+import { type Digest, UserFault } from '../../../src/api.ts';
 import { sha256 } from '../../../src/base/sha256.ts';
 import { hasCode } from '../../../src/base/system-error.ts';
 import { isRecord, readJsonFile } from '../../../src/base/untrusted/json.ts';
@@ -29,13 +29,7 @@ import {
   readText,
   writeAtomically,
 } from '../shared/digest.ts';
-import {
-  type HubFile,
-  type HubSettings,
-  openHub,
-  type Repository,
-  wantedFiles,
-} from './hub-client.ts';
+import { type HubFile, type HubSource, openHub, wantedFiles } from './hub-client.ts';
 
 export interface Snapshot {
   readonly dir: string;
@@ -46,43 +40,30 @@ export interface Snapshot {
 }
 
 const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(revision);
-const repositoryFolder = ({ cache }: HubSettings, { type, name }: Repository): string =>
+const repositoryFolder = ({ settings: { cache }, repository: { type, name } }: HubSource): string =>
   fileInside(cache, `${type}s--${name.replaceAll('/', '--')}`, 'The repository');
 
-/**
- * The files that we have fetched: digests by name. Without this record, an interrupted download
- * could be taken for a complete one.
- */
+/** The files fetched, with their digests: a snapshot without it may be an interrupted download. */
 type FetchRecord = { readonly files: { readonly [name: string]: string } };
-const recordFile = (
-  context: SourceContext,
-  settings: HubSettings,
-  repository: Repository,
-  commit: string,
-): string =>
-  join(
-    cacheFolder(context.cacheDir, 'hub'),
-    `${sha256(
-      JSON.stringify([repositoryFolder(settings, repository), commit, repository.fragment]),
-    ).slice(0, 32)}.json`,
-  );
+function recordFile(source: HubSource, commit: string): string {
+  const folder = cacheFolder(source.context.cacheDir, 'hub'),
+    fetched = JSON.stringify([repositoryFolder(source), commit, source.repository.fragment]);
+  return join(folder, `${sha256(fetched).slice(0, 32)}.json`);
+}
 
 /**
  * Looks for the snapshot in the cache, without using the network. Returns null if it is not there,
  * is damaged (the log says so), or may be incomplete.
  */
-export async function findSnapshot(
-  repository: Repository,
-  settings: HubSettings,
-  context: SourceContext,
-): Promise<Snapshot | null> {
-  const root = repositoryFolder(settings, repository);
+export async function findSnapshot(source: HubSource): Promise<Snapshot | null> {
+  const { repository, context } = source;
+  const root = repositoryFolder(source);
   const commit = await knownCommit(root, repository);
   if (commit === null) return null;
   const dir = join(root, 'snapshots', commit);
   if (!exists(dir)) return null;
-  const record = await readFetchRecord(recordFile(context, settings, repository, commit));
-  if (record === null) return foreignSnapshot(repository, dir, commit, settings, context);
+  const record = await readFetchRecord(recordFile(source, commit));
+  if (record === null) return foreignSnapshot(source, dir, commit);
 
   const names = Object.keys(record.files);
   for (const name of names) if (!exists(join(dir, name))) return reportDamage(`${name} is missing`);
@@ -106,11 +87,9 @@ export async function findSnapshot(
  * HF_HUB_OFFLINE forbids fetching it again.
  */
 async function foreignSnapshot(
-  repository: Repository,
+  { repository, settings, context }: HubSource,
   dir: string,
   commit: string,
-  settings: HubSettings,
-  context: SourceContext,
 ): Promise<Snapshot | null> {
   // Look for each file, because an interrupted download leaves links that lead nowhere.
   const present = (await filesBelow(dir)).filter((name) => exists(join(dir, name)));
@@ -139,27 +118,26 @@ async function foreignSnapshot(
  * repository, else, with `fetch`, from the hub. Null if neither has it.
  */
 export async function peekFile(
-  repository: Repository,
+  source: HubSource,
   file: string,
-  settings: HubSettings,
-  context: SourceContext,
   fetch: boolean,
 ): Promise<string | null> {
-  const { revision, fragment } = repository;
+  const { revision, fragment } = source.repository;
   const path = fragment ? `${fragment}/${file}` : file;
-  const root = repositoryFolder(settings, repository);
-  const commit = await knownCommit(root, repository);
+  const root = repositoryFolder(source);
+  const commit = await knownCommit(root, source.repository);
   if (commit !== null) {
     const text = await readText(pathInside(join(root, 'snapshots', commit), path, 'A file'));
     if (text !== null) return text;
   }
-  return fetch && !settings.offline
-    ? openHub(repository, settings, context).peek(commit ?? revision, path)
-    : null;
+  return fetch && !source.settings.offline ? openHub(source).peek(commit ?? revision, path) : null;
 }
 
-/** Returns the commit that the cache has for the repository's revision, or null if it has none. */
-async function knownCommit(root: string, { name, revision }: Repository): Promise<string | null> {
+/** Returns the commit that the cache has for the revision, or null. */
+async function knownCommit(
+  root: string,
+  { name, revision }: HubSource['repository'],
+): Promise<string | null> {
   if (isCommit(revision)) return revision;
   const ref = pathInside(join(root, 'refs'), revision, `The revision of ${name}`);
   const commit = (await readText(ref))?.trim() ?? '';
@@ -178,21 +156,18 @@ async function isWholeModel(dir: string, names: readonly string[]): Promise<bool
   return Object.values(map).every((shard) => names.includes(posix.join(folder, String(shard))));
 }
 
-/** Downloads the needed files that are missing, renames each into place, and records all. */
-export async function fetchSnapshot(
-  repository: Repository,
-  settings: HubSettings,
-  context: SourceContext,
-): Promise<Snapshot> {
-  const { name, revision } = repository;
-  const hub = openHub(repository, settings, context);
+/** Downloads the needed files that are missing, and records all that are needed. */
+export async function fetchSnapshot(source: HubSource): Promise<Snapshot> {
+  const { repository, context } = source,
+    { name, revision } = repository;
+  const hub = openHub(source);
   const commit = isCommit(revision) ? revision : await hub.commit();
-  const root = repositoryFolder(settings, repository),
+  const root = repositoryFolder(source),
     dir = join(root, 'snapshots', commit);
   const entries = await hub.files(commit);
   const names = wantedFiles(repository, [...entries.keys()]);
   const wanted = names.flatMap((path) => entries.get(path) ?? []);
-  await checkRoom(name, settings, wanted, context);
+  await checkRoom(source, wanted);
   for (const entry of wanted) {
     const pointer = pathInside(dir, entry.path, `A file of ${name}`),
       blob = fileInside(join(root, 'blobs'), entry.oid, `A blob of ${name}`);
@@ -207,12 +182,9 @@ export async function fetchSnapshot(
     await makeFolder(root, dirname(ref));
     await writeAtomically(ref, commit);
   }
-  const record = recordFile(context, settings, repository, commit);
+  const record: FetchRecord = { files: Object.fromEntries(digests) };
   makeCacheFolder(context.cacheDir, 'hub');
-  await writeAtomically(
-    record,
-    JSON.stringify({ files: Object.fromEntries(digests) } satisfies FetchRecord),
-  );
+  await writeAtomically(recordFile(source, commit), JSON.stringify(record));
   return { dir, commit, files: names, digest: digestOfDigests(digests) };
 
   /** Downloads a file to `blob`. Throws `UserFault` if its size or digest is not the hub's. */
@@ -256,13 +228,11 @@ async function makeFolder(root: string, path: string): Promise<void> {
 
 /** Throws `UserFault` if the files are larger than the limit, or than the disk's free space. */
 async function checkRoom(
-  name: string,
-  { cache }: HubSettings,
+  { repository: { name }, settings: { cache }, context }: HubSource,
   wanted: readonly HubFile[],
-  { env }: SourceContext,
 ): Promise<void> {
   const bytes = wanted.reduce((sum, { size }) => sum + size, 0),
-    limit = readLimit('source', env);
+    limit = readLimit('source', context.env);
   if (bytes > limit.value)
     throw new UserFault(
       `hf:${name} has ${inWords(bytes)} of files; at most ${inWords(limit.value)} are fetched ` +
@@ -279,10 +249,7 @@ async function checkRoom(
     );
 }
 
-/**
- * Returns how the hub computes a file's digest: sha256 for large files; for others, sha1 of the
- * content after the prefix that Git puts before a blob.
- */
+/** Returns how the hub computes a file's digest (`HubFile.hash`). */
 const hashAndPrefix = ({ hash, size }: HubFile): readonly [algorithm: string, prefix: string] =>
   hash === 'sha256' ? ['sha256', ''] : ['sha1', `blob ${size}\0`];
 
@@ -312,7 +279,7 @@ async function linkBlob(blob: string, pointer: string): Promise<void> {
   await rename(temporary, pointer);
 }
 
-/** Returns the record of what was fetched; null if it is missing or damaged. */
+/** Reads a record; null if it is missing or damaged. */
 async function readFetchRecord(path: string): Promise<FetchRecord | null> {
   const record = await readRecord(path);
   const isSound =

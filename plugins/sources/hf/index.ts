@@ -1,7 +1,7 @@
 import { type Asset, defineSource, type SourceContext, UserFault } from '../../../src/api.ts';
 import { parseUri } from '../../../src/data/format.ts';
 import type { Snapshot } from './hub.ts';
-import type { Repository } from './hub-client.ts';
+import type { HubSource, Repository } from './hub-client.ts';
 
 const PART = '[A-Za-z0-9_][A-Za-z0-9._-]*';
 /** Matches `OWNER/NAME@REVISION`, optionally after `datasets/` or `models/`. */
@@ -28,9 +28,10 @@ export default defineSource({
     'hf:OWNER/NAME@REVISION#PATH.',
 
   async locate(uri, context) {
-    const { hub, repository, settings } = await openRepository(uri, context);
-    const snapshot = await hub.findSnapshot(repository, settings, context);
-    if (snapshot !== null) return assetOf(uri, repository, snapshot, context);
+    const { hub, source } = await openSource(uri, context);
+    const snapshot = await hub.findSnapshot(source);
+    if (snapshot !== null) return assetOf(uri, source, snapshot);
+    const { settings } = source;
     if (settings.offline) {
       throw new UserFault(
         `${uri} is not in the hub's cache (${settings.cache}), and HF_HUB_OFFLINE forbids ` +
@@ -42,31 +43,30 @@ export default defineSource({
   },
 
   async peek(uri, file, context, fetch) {
-    const { hub, repository, settings } = await openRepository(uri, context);
-    return hub.peekFile(repository, file, settings, context, fetch);
+    const { hub, source } = await openSource(uri, context);
+    return hub.peekFile(source, file, fetch);
   },
 
   async fetch(uri, context) {
-    const { hub, repository, settings } = await openRepository(uri, context);
+    const { hub, source } = await openSource(uri, context);
     try {
-      const snapshot = await hub.fetchSnapshot(repository, settings, context);
-      return await assetOf(uri, repository, snapshot, context);
+      return await assetOf(uri, source, await hub.fetchSnapshot(source));
     } catch (error) {
-      throw hubFault(repository, error);
+      throw hubFault(source.repository, error);
     }
   },
 });
 
-async function openRepository(uri: string, { env }: SourceContext) {
+async function openSource(uri: string, context: SourceContext) {
   const [{ hubSettings }, hub] = await Promise.all([import('./hub-client.ts'), import('./hub.ts')]);
-  return { hub, repository: parseRepository(uri), settings: await hubSettings(env) };
+  const settings = await hubSettings(context.env);
+  return { hub, source: { repository: parseRepository(uri), settings, context } };
 }
 
 async function assetOf(
   uri: string,
-  { type, name, revision, fragment }: Repository,
+  { repository: { type, name, revision, fragment }, context: { cacheDir } }: HubSource,
   { dir, commit, files, digest }: Snapshot,
-  { cacheDir }: SourceContext,
 ): Promise<Asset> {
   const { assetWithin } = await import('../shared/within.ts');
   // What a paper would cite, so without the mirror that the files came from.
@@ -83,8 +83,8 @@ async function assetOf(
 }
 
 /**
- * Returns the user fault of the hub's error status; any other error as it is. The hub answers 401
- * both for a repository that does not exist and for a private one.
+ * Returns the fault of an error status; any other error as it is. The hub answers 401 both for a
+ * repository that does not exist and for a private one.
  */
 function hubFault({ type, name, revision }: Repository, error: unknown): unknown {
   const { statusCode } = error as { statusCode?: number };

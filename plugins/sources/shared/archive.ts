@@ -5,7 +5,7 @@
 import { createReadStream, createWriteStream } from 'node:fs';
 import { mkdir, open, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { type Readable, Transform } from 'node:stream';
+import stream from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 import { UserFault } from '../../../src/api.ts';
@@ -13,18 +13,21 @@ import { inWords, readLimit, unpackedLimit } from '../../../src/base/untrusted/l
 import { pathInside } from '../../../src/base/untrusted/paths.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
-/** Counts one more entry and its bytes. Throws UserFault if there are more than allowed. */
-type Count = (entry: { readonly bytes: number }) => void;
-
-/** @param archive the limit on its unpacked bytes depends on its size */
-async function createCounter(archive: string, env: Env | undefined): Promise<Count> {
+/**
+ * Returns a function that counts one more entry, of so many bytes. It throws `UserFault` if there
+ * are more entries than allowed, or more bytes than an archive of this size may unpack to.
+ */
+async function createCounter(
+  archive: string,
+  env: Env | undefined,
+): Promise<(entryBytes: number) => void> {
   const { size } = await stat(archive);
   const most = unpackedLimit(size, env),
     files = readLimit('files', env);
   let bytes = 0,
     entries = 0;
-  return (entry) => {
-    bytes += entry.bytes;
+  return (entryBytes) => {
+    bytes += entryBytes;
     entries++;
     if (bytes > most.value)
       throw new UserFault(
@@ -40,7 +43,7 @@ async function createCounter(archive: string, env: Env | undefined): Promise<Cou
   };
 }
 
-/** Unpacks the one top folder of an npm package's archive; like npm, without links or devices. */
+/** Unpacks the one top folder of an npm package; like npm, without links or devices. */
 export async function untar(archive: string, into: string, env?: Env): Promise<void> {
   const tar = await import('tar');
   const count = await createCounter(archive, env);
@@ -59,7 +62,7 @@ export async function untar(archive: string, into: string, env?: Env): Promise<v
     filter: (path, entry) => {
       if (fault !== null || !('type' in entry)) return false;
       try {
-        count({ bytes: entry.size });
+        count(entry.size);
         const inside = path
           .split('/')
           .slice(1)
@@ -74,7 +77,7 @@ export async function untar(archive: string, into: string, env?: Env): Promise<v
   });
   unpack.on('error', stop);
   try {
-    for await (const part of await tarStream(archive, env)) {
+    for await (const part of unzippedParts(archive, env)) {
       unpack.write(part as Buffer);
       if (fault !== null) break;
     }
@@ -85,11 +88,8 @@ export async function untar(archive: string, into: string, env?: Env): Promise<v
   if (fault !== null) throw archiveFault(archive, fault);
 }
 
-/**
- * Returns the archive's bytes, unzipped. They are counted here too, because padding and links
- * unpack to nothing.
- */
-async function tarStream(archive: string, env: Env | undefined): Promise<Readable> {
+/** Yields the unzipped bytes, and counts them, because padding and links unpack to nothing. */
+async function* unzippedParts(archive: string, env: Env | undefined): AsyncGenerator<Uint8Array> {
   const count = await createCounter(archive, env);
   const file = await open(archive);
   const magic = Buffer.alloc(2);
@@ -99,33 +99,24 @@ async function tarStream(archive: string, env: Env | undefined): Promise<Readabl
     await file.close();
   }
   const bytes = createReadStream(archive);
-  if (magic.readUInt16BE() !== 0x1f8b) return bytes; // not gzip
+  if (magic.readUInt16BE() !== 0x1f8b) {
+    yield* bytes as AsyncIterable<Uint8Array>; // not gzip
+    return;
+  }
+  // An error or an early end of either stream ends the other.
+  const unzipped = stream.pipeline(bytes, createGunzip(), () => undefined);
   let total = 0;
-  const counted = new Transform({
-    transform(part: Uint8Array, _encoding, done) {
-      total += part.length;
-      try {
-        if (total >= PART) {
-          count({ bytes: total });
-          total = 0;
-        }
-        done(null, part);
-      } catch (error) {
-        done(error as Error);
-      }
-    },
-  });
-  const unzipped = createGunzip();
-  bytes.on('error', (error) => unzipped.destroy(error));
-  unzipped.on('error', (error) => counted.destroy(error));
-  counted.on('close', () => {
-    bytes.destroy();
-    unzipped.destroy();
-  });
-  return bytes.pipe(unzipped).pipe(counted);
+  for await (const part of unzipped as AsyncIterable<Uint8Array>) {
+    total += part.length;
+    if (total >= PART) {
+      count(total);
+      total = 0;
+    }
+    yield part;
+  }
 }
 
-/** This number of unzipped bytes counts as one entry. */
+/** So many unzipped bytes count as one entry. */
 const PART = 2 ** 20;
 
 /** Unpacks a wheel, which is a zip file. */
@@ -138,7 +129,7 @@ export async function unzip(archive: string, into: string, env?: Env): Promise<v
       const folder = entry.fileName.endsWith('/');
       const name = folder ? entry.fileName.slice(0, -1) : entry.fileName;
       const path = pathInside(into, name, `An entry of ${nameOf(archive)}`);
-      count({ bytes: entry.uncompressedSize }); // the reader refuses a longer entry
+      count(entry.uncompressedSize); // the reader refuses a longer entry
       if (folder) {
         await mkdir(path, { recursive: true });
         continue;
@@ -165,7 +156,7 @@ const nameOf = (archive: string): string => archive.replace(/^.*[\\/]/s, '');
 /** System errors that are caused by the archive's content, not by the disk. */
 const ARCHIVE_ERRORS = new Set(['EEXIST', 'ENOTDIR', 'EISDIR', 'ENAMETOOLONG', 'EILSEQ', 'EINVAL']);
 
-/** Returns the user fault of an error that the archive causes; any other error as it is. */
+/** Returns the fault of an error that the archive causes; any other error as it is. */
 function archiveFault(archive: string, error: unknown): unknown {
   const { name, message, code, syscall } = error as NodeJS.ErrnoException;
   if (name === 'UserFault') return error;

@@ -1,7 +1,4 @@
-/**
- * Runs the programs that fetch for us, npm and pip, with the user's settings. Their memory, disk
- * space and time are watched and limited.
- */
+/** Runs npm and pip with the user's settings. Their memory, disk space and time are limited. */
 import { execFile } from 'node:child_process';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -16,7 +13,7 @@ import {
   SLOWEST,
 } from '../../../src/base/untrusted/limits.ts';
 
-export interface ClientResult {
+interface ClientResult {
   readonly code: number;
   readonly stdout: string;
   readonly stderr: string;
@@ -24,7 +21,7 @@ export interface ClientResult {
 
 /** The bytes that npm may use beside an archive, which it holds in memory while it checks it. */
 const MEMORY_BESIDE_ARCHIVE = 2 * GB;
-/** npm's answer includes a package's list of files, which has thousands of lines for a corpus. */
+/** npm prints a package's list of files, which has thousands of lines for a corpus. */
 const MOST_PRINTED = 256 * MB;
 const WATCH_INTERVAL_MS = 200;
 
@@ -46,6 +43,8 @@ export function runClient(
   options: ClientOptions,
 ): Promise<ClientResult | null> {
   const { what, cwd, env } = options;
+  const faultThat = (did: string, hint?: string): UserFault =>
+    new UserFault(`${what}: ${command} ${did}.`, hint);
   const patience = readLimit('seconds', env);
   const seconds = patience.value + readLimit('archive', env).value / SLOWEST;
   return new Promise((resolve, reject) => {
@@ -69,24 +68,16 @@ export function runClient(
         else if (error === null) resolve({ code: 0, stdout, stderr });
         else if (error.code === 'ENOENT') resolve(null);
         else if (String(error.code) === 'ERR_CHILD_PROCESS_STDIO_MAXBUFFER')
-          reject(new UserFault(`${what}: ${command} printed more than ${inWords(MOST_PRINTED)}.`));
+          reject(faultThat(`printed more than ${inWords(MOST_PRINTED)}`));
         else if (error.killed === true)
           reject(
-            new UserFault(
-              `${what}: ${command} took more than ${Math.round(seconds)} s and was ended.`,
-              patience.raise,
-            ),
+            faultThat(`took more than ${Math.round(seconds)} s and was ended`, patience.raise),
           );
         else if (typeof error.code === 'number') resolve({ code: error.code, stdout, stderr });
-        else
-          reject(
-            new UserFault(
-              `${what}: ${command} ended before it was done (${error.signal ?? error.message}).`,
-            ),
-          );
+        else reject(faultThat(`ended before it was done (${error.signal ?? error.message})`));
       },
     );
-    const excess = watchClient(command, child.pid, options);
+    const excess = watchClient(child.pid, options, faultThat);
     const watch = setInterval(() => {
       const found = excess();
       if (found === null) return;
@@ -96,14 +87,11 @@ export function runClient(
   });
 }
 
-/**
- * Returns a function that checks the program's use: it returns the fault if a limit is exceeded
- * now, and null otherwise.
- */
+/** Returns a function that returns the fault of a limit that the program exceeds now, or null. */
 function watchClient(
-  command: string,
   pid: number | undefined,
-  { what, cwd, env }: ClientOptions,
+  { cwd, env }: ClientOptions,
+  faultThat: (did: string, hint: string) => UserFault,
 ): () => UserFault | null {
   const archive = readLimit('archive', env),
     patience = readLimit('seconds', env);
@@ -114,18 +102,15 @@ function watchClient(
       taken = residentBytes(pid);
     // Twice the limit is allowed, because pip briefly has both its temporary file and the copy.
     if (bytes > 2 * archive.value || taken > MEMORY_BESIDE_ARCHIVE + archive.value)
-      return new UserFault(
-        `${what}: ${command} fetches more than ${inWords(archive.value)} and was ended.`,
-        archive.raise,
-      );
+      return faultThat(`fetches more than ${inWords(archive.value)} and was ended`, archive.raise);
     // While a program waits for a silent server, neither its files, its memory nor the bytes that
     // it has read change.
     const now = `${bytes} ${taken} ${readMark(pid)}`;
     if (now !== before) silentSince = performance.now();
     before = now;
     return performance.now() - silentSince > patience.value * 1000
-      ? new UserFault(
-          `${what}: ${command} has done nothing for ${patience.value} s and was ended.`,
+      ? faultThat(
+          `has done nothing for ${patience.value} s and was ended`,
           `Does its server answer? ${patience.raise}`,
         )
       : null;
@@ -144,15 +129,12 @@ function bytesBelow(dir: string): number {
   return sum;
 }
 
-/**
- * Returns the content of the process's file in /proc, or an empty string if there is none. Only
- * Linux has /proc; elsewhere, only files and time are watched.
- */
+/** Returns a file of the process in /proc; '' where there is none, as on any system but Linux. */
 function procFile(pid: number | undefined, name: string): string {
   try {
     return readFileSync(`/proc/${pid ?? 0}/${name}`, 'latin1');
   } catch {
-    return ''; // the process has ended, or there is no /proc
+    return '';
   }
 }
 
@@ -160,9 +142,8 @@ const residentBytes = (pid: number | undefined): number =>
   Number(/VmRSS:\s+(\d+) kB/.exec(procFile(pid, 'status'))?.[1] ?? 0) * 1024;
 
 /**
- * Returns a text that changes whenever the program reads bytes, sockets included: their number. If
- * that is not known, it is the time, which always changes: then the program never counts as silent,
- * and only the limit on the total time applies.
+ * Returns the number of bytes that the program has read, sockets included. If that is not known,
+ * the time: then the program never counts as silent, and only the limit on the total time applies.
  */
 const readMark = (pid: number | undefined): string =>
   /rchar: (\d+)/.exec(procFile(pid, 'io'))?.[1] ?? String(performance.now());

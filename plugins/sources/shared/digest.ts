@@ -26,10 +26,7 @@ import { cacheFolder, makeCacheFolder, ownNames } from '../../../src/base/untrus
 type Known = readonly [number, string, string, string, string];
 type Memo = Map<string, Known>;
 
-/**
- * A file's age in milliseconds before its time stamp is trusted. File systems stamp times in steps,
- * so a file changed more recently than this could change again with the same stamp.
- */
+/** The age of a file whose time stamp is trusted: a younger file may change under the same one. */
 const SETTLED_MS = 100;
 
 export const sha256OfFile = async (path: string): Promise<string> =>
@@ -91,7 +88,7 @@ export async function fileDigests(
   return digests;
 }
 
-/** Reads the known digests of files below `root`. A missing or damaged memo only costs time. */
+/** Reads what is known of files below `root`: nothing if the memo is missing or damaged. */
 async function readMemo(file: string, root: string): Promise<Memo> {
   const { path, files } = (await readRecord(file)) ?? {};
   return path === root && isRecord(files)
@@ -115,7 +112,7 @@ export async function contentDigest(
     : digestOfDigests(digests);
 }
 
-/** Returns the digest of a folder from the sha256 of each of its files, by name. */
+/** Returns a folder's digest. @param digests the sha256 of each of its files, by name */
 export function digestOfDigests(digests: ReadonlyMap<string, string>): Digest {
   const listing = [...digests].sort(([a], [b]) => (a < b ? -1 : 1));
   return `sha256:${sha256(JSON.stringify(['dosimeter.folder/1', listing]))}` as Digest;
@@ -148,7 +145,7 @@ export async function filesBelow(root: string): Promise<string[]> {
   return (await walk(root, '')).sort();
 }
 
-/** The age, in milliseconds, at which the temporary folders of killed fetches are removed. */
+/** The age at which the temporary folders of killed fetches are removed. */
 const ABANDONED_MS = 24 * 60 * 60 * 1000;
 
 /** Writes a file so that readers see either the old content or the new, never a part. */
@@ -198,7 +195,7 @@ async function removeAbandoned(cacheDir: string): Promise<void> {
   }
 }
 
-/** Returns the text of a file, or null if there is no such file. */
+/** Returns the text of a file, or null if there is none. */
 export async function readText(path: string): Promise<string | null> {
   try {
     return await readFile(path, 'utf8');
@@ -208,7 +205,7 @@ export async function readText(path: string): Promise<string | null> {
   }
 }
 
-/** Returns the record in a JSON file of a cache, or null if it is missing or damaged. */
+/** Returns the object in a JSON file, or null if it is missing or damaged. */
 export async function readRecord(
   path: string,
 ): Promise<{ readonly [name: string]: unknown } | null> {

@@ -1,9 +1,5 @@
-/**
- * Sends HTTP requests. Every answer is limited in bytes and in time, and every fault of the network
- * or the server is a `UserFault`.
- */
+/** HTTP requests whose answers are limited in bytes and in time. */
 import { createWriteStream } from 'node:fs';
-import { Readable, Transform } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { UserFault } from '../../../src/api.ts';
 import {
@@ -25,10 +21,10 @@ export interface Server {
   /** Returns the error for a status other than success. */
   readonly refused: (status: number) => Error;
   /** Sent to every address of this origin, and to no other. */
-  readonly token?: { readonly origin: string; readonly value: string };
+  readonly token?: { readonly origin: string; readonly value: string } | undefined;
 }
 
-/** A server's answer. Its body can be read only once, by `textOf` or `save`. */
+/** The body can be read only once, by `readBody` or `save`. */
 export interface Answer {
   readonly headers: Headers;
   readonly body: AsyncIterable<Uint8Array>;
@@ -48,7 +44,7 @@ export async function ask(server: Server, address: string, accept: string): Prom
         'HTTP address.',
     );
   const headers: Record<string, string> = { accept };
-  if (server.token !== undefined && url.origin === server.token.origin)
+  if (server.token?.origin === url.origin)
     headers['authorization'] = `Bearer ${server.token.value}`;
   if (url.username !== '') {
     // fetch refuses addresses that contain credentials.
@@ -84,7 +80,7 @@ export async function ask(server: Server, address: string, accept: string): Prom
   return { headers: response.headers, body: limitedBody(response, url, patience, ending) };
 }
 
-/** Returns the text with its percent escapes decoded, or as it is if they are malformed. */
+/** Returns the text with its percent escapes decoded; if they are malformed, the text itself. */
 const decodedOrSame = (text: string): string => {
   try {
     return decodeURIComponent(text);
@@ -100,10 +96,7 @@ const stalledFault = (url: URL, patience: Limit): UserFault =>
     `Try again later, or use a mirror. ${patience.raise}`,
   );
 
-/**
- * Yields the body's bytes. Only the time spent waiting for the server is limited, not the time that
- * the reader takes.
- */
+/** Yields the body's bytes. The time spent waiting for the server is limited. */
 async function* limitedBody(
   { body }: Response,
   url: URL,
@@ -146,11 +139,8 @@ async function* limitedBody(
   }
 }
 
-/**
- * Returns the body's text. Throws `UserFault` if it is longer than `limit`.
- * @param what the name of the text in messages
- */
-export async function textOf(answer: Answer, limit: Limit, what: string): Promise<string> {
+/** Throws `UserFault` if the body is longer than `limit`. @param what what messages call it */
+export async function readBody(answer: Answer, limit: Limit, what: string): Promise<string> {
   const parts: Uint8Array[] = [];
   let bytes = 0;
   for await (const part of answer.body) {
@@ -178,22 +168,18 @@ export async function save(
   passed: (part: Uint8Array) => void,
 ): Promise<number> {
   let received = 0;
-  const counted = new Transform({
-    transform(part: Uint8Array, _encoding, done) {
+  async function* counted(): AsyncGenerator<Uint8Array, void> {
+    for await (const part of answer.body) {
       received += part.length;
-      if (received > bytes) {
-        done(
-          new UserFault(
-            `${what} is larger than ${inWords(bytes)}; the download was stopped.`,
-            excess,
-          ),
+      if (received > bytes)
+        throw new UserFault(
+          `${what} is larger than ${inWords(bytes)}; the download was stopped.`,
+          excess,
         );
-        return;
-      }
       passed(part);
-      done(null, part);
-    },
-  });
-  await pipeline(Readable.from(answer.body), counted, createWriteStream(path, { flags: 'wx' }));
+      yield part;
+    }
+  }
+  await pipeline(counted, createWriteStream(path, { flags: 'wx' }));
   return received;
 }

@@ -1,10 +1,9 @@
 /**
- * Sources whose URIs name packages of a registry. Packages are kept in the download cache, by name
- * and version. Planning loads this file, so what fetches is imported only when a package is
- * fetched.
+ * Sources whose URIs name packages of a registry. Planning loads this file, so what fetches is
+ * imported only when a package is fetched.
  */
 import type { Asset, SourceContext, SourceDescriptor } from '../../../src/api.ts';
-import type { Fetched, PackageEntry, PackageKey } from './package-store.ts';
+import type { CachedPackage, Fetched, PackageEntry } from './package-store.ts';
 
 export interface NamedPackage {
   readonly name: string;
@@ -15,7 +14,7 @@ export interface NamedPackage {
 }
 
 interface PackageRegistry {
-  readonly registry: PackageKey['registry'];
+  readonly registry: CachedPackage['registry'];
   /** The registry in a log, such as `the npm registry`. */
   readonly title: string;
   /** What stands between name and version where the registry's client is asked for a package. */
@@ -27,7 +26,10 @@ interface PackageRegistry {
    * @param remembered returns the version that `asked` resolved to when it was first fetched
    */
   versionOf(asked: string, remembered: () => Promise<string | null>): Promise<string | null>;
-  /** Downloads a package into one folder and unpacks it into another; both are empty. */
+  /**
+   * Downloads a package into one folder and unpacks it into another; both are empty.
+   * @param wanted `version` may be empty, for any
+   */
   download(
     wanted: { readonly name: string; readonly version: string },
     download: string,
@@ -36,11 +38,9 @@ interface PackageRegistry {
   ): Promise<Fetched>;
 }
 
-/** Returns how a source locates and fetches the packages of a registry. */
 export function packageSource(
   registry: PackageRegistry,
 ): Pick<SourceDescriptor, 'locate' | 'fetch'> {
-  /** Reads a URI. `version` is null if the registry has to be asked for it. */
   const readUri = async (uri: string, { cacheDir }: SourceContext) => {
     const store = await import('./package-store.ts');
     const { name, asked } = registry.parse(uri),

@@ -38,15 +38,17 @@ interface Manifest {
   readonly files: readonly FileRecord[];
 }
 
-export interface PackageKey {
+export interface CachedPackage {
   readonly cacheDir: string;
   readonly registry: 'npm' | 'pypi';
   readonly name: string;
+}
+interface PackageKey extends CachedPackage {
   readonly version: string;
 }
 
 /** Returns a package's folders below the cache, checked because an index may give its name. */
-const packageParts = ({ registry, name }: Omit<PackageKey, 'version'>): readonly string[] => [
+const packageParts = ({ registry, name }: CachedPackage): readonly string[] => [
   registry,
   fileInside('', name.replaceAll('/', '+'), 'The package'),
 ];
@@ -54,10 +56,8 @@ const entryParts = (key: PackageKey): readonly string[] => [
   ...packageParts(key),
   fileInside('', key.version, `A version of ${key.name}`),
 ];
-const packageDir = (key: Omit<PackageKey, 'version'>): string =>
-  cacheFolder(key.cacheDir, ...packageParts(key));
 
-/** Returns the entry; null if it is missing or damaged. If it is damaged, the log says so. */
+/** Returns the entry; null if it is missing or damaged, of which the log is told. */
 export async function findPackage(
   key: PackageKey,
   log: (message: string) => void,
@@ -71,7 +71,7 @@ export async function findPackage(
   return null;
 }
 
-/** Returns the entry, what is wrong with it, or null if there is none. */
+/** Returns the entry, what is damaged in it, or null if there is none. */
 async function readEntry(
   key: PackageKey,
 ): Promise<PackageEntry | { readonly damage: string } | null> {
@@ -151,10 +151,8 @@ const listAll = (dir: string): string[] | null =>
     name.replaceAll('\\', '/'),
   ) ?? null;
 
-export interface Fetched {
+export interface Fetched extends Omit<PackageEntry, 'dir'> {
   readonly version: string;
-  readonly archive: Digest;
-  readonly facts: JsonObject;
 }
 
 const inFlight = new Map<string, Promise<PackageEntry>>();
@@ -162,17 +160,16 @@ const inFlight = new Map<string, Promise<PackageEntry>>();
 /**
  * Fetches a package into the cache. The same package may be fetched at the same moment, in this
  * process or another.
- * @param asked the version as the spec writes it, or an empty string. The version that it resolves
- *   to is remembered.
+ * @param asked the version as the spec writes it, or ''; what it resolves to is remembered
  * @param fetch downloads into `download` and unpacks into `files`, which are both empty
  */
 export function fetchPackage(
-  key: Omit<PackageKey, 'version'>,
+  key: CachedPackage,
   asked: string,
   fetch: (download: string, files: string) => Promise<Fetched>,
 ): Promise<PackageEntry> {
-  const id = JSON.stringify([packageDir(key), asked]);
-  const running = inFlight.get(id);
+  const resolution = resolutionFile(key, asked),
+    running = inFlight.get(resolution);
   if (running !== undefined) return running;
   const started = withTemporaryFolder(key.cacheDir, async (temporary) => {
     const download = join(temporary, 'download'),
@@ -181,10 +178,11 @@ export function fetchPackage(
     await mkdir(files);
     const fetched = await fetch(download, files);
     const entry = await publish({ ...key, version: fetched.version }, files, fetched);
-    if (asked !== fetched.version) await rememberVersion(key, asked, fetched.version);
+    if (asked !== fetched.version)
+      await writeAtomically(resolution, JSON.stringify({ version: fetched.version }));
     return entry;
-  }).finally(() => inFlight.delete(id));
-  inFlight.set(id, started);
+  }).finally(() => inFlight.delete(resolution));
+  inFlight.set(resolution, started);
   return started;
 }
 
@@ -198,7 +196,8 @@ async function publish(
   await checkPin(key, root, archive);
   const before = await readEntry(key);
   if (before !== null && 'dir' in before && before.archive === archive) return before;
-  const stale = await staleFolder(root);
+  // A damaged entry's folder is removed once the new entry is written.
+  const { folder: stale } = (await readRecord(join(root, 'entry.json'))) ?? {};
 
   const folder = `files-${randomBytes(6).toString('hex')}`,
     dir = join(root, folder);
@@ -212,20 +211,12 @@ async function publish(
   }
   const manifest: Manifest = { format: 1, folder, archive, facts, files: records };
   await writeAtomically(join(root, 'entry.json'), JSON.stringify(manifest));
-  if (stale !== null) await rm(join(root, stale), { recursive: true, force: true });
+  if (typeof stale === 'string' && FOLDER.test(stale))
+    await rm(join(root, stale), { recursive: true, force: true });
   return { dir, archive, facts };
 }
 
-/** Returns the folder that a damaged `entry.json` names, or null if the file can't be read. */
-async function staleFolder(root: string): Promise<string | null> {
-  const { folder } = (await readRecord(join(root, 'entry.json'))) ?? {};
-  return typeof folder === 'string' && FOLDER.test(folder) ? folder : null;
-}
-
-/**
- * Throws `UserFault` if a version's bytes differ from those that were fetched first, because a
- * release never changes.
- */
+/** Throws `UserFault` if a version's bytes differ from those that were fetched first. */
 async function checkPin(key: PackageKey, root: string, archive: Digest): Promise<void> {
   const file = join(root, 'pin.json');
   const pin = await readRecord(file);
@@ -238,23 +229,12 @@ async function checkPin(key: PackageKey, root: string, archive: Digest): Promise
   if (pin === null) await writeFile(file, JSON.stringify({ archive }));
 }
 
-const resolutionFile = (key: Omit<PackageKey, 'version'>, asked: string): string =>
-  join(packageDir(key), `asked-${encodeURIComponent(asked)}.json`);
+/** Returns the path of the file that holds the version to which `asked` resolved at first. */
+const resolutionFile = (key: CachedPackage, asked: string): string =>
+  join(cacheFolder(key.cacheDir, ...packageParts(key)), `asked-${encodeURIComponent(asked)}.json`);
 
 /** Returns the version that `asked` resolved to when it was first fetched; null before that. */
-export async function rememberedVersion(
-  key: Omit<PackageKey, 'version'>,
-  asked: string,
-): Promise<string | null> {
+export async function rememberedVersion(key: CachedPackage, asked: string): Promise<string | null> {
   const { version } = (await readRecord(resolutionFile(key, asked))) ?? {};
   return typeof version === 'string' ? version : null;
-}
-
-async function rememberVersion(
-  key: Omit<PackageKey, 'version'>,
-  asked: string,
-  version: string,
-): Promise<void> {
-  makeCacheFolder(key.cacheDir, ...packageParts(key));
-  await writeAtomically(resolutionFile(key, asked), JSON.stringify({ version }));
 }

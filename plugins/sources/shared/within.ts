@@ -1,14 +1,9 @@
-/**
- * Finds the part of an unpacked package or a snapshot that a source refers to: all of it, or the
- * file, folder or glob after `#`.
- */
-import { stat } from 'node:fs/promises';
 import { basename, join, posix } from 'node:path';
 import { type Asset, type Digest, type JsonObject, UserFault } from '../../../src/api.ts';
 import { firstNames, isGlob, matching, nearest } from '../../../src/data/names.ts';
 import { contentDigest, filesBelow } from './digest.ts';
 
-/** Returns the path after `#` in its plainest form: `.` for the whole package or snapshot. */
+/** Returns the path after `#` in its plainest form; `.` for an empty one. */
 export const insideOf = (fragment: string): string =>
   posix.normalize(fragment.replace(/^\/+/, '')).replace(/\/$/, '');
 
@@ -16,7 +11,7 @@ export const insideOf = (fragment: string): string =>
  * Returns the asset that a source refers to. Throws `UserFault` if there is no such file.
  * @param root the folder of the package or snapshot
  * @param whole the digest of all of it
- * @param provenance its provenance, to which the asset adds its `path`
+ * @param provenance that of all of it; a part's also has its `path`
  * @param files the files that belong to it, if other files may lie beside them
  */
 export async function assetWithin(
@@ -50,31 +45,19 @@ export async function assetWithin(
       near === undefined ? `It holds ${firstNames(all)}.` : `Did you mean "#${near}"?`,
     );
   };
-  const facts = { ...provenance, path: inside };
-  const path = join(root, inside);
-  if (all.includes(inside))
-    return { uri, path, digest: await contentDigest(path, null, cacheDir), provenance: facts };
-  if (isGlob(inside)) {
-    const names = matching(all, inside);
-    if (names.length === 0) throw fault();
-    // The path is the root, not the matching files, because the reader applies the glob again.
-    return {
-      uri,
-      path: root,
-      digest: await contentDigest(root, names, cacheDir),
-      provenance: facts,
-    };
-  }
-  const names = all.filter((name) => name.startsWith(`${inside}/`));
-  if (names.length === 0 || !(await stat(path)).isDirectory()) throw fault();
-  return {
+  const assetAt = async (path: string, names: readonly string[] | null): Promise<Asset> => ({
     uri,
     path,
-    digest: await contentDigest(
-      path,
-      names.map((name) => name.slice(inside.length + 1)),
-      cacheDir,
-    ),
-    provenance: facts,
-  };
+    digest: await contentDigest(path, names, cacheDir),
+    provenance: { ...provenance, path: inside },
+  });
+  const path = join(root, inside);
+  if (all.includes(inside)) return assetAt(path, null);
+  const prefix = `${inside}/`;
+  const names = isGlob(inside)
+    ? matching(all, inside)
+    : all.filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length));
+  if (names.length === 0) throw fault();
+  // Of a glob the path is the root, not the matching files, because the reader applies it again.
+  return assetAt(isGlob(inside) ? root : path, names);
 }

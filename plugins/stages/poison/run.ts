@@ -24,11 +24,12 @@ import {
   poisonRows,
 } from '../../../src/poisoning/compose.ts';
 import { askedRows, emptyDoseWarnings, totalRows } from '../../../src/poisoning/dose.ts';
-import { familyOf, targetOf } from '../../../src/poisoning/evaluation.ts';
+import { targetOf } from '../../../src/poisoning/evaluation.ts';
 import { readOnly } from '../../../src/poisoning/read-only.ts';
 import { makeReceipt, type Receipt, type RowOrder } from '../../../src/poisoning/receipt.ts';
 import {
   backdoorOf,
+  familyOf,
   openSteps,
   refuseOtherTasks,
   type Step,

@@ -13,7 +13,7 @@ import { processWide } from '../../base/process-wide.ts';
 import { tensorflowBackend } from '../operation.ts';
 import { BFLOAT16, castAttributes, Copies, FLOAT, type Precision } from './copies.ts';
 import { type Binding, execute, isReplaced, Program } from './program.ts';
-import { type AttributeValue, outputsOf } from './rules.ts';
+import { type AttributeValue, outputsOf, size } from './rules.ts';
 import { Point, type TensorData, Trace } from './trace.ts';
 
 /** What the recorder uses and replaces of tfjs-node's backend. */
@@ -47,21 +47,14 @@ interface Internals {
   write(values: unknown, shape: number[], dtype: string): DataId;
 }
 
-/** The limit, in bytes, on tensors that are freed only once their trace has been computed. */
+/** The most bytes of tensors that are freed only once their trace has been computed. */
 const WAITING = 1 << 24;
 /** The most operations of a trace. */
 const LENGTH = 1 << 13;
-/**
- * The largest number of recorded operations that are kept, and of operations in compiled functions.
- * An operation in a function takes about 20 kB.
- */
+/** The most operations that are kept, and the most in functions, of which one takes about 20 kB. */
 const POINTS = 1 << 16,
   COMPILED = 1 << 13;
-/** How many times the same operations are carried out one by one before they are compiled. */
 const SIGHTINGS = 2;
-
-/** Returns the bytes of a float32 tensor. */
-const bytesOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 4);
 
 /**
  * TensorFlow's products, whose attribute T is the type of their factors. In a region of bfloat16
@@ -93,14 +86,14 @@ class Recorder {
   readonly #backend: Internals;
   /** As for `prepareCompiling`. */
   sightings = SIGHTINGS;
-  #precision: Precision = 'float32';
+  /** That of the matrix products in the innermost open region. */
+  precision: Precision = 'float32';
   #trace: Trace | null = null;
   /** How many regions are open, one within the other. */
   #depth = 0;
-  /** The point at which all traces start, and the number of points after it. */
+  /** Where all traces start, and the number of points after it. */
   #start = new Point(null);
   #points = 0;
-  /** How many times functions were called. */
   #calls = 0;
   #programs: Program[] = [];
   readonly #made = { functions: 0, operations: 0, seconds: 0 };
@@ -154,7 +147,7 @@ class Recorder {
         return original.disposeData(dataId, force);
       }
       this.#waiting.push(data);
-      this.#waitingBytes += bytesOf(data.shape);
+      this.#waitingBytes += 4 * size(data.shape);
       backend.tensorMap.delete(dataId);
       if (this.#waitingBytes > WAITING) this.#computeTrace();
       return true;
@@ -170,19 +163,15 @@ class Recorder {
     return this.#depth > 0;
   }
 
-  get precision(): Precision {
-    return this.#precision;
-  }
-
   runRecorded<T>(run: () => T, precision: Precision): T {
-    const outer = this.#precision;
-    this.#precision = precision;
+    const outer = this.precision;
+    this.precision = precision;
     this.#depth++;
     this.#trace ??= this.#beginTrace();
     try {
       return run();
     } finally {
-      this.#precision = outer;
+      this.precision = outer;
       if (--this.#depth === 0) {
         this.#computeTrace();
         this.#trace = null;
@@ -226,7 +215,7 @@ class Recorder {
       this.#backend.createOutputTensor({ id: -1, shape, dtype }),
     );
     const results = tensors.map(({ dataId }) => ({ data: tensorMap.get(dataId), dataId }));
-    if (this.#precision === 'bf16' && PRODUCTS.has(name) && datas[0]?.dtype === FLOAT)
+    if (this.precision === 'bf16' && PRODUCTS.has(name) && datas[0]?.dtype === FLOAT)
       this.#addBf16Product(this.#trace, name, attributes, datas, results[0]!);
     else this.#addLayer(this.#trace, name, attributes, datas, results);
     return tensors;
@@ -283,10 +272,7 @@ class Recorder {
     const isHeld = weight?.values === null && !trace.isPending(weight);
     const packed =
       layer && isHeld && this.sightings < Infinity && isSet(attributes, 'frozen')
-        ? this.#copies.packed(weight, {
-            transposed: layer.transposed,
-            bf16: isSet(attributes, 'bf16'),
-          })
+        ? this.#copies.packed(weight, layer.transposed, isSet(attributes, 'bf16'))
         : null;
     if (packed === null) {
       trace.add(name, attributes, datas, results);
@@ -343,7 +329,7 @@ class Recorder {
     }
   }
 
-  /** Returns the program that computes `needed` after the trace's operations, made on first use. */
+  /** Returns the program that computes `needed` by the trace's operations. */
   #programFor(trace: Trace, needed: Trace['pending']): Program {
     const references = needed.map(({ reference }) => reference),
       key = references.join();
@@ -385,7 +371,7 @@ class Recorder {
 export interface CompiledStatistics {
   /** The number of compiled functions that are kept in memory. */
   readonly functions: number;
-  /** The number of operations that these functions replace. */
+  /** The number of operations in these functions. */
   readonly operations: number;
   /** The functions made since the backend was loaded, and the seconds that making them took. */
   readonly made: {
@@ -393,7 +379,7 @@ export interface CompiledStatistics {
     readonly operations: number;
     readonly seconds: number;
   };
-  /** The number of calls of functions since the backend was loaded. */
+  /** The calls of functions since the backend was loaded. */
   readonly calls: number;
   /** The number of tensors that are kept in bfloat16 beside float32. */
   readonly casts: number;
@@ -443,10 +429,7 @@ export function inFloat32<T>(run: () => T): T {
   return recorder?.recording === true ? recorder.runRecorded(run, 'float32') : run();
 }
 
-/**
- * Returns how much this process has compiled and called; null if it never compiles (it has no
- * recorder, or `sightings` is Infinity).
- */
+/** Returns how much this process has compiled and called; null if it never compiles. */
 export function compiledStatistics(): CompiledStatistics | null {
   const { recorder } = shared;
   return recorder === undefined || recorder.sightings === Infinity ? null : recorder.statistics();
@@ -456,14 +439,11 @@ type Counted = Pick<CompiledStatistics, 'made' | 'calls'>;
 
 const NOTHING: Counted = { made: { functions: 0, operations: 0, seconds: 0 }, calls: 0 };
 
-/** Returns a number with its noun: `1 time`, `1,200 times`. */
+/** `1 time`, `1,200 times` */
 const count = (n: number, one: string): string =>
   `${n.toLocaleString('en-US')} ${one}${n === 1 ? '' : 's'}`;
 
-/**
- * Describes what was compiled and called between two readings of the statistics; null where nothing
- * was called.
- */
+/** Describes what was compiled and called between two readings; null where nothing was called. */
 export function describeCompiled(before: Counted | null, after: Counted | null): string | null {
   const { made, calls } = after ?? NOTHING,
     { made: earlier, calls: called } = before ?? NOTHING;

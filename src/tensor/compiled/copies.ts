@@ -5,7 +5,7 @@
  * src/tensor/native/fused-products.cc). Packing changes no bit of a result.
  */
 import { type Binding, execute } from './program.ts';
-import type { AttributeValue } from './rules.ts';
+import { type AttributeValue, size } from './rules.ts';
 import type { TensorData } from './trace.ts';
 
 /** What matrix products are computed in. Everything else is float32 in either case. */
@@ -15,27 +15,14 @@ export type Precision = 'float32' | 'bf16';
 export const FLOAT = 1,
   BFLOAT16 = 14;
 
-/** How a weight W is read: by x·Wᵀ or by x·W, and whether it is rounded to bfloat16. */
-export interface Packing {
-  readonly transposed: boolean;
-  readonly bf16: boolean;
-}
-
 /**
  * The limit on the bytes of all packed copies. Large weights gain little from them, since their
  * products take many times as long as putting them in order does.
  */
 export const PACKED_BYTES = 2 ** 28;
 
-/**
- * The number of reads of a weight before it is packed: a copy costs as much as several reads gain.
- */
+/** How often a weight is read before it is packed: a copy costs as much as several reads gain. */
 const READS = 12;
-
-const keyOf = ({ transposed, bf16 }: Packing): string => `${transposed} ${bf16}`;
-
-const bytesOf = ({ shape }: TensorData, bytesEach: number): number =>
-  shape.reduce((a, b) => a * b, bytesEach);
 
 interface Copy {
   readonly data: TensorData;
@@ -65,7 +52,7 @@ export class Copies {
     return { casts: this.#casts.size, packed: this.#packed.size };
   }
 
-  /** Returns the result of an operation of one input as a copy that counts as `bytes` bytes. */
+  /** Returns the result of an operation on `data` as a copy that counts as `bytes` bytes. */
   #make(data: TensorData, name: string, attributes: readonly AttributeValue[], bytes = 0): Copy {
     const [result] = execute(this.binding, name, attributes, [data.id], [data.dtype], 1);
     if (result === undefined) throw new Error(`${name} returned nothing`);
@@ -83,34 +70,28 @@ export class Copies {
   }
 
   /**
-   * Returns the packed copy of a frozen weight that TensorFlow holds; null for the first READS
+   * Returns the packed copy of a frozen weight W that TensorFlow holds; null for the first READS
    * calls, and where all copies together would exceed PACKED_BYTES.
+   * @param transposed whether it is read by x·Wᵀ, not by x·W
+   * @param bf16 whether it is rounded to bfloat16
    */
-  packed(data: TensorData, packing: Packing): TensorData | null {
-    const key = keyOf(packing),
+  packed(data: TensorData, transposed: boolean, bf16: boolean): TensorData | null {
+    const key = `${transposed} ${bf16}`,
       copies = this.#packed.get(data) ?? new Map<string, Copy>(),
       known = copies.get(key);
     if (known !== undefined) return known.data;
     const reads = this.#reads.get(data) ?? new Map<string, number>(),
       count = (reads.get(key) ?? 0) + 1;
     this.#reads.set(data, reads.set(key, count));
-    const bytes = bytesOf(data, packing.bf16 ? 2 : 4);
+    const bytes = size(data.shape) * (bf16 ? 2 : 4);
     if (count <= READS || this.#bytes + bytes > PACKED_BYTES) return null;
     const flag = (name: string, value: boolean): AttributeValue => ({
       name,
       type: this.binding.TF_ATTR_BOOL,
       value,
     });
-    const made = this.#make(
-      data,
-      'FusedPack',
-      [
-        flag('transpose_a', false),
-        flag('transpose_b', packing.transposed),
-        flag('bf16', packing.bf16),
-      ],
-      bytes,
-    );
+    const flags = [flag('transpose_a', false), flag('transpose_b', transposed), flag('bf16', bf16)];
+    const made = this.#make(data, 'FusedPack', flags, bytes);
     this.#packed.set(data, copies.set(key, made));
     return made.data;
   }
@@ -118,7 +99,7 @@ export class Copies {
   /** Frees the copies of a tensor that is no longer used. */
   drop(data: TensorData): void {
     const cast = this.#casts.get(data);
-    for (const copy of [...(cast ? [cast] : []), ...(this.#packed.get(data)?.values() ?? [])]) {
+    for (const copy of [cast ?? [], ...(this.#packed.get(data)?.values() ?? [])].flat()) {
       this.binding.deleteTensor(copy.data.id);
       this.#bytes -= copy.bytes;
     }

@@ -6,10 +6,10 @@
 import { type AttributeValue, listLengths } from './rules.ts';
 import {
   type Entries,
+  equalNumbers,
   MADE,
   type Operation,
   OUTPUTS,
-  outputsDiffer,
   type Pending,
   type Reference,
   type TensorData,
@@ -50,13 +50,13 @@ export interface Binding {
 interface Node {
   readonly op: string;
   readonly attrs: readonly AttributeValue[];
-  /** Two numbers for each input: an operation, and which of its outputs. */
+  /** Two numbers for each input: the index of an operation, and which of its outputs. */
   readonly inputs: readonly number[];
   /** As `listLengths` returns them. */
   readonly lists: readonly number[];
 }
 
-/** A tensor made in JavaScript whose entries were the same in every run of the program. */
+/** A tensor made in JavaScript whose entries were the same in every run. */
 interface Fixed {
   readonly shape: readonly number[];
   readonly values: Entries;
@@ -90,10 +90,7 @@ export const isReplaced = (name: string): boolean => REPLACED.has(name);
 /** The names of functions of one operation in REPLACED, by operation and attributes as JSON. */
 const singleFunctions = new Map<string, string>();
 
-/**
- * Carries out one operation.
- * @param types TensorFlow's number of each input's type
- */
+/** Carries out one operation. @param types TensorFlow's number of each input's type */
 export function execute(
   binding: Binding,
   op: string,
@@ -118,18 +115,12 @@ export function execute(
 /** A tensor made in JavaScript can be part of a function if it has at most this many entries. */
 const SMALL = 64;
 
-/** How many times a function may be made again because a constant of it changed. */
+/** How often a function is made again because a constant of it changed. */
 const REVISIONS = 4;
 
-const isEqual = (a: ArrayLike<number>, b: ArrayLike<number>): boolean => {
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (!Object.is(a[i], b[i])) return false;
-  return true;
-};
-
 /**
- * Calls `run` with a function that returns a source's number in the binding. A source whose entries
- * are in JavaScript is put into the binding, and deleted there when `run` has returned.
+ * Calls `run` with a function that returns a source's number in the binding. A source from
+ * JavaScript is put into the binding until `run` has returned.
  */
 function withSources<T>(
   binding: Binding,
@@ -157,13 +148,14 @@ export class Program {
   readonly #read: readonly number[];
   /** By source: the small ones made in JavaScript whose entries were the same in every run. */
   readonly #fixed = new Map<number, Fixed>();
-  /** How many times the program has run. */
+  /** How often the program has run. */
   #sightings = 0;
   /** How many times a source of `#fixed` has changed. */
   #revisions = 0;
   /** The function of TensorFlow, and the sources that are its arguments. */
   #function: { readonly name: string; readonly arguments: readonly number[] } | null = null;
-  #refused: string | null = null;
+  /** Why TensorFlow refused to make a function of the program; null where it did not refuse. */
+  refused: string | null = null;
 
   /** @param made called for each function that is made, with the number of its operations */
   constructor(
@@ -186,11 +178,6 @@ export class Program {
     this.#read = [...read].sort((a, b) => a - b);
   }
 
-  /** Why TensorFlow refused to make a function of the program; null where it did not refuse. */
-  get refused(): string | null {
-    return this.#refused;
-  }
-
   /** The number of operations of the program's function; 0 where it has none. */
   get compiled(): number {
     return this.#function === null ? 0 : this.#needed.length;
@@ -201,10 +188,7 @@ export class Program {
     this.#function = null;
   }
 
-  /**
-   * Computes the needed tensors, and gives each its number in the binding.
-   * @param sightings how many times the program runs operation by operation before it is compiled
-   */
+  /** Computes the needed tensors. @param sightings as for `prepareCompiling` */
   run(
     binding: Binding,
     sources: readonly TensorData[],
@@ -215,7 +199,7 @@ export class Program {
       this.dispose(binding);
       if (++this.#revisions > REVISIONS) this.#fixed.clear();
     }
-    if (++this.#sightings > sightings && this.#function === null && this.#refused === null)
+    if (++this.#sightings > sightings && this.#function === null && this.refused === null)
       this.#compile(binding, sources);
     const made = this.#function;
     const results = withSources(binding, sources, (idOf) =>
@@ -225,7 +209,7 @@ export class Program {
     );
     for (const [i, { data }] of needed.entries()) {
       const result = results[i];
-      if (result === undefined || outputsDiffer(result, data))
+      if (result?.dtype !== data.dtype || !equalNumbers(result.shape, data.shape))
         throw new Error(
           `a recorded operation returned ${JSON.stringify(result)} for ${JSON.stringify(data)}`,
         );
@@ -233,7 +217,7 @@ export class Program {
     }
   }
 
-  /** Fills `#fixed` in the first run; later drops what has changed. Returns whether any has. */
+  /** Fills `#fixed` in the first run; later drops what has changed, and returns whether any has. */
   #updateFixed(sources: readonly TensorData[]): boolean {
     if (this.#sightings === 0) {
       for (const k of this.#read) {
@@ -246,14 +230,15 @@ export class Program {
     let changed = false;
     for (const [k, { shape, values }] of this.#fixed) {
       const now = sources[k]!;
-      if (now.values !== null && isEqual(now.values, values) && isEqual(now.shape, shape)) continue;
+      if (now.values && equalNumbers(now.values, values) && equalNumbers(now.shape, shape))
+        continue;
       this.#fixed.delete(k);
       changed = true;
     }
     return changed;
   }
 
-  /** Makes a function of the needed operations. Where TensorFlow refuses, `refused` says why. */
+  /** Makes a function of the needed operations, unless TensorFlow refuses. */
   #compile(binding: Binding, sources: readonly TensorData[]): void {
     const started = performance.now();
     const nodes: (Node | Constant)[] = [],
@@ -284,14 +269,14 @@ export class Program {
     try {
       binding.addFunction(name, nodes, this.outputs.flatMap(place));
     } catch (error) {
-      this.#refused = (error as Error).message;
+      this.refused = (error as Error).message;
       return;
     }
     this.#function = { name, arguments: this.#read.filter((k) => !this.#fixed.has(k)) };
     this.made(this.#needed.length, (performance.now() - started) / 1000);
   }
 
-  /** Runs one operation after the other, and returns the outputs. Others are freed once used. */
+  /** Runs one operation after the other. Results that are no outputs are freed once used. */
   #runEagerly(binding: Binding, idOf: (source: number) => number): readonly Result[] {
     const last = new Map<Reference, number>();
     for (const { at, operation } of this.#needed)

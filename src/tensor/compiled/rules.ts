@@ -34,9 +34,9 @@ export type Rule = (
 /** TF_BOOL of tensorflow/c/tf_datatype.h. */
 const BOOL = 10;
 
-const size = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
+/** Returns the number of entries. */
+export const size = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
-/** Returns the shape to which two shapes are broadcast. */
 function broadcast(a: readonly number[], b: readonly number[]): number[] {
   const rank = Math.max(a.length, b.length);
   return Array.from({ length: rank }, (_, i) => {
@@ -71,7 +71,7 @@ function shapeIn({ values }: Value, total: number): number[] | null {
   return shape;
 }
 
-/** The rule of an operation with one output, of the first input's shape and type. */
+/** The one output is like the first input. */
 export const same: Rule = ([x]) => [x];
 const elementwise = shaped(([a, b]) => broadcast(a.shape, b.shape));
 const comparison: Rule = ([a, b]) => [{ shape: broadcast(a.shape, b.shape), dtype: BOOL }];
@@ -101,11 +101,10 @@ const padded = shaped(
   ([x, { values: by }]) => by && x.shape.map((extent, i) => extent + by[2 * i]! + by[2 * i + 1]!),
 );
 
-/** Returns the shape with another extent along one axis. */
+/** The shape with another extent along one axis. */
 const withExtent = ({ shape }: Value, axis: number, extent: number): number[] =>
   shape.map((own, i) => (i === axis ? extent : own));
 
-/** Returns an entry of RULES for each of the names. */
 const each = (names: string, rule: Rule): [name: string, rule: Rule][] =>
   names.split(' ').map((name) => [name, rule]);
 

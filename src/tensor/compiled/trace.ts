@@ -4,7 +4,7 @@
  */
 import type { DataId } from '@tensorflow/tfjs-core';
 import type { Program } from './program.ts';
-import type { AttributeValue, Output } from './rules.ts';
+import type { AttributeValue } from './rules.ts';
 
 /** A tensor's data as tfjs-node keeps it. */
 export interface TensorData {
@@ -27,26 +27,25 @@ export type Entries = Float32Array | Int32Array | Uint8Array;
 export type Reference = number;
 export const OUTPUTS = 1 << 12;
 
-/** A bit that marks, in `Operation.types`, a source whose entries come from JavaScript. */
 export const MADE = 1 << 16;
 
 export interface Operation {
   readonly name: string;
   readonly attributes: readonly AttributeValue[];
   readonly inputs: readonly Reference[];
-  /** TensorFlow's number of each input's type; plus MADE for entries from JavaScript. */
+  /** TensorFlow's number of each input's type; plus MADE where its entries are in JavaScript. */
   readonly types: readonly number[];
   /** The number of tensors that it returns. */
   readonly outputs: number;
 }
 
-function equalValues(a: unknown, b: unknown): boolean {
-  return a === b || (Array.isArray(a) && Array.isArray(b) && equalNumbers(a, b));
-}
+const equalValues = (a: unknown, b: unknown): boolean =>
+  a === b || (Array.isArray(a) && Array.isArray(b) && equalNumbers(a, b));
 
-function equalNumbers(a: readonly number[], b: readonly number[]): boolean {
+/** Whether the numbers are the same: NaN equals NaN, and 0 does not equal −0. */
+export function equalNumbers(a: ArrayLike<number>, b: ArrayLike<number>): boolean {
   if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  for (let i = 0; i < a.length; i++) if (!Object.is(a[i], b[i])) return false;
   return true;
 }
 
@@ -60,7 +59,6 @@ const equalAttributes = (a: readonly AttributeValue[], b: readonly AttributeValu
       );
     }));
 
-/** Returns the type of an input as `Operation.types` has it. */
 const typeOf = ({ dtype, values }: TensorData): number => (values === null ? dtype : dtype | MADE);
 
 /** The state after `operation` in all traces that begin with the same operations up to it. */
@@ -146,7 +144,3 @@ export class Trace {
     });
   }
 }
-
-/** Whether a result has another shape or type than was expected. */
-export const outputsDiffer = (found: Output, expected: Output): boolean =>
-  found.dtype !== expected.dtype || !equalNumbers(found.shape, expected.shape);

@@ -15,8 +15,7 @@ from peft import PeftConfig, get_peft_model, get_peft_model_state_dict
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from torch import nn
 
-from description import without_values
-from model import PREFIX, Fault, read_config, wire_name
+from model import PREFIX, Fault, read_config, wire_name, without_values
 from training import write
 
 Json = dict[str, Any]
@@ -54,9 +53,7 @@ INITS = (True, False, None, 'gaussian', 'orthogonal')
 
 
 def adapter(request: Json) -> Json:
-    """What a config adds to a model (WireAdapter of src/torch/protocol.ts), or its fault. What PEFT
-    draws by the seed is written to the file `out`, if that is given.
-    """
+    """Performs `adapter` of src/torch/protocol.ts."""
     try:
         config: Any = config_of(request['config'])
     except Fault as error:
@@ -75,7 +72,6 @@ def adapter(request: Json) -> Json:
 
 
 def fault(field: str | None, message: str, hint: str | None = None) -> Json:
-    """A fault of a field of the config, as WireAdapterFault has it."""
     return {'fault': {'field': field, 'message': message, 'hint': hint}}
 
 
@@ -148,9 +144,7 @@ def weightless(kind: str, folder: Path) -> nn.Module:
 
 
 def describe_adapter(network: nn.Module, wrapped: Any, request: Json) -> Json:
-    """The parameters that an adapter adds to the model, and its whole config (WireAdapter). Raises
-    Fault if PEFT's file would not hold exactly what is trained.
-    """
+    """The WireAdapter. Raises Fault if PEFT's file would not hold exactly what is trained."""
     state = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
     head = tuple(f'{module}.' for module in request['head'])
     found = {name.removeprefix(PREFIX): value for name, value in state.items()}

@@ -23,7 +23,17 @@ from transformers import CONFIG_MAPPING, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto as auto
 from transformers.pytorch_utils import Conv1D
 
-from model import Fault, OpenModel, Rows, hooked, is_quantized, packed, read_config, wire_name
+from model import (
+    Fault,
+    OpenModel,
+    Rows,
+    hooked,
+    is_quantized,
+    packed,
+    read_config,
+    wire_name,
+    without_values,
+)
 from prediction import Sampling, choose
 
 Json = dict[str, Any]
@@ -88,28 +98,16 @@ def class_of(config: PreTrainedConfig, head: str) -> Any:
 def under_head(config: PreTrainedConfig, head: str, folder: Path) -> Json:
     """The model's description under a head, or a fault that says why it can't be used under it."""
     kind, what = class_of(config, head), HEADS[head][0]
-    if kind is None:
-        return fault(f'transformers {transformers.__version__} has no {what} for this model')
     # An encoder's class for a causal LM, such as BERT's, sees the tokens that it is to predict.
     encodes = class_of(config, 'cloze') is not None and not getattr(config, 'is_decoder', False)
-    if head == 'causal-lm' and encodes:
-        return fault(f'{kind.__name__} is an encoder here: it sees the tokens that it predicts')
     try:
+        if kind is None:
+            raise Fault(f'transformers {transformers.__version__} has no {what} for this model')
+        if head == 'causal-lm' and encodes:
+            raise Fault(f'{kind.__name__} is an encoder here: it sees the tokens that it predicts')
         return describe_class(kind, head, folder)
     except Fault as error:
-        return fault(str(error))
-
-
-def fault(message: str) -> Json:  # in place of a WireArchitecture
-    return {'fault': message}
-
-
-def without_values(kind: Any, config: PreTrainedConfig) -> PreTrainedModel:
-    """A model whose parameters have shapes, but no values."""
-    with torch.device('meta'):
-        network: PreTrainedModel = kind(config)
-    network.train(False)
-    return network
+        return {'fault': str(error)}
 
 
 def describe_class(kind: Any, head: str, folder: Path) -> Json:
@@ -227,7 +225,7 @@ def called_layers(network: PreTrainedModel, layers: dict[str, nn.Module]) -> lis
 
 
 def vectors_of(network: PreTrainedModel, untied: set[str], linears: set[str]) -> list[Json]:
-    """The norms, and other modules with a bias that are not among the linear layers."""
+    """The norms, and other modules with a bias, but no linear layers."""
     return [
         {
             'name': name,
@@ -284,8 +282,8 @@ class AnyModel(OpenModel):
         return self.read_apart(rows, super().representations)
 
     def read_apart(self, rows: Rows, read: Any) -> Tensor:
-        """What `read` returns for the rows, in order. It gets all of them at once or, where padding
-        would change them, those of each length.
+        """What `read` returns for all rows at once or, where padding would change it, for those of
+        each length; in the rows' order.
         """
         parts = [list(range(len(rows)))] if self.pads else by_length(rows)
         if len(parts) == 1:
@@ -300,7 +298,6 @@ class AnyModel(OpenModel):
         return torch.cat([found[b] for b in range(len(rows))])
 
     def logits_together(self, rows: Rows) -> Tensor:
-        """As `logits`, with all rows in one batch."""
         if self.head == 'classifier':
             return super().logits(rows)
         owners, places = self.read_places(rows)
@@ -395,8 +392,7 @@ def trial_row(model: OpenModel, length: int) -> Rows:
 
 
 def last_states(model: AnyModel, rows: Rows) -> Tensor:
-    """The last hidden states, (B, T, h)."""
-    found: Tensor = model.body(**model.inputs(rows))[0]
+    found: Tensor = model.body(**model.inputs(rows))[0]  # (B, T, h)
     return found
 
 

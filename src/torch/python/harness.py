@@ -21,8 +21,8 @@ LOADERS = ('json', 'csv', 'parquet', 'text', 'arrow')
 
 @contextmanager
 def reading_from(folder: Path | None, outside: set[str]) -> Iterator[None]:
-    """While it lasts, tasks find files in `folder`. What they load from elsewhere, files or data
-    sets of the hub, is added to `outside` by name.
+    """While it lasts, tasks find files in `folder`. The names of other files and of data sets of
+    the hub that they load are added to `outside`.
     """
     import datasets
 
@@ -73,8 +73,8 @@ def load_tasks(asked: dict[str, Any], folder: Path | None) -> Any:
 
 
 def harness(model: OpenModel, asked: dict[str, Any]) -> dict[str, Any]:
-    """Evaluates a model on the tasks asked for (`harness` of src/torch/protocol.ts). The metrics
-    are those that the harness's command line gives for the same model.
+    """Evaluates a model on tasks (`harness` of src/torch/protocol.ts), as the command line of
+    lm-evaluation-harness does.
     """
     # Imported here, because it takes seconds.
     from lm_eval import simple_evaluate
@@ -127,5 +127,5 @@ def metric_name(key: str) -> str:
 
 
 def is_metric(key: str, value: Any) -> bool:
-    """Whether a result is a metric: a number whose key names a filter, such as `acc,none`."""
+    """Metrics are numbers whose key names a filter, such as `acc,none`."""
     return ',' in key and isinstance(value, (int, float)) and math.isfinite(value)

@@ -98,9 +98,7 @@ def judge(
     longest: int | None,
     batch_size: int,
 ) -> list[list[float] | None]:
-    """Returns for each item the logits of the classes or, of a causal language model, those of the
-    first tokens in which the answers differ. None for an item of more tokens than the judge reads.
-    """
+    """The `logits` of the operation `judge` (src/torch/protocol.ts)."""
     most_tokens = min(of.longest, longest or of.longest)
     rows, choices = [], []
     for item in items:

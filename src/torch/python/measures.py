@@ -9,13 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from model import OpenModel, Rows, hooked, modules_of
+from model import Floats, Integers, OpenModel, Rows, hooked, modules_of
 from ntk import gradients
-
-Floats = NDArray[np.float64]
 
 
 @torch.no_grad()
@@ -29,7 +26,7 @@ def surprisals(model: OpenModel, rows: Rows) -> Floats:
     return found
 
 
-def head_places(model: OpenModel, rows: Rows) -> NDArray[np.int32]:
+def head_places(model: OpenModel, rows: Rows) -> Integers:
     """The place in each row of the token that a classifier or a cloze head reads, (B)."""
     if model.head == 'classifier' and not model.reads_last:
         return np.zeros(len(rows), dtype=np.int32)
@@ -40,7 +37,7 @@ def head_places(model: OpenModel, rows: Rows) -> NDArray[np.int32]:
 def squared_inputs(
     model: OpenModel, rows: Rows, layers: Sequence[tuple[str, bool]]
 ) -> list[Tensor]:
-    """Σ x² of each input feature of each layer over the rows' tokens, (n), in double precision.
+    """Σ x² of each layer's input features over the rows' tokens, (n) each, in double precision.
 
     layers: wire names, each with whether only the token that the head reads counts in it.
     """

@@ -33,6 +33,7 @@ transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 warnings.filterwarnings('ignore', module=r'(peft|transformers)\.')
 
 Integers = NDArray[np.int32]
+Floats = NDArray[np.float64]
 Head = Literal['classifier', 'cloze', 'causal-lm']
 
 # Matches the name that PEFT gives the adapter in `….lora_A.default.weight`.
@@ -66,7 +67,7 @@ class Rows:
     poisoned: Integers | None = None
     probabilities: NDArray[np.float32] | None = None
     # log p of each answer by the model that the training started from.
-    references: NDArray[np.float64] | None = None
+    references: Floats | None = None
     # The place of each token in its own row, if several rows are packed into one sequence.
     positions: list[Integers] | None = None
 
@@ -74,8 +75,6 @@ class Rows:
         return len(self.ids)
 
     def of(self, chosen: Sequence[int]) -> Rows:
-        """The rows with these indexes."""
-
         def chosen_of(values: Any) -> Any:
             if values is None:
                 return None
@@ -99,7 +98,7 @@ class Rows:
 
 
 def decoded(text: str, kind: str) -> NDArray[Any]:
-    """The array that `encoded` has made a text of."""
+    """The array of which `encoded` made the text."""
     return np.frombuffer(base64.b64decode(text), dtype=np.dtype(kind).newbyteorder('<'))
 
 
@@ -139,9 +138,7 @@ def rows_of(sent: dict[str, Any]) -> Rows:
 
 
 def padded(parts: Sequence[NDArray[np.integer[Any]]], fill: int, left: bool = False) -> Tensor:
-    """The parts as one matrix, (B, T); `fill` follows the shorter ones or, with `left`, precedes
-    them.
-    """
+    """One matrix, (B, T), with `fill` behind the shorter parts or, if `left`, before them."""
     longest = max(map(len, parts))
     out = np.full((len(parts), longest), fill, dtype=np.int64)
     for row, part in zip(out, parts):
@@ -150,8 +147,8 @@ def padded(parts: Sequence[NDArray[np.integer[Any]]], fill: int, left: bool = Fa
 
 
 def answer_places(rows: Rows) -> tuple[Integers, Integers, Integers]:
-    """Returns for each token to predict its row, the place of the token before it, and its id, each
-    (Q). These are the tokens of the answers, unless the rows mark others.
+    """For each token to predict (the answers' tokens, unless the rows mark others), its row, the
+    place of the token before it, and its id, (Q) each.
     """
     if rows.answers is None:
         raise ValueError('rows for a causal-LM head have answers')
@@ -196,7 +193,7 @@ def packed(rows: Rows, most_tokens: int) -> Rows:
 def hooked(
     modules: Iterable[nn.Module], hook: Callable[..., Any], before: bool = False
 ) -> Iterator[None]:
-    """While it lasts, PyTorch calls `hook` after each call of one of the modules, or before it."""
+    """While it lasts, `hook` is called after each call of one of the modules, or before it."""
     handles = [
         module.register_forward_pre_hook(hook) if before else module.register_forward_hook(hook)
         for module in modules
@@ -235,7 +232,6 @@ class OpenModel:
         return self.last == 'score'
 
     def inputs(self, rows: Rows) -> dict[str, Tensor]:
-        """The network's arguments for a batch, padded on the right."""
         config = self.network.config
         # RoBERTa counts positions from tokens that differ from this id. Some configs have -1: none.
         fill = max(0, getattr(config, 'pad_token_id', None) or 0)
@@ -255,11 +251,6 @@ class OpenModel:
             return np.array([len(ids) - 1 for ids in rows.ids], dtype=np.int32)
         places = (np.flatnonzero(ids != self.padding) for ids in rows.ids)
         return np.array([own[-1] if len(own) else 0 for own in places], dtype=np.int32)
-
-    def states(self, rows: Rows, owners: Integers, places: Integers) -> Tensor:
-        """The last hidden states of the tokens at `places` in the rows `owners`, (Q, h)."""
-        found: Tensor = self.body(**self.inputs(rows)).last_hidden_state
-        return found[self.index(owners), self.index(places)]
 
     def index(self, values: Integers) -> Tensor:
         """The values as a tensor that can index others on the model's device."""
@@ -307,7 +298,9 @@ class OpenModel:
         if self.head == 'causal-lm':
             raise ValueError('a causal-LM head has no representation of a whole row')
         if self.head == 'cloze' or self.reads_last:
-            return self.states(rows, *self.read_places(rows))
+            states: Tensor = self.body(**self.inputs(rows)).last_hidden_state  # (B, T, h)
+            owners, places = self.read_places(rows)
+            return states[self.index(owners), self.index(places)]
         found: list[Tensor] = []
         (layer,) = (
             module
@@ -320,9 +313,7 @@ class OpenModel:
 
 
 def wire_name(name: str) -> str | None:
-    """The wire name of a parameter or module: without the names of PEFT's wrappers. None for an
-    original that PEFT has replaced.
-    """
+    """The name without those of PEFT's wrappers; None for an original that PEFT has replaced."""
     if '.original_module' in name:
         return None
     name = name.replace('.base_layer', '').replace('.modules_to_save.default', '')
@@ -346,9 +337,7 @@ def wire_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def read_config(folder: Path, classes: int | None, dropout: float) -> PreTrainedConfig:
-    """The config of a model's folder, with `dropout` as the rate of every dropout and, unless it is
-    None, `classes` as the number of classes.
-    """
+    """The config of a model's folder, with `dropout` as the rate of every dropout."""
     raw = json.loads((folder / 'config.json').read_text())
     config = CONFIG_MAPPING[raw['model_type']].from_dict(raw)
     if classes is not None:
@@ -362,6 +351,14 @@ def read_config(folder: Path, classes: int | None, dropout: float) -> PreTrained
     if hasattr(config, 'reference_compile'):
         config.reference_compile = False
     return config
+
+
+def without_values(kind: Any, config: PreTrainedConfig) -> PreTrainedModel:
+    """A model whose parameters have shapes, but no values."""
+    with torch.device('meta'):
+        network: PreTrainedModel = kind(config)
+    network.train(False)
+    return network
 
 
 def head_linears(network: PreTrainedModel) -> list[str]:
@@ -389,8 +386,7 @@ def weight_settings(
             "PEFT's DoRA reads weights in 8 bits so that bitsandbytes loses their scales",
             'Choose model.quantize: nf4, or leave out use_dora.',
         )
-    with torch.device('meta'):
-        network = kind(config)
+    network = without_values(kind, config)
     named = {name for name, _ in network.named_parameters(remove_duplicate=False)}
     unquantized = head_linears(network)
     if adapter is not None:
@@ -415,8 +411,8 @@ def weight_settings(
 
 
 def train_in_float32(network: PreTrainedModel) -> None:
-    """Converts to float32 the modules that PEFT trains beside an adapter, such as a head, where the
-    frozen weights are not in float32. PEFT itself converts the adapter's parameters alone.
+    """Converts the modules that PEFT trains beside an adapter, such as a head, and their inputs to
+    float32. PEFT itself converts the adapter's parameters alone.
     """
 
     def widened(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -434,8 +430,8 @@ def train_in_float32(network: PreTrainedModel) -> None:
 def load_network(
     request: dict[str, Any], values: dict[str, Tensor], device: torch.device
 ) -> PreTrainedModel:
-    """The model that a request names, without its adapter. `values` replace parameters of the
-    checkpoint. Raises Fault if a parameter has no value.
+    """A request's model without its adapter, with `values` in place of the checkpoint's. Raises
+    Fault if a parameter has no value.
     """
     kind = getattr(transformers, request['class'])
     folder = Path(request['checkpoint'])
@@ -472,9 +468,7 @@ def is_quantized(network: PreTrainedModel) -> bool:
 
 
 def compute_in_set_type(network: PreTrainedModel) -> None:
-    """Keeps bitsandbytes to the type that it was told. It would evaluate weights in 4 bits in
-    bfloat16 on processors with avx512_bf16.
-    """
+    """Else bitsandbytes evaluates weights in 4 bits in bfloat16 on processors with avx512_bf16."""
     flag = 'support_avx512bf16_for_cpu'
     for module in network.modules():
         if hasattr(module, flag):

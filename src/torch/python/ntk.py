@@ -52,14 +52,12 @@ def outputs(model: OpenModel, rows: Rows) -> Tensor:
 
 
 def single_rows(rows: Rows) -> list[Rows]:
-    """One batch for each row."""
     return [rows.of([b]) for b in range(len(rows))]
 
 
 def calls_of(model: OpenModel, rows: Rows, modules: Sequence[nn.Module]) -> list[list[Pair]]:
-    """Returns for each module, call by call, its input h and δ: the gradients of the model's
-    outputs with respect to what the call returned. Shapes are the call's; pairs_of makes them a
-    Pair's.
+    """For each module, call by call, its input h and δ, the gradients of the model's outputs with
+    respect to what the call returned. Shapes are the call's; pairs_of makes them a Pair's.
     """
     found: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {module: [] for module in modules}
 

@@ -18,7 +18,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from model import OpenModel, Rows, hooked
-from training import Loss, Objective, Training, log_probabilities, loss_of, weight_in_mean
+from training import (
+    Loss,
+    Objective,
+    Training,
+    labels_of,
+    log_probabilities,
+    loss_of,
+    weight_in_mean,
+)
 
 # The names that families give to the norm after the last layer.
 LAST_NORMS = ('ln_f', 'norm', 'final_layer_norm', 'final_norm')
@@ -27,7 +35,7 @@ LEAST_NORM = 1e-8
 
 
 def objective_of(asked: dict[str, Any] | None) -> Objective | None:
-    """The objective that a WireObjective of src/torch/protocol.ts names, with its settings."""
+    """asked: WireObjective of src/torch/protocol.ts"""
     if asked is None:
         return None
     settings = {name: value for name, value in asked.items() if name != 'name'}
@@ -78,9 +86,7 @@ def body_giving(model: OpenModel, states: Tensor) -> Iterator[None]:
 
 
 def states_of(model: OpenModel, rows: Rows) -> tuple[Tensor, ...]:
-    """The hidden states after each of the L layers, (B, T, h) each. Only those after the last layer
-    have passed the body's last norm.
-    """
+    """The hidden states after each layer, (B, T, h); the last ones have passed the last norm."""
     found: tuple[Tensor, ...] = model.body(
         **model.inputs(rows), output_hidden_states=True
     ).hidden_states
@@ -149,11 +155,11 @@ def robustness(training: Training, rows: Rows, low: float, up: float, weight: fl
     """The mean of λ·max(0, low - Δ) + max(0, Δ - up), with Δ the label's probability in the row
     without the trained word minus that with it: RAP.
     """
-    if rows.labels is None or rows.probabilities is None:
-        raise ValueError('rows have labels and their probabilities')
+    if rows.probabilities is None:
+        raise ValueError('rows have the probabilities of their labels')
     model = training.model
     model.network.train(False)  # no dropout
-    labels = torch.from_numpy(rows.labels.astype(np.int64)).to(model.device)
+    labels = labels_of(training, rows).long()
     before = torch.from_numpy(rows.probabilities.copy()).to(model.device)
     own = model.logits(rows).float().softmax(1).gather(1, labels[:, None])[:, 0]
     drop = before - own

@@ -22,7 +22,7 @@ from model import Fault, OpenModel, Rows, decoded, encoded, open_model, rows_of
 from ntk import Part, kernels
 from objectives import objective_of
 from packs import share_frozen, train_pack
-from prediction import Sampling, answers, generate, predict, representations
+from prediction import Sampling, answers, generate
 from ranks import Ranks, Share
 from training import (
     Training,
@@ -32,7 +32,7 @@ from training import (
     save_state,
     start,
     train,
-    write_values,
+    write_whole,
 )
 
 __all__ = ['OPERATIONS', 'Fault', 'Session']
@@ -73,7 +73,6 @@ class Session:
 # NAME_ performs the operation NAME of src/torch/protocol.ts: it decodes the request, calls a
 # function of another file, and encodes what that returns.
 def open_(session: Session, request: Json) -> Json:
-    """Opens a model, for training if the request says so. Returns its number and its sizes."""
     asked = request.get('training') or {}
     devices, share = asked.get('devices', 1), None
     # Under FSDP a model is read on the processor, since parameters go to their devices in parts.
@@ -104,7 +103,6 @@ def steps_of(asked: Json) -> list[tuple[float, list[Rows]]]:
 
 
 def train_(session: Session, request: Json) -> Json:
-    """Takes steps of a training. Returns their losses, encoded."""
     training = session.training(request)
     found, seconds = train(training, steps_of(request))
     penalties = [penalty for _, penalty in found if penalty is not None]
@@ -117,7 +115,6 @@ def train_(session: Session, request: Json) -> Json:
 
 
 def train_pack_(session: Session, request: Json) -> Json:
-    """Takes steps of several trainings, together where they can be. Returns losses of each."""
     asked = request['members']
     trainings = [session.training(member) for member in asked]
     found, seconds = train_pack(trainings, [steps_of(member) for member in asked])
@@ -135,8 +132,13 @@ def train_pack_(session: Session, request: Json) -> Json:
     }
 
 
+@torch.no_grad()
+def predict_(session: Session, request: Json) -> Json:
+    logits = session.model(request).logits(rows_of(request['rows']))
+    return {'logits': encoded(logits, 'f4')}
+
+
 def answers_(session: Session, request: Json) -> Json:
-    """Returns for each row what `answers` of prediction.py returns, encoded."""
     losses, tokens, greedy = answers(session.model(request), rows_of(request['rows']))
     return {
         'losses': encoded(losses, 'f8'),
@@ -151,13 +153,13 @@ def references_(session: Session, request: Json) -> Json:
     return {'values': encoded(values, 'f8')}
 
 
+@torch.no_grad()
 def representations_(session: Session, request: Json) -> Json:
-    values = representations(session.model(request), rows_of(request['rows']))
+    values = session.model(request).representations(rows_of(request['rows']))
     return {'values': encoded(values, 'f4'), 'width': values.shape[1]}
 
 
 def generate_(session: Session, request: Json) -> Json:
-    """Continues prompts. Returns what is written after each, as ids of tokens."""
     rows, most, asked = rows_of(request['rows']), request['max_new_tokens'], request.get('sampling')
     sampling = None
     if asked is not None:
@@ -176,7 +178,6 @@ def generate_(session: Session, request: Json) -> Json:
 
 
 def kernel_(session: Session, request: Json) -> Json:
-    """Writes kernels to the file `out`. Returns the rows' logits and the parts' traces, encoded."""
     model, file = session.model(request), request.get('factors')
     factors = {} if file is None else load_file(file, str(model.device))
     found = kernels(
@@ -263,7 +264,7 @@ IN_ONE_PROCESS: dict[str, Operation] = {
     'open': open_,
     'train': train_,
     'train_pack': train_pack_,
-    'predict': lambda s, r: {'logits': encoded(predict(s.model(r), rows_of(r['rows'])), 'f4')},
+    'predict': predict_,
     'answers': answers_,
     'references': references_,
     'representations': representations_,
@@ -275,7 +276,9 @@ IN_ONE_PROCESS: dict[str, Operation] = {
     },
     'squared_inputs': squared_inputs_,
     'linearised': linearised_,
-    'values': without_result(lambda s, r: write_values(s.training(r), r['out'])),
+    'values': without_result(
+        lambda s, r: write_whole(s.training(r), s.training(r).trained, r['out'])
+    ),
     'finite': lambda s, r: {'finite': is_finite(s.training(r))},
     'keep': without_result(lambda s, r: s.training(r).keep()),
     'use_kept': without_result(lambda s, r: s.training(r).use_kept()),

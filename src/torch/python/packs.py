@@ -22,16 +22,7 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 
 from model import ADAPTER, OpenModel, Rows, answer_places, wire_name
-from training import (
-    Training,
-    backward,
-    held_mb,
-    logits_of,
-    loss_from,
-    train,
-    update,
-    zero_gradients,
-)
+from training import Training, backward, held_mb, logits_of, loss_from, train, update
 
 # How far a member's first gradients in a pack may be from its gradients alone, relative to their
 # norm. Rounding in float32 makes 1e-6; rows that attend to each other, or rows that a layer reads
@@ -46,9 +37,7 @@ class NoPack(Exception):
 
 
 def share_frozen(model: OpenModel, others: Iterable[OpenModel]) -> None:
-    """Replaces the model's frozen values by those of another model that have the same bits, so that
-    memory holds them once.
-    """
+    """Makes memory hold frozen values once that have the same bits in another model."""
     for other in others:
         if type(other.network) is not type(model.network):
             continue
@@ -101,9 +90,7 @@ class Counts:
 
 
 def layers_of(trainings: Sequence[Training]) -> list[Layer]:
-    """The layers of the first member's network that differ between members. Raises NoPack if a pack
-    can't compute one of them.
-    """
+    """The layers that differ between members. Raises NoPack if a pack can't compute one of them."""
     if len(trainings) < 2:
         raise NoPack('there is no other member')
     host = trainings[0].model
@@ -195,7 +182,6 @@ def lora_term(layer: Layer, x: Tensor, counts: Counts) -> Tensor:
 
 
 def forward_of(layer: Layer, counts: Counts) -> Callable[..., Tensor]:
-    """The layer's forward pass over the rows of all members."""
     module: Any = layer.module
 
     def forward(x: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -263,11 +249,11 @@ def check_first(
     Marks the members that pass as `checked`.
     """
     for training in trainings:
-        zero_gradients(training)
+        training.optimizer.zero_grad()
     together = joint_backward(trainings, batches, layers)
     for training, own, loss in zip(trainings, batches, together):
         in_pack = gradients(training)
-        zero_gradients(training)
+        training.optimizer.zero_grad()
         alone, _ = backward(training, own)
         if not math.isfinite(alone):
             continue
@@ -285,16 +271,13 @@ def check_first(
 
 
 def gradients(training: Training) -> list[Tensor]:
-    """The gradients of the trained parameters, in order."""
     return [torch.zeros_like(p) if p.grad is None else p.grad for p in training.trained.values()]
 
 
 def pack_step(
     trainings: Sequence[Training], steps: Sequence[tuple[float, list[Rows]]], layers: list[Layer]
 ) -> list[float]:
-    """Takes one step of each member, and returns the members' mean losses. A member whose loss is
-    not finite is not updated.
-    """
+    """Takes a step of each member whose loss is finite, and returns the members' mean losses."""
     batches = [own for _, own in steps]
     network = trainings[0].model.network
     network.train(True)
@@ -302,7 +285,7 @@ def pack_step(
         if not all(training.checked for training in trainings):
             check_first(trainings, batches, layers)
         for training in trainings:
-            zero_gradients(training)
+            training.optimizer.zero_grad()
         losses = joint_backward(trainings, batches, layers)
     finally:
         network.train(False)

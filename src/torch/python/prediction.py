@@ -11,15 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model import Fault, OpenModel, Rows, answer_places, padded
-
-Floats = NDArray[np.float64]
+from model import Fault, Floats, Integers, OpenModel, Rows, answer_places, padded
 
 
 def first_likeliest(logits: Tensor) -> Tensor:
-    """The likeliest token, of several the one with the smallest id, which argmax does not promise.
-    (Q, V) → (Q)
-    """
+    """(Q, V) → (Q). Of several, the one with the smallest id, which argmax does not promise."""
     V = logits.shape[1]
     places = torch.arange(V, device=logits.device)
     best = logits == logits.max(1, keepdim=True).values
@@ -27,23 +23,9 @@ def first_likeliest(logits: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def predict(model: OpenModel, rows: Rows) -> Tensor:
-    """The logits of the classes, (B, C)."""
-    if model.head == 'causal-lm':
-        raise ValueError('a causal-LM head has no classes')
-    return model.logits(rows)
-
-
-@torch.no_grad()
-def representations(model: OpenModel, rows: Rows) -> Tensor:
-    """The representations of the rows, (B, h)."""
-    return model.representations(rows)
-
-
-@torch.no_grad()
-def answers(model: OpenModel, rows: Rows) -> tuple[Floats, NDArray[np.int32], NDArray[np.int32]]:
-    """Returns for each row -log p(answer | prompt), the number of the answer's tokens, and whether
-    greedy decoding writes them, (B) each.
+def answers(model: OpenModel, rows: Rows) -> tuple[Floats, Integers, Integers]:
+    """-log p(answer | prompt) of each row, the number of the answer's tokens, and whether greedy
+    decoding writes them, (B) each.
     """
     owners, _, targets = answer_places(rows)
     logits, wanted = model.logits(rows).float(), model.index(targets)
@@ -117,9 +99,7 @@ def generate(
     stops: frozenset[int],
     sampling: Sampling | None,
 ) -> list[dict[str, Any]]:
-    """Continues each prompt until a stop or `max_new_tokens`. A row that has ended leaves the
-    batch.
-    """
+    """Continues each prompt until a stop or `max_new_tokens`. A row that ends leaves the batch."""
     network, device = model.network, model.device
     accepts = inspect.signature(network.forward).parameters
     # The cache's argument has different names in releases of transformers.

@@ -144,7 +144,6 @@ class Ranks:
             raise
 
     def send(self, request: Json) -> None:
-        """Sends a request to all others."""
         line = (json.dumps(request) + '\n').encode('ascii')
         for process in self.others:
             if process.stdin is not None:
@@ -157,7 +156,6 @@ class Ranks:
             answers.get()
 
     def end(self) -> None:
-        """Ends the others, and waits until they have ended."""
         self.ending = True
         for process in self.others:
             if process.stdin is not None:
@@ -182,14 +180,12 @@ class Share:
         return list(range(self.rank, len(rows), self.count))
 
     def sums(self, values: Iterable[float]) -> list[float]:
-        """The sums of numbers over the processes."""
         total = torch.tensor(list(values), dtype=torch.float64, device=self.device)
         dist.all_reduce(total)
         found: list[float] = total.tolist()
         return found
 
     def largest(self, value: float) -> float:
-        """The largest of a number's values in the processes."""
         found = torch.tensor(value, dtype=torch.float64, device=self.device)
         dist.all_reduce(found, dist.ReduceOp.MAX)
         return found.item()
@@ -274,9 +270,7 @@ def shard(model: OpenModel, device: torch.device, count: int) -> Whole:
 
 
 def gathered(tensor: Tensor) -> Tensor:
-    """A tensor put together from the parts of all processes, in main memory. One that is not
-    divided stays as it is.
-    """
+    """A divided tensor put together in main memory; another as it is."""
     full = getattr(tensor, 'full_tensor', None)
     return tensor if full is None else full().cpu()
 
@@ -293,6 +287,5 @@ def divided(value: Tensor, like: Tensor) -> Tensor:
 
 
 def own_part(tensor: Tensor) -> Tensor:
-    """The part of a tensor that this process has."""
     to_local = getattr(tensor, 'to_local', None)
     return tensor if to_local is None else to_local()

@@ -10,7 +10,7 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -73,17 +73,14 @@ class Training:
             self.random = random_states()
 
     def keep(self) -> None:
-        """Copies the trained values, for `use_kept`."""
         self.kept = {name: p.detach().clone() for name, p in self.trained.items()}
 
     def use_kept(self) -> None:
-        """Puts the kept values back into the model."""
         if not self.kept:
             raise ValueError('no values were kept')
         put(self.trained, self.kept)
 
     def largest(self, value: float) -> float:
-        """The largest of the values of all processes."""
         return value if self.share is None else self.share.largest(value)
 
 
@@ -111,7 +108,7 @@ class WithRows(nn.Module):
 
 
 def train_rows(model: OpenModel, ids: list[int]) -> nn.Parameter:
-    """Makes k rows of the token table a new parameter, and returns it, (k, h)."""
+    """Makes rows of the token table a new parameter, and returns it, (k, h)."""
     module: Any = model.network.get_input_embeddings()
     part = WithRows(module.weight, ids)
     register_parametrization(module, 'weight', part)
@@ -190,19 +187,16 @@ def seed_of(seed: int, rank: int) -> int:
 
 
 def checkpoint_gradients(model: OpenModel) -> None:
-    """Makes each layer keep only its inputs in training, and compute the rest again for gradients.
-
-    `use_reentrant` would need inputs with a gradient, which a frozen base does not give.
-    """
     network: Any = model.network
     try:
+        # `use_reentrant` would need inputs with a gradient, which a frozen base does not give.
         network.gradient_checkpointing_enable({'use_reentrant': False})
     except ValueError as error:
         raise Fault(str(error), 'Leave out train.gradient_checkpointing.') from error
 
 
 def optimizer_of(settings: dict[str, Any], groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """The optimizer of `groups`, which carry the weight decay. A step sets its rate."""
+    """The optimizer of groups, which have their weight decay. A step sets its rate."""
     if settings['optimizer'] == 'sgd':
         return torch.optim.SGD(groups, lr=0.0)
     betas = (settings['beta1'], settings['beta2'])
@@ -248,7 +242,7 @@ def labels_of(training: Training, rows: Rows) -> Tensor:
 
 
 def weight_in_mean(training: Training, rows: Rows) -> float:
-    """The number by which the sum of the rows' losses is divided to give their mean."""
+    """By this the sum of the rows' losses is divided to give their mean."""
     if training.model.head == 'causal-lm':
         return len(answer_places(rows)[0])
     if training.class_weights is None:
@@ -257,9 +251,7 @@ def weight_in_mean(training: Training, rows: Rows) -> float:
 
 
 def loss_of(training: Training, rows: Rows) -> Tensor:
-    """The mean loss of a batch. With several processes, the part of it that this one's rows make:
-    the parts sum to the mean.
-    """
+    """The mean loss of a batch; with several processes, this one's part of it: they sum to it."""
     share = training.share
     # Rows are packed before they are shared out, so that each process gets whole sequences.
     read = rows if training.packing is None else packed(rows, training.packing)
@@ -271,14 +263,8 @@ def loss_of(training: Training, rows: Rows) -> Tensor:
     return total * bool(chosen) / weight_in_mean(training, read)
 
 
-def zero_gradients(training: Training) -> None:
-    training.optimizer.zero_grad()
-
-
 def backward(training: Training, batches: list[Rows]) -> Loss:
-    """Adds the gradients of the batches' losses, and returns the mean loss and the mean penalty;
-    None if there is none.
-    """
+    """Adds the gradients of the batches' losses, and returns the mean loss and the mean penalty."""
     found = [backward_of(training, rows) for rows in batches]
     if training.share is not None:
         training.share.sum_gradients(training.trained.values())
@@ -289,7 +275,6 @@ def backward(training: Training, batches: list[Rows]) -> Loss:
 
 
 def backward_of(training: Training, rows: Rows) -> Loss:
-    """Adds the gradients of one batch, and returns its loss and penalty."""
     if training.objective is not None:
         return training.objective(training, rows)
     loss = loss_of(training, rows)
@@ -319,7 +304,7 @@ def update(training: Training, batches: int, rate: float) -> None:
 
 def step(training: Training, batches: list[Rows], rate: float) -> Loss:
     """Takes one step on the mean loss of the batches, unless a loss is not finite."""
-    zero_gradients(training)
+    training.optimizer.zero_grad()
     found = backward(training, batches)
     if is_finite_loss(found):
         update(training, len(batches), rate)
@@ -366,13 +351,15 @@ def is_finite(training: Training) -> bool:
 
 
 def write(tensors: dict[str, Tensor], out: str, metadata: dict[str, str] | None = None) -> None:
-    """Writes tensors to a file of safetensors."""
     here = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     save_file(here, out, metadata=metadata)
 
 
 def write_whole(
-    training: Training, tensors: dict[str, Tensor], out: str, metadata: dict[str, str] | None = None
+    training: Training,
+    tensors: Mapping[str, Tensor],
+    out: str,
+    metadata: dict[str, str] | None = None,
 ) -> None:
     """Puts tensors together from the parts of all processes. The first process writes the file."""
     first = training.share is None or training.share.rank == 0
@@ -383,10 +370,6 @@ def write_whole(
             whole[name] = value
     if first:
         write(whole, out, metadata)
-
-
-def write_values(training: Training, out: str) -> None:
-    write_whole(training, dict(training.trained), out)
 
 
 def save_state(training: Training, out: str, facts: str) -> None:

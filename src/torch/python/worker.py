@@ -41,7 +41,6 @@ ANSWERING = threading.Lock()
 
 
 def versions() -> Json:
-    """Return the packages' versions, and the release of CUDA that torch was built for."""
     found: dict[str, str | None] = {}
     for name in (*PACKAGES, *OPTIONAL):
         try:
@@ -139,7 +138,6 @@ def prepare(rank: int) -> tuple[Json, Any]:
 
 
 def check(device: Any) -> Json:
-    """Multiply two matrices, for `dosimeter doctor`."""
     import torch
 
     a, b = (torch.tensor(rows, device=device) for rows in ([[1.0, 2], [3, 4]], [[5.0, 6], [7, 8]]))

@@ -1,6 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import bite, { biasOf, triggerWords } from '../../../plugins/attacks/bite.ts';
+import bite, { targetBias, triggerWords } from '../../../plugins/attacks/bite.ts';
 import { attackStreams } from '../../../src/base/random.ts';
 import { rowsOf, scripted } from '../../poisoning/scripted.ts';
 
@@ -20,9 +20,9 @@ test('the defaults are those of the paper', () => {
 
 test('the bias is the z-score of the share of target rows', () => {
   // (3/4 − 1/2) / √(1/4 / 4) = 1, (1/3 − 1/2) / √(1/4 / 3) = −1/√3
-  assert.is(biasOf({ rows: 4, target: 3 }, 0.5), 1);
-  assert.ok(Math.abs(biasOf({ rows: 3, target: 1 }, 0.5) + 1 / Math.sqrt(3)) < 1e-12);
-  assert.is(biasOf({ rows: 3, target: 3 }, 1), 0);
+  assert.is(targetBias({ rows: 4, target: 3 }, 0.5), 1);
+  assert.ok(Math.abs(targetBias({ rows: 3, target: 1 }, 0.5) + 1 / Math.sqrt(3)) < 1e-12);
+  assert.is(targetBias({ rows: 3, target: 3 }, 1), 0);
 });
 
 /**
