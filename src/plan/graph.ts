@@ -14,11 +14,12 @@ import type {
   Work,
 } from '../api.ts';
 import type { UsedKind } from '../api/stage.ts';
+import { canonical } from '../base/canonical.ts';
 import { defined } from '../base/defined.ts';
 import { emptyRecord } from '../base/record.ts';
 import { isRecord } from '../base/untrusted/json.ts';
 import type { Diagnostic } from '../spec/types.ts';
-import { canonical, cellFingerprints, definitionKey } from './keys.ts';
+import { cellFingerprints, definitionKey } from './keys.ts';
 import type { DefinitionKey } from './types.ts';
 
 export type PluginKind = AnyPlugin['kind'];

@@ -5,9 +5,10 @@
 import type { Json, JsonObject, Problem } from '../api.ts';
 import { baseTitle, shortNames } from '../api/cell.ts';
 import { at } from '../base/lookup.ts';
+import { valueAt } from '../base/record.ts';
 import type { ExperimentCell, SourceRange } from '../spec/types.ts';
 import { nodeLabel } from './graph.ts';
-import { canonical } from './keys.ts';
+import { canonical } from '../base/canonical.ts';
 import type { Plan, PlannedStage } from './types.ts';
 
 /** The axes to name first, because they tell variants apart and other axes follow from them. */
@@ -155,11 +156,6 @@ export function locateIn(
   const steps = section.split('.');
   // Of `data`, a section may have `train` alone, so two steps tell whether it has the field.
   const head = path.slice(0, path[0] === 'data' ? 2 : 1);
-  let within: unknown = cell.config;
-  for (const step of [...steps, ...head])
-    within =
-      typeof within === 'object' && within !== null && Object.hasOwn(within, step)
-        ? (within as { readonly [step: string | number]: unknown })[step]
-        : undefined;
+  const within = valueAt(cell.config, [...steps, ...head]);
   return cell.locate(within === undefined ? path : [...steps, ...path]);
 }

@@ -6,7 +6,7 @@ import { once } from '../base/memoized.ts';
 import { emptyRecord } from '../base/record.ts';
 import type { Diagnostic, Experiment, ExperimentCell, Result } from '../spec/types.ts';
 import { type Draft, Graph, type Node, nodeLabel, type PlanRegistry } from './graph.ts';
-import { canonical } from './keys.ts';
+import { canonical } from '../base/canonical.ts';
 import { locateIn } from './label.ts';
 import type { Plan, PlannedStage, StageId } from './types.ts';
 

@@ -1,6 +1,7 @@
 /** Builds the grid: every combination of the sections' values at every seed. */
 import { basesOf, type Cell, type JsonObject } from '../api.ts';
 import { defined } from '../base/defined.ts';
+import { valueAt } from '../base/record.ts';
 import {
   type BaseChoice,
   type Choices,
@@ -25,7 +26,7 @@ import {
   withEntries,
 } from './node.ts';
 import { BASE, cellField, isVariantSection, NO_DEFENCE, type Shapes } from './schema.ts';
-import { fieldOf, type Pattern } from './selection.ts';
+import type { Pattern } from './selection.ts';
 import { isRecord, type Schema } from './shape.ts';
 import type { ExperimentCell, SourceRange } from './types.ts';
 
@@ -299,7 +300,7 @@ class FieldLocator {
       schema = this.schemaAt(steps, cell);
     const item =
       schema && isAxis(found.node, schema)
-        ? this.itemSpan(found.node, fieldOf(cell, steps))
+        ? this.itemSpan(found.node, valueAt(cell, steps))
         : undefined;
     return item ?? (rest.length === 0 ? around : found.node.span);
   }

@@ -5,8 +5,9 @@
  * `${`. A secret may be given only to a program, and its value is kept out of records.
  */
 import { parseDocument } from 'yaml';
-import type { Json, JsonObject } from '../api.ts';
+import type { Json } from '../api.ts';
 import { defined } from '../base/defined.ts';
+import { valueAt } from '../base/record.ts';
 import { fill } from './choices.ts';
 import type { Report } from './faults.ts';
 import { composedVariant, pluginFields, shapeOf } from './fields.ts';
@@ -26,7 +27,6 @@ import {
   type ScalarNode,
 } from './node.ts';
 import { isVariantSection, PLUGIN_OF, type Shapes, type VariantSection } from './schema.ts';
-import { fieldOf } from './selection.ts';
 import { didYouMean, nearest } from './suggest.ts';
 
 export interface InterpolationContext {
@@ -252,7 +252,7 @@ class Interpolation {
     );
     const [value, ...others] = names.map((name) => {
       const schema = shapeOf(shape, name);
-      return schema && fieldOf(fill(variant, schema, {}) as JsonObject, rest);
+      return schema && valueAt(fill(variant, schema, {}), rest);
     });
     const text = JSON.stringify(value);
     return others.some((other) => JSON.stringify(other) !== text) ? DIFFERS : value;

@@ -1,6 +1,7 @@
 /** Names cells by fields and their values, never by positions in the grid. */
 import { basePrefix, basesOf, type Cell, type Json, type JsonObject } from '../api.ts';
 import { shortNames } from '../api/cell.ts';
+import { valueAt } from '../base/record.ts';
 import {
   baseSpecs,
   type Choices,
@@ -13,7 +14,7 @@ import {
 import { fieldsBelow, variantsOf, type WrittenField } from './fields.ts';
 import { child, type MapNode } from './node.ts';
 import { NO_DEFENCE, sections, type Shapes } from './schema.ts';
-import { DEFENCE, fieldOf, valueOf } from './selection.ts';
+import { DEFENCE, cellValue } from './selection.ts';
 
 /** The names of cells, as in `ExperimentCell`. */
 export interface Names {
@@ -73,7 +74,7 @@ export function namesOf(
       add(fieldsOf(base.adapter, `${prefix}adapter`));
     }
     for (const [path, steps] of otherPaths) {
-      const value = fieldOf(cell, steps);
+      const value = valueAt(cell, steps);
       if (value !== undefined) named[path] = value;
     }
     return named;
@@ -96,7 +97,7 @@ export function namesOf(
   const label = (cell: Cell): string =>
     parts
       .flatMap(([steps, name]) => {
-        const value = valueOf(cell, steps);
+        const value = cellValue(cell, steps);
         return value === undefined ? [] : [`${name}=${labelText(value)}`];
       })
       .join(' ') ||
@@ -138,7 +139,7 @@ function trainingVariation(
     ({ adapter, train }) => {
       const values: { [path: string]: Json } = { ...fieldsOf(adapter, `${prefix}adapter`) };
       for (const [path, steps] of trainPaths) {
-        const value = fieldOf(train, steps);
+        const value = valueAt(train, steps);
         if (value !== undefined) values[path] = value;
       }
       return values;

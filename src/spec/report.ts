@@ -13,6 +13,7 @@ import type {
   TableEntry,
 } from '../api/report.ts';
 import { defined } from '../base/defined.ts';
+import { valueAt } from '../base/record.ts';
 import { type Context, readName, readNames } from './entry-names.ts';
 import { readEnvelope } from './envelopes.ts';
 import type { Report } from './faults.ts';
@@ -20,7 +21,7 @@ import { child, isText, itemsOf, type MapNode, type Node, oneOrMany, toJson } fr
 import { figuresIn, overlaysOf, readOverlay } from './overlays.ts';
 import type { FigureSpec, ReportSpec, TableSpec } from './pipeline.generated.ts';
 import { NO_DEFENCE } from './schema.ts';
-import { DEFENCE, fieldOf, readPattern } from './selection.ts';
+import { DEFENCE, readPattern } from './selection.ts';
 import { all } from './suggest.ts';
 import type { ExperimentCell, SpecRegistry } from './types.ts';
 
@@ -324,7 +325,7 @@ function isNumeric(field: string, { axes, cells }: Context): boolean {
   if (WHOLES.includes(field)) return false;
   if (!axes.includes(field)) return true; // a metric, the seed or the step
   const values = cells
-    .map((cell) => fieldOf(cell, field.split('.')))
+    .map((cell) => valueAt(cell, field.split('.')))
     .filter((v) => v !== undefined);
   return values.length > 0 && values.every((value) => typeof value === 'number');
 }

@@ -3,9 +3,10 @@
  * `tags`. Each is a pattern: a mapping of fields to values, which matches cells that have them.
  */
 import { resolve } from 'node:path';
-import type { Cell, Json, JsonObject } from '../api.ts';
+import type { Cell, Json } from '../api.ts';
 import type { CellPattern } from '../api/report.ts';
 import { defined } from '../base/defined.ts';
+import { valueAt } from '../base/record.ts';
 import type { Report } from './faults.ts';
 import type { Variant } from './fields.ts';
 import {
@@ -109,26 +110,15 @@ function patternOf(at: Span, wanted: CellPattern): Pattern {
     wanted,
     matches: (cell) =>
       tests.every(([path, test]) => {
-        const value = valueOf(cell, path);
+        const value = cellValue(cell, path);
         return value !== undefined && (test(value) || (Array.isArray(value) && value.some(test)));
       }),
   };
 }
 
-/** Returns the value of a cell's field, or undefined if the cell does not have it. */
-export function fieldOf(cell: Cell | JsonObject, path: readonly string[]): Json | undefined {
-  let value: unknown = cell;
-  for (const step of path) {
-    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, step))
-      return undefined;
-    value = (value as { readonly [key: string]: unknown })[step];
-  }
-  return value as Json | undefined;
-}
-
 /** Returns the value of a cell's field. The defence of a cell without one is `none`. */
-export const valueOf = (cell: Cell, path: readonly string[]): Json | undefined =>
-  fieldOf(cell, path) ?? (path.join('.') === DEFENCE ? NO_DEFENCE : undefined);
+export const cellValue = (cell: Cell, path: readonly string[]): Json | undefined =>
+  valueAt(cell, path) ?? (path.join('.') === DEFENCE ? NO_DEFENCE : undefined);
 
 /** Returns the values that a pattern's field may have: those listed, or numbers within bounds. */
 function wantedBy(node: Node): Wanted {
@@ -297,7 +287,7 @@ function valuesSeen({ path }: Pattern, cells: Iterable<Cell>): string | undefine
   const seen = new Set<Json>(),
     name = `"${path.join('.')}"`;
   for (const cell of cells) {
-    const value = valueOf(cell, path);
+    const value = cellValue(cell, path);
     for (const one of Array.isArray(value) ? value : value === undefined ? [] : [value])
       seen.add(one as Json);
   }
