@@ -47,9 +47,8 @@ export interface Draft {
   readonly code: { readonly [plugin: string]: Digest };
   readonly inputs: { readonly [name: string]: Draft };
   readonly resources: Resources;
-  /** `StageRequest.section` of the first request for this draft, or null if that has none. */
+  /** `section` and `with` of the first `StageRequest` for this draft; null if that has no section. */
   readonly section: string | null;
-  /** `StageRequest.with` of the first request for this draft. */
   readonly with: JsonObject;
 }
 
@@ -75,13 +74,13 @@ const noWith: JsonObject = {},
   noUses: Draft['uses'] = [],
   oneCore: Resources = { cpu: 1 };
 
-/** The longest chain of requests that is followed. Real chains are a few stages long. */
+/** The longest chain of stages, each read by the next. Real ones are a few stages long. */
 const LONGEST_CHAIN = 200;
 
-/** Returns a plugin's name in keys and explanations: `attacks/badnets`. */
+/** Returns `attacks/badnets` for the attack `badnets`. */
 const pluginPath = (kind: string, name: string): string => `${kind}s/${name}`;
 
-/** A request for a stage, with the stage's plugin. */
+/** A request for a stage. */
 interface Asked {
   readonly kind: string;
   readonly descriptor: StageDescriptor;
@@ -92,12 +91,6 @@ interface Asked {
   readonly fingerprint: string;
   readonly with: JsonObject;
   readonly section: string | null;
-}
-
-/** What `define` and `resources` of a stage's plugin returned. */
-interface Defined {
-  readonly definition: StageDefinition;
-  readonly resources: Resources;
 }
 
 /**
@@ -114,7 +107,7 @@ export class Graph {
   /** The code versions of drafts: one object for each distinct set, which many stages share. */
   readonly #codes = new Map<string, Draft['code']>();
 
-  /** Returns a short name for a cell's content, which equal cells share. */
+  /** See `cellFingerprints`. */
   readonly fingerprint: (cell: Cell) => string = cellFingerprints();
 
   constructor(
@@ -124,7 +117,7 @@ export class Graph {
     readonly onFault: (fault: Diagnostic, field?: FaultField) => void,
   ) {}
 
-  /** Every draft made so far. Inputs come before the drafts that read them. */
+  /** Every draft. Inputs come before the drafts that read them. */
   get drafts(): readonly Draft[] {
     return [...this.#drafts.values()];
   }
@@ -206,9 +199,8 @@ export class Graph {
     }
     let draft = this.#drafts.get(key);
     if (!draft) {
-      const index = this.#drafts.size;
       draft = {
-        index,
+        index: this.#drafts.size,
         kind,
         descriptor,
         params,
@@ -235,7 +227,7 @@ export class Graph {
    * Returns what the plugin's `define` and `resources` return; null, after reporting it, if one
    * throws or returns a wrong shape.
    */
-  #define({ kind, descriptor, cells, with: request, section }: Asked): Defined | null {
+  #define({ kind, descriptor, cells, with: request, section }: Asked) {
     let definition: StageDefinition, resources: Resources;
     try {
       definition = descriptor.define(cells, {
@@ -310,7 +302,7 @@ export class Graph {
     );
   }
 
-  /** Returns a hint with the plugin of this kind that `word` is closest to, and all of the kind. */
+  /** Returns a hint: the plugin of this kind whose name is closest to `word`, and all of the kind. */
   #didYouMean(kind: PluginKind, word: string): string {
     const names = [...this.registry.names(kind)].sort();
     return names.length > 0
@@ -318,7 +310,7 @@ export class Graph {
       : `there is no ${kind} plugin`;
   }
 
-  /** Returns the path of a stage plugin's file, for messages. */
+  /** Returns the path of a stage plugin's file. */
   #fileOf(kind: string): string {
     return this.registry.get('stage', kind)?.file ?? `${pluginPath('plugins/stage', kind)}.ts`;
   }
@@ -350,9 +342,8 @@ const isWork = (work: unknown): boolean =>
   typeof work['of'] === 'string';
 
 /**
- * Returns what is wrong with the shape of a definition, worded to follow "the plugin …", or null if
- * nothing is wrong. Anyone can write a plugin, so what `define` and `resources` return is not
- * trusted.
+ * Returns what is wrong with the shape of a definition, worded to follow "the plugin …"; null if
+ * nothing is. Anyone can write a plugin, so what `define` and `resources` return is not trusted.
  */
 function definitionFault(value: unknown): string | null {
   if (!isRecord(value)) {
@@ -377,8 +368,8 @@ function definitionFault(value: unknown): string | null {
 }
 
 /**
- * Returns what is wrong with the resources, worded to follow "the plugin …", or null if nothing is
- * wrong. A scheduler that waited for NaN cores would wait forever.
+ * Returns what is wrong with resources, worded as by `definitionFault`. A scheduler would wait
+ * forever for NaN cores.
  */
 export function resourcesFault(value: unknown): string | null {
   const { cpu, memoryMB, gpu, devices = 1 } = isRecord(value) ? value : {};

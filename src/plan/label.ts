@@ -6,15 +6,16 @@ import type { Json, JsonObject, Problem } from '../api.ts';
 import { baseTitle, shortNames } from '../api/cell.ts';
 import { at } from '../base/lookup.ts';
 import { valueAt } from '../base/record.ts';
+import { isRecord } from '../base/untrusted/json.ts';
 import type { ExperimentCell, SourceRange } from '../spec/types.ts';
 import { nodeLabel } from './graph.ts';
 import { canonical } from '../base/canonical.ts';
 import type { Plan, PlannedStage } from './types.ts';
 
-/** The axes to name first, because they tell variants apart and other axes follow from them. */
+/** The axes to name first: the values of other axes often follow from theirs. */
 const FIRST = ['poisoning.attack', 'adapter.type', 'adapter.config.peft_type'];
 
-/** In the label of a stage that belongs to no cell, stands between the stage and its cells. */
+/** What stands between a stage and the cells that read it, in the label of no cell's own stage. */
 export const NEEDED_BY = ' needed by';
 
 /**
@@ -84,15 +85,13 @@ type Whole = Pick<Plan['experiment'], 'cells' | 'seeds'>;
 
 const ofWholePlans = new WeakMap<Plan, (stage: PlannedStage) => string>();
 
-/** Returns a function that labels stages by the axes that tell the experiment's cells apart. */
 function labelsWithin(whole: Whole): (stage: PlannedStage) => string {
   const telling = tellingAxes(whole.cells.map(({ axes }) => axes));
   const short = shortNames(telling);
   const fields = telling.map((path) => ({ path, name: short.get(path) ?? path }));
   const seedVaries = whole.seeds.length > 1;
-  /** The text for `PlannedStage.cell`, an object that the stages of a cell share. */
   const textByCell = new WeakMap<JsonObject, string>();
-  /** Returns the cell's values for a label: ` attack=badnets rank=4`. */
+  /** Returns the values of `PlannedStage.cell` for a label: ` attack=badnets rank=4`. */
   const valuesOf = (cell: JsonObject): string => {
     let values = textByCell.get(cell);
     if (values === undefined) {
@@ -127,14 +126,11 @@ function nodeName(stage: PlannedStage): string {
 }
 
 /** Returns the attacks of a poisoning, `badnets+addsent`; '' for any other value. */
-function attacksIn(value: Json | undefined): string {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return '';
-  const { attack, steps } = value as { readonly [name: string]: Json };
-  return Array.isArray(steps)
-    ? steps.map(attacksIn).join('+')
-    : typeof attack === 'string'
-      ? attack
-      : '';
+function attacksIn(value: unknown): string {
+  if (!isRecord(value)) return '';
+  const { attack, steps } = value;
+  if (Array.isArray(steps)) return steps.map(attacksIn).join('+');
+  return typeof attack === 'string' ? attack : '';
 }
 
 const sectionOf = (path: string): string => path.slice(0, Math.max(0, path.indexOf('.')));

@@ -62,9 +62,6 @@ export interface PlannedStage {
   readonly goal: boolean;
 }
 
-/** The release of each package; null if the package is missing. */
-export type PythonReleases = { readonly [name in PythonPackage]?: string | null };
-
 export interface Plan {
   readonly experiment: Experiment;
   readonly backend: BackendName;
@@ -73,8 +70,8 @@ export interface Plan {
    * versions.
    */
   readonly computedBy: string;
-  /** The releases of Python packages that stages compute with, as keys name them. */
-  readonly python: PythonReleases;
+  /** The releases of Python packages that stages compute with; null for a missing package. */
+  readonly python: { readonly [name in PythonPackage]?: string | null };
   /** Inputs come before the stages that read them. */
   readonly stages: readonly PlannedStage[];
   /** For each cell, the stages that belong to it, by label: `train`, `data(train)`. */
