@@ -12,7 +12,7 @@ import { asSchema, declaredField, definitionName, describe, type Schema } from '
 import type { SpecRegistry } from './types.ts';
 import type { Violation } from './validate.ts';
 
-export interface Checker {
+interface Checker {
   readonly shapes: Shapes;
   /** Every field of a spec by full path, with its default, or undefined if it has none. */
   readonly fields: ReadonlyMap<string, Json | undefined>;
@@ -22,7 +22,6 @@ export interface Checker {
 
 const checkers = new WeakMap<SpecRegistry, Checker>();
 
-/** Returns the checker of a registry, which is made once. */
 export function checkerOf(registry: SpecRegistry): Checker {
   const known = checkers.get(registry);
   if (known) return known;
@@ -130,16 +129,15 @@ export async function checkSpec(
   return true;
 }
 
-type Value = unknown;
 /**
  * Whether `value` satisfies a keyword of `schema` that has the value `expected`. `holds` says
  * whether a part of the value satisfies a schema.
  */
 type Rule = (
   expected: never,
-  value: Value,
+  value: unknown,
   schema: Schema,
-  holds: (schema: Schema, value: Value) => boolean,
+  holds: (schema: Schema, value: unknown) => boolean,
 ) => boolean;
 
 /**
@@ -150,9 +148,9 @@ type Rule = (
  */
 export function isSound(root: JsonSchema, value: unknown): boolean {
   const definitions = asSchema(root).definitions ?? {};
-  // Becomes false at a keyword or reference that is not known here, whatever `not` makes of that.
+  // Becomes false at an unknown keyword or reference, and stays so also within a `not`.
   let isKnown = true;
-  const isSatisfied = (schema: Schema, part: Value): boolean => {
+  const isSatisfied = (schema: Schema, part: unknown): boolean => {
     for (const keyword in schema) {
       const expected = schema[keyword];
       if (keyword === '$ref') {
@@ -173,7 +171,7 @@ export function isSound(root: JsonSchema, value: unknown): boolean {
   return isSatisfied(asSchema(root), value) && isKnown;
 }
 
-const isOfType = (type: string, value: Value): boolean => {
+const isOfType = (type: string, value: unknown): boolean => {
   switch (type) {
     case 'null':
       return value === null;
@@ -190,7 +188,7 @@ const isOfType = (type: string, value: Value): boolean => {
   }
 };
 
-/** Returns a rule for numbers; any other value satisfies it. */
+/** Returns a rule that other values than numbers satisfy. */
 const numberRule =
   (holds: (value: number, bound: number) => boolean): Rule =>
   (bound, value) =>
@@ -215,8 +213,8 @@ const RULES: { readonly [keyword: string]: Rule | null } = {
     typeof types === 'string'
       ? isOfType(types, value)
       : types.some((type) => isOfType(type, value)),
-  const: (expected: Value, value) => isDeepStrictEqual(value, expected),
-  enum: (values: readonly Value[], value) => values.some((one) => isDeepStrictEqual(value, one)),
+  const: (expected: unknown, value) => isDeepStrictEqual(value, expected),
+  enum: (values: readonly unknown[], value) => values.some((one) => isDeepStrictEqual(value, one)),
   minimum: numberRule((value, bound) => value >= bound),
   maximum: numberRule((value, bound) => value <= bound),
   exclusiveMinimum: numberRule((value, bound) => value > bound),
@@ -266,9 +264,9 @@ const RULES: { readonly [keyword: string]: Rule | null } = {
 };
 
 /** Whether no two of the values are equal in all their parts. */
-function isUnique(values: readonly Value[]): boolean {
-  const scalars = new Set<Value>(),
-    objects: Value[] = [];
+function isUnique(values: readonly unknown[]): boolean {
+  const scalars = new Set<unknown>(),
+    objects: unknown[] = [];
   for (const value of values) {
     if (typeof value === 'object' && value !== null) {
       if (objects.some((object) => isDeepStrictEqual(object, value))) return false;

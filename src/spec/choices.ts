@@ -5,14 +5,16 @@
 import type { Json, JsonObject } from '../api.ts';
 import type { BaseTraining } from '../api/cell.ts';
 import { defined } from '../base/defined.ts';
+import { memoized } from '../base/memoized.ts';
+import { isRecord } from '../base/untrusted/json.ts';
 import { basesIn, fieldsBelow, type SubSpec, type Variant, variantsOf } from './fields.ts';
 import { child, mapEntries, type MapNode, merge, type Node, toJson, withValue } from './node.ts';
 import { isVariantSection, NO_DEFENCE, type Section, sections, type Shapes } from './schema.ts';
-import type { Pattern } from './selection.ts';
-import { fieldSchema, isRecord, isScalar, type RecordSchema, type Schema } from './shape.ts';
+import type { Pattern, Selection } from './selection.ts';
+import { fieldSchema, declaresFields, isScalar, type RecordSchema, type Schema } from './shape.ts';
 
 interface Choice {
-  /** The variant that the choice came from. */
+  /** The variant that the choice came from; undefined if the section is left out. */
   readonly node: MapNode | undefined;
   /**
    * The `when` of each variant that has this value; null for a variant without one, which matches
@@ -31,20 +33,20 @@ export interface DefenceChoice extends Choice {
   readonly defence: JsonObject | undefined;
 }
 
-/** A value of `adapter`, with `train` after the adapter's own overrides. */
+/** A value of `adapter`, and one of `train` with the adapter's overrides merged over it. */
 export interface TuningChoice extends Choice {
   readonly adapter: JsonObject;
   readonly train: JsonObject;
   readonly trainNode: Node | undefined;
 }
 
-/** The sections without variants, and without `train`, of which an adapter may have its own. */
+/** The sections but for those with variants, and `train`, which depends on the adapter. */
 export type PlainSection = Exclude<Section, 'poisoning' | 'defences' | 'adapter' | 'train'>;
 export const plainSections = sections.filter(
   (section): section is PlainSection => !isVariantSection(section) && section !== 'train',
 );
 
-/** A value of one training of `base`, and the choices of its sections that it is made of. */
+/** A value of one training of `base`, and the choices that it is made of. */
 export interface BaseChoice {
   readonly base: BaseTraining;
   readonly poisoning: PoisoningChoice;
@@ -60,35 +62,25 @@ export interface Choices {
   readonly plain: Readonly<Record<PlainSection, readonly JsonObject[]>>;
 }
 
-/** A variant of `adapter`, with `train` after the variant's own overrides. */
-export interface Tuning extends Variant {
-  readonly trainNode: Node | undefined;
-}
+/** Returns `own` merged over `train`, or the one of them that is a mapping. */
+const mergeTrain = (train: Node | undefined, own: Node | undefined): Node | undefined =>
+  own?.kind === 'map' ? (train?.kind === 'map' ? merge(train, own, 'train') : own) : train;
 
-/** Returns the variants of `adapter`, each with its overrides merged over `train`. */
-export function tuningsOf(root: MapNode, shapes: Shapes): Tuning[] {
-  const base = child(root, 'train');
-  return variantsOf(root, 'adapter', shapes.variants.adapter).map((variant) => {
-    const own = child(variant.node, 'train');
-    const trainNode =
-      own?.kind === 'map' ? (base?.kind === 'map' ? merge(base, own, 'train') : own) : base;
-    return { ...variant, trainNode };
-  });
-}
+/** Returns the variants of `adapter`; `trainNode` is `train` with the variant's overrides. */
+export const tuningsOf = (root: MapNode, shapes: Shapes) =>
+  variantsOf(root, 'adapter', shapes.variants.adapter).map((variant) => ({
+    ...variant,
+    trainNode: mergeTrain(child(root, 'train'), child(variant.node, 'train')),
+  }));
 
 /** Returns each training of `base` as a spec, in which its `train` is merged over the spec's. */
 export function baseSpecs(root: MapNode): SubSpec[] {
   const train = root.entries.get('train');
   return basesIn(root).map(({ prefix, root: base }) => {
-    const own = child(base, 'train');
     if (train?.value.kind !== 'map') return { prefix, root: base };
-    return {
-      prefix,
-      root:
-        own?.kind === 'map'
-          ? withValue(base, 'train', merge(train.value, own, 'train'))
-          : withValue(base, 'train', train.value, train.key),
-    };
+    const merged = mergeTrain(train.value, child(base, 'train')) ?? train.value;
+    const key = base.entries.get('train')?.key ?? train.key;
+    return { prefix, root: withValue(base, 'train', merged, key) };
   });
 }
 
@@ -118,9 +110,8 @@ export function inheritedAxes(
 const withoutTrainAndWhen = (node: MapNode | undefined): MapNode | undefined =>
   node && mapEntries(node, (value, key) => (key === 'train' || key === 'when' ? undefined : value));
 
-const schemaOf = ({ name, schema }: Variant): NonNullable<Variant['schema']> => {
-  // Unknown names were reported before.
-  if (!schema) throw new Error(`no plugin "${name}" to expand`);
+const schemaOf = ({ name, schema }: Variant): Schema => {
+  if (!schema) throw new Error(`no plugin "${name}" to expand`); // was reported before
   return schema;
 };
 
@@ -157,9 +148,9 @@ function countTrainings(root: MapNode, shapes: Shapes): number {
   return poisoning * tuning;
 }
 
-type WhenOf = (variant: MapNode | undefined) => Pattern | null;
+type WhenOf = Selection['whenOf'];
 
-/** Returns the choices of all sections. @param whenOf returns a variant's `when`, or null */
+/** Returns the choices of all sections. */
 export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choices {
   const plain = plainSections.map((section) => [
     section,
@@ -207,17 +198,17 @@ function trainingChoices(
 ): Pick<Choices, 'poisoning' | 'tuning'> {
   const intern = interning();
   const poisoning = variantsOf(root, 'poisoning', shapes.variants.poisoning).flatMap((variant) => {
-    const { node } = variant,
-      when = [whenOf(node)];
-    return ownValues(variant).map((value) => ({ poisoning: intern(value), node, when }));
+    const from = { node: variant.node, when: [whenOf(variant.node)] };
+    return ownValues(variant).map((value) => ({ ...from, poisoning: intern(value) }));
   });
   const tuning = tuningsOf(root, shapes).flatMap((variant) => {
     const { node, trainNode } = variant,
-      when = [whenOf(node)];
+      from = { node, trainNode, when: [whenOf(node)] };
     const trains = asObjects(expand(trainNode, shapes.section.train)).map(intern);
-    return ownValues(variant)
-      .map(intern)
-      .flatMap((adapter) => trains.map((train) => ({ adapter, train, node, trainNode, when })));
+    return ownValues(variant).flatMap((value) => {
+      const adapter = intern(value);
+      return trains.map((train) => ({ ...from, adapter, train }));
+    });
   });
   return {
     poisoning: distinctChoices(poisoning, (choice) => [choice.poisoning]),
@@ -228,12 +219,10 @@ function trainingChoices(
 function defenceChoices(root: MapNode, shapes: Shapes, whenOf: WhenOf): DefenceChoice[] {
   const intern = interning();
   const defences = variantsOf(root, 'defences', shapes.variants.defences).flatMap((variant) => {
-    const { node } = variant,
-      when = [whenOf(node)];
+    const from = { node: variant.node, when: [whenOf(variant.node)] };
     return ownValues(variant).map((value) => ({
+      ...from,
       defence: value['defence'] === NO_DEFENCE ? undefined : intern(value),
-      node,
-      when,
     }));
   });
   return distinctChoices(defences, ({ defence }) => [defence]);
@@ -247,7 +236,7 @@ const ownValues = (variant: Variant): JsonObject[] =>
 const asObjects = (values: readonly (Json | undefined)[]): JsonObject[] =>
   values.map((value) => (value ?? {}) as JsonObject);
 
-/** Returns a function that maps equal values to one object, to be compared by `===`. */
+/** Returns a function that returns one object for all equal values, to be compared by `===`. */
 function interning(): (value: JsonObject) => JsonObject {
   const known = new Map<string, JsonObject>();
   return (value) => {
@@ -277,14 +266,10 @@ function distinctChoices<T extends Choice>(
   return [...known.values()];
 }
 
-/** Returns a function that gives each distinct object (by identity) or value a number. */
+/** Returns a function that returns a number for each distinct object (by identity) or value. */
 export function numbering(): (value: unknown) => number {
-  const numbers = new Map<unknown, number>();
-  return (value) => {
-    const known = numbers.get(value) ?? numbers.size;
-    numbers.set(value, known);
-    return known;
-  };
+  let count = 0;
+  return memoized(() => count++);
 }
 
 /** The value of a field; undefined if the field is left out and has no default. */
@@ -300,25 +285,25 @@ function expand(
   schema: Schema,
   fallback: Value = schema.default,
 ): readonly Value[] {
-  if (isRecord(schema)) {
+  if (declaresFields(schema)) {
     if (node === undefined && fallback === undefined) return [undefined];
     const columns = recordFields(node, schema, fallback).map(
       ([key, below, field, value]) =>
-        [key, field ? expand(below, field, value) : [canonical(toJson(below))]] as const,
+        [key, field ? expand(below, field, value) : [sortKeys(toJson(below))]] as const,
     );
     return multiply<Json>(columns);
   }
   if (node === undefined) return [fallback];
-  return isAxis(node, schema) ? node.items.map(toJson) : [canonical(toJson(node))];
+  return isAxis(node, schema) ? node.items.map(toJson) : [sortKeys(toJson(node))];
 }
 
-/** Returns the number of values that `expand` would return. */
+/** Returns the number of values that `expand` returns. */
 function countExpanded(
   node: Node | undefined,
   schema: Schema,
   fallback: Value = schema.default,
 ): number {
-  if (isRecord(schema)) {
+  if (declaresFields(schema)) {
     if (node === undefined && fallback === undefined) return 1;
     return recordFields(node, schema, fallback).reduce(
       (count, [, below, field, value]) => count * (field ? countExpanded(below, field, value) : 1),
@@ -334,11 +319,11 @@ export function fill(
   schema: Schema,
   fallback: Value = schema.default,
 ): Value {
-  if (!isRecord(schema)) return node === undefined ? fallback : canonical(toJson(node));
+  if (!declaresFields(schema)) return node === undefined ? fallback : sortKeys(toJson(node));
   if (node === undefined && fallback === undefined) return undefined;
   const object: { [key: string]: Json } = {};
   for (const [key, below, field, value] of recordFields(node, schema, fallback)) {
-    const filled = field ? fill(below, field, value) : canonical(toJson(below));
+    const filled = field ? fill(below, field, value) : sortKeys(toJson(below));
     if (filled !== undefined) object[key] = filled;
   }
   return object;
@@ -348,7 +333,7 @@ export function fill(
 export const isAxis = (node: Node, schema: Schema): node is Node & { readonly kind: 'list' } =>
   node.kind === 'list' && isScalar(schema);
 
-/** A field of a mapping; `schema` is undefined if the mapping's schema does not declare it. */
+/** A field of a mapping; `schema` is undefined for one that the mapping's schema does not declare. */
 type RecordField =
   | readonly [key: string, node: Node | undefined, schema: Schema, fallback: Value]
   | readonly [key: string, node: Node, schema: undefined, fallback: undefined];
@@ -363,7 +348,7 @@ function recordFields(
   fallback: Value,
 ): RecordField[] {
   const written: MapNode['entries'] = node?.kind === 'map' ? node.entries : new Map();
-  const preset = node === undefined && isObject(fallback) ? fallback : {};
+  const preset: JsonObject = node === undefined && isRecord(fallback) ? fallback : {};
   // Some fields exclude each other. If one is written, the others and their defaults are left out,
   // because a cell's name must not show a value that does not apply.
   const rivals = schema.not?.required ?? [],
@@ -388,9 +373,6 @@ function withoutDefault({ default: _default, ...schema }: Schema): Schema {
   return schema;
 }
 
-const isObject = (value: Value): value is JsonObject =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
 /**
  * Returns every combination of the columns' values, by key. The last column varies fastest. A value
  * of undefined leaves its key out.
@@ -412,12 +394,9 @@ export function multiply<T>(
 }
 
 /** Returns the value with keys sorted at every depth, so that their order makes no difference. */
-function canonical(value: Json): Json {
-  if (Array.isArray(value)) return value.map(canonical);
-  if (!isObject(value)) return value;
-  return Object.fromEntries(
-    Object.entries(value)
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([key, item]) => [key, canonical(item)]),
-  );
+function sortKeys(value: Json): Json {
+  if (Array.isArray(value)) return value.map(sortKeys);
+  if (!isRecord(value)) return value;
+  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  return Object.fromEntries(entries.map(([key, item]) => [key, sortKeys(item)]));
 }

@@ -2,11 +2,9 @@
  * Reads `commands`: programs as stages. Each command is checked against the stages that exist, its
  * files are looked for, and its defaults are filled in.
  */
-import { posix, resolve } from 'node:path';
+import { posix } from 'node:path';
 import { fill } from './choices.ts';
 import type { Report } from './faults.ts';
-import { replaceNodes } from './fields.ts';
-import { expectFile, folderOf } from './files.ts';
 import { secretVariables } from './interpolate.ts';
 import {
   child,
@@ -41,28 +39,15 @@ export function withCommands(registry: SpecRegistry, root: MapNode): SpecRegistr
   return names.length === 0 ? registry : { ...registry, stages: [...registry.stages, ...names] };
 }
 
-/**
- * Returns the spec with the commands' `file:` paths made absolute. A relative path starts from the
- * folder of the spec that writes it. Reports files that are missing.
- */
-export async function resolveCommandFiles(root: MapNode, report: Report): Promise<MapNode> {
-  const replacements = new Map<Node, Node>();
-  for (const [, { value }] of commandEntries(root)) {
-    for (const item of textsOf(value, 'files')) {
-      if (!item.value.startsWith('file:') || item.value === 'file:') continue;
-      const absolute = resolve(folderOf(item), item.value.slice('file:'.length));
-      await expectFile(item, absolute, report);
-      replacements.set(item, { ...item, value: `file:${absolute}` });
-    }
-  }
-  return replaceNodes(root, replacements);
-}
+/** Returns the URIs in the `files` of all commands. */
+export const commandFiles = (root: MapNode): readonly TextNode[] =>
+  commandEntries(root).flatMap(([, { value }]) => textsOf(value, 'files'));
 
 /** Returns the texts in a command's list `field`. Validation reports anything else in it. */
-function textsOf(command: Node, field: string): TextNode[] {
-  return itemsOf(child(command, field)).filter(isText);
-}
+const textsOf = (command: Node, field: string): TextNode[] =>
+  itemsOf(child(command, field)).filter(isText);
 
+/** What a command reads, and the place of each input. */
 type Reads = readonly (CommandInput & { readonly at: Span })[];
 
 /**
@@ -126,12 +111,12 @@ export function readCommands(
   return commands;
 }
 
-/** A command with its defaults. It may have faults that validation found, as an `env` of null. */
+/** A command with its defaults. Validation may have found faults in it, such as an `env` of null. */
 interface FilledCommand extends Omit<CommandStage, 'name' | 'inputs' | 'secrets' | 'env'> {
   readonly env: CommandStage['env'] | null;
 }
 
-/** Whether a command may have this name. If it may not, reports why. */
+/** Whether a command may have this name. Reports why, if not. */
 function isFreeName(name: string, at: Span, { stages }: SpecRegistry, report: Report): boolean {
   if (stages.includes(name))
     report(
@@ -207,7 +192,6 @@ function readInput(
   return { name: item.value, kind, with: { [parts.field]: narrowed }, scope: form.scope };
 }
 
-/** Returns a hint at the field that an unknown name may mean, or at how fields are named. */
 function fieldHint(word: string, fields: readonly string[]): string {
   const ends = preferOutsideBase(fields.filter((field) => field.endsWith(`.${word}`)));
   if (ends.length === 1) return didYouMean(...ends);

@@ -4,16 +4,8 @@
  */
 import type { Json } from '../api.ts';
 import type { Report } from './faults.ts';
-import {
-  child,
-  descend,
-  fieldName,
-  isText,
-  type MapNode,
-  type Node,
-  type Path,
-  type Span,
-} from './node.ts';
+import { pluginName } from './fields.ts';
+import { child, descend, fieldName, type MapNode, type Node, type Path, type Span } from './node.ts';
 import {
   isStepPath,
   isVariantSection,
@@ -39,7 +31,7 @@ import {
 import { all, didYouMean, either, nearest, suggest } from './suggest.ts';
 import type { Violation } from './validate.ts';
 
-export interface ExplainContext {
+interface ExplainContext {
   readonly shapes: Shapes;
   /** Every field of a spec, by full path. */
   readonly fields: ReadonlyMap<string, Json | undefined>;
@@ -56,10 +48,7 @@ export function explain(violation: Violation, root: MapNode, context: ExplainCon
   const name = fieldName(path);
   switch (keyword) {
     case 'additionalProperties':
-      explainUnknownKey(
-        { path, key: String(params['additionalProperty']), map: node, schema },
-        context,
-      );
+      explainUnknownKey(path, String(params['additionalProperty']), node, schema, context);
       return;
     case 'required': {
       const missing = String(params['missingProperty']),
@@ -102,7 +91,7 @@ export function explain(violation: Violation, root: MapNode, context: ExplainCon
   }
 }
 
-/** Reports a violation by the value of a node, `name` in the message. */
+/** Reports a violation by the value of a node. @param name the node's field, in the message */
 function explainValue(
   { path, keyword, value, schema }: Violation,
   node: Node,
@@ -232,7 +221,7 @@ function explainSource(
   );
 }
 
-/** Returns a hint at the word of the schema that the value may misspell; undefined if none. */
+/** Returns a hint: the word of the schema that the value may misspell; undefined if none. */
 function wordHint(schema: Schema, value: unknown): string | undefined {
   const words = (part: Schema): string[] =>
     [...(part.enum ?? []), ...(part.const === undefined ? [] : [part.const])]
@@ -242,11 +231,7 @@ function wordHint(schema: Schema, value: unknown): string | undefined {
 }
 
 /** Returns a hint where a plugin's name stands alone: `adapter: lora`, not `{ type: lora }`. */
-function variantHint(
-  path: Violation['path'],
-  value: unknown,
-  { variants }: Shapes,
-): string | undefined {
+function variantHint(path: Path, value: unknown, { variants }: Shapes): string | undefined {
   const section = variantSectionOf(path);
   if (section === null || typeof value !== 'string') return undefined;
   const { discriminator, byName } = variants[section];
@@ -254,7 +239,7 @@ function variantHint(
 }
 
 /** Returns a hint for a command line that is one text: `run: python3 score.py`. */
-function listHint(path: Violation['path'], value: unknown): string | undefined {
+function listHint(path: Path, value: unknown): string | undefined {
   const isProgram =
     (path[0] === 'commands' && path.length === 3 && path[2] === 'run') ||
     (['poisoning', 'scorer', 'scorers'].some((section) => path.includes(section)) &&
@@ -270,19 +255,12 @@ function yamlHint(schema: Schema, node: Node): string | undefined {
   if (node.kind !== 'scalar') return undefined;
   const { value } = node;
   if (value === null) return 'leave the field out for its default';
-  if (
-    typeof value === 'string' &&
-    value.trim() !== '' &&
-    isNumeric(schema) &&
-    Number.isFinite(Number(value))
-  )
-    return `without quotes: ${value}`;
-  if (
-    typeof value === 'string' &&
-    typesOf(schema).has('boolean') &&
-    /^(yes|no|on|off|y|n|true|false)$/i.test(value)
-  )
-    return `write ${/^(yes|on|y|true)$/i.test(value) ? 'true' : 'false'}`;
+  if (typeof value === 'string') {
+    if (value.trim() !== '' && isNumeric(schema) && Number.isFinite(Number(value)))
+      return `without quotes: ${value}`;
+    if (typesOf(schema).has('boolean') && /^(yes|no|on|off|y|n|true|false)$/i.test(value))
+      return `write ${/^(yes|on|y|true)$/i.test(value) ? 'true' : 'false'}`;
+  }
   const item = [schema, ...(alternatives(schema) ?? [])].map(itemSchema).find(Boolean);
   if (typesOf(schema).has('array') && item !== undefined && acceptsType(item, value))
     return `as a list: [${String(value)}]`;
@@ -301,17 +279,16 @@ function acceptsText(schema: Schema, text: string): boolean {
   return schema.pattern === undefined || new RegExp(schema.pattern).test(text);
 }
 
-interface UnknownKey {
-  /** The path of the mapping that holds the key. */
-  readonly path: Path;
-  readonly key: string;
-  readonly map: Node;
-  readonly schema: Schema;
-}
-
 const MOST_LISTED = 20;
 
-function explainUnknownKey({ path, key, map, schema }: UnknownKey, context: ExplainContext): void {
+/** Reports a key that a mapping may not have. @param path the mapping's path */
+function explainUnknownKey(
+  path: Path,
+  key: string,
+  map: Node,
+  schema: Schema,
+  context: ExplainContext,
+): void {
   const at = map.kind === 'map' ? (map.entries.get(key)?.key ?? map.span) : map.span;
   const variant = variantSectionOf(path);
   const parent = fieldName(path);
@@ -326,7 +303,7 @@ function explainUnknownKey({ path, key, map, schema }: UnknownKey, context: Expl
     return;
   }
   if (variant !== null) {
-    explainUnknownParameter(variant, { path, key, map, schema }, at, siblings, context);
+    explainUnknownParameter(variant, path, key, map, at, siblings, context);
     return;
   }
   const message = parent === '' ? `unknown key "${key}"` : `unknown key "${key}" in "${parent}"`;
@@ -342,7 +319,7 @@ function explainUnknownKey({ path, key, map, schema }: UnknownKey, context: Expl
   context.report('unknown-key', at, message, similar.length > 0 ? didYouMean(...similar) : known);
 }
 
-/** Returns at most four other fields with this name: those below `parent`, or else elsewhere. */
+/** Returns at most four fields of this name: those below `parent`, or else any but its own. */
 function fieldsNamed(key: string, parent: string, { fields, shapes }: ExplainContext): string[] {
   const ends = new Set<string>();
   const add = (path: string): void => {
@@ -360,18 +337,20 @@ function fieldsNamed(key: string, parent: string, { fields, shapes }: ExplainCon
 
 function explainUnknownParameter(
   section: VariantSection,
-  { path, key, map }: UnknownKey,
-  at: Parameters<ExplainContext['report']>[1],
+  path: Path,
+  key: string,
+  map: Node,
+  at: Span,
   siblings: readonly string[],
   context: ExplainContext,
 ): void {
-  const { discriminator, defaultName, byName } = context.shapes.variants[section];
-  const written = child(map, discriminator);
-  const plugin = isText(written) ? written.value : defaultName;
+  const shape = context.shapes.variants[section],
+    { discriminator, byName } = shape;
+  const plugin = pluginName(map, shape);
   const fault = (message: string, hint: string): void =>
     context.report('unknown-key', at, message, hint);
   if (isStepPath(path)) {
-    if (written === undefined) return; // the missing attack is reported already
+    if (child(map, discriminator) === undefined) return; // the missing attack is reported already
     if (key === 'when') {
       fault('a step takes no "when"', 'it belongs to the variant, beside "steps"');
       return;

@@ -21,13 +21,8 @@ export interface Faults {
   diagnostics(): Diagnostic[];
 }
 
-interface Found {
-  readonly at: Span | null;
-  readonly diagnostic: Diagnostic;
-}
-
 export function gatherFaults(): Faults {
-  const found: Found[] = [];
+  const found: { readonly at: Span | null; readonly diagnostic: Diagnostic }[] = [];
   const seen = new Set<string>(),
     places = new Set<string>();
   const files: string[] = [];
@@ -49,10 +44,9 @@ export function gatherFaults(): Faults {
       return found.length;
     },
     diagnostics() {
-      const fileOf = ({ at }: Found): number => (at ? files.indexOf(at.source.file) : -1),
-        startOf = ({ at }: Found): number => at?.start ?? 0;
-      return [...found]
-        .sort((a, b) => fileOf(a) - fileOf(b) || startOf(a) - startOf(b))
+      const file = (at: Span | null): number => (at ? files.indexOf(at.source.file) : -1);
+      return found
+        .toSorted((a, b) => file(a.at) - file(b.at) || (a.at?.start ?? 0) - (b.at?.start ?? 0))
         .map(({ diagnostic }) => diagnostic);
     },
   };

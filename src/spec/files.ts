@@ -28,7 +28,6 @@ import {
 } from './node.ts';
 import { parseYaml } from './parse.ts';
 import type { Shapes } from './schema.ts';
-import type { Schema } from './shape.ts';
 import { all, didYouMean, nearest, suggest } from './suggest.ts';
 
 interface Layers {
@@ -39,24 +38,17 @@ interface Layers {
 }
 
 /**
- * Reads a spec merged over the files that it extends; undefined, after reporting it, if one of them
+ * Reads a file merged over those that it extends; undefined, after reporting it, if one of them
  * can't be read.
+ * @param written the file as it is named at the place `from`; null for the spec itself
+ * @param stack the absolute paths of the files that extend this one
  */
-export async function readLayers(file: string, report: Report): Promise<Layers | undefined> {
-  return readLayer(file, file, null, [], report);
-}
-
-/**
- * Reads one file merged over those that it extends.
- * @param from the place that names the file as `written`; null for the spec itself
- * @param stack the files that extend this one
- */
-async function readLayer(
+export async function readLayers(
   file: string,
-  written: string,
-  from: Span | null,
-  stack: readonly string[],
   report: Report,
+  written = file,
+  from: Span | null = null,
+  stack: readonly string[] = [],
 ): Promise<Layers | undefined> {
   const path = resolve(file);
   if (stack.includes(path)) {
@@ -90,12 +82,12 @@ async function readLayer(
   let base: MapNode | undefined,
     areAllRead = true;
   for (const name of bases ? fileNames(bases, report) : []) {
-    const layer = await readLayer(
+    const layer = await readLayers(
       isAbsolute(name.value) ? name.value : join(dirname(file), name.value),
+      report,
       name.value,
       name.span,
       [...stack, path],
-      report,
     );
     if (!layer) areAllRead = false;
     else base = base ? merge(base, layer.root) : layer.root;
@@ -154,7 +146,7 @@ async function readText(
 
 /**
  * Returns a hint: the installed package's file of this name (pipelines/quickstart.yaml), or a file
- * with a similar name in the same folder, written as the user wrote his.
+ * with a similar name in the same folder. The hint keeps the form of path that the user wrote.
  */
 async function similarFile(path: string, written: string): Promise<string | undefined> {
   const packaged = `node_modules/dosimeter/${written}`;
@@ -166,9 +158,6 @@ async function similarFile(path: string, written: string): Promise<string | unde
   const close = nearest(basename(path), names);
   return close ? didYouMean(written.replace(/[^/:]*\/?$/, close.word)) : undefined;
 }
-
-/** Fields that a profile can't set, since they say which layers a spec has. */
-const OF_LAYERS = ['extends', 'profiles'] as const;
 
 /**
  * Returns the spec with the fields of one of its profiles merged over it, and without `profiles`.
@@ -194,7 +183,7 @@ export function applyProfile(
         'one that changes nothing is written {}',
       );
     else
-      for (const field of OF_LAYERS) {
+      for (const field of ['extends', 'profiles']) {
         const at = fields.entries.get(field)?.key;
         if (at !== undefined)
           report('misplaced-field', at, `a profile can't have "${field}"`, `write it in the spec`);
@@ -310,31 +299,36 @@ function withValueAt(
 
 // ---- the files that a spec names ---------------------------------------------------------------
 
-/** Whether the field is a path: it has `format: path`, or the name `init_from`. */
-const isPath = (path: string, schema: Schema): boolean =>
-  schema.format === 'path' || path.endsWith('.init_from');
+/** Returns the absolute path of the file that a value names, in or without `file:`. */
+const absolutePath = (node: TextNode, prefix = ''): string =>
+  resolve(node.folder ?? node.span.source.folder, node.value.slice(prefix.length));
 
-/** Returns the folder that a relative path in a value starts from. */
-export const folderOf = (node: ScalarNode): string => node.folder ?? node.span.source.folder;
+/** A value that is a path after `prefix`; a value without the prefix names no file here. */
+type WrittenPath = readonly [node: TextNode, prefix: '' | 'file:'];
 
-/** Returns the spec with the paths in its cells' sections made absolute. Reports missing files. */
+/** Returns the sources and paths in the sections of the cells, but for unresolved references. */
+export const sectionPaths = (root: MapNode, shapes: Shapes): readonly WrittenPath[] =>
+  writtenFields(root, shapes).flatMap(({ path, node, schema }) => {
+    const isSource = schema.format === 'source';
+    if (!isSource && schema.format !== 'path' && !path.endsWith('.init_from')) return [];
+    return oneOrMany(node)
+      .filter(isText)
+      .filter(({ value }) => !value.includes('${'))
+      .map((item): WrittenPath => [item, isSource ? 'file:' : '']);
+  });
+
+/** Returns the spec with these paths made absolute. Reports missing files. */
 export async function resolvePaths(
   root: MapNode,
-  shapes: Shapes,
+  paths: readonly WrittenPath[],
   report: Report,
 ): Promise<MapNode> {
   const replacements = new Map<Node, Node>();
-  for (const { path, node, schema } of writtenFields(root, shapes)) {
-    const prefix = schema.format === 'source' ? 'file:' : '';
-    if (prefix === '' && !isPath(path, schema)) continue;
-    for (const item of oneOrMany(node)) {
-      if (!isText(item)) continue;
-      if (!item.value.startsWith(prefix) || item.value === prefix || item.value.includes('${'))
-        continue;
-      const absolute = resolve(folderOf(item), item.value.slice(prefix.length));
-      await expectFile(item, absolute, report);
-      replacements.set(item, { ...item, value: prefix + absolute });
-    }
+  for (const [node, prefix] of paths) {
+    if (!node.value.startsWith(prefix) || node.value === prefix) continue;
+    const absolute = absolutePath(node, prefix);
+    await expectFile(node, absolute, report);
+    replacements.set(node, { ...node, value: prefix + absolute });
   }
   return replaceNodes(root, replacements);
 }
@@ -347,21 +341,18 @@ export async function resolveModules(
   root: MapNode,
   report: Report,
 ): Promise<{ readonly root: MapNode; readonly modules: readonly string[] }> {
-  const replacements = new Map<Node, Node>();
-  const modules: string[] = [];
-  const list = child(root, 'plugins');
-  for (const item of itemsOf(list)) {
-    if (!isText(item)) continue;
-    const absolute = resolve(folderOf(item), item.value);
-    if (!(await expectFile(item, absolute, report))) continue;
-    modules.push(absolute);
-    replacements.set(item, { ...item, value: absolute });
+  const replacements = new Map<Node, TextNode>();
+  for (const item of itemsOf(child(root, 'plugins')).filter(isText)) {
+    const absolute = absolutePath(item);
+    if (await expectFile(item, absolute, report))
+      replacements.set(item, { ...item, value: absolute });
   }
+  const modules = [...replacements.values()].map(({ value }) => value);
   return { root: replaceNodes(root, replacements), modules };
 }
 
 /** Whether a file exists. If it does not, reports that at the node that names it. */
-export async function expectFile(
+async function expectFile(
   node: ScalarNode,
   absolute: string,
   report: Report,
@@ -374,13 +365,6 @@ export async function expectFile(
 
 /** The largest text file, in bytes. No model reads a text of this length. */
 const MOST_BYTES = 2 ** 20;
-
-/** Returns the node of PATH in `{ file: PATH }`; undefined for any other value. */
-function fileOf(node: Node): TextNode | undefined {
-  if (node.kind !== 'map' || node.entries.size !== 1) return undefined;
-  const file = child(node, 'file');
-  return isText(file) ? file : undefined;
-}
 
 /**
  * Returns the spec with the text of the file in place of each `{ file: … }`. A file that can't be
@@ -395,11 +379,9 @@ export async function fillTextFiles(
   for (const { node, schema } of writtenFields(root, shapes)) {
     if (schema.textFile !== true) continue;
     for (const item of oneOrMany(node)) {
-      const file = fileOf(item);
-      const text = file === undefined ? null : await readTextValue(file, report);
-      if (text === null) continue;
-      const filled: ScalarNode = { kind: 'scalar', value: text, span: item.span };
-      replacements.set(item, filled);
+      const file = item.kind === 'map' && item.entries.size === 1 ? child(item, 'file') : undefined;
+      const text = isText(file) ? await readTextValue(file, report) : null;
+      if (text !== null) replacements.set(item, { kind: 'scalar', value: text, span: item.span });
     }
   }
   return replaceNodes(root, replacements);
@@ -407,7 +389,7 @@ export async function fillTextFiles(
 
 /** Returns a file's text without its last line break; null, after reporting why, if it has none. */
 export async function readTextValue(file: TextNode, report: Report): Promise<string | null> {
-  const path = resolve(folderOf(file), file.value);
+  const path = absolutePath(file);
   if (!(await expectFile(file, path, report))) return null;
   const fault = (message: string, hint: string): null => {
     report('bad-text-file', file.span, `${path} ${message}`, hint);

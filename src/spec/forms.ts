@@ -5,9 +5,8 @@
  */
 import { gridForms, SEED_RANGE } from './compose.ts';
 import type { Report } from './faults.ts';
-import { expandSteps } from './fields.ts';
+import { expandSteps, pluginName } from './fields.ts';
 import {
-  child,
   isText,
   type ListNode,
   mapChildren,
@@ -30,7 +29,7 @@ import {
 import {
   declaredField,
   isNumeric,
-  isRecord,
+  declaresFields,
   isScalar,
   type RecordSchema,
   type Schema,
@@ -43,7 +42,7 @@ const MOST_VALUES = 100_000;
 /**
  * Returns the spec with its forms expanded. A field with a faulty form is reported and removed, so
  * that it is not reported again.
- * @param prefix the beginning of the paths in diagnostics
+ * @param prefix what the paths in diagnostics begin with
  */
 export function expandForms(root: MapNode, shapes: Shapes, report: Report, prefix = ''): MapNode {
   return mapEntries(root, (value, name) => {
@@ -74,7 +73,7 @@ function expandField(node: Node, schema: Schema, name: string, report: Report): 
   // `{ file: … }` is filled in later (load.ts).
   if (schema.textFile === true && node.entries.has('file')) return node;
   if (isScalar(schema) && isNumeric(schema)) return expandForm(node, name, report);
-  return isRecord(schema) ? expandFields(node, schema, name, report) : node;
+  return declaresFields(schema) ? expandFields(node, schema, name, report) : node;
 }
 
 /** Returns a mapping with the forms of its declared fields expanded, without the faulty ones. */
@@ -96,24 +95,25 @@ function expandVariants(
   const shape = shapes.variants[section];
   const items = oneOrMany(node);
   const written = section === 'defences' ? items.map((item) => asVariant(item, shape)) : items;
-  const expandOne = (variant: MapNode, path: string): MapNode[] =>
-    splitByPlugin(variant, shape.discriminator).map((one) =>
-      expandParameters(one, shape, path, report),
-    );
+  const path = `${prefix}${section}`;
+  const expandOne = (variant: MapNode, at: string): MapNode[] =>
+    splitByPlugin(variant, shape.discriminator).map((one) => {
+      const schema = shape.byName.get(pluginName(one, shape));
+      return schema && declaresFields(schema) ? expandFields(one, schema, at, report) : one;
+    });
   const withTrain = (variant: MapNode): MapNode =>
     mapEntries(variant, (value, key) =>
       key === 'train'
-        ? expandField(value, shapes.section.train, `${prefix}adapter.train`, report)
+        ? expandField(value, shapes.section.train, `${path}.train`, report)
         : value,
     );
   const variants = written.flatMap((variant): Node[] => {
     if (variant.kind !== 'map') return [variant];
-    if (section === 'adapter') return expandOne(variant, `${prefix}adapter`).map(withTrain);
-    if (section === 'defences') return expandOne(variant, `${prefix}defences`);
-    const steps = variant.entries.get('steps');
-    if (!steps) return expandOne(variant, `${prefix}poisoning`);
-    const choices = (step: MapNode): Node[] => expandOne(step, `${prefix}poisoning.steps`);
-    return expandSteps(variant, steps, choices, report);
+    const steps = section === 'poisoning' ? variant.entries.get('steps') : undefined;
+    if (steps)
+      return expandSteps(variant, steps, (step) => expandOne(step, `${path}.steps`), report);
+    const expanded = expandOne(variant, path);
+    return section === 'adapter' ? expanded.map(withTrain) : expanded;
   });
   if (variants.length === 0 && written.length > 0) return undefined;
   return node.kind === 'list' || variants.length > 1
@@ -126,18 +126,6 @@ function asVariant(node: Node, { discriminator }: VariantShape): Node {
   if (!isText(node)) return node;
   const entries = new Map([[discriminator, { key: node.span, value: node }]]);
   return { kind: 'map', entries, span: node.span };
-}
-
-/** Returns a variant with the forms of its plugin's parameters expanded. */
-function expandParameters(
-  variant: MapNode,
-  { byName, discriminator, defaultName }: VariantShape,
-  path: string,
-  report: Report,
-): MapNode {
-  const name = child(variant, discriminator);
-  const schema = byName.get(isText(name) ? name.value : defaultName);
-  return schema && isRecord(schema) ? expandFields(variant, schema, path, report) : variant;
 }
 
 /**
@@ -153,7 +141,7 @@ function splitByPlugin(variant: MapNode, discriminator: string): MapNode[] {
   return items.map((value) => withValue(variant, discriminator, value));
 }
 
-/** Returns a form's values as a list; undefined, after reporting it, if it is faulty. */
+/** Returns the values of `{linspace: …}` or another form; undefined, after reporting it, if faulty. */
 function expandForm(node: MapNode, name: string, report: Report): ListNode | undefined {
   const [[form, entry] = [undefined, undefined], extra] = [...node.entries];
   if (form === undefined || !gridForms.includes(form)) {

@@ -1,6 +1,7 @@
 /** Builds the grid: every combination of the sections' values at every seed. */
 import { basesOf, type Cell, type JsonObject } from '../api.ts';
 import { defined } from '../base/defined.ts';
+import { once } from '../base/memoized.ts';
 import { valueAt } from '../base/record.ts';
 import {
   type BaseChoice,
@@ -26,43 +27,30 @@ import {
   withEntries,
 } from './node.ts';
 import { BASE, cellField, isVariantSection, NO_DEFENCE, type Shapes } from './schema.ts';
-import type { Pattern } from './selection.ts';
-import { isRecord, type Schema } from './shape.ts';
+import type { Pattern, Selection } from './selection.ts';
+import { declaresFields, type Schema } from './shape.ts';
 import type { ExperimentCell, SourceRange } from './types.ts';
 
-export interface GridOptions {
+export interface GridOptions extends Selection {
   readonly root: MapNode;
   readonly shapes: Shapes;
   readonly name: string;
   readonly seeds: readonly number[];
-  readonly whenOf: (variant: MapNode | undefined) => Pattern | null;
-  readonly include: readonly Pattern[];
-  readonly exclude: readonly Pattern[];
-  readonly only: readonly Pattern[];
   /** Returns the one form for all ways to write an adapter: `AdapterDescriptor.canonical`. */
   readonly canonical: (adapter: JsonObject) => JsonObject;
 }
 
-interface Grid {
-  /** Each distinct cell once, under its first name. Its other names are in `also`. */
-  readonly cells: readonly ExperimentCell[];
-  /** Patterns of the spec that match no cell, which are probably mistakes. */
-  readonly idle: readonly Pattern[];
-}
-
 /**
- * Returns the cells in the order of the spec's lists, and the patterns that match none. Sections
- * vary in the schema's order, later ones faster, and the seed varies fastest of all. Equal sections
- * are one object.
+ * Returns the cells in the order of the spec's lists. Sections vary in the schema's order, later
+ * ones faster, and the seed varies fastest of all. Equal sections are one object. A cell that the
+ * spec writes in several ways is there once, under its first name, with the other names in `also`.
+ * `idle` has the spec's patterns that match no cell, which are probably mistakes.
  */
-export function buildGrid(options: GridOptions): Grid {
+export function buildGrid(options: GridOptions) {
   const { root, shapes, seeds, include, exclude, only } = options;
   const choices = choicesOf(root, shapes, options.whenOf);
-  let names: Names | undefined;
-  const context: CellContext = {
-    locator: new FieldLocator(root, shapes),
-    names: () => (names ??= namesOf(root, shapes, choices, seeds)),
-  };
+  const locator = new FieldLocator(root, shapes),
+    names = once(() => namesOf(root, shapes, choices, seeds));
   const idle = new Set<Pattern>([...include, ...exclude]);
   const baseChoices = choices.bases.flat();
   const conditions = [
@@ -86,7 +74,7 @@ export function buildGrid(options: GridOptions): Grid {
   const firstAlike = firstWithSameTraining(choices, options.canonical);
   const isChain = child(root, BASE)?.kind === 'list';
   for (const { bases, poisoning, defence, tuning, ...plain } of combinations(choices, isChain)) {
-    const point: Point = { bases, poisoning, defence, tuning, context, axes: undefined };
+    const point = { bases, poisoning, defence, tuning, locator, names, axes: undefined };
     for (const seed of seeds) {
       // The sections have passed the schema from which the type is generated.
       const config = {
@@ -129,16 +117,16 @@ function firstWithSameTraining(
   { tuning, bases }: Pick<Choices, 'tuning' | 'bases'>,
   canonical: GridOptions['canonical'],
 ): (cell: GridCell) => GridCell {
-  /** By adapter as it is written, its canonical form as JSON. */
+  /** The canonical form of each adapter, as JSON. */
   const forms = new Map<JsonObject, string>();
-  /** Adds the adapters' canonical forms to `forms`. Returns whether two of them have the same. */
+  /** Adds the adapters to `forms`. Returns whether two of them have the same form. */
   const addForms = (choices: readonly TuningChoice[]): boolean => {
     const adapters = new Set(choices.map(({ adapter }) => adapter));
     for (const adapter of adapters) forms.set(adapter, JSON.stringify(canonical(adapter)));
     return new Set([...adapters].map((adapter) => forms.get(adapter))).size < adapters.size;
   };
   const ofBases = bases.map((choices) => choices.map((choice) => choice.tuning));
-  // The common case: no adapter is written in two ways, so no cells need to be compared.
+  // Most specs write no adapter in two ways: no cells need to be compared.
   if (![tuning, ...ofBases].map(addForms).includes(true)) return (cell) => cell;
   const number = numbering();
   const known = new Map<string, GridCell>();
@@ -192,14 +180,10 @@ interface Chosen {
   readonly tuning: TuningChoice;
 }
 
-interface CellContext {
-  readonly locator: FieldLocator;
-  readonly names: () => Names;
-}
-
 /** What cells that differ only in their seed share. `axes` is filled in when it is asked for. */
 interface Point extends Chosen {
-  readonly context: CellContext;
+  readonly locator: FieldLocator;
+  readonly names: () => Names;
   axes: JsonObject | undefined;
 }
 
@@ -208,24 +192,25 @@ interface Point extends Chosen {
  * grid are never looked at.
  */
 class GridCell implements ExperimentCell {
-  readonly config: Cell;
   readonly also: GridCell[] = [];
   readonly #point: Point;
 
-  constructor(config: Cell, point: Point) {
-    this.config = config;
+  constructor(
+    readonly config: Cell,
+    point: Point,
+  ) {
     this.#point = point;
   }
 
   get axes(): JsonObject {
-    return (this.#point.axes ??= this.#point.context.names().axes(this.config));
+    return (this.#point.axes ??= this.#point.names().axes(this.config));
   }
   get label(): string {
-    return this.#point.context.names().label(this.config);
+    return this.#point.names().label(this.config);
   }
 
   locate(path: Path): SourceRange {
-    return rangeOf(this.#point.context.locator.locate(path, this.config, this.#point));
+    return rangeOf(this.#point.locator.locate(path, this.config, this.#point));
   }
 }
 
@@ -323,7 +308,7 @@ class FieldLocator {
       schema = this.shapes.variants.adapter.byName.get(cell.adapter.type);
     else schema = this.shapes.root.properties?.[section ?? ''];
     for (const step of rest)
-      schema = schema && isRecord(schema) ? schema.properties[step] : undefined;
+      schema = schema && declaresFields(schema) ? schema.properties[step] : undefined;
     return schema;
   }
 

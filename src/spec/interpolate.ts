@@ -29,7 +29,7 @@ import {
 import { isVariantSection, PLUGIN_OF, type Shapes, type VariantSection } from './schema.ts';
 import { didYouMean, nearest } from './suggest.ts';
 
-export interface InterpolationContext {
+interface InterpolationContext {
   readonly env: Readonly<Record<string, string | undefined>>;
   /**
    * Every field by full path, with its default, or undefined if it has none. The defaults of a
@@ -92,15 +92,10 @@ class Interpolation {
     this.secrets = new Set(secretsOf(root));
   }
 
-  /** Returns the node with the references in it filled in. */
   fill(node: Node, scope: Scope | null): Node {
-    switch (node.kind) {
-      case 'scalar':
-        return this.expand(node, scope, []);
-      case 'list':
-      case 'map':
-        return mapChildren(node, (item) => this.fill(item, scope));
-    }
+    return node.kind === 'scalar'
+      ? this.expand(node, scope, [])
+      : mapChildren(node, (item) => this.fill(item, scope));
   }
 
   /**
@@ -158,11 +153,7 @@ class Interpolation {
     const found = this.findWritten(head, rest, scope);
     if (found.isWhole && found.node.kind === 'scalar') {
       const { value, folder, secret, span } = this.expand(found.node, scope, stack);
-      return {
-        value,
-        folder: folder ?? span.source.folder,
-        ...defined({ secret }),
-      };
+      return { value, folder: folder ?? span.source.folder, ...defined({ secret }) };
     }
     if (found.isWhole || found.node.kind === 'list') return this.reportNotSingle(name, node, found);
     const { start } = found;
@@ -345,7 +336,7 @@ export function checkSecrets(root: MapNode, shapes: Shapes, report: Report): voi
   }
 }
 
-/** Returns the variables of a command's `env` that hold secrets, with the names of the secrets. */
+/** Returns the name of the secret for each variable of a command's `env` that holds one. */
 export function secretVariables(command: Node): { readonly [variable: string]: string } {
   return Object.fromEntries(
     fieldsOfMap(child(command, 'env')).flatMap(([variable, value]) =>
@@ -355,12 +346,10 @@ export function secretVariables(command: Node): { readonly [variable: string]: s
 }
 
 /** Returns the names under `secrets`. Anything else there is left for validation to report. */
-export function secretsOf(root: MapNode): string[] {
-  const list = child(root, 'secrets');
-  return itemsOf(list)
+export const secretsOf = (root: MapNode): string[] =>
+  itemsOf(child(root, 'secrets'))
     .filter(isText)
     .map(({ value }) => value);
-}
 
 const CREDENTIAL = new RegExp(
   '(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIALS?|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|' +

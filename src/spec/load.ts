@@ -8,7 +8,7 @@ import { type Json, type JsonObject, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { checkerOf, checkSpec } from './check.ts';
 import { countCells, fill, inheritedAxes } from './choices.ts';
-import { readCommands, resolveCommandFiles, withCommands } from './commands.ts';
+import { commandFiles, readCommands, withCommands } from './commands.ts';
 import { gatherFaults, type Report } from './faults.ts';
 import {
   allVariants,
@@ -26,6 +26,7 @@ import {
   readLayers,
   resolveModules,
   resolvePaths,
+  sectionPaths,
 } from './files.ts';
 import { expandForms } from './forms.ts';
 import { buildGrid, type GridOptions } from './grid.ts';
@@ -40,7 +41,7 @@ import {
   type Span,
   toJson,
 } from './node.ts';
-import { resolveOverlays } from './overlays.ts';
+import { overlayFiles } from './overlays.ts';
 import { readReport } from './report.ts';
 import {
   BASE,
@@ -84,11 +85,14 @@ export async function loadExperiment(
   const interpolated = interpolate(located, { env: options.env, fields, shapes, report });
   checkSecrets(interpolated, shapes, report);
   const expanded = await fillTextFiles(expandForms(interpolated, shapes, report), shapes, report);
-  const isChecked = await checkSpec(expanded, checker, faults);
-  if (!isChecked) return failed();
+  if (!(await checkSpec(expanded, checker, faults))) return failed();
 
-  const files = await resolveCommandFiles(await resolvePaths(expanded, shapes, report), report);
-  const root = await resolveOverlays(files, report);
+  const paths = [
+    ...sectionPaths(expanded, shapes),
+    ...commandFiles(expanded).map((file) => [file, 'file:'] as const),
+    ...overlayFiles(expanded).map((file) => [file, ''] as const),
+  ];
+  const root = await resolvePaths(expanded, paths, report);
   const bases = basesIn(root),
     ofBase = `${BASE}.`;
   const known = [
@@ -116,19 +120,29 @@ export async function loadExperiment(
   checkDefaults(root, shapes, report);
   if (faults.count > 0) return failed();
 
-  const made = expandExperiment(
-    { file, text: layers.source.text, root, shapes, selection, commands, profile: options.profile },
-    canonicalOf(registry),
-    report,
-  );
+  const made = expandGrid(root, shapes, selection, canonicalOf(registry), report);
   if (made === undefined || faults.count > 0) return failed();
+  const { goals, whole, notes, ...grid } = made;
   const warnings = gatherFaults();
-  const entries = await readReport(root, known, { ...made, ...registry }, report, warnings.report);
+  const entries = await readReport(
+    root,
+    known,
+    { goals, whole, ...registry },
+    report,
+    warnings.report,
+  );
   if (faults.count > 0) return failed();
   return {
     ok: true,
     value: {
-      ...made.experiment,
+      ...grid,
+      goals,
+      notes: `${options.profile === undefined ? '' : `Profile ${options.profile}.\n`}${notes}`.trim(),
+      file,
+      text: layers.source.text,
+      commands,
+      secrets: secretsOf(root),
+      resolved: resolvedSpec(root, shapes),
       ...defined({ report: entries }),
       warnings: warnings.diagnostics().map((one) => ({ ...one, warning: true as const })),
     },
@@ -161,7 +175,7 @@ function withTasks(registry: SpecRegistry, root: MapNode, report: Report): SpecR
   return { ...registry, tasks: [...node.entries.keys()] };
 }
 
-/** Returns the full paths of the fields of steps, those of bases too. */
+/** Returns the full paths of the fields of steps, also of those in `base`. */
 const fieldsOfSteps = (root: MapNode, shapes: Shapes): string[] =>
   specsIn(root).flatMap(({ prefix, root: spec }) =>
     stepFields(variantsOf(spec, 'poisoning', shapes.variants.poisoning)).map(
@@ -191,9 +205,9 @@ function checkDefaults(root: MapNode, shapes: Shapes, report: Report): void {
 }
 
 /**
- * Returns the registry with the spec's own plugins added. Returns undefined, after reporting it, if
- * one of them can't be loaded.
- * @param modules the absolute paths of the spec's own plugins
+ * Returns the registry with the spec's own plugins added; undefined, after reporting it, if one of
+ * them can't be loaded.
+ * @param modules the absolute paths of these plugins
  */
 async function registryFor(
   root: MapNode,
@@ -241,34 +255,22 @@ const canonicalOf =
  */
 const MOST_CELLS = 100_000;
 
-interface CheckedSpec {
-  readonly file: string;
-  readonly text: string;
-  readonly root: MapNode;
-  readonly shapes: Shapes;
-  readonly selection: Selection;
-  readonly commands: Experiment['commands'];
-  readonly profile: string | undefined;
-}
-
-interface Expanded {
-  readonly experiment: Omit<Experiment, 'report' | 'warnings'>;
-  /** Returns every cell of the grid, also those that `--only` leaves out. */
-  readonly whole: () => Experiment['cells'];
-}
-
-/** Returns the experiment and its grid, and reports their faults; undefined if it is too large. */
-function expandExperiment(
-  { file, text, root, shapes, selection, commands, profile }: CheckedSpec,
+/**
+ * Returns the grid and the fields of the spec that are no part of cells, and reports faults;
+ * undefined if the grid is too large. `whole` returns every cell, also those that `--only` leaves
+ * out.
+ */
+function expandGrid(
+  root: MapNode,
+  shapes: Shapes,
+  selection: Selection,
   canonical: GridOptions['canonical'],
   report: Report,
-): Expanded | undefined {
+) {
   const fieldValue = (field: string): Json =>
     fill(child(root, field), fieldSchema(shapes.root, field)) ?? null;
   const name = fieldValue('name') as string,
-    notes = (fieldValue('notes') ?? '') as string;
-  const seeds = fieldValue('seeds') as readonly number[],
-    goals = fieldValue('stages') as readonly string[];
+    seeds = fieldValue('seeds') as readonly number[];
   const start = root.entries.get('name')?.key ?? null;
   for (const { path, prefix, span } of inheritedAxes(root, shapes))
     report(
@@ -290,27 +292,22 @@ function expandExperiment(
       'this matches no cell of the grid',
       'compare its values with those of the axes',
     );
-  const wholeGrid = () =>
+  const whole = () =>
     selection.only.length === 0 ? cells : buildGrid({ ...options, only: [] }).cells;
   if (cells.length === 0 && idle.length === 0)
-    reportEmptyGrid(selection.only, () => wholeGrid().map(({ config }) => config), start, report);
-  const experiment = {
+    reportEmptyGrid(selection.only, () => whole().map(({ config }) => config), start, report);
+  return {
     name,
-    notes: `${profile === undefined ? '' : `Profile ${profile}.\n`}${notes}`.trim(),
-    file,
-    text,
-    commands,
-    secrets: secretsOf(root),
-    goals,
+    notes: (fieldValue('notes') ?? '') as string,
+    goals: fieldValue('stages') as readonly string[],
     keep: (fieldValue('keep') ?? {}) as Experiment['keep'],
     seeds: seeds.filter((seed) => cells.some(({ config }) => config.seed === seed)),
     cells,
-    resolved: resolvedSpec(root, shapes),
+    whole,
   };
-  return { experiment, whole: wholeGrid };
 }
 
-/** Whether a grid is small enough to be planned. If it is not, reports that at its longest axis. */
+/** Whether a grid is small enough to be planned. Reports it at its longest axis, if not. */
 function isWithinLimit(
   root: MapNode,
   perSeed: number,
@@ -331,14 +328,12 @@ function isWithinLimit(
   return false;
 }
 
-const FIELDS_WITHOUT_AXES: ReadonlySet<string> = new Set([
-  ...['seeds', 'stages', 'plugins', 'commands', 'env', 'report'],
-]);
+const FIELDS_WITHOUT_AXES = ['seeds', 'stages', 'plugins', 'commands', 'env', 'report'];
 
 /** Returns the place of the longest list of scalars in the cells' sections; of two at least. */
 function longestAxis(root: MapNode): Span | undefined {
   const sections = mapEntries(root, (value, key) =>
-    FIELDS_WITHOUT_AXES.has(key) ? undefined : value,
+    FIELDS_WITHOUT_AXES.includes(key) ? undefined : value,
   );
   let longest: Node | undefined,
     most = 1;

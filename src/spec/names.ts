@@ -1,7 +1,9 @@
 /** Names cells by fields and their values, never by positions in the grid. */
+import { isDeepStrictEqual } from 'node:util';
 import { basePrefix, basesOf, type Cell, type Json, type JsonObject } from '../api.ts';
 import { shortNames } from '../api/cell.ts';
 import { valueAt } from '../base/record.ts';
+import { isRecord } from '../base/untrusted/json.ts';
 import {
   baseSpecs,
   type Choices,
@@ -16,13 +18,12 @@ import { child, type MapNode } from './node.ts';
 import { NO_DEFENCE, sections, type Shapes } from './schema.ts';
 import { DEFENCE, cellValue } from './selection.ts';
 
-/** The names of cells, as in `ExperimentCell`. */
+/** `ExperimentCell.axes` and `ExperimentCell.label`. */
 export interface Names {
   axes(cell: Cell): JsonObject;
   label(cell: Cell): string;
 }
 
-/** Returns the functions that name cells. */
 export function namesOf(
   root: MapNode,
   shapes: Shapes,
@@ -106,15 +107,9 @@ export function namesOf(
   return { axes, label };
 }
 
-interface TrainingVariation {
-  /** See `Variation`. */
-  readonly varying: ReadonlySet<string>;
-  /** The paths that tell the choices apart, without the fields of `train`. */
-  readonly paths: readonly string[];
-}
-
 /**
- * Returns how the poisonings and adapters of a training vary.
+ * Returns how the poisonings and adapters of a training vary: `varying` as in `Variation`, and
+ * `paths`, which tell the choices apart, without the fields of `train`.
  * @param axes what `otherAxisSizes` returns, with the prefix of the training
  * @param fieldsOf what `flattening` returns
  */
@@ -124,7 +119,7 @@ function trainingVariation(
   axes: ReadonlyMap<string, number>,
   prefix: string,
   fieldsOf: ReturnType<typeof flattening>,
-): TrainingVariation {
+) {
   const trainPaths = [...axes.keys()]
     .filter((path) => path.startsWith(`${prefix}train.`))
     .map((path) => [path, path.slice(prefix.length).split('.').slice(1)] as const);
@@ -156,34 +151,26 @@ function trainingVariation(
   };
 }
 
+/** Adds the scalars and lists in a value to `fields`, by path: `PREFIX.init.variance`. */
+function addFields(value: JsonObject, prefix: string, fields: { [path: string]: Json }): void {
+  for (const [key, item] of Object.entries(value)) {
+    const path = `${prefix}.${key}`;
+    if (isRecord(item)) addFields(item, path, fields);
+    else fields[path] = item;
+  }
+}
+
 /**
- * Returns a function that returns the scalars and lists in a value by full path: the path of `init:
- * {variance: 1}` is `adapter.init.variance`. It remembers the result for each value, which always
- * has the same prefix.
+ * Returns a function that returns what `addFields` adds. It remembers the result for each value,
+ * which always has the same prefix.
  */
 function flattening(): (value: JsonObject, prefix: string) => JsonObject {
   const known = new WeakMap<JsonObject, JsonObject>();
-  /** Paths by prefix and key, because a thousand values share a few strings. */
-  const paths = new Map<string, Map<string, string>>();
-
-  const flatten = (value: JsonObject, prefix: string, into: { [path: string]: Json }): void => {
-    let below = paths.get(prefix);
-    if (below === undefined) paths.set(prefix, (below = new Map<string, string>()));
-    for (const key of Object.keys(value)) {
-      const item = value[key] as Json; // `key` is one of its keys
-      let path = below.get(key);
-      if (path === undefined) below.set(key, (path = `${prefix}.${key}`));
-      if (typeof item === 'object' && item !== null && !Array.isArray(item))
-        flatten(item as JsonObject, path, into);
-      else into[path] = item;
-    }
-  };
-
   return (value, prefix) => {
     let fields = known.get(value);
     if (fields === undefined) {
       const found = {};
-      flatten(value, prefix, found);
+      addFields(value, prefix, found);
       known.set(value, (fields = found));
     }
     return fields;
@@ -247,7 +234,7 @@ function variation<T>(
     for (const path in values) {
       const other = reference?.[path];
       if (other === undefined) order.add(path);
-      if (reference && !isEqual(values[path], other)) varying.add(path);
+      if (reference && !isDeepStrictEqual(values[path], other)) varying.add(path);
     }
     for (const path in reference) if (!(path in values)) varying.add(path);
   }
@@ -257,16 +244,10 @@ function variation<T>(
   };
 }
 
-const isEqual = (a: Json | undefined, b: Json | undefined): boolean =>
-  a === b ||
-  (typeof a === 'object' && typeof b === 'object' && JSON.stringify(a) === JSON.stringify(b));
-
 /** Returns a value as labels show it; text that could be misread is in quotes. */
 function labelText(value: Json): string {
   if (Array.isArray(value)) return value.map((item) => labelText(item as Json)).join(',');
-  return typeof value === 'string' && (value === '' || /[\s=]/.test(value))
-    ? JSON.stringify(value)
-    : typeof value === 'object'
-      ? JSON.stringify(value)
-      : String(value);
+  const isPlain =
+    typeof value === 'string' ? /^[^\s=]+$/.test(value) : typeof value !== 'object';
+  return isPlain ? String(value) : JSON.stringify(value);
 }

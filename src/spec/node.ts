@@ -110,16 +110,9 @@ export function rangeOf({ source, start, end }: Span): SourceRange {
 }
 
 export function toJson(node: Node): Json {
-  switch (node.kind) {
-    case 'scalar':
-      return node.value;
-    case 'list':
-      return node.items.map(toJson);
-    case 'map':
-      return Object.fromEntries(
-        [...node.entries].map(([key, entry]) => [key, toJson(entry.value)]),
-      );
-  }
+  if (node.kind === 'scalar') return node.value;
+  if (node.kind === 'list') return node.items.map(toJson);
+  return Object.fromEntries([...node.entries].map(([key, { value }]) => [key, toJson(value)]));
 }
 
 /** Returns the value of a mapping's key, or a list's item by its position; undefined if none. */
@@ -141,13 +134,10 @@ export const fieldsOfMap = (node: Node | undefined): readonly (readonly [string,
   node?.kind === 'map' ? [...node.entries].map(([name, { value }]) => [name, value]) : [];
 
 /**
- * Returns the deepest written node along a path, the number of steps to it, and its key's place;
- * null for the root or an item of a list.
+ * Returns the deepest written node along a path, the number of steps to it, and the place of its
+ * key, which is null for the root or an item of a list.
  */
-export function descend(
-  root: Node,
-  path: Path,
-): { readonly node: Node; readonly key: Span | null; readonly depth: number } {
+export function descend(root: Node, path: Path) {
   let node = root,
     key: Span | null = null,
     depth = 0;
@@ -195,7 +185,7 @@ const discriminators: Readonly<Record<string, string>> = {
   defences: 'defence',
   adapter: 'type',
 };
-/** By field of `train`, the field that it removes when it is merged over it. */
+/** By field of `train`, the field that is removed when it is merged over another `train`. */
 const exclusive: Readonly<Record<string, string>> = { epochs: 'steps', steps: 'epochs' };
 
 /**

@@ -59,9 +59,8 @@ export function parseYaml(
 
 function reportSyntax(error: YAMLError, text: string, span: SpanAt, report: Report): void {
   // An error at the end of the file is placed at the last character of the text.
-  const [from, to] = error.pos,
-    start = Math.min(from, Math.max(text.trimEnd().length - 1, 0)),
-    end = Math.max(to, start + 1);
+  const [from, end] = error.pos,
+    start = Math.min(from, Math.max(text.trimEnd().length - 1, 0));
   const message = error.message.charAt(0).toLowerCase() + error.message.slice(1);
   const fault = (what: string, hint?: string, at = span(start, end)): void =>
     report('yaml-syntax', at, what, hint);
@@ -109,7 +108,7 @@ function reportDuplicate(error: YAMLError, text: string, span: SpanAt, report: R
 
 const textAt = ({ source, start, end }: Span): string => source.text.slice(start, end);
 
-/** Returns the null scalar, for what has no value or was reported. */
+/** Returns a null scalar, for a node without a value or with a reported fault. */
 const empty = (at: Span): ScalarNode => ({ kind: 'scalar', value: null, span: at });
 
 /** Turns the YAML nodes of one document into a tree of `Node`. */

@@ -53,10 +53,7 @@ export function printDiagnostics(
 }
 
 /** Returns the text before, in and after a range of a line, in at most `room` columns together. */
-function excerpt(
-  { text, column, endColumn }: SourceRange,
-  room: number,
-): { readonly before: string; readonly fault: string; readonly after: string } {
+function excerpt({ text, column, endColumn }: SourceRange, room: number) {
   const [start, end] = [column - 1, endColumn - 1];
   const fault = cut(Array.from(visible(text.slice(start, end))), room).join('');
   const left = room - stringWidth(fault),

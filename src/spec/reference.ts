@@ -48,18 +48,7 @@ export interface FieldDoc {
   readonly schema: Schema;
 }
 
-export interface Reference {
-  /**
-   * Returns the fields at a path. There are several if several plugins have a parameter of this
-   * name, and none if there is no field at this path.
-   */
-  find(path: string): readonly FieldDoc[];
-  /** Returns the parameters of an attack, a defence, an adapter or a scorer. */
-  parameters(kind: keyof typeof SECTION_OF | 'scorer', name: string): readonly FieldDoc[];
-  /** Returns the paths that an unknown path may be a misspelling of. */
-  similar(path: string): readonly string[];
-}
-
+/** The place of a field, and what its description depends on besides its schema. */
 interface Place {
   readonly steps: readonly string[];
   /** As in `FieldDoc`. */
@@ -71,14 +60,17 @@ interface Place {
   readonly isOfItem?: boolean;
 }
 
-const WHEN_OF = 'poisoning.when';
 const SECTION_OF = { attack: 'poisoning', defence: 'defences', adapter: 'adapter' } as const;
 
-/** Returns the reference of the fields of a spec that may name these plugins. */
-export function referenceOf(registry: SpecRegistry): Reference {
+/** Returns functions that describe the fields of a spec that may name these plugins. */
+export function referenceOf(registry: SpecRegistry) {
   const shapes = shapesOf(registry);
   return {
-    find: (path) =>
+    /**
+     * Returns the fields at a path. There are several if several plugins have a parameter of this
+     * name, and none if there is no field at this path.
+     */
+    find: (path: string): readonly FieldDoc[] =>
       docsAt(
         shapes,
         path
@@ -86,7 +78,8 @@ export function referenceOf(registry: SpecRegistry): Reference {
           .split('.')
           .filter((step) => step !== '' && !/^\d+$/.test(step)),
       ),
-    parameters(kind, name) {
+    /** Returns the parameters of an attack, a defence, an adapter or a scorer. */
+    parameters(kind: keyof typeof SECTION_OF | 'scorer', name: string): readonly FieldDoc[] {
       const { byName, discriminator, steps } =
         kind === 'scorer'
           ? { byName: shapes.scorers, discriminator: 'scorer', steps: ['evaluate', 'scorer'] }
@@ -98,11 +91,12 @@ export function referenceOf(registry: SpecRegistry): Reference {
         ({ path }) => path !== [...steps, discriminator].join('.'),
       );
     },
-    similar(path) {
+    /** Returns the paths that an unknown path may be a misspelling of. */
+    similar(path: string): readonly string[] {
       const last = lastStep(path);
       // Mappings count too, but not fields below `base`, which have the same names as the cell's.
       const fields = new Set(
-        [...Object.keys(shapes.root.properties ?? {}), WHEN_OF, ...fieldsOf(shapes).keys()]
+        [...Object.keys(shapes.root.properties ?? {}), 'poisoning.when', ...fieldsOf(shapes).keys()]
           .filter((field) => !field.startsWith(`${BASE}.`))
           .flatMap((field) => field.split('.').map((_, i, all) => all.slice(0, i + 1).join('.'))),
       );
@@ -121,10 +115,10 @@ export function referenceOf(registry: SpecRegistry): Reference {
 
 const lastStep = (path: string): string => path.split('.').at(-1) ?? path;
 
-/** As `Reference.find`, for the steps of a path. */
+/** Returns the fields to which the steps of a path lead. */
 function docsAt(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
   const [written, ...rest] = steps;
-  // A cell's field `defence` is written under `defences`.
+  // The cell's field `defence` is written under `defences`.
   const head = written === cellField('defences') ? 'defences' : written;
   const { root } = shapes;
   if (head === undefined)
@@ -198,7 +192,7 @@ function docsBelow(schema: Schema, steps: readonly string[], place: Place): Fiel
   });
 }
 
-/** Returns the schema, or that of its items, or its first form, that declares fields; or none. */
+/** Returns the first that declares fields: the schema, that of its items, or one of its forms. */
 function recordIn(schema: Schema): Schema | undefined {
   if (schema.properties !== undefined) return schema;
   if (schema.plugin !== undefined) return undefined;
@@ -219,7 +213,6 @@ const fieldsIn = (schema: Schema, place: Place): FieldDoc[] =>
     }),
   );
 
-/** Returns the description of the field at `place`. */
 function docOf(schema: Schema, place: Place): FieldDoc {
   const { steps, of, required } = place;
   const record = recordIn(schema),

@@ -34,13 +34,13 @@ export async function readReport(
   root: MapNode,
   fields: readonly string[],
   {
-    experiment: { goals },
+    goals,
     whole,
     stages,
     metrics = [],
     metricsWithout = () => null,
   }: Pick<SpecRegistry, 'stages' | 'metrics' | 'metricsWithout'> & {
-    readonly experiment: { readonly goals: readonly string[] };
+    readonly goals: readonly string[];
     /** Returns every cell of the grid. */
     readonly whole: () => readonly ExperimentCell[];
   },
@@ -67,7 +67,6 @@ export async function readReport(
   };
 }
 
-/** Reports two entries with the same name. */
 function checkNames(entries: readonly Node[], report: Report): void {
   const seen = new Set<string>();
   for (const name of entries.map((entry) => child(entry, 'name')).filter(isText)) {
@@ -84,7 +83,7 @@ function checkNames(entries: readonly Node[], report: Report): void {
 
 // ---- figures and tables ------------------------------------------------------------------------
 
-/** Names of the report that stand for all that varies in one part of a cell. */
+/** Names in `report` that stand for all fields that vary in one part of a cell. */
 const WHOLES = ['adapter', 'attack', 'defence', 'setting'];
 const GROUPS = [...WHOLES, 'seed'];
 
@@ -148,7 +147,7 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
   };
 }
 
-/** Returns the metric of the figure that published numbers are of; reports one it does not draw. */
+/** Returns the figure's metric that an overlay names; reports a metric that is not drawn. */
 function readOverlaid(node: Node | undefined, y: readonly Channel[], context: Context) {
   const metric = readName(node, context, 'metric');
   if (node === undefined || metric === undefined) return undefined;
@@ -166,7 +165,6 @@ function readOverlaid(node: Node | undefined, y: readonly Channel[], context: Co
 const unlessEmpty = <T>(items: readonly T[]): readonly T[] | undefined =>
   items.length === 0 ? undefined : items;
 
-/** Returns a table with its names completed, and reports its faults. */
 function readTable(table: Node, context: Context): TableEntry {
   const { name, title, caption, against, spread } = toJson(table) as unknown as TableSpec;
   const rows = readNames(child(table, 'rows'), context, 'axis', WHOLES),
@@ -242,7 +240,7 @@ function checkAgainst(figure: Node, x: Channel | undefined, { axes, conflict }: 
     );
 }
 
-/** Warns of `x: training` if no cell has trainings to go along. */
+/** Warns of `x: training` if no cell has a chain of trainings. */
 function checkChain(figure: Node, { cells, warn }: Context): void {
   if (cells.some(isChain)) return;
   const hint =
@@ -320,7 +318,7 @@ const withoutNone = (wanted: CellPattern[string]): CellPattern[string] =>
     ? (wanted as readonly Json[]).map((value) => (value === NO_DEFENCE ? null : value))
     : wanted;
 
-/** Whether a field has values in the grid and all are numbers. Those of a metric always are. */
+/** Whether all values of a field in the grid are numbers, and there are any; true for a metric. */
 function isNumeric(field: string, { axes, cells }: Context): boolean {
   if (WHOLES.includes(field)) return false;
   if (!axes.includes(field)) return true; // a metric, the seed or the step

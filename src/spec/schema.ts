@@ -9,7 +9,7 @@ import {
   asSchema,
   definitionName,
   fieldSchema,
-  isRecord,
+  declaresFields,
   itemSchema,
   openSchema,
   type Schema,
@@ -87,10 +87,7 @@ export function preferOutsideBase(paths: readonly string[]): readonly string[] {
   return own.length > 0 ? own : paths;
 }
 
-/**
- * Returns the section if a path names a whole variant of it, or a whole step of such a variant.
- * Returns null if the path leads to one of their fields or elsewhere.
- */
+/** Returns the section of which a path names a whole variant, or a whole step of one; else null. */
 export function variantSectionOf(path: readonly (string | number)[]): VariantSection | null {
   if (isStepPath(path)) return 'poisoning';
   const [head, ...rest] = path[0] === BASE ? path.slice(typeof path[1] === 'number' ? 2 : 1) : path;
@@ -103,11 +100,11 @@ export const isStepPath = (path: readonly (string | number)[]): boolean =>
   typeof path.at(-1) === 'number' &&
   variantSectionOf(path.slice(0, -2)) === 'poisoning';
 
-/** Returns the schemas of the fields of a spec that may name the plugins of the registry. */
+/** Returns the shapes of a spec that may name the plugins of the registry. */
 export function shapesOf(registry: SpecRegistry): Shapes {
   const definitions = base.definitions as { readonly [name: string]: unknown };
-  /** Definitions without references, by name. Values that have none are not copied. */
   const resolvedDefinitions = new Map<string, unknown>();
+  /** Returns a value with definitions in place of references; the same value if it has none. */
   const withoutReferences = (value: unknown): unknown => {
     if (typeof value !== 'object' || value === null) return value;
     const reference = '$ref' in value ? value.$ref : undefined;
@@ -128,7 +125,7 @@ export function shapesOf(registry: SpecRegistry): Shapes {
   const root = offerMetrics(named, registry.metrics ?? []);
   const section = Object.fromEntries(
     sections.map((name) => [name, fieldSchema(root, name)]),
-  ) as Record<Section, Schema>;
+  ) as Shapes['section'];
   return {
     root,
     section,
@@ -189,7 +186,7 @@ function fillNames(root: Schema, registry: SpecRegistry, scorers: Shapes['scorer
   return changes.reduce((schema, [path, change]) => update(schema, path.split('.'), change), root);
 }
 
-type Change = (schema: Schema) => Schema;
+export type Change = (schema: Schema) => Schema;
 
 /** Returns a change of a list's schema: it applies `change` to the schema of the items. */
 const ofItems =
@@ -294,7 +291,7 @@ function offerMetrics(root: Schema, metrics: readonly string[]): Schema {
 }
 
 /** Returns the schema with the field at the end of a path changed. */
-function update(schema: Schema, [key, ...rest]: readonly string[], change: Change): Schema {
+export function update(schema: Schema, [key, ...rest]: readonly string[], change: Change): Schema {
   if (key === undefined) return change(schema);
   return {
     ...schema,
@@ -337,7 +334,7 @@ function variantShape(
 export function fieldsOf(shapes: Shapes): ReadonlyMap<string, Json | undefined> {
   const fields = new Map<string, Json | undefined>();
   const visit = (schema: Schema, path: string): void => {
-    if (isRecord(schema))
+    if (declaresFields(schema))
       for (const [key, field] of Object.entries(schema.properties)) visit(field, `${path}.${key}`);
     else fields.set(path, fields.get(path) ?? schema.default);
   };

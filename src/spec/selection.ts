@@ -88,19 +88,16 @@ function fieldNamed(
   if (known.includes(name)) return name;
   const ends = preferOutsideBase(known.filter((field) => field.endsWith(`.${name}`)));
   const path = shortNames.get(name) ?? (ends.length === 1 ? ends[0] : undefined);
-  if (path === undefined)
-    report(
-      'unknown-key',
-      at,
-      ends.length > 1
-        ? `"${name}" could mean several fields`
-        : `there is no field "${name}" to match`,
-      patternFieldHint(name, known),
-    );
+  if (path === undefined) {
+    if (ends.length > 1)
+      report('unknown-key', at, `"${name}" could mean several fields`, didYouMean(...ends));
+    else
+      report('unknown-key', at, `there is no field "${name}" to match`, similarField(name, known));
+  }
   return path;
 }
 
-/** Returns the pattern that matches cells in which every field has one of its wanted values. */
+/** Returns the pattern that matches cells in which every field of `wanted` has one of its values. */
 function patternOf(at: Span, wanted: CellPattern): Pattern {
   const tests = Object.entries(wanted).map(
     ([path, values]) => [path.split('.'), valueTest(values)] as const,
@@ -120,7 +117,7 @@ function patternOf(at: Span, wanted: CellPattern): Pattern {
 export const cellValue = (cell: Cell, path: readonly string[]): Json | undefined =>
   valueAt(cell, path) ?? (path.join('.') === DEFENCE ? NO_DEFENCE : undefined);
 
-/** Returns the values that a pattern's field may have: those listed, or numbers within bounds. */
+/** Returns the values that a pattern asks for: those listed, or bounds of numbers. */
 function wantedBy(node: Node): Wanted {
   if (node.kind !== 'map')
     return oneOrMany(node).map((item) => (item.kind === 'scalar' ? item.value : null));
@@ -132,20 +129,16 @@ function wantedBy(node: Node): Wanted {
 }
 
 function valueTest(wanted: Wanted): (value: Json) => boolean {
-  if (isValues(wanted)) {
-    const values = new Set(wanted);
+  if (Array.isArray(wanted)) {
+    const values = new Set<unknown>(wanted);
     return (value) => values.has(value);
   }
-  const { min = -Infinity, max = Infinity } = wanted;
+  const { min = -Infinity, max = Infinity } = wanted as Exclude<Wanted, readonly Json[]>;
   return (value) => typeof value === 'number' && value >= min && value <= max;
 }
 
-const isValues = (wanted: Wanted): wanted is readonly Json[] => Array.isArray(wanted);
-
-/** Returns a hint at the fields that an unknown or ambiguous name may mean. */
-function patternFieldHint(path: string, known: readonly string[]): string | undefined {
-  const ends = preferOutsideBase(known.filter((field) => field.endsWith(`.${path}`)));
-  if (ends.length > 0) return didYouMean(...ends);
+/** Returns a hint: the field whose path, or the end of it, may be misspelt, or how to name one. */
+function similarField(path: string, known: readonly string[]): string {
   const byEnd = new Map(known.map((field) => [field.split('.').at(-1) ?? field, field]));
   const close = nearest(path, known) ?? nearest(path, byEnd.keys());
   return close
@@ -174,16 +167,21 @@ export function readSelection(
   only: readonly string[],
   report: Report,
 ): Selection {
-  const tags = readTags(root, known, report);
+  const read = (node: Node): Pattern | undefined => readPattern(node, known, report);
+  const readList = (field: 'include' | 'exclude'): Pattern[] =>
+    itemsOf(child(root, field)).flatMap((item) => read(item) ?? []);
+  const tags: Tags = new Map(
+    fieldsOfMap(child(root, 'tags')).map(([name, value]) => [name, read(value)]),
+  );
   const whens = new Map<Node, Pattern>();
   for (const { node } of variants) {
     const when = child(node, 'when'),
-      pattern = when && readPattern(when, known, report);
+      pattern = when && read(when);
     if (when && pattern) whens.set(when, pattern);
   }
   return {
-    include: readPatterns(root, 'include', known, report),
-    exclude: readPatterns(root, 'exclude', known, report),
+    include: readList('include'),
+    exclude: readList('exclude'),
     only: only.flatMap((argument) => readOnlyOption(argument, tags, known, report) ?? []),
     whenOf: (variant) => {
       const when = child(variant, 'when');
@@ -194,20 +192,6 @@ export function readSelection(
 
 /** The patterns of tags by name; undefined for a faulty one. */
 type Tags = ReadonlyMap<string, Pattern | undefined>;
-
-function readTags(root: MapNode, known: readonly string[], report: Report): Tags {
-  const tags = fieldsOfMap(child(root, 'tags'));
-  return new Map(tags.map(([name, value]) => [name, readPattern(value, known, report)]));
-}
-
-function readPatterns(
-  root: MapNode,
-  field: 'include' | 'exclude',
-  known: readonly string[],
-  report: Report,
-): Pattern[] {
-  return itemsOf(child(root, field)).flatMap((item) => readPattern(item, known, report) ?? []);
-}
 
 /**
  * Returns the pattern of one `--only`: a tag, or `path=value[,value…]`, where the path may be
@@ -281,7 +265,7 @@ export function reportEmptyGrid(
 
 const MOST_SHOWN = 8;
 
-/** Returns in words which values the cells have in `Pattern.path`; undefined if it is absent. */
+/** Says which values the cells have in the field of `--only path=value`; undefined for a tag. */
 function valuesSeen({ path }: Pattern, cells: Iterable<Cell>): string | undefined {
   if (path === undefined) return undefined;
   const seen = new Set<Json>(),
