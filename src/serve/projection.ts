@@ -50,7 +50,7 @@ const statusOf = (stage: StageRecord, over: boolean): StageStatus => ({
   }),
 });
 
-/** Returns null before any stage has run. @param until milliseconds since 1970, like `created` */
+/** Returns null before any stage has run. `created` and `until` are milliseconds since 1970. */
 function stagesPerMinute(
   { ran = 0 }: Counts,
   created: number | null,
@@ -60,35 +60,7 @@ function stagesPerMinute(
   return ran > 0 && minutes > 0 ? ran / minutes : null;
 }
 
-/** @param over whether the run has ended, so that no stage is running or waiting any more */
-function collectFacts(id: string, record: RunRecord, damaged: number, over: boolean): RunFacts {
-  const { plan, stages, created, heard, end } = record;
-  const now = Date.now();
-  const counts: { [State in StageState]?: number } = {};
-  for (const stage of stages) {
-    const state = shownState(stage, over);
-    counts[state] = (counts[state] ?? 0) + 1;
-  }
-  return {
-    id,
-    state: stateOf(record),
-    name: plan?.name.slice(0, 300) ?? '',
-    spec: record.spec,
-    backend: plan?.backend.slice(0, 100) ?? '',
-    executor: plan?.executor.slice(0, 100) ?? '',
-    host: record.process.hostname?.slice(0, 100) ?? '',
-    started: created,
-    heard,
-    seconds: end?.seconds ?? null,
-    counts,
-    rate: stagesPerMinute(counts, created, over ? (heard ?? now) : now),
-    left: over ? null : secondsLeft(stages, now),
-    damaged,
-    now,
-  };
-}
-
-/** Returns the parts of an overview whose change is worth an event, as texts to compare. */
+/** Returns the parts of an overview whose change listeners are told, as texts to compare. */
 const textsOf = ({ facts, failures, notes }: Overview) => ({
   facts: JSON.stringify({ ...facts, now: 0, left: 0, rate: 0, heard: 0 }),
   failures: JSON.stringify(failures),
@@ -102,6 +74,7 @@ export class Projection {
   #graph: Graph;
   /** The number of stages that listeners know. */
   #knownCount: number;
+  /** Whether the run has ended, so that no stage is running or waiting any more. */
   #over = false;
   #told = { facts: '', failures: '', notes: '' };
 
@@ -115,7 +88,31 @@ export class Projection {
   }
 
   facts(): RunFacts {
-    return collectFacts(this.id, this.record, this.damaged, this.#over);
+    const { plan, stages, created, heard, end, spec, process } = this.record;
+    const now = Date.now(),
+      over = this.#over;
+    const counts: { [State in StageState]?: number } = {};
+    for (const stage of stages) {
+      const state = shownState(stage, over);
+      counts[state] = (counts[state] ?? 0) + 1;
+    }
+    return {
+      id: this.id,
+      state: stateOf(this.record),
+      name: plan?.name.slice(0, 300) ?? '',
+      spec,
+      backend: plan?.backend.slice(0, 100) ?? '',
+      executor: plan?.executor.slice(0, 100) ?? '',
+      host: process.hostname?.slice(0, 100) ?? '',
+      started: created,
+      heard,
+      seconds: end?.seconds ?? null,
+      counts,
+      rate: stagesPerMinute(counts, created, over ? (heard ?? now) : now),
+      left: over ? null : secondsLeft(stages, now),
+      damaged: this.damaged,
+      now,
+    };
   }
 
   snapshot(): Omit<Snapshot, 'at'> {
@@ -297,7 +294,7 @@ export function groupStages(stages: readonly StageRecord[]): Grouping {
   return { names: [...indexes.keys()], of };
 }
 
-/** Returns the pairs of groups where a stage of the second reads one of the first. */
+/** Returns pairs of groups, where a stage of the second reads one of the first. */
 function joinArrows(stages: readonly StageRecord[], { of }: Grouping): [number, number][] {
   const arrows = new Map<number, [number, number]>();
   for (const [index, { inputs }] of stages.entries()) {
@@ -311,7 +308,7 @@ function joinArrows(stages: readonly StageRecord[], { of }: Grouping): [number, 
   return [...arrows.values()];
 }
 
-/** Returns the centres of the boxes and the points of the arrows, in pixels from the left top. */
+/** Places the boxes and arrows of the groups, in pixels from the left top. */
 export function layOut(stages: readonly StageRecord[], grouping: Grouping): Graph {
   const arrows = joinArrows(stages, grouping);
   const layers = new Layers();

@@ -12,9 +12,9 @@ import { readOutputs, ResultsReader } from './stored.ts';
 import type { Stream } from './stream.ts';
 import { mayGoOn, type Results, type RunLine, type RunList, type Snapshot } from './wire.ts';
 
-export interface Held<T> {
+interface Held<T> {
   readonly value: T;
-  /** Releases the value. A second call does nothing. */
+  /** Must be called once. */
   readonly release: () => void;
 }
 
@@ -34,18 +34,15 @@ class Shared<T extends { close(): void }> {
   /** @param open opens the value of this name */
   constructor(readonly open: (name: string) => T) {}
 
-  /** Returns the open value of this name, or opens it. */
+  /** Returns the value of this name, which it opens unless somebody holds it. */
   hold(name: string): Held<T> {
     const entry = this.#entries.get(name) ?? { value: this.open(name), holders: 0 };
     this.#entries.set(name, entry);
     entry.holders++;
     clearTimeout(entry.idle);
-    let held = true;
     return {
       value: entry.value,
       release: () => {
-        if (!held) return;
-        held = false;
         if (--entry.holders === 0)
           entry.idle = setTimeout(() => this.#end(name, entry), IDLE_MS).unref();
       },
@@ -75,15 +72,14 @@ const RUN_LOG = 'run',
 /** One run, for the browsers that look at it. */
 class RunView {
   readonly follower: Follower;
-  readonly #held: Held<Follower>;
-  readonly #options: RunViewsOptions;
   readonly #results: ResultsReader;
   readonly #stages: Shared<StageFollower>;
 
-  constructor(held: Held<Follower>, options: RunViewsOptions) {
+  constructor(
+    readonly held: Held<Follower>,
+    readonly options: RunViewsOptions,
+  ) {
     this.follower = held.value;
-    this.#held = held;
-    this.#options = options;
     this.#results = new ResultsReader(this.follower);
     this.#stages = new Shared(
       (name) =>
@@ -98,7 +94,7 @@ class RunView {
 
   /** The store that the run's entries are in; null if it is not known. */
   get #store(): string | null {
-    return this.#options.store ?? this.follower.record.plan?.store ?? null;
+    return this.options.store ?? this.follower.record.plan?.store ?? null;
   }
 
   snapshot(): Snapshot {
@@ -131,12 +127,12 @@ class RunView {
   watch(stream: Stream, stage: string | null): void {
     const held = this.#stages.hold(stage === null ? RUN_LOG : STAGE + stage);
     stream.onEnd(held.release);
-    held.value.listen(stream.send).then((end) => stream.onEnd(end), this.#options.onFault);
+    held.value.listen(stream.send).then((end) => stream.onEnd(end), this.options.onFault);
   }
 
   close(): void {
     this.#stages.close();
-    this.#held.release();
+    this.held.release();
   }
 }
 
@@ -149,7 +145,7 @@ export class RunViews {
   constructor(readonly options: RunViewsOptions) {
     this.#followers = new Shared((id) => new Follower(id, options));
     this.#views = new Shared((id) => new RunView(this.#followers.hold(id), options));
-    this.#lister = new RunLister(this.#followers, options);
+    this.#lister = new RunLister(this.#followers, options.runs, options.onFault);
   }
 
   /** Sends the list of the latest runs, then whenever it changes. */
@@ -177,21 +173,18 @@ export class RunViews {
 const MOST_LISTED = 50;
 /** A run of another machine that has been silent for this long is no longer looked at. */
 const SILENT_MS = 24 * 3600 * 1000;
-/** The time between two looks at the runs, in milliseconds: less than IDLE_MS. */
-const LOOK_MS = 2000;
 
 const isRunName = (name: string): boolean => /^[0-9A-Za-z][\w.-]{0,127}$/.test(name);
 
-/** Returns what identifies the journal's content; null if there is no such run. */
+/** Returns the inode, size and time of a run's journal; null if there is no such run. */
 async function journalVersion(runs: string, id: string): Promise<string | null> {
   if (!isRunName(id) || !(await isFolderInside(runs, id))) return null;
   const stat = await lstat(path.join(runs, id, 'journal.jsonl')).catch(() => null);
   return stat?.isFile() ? `${stat.ino} ${stat.size} ${stat.mtimeMs}` : null;
 }
 
-/** A run in the list, and what tells whether its files must be read again. */
 interface Listed {
-  /** What `journalVersion` returned: the journal's inode, size and time. */
+  /** What `journalVersion` returned when the run was read. */
   readonly version: string;
   readonly line: RunLine;
   /** Whether the line may change although the journal does not. */
@@ -202,22 +195,21 @@ type ListListener = (list: RunList) => void;
 
 /** Lists the latest MOST_LISTED runs, newest first, and reads them only while anyone listens. */
 class RunLister {
-  readonly #followers: Shared<Follower>;
-  readonly #runs: string;
   readonly #listed = new Map<string, Listed>();
   readonly #listeners = new Set<ListListener>();
   readonly #watching: Watching;
   #list: RunList = { runs: [], earlier: 0 };
   #sentText = '';
 
-  constructor(followers: Shared<Follower>, { runs, onFault }: RunViewsOptions) {
-    this.#followers = followers;
-    this.#runs = runs;
+  constructor(
+    readonly followers: Shared<Follower>,
+    readonly runs: string,
+    onFault: (error: unknown) => void,
+  ) {
     this.#watching = watchFolders({
       dirs: [runs],
       onFault,
       leastMs: 500,
-      lookMs: LOOK_MS,
       read: () => this.#read(),
     });
   }
@@ -240,13 +232,13 @@ class RunLister {
   /** Brings the lines of the latest runs up to date; does nothing while nobody listens. */
   async #read(): Promise<void> {
     if (this.#listeners.size === 0) return;
-    const names = readdirOr(this.#runs).filter(isRunName).sort().reverse();
+    const names = readdirOr(this.runs).filter(isRunName).sort().reverse();
     const shown: string[] = [];
     let seen = 0;
     for (const name of names) {
       if (shown.length >= MOST_LISTED) break;
       seen++;
-      const version = await journalVersion(this.#runs, name);
+      const version = await journalVersion(this.runs, name);
       if (version === null) continue;
       await this.#update(name, version);
       shown.push(name);
@@ -268,11 +260,14 @@ class RunLister {
     for (const listener of this.#listeners) listener(this.#list);
   }
 
-  /** Brings the line of a run up to date. Its follower stays open until the next look. */
+  /**
+   * Brings the line of a run up to date. Its follower stays open until the next look: folders are
+   * looked at more often than IDLE_MS.
+   */
   async #update(id: string, version: string): Promise<void> {
     const known = this.#listed.get(id);
     if (known?.version === version && !known.goesOn) return;
-    const { value: follower, release } = this.#followers.hold(id);
+    const { value: follower, release } = this.followers.hold(id);
     await follower.look();
     release();
     const { now, ...line } = follower.facts();

@@ -16,7 +16,7 @@ import { RunViews, type RunViewsOptions } from './run-views.ts';
 import { openStream, type Stream } from './stream.ts';
 import { style } from './style.ts';
 
-export interface ServeOptions extends RunViewsOptions {
+interface ServeOptions extends RunViewsOptions {
   /** By default, any free port. */
   readonly port?: number;
   /** Whether to listen on `::1` instead of `127.0.0.1`. */
@@ -40,7 +40,7 @@ const MOST_STRANGERS = 64;
 /** Starts the server. Throws UserFault if the port can't be listened on. */
 export async function serve(options: ServeOptions): Promise<Serving> {
   const { port = 0, ipv6 = false, onFault } = options;
-  const token = newToken();
+  const token = randomBytes(32).toString('base64url');
   const script = await pageScript();
   const views = new RunViews(options);
   const server = createServer({
@@ -252,9 +252,6 @@ export const document = `<!doctype html>
 /** Returns the page's script. Throws esbuild's BuildFailure if its sources are at fault. */
 export const pageScript = (): Promise<string> =>
   browserScript('src/serve/browser', "import './main.tsx';");
-
-/** Returns 256 random bits as text. */
-const newToken = (): string => randomBytes(32).toString('base64url');
 
 const LOOPBACK = ['127.0.0.1', 'localhost', '[::1]'];
 

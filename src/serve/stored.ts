@@ -8,7 +8,7 @@ import { isRecord, parseJson } from '../base/untrusted/json.ts';
 import { voidReason } from '../report/evidence.ts';
 import { ACCURACY, METRICS } from '../report/metrics.ts';
 import { OUTPUTS } from '../report/outputs.ts';
-import { bytesInside, type Inside, openTail, readInside } from './files.ts';
+import { bytesInside, type Inside, lineReader, readInside } from './files.ts';
 import type { Follower } from './follower.ts';
 import type { Curve, Results } from './wire.ts';
 
@@ -27,8 +27,7 @@ const entryFile = (store: string, key: string, name: string): Inside | null =>
 
 /** Returns the numbers in an entry's metrics.json; none if there is no such file. */
 export async function readMetrics(store: string, key: string): Promise<Metrics> {
-  const file = entryFile(store, key, 'metrics.json');
-  const text = file === null ? null : await readInside(file, METRICS_BYTES);
+  const text = await readInside(entryFile(store, key, 'metrics.json'), METRICS_BYTES);
   const found = text === null ? null : parseObject(text);
   return new Map(
     Object.entries(found ?? {})
@@ -43,8 +42,7 @@ const OUTPUTS_BYTES = 64 * 2 ** 20,
 
 /** Returns the rows that a report stage gathered, as gzip; null if none may be sent. */
 export async function readOutputs(store: string, key: string): Promise<Buffer | null> {
-  const file = entryFile(store, key, OUTPUTS);
-  const bytes = file === null ? null : await bytesInside(file, OUTPUTS_BYTES);
+  const bytes = await bytesInside(entryFile(store, key, OUTPUTS), OUTPUTS_BYTES);
   if (bytes === null) return null;
   try {
     // Check that a browser can unpack them.
@@ -85,7 +83,7 @@ async function eachLine(
   onRecord: (record: { readonly [name: string]: unknown }) => void,
 ): Promise<void> {
   if (file === null) return;
-  await openTail({
+  const readLines = lineReader({
     file,
     longest: LINE_BYTES,
     most: HISTORY_BYTES,
@@ -95,10 +93,11 @@ async function eachLine(
       const record = parseObject(line);
       if (record !== null) onRecord(record);
     },
-  }).read();
+  });
+  await readLines();
 }
 
-/** Returns the JSON object in a text; null if there is none, or it exceeds LIMITS. */
+/** Returns the JSON object in a text; null if there is none, or if it exceeds LIMITS. */
 function parseObject(text: string): { readonly [name: string]: unknown } | null {
   try {
     const value = parseJson(text, 'a record', LIMITS);
@@ -108,7 +107,7 @@ function parseObject(text: string): { readonly [name: string]: unknown } | null 
   }
 }
 
-/** Keeps a curve in few points: at most `most`, beyond which every second one is dropped. */
+/** Keeps at most `most` points of a curve: of more, every second one is dropped. */
 export class Series {
   #points: [step: number, value: number][] = [];
   /** One in `#stride` points is kept. */

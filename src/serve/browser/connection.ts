@@ -27,10 +27,10 @@ class Refused extends Error {
 }
 
 /** Sends a request with the token. Throws `Refused` unless the server answers with success. */
-async function ask(path: string, signal: AbortSignal, headers = {}): Promise<Response> {
+async function ask(path: string, signal: AbortSignal): Promise<Response> {
   const response = await fetch(path, {
     signal,
-    headers: { authorization: `Bearer ${sessionStorage.getItem(TOKEN_KEY) ?? ''}`, ...headers },
+    headers: { authorization: `Bearer ${sessionStorage.getItem(TOKEN_KEY) ?? ''}` },
     credentials: 'omit',
     redirect: 'error',
   });
@@ -48,7 +48,7 @@ export async function askJson<T>(path: string, signal: AbortSignal): Promise<T> 
 export type LinkState = 'connecting' | 'live' | 'lost' | 'refused';
 
 interface StreamHandlers {
-  /** What it throws ends the connection as a lost one, or as refused. */
+  /** If it throws, the connection counts as lost; as refused, if it throws `Refused`. */
   readonly onEvent: (name: string, data: unknown, id: number) => void | Promise<void>;
   readonly onState: (state: LinkState) => void;
 }
@@ -138,7 +138,7 @@ const untilVisible = (signal: AbortSignal): Promise<void> =>
     signal.addEventListener('abort', done);
   });
 
-export interface Sent {
+interface Sent {
   readonly id: string | null;
   readonly name: string;
   /** Null for a comment, which only keeps the connection alive. */
@@ -182,9 +182,7 @@ function parseEvent(block: string): Sent {
   };
 }
 
-export interface RunView extends Omit<Snapshot, 'at' | 'stages'> {
-  /** A stage that has changed is another object. */
-  readonly stages: readonly Stage[];
+export interface RunView extends Omit<Snapshot, 'at'> {
   /** How far this browser's clock is ahead of the server's, in milliseconds. */
   readonly skew: number;
   /** A number that grows whenever something of the run changes. */
@@ -220,7 +218,7 @@ export function openRun(
   };
 }
 
-/** Returns the view after the changes. Updates the view's array `stages` in place. */
+/** Returns the view after the changes. Puts changed stages into the array of the view, as new objects. */
 function applyChanges(view: RunView, stages: Stage[], changes: Changes, version: number): RunView {
   const { stages: statuses = [], added = [], ...rest } = changes;
   for (const [index, status] of statuses) {

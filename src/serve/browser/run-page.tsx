@@ -42,33 +42,29 @@ const CHAPTERS = [
 const stageHash = (run: string, stage: string | null): string =>
   `#/run/${encodeURIComponent(run)}${stage === null ? '' : `/stage/${encodeURIComponent(stage)}`}`;
 
-export interface RunPageProps {
+/** @param stage the id of the stage whose drawer is open; null if none is */
+export function RunPage({
+  id,
+  stage,
+}: {
   readonly id: string;
-  /** The id of the stage whose drawer is open; null if none is. */
   readonly stage: string | null;
-}
-
-export function RunPage({ id, stage }: RunPageProps): JSX.Element {
+}): JSX.Element {
   const [view, setView] = useState<RunView | null>(null);
   const [link, setLink] = useState<LinkState>('connecting');
   useEffect(() => openRun(id, setView, setLink), [id]);
+  if (view !== null) return <Run view={view} link={link} open={stage} />;
   return (
-    <>
-      {view === null ? (
-        <main class="wrap">
-          <LinkNote state={link} />
-          {link === 'refused' ? (
-            <p>
-              <a href="#/">All runs</a>
-            </p>
-          ) : (
-            <p role="status">Reading the run …</p>
-          )}
-        </main>
+    <main class="wrap">
+      <LinkNote state={link} />
+      {link === 'refused' ? (
+        <p>
+          <a href="#/">All runs</a>
+        </p>
       ) : (
-        <Run view={view} link={link} open={stage} />
+        <p role="status">Reading the run …</p>
       )}
-    </>
+    </main>
   );
 }
 
