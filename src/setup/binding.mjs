@@ -3,7 +3,6 @@
  * own install script would fetch a libtensorflow of 2022 that supports no current GPU. The C API
  * that the binding calls has not changed since, so its sources build as they are.
  */
-import { createHash } from 'node:crypto';
 import {
   cpSync,
   existsSync,
@@ -18,6 +17,7 @@ import {
 import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { sha256 } from './closure.mjs';
 import { firstWorking, run, SetupFault, tail } from './run.mjs';
 
 /** The binding's Node-API version. Every Node that supports it can load the same build. */
@@ -45,11 +45,8 @@ const ADDITIONS = [
 ];
 
 /** Returns the version of the fused operations: the beginning of their sources' digest. */
-export const fusedVersion = () => {
-  const hash = createHash('sha256');
-  for (const file of FUSED) hash.update(readFileSync(file));
-  return hash.digest('hex').slice(0, 8);
-};
+export const fusedVersion = () =>
+  sha256(Buffer.concat(FUSED.map((file) => readFileSync(file)))).slice(0, 8);
 
 /** Changes to the package's gyp file: a text that occurs once, and what replaces it. */
 const GYP_CHANGES = [

@@ -161,12 +161,6 @@ function pluginRecord(descriptor, source) {
   return { kind, name, source, file: builtFile(source) };
 }
 
-/** Returns the version of a plugin's code. For a stage that computes, it covers COMPUTE too. */
-function versionOf(descriptor, own, compute) {
-  const { kind, compute: computes } = descriptor;
-  return compute && kind === 'stage' && computes === true ? combinedVersion(own, compute) : own;
-}
-
 /**
  * Writes `closures.json` and `registry.json` of a build, in that order: the latter shows that the
  * build is whole.
@@ -193,7 +187,8 @@ export async function writeRegistry(project, dir, versions) {
         `two plugins are the ${key}: ${taken} and ${source}; rename one of them`,
       );
     names.set(key, source);
-    const { code, closure } = versionOf(descriptors[source], own, compute);
+    const computes = plugin.kind === 'stage' && descriptors[source].compute === true;
+    const { code, closure } = computes && compute ? combinedVersion(own, compute) : own;
     for (const [part, digest] of closure) parts[part] = digest;
     plugins.push({ ...plugin, code });
     closures[source] = [...closure.keys()];

@@ -7,12 +7,9 @@ import { join } from 'node:path';
 import { pythonWith } from './python.mjs';
 import { firstWorking } from './run.mjs';
 
-/** Returns the packages that lines of requirements.txt name: `torch` for `torch==2.13.0`. */
-const namesOf = (lines) =>
-  lines
-    .map((line) => line.trim())
-    .filter((line) => line !== '' && !line.startsWith('#'))
-    .map((line) => line.replace(/[^\w.-].*$/, ''));
+/** Returns the packages that requirements.txt names: `torch` for `torch==2.13.0`. */
+const packageNames = (requirements) =>
+  [...requirements.matchAll(/^\s*([\w.-]+)/gm)].map(([, name]) => name);
 
 /**
  * A Python script that exits with 0 if each package is installed. It looks them up instead of
@@ -30,8 +27,7 @@ const CHECK_INSTALLED =
  */
 export async function peersPython(project, env = process.env) {
   const file = join(project, 'test', 'peers', 'requirements.txt');
-  const requirements = readFileSync(file, 'utf8');
-  const names = namesOf(requirements.split('\n'));
+  const names = packageNames(readFileSync(file, 'utf8'));
   const given = env.DOSIMETER_PEERS_PYTHON;
   if (given !== undefined && given !== '') {
     if (firstWorking([given], ['--version']) === null)
@@ -42,8 +38,10 @@ export async function peersPython(project, env = process.env) {
       );
     return given;
   }
-  return pythonWith(file, join(project, '.cache', 'peers-python'), {
-    what: 'the peers of test/peers/requirements.txt',
-    variable: 'DOSIMETER_PEERS_PYTHON',
-  });
+  return pythonWith(
+    file,
+    join(project, '.cache', 'peers-python'),
+    'the peers of test/peers/requirements.txt',
+    'DOSIMETER_PEERS_PYTHON',
+  );
 }

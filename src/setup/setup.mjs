@@ -13,6 +13,8 @@ import { run } from './run.mjs';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
 
+const say = (line) => console.log(`setup: ${line}`);
+
 /** Returns the npm that started this script, or the one on the path. */
 function npmCommand() {
   const script = process.env.npm_execpath;
@@ -49,7 +51,6 @@ export async function setup({
   tensorflow = process.env.DOSIMETER_TENSORFLOW || undefined,
   quiet = false,
 } = {}) {
-  const say = (line) => console.log(`setup: ${line}`);
   const sayUnavailable = (reason, remedy) => {
     say(`TensorFlow is not available: ${reason}.`);
     say(
@@ -92,7 +93,6 @@ export async function setup({
 
 /** Makes the Python of `--backend torch`, in the cache. */
 async function setUpTorch() {
-  const say = (line) => console.log(`setup: ${line}`);
   const named = process.env.DOSIMETER_PYTHON;
   if (named) {
     say(`DOSIMETER_PYTHON names ${named}, which \`--backend torch\` uses; no other is made`);
@@ -103,10 +103,8 @@ async function setUpTorch() {
     import('./python.mjs'),
   ]);
   const file = join(project, 'src', 'torch', 'python', 'requirements.txt');
-  const python = await pythonWith(file, torchPythonDir(), {
-    what: `PyTorch and what ${file} lists, which takes minutes`,
-    variable: 'DOSIMETER_PYTHON',
-  });
+  const what = `PyTorch and what ${file} lists, which takes minutes`;
+  const python = await pythonWith(file, torchPythonDir(), what, 'DOSIMETER_PYTHON');
   say(`\`--backend torch\` uses ${python}`);
 }
 

@@ -2,7 +2,6 @@
  * Installs the compute backend: TensorFlow's C libraries into the cache, the compiled binding into
  * tfjs-node-gpu, and a stamp that says what is installed.
  */
-import { createHash } from 'node:crypto';
 import {
   copyFileSync,
   existsSync,
@@ -24,6 +23,7 @@ import {
   TFJS_DIR,
   TFJS_PACKAGE,
 } from './binding.mjs';
+import { sha256 } from './closure.mjs';
 import { replaceFile } from './current-build.mjs';
 import { withLock } from './lock.mjs';
 import { cacheDir } from './paths.mjs';
@@ -114,8 +114,7 @@ function chooseVariant(asked, stamp) {
     stamp.libraries !== null &&
     existsSync(stamp.libraries)
   ) {
-    const root = stamp.libraries.replace(/\/lib$/, '');
-    return { variant: 'own', path: root };
+    return { variant: 'own', path: stamp.libraries.replace(/\/lib$/, '') };
   }
   return {
     variant:
@@ -163,22 +162,12 @@ async function checkInstalled(log) {
 
 /** Returns a digest of what decides how the binding is built. Another one needs a new build. */
 const recipeDigest = (want, wheels, own) =>
-  createHash('sha256')
-    .update(
-      JSON.stringify([
-        RECIPE,
-        TFJS_PACKAGE.version,
-        NAPI,
-        process.platform,
-        process.arch,
-        want.variant,
-        wheels?.map((wheel) => wheel.sha256),
-        own,
-        fusedVersion(),
-      ]),
-    )
-    .digest('hex')
-    .slice(0, 16);
+  sha256(
+    JSON.stringify([
+      ...[RECIPE, TFJS_PACKAGE.version, NAPI, process.platform, process.arch, want.variant],
+      ...[wheels?.map((wheel) => wheel.sha256), own, fusedVersion()],
+    ]),
+  ).slice(0, 16);
 
 /**
  * Installs the backend, unless it is there, and returns the stamp. If that fails, the stamp says
@@ -265,11 +254,7 @@ async function installTensorflow({ want, wheels, own, recipe, cache, say }) {
         'no Python with pip was found to download TensorFlow',
         'apt-get install -y python3-pip && npx dosimeter setup',
       );
-    await installWheels(python, wheels, {
-      dir: packages,
-      downloads,
-      say,
-    });
+    await installWheels(python, wheels, { dir: packages, downloads, say });
   }
   const libraries = own === null ? join(packages, 'tensorflow') : dirname(own.cc);
   if (!existsSync(binary)) {

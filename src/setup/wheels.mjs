@@ -133,27 +133,11 @@ async function download(python, wheel, dir) {
   writeFileSync(requirements, `${wheel.name}==${wheel.version} --hash=sha256:${wheel.sha256}\n`);
   const platforms = PLATFORMS[process.arch].flatMap((tag) => ['--platform', tag]);
   const code = await run(python, [
-    '-m',
-    'pip',
-    'download',
-    '--disable-pip-version-check',
-    '--retries',
-    '2',
-    '--no-cache-dir',
-    '--no-deps',
-    '--only-binary=:all:',
-    '--require-hashes',
-    '--python-version',
-    PYTHON,
-    '--implementation',
-    'cp',
-    '--abi',
-    `cp${PYTHON.replace('.', '')}`,
-    ...platforms,
-    '--dest',
-    dir,
-    '--requirement',
-    requirements,
+    ...['-m', 'pip', 'download', '--disable-pip-version-check', '--retries', '2'],
+    ...['--no-cache-dir', '--no-deps', '--only-binary=:all:', '--require-hashes'],
+    ...['--implementation', 'cp', '--python-version', PYTHON],
+    ...['--abi', `cp${PYTHON.replace('.', '')}`, ...platforms],
+    ...['--dest', dir, '--requirement', requirements],
   ]);
   rmSync(requirements);
   const name = findWheel(dir, wheel);
