@@ -1,7 +1,4 @@
-/**
- * The DAG as text that other programs draw: Mermaid and Graphviz. Pure; time and length are linear
- * in the numbers of stages and arrows.
- */
+/** Draws the DAG as Mermaid or Graphviz text. Pure; linear in the numbers of stages and arrows. */
 
 export interface DrawnStage {
   readonly id: string;

@@ -47,7 +47,7 @@ export interface Draft {
   readonly code: { readonly [plugin: string]: Digest };
   readonly inputs: { readonly [name: string]: Draft };
   readonly resources: Resources;
-  /** `section` and `with` of the first `StageRequest` for this draft; null if that has no section. */
+  /** `section` (null if none) and `with` of the first `StageRequest` for this draft. */
   readonly section: string | null;
   readonly with: JsonObject;
 }
@@ -80,7 +80,6 @@ const LONGEST_CHAIN = 200;
 /** Returns `attacks/badnets` for the attack `badnets`. */
 const pluginPath = (kind: string, name: string): string => `${kind}s/${name}`;
 
-/** A request for a stage. */
 interface Asked {
   readonly kind: string;
   readonly descriptor: StageDescriptor;
@@ -223,10 +222,7 @@ export class Graph {
   readonly #plugin = ((kind: UsedKind, name: string): unknown =>
     this.registry.get(kind, name)?.descriptor) as NonNullable<DefineRequest['plugin']>;
 
-  /**
-   * Returns what the plugin's `define` and `resources` return; null, after reporting it, if one
-   * throws or returns a wrong shape.
-   */
+  /** Returns what `define` and `resources` return; null, after reporting it, if one is faulty. */
   #define({ kind, descriptor, cells, with: request, section }: Asked) {
     let definition: StageDefinition, resources: Resources;
     try {
@@ -255,10 +251,7 @@ export class Graph {
     );
   }
 
-  /**
-   * Returns the code versions of a stage and of the plugins that it uses, by plugin; null, after
-   * reporting it, if one of those plugins is unknown.
-   */
+  /** Returns, by plugin, the code of a stage and of what it uses; null if that is unknown. */
   #codeOf(kind: string, stageCode: Digest, uses: Draft['uses']): Draft['code'] | null {
     const name = uses.reduce((text, use) => `${text} ${use.kind}/${use.name}`, kind);
     const known = this.#codes.get(name);
@@ -302,7 +295,7 @@ export class Graph {
     );
   }
 
-  /** Returns a hint: the plugin of this kind whose name is closest to `word`, and all of the kind. */
+  /** Returns a hint: the plugin of this kind whose name is most like `word`, and all of them. */
   #didYouMean(kind: PluginKind, word: string): string {
     const names = [...this.registry.names(kind)].sort();
     return names.length > 0
@@ -316,10 +309,7 @@ export class Graph {
   }
 }
 
-/**
- * Returns the name of a stage within its cell: its kind and, in brackets, the values of its `with`
- * if there are any, as in `data(train)`.
- */
+/** Returns a stage's name within its cell: its kind and the values of its `with`, `data(train)`. */
 export function nodeLabel(node: Pick<Node, 'kind' | 'with'>): string {
   const narrowed = Object.values(node.with);
   if (narrowed.length === 0) return node.kind;
@@ -341,10 +331,7 @@ const isWork = (work: unknown): boolean =>
   work['amount'] > 0 &&
   typeof work['of'] === 'string';
 
-/**
- * Returns what is wrong with the shape of a definition, worded to follow "the plugin …"; null if
- * nothing is. Anyone can write a plugin, so what `define` and `resources` return is not trusted.
- */
+/** Returns what is wrong with a definition, to follow "the plugin …"; null if nothing is. */
 function definitionFault(value: unknown): string | null {
   if (!isRecord(value)) {
     const found = value === null ? 'null' : Array.isArray(value) ? 'a list' : typeof value;
@@ -367,10 +354,7 @@ function definitionFault(value: unknown): string | null {
     : 'returned `uses` that are not { kind, name }';
 }
 
-/**
- * Returns what is wrong with resources, worded as by `definitionFault`. A scheduler would wait
- * forever for NaN cores.
- */
+/** As `definitionFault`, for resources. A scheduler would wait forever for NaN cores. */
 export function resourcesFault(value: unknown): string | null {
   const { cpu, memoryMB, gpu, devices = 1 } = isRecord(value) ? value : {};
   const fault = (what: string): string =>

@@ -42,10 +42,7 @@ export const definitionKey = (components: DefinitionComponents): DefinitionKey =
 export const actionKey = (components: KeyComponents): ActionKey =>
   hashOfStage('dosimeter.action/1', components) as ActionKey;
 
-/**
- * Returns `hashOf(tag, components)`. Writes the JSON itself, with the fields in alphabetical order,
- * which is faster: every stage has such a key, and most share one object as `code`.
- */
+/** Returns `hashOf(tag, components)`, but faster: most stages share one object as `code`. */
 function hashOfStage(tag: string, components: DefinitionComponents | KeyComponents): string {
   const { assets, code, inputs, kind, params } = components;
   const computedBy = 'backend' in components ? `"backend":${canonical(components.backend)},` : '';
@@ -56,16 +53,10 @@ function hashOfStage(tag: string, components: DefinitionComponents | KeyComponen
   );
 }
 
-/**
- * The file of a store entry with the warnings from before and during its stage's run. No key
- * depends on it.
- */
+/** The file of a store entry with its stage's warnings. No key depends on it. */
 export const WARNINGS = 'warnings.json';
 
-/**
- * Returns the digest of a stage's output, which the keys of later stages contain. It covers the
- * path and digest of each file except `WARNINGS` and those that are volatile.
- */
+/** Returns the digest of an output for later keys: all files but `WARNINGS` and volatile ones. */
 export function contentDigest(
   files: readonly { readonly path: string; readonly sha256: string }[],
   volatile: readonly string[] = [],
@@ -81,8 +72,7 @@ export function contentDigest(
 
 /**
  * Returns a function that returns a short name for a cell's content, the same for equal cells.
- * Cells of a grid share most of their sections as objects: each of these is canonicalised once and
- * known by a number from then on.
+ * Cells of a grid share sections as objects: each is canonicalised once.
  */
 export function cellFingerprints(): (cell: Cell) => string {
   const byObject = new WeakMap<object, number>();

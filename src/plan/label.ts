@@ -1,15 +1,12 @@
-/**
- * Labels stages for people, `train attack=badnets type=lora rank=16 seed=1`, and finds where a
- * field of a stage's cell was written.
- */
+/** Labels stages, `train attack=badnets seed=1`, and finds where their fields were written. */
 import type { Json, JsonObject, Problem } from '../api.ts';
 import { baseTitle, shortNames } from '../api/cell.ts';
+import { canonical } from '../base/canonical.ts';
 import { at } from '../base/lookup.ts';
 import { valueAt } from '../base/record.ts';
 import { isRecord } from '../base/untrusted/json.ts';
 import type { ExperimentCell, SourceRange } from '../spec/types.ts';
 import { nodeLabel } from './graph.ts';
-import { canonical } from '../base/canonical.ts';
 import type { Plan, PlannedStage } from './types.ts';
 
 /** The axes to name first: the values of other axes often follow from theirs. */
@@ -18,10 +15,7 @@ const FIRST = ['poisoning.attack', 'adapter.type', 'adapter.config.peft_type'];
 /** What stands between a stage and the cells that read it, in the label of no cell's own stage. */
 export const NEEDED_BY = ' needed by';
 
-/**
- * Returns the paths of the axes that tell cells apart, grouped by section. An axis is left out if
- * its value follows from those of earlier axes.
- */
+/** Returns the axes that tell cells apart, by section, without those that follow from others. */
 export function tellingAxes(cells: readonly JsonObject[]): string[] {
   const telling: string[] = [];
   // For each cell, its values on all telling axes but the latest, whose values are in `last`.
@@ -68,11 +62,11 @@ function pathsOf(cells: readonly JsonObject[]): ReadonlySet<string> {
 
 /**
  * Returns a function that labels stages. A stage that is not a cell's own, such as the evaluation
- * of a clean twin, is labelled `needed by` the cells that read it. The training of a base is
- * labelled `of base needed by` and those cells, or `of training 1` in a chain. The clean run that
- * is repeated for a noise floor is labelled `train(reversed) needed by` and those cells.
+ * of a clean twin, is labelled `needed by` the cells that read it; the training of a base, `of base
+ * needed by`, or `of training 1` in a chain; the clean run that is repeated for a noise floor,
+ * `train(reversed) needed by`.
  * @param whole the whole experiment, given if the plan covers only some of its cells (--only), so
- *   that labels do not depend on which
+ * that labels do not depend on which
  */
 export function stageLabels(plan: Plan, whole?: Whole): (stage: PlannedStage) => string {
   if (whole !== undefined) return labelsWithin(whole);
@@ -113,10 +107,7 @@ function labelsWithin(whole: Whole): (stage: PlannedStage) => string {
   };
 }
 
-/**
- * Returns a stage's name within its cell, as `nodeLabel` does. Where a value of its `with` is a
- * poisoning, the names of its attacks stand for it: `evaluate(trigger=badnets)`.
- */
+/** As `nodeLabel`; attacks stand for a poisoning in `with`: `evaluate(trigger=badnets)`. */
 function nodeName(stage: PlannedStage): string {
   const named = Object.entries(stage.with).map(([name, value]) => {
     const attacks = attacksIn(value);
@@ -137,11 +128,9 @@ const sectionOf = (path: string): string => path.slice(0, Math.max(0, path.index
 const valueText = (value: Json): string => (typeof value === 'string' ? value : canonical(value));
 
 /**
- * Returns the place of a field in the spec.
- * @param section the section of the spec's cell that the stage's cell takes its fields from
- *   (`StageRequest.section`), or null if there is none. A field that the section lacks comes from
- *   the spec's cell itself.
- * @param path the field in the stage's cell
+ * Returns the place of a field of a stage's cell in the spec.
+ * @param section where the stage's cell has its fields from (`StageRequest.section`), or null; a
+ * field that this section lacks comes from the spec's cell
  */
 export function locateIn(
   cell: ExperimentCell,

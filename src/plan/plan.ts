@@ -110,10 +110,7 @@ function askForGoals(experiment: Experiment, first: ExperimentCell, registry: Pl
 
 type Agreement = Pick<PlannedStage, 'cell' | 'seed'>;
 
-/**
- * A draft with its id. Which cells need it is found only when that is asked for: for stages that
- * run, are printed or are at fault, but not for cached ones, which may be all.
- */
+/** A draft with its id. Which cells need it is found only on demand: not for most cached stages. */
 class Stage implements PlannedStage {
   readonly #draft: Draft;
   readonly #use: () => CellUse;
@@ -197,10 +194,7 @@ function stageIds(drafts: readonly Draft[]): StageId[] {
   });
 }
 
-/**
- * Returns the place of a fault: its `range`, except that an unknown stage is placed where the spec
- * names it as a goal, and nowhere (null) if a plugin asked for it.
- */
+/** Returns a fault's place; for an unknown stage, where the spec names it as a goal, or null. */
 function goalRange(
   experiment: Experiment,
   first: ExperimentCell,
@@ -216,11 +210,7 @@ function goalRange(
 
 type CellUse = ReturnType<typeof cellUse>;
 
-/**
- * Returns functions that say which cells need a stage.
- * @param goalNodes the goals of each cell
- * @param joining the goals that join the grid
- */
+/** Returns functions that say which cells need a stage. @param joining goals that join the grid */
 function cellUse(
   experiment: Experiment,
   graph: Graph,
@@ -235,10 +225,7 @@ function cellUse(
   const joined = joining.map((join) => ({ label: nodeLabel(join), draft: join.draft }));
   type Own = { [label: string]: Draft };
   const seen = new Set<Node>();
-  /**
-   * Adds to `mine` the node and those below it, down to the first that is of another cell. Where
-   * two have the same label, the first one counts.
-   */
+  /** Adds the node, and those of the same cell below it, to `mine`: the first under each label. */
   const walkOwn = (node: Node, index: number, fingerprint: string, mine: Own): void => {
     if (node.fingerprint !== fingerprint || seen.has(node)) return;
     seen.add(node);
@@ -286,17 +273,14 @@ function cellUse(
 type Lists = (number[] | undefined)[];
 const emptyLists = (length: number): Lists => new Array<number[] | undefined>(length);
 
-/**
- * Adds a cell to a stage's list, unless it is the last there. A new list starts as `[cell]`: a push
- * into `[]` would reserve 17 items.
- */
+/** Adds a cell to a list, unless it is last there. A push into `[]` would reserve 17 items. */
 function addCell(to: Lists, { index }: Draft, cell: number): void {
   const list = to[index];
   if (list === undefined) to[index] = [cell];
   else if (list[list.length - 1] !== cell) list.push(cell);
 }
 
-/** Returns the cells that need a stage, by `Draft.index`; undefined for one that joins the grid. */
+/** Returns by `Draft.index` the cells that need a stage; undefined if it joins the grid. */
 function usersOf(drafts: readonly Draft[], rootsOf: readonly (readonly Node[])[]): Lists {
   const users = emptyLists(drafts.length);
   const visited = new Int32Array(drafts.length).fill(-1);
@@ -344,7 +328,8 @@ function agreement(experiment: Experiment, cells: readonly number[]): Agreement 
     if (paths.length === 0 && seed === null) break;
     const { axes, config } = at(experiment.cells, at(cells, i));
     for (const path of paths)
-      if (!isDeepStrictEqual(first.axes[path], axes[path])) paths = paths.filter((one) => one !== path);
+      if (!isDeepStrictEqual(first.axes[path], axes[path]))
+        paths = paths.filter((one) => one !== path);
     if (config.seed !== seed) seed = null;
   }
   return { cell: Object.fromEntries(paths.map((path) => [path, first.axes[path]!])), seed };

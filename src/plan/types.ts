@@ -1,4 +1,3 @@
-/** The types of an experiment's plan. Planning is pure and touches no disk. */
 import type {
   BackendName,
   Digest,
@@ -40,17 +39,11 @@ export interface PlannedStage {
   /** `StageDefinition.work` */
   readonly work: Work | undefined;
   readonly resources: Resources;
-  /**
-   * The section of its cells that its fields come from (`base`, `base.0`); null if they come from
-   * the cell itself.
-   */
+  /** The section of its cells that its fields come from: `base`, `base.0`; null if none. */
   readonly section: string | null;
   /** `StageRequest.with`; labels use it to tell apart stages of one kind in one cell. */
   readonly with: JsonObject;
-  /**
-   * The label in `Plan.cellStages` of a cell's own stage, or of one that joins the grid; null for a
-   * stage that cells only need.
-   */
+  /** The label in `Plan.cellStages`; null for a stage that cells need, but that is none's own. */
   readonly ownLabel: string | null;
   /** The cells that need the stage, as indexes into `experiment.cells`. */
   readonly cells: readonly number[];

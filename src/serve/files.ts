@@ -1,8 +1,7 @@
 /**
  * Reads files of runs and of a store that may be hostile: no link is followed below the root, only
- * regular files are opened, and no more is read than a limit allows. A growing file is read line by
- * line, each byte once. A folder is watched by the system's notifications where there are any; a
- * slow poll as well covers network file systems, which send none for changes on other hosts.
+ * regular files are opened, and no more is read than a limit allows. A folder is watched by the
+ * system's notifications and by a slow poll, since network file systems send none.
  */
 import { constants, type FSWatcher, watch } from 'node:fs';
 import { type FileHandle, lstat, open } from 'node:fs/promises';
@@ -106,10 +105,7 @@ const CHUNK = 256 * 1024;
 const LINES_AT_ONCE = 2000;
 const NEWLINE = 10;
 
-/**
- * Returns a function that reads what was added to a file since its last call. Calls must not
- * overlap. It opens the file anew at each call, and holds none open.
- */
+/** Returns a function that reads what a file gained since the last call. Calls must not overlap. */
 export function lineReader(options: LineOptions): () => Promise<void> {
   const { file, onLine, longest, most, mostLines = Infinity } = options;
   let identity = '',
@@ -233,10 +229,7 @@ export function watchFolders(options: WatchOptions): Watching {
   };
 }
 
-/**
- * Calls `onNotice` after each change. Returns null if the system can't watch the folder: it has too
- * many watchers, or no such folder.
- */
+/** Calls `onNotice` after each change. Returns null if the system can't watch the folder. */
 function watchFolder(dir: string, onNotice: () => void): FSWatcher | null {
   try {
     const watcher = watch(dir, { persistent: false }, onNotice);

@@ -25,7 +25,6 @@ const FILE_LIMITS = { values: 40 * MOST_STAGES, lists: 4 * MOST_STAGES, names: M
   LINE_LIMITS = { values: 10_000, names: 1000 };
 
 export interface FollowOptions {
-  /** The folder of all runs. */
   readonly runs: string;
   /** Called with errors that are not a browser's fault. */
   readonly onFault: (error: unknown) => void;
@@ -35,12 +34,8 @@ export interface FollowOptions {
 
 type Listener = (event: StreamEvent) => void;
 
-/**
- * Follows a run: reads its files whenever they change, the journal from its start once the plan is
- * there, and sends listeners what has changed.
- */
+/** Reads a run's files whenever they change, its journal once its plan is there. */
 export class Follower {
-  /** The folder of the run. */
   readonly dir: string;
   readonly #runs: string;
   readonly #listeners = new Set<Listener>();
@@ -67,7 +62,6 @@ export class Follower {
     return this.#projection.record;
   }
 
-  /** Resolves when everything that was there at the call has been read. */
   look(): Promise<void> {
     return this.#watching.look();
   }
@@ -81,11 +75,7 @@ export class Follower {
     return { at: this.#latest, ...this.#projection.snapshot() };
   }
 
-  /**
-   * Calls `listener` at once with `reset`, which tells it to get a snapshot, and then with each
-   * event.
-   * @returns a function that stops listening
-   */
+  /** Sends `reset`, which asks for a snapshot, then each event. Returns how to stop that. */
   listen(listener: Listener): () => void {
     listener({ id: this.#latest, name: 'reset', data: '{}' });
     this.#listeners.add(listener);
@@ -185,10 +175,7 @@ export class Pulse {
 
   constructor(readonly now: () => number = () => performance.now()) {}
 
-  /**
-   * Takes the content of the heartbeat's file as it is now; null if there is none.
-   * @returns null if the file has not been watched for long enough
-   */
+  /** Takes the heartbeat file's content (null if there is none). Returns null until it can tell. */
   look(beat: string | null): 'beating' | 'silent' | null {
     if (beat !== this.#last) {
       this.#hasChanged = this.#last !== undefined && beat !== null;

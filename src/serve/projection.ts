@@ -1,7 +1,4 @@
-/**
- * What listeners see of a run: first all of it, then what has changed. It includes the graph (a box
- * for each kind of stage, an arrow for what reads what), the time left, and the causes of failures.
- */
+/** What listeners see of a run: first all of it, then what has changed. */
 import { Graph as Layers, layout } from '@dagrejs/dagre';
 import { defined } from '../base/defined.ts';
 import type { Mutable } from '../base/record.ts';
@@ -159,10 +156,7 @@ export class Projection {
     ...statusOf(stage, this.#over),
   });
 
-  /**
-   * Returns the indexes of stages to show anew: those that have changed and, when the run ends or
-   * goes on again, those that are shown otherwise because of it.
-   */
+  /** Returns the stages to show anew: changed ones, and those that the run's end changes. */
   #takeIndexes(): readonly number[] {
     const { record } = this;
     const changed = new Set(record.takeChanged());
@@ -282,7 +276,7 @@ interface Grouping {
   readonly of: readonly number[];
 }
 
-/** Groups stages by their `group`, in the order in which groups occur. */
+/** Groups stages by their `group`, in order of occurrence. */
 export function groupStages(stages: readonly StageRecord[]): Grouping {
   const indexes = new Map<string, number>();
   const of = stages.map(({ group }) => {
@@ -348,10 +342,7 @@ interface Point {
 
 const MARGIN = 8;
 
-/**
- * Returns the frame of all boxes and arrows. The layout's own frame leaves out arrows that run
- * above the boxes or beneath them.
- */
+/** Returns the frame of all boxes and arrows. The layout's own leaves out outer arrows. */
 function boundingBox(centres: readonly Point[], points: readonly Point[]) {
   const corners = centres.flatMap(({ x, y }) => [
     { x: x - BOX.width / 2, y: y - BOX.height / 2 },

@@ -1,14 +1,12 @@
 /**
- * What a run's plan, journal and progress say about its stages, put together event by event. The
- * files are not trusted: whatever differs from what a run writes is left out, and everything that
- * is kept has a limit.
+ * What a run's plan, journal and progress say about its stages. The files are not trusted: what
+ * differs from what a run writes is left out, and everything that is kept has a limit.
  */
 import type { JsonObject } from '../api.ts';
 import type { RunPlan } from '../run/log/run-plan.ts';
 import type { Process } from '../store/owner.ts';
 import type { Note, Place, StageState } from './wire.ts';
 
-/** How many stages of a run are followed at most. */
 export const MOST_STAGES = 100_000;
 /** How many characters of a name, and of any other text, are kept at most. */
 const LONGEST_NAME = 300,
@@ -97,7 +95,6 @@ const firstState = () => ({
   by: null,
 });
 
-/** Returns the plan's stages before any event, and which of them read which. */
 function plannedStages(plan: RunPlan): StageRecord[] {
   const stages = plan.stages.slice(0, MOST_STAGES).map((stage): StageRecord => {
     const { id, kind, section, goal, inputs, cached, seconds, places } = stage;
@@ -153,7 +150,6 @@ const MOST_NOTES = 100;
 /** A run as its plan tells of it before any event, and as its journal's events have changed it. */
 export class RunRecord {
   readonly stages: StageRecord[];
-  /** The latest notes. */
   readonly notes: Note[] = [];
   spec = '';
   process: Partial<Process> = {};
@@ -179,7 +175,6 @@ export class RunRecord {
     return this.#indexes.get(id);
   }
 
-  /** Returns the number of stages beyond MOST_STAGES. */
   left(): number {
     return this.#later.size;
   }
@@ -191,7 +186,6 @@ export class RunRecord {
     return taken;
   }
 
-  /** Applies an event of the journal. */
   apply(event: JsonObject): void {
     const at = parseTime(event['time']);
     this.heard = at ?? this.heard;

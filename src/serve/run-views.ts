@@ -1,7 +1,4 @@
-/**
- * Serves all browsers from one reader for each run and one for each stage, which are kept while
- * anyone holds them, and keeps the list of the latest runs up to date while anyone looks at it.
- */
+/** Shares one reader of each run and stage among browsers, and keeps the list of runs current. */
 import { lstat } from 'node:fs/promises';
 import path from 'node:path';
 import { readdirOr } from '../store/sweep.ts';
@@ -31,7 +28,6 @@ interface Entry<T> {
 class Shared<T extends { close(): void }> {
   readonly #entries = new Map<string, Entry<T>>();
 
-  /** @param open opens the value of this name */
   constructor(readonly open: (name: string) => T) {}
 
   /** Returns the value of this name, which it opens unless somebody holds it. */
@@ -69,7 +65,6 @@ export interface RunViewsOptions extends FollowOptions {
 const RUN_LOG = 'run',
   STAGE = 'stage ';
 
-/** One run, for the browsers that look at it. */
 class RunView {
   readonly follower: Follower;
   readonly #results: ResultsReader;
@@ -113,7 +108,6 @@ class RunView {
     return key === null || store === null ? null : readOutputs(store, key);
   }
 
-  /** Whether the run has a stage of this id. */
   has(stage: string): boolean {
     return this.follower.record.indexOf(stage) !== undefined;
   }
@@ -260,10 +254,7 @@ class RunLister {
     for (const listener of this.#listeners) listener(this.#list);
   }
 
-  /**
-   * Brings the line of a run up to date. Its follower stays open until the next look: folders are
-   * looked at more often than IDLE_MS.
-   */
+  /** Brings a run's line up to date. Its follower stays open until the next look (IDLE_MS). */
   async #update(id: string, version: string): Promise<void> {
     const known = this.#listed.get(id);
     if (known?.version === version && !known.goesOn) return;

@@ -19,7 +19,6 @@ import { style } from './style.ts';
 interface ServeOptions extends RunViewsOptions {
   /** By default, any free port. */
   readonly port?: number;
-  /** Whether to listen on `::1` instead of `127.0.0.1`. */
   readonly ipv6?: boolean;
 }
 
@@ -30,10 +29,7 @@ export interface Serving {
   close(): Promise<void>;
 }
 
-/**
- * The most connections that have shown the token (browsers open at most six, and a node has few
- * users), and the most that have not.
- */
+/** The most connections that have shown the token, and the most that have not. */
 const MOST_CONNECTIONS = 128;
 const MOST_STRANGERS = 64;
 
@@ -102,9 +98,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
 }
 
 /**
- * Limits the connections that have not shown the token to MOST_STRANGERS by ending the oldest, so
- * that nobody can keep users out by holding many connections open.
- * @returns a function that exempts a connection, once it has shown the token
+ * Ends the oldest connections beyond MOST_STRANGERS, which would keep users out. Returns a function
+ * that exempts a connection, once it has shown the token.
  */
 function limitUnauthenticated(server: Server): (socket: Socket) => void {
   const strangers = new Set<Socket>(); // the oldest first
@@ -142,7 +137,6 @@ async function listen(server: Server, port: number, host: string): Promise<void>
   }
 }
 
-/** Sends a whole answer; to HEAD, Node leaves out the body. */
 function answer(
   response: ServerResponse,
   status: number,
@@ -157,7 +151,7 @@ const zipped = promisify(gzip);
 /** The number of characters up to which an answer is sent without compression. */
 const WORTH_ZIPPING = 16 * 1024;
 
-/** Sends a value as JSON, compressed if it is long and the browser takes that. */
+/** Sends a value as JSON, compressed if it is long and the browser allows that. */
 async function answerJson(
   request: IncomingMessage,
   response: ServerResponse,
@@ -293,7 +287,7 @@ function accessRules(token: string, port: number) {
 /** Returns a text's digest: a comparison in constant time requires equal lengths. */
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
 
-/** The headers of every answer. The page may load its own script and style, and nothing else. */
+/** The page may load its own script and style, and nothing else. */
 const SECURITY_HEADERS = {
   'content-security-policy': [
     "default-src 'none'",

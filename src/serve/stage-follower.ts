@@ -128,7 +128,6 @@ const linksOf = (stages: readonly number[]): StageLinks => ({
 });
 
 const MOST_SHOWN = 64 * 1024;
-/** The number of characters to which a line is cut. */
 const LONGEST_LINE = 2000;
 
 /** Escape sequences that colour a terminal. */
@@ -167,7 +166,6 @@ function addLoggedNumbers(line: string, curves: Curves): void {
 
 /** The end of a log: what is shown of it, and the curves of the numbers in all of it. */
 export class LogBuffer {
-  /** The whole text that is shown. */
   text = '';
   /** Whether the log has more text, before `text`. */
   isCut = false;
@@ -196,10 +194,7 @@ export class LogBuffer {
     this.curves = new Curves();
   }
 
-  /**
-   * Returns what was added since the last call; `anew` if it replaces what came before. Null if
-   * nothing has changed.
-   */
+  /** Returns what was added since the last call, or replaces it (`anew`); null if nothing. */
   take(): { readonly text: string; readonly anew: boolean } | null {
     if (this.#fresh === '' && !this.#anew) return null;
     const taken = { text: this.#fresh, anew: this.#anew };

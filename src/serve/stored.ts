@@ -1,7 +1,4 @@
-/**
- * Reads metrics and training histories of entries in a store that may be hostile. Curves of any
- * length are kept in few points; the metrics of the finished stages of one kind form a table.
- */
+/** Reads metrics and training histories of entries in a store that may be hostile. */
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
 import { isRecord, parseJson } from '../base/untrusted/json.ts';
@@ -172,11 +169,7 @@ export class ResultsReader {
     return found;
   }
 
-  /**
-   * Returns the metrics of the finished stages of a kind.
-   * @param group the name of the kind's box in the graph
-   * @param store null if it is not known
-   */
+  /** Returns the metrics of finished stages in a box of the graph. @param store null if unknown */
   async read(group: string, store: string | null): Promise<Results> {
     const finished = [...this.follower.record.stages.entries()].flatMap(([index, stage]) =>
       stage.group === group && stage.key !== null ? [{ index, key: stage.key }] : [],

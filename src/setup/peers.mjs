@@ -1,7 +1,4 @@
-/**
- * The Python of `test/peers` and `test/torch`, with the packages of test/peers/requirements.txt. It
- * is made once, in `.cache/`.
- */
+/** The Python of `test/peers` and `test/torch`. It is made once, in `.cache/`. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pythonWith } from './python.mjs';
@@ -11,20 +8,11 @@ import { firstWorking } from './run.mjs';
 const packageNames = (requirements) =>
   [...requirements.matchAll(/^\s*([\w.-]+)/gm)].map(([, name]) => name);
 
-/**
- * A Python script that exits with 0 if each package is installed. It looks them up instead of
- * importing them, because importing torch takes seconds.
- */
+/** Exits with 0 if each package is installed. Imports none: torch alone would take seconds. */
 const CHECK_INSTALLED =
   'import sys, importlib.metadata as m\nfor name in sys.argv[1:]: m.version(name)';
 
-/**
- * Returns the Python of the tests, which is made if it is missing.
- * @param {NodeJS.ProcessEnv} [env] DOSIMETER_PEERS_PYTHON names a Python that has the packages
- *   already
- * @returns {Promise<string>} the command that starts it
- * @throws {Error} that says what is missing
- */
+/** Returns the Python of the tests, which is made unless DOSIMETER_PEERS_PYTHON names one. */
 export async function peersPython(project, env = process.env) {
   const file = join(project, 'test', 'peers', 'requirements.txt');
   const names = packageNames(readFileSync(file, 'utf8'));

@@ -6,13 +6,9 @@ import { firstWorking, run, tail } from './run.mjs';
 
 /**
  * Returns the path of the Python in the environment `dir`, which is made unless it has what the
- * file lists.
- * @param {string} file a requirements file of pip
- * @param {string} what what is installed, in words
- * @param {string} [variable] the environment variable that the message suggests if no Python is
- *   found (the caller reads it)
- * @returns {Promise<string>}
- * @throws {Error} that says what failed
+ * file lists for pip. Throws an Error that says what failed.
+ * @param what what is installed, in words
+ * @param [variable] the variable that can name another Python, for the message that there is none
  */
 export function pythonWith(file, dir, what, variable) {
   const requirements = readFileSync(file, 'utf8');

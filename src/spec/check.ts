@@ -1,4 +1,3 @@
-/** Checks a spec against the composed schema and explains what it violates. */
 import { isDeepStrictEqual } from 'node:util';
 import { JOINT, type Json, type JsonSchema } from '../api.ts';
 import { isRecord } from '../base/untrusted/json.ts';

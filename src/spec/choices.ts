@@ -1,7 +1,4 @@
-/**
- * The choices that a grid combines: the values of each section. A value of `poisoning`, `defences`
- * or `adapter` also records the variant that it came from.
- */
+/** The values of each section, which a grid combines, with the variants that they came from. */
 import type { Json, JsonObject } from '../api.ts';
 import type { BaseTraining } from '../api/cell.ts';
 import { defined } from '../base/defined.ts';
@@ -11,15 +8,12 @@ import { basesIn, fieldsBelow, type SubSpec, type Variant, variantsOf } from './
 import { child, mapEntries, type MapNode, merge, type Node, toJson, withValue } from './node.ts';
 import { isVariantSection, NO_DEFENCE, type Section, sections, type Shapes } from './schema.ts';
 import type { Pattern, Selection } from './selection.ts';
-import { fieldSchema, declaresFields, isScalar, type RecordSchema, type Schema } from './shape.ts';
+import { declaresFields, fieldSchema, isScalar, type RecordSchema, type Schema } from './shape.ts';
 
 interface Choice {
   /** The variant that the choice came from; undefined if the section is left out. */
   readonly node: MapNode | undefined;
-  /**
-   * The `when` of each variant that has this value; null for a variant without one, which matches
-   * every cell. A cell is kept if any of them matches.
-   */
+  /** The `when` of each variant with this value, null for none. A cell that matches one is kept. */
   readonly when: readonly (Pattern | null)[];
 }
 
@@ -27,7 +21,6 @@ export interface PoisoningChoice extends Choice {
   readonly poisoning: JsonObject;
 }
 
-/** A value of `defences`. */
 export interface DefenceChoice extends Choice {
   /** Undefined where the value is `none`. */
   readonly defence: JsonObject | undefined;
@@ -54,7 +47,6 @@ export interface BaseChoice {
 }
 
 export interface Choices {
-  /** The choices of each training of `base`. */
   readonly bases: readonly (readonly BaseChoice[])[];
   readonly poisoning: readonly PoisoningChoice[];
   readonly tuning: readonly TuningChoice[];
@@ -84,10 +76,7 @@ export function baseSpecs(root: MapNode): SubSpec[] {
   });
 }
 
-/**
- * Returns the fields of `train` that are axes and that a training of `base` inherits, each with the
- * `prefix` of that training. They are an error, since each value would give another base.
- */
+/** Returns the axes of `train` that bases inherit, an error: each value would give another base. */
 export function inheritedAxes(
   root: MapNode,
   shapes: Shapes,
@@ -150,7 +139,6 @@ function countTrainings(root: MapNode, shapes: Shapes): number {
 
 type WhenOf = Selection['whenOf'];
 
-/** Returns the choices of all sections. */
 export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choices {
   const plain = plainSections.map((section) => [
     section,
@@ -168,7 +156,6 @@ export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choice
 const trainRowsIn = (base: MapNode, { section }: Shapes) =>
   [child(child(base, 'data'), 'train'), fieldSchema(section.data, 'train')] as const;
 
-/** Returns every combination of a base's training rows, poisonings and adapters. */
 function baseChoices(base: MapNode, shapes: Shapes, whenOf: WhenOf): BaseChoice[] {
   const { poisoning: poisonings, tuning: tunings } = trainingChoices(base, shapes, whenOf);
   const name = child(base, 'name');
@@ -228,7 +215,6 @@ function defenceChoices(root: MapNode, shapes: Shapes, whenOf: WhenOf): DefenceC
   return distinctChoices(defences, ({ defence }) => [defence]);
 }
 
-/** Returns the values of a variant, one for each combination of its axes. */
 const ownValues = (variant: Variant): JsonObject[] =>
   asObjects(expand(withoutTrainAndWhen(variant.node), schemaOf(variant), {}));
 
@@ -248,8 +234,7 @@ function interning(): (value: JsonObject) => JsonObject {
 }
 
 /**
- * Returns the distinct choices, in order. Where two variants overlap, the first one's choice is
- * kept, with the `when` of both.
+ * Returns the distinct choices. One that several variants make is the first's, with every `when`.
  * @param valuesOf the objects that tell choices apart, by identity
  */
 function distinctChoices<T extends Choice>(
@@ -297,7 +282,6 @@ function expand(
   return isAxis(node, schema) ? node.items.map(toJson) : [sortKeys(toJson(node))];
 }
 
-/** Returns the number of values that `expand` returns. */
 function countExpanded(
   node: Node | undefined,
   schema: Schema,
@@ -333,15 +317,12 @@ export function fill(
 export const isAxis = (node: Node, schema: Schema): node is Node & { readonly kind: 'list' } =>
   node.kind === 'list' && isScalar(schema);
 
-/** A field of a mapping; `schema` is undefined for one that the mapping's schema does not declare. */
+/** A field of a mapping; `schema` is undefined if the mapping's schema does not declare it. */
 type RecordField =
   | readonly [key: string, node: Node | undefined, schema: Schema, fallback: Value]
   | readonly [key: string, node: Node, schema: undefined, fallback: undefined];
 
-/**
- * Returns the fields of a mapping in the schema's order, so that the order of keys in a file
- * changes nothing. Written fields that the schema does not declare follow, sorted.
- */
+/** Returns a mapping's fields: the declared ones in the schema's order, then the others, sorted. */
 function recordFields(
   node: Node | undefined,
   schema: RecordSchema,
@@ -373,10 +354,7 @@ function withoutDefault({ default: _default, ...schema }: Schema): Schema {
   return schema;
 }
 
-/**
- * Returns every combination of the columns' values, by key. The last column varies fastest. A value
- * of undefined leaves its key out.
- */
+/** Returns all combinations of the columns' values, the last varying fastest; undefined: no key. */
 export function multiply<T>(
   columns: readonly (readonly [key: string, values: readonly (T | undefined)[]])[],
 ): { [key: string]: T }[] {

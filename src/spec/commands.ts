@@ -1,7 +1,4 @@
-/**
- * Reads `commands`: programs as stages. Each command is checked against the stages that exist, its
- * files are looked for, and its defaults are filled in.
- */
+/** Reads `commands`: programs as stages. */
 import { posix } from 'node:path';
 import { fill } from './choices.ts';
 import type { Report } from './faults.ts';
@@ -39,7 +36,6 @@ export function withCommands(registry: SpecRegistry, root: MapNode): SpecRegistr
   return names.length === 0 ? registry : { ...registry, stages: [...registry.stages, ...names] };
 }
 
-/** Returns the URIs in the `files` of all commands. */
 export const commandFiles = (root: MapNode): readonly TextNode[] =>
   commandEntries(root).flatMap(([, { value }]) => textsOf(value, 'files'));
 
@@ -111,7 +107,7 @@ export function readCommands(
   return commands;
 }
 
-/** A command with its defaults. Validation may have found faults in it, such as an `env` of null. */
+/** A command with its defaults. Validation may have found faults, such as an `env` of null. */
 interface FilledCommand extends Omit<CommandStage, 'name' | 'inputs' | 'secrets' | 'env'> {
   readonly env: CommandStage['env'] | null;
 }

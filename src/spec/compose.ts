@@ -13,9 +13,15 @@ import {
   type VariantSection,
   type VariantShape,
 } from './schema.ts';
-import { fieldSchema, isNumeric, declaresFields, isScalar, openSchema, type Schema } from './shape.ts';
+import {
+  declaresFields,
+  fieldSchema,
+  isNumeric,
+  isScalar,
+  openSchema,
+  type Schema,
+} from './shape.ts';
 
-/** Returns the schema of a list of two numbers and a third with the schema `last`. */
 const numberList = (description: string, last: Schema): Schema => ({
   description,
   type: 'array',
@@ -58,10 +64,7 @@ export const gridForms: readonly string[] = Object.keys(rules);
 /** Seeds as a range: `1..5`. */
 export const SEED_RANGE = /^(\d+)\.\.(\d+)$/;
 
-/**
- * Returns the schema of a field as a spec may write it: a scalar field, also one within a mapping,
- * may be an axis. Other fields stay as they are.
- */
+/** Returns the schema of a field in which scalars, also those within a mapping, may be axes. */
 function lift(schema: Schema): Schema {
   if (declaresFields(schema)) {
     const properties = mapValues(schema.properties, lift);
@@ -128,10 +131,7 @@ function variantSchema(
 export const WHEN = "The variant's cells are kept only where this matches.";
 
 const reference = (definition: string): Schema => ({ $ref: `#/definitions/${definition}` });
-/**
- * Returns a reference with a description in place of the definition's. It is in `allOf`, since
- * draft 7 ignores what is beside a `$ref`.
- */
+/** Refers to a definition, in `allOf`: draft 7 ignores a description beside `$ref`. */
 const described = (definition: string, description: string): Schema => ({
   description,
   allOf: [reference(definition)],

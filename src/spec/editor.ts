@@ -8,14 +8,7 @@ import type { Json, JsonSchema } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { mapValues } from '../base/record.ts';
 import { composeFrom } from './compose.ts';
-import {
-  BASE,
-  type Change,
-  type Shapes,
-  shapesOf,
-  update,
-  type VariantSection,
-} from './schema.ts';
+import { BASE, type Change, type Shapes, shapesOf, update, type VariantSection } from './schema.ts';
 import {
   asSchema,
   definitionName,
@@ -70,7 +63,6 @@ export function composeSchema(registry: SpecRegistry): JsonSchema {
   );
 }
 
-/** Marks the fields of a mapping as not to be suggested by editors. */
 const unsuggested: Change = ({ properties, ...schema }) => {
   if (properties === undefined) return schema;
   const fields = mapValues(properties, (field) => ({ ...field, doNotSuggest: true }));
@@ -92,10 +84,7 @@ const HOLD_SCHEMAS: ReadonlySet<string> = new Set([
   'else',
 ]);
 
-/**
- * Returns a schema with it and every schema within it changed, the innermost first. Schemas under
- * other keywords than `HOLD_FIELDS` and `HOLD_SCHEMAS`, such as `if` and `not`, stay as they are.
- */
+/** Changes a schema and those within it, the innermost first, but none under `if` or `not`. */
 function mapSchemas(schema: Schema, change: Change): Schema {
   const within = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(within);
@@ -111,10 +100,7 @@ function mapSchemas(schema: Schema, change: Change): Schema {
   return change(Object.fromEntries(entries));
 }
 
-/**
- * Returns the schema of a plugin's name or of a source, open for plugins that the spec brings:
- * known names are suggested, any name or URI scheme is accepted. Other schemas stay as they are.
- */
+/** Lets a plugin's name or a source be any, for a spec's own plugins, and suggests known names. */
 function openName(schema: Schema): Schema {
   const { plugin, enum: names, pattern, ...rest } = schema;
   if (plugin === undefined) return schema;
@@ -123,10 +109,7 @@ function openName(schema: Schema): Schema {
   return pattern === undefined ? schema : { ...rest, plugin, pattern: '^[a-z][a-z0-9+.-]*:.+' };
 }
 
-/**
- * Returns the schema of a single value, with `${…}` accepted in its place. The command line checks
- * the value that replaces it. Schemas of lists and mappings stay as they are.
- */
+/** Accepts `${…}` in place of a single value: the command line checks what it stands for. */
 function orReference(schema: Schema): Schema {
   // Within `allOf`, since an editor would else offer each example of an item as a list of one item.
   const item = itemSchema(schema);

@@ -91,10 +91,7 @@ function axesNamed(word: string, paths: readonly string[]): readonly string[] {
 
 const shortMetric = (name: string): string => name.slice(name.indexOf('.') + 1);
 
-/**
- * Returns the metrics with this full or short name. If there are none, returns the name itself,
- * provided that it has the form `STAGE.METRIC` and there is such a stage.
- */
+/** Returns the metrics of this full or short name, or else a `STAGE.METRIC` whose stage exists. */
 function metricsNamed(word: string, { metrics, stages, fields }: Context): readonly string[] {
   const short = metrics.filter((name) => name === word || shortMetric(name) === word);
   if (short.length > 0) return short;
@@ -103,10 +100,7 @@ function metricsNamed(word: string, { metrics, stages, fields }: Context): reado
   return isName && stages.includes(stage) ? [word] : [];
 }
 
-/**
- * Returns the metric, or undefined after reporting that no cell has it. A name that its stage is
- * not known to give is only warned of.
- */
+/** Returns the metric; undefined, after reporting it, if no cell has it. Warns of unknown ones. */
 function goalMetric(
   name: string,
   { span }: TextNode,
@@ -170,4 +164,3 @@ function reportUnknown(
   const message = `there is no ${WHAT[takes]} "${word}"`;
   report('unknown-key', span, message, suggest(word, new Set(known)) ?? HOW[takes]);
 }
-

@@ -1,11 +1,16 @@
-/**
- * Explains violations in words: what is wrong and where, what was expected, and the most similar
- * word that would be right.
- */
+/** Explains violations: what is wrong and where, what was expected, and which word was meant. */
 import type { Json } from '../api.ts';
 import type { Report } from './faults.ts';
 import { pluginName } from './fields.ts';
-import { child, descend, fieldName, type MapNode, type Node, type Path, type Span } from './node.ts';
+import {
+  child,
+  descend,
+  fieldName,
+  type MapNode,
+  type Node,
+  type Path,
+  type Span,
+} from './node.ts';
 import {
   isStepPath,
   isVariantSection,

@@ -14,10 +14,7 @@ export interface Faults {
   /** Whether a fault was reported at exactly this place. */
   has(at: Span): boolean;
   readonly count: number;
-  /**
-   * Returns the diagnostics by file, in the order in which files first had a fault, and by line
-   * within a file.
-   */
+  /** Returns the diagnostics by line, files in the order of their first fault. */
   diagnostics(): Diagnostic[];
 }
 

@@ -30,13 +30,10 @@ import {
   variantSections,
   type VariantShape,
 } from './schema.ts';
-import { fieldSchema, declaresFields, type Schema } from './shape.ts';
+import { declaresFields, fieldSchema, type Schema } from './shape.ts';
 
 export interface WrittenField {
-  /**
-   * The full path, such as `adapter.init.variance` or `train.steps`. An override in an adapter has
-   * a path such as `adapter.train.steps`.
-   */
+  /** The full path, such as `train.steps`; of an override in an adapter, `adapter.train.steps`. */
   readonly path: string;
   readonly node: Node;
   readonly schema: Schema;
@@ -190,7 +187,7 @@ export function checkTriggers(root: MapNode, shapes: Shapes, report: Report): vo
   }
 }
 
-/** Returns the tree with each node below the root that is a key of the map replaced by its value. */
+/** Returns the tree with the nodes below the root that are keys of the map replaced. */
 export const replaceNodes = (root: MapNode, replacements: ReadonlyMap<Node, Node>): MapNode => {
   const replaced = (node: Node): Node =>
     replacements.get(node) ?? (node.kind === 'scalar' ? node : mapChildren(node, replaced));
@@ -209,10 +206,7 @@ export function attackNode(step: Node): TextNode | undefined {
 export const stepAt = (steps: Node, attack: string): number =>
   itemsOf(steps).findIndex((step) => attackNode(step)?.value === attack);
 
-/**
- * Returns the schema of `poisoning` in a cell under this attack, which may be composed of several
- * (`a+b`). Returns undefined if one of them is not a plugin.
- */
+/** Returns the schema of a cell's `poisoning` under an attack, `a` or `a+b`; undefined if none. */
 export function shapeOf({ byName, discriminator }: VariantShape, name: string): Schema | undefined {
   const names = name.split(JOINT);
   if (names.length === 1) return byName.get(name);
@@ -233,10 +227,7 @@ export function shapeOf({ byName, discriminator }: VariantShape, name: string): 
   };
 }
 
-/**
- * Returns a variant with `steps` in the form that it has in a cell. Each node keeps its place in
- * the text. Returns null if the variant has no list of steps.
- */
+/** Returns a variant with a list of `steps` as it is in a cell; null for any other variant. */
 export function composedVariant(variant: MapNode, shape: VariantShape): Variant | null {
   const steps = variant.entries.get('steps');
   if (steps?.value.kind !== 'list') return null;

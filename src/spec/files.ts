@@ -33,7 +33,6 @@ import { all, didYouMean, nearest, suggest } from './suggest.ts';
 interface Layers {
   /** All layers merged, without `extends`. */
   readonly root: MapNode;
-  /** The spec file itself. */
   readonly source: Source;
 }
 
@@ -97,7 +96,7 @@ export async function readLayers(
   return areAllRead ? { root, source } : undefined;
 }
 
-/** Returns the file names in the value of `extends`, and reports anything else in it. */
+/** Returns the file names under `extends`, and reports anything else there. */
 function fileNames(node: Node, report: Report): TextNode[] {
   const names: TextNode[] = [];
   for (const item of oneOrMany(node)) {
@@ -144,10 +143,7 @@ async function readText(
   }
 }
 
-/**
- * Returns a hint: the installed package's file of this name (pipelines/quickstart.yaml), or a file
- * with a similar name in the same folder. The hint keeps the form of path that the user wrote.
- */
+/** Returns a hint, written as `written` is: the installed package's file, or one named alike. */
 async function similarFile(path: string, written: string): Promise<string | undefined> {
   const packaged = `node_modules/dosimeter/${written}`;
   if (path.endsWith(written) && existsSync(path.slice(0, -written.length) + packaged))
@@ -160,9 +156,8 @@ async function similarFile(path: string, written: string): Promise<string | unde
 }
 
 /**
- * Returns the spec with the fields of one of its profiles merged over it, and without `profiles`.
- * Returns undefined, after reporting it, if there is no such profile.
- * @param name the argument of `--profile`; without one, no profile is merged
+ * Returns the spec with a profile merged over it, and without `profiles`; undefined, after
+ * reporting it, if there is no such profile. @param name if undefined, none is merged
  */
 export function applyProfile(
   root: MapNode,
@@ -333,10 +328,7 @@ export async function resolvePaths(
   return replaceNodes(root, replacements);
 }
 
-/**
- * Returns the spec with the paths under `plugins` made absolute, and the paths of the modules that
- * exist. Entries that are not text are left for validation to report.
- */
+/** Returns the spec with absolute paths under `plugins`, and those of the modules that exist. */
 export async function resolveModules(
   root: MapNode,
   report: Report,
@@ -352,11 +344,7 @@ export async function resolveModules(
 }
 
 /** Whether a file exists. If it does not, reports that at the node that names it. */
-async function expectFile(
-  node: ScalarNode,
-  absolute: string,
-  report: Report,
-): Promise<boolean> {
+async function expectFile(node: ScalarNode, absolute: string, report: Report): Promise<boolean> {
   if (existsSync(absolute)) return true;
   const hint = await similarFile(absolute, String(node.value));
   report('missing-file', node.span, `there is no file ${absolute}`, hint);
@@ -366,10 +354,7 @@ async function expectFile(
 /** The largest text file, in bytes. No model reads a text of this length. */
 const MOST_BYTES = 2 ** 20;
 
-/**
- * Returns the spec with the text of the file in place of each `{ file: … }`. A file that can't be
- * read is reported, and its value stays.
- */
+/** Returns the spec with the texts of files in place of `{ file: … }`; those at fault stay. */
 export async function fillTextFiles(
   root: MapNode,
   shapes: Shapes,

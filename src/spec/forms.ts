@@ -28,8 +28,8 @@ import {
 } from './schema.ts';
 import {
   declaredField,
-  isNumeric,
   declaresFields,
+  isNumeric,
   isScalar,
   type RecordSchema,
   type Schema,
@@ -103,9 +103,7 @@ function expandVariants(
     });
   const withTrain = (variant: MapNode): MapNode =>
     mapEntries(variant, (value, key) =>
-      key === 'train'
-        ? expandField(value, shapes.section.train, `${path}.train`, report)
-        : value,
+      key === 'train' ? expandField(value, shapes.section.train, `${path}.train`, report) : value,
     );
   const variants = written.flatMap((variant): Node[] => {
     if (variant.kind !== 'map') return [variant];
@@ -128,10 +126,7 @@ function asVariant(node: Node, { discriminator }: VariantShape): Node {
   return { kind: 'map', entries, span: node.span };
 }
 
-/**
- * Returns one variant for each plugin that a variant names, as in `attack: [a, b]`. A list of
- * anything but distinct names is left as it is, for validation to report.
- */
+/** Splits `attack: [a, b]` into a variant for each plugin; other lists are left to validation. */
 function splitByPlugin(variant: MapNode, discriminator: string): MapNode[] {
   const entry = variant.entries.get(discriminator);
   if (entry?.value.kind !== 'list') return [variant];
@@ -141,7 +136,7 @@ function splitByPlugin(variant: MapNode, discriminator: string): MapNode[] {
   return items.map((value) => withValue(variant, discriminator, value));
 }
 
-/** Returns the values of `{linspace: …}` or another form; undefined, after reporting it, if faulty. */
+/** Returns the values of a form, `{linspace: …}`; undefined, after reporting it, if faulty. */
 function expandForm(node: MapNode, name: string, report: Report): ListNode | undefined {
   const [[form, entry] = [undefined, undefined], extra] = [...node.entries];
   if (form === undefined || !gridForms.includes(form)) {

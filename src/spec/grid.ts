@@ -109,9 +109,8 @@ export function buildGrid(options: GridOptions) {
 }
 
 /**
- * Returns a function that maps a cell to the first cell with the same training, or to the cell
- * itself if there was none before it. Such cells differ only in how the parameters of the adapter,
- * or of a base's adapter, are written.
+ * Returns a function that maps a cell to the first one with the same training, or to itself. Such
+ * cells differ only in how the parameters of their adapters are written.
  */
 function firstWithSameTraining(
   { tuning, bases }: Pick<Choices, 'tuning' | 'bases'>,
@@ -187,10 +186,7 @@ interface Point extends Chosen {
   axes: JsonObject | undefined;
 }
 
-/**
- * A cell of the grid. Its name and locations are computed on demand, because most cells of a large
- * grid are never looked at.
- */
+/** A cell of the grid. Names and places are computed on demand: most cells are never looked at. */
 class GridCell implements ExperimentCell {
   readonly also: GridCell[] = [];
   readonly #point: Point;

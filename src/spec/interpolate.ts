@@ -31,10 +31,7 @@ import { didYouMean, nearest } from './suggest.ts';
 
 interface InterpolationContext {
   readonly env: Readonly<Record<string, string | undefined>>;
-  /**
-   * Every field by full path, with its default, or undefined if it has none. The defaults of a
-   * variant's fields depend on its plugin and are in `shapes`.
-   */
+  /** Every field's default by full path, undefined if none. Those of variants are in `shapes`. */
   readonly fields: ReadonlyMap<string, Json | undefined>;
   readonly shapes: Shapes;
   readonly report: Report;
@@ -69,7 +66,6 @@ interface Referent {
 interface Written {
   /** The node that the path starts from: the root if the section is not written. */
   readonly start: Node;
-  /** The deepest written node along the path. */
   readonly node: Node;
   /** Whether all of the path is written, so that `node` is what it names. */
   readonly isWhole: boolean;
@@ -227,10 +223,7 @@ class Interpolation {
     );
   }
 
-  /**
-   * Returns the default that a field has under the plugins that its variant names: undefined if it
-   * has none, `DIFFERS` if it differs between them.
-   */
+  /** Returns a field's default under the plugins that its variant names, or `DIFFERS`. */
   private variantDefault(
     variant: Node | undefined,
     section: VariantSection,
@@ -358,8 +351,5 @@ const CREDENTIAL = new RegExp(
   'i',
 );
 
-/**
- * Whether a variable's name is one that customarily holds a credential. TOKEN alone is not one,
- * because it is an ordinary word where language models are concerned.
- */
+/** Whether a name customarily holds a credential. TOKEN alone does not: models have tokens too. */
 const isCredentialName = (name: string): boolean => CREDENTIAL.test(name);

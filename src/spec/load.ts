@@ -137,7 +137,8 @@ export async function loadExperiment(
     value: {
       ...grid,
       goals,
-      notes: `${options.profile === undefined ? '' : `Profile ${options.profile}.\n`}${notes}`.trim(),
+      notes:
+        `${options.profile === undefined ? '' : `Profile ${options.profile}.\n`}${notes}`.trim(),
       file,
       text: layers.source.text,
       commands,
@@ -183,10 +184,7 @@ const fieldsOfSteps = (root: MapNode, shapes: Shapes): string[] =>
     ),
   );
 
-/**
- * Reports a default plugin that is missing. Validation reports names that no plugin has, but only
- * where they are written.
- */
+/** Reports a default plugin that is missing: validation sees only names that are written. */
 function checkDefaults(root: MapNode, shapes: Shapes, report: Report): void {
   const variants = allVariants(root, shapes);
   for (const section of variantSections) {
@@ -249,10 +247,7 @@ const canonicalOf =
     }
   };
 
-/**
- * The most cells that a grid may have, each counted once for every seed. Planning takes about 0.6
- * ms of processor time per cell, so a grid of this size takes a minute.
- */
+/** The most cells of a grid, over all seeds. Planning one takes 0.6 ms: this grid, a minute. */
 const MOST_CELLS = 100_000;
 
 /**
@@ -346,10 +341,7 @@ function longestAxis(root: MapNode): Span | undefined {
   return longest?.span;
 }
 
-/**
- * Returns the spec that is recorded. Defaults, references, texts from files and what it extends are
- * filled in, so that it gives the same grid without them.
- */
+/** Returns the spec that is recorded, with everything filled in: alone, it gives the same grid. */
 function resolvedSpec(root: MapNode, shapes: Shapes): Json {
   const resolved: { [key: string]: Json } = {};
   for (const [key, schema] of Object.entries(shapes.root.properties ?? {})) {
@@ -372,9 +364,8 @@ const resolvedVariants = (spec: MapNode, section: VariantSection, shapes: Shapes
   );
 
 /**
- * Returns the recorded form of `base`: a list if it is written as one, undefined if there is none.
- * Attacks and adapters are filled in. `train` stays as written, since what it lacks is taken from
- * the spec's own `train`.
+ * Returns the recorded `base`, undefined if there is none. `train` stays as written, for the spec's
+ * own fills it in.
  */
 function resolvedBases(root: MapNode, shapes: Shapes): Json | undefined {
   const resolved = basesIn(root).map(({ root: base }) => ({

@@ -16,7 +16,7 @@ import {
 import { fieldsBelow, variantsOf, type WrittenField } from './fields.ts';
 import { child, type MapNode } from './node.ts';
 import { NO_DEFENCE, sections, type Shapes } from './schema.ts';
-import { DEFENCE, cellValue } from './selection.ts';
+import { cellValue, DEFENCE } from './selection.ts';
 
 /** `ExperimentCell.axes` and `ExperimentCell.label`. */
 export interface Names {
@@ -160,10 +160,7 @@ function addFields(value: JsonObject, prefix: string, fields: { [path: string]: 
   }
 }
 
-/**
- * Returns a function that returns what `addFields` adds. It remembers the result for each value,
- * which always has the same prefix.
- */
+/** Returns what `addFields` adds, remembered for each value, which always has the same prefix. */
 function flattening(): (value: JsonObject, prefix: string) => JsonObject {
   const known = new WeakMap<JsonObject, JsonObject>();
   return (value, prefix) => {
@@ -210,10 +207,7 @@ function otherAxisSizes(root: MapNode, shapes: Shapes): Map<string, number> {
 /** How the choices of a section vary. */
 interface Variation {
   readonly plugins: ReadonlySet<Json | undefined>;
-  /**
-   * The paths on which two choices of one plugin differ. Differences between plugins do not count,
-   * because the plugin's name already tells those choices apart.
-   */
+  /** The paths on which two choices of one plugin differ. Plugins are told apart by their names. */
   readonly varying: ReadonlySet<string>;
 }
 
@@ -247,7 +241,5 @@ function variation<T>(
 /** Returns a value as labels show it; text that could be misread is in quotes. */
 function labelText(value: Json): string {
   if (Array.isArray(value)) return value.map((item) => labelText(item as Json)).join(',');
-  const isPlain =
-    typeof value === 'string' ? /^[^\s=]+$/.test(value) : typeof value !== 'object';
-  return isPlain ? String(value) : JSON.stringify(value);
+  return typeof value === 'string' && /^[^\s=]+$/.test(value) ? value : JSON.stringify(value);
 }

@@ -96,7 +96,7 @@ export async function readOverlay(
   const csv = isText(file) ? await readCsv(file, report) : null;
   if (csv === null) return undefined;
   const columns: string[] = [];
-  /** Returns the node if it names a column of the CSV, which is added to `columns`; else reports it. */
+  /** Returns the node if it names a column, which is added to `columns`; else reports it. */
   const used = (node: Node | undefined): TextNode | undefined => {
     if (!isText(node)) return undefined;
     if (csv.header.includes(node.value)) columns.push(node.value);

@@ -1,7 +1,4 @@
-/**
- * Parses YAML into a tree. Positions are kept, anchors and merge keys are resolved, and syntax
- * errors are reported at their place.
- */
+/** Parses YAML into a tree with positions, and reports syntax errors at their place. */
 import {
   type Alias,
   type Document,
@@ -31,10 +28,7 @@ const MOST_ALIASES = 1000;
 /** The span between two offsets of the parsed text. */
 type SpanAt = (start: number, end: number) => Span;
 
-/**
- * Returns the tree, or undefined if the text is empty or not YAML.
- * @param offset where `text` begins in its source
- */
+/** Returns the tree; undefined if there is none. @param offset where `text` begins in its source */
 export function parseYaml(
   source: Source,
   report: Report,
@@ -111,7 +105,6 @@ const textAt = ({ source, start, end }: Span): string => source.text.slice(start
 /** Returns a null scalar, for a node without a value or with a reported fault. */
 const empty = (at: Span): ScalarNode => ({ kind: 'scalar', value: null, span: at });
 
-/** Turns the YAML nodes of one document into a tree of `Node`. */
 class Converter {
   private aliases = 0;
   /** The nodes that enclose the current one. An alias of one of these would never end. */

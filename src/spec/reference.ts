@@ -41,14 +41,12 @@ export interface FieldDoc {
   readonly axis: boolean;
   /** An example as a line of YAML; null for a mapping, and for a field of a list's items. */
   readonly example: string | null;
-  /** The fields of a mapping. */
   readonly fields: readonly FieldDoc[];
   /** The plugins whose parameters the section holds. */
   readonly plugins: readonly string[];
   readonly schema: Schema;
 }
 
-/** The place of a field, and what its description depends on besides its schema. */
 interface Place {
   readonly steps: readonly string[];
   /** As in `FieldDoc`. */
@@ -66,10 +64,7 @@ const SECTION_OF = { attack: 'poisoning', defence: 'defences', adapter: 'adapter
 export function referenceOf(registry: SpecRegistry) {
   const shapes = shapesOf(registry);
   return {
-    /**
-     * Returns the fields at a path. There are several if several plugins have a parameter of this
-     * name, and none if there is no field at this path.
-     */
+    /** Returns the fields at a path: none, or one for each plugin with such a parameter. */
     find: (path: string): readonly FieldDoc[] =>
       docsAt(
         shapes,

@@ -1,7 +1,6 @@
 /**
- * Reads `report`: the figures and tables that a spec asks for. Every name is completed, and the
- * published numbers are read from their files, so that an entry needs neither the spec nor its
- * files. It is read once the grid is known, because its axes are what entries may name.
+ * Reads `report`: the figures and tables that a spec asks for. Names are completed and published
+ * numbers read, so that an entry needs neither the spec nor its files.
  */
 import { isChain, type Json } from '../api.ts';
 import type {
@@ -281,10 +280,7 @@ function readChannel(
   return { field, ...defined({ title, scale, domain }) };
 }
 
-/**
- * Returns the patterns of the cells that an entry shows; undefined if it shows all. A pattern
- * leaves out fields that are no axes: all cells have the value that it asks for.
- */
+/** Returns the patterns of the cells that an entry shows, by axes alone; undefined for all. */
 function readCells(entry: Node, context: Context): readonly CellPattern[] | undefined {
   const node = child(entry, 'cells');
   return node && oneOrMany(node).flatMap((item) => readCellPattern(item, context));

@@ -1,15 +1,14 @@
 /**
- * The shape of a cell: `schemas/pipeline.schema.json` with the names of the plugins filled in, and
- * the parameters of each attack and adapter under its name. No field in it is an axis (see
- * compose.ts).
+ * The shape of a cell: `schemas/pipeline.schema.json` with the plugins' names and parameters filled
+ * in. No field in it is an axis (see compose.ts).
  */
 import base from '../../schemas/pipeline.schema.json' with { type: 'json' };
 import type { Json, JsonSchema } from '../api.ts';
 import {
   asSchema,
+  declaresFields,
   definitionName,
   fieldSchema,
-  declaresFields,
   itemSchema,
   openSchema,
   type Schema,
@@ -73,10 +72,7 @@ export interface VariantShape {
 export const isVariantSection = (name: string | number | undefined): name is VariantSection =>
   name === 'poisoning' || name === 'defences' || name === 'adapter';
 
-/**
- * The section that describes the trainings before the cell's own. Each is a spec within the spec,
- * with the sections `data`, `poisoning`, `adapter` and `train`.
- */
+/** The section of the trainings before the cell's own, each a spec within the spec. */
 export const BASE = 'base';
 /** The most trainings in `base`. The stages of each read the stages of all before it. */
 export const MOST_BASES = 16;

@@ -1,7 +1,4 @@
-/**
- * Decides which cells of the grid are kept, by `include`, `exclude`, `when`, and `--only` with its
- * `tags`. Each is a pattern: a mapping of fields to values, which matches cells that have them.
- */
+/** Decides which cells are kept, by patterns: `include`, `exclude`, `when`, `--only` and `tags`. */
 import { resolve } from 'node:path';
 import type { Cell, Json } from '../api.ts';
 import type { CellPattern } from '../api/report.ts';
@@ -44,8 +41,8 @@ export function patternFields(fields: ReadonlyMap<string, unknown>): readonly st
 }
 
 /**
- * Returns the pattern that a mapping describes; undefined, after reporting it, if it names an
- * unknown field, and undefined for any other node, which validation reports.
+ * Returns a mapping's pattern; undefined, after reporting it, if a field is unknown. Leaves other
+ * nodes to validation.
  */
 export function readPattern(
   node: Node,
@@ -97,7 +94,7 @@ function fieldNamed(
   return path;
 }
 
-/** Returns the pattern that matches cells in which every field of `wanted` has one of its values. */
+/** Returns the pattern that matches cells in which every field of `wanted` has a wanted value. */
 function patternOf(at: Span, wanted: CellPattern): Pattern {
   const tests = Object.entries(wanted).map(
     ([path, values]) => [path.split('.'), valueTest(values)] as const,
@@ -155,10 +152,9 @@ export interface Selection {
 }
 
 /**
- * Reads every pattern of the spec and of the command line.
+ * Reads every pattern of the spec and of the arguments of `--only`.
  * @param variants the variants of the cells and of their bases
  * @param known the fields that a pattern may name
- * @param only the arguments of `--only`
  */
 export function readSelection(
   root: MapNode,
@@ -193,10 +189,7 @@ export function readSelection(
 /** The patterns of tags by name; undefined for a faulty one. */
 type Tags = ReadonlyMap<string, Pattern | undefined>;
 
-/**
- * Returns the pattern of one `--only`: a tag, or `path=value[,value…]`, where the path may be
- * shortened to an ending that only one field has.
- */
+/** Returns the pattern of one `--only`: a tag, or `path=value[,value…]`. */
 function readOnlyOption(
   argument: string,
   tags: Tags,
@@ -230,10 +223,7 @@ function parseScalar(text: string): Scalar {
   return node?.kind === 'scalar' && node.value !== null ? node.value : text;
 }
 
-/**
- * Reports that no cell is left, and why.
- * @param whole returns the cells that the spec alone keeps
- */
+/** Reports that no cell is left, and why. @param whole returns all cells but for `--only` */
 export function reportEmptyGrid(
   only: readonly Pattern[],
   whole: () => readonly Cell[],

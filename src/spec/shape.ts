@@ -99,10 +99,7 @@ export const acceptsType = (schema: Schema, value: unknown): boolean => {
   return types.has(type) || (type === 'number' && types.has('integer'));
 };
 
-/**
- * Whether the field takes a single value, so that a list in its place is an axis. A field whose
- * value may itself be a list or a mapping is never an axis.
- */
+/** Whether the field takes a single value, never a list or a mapping: a list there is an axis. */
 export function isScalar(schema: Schema): boolean {
   const types = typesOf(schema);
   return types.size > 0 && !types.has('array') && !types.has('object');

@@ -31,7 +31,6 @@ export type Result<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly diagnostics: readonly Diagnostic[] };
 
-/** One grid cell at one seed. */
 export interface ExperimentCell {
   readonly config: Cell;
   /**

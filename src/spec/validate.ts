@@ -80,10 +80,7 @@ const isUnder = (path: string, above: string): boolean =>
 /** Whether an error says that a value has none of several forms. */
 const isChoice = ({ keyword }: Found): boolean => keyword === 'anyOf' || keyword === 'oneOf';
 
-/**
- * Returns the errors without those of forms that were not intended: where a value may take several
- * forms, ajv reports the errors of each.
- */
+/** Leaves out the errors of forms that were not intended: ajv reports those of every form. */
 function reduceChoices(errors: readonly Found[], definitions: Definitions): Found[] {
   const plain = errors.filter(({ keyword }) => keyword !== 'if');
   const outermost = (a: Found, b: Found): number =>

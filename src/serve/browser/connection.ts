@@ -9,7 +9,7 @@ import type { Changes, Group, Snapshot, Stage } from '../wire.ts';
 
 const TOKEN_KEY = 'dosimeter token';
 
-/** Takes the token out of the address, so that it is not shown, or copied with the address. */
+/** Takes the token out of the address, so that it is not shown or copied. */
 export function takeToken(): void {
   const [, token] = /^#token=([\w-]+)$/.exec(location.hash) ?? [];
   if (token === undefined) return;
@@ -39,7 +39,6 @@ async function ask(path: string, signal: AbortSignal): Promise<Response> {
   throw new Refused(response.status);
 }
 
-/** Returns the JSON that the server answers. Throws as `ask` does. */
 export async function askJson<T>(path: string, signal: AbortSignal): Promise<T> {
   return (await (await ask(path, signal)).json()) as T;
 }
@@ -58,11 +57,7 @@ const SILENT_MS = 40_000;
 const FIRST_WAIT_MS = 500,
   LONGEST_WAIT_MS = 30_000;
 
-/**
- * Follows a stream, and begins it anew when the connection was lost. While the page is hidden the
- * connection is closed, since a browser opens few to one server.
- * @returns a function that stops following
- */
+/** Follows a stream while the page is shown, again after a lost connection. Returns how to stop. */
 export function followStream(path: string, { onEvent, onState }: StreamHandlers): () => void {
   const end = new AbortController();
   let waitMs = FIRST_WAIT_MS;
@@ -93,7 +88,6 @@ export function followStream(path: string, { onEvent, onState }: StreamHandlers)
     }
   };
   const isOver = (): boolean => end.signal.aborted;
-  /** Connects again after each lost connection, with a growing wait, until it is refused. */
   const keepConnected = async (): Promise<void> => {
     while (!isOver()) {
       try {
@@ -117,7 +111,6 @@ export function followStream(path: string, { onEvent, onState }: StreamHandlers)
   return () => end.abort();
 }
 
-/** Resolves after the time, or when the signal aborts. */
 const sleep = (ms: number, signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
     const timer = setTimeout(resolve, ms);
@@ -138,7 +131,7 @@ const untilVisible = (signal: AbortSignal): Promise<void> =>
     signal.addEventListener('abort', done);
   });
 
-interface Sent {
+export interface Sent {
   readonly id: string | null;
   readonly name: string;
   /** Null for a comment, which only keeps the connection alive. */
@@ -189,7 +182,7 @@ export interface RunView extends Omit<Snapshot, 'at'> {
   readonly version: number;
 }
 
-/** Shows a run and follows its changes. @returns a function that stops this */
+/** Shows a run and follows its changes. Returns how to stop. */
 export function openRun(
   id: string,
   onView: (view: RunView) => void,
@@ -218,7 +211,7 @@ export function openRun(
   };
 }
 
-/** Returns the view after the changes. Puts changed stages into the array of the view, as new objects. */
+/** Returns the view after the changes. Changed stages are new objects in the same array. */
 function applyChanges(view: RunView, stages: Stage[], changes: Changes, version: number): RunView {
   const { stages: statuses = [], added = [], ...rest } = changes;
   for (const [index, status] of statuses) {

@@ -1,7 +1,4 @@
-/**
- * Elements and formats that several parts of the page share; among them, whether the server can be
- * reached, and for a screen reader how far the run is.
- */
+/** Elements and formats that several parts of the page share. */
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Text } from '../../report/browser/rows.tsx';
@@ -92,7 +89,7 @@ export function StateBar({
 export const finishedCount = ({ ran = 0, cached = 0 }: { ran?: number; cached?: number }): number =>
   ran + cached;
 
-/** Returns the current time, updated each second while `active`. */
+/** Returns the current time, which is updated each second while `active`. */
 export function useNow(active: boolean): number {
   const [now, setNow] = useState(Date.now());
   useEffect(() => {
@@ -166,7 +163,7 @@ export const Facts = ({
 
 export interface Column<Row> {
   readonly title: ComponentChildren;
-  /** The CSS class of the column's cells. */
+  /** A CSS class. */
   readonly kind?: 'number' | 'nowrap' | 'bar' | 'stage';
   readonly cell: (row: Row) => ComponentChildren;
 }
@@ -224,7 +221,6 @@ export function Table<Row>({
   );
 }
 
-/** The message of a failure, and the way out that it names. */
 export const FailureText = ({
   failure: { error, hint, internal },
 }: {
@@ -260,7 +256,6 @@ export function LinkNote({ state }: { readonly state: LinkState }): JSX.Element 
   );
 }
 
-/** The least time between two announcements. */
 const EVERY_MS = 20_000;
 
 /** Tells a screen reader how far the run is: every EVERY_MS, and when it no longer runs. */

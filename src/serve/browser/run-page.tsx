@@ -68,10 +68,7 @@ export function RunPage({
   );
 }
 
-/**
- * Returns functions that open and close the drawer of a stage. Closing it returns the focus to the
- * element that had it before.
- */
+/** Returns functions that open and close a stage's drawer. Closing it gives the focus back. */
 function useDrawer(
   run: string,
   stages: RunView['stages'],
@@ -223,7 +220,6 @@ export function OutputsPage({ id }: { readonly id: string }): JSX.Element {
   );
 }
 
-/** Scrolls to a chapter and moves the focus there, as a link to it would. */
 function goTo(chapter: string): void {
   document.getElementById(chapter)?.scrollIntoView();
   document.getElementById(`${chapter}-title`)?.focus({ preventScroll: true });

@@ -1,4 +1,3 @@
-/** All stages, with a filter. */
 import type { JSX } from 'preact';
 import { useMemo } from 'preact/hooks';
 import { Grid } from '../../report/browser/grid.tsx';
@@ -26,7 +25,6 @@ export interface StageListProps {
   readonly onOpen: (index: number) => void;
 }
 
-/** Returns the stages that pass the filter, as indexes. */
 function filterStages(stages: readonly Stage[], { text, state, group }: StageFilter): number[] {
   const words = text
     .toLowerCase()
