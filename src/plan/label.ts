@@ -49,14 +49,7 @@ function distinguishes(values: readonly string[], names: readonly string[]): boo
 /** Returns the paths in `FIRST`, then those of all other axes that any of the cells has. */
 function pathsOf(cells: readonly JsonObject[]): ReadonlySet<string> {
   const paths = new Set(FIRST);
-  // Most cells have the axes of the one before them.
-  let before: readonly string[] = [];
-  for (const cell of cells) {
-    const axes = Object.keys(cell);
-    if (axes.length === before.length && axes.every((path, i) => path === before[i])) continue;
-    for (const path of axes) paths.add(path);
-    before = axes;
-  }
+  for (const cell of cells) for (const path in cell) paths.add(path);
   return paths;
 }
 

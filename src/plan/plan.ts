@@ -24,15 +24,7 @@ export function planExperiment(
 ): Result<Plan> {
   const first = at(experiment.cells, 0); // a spec with an empty grid is not loaded
   const { graph, goalNodes, joining, diagnostics } = askForGoals(experiment, first, registry);
-  if (diagnostics.length > 0) {
-    return {
-      ok: false,
-      diagnostics: diagnostics.map((fault) => ({
-        ...fault,
-        range: goalRange(experiment, first, fault),
-      })),
-    };
-  }
+  if (diagnostics.length > 0) return { ok: false, diagnostics };
 
   const drafts = graph.drafts;
   const goals = new Set<Draft>([...goalNodes.flat(), ...joining].map((node) => node.draft));
@@ -192,17 +184,6 @@ function stageIds(drafts: readonly Draft[]): StageId[] {
     taken.add(id());
     return id() as StageId;
   });
-}
-
-/** Returns a fault's place; for an unknown stage, where the spec names it as a goal, or null. */
-function goalRange(
-  experiment: Experiment,
-  first: ExperimentCell,
-  fault: Diagnostic,
-): Diagnostic['range'] {
-  if (fault.code !== 'unknown-stage') return fault.range;
-  const index = experiment.goals.findIndex((kind) => fault.message.endsWith(`the stage "${kind}"`));
-  return index < 0 ? null : first.locate(['stages', index]);
 }
 
 // ---- which cells need which stage, and what those cells have in common -------------------------
