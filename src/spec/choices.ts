@@ -60,7 +60,7 @@ const mergeTrain = (train: Node | undefined, own: Node | undefined): Node | unde
 
 /** Returns the variants of `adapter`; `trainNode` is `train` with the variant's overrides. */
 export const tuningsOf = (root: MapNode, shapes: Shapes) =>
-  variantsOf(root, 'adapter', shapes.variants.adapter).map((variant) => ({
+  variantsOf(root, 'adapter', shapes).map((variant) => ({
     ...variant,
     trainNode: mergeTrain(child(root, 'train'), child(variant.node, 'train')),
   }));
@@ -107,34 +107,28 @@ const schemaOf = ({ name, schema }: Variant): Schema => {
 /** Returns the number of cells per seed, before `include`, `exclude` and `when` remove any. */
 export function countCells(root: MapNode, shapes: Shapes): number {
   const plain = plainSections.reduce(
-    (count, section) => count * countExpanded(child(root, section), shapes.section[section]),
+    (count, section) => count * expand(child(root, section), shapes.section[section]).count,
     1,
   );
   return baseSpecs(root).reduce(
     (count, { root: base }) =>
-      count * countTrainings(base, shapes) * countExpanded(...trainRowsIn(base, shapes)),
+      count * countTrainings(base, shapes) * expand(...trainRowsIn(base, shapes)).count,
     plain * countValues(root, 'defences', shapes) * countTrainings(root, shapes),
   );
 }
 
 /** Returns the number of values of a section, equal values of two variants counted twice. */
 const countValues = (root: MapNode, section: 'poisoning' | 'defences', shapes: Shapes): number =>
-  variantsOf(root, section, shapes.variants[section]).reduce(
-    (sum, variant) => sum + countExpanded(withoutTrainAndWhen(variant.node), schemaOf(variant), {}),
-    0,
-  );
+  variantsOf(root, section, shapes).reduce((sum, variant) => sum + expandVariant(variant).count, 0);
 
 /** Returns the number of combinations of values of `poisoning`, `adapter` and `train`. */
 function countTrainings(root: MapNode, shapes: Shapes): number {
-  const poisoning = countValues(root, 'poisoning', shapes);
   const tuning = tuningsOf(root, shapes).reduce(
     (sum, variant) =>
-      sum +
-      countExpanded(withoutTrainAndWhen(variant.node), schemaOf(variant), {}) *
-        countExpanded(variant.trainNode, shapes.section.train),
+      sum + expandVariant(variant).count * expand(variant.trainNode, shapes.section.train).count,
     0,
   );
-  return poisoning * tuning;
+  return countValues(root, 'poisoning', shapes) * tuning;
 }
 
 type WhenOf = Selection['whenOf'];
@@ -142,7 +136,7 @@ type WhenOf = Selection['whenOf'];
 export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choices {
   const plain = plainSections.map((section) => [
     section,
-    asObjects(expand(child(root, section), shapes.section[section])),
+    asObjects(expand(child(root, section), shapes.section[section]).list()),
   ]);
   return {
     bases: baseSpecs(root).map(({ root: base }) => baseChoices(base, shapes, whenOf)),
@@ -159,7 +153,9 @@ const trainRowsIn = (base: MapNode, { section }: Shapes) =>
 function baseChoices(base: MapNode, shapes: Shapes, whenOf: WhenOf): BaseChoice[] {
   const { poisoning: poisonings, tuning: tunings } = trainingChoices(base, shapes, whenOf);
   const name = child(base, 'name');
-  const rows = expand(...trainRowsIn(base, shapes)).map((train) => train && { train });
+  const rows = expand(...trainRowsIn(base, shapes))
+    .list()
+    .map((train) => train && { train });
   return rows.flatMap((data) =>
     poisonings.flatMap((poisoning) =>
       tunings.map((tuning) => ({
@@ -184,14 +180,14 @@ function trainingChoices(
   whenOf: WhenOf,
 ): Pick<Choices, 'poisoning' | 'tuning'> {
   const intern = interning();
-  const poisoning = variantsOf(root, 'poisoning', shapes.variants.poisoning).flatMap((variant) => {
+  const poisoning = variantsOf(root, 'poisoning', shapes).flatMap((variant) => {
     const from = { node: variant.node, when: [whenOf(variant.node)] };
     return ownValues(variant).map((value) => ({ ...from, poisoning: intern(value) }));
   });
   const tuning = tuningsOf(root, shapes).flatMap((variant) => {
     const { node, trainNode } = variant,
       from = { node, trainNode, when: [whenOf(node)] };
-    const trains = asObjects(expand(trainNode, shapes.section.train)).map(intern);
+    const trains = asObjects(expand(trainNode, shapes.section.train).list()).map(intern);
     return ownValues(variant).flatMap((value) => {
       const adapter = intern(value);
       return trains.map((train) => ({ ...from, adapter, train }));
@@ -205,7 +201,7 @@ function trainingChoices(
 
 function defenceChoices(root: MapNode, shapes: Shapes, whenOf: WhenOf): DefenceChoice[] {
   const intern = interning();
-  const defences = variantsOf(root, 'defences', shapes.variants.defences).flatMap((variant) => {
+  const defences = variantsOf(root, 'defences', shapes).flatMap((variant) => {
     const from = { node: variant.node, when: [whenOf(variant.node)] };
     return ownValues(variant).map((value) => ({
       ...from,
@@ -215,8 +211,10 @@ function defenceChoices(root: MapNode, shapes: Shapes, whenOf: WhenOf): DefenceC
   return distinctChoices(defences, ({ defence }) => [defence]);
 }
 
-const ownValues = (variant: Variant): JsonObject[] =>
-  asObjects(expand(withoutTrainAndWhen(variant.node), schemaOf(variant), {}));
+/** Returns the values of a variant, without its `train` and `when`. */
+const expandVariant = (variant: Variant): Values =>
+  expand(withoutTrainAndWhen(variant.node), schemaOf(variant), {});
+const ownValues = (variant: Variant): JsonObject[] => asObjects(expandVariant(variant).list());
 
 /** Returns values of sections as objects; a section that is left out becomes {}. */
 const asObjects = (values: readonly (Json | undefined)[]): JsonObject[] =>
@@ -260,41 +258,34 @@ export function numbering(): (value: unknown) => number {
 /** The value of a field; undefined if the field is left out and has no default. */
 type Value = Json | undefined;
 
+/** The number of values of a field or section, and the values, which `list` makes. */
+interface Values {
+  readonly count: number;
+  readonly list: () => readonly Value[];
+}
+
+const single = (value: Value): Values => ({ count: 1, list: () => [value] });
+
 /**
  * Returns the values of a section, one for each combination of its axes, of which the last varies
  * fastest. Values with an equal part hold one object there, so that `===` compares parts.
  * @param fallback the value of a section that is left out
  */
-function expand(
-  node: Node | undefined,
-  schema: Schema,
-  fallback: Value = schema.default,
-): readonly Value[] {
+function expand(node: Node | undefined, schema: Schema, fallback: Value = schema.default): Values {
   if (declaresFields(schema)) {
-    if (node === undefined && fallback === undefined) return [undefined];
+    if (node === undefined && fallback === undefined) return single(undefined);
     const columns = recordFields(node, schema, fallback).map(
       ([key, below, field, value]) =>
-        [key, field ? expand(below, field, value) : [sortKeys(toJson(below))]] as const,
+        [key, field ? expand(below, field, value) : single(sortKeys(toJson(below)))] as const,
     );
-    return multiply<Json>(columns);
+    return {
+      count: columns.reduce((count, [, values]) => count * values.count, 1),
+      list: () => multiply<Json>(columns.map(([key, values]) => [key, values.list()])),
+    };
   }
-  if (node === undefined) return [fallback];
-  return isAxis(node, schema) ? node.items.map(toJson) : [sortKeys(toJson(node))];
-}
-
-function countExpanded(
-  node: Node | undefined,
-  schema: Schema,
-  fallback: Value = schema.default,
-): number {
-  if (declaresFields(schema)) {
-    if (node === undefined && fallback === undefined) return 1;
-    return recordFields(node, schema, fallback).reduce(
-      (count, [, below, field, value]) => count * (field ? countExpanded(below, field, value) : 1),
-      1,
-    );
-  }
-  return node !== undefined && isAxis(node, schema) ? node.items.length : 1;
+  if (node === undefined) return single(fallback);
+  if (!isAxis(node, schema)) return single(sortKeys(toJson(node)));
+  return { count: node.items.length, list: () => node.items.map(toJson) };
 }
 
 /** Returns the section with defaults filled in and axes as lists; `fallback` if it is left out. */
@@ -354,7 +345,10 @@ function withoutDefault({ default: _default, ...schema }: Schema): Schema {
   return schema;
 }
 
-/** Returns all combinations of the columns' values, the last varying fastest; undefined: no key. */
+/**
+ * Returns every combination of the columns' values, by key. The last column varies fastest. A value
+ * of undefined leaves its key out.
+ */
 export function multiply<T>(
   columns: readonly (readonly [key: string, values: readonly (T | undefined)[]])[],
 ): { [key: string]: T }[] {

@@ -18,7 +18,8 @@ import type { Schema } from './shape.ts';
 import { all, didYouMean, suggest } from './suggest.ts';
 import type { CommandInput, CommandStage, SpecRegistry, StageForm } from './types.ts';
 
-const NAME = /^[a-z0-9][a-z0-9-]*$/;
+/** What a command or a task may be called. */
+export const PLAIN_NAME = /^[a-z0-9][a-z0-9-]*$/;
 /** Names that a program's files can't have, because the runner or the store writes them. */
 const TAKEN: ReadonlySet<string> = new Set(['inputs', 'task.json', 'manifest.json']);
 
@@ -121,7 +122,7 @@ function isFreeName(name: string, at: Span, { stages }: SpecRegistry, report: Re
       `"${name}" is the name of a stage that is built in or that a plugin brings`,
       'give the command another name',
     );
-  else if (!NAME.test(name))
+  else if (!PLAIN_NAME.test(name))
     report(
       'wrong-form',
       at,
@@ -270,7 +271,7 @@ const isPathBelow = (path: string): boolean =>
   !path.includes('\\');
 
 /** Returns the last part of a file's URI: `a.py` for `file:attacks/a.py`. */
-export const fileName = (uri: string): string =>
+const fileName = (uri: string): string =>
   uri.replace(/^\w+:/, '').replace(/\/+$/, '').split('/').at(-1) ?? uri;
 
 function checkCycles(reads: ReadonlyMap<string, Reads>, report: Report): void {

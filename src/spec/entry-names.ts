@@ -2,8 +2,8 @@
 import type { Cell } from '../api.ts';
 import type { Report } from './faults.ts';
 import { isText, type Node, oneOrMany, type TextNode } from './node.ts';
-import { preferOutsideBase, sections } from './schema.ts';
-import { shortNames } from './selection.ts';
+import { isSection } from './schema.ts';
+import { pathsNamed, shortNames } from './selection.ts';
 import { didYouMean, nearest, suggest } from './suggest.ts';
 
 export interface Context {
@@ -75,18 +75,12 @@ export function readName(
   return undefined;
 }
 
-/**
- * Returns the paths that a name stands for: the one of this full or short name, or else those that
- * end with it (those in `base` only if there are no others). The name of a section stands for the
- * fields below it.
- */
+/** As `pathsNamed`. The name of a section stands for the fields below it. */
 function axesNamed(word: string, paths: readonly string[]): readonly string[] {
-  const full = shortNames.get(word) ?? word;
-  if (paths.includes(full)) return [full];
-  const ends = preferOutsideBase(paths.filter((path) => path.endsWith(`.${word}`)));
-  if (ends.length > 0) return ends;
-  const isSection = (sections as readonly string[]).includes(word);
-  return isSection ? paths.filter((path) => path.startsWith(`${word}.`)) : [];
+  const named = pathsNamed(word, paths);
+  return named.length === 0 && isSection(word)
+    ? paths.filter((path) => path.startsWith(`${word}.`))
+    : named;
 }
 
 const shortMetric = (name: string): string => name.slice(name.indexOf('.') + 1);

@@ -103,85 +103,63 @@ function explainValue(
   name: string,
   { report, shapes }: ExplainContext,
 ): void {
-  const subject = name === '' ? 'the spec' : `"${name}"`;
+  const subject = name === '' ? 'the spec' : `"${name}"`,
+    mismatch = `${subject} must be ${describe(schema)}, not ${show(value)}`;
+  const fault = (code: string, message: string, hint?: string): void =>
+    report(code, node.span, message, hint);
   switch (keyword) {
     case 'enum':
-    case 'const': {
-      if (schema.plugin !== undefined && typeof value === 'string') {
+    case 'const':
+      if (schema.plugin !== undefined && typeof value === 'string')
         explainUnknownPlugin(schema.plugin, value, schema.enum ?? [], node.span, report);
-        return;
-      }
-      report('unknown-value', node.span, mustBe(subject, schema, value), wordHint(schema, value));
+      else fault('unknown-value', mismatch, wordHint(schema, value));
       return;
-    }
     case 'type':
     case 'anyOf':
     case 'oneOf': {
       const code =
         keyword !== 'type' && acceptsType(schema, value) ? 'unknown-value' : 'wrong-type';
-      const variant = variantHint(path, value, shapes);
-      report(
-        code,
-        node.span,
-        mustBe(subject, schema, value),
-        variant ?? wordHint(schema, value) ?? listHint(path, value) ?? yamlHint(schema, node),
-      );
+      const word = variantHint(path, value, shapes) ?? wordHint(schema, value);
+      fault(code, mismatch, word ?? listHint(path, value) ?? yamlHint(schema, node));
       return;
     }
     case 'minimum':
     case 'maximum':
     case 'exclusiveMinimum':
     case 'exclusiveMaximum':
-      report('out-of-range', node.span, mustBe(subject, schema, value));
+      fault('out-of-range', mismatch);
       return;
     case 'pattern':
-      if (schema.plugin === 'source') {
+      if (schema.plugin === 'source')
         explainSource(subject, typeof value === 'string' ? value : '', schema, node.span, report);
-        return;
+      else {
+        const hint = `it must match /${schema.pattern ?? ''}/`;
+        fault('wrong-form', `${subject} has the wrong form: ${show(value)}`, hint);
       }
-      report(
-        'wrong-form',
-        node.span,
-        `${subject} has the wrong form: ${show(value)}`,
-        `it must match /${schema.pattern ?? ''}/`,
-      );
       return;
     case 'maxItems': {
       const most = `at most ${schema['maxItems'] as number}`;
-      report('too-long', node.span, `${subject} has ${(value as Json[]).length} entries, ${most}`);
+      fault('too-long', `${subject} has ${(value as Json[]).length} entries, ${most}`);
       return;
     }
     case 'minItems':
     case 'minProperties':
     case 'minLength':
-      if (Array.isArray(value) && value.length > 0) {
-        const message = `${subject} must be ${describe(schema)}, not ${value.length}`;
-        report('too-short', node.span, message);
-      } else report('empty-value', node.span, `${subject} must not be empty`);
+      if (Array.isArray(value) && value.length > 0)
+        fault('too-short', `${subject} must be ${describe(schema)}, not ${value.length}`);
+      else fault('empty-value', `${subject} must not be empty`);
       return;
-    default:
-      report(
-        'invalid-value',
-        node.span,
-        `${subject} does not satisfy the schema's "${keyword}"`,
-        firstSentence(schema),
-      );
+    default: {
+      const message = `${subject} does not satisfy the schema's "${keyword}"`;
+      fault('invalid-value', message, firstSentence(schema));
+    }
   }
 }
 
-const mustBe = (subject: string, schema: Schema, value: Json | undefined): string =>
-  `${subject} must be ${describe(schema)}, not ${show(value)}`;
-
-/** What messages call one and several plugins of a kind. */
+/** What messages call one and several plugins of a kind, where that is not the kind's name. */
 const pluginWords: Readonly<Record<string, readonly [string, string]>> = {
-  attack: ['attack', 'attacks'],
-  defence: ['defence', 'defences'],
-  adapter: ['adapter', 'adapters'],
-  stage: ['stage', 'stages'],
   model: ['model architecture', 'model architectures'],
   dataset: ['data format', 'data formats'],
-  source: ['source', 'sources'],
-  scorer: ['scorer', 'scorers'],
 };
 
 function explainUnknownPlugin(

@@ -49,8 +49,9 @@ export interface Variant {
 }
 
 /** Returns the variants of a section, or the default plugin alone if the section is left out. */
-export function variantsOf(root: MapNode, section: VariantSection, shape: VariantShape): Variant[] {
-  const value = child(root, section);
+export function variantsOf(root: MapNode, section: VariantSection, shapes: Shapes): Variant[] {
+  const value = child(root, section),
+    shape = shapes.variants[section];
   if (value === undefined)
     return [
       { node: undefined, name: shape.defaultName, schema: shape.byName.get(shape.defaultName) },
@@ -109,7 +110,7 @@ export const allVariants = (
 ): (Variant & { readonly section: VariantSection })[] =>
   specsIn(root).flatMap(({ root: spec }) =>
     variantSections.flatMap((section) =>
-      variantsOf(spec, section, shapes.variants[section]).map((variant) => ({
+      variantsOf(spec, section, shapes).map((variant) => ({
         ...variant,
         section,
       })),
@@ -125,7 +126,7 @@ export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
         const own = fieldsBelow(child(spec, section), shapes.section[section], path);
         return section === 'evaluate' ? [...own, ...pluginFields(spec, shapes)] : own;
       }
-      return variantsOf(spec, section, shapes.variants[section]).flatMap(({ node, schema }) => [
+      return variantsOf(spec, section, shapes).flatMap(({ node, schema }) => [
         ...fieldsBelow(node, schema, path),
         ...(section === 'adapter'
           ? fieldsBelow(node?.entries.get('train')?.value, shapes.section.train, `${path}.train`)

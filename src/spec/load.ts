@@ -8,7 +8,7 @@ import { type Json, type JsonObject, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { checkerOf, checkSpec } from './check.ts';
 import { countCells, fill, inheritedAxes } from './choices.ts';
-import { commandFiles, readCommands, withCommands } from './commands.ts';
+import { commandFiles, PLAIN_NAME, readCommands, withCommands } from './commands.ts';
 import { gatherFaults, type Report } from './faults.ts';
 import {
   allVariants,
@@ -43,13 +43,7 @@ import {
 } from './node.ts';
 import { overlayFiles } from './overlays.ts';
 import { readReport } from './report.ts';
-import {
-  BASE,
-  isVariantSection,
-  type Shapes,
-  type VariantSection,
-  variantSections,
-} from './schema.ts';
+import { BASE, isVariantSection, type Shapes, type VariantSection } from './schema.ts';
 import { patternFields, readSelection, reportEmptyGrid, type Selection } from './selection.ts';
 import { fieldSchema, openSchema } from './shape.ts';
 import type { Experiment, LoadOptions, Result, SpecRegistry } from './types.ts';
@@ -101,7 +95,9 @@ export async function loadExperiment(
         ? bases.map(({ prefix }) => prefix + field.slice(ofBase.length))
         : [field],
     ),
-    ...fieldsOfSteps(root, shapes),
+    ...specsIn(root).flatMap(({ prefix, root: spec }) =>
+      stepFields(variantsOf(spec, 'poisoning', shapes)).map((path) => prefix + path),
+    ),
   ];
   const selection = readSelection(
     root,
@@ -117,11 +113,10 @@ export async function loadExperiment(
     known.filter((path) => !NAMES_FILES.test(path)),
     report,
   );
-  checkDefaults(root, shapes, report);
-  if (faults.count > 0) return failed();
+  if (faults.count() > 0) return failed();
 
   const made = expandGrid(root, shapes, selection, canonicalOf(registry), report);
-  if (made === undefined || faults.count > 0) return failed();
+  if (made === undefined || faults.count() > 0) return failed();
   const { goals, whole, notes, ...grid } = made;
   const warnings = gatherFaults();
   const entries = await readReport(
@@ -131,7 +126,7 @@ export async function loadExperiment(
     report,
     warnings.report,
   );
-  if (faults.count > 0) return failed();
+  if (faults.count() > 0) return failed();
   return {
     ok: true,
     value: {
@@ -150,15 +145,13 @@ export async function loadExperiment(
   };
 }
 
-const TASK_NAME = /^[a-z0-9][a-z0-9-]*$/;
-
 /** Returns the registry with the names under `data.tasks`, and reports unfit names. */
 function withTasks(registry: SpecRegistry, root: MapNode, report: Report): SpecRegistry {
   const node = child(child(root, 'data'), 'tasks');
   if (node?.kind !== 'map') return registry;
   const metrics = new Set(registry.metrics);
   for (const [name, { key }] of node.entries) {
-    if (!TASK_NAME.test(name))
+    if (!PLAIN_NAME.test(name))
       report(
         'bad-name',
         key,
@@ -174,32 +167,6 @@ function withTasks(registry: SpecRegistry, root: MapNode, report: Report): SpecR
       );
   }
   return { ...registry, tasks: [...node.entries.keys()] };
-}
-
-/** Returns the full paths of the fields of steps, also of those in `base`. */
-const fieldsOfSteps = (root: MapNode, shapes: Shapes): string[] =>
-  specsIn(root).flatMap(({ prefix, root: spec }) =>
-    stepFields(variantsOf(spec, 'poisoning', shapes.variants.poisoning)).map(
-      (path) => prefix + path,
-    ),
-  );
-
-/** Reports a default plugin that is missing: validation sees only names that are written. */
-function checkDefaults(root: MapNode, shapes: Shapes, report: Report): void {
-  const variants = allVariants(root, shapes);
-  for (const section of variantSections) {
-    const { defaultName, discriminator } = shapes.variants[section];
-    const isMissing = variants.some(
-      (variant) =>
-        variant.section === section && !variant.schema && !child(variant.node, discriminator),
-    );
-    if (isMissing)
-      report(
-        'unknown-plugin',
-        null,
-        `there is no plugin "${defaultName}", the default of "${section}"`,
-      );
-  }
 }
 
 /**
@@ -359,7 +326,7 @@ function resolvedSpec(root: MapNode, shapes: Shapes): Json {
 }
 
 const resolvedVariants = (spec: MapNode, section: VariantSection, shapes: Shapes): Json =>
-  variantsOf(spec, section, shapes.variants[section]).map(({ node, schema = {} }) =>
+  variantsOf(spec, section, shapes).map(({ node, schema = {} }) =>
     asWritten((fill(node, schema, {}) ?? {}) as JsonObject),
   );
 

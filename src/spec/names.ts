@@ -190,7 +190,7 @@ function otherAxisSizes(root: MapNode, shapes: Shapes): Map<string, number> {
     fieldsBelow(trainNode, shapes.section.train, 'train').forEach(add);
   // The fields in an adapter's own `train` differ between adapters. So do the fields that they
   // replace (epochs by steps).
-  for (const { node } of variantsOf(root, 'adapter', shapes.variants.adapter)) {
+  for (const { node } of variantsOf(root, 'adapter', shapes)) {
     for (const { path } of fieldsBelow(child(node, 'train'), shapes.section.train, 'train'))
       found.set(path, found.get(path) ?? 1);
   }

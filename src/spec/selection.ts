@@ -72,26 +72,29 @@ export const shortNames: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * Returns the full path of a field that is named in full, by a short name, or by an ending that
- * only one field has (of those outside `base`, if any has it). Returns undefined, after reporting
- * it, if there is no such field or more than one.
+ * Returns the paths that a name stands for: the one of this full or short name, or else those that
+ * end with it (those in `base` only if there are no others).
  */
+export function pathsNamed(name: string, paths: readonly string[]): readonly string[] {
+  const full = shortNames.get(name) ?? name;
+  return paths.includes(full)
+    ? [full]
+    : preferOutsideBase(paths.filter((path) => path.endsWith(`.${name}`)));
+}
+
+/** Returns the one path that a name stands for; undefined, after reporting it, if there is none. */
 function fieldNamed(
   name: string,
   known: readonly string[],
   at: Span,
   report: Report,
 ): string | undefined {
-  if (known.includes(name)) return name;
-  const ends = preferOutsideBase(known.filter((field) => field.endsWith(`.${name}`)));
-  const path = shortNames.get(name) ?? (ends.length === 1 ? ends[0] : undefined);
-  if (path === undefined) {
-    if (ends.length > 1)
-      report('unknown-key', at, `"${name}" could mean several fields`, didYouMean(...ends));
-    else
-      report('unknown-key', at, `there is no field "${name}" to match`, similarField(name, known));
-  }
-  return path;
+  const paths = pathsNamed(name, known);
+  if (paths.length === 1) return paths[0];
+  if (paths.length > 1)
+    report('unknown-key', at, `"${name}" could mean several fields`, didYouMean(...paths));
+  else report('unknown-key', at, `there is no field "${name}" to match`, similarField(name, known));
+  return undefined;
 }
 
 /** Returns the pattern that matches cells in which every field of `wanted` has a wanted value. */
