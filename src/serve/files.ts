@@ -5,7 +5,6 @@
  */
 import { constants, type FSWatcher, watch } from 'node:fs';
 import { type FileHandle, lstat, open } from 'node:fs/promises';
-import path from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { fileInside } from '../base/untrusted/paths.ts';
 import { isUnreadable, READ_AT_ONCE } from '../store/regular.ts';
@@ -70,16 +69,6 @@ export async function bytesInside(file: Inside | null, most: number): Promise<Bu
 /** As `bytesInside`, but returns text. */
 export const readInside = async (file: Inside | null, most: number): Promise<string | null> =>
   (await bytesInside(file, most))?.toString('utf8') ?? null;
-
-/** Whether `root` has a folder of this name; false for a link to one, too. */
-export async function isFolderInside(root: string, name: string): Promise<boolean> {
-  try {
-    return (await lstat(path.join(root, name))).isDirectory();
-  } catch (error) {
-    if (isRefused(error)) return false;
-    throw error;
-  }
-}
 
 interface LineOptions {
   readonly file: Inside;

@@ -156,7 +156,10 @@ export class Projection {
     ...statusOf(stage, this.#over),
   });
 
-  /** Returns the stages to show anew: changed ones, and those that the run's end changes. */
+  /**
+   * Returns the indexes of stages to show anew: those that have changed and, when the run ends or
+   * goes on again, those that are shown otherwise because of it.
+   */
   #takeIndexes(): readonly number[] {
     const { record } = this;
     const changed = new Set(record.takeChanged());
@@ -288,30 +291,25 @@ export function groupStages(stages: readonly StageRecord[]): Grouping {
   return { names: [...indexes.keys()], of };
 }
 
-/** Returns pairs of groups, where a stage of the second reads one of the first. */
-function joinArrows(stages: readonly StageRecord[], { of }: Grouping): [number, number][] {
-  const arrows = new Map<number, [number, number]>();
-  for (const [index, { inputs }] of stages.entries()) {
-    const to = of[index] ?? 0;
-    for (const input of inputs) {
-      const from = of[input] ?? 0;
-      // from * 1000 + to is a key of the pair: there are fewer than 1000 groups.
-      if (from !== to && arrows.size < MOST_ARROWS) arrows.set(from * 1000 + to, [from, to]);
-    }
-  }
-  return [...arrows.values()];
-}
-
 /** Places the boxes and arrows of the groups, in pixels from the left top. */
-export function layOut(stages: readonly StageRecord[], grouping: Grouping): Graph {
-  const arrows = joinArrows(stages, grouping);
+export function layOut(stages: readonly StageRecord[], { names, of }: Grouping): Graph {
   const layers = new Layers();
   layers.setGraph({ rankdir: 'LR', nodesep: 16, ranksep: 28, marginx: 2, marginy: 8 });
   layers.setDefaultEdgeLabel(() => ({}));
-  for (const index of grouping.names.keys()) layers.setNode(String(index), { ...BOX });
-  for (const [from, to] of arrows) layers.setEdge(String(from), String(to), {});
+  for (const index of names.keys()) layers.setNode(String(index), { ...BOX });
+  const arrows = new Set<number>();
+  for (const [index, { inputs }] of stages.entries()) {
+    const to = of[index] ?? 0;
+    for (const input of inputs) {
+      const from = of[input] ?? 0,
+        pair = from * 1000 + to; // there are fewer than 1000 groups
+      if (from === to || arrows.has(pair) || arrows.size >= MOST_ARROWS) continue;
+      arrows.add(pair);
+      layers.setEdge(String(from), String(to), {});
+    }
+  }
   layout(layers);
-  const placed = grouping.names.map((name, index) => {
+  const placed = names.map((name, index) => {
     const { x, y } = layers.node(String(index)) as { readonly x: number; readonly y: number };
     return { name, x: Math.round(x), y: Math.round(y) };
   });

@@ -2,6 +2,7 @@
  * What a run's plan, journal and progress say about its stages. The files are not trusted: what
  * differs from what a run writes is left out, and everything that is kept has a limit.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { JsonObject } from '../api.ts';
 import type { RunPlan } from '../run/log/run-plan.ts';
 import type { Process } from '../store/owner.ts';
@@ -220,32 +221,29 @@ export class RunRecord {
 
   /** Applies `stages` of progress.json. */
   progress(found: unknown): void {
-    this.#mark(found, (stage, value) => {
-      const progress = parseProgress(value);
-      if (progress === null) return false;
-      if (stage.progress?.[0] === progress[0] && stage.progress[1] === progress[1]) return false;
-      stage.progress = progress;
-      return true;
-    });
+    this.#set('progress', found, parseProgress);
   }
 
   /** Applies `places` of progress.json. */
   places(found: unknown): void {
-    this.#mark(found, (stage, value) => {
-      const place = parsePlace(value);
-      if (place === null || JSON.stringify(place) === JSON.stringify(stage.place)) return false;
-      stage.place = place;
-      return true;
-    });
+    this.#set('place', found, parsePlace);
   }
 
-  /** Calls `mark`, which returns whether it changed the stage, for running stages in `found`. */
-  #mark(found: unknown, mark: (stage: StageRecord, value: unknown) => boolean): void {
+  /** Sets a field of the running stages that `found` names; null from `parse` changes nothing. */
+  #set<Field extends 'progress' | 'place'>(
+    field: Field,
+    found: unknown,
+    parse: (value: unknown) => StageRecord[Field],
+  ): void {
     if (typeof found !== 'object' || found === null) return;
     for (const [id, value] of Object.entries(found)) {
-      const index = this.#indexes.get(id) ?? -1;
-      const stage = this.stages[index];
-      if (stage?.state === 'running' && mark(stage, value)) this.#changed.add(index);
+      const index = this.#indexes.get(id) ?? -1,
+        stage = this.stages[index],
+        parsed = parse(value);
+      if (stage?.state !== 'running' || parsed === null) continue;
+      if (isDeepStrictEqual(parsed, stage[field])) continue;
+      stage[field] = parsed;
+      this.#changed.add(index);
     }
   }
 

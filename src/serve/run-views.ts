@@ -2,12 +2,12 @@
 import { lstat } from 'node:fs/promises';
 import path from 'node:path';
 import { readdirOr } from '../store/sweep.ts';
-import { isFolderInside, watchFolders, type Watching } from './files.ts';
+import { watchFolders, type Watching } from './files.ts';
 import { Follower, type FollowOptions } from './follower.ts';
 import { StageFollower } from './stage-follower.ts';
 import { readOutputs, ResultsReader } from './stored.ts';
 import type { Stream } from './stream.ts';
-import { mayGoOn, type Results, type RunLine, type RunList, type Snapshot } from './wire.ts';
+import { mayGoOn, type Results, type RunLine, type RunList } from './wire.ts';
 
 interface Held<T> {
   readonly value: T;
@@ -61,10 +61,6 @@ export interface RunViewsOptions extends FollowOptions {
   readonly store?: string;
 }
 
-/** The name of the follower of a run's own log, and the prefix, before the id, of a stage's. */
-const RUN_LOG = 'run',
-  STAGE = 'stage ';
-
 class RunView {
   readonly follower: Follower;
   readonly #results: ResultsReader;
@@ -77,23 +73,13 @@ class RunView {
     this.follower = held.value;
     this.#results = new ResultsReader(this.follower);
     this.#stages = new Shared(
-      (name) =>
-        new StageFollower(
-          this.follower,
-          name === RUN_LOG ? null : name.slice(STAGE.length),
-          this.#store,
-          options,
-        ),
+      (stage) => new StageFollower(this.follower, stage || null, this.#store, options),
     );
   }
 
   /** The store that the run's entries are in; null if it is not known. */
   get #store(): string | null {
     return this.options.store ?? this.follower.record.plan?.store ?? null;
-  }
-
-  snapshot(): Snapshot {
-    return this.follower.snapshot();
   }
 
   /** @param group the name of the kind's box in the graph */
@@ -108,10 +94,6 @@ class RunView {
     return key === null || store === null ? null : readOutputs(store, key);
   }
 
-  has(stage: string): boolean {
-    return this.follower.record.indexOf(stage) !== undefined;
-  }
-
   /** Sends `reset`, and then the run's events. */
   follow(stream: Stream): void {
     stream.onEnd(this.follower.listen(stream.send));
@@ -119,7 +101,7 @@ class RunView {
 
   /** Sends the details and the log of a stage; null for the log of the run. */
   watch(stream: Stream, stage: string | null): void {
-    const held = this.#stages.hold(stage === null ? RUN_LOG : STAGE + stage);
+    const held = this.#stages.hold(stage ?? '');
     stream.onEnd(held.release);
     held.value.listen(stream.send).then((end) => stream.onEnd(end), this.options.onFault);
   }
@@ -172,7 +154,9 @@ const isRunName = (name: string): boolean => /^[0-9A-Za-z][\w.-]{0,127}$/.test(n
 
 /** Returns the inode, size and time of a run's journal; null if there is no such run. */
 async function journalVersion(runs: string, id: string): Promise<string | null> {
-  if (!isRunName(id) || !(await isFolderInside(runs, id))) return null;
+  if (!isRunName(id)) return null;
+  const folder = await lstat(path.join(runs, id)).catch(() => null);
+  if (!folder?.isDirectory()) return null; // also a link to one
   const stat = await lstat(path.join(runs, id, 'journal.jsonl')).catch(() => null);
   return stat?.isFile() ? `${stat.ino} ${stat.size} ${stat.mtimeMs}` : null;
 }

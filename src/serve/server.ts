@@ -6,6 +6,7 @@
  * that tells something about a run.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { promisify } from 'node:util';
@@ -120,13 +121,8 @@ const TEXT = 'text/plain; charset=utf-8',
 /** Resolves when the server listens. @throws UserFault if it can't listen on the port */
 async function listen(server: Server, port: number, host: string): Promise<void> {
   try {
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ port, host, exclusive: true }, () => {
-        server.off('error', reject);
-        resolve();
-      });
-    });
+    server.listen({ port, host, exclusive: true });
+    await once(server, 'listening');
   } catch (error) {
     const { code = '' } = error as NodeJS.ErrnoException;
     if (!['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL', 'EAFNOSUPPORT'].includes(code)) throw error;
@@ -203,7 +199,11 @@ async function route(
     return;
   }
   const { value: view, release } = held;
-  if (what === 'stream' || what === 'log' || (what === 'stages' && view.has(name)))
+  if (
+    what === 'stream' ||
+    what === 'log' ||
+    (what === 'stages' && view.follower.record.indexOf(name) !== undefined)
+  )
     stream((to) => {
       to.onEnd(release);
       if (what === 'stream') view.follow(to);
@@ -211,7 +211,7 @@ async function route(
     }, release);
   else
     try {
-      if (what === undefined) await answerJson(request, response, view.snapshot());
+      if (what === undefined) await answerJson(request, response, view.follower.snapshot());
       else if (what === 'results') await answerJson(request, response, await view.results(name));
       else if (what === 'outputs') {
         const outputs = await view.outputs();

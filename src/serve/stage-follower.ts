@@ -194,7 +194,10 @@ export class LogBuffer {
     this.curves = new Curves();
   }
 
-  /** Returns what was added since the last call, or replaces it (`anew`); null if nothing. */
+  /**
+   * Returns what was added since the last call; `anew` if it replaces what came before. Null if
+   * nothing has changed.
+   */
   take(): { readonly text: string; readonly anew: boolean } | null {
     if (this.#fresh === '' && !this.#anew) return null;
     const taken = { text: this.#fresh, anew: this.#anew };

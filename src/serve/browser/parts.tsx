@@ -38,24 +38,16 @@ const RUN_WORDS: { readonly [State in RunState]: readonly [sign: string, word: s
   unknown: ['?', 'on another machine'],
 };
 
-const Chip = ({
-  of: [sign, word],
-  kind,
-}: {
-  readonly of: readonly [string, string];
-  readonly kind: string;
-}) => (
+const chip = ([sign, word]: readonly [string, string], kind: string): JSX.Element => (
   <span class={`chip ${kind}`}>
     <span aria-hidden="true">{sign}</span> {word}
   </span>
 );
 
-export const StageChip = ({ state }: { readonly state: StageState }): JSX.Element => (
-  <Chip of={STATE_WORDS[state]} kind={`is-${state}`} />
-);
-export const RunChip = ({ state }: { readonly state: RunState }): JSX.Element => (
-  <Chip of={RUN_WORDS[state]} kind={`run-${state}`} />
-);
+export const StageChip = ({ state }: { readonly state: StageState }): JSX.Element =>
+  chip(STATE_WORDS[state], `is-${state}`);
+export const RunChip = ({ state }: { readonly state: RunState }): JSX.Element =>
+  chip(RUN_WORDS[state], `run-${state}`);
 
 /** Returns counts in words: `12 ran, 2 running`. */
 export const countsInWords = (counts: { readonly [state: string]: number }): string =>
