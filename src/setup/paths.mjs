@@ -1,6 +1,5 @@
 /** The folders that every part of the program uses. Needs the package env-paths. */
 import { join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import envPaths from 'env-paths';
 
 /** Returns the folder of downloads: DOSIMETER_CACHE, or the user's cache folder. */
@@ -11,8 +10,3 @@ export function cacheDir(env = process.env) {
 }
 
 export const torchPythonDir = (env = process.env) => join(cacheDir(env), 'torch-python');
-
-/** Returns the clone's root. Correct only if this file runs from `src/setup/`. */
-export function projectDir() {
-  return fileURLToPath(new URL('../../', import.meta.url));
-}

@@ -135,13 +135,6 @@ async function download(python, wheel, dir) {
   return join(dir, name);
 }
 
-const openZip = (archive) =>
-  new Promise((resolve, reject) => {
-    yauzl.open(archive, { lazyEntries: true, autoClose: false }, (error, zip) =>
-      error ? reject(error) : resolve(zip),
-    );
-  });
-
 /** The limits on what a wheel contains. The largest one unpacks to 2 GB. */
 const MOST_BYTES = 16 * 2 ** 30;
 const MOST_FILES = 100_000;
@@ -150,35 +143,21 @@ const damagedFault = (message) => new SetupFault(message, 'npm run setup');
 
 /** Unpacks what `isNeeded` accepts. yauzl checks that no entry exceeds its announced size. */
 async function unpack(archive, dir) {
-  const zip = await openZip(archive);
-  try {
-    const entries = [];
-    let bytes = 0;
-    await new Promise((resolve, reject) => {
-      zip.on('entry', (entry) => {
-        if (isNeeded(entry.fileName)) entries.push(entry);
-        bytes += entry.uncompressedSize;
-        if (bytes > MOST_BYTES || entries.length > MOST_FILES)
-          reject(damagedFault(`a wheel holds more than ${MOST_FILES} files, or 16 GB of them`));
-        else zip.readEntry();
-      });
-      zip.on('end', () => resolve(undefined));
-      zip.on('error', reject);
-      zip.readEntry();
-    });
-    for (const entry of entries) {
-      const target = joinInside(dir, entry.fileName, 'a file of a wheel', damagedFault);
-      mkdirSync(dirname(target), { recursive: true, mode: 0o755 });
-      const stream = await new Promise((resolve, reject) => {
-        zip.openReadStream(entry, (error, readable) => (error ? reject(error) : resolve(readable)));
-      });
-      // The upper half of the attributes is the Unix mode; ptxas must stay executable.
-      const mode = (entry.externalFileAttributes >>> 16) & 0o111 ? 0o755 : 0o644;
-      rmSync(target, { force: true });
-      await pipeline(stream, createWriteStream(target, { mode }));
-    }
-  } finally {
-    zip.close();
+  let bytes = 0,
+    files = 0;
+  const zip = await yauzl.openPromise(archive, { lazyEntries: true });
+  for await (const entry of zip.eachEntry()) {
+    bytes += entry.uncompressedSize;
+    if (!isNeeded(entry.fileName)) continue;
+    files++;
+    if (bytes > MOST_BYTES || files > MOST_FILES)
+      throw damagedFault(`a wheel holds more than ${MOST_FILES} files, or 16 GB of them`);
+    const target = joinInside(dir, entry.fileName, 'a file of a wheel', damagedFault);
+    mkdirSync(dirname(target), { recursive: true, mode: 0o755 });
+    // The upper half of the attributes is the Unix mode; ptxas must stay executable.
+    const mode = (entry.externalFileAttributes >>> 16) & 0o111 ? 0o755 : 0o644;
+    rmSync(target, { force: true });
+    await pipeline(await zip.openReadStreamPromise(entry), createWriteStream(target, { mode }));
   }
 }
 
