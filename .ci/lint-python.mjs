@@ -16,7 +16,7 @@ const config = '.ci/pyproject.toml';
 const python = await pythonWith(
   join(project, '.ci', 'requirements.txt'),
   join(project, '.cache', 'lint-python'),
-  { what: 'ruff and mypy' },
+  'ruff and mypy',
 );
 const types = process.env.DOSIMETER_PYTHON || (await peersPython(project));
 for (const args of [

@@ -1,3 +1,5 @@
+import type { Json } from './json.ts';
+
 /** From this many fields on, V8 is made to keep a record as a dictionary (a hash table). */
 const MANY = 64;
 
@@ -20,3 +22,14 @@ export const mapValues = <A, B>(
 
 /** `T` with writable fields, for code that puts a record together. */
 export type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
+
+/** Returns the part of a JSON value that a path leads to; undefined if it has none there. */
+export function valueAt(value: unknown, path: readonly (string | number)[]): Json | undefined {
+  let found = value;
+  for (const step of path) {
+    if (typeof found !== 'object' || found === null || !Object.hasOwn(found, step))
+      return undefined;
+    found = (found as { readonly [step: string | number]: unknown })[step];
+  }
+  return found as Json | undefined;
+}

@@ -2,8 +2,8 @@
 import path from 'node:path';
 import type { JsonObject } from '../api.ts';
 import { shortNames } from '../api/cell.ts';
+import { canonical } from '../base/canonical.ts';
 import { summarise } from '../base/stats.ts';
-import { canonical } from '../plan/keys.ts';
 import { tellingAxes } from '../plan/label.ts';
 import { type Against, compareCells, isCompared, TEST_HEAD, testText } from '../report/against.ts';
 import { caveatGroups, caveatsOf } from '../report/caveats.ts';

@@ -1,7 +1,6 @@
-/**
- * The DAG as text that other programs draw: Mermaid and Graphviz. Pure; time and length are linear
- * in the numbers of stages and arrows.
- */
+/** Draws the DAG as Mermaid or Graphviz text. Pure; linear in the numbers of stages and arrows. */
+
+import { named } from '../base/lookup.ts';
 
 export interface DrawnStage {
   readonly id: string;
@@ -31,13 +30,8 @@ const arrows = (
   nameOf: (stage: DrawnStage, position: number) => string,
 ): (readonly [from: string, to: string])[] => {
   const names = new Map(stages.map((stage, position) => [stage.id, nameOf(stage, position)]));
-  const named = (id: string, reader: string): string => {
-    const name = names.get(id);
-    if (name === undefined) throw new Error(`${reader} reads ${id}, which is not drawn`);
-    return name;
-  };
   return stages.flatMap(({ id, inputs }) =>
-    [...new Set(inputs)].map((input) => [named(input, id), named(id, id)] as const),
+    [...new Set(inputs)].map((input) => [named(names, input), named(names, id)] as const),
   );
 };
 

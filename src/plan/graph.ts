@@ -14,11 +14,12 @@ import type {
   Work,
 } from '../api.ts';
 import type { UsedKind } from '../api/stage.ts';
+import { canonical } from '../base/canonical.ts';
 import { defined } from '../base/defined.ts';
 import { emptyRecord } from '../base/record.ts';
 import { isRecord } from '../base/untrusted/json.ts';
 import type { Diagnostic } from '../spec/types.ts';
-import { canonical, cellFingerprints, definitionKey } from './keys.ts';
+import { cellFingerprints, definitionKey } from './keys.ts';
 import type { DefinitionKey } from './types.ts';
 
 export type PluginKind = AnyPlugin['kind'];
@@ -46,9 +47,8 @@ export interface Draft {
   readonly code: { readonly [plugin: string]: Digest };
   readonly inputs: { readonly [name: string]: Draft };
   readonly resources: Resources;
-  /** `StageRequest.section` of the first request for this draft, or null if that has none. */
+  /** `section` (null if none) and `with` of the first `StageRequest` for this draft. */
   readonly section: string | null;
-  /** `StageRequest.with` of the first request for this draft. */
   readonly with: JsonObject;
 }
 
@@ -74,13 +74,12 @@ const noWith: JsonObject = {},
   noUses: Draft['uses'] = [],
   oneCore: Resources = { cpu: 1 };
 
-/** The longest chain of requests that is followed. Real chains are a few stages long. */
+/** The longest chain of stages, each read by the next. Real ones are a few stages long. */
 const LONGEST_CHAIN = 200;
 
-/** Returns a plugin's name in keys and explanations: `attacks/badnets`. */
+/** Returns `attacks/badnets` for the attack `badnets`. */
 const pluginPath = (kind: string, name: string): string => `${kind}s/${name}`;
 
-/** A request for a stage, with the stage's plugin. */
 interface Asked {
   readonly kind: string;
   readonly descriptor: StageDescriptor;
@@ -91,12 +90,6 @@ interface Asked {
   readonly fingerprint: string;
   readonly with: JsonObject;
   readonly section: string | null;
-}
-
-/** What `define` and `resources` of a stage's plugin returned. */
-interface Defined {
-  readonly definition: StageDefinition;
-  readonly resources: Resources;
 }
 
 /**
@@ -113,7 +106,7 @@ export class Graph {
   /** The code versions of drafts: one object for each distinct set, which many stages share. */
   readonly #codes = new Map<string, Draft['code']>();
 
-  /** Returns a short name for a cell's content, which equal cells share. */
+  /** See `cellFingerprints`. */
   readonly fingerprint: (cell: Cell) => string = cellFingerprints();
 
   constructor(
@@ -123,7 +116,7 @@ export class Graph {
     readonly onFault: (fault: Diagnostic, field?: FaultField) => void,
   ) {}
 
-  /** Every draft made so far. Inputs come before the drafts that read them. */
+  /** Every draft. Inputs come before the drafts that read them. */
   get drafts(): readonly Draft[] {
     return [...this.#drafts.values()];
   }
@@ -205,9 +198,8 @@ export class Graph {
     }
     let draft = this.#drafts.get(key);
     if (!draft) {
-      const index = this.#drafts.size;
       draft = {
-        index,
+        index: this.#drafts.size,
         kind,
         descriptor,
         params,
@@ -230,11 +222,8 @@ export class Graph {
   readonly #plugin = ((kind: UsedKind, name: string): unknown =>
     this.registry.get(kind, name)?.descriptor) as NonNullable<DefineRequest['plugin']>;
 
-  /**
-   * Returns what the plugin's `define` and `resources` return; null, after reporting it, if one
-   * throws or returns a wrong shape.
-   */
-  #define({ kind, descriptor, cells, with: request, section }: Asked): Defined | null {
+  /** Returns what `define` and `resources` return; null, after reporting it, if one is faulty. */
+  #define({ kind, descriptor, cells, with: request, section }: Asked) {
     let definition: StageDefinition, resources: Resources;
     try {
       definition = descriptor.define(cells, {
@@ -262,10 +251,7 @@ export class Graph {
     );
   }
 
-  /**
-   * Returns the code versions of a stage and of the plugins that it uses, by plugin; null, after
-   * reporting it, if one of those plugins is unknown.
-   */
+  /** Returns, by plugin, the code of a stage and of what it uses; null if that is unknown. */
   #codeOf(kind: string, stageCode: Digest, uses: Draft['uses']): Draft['code'] | null {
     const name = uses.reduce((text, use) => `${text} ${use.kind}/${use.name}`, kind);
     const known = this.#codes.get(name);
@@ -309,7 +295,7 @@ export class Graph {
     );
   }
 
-  /** Returns a hint with the plugin of this kind that `word` is closest to, and all of the kind. */
+  /** Returns a hint: the plugin of this kind whose name is most like `word`, and all of them. */
   #didYouMean(kind: PluginKind, word: string): string {
     const names = [...this.registry.names(kind)].sort();
     return names.length > 0
@@ -317,16 +303,13 @@ export class Graph {
       : `there is no ${kind} plugin`;
   }
 
-  /** Returns the path of a stage plugin's file, for messages. */
+  /** Returns the path of a stage plugin's file. */
   #fileOf(kind: string): string {
     return this.registry.get('stage', kind)?.file ?? `${pluginPath('plugins/stage', kind)}.ts`;
   }
 }
 
-/**
- * Returns the name of a stage within its cell: its kind and, in brackets, the values of its `with`
- * if there are any, as in `data(train)`.
- */
+/** Returns a stage's name within its cell: its kind and the values of its `with`, `data(train)`. */
 export function nodeLabel(node: Pick<Node, 'kind' | 'with'>): string {
   const narrowed = Object.values(node.with);
   if (narrowed.length === 0) return node.kind;
@@ -348,11 +331,7 @@ const isWork = (work: unknown): boolean =>
   work['amount'] > 0 &&
   typeof work['of'] === 'string';
 
-/**
- * Returns what is wrong with the shape of a definition, worded to follow "the plugin …", or null if
- * nothing is wrong. Anyone can write a plugin, so what `define` and `resources` return is not
- * trusted.
- */
+/** Returns what is wrong with a definition, to follow "the plugin …"; null if nothing is. */
 function definitionFault(value: unknown): string | null {
   if (!isRecord(value)) {
     const found = value === null ? 'null' : Array.isArray(value) ? 'a list' : typeof value;
@@ -375,10 +354,7 @@ function definitionFault(value: unknown): string | null {
     : 'returned `uses` that are not { kind, name }';
 }
 
-/**
- * Returns what is wrong with the resources, worded to follow "the plugin …", or null if nothing is
- * wrong. A scheduler that waited for NaN cores would wait forever.
- */
+/** As `definitionFault`, for resources. A scheduler would wait forever for NaN cores. */
 export function resourcesFault(value: unknown): string | null {
   const { cpu, memoryMB, gpu, devices = 1 } = isRecord(value) ? value : {};
   const fault = (what: string): string =>

@@ -1,31 +1,27 @@
-/**
- * Labels stages for people, `train attack=badnets type=lora rank=16 seed=1`, and finds where a
- * field of a stage's cell was written.
- */
+/** Labels stages, `train attack=badnets seed=1`, and finds where their fields were written. */
 import type { Json, JsonObject, Problem } from '../api.ts';
 import { baseTitle, shortNames } from '../api/cell.ts';
+import { canonical } from '../base/canonical.ts';
 import { at } from '../base/lookup.ts';
+import { valueAt } from '../base/record.ts';
+import { isRecord } from '../base/untrusted/json.ts';
 import type { ExperimentCell, SourceRange } from '../spec/types.ts';
 import { nodeLabel } from './graph.ts';
-import { canonical } from './keys.ts';
 import type { Plan, PlannedStage } from './types.ts';
 
-/** The axes to name first, because they tell variants apart and other axes follow from them. */
+/** The axes to name first: the values of other axes often follow from theirs. */
 const FIRST = ['poisoning.attack', 'adapter.type', 'adapter.config.peft_type'];
 
-/** In the label of a stage that belongs to no cell, stands between the stage and its cells. */
+/** What stands between a stage and the cells that read it, in the label of no cell's own stage. */
 export const NEEDED_BY = ' needed by';
 
-/**
- * Returns the paths of the axes that tell cells apart, grouped by section. An axis is left out if
- * its value follows from those of earlier axes.
- */
+/** Returns the axes that tell cells apart, by section, without those that follow from others. */
 export function tellingAxes(cells: readonly JsonObject[]): string[] {
   const telling: string[] = [];
   // For each cell, its values on all telling axes but the latest, whose values are in `last`.
   let names = cells.map(() => ''),
     last: readonly string[] = [];
-  for (const path of pathsOf(cells)) {
+  for (const path of listPaths(cells)) {
     const first = cells[0]?.[path];
     if (cells.every((cell) => cell[path] === first)) continue;
     if (last.length > 0) names = names.map((name, index) => `${name} ${at(last, index)}`);
@@ -51,26 +47,19 @@ function distinguishes(values: readonly string[], names: readonly string[]): boo
 }
 
 /** Returns the paths in `FIRST`, then those of all other axes that any of the cells has. */
-function pathsOf(cells: readonly JsonObject[]): ReadonlySet<string> {
+function listPaths(cells: readonly JsonObject[]): ReadonlySet<string> {
   const paths = new Set(FIRST);
-  // Most cells have the axes of the one before them.
-  let before: readonly string[] = [];
-  for (const cell of cells) {
-    const axes = Object.keys(cell);
-    if (axes.length === before.length && axes.every((path, i) => path === before[i])) continue;
-    for (const path of axes) paths.add(path);
-    before = axes;
-  }
+  for (const cell of cells) for (const path in cell) paths.add(path);
   return paths;
 }
 
 /**
  * Returns a function that labels stages. A stage that is not a cell's own, such as the evaluation
- * of a clean twin, is labelled `needed by` the cells that read it. The training of a base is
- * labelled `of base needed by` and those cells, or `of training 1` in a chain. The clean run that
- * is repeated for a noise floor is labelled `train(reversed) needed by` and those cells.
+ * of a clean twin, is labelled `needed by` the cells that read it; the training of a base, `of base
+ * needed by`, or `of training 1` in a chain; the clean run that is repeated for a noise floor,
+ * `train(reversed) needed by`.
  * @param whole the whole experiment, given if the plan covers only some of its cells (--only), so
- *   that labels do not depend on which
+ * that labels do not depend on which
  */
 export function stageLabels(plan: Plan, whole?: Whole): (stage: PlannedStage) => string {
   if (whole !== undefined) return labelsWithin(whole);
@@ -83,15 +72,13 @@ type Whole = Pick<Plan['experiment'], 'cells' | 'seeds'>;
 
 const ofWholePlans = new WeakMap<Plan, (stage: PlannedStage) => string>();
 
-/** Returns a function that labels stages by the axes that tell the experiment's cells apart. */
 function labelsWithin(whole: Whole): (stage: PlannedStage) => string {
   const telling = tellingAxes(whole.cells.map(({ axes }) => axes));
   const short = shortNames(telling);
   const fields = telling.map((path) => ({ path, name: short.get(path) ?? path }));
   const seedVaries = whole.seeds.length > 1;
-  /** The text for `PlannedStage.cell`, an object that the stages of a cell share. */
   const textByCell = new WeakMap<JsonObject, string>();
-  /** Returns the cell's values for a label: ` attack=badnets rank=4`. */
+  /** Returns the values of `PlannedStage.cell` for a label: ` attack=badnets rank=4`. */
   const valuesOf = (cell: JsonObject): string => {
     let values = textByCell.get(cell);
     if (values === undefined) {
@@ -113,10 +100,7 @@ function labelsWithin(whole: Whole): (stage: PlannedStage) => string {
   };
 }
 
-/**
- * Returns a stage's name within its cell, as `nodeLabel` does. Where a value of its `with` is a
- * poisoning, the names of its attacks stand for it: `evaluate(trigger=badnets)`.
- */
+/** As `nodeLabel`; attacks stand for a poisoning in `with`: `evaluate(trigger=badnets)`. */
 function nodeName(stage: PlannedStage): string {
   const named = Object.entries(stage.with).map(([name, value]) => {
     const attacks = attacksIn(value);
@@ -126,25 +110,20 @@ function nodeName(stage: PlannedStage): string {
 }
 
 /** Returns the attacks of a poisoning, `badnets+addsent`; '' for any other value. */
-function attacksIn(value: Json | undefined): string {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) return '';
-  const { attack, steps } = value as { readonly [name: string]: Json };
-  return Array.isArray(steps)
-    ? steps.map(attacksIn).join('+')
-    : typeof attack === 'string'
-      ? attack
-      : '';
+function attacksIn(value: unknown): string {
+  if (!isRecord(value)) return '';
+  const { attack, steps } = value;
+  if (Array.isArray(steps)) return steps.map(attacksIn).join('+');
+  return typeof attack === 'string' ? attack : '';
 }
 
 const sectionOf = (path: string): string => path.slice(0, Math.max(0, path.indexOf('.')));
 const valueText = (value: Json): string => (typeof value === 'string' ? value : canonical(value));
 
 /**
- * Returns the place of a field in the spec.
- * @param section the section of the spec's cell that the stage's cell takes its fields from
- *   (`StageRequest.section`), or null if there is none. A field that the section lacks comes from
- *   the spec's cell itself.
- * @param path the field in the stage's cell
+ * Returns the place of a field of a stage's cell in the spec.
+ * @param section where the stage's cell has its fields from (`StageRequest.section`), or null; a
+ * field that this section lacks comes from the spec's cell
  */
 export function locateIn(
   cell: ExperimentCell,
@@ -155,11 +134,6 @@ export function locateIn(
   const steps = section.split('.');
   // Of `data`, a section may have `train` alone, so two steps tell whether it has the field.
   const head = path.slice(0, path[0] === 'data' ? 2 : 1);
-  let within: unknown = cell.config;
-  for (const step of [...steps, ...head])
-    within =
-      typeof within === 'object' && within !== null && Object.hasOwn(within, step)
-        ? (within as { readonly [step: string | number]: unknown })[step]
-        : undefined;
+  const within = valueAt(cell.config, [...steps, ...head]);
   return cell.locate(within === undefined ? path : [...steps, ...path]);
 }

@@ -1,12 +1,12 @@
 /** Plans an experiment. Pure, and linear in the number of cells. */
-import type { BackendName, Json } from '../api.ts';
+import { isDeepStrictEqual } from 'node:util';
+import type { BackendName } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { at } from '../base/lookup.ts';
 import { once } from '../base/memoized.ts';
 import { emptyRecord } from '../base/record.ts';
 import type { Diagnostic, Experiment, ExperimentCell, Result } from '../spec/types.ts';
 import { type Draft, Graph, type Node, nodeLabel, type PlanRegistry } from './graph.ts';
-import { canonical } from './keys.ts';
 import { locateIn } from './label.ts';
 import type { Plan, PlannedStage, StageId } from './types.ts';
 
@@ -22,18 +22,9 @@ export function planExperiment(
   backend: BackendName,
   computedBy: string = backend,
 ): Result<Plan> {
-  const [first] = experiment.cells;
-  if (!first) return { ok: false, diagnostics: [EMPTY_GRID] };
+  const first = at(experiment.cells, 0); // a spec with an empty grid is not loaded
   const { graph, goalNodes, joining, diagnostics } = askForGoals(experiment, first, registry);
-  if (diagnostics.length > 0) {
-    return {
-      ok: false,
-      diagnostics: diagnostics.map((fault) => ({
-        ...fault,
-        range: goalRange(experiment, first, fault),
-      })),
-    };
-  }
+  if (diagnostics.length > 0) return { ok: false, diagnostics };
 
   const drafts = graph.drafts;
   const goals = new Set<Draft>([...goalNodes.flat(), ...joining].map((node) => node.draft));
@@ -73,27 +64,11 @@ export function planExperiment(
   };
 }
 
-const EMPTY_GRID: Diagnostic = {
-  code: 'empty-grid',
-  message: 'the grid has no cell',
-  range: null,
-  hint: 'include, exclude, when or --only left out every cell',
-};
-
 /**
  * Returns a graph with the nodes of all goals, and the faults that were found on the way.
  * `goalNodes` are the goals of each cell, `joining` those that join the grid.
  */
-function askForGoals(
-  experiment: Experiment,
-  first: ExperimentCell,
-  registry: PlanRegistry,
-): {
-  readonly graph: Graph;
-  readonly goalNodes: readonly (readonly Node[])[];
-  readonly joining: readonly Node[];
-  readonly diagnostics: readonly Diagnostic[];
-} {
+function askForGoals(experiment: Experiment, first: ExperimentCell, registry: PlanRegistry) {
   const diagnostics: Diagnostic[] = [];
   let askingCell = first;
   const graph = new Graph(
@@ -127,10 +102,7 @@ function askForGoals(
 
 type Agreement = Pick<PlannedStage, 'cell' | 'seed'>;
 
-/**
- * A draft with its id. Its cells are computed only when they are asked for: for stages that run,
- * are printed or are at fault, but not for cached ones, which may be all.
- */
+/** A draft with its id. Which cells need it is found only on demand: not for most cached stages. */
 class Stage implements PlannedStage {
   readonly #draft: Draft;
   readonly #use: () => CellUse;
@@ -214,56 +186,27 @@ function stageIds(drafts: readonly Draft[]): StageId[] {
   });
 }
 
-/**
- * Returns the place of a fault: its `range`, except that an unknown stage is placed where the spec
- * names it as a goal, and nowhere (null) if a plugin asked for it.
- */
-function goalRange(
-  experiment: Experiment,
-  first: ExperimentCell,
-  fault: Diagnostic,
-): Diagnostic['range'] {
-  if (fault.code !== 'unknown-stage') return fault.range;
-  const index = experiment.goals.findIndex((kind) => fault.message.endsWith(`the stage "${kind}"`));
-  return index < 0 ? null : first.locate(['stages', index]);
-}
-
 // ---- which cells need which stage, and what those cells have in common -------------------------
 // Linear in the total number of the cells' stages.
 
-interface CellUse {
-  /** The indexes of the cells that need a stage, ascending. */
-  users(draft: Draft): readonly number[];
-  /**
-   * The axis values and the seed on which all cells agree that own the stage; if none does, all
-   * that need it. The clean cell owns a clean baseline, though poisoned cells need it too.
-   */
-  agreement(draft: Draft): Agreement;
-  /** The label of a cell's own stage, or of a stage that joins the grid; null for any other. */
-  label(draft: Draft): string | null;
-  /** A cell's own stages, and all that join the grid, by label. */
-  own(cell: number): { readonly [label: string]: Draft };
-}
+type CellUse = ReturnType<typeof cellUse>;
 
-/** Finds which cells need each stage. @param joining the goals that join the grid */
+/** Returns functions that say which cells need a stage. @param joining goals that join the grid */
 function cellUse(
   experiment: Experiment,
   graph: Graph,
   goalNodes: readonly (readonly Node[])[],
   joining: readonly Node[],
-): CellUse {
+) {
   const { drafts } = graph;
   const owners = emptyLists(drafts.length);
   const labels = new Array<string | undefined>(drafts.length);
-  const rootsOf = rootsOfCells(experiment, graph, goalNodes, joining);
+  const rootsOf = findRoots(experiment, graph, goalNodes, joining);
 
   const joined = joining.map((join) => ({ label: nodeLabel(join), draft: join.draft }));
   type Own = { [label: string]: Draft };
   const seen = new Set<Node>();
-  /**
-   * Adds to `mine` the node and those below it, down to the first that is of another cell. Where
-   * two have the same label, the first one counts.
-   */
+  /** Adds the node, and those of the same cell below it, to `mine`: the first under each label. */
   const walkOwn = (node: Node, index: number, fingerprint: string, mine: Own): void => {
     if (node.fingerprint !== fingerprint || seen.has(node)) return;
     seen.add(node);
@@ -287,34 +230,39 @@ function cellUse(
     }
     return mine;
   });
-  const users = once(() => usersOf(drafts, rootsOf));
+  const users = once(() => findUsers(drafts, rootsOf));
   const joins = new Set(joining.map(({ draft }) => draft)),
     everyCell = experiment.cells.map((_, index) => index);
   const usersOfDraft = (draft: Draft): readonly number[] =>
     joins.has(draft) ? everyCell : (users()[draft.index] ?? []);
   return {
+    /** Returns the indexes of the cells that need the stage, ascending. */
     users: usersOfDraft,
-    agreement: (draft) => agreement(experiment, owners[draft.index] ?? usersOfDraft(draft)),
-    label: ({ index }) => labels[index] ?? null,
-    own: (cell) => at(own, cell),
+    /**
+     * Returns what the cells that own the stage have in common; if none owns it, those that need
+     * it. The clean cell owns a clean baseline, though poisoned cells need it too.
+     */
+    agreement: (draft: Draft): Agreement =>
+      agreement(experiment, owners[draft.index] ?? usersOfDraft(draft)),
+    /** Returns the label of a cell's own stage, or of one that joins the grid; null for others. */
+    label: ({ index }: Draft): string | null => labels[index] ?? null,
+    /** Returns a cell's own stages, and all that join the grid, by label. */
+    own: (cell: number): { readonly [label: string]: Draft } => at(own, cell),
   };
 }
 
 type Lists = (number[] | undefined)[];
 const emptyLists = (length: number): Lists => new Array<number[] | undefined>(length);
 
-/**
- * Adds a cell to a stage's list, unless it is the last there. A new list starts as `[cell]`, since
- * a push into `[]` reserves 17 items.
- */
+/** Adds a cell to a list, unless it is last there. A push into `[]` would reserve 17 items. */
 function addCell(to: Lists, { index }: Draft, cell: number): void {
   const list = to[index];
   if (list === undefined) to[index] = [cell];
   else if (list[list.length - 1] !== cell) list.push(cell);
 }
 
-/** Returns by `Draft.index` the cells that need the stage; undefined if it joins the grid. */
-function usersOf(drafts: readonly Draft[], rootsOf: readonly (readonly Node[])[]): Lists {
+/** Returns by `Draft.index` the cells that need a stage; undefined if it joins the grid. */
+function findUsers(drafts: readonly Draft[], rootsOf: readonly (readonly Node[])[]): Lists {
   const users = emptyLists(drafts.length);
   const visited = new Int32Array(drafts.length).fill(-1);
   const walk = (draft: Draft, cell: number): void => {
@@ -329,8 +277,8 @@ function usersOf(drafts: readonly Draft[], rootsOf: readonly (readonly Node[])[]
   return users;
 }
 
-/** Returns for each cell its goals, and the stages of the cell that a joining stage reads. */
-function rootsOfCells(
+/** Returns each cell's goals, and the stages of the cell that a stage joining the grid reads. */
+function findRoots(
   experiment: Experiment,
   graph: Graph,
   goalNodes: readonly (readonly Node[])[],
@@ -350,9 +298,6 @@ function rootsOfCells(
   return roots;
 }
 
-const isSameValue = (a: Json | undefined, b: Json | undefined): boolean =>
-  a === b || (a !== undefined && b !== undefined && canonical(a) === canonical(b));
-
 /** Returns the axis values and the seed on which all cells agree; `seed` is null if they differ. */
 function agreement(experiment: Experiment, cells: readonly number[]): Agreement {
   const first = cells[0] === undefined ? undefined : experiment.cells[cells[0]];
@@ -364,7 +309,8 @@ function agreement(experiment: Experiment, cells: readonly number[]): Agreement 
     if (paths.length === 0 && seed === null) break;
     const { axes, config } = at(experiment.cells, at(cells, i));
     for (const path of paths)
-      if (!isSameValue(first.axes[path], axes[path])) paths = paths.filter((one) => one !== path);
+      if (!isDeepStrictEqual(first.axes[path], axes[path]))
+        paths = paths.filter((one) => one !== path);
     if (config.seed !== seed) seed = null;
   }
   return { cell: Object.fromEntries(paths.map((path) => [path, first.axes[path]!])), seed };

@@ -1,4 +1,3 @@
-/** The types of an experiment's plan. Planning is pure and touches no disk. */
 import type {
   BackendName,
   Digest,
@@ -40,17 +39,11 @@ export interface PlannedStage {
   /** `StageDefinition.work` */
   readonly work: Work | undefined;
   readonly resources: Resources;
-  /**
-   * The section of its cells that its fields come from (`base`, `base.0`); null if they come from
-   * the cell itself.
-   */
+  /** The section of its cells that its fields come from: `base`, `base.0`; null if none. */
   readonly section: string | null;
   /** `StageRequest.with`; labels use it to tell apart stages of one kind in one cell. */
   readonly with: JsonObject;
-  /**
-   * The label in `Plan.cellStages` of a cell's own stage, or of one that joins the grid; null for a
-   * stage that cells only need.
-   */
+  /** The label in `Plan.cellStages`; null for a stage that cells need, but that is none's own. */
   readonly ownLabel: string | null;
   /** The cells that need the stage, as indexes into `experiment.cells`. */
   readonly cells: readonly number[];
@@ -62,9 +55,6 @@ export interface PlannedStage {
   readonly goal: boolean;
 }
 
-/** The release of each package; null if the package is missing. */
-export type PythonReleases = { readonly [name in PythonPackage]?: string | null };
-
 export interface Plan {
   readonly experiment: Experiment;
   readonly backend: BackendName;
@@ -73,8 +63,8 @@ export interface Plan {
    * versions.
    */
   readonly computedBy: string;
-  /** The releases of Python packages that stages compute with, as keys name them. */
-  readonly python: PythonReleases;
+  /** The releases of Python packages that stages compute with; null for a missing package. */
+  readonly python: { readonly [name in PythonPackage]?: string | null };
   /** Inputs come before the stages that read them. */
   readonly stages: readonly PlannedStage[];
   /** For each cell, the stages that belong to it, by label: `train`, `data(train)`. */

@@ -1,5 +1,7 @@
 /** Compares the results of two experiments. Pure. */
 import type { Json, JsonObject } from '../api.ts';
+import { canonical } from '../base/canonical.ts';
+import { valueAt } from '../base/record.ts';
 import { meanOfKnown, pairedDifference } from '../base/stats.ts';
 import { differenceP, holmByMetric } from './against.ts';
 import { measuredOn, type RowCount, voidReason } from './evidence.ts';
@@ -52,35 +54,13 @@ export interface DifferenceRow {
   readonly excluded: string | null;
 }
 
-/** Returns the value with sorted keys, so that equal values have equal JSON. */
-function withSortedKeys(value: unknown): unknown {
-  if (typeof value !== 'object' || value === null) return value;
-  if (Array.isArray(value)) return value.map(withSortedKeys);
-  return Object.fromEntries(
-    Object.entries(value)
-      .sort(([x], [y]) => (x < y ? -1 : 1))
-      .map(([key, child]) => [key, withSortedKeys(child)]),
-  );
-}
-const canonicalJson = (value: unknown): string => JSON.stringify(withSortedKeys(value));
-
-/** Returns the value at a path such as `train.steps`, or undefined if there is none. */
-function valueAt(config: unknown, path: string): Json | undefined {
-  let at: unknown = config;
-  for (const part of path.split('.')) {
-    if (typeof at !== 'object' || at === null || !Object.hasOwn(at, part)) return undefined;
-    at = (at as { readonly [key: string]: unknown })[part];
-  }
-  return at as Json;
-}
-
 /**
  * Chooses the names under which each cell is listed: for each cell of the other experiment that has
  * names in common with it, the first of these, so that two cells are compared once. Without such a
  * cell, it is the cell's own first name.
  * @param a the names of each cell of one experiment
  * @param b the names of each cell of the other
- * @returns `canonicalJson` of a cell's names → the names under which to list it
+ * @returns `canonical` of a cell's names → the names under which to list it
  */
 function listedNames(
   a: readonly (readonly JsonObject[])[],
@@ -88,19 +68,19 @@ function listedNames(
 ): ReadonlyMap<string, readonly JsonObject[]> {
   const listed = new Map<string, JsonObject[]>();
   const cellsOfB = new Map(
-    b.flatMap((names) => names.map((name) => [canonicalJson(name), canonicalJson(names)])),
+    b.flatMap((names) => names.map((name) => [canonical(name), canonical(names)])),
   );
   const pairs = new Set<string>();
   for (const names of a)
     for (const name of names) {
-      const other = cellsOfB.get(canonicalJson(name)),
-        own = canonicalJson(names);
-      if (other === undefined || pairs.has(canonicalJson([own, other]))) continue;
-      pairs.add(canonicalJson([own, other]));
+      const other = cellsOfB.get(canonical(name)),
+        own = canonical(names);
+      if (other === undefined || pairs.has(canonical([own, other]))) continue;
+      pairs.add(canonical([own, other]));
       for (const key of new Set([own, other])) listed.set(key, [...(listed.get(key) ?? []), name]);
     }
   for (const names of [...a, ...b])
-    if (!listed.has(canonicalJson(names))) listed.set(canonicalJson(names), names.slice(0, 1));
+    if (!listed.has(canonical(names))) listed.set(canonical(names), names.slice(0, 1));
   return listed;
 }
 
@@ -109,7 +89,7 @@ const fullNames = ({ names }: ComparedCell, paths: readonly string[]): JsonObjec
   names.map(({ axes, config }) =>
     Object.fromEntries(
       paths.flatMap((path) => {
-        const value = axes[path] ?? valueAt(config, path);
+        const value = axes[path] ?? valueAt(config, path.split('.'));
         return value === undefined ? [] : [[path, value]];
       }),
     ),
@@ -158,9 +138,9 @@ export function differenceRows(
   const rows = new Map<string, OpenRow>();
   const add = (side: 'a' | 'b', one: ComparedCell): void => {
     const { seed } = one;
-    for (const cell of listed.get(canonicalJson(namesIn(one))) ?? [])
+    for (const cell of listed.get(canonical(namesIn(one))) ?? [])
       for (const { stage, metric, value, reason, rows: measured } of finiteNumbers(one)) {
-        const name = canonicalJson([cell, seed, stage, metric]);
+        const name = canonical([cell, seed, stage, metric]);
         const row: OpenRow = rows.get(name) ?? {
           ...{ cell, seed, stage, metric, a: null, b: null },
           ...taskField(one.tasks, { stage, metric }),
@@ -222,7 +202,7 @@ export interface DifferenceSummary {
 
 /** Returns one row for each cell and metric, summarised over seeds. */
 export function summariseDifferences(rows: readonly DifferenceRow[]): DifferenceSummary[] {
-  const groups = groupBy(rows, ({ cell, stage, metric }) => canonicalJson([cell, stage, metric]));
+  const groups = groupBy(rows, ({ cell, stage, metric }) => canonical([cell, stage, metric]));
   const summaries = summariseGroups([...groups.values()]);
   const corrected = holmByMetric(summaries);
   return summaries.map((summary, i) => ({ ...summary, p: corrected[i] ?? null }));
@@ -291,7 +271,7 @@ export function fieldDifferences(a: unknown, b: unknown, path = ''): FieldDiffer
       fieldDifferences(a[key], b[key], path === '' ? key : `${path}.${key}`),
     );
   }
-  return canonicalJson(a ?? null) === canonicalJson(b ?? null)
+  return canonical(a ?? null) === canonical(b ?? null)
     ? []
     : [{ path, a: (a ?? null) as Json, b: (b ?? null) as Json }];
 }

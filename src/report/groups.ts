@@ -1,11 +1,11 @@
 /** Grouping by content, in the order of first appearance. Pure. */
-import canonicalize from 'canonicalize';
 import type { JsonObject } from '../api.ts';
+import { canonical } from '../base/canonical.ts';
 
 export type NonEmpty<T> = readonly [T, ...T[]];
 
 /** Returns a key that is equal for values of equal content, whatever the order of their fields. */
-export const contentKey = (value: unknown): string => canonicalize(value) ?? '';
+export const contentKey = (value: unknown): string => (value === undefined ? '' : canonical(value));
 
 export const distinct = <T>(items: readonly T[]): T[] => [...new Set(items)];
 

@@ -5,10 +5,10 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { AttackTarget, Json, JsonObject } from '../api.ts';
+import { canonical } from '../base/canonical.ts';
 import { defined } from '../base/defined.ts';
 import { mapValues } from '../base/record.ts';
 import { isRecord } from '../base/untrusted/json.ts';
-import { canonical } from '../plan/keys.ts';
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import { repeatedTrainings } from '../report/defences.ts';
 import type { ComparedCell } from '../report/diff.ts';

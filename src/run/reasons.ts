@@ -1,8 +1,8 @@
 /** Finds out why a stage would run: what changed since the most similar stage in the store. */
 import type { Digest, Json } from '../api.ts';
+import { canonical } from '../base/canonical.ts';
 import { memoized } from '../base/memoized.ts';
 import { mapValues } from '../base/record.ts';
-import { canonical } from '../plan/keys.ts';
 import type { KeyComponents, StageId } from '../plan/types.ts';
 import type { Manifest } from '../store/manifest.ts';
 import { type ClosureOf, recallCode } from '../store/provenance.ts';

@@ -1,17 +1,15 @@
 /**
  * Reads files of runs and of a store that may be hostile: no link is followed below the root, only
- * regular files are opened, and no more is read than a limit allows. A growing file is read line by
- * line, each byte once. A folder is watched by the system's notifications where there are any; a
- * slow poll as well covers network file systems, which send none for changes on other hosts.
+ * regular files are opened, and no more is read than a limit allows. A folder is watched by the
+ * system's notifications and by a slow poll, since network file systems send none.
  */
 import { constants, type FSWatcher, watch } from 'node:fs';
 import { type FileHandle, lstat, open } from 'node:fs/promises';
-import path from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { fileInside } from '../base/untrusted/paths.ts';
 import { isUnreadable, READ_AT_ONCE } from '../store/regular.ts';
 
-/** The path of a file: a folder that is trusted, and the names of what lies below. */
+/** The path of a file: a folder that is trusted, and the names of the folders and file below it. */
 export interface Inside {
   readonly root: string;
   readonly names: readonly string[];
@@ -51,8 +49,8 @@ async function openInside({ root, names }: Inside): Promise<FileHandle | null> {
 }
 
 /** Returns the bytes of a file; null if it is missing, unreadable, or larger than `most` bytes. */
-export async function bytesInside(file: Inside, most: number): Promise<Buffer | null> {
-  const handle = await openInside(file);
+export async function bytesInside(file: Inside | null, most: number): Promise<Buffer | null> {
+  const handle = file && (await openInside(file));
   if (handle === null) return null;
   try {
     const { size } = await handle.stat();
@@ -68,26 +66,11 @@ export async function bytesInside(file: Inside, most: number): Promise<Buffer | 
   }
 }
 
-/** Returns the text of a file as `bytesInside` returns its bytes. */
-export const readInside = async (file: Inside, most: number): Promise<string | null> =>
+/** As `bytesInside`, but returns text. */
+export const readInside = async (file: Inside | null, most: number): Promise<string | null> =>
   (await bytesInside(file, most))?.toString('utf8') ?? null;
 
-/** Whether `root` has a folder of this name; false for a link to one, too. */
-export async function isFolderInside(root: string, name: string): Promise<boolean> {
-  try {
-    return (await lstat(path.join(root, name))).isDirectory();
-  } catch (error) {
-    if (isRefused(error)) return false;
-    throw error;
-  }
-}
-
-export interface Tail {
-  /** Reads what was added since the last call. Calls must not overlap. */
-  read(): Promise<void>;
-}
-
-export interface TailOptions {
+interface LineOptions {
   readonly file: Inside;
   /** Called with each whole line, without its line break. */
   readonly onLine: (line: string) => void;
@@ -111,8 +94,8 @@ const CHUNK = 256 * 1024;
 const LINES_AT_ONCE = 2000;
 const NEWLINE = 10;
 
-/** Returns a reader of a growing file. It opens the file anew at each read, and holds none open. */
-export function openTail(options: TailOptions): Tail {
+/** Returns a function that reads what a file gained since the last call. Calls must not overlap. */
+export function lineReader(options: LineOptions): () => Promise<void> {
   const { file, onLine, longest, most, mostLines = Infinity } = options;
   let identity = '',
     offset = 0,
@@ -156,29 +139,27 @@ export function openTail(options: TailOptions): Tail {
     skipping = true;
     options.onLong?.();
   };
-  return {
-    async read() {
-      const handle = await openInside(file);
-      if (handle === null) return;
-      try {
-        const { dev, ino, size } = await handle.stat();
-        const found = `${dev}:${ino}`;
-        if (found !== identity || size < offset) {
-          if (identity !== '') options.onRestart();
-          identity = found;
-          restart(size);
-        }
-        const buffer = Buffer.alloc(Math.min(CHUNK, Math.max(0, size - offset)));
-        while (offset < size && lines < Infinity) {
-          const { bytesRead } = await handle.read(buffer, 0, buffer.length, offset);
-          if (bytesRead === 0) break;
-          offset += bytesRead;
-          await take(buffer.subarray(0, bytesRead));
-        }
-      } finally {
-        await handle.close();
+  return async () => {
+    const handle = await openInside(file);
+    if (handle === null) return;
+    try {
+      const { dev, ino, size } = await handle.stat();
+      const found = `${dev}:${ino}`;
+      if (found !== identity || size < offset) {
+        if (identity !== '') options.onRestart();
+        identity = found;
+        restart(size);
       }
-    },
+      const buffer = Buffer.alloc(Math.min(CHUNK, Math.max(0, size - offset)));
+      while (offset < size && lines < Infinity) {
+        const { bytesRead } = await handle.read(buffer, 0, buffer.length, offset);
+        if (bytesRead === 0) break;
+        offset += bytesRead;
+        await take(buffer.subarray(0, bytesRead));
+      }
+    } finally {
+      await handle.close();
+    }
   };
 }
 
@@ -196,15 +177,12 @@ interface WatchOptions {
   /** The shortest time between two reads, in milliseconds. */
   readonly leastMs?: number;
   /** The time between two reads without a notification, in milliseconds. */
-  readonly lookMs?: number;
+  readonly lookMs?: number | undefined;
 }
-
-const LEAST_MS = 250,
-  LOOK_MS = 2000;
 
 /** Calls `read` after changes in the folders, and every `lookMs` in any case, until closed. */
 export function watchFolders(options: WatchOptions): Watching {
-  const { dirs, read, onFault, leastMs = LEAST_MS, lookMs = LOOK_MS } = options;
+  const { dirs, read, onFault, leastMs = 250, lookMs = 2000 } = options;
   const watchers = dirs.map((dir) => watchFolder(dir, () => notice()));
   let reading: Promise<void> = Promise.resolve(),
     pending: Promise<void> | null = null,
@@ -240,10 +218,7 @@ export function watchFolders(options: WatchOptions): Watching {
   };
 }
 
-/**
- * Calls `onNotice` after each change. Returns null if the system can't watch the folder: it has too
- * many watchers, or no such folder.
- */
+/** Calls `onNotice` after each change. Returns null if the system can't watch the folder. */
 function watchFolder(dir: string, onNotice: () => void): FSWatcher | null {
   try {
     const watcher = watch(dir, { persistent: false }, onNotice);

@@ -1,26 +1,18 @@
 /** Follows one run by its files, and sends what has changed to any number of listeners. */
 import path from 'node:path';
-import { defined } from '../base/defined.ts';
 import { findExcess } from '../base/untrusted/json.ts';
 import { BEAT_FILE } from '../run/log/run-folder.ts';
 import { parseRunPlan, PLAN_FILE, PROGRESS_FILE } from '../run/log/run-plan.ts';
 import { processState } from '../store/owner.ts';
 import { unseal } from '../store/sealed.ts';
-import {
-  type Inside,
-  openTail,
-  readInside,
-  type Tail,
-  watchFolders,
-  type Watching,
-} from './files.ts';
+import { type Inside, lineReader, readInside, watchFolders, type Watching } from './files.ts';
 import { Projection } from './projection.ts';
 import { MOST_STAGES, RunRecord } from './record.ts';
 import type { StreamEvent } from './stream.ts';
 import type { Changes, RunFacts, Snapshot } from './wire.ts';
 
 const MB = 2 ** 20;
-/** The most bytes that are read of each file, and of a line of the journal. */
+/** The most bytes that are read of a file, and of a line of the journal. */
 const PLAN_BYTES = 64 * MB,
   PROGRESS_BYTES = 8 * MB,
   JOURNAL_BYTES = 512 * MB,
@@ -28,12 +20,11 @@ const PLAN_BYTES = 64 * MB,
   LINE_BYTES = MB;
 /** The most lines of a journal that are read: a stage has a few events. */
 const JOURNAL_LINES = 10 * MOST_STAGES;
-/** A plan has some 10 values and 2 lists a stage, and names in its groups alone. */
+/** Per stage, a plan has some 10 values and 2 lists. It has names only in its groups. */
 const FILE_LIMITS = { values: 40 * MOST_STAGES, lists: 4 * MOST_STAGES, names: MOST_STAGES },
   LINE_LIMITS = { values: 10_000, names: 1000 };
 
 export interface FollowOptions {
-  /** The folder of all runs. */
   readonly runs: string;
   /** Called with errors that are not a browser's fault. */
   readonly onFault: (error: unknown) => void;
@@ -43,19 +34,15 @@ export interface FollowOptions {
 
 type Listener = (event: StreamEvent) => void;
 
-/**
- * Follows a run: reads its files whenever they change, the journal from its start once the plan is
- * there, and sends listeners what has changed.
- */
+/** Reads a run's files whenever they change, its journal once its plan is there. */
 export class Follower {
-  /** The folder of the run. */
   readonly dir: string;
   readonly #runs: string;
   readonly #listeners = new Set<Listener>();
   readonly #pulse = new Pulse();
   readonly #watching: Watching;
   #projection: Projection;
-  #tail: Tail;
+  #readJournal: () => Promise<void>;
   /** The id of the latest event. */
   #latest = 0;
   #planState: 'missing' | 'read' | 'refused' = 'missing';
@@ -67,20 +54,14 @@ export class Follower {
     this.dir = path.join(runs, id);
     this.#runs = runs;
     this.#projection = new Projection(id, new RunRecord(null));
-    this.#tail = this.#journalTail();
-    this.#watching = watchFolders({
-      dirs: [this.dir],
-      onFault,
-      ...defined({ lookMs }),
-      read: () => this.#read(),
-    });
+    this.#readJournal = this.#journalReader();
+    this.#watching = watchFolders({ dirs: [this.dir], onFault, lookMs, read: () => this.#read() });
   }
 
   get record(): RunRecord {
     return this.#projection.record;
   }
 
-  /** Resolves when everything that was there at the call has been read. */
   look(): Promise<void> {
     return this.#watching.look();
   }
@@ -94,11 +75,7 @@ export class Follower {
     return { at: this.#latest, ...this.#projection.snapshot() };
   }
 
-  /**
-   * Calls `listener` at once with `reset`, which tells it to get a snapshot, and then with each
-   * event.
-   * @returns a function that stops listening
-   */
+  /** Sends `reset`, which asks for a snapshot, then each event. Returns how to stop that. */
   listen(listener: Listener): () => void {
     listener({ id: this.#latest, name: 'reset', data: '{}' });
     this.#listeners.add(listener);
@@ -119,8 +96,8 @@ export class Follower {
     return { root: this.#runs, names: [this.id, name] };
   }
 
-  #journalTail(): Tail {
-    return openTail({
+  #journalReader(): () => Promise<void> {
+    return lineReader({
       file: this.#inside('journal.jsonl'),
       longest: LINE_BYTES,
       most: JOURNAL_BYTES,
@@ -148,7 +125,7 @@ export class Follower {
 
   async #read(): Promise<void> {
     await this.#readPlan();
-    await this.#tail.read();
+    await this.#readJournal();
     await this.#readProgress();
     await this.#readBeat();
     const changes = this.#projection.takeChanges();
@@ -166,7 +143,7 @@ export class Follower {
     if (excess !== null) this.#note(`the run's plan is left out: it ${excess}`);
     if (plan === null) return;
     this.#restart(plan);
-    this.#tail = this.#journalTail(); // what was read before is read again
+    this.#readJournal = this.#journalReader(); // what was read before is read again
   }
 
   async #readProgress(): Promise<void> {
@@ -179,7 +156,7 @@ export class Follower {
     record.places(found?.['places']);
   }
 
-  /** Sets `pulse` of the record if its process can't be seen from here. */
+  /** Sets `pulse` of the record if the run's process can't be seen from this machine. */
   async #readBeat(): Promise<void> {
     const { record } = this;
     if (record.end !== null || processState(record.process) !== 'unknown') return;
@@ -198,10 +175,7 @@ export class Pulse {
 
   constructor(readonly now: () => number = () => performance.now()) {}
 
-  /**
-   * Takes the content of the heartbeat's file as it is now; null if there is none.
-   * @returns null if the file has not been watched for long enough
-   */
+  /** Takes the heartbeat file's content (null if there is none). Returns null until it can tell. */
   look(beat: string | null): 'beating' | 'silent' | null {
     if (beat !== this.#last) {
       this.#hasChanged = this.#last !== undefined && beat !== null;

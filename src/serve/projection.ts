@@ -1,7 +1,4 @@
-/**
- * What listeners see of a run: first all of it, then what has changed. It includes the graph (a box
- * for each kind of stage, an arrow for what reads what), the time left, and the causes of failures.
- */
+/** What listeners see of a run: first all of it, then what has changed. */
 import { Graph as Layers, layout } from '@dagrejs/dagre';
 import { defined } from '../base/defined.ts';
 import type { Mutable } from '../base/record.ts';
@@ -23,7 +20,7 @@ import {
 } from './wire.ts';
 
 /** Returns the run's state; of a process elsewhere that can't be seen, what its heartbeat tells. */
-function stateOf({ end, process, pulse, stages }: RunRecord): RunState {
+function runState({ end, process, pulse, stages }: RunRecord): RunState {
   if (end === null) {
     const state = processState(process);
     if (state === 'unknown') return pulse === 'beating' ? 'running' : (pulse ?? 'unknown');
@@ -40,7 +37,7 @@ function shownState({ state }: StageRecord, over: boolean): StageState {
   return state === 'waiting' || state === 'ready' ? 'abandoned' : state;
 }
 
-const statusOf = (stage: StageRecord, over: boolean): StageStatus => ({
+const stageStatus = (stage: StageRecord, over: boolean): StageStatus => ({
   state: shownState(stage, over),
   ...defined({
     since: stage.since ?? undefined,
@@ -50,7 +47,7 @@ const statusOf = (stage: StageRecord, over: boolean): StageStatus => ({
   }),
 });
 
-/** Returns null before any stage has run. @param until milliseconds since 1970, like `created` */
+/** Returns null before any stage has run. `created` and `until` are milliseconds since 1970. */
 function stagesPerMinute(
   { ran = 0 }: Counts,
   created: number | null,
@@ -60,36 +57,8 @@ function stagesPerMinute(
   return ran > 0 && minutes > 0 ? ran / minutes : null;
 }
 
-/** @param over whether the run has ended, so that no stage is running or waiting any more */
-function collectFacts(id: string, record: RunRecord, damaged: number, over: boolean): RunFacts {
-  const { plan, stages, created, heard, end } = record;
-  const now = Date.now();
-  const counts: { [State in StageState]?: number } = {};
-  for (const stage of stages) {
-    const state = shownState(stage, over);
-    counts[state] = (counts[state] ?? 0) + 1;
-  }
-  return {
-    id,
-    state: stateOf(record),
-    name: plan?.name.slice(0, 300) ?? '',
-    spec: record.spec,
-    backend: plan?.backend.slice(0, 100) ?? '',
-    executor: plan?.executor.slice(0, 100) ?? '',
-    host: record.process.hostname?.slice(0, 100) ?? '',
-    started: created,
-    heard,
-    seconds: end?.seconds ?? null,
-    counts,
-    rate: stagesPerMinute(counts, created, over ? (heard ?? now) : now),
-    left: over ? null : secondsLeft(stages, now),
-    damaged,
-    now,
-  };
-}
-
-/** Returns the parts of an overview whose change is worth an event, as texts to compare. */
-const textsOf = ({ facts, failures, notes }: Overview) => ({
+/** Returns the parts of an overview whose change listeners are told, as texts to compare. */
+const comparedTexts = ({ facts, failures, notes }: Overview) => ({
   facts: JSON.stringify({ ...facts, now: 0, left: 0, rate: 0, heard: 0 }),
   failures: JSON.stringify(failures),
   notes: JSON.stringify(notes),
@@ -102,6 +71,7 @@ export class Projection {
   #graph: Graph;
   /** The number of stages that listeners know. */
   #knownCount: number;
+  /** Whether the run has ended, so that no stage is running or waiting any more. */
   #over = false;
   #told = { facts: '', failures: '', notes: '' };
 
@@ -115,7 +85,31 @@ export class Projection {
   }
 
   facts(): RunFacts {
-    return collectFacts(this.id, this.record, this.damaged, this.#over);
+    const { plan, stages, created, heard, end, spec, process } = this.record;
+    const now = Date.now(),
+      over = this.#over;
+    const counts: { [State in StageState]?: number } = {};
+    for (const stage of stages) {
+      const state = shownState(stage, over);
+      counts[state] = (counts[state] ?? 0) + 1;
+    }
+    return {
+      id: this.id,
+      state: runState(this.record),
+      name: plan?.name.slice(0, 300) ?? '',
+      spec,
+      backend: plan?.backend.slice(0, 100) ?? '',
+      executor: plan?.executor.slice(0, 100) ?? '',
+      host: process.hostname?.slice(0, 100) ?? '',
+      started: created,
+      heard,
+      seconds: end?.seconds ?? null,
+      counts,
+      rate: stagesPerMinute(counts, created, over ? (heard ?? now) : now),
+      left: over ? null : secondsLeft(stages, now),
+      damaged: this.damaged,
+      now,
+    };
   }
 
   snapshot(): Omit<Snapshot, 'at'> {
@@ -132,7 +126,7 @@ export class Projection {
     const changed = this.#takeIndexes();
     const current = this.#overview();
     const before = this.#told,
-      told = textsOf(current);
+      told = comparedTexts(current);
     this.#told = told;
     if (changed.length === 0 && told.facts === before.facts && told.notes === before.notes)
       return null;
@@ -146,7 +140,9 @@ export class Projection {
       ...this.#takeAdded(),
       stages: changed.flatMap((index) => {
         const stage = this.record.stages[index];
-        return stage === undefined || index >= from ? [] : [[index, statusOf(stage, this.#over)]];
+        return stage === undefined || index >= from
+          ? []
+          : [[index, stageStatus(stage, this.#over)]];
       }),
     };
   }
@@ -159,7 +155,7 @@ export class Projection {
     id: stage.id,
     label: stage.label,
     group: this.#grouping.of[index] ?? 0,
-    ...statusOf(stage, this.#over),
+    ...stageStatus(stage, this.#over),
   });
 
   /**
@@ -169,7 +165,7 @@ export class Projection {
   #takeIndexes(): readonly number[] {
     const { record } = this;
     const changed = new Set(record.takeChanged());
-    const isOver = !mayGoOn(stateOf(record));
+    const isOver = !mayGoOn(runState(record));
     if (isOver !== this.#over) {
       this.#over = isOver;
       for (const [index, stage] of record.stages.entries())
@@ -285,7 +281,7 @@ interface Grouping {
   readonly of: readonly number[];
 }
 
-/** Groups stages by their `group`, in the order in which groups occur. */
+/** Groups stages by their `group`, in order of occurrence. */
 export function groupStages(stages: readonly StageRecord[]): Grouping {
   const indexes = new Map<string, number>();
   const of = stages.map(({ group }) => {
@@ -297,30 +293,25 @@ export function groupStages(stages: readonly StageRecord[]): Grouping {
   return { names: [...indexes.keys()], of };
 }
 
-/** Returns the pairs of groups where a stage of the second reads one of the first. */
-function joinArrows(stages: readonly StageRecord[], { of }: Grouping): [number, number][] {
-  const arrows = new Map<number, [number, number]>();
-  for (const [index, { inputs }] of stages.entries()) {
-    const to = of[index] ?? 0;
-    for (const input of inputs) {
-      const from = of[input] ?? 0;
-      // from * 1000 + to is a key of the pair: there are fewer than 1000 groups.
-      if (from !== to && arrows.size < MOST_ARROWS) arrows.set(from * 1000 + to, [from, to]);
-    }
-  }
-  return [...arrows.values()];
-}
-
-/** Returns the centres of the boxes and the points of the arrows, in pixels from the left top. */
-export function layOut(stages: readonly StageRecord[], grouping: Grouping): Graph {
-  const arrows = joinArrows(stages, grouping);
+/** Places the boxes and arrows of the groups, in pixels from the left top. */
+export function layOut(stages: readonly StageRecord[], { names, of }: Grouping): Graph {
   const layers = new Layers();
   layers.setGraph({ rankdir: 'LR', nodesep: 16, ranksep: 28, marginx: 2, marginy: 8 });
   layers.setDefaultEdgeLabel(() => ({}));
-  for (const index of grouping.names.keys()) layers.setNode(String(index), { ...BOX });
-  for (const [from, to] of arrows) layers.setEdge(String(from), String(to), {});
+  for (const index of names.keys()) layers.setNode(String(index), { ...BOX });
+  const arrows = new Set<number>();
+  for (const [index, { inputs }] of stages.entries()) {
+    const to = of[index] ?? 0;
+    for (const input of inputs) {
+      const from = of[input] ?? 0,
+        pair = from * 1000 + to; // there are fewer than 1000 groups
+      if (from === to || arrows.has(pair) || arrows.size >= MOST_ARROWS) continue;
+      arrows.add(pair);
+      layers.setEdge(String(from), String(to), {});
+    }
+  }
   layout(layers);
-  const placed = grouping.names.map((name, index) => {
+  const placed = names.map((name, index) => {
     const { x, y } = layers.node(String(index)) as { readonly x: number; readonly y: number };
     return { name, x: Math.round(x), y: Math.round(y) };
   });
@@ -351,10 +342,7 @@ interface Point {
 
 const MARGIN = 8;
 
-/**
- * Returns the frame of all boxes and arrows. The layout's own frame leaves out arrows that run
- * above the boxes or beneath them.
- */
+/** Returns the frame of all boxes and arrows. The layout's own leaves out outer arrows. */
 function boundingBox(centres: readonly Point[], points: readonly Point[]) {
   const corners = centres.flatMap(({ x, y }) => [
     { x: x - BOX.width / 2, y: y - BOX.height / 2 },

@@ -1,14 +1,13 @@
 /**
- * What a run's plan, journal and progress say about its stages, put together event by event. The
- * files are not trusted: whatever differs from what a run writes is left out, and everything that
- * is kept has a limit.
+ * What a run's plan, journal and progress say about its stages. The files are not trusted: what
+ * differs from what a run writes is left out, and everything that is kept has a limit.
  */
+import { isDeepStrictEqual } from 'node:util';
 import type { JsonObject } from '../api.ts';
 import type { RunPlan } from '../run/log/run-plan.ts';
 import type { Process } from '../store/owner.ts';
 import type { Note, Place, StageState } from './wire.ts';
 
-/** How many stages of a run are followed at most. */
 export const MOST_STAGES = 100_000;
 /** How many characters of a name, and of any other text, are kept at most. */
 const LONGEST_NAME = 300,
@@ -97,7 +96,6 @@ const firstState = () => ({
   by: null,
 });
 
-/** Returns the plan's stages before any event, and which of them read which. */
 function plannedStages(plan: RunPlan): StageRecord[] {
   const stages = plan.stages.slice(0, MOST_STAGES).map((stage): StageRecord => {
     const { id, kind, section, goal, inputs, cached, seconds, places } = stage;
@@ -153,7 +151,6 @@ const MOST_NOTES = 100;
 /** A run as its plan tells of it before any event, and as its journal's events have changed it. */
 export class RunRecord {
   readonly stages: StageRecord[];
-  /** The latest notes. */
   readonly notes: Note[] = [];
   spec = '';
   process: Partial<Process> = {};
@@ -179,7 +176,6 @@ export class RunRecord {
     return this.#indexes.get(id);
   }
 
-  /** Returns the number of stages beyond MOST_STAGES. */
   left(): number {
     return this.#later.size;
   }
@@ -191,7 +187,6 @@ export class RunRecord {
     return taken;
   }
 
-  /** Applies an event of the journal. */
   apply(event: JsonObject): void {
     const at = parseTime(event['time']);
     this.heard = at ?? this.heard;
@@ -226,32 +221,29 @@ export class RunRecord {
 
   /** Applies `stages` of progress.json. */
   progress(found: unknown): void {
-    this.#mark(found, (stage, value) => {
-      const progress = parseProgress(value);
-      if (progress === null) return false;
-      if (stage.progress?.[0] === progress[0] && stage.progress[1] === progress[1]) return false;
-      stage.progress = progress;
-      return true;
-    });
+    this.#set('progress', found, parseProgress);
   }
 
   /** Applies `places` of progress.json. */
   places(found: unknown): void {
-    this.#mark(found, (stage, value) => {
-      const place = parsePlace(value);
-      if (place === null || JSON.stringify(place) === JSON.stringify(stage.place)) return false;
-      stage.place = place;
-      return true;
-    });
+    this.#set('place', found, parsePlace);
   }
 
-  /** Calls `mark`, which returns whether it changed the stage, for running stages in `found`. */
-  #mark(found: unknown, mark: (stage: StageRecord, value: unknown) => boolean): void {
+  /** Sets a field of the running stages that `found` names; null from `parse` changes nothing. */
+  #set<Field extends 'progress' | 'place'>(
+    field: Field,
+    found: unknown,
+    parse: (value: unknown) => StageRecord[Field],
+  ): void {
     if (typeof found !== 'object' || found === null) return;
     for (const [id, value] of Object.entries(found)) {
-      const index = this.#indexes.get(id) ?? -1;
-      const stage = this.stages[index];
-      if (stage?.state === 'running' && mark(stage, value)) this.#changed.add(index);
+      const index = this.#indexes.get(id) ?? -1,
+        stage = this.stages[index],
+        parsed = parse(value);
+      if (stage?.state !== 'running' || parsed === null) continue;
+      if (isDeepStrictEqual(parsed, stage[field])) continue;
+      stage[field] = parsed;
+      this.#changed.add(index);
     }
   }
 
@@ -259,7 +251,7 @@ export class RunRecord {
    * Returns the stage of an event, and marks it as changed. Adds a stage that the plan lacks. Null
    * if the stage is one beyond MOST_STAGES, or the event names none.
    */
-  #stageOf(event: JsonObject): StageRecord | null {
+  #findStage(event: JsonObject): StageRecord | null {
     const id = event['stage'];
     if (typeof id !== 'string' || id.length > LONGEST_NAME) return null;
     let index = this.#indexes.get(id);
@@ -277,7 +269,7 @@ export class RunRecord {
   }
 
   #start(event: JsonObject): void {
-    const stage = this.#stageOf(event);
+    const stage = this.#findStage(event);
     if (stage === null) return;
     stage.state = 'running';
     stage.since = parseTime(event['time']);
@@ -290,7 +282,7 @@ export class RunRecord {
 
   #end(event: JsonObject): void {
     const state = event['state'] as StageState;
-    const stage = ENDED.has(state) ? this.#stageOf(event) : null;
+    const stage = ENDED.has(state) ? this.#findStage(event) : null;
     if (stage === null) return;
     this.#tellReaders(stage);
     stage.state = state;

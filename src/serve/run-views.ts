@@ -1,20 +1,17 @@
-/**
- * Serves all browsers from one reader for each run and one for each stage, which are kept while
- * anyone holds them, and keeps the list of the latest runs up to date while anyone looks at it.
- */
+/** Shares one reader of each run and stage among browsers, and keeps the list of runs current. */
 import { lstat } from 'node:fs/promises';
 import path from 'node:path';
 import { readdirOr } from '../store/sweep.ts';
-import { isFolderInside, watchFolders, type Watching } from './files.ts';
+import { watchFolders, type Watching } from './files.ts';
 import { Follower, type FollowOptions } from './follower.ts';
 import { StageFollower } from './stage-follower.ts';
 import { readOutputs, ResultsReader } from './stored.ts';
 import type { Stream } from './stream.ts';
-import { mayGoOn, type Results, type RunLine, type RunList, type Snapshot } from './wire.ts';
+import { mayGoOn, type Results, type RunLine, type RunList } from './wire.ts';
 
-export interface Held<T> {
+interface Held<T> {
   readonly value: T;
-  /** Releases the value. A second call does nothing. */
+  /** Must be called once. */
   readonly release: () => void;
 }
 
@@ -31,21 +28,17 @@ interface Entry<T> {
 class Shared<T extends { close(): void }> {
   readonly #entries = new Map<string, Entry<T>>();
 
-  /** @param open opens the value of this name */
   constructor(readonly open: (name: string) => T) {}
 
-  /** Returns the open value of this name, or opens it. */
+  /** Returns the value of this name, which it opens unless somebody holds it. */
   hold(name: string): Held<T> {
     const entry = this.#entries.get(name) ?? { value: this.open(name), holders: 0 };
     this.#entries.set(name, entry);
     entry.holders++;
     clearTimeout(entry.idle);
-    let held = true;
     return {
       value: entry.value,
       release: () => {
-        if (!held) return;
-        held = false;
         if (--entry.holders === 0)
           entry.idle = setTimeout(() => this.#end(name, entry), IDLE_MS).unref();
       },
@@ -68,41 +61,25 @@ export interface RunViewsOptions extends FollowOptions {
   readonly store?: string;
 }
 
-/** The name of the follower of a run's own log, and the prefix, before the id, of a stage's. */
-const RUN_LOG = 'run',
-  STAGE = 'stage ';
-
-/** One run, for the browsers that look at it. */
 class RunView {
   readonly follower: Follower;
-  readonly #held: Held<Follower>;
-  readonly #options: RunViewsOptions;
   readonly #results: ResultsReader;
   readonly #stages: Shared<StageFollower>;
 
-  constructor(held: Held<Follower>, options: RunViewsOptions) {
+  constructor(
+    readonly held: Held<Follower>,
+    readonly options: RunViewsOptions,
+  ) {
     this.follower = held.value;
-    this.#held = held;
-    this.#options = options;
     this.#results = new ResultsReader(this.follower);
     this.#stages = new Shared(
-      (name) =>
-        new StageFollower(
-          this.follower,
-          name === RUN_LOG ? null : name.slice(STAGE.length),
-          this.#store,
-          options,
-        ),
+      (stage) => new StageFollower(this.follower, stage || null, this.#store, options),
     );
   }
 
   /** The store that the run's entries are in; null if it is not known. */
   get #store(): string | null {
-    return this.#options.store ?? this.follower.record.plan?.store ?? null;
-  }
-
-  snapshot(): Snapshot {
-    return this.follower.snapshot();
+    return this.options.store ?? this.follower.record.plan?.store ?? null;
   }
 
   /** @param group the name of the kind's box in the graph */
@@ -117,11 +94,6 @@ class RunView {
     return key === null || store === null ? null : readOutputs(store, key);
   }
 
-  /** Whether the run has a stage of this id. */
-  has(stage: string): boolean {
-    return this.follower.record.indexOf(stage) !== undefined;
-  }
-
   /** Sends `reset`, and then the run's events. */
   follow(stream: Stream): void {
     stream.onEnd(this.follower.listen(stream.send));
@@ -129,14 +101,14 @@ class RunView {
 
   /** Sends the details and the log of a stage; null for the log of the run. */
   watch(stream: Stream, stage: string | null): void {
-    const held = this.#stages.hold(stage === null ? RUN_LOG : STAGE + stage);
+    const held = this.#stages.hold(stage ?? '');
     stream.onEnd(held.release);
-    held.value.listen(stream.send).then((end) => stream.onEnd(end), this.#options.onFault);
+    held.value.listen(stream.send).then((end) => stream.onEnd(end), this.options.onFault);
   }
 
   close(): void {
     this.#stages.close();
-    this.#held.release();
+    this.held.release();
   }
 }
 
@@ -149,7 +121,7 @@ export class RunViews {
   constructor(readonly options: RunViewsOptions) {
     this.#followers = new Shared((id) => new Follower(id, options));
     this.#views = new Shared((id) => new RunView(this.#followers.hold(id), options));
-    this.#lister = new RunLister(this.#followers, options);
+    this.#lister = new RunLister(this.#followers, options.runs, options.onFault);
   }
 
   /** Sends the list of the latest runs, then whenever it changes. */
@@ -177,21 +149,20 @@ export class RunViews {
 const MOST_LISTED = 50;
 /** A run of another machine that has been silent for this long is no longer looked at. */
 const SILENT_MS = 24 * 3600 * 1000;
-/** The time between two looks at the runs, in milliseconds: less than IDLE_MS. */
-const LOOK_MS = 2000;
 
 const isRunName = (name: string): boolean => /^[0-9A-Za-z][\w.-]{0,127}$/.test(name);
 
-/** Returns what identifies the journal's content; null if there is no such run. */
+/** Returns the inode, size and time of a run's journal; null if there is no such run. */
 async function journalVersion(runs: string, id: string): Promise<string | null> {
-  if (!isRunName(id) || !(await isFolderInside(runs, id))) return null;
+  if (!isRunName(id)) return null;
+  const folder = await lstat(path.join(runs, id)).catch(() => null);
+  if (!folder?.isDirectory()) return null; // also a link to one
   const stat = await lstat(path.join(runs, id, 'journal.jsonl')).catch(() => null);
   return stat?.isFile() ? `${stat.ino} ${stat.size} ${stat.mtimeMs}` : null;
 }
 
-/** A run in the list, and what tells whether its files must be read again. */
 interface Listed {
-  /** What `journalVersion` returned: the journal's inode, size and time. */
+  /** What `journalVersion` returned when the run was read. */
   readonly version: string;
   readonly line: RunLine;
   /** Whether the line may change although the journal does not. */
@@ -202,22 +173,21 @@ type ListListener = (list: RunList) => void;
 
 /** Lists the latest MOST_LISTED runs, newest first, and reads them only while anyone listens. */
 class RunLister {
-  readonly #followers: Shared<Follower>;
-  readonly #runs: string;
   readonly #listed = new Map<string, Listed>();
   readonly #listeners = new Set<ListListener>();
   readonly #watching: Watching;
   #list: RunList = { runs: [], earlier: 0 };
   #sentText = '';
 
-  constructor(followers: Shared<Follower>, { runs, onFault }: RunViewsOptions) {
-    this.#followers = followers;
-    this.#runs = runs;
+  constructor(
+    readonly followers: Shared<Follower>,
+    readonly runs: string,
+    onFault: (error: unknown) => void,
+  ) {
     this.#watching = watchFolders({
       dirs: [runs],
       onFault,
       leastMs: 500,
-      lookMs: LOOK_MS,
       read: () => this.#read(),
     });
   }
@@ -240,13 +210,13 @@ class RunLister {
   /** Brings the lines of the latest runs up to date; does nothing while nobody listens. */
   async #read(): Promise<void> {
     if (this.#listeners.size === 0) return;
-    const names = readdirOr(this.#runs).filter(isRunName).sort().reverse();
+    const names = readdirOr(this.runs).filter(isRunName).sort().reverse();
     const shown: string[] = [];
     let seen = 0;
     for (const name of names) {
       if (shown.length >= MOST_LISTED) break;
       seen++;
-      const version = await journalVersion(this.#runs, name);
+      const version = await journalVersion(this.runs, name);
       if (version === null) continue;
       await this.#update(name, version);
       shown.push(name);
@@ -268,11 +238,11 @@ class RunLister {
     for (const listener of this.#listeners) listener(this.#list);
   }
 
-  /** Brings the line of a run up to date. Its follower stays open until the next look. */
+  /** Brings a run's line up to date. Its follower stays open until the next look (IDLE_MS). */
   async #update(id: string, version: string): Promise<void> {
     const known = this.#listed.get(id);
     if (known?.version === version && !known.goesOn) return;
-    const { value: follower, release } = this.#followers.hold(id);
+    const { value: follower, release } = this.followers.hold(id);
     await follower.look();
     release();
     const { now, ...line } = follower.facts();

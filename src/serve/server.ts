@@ -6,6 +6,7 @@
  * that tells something about a run.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { promisify } from 'node:util';
@@ -16,10 +17,9 @@ import { RunViews, type RunViewsOptions } from './run-views.ts';
 import { openStream, type Stream } from './stream.ts';
 import { style } from './style.ts';
 
-export interface ServeOptions extends RunViewsOptions {
+interface ServeOptions extends RunViewsOptions {
   /** By default, any free port. */
   readonly port?: number;
-  /** Whether to listen on `::1` instead of `127.0.0.1`. */
   readonly ipv6?: boolean;
 }
 
@@ -30,17 +30,14 @@ export interface Serving {
   close(): Promise<void>;
 }
 
-/**
- * The most connections that have shown the token (browsers open at most six, and a node has few
- * users), and the most that have not.
- */
+/** The most connections that have shown the token, and the most that have not. */
 const MOST_CONNECTIONS = 128;
 const MOST_STRANGERS = 64;
 
 /** Starts the server. Throws UserFault if the port can't be listened on. */
 export async function serve(options: ServeOptions): Promise<Serving> {
   const { port = 0, ipv6 = false, onFault } = options;
-  const token = newToken();
+  const token = randomBytes(32).toString('base64url');
   const script = await pageScript();
   const views = new RunViews(options);
   const server = createServer({
@@ -60,7 +57,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     throw error;
   }
   const bound = (server.address() as AddressInfo).port;
-  const refusalOf = accessRules(token, bound);
+  const findRefusal = accessRules(token, bound);
   const files = new Map<string, readonly [type: string, body: string]>([
     ['/', ['text/html; charset=utf-8', document]],
     ['/page.js', ['text/javascript; charset=utf-8', script]],
@@ -72,7 +69,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
     const [path = ''] = (request.url ?? '').split('?');
     const known = files.get(path);
-    const refusal = refusalOf(request, known === undefined);
+    const refusal = findRefusal(request, known === undefined);
     if (refusal !== null) {
       const [status, message] = refusal;
       if (status === 405) response.setHeader('allow', 'GET, HEAD');
@@ -102,9 +99,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
 }
 
 /**
- * Limits the connections that have not shown the token to MOST_STRANGERS by ending the oldest, so
- * that nobody can keep users out by holding many connections open.
- * @returns a function that exempts a connection, once it has shown the token
+ * Ends the oldest connections beyond MOST_STRANGERS, which would keep users out. Returns a function
+ * that exempts a connection, once it has shown the token.
  */
 function limitUnauthenticated(server: Server): (socket: Socket) => void {
   const strangers = new Set<Socket>(); // the oldest first
@@ -125,13 +121,8 @@ const TEXT = 'text/plain; charset=utf-8',
 /** Resolves when the server listens. @throws UserFault if it can't listen on the port */
 async function listen(server: Server, port: number, host: string): Promise<void> {
   try {
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject);
-      server.listen({ port, host, exclusive: true }, () => {
-        server.off('error', reject);
-        resolve();
-      });
-    });
+    server.listen({ port, host, exclusive: true });
+    await once(server, 'listening');
   } catch (error) {
     const { code = '' } = error as NodeJS.ErrnoException;
     if (!['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL', 'EAFNOSUPPORT'].includes(code)) throw error;
@@ -142,7 +133,6 @@ async function listen(server: Server, port: number, host: string): Promise<void>
   }
 }
 
-/** Sends a whole answer; to HEAD, Node leaves out the body. */
 function answer(
   response: ServerResponse,
   status: number,
@@ -157,7 +147,7 @@ const zipped = promisify(gzip);
 /** The number of characters up to which an answer is sent without compression. */
 const WORTH_ZIPPING = 16 * 1024;
 
-/** Sends a value as JSON, compressed if it is long and the browser takes that. */
+/** Sends a value as JSON, compressed if it is long and the browser allows that. */
 async function answerJson(
   request: IncomingMessage,
   response: ServerResponse,
@@ -209,7 +199,11 @@ async function route(
     return;
   }
   const { value: view, release } = held;
-  if (what === 'stream' || what === 'log' || (what === 'stages' && view.has(name)))
+  if (
+    what === 'stream' ||
+    what === 'log' ||
+    (what === 'stages' && view.follower.record.indexOf(name) !== undefined)
+  )
     stream((to) => {
       to.onEnd(release);
       if (what === 'stream') view.follow(to);
@@ -217,7 +211,7 @@ async function route(
     }, release);
   else
     try {
-      if (what === undefined) await answerJson(request, response, view.snapshot());
+      if (what === undefined) await answerJson(request, response, view.follower.snapshot());
       else if (what === 'results') await answerJson(request, response, await view.results(name));
       else if (what === 'outputs') {
         const outputs = await view.outputs();
@@ -252,9 +246,6 @@ export const document = `<!doctype html>
 /** Returns the page's script. Throws esbuild's BuildFailure if its sources are at fault. */
 export const pageScript = (): Promise<string> =>
   browserScript('src/serve/browser', "import './main.tsx';");
-
-/** Returns 256 random bits as text. */
-const newToken = (): string => randomBytes(32).toString('base64url');
 
 const LOOPBACK = ['127.0.0.1', 'localhost', '[::1]'];
 
@@ -296,7 +287,7 @@ function accessRules(token: string, port: number) {
 /** Returns a text's digest: a comparison in constant time requires equal lengths. */
 const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
 
-/** The headers of every answer. The page may load its own script and style, and nothing else. */
+/** The page may load its own script and style, and nothing else. */
 const SECURITY_HEADERS = {
   'content-security-policy': [
     "default-src 'none'",

@@ -1,7 +1,6 @@
 /** Follows one stage of a run, or the run's own log. The end of a log is shown as text. */
 import path from 'node:path';
-import { defined } from '../base/defined.ts';
-import { openTail, type Tail, watchFolders, type Watching } from './files.ts';
+import { lineReader, watchFolders, type Watching } from './files.ts';
 import type { Follower, FollowOptions } from './follower.ts';
 import { Curves, readCurves, readMetrics } from './stored.ts';
 import type { StreamEvent } from './stream.ts';
@@ -21,16 +20,13 @@ interface Stored {
 
 /** Sends listeners the log as it grows and, for a stage, its details whenever they change. */
 export class StageFollower {
-  readonly #follower: Follower;
-  readonly #stage: string | null;
-  readonly #store: string | null;
   readonly #listeners = new Set<Listener>();
   readonly #log = new LogBuffer();
-  readonly #tail: Tail;
+  readonly #readLog: () => Promise<void>;
   readonly #watching: Watching;
   readonly #stopListening: () => void;
   #sentDetail = '';
-  /** What the store holds of the stage, which is read once for each key. */
+  /** What was read last from the store, of the stage's entry. */
   #stored: Stored | null = null;
 
   /**
@@ -38,16 +34,13 @@ export class StageFollower {
    * @param store the store that the run's entries are in; null if the run recorded none
    */
   constructor(
-    follower: Follower,
-    stage: string | null,
-    store: string | null,
+    readonly follower: Follower,
+    readonly stage: string | null,
+    readonly store: string | null,
     { onFault, lookMs }: Pick<FollowOptions, 'onFault' | 'lookMs'>,
   ) {
-    this.#follower = follower;
-    this.#stage = stage;
-    this.#store = store;
     const { id, dir } = follower;
-    this.#tail = openTail({
+    this.#readLog = lineReader({
       file: {
         root: path.dirname(dir),
         names: stage === null ? [id, 'run.log'] : [id, 'logs', `${stage}.log`],
@@ -62,7 +55,7 @@ export class StageFollower {
     this.#watching = watchFolders({
       dirs: [stage === null ? dir : path.join(dir, 'logs')],
       onFault,
-      ...defined({ lookMs }),
+      lookMs,
       read: () => this.#read(),
     });
     // The journal changes too, and its events are part of the details.
@@ -72,7 +65,7 @@ export class StageFollower {
   /** Calls `listener` with the detail and the log, then with each change. Returns how to stop. */
   async listen(listener: Listener): Promise<() => void> {
     await this.#watching.look();
-    if (this.#stage !== null) listener({ name: 'detail', data: this.#sentDetail });
+    if (this.stage !== null) listener({ name: 'detail', data: this.#sentDetail });
     const text: LogText = { text: this.#log.text, anew: true, cut: this.#log.isCut };
     listener({ name: 'log', data: JSON.stringify(text) });
     this.#listeners.add(listener);
@@ -90,7 +83,7 @@ export class StageFollower {
   }
 
   async #read(): Promise<void> {
-    await this.#tail.read();
+    await this.#readLog();
     const taken = this.#log.take();
     if (taken !== null) this.#send('log', JSON.stringify({ ...taken, cut: this.#log.isCut }));
     const detail = JSON.stringify(await this.#describe());
@@ -101,9 +94,8 @@ export class StageFollower {
 
   /** Describes the stage; null for the log of the run, and while the run has no such stage. */
   async #describe(): Promise<StageDetail | null> {
-    const { record } = this.#follower; // another record after the journal was replaced
-    const stage =
-      this.#stage === null ? undefined : record.stages[record.indexOf(this.#stage) ?? -1];
+    const { record } = this.follower; // another record after the journal was replaced
+    const stage = this.stage === null ? undefined : record.stages[record.indexOf(this.stage) ?? -1];
     if (stage === undefined) return null;
     const stored = (this.#stored = await this.#readStored(stage.key));
     const curves = stored?.curves.all() ?? [];
@@ -113,8 +105,8 @@ export class StageFollower {
       key: stage.key,
       failure: stage.failure,
       blockedBy: stage.by,
-      reads: linksOf(stage.inputs),
-      readBy: linksOf(stage.readers),
+      reads: firstLinks(stage.inputs),
+      readBy: firstLinks(stage.readers),
       metrics: stored?.metrics ?? [],
       curves: curves.length > 0 ? curves : this.#log.curves.all(),
     };
@@ -122,7 +114,7 @@ export class StageFollower {
 
   /** Returns what the store holds under a key; null if the key or the store is not known. */
   async #readStored(key: string | null): Promise<Stored | null> {
-    const store = this.#store;
+    const { store } = this;
     if (key === null || store === null) return null;
     if (this.#stored?.key === key) return this.#stored;
     const [curves, metrics] = await Promise.all([readCurves(store, key), readMetrics(store, key)]);
@@ -130,13 +122,12 @@ export class StageFollower {
   }
 }
 
-const linksOf = (stages: readonly number[]): StageLinks => ({
+const firstLinks = (stages: readonly number[]): StageLinks => ({
   stages: stages.slice(0, MOST_LINKS),
   count: stages.length,
 });
 
 const MOST_SHOWN = 64 * 1024;
-/** The number of characters to which a line is cut. */
 const LONGEST_LINE = 2000;
 
 /** Escape sequences that colour a terminal. */
@@ -175,7 +166,6 @@ function addLoggedNumbers(line: string, curves: Curves): void {
 
 /** The end of a log: what is shown of it, and the curves of the numbers in all of it. */
 export class LogBuffer {
-  /** The whole text that is shown. */
   text = '';
   /** Whether the log has more text, before `text`. */
   isCut = false;

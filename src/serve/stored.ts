@@ -1,14 +1,11 @@
-/**
- * Reads metrics and training histories of entries in a store that may be hostile. Curves of any
- * length are kept in few points; the metrics of the finished stages of one kind form a table.
- */
+/** Reads metrics and training histories of entries in a store that may be hostile. */
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
 import { isRecord, parseJson } from '../base/untrusted/json.ts';
 import { voidReason } from '../report/evidence.ts';
 import { ACCURACY, METRICS } from '../report/metrics.ts';
 import { OUTPUTS } from '../report/outputs.ts';
-import { bytesInside, type Inside, openTail, readInside } from './files.ts';
+import { bytesInside, type Inside, lineReader, readInside } from './files.ts';
 import type { Follower } from './follower.ts';
 import type { Curve, Results } from './wire.ts';
 
@@ -27,8 +24,7 @@ const entryFile = (store: string, key: string, name: string): Inside | null =>
 
 /** Returns the numbers in an entry's metrics.json; none if there is no such file. */
 export async function readMetrics(store: string, key: string): Promise<Metrics> {
-  const file = entryFile(store, key, 'metrics.json');
-  const text = file === null ? null : await readInside(file, METRICS_BYTES);
+  const text = await readInside(entryFile(store, key, 'metrics.json'), METRICS_BYTES);
   const found = text === null ? null : parseObject(text);
   return new Map(
     Object.entries(found ?? {})
@@ -43,8 +39,7 @@ const OUTPUTS_BYTES = 64 * 2 ** 20,
 
 /** Returns the rows that a report stage gathered, as gzip; null if none may be sent. */
 export async function readOutputs(store: string, key: string): Promise<Buffer | null> {
-  const file = entryFile(store, key, OUTPUTS);
-  const bytes = file === null ? null : await bytesInside(file, OUTPUTS_BYTES);
+  const bytes = await bytesInside(entryFile(store, key, OUTPUTS), OUTPUTS_BYTES);
   if (bytes === null) return null;
   try {
     // Check that a browser can unpack them.
@@ -85,7 +80,7 @@ async function eachLine(
   onRecord: (record: { readonly [name: string]: unknown }) => void,
 ): Promise<void> {
   if (file === null) return;
-  await openTail({
+  const readLines = lineReader({
     file,
     longest: LINE_BYTES,
     most: HISTORY_BYTES,
@@ -95,10 +90,11 @@ async function eachLine(
       const record = parseObject(line);
       if (record !== null) onRecord(record);
     },
-  }).read();
+  });
+  await readLines();
 }
 
-/** Returns the JSON object in a text; null if there is none, or it exceeds LIMITS. */
+/** Returns the JSON object in a text; null if there is none, or if it exceeds LIMITS. */
 function parseObject(text: string): { readonly [name: string]: unknown } | null {
   try {
     const value = parseJson(text, 'a record', LIMITS);
@@ -108,7 +104,7 @@ function parseObject(text: string): { readonly [name: string]: unknown } | null 
   }
 }
 
-/** Keeps a curve in few points: at most `most`, beyond which every second one is dropped. */
+/** Keeps at most `most` points of a curve: of more, every second one is dropped. */
 export class Series {
   #points: [step: number, value: number][] = [];
   /** One in `#stride` points is kept. */
@@ -173,11 +169,7 @@ export class ResultsReader {
     return found;
   }
 
-  /**
-   * Returns the metrics of the finished stages of a kind.
-   * @param group the name of the kind's box in the graph
-   * @param store null if it is not known
-   */
+  /** Returns the metrics of finished stages in a box of the graph. @param store null if unknown */
   async read(group: string, store: string | null): Promise<Results> {
     const finished = [...this.follower.record.stages.entries()].flatMap(([index, stage]) =>
       stage.group === group && stage.key !== null ? [{ index, key: stage.key }] : [],
@@ -201,14 +193,14 @@ export class ResultsReader {
         index,
         metrics.map((name) => values.get(name) ?? null),
       ]),
-      reasons: having.map(([, values]) => reasonsOf(group, values)),
+      reasons: having.map(([, values]) => findReasons(group, values)),
       left: finished.length - shown.length,
     };
   }
 }
 
 /** Returns why metrics are no evidence, by metric; empty but for evaluations. */
-function reasonsOf(group: string, values: Metrics): Results['reasons'][number] {
+function findReasons(group: string, values: Metrics): Results['reasons'][number] {
   if (group !== ACCURACY.stage) return {};
   const cell = { metrics: { [ACCURACY.stage]: Object.fromEntries(values) } };
   return Object.fromEntries(

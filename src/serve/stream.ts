@@ -1,11 +1,9 @@
-/** Sends server-sent events to one listener. */
 import type { ServerResponse } from 'node:http';
 
 export interface StreamEvent {
   /** The event's number, which grows. Only the events of a run have one. */
   readonly id?: number;
   readonly name: string;
-  /** JSON. */
   readonly data: string;
 }
 

@@ -1,4 +1,4 @@
-/** The page's style sheet: that of the report's pages, and the rules that only this page needs. */
+/** The style sheet of the report's pages, and the rules that only this page needs. */
 import { pageStyle } from '../report/html/style.ts';
 
 const ownStyle = `

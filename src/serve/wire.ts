@@ -30,13 +30,11 @@ export const mayGoOn = (state: RunState): boolean =>
 
 export type Counts = { readonly [State in StageState]?: number };
 
-/** The facts about a run as a whole. */
 export interface RunFacts {
   readonly id: string;
   readonly state: RunState;
   /** The experiment's name; empty if the run recorded no plan. */
   readonly name: string;
-  /** The spec's file. */
   readonly spec: string;
   readonly backend: string;
   readonly executor: string;
@@ -74,7 +72,6 @@ export interface Graph {
   readonly arrows: readonly (readonly number[])[];
   readonly width: number;
   readonly height: number;
-  /** The size of every box. */
   readonly box: { readonly width: number; readonly height: number };
 }
 
@@ -115,7 +112,6 @@ export interface Failure {
   readonly count: number;
   /** The indexes of the first of these stages. */
   readonly stages: readonly number[];
-  /** The number of stages that they block. */
   readonly blocked: number;
 }
 
@@ -128,7 +124,6 @@ export interface Note {
 export interface Overview {
   readonly facts: RunFacts;
   readonly failures: readonly Failure[];
-  /** The latest notes of the run. */
   readonly notes: readonly Note[];
 }
 
@@ -150,7 +145,6 @@ export interface Changes extends Partial<Overview> {
   readonly graph?: Graph;
 }
 
-/** A run in the list of runs. */
 export type RunLine = Omit<RunFacts, 'now'>;
 
 /** An event `runs` of the list's stream. */

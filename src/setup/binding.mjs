@@ -3,7 +3,6 @@
  * own install script would fetch a libtensorflow of 2022 that supports no current GPU. The C API
  * that the binding calls has not changed since, so its sources build as they are.
  */
-import { createHash } from 'node:crypto';
 import {
   cpSync,
   existsSync,
@@ -18,12 +17,12 @@ import {
 import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { sha256 } from './closure.mjs';
 import { firstWorking, run, SetupFault, tail } from './run.mjs';
 
 /** The binding's Node-API version. Every Node that supports it can load the same build. */
 export const NAPI = 8;
 
-/** Returns the path of a source that is compiled beside the package's, by its name. */
 const additionPath = (name) => fileURLToPath(new URL(`../tensor/native/${name}`, import.meta.url));
 
 /** The sources of the fused operations: what they compute depends on nothing else. */
@@ -45,11 +44,8 @@ const ADDITIONS = [
 ];
 
 /** Returns the version of the fused operations: the beginning of their sources' digest. */
-export const fusedVersion = () => {
-  const hash = createHash('sha256');
-  for (const file of FUSED) hash.update(readFileSync(file));
-  return hash.digest('hex').slice(0, 8);
-};
+export const fusedVersion = () =>
+  sha256(Buffer.concat(FUSED.map((file) => readFileSync(file)))).slice(0, 8);
 
 /** Changes to the package's gyp file: a text that occurs once, and what replaces it. */
 const GYP_CHANGES = [
@@ -68,10 +64,7 @@ const GYP_CHANGES = [
   ["'-ltensorflow',", "'-ltensorflow', '-Wl,--wrap=TFE_NewContext', '-Wl,--wrap=TFE_Execute',"],
 ];
 
-/**
- * Insertions into the package's sources that declare our functions. `before` occurs once in a file,
- * and `insert` is put before it.
- */
+/** Insertions into the package's sources: `insert` goes before `before`, which occurs once. */
 const INSERTIONS = [
   {
     file: 'binding/tfjs_backend.h',
@@ -99,10 +92,7 @@ const require = createRequire(import.meta.url);
 export const TFJS_DIR = dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
 export const TFJS_PACKAGE = JSON.parse(readFileSync(join(TFJS_DIR, 'package.json'), 'utf8'));
 
-/**
- * Returns the folder whose `include/node` has the headers of the running Node.
- * @throws {SetupFault} if its headers are missing, which node-gyp would download
- */
+/** Returns the folder whose `include/node` has Node's headers. Throws if they are missing. */
 function headersPrefix() {
   const bin = dirname(realpathSync(process.execPath));
   const prefix = dirname(bin);
@@ -117,10 +107,7 @@ function headersPrefix() {
   );
 }
 
-/**
- * Checks, before anything is downloaded, that this machine can compile.
- * @throws {SetupFault} naming what is missing
- */
+/** Checks, before anything is downloaded, that this machine can compile. @throws {SetupFault} */
 export function checkTools() {
   headersPrefix();
   for (const [what, commands, packages] of [
@@ -137,10 +124,7 @@ export function checkTools() {
   }
 }
 
-/**
- * Adds our sources to a copy of the package's, and declares their functions there.
- * @throws {Error} if the package's sources are not those that INSERTIONS was written for
- */
+/** Adds our sources to a copy of the package's. Throws if those are not what INSERTIONS expects. */
 function addFunctions(buildDir) {
   for (const file of ADDITIONS) cpSync(file, join(buildDir, 'binding', basename(file)));
   for (const { file, before, insert } of INSERTIONS) {
@@ -152,10 +136,7 @@ function addFunctions(buildDir) {
   }
 }
 
-/**
- * Returns the package's gyp file with our changes.
- * @throws {Error} if the file is not the one that GYP_CHANGES was written for
- */
+/** Returns the package's gyp file with our changes. Throws if GYP_CHANGES do not fit it. */
 function gypFile() {
   // Relative paths: make would split absolute ones at a space in the cache folder's name.
   let text = readFileSync(join(TFJS_DIR, 'binding.gyp'), 'utf8').replaceAll(
@@ -171,10 +152,8 @@ function gypFile() {
 }
 
 /**
- * Compiles the binding.
+ * Compiles the binding as `target`.
  * @param tensorflow the paths of its headers (`include`) and libraries (`cc`, `framework`)
- * @param {{ buildDir: string, target: string, log: string, say: (line: string) => void }} options
- *   `target`: the path of the compiled binding
  */
 export async function compileBinding(tensorflow, { buildDir, target, log, say }) {
   const nodedir = headersPrefix();

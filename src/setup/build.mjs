@@ -19,7 +19,6 @@ import {
 import { PROGRAM, prune, SCIENCE, writeBuild, writeRegistry, writeSchema } from './dist-folder.mjs';
 import { withLock } from './lock.mjs';
 
-/** Returns the text of `src/spec/pipeline.generated.ts`, which is made from the schema. */
 export async function pipelineTypes(project) {
   const { compileFromFile } = await import('json-schema-to-typescript');
   return compileFromFile(join(project, 'schemas', 'pipeline.schema.json'), {
@@ -31,8 +30,8 @@ export async function pipelineTypes(project) {
 }
 
 /**
- * Writes the types anew if the schema has changed. They are committed, so that a checkout without
- * the generator, a development dependency, still builds.
+ * Writes the types anew if the schema has changed. They are committed: a checkout may lack the
+ * generator, a development dependency.
  */
 async function generateTypes(project) {
   const schema = join(project, 'schemas', 'pipeline.schema.json');
@@ -61,7 +60,7 @@ function filesUnder(project, dir) {
     .sort();
 }
 
-/** Returns the plugins' sources and, in `all`, the output's name for each source to build. */
+/** Returns the plugins' sources and, in `all`, the name of the output of each source to build. */
 function entryPoints(project) {
   const program = Object.fromEntries(
     Object.entries({
@@ -120,10 +119,7 @@ function unchangedBuild(project) {
 }
 
 /**
- * Builds the sources, unless the current build was made from them.
- * @param {string} project the clone's root
- * @param {{ force?: boolean }} [options] `force`: whether to build even if nothing has changed
- * @returns {Promise<string>} the build's name, a folder in `dist/`
+ * Builds the sources; unless forced, only if they have changed. Returns the build's name.
  * @throws {BuildFault} on a fault in a source file
  */
 export async function build(project, { force = false } = {}) {

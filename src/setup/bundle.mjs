@@ -1,4 +1,3 @@
-/** Bundles the program and the plugins with esbuild. */
 import { existsSync } from 'node:fs';
 import { isAbsolute, join } from 'node:path';
 import * as esbuild from 'esbuild';
@@ -24,10 +23,7 @@ const EXTERNAL = [
   'html-to-text',
 ];
 
-/**
- * Leaves packages that are imported dynamically to Node. If bundled, a CommonJS package would lose
- * its named exports.
- */
+/** Leaves dynamic imports to Node: a bundled CommonJS package would lose its named exports. */
 const lateImports = {
   name: 'late imports',
   setup({ onResolve }) {
@@ -38,8 +34,8 @@ const lateImports = {
 };
 
 /**
- * Packages that are loaded with `require` even where they are imported, because Node reads a
- * CommonJS package three times to import it.
+ * Packages that are required even where they are imported: Node reads an imported CommonJS package
+ * three times.
  */
 const REQUIRED = /^@tensorflow\/tfjs-(core|backend-cpu|backend-wasm)$/;
 
@@ -105,12 +101,7 @@ export const pluginModule = (source) => {
   return `import all from '${root}plugins.js';\nexport default all[${JSON.stringify(source)}];\n`;
 };
 
-/**
- * Builds all modules of a build.
- * @param {Record<string, string>} entries the name of each output by its source
- * @param {readonly string[]} plugins the sources of the plugins in `plugins.js`
- * @throws {BuildFault} on a fault in a source file
- */
+/** Builds all modules. @param entries the name of each output by its source @throws {BuildFault} */
 export async function bundle(project, entries, plugins) {
   try {
     return await esbuild.build({

@@ -1,7 +1,4 @@
-/**
- * Exits with 0 if TensorFlow loads here and multiplies correctly. The last line of the output has
- * its release. Plain JavaScript, since it runs before anything is built.
- */
+/** Prints TensorFlow's release if it loads and multiplies here. Runs before anything is built. */
 import util from 'node:util';
 
 // tfjs-node 4.22 calls a function that Node 24 has removed.

@@ -21,11 +21,8 @@ const packageName = (specifier) =>
     .join('/');
 
 /**
- * Returns the folder of the package that a bundled file belongs to, or null for a source of the
- * program's own. If the program is itself installed, its dependencies lie beside it, and their
- * paths from its root begin with `../`.
- * @param {string} path as in esbuild's metafile
- * @param {string} root the folder that it is relative to
+ * Returns the folder of the package that a bundled file belongs to; null for a source of ours. If
+ * the program is itself installed, the paths of its dependencies from `root` begin with `../`.
  */
 export function packageOf(path, root) {
   const from = path.startsWith('../') ? resolve(root, path).replaceAll('\\', '/') : path;
@@ -38,7 +35,6 @@ export function packageOf(path, root) {
 /** The namespace, in esbuild's metafile, of packages that a build loads with `require`. */
 export const REQUIRING = 'require';
 
-/** Returns the folder of a package as Node would find it from `from`, or null. */
 export function findPackage(name, from) {
   for (let dir = from; ; dir = dirname(dir)) {
     const candidate = join(dir, 'node_modules', name);
@@ -72,18 +68,9 @@ function addPackage(dir, parts, seen) {
 }
 
 /**
- * Returns the version of the code that each entry executes, from its import closure.
- * @param {import('esbuild').Metafile} metafile with paths relative to `root`
- * @param {readonly string[]} entries paths as the metafile has them
- * @param {{
- *   root: string,
- *   transform: typeof import('esbuild').transform,
- *   skip?: (specifier: string) => boolean,
- *   read?: (path: string) => Uint8Array,
- * }} options
- *   `skip`: whether an external import is left out of the version; `read`: returns the source that
- *   was built, by its absolute path
- * @returns {Promise<Map<string, { code: string, closure: Map<string, string> }>>} by entry
+ * Returns, by entry, the version of the code that it executes and its import closure. Paths are as
+ * in `metafile`, from `root`. `skip(specifier)`: whether an external import is left out of the
+ * version; `read(path)`: returns the source that was built, by its absolute path.
  */
 export async function closureVersions(
   metafile,
@@ -138,10 +125,7 @@ export async function closureVersions(
   return result;
 }
 
-/**
- * Returns a digest over the parts of a closure, and the closure itself.
- * @param {readonly (readonly [part: string, digest: string])[]} parts distinct
- */
+/** Returns a digest over the parts of a closure, [name, digest], and the closure itself. */
 function versionOf(parts) {
   const closure = new Map([...parts].sort(([a], [b]) => (a < b ? -1 : 1)));
   return { code: `sha256:${sha256(JSON.stringify(['dosimeter code 1', ...closure]))}`, closure };

@@ -18,10 +18,8 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 
 /**
- * Returns the folder of the current build, after building if sources have changed.
- * @param {(message: string) => void} tell called if it builds, with the reason
- * @returns {Promise<string>} the folder, which is kept while this process is alive, so that a long
- *   run keeps its code while sources are edited
+ * Returns the folder of the current build, after building if sources have changed. It is kept
+ * while this process is alive, so that a long run keeps its code.
  * @throws {Error} named BuildFault on a fault in a source file
  */
 export async function currentBuild(project, tell) {
@@ -142,10 +140,7 @@ export function readRecord(project) {
   }
 }
 
-/**
- * Whether a disk refuses writes: the program may belong to another user, and the disk may be full
- * or fail. EDQUOT is told by its number, because Node has no name for it.
- */
+/** Whether a disk refuses writes, is full, or fails. Node has no name for EDQUOT, only a number. */
 export function isRefusal(error) {
   const { code, errno } = error ?? {};
   return (
@@ -154,7 +149,7 @@ export function isRefusal(error) {
   );
 }
 
-/** Runs a write that only saves time later. Ignores a disk that refuses it. */
+/** Runs a write that only saves time later, unless the disk refuses it. */
 function ifWritable(write) {
   try {
     write();
@@ -163,10 +158,7 @@ function ifWritable(write) {
   }
 }
 
-/**
- * Returns the sources that differ from what the build was made from, by times and size, then by
- * digest. If only times differ, updates the record, so that the next start is quick again.
- */
+/** Returns the sources whose content has changed. If only times differ, updates the record. */
 export function changedSources(project, record) {
   // Each start looks at hundreds of sources, so nothing here is done twice.
   const options = { throwIfNoEntry: false };

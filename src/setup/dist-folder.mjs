@@ -21,10 +21,7 @@ import { isAlive } from './lock.mjs';
 
 /** @typedef {Awaited<ReturnType<typeof import('./closure.mjs').closureVersions>>} Versions */
 
-/**
- * The text of `cli.js`, which runs `program.js`, the command line, with the process's arguments.
- * After that, the process exits at once: Node would first take its heap apart for milliseconds.
- */
+/** The text of `cli.js`. It exits at once: Node would take its heap apart for milliseconds. */
 const CLI = `import { main } from './program.js';
 export const ended = main(process.argv.slice(2)).then((code) => {
   process.exitCode = code;
@@ -69,10 +66,7 @@ export function writeBuild(project, outputs, versions, plugins) {
   return name;
 }
 
-/**
- * Writes what `dosimeter schema` prints, for editors: the first line of a spec names the file.
- * @param {string} name of the build
- */
+/** Writes what `dosimeter schema` prints, for editors: the first line of a spec names the file. */
 export function writeSchema(dist, name) {
   const { stdout } = spawnSync(process.execPath, [join(dist, name, 'cli.js'), 'schema'], {
     encoding: 'utf8',
@@ -83,10 +77,7 @@ export function writeSchema(dist, name) {
   replaceFile(join(dist, 'pipeline.schema.json'), stdout);
 }
 
-/**
- * Deletes builds that no live process uses. Keeps the current build and the newest other one.
- * @param {string} current the build's name
- */
+/** Deletes builds that no live process uses, but for the current and the newest other one. */
 export function prune(dist, current) {
   const builds = readdirSync(dist)
     .filter((name) => /^[0-9a-f]{12}$/.test(name) && name !== current)
@@ -114,7 +105,6 @@ const COMPUTE = 'src/tensor/load.ts';
 /** The parts of the program that have their own version, as plugins do. */
 export const PROGRAM = [SCIENCE, COMPUTE];
 
-/** Returns every descriptor by its source. @param {string} dir of the build */
 async function loadPlugins(project, dir, sources) {
   try {
     return (await import(pathToFileURL(join(dir, 'plugins.js')).href)).default;
@@ -146,10 +136,7 @@ async function firstThrowing(project, sources) {
   }
 }
 
-/**
- * Returns a plugin's entry in `registry.json`, without its version.
- * @throws {BuildFault} if the descriptor is none
- */
+/** Returns a plugin's entry in `registry.json`, without its version. @throws {BuildFault} */
 function pluginRecord(descriptor, source) {
   const { kind, name } = descriptor ?? {};
   if (typeof kind !== 'string' || typeof name !== 'string') {
@@ -161,19 +148,10 @@ function pluginRecord(descriptor, source) {
   return { kind, name, source, file: builtFile(source) };
 }
 
-/** Returns the version of a plugin's code. For a stage that computes, it covers COMPUTE too. */
-function versionOf(descriptor, own, compute) {
-  const { kind, compute: computes } = descriptor;
-  return compute && kind === 'stage' && computes === true ? combinedVersion(own, compute) : own;
-}
-
 /**
- * Writes `closures.json` and `registry.json` of a build, in that order: the latter shows that the
- * build is whole.
- * @param {string} dir of the build
- * @param {Versions} versions by source: the plugins' and those of PROGRAM
+ * Writes `closures.json`, then `registry.json`, which shows that the build is whole.
  * @throws {BuildFault} if a plugin throws when it is loaded, is not one, or has a name that is
- *   taken
+ * taken
  */
 export async function writeRegistry(project, dir, versions) {
   const parts = {};
@@ -193,7 +171,8 @@ export async function writeRegistry(project, dir, versions) {
         `two plugins are the ${key}: ${taken} and ${source}; rename one of them`,
       );
     names.set(key, source);
-    const { code, closure } = versionOf(descriptors[source], own, compute);
+    const computes = plugin.kind === 'stage' && descriptors[source].compute === true;
+    const { code, closure } = computes && compute ? combinedVersion(own, compute) : own;
     for (const [part, digest] of closure) parts[part] = digest;
     plugins.push({ ...plugin, code });
     closures[source] = [...closure.keys()];

@@ -3,7 +3,6 @@ import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } 
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** Whether there is a process with this id. */
 export function isAlive(pid) {
   try {
     process.kill(pid, 0);
@@ -26,12 +25,7 @@ function readHolder(file) {
 
 /**
  * Runs `work` while holding the lock `file`. The lock of a process that died is taken over: the
- * stale file is renamed, which only one waiter can do.
- * @template T
- * @param {string} file
- * @param {() => Promise<T>} work
- * @param {(pid: number) => void} [onWait] called once if another process holds the lock
- * @returns {Promise<T>}
+ * stale file is renamed, which only one waiter can do. `onWait` is called once, with the holder.
  */
 export async function withLock(file, work, onWait) {
   mkdirSync(dirname(file), { recursive: true });

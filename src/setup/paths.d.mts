@@ -5,7 +5,3 @@
 export function cacheDir(env?: Readonly<Record<string, string | undefined>>): string;
 /** Returns the folder of the Python that `npm run setup -- --torch` makes. */
 export function torchPythonDir(env?: Readonly<Record<string, string | undefined>>): string;
-/**
- * Returns the clone's root. Correct only if paths.mjs runs from `src/setup/`, not from a bundle.
- */
-export function projectDir(): string;

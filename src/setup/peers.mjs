@@ -1,37 +1,21 @@
-/**
- * The Python of `test/peers` and `test/torch`, with the packages of test/peers/requirements.txt. It
- * is made once, in `.cache/`.
- */
+/** The Python of `test/peers` and `test/torch`. It is made once, in `.cache/`. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pythonWith } from './python.mjs';
 import { firstWorking } from './run.mjs';
 
-/** Returns the packages that lines of requirements.txt name: `torch` for `torch==2.13.0`. */
-const namesOf = (lines) =>
-  lines
-    .map((line) => line.trim())
-    .filter((line) => line !== '' && !line.startsWith('#'))
-    .map((line) => line.replace(/[^\w.-].*$/, ''));
+/** Returns the packages that requirements.txt names: `torch` for `torch==2.13.0`. */
+const packageNames = (requirements) =>
+  [...requirements.matchAll(/^\s*([\w.-]+)/gm)].map(([, name]) => name);
 
-/**
- * A Python script that exits with 0 if each package is installed. It looks them up instead of
- * importing them, because importing torch takes seconds.
- */
+/** Exits with 0 if each package is installed. Imports none: torch alone would take seconds. */
 const CHECK_INSTALLED =
   'import sys, importlib.metadata as m\nfor name in sys.argv[1:]: m.version(name)';
 
-/**
- * Returns the Python of the tests, which is made if it is missing.
- * @param {NodeJS.ProcessEnv} [env] DOSIMETER_PEERS_PYTHON names a Python that has the packages
- *   already
- * @returns {Promise<string>} the command that starts it
- * @throws {Error} that says what is missing
- */
+/** Returns the Python of the tests, which is made unless DOSIMETER_PEERS_PYTHON names one. */
 export async function peersPython(project, env = process.env) {
   const file = join(project, 'test', 'peers', 'requirements.txt');
-  const requirements = readFileSync(file, 'utf8');
-  const names = namesOf(requirements.split('\n'));
+  const names = packageNames(readFileSync(file, 'utf8'));
   const given = env.DOSIMETER_PEERS_PYTHON;
   if (given !== undefined && given !== '') {
     if (firstWorking([given], ['--version']) === null)
@@ -42,8 +26,10 @@ export async function peersPython(project, env = process.env) {
       );
     return given;
   }
-  return pythonWith(file, join(project, '.cache', 'peers-python'), {
-    what: 'the peers of test/peers/requirements.txt',
-    variable: 'DOSIMETER_PEERS_PYTHON',
-  });
+  return pythonWith(
+    file,
+    join(project, '.cache', 'peers-python'),
+    'the peers of test/peers/requirements.txt',
+    'DOSIMETER_PEERS_PYTHON',
+  );
 }

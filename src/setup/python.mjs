@@ -5,16 +5,12 @@ import { withLock } from './lock.mjs';
 import { firstWorking, run, tail } from './run.mjs';
 
 /**
- * Returns the Python of the environment `dir`, which is made unless it has what the file lists.
- * @param {string} file a requirements file of pip
- * @param {string} dir the environment's folder
- * @param {{ what: string, variable?: string, say?: (line: string) => void }} options `what`: what
- *   is installed, in words; `variable`: the environment variable that the message suggests if no
- *   Python is found (the caller reads it); `say`: called with a line before an installation
- * @returns {Promise<string>} its path
- * @throws {Error} that says what failed
+ * Returns the path of the Python in the environment `dir`, which is made unless it has what the
+ * file lists for pip. Throws an Error that says what failed.
+ * @param what what is installed, in words
+ * @param [variable] the variable that can name another Python, for the message that there is none
  */
-export function pythonWith(file, dir, { what, variable, say = sayOfSetup }) {
+export function pythonWith(file, dir, what, variable) {
   const requirements = readFileSync(file, 'utf8');
   const log = `${dir}.log`;
   const python = join(dir, 'bin', 'python');
@@ -31,7 +27,7 @@ export function pythonWith(file, dir, { what, variable, say = sayOfSetup }) {
           (variable === undefined ? '' : `, or name one with ${variable}`),
       );
     rmSync(dir, { recursive: true, force: true });
-    say(`installing ${what}, once`);
+    console.log(`setup: installing ${what}, once`);
     for (const [command, args] of [
       [base, ['-m', 'venv', dir]],
       [python, ['-m', 'pip', 'install', '-q', '--disable-pip-version-check', '-r', file]],
@@ -43,5 +39,3 @@ export function pythonWith(file, dir, { what, variable, say = sayOfSetup }) {
     return python;
   });
 }
-
-const sayOfSetup = (line) => console.log(`setup: ${line}`);

@@ -15,10 +15,7 @@ const launcher = fileURLToPath(new URL('./launcher.mjs', import.meta.url));
 const SPEC = 'pipelines/quickstart.yaml';
 const require = createRequire(import.meta.url);
 
-/**
- * @param {readonly string[]} args the arguments of `dosimeter run`
- * @returns the options that decide what is to be run
- */
+/** Returns those options of `dosimeter run` that decide what is to be run. */
 function specOptions(args) {
   const { backend, store, set, only } = parseArgs({
     args: [...args],
@@ -45,7 +42,6 @@ async function hasStagesToRun(options) {
 
 /** The quickstart's most frequent product, (352, 384) by (384, 384): about 350 tokens in MiniLM. */
 const [TOKENS, WIDTH] = [352, 384];
-/** How long the measurement takes. */
 const SECONDS = 1;
 
 /**
@@ -77,7 +73,7 @@ async function secondsPerProduct() {
   return (performance.now() - started) / 1000 / products;
 }
 
-/** Returns the minutes of the whole quickstart on WebAssembly, with a stage on each processor. */
+/** Returns the minutes of the quickstart on WebAssembly, with a stage on each processor. */
 async function wasmMinutes() {
   return ((await secondsPerProduct()) * PRODUCTS) / availableParallelism() / 60;
 }

@@ -71,16 +71,7 @@ export const SUITES = [SCIENCE, 'faults', 'peers', 'torch', 'install', 'slurm', 
  *   why: string | null }} Result
  */
 
-/**
- * @typedef {{ suite?: typeof SUITES[number], limitMinutes?: number, env?: NodeJS.ProcessEnv }}
- *   Options
- */
-
-/**
- * Returns the paths of the test files to run, sorted.
- * @param {readonly string[]} filters a file is run if its path contains one of them
- * @param {Options['suite']} suite default: every folder that is not a suite
- */
+/** Returns the paths of a suite's test files, by default those of no suite, that match a filter. */
 function testFiles(project, filters, suite) {
   const leftOut = SUITES.filter((name) => filters.length === 0 || name !== SCIENCE);
   return readdirSync(join(project, 'test'), { recursive: true, encoding: 'utf8' })
@@ -124,9 +115,8 @@ function groupBy(files, by) {
 }
 
 /**
- * Returns a function that hands out one of the lists at each call and, once each has been handed
- * out, half of what is left of the longest. The caller takes a file off its list to run it.
- * @returns {() => string[] | undefined} undefined if no file is left
+ * Returns a function that hands out the lists one by one and, after the last, half of what is left
+ * of the longest; undefined if no file is left. The caller takes a file off its list to run it.
  */
 function createFileQueue(lists) {
   const begun = [];
@@ -149,10 +139,7 @@ function sumOfCounts(output, line) {
   );
 }
 
-/**
- * A process that runs test files, one at a time. It is started for the first file, and again after
- * a file that ended it.
- */
+/** Runs test files in one process, which is started again after a file that ended it. */
 class TestProcess {
   constructor(project, { limitMinutes = LIMIT_MINUTES, env = {} }) {
     this.project = project;
@@ -231,10 +218,7 @@ class TestProcess {
     };
   }
 
-  /**
-   * Lets the process end and removes what its tests left. Returns a fault if it had to be killed,
-   * else null.
-   */
+  /** Lets the process end and removes what its tests left. Returns a fault if it must be killed. */
   async end() {
     const why = this.child === null ? null : await this.#waitForEnd(this.child);
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 3 });
@@ -260,11 +244,7 @@ class TestProcess {
   }
 }
 
-/**
- * Returns what is wrong with a file besides its failed tests; null if nothing is.
- * @param {{ changed: string[], broken?: true }} left what the file's process said at its end
- * @param {number} total the number of tests that it ran
- */
+/** Returns what is wrong with a file besides its failed tests; null if nothing is. */
 function whyBroken({ changed, broken }, total) {
   if (broken) return 'could not be run';
   if (total === 0) return 'ran no test: does it end with .run()?';
@@ -278,10 +258,8 @@ function resultLine({ file, passed, failed, seconds, why }) {
 }
 
 /**
- * Runs tests. Prints one line per file, the whole output of each file that fails, and finally the
- * totals, such as `12 passed, 0 failed`.
- * @param {string} project the folder whose `test/` is searched for `*.test.ts`
- * @param {readonly string[]} filters if empty, every file is run
+ * Runs tests. Prints one line per file, the whole output of each file that fails, and the totals.
+ * @param filters if empty, every file is run
  * @returns {Promise<boolean>} whether all passed
  */
 export async function runTests(project, filters, options = {}) {

@@ -1,14 +1,9 @@
-/** Runs other programs, finds out which one works, and quotes what a failed one printed. */
 import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 
 /** A failure that set-up explains before it goes on without what failed. */
 export class SetupFault extends Error {
-  /**
-   * @param {string} message what is wrong: a clause without a full stop
-   * @param {string} remedy one command
-   * @param {string} [detail] the last lines of a log
-   */
+  /** @param remedy one command @param [detail] the last lines of a log */
   constructor(message, remedy, detail) {
     super(message);
     this.remedy = remedy;
@@ -23,11 +18,7 @@ export function firstWorking(commands, args) {
   );
 }
 
-/**
- * Runs a program to its end, with its output on the terminal or in `log`.
- * @returns {Promise<number>} the exit code; 127 if it could not be started, 128 if a signal ended
- *   it
- */
+/** Runs a program. Resolves to its exit code: 127 if it can't start, 128 if a signal ends it. */
 export function run(command, args, { cwd, env, log } = {}) {
   const output = log === undefined ? 'inherit' : openSync(log, 'w');
   return new Promise((resolve) => {
@@ -39,7 +30,6 @@ export function run(command, args, { cwd, env, log } = {}) {
   });
 }
 
-/** Returns the last lines of a log. */
 export function tail(file, lines = 15) {
   return readFileSync(file, 'utf8').trimEnd().split('\n').slice(-lines).join('\n');
 }

@@ -13,6 +13,8 @@ import { run } from './run.mjs';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
 
+const say = (line) => console.log(`setup: ${line}`);
+
 /** Returns the npm that started this script, or the one on the path. */
 function npmCommand() {
   const script = process.env.npm_execpath;
@@ -24,10 +26,7 @@ function npmCommand() {
 /** Whether this is a clone: npm installs a package without its lock file. */
 const isClone = () => existsSync(join(project, 'package-lock.json'));
 
-/**
- * Whether tfjs-node-gpu is installed. npm omits an optional package whose install script fails, as
- * this one's does if its download fails.
- */
+/** Whether tfjs-node-gpu is installed. npm leaves it out if its install script fails. */
 function hasTfjs() {
   try {
     createRequire(import.meta.url).resolve('@tensorflow/tfjs-node-gpu/package.json');
@@ -41,15 +40,13 @@ function hasTfjs() {
 /**
  * Installs what is missing: dependencies in a clone, and TensorFlow.
  * @param {{ tensorflow?: string, quiet?: boolean }} [options] `tensorflow`: `cpu`, `cuda`, `wheel`,
- *   or the path of the user's own TensorFlow; `quiet`: whether to print nothing if there is nothing
- *   to do
+ * or a path; `quiet`: whether to print nothing if there is nothing to do
  * @returns {Promise<boolean>} whether TensorFlow computes; otherwise WebAssembly does
  */
 export async function setup({
   tensorflow = process.env.DOSIMETER_TENSORFLOW || undefined,
   quiet = false,
 } = {}) {
-  const say = (line) => console.log(`setup: ${line}`);
   const sayUnavailable = (reason, remedy) => {
     say(`TensorFlow is not available: ${reason}.`);
     say(
@@ -92,7 +89,6 @@ export async function setup({
 
 /** Makes the Python of `--backend torch`, in the cache. */
 async function setUpTorch() {
-  const say = (line) => console.log(`setup: ${line}`);
   const named = process.env.DOSIMETER_PYTHON;
   if (named) {
     say(`DOSIMETER_PYTHON names ${named}, which \`--backend torch\` uses; no other is made`);
@@ -103,10 +99,8 @@ async function setUpTorch() {
     import('./python.mjs'),
   ]);
   const file = join(project, 'src', 'torch', 'python', 'requirements.txt');
-  const python = await pythonWith(file, torchPythonDir(), {
-    what: `PyTorch and what ${file} lists, which takes minutes`,
-    variable: 'DOSIMETER_PYTHON',
-  });
+  const what = `PyTorch and what ${file} lists, which takes minutes`;
+  const python = await pythonWith(file, torchPythonDir(), what, 'DOSIMETER_PYTHON');
   say(`\`--backend torch\` uses ${python}`);
 }
 

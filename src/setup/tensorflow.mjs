@@ -1,8 +1,4 @@
-/**
- * Installs the compute backend: TensorFlow's C libraries into the cache, the compiled binding into
- * tfjs-node-gpu, and a stamp that says what is installed.
- */
-import { createHash } from 'node:crypto';
+/** Installs the compute backend: TensorFlow's C libraries, the compiled binding, and a stamp. */
 import {
   copyFileSync,
   existsSync,
@@ -24,6 +20,7 @@ import {
   TFJS_DIR,
   TFJS_PACKAGE,
 } from './binding.mjs';
+import { sha256 } from './closure.mjs';
 import { replaceFile } from './current-build.mjs';
 import { withLock } from './lock.mjs';
 import { cacheDir } from './paths.mjs';
@@ -43,10 +40,7 @@ import { installWheels, TENSORFLOW, wheelsFor } from './wheels.mjs';
 
 const STAMP = join(TFJS_DIR, 'lib', 'dosimeter.json');
 const BINDING = join(TFJS_DIR, 'lib', `napi-v${NAPI}`, 'tfjs_binding.node');
-/**
- * Where the binding looks for its libraries (RPATH `$ORIGIN/../../deps/lib`): a link to them, so
- * that one binary serves any cache folder.
- */
+/** A link to the libraries, where the binding's RPATH looks: one binary serves any cache folder. */
 const LIBRARIES_LINK = join(TFJS_DIR, 'deps', 'lib');
 
 /** Must be raised when the way of building changes, so that old bindings are rebuilt. */
@@ -73,10 +67,8 @@ function hasNvidiaGpu() {
 }
 
 /**
- * Finds a TensorFlow that the user has installed.
- * @param {string} path `site-packages/tensorflow`, or a folder with `include/` and `lib/`
- * @returns the paths of its headers (a folder) and of its two libraries
- * @throws {Error} if there is none
+ * Returns the paths of the headers (a folder) and libraries of a TensorFlow that the user has.
+ * @param path `site-packages/tensorflow`, or a folder with `include/` and `lib/`
  */
 function ownTensorflow(path) {
   for (const root of [path, join(path, 'tensorflow')]) {
@@ -101,9 +93,8 @@ function ownTensorflow(path) {
 }
 
 /**
- * Chooses what to install: what is asked for or, if nothing is, the user's own TensorFlow if it was
- * installed last, or else the wheels for this machine.
- * @param {string | undefined} asked `cpu`, `cuda`, `wheel` or a path
+ * Chooses what is asked for or, if nothing is, the user's own TensorFlow if it was installed last,
+ * or else the wheels for this machine. @param asked `cpu`, `cuda`, `wheel` or a path
  */
 function chooseVariant(asked, stamp) {
   if (asked === 'cpu' || asked === 'cuda') return { variant: asked };
@@ -114,8 +105,7 @@ function chooseVariant(asked, stamp) {
     stamp.libraries !== null &&
     existsSync(stamp.libraries)
   ) {
-    const root = stamp.libraries.replace(/\/lib$/, '');
-    return { variant: 'own', path: root };
+    return { variant: 'own', path: stamp.libraries.replace(/\/lib$/, '') };
   }
   return {
     variant:
@@ -128,7 +118,6 @@ function writeStamp(stamp) {
   replaceFile(STAMP, `${JSON.stringify(stamp, null, 2)}\n`);
 }
 
-/** Installs the binding and the link to its libraries. */
 function installBinding(binary, libraries) {
   mkdirSync(dirname(BINDING), { recursive: true });
   mkdirSync(dirname(LIBRARIES_LINK), { recursive: true });
@@ -140,10 +129,7 @@ function installBinding(binary, libraries) {
   renameSync(`${LIBRARIES_LINK}.tmp`, LIBRARIES_LINK);
 }
 
-/**
- * Loads the installed binding in a separate process and multiplies with it.
- * @returns the release of TensorFlow that was loaded
- */
+/** Multiplies with the installed binding in another process. Returns TensorFlow's release. */
 async function checkInstalled(log) {
   const script = fileURLToPath(new URL('./check-tensorflow.mjs', import.meta.url));
   if (
@@ -163,27 +149,14 @@ async function checkInstalled(log) {
 
 /** Returns a digest of what decides how the binding is built. Another one needs a new build. */
 const recipeDigest = (want, wheels, own) =>
-  createHash('sha256')
-    .update(
-      JSON.stringify([
-        RECIPE,
-        TFJS_PACKAGE.version,
-        NAPI,
-        process.platform,
-        process.arch,
-        want.variant,
-        wheels?.map((wheel) => wheel.sha256),
-        own,
-        fusedVersion(),
-      ]),
-    )
-    .digest('hex')
-    .slice(0, 16);
+  sha256(
+    JSON.stringify([
+      ...[RECIPE, TFJS_PACKAGE.version, NAPI, process.platform, process.arch, want.variant],
+      ...[wheels?.map((wheel) => wheel.sha256), own, fusedVersion()],
+    ]),
+  ).slice(0, 16);
 
-/**
- * Installs the backend, unless it is there, and returns the stamp. If that fails, the stamp says
- * why, and WebAssembly is used instead.
- */
+/** Installs the backend, unless it is there. Returns the stamp, which says why if that failed. */
 export async function setUpTensorflow({ tensorflow: asked, say }) {
   const stamp = readStamp();
   const want = chooseVariant(asked, stamp);
@@ -235,10 +208,7 @@ export async function setUpTensorflow({ tensorflow: asked, say }) {
   );
 }
 
-/**
- * Downloads the wheels and compiles the binding, as far as the cache lacks them, and installs both.
- * @throws {SetupFault} with the reason and a remedy
- */
+/** Installs wheels and binding, which are made unless the cache has them. @throws {SetupFault} */
 async function installTensorflow({ want, wheels, own, recipe, cache, say }) {
   if (wheels === null)
     throw new SetupFault(
@@ -265,11 +235,7 @@ async function installTensorflow({ want, wheels, own, recipe, cache, say }) {
         'no Python with pip was found to download TensorFlow',
         'apt-get install -y python3-pip && npx dosimeter setup',
       );
-    await installWheels(python, wheels, {
-      dir: packages,
-      downloads,
-      say,
-    });
+    await installWheels(python, wheels, { dir: packages, downloads, say });
   }
   const libraries = own === null ? join(packages, 'tensorflow') : dirname(own.cc);
   if (!existsSync(binary)) {

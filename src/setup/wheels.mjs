@@ -75,23 +75,14 @@ const PLATFORMS = {
   arm64: ['manylinux_2_27_aarch64', 'manylinux_2_17_aarch64', 'manylinux2014_aarch64'],
 };
 
-/**
- * Returns the pinned wheels of TensorFlow for a platform.
- * @param {string} platform process.platform
- * @param {string} arch process.arch
- * @returns {readonly Wheel[] | null} null if no wheel with C libraries is known for this platform
- */
+/** Returns the wheels for Node's name of a platform and architecture; null if none is known. */
 export function wheelsFor(variant, platform, arch) {
   if (platform !== 'linux') return null;
   if (variant === 'cuda') return arch === 'x64' ? CUDA_X64 : null;
   return arch === 'x64' || arch === 'arm64' ? CPU[arch] : null;
 }
 
-/**
- * Whether a file of a wheel is unpacked. The C libraries, the headers that the binding includes,
- * and licences are unpacked. The rest is Python.
- * @param {string} path inside the wheel
- */
+/** Whether a wheel's file is unpacked: the C libraries, the binding's headers, and licences. */
 function isNeeded(path) {
   if (path.endsWith('/')) return false;
   return (
@@ -116,12 +107,7 @@ function findWheel(dir, wheel) {
     : undefined;
 }
 
-/**
- * Downloads a wheel with pip, unless the folder has it.
- * @param {string} python a command with pip
- * @param {string} dir the folder of downloads
- * @returns {Promise<string>} the wheel's path
- */
+/** Returns the path of a wheel, which is downloaded with pip unless the folder has it. */
 async function download(python, wheel, dir) {
   const kept = findWheel(dir, wheel);
   if (kept !== undefined) {
@@ -133,27 +119,11 @@ async function download(python, wheel, dir) {
   writeFileSync(requirements, `${wheel.name}==${wheel.version} --hash=sha256:${wheel.sha256}\n`);
   const platforms = PLATFORMS[process.arch].flatMap((tag) => ['--platform', tag]);
   const code = await run(python, [
-    '-m',
-    'pip',
-    'download',
-    '--disable-pip-version-check',
-    '--retries',
-    '2',
-    '--no-cache-dir',
-    '--no-deps',
-    '--only-binary=:all:',
-    '--require-hashes',
-    '--python-version',
-    PYTHON,
-    '--implementation',
-    'cp',
-    '--abi',
-    `cp${PYTHON.replace('.', '')}`,
-    ...platforms,
-    '--dest',
-    dir,
-    '--requirement',
-    requirements,
+    ...['-m', 'pip', 'download', '--disable-pip-version-check', '--retries', '2'],
+    ...['--no-cache-dir', '--no-deps', '--only-binary=:all:', '--require-hashes'],
+    ...['--implementation', 'cp', '--python-version', PYTHON],
+    ...['--abi', `cp${PYTHON.replace('.', '')}`, ...platforms],
+    ...['--dest', dir, '--requirement', requirements],
   ]);
   rmSync(requirements);
   const name = findWheel(dir, wheel);
@@ -165,13 +135,6 @@ async function download(python, wheel, dir) {
   return join(dir, name);
 }
 
-const openZip = (archive) =>
-  new Promise((resolve, reject) => {
-    yauzl.open(archive, { lazyEntries: true, autoClose: false }, (error, zip) =>
-      error ? reject(error) : resolve(zip),
-    );
-  });
-
 /** The limits on what a wheel contains. The largest one unpacks to 2 GB. */
 const MOST_BYTES = 16 * 2 ** 30;
 const MOST_FILES = 100_000;
@@ -180,42 +143,25 @@ const damagedFault = (message) => new SetupFault(message, 'npm run setup');
 
 /** Unpacks what `isNeeded` accepts. yauzl checks that no entry exceeds its announced size. */
 async function unpack(archive, dir) {
-  const zip = await openZip(archive);
-  try {
-    const entries = [];
-    let bytes = 0;
-    await new Promise((resolve, reject) => {
-      zip.on('entry', (entry) => {
-        if (isNeeded(entry.fileName)) entries.push(entry);
-        bytes += entry.uncompressedSize;
-        if (bytes > MOST_BYTES || entries.length > MOST_FILES)
-          reject(damagedFault(`a wheel holds more than ${MOST_FILES} files, or 16 GB of them`));
-        else zip.readEntry();
-      });
-      zip.on('end', () => resolve(undefined));
-      zip.on('error', reject);
-      zip.readEntry();
-    });
-    for (const entry of entries) {
-      const target = joinInside(dir, entry.fileName, 'a file of a wheel', damagedFault);
-      mkdirSync(dirname(target), { recursive: true, mode: 0o755 });
-      const stream = await new Promise((resolve, reject) => {
-        zip.openReadStream(entry, (error, readable) => (error ? reject(error) : resolve(readable)));
-      });
-      // The upper half of the attributes is the Unix mode; ptxas must stay executable.
-      const mode = (entry.externalFileAttributes >>> 16) & 0o111 ? 0o755 : 0o644;
-      rmSync(target, { force: true });
-      await pipeline(stream, createWriteStream(target, { mode }));
-    }
-  } finally {
-    zip.close();
+  let bytes = 0,
+    files = 0;
+  const zip = await yauzl.openPromise(archive, { lazyEntries: true });
+  for await (const entry of zip.eachEntry()) {
+    bytes += entry.uncompressedSize;
+    if (!isNeeded(entry.fileName)) continue;
+    files++;
+    if (bytes > MOST_BYTES || files > MOST_FILES)
+      throw damagedFault(`a wheel holds more than ${MOST_FILES} files, or 16 GB of them`);
+    const target = joinInside(dir, entry.fileName, 'a file of a wheel', damagedFault);
+    mkdirSync(dirname(target), { recursive: true, mode: 0o755 });
+    // The upper half of the attributes is the Unix mode; ptxas must stay executable.
+    const mode = (entry.externalFileAttributes >>> 16) & 0o111 ? 0o755 : 0o644;
+    rmSync(target, { force: true });
+    await pipeline(await zip.openReadStreamPromise(entry), createWriteStream(target, { mode }));
   }
 }
 
-/**
- * Downloads the wheels and unpacks their needed files into `dir`. Skips those that an earlier call
- * finished.
- */
+/** Downloads the wheels and unpacks what is needed into `dir`, unless an earlier call did. */
 export async function installWheels(python, wheels, { dir, downloads, say }) {
   for (const [index, wheel] of wheels.entries()) {
     const mark = join(dir, '.unpacked', `${wheel.name}-${wheel.sha256}`);

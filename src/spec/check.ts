@@ -1,4 +1,3 @@
-/** Checks a spec against the composed schema and explains what it violates. */
 import { isDeepStrictEqual } from 'node:util';
 import { JOINT, type Json, type JsonSchema } from '../api.ts';
 import { isRecord } from '../base/untrusted/json.ts';
@@ -7,28 +6,27 @@ import { explain } from './explain.ts';
 import type { Faults } from './faults.ts';
 import { allVariants } from './fields.ts';
 import { child, descendants, type MapNode, type Node, toJson } from './node.ts';
-import { fieldsOf, type Shapes, shapesOf } from './schema.ts';
+import { fieldDefaults, makeShapes, type Shapes } from './schema.ts';
 import { asSchema, declaredField, definitionName, describe, type Schema } from './shape.ts';
 import type { SpecRegistry } from './types.ts';
 import type { Violation } from './validate.ts';
 
-export interface Checker {
+interface Checker {
   readonly shapes: Shapes;
   /** Every field of a spec by full path, with its default, or undefined if it has none. */
   readonly fields: ReadonlyMap<string, Json | undefined>;
   /** Resolves to the violations, or to what is wrong with the schema of an outside plugin. */
-  readonly violationsOf: (root: MapNode) => Promise<Violation[] | string>;
+  readonly findViolations: (root: MapNode) => Promise<Violation[] | string>;
 }
 
 const checkers = new WeakMap<SpecRegistry, Checker>();
 
-/** Returns the checker of a registry, which is made once. */
-export function checkerOf(registry: SpecRegistry): Checker {
+export function checkerFor(registry: SpecRegistry): Checker {
   const known = checkers.get(registry);
   if (known) return known;
-  const shapes = shapesOf(registry);
+  const shapes = makeShapes(registry);
   const validators = new Map<string, (value: unknown) => Violation[]>();
-  const violationsOf = async (root: MapNode): Promise<Violation[] | string> => {
+  const findViolations = async (root: MapNode): Promise<Violation[] | string> => {
     const used = new Set(allVariants(root, shapes).flatMap(({ name }) => name.split(JOINT)));
     const schema = composeFrom(shapes, (plugin) => used.has(plugin)),
       value = toJson(root);
@@ -48,7 +46,7 @@ export function checkerOf(registry: SpecRegistry): Checker {
     }
     return validator(value);
   };
-  const checker = { shapes, fields: fieldsOf(shapes), violationsOf };
+  const checker = { shapes, fields: fieldDefaults(shapes), findViolations };
   checkers.set(registry, checker);
   return checker;
 }
@@ -104,10 +102,10 @@ export async function defaultFault(params: JsonSchema): Promise<string | null> {
 /** Reports what the spec violates. Returns false if a plugin's schema makes that impossible. */
 export async function checkSpec(
   root: MapNode,
-  { shapes, fields, violationsOf }: Checker,
+  { shapes, fields, findViolations }: Checker,
   faults: Faults,
 ): Promise<boolean> {
-  const violations = await violationsOf(root);
+  const violations = await findViolations(root);
   if (typeof violations === 'string') {
     faults.report(
       'bad-plugin',
@@ -130,16 +128,15 @@ export async function checkSpec(
   return true;
 }
 
-type Value = unknown;
 /**
  * Whether `value` satisfies a keyword of `schema` that has the value `expected`. `holds` says
  * whether a part of the value satisfies a schema.
  */
 type Rule = (
   expected: never,
-  value: Value,
+  value: unknown,
   schema: Schema,
-  holds: (schema: Schema, value: Value) => boolean,
+  holds: (schema: Schema, value: unknown) => boolean,
 ) => boolean;
 
 /**
@@ -150,9 +147,9 @@ type Rule = (
  */
 export function isSound(root: JsonSchema, value: unknown): boolean {
   const definitions = asSchema(root).definitions ?? {};
-  // Becomes false at a keyword or reference that is not known here, whatever `not` makes of that.
+  // Becomes false at an unknown keyword or reference, and stays so also within a `not`.
   let isKnown = true;
-  const isSatisfied = (schema: Schema, part: Value): boolean => {
+  const isSatisfied = (schema: Schema, part: unknown): boolean => {
     for (const keyword in schema) {
       const expected = schema[keyword];
       if (keyword === '$ref') {
@@ -173,7 +170,7 @@ export function isSound(root: JsonSchema, value: unknown): boolean {
   return isSatisfied(asSchema(root), value) && isKnown;
 }
 
-const isOfType = (type: string, value: Value): boolean => {
+const isOfType = (type: string, value: unknown): boolean => {
   switch (type) {
     case 'null':
       return value === null;
@@ -190,7 +187,7 @@ const isOfType = (type: string, value: Value): boolean => {
   }
 };
 
-/** Returns a rule for numbers; any other value satisfies it. */
+/** Returns a rule that other values than numbers satisfy. */
 const numberRule =
   (holds: (value: number, bound: number) => boolean): Rule =>
   (bound, value) =>
@@ -215,8 +212,8 @@ const RULES: { readonly [keyword: string]: Rule | null } = {
     typeof types === 'string'
       ? isOfType(types, value)
       : types.some((type) => isOfType(type, value)),
-  const: (expected: Value, value) => isDeepStrictEqual(value, expected),
-  enum: (values: readonly Value[], value) => values.some((one) => isDeepStrictEqual(value, one)),
+  const: (expected: unknown, value) => isDeepStrictEqual(value, expected),
+  enum: (values: readonly unknown[], value) => values.some((one) => isDeepStrictEqual(value, one)),
   minimum: numberRule((value, bound) => value >= bound),
   maximum: numberRule((value, bound) => value <= bound),
   exclusiveMinimum: numberRule((value, bound) => value > bound),
@@ -266,9 +263,9 @@ const RULES: { readonly [keyword: string]: Rule | null } = {
 };
 
 /** Whether no two of the values are equal in all their parts. */
-function isUnique(values: readonly Value[]): boolean {
-  const scalars = new Set<Value>(),
-    objects: Value[] = [];
+function isUnique(values: readonly unknown[]): boolean {
+  const scalars = new Set<unknown>(),
+    objects: unknown[] = [];
   for (const value of values) {
     if (typeof value === 'object' && value !== null) {
       if (objects.some((object) => isDeepStrictEqual(object, value))) return false;

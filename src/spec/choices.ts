@@ -1,23 +1,19 @@
-/**
- * The choices that a grid combines: the values of each section. A value of `poisoning`, `defences`
- * or `adapter` also records the variant that it came from.
- */
+/** The values of each section, which a grid combines, with the variants that they came from. */
 import type { Json, JsonObject } from '../api.ts';
 import type { BaseTraining } from '../api/cell.ts';
 import { defined } from '../base/defined.ts';
-import { basesIn, fieldsBelow, type SubSpec, type Variant, variantsOf } from './fields.ts';
+import { memoized } from '../base/memoized.ts';
+import { isRecord } from '../base/untrusted/json.ts';
+import { basesIn, fieldsBelow, listVariants, type SubSpec, type Variant } from './fields.ts';
 import { child, mapEntries, type MapNode, merge, type Node, toJson, withValue } from './node.ts';
 import { isVariantSection, NO_DEFENCE, type Section, sections, type Shapes } from './schema.ts';
-import type { Pattern } from './selection.ts';
-import { fieldSchema, isRecord, isScalar, type RecordSchema, type Schema } from './shape.ts';
+import type { Pattern, Selection } from './selection.ts';
+import { declaresFields, fieldSchema, isScalar, type RecordSchema, type Schema } from './shape.ts';
 
 interface Choice {
-  /** The variant that the choice came from. */
+  /** The variant that the choice came from; undefined if the section is left out. */
   readonly node: MapNode | undefined;
-  /**
-   * The `when` of each variant that has this value; null for a variant without one, which matches
-   * every cell. A cell is kept if any of them matches.
-   */
+  /** The `when` of each variant with this value, null for none. A cell that matches one is kept. */
   readonly when: readonly (Pattern | null)[];
 }
 
@@ -25,26 +21,25 @@ export interface PoisoningChoice extends Choice {
   readonly poisoning: JsonObject;
 }
 
-/** A value of `defences`. */
 export interface DefenceChoice extends Choice {
   /** Undefined where the value is `none`. */
   readonly defence: JsonObject | undefined;
 }
 
-/** A value of `adapter`, with `train` after the adapter's own overrides. */
+/** A value of `adapter`, and one of `train` with the adapter's overrides merged over it. */
 export interface TuningChoice extends Choice {
   readonly adapter: JsonObject;
   readonly train: JsonObject;
   readonly trainNode: Node | undefined;
 }
 
-/** The sections without variants, and without `train`, of which an adapter may have its own. */
+/** The sections but for those with variants, and `train`, which depends on the adapter. */
 export type PlainSection = Exclude<Section, 'poisoning' | 'defences' | 'adapter' | 'train'>;
 export const plainSections = sections.filter(
   (section): section is PlainSection => !isVariantSection(section) && section !== 'train',
 );
 
-/** A value of one training of `base`, and the choices of its sections that it is made of. */
+/** A value of one training of `base`, and the choices that it is made of. */
 export interface BaseChoice {
   readonly base: BaseTraining;
   readonly poisoning: PoisoningChoice;
@@ -52,7 +47,6 @@ export interface BaseChoice {
 }
 
 export interface Choices {
-  /** The choices of each training of `base`. */
   readonly bases: readonly (readonly BaseChoice[])[];
   readonly poisoning: readonly PoisoningChoice[];
   readonly tuning: readonly TuningChoice[];
@@ -60,42 +54,29 @@ export interface Choices {
   readonly plain: Readonly<Record<PlainSection, readonly JsonObject[]>>;
 }
 
-/** A variant of `adapter`, with `train` after the variant's own overrides. */
-export interface Tuning extends Variant {
-  readonly trainNode: Node | undefined;
-}
+/** Returns `own` merged over `train`, or the one of them that is a mapping. */
+const mergeTrain = (train: Node | undefined, own: Node | undefined): Node | undefined =>
+  own?.kind === 'map' ? (train?.kind === 'map' ? merge(train, own, 'train') : own) : train;
 
-/** Returns the variants of `adapter`, each with its overrides merged over `train`. */
-export function tuningsOf(root: MapNode, shapes: Shapes): Tuning[] {
-  const base = child(root, 'train');
-  return variantsOf(root, 'adapter', shapes.variants.adapter).map((variant) => {
-    const own = child(variant.node, 'train');
-    const trainNode =
-      own?.kind === 'map' ? (base?.kind === 'map' ? merge(base, own, 'train') : own) : base;
-    return { ...variant, trainNode };
-  });
-}
+/** Returns the variants of `adapter`; `trainNode` is `train` with the variant's overrides. */
+export const listTunings = (root: MapNode, shapes: Shapes) =>
+  listVariants(root, 'adapter', shapes).map((variant) => ({
+    ...variant,
+    trainNode: mergeTrain(child(root, 'train'), child(variant.node, 'train')),
+  }));
 
 /** Returns each training of `base` as a spec, in which its `train` is merged over the spec's. */
 export function baseSpecs(root: MapNode): SubSpec[] {
   const train = root.entries.get('train');
   return basesIn(root).map(({ prefix, root: base }) => {
-    const own = child(base, 'train');
     if (train?.value.kind !== 'map') return { prefix, root: base };
-    return {
-      prefix,
-      root:
-        own?.kind === 'map'
-          ? withValue(base, 'train', merge(train.value, own, 'train'))
-          : withValue(base, 'train', train.value, train.key),
-    };
+    const merged = mergeTrain(train.value, child(base, 'train')) ?? train.value;
+    const key = base.entries.get('train')?.key ?? train.key;
+    return { prefix, root: withValue(base, 'train', merged, key) };
   });
 }
 
-/**
- * Returns the fields of `train` that are axes and that a training of `base` inherits, each with the
- * `prefix` of that training. They are an error, since each value would give another base.
- */
+/** Returns the axes of `train` that bases inherit, an error: each value would give another base. */
 export function inheritedAxes(
   root: MapNode,
   shapes: Shapes,
@@ -107,7 +88,7 @@ export function inheritedAxes(
       .map(({ node }) => node),
   );
   const found = baseSpecs(root).flatMap(({ prefix, root: base }) =>
-    tuningsOf(base, shapes)
+    listTunings(base, shapes)
       .flatMap(({ trainNode }) => fieldsBelow(trainNode, schema, 'train'))
       .filter(({ node }) => axes.has(node))
       .map(({ path, node }) => ({ path, prefix, span: node.span })),
@@ -118,52 +99,47 @@ export function inheritedAxes(
 const withoutTrainAndWhen = (node: MapNode | undefined): MapNode | undefined =>
   node && mapEntries(node, (value, key) => (key === 'train' || key === 'when' ? undefined : value));
 
-const schemaOf = ({ name, schema }: Variant): NonNullable<Variant['schema']> => {
-  // Unknown names were reported before.
-  if (!schema) throw new Error(`no plugin "${name}" to expand`);
+const requireSchema = ({ name, schema }: Variant): Schema => {
+  if (!schema) throw new Error(`no plugin "${name}" to expand`); // was reported before
   return schema;
 };
 
 /** Returns the number of cells per seed, before `include`, `exclude` and `when` remove any. */
 export function countCells(root: MapNode, shapes: Shapes): number {
   const plain = plainSections.reduce(
-    (count, section) => count * countExpanded(child(root, section), shapes.section[section]),
+    (count, section) => count * expand(child(root, section), shapes.section[section]).count,
     1,
   );
   return baseSpecs(root).reduce(
     (count, { root: base }) =>
-      count * countTrainings(base, shapes) * countExpanded(...trainRowsIn(base, shapes)),
+      count * countTrainings(base, shapes) * expand(...trainRowsIn(base, shapes)).count,
     plain * countValues(root, 'defences', shapes) * countTrainings(root, shapes),
   );
 }
 
 /** Returns the number of values of a section, equal values of two variants counted twice. */
 const countValues = (root: MapNode, section: 'poisoning' | 'defences', shapes: Shapes): number =>
-  variantsOf(root, section, shapes.variants[section]).reduce(
-    (sum, variant) => sum + countExpanded(withoutTrainAndWhen(variant.node), schemaOf(variant), {}),
+  listVariants(root, section, shapes).reduce(
+    (sum, variant) => sum + expandVariant(variant).count,
     0,
   );
 
 /** Returns the number of combinations of values of `poisoning`, `adapter` and `train`. */
 function countTrainings(root: MapNode, shapes: Shapes): number {
-  const poisoning = countValues(root, 'poisoning', shapes);
-  const tuning = tuningsOf(root, shapes).reduce(
+  const tuning = listTunings(root, shapes).reduce(
     (sum, variant) =>
-      sum +
-      countExpanded(withoutTrainAndWhen(variant.node), schemaOf(variant), {}) *
-        countExpanded(variant.trainNode, shapes.section.train),
+      sum + expandVariant(variant).count * expand(variant.trainNode, shapes.section.train).count,
     0,
   );
-  return poisoning * tuning;
+  return countValues(root, 'poisoning', shapes) * tuning;
 }
 
-type WhenOf = (variant: MapNode | undefined) => Pattern | null;
+type WhenOf = Selection['whenOf'];
 
-/** Returns the choices of all sections. @param whenOf returns a variant's `when`, or null */
-export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choices {
+export function listChoices(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choices {
   const plain = plainSections.map((section) => [
     section,
-    asObjects(expand(child(root, section), shapes.section[section])),
+    asObjects(expand(child(root, section), shapes.section[section]).list()),
   ]);
   return {
     bases: baseSpecs(root).map(({ root: base }) => baseChoices(base, shapes, whenOf)),
@@ -177,11 +153,12 @@ export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choice
 const trainRowsIn = (base: MapNode, { section }: Shapes) =>
   [child(child(base, 'data'), 'train'), fieldSchema(section.data, 'train')] as const;
 
-/** Returns every combination of a base's training rows, poisonings and adapters. */
 function baseChoices(base: MapNode, shapes: Shapes, whenOf: WhenOf): BaseChoice[] {
   const { poisoning: poisonings, tuning: tunings } = trainingChoices(base, shapes, whenOf);
   const name = child(base, 'name');
-  const rows = expand(...trainRowsIn(base, shapes)).map((train) => train && { train });
+  const rows = expand(...trainRowsIn(base, shapes))
+    .list()
+    .map((train) => train && { train });
   return rows.flatMap((data) =>
     poisonings.flatMap((poisoning) =>
       tunings.map((tuning) => ({
@@ -206,18 +183,18 @@ function trainingChoices(
   whenOf: WhenOf,
 ): Pick<Choices, 'poisoning' | 'tuning'> {
   const intern = interning();
-  const poisoning = variantsOf(root, 'poisoning', shapes.variants.poisoning).flatMap((variant) => {
-    const { node } = variant,
-      when = [whenOf(node)];
-    return ownValues(variant).map((value) => ({ poisoning: intern(value), node, when }));
+  const poisoning = listVariants(root, 'poisoning', shapes).flatMap((variant) => {
+    const from = { node: variant.node, when: [whenOf(variant.node)] };
+    return ownValues(variant).map((value) => ({ ...from, poisoning: intern(value) }));
   });
-  const tuning = tuningsOf(root, shapes).flatMap((variant) => {
+  const tuning = listTunings(root, shapes).flatMap((variant) => {
     const { node, trainNode } = variant,
-      when = [whenOf(node)];
-    const trains = asObjects(expand(trainNode, shapes.section.train)).map(intern);
-    return ownValues(variant)
-      .map(intern)
-      .flatMap((adapter) => trains.map((train) => ({ adapter, train, node, trainNode, when })));
+      from = { node, trainNode, when: [whenOf(node)] };
+    const trains = asObjects(expand(trainNode, shapes.section.train).list()).map(intern);
+    return ownValues(variant).flatMap((value) => {
+      const adapter = intern(value);
+      return trains.map((train) => ({ ...from, adapter, train }));
+    });
   });
   return {
     poisoning: distinctChoices(poisoning, (choice) => [choice.poisoning]),
@@ -227,27 +204,26 @@ function trainingChoices(
 
 function defenceChoices(root: MapNode, shapes: Shapes, whenOf: WhenOf): DefenceChoice[] {
   const intern = interning();
-  const defences = variantsOf(root, 'defences', shapes.variants.defences).flatMap((variant) => {
-    const { node } = variant,
-      when = [whenOf(node)];
+  const defences = listVariants(root, 'defences', shapes).flatMap((variant) => {
+    const from = { node: variant.node, when: [whenOf(variant.node)] };
     return ownValues(variant).map((value) => ({
+      ...from,
       defence: value['defence'] === NO_DEFENCE ? undefined : intern(value),
-      node,
-      when,
     }));
   });
   return distinctChoices(defences, ({ defence }) => [defence]);
 }
 
-/** Returns the values of a variant, one for each combination of its axes. */
-const ownValues = (variant: Variant): JsonObject[] =>
-  asObjects(expand(withoutTrainAndWhen(variant.node), schemaOf(variant), {}));
+/** Returns the values of a variant, without its `train` and `when`. */
+const expandVariant = (variant: Variant): Values =>
+  expand(withoutTrainAndWhen(variant.node), requireSchema(variant), {});
+const ownValues = (variant: Variant): JsonObject[] => asObjects(expandVariant(variant).list());
 
 /** Returns values of sections as objects; a section that is left out becomes {}. */
 const asObjects = (values: readonly (Json | undefined)[]): JsonObject[] =>
   values.map((value) => (value ?? {}) as JsonObject);
 
-/** Returns a function that maps equal values to one object, to be compared by `===`. */
+/** Returns a function that returns one object for all equal values, to be compared by `===`. */
 function interning(): (value: JsonObject) => JsonObject {
   const known = new Map<string, JsonObject>();
   return (value) => {
@@ -259,8 +235,7 @@ function interning(): (value: JsonObject) => JsonObject {
 }
 
 /**
- * Returns the distinct choices, in order. Where two variants overlap, the first one's choice is
- * kept, with the `when` of both.
+ * Returns the distinct choices. One that several variants make is the first's, with every `when`.
  * @param valuesOf the objects that tell choices apart, by identity
  */
 function distinctChoices<T extends Choice>(
@@ -277,55 +252,43 @@ function distinctChoices<T extends Choice>(
   return [...known.values()];
 }
 
-/** Returns a function that gives each distinct object (by identity) or value a number. */
+/** Returns a function that returns a number for each distinct object (by identity) or value. */
 export function numbering(): (value: unknown) => number {
-  const numbers = new Map<unknown, number>();
-  return (value) => {
-    const known = numbers.get(value) ?? numbers.size;
-    numbers.set(value, known);
-    return known;
-  };
+  let count = 0;
+  return memoized(() => count++);
 }
 
 /** The value of a field; undefined if the field is left out and has no default. */
 type Value = Json | undefined;
+
+/** The number of values of a field or section, and the values, which `list` makes. */
+interface Values {
+  readonly count: number;
+  readonly list: () => readonly Value[];
+}
+
+const single = (value: Value): Values => ({ count: 1, list: () => [value] });
 
 /**
  * Returns the values of a section, one for each combination of its axes, of which the last varies
  * fastest. Values with an equal part hold one object there, so that `===` compares parts.
  * @param fallback the value of a section that is left out
  */
-function expand(
-  node: Node | undefined,
-  schema: Schema,
-  fallback: Value = schema.default,
-): readonly Value[] {
-  if (isRecord(schema)) {
-    if (node === undefined && fallback === undefined) return [undefined];
+function expand(node: Node | undefined, schema: Schema, fallback: Value = schema.default): Values {
+  if (declaresFields(schema)) {
+    if (node === undefined && fallback === undefined) return single(undefined);
     const columns = recordFields(node, schema, fallback).map(
       ([key, below, field, value]) =>
-        [key, field ? expand(below, field, value) : [canonical(toJson(below))]] as const,
+        [key, field ? expand(below, field, value) : single(sortKeys(toJson(below)))] as const,
     );
-    return multiply<Json>(columns);
+    return {
+      count: columns.reduce((count, [, values]) => count * values.count, 1),
+      list: () => multiply<Json>(columns.map(([key, values]) => [key, values.list()])),
+    };
   }
-  if (node === undefined) return [fallback];
-  return isAxis(node, schema) ? node.items.map(toJson) : [canonical(toJson(node))];
-}
-
-/** Returns the number of values that `expand` would return. */
-function countExpanded(
-  node: Node | undefined,
-  schema: Schema,
-  fallback: Value = schema.default,
-): number {
-  if (isRecord(schema)) {
-    if (node === undefined && fallback === undefined) return 1;
-    return recordFields(node, schema, fallback).reduce(
-      (count, [, below, field, value]) => count * (field ? countExpanded(below, field, value) : 1),
-      1,
-    );
-  }
-  return node !== undefined && isAxis(node, schema) ? node.items.length : 1;
+  if (node === undefined) return single(fallback);
+  if (!isAxis(node, schema)) return single(sortKeys(toJson(node)));
+  return { count: node.items.length, list: () => node.items.map(toJson) };
 }
 
 /** Returns the section with defaults filled in and axes as lists; `fallback` if it is left out. */
@@ -334,11 +297,11 @@ export function fill(
   schema: Schema,
   fallback: Value = schema.default,
 ): Value {
-  if (!isRecord(schema)) return node === undefined ? fallback : canonical(toJson(node));
+  if (!declaresFields(schema)) return node === undefined ? fallback : sortKeys(toJson(node));
   if (node === undefined && fallback === undefined) return undefined;
   const object: { [key: string]: Json } = {};
   for (const [key, below, field, value] of recordFields(node, schema, fallback)) {
-    const filled = field ? fill(below, field, value) : canonical(toJson(below));
+    const filled = field ? fill(below, field, value) : sortKeys(toJson(below));
     if (filled !== undefined) object[key] = filled;
   }
   return object;
@@ -353,17 +316,14 @@ type RecordField =
   | readonly [key: string, node: Node | undefined, schema: Schema, fallback: Value]
   | readonly [key: string, node: Node, schema: undefined, fallback: undefined];
 
-/**
- * Returns the fields of a mapping in the schema's order, so that the order of keys in a file
- * changes nothing. Written fields that the schema does not declare follow, sorted.
- */
+/** Returns a mapping's fields: the declared ones in the schema's order, then the others, sorted. */
 function recordFields(
   node: Node | undefined,
   schema: RecordSchema,
   fallback: Value,
 ): RecordField[] {
   const written: MapNode['entries'] = node?.kind === 'map' ? node.entries : new Map();
-  const preset = node === undefined && isObject(fallback) ? fallback : {};
+  const preset: JsonObject = node === undefined && isRecord(fallback) ? fallback : {};
   // Some fields exclude each other. If one is written, the others and their defaults are left out,
   // because a cell's name must not show a value that does not apply.
   const rivals = schema.not?.required ?? [],
@@ -388,9 +348,6 @@ function withoutDefault({ default: _default, ...schema }: Schema): Schema {
   return schema;
 }
 
-const isObject = (value: Value): value is JsonObject =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
-
 /**
  * Returns every combination of the columns' values, by key. The last column varies fastest. A value
  * of undefined leaves its key out.
@@ -412,12 +369,9 @@ export function multiply<T>(
 }
 
 /** Returns the value with keys sorted at every depth, so that their order makes no difference. */
-function canonical(value: Json): Json {
-  if (Array.isArray(value)) return value.map(canonical);
-  if (!isObject(value)) return value;
-  return Object.fromEntries(
-    Object.entries(value)
-      .sort(([a], [b]) => (a < b ? -1 : 1))
-      .map(([key, item]) => [key, canonical(item)]),
-  );
+function sortKeys(value: Json): Json {
+  if (Array.isArray(value)) return value.map(sortKeys);
+  if (!isRecord(value)) return value;
+  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  return Object.fromEntries(entries.map(([key, item]) => [key, sortKeys(item)]));
 }

@@ -1,12 +1,7 @@
-/**
- * Reads `commands`: programs as stages. Each command is checked against the stages that exist, its
- * files are looked for, and its defaults are filled in.
- */
-import { posix, resolve } from 'node:path';
+/** Reads `commands`: programs as stages. */
+import { posix } from 'node:path';
 import { fill } from './choices.ts';
 import type { Report } from './faults.ts';
-import { replaceNodes } from './fields.ts';
-import { expectFile, folderOf } from './files.ts';
 import { secretVariables } from './interpolate.ts';
 import {
   child,
@@ -23,7 +18,8 @@ import type { Schema } from './shape.ts';
 import { all, didYouMean, suggest } from './suggest.ts';
 import type { CommandInput, CommandStage, SpecRegistry, StageForm } from './types.ts';
 
-const NAME = /^[a-z0-9][a-z0-9-]*$/;
+/** What a command or a task may be called. */
+export const PLAIN_NAME = /^[a-z0-9][a-z0-9-]*$/;
 /** Names that a program's files can't have, because the runner or the store writes them. */
 const TAKEN: ReadonlySet<string> = new Set(['inputs', 'task.json', 'manifest.json']);
 
@@ -41,28 +37,14 @@ export function withCommands(registry: SpecRegistry, root: MapNode): SpecRegistr
   return names.length === 0 ? registry : { ...registry, stages: [...registry.stages, ...names] };
 }
 
-/**
- * Returns the spec with the commands' `file:` paths made absolute. A relative path starts from the
- * folder of the spec that writes it. Reports files that are missing.
- */
-export async function resolveCommandFiles(root: MapNode, report: Report): Promise<MapNode> {
-  const replacements = new Map<Node, Node>();
-  for (const [, { value }] of commandEntries(root)) {
-    for (const item of textsOf(value, 'files')) {
-      if (!item.value.startsWith('file:') || item.value === 'file:') continue;
-      const absolute = resolve(folderOf(item), item.value.slice('file:'.length));
-      await expectFile(item, absolute, report);
-      replacements.set(item, { ...item, value: `file:${absolute}` });
-    }
-  }
-  return replaceNodes(root, replacements);
-}
+export const commandFiles = (root: MapNode): readonly TextNode[] =>
+  commandEntries(root).flatMap(([, { value }]) => listTexts(value, 'files'));
 
 /** Returns the texts in a command's list `field`. Validation reports anything else in it. */
-function textsOf(command: Node, field: string): TextNode[] {
-  return itemsOf(child(command, field)).filter(isText);
-}
+const listTexts = (command: Node, field: string): TextNode[] =>
+  itemsOf(child(command, field)).filter(isText);
 
+/** What a command reads, and the place of each input. */
 type Reads = readonly (CommandInput & { readonly at: Span })[];
 
 /**
@@ -96,12 +78,12 @@ export function readCommands(
 
   const reads = new Map<string, Reads>();
   const commands = filled.map(({ name, value, scope, spec: { env, ...rest } }): CommandStage => {
-    const inputs = textsOf(value, 'inputs').flatMap((item) => {
+    const inputs = listTexts(value, 'inputs').flatMap((item) => {
       const input = readInput(item, name, scope, forms, report);
       return input === null ? [] : [{ ...input, at: item.span }];
     });
     reads.set(name, inputs);
-    for (const item of textsOf(value, 'fields'))
+    for (const item of listTexts(value, 'fields'))
       if (!fields.includes(item.value))
         report(
           'unknown-key',
@@ -126,12 +108,12 @@ export function readCommands(
   return commands;
 }
 
-/** A command with its defaults. It may have faults that validation found, as an `env` of null. */
+/** A command with its defaults. Validation may have found faults, such as an `env` of null. */
 interface FilledCommand extends Omit<CommandStage, 'name' | 'inputs' | 'secrets' | 'env'> {
   readonly env: CommandStage['env'] | null;
 }
 
-/** Whether a command may have this name. If it may not, reports why. */
+/** Whether a command may have this name. Reports why, if not. */
 function isFreeName(name: string, at: Span, { stages }: SpecRegistry, report: Report): boolean {
   if (stages.includes(name))
     report(
@@ -140,7 +122,7 @@ function isFreeName(name: string, at: Span, { stages }: SpecRegistry, report: Re
       `"${name}" is the name of a stage that is built in or that a plugin brings`,
       'give the command another name',
     );
-  else if (!NAME.test(name))
+  else if (!PLAIN_NAME.test(name))
     report(
       'wrong-form',
       at,
@@ -207,7 +189,6 @@ function readInput(
   return { name: item.value, kind, with: { [parts.field]: narrowed }, scope: form.scope };
 }
 
-/** Returns a hint at the field that an unknown name may mean, or at how fields are named. */
 function fieldHint(word: string, fields: readonly string[]): string {
   const ends = preferOutsideBase(fields.filter((field) => field.endsWith(`.${word}`)));
   if (ends.length === 1) return didYouMean(...ends);
@@ -221,7 +202,7 @@ function fieldHint(word: string, fields: readonly string[]): string {
 /** Reports files and outputs whose names clash in the program's folder, which holds them all. */
 function checkNames(command: Node, name: string, report: Report): void {
   const files = new Set<string>();
-  for (const item of textsOf(command, 'files')) {
+  for (const item of listTexts(command, 'files')) {
     const base = fileName(item.value);
     if (files.has(base))
       report(
@@ -239,7 +220,7 @@ function checkNames(command: Node, name: string, report: Report): void {
       );
     files.add(base);
   }
-  checkOutputs(textsOf(command, 'outputs'), name, files, report);
+  checkOutputs(listTexts(command, 'outputs'), name, files, report);
 }
 
 /** Reports outputs that are no path below the program's folder, or whose names clash. */
@@ -290,7 +271,7 @@ const isPathBelow = (path: string): boolean =>
   !path.includes('\\');
 
 /** Returns the last part of a file's URI: `a.py` for `file:attacks/a.py`. */
-export const fileName = (uri: string): string =>
+const fileName = (uri: string): string =>
   uri.replace(/^\w+:/, '').replace(/\/+$/, '').split('/').at(-1) ?? uri;
 
 function checkCycles(reads: ReadonlyMap<string, Reads>, report: Report): void {

@@ -13,9 +13,15 @@ import {
   type VariantSection,
   type VariantShape,
 } from './schema.ts';
-import { fieldSchema, isNumeric, isRecord, isScalar, openSchema, type Schema } from './shape.ts';
+import {
+  declaresFields,
+  fieldSchema,
+  isNumeric,
+  isScalar,
+  openSchema,
+  type Schema,
+} from './shape.ts';
 
-/** Returns the schema of a list of two numbers and a third with the schema `last`. */
 const numberList = (description: string, last: Schema): Schema => ({
   description,
   type: 'array',
@@ -25,16 +31,11 @@ const numberList = (description: string, last: Schema): Schema => ({
   maxItems: 3,
 });
 
+const count: Schema = { type: 'integer', minimum: 1 };
 /** The schemas of the rules that stand for a list of values. */
 const rules = {
-  linspace: numberList('[from, to, n]: n values in equal steps, both ends included.', {
-    type: 'integer',
-    minimum: 1,
-  }),
-  logspace: numberList('[from, to, n]: n values in equal ratios, both ends included.', {
-    type: 'integer',
-    minimum: 1,
-  }),
+  linspace: numberList('[from, to, n]: n values in equal steps, both ends included.', count),
+  logspace: numberList('[from, to, n]: n values in equal ratios, both ends included.', count),
   range: numberList(
     '[from, to, step]: from, from + step, … up to `to`, which is included if a step falls on it.',
     { type: 'number' },
@@ -63,37 +64,28 @@ export const gridForms: readonly string[] = Object.keys(rules);
 /** Seeds as a range: `1..5`. */
 export const SEED_RANGE = /^(\d+)\.\.(\d+)$/;
 
-/**
- * Returns the schema of a field as a spec may write it: a scalar field may be an axis, and so may
- * each scalar field within a mapping. Any other field that may be a list or a mapping stays as it
- * is.
- */
+/** Returns the schema of a field in which scalars, also those within a mapping, may be axes. */
 function lift(schema: Schema): Schema {
-  if (isRecord(schema)) {
+  if (declaresFields(schema)) {
     const properties = mapValues(schema.properties, lift);
     return { ...schema, properties, additionalProperties: schema.additionalProperties ?? false };
   }
   if (!isScalar(schema)) return schema;
   const { description, default: fallback, textFile = false, ...value } = schema;
-  const forms = textFile ? [value, textFromFile] : [value];
+  const items = textFile ? { anyOf: [value, textFromFile] } : value;
   return {
     ...defined({ description, default: fallback }),
     axis: true,
     anyOf: [
       value,
-      {
-        type: 'array',
-        items: textFile ? { anyOf: forms } : value,
-        minItems: 1,
-        uniqueItems: true,
-      },
-      ...forms.slice(1),
+      { type: 'array', items, minItems: 1, uniqueItems: true },
+      ...(textFile ? [textFromFile] : []),
       ...(isNumeric(schema) ? [{ $ref: '#/definitions/grid' }] : []),
     ],
   };
 }
 
-type Fields = { readonly [name: string]: Schema };
+type Fields = NonNullable<Schema['properties']>;
 
 /**
  * Returns the schema of one variant: the fields that all variants share and, behind a condition on
@@ -139,10 +131,7 @@ function variantSchema(
 export const WHEN = "The variant's cells are kept only where this matches.";
 
 const reference = (definition: string): Schema => ({ $ref: `#/definitions/${definition}` });
-/**
- * Returns a reference with a description in place of the definition's. It is in `allOf`, since
- * draft 7 ignores what is beside a `$ref`.
- */
+/** Refers to a definition, in `allOf`: draft 7 ignores a description beside `$ref`. */
 const described = (definition: string, description: string): Schema => ({
   description,
   allOf: [reference(definition)],
@@ -219,13 +208,6 @@ function composedFields({ root, section }: Shapes): Fields {
     items: reference('pattern'),
   });
   const variantForms = (name: VariantSection) => oneOrMany(name, section[name].description);
-  const {
-    train: _train,
-    validation: _validation,
-    clean: _clean,
-    test: _test,
-    ...otherData
-  } = section.data.properties ?? {};
   const { description, default: fallback, ...seedList } = fieldSchema(root, 'seeds');
   return {
     seeds: {
@@ -242,6 +224,7 @@ function composedFields({ root, section }: Shapes): Fields {
       ...section.data,
       additionalProperties: section.data.additionalProperties ?? false,
       properties: {
+        ...mapValues(section.data.properties ?? {}, lift),
         train: reference('split'),
         validation: reference('split'),
         clean: described(
@@ -254,7 +237,6 @@ function composedFields({ root, section }: Shapes): Fields {
             '`test_accuracy`. Nothing else reads them: no training stops by them, and no ' +
             'threshold is taken from them. Default: none.',
         ),
-        ...mapValues(otherData, lift),
       },
     },
     poisoning: variantForms('poisoning'),

@@ -8,7 +8,14 @@ import type { Json, JsonSchema } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { mapValues } from '../base/record.ts';
 import { composeFrom } from './compose.ts';
-import { BASE, type Shapes, shapesOf, type VariantSection } from './schema.ts';
+import {
+  BASE,
+  type Change,
+  makeShapes,
+  type Shapes,
+  update,
+  type VariantSection,
+} from './schema.ts';
 import {
   asSchema,
   definitionName,
@@ -22,15 +29,24 @@ import type { SpecRegistry } from './types.ts';
 
 /** Returns the whole schema of a spec file. JSON Schema, draft 7. */
 export function composeSchema(registry: SpecRegistry): JsonSchema {
-  const shapes = shapesOf(registry),
-    strict = withDefenceNames(asSchema(composeFrom(shapes)), shapes);
+  const shapes = makeShapes(registry),
+    // A defence may be a name alone wherever `defences` takes a mapping.
+    strict = update(asSchema(composeFrom(shapes)), ['defences'], ({ anyOf = [], ...defences }) => ({
+      ...defences,
+      ...orNamed(anyOf, defenceNameSchema(shapes)),
+    }));
+  // Any name is allowed under `keep`: a command or plugin may be the stage.
+  const open = update(strict, ['keep'], (keep) => ({
+    ...keep,
+    additionalProperties: Object.values(keep.properties ?? {})[0] ?? {},
+  }));
   // Returns a schema that applies only where none of the fields is written. Editors must not
   // suggest what it declares, since other parts of the whole schema declare it too.
   const unless = (fields: readonly string[], schema: Schema): Schema => ({
     if: { anyOf: fields.map((field) => ({ required: [field] })) },
     else: mapSchemas(schema, unsuggested),
   });
-  const root = withoutRequired(mapSchemas(withOpenKeep(strict), openName), shapes);
+  const root = withoutRequired(mapSchemas(open, openName), shapes);
   const goals = itemSchema(fieldSchema(strict, 'stages')) ?? {};
   const { extends: _extends, profiles = {}, ...fields } = root.properties ?? {};
   const profile: Schema = {
@@ -54,26 +70,13 @@ export function composeSchema(registry: SpecRegistry): JsonSchema {
   );
 }
 
-/** Returns the schema with any name allowed under `keep`: a command or plugin may be the stage. */
-function withOpenKeep(root: Schema): Schema {
-  const keep = fieldSchema(root, 'keep');
-  const [level = {}] = Object.values(keep.properties ?? {});
-  return {
-    ...root,
-    properties: { ...root.properties, keep: { ...keep, additionalProperties: level } },
-  };
-}
-
-type Change = (schema: Schema) => Schema;
-
-/** Marks the fields of a mapping as not to be suggested by editors. */
 const unsuggested: Change = ({ properties, ...schema }) => {
   if (properties === undefined) return schema;
   const fields = mapValues(properties, (field) => ({ ...field, doNotSuggest: true }));
   return { ...schema, properties: fields };
 };
 
-type Fields = { readonly [name: string]: Schema };
+type Fields = NonNullable<Schema['properties']>;
 
 /** Keywords whose value holds schemas by name. */
 const HOLD_FIELDS: ReadonlySet<string> = new Set(['properties', 'definitions']);
@@ -88,10 +91,7 @@ const HOLD_SCHEMAS: ReadonlySet<string> = new Set([
   'else',
 ]);
 
-/**
- * Returns a schema with it and every schema within it changed, the innermost first. Schemas under
- * other keywords than `HOLD_FIELDS` and `HOLD_SCHEMAS`, such as `if` and `not`, stay as they are.
- */
+/** Changes a schema and those within it, the innermost first, but none under `if` or `not`. */
 function mapSchemas(schema: Schema, change: Change): Schema {
   const within = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(within);
@@ -107,10 +107,7 @@ function mapSchemas(schema: Schema, change: Change): Schema {
   return change(Object.fromEntries(entries));
 }
 
-/**
- * Returns the schema of a plugin's name or of a source, open for plugins that the spec brings:
- * known names are suggested, any name or URI scheme is accepted. Other schemas stay as they are.
- */
+/** Lets a plugin's name or a source be any, for a spec's own plugins, and suggests known names. */
 function openName(schema: Schema): Schema {
   const { plugin, enum: names, pattern, ...rest } = schema;
   if (plugin === undefined) return schema;
@@ -119,10 +116,7 @@ function openName(schema: Schema): Schema {
   return pattern === undefined ? schema : { ...rest, plugin, pattern: '^[a-z][a-z0-9+.-]*:.+' };
 }
 
-/**
- * Returns the schema of a single value, with `${…}` accepted in its place. The command line checks
- * the value that replaces it. Schemas of lists and mappings stay as they are.
- */
+/** Accepts `${…}` in place of a single value: the command line checks what it stands for. */
 function orReference(schema: Schema): Schema {
   // Within `allOf`, since an editor would else offer each example of an item as a list of one item.
   const item = itemSchema(schema);
@@ -137,7 +131,7 @@ function orReference(schema: Schema): Schema {
   )
     return schema;
   const { description, default: fallback, doNotSuggest, ...value } = schema,
-    words = wordsOf(schema);
+    words = offeredValues(schema);
   return {
     ...defined({ description, default: fallback, doNotSuggest }),
     ...(words.length === 0 ? {} : { examples: words }),
@@ -146,13 +140,19 @@ function orReference(schema: Schema): Schema {
   };
 }
 
-/** Returns the values for an editor to offer: as examples, for it does not look into conditions. */
-function wordsOf({ enum: words, const: word, anyOf, type, examples }: Schema): readonly Json[] {
+/** Returns the values that an editor offers. */
+function offeredValues({
+  enum: words,
+  const: word,
+  anyOf,
+  type,
+  examples,
+}: Schema): readonly Json[] {
   const listed = examples ?? words;
   if (listed !== undefined) return listed;
   if (word !== undefined) return [word];
   if (type === 'boolean') return [true, false];
-  return [...new Set((anyOf ?? []).flatMap(wordsOf))];
+  return [...new Set((anyOf ?? []).flatMap(offeredValues))];
 }
 
 // ---- what a file must have if it extends no other ----------------------------------------------
@@ -173,7 +173,8 @@ const MUST: readonly (readonly string[])[] = [
  */
 function requirementsOnly(strict: Schema): Schema {
   const requirementsAt = (schema: Schema, [step, ...rest]: readonly string[]): Schema => {
-    const target = resolveReference(strict, schema);
+    const target =
+      schema.$ref === undefined ? schema : definition(strict, definitionName(schema.$ref));
     if (step === undefined) return { required: target.required ?? [] };
     return step === '*'
       ? { additionalProperties: requirementsAt(openSchema(target) ?? {}, rest) }
@@ -195,18 +196,7 @@ const isOfDefault = (branch: Schema): boolean =>
 
 /** Returns the schema without the requirements that `requirementsOnly` returns. */
 function withoutRequired(strict: Schema, { variants }: Shapes): Schema {
-  const dropRequired = (schema: Schema, [step, ...rest]: readonly string[]): Schema => {
-    if (step === undefined) {
-      const { required: _required, ...free } = schema;
-      return free;
-    }
-    if (step === '*')
-      return { ...schema, additionalProperties: dropRequired(openSchema(schema) ?? {}, rest) };
-    return {
-      ...schema,
-      properties: { ...schema.properties, [step]: dropRequired(fieldSchema(schema, step), rest) },
-    };
-  };
+  const free: Change = ({ required: _required, ...schema }) => schema;
   const named = (section: VariantSection): Schema => {
     const variant = definition(strict, section),
       { discriminator } = variants[section];
@@ -219,16 +209,16 @@ function withoutRequired(strict: Schema, { variants }: Shapes): Schema {
       ),
     };
   };
-  // `data.train` and `data.validation` share the definition `split`, which is changed below.
-  const loose = MUST.filter(([, split]) => split === undefined || split === '*').reduce(
-    dropRequired,
-    strict,
+  const loose = update(
+    update(update(free(strict), ['model'], free), ['data'], free),
+    ['commands'],
+    (commands) => ({ ...commands, additionalProperties: free(openSchema(commands) ?? {}) }),
   );
   return {
     ...loose,
     definitions: {
       ...strict.definitions,
-      split: dropRequired(definition(strict, 'split'), []),
+      split: free(definition(strict, 'split')), // of `data.train` and `data.validation`
       poisoning: named('poisoning'),
       defences: named('defences'),
       adapter: named('adapter'),
@@ -241,9 +231,6 @@ const definition = ({ definitions }: Schema, name: string): Schema => {
   if (found === undefined) throw new Error(`the schema has no definition "${name}"`);
   return found;
 };
-
-const resolveReference = (root: Schema, schema: Schema): Schema =>
-  schema.$ref === undefined ? schema : definition(root, definitionName(schema.$ref));
 
 /** Returns a schema that allows only known names of plugins, for a spec that brings none. */
 function knownNames(strict: Schema, shapes: Shapes): Schema {
@@ -289,13 +276,6 @@ const orNamed = (forms: readonly Schema[], name: Schema): Schema => ({
     name,
   ],
 });
-
-/** Returns the schema with a defence's name allowed wherever `defences` takes a mapping. */
-function withDefenceNames(schema: Schema, shapes: Shapes): Schema {
-  const { anyOf = [], ...defences } = fieldSchema(schema, 'defences');
-  const named = { ...defences, ...orNamed(anyOf, defenceNameSchema(shapes)) };
-  return { ...schema, properties: { ...schema.properties, defences: named } };
-}
 
 /** Returns the schema of a mapping with this schema, or of a list of such mappings. */
 const oneOrMany = (schema: Schema): Schema => ({

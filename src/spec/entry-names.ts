@@ -2,24 +2,24 @@
 import type { Cell } from '../api.ts';
 import type { Report } from './faults.ts';
 import { isText, type Node, oneOrMany, type TextNode } from './node.ts';
-import { preferOutsideBase, sections } from './schema.ts';
-import { shortNames } from './selection.ts';
+import { isSection } from './schema.ts';
+import { pathsNamed, shortNames } from './selection.ts';
 import { didYouMean, nearest, suggest } from './suggest.ts';
 
 export interface Context {
-  /** The axes of the grid, by full path. */
+  /** The full paths of the grid's axes. */
   readonly axes: readonly string[];
-  /** Every field of a cell, by full path. */
+  /** The full paths of all fields of a cell. */
   readonly fields: readonly string[];
   readonly goals: readonly string[];
   readonly stages: readonly string[];
   /** The metrics that have a short name, as `STAGE.METRIC`. */
   readonly metrics: readonly string[];
-  /** Returns the metrics of a stage that can have none of this name, and otherwise null. */
+  /** `SpecRegistry.metricsWithout` */
   readonly metricsWithout: (name: string) => readonly string[] | null;
   readonly cells: readonly Cell[];
   readonly report: Report;
-  /** Reports that fields can't be given together; `hint` says a way out. */
+  /** Reports that fields can't be given together. */
   readonly conflict: (node: Node, message: string, hint: string) => void;
   /** Reports a warning, which does not stop the run. */
   readonly warn: Report;
@@ -28,7 +28,7 @@ export interface Context {
 /** What a name in an entry may stand for: an axis, a metric, or either. */
 export type Takes = 'axis' | 'metric' | 'any';
 
-/** Returns the full names of one name or a list, without those that `readName` reports. */
+/** Returns the full names for one name or a list, without those that `readName` reports. */
 export const readNames = (
   node: Node | undefined,
   context: Context,
@@ -75,26 +75,17 @@ export function readName(
   return undefined;
 }
 
-/**
- * Returns the paths that a name stands for: the one of this full or short name, or else those that
- * end with it (those in `base` only if there are no others). The name of a section stands for the
- * fields below it.
- */
+/** As `pathsNamed`. The name of a section stands for the fields below it. */
 function axesNamed(word: string, paths: readonly string[]): readonly string[] {
-  const full = shortNames.get(word) ?? word;
-  if (paths.includes(full)) return [full];
-  const ends = preferOutsideBase(paths.filter((path) => path.endsWith(`.${word}`)));
-  if (ends.length > 0) return ends;
-  const isSection = (sections as readonly string[]).includes(word);
-  return isSection ? paths.filter((path) => path.startsWith(`${word}.`)) : [];
+  const named = pathsNamed(word, paths);
+  return named.length === 0 && isSection(word)
+    ? paths.filter((path) => path.startsWith(`${word}.`))
+    : named;
 }
 
 const shortMetric = (name: string): string => name.slice(name.indexOf('.') + 1);
 
-/**
- * Returns the metrics with this full or short name. If there are none, returns the name itself if
- * it has the form `STAGE.METRIC` and there is such a stage.
- */
+/** Returns the metrics of this full or short name, or else a `STAGE.METRIC` whose stage exists. */
 function metricsNamed(word: string, { metrics, stages, fields }: Context): readonly string[] {
   const short = metrics.filter((name) => name === word || shortMetric(name) === word);
   if (short.length > 0) return short;
@@ -103,10 +94,7 @@ function metricsNamed(word: string, { metrics, stages, fields }: Context): reado
   return isName && stages.includes(stage) ? [word] : [];
 }
 
-/**
- * Returns the metric, or undefined after reporting that no cell has it. A name that its stage is
- * not known to give is only warned of.
- */
+/** Returns the metric; undefined, after reporting it, if no cell has it. Warns of unknown ones. */
 function goalMetric(
   name: string,
   { span }: TextNode,
@@ -146,6 +134,7 @@ function goalMetric(
   return name;
 }
 
+/** What a message calls the names that are taken, and how a hint says to write them. */
 const WHAT = { axis: 'axis', metric: 'metric', any: 'axis and no metric' } as const;
 const HOW = {
   axis: 'an axis is named in full, such as "poisoning.rate", or by an ending that only one has',
@@ -161,12 +150,11 @@ function reportUnknown(
 ): void {
   const known = [
     ...special,
-    ...(takes === 'metric' ? [] : [...shortNames.keys(), ...axes.flatMap(endings)]),
+    ...(takes === 'metric'
+      ? []
+      : [...shortNames.keys(), ...axes.flatMap((path) => [path.split('.').at(-1) ?? path, path])]),
     ...(takes === 'axis' ? [] : metrics.flatMap((name) => [shortMetric(name), name])),
   ];
   const message = `there is no ${WHAT[takes]} "${word}"`;
   report('unknown-key', span, message, suggest(word, new Set(known)) ?? HOW[takes]);
 }
-
-/** Returns the names of an axis that a hint may offer: the last part of its path, and the path. */
-const endings = (path: string): string[] => [path.split('.').at(-1) ?? path, path];

@@ -1,14 +1,11 @@
-/**
- * Explains violations in words: what is wrong and where, what was expected, and the most similar
- * word that would be right.
- */
+/** Explains violations: what is wrong and where, what was expected, and which word was meant. */
 import type { Json } from '../api.ts';
 import type { Report } from './faults.ts';
+import { pluginName } from './fields.ts';
 import {
   child,
   descend,
   fieldName,
-  isText,
   type MapNode,
   type Node,
   type Path,
@@ -39,7 +36,7 @@ import {
 import { all, didYouMean, either, nearest, suggest } from './suggest.ts';
 import type { Violation } from './validate.ts';
 
-export interface ExplainContext {
+interface ExplainContext {
   readonly shapes: Shapes;
   /** Every field of a spec, by full path. */
   readonly fields: ReadonlyMap<string, Json | undefined>;
@@ -56,10 +53,7 @@ export function explain(violation: Violation, root: MapNode, context: ExplainCon
   const name = fieldName(path);
   switch (keyword) {
     case 'additionalProperties':
-      explainUnknownKey(
-        { path, key: String(params['additionalProperty']), map: node, schema },
-        context,
-      );
+      explainUnknownKey(path, String(params['additionalProperty']), node, schema, context);
       return;
     case 'required': {
       const missing = String(params['missingProperty']),
@@ -102,92 +96,70 @@ export function explain(violation: Violation, root: MapNode, context: ExplainCon
   }
 }
 
-/** Reports a violation by the value of a node, `name` in the message. */
+/** Reports a violation by the value of a node. @param name the node's field, in the message */
 function explainValue(
   { path, keyword, value, schema }: Violation,
   node: Node,
   name: string,
   { report, shapes }: ExplainContext,
 ): void {
-  const subject = name === '' ? 'the spec' : `"${name}"`;
+  const subject = name === '' ? 'the spec' : `"${name}"`,
+    mismatch = `${subject} must be ${describe(schema)}, not ${show(value)}`;
+  const fault = (code: string, message: string, hint?: string): void =>
+    report(code, node.span, message, hint);
   switch (keyword) {
     case 'enum':
-    case 'const': {
-      if (schema.plugin !== undefined && typeof value === 'string') {
+    case 'const':
+      if (schema.plugin !== undefined && typeof value === 'string')
         explainUnknownPlugin(schema.plugin, value, schema.enum ?? [], node.span, report);
-        return;
-      }
-      report('unknown-value', node.span, mustBe(subject, schema, value), wordHint(schema, value));
+      else fault('unknown-value', mismatch, wordHint(schema, value));
       return;
-    }
     case 'type':
     case 'anyOf':
     case 'oneOf': {
       const code =
         keyword !== 'type' && acceptsType(schema, value) ? 'unknown-value' : 'wrong-type';
-      const variant = variantHint(path, value, shapes);
-      report(
-        code,
-        node.span,
-        mustBe(subject, schema, value),
-        variant ?? wordHint(schema, value) ?? listHint(path, value) ?? yamlHint(schema, node),
-      );
+      const word = variantHint(path, value, shapes) ?? wordHint(schema, value);
+      fault(code, mismatch, word ?? listHint(path, value) ?? yamlHint(schema, node));
       return;
     }
     case 'minimum':
     case 'maximum':
     case 'exclusiveMinimum':
     case 'exclusiveMaximum':
-      report('out-of-range', node.span, mustBe(subject, schema, value));
+      fault('out-of-range', mismatch);
       return;
     case 'pattern':
-      if (schema.plugin === 'source') {
+      if (schema.plugin === 'source')
         explainSource(subject, typeof value === 'string' ? value : '', schema, node.span, report);
-        return;
+      else {
+        const hint = `it must match /${schema.pattern ?? ''}/`;
+        fault('wrong-form', `${subject} has the wrong form: ${show(value)}`, hint);
       }
-      report(
-        'wrong-form',
-        node.span,
-        `${subject} has the wrong form: ${show(value)}`,
-        `it must match /${schema.pattern ?? ''}/`,
-      );
       return;
     case 'maxItems': {
       const most = `at most ${schema['maxItems'] as number}`;
-      report('too-long', node.span, `${subject} has ${(value as Json[]).length} entries, ${most}`);
+      fault('too-long', `${subject} has ${(value as Json[]).length} entries, ${most}`);
       return;
     }
     case 'minItems':
     case 'minProperties':
     case 'minLength':
-      if (Array.isArray(value) && value.length > 0) {
-        const message = `${subject} must be ${describe(schema)}, not ${value.length}`;
-        report('too-short', node.span, message);
-      } else report('empty-value', node.span, `${subject} must not be empty`);
+      if (Array.isArray(value) && value.length > 0)
+        fault('too-short', `${subject} must be ${describe(schema)}, not ${value.length}`);
+      else fault('empty-value', `${subject} must not be empty`);
       return;
-    default:
-      report(
-        'invalid-value',
-        node.span,
-        `${subject} does not satisfy the schema's "${keyword}"`,
-        firstSentence(schema),
-      );
+    default: {
+      const message = `${subject} does not satisfy the schema's "${keyword}"`;
+      fault('invalid-value', message, firstSentence(schema));
+    }
   }
 }
 
-const mustBe = (subject: string, schema: Schema, value: Json | undefined): string =>
-  `${subject} must be ${describe(schema)}, not ${show(value)}`;
-
-/** What messages call one and several plugins of a kind. */
+/** What messages call one and several plugins of a kind, where that is not the kind's name. */
 const pluginWords: Readonly<Record<string, readonly [string, string]>> = {
-  attack: ['attack', 'attacks'],
-  defence: ['defence', 'defences'],
-  adapter: ['adapter', 'adapters'],
-  stage: ['stage', 'stages'],
   model: ['model architecture', 'model architectures'],
   dataset: ['data format', 'data formats'],
-  source: ['source', 'sources'],
-  scorer: ['scorer', 'scorers'],
 };
 
 function explainUnknownPlugin(
@@ -232,7 +204,7 @@ function explainSource(
   );
 }
 
-/** Returns a hint at the word of the schema that the value may misspell; undefined if none. */
+/** Returns a hint: the word of the schema that the value may misspell; undefined if none. */
 function wordHint(schema: Schema, value: unknown): string | undefined {
   const words = (part: Schema): string[] =>
     [...(part.enum ?? []), ...(part.const === undefined ? [] : [part.const])]
@@ -242,11 +214,7 @@ function wordHint(schema: Schema, value: unknown): string | undefined {
 }
 
 /** Returns a hint where a plugin's name stands alone: `adapter: lora`, not `{ type: lora }`. */
-function variantHint(
-  path: Violation['path'],
-  value: unknown,
-  { variants }: Shapes,
-): string | undefined {
+function variantHint(path: Path, value: unknown, { variants }: Shapes): string | undefined {
   const section = variantSectionOf(path);
   if (section === null || typeof value !== 'string') return undefined;
   const { discriminator, byName } = variants[section];
@@ -254,7 +222,7 @@ function variantHint(
 }
 
 /** Returns a hint for a command line that is one text: `run: python3 score.py`. */
-function listHint(path: Violation['path'], value: unknown): string | undefined {
+function listHint(path: Path, value: unknown): string | undefined {
   const isProgram =
     (path[0] === 'commands' && path.length === 3 && path[2] === 'run') ||
     (['poisoning', 'scorer', 'scorers'].some((section) => path.includes(section)) &&
@@ -270,19 +238,12 @@ function yamlHint(schema: Schema, node: Node): string | undefined {
   if (node.kind !== 'scalar') return undefined;
   const { value } = node;
   if (value === null) return 'leave the field out for its default';
-  if (
-    typeof value === 'string' &&
-    value.trim() !== '' &&
-    isNumeric(schema) &&
-    Number.isFinite(Number(value))
-  )
-    return `without quotes: ${value}`;
-  if (
-    typeof value === 'string' &&
-    typesOf(schema).has('boolean') &&
-    /^(yes|no|on|off|y|n|true|false)$/i.test(value)
-  )
-    return `write ${/^(yes|on|y|true)$/i.test(value) ? 'true' : 'false'}`;
+  if (typeof value === 'string') {
+    if (value.trim() !== '' && isNumeric(schema) && Number.isFinite(Number(value)))
+      return `without quotes: ${value}`;
+    if (typesOf(schema).has('boolean') && /^(yes|no|on|off|y|n|true|false)$/i.test(value))
+      return `write ${/^(yes|on|y|true)$/i.test(value) ? 'true' : 'false'}`;
+  }
   const item = [schema, ...(alternatives(schema) ?? [])].map(itemSchema).find(Boolean);
   if (typesOf(schema).has('array') && item !== undefined && acceptsType(item, value))
     return `as a list: [${String(value)}]`;
@@ -301,17 +262,16 @@ function acceptsText(schema: Schema, text: string): boolean {
   return schema.pattern === undefined || new RegExp(schema.pattern).test(text);
 }
 
-interface UnknownKey {
-  /** The path of the mapping that holds the key. */
-  readonly path: Path;
-  readonly key: string;
-  readonly map: Node;
-  readonly schema: Schema;
-}
-
 const MOST_LISTED = 20;
 
-function explainUnknownKey({ path, key, map, schema }: UnknownKey, context: ExplainContext): void {
+/** Reports a key that a mapping may not have. @param path the mapping's path */
+function explainUnknownKey(
+  path: Path,
+  key: string,
+  map: Node,
+  schema: Schema,
+  context: ExplainContext,
+): void {
   const at = map.kind === 'map' ? (map.entries.get(key)?.key ?? map.span) : map.span;
   const variant = variantSectionOf(path);
   const parent = fieldName(path);
@@ -326,7 +286,7 @@ function explainUnknownKey({ path, key, map, schema }: UnknownKey, context: Expl
     return;
   }
   if (variant !== null) {
-    explainUnknownParameter(variant, { path, key, map, schema }, at, siblings, context);
+    explainUnknownParameter(variant, path, key, map, at, siblings, context);
     return;
   }
   const message = parent === '' ? `unknown key "${key}"` : `unknown key "${key}" in "${parent}"`;
@@ -342,7 +302,7 @@ function explainUnknownKey({ path, key, map, schema }: UnknownKey, context: Expl
   context.report('unknown-key', at, message, similar.length > 0 ? didYouMean(...similar) : known);
 }
 
-/** Returns at most four other fields with this name: those below `parent`, or else elsewhere. */
+/** Returns at most four fields of this name: those below `parent`, or else any but its own. */
 function fieldsNamed(key: string, parent: string, { fields, shapes }: ExplainContext): string[] {
   const ends = new Set<string>();
   const add = (path: string): void => {
@@ -360,18 +320,20 @@ function fieldsNamed(key: string, parent: string, { fields, shapes }: ExplainCon
 
 function explainUnknownParameter(
   section: VariantSection,
-  { path, key, map }: UnknownKey,
-  at: Parameters<ExplainContext['report']>[1],
+  path: Path,
+  key: string,
+  map: Node,
+  at: Span,
   siblings: readonly string[],
   context: ExplainContext,
 ): void {
-  const { discriminator, defaultName, byName } = context.shapes.variants[section];
-  const written = child(map, discriminator);
-  const plugin = isText(written) ? written.value : defaultName;
+  const shape = context.shapes.variants[section],
+    { discriminator, byName } = shape;
+  const plugin = pluginName(map, shape);
   const fault = (message: string, hint: string): void =>
     context.report('unknown-key', at, message, hint);
   if (isStepPath(path)) {
-    if (written === undefined) return; // the missing attack is reported already
+    if (child(map, discriminator) === undefined) return; // the missing attack is reported already
     if (key === 'when') {
       fault('a step takes no "when"', 'it belongs to the variant, beside "steps"');
       return;

@@ -9,50 +9,36 @@ import type { Diagnostic } from './types.ts';
  */
 export type Report = (code: string, at: Span | null, message: string, hint?: string) => void;
 
-export interface Faults {
-  readonly report: Report;
-  /** Whether a fault was reported at exactly this place. */
-  has(at: Span): boolean;
-  readonly count: number;
-  /**
-   * Returns the diagnostics by file, in the order in which files first had a fault, and by line
-   * within a file.
-   */
-  diagnostics(): Diagnostic[];
-}
+export type Faults = ReturnType<typeof gatherFaults>;
 
-interface Found {
-  readonly at: Span | null;
-  readonly diagnostic: Diagnostic;
-}
-
-export function gatherFaults(): Faults {
-  const found: Found[] = [];
+export function gatherFaults() {
+  const found: { readonly at: Span | null; readonly diagnostic: Diagnostic }[] = [];
   const seen = new Set<string>(),
     places = new Set<string>();
   const files: string[] = [];
-  const placeOf = (at: Span): string => `${at.start}-${at.end} ${at.source.file}`;
+  const placeKey = (at: Span): string => `${at.start}-${at.end} ${at.source.file}`;
+  const report: Report = (code, at, message, hint) => {
+    const identity = `${code} ${message} ${at ? placeKey(at) : ''}`;
+    if (seen.has(identity)) return;
+    seen.add(identity);
+    if (at) {
+      places.add(placeKey(at));
+      if (!files.includes(at.source.file)) files.push(at.source.file);
+    }
+    const range = at && rangeOf(at);
+    found.push({ at, diagnostic: { code, message, range, ...defined({ hint }) } });
+  };
   return {
-    report(code, at, message, hint) {
-      const identity = `${code} ${message} ${at ? placeOf(at) : ''}`;
-      if (seen.has(identity)) return;
-      seen.add(identity);
-      if (at) {
-        places.add(placeOf(at));
-        if (!files.includes(at.source.file)) files.push(at.source.file);
-      }
-      const range = at && rangeOf(at);
-      found.push({ at, diagnostic: { code, message, range, ...defined({ hint }) } });
-    },
-    has: (at) => places.has(placeOf(at)),
-    get count() {
-      return found.length;
-    },
-    diagnostics() {
-      const fileOf = ({ at }: Found): number => (at ? files.indexOf(at.source.file) : -1),
-        startOf = ({ at }: Found): number => at?.start ?? 0;
-      return [...found]
-        .sort((a, b) => fileOf(a) - fileOf(b) || startOf(a) - startOf(b))
+    report,
+    /** Whether a fault was reported at exactly this place. */
+    has: (at: Span): boolean => places.has(placeKey(at)),
+    /** Returns how many faults were reported. */
+    count: (): number => found.length,
+    /** Returns the diagnostics by line, files in the order of their first fault. */
+    diagnostics(): Diagnostic[] {
+      const file = (at: Span | null): number => (at ? files.indexOf(at.source.file) : -1);
+      return found
+        .toSorted((a, b) => file(a.at) - file(b.at) || (a.at?.start ?? 0) - (b.at?.start ?? 0))
         .map(({ diagnostic }) => diagnostic);
     },
   };

@@ -13,6 +13,7 @@ import {
   isText,
   itemsOf,
   mapChildren,
+  mapEntries,
   type MapNode,
   type Node,
   oneOrMany,
@@ -29,13 +30,10 @@ import {
   variantSections,
   type VariantShape,
 } from './schema.ts';
-import { fieldSchema, isRecord, type Schema } from './shape.ts';
+import { declaresFields, fieldSchema, type Schema } from './shape.ts';
 
 export interface WrittenField {
-  /**
-   * The full path, such as `adapter.init.variance` or `train.steps`. An override in an adapter has
-   * a path such as `adapter.train.steps`.
-   */
+  /** The full path, such as `train.steps`; of an override in an adapter, `adapter.train.steps`. */
   readonly path: string;
   readonly node: Node;
   readonly schema: Schema;
@@ -51,8 +49,9 @@ export interface Variant {
 }
 
 /** Returns the variants of a section, or the default plugin alone if the section is left out. */
-export function variantsOf(root: MapNode, section: VariantSection, shape: VariantShape): Variant[] {
-  const value = child(root, section);
+export function listVariants(root: MapNode, section: VariantSection, shapes: Shapes): Variant[] {
+  const value = child(root, section),
+    shape = shapes.variants[section];
   if (value === undefined)
     return [
       { node: undefined, name: shape.defaultName, schema: shape.byName.get(shape.defaultName) },
@@ -61,10 +60,15 @@ export function variantsOf(root: MapNode, section: VariantSection, shape: Varian
     if (node.kind !== 'map') return [];
     const steps = section === 'poisoning' ? composedVariant(node, shape) : null;
     if (steps !== null) return [steps];
-    const written = child(node, shape.discriminator);
-    const name = isText(written) ? written.value : shape.defaultName;
+    const name = pluginName(node, shape);
     return [{ node, name, schema: shape.byName.get(name) }];
   });
+}
+
+/** Returns the name of the plugin that a variant or step names; the default's if it names none. */
+export function pluginName(variant: Node, { discriminator, defaultName }: VariantShape): string {
+  const written = child(variant, discriminator);
+  return isText(written) ? written.value : defaultName;
 }
 
 /** Returns the written fields that the schema declares at a node; of a mapping, those within it. */
@@ -74,7 +78,7 @@ export function fieldsBelow(
   path: string,
 ): WrittenField[] {
   if (node === undefined || schema === undefined) return [];
-  if (!isRecord(schema)) return [{ path, node, schema }];
+  if (!declaresFields(schema)) return [{ path, node, schema }];
   if (node.kind !== 'map') return [];
   return Object.entries(schema.properties).flatMap(([key, field]) =>
     fieldsBelow(child(node, key), field, `${path}.${key}`),
@@ -97,17 +101,16 @@ export function basesIn(root: MapNode): SubSpec[] {
   );
 }
 
-/** Returns the spec and the trainings of its `base`. */
 export const specsIn = (root: MapNode): SubSpec[] => [{ prefix: '', root }, ...basesIn(root)];
 
-/** Returns the variants of all sections, those of the cell's training and those of its bases. */
+/** Returns the variants of all sections, also of those in `base`. */
 export const allVariants = (
   root: MapNode,
   shapes: Shapes,
 ): (Variant & { readonly section: VariantSection })[] =>
   specsIn(root).flatMap(({ root: spec }) =>
     variantSections.flatMap((section) =>
-      variantsOf(spec, section, shapes.variants[section]).map((variant) => ({
+      listVariants(spec, section, shapes).map((variant) => ({
         ...variant,
         section,
       })),
@@ -123,7 +126,7 @@ export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
         const own = fieldsBelow(child(spec, section), shapes.section[section], path);
         return section === 'evaluate' ? [...own, ...pluginFields(spec, shapes)] : own;
       }
-      return variantsOf(spec, section, shapes.variants[section]).flatMap(({ node, schema }) => [
+      return listVariants(spec, section, shapes).flatMap(({ node, schema }) => [
         ...fieldsBelow(node, schema, path),
         ...(section === 'adapter'
           ? fieldsBelow(node?.entries.get('train')?.value, shapes.section.train, `${path}.train`)
@@ -185,37 +188,30 @@ export function checkTriggers(root: MapNode, shapes: Shapes, report: Report): vo
   }
 }
 
-/** Returns the tree with each node that is a key of the map replaced by its value. */
-export function replaceNodes<T extends Node>(node: T, replacements: ReadonlyMap<Node, Node>): T;
-export function replaceNodes(node: Node, replacements: ReadonlyMap<Node, Node>): Node {
-  const replacement = replacements.get(node);
-  if (replacement) return replacement;
-  switch (node.kind) {
-    case 'scalar':
-      return node;
-    case 'list':
-    case 'map':
-      return mapChildren(node, (child) => replaceNodes(child, replacements));
-  }
-}
+/** Returns the tree with the nodes below the root that are keys of the map replaced. */
+export const replaceNodes = (root: MapNode, replacements: ReadonlyMap<Node, Node>): MapNode => {
+  const replaced = (node: Node): Node =>
+    replacements.get(node) ?? (node.kind === 'scalar' ? node : mapChildren(node, replaced));
+  return mapEntries(root, replaced);
+};
 
 // ---- the steps of a variant of `poisoning` -----------------------------------------------------
 
-/** Returns the node that names a step's attack, or null if the step names none. */
-export function attackNode(step: Node): TextNode | null {
+/** Returns the node that names a step's attack; undefined if the step names none. */
+export function attackNode(step: Node): TextNode | undefined {
   const named = child(step, 'attack');
-  return isText(named) ? named : null;
+  return isText(named) ? named : undefined;
 }
 
 /** Returns the position from 0 of the step with this attack, or -1. */
 export const stepAt = (steps: Node, attack: string): number =>
   itemsOf(steps).findIndex((step) => attackNode(step)?.value === attack);
 
-/**
- * Returns the schema of `poisoning` in a cell under this attack, which may be composed of several
- * (`a+b`). Returns undefined if one of them is not a plugin.
- */
-export function shapeOf({ byName, discriminator }: VariantShape, name: string): Schema | undefined {
+/** Returns the schema of a cell's `poisoning` under an attack, `a` or `a+b`; undefined if none. */
+export function schemaNamed(
+  { byName, discriminator }: VariantShape,
+  name: string,
+): Schema | undefined {
   const names = name.split(JOINT);
   if (names.length === 1) return byName.get(name);
   const steps: { [attack: string]: Schema } = {};
@@ -235,10 +231,7 @@ export function shapeOf({ byName, discriminator }: VariantShape, name: string): 
   };
 }
 
-/**
- * Returns a variant with `steps` in the form that it has in a cell. Each node keeps its place in
- * the text. Returns null if the variant has no list of steps.
- */
+/** Returns a variant with a list of `steps` as it is in a cell; null for any other variant. */
 export function composedVariant(variant: MapNode, shape: VariantShape): Variant | null {
   const steps = variant.entries.get('steps');
   if (steps?.value.kind !== 'list') return null;
@@ -247,7 +240,7 @@ export function composedVariant(variant: MapNode, shape: VariantShape): Variant 
   const byAttack = new Map<string, Entry>();
   for (const step of items) {
     const attack = attackNode(step);
-    if (step.kind !== 'map' || attack === null) continue;
+    if (step.kind !== 'map' || attack === undefined) continue;
     const value = withEntries(step, [[shape.discriminator, undefined]]);
     byAttack.set(attack.value, { key: attack.span, value });
   }
@@ -255,7 +248,7 @@ export function composedVariant(variant: MapNode, shape: VariantShape): Variant 
   const attack: Node = { kind: 'scalar', value: name, span };
   const named = withValue(variant, shape.discriminator, attack, steps.key);
   const node = withValue(named, 'steps', { kind: 'map', entries: byAttack, span });
-  return { node, name, schema: shapeOf(shape, name) };
+  return { node, name, schema: schemaNamed(shape, name) };
 }
 
 /**
@@ -282,11 +275,11 @@ export function expandSteps(
   return lists.map((items): Node => {
     checkAttacks(items, report);
     const [only] = items;
-    // A single step is that attack alone, and gives the same cell with the same name.
+    // A single step gives the cell of that attack alone, under the same name.
     if (
       items.length === 1 &&
       only?.kind === 'map' &&
-      hasOnlyKeys(variant, ['steps', 'when']) &&
+      [...variant.entries.keys()].every((key) => key === 'steps' || key === 'when') &&
       !only.entries.has('steps') &&
       !only.entries.has('when')
     ) {
@@ -296,15 +289,11 @@ export function expandSteps(
   });
 }
 
-const hasOnlyKeys = ({ entries }: MapNode, known: readonly string[]): boolean =>
-  [...entries.keys()].every((key) => known.includes(key));
-
-/** Reports steps with the attack `none`, and two steps with the same attack. */
 function checkAttacks(steps: readonly Node[], report: Report): void {
   const seen = new Set<string>();
   for (const step of steps) {
     const attack = attackNode(step);
-    if (attack === null) continue;
+    if (attack === undefined) continue;
     if (attack.value === 'none')
       report(
         'unknown-value',
@@ -326,7 +315,7 @@ function checkAttacks(steps: readonly Node[], report: Report): void {
 /** Returns the full paths of the fields of steps, such as `poisoning.steps.badnets.rate`. */
 export function stepFields(variants: readonly Variant[]): string[] {
   const below = (schema: Schema, path: string): string[] =>
-    isRecord(schema)
+    declaresFields(schema)
       ? Object.entries(schema.properties).flatMap(([key, field]) => below(field, `${path}.${key}`))
       : [path];
   return [

@@ -28,35 +28,26 @@ import {
 } from './node.ts';
 import { parseYaml } from './parse.ts';
 import type { Shapes } from './schema.ts';
-import type { Schema } from './shape.ts';
 import { all, didYouMean, nearest, suggest } from './suggest.ts';
 
 interface Layers {
   /** All layers merged, without `extends`. */
   readonly root: MapNode;
-  /** The spec file itself. */
   readonly source: Source;
 }
 
 /**
- * Reads a spec merged over the files that it extends; undefined, after reporting it, if one of them
+ * Reads a file merged over those that it extends; undefined, after reporting it, if one of them
  * can't be read.
+ * @param written the file as it is named at the place `from`; null for the spec itself
+ * @param stack the absolute paths of the files that extend this one
  */
-export async function readLayers(file: string, report: Report): Promise<Layers | undefined> {
-  return readLayer(file, file, null, [], report);
-}
-
-/**
- * Reads one file merged over those that it extends.
- * @param from the place that names the file as `written`; null for the spec itself
- * @param stack the files that extend this one
- */
-async function readLayer(
+export async function readLayers(
   file: string,
-  written: string,
-  from: Span | null,
-  stack: readonly string[],
   report: Report,
+  written = file,
+  from: Span | null = null,
+  stack: readonly string[] = [],
 ): Promise<Layers | undefined> {
   const path = resolve(file);
   if (stack.includes(path)) {
@@ -90,12 +81,12 @@ async function readLayer(
   let base: MapNode | undefined,
     areAllRead = true;
   for (const name of bases ? fileNames(bases, report) : []) {
-    const layer = await readLayer(
+    const layer = await readLayers(
       isAbsolute(name.value) ? name.value : join(dirname(file), name.value),
+      report,
       name.value,
       name.span,
       [...stack, path],
-      report,
     );
     if (!layer) areAllRead = false;
     else base = base ? merge(base, layer.root) : layer.root;
@@ -105,7 +96,7 @@ async function readLayer(
   return areAllRead ? { root, source } : undefined;
 }
 
-/** Returns the file names in the value of `extends`, and reports anything else in it. */
+/** Returns the file names under `extends`, and reports anything else there. */
 function fileNames(node: Node, report: Report): TextNode[] {
   const names: TextNode[] = [];
   for (const item of oneOrMany(node)) {
@@ -152,10 +143,7 @@ async function readText(
   }
 }
 
-/**
- * Returns a hint: the installed package's file of this name (pipelines/quickstart.yaml), or a file
- * with a similar name in the same folder, written as the user wrote his.
- */
+/** Returns a hint, written as `written` is: the installed package's file, or one named alike. */
 async function similarFile(path: string, written: string): Promise<string | undefined> {
   const packaged = `node_modules/dosimeter/${written}`;
   if (path.endsWith(written) && existsSync(path.slice(0, -written.length) + packaged))
@@ -167,13 +155,9 @@ async function similarFile(path: string, written: string): Promise<string | unde
   return close ? didYouMean(written.replace(/[^/:]*\/?$/, close.word)) : undefined;
 }
 
-/** Fields that a profile can't set, since they say which layers a spec has. */
-const OF_LAYERS = ['extends', 'profiles'] as const;
-
 /**
- * Returns the spec with the fields of one of its profiles merged over it, and without `profiles`.
- * Returns undefined, after reporting it, if there is no such profile.
- * @param name the argument of `--profile`; without one, no profile is merged
+ * Returns the spec with a profile merged over it, and without `profiles`; undefined, after
+ * reporting it, if there is no such profile. @param name if undefined, none is merged
  */
 export function applyProfile(
   root: MapNode,
@@ -194,7 +178,7 @@ export function applyProfile(
         'one that changes nothing is written {}',
       );
     else
-      for (const field of OF_LAYERS) {
+      for (const field of ['extends', 'profiles']) {
         const at = fields.entries.get(field)?.key;
         if (at !== undefined)
           report('misplaced-field', at, `a profile can't have "${field}"`, `write it in the spec`);
@@ -227,7 +211,7 @@ export function applyOverrides(root: MapNode, sets: readonly string[], report: R
     const source = createSource('--set', resolve('.'), argument);
     const cut = argument.indexOf('=');
     const whole: Span = { source, start: 0, end: argument.length };
-    const steps = stepsOf(argument.slice(0, Math.max(cut, 0)));
+    const steps = splitPath(argument.slice(0, Math.max(cut, 0)));
     if (cut < 0 || steps.includes('')) {
       report('bad-set', whole, '--set takes path=value', example);
       continue;
@@ -255,7 +239,7 @@ export function applyOverrides(root: MapNode, sets: readonly string[], report: R
 }
 
 /** Splits a path into steps. `adapter[1].rank` means `adapter.1.rank`. */
-const stepsOf = (path: string): string[] =>
+const splitPath = (path: string): string[] =>
   path
     .trim()
     .replace(/\[(\d+)\]/g, '.$1')
@@ -310,62 +294,57 @@ function withValueAt(
 
 // ---- the files that a spec names ---------------------------------------------------------------
 
-/** Whether the field is a path: it has `format: path`, or the name `init_from`. */
-const isPath = (path: string, schema: Schema): boolean =>
-  schema.format === 'path' || path.endsWith('.init_from');
+/** Returns the absolute path of the file that a value names, in or without `file:`. */
+const absolutePath = (node: TextNode, prefix = ''): string =>
+  resolve(node.folder ?? node.span.source.folder, node.value.slice(prefix.length));
 
-/** Returns the folder that a relative path in a value starts from. */
-export const folderOf = (node: ScalarNode): string => node.folder ?? node.span.source.folder;
+/** A value that is a path after `prefix`; a value without the prefix names no file here. */
+type WrittenPath = readonly [node: TextNode, prefix: '' | 'file:'];
 
-/** Returns the spec with the paths in its cells' sections made absolute. Reports missing files. */
+/** Returns the sources and paths in the sections of the cells, but for unresolved references. */
+export const sectionPaths = (root: MapNode, shapes: Shapes): readonly WrittenPath[] =>
+  writtenFields(root, shapes).flatMap(({ path, node, schema }) => {
+    const isSource = schema.format === 'source';
+    if (!isSource && schema.format !== 'path' && !path.endsWith('.init_from')) return [];
+    return oneOrMany(node)
+      .filter(isText)
+      .filter(({ value }) => !value.includes('${'))
+      .map((item): WrittenPath => [item, isSource ? 'file:' : '']);
+  });
+
+/** Returns the spec with these paths made absolute. Reports missing files. */
 export async function resolvePaths(
   root: MapNode,
-  shapes: Shapes,
+  paths: readonly WrittenPath[],
   report: Report,
 ): Promise<MapNode> {
   const replacements = new Map<Node, Node>();
-  for (const { path, node, schema } of writtenFields(root, shapes)) {
-    const prefix = schema.format === 'source' ? 'file:' : '';
-    if (prefix === '' && !isPath(path, schema)) continue;
-    for (const item of oneOrMany(node)) {
-      if (!isText(item)) continue;
-      if (!item.value.startsWith(prefix) || item.value === prefix || item.value.includes('${'))
-        continue;
-      const absolute = resolve(folderOf(item), item.value.slice(prefix.length));
-      await expectFile(item, absolute, report);
-      replacements.set(item, { ...item, value: prefix + absolute });
-    }
+  for (const [node, prefix] of paths) {
+    if (!node.value.startsWith(prefix) || node.value === prefix) continue;
+    const absolute = absolutePath(node, prefix);
+    await expectFile(node, absolute, report);
+    replacements.set(node, { ...node, value: prefix + absolute });
   }
   return replaceNodes(root, replacements);
 }
 
-/**
- * Returns the spec with the paths under `plugins` made absolute, and the paths of the modules that
- * exist. Entries that are not text are left for validation to report.
- */
+/** Returns the spec with absolute paths under `plugins`, and those of the modules that exist. */
 export async function resolveModules(
   root: MapNode,
   report: Report,
 ): Promise<{ readonly root: MapNode; readonly modules: readonly string[] }> {
-  const replacements = new Map<Node, Node>();
-  const modules: string[] = [];
-  const list = child(root, 'plugins');
-  for (const item of itemsOf(list)) {
-    if (!isText(item)) continue;
-    const absolute = resolve(folderOf(item), item.value);
-    if (!(await expectFile(item, absolute, report))) continue;
-    modules.push(absolute);
-    replacements.set(item, { ...item, value: absolute });
+  const replacements = new Map<Node, TextNode>();
+  for (const item of itemsOf(child(root, 'plugins')).filter(isText)) {
+    const absolute = absolutePath(item);
+    if (await expectFile(item, absolute, report))
+      replacements.set(item, { ...item, value: absolute });
   }
+  const modules = [...replacements.values()].map(({ value }) => value);
   return { root: replaceNodes(root, replacements), modules };
 }
 
 /** Whether a file exists. If it does not, reports that at the node that names it. */
-export async function expectFile(
-  node: ScalarNode,
-  absolute: string,
-  report: Report,
-): Promise<boolean> {
+async function expectFile(node: ScalarNode, absolute: string, report: Report): Promise<boolean> {
   if (existsSync(absolute)) return true;
   const hint = await similarFile(absolute, String(node.value));
   report('missing-file', node.span, `there is no file ${absolute}`, hint);
@@ -375,17 +354,7 @@ export async function expectFile(
 /** The largest text file, in bytes. No model reads a text of this length. */
 const MOST_BYTES = 2 ** 20;
 
-/** Returns the node of PATH in `{ file: PATH }`; undefined for any other value. */
-function fileOf(node: Node): TextNode | undefined {
-  if (node.kind !== 'map' || node.entries.size !== 1) return undefined;
-  const file = child(node, 'file');
-  return isText(file) ? file : undefined;
-}
-
-/**
- * Returns the spec with the text of the file in place of each `{ file: … }`. A file that can't be
- * read is reported, and its value stays.
- */
+/** Returns the spec with the texts of files in place of `{ file: … }`; those at fault stay. */
 export async function fillTextFiles(
   root: MapNode,
   shapes: Shapes,
@@ -395,11 +364,9 @@ export async function fillTextFiles(
   for (const { node, schema } of writtenFields(root, shapes)) {
     if (schema.textFile !== true) continue;
     for (const item of oneOrMany(node)) {
-      const file = fileOf(item);
-      const text = file === undefined ? null : await readTextValue(file, report);
-      if (text === null) continue;
-      const filled: ScalarNode = { kind: 'scalar', value: text, span: item.span };
-      replacements.set(item, filled);
+      const file = item.kind === 'map' && item.entries.size === 1 ? child(item, 'file') : undefined;
+      const text = isText(file) ? await readTextValue(file, report) : null;
+      if (text !== null) replacements.set(item, { kind: 'scalar', value: text, span: item.span });
     }
   }
   return replaceNodes(root, replacements);
@@ -407,7 +374,7 @@ export async function fillTextFiles(
 
 /** Returns a file's text without its last line break; null, after reporting why, if it has none. */
 export async function readTextValue(file: TextNode, report: Report): Promise<string | null> {
-  const path = resolve(folderOf(file), file.value);
+  const path = absolutePath(file);
   if (!(await expectFile(file, path, report))) return null;
   const fault = (message: string, hint: string): null => {
     report('bad-text-file', file.span, `${path} ${message}`, hint);

@@ -5,9 +5,8 @@
  */
 import { gridForms, SEED_RANGE } from './compose.ts';
 import type { Report } from './faults.ts';
-import { expandSteps } from './fields.ts';
+import { expandSteps, pluginName } from './fields.ts';
 import {
-  child,
   isText,
   type ListNode,
   mapChildren,
@@ -29,8 +28,8 @@ import {
 } from './schema.ts';
 import {
   declaredField,
+  declaresFields,
   isNumeric,
-  isRecord,
   isScalar,
   type RecordSchema,
   type Schema,
@@ -43,7 +42,7 @@ const MOST_VALUES = 100_000;
 /**
  * Returns the spec with its forms expanded. A field with a faulty form is reported and removed, so
  * that it is not reported again.
- * @param prefix the beginning of the paths in diagnostics
+ * @param prefix what the paths in diagnostics begin with
  */
 export function expandForms(root: MapNode, shapes: Shapes, report: Report, prefix = ''): MapNode {
   return mapEntries(root, (value, name) => {
@@ -65,7 +64,7 @@ function expandSeeds(node: Node, report: Report): Node | undefined {
   const [range, from, to] = (isText(node) && SEED_RANGE.exec(node.value)) || [];
   if (range === undefined) return node;
   const values = formValues('range', [Number(from), Number(to), 1], 'seeds', node.span, report);
-  return values ? listOf(values, node.span) : undefined;
+  return values ? makeList(values, node.span) : undefined;
 }
 
 /** Returns a field with its forms expanded; undefined, after reporting it, if one is faulty. */
@@ -74,7 +73,7 @@ function expandField(node: Node, schema: Schema, name: string, report: Report): 
   // `{ file: … }` is filled in later (load.ts).
   if (schema.textFile === true && node.entries.has('file')) return node;
   if (isScalar(schema) && isNumeric(schema)) return expandForm(node, name, report);
-  return isRecord(schema) ? expandFields(node, schema, name, report) : node;
+  return declaresFields(schema) ? expandFields(node, schema, name, report) : node;
 }
 
 /** Returns a mapping with the forms of its declared fields expanded, without the faulty ones. */
@@ -96,24 +95,23 @@ function expandVariants(
   const shape = shapes.variants[section];
   const items = oneOrMany(node);
   const written = section === 'defences' ? items.map((item) => asVariant(item, shape)) : items;
-  const expandOne = (variant: MapNode, path: string): MapNode[] =>
-    splitByPlugin(variant, shape.discriminator).map((one) =>
-      expandParameters(one, shape, path, report),
-    );
+  const path = `${prefix}${section}`;
+  const expandOne = (variant: MapNode, at: string): MapNode[] =>
+    splitByPlugin(variant, shape.discriminator).map((one) => {
+      const schema = shape.byName.get(pluginName(one, shape));
+      return schema && declaresFields(schema) ? expandFields(one, schema, at, report) : one;
+    });
   const withTrain = (variant: MapNode): MapNode =>
     mapEntries(variant, (value, key) =>
-      key === 'train'
-        ? expandField(value, shapes.section.train, `${prefix}adapter.train`, report)
-        : value,
+      key === 'train' ? expandField(value, shapes.section.train, `${path}.train`, report) : value,
     );
   const variants = written.flatMap((variant): Node[] => {
     if (variant.kind !== 'map') return [variant];
-    if (section === 'adapter') return expandOne(variant, `${prefix}adapter`).map(withTrain);
-    if (section === 'defences') return expandOne(variant, `${prefix}defences`);
-    const steps = variant.entries.get('steps');
-    if (!steps) return expandOne(variant, `${prefix}poisoning`);
-    const choices = (step: MapNode): Node[] => expandOne(step, `${prefix}poisoning.steps`);
-    return expandSteps(variant, steps, choices, report);
+    const steps = section === 'poisoning' ? variant.entries.get('steps') : undefined;
+    if (steps)
+      return expandSteps(variant, steps, (step) => expandOne(step, `${path}.steps`), report);
+    const expanded = expandOne(variant, path);
+    return section === 'adapter' ? expanded.map(withTrain) : expanded;
   });
   if (variants.length === 0 && written.length > 0) return undefined;
   return node.kind === 'list' || variants.length > 1
@@ -128,22 +126,7 @@ function asVariant(node: Node, { discriminator }: VariantShape): Node {
   return { kind: 'map', entries, span: node.span };
 }
 
-/** Returns a variant with the forms of its plugin's parameters expanded. */
-function expandParameters(
-  variant: MapNode,
-  { byName, discriminator, defaultName }: VariantShape,
-  path: string,
-  report: Report,
-): MapNode {
-  const name = child(variant, discriminator);
-  const schema = byName.get(isText(name) ? name.value : defaultName);
-  return schema && isRecord(schema) ? expandFields(variant, schema, path, report) : variant;
-}
-
-/**
- * Returns one variant for each plugin that a variant names, as in `attack: [a, b]`. A list of
- * anything but distinct names is left as it is, for validation to report.
- */
+/** Splits `attack: [a, b]` into a variant for each plugin; other lists are left to validation. */
 function splitByPlugin(variant: MapNode, discriminator: string): MapNode[] {
   const entry = variant.entries.get(discriminator);
   if (entry?.value.kind !== 'list') return [variant];
@@ -153,7 +136,7 @@ function splitByPlugin(variant: MapNode, discriminator: string): MapNode[] {
   return items.map((value) => withValue(variant, discriminator, value));
 }
 
-/** Returns a form's values as a list; undefined, after reporting it, if it is faulty. */
+/** Returns the values of a form, `{linspace: …}`; undefined, after reporting it, if faulty. */
 function expandForm(node: MapNode, name: string, report: Report): ListNode | undefined {
   const [[form, entry] = [undefined, undefined], extra] = [...node.entries];
   if (form === undefined || !gridForms.includes(form)) {
@@ -185,11 +168,11 @@ function expandForm(node: MapNode, name: string, report: Report): ListNode | und
         )
       : [];
   const values = formValues(form, numbers, name, entry.value.span, report);
-  return values ? listOf(values, node.span) : undefined;
+  return values ? makeList(values, node.span) : undefined;
 }
 
 /** Returns a list of numbers, all of which have the place of the form that they come from. */
-const listOf = (values: readonly number[], span: Span): ListNode => ({
+const makeList = (values: readonly number[], span: Span): ListNode => ({
   kind: 'list',
   span,
   items: values.map((value): ScalarNode => ({ kind: 'scalar', value, span })),

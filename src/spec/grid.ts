@@ -1,19 +1,21 @@
 /** Builds the grid: every combination of the sections' values at every seed. */
 import { basesOf, type Cell, type JsonObject } from '../api.ts';
 import { defined } from '../base/defined.ts';
+import { once } from '../base/memoized.ts';
+import { valueAt } from '../base/record.ts';
 import {
   type BaseChoice,
   type Choices,
-  choicesOf,
   type DefenceChoice,
   isAxis,
+  listChoices,
   multiply,
   numbering,
   type PoisoningChoice,
   type TuningChoice,
 } from './choices.ts';
-import { shapeOf } from './fields.ts';
-import { type Names, namesOf } from './names.ts';
+import { schemaNamed } from './fields.ts';
+import { makeNames, type Names } from './names.ts';
 import {
   child,
   descend,
@@ -25,43 +27,30 @@ import {
   withEntries,
 } from './node.ts';
 import { BASE, cellField, isVariantSection, NO_DEFENCE, type Shapes } from './schema.ts';
-import { fieldOf, type Pattern } from './selection.ts';
-import { isRecord, type Schema } from './shape.ts';
+import type { Pattern, Selection } from './selection.ts';
+import { declaresFields, type Schema } from './shape.ts';
 import type { ExperimentCell, SourceRange } from './types.ts';
 
-export interface GridOptions {
+export interface GridOptions extends Selection {
   readonly root: MapNode;
   readonly shapes: Shapes;
   readonly name: string;
   readonly seeds: readonly number[];
-  readonly whenOf: (variant: MapNode | undefined) => Pattern | null;
-  readonly include: readonly Pattern[];
-  readonly exclude: readonly Pattern[];
-  readonly only: readonly Pattern[];
   /** Returns the one form for all ways to write an adapter: `AdapterDescriptor.canonical`. */
   readonly canonical: (adapter: JsonObject) => JsonObject;
 }
 
-interface Grid {
-  /** Each distinct cell once, under its first name. Its other names are in `also`. */
-  readonly cells: readonly ExperimentCell[];
-  /** Patterns of the spec that match no cell, which are probably mistakes. */
-  readonly idle: readonly Pattern[];
-}
-
 /**
- * Returns the cells in the order of the spec's lists, and the patterns that match none. Sections
- * vary in the schema's order, later ones faster, and the seed varies fastest of all. Equal sections
- * are one object.
+ * Returns the cells in the order of the spec's lists. Sections vary in the schema's order, later
+ * ones faster, and the seed varies fastest of all. Equal sections are one object. A cell that the
+ * spec writes in several ways is there once, under its first name, with the other names in `also`.
+ * `idle` has the spec's patterns that match no cell, which are probably mistakes.
  */
-export function buildGrid(options: GridOptions): Grid {
+export function buildGrid(options: GridOptions) {
   const { root, shapes, seeds, include, exclude, only } = options;
-  const choices = choicesOf(root, shapes, options.whenOf);
-  let names: Names | undefined;
-  const context: CellContext = {
-    locator: new FieldLocator(root, shapes),
-    names: () => (names ??= namesOf(root, shapes, choices, seeds)),
-  };
+  const choices = listChoices(root, shapes, options.whenOf);
+  const locator = new FieldLocator(root, shapes),
+    names = once(() => makeNames(root, shapes, choices, seeds));
   const idle = new Set<Pattern>([...include, ...exclude]);
   const baseChoices = choices.bases.flat();
   const conditions = [
@@ -85,7 +74,7 @@ export function buildGrid(options: GridOptions): Grid {
   const firstAlike = firstWithSameTraining(choices, options.canonical);
   const isChain = child(root, BASE)?.kind === 'list';
   for (const { bases, poisoning, defence, tuning, ...plain } of combinations(choices, isChain)) {
-    const point: Point = { bases, poisoning, defence, tuning, context, axes: undefined };
+    const point = { bases, poisoning, defence, tuning, locator, names, axes: undefined };
     for (const seed of seeds) {
       // The sections have passed the schema from which the type is generated.
       const config = {
@@ -120,24 +109,23 @@ export function buildGrid(options: GridOptions): Grid {
 }
 
 /**
- * Returns a function that maps a cell to the first cell with the same training, or to the cell
- * itself if there was none before it. Such cells differ only in how the parameters of the adapter,
- * or of a base's adapter, are written.
+ * Returns a function that maps a cell to the first one with the same training, or to itself. Such
+ * cells differ only in how the parameters of their adapters are written.
  */
 function firstWithSameTraining(
   { tuning, bases }: Pick<Choices, 'tuning' | 'bases'>,
   canonical: GridOptions['canonical'],
 ): (cell: GridCell) => GridCell {
-  /** By adapter as it is written, its canonical form as JSON. */
+  /** The canonical form of each adapter, as JSON. */
   const forms = new Map<JsonObject, string>();
-  /** Adds the adapters' canonical forms to `forms`. Returns whether two of them have the same. */
+  /** Adds the adapters to `forms`. Returns whether two of them have the same form. */
   const addForms = (choices: readonly TuningChoice[]): boolean => {
     const adapters = new Set(choices.map(({ adapter }) => adapter));
     for (const adapter of adapters) forms.set(adapter, JSON.stringify(canonical(adapter)));
     return new Set([...adapters].map((adapter) => forms.get(adapter))).size < adapters.size;
   };
   const ofBases = bases.map((choices) => choices.map((choice) => choice.tuning));
-  // The common case: no adapter is written in two ways, so no cells need to be compared.
+  // Most specs write no adapter in two ways: no cells need to be compared.
   if (![tuning, ...ofBases].map(addForms).includes(true)) return (cell) => cell;
   const number = numbering();
   const known = new Map<string, GridCell>();
@@ -191,40 +179,34 @@ interface Chosen {
   readonly tuning: TuningChoice;
 }
 
-interface CellContext {
-  readonly locator: FieldLocator;
-  readonly names: () => Names;
-}
-
 /** What cells that differ only in their seed share. `axes` is filled in when it is asked for. */
 interface Point extends Chosen {
-  readonly context: CellContext;
+  readonly locator: FieldLocator;
+  readonly names: () => Names;
   axes: JsonObject | undefined;
 }
 
-/**
- * A cell of the grid. Its name and locations are computed on demand, because most cells of a large
- * grid are never looked at.
- */
+/** A cell of the grid. Names and places are computed on demand: most cells are never looked at. */
 class GridCell implements ExperimentCell {
-  readonly config: Cell;
   readonly also: GridCell[] = [];
   readonly #point: Point;
 
-  constructor(config: Cell, point: Point) {
-    this.config = config;
+  constructor(
+    readonly config: Cell,
+    point: Point,
+  ) {
     this.#point = point;
   }
 
   get axes(): JsonObject {
-    return (this.#point.axes ??= this.#point.context.names().axes(this.config));
+    return (this.#point.axes ??= this.#point.names().axes(this.config));
   }
   get label(): string {
-    return this.#point.context.names().label(this.config);
+    return this.#point.names().label(this.config);
   }
 
   locate(path: Path): SourceRange {
-    return rangeOf(this.#point.context.locator.locate(path, this.config, this.#point));
+    return rangeOf(this.#point.locator.locate(path, this.config, this.#point));
   }
 }
 
@@ -299,7 +281,7 @@ class FieldLocator {
       schema = this.schemaAt(steps, cell);
     const item =
       schema && isAxis(found.node, schema)
-        ? this.itemSpan(found.node, fieldOf(cell, steps))
+        ? this.itemSpan(found.node, valueAt(cell, steps))
         : undefined;
     return item ?? (rest.length === 0 ? around : found.node.span);
   }
@@ -315,14 +297,14 @@ class FieldLocator {
   private schemaAt([section, ...rest]: readonly string[], cell: Cell): Schema | undefined {
     let schema: Schema | undefined;
     if (section === 'poisoning')
-      schema = shapeOf(this.shapes.variants.poisoning, cell.poisoning.attack);
+      schema = schemaNamed(this.shapes.variants.poisoning, cell.poisoning.attack);
     else if (section === cellField('defences'))
       schema = this.shapes.variants.defences.byName.get(cell.defence?.defence ?? NO_DEFENCE);
     else if (section === 'adapter')
       schema = this.shapes.variants.adapter.byName.get(cell.adapter.type);
     else schema = this.shapes.root.properties?.[section ?? ''];
     for (const step of rest)
-      schema = schema && isRecord(schema) ? schema.properties[step] : undefined;
+      schema = schema && declaresFields(schema) ? schema.properties[step] : undefined;
     return schema;
   }
 

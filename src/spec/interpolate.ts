@@ -5,11 +5,12 @@
  * `${`. A secret may be given only to a program, and its value is kept out of records.
  */
 import { parseDocument } from 'yaml';
-import type { Json, JsonObject } from '../api.ts';
+import type { Json } from '../api.ts';
 import { defined } from '../base/defined.ts';
+import { valueAt } from '../base/record.ts';
 import { fill } from './choices.ts';
 import type { Report } from './faults.ts';
-import { composedVariant, pluginFields, shapeOf } from './fields.ts';
+import { composedVariant, pluginFields, schemaNamed } from './fields.ts';
 import {
   child,
   descend,
@@ -26,15 +27,11 @@ import {
   type ScalarNode,
 } from './node.ts';
 import { isVariantSection, PLUGIN_OF, type Shapes, type VariantSection } from './schema.ts';
-import { fieldOf } from './selection.ts';
 import { didYouMean, nearest } from './suggest.ts';
 
-export interface InterpolationContext {
+interface InterpolationContext {
   readonly env: Readonly<Record<string, string | undefined>>;
-  /**
-   * Every field by full path, with its default, or undefined if it has none. The defaults of a
-   * variant's fields depend on its plugin and are in `shapes`.
-   */
+  /** Every field's default by full path, undefined if none. Those of variants are in `shapes`. */
   readonly fields: ReadonlyMap<string, Json | undefined>;
   readonly shapes: Shapes;
   readonly report: Report;
@@ -69,7 +66,6 @@ interface Referent {
 interface Written {
   /** The node that the path starts from: the root if the section is not written. */
   readonly start: Node;
-  /** The deepest written node along the path. */
   readonly node: Node;
   /** Whether all of the path is written, so that `node` is what it names. */
   readonly isWhole: boolean;
@@ -89,18 +85,13 @@ class Interpolation {
     private readonly root: MapNode,
     private readonly context: InterpolationContext,
   ) {
-    this.secrets = new Set(secretsOf(root));
+    this.secrets = new Set(secretNames(root));
   }
 
-  /** Returns the node with the references in it filled in. */
   fill(node: Node, scope: Scope | null): Node {
-    switch (node.kind) {
-      case 'scalar':
-        return this.expand(node, scope, []);
-      case 'list':
-      case 'map':
-        return mapChildren(node, (item) => this.fill(item, scope));
-    }
+    return node.kind === 'scalar'
+      ? this.expand(node, scope, [])
+      : mapChildren(node, (item) => this.fill(item, scope));
   }
 
   /**
@@ -158,11 +149,7 @@ class Interpolation {
     const found = this.findWritten(head, rest, scope);
     if (found.isWhole && found.node.kind === 'scalar') {
       const { value, folder, secret, span } = this.expand(found.node, scope, stack);
-      return {
-        value,
-        folder: folder ?? span.source.folder,
-        ...defined({ secret }),
-      };
+      return { value, folder: folder ?? span.source.folder, ...defined({ secret }) };
     }
     if (found.isWhole || found.node.kind === 'list') return this.reportNotSingle(name, node, found);
     const { start } = found;
@@ -236,10 +223,7 @@ class Interpolation {
     );
   }
 
-  /**
-   * Returns the default that a field has under the plugins that its variant names: undefined if it
-   * has none, `DIFFERS` if it differs between them.
-   */
+  /** Returns a field's default under the plugins that its variant names, or `DIFFERS`. */
   private variantDefault(
     variant: Node | undefined,
     section: VariantSection,
@@ -251,8 +235,8 @@ class Interpolation {
       item?.kind === 'scalar' ? String(item.value) : shape.defaultName,
     );
     const [value, ...others] = names.map((name) => {
-      const schema = shapeOf(shape, name);
-      return schema && fieldOf(fill(variant, schema, {}) as JsonObject, rest);
+      const schema = schemaNamed(shape, name);
+      return schema && valueAt(fill(variant, schema, {}), rest);
     });
     const text = JSON.stringify(value);
     return others.some((other) => JSON.stringify(other) !== text) ? DIFFERS : value;
@@ -333,7 +317,7 @@ export function checkSecrets(root: MapNode, shapes: Shapes, report: Report): voi
           'sources read their credentials (HF_TOKEN) from the environment themselves',
       );
   const env = child(root, 'env');
-  for (const name of secretsOf(root)) {
+  for (const name of secretNames(root)) {
     const given = child(env, name);
     if (given !== undefined && !(given.kind === 'scalar' && given.value === null))
       report(
@@ -345,7 +329,7 @@ export function checkSecrets(root: MapNode, shapes: Shapes, report: Report): voi
   }
 }
 
-/** Returns the variables of a command's `env` that hold secrets, with the names of the secrets. */
+/** Returns the name of the secret for each variable of a command's `env` that holds one. */
 export function secretVariables(command: Node): { readonly [variable: string]: string } {
   return Object.fromEntries(
     fieldsOfMap(child(command, 'env')).flatMap(([variable, value]) =>
@@ -355,12 +339,10 @@ export function secretVariables(command: Node): { readonly [variable: string]: s
 }
 
 /** Returns the names under `secrets`. Anything else there is left for validation to report. */
-export function secretsOf(root: MapNode): string[] {
-  const list = child(root, 'secrets');
-  return itemsOf(list)
+export const secretNames = (root: MapNode): string[] =>
+  itemsOf(child(root, 'secrets'))
     .filter(isText)
     .map(({ value }) => value);
-}
 
 const CREDENTIAL = new RegExp(
   '(?:^|_)(?:PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIALS?|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|' +
@@ -369,8 +351,5 @@ const CREDENTIAL = new RegExp(
   'i',
 );
 
-/**
- * Whether a variable's name is one that customarily holds a credential. TOKEN alone is not one,
- * because it is an ordinary word where language models are concerned.
- */
+/** Whether a name customarily holds a credential. TOKEN alone does not: models have tokens too. */
 const isCredentialName = (name: string): boolean => CREDENTIAL.test(name);

@@ -6,18 +6,18 @@
  */
 import { type Json, type JsonObject, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
-import { checkerOf, checkSpec } from './check.ts';
+import { checkerFor, checkSpec } from './check.ts';
 import { countCells, fill, inheritedAxes } from './choices.ts';
-import { readCommands, resolveCommandFiles, withCommands } from './commands.ts';
+import { commandFiles, PLAIN_NAME, readCommands, withCommands } from './commands.ts';
 import { gatherFaults, type Report } from './faults.ts';
 import {
   allVariants,
   asWritten,
   basesIn,
   checkTriggers,
+  listVariants,
   specsIn,
   stepFields,
-  variantsOf,
 } from './fields.ts';
 import {
   applyOverrides,
@@ -26,10 +26,11 @@ import {
   readLayers,
   resolveModules,
   resolvePaths,
+  sectionPaths,
 } from './files.ts';
 import { expandForms } from './forms.ts';
 import { buildGrid, type GridOptions } from './grid.ts';
-import { checkSecrets, interpolate, secretsOf } from './interpolate.ts';
+import { checkSecrets, interpolate, secretNames } from './interpolate.ts';
 import {
   child,
   descendants,
@@ -40,15 +41,9 @@ import {
   type Span,
   toJson,
 } from './node.ts';
-import { resolveOverlays } from './overlays.ts';
+import { overlayFiles } from './overlays.ts';
 import { readReport } from './report.ts';
-import {
-  BASE,
-  isVariantSection,
-  type Shapes,
-  type VariantSection,
-  variantSections,
-} from './schema.ts';
+import { BASE, isVariantSection, type Shapes, type VariantSection } from './schema.ts';
 import { patternFields, readSelection, reportEmptyGrid, type Selection } from './selection.ts';
 import { fieldSchema, openSchema } from './shape.ts';
 import type { Experiment, LoadOptions, Result, SpecRegistry } from './types.ts';
@@ -79,16 +74,19 @@ export async function loadExperiment(
   if (!plugged) return failed();
 
   const registry = withTasks(withCommands(plugged, located), located, report);
-  const checker = checkerOf(registry),
+  const checker = checkerFor(registry),
     { shapes, fields } = checker;
   const interpolated = interpolate(located, { env: options.env, fields, shapes, report });
   checkSecrets(interpolated, shapes, report);
   const expanded = await fillTextFiles(expandForms(interpolated, shapes, report), shapes, report);
-  const isChecked = await checkSpec(expanded, checker, faults);
-  if (!isChecked) return failed();
+  if (!(await checkSpec(expanded, checker, faults))) return failed();
 
-  const files = await resolveCommandFiles(await resolvePaths(expanded, shapes, report), report);
-  const root = await resolveOverlays(files, report);
+  const paths = [
+    ...sectionPaths(expanded, shapes),
+    ...commandFiles(expanded).map((file) => [file, 'file:'] as const),
+    ...overlayFiles(expanded).map((file) => [file, ''] as const),
+  ];
+  const root = await resolvePaths(expanded, paths, report);
   const bases = basesIn(root),
     ofBase = `${BASE}.`;
   const known = [
@@ -97,7 +95,9 @@ export async function loadExperiment(
         ? bases.map(({ prefix }) => prefix + field.slice(ofBase.length))
         : [field],
     ),
-    ...fieldsOfSteps(root, shapes),
+    ...specsIn(root).flatMap(({ prefix, root: spec }) =>
+      stepFields(listVariants(spec, 'poisoning', shapes)).map((path) => prefix + path),
+    ),
   ];
   const selection = readSelection(
     root,
@@ -113,29 +113,37 @@ export async function loadExperiment(
     known.filter((path) => !NAMES_FILES.test(path)),
     report,
   );
-  checkDefaults(root, shapes, report);
-  if (faults.count > 0) return failed();
+  if (faults.count() > 0) return failed();
 
-  const made = expandExperiment(
-    { file, text: layers.source.text, root, shapes, selection, commands, profile: options.profile },
-    canonicalOf(registry),
-    report,
-  );
-  if (made === undefined || faults.count > 0) return failed();
+  const made = expandGrid(root, shapes, selection, makeCanonical(registry), report);
+  if (made === undefined || faults.count() > 0) return failed();
+  const { goals, whole, notes, ...grid } = made;
   const warnings = gatherFaults();
-  const entries = await readReport(root, known, { ...made, ...registry }, report, warnings.report);
-  if (faults.count > 0) return failed();
+  const entries = await readReport(
+    root,
+    known,
+    { goals, whole, ...registry },
+    report,
+    warnings.report,
+  );
+  if (faults.count() > 0) return failed();
   return {
     ok: true,
     value: {
-      ...made.experiment,
+      ...grid,
+      goals,
+      notes:
+        `${options.profile === undefined ? '' : `Profile ${options.profile}.\n`}${notes}`.trim(),
+      file,
+      text: layers.source.text,
+      commands,
+      secrets: secretNames(root),
+      resolved: resolvedSpec(root, shapes),
       ...defined({ report: entries }),
       warnings: warnings.diagnostics().map((one) => ({ ...one, warning: true as const })),
     },
   };
 }
-
-const TASK_NAME = /^[a-z0-9][a-z0-9-]*$/;
 
 /** Returns the registry with the names under `data.tasks`, and reports unfit names. */
 function withTasks(registry: SpecRegistry, root: MapNode, report: Report): SpecRegistry {
@@ -143,7 +151,7 @@ function withTasks(registry: SpecRegistry, root: MapNode, report: Report): SpecR
   if (node?.kind !== 'map') return registry;
   const metrics = new Set(registry.metrics);
   for (const [name, { key }] of node.entries) {
-    if (!TASK_NAME.test(name))
+    if (!PLAIN_NAME.test(name))
       report(
         'bad-name',
         key,
@@ -161,39 +169,10 @@ function withTasks(registry: SpecRegistry, root: MapNode, report: Report): SpecR
   return { ...registry, tasks: [...node.entries.keys()] };
 }
 
-/** Returns the full paths of the fields of steps, those of bases too. */
-const fieldsOfSteps = (root: MapNode, shapes: Shapes): string[] =>
-  specsIn(root).flatMap(({ prefix, root: spec }) =>
-    stepFields(variantsOf(spec, 'poisoning', shapes.variants.poisoning)).map(
-      (path) => prefix + path,
-    ),
-  );
-
 /**
- * Reports a default plugin that is missing. Validation reports names that no plugin has, but only
- * where they are written.
- */
-function checkDefaults(root: MapNode, shapes: Shapes, report: Report): void {
-  const variants = allVariants(root, shapes);
-  for (const section of variantSections) {
-    const { defaultName, discriminator } = shapes.variants[section];
-    const isMissing = variants.some(
-      (variant) =>
-        variant.section === section && !variant.schema && !child(variant.node, discriminator),
-    );
-    if (isMissing)
-      report(
-        'unknown-plugin',
-        null,
-        `there is no plugin "${defaultName}", the default of "${section}"`,
-      );
-  }
-}
-
-/**
- * Returns the registry with the spec's own plugins added. Returns undefined, after reporting it, if
- * one of them can't be loaded.
- * @param modules the absolute paths of the spec's own plugins
+ * Returns the registry with the spec's own plugins added; undefined, after reporting it, if one of
+ * them can't be loaded.
+ * @param modules the absolute paths of these plugins
  */
 async function registryFor(
   root: MapNode,
@@ -223,7 +202,7 @@ async function registryFor(
 }
 
 /** Returns `GridOptions.canonical`: it gives one form to all ways to write the same adapter. */
-const canonicalOf =
+const makeCanonical =
   ({ adapters }: SpecRegistry) =>
   (adapter: JsonObject): JsonObject => {
     const { type = null, ...params } = adapter;
@@ -235,40 +214,25 @@ const canonicalOf =
     }
   };
 
-/**
- * The most cells that a grid may have, each counted once for every seed. Planning takes about 0.6
- * ms of processor time per cell, so a grid of this size takes a minute.
- */
+/** The most cells of a grid, over all seeds. Planning one takes 0.6 ms: this grid, a minute. */
 const MOST_CELLS = 100_000;
 
-interface CheckedSpec {
-  readonly file: string;
-  readonly text: string;
-  readonly root: MapNode;
-  readonly shapes: Shapes;
-  readonly selection: Selection;
-  readonly commands: Experiment['commands'];
-  readonly profile: string | undefined;
-}
-
-interface Expanded {
-  readonly experiment: Omit<Experiment, 'report' | 'warnings'>;
-  /** Returns every cell of the grid, also those that `--only` leaves out. */
-  readonly whole: () => Experiment['cells'];
-}
-
-/** Returns the experiment and its grid, and reports their faults; undefined if it is too large. */
-function expandExperiment(
-  { file, text, root, shapes, selection, commands, profile }: CheckedSpec,
+/**
+ * Returns the grid and the fields of the spec that are no part of cells, and reports faults;
+ * undefined if the grid is too large. `whole` returns every cell, also those that `--only` leaves
+ * out.
+ */
+function expandGrid(
+  root: MapNode,
+  shapes: Shapes,
+  selection: Selection,
   canonical: GridOptions['canonical'],
   report: Report,
-): Expanded | undefined {
+) {
   const fieldValue = (field: string): Json =>
     fill(child(root, field), fieldSchema(shapes.root, field)) ?? null;
   const name = fieldValue('name') as string,
-    notes = (fieldValue('notes') ?? '') as string;
-  const seeds = fieldValue('seeds') as readonly number[],
-    goals = fieldValue('stages') as readonly string[];
+    seeds = fieldValue('seeds') as readonly number[];
   const start = root.entries.get('name')?.key ?? null;
   for (const { path, prefix, span } of inheritedAxes(root, shapes))
     report(
@@ -290,27 +254,22 @@ function expandExperiment(
       'this matches no cell of the grid',
       'compare its values with those of the axes',
     );
-  const wholeGrid = () =>
+  const whole = () =>
     selection.only.length === 0 ? cells : buildGrid({ ...options, only: [] }).cells;
   if (cells.length === 0 && idle.length === 0)
-    reportEmptyGrid(selection.only, () => wholeGrid().map(({ config }) => config), start, report);
-  const experiment = {
+    reportEmptyGrid(selection.only, () => whole().map(({ config }) => config), start, report);
+  return {
     name,
-    notes: `${profile === undefined ? '' : `Profile ${profile}.\n`}${notes}`.trim(),
-    file,
-    text,
-    commands,
-    secrets: secretsOf(root),
-    goals,
+    notes: (fieldValue('notes') ?? '') as string,
+    goals: fieldValue('stages') as readonly string[],
     keep: (fieldValue('keep') ?? {}) as Experiment['keep'],
     seeds: seeds.filter((seed) => cells.some(({ config }) => config.seed === seed)),
     cells,
-    resolved: resolvedSpec(root, shapes),
+    whole,
   };
-  return { experiment, whole: wholeGrid };
 }
 
-/** Whether a grid is small enough to be planned. If it is not, reports that at its longest axis. */
+/** Whether a grid is small enough to be planned. Reports it at its longest axis, if not. */
 function isWithinLimit(
   root: MapNode,
   perSeed: number,
@@ -331,14 +290,12 @@ function isWithinLimit(
   return false;
 }
 
-const FIELDS_WITHOUT_AXES: ReadonlySet<string> = new Set([
-  ...['seeds', 'stages', 'plugins', 'commands', 'env', 'report'],
-]);
+const FIELDS_WITHOUT_AXES = ['seeds', 'stages', 'plugins', 'commands', 'env', 'report'];
 
 /** Returns the place of the longest list of scalars in the cells' sections; of two at least. */
 function longestAxis(root: MapNode): Span | undefined {
   const sections = mapEntries(root, (value, key) =>
-    FIELDS_WITHOUT_AXES.has(key) ? undefined : value,
+    FIELDS_WITHOUT_AXES.includes(key) ? undefined : value,
   );
   let longest: Node | undefined,
     most = 1;
@@ -351,10 +308,7 @@ function longestAxis(root: MapNode): Span | undefined {
   return longest?.span;
 }
 
-/**
- * Returns the spec that is recorded. Defaults, references, texts from files and what it extends are
- * filled in, so that it gives the same grid without them.
- */
+/** Returns the spec that is recorded, with everything filled in: alone, it gives the same grid. */
 function resolvedSpec(root: MapNode, shapes: Shapes): Json {
   const resolved: { [key: string]: Json } = {};
   for (const [key, schema] of Object.entries(shapes.root.properties ?? {})) {
@@ -372,14 +326,13 @@ function resolvedSpec(root: MapNode, shapes: Shapes): Json {
 }
 
 const resolvedVariants = (spec: MapNode, section: VariantSection, shapes: Shapes): Json =>
-  variantsOf(spec, section, shapes.variants[section]).map(({ node, schema = {} }) =>
+  listVariants(spec, section, shapes).map(({ node, schema = {} }) =>
     asWritten((fill(node, schema, {}) ?? {}) as JsonObject),
   );
 
 /**
- * Returns the recorded form of `base`: a list if it is written as one, undefined if there is none.
- * Attacks and adapters are filled in. `train` stays as written, since what it lacks is taken from
- * the spec's own `train`.
+ * Returns the recorded `base`, undefined if there is none. `train` stays as written, for the spec's
+ * own fills it in.
  */
 function resolvedBases(root: MapNode, shapes: Shapes): Json | undefined {
   const resolved = basesIn(root).map(({ root: base }) => ({

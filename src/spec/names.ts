@@ -1,36 +1,38 @@
 /** Names cells by fields and their values, never by positions in the grid. */
+import { isDeepStrictEqual } from 'node:util';
 import { basePrefix, basesOf, type Cell, type Json, type JsonObject } from '../api.ts';
 import { shortNames } from '../api/cell.ts';
+import { valueAt } from '../base/record.ts';
+import { isRecord } from '../base/untrusted/json.ts';
 import {
   baseSpecs,
   type Choices,
   isAxis,
+  listTunings,
   plainSections,
   type PoisoningChoice,
   type TuningChoice,
-  tuningsOf,
 } from './choices.ts';
-import { fieldsBelow, variantsOf, type WrittenField } from './fields.ts';
+import { fieldsBelow, listVariants, type WrittenField } from './fields.ts';
 import { child, type MapNode } from './node.ts';
 import { NO_DEFENCE, sections, type Shapes } from './schema.ts';
-import { DEFENCE, fieldOf, valueOf } from './selection.ts';
+import { cellValue, DEFENCE } from './selection.ts';
 
-/** The names of cells, as in `ExperimentCell`. */
+/** `ExperimentCell.axes` and `ExperimentCell.label`. */
 export interface Names {
   axes(cell: Cell): JsonObject;
   label(cell: Cell): string;
 }
 
-/** Returns the functions that name cells. */
-export function namesOf(
+export function makeNames(
   root: MapNode,
   shapes: Shapes,
   choices: Choices,
   seeds: readonly number[],
 ): Names {
   const others = otherAxisSizes(root, shapes);
-  const fieldsOf = flattening();
-  const own = trainingVariation(choices.poisoning, choices.tuning, others, '', fieldsOf);
+  const fieldsByPath = flattening();
+  const own = trainingVariation(choices.poisoning, choices.tuning, others, '', fieldsByPath);
   // A base is a training too and is named in the same way.
   const bases = baseSpecs(root).map(({ prefix, root: spec }, i) => {
     const ofBase = choices.bases[i] ?? [];
@@ -43,14 +45,14 @@ export function namesOf(
       ofBase.map(({ tuning }) => tuning),
       inBase,
       prefix,
-      fieldsOf,
+      fieldsByPath,
     );
     return { prefix, ...variation };
   });
   const defences = variation(
     choices.defence.map(({ defence }) => defence ?? { defence: NO_DEFENCE }),
     ({ defence }) => defence,
-    (value) => fieldsOf(value, 'defence'),
+    (value) => fieldsByPath(value, 'defence'),
   );
   const varying = new Set([own, defences, ...bases].flatMap((variation) => [...variation.varying]));
 
@@ -64,16 +66,16 @@ export function namesOf(
         if (!Array.isArray(item) || varying.has(path)) named[path] = item;
       }
     };
-    add(fieldsOf(cell.poisoning, 'poisoning'));
-    if (cell.defence) add(fieldsOf(cell.defence, 'defence'));
-    add(fieldsOf(cell.adapter, 'adapter'));
+    add(fieldsByPath(cell.poisoning, 'poisoning'));
+    if (cell.defence) add(fieldsByPath(cell.defence, 'defence'));
+    add(fieldsByPath(cell.adapter, 'adapter'));
     for (const [i, base] of basesOf(cell).entries()) {
       const prefix = bases[i]?.prefix ?? '';
-      add(fieldsOf(base.poisoning, `${prefix}poisoning`));
-      add(fieldsOf(base.adapter, `${prefix}adapter`));
+      add(fieldsByPath(base.poisoning, `${prefix}poisoning`));
+      add(fieldsByPath(base.adapter, `${prefix}adapter`));
     }
     for (const [path, steps] of otherPaths) {
-      const value = fieldOf(cell, steps);
+      const value = valueAt(cell, steps);
       if (value !== undefined) named[path] = value;
     }
     return named;
@@ -96,7 +98,7 @@ export function namesOf(
   const label = (cell: Cell): string =>
     parts
       .flatMap(([steps, name]) => {
-        const value = valueOf(cell, steps);
+        const value = cellValue(cell, steps);
         return value === undefined ? [] : [`${name}=${labelText(value)}`];
       })
       .join(' ') ||
@@ -105,40 +107,34 @@ export function namesOf(
   return { axes, label };
 }
 
-interface TrainingVariation {
-  /** See `Variation`. */
-  readonly varying: ReadonlySet<string>;
-  /** The paths that tell the choices apart, without the fields of `train`. */
-  readonly paths: readonly string[];
-}
-
 /**
- * Returns how the poisonings and adapters of a training vary.
+ * Returns how the poisonings and adapters of a training vary: `varying` as in `Variation`, and
+ * `paths`, which tell the choices apart, without the fields of `train`.
  * @param axes what `otherAxisSizes` returns, with the prefix of the training
- * @param fieldsOf what `flattening` returns
+ * @param fieldsByPath what `flattening` returns
  */
 function trainingVariation(
   poisoning: readonly PoisoningChoice[],
   tuning: readonly TuningChoice[],
   axes: ReadonlyMap<string, number>,
   prefix: string,
-  fieldsOf: ReturnType<typeof flattening>,
-): TrainingVariation {
+  fieldsByPath: ReturnType<typeof flattening>,
+) {
   const trainPaths = [...axes.keys()]
     .filter((path) => path.startsWith(`${prefix}train.`))
     .map((path) => [path, path.slice(prefix.length).split('.').slice(1)] as const);
   const poisonings = variation(
     poisoning.map((choice) => choice.poisoning),
     ({ attack }) => attack,
-    (value) => fieldsOf(value, `${prefix}poisoning`),
+    (value) => fieldsByPath(value, `${prefix}poisoning`),
   );
   const tunings = variation(
     tuning,
     ({ adapter }) => adapter.type,
     ({ adapter, train }) => {
-      const values: { [path: string]: Json } = { ...fieldsOf(adapter, `${prefix}adapter`) };
+      const values: { [path: string]: Json } = { ...fieldsByPath(adapter, `${prefix}adapter`) };
       for (const [path, steps] of trainPaths) {
-        const value = fieldOf(train, steps);
+        const value = valueAt(train, steps);
         if (value !== undefined) values[path] = value;
       }
       return values;
@@ -155,34 +151,23 @@ function trainingVariation(
   };
 }
 
-/**
- * Returns a function that returns the scalars and lists in a value by full path: the path of `init:
- * {variance: 1}` is `adapter.init.variance`. It remembers the result for each value, which always
- * has the same prefix.
- */
+/** Adds the scalars and lists in a value to `fields`, by path: `PREFIX.init.variance`. */
+function addFields(value: JsonObject, prefix: string, fields: { [path: string]: Json }): void {
+  for (const [key, item] of Object.entries(value)) {
+    const path = `${prefix}.${key}`;
+    if (isRecord(item)) addFields(item, path, fields);
+    else fields[path] = item;
+  }
+}
+
+/** Returns what `addFields` adds, remembered for each value, which always has the same prefix. */
 function flattening(): (value: JsonObject, prefix: string) => JsonObject {
   const known = new WeakMap<JsonObject, JsonObject>();
-  /** Paths by prefix and key, because a thousand values share a few strings. */
-  const paths = new Map<string, Map<string, string>>();
-
-  const flatten = (value: JsonObject, prefix: string, into: { [path: string]: Json }): void => {
-    let below = paths.get(prefix);
-    if (below === undefined) paths.set(prefix, (below = new Map<string, string>()));
-    for (const key of Object.keys(value)) {
-      const item = value[key] as Json; // `key` is one of its keys
-      let path = below.get(key);
-      if (path === undefined) below.set(key, (path = `${prefix}.${key}`));
-      if (typeof item === 'object' && item !== null && !Array.isArray(item))
-        flatten(item as JsonObject, path, into);
-      else into[path] = item;
-    }
-  };
-
   return (value, prefix) => {
     let fields = known.get(value);
     if (fields === undefined) {
       const found = {};
-      flatten(value, prefix, found);
+      addFields(value, prefix, found);
       known.set(value, (fields = found));
     }
     return fields;
@@ -201,11 +186,11 @@ function otherAxisSizes(root: MapNode, shapes: Shapes): Map<string, number> {
   };
   for (const section of plainSections)
     fieldsBelow(child(root, section), shapes.section[section], section).forEach(add);
-  for (const { trainNode } of tuningsOf(root, shapes))
+  for (const { trainNode } of listTunings(root, shapes))
     fieldsBelow(trainNode, shapes.section.train, 'train').forEach(add);
   // The fields in an adapter's own `train` differ between adapters. So do the fields that they
   // replace (epochs by steps).
-  for (const { node } of variantsOf(root, 'adapter', shapes.variants.adapter)) {
+  for (const { node } of listVariants(root, 'adapter', shapes)) {
     for (const { path } of fieldsBelow(child(node, 'train'), shapes.section.train, 'train'))
       found.set(path, found.get(path) ?? 1);
   }
@@ -215,17 +200,14 @@ function otherAxisSizes(root: MapNode, shapes: Shapes): Map<string, number> {
   const order = sections.flatMap((section) =>
     Object.keys(shapes.section[section].properties ?? {}).map((key) => `${section}.${key}`),
   );
-  const orderOf = (path: string): number => order.indexOf(path.split('.').slice(0, 2).join('.'));
-  return new Map([...found].sort(([a], [b]) => orderOf(a) - orderOf(b)));
+  const rank = (path: string): number => order.indexOf(path.split('.').slice(0, 2).join('.'));
+  return new Map([...found].sort(([a], [b]) => rank(a) - rank(b)));
 }
 
 /** How the choices of a section vary. */
 interface Variation {
   readonly plugins: ReadonlySet<Json | undefined>;
-  /**
-   * The paths on which two choices of one plugin differ. Differences between plugins do not count,
-   * because the plugin's name already tells those choices apart.
-   */
+  /** The paths on which two choices of one plugin differ. Plugins are told apart by their names. */
   readonly varying: ReadonlySet<string>;
 }
 
@@ -246,7 +228,7 @@ function variation<T>(
     for (const path in values) {
       const other = reference?.[path];
       if (other === undefined) order.add(path);
-      if (reference && !isEqual(values[path], other)) varying.add(path);
+      if (reference && !isDeepStrictEqual(values[path], other)) varying.add(path);
     }
     for (const path in reference) if (!(path in values)) varying.add(path);
   }
@@ -256,16 +238,8 @@ function variation<T>(
   };
 }
 
-const isEqual = (a: Json | undefined, b: Json | undefined): boolean =>
-  a === b ||
-  (typeof a === 'object' && typeof b === 'object' && JSON.stringify(a) === JSON.stringify(b));
-
 /** Returns a value as labels show it; text that could be misread is in quotes. */
 function labelText(value: Json): string {
   if (Array.isArray(value)) return value.map((item) => labelText(item as Json)).join(',');
-  return typeof value === 'string' && (value === '' || /[\s=]/.test(value))
-    ? JSON.stringify(value)
-    : typeof value === 'object'
-      ? JSON.stringify(value)
-      : String(value);
+  return typeof value === 'string' && /^[^\s=]+$/.test(value) ? value : JSON.stringify(value);
 }

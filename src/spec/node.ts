@@ -1,7 +1,4 @@
-/**
- * The tree that YAML, `extends` and `--set` produce, before it is turned into values. Each node
- * knows where it was written.
- */
+/** The tree of a spec before it is turned into values. Each node knows where it was written. */
 import { LineCounter } from 'yaml';
 import type { Json } from '../api.ts';
 import type { SourceRange } from './types.ts';
@@ -29,15 +26,9 @@ export interface ScalarNode {
   readonly kind: 'scalar';
   readonly value: Scalar;
   readonly span: Span;
-  /**
-   * The folder that a relative path in the value starts from. Set only if the value was taken from
-   * another place; otherwise it is the source's folder.
-   */
+  /** Where a relative path in the value starts, if the value was taken from another place. */
   readonly folder?: string;
-  /**
-   * The environment variable of a secret, set if this scalar refers to one. `value` is then the
-   * reference as the spec writes it.
-   */
+  /** The environment variable of a secret; `value` is then the reference to it, as written. */
   readonly secret?: string;
 }
 
@@ -84,7 +75,6 @@ export const mapChildren = (node: ListNode | MapNode, change: (child: Node) => N
     ? { ...node, items: node.items.map((item) => change(item)) }
     : mapEntries(node, (value) => change(value));
 
-/** Yields a node and all nodes below it. */
 export function* descendants(node: Node): Generator<Node> {
   yield node;
   if (node.kind === 'list') for (const item of node.items) yield* descendants(item);
@@ -110,16 +100,9 @@ export function rangeOf({ source, start, end }: Span): SourceRange {
 }
 
 export function toJson(node: Node): Json {
-  switch (node.kind) {
-    case 'scalar':
-      return node.value;
-    case 'list':
-      return node.items.map(toJson);
-    case 'map':
-      return Object.fromEntries(
-        [...node.entries].map(([key, entry]) => [key, toJson(entry.value)]),
-      );
-  }
+  if (node.kind === 'scalar') return node.value;
+  if (node.kind === 'list') return node.items.map(toJson);
+  return Object.fromEntries([...node.entries].map(([key, { value }]) => [key, toJson(value)]));
 }
 
 /** Returns the value of a mapping's key, or a list's item by its position; undefined if none. */
@@ -140,14 +123,8 @@ export const oneOrMany = (node: Node): readonly Node[] =>
 export const fieldsOfMap = (node: Node | undefined): readonly (readonly [string, Node])[] =>
   node?.kind === 'map' ? [...node.entries].map(([name, { value }]) => [name, value]) : [];
 
-/**
- * Returns the deepest written node along a path, the number of steps to it, and its key's place;
- * null for the root or an item of a list.
- */
-export function descend(
-  root: Node,
-  path: Path,
-): { readonly node: Node; readonly key: Span | null; readonly depth: number } {
+/** Returns the deepest written node on a path, its depth, and its key's place (null if no key). */
+export function descend(root: Node, path: Path) {
   let node = root,
     key: Span | null = null,
     depth = 0;
@@ -195,7 +172,7 @@ const discriminators: Readonly<Record<string, string>> = {
   defences: 'defence',
   adapter: 'type',
 };
-/** By field of `train`, the field that it removes when it is merged over it. */
+/** By field of `train`, the field that is removed when it is merged over another `train`. */
 const exclusive: Readonly<Record<string, string>> = { epochs: 'steps', steps: 'epochs' };
 
 /**

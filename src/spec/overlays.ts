@@ -1,10 +1,9 @@
 /** Reads the published numbers that a figure of `report` is drawn with, each table from its CSV. */
-import { basename, resolve } from 'node:path';
+import { basename } from 'node:path';
 import type { FigureEntry, Overlay } from '../api/report.ts';
 import { defined } from '../base/defined.ts';
 import type { Report } from './faults.ts';
-import { replaceNodes } from './fields.ts';
-import { expectFile, folderOf, readTextValue } from './files.ts';
+import { readTextValue } from './files.ts';
 import {
   child,
   fieldsOfMap,
@@ -26,23 +25,16 @@ export const figuresIn = (root: MapNode): readonly Node[] =>
   itemsOf(child(child(root, 'report'), 'figures'));
 
 /** Returns the entries of a figure's `overlay`, which is one or a list. */
-export const overlaysOf = (figure: Node): readonly Node[] => {
+export const listOverlays = (figure: Node): readonly Node[] => {
   const overlay = child(figure, 'overlay');
   return overlay === undefined ? [] : oneOrMany(overlay);
 };
 
-/** Returns the spec with its overlays' paths made absolute. Reports missing files. */
-export async function resolveOverlays(root: MapNode, report: Report): Promise<MapNode> {
-  const replacements = new Map<Node, Node>();
-  for (const overlay of figuresIn(root).flatMap(overlaysOf)) {
-    const file = child(overlay, 'file');
-    if (!isText(file)) continue;
-    const absolute = resolve(folderOf(file), file.value);
-    await expectFile(file, absolute, report);
-    replacements.set(file, { ...file, value: absolute });
-  }
-  return replaceNodes(root, replacements);
-}
+export const overlayFiles = (root: MapNode): readonly TextNode[] =>
+  figuresIn(root)
+    .flatMap(listOverlays)
+    .map((overlay) => child(overlay, 'file'))
+    .filter(isText);
 
 interface Csv {
   readonly name: string;
@@ -56,7 +48,7 @@ interface CsvRow {
   readonly values: { readonly [column: string]: string };
 }
 
-/** Returns a CSV file's table; null, after reporting the fault, if it has none. */
+/** Returns the table in a CSV file; null, after reporting why, if there is none. */
 async function readCsv(file: TextNode, report: Report): Promise<Csv | null> {
   const text = await readTextValue(file, report);
   if (text === null) return null;
@@ -90,8 +82,8 @@ async function readCsv(file: TextNode, report: Report): Promise<Csv | null> {
 }
 
 /**
- * Returns an overlay with its columns and the rows that it chooses. Reports what is wrong;
- * undefined if the file has no table, or if `x` or `y` is no column of it.
+ * Returns an overlay with the rows that it chooses, in the columns that it names. Reports what is
+ * wrong; undefined if the file has no table, or if `x` or `y` is no column of it.
  * @param isNumericX whether the column `x` must hold numbers
  */
 export async function readOverlay(
@@ -104,7 +96,7 @@ export async function readOverlay(
   const csv = isText(file) ? await readCsv(file, report) : null;
   if (csv === null) return undefined;
   const columns: string[] = [];
-  /** Adds a column that the CSV has to `columns`, and returns its node; else reports it. */
+  /** Returns the node if it names a column, which is added to `columns`; else reports it. */
   const used = (node: Node | undefined): TextNode | undefined => {
     if (!isText(node)) return undefined;
     if (csv.header.includes(node.value)) columns.push(node.value);
@@ -145,7 +137,7 @@ function reportColumn(column: string, at: Span, { name, header }: Csv, report: R
   report('unknown-column', at, `${name} has no column "${column}"`, hint);
 }
 
-/** Reports an overlay's panels by row or column if the figure has none. */
+/** Reports an overlay's panels by row or column if the figure has no such panels. */
 function checkPanel(name: 'row' | 'column', { span }: Node, facets: Facets, report: Report): void {
   if (facets[name] === undefined)
     report(
@@ -156,7 +148,7 @@ function checkPanel(name: 'row' | 'column', { span }: Node, facets: Facets, repo
     );
 }
 
-/** Returns the rows that `where` chooses, all if it is absent. Reports what matches nothing. */
+/** Returns the rows that match `where`, all if it is absent. Reports what matches nothing. */
 function chosenRows(where: Node | undefined, csv: Csv, report: Report): readonly CsvRow[] {
   if (where?.kind !== 'map') return csv.rows;
   let rows = csv.rows;

@@ -1,7 +1,4 @@
-/**
- * Parses YAML into a tree. Positions are kept, anchors and merge keys are resolved, and syntax
- * errors are reported at their place.
- */
+/** Parses YAML into a tree with positions, and reports syntax errors at their place. */
 import {
   type Alias,
   type Document,
@@ -31,10 +28,7 @@ const MOST_ALIASES = 1000;
 /** The span between two offsets of the parsed text. */
 type SpanAt = (start: number, end: number) => Span;
 
-/**
- * Returns the tree, or undefined if the text is empty or not YAML.
- * @param offset where `text` begins in its source
- */
+/** Returns the tree; undefined if there is none. @param offset where `text` begins in its source */
 export function parseYaml(
   source: Source,
   report: Report,
@@ -59,9 +53,8 @@ export function parseYaml(
 
 function reportSyntax(error: YAMLError, text: string, span: SpanAt, report: Report): void {
   // An error at the end of the file is placed at the last character of the text.
-  const [from, to] = error.pos,
-    start = Math.min(from, Math.max(text.trimEnd().length - 1, 0)),
-    end = Math.max(to, start + 1);
+  const [from, end] = error.pos,
+    start = Math.min(from, Math.max(text.trimEnd().length - 1, 0));
   const message = error.message.charAt(0).toLowerCase() + error.message.slice(1);
   const fault = (what: string, hint?: string, at = span(start, end)): void =>
     report('yaml-syntax', at, what, hint);
@@ -109,10 +102,9 @@ function reportDuplicate(error: YAMLError, text: string, span: SpanAt, report: R
 
 const textAt = ({ source, start, end }: Span): string => source.text.slice(start, end);
 
-/** Returns the null scalar, for what has no value or was reported. */
+/** Returns a null scalar, for a node without a value or with a reported fault. */
 const empty = (at: Span): ScalarNode => ({ kind: 'scalar', value: null, span: at });
 
-/** Turns the YAML nodes of one document into a tree of `Node`. */
 class Converter {
   private aliases = 0;
   /** The nodes that enclose the current one. An alias of one of these would never end. */

@@ -1,4 +1,3 @@
-/** Prints diagnostics for a terminal. */
 import { createColors } from 'picocolors';
 import stringWidth from 'string-width';
 import type { Diagnostic, SourceRange } from './types.ts';
@@ -53,10 +52,7 @@ export function printDiagnostics(
 }
 
 /** Returns the text before, in and after a range of a line, in at most `room` columns together. */
-function excerpt(
-  { text, column, endColumn }: SourceRange,
-  room: number,
-): { readonly before: string; readonly fault: string; readonly after: string } {
+function excerpt({ text, column, endColumn }: SourceRange, room: number) {
   const [start, end] = [column - 1, endColumn - 1];
   const fault = cut(Array.from(visible(text.slice(start, end))), room).join('');
   const left = room - stringWidth(fault),
@@ -81,9 +77,6 @@ function cut(characters: readonly string[], room: number): readonly string[] {
   return characters;
 }
 
-/**
- * Returns the text without control characters, which must not reach the terminal. A tab becomes one
- * space, so that columns agree with `range`.
- */
+/** Replaces control characters, which must not reach the terminal. A tab stays one column wide. */
 const visible = (text: string): string =>
   text.replace(/\t/g, ' ').replace(/[\u0000-\u001f\u007f-\u009f]/g, '�');

@@ -5,13 +5,13 @@ import { WHEN } from './compose.ts';
 import {
   BASE,
   cellField,
-  fieldsOf,
+  fieldDefaults,
   isSection,
   isVariantSection,
+  makeShapes,
   PLUGIN_OF,
   sections,
   type Shapes,
-  shapesOf,
 } from './schema.ts';
 import {
   alternatives,
@@ -41,23 +41,10 @@ export interface FieldDoc {
   readonly axis: boolean;
   /** An example as a line of YAML; null for a mapping, and for a field of a list's items. */
   readonly example: string | null;
-  /** The fields of a mapping. */
   readonly fields: readonly FieldDoc[];
   /** The plugins whose parameters the section holds. */
   readonly plugins: readonly string[];
   readonly schema: Schema;
-}
-
-export interface Reference {
-  /**
-   * Returns the fields at a path. There are several if several plugins have a parameter of this
-   * name, and none if there is no field at this path.
-   */
-  find(path: string): readonly FieldDoc[];
-  /** Returns the parameters of an attack, a defence, an adapter or a scorer. */
-  parameters(kind: keyof typeof SECTION_OF | 'scorer', name: string): readonly FieldDoc[];
-  /** Returns the paths that an unknown path may be a misspelling of. */
-  similar(path: string): readonly string[];
 }
 
 interface Place {
@@ -71,14 +58,14 @@ interface Place {
   readonly isOfItem?: boolean;
 }
 
-const WHEN_OF = 'poisoning.when';
 const SECTION_OF = { attack: 'poisoning', defence: 'defences', adapter: 'adapter' } as const;
 
-/** Returns the reference of the fields of a spec that may name these plugins. */
-export function referenceOf(registry: SpecRegistry): Reference {
-  const shapes = shapesOf(registry);
+/** Returns functions that describe the fields of a spec that may name these plugins. */
+export function referenceOf(registry: SpecRegistry) {
+  const shapes = makeShapes(registry);
   return {
-    find: (path) =>
+    /** Returns the fields at a path: none, or one for each plugin with such a parameter. */
+    find: (path: string): readonly FieldDoc[] =>
       docsAt(
         shapes,
         path
@@ -86,7 +73,8 @@ export function referenceOf(registry: SpecRegistry): Reference {
           .split('.')
           .filter((step) => step !== '' && !/^\d+$/.test(step)),
       ),
-    parameters(kind, name) {
+    /** Returns the parameters of an attack, a defence, an adapter or a scorer. */
+    parameters(kind: keyof typeof SECTION_OF | 'scorer', name: string): readonly FieldDoc[] {
       const { byName, discriminator, steps } =
         kind === 'scorer'
           ? { byName: shapes.scorers, discriminator: 'scorer', steps: ['evaluate', 'scorer'] }
@@ -98,11 +86,16 @@ export function referenceOf(registry: SpecRegistry): Reference {
         ({ path }) => path !== [...steps, discriminator].join('.'),
       );
     },
-    similar(path) {
+    /** Returns the paths that an unknown path may be a misspelling of. */
+    similar(path: string): readonly string[] {
       const last = lastStep(path);
       // Mappings count too, but not fields below `base`, which have the same names as the cell's.
       const fields = new Set(
-        [...Object.keys(shapes.root.properties ?? {}), WHEN_OF, ...fieldsOf(shapes).keys()]
+        [
+          ...Object.keys(shapes.root.properties ?? {}),
+          'poisoning.when',
+          ...fieldDefaults(shapes).keys(),
+        ]
           .filter((field) => !field.startsWith(`${BASE}.`))
           .flatMap((field) => field.split('.').map((_, i, all) => all.slice(0, i + 1).join('.'))),
       );
@@ -121,10 +114,10 @@ export function referenceOf(registry: SpecRegistry): Reference {
 
 const lastStep = (path: string): string => path.split('.').at(-1) ?? path;
 
-/** As `Reference.find`, for the steps of a path. */
+/** Returns the fields to which the steps of a path lead. */
 function docsAt(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
   const [written, ...rest] = steps;
-  // A cell's field `defence` is written under `defences`.
+  // The cell's field `defence` is written under `defences`.
   const head = written === cellField('defences') ? 'defences' : written;
   const { root } = shapes;
   if (head === undefined)
@@ -151,7 +144,7 @@ function docsAt(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
   const when: Schema = { ...openSchema(fieldSchema(root, 'tags')), description: WHEN };
   if (field === undefined) {
     const whole = { ...top, properties: { ...top.properties, when } };
-    return [{ ...docOf(whole, place), schema: top, plugins: [...byName.keys()] }];
+    return [{ ...describeField(whole, place), schema: top, plugins: [...byName.keys()] }];
   }
   if (field === 'when') return docsBelow(when, rest.slice(1), { ...place, steps: [head, field] });
   if (head === 'adapter' && field === 'train')
@@ -186,7 +179,7 @@ function requiredExamples(
 /** Returns the field to which steps lead from a field with `schema`; empty if there is none. */
 function docsBelow(schema: Schema, steps: readonly string[], place: Place): FieldDoc[] {
   const [step, ...rest] = steps;
-  if (step === undefined) return [docOf(schema, place)];
+  if (step === undefined) return [describeField(schema, place)];
   const record = recordIn(schema);
   const below = (record && declaredField(record, step)) ?? openSchema(schema);
   if (below === undefined) return [];
@@ -198,7 +191,7 @@ function docsBelow(schema: Schema, steps: readonly string[], place: Place): Fiel
   });
 }
 
-/** Returns the schema, or that of its items, or its first form, that declares fields; or none. */
+/** Returns the first that declares fields: the schema, that of its items, or one of its forms. */
 function recordIn(schema: Schema): Schema | undefined {
   if (schema.properties !== undefined) return schema;
   if (schema.plugin !== undefined) return undefined;
@@ -212,15 +205,14 @@ function recordIn(schema: Schema): Schema | undefined {
 
 const fieldsIn = (schema: Schema, place: Place): FieldDoc[] =>
   Object.entries(schema.properties ?? {}).map(([name, field]) =>
-    docOf(field, {
+    describeField(field, {
       ...place,
       steps: [...place.steps, name],
       required: schema.required?.includes(name) === true,
     }),
   );
 
-/** Returns the description of the field at `place`. */
-function docOf(schema: Schema, place: Place): FieldDoc {
+function describeField(schema: Schema, place: Place): FieldDoc {
   const { steps, of, required } = place;
   const record = recordIn(schema),
     fallback = schema.default;
@@ -233,7 +225,7 @@ function docOf(schema: Schema, place: Place): FieldDoc {
     description: schema.description ?? '',
     values: schema.enum ?? itemSchema(schema)?.enum ?? [],
     axis: (sections as readonly string[]).includes(steps[0] ?? '') && isScalar(schema),
-    example: record === schema || place.isOfItem === true ? null : exampleOf(schema, place),
+    example: record === schema || place.isOfItem === true ? null : exampleLine(schema, place),
     fields: record === undefined ? [] : fieldsIn(record, place),
     plugins: schema.plugin === 'scorer' ? (schema.anyOf?.[0]?.enum ?? []).map(String) : [],
     schema,
@@ -260,7 +252,7 @@ function typeWords(schema: Schema): string {
 }
 
 /** Returns a line of YAML that sets the field, and the siblings that it can't do without. */
-function exampleOf(schema: Schema, { steps, beside }: Place): string {
+function exampleLine(schema: Schema, { steps, beside }: Place): string {
   const field = { [steps.at(-1) ?? '']: exampleValue(schema) };
   // A top-level field has nothing beside it.
   const inner = steps.length > 1 ? { ...beside, ...field } : field;

@@ -1,7 +1,6 @@
 /**
- * Reads `report`: the figures and tables that a spec asks for. Every name is completed, and the
- * published numbers are read from their files, so that an entry needs neither the spec nor its
- * files. It is read once the grid is known, because its axes are what entries may name.
+ * Reads `report`: the figures and tables that a spec asks for. Names are completed and published
+ * numbers read, so that an entry needs neither the spec nor its files.
  */
 import { isChain, type Json } from '../api.ts';
 import type {
@@ -13,14 +12,15 @@ import type {
   TableEntry,
 } from '../api/report.ts';
 import { defined } from '../base/defined.ts';
+import { valueAt } from '../base/record.ts';
 import { type Context, readName, readNames } from './entry-names.ts';
 import { readEnvelope } from './envelopes.ts';
 import type { Report } from './faults.ts';
 import { child, isText, itemsOf, type MapNode, type Node, oneOrMany, toJson } from './node.ts';
-import { figuresIn, overlaysOf, readOverlay } from './overlays.ts';
+import { figuresIn, listOverlays, readOverlay } from './overlays.ts';
 import type { FigureSpec, ReportSpec, TableSpec } from './pipeline.generated.ts';
 import { NO_DEFENCE } from './schema.ts';
-import { DEFENCE, fieldOf, readPattern } from './selection.ts';
+import { DEFENCE, readPattern } from './selection.ts';
 import { all } from './suggest.ts';
 import type { ExperimentCell, SpecRegistry } from './types.ts';
 
@@ -33,13 +33,13 @@ export async function readReport(
   root: MapNode,
   fields: readonly string[],
   {
-    experiment: { goals },
+    goals,
     whole,
     stages,
     metrics = [],
     metricsWithout = () => null,
   }: Pick<SpecRegistry, 'stages' | 'metrics' | 'metricsWithout'> & {
-    readonly experiment: { readonly goals: readonly string[] };
+    readonly goals: readonly string[];
     /** Returns every cell of the grid. */
     readonly whole: () => readonly ExperimentCell[];
   },
@@ -66,7 +66,6 @@ export async function readReport(
   };
 }
 
-/** Reports two entries with the same name. */
 function checkNames(entries: readonly Node[], report: Report): void {
   const seen = new Set<string>();
   for (const name of entries.map((entry) => child(entry, 'name')).filter(isText)) {
@@ -83,7 +82,7 @@ function checkNames(entries: readonly Node[], report: Report): void {
 
 // ---- figures and tables ------------------------------------------------------------------------
 
-/** Names of the report that stand for all that varies in one part of a cell. */
+/** Names in `report` that stand for all fields that vary in one part of a cell. */
 const WHOLES = ['adapter', 'attack', 'defence', 'setting'];
 const GROUPS = [...WHOLES, 'seed'];
 
@@ -118,7 +117,7 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
   checkSpread(figure, statistic, spread, context);
   checkAgainst(figure, x, context);
   const overlays: Overlay[] = [];
-  for (const overlay of overlaysOf(figure)) {
+  for (const overlay of listOverlays(figure)) {
     const isNumber = x !== undefined && isNumeric(x.field, context);
     const read = await readOverlay(overlay, isNumber, facets ?? {}, report);
     const metric = readOverlaid(child(overlay, 'metric'), channels, context);
@@ -147,7 +146,7 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
   };
 }
 
-/** Returns the metric of the figure that published numbers are of; reports one it does not draw. */
+/** Returns the figure's metric that an overlay names; reports a metric that is not drawn. */
 function readOverlaid(node: Node | undefined, y: readonly Channel[], context: Context) {
   const metric = readName(node, context, 'metric');
   if (node === undefined || metric === undefined) return undefined;
@@ -165,7 +164,6 @@ function readOverlaid(node: Node | undefined, y: readonly Channel[], context: Co
 const unlessEmpty = <T>(items: readonly T[]): readonly T[] | undefined =>
   items.length === 0 ? undefined : items;
 
-/** Returns a table with its names completed, and reports its faults. */
 function readTable(table: Node, context: Context): TableEntry {
   const { name, title, caption, against, spread } = toJson(table) as unknown as TableSpec;
   const rows = readNames(child(table, 'rows'), context, 'axis', WHOLES),
@@ -241,7 +239,7 @@ function checkAgainst(figure: Node, x: Channel | undefined, { axes, conflict }: 
     );
 }
 
-/** Warns of `x: training` if no cell has trainings to go along. */
+/** Warns of `x: training` if no cell has a chain of trainings. */
 function checkChain(figure: Node, { cells, warn }: Context): void {
   if (cells.some(isChain)) return;
   const hint =
@@ -282,10 +280,7 @@ function readChannel(
   return { field, ...defined({ title, scale, domain }) };
 }
 
-/**
- * Returns the patterns of the cells that an entry shows; undefined if it shows all. A pattern
- * leaves out fields that are no axes: all cells have the value that it asks for.
- */
+/** Returns the patterns of the cells that an entry shows, by axes alone; undefined for all. */
 function readCells(entry: Node, context: Context): readonly CellPattern[] | undefined {
   const node = child(entry, 'cells');
   return node && oneOrMany(node).flatMap((item) => readCellPattern(item, context));
@@ -319,12 +314,12 @@ const withoutNone = (wanted: CellPattern[string]): CellPattern[string] =>
     ? (wanted as readonly Json[]).map((value) => (value === NO_DEFENCE ? null : value))
     : wanted;
 
-/** Whether a field has values in the grid and all are numbers. Those of a metric always are. */
+/** Whether all values of a field in the grid are numbers, and there are any; true for a metric. */
 function isNumeric(field: string, { axes, cells }: Context): boolean {
   if (WHOLES.includes(field)) return false;
   if (!axes.includes(field)) return true; // a metric, the seed or the step
   const values = cells
-    .map((cell) => fieldOf(cell, field.split('.')))
+    .map((cell) => valueAt(cell, field.split('.')))
     .filter((v) => v !== undefined);
   return values.length > 0 && values.every((value) => typeof value === 'number');
 }

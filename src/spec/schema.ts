@@ -1,15 +1,14 @@
 /**
- * The shape of a cell: `schemas/pipeline.schema.json` with the names of the plugins filled in, and
- * the parameters of each attack and adapter under its name. No field in it is an axis (see
- * compose.ts).
+ * The shape of a cell: `schemas/pipeline.schema.json` with the plugins' names and parameters filled
+ * in. No field in it is an axis (see compose.ts).
  */
 import base from '../../schemas/pipeline.schema.json' with { type: 'json' };
 import type { Json, JsonSchema } from '../api.ts';
 import {
   asSchema,
+  declaresFields,
   definitionName,
   fieldSchema,
-  isRecord,
   itemSchema,
   openSchema,
   type Schema,
@@ -73,10 +72,7 @@ export interface VariantShape {
 export const isVariantSection = (name: string | number | undefined): name is VariantSection =>
   name === 'poisoning' || name === 'defences' || name === 'adapter';
 
-/**
- * The section that describes the trainings before the cell's own. Each is a spec within the spec,
- * with the sections `data`, `poisoning`, `adapter` and `train`.
- */
+/** The section of the trainings before the cell's own, each a spec within the spec. */
 export const BASE = 'base';
 /** The most trainings in `base`. The stages of each read the stages of all before it. */
 export const MOST_BASES = 16;
@@ -87,10 +83,7 @@ export function preferOutsideBase(paths: readonly string[]): readonly string[] {
   return own.length > 0 ? own : paths;
 }
 
-/**
- * Returns the section if a path names a whole variant of it, or a whole step of such a variant.
- * Returns null if the path leads to one of their fields or elsewhere.
- */
+/** Returns the section of which a path names a whole variant, or a whole step of one; else null. */
 export function variantSectionOf(path: readonly (string | number)[]): VariantSection | null {
   if (isStepPath(path)) return 'poisoning';
   const [head, ...rest] = path[0] === BASE ? path.slice(typeof path[1] === 'number' ? 2 : 1) : path;
@@ -103,11 +96,11 @@ export const isStepPath = (path: readonly (string | number)[]): boolean =>
   typeof path.at(-1) === 'number' &&
   variantSectionOf(path.slice(0, -2)) === 'poisoning';
 
-/** Returns the schemas of the fields of a spec that may name the plugins of the registry. */
-export function shapesOf(registry: SpecRegistry): Shapes {
+/** Returns the shapes of a spec that may name the plugins of the registry. */
+export function makeShapes(registry: SpecRegistry): Shapes {
   const definitions = base.definitions as { readonly [name: string]: unknown };
-  /** Definitions without references, by name. Values that have none are not copied. */
   const resolvedDefinitions = new Map<string, unknown>();
+  /** Returns a value with definitions in place of references; the same value if it has none. */
   const withoutReferences = (value: unknown): unknown => {
     if (typeof value !== 'object' || value === null) return value;
     const reference = '$ref' in value ? value.$ref : undefined;
@@ -128,21 +121,21 @@ export function shapesOf(registry: SpecRegistry): Shapes {
   const root = offerMetrics(named, registry.metrics ?? []);
   const section = Object.fromEntries(
     sections.map((name) => [name, fieldSchema(root, name)]),
-  ) as Record<Section, Schema>;
+  ) as Shapes['section'];
   return {
     root,
     section,
     scorers,
     variants: {
       poisoning: variantShape(section.poisoning, 'attack', registry.attacks, ['when', 'steps']),
-      defences: variantShape(section.defences, 'defence', defencesOf(registry), ['when']),
+      defences: variantShape(section.defences, 'defence', listDefences(registry), ['when']),
       adapter: variantShape(section.adapter, 'type', registry.adapters, ['when', 'train']),
     },
   };
 }
 
 /** Returns the defences, and `none`, which is not a plugin, first. */
-const defencesOf = ({ defences = [] }: SpecRegistry): readonly PluginShape[] => [
+const listDefences = ({ defences = [] }: SpecRegistry): readonly PluginShape[] => [
   { name: NO_DEFENCE, params: { type: 'object', properties: {} } },
   ...defences.filter(({ name }) => name !== NO_DEFENCE),
 ];
@@ -171,7 +164,7 @@ function fillNames(root: Schema, registry: SpecRegistry, scorers: Shapes['scorer
     ['model.architecture', named('model', registry.models)],
     ['model.source', fromSource],
     ['poisoning.attack', named('attack', namesOf(registry.attacks))],
-    ['defences.defence', named('defence', namesOf(defencesOf(registry)))],
+    ['defences.defence', named('defence', namesOf(listDefences(registry)))],
     ['adapter.type', named('adapter', namesOf(registry.adapters))],
     ['evaluate.lm_eval.include', fromSource],
     ['evaluate.scorer', scorer],
@@ -189,7 +182,7 @@ function fillNames(root: Schema, registry: SpecRegistry, scorers: Shapes['scorer
   return changes.reduce((schema, [path, change]) => update(schema, path.split('.'), change), root);
 }
 
-type Change = (schema: Schema) => Schema;
+export type Change = (schema: Schema) => Schema;
 
 /** Returns a change of a list's schema: it applies `change` to the schema of the items. */
 const ofItems =
@@ -294,7 +287,7 @@ function offerMetrics(root: Schema, metrics: readonly string[]): Schema {
 }
 
 /** Returns the schema with the field at the end of a path changed. */
-function update(schema: Schema, [key, ...rest]: readonly string[], change: Change): Schema {
+export function update(schema: Schema, [key, ...rest]: readonly string[], change: Change): Schema {
   if (key === undefined) return change(schema);
   return {
     ...schema,
@@ -334,10 +327,10 @@ function variantShape(
 }
 
 /** Returns every field of a spec by full path, with its default, or undefined if it has none. */
-export function fieldsOf(shapes: Shapes): ReadonlyMap<string, Json | undefined> {
+export function fieldDefaults(shapes: Shapes): ReadonlyMap<string, Json | undefined> {
   const fields = new Map<string, Json | undefined>();
   const visit = (schema: Schema, path: string): void => {
-    if (isRecord(schema))
+    if (declaresFields(schema))
       for (const [key, field] of Object.entries(schema.properties)) visit(field, `${path}.${key}`);
     else fields.set(path, fields.get(path) ?? schema.default);
   };

@@ -1,11 +1,9 @@
-/**
- * Decides which cells of the grid are kept, by `include`, `exclude`, `when`, and `--only` with its
- * `tags`. Each is a pattern: a mapping of fields to values, which matches cells that have them.
- */
+/** Decides which cells are kept, by patterns: `include`, `exclude`, `when`, `--only` and `tags`. */
 import { resolve } from 'node:path';
-import type { Cell, Json, JsonObject } from '../api.ts';
+import type { Cell, Json } from '../api.ts';
 import type { CellPattern } from '../api/report.ts';
 import { defined } from '../base/defined.ts';
+import { valueAt } from '../base/record.ts';
 import type { Report } from './faults.ts';
 import type { Variant } from './fields.ts';
 import {
@@ -43,8 +41,8 @@ export function patternFields(fields: ReadonlyMap<string, unknown>): readonly st
 }
 
 /**
- * Returns the pattern that a mapping describes; undefined, after reporting it, if it names an
- * unknown field, and undefined for any other node, which validation reports.
+ * Returns a mapping's pattern; undefined, after reporting it, if a field is unknown. Leaves other
+ * nodes to validation.
  */
 export function readPattern(
   node: Node,
@@ -59,7 +57,7 @@ export function readPattern(
     if (path === undefined) isKnown = false;
     else wanted.push([path, wantedBy(entry.value)]);
   }
-  return isKnown ? patternOf(node.span, Object.fromEntries(wanted)) : undefined;
+  return isKnown ? makePattern(node.span, Object.fromEntries(wanted)) : undefined;
 }
 
 /** The field that names a cell's defence. */
@@ -74,33 +72,33 @@ export const shortNames: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * Returns the full path of a field that is named in full, by a short name, or by an ending that
- * only one field has (of those outside `base`, if any has it). Returns undefined, after reporting
- * it, if there is no such field or more than one.
+ * Returns the paths that a name stands for: the one of this full or short name, or else those that
+ * end with it (those in `base` only if there are no others).
  */
+export function pathsNamed(name: string, paths: readonly string[]): readonly string[] {
+  const full = shortNames.get(name) ?? name;
+  return paths.includes(full)
+    ? [full]
+    : preferOutsideBase(paths.filter((path) => path.endsWith(`.${name}`)));
+}
+
+/** Returns the one path that a name stands for; undefined, after reporting it, if there is none. */
 function fieldNamed(
   name: string,
   known: readonly string[],
   at: Span,
   report: Report,
 ): string | undefined {
-  if (known.includes(name)) return name;
-  const ends = preferOutsideBase(known.filter((field) => field.endsWith(`.${name}`)));
-  const path = shortNames.get(name) ?? (ends.length === 1 ? ends[0] : undefined);
-  if (path === undefined)
-    report(
-      'unknown-key',
-      at,
-      ends.length > 1
-        ? `"${name}" could mean several fields`
-        : `there is no field "${name}" to match`,
-      patternFieldHint(name, known),
-    );
-  return path;
+  const paths = pathsNamed(name, known);
+  if (paths.length === 1) return paths[0];
+  if (paths.length > 1)
+    report('unknown-key', at, `"${name}" could mean several fields`, didYouMean(...paths));
+  else report('unknown-key', at, `there is no field "${name}" to match`, similarField(name, known));
+  return undefined;
 }
 
-/** Returns the pattern that matches cells in which every field has one of its wanted values. */
-function patternOf(at: Span, wanted: CellPattern): Pattern {
+/** Returns the pattern that matches cells in which every field of `wanted` has a wanted value. */
+function makePattern(at: Span, wanted: CellPattern): Pattern {
   const tests = Object.entries(wanted).map(
     ([path, values]) => [path.split('.'), valueTest(values)] as const,
   );
@@ -109,28 +107,17 @@ function patternOf(at: Span, wanted: CellPattern): Pattern {
     wanted,
     matches: (cell) =>
       tests.every(([path, test]) => {
-        const value = valueOf(cell, path);
+        const value = cellValue(cell, path);
         return value !== undefined && (test(value) || (Array.isArray(value) && value.some(test)));
       }),
   };
 }
 
-/** Returns the value of a cell's field, or undefined if the cell does not have it. */
-export function fieldOf(cell: Cell | JsonObject, path: readonly string[]): Json | undefined {
-  let value: unknown = cell;
-  for (const step of path) {
-    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, step))
-      return undefined;
-    value = (value as { readonly [key: string]: unknown })[step];
-  }
-  return value as Json | undefined;
-}
-
 /** Returns the value of a cell's field. The defence of a cell without one is `none`. */
-export const valueOf = (cell: Cell, path: readonly string[]): Json | undefined =>
-  fieldOf(cell, path) ?? (path.join('.') === DEFENCE ? NO_DEFENCE : undefined);
+export const cellValue = (cell: Cell, path: readonly string[]): Json | undefined =>
+  valueAt(cell, path) ?? (path.join('.') === DEFENCE ? NO_DEFENCE : undefined);
 
-/** Returns the values that a pattern's field may have: those listed, or numbers within bounds. */
+/** Returns the values that a pattern asks for: those listed, or bounds of numbers. */
 function wantedBy(node: Node): Wanted {
   if (node.kind !== 'map')
     return oneOrMany(node).map((item) => (item.kind === 'scalar' ? item.value : null));
@@ -142,20 +129,16 @@ function wantedBy(node: Node): Wanted {
 }
 
 function valueTest(wanted: Wanted): (value: Json) => boolean {
-  if (isValues(wanted)) {
-    const values = new Set(wanted);
+  if (Array.isArray(wanted)) {
+    const values = new Set<unknown>(wanted);
     return (value) => values.has(value);
   }
-  const { min = -Infinity, max = Infinity } = wanted;
+  const { min = -Infinity, max = Infinity } = wanted as Exclude<Wanted, readonly Json[]>;
   return (value) => typeof value === 'number' && value >= min && value <= max;
 }
 
-const isValues = (wanted: Wanted): wanted is readonly Json[] => Array.isArray(wanted);
-
-/** Returns a hint at the fields that an unknown or ambiguous name may mean. */
-function patternFieldHint(path: string, known: readonly string[]): string | undefined {
-  const ends = preferOutsideBase(known.filter((field) => field.endsWith(`.${path}`)));
-  if (ends.length > 0) return didYouMean(...ends);
+/** Returns a hint: the field whose path, or the end of it, may be misspelt, or how to name one. */
+function similarField(path: string, known: readonly string[]): string {
   const byEnd = new Map(known.map((field) => [field.split('.').at(-1) ?? field, field]));
   const close = nearest(path, known) ?? nearest(path, byEnd.keys());
   return close
@@ -172,10 +155,9 @@ export interface Selection {
 }
 
 /**
- * Reads every pattern of the spec and of the command line.
+ * Reads every pattern of the spec and of the arguments of `--only`.
  * @param variants the variants of the cells and of their bases
  * @param known the fields that a pattern may name
- * @param only the arguments of `--only`
  */
 export function readSelection(
   root: MapNode,
@@ -184,16 +166,21 @@ export function readSelection(
   only: readonly string[],
   report: Report,
 ): Selection {
-  const tags = readTags(root, known, report);
+  const read = (node: Node): Pattern | undefined => readPattern(node, known, report);
+  const readList = (field: 'include' | 'exclude'): Pattern[] =>
+    itemsOf(child(root, field)).flatMap((item) => read(item) ?? []);
+  const tags: Tags = new Map(
+    fieldsOfMap(child(root, 'tags')).map(([name, value]) => [name, read(value)]),
+  );
   const whens = new Map<Node, Pattern>();
   for (const { node } of variants) {
     const when = child(node, 'when'),
-      pattern = when && readPattern(when, known, report);
+      pattern = when && read(when);
     if (when && pattern) whens.set(when, pattern);
   }
   return {
-    include: readPatterns(root, 'include', known, report),
-    exclude: readPatterns(root, 'exclude', known, report),
+    include: readList('include'),
+    exclude: readList('exclude'),
     only: only.flatMap((argument) => readOnlyOption(argument, tags, known, report) ?? []),
     whenOf: (variant) => {
       const when = child(variant, 'when');
@@ -205,24 +192,7 @@ export function readSelection(
 /** The patterns of tags by name; undefined for a faulty one. */
 type Tags = ReadonlyMap<string, Pattern | undefined>;
 
-function readTags(root: MapNode, known: readonly string[], report: Report): Tags {
-  const tags = fieldsOfMap(child(root, 'tags'));
-  return new Map(tags.map(([name, value]) => [name, readPattern(value, known, report)]));
-}
-
-function readPatterns(
-  root: MapNode,
-  field: 'include' | 'exclude',
-  known: readonly string[],
-  report: Report,
-): Pattern[] {
-  return itemsOf(child(root, field)).flatMap((item) => readPattern(item, known, report) ?? []);
-}
-
-/**
- * Returns the pattern of one `--only`: a tag, or `path=value[,value…]`, where the path may be
- * shortened to an ending that only one field has.
- */
+/** Returns the pattern of one `--only`: a tag, or `path=value[,value…]`. */
 function readOnlyOption(
   argument: string,
   tags: Tags,
@@ -247,7 +217,7 @@ function readOnlyOption(
   if (path === undefined) return undefined;
   const values = argument.slice(cut + 1).split(',');
   const wanted = { [path.join('.')]: values.map((text) => parseScalar(text.trim())) };
-  return { ...patternOf(span(0, argument.length), wanted), path };
+  return { ...makePattern(span(0, argument.length), wanted), path };
 }
 
 /** Returns a text as YAML reads it, or the text itself if it is no scalar or null in YAML. */
@@ -256,10 +226,7 @@ function parseScalar(text: string): Scalar {
   return node?.kind === 'scalar' && node.value !== null ? node.value : text;
 }
 
-/**
- * Reports that no cell is left, and why.
- * @param whole returns the cells that the spec alone keeps
- */
+/** Reports that no cell is left, and why. @param whole returns all cells but for `--only` */
 export function reportEmptyGrid(
   only: readonly Pattern[],
   whole: () => readonly Cell[],
@@ -291,13 +258,13 @@ export function reportEmptyGrid(
 
 const MOST_SHOWN = 8;
 
-/** Returns in words which values the cells have in `Pattern.path`; undefined if it is absent. */
+/** Says which values the cells have in the field of `--only path=value`; undefined for a tag. */
 function valuesSeen({ path }: Pattern, cells: Iterable<Cell>): string | undefined {
   if (path === undefined) return undefined;
   const seen = new Set<Json>(),
     name = `"${path.join('.')}"`;
   for (const cell of cells) {
-    const value = valueOf(cell, path);
+    const value = cellValue(cell, path);
     for (const one of Array.isArray(value) ? value : value === undefined ? [] : [value])
       seen.add(one as Json);
   }

@@ -57,11 +57,9 @@ export function fieldSchema(schema: Schema, name: string): Schema {
   return field;
 }
 
-/** Returns the schema of every item of a list; undefined for none, or one for each position. */
+/** Returns the schema of all items of a list; undefined if there is none, or one by position. */
 export const itemSchema = ({ items }: Schema): Schema | undefined =>
-  isTuple(items) ? undefined : items;
-
-const isTuple = (items: Schema['items']): items is readonly Schema[] => Array.isArray(items);
+  Array.isArray(items) ? undefined : (items as Schema | undefined);
 
 /** Returns the schema for fields that a mapping does not name, or undefined if it states none. */
 export const openSchema = ({ additionalProperties: open }: Schema): Schema | undefined =>
@@ -75,7 +73,7 @@ export const definitionName = (reference: string): string =>
 export const alternatives = (schema: Schema): readonly Schema[] | undefined =>
   schema.anyOf ?? schema.oneOf;
 
-/** Returns the JSON types of the values that a schema allows: `integer` beside `jsonType`'s. */
+/** Returns the JSON types of the values that a schema allows, as `jsonType` and as `integer`. */
 export function typesOf(schema: Schema): ReadonlySet<string> {
   if (schema.type !== undefined) return new Set([schema.type].flat());
   // All definitions that are referred to are mappings.
@@ -101,10 +99,7 @@ export const acceptsType = (schema: Schema, value: unknown): boolean => {
   return types.has(type) || (type === 'number' && types.has('integer'));
 };
 
-/**
- * Whether the field takes a single value, so that a list in its place is an axis. A field whose
- * value may itself be a list or a mapping is never an axis.
- */
+/** Whether the field takes a single value, never a list or a mapping: a list there is an axis. */
 export function isScalar(schema: Schema): boolean {
   const types = typesOf(schema);
   return types.size > 0 && !types.has('array') && !types.has('object');
@@ -114,7 +109,7 @@ export const isNumeric = (schema: Schema): boolean =>
   typesOf(schema).has('number') || typesOf(schema).has('integer');
 
 /** Whether the schema is of a mapping, and declares fields of it. */
-export const isRecord = (schema: Schema): schema is RecordSchema =>
+export const declaresFields = (schema: Schema): schema is RecordSchema =>
   schema.properties !== undefined && typesOf(schema).has('object');
 
 // ---- in words ----------------------------------------------------------------------------------
@@ -159,20 +154,13 @@ function describeType(type: string, schema: Schema): string {
 /** Returns the bounds of a number in words that follow it: ` from 0 to 1`; '' if none. */
 function boundsText({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: Schema): string {
   if (minimum !== undefined && maximum !== undefined) return ` from ${minimum} to ${maximum}`;
-  const low =
-    minimum !== undefined
-      ? `of at least ${minimum}`
-      : exclusiveMinimum !== undefined
-        ? `above ${exclusiveMinimum}`
-        : null;
-  const high =
-    maximum !== undefined
-      ? `of at most ${maximum}`
-      : exclusiveMaximum !== undefined
-        ? `below ${exclusiveMaximum}`
-        : null;
-  const both = [low, high].filter((bound) => bound !== null).join(' and ');
-  return both && ` ${both}`;
+  const bounds = [
+    minimum !== undefined && `of at least ${minimum}`,
+    minimum === undefined && exclusiveMinimum !== undefined && `above ${exclusiveMinimum}`,
+    maximum !== undefined && `of at most ${maximum}`,
+    maximum === undefined && exclusiveMaximum !== undefined && `below ${exclusiveMaximum}`,
+  ].filter((bound) => bound !== false);
+  return bounds.length === 0 ? '' : ` ${bounds.join(' and ')}`;
 }
 
 const plural = (words: string): string =>
@@ -190,7 +178,7 @@ export function show(value: Json | undefined): string {
   return JSON.stringify(value.length > 60 ? `${value.slice(0, 59)}…` : value);
 }
 
-/** Returns the first sentence of a description, for a hint. */
+/** Returns the first sentence of the description, without its full stop. */
 export const firstSentence = (schema: Schema | undefined): string | undefined => {
   const text = schema?.description;
   if (text === undefined) return undefined;

@@ -1,7 +1,4 @@
-/**
- * The types of phase 1, which turns text into an Experiment: what it returns, and how it reports a
- * user's faults.
- */
+/** What this folder returns for a spec's text: an Experiment, or a user's faults. */
 import type { Cell, Json, JsonObject, JsonSchema, StageParts } from '../api.ts';
 import type { ReportEntries } from '../api/report.ts';
 import type { CommandSpec, KeepLevel } from './pipeline.generated.ts';
@@ -34,7 +31,6 @@ export type Result<T> =
   | { readonly ok: true; readonly value: T }
   | { readonly ok: false; readonly diagnostics: readonly Diagnostic[] };
 
-/** One grid cell at one seed. */
 export interface ExperimentCell {
   readonly config: Cell;
   /**

@@ -1,5 +1,5 @@
 /** Validates a spec with ajv, and reduces ajv's errors to one for each mistake. */
-import { Ajv, type ErrorObject, type Options, type ValidateFunction } from 'ajv';
+import { Ajv, type ErrorObject } from 'ajv';
 import type { Json, JsonSchema } from '../api.ts';
 import {
   acceptsType,
@@ -24,28 +24,22 @@ export interface Violation {
 /** Compiles a schema to a function that returns the mistakes in a value. */
 export function createValidator(schema: JsonSchema): (value: unknown) => Violation[] {
   const definitions = asSchema(schema).definitions ?? {};
-  const check = compile(schema, { allErrors: true, verbose: true });
-  return (value) =>
-    check(value) ? [] : onePerValue(reduceChoices((check.errors ?? []).map(toFound), definitions));
-}
-
-/**
- * Compiles a schema without ajv's optimiser and its check of the schema, which cost more than they
- * save for a single value. Tests check the plugins' schemas.
- */
-function compile(schema: JsonSchema, options: Options): ValidateFunction {
   const ajv = new Ajv({
-    ...options,
+    allErrors: true,
+    verbose: true,
     validateFormats: false,
     allowUnionTypes: true,
     strictTypes: false,
     strictRequired: false,
+    // These cost more than they save for a single value. Tests check the plugins' schemas.
     validateSchema: false,
     inlineRefs: false,
     code: { optimize: false },
   });
   ajv.addVocabulary(['axis', 'plugin', 'unless', 'textFile']);
-  return ajv.compile(schema);
+  const check = ajv.compile(schema);
+  return (value) =>
+    check(value) ? [] : onePerValue(reduceChoices((check.errors ?? []).map(toFound), definitions));
 }
 
 type Definitions = NonNullable<Schema['definitions']>;
@@ -80,16 +74,13 @@ const pointerSteps = (pointer: string): (string | number)[] =>
     .map((step) => step.replaceAll('~1', '/').replaceAll('~0', '~'))
     .map((step) => (/^\d+$/.test(step) ? Number(step) : step));
 
-/** Whether a JSON pointer is another one or leads below it. */
+/** Whether the JSON pointer `path` is `above` or leads below it. */
 const isUnder = (path: string, above: string): boolean =>
   path === above || path.startsWith(`${above}/`);
 /** Whether an error says that a value has none of several forms. */
 const isChoice = ({ keyword }: Found): boolean => keyword === 'anyOf' || keyword === 'oneOf';
 
-/**
- * Returns the errors with only those of the intended form where a value may take several, of which
- * ajv reports the errors of every form.
- */
+/** Leaves out the errors of forms that were not intended: ajv reports those of every form. */
 function reduceChoices(errors: readonly Found[], definitions: Definitions): Found[] {
   const plain = errors.filter(({ keyword }) => keyword !== 'if');
   const outermost = (a: Found, b: Found): number =>

@@ -3,7 +3,8 @@ import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Digest } from '../../src/api.ts';
-import { actionKey, canonical, contentDigest, definitionKey, hashOf } from '../../src/plan/keys.ts';
+import { canonical } from '../../src/base/canonical.ts';
+import { actionKey, contentDigest, definitionKey, hashOf } from '../../src/plan/keys.ts';
 import type { DefinitionKey, KeyComponents } from '../../src/plan/types.ts';
 
 const digest = (digit: string): Digest => `sha256:${digit.repeat(64)}` as Digest;

@@ -14,7 +14,7 @@ import path from 'node:path';
 import { gzipSync } from 'node:zlib';
 import * as assert from 'uvu/assert';
 import type { Json } from '../../src/api.ts';
-import { openTail } from '../../src/serve/files.ts';
+import { lineReader } from '../../src/serve/files.ts';
 import { pageScript } from '../../src/serve/server.ts';
 import type { LogText, Results, Snapshot } from '../../src/serve/wire.ts';
 import { seal, writeSealed } from '../../src/store/sealed.ts';
@@ -254,7 +254,7 @@ test('a journal of line breaks is read in short turns, and not to its end', asyn
   let inTurn = 0,
     most = 0,
     total = 0;
-  const tail = openTail({
+  const read = lineReader({
     file: { root: runs.runs, names: ['run-1', 'journal.jsonl'] },
     longest: 1000,
     onRestart: () => undefined,
@@ -269,7 +269,7 @@ test('a journal of line breaks is read in short turns, and not to its end', asyn
       next = count();
     });
   let next = count();
-  await tail.read();
+  await read();
   clearImmediate(next);
   assert.is(total, 1_000_003);
   assert.ok(most <= 4000, `${most} lines in one turn`);

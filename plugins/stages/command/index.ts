@@ -1,10 +1,5 @@
-import {
-  type Cell,
-  defineStage,
-  type Json,
-  type JsonObject,
-  type StageRequest,
-} from '../../../src/api.ts';
+import { defineStage, type JsonObject, type StageRequest } from '../../../src/api.ts';
+import { valueAt } from '../../../src/base/record.ts';
 import { namedFiles } from '../shared/program-files.ts';
 
 export default defineStage<Params>({
@@ -30,7 +25,9 @@ export default defineStage<Params>({
         (isJoined ? joined : places)[input.name] = place;
       }
       return {
-        fields: Object.fromEntries(fields.map((field) => [field, fieldOf(cell, field)])),
+        fields: Object.fromEntries(
+          fields.map((field) => [field, valueAt(cell, field.split('.')) ?? null]),
+        ),
         inputs: places,
       };
     });
@@ -39,16 +36,6 @@ export default defineStage<Params>({
   preflight: async (context) => (await import('./run.ts')).preflight(context),
   run: async (context) => (await import('./run.ts')).run(context),
 });
-
-/** Returns the value at a path such as `train.epochs`; null if the cell has none there. */
-function fieldOf(cell: Cell, path: string): Json {
-  let value: unknown = cell;
-  for (const name of path.split('.')) {
-    if (typeof value !== 'object' || value === null) return null;
-    value = (value as Readonly<Record<string, unknown>>)[name];
-  }
-  return (value ?? null) as Json;
-}
 
 type Scope = 'cell' | 'experiment';
 type Texts = { readonly [name: string]: string };

@@ -12,9 +12,9 @@ import {
   type UserFault,
   type Warning,
 } from '../../api.ts';
+import { canonical } from '../../base/canonical.ts';
 import { defined } from '../../base/defined.ts';
 import type { PluginKind } from '../../plan/graph.ts';
-import { canonical } from '../../plan/keys.ts';
 import { locateIn } from '../../plan/label.ts';
 import type { Plan, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Diagnostic, ExperimentCell } from '../../spec/types.ts';

@@ -9,7 +9,7 @@ import type { Changes, Group, Snapshot, Stage } from '../wire.ts';
 
 const TOKEN_KEY = 'dosimeter token';
 
-/** Takes the token out of the address, so that it is not shown, or copied with the address. */
+/** Takes the token out of the address, so that it is not shown or copied. */
 export function takeToken(): void {
   const [, token] = /^#token=([\w-]+)$/.exec(location.hash) ?? [];
   if (token === undefined) return;
@@ -27,10 +27,10 @@ class Refused extends Error {
 }
 
 /** Sends a request with the token. Throws `Refused` unless the server answers with success. */
-async function ask(path: string, signal: AbortSignal, headers = {}): Promise<Response> {
+async function ask(path: string, signal: AbortSignal): Promise<Response> {
   const response = await fetch(path, {
     signal,
-    headers: { authorization: `Bearer ${sessionStorage.getItem(TOKEN_KEY) ?? ''}`, ...headers },
+    headers: { authorization: `Bearer ${sessionStorage.getItem(TOKEN_KEY) ?? ''}` },
     credentials: 'omit',
     redirect: 'error',
   });
@@ -39,7 +39,6 @@ async function ask(path: string, signal: AbortSignal, headers = {}): Promise<Res
   throw new Refused(response.status);
 }
 
-/** Returns the JSON that the server answers. Throws as `ask` does. */
 export async function askJson<T>(path: string, signal: AbortSignal): Promise<T> {
   return (await (await ask(path, signal)).json()) as T;
 }
@@ -48,7 +47,7 @@ export async function askJson<T>(path: string, signal: AbortSignal): Promise<T> 
 export type LinkState = 'connecting' | 'live' | 'lost' | 'refused';
 
 interface StreamHandlers {
-  /** What it throws ends the connection as a lost one, or as refused. */
+  /** If it throws, the connection counts as lost; as refused, if it throws `Refused`. */
   readonly onEvent: (name: string, data: unknown, id: number) => void | Promise<void>;
   readonly onState: (state: LinkState) => void;
 }
@@ -58,11 +57,7 @@ const SILENT_MS = 40_000;
 const FIRST_WAIT_MS = 500,
   LONGEST_WAIT_MS = 30_000;
 
-/**
- * Follows a stream, and begins it anew when the connection was lost. While the page is hidden the
- * connection is closed, since a browser opens few to one server.
- * @returns a function that stops following
- */
+/** Follows a stream while the page is shown, again after a lost connection. Returns how to stop. */
 export function followStream(path: string, { onEvent, onState }: StreamHandlers): () => void {
   const end = new AbortController();
   let waitMs = FIRST_WAIT_MS;
@@ -93,7 +88,6 @@ export function followStream(path: string, { onEvent, onState }: StreamHandlers)
     }
   };
   const isOver = (): boolean => end.signal.aborted;
-  /** Connects again after each lost connection, with a growing wait, until it is refused. */
   const keepConnected = async (): Promise<void> => {
     while (!isOver()) {
       try {
@@ -117,7 +111,6 @@ export function followStream(path: string, { onEvent, onState }: StreamHandlers)
   return () => end.abort();
 }
 
-/** Resolves after the time, or when the signal aborts. */
 const sleep = (ms: number, signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
     const timer = setTimeout(resolve, ms);
@@ -182,16 +175,14 @@ function parseEvent(block: string): Sent {
   };
 }
 
-export interface RunView extends Omit<Snapshot, 'at' | 'stages'> {
-  /** A stage that has changed is another object. */
-  readonly stages: readonly Stage[];
+export interface RunView extends Omit<Snapshot, 'at'> {
   /** How far this browser's clock is ahead of the server's, in milliseconds. */
   readonly skew: number;
   /** A number that grows whenever something of the run changes. */
   readonly version: number;
 }
 
-/** Shows a run and follows its changes. @returns a function that stops this */
+/** Shows a run and follows its changes. Returns how to stop. */
 export function openRun(
   id: string,
   onView: (view: RunView) => void,
@@ -220,7 +211,7 @@ export function openRun(
   };
 }
 
-/** Returns the view after the changes. Updates the view's array `stages` in place. */
+/** Returns the view after the changes. Changed stages are new objects in the same array. */
 function applyChanges(view: RunView, stages: Stage[], changes: Changes, version: number): RunView {
   const { stages: statuses = [], added = [], ...rest } = changes;
   for (const [index, status] of statuses) {

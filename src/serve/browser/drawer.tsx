@@ -1,7 +1,4 @@
-/**
- * One stage, beside the page of its run. The curves of its training are drawn, with their main
- * numbers in a table.
- */
+/** One stage, beside the page of its run: its facts, curves, metrics, log and links. */
 import type { JSX } from 'preact';
 import { useEffect, useRef } from 'preact/hooks';
 import { Text } from '../../report/browser/rows.tsx';
@@ -24,7 +21,6 @@ import { Named } from './running.tsx';
 
 export interface DrawerProps {
   readonly view: RunView;
-  /** The stage's index. */
   readonly index: number;
   readonly onOpen: (index: number) => void;
   readonly onClose: () => void;

@@ -5,10 +5,8 @@ import { Text } from '../../report/browser/rows.tsx';
 import type { LogText, StageDetail } from '../wire.ts';
 import { followStream, type RunView } from './connection.ts';
 
-/** How many characters of a log the page keeps. */
 const KEPT = 128 * 1024;
 
-/** What the server has sent of a stage or a log; null before that. */
 export interface Watched {
   readonly detail: StageDetail | null;
   readonly log: { readonly text: string; readonly cut: boolean } | null;
@@ -68,7 +66,6 @@ export function LogView({ label, log }: Pick<Watched, 'log'> & { readonly label:
   );
 }
 
-/** How many notes are shown: the latest. */
 const SHOWN = 10;
 
 export function RunLog({ view: { facts, notes } }: { readonly view: RunView }): JSX.Element {

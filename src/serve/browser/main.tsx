@@ -19,15 +19,11 @@ import {
 } from './parts.tsx';
 import { OutputsPage, RunPage } from './run-page.tsx';
 
-/** `#/`, `#/run/ID`, `#/run/ID/stage/STAGE` and `#/run/ID/outputs?…`. */
-export interface Route {
-  readonly run: string | null;
-  readonly stage: string | null;
-  readonly outputs: boolean;
-}
-
-/** Returns the route; without a run for any other hash, which shows the list of runs. */
-function parseRoute(hash: string): Route {
+/**
+ * Reads `#/run/ID`, `#/run/ID/stage/STAGE` and `#/run/ID/outputs?…`. For any other hash, `run` is
+ * null, and the list of runs is shown.
+ */
+function parseRoute(hash: string) {
   const [, run, stage, outputs] =
     /^#\/run\/([^/]+)(?:\/stage\/([^/]+)|\/(outputs)\?.*)?$/.exec(hash) ?? [];
   const decoded = (part: string | undefined): string | null => {

@@ -1,7 +1,4 @@
-/**
- * Elements and formats that several parts of the page share; among them, whether the server can be
- * reached, and for a screen reader how far the run is.
- */
+/** Elements and formats that several parts of the page share. */
 import type { ComponentChildren, JSX } from 'preact';
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { Text } from '../../report/browser/rows.tsx';
@@ -41,24 +38,16 @@ const RUN_WORDS: { readonly [State in RunState]: readonly [sign: string, word: s
   unknown: ['?', 'on another machine'],
 };
 
-const Chip = ({
-  of: [sign, word],
-  kind,
-}: {
-  readonly of: readonly [string, string];
-  readonly kind: string;
-}) => (
+const chip = ([sign, word]: readonly [string, string], kind: string): JSX.Element => (
   <span class={`chip ${kind}`}>
     <span aria-hidden="true">{sign}</span> {word}
   </span>
 );
 
-export const StageChip = ({ state }: { readonly state: StageState }): JSX.Element => (
-  <Chip of={STATE_WORDS[state]} kind={`is-${state}`} />
-);
-export const RunChip = ({ state }: { readonly state: RunState }): JSX.Element => (
-  <Chip of={RUN_WORDS[state]} kind={`run-${state}`} />
-);
+export const StageChip = ({ state }: { readonly state: StageState }): JSX.Element =>
+  chip(STATE_WORDS[state], `is-${state}`);
+export const RunChip = ({ state }: { readonly state: RunState }): JSX.Element =>
+  chip(RUN_WORDS[state], `run-${state}`);
 
 /** Returns counts in words: `12 ran, 2 running`. */
 export const countsInWords = (counts: { readonly [state: string]: number }): string =>
@@ -92,7 +81,7 @@ export function StateBar({
 export const finishedCount = ({ ran = 0, cached = 0 }: { ran?: number; cached?: number }): number =>
   ran + cached;
 
-/** Returns the current time, updated each second while `active`. */
+/** Returns the current time, which is updated each second while `active`. */
 export function useNow(active: boolean): number {
   const [now, setNow] = useState(Date.now());
   useEffect(() => {
@@ -166,7 +155,7 @@ export const Facts = ({
 
 export interface Column<Row> {
   readonly title: ComponentChildren;
-  /** The CSS class of the column's cells. */
+  /** A CSS class. */
   readonly kind?: 'number' | 'nowrap' | 'bar' | 'stage';
   readonly cell: (row: Row) => ComponentChildren;
 }
@@ -224,7 +213,6 @@ export function Table<Row>({
   );
 }
 
-/** The message of a failure, and the way out that it names. */
 export const FailureText = ({
   failure: { error, hint, internal },
 }: {
@@ -260,7 +248,6 @@ export function LinkNote({ state }: { readonly state: LinkState }): JSX.Element 
   );
 }
 
-/** The least time between two announcements. */
 const EVERY_MS = 20_000;
 
 /** Tells a screen reader how far the run is: every EVERY_MS, and when it no longer runs. */

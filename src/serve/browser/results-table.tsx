@@ -1,4 +1,4 @@
-/** The metrics of the stages that have finished, one kind at a time. */
+/** The metrics of finished stages, one kind at a time. */
 import type { JSX } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import { Grid } from '../../report/browser/grid.tsx';

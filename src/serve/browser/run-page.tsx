@@ -42,40 +42,33 @@ const CHAPTERS = [
 const stageHash = (run: string, stage: string | null): string =>
   `#/run/${encodeURIComponent(run)}${stage === null ? '' : `/stage/${encodeURIComponent(stage)}`}`;
 
-export interface RunPageProps {
+/** @param stage the id of the stage whose drawer is open; null if none is */
+export function RunPage({
+  id,
+  stage,
+}: {
   readonly id: string;
-  /** The id of the stage whose drawer is open; null if none is. */
   readonly stage: string | null;
-}
-
-export function RunPage({ id, stage }: RunPageProps): JSX.Element {
+}): JSX.Element {
   const [view, setView] = useState<RunView | null>(null);
   const [link, setLink] = useState<LinkState>('connecting');
   useEffect(() => openRun(id, setView, setLink), [id]);
+  if (view !== null) return <Run view={view} link={link} open={stage} />;
   return (
-    <>
-      {view === null ? (
-        <main class="wrap">
-          <LinkNote state={link} />
-          {link === 'refused' ? (
-            <p>
-              <a href="#/">All runs</a>
-            </p>
-          ) : (
-            <p role="status">Reading the run …</p>
-          )}
-        </main>
+    <main class="wrap">
+      <LinkNote state={link} />
+      {link === 'refused' ? (
+        <p>
+          <a href="#/">All runs</a>
+        </p>
       ) : (
-        <Run view={view} link={link} open={stage} />
+        <p role="status">Reading the run …</p>
       )}
-    </>
+    </main>
   );
 }
 
-/**
- * Returns functions that open and close the drawer of a stage. Closing it returns the focus to the
- * element that had it before.
- */
+/** Returns functions that open and close a stage's drawer. Closing it gives the focus back. */
 function useDrawer(
   run: string,
   stages: RunView['stages'],
@@ -227,7 +220,6 @@ export function OutputsPage({ id }: { readonly id: string }): JSX.Element {
   );
 }
 
-/** Scrolls to a chapter and moves the focus there, as a link to it would. */
 function goTo(chapter: string): void {
   document.getElementById(chapter)?.scrollIntoView();
   document.getElementById(`${chapter}-title`)?.focus({ preventScroll: true });

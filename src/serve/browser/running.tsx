@@ -1,4 +1,3 @@
-/** The stages that run, those that wait for their turn, and the failures by their message. */
 import type { JSX } from 'preact';
 import { useMemo } from 'preact/hooks';
 import { Text } from '../../report/browser/rows.tsx';

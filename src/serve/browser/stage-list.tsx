@@ -1,4 +1,3 @@
-/** All stages, with a filter. */
 import type { JSX } from 'preact';
 import { useMemo } from 'preact/hooks';
 import { Grid } from '../../report/browser/grid.tsx';
@@ -26,7 +25,6 @@ export interface StageListProps {
   readonly onOpen: (index: number) => void;
 }
 
-/** Returns the stages that pass the filter, as indexes. */
 function filterStages(stages: readonly Stage[], { text, state, group }: StageFilter): number[] {
   const words = text
     .toLowerCase()
@@ -114,7 +112,7 @@ export function StageList(props: StageListProps): JSX.Element {
         columns={COLUMNS}
         widths={WIDTHS}
         count={found.length}
-        cells={(row) => cellsOf(view.stages[found[row] ?? -1])}
+        cells={(row) => rowCells(view.stages[found[row] ?? -1])}
         onOpen={(row) => {
           const index = found[row];
           if (index !== undefined) onOpen(index);
@@ -124,7 +122,7 @@ export function StageList(props: StageListProps): JSX.Element {
   );
 }
 
-function cellsOf(stage: Stage | undefined): (JSX.Element | string)[] {
+function rowCells(stage: Stage | undefined): (JSX.Element | string)[] {
   if (stage === undefined) return [];
   const { label, state, progress, seconds } = stage;
   return [
