@@ -20,11 +20,11 @@ export interface Called {
 export type Submitted =
   | { readonly type: 'submitted'; readonly id: string }
   /**
-   * A limit on the number of submitted jobs leaves no room at present. `waited` means that sbatch
-   * itself has tried again until its time-out.
+   * A limit on the number of jobs leaves no room now. `waited`: sbatch itself tried until its
+   * time-out.
    */
   | { readonly type: 'full'; readonly message: string; readonly waited: boolean }
-  /** The job may have been submitted. If so, squeue shows a job of its name. */
+  /** The job may have been submitted; if so, squeue shows a job of its name. */
   | { readonly type: 'uncertain'; readonly message: string }
   | { readonly type: 'refused'; readonly message: string };
 
@@ -37,18 +37,20 @@ export interface SlurmClient {
    * @param since the earliest submission. Without it, sacct leaves out what was before midnight.
    */
   accounts(names: readonly string[], since: Date): Promise<readonly Row[] | null>;
-  /** Cancels all jobs of this name, or those with these ids. Returns whether scancel succeeded. */
+  /**
+   * Cancels all jobs of this name, or only those with these ids. Returns whether scancel succeeded.
+   */
   cancel(name: string, ids?: readonly string[]): Promise<boolean>;
   /** Returns the site's MaxArraySize, or null if the query failed. */
   arraySize(): Promise<number | null>;
 }
 
-/** The most characters that are read of a command's output: enough for more than 100,000 jobs. */
+/** The most characters that are kept of a command's output: enough for more than 100,000 jobs. */
 const OUTPUT_LIMIT = 64 * 2 ** 20;
 
 /**
- * Returns the environment of Slurm's commands. Variables such as SLURM_JOB_ID are left out: the
- * coordinator may itself be a job, and sbatch would take that job's variables for options.
+ * Returns `env` without job variables: sbatch would take those of a job that this runs in for
+ * options.
  */
 export function slurmEnvironment(env: Env): Record<string, string> {
   const kept: Record<string, string> = {};
@@ -101,14 +103,16 @@ function callCommand(
   });
 }
 
-export interface ClientOptions {
+/** Makes a client. It logs each command that fails. */
+export function createClient({
+  env,
+  callSeconds,
+  log,
+}: {
   readonly env: Env;
   readonly callSeconds: number;
   readonly log: (message: string) => void;
-}
-
-/** Returns a client. A command that fails is logged, and its method returns null, false or why. */
-export function createClient({ env, callSeconds, log }: ClientOptions): SlurmClient {
+}): SlurmClient {
   const clean = slurmEnvironment(env);
   const run = async (program: string, args: readonly string[]): Promise<Called> => {
     const called = await callCommand(program, args, clean, callSeconds);
@@ -158,7 +162,7 @@ export function createClient({ env, callSeconds, log }: ClientOptions): SlurmCli
   };
 }
 
-/** Whether every line has the fields of QUEUE_FORMAT. Other output counts as a failed query. */
+/** Whether every line has the fields of QUEUE_FORMAT, the last of which may have `|` in it. */
 const isWellFormed = (text: string): boolean =>
   text.split('\n').every((line) => line.trim() === '' || line.split('|').length >= 7);
 
@@ -168,14 +172,13 @@ function slurmTime(time: Date): string {
   return local.toISOString().slice(0, 19);
 }
 
-/** Returns why a call failed, for a message. */
 function failureText(called: Called, seconds: number): string {
   const { late, error } = called;
   if (error !== null) return error === 'ENOENT' ? 'it is not on the PATH' : error;
   return late ? `no answer within ${seconds} s` : outputText(called);
 }
 
-/** Returns on one line what a command printed on stderr or else on stdout, or its exit code. */
+/** Returns what a command printed on stderr or else on stdout, on one line; or its exit code. */
 function outputText({ code, stderr, stdout }: Called): string {
   const said = (stderr.trim() === '' ? stdout : stderr).trim().replaceAll(/\s*\n\s*/g, '; ');
   return said === '' ? `exit code ${String(code)}` : said.replace(/^(sbatch: )?(error: )?/, '');
@@ -198,21 +201,20 @@ export interface Row {
   readonly name: string;
   /** The index in the array; 0 for a job outside an array. */
   readonly index: number;
-  /** Slurm's state, such as `PENDING`, without a remark: `CANCELLED by 0` is `CANCELLED`. */
+  /** Such as `PENDING`, without a remark: `CANCELLED by 0` is `CANCELLED`. */
   readonly state: string;
   /** Why the job waits (squeue), or its exit code, such as `0:9` (sacct). */
   readonly reason: string;
-  /** The job's nodes, such as `node[1-2]`. */
+  /** Such as `node[1-2]`. */
   readonly nodes: string;
 }
 
-/** The fields of squeue that `parseQueue` reads. Our names of jobs do not contain the separator. */
+/** Id, array, index, state, name, nodes, reason. Our jobs' names contain no `|`. */
 const QUEUE_FORMAT = '%i|%F|%K|%T|%j|%N|%r';
 
 const STATE = /^[A-Z][A-Z_]*$/;
 const parseWhole = (text: string): number | null => (/^\d+$/.test(text) ? Number(text) : null);
 
-/** Reads `squeue --noheader --array --format=QUEUE_FORMAT`. */
 export function parseQueue(text: string): readonly Row[] {
   return text.split('\n').flatMap((line): Row[] => {
     const [id = '', , index = '', state = '', name = '', nodes = '', ...reason] = line
@@ -225,10 +227,7 @@ export function parseQueue(text: string): readonly Row[] {
 
 const ACCOUNT_FORMAT = 'JobID,JobName,State,NodeList,ExitCode';
 
-/**
- * Reads `sacct --parsable2 --noheader --allocations --format=ACCOUNT_FORMAT`. A job that was
- * requeued has several records, of which the last counts.
- */
+/** Returns the jobs that sacct lists. Of the several records of a requeued job, the last counts. */
 export function parseAccounts(text: string): readonly Row[] {
   const rows = new Map<string, Row>();
   for (const line of text.split('\n')) {
@@ -242,20 +241,21 @@ export function parseAccounts(text: string): readonly Row[] {
   return [...rows.values()];
 }
 
-/** Reads the id that `sbatch --parsable` prints (`ID` or `ID;CLUSTER`), or returns null. */
+/** Reads what `sbatch --parsable` prints: `ID` or `ID;CLUSTER`. */
 export const parseSubmission = (text: string): string | null =>
   /^(\d+)(?:;\S+)?$/m.exec(text.trim())?.[1] ?? null;
 
-/** Reads MaxArraySize of `scontrol show config`, or returns null. */
 export function parseArraySize(text: string): number | null {
   const size = parseWhole(/^MaxArraySize\s*=\s*(\d+)\s*$/m.exec(text)?.[1] ?? '');
   return size === null || size < 1 ? null : size;
 }
 
-/** What the state of a job means. `cut`: Slurm has ended it, and another job may go on from it. */
+/**
+ * What a job's state means. `cut`: Slurm has ended it, and another job may go on from its state.
+ */
 export type Phase = 'active' | 'ended' | 'cut' | 'cancelled' | 'memory';
 
-/** The states of a job that is over. Any other, even one that is not known, counts as active. */
+/** The states of a job that is over. Any other, even an unknown one, counts as active. */
 const OVER: Readonly<Record<string, Phase>> = {
   COMPLETED: 'ended',
   FAILED: 'ended',
@@ -271,19 +271,14 @@ const OVER: Readonly<Record<string, Phase>> = {
   OUT_OF_MEMORY: 'memory',
 };
 
-export const phaseOf = (state: string): Phase =>
-  (Object.hasOwn(OVER, state) ? OVER[state] : undefined) ?? 'active';
+export const phaseOf = (state: string): Phase => OVER[state] ?? 'active';
 
 /** Returns a pattern that matches any of these words, in upper or lower case. */
-export function anyOf(words: readonly string[]): RegExp {
-  return new RegExp(words.join('|'), 'i');
-}
+export const anyOf = (words: readonly string[]): RegExp => new RegExp(words.join('|'), 'i');
 
-type Refusal = 'full' | 'uncertain' | 'refused';
-
-/** What sbatch says if a limit on the number of jobs, which is temporary, leaves no room. */
+/** What sbatch prints if a temporary limit on the number of jobs leaves no room. */
 const FULL = /MaxSubmitJob|MaxSubmitPU|MaxJobCount|temporarily unable to accept job/i;
-/** What sbatch says if the controller was not reached, or did not answer. */
+/** What sbatch prints if the controller was not reached or did not answer. */
 const UNCERTAIN = anyOf([
   'timed out',
   'Unable to contact slurm controller',
@@ -297,8 +292,7 @@ const UNCERTAIN = anyOf([
   'Socket',
 ]);
 
-/** Returns why sbatch failed, by what it printed on stderr. */
-export const classifyRefusal = (stderr: string): Refusal =>
+export const classifyRefusal = (stderr: string): 'full' | 'uncertain' | 'refused' =>
   FULL.test(stderr) ? 'full' : UNCERTAIN.test(stderr) ? 'uncertain' : 'refused';
 
 /** Returns a node's name if it has the form that `--exclude` takes, else null. */
