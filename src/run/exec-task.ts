@@ -29,7 +29,7 @@ import { orIfMissing } from '../base/system-error.ts';
 import { ownNames } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { fullDiskFault } from '../store/faults.ts';
-import { type Lease, type Leases, openLeases } from '../store/lease.ts';
+import { type Lease, Leases } from '../store/lease.ts';
 import { newOwner } from '../store/owner.ts';
 
 const RESULT = 'result.json';
@@ -55,7 +55,7 @@ export async function execTask(
 ): Promise<'done' | 'saved' | 'lost'> {
   const task = readTask(file);
   const events = openSync(task.events, 'a');
-  const leases = openLeases(task.leases, newOwner());
+  const leases = new Leases(task.leases, newOwner());
   const tell = (event: TaskEvent): void => {
     try {
       writeSync(events, `${JSON.stringify(event)}\n`);

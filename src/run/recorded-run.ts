@@ -184,8 +184,8 @@ async function openRemote(
   { objects, signal }: Options,
 ): Promise<Remote | null> {
   if (objects === null) return null;
-  const { createRemote } = await import('../store/remote/remote.ts');
-  return createRemote(objects, store, { tell, log: (message) => log.line(message), signal });
+  const remotes = await import('../store/remote/remote.ts');
+  return new remotes.Remote(objects, store, { tell, log: (message) => log.line(message), signal });
 }
 
 interface Records {

@@ -10,7 +10,7 @@ import { sha256 } from '../base/sha256.ts';
 import { ownNames } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { makeFolder } from './folders.ts';
-import { openLeases } from './lease.ts';
+import { Leases } from './lease.ts';
 import { newOwner } from './owner.ts';
 import { readSealed, writeSealed } from './sealed.ts';
 
@@ -45,7 +45,7 @@ export function openAnswers(
       const folder = path.join(path.dirname(dir), 'leases');
       makeFolder(folder);
       // A new owner for each call, so that stages of one process also wait for each other.
-      const leases = openLeases(folder, newOwner());
+      const leases = new Leases(folder, newOwner());
       try {
         for (let told = false; !('held' in leases.take(sha256(name) as ActionKey)); told = true) {
           if (!told) log('waits for another stage that asks the same service');

@@ -115,9 +115,6 @@ const CLAIM = 'held\n';
 /** After this many listings in a row that lack the claim just made, `take` throws. */
 const MOST_STALE = 200;
 
-export const openLeases = (dir: string, me: Owner, options: LeaseOptions = {}): Leases =>
-  new Leases(dir, me, options);
-
 export class Leases {
   /** Whether a process of another host was seen to use the store. */
   isShared = false;
@@ -135,7 +132,7 @@ export class Leases {
   constructor(
     readonly dir: string,
     me: Owner,
-    { onTakeover, timeoutMs = leaseTimeout(process.env), watch, list }: LeaseOptions,
+    { onTakeover, timeoutMs = leaseTimeout(process.env), watch, list }: LeaseOptions = {},
   ) {
     this.#list = list ?? readdirSync;
     this.#me = me;

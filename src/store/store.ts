@@ -19,7 +19,7 @@ import { ANSWERS } from './answers.ts';
 import { diskFault, onDisk, onDiskNow } from './faults.ts';
 import { fileFault, SETTLED_MS } from './files.ts';
 import { makeFolder } from './folders.ts';
-import { type LeaseAttempt, type LeaseOptions, type Leases, openLeases } from './lease.ts';
+import { type LeaseAttempt, type LeaseOptions, Leases } from './lease.ts';
 import { lookUntilVisible, type LookUp, lookUpEntry, PAUSES, refreshEntry } from './look-up.ts';
 import {
   bytesOf,
@@ -59,11 +59,17 @@ const KEY = /^[0-9a-f]{64}$/;
 export const openStore = (root: string, options: StoreOptions = {}): Store =>
   new Store(root, options);
 
+/** What writing needs. It is opened at the first write. */
+interface Writing {
+  /** This store's owner of leases and scratch folders. */
+  readonly owner: Owner;
+  readonly leases: Leases;
+  readonly commit: GroupCommit;
+}
+
 export class Store {
-  #owner: Owner | null = null;
   readonly #index: ManifestIndex | null;
-  /** The leases and the commit that writing needs; null until something is written. */
-  #writing: { readonly leases: Leases; readonly commit: GroupCommit } | null = null;
+  #writing: Writing | null = null;
 
   constructor(
     readonly root: string,
@@ -71,11 +77,6 @@ export class Store {
   ) {
     const { spec } = options;
     this.#index = spec === undefined ? null : openManifestIndex(root, spec);
-  }
-
-  /** This store's owner of leases, which is made when something is written. */
-  get #me(): Owner {
-    return (this.#owner ??= newOwner());
   }
 
   /** Returns the folder of an entry, whether it exists or not. */
@@ -135,8 +136,7 @@ export class Store {
 
   /** Makes an empty folder on the store's file system, and returns its path. */
   scratch(name: string): string {
-    this.#prepare();
-    const dir = `${this.root}/tmp/${ownerName(this.#me)}.${name}`;
+    const dir = `${this.root}/tmp/${ownerName(this.#prepare().owner)}.${name}`;
     return onDiskNow(this.root, () => {
       if (existsSync(dir)) rmSync(dir, { recursive: true, force: true }); // of a failed attempt
       mkdirSync(dir);
@@ -321,11 +321,11 @@ export class Store {
   close(): void {
     if (this.#writing === null) return;
     this.#writing.leases.close();
-    sweepOwn(this.root, this.#me);
+    sweepOwn(this.root, this.#writing.owner);
   }
 
-  /** Returns the leases and the commit, which it opens with their folders at the first call. */
-  #prepare(): { readonly leases: Leases; readonly commit: GroupCommit } {
+  /** Makes the folders that writing needs, at the first call. */
+  #prepare(): Writing {
     if (this.#writing !== null) return this.#writing;
     const leases = path.join(this.root, 'leases'),
       { onTakeover } = this.options;
@@ -335,8 +335,10 @@ export class Store {
       makeFolder(leases);
       sweepGone(this.root, onTakeover);
     });
+    const owner = newOwner();
     this.#writing = {
-      leases: openLeases(leases, this.#me, { ...this.options.leases, onTakeover }),
+      owner,
+      leases: new Leases(leases, owner, { ...this.options.leases, onTakeover }),
       commit: createGroupCommit(this.root),
     };
     return this.#writing;

@@ -41,9 +41,6 @@ export interface RemoteOptions {
   readonly signal?: AbortSignal;
 }
 
-export const createRemote = (objects: Objects, store: Store, options: RemoteOptions): Remote =>
-  new Remote(objects, store, options);
-
 const shortKey = (key: ActionKey): string => key.slice(0, 10);
 
 export class Remote {
