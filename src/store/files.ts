@@ -27,9 +27,6 @@ export const TICK_MS = 20;
 /** Time stamps are set back by this, to be older than the current step on every file system. */
 export const SETTLED_MS = 2000;
 
-/** The flag for opening a file unless it is a link; Windows has none. */
-const NO_LINK = constants.O_NOFOLLOW as number | undefined;
-
 /** In bytes: files up to this size are read whole, larger ones in chunks of this size. */
 const SMALL = 1 << 20;
 
@@ -77,13 +74,13 @@ export async function contentFault(
 }
 
 /**
- * Returns a file's stats from opening it, without following a link where possible; null if it is
- * not a regular file or can't be opened.
+ * Returns a file's stats from opening it; null if it is not a regular file (a link neither) or
+ * can't be opened.
  */
 export function statOpened(file: string): Stats | null {
   let handle: number | undefined;
   try {
-    handle = openSync(file, READ_AT_ONCE | (NO_LINK ?? 0));
+    handle = openSync(file, READ_AT_ONCE | constants.O_NOFOLLOW);
     const stat = fstatSync(handle);
     return stat.isFile() ? stat : null;
   } catch {

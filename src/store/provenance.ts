@@ -32,12 +32,6 @@ export const isDamagedEnvironment = (file: string): boolean => {
 /** Returns the digest of each source file and package of a code version; null if unknown. */
 export type ClosureOf = (code: string) => { readonly [part: string]: string } | null;
 
-interface CodeFile {
-  readonly closure: { readonly [part: string]: string };
-}
-
-const SHAPE = { closure: 'object' } as const;
-
 const fileOf = (root: string, code: string): string =>
   path.join(root, 'code', `${code.replace('sha256:', '')}.json`);
 
@@ -47,15 +41,14 @@ export function rememberCode(
   code: string,
   closure: { readonly [part: string]: string },
 ): void {
-  const file = fileOf(root, code),
-    found = readSealed<CodeFile>(file, SHAPE);
-  if (found === null || found === 'damaged') writeSealed(file, { closure });
+  if (recallCode(root)(code) === null) writeSealed(fileOf(root, code), { closure });
 }
 
 /** Returns a function that reads the record of a code version; null if it is missing or damaged. */
 export const recallCode =
   (root: string): ClosureOf =>
   (code) => {
-    const found = readSealed<CodeFile>(fileOf(root, code), SHAPE);
+    type CodeFile = { readonly closure: { readonly [part: string]: string } };
+    const found = readSealed<CodeFile>(fileOf(root, code), { closure: 'object' });
     return found === null || found === 'damaged' ? null : found.closure;
   };

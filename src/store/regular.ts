@@ -19,12 +19,8 @@ import { errorCode } from './faults.ts';
 /** The error code for something that is neither a regular file nor a folder. */
 const NOT_REGULAR = 'ENOTREG';
 
-/**
- * The flags for opening a file without waiting. With O_NONBLOCK, opening a FIFO returns at once.
- * Windows has neither FIFOs nor the flag.
- */
-export const READ_AT_ONCE =
-  constants.O_RDONLY | ((constants.O_NONBLOCK as number | undefined) ?? 0);
+/** The flags for opening a file without waiting, even if it is a FIFO. */
+export const READ_AT_ONCE = constants.O_RDONLY | constants.O_NONBLOCK;
 
 /**
  * Opens a regular file for reading, following links. The caller closes the handle. Throws like
@@ -102,7 +98,7 @@ export function withheldFault(file: string, root: string): UserFault | null {
     let stat;
     try {
       stat = lstatSync(at);
-      if (process.getuid === undefined || stat.uid === process.getuid()) return null;
+      if (stat.uid === process.getuid?.()) return null;
       accessSync(at, constants.R_OK | (stat.isDirectory() ? constants.X_OK : 0));
       return null;
     } catch {

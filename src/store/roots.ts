@@ -95,12 +95,11 @@ export function readPins(root: string): Pin[] {
     .sort()
     .flatMap((name) => {
       const found = readSealed<Pin>(path.join(dir, name), PIN_SHAPE);
-      if (found === 'damaged')
-        throw new UserFault(
-          `the pin "${decodeURIComponent(name.slice(0, -5))}" was damaged: what it held is not ` +
-            'known',
-          `pin it again, or give it up: dosimeter unpin ${decodeURIComponent(name.slice(0, -5))}`,
-        );
-      return found ?? [];
+      if (found !== 'damaged') return found ?? [];
+      const pinName = decodeURIComponent(name.slice(0, -5));
+      throw new UserFault(
+        `the pin "${pinName}" was damaged: what it held is not known`,
+        `pin it again, or give it up: dosimeter unpin ${pinName}`,
+      );
     });
 }

@@ -19,8 +19,6 @@ import {
 } from '../../base/untrusted/limits.ts';
 import { type Listed, type Objects, type Reading, RemoteFault } from './objects.ts';
 
-const PACKAGES = ['@aws-sdk/client-s3', '@aws-sdk/lib-storage'] as const;
-
 /** The smallest part of an upload in parts, in bytes, and the most parts (S3 takes 10,000). */
 const PART = 16 * MB,
   PARTS = 9000;
@@ -79,7 +77,7 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
     },
     sizeOf: (name) => withFaults(fetchSize(opened, name)),
     read: (name, from) => withFaults(read(opened, name, from)),
-    write: (name, size, bytes) => upload(opened, Upload, { name, size, bytes }),
+    write: (name, size, bytes) => upload(opened, Upload, name, size, bytes),
     async *list(folder) {
       try {
         yield* listObjects(opened, folder);
@@ -130,8 +128,8 @@ async function loadSdk(uri: string): Promise<[Sdk, typeof libStorage]> {
   } catch (error) {
     if (!hasCode(error, 'ERR_MODULE_NOT_FOUND')) throw error;
     throw new UserFault(
-      `${uri} needs packages that are not installed: ${PACKAGES.join(' and ')}`,
-      `npm install ${PACKAGES.join(' ')}`,
+      `${uri} needs packages that are not installed: @aws-sdk/client-s3 and @aws-sdk/lib-storage`,
+      'npm install @aws-sdk/client-s3 @aws-sdk/lib-storage',
     );
   }
 }
@@ -198,17 +196,13 @@ async function read(
   }
 }
 
-interface Writing {
-  readonly name: string;
-  readonly size: number;
-  readonly bytes: AsyncIterable<Uint8Array>;
-}
-
 /** Writes an object, in parts if it is large. An error of `bytes` is thrown as it is. */
 async function upload(
   { client, name: bucket, stallMs, keyOf, fault }: Bucket,
   Upload: typeof libStorage.Upload,
-  { name, size, bytes }: Writing,
+  object: string,
+  size: number,
+  bytes: AsyncIterable<Uint8Array>,
 ): Promise<void> {
   // The SDK wraps errors of the body, so an error of `bytes` is kept here.
   let own: { readonly error: unknown } | null = null;
@@ -225,7 +219,7 @@ async function upload(
   const transfer = new Upload({
     client,
     abortController: stop,
-    params: { Bucket: bucket, Key: keyOf(name), Body: Readable.from(guarded()) },
+    params: { Bucket: bucket, Key: keyOf(object), Body: Readable.from(guarded()) },
     partSize: Math.max(PART, Math.ceil(size / PARTS)),
     queueSize: 2,
   });
