@@ -149,7 +149,7 @@ async function performHeld(
   const waiting = new Set<string>();
   const [{ createPool }, { workerModule }] = await Promise.all([
     import('./execute/pool.ts'),
-    import('./registry/registry.ts'),
+    import('./registry/build.ts'),
   ]);
   const pool = createPool({
     module: workerModule(),

@@ -122,7 +122,7 @@ export async function execJob(
 async function performInWorker(job: Job, hooks: JobHooks, signal: AbortSignal): Promise<JobResult> {
   const [{ createPool }, { workerModule }] = await Promise.all([
     import('./execute/pool.ts'),
-    import('./registry/registry.ts'),
+    import('./registry/build.ts'),
   ]);
   const pool = createPool({ module: workerModule(), limit: 1 });
   try {

@@ -46,7 +46,7 @@ export async function openExecutor(
 ): Promise<Executor> {
   const [{ createPool }, { jobProgram, workerModule }] = await Promise.all([
     import('./execute/pool.ts'),
-    import('./registry/registry.ts'),
+    import('./registry/build.ts'),
   ]);
   const plugin = registry.get('executor', name);
   if (!plugin) throw new Error(`no executor plugin "${name}"`);

@@ -6,7 +6,7 @@ import { type DemandFacts, estimateDemand } from './execute/resources.ts';
 import { checkExecutor, taskCommand } from './executor.ts';
 import { openDurations } from './log/durations.ts';
 import type { Prepared } from './prepare.ts';
-import { jobProgram } from './registry/registry.ts';
+import { jobProgram } from './registry/build.ts';
 
 /**
  * Returns the groups of jobs in the plan's order, as if each stage were ready at once.

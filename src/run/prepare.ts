@@ -36,7 +36,8 @@ import type { Checked } from './execute/preflight.ts';
 import { type Assets, pythonOf, type StageStatus, survey } from './execute/survey.ts';
 import { distinctDiagnostics, storedWarnings, warningText } from './execute/warnings.ts';
 import { defaultExecutor } from './executor.ts';
-import { loadOutsidePlugins, loadRegistry } from './registry/registry.ts';
+import { loadOutsidePlugins } from './registry/outside.ts';
+import { loadRegistry } from './registry/registry.ts';
 import type { LoadedPlugin, Registry } from './registry/types.ts';
 import { SpecFault } from './types.ts';
 

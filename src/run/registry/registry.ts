@@ -7,10 +7,6 @@ import { asSource, buildDir, builtPlugins, importFile } from './build.ts';
 import { checkDescriptor } from './descriptor.ts';
 import type { ClosuresFile, LoadedPlugin, PluginKind, Registry, RegistryFile } from './types.ts';
 
-export type { LoadedPlugin, PluginKind, Registry } from './types.ts';
-export { jobProgram, workerModule } from './build.ts';
-export { loadOutsidePlugins } from './outside.ts';
-
 /** Returns a registry. @throws UserFault if two plugins of a kind have the same name */
 export function makeRegistry(plugins: readonly LoadedPlugin[]): Registry {
   const byKind = new Map<PluginKind, Map<string, LoadedPlugin>>();
