@@ -31,16 +31,15 @@ export function whyNoneCanCollapse({ experiment: { cells }, cellStages }: Plan):
   return evaluated.some(isClean) ? null : 'no model without an attack is evaluated';
 }
 
-export interface EarlyResults {
-  /** @returns why the run is to stop, if a clean baseline has not learnt the task; else null */
-  onEvent(event: RunEvent): string | null;
-}
-
-/** Returns a watcher of a run's events, which passes lines on the first models to `tell`. */
+/**
+ * Returns a function that is called with a run's events, and passes lines on the first models to
+ * `tell`. It returns why a run with `--stop-when collapsed` has to stop: a clean baseline has not
+ * learnt the task; else null.
+ */
 export function createEarlyResults(
   { experiment, cellStages }: Plan,
   tell: (line: string) => void,
-): EarlyResults {
+): (event: RunEvent) => string | null {
   const cellOf = new Map<StageId, ExperimentCell>();
   cellStages.forEach(({ stages: { evaluate } }, i) => {
     const cell = experiment.cells[i];
@@ -51,36 +50,34 @@ export function createEarlyResults(
   /** Whether a name is new and among the first MOST_TOLD. Notes it as reported. */
   const isFirst = (kind: keyof typeof told, name: string): boolean =>
     told[kind].size < MOST_TOLD && !told[kind].has(name) && Boolean(told[kind].add(name));
-  return {
-    onEvent(event) {
-      if (event.type !== 'stage-ended') return null;
-      const { stage, outcome } = event,
-        cell = cellOf.get(stage.id);
-      if (!cell || !isFinished(outcome)) return null;
-      const measured = readMeasured(outcome.dir);
-      if (measured === null) return null;
-      if (!isClean(cell)) {
-        const text = backdoorText(measured);
-        if (text !== null && isFirst('backdoor', cell.config.poisoning.attack))
-          tell(`first backdoor, ${cell.label}: ${text}`);
-        return null;
-      }
-      // A regression has no accuracy.
-      if (measured.metrics['evaluate']?.[ACCURACY.metric] === undefined) return null;
-      const fault = unlearntReason(measured);
-      if (isFirst('clean', adapterAxes(cell)))
-        tell(
-          `first clean model, ${cell.label}: ${accuracyText(measured)}` +
-            (fault === null ? '' : `; it ${fault}`),
-        );
-      if (fault !== null && !advised)
-        tell(
-          'attacks on models that have not learnt the task show nothing; another learning rate ' +
-            `or more steps may help${'document' in cell.config.data.train.columns ? '' : SWEEP}`,
-        );
-      advised ||= fault !== null;
-      return fault === null ? null : `the clean model ${cell.label} ${fault}`;
-    },
+  return (event) => {
+    if (event.type !== 'stage-ended') return null;
+    const { stage, outcome } = event,
+      cell = cellOf.get(stage.id);
+    if (!cell || !isFinished(outcome)) return null;
+    const measured = readMeasured(outcome.dir);
+    if (measured === null) return null;
+    if (!isClean(cell)) {
+      const text = backdoorText(measured);
+      if (text !== null && isFirst('backdoor', cell.config.poisoning.attack))
+        tell(`first backdoor, ${cell.label}: ${text}`);
+      return null;
+    }
+    // A regression has no accuracy.
+    if (measured.metrics['evaluate']?.[ACCURACY.metric] === undefined) return null;
+    const fault = unlearntReason(measured);
+    if (isFirst('clean', adapterAxes(cell)))
+      tell(
+        `first clean model, ${cell.label}: ${accuracyText(measured)}` +
+          (fault === null ? '' : `; it ${fault}`),
+      );
+    if (fault !== null && !advised)
+      tell(
+        'attacks on models that have not learnt the task show nothing; another learning rate ' +
+          `or more steps may help${'document' in cell.config.data.train.columns ? '' : SWEEP}`,
+      );
+    advised ||= fault !== null;
+    return fault === null ? null : `the clean model ${cell.label} ${fault}`;
   };
 }
 

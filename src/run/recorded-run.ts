@@ -2,8 +2,7 @@
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import type { Executor, JsonObject } from '../api.ts';
-import { defined } from '../base/defined.ts';
-import { at } from '../base/lookup.ts';
+import { at, named } from '../base/lookup.ts';
 import { type Redact, redactor } from '../base/secret.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
@@ -27,7 +26,7 @@ import { type Durations, openDurations } from './log/durations.ts';
 import { journalEntry, logLine, type Outcome, type RunEvent } from './log/events.ts';
 import { createRunFolder, type RunFolder } from './log/run-folder.ts';
 import { openRunLog, type RunLog } from './log/run-log.ts';
-import { createRunPlanWriter, openRunProgress } from './log/run-plan.ts';
+import { openRunProgress, type RecordedStage, writeRunPlan } from './log/run-plan.ts';
 import { type Note, type Prepared, sourceContext } from './prepare.ts';
 import type { PluginKind } from './registry/types.ts';
 import { describeTransfers } from './remote.ts';
@@ -87,7 +86,7 @@ export async function runRecorded(
   const durations = openDurations(store.root, options.note);
   const places = placesOn(machine, plan.backend);
   const shared = { dir: folder.dir, durations, places };
-  const recordProgress = recordView(prepared, { ...options, ...shared, labels, redact });
+  const recordProgress = recordView(prepared, options, shared, labels, redact);
   const started = performance.now();
   const watcher = await options.watch?.({
     ...shared,
@@ -97,7 +96,7 @@ export async function runRecorded(
     outlives: executor.queues !== undefined,
     kill: () => executor.close(),
   });
-  const earlyResults = createEarlyResults(plan, (line) => onEvent({ type: 'note', message: line }));
+  const watchEarly = createEarlyResults(plan, (line) => onEvent({ type: 'note', message: line }));
   let stopped: string | null = null;
   const onEvent = (event: RunEvent): void => {
     recordEvent(event, folder, log);
@@ -109,7 +108,7 @@ export async function runRecorded(
     }
     recordProgress(event);
     watcher?.onEvent(event);
-    stopIf(earlyResults.onEvent(event));
+    stopIf(watchEarly(event));
   };
   const stopIf = (fault: string | null): void => {
     if (fault === null || options.stopWhen !== 'collapsed' || stop.signal.aborted) return;
@@ -125,7 +124,7 @@ export async function runRecorded(
     for (const message of options.told) recordEvent({ type: 'note', message }, folder, log);
     for (const { stage, entry } of statuses)
       if (entry && stage.kind === 'evaluate')
-        stopIf(earlyResults.onEvent({ type: 'stage-ended', stage, outcome: cachedOutcome(entry) }));
+        stopIf(watchEarly({ type: 'stage-ended', stage, outcome: cachedOutcome(entry) }));
     const lettingGo = createLettingGo(plan, store, path.resolve(experiment.file));
     const outcomes = await executePlan(plan, statuses, {
       store,
@@ -143,16 +142,14 @@ export async function runRecorded(
       facts: { environment: environmentDigest, executor: options.executor },
       onEvent,
       // With a push, files are let go only after the entries have been sent.
-      ...(options.remote?.push === true || lettingGo === null ? {} : { onEnded: lettingGo.ended }),
+      onEnded: options.remote?.push === true ? undefined : lettingGo?.ended,
       warnings: options.warnings,
       expect: (stage) => durations.expect(stage),
       failFast: options.failFast ?? false,
       pack: options.pack ?? (isScheduled(machine) ? DEFAULT_PACK : 1),
-      ...defined({
-        mayRun: options.mayRun,
-        attemptLimits: options.attemptLimits,
-        remote: remote ?? undefined,
-      }),
+      mayRun: options.mayRun,
+      attemptLimits: options.attemptLimits,
+      remote,
     });
     const transfers = remote && describeTransfers(await remote.settled(), remote.uri);
     if (transfers !== null) note(transfers);
@@ -303,49 +300,36 @@ async function rememberRun(
 /**
  * Writes a run's plan, which `dosimeter serve` shows, and returns a function that writes the
  * progress from events. If the disk refuses, the run goes on without them.
+ * @param labels those of the plan's stages, in its order, which the statuses have too
  */
 function recordView(
   { plan, statuses, experiment, store }: Prepared,
-  {
-    dir,
-    durations,
-    places,
-    executor,
-    labels,
-    redact,
-    note,
-  }: Pick<RunStart, 'dir' | 'durations' | 'places'> &
-    Pick<Options, 'executor' | 'note'> & {
-      /** The labels of the plan's stages, in its order. */
-      readonly labels: readonly string[];
-      readonly redact: Redact;
-    },
+  { executor, note }: Options,
+  { dir, durations, places }: Pick<RunStart, 'dir' | 'durations' | 'places'>,
+  labels: readonly string[],
+  redact: Redact,
 ): (event: RunEvent) => void {
   const indexes = new Map<StageId, number>();
-  const recorded = createRunPlanWriter();
-  // The statuses are in the plan's order.
-  statuses.forEach(({ stage, entry, state }, index) => {
+  const stages = statuses.map(({ stage, entry, state }, index): RecordedStage => {
     const { id, kind, section, goal } = stage;
     indexes.set(id, index);
-    const inputs: number[] = [];
-    // Inputs come before the stages that read them.
-    for (const input in stage.inputs) inputs.push(indexes.get(stage.inputs[input]!)!);
-    recorded.add({
+    return {
       id,
       kind,
       section,
       label: redact(at(labels, index)),
-      inputs,
+      // Inputs come before the stages that read them.
+      inputs: Object.values(stage.inputs).map((input) => named(indexes, input)),
       goal,
       places: places(stage),
       cached: state === 'cached' ? (entry?.key ?? null) : null,
       seconds: state === 'cached' ? null : durations.expect(stage),
-    });
+    };
   });
   const { name } = experiment;
   const { backend } = plan;
-  const facts = { name, store: path.resolve(store.root), backend, executor };
-  ifDiskAllows(dir, () => recorded.save(dir, facts), note);
+  const recorded = { name, store: path.resolve(store.root), backend, executor, stages };
+  ifDiskAllows(dir, () => writeRunPlan(dir, recorded), note);
   let refused = false;
   return openRunProgress(dir, (save) => {
     if (refused) return;

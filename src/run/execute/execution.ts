@@ -53,7 +53,7 @@ export interface ExecuteOptions {
    * Looks a source up again, to see whether it is still the same after a stage has read it. Without
    * this function, only the sizes and times of its files are compared.
    */
-  readonly locate?: Locate;
+  readonly locate?: Locate | undefined;
   readonly executor: Executor;
   readonly log: RunLog;
   /** Processor cores that stages may take at once. */
@@ -64,11 +64,11 @@ export interface ExecuteOptions {
   readonly failFast: boolean;
   /** The most stages in a pack. Without it, every stage runs alone. */
   readonly pack?: number;
-  readonly attemptLimits?: AttemptLimits;
+  readonly attemptLimits?: AttemptLimits | undefined;
   /** Returns the seconds that a stage will take, or null. For jobs of a scheduler. */
   readonly expect?: (stage: PlannedStage) => number | null;
   /** Whether a stage may be attempted. Others are abandoned unless cached. Default: all may. */
-  readonly mayRun?: (stage: PlannedStage) => boolean;
+  readonly mayRun?: ((stage: PlannedStage) => boolean) | undefined;
   /** Once aborted, nothing more starts, and running stages are asked to stop. */
   readonly signal: AbortSignal;
   readonly runId: string;
@@ -80,9 +80,9 @@ export interface ExecuteOptions {
   /** The warnings of each stage's preflight, to be stored with its entry. Default: none. */
   readonly warnings?: ReadonlyMap<StageId, readonly Warning[]>;
   /** A remote from which entries that the store lacks may be fetched. */
-  readonly remote?: RemoteEntries;
+  readonly remote?: RemoteEntries | null;
   /** Called once a stage has ended and its outcome is known. Default: nothing. */
-  readonly onEnded?: (stage: PlannedStage, execution: Execution) => void;
+  readonly onEnded?: ((stage: PlannedStage, execution: Execution) => void) | undefined;
   /** Removes secrets from what a stage says about its failure. Default: there are none. */
   readonly redact?: (text: string) => string;
 }
@@ -189,7 +189,7 @@ export async function fetchOutcome(
   key: ActionKey,
 ): Promise<Outcome | null> {
   const { remote, signal } = execution.options;
-  if (remote === undefined || execution.stopped || signal.aborted) return null;
+  if (!remote || execution.stopped || signal.aborted) return null;
   try {
     const entry = await remote.fetch(key, descriptor.volatile ?? []);
     return entry && useCached(execution, entry);

@@ -36,31 +36,23 @@ export interface RecordedStage extends StageGroup {
   readonly seconds: number | null;
 }
 
-interface RunFacts {
+export interface RunPlan {
   /** The experiment's name. */
   readonly name: string;
   /** The absolute path of the store. */
   readonly store: string;
   readonly backend: string;
   readonly executor: string;
-}
-
-export interface RunPlan extends RunFacts {
+  /** In the plan's order: a stage comes after those that it reads. */
   readonly stages: readonly RecordedStage[];
 }
 
 const FORMAT = 2;
 export const PLAN_FILE = 'plan.json';
 
-export interface RunPlanWriter {
-  /** Adds the next stage of the plan. */
-  add(stage: RecordedStage): void;
-  save(dir: string, facts: RunFacts): void;
-}
-
-export function createRunPlanWriter(): RunPlanWriter {
+/** Writes PLAN_FILE. Throws the system's error if the disk refuses. */
+export function writeRunPlan(dir: string, { stages, ...facts }: RunPlan): void {
   const groups: StageGroup[] = [],
-    rows: Json[] = [],
     known = new Map<string, number>();
   const groupOf = ({ kind, section, goal, places }: StageGroup): number => {
     const name = `${kind} ${section ?? ''} ${goal} ${places}`;
@@ -72,14 +64,11 @@ export function createRunPlanWriter(): RunPlanWriter {
     }
     return group;
   };
-  return {
-    add(stage) {
-      const { id, label, inputs, cached, seconds } = stage;
-      rows.push([groupOf(stage), id, label, inputs, cached ?? seconds]);
-    },
-    save: (dir, facts) =>
-      writeSealed(path.join(dir, PLAN_FILE), { format: FORMAT, ...facts, groups, stages: rows }),
-  };
+  const rows = stages.map((stage): Json => {
+    const { id, label, inputs, cached, seconds } = stage;
+    return [groupOf(stage), id, label, inputs, cached ?? seconds];
+  });
+  writeSealed(path.join(dir, PLAN_FILE), { format: FORMAT, ...facts, groups, stages: rows });
 }
 
 /**
