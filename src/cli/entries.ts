@@ -7,7 +7,7 @@ import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { listRuns } from '../run/log/run-folder.ts';
 import { prepare } from '../run/prepare.ts';
-import { openObjects, pullSpec, remoteOf } from '../run/remote.ts';
+import { chosenRemote, openObjects, pullSpec } from '../run/remote.ts';
 import { runEntries } from '../run/run-status.ts';
 import { runsDir } from '../run/state-folder.ts';
 import { onDisk } from '../store/faults.ts';
@@ -154,7 +154,7 @@ function whatIsNamed(what: readonly string[]): What {
 }
 
 async function openRemote(options: RemoteOptions, push: boolean): Promise<Objects> {
-  const { remote } = remoteOf(options);
+  const remote = chosenRemote(options);
   if (remote === undefined)
     throw new UserFault('no remote is named', 'name it: --remote URI, or set DOSIMETER_REMOTE');
   return openObjects({ ...remote, push });

@@ -16,7 +16,7 @@ import { defaultExecutor } from '../run/executor.ts';
 import { plannedStages, targetLines, targetsOf } from '../run/facts.ts';
 import { type Durations, estimate, openDurations } from '../run/log/durations.ts';
 import { checkStages, prepare, type Prepared, runsHere } from '../run/prepare.ts';
-import { foreseeFetches, openObjects, remoteOf } from '../run/remote.ts';
+import { chosenRemote, foreseeFetches, openObjects } from '../run/remote.ts';
 import { stateDir } from '../run/state-folder.ts';
 import { makeFolder } from '../store/folders.ts';
 import { bytesOf as filesBytes } from '../store/manifest.ts';
@@ -111,7 +111,7 @@ async function preparePlan(
   options: PlanOptions,
 ): Promise<{ readonly prepared: Prepared; readonly fetches: Fetches | null }> {
   const prepared = await prepare(spec, options, { fetch: false, note: say });
-  const { remote } = remoteOf(options);
+  const remote = chosenRemote(options);
   if (remote === undefined) return { prepared, fetches: null };
   const objects = await openObjects(remote);
   const note = (message: string): void => warn(wrapLines(message));

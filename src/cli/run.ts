@@ -12,7 +12,7 @@ import { groupBy } from '../report/groups.ts';
 import type { EntryContents } from '../report/types.ts';
 import { type AttemptLimits, pickAttemptLimits } from '../run/execute/attempt-limits.ts';
 import { prepare, type Prepared } from '../run/prepare.ts';
-import { remoteOf } from '../run/remote.ts';
+import { chosenRemote } from '../run/remote.ts';
 import {
   type FiguresAsked,
   ownEntries,
@@ -94,7 +94,7 @@ export async function runInTerminal(
     watch: (start) => watch(prepared, start, stop, options),
     attemptLimits: pickAttemptLimits(options),
     ...defined({ stopWhen, executor, notes, pack, mayRun }),
-    ...remoteOf(options),
+    remote: chosenRemote(options),
   });
   const { run, tally, report, interrupted, stopped } = summary;
   if (run === null && notes !== undefined)

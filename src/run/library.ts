@@ -19,7 +19,7 @@ import {
 import { plannedStages, type Results, resultsOf, type StageInPlan, targetsOf } from './facts.ts';
 import type { RunEvent } from './log/events.ts';
 import { checkStages, prepare, type Prepared, runsHere } from './prepare.ts';
-import { remoteOf } from './remote.ts';
+import { chosenRemote } from './remote.ts';
 import { runPrepared } from './run.ts';
 import { defaultStore } from './state-folder.ts';
 import { type RunSummary, SpecFault } from './types.ts';
@@ -142,19 +142,18 @@ export function results(spec: string, options: SpecOptions = {}): Promise<Result
  */
 export function run(spec: string, options: RunOptions = {}): Promise<Result<RunResult>> {
   return asResult(async () => {
-    const jobs = options.jobs ?? os.availableParallelism();
-    const { pack, failFast, stopWhen, compile, executor, notes, onEvent } = options;
-    checkNumbers({ jobs, ...defined({ pack }) });
+    const { jobs = os.availableParallelism(), pack = 1, onEvent } = options;
+    checkNumbers({ jobs, pack });
     return withPrepared(spec, options, true, async (prepared) => {
       const summary = await runPrepared(prepared, {
+        ...options,
         jobs,
-        ...defined({ pack, failFast, stopWhen, compile, executor, notes }),
         signal: options.signal ?? new AbortController().signal,
         argv: ['run', spec],
         note: options.onNote ?? (() => undefined),
         attemptLimits: pickAttemptLimits(options),
-        ...remoteOf(options),
-        ...(onEvent ? { watch: () => ({ onEvent, close: () => undefined }) } : {}),
+        remote: chosenRemote(options),
+        watch: onEvent && (() => ({ onEvent, close: () => undefined })),
       });
       const { run: id, tally, interrupted, stopped, report } = summary;
       return { run: id, ...tally, interrupted, stopped, failures: failuresOf(summary), report };
@@ -233,11 +232,8 @@ async function withPrepared<T>(
   checkCall(spec, options);
   const { store = defaultStore, set = [], only = [], onNote = () => undefined } = options;
   const { backend, profile } = options;
-  const prepared = await prepare(
-    spec,
-    { store, set, only, ...defined({ backend, profile }) },
-    { fetch, note: onNote },
-  );
+  const asked = { store, set, only, backend, profile };
+  const prepared = await prepare(spec, asked, { fetch, note: onNote });
   try {
     return await use(prepared);
   } finally {

@@ -45,9 +45,9 @@ import { SpecFault } from './types.ts';
 export interface Asked {
   readonly store: string;
   /** The compute backend; by default, the best that this machine has. */
-  readonly backend?: BackendName;
+  readonly backend?: BackendName | undefined;
   /** One of the spec's profiles; by default, the spec as it is written. */
-  readonly profile?: string;
+  readonly profile?: string | undefined;
   /** Overrides of fields of the spec: `path=value` each. */
   readonly set: readonly string[];
   /** Filters of the cells: tags, or `path=value[,value]`. */
@@ -139,7 +139,7 @@ export async function load(
       }
       return specRegistry(registry);
     },
-    ...defined({ profile: options.profile }),
+    profile: options.profile,
     sets: options.set,
     only: options.only,
     env: process.env,
@@ -243,7 +243,7 @@ export async function prepare(
   );
   if (diagnostics.length > 0) throw new SpecFault(diagnostics);
   return {
-    asked: { ...defined({ profile: options.profile }), set: options.set, only: options.only },
+    asked: options,
     experiment,
     registry,
     backend,

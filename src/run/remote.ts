@@ -22,23 +22,19 @@ export interface RemoteChoice {
 }
 
 /**
- * Returns the remote that a run's options name, as a field, or no field.
+ * Returns the remote that a run's options name; undefined without one.
  * @throws UserFault if entries should be sent but no remote is named
  */
-export function remoteOf({
-  remote,
+export function chosenRemote({
+  remote: uri = '',
   push = false,
 }: {
   readonly remote?: string | undefined;
   readonly push?: boolean | undefined;
-}): { readonly remote?: RemoteChoice } {
-  if (remote !== undefined && remote !== '') return { remote: { uri: remote, push } };
-  if (push)
-    throw new UserFault(
-      'no remote is named that entries could be sent to',
-      'name it: --remote URI',
-    );
-  return {};
+}): RemoteChoice | undefined {
+  if (uri !== '') return { uri, push };
+  if (!push) return undefined;
+  throw new UserFault('no remote is named that entries could be sent to', 'name it: --remote URI');
 }
 
 /** Opens a remote. @throws UserFault if it can't be used */

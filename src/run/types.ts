@@ -41,31 +41,31 @@ export interface Watcher {
 export interface RunPreparedOptions {
   /** The number of processor cores to use. */
   readonly jobs: number;
-  readonly failFast?: boolean;
+  readonly failFast?: boolean | undefined;
   /** `collapsed`: the run stops once a clean baseline has not learnt the task. */
-  readonly stopWhen?: StopWhen;
+  readonly stopWhen?: StopWhen | undefined;
   /** Whether recorded steps may be compiled (docs/decisions/0047); by default, they may. */
-  readonly compile?: boolean;
-  readonly attemptLimits?: AttemptLimits;
+  readonly compile?: boolean | undefined;
+  readonly attemptLimits?: AttemptLimits | undefined;
   /** The executor that stages run on; by default, `local`. */
-  readonly executor?: string;
+  readonly executor?: string | undefined;
   /**
    * The most stages in a job of a scheduler, by default `DEFAULT_PACK`, or that compute together in
    * a process of this machine, by default 1.
    */
-  readonly pack?: number;
+  readonly pack?: number | undefined;
   /** The remote from which entries that the store lacks are fetched. */
-  readonly remote?: RemoteChoice;
+  readonly remote?: RemoteChoice | undefined;
   /** Whether a stage may run; by default, all may. */
-  readonly mayRun?: (stage: PlannedStage) => boolean;
+  readonly mayRun?: ((stage: PlannedStage) => boolean) | undefined;
   /** Once aborted, no more stages start, running ones are ended, and finished ones are kept. */
   readonly signal: AbortSignal;
   /** The command line that asked for the run; recorded with it. */
   readonly argv: readonly string[];
   /** What people should know about the run; recorded with it. */
-  readonly notes?: string;
+  readonly notes?: string | undefined;
   readonly note: Note;
-  readonly watch?: (start: RunStart) => Watcher | Promise<Watcher>;
+  readonly watch?: ((start: RunStart) => Watcher | Promise<Watcher>) | undefined;
 }
 
 export interface RunSummary {

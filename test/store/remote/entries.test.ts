@@ -10,7 +10,7 @@ import {
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { remoteOf } from '../../../src/run/remote.ts';
+import { chosenRemote } from '../../../src/run/remote.ts';
 import { strayFile } from '../../../src/store/files.ts';
 import type { Entry } from '../../../src/store/manifest.ts';
 import { folderObjects } from '../../../src/store/remote/folder.ts';
@@ -263,8 +263,11 @@ test('a URI is a folder, a bucket, or a fault', async ({ stores }) => {
   for (const uri of ['', 'x', 'http://x', 's3:', 's3://', 's3://B', 's3://b.', 'file:'])
     await rejects(objectsAt(uri), /is not a remote|names no folder/);
   await rejects(objectsAt('s3://key:secret@b/c'), /^"s3:\/\/…@b\/c" is not a remote$/);
-  assert.throws(() => remoteOf({ push: true }), /no remote is named that entries could be sent to/);
-  assert.equal(remoteOf({ remote: 'file:x' }), { remote: { uri: 'file:x', push: false } });
+  assert.throws(
+    () => chosenRemote({ push: true }),
+    /no remote is named that entries could be sent to/,
+  );
+  assert.equal(chosenRemote({ remote: 'file:x' }), { uri: 'file:x', push: false });
   for (const uri of ['s3://bucket/../x', 's3://bucket//x', 's3://bucket/a\n', 'file://host/x'])
     await rejects(objectsAt(uri), /has a prefix that|is not a remote|is not the URL/);
 });
