@@ -137,11 +137,7 @@ async function compareTensors(
     if (other === undefined) continue;
     const [left, right] = [one.values(), other.values()];
     if (left.length !== right.length)
-      throw new UserFault(
-        `${stage} of ${cell}: ${name} has ${left.length} entries on one engine and ` +
-          `${right.length} on the other`,
-        `compare ${dirA} with ${dirB}`,
-      );
+      throw lengthFault(`${stage} of ${cell}: ${name}`, left, right, 'entries', [dirA, dirB]);
     const number = withoutIndexes(name),
       least = number.includes('.safetensors') ? 1 : 0,
       { index, share } = largestDifference(left, right, least);
@@ -158,6 +154,18 @@ async function compareTensors(
     });
   }
 }
+
+const lengthFault = (
+  what: string,
+  left: ArrayLike<number>,
+  right: ArrayLike<number>,
+  unit: string,
+  [dirA, dirB]: readonly [string, string],
+): UserFault =>
+  new UserFault(
+    `${what} has ${left.length} ${unit} on one engine and ${right.length} on the other`,
+    `compare ${dirA} with ${dirB}`,
+  );
 
 /** Merges a number's difference in one cell into `found`, which has the largest of all cells. */
 function mergeDifference(found: Map<string, Difference>, own: Difference): void {
@@ -234,11 +242,7 @@ async function compareNumbers(
     const left = a.get(number) ?? [],
       right = b.get(number) ?? [];
     if (left.length !== right.length)
-      throw new UserFault(
-        `${stage} of ${cell}: ${number} has ${left.length} values on one engine and ` +
-          `${right.length} on the other`,
-        `compare ${dirA} with ${dirB}`,
-      );
+      throw lengthFault(`${stage} of ${cell}: ${number}`, left, right, 'values', [dirA, dirB]);
     const relative = left.map((value, i) => relativeDifference(value, at(right, i)));
     const worst = relative.reduce((most, value, i) => (value > at(relative, most) ? i : most), 0),
       firstBeyond = relative.findIndex((value) => value > tolerance);

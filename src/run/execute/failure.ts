@@ -8,6 +8,7 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { JobResult } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
+import { memoized } from '../../base/memoized.ts';
 import type { Failed } from '../log/events.ts';
 
 /** The length at which a message is cut, since it may quote a whole row of a data set. */
@@ -93,22 +94,20 @@ interface Traced {
 
 /** Replaces a stack's places in plugin bundles by those in their sources, and finds who threw. */
 export function mapToSources(stack: string): Traced {
-  const maps = new Map<string, ((line: number, column: number) => string | null) | null>();
+  const lookupIn = memoized(sourceMapLookup);
   /** Returns a place in a bundle as one in its sources; null if the bundle has no map of it. */
-  const placeIn = (module: string, line: number, column: number): string | null => {
-    let find = maps.get(module);
-    if (find === undefined) maps.set(module, (find = sourceMapLookup(module)));
-    return find?.(line, column) ?? null;
-  };
-  const mapped = stack.replace(PLACE, (place, module: string, line: string, column: string) => {
-    return placeIn(module, Number(line), Number(column)) ?? place;
-  });
+  const placeIn = (module: string, line = '', column = ''): string | null =>
+    lookupIn(module)?.(Number(line), Number(column)) ?? null;
+  const mapped = stack.replace(
+    PLACE,
+    (place, module: string, line: string, column: string) => placeIn(module, line, column) ?? place,
+  );
   // The first frame outside Node: for an error that Node throws, as in JSON.parse, its caller's.
   const frame = stack
     .split('\n')
     .find((line) => /^ +at .*:\d+:\d+\)?$/.test(line) && !/\bnode:/.test(line));
   const [, module, line, column] = new RegExp(PLACE.source).exec(frame ?? '') ?? [];
-  const thrownAt = module === undefined ? null : placeIn(module, Number(line), Number(column));
+  const thrownAt = module === undefined ? null : placeIn(module, line, column);
   return { stack: mapped, ...defined({ thrownAt: thrownAt ?? undefined }) };
 }
 

@@ -51,23 +51,24 @@ export function createGuard(locate?: Locate): Guard {
     assetFault: (asset) => assets.fault(asset),
     reads(inputs, sources) {
       const held = inputs.map(({ name, entry }) => ({
-        name,
+        what: name,
         entry,
         states: entries.states(entry.key),
       }));
-      const open = sources.map((asset) => ({ asset, states: assets.states(asset.uri) }));
+      const open = sources.map((asset) => ({
+        what: asset.uri,
+        asset,
+        states: assets.states(asset.uri),
+      }));
       return {
         get digest() {
-          return digestOfStates([
-            ...held.map(({ name, states }) => ({ what: name, states })),
-            ...open.map(({ asset, states }) => ({ what: asset.uri, states })),
-          ]);
+          return digestOfStates([...held, ...open]);
         },
         async fault() {
-          for (const { name, entry, states } of held) {
+          for (const { what, entry, states } of held) {
             const change = await entries.change(entry, states);
             if (change !== null)
-              return `its input "${name}" was changed after it was stored (${change})`;
+              return `its input "${what}" was changed after it was stored (${change})`;
           }
           for (const { asset, states } of open) {
             const change = await assets.change(asset, states);

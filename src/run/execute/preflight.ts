@@ -47,8 +47,7 @@ export async function preflight(
   runsHere: boolean | undefined,
   all: readonly StageStatus[] = statuses,
 ): Promise<Checked> {
-  const byId = new Map<StageId, StageStatus>(all.map((status) => [status.stage.id, status]));
-  const surroundings = { assets, registry, byId, backend: plan.backend, runsHere };
+  const surroundings = { ...surroundingsIn(plan, all, assets, registry), runsHere };
   const diagnostics: Diagnostic[] = [],
     warnings = new Map<StageId, readonly Warning[]>();
   for (const { stage, state } of statuses) {
@@ -145,6 +144,19 @@ interface Surroundings extends Pick<PreflightContext, 'backend'> {
   readonly runsHere: boolean | undefined;
 }
 
+const surroundingsIn = (
+  { backend }: Pick<Plan, 'backend'>,
+  statuses: readonly StageStatus[],
+  assets: Assets,
+  registry: RuntimeRegistry,
+): Surroundings => ({
+  assets,
+  registry,
+  byId: new Map(statuses.map((status) => [status.stage.id, status])),
+  backend,
+  runsHere: undefined,
+});
+
 interface Found {
   readonly diagnostic: Diagnostic;
   /** Set if it is a warning: the form in which that is stored. */
@@ -198,16 +210,12 @@ function backendFaults(
     const only =
       descriptor !== undefined && 'backend' in descriptor ? descriptor.backend : undefined;
     if (only === undefined || only === backend) return [];
-    const [what, path] = (
-      {
-        model: ['architecture', ['model', 'architecture']],
-        adapter: ['adapter', ['adapter', 'type']],
-      } as const
-    )[kind];
+    const field = kind === 'model' ? 'architecture' : 'type',
+      what = kind === 'model' ? field : kind;
     return asFound({
       code: 'preflight',
       message: `the ${what} "${name}" computes under the backend ${only} alone`,
-      range: locateIn(cell, section, path),
+      range: locateIn(cell, section, [kind, field]),
       hint: `Write --backend ${only}, or choose another.`,
     });
   });
@@ -314,14 +322,14 @@ async function askPerGroup<T>(
 
 /** Returns the forecasts (steps, memory, operations) of the stages that are to run. */
 export const forecasts = (
-  { backend }: Pick<Plan, 'backend'>,
+  plan: Pick<Plan, 'backend'>,
   statuses: readonly Asked[],
   assets: Assets,
   registry: RuntimeRegistry,
 ): Promise<ReadonlyMap<PlannedStage, Forecast>> =>
   askPerGroup(
     statuses.filter(({ stage }) => stage.descriptor.forecast !== undefined),
-    { assets, registry, byId: new Map(), backend, runsHere: undefined },
+    surroundingsIn(plan, [], assets, registry),
     () => null,
     async ({ stage }, context) => (await stage.descriptor.forecast?.(context)) ?? null,
   );
@@ -331,16 +339,15 @@ export const forecasts = (
  * cost; null if one of these stages can't tell.
  */
 export async function serviceCalls(
-  { backend }: Pick<Plan, 'backend'>,
+  plan: Pick<Plan, 'backend'>,
   statuses: readonly StageStatus[],
   toRun: readonly StageStatus[],
   assets: Assets,
   registry: RuntimeRegistry,
 ): Promise<readonly ServiceCalls[]> {
-  const byId = new Map(statuses.map((status) => [status.stage.id, status]));
   const found = await askPerGroup(
     toRun.filter(({ stage }) => stage.descriptor.calls !== undefined),
-    { assets, registry, byId, backend, runsHere: undefined },
+    surroundingsIn(plan, statuses, assets, registry),
     ({ inputs }) => inputs['validation'],
     async ({ stage }, context) => (await stage.descriptor.calls?.(context)) ?? null,
   );
@@ -358,15 +365,14 @@ export async function serviceCalls(
 
 /** Returns the target class of each attack of a plan, safe for a terminal. */
 export async function attackTargets(
-  { backend }: Pick<Plan, 'backend'>,
+  plan: Pick<Plan, 'backend'>,
   statuses: readonly StageStatus[],
   assets: Assets,
   registry: RuntimeRegistry,
 ): Promise<ReadonlyMap<PlannedStage, AttackTarget>> {
-  const byId = new Map(statuses.map((status) => [status.stage.id, status]));
   const found = await askPerGroup(
     statuses.filter(({ stage }) => stage.descriptor.target !== undefined),
-    { assets, registry, byId, backend, runsHere: undefined },
+    surroundingsIn(plan, statuses, assets, registry),
     ({ inputs }) => inputs,
     async ({ stage, entry }, context) =>
       (await stage.descriptor.target?.(context, entry?.dir ?? null)) ?? null,

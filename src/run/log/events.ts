@@ -28,25 +28,16 @@ export interface Failed {
   readonly log: string | null;
 }
 
-export interface Blocked {
-  readonly state: 'blocked';
-  /** The failed stage that this one would have waited for. */
-  readonly by: StageId;
-}
-
-/** The outcome of a stage that did not run to its end: the run was stopped or may not run it. */
-export interface Abandoned {
-  readonly state: 'abandoned';
-}
-
-export type Outcome = Finished | Failed | Blocked | Abandoned;
+export type Outcome =
+  | Finished
+  | Failed
+  /** `by`: the failed stage that this one would have waited for. */
+  | { readonly state: 'blocked'; readonly by: StageId }
+  /** The stage did not run to its end: the run was stopped or may not run it. */
+  | { readonly state: 'abandoned' };
 
 export type RunEvent =
-  | {
-      readonly type: 'run-started';
-      readonly stages: number;
-      readonly cached: number;
-    }
+  | { readonly type: 'run-started'; readonly stages: number; readonly cached: number }
   | {
       readonly type: 'stage-started';
       readonly stage: PlannedStage;
@@ -69,11 +60,7 @@ export type RunEvent =
     }
   | { readonly type: 'stage-ended'; readonly stage: PlannedStage; readonly outcome: Outcome }
   | { readonly type: 'note'; readonly message: string }
-  | {
-      readonly type: 'run-ended';
-      readonly interrupted: boolean;
-      readonly seconds: number;
-    };
+  | { readonly type: 'run-ended'; readonly interrupted: boolean; readonly seconds: number };
 
 export type OnEvent = (event: RunEvent) => void;
 
