@@ -14,15 +14,11 @@ import { Leases } from './lease.ts';
 import { newOwner } from './owner.ts';
 import { readSealed, writeSealed } from './sealed.ts';
 
-/** The store's folder of answers. */
 export const ANSWERS = 'answers';
 
 const POLL_MS = 250;
 
-/**
- * Opens the answers of a store for a stage. Creates nothing until something must be written.
- * @param dir the store's folder `answers`
- */
+/** Opens the answers in `dir`. Makes no folder before something is written. */
 export function openAnswers(
   dir: string,
   { log, signal }: Pick<RunContext, 'log'> & Partial<Pick<RunContext, 'signal'>>,
@@ -59,7 +55,7 @@ export function openAnswers(
   };
 }
 
-/** Returns the answers in a store, for `gc`. `used` is when each was last used, in milliseconds. */
+/** Returns the answers in a store, for `gc`. `used`: when each was last used, in ms since 1970. */
 export const answersIn = (root: string) =>
   ownNames(root, ANSWERS).flatMap((name) => {
     const place = path.join(root, ANSWERS, name),

@@ -32,26 +32,25 @@ import { readPins, readRoots, type Root } from './roots.ts';
 import { type Store, sweepLetGo } from './store.ts';
 import { sweepDrafts, sweepGone } from './sweep.ts';
 
-/** How long an unfinished stage's state is kept after the last save, which touches its folder. */
+/** How long an unfinished stage's state is kept after it was last saved. */
 const RESUME_KEPT_MS = 14 * 24 * 3600 * 1000;
 
 export interface Swept {
-  /** The entries that were removed or, in a dry run, would be. */
+  /** Those that were removed or, in a dry run, would be. */
   readonly entries: readonly ActionKey[];
   /** The number of answers of services that were removed. Absent if none. */
   readonly answers?: number;
-  /** The number of folders in `damaged` that were removed. */
   readonly damaged: number;
   /** The bytes of the removed entries and answers, and of files left of those let go. */
   readonly bytes: number;
-  /** The number of entries left, and the bytes of these entries and of the answers left. */
+  /** What is left; the bytes are also those of the answers. */
   readonly kept: { readonly entries: number; readonly bytes: number };
   /** The kept entries that are pinned and so never swept. */
   readonly pinned: { readonly entries: number; readonly bytes: number };
 }
 
 /**
- * Sweeps a store and returns what was removed. Throws `UserFault` while a run uses the store.
+ * Throws `UserFault` while a run uses the store.
  * @param maxBytes the most bytes that may stay, or null to sweep only damaged and left-over files
  * @param dryRun whether only to report what would be removed
  */
@@ -69,7 +68,7 @@ export async function collectGarbage(
   }
 }
 
-/** Does the work of `collectGarbage`. @param sweeping null in a dry run, which changes nothing */
+/** @param sweeping null in a dry run, which changes nothing */
 function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null): Swept {
   const { root } = store;
   const damagedDir = path.join(root, 'damaged');
@@ -149,7 +148,7 @@ function sweepLeftovers(root: string): void {
     sweepDrafts(root, part);
 }
 
-/** Returns when each entry was last used, in ms since 1970, as far as roots tell. */
+/** Returns when each entry was last used, in ms since 1970, by the roots that name it. */
 function lastUseByKey(roots: readonly Root[]): ReadonlyMap<ActionKey, number> {
   const used = new Map<ActionKey, number>();
   for (const { keys, used: when } of roots)
@@ -157,7 +156,7 @@ function lastUseByKey(roots: readonly Root[]): ReadonlyMap<ActionKey, number> {
   return used;
 }
 
-/** Removes the roots whose every entry was swept, or was used later by another root. */
+/** Removes roots whose every entry was swept, or was used later under another root. */
 function forgetRoots(
   roots: readonly Root[],
   used: ReadonlyMap<ActionKey, number>,
@@ -177,7 +176,7 @@ function forgetIndexes(root: string): void {
       rmSync(path.join(root, INDEX, name), { recursive: true, force: true });
 }
 
-/** Returns the bytes of a size such as `500MB`, `2 GB` or `1.5GiB`; else throws `UserFault`. */
+/** Returns the bytes of a size such as `500MB` or `1.5GiB`; else throws `UserFault`. */
 export function parseSize(text: string): number {
   const [, number, prefix = '', binary] =
     /^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*$/i.exec(text) ?? [];
@@ -189,7 +188,7 @@ export function parseSize(text: string): number {
 
 const POLL_MS = 250;
 
-/** How the names of markers begin. They lie among the leases, whose own names begin with a key. */
+/** How the names of markers begin, which lie among the leases. A lease's name begins with a key. */
 const SWEEPING = 'sweeping',
   RUNNING = 'running';
 
@@ -211,8 +210,7 @@ export async function enterStore(store: Store, tell: (message: string) => void):
 }
 
 /**
- * Performs an action on entries if no other run and no `gc` uses the store. Returns whether it was
- * performed. A run that may be dead counts as one that uses the store.
+ * Performs an action unless another run or a `gc` uses the store, or may. Returns whether it did.
  */
 export function whileAlone(store: Store, action: () => void): boolean {
   const marker = `${SWEEPING}-${randomUUID()}`;
@@ -230,14 +228,14 @@ export function whileAlone(store: Store, action: () => void): boolean {
 }
 
 interface Sweeping {
-  /** Renews the heartbeat, which shows other hosts that the sweep goes on. */
+  /** Shows other hosts that the sweep goes on. */
   beat(): void;
   end(): void;
 }
 
 /**
  * Marks the store as being swept. Throws `UserFault` while a run or another `gc` uses it. Watches
- * markers of other hosts until it is known whether they have a heartbeat.
+ * markers of other hosts until it is known whether their processes live.
  */
 export async function beginSweeping(root: string): Promise<Sweeping> {
   ownFolder(root, 'leases');
@@ -281,7 +279,7 @@ interface Marker {
   readonly name: string;
   readonly owner: string;
   readonly pid: number;
-  /** Whether its process is known to live. If not, its heartbeat may turn out to be silent. */
+  /** Whether its process is known to live; else its heartbeat may turn out to be silent. */
   readonly isKnown: boolean;
 }
 

@@ -15,17 +15,17 @@ import { readSealed, writeSealed } from './sealed.ts';
 export type Seen = Pick<Stats, 'ino' | 'size' | 'mtimeMs' | 'ctimeMs'>;
 
 export interface ManifestIndex {
-  /** Returns the head of a manifest, or null if the manifest has to be read. */
+  /** Returns null if the manifest has to be read. */
   get(key: ActionKey, seen: Seen): ManifestHead | null;
-  /** Adds a manifest. @param seen the stats of its file from before it was read */
+  /** @param seen the stats of the manifest's file from before it was read */
   note(key: ActionKey, seen: Seen, head: ManifestHead): void;
   /** Writes the manifests asked for since the index was opened, if enough of them are new. */
   save(): void;
 }
 
 /**
- * The stats of a manifest's file, followed by its head. A line is a flat list, because there are
- * thousands; `files` is (path, size, digest) of each file, one after another.
+ * The stats and the head of a manifest. A line is a flat list, because there are thousands; `files`
+ * is (path, size, digest) of each file, one after another.
  */
 type Line = readonly [
   key: ActionKey,
@@ -42,14 +42,13 @@ type Line = readonly [
 ];
 
 type IndexFile = {
-  /** The `FORMAT` that wrote the index. */
   readonly format: number;
-  /** The format of the manifests, since another version may read another one. */
+  /** MANIFEST_FORMAT of the version that wrote the index. */
   readonly manifests: number;
   readonly lines: readonly Line[];
 };
 
-/** Increased with every change in what a `Line` holds or in what its fields mean. */
+/** Changes with what a `Line` holds or its fields mean. */
 const FORMAT = 2;
 
 export const INDEX = 'index';
@@ -58,18 +57,18 @@ export const indexFile = (root: string, spec: string): string =>
   path.join(root, INDEX, `${sha256(spec).slice(0, 16)}.json`);
 
 /**
- * A manifest that was changed less than this many ms ago is not indexed, since a second change
- * within a tick of the kernel's clock would leave no mark in the times.
+ * A manifest that was changed less than this many ms ago is not indexed: a second change within a
+ * tick of the kernel's clock would leave no mark in the times.
  */
 const SETTLED_MS = 2000;
-/** If at most this share of entries is new, reading those again is cheaper than writing all. */
+/** If at most this share of entries is new, reading these again is cheaper than writing all. */
 const READ_AGAIN = 1 / 8;
 
 /** Opens the index of a spec. @param spec the path of the spec's file */
 export function openManifestIndex(root: string, spec: string): ManifestIndex {
   const file = indexFile(root, spec);
   let known: Map<ActionKey, Line> | null = null;
-  /** The manifests that were asked for. One may occur twice. */
+  /** The lines for this run. A key may occur twice. */
   const asked: Line[] = [];
   let fresh = 0;
   const load = (): Map<ActionKey, Line> => {

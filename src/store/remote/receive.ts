@@ -17,7 +17,7 @@ import { pathInside } from '../../base/untrusted/paths.ts';
 import { actionKey, contentDigest } from '../../plan/keys.ts';
 import type { ActionKey, KeyComponents } from '../../plan/types.ts';
 import { diskFault } from '../faults.ts';
-import { foldersOf, SETTLED_MS } from '../files.ts';
+import { innerFolders, SETTLED_MS } from '../files.ts';
 import { makeFolder } from '../folders.ts';
 import {
   bytesOf,
@@ -251,7 +251,7 @@ async function receiveEnvironment(
 /** Sets the folders' times to just before the entry was made, so that a later change shows. */
 function setFolderTimes(dir: string, manifest: Manifest): void {
   const time = new Date(Math.max(0, Date.parse(manifest.created) - SETTLED_MS));
-  for (const folder of foldersOf(keptFiles(manifest).map(({ path: name }) => name)))
+  for (const folder of innerFolders(keptFiles(manifest).map(({ path: name }) => name)))
     utimesSync(pathInside(dir, folder, 'a folder of a remote entry'), time, time);
 }
 
@@ -340,7 +340,7 @@ function filesFault(files: unknown): string | null {
     bytes += size as number;
   }
   if (bytes > mostBytes) return `it has ${inWords(bytes)}, more than ${inWords(mostBytes)}`;
-  const inFile = [...names].find((name) => [...foldersOf([name])].some((one) => names.has(one)));
+  const inFile = [...names].find((name) => [...innerFolders([name])].some((one) => names.has(one)));
   return inFile === undefined ? null : `its manifest names ${inFile}, whose folder is also a file`;
 }
 
