@@ -16,13 +16,11 @@ import { isFinished } from './execute/execution.ts';
 import { METRICS as METRICS_FILE, parseMetrics } from './execute/metrics.ts';
 import type { RunEvent } from './log/events.ts';
 
-/** The most models of each kind that are told of. */
 const MOST_TOLD = 6;
 
-/** What ends a run early. `collapsed`: a clean baseline that has not learnt the task. */
 export type StopWhen = 'collapsed';
 
-/** Returns why `collapsed` can't be found in a plan; null if it can. */
+/** Returns why `--stop-when collapsed` can't end a run; null if it can. */
 export function whyNoneCanCollapse({ experiment: { cells }, cellStages }: Plan): string | null {
   const evaluated = cells.filter((_, i) => cellStages[i]?.stages['evaluate'] !== undefined);
   if (evaluated.length === 0) return 'no model is evaluated';
@@ -32,9 +30,8 @@ export function whyNoneCanCollapse({ experiment: { cells }, cellStages }: Plan):
 }
 
 /**
- * Returns a function that is called with a run's events, and passes lines on the first models to
- * `tell`. It returns why a run with `--stop-when collapsed` has to stop: a clean baseline has not
- * learnt the task; else null.
+ * Returns a function that gets a run's events, and passes lines on the first models to `tell`. It
+ * returns why `--stop-when collapsed` stops the run, or null.
  */
 export function createEarlyResults(
   { experiment, cellStages }: Plan,
@@ -47,7 +44,7 @@ export function createEarlyResults(
   });
   const told = { clean: new Set<string>(), backdoor: new Set<string>() };
   let advised = false;
-  /** Whether a name is new and among the first MOST_TOLD. Notes it as reported. */
+  /** Whether a name is new and among the first MOST_TOLD, to which it is added. */
   const isFirst = (kind: keyof typeof told, name: string): boolean =>
     told[kind].size < MOST_TOLD && !told[kind].has(name) && Boolean(told[kind].add(name));
   return (event) => {
@@ -81,16 +78,16 @@ export function createEarlyResults(
   };
 }
 
-/** Left out for documents: the command scores answers of held-out rows, which documents lack. */
+/** Not for documents: the command scores answers of held-out rows, which documents lack. */
 const SWEEP = ' (dosimeter learning-rates SPEC)';
 
 const isClean = ({ config }: ExperimentCell): boolean => !isAttacked(config);
 
-/** Returns a cell's values on the axes of the adapter, as a text to compare. */
+/** Returns the cell's values on the adapter's axes, as a text. */
 const adapterAxes = ({ axes }: ExperimentCell): string =>
   JSON.stringify(Object.entries(axes).filter(([field]) => field.startsWith('adapter.')));
 
-/** Returns the numbers of an evaluation's folder; null if it has no sound metrics. */
+/** Returns null if an evaluation's folder has no sound metrics. */
 function readMeasured(dir: string): Measured | null {
   const bytes = readRegularOr(path.join(dir, METRICS_FILE));
   const parsed = bytes && parseMetrics(bytes.toString('utf8'));
@@ -105,7 +102,7 @@ const accuracyText = (measured: Measured): string =>
   `the commonest ${writesAnswers(measured) ? 'answer' : 'class'}'s share ` +
   metricText(measured, MAJORITY);
 
-/** Returns the success rates of a backdoor and its clean twin; null for other attacks. */
+/** Returns null for an attack that is no backdoor. */
 function backdoorText(measured: Measured): string | null {
   if (measured.metrics['evaluate']?.[ASR.metric] === undefined) return null; // no backdoor
   return (

@@ -33,20 +33,19 @@ import { type Lease, Leases } from '../store/lease.ts';
 import { newOwner } from '../store/owner.ts';
 
 const RESULT = 'result.json';
-/** The average time between attempts to take a lease that another process holds. */
+/** The mean time between attempts to take a lease that another process holds. */
 const WAIT_MS = 1_000;
 
 export interface TaskOptions {
-  /** Receives what the stages print, and notes on their leases. */
+  /** Gets what the stages print, and notes on their leases. */
   readonly print: (text: string) => void;
   /** Once aborted, the stages are asked to save their state and stop. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Performs a task. Returns `done` once each job has a result, from this process or another. If it
- * was stopped before that, returns `saved` if each stage without a result has not begun or has
- * saved its state, else `lost`.
+ * Returns `done` once each job has a result, from this process or another. If it is stopped before
+ * that: `saved` if each job without one has not begun or has saved its state, else `lost`.
  * @throws UserFault if the file can't be read as a task
  */
 export async function execTask(
@@ -84,7 +83,6 @@ export async function execTask(
     const open = task.members.filter(({ dir }) => !hasResult(dir));
     if (open.length === 0) return 'done';
     tell({ interrupted: true });
-    /** Whether a job may have begun and has saved no state. */
     const hasLostState = ({ dir, job: { resumeDir } }: TaskMember): boolean =>
       !waiting.has(dir) && !hasFiles(resumeDir);
     return open.some(hasLostState) ? 'lost' : 'saved';
@@ -94,8 +92,8 @@ export async function execTask(
   }
 }
 
+/** A job whose lease is held. `member`: its index among the task's members. */
 interface Held extends TaskMember {
-  /** The job's index among the task's members, by which events name it. */
   readonly member: number;
   readonly lease: Lease;
 }
@@ -108,17 +106,16 @@ function readTask(file: string): ScheduledTask {
   }
 }
 
-/** Returns the names in a folder; null if it is gone. */
 const namesIn = (dir: string): readonly string[] | null =>
   orIfMissing(null, () => readdirSync(dir));
 
-/** Whether a job has a result. If its folder is gone, a coordinator has taken the result. */
+/** If a job's folder is gone, a coordinator has taken the result. */
 const hasResult = (dir: string): boolean => namesIn(dir)?.includes(RESULT) ?? true;
 
 const hasFiles = (dir: string | undefined): boolean =>
   dir !== undefined && (namesIn(dir)?.length ?? 0) > 0;
 
-/** Waits for a job's lease and returns it; null if the job has a result, or on an interrupt. */
+/** Returns null if the job has a result, or on an interrupt. */
 async function awaitLease(
   { job, dir }: TaskMember,
   leases: Leases,
@@ -139,7 +136,7 @@ async function awaitLease(
   return null;
 }
 
-/** Performs jobs whose leases are held. Returns the folders of jobs not begun before a stop. */
+/** Returns the folders of the jobs that a stop kept from beginning. */
 async function performHeld(
   held: readonly Held[],
   task: ScheduledTask,
@@ -203,8 +200,8 @@ const createHooks = (
 });
 
 /**
- * Writes a result, unless there is one. Removes a failed stage's files first, which makes room on a
- * full disk. If there is no room for the result of a success, the stage has failed.
+ * Removes a failed stage's files first, which makes room on a full disk. If there is no room for
+ * the result of a success, the stage has failed.
  */
 function writeOutcome(dir: string, result: JobResult & { readonly folder: string }): void {
   const { folder } = result;

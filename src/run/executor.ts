@@ -6,21 +6,17 @@ import type { Registry } from './registry/types.ts';
 export const defaultExecutor = 'local';
 
 export interface ExecutorPlace {
-  /** The number of processor cores that the run may use on this machine. */
+  /** How many cores the run may use on this machine. */
   readonly cores: number;
-  /** The run's folder. */
   readonly dir: string;
   readonly log: (message: string) => void;
   readonly note: (message: string) => void;
-  /** The path of the spec. */
   readonly spec: string;
-  /** The path of the store. */
   readonly store: string;
   /** Whether stages may compile steps. */
   readonly compile: boolean;
 }
 
-/** Throws `UserFault` if there is no executor of this name. */
 export async function checkExecutor(registry: Registry, name: string): Promise<void> {
   if (registry.get('executor', name)) return;
   const { didYouMean, nearest } = await import('../spec/suggest.ts');
@@ -35,8 +31,7 @@ export async function checkExecutor(registry: Registry, name: string): Promise<v
 }
 
 /**
- * Opens an executor, with a pool of workers for its stages on this machine.
- * @param name the name of an executor that `checkExecutor` accepts
+ * @param name an executor that `checkExecutor` accepts
  * @throws UserFault if the executor can't work on this machine
  */
 export async function openExecutor(
@@ -72,7 +67,7 @@ export async function openExecutor(
   });
 }
 
-/** Returns the command that performs a task. @param program the command that starts this program */
+/** The command that performs a task. @param program starts this program */
 export const taskCommand = (program: readonly string[]): readonly string[] => [
   ...program,
   'exec',

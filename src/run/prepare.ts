@@ -41,16 +41,15 @@ import { loadRegistry } from './registry/registry.ts';
 import type { LoadedPlugin, Registry } from './registry/types.ts';
 import { SpecFault } from './types.ts';
 
-/** The options of a command, or of a call, on a spec. */
 export interface Asked {
   readonly store: string;
-  /** The compute backend; by default, the best that this machine has. */
+  /** By default, the best that this machine has. */
   readonly backend?: BackendName | undefined;
-  /** One of the spec's profiles; by default, the spec as it is written. */
+  /** One of the spec's profiles; by default, none. */
   readonly profile?: string | undefined;
-  /** Overrides of fields of the spec: `path=value` each. */
+  /** `path=value` each: overrides of fields of the spec. */
   readonly set: readonly string[];
-  /** Filters of the cells: tags, or `path=value[,value]`. */
+  /** Tags, or `path=value[,value]`: filters of the cells. */
   readonly only: readonly string[];
 }
 
@@ -69,16 +68,13 @@ export interface Prepared {
   readonly plan: Plan;
   readonly store: Store;
   readonly assets: Assets;
-  /**
-   * Models that are not on this machine yet, and whose family is known only once they are; none
-   * with `PrepareOptions.fetch`.
-   */
+  /** Models that are not on this machine yet, whose family is known only once they are. */
   readonly unknownFamilies: readonly string[];
-  /** The statuses in the plan's order. */
+  /** In the plan's order. */
   readonly statuses: readonly StageStatus[];
 }
 
-/** Returns what reading a spec needs of the plugins: their names and parameters. */
+/** Returns what reading a spec needs of the plugins. */
 export function specRegistry(registry: Registry): SpecRegistry {
   const shapesOf = (kind: 'attack' | 'defence' | 'scorer') =>
     registry.all(kind).map(({ name, descriptor }) => ({ name, params: descriptor.params }));
@@ -106,7 +102,7 @@ export function specRegistry(registry: Registry): SpecRegistry {
 }
 
 /**
- * Loads plugins from outside the repository, by the absolute paths of their files.
+ * Loads plugins, by the absolute paths of their files.
  * @throws UserFault as `loadOutsidePlugins`, and if a parameter has a default of a wrong type
  */
 export async function outsidePlugins(modules: readonly string[]): Promise<readonly LoadedPlugin[]> {
@@ -123,7 +119,7 @@ export async function outsidePlugins(modules: readonly string[]): Promise<readon
 }
 
 /**
- * Returns the experiment, and the registry with the plugins that the spec names.
+ * Returns the experiment, and the registry with the spec's own plugins.
  * @throws SpecFault with every fault of the spec
  */
 export async function load(
@@ -153,9 +149,8 @@ export async function load(
 }
 
 /**
- * Refuses a cache that others may have written to, before anything there is read. Refuses one on
- * /proc too, because Node's recursive `mkdir`, which makes the cache's folders, never returns
- * there.
+ * Refuses a cache that others may have written to, and one on /proc: Node's recursive `mkdir`,
+ * which makes its folders, never returns there.
  */
 function checkCache(cache: string): void {
   cacheFolder(cache);
@@ -169,8 +164,8 @@ function checkCache(cache: string): void {
 const MOST_LINES = 5;
 
 /**
- * Returns a line for each cell of the first seed that has several names (cells of other seeds have
- * the same), at most MOST_LINES and one with the number of the rest.
+ * Returns a line for each cell with several names, at most MOST_LINES and one with the number of
+ * the rest. Cells of later seeds are left out: they have the same names.
  */
 function aliasLines({ cells, seeds }: Experiment): string[] {
   const labelOf = ({ label }: { readonly label: string }): string =>
@@ -188,9 +183,9 @@ function aliasLines({ cells, seeds }: Experiment): string[] {
 }
 
 export interface PrepareOptions {
-  /** Whether sources that are not on this machine yet are fetched. */
+  /** Whether to fetch sources that are not on this machine yet. */
   readonly fetch: boolean;
-  /** Called with events on the way, such as a download or a lease that a dead process left. */
+  /** Called with events such as a download, or a lease that a dead process left. */
   readonly note: Note;
   /** Replaces the spec's goals. */
   readonly goals?: (goals: readonly string[], registry: Registry) => readonly string[];
@@ -256,7 +251,7 @@ export async function prepare(
   };
 }
 
-/** Returns `model_type` of a source's config.json; null if that is not at hand, or names none. */
+/** Returns `model_type` of a source's config.json; null if there is none at hand. */
 async function modelType(
   uri: string,
   source: SourceDescriptor,
@@ -274,7 +269,6 @@ async function modelType(
 }
 
 /**
- * Checks that the spec's architectures read a model.
  * @param fetch whether the source may ask its server for config.json
  * @returns a fault for each architecture of the spec that does not read this model, or `unknown` if
  *   config.json is not at hand; no fault if `uri` is not a model, or its source has no `peek`
@@ -315,24 +309,22 @@ async function modelFamilyFaults(
   });
 }
 
-/** Returns what sources are given: the download cache, the environment, and a log. */
 export const sourceContext = (log: (message: string) => void): SourceContext => ({
   cacheDir: cacheDir(process.env),
   env: process.env,
   log,
 });
 
-/** The stage plugin that runs programs: no goal, since a spec's `commands` say what to run. */
+/** The stage plugin that runs programs. It is no goal: a spec's `commands` say what to run. */
 export const COMMAND = 'command';
 
-/** Returns a stage plugin for each program that the spec's `commands` name. */
 function commandStages(registry: Registry, commands: readonly CommandStage[]): LoadedPlugin[] {
   const base = registry.get('stage', COMMAND);
   if (!base) throw new Error(`no stage plugin "${COMMAND}"`);
   return commands.map((command) => commandStage(base, command));
 }
 
-/** Returns the plugin `command` as a stage that runs one program, with its name and limits. */
+/** Returns the plugin `command` as a stage that runs one program. */
 function commandStage(base: LoadedPlugin<'stage'>, command: CommandStage): LoadedPlugin<'stage'> {
   const { name, scope, cpu, memory_mb, gpu, timeout_seconds, output_mb, ...settings } = command;
   const inputs = settings.inputs.map((input) => ({ ...input }));
@@ -357,14 +349,13 @@ function commandStage(base: LoadedPlugin<'stage'>, command: CommandStage): Loade
   };
 }
 
-/** Whether an executor runs its stages on this machine; undefined where none is given. */
+/** Whether an executor runs its stages on this machine; undefined if none is given. */
 export const runsHere = (executor: string | undefined): boolean | undefined =>
   executor === undefined ? undefined : executor === defaultExecutor;
 
 /**
- * Runs the preflight of each lacking stage. Passes on every warning, also those that are stored
- * with finished stages. A stage skips what it can't see yet, such as a source that is not fetched.
- * @param lacking the statuses of the stages that would run
+ * Runs the preflight of each lacking stage. Passes on every warning, also those stored with
+ * finished stages. A stage skips what it can't see yet, such as a source that is not fetched.
  * @param here what `runsHere` returns
  * @returns the warnings to be stored with the lacking stages
  * @throws SpecFault with every fault that was found

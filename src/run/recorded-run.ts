@@ -38,24 +38,24 @@ interface RecordedRun {
   readonly run: string;
   readonly outcomes: ReadonlyMap<StageId, Outcome>;
   readonly interrupted: boolean;
-  /** The fault for which `--stop-when` stopped the run; null if it did not. */
+  /** Why `--stop-when` stopped the run; null if it did not. */
   readonly stopped: string | null;
   readonly seconds: number;
 }
 
 type Options = RunPreparedOptions & {
   readonly executor: string;
-  /** The objects of the run's remote; null if it has no remote. */
+  /** Of the run's remote, if it has one. */
   readonly objects: Objects | null;
-  /** The warnings of the stages' preflights. */
+  /** Of the stages' preflights. */
   readonly warnings: Checked['warnings'];
-  /** What the user was told before the run, to be kept in its journal. */
+  /** What the user was told before the run, for its journal. */
   readonly told: readonly string[];
 };
 
 /**
  * Executes the plan, records what happens, and remembers in the store what later runs need.
- * @param environment facts about the program and the machine, recorded with the run
+ * @param environment recorded with the run
  * @throws UserFault if the disk refuses to be written to
  */
 export async function runRecorded(
@@ -166,7 +166,7 @@ export async function runRecorded(
   }
 }
 
-/** Writes an event to the journal and the log, if it is of a type that these keep. */
+/** Writes an event to the journal and the log, if these keep it. */
 function recordEvent(event: RunEvent, folder: RunFolder, log: RunLog): void {
   const entry = journalEntry(event);
   if (entry === null) return;
@@ -192,7 +192,7 @@ interface Records {
   readonly close: () => Promise<void>;
 }
 
-/** Opens the folder, the log and the executor, or none of them. */
+/** Opens all of these or none. */
 async function openRecords(
   { experiment, registry, store }: Prepared,
   environment: JsonObject,
@@ -244,7 +244,7 @@ async function openRecords(
   }
 }
 
-/** Returns what stages share: the resources of a scheduler, the executor or this machine. */
+/** What stages share: the resources of a scheduler, the executor or this machine. */
 function chooseMachine({ cores, gpus, queues }: Executor, jobs: number, gpu: boolean): Machine {
   if (queues) return { cores: jobs, computesOnGpu: gpu, gatherMs: queues.gatherMs };
   if (cores !== undefined)
@@ -253,7 +253,6 @@ function chooseMachine({ cores, gpus, queues }: Executor, jobs: number, gpu: boo
   return gpus === undefined ? here : { ...here, gpus };
 }
 
-/** Returns the keys of the stages that ran or were cached. */
 const finishedKeys = (
   stages: readonly PlannedStage[],
   outcomes: ReadonlyMap<StageId, Outcome>,
@@ -263,10 +262,7 @@ const finishedKeys = (
     return isFinished(outcome) ? [outcome.key] : [];
   });
 
-/**
- * Writes what later runs need, and makes the entries durable. If the disk refuses the former, only
- * prints a note.
- */
+/** Writes what later runs need, or a note if the disk refuses it, and makes the entries durable. */
 async function rememberRun(
   { plan, registry, store, experiment }: Prepared,
   keys: readonly ActionKey[],
@@ -298,9 +294,8 @@ async function rememberRun(
 }
 
 /**
- * Writes a run's plan, which `dosimeter serve` shows, and returns a function that writes the
- * progress from events. If the disk refuses, the run goes on without them.
- * @param labels those of the plan's stages, in its order, which the statuses have too
+ * Writes a run's plan for `dosimeter serve`. Returns a function that writes its progress.
+ * @param labels of the stages, in the plan's order, which the statuses have too
  */
 function recordView(
   { plan, statuses, experiment, store }: Prepared,

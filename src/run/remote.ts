@@ -14,17 +14,13 @@ import type { Note, Prepared } from './prepare.ts';
 /** The most manifests that are read at once. */
 const MANIFESTS = 16;
 
-/** The remote of a run. */
 export interface RemoteChoice {
   readonly uri: string;
-  /** Whether the entries that the run makes are sent to it. */
+  /** Whether the run's new entries are sent to it. */
   readonly push: boolean;
 }
 
-/**
- * Returns the remote that a run's options name; undefined without one.
- * @throws UserFault if entries should be sent but no remote is named
- */
+/** @throws UserFault if entries should be sent but no remote is named */
 export function chosenRemote({
   remote: uri = '',
   push = false,
@@ -37,7 +33,7 @@ export function chosenRemote({
   throw new UserFault('no remote is named that entries could be sent to', 'name it: --remote URI');
 }
 
-/** Opens a remote. @throws UserFault if it can't be used */
+/** @throws UserFault if the remote can't be used */
 export async function openObjects({ uri, push }: RemoteChoice): Promise<Objects> {
   const { objectsAt } = await import('../store/remote/remote.ts');
   const objects = await objectsAt(uri);
@@ -45,7 +41,7 @@ export async function openObjects({ uri, push }: RemoteChoice): Promise<Objects>
   return objects;
 }
 
-/** Returns what was transferred, as a sentence; null if nothing was. */
+/** Returns a sentence; null if nothing was transferred. */
 export function describeTransfers({ fetched, sent, failed }: Counts, uri: string): string | null {
   const parts = [
     ...(fetched > 0 ? [`${fetched} fetched from`] : []),
@@ -56,18 +52,17 @@ export function describeTransfers({ fetched, sent, failed }: Counts, uri: string
   return `entries: ${parts.join(', ')} ${uri}${failures === '' ? '' : `; ${failures}`}`;
 }
 
-/** What a run would fetch. */
 export interface ForeseenFetches {
-  /** The plan, with those stages as cached that the remote has. */
+  /** The plan, with stages as cached that the remote has. */
   readonly prepared: Prepared;
-  /** The bytes of the files of each stage that would be fetched. */
+  /** By stage that would be fetched. */
   readonly bytes: ReadonlyMap<StageId, number>;
 }
 
 /**
- * Returns what a run with this remote would fetch, as far as its manifests tell: nothing else is
- * read, so that an entry may still be refused when it arrives. A stage's key is known once the
- * manifests of its inputs are, so the grid is looked through again after each round.
+ * Returns what a run would fetch by the remote's manifests, though an entry may still be refused
+ * when it arrives. A stage's key is known once the manifests of its inputs are, so the grid is
+ * looked through again after each round.
  * @throws RemoteFault if the remote does not answer
  */
 export async function foreseeFetches(
@@ -113,16 +108,12 @@ export async function foreseeFetches(
   return { prepared: { ...prepared, statuses: told }, bytes };
 }
 
-/** The entries of a spec after `pull`. */
 export interface PulledSpec extends Omit<Pulled, 'lacking'> {
-  /** How many stages of the spec have no entry in the store. */
+  /** How many stages still have no entry. */
   readonly lacking: number;
 }
 
-/**
- * Fetches every entry of a spec that the remote has. A stage's key is known once its inputs are
- * here, so the grid is looked through again after each round.
- */
+/** Fetches every entry of a spec that the remote has, in rounds as `foreseeFetches`. */
 export async function pullSpec(
   { plan, assets, store, experiment, statuses }: Prepared,
   remote: Remote,
@@ -145,7 +136,7 @@ export async function pullSpec(
   }
 }
 
-/** Returns the missing entries whose keys are known and not in `asked`, and adds them there. */
+/** Returns the missing entries whose keys are known and not in `asked`, to which it adds them. */
 function takeUnasked(statuses: readonly StageStatus[], asked: Set<ActionKey>) {
   return statuses.flatMap(({ state, key, entry, stage }) => {
     if (state !== 'ready' || key === null || entry !== null || asked.has(key)) return [];

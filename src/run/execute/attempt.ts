@@ -28,16 +28,13 @@ import type { InputChecks, Unready } from './inputs.ts';
 import { buildJob, checkResult, type JobInputs, redacted } from './job.ts';
 import { type DemandFacts, estimateDemand, isScheduled } from './resources.ts';
 
-/** A stage under its lease, ready to be attempted. */
+/** A stage under its lease. */
 export interface AttemptRequest extends KeyedStage, JobInputs {
   readonly reads: Reads;
   readonly lease: Pick<Lease, 'stands' | 'lost'>;
 }
 
-/**
- * The result of an attempt. `busy`: another run holds the lease or has taken it over. `unready`:
- * inputs that the stage is about to read are damaged.
- */
+/** `busy`: another run holds the lease or has taken it over. `unready`: inputs are damaged. */
 export type AttemptResult = Outcome | Unready | { readonly state: 'busy' };
 
 /**
@@ -52,8 +49,8 @@ export type WithLease = (
 ) => Promise<AttemptResult>;
 
 /**
- * Returns the GPUs that the stage may see: those granted, or none if it would compute on GPUs but
- * asks for none. For every other stage, leaves the environment as it is.
+ * Returns the granted GPUs; none for a stage that would compute on GPUs but asks for none. For
+ * other stages, leaves the environment as it is.
  */
 const visibleGpus = (
   { machine }: Execution,
@@ -74,10 +71,10 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     expect: options.expect ?? (() => null),
   };
 
-  /** The keys whose lease another host held, so that this run waited for them. */
+  /** Keys whose lease another host held, so that this run waited for them. */
   const awaited = new Set<ActionKey>();
 
-  /** Returns an outcome from the store, or null. @param expected if another host had the lease */
+  /** @param expected whether another host had the lease */
   const lookUpAgain = async (
     keyed: KeyedStage,
     expected: boolean,
@@ -94,7 +91,7 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     return null;
   };
 
-  /** Does what `WithLease` says once the lease is held. @param expected as in `lookUpAgain` */
+  /** @param expected as in `lookUpAgain` */
   const withHeldLease = async (
     keyed: KeyedStage,
     gpus: readonly string[],
@@ -157,7 +154,6 @@ export const attemptAlone = (
 ): Promise<AttemptResult> =>
   withLease(keyed, gpus, (request) => attemptWithRetries(execution, request));
 
-/** Attempts the stage alone, and again after each failure, up to the run's limit of retries. */
 export async function attemptWithRetries(
   execution: Execution,
   request: AttemptRequest,
@@ -181,7 +177,7 @@ export async function retry(
   return result;
 }
 
-/** Whether another attempt is allowed and could help, which it can't after a full disk. */
+/** Whether another attempt is allowed and could help. */
 export const mayRetry = (
   execution: Execution,
   request: AttemptRequest,
@@ -192,17 +188,15 @@ export const mayRetry = (
   !isDiskFault(result) &&
   !execution.options.signal.aborted;
 
-/** Returns how many times a failed attempt may be repeated. Default: 0. */
 const retriesOf = ({ options }: Execution, { stage }: AttemptRequest): number =>
   valueForKind(options.attemptLimits?.retries, stage.kind) ?? 0;
 
-/** Attempts the stage once, alone. */
 async function attemptStage(execution: Execution, request: AttemptRequest): Promise<AttemptResult> {
   const { work, end } = startAttempt(execution, request);
   return end(execution.options.executor.run(work.job, work.hooks, work.signal));
 }
 
-/** Attempts several stages as one job. Returns the result of each, in the order of the requests. */
+/** Attempts stages as one job. Returns the result of each, in the order of the requests. */
 export function attemptPack(
   execution: Execution,
   requests: readonly AttemptRequest[],
@@ -217,9 +211,9 @@ export function attemptPack(
 }
 
 interface Started {
-  /** The work that is given to the executor. */
+  /** For the executor. */
   readonly work: PackedJob;
-  /** Waits for the executor's answer and turns it into the attempt's result. */
+  /** Turns the executor's answer into the attempt's result. */
   readonly end: (answer: Promise<JobResult>) => Promise<AttemptResult>;
 }
 
@@ -286,8 +280,8 @@ function startAttempt(
 }
 
 /**
- * Returns a signal that is aborted with the run's, when the lease is lost, or after `seconds` (null
- * for no limit). A job whose lease is lost is left to the run that has taken it over.
+ * Returns a signal that is aborted with the run's, when the lease is lost, or after `seconds`. A
+ * job whose lease is lost is left to the run that has taken it over.
  */
 function limitedSignal(
   run: AbortSignal,

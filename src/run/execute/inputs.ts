@@ -20,15 +20,15 @@ export interface Unready {
 }
 
 export interface InputChecks {
-  /** Returns the reads of a stage that may start, or the reason why it can't. */
+  /** Returns the reads of a stage that may start, or why it can't. */
   readonly readsOf: (stage: PlannedStage) => Promise<Reads | Unready | Failed>;
-  /** Returns what is wrong with an entry in the store, or null. */
+  /** What is wrong with a stored entry; null if nothing is. */
   readonly damageOf: (key: ActionKey) => Promise<string | null>;
 }
 
 export function createInputChecks(execution: Execution): InputChecks {
   const { options, entries, guard, plan, stagesById } = execution;
-  /** Checks under way, which stages that read the same entry share. */
+  /** Checks under way: stages that read the same entry share them. */
   const checks = new Map<ActionKey, Promise<string | null>>();
 
   const damageOf = async (key: ActionKey): Promise<string | null> => {
@@ -85,8 +85,8 @@ export function createInputChecks(execution: Execution): InputChecks {
 }
 
 /**
- * Returns a function that repairs the entry of a finished stage and resolves to whether it did.
- * Readers that find the same damage share one repair.
+ * Returns a function that repairs a finished stage's entry, once for all readers that find the
+ * damage, and resolves to whether it did.
  */
 export function createRepairs(
   execution: Execution,
@@ -97,8 +97,8 @@ export function createRepairs(
   const repairs = new Map<StageId, Promise<boolean>>();
 
   /**
-   * Moves a damaged entry aside, and returns what is wrong with it; null if it turns out to be
-   * sound, or if another run has its lease and repairs it.
+   * Moves a damaged entry aside, and returns what is wrong with it; null if it is sound after all,
+   * or if another run has its lease and repairs it.
    */
   const moveAside = async (stage: PlannedStage, { key }: Finished): Promise<string | null> => {
     const lease = options.store.take(key);

@@ -21,26 +21,25 @@ import {
 import type { Execution, KeyedStage } from './execution.ts';
 import { byTurn, type StageQueue, type Turn } from './queue.ts';
 
-/** Returns a name that is equal for stages that may share a job; null for one that runs alone. */
+/** Equal for stages that may share a job; null for one that runs alone. */
 export const packId = ({ descriptor, kind, resources }: PlannedStage): string | null =>
   descriptor.pack === undefined ? null : JSON.stringify([kind, resources]);
 
-/** Returns a name that is equal for stages that compute together; null for one that runs alone. */
+/** Equal for stages that compute together; null for one that runs alone. */
 export function togetherId(stage: PlannedStage): string | null {
   const name = stage.descriptor.pack?.together?.(stage) ?? null;
   return name === null ? null : JSON.stringify([stage.kind, stage.resources, name]);
 }
 
 /**
- * Returns how many of `ready` stages go into the next pack, of at most `most`, so that the packs
- * are as few as possible and of nearly equal size.
+ * How many of `ready` stages go into the next pack, so that packs are few and of nearly equal size.
  */
 export const packSize = (ready: number, most: number): number =>
   Math.ceil(ready / Math.ceil(ready / most));
 
 /**
- * Returns the stages of each job that would be submitted if all stages were ready at once. The jobs
- * are in the order of their first stages.
+ * Returns the stages of each job that would be submitted if all were ready at once. The jobs are in
+ * the order of their first stages.
  */
 export function foreseeJobs(stages: readonly PlannedStage[], most: number): PlannedStage[][] {
   const groups = new Map<string, PlannedStage[]>();
@@ -74,8 +73,7 @@ type AttemptInPack = (keyed: KeyedStage, id: string, turn: Turn) => Promise<Atte
  * Returns a function that attempts a stage in a pack with others that are ready.
  * @param gatherMs how long stages wait for each other
  * @param most the most stages in a pack
- * @param places how many packs with such stages may run at once, by which ready stages are divided;
- *   default: 1
+ * @param places how many packs may run at once (default: 1), by which ready stages are divided
  */
 export function createPacker(
   execution: Execution,
@@ -120,8 +118,8 @@ export function createPacker(
 }
 
 /**
- * Takes each member's lease, then attempts those that have no entry as one job. Returns the
- * members' results, in their order.
+ * Takes each member's lease, then attempts those without an entry as one job. Returns the members'
+ * results, in their order.
  */
 function attemptMembers(
   execution: Execution,
@@ -188,7 +186,6 @@ function attemptTogether(
   );
 }
 
-/** Returns a promise, and the function that resolves it. */
 function deferred<T>(): { readonly promise: Promise<T>; readonly resolve: (value: T) => void } {
   let resolve: (value: T) => void = () => undefined;
   const promise = new Promise<T>((settle) => {

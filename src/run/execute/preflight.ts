@@ -25,19 +25,19 @@ import type { Assets, StageStatus } from './survey.ts';
 import { distinctDiagnostics } from './warnings.ts';
 
 export interface Checked {
-  /** Faults and warnings, each once for a place in the spec. */
+  /** Each once for a place in the spec. */
   readonly found: readonly Diagnostic[];
-  /** The warnings of each stage, to be stored with its output. */
+  /** Of each stage, to be stored with its output. */
   readonly warnings: ReadonlyMap<StageId, readonly Warning[]>;
 }
 
 /**
  * Asks each stage that is to run what is wrong with its input. Cached stages passed their preflight
- * when they ran. A stage that asks for a source that is not fetched yet is skipped, and is asked
- * again once the source is there.
- * @param statuses the statuses of the stages that are to run
+ * when they ran. A stage that asks for a source that is not fetched yet is skipped, and asked again
+ * once the source is there.
+ * @param statuses of the stages that are to run
  * @param runsHere whether they run on this machine, if that is known
- * @param all the statuses of every stage, from which the upstream stages are taken
+ * @param all the statuses of every stage, for their upstream stages
  */
 export async function preflight(
   plan: Plan,
@@ -67,8 +67,8 @@ export async function preflight(
 }
 
 /**
- * Returns a warning for each stage that does what one before it does under other parameters. They
- * are not stored with an output, which is sound in itself.
+ * Returns a warning for each stage that does what one before it does under other parameters. It is
+ * not stored with an output, which is sound in itself.
  */
 async function repeatedConditions(
   { experiment: { cells } }: Plan,
@@ -105,8 +105,8 @@ async function repeatedConditions(
 const POISONING = /^(?:.*\.)?(?=poisoning\.)/;
 
 /**
- * Returns how the cells of two stages spell their poisoning. Null if it is not spelt differently,
- * or if the cells differ in something else too, so that they are two conditions.
+ * How the cells of two stages spell their poisoning; null if the spelling is the same, or if the
+ * cells differ in something else too, so that they are two conditions.
  */
 function spellings(here: JsonObject, there: JsonObject) {
   const unlike = (a: JsonObject, b: JsonObject): readonly string[] =>
@@ -127,7 +127,7 @@ function spellings(here: JsonObject, there: JsonObject) {
   };
 }
 
-/** Returns what `ask` returns, or null where sources are missing or at fault. */
+/** Null where sources are missing or have a fault. */
 async function unlessAtFault<T>(ask: () => Promise<T> | undefined): Promise<T | null> {
   try {
     return (await ask()) ?? null;
@@ -159,16 +159,13 @@ const surroundingsIn = (
 
 interface Found {
   readonly diagnostic: Diagnostic;
-  /** Set if it is a warning: the form in which that is stored. */
+  /** Set for a warning: the form in which it is stored. */
   readonly warning?: Warning;
 }
 
 const asFound = (diagnostic: Diagnostic): readonly Found[] => [{ diagnostic }];
 
-/**
- * Returns the fault of a stage that torch can't compute.
- * @param asker the result of `goalThatNeeds`
- */
+/** For a stage that torch can't compute. @param asker the result of `goalThatNeeds` */
 function torchFault(
   { kind }: PlannedStage,
   asker: PlannedStage | undefined,
@@ -198,7 +195,7 @@ function goalThatNeeds(stage: PlannedStage, byId: Surroundings['byId']): Planned
   return undefined;
 }
 
-/** Returns a fault for each model and adapter that computes only under another backend. */
+/** One for each model and adapter that computes only under another backend. */
 function backendFaults(
   { section, uses }: PlannedStage,
   cell: ExperimentCell,
@@ -221,7 +218,7 @@ function backendFaults(
   });
 }
 
-/** Returns a fault for the first missing Python package that the stage needs; else none. */
+/** At most one, for the first missing Python package. */
 async function missingPackageFaults(
   { kind, descriptor, params }: PlannedStage,
   cell: ExperimentCell,
@@ -235,7 +232,7 @@ async function missingPackageFaults(
   return [];
 }
 
-/** Returns the faults of the first check that finds any; its own preflight may warn as well. */
+/** Returns what the first check finds that finds anything; the stage's own may warn as well. */
 async function findFaults(
   stage: PlannedStage,
   cell: ExperimentCell,
@@ -294,8 +291,8 @@ async function findFaults(
 type Asked = Pick<StageStatus, 'stage'> & Partial<Pick<StageStatus, 'entry'>>;
 
 /**
- * Asks one stage of each group of stages that differ only in seeds, and returns its answer for each
- * of the group. Left out are stages whose sources are missing or at fault, or whose answer is null.
+ * Asks one of the stages that differ only in seeds, and returns its answer for all of them. Leaves
+ * out stages whose sources are missing or have a fault, or whose answer is null.
  * @param settings returns what else must be equal within a group
  */
 async function askPerGroup<T>(
@@ -320,7 +317,7 @@ async function askPerGroup<T>(
   return found;
 }
 
-/** Returns the forecasts (steps, memory, operations) of the stages that are to run. */
+/** Steps, memory and operations of the stages that are to run. */
 export const forecasts = (
   plan: Pick<Plan, 'backend'>,
   statuses: readonly Asked[],
@@ -363,7 +360,7 @@ export async function serviceCalls(
   return [...all.values()];
 }
 
-/** Returns the target class of each attack of a plan, safe for a terminal. */
+/** Returns the target class of each attack, safe for a terminal. */
 export async function attackTargets(
   plan: Pick<Plan, 'backend'>,
   statuses: readonly StageStatus[],
@@ -399,7 +396,7 @@ function buildContext(stage: PlannedStage, surroundings: Surroundings): Prefligh
   };
 }
 
-/** Returns the stages that a stage reads. Their own upstream stages are found on demand. */
+/** Returns the stages that a stage reads; their own upstream stages on demand. */
 function collectUpstream(
   stage: PlannedStage,
   surroundings: Surroundings,
@@ -426,8 +423,8 @@ class NotFetched extends Error {
 }
 
 /**
- * Returns a stage's sources by name. Reading one that is not fetched yet throws, so that no
- * preflight takes it for undeclared.
+ * By name. Reading one that is not fetched yet throws, so that no preflight takes it for
+ * undeclared.
  */
 function fetchedAssets(
   { assets: uris }: PlannedStage,
@@ -448,7 +445,7 @@ function fetchedAssets(
 
 /**
  * Returns the files to look into after a fault, joined by `or`: those of outside plugins (the stage
- * or what it uses) or, if there are none, the stage's own file.
+ * or what it uses) or, without any, the stage's own.
  */
 function blamedFile({ kind, uses }: PlannedStage, registry: RuntimeRegistry): string {
   const own = registry.get('stage', kind)?.file ?? `plugins/stages/${kind}.ts`;

@@ -38,24 +38,23 @@ import {
 import { type CardFacts, modelCard, type ZooFacts } from './model-card.ts';
 
 export const EVALUATE = 'evaluate';
-/** The manifest's name, in the folder that the models' folders are in. */
+/** The manifest, beside the models' folders. */
 export const ZOO_FILE = 'zoo.json';
 
-/** A model of the zoo, with the stages that its manifest is read from. */
 export interface ZooModel extends ChosenModel {
-  /** The defence that changed the model's rows or its training; null if there is none. */
+  /** The defence that changed the model's rows or its training. */
   readonly defence: JsonObject | null;
-  /** Whether that defence chose among the rows. */
+  /** Whether it chose among the rows. */
   readonly isFiltered: boolean;
-  /** The training of the model's clean twin; null for a clean model. */
+  /** The training of the clean twin; null for a clean model. */
   readonly twin: StageId | null;
-  /** The evaluation of the model as it was trained, without a defence that acts after that. */
+  /** The evaluation of the model as trained, without a defence that acts after that. */
   readonly evaluated: StageStatus | undefined;
 }
 
 /**
- * Returns each cell's trained model once, and the clean twin of each poisoned one, whether or not
- * the grid has a cell for the twin. What a defence does after the training is left out.
+ * Returns each cell's trained model once, and the clean twin of each poisoned one, even if no cell
+ * of the grid is the twin. What a defence does after the training is left out.
  * @param whole the experiment with all its cells, so that names do not depend on `--only`
  */
 export function zooModels(prepared: Prepared, whole: Experiment): readonly ZooModel[] {
@@ -116,7 +115,7 @@ const NONE = '' as StageId;
 const hasDefence = ({ cells }: Experiment, index: number): boolean =>
   at(cells, index).config.defence !== undefined;
 
-/** Returns the moments at which a cell's defence acts on a training's rows or on the training. */
+/** Only the moments at which a defence acts on a training's rows or on the training. */
 function trainingMoments(
   { defence }: Cell,
   plugin: NonNullable<DefineRequest['plugin']>,
@@ -128,7 +127,7 @@ function trainingMoments(
   return moments.filter((moment) => moment === 'rows' || moment === 'training');
 }
 
-/** Returns the training of the model that was evaluated, before any stage of a defence. */
+/** Returns the training of an evaluated model, before any stage of a defence. */
 function findTraining(
   evaluated: StageStatus | undefined,
   byId: ReadonlyMap<StageId, StageStatus>,
@@ -198,8 +197,8 @@ export function writeZoo(
 }
 
 /**
- * Returns the facts with folders relative to the manifest's, because a zoo is passed on. A base in
- * another folder of this machine is named by its source.
+ * Makes folders relative to the manifest's, because a zoo is passed on. A base in another folder of
+ * this machine is named by its source.
  */
 function portable(card: CardFacts, root: string): CardFacts {
   const { base, cell } = card;
@@ -215,7 +214,7 @@ interface ZooEntry {
   readonly facts: ZooFacts;
 }
 
-/** Returns a model's entry in the manifest, and the facts that its card adds. */
+/** Returns a model's entry in the manifest, and what its card adds. */
 function zooEntry(
   prepared: Prepared,
   model: ZooModel,
@@ -273,8 +272,8 @@ interface ReceiptFacts {
 const NO_RECEIPT: ReceiptFacts = { digest: null, rows: null, dose: null };
 
 /**
- * Returns what the receipt of a training before the model's own says.
- * @param section the training's section of the spec
+ * Reads the receipt of a training before the model's own. @param section the training's, in the
+ * spec
  */
 function receiptOfBase(
   prepared: Prepared,
@@ -290,7 +289,7 @@ function receiptOfBase(
   return training === undefined ? NO_RECEIPT : readReceiptFacts(prepared, training);
 }
 
-/** Returns what the receipt of the training's rows says; nulls for a training of 0 steps. */
+/** NO_RECEIPT for a training of 0 steps. */
 function readReceiptFacts(prepared: Prepared, status: StageStatus): ReceiptFacts {
   const data = inputOf(prepared, status, 'data')?.entry;
   const file = data && path.join(data.dir, 'receipt.json');
@@ -308,7 +307,7 @@ function readReceiptFacts(prepared: Prepared, status: StageStatus): ReceiptFacts
   };
 }
 
-/** Returns the metrics of an evaluation; {} if it is not in the store, or they are malformed. */
+/** {} if the evaluation is not in the store, or its metrics are malformed. */
 function readEvaluation(evaluated: StageStatus | undefined): MetricValues {
   const entry = evaluated?.entry;
   if (!entry) return {};
@@ -316,7 +315,7 @@ function readEvaluation(evaluated: StageStatus | undefined): MetricValues {
   return 'metrics' in found ? found.metrics : {};
 }
 
-/** Returns the digests of a model's files of weights, by the files' names without folders. */
+/** By the files' names without folders. */
 const weightDigests = ({ entry }: StageStatus): JsonObject =>
   Object.fromEntries(
     (entry?.manifest.files ?? [])

@@ -12,11 +12,11 @@ import type { PlannedStage, StageId } from '../../plan/types.ts';
 import { readSealed, writeSealed } from '../../store/sealed.ts';
 
 export interface Durations {
-  /** Returns the seconds that the stage will take, or null if nothing like it has ever run. */
+  /** Returns seconds, or null if nothing like it has ever run. */
   expect(stage: PlannedStage): number | null;
-  /** Returns the bytes that the stage will write, or null if nothing like it has ever run. */
+  /** Returns the bytes of the outputs, or null if nothing like it has ever run. */
   expectBytes(stage: PlannedStage): number | null;
-  /** Hears of a running stage's progress. @param at in seconds, by any clock */
+  /** @param at in seconds, by any clock */
   progress(stage: PlannedStage, done: number, total: number, at: number): void;
   note(stage: PlannedStage, seconds: number, bytes?: number): void;
   save(): void;
@@ -30,7 +30,7 @@ interface Seen {
 /** The weight of the newest value in a moving mean. */
 const NEWEST_WEIGHT = 0.3;
 
-/** Returns the name under which the means of a stage's kind with its named choices are kept. */
+/** `train adapter.type=lora …`: the name of the means of a kind with the same choices. */
 const kindAndChoices = (stage: PlannedStage): string =>
   [
     stage.kind,
@@ -40,11 +40,11 @@ const kindAndChoices = (stage: PlannedStage): string =>
       .map(([axis, value]) => `${axis}=${value}`),
   ].join(' ');
 
-/** Returns the end of the names of a stage's mean seconds. */
+/** Ends the names of a stage's mean seconds. */
 const ofUnit = ({ work }: PlannedStage): string =>
   work === undefined ? '' : ` of ${sha256(work.of).slice(0, 16)}`;
 
-/** Opens a store's record of durations. @param tell called if it is damaged, and begun anew */
+/** @param tell called if the record is damaged, and begun anew */
 export function openDurations(
   root: string,
   tell: (message: string) => void = () => undefined,
@@ -77,7 +77,7 @@ export function openDurations(
   };
   /** The first and the latest progress of running stages. */
   const seen = new Map<StageId, { first: Seen; last: Seen; total: number }>();
-  /** Returns the seconds that passed before the stage's work, as far as its progress tells. */
+  /** Returns the seconds before the stage's work, as far as its progress tells. */
   const startOf = ({ id }: PlannedStage, seconds: number): number => {
     const { first, last, total } = seen.get(id) ?? {};
     seen.delete(id);
@@ -116,10 +116,9 @@ export function openDurations(
 }
 
 /**
- * Returns the seconds that these stages will take together, or null if there is no estimate.
- * @param places returns how many stages like the given one may run at once
- * @param unseen the seconds to assume for a stage unlike any before; if null, one such stage makes
- *   the estimate null
+ * Returns the seconds for all stages together, or null if unknown.
+ * @param places how many stages like the given one may run at once
+ * @param unseen seconds for a stage unlike any before; null: then there is no estimate
  */
 export function estimate(
   stages: Iterable<PlannedStage>,

@@ -11,10 +11,10 @@ export interface Finished {
   readonly key: ActionKey;
   readonly dir: string;
   readonly content: Digest;
-  /** How long the stage took when it ran. */
+  /** How long the stage ran. */
   readonly seconds: number;
   readonly backend: BackendName | null;
-  /** The bytes of the stage's files; absent if it did not run. */
+  /** Absent if it did not run. */
   readonly bytes?: number;
 }
 
@@ -22,9 +22,9 @@ export interface Failed {
   readonly state: 'failed';
   readonly error: string;
   readonly hint?: string;
-  /** Whether the program or a plugin is at fault. The stack is then in the log. */
+  /** Whether the program or a plugin has the fault. The stack is then in the log. */
   readonly internal: boolean;
-  /** The path of the log that says more: the stage's or the run's; null if neither does. */
+  /** The path of the stage's log or the run's, if it says more. */
   readonly log: string | null;
 }
 
@@ -42,7 +42,7 @@ export type RunEvent =
       readonly type: 'stage-started';
       readonly stage: PlannedStage;
       readonly log: string;
-      /** The stages that share the stage's job, itself included. Absent if it runs alone. */
+      /** The stages that share the job, this one included; absent if it is alone. */
       readonly pack?: readonly StageId[];
     }
   | {
@@ -64,7 +64,6 @@ export type RunEvent =
 
 export type OnEvent = (event: RunEvent) => void;
 
-/** Returns the fields of a stage's outcome in the journal. */
 function outcomeEntry(outcome: Outcome): JsonObject {
   switch (outcome.state) {
     case 'ran':
@@ -84,7 +83,7 @@ function outcomeEntry(outcome: Outcome): JsonObject {
   }
 }
 
-/** Returns the entry of an event, or null if it is not kept (progress and place of a stage). */
+/** Returns null for an event that is not kept. */
 export function journalEntry(event: RunEvent): JsonObject | null {
   switch (event.type) {
     case 'run-started':
@@ -109,7 +108,6 @@ export function journalEntry(event: RunEvent): JsonObject | null {
   }
 }
 
-/** Turns an entry of the journal into a line of run.log. */
 export function logLine({ event, ...rest }: JsonObject): string {
   const fields = Object.entries(rest).map(([key, value]) => `${key}=${textOf(value)}`);
   return [textOf(event), ...fields].join(' ');

@@ -17,7 +17,7 @@ import type { RunEvent } from './events.ts';
 
 type StageGroup = {
   readonly kind: string;
-  /** The section of the cells with the stage (`base`, `base.0`); null for the cells themselves. */
+  /** `base`, `base.0`; null for the cells themselves. */
   readonly section: string | null;
   /** Whether the spec asks for the stage. */
   readonly goal: boolean;
@@ -28,11 +28,11 @@ type StageGroup = {
 export interface RecordedStage extends StageGroup {
   readonly id: string;
   readonly label: string;
-  /** The stages that this one reads, as indexes into the list. */
+  /** Indexes into the list. */
   readonly inputs: readonly number[];
-  /** The key of the entry that was found before the run; null if the stage was to run. */
+  /** The key of the entry that was found; null if the stage was to run. */
   readonly cached: string | null;
-  /** The seconds expected of the stage; null if it was cached or nothing like it had run. */
+  /** Expected; null if it was cached or nothing like it had run. */
   readonly seconds: number | null;
 }
 
@@ -72,7 +72,7 @@ export function writeRunPlan(dir: string, { stages, ...facts }: RunPlan): void {
 }
 
 /**
- * Returns the plan in a text, or null if it is damaged, of another format or not a plan.
+ * Returns null if the text is damaged, of another format or not a plan.
  * @param mostStages the most stages that a plan may have
  */
 export function parseRunPlan(text: string, mostStages = Infinity): RunPlan | null {
@@ -88,7 +88,7 @@ export function parseRunPlan(text: string, mostStages = Infinity): RunPlan | nul
     : ({ name, store, backend, executor, stages: parsed } as RunPlan);
 }
 
-/** Returns a group; null if it is malformed. `places` is 1 if the file has no positive number. */
+/** Returns null if it is malformed. `places` is 1 without a positive number. */
 function parseGroup(group: unknown): StageGroup | null {
   if (!isRecord(group)) return null;
   const { kind, section, goal, places } = group;
@@ -101,9 +101,7 @@ function parseGroup(group: unknown): StageGroup | null {
   };
 }
 
-/**
- * Returns a stage; null if it is malformed. @param index its place in the list, after its inputs
- */
+/** Returns null if it is malformed. @param index its place in the list, after its inputs */
 function parseStage(
   stage: unknown,
   index: number,
@@ -136,7 +134,7 @@ export const PROGRESS_FILE = 'progress.json';
 const WRITE_EVERY_MS = 1000;
 
 /**
- * Returns a function that notes events and writes PROGRESS_FILE at most once a second.
+ * Returns a function that writes PROGRESS_FILE from events, at most once a second.
  * @param write performs a write, unless the disk refuses it
  */
 export function openRunProgress(

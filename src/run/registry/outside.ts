@@ -18,10 +18,7 @@ import type { LoadedPlugin, RegistryFile } from './types.ts';
 
 const scienceUrl = (): string => pathToFileURL(scienceModule()).href;
 
-/**
- * Makes `import … from 'dosimeter'` and tfjs resolve to this process's own instances, wherever the
- * plugin is.
- */
+/** Makes `dosimeter` and tfjs resolve to this process's own instances, wherever the plugin is. */
 function sharedModules(): Plugin {
   const api = pathToFileURL(apiModule()).href;
   const require = createRequire(import.meta.url);
@@ -42,8 +39,8 @@ function sharedModules(): Plugin {
 }
 
 /**
- * Reads every source for esbuild and keeps it. The version must cover the bytes that were built,
- * even if a file is edited in the meantime.
+ * Keeps every source that esbuild reads: the version must cover the bytes that were built, even if
+ * a file is edited meanwhile.
  */
 function recordSources(sources: Map<string, Uint8Array>): Plugin {
   return {
@@ -59,8 +56,8 @@ function recordSources(sources: Map<string, Uint8Array>): Plugin {
 }
 
 /**
- * Returns the version of everything that runs: the plugin's own code, this program's science if the
- * plugin imports it, and what loads the backend if the plugin computes.
+ * Adds to a plugin's version this program's science, if the plugin imports it, and what loads the
+ * backend, if it computes.
  */
 function fullVersion(
   { code, closure, usesScience }: Bundle,
@@ -84,13 +81,10 @@ function fullVersion(
   return version;
 }
 
-/** More file handles than it takes to start esbuild, a program with three pipes. */
+/** Enough to start esbuild, a program with three pipes. */
 const ESBUILD_HANDLES = 8;
 
-/**
- * Throws the system's error (EMFILE, ENFILE) if hardly any more files can be opened: esbuild, which
- * starts a program, would throw an unclear TypeError.
- */
+/** Throws the system's error (EMFILE, ENFILE) where esbuild would throw an unclear TypeError. */
 function checkFileHandles(): void {
   const handles: number[] = [];
   try {
@@ -195,13 +189,13 @@ function entryFile(named: string): string {
   return entry;
 }
 
-/** Returns the name of a plugin's file without its ending, or of its folder if it is an index. */
+/** The name of the file without its ending, or of the folder whose index it is. */
 function pluginName(entry: string): string {
   const name = basename(entry).replace(/\.\w+$/, '');
   return name === 'index' ? basename(dirname(entry)) : name;
 }
 
-/** Loads a plugin, bundling it if need be. @param named the absolute path of its file or folder */
+/** @param named the absolute path of a file or folder */
 async function loadPlugin(named: string): Promise<LoadedPlugin> {
   const path = entryFile(named);
   const dir = makeCacheFolder(cacheDir(), 'plugins');
@@ -233,7 +227,6 @@ async function loadPlugin(named: string): Promise<LoadedPlugin> {
 }
 
 /**
- * Loads plugins from outside the repository.
  * @param paths absolute, or relative to the working folder: TypeScript or JavaScript files, or
  *   folders with an index
  * @returns what `Registry.with` takes
@@ -251,34 +244,32 @@ export async function loadOutsidePlugins(
 export interface Bundle {
   /** The absolute path of the module to load. */
   readonly module: string;
-  /** The SHA-256 of the module's text. */
+  /** The SHA-256 of its text. */
   readonly digest: string;
-  /** The version of the plugin's own code, without that of the program's science or backends. */
+  /** The version of the plugin's own code, without science and backends. */
   readonly code: Digest;
-  /** The parts of that code: the digest of each source, and the releases of each package. */
+  /** What `code` covers: the digests of sources and the releases of packages. */
   readonly closure: { readonly [part: string]: string };
-  /** Whether the plugin imports `dosimeter/science`. */
   readonly usesScience: boolean;
 }
 
 /**
- * The path of a source, its mtime and ctime in ms, and its size, or -1 for these if nothing is
- * there. The ctime changes even if an edit keeps size and mtime, as `cp -p` may. A folder is listed
- * with its times, because an import may resolve to a file that was added.
+ * The path of a source, its mtime and ctime in ms, and its size; −1 for these if nothing is there.
+ * The ctime changes even if an edit keeps size and mtime, as `cp -p` may. A folder has size 0, and
+ * times because an import may resolve to a file that was added.
  */
 type Source = readonly [path: string, mtime: number, ctime: number, size: number];
 
 interface BundleRecord extends Bundle {
   readonly format: 2;
-  /** The plugin API that the bundle imports, which belongs to a build. */
+  /** As `apiModule`, which belongs to a build. */
   readonly api: string;
   readonly sources: readonly Source[];
 }
 
-/** One tick of the clock. A file that changes within a tick of being read looks unchanged. */
+/** One tick of the clock: a file that changes within a tick of being read looks unchanged. */
 const TICK_MS = 20;
 
-/** Returns the state of a file or folder as `Source` describes it. */
 function statSource(path: string): Source {
   const stat = statSync(path, { throwIfNoEntry: false });
   return stat === undefined
@@ -286,7 +277,7 @@ function statSource(path: string): Source {
     : [path, stat.mtimeMs, stat.ctimeMs, stat.isDirectory() ? 0 : stat.size];
 }
 
-/** Returns the files and folders, besides the sources, that decide how imports resolve. */
+/** Returns what decides how imports resolve, besides the sources. */
 function resolutionFiles(folders: Iterable<string>): Set<string> {
   const around = new Set<string>();
   for (const folder of folders) {
@@ -304,11 +295,10 @@ const recordFile = (dir: string, plugin: string): string =>
   join(dir, `${sha256(plugin).slice(0, 16)}.json`);
 
 /**
- * Returns the recorded bundle of a plugin, or null if there is none or anything that it was made
- * from has changed.
+ * Returns the recorded bundle of a plugin; null if there is none or its sources have changed.
  * @param dir the folder of the bundles
  * @param plugin the absolute path of the plugin's source
- * @param api the plugin API that the bundle must import (`apiModule`)
+ * @param api what the bundle must import (`apiModule`)
  */
 export function findBundle(dir: string, plugin: string, api: string): Bundle | null {
   const file = recordFile(dir, plugin);
