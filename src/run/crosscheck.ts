@@ -46,9 +46,7 @@ export const FREE = /(key(_proj)?|k_lin|k_proj|c_attn|query_key_value)(\.base_la
 
 export const isJudged = ({ tensor }: Difference): boolean => tensor !== 'free';
 
-/**
- * Times, memory use and values relative to a floor of rounding noise, which engines need not share.
- */
+/** Engines need not agree on times, memory use and shares of a floor of rounding noise. */
 const isRunSpecific = (name: string): boolean =>
   /seconds?$|_per_second$|memory_mb$|^floor\.|over_floor$/.test(name);
 
@@ -191,8 +189,7 @@ const relativeDifference = (a: number, b: number): number =>
   a === b ? 0 : Math.abs(a - b) / Math.max(1, Math.abs(a), Math.abs(b));
 
 /**
- * Returns the largest difference of each number, the largest first.
- * @param tolerance for `beyondFrom`
+ * Returns the largest first. @param tolerance for `beyondFrom`
  * @throws UserFault if a stage wrote more values of a number on one engine than on the other
  */
 export async function differences(
@@ -285,8 +282,8 @@ export const MUTATIONS: readonly Mutation[] = [
 const LEAST_RATIO = 10;
 
 /**
- * Returns the number that a mutation changes most; null if none was compared. The mutation is seen
- * if the number's difference exceeds the tolerance, and LEAST_RATIO times the one without it.
+ * Returns the number that a mutation changes most, null without any. `seen`: its difference exceeds
+ * the tolerance, and LEAST_RATIO times the one without the mutation.
  */
 export function mostAffected(
   clean: readonly Difference[],

@@ -30,10 +30,7 @@ export async function checkExecutor(registry: Registry, name: string): Promise<v
   );
 }
 
-/**
- * @param name an executor that `checkExecutor` accepts
- * @throws UserFault if the executor can't work on this machine
- */
+/** @throws UserFault if the executor can't work on this machine */
 export async function openExecutor(
   registry: Registry,
   name: string,

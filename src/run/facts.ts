@@ -156,9 +156,7 @@ function taskIn(task: Json): readonly TaskFacts[] {
     : [];
 }
 
-/**
- * Returns, by cell and stage kind, the precisions besides float32 of the stage and all upstream.
- */
+/** Returns, by cell and stage kind, the precisions besides float32 of the stage and its inputs. */
 function precisionByKind(plan: Prepared['plan']): readonly { readonly [kind: string]: string }[] {
   const precisionUpstream = gatherUpstream(plan, precisionOf);
   return plan.cellStages.map(({ stages }) =>

@@ -26,9 +26,7 @@ export const RATE = 'train.learning_rate';
 export const RULE =
   'the highest mean accuracy on the held-out rows; of equal means the smallest rate';
 
-/**
- * Full fine-tuning: half decades around 2e-5 to 5e-5, usual for a whole BERT (Devlin et al. 2019).
- */
+/** Half decades around 2e-5 to 5e-5, the usual rates of a whole BERT (Devlin et al. 2019). */
 const FULL = [1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4];
 /** Half decades around the usual rates of LoRA: 1e-4 to 5e-4 (Hu et al. 2022). */
 const FEW_PARAMETERS = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2];

@@ -10,8 +10,7 @@ import { keyComponents, type StageStatus } from './execute/survey.ts';
 import type { Prepared } from './prepare.ts';
 
 /**
- * Says what changed, what the stage waits for, or that it is new. A stage is new if each of the
- * closest results belongs to another stage of the plan.
+ * What changed, what a stage waits for, or that it is new: each closest result is another stage's.
  */
 export type Reasons = (status: StageStatus) => readonly string[];
 
@@ -57,10 +56,7 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
         .map((status) => distance(components, componentsOf(status))),
     ),
   );
-  /**
-   * Whether a result with n differences is of another stage: one that is cached, or one that it
-   * differs less from.
-   */
+  /** Whether a result is of a cached stage, or of one that it differs from by less than `n`. */
   const belongsToAnother = (result: Manifest, n: number): boolean =>
     cached.has(result.key) || (n > 1 && fewestDifferences(result) < n);
   return (status) => {

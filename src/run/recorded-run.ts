@@ -294,8 +294,9 @@ async function rememberRun(
 }
 
 /**
- * Writes a run's plan for `dosimeter serve`. Returns a function that writes its progress.
- * @param labels of the stages, in the plan's order, which the statuses have too
+ * Writes what `dosimeter serve` shows: the plan, and progress from the events that it returns a
+ * function for.
+ * @param labels of the stages, in the plan's order
  */
 function recordView(
   { plan, statuses, experiment, store }: Prepared,

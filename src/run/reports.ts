@@ -125,9 +125,7 @@ function publish(
   return file;
 }
 
-/**
- * Fills in the spec's notes. They are in no key, so the stored report may be older than they are.
- */
+/** Fills in the spec's notes, which are in no key: the stored report may be older. */
 const withNotes = (html: string, { experiment: { notes } }: Asked): string =>
   html.replace('<p class="notes"></p>', () =>
     notes === ''
@@ -189,10 +187,7 @@ const shortDigest = (text: string): string => sha256(text).slice(0, 8);
 export const boundedName = (name: string, head = name): string =>
   name.length > LONGEST_NAME ? `${head.slice(0, LONGEST_NAME - 9)}-${shortDigest(name)}` : name;
 
-/**
- * Returns the text if every file system allows it as a name; else a safe form with a digest, which
- * keeps names distinct.
- */
+/** Returns the text if every file system allows it, else a safe form with a digest. */
 export function fileName(text: string): string {
   const plain = text.replace(/[^\w=.,@-]+/g, '_').slice(0, LONGEST);
   return plain === text ? text : `${plain}-${shortDigest(text)}`;

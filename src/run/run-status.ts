@@ -77,10 +77,7 @@ export function runStatus({ id, dir }: { readonly id: string; readonly dir: stri
   };
 }
 
-/**
- * How long the heartbeat of another machine's run is watched. It beats every two seconds, unless
- * the machine or the file system is very slow.
- */
+/** How long the heartbeat of another machine's run is watched. It beats every two seconds. */
 const WATCH_MS = 10_000;
 
 /**
@@ -129,10 +126,7 @@ function tally(events: readonly JsonObject[]): Pick<RunStatus, 'stages' | 'runni
   return { stages, running: [...running], failed };
 }
 
-/**
- * Returns the keys of what the run found in the store or made. If they are not known, returns the
- * reason, to follow "the run …": `did not end`.
- */
+/** Returns the keys of a run's entries, or why they are not known: `did not end`. */
 export function runEntries(dir: string): readonly ActionKey[] | string {
   const { events, damaged } = readJournal(dir);
   if (damaged > 0) return 'has a damaged journal';
@@ -232,9 +226,7 @@ export interface SweptRuns {
 }
 
 const DAY_MS = 24 * 3600 * 1000;
-/**
- * A run of another host that has not ended counts as running for this long after the last write.
- */
+/** A run of another host that has not ended counts as running so long after the last write. */
 const SILENT_DAYS = 30;
 
 /**

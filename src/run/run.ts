@@ -137,10 +137,7 @@ async function summaryWithoutRun(
   };
 }
 
-/**
- * Moves damaged reports aside, so that their stages are to run. Other entries are checked when a
- * stage reads them, but no stage reads the report.
- */
+/** Moves damaged reports aside, to be made again: no stage reads them, which would check them. */
 async function withSoundReport(
   { statuses, store }: Prepared,
   note: Note,

@@ -49,10 +49,7 @@ export interface RunPreparedOptions {
   readonly attemptLimits?: AttemptLimits | undefined;
   /** Default: `local`. */
   readonly executor?: string | undefined;
-  /**
-   * The most stages in a job of a scheduler (default: DEFAULT_PACK), or that compute together in a
-   * process of this machine (default: 1).
-   */
+  /** The most stages in a scheduler's job (DEFAULT_PACK) or in a process of this machine (1). */
   readonly pack?: number | undefined;
   /** From which entries that the store lacks are fetched. */
   readonly remote?: RemoteChoice | undefined;

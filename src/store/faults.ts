@@ -47,10 +47,7 @@ export function diskFault(error: unknown, file: string, place: Place = 'store'):
     : error;
 }
 
-/**
- * Returns the code of a system's error. Node has no name for some, such as EDQUOT (`Unknown system
- * error -122`, `UNKNOWN`); these are found by their number.
- */
+/** Node has no name for codes such as EDQUOT (`Unknown system error -122`, `UNKNOWN`). */
 export function errorCode(error: unknown): string | undefined {
   const { code, errno } = (error ?? {}) as NodeJS.ErrnoException;
   if (errno === undefined || code === undefined || !/^unknown\b/i.test(code)) return code;
@@ -70,8 +67,7 @@ function obstructingPath(error: unknown, code: string | undefined): string | und
 }
 
 /**
- * Returns an error's code. Where Node's recursive `mkdir` says ENOENT, as on a read-only file
- * system, a plain `mkdir` is tried to find the true code.
+ * Like `errorCode`; where Node's recursive `mkdir` says ENOENT, a plain one tells the true code.
  */
 function codeOf(error: NodeJS.ErrnoException | null): string | undefined {
   if (error?.code !== 'ENOENT' || error.syscall !== 'mkdir' || error.path === undefined)
@@ -122,10 +118,7 @@ export async function onDisk<T>(
   }
 }
 
-/**
- * Whether a `UserFault`, or a failure with its hint, says that every later write would fail alike,
- * so that a run should stop.
- */
+/** Whether a fault says that every later write would fail alike, so that a run should stop. */
 export function isDiskFault(fault: unknown): boolean {
   const hint = (fault as { readonly hint?: unknown } | null)?.hint;
   return (

@@ -104,10 +104,7 @@ export interface ListedFile {
   readonly size: number;
 }
 
-/**
- * Returns every file under `dir`, sorted by path. Throws `UserFault` for a link, socket or the
- * like.
- */
+/** Returns the files under `dir`, sorted by path. Throws `UserFault` for links and the like. */
 export function listFiles(dir: string): ListedFile[] {
   const found: ListedFile[] = [];
   const walk = (folder: string, prefix: string): void => {

@@ -192,10 +192,7 @@ const POLL_MS = 250;
 const SWEEPING = 'sweeping',
   RUNNING = 'running';
 
-/**
- * Marks a run as using the store until the store is closed. Waits while `gc` is sweeping.
- * @param tell called once if the run has to wait
- */
+/** Marks a run as using the store until it is closed. Waits, and says so once, for a `gc`. */
 export async function enterStore(store: Store, tell: (message: string) => void): Promise<void> {
   store.take(`${RUNNING}-${randomUUID()}` as ActionKey);
   const watch = watchOf(store.root);
@@ -209,9 +206,7 @@ export async function enterStore(store: Store, tell: (message: string) => void):
   }
 }
 
-/**
- * Performs an action unless another run or a `gc` uses the store, or may. Returns whether it did.
- */
+/** Performs an action unless another process may use the store. Returns whether it did. */
 export function whileAlone(store: Store, action: () => void): boolean {
   const marker = `${SWEEPING}-${randomUUID()}`;
   const lease = store.take(marker as ActionKey);

@@ -137,9 +137,7 @@ export class Leases {
     this.#timer.unref();
   }
 
-  /**
-   * Never waits. Returns the lease or its owner: this process, if a listing lacks its new claim.
-   */
+  /** Returns the lease, or who holds it: this process, if a cached listing lacks its new claim. */
   take(key: ActionKey): LeaseAttempt {
     if (this.#held.has(key)) return { by: this.#me };
     const claim = this.#makeClaim(key);

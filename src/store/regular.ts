@@ -22,10 +22,7 @@ const NOT_REGULAR = 'ENOTREG';
 /** The flags for opening a file without waiting, even if it is a FIFO. */
 export const READ_AT_ONCE = constants.O_RDONLY | constants.O_NONBLOCK;
 
-/**
- * Opens a file for reading, following links. Throws like `openSync`, and EISDIR or ENOTREG if it is
- * not a regular file.
- */
+/** Follows links. Throws like `openSync`, and EISDIR or ENOTREG if it is no regular file. */
 export function openRegular(file: string): number {
   const handle = openSync(file, READ_AT_ONCE);
   let isFile = false;

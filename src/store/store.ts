@@ -161,10 +161,7 @@ export class Store {
     return path.join(this.root, ANSWERS);
   }
 
-  /**
-   * Turns a scratch folder into an entry, whole or not at all. Returns the entry of a faster
-   * process, if there is one.
-   */
+  /** Makes a scratch folder an entry, whole or not at all. A faster process's entry is returned. */
   publish(scratch: string, { volatile, ...publication }: Publication): Promise<Entry> {
     return onDisk(this.root, () => {
       const { files } = publication;
@@ -183,9 +180,7 @@ export class Store {
     });
   }
 
-  /**
-   * Like `publish`, for an entry from elsewhere. @param text its manifest's, which is kept as it is
-   */
+  /** Like `publish`, for an entry from elsewhere, whose manifest's text is kept. */
   adopt(scratch: string, manifest: Manifest, text: string): Promise<Entry> {
     return onDisk(this.root, () => this.#publish(scratch, manifest, text));
   }

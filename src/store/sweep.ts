@@ -23,10 +23,7 @@ export const ABANDONED_MS = 3600 * 1000;
 /** Whether an owner is gone for good. @param file what it left */
 type IsGone = (owner: Owner, file: string) => boolean;
 
-/**
- * Owners on other hosts are judged by the ages of their heartbeats' files and of what they left.
- * @param leases the folder of the heartbeats
- */
+/** Judges other hosts' owners by the ages of their heartbeats and of what they left. */
 function goneByTimes(leases: string): IsGone {
   let now: number | undefined;
   let beats: Map<string, number> | undefined;

@@ -12,8 +12,7 @@ import { hasCode } from '../base/system-error.ts';
 import { READ_AT_ONCE } from './regular.ts';
 
 /**
- * How long a batch gathers entries. A power cut may cost this much work; a flush costs a run some
- * milliseconds.
+ * How long a batch gathers entries, which a power cut may cost. A flush delays a run by some ms.
  */
 const GATHER_MS = 250;
 
@@ -24,10 +23,7 @@ export interface GroupCommit {
   flush(): Promise<void>;
 }
 
-/**
- * A batch of at most this many files and folders is flushed one by one, which is faster than
- * starting another process.
- */
+/** Up to this many files and folders are flushed one by one, which is faster than a process. */
 const FEW = 64;
 
 /** Error codes for files that can't be flushed by themselves. */

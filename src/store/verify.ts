@@ -21,10 +21,7 @@ export interface Damage {
 
 export interface DamagedRecord {
   readonly file: string;
-  /**
-   * Where it was moved to, so that a run writes it again. Null for a pin, which blocks `gc` until
-   * its owner pins again.
-   */
+  /** Where it was moved to. Null for a pin, which blocks `gc` until its owner pins again. */
   readonly moved: string | null;
 }
 

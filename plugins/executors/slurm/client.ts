@@ -19,10 +19,7 @@ export interface Called {
 
 export type Submitted =
   | { readonly type: 'submitted'; readonly id: string }
-  /**
-   * A limit on the number of jobs leaves no room now. `waited`: sbatch itself tried until its
-   * time-out.
-   */
+  /** There is no room for more jobs now. `waited`: sbatch tried until its time-out. */
   | { readonly type: 'full'; readonly message: string; readonly waited: boolean }
   /** The job may have been submitted; if so, squeue shows a job of its name. */
   | { readonly type: 'uncertain'; readonly message: string }
@@ -37,9 +34,7 @@ export interface SlurmClient {
    * @param since the earliest submission. Without it, sacct leaves out what was before midnight.
    */
   accounts(names: readonly string[], since: Date): Promise<readonly Row[] | null>;
-  /**
-   * Cancels all jobs of this name, or only those with these ids. Returns whether scancel succeeded.
-   */
+  /** Cancels the jobs of a name, or only `ids` of them. Returns whether it succeeded. */
   cancel(name: string, ids?: readonly string[]): Promise<boolean>;
   /** Returns the site's MaxArraySize, or null if the query failed. */
   arraySize(): Promise<number | null>;
@@ -48,10 +43,7 @@ export interface SlurmClient {
 /** The most characters that are kept of a command's output: enough for more than 100,000 jobs. */
 const OUTPUT_LIMIT = 64 * 2 ** 20;
 
-/**
- * Returns `env` without job variables: sbatch would take those of a job that this runs in for
- * options.
- */
+/** Returns `env` without the variables of a job, which sbatch would take for options. */
 export function slurmEnvironment(env: Env): Record<string, string> {
   const kept: Record<string, string> = {};
   for (const [name, value] of Object.entries(env)) {
@@ -251,7 +243,7 @@ export function parseArraySize(text: string): number | null {
 }
 
 /**
- * What a job's state means. `cut`: Slurm has ended it, and another job may go on from its state.
+ * A job's state in one word. `cut`: Slurm has ended it, and another job may go on from its state.
  */
 export type Phase = 'active' | 'ended' | 'cut' | 'cancelled' | 'memory';
 

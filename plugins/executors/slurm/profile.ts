@@ -74,10 +74,7 @@ type Env = Readonly<Record<string, string | undefined>>;
 
 export const PROFILE = 'slurm.yaml';
 
-/**
- * Returns the paths at which a profile may be: beside the spec, then in the user's configuration.
- * Only the first that exists is read.
- */
+/** Returns where a profile may be. Only the first file that exists is read. */
 const profileFiles = (spec: string, env: Env): readonly string[] => [
   path.join(path.dirname(spec), PROFILE),
   path.join(

@@ -129,10 +129,7 @@ while kill -0 "$${process}" 2>/dev/null; do
   code=$?
 done`;
 
-/**
- * A command that requeues the job, unless its id belongs to another job: a controller that was
- * restarted may reuse ids.
- */
+/** Requeues the job unless its id is another's by now, as after a restart of the controller. */
 export const REQUEUE =
   '[ "$(squeue -h -j "$SLURM_JOB_ID" -o %j)" = "$SLURM_JOB_NAME" ] && ' +
   'scontrol requeue "$SLURM_JOB_ID"';

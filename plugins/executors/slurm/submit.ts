@@ -162,10 +162,6 @@ export async function submitBatch(
   return { ...submitted, name };
 }
 
-/**
- * Returns what would be submitted.
- * @throws UserFault if the profile has a fault
- */
 export function foreseeSlurm(
   jobs: readonly ForeseenJob[],
   { env, spec, taskCommand }: Pick<ExecutorContext, 'env' | 'spec' | 'taskCommand'>,

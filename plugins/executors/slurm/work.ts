@@ -77,9 +77,7 @@ export function newTask(
   };
 }
 
-/**
- * Passes on to each stage of a task what the stage prints and logs, from the task's events file.
- */
+/** Passes on to each stage of a task what the task's events file says of the stage. */
 class Relay {
   constructor(
     readonly events: Tail,

@@ -88,10 +88,7 @@ function failedOutcome(
   return failed;
 }
 
-/**
- * Tells of the warnings stored with a stage's entry, each once per run, without those that this
- * run's preflight has told.
- */
+/** Tells of an entry's stored warnings once per run, without those of this run's preflight. */
 export function tellWarnings(
   execution: Execution,
   stage: PlannedStage,

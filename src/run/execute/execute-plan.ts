@@ -31,10 +31,7 @@ import { createQueue } from './queue.ts';
 import { needOf, placesOn } from './resources.ts';
 import type { StageStatus } from './survey.ts';
 
-/**
- * Returns the outcome of each stage.
- * @param statuses the survey of this plan, in its order; these entries are not looked up again
- */
+/** @param statuses the survey of this plan; these entries are not looked up again */
 export async function executePlan(
   plan: Plan,
   statuses: readonly StageStatus[],

@@ -87,10 +87,7 @@ export interface ExecuteOptions {
 }
 
 export interface RemoteEntries {
-  /**
-   * Fetches an entry into the store; null if it has to be made, or another process has its lease.
-   * @param volatile the stage's volatile files
-   */
+  /** Returns null if the entry has to be made, or if another process has its lease. */
   fetch(key: ActionKey, volatile: readonly string[]): Promise<Entry | null>;
 }
 
@@ -170,10 +167,7 @@ export function stopAfterFailure(execution: Execution, outcome: Outcome): void {
     execution.stopped = true;
 }
 
-/**
- * Fetches a stage's entry from the remote. Returns a failure if that throws, null if the stage must
- * be attempted.
- */
+/** Returns null if the remote lacks the entry, a failure if fetching throws. */
 export async function fetchOutcome(
   execution: Execution,
   { descriptor }: PlannedStage,
@@ -234,10 +228,7 @@ export function keyedStage(execution: Execution, stage: PlannedStage): KeyedStag
   return { stage, key: actionKey(components), components, inputs };
 }
 
-/**
- * A stage's section of the spec; none if it also belongs to a cell itself, as the rows do that all
- * of a cell's trainings share.
- */
+/** Left out if the stage also belongs to a cell itself, as the rows of a cell's trainings do. */
 const ofSection = ({ ownLabel, section }: PlannedStage): Pick<StageFacts, 'section'> =>
   ownLabel !== null || section === null ? {} : { section };
 

@@ -12,10 +12,7 @@ import { entryForReader, hasLetGo, needsWhole } from './keep.ts';
 /** Some inputs must be repaired before the stage's key is computed again and it is attempted. */
 export interface Unready {
   readonly state: 'unready';
-  /**
-   * The stages whose entries are damaged or lack files that were let go; none if another stage has
-   * just found the damage.
-   */
+  /** Whose entries are damaged or lack files; none if another stage has just found the damage. */
   readonly damaged: readonly StageId[];
 }
 
@@ -84,10 +81,7 @@ export function createInputChecks(execution: Execution): InputChecks {
   return { readsOf, damageOf };
 }
 
-/**
- * Returns a function that repairs a finished stage's entry, once for all readers that find the
- * damage, and resolves to whether it did.
- */
+/** Returns a function that repairs a finished stage's entry, and resolves to whether it did. */
 export function createRepairs(
   execution: Execution,
   { damageOf }: InputChecks,

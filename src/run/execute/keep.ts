@@ -34,10 +34,7 @@ export const filesLeft = (
 export const needsWhole = ({ descriptor }: PlannedStage): boolean =>
   descriptor.spares === undefined;
 
-/**
- * Whether an input's files must stay until its reader has ended: those of the kinds that the
- * reader's `spares` lists or, without it, of all.
- */
+/** Whether an input's files must stay until its reader has ended; `spares` lists the kinds. */
 const needsFilesOf = ({ descriptor: reader }: PlannedStage, input: PlannedStage): boolean =>
   reader.spares?.includes(input.kind) ?? true;
 
@@ -66,10 +63,7 @@ export const hasLetGo = (entry: Pick<Entry, 'manifest'> | null): boolean =>
 type Outcomes = ReadonlyMap<StageId, Outcome>;
 
 export interface LettingGo {
-  /**
-   * Lets go of files that have no reader left after a stage has ended, unless another run uses the
-   * store. Updates `entries`.
-   */
+  /** Lets go of files that have no reader left after a stage has ended. Updates `entries`. */
   readonly ended: (
     stage: PlannedStage,
     execution: { readonly outcomes: Outcomes; readonly entries: Map<ActionKey, Entry> },
@@ -96,10 +90,7 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
   let isAlone = true,
     fault: string | null = null;
 
-  /**
-   * Lets go of the files of stages whose readers have all finished and whose entries no one else
-   * holds, unless another run uses the store.
-   */
+  /** Lets go of files whose readers have all finished, unless another run may use them. */
   const release = (
     stages: readonly PlannedStage[],
     outcomes: Outcomes,
@@ -176,10 +167,7 @@ export const sizeText = (bytes: number): string =>
       ? `${(bytes / 1e6).toFixed(1)} MB`
       : `${(bytes / 1e9).toFixed(1)} GB`;
 
-/**
- * Returns a function: the entries that are pinned or of other specs, whose files must stay. It
- * reads them again after a change, since a run may take days.
- */
+/** Returns a function: the entries that are pinned or of other specs, by now. */
 function heldByOthers(root: string, spec: string): () => ReadonlySet<ActionKey> {
   let seen = '',
     held: ReadonlySet<ActionKey> = new Set();

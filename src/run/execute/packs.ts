@@ -31,16 +31,11 @@ export function togetherId(stage: PlannedStage): string | null {
   return name === null ? null : JSON.stringify([stage.kind, stage.resources, name]);
 }
 
-/**
- * How many of `ready` stages go into the next pack, so that packs are few and of nearly equal size.
- */
+/** The size of the next pack, such that packs are few and of nearly equal size. */
 export const packSize = (ready: number, most: number): number =>
   Math.ceil(ready / Math.ceil(ready / most));
 
-/**
- * Returns the stages of each job that would be submitted if all were ready at once. The jobs are in
- * the order of their first stages.
- */
+/** Returns the stages of each job as if all were ready, in the order of their first stages. */
 export function foreseeJobs(stages: readonly PlannedStage[], most: number): PlannedStage[][] {
   const groups = new Map<string, PlannedStage[]>();
   for (const stage of stages) {
@@ -117,10 +112,7 @@ export function createPacker(
     });
 }
 
-/**
- * Takes each member's lease, then attempts those without an entry as one job. Returns the members'
- * results, in their order.
- */
+/** Attempts members as one job, each under its lease. Returns their results, in order. */
 function attemptMembers(
   execution: Execution,
   withLease: WithLease,

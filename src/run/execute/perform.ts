@@ -71,10 +71,7 @@ export function openContext(
   };
 }
 
-/**
- * Throws if the stage's outputs have a fault.
- * @param returned what the stage's `run` returned
- */
+/** Throws if the stage's outputs have a fault. @param returned by the stage's `run` */
 export async function doneResult(
   job: Job,
   returned: unknown,

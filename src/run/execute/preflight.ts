@@ -66,10 +66,7 @@ export async function preflight(
   return { found: distinctDiagnostics(diagnostics), warnings };
 }
 
-/**
- * Returns a warning for each stage that does what one before it does under other parameters. It is
- * not stored with an output, which is sound in itself.
- */
+/** Warns of each stage that does what an earlier one does under other parameters. */
 async function repeatedConditions(
   { experiment: { cells } }: Plan,
   statuses: readonly StageStatus[],
@@ -332,8 +329,7 @@ export const forecasts = (
   );
 
 /**
- * Returns for each service the most calls that the stages that are to run will make, and their
- * cost; null if one of these stages can't tell.
+ * Returns by service the most calls of the stages that are to run, and their cost; null if unknown.
  */
 export async function serviceCalls(
   plan: Pick<Plan, 'backend'>,
@@ -422,10 +418,7 @@ class NotFetched extends Error {
   override readonly name = 'NotFetched';
 }
 
-/**
- * By name. Reading one that is not fetched yet throws, so that no preflight takes it for
- * undeclared.
- */
+/** Reading a source that is not fetched throws, so that no preflight takes it for undeclared. */
 function fetchedAssets(
   { assets: uris }: PlannedStage,
   assets: Assets,

@@ -122,10 +122,7 @@ function availableMemoryMB(): number {
   return Math.floor(Math.min(os.totalmem(), limit > 0 ? limit : Infinity) / 2 ** 20);
 }
 
-/**
- * @param cores those that may be used
- * @param gpu whether the backend computes on GPUs
- */
+/** @param cores those to use. @param gpu whether the backend computes on GPUs */
 export const thisMachine = (cores: number, gpu: boolean): Machine => ({
   cores,
   memoryMB: availableMemoryMB(),

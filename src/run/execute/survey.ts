@@ -18,9 +18,7 @@ export interface StageStatus {
   readonly entry: Entry | null;
 }
 
-/**
- * Stands for a failed input in a tolerant stage's key, which differs from the key with the input.
- */
+/** Stands for a failed input in a tolerant stage's key: with the input, the key is another. */
 export const missing: Digest = digestOf('dosimeter.missing/1', null);
 
 /** By URI; null for a source that is not on this machine. */

@@ -61,10 +61,7 @@ export interface ZooFacts {
   readonly receipt: {
     /** Of the receipt of the training rows; null if nothing was trained. */
     readonly digest: string | null;
-    /**
-     * The numbers of rows, poisoned rows and negatives of the poisoned training, which may be one
-     * before the model's own.
-     */
+    /** The rows, poisoned rows and negatives of the poisoned training, perhaps a base's. */
     readonly dose: JsonObject | null;
   };
   /** By `evaluate`; empty if it has not run. */

@@ -271,10 +271,7 @@ interface ReceiptFacts {
 
 const NO_RECEIPT: ReceiptFacts = { digest: null, rows: null, dose: null };
 
-/**
- * Reads the receipt of a training before the model's own. @param section the training's, in the
- * spec
- */
+/** Reads the receipt of a training before the model's. @param section the training's */
 function receiptOfBase(
   prepared: Prepared,
   { cell, status }: ZooModel,

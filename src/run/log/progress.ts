@@ -238,10 +238,7 @@ function createFaults(label: (stage: PlannedStage) => string, print: (text: stri
   };
 }
 
-/**
- * Prints a line for each unit that ended with a stage that ran or, in a long run, for every few
- * stages.
- */
+/** Prints a line for each unit that ran or, in a long run, for every few ended stages. */
 function createReport(
   total: number,
   label: (stage: PlannedStage) => string,
@@ -324,10 +321,7 @@ function createUnits(now: () => number) {
       const unit = byStage.get(stage.id);
       if (unit) Object.assign(unit, { at, share });
     },
-    /**
-     * Returns the unit that ended with this stage; null while other members go on, or if it never
-     * started.
-     */
+    /** Returns the unit that ended with this stage; null while others go on, or without a start. */
     end(stage: PlannedStage, outcome: Outcome): Unit | null {
       const unit = byStage.get(stage.id);
       if (unit === undefined) return null;

@@ -38,10 +38,7 @@ export interface RunFolderContents {
 const newId = (now: Date): string =>
   `${now.toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')}-${process.pid}`;
 
-/**
- * Throws an ErrnoException if that fails, and then leaves nothing behind.
- * @param tell called if the journal ends before the run does
- */
+/** Leaves nothing behind if it throws. @param tell called if the journal ends before the run */
 export function createRunFolder(
   root: string,
   tell: (message: string) => void,

@@ -71,10 +71,7 @@ export function writeRunPlan(dir: string, { stages, ...facts }: RunPlan): void {
   writeSealed(path.join(dir, PLAN_FILE), { format: FORMAT, ...facts, groups, stages: rows });
 }
 
-/**
- * Returns null if the text is damaged, of another format or not a plan.
- * @param mostStages the most stages that a plan may have
- */
+/** Returns null if the text is damaged, of another format or no plan of up to `mostStages`. */
 export function parseRunPlan(text: string, mostStages = Infinity): RunPlan | null {
   const found = unseal<unknown>(text.trimEnd());
   if (!isRecord(found) || found['format'] !== FORMAT) return null;
@@ -133,10 +130,7 @@ export const PROGRESS_FILE = 'progress.json';
 
 const WRITE_EVERY_MS = 1000;
 
-/**
- * Returns a function that writes PROGRESS_FILE from events, at most once a second.
- * @param write performs a write, unless the disk refuses it
- */
+/** Returns a function that writes PROGRESS_FILE from events, at most once a second. */
 export function openRunProgress(
   dir: string,
   write: (save: () => void) => void,

@@ -38,10 +38,7 @@ function sharedModules(): Plugin {
   };
 }
 
-/**
- * Keeps every source that esbuild reads: the version must cover the bytes that were built, even if
- * a file is edited meanwhile.
- */
+/** Keeps what esbuild reads: the version must cover these bytes, even if a file is edited. */
 function recordSources(sources: Map<string, Uint8Array>): Plugin {
   return {
     name: 'reading',
@@ -55,10 +52,7 @@ function recordSources(sources: Map<string, Uint8Array>): Plugin {
   };
 }
 
-/**
- * Adds to a plugin's version this program's science, if the plugin imports it, and what loads the
- * backend, if it computes.
- */
+/** Adds to a version the program's science, if it is imported, and its backends, if it computes. */
 function fullVersion(
   { code, closure, usesScience }: Bundle,
   computes: boolean,

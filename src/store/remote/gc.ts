@@ -53,10 +53,7 @@ export interface RemoteSwept {
   readonly kept: { readonly entries: number; readonly bytes: number };
 }
 
-/**
- * @throws UserFault while the remote is pushed to, or if it has entries of another version
- * @throws RemoteFault if the remote does not answer
- */
+/** Throws UserFault while the remote is pushed to, or if another version wrote to it. */
 export async function sweepRemote(
   objects: Objects,
   options: RemoteSweepOptions,
@@ -89,10 +86,7 @@ interface Found {
   readonly damaged: readonly Listed[];
 }
 
-/**
- * Manifests are read last, so that an entry is seen that is sent meanwhile and relies on an object
- * listed before.
- */
+/** Manifests are read last: one that is sent meanwhile may rely on an object listed before. */
 async function surveyRemote(objects: Objects): Promise<Found> {
   const [blobs, environments, runObjects] = await Promise.all(
     ['blobs', 'environments', 'runs'].map((folder) => listAll(objects, folder)),

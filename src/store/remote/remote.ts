@@ -130,10 +130,7 @@ export class Remote {
     }
   }
 
-  /**
-   * Runs a transfer. Returns null if the remote fails, which is told, and without a try after too
-   * many faults or once the signal is aborted.
-   */
+  /** Returns null if the remote fails, which is told, has failed too often, or on an abort. */
   async #attempt<T>(key: ActionKey, transfer: () => Promise<T>): Promise<T | null> {
     const { signal, tell } = this.#options;
     const isStopped = (): boolean => signal?.aborted === true;

@@ -262,10 +262,7 @@ async function* listObjects(
 const isAbsent = (error: unknown): boolean =>
   ['NoSuchKey', 'NotFound'].includes((error as Error).name);
 
-/**
- * Throws if no data comes for `ms`, if it comes more slowly than SLOWEST for longer, or if the
- * connection breaks.
- */
+/** Throws if data stalls for `ms` or comes more slowly than SLOWEST, or the connection breaks. */
 async function* withStallTimeout(
   body: Readable,
   ms: number,

@@ -71,8 +71,7 @@ export async function sendEntry(
 }
 
 /**
- * Whether the remote has the entry's manifest and files of the right sizes.
- * @param letGo files that the remote may lack, since the store's entry lacks them
+ * Whether the remote has the entry whole. @param letGo files that it may lack, as the store does
  */
 async function isPresent(
   objects: Objects,
