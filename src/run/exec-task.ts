@@ -66,18 +66,14 @@ export async function execTask(
   try {
     tell({ begun: true });
     const held: Held[] = [];
-    for (const [member, { job, dir }] of task.members.entries()) {
-      const lease = await awaitLease(
-        { job, dir },
-        leases,
-        createHooks(member, print, tell),
-        signal,
-      );
-      if (lease !== null) held.push({ member, job, dir, lease });
+    for (const [index, member] of task.members.entries()) {
+      const hooks = createHooks(index, print, tell);
+      const lease = await awaitLease(member, leases, hooks, signal);
+      if (lease !== null) held.push({ ...member, hooks, lease });
     }
     const waiting =
       held.length > 0 && !signal.aborted
-        ? await performHeld(held, task, { print, signal }, tell)
+        ? await performHeld(held, task.graceSeconds * 1000, { print, signal })
         : new Set<string>();
     for (const { lease } of held) lease.release();
     const open = task.members.filter(({ dir }) => !hasResult(dir));
@@ -92,9 +88,9 @@ export async function execTask(
   }
 }
 
-/** A job whose lease is held. `member`: its index among the task's members. */
+/** A job whose lease is held. */
 interface Held extends TaskMember {
-  readonly member: number;
+  readonly hooks: JobHooks;
   readonly lease: Lease;
 }
 
@@ -139,24 +135,19 @@ async function awaitLease(
 /** Returns the folders of the jobs that a stop kept from beginning. */
 async function performHeld(
   held: readonly Held[],
-  task: ScheduledTask,
+  graceMs: number,
   { print, signal }: TaskOptions,
-  tell: (event: TaskEvent) => void,
 ): Promise<ReadonlySet<string>> {
   const waiting = new Set<string>();
   const [{ createPool }, { workerModule }] = await Promise.all([
     import('./execute/pool.ts'),
     import('./registry/build.ts'),
   ]);
-  const pool = createPool({
-    module: workerModule(),
-    limit: 1,
-    graceMs: task.graceSeconds * 1000,
-  });
+  const pool = createPool({ module: workerModule(), limit: 1, graceMs });
   const isStopped = (): boolean => signal.aborted;
   try {
     // One after another, so that a stage that ends its process ends no other stage.
-    for (const { member, job, dir, lease } of held) {
+    for (const { job, dir, hooks, lease } of held) {
       if (isStopped()) {
         waiting.add(dir);
         continue;
@@ -172,7 +163,7 @@ async function performHeld(
       const folder = `files-${randomUUID()}`;
       const result = await pool.run(
         { ...job, outDir: path.join(dir, folder) },
-        createHooks(member, print, tell),
+        hooks,
         AbortSignal.any([signal, lease.lost]),
       );
       // A stage that was asked to stop has not failed. It goes on in the next attempt.
@@ -186,6 +177,7 @@ async function performHeld(
   return waiting;
 }
 
+/** @param member the job's index among the task's members, by which events name it */
 const createHooks = (
   member: number,
   print: (text: string) => void,

@@ -11,6 +11,9 @@ import { ancestorWith, projectDir } from '../../base/project-dir.ts';
 /** Whether this module runs as source under a TypeScript loader (as in tests), not from a build. */
 export const asSource = import.meta.url.endsWith('.ts');
 
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what was written
+export const readJson = <T>(file: string): T => JSON.parse(readFileSync(file, 'utf8')) as T;
+
 type BuiltPlugins = { readonly [source: string]: AnyPlugin };
 
 /** By source. They are in one file, so that a start opens only one. */
@@ -26,11 +29,7 @@ export function buildDir(): string {
   if (!asSource) return ancestorWith('registry.json');
   const pointer = join(projectDir(), 'dist', 'build.json');
   if (!existsSync(pointer)) throw new Error('nothing is built: run `npm run build`');
-  return join(
-    projectDir(),
-    'dist',
-    (JSON.parse(readFileSync(pointer, 'utf8')) as { build: string }).build,
-  );
+  return join(projectDir(), 'dist', readJson<{ build: string }>(pointer).build);
 }
 
 /** Returns a module's source, or the file of this name in the build. */

@@ -6,13 +6,14 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync } fr
 import { createRequire } from 'node:module';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { isDeepStrictEqual } from 'node:util';
 import type { BuildFailure, Plugin } from 'esbuild';
 import { type AnyPlugin, type Digest, type StageDescriptor, UserFault } from '../../api.ts';
 import { replaceFile } from '../../base/replace-file.ts';
 import { makeCacheFolder } from '../../base/untrusted/paths.ts';
 import { closureVersions, sha256 } from '../../setup/closure.mjs';
 import { cacheDir } from '../../setup/paths.mjs';
-import { apiModule, buildDir, importFile, scienceModule } from './build.ts';
+import { apiModule, buildDir, importFile, readJson, scienceModule } from './build.ts';
 import { checkDescriptor } from './descriptor.ts';
 import type { LoadedPlugin, RegistryFile } from './types.ts';
 
@@ -57,15 +58,11 @@ function fullVersion(
   { code, closure, usesScience }: Bundle,
   computes: boolean,
 ): Pick<LoadedPlugin, 'code' | 'closure'> {
-  if (!usesScience && !computes) return { code, closure };
-  const versions = JSON.parse(
-    readFileSync(join(buildDir(), 'registry.json'), 'utf8'),
-  ) as RegistryFile;
+  if (!usesScience && !computes) return { code, closure }; // for speed
+  const versions = readJson<RegistryFile>(join(buildDir(), 'registry.json'));
   let version: Pick<LoadedPlugin, 'code' | 'closure'> = { code, closure };
-  for (const part of [
-    ...(usesScience ? (['science'] as const) : []),
-    ...(computes ? (['compute'] as const) : []),
-  ]) {
+  for (const part of ['science', 'compute'] as const) {
+    if (!(part === 'science' ? usesScience : computes)) continue;
     const preimage = JSON.stringify([`dosimeter.with-${part}/1`, version.code, versions[part]]);
     version = {
       code: `sha256:${sha256(preimage)}` as Digest,
@@ -299,15 +296,14 @@ export function findBundle(dir: string, plugin: string, api: string): Bundle | n
   if (!existsSync(file)) return null;
   let record: Omit<BundleRecord, 'format'> & { readonly format: number };
   try {
-    record = JSON.parse(readFileSync(file, 'utf8')) as typeof record;
+    record = readJson<typeof record>(file);
   } catch {
     return null; // torn by a power cut: it is made again
   }
   if (record.format !== 2 || record.api !== api) return null;
-  const isUnchanged = record.sources.every((source) => {
-    const now = statSource(source[0]);
-    return source.every((value, i) => value === now[i]);
-  });
+  const isUnchanged = record.sources.every((source) =>
+    isDeepStrictEqual(source, statSource(source[0])),
+  );
   // What is loaded must be what was built, but the file may be torn or overwritten.
   return isUnchanged &&
     existsSync(record.module) &&

@@ -1,9 +1,8 @@
 /** The registry of plugins: the built-in ones, and those that a spec brings from outside. */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AnyPlugin, UserFault } from '../../api.ts';
 import { projectDir } from '../../base/project-dir.ts';
-import { asSource, buildDir, builtPlugins, importFile } from './build.ts';
+import { asSource, buildDir, builtPlugins, importFile, readJson } from './build.ts';
 import { checkDescriptor } from './descriptor.ts';
 import type { ClosuresFile, LoadedPlugin, PluginKind, Registry, RegistryFile } from './types.ts';
 
@@ -30,9 +29,6 @@ export function makeRegistry(plugins: readonly LoadedPlugin[]): Registry {
     with: (more) => makeRegistry([...plugins, ...more]),
   };
 }
-
-// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what was written
-const readJson = <T>(file: string): T => JSON.parse(readFileSync(file, 'utf8')) as T;
 
 /** Returns this build's plugins. Throws `UserFault` if a module exports the wrong shape. */
 export async function loadRegistry(): Promise<Registry> {
