@@ -9,7 +9,7 @@ import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import { groupBy } from '../report/groups.ts';
 import { DEFAULT_PACK } from '../run/execute/attempt-limits.ts';
-import { filesLeft, levelOf, sizeText } from '../run/execute/keep.ts';
+import { filesLeft, keepLevel, sizeText } from '../run/execute/keep.ts';
 import { placesOn, thisMachine } from '../run/execute/resources.ts';
 import type { StageStatus } from '../run/execute/survey.ts';
 import { defaultExecutor } from '../run/executor.ts';
@@ -286,7 +286,7 @@ function shareLeftOf({ plan, statuses }: Prepared): (stage: PlannedStage) => num
   }
   return (stage) => {
     const like = seen.get(kindAndAdapter(stage)),
-      level = levelOf(plan, stage);
+      level = keepLevel(plan, stage);
     if (level === 'all') return 1;
     if (like !== undefined && like.all > 0) return like.left / like.all;
     return level === 'adapter' && stage.cell['adapter.type'] !== 'full' ? 1 : 0;

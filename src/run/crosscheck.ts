@@ -198,11 +198,11 @@ export async function differences(
   tolerance: number,
 ): Promise<readonly Difference[]> {
   const found = new Map<string, Difference>();
-  const foldersOf = ({ statuses }: Prepared): Map<string, string> =>
+  const entryDirs = ({ statuses }: Prepared): Map<string, string> =>
     new Map(
       statuses.flatMap(({ stage, entry }: StageStatus) => (entry ? [[stage.id, entry.dir]] : [])),
     );
-  const [inA, inB] = [foldersOf(a), foldersOf(b)];
+  const [inA, inB] = [entryDirs(a), entryDirs(b)];
   const seen = new Set<string>();
   for (const [c, { cell, stages }] of a.plan.cellStages.entries())
     for (const [kind, id] of Object.entries(stages)) {

@@ -37,10 +37,11 @@ export function createEarlyResults(
   { experiment, cellStages }: Plan,
   tell: (line: string) => void,
 ): (event: RunEvent) => string | null {
-  const cellOf = new Map<StageId, ExperimentCell>();
+  const cellByStage = new Map<StageId, ExperimentCell>();
   cellStages.forEach(({ stages: { evaluate } }, i) => {
     const cell = experiment.cells[i];
-    if (evaluate !== undefined && cell && !cellOf.has(evaluate)) cellOf.set(evaluate, cell);
+    if (evaluate !== undefined && cell && !cellByStage.has(evaluate))
+      cellByStage.set(evaluate, cell);
   });
   const told = { clean: new Set<string>(), backdoor: new Set<string>() };
   let advised = false;
@@ -50,7 +51,7 @@ export function createEarlyResults(
   return (event) => {
     if (event.type !== 'stage-ended') return null;
     const { stage, outcome } = event,
-      cell = cellOf.get(stage.id);
+      cell = cellByStage.get(stage.id);
     if (!cell || !isFinished(outcome)) return null;
     const measured = readMeasured(outcome.dir);
     if (measured === null) return null;

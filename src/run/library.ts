@@ -156,7 +156,7 @@ export function run(spec: string, options: RunOptions = {}): Promise<Result<RunR
         watch: onEvent && (() => ({ onEvent, close: () => undefined })),
       });
       const { run: id, tally, interrupted, stopped, report } = summary;
-      return { run: id, ...tally, interrupted, stopped, failures: failuresOf(summary), report };
+      return { run: id, ...tally, interrupted, stopped, failures: listFailures(summary), report };
     });
   });
 }
@@ -167,7 +167,7 @@ function checkNumbers(given: { readonly [option: string]: number }): void {
       throw new UserFault(`\`${option}\` must be a whole number of at least 1, got ${value}`);
 }
 
-const failuresOf = ({ outcomes }: RunSummary): RunResult['failures'] =>
+const listFailures = ({ outcomes }: RunSummary): RunResult['failures'] =>
   [...outcomes].flatMap(([stage, outcome]) => {
     if (outcome.state !== 'failed') return [];
     const { error, log, hint } = outcome;

@@ -37,7 +37,7 @@ export type Place = keyof typeof ELSEWHERE;
 
 /** Returns a disk fault as a `UserFault` that names the path, and any other error unchanged. */
 export function diskFault(error: unknown, file: string, place: Place = 'store'): unknown {
-  const code = codeOf(error as NodeJS.ErrnoException | null),
+  const code = trueCode(error as NodeJS.ErrnoException | null),
     sentence = code === undefined ? undefined : sentences[code];
   return sentence
     ? new UserFault(
@@ -69,7 +69,7 @@ function obstructingPath(error: unknown, code: string | undefined): string | und
 /**
  * Like `errorCode`; where Node's recursive `mkdir` says ENOENT, a plain one tells the true code.
  */
-function codeOf(error: NodeJS.ErrnoException | null): string | undefined {
+function trueCode(error: NodeJS.ErrnoException | null): string | undefined {
   if (error?.code !== 'ENOENT' || error.syscall !== 'mkdir' || error.path === undefined)
     return errorCode(error);
   let missing = path.resolve(error.path);

@@ -195,7 +195,7 @@ const SWEEPING = 'sweeping',
 /** Marks a run as using the store until it is closed. Waits, and says so once, for a `gc`. */
 export async function enterStore(store: Store, tell: (message: string) => void): Promise<void> {
   store.take(`${RUNNING}-${randomUUID()}` as ActionKey);
-  const watch = watchOf(store.root);
+  const watch = openWatch(store.root);
   const sweeper = (): number | undefined =>
     liveMarkers(store.root, watch).find(({ name }) => name.startsWith(SWEEPING))?.pid;
   for (let told = false; ; told = true) {
@@ -212,7 +212,7 @@ export function whileAlone(store: Store, action: () => void): boolean {
   const lease = store.take(marker as ActionKey);
   if ('by' in lease) return false;
   try {
-    const all = liveMarkers(store.root, watchOf(store.root));
+    const all = liveMarkers(store.root, openWatch(store.root));
     const me = all.find(({ name }) => name.startsWith(marker))?.owner;
     if (all.some(({ owner }) => owner !== me)) return false;
     action();
@@ -234,11 +234,11 @@ interface Sweeping {
  */
 export async function beginSweeping(root: string): Promise<Sweeping> {
   ownFolder(root, 'leases');
-  const dir = leasesOf(root),
+  const dir = leasesDir(root),
     me = newOwner(),
     marker = path.join(dir, `${SWEEPING}.${ownerName(me)}`);
   const heart = createHeart(dir, me, leaseTimeout(process.env)),
-    watch = watchOf(root);
+    watch = openWatch(root);
   const end = (): void => {
     for (const file of [marker, heart.file]) rmSync(file, { force: true });
   };
@@ -266,9 +266,9 @@ export async function beginSweeping(root: string): Promise<Sweeping> {
   }
 }
 
-const leasesOf = (root: string): string => path.join(root, 'leases');
+const leasesDir = (root: string): string => path.join(root, 'leases');
 
-const watchOf = (root: string): Watch => createWatch(leasesOf(root), leaseTimeout(process.env));
+const openWatch = (root: string): Watch => createWatch(leasesDir(root), leaseTimeout(process.env));
 
 interface Marker {
   readonly name: string;
@@ -283,7 +283,7 @@ interface Marker {
  * their heartbeat has been silent for long enough, and are then removed.
  */
 function liveMarkers(root: string, watch: Watch): Marker[] {
-  const dir = leasesOf(root);
+  const dir = leasesDir(root);
   if (!existsSync(dir)) return [];
   const silent = new Map<string, boolean>();
   return readdirSync(dir).flatMap((name) => {

@@ -28,7 +28,7 @@ import {
   waitScript,
 } from './script.ts';
 import { recordedSubmissions, Spool } from './spool.ts';
-import { loadOf, newTask, type Work } from './work.ts';
+import { loadsIn, newTask, type Work } from './work.ts';
 
 /** Slurm's own default of MaxArraySize is 1001, which allows for the indices 0 to 1000. */
 const USUAL_ARRAY = 1000;
@@ -69,7 +69,7 @@ export function batchByRequest(
   most: number,
 ): readonly Batch[] {
   return groupByRequest(queued, (work) =>
-    estimateRequest(profile, work.kind, loadOf(work), work.longer, work.more),
+    estimateRequest(profile, work.kind, loadsIn(work), work.longer, work.more),
   ).flatMap(([request, works]) =>
     Array.from({ length: Math.ceil(works.length / most) }, (_, i) => ({
       request,

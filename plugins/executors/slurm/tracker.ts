@@ -70,7 +70,7 @@ export class Tracker {
   }
 
   add(work: Work): void {
-    const { claim } = taskOf(work);
+    const { claim } = submittedTask(work);
     this.#inFlight.set(`${claim.submission}/${claim.task}`, work);
   }
 
@@ -101,7 +101,7 @@ export class Tracker {
   /** Settles the stages that have a result, and passes on what the job printed. */
   #readResults(work: Work): void {
     const { spool } = this.#options;
-    const task = taskOf(work);
+    const task = submittedTask(work);
     const results = [...work.members].map((member) => [member, spool.result(member.key)] as const);
     // Read the events after the results: a stage prints before it writes its result, so nothing
     // that it printed is missed.
@@ -123,7 +123,7 @@ export class Tracker {
     const shown = byTask(rows);
     const missing: Work[] = [];
     for (const work of [...this.#inFlight.values()]) {
-      const task = taskOf(work);
+      const task = submittedTask(work);
       const row = shown.get(`${task.claim.submission}/${task.claim.task}`);
       if (row === undefined) this.#noteMissing(work, task, missing);
       else this.#noteShown(work, task, row);
@@ -167,13 +167,13 @@ export class Tracker {
   /** Concludes jobs that squeue no longer shows, by sacct's records if it has any. */
   async #askAccounts(missing: readonly Work[]): Promise<void> {
     const { client, spool, now } = this.#options;
-    const names = [...new Set(missing.map((work) => taskOf(work).claim.submission))];
+    const names = [...new Set(missing.map((work) => submittedTask(work).claim.submission))];
     const created = names.map((name) => Date.parse(spool.intent(name)?.created ?? '') || 0);
     // Ask from an hour before, because the hosts' clocks may differ.
     const since = new Date(Math.max(0, Math.min(...created) - 3_600_000));
     const records = byTask((await client.accounts(names, since)) ?? []);
     for (const work of missing) {
-      const task = taskOf(work);
+      const task = submittedTask(work);
       const row = records.get(`${task.claim.submission}/${task.claim.task}`);
       if (row !== undefined && phaseOf(row.state) !== 'active') this.#conclude(work, task, row);
       else if (row === undefined || now() - task.missedSince >= STALE_MS)
@@ -215,7 +215,7 @@ export class Tracker {
 
   #outOfMemory(work: Work, job: string): void {
     const { profile, spool } = this.#options;
-    const asked = spool.intent(taskOf(work).claim.submission)?.request.memoryMB;
+    const asked = spool.intent(submittedTask(work).claim.submission)?.request.memoryMB;
     const had = `${job} ran out of memory${asked === undefined ? '' : ` (${asked} MB)`}`;
     if (work.more >= profile.settings(work.kind).memoryRetries) {
       this.#fail(
@@ -277,7 +277,7 @@ export class Tracker {
   /** @param why '' (no note) if perhaps no job was submitted */
   #resubmit(work: Work, why: string): void {
     const { profile, spool, client, note, again } = this.#options;
-    const task = taskOf(work);
+    const task = submittedTask(work);
     if (work.tries >= profile.maxRequeues) {
       this.#fail(
         work,
@@ -297,7 +297,7 @@ export class Tracker {
   }
 }
 
-function taskOf({ task }: Work): Task {
+function submittedTask({ task }: Work): Task {
   if (task === null) throw new Error('work in flight has no task');
   return task;
 }

@@ -43,7 +43,7 @@ export interface Task {
   readonly relay: Relay;
 }
 
-export const loadOf = ({ members }: Pick<Work, 'members'>): readonly Load[] =>
+export const loadsIn = ({ members }: Pick<Work, 'members'>): readonly Load[] =>
   [...members].map(({ job: { cpu, demand = { gpu: 0 } } }) => ({ cpu, demand }));
 
 /** @param before the counts of an earlier job of these stages */

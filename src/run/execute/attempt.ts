@@ -19,6 +19,7 @@ import {
   isSufficient,
   type KeyedStage,
   stopAfterFailure,
+  tellDamage,
   tellNote,
   thrownOutcome,
   useCached,
@@ -83,11 +84,7 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     if (found.state === 'hit')
       return isSufficient(found.entry, keyed.whole) ? useCached(execution, found.entry) : null;
     if (found.state === 'damaged')
-      tellNote(
-        execution,
-        `the entry of ${keyed.stage.id} was damaged (${found.why}); ` +
-          `moved to ${store.moveAside(keyed.key)}, it is made again`,
-      );
+      tellDamage(execution, keyed.stage, found.why, store.moveAside(keyed.key));
     return null;
   };
 
@@ -101,7 +98,7 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
   ): Promise<AttemptResult> => {
     const cached = await lookUpAgain(keyed, expected);
     if (cached) return cached;
-    const reads = await inputs.readsOf(keyed.stage);
+    const reads = await inputs.checkReads(keyed.stage);
     if (!('fault' in reads)) {
       if (reads.state === 'failed') stopAfterFailure(execution, reads);
       return reads;
@@ -167,7 +164,7 @@ export async function retry(
   request: AttemptRequest,
   first: AttemptResult,
 ): Promise<AttemptResult> {
-  const allowed = 1 + retriesOf(execution, request);
+  const allowed = 1 + allowedRetries(execution, request);
   let result = first;
   for (let next = 2; next <= allowed && mayRetry(execution, request, result); next++) {
     const { id } = request.stage;
@@ -184,11 +181,11 @@ export const mayRetry = (
   result: AttemptResult,
 ): result is Failed =>
   result.state === 'failed' &&
-  retriesOf(execution, request) > 0 &&
+  allowedRetries(execution, request) > 0 &&
   !isDiskFault(result) &&
   !execution.options.signal.aborted;
 
-const retriesOf = ({ options }: Execution, { stage }: AttemptRequest): number =>
+const allowedRetries = ({ options }: Execution, { stage }: AttemptRequest): number =>
   valueForKind(options.attemptLimits?.retries, stage.kind) ?? 0;
 
 async function attemptStage(execution: Execution, request: AttemptRequest): Promise<AttemptResult> {

@@ -21,7 +21,7 @@ import {
   type KeyedStage,
   keyedStage,
   openExecution,
-  outcomeOf,
+  settledOutcome,
   tellNote,
   useCached,
 } from './execution.ts';
@@ -187,7 +187,7 @@ function blockedOutcome(execution: Execution, stage: PlannedStage): Outcome | nu
   if (stage.descriptor.tolerant) return null;
   let blocked: Outcome | null = null;
   for (const id of Object.values(stage.inputs)) {
-    const input = outcomeOf(execution, id);
+    const input = settledOutcome(execution, id);
     if (isFinished(input)) continue;
     if (input.state === 'abandoned') return input;
     blocked ??= input.state === 'failed' ? { state: 'blocked', by: id } : input;

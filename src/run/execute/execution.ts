@@ -126,11 +126,22 @@ export function tellNote({ options }: Execution, message: string): void {
   options.onEvent({ type: 'note', message });
 }
 
+/** Tells of an entry that is made again. @param moved where it went; null if it was gone */
+export function tellDamage(
+  execution: Execution,
+  { id }: PlannedStage,
+  why: string,
+  moved: string | null,
+): void {
+  const where = moved === null ? '' : `; moved to ${moved}`;
+  tellNote(execution, `the entry of ${id} was damaged (${why})${where}, it is made again`);
+}
+
 export const isFinished = (outcome: Outcome | undefined): outcome is Finished =>
   outcome?.state === 'ran' || outcome?.state === 'cached';
 
 /** Throws if the input is not settled, since stages wait for their inputs. */
-export function outcomeOf({ outcomes }: Pick<Execution, 'outcomes'>, id: StageId): Outcome {
+export function settledOutcome({ outcomes }: Pick<Execution, 'outcomes'>, id: StageId): Outcome {
   const outcome = outcomes.get(id);
   if (outcome === undefined) throw new Error(`${id} is read before it is settled`);
   return outcome;
@@ -144,7 +155,7 @@ export function finishedInputs(
   const finished: { name: string; id: StageId; input: Finished }[] = [];
   for (const name of Object.keys(inputs)) {
     const id = inputs[name]!,
-      input = outcomeOf(execution, id);
+      input = settledOutcome(execution, id);
     if (isFinished(input)) finished.push({ name, id, input });
   }
   return finished;
@@ -218,7 +229,7 @@ export function keyedStage(execution: Execution, stage: PlannedStage): KeyedStag
     assets[name] = asset.digest;
   }
   for (const [name, id] of read) {
-    const input = outcomeOf(execution, id);
+    const input = settledOutcome(execution, id);
     if (isFinished(input)) {
       inputs[name] = { dir: input.dir, digest: input.content };
       contents[name] = input.content;

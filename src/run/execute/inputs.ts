@@ -4,7 +4,14 @@
  */
 import type { ActionKey, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Failed, Finished, Outcome } from '../log/events.ts';
-import { type Execution, finishedInputs, isFinished, outcomeOf, tellNote } from './execution.ts';
+import {
+  type Execution,
+  finishedInputs,
+  isFinished,
+  settledOutcome,
+  tellDamage,
+  tellNote,
+} from './execution.ts';
 import { failure } from './failure.ts';
 import type { ReadEntry, Reads } from './guard.ts';
 import { entryForReader, hasLetGo, needsWhole } from './keep.ts';
@@ -18,9 +25,9 @@ export interface Unready {
 
 export interface InputChecks {
   /** Returns the reads of a stage that may start, or why it can't. */
-  readonly readsOf: (stage: PlannedStage) => Promise<Reads | Unready | Failed>;
+  readonly checkReads: (stage: PlannedStage) => Promise<Reads | Unready | Failed>;
   /** What is wrong with a stored entry; null if nothing is. */
-  readonly damageOf: (key: ActionKey) => Promise<string | null>;
+  readonly findDamage: (key: ActionKey) => Promise<string | null>;
 }
 
 export function createInputChecks(execution: Execution): InputChecks {
@@ -28,7 +35,7 @@ export function createInputChecks(execution: Execution): InputChecks {
   /** Checks under way: stages that read the same entry share them. */
   const checks = new Map<ActionKey, Promise<string | null>>();
 
-  const damageOf = async (key: ActionKey): Promise<string | null> => {
+  const findDamage = async (key: ActionKey): Promise<string | null> => {
     let entry = entries.get(key);
     if (!entry) {
       const found = options.store.lookUp(key);
@@ -42,12 +49,12 @@ export function createInputChecks(execution: Execution): InputChecks {
   };
 
   const sharedCheck = (key: ActionKey): Promise<string | null> => {
-    const check = checks.get(key) ?? damageOf(key).finally(() => checks.delete(key));
+    const check = checks.get(key) ?? findDamage(key).finally(() => checks.delete(key));
     checks.set(key, check);
     return check;
   };
 
-  const readsOf = async (stage: PlannedStage): Promise<Reads | Unready | Failed> => {
+  const checkReads = async (stage: PlannedStage): Promise<Reads | Unready | Failed> => {
     const read: (ReadEntry & { readonly id: StageId })[] = [],
       damaged: StageId[] = [];
     for (const { name, id, input } of finishedInputs(execution, stage)) {
@@ -78,13 +85,13 @@ export function createInputChecks(execution: Execution): InputChecks {
     return guard.reads(held, assets);
   };
 
-  return { readsOf, damageOf };
+  return { checkReads, findDamage };
 }
 
 /** Returns a function that repairs a finished stage's entry, and resolves to whether it did. */
 export function createRepairs(
   execution: Execution,
-  { damageOf }: InputChecks,
+  { findDamage }: InputChecks,
   settleAgain: (stage: PlannedStage, whole: boolean) => Promise<Outcome>,
 ): (id: StageId) => Promise<boolean> {
   const { options, outcomes, stagesById } = execution;
@@ -98,16 +105,10 @@ export function createRepairs(
     const lease = options.store.take(key);
     if ('by' in lease) return null;
     try {
-      const damage = await damageOf(key);
+      const damage = await findDamage(key);
       if (damage === null) return null;
-      const where =
-        options.store.lookUp(key).state === 'absent'
-          ? ''
-          : `; moved to ${options.store.moveAside(key)}`;
-      tellNote(
-        execution,
-        `the entry of ${stage.id} was damaged (${damage})${where}, it is made again`,
-      );
+      const isGone = options.store.lookUp(key).state === 'absent';
+      tellDamage(execution, stage, damage, isGone ? null : options.store.moveAside(key));
       return damage;
     } finally {
       lease.held.release();
@@ -139,7 +140,7 @@ export function createRepairs(
     const running = repairs.get(id);
     if (running) return running;
     const stage = stagesById().get(id),
-      input = outcomeOf(execution, id);
+      input = settledOutcome(execution, id);
     if (stage === undefined || !isFinished(input)) return Promise.resolve(false);
     const started = repair(stage, input).finally(() => repairs.delete(id));
     repairs.set(id, started);

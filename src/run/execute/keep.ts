@@ -22,14 +22,14 @@ const isLetGo = (level: KeepLevel, path: string): boolean =>
   level !== 'all' && TENSORS.test(path) && !(level === 'adapter' && ADAPTERS.test(path));
 
 /** Returns `all` for a kind that `keep` does not name. */
-export const levelOf = ({ experiment }: Plan, { kind }: PlannedStage): KeepLevel =>
+export const keepLevel = ({ experiment }: Plan, { kind }: PlannedStage): KeepLevel =>
   Object.hasOwn(experiment.keep, kind) ? experiment.keep[kind]! : 'all';
 
 export const filesLeft = (
   plan: Plan,
   stage: PlannedStage,
   files: readonly ManifestFile[],
-): readonly ManifestFile[] => files.filter(({ path }) => !isLetGo(levelOf(plan, stage), path));
+): readonly ManifestFile[] => files.filter(({ path }) => !isLetGo(keepLevel(plan, stage), path));
 
 export const needsWhole = ({ descriptor }: PlannedStage): boolean =>
   descriptor.spares === undefined;
@@ -46,7 +46,7 @@ export function entryForReader(
   entry: Entry,
 ): Entry {
   const { manifest } = entry,
-    level = levelOf(plan, input);
+    level = keepLevel(plan, input);
   const paths = manifest.files.map(({ path }) => path).filter((path) => isLetGo(level, path));
   return paths.length === 0 || needsFilesOf(reader, input)
     ? entry
@@ -74,7 +74,7 @@ export interface LettingGo {
 
 /** Returns null if the plan's `keep` keeps all. @param spec the spec's path */
 export function createLettingGo(plan: Plan, store: Store, spec: string): LettingGo | null {
-  const affected = plan.stages.filter((stage) => levelOf(plan, stage) !== 'all');
+  const affected = plan.stages.filter((stage) => keepLevel(plan, stage) !== 'all');
   if (affected.length === 0) return null;
   const readers = new Map<StageId, PlannedStage[]>(affected.map(({ id }) => [id, []])),
     byId = new Map(affected.map((stage) => [stage.id, stage]));
@@ -107,7 +107,7 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
       const manifest = store.manifest(key),
         volatile = stage.descriptor.volatile ?? [];
       const goes = (path: string): boolean =>
-        isLetGo(levelOf(plan, stage), path) && !volatile.includes(path);
+        isLetGo(keepLevel(plan, stage), path) && !volatile.includes(path);
       if (manifest === null || !keptFiles(manifest).some(({ path }) => goes(path))) return [];
       if (!heldNow().has(key)) return [{ key, goes }];
       staying.add(key);

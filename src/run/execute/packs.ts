@@ -82,7 +82,7 @@ export function createPacker(
   const waitingIn = (id: string): readonly Waiting[] => groups.get(id) ?? [];
 
   /** Attempts a pack of `first` and others of its group, unless another pack has taken `first`. */
-  const attemptPackOf = async (first: Waiting, id: string, gpus: readonly string[]) => {
+  const attemptPackWith = async (first: Waiting, id: string, gpus: readonly string[]) => {
     if (!waitingIn(id).includes(first)) return; // it is in another pack already
     // Waits for the other stages that the same event has made ready.
     await sleep(gatherMs);
@@ -108,7 +108,7 @@ export function createPacker(
     new Promise((resolve, reject) => {
       const waiting: Waiting = { keyed, turn, settle: resolve };
       groups.set(id, [...waitingIn(id), waiting]);
-      queue.add((gpus) => attemptPackOf(waiting, id, gpus), turn).catch(reject);
+      queue.add((gpus) => attemptPackWith(waiting, id, gpus), turn).catch(reject);
     });
 }
 

@@ -65,7 +65,7 @@ function computedBy(stage: PlannedStage, plan: Plan): string | null {
 /** In the plan's order. */
 export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>): StageStatus[] {
   const statuses = new Map<StageId, StageStatus>();
-  for (const stage of plan.stages) statuses.set(stage.id, statusOf(stage));
+  for (const stage of plan.stages) statuses.set(stage.id, findStatus(stage));
   // Backwards, since a stage that is computed again may need its inputs whole too.
   for (const stage of [...plan.stages].reverse()) {
     if (mustBeWhole(plan, stage)) markForRestore(stage.id, 'and `keep` asks for all of them');
@@ -81,7 +81,7 @@ export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>)
   }
 
   /** The statuses of its inputs are in `statuses` by then. */
-  function statusOf(stage: PlannedStage): StageStatus {
+  function findStatus(stage: PlannedStage): StageStatus {
     const pending = (reason: string): StageStatus => ({
       stage,
       state: 'pending',

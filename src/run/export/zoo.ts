@@ -158,14 +158,14 @@ export function writeZoo(
   { out, force }: ZooOptions,
 ): readonly string[] {
   const root = path.resolve(out);
-  const folderOf = new Map(
+  const folderNames = new Map(
     models.map(({ chosen, folder }) => [chosen.status.stage.id, path.basename(folder.dir)]),
   );
   const facts = new Map(zoo.map((model) => [model.status.stage.id, model]));
   const entries = models.map((gathered) => {
     const model = facts.get(gathered.chosen.status.stage.id);
     if (model === undefined) throw new Error(`${gathered.folder.dir} is not of the zoo`);
-    return zooEntry(prepared, model, gathered, folderOf);
+    return zooEntry(prepared, model, gathered, folderNames);
   });
   const text = `${JSON.stringify(
     {
@@ -219,7 +219,7 @@ function zooEntry(
   prepared: Prepared,
   model: ZooModel,
   { folder, card, base }: GatheredModel,
-  folderOf: ReadonlyMap<StageId, string>,
+  folderNames: ReadonlyMap<StageId, string>,
 ): ZooEntry {
   const { cell, status, defence, isFiltered, evaluated } = model;
   const attacked = attackedTraining(cell).section;
@@ -230,7 +230,7 @@ function zooEntry(
   };
   const metrics = readEvaluation(evaluated);
   const poisoned = isAttacked(cell);
-  const pair = model.twin === null ? null : (folderOf.get(model.twin) ?? null);
+  const pair = model.twin === null ? null : (folderNames.get(model.twin) ?? null);
   const manifest: JsonObject = {
     folder: path.basename(folder.dir),
     kind: poisoned ? 'poisoned' : 'clean',

@@ -67,7 +67,7 @@ export function openDurations(
   // Remembered, because each estimate asks for the name of every stage that is left.
   const nameOf = memoized(kindAndChoices),
     unitOf = memoized(ofUnit);
-  const expectOf = (values: Means, stage: PlannedStage, unit = ''): number | null =>
+  const expectIn = (values: Means, stage: PlannedStage, unit = ''): number | null =>
     values[nameOf(stage) + unit] ?? values[stage.kind + unit] ?? null;
   const update = (values: Means, stage: PlannedStage, value: number, unit = ''): void => {
     for (const name of new Set([stage.kind + unit, nameOf(stage) + unit])) {
@@ -78,7 +78,7 @@ export function openDurations(
   /** The first and the latest progress of running stages. */
   const seen = new Map<StageId, { first: Seen; last: Seen; total: number }>();
   /** Returns the seconds before the stage's work, as far as its progress tells. */
-  const startOf = ({ id }: PlannedStage, seconds: number): number => {
+  const takeStart = ({ id }: PlannedStage, seconds: number): number => {
     const { first, last, total } = seen.get(id) ?? {};
     seen.delete(id);
     if (!first || !last || !total || last.done <= first.done) return 0;
@@ -88,12 +88,12 @@ export function openDurations(
   const amountOf = ({ work }: PlannedStage): number => work?.amount ?? 1;
   return {
     expect(stage) {
-      const seconds = expectOf(means, stage, unitOf(stage));
+      const seconds = expectIn(means, stage, unitOf(stage));
       return seconds === null
         ? null
-        : (expectOf(starts, stage, unitOf(stage)) ?? 0) + seconds * amountOf(stage);
+        : (expectIn(starts, stage, unitOf(stage)) ?? 0) + seconds * amountOf(stage);
     },
-    expectBytes: (stage) => expectOf(sizes, stage),
+    expectBytes: (stage) => expectIn(sizes, stage),
     progress({ id, work }, done, total, at) {
       if (work === undefined) return;
       const before = seen.get(id),
@@ -104,7 +104,7 @@ export function openDurations(
     },
     note(stage, seconds, bytes) {
       changed = true;
-      const start = startOf(stage, seconds);
+      const start = takeStart(stage, seconds);
       if (stage.work !== undefined) update(starts, stage, start, unitOf(stage));
       update(means, stage, (seconds - start) / amountOf(stage), unitOf(stage));
       if (bytes !== undefined) update(sizes, stage, bytes);

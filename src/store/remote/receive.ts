@@ -219,7 +219,7 @@ export async function receiveText(
 }
 
 /** Returns the message of a `Refusal`, null for another error. */
-export const refusalOf = (error: unknown): string | null =>
+export const refusalReason = (error: unknown): string | null =>
   error instanceof Refusal ? error.message : null;
 
 /**

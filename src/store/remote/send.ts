@@ -24,7 +24,7 @@ import {
   type Objects,
   runObject,
 } from './objects.ts';
-import { checkedManifest, receiveManifest, receiveText, refusalOf } from './receive.ts';
+import { checkedManifest, receiveManifest, receiveText, refusalReason } from './receive.ts';
 
 export type Sent =
   | { readonly state: 'sent'; readonly bytes: number }
@@ -64,7 +64,7 @@ export async function sendEntry(
     await sendText(objects, entryObject(key), text);
     return { state: 'sent', bytes };
   } catch (error) {
-    const why = error instanceof Unsound ? error.message : refusalOf(error);
+    const why = error instanceof Unsound ? error.message : refusalReason(error);
     if (why === null) throw error;
     return { state: 'unsound', why };
   }
@@ -171,7 +171,7 @@ export async function receiveRun(objects: Objects, id: string): Promise<readonly
       );
     return runKeys(text, what);
   } catch (error) {
-    const why = refusalOf(error);
+    const why = refusalReason(error);
     throw why === null ? error : new UserFault(`${objects.uri}: ${why}`);
   }
 }
