@@ -8,7 +8,7 @@ import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client
 import { sweepRemote } from '../../src/store/remote/gc.ts';
 import { blobObject, type Objects } from '../../src/store/remote/objects.ts';
 import { receiveEntry } from '../../src/store/remote/receive.ts';
-import { objectsAt, pullEntries, pushEntries,Remote } from '../../src/store/remote/remote.ts';
+import { objectsAt, pullEntries, pushEntries, Remote } from '../../src/store/remote/remote.ts';
 import { present } from '../rig/present.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 import { rejects } from '../rig/rejects.ts';

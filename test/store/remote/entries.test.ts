@@ -21,7 +21,7 @@ import {
   RemoteFault,
 } from '../../../src/store/remote/objects.ts';
 import { receiveEntry } from '../../../src/store/remote/receive.ts';
-import { objectsAt, pullEntries, pushEntries,Remote } from '../../../src/store/remote/remote.ts';
+import { objectsAt, pullEntries, pushEntries, Remote } from '../../../src/store/remote/remote.ts';
 import { receiveRun, sendEntry, sendRun } from '../../../src/store/remote/send.ts';
 import { present } from '../../rig/present.ts';
 import { rejects } from '../../rig/rejects.ts';
