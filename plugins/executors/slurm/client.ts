@@ -263,7 +263,8 @@ const OVER: Readonly<Record<string, Phase>> = {
   OUT_OF_MEMORY: 'memory',
 };
 
-export const phaseOf = (state: string): Phase => OVER[state] ?? 'active';
+export const phaseOf = (state: string): Phase =>
+  (Object.hasOwn(OVER, state) ? OVER[state] : undefined) ?? 'active';
 
 /** Returns a pattern that matches any of these words, in upper or lower case. */
 export const anyOf = (words: readonly string[]): RegExp => new RegExp(words.join('|'), 'i');
