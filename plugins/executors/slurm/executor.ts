@@ -10,7 +10,13 @@ import {
 import { checkCommands, createClient, type SlurmClient } from './client.ts';
 import { loadProfile, type Profile } from './profile.ts';
 import { recordSubmission, Spool } from './spool.ts';
-import { arrayLimit, type Batch, batchByRequest, submitBatch } from './submit.ts';
+import {
+  arrayLimit,
+  type Batch,
+  batchByRequest,
+  submitBatch,
+  type SubmitContext,
+} from './submit.ts';
 import { Tracker } from './tracker.ts';
 import { type Member, newTask, newWork, type Work } from './work.ts';
 
@@ -39,7 +45,7 @@ class SlurmExecutor implements Executor {
   readonly #tracker: Tracker;
   readonly #local: Executor | null;
   readonly #localQueue: PQueue;
-  readonly #excluded: Set<string>;
+  readonly #submitting: SubmitContext;
   #queued: Work[] = [];
   /** Keys of the stages whose results were handed on. */
   readonly #done = new Set<string>();
@@ -68,14 +74,17 @@ class SlurmExecutor implements Executor {
     this.queues = { jobs: profile.maxJobs, gatherMs: PACK_MS };
     this.#spool = new Spool(context.spool);
     this.#spool.sweep(new Date());
-    this.#excluded = new Set(profile.exclude);
-    this.#local = profile.local.size > 0 ? context.workers(context.cores) : null;
-    this.#localQueue = new PQueue({ concurrency: context.cores });
-    this.#tracker = new Tracker({
+    this.#submitting = {
       spool: this.#spool,
       client,
       profile,
-      excluded: this.#excluded,
+      taskCommand: context.taskCommand,
+      excluded: new Set(profile.exclude),
+    };
+    this.#local = profile.local.size > 0 ? context.workers(context.cores) : null;
+    this.#localQueue = new PQueue({ concurrency: context.cores });
+    this.#tracker = new Tracker({
+      ...this.#submitting,
       note: context.note,
       again: (work) => this.#queued.push(work),
       settled: (member, result) => this.#settleMember(member, result),
@@ -283,13 +292,7 @@ class SlurmExecutor implements Executor {
   /** Returns what to try again at once: the batch, its halves or nothing. */
   async #submit(batch: Batch): Promise<readonly Batch[]> {
     const { works, request } = batch;
-    const outcome = await submitBatch(batch, {
-      spool: this.#spool,
-      client: this.client,
-      profile: this.profile,
-      taskCommand: this.context.taskCommand,
-      excluded: this.#excluded,
-    });
+    const outcome = await submitBatch(batch, this.#submitting);
     const { name } = outcome;
     if (outcome.type === 'unread' && works.every(({ tries }) => tries < this.profile.maxRequeues)) {
       this.context.note(`sbatch: ${outcome.message}; its stages are submitted again`);

@@ -33,12 +33,13 @@ import { loadsIn, newTask, type Work } from './work.ts';
 /** Slurm's own default of MaxArraySize is 1001, which allows for the indices 0 to 1000. */
 const USUAL_ARRAY = 1000;
 
-interface SubmitContext {
+export interface SubmitContext {
   readonly spool: Spool;
   readonly client: SlurmClient;
   readonly profile: Profile;
   readonly taskCommand: readonly string[];
-  readonly excluded: ReadonlySet<string>;
+  /** Nodes that no further job is given to. */
+  readonly excluded: Set<string>;
 }
 
 export interface Batch {

@@ -3,16 +3,11 @@
  * tells why there is none, and whether to wait for one. Each poll makes one query for all jobs.
  */
 import type { JobResult } from '../../../src/api.ts';
-import { anyOf, nodeName, type Phase, phaseOf, type Row, type SlurmClient } from './client.ts';
-import type { Profile } from './profile.ts';
-import type { Spool } from './spool.ts';
+import { anyOf, nodeName, type Phase, phaseOf, type Row } from './client.ts';
+import type { SubmitContext } from './submit.ts';
 import type { Member, Task, Work } from './work.ts';
 
-interface TrackerOptions {
-  readonly spool: Spool;
-  readonly client: SlurmClient;
-  readonly profile: Profile;
-  readonly excluded: Set<string>;
+interface TrackerOptions extends Omit<SubmitContext, 'taskCommand'> {
   readonly note: (message: string) => void;
   readonly again: (work: Work) => void;
   /** Called with each stage and its result. */
