@@ -10,7 +10,7 @@ import { stageLabels } from '../plan/label.ts';
 import { list } from '../report/format.ts';
 import { groupBy } from '../report/groups.ts';
 import type { EntryContents } from '../report/types.ts';
-import { type AttemptLimits, pickAttemptLimits } from '../run/execute/attempt-limits.ts';
+import type { AttemptLimits } from '../run/execute/attempt-limits.ts';
 import { prepare, type Prepared } from '../run/prepare.ts';
 import { chosenRemote } from '../run/remote.ts';
 import {
@@ -92,7 +92,7 @@ export async function runInTerminal(
     argv: process.argv.slice(2),
     note: (message) => warn(wrapLines(message)),
     watch: (start) => watch(prepared, start, stop, options),
-    attemptLimits: pickAttemptLimits(options),
+    attemptLimits: options,
     ...defined({ stopWhen, executor, notes, pack, mayRun }),
     remote: chosenRemote(options),
   });

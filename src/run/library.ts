@@ -14,11 +14,10 @@ import {
   ATTEMPT_LIMIT_OPTIONS,
   type AttemptLimits,
   type PerKind,
-  pickAttemptLimits,
 } from './execute/attempt-limits.ts';
 import { plannedStages, type Results, resultsOf, type StageInPlan, targetsOf } from './facts.ts';
 import type { RunEvent } from './log/events.ts';
-import { checkStages, prepare, type Prepared, runsHere } from './prepare.ts';
+import { checkStages, prepare, type Prepared } from './prepare.ts';
 import { chosenRemote } from './remote.ts';
 import { runPrepared } from './run.ts';
 import { defaultStore } from './state-folder.ts';
@@ -108,12 +107,8 @@ export interface RunResult {
 export function plan(spec: string, options: SpecOptions = {}): Promise<Result<Plan>> {
   return asResult(() =>
     withPrepared(spec, options, false, async (prepared) => {
-      await checkStages(
-        prepared,
-        prepared.statuses.filter(({ state }) => state !== 'cached'),
-        runsHere(undefined),
-        options.onNote ?? (() => undefined),
-      );
+      const lacking = prepared.statuses.filter(({ state }) => state !== 'cached');
+      await checkStages(prepared, lacking, undefined, options.onNote ?? (() => undefined));
       return {
         name: prepared.experiment.name,
         backend: prepared.backend,
@@ -151,7 +146,7 @@ export function run(spec: string, options: RunOptions = {}): Promise<Result<RunR
         signal: options.signal ?? new AbortController().signal,
         argv: ['run', spec],
         note: options.onNote ?? (() => undefined),
-        attemptLimits: pickAttemptLimits(options),
+        attemptLimits: options,
         remote: chosenRemote(options),
         watch: onEvent && (() => ({ onEvent, close: () => undefined })),
       });

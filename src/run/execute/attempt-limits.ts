@@ -14,9 +14,9 @@ export type PerKind = number | { readonly [kind: string]: number };
 
 export interface AttemptLimits {
   /** Further attempts after a failure; none by default. */
-  readonly retries?: PerKind;
+  readonly retries?: PerKind | undefined;
   /** Seconds, with the start of the worker and the backend; no limit by default. */
-  readonly timeout?: PerKind;
+  readonly timeout?: PerKind | undefined;
 }
 
 export interface AttemptLimitOption {
@@ -61,18 +61,6 @@ export const ATTEMPT_LIMIT_OPTIONS: Readonly<Record<keyof AttemptLimits, Attempt
 };
 
 const NAMES = Object.keys(ATTEMPT_LIMIT_OPTIONS) as readonly (keyof AttemptLimits)[];
-
-/** Leaves out other options, and those that are undefined. */
-export function pickAttemptLimits(given: {
-  readonly [name in keyof AttemptLimits]?: PerKind | undefined;
-}): AttemptLimits {
-  const limits: { -readonly [name in keyof AttemptLimits]: PerKind } = {};
-  for (const name of NAMES) {
-    const value = given[name];
-    if (value !== undefined) limits[name] = value;
-  }
-  return limits;
-}
 
 /** Null if none was given. */
 export function valueForKind(given: PerKind | undefined, kind: string): number | null {
