@@ -1,6 +1,6 @@
 /** Concludes an attempt: stores what its job left, or removes it and describes the failure. */
 import { rmSync } from 'node:fs';
-import type { BackendName, JobResult, JsonObject, Precision } from '../../api.ts';
+import type { JobResult, JsonObject, Precision } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { withoutNumbers } from '../../base/fault.ts';
 import { WARNINGS } from '../../plan/keys.ts';
@@ -115,7 +115,6 @@ async function publish(
   const { plan, options, entries } = execution;
   const { request, log, packed } = answered;
   const { stage, key, components, gpus } = request;
-  const backend = stage.descriptor.compute ? plan.backend : null;
   const outDir = outputFolder(answered);
   const volatile = stage.descriptor.volatile ?? [];
   if (request.whole === true && options.store.lookUp(key).state === 'hit')
@@ -127,7 +126,7 @@ async function publish(
     files,
     volatile,
     seconds,
-    backend,
+    backend: stage.descriptor.compute ? plan.backend : null,
     facts: {
       ...options.facts,
       run: options.runId,
@@ -144,14 +143,12 @@ async function publish(
   entries.set(key, entry);
   if (files.some(({ path }) => path === WARNINGS)) tellWarnings(execution, stage, entry);
   log.detail(`done in ${seconds.toFixed(2)} s`);
-  return ranOutcome(entry, seconds, backend);
+  return ranOutcome(entry, seconds);
 }
 
-/** @param backend null if the stage does not compute */
 const ranOutcome = (
-  { key, dir, manifest: { content, files } }: Entry,
+  { key, dir, manifest: { content, files, backend } }: Entry,
   seconds: number,
-  backend: BackendName | null,
 ): Outcome => ({ state: 'ran', key, dir, content, seconds, backend, bytes: bytesOf(files) });
 
 /** Puts back files that were let go, unless the computed ones differ from them. */
@@ -162,7 +159,7 @@ async function restoreFiles(
 ): Promise<Outcome> {
   const { store } = execution.options;
   const { request, log } = answered;
-  const { stage, key } = request;
+  const { key } = request;
   const outDir = outputFolder(answered);
   const restored = await store.restore(outDir, key, made);
   if ('differs' in restored) {
@@ -180,7 +177,7 @@ async function restoreFiles(
   const { entry } = restored;
   execution.entries.set(key, entry);
   log.detail(`let-go files computed again in ${seconds.toFixed(2)} s`);
-  return ranOutcome(entry, seconds, stage.descriptor.compute ? execution.plan.backend : null);
+  return ranOutcome(entry, seconds);
 }
 
 const WEIGHTS: { readonly [name in Precision]?: string } = {
