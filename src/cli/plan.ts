@@ -83,7 +83,7 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
         : await foretoldOn(hardware, prepared, toRun);
     for (const line of targetLines((await targetsOf(prepared)).values()))
       out(wrap(line, columns(), '  '));
-    for (const asked of await serviceCalls(plan, prepared.statuses, toRun, assets, registry))
+    for (const asked of await serviceCalls(prepared, toRun))
       out(wrap(callsLine(asked), columns(), '  '));
     for (const line of forecastLines(foretold, (hardware?.engine ?? plan.backend) === 'torch'))
       out(line);

@@ -59,15 +59,13 @@ export interface Results extends Omit<Metrics, 'cells'> {
 }
 
 /** Returns the target class of each stage that poisons rows and can tell it already. */
-export async function targetsOf({
-  plan,
-  statuses,
-  assets,
-  registry,
-}: Prepared): Promise<ReadonlyMap<PlannedStage, AttackTarget>> {
-  if (!plan.stages.some(({ descriptor }) => descriptor.target !== undefined)) return new Map();
+export async function targetsOf(
+  prepared: Prepared,
+): Promise<ReadonlyMap<PlannedStage, AttackTarget>> {
+  const isAsked = ({ descriptor }: PlannedStage): boolean => descriptor.target !== undefined;
+  if (!prepared.plan.stages.some(isAsked)) return new Map();
   const { attackTargets } = await import('./execute/preflight.ts');
-  return attackTargets(plan, statuses, assets, registry);
+  return attackTargets(prepared);
 }
 
 export function resultsOf(

@@ -144,7 +144,10 @@ export async function load(
   const { commands } = loaded.value;
   return {
     experiment: loaded.value,
-    registry: commands.length === 0 ? registry : registry.with(commandStages(registry, commands)),
+    registry:
+      commands.length === 0
+        ? registry
+        : registry.with(commands.map((command) => commandStage(registry, command))),
   };
 }
 
@@ -318,14 +321,10 @@ export const sourceContext = (log: (message: string) => void): SourceContext => 
 /** The stage plugin that runs programs. It is no goal: a spec's `commands` say what to run. */
 export const COMMAND = 'command';
 
-function commandStages(registry: Registry, commands: readonly CommandStage[]): LoadedPlugin[] {
+/** Returns the plugin `command` as a stage that runs one program. */
+function commandStage(registry: Registry, command: CommandStage): LoadedPlugin {
   const base = registry.get('stage', COMMAND);
   if (!base) throw new Error(`no stage plugin "${COMMAND}"`);
-  return commands.map((command) => commandStage(base, command));
-}
-
-/** Returns the plugin `command` as a stage that runs one program. */
-function commandStage(base: LoadedPlugin<'stage'>, command: CommandStage): LoadedPlugin<'stage'> {
   const { name, scope, cpu, memory_mb, gpu, timeout_seconds, output_mb, ...settings } = command;
   const inputs = settings.inputs.map((input) => ({ ...input }));
   const params: JsonObject = { name, scope, ...settings, inputs };
@@ -361,13 +360,7 @@ export const runsHere = (executor: string | undefined): boolean | undefined =>
  * @throws SpecFault with every fault that was found
  */
 export async function checkStages(
-  {
-    plan,
-    assets,
-    registry,
-    statuses,
-    unknownFamilies,
-  }: Pick<Prepared, 'plan' | 'assets' | 'registry' | 'statuses' | 'unknownFamilies'>,
+  prepared: Prepared,
   lacking: readonly StageStatus[],
   here: boolean | undefined,
   note: Note,
@@ -376,9 +369,9 @@ export async function checkStages(
   const isChecked = ({ stage: { descriptor } }: StageStatus): boolean =>
     descriptor.preflight !== undefined || descriptor.compute;
   const checks = lacking.some(isChecked) ? await import('./execute/preflight.ts') : null;
-  const stored = storedWarnings(plan, statuses),
+  const stored = storedWarnings(prepared.plan, prepared.statuses),
     { found: seen = [], warnings = new Map<StageId, never>() } =
-      (await checks?.preflight(plan, lacking, assets, registry, here, statuses)) ?? {},
+      (await checks?.preflight(prepared, lacking, here)) ?? {},
     found = distinctDiagnostics([...stored, ...seen]);
   const faults = found.filter(({ warning }) => !warning);
   // A warning, such as of a wrong column, may say where a fault comes from.
@@ -386,10 +379,10 @@ export async function checkStages(
     tellWarnings(found, note);
     throw new SpecFault(faults);
   }
-  for (const uri of unknownFamilies)
+  for (const uri of prepared.unknownFamilies)
     note(
       `${uri} is not on this machine yet: \`run\` learns from its config.json whether its family ` +
-        `is supported (${familyNames(registry)})`,
+        `is supported (${familyNames(prepared.registry)})`,
     );
   tellWarnings(found, note);
   return warnings;

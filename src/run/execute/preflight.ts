@@ -35,22 +35,18 @@ export interface Checked {
  * Asks each stage that is to run what is wrong with its input. Cached stages passed their preflight
  * when they ran. A stage that asks for a source that is not fetched yet is skipped, and asked again
  * once the source is there.
- * @param statuses of the stages that are to run
- * @param runsHere whether they run on this machine, if that is known
- * @param all the statuses of every stage, for their upstream stages
+ * @param runsHere whether the stages run on this machine, if that is known
  */
 export async function preflight(
-  plan: Plan,
-  statuses: readonly StageStatus[],
-  assets: Assets,
-  registry: RuntimeRegistry,
+  planned: Planned,
+  toRun: readonly StageStatus[],
   runsHere: boolean | undefined,
-  all: readonly StageStatus[] = statuses,
 ): Promise<Checked> {
-  const surroundings = { ...surroundingsIn(plan, all, assets, registry), runsHere };
+  const { plan, statuses } = planned;
+  const surroundings = { ...surroundingsIn(planned), runsHere };
   const diagnostics: Diagnostic[] = [],
     warnings = new Map<StageId, readonly Warning[]>();
-  for (const { stage, state } of statuses) {
+  for (const { stage, state } of toRun) {
     const cells = stage.cells.flatMap((i) => plan.experiment.cells[i] ?? []);
     const [cell] = cells;
     if (state === 'cached' || cell === undefined) continue;
@@ -62,7 +58,7 @@ export async function preflight(
     if (own.length > 0) warnings.set(stage.id, own);
   }
   if (diagnostics.every(({ warning }) => warning))
-    diagnostics.push(...(await repeatedConditions(plan, all, surroundings)));
+    diagnostics.push(...(await repeatedConditions(plan, statuses, surroundings)));
   return { found: distinctDiagnostics(diagnostics), warnings };
 }
 
@@ -141,12 +137,20 @@ interface Surroundings extends Pick<PreflightContext, 'backend'> {
   readonly runsHere: boolean | undefined;
 }
 
-const surroundingsIn = (
-  { backend }: Pick<Plan, 'backend'>,
-  statuses: readonly StageStatus[],
-  assets: Assets,
-  registry: RuntimeRegistry,
-): Surroundings => ({
+/** A plan with the statuses of all its stages. */
+interface Planned {
+  readonly plan: Plan;
+  readonly statuses: readonly StageStatus[];
+  readonly assets: Assets;
+  readonly registry: RuntimeRegistry;
+}
+
+const surroundingsIn = ({
+  plan: { backend },
+  statuses,
+  assets,
+  registry,
+}: Omit<Planned, 'plan'> & { readonly plan: Pick<Plan, 'backend'> }): Surroundings => ({
   assets,
   registry,
   byId: new Map(statuses.map((status) => [status.stage.id, status])),
@@ -323,7 +327,7 @@ export const forecasts = (
 ): Promise<ReadonlyMap<PlannedStage, Forecast>> =>
   askPerGroup(
     statuses.filter(({ stage }) => stage.descriptor.forecast !== undefined),
-    surroundingsIn(plan, [], assets, registry),
+    surroundingsIn({ plan, statuses: [], assets, registry }),
     () => null,
     async ({ stage }, context) => (await stage.descriptor.forecast?.(context)) ?? null,
   );
@@ -332,15 +336,12 @@ export const forecasts = (
  * Returns by service the most calls of the stages that are to run, and their cost; null if unknown.
  */
 export async function serviceCalls(
-  plan: Pick<Plan, 'backend'>,
-  statuses: readonly StageStatus[],
+  planned: Planned,
   toRun: readonly StageStatus[],
-  assets: Assets,
-  registry: RuntimeRegistry,
 ): Promise<readonly ServiceCalls[]> {
   const found = await askPerGroup(
     toRun.filter(({ stage }) => stage.descriptor.calls !== undefined),
-    surroundingsIn(plan, statuses, assets, registry),
+    surroundingsIn(planned),
     ({ inputs }) => inputs['validation'],
     async ({ stage }, context) => (await stage.descriptor.calls?.(context)) ?? null,
   );
@@ -358,14 +359,11 @@ export async function serviceCalls(
 
 /** Returns the target class of each attack, safe for a terminal. */
 export async function attackTargets(
-  plan: Pick<Plan, 'backend'>,
-  statuses: readonly StageStatus[],
-  assets: Assets,
-  registry: RuntimeRegistry,
+  planned: Planned,
 ): Promise<ReadonlyMap<PlannedStage, AttackTarget>> {
   const found = await askPerGroup(
-    statuses.filter(({ stage }) => stage.descriptor.target !== undefined),
-    surroundingsIn(plan, statuses, assets, registry),
+    planned.statuses.filter(({ stage }) => stage.descriptor.target !== undefined),
+    surroundingsIn(planned),
     ({ inputs }) => inputs,
     async ({ stage, entry }, context) =>
       (await stage.descriptor.target?.(context, entry?.dir ?? null)) ?? null,
