@@ -12,7 +12,7 @@ import { DEFAULT_PACK } from '../run/execute/attempt-limits.ts';
 import { filesLeft, keepLevel, sizeText } from '../run/execute/keep.ts';
 import { placesOn, thisMachine } from '../run/execute/resources.ts';
 import type { StageStatus } from '../run/execute/survey.ts';
-import { defaultExecutor } from '../run/executor.ts';
+import { defaultExecutor, foresee } from '../run/executor.ts';
 import { plannedStages, targetLines, targetsOf } from '../run/facts.ts';
 import { type Durations, estimate, openDurations } from '../run/log/durations.ts';
 import { checkStages, prepare, type Prepared, runsHere } from '../run/prepare.ts';
@@ -320,7 +320,6 @@ async function showSubmissions(
   executor: string,
   { pack = DEFAULT_PACK, json: asJson, dryRun }: PlanOptions,
 ): Promise<void> {
-  const { foresee } = await import('../run/foresee.ts');
   const groups = await foresee(prepared, executor, pack);
   const hours = nodeHours(groups);
   if (asJson) json({ jobs: groups, node_hours: hours });

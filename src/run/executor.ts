@@ -1,6 +1,8 @@
-/** Finds and opens the executor of a run. */
+/** Finds and opens the executor of a run, and asks one what it would submit. */
 import path from 'node:path';
-import { type Executor, UserFault } from '../api.ts';
+import { type Executor, type ForeseenGroup, UserFault } from '../api.ts';
+import type { DemandFacts } from './execute/resources.ts';
+import type { Prepared } from './prepare.ts';
 import type { Registry } from './registry/types.ts';
 
 export const defaultExecutor = 'local';
@@ -65,8 +67,57 @@ export async function openExecutor(
 }
 
 /** The command that performs a task. @param program starts this program */
-export const taskCommand = (program: readonly string[]): readonly string[] => [
+const taskCommand = (program: readonly string[]): readonly string[] => [
   ...program,
   'exec',
   '--task',
 ];
+
+/**
+ * Returns the groups of jobs that an executor would submit if all stages were ready, in the plan's
+ * order.
+ * @throws UserFault if the executor submits nothing, or its settings have a fault
+ */
+export async function foresee(
+  prepared: Prepared,
+  executor: string,
+  pack: number,
+): Promise<readonly ForeseenGroup[]> {
+  const { registry, plan, statuses, assets, gpu, store, experiment } = prepared;
+  await checkExecutor(registry, executor);
+  const descriptor = registry.get('executor', executor)?.descriptor;
+  if (descriptor?.foresee === undefined)
+    throw new UserFault(
+      `the executor "${executor}" submits no jobs`,
+      'leave out --executor: dosimeter plan shows what would run',
+    );
+  const [{ foreseeJobs }, { estimateDemand }, { openDurations }, { jobProgram }] =
+    await Promise.all([
+      import('./execute/packs.ts'),
+      import('./execute/resources.ts'),
+      import('./log/durations.ts'),
+      import('./registry/build.ts'),
+    ]);
+  const stages = statuses.filter(({ state }) => state !== 'cached').map(({ stage }) => stage);
+  const durations = openDurations(store.root);
+  const facts: DemandFacts = {
+    backend: plan.backend,
+    assets,
+    computesOnGpu: gpu,
+    expect: (stage) => durations.expect(stage),
+  };
+  const jobs = foreseeJobs(stages, pack).map(async (members) => ({
+    kind: members[0]?.kind ?? '',
+    stages: await Promise.all(
+      members.map(async (stage) => ({
+        cpu: Math.max(1, stage.resources.cpu),
+        demand: await estimateDemand(stage, facts),
+      })),
+    ),
+  }));
+  return descriptor.foresee(await Promise.all(jobs), {
+    env: process.env,
+    spec: path.resolve(experiment.file),
+    taskCommand: taskCommand(jobProgram()),
+  });
+}
