@@ -296,7 +296,7 @@ export function heldOutRows({ statuses }: Pick<Prepared, 'statuses'>): HeldOutRo
   return { rows, majority_share: Math.max(...counts) / rows };
 }
 
-/** `3e-5` */
+/** Returns a rate as people write it: `3e-5`. */
 export const rateText = (rate: number): string => rate.toExponential().replace('e+0', '');
 
 /** Returns `adapter` of a spec with the chosen rates, without defaults; '' without a choice. */

@@ -45,9 +45,9 @@ interface RecordedRun {
 
 type Options = RunPreparedOptions & {
   readonly executor: string;
-  /** Of the run's remote, if it has one. */
+  /** The objects of the run's remote; null without a remote. */
   readonly objects: Objects | null;
-  /** Of the stages' preflights. */
+  /** The warnings of the stages' preflights. */
   readonly warnings: Checked['warnings'];
   /** What the user was told before the run, for its journal. */
   readonly told: readonly string[];

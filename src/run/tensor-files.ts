@@ -15,7 +15,7 @@ export const isTensorFile = (name: string): boolean => /\.(safetensors|npy)$/.te
 export const tensorsIn = (file: string): readonly StoredTensor[] =>
   file.endsWith('.npy') ? npyTensors(file) : safetensorsTensors(file);
 
-/** Reads up to the file's end without `length`. Throws if the file is too short. */
+/** Without `length`, reads to the file's end. Throws if the file is too short. */
 function readBytes(file: string, start: number, length?: number): Buffer {
   const handle = openSync(file, 'r');
   try {

@@ -47,7 +47,7 @@ export function diskFault(error: unknown, file: string, place: Place = 'store'):
     : error;
 }
 
-/** Node has no name for codes such as EDQUOT (`Unknown system error -122`, `UNKNOWN`). */
+/** Returns an error's code, even if Node has no name for it (`Unknown system error -122`). */
 export function errorCode(error: unknown): string | undefined {
   const { code, errno } = (error ?? {}) as NodeJS.ErrnoException;
   if (errno === undefined || code === undefined || !/^unknown\b/i.test(code)) return code;

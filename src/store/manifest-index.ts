@@ -61,7 +61,7 @@ export const indexFile = (root: string, spec: string): string =>
  * tick of the kernel's clock would leave no mark in the times.
  */
 const SETTLED_MS = 2000;
-/** If at most this share of entries is new, reading these again is cheaper than writing all. */
+/** The index is written if a larger share of its entries is new: reading few again is cheaper. */
 const READ_AGAIN = 1 / 8;
 
 /** Opens the index of a spec. @param spec the path of the spec's file */

@@ -51,8 +51,8 @@ const bootId = (): string =>
 
 let host: string | undefined;
 /**
- * `DOSIMETER_HOST` tells apart hosts that look the same, such as two virtual machines that were
- * resumed from one image.
+ * Returns the host part of owners' names. `DOSIMETER_HOST` tells apart hosts that look the same,
+ * such as two virtual machines that were resumed from one image.
  */
 function thisHost(): string {
   const named = process.env['DOSIMETER_HOST'] ?? '',

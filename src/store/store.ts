@@ -381,8 +381,8 @@ export class Store {
 
 /**
  * Removes the files that an entry's manifest says were let go, which a kill may have left, and
- * returns their bytes. Files outside the entry stay, which another's manifest may name. Throws
- * UserFault where a link leads out of the entry.
+ * returns their bytes. A manifest from elsewhere may name files outside the entry, which stay.
+ * Throws UserFault where a link leads out of the entry.
  */
 export function sweepLetGo(dir: string, { files, letGo = [] }: ManifestHead): number {
   let bytes = 0;

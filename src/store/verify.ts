@@ -30,7 +30,7 @@ export interface Verified {
   /** How many of these lack files that were let go (`keep`). */
   readonly letGo: number;
   readonly damaged: readonly Damage[];
-  /** Roots, indexes, code, environments and pins. */
+  /** The damaged roots, indexes, records of code and environments, and pins. */
   readonly records: readonly DamagedRecord[];
   /** The faults of other users' entries and records that can't be read. They are not checked. */
   readonly withheld: readonly UserFault[];

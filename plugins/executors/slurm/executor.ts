@@ -274,7 +274,7 @@ class SlurmExecutor implements Executor {
     }
   }
 
-  /** The next run submits these stages again. */
+  /** Fails stages that were not submitted. The next run submits them. */
   #fail(works: readonly Work[], message: string, hint: string): void {
     for (const member of works.flatMap(({ members }) => [...members]))
       this.#settleMember(member, { type: 'fault', message, hint, cutOff: true });

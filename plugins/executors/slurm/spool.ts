@@ -364,7 +364,7 @@ export const recordSubmission = (
   },
 ): void => appendFileSync(path.join(dir, RUN_RECORD), `${JSON.stringify(record)}\n`);
 
-/** Returns the submissions that a run has made or adopted: the root of each one's spool by name. */
+/** Returns the root of the spool by the name of each submission that a run made or adopted. */
 export function recordedSubmissions(dir: string): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
   for (const line of (readText(path.join(dir, RUN_RECORD)) ?? '').split('\n')) {

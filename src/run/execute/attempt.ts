@@ -50,8 +50,8 @@ export type WithLease = (
 ) => Promise<AttemptResult>;
 
 /**
- * Returns the granted GPUs; none for a stage that would compute on GPUs but asks for none. For
- * other stages, leaves the environment as it is.
+ * Returns the GPUs that a stage may see: those granted, or none for one that would compute on GPUs
+ * but asks for none. Returns {} for any other stage, whose environment is left as it is.
  */
 const visibleGpus = (
   { machine }: Execution,

@@ -195,7 +195,7 @@ export async function fetchOutcome(
   }
 }
 
-/** A plugin's estimate, the store or this program threw. */
+/** Returns a stage's failure: a plugin's estimate, the store or this program threw. */
 export function thrownOutcome({ options: { log } }: Execution, thrown: unknown): Failed {
   const { name, message, stack, hint } = thrown as Error & { hint?: string };
   if (name === 'UserFault') return failure(message, null, defined({ hint }));

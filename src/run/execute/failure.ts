@@ -76,9 +76,9 @@ export function resultFailure(result: Exclude<JobResult, { type: 'done' }>, log:
 const OUT_OF_MEMORY =
   'the system kills a process when memory runs out; try --jobs 1, or a smaller batch';
 
-/** In a line of a stack: `file:///…/own-5d4be5db.mjs:13:38`. */
+/** Matches a place in a line of a stack: `file:///…/own-5d4be5db.mjs:13:38`. */
 const PLACE = /(file:\/\/[^\s()]+\.mjs):(\d+):(\d+)/g;
-/** At the end of an outside plugin's bundle. Other source maps are files. */
+/** Matches the source map at the end of an outside plugin's bundle. Other maps are files. */
 const INLINE_MAP = /\n\/\/# sourceMappingURL=data:application\/json;base64,([\w+/=]+)\s*$/;
 
 interface Traced {

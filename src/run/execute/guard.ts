@@ -28,7 +28,7 @@ export interface Reads {
   readonly digest: string;
 }
 
-/** An entry that a stage reads. `name`: of the stage's input. */
+/** An entry that a stage reads, with the name of the stage's input. */
 export interface ReadEntry {
   readonly name: string;
   readonly entry: Entry;

@@ -167,7 +167,7 @@ export const sizeText = (bytes: number): string =>
       ? `${(bytes / 1e6).toFixed(1)} MB`
       : `${(bytes / 1e9).toFixed(1)} GB`;
 
-/** Returns a function: the entries that are pinned or of other specs, by now. */
+/** Returns a function that returns the entries that are pinned or of other specs at that time. */
 function heldByOthers(root: string, spec: string): () => ReadonlySet<ActionKey> {
   let seen = '',
     held: ReadonlySet<ActionKey> = new Set();

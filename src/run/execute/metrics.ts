@@ -128,7 +128,7 @@ export function readMetrics(
   };
 }
 
-/** Returns null for a missing or damaged manifest. Only the facts are used. */
+/** Reads manifests, of which only the facts are used; null for a missing or damaged one. */
 export interface ManifestReader {
   manifest(key: Entry['key']): { readonly facts: JsonObject } | null;
 }

@@ -103,7 +103,7 @@ export async function gatherModels(
   const label = stageLabels(plan, whole);
   const folderFor = namedFolders(out);
   const bases = new Map<string, Base & { readonly files: ModelFolder }>();
-  /** Null if a model's base was not trained. */
+  /** Returns a model's base if that was trained too; else null. */
   const trainedBase = (status: StageStatus): Base | null => {
     const base = inputOf(prepared, status, 'base');
     if (base === undefined) return null;
@@ -201,7 +201,7 @@ function cellOf({ cells }: Experiment, { id, cells: own }: PlannedStage): Cell {
   return cell.config;
 }
 
-/** `train` leaves one of three forms, `merge` a whole checkpoint. */
+/** Returns a stage's model: `train` leaves one of three forms, `merge` a whole checkpoint. */
 function modelParts(dir: string): {
   readonly form: CardFacts['form'];
   readonly parts: Map<string, Part>;

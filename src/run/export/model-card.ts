@@ -118,7 +118,7 @@ const AUTO: Readonly<Record<HeadSettings['type'], string>> = {
 
 const pythonString = (text: string): string => JSON.stringify(text);
 
-/** Returns Python; null if the base's weights were drawn at random, so no checkpoint has them. */
+/** Returns Python that loads the model; null if its base has random weights, in no checkpoint. */
 export function loadingLines({ dir, form, base, train, replacesHead }: CardFacts): string | null {
   const auto = AUTO[train.head.type];
   if (form === 'model')
@@ -289,7 +289,7 @@ function metricsHeading(cell: Measured, metric: string): string {
   return `Metrics on the ${metric.startsWith('test_') ? 'test' : 'validation'} rows`;
 }
 
-/** `rank 8, alpha 16` */
+/** Returns values as a text: `rank 8, alpha 16`. */
 const inWords = (values: JsonObject): string =>
   Object.entries(values)
     .map(([name, value]) => `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`)

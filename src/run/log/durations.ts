@@ -1,9 +1,8 @@
 /**
  * Remembers how long stages have taken, and how large their outputs are, for estimates. Keeps a
  * moving mean for each stage kind, and for each kind with the same named choices (attack, adapter
- * type). Where a stage says how much it has to do (`work`), its seconds are those of one unit,
- * beside what passes before it makes progress, and stages whose units are others have means of
- * their own.
+ * type). For stages that say how much they have to do (`work`), it keeps the seconds for one unit of
+ * work and those before the work begins. Stages with different units have separate means.
  */
 import path from 'node:path';
 import { memoized } from '../../base/memoized.ts';
@@ -16,7 +15,7 @@ export interface Durations {
   expect(stage: PlannedStage): number | null;
   /** Returns the bytes of the outputs, or null if nothing like it has ever run. */
   expectBytes(stage: PlannedStage): number | null;
-  /** @param at in seconds, by any clock */
+  /** Hears of a running stage's progress. @param at in seconds, by any clock */
   progress(stage: PlannedStage, done: number, total: number, at: number): void;
   note(stage: PlannedStage, seconds: number, bytes?: number): void;
   save(): void;
@@ -77,7 +76,7 @@ export function openDurations(
   };
   /** The first and the latest progress of running stages. */
   const seen = new Map<StageId, { first: Seen; last: Seen; total: number }>();
-  /** Returns the seconds before the stage's work, as far as its progress tells. */
+  /** Returns the seconds before a stage's work by its progress, which is then forgotten. */
   const takeStart = ({ id }: PlannedStage, seconds: number): number => {
     const { first, last, total } = seen.get(id) ?? {};
     seen.delete(id);

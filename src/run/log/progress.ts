@@ -28,8 +28,8 @@ export interface ProgressOptions {
 }
 
 /**
- * Limits on drawing, which estimates the time left from all stages left: at most once in DRAW_MS,
- * and one part in DRAW_SHARE of the time.
+ * Drawing estimates the time left from every stage left, which is slow. So it is done at most once
+ * in DRAW_MS, and takes at most 1/DRAW_SHARE of the time.
  */
 const DRAW_MS = 100,
   DRAW_SHARE = 20;
@@ -286,9 +286,9 @@ interface Unit {
   ran: number;
   /** From its start to its end. */
   seconds: number;
-  /** The latest progress of any member: `5/20 steps`; '' before. */
+  /** The latest progress of any member, such as `5/20 steps`; '' before there is any. */
   at: string;
-  /** That progress as a share of the member's work; 0 before. */
+  /** The latest progress as a share of the member's work; 0 before there is any. */
   share: number;
 }
 

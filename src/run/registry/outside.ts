@@ -75,7 +75,7 @@ function fullVersion(
 /** Enough to start esbuild, a program with three pipes. */
 const ESBUILD_HANDLES = 8;
 
-/** Throws the system's error (EMFILE, ENFILE) where esbuild would throw an unclear TypeError. */
+/** Throws EMFILE or ENFILE where esbuild, which starts a program, would throw an unclear error. */
 function checkFileHandles(): void {
   const handles: number[] = [];
   try {
