@@ -150,13 +150,11 @@ const SILENT_MS = 20_000;
 /** A heartbeat older than this is not watched: hosts' clocks differ by far less. */
 const LONG_AGO_MS = 3600_000;
 
-interface Coordinator {
-  /** Aborted once another process asks the run to stop. */
-  readonly signal: AbortSignal;
-  close(): void;
-}
-
-export function openCoordinator(dir: string): Coordinator {
+/**
+ * Shows that a run is alive until `close` is called. `signal` is aborted once another process asks
+ * the run to stop.
+ */
+export function openCoordinator(dir: string) {
   const cancelled = new AbortController();
   const beat = path.join(dir, BEAT_FILE);
   let count = 0;

@@ -25,20 +25,7 @@ export type Submitted =
   | { readonly type: 'uncertain'; readonly message: string }
   | { readonly type: 'refused'; readonly message: string };
 
-export interface SlurmClient {
-  submit(args: readonly string[]): Promise<Submitted>;
-  /** Returns every job of this user that Slurm remembers, or null if the query failed. */
-  queue(): Promise<readonly Row[] | null>;
-  /**
-   * Returns the records of jobs by name, or null if there is no accounting or the query failed.
-   * @param since the earliest submission. Without it, sacct leaves out what was before midnight.
-   */
-  accounts(names: readonly string[], since: Date): Promise<readonly Row[] | null>;
-  /** Cancels the jobs of a name, or only `ids` of them. Returns whether it succeeded. */
-  cancel(name: string, ids?: readonly string[]): Promise<boolean>;
-  /** Returns the site's MaxArraySize, or null if the query failed. */
-  arraySize(): Promise<number | null>;
-}
+export type SlurmClient = ReturnType<typeof createClient>;
 
 /** The most characters that are kept of a command's output: enough for more than 100,000 jobs. */
 const OUTPUT_LIMIT = 64 * 2 ** 20;
@@ -104,7 +91,7 @@ export function createClient({
   readonly env: Env;
   readonly callSeconds: number;
   readonly log: (message: string) => void;
-}): SlurmClient {
+}) {
   const clean = slurmEnvironment(env);
   const run = async (program: string, args: readonly string[]): Promise<Called> => {
     const called = await callCommand(program, args, clean, callSeconds);
@@ -112,7 +99,7 @@ export function createClient({
     return called;
   };
   return {
-    async submit(args) {
+    async submit(args: readonly string[]): Promise<Submitted> {
       const called = await run('sbatch', args);
       const message = failureText(called, callSeconds);
       const id = called.code === 0 ? parseSubmission(called.stdout) : null;
@@ -124,7 +111,8 @@ export function createClient({
       if (called.late || called.code === 0) return { type: 'uncertain', message };
       return { type: refusal, message };
     },
-    async queue() {
+    /** Returns every job of this user that Slurm remembers, or null if the query failed. */
+    async queue(): Promise<readonly Row[] | null> {
       const called = await run('squeue', [
         '--me',
         '--noheader',
@@ -134,7 +122,11 @@ export function createClient({
       ]);
       return called.code === 0 && isWellFormed(called.stdout) ? parseQueue(called.stdout) : null;
     },
-    async accounts(names, since) {
+    /**
+     * Returns the records of jobs by name, or null if there is no accounting or the query failed.
+     * @param since the earliest submission. Without it, sacct leaves out what was before midnight.
+     */
+    async accounts(names: readonly string[], since: Date): Promise<readonly Row[] | null> {
       const called = await run('sacct', [
         '--noheader',
         '--parsable2',
@@ -145,10 +137,12 @@ export function createClient({
       ]);
       return called.code === 0 ? parseAccounts(called.stdout) : null;
     },
-    async cancel(name, ids = []) {
+    /** Cancels the jobs of a name, or only `ids` of them. Returns whether it succeeded. */
+    async cancel(name: string, ids: readonly string[] = []): Promise<boolean> {
       return (await run('scancel', ['--me', `--name=${name}`, ...ids])).code === 0;
     },
-    async arraySize() {
+    /** Returns the site's MaxArraySize, or null if the query failed. */
+    async arraySize(): Promise<number | null> {
       return parseArraySize((await run('scontrol', ['show', 'config'])).stdout);
     },
   };

@@ -151,21 +151,17 @@ export const attemptAlone = (
 ): Promise<AttemptResult> =>
   withLease(keyed, gpus, (request) => attemptWithRetries(execution, request));
 
+/**
+ * Attempts a stage alone, and again after each failure, up to the run's limit.
+ * @param first the result of a first attempt, if there was one
+ */
 export async function attemptWithRetries(
   execution: Execution,
   request: AttemptRequest,
-): Promise<AttemptResult> {
-  return retry(execution, request, await attemptStage(execution, request));
-}
-
-/** Repeats failed attempts, up to the run's limit. @param first the first attempt's result */
-export async function retry(
-  execution: Execution,
-  request: AttemptRequest,
-  first: AttemptResult,
+  first?: AttemptResult,
 ): Promise<AttemptResult> {
   const allowed = 1 + allowedRetries(execution, request);
-  let result = first;
+  let result = first ?? (await attemptStage(execution, request));
   for (let next = 2; next <= allowed && mayRetry(execution, request, result); next++) {
     const { id } = request.stage;
     tellNote(execution, `${id} failed (${result.error}); try ${next} of ${allowed}`);

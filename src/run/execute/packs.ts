@@ -15,7 +15,6 @@ import {
   type AttemptResult,
   attemptWithRetries,
   mayRetry,
-  retry,
   type WithLease,
 } from './attempt.ts';
 import type { Execution, KeyedStage } from './execution.ts';
@@ -166,7 +165,7 @@ function attemptTogether(
   ): Promise<AttemptResult> => {
     const first = await result;
     if (!mayRetry(execution, request, first)) return first;
-    const further = place.then(() => retry(execution, request, first));
+    const further = place.then(() => attemptWithRetries(execution, request, first));
     place = further.catch(() => undefined);
     return further;
   };

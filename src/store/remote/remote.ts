@@ -47,7 +47,7 @@ export class Remote {
   readonly #objects: Objects;
   readonly #store: Store;
   readonly #options: RemoteOptions;
-  readonly #sending: Sending;
+  readonly #sending;
   readonly #queue = new PQueue({ concurrency: TRANSFERS });
   readonly #counts = { fetched: 0, sent: 0, bytes: 0, failed: 0 };
   /** The keys that were asked for, with any result. They are not asked for again. */
@@ -158,15 +158,8 @@ export class Remote {
   }
 }
 
-interface Sending {
-  /** As `sendEntry`. */
-  send(key: ActionKey, force: boolean): Promise<Sent>;
-  /** Removes the marker. The next `send` makes a new one. */
-  end(): Promise<void>;
-}
-
 /** Sends entries under a marker, which keeps `gc` from sweeping the remote meanwhile. */
-function createSending(objects: Objects, store: Store, tell: (message: string) => void): Sending {
+function createSending(objects: Objects, store: Store, tell: (message: string) => void) {
   let marker: Promise<Marker> | null = null;
   const end = async (): Promise<void> => {
     const before = marker;
@@ -175,8 +168,9 @@ function createSending(objects: Objects, store: Store, tell: (message: string) =
     await before?.then((one) => one.end()).catch(() => undefined);
   };
   return {
+    /** Removes the marker. The next `send` makes a new one. */
     end,
-    async send(key, force) {
+    async send(key: ActionKey, force: boolean): Promise<Sent> {
       for (;;) {
         const held = (marker ??= beginPush(objects, tell));
         const raised = await held.catch((error: unknown) => {
