@@ -34,14 +34,7 @@ export interface ExecOptions {
   readonly signal: AbortSignal;
 }
 
-export interface Executed {
-  readonly stage: string;
-  /** The absolute path of the stage's files, also of a failed stage's. */
-  readonly outputs: string;
-  readonly result: JobResult;
-  /** The stage's entry, and its files that differ; null if the stage failed or has no entry. */
-  readonly stored: { readonly dir: string; readonly differs: readonly string[] } | null;
-}
+export type Executed = Awaited<ReturnType<typeof execStage>>;
 
 /**
  * Runs one stage outside the store, and compares its files with the stored ones.
@@ -52,7 +45,7 @@ export async function execStage(
   prepared: Prepared,
   wanted: string,
   { out, jobs, hooks, signal }: ExecOptions,
-): Promise<Executed> {
+) {
   const { registry, assets, experiment, plan } = prepared;
   const status = chooseStage(prepared, wanted);
   const { stage } = status;
@@ -84,8 +77,10 @@ export async function execStage(
   );
   return {
     stage: stage.id,
+    /** The absolute path of the stage's files, also of a failed stage's. */
     outputs: outDir,
     result,
+    /** The stage's entry, and its files that differ; null if the stage failed or has no entry. */
     stored:
       result.type === 'done' && status.entry
         ? compareWithStored(status.entry, stage.descriptor.volatile ?? [], result.files)
@@ -221,7 +216,7 @@ function compareWithStored(
   { dir, manifest }: Entry,
   volatile: readonly string[],
   files: readonly OutputFile[],
-): NonNullable<Executed['stored']> {
+): { readonly dir: string; readonly differs: readonly string[] } {
   const before = new Map(manifest.files.map(({ path: name, sha256 }) => [name, sha256]));
   const now = new Map(files.map(({ path: name, sha256 }) => [name, sha256]));
   const differs = [...new Set([...before.keys(), ...now.keys()])]

@@ -232,22 +232,16 @@ interface StepRow {
   readonly value: number;
 }
 
-interface Steps {
-  /** In the order of cells, seeds and steps. */
-  readonly rows: readonly StepRow[];
-  /** Files that differ from what was stored. Their numbers are left out. */
-  readonly damaged: readonly string[];
-}
-
 /**
- * Reads the measurements along each stored training. Leaves out a cell that repeats the training of
- * a cell without a defence (`repeatedTrainings`).
+ * Reads the measurements along each stored training, in the order of cells, seeds and steps. Leaves
+ * out a cell that repeats the training of a cell without a defence (`repeatedTrainings`), and
+ * `damaged` files, which differ from what was stored.
  */
 export async function readSteps({
   plan,
   statuses,
   store,
-}: Pick<Prepared, 'plan' | 'statuses' | 'store'>): Promise<Steps> {
+}: Pick<Prepared, 'plan' | 'statuses' | 'store'>) {
   const byId = new Map(statuses.map((status) => [status.stage.id, status]));
   const rows: StepRow[] = [];
   const damaged: string[] = [];

@@ -32,16 +32,7 @@ import type { PluginKind } from './registry/types.ts';
 import { describeTransfers } from './remote.ts';
 import { openCoordinator } from './run-status.ts';
 import { runsDir } from './state-folder.ts';
-import type { RunPreparedOptions, RunStart } from './types.ts';
-
-interface RecordedRun {
-  readonly run: string;
-  readonly outcomes: ReadonlyMap<StageId, Outcome>;
-  readonly interrupted: boolean;
-  /** Why `--stop-when` stopped the run; null if it did not. */
-  readonly stopped: string | null;
-  readonly seconds: number;
-}
+import type { RunPreparedOptions, RunStart, RunSummary } from './types.ts';
 
 type Options = RunPreparedOptions & {
   readonly executor: string;
@@ -64,7 +55,7 @@ export async function runRecorded(
   cached: number,
   environment: Promise<JsonObject>,
   options: Options,
-): Promise<RecordedRun> {
+): Promise<Pick<RunSummary, 'run' | 'outcomes' | 'interrupted' | 'stopped' | 'seconds'>> {
   const { plan, statuses, experiment, store, registry, assets } = prepared;
   // Made while `environment` waits for Git.
   const labels = plan.stages.map(stageLabels(plan));
@@ -185,20 +176,13 @@ async function openRemote(
   return new remotes.Remote(objects, store, { tell, log: (message) => log.line(message), signal });
 }
 
-interface Records {
-  readonly folder: RunFolder;
-  readonly log: RunLog;
-  readonly executor: Executor;
-  readonly close: () => Promise<void>;
-}
-
 /** Opens all of these or none. */
 async function openRecords(
   { experiment, registry, store }: Prepared,
   environment: JsonObject,
   redact: Redact,
   { argv, notes = '', executor: name, jobs, note, compile = true }: Options,
-): Promise<Records> {
+) {
   const contents = {
     specFile: experiment.file,
     specText: experiment.text,
@@ -229,7 +213,7 @@ async function openRecords(
       folder,
       log,
       executor,
-      async close() {
+      close: async (): Promise<void> => {
         await executor.close();
         await opened.close();
         folder.close();

@@ -5,7 +5,7 @@ import type { ActionKey, StageId } from '../plan/types.ts';
 import { enterStore } from '../store/gc.ts';
 import { bytesOf, keptFiles, type Manifest } from '../store/manifest.ts';
 import type { Objects } from '../store/remote/objects.ts';
-import type { Counts, Pulled, Remote } from '../store/remote/remote.ts';
+import type { Counts, Remote } from '../store/remote/remote.ts';
 import { saveRoot } from '../store/roots.ts';
 import type { Store } from '../store/store.ts';
 import { type StageStatus, survey } from './execute/survey.ts';
@@ -52,24 +52,18 @@ export function describeTransfers({ fetched, sent, failed }: Counts, uri: string
   return `entries: ${parts.join(', ')} ${uri}${failures === '' ? '' : `; ${failures}`}`;
 }
 
-export interface ForeseenFetches {
-  /** The plan, with stages as cached that the remote has. */
-  readonly prepared: Prepared;
-  /** By stage that would be fetched. */
-  readonly bytes: ReadonlyMap<StageId, number>;
-}
-
 /**
- * Returns what a run would fetch by the remote's manifests, though an entry may still be refused
- * when it arrives. A stage's key is known once the manifests of its inputs are, so the grid is
- * looked through again after each round.
+ * Returns the plan, in which stages that the remote has are cached, and the bytes that would be
+ * fetched for each of these. Only manifests are read, so an entry may still be refused when it
+ * arrives. A stage's key is known once the manifests of its inputs are, so the grid is looked
+ * through again after each round.
  * @throws RemoteFault if the remote does not answer
  */
 export async function foreseeFetches(
   prepared: Prepared,
   objects: Objects,
   note: Note,
-): Promise<ForeseenFetches> {
+): Promise<{ readonly prepared: Prepared; readonly bytes: ReadonlyMap<StageId, number> }> {
   const [{ receiveManifest }, { default: PQueue }] = await Promise.all([
     import('../store/remote/receive.ts'),
     import('p-queue'),
@@ -108,17 +102,15 @@ export async function foreseeFetches(
   return { prepared: { ...prepared, statuses: told }, bytes };
 }
 
-export interface PulledSpec extends Omit<Pulled, 'lacking'> {
-  /** How many stages still have no entry. */
-  readonly lacking: number;
-}
-
-/** Fetches every entry of a spec that the remote has, in rounds as `foreseeFetches`. */
+/**
+ * Fetches every entry of a spec that the remote has, in rounds as `foreseeFetches`. `here`: how
+ * many entries the store had; `lacking`: how many are still missing.
+ */
 export async function pullSpec(
   { plan, assets, store, experiment, statuses }: Prepared,
   remote: Remote,
   note: Note,
-): Promise<PulledSpec> {
+) {
   const { pullEntries } = await import('../store/remote/remote.ts');
   await enterStore(store, note);
   const here = statuses.filter(({ entry }) => entry !== null).length;

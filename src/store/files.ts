@@ -98,15 +98,12 @@ export function sha256Sync(file: string): string {
   return hash.digest('hex');
 }
 
-export interface ListedFile {
-  /** Relative to the folder, with `/` between parts. */
-  readonly path: string;
-  readonly size: number;
-}
-
-/** Returns the files under `dir`, sorted by path. Throws `UserFault` for links and the like. */
-export function listFiles(dir: string): ListedFile[] {
-  const found: ListedFile[] = [];
+/**
+ * Returns the files under `dir`, sorted by path (relative, with `/`). Throws `UserFault` if there
+ * is a link, a socket or the like.
+ */
+export function listFiles(dir: string): { readonly path: string; readonly size: number }[] {
+  const found: { readonly path: string; readonly size: number }[] = [];
   const walk = (folder: string, prefix: string): void => {
     for (const entry of readdirSync(folder, { withFileTypes: true })) {
       const relative = prefix + entry.name,

@@ -270,19 +270,12 @@ const leasesDir = (root: string): string => path.join(root, 'leases');
 
 const openWatch = (root: string): Watch => createWatch(leasesDir(root), leaseTimeout(process.env));
 
-interface Marker {
-  readonly name: string;
-  readonly owner: string;
-  readonly pid: number;
-  /** Whether its process is known to live; else its heartbeat may turn out to be silent. */
-  readonly isKnown: boolean;
-}
-
 /**
- * Returns the markers and leases of processes that may be alive. Those of another host count until
- * their heartbeat has been silent for long enough, and are then removed.
+ * Returns the markers and leases of processes that may be alive, and whether that `isKnown`. Those
+ * of another host count until their heartbeat has been silent for long enough, and are then
+ * removed.
  */
-function liveMarkers(root: string, watch: Watch): Marker[] {
+function liveMarkers(root: string, watch: Watch) {
   const dir = leasesDir(root);
   if (!existsSync(dir)) return [];
   const silent = new Map<string, boolean>();

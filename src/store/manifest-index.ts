@@ -14,14 +14,7 @@ import { readSealed, writeSealed } from './sealed.ts';
 
 export type Seen = Pick<Stats, 'ino' | 'size' | 'mtimeMs' | 'ctimeMs'>;
 
-export interface ManifestIndex {
-  /** Returns null if the manifest has to be read. */
-  get(key: ActionKey, seen: Seen): ManifestHead | null;
-  /** @param seen the stats of the manifest's file from before it was read */
-  note(key: ActionKey, seen: Seen, head: ManifestHead): void;
-  /** Writes the manifests asked for since the index was opened, if enough of them are new. */
-  save(): void;
-}
+export type ManifestIndex = ReturnType<typeof openManifestIndex>;
 
 /**
  * The stats and the head of a manifest. A line is a flat list, because there are thousands; `files`
@@ -65,7 +58,7 @@ const SETTLED_MS = 2000;
 const READ_AGAIN = 1 / 8;
 
 /** Opens the index of a spec. @param spec the path of the spec's file */
-export function openManifestIndex(root: string, spec: string): ManifestIndex {
+export function openManifestIndex(root: string, spec: string) {
   const file = indexFile(root, spec);
   let known: Map<ActionKey, Line> | null = null;
   /** The lines for this run. A key may occur twice. */
@@ -85,7 +78,8 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
     }
   };
   return {
-    get(key, { ino, size, mtimeMs, ctimeMs }) {
+    /** Returns null if the manifest has to be read. */
+    get(key: ActionKey, { ino, size, mtimeMs, ctimeMs }: Seen): ManifestHead | null {
       const line = (known ??= load()).get(key);
       if (
         !line ||
@@ -98,11 +92,10 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
       asked.push(line);
       return parseHead(line);
     },
-    note(
-      key,
-      { ino, size, mtimeMs, ctimeMs },
-      { content, files, letGo, seconds, created, backend },
-    ) {
+    /** @param seen the stats of the manifest's file from before it was read */
+    note(key: ActionKey, seen: Seen, head: ManifestHead): void {
+      const { ino, size, mtimeMs, ctimeMs } = seen;
+      const { content, files, letGo, seconds, created, backend } = head;
       if (Date.now() - ctimeMs <= SETTLED_MS) return;
       asked.push([
         key,
@@ -119,7 +112,8 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
       ]);
       fresh++;
     },
-    save() {
+    /** Writes the manifests asked for since the index was opened, if enough of them are new. */
+    save(): void {
       if (fresh === 0) return;
       const lines = [...new Map(asked.map((line) => [line[0], line])).values()];
       if (fresh <= READ_AGAIN * lines.length) return;

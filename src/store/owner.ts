@@ -162,22 +162,16 @@ export function leaseTimeout(env: Readonly<Record<string, string | undefined>>):
   return Math.round(ms);
 }
 
-interface Heart {
-  readonly file: string;
-  /** How often `beat` should be called. */
-  readonly everyMs: number;
-  /** Writes the next sequence number, into a new file if need be. Ignores disk faults. */
-  beat(): void;
-}
-
 /** @param dir the folder of leases */
-export function createHeart(dir: string, me: Owner, timeoutMs: number): Heart {
+export function createHeart(dir: string, me: Owner, timeoutMs: number) {
   const file = path.join(dir, ownerName(me));
   let sequence = 0;
   return {
     file,
+    /** How often `beat` should be called. */
     everyMs: timeoutMs / BEATS,
-    beat: () => writeBeat(file, beatText(++sequence, timeoutMs)),
+    /** Writes the next sequence number, into a new file if need be. Ignores disk faults. */
+    beat: (): void => writeBeat(file, beatText(++sequence, timeoutMs)),
   };
 }
 

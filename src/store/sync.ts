@@ -16,12 +16,7 @@ import { READ_AT_ONCE } from './regular.ts';
  */
 const GATHER_MS = 250;
 
-export interface GroupCommit {
-  /** Marks a folder to be flushed soon. */
-  add(dir: string): void;
-  /** Resolves when everything added so far is durable. Throws whatever a flush threw. */
-  flush(): Promise<void>;
-}
+export type GroupCommit = ReturnType<typeof createGroupCommit>;
 
 /** Up to this many files and folders are flushed one by one, which is faster than a process. */
 const FEW = 64;
@@ -107,7 +102,7 @@ async function fsyncAndClose(handle: number): Promise<void> {
  * Up to FEW files and folders are flushed one by one; more, by one `syncfs` of the file system of
  * `root` or, where there is none, each.
  */
-export function createGroupCommit(root: string): GroupCommit {
+export function createGroupCommit(root: string) {
   let waiting: string[] = [];
   let failure: Error | undefined;
   /** The flushes under way, one after another. */
@@ -148,11 +143,13 @@ export function createGroupCommit(root: string): GroupCommit {
   };
 
   return {
-    add(dir) {
+    /** Marks a folder to be flushed soon. */
+    add(dir: string): void {
       waiting.push(dir);
       timer ??= setTimeout(() => void start(), GATHER_MS);
     },
-    async flush() {
+    /** Resolves when everything added so far is durable. Throws whatever a flush threw. */
+    async flush(): Promise<void> {
       await start();
       if (failure !== undefined) throw failure;
     },

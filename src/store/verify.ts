@@ -25,23 +25,13 @@ export interface DamagedRecord {
   readonly moved: string | null;
 }
 
-export interface Verified {
-  readonly checked: number;
-  /** How many of these lack files that were let go (`keep`). */
-  readonly letGo: number;
-  readonly damaged: readonly Damage[];
-  /** The damaged roots, indexes, records of code and environments, and pins. */
-  readonly records: readonly DamagedRecord[];
+/** Checks all entries and records, and moves what is damaged aside, except pins. */
+export async function verifyStore(store: Store) {
   /** The faults of other users' entries and records that can't be read. They are not checked. */
-  readonly withheld: readonly UserFault[];
-}
-
-/** Moves what is damaged aside, except pins. */
-export async function verifyStore(store: Store): Promise<Verified> {
   const withheld: UserFault[] = [];
   const damaged: Damage[] = [];
   let checked = 0,
-    letGo = 0;
+    letGo = 0; // how many of these lack files that were let go (`keep`)
   for (const key of store.keys((fault) => withheld.push(fault))) {
     // A fault is checked twice, since a run may have made the entry again, or gc removed it,
     // between the checks of its manifest and of its files.

@@ -52,12 +52,6 @@ const schemeOf = (uri: string): string => uri.slice(0, uri.indexOf(':'));
 const sourceOf = (registry: PlanRegistry, uri: string): SourceDescriptor | undefined =>
   registry.get('source', schemeOf(uri))?.descriptor as SourceDescriptor | undefined;
 
-export interface Located {
-  /** By URI; null for a source that must be fetched. */
-  readonly assets: Map<string, Asset | null>;
-  readonly diagnostics: readonly Diagnostic[];
-}
-
 /**
  * Finds every source of the plan, and gathers all faults, in the plan's order.
  * @param fetch whether a missing source is fetched
@@ -69,7 +63,7 @@ export async function findAssets(
   context: SourceContext,
   fetch: boolean,
   before: (uri: string, source: SourceDescriptor) => Promise<readonly Diagnostic[]>,
-): Promise<Located> {
+) {
   interface Found {
     /** Absent where the source could not be looked for. */
     readonly asset?: Asset | null;
@@ -100,6 +94,7 @@ export async function findAssets(
     [...firstStageByUri(plan)].map(async ([uri, stage]) => ({ uri, ...(await find(uri, stage)) })),
   );
   return {
+    /** By URI; null for a source that must be fetched. */
     assets: new Map(
       found.flatMap(({ uri, asset }) => (asset === undefined ? [] : [[uri, asset] as const])),
     ),

@@ -81,15 +81,11 @@ const PLACE = /(file:\/\/[^\s()]+\.mjs):(\d+):(\d+)/g;
 /** Matches the source map at the end of an outside plugin's bundle. Other maps are files. */
 const INLINE_MAP = /\n\/\/# sourceMappingURL=data:application\/json;base64,([\w+/=]+)\s*$/;
 
-interface Traced {
-  /** With the plugin's own files and lines. */
-  readonly stack: string;
-  /** `FILE:LINE:COLUMN` if code of an outside plugin threw. */
-  readonly thrownAt?: string;
-}
-
-/** Replaces a stack's places in plugin bundles by those in their sources, and finds who threw. */
-export function mapToSources(stack: string): Traced {
+/**
+ * Replaces a stack's places in plugin bundles by those in their sources. Returns with it
+ * `thrownAt`, which is `FILE:LINE:COLUMN` if code of an outside plugin threw.
+ */
+export function mapToSources(stack: string) {
   const lookupIn = memoized(sourceMapLookup);
   /** Turns a place in a bundle into one in its sources; null without a map. */
   const placeIn = (module: string, line = '', column = ''): string | null =>

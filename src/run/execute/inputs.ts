@@ -23,18 +23,14 @@ export interface Unready {
   readonly damaged: readonly StageId[];
 }
 
-export interface InputChecks {
-  /** Returns the reads of a stage that may start, or why it can't. */
-  readonly checkReads: (stage: PlannedStage) => Promise<Reads | Unready | Failed>;
-  /** What is wrong with a stored entry; null if nothing is. */
-  readonly findDamage: (key: ActionKey) => Promise<string | null>;
-}
+export type InputChecks = ReturnType<typeof createInputChecks>;
 
-export function createInputChecks(execution: Execution): InputChecks {
+export function createInputChecks(execution: Execution) {
   const { options, entries, guard, plan, stagesById } = execution;
   /** Checks under way: stages that read the same entry share them. */
   const checks = new Map<ActionKey, Promise<string | null>>();
 
+  /** Returns what is wrong with a stored entry; null if nothing is. */
   const findDamage = async (key: ActionKey): Promise<string | null> => {
     let entry = entries.get(key);
     if (!entry) {
@@ -54,6 +50,7 @@ export function createInputChecks(execution: Execution): InputChecks {
     return check;
   };
 
+  /** Returns the reads of a stage that may start, or why it can't. */
   const checkReads = async (stage: PlannedStage): Promise<Reads | Unready | Failed> => {
     const read: (ReadEntry & { readonly id: StageId })[] = [],
       damaged: StageId[] = [];

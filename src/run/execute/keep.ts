@@ -11,7 +11,7 @@ import { type Entry, keptFiles, type ManifestFile } from '../../store/manifest.t
 import { readPins, readRoots } from '../../store/roots.ts';
 import type { Store } from '../../store/store.ts';
 import type { Outcome } from '../log/events.ts';
-import { isFinished } from './execution.ts';
+import { type Execution, isFinished } from './execution.ts';
 
 /** Files with weights, kernels or logits, by the ending of their format. */
 const TENSORS = /\.(safetensors|npy|npz|pt|pth|bin|ckpt|h5|onnx|gguf)$/;
@@ -62,18 +62,8 @@ export const hasLetGo = (entry: Pick<Entry, 'manifest'> | null): boolean =>
 
 type Outcomes = ReadonlyMap<StageId, Outcome>;
 
-export interface LettingGo {
-  /** Lets go of files that have no reader left after a stage has ended. Updates `entries`. */
-  readonly ended: (
-    stage: PlannedStage,
-    execution: { readonly outcomes: Outcomes; readonly entries: Map<ActionKey, Entry> },
-  ) => void;
-  /** Lets go of all files without a reader left. Returns a text on it, or null. */
-  readonly rest: (outcomes: Outcomes) => string | null;
-}
-
 /** Returns null if the plan's `keep` keeps all. @param spec the spec's path */
-export function createLettingGo(plan: Plan, store: Store, spec: string): LettingGo | null {
+export function createLettingGo(plan: Plan, store: Store, spec: string) {
   const affected = plan.stages.filter((stage) => keepLevel(plan, stage) !== 'all');
   if (affected.length === 0) return null;
   const readers = new Map<StageId, PlannedStage[]>(affected.map(({ id }) => [id, []])),
@@ -136,12 +126,17 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
   };
 
   return {
-    ended(stage, { outcomes, entries: known }) {
+    /** Lets go of files that have no reader left after a stage has ended. Updates `entries`. */
+    ended: (
+      stage: PlannedStage,
+      { outcomes, entries }: Pick<Execution, 'outcomes' | 'entries'>,
+    ): void => {
       const inputs = Object.values(stage.inputs).flatMap((id) => byId.get(id) ?? []);
       const due = byId.has(stage.id) ? [stage, ...inputs] : inputs;
-      tryRelease(due, outcomes, (entry) => known.set(entry.key, entry));
+      tryRelease(due, outcomes, (entry) => entries.set(entry.key, entry));
     },
-    rest(outcomes) {
+    /** Lets go of all files without a reader left. Returns a text on it, or null. */
+    rest(outcomes: Outcomes): string | null {
       tryRelease(affected, outcomes, () => undefined);
       const said: string[] = [];
       if (trimmedStages > 0)

@@ -305,15 +305,6 @@ function sendJobs(
   return jobs.map(({ result }) => result);
 }
 
-interface SentJob {
-  readonly result: Promise<JobResult>;
-  /** From then on, an abort of the job's signal tells the worker to stop the job. */
-  readonly begin: () => void;
-  readonly receive: (message: Exclude<FromWorker, { type: 'ready' }>) => void;
-  /** Resolves `result`. Only the first call counts. */
-  readonly end: (result: JobResult) => Promise<void>;
-}
-
 /**
  * @param index the job's place among those that run at once
  * @param onEnded called before the result is resolved
@@ -324,7 +315,7 @@ function followJob(
   index: number,
   graceMs: number,
   onEnded: () => void,
-): SentJob {
+) {
   let timer: NodeJS.Timeout | undefined,
     ended = false,
     resolve: (result: JobResult) => void = () => undefined;
@@ -332,6 +323,7 @@ function followJob(
     send(worker, { type: 'abort', job: index });
     timer = setTimeout(() => killWorker(worker), graceMs);
   };
+  /** Resolves the job's result. Only the first call counts. */
   const end = async (result: JobResult): Promise<void> => {
     if (ended) return;
     ended = true;
@@ -342,14 +334,15 @@ function followJob(
     resolve(result);
   };
   return {
-    result: new Promise((settle) => {
+    result: new Promise<JobResult>((settle) => {
       resolve = settle;
     }),
-    begin: () => {
+    /** From then on, an abort of the job's signal tells the worker to stop the job. */
+    begin: (): void => {
       if (signal.aborted) onAbort();
       else signal.addEventListener('abort', onAbort, { once: true });
     },
-    receive: (message) => {
+    receive: (message: Exclude<FromWorker, { type: 'ready' }>): void => {
       if (message.type === 'log') hooks.onLog(message.message);
       else if (message.type === 'progress')
         hooks.onProgress(message.done, message.total, message.unit);

@@ -209,18 +209,13 @@ function portable(card: CardFacts, root: string): CardFacts {
     : { ...card, dir, base: { name: cell.model.source, elsewhere: true } };
 }
 
-interface ZooEntry {
-  readonly manifest: JsonObject;
-  readonly facts: ZooFacts;
-}
-
 /** Returns a model's entry in the manifest, and what its card adds. */
 function zooEntry(
   prepared: Prepared,
   model: ZooModel,
   { folder, card, base }: GatheredModel,
   folderNames: ReadonlyMap<StageId, string>,
-): ZooEntry {
+): { readonly manifest: JsonObject; readonly facts: ZooFacts } {
   const { cell, status, defence, isFiltered, evaluated } = model;
   const attacked = attackedTraining(cell).section;
   const receipt = {

@@ -1,8 +1,8 @@
 /**
  * Remembers how long stages have taken, and how large their outputs are, for estimates. Keeps a
  * moving mean for each stage kind, and for each kind with the same named choices (attack, adapter
- * type). For stages that say how much they have to do (`work`), it keeps the seconds for one unit of
- * work and those before the work begins. Stages with different units have separate means.
+ * type). For stages that say how much they have to do (`work`), it keeps the seconds for one unit
+ * of work and those before the work begins. Stages with different units have separate means.
  */
 import path from 'node:path';
 import { memoized } from '../../base/memoized.ts';
@@ -10,16 +10,7 @@ import { sha256 } from '../../base/sha256.ts';
 import type { PlannedStage, StageId } from '../../plan/types.ts';
 import { readSealed, writeSealed } from '../../store/sealed.ts';
 
-export interface Durations {
-  /** Returns seconds, or null if nothing like it has ever run. */
-  expect(stage: PlannedStage): number | null;
-  /** Returns the bytes of the outputs, or null if nothing like it has ever run. */
-  expectBytes(stage: PlannedStage): number | null;
-  /** Hears of a running stage's progress. @param at in seconds, by any clock */
-  progress(stage: PlannedStage, done: number, total: number, at: number): void;
-  note(stage: PlannedStage, seconds: number, bytes?: number): void;
-  save(): void;
-}
+export type Durations = ReturnType<typeof openDurations>;
 
 interface Seen {
   readonly done: number;
@@ -44,10 +35,7 @@ const ofUnit = ({ work }: PlannedStage): string =>
   work === undefined ? '' : ` of ${sha256(work.of).slice(0, 16)}`;
 
 /** @param tell called if the record is damaged, and begun anew */
-export function openDurations(
-  root: string,
-  tell: (message: string) => void = () => undefined,
-): Durations {
+export function openDurations(root: string, tell: (message: string) => void = () => undefined) {
   const file = path.join(root, 'durations.json');
   type Means = { [name: string]: number };
   const found = readSealed<{
@@ -86,14 +74,17 @@ export function openDurations(
   };
   const amountOf = ({ work }: PlannedStage): number => work?.amount ?? 1;
   return {
-    expect(stage) {
+    /** Returns seconds, or null if nothing like the stage has ever run. */
+    expect(stage: PlannedStage): number | null {
       const seconds = expectIn(means, stage, unitOf(stage));
       return seconds === null
         ? null
         : (expectIn(starts, stage, unitOf(stage)) ?? 0) + seconds * amountOf(stage);
     },
-    expectBytes: (stage) => expectIn(sizes, stage),
-    progress({ id, work }, done, total, at) {
+    /** Returns the bytes of the outputs, or null if nothing like the stage has ever run. */
+    expectBytes: (stage: PlannedStage): number | null => expectIn(sizes, stage),
+    /** Hears of a running stage's progress. @param at in seconds, by any clock */
+    progress({ id, work }: PlannedStage, done: number, total: number, at: number): void {
       if (work === undefined) return;
       const before = seen.get(id),
         last = { done, at };
@@ -101,14 +92,14 @@ export function openDurations(
       const first = before !== undefined && done > before.last.done ? before.first : last;
       seen.set(id, { first, last, total });
     },
-    note(stage, seconds, bytes) {
+    note(stage: PlannedStage, seconds: number, bytes?: number): void {
       changed = true;
       const start = takeStart(stage, seconds);
       if (stage.work !== undefined) update(starts, stage, start, unitOf(stage));
       update(means, stage, (seconds - start) / amountOf(stage), unitOf(stage));
       if (bytes !== undefined) update(sizes, stage, bytes);
     },
-    save() {
+    save(): void {
       if (changed) writeSealed(file, { means, starts, bytes: sizes });
     },
   };

@@ -15,13 +15,7 @@ import { readdirOr } from '../../store/sweep.ts';
 /** Its changing content shows that the run's process is alive. */
 export const BEAT_FILE = 'beat.json';
 
-export interface RunFolder {
-  readonly id: string;
-  readonly dir: string;
-  /** Appends to journal.jsonl. On a full disk the journal ends, but the run goes on. */
-  record(event: JsonObject): void;
-  close(): void;
-}
+export type RunFolder = ReturnType<typeof createRunFolder>;
 
 export interface RunFolderContents {
   readonly specFile: string;
@@ -43,7 +37,7 @@ export function createRunFolder(
   root: string,
   tell: (message: string) => void,
   contents: RunFolderContents,
-): RunFolder {
+) {
   const id = newId(new Date());
   let dir = path.join(root, id);
   for (let n = 2; existsSync(dir); n++) dir = path.join(root, `${id}-${n}`);
@@ -59,6 +53,7 @@ export function createRunFolder(
     throw error;
   }
   let isComplete = true;
+  /** Appends to journal.jsonl. On a full disk the journal ends, but the run goes on. */
   const record = (event: JsonObject): void => {
     if (!isComplete) return;
     try {

@@ -10,25 +10,8 @@ import type { Redact } from '../../base/secret.ts';
 import { errorCode } from '../../store/faults.ts';
 import { makeFolder } from '../../store/folders.ts';
 
-export interface StageLog {
-  /** The path of the log. The file does not exist before the first line or output. */
-  readonly file: string;
-  line(message: string): void;
-  /** Adds a line that is kept only if the log has some other line. */
-  detail(message: string): void;
-  /** Adds what the process printed, up to OUTPUT_LIMIT. */
-  output(text: string): void;
-  /** Adds a line that the stage's code logs, which counts towards OUTPUT_LIMIT too. */
-  stageLine(message: string): void;
-  close(): Promise<void>;
-}
-
-export interface RunLog {
-  readonly file: string;
-  line(message: string): void;
-  stage(id: string): StageLog;
-  close(): Promise<void>;
-}
+export type RunLog = ReturnType<typeof openRunLog>;
+export type StageLog = ReturnType<typeof createStageLog>;
 
 const OUTPUT_LIMIT = 10 * 1024 * 1024;
 
@@ -81,7 +64,7 @@ function ifPossible<T>(write: () => T): T | null {
 }
 
 /** @param redact applied to each line that is written */
-export function openRunLog(dir: string, redact: Redact = (text) => text): RunLog {
+export function openRunLog(dir: string, redact: Redact = (text) => text) {
   const logs = path.join(dir, 'logs');
   makeFolder(logs);
   const logger = createLogger();
@@ -90,11 +73,11 @@ export function openRunLog(dir: string, redact: Redact = (text) => text): RunLog
   return {
     file,
     line: run.line,
-    stage: (id) => {
+    stage: (id: string) => {
       const stageFile = `${logs}/${id}.log`;
       return createStageLog(stageFile, () => openFile(logger, stageFile, redact));
     },
-    async close() {
+    async close(): Promise<void> {
       await run.close();
       logger.close();
     },
@@ -159,7 +142,7 @@ function openFile(logger: winston.Logger, file: string, redact: Redact): LogFile
 }
 
 /** Calls `open` at the first line that is no detail. */
-function createStageLog(file: string, open: () => LogFile): StageLog {
+function createStageLog(file: string, open: () => LogFile) {
   const details: (readonly [message: string, time: string])[] = [];
   let opened: LogFile | null = null,
     kept = 0,
@@ -179,22 +162,26 @@ function createStageLog(file: string, open: () => LogFile): StageLog {
     return kept <= OUTPUT_LIMIT;
   };
   return {
+    /** The log's path. The file does not exist before the first line or output. */
     file,
     line,
-    detail(message) {
+    /** Adds a line that is kept only if the log has some other line. */
+    detail(message: string): void {
       if (opened === null) details.push([message, now()]);
       else line(message);
     },
-    output(text) {
+    /** Adds what the process printed, up to OUTPUT_LIMIT. */
+    output(text: string): void {
       if (!isWithinLimit(text)) return;
       const lines = (rest + text).split('\n');
       rest = lines.pop() ?? '';
       if (lines.length > 0) line(lines.map((one) => `| ${one}`).join('\n'));
     },
-    stageLine(message) {
+    /** Adds a line that the stage's code logs, which counts towards OUTPUT_LIMIT too. */
+    stageLine(message: string): void {
       if (isWithinLimit(message)) line(message);
     },
-    async close() {
+    async close(): Promise<void> {
       if (rest !== '') line(`| ${rest}`);
       await opened?.close();
     },

@@ -259,12 +259,8 @@ export interface Marker {
   end(): Promise<void>;
 }
 
-interface Placed extends Omit<Marker, 'now'> {
-  readonly name: string;
-}
-
 /** Writes a marker, and renews it until its `end` is called. */
-async function placeMarker(objects: Objects, kind: Kind): Promise<Placed> {
+async function placeMarker(objects: Objects, kind: Kind) {
   const name = `v1/signs/${kind}-${randomUUID()}`;
   let renewed = performance.now(),
     wasLate = false;
@@ -283,11 +279,11 @@ async function placeMarker(objects: Objects, kind: Kind): Promise<Placed> {
   timer.unref();
   return {
     name,
-    stands() {
+    stands(): boolean {
       noteLateness();
       return !wasLate;
     },
-    async end() {
+    async end(): Promise<void> {
       clearInterval(timer);
       await objects.remove(name);
     },

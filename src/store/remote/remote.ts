@@ -224,15 +224,6 @@ function isLeased(store: Store, key: ActionKey): boolean {
   return false;
 }
 
-export interface Pushed {
-  /** The number of entries that were sent, and of those that the remote had. */
-  readonly sent: number;
-  readonly present: number;
-  readonly bytes: number;
-  /** The entries that are missing or damaged here. */
-  readonly unsound: readonly { readonly key: ActionKey; readonly why: string }[];
-}
-
 /**
  * Throws `RemoteFault` if the remote does not take one.
  * @param tell called if the push has to wait for a `gc` of the remote
@@ -243,7 +234,7 @@ export async function pushEntries(
   keys: readonly ActionKey[],
   force: boolean,
   tell: (message: string) => void = () => undefined,
-): Promise<Pushed> {
+) {
   const queue = new PQueue({ concurrency: TRANSFERS });
   const sending = createSending(objects, store, tell);
   const results = await queue
@@ -257,8 +248,10 @@ export async function pushEntries(
   const sent = results.flatMap(([, one]) => (one.state === 'sent' ? [one.bytes] : []));
   return {
     sent: sent.length,
+    /** How many entries the remote had already. */
     present: results.filter(([, { state }]) => state === 'present').length,
     bytes: sent.reduce((sum, bytes) => sum + bytes, 0),
+    /** The entries that are missing or damaged here. */
     unsound: results.flatMap(([key, one]) =>
       one.state === 'unsound' ? [{ key, why: one.why }] : [],
     ),
