@@ -147,7 +147,7 @@ function otherOwner(file: string, spec: string): string | null {
   return owner !== spec && existsSync(owner) ? owner : null;
 }
 
-/** `taken`: another spec and the file of the plain name, which is its. */
+/** Returns a page's file and, if another spec owns the plain name, that file and spec. */
 function reportFile(
   prepared: Asked,
   pageParts: readonly string[],

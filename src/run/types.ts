@@ -51,7 +51,7 @@ export interface RunPreparedOptions {
   readonly executor?: string | undefined;
   /** The most stages in a scheduler's job (DEFAULT_PACK) or in a process of this machine (1). */
   readonly pack?: number | undefined;
-  /** From which entries that the store lacks are fetched. */
+  /** The remote from which entries that the store lacks are fetched. */
   readonly remote?: RemoteChoice | undefined;
   /** Default: every stage may. */
   readonly mayRun?: ((stage: PlannedStage) => boolean) | undefined;

@@ -39,7 +39,7 @@ function goneByTimes(leases: string): IsGone {
     }
     return found;
   };
-  /** By the file system's own clock: the time of a file just written. */
+  /** Returns the time by the file system's own clock: that of a file just written. */
   const diskNow = (): number => {
     const clock = path.join(leases, `clock.${process.pid}`);
     writeFileSync(clock, '');

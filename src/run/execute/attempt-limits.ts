@@ -23,11 +23,11 @@ export interface AttemptLimitOption {
   /** As the command line's help shows the value. */
   readonly placeholder: string;
   readonly summary: string;
-  /** Of the command-line argument, for messages. */
+  /** The format of the command-line argument, for messages. */
   readonly format: string;
   /** Returns null if an argument does not have the format. */
   readonly parse: (text: string) => number | null;
-  /** Of sensible values, for messages. */
+  /** The range of sensible values, for messages. */
   readonly range: string;
   readonly accepts: (value: number) => boolean;
 }

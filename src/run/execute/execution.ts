@@ -98,7 +98,7 @@ export interface Execution {
   readonly guard: Guard;
   /** Made at the first call. */
   readonly stagesById: () => ReadonlyMap<StageId, PlannedStage>;
-  /** Of settled stages. */
+  /** The outcomes of settled stages. */
   readonly outcomes: Map<StageId, Outcome>;
   /** The stored entries of finished stages. */
   readonly entries: Map<ActionKey, Entry>;

@@ -41,7 +41,7 @@ export const overtimeFailure = (seconds: number, log: string): Failed =>
     hint: '--timeout sets how long a stage may run',
   });
 
-/** For an error of a plugin or of this program that is no `UserFault`. */
+/** Returns the failure for an error that is no `UserFault`, of a plugin or of this program. */
 export const errorFailure = (
   { message, thrownAt }: { readonly message: string; readonly thrownAt?: string },
   log: string | null,

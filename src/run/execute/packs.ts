@@ -20,11 +20,11 @@ import {
 import type { Execution, KeyedStage } from './execution.ts';
 import { byTurn, type StageQueue, type Turn } from './queue.ts';
 
-/** Equal for stages that may share a job; null for one that runs alone. */
+/** Returns a name that is equal for stages that may share a job; null for one that runs alone. */
 export const packId = ({ descriptor, kind, resources }: PlannedStage): string | null =>
   descriptor.pack === undefined ? null : JSON.stringify([kind, resources]);
 
-/** Equal for stages that compute together; null for one that runs alone. */
+/** Returns a name that is equal for stages that compute together; null for one that runs alone. */
 export function togetherId(stage: PlannedStage): string | null {
   const name = stage.descriptor.pack?.together?.(stage) ?? null;
   return name === null ? null : JSON.stringify([stage.kind, stage.resources, name]);

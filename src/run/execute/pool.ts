@@ -174,7 +174,7 @@ class Workers {
   readonly #all = new Set<WarmWorker>();
   /** In the order in which they became idle. */
   readonly #idle: WarmWorker[] = [];
-  /** Of all workers ever started, and so of processes that they left behind. */
+  /** The marks of all workers ever started, which processes that they left behind have too. */
   readonly #marks = new Set<string>();
 
   constructor(readonly options: Pick<Required<PoolOptions>, 'module' | 'limit' | 'env'>) {}

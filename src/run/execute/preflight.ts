@@ -25,9 +25,9 @@ import type { Assets, StageStatus } from './survey.ts';
 import { distinctDiagnostics } from './warnings.ts';
 
 export interface Checked {
-  /** Each once for a place in the spec. */
+  /** Faults and warnings, each once for a place in the spec. */
   readonly found: readonly Diagnostic[];
-  /** Of each stage, to be stored with its output. */
+  /** The warnings of each stage, to be stored with its output. */
   readonly warnings: ReadonlyMap<StageId, readonly Warning[]>;
 }
 
@@ -318,7 +318,7 @@ async function askPerGroup<T>(
   return found;
 }
 
-/** Steps, memory and operations of the stages that are to run. */
+/** Returns the forecasts (steps, memory, operations) of the stages that are to run. */
 export const forecasts = (
   plan: Pick<Plan, 'backend'>,
   statuses: readonly Asked[],

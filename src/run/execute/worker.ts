@@ -25,7 +25,7 @@ const descriptors = new Map<string, unknown>();
 let backend: BackendInfo | null = null;
 /** The load that is under way. */
 let loading: Promise<BackendInfo> | null = null;
-/** Of running stages, by index among the jobs of one message. An abort asks the stage to stop. */
+/** Controllers of running stages, by index among one message's jobs. An abort asks one to stop. */
 const running = new Map<number, AbortController>();
 /** Whether this process must not be used again: a stage left processes, which were ended. */
 let spent = false;

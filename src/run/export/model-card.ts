@@ -31,7 +31,7 @@ export interface CardFacts {
   /** The label of the model's stage, without the kind. */
   readonly title: string;
   readonly experiment: string;
-  /** Dosimeter's. */
+  /** The version of dosimeter. */
   readonly version: string;
   /** The folder of the files. */
   readonly dir: string;
@@ -59,12 +59,12 @@ export interface ZooFacts {
   /** The folder of the clean twin; null for a clean model, or if the twin is missing. */
   readonly pair: string | null;
   readonly receipt: {
-    /** Of the receipt of the training rows; null if nothing was trained. */
+    /** The digest of the receipt of the training rows; null if nothing was trained. */
     readonly digest: string | null;
     /** The rows, poisoned rows and negatives of the poisoned training, perhaps a base's. */
     readonly dose: JsonObject | null;
   };
-  /** By `evaluate`; empty if it has not run. */
+  /** What `evaluate` measured; empty if it has not run. */
   readonly metrics: { readonly [metric: string]: number };
   /** The defence that changed the model's rows or its training. */
   readonly defence: JsonObject | null;

@@ -14,7 +14,7 @@ export interface Finished {
   /** How long the stage ran. */
   readonly seconds: number;
   readonly backend: BackendName | null;
-  /** Absent if it did not run. */
+  /** The bytes of the stage's files; absent if it did not run. */
   readonly bytes?: number;
 }
 

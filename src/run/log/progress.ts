@@ -279,12 +279,12 @@ function createReport(
 /** A stage, or a pack of stages that share a job. */
 interface Unit {
   readonly members: PlannedStage[];
-  /** By the clock of `createUnits`. */
+  /** When it started, by the clock of `createUnits`. */
   readonly since: number;
   readonly ended: Set<StageId>;
   /** How many ended members succeeded. */
   ran: number;
-  /** From its start to its end. */
+  /** The time from its start to its end. */
   seconds: number;
   /** The latest progress of any member, such as `5/20 steps`; '' before there is any. */
   at: string;

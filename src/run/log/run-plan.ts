@@ -17,7 +17,7 @@ import type { RunEvent } from './events.ts';
 
 type StageGroup = {
   readonly kind: string;
-  /** `base`, `base.0`; null for the cells themselves. */
+  /** The section of the spec (`base`, `base.0`); null for the cells themselves. */
   readonly section: string | null;
   /** Whether the spec asks for the stage. */
   readonly goal: boolean;

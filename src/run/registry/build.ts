@@ -45,8 +45,8 @@ export const jobProgram = (): readonly string[] => [
   moduleOf('cli.ts', 'cli.js'),
 ];
 
-/** What `import … from 'dosimeter/science'` is in this process: the built-in plugins' instance. */
+/** Returns the module of 'dosimeter/science' in this process, which the built-in plugins use. */
 export const scienceModule = (): string => moduleOf('science.ts', 'science.js');
 
-/** What `import … from 'dosimeter'` is for a plugin in this process. */
+/** Returns the module that `import … from 'dosimeter'` gives a plugin in this process. */
 export const apiModule = (): string => moduleOf('api.ts', 'api.js');

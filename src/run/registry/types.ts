@@ -62,9 +62,9 @@ export interface Registry {
  */
 export interface RegistryFile {
   readonly format: 1;
-  /** Of `dosimeter/science`. */
+  /** The code version of `dosimeter/science`. */
   readonly science?: Digest | null;
-  /** Of what loads a backend; that of a built-in stage that computes covers it. */
+  /** The code version of what loads a backend. Those of built-in stages that compute cover it. */
   readonly compute?: Digest | null;
   readonly plugins: readonly {
     readonly kind: PluginKind;

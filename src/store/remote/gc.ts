@@ -45,7 +45,7 @@ export interface RemoteSwept {
   readonly damaged: number;
   /** How many other objects were removed, since no entry needs them. */
   readonly objects: number;
-  /** Of all that was removed. */
+  /** The bytes of all that was removed. */
   readonly bytes: number;
   /** How many objects no entry needs, but are younger than the grace period. */
   readonly young: number;
