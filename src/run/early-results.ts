@@ -1,8 +1,7 @@
 /**
- * Tells what a run has learnt while the rest of it still runs: how the first clean model of each
- * adapter does beside the majority class, and the first backdoor of each attack beside its clean
- * twin. Users should not have to wait for the end of a grid to see that no model has learnt the
- * task.
+ * Tells, while a run goes on, how the first clean model of each adapter does beside the majority
+ * class, and the first backdoor of each attack beside its clean twin: users should not wait for the
+ * end of a grid to see that no model has learnt the task.
  */
 import path from 'node:path';
 import { isAttacked } from '../api.ts';

@@ -1,7 +1,4 @@
-/**
- * Reads the tensors of files that stages write, safetensors and .npy, one at a time. src/science
- * has its own readers, which this room may not import.
- */
+/** Reads tensors of safetensors and .npy. This room may not import the readers of src/science. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 
 export interface StoredTensor {

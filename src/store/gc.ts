@@ -50,9 +50,8 @@ export interface Swept {
 }
 
 /**
- * Throws `UserFault` while a run uses the store.
+ * Throws `UserFault` while a run uses the store. A dry run only reports what would be removed.
  * @param maxBytes the most bytes that may stay, or null to sweep only damaged and left-over files
- * @param dryRun whether only to report what would be removed
  */
 export async function collectGarbage(
   store: Store,

@@ -1,7 +1,6 @@
 /**
- * Attempts at a stage, or at a pack of stages: from inputs to a stored entry or a failure. A stage
- * is attempted, and attempted again after a failure, while its lease is held, so that no two runs
- * make the same entry at once.
+ * Attempts at a stage, or at a pack of stages: from inputs to a stored entry or a failure. The
+ * lease of a stage is held meanwhile, so that no two runs make the same entry at once.
  */
 import path from 'node:path';
 import { type Executor, type JobResult, LEAVE, type PackedJob } from '../../api.ts';

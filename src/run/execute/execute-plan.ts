@@ -1,8 +1,7 @@
 /**
  * Executes a plan by settling each stage: finding its outcome. A stage is taken from the store,
- * blocked by an input that failed, or attempted when the queue has room for it. It is attempted
- * again whenever another run or a damaged input gets in the way. Finished work is kept whatever
- * happens.
+ * blocked by an input that failed, or attempted when the queue has room for it, again whenever
+ * another run or a damaged input gets in the way. Finished work is kept whatever happens.
  */
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
