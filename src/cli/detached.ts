@@ -10,7 +10,7 @@ import { type ExecutorDescriptor, type JsonObject, UserFault } from '../api.ts';
 import { defaultExecutor } from '../run/executor.ts';
 import { readJournal } from '../run/log/run-folder.ts';
 import type { Prepared } from '../run/prepare.ts';
-import { jobProgram } from '../run/registry/registry.ts';
+import { jobProgram } from '../run/registry/build.ts';
 import { askToStop, isBeating, type RunStatus, runStatus } from '../run/run-status.ts';
 import { runsDir, stateDir } from '../run/state-folder.ts';
 import { makeFolder } from '../store/folders.ts';

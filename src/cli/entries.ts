@@ -7,13 +7,13 @@ import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { listRuns } from '../run/log/run-folder.ts';
 import { prepare } from '../run/prepare.ts';
-import { openObjects, pullSpec, remoteOf } from '../run/remote.ts';
+import { chosenRemote, openObjects, pullSpec } from '../run/remote.ts';
 import { runEntries } from '../run/run-status.ts';
 import { runsDir } from '../run/state-folder.ts';
 import { onDisk } from '../store/faults.ts';
 import { enterStore } from '../store/gc.ts';
 import { isRunId, type Objects } from '../store/remote/objects.ts';
-import { createRemote, pullEntries, pushEntries } from '../store/remote/remote.ts';
+import { pullEntries, pushEntries, Remote } from '../store/remote/remote.ts';
 import { receiveRun, sendRun } from '../store/remote/send.ts';
 import { pin, readPins, unpin } from '../store/roots.ts';
 import { openStore, type Store } from '../store/store.ts';
@@ -154,7 +154,7 @@ function whatIsNamed(what: readonly string[]): What {
 }
 
 async function openRemote(options: RemoteOptions, push: boolean): Promise<Objects> {
-  const { remote } = remoteOf(options);
+  const remote = chosenRemote(options);
   if (remote === undefined)
     throw new UserFault('no remote is named', 'name it: --remote URI, or set DOSIMETER_REMOTE');
   return openObjects({ ...remote, push });
@@ -220,7 +220,7 @@ export async function pullCommand(
 async function pullSpecEntries(spec: string, objects: Objects, options: SpecOptions) {
   const prepared = await prepare(spec, options, { fetch: true, note: say });
   try {
-    return await pullSpec(prepared, createRemote(objects, prepared.store, { tell: warn }), warn);
+    return await pullSpec(prepared, new Remote(objects, prepared.store, { tell: warn }), warn);
   } finally {
     prepared.store.close();
   }
@@ -235,7 +235,7 @@ async function pullKeys(
     try {
       const keys = 'run' in what ? await receiveRun(objects, what.run) : what.keys;
       await enterStore(store, warn);
-      const remote = createRemote(objects, store, { tell: warn });
+      const remote = new Remote(objects, store, { tell: warn });
       const wanted = keys.map((key) => ({ key, volatile: null }));
       const { lacking, ...counts } = await pullEntries(remote, store, wanted);
       for (const key of lacking) warn(`${key} is not there`);

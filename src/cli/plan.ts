@@ -9,14 +9,14 @@ import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import { groupBy } from '../report/groups.ts';
 import { DEFAULT_PACK } from '../run/execute/attempt-limits.ts';
-import { filesLeft, levelOf, sizeText } from '../run/execute/keep.ts';
+import { filesLeft, keepLevel, sizeText } from '../run/execute/keep.ts';
 import { placesOn, thisMachine } from '../run/execute/resources.ts';
 import type { StageStatus } from '../run/execute/survey.ts';
-import { defaultExecutor } from '../run/executor.ts';
+import { defaultExecutor, foresee } from '../run/executor.ts';
 import { plannedStages, targetLines, targetsOf } from '../run/facts.ts';
 import { type Durations, estimate, openDurations } from '../run/log/durations.ts';
 import { checkStages, prepare, type Prepared, runsHere } from '../run/prepare.ts';
-import { foreseeFetches, openObjects, remoteOf } from '../run/remote.ts';
+import { chosenRemote, foreseeFetches, openObjects } from '../run/remote.ts';
 import { stateDir } from '../run/state-folder.ts';
 import { makeFolder } from '../store/folders.ts';
 import { bytesOf as filesBytes } from '../store/manifest.ts';
@@ -83,7 +83,7 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
         : await foretoldOn(hardware, prepared, toRun);
     for (const line of targetLines((await targetsOf(prepared)).values()))
       out(wrap(line, columns(), '  '));
-    for (const asked of await serviceCalls(plan, prepared.statuses, toRun, assets, registry))
+    for (const asked of await serviceCalls(prepared, toRun))
       out(wrap(callsLine(asked), columns(), '  '));
     for (const line of forecastLines(foretold, (hardware?.engine ?? plan.backend) === 'torch'))
       out(line);
@@ -111,7 +111,7 @@ async function preparePlan(
   options: PlanOptions,
 ): Promise<{ readonly prepared: Prepared; readonly fetches: Fetches | null }> {
   const prepared = await prepare(spec, options, { fetch: false, note: say });
-  const { remote } = remoteOf(options);
+  const remote = chosenRemote(options);
   if (remote === undefined) return { prepared, fetches: null };
   const objects = await openObjects(remote);
   const note = (message: string): void => warn(wrapLines(message));
@@ -286,7 +286,7 @@ function shareLeftOf({ plan, statuses }: Prepared): (stage: PlannedStage) => num
   }
   return (stage) => {
     const like = seen.get(kindAndAdapter(stage)),
-      level = levelOf(plan, stage);
+      level = keepLevel(plan, stage);
     if (level === 'all') return 1;
     if (like !== undefined && like.all > 0) return like.left / like.all;
     return level === 'adapter' && stage.cell['adapter.type'] !== 'full' ? 1 : 0;
@@ -320,7 +320,6 @@ async function showSubmissions(
   executor: string,
   { pack = DEFAULT_PACK, json: asJson, dryRun }: PlanOptions,
 ): Promise<void> {
-  const { foresee } = await import('../run/foresee.ts');
   const groups = await foresee(prepared, executor, pack);
   const hours = nodeHours(groups);
   if (asJson) json({ jobs: groups, node_hours: hours });

@@ -10,9 +10,9 @@ import { stageLabels } from '../plan/label.ts';
 import { list } from '../report/format.ts';
 import { groupBy } from '../report/groups.ts';
 import type { EntryContents } from '../report/types.ts';
-import { type AttemptLimits, pickAttemptLimits } from '../run/execute/attempt-limits.ts';
+import type { AttemptLimits } from '../run/execute/attempt-limits.ts';
 import { prepare, type Prepared } from '../run/prepare.ts';
-import { remoteOf } from '../run/remote.ts';
+import { chosenRemote } from '../run/remote.ts';
 import {
   type FiguresAsked,
   ownEntries,
@@ -92,9 +92,9 @@ export async function runInTerminal(
     argv: process.argv.slice(2),
     note: (message) => warn(wrapLines(message)),
     watch: (start) => watch(prepared, start, stop, options),
-    attemptLimits: pickAttemptLimits(options),
+    attemptLimits: options,
     ...defined({ stopWhen, executor, notes, pack, mayRun }),
-    ...remoteOf(options),
+    remote: chosenRemote(options),
   });
   const { run, tally, report, interrupted, stopped } = summary;
   if (run === null && notes !== undefined)

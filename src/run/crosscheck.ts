@@ -18,48 +18,42 @@ export interface Difference {
   readonly stage: string;
   /** The cell with the largest difference. */
   readonly cell: string;
-  /** A file and a field of it: `metrics.json accuracy`, `predictions.csv logit_0`. */
+  /** A file and a field: `metrics.json accuracy`, `predictions.csv logit_0`. */
   readonly number: string;
-  /** How many pairs were compared, over all cells. */
+  /** How many pairs of values were compared, over all cells. */
   readonly pairs: number;
-  /** The two values, of the first engine and the second. */
+  /** Of the first engine and the second. */
   readonly values: readonly [number, number];
   /** |a − b| / max(1, |a|, |b|) */
   readonly difference: number;
-  /** The largest difference of the first values of a file, such as the losses of step 1. */
+  /** The largest difference of first values, such as the losses of step 1; 0 for tensors. */
   readonly atFirst: number;
-  /** The first line, from 1, with a difference beyond the tolerance; null if there is none. */
+  /** The first line, from 1, beyond the tolerance; null if there is none. */
   readonly beyondFrom: number | null;
   /**
-   * Set for tensors. The layers of a model count as one. A kernel's difference is relative to its
-   * largest entry; a weight's is measured like that of other numbers, since Adam scales the
-   * rounding of small gradients to whole steps. `free`: a weight whose gradient is zero but for
-   * rounding. It differs, and no output depends on it.
+   * Set for tensors; all layers of a model count as one. Kernels differ relative to their largest
+   * entry; weights as other numbers do, since Adam scales the rounding of small gradients to whole
+   * steps. `free`: a weight whose gradient is zero but for rounding, on which no output depends.
    */
   readonly tensor?: 'compared' | 'free';
 }
 
 /**
- * Names of the key biases of attention, such as `key.bias`. A key bias adds the same qᵀb to every
- * score of a query, which softmax ignores. `c_attn` and `query_key_value` hold it beside the biases
- * of queries and values.
+ * Names of the key biases of attention. A key bias adds the same qᵀb to every score of a query,
+ * which softmax ignores. `c_attn` and `query_key_value` hold it beside other biases.
  */
 export const FREE = /(key(_proj)?|k_lin|k_proj|c_attn|query_key_value)(\.base_layer)?\.bias$/;
 
-/** Whether engines must agree on a number. They need not on weights that no output depends on. */
 export const isJudged = ({ tensor }: Difference): boolean => tensor !== 'free';
 
-/**
- * Whether a number is a time, memory use, or relative to a floor of rounding noise, by its name.
- * Engines need not agree on these.
- */
+/** Engines need not agree on times, memory use and shares of a floor of rounding noise. */
 const isRunSpecific = (name: string): boolean =>
   /seconds?$|_per_second$|memory_mb$|^floor\.|over_floor$/.test(name);
 
-/** The values of a field in all records of a file, by file and field: `history.jsonl loss`. */
+/** The values of a field in a file's records, by file and field: `history.jsonl loss`. */
 type Numbers = Map<string, number[]>;
 
-/** Adds a value to those of a name. A text is read as a number; what is none is left out. */
+/** Adds a number, or a text that is one. Leaves out any other value. */
 function addNumber(numbers: Numbers, name: string, value: unknown): void {
   const number = typeof value === 'string' && value !== '' ? Number(value) : value;
   if (typeof number !== 'number' || Number.isNaN(number)) return;
@@ -68,7 +62,7 @@ function addNumber(numbers: Numbers, name: string, value: unknown): void {
   else own.push(number);
 }
 
-/** Returns the numbers in a stage's metrics.json, JSON lines and CSV, but no run-specific ones. */
+/** Reads a stage's metrics.json, JSON lines and CSV. */
 async function readNumbers(dir: string): Promise<Numbers> {
   const numbers: Numbers = new Map();
   for (const file of (await readdir(dir)).sort()) {
@@ -89,10 +83,10 @@ async function readNumbers(dir: string): Promise<Numbers> {
   return numbers;
 }
 
-/** Replaces a name's numbers: `encoder.layer.3.output` becomes `encoder.layer.*.output`. */
+/** `encoder.layer.3.output` becomes `encoder.layer.*.output`. */
 const withoutIndexes = (name: string): string => name.replace(/(^|[./-])\d+(?=[./]|$)/g, '$1*');
 
-/** Returns the tensors in the files of a stage's folder, by file and name. */
+/** By file and name. */
 async function readTensors(dir: string): Promise<ReadonlyMap<string, StoredTensor>> {
   const files = (await readdir(dir, { recursive: true })).filter(isTensorFile).sort();
   return new Map(
@@ -124,7 +118,7 @@ function largestDifference(
   return { index, share: greatest === 0 ? 0 : greatest / scale };
 }
 
-/** Merges how tensors differ into `found`. Skips those that one folder lacks (`keep`). */
+/** Skips tensors that one folder lacks, as under `keep`. */
 async function compareTensors(
   stage: string,
   cell: string,
@@ -137,11 +131,7 @@ async function compareTensors(
     if (other === undefined) continue;
     const [left, right] = [one.values(), other.values()];
     if (left.length !== right.length)
-      throw new UserFault(
-        `${stage} of ${cell}: ${name} has ${left.length} entries on one engine and ` +
-          `${right.length} on the other`,
-        `compare ${dirA} with ${dirB}`,
-      );
+      throw lengthFault(`${stage} of ${cell}: ${name}`, left, right, 'entries', [dirA, dirB]);
     const number = withoutIndexes(name),
       least = number.includes('.safetensors') ? 1 : 0,
       { index, share } = largestDifference(left, right, least);
@@ -159,7 +149,19 @@ async function compareTensors(
   }
 }
 
-/** Merges a number's difference in one cell into `found`, which has the largest of all cells. */
+const lengthFault = (
+  what: string,
+  left: ArrayLike<number>,
+  right: ArrayLike<number>,
+  unit: string,
+  [dirA, dirB]: readonly [string, string],
+): UserFault =>
+  new UserFault(
+    `${what} has ${left.length} ${unit} on one engine and ${right.length} on the other`,
+    `compare ${dirA} with ${dirB}`,
+  );
+
+/** Merges a cell's difference into `found`, which has the largest of all cells. */
 function mergeDifference(found: Map<string, Difference>, own: Difference): void {
   const name = nameOf(own),
     before = found.get(name);
@@ -183,13 +185,11 @@ function mergeDifference(found: Map<string, Difference>, own: Difference): void 
 export const nameOf = ({ stage, number }: Pick<Difference, 'stage' | 'number'>): string =>
   `${stage} ${number}`;
 
-/** Returns |a − b| / max(1, |a|, |b|). */
 const relativeDifference = (a: number, b: number): number =>
   a === b ? 0 : Math.abs(a - b) / Math.max(1, Math.abs(a), Math.abs(b));
 
 /**
- * Returns the largest difference of each number, the largest first.
- * @param tolerance the first line with a larger difference is `beyondFrom`
+ * Returns the largest first. @param tolerance for `beyondFrom`
  * @throws UserFault if a stage wrote more values of a number on one engine than on the other
  */
 export async function differences(
@@ -198,11 +198,11 @@ export async function differences(
   tolerance: number,
 ): Promise<readonly Difference[]> {
   const found = new Map<string, Difference>();
-  const foldersOf = ({ statuses }: Prepared): Map<string, string> =>
+  const entryDirs = ({ statuses }: Prepared): Map<string, string> =>
     new Map(
       statuses.flatMap(({ stage, entry }: StageStatus) => (entry ? [[stage.id, entry.dir]] : [])),
     );
-  const [inA, inB] = [foldersOf(a), foldersOf(b)];
+  const [inA, inB] = [entryDirs(a), entryDirs(b)];
   const seen = new Set<string>();
   for (const [c, { cell, stages }] of a.plan.cellStages.entries())
     for (const [kind, id] of Object.entries(stages)) {
@@ -217,11 +217,7 @@ export async function differences(
   return [...found.values()].sort((one, two) => two.difference - one.difference);
 }
 
-/**
- * Compares the values of each number (a file and a field of it, see `readNumbers`) in the folders
- * of one stage on two engines, and merges the largest difference of each into `found`.
- * @throws UserFault if one folder has more values of a number than the other
- */
+/** Merges the largest difference of each number into `found`. */
 async function compareNumbers(
   stage: string,
   cell: string,
@@ -234,11 +230,7 @@ async function compareNumbers(
     const left = a.get(number) ?? [],
       right = b.get(number) ?? [];
     if (left.length !== right.length)
-      throw new UserFault(
-        `${stage} of ${cell}: ${number} has ${left.length} values on one engine and ` +
-          `${right.length} on the other`,
-        `compare ${dirA} with ${dirB}`,
-      );
+      throw lengthFault(`${stage} of ${cell}: ${number}`, left, right, 'values', [dirA, dirB]);
     const relative = left.map((value, i) => relativeDifference(value, at(right, i)));
     const worst = relative.reduce((most, value, i) => (value > at(relative, most) ? i : most), 0),
       firstBeyond = relative.findIndex((value) => value > tolerance);
@@ -261,7 +253,6 @@ export interface Mutation {
   readonly config: (cell: Cell) => Cell;
 }
 
-/** Returns the cell with a changed training, under its old name. */
 export const withMutation = (cell: ExperimentCell, { config }: Mutation): ExperimentCell => ({
   axes: cell.axes,
   label: cell.label,
@@ -270,7 +261,7 @@ export const withMutation = (cell: ExperimentCell, { config }: Mutation): Experi
   locate: (path) => cell.locate(path),
 });
 
-/** Returns a function that replaces the fields of a cell's training that `change` returns. */
+/** Returns a function that replaces the fields of a cell's `train` that `change` returns. */
 const inTrain =
   (change: (train: Cell['train']) => Partial<Cell['train']>) =>
   (cell: Cell): Cell => ({ ...cell, train: { ...cell.train, ...change(cell.train) } });
@@ -287,13 +278,12 @@ export const MUTATIONS: readonly Mutation[] = [
   },
 ];
 
-/** A mutation is seen if it makes a number's difference at least this many times as large. */
+/** A mutation must make a difference at least this many times as large. */
 const LEAST_RATIO = 10;
 
 /**
- * Returns the number that a mutation changes most, and whether the mutation is seen: whether the
- * number's difference exceeds the tolerance, and `LEAST_RATIO` times its difference without it.
- * Null if no number was compared.
+ * Returns the number that a mutation changes most, null without any. `seen`: its difference exceeds
+ * the tolerance, and LEAST_RATIO times the one without the mutation.
  */
 export function mostAffected(
   clean: readonly Difference[],

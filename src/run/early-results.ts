@@ -1,8 +1,7 @@
 /**
- * Tells what a run has learnt while the rest of it still runs: how the first clean model of each
- * adapter does beside the majority class, and the first backdoor of each attack beside its clean
- * twin. Users should not have to wait for the end of a grid to see that no model has learnt the
- * task.
+ * Tells, while a run goes on, how the first clean model of each adapter does beside the majority
+ * class, and the first backdoor of each attack beside its clean twin: users should not wait for the
+ * end of a grid to see that no model has learnt the task.
  */
 import path from 'node:path';
 import { isAttacked } from '../api.ts';
@@ -16,13 +15,11 @@ import { isFinished } from './execute/execution.ts';
 import { METRICS as METRICS_FILE, parseMetrics } from './execute/metrics.ts';
 import type { RunEvent } from './log/events.ts';
 
-/** The most models of each kind that are told of. */
 const MOST_TOLD = 6;
 
-/** What ends a run early. `collapsed`: a clean baseline that has not learnt the task. */
 export type StopWhen = 'collapsed';
 
-/** Returns why `collapsed` can't be found in a plan; null if it can. */
+/** Returns why `--stop-when collapsed` can't end a run; null if it can. */
 export function whyNoneCanCollapse({ experiment: { cells }, cellStages }: Plan): string | null {
   const evaluated = cells.filter((_, i) => cellStages[i]?.stages['evaluate'] !== undefined);
   if (evaluated.length === 0) return 'no model is evaluated';
@@ -31,69 +28,66 @@ export function whyNoneCanCollapse({ experiment: { cells }, cellStages }: Plan):
   return evaluated.some(isClean) ? null : 'no model without an attack is evaluated';
 }
 
-export interface EarlyResults {
-  /** @returns why the run is to stop, if a clean baseline has not learnt the task; else null */
-  onEvent(event: RunEvent): string | null;
-}
-
-/** Returns a watcher of a run's events, which passes lines on the first models to `tell`. */
+/**
+ * Returns a function that gets a run's events, and passes lines on the first models to `tell`. It
+ * returns why `--stop-when collapsed` stops the run, or null.
+ */
 export function createEarlyResults(
   { experiment, cellStages }: Plan,
   tell: (line: string) => void,
-): EarlyResults {
-  const cellOf = new Map<StageId, ExperimentCell>();
+): (event: RunEvent) => string | null {
+  const cellByStage = new Map<StageId, ExperimentCell>();
   cellStages.forEach(({ stages: { evaluate } }, i) => {
     const cell = experiment.cells[i];
-    if (evaluate !== undefined && cell && !cellOf.has(evaluate)) cellOf.set(evaluate, cell);
+    if (evaluate !== undefined && cell && !cellByStage.has(evaluate))
+      cellByStage.set(evaluate, cell);
   });
   const told = { clean: new Set<string>(), backdoor: new Set<string>() };
   let advised = false;
-  /** Whether a name is new and among the first MOST_TOLD. Notes it as reported. */
+  /** Whether a name is new and among the first MOST_TOLD, to which it is added. */
   const isFirst = (kind: keyof typeof told, name: string): boolean =>
     told[kind].size < MOST_TOLD && !told[kind].has(name) && Boolean(told[kind].add(name));
-  return {
-    onEvent(event) {
-      if (event.type !== 'stage-ended') return null;
-      const { stage, outcome } = event,
-        cell = cellOf.get(stage.id);
-      if (!cell || !isFinished(outcome)) return null;
-      const measured = readMeasured(outcome.dir);
-      if (measured === null) return null;
-      if (!isClean(cell)) {
-        const text = backdoorText(measured);
-        if (text !== null && isFirst('backdoor', cell.config.poisoning.attack))
-          tell(`first backdoor, ${cell.label}: ${text}`);
-        return null;
-      }
-      // A regression has no accuracy.
-      if (measured.metrics['evaluate']?.[ACCURACY.metric] === undefined) return null;
-      const fault = unlearntReason(measured);
-      if (isFirst('clean', adapterAxes(cell)))
-        tell(
-          `first clean model, ${cell.label}: ${accuracyText(measured)}` +
-            (fault === null ? '' : `; it ${fault}`),
-        );
-      if (fault !== null && !advised)
-        tell(
-          'attacks on models that have not learnt the task show nothing; another learning rate ' +
-            `or more steps may help${'document' in cell.config.data.train.columns ? '' : SWEEP}`,
-        );
-      advised ||= fault !== null;
-      return fault === null ? null : `the clean model ${cell.label} ${fault}`;
-    },
+  return (event) => {
+    if (event.type !== 'stage-ended') return null;
+    const { stage, outcome } = event,
+      cell = cellByStage.get(stage.id);
+    if (!cell || !isFinished(outcome)) return null;
+    const measured = readMeasured(outcome.dir);
+    if (measured === null) return null;
+    if (!isClean(cell)) {
+      const text = backdoorText(measured);
+      if (text !== null && isFirst('backdoor', cell.config.poisoning.attack))
+        tell(`first backdoor, ${cell.label}: ${text}`);
+      return null;
+    }
+    // A regression has no accuracy.
+    if (measured.metrics['evaluate']?.[ACCURACY.metric] === undefined) return null;
+    const fault = unlearntReason(measured);
+    if (isFirst('clean', adapterAxes(cell)))
+      tell(
+        `first clean model, ${cell.label}: ${accuracyText(measured)}` +
+          (fault === null ? '' : `; it ${fault}`),
+      );
+    if (fault !== null && !advised)
+      tell(
+        'attacks on models that have not learnt the task show nothing; another learning rate ' +
+          `or more steps may help${'document' in cell.config.data.train.columns ? '' : SWEEP}`,
+      );
+    advised ||= fault !== null;
+    return fault === null ? null : `the clean model ${cell.label} ${fault}`;
   };
 }
 
-/** Left out for documents: the command scores answers of held-out rows, which documents lack. */
+/** Not for documents: the command scores answers of held-out rows, which documents lack. */
 const SWEEP = ' (dosimeter learning-rates SPEC)';
 
 const isClean = ({ config }: ExperimentCell): boolean => !isAttacked(config);
 
-/** Returns a cell's values on the axes of the adapter, as a text to compare. */
+/** Returns the cell's values on the adapter's axes, as a text. */
 const adapterAxes = ({ axes }: ExperimentCell): string =>
   JSON.stringify(Object.entries(axes).filter(([field]) => field.startsWith('adapter.')));
 
-/** Returns the numbers of an evaluation's folder; null if it has no sound metrics. */
+/** Returns null if an evaluation's folder has no sound metrics. */
 function readMeasured(dir: string): Measured | null {
   const bytes = readRegularOr(path.join(dir, METRICS_FILE));
   const parsed = bytes && parseMetrics(bytes.toString('utf8'));
@@ -108,7 +102,7 @@ const accuracyText = (measured: Measured): string =>
   `the commonest ${writesAnswers(measured) ? 'answer' : 'class'}'s share ` +
   metricText(measured, MAJORITY);
 
-/** Returns the success rates of a backdoor and its clean twin; null for other attacks. */
+/** Returns null for an attack that is no backdoor. */
 function backdoorText(measured: Measured): string | null {
   if (measured.metrics['evaluate']?.[ASR.metric] === undefined) return null; // no backdoor
   return (

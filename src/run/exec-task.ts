@@ -29,24 +29,23 @@ import { orIfMissing } from '../base/system-error.ts';
 import { ownNames } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { fullDiskFault } from '../store/faults.ts';
-import { type Lease, type Leases, openLeases } from '../store/lease.ts';
+import { type Lease, Leases } from '../store/lease.ts';
 import { newOwner } from '../store/owner.ts';
 
 const RESULT = 'result.json';
-/** The average time between attempts to take a lease that another process holds. */
+/** The mean time between attempts to take a lease that another process holds. */
 const WAIT_MS = 1_000;
 
 export interface TaskOptions {
-  /** Receives what the stages print, and notes on their leases. */
+  /** Gets what the stages print, and notes on their leases. */
   readonly print: (text: string) => void;
   /** Once aborted, the stages are asked to save their state and stop. */
   readonly signal: AbortSignal;
 }
 
 /**
- * Performs a task. Returns `done` once each job has a result, from this process or another. If it
- * was stopped before that, returns `saved` if each stage without a result has not begun or has
- * saved its state, else `lost`.
+ * Returns `done` once each job has a result, from this process or another. If it is stopped before
+ * that: `saved` if each job without one has not begun or has saved its state, else `lost`.
  * @throws UserFault if the file can't be read as a task
  */
 export async function execTask(
@@ -55,7 +54,7 @@ export async function execTask(
 ): Promise<'done' | 'saved' | 'lost'> {
   const task = readTask(file);
   const events = openSync(task.events, 'a');
-  const leases = openLeases(task.leases, newOwner());
+  const leases = new Leases(task.leases, newOwner());
   const tell = (event: TaskEvent): void => {
     try {
       writeSync(events, `${JSON.stringify(event)}\n`);
@@ -67,24 +66,19 @@ export async function execTask(
   try {
     tell({ begun: true });
     const held: Held[] = [];
-    for (const [member, { job, dir }] of task.members.entries()) {
-      const lease = await awaitLease(
-        { job, dir },
-        leases,
-        createHooks(member, print, tell),
-        signal,
-      );
-      if (lease !== null) held.push({ member, job, dir, lease });
+    for (const [index, member] of task.members.entries()) {
+      const hooks = createHooks(index, print, tell);
+      const lease = await awaitLease(member, leases, hooks, signal);
+      if (lease !== null) held.push({ ...member, hooks, lease });
     }
     const waiting =
       held.length > 0 && !signal.aborted
-        ? await performHeld(held, task, { print, signal }, tell)
+        ? await performHeld(held, task.graceSeconds * 1000, { print, signal })
         : new Set<string>();
     for (const { lease } of held) lease.release();
     const open = task.members.filter(({ dir }) => !hasResult(dir));
     if (open.length === 0) return 'done';
     tell({ interrupted: true });
-    /** Whether a job may have begun and has saved no state. */
     const hasLostState = ({ dir, job: { resumeDir } }: TaskMember): boolean =>
       !waiting.has(dir) && !hasFiles(resumeDir);
     return open.some(hasLostState) ? 'lost' : 'saved';
@@ -94,9 +88,9 @@ export async function execTask(
   }
 }
 
+/** A job whose lease is held. */
 interface Held extends TaskMember {
-  /** The job's index among the task's members, by which events name it. */
-  readonly member: number;
+  readonly hooks: JobHooks;
   readonly lease: Lease;
 }
 
@@ -108,17 +102,16 @@ function readTask(file: string): ScheduledTask {
   }
 }
 
-/** Returns the names in a folder; null if it is gone. */
 const namesIn = (dir: string): readonly string[] | null =>
   orIfMissing(null, () => readdirSync(dir));
 
-/** Whether a job has a result. If its folder is gone, a coordinator has taken the result. */
+/** If a job's folder is gone, a coordinator has taken the result. */
 const hasResult = (dir: string): boolean => namesIn(dir)?.includes(RESULT) ?? true;
 
 const hasFiles = (dir: string | undefined): boolean =>
   dir !== undefined && (namesIn(dir)?.length ?? 0) > 0;
 
-/** Waits for a job's lease and returns it; null if the job has a result, or on an interrupt. */
+/** Returns null if the job has a result, or on an interrupt. */
 async function awaitLease(
   { job, dir }: TaskMember,
   leases: Leases,
@@ -139,27 +132,22 @@ async function awaitLease(
   return null;
 }
 
-/** Performs jobs whose leases are held. Returns the folders of jobs not begun before a stop. */
+/** Returns the folders of the jobs that a stop kept from beginning. */
 async function performHeld(
   held: readonly Held[],
-  task: ScheduledTask,
+  graceMs: number,
   { print, signal }: TaskOptions,
-  tell: (event: TaskEvent) => void,
 ): Promise<ReadonlySet<string>> {
   const waiting = new Set<string>();
   const [{ createPool }, { workerModule }] = await Promise.all([
     import('./execute/pool.ts'),
-    import('./registry/registry.ts'),
+    import('./registry/build.ts'),
   ]);
-  const pool = createPool({
-    module: workerModule(),
-    limit: 1,
-    graceMs: task.graceSeconds * 1000,
-  });
+  const pool = createPool({ module: workerModule(), limit: 1, graceMs });
   const isStopped = (): boolean => signal.aborted;
   try {
     // One after another, so that a stage that ends its process ends no other stage.
-    for (const { member, job, dir, lease } of held) {
+    for (const { job, dir, hooks, lease } of held) {
       if (isStopped()) {
         waiting.add(dir);
         continue;
@@ -175,7 +163,7 @@ async function performHeld(
       const folder = `files-${randomUUID()}`;
       const result = await pool.run(
         { ...job, outDir: path.join(dir, folder) },
-        createHooks(member, print, tell),
+        hooks,
         AbortSignal.any([signal, lease.lost]),
       );
       // A stage that was asked to stop has not failed. It goes on in the next attempt.
@@ -189,6 +177,7 @@ async function performHeld(
   return waiting;
 }
 
+/** @param member the job's index among the task's members, by which events name it */
 const createHooks = (
   member: number,
   print: (text: string) => void,
@@ -203,8 +192,8 @@ const createHooks = (
 });
 
 /**
- * Writes a result, unless there is one. Removes a failed stage's files first, which makes room on a
- * full disk. If there is no room for the result of a success, the stage has failed.
+ * Removes a failed stage's files first, which makes room on a full disk. If there is no room for
+ * the result of a success, the stage has failed.
  */
 function writeOutcome(dir: string, result: JobResult & { readonly folder: string }): void {
   const { folder } = result;

@@ -27,27 +27,17 @@ import type { Prepared } from './prepare.ts';
 import { stateDir } from './state-folder.ts';
 
 export interface ExecOptions {
-  /** An empty or new folder for the stage's files. Default: `.dosimeter/exec/STAGE`, emptied. */
+  /** An empty or new folder. Default: `.dosimeter/exec/STAGE`, emptied. */
   readonly out?: string;
   readonly jobs: number;
   readonly hooks: JobHooks;
   readonly signal: AbortSignal;
 }
 
-export interface Executed {
-  readonly stage: string;
-  /** The absolute path of the stage's files; after a failure, of those written until then. */
-  readonly outputs: string;
-  readonly result: JobResult;
-  /**
-   * The stage's entry in the store, and the files that differ from it, without volatile ones; null
-   * if the stage failed or has no entry.
-   */
-  readonly stored: { readonly dir: string; readonly differs: readonly string[] } | null;
-}
+export type Executed = Awaited<ReturnType<typeof execStage>>;
 
 /**
- * Runs one stage, which writes its files outside the store, and compares them with the stored ones.
+ * Runs one stage outside the store, and compares its files with the stored ones.
  * @param wanted a stage's id, the beginning of one, or a kind that the plan has only once
  * @throws UserFault if there is no such stage, or if it can't run now
  */
@@ -55,7 +45,7 @@ export async function execStage(
   prepared: Prepared,
   wanted: string,
   { out, jobs, hooks, signal }: ExecOptions,
-): Promise<Executed> {
+) {
   const { registry, assets, experiment, plan } = prepared;
   const status = chooseStage(prepared, wanted);
   const { stage } = status;
@@ -87,8 +77,10 @@ export async function execStage(
   );
   return {
     stage: stage.id,
+    /** The absolute path of the stage's files, also of a failed stage's. */
     outputs: outDir,
     result,
+    /** The stage's entry, and its files that differ; null if the stage failed or has no entry. */
     stored:
       result.type === 'done' && status.entry
         ? compareWithStored(status.entry, stage.descriptor.volatile ?? [], result.files)
@@ -97,8 +89,7 @@ export async function execStage(
 }
 
 /**
- * Performs the job in `jobFile` for an executor that runs elsewhere. Writes its result into
- * `resultFile`, whole or not at all.
+ * Performs a job for an executor that runs elsewhere. Writes the result whole or not at all.
  * @throws UserFault if `jobFile` can't be read as a job
  */
 export async function execJob(
@@ -118,11 +109,10 @@ export async function execJob(
   return result;
 }
 
-/** Performs a job in a worker process that is ended with it. */
 async function performInWorker(job: Job, hooks: JobHooks, signal: AbortSignal): Promise<JobResult> {
   const [{ createPool }, { workerModule }] = await Promise.all([
     import('./execute/pool.ts'),
-    import('./registry/registry.ts'),
+    import('./registry/build.ts'),
   ]);
   const pool = createPool({ module: workerModule(), limit: 1 });
   try {
@@ -132,7 +122,7 @@ async function performInWorker(job: Job, hooks: JobHooks, signal: AbortSignal): 
   }
 }
 
-/** Returns the one stage that `wanted` names. @throws UserFault if none or several match */
+/** @throws UserFault if no stage or several match */
 function chooseStage({ plan, statuses }: Prepared, wanted: string): StageStatus {
   const found = statuses.filter(
     ({ stage }) => stage.kind === wanted || stage.id.startsWith(wanted),
@@ -155,7 +145,6 @@ function chooseStage({ plan, statuses }: Prepared, wanted: string): StageStatus 
   );
 }
 
-/** Returns the facts about the experiment for a stage that joins the grid, from the store. */
 async function factsForJoiningStage(
   { plan, statuses, experiment, assets, backend }: Prepared,
   jobs: number,
@@ -175,7 +164,7 @@ async function factsForJoiningStage(
   });
 }
 
-/** Returns a stage's inputs by name. @throws UserFault if one is missing, damaged or let go */
+/** @throws UserFault if an input is missing, damaged or let go */
 async function checkedInputs(
   { stage }: StageStatus,
   { statuses, store }: Prepared,
@@ -206,7 +195,7 @@ async function checkedInputs(
   return inputs;
 }
 
-/** Makes the stage's folder: `out`, which must be empty, or the default one, emptied. */
+/** Makes `out`, which must be empty, or the default folder, which is emptied. */
 function emptyFolder(out: string | undefined, id: string): string {
   const dir = path.resolve(out ?? path.join(stateDir(), 'exec', id));
   try {
@@ -222,12 +211,12 @@ function emptyFolder(out: string | undefined, id: string): string {
   return dir;
 }
 
-/** Returns an entry's folder, and the files that only one side has or whose digests differ. */
+/** Finds the files that only one side has or whose digests differ. */
 function compareWithStored(
   { dir, manifest }: Entry,
   volatile: readonly string[],
   files: readonly OutputFile[],
-): NonNullable<Executed['stored']> {
+): { readonly dir: string; readonly differs: readonly string[] } {
   const before = new Map(manifest.files.map(({ path: name, sha256 }) => [name, sha256]));
   const now = new Map(files.map(({ path: name, sha256 }) => [name, sha256]));
   const differs = [...new Set([...before.keys(), ...now.keys()])]

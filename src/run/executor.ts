@@ -1,26 +1,24 @@
-/** Finds and opens the executor of a run. */
+/** Finds and opens the executor of a run, and asks one what it would submit. */
 import path from 'node:path';
-import { type Executor, UserFault } from '../api.ts';
+import { type Executor, type ForeseenGroup, UserFault } from '../api.ts';
+import type { DemandFacts } from './execute/resources.ts';
+import type { Prepared } from './prepare.ts';
 import type { Registry } from './registry/types.ts';
 
 export const defaultExecutor = 'local';
 
 export interface ExecutorPlace {
-  /** The number of processor cores that the run may use on this machine. */
+  /** How many cores the run may use on this machine. */
   readonly cores: number;
-  /** The run's folder. */
   readonly dir: string;
   readonly log: (message: string) => void;
   readonly note: (message: string) => void;
-  /** The path of the spec. */
   readonly spec: string;
-  /** The path of the store. */
   readonly store: string;
   /** Whether stages may compile steps. */
   readonly compile: boolean;
 }
 
-/** Throws `UserFault` if there is no executor of this name. */
 export async function checkExecutor(registry: Registry, name: string): Promise<void> {
   if (registry.get('executor', name)) return;
   const { didYouMean, nearest } = await import('../spec/suggest.ts');
@@ -34,11 +32,7 @@ export async function checkExecutor(registry: Registry, name: string): Promise<v
   );
 }
 
-/**
- * Opens an executor, with a pool of workers for its stages on this machine.
- * @param name the name of an executor that `checkExecutor` accepts
- * @throws UserFault if the executor can't work on this machine
- */
+/** @throws UserFault if the executor can't work on this machine */
 export async function openExecutor(
   registry: Registry,
   name: string,
@@ -46,7 +40,7 @@ export async function openExecutor(
 ): Promise<Executor> {
   const [{ createPool }, { jobProgram, workerModule }] = await Promise.all([
     import('./execute/pool.ts'),
-    import('./registry/registry.ts'),
+    import('./registry/build.ts'),
   ]);
   const plugin = registry.get('executor', name);
   if (!plugin) throw new Error(`no executor plugin "${name}"`);
@@ -72,9 +66,58 @@ export async function openExecutor(
   });
 }
 
-/** Returns the command that performs a task. @param program the command that starts this program */
-export const taskCommand = (program: readonly string[]): readonly string[] => [
+/** The command that performs a task. @param program starts this program */
+const taskCommand = (program: readonly string[]): readonly string[] => [
   ...program,
   'exec',
   '--task',
 ];
+
+/**
+ * Returns the groups of jobs that an executor would submit if all stages were ready, in the plan's
+ * order.
+ * @throws UserFault if the executor submits nothing, or its settings have a fault
+ */
+export async function foresee(
+  prepared: Prepared,
+  executor: string,
+  pack: number,
+): Promise<readonly ForeseenGroup[]> {
+  const { registry, plan, statuses, assets, gpu, store, experiment } = prepared;
+  await checkExecutor(registry, executor);
+  const descriptor = registry.get('executor', executor)?.descriptor;
+  if (descriptor?.foresee === undefined)
+    throw new UserFault(
+      `the executor "${executor}" submits no jobs`,
+      'leave out --executor: dosimeter plan shows what would run',
+    );
+  const [{ foreseeJobs }, { estimateDemand }, { openDurations }, { jobProgram }] =
+    await Promise.all([
+      import('./execute/packs.ts'),
+      import('./execute/resources.ts'),
+      import('./log/durations.ts'),
+      import('./registry/build.ts'),
+    ]);
+  const stages = statuses.filter(({ state }) => state !== 'cached').map(({ stage }) => stage);
+  const durations = openDurations(store.root);
+  const facts: DemandFacts = {
+    backend: plan.backend,
+    assets,
+    computesOnGpu: gpu,
+    expect: (stage) => durations.expect(stage),
+  };
+  const jobs = foreseeJobs(stages, pack).map(async (members) => ({
+    kind: members[0]?.kind ?? '',
+    stages: await Promise.all(
+      members.map(async (stage) => ({
+        cpu: Math.max(1, stage.resources.cpu),
+        demand: await estimateDemand(stage, facts),
+      })),
+    ),
+  }));
+  return descriptor.foresee(await Promise.all(jobs), {
+    env: process.env,
+    spec: path.resolve(experiment.file),
+    taskCommand: taskCommand(jobProgram()),
+  });
+}

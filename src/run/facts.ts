@@ -28,17 +28,16 @@ export interface StageInPlan {
   readonly kind: string;
   readonly cell: JsonObject;
   readonly seed: number | null;
-  /** The action key; null while an input's content is unknown. */
+  /** Null while an input's content is unknown. */
   readonly key: string | null;
   readonly state: StageStatus['state'];
   readonly reason: string;
-  /** The absolute path of the folder with the stage's files; null unless the stage is cached. */
+  /** The absolute path of the stage's files; null unless it is cached. */
   readonly outputs: string | null;
-  /** The ids of the stages that this stage reads, by input name. */
+  /** The ids of the stages that this one reads, by input name. */
   readonly inputs: { readonly [name: string]: string };
 }
 
-/** Returns the stages in the plan's order. */
 export const plannedStages = ({ statuses }: Prepared): StageInPlan[] =>
   statuses.map(({ stage, state, key, reason, entry }) => ({
     id: stage.id,
@@ -52,26 +51,23 @@ export const plannedStages = ({ statuses }: Prepared): StageInPlan[] =>
     inputs: stage.inputs,
   }));
 
-/** The metrics of the finished cells, and what else `results` prints. */
+/** What `results` prints. */
 export interface Results extends Omit<Metrics, 'cells'> {
   readonly rows: readonly ResultRow[];
-  /** The warnings of finished stages, each once, with their places in the spec. */
+  /** Those of finished stages, each once. */
   readonly warnings: readonly Diagnostic[];
 }
 
-/** Returns the target class of each stage that makes poisoned rows and can tell it already. */
-export async function targetsOf({
-  plan,
-  statuses,
-  assets,
-  registry,
-}: Prepared): Promise<ReadonlyMap<PlannedStage, AttackTarget>> {
-  if (!plan.stages.some(({ descriptor }) => descriptor.target !== undefined)) return new Map();
+/** Returns the target class of each stage that poisons rows and can tell it already. */
+export async function targetsOf(
+  prepared: Prepared,
+): Promise<ReadonlyMap<PlannedStage, AttackTarget>> {
+  const isAsked = ({ descriptor }: PlannedStage): boolean => descriptor.target !== undefined;
+  if (!prepared.plan.stages.some(isAsked)) return new Map();
   const { attackTargets } = await import('./execute/preflight.ts');
-  return attackTargets(plan, statuses, assets, registry);
+  return attackTargets(prepared);
 }
 
-/** Returns the numbers of all finished cells. @param targets the target classes of attacks */
 export function resultsOf(
   { plan, statuses, store }: Prepared,
   targets: ReadonlyMap<PlannedStage, AttackTarget> = new Map(),
@@ -98,7 +94,7 @@ export function resultsOf(
   };
 }
 
-/** Returns the target of each cell's own attack or, if it has none, of its last base's. */
+/** By the cell's index: the target of its own attack or, without one, of its last base's. */
 function targetsByCell(
   { cellStages }: Prepared['plan'],
   targets: ReadonlyMap<PlannedStage, AttackTarget>,
@@ -117,7 +113,7 @@ function targetsByCell(
   return found;
 }
 
-/** Returns a line for each target class, by its name, with the attacks that lead to it. */
+/** Returns a line for each target class, with the attacks that lead to it. */
 export function targetLines(targets: Iterable<AttackTarget>): string[] {
   const attacks = new Map<string, Set<string>>();
   for (const { attack, label, class: name } of targets) {
@@ -127,7 +123,7 @@ export function targetLines(targets: Iterable<AttackTarget>): string[] {
   return [...attacks].map(([target, of]) => `target of ${[...of].join(', ')}: ${target}`);
 }
 
-/** Returns for each cell the parameters of its stage `evaluate`; undefined if it has none. */
+/** By cell; undefined for a cell without `evaluate`. */
 function evaluateParams(plan: Prepared['plan']): readonly (JsonObject | undefined)[] {
   const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
   return plan.cellStages.map(({ stages: { evaluate } }) =>
@@ -135,7 +131,7 @@ function evaluateParams(plan: Prepared['plan']): readonly (JsonObject | undefine
   );
 }
 
-/** Returns the scorers of completions in parameters of `evaluate`; {} if it has no completions. */
+/** Returns {} if `evaluate` reads no completions. */
 function scorerFacts(params: JsonObject = {}): Pick<CellMetrics, 'scorers'> {
   const completion = params['completion'];
   if (!isRecord(completion)) return {};
@@ -144,13 +140,13 @@ function scorerFacts(params: JsonObject = {}): Pick<CellMetrics, 'scorers'> {
   return { scorers: [scorer, ...further].filter((one): one is JsonObject => isRecord(one)) };
 }
 
-/** Returns the tasks (`data.tasks`) in parameters of `evaluate`; {} if it has none. */
+/** Returns {} if `evaluate` has no `data.tasks`. */
 function taskFacts(params: JsonObject = {}): Pick<CellMetrics, 'tasks'> {
   const tasks = params['tasks'];
   return Array.isArray(tasks) ? { tasks: tasks.flatMap(taskIn) } : {};
 }
 
-/** Returns a task's data set and metrics; [] if the value is malformed. */
+/** Returns [] for a malformed task. */
 function taskIn(task: Json): readonly TaskFacts[] {
   const { dataset, metrics } = isRecord(task) ? task : {};
   return typeof dataset === 'string' && Array.isArray(metrics)
@@ -158,10 +154,7 @@ function taskIn(task: Json): readonly TaskFacts[] {
     : [];
 }
 
-/**
- * Returns for each cell, by stage kind, the precisions besides float32 of the stage and of all
- * stages upstream of it.
- */
+/** Returns, by cell and stage kind, the precisions besides float32 of the stage and its inputs. */
 function precisionByKind(plan: Prepared['plan']): readonly { readonly [kind: string]: string }[] {
   const precisionUpstream = gatherUpstream(plan, precisionOf);
   return plan.cellStages.map(({ stages }) =>
@@ -174,7 +167,7 @@ function precisionByKind(plan: Prepared['plan']): readonly { readonly [kind: str
   );
 }
 
-/** Returns for each cell, by stage kind, the warnings of the stage and of all stages upstream. */
+/** Returns, by cell and stage kind, the warnings of the stage and all upstream. */
 function warningsByKind(
   plan: Prepared['plan'],
   statuses: Prepared['statuses'],
@@ -189,7 +182,7 @@ function warningsByKind(
   return plan.cellStages.map(({ stages }) => mapValues(stages, (id) => [...warnedUpstream(id)]));
 }
 
-/** Returns a function that returns the union of `valuesOf` of a stage and all stages upstream. */
+/** Returns a function: the union of `valuesOf` over a stage and all upstream. */
 function gatherUpstream(
   plan: Prepared['plan'],
   valuesOf: (stage: PlannedStage) => readonly string[],
@@ -212,10 +205,7 @@ export interface ComparedResults extends Omit<Results, 'rows'> {
   readonly cells: readonly ComparedCell[];
 }
 
-/**
- * Returns the results as one side of a comparison. Each cell has all its names, since the other
- * spec may use any of them.
- */
+/** Each cell has all its names, since the other spec may use any of them. */
 export function comparedResults({ plan, statuses, store }: Prepared): ComparedResults {
   const { cells, ...rest } = readMetrics(plan, statuses, store);
   const evaluated = evaluateParams(plan);
@@ -236,28 +226,22 @@ const CURVES = 'curves.jsonl';
 interface StepRow {
   readonly cell: JsonObject;
   readonly seed: number;
-  /** The training step; 0 is before the first step. */
+  /** 0 is before the first step. */
   readonly step: number;
   readonly metric: string;
   readonly value: number;
 }
 
-interface Steps {
-  /** The rows in the order of cells, seeds and steps. */
-  readonly rows: readonly StepRow[];
-  /** The files that differ from what was stored. Their numbers are left out. */
-  readonly damaged: readonly string[];
-}
-
 /**
- * Reads the measurements along each training that is in the store. Leaves out a cell that repeats
- * the training of a cell without a defence (`repeatedTrainings`).
+ * Reads the measurements along each stored training, in the order of cells, seeds and steps. Leaves
+ * out a cell that repeats the training of a cell without a defence (`repeatedTrainings`), and
+ * `damaged` files, which differ from what was stored.
  */
 export async function readSteps({
   plan,
   statuses,
   store,
-}: Pick<Prepared, 'plan' | 'statuses' | 'store'>): Promise<Steps> {
+}: Pick<Prepared, 'plan' | 'statuses' | 'store'>) {
   const byId = new Map(statuses.map((status) => [status.stage.id, status]));
   const rows: StepRow[] = [];
   const damaged: string[] = [];
@@ -293,7 +277,7 @@ export async function readSteps({
   return { rows, damaged };
 }
 
-/** Returns the rows as results of the stage `train`, with the step as one more axis. */
+/** Returns results of the stage `train`, with the step as one more axis. */
 export const asResults = (rows: readonly StepRow[]): readonly ResultRow[] =>
   collectResults(
     [...groupBy(rows, ({ cell, seed, step }) => JSON.stringify([cell, seed, step])).values()].map(
@@ -306,9 +290,8 @@ export const asResults = (rows: readonly StepRow[]): readonly ResultRow[] =>
   );
 
 /**
- * Returns a sentence for each other backend on which the store has results of the plan's goals.
- * Only results that runs of this spec have recorded are found: to look others up, their keys would
- * be needed, which contain PyTorch's release, and asking for that takes a second.
+ * Returns a sentence for each other backend with stored results of the plan's goals. Only runs of
+ * this spec are searched: other keys contain PyTorch's release, which takes a second to ask for.
  */
 export function otherBackends({ statuses, store, experiment, backend }: Prepared): string[] {
   const identityOf = (...parts: readonly unknown[]): string => canonical(parts);

@@ -26,18 +26,14 @@ export const RATE = 'train.learning_rate';
 export const RULE =
   'the highest mean accuracy on the held-out rows; of equal means the smallest rate';
 
-/**
- * The default rates of full fine-tuning: half decades around the usual rates of a whole BERT, 2e-5
- * to 5e-5 (Devlin et al. 2019).
- */
+/** Half decades around 2e-5 to 5e-5, the usual rates of a whole BERT (Devlin et al. 2019). */
 const FULL = [1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4];
 /** Half decades around the usual rates of LoRA: 1e-4 to 5e-4 (Hu et al. 2022). */
 const FEW_PARAMETERS = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2];
 
-/** The rates to try, by adapter type; `*` stands for every type that is not listed. */
+/** By adapter type; `*` stands for every type that is not listed. */
 export type Rates = { readonly [type: string]: readonly number[] };
 
-/** Returns the rates to try for an adapter of any of these types, in ascending order. */
 const ratesToTry = (types: readonly string[], given: Rates): readonly number[] =>
   [
     ...new Set(
@@ -49,7 +45,7 @@ const ratesToTry = (types: readonly string[], given: Rates): readonly number[] =
 
 export interface SweepOptions {
   readonly rates: Rates;
-  /** The number of the spec's seeds that are used, from the first. */
+  /** How many of the spec's first seeds are used. */
   readonly seeds: number;
   /** The share of the training rows that is held out. */
   readonly share: number;
@@ -57,7 +53,7 @@ export interface SweepOptions {
 
 /**
  * Returns the spec of the sweep: no attack, each adapter at each rate, trained on one part of the
- * training rows and scored on the other. The original's validation rows are in none of its keys.
+ * training rows and scored on the other. No key depends on the original's validation rows.
  * @param resolved the original spec, axes unexpanded and defaults filled in
  * @throws UserFault if the spec measures no accuracy, or its training rows can't be divided
  */
@@ -150,34 +146,33 @@ export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOp
 
 export interface TriedRate {
   readonly rate: number;
-  /** The mean of `Choice.metric` on held-out rows over the seeds; null if no seed has a result. */
+  /** The mean of `Choice.metric` over the seeds; null if no seed has a result. */
   readonly mean: number | null;
   /** The sample standard deviation; null for fewer than two results. */
   readonly std: number | null;
-  /** The number of seeds with a result. */
   readonly n: number;
-  /** The number of seeds without a result. A rate with a missing seed is not chosen. */
+  /** How many seeds lack a result. The rate can't be chosen if one does. */
   readonly missing: number;
 }
 
 export interface Choice {
-  /** The values that tell the choice from the others: `type=lora rank=8`. */
+  /** The values that tell it from the others: `type=lora rank=8`. */
   readonly label: string;
-  /** The values that all the adapter's cells share, without the rate. */
+  /** The adapter's cells share these axis values; the rate is left out. */
   readonly cell: JsonObject;
   readonly adapter: ExperimentCell['config']['adapter'];
-  /** The metric that chooses the rate. Training by DPO need not raise the accuracy of texts. */
+  /** What chooses the rate. Training by DPO need not raise the accuracy of texts. */
   readonly metric: 'accuracy' | 'reward_accuracy';
   readonly rates: readonly TriedRate[];
-  /** The chosen rate; null if no rate has a result for every seed. */
+  /** Null if no rate has a result for every seed. */
   readonly chosen: TriedRate | null;
-  /** Whether the chosen rate is the lowest or the highest of several. */
+  /** Whether the chosen rate is at an end of several. */
   readonly edge: 'lowest' | 'highest' | null;
 }
 
 const withoutRate = ({ [RATE]: _rate, ...axes }: JsonObject): JsonObject => axes;
 
-/** Returns a choice for each adapter and each value of any other axis, in the spec's order. */
+/** Returns a choice for each adapter and each value of other axes, in the spec's order. */
 export function chooseRates(
   cells: readonly ExperimentCell[],
   rows: readonly Pick<ResultRow, 'cell' | 'seed' | 'stage' | 'metric' | 'value'>[],
@@ -226,8 +221,8 @@ function findEdge(chosen: TriedRate | null, rates: readonly TriedRate[]): Choice
 }
 
 /**
- * Returns the axes outside the adapter along which one and the same adapter has several choices of
- * a rate. A spec can't express these: a variant of `adapter` has one rate for all its cells.
+ * Returns the axes outside the adapter along which an adapter would have several rates. A spec
+ * can't express these: a variant of `adapter` has one rate for all its cells.
  */
 export function axesWithOwnRates(choices: readonly Pick<Choice, 'adapter' | 'cell'>[]): string[] {
   const byAdapter = groupBy(choices, ({ adapter }) => canonical(adapter));
@@ -242,7 +237,7 @@ function summariseRate(rate: number, values: readonly (number | undefined)[]): T
   return { rate, mean, std, n: found.length, missing: values.length - found.length };
 }
 
-/** Returns the rate that RULE chooses, of rates in ascending order; null if none is complete. */
+/** Applies RULE. @param rates ascending */
 function bestRate(rates: readonly TriedRate[]): TriedRate | null {
   let found: TriedRate | null = null;
   let highest = -Infinity;
@@ -257,9 +252,8 @@ function bestRate(rates: readonly TriedRate[]): TriedRate | null {
 const showValue = (value: Json): string => (typeof value === 'string' ? value : canonical(value));
 
 /**
- * Writes the spec of a sweep, which `dosimeter results` and `explain` read like any other.
- * @param original the original spec and its profile
- * @returns the path of the written spec, relative to the working folder
+ * Writes the spec of a sweep, for `dosimeter results` and `explain`.
+ * @returns its path, relative to the working folder
  * @throws UserFault if it can't be written
  */
 export async function writeSweepSpec(
@@ -285,11 +279,11 @@ export async function writeSweepSpec(
 
 export interface HeldOutRows {
   readonly rows: number;
-  /** The share of the rows that belong to the most frequent class. */
+  /** The share of the most frequent class. */
   readonly majority_share: number;
 }
 
-/** Returns the held-out rows of a sweep, or null if they have not been read yet. */
+/** Returns null if a sweep's held-out rows have not been read yet. */
 export function heldOutRows({ statuses }: Pick<Prepared, 'statuses'>): HeldOutRows | null {
   const entry = statuses.find(
     ({ stage }) => stage.kind === 'data' && stage.params['name'] === 'validation',
@@ -302,13 +296,10 @@ export function heldOutRows({ statuses }: Pick<Prepared, 'statuses'>): HeldOutRo
   return { rows, majority_share: Math.max(...counts) / rows };
 }
 
-/** Returns a learning rate as people write it: `3e-5`. */
+/** Returns a rate as people write it: `3e-5`. */
 export const rateText = (rate: number): string => rate.toExponential().replace('e+0', '');
 
-/**
- * Returns the `adapter` of a spec, as YAML, with the chosen rates and without values that are
- * defaults; '' if no rate was chosen.
- */
+/** Returns `adapter` of a spec with the chosen rates, without defaults; '' without a choice. */
 export function adapterYaml(
   choices: readonly Choice[],
   { registry }: Pick<Prepared, 'registry'>,
@@ -326,7 +317,6 @@ export function adapterYaml(
   return lines.length === 0 ? '' : `adapter:\n${[...new Set(lines)].join('\n')}\n`;
 }
 
-/** Returns the values that differ from the defaults of their schema. */
 function withoutDefaults(values: JsonObject, schema: JsonSchema): JsonObject {
   const fields = (schema['properties'] ?? {}) as { readonly [name: string]: JsonSchema };
   return Object.fromEntries(

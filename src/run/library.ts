@@ -14,12 +14,11 @@ import {
   ATTEMPT_LIMIT_OPTIONS,
   type AttemptLimits,
   type PerKind,
-  pickAttemptLimits,
 } from './execute/attempt-limits.ts';
 import { plannedStages, type Results, resultsOf, type StageInPlan, targetsOf } from './facts.ts';
 import type { RunEvent } from './log/events.ts';
-import { checkStages, prepare, type Prepared, runsHere } from './prepare.ts';
-import { remoteOf } from './remote.ts';
+import { checkStages, prepare, type Prepared } from './prepare.ts';
+import { chosenRemote } from './remote.ts';
 import { runPrepared } from './run.ts';
 import { defaultStore } from './state-folder.ts';
 import { type RunSummary, SpecFault } from './types.ts';
@@ -108,12 +107,8 @@ export interface RunResult {
 export function plan(spec: string, options: SpecOptions = {}): Promise<Result<Plan>> {
   return asResult(() =>
     withPrepared(spec, options, false, async (prepared) => {
-      await checkStages(
-        prepared,
-        prepared.statuses.filter(({ state }) => state !== 'cached'),
-        runsHere(undefined),
-        options.onNote ?? (() => undefined),
-      );
+      const lacking = prepared.statuses.filter(({ state }) => state !== 'cached');
+      await checkStages(prepared, lacking, undefined, options.onNote ?? (() => undefined));
       return {
         name: prepared.experiment.name,
         backend: prepared.backend,
@@ -142,22 +137,21 @@ export function results(spec: string, options: SpecOptions = {}): Promise<Result
  */
 export function run(spec: string, options: RunOptions = {}): Promise<Result<RunResult>> {
   return asResult(async () => {
-    const jobs = options.jobs ?? os.availableParallelism();
-    const { pack, failFast, stopWhen, compile, executor, notes, onEvent } = options;
-    checkNumbers({ jobs, ...defined({ pack }) });
+    const { jobs = os.availableParallelism(), pack = 1, onEvent } = options;
+    checkNumbers({ jobs, pack });
     return withPrepared(spec, options, true, async (prepared) => {
       const summary = await runPrepared(prepared, {
+        ...options,
         jobs,
-        ...defined({ pack, failFast, stopWhen, compile, executor, notes }),
         signal: options.signal ?? new AbortController().signal,
         argv: ['run', spec],
         note: options.onNote ?? (() => undefined),
-        attemptLimits: pickAttemptLimits(options),
-        ...remoteOf(options),
-        ...(onEvent ? { watch: () => ({ onEvent, close: () => undefined }) } : {}),
+        attemptLimits: options,
+        remote: chosenRemote(options),
+        watch: onEvent && (() => ({ onEvent, close: () => undefined })),
       });
       const { run: id, tally, interrupted, stopped, report } = summary;
-      return { run: id, ...tally, interrupted, stopped, failures: failuresOf(summary), report };
+      return { run: id, ...tally, interrupted, stopped, failures: listFailures(summary), report };
     });
   });
 }
@@ -168,7 +162,7 @@ function checkNumbers(given: { readonly [option: string]: number }): void {
       throw new UserFault(`\`${option}\` must be a whole number of at least 1, got ${value}`);
 }
 
-const failuresOf = ({ outcomes }: RunSummary): RunResult['failures'] =>
+const listFailures = ({ outcomes }: RunSummary): RunResult['failures'] =>
   [...outcomes].flatMap(([stage, outcome]) => {
     if (outcome.state !== 'failed') return [];
     const { error, log, hint } = outcome;
@@ -233,11 +227,8 @@ async function withPrepared<T>(
   checkCall(spec, options);
   const { store = defaultStore, set = [], only = [], onNote = () => undefined } = options;
   const { backend, profile } = options;
-  const prepared = await prepare(
-    spec,
-    { store, set, only, ...defined({ backend, profile }) },
-    { fetch, note: onNote },
-  );
+  const asked = { store, set, only, backend, profile };
+  const prepared = await prepare(spec, asked, { fetch, note: onNote });
   try {
     return await use(prepared);
   } finally {

@@ -36,20 +36,20 @@ import type { Checked } from './execute/preflight.ts';
 import { type Assets, pythonOf, type StageStatus, survey } from './execute/survey.ts';
 import { distinctDiagnostics, storedWarnings, warningText } from './execute/warnings.ts';
 import { defaultExecutor } from './executor.ts';
-import { loadOutsidePlugins, loadRegistry } from './registry/registry.ts';
+import { loadOutsidePlugins } from './registry/outside.ts';
+import { loadRegistry } from './registry/registry.ts';
 import type { LoadedPlugin, Registry } from './registry/types.ts';
 import { SpecFault } from './types.ts';
 
-/** The options of a command, or of a call, on a spec. */
 export interface Asked {
   readonly store: string;
-  /** The compute backend; by default, the best that this machine has. */
-  readonly backend?: BackendName;
-  /** One of the spec's profiles; by default, the spec as it is written. */
-  readonly profile?: string;
-  /** Overrides of fields of the spec: `path=value` each. */
+  /** By default, the best that this machine has. */
+  readonly backend?: BackendName | undefined;
+  /** One of the spec's profiles; by default, none. */
+  readonly profile?: string | undefined;
+  /** `path=value` each: overrides of fields of the spec. */
   readonly set: readonly string[];
-  /** Filters of the cells: tags, or `path=value[,value]`. */
+  /** Tags, or `path=value[,value]`: filters of the cells. */
   readonly only: readonly string[];
 }
 
@@ -68,16 +68,13 @@ export interface Prepared {
   readonly plan: Plan;
   readonly store: Store;
   readonly assets: Assets;
-  /**
-   * Models that are not on this machine yet, and whose family is known only once they are; none
-   * with `PrepareOptions.fetch`.
-   */
+  /** Models that are not on this machine yet, whose family is known only once they are. */
   readonly unknownFamilies: readonly string[];
-  /** The statuses in the plan's order. */
+  /** In the plan's order. */
   readonly statuses: readonly StageStatus[];
 }
 
-/** Returns what reading a spec needs of the plugins: their names and parameters. */
+/** Returns what reading a spec needs of the plugins. */
 export function specRegistry(registry: Registry): SpecRegistry {
   const shapesOf = (kind: 'attack' | 'defence' | 'scorer') =>
     registry.all(kind).map(({ name, descriptor }) => ({ name, params: descriptor.params }));
@@ -105,7 +102,7 @@ export function specRegistry(registry: Registry): SpecRegistry {
 }
 
 /**
- * Loads plugins from outside the repository, by the absolute paths of their files.
+ * Loads plugins, by the absolute paths of their files.
  * @throws UserFault as `loadOutsidePlugins`, and if a parameter has a default of a wrong type
  */
 export async function outsidePlugins(modules: readonly string[]): Promise<readonly LoadedPlugin[]> {
@@ -122,7 +119,7 @@ export async function outsidePlugins(modules: readonly string[]): Promise<readon
 }
 
 /**
- * Returns the experiment, and the registry with the plugins that the spec names.
+ * Returns the experiment, and the registry with the spec's own plugins.
  * @throws SpecFault with every fault of the spec
  */
 export async function load(
@@ -138,7 +135,7 @@ export async function load(
       }
       return specRegistry(registry);
     },
-    ...defined({ profile: options.profile }),
+    profile: options.profile,
     sets: options.set,
     only: options.only,
     env: process.env,
@@ -147,14 +144,16 @@ export async function load(
   const { commands } = loaded.value;
   return {
     experiment: loaded.value,
-    registry: commands.length === 0 ? registry : registry.with(commandStages(registry, commands)),
+    registry:
+      commands.length === 0
+        ? registry
+        : registry.with(commands.map((command) => commandStage(registry, command))),
   };
 }
 
 /**
- * Refuses a cache that others may have written to, before anything there is read. Refuses one on
- * /proc too, because Node's recursive `mkdir`, which makes the cache's folders, never returns
- * there.
+ * Refuses a cache that others may have written to, and one on /proc: Node's recursive `mkdir`,
+ * which makes its folders, never returns there.
  */
 function checkCache(cache: string): void {
   cacheFolder(cache);
@@ -168,8 +167,8 @@ function checkCache(cache: string): void {
 const MOST_LINES = 5;
 
 /**
- * Returns a line for each cell of the first seed that has several names (cells of other seeds have
- * the same), at most MOST_LINES and one with the number of the rest.
+ * Returns a line for each cell with several names, at most MOST_LINES and one with the number of
+ * the rest. Cells of later seeds are left out: they have the same names.
  */
 function aliasLines({ cells, seeds }: Experiment): string[] {
   const labelOf = ({ label }: { readonly label: string }): string =>
@@ -187,9 +186,9 @@ function aliasLines({ cells, seeds }: Experiment): string[] {
 }
 
 export interface PrepareOptions {
-  /** Whether sources that are not on this machine yet are fetched. */
+  /** Whether to fetch sources that are not on this machine yet. */
   readonly fetch: boolean;
-  /** Called with events on the way, such as a download or a lease that a dead process left. */
+  /** Called with events such as a download, or a lease that a dead process left. */
   readonly note: Note;
   /** Replaces the spec's goals. */
   readonly goals?: (goals: readonly string[], registry: Registry) => readonly string[];
@@ -242,7 +241,7 @@ export async function prepare(
   );
   if (diagnostics.length > 0) throw new SpecFault(diagnostics);
   return {
-    asked: { ...defined({ profile: options.profile }), set: options.set, only: options.only },
+    asked: options,
     experiment,
     registry,
     backend,
@@ -255,7 +254,7 @@ export async function prepare(
   };
 }
 
-/** Returns `model_type` of a source's config.json; null if that is not at hand, or names none. */
+/** Returns `model_type` of a source's config.json; null if there is none at hand. */
 async function modelType(
   uri: string,
   source: SourceDescriptor,
@@ -273,7 +272,6 @@ async function modelType(
 }
 
 /**
- * Checks that the spec's architectures read a model.
  * @param fetch whether the source may ask its server for config.json
  * @returns a fault for each architecture of the spec that does not read this model, or `unknown` if
  *   config.json is not at hand; no fault if `uri` is not a model, or its source has no `peek`
@@ -314,25 +312,19 @@ async function modelFamilyFaults(
   });
 }
 
-/** Returns what sources are given: the download cache, the environment, and a log. */
 export const sourceContext = (log: (message: string) => void): SourceContext => ({
   cacheDir: cacheDir(process.env),
   env: process.env,
   log,
 });
 
-/** The stage plugin that runs programs: no goal, since a spec's `commands` say what to run. */
+/** The stage plugin that runs programs. It is no goal: a spec's `commands` say what to run. */
 export const COMMAND = 'command';
 
-/** Returns a stage plugin for each program that the spec's `commands` name. */
-function commandStages(registry: Registry, commands: readonly CommandStage[]): LoadedPlugin[] {
+/** Returns the plugin `command` as a stage that runs one program. */
+function commandStage(registry: Registry, command: CommandStage): LoadedPlugin {
   const base = registry.get('stage', COMMAND);
   if (!base) throw new Error(`no stage plugin "${COMMAND}"`);
-  return commands.map((command) => commandStage(base, command));
-}
-
-/** Returns the plugin `command` as a stage that runs one program, with its name and limits. */
-function commandStage(base: LoadedPlugin<'stage'>, command: CommandStage): LoadedPlugin<'stage'> {
   const { name, scope, cpu, memory_mb, gpu, timeout_seconds, output_mb, ...settings } = command;
   const inputs = settings.inputs.map((input) => ({ ...input }));
   const params: JsonObject = { name, scope, ...settings, inputs };
@@ -356,26 +348,19 @@ function commandStage(base: LoadedPlugin<'stage'>, command: CommandStage): Loade
   };
 }
 
-/** Whether an executor runs its stages on this machine; undefined where none is given. */
+/** Whether an executor runs its stages on this machine; undefined if none is given. */
 export const runsHere = (executor: string | undefined): boolean | undefined =>
   executor === undefined ? undefined : executor === defaultExecutor;
 
 /**
- * Runs the preflight of each lacking stage. Passes on every warning, also those that are stored
- * with finished stages. A stage skips what it can't see yet, such as a source that is not fetched.
- * @param lacking the statuses of the stages that would run
+ * Runs the preflight of each lacking stage. Passes on every warning, also those stored with
+ * finished stages. A stage skips what it can't see yet, such as a source that is not fetched.
  * @param here what `runsHere` returns
  * @returns the warnings to be stored with the lacking stages
  * @throws SpecFault with every fault that was found
  */
 export async function checkStages(
-  {
-    plan,
-    assets,
-    registry,
-    statuses,
-    unknownFamilies,
-  }: Pick<Prepared, 'plan' | 'assets' | 'registry' | 'statuses' | 'unknownFamilies'>,
+  prepared: Prepared,
   lacking: readonly StageStatus[],
   here: boolean | undefined,
   note: Note,
@@ -384,9 +369,9 @@ export async function checkStages(
   const isChecked = ({ stage: { descriptor } }: StageStatus): boolean =>
     descriptor.preflight !== undefined || descriptor.compute;
   const checks = lacking.some(isChecked) ? await import('./execute/preflight.ts') : null;
-  const stored = storedWarnings(plan, statuses),
+  const stored = storedWarnings(prepared.plan, prepared.statuses),
     { found: seen = [], warnings = new Map<StageId, never>() } =
-      (await checks?.preflight(plan, lacking, assets, registry, here, statuses)) ?? {},
+      (await checks?.preflight(prepared, lacking, here)) ?? {},
     found = distinctDiagnostics([...stored, ...seen]);
   const faults = found.filter(({ warning }) => !warning);
   // A warning, such as of a wrong column, may say where a fault comes from.
@@ -394,10 +379,10 @@ export async function checkStages(
     tellWarnings(found, note);
     throw new SpecFault(faults);
   }
-  for (const uri of unknownFamilies)
+  for (const uri of prepared.unknownFamilies)
     note(
       `${uri} is not on this machine yet: \`run\` learns from its config.json whether its family ` +
-        `is supported (${familyNames(registry)})`,
+        `is supported (${familyNames(prepared.registry)})`,
     );
   tellWarnings(found, note);
   return warnings;

@@ -10,17 +10,13 @@ import { keyComponents, type StageStatus } from './execute/survey.ts';
 import type { Prepared } from './prepare.ts';
 
 /**
- * Returns what changed, what the stage waits for, or that it is new, in words. A stage is new if
- * each of the closest results belongs to another stage of the plan.
+ * What changed, what a stage waits for, or that it is new: each closest result is another stage's.
  */
 export type Reasons = (status: StageStatus) => readonly string[];
 
 const KINDS = ['stage', 'attack', 'defence', 'adapter', 'model', 'dataset'] as const;
 
-/**
- * Returns a function that gives reasons. It reads the store's manifests when it is first called for
- * a ready stage.
- */
+/** Returns a function that reads the store's manifests at its first call for a ready stage. */
 export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared): Reasons {
   const byId = new Map<StageId, StageStatus>(statuses.map((status) => [status.stage.id, status]));
   const now = new Map(
@@ -52,7 +48,7 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
     ),
   );
   const cached = new Set(statuses.flatMap(({ entry }) => entry?.key ?? []));
-  /** Returns the number of differences between a result and the ready stage most like it. */
+  /** Between a result and the ready stage most like it. */
   const fewestDifferences = memoized(({ kind, components }: Manifest): number =>
     Math.min(
       ...statuses
@@ -60,10 +56,7 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
         .map((status) => distance(components, componentsOf(status))),
     ),
   );
-  /**
-   * Whether a result with n differences belongs to another stage: one that is cached, or one that
-   * it differs less from.
-   */
+  /** Whether a result is of a cached stage, or of one that it differs from by less than `n`. */
   const belongsToAnother = (result: Manifest, n: number): boolean =>
     cached.has(result.key) || (n > 1 && fewestDifferences(result) < n);
   return (status) => {
@@ -86,13 +79,12 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
 
 const MOST_DIFFERENCES = 4;
 
-/** Joins the first MOST_DIFFERENCES texts, and says how many more there are. */
 function joinFirst(texts: readonly string[]): string {
   const left = texts.length - MOST_DIFFERENCES;
   return texts.slice(0, MOST_DIFFERENCES).join('; ') + (left > 0 ? `; and ${left} more` : '');
 }
 
-/** Returns what differs between the components of two keys, in words: `adapter.rank 8 → 16`. */
+/** `adapter.rank 8 → 16` */
 export function differences(
   before: KeyComponents,
   after: KeyComponents,
@@ -119,7 +111,6 @@ export function differences(
   return found;
 }
 
-/** Returns how the parts of a plugin's code differ, in words. */
 function codeChanges(
   old: ReturnType<ClosureOf>,
   now: ReturnType<ClosureOf>,
@@ -132,7 +123,7 @@ function codeChanges(
   );
 }
 
-/** Returns the fields that differ: name, old value, new value (undefined where it is absent). */
+/** Returns name, old value and new value of the fields that differ; undefined where absent. */
 function changedValues(
   before: { readonly [name: string]: string },
   after: { readonly [name: string]: string },
@@ -142,7 +133,7 @@ function changedValues(
     .map((name) => [name, before[name], after[name]]);
 }
 
-/** Returns the leaves of a value by their path: `{ a: { b: 1 } }` gives `{ 'a.b': '1' }`. */
+/** `{ a: { b: 1 } }` gives `{ 'a.b': '1' }`. */
 function flatten(
   value: Json,
   path = '',
@@ -155,16 +146,15 @@ function flatten(
   return into;
 }
 
-/** Returns the number of differences; the changed code of a plugin counts as one. */
+/** Counts differences; the changed code of a plugin counts as one. */
 const distance = (before: KeyComponents, after: KeyComponents): number =>
   differences(before, after, () => null).length;
 
 /**
- * Returns the candidate with the fewest differences, null if there are none. Among several, one
- * whose plugins' code differs in the fewest files comes first (that of the same plugin, not of a
- * namesake in another file), then one that belongs to no other stage, and then the newest.
- * @param belongsToAnother whether the candidate belongs to another stage, given the number of its
- *   differences
+ * Returns the candidate with the fewest differences, null without any. Of several, the one whose
+ * plugins' code differs in the fewest files comes first (not a namesake's), then one that belongs
+ * to no other stage, then the newest.
+ * @param belongsToAnother gets a candidate and the number of its differences
  */
 export function nearest<T extends { readonly components: KeyComponents; readonly created: string }>(
   after: KeyComponents,

@@ -2,8 +2,7 @@
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import type { Executor, JsonObject } from '../api.ts';
-import { defined } from '../base/defined.ts';
-import { at } from '../base/lookup.ts';
+import { at, named } from '../base/lookup.ts';
 import { type Redact, redactor } from '../base/secret.ts';
 import { stageLabels } from '../plan/label.ts';
 import type { ActionKey, PlannedStage, StageId } from '../plan/types.ts';
@@ -27,36 +26,27 @@ import { type Durations, openDurations } from './log/durations.ts';
 import { journalEntry, logLine, type Outcome, type RunEvent } from './log/events.ts';
 import { createRunFolder, type RunFolder } from './log/run-folder.ts';
 import { openRunLog, type RunLog } from './log/run-log.ts';
-import { createRunPlanWriter, openRunProgress } from './log/run-plan.ts';
+import { openRunProgress, type RecordedStage, writeRunPlan } from './log/run-plan.ts';
 import { type Note, type Prepared, sourceContext } from './prepare.ts';
 import type { PluginKind } from './registry/types.ts';
 import { describeTransfers } from './remote.ts';
 import { openCoordinator } from './run-status.ts';
 import { runsDir } from './state-folder.ts';
-import type { RunPreparedOptions, RunStart } from './types.ts';
-
-interface RecordedRun {
-  readonly run: string;
-  readonly outcomes: ReadonlyMap<StageId, Outcome>;
-  readonly interrupted: boolean;
-  /** The fault for which `--stop-when` stopped the run; null if it did not. */
-  readonly stopped: string | null;
-  readonly seconds: number;
-}
+import type { RunPreparedOptions, RunStart, RunSummary } from './types.ts';
 
 type Options = RunPreparedOptions & {
   readonly executor: string;
-  /** The objects of the run's remote; null if it has no remote. */
+  /** The objects of the run's remote; null without a remote. */
   readonly objects: Objects | null;
   /** The warnings of the stages' preflights. */
   readonly warnings: Checked['warnings'];
-  /** What the user was told before the run, to be kept in its journal. */
+  /** What the user was told before the run, for its journal. */
   readonly told: readonly string[];
 };
 
 /**
  * Executes the plan, records what happens, and remembers in the store what later runs need.
- * @param environment facts about the program and the machine, recorded with the run
+ * @param environment recorded with the run
  * @throws UserFault if the disk refuses to be written to
  */
 export async function runRecorded(
@@ -65,7 +55,7 @@ export async function runRecorded(
   cached: number,
   environment: Promise<JsonObject>,
   options: Options,
-): Promise<RecordedRun> {
+): Promise<Pick<RunSummary, 'run' | 'outcomes' | 'interrupted' | 'stopped' | 'seconds'>> {
   const { plan, statuses, experiment, store, registry, assets } = prepared;
   // Made while `environment` waits for Git.
   const labels = plan.stages.map(stageLabels(plan));
@@ -87,7 +77,7 @@ export async function runRecorded(
   const durations = openDurations(store.root, options.note);
   const places = placesOn(machine, plan.backend);
   const shared = { dir: folder.dir, durations, places };
-  const recordProgress = recordView(prepared, { ...options, ...shared, labels, redact });
+  const recordProgress = recordView(prepared, options, shared, labels, redact);
   const started = performance.now();
   const watcher = await options.watch?.({
     ...shared,
@@ -97,7 +87,7 @@ export async function runRecorded(
     outlives: executor.queues !== undefined,
     kill: () => executor.close(),
   });
-  const earlyResults = createEarlyResults(plan, (line) => onEvent({ type: 'note', message: line }));
+  const watchEarly = createEarlyResults(plan, (line) => onEvent({ type: 'note', message: line }));
   let stopped: string | null = null;
   const onEvent = (event: RunEvent): void => {
     recordEvent(event, folder, log);
@@ -109,7 +99,7 @@ export async function runRecorded(
     }
     recordProgress(event);
     watcher?.onEvent(event);
-    stopIf(earlyResults.onEvent(event));
+    stopIf(watchEarly(event));
   };
   const stopIf = (fault: string | null): void => {
     if (fault === null || options.stopWhen !== 'collapsed' || stop.signal.aborted) return;
@@ -125,7 +115,7 @@ export async function runRecorded(
     for (const message of options.told) recordEvent({ type: 'note', message }, folder, log);
     for (const { stage, entry } of statuses)
       if (entry && stage.kind === 'evaluate')
-        stopIf(earlyResults.onEvent({ type: 'stage-ended', stage, outcome: cachedOutcome(entry) }));
+        stopIf(watchEarly({ type: 'stage-ended', stage, outcome: cachedOutcome(entry) }));
     const lettingGo = createLettingGo(plan, store, path.resolve(experiment.file));
     const outcomes = await executePlan(plan, statuses, {
       store,
@@ -143,16 +133,14 @@ export async function runRecorded(
       facts: { environment: environmentDigest, executor: options.executor },
       onEvent,
       // With a push, files are let go only after the entries have been sent.
-      ...(options.remote?.push === true || lettingGo === null ? {} : { onEnded: lettingGo.ended }),
+      onEnded: options.remote?.push === true ? undefined : lettingGo?.ended,
       warnings: options.warnings,
       expect: (stage) => durations.expect(stage),
       failFast: options.failFast ?? false,
       pack: options.pack ?? (isScheduled(machine) ? DEFAULT_PACK : 1),
-      ...defined({
-        mayRun: options.mayRun,
-        attemptLimits: options.attemptLimits,
-        remote: remote ?? undefined,
-      }),
+      mayRun: options.mayRun,
+      attemptLimits: options.attemptLimits,
+      remote,
     });
     const transfers = remote && describeTransfers(await remote.settled(), remote.uri);
     if (transfers !== null) note(transfers);
@@ -169,7 +157,7 @@ export async function runRecorded(
   }
 }
 
-/** Writes an event to the journal and the log, if it is of a type that these keep. */
+/** Writes an event to the journal and the log, if these keep it. */
 function recordEvent(event: RunEvent, folder: RunFolder, log: RunLog): void {
   const entry = journalEntry(event);
   if (entry === null) return;
@@ -184,24 +172,17 @@ async function openRemote(
   { objects, signal }: Options,
 ): Promise<Remote | null> {
   if (objects === null) return null;
-  const { createRemote } = await import('../store/remote/remote.ts');
-  return createRemote(objects, store, { tell, log: (message) => log.line(message), signal });
+  const remotes = await import('../store/remote/remote.ts');
+  return new remotes.Remote(objects, store, { tell, log: (message) => log.line(message), signal });
 }
 
-interface Records {
-  readonly folder: RunFolder;
-  readonly log: RunLog;
-  readonly executor: Executor;
-  readonly close: () => Promise<void>;
-}
-
-/** Opens the folder, the log and the executor, or none of them. */
+/** Opens all of these or none. */
 async function openRecords(
   { experiment, registry, store }: Prepared,
   environment: JsonObject,
   redact: Redact,
   { argv, notes = '', executor: name, jobs, note, compile = true }: Options,
-): Promise<Records> {
+) {
   const contents = {
     specFile: experiment.file,
     specText: experiment.text,
@@ -232,7 +213,7 @@ async function openRecords(
       folder,
       log,
       executor,
-      async close() {
+      close: async (): Promise<void> => {
         await executor.close();
         await opened.close();
         folder.close();
@@ -247,7 +228,7 @@ async function openRecords(
   }
 }
 
-/** Returns what stages share: the resources of a scheduler, the executor or this machine. */
+/** What stages share: the resources of a scheduler, the executor or this machine. */
 function chooseMachine({ cores, gpus, queues }: Executor, jobs: number, gpu: boolean): Machine {
   if (queues) return { cores: jobs, computesOnGpu: gpu, gatherMs: queues.gatherMs };
   if (cores !== undefined)
@@ -256,7 +237,6 @@ function chooseMachine({ cores, gpus, queues }: Executor, jobs: number, gpu: boo
   return gpus === undefined ? here : { ...here, gpus };
 }
 
-/** Returns the keys of the stages that ran or were cached. */
 const finishedKeys = (
   stages: readonly PlannedStage[],
   outcomes: ReadonlyMap<StageId, Outcome>,
@@ -266,10 +246,7 @@ const finishedKeys = (
     return isFinished(outcome) ? [outcome.key] : [];
   });
 
-/**
- * Writes what later runs need, and makes the entries durable. If the disk refuses the former, only
- * prints a note.
- */
+/** Writes what later runs need, or a note if the disk refuses it, and makes the entries durable. */
 async function rememberRun(
   { plan, registry, store, experiment }: Prepared,
   keys: readonly ActionKey[],
@@ -301,51 +278,38 @@ async function rememberRun(
 }
 
 /**
- * Writes a run's plan, which `dosimeter serve` shows, and returns a function that writes the
- * progress from events. If the disk refuses, the run goes on without them.
+ * Writes what `dosimeter serve` shows: the plan, and progress from the events that it returns a
+ * function for.
+ * @param labels of the stages, in the plan's order
  */
 function recordView(
   { plan, statuses, experiment, store }: Prepared,
-  {
-    dir,
-    durations,
-    places,
-    executor,
-    labels,
-    redact,
-    note,
-  }: Pick<RunStart, 'dir' | 'durations' | 'places'> &
-    Pick<Options, 'executor' | 'note'> & {
-      /** The labels of the plan's stages, in its order. */
-      readonly labels: readonly string[];
-      readonly redact: Redact;
-    },
+  { executor, note }: Options,
+  { dir, durations, places }: Pick<RunStart, 'dir' | 'durations' | 'places'>,
+  labels: readonly string[],
+  redact: Redact,
 ): (event: RunEvent) => void {
   const indexes = new Map<StageId, number>();
-  const recorded = createRunPlanWriter();
-  // The statuses are in the plan's order.
-  statuses.forEach(({ stage, entry, state }, index) => {
+  const stages = statuses.map(({ stage, entry, state }, index): RecordedStage => {
     const { id, kind, section, goal } = stage;
     indexes.set(id, index);
-    const inputs: number[] = [];
-    // Inputs come before the stages that read them.
-    for (const input in stage.inputs) inputs.push(indexes.get(stage.inputs[input]!)!);
-    recorded.add({
+    return {
       id,
       kind,
       section,
       label: redact(at(labels, index)),
-      inputs,
+      // Inputs come before the stages that read them.
+      inputs: Object.values(stage.inputs).map((input) => named(indexes, input)),
       goal,
       places: places(stage),
       cached: state === 'cached' ? (entry?.key ?? null) : null,
       seconds: state === 'cached' ? null : durations.expect(stage),
-    });
+    };
   });
   const { name } = experiment;
   const { backend } = plan;
-  const facts = { name, store: path.resolve(store.root), backend, executor };
-  ifDiskAllows(dir, () => recorded.save(dir, facts), note);
+  const recorded = { name, store: path.resolve(store.root), backend, executor, stages };
+  ifDiskAllows(dir, () => writeRunPlan(dir, recorded), note);
   let refused = false;
   return openRunProgress(dir, (save) => {
     if (refused) return;

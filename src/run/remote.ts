@@ -5,7 +5,7 @@ import type { ActionKey, StageId } from '../plan/types.ts';
 import { enterStore } from '../store/gc.ts';
 import { bytesOf, keptFiles, type Manifest } from '../store/manifest.ts';
 import type { Objects } from '../store/remote/objects.ts';
-import type { Counts, Pulled, Remote } from '../store/remote/remote.ts';
+import type { Counts, Remote } from '../store/remote/remote.ts';
 import { saveRoot } from '../store/roots.ts';
 import type { Store } from '../store/store.ts';
 import { type StageStatus, survey } from './execute/survey.ts';
@@ -14,34 +14,26 @@ import type { Note, Prepared } from './prepare.ts';
 /** The most manifests that are read at once. */
 const MANIFESTS = 16;
 
-/** The remote of a run. */
 export interface RemoteChoice {
   readonly uri: string;
-  /** Whether the entries that the run makes are sent to it. */
+  /** Whether the run's new entries are sent to it. */
   readonly push: boolean;
 }
 
-/**
- * Returns the remote that a run's options name, as a field, or no field.
- * @throws UserFault if entries should be sent but no remote is named
- */
-export function remoteOf({
-  remote,
+/** @throws UserFault if entries should be sent but no remote is named */
+export function chosenRemote({
+  remote: uri = '',
   push = false,
 }: {
   readonly remote?: string | undefined;
   readonly push?: boolean | undefined;
-}): { readonly remote?: RemoteChoice } {
-  if (remote !== undefined && remote !== '') return { remote: { uri: remote, push } };
-  if (push)
-    throw new UserFault(
-      'no remote is named that entries could be sent to',
-      'name it: --remote URI',
-    );
-  return {};
+}): RemoteChoice | undefined {
+  if (uri !== '') return { uri, push };
+  if (!push) return undefined;
+  throw new UserFault('no remote is named that entries could be sent to', 'name it: --remote URI');
 }
 
-/** Opens a remote. @throws UserFault if it can't be used */
+/** @throws UserFault if the remote can't be used */
 export async function openObjects({ uri, push }: RemoteChoice): Promise<Objects> {
   const { objectsAt } = await import('../store/remote/remote.ts');
   const objects = await objectsAt(uri);
@@ -49,7 +41,7 @@ export async function openObjects({ uri, push }: RemoteChoice): Promise<Objects>
   return objects;
 }
 
-/** Returns what was transferred, as a sentence; null if nothing was. */
+/** Returns a sentence; null if nothing was transferred. */
 export function describeTransfers({ fetched, sent, failed }: Counts, uri: string): string | null {
   const parts = [
     ...(fetched > 0 ? [`${fetched} fetched from`] : []),
@@ -60,25 +52,18 @@ export function describeTransfers({ fetched, sent, failed }: Counts, uri: string
   return `entries: ${parts.join(', ')} ${uri}${failures === '' ? '' : `; ${failures}`}`;
 }
 
-/** What a run would fetch. */
-export interface ForeseenFetches {
-  /** The plan, with those stages as cached that the remote has. */
-  readonly prepared: Prepared;
-  /** The bytes of the files of each stage that would be fetched. */
-  readonly bytes: ReadonlyMap<StageId, number>;
-}
-
 /**
- * Returns what a run with this remote would fetch, as far as its manifests tell: nothing else is
- * read, so that an entry may still be refused when it arrives. A stage's key is known once the
- * manifests of its inputs are, so the grid is looked through again after each round.
+ * Returns the plan, in which stages that the remote has are cached, and the bytes that would be
+ * fetched for each of these. Only manifests are read, so an entry may still be refused when it
+ * arrives. A stage's key is known once the manifests of its inputs are, so the grid is looked
+ * through again after each round.
  * @throws RemoteFault if the remote does not answer
  */
 export async function foreseeFetches(
   prepared: Prepared,
   objects: Objects,
   note: Note,
-): Promise<ForeseenFetches> {
+): Promise<{ readonly prepared: Prepared; readonly bytes: ReadonlyMap<StageId, number> }> {
   const [{ receiveManifest }, { default: PQueue }] = await Promise.all([
     import('../store/remote/receive.ts'),
     import('p-queue'),
@@ -117,21 +102,15 @@ export async function foreseeFetches(
   return { prepared: { ...prepared, statuses: told }, bytes };
 }
 
-/** The entries of a spec after `pull`. */
-export interface PulledSpec extends Omit<Pulled, 'lacking'> {
-  /** How many stages of the spec have no entry in the store. */
-  readonly lacking: number;
-}
-
 /**
- * Fetches every entry of a spec that the remote has. A stage's key is known once its inputs are
- * here, so the grid is looked through again after each round.
+ * Fetches every entry of a spec that the remote has, in rounds as `foreseeFetches`. `here`: how
+ * many entries the store had; `lacking`: how many are still missing.
  */
 export async function pullSpec(
   { plan, assets, store, experiment, statuses }: Prepared,
   remote: Remote,
   note: Note,
-): Promise<PulledSpec> {
+) {
   const { pullEntries } = await import('../store/remote/remote.ts');
   await enterStore(store, note);
   const here = statuses.filter(({ entry }) => entry !== null).length;
@@ -149,7 +128,7 @@ export async function pullSpec(
   }
 }
 
-/** Returns the missing entries whose keys are known and not in `asked`, and adds them there. */
+/** Returns the missing entries whose keys are known and not in `asked`, to which it adds them. */
 function takeUnasked(statuses: readonly StageStatus[], asked: Set<ActionKey>) {
   return statuses.flatMap(({ state, key, entry, stage }) => {
     if (state !== 'ready' || key === null || entry !== null || asked.has(key)) return [];

@@ -26,13 +26,13 @@ export const REPORT = 'report.html';
 type Asked = Pick<Prepared, 'asked' | 'experiment' | 'backend'>;
 
 /**
- * Copies the report out of the store to a path that can be bookmarked, with the page of all outputs
+ * Copies the report to a path that can be bookmarked, with the page of all outputs
  * (`NAME,page=outputs.html`) beside it. The newest report of an experiment is
- * `.dosimeter/reports/NAME.html`. For a part of it, or with other values, it is `NAME,rank=4.html`;
- * for a profile `NAME,profile=small.html`; PyTorch's is `NAME,backend=torch.html`. For another spec
- * with the same name, it is `NAME@FILE.html`.
- * @returns the copy's path, or the report's in the store if it can't be copied; null if there is no
- *   report
+ * `.dosimeter/reports/NAME.html`. That of a part, or with other values, is `NAME,rank=4.html`; a
+ * profile's `NAME,profile=small.html`; PyTorch's `NAME,backend=torch.html`. Another spec of the
+ * same name has `NAME@FILE.html`.
+ * @returns the copy's path, or the report's in the store if it can't be copied; null if there is
+ *   none
  */
 export async function publishReport(
   prepared: Asked,
@@ -84,7 +84,7 @@ async function publishOutputs(
   return written === null ? null : name;
 }
 
-/** Whether a file starts with this text; false if it can't be read. */
+/** False if the file can't be read. */
 function startsWith(file: string, text: string): boolean {
   try {
     return readFileSync(file, 'latin1').startsWith(text);
@@ -94,14 +94,11 @@ function startsWith(file: string, text: string): boolean {
   }
 }
 
-/**
- * Writes the page of a crosscheck beside the spec's reports: `NAME,page=crosscheck.html`.
- * @returns its path; null if it could not be written
- */
+/** Writes `NAME,page=crosscheck.html`. Returns its path; null if it could not be written. */
 export const publishCrosscheck = (prepared: Asked, html: string, note: Note): string | null =>
   publish(prepared, ['crosscheck'], html, note);
 
-/** Writes a page and returns its path; null if the disk refuses. @param parts parts of its name */
+/** Returns the page's path; null if the disk refuses it. @param parts parts of its name */
 function publish(
   prepared: Asked,
   parts: readonly string[],
@@ -128,10 +125,7 @@ function publish(
   return file;
 }
 
-/**
- * Returns the report with the spec's notes in their place in the header. They are filled in here,
- * because they are in no key: the report in the store may be older than they are.
- */
+/** Fills in the spec's notes, which are in no key: the stored report may be older. */
 const withNotes = (html: string, { experiment: { notes } }: Asked): string =>
   html.replace('<p class="notes"></p>', () =>
     notes === ''
@@ -141,11 +135,11 @@ const withNotes = (html: string, { experiment: { notes } }: Asked): string =>
 
 const specPath = ({ experiment }: Asked): string => path.resolve(experiment.file);
 
-/** Returns the file beside a page that holds the path of the spec whose page it is. */
+/** Returns the file beside a page with the path of the spec whose page it is. */
 const ownerFile = (file: string): string =>
   path.join(path.dirname(file), `.${path.basename(file, '.html')}.spec`);
 
-/** Returns the path of another spec, still there, whose report `file` is; else null. */
+/** Returns the path of another spec that is still there and whose report `file` is; else null. */
 function otherOwner(file: string, spec: string): string | null {
   const record = ownerFile(file);
   if (!existsSync(file) || !existsSync(record)) return null;
@@ -181,52 +175,48 @@ function reportFile(
   return { file, taken: { file: plain, owner } };
 }
 
-/** The most characters of a part of a name, and of a name. Most file systems allow 255 bytes. */
+/** In characters. Most file systems allow 255 bytes for a name. */
 const LONGEST = 60;
 const LONGEST_NAME = 180;
 const shortDigest = (text: string): string => sha256(text).slice(0, 8);
 
 /**
- * Bounds the length of an ASCII name, with room left for a file ending. A name that is too long is
- * cut, or replaced by `head`, and ends in a digest of the whole name.
+ * Bounds the length of an ASCII name, with room for a file ending. One that is too long is cut, or
+ * replaced by `head`, and ends in a digest of the whole.
  */
 export const boundedName = (name: string, head = name): string =>
   name.length > LONGEST_NAME ? `${head.slice(0, LONGEST_NAME - 9)}-${shortDigest(name)}` : name;
 
-/**
- * Returns the text itself if every file system allows it. Otherwise returns a safe form with a
- * digest, which keeps names distinct.
- */
+/** Returns the text if every file system allows it, else a safe form with a digest. */
 export function fileName(text: string): string {
   const plain = text.replace(/[^\w=.,@-]+/g, '_').slice(0, LONGEST);
   return plain === text ? text : `${plain}-${shortDigest(text)}`;
 }
 
 export interface FiguresAsked {
-  /** The folder that the files are written to; true for the default one. */
+  /** True for the default folder. */
   readonly dir: string | true;
   readonly formats: readonly FigureFormat[];
-  /** Names of figures, tables and entries of `report`; null for all that the report has. */
+  /** Names of figures, tables and entries of `report`; null for all. */
   readonly only: readonly string[] | null;
 }
 
 export interface WrittenFigures {
   readonly dir: string;
-  /** The names of the files in the folder. */
   readonly files: readonly string[];
-  /** The number of figures that were written as PDF or PNG. */
+  /** How many figures were written as PDF or PNG. */
   readonly drawn: number;
-  /** The files that differ from what was stored. They are left out. */
+  /** Files that differ from what was stored. They are left out. */
   readonly damaged: readonly string[];
   /** Figures with characters that the font of PDF and PNG lacks; the SVG has them. */
   readonly lacking: readonly { readonly figure: string; readonly characters: readonly string[] }[];
-  /** The contents of the spec's entries of `report` that were asked for. */
+  /** Of the spec's entries of `report`, those that were asked for. */
   readonly entries: readonly EntryContents[];
 }
 
 /**
- * Writes figures and tables of the report that a run made or found. The default folder is emptied
- * first. In a folder that the user names, only files of the same names are replaced.
+ * Writes figures and tables of a run's report. The default folder is emptied first; in another,
+ * only files of the same names are replaced.
  * @returns null if there is no report
  * @throws UserFault if the folder can't be written to, or there is no figure of a name
  */
@@ -285,7 +275,7 @@ export async function writeFigures(
   };
 }
 
-/** Returns what the spec's own entries show in the report that a run made or found. */
+/** Returns what the spec's own entries of `report` show. */
 export function ownEntries(prepared: Prepared, summary: RunSummary): readonly EntryContents[] {
   const { figures = [], tables = [] } = prepared.experiment.report ?? {};
   const names = [...figures, ...tables].map(({ name }) => name);
@@ -299,13 +289,13 @@ const FORMATS = Object.keys(FIGURE_FORMATS) as readonly FigureFormat[];
 
 interface StoredFile {
   readonly file: Manifest['files'][number];
-  /** Null if the ending is that of no format, as a file of an outside plugin's stage may have. */
+  /** Null for an unknown ending, as in an outside plugin's stage. */
   readonly format: FigureFormat | null;
-  /** The file's path without the ending of its format: `figures/dose`. */
+  /** Without the ending of its format: `figures/dose`. */
   readonly name: string;
 }
 
-/** Returns an entry's files in `figures` and `tables`. */
+/** Those in `figures` and `tables`. */
 const figureFiles = ({ files }: Manifest): readonly StoredFile[] =>
   files.flatMap((file) => {
     if (!/^(?:figures|tables)\//.test(file.path)) return [];
@@ -314,7 +304,7 @@ const figureFiles = ({ files }: Manifest): readonly StoredFile[] =>
     return { file, format, name: file.path.slice(0, file.path.length - ending.length) };
   });
 
-/** Returns what the spec's entries of `report` show, from the report's folder; [] without any. */
+/** Returns [] if the report's folder has no entries. */
 function entriesIn(dir: string): readonly EntryContents[] {
   const file = path.join(dir, ENTRIES);
   return existsSync(file)
@@ -322,7 +312,7 @@ function entriesIn(dir: string): readonly EntryContents[] {
     : [];
 }
 
-/** Returns the files of the asked figures and tables. @throws UserFault for an unknown name */
+/** @throws UserFault for an unknown name */
 function chooseFiles(
   stored: readonly StoredFile[],
   entries: readonly EntryContents[],
@@ -345,7 +335,7 @@ function chooseFiles(
   return [...new Set(chosen)];
 }
 
-/** Returns the last entry of a joining stage that has figures; null if there is none. */
+/** Returns the last entry of a joining stage that has figures; null if none. */
 function reportEntry(
   { statuses, store }: Prepared,
   { outcomes }: RunSummary,

@@ -27,35 +27,34 @@ import type { RunsToKeep } from './state-folder.ts';
 export interface RunStatus {
   readonly run: string;
   /**
-   * The state of the run. `unknown` means that it has not ended, and that its process is on another
-   * machine, where only its heartbeat shows whether it is alive; `silent`, that its heartbeat was
-   * watched and has stopped.
+   * `unknown`: it has not ended, and its process is on another machine, where only its heartbeat
+   * shows whether it is alive. `silent`: the heartbeat was watched and has stopped.
    */
   readonly state: 'running' | 'done' | 'failed' | 'interrupted' | 'killed' | 'silent' | 'unknown';
   readonly spec: string;
-  /** The notes on the run, and those of its spec; null if there are none. */
+  /** Those on the run and on its spec. */
   readonly notes: string | null;
-  /** The time at which the run was started; null if its journal does not say. */
+  /** Null if its journal does not say. */
   readonly started: string | null;
-  /** The machine that the run's process is on, or was on; null if its journal does not say. */
+  /** The machine of its process; null if its journal does not say. */
   readonly host: string | null;
-  /** The time of the last event in the run's journal, by the clock of that machine. */
+  /** When the journal's last event was, by that machine's clock. */
   readonly heard: string | null;
-  /** How many seconds the run took; null while it runs, and if it was killed. */
+  /** Null while it runs, and if it was killed. */
   readonly seconds: number | null;
-  /** How many stages were to run, and how many ended in each state. */
+  /** How many were to run, and how many ended in each state. */
   readonly stages: { readonly [state: string]: number };
-  /** The ids of the stages that are running. */
+  /** The ids of running stages. */
   readonly running: readonly string[];
   readonly failed: readonly { readonly stage: string; readonly error: string }[];
-  /** The number of damaged lines in the journal. They are left out. */
+  /** How many lines of the journal are damaged. They are left out. */
   readonly damaged: number;
 }
 
-/** The state of a run that has not ended, by that of its process. */
+/** By the state of its process. */
 const UNENDED = { alive: 'running', dead: 'killed', unknown: 'unknown' } as const;
 
-/** Returns a run's status by its journal and, if it has not ended, by whether its process lives. */
+/** Reads the journal and, if the run has not ended, looks whether its process lives. */
 export function runStatus({ id, dir }: { readonly id: string; readonly dir: string }): RunStatus {
   const { events, damaged } = readJournal(dir);
   const created = events.find(({ event }) => event === 'created');
@@ -78,15 +77,12 @@ export function runStatus({ id, dir }: { readonly id: string; readonly dir: stri
   };
 }
 
-/**
- * How long the heartbeat of a run of another machine is watched. It beats every two seconds, unless
- * its machine or the file system is very slow.
- */
+/** How long the heartbeat of another machine's run is watched. It beats every two seconds. */
 const WATCH_MS = 10_000;
 
 /**
- * Like `runStatus`, for several runs, and watches the heartbeats of those on other machines. Takes
- * up to 10 s if one of them is silent.
+ * Like `runStatus`, but watches the heartbeats of runs on other machines: up to 10 s if one of them
+ * is silent.
  * @param onWatch called before it watches
  */
 export async function watchedStatuses(
@@ -113,7 +109,6 @@ const textOr = <T>(value: unknown, other: T): string | T =>
 const endState = (ended: JsonObject, anyFailed: boolean): RunStatus['state'] =>
   ended['interrupted'] === true ? 'interrupted' : anyFailed ? 'failed' : 'done';
 
-/** Counts the stages in each state and lists the running and the failed ones, from a journal. */
 function tally(events: readonly JsonObject[]): Pick<RunStatus, 'stages' | 'running' | 'failed'> {
   const running = new Set<string>();
   const failed: { stage: string; error: string }[] = [];
@@ -131,10 +126,7 @@ function tally(events: readonly JsonObject[]): Pick<RunStatus, 'stages' | 'runni
   return { stages, running: [...running], failed };
 }
 
-/**
- * Returns the keys of what the run found in the store when it began, and of what it made or found
- * later. If they are not known, returns the reason, to follow "the run …": `did not end`.
- */
+/** Returns the keys of a run's entries, or why they are not known: `did not end`. */
 export function runEntries(dir: string): readonly ActionKey[] | string {
   const { events, damaged } = readJournal(dir);
   if (damaged > 0) return 'has a damaged journal';
@@ -151,24 +143,18 @@ export function runEntries(dir: string): readonly ActionKey[] | string {
 
 const CANCEL = 'cancel';
 
-/** The interval at which a run shows that it is alive, and checks whether it is asked to stop. */
+/** How often a run shows that it is alive, and checks whether it is asked to stop. */
 const BEAT_MS = 2_000;
-/** How long a run may be silent before others take it for dead. */
+/** How long a run may be silent before it is taken for dead. */
 const SILENT_MS = 20_000;
-/**
- * A heartbeat whose file is older than this is not watched. Hosts' clocks differ by far less, so
- * this time stamp can be trusted.
- */
+/** A heartbeat older than this is not watched: hosts' clocks differ by far less. */
 const LONG_AGO_MS = 3600_000;
 
-interface Coordinator {
-  /** Aborted once another process asks the run to stop. */
-  readonly signal: AbortSignal;
-  close(): void;
-}
-
-/** Shows that a run is alive, and watches for a request to stop it. */
-export function openCoordinator(dir: string): Coordinator {
+/**
+ * Shows that a run is alive until `close` is called. `signal` is aborted once another process asks
+ * the run to stop.
+ */
+export function openCoordinator(dir: string) {
   const cancelled = new AbortController();
   const beat = path.join(dir, BEAT_FILE);
   let count = 0;
@@ -189,7 +175,7 @@ export function openCoordinator(dir: string): Coordinator {
   return { signal: cancelled.signal, close: () => clearInterval(timer) };
 }
 
-/** Asks a run to stop. It does so within a few seconds if its process is alive. */
+/** The run stops within a few seconds if its process is alive. */
 export const askToStop = (dir: string): void => writeFileSync(path.join(dir, CANCEL), '');
 
 function readBeat(dir: string): string | null {
@@ -200,15 +186,15 @@ function readBeat(dir: string): string | null {
   }
 }
 
-/** Whether the last heartbeat was more than LONG_AGO_MS ago; false if there is none. */
+/** False if there is no heartbeat. */
 function isLongAgo(dir: string): boolean {
   const beat = lstatSync(path.join(dir, BEAT_FILE), { throwIfNoEntry: false });
   return beat !== undefined && Date.now() - beat.mtimeMs > LONG_AGO_MS;
 }
 
 /**
- * Whether the process of a run is alive, by its heartbeat, on any host. No two hosts' clocks are
- * compared: the file has to change while it is watched.
+ * Whether a run's process is alive, on any host. No two hosts' clocks are compared: the heartbeat
+ * has to change while it is watched.
  * @param forMs how long it is watched if it does not change
  */
 export async function isBeating(
@@ -227,33 +213,25 @@ export async function isBeating(
 }
 
 export interface SweptRuns {
-  /** The ids of the runs whose folders were removed or, in a dry run, would be. */
+  /** The ids of the runs that were removed or, in a dry run, would be. */
   readonly swept: readonly string[];
   readonly kept: number;
-  /** The number of kept runs that run, or that may, since their process is on another host. */
+  /** How many kept runs run or, on another host, may. */
   readonly live: number;
-  /** The number of kept runs that are pinned. */
   readonly pinned: number;
-  /**
-   * The number of kept runs that are neither live nor pinned nor among the latest, but were written
-   * to in the last days.
-   */
+  /** How many were kept only because they were written to in the last days. */
   readonly young: number;
 }
 
 const DAY_MS = 24 * 3600 * 1000;
-/**
- * A run of another host that has not ended counts as running only if its folder was written to
- * within this many days.
- */
+/** A run of another host that has not ended counts as running so long after the last write. */
 const SILENT_DAYS = 30;
 
 /**
- * Removes the folders of runs. Those stay that are running or pinned, that are among the `latest`,
- * or that were written to in the last `days`.
+ * Removes the folders of runs, but not of those that are running, pinned, among the `latest`, or
+ * were written to in the last `days`.
  * @param root the store that holds the pins
  * @param runs the folder of the runs
- * @param dryRun whether only to report
  * @throws UserFault if a pin is damaged
  */
 export function sweepRuns(
@@ -291,10 +269,7 @@ export function sweepRuns(
   return { swept, kept, live, pinned, young };
 }
 
-/**
- * Whether the run has not ended and its process is alive, or is on another host and was recently
- * heard from.
- */
+/** Whether a run has not ended and its process is alive or, on another host, may be. */
 function mayBeRunning(dir: string): boolean {
   let events: readonly JsonObject[];
   try {
@@ -312,7 +287,7 @@ function mayBeRunning(dir: string): boolean {
   );
 }
 
-/** Returns when a file of the folder was last written, in ms since 1970. */
+/** When a file of the folder was last written, in ms since 1970. */
 function lastWritten(dir: string): number {
   return Math.max(
     lstatSync(dir).mtimeMs,

@@ -18,12 +18,11 @@ import { openObjects } from './remote.ts';
 import { publishReport, REPORT } from './reports.ts';
 import type { RunPreparedOptions, RunSummary } from './types.ts';
 
-/** The number of stages that ended in each state, before any has. */
 const NOTHING_RAN = { ran: 0, cached: 0, failed: 0, blocked: 0, abandoned: 0 };
 
 /**
- * Runs the stages of a plan that are not cached and may run.
- * @throws SpecFault if a stage's preflight finds a fault in the input; nothing has run then
+ * Runs the stages that are not cached and may run.
+ * @throws SpecFault if a stage's preflight finds a fault; nothing has run then
  * @throws UserFault if the disk can't be written to, the remote can't be used, or `attemptLimits`
  *   or `executor` is wrong
  */
@@ -138,10 +137,7 @@ async function summaryWithoutRun(
   };
 }
 
-/**
- * Returns the statuses of the stages. If a report is damaged, moves it aside, and its stage is to
- * run. Other entries are checked when a stage reads them, but no stage reads the report.
- */
+/** Moves damaged reports aside, to be made again: no stage reads them, which would check them. */
 async function withSoundReport(
   { statuses, store }: Prepared,
   note: Note,

@@ -7,11 +7,10 @@ export const reportsDir = (): string => path.join(stateDir(), 'reports');
 export const defaultStore = path.join('.dosimeter', 'store');
 
 export interface RunsToKeep {
-  /** The number of latest runs that are kept. */
   readonly latest: number;
-  /** Runs younger than this many days are kept too. */
+  /** Younger runs are kept too. */
   readonly days: number;
 }
 
-/** `gc --runs` keeps by default the runs that are among the latest or younger than `days`. */
+/** By default, `gc --runs` keeps runs that are among the latest or young. */
 export const RUNS_KEPT: RunsToKeep = { latest: 20, days: 30 };

@@ -1,22 +1,18 @@
-/**
- * Reads the tensors of files that stages write, safetensors and .npy, one at a time. src/science
- * has its own readers, which this room may not import.
- */
+/** Reads tensors of safetensors and .npy. This room may not import the readers of src/science. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 
 export interface StoredTensor {
   readonly name: string;
-  /** Reads the values. */
   readonly values: () => Float64Array | Float32Array;
 }
 
 export const isTensorFile = (name: string): boolean => /\.(safetensors|npy)$/.test(name);
 
-/** Returns the tensors of numbers in a file, by name; a file of .npy has one, without a name. */
+/** A .npy file has one tensor, whose name is ''. */
 export const tensorsIn = (file: string): readonly StoredTensor[] =>
   file.endsWith('.npy') ? npyTensors(file) : safetensorsTensors(file);
 
-/** Reads `length` bytes from `start` on, by default up to the end. Throws if the file has fewer. */
+/** Without `length`, reads to the file's end. Throws if the file is too short. */
 function readBytes(file: string, start: number, length?: number): Buffer {
   const handle = openSync(file, 'r');
   try {
@@ -38,7 +34,7 @@ const float32: Decode = ({ buffer, byteOffset, byteLength }) =>
   new Float32Array(buffer.slice(byteOffset, byteOffset + byteLength));
 const float64: Decode = ({ buffer, byteOffset, byteLength }) =>
   new Float64Array(buffer.slice(byteOffset, byteOffset + byteLength));
-/** A number in bfloat16 is the upper half of a float32. */
+/** The upper half of a float32. */
 const bfloat16: Decode = (bytes) => {
   const wide = new Uint32Array(bytes.length / 2);
   for (let i = 0; i < wide.length; i++) wide[i] = bytes.readUInt16LE(2 * i) << 16;
@@ -57,10 +53,7 @@ interface Described {
   readonly data_offsets: readonly [number, number];
 }
 
-/**
- * Returns the tensors of a safetensors file: 8 bytes with the header's length, the header (JSON),
- * the values.
- */
+/** 8 bytes with the header's length, the header (JSON), the values. */
 function safetensorsTensors(file: string): readonly StoredTensor[] {
   const length = Number(readBytes(file, 0, 8).readBigUInt64LE());
   const header = JSON.parse(readBytes(file, 8, length).toString()) as Record<string, Described>;
@@ -72,10 +65,7 @@ function safetensorsTensors(file: string): readonly StoredTensor[] {
   });
 }
 
-/**
- * Returns the tensor of a .npy file: 10 or 12 bytes with the header's length, the header (a Python
- * dictionary), the values.
- */
+/** 10 or 12 bytes with the header's length, the header (a Python dictionary), the values. */
 function npyTensors(file: string): readonly StoredTensor[] {
   const lead = readBytes(file, 0, 12);
   const start = lead[6] === 1 ? 10 : 12,

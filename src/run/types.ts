@@ -8,7 +8,7 @@ import type { Outcome, RunEvent } from './log/events.ts';
 import type { Note } from './prepare.ts';
 import type { RemoteChoice } from './remote.ts';
 
-/** The spec, or an option that changes it, is wrong. Carries every fault that was found. */
+/** Carries every fault of the spec, or of an option that changes it. */
 export class SpecFault extends Error {
   override readonly name = 'SpecFault';
   constructor(readonly diagnostics: readonly Diagnostic[]) {
@@ -16,19 +16,19 @@ export class SpecFault extends Error {
   }
 }
 
-/** What the watcher gets once, before the first stage. */
+/** What a watcher gets before the first stage. */
 export interface RunStart {
   readonly run: string;
-  /** The run's folder: journal, logs, environment. */
+  /** The run's folder. */
   readonly dir: string;
   readonly toRun: readonly PlannedStage[];
   readonly cached: number;
   readonly durations: Durations;
-  /** Returns how many stages like this one may run at once. */
+  /** How many stages like this one may run at once. */
   readonly places: (stage: PlannedStage) => number;
-  /** Whether the stages go on if the run's process ends: a scheduler has them. */
+  /** Whether a scheduler has the stages, which go on if the run's process ends. */
   readonly outlives: boolean;
-  /** Ends the workers at once, without waiting for their stages. */
+  /** Ends the workers at once. */
   readonly kill: () => Promise<void>;
 }
 
@@ -39,45 +39,42 @@ export interface Watcher {
 }
 
 export interface RunPreparedOptions {
-  /** The number of processor cores to use. */
+  /** The cores to use. */
   readonly jobs: number;
-  readonly failFast?: boolean;
+  readonly failFast?: boolean | undefined;
   /** `collapsed`: the run stops once a clean baseline has not learnt the task. */
-  readonly stopWhen?: StopWhen;
-  /** Whether recorded steps may be compiled (docs/decisions/0047); by default, they may. */
-  readonly compile?: boolean;
-  readonly attemptLimits?: AttemptLimits;
-  /** The executor that stages run on; by default, `local`. */
-  readonly executor?: string;
-  /**
-   * The most stages in a job of a scheduler, by default `DEFAULT_PACK`, or that compute together in
-   * a process of this machine, by default 1.
-   */
-  readonly pack?: number;
+  readonly stopWhen?: StopWhen | undefined;
+  /** Whether recorded steps may be compiled (docs/decisions/0047). Default: true. */
+  readonly compile?: boolean | undefined;
+  readonly attemptLimits?: AttemptLimits | undefined;
+  /** Default: `local`. */
+  readonly executor?: string | undefined;
+  /** The most stages in a scheduler's job (DEFAULT_PACK) or in a process of this machine (1). */
+  readonly pack?: number | undefined;
   /** The remote from which entries that the store lacks are fetched. */
-  readonly remote?: RemoteChoice;
-  /** Whether a stage may run; by default, all may. */
-  readonly mayRun?: (stage: PlannedStage) => boolean;
+  readonly remote?: RemoteChoice | undefined;
+  /** Default: every stage may. */
+  readonly mayRun?: ((stage: PlannedStage) => boolean) | undefined;
   /** Once aborted, no more stages start, running ones are ended, and finished ones are kept. */
   readonly signal: AbortSignal;
-  /** The command line that asked for the run; recorded with it. */
+  /** The command line, recorded with the run. */
   readonly argv: readonly string[];
-  /** What people should know about the run; recorded with it. */
-  readonly notes?: string;
+  /** Recorded with the run. */
+  readonly notes?: string | undefined;
   readonly note: Note;
-  readonly watch?: (start: RunStart) => Watcher | Promise<Watcher>;
+  readonly watch?: ((start: RunStart) => Watcher | Promise<Watcher>) | undefined;
 }
 
 export interface RunSummary {
-  /** The run's id; null if there was nothing to run. */
+  /** Null if there was nothing to run. */
   readonly run: string | null;
   readonly tally: { readonly [State in Outcome['state']]: number };
-  /** The stages that were reached, in the order in which they ended. */
+  /** In the order in which the stages ended. */
   readonly outcomes: ReadonlyMap<StageId, Outcome>;
   readonly interrupted: boolean;
   /** Why the run stopped by itself (`stopWhen`); null if it did not. */
   readonly stopped: string | null;
   readonly seconds: number;
-  /** The path of the newest report of the spec, or of the part asked for; null if there is none. */
+  /** The path of the newest report of the spec, or of the part asked for. */
   readonly report: string | null;
 }

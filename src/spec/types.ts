@@ -141,7 +141,7 @@ export interface LoadOptions {
    */
   readonly registry: SpecRegistry | ((modules: readonly string[]) => Promise<SpecRegistry>);
   /** The name of one of the spec's profiles; by default, none is merged over it. */
-  readonly profile?: string;
+  readonly profile?: string | undefined;
   /** `--set` arguments: `path=value`, where the value is YAML. */
   readonly sets?: readonly string[];
   /**

@@ -10,19 +10,15 @@ import { sha256 } from '../base/sha256.ts';
 import { ownNames } from '../base/untrusted/paths.ts';
 import type { ActionKey } from '../plan/types.ts';
 import { makeFolder } from './folders.ts';
-import { openLeases } from './lease.ts';
+import { Leases } from './lease.ts';
 import { newOwner } from './owner.ts';
 import { readSealed, writeSealed } from './sealed.ts';
 
-/** The store's folder of answers. */
 export const ANSWERS = 'answers';
 
 const POLL_MS = 250;
 
-/**
- * Opens the answers of a store for a stage. Creates nothing until something must be written.
- * @param dir the store's folder `answers`
- */
+/** Opens the answers in `dir`. Makes no folder before something is written. */
 export function openAnswers(
   dir: string,
   { log, signal }: Pick<RunContext, 'log'> & Partial<Pick<RunContext, 'signal'>>,
@@ -45,7 +41,7 @@ export function openAnswers(
       const folder = path.join(path.dirname(dir), 'leases');
       makeFolder(folder);
       // A new owner for each call, so that stages of one process also wait for each other.
-      const leases = openLeases(folder, newOwner());
+      const leases = new Leases(folder, newOwner());
       try {
         for (let told = false; !('held' in leases.take(sha256(name) as ActionKey)); told = true) {
           if (!told) log('waits for another stage that asks the same service');
@@ -59,7 +55,7 @@ export function openAnswers(
   };
 }
 
-/** Returns the answers in a store, for `gc`. `used` is when each was last used, in milliseconds. */
+/** Returns the answers in a store, for `gc`. `used`: when each was last used, in ms since 1970. */
 export const answersIn = (root: string) =>
   ownNames(root, ANSWERS).flatMap((name) => {
     const place = path.join(root, ANSWERS, name),

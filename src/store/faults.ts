@@ -8,7 +8,7 @@ type Hint = (elsewhere: string) => string;
 const freeSpace: Hint = (elsewhere) => `free some space, or ${elsewhere}; what is finished is kept`;
 const permissions: Hint = (elsewhere) => `${elsewhere}, or mend the permissions`;
 
-/** By error code: what is wrong, and a hint that may name another place to use. */
+/** By error code: what is wrong, and a hint that may name another place. */
 const sentences: { readonly [code: string]: readonly [what: string, hint: Hint] } = {
   ENOSPC: ['the disk is full', freeSpace],
   EDQUOT: ['the disk quota is used up', freeSpace],
@@ -37,7 +37,7 @@ export type Place = keyof typeof ELSEWHERE;
 
 /** Returns a disk fault as a `UserFault` that names the path, and any other error unchanged. */
 export function diskFault(error: unknown, file: string, place: Place = 'store'): unknown {
-  const code = codeOf(error as NodeJS.ErrnoException | null),
+  const code = trueCode(error as NodeJS.ErrnoException | null),
     sentence = code === undefined ? undefined : sentences[code];
   return sentence
     ? new UserFault(
@@ -47,10 +47,7 @@ export function diskFault(error: unknown, file: string, place: Place = 'store'):
     : error;
 }
 
-/**
- * Returns the code of an error of the system. For codes that Node has no name for, such as EDQUOT,
- * it gives `Unknown system error -122` or `UNKNOWN`, so these are found by their number.
- */
+/** Returns an error's code, even if Node has no name for it (`Unknown system error -122`). */
 export function errorCode(error: unknown): string | undefined {
   const { code, errno } = (error ?? {}) as NodeJS.ErrnoException;
   if (errno === undefined || code === undefined || !/^unknown\b/i.test(code)) return code;
@@ -59,10 +56,10 @@ export function errorCode(error: unknown): string | undefined {
     : (Object.entries(os.constants.errno).find(([, number]) => number === -errno)?.[0] ?? code);
 }
 
-/** "Structure needs cleaning": the number on Linux, which Node does not list. */
+/** "Structure needs cleaning" on Linux, a number that Node does not list. */
 const EUCLEAN = 117;
 
-/** Returns the path of a file where a folder is needed, or of a folder where a file is needed. */
+/** The path of a file where a folder is needed, or the other way round. */
 function obstructingPath(error: unknown, code: string | undefined): string | undefined {
   return code === 'ENOTDIR' || code === 'EISDIR'
     ? (error as NodeJS.ErrnoException).path
@@ -70,10 +67,9 @@ function obstructingPath(error: unknown, code: string | undefined): string | und
 }
 
 /**
- * Returns an error's code. Node's recursive `mkdir` reports ENOENT on a read-only file system, so
- * for that error a plain `mkdir` is tried to find the true code.
+ * Like `errorCode`; where Node's recursive `mkdir` says ENOENT, a plain one tells the true code.
  */
-function codeOf(error: NodeJS.ErrnoException | null): string | undefined {
+function trueCode(error: NodeJS.ErrnoException | null): string | undefined {
   if (error?.code !== 'ENOENT' || error.syscall !== 'mkdir' || error.path === undefined)
     return errorCode(error);
   let missing = path.resolve(error.path);
@@ -122,10 +118,7 @@ export async function onDisk<T>(
   }
 }
 
-/**
- * Whether every later write would fail for the same reason, so that a run should stop. `fault` is a
- * `UserFault`, or a failure with its hint.
- */
+/** Whether a fault says that every later write would fail alike, so that a run should stop. */
 export function isDiskFault(fault: unknown): boolean {
   const hint = (fault as { readonly hint?: unknown } | null)?.hint;
   return (
@@ -137,8 +130,8 @@ export function isDiskFault(fault: unknown): boolean {
 }
 
 /**
- * Like `diskFault`, for errors of a stage's own reads and writes: only a full or failing disk is
- * surely not the stage's fault.
+ * Like `diskFault`, for a stage's own reads and writes: of these errors, only a full or failing
+ * disk is surely not the stage's fault.
  * @param path named as the place where the disk is full
  */
 export function fullDiskFault(error: unknown, path: string): unknown {
@@ -148,10 +141,7 @@ export function fullDiskFault(error: unknown, path: string): unknown {
   return code === 'ENOSPC' || code === 'EDQUOT' ? diskFault(error, path) : error;
 }
 
-/**
- * Runs an action that is useful but not necessary, such as an estimate. If the system refuses it,
- * passes the reason to `tell` and throws nothing.
- */
+/** Runs an action that can be left out. If the system refuses it, passes the reason to `tell`. */
 export function ifDiskAllows(
   path: string,
   action: () => void,

@@ -19,21 +19,18 @@ import { type Entry, MANIFEST_FILE, type ManifestFile } from './manifest.ts';
 import { isUnreadable, openRegular, READ_AT_ONCE, readRegular } from './regular.ts';
 
 /**
- * How much earlier than a change its time stamp may be: file systems stamp in steps, on Linux of at
- * most 10 ms, and a second change within one step leaves the same stamp.
+ * How much earlier than a change its time stamp may be: file systems stamp in steps of up to 10 ms
+ * (Linux), so that a second change within a step may leave the same stamp.
  */
 export const TICK_MS = 20;
 
 /** Time stamps are set back by this, to be older than the current step on every file system. */
 export const SETTLED_MS = 2000;
 
-/** The flag for opening a file unless it is a link; Windows has none. */
-const NO_LINK = constants.O_NOFOLLOW as number | undefined;
-
-/** In bytes: files up to this size are read whole, larger ones in chunks of this size. */
+/** In bytes. Smaller files are read whole, larger ones in chunks of this size. */
 const SMALL = 1 << 20;
 
-/** Returns the SHA-256 of a file of `size` bytes, in hexadecimal. */
+/** @param size the file's size in bytes */
 export async function sha256File(file: string, size: number): Promise<string> {
   if (size <= SMALL) return sha256(readRegular(file));
   const hash = createHash('sha256');
@@ -42,10 +39,7 @@ export async function sha256File(file: string, size: number): Promise<string> {
   return hash.digest('hex');
 }
 
-/**
- * Returns the stats of a file of an entry; undefined if it is missing or can't be reached, as when
- * something took the place of its folder.
- */
+/** Returns undefined if a file is missing or can't be reached, as when its folder was replaced. */
 export function statIfThere(file: string): Stats | undefined {
   try {
     return lstatSync(file, { throwIfNoEntry: false });
@@ -61,7 +55,7 @@ export async function fileFault(dir: string, file: ManifestFile): Promise<string
   return stat?.isFile() ? contentFault(dir, file, stat.size) : `${file.path} is missing`;
 }
 
-/** Returns what is wrong with a file that exists; null if nothing. @param found its bytes now */
+/** Like `fileFault`, for a file that exists. @param found its bytes now */
 export async function contentFault(
   dir: string,
   { path: name, size, sha256: digest }: ManifestFile,
@@ -76,14 +70,11 @@ export async function contentFault(
   }
 }
 
-/**
- * Returns a file's stats from opening it, without following a link where possible; null if it is
- * not a regular file or can't be opened.
- */
+/** Returns a file's stats from opening it; null if it is no regular file or can't be opened. */
 export function statOpened(file: string): Stats | null {
   let handle: number | undefined;
   try {
-    handle = openSync(file, READ_AT_ONCE | (NO_LINK ?? 0));
+    handle = openSync(file, READ_AT_ONCE | constants.O_NOFOLLOW);
     const stat = fstatSync(handle);
     return stat.isFile() ? stat : null;
   } catch {
@@ -93,7 +84,7 @@ export function statOpened(file: string): Stats | null {
   }
 }
 
-/** Returns a file's digest. Blocks: only for what is seldom hashed. */
+/** Blocks: only for what is seldom hashed. */
 export function sha256Sync(file: string): string {
   const hash = createHash('sha256'),
     buffer = Buffer.allocUnsafe(SMALL),
@@ -107,18 +98,12 @@ export function sha256Sync(file: string): string {
   return hash.digest('hex');
 }
 
-export interface ListedFile {
-  /** Relative to the folder, with `/` between parts. */
-  readonly path: string;
-  readonly size: number;
-}
-
 /**
- * Returns every regular file under `dir`, sorted by path. Throws `UserFault` if there is a link, a
- * socket or the like.
+ * Returns the files under `dir`, sorted by path (relative, with `/`). Throws `UserFault` if there
+ * is a link, a socket or the like.
  */
-export function listFiles(dir: string): ListedFile[] {
-  const found: ListedFile[] = [];
+export function listFiles(dir: string): { readonly path: string; readonly size: number }[] {
+  const found: { readonly path: string; readonly size: number }[] = [];
   const walk = (folder: string, prefix: string): void => {
     for (const entry of readdirSync(folder, { withFileTypes: true })) {
       const relative = prefix + entry.name,
@@ -136,8 +121,8 @@ export function listFiles(dir: string): ListedFile[] {
   return found.sort((a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0));
 }
 
-/** Returns the folders above files, without the entry's own: `a` and `a/b` for `a/b/c`. */
-export function foldersOf(names: readonly string[]): ReadonlySet<string> {
+/** Returns all folders on the way to files: `a` and `a/b` for `a/b/c`. */
+export function innerFolders(names: readonly string[]): ReadonlySet<string> {
   const folders = new Set<string>();
   for (const name of names)
     for (let at = name.indexOf('/'); at >= 0; at = name.indexOf('/', at + 1))
@@ -146,16 +131,16 @@ export function foldersOf(names: readonly string[]): ReadonlySet<string> {
 }
 
 /**
- * Returns a file in an entry's folder that is not part of the entry, or null if there is none.
- * Folders are listed only if one of them changed after the entry was made. Hidden files are
- * ignored, because file managers and network file systems leave them.
+ * Returns a file in an entry's folder that is not part of the entry; null if none. Hidden files are
+ * ignored, because file managers and network file systems leave them. Folders are listed only if
+ * one of them changed after the entry was made.
  */
 export function strayFile({ dir, manifest: { files, created } }: Entry): string | null {
   const made = Date.parse(created) - TICK_MS;
   const mayHaveChanged = (folder: string): boolean =>
     (statIfThere(`${dir}/${folder}`)?.mtimeMs ?? Infinity) >= made;
   const names = files.map(({ path: name }) => name);
-  if (!['', ...foldersOf(names)].some(mayHaveChanged)) return null;
+  if (!['', ...innerFolders(names)].some(mayHaveChanged)) return null;
   const own = new Set([MANIFEST_FILE, ...names]);
   const walk = (folder: string, prefix: string): string | null => {
     for (const entry of readdirSync(folder, { withFileTypes: true })) {

@@ -7,7 +7,7 @@ import path from 'node:path';
 
 /**
  * Makes a folder and those above it, unless they exist. Throws the system's error for the first
- * folder that can't be made, or EOPNOTSUPP if the file system takes no folders.
+ * that can't be made, or EOPNOTSUPP if the file system takes no folders.
  */
 export function makeFolder(dir: string): void {
   if (tryMakeFolder(dir)) return;

@@ -32,28 +32,26 @@ import { readPins, readRoots, type Root } from './roots.ts';
 import { type Store, sweepLetGo } from './store.ts';
 import { sweepDrafts, sweepGone } from './sweep.ts';
 
-/** How long an unfinished stage's state is kept after the last save, which touches its folder. */
+/** How long an unfinished stage's state is kept after it was last saved. */
 const RESUME_KEPT_MS = 14 * 24 * 3600 * 1000;
 
 export interface Swept {
-  /** The entries that were removed or, in a dry run, would be. */
+  /** Those that were removed or, in a dry run, would be. */
   readonly entries: readonly ActionKey[];
   /** The number of answers of services that were removed. Absent if none. */
   readonly answers?: number;
-  /** The number of folders in `damaged` that were removed. */
   readonly damaged: number;
   /** The bytes of the removed entries and answers, and of files left of those let go. */
   readonly bytes: number;
-  /** The number of entries left, and the bytes of these entries and of the answers left. */
+  /** What is left; the bytes are also those of the answers. */
   readonly kept: { readonly entries: number; readonly bytes: number };
   /** The kept entries that are pinned and so never swept. */
   readonly pinned: { readonly entries: number; readonly bytes: number };
 }
 
 /**
- * Sweeps a store and returns what was removed. Throws `UserFault` while a run uses the store.
+ * Throws `UserFault` while a run uses the store. A dry run only reports what would be removed.
  * @param maxBytes the most bytes that may stay, or null to sweep only damaged and left-over files
- * @param dryRun whether only to report what would be removed
  */
 export async function collectGarbage(
   store: Store,
@@ -69,7 +67,7 @@ export async function collectGarbage(
   }
 }
 
-/** Does the work of `collectGarbage`. @param sweeping null in a dry run, which changes nothing */
+/** @param sweeping null in a dry run, which changes nothing */
 function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null): Swept {
   const { root } = store;
   const damagedDir = path.join(root, 'damaged');
@@ -149,7 +147,7 @@ function sweepLeftovers(root: string): void {
     sweepDrafts(root, part);
 }
 
-/** Returns when each entry was last used, in ms since 1970, as far as roots tell. */
+/** Returns when each entry was last used, in ms since 1970, by the roots that name it. */
 function lastUseByKey(roots: readonly Root[]): ReadonlyMap<ActionKey, number> {
   const used = new Map<ActionKey, number>();
   for (const { keys, used: when } of roots)
@@ -157,7 +155,7 @@ function lastUseByKey(roots: readonly Root[]): ReadonlyMap<ActionKey, number> {
   return used;
 }
 
-/** Removes the roots whose every entry was swept, or was used later by another root. */
+/** Removes roots whose every entry was swept, or was used later under another root. */
 function forgetRoots(
   roots: readonly Root[],
   used: ReadonlyMap<ActionKey, number>,
@@ -177,7 +175,7 @@ function forgetIndexes(root: string): void {
       rmSync(path.join(root, INDEX, name), { recursive: true, force: true });
 }
 
-/** Returns the bytes of a size such as `500MB`, `2 GB` or `1.5GiB`; else throws `UserFault`. */
+/** Returns the bytes of a size such as `500MB` or `1.5GiB`; else throws `UserFault`. */
 export function parseSize(text: string): number {
   const [, number, prefix = '', binary] =
     /^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*$/i.exec(text) ?? [];
@@ -189,17 +187,14 @@ export function parseSize(text: string): number {
 
 const POLL_MS = 250;
 
-/** How the names of markers begin. They lie among the leases, whose own names begin with a key. */
+/** How the names of markers begin, which lie among the leases. A lease's name begins with a key. */
 const SWEEPING = 'sweeping',
   RUNNING = 'running';
 
-/**
- * Marks a run as using the store until the store is closed. Waits while `gc` is sweeping.
- * @param tell called once if the run has to wait
- */
+/** Marks a run as using the store until it is closed. Waits, and says so once, for a `gc`. */
 export async function enterStore(store: Store, tell: (message: string) => void): Promise<void> {
   store.take(`${RUNNING}-${randomUUID()}` as ActionKey);
-  const watch = watchOf(store.root);
+  const watch = openWatch(store.root);
   const sweeper = (): number | undefined =>
     liveMarkers(store.root, watch).find(({ name }) => name.startsWith(SWEEPING))?.pid;
   for (let told = false; ; told = true) {
@@ -210,16 +205,13 @@ export async function enterStore(store: Store, tell: (message: string) => void):
   }
 }
 
-/**
- * Performs an action on entries if no other run and no `gc` uses the store. Returns whether it was
- * performed. A run that may be dead counts as one that uses the store.
- */
+/** Performs an action unless another process may use the store. Returns whether it did. */
 export function whileAlone(store: Store, action: () => void): boolean {
   const marker = `${SWEEPING}-${randomUUID()}`;
   const lease = store.take(marker as ActionKey);
   if ('by' in lease) return false;
   try {
-    const all = liveMarkers(store.root, watchOf(store.root));
+    const all = liveMarkers(store.root, openWatch(store.root));
     const me = all.find(({ name }) => name.startsWith(marker))?.owner;
     if (all.some(({ owner }) => owner !== me)) return false;
     action();
@@ -230,22 +222,22 @@ export function whileAlone(store: Store, action: () => void): boolean {
 }
 
 interface Sweeping {
-  /** Renews the heartbeat, which shows other hosts that the sweep goes on. */
+  /** Shows other hosts that the sweep goes on. */
   beat(): void;
   end(): void;
 }
 
 /**
  * Marks the store as being swept. Throws `UserFault` while a run or another `gc` uses it. Watches
- * markers of other hosts until it is known whether they have a heartbeat.
+ * markers of other hosts until it is known whether their processes live.
  */
 export async function beginSweeping(root: string): Promise<Sweeping> {
   ownFolder(root, 'leases');
-  const dir = leasesOf(root),
+  const dir = leasesDir(root),
     me = newOwner(),
     marker = path.join(dir, `${SWEEPING}.${ownerName(me)}`);
   const heart = createHeart(dir, me, leaseTimeout(process.env)),
-    watch = watchOf(root);
+    watch = openWatch(root);
   const end = (): void => {
     for (const file of [marker, heart.file]) rmSync(file, { force: true });
   };
@@ -273,24 +265,17 @@ export async function beginSweeping(root: string): Promise<Sweeping> {
   }
 }
 
-const leasesOf = (root: string): string => path.join(root, 'leases');
+const leasesDir = (root: string): string => path.join(root, 'leases');
 
-const watchOf = (root: string): Watch => createWatch(leasesOf(root), leaseTimeout(process.env));
-
-interface Marker {
-  readonly name: string;
-  readonly owner: string;
-  readonly pid: number;
-  /** Whether its process is known to live. If not, its heartbeat may turn out to be silent. */
-  readonly isKnown: boolean;
-}
+const openWatch = (root: string): Watch => createWatch(leasesDir(root), leaseTimeout(process.env));
 
 /**
- * Returns the markers and leases of processes that may be alive. Those of another host count until
- * their heartbeat has been silent for long enough, and are then removed.
+ * Returns the markers and leases of processes that may be alive, and whether that `isKnown`. Those
+ * of another host count until their heartbeat has been silent for long enough, and are then
+ * removed.
  */
-function liveMarkers(root: string, watch: Watch): Marker[] {
-  const dir = leasesOf(root);
+function liveMarkers(root: string, watch: Watch) {
+  const dir = leasesDir(root);
   if (!existsSync(dir)) return [];
   const silent = new Map<string, boolean>();
   return readdirSync(dir).flatMap((name) => {

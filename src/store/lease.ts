@@ -42,7 +42,7 @@ import {
   type Watch,
 } from './owner.ts';
 
-/** Whether a file is surely gone: a file system that can't answer for a moment says nothing. */
+/** Whether a file is surely gone; false while the file system gives no answer. */
 function isGone(file: string): boolean {
   try {
     return lstatSync(file, { throwIfNoEntry: false }) === undefined;
@@ -52,9 +52,8 @@ function isGone(file: string): boolean {
 }
 
 export interface Lease {
-  /** Whether this process still holds the lease: it may have been stopped and taken for dead. */
+  /** Whether this process still holds it: one that was stopped may have been taken for dead. */
   stands(): boolean;
-  /** Aborted when the lease is found to be lost. */
   readonly lost: AbortSignal;
   release(): void;
 }
@@ -62,14 +61,13 @@ export interface Lease {
 export type LeaseAttempt =
   | {
       readonly held: Lease;
-      /** Whether a dead owner's claim was removed to take the lease. */
       readonly takenOver: boolean;
     }
   | { readonly by: Owner };
 
 export interface LeaseOptions {
   readonly onTakeover?: ((key: ActionKey, owner: Owner) => void) | undefined;
-  /** How long this process's heartbeat may be silent. Default: DOSIMETER_LEASE_SECONDS. */
+  /** How long the heartbeat may be silent. Default: DOSIMETER_LEASE_SECONDS. */
   readonly timeoutMs?: number;
   readonly watch?: Watch;
   /** Lists the folder of leases, in place of `readdirSync`. */
@@ -77,8 +75,8 @@ export interface LeaseOptions {
 }
 
 /**
- * Removes a claim. `rmSync` with `force` would take several times as long. Disk faults are ignored,
- * because a claim that stays counts only while this process is alive.
+ * With `unlinkSync`: `rmSync` with `force` takes several times as long. Ignores disk faults, since
+ * a claim that stays counts only while this process is alive.
  */
 function removeClaim(claim: string): void {
   try {
@@ -88,10 +86,7 @@ function removeClaim(claim: string): void {
   }
 }
 
-/**
- * Returns whether a hard link was made. If not, the caller writes a file in its place, and that
- * write shows what is wrong with the disk.
- */
+/** Whether a link could be made. If not, the caller writes a file, which shows what is wrong. */
 function tryLink(from: string, to: string): boolean {
   try {
     linkSync(from, to);
@@ -104,19 +99,15 @@ function tryLink(from: string, to: string): boolean {
 
 interface Held {
   readonly key: ActionKey;
-  /** The claim's path. */
   readonly claim: string;
   readonly lost: AbortController;
 }
 
-/** The content of a claim that is not a link to the heartbeat. Only a claim's name is read. */
+/** Only a claim's name is read. This is its content if it is no link to the heartbeat. */
 const CLAIM = 'held\n';
 
-/** After this many listings in a row that lack the claim just made, `take` throws. */
+/** How many listings in a row may lack the claim just made before `take` throws. */
 const MOST_STALE = 200;
-
-export const openLeases = (dir: string, me: Owner, options: LeaseOptions = {}): Leases =>
-  new Leases(dir, me, options);
 
 export class Leases {
   /** Whether a process of another host was seen to use the store. */
@@ -128,14 +119,14 @@ export class Leases {
   readonly #onTakeover;
   readonly #list;
   readonly #me: Owner;
-  /** Whether the file system has hard links. If not, each claim is a separate file. */
+  /** Whether the file system has hard links. If not, each claim is a file. */
   #hasLinks = true;
   #staleListings = 0;
 
   constructor(
     readonly dir: string,
     me: Owner,
-    { onTakeover, timeoutMs = leaseTimeout(process.env), watch, list }: LeaseOptions,
+    { onTakeover, timeoutMs = leaseTimeout(process.env), watch, list }: LeaseOptions = {},
   ) {
     this.#list = list ?? readdirSync;
     this.#me = me;
@@ -146,10 +137,7 @@ export class Leases {
     this.#timer.unref();
   }
 
-  /**
-   * Returns the lease, or the owner who holds it: this process's own, too, if a listing does not
-   * show its claim yet. Never waits.
-   */
+  /** Returns the lease, or who holds it: this process, if a cached listing lacks its new claim. */
   take(key: ActionKey): LeaseAttempt {
     if (this.#held.has(key)) return { by: this.#me };
     const claim = this.#makeClaim(key);
@@ -181,7 +169,7 @@ export class Leases {
     removeClaim(this.#heart.file);
   }
 
-  /** Finds leases that were lost, renews the heartbeat, and looks at those of other hosts. */
+  /** Finds leases that were lost, renews the heartbeat, and watches those of other hosts. */
   #tick(): void {
     try {
       for (const held of [...this.#held.values()]) this.#checkHeld(held);
@@ -193,7 +181,6 @@ export class Leases {
     }
   }
 
-  /** Makes this process's claim of a key, and returns its path. */
   #makeClaim(key: ActionKey): string {
     const claim = `${this.dir}/${key}.${ownerName(this.#me)}`,
       beat = this.#heart.file;
@@ -206,8 +193,8 @@ export class Leases {
   }
 
   /**
-   * Returns a living owner of another claim of the key, if any, and how many claims of dead owners
-   * were removed; null if the listing lacks `claim` itself.
+   * Removes the claims of dead owners. Returns how many, and a living owner of another claim, if
+   * any; null if the listing lacks `claim` itself.
    */
   #findRivals(
     key: ActionKey,
@@ -243,7 +230,6 @@ export class Leases {
     return state === 'unknown' ? this.#watch.isSilent(owner) : state === 'dead';
   }
 
-  /** Sets `isShared` if one of the names has an owner on another host. */
   #noteOtherHosts(names: readonly string[]): void {
     if (this.isShared) return;
     this.isShared = names.some((name) => {
@@ -252,7 +238,7 @@ export class Leases {
     });
   }
 
-  /** Whether a lease still stands. If not, forgets it and aborts its signal `lost`. */
+  /** Whether a lease still stands. If not, aborts its signal `lost`. */
   #checkHeld({ key, claim, lost }: Held): boolean {
     if (!lost.signal.aborted && isGone(claim)) {
       this.#held.delete(key);

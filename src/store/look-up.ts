@@ -28,8 +28,8 @@ export type LookUp =
 type NoEntry = Exclude<LookUp, { readonly state: 'hit' }>;
 
 /**
- * Looks up the entry of `key`. Hashes its files if one is younger than the manifest. Throws
- * `UserFault` if the entry belongs to another user who lets no one else read it.
+ * Hashes the entry's files if one is younger than the manifest. Throws `UserFault` if the entry
+ * belongs to another user who lets no one else read it.
  * @param dir the entry's folder
  * @param index the manifests that need not be read again; null to read every manifest
  */
@@ -52,7 +52,7 @@ export function lookUpEntry(dir: string, key: ActionKey, index: ManifestIndex | 
     : { state: 'hit', entry };
 }
 
-/** Returns a manifest's head and when it was written (ms since 1970), or why there is none. */
+/** `written`: in ms since 1970. */
 function lookUpManifest(
   dir: string,
   key: ActionKey,
@@ -86,8 +86,8 @@ function lookUpManifest(
 }
 
 /**
- * Whether the digests show that an entry with files younger than its manifest is unchanged (they
- * were copied or touched). If so, sets the manifest's time, so that they need not be hashed again.
+ * Whether the files of an entry that are younger than its manifest (copied or touched) have the
+ * same digests. If so, sets the manifest's time, so that they need not be hashed again.
  */
 function isUnchanged({ dir, manifest }: Entry, youngest: number): boolean {
   const unchanged = keptFiles(manifest).every((file) => {
@@ -111,10 +111,8 @@ function isUnchanged({ dir, manifest }: Entry, youngest: number): boolean {
 export const PAUSES: readonly number[] = [20, 50, 100, 200, 400, 800, 1600];
 
 /**
- * Looks an entry up until it is there and whole, at most until the pauses are over, and returns
- * what the last look found. The first look after a refresh comes without a pause.
- * @param refresh returns whether the entry's name shows in a listing: then it is about to be
- *   visible, and the looks go on for all of PAUSES
+ * Looks an entry up until it is whole or the pauses are over. Returns what the last look found.
+ * @param refresh returns whether the entry's name shows in a listing; then all of PAUSES apply
  * @param pauses the pauses otherwise; without any, there is one look after one refresh
  */
 export async function lookUntilVisible(
@@ -144,10 +142,9 @@ function namesIn(dir: string): readonly string[] | null {
 }
 
 /**
- * Makes a network file system ask its server about an entry, and returns whether the entry's name
- * shows in a listing. Lists the folders above the entry, from the store's root down, and opens the
- * manifest. Only listings are believed: they are asked for anew, while a name that was absent a
- * moment ago may be remembered as absent.
+ * Makes a network file system ask its server about an entry, by listing the folders from the
+ * store's root down and opening the manifest. Returns whether a listing has the entry's name:
+ * listings are asked for anew, while a name may be remembered as absent.
  * @param dir the entry's folder
  */
 export function refreshEntry(dir: string): boolean {

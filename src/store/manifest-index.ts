@@ -14,18 +14,11 @@ import { readSealed, writeSealed } from './sealed.ts';
 
 export type Seen = Pick<Stats, 'ino' | 'size' | 'mtimeMs' | 'ctimeMs'>;
 
-export interface ManifestIndex {
-  /** Returns the head of a manifest, or null if the manifest has to be read. */
-  get(key: ActionKey, seen: Seen): ManifestHead | null;
-  /** Adds a manifest. @param seen the stats of its file from before it was read */
-  note(key: ActionKey, seen: Seen, head: ManifestHead): void;
-  /** Writes the manifests asked for since the index was opened, if enough of them are new. */
-  save(): void;
-}
+export type ManifestIndex = ReturnType<typeof openManifestIndex>;
 
 /**
- * The stats of a manifest's file, followed by its head. A line is a flat list, because there are
- * thousands; `files` is (path, size, digest) of each file, one after another.
+ * The stats and the head of a manifest. A line is a flat list, because there are thousands; `files`
+ * is (path, size, digest) of each file, one after another.
  */
 type Line = readonly [
   key: ActionKey,
@@ -42,14 +35,13 @@ type Line = readonly [
 ];
 
 type IndexFile = {
-  /** The `FORMAT` that wrote the index. */
   readonly format: number;
-  /** The format of the manifests, since another version may read another one. */
+  /** MANIFEST_FORMAT of the version that wrote the index. */
   readonly manifests: number;
   readonly lines: readonly Line[];
 };
 
-/** Increased with every change in what a `Line` holds or in what its fields mean. */
+/** Changes with what a `Line` holds or its fields mean. */
 const FORMAT = 2;
 
 export const INDEX = 'index';
@@ -58,18 +50,18 @@ export const indexFile = (root: string, spec: string): string =>
   path.join(root, INDEX, `${sha256(spec).slice(0, 16)}.json`);
 
 /**
- * A manifest that was changed less than this many ms ago is not indexed, since a second change
- * within a tick of the kernel's clock would leave no mark in the times.
+ * A manifest that was changed less than this many ms ago is not indexed: a second change within a
+ * tick of the kernel's clock would leave no mark in the times.
  */
 const SETTLED_MS = 2000;
-/** If at most this share of entries is new, reading those again is cheaper than writing all. */
+/** The index is written if a larger share of its entries is new: reading few again is cheaper. */
 const READ_AGAIN = 1 / 8;
 
 /** Opens the index of a spec. @param spec the path of the spec's file */
-export function openManifestIndex(root: string, spec: string): ManifestIndex {
+export function openManifestIndex(root: string, spec: string) {
   const file = indexFile(root, spec);
   let known: Map<ActionKey, Line> | null = null;
-  /** The manifests that were asked for. One may occur twice. */
+  /** The lines for this run. A key may occur twice. */
   const asked: Line[] = [];
   let fresh = 0;
   const load = (): Map<ActionKey, Line> => {
@@ -86,7 +78,8 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
     }
   };
   return {
-    get(key, { ino, size, mtimeMs, ctimeMs }) {
+    /** Returns null if the manifest has to be read. */
+    get(key: ActionKey, { ino, size, mtimeMs, ctimeMs }: Seen): ManifestHead | null {
       const line = (known ??= load()).get(key);
       if (
         !line ||
@@ -99,11 +92,10 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
       asked.push(line);
       return parseHead(line);
     },
-    note(
-      key,
-      { ino, size, mtimeMs, ctimeMs },
-      { content, files, letGo, seconds, created, backend },
-    ) {
+    /** @param seen the stats of the manifest's file from before it was read */
+    note(key: ActionKey, seen: Seen, head: ManifestHead): void {
+      const { ino, size, mtimeMs, ctimeMs } = seen;
+      const { content, files, letGo, seconds, created, backend } = head;
       if (Date.now() - ctimeMs <= SETTLED_MS) return;
       asked.push([
         key,
@@ -120,7 +112,8 @@ export function openManifestIndex(root: string, spec: string): ManifestIndex {
       ]);
       fresh++;
     },
-    save() {
+    /** Writes the manifests asked for since the index was opened, if enough of them are new. */
+    save(): void {
       if (fresh === 0) return;
       const lines = [...new Map(asked.map((line) => [line[0], line])).values()];
       if (fresh <= READ_AGAIN * lines.length) return;

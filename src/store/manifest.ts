@@ -16,8 +16,8 @@ export interface Manifest {
   readonly components: KeyComponents;
   readonly files: readonly ManifestFile[];
   /**
-   * The paths of the files that were let go: removed because of the spec's `keep`. Absent if none
-   * was. Their digests are still part of `content`.
+   * The paths of files that were removed because of the spec's `keep`; absent if none. Their
+   * digests are still part of `content`.
    */
   readonly letGo?: readonly string[];
   /** The digest of the files that are not volatile, which the keys of later stages contain. */
@@ -30,13 +30,12 @@ export interface Manifest {
   readonly facts: JsonObject;
 }
 
-/** The part of a manifest that a look-up returns, and that the index holds. */
+/** What a look-up returns of a manifest, and the index holds. */
 export type ManifestHead = Pick<
   Manifest,
   'content' | 'files' | 'letGo' | 'seconds' | 'created' | 'backend'
 >;
 
-/** Returns the files of an entry that were not let go. */
 export const keptFiles = ({
   files,
   letGo,
@@ -62,7 +61,7 @@ export function printManifest(manifest: Manifest): string {
   return `${body}${CHECKSUM}${sha256(body)}"\n}\n`;
 }
 
-/** Returns the manifest of `key`, or why the text is not that manifest. */
+/** Returns the manifest of `key`, or what is wrong with the text. */
 export function parseManifest(
   text: string,
   key: ActionKey,

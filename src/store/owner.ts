@@ -37,7 +37,7 @@ export interface Owner {
   readonly opening: number;
 }
 
-/** Returns what `read` returns; '' where it throws, as where the system has no such file. */
+/** '' where `read` throws, as where the system has no such file. */
 function readOrEmpty(read: () => string): string {
   try {
     return read();
@@ -64,9 +64,8 @@ function thisHost(): string {
 }
 
 /**
- * Returns when a process was started: field 22 of /proc/PID/stat, `0` where the system does not
- * tell, or null if no such process runs. Field 2, the command's name, may contain spaces and
- * brackets.
+ * Returns field 22 of /proc/PID/stat, `0` where the system does not tell, or null if no such
+ * process runs. Field 2, the command's name, may contain spaces and brackets.
  */
 function processStart(pid: number): string | null {
   try {
@@ -81,7 +80,6 @@ function processStart(pid: number): string | null {
 }
 
 let openings = 0;
-/** Returns a new owner in this process. */
 export const newOwner = (): Owner => ({
   host: thisHost(),
   pid: process.pid,
@@ -91,7 +89,6 @@ export const newOwner = (): Owner => ({
 
 export const isOnThisHost = ({ host: name }: Owner): boolean => name === thisHost();
 
-/** Returns an owner's name as it is used in file names. */
 export const ownerName = (owner: Owner): string =>
   `${owner.host}-${owner.pid}-${owner.start}-${owner.opening}`;
 
@@ -103,7 +100,7 @@ export function parseOwner(name: string): Owner | null {
     : { host, pid: Number(pid), start, opening: Number(opening) };
 }
 
-/** Returns the owner in the name of a claim, a marker or a heartbeat; null for any other name. */
+/** Returns the owner in the name of a claim, marker or heartbeat; null for any other name. */
 export const ownerIn = (name: string): Owner | null =>
   parseOwner(name.slice(name.indexOf('.') + 1));
 
@@ -131,7 +128,7 @@ export function processState({
   return state === 'unknown' && hostname === os.hostname() && boot !== bootId() ? 'dead' : state;
 }
 
-/** Returns whether an owner is alive; `unknown` for another host, where only heartbeats tell. */
+/** `unknown` for an owner on another host, where only heartbeats tell. */
 export function ownerState(owner: Owner): 'alive' | 'dead' | 'unknown' {
   if (!isOnThisHost(owner)) return 'unknown';
   const start = processStart(owner.pid);
@@ -142,16 +139,16 @@ export function ownerState(owner: Owner): 'alive' | 'dead' | 'unknown' {
 
 /** How long another host's heartbeat may be silent before its claims no longer count. */
 const TIMEOUT_SECONDS = 30;
-/** The limits of the silence that a heartbeat's file may allow itself. */
+/** The limits of the allowed silence that another process's heartbeat may state. */
 const LEAST_MS = 100,
   MOST_MS = 3600_000;
-/** Heartbeats in the time of the allowed silence. */
+/** The number of heartbeats within the allowed silence. */
 const BEATS = 6;
 
 /**
- * Returns the silence in milliseconds after which this process's claims no longer count, from
- * `DOSIMETER_LEASE_SECONDS`. Each heartbeat contains it, so that hosts need not agree. Throws
- * `UserFault` if the variable is out of range.
+ * Returns the silence (ms) after which this process's claims no longer count. Each heartbeat
+ * contains it, so that hosts need not agree. Throws `UserFault` if DOSIMETER_LEASE_SECONDS is out
+ * of range.
  */
 export function leaseTimeout(env: Readonly<Record<string, string | undefined>>): number {
   const text = env['DOSIMETER_LEASE_SECONDS']?.trim() ?? '';
@@ -165,31 +162,24 @@ export function leaseTimeout(env: Readonly<Record<string, string | undefined>>):
   return Math.round(ms);
 }
 
-interface Heart {
-  /** The file that holds the sequence number. */
-  readonly file: string;
-  /** The interval at which `beat` should be called, in milliseconds. */
-  readonly everyMs: number;
-  /** Writes the next sequence number; a file that is missing is made. Ignores disk faults. */
-  beat(): void;
-}
-
-/** Makes this process's heartbeat. @param dir the folder of leases */
-export function createHeart(dir: string, me: Owner, timeoutMs: number): Heart {
+/** @param dir the folder of leases */
+export function createHeart(dir: string, me: Owner, timeoutMs: number) {
   const file = path.join(dir, ownerName(me));
   let sequence = 0;
   return {
     file,
+    /** How often `beat` should be called. */
     everyMs: timeoutMs / BEATS,
-    beat: () => writeBeat(file, beatText(++sequence, timeoutMs)),
+    /** Writes the next sequence number, into a new file if need be. Ignores disk faults. */
+    beat: (): void => writeBeat(file, beatText(++sequence, timeoutMs)),
   };
 }
 
-/** Returns the content of a heartbeat's file, of a fixed length, so that it can be overwritten. */
+/** Of a fixed length, so that it can be overwritten. */
 const beatText = (sequence: number, timeoutMs: number): string =>
   `${String(sequence).padStart(12, '0')} ${String(timeoutMs).padStart(8, '0')}\n`;
 
-/** Writes a heartbeat and closes the file, which makes a network file system send it. */
+/** Closing the file makes a network file system send it. */
 function writeBeat(file: string, text: string): void {
   try {
     // Not truncated: a reader would find no heartbeat for a moment.
@@ -208,16 +198,13 @@ function writeBeat(file: string, text: string): void {
 
 export interface Watch {
   /**
-   * Looks at the heartbeat of a process of another host, and returns whether it has been silent,
-   * while it was watched, for longer than it allows itself. The first look never finds it silent.
+   * Looks at a heartbeat. Returns whether it has been silent, while it was watched, for longer than
+   * it allows itself. The first look never finds it silent.
    */
   isSilent(owner: Owner): boolean;
   /** Whether a heartbeat has been seen to change since the first look. */
   hasBeaten(owner: Owner): boolean;
-  /**
-   * Looks at the heartbeat of every process that was asked about. Must be called more often than
-   * the allowed silence, since silence counts only while it is watched.
-   */
+  /** Looks at every heartbeat that was asked about. Call it more often than the allowed silence. */
   look(): void;
 }
 
@@ -234,8 +221,7 @@ interface Seen {
  * Makes a watch over the heartbeats of other hosts' processes.
  * @param dir the folder of leases
  * @param defaultMs the silence allowed to a process without a heartbeat
- * @param read returns the heartbeat in a file, null if there is no file, or undefined if that can't
- *   be told now
+ * @param read as `readBeat`
  */
 export function createWatch(
   dir: string,
@@ -244,7 +230,7 @@ export function createWatch(
   read: (file: string) => string | null | undefined = readBeat,
 ): Watch {
   const seen = new Map<string, Seen>();
-  /** Reads a heartbeat, and returns since when it has been the same while it was watched. */
+  /** Reads a heartbeat, and compares it with what was seen before. */
   const look = (name: string): Seen => {
     const before = seen.get(name),
       now = clock(),
@@ -276,13 +262,13 @@ export function createWatch(
   };
 }
 
-/** Returns the silence that a heartbeat allows itself, within limits; null if it says none. */
+/** Returns the silence that a heartbeat allows itself, cut to the limits; null if it says none. */
 function timeoutIn(beat: string | null): number | null {
   const [, ms] = /^\d{12} (\d{8})\n$/.exec(beat ?? '') ?? [];
   return ms === undefined ? null : Math.min(MOST_MS, Math.max(LEAST_MS, Number(ms)));
 }
 
-/** Returns a heartbeat's text; null if there is no file, undefined if it can't be read now. */
+/** Returns null if there is no heartbeat, undefined if it can't be read now. */
 function readBeat(file: string): string | null | undefined {
   const bytes = Buffer.alloc(64);
   try {

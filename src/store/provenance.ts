@@ -11,7 +11,7 @@ import { makeFolder } from './folders.ts';
 import { readRegularOr } from './regular.ts';
 import { readSealed, writeSealed } from './sealed.ts';
 
-/** Writes an environment's record if it is missing or damaged. Returns its digest. */
+/** Writes a record unless it is there and whole. Returns its digest. */
 export function rememberEnvironment(root: string, environment: JsonObject): Digest {
   const text = `${JSON.stringify(environment, null, 2)}\n`,
     digest = sha256(text);
@@ -23,39 +23,31 @@ export function rememberEnvironment(root: string, environment: JsonObject): Dige
   return `sha256:${digest}` as Digest;
 }
 
-/** Whether a record's content no longer matches its name, which is its digest. */
+/** A record's name is its digest. */
 export const isDamagedEnvironment = (file: string): boolean => {
   const text = readRegularOr(file)?.toString() ?? null;
   return text === null || `${sha256(text)}.json` !== path.basename(file);
 };
 
-/** Returns the digest of each source file and package of a code version; null if unknown. */
+/** Returns a code version's parts, files and packages, with their digests; null if unknown. */
 export type ClosureOf = (code: string) => { readonly [part: string]: string } | null;
-
-interface CodeFile {
-  readonly closure: { readonly [part: string]: string };
-}
-
-const SHAPE = { closure: 'object' } as const;
 
 const fileOf = (root: string, code: string): string =>
   path.join(root, 'code', `${code.replace('sha256:', '')}.json`);
 
-/** Writes the record of a code version if it is missing or damaged. */
+/** Writes a record unless it is there and whole. */
 export function rememberCode(
   root: string,
   code: string,
   closure: { readonly [part: string]: string },
 ): void {
-  const file = fileOf(root, code),
-    found = readSealed<CodeFile>(file, SHAPE);
-  if (found === null || found === 'damaged') writeSealed(file, { closure });
+  if (recallCode(root)(code) === null) writeSealed(fileOf(root, code), { closure });
 }
 
-/** Returns a function that reads the record of a code version; null if it is missing or damaged. */
 export const recallCode =
   (root: string): ClosureOf =>
   (code) => {
-    const found = readSealed<CodeFile>(fileOf(root, code), SHAPE);
+    type CodeFile = { readonly closure: { readonly [part: string]: string } };
+    const found = readSealed<CodeFile>(fileOf(root, code), { closure: 'object' });
     return found === null || found === 'damaged' ? null : found.closure;
   };

@@ -16,20 +16,13 @@ import { UserFault } from '../api.ts';
 import { hasCode } from '../base/system-error.ts';
 import { errorCode } from './faults.ts';
 
-/** The error code for something that is neither a regular file nor a folder. */
+/** Our code for what is neither a regular file nor a folder. */
 const NOT_REGULAR = 'ENOTREG';
 
-/**
- * The flags for opening a file without waiting. With O_NONBLOCK, opening a FIFO returns at once.
- * Windows has neither FIFOs nor the flag.
- */
-export const READ_AT_ONCE =
-  constants.O_RDONLY | ((constants.O_NONBLOCK as number | undefined) ?? 0);
+/** The flags for opening a file without waiting, even if it is a FIFO. */
+export const READ_AT_ONCE = constants.O_RDONLY | constants.O_NONBLOCK;
 
-/**
- * Opens a regular file for reading, following links. The caller closes the handle. Throws like
- * `openSync`, and throws EISDIR or ENOTREG if it is not a regular file.
- */
+/** Follows links. Throws like `openSync`, and EISDIR or ENOTREG if it is no regular file. */
 export function openRegular(file: string): number {
   const handle = openSync(file, READ_AT_ONCE);
   let isFile = false;
@@ -43,7 +36,7 @@ export function openRegular(file: string): number {
   return handle;
 }
 
-/** Returns the content of a regular file. Throws like `openRegular` and `readFileSync`. */
+/** Throws like `openRegular` and `readFileSync`. */
 export function readRegular(file: string): Buffer {
   const handle = openRegular(file);
   try {
@@ -55,7 +48,7 @@ export function readRegular(file: string): Buffer {
 
 export const readRegularText = (file: string): string => readRegular(file).toString('utf8');
 
-/** Returns the file's content, or null if it does not exist or can't be read. */
+/** Returns null if the file does not exist or can't be read. */
 export function readRegularOr(file: string): Buffer | null {
   try {
     return readRegular(file);
@@ -65,7 +58,6 @@ export function readRegularOr(file: string): Buffer | null {
   }
 }
 
-/** Returns the error of a file that is not regular, with a code as errors of the system have. */
 function notRegular(file: string, isFolder: boolean): NodeJS.ErrnoException {
   const code = isFolder ? 'EISDIR' : NOT_REGULAR;
   return Object.assign(
@@ -74,7 +66,7 @@ function notRegular(file: string, isFolder: boolean): NodeJS.ErrnoException {
   );
 }
 
-/** The error codes for a file that exists but can't be read. Its reader takes it for damaged. */
+/** The codes for a file that exists but can't be read. Its reader takes it for damaged. */
 const UNREADABLE: ReadonlySet<string> = new Set([
   'EACCES',
   'EPERM',
@@ -88,13 +80,12 @@ const UNREADABLE: ReadonlySet<string> = new Set([
   NOT_REGULAR,
 ]);
 
-/** Whether an error says that one file can't be read; a limit on open files does not count. */
+/** Whether an error says that this one file can't be read, unlike EMFILE. */
 export const isUnreadable = (error: unknown): boolean => UNREADABLE.has(errorCode(error) ?? '');
 
 /**
- * Returns a fault if a file or folder of the store, or the nearest visible folder above it, belongs
- * to another user and can't be read by this one; else null. Such a file does not count as damaged,
- * as an unreadable file of this user's does.
+ * Returns a fault if a file of the store, or the nearest visible folder above it, belongs to
+ * another user and can't be read by this one; else null. Such a file does not count as damaged.
  * @param root the store's folder
  */
 export function withheldFault(file: string, root: string): UserFault | null {
@@ -102,7 +93,7 @@ export function withheldFault(file: string, root: string): UserFault | null {
     let stat;
     try {
       stat = lstatSync(at);
-      if (process.getuid === undefined || stat.uid === process.getuid()) return null;
+      if (stat.uid === process.getuid?.()) return null;
       accessSync(at, constants.R_OK | (stat.isDirectory() ? constants.X_OK : 0));
       return null;
     } catch {

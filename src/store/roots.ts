@@ -16,13 +16,13 @@ export interface Root {
   readonly file: string;
   readonly spec: string;
   readonly keys: readonly ActionKey[];
-  /** When the entries were last used, in milliseconds since 1970. */
+  /** When the entries were last used, in ms since 1970. */
   readonly used: number;
 }
 
 const SHAPE = { spec: 'string', keys: 'list' } as const;
 
-/** Records that the entries are used now: sets the root's time, and writes it if it is missing. */
+/** Records that the entries are used now. */
 export function saveRoot(root: string, spec: string, keys: readonly ActionKey[]): void {
   const name = sha256(JSON.stringify([spec, ...keys])).slice(0, 16),
     file = path.join(root, 'roots', `${name}.json`);
@@ -64,8 +64,8 @@ const pinFile = (root: string, name: string): string =>
   path.join(root, 'pins', `${encodeURIComponent(name)}.json`);
 
 /**
- * Pins entries under a name. If the same spec or run has already pinned that name, the new entries
- * replace the old ones. Throws `UserFault` if the name belongs to another spec or run.
+ * Pins entries under a name, in place of what the same spec or run had pinned under it. Throws
+ * `UserFault` if the name belongs to another spec or run.
  */
 export function pin(root: string, { name, of, keys }: Omit<Pin, 'pinned'>): void {
   const file = pinFile(root, name),
@@ -78,7 +78,7 @@ export function pin(root: string, { name, of, keys }: Omit<Pin, 'pinned'>): void
   writeSealed(file, { name, of, keys, pinned: new Date().toISOString() });
 }
 
-/** Removes a pin and returns whether it existed. */
+/** Returns whether the pin existed. */
 export function unpin(root: string, name: string): boolean {
   ownFolder(root, 'pins');
   const file = pinFile(root, name),
@@ -87,7 +87,7 @@ export function unpin(root: string, name: string): boolean {
   return found;
 }
 
-/** Returns all pins. Throws `UserFault` if one is damaged: its entries would else be swept. */
+/** Throws `UserFault` if a pin is damaged: its entries would else be swept. */
 export function readPins(root: string): Pin[] {
   const dir = path.join(root, 'pins');
   return readdirOr(dir)
@@ -95,12 +95,11 @@ export function readPins(root: string): Pin[] {
     .sort()
     .flatMap((name) => {
       const found = readSealed<Pin>(path.join(dir, name), PIN_SHAPE);
-      if (found === 'damaged')
-        throw new UserFault(
-          `the pin "${decodeURIComponent(name.slice(0, -5))}" was damaged: what it held is not ` +
-            'known',
-          `pin it again, or give it up: dosimeter unpin ${decodeURIComponent(name.slice(0, -5))}`,
-        );
-      return found ?? [];
+      if (found !== 'damaged') return found ?? [];
+      const pinName = decodeURIComponent(name.slice(0, -5));
+      throw new UserFault(
+        `the pin "${pinName}" was damaged: what it held is not known`,
+        `pin it again, or give it up: dosimeter unpin ${pinName}`,
+      );
     });
 }

@@ -12,7 +12,7 @@ import { isRecord } from '../base/untrusted/json.ts';
 import { makeFolder } from './folders.ts';
 import { isUnreadable, readRegularText } from './regular.ts';
 
-/** The number of hex digits of the checksum; few are enough for a line of a log. */
+/** Hex digits of the checksum; few are enough for a line of a log. */
 type Digits = 8 | 64;
 
 const FIELD = ',"checksum":"',
@@ -20,16 +20,13 @@ const FIELD = ',"checksum":"',
 const computeSeal = (body: string, digits: Digits): string =>
   FIELD + sha256(body).slice(0, digits) + END;
 
-/**
- * Returns the sealed text: one line, without a line break.
- * @param value must not be empty, and must not have a field `checksum`
- */
+/** Returns one line. @param value not empty, and without a field `checksum` */
 export function seal(value: JsonObject, digits: Digits = 64): string {
   const body = JSON.stringify(value).slice(0, -1);
   return body + computeSeal(body, digits);
 }
 
-/** Returns the value without its checksum; null if the text is not what was sealed. */
+/** Returns the value; null if the text is not what was sealed. */
 // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what was sealed
 export function unseal<T = JsonObject>(text: string, digits: Digits = 64): T | null {
   const body = text.slice(0, -(FIELD.length + digits + END.length));
@@ -45,7 +42,7 @@ export function unseal<T = JsonObject>(text: string, digits: Digits = 64): T | n
   }
 }
 
-/** Replaces `file` by the sealed value as a whole, or leaves it unchanged if that fails. */
+/** Replaces the file as a whole, or leaves it unchanged if that fails. */
 export function writeSealed(file: string, value: JsonObject): void {
   makeFolder(path.dirname(file));
   // Processes of two containers may have the same id and share a store, hence the random part.
@@ -54,7 +51,6 @@ export function writeSealed(file: string, value: JsonObject): void {
 
 type RecordShape = { readonly [field: string]: 'string' | 'number' | 'list' | 'object' };
 
-/** Whether a value is an object whose fields have these types. */
 function hasShape(value: unknown, shape: RecordShape): boolean {
   if (!isRecord(value)) return false;
   return Object.entries(shape).every(([field, type]) => {
@@ -66,8 +62,8 @@ function hasShape(value: unknown, shape: RecordShape): boolean {
 }
 
 /**
- * Returns the value in a sealed file; null if the file does not exist. Returns `damaged` if it is
- * not what was written, or can't be read (a folder, a FIFO, no permission).
+ * Returns null if the file does not exist, `damaged` if it is not what was written or can't be read
+ * (a folder, a FIFO, no permission).
  * @param shape the fields that the reader relies on, with their types
  */
 // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what was sealed

@@ -19,7 +19,7 @@ import { ANSWERS } from './answers.ts';
 import { diskFault, onDisk, onDiskNow } from './faults.ts';
 import { fileFault, SETTLED_MS } from './files.ts';
 import { makeFolder } from './folders.ts';
-import { type LeaseAttempt, type LeaseOptions, type Leases, openLeases } from './lease.ts';
+import { type LeaseAttempt, type LeaseOptions, Leases } from './lease.ts';
 import { lookUntilVisible, type LookUp, lookUpEntry, PAUSES, refreshEntry } from './look-up.ts';
 import {
   bytesOf,
@@ -47,9 +47,9 @@ export interface Publication extends Omit<Manifest, 'format' | 'content' | 'crea
 export interface StoreOptions {
   /** Called when the claim of a dead process is removed. */
   readonly onTakeover?: (key: ActionKey, owner: Owner) => void;
-  /** How leases are kept; tests replace clocks and periods. */
+  /** For tests, which replace clocks and periods. */
   readonly leases?: Omit<LeaseOptions, 'onTakeover'>;
-  /** The path of the spec whose entries will be looked up. Without it, every manifest is read. */
+  /** The spec whose entries will be looked up. Without it, every manifest is read. */
   readonly spec?: string;
 }
 
@@ -59,11 +59,17 @@ const KEY = /^[0-9a-f]{64}$/;
 export const openStore = (root: string, options: StoreOptions = {}): Store =>
   new Store(root, options);
 
+/** What writing needs. It is opened at the first write. */
+interface Writing {
+  /** This store's owner of leases and scratch folders. */
+  readonly owner: Owner;
+  readonly leases: Leases;
+  readonly commit: GroupCommit;
+}
+
 export class Store {
-  #owner: Owner | null = null;
   readonly #index: ManifestIndex | null;
-  /** The leases and the commit that writing needs; null until something is written. */
-  #writing: { readonly leases: Leases; readonly commit: GroupCommit } | null = null;
+  #writing: Writing | null = null;
 
   constructor(
     readonly root: string,
@@ -73,30 +79,23 @@ export class Store {
     this.#index = spec === undefined ? null : openManifestIndex(root, spec);
   }
 
-  /** This store's owner of leases, which is made when something is written. */
-  get #me(): Owner {
-    return (this.#owner ??= newOwner());
-  }
-
-  /** Returns the folder of an entry, whether it exists or not. */
+  /** Returns an entry's folder, which need not exist. */
   entryDir(key: ActionKey): string {
     return `${this.root}/${key.slice(0, 2)}/${key}`;
   }
 
   /**
-   * Looks an entry up by its manifest and the sizes of its files. If a file is younger than the
-   * manifest, hashes the files; if they are unchanged, sets the manifest's time. Writes nothing
-   * else. Throws `UserFault` if the entry belongs to another user who lets no one else read it.
+   * Looks an entry up by its manifest and the sizes of its files; see `lookUpEntry`. Writes nothing
+   * but a manifest's time.
    */
   lookUp(key: ActionKey): LookUp {
     return lookUpEntry(this.entryDir(key), key, this.#index);
   }
 
   /**
-   * Like `lookUp`, for an entry that another host may have made a moment ago: if it is absent, asks
-   * the file system anew, since a network file system may remember that it was absent. Looks again
-   * for about 3 s (PAUSES) if a listing has the entry's name, or if hosts are known to share the
-   * store and the entry is `expected` or looks damaged.
+   * Like `lookUp`, for an entry that another host may have made a moment ago. Asks the file system
+   * anew about an absent entry, and looks again for about 3 s (PAUSES) if a listing has its name,
+   * or if hosts share the store and the entry is `expected` or looks damaged.
    * @param expected whether another host is known to have made it
    */
   async lookUpShared(key: ActionKey, expected: boolean): Promise<LookUp> {
@@ -113,7 +112,7 @@ export class Store {
     );
   }
 
-  /** Returns an entry's complete manifest, or null if there is none or it is damaged. */
+  /** Returns null if there is no manifest or it is damaged. */
   manifest(key: ActionKey): Manifest | null {
     try {
       const parsed = parseManifest(readRegularText(`${this.entryDir(key)}/${MANIFEST_FILE}`), key);
@@ -124,7 +123,7 @@ export class Store {
     }
   }
 
-  /** Checks the digest of every file. Resolves to what is wrong, or null if nothing is. */
+  /** Checks the files' digests. Resolves to what is wrong, or null. */
   async check({ dir, manifest }: Entry): Promise<string | null> {
     for (const file of keptFiles(manifest)) {
       const fault = await fileFault(dir, file);
@@ -133,10 +132,9 @@ export class Store {
     return null;
   }
 
-  /** Makes an empty folder on the store's file system, and returns its path. */
+  /** Makes an empty folder on the store's file system. */
   scratch(name: string): string {
-    this.#prepare();
-    const dir = `${this.root}/tmp/${ownerName(this.#me)}.${name}`;
+    const dir = `${this.root}/tmp/${ownerName(this.#prepare().owner)}.${name}`;
     return onDiskNow(this.root, () => {
       if (existsSync(dir)) rmSync(dir, { recursive: true, force: true }); // of a failed attempt
       mkdirSync(dir);
@@ -145,12 +143,11 @@ export class Store {
   }
 
   /**
-   * Returns the folder where an unfinished stage keeps the state from which it goes on after a
-   * kill. The first writer makes the folder. It is removed once the entry is published. It is
-   * removed at once if it contains a link, because a stage would remove saved files behind the
-   * link.
-   * @param reads the digest of the stage's inputs as they are on the disk, a part of the folder's
-   *   name: after a write to an input, a stage does not go on from what it read before. Default ''.
+   * Returns the folder for the state from which an unfinished stage goes on after a kill. The first
+   * writer makes it; publishing the entry removes it. One that contains a link is removed at once,
+   * because a stage would remove saved files behind the link.
+   * @param reads the digest of the stage's inputs on the disk, a part of the folder's name: after a
+   *   write to an input, a stage does not go on from what it read before
    */
   resumeDir(key: ActionKey, reads = ''): string {
     const dir = `${this.root}/resume/${reads === '' ? key : `${key}-${reads.slice(0, 16)}`}`;
@@ -160,15 +157,11 @@ export class Store {
     return dir;
   }
 
-  /** See `Job.answersDir`. */
   get answersDir(): string {
     return path.join(this.root, ANSWERS);
   }
 
-  /**
-   * Turns a scratch folder into an entry, whole or not at all. If another process was faster, its
-   * entry stays and is returned.
-   */
+  /** Makes a scratch folder an entry, whole or not at all. A faster process's entry is returned. */
   publish(scratch: string, { volatile, ...publication }: Publication): Promise<Entry> {
     return onDisk(this.root, () => {
       const { files } = publication;
@@ -187,18 +180,14 @@ export class Store {
     });
   }
 
-  /**
-   * Like `publish`, for an entry that was made elsewhere, whose manifest is kept as it is.
-   * @param text the manifest's text
-   */
+  /** Like `publish`, for an entry from elsewhere, whose manifest's text is kept. */
   adopt(scratch: string, manifest: Manifest, text: string): Promise<Entry> {
     return onDisk(this.root, () => this.#publish(scratch, manifest, text));
   }
 
   /**
-   * Removes (lets go of) files of an entry. Its manifest keeps their sizes and digests, and is
-   * replaced first, so that a kill leaves a valid entry. The caller keeps other runs from reading
-   * the entry.
+   * Removes files of an entry. Its manifest, which keeps their sizes and digests, is replaced
+   * first, so that a kill leaves a valid entry. The caller keeps other runs from reading the entry.
    * @returns the entry and the bytes that were freed; null if no file was removed
    */
   letGo(
@@ -223,9 +212,9 @@ export class Store {
   }
 
   /**
-   * Puts back the files of an entry that were let go, from a scratch folder in which the stage was
-   * computed again, and returns the entry. If a file that is not volatile differs from the one that
-   * was stored, changes nothing and returns the path of the first such file as `differs`.
+   * Puts back files of an entry that were let go, from a scratch folder in which the stage was
+   * computed again. If a file that is not volatile differs from the stored one, changes nothing and
+   * returns the path of the first as `differs`.
    * @param files the files in the scratch folder
    */
   async restore(
@@ -254,10 +243,7 @@ export class Store {
     });
   }
 
-  /**
-   * Moves a damaged entry out of the way and returns its new path, where nothing is if another
-   * process moved it first.
-   */
+  /** Moves a damaged entry away. Returns its new path, where nothing is if it was gone already. */
   moveAside(key: ActionKey): string {
     this.#prepare();
     const damaged = path.join(this.root, 'damaged');
@@ -273,16 +259,15 @@ export class Store {
     return to;
   }
 
-  /** Tries to take the lease of a key. */
   take(key: ActionKey): LeaseAttempt {
     const { leases } = this.#prepare();
     return onDiskNow(this.root, () => leases.take(key));
   }
 
   /**
-   * Returns the keys of all entries, whole or damaged, by the names of their folders.
-   * @param withheld called with the fault of each folder of entries that another user lets no one
-   *   else read; by default the fault is thrown
+   * Returns the keys of all entries, whole or damaged.
+   * @param withheld called with the fault of each folder that another user lets no one else read;
+   *   by default it is thrown
    */
   keys(
     withheld = (fault: UserFault): void => {
@@ -301,17 +286,17 @@ export class Store {
       .filter((name) => KEY.test(name)) as ActionKey[];
   }
 
-  /** Resolves when everything that was published is durable. */
+  /** Resolves when everything published is durable. */
   async flush(): Promise<void> {
     await this.#writing?.commit.flush();
   }
 
-  /** Writes the index, so that the next store opened for this spec need not read manifests. */
+  /** Writes the index, from which the next store opened for this spec reads manifests. */
   saveIndex(): void {
     this.#index?.save();
   }
 
-  /** Sweeps what dead processes have left, in a run that makes no entry. */
+  /** Sweeps what dead processes left, in a run that writes nothing else. */
   tidy(): void {
     if (this.#writing === null && existsSync(path.join(this.root, 'leases')))
       sweepGone(this.root, this.options.onTakeover);
@@ -321,11 +306,11 @@ export class Store {
   close(): void {
     if (this.#writing === null) return;
     this.#writing.leases.close();
-    sweepOwn(this.root, this.#me);
+    sweepOwn(this.root, this.#writing.owner);
   }
 
-  /** Returns the leases and the commit, which it opens with their folders at the first call. */
-  #prepare(): { readonly leases: Leases; readonly commit: GroupCommit } {
+  /** Makes the folders that writing needs, at the first call. */
+  #prepare(): Writing {
     if (this.#writing !== null) return this.#writing;
     const leases = path.join(this.root, 'leases'),
       { onTakeover } = this.options;
@@ -335,14 +320,16 @@ export class Store {
       makeFolder(leases);
       sweepGone(this.root, onTakeover);
     });
+    const owner = newOwner();
     this.#writing = {
-      leases: openLeases(leases, this.#me, { ...this.options.leases, onTakeover }),
+      owner,
+      leases: new Leases(leases, owner, { ...this.options.leases, onTakeover }),
       commit: createGroupCommit(this.root),
     };
     return this.#writing;
   }
 
-  /** Replaces an entry's manifest in one step. @param mtime the file's, which look-ups compare */
+  /** @param mtime the file's new time, which look-ups compare */
   #replaceManifest(manifest: Manifest, mtime: Date): void {
     const draft = `${this.scratch(`manifest-${manifest.key.slice(0, 16)}`)}/${MANIFEST_FILE}`;
     writeFileSync(draft, printManifest(manifest), { flush: true });
@@ -351,7 +338,7 @@ export class Store {
     rmSync(path.dirname(draft), { recursive: true, force: true });
   }
 
-  /** Renames an entry into place and has it flushed. @param text the manifest's text */
+  /** @param text the text of the manifest */
   async #publish(scratch: string, manifest: Manifest, text: string): Promise<Entry> {
     const { commit } = this.#prepare(),
       { key } = manifest;
@@ -367,7 +354,7 @@ export class Store {
     return { key, dir, manifest };
   }
 
-  /** Renames a scratch folder into place; returns the entry of a faster process, if any. */
+  /** Renames a folder into place; returns the entry of a faster process, if any. */
   async #place(scratch: string, key: ActionKey): Promise<Entry | null> {
     const dir = this.entryDir(key);
     try {
@@ -385,7 +372,6 @@ export class Store {
     return null;
   }
 
-  /** Removes every folder of `resumeDir` of a key. */
   #sweepResumes(key: ActionKey): void {
     for (const name of ownNames(this.root, 'resume'))
       if (name.startsWith(key))
@@ -394,9 +380,9 @@ export class Store {
 }
 
 /**
- * Removes the files of an entry that its manifest says were let go (a kill may have left them), and
- * returns their bytes. Files outside the entry stay, which a manifest by others may name. Throws
- * UserFault where a link leads out of the entry.
+ * Removes the files that an entry's manifest says were let go, which a kill may have left, and
+ * returns their bytes. A manifest from elsewhere may name files outside the entry, which stay.
+ * Throws UserFault where a link leads out of the entry.
  */
 export function sweepLetGo(dir: string, { files, letGo = [] }: ManifestHead): number {
   let bytes = 0;
@@ -410,7 +396,7 @@ export function sweepLetGo(dir: string, { files, letGo = [] }: ManifestHead): nu
   return bytes;
 }
 
-/** Renames a file or a folder. Makes the folder above the new path only if it is missing. */
+/** Renames; makes the folder above the new path only if need be, to save time. */
 function moveInto(from: string, to: string): void {
   try {
     renameSync(from, to);

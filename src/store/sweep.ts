@@ -9,30 +9,21 @@ import { type Owner, ownerIn, ownerName, ownerState, parseOwner } from './owner.
 
 export type OnTakeover = (key: ActionKey, owner: Owner) => void;
 
-/** Returns the names in a folder, or none if it does not exist. */
+/** Returns [] if the folder does not exist. */
 export const readdirOr = (dir: string): string[] => orIfMissing([], () => readdirSync(dir));
 
 /**
- * How long a process on another host must give no sign of life before what it left is swept. (A
- * container is another host, and so is this host before a restart.) Claims give way much earlier,
- * by their heartbeats. The time is long because a process that was only stopped would lose what it
- * is writing, and because this sweep compares time stamps of files: hosts' clocks differ by far
- * less than an hour.
+ * How long a process on another host, which a container and an earlier boot of this host are too,
+ * must give no sign of life before what it left is swept. Claims give way much earlier, by their
+ * heartbeats. The time is long because a process that was only stopped would lose what it is
+ * writing, and because time stamps are compared: hosts' clocks differ by far less.
  */
 export const ABANDONED_MS = 3600 * 1000;
 
-/**
- * Whether an owner is gone for good, so that what it left may be removed.
- * @param file what it left
- */
+/** Whether an owner is gone for good. @param file what it left */
 type IsGone = (owner: Owner, file: string) => boolean;
 
-/**
- * Returns a function that judges owners on other hosts by the ages of their heartbeats' files and
- * of what they left.
- * @param leases the folder whose files' times are the owners' heartbeats, by the file system's
- *   clock
- */
+/** Judges other hosts' owners by the ages of their heartbeats and of what they left. */
 function goneByTimes(leases: string): IsGone {
   let now: number | undefined;
   let beats: Map<string, number> | undefined;
@@ -86,11 +77,9 @@ export function sweepGone(root: string, onTakeover: OnTakeover | undefined): voi
   }
 }
 
-/** Removes the scratch folders of one owner. */
 export const sweepOwn = (root: string, me: Owner): void =>
   sweepScratch(root, (owner) => ownerName(owner) === ownerName(me));
 
-/** Removes the scratch folders whose owners are gone by `isGone`. */
 function sweepScratch(root: string, isGone: IsGone): void {
   for (const name of ownNames(root, 'tmp')) {
     const owner = parseOwner(name.slice(0, name.indexOf('.'))),
@@ -105,10 +94,7 @@ function sweepScratch(root: string, isGone: IsGone): void {
   }
 }
 
-/**
- * Removes drafts of dead processes from the folder `parts` below `root`. A draft is a file
- * `NAME.PID`, which replaces NAME by being renamed.
- */
+/** Removes drafts of dead processes: files `NAME.PID`, which replace NAME by being renamed. */
 export function sweepDrafts(root: string, ...parts: readonly string[]): void {
   for (const name of ownNames(root, ...parts)) {
     const pid = /\.(\d+)$/.exec(name)?.[1];

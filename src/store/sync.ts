@@ -12,28 +12,19 @@ import { hasCode } from '../base/system-error.ts';
 import { READ_AT_ONCE } from './regular.ts';
 
 /**
- * How long a batch gathers entries before its flush. A power cut may cost this much work. Starting
- * a flush delays the run by some milliseconds.
+ * How long a batch gathers entries, which a power cut may cost. A flush delays a run by some ms.
  */
 const GATHER_MS = 250;
 
-export interface GroupCommit {
-  /** Marks a folder as written: it will be flushed soon. */
-  add(dir: string): void;
-  /** Resolves when everything added so far is durable. Throws whatever a flush threw. */
-  flush(): Promise<void>;
-}
+export type GroupCommit = ReturnType<typeof createGroupCommit>;
 
-/**
- * A batch of at most this many files and folders is flushed one by one, which takes less time than
- * starting another process.
- */
+/** Up to this many files and folders are flushed one by one, which is faster than a process. */
 const FEW = 64;
 
 /** Error codes for files that can't be flushed by themselves. */
 const NO_FLUSH = ['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EBADF', 'EISDIR'];
 
-/** Returns folders with all that is below them, and the folders that they are in. */
+/** Returns folders with all that is in them, and the folders that they are in. */
 const listTrees = (dirs: readonly string[]): ReadonlySet<string> =>
   new Set(
     dirs.flatMap((dir) => [
@@ -45,7 +36,7 @@ const listTrees = (dirs: readonly string[]): ReadonlySet<string> =>
     ]),
   );
 
-/** Returns the folders above a path, the nearest first. */
+/** The nearest first. */
 function foldersAbove(place: string): string[] {
   const above: string[] = [];
   for (let dir = path.dirname(place); dir !== above.at(-1); dir = path.dirname(dir))
@@ -54,10 +45,8 @@ function foldersAbove(place: string): string[] {
 }
 
 /**
- * Flushes entries and the folders above them if these are at most FEW files. Returns false if they
- * are more, or if one can't be opened or flushed by itself: then nothing is known to be durable.
- * Throws if the disk fails.
- * @param above further folders that have to be flushed
+ * Flushes entries and `above`. Returns false if these are more than FEW files and folders, or if
+ * one can't be flushed by itself: then nothing is known to be durable. Throws if the disk fails.
  */
 async function flushFew(dirs: readonly string[], above: readonly string[]): Promise<boolean> {
   let paths: ReadonlySet<string>;
@@ -71,7 +60,7 @@ async function flushFew(dirs: readonly string[], above: readonly string[]): Prom
   return !flushed.includes(false);
 }
 
-/** Flushes a file or folder. Returns false if it can't be opened, or flushed by itself. */
+/** Returns false if it can't be opened, or flushed by itself. */
 async function flushOne(file: string): Promise<boolean> {
   let handle: number;
   try {
@@ -110,13 +99,13 @@ async function fsyncAndClose(handle: number): Promise<void> {
 }
 
 /**
- * Makes the group commit of a store. Up to `FEW` files and folders are flushed one by one; more, by
- * one `syncfs` of the file system of `root`. Where that is not available, each file is flushed.
+ * Up to FEW files and folders are flushed one by one; more, by one `syncfs` of the file system of
+ * `root` or, where there is none, each.
  */
-export function createGroupCommit(root: string): GroupCommit {
+export function createGroupCommit(root: string) {
   let waiting: string[] = [];
   let failure: Error | undefined;
-  /** The flushes under way, one after another; null if there are none. */
+  /** The flushes under way, one after another. */
   let chain: Promise<void> | null = null;
   let timer: NodeJS.Timeout | null = null;
   /** Folders above the entries' own that may be new: at first also those above the root. */
@@ -136,7 +125,7 @@ export function createGroupCommit(root: string): GroupCommit {
     for (const folder of above) await flushOne(folder);
     above = [root];
   };
-  /** Commits after the flushes under way, and resolves at its end. A fault is kept in `failure`. */
+  /** Commits after the flushes under way. A fault is kept in `failure`. */
   const start = (): Promise<void> => {
     if (timer) clearTimeout(timer);
     timer = null;
@@ -154,11 +143,13 @@ export function createGroupCommit(root: string): GroupCommit {
   };
 
   return {
-    add(dir) {
+    /** Marks a folder to be flushed soon. */
+    add(dir: string): void {
       waiting.push(dir);
       timer ??= setTimeout(() => void start(), GATHER_MS);
     },
-    async flush() {
+    /** Resolves when everything added so far is durable. Throws whatever a flush threw. */
+    async flush(): Promise<void> {
       await start();
       if (failure !== undefined) throw failure;
     },

@@ -15,36 +15,23 @@ import type { Store } from './store.ts';
 export interface Damage {
   readonly key: ActionKey;
   readonly why: string;
-  /** The folder that the damaged entry was moved to, so that the next run makes it again. */
+  /** Where it was moved to, so that the next run makes it again. */
   readonly moved: string;
 }
 
 export interface DamagedRecord {
   readonly file: string;
-  /**
-   * The path that the damaged record was moved to, so that a run writes it again. Null for a pin,
-   * which blocks `gc` until its owner pins again.
-   */
+  /** Where it was moved to. Null for a pin, which blocks `gc` until its owner pins again. */
   readonly moved: string | null;
 }
 
-export interface Verified {
-  readonly checked: number;
-  /** The number of checked entries some of whose files were let go (`keep`). */
-  readonly letGo: number;
-  readonly damaged: readonly Damage[];
-  /** The damaged records: roots, indexes, code, environments and pins. */
-  readonly records: readonly DamagedRecord[];
-  /** Faults of other users' entries and records that this user can't read. They are not checked. */
-  readonly withheld: readonly UserFault[];
-}
-
-/** Checks the store, and moves what is damaged aside. */
-export async function verifyStore(store: Store): Promise<Verified> {
+/** Checks all entries and records, and moves what is damaged aside, except pins. */
+export async function verifyStore(store: Store) {
+  /** The faults of other users' entries and records that can't be read. They are not checked. */
   const withheld: UserFault[] = [];
   const damaged: Damage[] = [];
   let checked = 0,
-    letGo = 0;
+    letGo = 0; // how many of these lack files that were let go (`keep`)
   for (const key of store.keys((fault) => withheld.push(fault))) {
     // A fault is checked twice, since a run may have made the entry again, or gc removed it,
     // between the checks of its manifest and of its files.
@@ -59,7 +46,7 @@ export async function verifyStore(store: Store): Promise<Verified> {
   return { checked, letGo, damaged, records, withheld };
 }
 
-/** Returns what is wrong with an entry, a fault if another user withholds it, or null. */
+/** Returns what is wrong, a `UserFault` if another user withholds the entry, or null. */
 async function entryFault(store: Store, key: ActionKey): Promise<string | UserFault | null> {
   const withheld = withheldFault(path.join(store.entryDir(key), MANIFEST_FILE), store.root);
   if (withheld !== null) return withheld;
@@ -71,7 +58,7 @@ async function entryFault(store: Store, key: ActionKey): Promise<string | UserFa
       : null;
 }
 
-/** Returns the damaged records, after moving all but pins aside. */
+/** Returns the damaged records, all but pins moved aside. @param withheld gets each fault */
 function checkRecords(root: string, withheld: (fault: UserFault) => void): DamagedRecord[] {
   const isReadable = (file: string): boolean => {
     const fault = withheldFault(file, root);

@@ -8,12 +8,7 @@ import { CreateBucketCommand, PutObjectCommand, S3Client } from '@aws-sdk/client
 import { sweepRemote } from '../../src/store/remote/gc.ts';
 import { blobObject, type Objects } from '../../src/store/remote/objects.ts';
 import { receiveEntry } from '../../src/store/remote/receive.ts';
-import {
-  createRemote,
-  objectsAt,
-  pullEntries,
-  pushEntries,
-} from '../../src/store/remote/remote.ts';
+import { objectsAt, pullEntries, pushEntries, Remote } from '../../src/store/remote/remote.ts';
 import { present } from '../rig/present.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 import { rejects } from '../rig/rejects.ts';
@@ -75,7 +70,7 @@ test('an entry goes to the bucket and comes back, a large file in parts', async 
   );
   assert.is(present(one).unsound.length + present(two).unsound.length, 0);
   assert.is((await pushEntries(objects, from, [entry.key], false)).present, 1);
-  const remote = createRemote(objects, to, { tell: unheard });
+  const remote = new Remote(objects, to, { tell: unheard });
   const wanted = [{ key: entry.key, volatile: VOLATILE }];
   assert.equal(await pullEntries(remote, to, wanted), {
     fetched: 1,

@@ -2,7 +2,8 @@
 import { basename } from 'node:path';
 import type { AnyPlugin, Digest } from '../../src/api.ts';
 import { checkDescriptor } from '../../src/run/registry/descriptor.ts';
-import { type LoadedPlugin, makeRegistry, type Registry } from '../../src/run/registry/registry.ts';
+import { makeRegistry } from '../../src/run/registry/registry.ts';
+import type { LoadedPlugin, Registry } from '../../src/run/registry/types.ts';
 
 interface InMemoryPlugin {
   readonly descriptor: AnyPlugin;

@@ -7,11 +7,7 @@ import type * as uvu from 'uvu';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { JsonObject } from '../../src/api.ts';
-import {
-  createRunPlanWriter,
-  PROGRESS_FILE,
-  type RecordedStage,
-} from '../../src/run/log/run-plan.ts';
+import { PROGRESS_FILE, type RecordedStage, writeRunPlan } from '../../src/run/log/run-plan.ts';
 import { readEvents, type Sent } from '../../src/serve/browser/connection.ts';
 import { serve, type Serving } from '../../src/serve/server.ts';
 import { thisProcess } from '../../src/store/owner.ts';
@@ -54,11 +50,8 @@ export function createRuns(dir = mkdtempSync(path.join(tmpdir(), 'dosimeter-')))
     run(id, stages, host) {
       const at = path.join(runs, id);
       mkdirSync(path.join(at, 'logs'), { recursive: true });
-      if (stages !== null) {
-        const plan = createRunPlanWriter();
-        for (const stage of stages) plan.add(stage);
-        plan.save(at, { name: 'toys', store, backend: 'cpu', executor: 'local' });
-      }
+      if (stages !== null)
+        writeRunPlan(at, { name: 'toys', store, backend: 'cpu', executor: 'local', stages });
       const journal = path.join(at, 'journal.jsonl');
       let events = 0;
       const run: FakeRun = {

@@ -13,7 +13,7 @@ import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { ActionKey } from '../../src/plan/types.ts';
-import { type Lease, type LeaseOptions, type Leases, openLeases } from '../../src/store/lease.ts';
+import { type Lease, type LeaseOptions, Leases } from '../../src/store/lease.ts';
 import {
   createHeart,
   createWatch,
@@ -47,7 +47,7 @@ test.before.each((context) => {
     opened: [],
     pass: (ms: number) => (now += ms),
     open: (host?: string, options: LeaseOptions = {}) => {
-      const leases = openLeases(
+      const leases = new Leases(
         dir,
         { ...newOwner(), ...(host === undefined ? {} : { host }) },
         {

@@ -19,37 +19,18 @@ export interface Called {
 
 export type Submitted =
   | { readonly type: 'submitted'; readonly id: string }
-  /**
-   * A limit on the number of submitted jobs leaves no room at present. `waited` means that sbatch
-   * itself has tried again until its time-out.
-   */
+  /** There is no room for more jobs now. `waited`: sbatch tried until its time-out. */
   | { readonly type: 'full'; readonly message: string; readonly waited: boolean }
-  /** The job may have been submitted. If so, squeue shows a job of its name. */
+  /** The job may have been submitted; if so, squeue shows a job of its name. */
   | { readonly type: 'uncertain'; readonly message: string }
   | { readonly type: 'refused'; readonly message: string };
 
-export interface SlurmClient {
-  submit(args: readonly string[]): Promise<Submitted>;
-  /** Returns every job of this user that Slurm remembers, or null if the query failed. */
-  queue(): Promise<readonly Row[] | null>;
-  /**
-   * Returns the records of jobs by name, or null if there is no accounting or the query failed.
-   * @param since the earliest submission. Without it, sacct leaves out what was before midnight.
-   */
-  accounts(names: readonly string[], since: Date): Promise<readonly Row[] | null>;
-  /** Cancels all jobs of this name, or those with these ids. Returns whether scancel succeeded. */
-  cancel(name: string, ids?: readonly string[]): Promise<boolean>;
-  /** Returns the site's MaxArraySize, or null if the query failed. */
-  arraySize(): Promise<number | null>;
-}
+export type SlurmClient = ReturnType<typeof createClient>;
 
-/** The most characters that are read of a command's output: enough for more than 100,000 jobs. */
+/** The most characters that are kept of a command's output: enough for more than 100,000 jobs. */
 const OUTPUT_LIMIT = 64 * 2 ** 20;
 
-/**
- * Returns the environment of Slurm's commands. Variables such as SLURM_JOB_ID are left out: the
- * coordinator may itself be a job, and sbatch would take that job's variables for options.
- */
+/** Returns `env` without the variables of a job, which sbatch would take for options. */
 export function slurmEnvironment(env: Env): Record<string, string> {
   const kept: Record<string, string> = {};
   for (const [name, value] of Object.entries(env)) {
@@ -101,14 +82,16 @@ function callCommand(
   });
 }
 
-export interface ClientOptions {
+/** Makes a client. It logs each command that fails. */
+export function createClient({
+  env,
+  callSeconds,
+  log,
+}: {
   readonly env: Env;
   readonly callSeconds: number;
   readonly log: (message: string) => void;
-}
-
-/** Returns a client. A command that fails is logged, and its method returns null, false or why. */
-export function createClient({ env, callSeconds, log }: ClientOptions): SlurmClient {
+}) {
   const clean = slurmEnvironment(env);
   const run = async (program: string, args: readonly string[]): Promise<Called> => {
     const called = await callCommand(program, args, clean, callSeconds);
@@ -116,7 +99,7 @@ export function createClient({ env, callSeconds, log }: ClientOptions): SlurmCli
     return called;
   };
   return {
-    async submit(args) {
+    async submit(args: readonly string[]): Promise<Submitted> {
       const called = await run('sbatch', args);
       const message = failureText(called, callSeconds);
       const id = called.code === 0 ? parseSubmission(called.stdout) : null;
@@ -128,7 +111,8 @@ export function createClient({ env, callSeconds, log }: ClientOptions): SlurmCli
       if (called.late || called.code === 0) return { type: 'uncertain', message };
       return { type: refusal, message };
     },
-    async queue() {
+    /** Returns every job of this user that Slurm remembers, or null if the query failed. */
+    async queue(): Promise<readonly Row[] | null> {
       const called = await run('squeue', [
         '--me',
         '--noheader',
@@ -138,7 +122,11 @@ export function createClient({ env, callSeconds, log }: ClientOptions): SlurmCli
       ]);
       return called.code === 0 && isWellFormed(called.stdout) ? parseQueue(called.stdout) : null;
     },
-    async accounts(names, since) {
+    /**
+     * Returns the records of jobs by name, or null if there is no accounting or the query failed.
+     * @param since the earliest submission. Without it, sacct leaves out what was before midnight.
+     */
+    async accounts(names: readonly string[], since: Date): Promise<readonly Row[] | null> {
       const called = await run('sacct', [
         '--noheader',
         '--parsable2',
@@ -149,16 +137,18 @@ export function createClient({ env, callSeconds, log }: ClientOptions): SlurmCli
       ]);
       return called.code === 0 ? parseAccounts(called.stdout) : null;
     },
-    async cancel(name, ids = []) {
+    /** Cancels the jobs of a name, or only `ids` of them. Returns whether it succeeded. */
+    async cancel(name: string, ids: readonly string[] = []): Promise<boolean> {
       return (await run('scancel', ['--me', `--name=${name}`, ...ids])).code === 0;
     },
-    async arraySize() {
+    /** Returns the site's MaxArraySize, or null if the query failed. */
+    async arraySize(): Promise<number | null> {
       return parseArraySize((await run('scontrol', ['show', 'config'])).stdout);
     },
   };
 }
 
-/** Whether every line has the fields of QUEUE_FORMAT. Other output counts as a failed query. */
+/** Whether every line has the fields of QUEUE_FORMAT, the last of which may have `|` in it. */
 const isWellFormed = (text: string): boolean =>
   text.split('\n').every((line) => line.trim() === '' || line.split('|').length >= 7);
 
@@ -168,14 +158,13 @@ function slurmTime(time: Date): string {
   return local.toISOString().slice(0, 19);
 }
 
-/** Returns why a call failed, for a message. */
 function failureText(called: Called, seconds: number): string {
   const { late, error } = called;
   if (error !== null) return error === 'ENOENT' ? 'it is not on the PATH' : error;
   return late ? `no answer within ${seconds} s` : outputText(called);
 }
 
-/** Returns on one line what a command printed on stderr or else on stdout, or its exit code. */
+/** Returns what a command printed on stderr or else on stdout, on one line; or its exit code. */
 function outputText({ code, stderr, stdout }: Called): string {
   const said = (stderr.trim() === '' ? stdout : stderr).trim().replaceAll(/\s*\n\s*/g, '; ');
   return said === '' ? `exit code ${String(code)}` : said.replace(/^(sbatch: )?(error: )?/, '');
@@ -198,21 +187,20 @@ export interface Row {
   readonly name: string;
   /** The index in the array; 0 for a job outside an array. */
   readonly index: number;
-  /** Slurm's state, such as `PENDING`, without a remark: `CANCELLED by 0` is `CANCELLED`. */
+  /** Such as `PENDING`, without a remark: `CANCELLED by 0` is `CANCELLED`. */
   readonly state: string;
   /** Why the job waits (squeue), or its exit code, such as `0:9` (sacct). */
   readonly reason: string;
-  /** The job's nodes, such as `node[1-2]`. */
+  /** Such as `node[1-2]`. */
   readonly nodes: string;
 }
 
-/** The fields of squeue that `parseQueue` reads. Our names of jobs do not contain the separator. */
+/** Id, array, index, state, name, nodes, reason. Our jobs' names contain no `|`. */
 const QUEUE_FORMAT = '%i|%F|%K|%T|%j|%N|%r';
 
 const STATE = /^[A-Z][A-Z_]*$/;
 const parseWhole = (text: string): number | null => (/^\d+$/.test(text) ? Number(text) : null);
 
-/** Reads `squeue --noheader --array --format=QUEUE_FORMAT`. */
 export function parseQueue(text: string): readonly Row[] {
   return text.split('\n').flatMap((line): Row[] => {
     const [id = '', , index = '', state = '', name = '', nodes = '', ...reason] = line
@@ -225,10 +213,7 @@ export function parseQueue(text: string): readonly Row[] {
 
 const ACCOUNT_FORMAT = 'JobID,JobName,State,NodeList,ExitCode';
 
-/**
- * Reads `sacct --parsable2 --noheader --allocations --format=ACCOUNT_FORMAT`. A job that was
- * requeued has several records, of which the last counts.
- */
+/** Returns the jobs that sacct lists. Of the several records of a requeued job, the last counts. */
 export function parseAccounts(text: string): readonly Row[] {
   const rows = new Map<string, Row>();
   for (const line of text.split('\n')) {
@@ -242,20 +227,21 @@ export function parseAccounts(text: string): readonly Row[] {
   return [...rows.values()];
 }
 
-/** Reads the id that `sbatch --parsable` prints (`ID` or `ID;CLUSTER`), or returns null. */
+/** Reads what `sbatch --parsable` prints: `ID` or `ID;CLUSTER`. */
 export const parseSubmission = (text: string): string | null =>
   /^(\d+)(?:;\S+)?$/m.exec(text.trim())?.[1] ?? null;
 
-/** Reads MaxArraySize of `scontrol show config`, or returns null. */
 export function parseArraySize(text: string): number | null {
   const size = parseWhole(/^MaxArraySize\s*=\s*(\d+)\s*$/m.exec(text)?.[1] ?? '');
   return size === null || size < 1 ? null : size;
 }
 
-/** What the state of a job means. `cut`: Slurm has ended it, and another job may go on from it. */
+/**
+ * A job's state in one word. `cut`: Slurm has ended it, and another job may go on from its state.
+ */
 export type Phase = 'active' | 'ended' | 'cut' | 'cancelled' | 'memory';
 
-/** The states of a job that is over. Any other, even one that is not known, counts as active. */
+/** The states of a job that is over. Any other, even an unknown one, counts as active. */
 const OVER: Readonly<Record<string, Phase>> = {
   COMPLETED: 'ended',
   FAILED: 'ended',
@@ -275,15 +261,11 @@ export const phaseOf = (state: string): Phase =>
   (Object.hasOwn(OVER, state) ? OVER[state] : undefined) ?? 'active';
 
 /** Returns a pattern that matches any of these words, in upper or lower case. */
-export function anyOf(words: readonly string[]): RegExp {
-  return new RegExp(words.join('|'), 'i');
-}
+export const anyOf = (words: readonly string[]): RegExp => new RegExp(words.join('|'), 'i');
 
-type Refusal = 'full' | 'uncertain' | 'refused';
-
-/** What sbatch says if a limit on the number of jobs, which is temporary, leaves no room. */
+/** What sbatch prints if a temporary limit on the number of jobs leaves no room. */
 const FULL = /MaxSubmitJob|MaxSubmitPU|MaxJobCount|temporarily unable to accept job/i;
-/** What sbatch says if the controller was not reached, or did not answer. */
+/** What sbatch prints if the controller was not reached or did not answer. */
 const UNCERTAIN = anyOf([
   'timed out',
   'Unable to contact slurm controller',
@@ -297,8 +279,7 @@ const UNCERTAIN = anyOf([
   'Socket',
 ]);
 
-/** Returns why sbatch failed, by what it printed on stderr. */
-export const classifyRefusal = (stderr: string): Refusal =>
+export const classifyRefusal = (stderr: string): 'full' | 'uncertain' | 'refused' =>
   FULL.test(stderr) ? 'full' : UNCERTAIN.test(stderr) ? 'uncertain' : 'refused';
 
 /** Returns a node's name if it has the form that `--exclude` takes, else null. */

@@ -10,15 +10,21 @@ import {
 import { checkCommands, createClient, type SlurmClient } from './client.ts';
 import { loadProfile, type Profile } from './profile.ts';
 import { recordSubmission, Spool } from './spool.ts';
-import { arrayLimit, type Batch, batchByRequest, submitBatch } from './submit.ts';
+import {
+  arrayLimit,
+  type Batch,
+  batchByRequest,
+  submitBatch,
+  type SubmitContext,
+} from './submit.ts';
 import { Tracker } from './tracker.ts';
 import { type Member, newTask, newWork, type Work } from './work.ts';
 
-/** How long stages that may share a job wait for each other. */
+/** How long stages wait for others that may share their job. */
 const PACK_MS = 1_000;
-/** How long jobs wait for others of their array, after the last one came. */
+/** How long jobs wait for more of their array, from the last that came. */
 const GATHER_MS = 400;
-/** How long to wait before a submission that found no room is tried again. */
+/** How long until a submission that found no room is tried again. */
 const FULL_MS = 30_000;
 
 /** Opens the executor. Throws UserFault without Slurm on this machine, or for a faulty profile. */
@@ -39,22 +45,21 @@ class SlurmExecutor implements Executor {
   readonly #tracker: Tracker;
   readonly #local: Executor | null;
   readonly #localQueue: PQueue;
-  readonly #excluded: Set<string>;
-  /** Work that is still to be submitted. */
+  readonly #submitting: SubmitContext;
   #queued: Work[] = [];
-  /** Keys of stages whose results were handed on. Their folders are removed once stored. */
+  /** Keys of the stages whose results were handed on. */
   readonly #done = new Set<string>();
   /** Names of the submissions that this run has made or adopted. */
   readonly #submissions = new Set<string>();
-  /** Names of the submissions whose folders are kept for their logs. */
+  /** Names of the submissions whose folders stay, for their logs. */
   readonly #kept = new Set<string>();
   readonly #pending = new Set<Promise<unknown>>();
   #arrayLimit: Promise<number> | null = null;
   #full: { readonly until: number; readonly inFlight: number } | null = null;
   #toldFull = false;
-  /** Whether the run has ended without waiting for its jobs, which go on. */
+  /** Whether the run has ended without waiting for its jobs (LEAVE). */
   #left = false;
-  /** Ids of jobs and of elements of arrays that are to be cancelled, by submission. */
+  /** By submission, the ids of jobs and array elements to be cancelled; none to cancel all. */
   readonly #cancels = new Map<string, Set<string>>();
   #timer: NodeJS.Timeout | null = null;
   #due = Number.POSITIVE_INFINITY;
@@ -69,14 +74,17 @@ class SlurmExecutor implements Executor {
     this.queues = { jobs: profile.maxJobs, gatherMs: PACK_MS };
     this.#spool = new Spool(context.spool);
     this.#spool.sweep(new Date());
-    this.#excluded = new Set(profile.exclude);
-    this.#local = profile.local.size > 0 ? context.workers(context.cores) : null;
-    this.#localQueue = new PQueue({ concurrency: context.cores });
-    this.#tracker = new Tracker({
+    this.#submitting = {
       spool: this.#spool,
       client,
       profile,
-      excluded: this.#excluded,
+      taskCommand: context.taskCommand,
+      excluded: new Set(profile.exclude),
+    };
+    this.#local = profile.local.size > 0 ? context.workers(context.cores) : null;
+    this.#localQueue = new PQueue({ concurrency: context.cores });
+    this.#tracker = new Tracker({
+      ...this.#submitting,
       note: context.note,
       again: (work) => this.#queued.push(work),
       settled: (member, result) => this.#settleMember(member, result),
@@ -88,7 +96,7 @@ class SlurmExecutor implements Executor {
     return result ?? Promise.reject(new Error('a job was handed over and has no result'));
   }
 
-  /** Takes the stages of one job, of one kind. Returns the result of each, in order. */
+  /** Takes stages of one kind, which share a job. Returns the result of each, in order. */
   runPack(pack: readonly PackedJob[]): readonly Promise<JobResult>[] {
     const kind = pack[0]?.job.stage.name ?? '';
     const local = this.#local;
@@ -144,13 +152,13 @@ class SlurmExecutor implements Executor {
     return true;
   }
 
-  /** Hands on a stage's result. If the stage failed, its logs are kept and the spool forgets it. */
+  /** Hands on a result. After a failure, forgets the stage, so that it may be submitted again. */
   #settleMember(member: Member, result: JobResult): void {
     const submission = this.#spool.claim(member.key)?.submission;
     if (result.type === 'done') this.#done.add(member.key);
     else {
       if (submission !== undefined) this.#kept.add(submission);
-      this.#spool.forget(member.key); // so that another attempt is submitted
+      this.#spool.forget(member.key);
     }
     member.settle(result);
   }
@@ -177,7 +185,7 @@ class SlurmExecutor implements Executor {
     member.settle(STOPPED);
   }
 
-  /** Cancels a job, in one call of scancel with those that are cancelled at the same time. */
+  /** Cancels a job, in one call of scancel with others that are cancelled at the same time. */
   #cancel({ task }: Work): void {
     if (task === null) return;
     const { claim, id, element } = task;
@@ -196,10 +204,7 @@ class SlurmExecutor implements Executor {
     this.#cancels.clear();
   }
 
-  /**
-   * Records a submission in the run's folder.
-   * @param tasks null for a submission of an earlier run
-   */
+  /** @param tasks null for a submission of an earlier run */
   #remember(name: string, id: string | null, tasks: number | null): void {
     this.#submissions.add(name);
     try {
@@ -244,10 +249,9 @@ class SlurmExecutor implements Executor {
     }
   }
 
-  /** Submits what is queued, as far as there is room. The rest stays in the queue. */
+  /** Submits what is queued while there is room. The rest stays queued. */
   async #submitQueued(): Promise<void> {
-    if (this.#queued.length === 0 || this.#closed) return;
-    if (!this.#hasRoom()) return;
+    if (this.#queued.length === 0 || this.#closed || !this.#hasRoom()) return;
     this.#arrayLimit ??= arrayLimit(this);
     const most = await this.#arrayLimit;
     const waiting = [...batchByRequest(this.#queued.splice(0), this.profile, most)];
@@ -258,29 +262,25 @@ class SlurmExecutor implements Executor {
       else
         try {
           waiting.unshift(...(await this.#submit({ ...batch, works })));
-        } catch (error) {
-          this.#failUnwritten(works, error as Error);
+        } catch (thrown) {
+          const error = thrown as Error; // the job's files can't be written, as on a full disk
+          this.context.log(error.stack ?? error.message);
+          this.#fail(
+            works,
+            `its job can't be written: ${error.message}`,
+            `free some space in ${this.context.spool} or mend what it says, and run it again`,
+          );
         }
     }
   }
 
-  /** Fails stages whose job's files can't be written, as on a full disk. Other jobs go on. */
-  #failUnwritten(works: readonly Work[], error: Error): void {
-    this.context.log(error.stack ?? error.message);
-    this.#fail(
-      works,
-      `its job can't be written: ${error.message}`,
-      `free some space in ${this.context.spool} or mend what it says, and run it again`,
-    );
-  }
-
-  /** Fails stages that were not submitted. The next run submits them again. */
+  /** Fails stages that were not submitted. The next run submits them. */
   #fail(works: readonly Work[], message: string, hint: string): void {
     for (const member of works.flatMap(({ members }) => [...members]))
       this.#settleMember(member, { type: 'fault', message, hint, cutOff: true });
   }
 
-  /** Whether a submission may find room: the last one did, a job has ended, or time has passed. */
+  /** Whether sbatch may find room: it last did, a job has ended since, or FULL_MS passed. */
   #hasRoom(): boolean {
     const full = this.#full;
     if (full !== null && this.#tracker.size >= full.inFlight && performance.now() < full.until)
@@ -289,16 +289,10 @@ class SlurmExecutor implements Executor {
     return true;
   }
 
-  /** Submits a batch. Returns what to try again at once: the batch, its halves or nothing. */
+  /** Returns what to try again at once: the batch, its halves or nothing. */
   async #submit(batch: Batch): Promise<readonly Batch[]> {
     const { works, request } = batch;
-    const outcome = await submitBatch(batch, {
-      spool: this.#spool,
-      client: this.client,
-      profile: this.profile,
-      taskCommand: this.context.taskCommand,
-      excluded: this.#excluded,
-    });
+    const outcome = await submitBatch(batch, this.#submitting);
     const { name } = outcome;
     if (outcome.type === 'unread' && works.every(({ tries }) => tries < this.profile.maxRequeues)) {
       this.context.note(`sbatch: ${outcome.message}; its stages are submitted again`);
@@ -343,7 +337,7 @@ class SlurmExecutor implements Executor {
     }
   }
 
-  /** Fails all work: the spool can't be used, so no job can be submitted or read. */
+  /** Fails all work, since the spool can't be used. */
   #failAll(error: Error): void {
     this.context.log(error.stack ?? error.message);
     const works = [...this.#queued.splice(0), ...this.#tracker.works];
@@ -370,7 +364,7 @@ class SlurmExecutor implements Executor {
     this.#tidy();
   }
 
-  /** Removes the stages that the store has taken, and submissions that nothing needs any more. */
+  /** Removes the folders of stored stages, and of submissions that nothing needs any more. */
   #tidy(): void {
     const busy = new Set(this.#kept);
     for (const { task } of this.#tracker.works) if (task) busy.add(task.claim.submission);

@@ -8,7 +8,7 @@ import schema from '../../../schemas/slurm-profile.schema.json' with { type: 'js
 import { UserFault } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 
-/** The settings of a profile, as its file has them. Each may also be given for one stage kind. */
+/** The settings as a profile's file has them, for all stage kinds or for one. */
 interface GivenSettings {
   readonly partition?: string;
   readonly account?: string;
@@ -48,9 +48,9 @@ export interface Settings
     Pick<GivenSettings, Optional>,
     Required<Pick<GivenSettings, 'gres' | 'margin' | 'setup' | 'options'>> {
   readonly memoryMB: number;
-  /** How many more times a job out of memory is submitted, each time with twice the memory. */
+  /** How often a job out of memory is submitted again, each time with twice the memory. */
   readonly memoryRetries: number;
-  /** The time limit while no such stage has run yet. Absent if the profile does not say. */
+  /** The time limit while no such stage has run yet; absent if the profile gives none. */
   readonly time?: number;
   readonly minTime: number;
   readonly maxTime: number;
@@ -60,7 +60,6 @@ export interface Settings
 export interface Profile {
   /** The profile's file; null if there is none, so that all settings are defaults. */
   readonly file: string | null;
-  /** Returns what jobs of a stage kind ask for. */
   settings(kind: string): Settings;
   readonly local: ReadonlySet<string>;
   readonly exclude: readonly string[];
@@ -73,10 +72,9 @@ export interface Profile {
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-/** The name of the profile beside a spec. */
 export const PROFILE = 'slurm.yaml';
 
-/** Returns the paths at which a profile may be. Only the first that exists is read. */
+/** Returns where a profile may be. Only the first file that exists is read. */
 const profileFiles = (spec: string, env: Env): readonly string[] => [
   path.join(path.dirname(spec), PROFILE),
   path.join(
@@ -86,7 +84,7 @@ const profileFiles = (spec: string, env: Env): readonly string[] => [
   ),
 ];
 
-/** Reads the profile of a spec. Throws UserFault if it can't be read or is at fault. */
+/** Reads the profile of a spec. Throws UserFault if it can't be read or has a fault. */
 export function loadProfile(spec: string, env: Env): Profile {
   const file = profileFiles(spec, env).find((one) => existsSync(one));
   if (file === undefined) return createProfile({}, null);
@@ -99,7 +97,7 @@ export function loadProfile(spec: string, env: Env): Profile {
   return parseProfile(text, file);
 }
 
-/** Parses a profile. Throws a UserFault that names the line and what was expected there. */
+/** Throws a UserFault that names the line and what was expected there. */
 export function parseProfile(text: string, file: string): Profile {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
@@ -121,7 +119,7 @@ export function parseProfile(text: string, file: string): Profile {
   throw new UserFault(`${file}${line}: ${faultText(error, at)}`, faultHint(error));
 }
 
-/** Returns what is wrong, for a message. @param at the path of the setting at fault */
+/** @param at the path of the setting with the fault */
 function faultText(error: ErrorObject, at: readonly string[]): string {
   const where = at.length === 0 ? 'the profile' : `\`${at.join('.')}\``;
   const value = JSON.stringify(error.data);
@@ -142,7 +140,7 @@ function faultHint(error: ErrorObject): string | undefined {
   return description;
 }
 
-/** Throws UserFault if the times contradict each other. @param kind empty for the profile itself */
+/** @param kind '' for the profile itself */
 function checkTimes(profile: Profile, kind: string): void {
   const { minTime, maxTime, signal } = profile.settings(kind);
   const where = kind === '' ? '' : ` of \`kinds.${kind}\``;
@@ -182,7 +180,7 @@ function createProfile(given: GivenProfile, file: string | null): Profile {
   };
 }
 
-/** Returns the settings with defaults filled in, and with times in seconds. */
+/** Fills in the defaults, and turns times into seconds. */
 function resolveSettings(given: GivenSettings): Settings {
   const { partition, account, qos, reservation, constraint, gpus, cpus } = given;
   return {

@@ -17,25 +17,24 @@ export interface Request {
   readonly gpus: number;
 }
 
-/** What one stage of a job needs: its cores, and its time, memory and GPUs. */
 export interface Load {
   readonly cpu: number;
   readonly demand: Demand;
 }
 
-/** Time limits are rounded up to one of these, so that similar jobs share an array. */
+/** Time limits (s) are rounded up to one of these, so that similar jobs share an array. */
 const STEPS = [1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360, 480, 720, 1080, 1440].map(
   (minutes) => minutes * 60,
 );
 const DAY = 86_400;
 
-/** Memory is rounded up to a multiple of this many MB. */
+/** In MB. Memory is rounded up to a multiple of it. */
 const MEMORY_STEP = 256;
 
 /** The time to start the program and load the model, which recorded durations leave out. */
 const START_SECONDS = 120;
 
-/** The time limits of stages whose duration is unknown, if they compute and if they do not. */
+/** Seconds for a stage of unknown duration: one that computes, and one that does not. */
 const UNKNOWN_SECONDS = 4 * 3600,
   UNKNOWN_LIGHT_SECONDS = 1800;
 
@@ -69,16 +68,16 @@ export function estimateRequest(
   };
 }
 
-/** Returns the expected duration of all stages, in seconds; null if it is unknown for one. */
+/** Returns the sum of the stages' durations, in seconds; null if one is unknown. */
 export function expectedSeconds(load: readonly Load[]): number | null {
   const known = load.flatMap(({ demand }) => demand.seconds ?? []);
   return known.length < load.length ? null : known.reduce((sum, one) => sum + one, 0);
 }
 
 /**
- * Returns the time, in seconds, of stages that run one after another. Of the stages of unknown
- * duration, only two count: a partition may refuse a longer job, and a job that reaches its time
- * limit is submitted again.
+ * Returns the time, in seconds, of stages that run one after another. At most two stages of unknown
+ * duration count: a partition may refuse a longer job, and a job that reaches its time limit is
+ * submitted again.
  */
 function wantedSeconds({ time, margin }: Settings, load: readonly Load[]): number {
   const known = load.filter(({ demand }) => demand.seconds !== undefined);
@@ -94,7 +93,7 @@ function wantedSeconds({ time, margin }: Settings, load: readonly Load[]): numbe
     : (expectedSeconds(known) ?? 0) * margin + START_SECONDS + unknown;
 }
 
-/** Returns a job's time limit in seconds. @param longer how many times it has been doubled */
+/** Returns the limit in seconds. @param longer how many times the wanted time is doubled */
 function timeLimit({ minTime, maxTime }: Settings, wanted: number, longer: number): number {
   const limit = timeStep(Math.max(minTime, wanted) * 2 ** Math.min(longer, 20));
   return Math.min(roundedUp(maxTime, 60), limit);
@@ -103,10 +102,9 @@ function timeLimit({ minTime, maxTime }: Settings, wanted: number, longer: numbe
 const minutesOf = ({ seconds }: Request): number => Math.max(1, Math.ceil(seconds / 60));
 
 /**
- * Returns shell lines that start a command in the background, keep its process id in the variable
- * `process`, and hand SIGTERM on to the command. SIGUSR1 is handed on as SIGTERM too, after it has
- * set `requeue` and run `onRequeue`. Signals are trapped before the command starts, since they
- * would otherwise end the script; an early signal is handed on once the process id is known.
+ * Returns shell lines that start a command in the background, with its process id in the variable
+ * `process`, and hand SIGTERM on to it. SIGUSR1 sets `requeue`, runs `onRequeue` and is handed on
+ * as SIGTERM. The traps come first, so that no early signal ends the script.
  */
 export const startScript = (process: string, command: string, onRequeue = ''): string => `requeue=
 early=
@@ -121,8 +119,8 @@ ${process}=$!
 [ -z "$early" ] || hand_on`;
 
 /**
- * Returns shell lines that wait until the process in a variable has ended, and keep its exit code
- * in `code`. They call `wait` in a loop, because a trapped signal ends it early.
+ * Returns shell lines that await the process in a variable, and keep its exit code in `code`. They
+ * call `wait` in a loop, because a trapped signal ends it early.
  */
 export const waitScript = (process: string): string => `wait "$${process}"
 code=$?
@@ -131,7 +129,7 @@ while kill -0 "$${process}" 2>/dev/null; do
   code=$?
 done`;
 
-/** A shell command that requeues the job, unless its id belongs to another job by now. */
+/** Requeues the job unless its id is another's by now, as after a restart of the controller. */
 export const REQUEUE =
   '[ "$(squeue -h -j "$SLURM_JOB_ID" -o %j)" = "$SLURM_JOB_NAME" ] && ' +
   'scontrol requeue "$SLURM_JOB_ID"';
@@ -143,13 +141,11 @@ const TRY_GPU = "nvidia-smi -L | grep -q GPU || bad 'nvidia-smi finds no GPU'\n"
 const START = startScript('task', '"$@" "$dir/$index.json"', ': >"$dir/$index.signalled"; ');
 
 /**
- * Returns the batch script of tasks. Its first argument is the submission's folder, the rest is the
- * command that performs a task, to which the task's file is added.
- *
- * Before the task starts, the script tries the node. A node that can't run the program, or has no
- * GPU though one was asked for, is named in INDEX.bad. On SIGUSR1, which Slurm sends before the
- * time limit, the task is asked to save its state, and the job requeues itself. It asks for its
- * own name first, because after a restart of the controller its id may belong to another job.
+ * Returns the batch script of tasks. Its first argument is the submission's folder, the rest the
+ * command that performs a task, to which it adds the task's file.
+ * First, the script tries the node, and names in INDEX.bad one that can't run the program, or has
+ * no GPU though one was asked for. On SIGUSR1, which Slurm sends before the time limit, the task is
+ * asked to save its state, and the job requeues itself.
  */
 export const batchScript = (setup: readonly string[], gpus: number): string => `#!/bin/bash
 dir=$1
@@ -170,35 +166,33 @@ fi
 exit "$code"
 `;
 
-/** The name, the paths and the command of a submission. */
-export interface Submitting {
-  /** The unique name of the submission and of its jobs. */
+interface Submitting {
   readonly name: string;
   /** The number of tasks; two or more are an array. */
   readonly tasks: number;
   /** The script's first argument: the submission's folder. */
   readonly dir: string;
   /**
-   * The folder in which slurmstepd writes its messages on a job, to the file NAME.INDEX. It must
-   * not be the submission's folder, which may be removed: Slurm does not launch a job whose output
-   * can't be opened, and takes its node to be at fault. Default: nothing is kept.
+   * Where slurmstepd writes its messages on a job, as NAME.INDEX; by default nowhere. Not the
+   * submission's folder, which may be removed: Slurm does not launch a job whose output file can't
+   * be opened, and blames the node.
    */
   readonly said?: string;
-  /** The path of the script. */
   readonly script: string;
   readonly taskCommand: readonly string[];
   readonly exclude: readonly string[];
-  /** The folder that the job starts in. */
   readonly cwd: string;
 }
 
-/** Returns the arguments of sbatch. No shell reads them. */
+/** The settings that are options of sbatch under the same names. */
+const PASSED_ON = ['partition', 'account', 'qos', 'reservation', 'constraint'] as const;
+
+/** Returns the arguments of sbatch, which no shell reads. */
 export function sbatchArguments(
   request: Request,
   settings: Settings,
   { name, tasks, dir, said, script, taskCommand, exclude, cwd }: Submitting,
 ): readonly string[] {
-  const { partition, account, qos, reservation, constraint, gres } = settings;
   const option = (flag: string, value: string | undefined): readonly string[] =>
     value === undefined || value === '' ? [] : [`--${flag}=${value}`];
   const lead = Math.min(settings.signal, Math.max(10, request.seconds - 10)); // s before the end
@@ -220,12 +214,8 @@ export function sbatchArguments(
       ? '--output=/dev/null'
       : `--output=${said.replaceAll('%', '%%')}/${name}.${tasks > 1 ? '%a' : '0'}`,
     `--chdir=${cwd}`,
-    ...(request.gpus > 0 ? [`--gres=${gres}:${request.gpus}`] : []),
-    ...option('partition', partition),
-    ...option('account', account),
-    ...option('qos', qos),
-    ...option('reservation', reservation),
-    ...option('constraint', constraint),
+    ...(request.gpus > 0 ? [`--gres=${settings.gres}:${request.gpus}`] : []),
+    ...PASSED_ON.flatMap((flag) => option(flag, settings[flag])),
     ...option('exclude', exclude.join()),
     ...settings.options,
     script,

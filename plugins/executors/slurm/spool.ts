@@ -35,13 +35,12 @@ import type { Request } from './script.ts';
 
 /** The task that a stage was given to. */
 export interface Claim {
-  /** The submission's name. */
   readonly submission: string;
   /** The task's index in the submission. */
   readonly task: number;
 }
 
-export interface Intent {
+interface Intent {
   readonly name: string;
   /** ISO 8601, by the submitting host's clock. */
   readonly created: string;
@@ -53,16 +52,6 @@ export interface Intent {
   readonly longer: number;
   /** How many times their memory has been doubled. */
   readonly more: number;
-}
-
-/** A task to be written; the spool adds the paths. */
-export interface NewTask extends Pick<ScheduledTask, 'members'> {
-  readonly graceSeconds: number;
-}
-
-export interface FaultyNode {
-  readonly node: string;
-  readonly why: string;
 }
 
 const NAME = /^dosimeter-[a-z0-9-]{1,100}$/;
@@ -80,15 +69,17 @@ function readText(file: string): string | null {
   }
 }
 
-/** Returns the object in a file; null if it can't be read or is no JSON object. */
-function readJson(file: string): { readonly [name: string]: unknown } | null {
+/** Returns the JSON object in a text; null if it is none, as when its end is missing. */
+export function parseRecord(text: string): { readonly [name: string]: unknown } | null {
   try {
-    const value: unknown = JSON.parse(readFileSync(file, 'utf8'));
+    const value: unknown = JSON.parse(text);
     return isRecord(value) ? value : null;
   } catch {
     return null;
   }
 }
+
+const readJson = (file: string) => parseRecord(readText(file) ?? '');
 
 const replaceJson = (file: string, value: unknown): void =>
   replaceFile(file, `${JSON.stringify(value)}\n`);
@@ -111,7 +102,7 @@ export class Spool {
     return path.join(this.root, 'stages', key);
   }
 
-  /** The folder of slurmstepd's messages on tasks, each in a file NAME.INDEX. */
+  /** The folder into which slurmstepd writes its messages on each task, as NAME.INDEX. */
   get saidDir(): string {
     return path.join(this.root, 'said');
   }
@@ -121,7 +112,7 @@ export class Spool {
     return path.join(this.root, 'submissions', name);
   }
 
-  /** Returns the task that a stage was given to; null if there is none, or it can't be read. */
+  /** Returns the task that a stage was given to; null if none, or if it can't be read. */
   claim(key: string): Claim | null {
     const found = readJson(path.join(this.stageDir(key), 'claim.json'));
     if (found === null) return null;
@@ -135,10 +126,7 @@ export class Spool {
     replaceJson(path.join(this.stageDir(key), 'claim.json'), claim);
   }
 
-  /**
-   * Returns the result of a stage, or null if there is none yet. A result whose files are gone, as
-   * after their publication, counts as none.
-   */
+  /** Returns a stage's result; null without one, or if its files are gone (published). */
   result(key: string): JobResult | null {
     const dir = this.stageDir(key);
     if (!this.hasResult(key)) return null;
@@ -152,20 +140,22 @@ export class Spool {
     return areFilesThere(outDir, result.files) ? { ...result, outDir } : null;
   }
 
-  /** Removes a stage's folder: its claim, its result and its outputs. */
   forget(key: string): void {
     ownFolder(this.root, 'stages');
     rmSync(this.stageDir(key), { recursive: true, force: true });
   }
 
-  /** Removes a stage's claim alone, so that the next coordinator submits the stage anew. */
+  /** Removes a stage's claim alone: the next coordinator submits the stage anew. */
   disclaim(key: string): void {
     ownFolder(this.root, 'stages', key);
     rmSync(path.join(this.stageDir(key), 'claim.json'), { force: true });
   }
 
-  /** Writes everything that a job reads. */
-  writeSubmission(name: string, script: string, tasks: readonly NewTask[]): void {
+  writeSubmission(
+    name: string,
+    script: string,
+    tasks: readonly Pick<ScheduledTask, 'members' | 'graceSeconds'>[],
+  ): void {
     const dir = this.submissionDir(name);
     mkdirSync(dir, { recursive: true });
     for (const shared of [path.join(this.root, 'leases'), this.saidDir])
@@ -195,14 +185,14 @@ export class Spool {
     replaceJson(path.join(this.submissionDir(intent.name), 'intent.json'), intent);
   }
 
-  /** Returns a submission's intent; null if its folder is gone, or the file is not sound. */
+  /** Returns a submission's intent; null if its folder is gone, or the file is damaged. */
   intent(name: string): Intent | null {
     const found = readJson(path.join(this.submissionDir(name), 'intent.json'));
     if (found?.['name'] !== name || !isRecord(found['request'])) return null;
     return { more: 0, ...(found as unknown as Omit<Intent, 'more'>) };
   }
 
-  /** Stores the id that sbatch gave. Failing does no harm, since jobs are also found by name. */
+  /** Stores the id that sbatch gave. Ignores errors, since jobs are also found by name. */
   setSubmitted(name: string, id: string): void {
     try {
       replaceJson(path.join(this.submissionDir(name), 'submitted.json'), { id });
@@ -211,13 +201,12 @@ export class Spool {
     }
   }
 
-  /** Returns the id that sbatch gave, or null if none was stored. */
   submitted(name: string): string | null {
     const id = readJson(path.join(this.submissionDir(name), 'submitted.json'))?.['id'];
     return typeof id === 'string' && /^\d+$/.test(id) ? id : null;
   }
 
-  /** Returns the keys of a task's stages, in the task's order; null if its file can't be read. */
+  /** Returns the keys of a task's stages, in order; null if the task's file can't be read. */
   taskKeys({ submission, task }: Claim): readonly string[] | null {
     const members = readJson(path.join(this.submissionDir(submission), `${task}.json`))?.[
       'members'
@@ -237,8 +226,8 @@ export class Spool {
     return namesIn(path.join(this.root, 'submissions')).includes(name);
   }
 
-  /** Returns the node that a task's script found unfit, and why; null if it found no fault. */
-  faultyNode({ submission, task }: Claim): FaultyNode | null {
+  /** Returns the node that a task's script found unfit; null if it found no fault. */
+  faultyNode({ submission, task }: Claim): { readonly node: string; readonly why: string } | null {
     const text = readText(path.join(this.submissionDir(submission), `${task}.bad`));
     if (text === null) return null;
     const [node = '', why = ''] = text.split('\n');
@@ -250,13 +239,12 @@ export class Spool {
     return namesIn(this.submissionDir(submission)).includes(`${task}.signalled`);
   }
 
-  /** Whether the task's program has begun. */
   hasBegun({ submission, task }: Claim): boolean {
     return namesIn(this.submissionDir(submission)).includes(`${task}.events`);
   }
 
   /**
-   * Whether slurmstepd says that it has killed the task for its memory. If no cgroup limits memory
+   * Whether slurmstepd says that it killed the task for its memory. Where no cgroup limits memory
    * (OverMemoryKill), the job's state does not tell.
    */
   outgrewMemory({ submission, task }: Claim): boolean {
@@ -264,9 +252,9 @@ export class Spool {
     return /^slurmstepd\b.*\bexceeded memory limit\b/m.test(text);
   }
 
-  /** Returns the last line that the job has printed, such as an error of `setup`; may be empty. */
-  lastPrinted(claim: Claim): string | undefined {
-    return readText(this.logFile(claim))?.trim().split('\n').at(-1);
+  /** Such as an error of `setup`; '' if it printed nothing. */
+  lastPrinted(claim: Claim): string {
+    return (readText(this.logFile(claim)) ?? '').trim().split('\n').at(-1) ?? '';
   }
 
   logFile({ submission, task }: Claim): string {
@@ -277,14 +265,12 @@ export class Spool {
     return path.join(this.submissionDir(submission), `${task}.events`);
   }
 
-  /** Returns the keys of the stages whose claim names this submission. */
   claimedBy(name: string): readonly string[] {
     return namesIn(path.join(this.root, 'stages')).filter(
       (key) => KEY.test(key) && this.claim(key)?.submission === name,
     );
   }
 
-  /** Removes a submission's folder, and slurmstepd's messages on its tasks. */
   removeSubmission(name: string): void {
     const said = ownNames(this.root, 'said');
     ownFolder(this.root, 'submissions');
@@ -293,7 +279,7 @@ export class Spool {
       if (file.startsWith(`${name}.`)) rmSync(path.join(this.saidDir, file), { force: true });
   }
 
-  /** Removes old submissions that no stage claims. */
+  /** Removes submissions that no stage claims and that are older than KEEP_DAYS. */
   sweep(now: Date): void {
     for (const part of ['stages', 'submissions', 'said']) ownFolder(this.root, part);
     const claimed = new Set(
@@ -333,14 +319,14 @@ function areFilesThere(
   });
 }
 
-/** Reads what is appended to a file, from where the last call stopped. */
+/** Reads what is appended to a file since its last call. */
 export class Tail {
   #offset = 0;
   #rest = Buffer.alloc(0);
 
   constructor(readonly file: string) {}
 
-  /** Returns the next complete lines, without line breaks; a call reads at most 4 MiB. */
+  /** Returns the next complete lines, from at most 4 MiB. */
   lines(): readonly string[] {
     let text: Buffer;
     try {
@@ -363,35 +349,28 @@ export class Tail {
 /** The file beside a run's journal that lists its submissions, for `cancel` and for people. */
 const RUN_RECORD = 'slurm.jsonl';
 
-export interface Recorded {
-  readonly name: string;
-  /** Slurm's id; null if sbatch did not print it. */
-  readonly id: string | null;
-  /** The number of jobs; null for a submission that an earlier run had made. */
-  readonly tasks: number | null;
-  /** The root of the spool. */
-  readonly spool: string;
-}
-
 export const hasRecord = (dir: string): boolean => existsSync(path.join(dir, RUN_RECORD));
 
-export const recordSubmission = (dir: string, record: Recorded): void =>
-  appendFileSync(path.join(dir, RUN_RECORD), `${JSON.stringify(record)}\n`);
+export const recordSubmission = (
+  dir: string,
+  record: {
+    readonly name: string;
+    /** Slurm's id; null if sbatch did not print it. */
+    readonly id: string | null;
+    /** The number of jobs; null for a submission that an earlier run had made. */
+    readonly tasks: number | null;
+    /** The root of the spool. */
+    readonly spool: string;
+  },
+): void => appendFileSync(path.join(dir, RUN_RECORD), `${JSON.stringify(record)}\n`);
 
-/** Returns the submissions that a run has made or adopted. */
-export function recordedSubmissions(dir: string): readonly Pick<Recorded, 'name' | 'spool'>[] {
+/** Returns the root of the spool by the name of each submission that a run made or adopted. */
+export function recordedSubmissions(dir: string): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
   for (const line of (readText(path.join(dir, RUN_RECORD)) ?? '').split('\n')) {
-    let value: unknown = null;
-    try {
-      value = JSON.parse(line);
-    } catch {
-      continue; // the last line may be cut short
-    }
-    if (!isRecord(value)) continue;
-    const { name, spool } = value;
-    if (typeof name !== 'string' || !NAME.test(name) || typeof spool !== 'string') continue;
-    found.set(name, spool);
+    const { name, spool } = parseRecord(line) ?? {}; // the last line may be cut short
+    if (typeof name === 'string' && NAME.test(name) && typeof spool === 'string')
+      found.set(name, spool);
   }
-  return Array.from(found, ([name, spool]) => ({ name, spool }));
+  return found;
 }

@@ -28,7 +28,7 @@ import {
   waitScript,
 } from './script.ts';
 import { recordedSubmissions, Spool } from './spool.ts';
-import { loadOf, newTask, type Work } from './work.ts';
+import { loadsIn, newTask, type Work } from './work.ts';
 
 /** Slurm's own default of MaxArraySize is 1001, which allows for the indices 0 to 1000. */
 const USUAL_ARRAY = 1000;
@@ -38,16 +38,16 @@ export interface SubmitContext {
   readonly client: SlurmClient;
   readonly profile: Profile;
   readonly taskCommand: readonly string[];
-  readonly excluded: ReadonlySet<string>;
+  /** Nodes that no further job is given to. */
+  readonly excluded: Set<string>;
 }
 
-/** Work that goes into one array. */
 export interface Batch {
   readonly request: Request;
   readonly works: readonly Work[];
 }
 
-/** Returns the jobs by what they ask for, in the order in which each request first occurs. */
+/** Groups jobs by what they ask for. The groups are in the order of their first jobs. */
 function groupByRequest<T>(
   jobs: readonly T[],
   requested: (job: T) => Request,
@@ -63,14 +63,14 @@ function groupByRequest<T>(
   return [...groups.values()];
 }
 
-/** Returns the work in batches of equal requests, each of at most `most`. */
+/** Divides work into arrays: equal requests, at most `most` of them in each. */
 export function batchByRequest(
   queued: readonly Work[],
   profile: Profile,
   most: number,
 ): readonly Batch[] {
   return groupByRequest(queued, (work) =>
-    estimateRequest(profile, work.kind, loadOf(work), work.longer, work.more),
+    estimateRequest(profile, work.kind, loadsIn(work), work.longer, work.more),
   ).flatMap(([request, works]) =>
     Array.from({ length: Math.ceil(works.length / most) }, (_, i) => ({
       request,
@@ -88,24 +88,20 @@ export async function arrayLimit({
   return Math.max(1, Math.min(site, profile.maxArray ?? site));
 }
 
-const slug = (kind: string): string =>
-  kind
-    .toLowerCase()
-    .replaceAll(/[^a-z0-9]+/g, '-')
-    .slice(0, 40);
+function newSubmissionName(kind: string): string {
+  const slug = kind.toLowerCase().replaceAll(/[^a-z0-9]+/g, '-');
+  return `dosimeter-${slug.slice(0, 40)}-${randomBytes(6).toString('hex')}`;
+}
 
-const newSubmissionName = (kind: string): string =>
-  `dosimeter-${slug(kind)}-${randomBytes(6).toString('hex')}`;
-
-/** `unread` means that sbatch found no script: the submission's folder was removed before. */
+/** `unread`: sbatch found no script, because the submission's folder had been removed. */
 export type Outcome = (Submitted | { readonly type: 'unread'; readonly message: string }) & {
   readonly name: string;
 };
 
 /**
- * Submits a batch as one job or array. The intent and the claims of all its stages are on the disk
- * before sbatch is called, so that a later coordinator finds the jobs even if this one dies now.
- * They are removed again if the batch was certainly not submitted.
+ * Submits a batch as one job or array. The intent and all claims are on the disk before sbatch is
+ * called, so that a later coordinator finds the jobs even if this one dies now. They are removed
+ * again if the batch was certainly not submitted.
  */
 export async function submitBatch(
   { request, works }: Batch,
@@ -167,10 +163,6 @@ export async function submitBatch(
   return { ...submitted, name };
 }
 
-/**
- * Returns what would be submitted, without submitting it.
- * @throws UserFault if the profile is at fault
- */
 export function foreseeSlurm(
   jobs: readonly ForeseenJob[],
   { env, spec, taskCommand }: Pick<ExecutorContext, 'env' | 'spec' | 'taskCommand'>,
@@ -182,7 +174,7 @@ export function foreseeSlurm(
   ).map(([request, group]) => foreseenGroup(request, group, profile, taskCommand));
 }
 
-/** Describes one array as `plan` shows it, with stand-ins for what only a submission knows. */
+/** Describes one array as `plan` shows it. */
 function foreseenGroup(
   request: Request,
   jobs: readonly ForeseenJob[],
@@ -219,13 +211,13 @@ function foreseenGroup(
 
 /** The stage kind whose settings in the profile are the coordinator's. */
 const COORDINATOR_KIND = 'coordinator';
-/** How many seconds scancel may take. No profile says it, since a cancellation reads no spec. */
+/** How many seconds scancel may take. No profile says it, since `cancel` reads no spec. */
 const CANCEL_SECONDS = 60;
 
 /**
- * Returns the coordinator's batch script. Its first argument is the file that everything is printed
- * to, the rest is the command of the run. Before its time limit, the run leaves its jobs in flight
- * and the coordinator requeues itself. When it starts again, it adopts these jobs.
+ * Returns the coordinator's batch script. Its first argument is the file that gets all output, the
+ * rest the command of the run. At its time limit, the run leaves its jobs in flight and the
+ * coordinator requeues itself, to adopt them when it starts again.
  */
 const coordinatorScript = (setup: readonly string[]): string => `#!/bin/bash
 log=$1
@@ -243,7 +235,7 @@ type ContextOf<Method extends 'cancel' | 'submitRun'> = Parameters<
   NonNullable<ExecutorDescriptor[Method]>
 >[0];
 
-/** Submits the coordinator of a run as a job. Throws UserFault if that fails. */
+/** Throws UserFault if there is no sbatch, or if it may not have submitted the job. */
 export async function submitCoordinator({
   spec,
   env,
@@ -261,7 +253,7 @@ export async function submitCoordinator({
     cpus: settings.cpus ?? 1,
     gpus: 0,
   };
-  const name = `dosimeter-${COORDINATOR_KIND}-${randomBytes(6).toString('hex')}`;
+  const name = newSubmissionName(COORDINATOR_KIND);
   const script = path.join(dir, `${name}.sh`),
     file = path.join(dir, `${name}.log`);
   mkdirSync(dir, { recursive: true });
@@ -294,7 +286,7 @@ export async function cancelSubmissions({
   const client = createClient({ env, callSeconds: CANCEL_SECONDS, log });
   const cancelled: string[] = [],
     failed: Cancelled['failed'][number][] = [];
-  for (const { name, spool: root } of recordedSubmissions(dir)) {
+  for (const [name, root] of recordedSubmissions(dir)) {
     const spool = new Spool(root);
     if (!spool.hasSubmission(name)) continue; // its folder goes once all its stages are stored
     for (const key of spool.claimedBy(name)) spool.disclaim(key);

@@ -3,36 +3,26 @@
  * tells why there is none, and whether to wait for one. Each poll makes one query for all jobs.
  */
 import type { JobResult } from '../../../src/api.ts';
-import { anyOf, nodeName, type Phase, phaseOf, type Row, type SlurmClient } from './client.ts';
-import type { Profile } from './profile.ts';
-import type { Spool } from './spool.ts';
+import { anyOf, nodeName, type Phase, phaseOf, type Row } from './client.ts';
+import type { SubmitContext } from './submit.ts';
 import type { Member, Task, Work } from './work.ts';
 
-export interface TrackerOptions {
-  readonly spool: Spool;
-  readonly client: SlurmClient;
-  readonly profile: Profile;
-  /** Nodes that no further job is given to. */
-  readonly excluded: Set<string>;
+interface TrackerOptions extends Omit<SubmitContext, 'taskCommand'> {
   readonly note: (message: string) => void;
-  /** Puts work back among the work that is to be submitted. */
   readonly again: (work: Work) => void;
-  /** Called for each stage that has its result. */
+  /** Called with each stage and its result. */
   readonly settled: (member: Member, result: JobResult) => void;
-  /** The monotonic clock, in milliseconds. */
+  /** In milliseconds; monotonic. */
   readonly now?: () => number;
 }
 
 /** How many queries in a row must show a job as ended, or not show it, before that counts. */
 const SURE_AFTER = 2;
-/**
- * How long a job must be missing from squeue before it counts as lost. A call of sbatch that
- * timed out may still take effect some seconds later.
- */
+/** After this time out of squeue, a job counts as lost: sbatch may take effect late. */
 const LOST_MS = 12_000;
 /** How long sacct may call a job active that squeue does not show: its record lags behind. */
 const STALE_MS = 60_000;
-/** The longest time between two queries while they fail, as a multiple of the usual time. */
+/** The longest time between two queries that fail, as a multiple of the usual time. */
 const MOST_BACKOFF = 16;
 
 /** Slurm's reasons for waiting that do not pass by themselves. */
@@ -75,7 +65,7 @@ export class Tracker {
   }
 
   add(work: Work): void {
-    const { claim } = taskOf(work);
+    const { claim } = submittedTask(work);
     this.#inFlight.set(`${claim.submission}/${claim.task}`, work);
   }
 
@@ -83,7 +73,7 @@ export class Tracker {
     if (task) this.#inFlight.delete(`${task.claim.submission}/${task.claim.task}`);
   }
 
-  /** Reads the files of all jobs, and asks Slurm about those without a result. */
+  /** Reads the files of all jobs, and asks Slurm about the jobs that still lack results. */
   async poll(): Promise<void> {
     for (const work of [...this.#inFlight.values()]) this.#readResults(work);
     const { client, profile, note, now } = this.#options;
@@ -103,10 +93,10 @@ export class Tracker {
     await this.#update(rows);
   }
 
-  /** Settles the stages of a job that have a result, and passes on what the job has printed. */
+  /** Settles the stages that have a result, and passes on what the job printed. */
   #readResults(work: Work): void {
     const { spool } = this.#options;
-    const task = taskOf(work);
+    const task = submittedTask(work);
     const results = [...work.members].map((member) => [member, spool.result(member.key)] as const);
     // Read the events after the results: a stage prints before it writes its result, so nothing
     // that it printed is missed.
@@ -124,12 +114,11 @@ export class Tracker {
     this.#options.settled(member, result);
   }
 
-  /** Notes for each job in flight how squeue's rows show it, or that they do not. */
   async #update(rows: readonly Row[]): Promise<void> {
     const shown = byTask(rows);
     const missing: Work[] = [];
     for (const work of [...this.#inFlight.values()]) {
-      const task = taskOf(work);
+      const task = submittedTask(work);
       const row = shown.get(`${task.claim.submission}/${task.claim.task}`);
       if (row === undefined) this.#noteMissing(work, task, missing);
       else this.#noteShown(work, task, row);
@@ -137,7 +126,6 @@ export class Tracker {
     if (missing.length > 0) await this.#askAccounts(missing);
   }
 
-  /** Notes how a query shows a job; concludes a job that enough queries have shown as ended. */
   #noteShown(work: Work, task: Task, row: Row): void {
     const { spool } = this.#options;
     task.missed = 0;
@@ -153,7 +141,7 @@ export class Tracker {
     } else if (++task.ended >= SURE_AFTER) this.#conclude(work, task, row);
   }
 
-  /** Tells of a job that will not start by itself; one that failed to launch is submitted again. */
+  /** Tells of a job that will not start by itself. Submits again one that failed to launch. */
   #handleHeld(work: Work, task: Task, { id, state, reason, nodes }: Row): void {
     const { note } = this.#options;
     if (state !== 'PENDING' || !HELD.test(reason) || task.toldReason === reason) return;
@@ -164,7 +152,7 @@ export class Tracker {
     } else note(`Slurm job ${id} (${work.kind}) is held: ${reason}`);
   }
 
-  /** Notes that a query did not show a job; adds it to `missing` after enough such queries. */
+  /** Adds a job to `missing` once enough queries have not shown it. */
   #noteMissing(work: Work, task: Task, missing: Work[]): void {
     const { now } = this.#options;
     if (task.missed++ === 0) task.missedSince = now();
@@ -174,13 +162,13 @@ export class Tracker {
   /** Concludes jobs that squeue no longer shows, by sacct's records if it has any. */
   async #askAccounts(missing: readonly Work[]): Promise<void> {
     const { client, spool, now } = this.#options;
-    const names = [...new Set(missing.map((work) => taskOf(work).claim.submission))];
+    const names = [...new Set(missing.map((work) => submittedTask(work).claim.submission))];
     const created = names.map((name) => Date.parse(spool.intent(name)?.created ?? '') || 0);
     // Ask from an hour before, because the hosts' clocks may differ.
     const since = new Date(Math.max(0, Math.min(...created) - 3_600_000));
     const records = byTask((await client.accounts(names, since)) ?? []);
     for (const work of missing) {
-      const task = taskOf(work);
+      const task = submittedTask(work);
       const row = records.get(`${task.claim.submission}/${task.claim.task}`);
       if (row !== undefined && phaseOf(row.state) !== 'active') this.#conclude(work, task, row);
       else if (row === undefined || now() - task.missedSince >= STALE_MS)
@@ -188,11 +176,7 @@ export class Tracker {
     }
   }
 
-  /**
-   * Settles or submits again the stages without a result of a task that has ended according to
-   * Slurm.
-   * @param row null if Slurm does not know the job any more
-   */
+  /** @param row null if Slurm does not know the job any more */
   #conclude(work: Work, task: Task, row: Row | null): void {
     const { spool } = this.#options;
     this.#readResults(work);
@@ -218,16 +202,15 @@ export class Tracker {
     else this.#endedWithoutResult(work, task, row, job);
   }
 
-  /** Returns an ended job's phase: `memory` too if only slurmstepd says that it outgrew its own. */
+  /** Returns an ended job's phase; `memory` also if only slurmstepd tells of it. */
   #phaseAtEnd({ claim }: Task, { state }: Row): Phase {
     const phase = phaseOf(state);
     return phase === 'ended' && this.#options.spool.outgrewMemory(claim) ? 'memory' : phase;
   }
 
-  /** Fails the stages, unless the profile allows another job with more memory. */
   #outOfMemory(work: Work, job: string): void {
     const { profile, spool } = this.#options;
-    const asked = spool.intent(taskOf(work).claim.submission)?.request.memoryMB;
+    const asked = spool.intent(submittedTask(work).claim.submission)?.request.memoryMB;
     const had = `${job} ran out of memory${asked === undefined ? '' : ` (${asked} MB)`}`;
     if (work.more >= profile.settings(work.kind).memoryRetries) {
       this.#fail(
@@ -241,7 +224,7 @@ export class Tracker {
     this.#resubmit(work, `${had} and gets twice as much`);
   }
 
-  /** Submits again or fails the stages of a job that ended by itself without a result. */
+  /** Submits again, or fails, the stages of a job that ended by itself. */
   #endedWithoutResult(work: Work, task: Task, row: Row, job: string): void {
     const { spool } = this.#options;
     const { claim, relay } = task;
@@ -272,7 +255,7 @@ export class Tracker {
       );
   }
 
-  /** Gives a node no more jobs, and says why; does nothing if `nodes` is not the name of one. */
+  /** Gives a node no more jobs. Does nothing if `nodes` does not name exactly one. */
   #exclude(nodes: string, why: string): void {
     const { excluded, note } = this.#options;
     const node = nodeName(nodes);
@@ -286,10 +269,10 @@ export class Tracker {
       this.#settle(work, member, { type: 'fault', message, hint, cutOff: true });
   }
 
-  /** Queues the stages again. @param why empty, for no note, if no job may have been submitted */
+  /** @param why '' (no note) if perhaps no job was submitted */
   #resubmit(work: Work, why: string): void {
     const { profile, spool, client, note, again } = this.#options;
-    const task = taskOf(work);
+    const task = submittedTask(work);
     if (work.tries >= profile.maxRequeues) {
       this.#fail(
         work,
@@ -309,12 +292,12 @@ export class Tracker {
   }
 }
 
-function taskOf({ task }: Work): Task {
+function submittedTask({ task }: Work): Task {
   if (task === null) throw new Error('work in flight has no task');
   return task;
 }
 
-/** Tells the stages of a job where it is, if that has changed. */
+/** Tells a job's stages where the job is, if that has changed. */
 function tellPlace({ members }: Work, task: Task, { id, state, reason, nodes }: Row): void {
   const waits = state === 'PENDING' ? reason : null;
   const place = { job: `Slurm job ${id}`, node: waits === null ? nodeName(nodes) : null, waits };

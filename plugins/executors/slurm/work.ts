@@ -1,31 +1,28 @@
 /** A Slurm job as the coordinator sees it: the stages in it, and what is known about it. */
 import type { JobResult, PackedJob, TaskEvent } from '../../../src/api.ts';
-import { isRecord } from '../../../src/base/untrusted/json.ts';
 import type { Load } from './script.ts';
-import { type Claim, type Spool, Tail } from './spool.ts';
+import { type Claim, parseRecord, type Spool, Tail } from './spool.ts';
 
-/** A stage that waits for its result. */
 export interface Member extends PackedJob {
   readonly key: string;
-  /** Resolves the executor's promise; the first call counts. */
+  /** Resolves what `runPack` returned for the stage. Only the first call counts. */
   readonly settle: (result: JobResult) => void;
 }
 
-/** The stages of one Slurm job that still wait for their results. */
+/** A Slurm job: its stages that still wait for results. */
 export interface Work {
   readonly kind: string;
   readonly members: Set<Member>;
-  /** How many times its stages were submitted before. */
+  /** How often its stages were submitted before. */
   tries: number;
-  /** How many times its time limit is to be doubled. */
+  /** How often its time limit is to be doubled. */
   longer: number;
-  /** How many times its memory is to be doubled. */
+  /** How often its memory is to be doubled. */
   more: number;
-  /** Its submitted task; null while it waits to be submitted. */
+  /** Null while the job waits to be submitted. */
   task: Task | null;
 }
 
-/** What is known about a task that was submitted, or may have been. */
 export interface Task {
   readonly claim: Claim;
   /** Slurm's id of the whole submission; null until it is known. */
@@ -46,26 +43,20 @@ export interface Task {
   readonly relay: Relay;
 }
 
-export const loadOf = ({ members }: Pick<Work, 'members'>): readonly Load[] =>
+export const loadsIn = ({ members }: Pick<Work, 'members'>): readonly Load[] =>
   [...members].map(({ job: { cpu, demand = { gpu: 0 } } }) => ({ cpu, demand }));
 
-/** The counts that a job passes on to the next job of its stages. */
-export type History = Pick<Work, 'tries' | 'longer' | 'more'>;
-
+/** @param before the counts of an earlier job of these stages */
 export const newWork = (
   kind: string,
   members: Iterable<Member>,
-  { tries, longer, more }: History = { tries: 0, longer: 0, more: 0 },
-): Work => ({
-  kind,
-  members: new Set(members),
-  tries,
-  longer,
-  more,
-  task: null,
-});
+  before: Pick<Work, 'tries' | 'longer' | 'more'> = { tries: 0, longer: 0, more: 0 },
+): Work => {
+  const { tries, longer, more } = before;
+  return { kind, members: new Set(members), tries, longer, more, task: null };
+};
 
-/** Returns a task that Slurm has not shown yet. @param keys those of its stages, in order */
+/** @param keys the keys of its stages, in their order in the task's file */
 export function newTask(
   spool: Spool,
   claim: Claim,
@@ -86,7 +77,7 @@ export function newTask(
   };
 }
 
-/** Passes on to each stage of a task what it prints and logs. */
+/** Passes on to each stage of a task what the task's events file says of the stage. */
 class Relay {
   constructor(
     readonly events: Tail,
@@ -117,15 +108,10 @@ class Relay {
   }
 }
 
-/** Returns the event that a task has written on a line; null for anything else. */
+/** Returns the event on a line of a task's events; null for any other line. */
 function parseEvent(line: string): TaskEvent | null {
-  let value: unknown;
-  try {
-    value = JSON.parse(line);
-  } catch {
-    return null; // cut short when the task was killed
-  }
-  if (!isRecord(value)) return null;
+  const value = parseRecord(line); // null if it was cut short when the task was killed
+  if (value === null) return null;
   if (value['begun'] === true) return { begun: true };
   if (value['interrupted'] === true) return { interrupted: true };
   const { member, log, printed, done, total, unit } = value;

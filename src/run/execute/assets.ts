@@ -7,7 +7,7 @@ import type { Diagnostic, ExperimentCell, SourceRange } from '../../spec/types.t
 import { diskFault } from '../../store/faults.ts';
 import type { Locate } from './guard.ts';
 
-/** Returns, for each source URI of the plan, the first stage that reads it. */
+/** By source URI of the plan, the first stage that reads it. */
 function firstStageByUri(plan: Plan): Map<string, PlannedStage> {
   const uris = new Map<string, PlannedStage>();
   for (const stage of plan.stages)
@@ -15,11 +15,11 @@ function firstStageByUri(plan: Plan): Map<string, PlannedStage> {
   return uris;
 }
 
-/** Returns where the spec writes a source's URI, among the fields of a cell. */
+/** Returns where a cell's spec writes a source's URI. */
 function locateUri(cell: ExperimentCell, uri: string): SourceRange {
   const scheme = uri.slice(0, uri.indexOf(':') + 1),
     bare = uri.slice(scheme.length);
-  /** Returns the path of the first text below `value` that names the source; null without one. */
+  /** Returns the path of the first text below `value` that names the source; null if none does. */
   const find = (value: unknown, path: (string | number)[]): (string | number)[] | null => {
     // The plan may name a source more exactly than the spec: `hf:datasets/NAME` for `hf:NAME`.
     if (typeof value === 'string')
@@ -38,7 +38,7 @@ function locateUri(cell: ExperimentCell, uri: string): SourceRange {
   return cell.locate(find(cell.config, []) ?? []);
 }
 
-/** Returns a function that looks for a source as `findAssets` does, but never fetches it. */
+/** Returns a function that looks for a source, and never fetches it. */
 export const locator =
   (registry: PlanRegistry, context: SourceContext): Locate =>
   async (uri) => {
@@ -52,17 +52,10 @@ const schemeOf = (uri: string): string => uri.slice(0, uri.indexOf(':'));
 const sourceOf = (registry: PlanRegistry, uri: string): SourceDescriptor | undefined =>
   registry.get('source', schemeOf(uri))?.descriptor as SourceDescriptor | undefined;
 
-export interface Located {
-  /** The sources by URI; null for one that must be fetched. */
-  readonly assets: Map<string, Asset | null>;
-  readonly diagnostics: readonly Diagnostic[];
-}
-
 /**
- * Finds every source of the plan, and gathers the faults of all of them, in the plan's order.
- * @param fetch whether a missing source is fetched; `dosimeter plan` only looks
- * @param before called before a missing source is fetched; if it returns faults, the source is not
- *   fetched
+ * Finds every source of the plan, and gathers all faults, in the plan's order.
+ * @param fetch whether a missing source is fetched
+ * @param before called before that; if it returns faults, the source is not fetched
  */
 export async function findAssets(
   plan: Plan,
@@ -70,7 +63,7 @@ export async function findAssets(
   context: SourceContext,
   fetch: boolean,
   before: (uri: string, source: SourceDescriptor) => Promise<readonly Diagnostic[]>,
-): Promise<Located> {
+) {
   interface Found {
     /** Absent where the source could not be looked for. */
     readonly asset?: Asset | null;
@@ -101,6 +94,7 @@ export async function findAssets(
     [...firstStageByUri(plan)].map(async ([uri, stage]) => ({ uri, ...(await find(uri, stage)) })),
   );
   return {
+    /** By URI; null for a source that must be fetched. */
     assets: new Map(
       found.flatMap(({ uri, asset }) => (asset === undefined ? [] : [[uri, asset] as const])),
     ),
@@ -111,7 +105,7 @@ export async function findAssets(
 const schemes = (registry: PlanRegistry): string[] =>
   [...registry.names('source')].sort().map((name) => `${name}:`);
 
-/** Returns the diagnostic, without its place, of an error that a source plugin threw on `uri`. */
+/** Returns the diagnostic of what a source plugin threw, without its place. */
 function sourceFault(
   error: unknown,
   uri: string,

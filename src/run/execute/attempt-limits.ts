@@ -9,26 +9,23 @@
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../../api.ts';
 
-/** One number for every stage kind, or one for each. `*` covers the kinds that are not named. */
+/** One number for every stage kind, or one for each. `*` covers kinds that are not named. */
 export type PerKind = number | { readonly [kind: string]: number };
 
 export interface AttemptLimits {
   /** Further attempts after a failure; none by default. */
-  readonly retries?: PerKind;
-  /**
-   * Seconds that an attempt may take, including the start of the worker and the backend;
-   * no limit by default.
-   */
-  readonly timeout?: PerKind;
+  readonly retries?: PerKind | undefined;
+  /** Seconds, with the start of the worker and the backend; no limit by default. */
+  readonly timeout?: PerKind | undefined;
 }
 
 export interface AttemptLimitOption {
-  /** The value as the command line's help shows it. */
+  /** As the command line's help shows the value. */
   readonly placeholder: string;
   readonly summary: string;
   /** The format of the command-line argument, for messages. */
   readonly format: string;
-  /** Returns the value of a command-line argument, or null if it does not have the format. */
+  /** Returns null if an argument does not have the format. */
   readonly parse: (text: string) => number | null;
   /** The range of sensible values, for messages. */
   readonly range: string;
@@ -65,25 +62,13 @@ export const ATTEMPT_LIMIT_OPTIONS: Readonly<Record<keyof AttemptLimits, Attempt
 
 const NAMES = Object.keys(ATTEMPT_LIMIT_OPTIONS) as readonly (keyof AttemptLimits)[];
 
-/** Picks the options of `AttemptLimits` from `given`, and leaves out those that are undefined. */
-export function pickAttemptLimits(given: {
-  readonly [name in keyof AttemptLimits]?: PerKind | undefined;
-}): AttemptLimits {
-  const limits: { -readonly [name in keyof AttemptLimits]: PerKind } = {};
-  for (const name of NAMES) {
-    const value = given[name];
-    if (value !== undefined) limits[name] = value;
-  }
-  return limits;
-}
-
-/** Returns the number for one stage kind, or null if none was given. */
+/** Null if none was given. */
 export function valueForKind(given: PerKind | undefined, kind: string): number | null {
   if (given === undefined || typeof given === 'number') return given ?? null;
   return (Object.hasOwn(given, kind) ? given[kind] : given['*']) ?? null;
 }
 
-/** Throws a UserFault if a stage kind is unknown or a number is out of range. */
+/** Throws a UserFault for an unknown stage kind or a number out of range. */
 export function checkAttemptLimits(limits: AttemptLimits, kinds: readonly string[]): void {
   for (const name of NAMES) {
     const { accepts, range } = ATTEMPT_LIMIT_OPTIONS[name];

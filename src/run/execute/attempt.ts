@@ -1,7 +1,6 @@
 /**
- * Attempts at a stage, or at a pack of stages: from inputs to a stored entry or a failure. A stage
- * is attempted, and attempted again after a failure, while its lease is held, so that no two runs
- * make the same entry at once.
+ * Attempts at a stage, or at a pack of stages: from inputs to a stored entry or a failure. The
+ * lease of a stage is held meanwhile, so that no two runs make the same entry at once.
  */
 import path from 'node:path';
 import { type Executor, type JobResult, LEAVE, type PackedJob } from '../../api.ts';
@@ -19,6 +18,7 @@ import {
   isSufficient,
   type KeyedStage,
   stopAfterFailure,
+  tellDamage,
   tellNote,
   thrownOutcome,
   useCached,
@@ -28,16 +28,13 @@ import type { InputChecks, Unready } from './inputs.ts';
 import { buildJob, checkResult, type JobInputs, redacted } from './job.ts';
 import { type DemandFacts, estimateDemand, isScheduled } from './resources.ts';
 
-/** A stage under its lease, ready to be attempted. */
+/** A stage under its lease. */
 export interface AttemptRequest extends KeyedStage, JobInputs {
   readonly reads: Reads;
   readonly lease: Pick<Lease, 'stands' | 'lost'>;
 }
 
-/**
- * The result of an attempt. `busy`: another run holds the lease or has taken it over. `unready`:
- * inputs that the stage is about to read are damaged.
- */
+/** `busy`: another run holds the lease or has taken it over. `unready`: inputs are damaged. */
 export type AttemptResult = Outcome | Unready | { readonly state: 'busy' };
 
 /**
@@ -52,8 +49,8 @@ export type WithLease = (
 ) => Promise<AttemptResult>;
 
 /**
- * Returns the GPUs that the stage may see: those granted, or none if it would compute on GPUs but
- * asks for none. For every other stage, leaves the environment as it is.
+ * Returns the GPUs that a stage may see: those granted, or none for one that would compute on GPUs
+ * but asks for none. Returns {} for any other stage, whose environment is left as it is.
  */
 const visibleGpus = (
   { machine }: Execution,
@@ -74,10 +71,10 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     expect: options.expect ?? (() => null),
   };
 
-  /** The keys whose lease another host held, so that this run waited for them. */
+  /** Keys whose lease another host held, so that this run waited for them. */
   const awaited = new Set<ActionKey>();
 
-  /** Returns an outcome from the store, or null. @param expected if another host had the lease */
+  /** @param expected whether another host had the lease */
   const lookUpAgain = async (
     keyed: KeyedStage,
     expected: boolean,
@@ -86,15 +83,11 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     if (found.state === 'hit')
       return isSufficient(found.entry, keyed.whole) ? useCached(execution, found.entry) : null;
     if (found.state === 'damaged')
-      tellNote(
-        execution,
-        `the entry of ${keyed.stage.id} was damaged (${found.why}); ` +
-          `moved to ${store.moveAside(keyed.key)}, it is made again`,
-      );
+      tellDamage(execution, keyed.stage, found.why, store.moveAside(keyed.key));
     return null;
   };
 
-  /** Does what `WithLease` says once the lease is held. @param expected as in `lookUpAgain` */
+  /** @param expected as in `lookUpAgain` */
   const withHeldLease = async (
     keyed: KeyedStage,
     gpus: readonly string[],
@@ -104,7 +97,7 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
   ): Promise<AttemptResult> => {
     const cached = await lookUpAgain(keyed, expected);
     if (cached) return cached;
-    const reads = await inputs.readsOf(keyed.stage);
+    const reads = await inputs.checkReads(keyed.stage);
     if (!('fault' in reads)) {
       if (reads.state === 'failed') stopAfterFailure(execution, reads);
       return reads;
@@ -157,22 +150,17 @@ export const attemptAlone = (
 ): Promise<AttemptResult> =>
   withLease(keyed, gpus, (request) => attemptWithRetries(execution, request));
 
-/** Attempts the stage alone, and again after each failure, up to the run's limit of retries. */
+/**
+ * Attempts a stage alone, and again after each failure, up to the run's limit.
+ * @param first the result of a first attempt, if there was one
+ */
 export async function attemptWithRetries(
   execution: Execution,
   request: AttemptRequest,
+  first?: AttemptResult,
 ): Promise<AttemptResult> {
-  return retry(execution, request, await attemptStage(execution, request));
-}
-
-/** Repeats failed attempts, up to the run's limit. @param first the first attempt's result */
-export async function retry(
-  execution: Execution,
-  request: AttemptRequest,
-  first: AttemptResult,
-): Promise<AttemptResult> {
-  const allowed = 1 + retriesOf(execution, request);
-  let result = first;
+  const allowed = 1 + allowedRetries(execution, request);
+  let result = first ?? (await attemptStage(execution, request));
   for (let next = 2; next <= allowed && mayRetry(execution, request, result); next++) {
     const { id } = request.stage;
     tellNote(execution, `${id} failed (${result.error}); try ${next} of ${allowed}`);
@@ -181,28 +169,26 @@ export async function retry(
   return result;
 }
 
-/** Whether another attempt is allowed and could help, which it can't after a full disk. */
+/** Whether another attempt is allowed and could help. */
 export const mayRetry = (
   execution: Execution,
   request: AttemptRequest,
   result: AttemptResult,
 ): result is Failed =>
   result.state === 'failed' &&
-  retriesOf(execution, request) > 0 &&
+  allowedRetries(execution, request) > 0 &&
   !isDiskFault(result) &&
   !execution.options.signal.aborted;
 
-/** Returns how many times a failed attempt may be repeated. Default: 0. */
-const retriesOf = ({ options }: Execution, { stage }: AttemptRequest): number =>
+const allowedRetries = ({ options }: Execution, { stage }: AttemptRequest): number =>
   valueForKind(options.attemptLimits?.retries, stage.kind) ?? 0;
 
-/** Attempts the stage once, alone. */
 async function attemptStage(execution: Execution, request: AttemptRequest): Promise<AttemptResult> {
   const { work, end } = startAttempt(execution, request);
   return end(execution.options.executor.run(work.job, work.hooks, work.signal));
 }
 
-/** Attempts several stages as one job. Returns the result of each, in the order of the requests. */
+/** Attempts stages as one job. Returns the result of each, in the order of the requests. */
 export function attemptPack(
   execution: Execution,
   requests: readonly AttemptRequest[],
@@ -217,9 +203,9 @@ export function attemptPack(
 }
 
 interface Started {
-  /** The work that is given to the executor. */
+  /** For the executor. */
   readonly work: PackedJob;
-  /** Waits for the executor's answer and turns it into the attempt's result. */
+  /** Turns the executor's answer into the attempt's result. */
   readonly end: (answer: Promise<JobResult>) => Promise<AttemptResult>;
 }
 
@@ -286,8 +272,8 @@ function startAttempt(
 }
 
 /**
- * Returns a signal that is aborted with the run's, when the lease is lost, or after `seconds` (null
- * for no limit). A job whose lease is lost is left to the run that has taken it over.
+ * Returns a signal that is aborted with the run's, when the lease is lost, or after `seconds`. A
+ * job whose lease is lost is left to the run that has taken it over.
  */
 function limitedSignal(
   run: AbortSignal,

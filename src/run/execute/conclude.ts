@@ -1,6 +1,6 @@
 /** Concludes an attempt: stores what its job left, or removes it and describes the failure. */
 import { rmSync } from 'node:fs';
-import type { BackendName, JobResult, JsonObject, Precision } from '../../api.ts';
+import type { JobResult, JsonObject, Precision } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { withoutNumbers } from '../../base/fault.ts';
 import { WARNINGS } from '../../plan/keys.ts';
@@ -25,11 +25,11 @@ export interface Answered {
   readonly log: StageLog;
   /** How many stages shared the job. */
   readonly packed: number;
-  /** The time limit in seconds, if the stage has one and was stopped for any reason; else null. */
+  /** The stage's time limit in seconds, if it has one and was stopped for any reason. */
   readonly overtime: number | null;
 }
 
-/** Stores what a job wrote if it succeeded, else removes it. Returns the attempt's result. */
+/** Stores what a job wrote if it succeeded, else removes it. */
 export async function conclude(execution: Execution, answered: Answered): Promise<AttemptResult> {
   const { request, result, resumeDir } = answered;
   const outDir = outputFolder(answered);
@@ -52,11 +52,10 @@ export async function conclude(execution: Execution, answered: Answered): Promis
   return failedOutcome(answered, change);
 }
 
-/** Returns the folder of a job's files, which an executor may have put into one of its own. */
+/** An executor may have put the files into a folder of its own. */
 const outputFolder = ({ result, outDir }: Answered): string =>
   result.type === 'done' ? (result.outDir ?? outDir) : outDir;
 
-/** Removes the output of a job whose lease another run took over, and says so. */
 function lostLeaseResult(execution: Execution, answered: Answered): AttemptResult {
   const { request, log, outDir } = answered;
   removeFolder(outDir); // an executor's own folder is left to the run that has taken over
@@ -67,7 +66,7 @@ function lostLeaseResult(execution: Execution, answered: Answered): AttemptResul
   return { state: 'busy' };
 }
 
-/** Logs and returns a failure. @param change what changed in the stage's inputs; null if nothing */
+/** @param change what changed in the stage's inputs; null if nothing */
 function failedOutcome(
   { result, resumeDir, log, overtime }: Answered,
   change: string | null,
@@ -89,10 +88,7 @@ function failedOutcome(
   return failed;
 }
 
-/**
- * Tells the user of the warnings stored with a stage's entry, each once per run, without those that
- * this run's preflight has told.
- */
+/** Tells of an entry's stored warnings once per run, without those of this run's preflight. */
 export function tellWarnings(
   execution: Execution,
   stage: PlannedStage,
@@ -110,7 +106,7 @@ export function tellWarnings(
   }
 }
 
-/** Stores what a job wrote as an entry, or puts back the entry's files that were let go. */
+/** Stores what a job wrote, or puts back the entry's files that were let go. */
 async function publish(
   execution: Execution,
   answered: Answered,
@@ -119,7 +115,6 @@ async function publish(
   const { plan, options, entries } = execution;
   const { request, log, packed } = answered;
   const { stage, key, components, gpus } = request;
-  const backend = stage.descriptor.compute ? plan.backend : null;
   const outDir = outputFolder(answered);
   const volatile = stage.descriptor.volatile ?? [];
   if (request.whole === true && options.store.lookUp(key).state === 'hit')
@@ -131,7 +126,7 @@ async function publish(
     files,
     volatile,
     seconds,
-    backend,
+    backend: stage.descriptor.compute ? plan.backend : null,
     facts: {
       ...options.facts,
       run: options.runId,
@@ -148,17 +143,15 @@ async function publish(
   entries.set(key, entry);
   if (files.some(({ path }) => path === WARNINGS)) tellWarnings(execution, stage, entry);
   log.detail(`done in ${seconds.toFixed(2)} s`);
-  return ranOutcome(entry, seconds, backend);
+  return ranOutcome(entry, seconds);
 }
 
-/** Returns a stage's outcome after it ran. @param backend null if the stage does not compute */
 const ranOutcome = (
-  { key, dir, manifest: { content, files } }: Entry,
+  { key, dir, manifest: { content, files, backend } }: Entry,
   seconds: number,
-  backend: BackendName | null,
 ): Outcome => ({ state: 'ran', key, dir, content, seconds, backend, bytes: bytesOf(files) });
 
-/** Puts back the files of an entry that were let go, unless the computed ones differ from them. */
+/** Puts back files that were let go, unless the computed ones differ from them. */
 async function restoreFiles(
   execution: Execution,
   answered: Answered,
@@ -166,7 +159,7 @@ async function restoreFiles(
 ): Promise<Outcome> {
   const { store } = execution.options;
   const { request, log } = answered;
-  const { stage, key } = request;
+  const { key } = request;
   const outDir = outputFolder(answered);
   const restored = await store.restore(outDir, key, made);
   if ('differs' in restored) {
@@ -184,7 +177,7 @@ async function restoreFiles(
   const { entry } = restored;
   execution.entries.set(key, entry);
   log.detail(`let-go files computed again in ${seconds.toFixed(2)} s`);
-  return ranOutcome(entry, seconds, stage.descriptor.compute ? execution.plan.backend : null);
+  return ranOutcome(entry, seconds);
 }
 
 const WEIGHTS: { readonly [name in Precision]?: string } = {
@@ -193,7 +186,7 @@ const WEIGHTS: { readonly [name in Precision]?: string } = {
   int8: 'frozen weights in 8 bits (int8)',
 };
 
-/** Returns what the manifest records of a backend, with the stage's own precisions in words. */
+/** Returns what the manifest says of a backend, with the stage's own precisions in words. */
 function backendRecord(
   { bf16Products, ...info }: JsonObject,
   precisions: readonly Precision[],

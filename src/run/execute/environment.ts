@@ -21,7 +21,7 @@ const readPackage = (dir: string): PackageJson =>
 
 export const ownVersion = (): string => readPackage(projectDir()).version;
 
-/** Returns the releases of the dependencies that are installed, by name. */
+/** Returns the installed releases of the dependencies, by name. */
 function packageVersions(): { [name: string]: string } {
   const root = projectDir(),
     { resolve } = createRequire(path.join(root, 'package.json')),
@@ -38,7 +38,7 @@ function packageVersions(): { [name: string]: string } {
   return versions;
 }
 
-/** Returns the processor's numeric instruction sets, joined by spaces; '' off Linux. */
+/** Returns the processor's numeric instruction sets; '' off Linux. */
 function cpuFeatures(): string {
   if (!existsSync('/proc/cpuinfo')) return '';
   const flags =
@@ -62,7 +62,7 @@ const gitOutput = (args: readonly string[]): Promise<string | null> =>
       .once('close', (code) => resolve(code === 0 ? Buffer.concat(chunks).toString() : null));
   });
 
-/** Returns the commit, and whether tracked files differ from it; null outside a repository. */
+/** `dirty`: whether tracked files differ from the commit. Null outside a repository. */
 async function gitState(dir: string): Promise<{ commit: string; dirty: boolean } | null> {
   const text = await gitOutput([
     '-C',
@@ -80,7 +80,6 @@ async function gitState(dir: string): Promise<{ commit: string; dirty: boolean }
     : { commit, dirty: lines.some((line) => !line.startsWith('#')) };
 }
 
-/** Returns the facts about this machine and program that a run records. */
 export async function describeEnvironment(
   specFile: string,
   backend: BackendName,

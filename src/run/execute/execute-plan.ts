@@ -1,8 +1,7 @@
 /**
  * Executes a plan by settling each stage: finding its outcome. A stage is taken from the store,
- * blocked by an input that failed, or attempted when the queue has room for it. It is attempted
- * again whenever another run or a damaged input gets in the way. Finished work is kept whatever
- * happens.
+ * blocked by an input that failed, or attempted when the queue has room for it, again whenever
+ * another run or a damaged input gets in the way. Finished work is kept whatever happens.
  */
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -21,7 +20,7 @@ import {
   type KeyedStage,
   keyedStage,
   openExecution,
-  outcomeOf,
+  settledOutcome,
   tellNote,
   useCached,
 } from './execution.ts';
@@ -31,11 +30,7 @@ import { createQueue } from './queue.ts';
 import { needOf, placesOn } from './resources.ts';
 import type { StageStatus } from './survey.ts';
 
-/**
- * Executes the plan and returns the outcome of each stage.
- * @param statuses the survey of this plan, in the plan's order, whose entries are not looked up
- *   again
- */
+/** @param statuses the survey of this plan; these entries are not looked up again */
 export async function executePlan(
   plan: Plan,
   statuses: readonly StageStatus[],
@@ -60,15 +55,15 @@ export async function executePlan(
   return execution.outcomes;
 }
 
-/** The average time between two looks at a stage that another run is making. */
+/** The mean time between two looks at a stage that another run is making. */
 const POLL_MS = 250;
 
-/** How long a pack waits for stages: those that the same event makes ready follow at once. */
+/** How long a pack waits: stages that the same event makes ready follow at once. */
 const TOGETHER_MS = 20;
 
 /**
- * Settles a stage after its unsettled inputs, `upstream`, and announces its end. If the stage must
- * be `whole`, its files that were let go are computed again.
+ * Settles a stage after its unsettled inputs, `upstream`, and announces its end. If it must be
+ * `whole`, files that were let go are computed again.
  */
 type Settle = (
   stage: PlannedStage,
@@ -76,10 +71,7 @@ type Settle = (
   whole: boolean,
 ) => Promise<Outcome>;
 
-/**
- * Returns a function that settles stages.
- * @param lacking the stages that were not cached when the execution began, in the plan's order
- */
+/** @param lacking the stages that were not cached at the start, in the plan's order */
 function createSettler(
   execution: Execution,
   inputs: InputChecks,
@@ -92,7 +84,7 @@ function createSettler(
   /** Attempts under way. The second of two stages with the same key waits for the first. */
   const attempts = new Map<ActionKey, Promise<AttemptResult>>();
 
-  /** Returns the outcome of a stage whose inputs are settled, however often it must be tried. */
+  /** Settles a stage whose inputs are settled, however often it must be tried. */
   async function settleNow(stage: PlannedStage, whole = false): Promise<Outcome> {
     let toldOfWait = false;
     const withWarnings = (outcome: Outcome): Outcome => {
@@ -124,7 +116,7 @@ function createSettler(
     }
   }
 
-  /** Attempts a stage, or waits for the attempt at another stage with the same key. */
+  /** Attempts a stage, or waits for the attempt at one with the same key. */
   async function attemptOnce(keyed: KeyedStage): Promise<AttemptResult> {
     const running = attempts.get(keyed.key);
     if (running) {
@@ -146,7 +138,7 @@ function createSettler(
   };
 }
 
-/** Returns a function that attempts a stage, alone or in a pack, once the queue has room. */
+/** Returns a function that attempts a stage, alone or in a pack, once there is room. */
 function createQueuedAttempts(
   execution: Execution,
   withLease: WithLease,
@@ -189,12 +181,12 @@ function createQueuedAttempts(
   };
 }
 
-/** Returns the outcome that an unfinished input forces on a stage; null if the stage can run. */
+/** Returns what an unfinished input makes of a stage; null if it can run. */
 function blockedOutcome(execution: Execution, stage: PlannedStage): Outcome | null {
   if (stage.descriptor.tolerant) return null;
   let blocked: Outcome | null = null;
   for (const id of Object.values(stage.inputs)) {
-    const input = outcomeOf(execution, id);
+    const input = settledOutcome(execution, id);
     if (isFinished(input)) continue;
     if (input.state === 'abandoned') return input;
     blocked ??= input.state === 'failed' ? { state: 'blocked', by: id } : input;
@@ -202,14 +194,11 @@ function blockedOutcome(execution: Execution, stage: PlannedStage): Outcome | nu
   return blocked;
 }
 
-/**
- * Waits for about `POLL_MS`. The time is random, so that two runs that wait for each other's stages
- * do not look at the same moments.
- */
+/** Random, so that two runs that wait for each other's stages do not look at the same moments. */
 const pause = (): Promise<void> => sleep(POLL_MS * (0.75 + Math.random() / 2));
 
 /**
- * Returns a function that returns a stage's height: the length of the longest chain of stages that
+ * Returns a function: a stage's height, which is the length of the longest chain of stages that
  * wait for it. High stages go first. All readers of a lacking stage are lacking too, so heights in
  * the whole plan are computed only if a stored entry has to be made again.
  */
@@ -223,7 +212,7 @@ function stageHeights(
   return (id) => (isLacking.has(id) ? ofLacking : ofAll()).get(id) ?? 0;
 }
 
-/** Returns each stage's height: 0 if nothing reads it, else 1 + the greatest of its readers'. */
+/** Height 0: nothing reads it; else 1 + the greatest of its readers'. */
 function heightsWithin(stages: readonly PlannedStage[]): ReadonlyMap<StageId, number> {
   const heights = new Map<StageId, number>();
   for (let i = stages.length - 1; i >= 0; i--) {

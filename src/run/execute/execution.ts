@@ -29,7 +29,7 @@ import type { Machine } from './resources.ts';
 import { type Assets, keyComponents, missing } from './survey.ts';
 import { readWarnings } from './warnings.ts';
 
-/** The registry of a plan, with the modules that workers import. */
+/** A plan's registry, with the modules that workers import. */
 export interface RuntimeRegistry extends PlanRegistry {
   get(
     kind: PluginKind,
@@ -47,52 +47,47 @@ export interface RuntimeRegistry extends PlanRegistry {
 export interface ExecuteOptions {
   readonly store: Store;
   readonly registry: RuntimeRegistry;
-  /** The sources of the plan. A stage that reads a missing source (null) is abandoned. */
+  /** By URI. A stage that reads a missing source (null) is abandoned. */
   readonly assets: Assets;
   /**
-   * Looks a source up again, to see whether it is still the same after a stage has read it. Without
-   * this function, only the sizes and times of its files are compared.
+   * Looks a source up again, to see whether it changed while a stage read it. By default, only the
+   * sizes and times of its files are compared.
    */
-  readonly locate?: Locate;
+  readonly locate?: Locate | undefined;
   readonly executor: Executor;
   readonly log: RunLog;
-  /** Processor cores that stages may take at once. */
+  /** The cores that stages may take at once. */
   readonly jobs: number;
-  /** What the stages share of the machine besides its cores. */
+  /** What stages share besides cores. */
   readonly machine?: Omit<Machine, 'cores'>;
-  /** Whether no stage starts after a failure. */
   readonly failFast: boolean;
-  /** The most stages in a pack. Without it, every stage runs alone. */
+  /** The most stages in a pack. By default, every stage runs alone. */
   readonly pack?: number;
-  readonly attemptLimits?: AttemptLimits;
+  readonly attemptLimits?: AttemptLimits | undefined;
   /** Returns the seconds that a stage will take, or null. For jobs of a scheduler. */
   readonly expect?: (stage: PlannedStage) => number | null;
-  /** Whether a stage may be attempted. Others are abandoned unless cached. Default: all may. */
-  readonly mayRun?: (stage: PlannedStage) => boolean;
+  /** Whether a stage may be attempted, or is abandoned unless cached. Default: all may. */
+  readonly mayRun?: ((stage: PlannedStage) => boolean) | undefined;
   /** Once aborted, nothing more starts, and running stages are asked to stop. */
   readonly signal: AbortSignal;
   readonly runId: string;
-  /** The environment of the run, for joining stages such as the report. */
+  /** For joining stages such as the report. */
   readonly environment: JsonObject;
-  /** Facts about this run that every manifest records. */
+  /** What every manifest records of this run. */
   readonly facts: JsonObject;
   readonly onEvent: OnEvent;
-  /** The warnings of each stage's preflight, to be stored with its entry. Default: none. */
+  /** Of each stage's preflight, to be stored with its entry. */
   readonly warnings?: ReadonlyMap<StageId, readonly Warning[]>;
-  /** A remote from which entries that the store lacks may be fetched. */
-  readonly remote?: RemoteEntries;
-  /** Called once a stage has ended and its outcome is known. Default: nothing. */
-  readonly onEnded?: (stage: PlannedStage, execution: Execution) => void;
-  /** Removes secrets from what a stage says about its failure. Default: there are none. */
+  /** For entries that the store lacks. */
+  readonly remote?: RemoteEntries | null;
+  /** Called once a stage's outcome is known. */
+  readonly onEnded?: ((stage: PlannedStage, execution: Execution) => void) | undefined;
+  /** Removes secrets from what a stage says about its failure. */
   readonly redact?: (text: string) => string;
 }
 
 export interface RemoteEntries {
-  /**
-   * Returns the entry once it is in the store; null if it has to be made, or if another process has
-   * its lease.
-   * @param volatile the stage's volatile files
-   */
+  /** Returns null if the entry has to be made, or if another process has its lease. */
   fetch(key: ActionKey, volatile: readonly string[]): Promise<Entry | null>;
 }
 
@@ -101,15 +96,15 @@ export interface Execution {
   readonly options: ExecuteOptions;
   readonly machine: Machine;
   readonly guard: Guard;
-  /** The plan's stages by id, for the few that are looked for. */
+  /** Made at the first call. */
   readonly stagesById: () => ReadonlyMap<StageId, PlannedStage>;
-  /** The outcome of each stage that has been settled. */
+  /** The outcomes of settled stages. */
   readonly outcomes: Map<StageId, Outcome>;
-  /** The stored entries behind the finished outcomes. */
+  /** The stored entries of finished stages. */
   readonly entries: Map<ActionKey, Entry>;
-  /** Warnings that the user was told, without their numbers, which differ between seeds. */
+  /** Warnings that were told, without their numbers, which differ between seeds. */
   readonly told: Set<string>;
-  /** Whether no more stages start: after a failure with `failFast`, or once the disk is full. */
+  /** Whether no more stages start: after a failure with `failFast`, or on a full disk. */
   stopped: boolean;
 }
 
@@ -131,20 +126,28 @@ export function tellNote({ options }: Execution, message: string): void {
   options.onEvent({ type: 'note', message });
 }
 
+/** Tells of an entry that is made again. @param moved where it went; null if it was gone */
+export function tellDamage(
+  execution: Execution,
+  { id }: PlannedStage,
+  why: string,
+  moved: string | null,
+): void {
+  const where = moved === null ? '' : `; moved to ${moved}`;
+  tellNote(execution, `the entry of ${id} was damaged (${why})${where}, it is made again`);
+}
+
 export const isFinished = (outcome: Outcome | undefined): outcome is Finished =>
   outcome?.state === 'ran' || outcome?.state === 'cached';
 
-/** Returns an input's outcome. Throws if it is not settled, since stages wait for their inputs. */
-export function outcomeOf({ outcomes }: Pick<Execution, 'outcomes'>, id: StageId): Outcome {
+/** Throws if the input is not settled, since stages wait for their inputs. */
+export function settledOutcome({ outcomes }: Pick<Execution, 'outcomes'>, id: StageId): Outcome {
   const outcome = outcomes.get(id);
   if (outcome === undefined) throw new Error(`${id} is read before it is settled`);
   return outcome;
 }
 
-/**
- * Returns the finished inputs of a stage by name. Failed inputs, which only a tolerant stage can
- * have here, are left out.
- */
+/** Leaves out failed inputs, which only a tolerant stage can have here. */
 export function finishedInputs(
   execution: Pick<Execution, 'outcomes'>,
   { inputs }: PlannedStage,
@@ -152,44 +155,37 @@ export function finishedInputs(
   const finished: { name: string; id: StageId; input: Finished }[] = [];
   for (const name of Object.keys(inputs)) {
     const id = inputs[name]!,
-      input = outcomeOf(execution, id);
+      input = settledOutcome(execution, id);
     if (isFinished(input)) finished.push({ name, id, input });
   }
   return finished;
 }
 
-/** Returns the outcome of a stage whose entry was already in the store. */
 export function cachedOutcome({ key, dir, manifest }: Entry): Finished {
   const { content, seconds, backend } = manifest;
   return { state: 'cached', key, dir, content, seconds, backend };
 }
 
-/** Notes an entry that was already in the store. Returns its stage's outcome. */
+/** Notes an entry that was already in the store. */
 export function useCached({ entries }: Execution, entry: Entry): Finished {
   entries.set(entry.key, entry);
   return cachedOutcome(entry);
 }
 
-/**
- * Stops the execution if nothing more could succeed (a full disk fails every stage alike), or if
- * it was asked to stop at the first failure.
- */
+/** Stops the execution with `failFast`, or if nothing more could succeed, as on a full disk. */
 export function stopAfterFailure(execution: Execution, outcome: Outcome): void {
   if (outcome.state === 'failed' && (execution.options.failFast || isDiskFault(outcome)))
     execution.stopped = true;
 }
 
-/**
- * Returns the outcome of a stage whose entry the remote has, or its failure if fetching it throws;
- * null if the stage must be attempted.
- */
+/** Returns null if the remote lacks the entry, a failure if fetching throws. */
 export async function fetchOutcome(
   execution: Execution,
   { descriptor }: PlannedStage,
   key: ActionKey,
 ): Promise<Outcome | null> {
   const { remote, signal } = execution.options;
-  if (remote === undefined || execution.stopped || signal.aborted) return null;
+  if (!remote || execution.stopped || signal.aborted) return null;
   try {
     const entry = await remote.fetch(key, descriptor.volatile ?? []);
     return entry && useCached(execution, entry);
@@ -199,7 +195,7 @@ export async function fetchOutcome(
   }
 }
 
-/** Returns a stage's failure because a plugin's estimate, the store or this program threw. */
+/** Returns a stage's failure: a plugin's estimate, the store or this program threw. */
 export function thrownOutcome({ options: { log } }: Execution, thrown: unknown): Failed {
   const { name, message, stack, hint } = thrown as Error & { hint?: string };
   if (name === 'UserFault') return failure(message, null, defined({ hint }));
@@ -213,15 +209,15 @@ export interface KeyedStage {
   readonly key: ActionKey;
   readonly components: KeyComponents;
   readonly inputs: { readonly [name: string]: StageInput };
-  /** Set if the entry must have all its files. Those that were let go are computed again. */
+  /** Set if the entry must have all its files. */
   readonly whole?: true;
 }
 
-/** Whether a stored entry suffices: if `whole`, none of its files may have been let go. */
+/** Whether no file of an entry was let go, or some may be. */
 export const isSufficient = (entry: Entry, whole: boolean | undefined): boolean =>
   whole !== true || !hasLetGo(entry);
 
-/** Returns a stage with its key, from its finished inputs; null if a source is missing here. */
+/** Computes a stage's key from its finished inputs; null if a source is missing here. */
 export function keyedStage(execution: Execution, stage: PlannedStage): KeyedStage | null {
   const read = Object.entries(stage.inputs);
   const inputs = emptyRecord<StageInput>(read.length),
@@ -233,7 +229,7 @@ export function keyedStage(execution: Execution, stage: PlannedStage): KeyedStag
     assets[name] = asset.digest;
   }
   for (const [name, id] of read) {
-    const input = outcomeOf(execution, id);
+    const input = settledOutcome(execution, id);
     if (isFinished(input)) {
       inputs[name] = { dir: input.dir, digest: input.content };
       contents[name] = input.content;
@@ -243,17 +239,11 @@ export function keyedStage(execution: Execution, stage: PlannedStage): KeyedStag
   return { stage, key: actionKey(components), components, inputs };
 }
 
-/**
- * Returns the section of the spec that a stage belongs to; none for a stage that also belongs to a
- * cell itself, as the rows do that all of a cell's trainings share.
- */
+/** Left out if the stage also belongs to a cell itself, as the rows of a cell's trainings do. */
 const ofSection = ({ ownLabel, section }: PlannedStage): Pick<StageFacts, 'section'> =>
   ownLabel !== null || section === null ? {} : { section };
 
-/**
- * Returns what joining stages are told of one stage.
- * @param describe returns `: ERROR` of a failed stage, else ''
- */
+/** @param describe returns `: ERROR` of a failed stage, else '' */
 function stageFacts(
   stage: PlannedStage,
   outcome: Outcome,
@@ -295,7 +285,7 @@ function stageFacts(
   }
 }
 
-/** Returns the sources that finished stages have read, and what for. */
+/** Returns the sources that stages read, and what for. */
 function sourceFacts(stages: readonly PlannedStage[], assets: Assets): readonly SourceFacts[] {
   const found = new Map<string, { digest: Digest; reads: Map<string, SourceFacts['reads'][0]> }>();
   for (const stage of stages)
@@ -315,9 +305,8 @@ function sourceFacts(stages: readonly PlannedStage[], assets: Assets): readonly 
 }
 
 /**
- * Returns what a stage that joins the grid, such as the report, is told: the spec, the cells, the
- * settled stages, the sources that the finished ones read, and the environment. Stages that join
- * the grid are left out, since they run at the same time and may settle before or after.
+ * Returns what a stage that joins the grid, such as the report, is told. Stages that join the grid
+ * are left out, since they run at the same time and may settle before or after.
  */
 export function experimentFacts(
   plan: Plan,

@@ -8,15 +8,13 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { JobResult } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
+import { memoized } from '../../base/memoized.ts';
 import type { Failed } from '../log/events.ts';
 
-/** The length at which a message is cut, since it may quote a whole row of a data set. */
+/** Longer messages are cut: one may quote a whole row of a data set. */
 const MESSAGE_LENGTH = 1000;
 
-/**
- * Returns a message cut to MESSAGE_LENGTH, with line breaks but no other control characters, which
- * a quoted text of a data set may have.
- */
+/** Cuts a message, and replaces control characters but line breaks, which quoted data may have. */
 export function terminalSafe(message: string): string {
   const text = message.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, '\ufffd');
   return text.length > MESSAGE_LENGTH ? `${text.slice(0, MESSAGE_LENGTH)}…` : text;
@@ -30,7 +28,7 @@ export function failure(
   return { state: 'failed', error, internal, log, ...defined({ hint }) };
 }
 
-/** Returns the failure of a stage whose input changed. @param change what changed, a sentence */
+/** @param change what changed in the stage's input, a sentence */
 export const changeFailure = (change: string, log: string): Failed =>
   failure(terminalSafe(change), log, {
     hint:
@@ -43,7 +41,7 @@ export const overtimeFailure = (seconds: number, log: string): Failed =>
     hint: '--timeout sets how long a stage may run',
   });
 
-/** Returns the failure for an error that is not a `UserFault`, of a plugin or of this program. */
+/** Returns the failure for an error that is no `UserFault`, of a plugin or of this program. */
 export const errorFailure = (
   { message, thrownAt }: { readonly message: string; readonly thrownAt?: string },
   log: string | null,
@@ -54,7 +52,6 @@ export const errorFailure = (
         hint: "this is a fault of the plugin's code, not of the spec; the log has the stack",
       });
 
-/** Returns the failure of a stage whose job has this result. */
 export function resultFailure(result: Exclude<JobResult, { type: 'done' }>, log: string): Failed {
   switch (result.type) {
     case 'fault':
@@ -79,40 +76,34 @@ export function resultFailure(result: Exclude<JobResult, { type: 'done' }>, log:
 const OUT_OF_MEMORY =
   'the system kills a process when memory runs out; try --jobs 1, or a smaller batch';
 
-/** Matches the place that a line of a stack names: `file:///…/own-5d4be5db.mjs:13:38`. */
+/** Matches a place in a line of a stack: `file:///…/own-5d4be5db.mjs:13:38`. */
 const PLACE = /(file:\/\/[^\s()]+\.mjs):(\d+):(\d+)/g;
 /** Matches the source map at the end of an outside plugin's bundle. Other maps are files. */
 const INLINE_MAP = /\n\/\/# sourceMappingURL=data:application\/json;base64,([\w+/=]+)\s*$/;
 
-interface Traced {
-  /** The stack, with the plugin's own files and lines. */
-  readonly stack: string;
-  /** `FILE:LINE:COLUMN` if code of a plugin from outside has thrown the error. */
-  readonly thrownAt?: string;
-}
-
-/** Replaces a stack's places in plugin bundles by those in their sources, and finds who threw. */
-export function mapToSources(stack: string): Traced {
-  const maps = new Map<string, ((line: number, column: number) => string | null) | null>();
-  /** Returns a place in a bundle as one in its sources; null if the bundle has no map of it. */
-  const placeIn = (module: string, line: number, column: number): string | null => {
-    let find = maps.get(module);
-    if (find === undefined) maps.set(module, (find = sourceMapLookup(module)));
-    return find?.(line, column) ?? null;
-  };
-  const mapped = stack.replace(PLACE, (place, module: string, line: string, column: string) => {
-    return placeIn(module, Number(line), Number(column)) ?? place;
-  });
+/**
+ * Replaces a stack's places in plugin bundles by those in their sources. Returns with it
+ * `thrownAt`, which is `FILE:LINE:COLUMN` if code of an outside plugin threw.
+ */
+export function mapToSources(stack: string) {
+  const lookupIn = memoized(sourceMapLookup);
+  /** Turns a place in a bundle into one in its sources; null without a map. */
+  const placeIn = (module: string, line = '', column = ''): string | null =>
+    lookupIn(module)?.(Number(line), Number(column)) ?? null;
+  const mapped = stack.replace(
+    PLACE,
+    (place, module: string, line: string, column: string) => placeIn(module, line, column) ?? place,
+  );
   // The first frame outside Node: for an error that Node throws, as in JSON.parse, its caller's.
   const frame = stack
     .split('\n')
     .find((line) => /^ +at .*:\d+:\d+\)?$/.test(line) && !/\bnode:/.test(line));
   const [, module, line, column] = new RegExp(PLACE.source).exec(frame ?? '') ?? [];
-  const thrownAt = module === undefined ? null : placeIn(module, Number(line), Number(column));
+  const thrownAt = module === undefined ? null : placeIn(module, line, column);
   return { stack: mapped, ...defined({ thrownAt: thrownAt ?? undefined }) };
 }
 
-/** Returns a function from a place in a bundle to `FILE:LINE:COLUMN`; null without a source map. */
+/** Returns a function from a place in a bundle to `FILE:LINE:COLUMN`; null without a map. */
 function sourceMapLookup(module: string): ((line: number, column: number) => string | null) | null {
   try {
     const [, encoded] = INLINE_MAP.exec(readFileSync(fileURLToPath(module), 'utf8')) ?? [];

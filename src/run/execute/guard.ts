@@ -14,32 +14,32 @@ import type { ActionKey } from '../../plan/types.ts';
 import { contentFault, statIfThere, statOpened, strayFile, TICK_MS } from '../../store/files.ts';
 import { type Entry, keptFiles, type ManifestFile } from '../../store/manifest.ts';
 
-/** Returns a source as it is now, by its URI; null if it is gone. */
+/** Looks up a source by its URI; null if it is gone. */
 export type Locate = (uri: string) => Promise<Asset | null>;
 
 /** The files that one stage reads, as they were when the stage was about to start. */
 export interface Reads {
-  /** Returns what has changed since then ("its input …"); null if nothing that matters has. */
+  /** What has changed since then ("its input …"); null if nothing that matters has. */
   fault(): Promise<string | null>;
   /**
-   * A digest of every file's inode, size and times; '' for a stage that reads nothing. It is the
-   * same in the next run unless a file was written to.
+   * Of every file's inode, size and times; '' for a stage that reads nothing. It is the same in the
+   * next run unless a file was written to.
    */
   readonly digest: string;
 }
 
-/** An entry that a stage reads, by the name of the stage's input. */
+/** An entry that a stage reads, with the name of the stage's input. */
 export interface ReadEntry {
   readonly name: string;
   readonly entry: Entry;
 }
 
 export interface Guard {
-  /** Returns what is wrong with a stored entry that is about to be read, or null. */
+  /** What is wrong with a stored entry that is about to be read; null if nothing is. */
   entryFault(entry: Entry): Promise<string | null>;
-  /** Returns what is wrong with a source that is about to be read, as a sentence, or null. */
+  /** What is wrong with a source that is about to be read, a sentence; null if nothing is. */
   assetFault(asset: Asset): Promise<string | null>;
-  /** Starts to watch what a stage reads, which has just passed `entryFault` and `assetFault`. */
+  /** Starts to watch what a stage reads. It has just passed `entryFault` and `assetFault`. */
   reads(inputs: readonly ReadEntry[], assets: readonly Asset[]): Reads;
 }
 
@@ -51,23 +51,24 @@ export function createGuard(locate?: Locate): Guard {
     assetFault: (asset) => assets.fault(asset),
     reads(inputs, sources) {
       const held = inputs.map(({ name, entry }) => ({
-        name,
+        what: name,
         entry,
         states: entries.states(entry.key),
       }));
-      const open = sources.map((asset) => ({ asset, states: assets.states(asset.uri) }));
+      const open = sources.map((asset) => ({
+        what: asset.uri,
+        asset,
+        states: assets.states(asset.uri),
+      }));
       return {
         get digest() {
-          return digestOfStates([
-            ...held.map(({ name, states }) => ({ what: name, states })),
-            ...open.map(({ asset, states }) => ({ what: asset.uri, states })),
-          ]);
+          return digestOfStates([...held, ...open]);
         },
         async fault() {
-          for (const { name, entry, states } of held) {
+          for (const { what, entry, states } of held) {
             const change = await entries.change(entry, states);
             if (change !== null)
-              return `its input "${name}" was changed after it was stored (${change})`;
+              return `its input "${what}" was changed after it was stored (${change})`;
           }
           for (const { asset, states } of open) {
             const change = await assets.change(asset, states);
@@ -85,11 +86,11 @@ interface FileState {
   readonly size: number;
   readonly mtime: number;
   readonly ctime: number;
-  /** Whether a file that still has these stats surely has the right content. */
+  /** Whether a file with these stats surely has the right content. */
   readonly isProven: boolean;
 }
 
-/** States by path. Maps are never changed, because a stage keeps the one from its start. */
+/** By path. Maps are never changed, because a stage keeps the one from its start. */
 type FileStates = ReadonlyMap<string, FileState>;
 const NO_STATES: FileStates = new Map();
 
@@ -106,7 +107,7 @@ const isOld = ({ mtimeMs, ctimeMs }: Stats): boolean =>
   Math.max(mtimeMs, ctimeMs) < Date.now() - TICK_MS;
 
 /**
- * Whether the file was overwritten or replaced. If only the ctime differs, perhaps the mode was
+ * Whether a file was overwritten or replaced. If only the ctime differs, perhaps the mode was
  * changed or the times were set.
  */
 const isWritten = (then: FileState, now: Stats): boolean =>
@@ -127,12 +128,12 @@ function digestOfStates(
   return sha256(lines.sort().join('\n'));
 }
 
-/** Returns what checks entries. It keeps the states of the files of entries that were sound. */
+/** Keeps the states of the files of sound entries. */
 function createEntryGuard() {
   const known = new Map<ActionKey, FileStates>();
   const states = (key: ActionKey): FileStates => known.get(key) ?? NO_STATES;
 
-  /** Returns the states of an entry's files, or what is wrong with the entry. */
+  /** Returns the states of an entry's files, or what is wrong with it. */
   const look = async (entry: Entry, then: FileStates | null): Promise<FileStates | string> => {
     const before = then ?? states(entry.key),
       seen = new Map<string, FileState>();
@@ -164,9 +165,9 @@ function createEntryGuard() {
 }
 
 /**
- * Returns the state of a file that is right, as far as is known, or what is wrong with it.
- * @param before the file's state at the last look; undefined at the first
- * @param wasRead whether a stage has read the file since then; false if one is about to
+ * Returns the state of a sound file, or what is wrong with it.
+ * @param before its state at the last look; undefined at the first
+ * @param wasRead whether a stage has read it since then
  */
 async function stateOrFault(
   { dir }: Entry,
@@ -190,8 +191,8 @@ async function stateOrFault(
 }
 
 /**
- * Returns every file of a source by its path below the root ('' if the source is a file). Links are
- * followed. Hidden files are not part of a source.
+ * Returns every file by its path below the root ('' if the source is a file). Links are followed;
+ * hidden files are not part of a source.
  */
 function filesOfSource(root: string): ReadonlyMap<string, Stats> {
   const found = new Map<string, Stats>(),
@@ -213,7 +214,7 @@ function filesOfSource(root: string): ReadonlyMap<string, Stats> {
   return found;
 }
 
-/** Whether a source has the same files as before, each proven to have the same content. */
+/** Whether a source has the same files, each proven to have the same content. */
 const haveSameFiles = (then: FileStates, now: ReadonlyMap<string, Stats>): boolean =>
   then.size === now.size &&
   [...then].every(([name, state]) => {
@@ -221,11 +222,11 @@ const haveSameFiles = (then: FileStates, now: ReadonlyMap<string, Stats>): boole
     return state.isProven && stat !== undefined && isSame(state, stat);
   });
 
-/** Returns what checks sources. It keeps the states of the files of sources that were right. */
+/** Keeps the states of the files of right sources. */
 function createAssetGuard(locate: Locate | undefined) {
   const known = new Map<string, FileStates>();
 
-  /** Returns what is wrong with a source that is looked up again; null without `locate`. */
+  /** Looks a source up again and says what is wrong with it; null without `locate`. */
   const digestFault = async ({ uri, digest }: Asset): Promise<string | null> => {
     if (locate === undefined) return null;
     let now: Asset | null;
@@ -238,7 +239,7 @@ function createAssetGuard(locate: Locate | undefined) {
     return now.digest === digest ? null : `${uri} is not what it was when the run began`;
   };
 
-  /** Returns how a source differs from these states of its files; null if it does not. */
+  /** Says how a source differs from these states; null if it does not. */
   const changeSince = async (asset: Asset, then: FileStates): Promise<string | null> => {
     const now = filesOfSource(asset.path);
     const named = (name: string): string => (name === '' ? asset.uri : `${name} of ${asset.uri}`);

@@ -4,7 +4,14 @@
  */
 import type { ActionKey, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Failed, Finished, Outcome } from '../log/events.ts';
-import { type Execution, finishedInputs, isFinished, outcomeOf, tellNote } from './execution.ts';
+import {
+  type Execution,
+  finishedInputs,
+  isFinished,
+  settledOutcome,
+  tellDamage,
+  tellNote,
+} from './execution.ts';
 import { failure } from './failure.ts';
 import type { ReadEntry, Reads } from './guard.ts';
 import { entryForReader, hasLetGo, needsWhole } from './keep.ts';
@@ -12,26 +19,19 @@ import { entryForReader, hasLetGo, needsWhole } from './keep.ts';
 /** Some inputs must be repaired before the stage's key is computed again and it is attempted. */
 export interface Unready {
   readonly state: 'unready';
-  /**
-   * The stages whose entries are damaged or lack files that were let go; none if another stage has
-   * just found the damage.
-   */
+  /** Whose entries are damaged or lack files; none if another stage has just found the damage. */
   readonly damaged: readonly StageId[];
 }
 
-export interface InputChecks {
-  /** Returns the reads of a stage that may start, or the reason why it can't. */
-  readonly readsOf: (stage: PlannedStage) => Promise<Reads | Unready | Failed>;
-  /** Returns what is wrong with an entry in the store, or null. */
-  readonly damageOf: (key: ActionKey) => Promise<string | null>;
-}
+export type InputChecks = ReturnType<typeof createInputChecks>;
 
-export function createInputChecks(execution: Execution): InputChecks {
+export function createInputChecks(execution: Execution) {
   const { options, entries, guard, plan, stagesById } = execution;
-  /** Checks under way, which stages that read the same entry share. */
+  /** Checks under way: stages that read the same entry share them. */
   const checks = new Map<ActionKey, Promise<string | null>>();
 
-  const damageOf = async (key: ActionKey): Promise<string | null> => {
+  /** Returns what is wrong with a stored entry; null if nothing is. */
+  const findDamage = async (key: ActionKey): Promise<string | null> => {
     let entry = entries.get(key);
     if (!entry) {
       const found = options.store.lookUp(key);
@@ -45,12 +45,13 @@ export function createInputChecks(execution: Execution): InputChecks {
   };
 
   const sharedCheck = (key: ActionKey): Promise<string | null> => {
-    const check = checks.get(key) ?? damageOf(key).finally(() => checks.delete(key));
+    const check = checks.get(key) ?? findDamage(key).finally(() => checks.delete(key));
     checks.set(key, check);
     return check;
   };
 
-  const readsOf = async (stage: PlannedStage): Promise<Reads | Unready | Failed> => {
+  /** Returns the reads of a stage that may start, or why it can't. */
+  const checkReads = async (stage: PlannedStage): Promise<Reads | Unready | Failed> => {
     const read: (ReadEntry & { readonly id: StageId })[] = [],
       damaged: StageId[] = [];
     for (const { name, id, input } of finishedInputs(execution, stage)) {
@@ -81,39 +82,30 @@ export function createInputChecks(execution: Execution): InputChecks {
     return guard.reads(held, assets);
   };
 
-  return { readsOf, damageOf };
+  return { checkReads, findDamage };
 }
 
-/**
- * Returns a function that repairs the entry of a finished stage and resolves to whether it did.
- * Readers that find the same damage share one repair.
- */
+/** Returns a function that repairs a finished stage's entry, and resolves to whether it did. */
 export function createRepairs(
   execution: Execution,
-  { damageOf }: InputChecks,
+  { findDamage }: InputChecks,
   settleAgain: (stage: PlannedStage, whole: boolean) => Promise<Outcome>,
 ): (id: StageId) => Promise<boolean> {
   const { options, outcomes, stagesById } = execution;
   const repairs = new Map<StageId, Promise<boolean>>();
 
   /**
-   * Moves a damaged entry aside, and returns what is wrong with it; null if it turns out to be
-   * sound, or if another run has its lease and repairs it.
+   * Moves a damaged entry aside, and returns what is wrong with it; null if it is sound after all,
+   * or if another run has its lease and repairs it.
    */
   const moveAside = async (stage: PlannedStage, { key }: Finished): Promise<string | null> => {
     const lease = options.store.take(key);
     if ('by' in lease) return null;
     try {
-      const damage = await damageOf(key);
+      const damage = await findDamage(key);
       if (damage === null) return null;
-      const where =
-        options.store.lookUp(key).state === 'absent'
-          ? ''
-          : `; moved to ${options.store.moveAside(key)}`;
-      tellNote(
-        execution,
-        `the entry of ${stage.id} was damaged (${damage})${where}, it is made again`,
-      );
+      const isGone = options.store.lookUp(key).state === 'absent';
+      tellDamage(execution, stage, damage, isGone ? null : options.store.moveAside(key));
       return damage;
     } finally {
       lease.held.release();
@@ -145,7 +137,7 @@ export function createRepairs(
     const running = repairs.get(id);
     if (running) return running;
     const stage = stagesById().get(id),
-      input = outcomeOf(execution, id);
+      input = settledOutcome(execution, id);
     if (stage === undefined || !isFinished(input)) return Promise.resolve(false);
     const started = repair(stage, input).finally(() => repairs.delete(id));
     repairs.set(id, started);

@@ -8,10 +8,10 @@ import type { Plan, PlannedStage } from '../../plan/types.ts';
 import type { ExecuteOptions } from './execution.ts';
 import { pythonOf } from './survey.ts';
 
-/** The parts of a job that do not come from the stage's definition. */
+/** What does not come from the stage's definition. */
 export interface JobInputs {
   readonly inputs: { readonly [name: string]: StageInput };
-  /** The GPUs for `Job.gpus`. */
+  /** For `Job.gpus`. */
   readonly gpus?: readonly string[];
   readonly experiment?: ExperimentFacts;
   readonly demand?: Demand;
@@ -27,7 +27,7 @@ export interface JobPlace extends Pick<ExecuteOptions, 'registry' | 'assets' | '
   readonly key?: string;
 }
 
-/** Returns the job of a stage. Throws if a plugin or source is missing, which the plan had. */
+/** Throws if a plugin or source is missing, which the plan had. */
 export function buildJob(
   stage: PlannedStage,
   { inputs, experiment, gpus, demand, warnings = [] }: JobInputs,
@@ -65,7 +65,7 @@ export function buildJob(
   };
 }
 
-/** The types of a job's result: a record, so that the compiler asks for every type. */
+/** A record, so that the compiler asks for every type. */
 const RESULT_TYPES: Readonly<Record<JobResult['type'], true>> = {
   done: true,
   fault: true,
@@ -73,7 +73,7 @@ const RESULT_TYPES: Readonly<Record<JobResult['type'], true>> = {
   exit: true,
 };
 
-/** Throws if an executor's answer is not the result of a job. An executor may be a plugin. */
+/** Throws if an executor, which may be a plugin, answers with anything else. */
 export function checkResult(answer: unknown): asserts answer is JobResult {
   const type = (answer as Partial<JobResult> | null | undefined)?.type;
   if (type === undefined || !Object.hasOwn(RESULT_TYPES, type))
@@ -82,7 +82,7 @@ export function checkResult(answer: unknown): asserts answer is JobResult {
     );
 }
 
-/** Returns a result without secrets, which a program that fails may quote. */
+/** A program that fails may quote secrets. */
 export function redacted(
   result: JobResult,
   redact: ((text: string) => string) | undefined,

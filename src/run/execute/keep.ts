@@ -11,40 +11,34 @@ import { type Entry, keptFiles, type ManifestFile } from '../../store/manifest.t
 import { readPins, readRoots } from '../../store/roots.ts';
 import type { Store } from '../../store/store.ts';
 import type { Outcome } from '../log/events.ts';
-import { isFinished } from './execution.ts';
+import { type Execution, isFinished } from './execution.ts';
 
 /** Files with weights, kernels or logits, by the ending of their format. */
 const TENSORS = /\.(safetensors|npy|npz|pt|pth|bin|ckpt|h5|onnx|gguf)$/;
-/** The files of an adapter (PEFT), and of a training of few parameters. */
+/** PEFT's files, and those of a training of few parameters. */
 const ADAPTERS = /(^|\/)(adapter_model|changed)\.safetensors$/;
 
-/** Whether a file of a stage is let go under a level of `keep`. */
 const isLetGo = (level: KeepLevel, path: string): boolean =>
   level !== 'all' && TENSORS.test(path) && !(level === 'adapter' && ADAPTERS.test(path));
 
-/** Returns what `keep` says of a stage's kind; `all` if it does not name the kind. */
-export const levelOf = ({ experiment }: Plan, { kind }: PlannedStage): KeepLevel =>
+/** Returns `all` for a kind that `keep` does not name. */
+export const keepLevel = ({ experiment }: Plan, { kind }: PlannedStage): KeepLevel =>
   Object.hasOwn(experiment.keep, kind) ? experiment.keep[kind]! : 'all';
 
-/** Returns the files of a stage that stay under the plan's `keep`. */
 export const filesLeft = (
   plan: Plan,
   stage: PlannedStage,
   files: readonly ManifestFile[],
-): readonly ManifestFile[] => files.filter(({ path }) => !isLetGo(levelOf(plan, stage), path));
+): readonly ManifestFile[] => files.filter(({ path }) => !isLetGo(keepLevel(plan, stage), path));
 
-/** Whether a stage can't run without the files of its inputs that `keep` may let go. */
 export const needsWhole = ({ descriptor }: PlannedStage): boolean =>
   descriptor.spares === undefined;
 
-/**
- * Whether an input's files must stay until a stage that reads it has ended: those of the kinds of
- * inputs that the descriptor's `spares` lists or, without it, of all.
- */
+/** Whether an input's files must stay until its reader has ended; `spares` lists the kinds. */
 const needsFilesOf = ({ descriptor: reader }: PlannedStage, input: PlannedStage): boolean =>
   reader.spares?.includes(input.kind) ?? true;
 
-/** Returns an input's entry as if the files that may be let go while a stage runs were gone. */
+/** Returns an input's entry as if files that may be let go meanwhile were gone. */
 export function entryForReader(
   plan: Plan,
   reader: PlannedStage,
@@ -52,7 +46,7 @@ export function entryForReader(
   entry: Entry,
 ): Entry {
   const { manifest } = entry,
-    level = levelOf(plan, input);
+    level = keepLevel(plan, input);
   const paths = manifest.files.map(({ path }) => path).filter((path) => isLetGo(level, path));
   return paths.length === 0 || needsFilesOf(reader, input)
     ? entry
@@ -68,25 +62,9 @@ export const hasLetGo = (entry: Pick<Entry, 'manifest'> | null): boolean =>
 
 type Outcomes = ReadonlyMap<StageId, Outcome>;
 
-export interface LettingGo {
-  /**
-   * Lets go of files that have no reader left after a stage has ended, unless another run uses the
-   * store. Updates the entries in `entries`.
-   */
-  readonly ended: (
-    stage: PlannedStage,
-    execution: { readonly outcomes: Outcomes; readonly entries: Map<ActionKey, Entry> },
-  ) => void;
-  /** Lets go of all files without a reader left. Returns a text on it; null if there were none. */
-  readonly rest: (outcomes: Outcomes) => string | null;
-}
-
-/**
- * Returns the functions that let go of files; null if the plan's `keep` keeps all.
- * @param spec the spec's path
- */
-export function createLettingGo(plan: Plan, store: Store, spec: string): LettingGo | null {
-  const affected = plan.stages.filter((stage) => levelOf(plan, stage) !== 'all');
+/** Returns null if the plan's `keep` keeps all. @param spec the spec's path */
+export function createLettingGo(plan: Plan, store: Store, spec: string) {
+  const affected = plan.stages.filter((stage) => keepLevel(plan, stage) !== 'all');
   if (affected.length === 0) return null;
   const readers = new Map<StageId, PlannedStage[]>(affected.map(({ id }) => [id, []])),
     byId = new Map(affected.map((stage) => [stage.id, stage]));
@@ -102,10 +80,7 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
   let isAlone = true,
     fault: string | null = null;
 
-  /**
-   * Lets go of the files of those stages whose readers have all finished and whose entries no one
-   * else holds, unless another run uses the store.
-   */
+  /** Lets go of files whose readers have all finished, unless another run may use them. */
   const release = (
     stages: readonly PlannedStage[],
     outcomes: Outcomes,
@@ -122,7 +97,7 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
       const manifest = store.manifest(key),
         volatile = stage.descriptor.volatile ?? [];
       const goes = (path: string): boolean =>
-        isLetGo(levelOf(plan, stage), path) && !volatile.includes(path);
+        isLetGo(keepLevel(plan, stage), path) && !volatile.includes(path);
       if (manifest === null || !keptFiles(manifest).some(({ path }) => goes(path))) return [];
       if (!heldNow().has(key)) return [{ key, goes }];
       staying.add(key);
@@ -140,7 +115,7 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
     });
   };
 
-  /** Like `release`, but only notes a fault of the disk, which must not fail the run. */
+  /** A fault of the disk must not fail the run. */
   const tryRelease: typeof release = (...given) => {
     try {
       release(...given);
@@ -151,12 +126,17 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
   };
 
   return {
-    ended(stage, { outcomes, entries: known }) {
+    /** Lets go of files that have no reader left after a stage has ended. Updates `entries`. */
+    ended: (
+      stage: PlannedStage,
+      { outcomes, entries }: Pick<Execution, 'outcomes' | 'entries'>,
+    ): void => {
       const inputs = Object.values(stage.inputs).flatMap((id) => byId.get(id) ?? []);
       const due = byId.has(stage.id) ? [stage, ...inputs] : inputs;
-      tryRelease(due, outcomes, (entry) => known.set(entry.key, entry));
+      tryRelease(due, outcomes, (entry) => entries.set(entry.key, entry));
     },
-    rest(outcomes) {
+    /** Lets go of all files without a reader left. Returns a text on it, or null. */
+    rest(outcomes: Outcomes): string | null {
       tryRelease(affected, outcomes, () => undefined);
       const said: string[] = [];
       if (trimmedStages > 0)
@@ -174,7 +154,7 @@ export function createLettingGo(plan: Plan, store: Store, spec: string): Letting
   };
 }
 
-/** Returns a size in words: `12 kB`, `3.4 MB`, `1.2 GB`. */
+/** `12 kB`, `3.4 MB`, `1.2 GB` */
 export const sizeText = (bytes: number): string =>
   bytes < 1e6
     ? `${Math.ceil(bytes / 1e3)} kB`
@@ -182,10 +162,7 @@ export const sizeText = (bytes: number): string =>
       ? `${(bytes / 1e6).toFixed(1)} MB`
       : `${(bytes / 1e9).toFixed(1)} GB`;
 
-/**
- * Returns a function that returns the entries that are pinned or that other specs use, whose files
- * must stay. It reads them again after a change, since a run may take days.
- */
+/** Returns a function that returns the entries that are pinned or of other specs at that time. */
 function heldByOthers(root: string, spec: string): () => ReadonlySet<ActionKey> {
   let seen = '',
     held: ReadonlySet<ActionKey> = new Set();

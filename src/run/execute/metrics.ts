@@ -17,8 +17,8 @@ export const METRICS = 'metrics.json';
 export type MetricValues = { readonly [metric: string]: number };
 
 /**
- * Returns the metrics in a text, or the fault as a clause to follow "a metrics.json that". JSON has
- * no form for infinity, but 1e400 is read as infinite.
+ * Returns the metrics, or the fault as a clause to follow "a metrics.json that". JSON has no form
+ * for infinity, but 1e400 is read as infinite.
  */
 export function parseMetrics(
   text: string,
@@ -49,7 +49,7 @@ export function parseMetrics(
 
 export interface MetricsOfCell {
   readonly cell: JsonObject;
-  /** The cell's other names: axis values that lead to the same cell. */
+  /** Other axis values that lead to the same cell. */
   readonly also: readonly JsonObject[];
   readonly seed: number;
   readonly metrics: { readonly [stage: string]: MetricValues };
@@ -57,23 +57,19 @@ export interface MetricsOfCell {
 
 export interface Metrics {
   readonly cells: readonly MetricsOfCell[];
-  /** The number of cells' goal stages that are not in the store. */
+  /** How many goal stages of cells are not in the store. */
   readonly missing: number;
-  /** The files that differ from what was stored. Their numbers are left out. */
+  /** Files that differ from what was stored. Their numbers are left out. */
   readonly damaged: readonly string[];
   /**
    * Sound files of an earlier version that accepted what is refused now. Their numbers are left
    * out. `fault` is a clause to follow the file's name.
    */
   readonly refused: readonly { readonly file: string; readonly fault: string }[];
-  /**
-   * What computed the entries: backend, precision, releases, device. If several did, each with its
-   * stage kinds.
-   */
+  /** The backends, with precision, releases and device. If several, each with its stage kinds. */
   readonly computedBy: readonly string[];
 }
 
-/** The part of a stage's status that `readMetrics` needs. */
 export type MetricsStatus = Pick<StageStatus, 'stage'> & {
   readonly entry: MetricsEntry | null;
 };
@@ -81,7 +77,7 @@ export type MetricsEntry = Pick<Entry, 'key' | 'dir'> & {
   readonly manifest: Pick<Entry['manifest'], 'files'>;
 };
 
-/** Returns the metrics of every cell. Reads every manifest, even those in the index. */
+/** Reads every manifest, even those in the index. */
 export function readMetrics(
   plan: Plan,
   statuses: readonly MetricsStatus[],
@@ -94,7 +90,7 @@ export function readMetrics(
   const read = new Map<StageId, MetricValues | null>();
   let missing = 0;
 
-  /** Returns a stage's metrics; null if it has none, or none that can be used. */
+  /** Null if a stage has no metrics that can be used. */
   const metricsOf = (id: StageId, entry: MetricsEntry): MetricValues | null => {
     const known = read.get(id);
     if (known !== undefined) return known;
@@ -132,7 +128,7 @@ export function readMetrics(
   };
 }
 
-/** Returns manifests, of which only the facts are used; null for a missing or damaged one. */
+/** Reads manifests, of which only the facts are used; null for a missing or damaged one. */
 export interface ManifestReader {
   manifest(key: Entry['key']): { readonly facts: JsonObject } | null;
 }
@@ -159,7 +155,7 @@ function readManifests(
   return { computedBy: computedBy.sort(), unsound };
 }
 
-/** Returns an entry's metrics, `damaged` if their file was changed, or null if it has none. */
+/** Returns `damaged` if the file was changed, null if the entry has none. */
 function metricsOfEntry({
   dir,
   manifest,
@@ -172,8 +168,8 @@ function metricsOfEntry({
 }
 
 /**
- * Returns a text that describes the `BackendInfo` in a manifest; null for a stage that did not
- * compute. Threads are left out, because they change no more than the last bits.
+ * Describes the `BackendInfo` in a manifest; null for a stage that did not compute. Threads are
+ * left out: they change no more than the last bits.
  */
 function backendText(facts: Json | undefined): string | null {
   if (typeof facts !== 'object' || facts === null) return null;

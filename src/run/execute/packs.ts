@@ -15,7 +15,6 @@ import {
   type AttemptResult,
   attemptWithRetries,
   mayRetry,
-  retry,
   type WithLease,
 } from './attempt.ts';
 import type { Execution, KeyedStage } from './execution.ts';
@@ -31,17 +30,11 @@ export function togetherId(stage: PlannedStage): string | null {
   return name === null ? null : JSON.stringify([stage.kind, stage.resources, name]);
 }
 
-/**
- * Returns how many of `ready` stages go into the next pack, of at most `most`, so that the packs
- * are as few as possible and of nearly equal size.
- */
+/** The size of the next pack, such that packs are few and of nearly equal size. */
 export const packSize = (ready: number, most: number): number =>
   Math.ceil(ready / Math.ceil(ready / most));
 
-/**
- * Returns the stages of each job that would be submitted if all stages were ready at once. The jobs
- * are in the order of their first stages.
- */
+/** Returns the stages of each job as if all were ready, in the order of their first stages. */
 export function foreseeJobs(stages: readonly PlannedStage[], most: number): PlannedStage[][] {
   const groups = new Map<string, PlannedStage[]>();
   for (const stage of stages) {
@@ -74,8 +67,7 @@ type AttemptInPack = (keyed: KeyedStage, id: string, turn: Turn) => Promise<Atte
  * Returns a function that attempts a stage in a pack with others that are ready.
  * @param gatherMs how long stages wait for each other
  * @param most the most stages in a pack
- * @param places how many packs with such stages may run at once, by which ready stages are divided;
- *   default: 1
+ * @param places how many packs may run at once (default: 1), by which ready stages are divided
  */
 export function createPacker(
   execution: Execution,
@@ -89,7 +81,7 @@ export function createPacker(
   const waitingIn = (id: string): readonly Waiting[] => groups.get(id) ?? [];
 
   /** Attempts a pack of `first` and others of its group, unless another pack has taken `first`. */
-  const attemptPackOf = async (first: Waiting, id: string, gpus: readonly string[]) => {
+  const attemptPackWith = async (first: Waiting, id: string, gpus: readonly string[]) => {
     if (!waitingIn(id).includes(first)) return; // it is in another pack already
     // Waits for the other stages that the same event has made ready.
     await sleep(gatherMs);
@@ -115,14 +107,11 @@ export function createPacker(
     new Promise((resolve, reject) => {
       const waiting: Waiting = { keyed, turn, settle: resolve };
       groups.set(id, [...waitingIn(id), waiting]);
-      queue.add((gpus) => attemptPackOf(waiting, id, gpus), turn).catch(reject);
+      queue.add((gpus) => attemptPackWith(waiting, id, gpus), turn).catch(reject);
     });
 }
 
-/**
- * Takes each member's lease, then attempts those that have no entry as one job. Returns the
- * members' results, in their order.
- */
+/** Attempts members as one job, each under its lease. Returns their results, in order. */
 function attemptMembers(
   execution: Execution,
   withLease: WithLease,
@@ -176,7 +165,7 @@ function attemptTogether(
   ): Promise<AttemptResult> => {
     const first = await result;
     if (!mayRetry(execution, request, first)) return first;
-    const further = place.then(() => retry(execution, request, first));
+    const further = place.then(() => attemptWithRetries(execution, request, first));
     place = further.catch(() => undefined);
     return further;
   };
@@ -188,7 +177,6 @@ function attemptTogether(
   );
 }
 
-/** Returns a promise, and the function that resolves it. */
 function deferred<T>(): { readonly promise: Promise<T>; readonly resolve: (value: T) => void } {
   let resolve: (value: T) => void = () => undefined;
   const promise = new Promise<T>((settle) => {

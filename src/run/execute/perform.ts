@@ -22,14 +22,13 @@ import { writeWarnings } from './warnings.ts';
 interface PerformHooks {
   readonly log: (message: string) => void;
   readonly progress: (done: number, total: number, unit: string) => void;
-  /** Returns a plugin that the job names in `uses`; undefined for any other. */
+  /** Returns a plugin that the job names in `uses`, else undefined. */
   readonly plugin: (kind: string, name: string) => unknown;
 }
 
-/** The shortest time between two reports of progress; the last one is always sent. */
+/** Between two reports of progress; the last one is always sent. */
 const PROGRESS_MS = 100;
 
-/** Makes the output folder, and returns the context that the stage's `run` gets. */
 export function openContext(
   job: Job,
   hooks: PerformHooks & Pick<RunContext, 'warn'>,
@@ -72,12 +71,7 @@ export function openContext(
   };
 }
 
-/**
- * Returns the result of a stage that ended without an error. Throws if its outputs are at fault.
- * @param returned what the stage's `run` returned
- * @param seconds how long the stage ran
- * @param warnings what the stage warned of
- */
+/** Throws if the stage's outputs have a fault. @param returned by the stage's `run` */
 export async function doneResult(
   job: Job,
   returned: unknown,
@@ -98,12 +92,12 @@ export async function doneResult(
   return { type: 'done', files, seconds, peakMemoryMB: peakMemory() };
 }
 
-/** The shortest time between measurements of memory. One takes 50 µs, like a trivial stage. */
+/** Between measurements of memory. One takes 50 µs, like a trivial stage. */
 const MEMORY_MS = 500;
 let measuredAt = Number.NEGATIVE_INFINITY,
   peak = 0;
 
-/** Returns the most memory that this process has had, in MiB. */
+/** In MiB. */
 function peakMemory(): number {
   const now = performance.now();
   if (now - measuredAt > MEMORY_MS) {
@@ -113,11 +107,9 @@ function peakMemory(): number {
   return peak;
 }
 
-/** The length at which a stage's error texts are cut. */
 const LONGEST_TEXT = 20_000;
 type Thrown = Extract<JobResult, { type: 'fault' }>;
 
-/** Returns the result of a stage that threw. */
 export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit' | 'done' }> {
   const error = fullDiskFault(thrown, 'the store');
   if (!(error instanceof Error))
@@ -142,7 +134,6 @@ export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit'
   return { type: 'error', message, ...traced(error) };
 }
 
-/** Returns every file below `dir` with its size and digest. */
 async function digestOutputs(dir: string): Promise<OutputFile[]> {
   const files: OutputFile[] = [];
   for (const { path: name, size } of listFiles(dir))
@@ -151,8 +142,8 @@ async function digestOutputs(dir: string): Promise<OutputFile[]> {
 }
 
 /**
- * Throws a UserFault if a stage's metrics are not a flat object of finite numbers, because
- * `results`, `diff` and the report would silently leave the others out.
+ * Throws a UserFault if a stage's metrics are not a flat object of finite numbers: `results`,
+ * `diff` and the report would silently leave the others out.
  */
 function checkMetrics(dir: string, files: readonly OutputFile[], stage: string): void {
   if (!files.some(({ path: name }) => name === METRICS)) return;

@@ -10,18 +10,12 @@ import { at } from '../../base/lookup.ts';
 import { endMarked, WORKER_MARK } from '../../base/processes.ts';
 import { hasCode } from '../../base/system-error.ts';
 
-/**
- * A message to a worker, as JSON over the channel of `child_process.fork`. `job` of `abort` is an
- * index of `jobs`.
- */
+/** JSON over the channel of `child_process.fork`. `job` of `abort` is an index of `jobs`. */
 export type ToWorker =
   | { readonly type: 'run'; readonly jobs: readonly Job[] }
   | { readonly type: 'abort'; readonly job: number };
 
-/**
- * A message from a worker. `job` is an index of the jobs that it runs at once: several for a pack.
- * `leaving`: the process must not be used again.
- */
+/** `job`: an index of the jobs that run at once. `leaving`: the process must not be used again. */
 export type FromWorker =
   | { readonly type: 'ready' }
   | { readonly type: 'log'; readonly job: number; readonly message: string }
@@ -41,19 +35,18 @@ export type FromWorker =
 
 interface WarmWorker {
   readonly process: ChildProcessByStdio<null, Readable, Readable>;
-  /** The number of cores that the worker was started with. */
   readonly cpu: number;
-  /** The GPUs that the worker was started with (`Job.gpus`); null if none were named. */
+  /** `Job.gpus`; null if none were named. */
   readonly gpus: readonly string[] | null;
-  /** A mark in the environment of the worker and of all that it starts (`WORKER_MARK`). */
+  /** The value of WORKER_MARK for the worker and all that it starts. */
   readonly mark: string;
   /** Resolves when the worker listens, or has ended. */
   readonly ready: Promise<void>;
-  /** The stage kind that the worker ran last, which its caches suit best. */
+  /** The stage kind that ran last, which the worker's caches suit best. */
   lastKind: string;
-  /** Whether the worker has loaded a backend. */
+  /** Whether it has loaded a backend. */
   compute: boolean;
-  /** Whether the worker must not be used again. */
+  /** Whether it must not be used again. */
   spent: boolean;
   /** Called when the process ends. */
   onEnd: () => void;
@@ -62,10 +55,7 @@ interface WarmWorker {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/**
- * Returns the environment variables that set the number of threads. TensorFlow reads them when it
- * is loaded, so a worker never changes its number of threads.
- */
+/** TensorFlow reads them when it is loaded, so a worker never changes its number of threads. */
 const threadVariables = (cpu: number): Record<string, string> => ({
   TF_NUM_INTRAOP_THREADS: String(cpu),
   TF_NUM_INTEROP_THREADS: '1',
@@ -126,7 +116,7 @@ function startWorker(
   return worker;
 }
 
-/** Kills a worker and its process group, unless it has ended. */
+/** With its process group. */
 function killWorker(worker: WarmWorker): void {
   const { pid } = worker.process;
   if (worker.ended || pid === undefined) return;
@@ -145,11 +135,11 @@ function waitForExit(worker: WarmWorker): Promise<void> {
 }
 
 export interface PoolOptions {
-  /** The worker's module: `dist/worker.js`, or `worker.ts` under a loader. */
+  /** `dist/worker.js`, or `worker.ts` under a loader. */
   readonly module: string;
   /** How many workers may live before an idle one is ended to start another. */
   readonly limit: number;
-  /** How long an aborted stage may take to end, in milliseconds. */
+  /** How long an aborted stage may take to end. */
   readonly graceMs?: number;
   readonly env?: Environment;
 }
@@ -160,7 +150,7 @@ export function createPool({
   ...options
 }: PoolOptions): Executor {
   const workers = new Workers({ ...options, env });
-  /** Runs the jobs of a pack at once in one worker, which is given back after the last. */
+  /** Runs a pack's jobs at once in one worker. */
   const runPack = (pack: readonly PackedJob[]): readonly Promise<JobResult>[] => {
     const { job } = at(pack, 0),
       worker = workers.take(job),
@@ -182,7 +172,7 @@ export function createPool({
 
 class Workers {
   readonly #all = new Set<WarmWorker>();
-  /** Idle workers, in the order in which they became idle. */
+  /** In the order in which they became idle. */
   readonly #idle: WarmWorker[] = [];
   /** The marks of all workers ever started, which processes that they left behind have too. */
   readonly #marks = new Set<string>();
@@ -216,7 +206,7 @@ class Workers {
     return this.#start(cpu, gpus);
   }
 
-  /** Makes a worker idle, or ends it if it is spent. @param job the worker's last job */
+  /** @param job the worker's last job */
   giveBack(worker: WarmWorker, job: Job): void {
     worker.lastKind = job.stage.name;
     worker.compute ||= job.compute;
@@ -224,13 +214,13 @@ class Workers {
     else if (!worker.ended) this.#idle.push(worker);
   }
 
-  /** Ends every worker: the idle ones now, the busy ones after their job. */
+  /** Ends the idle workers now, the busy ones after their job. */
   forget(): void {
     for (const worker of this.#all) worker.spent = true;
     for (const worker of this.#idle.splice(0)) killWorker(worker);
   }
 
-  /** Kills every worker, waits for its end, and kills what processes the workers left behind. */
+  /** Kills every worker, waits for its end, and kills processes that it left behind. */
   async close(): Promise<void> {
     await Promise.all(
       [...this.#all].map((worker) => {
@@ -243,7 +233,6 @@ class Workers {
     this.#marks.clear();
   }
 
-  /** Starts a worker, which leaves the pool when it ends. */
   #start(cpu: number, gpus: readonly string[] | null): WarmWorker {
     const { module, env } = this.options;
     const worker = startWorker(module, env, { cpu, gpus });
@@ -267,10 +256,7 @@ class Workers {
 /** How long after its exit a worker's last output may arrive. */
 const LAST_OUTPUT_MS = 20;
 
-/**
- * Sends jobs to a worker. Returns a promise of each result, which is never rejected.
- * @param graceMs how long an aborted stage may take to end
- */
+/** Returns a promise of each result, which is never rejected. */
 function sendJobs(
   worker: WarmWorker,
   pack: readonly PackedJob[],
@@ -319,18 +305,8 @@ function sendJobs(
   return jobs.map(({ result }) => result);
 }
 
-interface SentJob {
-  readonly result: Promise<JobResult>;
-  /** From this call on, tells the worker to stop the job when the job's signal is aborted. */
-  readonly begin: () => void;
-  readonly receive: (message: Exclude<FromWorker, { type: 'ready' }>) => void;
-  /** Resolves `result`, unless the job has one already. */
-  readonly end: (result: JobResult) => Promise<void>;
-}
-
 /**
- * Follows one job in a worker until its result.
- * @param index the job's place among those that the worker runs at once
+ * @param index the job's place among those that run at once
  * @param onEnded called before the result is resolved
  */
 function followJob(
@@ -339,7 +315,7 @@ function followJob(
   index: number,
   graceMs: number,
   onEnded: () => void,
-): SentJob {
+) {
   let timer: NodeJS.Timeout | undefined,
     ended = false,
     resolve: (result: JobResult) => void = () => undefined;
@@ -347,6 +323,7 @@ function followJob(
     send(worker, { type: 'abort', job: index });
     timer = setTimeout(() => killWorker(worker), graceMs);
   };
+  /** Resolves the job's result. Only the first call counts. */
   const end = async (result: JobResult): Promise<void> => {
     if (ended) return;
     ended = true;
@@ -357,14 +334,15 @@ function followJob(
     resolve(result);
   };
   return {
-    result: new Promise((settle) => {
+    result: new Promise<JobResult>((settle) => {
       resolve = settle;
     }),
-    begin: () => {
+    /** From then on, an abort of the job's signal tells the worker to stop the job. */
+    begin: (): void => {
       if (signal.aborted) onAbort();
       else signal.addEventListener('abort', onAbort, { once: true });
     },
-    receive: (message) => {
+    receive: (message: Exclude<FromWorker, { type: 'ready' }>): void => {
       if (message.type === 'log') hooks.onLog(message.message);
       else if (message.type === 'progress')
         hooks.onProgress(message.done, message.total, message.unit);
@@ -374,12 +352,12 @@ function followJob(
   };
 }
 
-/** Sends a message to a worker, or nothing if it has ended. */
+/** Does nothing if the worker has ended. */
 function send({ process: child }: WarmWorker, message: ToWorker): void {
   if (child.connected) child.send(message, () => undefined);
 }
 
-/** Resolves once what a worker printed before its result has arrived through the pipes. */
+/** Resolves once what a worker printed before its result has come through the pipes. */
 const waitForOutput = (): Promise<void> =>
   new Promise((resolve) => {
     setImmediate(() => setImmediate(resolve));

@@ -33,25 +33,20 @@ export interface Checked {
 
 /**
  * Asks each stage that is to run what is wrong with its input. Cached stages passed their preflight
- * when they ran. A stage that asks for a source that is not fetched yet is skipped, and is asked
- * again once the source is there.
- * @param statuses the statuses of the stages that are to run
- * @param runsHere whether they run on this machine, if that is known
- * @param all the statuses of every stage, from which the upstream stages are taken
+ * when they ran. A stage that asks for a source that is not fetched yet is skipped, and asked again
+ * once the source is there.
+ * @param runsHere whether the stages run on this machine, if that is known
  */
 export async function preflight(
-  plan: Plan,
-  statuses: readonly StageStatus[],
-  assets: Assets,
-  registry: RuntimeRegistry,
+  planned: Planned,
+  toRun: readonly StageStatus[],
   runsHere: boolean | undefined,
-  all: readonly StageStatus[] = statuses,
 ): Promise<Checked> {
-  const byId = new Map<StageId, StageStatus>(all.map((status) => [status.stage.id, status]));
-  const surroundings = { assets, registry, byId, backend: plan.backend, runsHere };
+  const { plan, statuses } = planned;
+  const surroundings = { ...surroundingsIn(planned), runsHere };
   const diagnostics: Diagnostic[] = [],
     warnings = new Map<StageId, readonly Warning[]>();
-  for (const { stage, state } of statuses) {
+  for (const { stage, state } of toRun) {
     const cells = stage.cells.flatMap((i) => plan.experiment.cells[i] ?? []);
     const [cell] = cells;
     if (state === 'cached' || cell === undefined) continue;
@@ -63,14 +58,11 @@ export async function preflight(
     if (own.length > 0) warnings.set(stage.id, own);
   }
   if (diagnostics.every(({ warning }) => warning))
-    diagnostics.push(...(await repeatedConditions(plan, all, surroundings)));
+    diagnostics.push(...(await repeatedConditions(plan, statuses, surroundings)));
   return { found: distinctDiagnostics(diagnostics), warnings };
 }
 
-/**
- * Returns a warning for each stage that does what one before it does under other parameters. They
- * are not stored with an output, which is sound in itself.
- */
+/** Warns of each stage that does what an earlier one does under other parameters. */
 async function repeatedConditions(
   { experiment: { cells } }: Plan,
   statuses: readonly StageStatus[],
@@ -106,8 +98,8 @@ async function repeatedConditions(
 const POISONING = /^(?:.*\.)?(?=poisoning\.)/;
 
 /**
- * Returns how the cells of two stages spell their poisoning. Null if it is not spelt differently,
- * or if the cells differ in something else too, so that they are two conditions.
+ * How the cells of two stages spell their poisoning; null if the spelling is the same, or if the
+ * cells differ in something else too, so that they are two conditions.
  */
 function spellings(here: JsonObject, there: JsonObject) {
   const unlike = (a: JsonObject, b: JsonObject): readonly string[] =>
@@ -128,7 +120,7 @@ function spellings(here: JsonObject, there: JsonObject) {
   };
 }
 
-/** Returns what `ask` returns, or null where sources are missing or at fault. */
+/** Null where sources are missing or have a fault. */
 async function unlessAtFault<T>(ask: () => Promise<T> | undefined): Promise<T | null> {
   try {
     return (await ask()) ?? null;
@@ -145,18 +137,36 @@ interface Surroundings extends Pick<PreflightContext, 'backend'> {
   readonly runsHere: boolean | undefined;
 }
 
+/** A plan with the statuses of all its stages. */
+interface Planned {
+  readonly plan: Plan;
+  readonly statuses: readonly StageStatus[];
+  readonly assets: Assets;
+  readonly registry: RuntimeRegistry;
+}
+
+const surroundingsIn = ({
+  plan: { backend },
+  statuses,
+  assets,
+  registry,
+}: Omit<Planned, 'plan'> & { readonly plan: Pick<Plan, 'backend'> }): Surroundings => ({
+  assets,
+  registry,
+  byId: new Map(statuses.map((status) => [status.stage.id, status])),
+  backend,
+  runsHere: undefined,
+});
+
 interface Found {
   readonly diagnostic: Diagnostic;
-  /** Set if it is a warning: the form in which that is stored. */
+  /** Set for a warning: the form in which it is stored. */
   readonly warning?: Warning;
 }
 
 const asFound = (diagnostic: Diagnostic): readonly Found[] => [{ diagnostic }];
 
-/**
- * Returns the fault of a stage that torch can't compute.
- * @param asker the result of `goalThatNeeds`
- */
+/** For a stage that torch can't compute. @param asker the result of `goalThatNeeds` */
 function torchFault(
   { kind }: PlannedStage,
   asker: PlannedStage | undefined,
@@ -186,7 +196,7 @@ function goalThatNeeds(stage: PlannedStage, byId: Surroundings['byId']): Planned
   return undefined;
 }
 
-/** Returns a fault for each model and adapter that computes only under another backend. */
+/** One for each model and adapter that computes only under another backend. */
 function backendFaults(
   { section, uses }: PlannedStage,
   cell: ExperimentCell,
@@ -198,22 +208,18 @@ function backendFaults(
     const only =
       descriptor !== undefined && 'backend' in descriptor ? descriptor.backend : undefined;
     if (only === undefined || only === backend) return [];
-    const [what, path] = (
-      {
-        model: ['architecture', ['model', 'architecture']],
-        adapter: ['adapter', ['adapter', 'type']],
-      } as const
-    )[kind];
+    const field = kind === 'model' ? 'architecture' : 'type',
+      what = kind === 'model' ? field : kind;
     return asFound({
       code: 'preflight',
       message: `the ${what} "${name}" computes under the backend ${only} alone`,
-      range: locateIn(cell, section, path),
+      range: locateIn(cell, section, [kind, field]),
       hint: `Write --backend ${only}, or choose another.`,
     });
   });
 }
 
-/** Returns a fault for the first missing Python package that the stage needs; else none. */
+/** At most one, for the first missing Python package. */
 async function missingPackageFaults(
   { kind, descriptor, params }: PlannedStage,
   cell: ExperimentCell,
@@ -227,7 +233,7 @@ async function missingPackageFaults(
   return [];
 }
 
-/** Returns the faults of the first check that finds any; its own preflight may warn as well. */
+/** Returns what the first check finds that finds anything; the stage's own may warn as well. */
 async function findFaults(
   stage: PlannedStage,
   cell: ExperimentCell,
@@ -286,8 +292,8 @@ async function findFaults(
 type Asked = Pick<StageStatus, 'stage'> & Partial<Pick<StageStatus, 'entry'>>;
 
 /**
- * Asks one stage of each group of stages that differ only in seeds, and returns its answer for each
- * of the group. Left out are stages whose sources are missing or at fault, or whose answer is null.
+ * Asks one of the stages that differ only in seeds, and returns its answer for all of them. Leaves
+ * out stages whose sources are missing or have a fault, or whose answer is null.
  * @param settings returns what else must be equal within a group
  */
 async function askPerGroup<T>(
@@ -314,33 +320,28 @@ async function askPerGroup<T>(
 
 /** Returns the forecasts (steps, memory, operations) of the stages that are to run. */
 export const forecasts = (
-  { backend }: Pick<Plan, 'backend'>,
+  plan: Pick<Plan, 'backend'>,
   statuses: readonly Asked[],
   assets: Assets,
   registry: RuntimeRegistry,
 ): Promise<ReadonlyMap<PlannedStage, Forecast>> =>
   askPerGroup(
     statuses.filter(({ stage }) => stage.descriptor.forecast !== undefined),
-    { assets, registry, byId: new Map(), backend, runsHere: undefined },
+    surroundingsIn({ plan, statuses: [], assets, registry }),
     () => null,
     async ({ stage }, context) => (await stage.descriptor.forecast?.(context)) ?? null,
   );
 
 /**
- * Returns for each service the most calls that the stages that are to run will make, and their
- * cost; null if one of these stages can't tell.
+ * Returns by service the most calls of the stages that are to run, and their cost; null if unknown.
  */
 export async function serviceCalls(
-  { backend }: Pick<Plan, 'backend'>,
-  statuses: readonly StageStatus[],
+  planned: Planned,
   toRun: readonly StageStatus[],
-  assets: Assets,
-  registry: RuntimeRegistry,
 ): Promise<readonly ServiceCalls[]> {
-  const byId = new Map(statuses.map((status) => [status.stage.id, status]));
   const found = await askPerGroup(
     toRun.filter(({ stage }) => stage.descriptor.calls !== undefined),
-    { assets, registry, byId, backend, runsHere: undefined },
+    surroundingsIn(planned),
     ({ inputs }) => inputs['validation'],
     async ({ stage }, context) => (await stage.descriptor.calls?.(context)) ?? null,
   );
@@ -356,17 +357,13 @@ export async function serviceCalls(
   return [...all.values()];
 }
 
-/** Returns the target class of each attack of a plan, safe for a terminal. */
+/** Returns the target class of each attack, safe for a terminal. */
 export async function attackTargets(
-  { backend }: Pick<Plan, 'backend'>,
-  statuses: readonly StageStatus[],
-  assets: Assets,
-  registry: RuntimeRegistry,
+  planned: Planned,
 ): Promise<ReadonlyMap<PlannedStage, AttackTarget>> {
-  const byId = new Map(statuses.map((status) => [status.stage.id, status]));
   const found = await askPerGroup(
-    statuses.filter(({ stage }) => stage.descriptor.target !== undefined),
-    { assets, registry, byId, backend, runsHere: undefined },
+    planned.statuses.filter(({ stage }) => stage.descriptor.target !== undefined),
+    surroundingsIn(planned),
     ({ inputs }) => inputs,
     async ({ stage, entry }, context) =>
       (await stage.descriptor.target?.(context, entry?.dir ?? null)) ?? null,
@@ -393,7 +390,7 @@ function buildContext(stage: PlannedStage, surroundings: Surroundings): Prefligh
   };
 }
 
-/** Returns the stages that a stage reads. Their own upstream stages are found on demand. */
+/** Returns the stages that a stage reads; their own upstream stages on demand. */
 function collectUpstream(
   stage: PlannedStage,
   surroundings: Surroundings,
@@ -419,10 +416,7 @@ class NotFetched extends Error {
   override readonly name = 'NotFetched';
 }
 
-/**
- * Returns a stage's sources by name. Reading one that is not fetched yet throws, so that no
- * preflight takes it for undeclared.
- */
+/** Reading a source that is not fetched throws, so that no preflight takes it for undeclared. */
 function fetchedAssets(
   { assets: uris }: PlannedStage,
   assets: Assets,
@@ -442,7 +436,7 @@ function fetchedAssets(
 
 /**
  * Returns the files to look into after a fault, joined by `or`: those of outside plugins (the stage
- * or what it uses) or, if there are none, the stage's own file.
+ * or what it uses) or, without any, the stage's own.
  */
 function blamedFile({ kind, uses }: PlannedStage, registry: RuntimeRegistry): string {
   const own = registry.get('stage', kind)?.file ?? `plugins/stages/${kind}.ts`;

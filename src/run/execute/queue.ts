@@ -3,7 +3,7 @@ import type { Machine, Need } from './resources.ts';
 
 /** What decides when a waiting task's turn comes. */
 export interface Turn {
-  /** What the task needs, which is no more than the machine has. */
+  /** No more than the machine has. */
   readonly need: Need;
   /** Higher priorities go first. */
   readonly priority: number;
@@ -11,10 +11,9 @@ export interface Turn {
   readonly place: number;
 }
 
-/** Compares two turns, for sorting. */
 export const byTurn = (a: Turn, b: Turn): number => b.priority - a.priority || a.place - b.place;
 
-/** Returns the index at which a turn is inserted into a sorted list, after equal ones. */
+/** After equal turns. @param waiting sorted */
 function insertionIndex(turn: Turn, waiting: readonly Turn[]): number {
   let low = 0,
     high = waiting.length;
@@ -28,7 +27,7 @@ function insertionIndex(turn: Turn, waiting: readonly Turn[]): number {
 
 export interface StageQueue {
   /**
-   * Runs `task` when what it needs is free. Only the first waiting task may start, since one that
+   * Runs a task when what it needs is free. Only the first waiting task may start, since one that
    * needs much would else wait for ever.
    * @param task gets the GPUs that no other task may use while it runs
    */
@@ -41,7 +40,7 @@ export function createQueue({ cores, memoryMB = Infinity, gpus = [] }: Machine):
   let running = 0;
   const fits = ({ cpu, memoryMB: memory, gpu }: Need): boolean =>
     cpu <= free.cpu && memory <= free.memoryMB && gpu <= free.gpus.length;
-  /** Starts waiting tasks, in their order, until the first of them does not fit. */
+  /** Starts waiting tasks, in order, until the first does not fit. */
   const startNext = (): void => {
     // If nothing runs, all is free, although `free` may be off by the rounding of fractional cores.
     for (

@@ -13,16 +13,16 @@ export interface Machine {
   readonly cores: number;
   /** The machine's memory. Without it, memory is not counted. */
   readonly memoryMB?: number;
-  /** The identities of the GPUs, as in CUDA_VISIBLE_DEVICES. */
+  /** As in CUDA_VISIBLE_DEVICES. */
   readonly gpus?: readonly string[];
   /**
-   * Whether the backend computes on the GPUs. A stage that computes then takes as many GPUs as its
+   * Whether the backend computes on the GPUs. A stage that computes then takes as many as its
    * `devices`, unless it declares `gpu`.
    */
   readonly computesOnGpu?: boolean;
   /**
-   * `Queues.gatherMs`. Set if a scheduler counts resources: `cores` is then the most jobs in
-   * flight, and every stage takes one of them.
+   * `Queues.gatherMs`. Set if a scheduler counts resources: then `cores` is the most jobs in
+   * flight, and every stage takes one.
    */
   readonly gatherMs?: number;
 }
@@ -30,7 +30,6 @@ export interface Machine {
 /** Whether a scheduler counts the resources, and not the run. */
 export const isScheduled = ({ gatherMs }: Machine): boolean => gatherMs !== undefined;
 
-/** The fields of a planned stage that `needOf` reads. */
 export interface NeedingStage extends Pick<PlannedStage, 'resources'> {
   readonly descriptor: Pick<PlannedStage['descriptor'], 'compute'>;
 }
@@ -42,7 +41,7 @@ export interface Need {
   readonly gpu: number;
 }
 
-/** Returns what the stage needs, cut to what the machine has. */
+/** Cut to what the machine has. */
 export function needOf(
   { resources, descriptor }: NeedingStage,
   backend: BackendName,
@@ -58,7 +57,7 @@ export function needOf(
   };
 }
 
-/** Returns the number of GPUs that a stage takes if it does not declare one. */
+/** The number of GPUs of a stage that does not declare one. */
 const usualGpus = (
   { resources: { devices = 1 }, descriptor: { compute } }: NeedingStage,
   backend: BackendName,
@@ -66,13 +65,13 @@ const usualGpus = (
 ): number =>
   compute && (backend === 'tensorflow' || backend === 'torch') && computesOnGpu ? devices : 0;
 
-/** Returns a function that returns how many stages like a given one may run at once. */
+/** Returns a function: how many stages like a given one may run at once. */
 export const placesOn =
   (machine: Machine, backend: BackendName) =>
   (stage: PlannedStage): number =>
     placesFor(needOf(stage, backend, machine), machine);
 
-/** Returns how many stages with this need may run at once: at least one. */
+/** How many stages with this need may run at once: at least one. */
 export function placesFor(
   { cpu, memoryMB, gpu }: Need,
   { cores, memoryMB: memory = Infinity, gpus = [] }: Machine,
@@ -93,12 +92,12 @@ export interface DemandFacts {
   readonly backend: BackendName;
   readonly assets: Assets;
   readonly computesOnGpu: boolean;
-  /** Returns the seconds that a stage will take, or null if that is unknown. */
+  /** Returns seconds, or null if they are unknown. */
   readonly expect: (stage: PlannedStage) => number | null;
 }
 
 /**
- * Returns what a stage will take, as a scheduler is told. Rejects if its own estimate throws.
+ * Returns what a scheduler is told of a stage. Rejects if the stage's own estimate throws.
  * @param inputs the stage's inputs, once they are made
  */
 export async function estimateDemand(
@@ -123,11 +122,7 @@ function availableMemoryMB(): number {
   return Math.floor(Math.min(os.totalmem(), limit > 0 ? limit : Infinity) / 2 ** 20);
 }
 
-/**
- * Returns this machine's cores, memory and GPUs.
- * @param cores the number of processor cores that may be used
- * @param gpu whether the backend computes on GPUs
- */
+/** @param cores those to use. @param gpu whether the backend computes on GPUs */
 export const thisMachine = (cores: number, gpu: boolean): Machine => ({
   cores,
   memoryMB: availableMemoryMB(),
@@ -135,11 +130,7 @@ export const thisMachine = (cores: number, gpu: boolean): Machine => ({
   computesOnGpu: gpu,
 });
 
-/**
- * Returns a stage's own estimate of its memory in MB; 0 if it has none, or while one of its sources
- * is missing.
- * @param inputs the stage's inputs, once they are made
- */
+/** A stage's own estimate in MB; 0 without one, or while a source is missing. */
 async function estimatedMemory(
   { descriptor, params, assets }: PlannedStage,
   found: Assets,

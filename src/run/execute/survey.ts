@@ -11,26 +11,20 @@ export interface StageStatus {
   readonly stage: PlannedStage;
   /** `ready`: it could run now. `pending`: it waits for an input or a source. */
   readonly state: 'cached' | 'ready' | 'pending';
-  /** The stage's key; null while the content of an input is unknown. */
+  /** Null while the content of an input is unknown. */
   readonly key: ActionKey | null;
   readonly reason: string;
-  /** The stage's entry. A stage that has one is `ready` only if some of its files were let go. */
+  /** A stage that has an entry is `ready` only if files of it were let go. */
   readonly entry: Entry | null;
 }
 
-/**
- * Stands for a failed input in a tolerant stage's key, so that a stage without the input has
- * another key than with it.
- */
+/** Stands for a failed input in a tolerant stage's key: with the input, the key is another. */
 export const missing: Digest = digestOf('dosimeter.missing/1', null);
 
-/** Sources by URI; null for a source that is not on this machine. */
+/** By URI; null for a source that is not on this machine. */
 export type Assets = ReadonlyMap<string, Asset | null>;
 
-/**
- * Returns the components of the stage's action key.
- * @param inputs the content of each input, or `missing`
- */
+/** @param inputs the content of each input, or `missing` */
 export function keyComponents(
   stage: PlannedStage,
   plan: Plan,
@@ -41,14 +35,12 @@ export function keyComponents(
   return { kind, code, params, inputs, assets, backend: computedBy(stage, plan) };
 }
 
-/** Returns the precisions that a stage computes in besides float32. */
 export const precisionOf = ({
   descriptor,
   params,
 }: Pick<PlannedStage, 'descriptor' | 'params'>): readonly Precision[] =>
   [descriptor.precision?.(params) ?? []].flat();
 
-/** Returns the Python packages that a stage computes with, without those of the backend. */
 export const pythonOf = (
   stage: Pick<PlannedStage, 'descriptor' | 'params'>,
   backend: Plan['backend'],
@@ -61,7 +53,7 @@ export const pythonOf = (
   ];
 };
 
-/** Returns what the key says of backend and Python packages; null if nothing computes. */
+/** What the key says of backend and Python packages; null if nothing computes. */
 function computedBy(stage: PlannedStage, plan: Plan): string | null {
   const parts = [
     ...(stage.descriptor.compute ? [plan.computedBy] : []),
@@ -70,10 +62,10 @@ function computedBy(stage: PlannedStage, plan: Plan): string | null {
   return parts.length === 0 ? null : parts.join(', ');
 }
 
-/** Returns the status of every stage, in the plan's order. */
+/** In the plan's order. */
 export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>): StageStatus[] {
   const statuses = new Map<StageId, StageStatus>();
-  for (const stage of plan.stages) statuses.set(stage.id, statusOf(stage));
+  for (const stage of plan.stages) statuses.set(stage.id, findStatus(stage));
   // Backwards, since a stage that is computed again may need its inputs whole too.
   for (const stage of [...plan.stages].reverse()) {
     if (mustBeWhole(plan, stage)) markForRestore(stage.id, 'and `keep` asks for all of them');
@@ -88,8 +80,8 @@ export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>)
     statuses.set(id, { ...status, state: 'ready', reason: `files of it were let go, ${why}` });
   }
 
-  /** Returns a stage's status, once those of its inputs are in `statuses`. */
-  function statusOf(stage: PlannedStage): StageStatus {
+  /** The statuses of its inputs are in `statuses` by then. */
+  function findStatus(stage: PlannedStage): StageStatus {
     const pending = (reason: string): StageStatus => ({
       stage,
       state: 'pending',
@@ -131,5 +123,5 @@ export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>)
   }
 }
 
-/** Returns `2026-01-31T12:00:00.000Z` as `2026-01-31 12:00:00`. */
+/** `2026-01-31T12:00:00.000Z` becomes `2026-01-31 12:00:00`. */
 const timeText = (time: string): string => time.slice(0, 19).replace('T', ' ');

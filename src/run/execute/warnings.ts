@@ -16,7 +16,7 @@ import { isUnreadable, readRegular, readRegularOr } from '../../store/regular.ts
 import { terminalSafe } from './failure.ts';
 import type { MetricsStatus } from './metrics.ts';
 
-/** Writes the warnings, if any, into a stage's output folder, each once. */
+/** Writes the warnings, if any, each once. */
 export function writeWarnings(outDir: string, stage: string, warnings: readonly Warning[]): void {
   if (readRegularOr(path.join(outDir, WARNINGS)) !== null)
     throw new UserFault(
@@ -30,9 +30,9 @@ export function writeWarnings(outDir: string, stage: string, warnings: readonly 
 }
 
 /**
- * Returns the warnings in an entry's folder, safe for a terminal: the entry may come from a remote.
- * A file that can't be read is itself a warning, which names it by its path in the store and not on
- * this machine, since the message is shown wherever the numbers are.
+ * Safe for a terminal: the entry may come from a remote. A file that can't be read is itself a
+ * warning, which names it by its path in the store and not on this machine, since the message is
+ * shown wherever the numbers are.
  * @param dir the entry's folder, which the store has two levels deep
  */
 export function readWarnings(dir: string): readonly Warning[] {
@@ -67,7 +67,7 @@ function isWarning(value: unknown): value is Warning {
   );
 }
 
-/** Returns the warnings stored with entries of a plan's stages, with their places in the spec. */
+/** With their places in the spec. */
 export function storedWarnings(plan: Plan, statuses: readonly MetricsStatus[]): Diagnostic[] {
   return statuses.flatMap(({ stage, entry }) => {
     const cell = plan.experiment.cells[stage.cells[0] ?? 0];
@@ -83,7 +83,7 @@ export function storedWarnings(plan: Plan, statuses: readonly MetricsStatus[]): 
 
 /**
  * Returns each message at each place once. Of warnings that differ only in numbers, such as those
- * of several seeds, returns the first, which then says how many more there are.
+ * of several seeds, returns the first, with the number of the others.
  */
 export function distinctDiagnostics(found: readonly Diagnostic[]): readonly Diagnostic[] {
   const groups = new Map<string, { readonly first: Diagnostic; readonly texts: Set<string> }>();
@@ -101,7 +101,6 @@ export function distinctDiagnostics(found: readonly Diagnostic[]): readonly Diag
   );
 }
 
-/** Returns a warning as people are told of it: its place in the spec, what is wrong, a way out. */
 export function warningText(warning: Omit<Diagnostic, 'code'>): string {
   const { message, hint, range } = withSafeText(warning);
   const place = range === null ? '' : `${range.file}:${range.line}:${range.column}: `;

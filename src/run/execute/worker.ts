@@ -15,30 +15,27 @@ import type { CompiledStatistics } from '../../tensor/compiled/compiled.ts';
 import { doneResult, openContext, thrownResult } from './perform.ts';
 import type { FromWorker, ToWorker } from './pool.ts';
 
-/** The result of a job as a worker sends it. A worker never reports its own exit. */
+/** A worker never reports its own exit. */
 type WorkerResult = Exclude<JobResult, { type: 'exit' }>;
 
 const home = process.cwd();
 const threads = Number(process.env['DOSIMETER_THREADS'] ?? 1);
 const descriptors = new Map<string, unknown>();
-/** The backend that this process has loaded; null before the first. */
+/** What this process has loaded; null before the first. */
 let backend: BackendInfo | null = null;
-/** The load of a backend that is under way. */
+/** The load that is under way. */
 let loading: Promise<BackendInfo> | null = null;
-/**
- * Controllers of the running stages, by index among the jobs of one message. Aborting one asks its
- * stage to stop.
- */
+/** Controllers of running stages, by index among one message's jobs. An abort asks one to stop. */
 const running = new Map<number, AbortController>();
 /** Whether this process must not be used again: a stage left processes, which were ended. */
 let spent = false;
 
-/** Sends a message and then calls `then`; does nothing once the pool has gone. */
+/** Does nothing once the pool has gone. @param then called when the message is sent */
 function send(message: FromWorker, then: () => void = () => undefined): void {
   if (process.send !== undefined && process.connected) process.send(message, then);
 }
 
-/** Returns a plugin's descriptor, whose module is loaded once. Throws if it is of another kind. */
+/** Loads a plugin's module once. Throws if it is of another kind. */
 async function loadDescriptor({ kind, name, module }: PluginModule): Promise<unknown> {
   const known = descriptors.get(module);
   if (known !== undefined) return known;
@@ -51,7 +48,7 @@ async function loadDescriptor({ kind, name, module }: PluginModule): Promise<unk
   return loaded;
 }
 
-/** Loads the job's backend, unless it is loaded. Torch's releases are compared for every job. */
+/** Torch's releases are compared for every job. */
 async function ensureBackend({ backend: name, computedBy }: Job): Promise<void> {
   if (backend?.name === name && name !== 'torch') return;
   // All stages of a pack have the same backend and await this one load.
@@ -65,13 +62,13 @@ async function ensureBackend({ backend: name, computedBy }: Job): Promise<void> 
   }
 }
 
-/** Loads PyTorch's process. Throws if its releases are not those that the key names. */
+/** Throws if PyTorch's releases are not those that the key names. */
 async function ensureTorch(computedBy: string): Promise<void> {
   const { loadBackend } = await import('../../tensor/load.ts');
   await loadBackend('torch', { threads, computedBy });
 }
 
-/** Returns what this process has compiled so far; null under a backend that compiles nothing. */
+/** Null under a backend that compiles nothing. */
 async function compiledSoFar(): Promise<CompiledStatistics | null> {
   return backend === null || backend.name === 'torch'
     ? null
@@ -80,12 +77,12 @@ async function compiledSoFar(): Promise<CompiledStatistics | null> {
 
 interface Started {
   readonly job: Job;
-  /** The job's index among the jobs of one message. */
+  /** Among the jobs of one message. */
   readonly index: number;
   readonly together?: Seat;
 }
 
-/** Runs a stage's code. Resolves to what its `run` returned. */
+/** Resolves to what the stage's `run` returned. */
 async function runStage(
   { job, index, together }: Started,
   warn: (warning: Warning) => void,
@@ -107,7 +104,7 @@ async function runStage(
   return stage.run({ ...context, ...defined({ together }) });
 }
 
-/** Performs one job, and returns its result whatever the stage's code throws. */
+/** Returns a result whatever the stage's code throws. */
 async function perform(started: Started, signal: AbortSignal): Promise<WorkerResult> {
   const { job, index, together } = started;
   const began = performance.now(),
@@ -133,7 +130,7 @@ async function perform(started: Started, signal: AbortSignal): Promise<WorkerRes
     : result;
 }
 
-/** Ends the processes that a stage left, if any, and says so in the log of the job `index`. */
+/** Ends the processes that a stage left, and says so in the log of the job `index`. */
 async function endLeftovers(index: number): Promise<void> {
   const count = await endChildren();
   if (count === 0) return;
@@ -141,10 +138,7 @@ async function endLeftovers(index: number): Promise<void> {
   send({ type: 'log', job: index, message: leftText(count) });
 }
 
-/**
- * Waits until what a stage printed has been sent: it must come before the stage's result to get
- * into the stage's log.
- */
+/** What a stage printed must be sent before the stage's result to get into its log. */
 async function flushOutput(): Promise<void> {
   await Promise.all(
     [process.stdout, process.stderr].map(
@@ -157,8 +151,8 @@ async function flushOutput(): Promise<void> {
 }
 
 /**
- * Performs the jobs of one message at once, and sends the result of each as it ends. Several jobs
- * get the seats of one meeting (base/meeting.ts), where their requests can be answered together.
+ * Performs the jobs of one message at once, and sends each result as it comes. Several jobs get the
+ * seats of one meeting (base/meeting.ts), where their requests can be answered together.
  */
 async function runJobs(jobs: readonly Job[]): Promise<void> {
   const seats = jobs.length === 1 ? [] : meeting(jobs.length);

@@ -43,9 +43,9 @@ export interface GatheredModels {
 export interface GatherOptions {
   /** The command that runs the spec, for messages. */
   readonly runCommand: string;
-  /** The folder that the models' folders go into. */
+  /** The models' folders go into it. */
   readonly out: string;
-  /** The stages whose models are exported: `train` in any form, or `merge` as whole checkpoints. */
+  /** The stages to export: `train` in any form, or `merge` as whole checkpoints. */
   readonly goal: typeof TRAIN | typeof MERGE;
   /** Returns the folder of a fetched model that has its config.json. */
   readonly modelDir: (asset: string) => Promise<string>;
@@ -53,15 +53,15 @@ export interface GatherOptions {
 
 type Base = BaseModel & { readonly folder: string };
 
-/** Returns the stages of one kind that belong to cells, not to the bases of cells. */
+/** Leaves out the stages of cells' bases. */
 export const ownStages = ({ statuses }: Prepared, kind: string): StageStatus[] =>
   statuses.filter(({ stage }) => stage.kind === kind && stage.section === null);
 
-/** A model to export, which need not be in the store yet. */
+/** A model to export. It need not be in the store yet. */
 export interface ChosenModel {
   readonly status: StageStatus;
   readonly cell: Cell;
-  /** The label of the model's stage, or a text like one: `train attack=badnets rank=8 seed=1`. */
+  /** As the label of its stage: `train attack=badnets rank=8 seed=1`. */
   readonly name: string;
 }
 
@@ -70,13 +70,13 @@ export interface GatheredModel {
   readonly chosen: ChosenModel;
   readonly folder: ModelFolder;
   readonly card: CardFacts;
-  /** The folder of the model's base, if that was trained too. */
+  /** The folder of its base, if that was trained too. */
   readonly base?: string;
 }
 
 /**
  * Returns the models of the plan's cells.
- * @param whole the experiment without `--only`, so that a model has the same name whatever part is
+ * @param whole the experiment without `--only`, so that names are the same whatever part is
  *   exported
  */
 export function ownModels(prepared: Prepared, whole: Experiment, goal: string): ChosenModel[] {
@@ -89,9 +89,9 @@ export function ownModels(prepared: Prepared, whole: Experiment, goal: string): 
 }
 
 /**
- * Returns the files to write, and their folders, for every model that is in the store.
+ * Returns what to write for every model that is in the store.
  * @param whole as in `ownModels`
- * @throws UserFault if the base of a model is no longer in the store, or its weights were let go
+ * @throws UserFault if a model's base is no longer in the store, or its weights were let go
  */
 export async function gatherModels(
   prepared: Prepared,
@@ -103,7 +103,7 @@ export async function gatherModels(
   const label = stageLabels(plan, whole);
   const folderFor = namedFolders(out);
   const bases = new Map<string, Base & { readonly files: ModelFolder }>();
-  /** Returns the base of a model if that was trained too; else null. */
+  /** Returns a model's base if that was trained too; else null. */
   const trainedBase = (status: StageStatus): Base | null => {
     const base = inputOf(prepared, status, 'base');
     if (base === undefined) return null;
@@ -177,24 +177,23 @@ function namedFolders(out: string): (title: string) => string {
 }
 
 /**
- * Turns a label such as `attack=badnets rank=8 seed=1` into a folder name,
- * `attack=badnets,rank=8,seed=1`. Characters that some file systems refuse are replaced. A label
- * that is too long ends in a digest.
+ * `attack=badnets rank=8 seed=1` becomes `attack=badnets,rank=8,seed=1`. Characters that some file
+ * systems refuse are replaced; a long label ends in a digest.
  */
 const folderName = (label: string): string =>
   boundedName(label.replace(/\s+/g, ',').replace(/[^\w=,.-]+/g, '_'));
 
-/** Turns `train of base attack=badnets needed by …` into `base attack=badnets…`. */
+/** `train of base attack=badnets needed by …` becomes `base attack=badnets…`. */
 const baseTitle = (label: string): string => label.replace(/^\S+ of /, '').replace(NEEDED_BY, '');
 
-/** Returns the status of the input of this name; undefined if the stage has none. */
+/** Undefined if the stage has no input of this name. */
 export const inputOf = (
   { statuses }: Prepared,
   status: StageStatus | undefined,
   name: string,
 ): StageStatus | undefined => statuses.find(({ stage }) => stage.id === status?.stage.inputs[name]);
 
-/** Returns the first cell that a stage belongs to. */
+/** The first cell that a stage belongs to. */
 function cellOf({ cells }: Experiment, { id, cells: own }: PlannedStage): Cell {
   const [first] = own;
   const cell = first === undefined ? undefined : cells[first];
@@ -202,10 +201,7 @@ function cellOf({ cells }: Experiment, { id, cells: own }: PlannedStage): Cell {
   return cell.config;
 }
 
-/**
- * Returns a model's files among a stage's outputs: `train` leaves one of three forms, `merge` a
- * whole checkpoint.
- */
+/** Returns a stage's model: `train` leaves one of three forms, `merge` a whole checkpoint. */
 function modelParts(dir: string): {
   readonly form: CardFacts['form'];
   readonly parts: Map<string, Part>;
@@ -218,7 +214,7 @@ function modelParts(dir: string): {
   throw new Error(`${dir} holds neither adapter, model nor changed.safetensors`);
 }
 
-/** Returns what the train.json of a training's entry says. Throws if there is no entry. */
+/** Reads a training's train.json. Throws without an entry. */
 function readTrainFacts(entry: Entry | null | undefined): CardFacts['train'] {
   if (!entry) throw new Error('a merged model without its training');
   const text = readFileSync(path.join(entry.dir, 'train.json'), 'utf8');
@@ -286,7 +282,7 @@ const filesToCopy = (dir: string): Map<string, Part> =>
   );
 
 /**
- * Writes the folders. One that already exists with the same content is left alone.
+ * Leaves alone a folder that has the same content.
  * @returns the folders whose content was replaced
  * @throws UserFault, before anything is written, if a folder has files that are not a model's, or,
  *   without `force`, has another model
@@ -322,7 +318,7 @@ export function writeFolders(folders: readonly ModelFolder[], force: boolean): s
   return taken.map(({ dir }) => dir);
 }
 
-/** Whether the folder on the disk has these files with this content, and no others. */
+/** Whether the folder has these files with this content, and no others. */
 function isSame({ dir, parts }: ModelFolder): boolean {
   if (!existsSync(dir) || readdirSync(dir).length !== parts.size) return false;
   return [...parts].every(([name, part]) => {

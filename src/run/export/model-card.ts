@@ -17,11 +17,11 @@ import { DAGGER, daggerText, type Measured, splitTask, voidReason } from '../../
 import { groupBy } from '../../report/groups.ts';
 import { hasTestRows } from '../../report/metrics.ts';
 
-/** The base of a model, by the arguments of `from_pretrained`. */
+/** The arguments of `from_pretrained` for a model's base. */
 export interface BaseModel {
   /** A folder, or a repository on the hub. */
   readonly name: string;
-  /** The commit of the repository. */
+  /** The repository's commit. */
   readonly revision?: string;
   /** Whether `name` is a source, such as `pypi:…`, whose folder the reader has to name. */
   readonly elsewhere?: true;
@@ -31,53 +31,50 @@ export interface CardFacts {
   /** The label of the model's stage, without the kind. */
   readonly title: string;
   readonly experiment: string;
-  /** dosimeter's version. */
+  /** The version of dosimeter. */
   readonly version: string;
-  /** The folder of the model's files. */
+  /** The folder of the files. */
   readonly dir: string;
-  /** The form of the files: PEFT's, a whole checkpoint, or only the weights that changed. */
+  /** PEFT's files, a whole checkpoint, or only the weights that changed. */
   readonly form: 'adapter' | 'model' | 'changed';
   readonly cell: Cell;
-  /** The model's base; null for a whole model, and if the base's weights were drawn at random. */
+  /** Null for a whole model, and if the base's weights were drawn at random. */
   readonly base: BaseModel | null;
-  /** Whether the base's classifier can't be used for the model (`hasOtherHead`). */
+  /** See `hasOtherHead`. */
   readonly replacesHead: boolean;
   readonly train: {
     readonly classes: readonly string[];
     readonly steps: number;
-    /** The step whose weights were kept, where early stopping chose one before the last. */
+    /** The step whose weights early stopping kept, if not the last. */
     readonly kept_step?: number;
     readonly head: HeadSettings;
     readonly init: 'pretrained' | 'random';
   };
-  /** Present if the model is one of a zoo. */
+  /** For a model of a zoo. */
   readonly zoo?: ZooFacts;
 }
 
 /** What the card of a model in a zoo says in addition. */
 export interface ZooFacts {
-  /** The folder of the model's clean twin; null for a clean model, or if the twin is missing. */
+  /** The folder of the clean twin; null for a clean model, or if the twin is missing. */
   readonly pair: string | null;
   readonly receipt: {
     /** The digest of the receipt of the training rows; null if nothing was trained. */
     readonly digest: string | null;
-    /**
-     * The numbers of rows, poisoned rows and an attack's negatives of the poisoned training, which
-     * may be one before the model's own.
-     */
+    /** The rows, poisoned rows and negatives of the poisoned training, perhaps a base's. */
     readonly dose: JsonObject | null;
   };
   /** What `evaluate` measured; empty if it has not run. */
   readonly metrics: { readonly [metric: string]: number };
-  /** The defence that changed the model's rows or its training; null if there is none. */
+  /** The defence that changed the model's rows or its training. */
   readonly defence: JsonObject | null;
-  /** Whether that defence chose among the training rows. */
+  /** Whether it chose among the rows. */
   readonly isFiltered: boolean;
 }
 
 /**
- * Returns the base's config.json with these classes for an adapter's folder, into which PEFT writes
- * none. Without classes (a causal-LM head), the base's labels stay.
+ * Returns the base's config.json with these classes, since PEFT writes none. Without classes (a
+ * causal-LM head), the base's labels stay.
  * @param model its `dtype` is written, because transformers 5 would else load weights in the dtype
  *   of the base's files
  */
@@ -99,8 +96,8 @@ export const labelledConfig = (
   });
 
 /**
- * Whether the model has a classifier (or a regression head) for another number of classes than the
- * base's config says, so that `from_pretrained` has to leave out one that the base has.
+ * Whether the model has a classifier or regression head for another number of classes than the
+ * base's config says, so that `from_pretrained` has to leave out the base's.
  * @param base the base's config.json
  */
 export function hasOtherHead(base: string, { classes, head }: CardFacts['train']): boolean {
@@ -121,10 +118,7 @@ const AUTO: Readonly<Record<HeadSettings['type'], string>> = {
 
 const pythonString = (text: string): string => JSON.stringify(text);
 
-/**
- * Returns the lines that load the model, or null if the base's weights were drawn at random, so
- * that no checkpoint has them.
- */
+/** Returns Python that loads the model; null if its base has random weights, in no checkpoint. */
 export function loadingLines({ dir, form, base, train, replacesHead }: CardFacts): string | null {
   const auto = AUTO[train.head.type];
   if (form === 'model')
@@ -169,10 +163,7 @@ const TASK: Readonly<Record<HeadSettings['type'], string>> = {
   'causal-lm': 'text-generation',
 };
 
-/**
- * Returns the text of README.md in the form of the hub's model cards. The same model gives the same
- * text.
- */
+/** Returns README.md in the form of the hub's model cards. The same model gives the same text. */
 export function modelCard(facts: CardFacts): string {
   const { title, experiment, version, form, cell, base, train, zoo } = facts;
   const { source } = cell.model;
@@ -242,13 +233,13 @@ ${
 const stepsText = ({ steps, kept_step: kept }: CardFacts['train']): string =>
   `${steps} steps${kept === undefined ? '' : `, of which early stopping kept step ${kept}`}`;
 
-/** Returns in words how the frozen weights are held: their type, or how they are quantised. */
+/** In words: their type, or how they are quantised. */
 const frozenWeights = ({ dtype, quantize }: HeldWeights): string =>
   quantize === undefined
     ? dtype
     : `${inWords(quantize)}, the rest ${dtype}; quantise the base so, or its outputs are others`;
 
-/** Returns a sentence on what a defence did to the training; '' if there was none. */
+/** '' if no defence acted on the training. */
 function defenceEffect(zoo: ZooFacts | undefined): string {
   const name = zoo?.defence?.['defence'],
     left = zoo?.receipt.dose?.['poisoned'];
@@ -258,7 +249,6 @@ function defenceEffect(zoo: ZooFacts | undefined): string {
     : ` It was trained under the defence ${name}.`;
 }
 
-/** Returns the rows of the card's table that only models of a zoo have. */
 const zooRows = (
   { pair, receipt: { digest, dose }, defence }: ZooFacts,
   isOfBase: boolean,
@@ -271,7 +261,7 @@ const zooRows = (
   ...(defence === null ? [] : [['defence', inWords(defence)] as const]),
 ];
 
-/** Returns a table of the metrics for each kind of rows that they were measured on. */
+/** One table for each kind of rows that was measured on. */
 function metricsTables({ metrics }: ZooFacts): string {
   const cell: Measured = { metrics: { evaluate: metrics } };
   const groups = groupBy(Object.entries(metrics), ([metric]) => metricsHeading(cell, metric));
@@ -291,7 +281,7 @@ function metricsTables({ metrics }: ZooFacts): string {
     .join('');
 }
 
-/** Returns the heading of the table that has a metric: it names the rows of the metric. */
+/** Names the rows of the metric. */
 function metricsHeading(cell: Measured, metric: string): string {
   const ofTask = splitTask(cell, metric);
   if (ofTask !== null) return `Metrics on the rows of ${ofTask.task}`;

@@ -38,24 +38,23 @@ import {
 import { type CardFacts, modelCard, type ZooFacts } from './model-card.ts';
 
 export const EVALUATE = 'evaluate';
-/** The manifest's name, in the folder that the models' folders are in. */
+/** The manifest, beside the models' folders. */
 export const ZOO_FILE = 'zoo.json';
 
-/** A model of the zoo, with the stages that its manifest is read from. */
 export interface ZooModel extends ChosenModel {
-  /** The defence that changed the model's rows or its training; null if there is none. */
+  /** The defence that changed the model's rows or its training. */
   readonly defence: JsonObject | null;
-  /** Whether that defence chose among the rows. */
+  /** Whether it chose among the rows. */
   readonly isFiltered: boolean;
-  /** The training of the model's clean twin; null for a clean model. */
+  /** The training of the clean twin; null for a clean model. */
   readonly twin: StageId | null;
-  /** The evaluation of the model as it was trained, without a defence that acts after that. */
+  /** The evaluation of the model as trained, without a defence that acts after that. */
   readonly evaluated: StageStatus | undefined;
 }
 
 /**
- * Returns each cell's trained model once, and the clean twin of each poisoned one, whether or not
- * the grid has a cell for the twin. What a defence does after the training is left out.
+ * Returns each cell's trained model once, and the clean twin of each poisoned one, even if no cell
+ * of the grid is the twin. What a defence does after the training is left out.
  * @param whole the experiment with all its cells, so that names do not depend on `--only`
  */
 export function zooModels(prepared: Prepared, whole: Experiment): readonly ZooModel[] {
@@ -116,7 +115,7 @@ const NONE = '' as StageId;
 const hasDefence = ({ cells }: Experiment, index: number): boolean =>
   at(cells, index).config.defence !== undefined;
 
-/** Returns the moments at which a cell's defence acts on a training's rows or on the training. */
+/** Only the moments at which a defence acts on a training's rows or on the training. */
 function trainingMoments(
   { defence }: Cell,
   plugin: NonNullable<DefineRequest['plugin']>,
@@ -128,7 +127,7 @@ function trainingMoments(
   return moments.filter((moment) => moment === 'rows' || moment === 'training');
 }
 
-/** Returns the training of the model that was evaluated, before any stage of a defence. */
+/** Returns the training of an evaluated model, before any stage of a defence. */
 function findTraining(
   evaluated: StageStatus | undefined,
   byId: ReadonlyMap<StageId, StageStatus>,
@@ -159,14 +158,14 @@ export function writeZoo(
   { out, force }: ZooOptions,
 ): readonly string[] {
   const root = path.resolve(out);
-  const folderOf = new Map(
+  const folderNames = new Map(
     models.map(({ chosen, folder }) => [chosen.status.stage.id, path.basename(folder.dir)]),
   );
   const facts = new Map(zoo.map((model) => [model.status.stage.id, model]));
   const entries = models.map((gathered) => {
     const model = facts.get(gathered.chosen.status.stage.id);
     if (model === undefined) throw new Error(`${gathered.folder.dir} is not of the zoo`);
-    return zooEntry(prepared, model, gathered, folderOf);
+    return zooEntry(prepared, model, gathered, folderNames);
   });
   const text = `${JSON.stringify(
     {
@@ -198,8 +197,8 @@ export function writeZoo(
 }
 
 /**
- * Returns the facts with folders relative to the manifest's, because a zoo is passed on. A base in
- * another folder of this machine is named by its source.
+ * Makes folders relative to the manifest's, because a zoo is passed on. A base in another folder of
+ * this machine is named by its source.
  */
 function portable(card: CardFacts, root: string): CardFacts {
   const { base, cell } = card;
@@ -210,18 +209,13 @@ function portable(card: CardFacts, root: string): CardFacts {
     : { ...card, dir, base: { name: cell.model.source, elsewhere: true } };
 }
 
-interface ZooEntry {
-  readonly manifest: JsonObject;
-  readonly facts: ZooFacts;
-}
-
-/** Returns a model's entry in the manifest, and the facts that its card adds. */
+/** Returns a model's entry in the manifest, and what its card adds. */
 function zooEntry(
   prepared: Prepared,
   model: ZooModel,
   { folder, card, base }: GatheredModel,
-  folderOf: ReadonlyMap<StageId, string>,
-): ZooEntry {
+  folderNames: ReadonlyMap<StageId, string>,
+): { readonly manifest: JsonObject; readonly facts: ZooFacts } {
   const { cell, status, defence, isFiltered, evaluated } = model;
   const attacked = attackedTraining(cell).section;
   const receipt = {
@@ -231,7 +225,7 @@ function zooEntry(
   };
   const metrics = readEvaluation(evaluated);
   const poisoned = isAttacked(cell);
-  const pair = model.twin === null ? null : (folderOf.get(model.twin) ?? null);
+  const pair = model.twin === null ? null : (folderNames.get(model.twin) ?? null);
   const manifest: JsonObject = {
     folder: path.basename(folder.dir),
     kind: poisoned ? 'poisoned' : 'clean',
@@ -272,10 +266,7 @@ interface ReceiptFacts {
 
 const NO_RECEIPT: ReceiptFacts = { digest: null, rows: null, dose: null };
 
-/**
- * Returns what the receipt of a training before the model's own says.
- * @param section the training's section of the spec
- */
+/** Reads the receipt of a training before the model's. @param section the training's */
 function receiptOfBase(
   prepared: Prepared,
   { cell, status }: ZooModel,
@@ -290,7 +281,7 @@ function receiptOfBase(
   return training === undefined ? NO_RECEIPT : readReceiptFacts(prepared, training);
 }
 
-/** Returns what the receipt of the training's rows says; nulls for a training of 0 steps. */
+/** NO_RECEIPT for a training of 0 steps. */
 function readReceiptFacts(prepared: Prepared, status: StageStatus): ReceiptFacts {
   const data = inputOf(prepared, status, 'data')?.entry;
   const file = data && path.join(data.dir, 'receipt.json');
@@ -308,7 +299,7 @@ function readReceiptFacts(prepared: Prepared, status: StageStatus): ReceiptFacts
   };
 }
 
-/** Returns the metrics of an evaluation; {} if it is not in the store, or they are malformed. */
+/** {} if the evaluation is not in the store, or its metrics are malformed. */
 function readEvaluation(evaluated: StageStatus | undefined): MetricValues {
   const entry = evaluated?.entry;
   if (!entry) return {};
@@ -316,7 +307,7 @@ function readEvaluation(evaluated: StageStatus | undefined): MetricValues {
   return 'metrics' in found ? found.metrics : {};
 }
 
-/** Returns the digests of a model's files of weights, by the files' names without folders. */
+/** By the files' names without folders. */
 const weightDigests = ({ entry }: StageStatus): JsonObject =>
   Object.fromEntries(
     (entry?.manifest.files ?? [])

@@ -1,9 +1,8 @@
 /**
  * Remembers how long stages have taken, and how large their outputs are, for estimates. Keeps a
  * moving mean for each stage kind, and for each kind with the same named choices (attack, adapter
- * type). Where a stage says how much it has to do (`work`), its seconds are those of one unit,
- * beside what passes before it makes progress, and stages whose units are others have means of
- * their own.
+ * type). For stages that say how much they have to do (`work`), it keeps the seconds for one unit
+ * of work and those before the work begins. Stages with different units have separate means.
  */
 import path from 'node:path';
 import { memoized } from '../../base/memoized.ts';
@@ -11,16 +10,7 @@ import { sha256 } from '../../base/sha256.ts';
 import type { PlannedStage, StageId } from '../../plan/types.ts';
 import { readSealed, writeSealed } from '../../store/sealed.ts';
 
-export interface Durations {
-  /** Returns the seconds that the stage will take, or null if nothing like it has ever run. */
-  expect(stage: PlannedStage): number | null;
-  /** Returns the bytes that the stage will write, or null if nothing like it has ever run. */
-  expectBytes(stage: PlannedStage): number | null;
-  /** Hears of a running stage's progress. @param at in seconds, by any clock */
-  progress(stage: PlannedStage, done: number, total: number, at: number): void;
-  note(stage: PlannedStage, seconds: number, bytes?: number): void;
-  save(): void;
-}
+export type Durations = ReturnType<typeof openDurations>;
 
 interface Seen {
   readonly done: number;
@@ -30,7 +20,7 @@ interface Seen {
 /** The weight of the newest value in a moving mean. */
 const NEWEST_WEIGHT = 0.3;
 
-/** Returns the name under which the means of a stage's kind with its named choices are kept. */
+/** `train adapter.type=lora …`: the name of the means of a kind with the same choices. */
 const kindAndChoices = (stage: PlannedStage): string =>
   [
     stage.kind,
@@ -40,15 +30,12 @@ const kindAndChoices = (stage: PlannedStage): string =>
       .map(([axis, value]) => `${axis}=${value}`),
   ].join(' ');
 
-/** Returns the end of the names of a stage's mean seconds. */
+/** Ends the names of a stage's mean seconds. */
 const ofUnit = ({ work }: PlannedStage): string =>
   work === undefined ? '' : ` of ${sha256(work.of).slice(0, 16)}`;
 
-/** Opens a store's record of durations. @param tell called if it is damaged, and begun anew */
-export function openDurations(
-  root: string,
-  tell: (message: string) => void = () => undefined,
-): Durations {
+/** @param tell called if the record is damaged, and begun anew */
+export function openDurations(root: string, tell: (message: string) => void = () => undefined) {
   const file = path.join(root, 'durations.json');
   type Means = { [name: string]: number };
   const found = readSealed<{
@@ -67,7 +54,7 @@ export function openDurations(
   // Remembered, because each estimate asks for the name of every stage that is left.
   const nameOf = memoized(kindAndChoices),
     unitOf = memoized(ofUnit);
-  const expectOf = (values: Means, stage: PlannedStage, unit = ''): number | null =>
+  const expectIn = (values: Means, stage: PlannedStage, unit = ''): number | null =>
     values[nameOf(stage) + unit] ?? values[stage.kind + unit] ?? null;
   const update = (values: Means, stage: PlannedStage, value: number, unit = ''): void => {
     for (const name of new Set([stage.kind + unit, nameOf(stage) + unit])) {
@@ -77,8 +64,8 @@ export function openDurations(
   };
   /** The first and the latest progress of running stages. */
   const seen = new Map<StageId, { first: Seen; last: Seen; total: number }>();
-  /** Returns the seconds that passed before the stage's work, as far as its progress tells. */
-  const startOf = ({ id }: PlannedStage, seconds: number): number => {
+  /** Returns the seconds before a stage's work by its progress, which is then forgotten. */
+  const takeStart = ({ id }: PlannedStage, seconds: number): number => {
     const { first, last, total } = seen.get(id) ?? {};
     seen.delete(id);
     if (!first || !last || !total || last.done <= first.done) return 0;
@@ -87,14 +74,17 @@ export function openDurations(
   };
   const amountOf = ({ work }: PlannedStage): number => work?.amount ?? 1;
   return {
-    expect(stage) {
-      const seconds = expectOf(means, stage, unitOf(stage));
+    /** Returns seconds, or null if nothing like the stage has ever run. */
+    expect(stage: PlannedStage): number | null {
+      const seconds = expectIn(means, stage, unitOf(stage));
       return seconds === null
         ? null
-        : (expectOf(starts, stage, unitOf(stage)) ?? 0) + seconds * amountOf(stage);
+        : (expectIn(starts, stage, unitOf(stage)) ?? 0) + seconds * amountOf(stage);
     },
-    expectBytes: (stage) => expectOf(sizes, stage),
-    progress({ id, work }, done, total, at) {
+    /** Returns the bytes of the outputs, or null if nothing like the stage has ever run. */
+    expectBytes: (stage: PlannedStage): number | null => expectIn(sizes, stage),
+    /** Hears of a running stage's progress. @param at in seconds, by any clock */
+    progress({ id, work }: PlannedStage, done: number, total: number, at: number): void {
       if (work === undefined) return;
       const before = seen.get(id),
         last = { done, at };
@@ -102,24 +92,23 @@ export function openDurations(
       const first = before !== undefined && done > before.last.done ? before.first : last;
       seen.set(id, { first, last, total });
     },
-    note(stage, seconds, bytes) {
+    note(stage: PlannedStage, seconds: number, bytes?: number): void {
       changed = true;
-      const start = startOf(stage, seconds);
+      const start = takeStart(stage, seconds);
       if (stage.work !== undefined) update(starts, stage, start, unitOf(stage));
       update(means, stage, (seconds - start) / amountOf(stage), unitOf(stage));
       if (bytes !== undefined) update(sizes, stage, bytes);
     },
-    save() {
+    save(): void {
       if (changed) writeSealed(file, { means, starts, bytes: sizes });
     },
   };
 }
 
 /**
- * Returns the seconds that these stages will take together, or null if there is no estimate.
- * @param places returns how many stages like the given one may run at once
- * @param unseen the seconds to assume for a stage unlike any before; if null, one such stage makes
- *   the estimate null
+ * Returns the seconds for all stages together, or null if unknown.
+ * @param places how many stages like the given one may run at once
+ * @param unseen seconds for a stage unlike any before; null: then there is no estimate
  */
 export function estimate(
   stages: Iterable<PlannedStage>,

@@ -11,7 +11,7 @@ export interface Finished {
   readonly key: ActionKey;
   readonly dir: string;
   readonly content: Digest;
-  /** How long the stage took when it ran. */
+  /** How long the stage ran. */
   readonly seconds: number;
   readonly backend: BackendName | null;
   /** The bytes of the stage's files; absent if it did not run. */
@@ -22,36 +22,27 @@ export interface Failed {
   readonly state: 'failed';
   readonly error: string;
   readonly hint?: string;
-  /** Whether the program or a plugin is at fault. The stack is then in the log. */
+  /** Whether the program or a plugin has the fault. The stack is then in the log. */
   readonly internal: boolean;
-  /** The path of the log that says more: the stage's or the run's; null if neither does. */
+  /** The path of the stage's log or the run's, if it says more. */
   readonly log: string | null;
 }
 
-export interface Blocked {
-  readonly state: 'blocked';
-  /** The failed stage that this one would have waited for. */
-  readonly by: StageId;
-}
-
-/** The outcome of a stage that did not run to its end: the run was stopped or may not run it. */
-export interface Abandoned {
-  readonly state: 'abandoned';
-}
-
-export type Outcome = Finished | Failed | Blocked | Abandoned;
+export type Outcome =
+  | Finished
+  | Failed
+  /** `by`: the failed stage that this one would have waited for. */
+  | { readonly state: 'blocked'; readonly by: StageId }
+  /** The stage did not run to its end: the run was stopped or may not run it. */
+  | { readonly state: 'abandoned' };
 
 export type RunEvent =
-  | {
-      readonly type: 'run-started';
-      readonly stages: number;
-      readonly cached: number;
-    }
+  | { readonly type: 'run-started'; readonly stages: number; readonly cached: number }
   | {
       readonly type: 'stage-started';
       readonly stage: PlannedStage;
       readonly log: string;
-      /** The stages that share the stage's job, itself included. Absent if it runs alone. */
+      /** The stages that share the job, this one included; absent if it is alone. */
       readonly pack?: readonly StageId[];
     }
   | {
@@ -69,15 +60,10 @@ export type RunEvent =
     }
   | { readonly type: 'stage-ended'; readonly stage: PlannedStage; readonly outcome: Outcome }
   | { readonly type: 'note'; readonly message: string }
-  | {
-      readonly type: 'run-ended';
-      readonly interrupted: boolean;
-      readonly seconds: number;
-    };
+  | { readonly type: 'run-ended'; readonly interrupted: boolean; readonly seconds: number };
 
 export type OnEvent = (event: RunEvent) => void;
 
-/** Returns the fields of a stage's outcome in the journal. */
 function outcomeEntry(outcome: Outcome): JsonObject {
   switch (outcome.state) {
     case 'ran':
@@ -97,7 +83,7 @@ function outcomeEntry(outcome: Outcome): JsonObject {
   }
 }
 
-/** Returns the entry of an event, or null if it is not kept (progress and place of a stage). */
+/** Returns null for an event that is not kept. */
 export function journalEntry(event: RunEvent): JsonObject | null {
   switch (event.type) {
     case 'run-started':
@@ -122,7 +108,6 @@ export function journalEntry(event: RunEvent): JsonObject | null {
   }
 }
 
-/** Turns an entry of the journal into a line of run.log. */
 export function logLine({ event, ...rest }: JsonObject): string {
   const fields = Object.entries(rest).map(([key, value]) => `${key}=${textOf(value)}`);
   return [textOf(event), ...fields].join(' ');

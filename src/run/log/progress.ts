@@ -11,12 +11,9 @@ export interface ProgressOptions {
   /** The stages that are to run. */
   readonly stages: readonly PlannedStage[];
   readonly label: (stage: PlannedStage) => string;
-  /**
-   * The durations of earlier stages. The run notes a stage's duration before it announces the
-   * stage's end.
-   */
+  /** The run notes a stage's duration before it announces the stage's end. */
   readonly durations: Durations;
-  /** Returns how many stages like this one may run at once. */
+  /** How many stages like this one may run at once. */
   readonly places: (stage: PlannedStage) => number;
   /** Returns a time in words. */
   readonly duration: (seconds: number) => string;
@@ -24,15 +21,15 @@ export interface ProgressOptions {
   readonly print: (line: string, tone: 'plain' | 'good' | 'bad' | 'note') => void;
   /** Redraws the live block; null without a terminal. */
   readonly draw: ((lines: readonly string[]) => void) | null;
-  /** Returns the most lines of the live block, and columns of a line. Default: no limit. */
+  /** The live block's most lines, and a line's most columns. Default: no limit. */
   readonly room?: () => { readonly lines: number; readonly columns: number };
-  /** Returns the time in milliseconds. Default: `performance.now`. */
+  /** number; => In ms. Default: `performance.now`. */
   readonly now?: () => number;
 }
 
 /**
- * Limits on drawing the live block, which computes the time left from every stage that is left: at
- * most once in DRAW_MS, and for at most one part in DRAW_SHARE of the time.
+ * Drawing estimates the time left from every stage left, which is slow. So it is done at most once
+ * in DRAW_MS, and takes at most 1/DRAW_SHARE of the time.
  */
 const DRAW_MS = 100,
   DRAW_SHARE = 20;
@@ -111,7 +108,7 @@ export function createProgress(options: ProgressOptions): {
   };
 }
 
-/** Cuts the lines to the terminal's room, because a line that wraps would be redrawn wrongly. */
+/** A line that wraps would be redrawn wrongly. */
 function fitToTerminal(
   lines: readonly string[],
   room: { readonly lines: number; readonly columns: number } | undefined,
@@ -128,7 +125,7 @@ function fitToTerminal(
   });
 }
 
-/** Estimates the time left from earlier runs and from the pace of this one, by kind. */
+/** Estimates the time left, by kind, from earlier runs and the pace of this one. */
 function createEstimate(
   { stages, durations, places, duration }: ProgressOptions,
   running: Iterable<Unit>,
@@ -136,7 +133,7 @@ function createEstimate(
 ) {
   const left = new Map<StageId, PlannedStage>(stages.map((stage) => [stage.id, stage]));
   const expectedSeconds = new Map(stages.map((stage) => [stage.id, durations.expect(stage)]));
-  /** By kind: the seconds that stages of this run took, and those expected before it. */
+  /** By kind: the seconds that stages took, and those expected before. */
   const paces = new Map<string, { took: number; expected: number }>();
   let ran = 0,
     spentSeconds = 0;
@@ -146,7 +143,7 @@ function createEstimate(
       pace = paces.get(stage.kind);
     return expected && pace ? (expected * pace.took) / pace.expected : durations.expect(stage);
   };
-  /** Returns the time left, such as `about 3 min left`, or an empty text if nothing is known. */
+  /** Returns `about 3 min left`, or '' if nothing is known. */
   const text = (): string => {
     if (left.size === 0) return '';
     // While nothing is recorded of a kind, the progress of its running stages gives their time.
@@ -189,7 +186,7 @@ function createEstimate(
   };
 }
 
-/** Returns what draws the head of the live block: the progress of the whole run and by kind. */
+/** Draws the head of the live block: the progress of the run and by kind. */
 function createBoard(stages: readonly PlannedStage[], now: () => number) {
   const started = now();
   const kinds = new Map<string, { all: number; done: number }>();
@@ -221,10 +218,7 @@ function createBoard(stages: readonly PlannedStage[], now: () => number) {
   };
 }
 
-/**
- * Reports what went wrong: each failure, but the same error only a few times, and for each failed
- * stage the first stage that it blocks.
- */
+/** Prints each failure, the same error only a few times, and the first stage that each blocks. */
 function createFaults(label: (stage: PlannedStage) => string, print: (text: string) => void) {
   const errors = new Map<string, number>(),
     blockers = new Set<StageId>();
@@ -244,10 +238,7 @@ function createFaults(label: (stage: PlannedStage) => string, print: (text: stri
   };
 }
 
-/**
- * Returns what prints a line for each unit that has ended with a stage that ran or, in a long run,
- * for every few stages that have ended.
- */
+/** Prints a line for each unit that ran or, in a long run, for every few ended stages. */
 function createReport(
   total: number,
   label: (stage: PlannedStage) => string,
@@ -288,27 +279,25 @@ function createReport(
 /** A stage, or a pack of stages that share a job. */
 interface Unit {
   readonly members: PlannedStage[];
-  /** The time at which the unit started, by the clock that `createUnits` was given. */
+  /** When it started, by the clock of `createUnits`. */
   readonly since: number;
-  /** The members that have ended. */
   readonly ended: Set<StageId>;
-  /** The number of ended members that succeeded. */
+  /** How many ended members succeeded. */
   ran: number;
-  /** The seconds from the unit's start to its end. */
+  /** The time from its start to its end. */
   seconds: number;
-  /** The latest progress of any member, such as `5/20 steps`; empty before there is any. */
+  /** The latest progress of any member, such as `5/20 steps`; '' before there is any. */
   at: string;
   /** The latest progress as a share of the member's work; 0 before there is any. */
   share: number;
 }
 
-/** Keeps the units that are under way, by their stages and packs. */
 function createUnits(now: () => number) {
   const open = new Set<Unit>(),
     byStage = new Map<StageId, Unit>();
   const packs = new Map<string, Unit>();
   return {
-    /** @param pack the ids of all stages that share the stage's job; undefined if it runs alone */
+    /** @param pack the stages that share the job; undefined if the stage is alone */
     start(stage: PlannedStage, pack: readonly StageId[] | undefined): void {
       const name = pack?.join(' ');
       let unit = name === undefined ? undefined : packs.get(name);
@@ -332,10 +321,7 @@ function createUnits(now: () => number) {
       const unit = byStage.get(stage.id);
       if (unit) Object.assign(unit, { at, share });
     },
-    /**
-     * Returns the unit that has ended with this stage. Returns null while other members go on, or
-     * if the stage never started.
-     */
+    /** Returns the unit that ended with this stage; null while others go on, or without a start. */
     end(stage: PlannedStage, outcome: Outcome): Unit | null {
       const unit = byStage.get(stage.id);
       if (unit === undefined) return null;
@@ -354,7 +340,7 @@ function createUnits(now: () => number) {
   };
 }
 
-/** Returns what the members' labels have in common: `train ×8 attack=badnets type=lora`. */
+/** What the members' labels share: `train ×8 attack=badnets type=lora`. */
 function unitLabel(
   { members }: Pick<Unit, 'members'>,
   label: (stage: PlannedStage) => string,
@@ -369,7 +355,7 @@ function unitLabel(
   ].join(' ');
 }
 
-/** Returns counts by kind as a text: `3 train, 2 evaluate`. */
+/** `3 train, 2 evaluate` */
 function tally(kinds: ReadonlyMap<string, number>): string {
   return [...kinds].map(([kind, n]) => `${n} ${kind}`).join(', ');
 }

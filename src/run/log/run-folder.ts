@@ -12,42 +12,32 @@ import { isUnreadable, readRegularText } from '../../store/regular.ts';
 import { seal, unseal } from '../../store/sealed.ts';
 import { readdirOr } from '../../store/sweep.ts';
 
-/** The file whose changing content shows that the process of a run is alive. */
+/** Its changing content shows that the run's process is alive. */
 export const BEAT_FILE = 'beat.json';
 
-export interface RunFolder {
-  readonly id: string;
-  readonly dir: string;
-  /** Appends an event to journal.jsonl. On a full disk the journal ends, but the run goes on. */
-  record(event: JsonObject): void;
-  close(): void;
-}
+export type RunFolder = ReturnType<typeof createRunFolder>;
 
 export interface RunFolderContents {
   readonly specFile: string;
   readonly specText: string;
-  /** The spec with defaults and `--set` applied and with its axes. */
+  /** The spec with defaults and `--set` applied, and with its axes. */
   readonly resolved: unknown;
   readonly environment: JsonObject;
   readonly argv: readonly string[];
-  /** The notes on the run, and those of the spec. */
+  /** Those on the run, and those of the spec. */
   readonly notes: string;
 }
 
-/** Returns an id. Ids sort by time; two runs of the same second differ by their process. */
+/** Ids sort by time; two runs of the same second differ by their process. */
 const newId = (now: Date): string =>
   `${now.toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')}-${process.pid}`;
 
-/**
- * Makes the folder of a new run. Throws an ErrnoException if that fails, and then leaves nothing
- * behind.
- * @param tell is called if the journal ends before the run does
- */
+/** Leaves nothing behind if it throws. @param tell called if the journal ends before the run */
 export function createRunFolder(
   root: string,
   tell: (message: string) => void,
   contents: RunFolderContents,
-): RunFolder {
+) {
   const id = newId(new Date());
   let dir = path.join(root, id);
   for (let n = 2; existsSync(dir); n++) dir = path.join(root, `${id}-${n}`);
@@ -63,6 +53,7 @@ export function createRunFolder(
     throw error;
   }
   let isComplete = true;
+  /** Appends to journal.jsonl. On a full disk the journal ends, but the run goes on. */
   const record = (event: JsonObject): void => {
     if (!isComplete) return;
     try {
@@ -88,7 +79,7 @@ export function createRunFolder(
 const writeJson = (file: string, value: unknown): void =>
   writeFileSync(file, `${JSON.stringify(value, null, 2)}\n`);
 
-/** Returns every run that has a journal, newest first. */
+/** Returns the runs that have a journal, newest first. */
 export function listRuns(root: string): { readonly id: string; readonly dir: string }[] {
   return readdirOr(root)
     .filter((name) => existsSync(path.join(root, name, 'journal.jsonl')))
@@ -98,8 +89,8 @@ export function listRuns(root: string): { readonly id: string; readonly dir: str
 }
 
 /**
- * Returns the events of a journal. A last line that was cut short (the process was killed) is left
- * out. Damaged lines are counted. Throws a UserFault if the journal can't be read.
+ * Leaves out a last line that was cut short, and counts damaged lines. Throws a UserFault if the
+ * journal can't be read.
  */
 export function readJournal(dir: string): {
   readonly events: readonly JsonObject[];

@@ -10,31 +10,14 @@ import type { Redact } from '../../base/secret.ts';
 import { errorCode } from '../../store/faults.ts';
 import { makeFolder } from '../../store/folders.ts';
 
-export interface StageLog {
-  /** The path of the log. The file does not exist before the first line or output. */
-  readonly file: string;
-  line(message: string): void;
-  /** Adds a line about the stage that is kept only if the stage has a log for some other reason. */
-  detail(message: string): void;
-  /** Adds what the process printed, up to OUTPUT_LIMIT, since a stage may print without end. */
-  output(text: string): void;
-  /** Adds a line that the stage's code logs, which counts towards OUTPUT_LIMIT too. */
-  stageLine(message: string): void;
-  close(): Promise<void>;
-}
-
-export interface RunLog {
-  readonly file: string;
-  line(message: string): void;
-  stage(id: string): StageLog;
-  close(): Promise<void>;
-}
+export type RunLog = ReturnType<typeof openRunLog>;
+export type StageLog = ReturnType<typeof createStageLog>;
 
 const OUTPUT_LIMIT = 10 * 1024 * 1024;
 
-/** A file that lines are written to. `closed` is called after the last of them. */
+/** A file to write to. `closed` is called after its last line. */
 interface Target {
-  /** The open file; null if it could not be opened, or is closed. */
+  /** Null if it could not be opened, or is closed. */
   handle: number | null;
   closed: () => void;
 }
@@ -43,7 +26,7 @@ interface Info {
   readonly target: Target;
   /** ISO 8601, UTC. */
   readonly time: string;
-  /** Set if this is not a line but marks the file's end. */
+  /** Set if this marks the file's end, and is no line. */
   readonly last?: true;
   readonly [text: symbol]: string;
 }
@@ -51,9 +34,8 @@ interface Info {
 const TEXT = Symbol.for('message');
 
 /**
- * Writes a line to its file. One logger serves all files of a run: a logger for each stage would
- * take longer than many stages do, and winston's own file transport loses lines when it is closed
- * under load.
+ * One logger serves all files of a run: a logger for each stage would take longer than many stages
+ * do, and winston's own file transport loses lines when it is closed under load.
  */
 function writeInfo({ target, last, ...info }: Info): void {
   const { handle } = target;
@@ -69,8 +51,8 @@ function writeInfo({ target, last, ...info }: Info): void {
 const DISK_CODES = ['ENOSPC', 'EDQUOT', 'EIO', 'EMFILE', 'EROFS', 'EACCES'];
 
 /**
- * Returns the result of a write, or null if the disk refuses it. On a full disk, the store's own
- * error ends the run, and a log that can't be written should not hide that error.
+ * Returns null if the disk refuses a write. On a full disk, the store's own error ends the run,
+ * which a log that can't be written should not hide.
  */
 function ifPossible<T>(write: () => T): T | null {
   try {
@@ -81,8 +63,8 @@ function ifPossible<T>(write: () => T): T | null {
   }
 }
 
-/** Opens the logs of a run in its folder. @param redact applied to each line that is written */
-export function openRunLog(dir: string, redact: Redact = (text) => text): RunLog {
+/** @param redact applied to each line that is written */
+export function openRunLog(dir: string, redact: Redact = (text) => text) {
   const logs = path.join(dir, 'logs');
   makeFolder(logs);
   const logger = createLogger();
@@ -91,18 +73,17 @@ export function openRunLog(dir: string, redact: Redact = (text) => text): RunLog
   return {
     file,
     line: run.line,
-    stage: (id) => {
+    stage: (id: string) => {
       const stageFile = `${logs}/${id}.log`;
       return createStageLog(stageFile, () => openFile(logger, stageFile, redact));
     },
-    async close() {
+    async close(): Promise<void> {
       await run.close();
       logger.close();
     },
   };
 }
 
-/** Returns the logger for all files of a run, which puts the time before each line. */
 function createLogger(): winston.Logger {
   const stream = new Writable({
     objectMode: true,
@@ -131,7 +112,7 @@ interface LogFile {
   readonly close: () => Promise<void>;
 }
 
-/** Opens a log to append to. Someone may have removed its folder, which is then made again. */
+/** Someone may have removed the log's folder, which is then made again. */
 function openToAppend(file: string): number {
   try {
     return openSync(file, 'a');
@@ -142,7 +123,7 @@ function openToAppend(file: string): number {
   }
 }
 
-/** Opens a log of `logger`. If the disk refuses it, its lines are dropped. */
+/** If the disk refuses the file, its lines are dropped. */
 function openFile(logger: winston.Logger, file: string, redact: Redact): LogFile {
   const target: Target = {
     handle: ifPossible(() => openToAppend(file)),
@@ -160,8 +141,8 @@ function openFile(logger: winston.Logger, file: string, redact: Redact): LogFile
   };
 }
 
-/** Returns the log of a stage, which is opened with `open` at its first line that is no detail. */
-function createStageLog(file: string, open: () => LogFile): StageLog {
+/** Calls `open` at the first line that is no detail. */
+function createStageLog(file: string, open: () => LogFile) {
   const details: (readonly [message: string, time: string])[] = [];
   let opened: LogFile | null = null,
     kept = 0,
@@ -173,7 +154,7 @@ function createStageLog(file: string, open: () => LogFile): StageLog {
     }
     opened.line(message);
   };
-  /** Counts a text towards OUTPUT_LIMIT. Returns whether it is still within. */
+  /** Counts a text towards OUTPUT_LIMIT. */
   const isWithinLimit = (text: string): boolean => {
     if (kept > OUTPUT_LIMIT) return false;
     kept += Buffer.byteLength(text);
@@ -181,22 +162,26 @@ function createStageLog(file: string, open: () => LogFile): StageLog {
     return kept <= OUTPUT_LIMIT;
   };
   return {
+    /** The log's path. The file does not exist before the first line or output. */
     file,
     line,
-    detail(message) {
+    /** Adds a line that is kept only if the log has some other line. */
+    detail(message: string): void {
       if (opened === null) details.push([message, now()]);
       else line(message);
     },
-    output(text) {
+    /** Adds what the process printed, up to OUTPUT_LIMIT. */
+    output(text: string): void {
       if (!isWithinLimit(text)) return;
       const lines = (rest + text).split('\n');
       rest = lines.pop() ?? '';
       if (lines.length > 0) line(lines.map((one) => `| ${one}`).join('\n'));
     },
-    stageLine(message) {
+    /** Adds a line that the stage's code logs, which counts towards OUTPUT_LIMIT too. */
+    stageLine(message: string): void {
       if (isWithinLimit(message)) line(message);
     },
-    async close() {
+    async close(): Promise<void> {
       if (rest !== '') line(`| ${rest}`);
       await opened?.close();
     },

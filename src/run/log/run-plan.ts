@@ -17,7 +17,7 @@ import type { RunEvent } from './events.ts';
 
 type StageGroup = {
   readonly kind: string;
-  /** The section of the cells with the stage (`base`, `base.0`); null for the cells themselves. */
+  /** The section of the spec (`base`, `base.0`); null for the cells themselves. */
   readonly section: string | null;
   /** Whether the spec asks for the stage. */
   readonly goal: boolean;
@@ -28,39 +28,31 @@ type StageGroup = {
 export interface RecordedStage extends StageGroup {
   readonly id: string;
   readonly label: string;
-  /** The stages that this one reads, as indexes into the list. */
+  /** Indexes into the list. */
   readonly inputs: readonly number[];
-  /** The key of the entry that was found before the run; null if the stage was to run. */
+  /** The key of the entry that was found; null if the stage was to run. */
   readonly cached: string | null;
-  /** The seconds expected of the stage; null if it was cached or nothing like it had run. */
+  /** Expected; null if it was cached or nothing like it had run. */
   readonly seconds: number | null;
 }
 
-interface RunFacts {
+export interface RunPlan {
   /** The experiment's name. */
   readonly name: string;
   /** The absolute path of the store. */
   readonly store: string;
   readonly backend: string;
   readonly executor: string;
-}
-
-export interface RunPlan extends RunFacts {
+  /** In the plan's order: a stage comes after those that it reads. */
   readonly stages: readonly RecordedStage[];
 }
 
 const FORMAT = 2;
 export const PLAN_FILE = 'plan.json';
 
-export interface RunPlanWriter {
-  /** Adds the next stage of the plan. */
-  add(stage: RecordedStage): void;
-  save(dir: string, facts: RunFacts): void;
-}
-
-export function createRunPlanWriter(): RunPlanWriter {
+/** Writes PLAN_FILE. Throws the system's error if the disk refuses. */
+export function writeRunPlan(dir: string, { stages, ...facts }: RunPlan): void {
   const groups: StageGroup[] = [],
-    rows: Json[] = [],
     known = new Map<string, number>();
   const groupOf = ({ kind, section, goal, places }: StageGroup): number => {
     const name = `${kind} ${section ?? ''} ${goal} ${places}`;
@@ -72,20 +64,14 @@ export function createRunPlanWriter(): RunPlanWriter {
     }
     return group;
   };
-  return {
-    add(stage) {
-      const { id, label, inputs, cached, seconds } = stage;
-      rows.push([groupOf(stage), id, label, inputs, cached ?? seconds]);
-    },
-    save: (dir, facts) =>
-      writeSealed(path.join(dir, PLAN_FILE), { format: FORMAT, ...facts, groups, stages: rows }),
-  };
+  const rows = stages.map((stage): Json => {
+    const { id, label, inputs, cached, seconds } = stage;
+    return [groupOf(stage), id, label, inputs, cached ?? seconds];
+  });
+  writeSealed(path.join(dir, PLAN_FILE), { format: FORMAT, ...facts, groups, stages: rows });
 }
 
-/**
- * Returns the plan in a text, or null if it is damaged, of another format or not a plan.
- * @param mostStages the most stages that a plan may have
- */
+/** Returns null if the text is damaged, of another format or no plan of up to `mostStages`. */
 export function parseRunPlan(text: string, mostStages = Infinity): RunPlan | null {
   const found = unseal<unknown>(text.trimEnd());
   if (!isRecord(found) || found['format'] !== FORMAT) return null;
@@ -99,7 +85,7 @@ export function parseRunPlan(text: string, mostStages = Infinity): RunPlan | nul
     : ({ name, store, backend, executor, stages: parsed } as RunPlan);
 }
 
-/** Returns a group; null if it is malformed. `places` is 1 if the file has no positive number. */
+/** Returns null if it is malformed. `places` is 1 without a positive number. */
 function parseGroup(group: unknown): StageGroup | null {
   if (!isRecord(group)) return null;
   const { kind, section, goal, places } = group;
@@ -112,9 +98,7 @@ function parseGroup(group: unknown): StageGroup | null {
   };
 }
 
-/**
- * Returns a stage; null if it is malformed. @param index its place in the list, after its inputs
- */
+/** Returns null if it is malformed. @param index its place in the list, after its inputs */
 function parseStage(
   stage: unknown,
   index: number,
@@ -146,10 +130,7 @@ export const PROGRESS_FILE = 'progress.json';
 
 const WRITE_EVERY_MS = 1000;
 
-/**
- * Returns a function that notes events and writes PROGRESS_FILE at most once a second.
- * @param write performs a write, unless the disk refuses it
- */
+/** Returns a function that writes PROGRESS_FILE from events, at most once a second. */
 export function openRunProgress(
   dir: string,
   write: (save: () => void) => void,

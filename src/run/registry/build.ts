@@ -11,57 +11,42 @@ import { ancestorWith, projectDir } from '../../base/project-dir.ts';
 /** Whether this module runs as source under a TypeScript loader (as in tests), not from a build. */
 export const asSource = import.meta.url.endsWith('.ts');
 
+// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what was written
+export const readJson = <T>(file: string): T => JSON.parse(readFileSync(file, 'utf8')) as T;
+
 type BuiltPlugins = { readonly [source: string]: AnyPlugin };
 
-/** Returns a build's plugins by source. They are in one file, so that a start opens only one. */
+/** By source. They are in one file, so that a start opens only one. */
 export async function builtPlugins(): Promise<BuiltPlugins> {
   const file = join(buildDir(), 'plugins.js');
   return ((await importFile(file)) as { readonly default: BuiltPlugins }).default;
 }
 
-/** Imports the module of a file. */
 export const importFile = (file: string): Promise<unknown> => import(pathToFileURL(file).href);
 
-/**
- * Returns the folder of the build that is running or, under a TypeScript loader, of the newest
- * build. Throws if there is none.
- */
+/** Returns the folder of the running build or, under a TypeScript loader, of the newest. */
 export function buildDir(): string {
   if (!asSource) return ancestorWith('registry.json');
   const pointer = join(projectDir(), 'dist', 'build.json');
   if (!existsSync(pointer)) throw new Error('nothing is built: run `npm run build`');
-  return join(
-    projectDir(),
-    'dist',
-    (JSON.parse(readFileSync(pointer, 'utf8')) as { build: string }).build,
-  );
+  return join(projectDir(), 'dist', readJson<{ build: string }>(pointer).build);
 }
 
-/** Returns a module of this program: its source, or the file of this name in the build. */
+/** Returns a module's source, or the file of this name in the build. */
 const moduleOf = (source: string, built: string): string =>
   asSource ? join(projectDir(), 'src', source) : join(buildDir(), built);
 
-/** Returns the module that a worker process runs. */
 export const workerModule = (): string => moduleOf('run/execute/worker.ts', 'worker.js');
 
-/**
- * Returns the command that starts this program's command line from the same build, because another
- * build may not be able to read this one's jobs.
- */
+/** Starts this command line from the same build, since another may not read this one's jobs. */
 export const jobProgram = (): readonly string[] => [
   process.execPath,
   ...(asSource ? ['--import', import.meta.resolve('tsx')] : []),
   moduleOf('cli.ts', 'cli.js'),
 ];
 
-/**
- * Returns the module that `import … from 'dosimeter/science'` resolves to in this process: the
- * instance that the built-in plugins use.
- */
+/** Returns the module of 'dosimeter/science' in this process, which the built-in plugins use. */
 export const scienceModule = (): string => moduleOf('science.ts', 'science.js');
 
-/**
- * Returns the module that `import … from 'dosimeter'` resolves to for a plugin in this process: the
- * plugin API.
- */
+/** Returns the module that `import … from 'dosimeter'` gives a plugin in this process. */
 export const apiModule = (): string => moduleOf('api.ts', 'api.js');

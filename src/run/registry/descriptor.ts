@@ -24,7 +24,7 @@ interface Field {
   readonly expected: string;
 }
 const TEXT: Field = { check: isText, expected: 'a text' };
-/** The check of a citation, which may be empty if there is nothing to cite. */
+/** May be empty if there is nothing to cite. */
 const CITATION: Field = { check: (value) => typeof value === 'string', expected: 'a text' };
 const TRUTH: Field = { check: isBoolean, expected: 'true or false' };
 const METHOD: Field = { check: isFunction, expected: 'a function' };
@@ -44,7 +44,7 @@ const KNOWS: Field = {
   expected: 'an object with `columns` and `metrics` (a list of names)',
 };
 
-/** Whether a value has a function under at least one of the names. */
+/** Whether a value has a function under one of the names. */
 const hasMethod = (value: unknown, ...names: readonly string[]): boolean =>
   names.some((name) => isFunction((value as { readonly [name: string]: unknown })[name]));
 const NEEDS = oneOf('clean', 'model', 'receipt');
@@ -169,7 +169,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
   },
 };
 
-/** Fields that a spec has beside a plugin's parameters, which can't have these names. */
+/** What a spec has beside a plugin's parameters, which can't have these names. */
 const RESERVED: { readonly [K in PluginKind]?: readonly string[] } = {
   attack: ['attack', 'steps', 'when'],
   defence: ['defence', 'when'],
@@ -185,8 +185,8 @@ const show = (value: unknown): string =>
       : ((JSON.stringify(value) as string | undefined)?.slice(0, 60) ?? typeof value);
 
 /**
- * Returns the kind and name of a module's default export. Throws `UserFault`, naming every field
- * that is wrong, if the export is not a descriptor.
+ * Returns the kind and name of a module's default export. Throws `UserFault`, naming every wrong
+ * field, if it is no descriptor.
  * @param file the source, as messages name it
  */
 export function checkDescriptor(

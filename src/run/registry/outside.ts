@@ -6,22 +6,20 @@ import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync } fr
 import { createRequire } from 'node:module';
 import { basename, dirname, join, relative, resolve, sep } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { isDeepStrictEqual } from 'node:util';
 import type { BuildFailure, Plugin } from 'esbuild';
 import { type AnyPlugin, type Digest, type StageDescriptor, UserFault } from '../../api.ts';
 import { replaceFile } from '../../base/replace-file.ts';
 import { makeCacheFolder } from '../../base/untrusted/paths.ts';
 import { closureVersions, sha256 } from '../../setup/closure.mjs';
 import { cacheDir } from '../../setup/paths.mjs';
-import { apiModule, buildDir, importFile, scienceModule } from './build.ts';
+import { apiModule, buildDir, importFile, readJson, scienceModule } from './build.ts';
 import { checkDescriptor } from './descriptor.ts';
 import type { LoadedPlugin, RegistryFile } from './types.ts';
 
 const scienceUrl = (): string => pathToFileURL(scienceModule()).href;
 
-/**
- * Makes `import … from 'dosimeter'` and tfjs resolve to this process's own instances, wherever the
- * plugin is.
- */
+/** Makes `dosimeter` and tfjs resolve to this process's own instances, wherever the plugin is. */
 function sharedModules(): Plugin {
   const api = pathToFileURL(apiModule()).href;
   const require = createRequire(import.meta.url);
@@ -41,10 +39,7 @@ function sharedModules(): Plugin {
   };
 }
 
-/**
- * Reads every source for esbuild and keeps it. The version must cover the bytes that were built,
- * even if a file is edited in the meantime.
- */
+/** Keeps what esbuild reads: the version must cover these bytes, even if a file is edited. */
 function recordSources(sources: Map<string, Uint8Array>): Plugin {
   return {
     name: 'reading',
@@ -58,23 +53,16 @@ function recordSources(sources: Map<string, Uint8Array>): Plugin {
   };
 }
 
-/**
- * Returns the version of everything that runs: the plugin's own code, this program's science if the
- * plugin imports it, and what loads the backend if the plugin computes.
- */
+/** Adds to a version the program's science, if it is imported, and its backends, if it computes. */
 function fullVersion(
   { code, closure, usesScience }: Bundle,
   computes: boolean,
 ): Pick<LoadedPlugin, 'code' | 'closure'> {
-  if (!usesScience && !computes) return { code, closure };
-  const versions = JSON.parse(
-    readFileSync(join(buildDir(), 'registry.json'), 'utf8'),
-  ) as RegistryFile;
+  if (!usesScience && !computes) return { code, closure }; // for speed
+  const versions = readJson<RegistryFile>(join(buildDir(), 'registry.json'));
   let version: Pick<LoadedPlugin, 'code' | 'closure'> = { code, closure };
-  for (const part of [
-    ...(usesScience ? (['science'] as const) : []),
-    ...(computes ? (['compute'] as const) : []),
-  ]) {
+  for (const part of ['science', 'compute'] as const) {
+    if (!(part === 'science' ? usesScience : computes)) continue;
     const preimage = JSON.stringify([`dosimeter.with-${part}/1`, version.code, versions[part]]);
     version = {
       code: `sha256:${sha256(preimage)}` as Digest,
@@ -84,13 +72,10 @@ function fullVersion(
   return version;
 }
 
-/** More file handles than it takes to start esbuild, a program with three pipes. */
+/** Enough to start esbuild, a program with three pipes. */
 const ESBUILD_HANDLES = 8;
 
-/**
- * Throws the system's error (EMFILE, ENFILE) if hardly any more files can be opened: esbuild, which
- * starts a program, would throw an unclear TypeError.
- */
+/** Throws EMFILE or ENFILE where esbuild, which starts a program, would throw an unclear error. */
 function checkFileHandles(): void {
   const handles: number[] = [];
   try {
@@ -195,13 +180,13 @@ function entryFile(named: string): string {
   return entry;
 }
 
-/** Returns the name of a plugin's file without its ending, or of its folder if it is an index. */
+/** The name of the file without its ending, or of the folder whose index it is. */
 function pluginName(entry: string): string {
   const name = basename(entry).replace(/\.\w+$/, '');
   return name === 'index' ? basename(dirname(entry)) : name;
 }
 
-/** Loads a plugin, bundling it if need be. @param named the absolute path of its file or folder */
+/** @param named the absolute path of a file or folder */
 async function loadPlugin(named: string): Promise<LoadedPlugin> {
   const path = entryFile(named);
   const dir = makeCacheFolder(cacheDir(), 'plugins');
@@ -233,7 +218,6 @@ async function loadPlugin(named: string): Promise<LoadedPlugin> {
 }
 
 /**
- * Loads plugins from outside the repository.
  * @param paths absolute, or relative to the working folder: TypeScript or JavaScript files, or
  *   folders with an index
  * @returns what `Registry.with` takes
@@ -251,34 +235,32 @@ export async function loadOutsidePlugins(
 export interface Bundle {
   /** The absolute path of the module to load. */
   readonly module: string;
-  /** The SHA-256 of the module's text. */
+  /** The SHA-256 of its text. */
   readonly digest: string;
-  /** The version of the plugin's own code, without that of the program's science or backends. */
+  /** The version of the plugin's own code, without science and backends. */
   readonly code: Digest;
-  /** The parts of that code: the digest of each source, and the releases of each package. */
+  /** What `code` covers: the digests of sources and the releases of packages. */
   readonly closure: { readonly [part: string]: string };
-  /** Whether the plugin imports `dosimeter/science`. */
   readonly usesScience: boolean;
 }
 
 /**
- * The path of a source, its mtime and ctime in ms, and its size, or -1 for these if nothing is
- * there. The ctime changes even if an edit keeps size and mtime, as `cp -p` may. A folder is listed
- * with its times, because an import may resolve to a file that was added.
+ * The path of a source, its mtime and ctime in ms, and its size; −1 for these if nothing is there.
+ * The ctime changes even if an edit keeps size and mtime, as `cp -p` may. A folder has size 0, and
+ * times because an import may resolve to a file that was added.
  */
 type Source = readonly [path: string, mtime: number, ctime: number, size: number];
 
 interface BundleRecord extends Bundle {
   readonly format: 2;
-  /** The plugin API that the bundle imports, which belongs to a build. */
+  /** As `apiModule`, which belongs to a build. */
   readonly api: string;
   readonly sources: readonly Source[];
 }
 
-/** One tick of the clock. A file that changes within a tick of being read looks unchanged. */
+/** One tick of the clock: a file that changes within a tick of being read looks unchanged. */
 const TICK_MS = 20;
 
-/** Returns the state of a file or folder as `Source` describes it. */
 function statSource(path: string): Source {
   const stat = statSync(path, { throwIfNoEntry: false });
   return stat === undefined
@@ -286,7 +268,7 @@ function statSource(path: string): Source {
     : [path, stat.mtimeMs, stat.ctimeMs, stat.isDirectory() ? 0 : stat.size];
 }
 
-/** Returns the files and folders, besides the sources, that decide how imports resolve. */
+/** Returns what decides how imports resolve, besides the sources. */
 function resolutionFiles(folders: Iterable<string>): Set<string> {
   const around = new Set<string>();
   for (const folder of folders) {
@@ -304,26 +286,24 @@ const recordFile = (dir: string, plugin: string): string =>
   join(dir, `${sha256(plugin).slice(0, 16)}.json`);
 
 /**
- * Returns the recorded bundle of a plugin, or null if there is none or anything that it was made
- * from has changed.
+ * Returns the recorded bundle of a plugin; null if there is none or its sources have changed.
  * @param dir the folder of the bundles
  * @param plugin the absolute path of the plugin's source
- * @param api the plugin API that the bundle must import (`apiModule`)
+ * @param api what the bundle must import (`apiModule`)
  */
 export function findBundle(dir: string, plugin: string, api: string): Bundle | null {
   const file = recordFile(dir, plugin);
   if (!existsSync(file)) return null;
   let record: Omit<BundleRecord, 'format'> & { readonly format: number };
   try {
-    record = JSON.parse(readFileSync(file, 'utf8')) as typeof record;
+    record = readJson<typeof record>(file);
   } catch {
     return null; // torn by a power cut: it is made again
   }
   if (record.format !== 2 || record.api !== api) return null;
-  const isUnchanged = record.sources.every((source) => {
-    const now = statSource(source[0]);
-    return source.every((value, i) => value === now[i]);
-  });
+  const isUnchanged = record.sources.every((source) =>
+    isDeepStrictEqual(source, statSource(source[0])),
+  );
   // What is loaded must be what was built, but the file may be torn or overwritten.
   return isUnchanged &&
     existsSync(record.module) &&

@@ -1,17 +1,12 @@
 /** The registry of plugins: the built-in ones, and those that a spec brings from outside. */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AnyPlugin, UserFault } from '../../api.ts';
 import { projectDir } from '../../base/project-dir.ts';
-import { asSource, buildDir, builtPlugins, importFile } from './build.ts';
+import { asSource, buildDir, builtPlugins, importFile, readJson } from './build.ts';
 import { checkDescriptor } from './descriptor.ts';
 import type { ClosuresFile, LoadedPlugin, PluginKind, Registry, RegistryFile } from './types.ts';
 
-export type { LoadedPlugin, PluginKind, Registry } from './types.ts';
-export { jobProgram, workerModule } from './build.ts';
-export { loadOutsidePlugins } from './outside.ts';
-
-/** Returns a registry. @throws UserFault if two plugins of a kind have the same name */
+/** @throws UserFault if two plugins of a kind have the same name */
 export function makeRegistry(plugins: readonly LoadedPlugin[]): Registry {
   const byKind = new Map<PluginKind, Map<string, LoadedPlugin>>();
   for (const plugin of [...plugins].sort((a, b) => (a.name < b.name ? -1 : 1))) {
@@ -35,13 +30,7 @@ export function makeRegistry(plugins: readonly LoadedPlugin[]): Registry {
   };
 }
 
-// eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what was written
-const readJson = <T>(file: string): T => JSON.parse(readFileSync(file, 'utf8')) as T;
-
-/**
- * Returns the plugins of this build, according to `dist/<build>/registry.json`. Throws `UserFault`
- * if a module exports the wrong shape.
- */
+/** Returns this build's plugins. Throws `UserFault` if a module exports the wrong shape. */
 export async function loadRegistry(): Promise<Registry> {
   const dir = buildDir();
   const { plugins } = readJson<RegistryFile>(join(dir, 'registry.json'));

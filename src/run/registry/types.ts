@@ -18,7 +18,6 @@ import type {
 
 export type PluginKind = AnyPlugin['kind'];
 
-/** The type of each kind's descriptor. */
 export interface Descriptors {
   readonly attack: AttackDescriptor;
   readonly defence: DefenceDescriptor;
@@ -40,10 +39,7 @@ export interface LoadedPlugin<K extends PluginKind = PluginKind> {
    * without comments and types.
    */
   readonly code: Digest;
-  /**
-   * The parts that `code` covers: source files by path from the project, and packages as
-   * `npm:NAME`.
-   */
+  /** What `code` covers: source files by path from the project, packages as `npm:NAME`. */
   readonly closure: { readonly [part: string]: string };
   /** The source as a person would name it: `plugins/attacks/badnets.ts`. */
   readonly file: string;
@@ -53,25 +49,22 @@ export interface LoadedPlugin<K extends PluginKind = PluginKind> {
 
 export interface Registry {
   get<K extends PluginKind>(kind: K, name: string): LoadedPlugin<K> | undefined;
-  /** Returns the plugins of a kind, sorted by name. */
+  /** Sorted by name. */
   all<K extends PluginKind>(kind: K): readonly LoadedPlugin<K>[];
   names(kind: PluginKind): readonly string[];
-  /** Returns this registry with more plugins. Throws `UserFault` if a name is taken. */
+  /** Returns a registry with these too. Throws `UserFault` if a name is taken. */
   with(plugins: readonly LoadedPlugin[]): Registry;
 }
 
 /**
- * The content of `dist/<build>/registry.json`, which src/setup/dist-folder.mjs writes. The paths
- * of sources are relative to the project, and those of modules to the build.
+ * `dist/<build>/registry.json`, which src/setup/dist-folder.mjs writes. The paths of sources are
+ * relative to the project, those of modules to the build.
  */
 export interface RegistryFile {
   readonly format: 1;
   /** The code version of `dosimeter/science`. */
   readonly science?: Digest | null;
-  /**
-   * The code version of what loads a backend. The code version of a built-in stage that computes
-   * covers it.
-   */
+  /** The code version of what loads a backend. Those of built-in stages that compute cover it. */
   readonly compute?: Digest | null;
   readonly plugins: readonly {
     readonly kind: PluginKind;
@@ -82,13 +75,10 @@ export interface RegistryFile {
   }[];
 }
 
-/**
- * The content of `dist/<build>/closures.json`, a file of its own because it is long and seldom
- * needed.
- */
+/** `dist/<build>/closures.json`, apart because it is long and seldom needed. */
 export interface ClosuresFile {
   /** The digests of all parts. */
   readonly parts: { readonly [part: string]: string };
-  /** The parts that each plugin's code version covers, by the plugin's source. */
+  /** The parts of each plugin's code, by the plugin's source. */
   readonly closures: { readonly [source: string]: readonly string[] };
 }

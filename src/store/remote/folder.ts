@@ -31,7 +31,7 @@ export function folderObjects(root: string, uri: string): Objects {
       ? error
       : new RemoteFault(`${uri}: ${message}`, `look at ${name === '' ? root : fileOf(name)}`);
   };
-  /** Returns what `work` returns; null if there is no such object. Throws `RemoteFault`. */
+  /** Returns null if there is no object of this name. Throws `RemoteFault`. */
   const nullIfMissing = async <T>(name: string, work: () => T): Promise<T | null> => {
     try {
       return await Promise.resolve(work());
@@ -111,7 +111,6 @@ export function folderObjects(root: string, uri: string): Objects {
   };
 }
 
-/** Yields a stream's bytes. Throws what `fault` makes of its errors. */
 async function* withRemoteFaults(
   stream: AsyncIterable<unknown>,
   fault: (error: unknown) => unknown,
@@ -123,7 +122,6 @@ async function* withRemoteFaults(
   }
 }
 
-/** Yields the files among these entries of folders below `root` as objects. */
 function* listedFiles(root: string, found: readonly Dirent[]): Generator<Listed> {
   for (const file of found) {
     if (!file.isFile()) continue;
@@ -134,7 +132,7 @@ function* listedFiles(root: string, found: readonly Dirent[]): Generator<Listed>
   }
 }
 
-/** Removes those of the named drafts that were not written to for ABANDONED_MS. */
+/** Removes the drafts that were not written to for ABANDONED_MS. */
 function sweepDrafts(drafts: string, names: readonly string[]): void {
   for (const name of names) {
     const file = path.join(drafts, name),

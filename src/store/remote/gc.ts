@@ -28,14 +28,13 @@ import {
 import { receiveManifest } from './receive.ts';
 import { receiveRun, sendText } from './send.ts';
 
-/** The most transfers at once. */
 const TRANSFERS = 6;
 
 export interface RemoteSweepOptions {
-  /** The most bytes that may stay, or null to remove only what no entry needs. */
+  /** Null to remove only what no entry needs. */
   readonly maxBytes: number | null;
   readonly graceMs: number;
-  /** Whether only to report what would be removed. Nothing is written then. */
+  /** Whether only to report. Nothing is written then. */
   readonly dryRun: boolean;
 }
 
@@ -44,21 +43,17 @@ export interface RemoteSwept {
   readonly entries: readonly ActionKey[];
   /** The number of damaged manifests that were removed. */
   readonly damaged: number;
-  /** The number of other objects that were removed, since no entry needs them. */
+  /** How many other objects were removed, since no entry needs them. */
   readonly objects: number;
   /** The bytes of all that was removed. */
   readonly bytes: number;
-  /** The number of objects that no entry needs but that are younger than the grace period. */
+  /** How many objects no entry needs, but are younger than the grace period. */
   readonly young: number;
-  /** The entries that are left, and the bytes of their files. */
+  /** What is left. The bytes are those of the entries' files. */
   readonly kept: { readonly entries: number; readonly bytes: number };
 }
 
-/**
- * Removes from a remote what no entry needs, then its oldest entries.
- * @throws UserFault while the remote is pushed to, or if it has entries of another version
- * @throws RemoteFault if the remote does not answer
- */
+/** Throws UserFault while the remote is pushed to, or if another version wrote to it. */
 export async function sweepRemote(
   objects: Objects,
   options: RemoteSweepOptions,
@@ -87,14 +82,11 @@ interface Found {
   readonly environments: readonly Listed[];
   readonly runs: readonly { readonly object: Listed; readonly keys: readonly ActionKey[] }[];
   readonly entries: readonly SentEntry[];
-  /** The objects of entries whose manifests are refused. */
+  /** The entries whose manifests are refused. */
   readonly damaged: readonly Listed[];
 }
 
-/**
- * Lists the remote's objects and reads its manifests. Manifests come last, so that an entry is seen
- * that is sent meanwhile and relies on an object listed before.
- */
+/** Manifests are read last: one that is sent meanwhile may rely on an object listed before. */
 async function surveyRemote(objects: Objects): Promise<Found> {
   const [blobs, environments, runObjects] = await Promise.all(
     ['blobs', 'environments', 'runs'].map((folder) => listAll(objects, folder)),
@@ -137,7 +129,7 @@ function keyInName(name: string): ActionKey | null {
   return (key as ActionKey | undefined) ?? null;
 }
 
-/** Returns the keys of a run; none if its record is damaged or gone. */
+/** Returns no keys if the run's record is damaged or gone. */
 async function keysOfRun(objects: Objects, id: string): Promise<readonly ActionKey[]> {
   try {
     return await receiveRun(objects, id);
@@ -147,7 +139,7 @@ async function keysOfRun(objects: Objects, id: string): Promise<readonly ActionK
   }
 }
 
-/** @throws UserFault if a manifest was refused because another version has written it */
+/** @throws UserFault if another version wrote the refused manifest */
 function checkVersion(why: string, uri: string): void {
   if (!why.includes(`this version reads ${MANIFEST_FORMAT}`)) return;
   throw new UserFault(
@@ -157,13 +149,13 @@ function checkVersion(why: string, uri: string): void {
 }
 
 interface Choice {
-  /** The objects to remove, in this order: manifests before what they name. */
+  /** Removed first, because they name the others. */
   readonly manifests: readonly Listed[];
   readonly others: readonly Listed[];
   readonly swept: RemoteSwept;
 }
 
-/** Chooses the objects to remove. @param before objects written at this time or later stay */
+/** @param before objects written at this time or later stay */
 function chooseRemovals(
   { blobs, environments, runs, entries, damaged }: Found,
   maxBytes: number | null,
@@ -208,7 +200,7 @@ function chooseRemovals(
   };
 }
 
-/** Returns the names of the objects that an entry needs: those of its files and environment. */
+/** Returns the names of the objects of an entry's files and environment. */
 function neededObjects(manifest: Manifest): ReadonlySet<string> {
   const environment = environmentName(manifest.facts['environment']);
   return new Set([
@@ -217,7 +209,7 @@ function neededObjects(manifest: Manifest): ReadonlySet<string> {
   ]);
 }
 
-/** Returns how many of the entries need each object, by the objects' names. */
+/** Returns how many entries need each object, by the objects' names. */
 function countReferences(entries: readonly SentEntry[]): Map<string, number> {
   const references = new Map<string, number>();
   for (const { manifest } of entries)
@@ -226,7 +218,7 @@ function countReferences(entries: readonly SentEntry[]): Map<string, number> {
   return references;
 }
 
-/** Removes what was chosen. @throws UserFault if the marker no longer stands */
+/** @throws UserFault if the marker no longer stands */
 async function removeAll(objects: Objects, marker: Marker, choice: Choice): Promise<void> {
   for (const list of [choice.manifests, choice.others]) {
     const queue = new PQueue({ concurrency: TRANSFERS });
@@ -243,10 +235,7 @@ async function removeAll(objects: Objects, marker: Marker, choice: Choice): Prom
   }
 }
 
-/**
- * Returns in milliseconds a time such as `12h` or `7d`.
- * @throws UserFault if the text is not a time
- */
+/** Returns the ms of a time such as `12h` or `7d`. @throws UserFault for any other text */
 export function parseGrace(text: string): number {
   const [, number, unit] = /^(\d{1,4})(m|h|d)$/.exec(text.trim()) ?? [];
   if (number === undefined)
@@ -255,7 +244,7 @@ export function parseGrace(text: string): number {
   return Number(number) * minutes * 60_000;
 }
 
-/** Markers are renewed at the first interval, and count no longer after the second. */
+/** A marker is renewed after the first time, and counts no longer after the second. */
 const RENEW_MS = 60_000,
   STALE_MS = 15 * 60_000;
 const POLL_MS = 2_000;
@@ -263,19 +252,15 @@ const POLL_MS = 2_000;
 type Kind = 'gc' | 'push';
 
 export interface Marker {
-  /** The remote's clock, in ms since 1970, when others' markers were last looked at. */
+  /** The remote's clock, in ms since 1970, at the last look at others' markers. */
   readonly now: number;
-  /** Whether the marker was renewed in time ever since it was made, and so always counted. */
+  /** Whether the marker was always renewed in time, and so counted. */
   stands(): boolean;
   end(): Promise<void>;
 }
 
-interface Placed extends Omit<Marker, 'now'> {
-  readonly name: string;
-}
-
-/** Writes a marker of this process, and renews it until its `end` is called. */
-async function placeMarker(objects: Objects, kind: Kind): Promise<Placed> {
+/** Writes a marker, and renews it until its `end` is called. */
+async function placeMarker(objects: Objects, kind: Kind) {
   const name = `v1/signs/${kind}-${randomUUID()}`;
   let renewed = performance.now(),
     wasLate = false;
@@ -294,18 +279,18 @@ async function placeMarker(objects: Objects, kind: Kind): Promise<Placed> {
   timer.unref();
   return {
     name,
-    stands() {
+    stands(): boolean {
       noteLateness();
       return !wasLate;
     },
-    async end() {
+    async end(): Promise<void> {
       clearInterval(timer);
       await objects.remove(name);
     },
   };
 }
 
-/** Returns the markers of others that count, and the remote's clock. */
+/** Returns the names of others' markers that count, and the remote's clock. */
 async function otherMarkers(
   objects: Objects,
   own: string,
@@ -323,10 +308,7 @@ async function otherMarkers(
 
 const isSweepMarker = (name: string): boolean => name.startsWith('v1/signs/gc-');
 
-/**
- * Marks the remote as being swept.
- * @throws UserFault while it is pushed to or swept by another process
- */
+/** Marks the remote as being swept. @throws UserFault while another process uses it */
 export async function beginSweep(objects: Objects): Promise<Marker> {
   const marker = await placeMarker(objects, 'gc');
   try {
@@ -344,10 +326,7 @@ export async function beginSweep(objects: Objects): Promise<Marker> {
   }
 }
 
-/**
- * Marks the remote as being pushed to. Waits while it is swept.
- * @param tell called once if the push has to wait
- */
+/** Marks the remote as being pushed to. Waits while it is swept, and then calls `tell` once. */
 export async function beginPush(
   objects: Objects,
   tell: (message: string) => void,

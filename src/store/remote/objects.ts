@@ -10,7 +10,7 @@
  */
 import { UserFault } from '../../api.ts';
 
-/** The bytes of an object from an offset on. */
+/** An object's bytes from an offset on. */
 export interface Reading {
   /** The size of the whole object, as the remote says. */
   readonly size: number;
@@ -19,7 +19,6 @@ export interface Reading {
   close(): void;
 }
 
-/** An object as a listing shows it. */
 export interface Listed {
   readonly name: string;
   readonly size: number;
@@ -30,19 +29,19 @@ export interface Listed {
 export interface Objects {
   /** The remote as messages show it; holds no secrets. */
   readonly uri: string;
-  /** The pauses before a transfer that broke off is resumed. Default: PAUSES of receive.ts. */
+  /** PAUSES of receive.ts by default. */
   readonly pauses?: readonly number[];
-  /** Throws `UserFault` if the remote can't be used. @param writing whether it will be written */
+  /** Throws `UserFault` if the remote can't be used. @param writing whether to write to it */
   open(writing: boolean): Promise<void>;
-  /** Returns the size of an object, or null if there is none. Throws `RemoteFault`. */
+  /** Null if there is no such object. Throws `RemoteFault`. */
   sizeOf(name: string): Promise<number | null>;
-  /** Returns an object, or null if there is none. Throws `RemoteFault`, also while it is read. */
+  /** Null if there is no such object. Throws `RemoteFault`, also while bytes are read. */
   read(name: string, from: number): Promise<Reading | null>;
-  /** Writes an object, whole or not at all. Throws `RemoteFault`, or what `bytes` throws. */
+  /** Writes an object whole or not at all. Throws `RemoteFault`, or what `bytes` throws. */
   write(name: string, size: number, bytes: AsyncIterable<Uint8Array>): Promise<void>;
   /** Lists the objects whose name begins with `v1/FOLDER/`, in any order. Throws `RemoteFault`. */
   list(folder: string): AsyncIterable<Listed>;
-  /** Removes an object, if there is one. Throws `RemoteFault`. */
+  /** Does nothing without such an object. Throws `RemoteFault`. */
   remove(name: string): Promise<void>;
 }
 
@@ -58,7 +57,7 @@ export class RemoteFault extends UserFault {
   }
 }
 
-/** Returns the objects with transfers that throw `RemoteFault` once `signal` is aborted. */
+/** Makes transfers throw `RemoteFault` once `signal` is aborted. */
 export function interruptible(objects: Objects, signal: AbortSignal): Objects {
   const untilAborted = async function* (bytes: AsyncIterable<Uint8Array>) {
     for await (const chunk of bytes) {
@@ -78,23 +77,21 @@ export function interruptible(objects: Objects, signal: AbortSignal): Objects {
 
 const SHA256 = /^[0-9a-f]{64}$/;
 
-/** Returns the name of an object with this digest or key. Anything else must not get into names. */
+/** Throws if `id` is no digest and no key: nothing else must get into names. */
 function objectName(folder: string, id: string, ending: string): string {
   if (!SHA256.test(id)) throw new TypeError(`${JSON.stringify(id.slice(0, 80))} is not a digest`);
   return `v1/${folder}/${id.slice(0, 2)}/${id}${ending}`;
 }
 
-/** Return the names of the objects of an entry's manifest, a file, and an environment's record. */
 export const entryObject = (key: string): string => objectName('entries', key, '.json');
 export const blobObject = (sha256: string): string => objectName('blobs', sha256, '');
 export const environmentObject = (sha256: string): string =>
   objectName('environments', sha256, '.json');
 
-/** Returns the digest that a manifest's `environment` names, or null if it names none. */
+/** Returns the digest in a manifest's `facts.environment`; null if it has none. */
 export const environmentName = (value: unknown): string | null =>
   typeof value === 'string' && /^sha256:[0-9a-f]{64}$/.test(value) ? value.slice(7) : null;
 
-/** Whether a text is a run's id, as `run` gives them. */
 export const isRunId = (text: string): boolean => /^\d{8}-\d{6}-\d{1,10}(?:-\d{1,6})?$/.test(text);
 
 export function runObject(id: string): string {

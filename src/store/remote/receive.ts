@@ -17,7 +17,7 @@ import { pathInside } from '../../base/untrusted/paths.ts';
 import { actionKey, contentDigest } from '../../plan/keys.ts';
 import type { ActionKey, KeyComponents } from '../../plan/types.ts';
 import { diskFault } from '../faults.ts';
-import { foldersOf, SETTLED_MS } from '../files.ts';
+import { innerFolders, SETTLED_MS } from '../files.ts';
 import { makeFolder } from '../folders.ts';
 import {
   bytesOf,
@@ -39,7 +39,6 @@ import {
   RemoteFault,
 } from './objects.ts';
 
-/** What a remote says of an entry: its manifest, that there is none, or why it is refused. */
 export type Described =
   | { readonly state: 'known'; readonly manifest: Manifest; readonly text: string }
   | { readonly state: 'absent' }
@@ -51,20 +50,18 @@ export type Received =
   /** What the remote holds is not the entry. */
   | { readonly state: 'refused'; readonly why: string };
 
-/** Thrown if a remote's object is missing, malformed, or not the one that was asked for. */
+/** Thrown if an object is missing, malformed, or not what was asked for. */
 class Refusal extends Error {}
 
 /**
- * The pauses in milliseconds before a transfer that broke off is resumed: the first if it had
- * brought bytes, the second if not. After two in a row without a byte, it is given up.
+ * The pauses (ms) before a transfer that broke off is resumed: after one that brought bytes, and
+ * after one that brought none. After two in a row without a byte, it is given up.
  */
 const PAUSES: readonly number[] = [200, 1000];
 
-/** The most bytes of an environment's record. */
 const ENVIRONMENT_BYTES = MB;
 
 /**
- * Receives the manifest of `key`, and nothing else.
  * @param volatile the stage's volatile files; null if the stage is not known
  * @throws RemoteFault if the remote does not answer
  */
@@ -85,8 +82,8 @@ export async function receiveManifest(
 }
 
 /**
- * Receives the entry of `key` into the store. The caller holds its lease.
- * @param volatile the stage's volatile files; null if the stage is not known
+ * Receives an entry into the store. The caller holds its lease.
+ * @param volatile as in `receiveManifest`
  * @throws RemoteFault if the remote does not answer
  * @throws UserFault if the disk refuses
  */
@@ -126,7 +123,7 @@ function checkRoom(dir: string, bytes: number): void {
     );
 }
 
-/** Receives a file of an entry into `dir`. Throws `Refusal` if it is missing or has changed. */
+/** Throws `Refusal` if the file is missing or was changed. */
 async function receiveFile(
   objects: Objects,
   dir: string,
@@ -155,7 +152,7 @@ async function receiveFile(
 
 /**
  * Passes the bytes of an object to `take`, resuming transfers that break off. Returns false if
- * there is no such object. Throws `Refusal` unless the object has exactly `size` bytes.
+ * there is no object. Throws `Refusal` unless it has exactly `size` bytes.
  */
 async function receiveBytes(
   objects: Objects,
@@ -196,8 +193,7 @@ async function receiveBytes(
 }
 
 /**
- * Returns the text of an object, or null if there is none. Throws `Refusal` if it has more than
- * `most` bytes or is not UTF-8.
+ * Returns null if there is no object. Throws `Refusal` for more than `most` bytes or no UTF-8.
  * @param what names the object in messages
  */
 export async function receiveText(
@@ -222,13 +218,13 @@ export async function receiveText(
   }
 }
 
-/** Returns the reason if an error is a `Refusal`, or null for another error. */
-export const refusalOf = (error: unknown): string | null =>
+/** Returns the message of a `Refusal`, null for another error. */
+export const refusalReason = (error: unknown): string | null =>
   error instanceof Refusal ? error.message : null;
 
 /**
- * Receives the record of the environment that the entry ran in. Only people read it, so an entry
- * whose record is missing or wrong is taken without it.
+ * Receives the record of the environment that the entry ran in. Only people read it, so an entry is
+ * taken even if its record is missing or wrong.
  */
 async function receiveEnvironment(
   objects: Objects,
@@ -251,13 +247,13 @@ async function receiveEnvironment(
 /** Sets the folders' times to just before the entry was made, so that a later change shows. */
 function setFolderTimes(dir: string, manifest: Manifest): void {
   const time = new Date(Math.max(0, Date.parse(manifest.created) - SETTLED_MS));
-  for (const folder of foldersOf(keptFiles(manifest).map(({ path: name }) => name)))
+  for (const folder of innerFolders(keptFiles(manifest).map(({ path: name }) => name)))
     utimesSync(pathInside(dir, folder, 'a folder of a remote entry'), time, time);
 }
 
 /**
- * Returns the manifest of `key`. Throws `Refusal` if the text is not that manifest.
- * @param volatile the stage's volatile files; null if the stage is not known
+ * Throws `Refusal` if the text is not the manifest of `key`.
+ * @param volatile as in `receiveManifest`
  * @throws UserFault if a limit in the environment is malformed
  */
 export function checkedManifest(
@@ -308,7 +304,6 @@ function componentsFault({ components, kind }: Manifest, key: ActionKey): string
   return keyFrom(components) === key ? null : 'its manifest has the components of another entry';
 }
 
-/** Returns the key that components give, or null if they have no canonical form. */
 function keyFrom(components: KeyComponents): ActionKey | null {
   try {
     return actionKey(components);
@@ -317,7 +312,6 @@ function keyFrom(components: KeyComponents): ActionKey | null {
   }
 }
 
-/** Returns what is wrong with the list of files; null if nothing is. */
 function filesFault(files: unknown): string | null {
   if (!Array.isArray(files) || files.length === 0) return 'its manifest has no list of files';
   const { value: most } = readLimit('files'),
@@ -340,11 +334,10 @@ function filesFault(files: unknown): string | null {
     bytes += size as number;
   }
   if (bytes > mostBytes) return `it has ${inWords(bytes)}, more than ${inWords(mostBytes)}`;
-  const inFile = [...names].find((name) => [...foldersOf([name])].some((one) => names.has(one)));
+  const inFile = [...names].find((name) => [...innerFolders([name])].some((one) => names.has(one)));
   return inFile === undefined ? null : `its manifest names ${inFile}, whose folder is also a file`;
 }
 
-/** Returns what is wrong with the list of files that were let go; null if nothing is. */
 function letGoFault({ files, letGo }: Manifest): string | null {
   const given: unknown = letGo;
   if (given === undefined) return null;
@@ -354,7 +347,6 @@ function letGoFault({ files, letGo }: Manifest): string | null {
     : 'its manifest names files as let go that it does not have';
 }
 
-/** Returns which of these fields is malformed, as a clause; null if none is. */
 function factsFault({ content, seconds, created, backend, facts }: Manifest): string | null {
   const given: unknown = facts;
   if (!isDigest(content)) return 'its manifest has no digest of its content';

@@ -17,7 +17,6 @@ import { interruptible, type Objects, RemoteFault } from './objects.ts';
 import { receiveEntry } from './receive.ts';
 import { sendEntry, type Sent } from './send.ts';
 
-/** The most transfers at once. */
 const TRANSFERS = 6;
 /** After this many faults in a row, a run stops using the remote. */
 const MOST_FAULTS = 3;
@@ -28,21 +27,18 @@ export interface Counts {
   readonly sent: number;
   /** Bytes of the files that were fetched and sent. */
   readonly bytes: number;
-  /** Entries that were refused here or that the remote did not take. */
+  /** Entries refused here, or not taken by the remote. */
   readonly failed: number;
 }
 
 export interface RemoteOptions {
-  /** Called with a sentence for each entry that is refused or fails. */
+  /** void; => Gets a sentence for each entry that is refused or fails. */
   readonly tell: (message: string) => void;
-  /** Called with a sentence for each entry that was transferred. */
+  /** Gets a sentence for each entry that was transferred. */
   readonly log?: (message: string) => void;
-  /** Once aborted, no more transfers begin, and those under way are ended. */
+  /** Once aborted, ends the transfers under way and begins no more. */
   readonly signal?: AbortSignal;
 }
-
-export const createRemote = (objects: Objects, store: Store, options: RemoteOptions): Remote =>
-  new Remote(objects, store, options);
 
 const shortKey = (key: ActionKey): string => key.slice(0, 10);
 
@@ -51,14 +47,14 @@ export class Remote {
   readonly #objects: Objects;
   readonly #store: Store;
   readonly #options: RemoteOptions;
-  readonly #sending: Sending;
+  readonly #sending;
   readonly #queue = new PQueue({ concurrency: TRANSFERS });
   readonly #counts = { fetched: 0, sent: 0, bytes: 0, failed: 0 };
-  /** The keys that the remote was asked for, with any result. It is not asked for them again. */
+  /** The keys that were asked for, with any result. They are not asked for again. */
   readonly #asked = new Set<ActionKey>();
-  /** Fetches under way, by key, which stages with equal keys share. */
+  /** Fetches under way, by key: stages with equal keys share them. */
   readonly #running = new Map<ActionKey, Promise<Entry | null>>();
-  /** Faults since the last transfer that succeeded. */
+  /** Faults in a row. */
   #faults = 0;
 
   constructor(objects: Objects, store: Store, options: RemoteOptions) {
@@ -72,8 +68,8 @@ export class Remote {
 
   /**
    * Returns the entry of `key` from the remote; null if the remote has none or fails, if the entry
-   * was refused, which is told, or if another process has the lease. Asks only once for a key.
-   * @param volatile the stage's volatile files; null if the stage is not known
+   * was refused, or if another process has its lease. Asks only once for a key.
+   * @param volatile as in `receiveManifest`
    */
   async fetch(key: ActionKey, volatile: readonly string[] | null): Promise<Entry | null> {
     if (this.#asked.has(key) || this.#hasFailedOften()) return null;
@@ -89,14 +85,14 @@ export class Remote {
     void this.#queue.add(() => this.#send(key));
   }
 
-  /** Resolves when every transfer has ended, to what was transferred. */
+  /** Resolves when every transfer has ended. */
   async settled(): Promise<Counts> {
     await this.#queue.onIdle();
     await this.#sending.end();
     return this.#counts;
   }
 
-  /** Takes the lease and fetches the entry, unless it is here by now. Returns null as `fetch`. */
+  /** Fetches the entry under its lease, unless it is here by now. Returns null as `fetch`. */
   async #receive(key: ActionKey, volatile: readonly string[] | null): Promise<Entry | null> {
     const lease = this.#store.take(key);
     if ('by' in lease) return null;
@@ -121,7 +117,6 @@ export class Remote {
     }
   }
 
-  /** Sends an entry. Counts the transfer, or tells why it failed. */
   async #send(key: ActionKey): Promise<void> {
     try {
       const sent = await this.#attempt(key, () => this.#sending.send(key, false));
@@ -135,10 +130,7 @@ export class Remote {
     }
   }
 
-  /**
-   * Runs a transfer and returns its result; null if the remote fails, which is told. Also returns
-   * null, without running it, after too many faults or once the signal is aborted.
-   */
+  /** Returns null if the remote fails, which is told, has failed too often, or on an abort. */
   async #attempt<T>(key: ActionKey, transfer: () => Promise<T>): Promise<T | null> {
     const { signal, tell } = this.#options;
     const isStopped = (): boolean => signal?.aborted === true;
@@ -166,15 +158,8 @@ export class Remote {
   }
 }
 
-interface Sending {
-  /** Sends an entry; see `sendEntry`. */
-  send(key: ActionKey, force: boolean): Promise<Sent>;
-  /** Removes the marker. The next `send` makes a new one. */
-  end(): Promise<void>;
-}
-
-/** Sends entries under a marker, which keeps any `gc` from sweeping the remote meanwhile. */
-function createSending(objects: Objects, store: Store, tell: (message: string) => void): Sending {
+/** Sends entries under a marker, which keeps `gc` from sweeping the remote meanwhile. */
+function createSending(objects: Objects, store: Store, tell: (message: string) => void) {
   let marker: Promise<Marker> | null = null;
   const end = async (): Promise<void> => {
     const before = marker;
@@ -183,8 +168,9 @@ function createSending(objects: Objects, store: Store, tell: (message: string) =
     await before?.then((one) => one.end()).catch(() => undefined);
   };
   return {
+    /** Removes the marker. The next `send` makes a new one. */
     end,
-    async send(key, force) {
+    async send(key: ActionKey, force: boolean): Promise<Sent> {
       for (;;) {
         const held = (marker ??= beginPush(objects, tell));
         const raised = await held.catch((error: unknown) => {
@@ -201,13 +187,13 @@ function createSending(objects: Objects, store: Store, tell: (message: string) =
 }
 
 export interface Pulled extends Counts {
-  /** The number of entries that the store already had. */
+  /** How many entries the store already had. */
   readonly here: number;
-  /** The keys of entries that neither the store nor the remote has. */
+  /** Neither the store nor the remote has these entries. */
   readonly lacking: readonly ActionKey[];
 }
 
-/** Fetches entries, and waits for those that another process is making or fetching. */
+/** Waits for entries that another process is making or fetching. */
 export async function pullEntries(
   remote: Remote,
   store: Store,
@@ -238,17 +224,8 @@ function isLeased(store: Store, key: ActionKey): boolean {
   return false;
 }
 
-export interface Pushed {
-  /** The number of entries that were sent, and of those that the remote had. */
-  readonly sent: number;
-  readonly present: number;
-  readonly bytes: number;
-  /** The entries that are missing or damaged here. */
-  readonly unsound: readonly { readonly key: ActionKey; readonly why: string }[];
-}
-
 /**
- * Sends entries. Throws `RemoteFault` if the remote does not take one.
+ * Throws `RemoteFault` if the remote does not take one.
  * @param tell called if the push has to wait for a `gc` of the remote
  */
 export async function pushEntries(
@@ -257,7 +234,7 @@ export async function pushEntries(
   keys: readonly ActionKey[],
   force: boolean,
   tell: (message: string) => void = () => undefined,
-): Promise<Pushed> {
+) {
   const queue = new PQueue({ concurrency: TRANSFERS });
   const sending = createSending(objects, store, tell);
   const results = await queue
@@ -271,8 +248,10 @@ export async function pushEntries(
   const sent = results.flatMap(([, one]) => (one.state === 'sent' ? [one.bytes] : []));
   return {
     sent: sent.length,
+    /** How many entries the remote had already. */
     present: results.filter(([, { state }]) => state === 'present').length,
     bytes: sent.reduce((sum, bytes) => sum + bytes, 0),
+    /** The entries that are missing or damaged here. */
     unsound: results.flatMap(([key, one]) =>
       one.state === 'unsound' ? [{ key, why: one.why }] : [],
     ),
@@ -281,7 +260,7 @@ export async function pushEntries(
 
 const FORMS = 'write file:FOLDER or s3://BUCKET/PREFIX';
 
-/** Opens the remote of a URI. @throws UserFault if it is none, or needs packages not installed */
+/** Opens a URI's remote. @throws UserFault if it is none, or needs packages not installed */
 export async function objectsAt(uri: string): Promise<Objects> {
   if (uri.startsWith('file:')) {
     const folder = uri.startsWith('file://') ? folderOfUrl(uri) : uri.slice('file:'.length);

@@ -19,13 +19,11 @@ import {
 } from '../../base/untrusted/limits.ts';
 import { type Listed, type Objects, type Reading, RemoteFault } from './objects.ts';
 
-const PACKAGES = ['@aws-sdk/client-s3', '@aws-sdk/lib-storage'] as const;
-
-/** The smallest part of an upload in parts, in bytes, and the most parts (S3 takes 10,000). */
+/** The smallest part of an upload, in bytes, and the most parts (S3 takes 10,000). */
 const PART = 16 * MB,
   PARTS = 9000;
 
-/** The most answers that one listing may take: 2 million objects at 1000 each. */
+/** The most answers that one listing may take; each has up to 1000 objects. */
 const MOST_PAGES = 2000;
 
 interface Bucket {
@@ -33,17 +31,16 @@ interface Bucket {
   readonly client: S3Client;
   readonly name: string;
   readonly uri: string;
-  /** The time without data after which a transfer is broken off. */
+  /** How long a transfer may go without data. */
   readonly stallMs: number;
-  /** Sends a request whose answer is short. All its attempts together may take `stallMs`. */
+  /** Sends a request with a short answer. All its attempts together may take `stallMs`. */
   readonly send: S3Client['send'];
-  /** Returns the key of an object. */
   readonly keyOf: (object: string) => string;
-  /** Returns what to throw for an error (`s3Fault`). */
+  /** unknown; => See `s3Fault`. */
   readonly fault: (error: unknown) => unknown;
 }
 
-/** Opens a remote in S3. @param prefix begins its keys, without slashes at its ends; may be '' */
+/** @param prefix begins the keys, without slashes at its ends; may be '' */
 export async function s3Objects(bucket: string, prefix: string, uri: string): Promise<Objects> {
   const [sdk, { Upload }] = await loadSdk(uri);
   const patience = readLimit('seconds');
@@ -79,7 +76,7 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
     },
     sizeOf: (name) => withFaults(fetchSize(opened, name)),
     read: (name, from) => withFaults(read(opened, name, from)),
-    write: (name, size, bytes) => upload(opened, Upload, { name, size, bytes }),
+    write: (name, size, bytes) => upload(opened, Upload, name, size, bytes),
     async *list(folder) {
       try {
         yield* listObjects(opened, folder);
@@ -109,7 +106,7 @@ const createClient = (sdk: Sdk, socketTimeout: number): S3Client =>
     maxAttempts: 4,
   });
 
-/** Returns the bytes of a short answer. Throws an error named TOO_LARGE beyond the list limit. */
+/** Reads a short answer. Throws an error named TOO_LARGE beyond the list limit. */
 async function collectBody(body: Readable): Promise<Uint8Array> {
   const { value: most } = readLimit('list');
   const parts: Uint8Array[] = [];
@@ -130,8 +127,8 @@ async function loadSdk(uri: string): Promise<[Sdk, typeof libStorage]> {
   } catch (error) {
     if (!hasCode(error, 'ERR_MODULE_NOT_FOUND')) throw error;
     throw new UserFault(
-      `${uri} needs packages that are not installed: ${PACKAGES.join(' and ')}`,
-      `npm install ${PACKAGES.join(' ')}`,
+      `${uri} needs packages that are not installed: @aws-sdk/client-s3 and @aws-sdk/lib-storage`,
+      'npm install @aws-sdk/client-s3 @aws-sdk/lib-storage',
     );
   }
 }
@@ -140,8 +137,8 @@ const hasOwnEndpoint = (): boolean =>
   ['AWS_ENDPOINT_URL', 'AWS_ENDPOINT_URL_S3'].some((name) => (process.env[name] ?? '') !== '');
 
 /**
- * Returns the region where the SDK would not find one. It reads `AWS_REGION` and the user's files,
- * and refuses to work without a region, which servers other than Amazon's ignore.
+ * Returns a region where the SDK would find none and refuse to work. It reads `AWS_REGION` and the
+ * user's files; servers other than Amazon's ignore the region.
  */
 function regionOption(): { readonly region?: string } {
   const given = process.env['AWS_REGION'] ?? '',
@@ -198,17 +195,13 @@ async function read(
   }
 }
 
-interface Writing {
-  readonly name: string;
-  readonly size: number;
-  readonly bytes: AsyncIterable<Uint8Array>;
-}
-
-/** Writes an object, in parts if it is large. An error of `bytes` is thrown as it is. */
+/** An error of `bytes` is thrown as it is. */
 async function upload(
   { client, name: bucket, stallMs, keyOf, fault }: Bucket,
   Upload: typeof libStorage.Upload,
-  { name, size, bytes }: Writing,
+  object: string,
+  size: number,
+  bytes: AsyncIterable<Uint8Array>,
 ): Promise<void> {
   // The SDK wraps errors of the body, so an error of `bytes` is kept here.
   let own: { readonly error: unknown } | null = null;
@@ -225,7 +218,7 @@ async function upload(
   const transfer = new Upload({
     client,
     abortController: stop,
-    params: { Bucket: bucket, Key: keyOf(name), Body: Readable.from(guarded()) },
+    params: { Bucket: bucket, Key: keyOf(object), Body: Readable.from(guarded()) },
     partSize: Math.max(PART, Math.ceil(size / PARTS)),
     queueSize: 2,
   });
@@ -243,7 +236,7 @@ async function upload(
 const allowedMs = (stallMs: number, bytes: number): number =>
   Math.min(LONGEST_MS, stallMs + (bytes / SLOWEST) * 1000);
 
-/** Yields the objects of a folder. @throws RemoteFault if the server's list does not end */
+/** @throws RemoteFault if the server's list does not end */
 async function* listObjects(
   { send, sdk, name: bucket, uri, keyOf }: Bucket,
   folder: string,
@@ -269,10 +262,7 @@ async function* listObjects(
 const isAbsent = (error: unknown): boolean =>
   ['NoSuchKey', 'NotFound'].includes((error as Error).name);
 
-/**
- * Yields the bytes of a body. Throws if none comes for `ms`, if they come more slowly than SLOWEST
- * for longer than `ms`, or if the connection breaks.
- */
+/** Throws if data stalls for `ms` or comes more slowly than SLOWEST, or the connection breaks. */
 async function* withStallTimeout(
   body: Readable,
   ms: number,
@@ -306,7 +296,7 @@ async function* withStallTimeout(
 const noBucket = (uri: string, bucket: string): RemoteFault =>
   new RemoteFault(`${uri}: there is no bucket "${bucket}"`, 'make it, or name another');
 
-/** Returns an error of the SDK as a `RemoteFault` with a way out, and a `UserFault` as it is. */
+/** Returns an error of the SDK as a `RemoteFault`, and a `UserFault` as it is. */
 function s3Fault(error: unknown, uri: string, bucket: string, patience: Limit): unknown {
   if (error instanceof UserFault) return error;
   const { name, message, code } = error as NodeJS.ErrnoException;

@@ -24,7 +24,7 @@ import {
   type Objects,
   runObject,
 } from './objects.ts';
-import { checkedManifest, receiveManifest, receiveText, refusalOf } from './receive.ts';
+import { checkedManifest, receiveManifest, receiveText, refusalReason } from './receive.ts';
 
 export type Sent =
   | { readonly state: 'sent'; readonly bytes: number }
@@ -33,12 +33,11 @@ export type Sent =
   /** The store's entry is missing or damaged. */
   | { readonly state: 'unsound'; readonly why: string };
 
-/** Thrown if the store's entry is not what was stored. */
 class Unsound extends Error {}
 
 /**
- * Sends an entry unless the remote has it. An entry there is replaced only if its manifest or the
- * size of a file shows that it is damaged.
+ * Sends an entry unless the remote has it. A remote entry is replaced only if its manifest or the
+ * size of a file shows damage.
  * @param force whether to send everything again
  * @throws RemoteFault if the remote does not take it
  */
@@ -65,15 +64,14 @@ export async function sendEntry(
     await sendText(objects, entryObject(key), text);
     return { state: 'sent', bytes };
   } catch (error) {
-    const why = error instanceof Unsound ? error.message : refusalOf(error);
+    const why = error instanceof Unsound ? error.message : refusalReason(error);
     if (why === null) throw error;
     return { state: 'unsound', why };
   }
 }
 
 /**
- * Whether the remote has the entry's manifest and files of the right sizes.
- * @param letGo the files that the store's entry lacks, which the remote's may lack too
+ * Whether the remote has the entry whole. @param letGo files that it may lack, as the store does
  */
 async function isPresent(
   objects: Objects,
@@ -89,10 +87,7 @@ async function isPresent(
   return true;
 }
 
-/**
- * Sends a file unless the remote has one of its size; with `force`, in any case. Returns the number
- * of bytes that were sent.
- */
+/** Sends a file unless the remote has one of its size, or with `force`. Returns the bytes sent. */
 async function sendFile(
   objects: Objects,
   dir: string,
@@ -105,7 +100,7 @@ async function sendFile(
   return file.size;
 }
 
-/** Yields the bytes of a file. Throws before the last chunk if they are not what was stored. */
+/** Throws before the last chunk if the bytes are not what was stored. */
 async function* checkedBytes(
   dir: string,
   { path: name, size, sha256 }: ManifestFile,
@@ -133,7 +128,7 @@ async function* checkedBytes(
   if (seen !== size || hash.digest('hex') !== sha256) throw new Unsound(`${name} was changed`);
 }
 
-/** Sends a record of an environment, unless the remote has it or the store has none. */
+/** Sends a record unless the remote has it or the store has none. */
 async function sendEnvironment(objects: Objects, root: string, digest: unknown): Promise<void> {
   const name = environmentName(digest);
   if (name === null) return;
@@ -148,7 +143,7 @@ export function sendText(objects: Objects, object: string, text: string): Promis
   return objects.write(object, bytes.length, Readable.from([bytes]));
 }
 
-/** Returns the text of a file of the store. @throws UserFault if it is missing or unreadable */
+/** @throws UserFault if the file is missing or unreadable */
 function readStored(file: string): string {
   try {
     return readRegularText(file);
@@ -161,11 +156,10 @@ function readStored(file: string): string {
 
 const KEY = /^[0-9a-f]{64}$/;
 
-/** Writes the record of a run: the keys of its entries. */
 export const sendRun = (objects: Objects, id: string, keys: readonly ActionKey[]): Promise<void> =>
   sendText(objects, runObject(id), `${seal({ keys })}\n`);
 
-/** Returns the keys of a run. @throws UserFault if the remote has no sound record of the run */
+/** @throws UserFault if the remote has no sound record of the run */
 export async function receiveRun(objects: Objects, id: string): Promise<readonly ActionKey[]> {
   const what = `the record of the run ${id}`;
   try {
@@ -177,7 +171,7 @@ export async function receiveRun(objects: Objects, id: string): Promise<readonly
       );
     return runKeys(text, what);
   } catch (error) {
-    const why = refusalOf(error);
+    const why = refusalReason(error);
     throw why === null ? error : new UserFault(`${objects.uri}: ${why}`);
   }
 }

@@ -11,7 +11,7 @@ import { defined } from '../../../src/base/defined.ts';
 import { sha256 } from '../../../src/base/sha256.ts';
 import type { ActionKey } from '../../../src/plan/types.ts';
 import { openAnswers } from '../../../src/store/answers.ts';
-import { openLeases } from '../../../src/store/lease.ts';
+import { Leases } from '../../../src/store/lease.ts';
 import { newOwner } from '../../../src/store/owner.ts';
 import { standIn } from '../../rig/stand-in.ts';
 import { type FakeEndpoint, openEndpoint, refuse, say } from './fake-endpoint.ts';
@@ -165,7 +165,7 @@ test('the lease of a process that was killed and a damaged answer are no obstacl
   );
   const { pid } = spawnSync(process.execPath, ['-e', '']);
   const key = sha256(`${server.url}/chat/completionsm`) as ActionKey;
-  openLeases(join(dir, '../leases'), { ...newOwner(), pid, start: '1' }).take(key);
+  new Leases(join(dir, '../leases'), { ...newOwner(), pid, start: '1' }).take(key);
   assert.equal(hits(await verdicts(server, { dir })), [true]);
   assert.is(server.asked.length, 2);
   assert.equal(readdirSync(dir), kept);

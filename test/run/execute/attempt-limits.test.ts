@@ -5,7 +5,6 @@ import { flagOf } from '../../../src/cli/options.ts';
 import {
   ATTEMPT_LIMIT_OPTIONS,
   checkAttemptLimits,
-  pickAttemptLimits,
   valueForKind,
 } from '../../../src/run/execute/attempt-limits.ts';
 import { createProject, writeToys } from '../../rig/project.ts';
@@ -104,9 +103,6 @@ test('the command line has the formats of each option', () => {
     ['90s', '30 m', '2h', '1.5', 'soon'].map((text) => timeout.parse(text)),
     [90, 1800, 7200, 1.5, null],
   );
-  assert.equal(pickAttemptLimits({ retries: { train: 1 }, timeout: undefined }), {
-    retries: { train: 1 },
-  });
 });
 
 test('an option of several words has hyphens in its flag, and keeps its name', () => {

@@ -13,11 +13,9 @@ import {
   UserFault,
 } from '../../../src/api.ts';
 import { apiModule, scienceModule, workerModule } from '../../../src/run/registry/build.ts';
-import {
-  type LoadedPlugin,
-  loadOutsidePlugins,
-  loadRegistry,
-} from '../../../src/run/registry/registry.ts';
+import { loadOutsidePlugins } from '../../../src/run/registry/outside.ts';
+import { loadRegistry } from '../../../src/run/registry/registry.ts';
+import type { LoadedPlugin } from '../../../src/run/registry/types.ts';
 import { present } from '../../rig/present.ts';
 import { createRegistry } from '../../rig/registry.ts';
 

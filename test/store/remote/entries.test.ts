@@ -10,7 +10,7 @@ import {
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { remoteOf } from '../../../src/run/remote.ts';
+import { chosenRemote } from '../../../src/run/remote.ts';
 import { strayFile } from '../../../src/store/files.ts';
 import type { Entry } from '../../../src/store/manifest.ts';
 import { folderObjects } from '../../../src/store/remote/folder.ts';
@@ -21,12 +21,7 @@ import {
   RemoteFault,
 } from '../../../src/store/remote/objects.ts';
 import { receiveEntry } from '../../../src/store/remote/receive.ts';
-import {
-  createRemote,
-  objectsAt,
-  pullEntries,
-  pushEntries,
-} from '../../../src/store/remote/remote.ts';
+import { objectsAt, pullEntries, pushEntries, Remote } from '../../../src/store/remote/remote.ts';
 import { receiveRun, sendEntry, sendRun } from '../../../src/store/remote/send.ts';
 import { present } from '../../rig/present.ts';
 import { rejects } from '../../rig/rejects.ts';
@@ -128,7 +123,7 @@ test('concurrent pulls of one entry fetch it once', async ({ stores, memory }) =
   await sendEntry(memory, from, key);
   memory.reads.length = 0;
   const pulls = [stores.open('to'), stores.open('to'), stores.open('to')].map((store) =>
-    pullEntries(createRemote(memory, store, { tell: unheard }), store, [{ key, volatile: null }]),
+    pullEntries(new Remote(memory, store, { tell: unheard }), store, [{ key, volatile: null }]),
   );
   const pulled = await Promise.all(pulls);
   assert.is(
@@ -178,7 +173,7 @@ test('a remote that fails again and again is not asked any more', async ({ store
   const told: string[] = [];
   const to = stores.open('to');
   memory.sizeOf = () => Promise.reject(new RemoteFault('memory: is away'));
-  const remote = createRemote(memory, to, { tell: (message) => told.push(message) });
+  const remote = new Remote(memory, to, { tell: (message) => told.push(message) });
   for (const digit of '12345')
     assert.is(await remote.fetch(digit.repeat(64) as Entry['key'], null), null);
   assert.equal(told, [
@@ -197,12 +192,12 @@ test('new entries are sent while others are fetched, and none once the run was s
   const from = stores.open('from'),
     { key } = await putEntry(from, FILES),
     stop = new AbortController();
-  const remote = createRemote(memory, from, { tell: unheard, signal: stop.signal });
+  const remote = new Remote(memory, from, { tell: unheard, signal: stop.signal });
   remote.sendSoon(key);
   assert.equal(await remote.settled(), { fetched: 0, sent: 1, bytes: 5016, failed: 0 });
   // What is under way when the run is stopped ends, and leaves nothing.
   const to = stores.open('to'),
-    fetching = createRemote(memory, to, { tell: unheard, signal: stop.signal });
+    fetching = new Remote(memory, to, { tell: unheard, signal: stop.signal });
   const read = memory.read.bind(memory);
   memory.read = (name, offset) => {
     if (name.includes('/blobs/')) stop.abort();
@@ -268,8 +263,11 @@ test('a URI is a folder, a bucket, or a fault', async ({ stores }) => {
   for (const uri of ['', 'x', 'http://x', 's3:', 's3://', 's3://B', 's3://b.', 'file:'])
     await rejects(objectsAt(uri), /is not a remote|names no folder/);
   await rejects(objectsAt('s3://key:secret@b/c'), /^"s3:\/\/…@b\/c" is not a remote$/);
-  assert.throws(() => remoteOf({ push: true }), /no remote is named that entries could be sent to/);
-  assert.equal(remoteOf({ remote: 'file:x' }), { remote: { uri: 'file:x', push: false } });
+  assert.throws(
+    () => chosenRemote({ push: true }),
+    /no remote is named that entries could be sent to/,
+  );
+  assert.equal(chosenRemote({ remote: 'file:x' }), { uri: 'file:x', push: false });
   for (const uri of ['s3://bucket/../x', 's3://bucket//x', 's3://bucket/a\n', 'file://host/x'])
     await rejects(objectsAt(uri), /has a prefix that|is not a remote|is not the URL/);
 });
