@@ -56,7 +56,7 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** Ends a process. Returns false if it has already ended, or belongs to another user. */
+/** Returns false if the process has already ended, or belongs to another user. */
 function kill({ pid }: Process): boolean {
   try {
     return process.kill(pid, 'SIGKILL');

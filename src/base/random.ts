@@ -19,15 +19,14 @@ export interface RandomStream {
   readonly permutation: (n: number) => Int32Array;
 }
 
-/** A stream whose position can be saved. */
 export interface ResumableStream extends RandomStream {
-  /** Returns the position, as plain numbers for `resumeStream`. */
+  /** Returns the stream's position, for `resumeStream`. */
   readonly state: () => StreamState;
 }
 /** The generator's four 32-bit words, then the spare number of a pair of normal draws or null. */
 export type StreamState = readonly (number | null)[];
 
-/** Returns the stream for (seed, purpose, name). Different triples give independent streams. */
+/** Different (seed, purpose, name) give independent streams. */
 export function randomStream(seed: number, purpose: string, name = ''): ResumableStream {
   // The pre-image is a JSON array, so that no two triples share one.
   const hash = createHash('sha256')
@@ -43,7 +42,7 @@ export function randomStream(seed: number, purpose: string, name = ''): Resumabl
   ]);
 }
 
-/** Returns a stream at the position that `state` of another stream returned. */
+/** Returns a stream that continues from a position. */
 export function resumeStream(from: StreamState): ResumableStream {
   const generator = xoroshiro128plusFromState(from.slice(0, 4) as number[]);
   const uniform = (): number => {
@@ -94,9 +93,7 @@ export function resumeStream(from: StreamState): ResumableStream {
  * and `trigger` in evaluation. They depend on (seed, attack, purpose, name) only, never on the dose
  * or the cell.
  */
-export function attackStreams(
-  seed: number,
-  attack: string,
-): (purpose: string, name?: string) => RandomStream {
-  return (purpose, name = '') => randomStream(seed, `attack.${attack}.${purpose}`, name);
-}
+export const attackStreams =
+  (seed: number, attack: string) =>
+  (purpose: string, name = ''): RandomStream =>
+    randomStream(seed, `attack.${attack}.${purpose}`, name);

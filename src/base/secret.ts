@@ -1,5 +1,3 @@
-/** Chooses the parts of secrets to search for, and removes secrets from what is logged. */
-
 /** The shortest text to search for. A shorter one would occur in many files by chance. */
 const SHORTEST = 4;
 

@@ -15,10 +15,7 @@ export interface Summary {
   readonly high: number | null;
 }
 
-/**
- * Summarises values. Throws a RangeError if there are none.
- * @param level the confidence level of the interval
- */
+/** Throws a RangeError if there are no values. `level`: the confidence level of the interval. */
 export function summarise(values: readonly number[], level = 0.95): Summary {
   const n = values.length;
   if (n === 0) throw new RangeError('a summary needs at least one value');
@@ -52,7 +49,7 @@ export function pairedDifference(
     throw new RangeError(`pairs need equal lengths, got ${a.length} and ${b.length}`);
   const differences = a.map((x, i) => x - b[i]!);
   // Deviations up to this are rounding, such as that between .9 − .8 and .8 − .7 in doubles.
-  const rounding = 1e-12 * Math.max(...a.map(Math.abs), ...b.map(Math.abs));
+  const rounding = ROUNDING * Math.max(...a.map(Math.abs), ...b.map(Math.abs));
   const summary = summarise(differences, level),
     { mean, std } = summary;
   if (std === null) return { ...summary, effect: null };

@@ -17,10 +17,11 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { UserFault } from '../fault.ts';
+import { isMissing } from '../system-error.ts';
 import { pathInside } from '../untrusted/paths.ts';
 import { type Command, type ProgramParams, runCommand } from './run.ts';
 
-export interface Given {
+interface Given {
   /** The paths of files by name. The files are copied, so that the program may change them. */
   readonly files: { readonly [name: string]: string };
   /**
@@ -31,7 +32,7 @@ export interface Given {
   readonly task: unknown;
 }
 
-export interface WorkFolder {
+interface WorkFolder {
   readonly dir: string;
   /**
    * Moves the declared outputs to the folder `to`, and removes the rest. Throws a UserFault if an
@@ -100,7 +101,7 @@ interface Exchange extends Pick<Given, 'files' | 'task'>, Pick<Command, 'log' | 
   readonly texts: { readonly [name: string]: string };
   /** The file that it writes. */
   readonly output: string;
-  /** Names that no file of `files` may have, beside task.json and those of the texts. */
+  /** Further names that no file of `files` may have, beside task.json and those in `texts`. */
   readonly taken: readonly string[];
   /** What the program has to do, for the message that it did not write its file. */
   readonly hint: string;
@@ -116,8 +117,8 @@ export async function exchangeTexts(
   { files, task, texts, output, taken, hint, ...rest }: Exchange,
 ): Promise<string> {
   const bytes = output_mb * 1e6;
-  const own = ['task.json', ...Object.keys(texts), ...taken];
-  const clash = own.find((name) => Object.hasOwn(files, name));
+  const reserved = ['task.json', ...Object.keys(texts), ...taken];
+  const clash = reserved.find((name) => Object.hasOwn(files, name));
   if (clash !== undefined)
     throw new UserFault(
       `\`files\` has ${clash}, a name that is taken in the program's folder`,
@@ -161,8 +162,7 @@ async function inputStates(inputs: Given['inputs'] = {}): Promise<Map<string, st
 /** Returns an output's bytes. @throws UserFault if it is neither a file nor a folder */
 async function outputSize(full: string, output: string): Promise<number> {
   const stat = await lstat(full).catch((error: unknown) => {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+    if (isMissing(error)) return null;
     throw error;
   });
   if (stat === null)

@@ -9,12 +9,6 @@ import { UserFault } from '../fault.ts';
 import type { Json, JsonSchema } from '../json.ts';
 import { endMarked, endTree, leftText, waitForEnd, WORKER_MARK } from '../processes.ts';
 
-export interface CommandLimits {
-  readonly seconds: number;
-  /** The limit for stdout and stderr together. */
-  readonly outputBytes: number;
-}
-
 export interface Command {
   readonly argv: readonly string[];
   readonly cwd: string;
@@ -22,7 +16,11 @@ export interface Command {
   readonly env: { readonly [name: string]: string };
   /** Names of environment variables of this process that are passed on to the program. */
   readonly pass: readonly string[];
-  readonly limits: CommandLimits;
+  readonly limits: {
+    readonly seconds: number;
+    /** For stdout and stderr together. */
+    readonly outputBytes: number;
+  };
   readonly log: (line: string) => void;
   /** Once aborted, the program and all processes that it forked are ended. */
   readonly signal?: AbortSignal;
@@ -60,23 +58,23 @@ export async function runCommand(command: Command): Promise<void> {
   const { argv, limits, log, signal } = command;
   const mark = randomUUID();
   const child = spawnProgram(command, mark);
-  const name = quotedCommand(command);
+  const name = JSON.stringify(argv.join(' '));
   let fault: UserFault | null = null;
   const end = (message: string, hint: string): void => {
     if (fault !== null) return;
     fault = new UserFault(message, hint);
     if (child.pid !== undefined) endTree(child.pid);
   };
-  const output = logOutput(child, {
-    isEnded: () => fault !== null,
-    log,
-    limit: limits.outputBytes,
-    onLimit: () =>
+  const output = logOutput(
+    child,
+    command,
+    () => fault !== null,
+    () =>
       end(
         `the command ${name} printed more than ${limits.outputBytes} bytes and was ended`,
         'write results to the declared file, not to the terminal; `output_mb` raises the limit',
       ),
-  });
+  );
   const timer = setTimeout(
     () =>
       end(
@@ -115,8 +113,6 @@ function throwIfAny(fault: UserFault | null): void {
   if (fault !== null) throw fault;
 }
 
-const quotedCommand = ({ argv }: Command): string => JSON.stringify(argv.join(' '));
-
 /** Starts the program with the environment that it may see. @throws UserFault if `argv` is empty */
 function spawnProgram({ argv, cwd, env, pass }: Command, mark: string): Child {
   const [program, ...args] = argv;
@@ -126,9 +122,7 @@ function spawnProgram({ argv, cwd, env, pass }: Command, mark: string): Child {
       'write the program and its arguments: [python3, attack.py]',
     );
   const passed = Object.fromEntries(
-    [...ALWAYS_PASSED, ...pass].flatMap((name) =>
-      process.env[name] === undefined ? [] : [[name, process.env[name]]],
-    ),
+    [...ALWAYS_PASSED, ...pass].map((variable) => [variable, process.env[variable]]),
   );
   // The program stays in the worker's process group and ends with it, whatever happens here.
   return spawn(program, args, {
@@ -139,17 +133,17 @@ function spawnProgram({ argv, cwd, env, pass }: Command, mark: string): Child {
   });
 }
 
-interface Listening {
-  /** Once this returns true, output is dropped. */
-  readonly isEnded: () => boolean;
-  readonly log: (line: string) => void;
-  /** The limit in bytes, for both streams together. */
-  readonly limit: number;
-  readonly onLimit: () => void;
-}
-
-/** Logs what the program prints, by line. `tail` of the result holds the last TAIL characters. */
-function logOutput(child: Child, { isEnded, log, limit, onLimit }: Listening): { tail: string } {
+/**
+ * Logs what the program prints, by line. `tail` of the result holds the last TAIL characters.
+ * @param isEnded once it returns true, output is dropped
+ * @param onLimit is called if the program prints more than the limit
+ */
+function logOutput(
+  child: Child,
+  { limits, log }: Command,
+  isEnded: () => boolean,
+  onLimit: () => void,
+): { tail: string } {
   const output = { tail: '' };
   let printed = 0;
   for (const stream of [child.stdout, child.stderr]) {
@@ -159,7 +153,7 @@ function logOutput(child: Child, { isEnded, log, limit, onLimit }: Listening): {
       .on('data', (text: string) => {
         printed += Buffer.byteLength(text);
         if (isEnded()) return;
-        if (printed > limit) {
+        if (printed > limits.outputBytes) {
           onLimit();
           return;
         }

@@ -1,5 +1,5 @@
 /** Reads JSON from outside, from regular files of limited size and depth. */
-import { open } from 'node:fs/promises';
+import { constants, open } from 'node:fs/promises';
 import { UserFault } from '../fault.ts';
 import { inWords, MB } from './limits.ts';
 
@@ -99,24 +99,20 @@ export function findExcess(
   return null;
 }
 
-/**
- * Returns the bytes of a file. Throws `UserFault` if it is not a regular file, can't be read, or is
- * larger than `bytes`.
- */
-async function readRegularFile(path: string, bytes: number, hint?: string): Promise<Uint8Array> {
+/** Throws `UserFault` unless the path is that of a readable regular file of at most FILE_BYTES. */
+async function readRegularFile(path: string, hint?: string): Promise<Uint8Array> {
   // Without O_NONBLOCK, opening a named pipe waits for a writer. Windows has no such flag.
-  const { O_RDONLY, O_NONBLOCK } = (await import('node:fs')).constants;
-  const flags = O_RDONLY | ((O_NONBLOCK as number | undefined) ?? 0);
-  const file = await open(path, flags).catch(() => {
+  const nonBlocking = (constants.O_NONBLOCK as number | undefined) ?? 0;
+  const file = await open(path, constants.O_RDONLY | nonBlocking).catch(() => {
     throw new UserFault(`${path} can't be read`, hint);
   });
   try {
     const stats = await file.stat();
     if (!stats.isFile()) throw new UserFault(`${path} is not a regular file`, hint);
-    if (stats.size > bytes)
+    if (stats.size > FILE_BYTES)
       throw new UserFault(
         `${path} has ${inWords(stats.size)}; ` +
-          `a file of this kind may have at most ${inWords(bytes)}`,
+          `a file of this kind may have at most ${inWords(FILE_BYTES)}`,
       );
     return await file.readFile();
   } finally {
@@ -124,18 +120,18 @@ async function readRegularFile(path: string, bytes: number, hint?: string): Prom
   }
 }
 
-/** Returns the JSON of a file. Throws `UserFault` if it is unreadable, too large or not JSON. */
+/** Throws `UserFault` if the file is unreadable, too large or not JSON. */
 export async function readJsonFile(path: string, hint?: string): Promise<unknown> {
   return parseJson(await readText(path, `${path} is not JSON`, hint), path);
 }
 
-/** Returns the text of a file. Throws `UserFault` if it is unreadable, too large or not UTF-8. */
+/** Throws `UserFault` if the file is unreadable, too large or not UTF-8. */
 export const readTextFile = (path: string): Promise<string> =>
   readText(path, `${path} can't be read`);
 
 /** Like `readTextFile`. @param fault begins the message if the file is not UTF-8 */
 async function readText(path: string, fault: string, hint?: string): Promise<string> {
-  const bytes = await readRegularFile(path, FILE_BYTES, hint);
+  const bytes = await readRegularFile(path, hint);
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {

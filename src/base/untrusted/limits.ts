@@ -38,10 +38,7 @@ export interface Limit {
   readonly chosen: boolean;
 }
 
-/**
- * Returns a limit as the environment sets it. Throws `UserFault` if the variable is not a number
- * above 0.
- */
+/** Throws `UserFault` if the environment sets the limit to anything but a number above 0. */
 export function readLimit(name: LimitName, env: Env = process.env): Limit {
   const [variable, unit, fallback] = LIMITS[name];
   const text = env[variable]?.trim() ?? '';
