@@ -46,8 +46,8 @@ function parameterNames(layer: string, { dora, residual }: Plan): Omit<FactorNam
   return {
     A: `${layer}.lora_A`,
     B: `${layer}.lora_B`,
-    ...(residual === null ? {} : { fixed: { A: `${layer}.lora_A0`, B: `${layer}.lora_B0` } }),
-    ...(dora ? { magnitude: `${layer}.lora_magnitude` } : {}),
+    fixed: residual === null ? undefined : { A: `${layer}.lora_A0`, B: `${layer}.lora_B0` },
+    magnitude: dora ? `${layer}.lora_magnitude` : undefined,
   };
 }
 
@@ -61,7 +61,7 @@ function factorNames({ linears }: AdapterContext, plan: Plan): Map<string, Facto
     factors.set(name, {
       ...parameterNames(name, plan),
       scale: alpha / (plan.rslora ? Math.sqrt(rank) : rank),
-      ...(plan.variance === null ? {} : { variance: plan.variance(fanIn, rank) }),
+      variance: plan.variance?.(fanIn, rank),
     });
   }
   return factors;
@@ -103,9 +103,8 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
     trains: (name) => trained.has(name) || isTrainedBias(name),
     ofModel: isTrainedBias,
     parameters,
-    ...(plan.dora || plan.residual !== null
-      ? { reads: adapted.map(({ name }) => `${name}.weight`) }
-      : {}),
+    reads:
+      plan.dora || plan.residual !== null ? adapted.map(({ name }) => `${name}.weight`) : undefined,
     initial: (seed, read) =>
       new Map([
         ...adapted.flatMap((layer) => [
@@ -121,7 +120,7 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
       return factoredLinear(x, weight, bias, names, parameter, mask);
     },
     factors: (layer) => factors.get(layer) ?? null,
-    ...(plan.ratio === 1 ? {} : { rate: (name) => (atHigherRate.has(name) ? plan.ratio : 1) }),
+    rate: (name) => (atHigherRate.has(name) ? plan.ratio : 1),
     save: async (outDir, saving) => {
       const transposed = adapted.some(({ stored }) => stored === 'transposed');
       await save(join(outDir, 'adapter'), plan, factors, { isTrainedBias, transposed }, saving);
@@ -144,8 +143,8 @@ async function save(
       A: await read(A),
       B: await read(B),
       alpha: named(plan.layers, name).alpha,
-      ...(fixed === undefined ? {} : { fixed: { A: await read(fixed.A), B: await read(fixed.B) } }),
-      ...(magnitude === undefined ? {} : { magnitude: await read(magnitude) }),
+      fixed: fixed && { A: await read(fixed.A), B: await read(fixed.B) },
+      magnitude: magnitude === undefined ? undefined : await read(magnitude),
     });
   const ofModel = await readHeadAndBiases(saving, isTrainedBias);
   await writePeft(

@@ -3,7 +3,6 @@
  * and which parameters are at fault.
  */
 import { type Problem, problemOf } from '../../../src/api.ts';
-import { defined } from '../../../src/base/defined.ts';
 import { at, named } from '../../../src/base/lookup.ts';
 import type { PeftAdapter, PeftFactors } from '../../../src/science/models/io/peft.ts';
 import {
@@ -37,10 +36,7 @@ export function targetedLayers(
   { targets = ALL_LINEAR, exclude, layers }: Targets,
   { architecture, linears }: ModelShape,
 ): LinearLayer[] {
-  const rule = {
-    targets: targets === ALL_LINEAR ? '.*' : targets,
-    ...defined({ exclude }),
-  };
+  const rule = { targets: targets === ALL_LINEAR ? '.*' : targets, exclude };
   return linears.filter(({ name, adaptable }) => {
     const module = moduleName(architecture, name);
     return (

@@ -18,11 +18,11 @@ export interface FactorNames {
   readonly B: string; // (m, r)
   readonly scale: number;
   /** σ² of A's distribution. Absent where it is unknown, as for an A from a folder. */
-  readonly variance?: number;
+  readonly variance?: number | undefined;
   /** A₀ and B₀, which are not trained. */
-  readonly fixed?: { readonly A: string; readonly B: string };
+  readonly fixed?: { readonly A: string; readonly B: string } | undefined;
   /** DoRA's m, (m). */
-  readonly magnitude?: string;
+  readonly magnitude?: string | undefined;
 }
 
 /** The names of VeRA's vectors at a layer: W' = W + diag(b)·B·diag(d)·A. */
@@ -53,7 +53,7 @@ export interface SaveContext {
 export interface LayerContext {
   readonly parameter: ParameterLookup;
   /** Present while training: the stream of this name for the adapter's dropout in this step. */
-  readonly random?: (name: string) => RandomStream;
+  readonly random?: ((name: string) => RandomStream) | undefined;
 }
 
 export interface Adapter {
@@ -77,7 +77,7 @@ export interface Adapter {
    */
   draw?(seed: number): Promise<ReadonlyMap<string, HostTensor>>;
   /** The parameters of the model that `initial` reads. Default: none. */
-  readonly reads?: readonly string[];
+  readonly reads?: readonly string[] | undefined;
   /** The names of the layers that the adapter adapts; kernels are taken over these. */
   readonly targets: readonly string[];
   /**

@@ -21,7 +21,7 @@ import type { Padding } from './layout.ts';
 import type { KeyValueBlock } from './types.ts';
 
 /** The sizes of one attention, and the padding of its queries and keys. */
-export interface AttentionShape {
+interface AttentionShape {
   readonly batch: number;
   readonly heads: number;
   readonly kvHeads: number;
@@ -138,7 +138,7 @@ export function attention(
   k: Tensor2D,
   v: Tensor2D,
   shape: AttentionShape,
-  { bias, keep }: { readonly bias?: Tensor4D; readonly keep?: Tensor } = {},
+  { bias, keep }: { bias?: Tensor4D | undefined; keep?: Tensor | undefined } = {},
 ): Tensor2D {
   const { batch, heads, kvHeads, queries, keys, mask } = shape;
   const groups = heads / kvHeads,

@@ -42,7 +42,7 @@ function namesFor(architecture: Architecture, { name, aliases = [] }: ParameterS
   return [name, architecture.externalName(name), ...aliases, old, architecture.externalName(old)];
 }
 
-/** Returns the name under which a checkpoint holds a parameter; undefined where it lacks it. */
+/** Returns the name under which a checkpoint holds a parameter, or undefined. */
 export const fileName = (
   checkpoint: Checkpoint,
   architecture: Architecture,
@@ -57,9 +57,10 @@ function missingTensorFault(
 ): UserFault {
   const { name } = spec;
   const message = `${checkpoint.dir} has no tensor "${architecture.externalName(name)}"`;
-  const modules = namesFor(architecture, spec).map((own) => own.replace(/[^.]*$/, ''));
-  const [instead] = [...checkpoint.tensors].filter(
-    ([other, entry]) => !isFloat(entry) && modules.includes(other.replace(/[^.]*$/, '')),
+  const moduleOf = (parameter: string): string => parameter.replace(/[^.]*$/, '');
+  const modules = namesFor(architecture, spec).map(moduleOf);
+  const instead = [...checkpoint.tensors].find(
+    ([other, entry]) => !isFloat(entry) && modules.includes(moduleOf(other)),
   );
   if (instead !== undefined)
     return new UserFault(
@@ -120,7 +121,6 @@ export function resolveNames(
 const BUFFER =
   /(^|\.)(rotary_emb\.inv_freq|(attn|attention)\.(masked_)?bias|embeddings\.(position|token_type)_ids)$/;
 
-/** The tensors of a checkpoint that nothing reads, by their names in the file. */
 export interface Unread {
   /** Tensors of the body that the model described by config.json does not have. */
   readonly body: readonly string[];
@@ -206,7 +206,10 @@ export async function checkTied(
   }
 }
 
-/** Reads parameters by canonical name, in the model's form. `names`: their names in the file. */
+/**
+ * Reads parameters by canonical name, in the model's form.
+ * @param names canonical name → name in the file; a parameter without one is left out
+ */
 export async function readParameters(
   checkpoint: Checkpoint,
   names: ReadonlyMap<string, string>,
@@ -221,14 +224,13 @@ export async function readParameters(
   );
 }
 
-/** A model, and how many of its uses have not been released. */
 interface Kept {
   readonly base: Omit<BaseModel, 'release'>;
+  /** How many uses of the model have not been released. */
   users: number;
 }
 const cache = processWide('nn.base', () => new Map<string, Promise<Kept>>());
 
-/** Where a base model comes from. */
 export interface ModelSource {
   /** The folder of the checkpoint, or of a config.json alone. */
   readonly path: string;
@@ -238,20 +240,23 @@ export interface ModelSource {
   readonly init?: 'pretrained' | 'random';
 }
 
+const toDevice = (values: Iterable<[string, HostTensor]>): Map<string, Tensor> =>
+  new Map(
+    Array.from(values, ([name, { data, shape }]) => [
+      name,
+      markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32'))),
+    ]),
+  );
+
 /** Reads a model, used by nobody yet, from a checkpoint. */
 async function readModel(dir: string, architecture: Architecture, classes: number): Promise<Kept> {
   const checkpoint = await openCheckpoint(dir);
-  const specs = architecture.parameters(architecture.parseConfig(checkpoint.config, classes));
+  const { config } = checkpoint,
+    specs = architecture.parameters(architecture.parseConfig(config, classes));
   const fileNames = resolveNames(checkpoint, architecture, specs);
   await checkTied(checkpoint, architecture, specs);
-  const tensors = new Map<string, Tensor>();
-  const known = new Map(specs.map((spec) => [spec.name, spec]));
-  const read = await checkpoint.read([...fileNames.values()]);
-  for (const [name, inFile] of fileNames) {
-    const { data, shape } = turned(named(known, name), named(read, inFile));
-    tensors.set(name, markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32'))));
-  }
-  return { base: { config: checkpoint.config, tensors, fileNames }, users: 0 };
+  const tensors = toDevice(await readParameters(checkpoint, fileNames, specs));
+  return { base: { config, tensors, fileNames }, users: 0 };
 }
 
 /**
@@ -262,16 +267,14 @@ export function* drawBody(
   architecture: Architecture,
   config: unknown,
   seed: number,
-): Generator<[name: string, value: HostTensor], void> {
+): Generator<[name: string, value: HostTensor]> {
   const range = architecture.initializerRange(config);
   for (const spec of architecture.parameters(config))
     if (!within(spec.name, architecture.headModules))
       yield [spec.name, drawParameter(spec, range, seed, 'init')];
 }
 
-/**
- * Draws a model's body by the config.json in `dir`. Throws UserFault where it exceeds the memory.
- */
+/** Draws a model's body by the config.json in `dir`. Throws UserFault if it exceeds the memory. */
 async function drawModel(
   dir: string,
   architecture: Architecture,
@@ -280,7 +283,6 @@ async function drawModel(
 ): Promise<Kept> {
   const json = await readJson(join(dir, 'config.json'));
   const config = architecture.parseConfig(json, classes);
-  const tensors = new Map<string, Tensor>();
   const bytes = architecture
     .parameters(config)
     .reduce((sum, { shape }) => sum + 4 * shape.reduce((a, b) => a * b, 1), 0);
@@ -290,8 +292,7 @@ async function drawModel(
         `and this machine has ${inWords(totalmem())} of memory`,
       'Name a smaller model, or a machine that holds this one.',
     );
-  for (const [name, { data, shape }] of drawBody(architecture, config, seed))
-    tensors.set(name, markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32'))));
+  const tensors = toDevice(drawBody(architecture, config, seed));
   return { base: { config: json, tensors, fileNames: new Map() }, users: 0 };
 }
 

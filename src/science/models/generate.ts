@@ -13,8 +13,6 @@ import { type Sight, similarLengths, type Tokens, UNSEEN } from './layout.ts';
 import type { Network } from './network.ts';
 import type { KeyValueBlock, TokenRow } from './types.ts';
 
-type Placed = Pick<Tokens, 'map' | 'places'> & { readonly padding: { readonly width: number } };
-
 /** A layer's older columns, and the newest ones, if there are any yet. */
 type Layer = readonly [old: KeyValueBlock, recent?: KeyValueBlock];
 
@@ -61,10 +59,9 @@ export class KeyValueCache {
   }
 
   /** Adds the columns of the tokens that are about to be read. */
-  open(tokens: Placed): void {
-    const { width } = tokens.padding;
+  open({ map, places, padding: { width } }: Tokens): void {
     const added = this.#columns.map((): number[] => []);
-    tokens.map.example.forEach((b, i) => at(added, b).push(at(tokens.places, i)));
+    map.example.forEach((b, i) => at(added, b).push(at(places, i)));
     this.#columns = this.#columns.map((row, b) => {
       const own = at(added, b);
       return [...row, ...own, ...new Array<number>(width - own.length).fill(PADDING)];
@@ -75,15 +72,16 @@ export class KeyValueCache {
   extend(layer: number, keys: Tensor, values: Tensor): readonly KeyValueBlock[] {
     const added = { keys, values },
       before = this.#layers.get(layer);
-    let now: Layer;
-    if (before === undefined) now = [copyBlock(added)];
-    else {
-      const [old, recent] = before;
-      now = [old, recent === undefined ? copyBlock(added) : concatBlocks(recent, added)];
-      dispose(recent);
+    if (before === undefined) {
+      const first = copyBlock(added);
+      this.#layers.set(layer, [first]);
+      return [first];
     }
-    this.#layers.set(layer, now);
-    return now.filter((block) => block !== undefined);
+    const [old, recent] = before;
+    const joined = recent === undefined ? copyBlock(added) : concatBlocks(recent, added);
+    dispose(recent);
+    this.#layers.set(layer, [old, joined]);
+    return [old, joined];
   }
 
   /** Joins the newest columns to the others once they are many. Call it between two steps. */
@@ -99,7 +97,7 @@ export class KeyValueCache {
    * Returns what is added to the scores, (B, 1, G·Tq, T): 0 where a query sees a key, −1e9
    * elsewhere. The queries of each of G groups of heads stand after one another, as in `maskOf`.
    */
-  mask(queries: Placed, { window = Infinity }: Pick<Sight, 'window'>, groups: number): Tensor4D {
+  mask(queries: Tokens, { window = Infinity }: Pick<Sight, 'window'>, groups: number): Tensor4D {
     const batch = this.#columns.length,
       T = at(this.#columns, 0).length,
       Tq = queries.padding.width;
@@ -247,7 +245,7 @@ export interface Generated {
   readonly ended: boolean;
 }
 
-/** Chooses the next token of each row by its logits (B, V). */
+/** Chooses the next token of each row by its logits (B, V). `prompts`: the rows' indexes. */
 type Choose = (logits: Tensor2D, prompts: readonly number[]) => number[];
 
 const notFiniteFault = (prompt: number): UserFault =>
@@ -292,7 +290,7 @@ function chooseByDrawing(sampling: Sampling, random: (prompt: number) => RandomS
   };
 }
 
-/** Continues one batch, the rows whose indexes are `prompts`. Adds the texts' tokens to `out`. */
+/** Continues one batch, `rows` at the indexes `prompts`. Adds the new tokens to `out`, by index. */
 function continueBatch(
   network: Pick<Network, 'forward'>,
   rows: readonly TokenRow[],
@@ -303,11 +301,12 @@ function continueBatch(
 ): void {
   const cache = new KeyValueCache(prompts.length);
   try {
-    let live = [...prompts],
-      batch: readonly TokenRow[] = prompts.map((prompt) => {
-        const { ids, typeIds } = at(rows, prompt);
-        return { ids, typeIds };
-      });
+    let live = [...prompts];
+    // Without its answer, a row's last token is read.
+    let batch: readonly TokenRow[] = prompts.map((prompt) => {
+      const { ids, typeIds } = at(rows, prompt);
+      return { ids, typeIds };
+    });
     for (let step = 0; step < maxNewTokens && live.length > 0; step++) {
       const current = batch,
         asked = live;
@@ -348,10 +347,7 @@ export async function generate(
   const { batchSize, sampling, random, onBatch } = options;
   if (sampling !== undefined && random === undefined)
     throw new Error('sampling needs the random streams of the prompts');
-  const choose =
-    sampling === undefined || random === undefined
-      ? chooseLikeliest
-      : chooseByDrawing(sampling, random);
+  const choose = sampling && random ? chooseByDrawing(sampling, random) : chooseLikeliest;
   const out = prompts.map(() => ({ ids: [] as number[], ended: false }));
   let done = 0;
   for (const some of similarLengths(prompts, batchSize)) {

@@ -98,18 +98,15 @@ function classifierPart(model: Transformer, head: ClassifierHead, classes: numbe
       : [{ ...dense.layer, adaptable: dense.adaptable, onePerText: true }]),
     output,
   ];
-  const norm = dense?.norm === undefined ? [] : normParameters(dense.norm, model.hidden);
+  const parameters = [
+    ...linears.flatMap(linearParameters),
+    ...normParameters(dense?.norm, model.hidden),
+  ];
   return {
     readsOne: head.reads !== 'mean',
     linears,
-    vectors:
-      dense?.norm === undefined
-        ? []
-        : [normVectors(dense.norm, model.hidden, { onePerText: true })],
-    parameters: [...linears.flatMap(linearParameters), ...norm].map((spec) => ({
-      ...spec,
-      mayBeMissing: true,
-    })),
+    vectors: normVectors(dense?.norm, model.hidden, { onePerText: true }),
+    parameters: parameters.map((spec) => ({ ...spec, mayBeMissing: true })),
     tied: [],
     reads: (batch) => READS[head.reads](batch, head.padding ?? null),
     outputs: (states, tokens, context) => {
@@ -144,7 +141,7 @@ function clozePart(
     readsOne: true,
     linears: [{ ...dense, adaptable: head.adaptable ?? true, onePerText: true }],
     vectors: [
-      normVectors(norm, dense.out, { onePerText: true }),
+      ...normVectors(norm, dense.out, { onePerText: true }),
       // The outputs are those of C tokens, and so have C entries of the bias over the vocabulary.
       { name: ofBias, in: dense.out, out: tokens.length, bias: true, onePerText: true },
     ],

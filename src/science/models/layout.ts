@@ -42,6 +42,16 @@ export interface Layout {
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
+export function concatInts(parts: readonly Int32Array[]): Int32Array {
+  const all = new Int32Array(sum(parts.map(({ length }) => length)));
+  let start = 0;
+  for (const part of parts) {
+    all.set(part, start);
+    start += part.length;
+  }
+  return all;
+}
+
 /** Returns the padding of a batch whose rows have these numbers of tokens. */
 function paddingOf(counts: readonly number[]): Padding {
   const batch = counts.length,
@@ -136,7 +146,7 @@ export const rowsOf = ({ all }: Layout, queries: Tokens): FusedRows => ({
 export interface Sight {
   readonly causal: boolean;
   /** A query sees tokens less than this many positions away. */
-  readonly window?: number;
+  readonly window?: number | undefined;
 }
 
 /** Added to the score of a key that is not seen, whose weight is then zero. */

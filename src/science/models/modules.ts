@@ -17,11 +17,11 @@ export const moduleName = (architecture: Architecture, layer: string): string =>
 export interface TargetRule {
   /** A list of names or their dotted ends; a string is a regular expression for whole names. */
   readonly targets: string | readonly string[];
-  readonly exclude?: string | readonly string[];
+  readonly exclude?: string | readonly string[] | undefined;
   /** The layer numbers that a list of targets is restricted to. */
   readonly layers?: readonly number[];
   /** Regular expressions for the name before the layer number. Default: any name. */
-  readonly layersPattern?: readonly string[];
+  readonly layersPattern?: readonly string[] | undefined;
 }
 
 const EXPRESSION_LENGTH = 1000,

@@ -2,7 +2,6 @@
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { type HeldWeights, UserFault } from '../../api.ts';
-import { defined } from '../../base/defined.ts';
 import { named } from '../../base/lookup.ts';
 import type { RandomStream } from '../../base/random.ts';
 import { markConstant } from '../../tensor/differentiable.ts';
@@ -135,7 +134,7 @@ function passesOf(
     { dropout, adapterRandom: random, onLinear, tap, vectorTap, merged, cache }: ForwardOptions,
   ): ForwardContext => {
     const parameter = (name: string): Tensor => values.get(name) ?? frozen(name);
-    const layerContext = { parameter, ...(random === undefined ? {} : { random: perUse(random) }) };
+    const layerContext = { parameter, random: random && perUse(random) };
     return {
       parameter,
       linear: (layer, x, tokens) => {
@@ -150,17 +149,16 @@ function passesOf(
           ? y
           : tap(layer, x, y, tokens);
       },
-      ...(vectorTap === undefined
-        ? {}
-        : {
-            vectorTap: (name, x, y, tokens) =>
-              within(name, architecture.headModules) ? y : vectorTap(name, x, y, tokens),
-          }),
+      vectorTap:
+        vectorTap &&
+        ((name, x, y, tokens) =>
+          within(name, architecture.headModules) ? y : vectorTap(name, x, y, tokens)),
       // A tap may keep the tensors that it is shown, so nothing is freed under one.
       scope: (part) => (tap === undefined ? tf.tidy(part) : part()),
       // A tap looks at each row by itself, so that no two may share what enters a layer.
-      ...(tap === undefined ? {} : { copies: Int32Array.from(batch, (_, b) => b) }),
-      ...defined({ dropout, cache }),
+      copies: tap && Int32Array.from(batch, (_, b) => b),
+      dropout,
+      cache,
     };
   };
   return {

@@ -12,24 +12,15 @@ import { oneHot } from './loss.ts';
 import type { ForwardOptions, Network, Tensors } from './network.ts';
 import type { Head, OutputsOf, Reads, TokenRow } from './types.ts';
 
-/** Returns for each of the Q outputs its row of the batch. Under a classifier each row has one. */
-const outputRows = (head: Head, batch: readonly TokenRow[]): Int32Array =>
-  head.type === 'causal-lm' ? beforeAnswers(batch).example : Int32Array.from(batch, (_, b) => b);
-
 /** Returns what each output is to predict: a class id, an answer's token id, or a number. */
 export const targetsOf = (
   head: Head,
   batch: readonly (TokenRow & { readonly label: number })[],
 ): number[] => (head.type === 'causal-lm' ? answerTokens(batch) : batch.map(({ label }) => label));
 
-/** Whether the network predicts one number for each row, and not a class or an answer. */
-export const isRegression = ({
-  head,
-  classes,
-}: {
-  readonly head: Head;
-  readonly classes: number;
-}): boolean => head.type === 'classifier' && classes === 1;
+/** Whether a model predicts one number for each row, and not a class or an answer. */
+export const isRegression = (model: { readonly head: Head; readonly classes: number }): boolean =>
+  model.head.type === 'classifier' && model.classes === 1;
 
 /** Reads one token of each row, at the position that `place` returns. */
 function oneTokenEach(batch: readonly TokenRow[], place: (row: TokenRow) => number): Reads {
@@ -113,7 +104,6 @@ export interface Outputs {
   readonly count: number;
 }
 
-/** Returns what a model's outputs f are, and how many each row has. */
 export const outputsOf = ({
   architecture: { head },
   classes,
@@ -156,15 +146,11 @@ export function rowOutputs(
  * @param logits of the answers' tokens, row by row, (Q, V)
  */
 export function logAnswers(logits: Tensor2D, batch: readonly TokenRow[]): Tensor2D {
-  const head = { type: 'causal-lm' } as const;
   if (batch.some(({ ids, answer }) => answer === undefined || answer >= ids.length))
     throw new Error('a row has no answer to take the probability of');
-  const example = outputRows(head, batch);
-  const targets = targetsOf(
-    head,
-    batch.map((row) => ({ ...row, label: 0 })),
-  );
-  const [tokens, vocabulary] = logits.shape;
+  const { example } = beforeAnswers(batch),
+    targets = answerTokens(batch),
+    [tokens, vocabulary] = logits.shape;
   return differentiable([logits], {
     forward: () => {
       const logs = logSoftmax(logits); // (Q, V)

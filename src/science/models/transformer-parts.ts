@@ -1,6 +1,5 @@
 /** The linear layers and parameters of a transformer's body, in forward order. */
-import { defined } from '../../base/defined.ts';
-import type { Layer, Norm, Projection, Transformer } from './families/description.ts';
+import type { Layer, Norm, Projection, RelativeTable, Transformer } from './families/description.ts';
 import { unitOf } from './norms.ts';
 import type { LinearLayer, ParameterSpec, VectorLayer } from './types.ts';
 
@@ -12,32 +11,32 @@ export const linearParameters = ({
   bias,
   stored,
 }: Omit<LinearLayer, 'adaptable'>): ParameterSpec[] => [
-  { name: `${name}.weight`, shape: [m, n], ...defined({ stored }) },
+  { name: `${name}.weight`, shape: [m, n], stored },
   ...(bias ? [{ name: `${name}.bias`, shape: [m] }] : []),
 ];
 
-/** The scale and, where it has one, the shift of a norm, each (width). */
-export const normParameters = (
-  { name, kind, bias = kind === 'layer', offset }: Norm,
-  width: number,
-): ParameterSpec[] => [
-  { name: `${name}.weight`, shape: [width], draw: { fill: offset === true ? 0 : 1 } },
-  ...(bias ? [{ name: `${name}.bias`, shape: [width] }] : []),
-];
+type NormOrNone = Norm | null | undefined;
 
-/** Returns a norm as a kernel over its vectors sees it. */
-export const normVectors = (
-  { name, kind, epsilon, bias = kind === 'layer' }: Norm,
+/** The scale and, where it has one, the shift of a norm, each (width). Without a norm: none. */
+export function normParameters(norm: NormOrNone, width: number): ParameterSpec[] {
+  if (norm === null || norm === undefined) return [];
+  const { name, kind, bias = kind === 'layer', offset } = norm;
+  return [
+    { name: `${name}.weight`, shape: [width], draw: { fill: offset === true ? 0 : 1 } },
+    ...(bias ? [{ name: `${name}.bias`, shape: [width] }] : []),
+  ];
+}
+
+/** A norm as a kernel over its vectors sees it, in a list. Without a norm: an empty list. */
+export function normVectors(
+  norm: NormOrNone,
   width: number,
   extent: Pick<VectorLayer, 'relative' | 'onePerText' | 'rowsPerToken'> = {},
-): VectorLayer => ({
-  name,
-  in: width,
-  out: width,
-  bias,
-  unit: unitOf(kind, epsilon),
-  ...extent,
-});
+): VectorLayer[] {
+  if (norm === null || norm === undefined) return [];
+  const { name, kind, epsilon, bias = kind === 'layer' } = norm;
+  return [{ name, in: width, out: width, bias, unit: unitOf(kind, epsilon), ...extent }];
+}
 
 /** Returns the list without null and undefined. */
 const present = <T>(list: readonly (T | null | undefined)[]): T[] =>
@@ -47,47 +46,38 @@ const present = <T>(list: readonly (T | null | undefined)[]): T[] =>
 const relativeProjections = ({ attention: { relative } }: Layer): Projection[] =>
   present([relative?.key, relative?.query]);
 
+/** The linear layers behind attention: its output, and the feed-forward. */
+const outputProjections = ({ attention: { output }, feedForward: { input, down } }: Layer) => [
+  output,
+  ...('fused' in input ? [input.fused] : present([input.gate, input.up])),
+  down,
+];
+
 /** The linear layers that the last layer applies to the tokens that the head reads alone. */
-function readTokenProjections({ attention: { input, output }, feedForward }: Layer): Projection[] {
-  const { input: wide, down } = feedForward;
-  return [
-    ...('fused' in input ? [] : [input.query]),
-    output,
-    ...('fused' in wide ? [wide.fused] : present([wide.gate, wide.up])),
-    down,
-  ];
-}
+const readTokenProjections = (layer: Layer): Projection[] => [
+  ...('fused' in layer.attention.input ? [] : [layer.attention.input.query]),
+  ...outputProjections(layer),
+];
 
 /** The linear layers of one layer, in forward order. */
 function projections(layer: Layer): Projection[] {
-  const { attention, feedForward } = layer;
-  const { input, output } = attention,
-    { input: wide, down } = feedForward;
+  const { input } = layer.attention;
   const own = 'fused' in input ? [input.fused] : [input.query, input.key, input.value];
   const names = own.map(({ name }) => name);
   return [
     ...own,
     ...relativeProjections(layer).filter(({ name }) => !names.includes(name)),
-    output,
-    ...('fused' in wide ? [wide.fused] : present([wide.gate, wide.up])),
-    down,
+    ...outputProjections(layer),
   ];
 }
 
 /** The parameters of all norms of one layer. */
-function parametersOfNorms(
-  { attention, norms: { attention: first, feedForward } }: Layer,
-  h: number,
-) {
-  const { headNorms, headWidth } = attention;
-  return [
-    ...(first === null ? [] : normParameters(first, h)),
-    ...normParameters(feedForward, h),
-    ...(headNorms === undefined
-      ? []
-      : [headNorms.query, headNorms.key].flatMap((norm) => normParameters(norm, headWidth))),
-  ];
-}
+const parametersOfNorms = ({ attention: { headNorms, headWidth }, norms }: Layer, h: number) => [
+  ...normParameters(norms.attention, h),
+  ...normParameters(norms.feedForward, h),
+  ...normParameters(headNorms?.query, headWidth),
+  ...normParameters(headNorms?.key, headWidth),
+];
 
 /**
  * The linear layers of the body.
@@ -102,8 +92,8 @@ export function bodyLinears({ layers }: Transformer, readsOne: boolean): LinearL
   return layers.flatMap(projections).map((layer) => ({
     ...layer,
     adaptable: true,
-    ...(relative.has(layer.name) ? { relative: true } : {}),
-    ...(read.has(layer.name) && !relative.has(layer.name) ? { onePerText: true } : {}),
+    relative: relative.has(layer.name),
+    onePerText: read.has(layer.name) && !relative.has(layer.name),
   }));
 }
 
@@ -119,16 +109,16 @@ function normLayers(
 ): VectorLayer[] {
   const { headNorms, headWidth, heads, kvHeads } = attention;
   return [
-    ...(first === null ? [] : [normVectors(first, h, arrangement === 'post' ? read : {})]),
-    ...(headNorms === undefined
-      ? []
-      : [
-          normVectors(headNorms.query, headWidth, { rowsPerToken: heads, ...read }),
-          normVectors(headNorms.key, headWidth, { rowsPerToken: kvHeads }),
-        ]),
-    normVectors(feedForward, h, read),
+    ...normVectors(first, h, arrangement === 'post' ? read : {}),
+    ...normVectors(headNorms?.query, headWidth, { rowsPerToken: heads, ...read }),
+    ...normVectors(headNorms?.key, headWidth, { rowsPerToken: kvHeads }),
+    ...normVectors(feedForward, h, read),
   ];
 }
+
+/** The tables of relative positions, each once. */
+const relativeTables = (layers: readonly Layer[]): RelativeTable[] =>
+  present([...new Set(layers.map(({ attention }) => attention.relative?.table))]);
 
 /**
  * The norms of the body, as layers whose vectors kernels are taken over.
@@ -137,24 +127,12 @@ function normLayers(
 export function bodyVectors(model: Transformer, readsOne: boolean): VectorLayer[] {
   const { embeddings, hidden: h, layers, norm } = model;
   const read = readsOne ? { onePerText: true } : {};
-  const tables = new Set(present(layers.map(({ attention }) => attention.relative?.table)));
   return [
-    ...(embeddings.norm === undefined ? [] : [normVectors(embeddings.norm, h)]),
-    ...present([...tables].map((table) => table.norm)).map((own) =>
-      normVectors(own, h, { relative: true }),
-    ),
+    ...normVectors(embeddings.norm, h),
+    ...relativeTables(layers).flatMap((table) => normVectors(table.norm, h, { relative: true })),
     ...layers.flatMap((layer, i) => normLayers(layer, h, i === layers.length - 1 ? read : {})),
-    ...(norm === undefined ? [] : [normVectors(norm, h, read)]),
+    ...normVectors(norm, h, read),
   ];
-}
-
-/** The tables of relative positions, each once, and the parameters of their norms. */
-function relativeParameters({ layers, hidden }: Transformer): ParameterSpec[] {
-  const tables = new Set(present(layers.map(({ attention }) => attention.relative?.table)));
-  return [...tables].flatMap(({ name, span, norm }) => [
-    { name, shape: [2 * span, hidden] },
-    ...(norm === null ? [] : normParameters(norm, hidden)),
-  ]);
 }
 
 /**
@@ -168,15 +146,18 @@ export function bodyParameters(model: Transformer, tokenTable: string): Paramete
     {
       name: tokenTable,
       shape: [vocabulary, h],
-      ...(padding === null ? {} : { draw: { zeroRow: padding } }),
+      draw: padding === null ? undefined : { zeroRow: padding },
     },
     ...[positions, types].flatMap((table) =>
       table === undefined ? [] : [{ name: table.table, shape: [table.rows, h] }],
     ),
-    ...(embeddings.norm === undefined ? [] : normParameters(embeddings.norm, h)),
+    ...normParameters(embeddings.norm, h),
     ...layers.flatMap((layer) => parametersOfNorms(layer, h)),
-    ...relativeParameters(model),
-    ...(norm === undefined ? [] : normParameters(norm, h)),
+    ...relativeTables(layers).flatMap((table) => [
+      { name: table.name, shape: [2 * table.span, h] },
+      ...normParameters(table.norm, h),
+    ]),
+    ...normParameters(norm, h),
     ...bodyLinears(model, false).flatMap(linearParameters),
   ];
 }

@@ -54,7 +54,7 @@ export interface LinearLayer {
   /** Whether the layer has the bias b. */
   readonly bias: boolean;
   /** `transposed`: the checkpoint holds W as (n, m), as Conv1D of transformers does. */
-  readonly stored?: 'transposed';
+  readonly stored?: 'transposed' | undefined;
   /** False for the layers of `headModules`, which are trained in full under every adapter. */
   readonly adaptable: boolean;
   /**
@@ -89,7 +89,7 @@ export interface ForwardContext {
    * Present where a kernel over vectors is computed: called after each norm, and after a bias that
    * belongs to no linear layer. Returns y, or y plus a tensor of its shape.
    */
-  readonly vectorTap?: VectorTap;
+  readonly vectorTap?: VectorTap | undefined;
   /** Runs a part of the model, and frees all tensors that it made except its result. */
   readonly scope: <T extends Tensor>(part: () => T) => T;
   /**
@@ -97,27 +97,27 @@ export interface ForwardContext {
    * relative positions. Rows with the same number follow each other. Absent where all rows may
    * share one copy.
    */
-  readonly copies?: Int32Array;
+  readonly copies?: Int32Array | undefined;
   /** Present while text is generated: the tokens before the batch's. Nothing is differentiated. */
-  readonly cache?: KeyValueCache;
+  readonly cache?: KeyValueCache | undefined;
   /** Present while training with dropout. */
-  readonly dropout?: { readonly rate: number; readonly random: RandomStream };
+  readonly dropout?: { readonly rate: number; readonly random: RandomStream } | undefined;
 }
 
 export interface ParameterSpec {
   readonly name: string;
   readonly shape: readonly number[];
   /** Other names of the parameter in checkpoints, as transformers spells them. */
-  readonly aliases?: readonly string[];
+  readonly aliases?: readonly string[] | undefined;
   /** Whether a checkpoint may lack the parameter, which is then drawn at random. */
   readonly mayBeMissing?: boolean;
   /** `transposed`: checkpoints hold the matrix transposed; `shape` is that of the model. */
-  readonly stored?: 'transposed';
+  readonly stored?: 'transposed' | undefined;
   /**
    * How the parameter is drawn. By default weights are normal and biases zero. `fill` is for the
    * scale of a norm, `zeroRow` for the padding row of a table.
    */
-  readonly draw?: { readonly fill: 0 | 1 } | { readonly zeroRow: number };
+  readonly draw?: { readonly fill: 0 | 1 } | { readonly zeroRow: number } | undefined;
 }
 
 /** A model family under one head, which `family` (family.ts) makes of a description. */
@@ -211,7 +211,7 @@ export type VectorTap = (
 /** Vectors of the model that belong to no linear layer: those of a norm, or a bias alone. */
 export interface VectorLayer extends Omit<LinearLayer, 'stored' | 'adaptable'> {
   /** Present for a norm: x as its scale multiplies it. (S, n) → (S, n). */
-  readonly unit?: (x: Tensor2D) => Tensor2D;
+  readonly unit?: ((x: Tensor2D) => Tensor2D) | undefined;
   /** How many rows a token brings: for a norm of each head, the number of heads. Default: 1. */
   readonly rowsPerToken?: number;
 }

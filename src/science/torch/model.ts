@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import { at, named } from '../../base/lookup.ts';
+import type { Mutable } from '../../base/record.ts';
 import { isRecord } from '../../base/untrusted/json.ts';
 import {
   arrayOf,
@@ -26,7 +27,7 @@ import type { ModelWeights } from '../measures/weights/effective.ts';
 import { readConfig } from '../models/head.ts';
 import { readSafetensors, writeSafetensors } from '../models/io/safetensors.ts';
 import { forTransformers, turned } from '../models/io/stored.ts';
-import { similarLengths } from '../models/layout.ts';
+import { concatInts, similarLengths } from '../models/layout.ts';
 import { moduleName, within } from '../models/modules.ts';
 import type { NetworkOptions } from '../models/network.ts';
 import { logitCounter } from '../models/outputs.ts';
@@ -335,16 +336,6 @@ async function readTrained(
   );
 }
 
-function concatenated(parts: readonly Int32Array[]): Int32Array {
-  const all = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let start = 0;
-  for (const part of parts) {
-    all.set(part, start);
-    start += part.length;
-  }
-  return all;
-}
-
 /**
  * Returns rows as PyTorch's process reads them: a flat list of each field over all rows. Labels and
  * masks are there if the first row has one; then NaN stands for no label, −1 for no mask. Marks,
@@ -353,30 +344,21 @@ function concatenated(parts: readonly Int32Array[]): Int32Array {
  */
 export function wireRows(rows: readonly (TokenRow & Partial<LabelledRow>)[]): WireRows {
   const [first] = rows;
-  return {
-    ids: concatenated(rows.map(({ ids }) => ids)),
+  const wire: Mutable<WireRows> = {
+    ids: concatInts(rows.map(({ ids }) => ids)),
     lengths: Int32Array.from(rows, ({ ids }) => ids.length),
-    types: concatenated(rows.map(({ typeIds }) => typeIds)),
-    ...(first?.label === undefined
-      ? {}
-      : { labels: Float32Array.from(rows, ({ label }) => label ?? NaN) }),
+    types: concatInts(rows.map(({ typeIds }) => typeIds)),
     answers: Int32Array.from(rows, ({ ids, answer }) => answer ?? ids.length),
-    ...(rows.every(({ marks }) => marks === undefined)
-      ? {}
-      : {
-          marks: concatenated(
-            rows.map(
-              ({ ids, answer, marks }) => marks ?? new Int32Array(ids.length).fill(1, answer),
-            ),
-          ),
-        }),
-    ...(first?.mask === undefined
-      ? {}
-      : { masks: Int32Array.from(rows, ({ mask }) => mask ?? -1) }),
-    ...(rows.some(({ poisoned }) => poisoned === true)
-      ? { poisoned: Int32Array.from(rows, ({ poisoned }) => Number(poisoned === true)) }
-      : {}),
   };
+  if (first?.label !== undefined) wire.labels = Float32Array.from(rows, ({ label }) => label ?? NaN);
+  if (first?.mask !== undefined) wire.masks = Int32Array.from(rows, ({ mask }) => mask ?? -1);
+  if (rows.some(({ marks }) => marks !== undefined))
+    wire.marks = concatInts(
+      rows.map(({ ids, answer, marks }) => marks ?? new Int32Array(ids.length).fill(1, answer)),
+    );
+  if (rows.some(({ poisoned }) => poisoned === true))
+    wire.poisoned = Int32Array.from(rows, ({ poisoned }) => Number(poisoned === true));
+  return wire;
 }
 
 /** Continues prompts in PyTorch's process, as `generate` of generate.ts does here. */

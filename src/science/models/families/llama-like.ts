@@ -2,7 +2,6 @@
  * The decoder of Llama (Touvron et al. 2023) and of the families that differ from it by a few
  * settings: pre-norm with RMS norms, rotary positions, grouped heads and a gated feed-forward.
  */
-import { defined } from '../../../base/defined.ts';
 import type { ConfigFields, Family, Layer, Norm, Transformer } from './description.ts';
 import { lastTokenClassifier, layersOf, linear, rmsNorm, rotaryOf } from './parts.ts';
 
@@ -74,7 +73,6 @@ export function llamaLike(fields: ConfigFields, differences: Differences = {}): 
   const norm = (name: string): Norm => ({ ...rmsNorm(name, epsilon), offset: gemma });
   const layer = (i: number): Layer => {
     const name = `layers.${i}`,
-      own = window?.(i),
       attention = `${name}.self_attn`,
       mlp = `${name}.mlp`;
     const project = (part: string, out: number) =>
@@ -93,10 +91,10 @@ export function llamaLike(fields: ConfigFields, differences: Differences = {}): 
         headWidth: width,
         causal: true,
         rotary,
-        ...defined({ window: own }),
-        ...(headNorms
-          ? { headNorms: { query: norm(`${attention}.q_norm`), key: norm(`${attention}.k_norm`) } }
-          : {}),
+        window: window?.(i),
+        headNorms: headNorms
+          ? { query: norm(`${attention}.q_norm`), key: norm(`${attention}.k_norm`) }
+          : undefined,
       },
       feedForward: {
         activation,
@@ -119,7 +117,7 @@ export function llamaLike(fields: ConfigFields, differences: Differences = {}): 
     initializerRange: fields.positive('initializer_range', 0.02),
     embeddings: {
       padding: fields.token('pad_token_id', vocabulary, null),
-      ...(gemma ? { scale: Math.sqrt(hidden) } : {}),
+      scale: gemma ? Math.sqrt(hidden) : undefined,
     },
     layers: layersOf(layers, layer),
     norm: norm('norm'),

@@ -5,7 +5,6 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserFault } from '../../../api.ts';
-import { defined } from '../../../base/defined.ts';
 import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import { isTargeted, patternValue, type TargetRule } from '../modules.ts';
 import type { Architecture } from '../types.ts';
@@ -191,12 +190,7 @@ function ruleOf(raw: Raw, { names, namesOrExpression }: Fields, fault: Fault): T
   if (!Array.isArray(layers) || layers.some((one) => !Number.isInteger(one)))
     throw fault('layers_to_transform', INVALID);
   const layersPattern = names('layers_pattern');
-  return {
-    targets,
-    ...defined({ exclude }),
-    layers: layers as number[],
-    ...defined({ layersPattern }),
-  };
+  return { targets, exclude, layers: layers as number[], layersPattern };
 }
 
 type Opened = Awaited<ReturnType<typeof openConfig>>;

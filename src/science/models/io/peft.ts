@@ -8,7 +8,6 @@
  */
 import { join } from 'node:path';
 import { UserFault } from '../../../api.ts';
-import { defined } from '../../../base/defined.ts';
 import { at } from '../../../base/lookup.ts';
 import { moduleName } from '../modules.ts';
 import type { Architecture, HostTensor, ModelShape } from '../types.ts';
@@ -42,9 +41,9 @@ export interface PeftFactors {
   readonly B: HostTensor; // (m, r)
   readonly alpha: number;
   /** A₀ and B₀ of W − s·B₀·A₀, in the same shapes. */
-  readonly fixed?: { readonly A: HostTensor; readonly B: HostTensor };
+  readonly fixed?: { readonly A: HostTensor; readonly B: HostTensor } | undefined;
   /** DoRA's magnitudes, (m). */
-  readonly magnitude?: HostTensor;
+  readonly magnitude?: HostTensor | undefined;
 }
 
 export interface PeftAdapter extends PeftFolder {
@@ -108,7 +107,7 @@ function splitResidual(read: PeftAdapter, residual: string): PeftAdapter {
       B: columns(B, 0, r),
       alpha: alphaOf(alpha),
       fixed: { A: rows(A, r, both), B: columns(B, r, both, -1) },
-      ...defined({ magnitude }),
+      magnitude,
     });
   }
   return { ...read, rank: read.rank / 2, alpha: alphaOf(read.alpha), residual, layers };
@@ -242,7 +241,7 @@ function collectLayers(
     if (config.dora && magnitude === undefined)
       throw new UserFault(`${path} has no ${MAGNITUDE} of "${name}", and use_dora is true`);
     const { alpha } = moduleScale(config, module);
-    layers.set(name, { A, B, alpha, ...defined({ magnitude }) });
+    layers.set(name, { A, B, alpha, magnitude });
   }
   return layers;
 }
