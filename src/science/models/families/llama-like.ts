@@ -3,13 +3,21 @@
  * settings: pre-norm with RMS norms, rotary positions, grouped heads and a gated feed-forward.
  */
 import type { ConfigFields, Family, Layer, Norm, Transformer } from './description.ts';
-import { lastTokenClassifier, layersOf, linear, rmsNorm, rotaryOf } from './parts.ts';
+import {
+  decoderHeads,
+  familyModel,
+  lastTokenClassifier,
+  layersOf,
+  linear,
+  rmsNorm,
+  rotaryOf,
+} from './parts.ts';
 
 /** How a family differs from the first Llama. */
 export interface Differences {
   /** Which linear layers have biases. Default: none. */
   readonly biases?: { readonly qkv?: boolean; readonly output?: boolean; readonly mlp?: boolean };
-  /** The window of a layer's attention. Default: it sees all. */
+  /** The window of a layer's attention by its number; undefined, the default: it sees all. */
   readonly window?: (layer: number) => number | undefined;
   /** Whether each head's queries and keys are normalised. */
   readonly headNorms?: boolean;
@@ -27,32 +35,30 @@ export interface Differences {
   readonly tied?: boolean;
 }
 
-/** Returns a family of Llama's form, with a classifier and a causal-LM head. */
-export const llamaFamily = (
-  modelType: string,
-  transformersPrefix: string,
+/**
+ * Returns the plugin of a family of Llama's form.
+ * @param prefix begins the names of its classes in transformers, as in LlamaForCausalLM
+ */
+export const llamaModel = (
+  name: string,
+  summary: string,
+  prefix: string,
   describe: Family['describe'],
-): Family => ({
-  modelTypes: [modelType],
-  prefix: 'model.',
-  outer: ['score', 'lm_head'],
-  tokenTable: 'embed_tokens.weight',
-  heads: {
-    classifier: {
-      transformersName: `${transformersPrefix}ForSequenceClassification`,
-      modules: ['score'],
-    },
-    causalLm: { transformersName: `${transformersPrefix}ForCausalLM` },
-  },
-  describe,
-});
+) =>
+  familyModel(name, summary, {
+    modelTypes: [name],
+    prefix: 'model.',
+    outer: ['score', 'lm_head'],
+    tokenTable: 'embed_tokens.weight',
+    heads: decoderHeads(`${prefix}ForSequenceClassification`, `${prefix}ForCausalLM`),
+    describe,
+  });
 
 /** Returns `head_dim`, else `fallback`, else hidden_size / num_attention_heads. */
-function headWidthOf(fields: ConfigFields, fallback: number | undefined): number {
-  return (fields.raw('head_dim') ?? fallback ?? null) === null
+const readHeadWidth = (fields: ConfigFields, fallback: number | undefined): number =>
+  (fields.raw('head_dim') ?? fallback ?? null) === null
     ? fields.quotient('hidden_size', 'num_attention_heads')
     : fields.count('head_dim', 'width', fallback);
-}
 
 /** Reads a config.json of Llama's form. */
 export function llamaLike(fields: ConfigFields, differences: Differences = {}): Transformer {
@@ -67,7 +73,7 @@ export function llamaLike(fields: ConfigFields, differences: Differences = {}): 
     positions = fields.count('max_position_embeddings', 'positions', 2048),
     epsilon = fields.positive('rms_norm_eps', 1e-6);
   fields.quotient('num_attention_heads', 'num_key_value_heads');
-  const width = headWidthOf(fields, differences.headWidth),
+  const width = readHeadWidth(fields, differences.headWidth),
     activation = differences.activation ?? fields.activation('hidden_act', 'silu'),
     rotary = rotaryOf(fields, width, { theta: differences.theta ?? 10_000 });
   const norm = (name: string): Norm => ({ ...rmsNorm(name, epsilon), offset: gemma });
@@ -138,9 +144,9 @@ export function llamaLike(fields: ConfigFields, differences: Differences = {}): 
  * field, those from `max_window_layers` on.
  */
 export function qwenWindow(fields: ConfigFields): (layer: number) => number | undefined {
-  const types = fields.raw('layer_types');
   if (!fields.flag('use_sliding_window', false)) return () => undefined;
-  const window = fields.count('sliding_window', 'positions', 4096);
+  const types = fields.raw('layer_types'),
+    window = fields.count('sliding_window', 'positions', 4096);
   if (Array.isArray(types))
     return (layer) => (types[layer] === 'sliding_attention' ? window : undefined);
   const first = fields.count('max_window_layers', 'layers', 28);

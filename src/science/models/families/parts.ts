@@ -26,12 +26,18 @@ export const familyModel = (name: string, summary: string, own: Family) =>
   });
 
 /**
- * The heads of an encoder that transformers calls `NAMEForSequenceClassification` and so on.
+ * The heads of an encoder, which transformers calls NAMEForSequenceClassification and so on.
  * @param modules those that a classifier adds, trained in full under every adapter
  */
 export const encoderHeads = (name: string, modules: readonly string[]): HeadNames => ({
   classifier: { transformersName: `${name}ForSequenceClassification`, modules },
   cloze: { transformersName: `${name}ForMaskedLM` },
+});
+
+/** The heads of a decoder, by the names of their classes in transformers. */
+export const decoderHeads = (classifier: string, causalLm: string): HeadNames => ({
+  classifier: { transformersName: classifier, modules: ['score'] },
+  causalLm: { transformersName: causalLm },
 });
 
 export const linear = (name: string, input: number, out: number, bias = true): Projection => ({
@@ -107,12 +113,8 @@ function yarn(
 ): Rotary {
   const originally = 'original_max_position_embeddings';
   const maxPositions = (): number => outer.count('max_position_embeddings', 'positions');
-  const context =
-    outer.raw(originally) !== undefined
-      ? outer.count(originally, 'positions')
-      : scaling.raw(originally) !== undefined
-        ? scaling.count(originally, 'positions')
-        : maxPositions();
+  const holder = [outer, scaling].find((fields) => fields.raw(originally) !== undefined);
+  const context = holder?.count(originally, 'positions') ?? maxPositions();
   // DeepSeek-V3 has factor: null, which stands for the ratio of the two lengths.
   const factor =
     scaling.raw('factor') === null ? maxPositions() / context : scaling.positive('factor');
