@@ -16,6 +16,7 @@ import { markConstant } from '../../tensor/differentiable.ts';
 import { type Checkpoint, openCheckpoint, readJson } from './io/checkpoint.ts';
 import { checkFloat, isFloat, sameShape, storedShape, turned, UNQUANTISED } from './io/stored.ts';
 import { within } from './modules.ts';
+import { parameterBytes } from './transformer-parts.ts';
 import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
 /** How many models are kept, those in use among them. More are kept only while in use. */
@@ -283,9 +284,7 @@ async function drawModel(
 ): Promise<Kept> {
   const json = await readJson(join(dir, 'config.json'));
   const config = architecture.parseConfig(json, classes);
-  const bytes = architecture
-    .parameters(config)
-    .reduce((sum, { shape }) => sum + 4 * shape.reduce((a, b) => a * b, 1), 0);
+  const bytes = parameterBytes(architecture.parameters(config));
   if (bytes > totalmem())
     throw new UserFault(
       `${join(dir, 'config.json')} describes a model of ${inWords(bytes)}, ` +

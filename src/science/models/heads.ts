@@ -188,12 +188,12 @@ function causalLmPart({ output, tied, aliases = [] }: CausalLmHead, tokenTable: 
  * Returns the part of a model that its head adds.
  * @param classes C, for a classifier
  */
-export function headOf(body: Body, head: Head, classes: number): HeadPart {
-  const { classifier: ofClasses, cloze: masked, causalLm: causal } = body.model.heads;
-  if (head.type === 'classifier') return classifierPart(body.model, ofClasses, classes);
-  if (head.type === 'cloze' && masked !== undefined) return clozePart(body, masked, head.tokens);
-  if (head.type === 'causal-lm' && causal !== undefined)
-    return causalLmPart(causal, body.tokenTable);
+export function describeHead(body: Body, head: Head, classes: number): HeadPart {
+  const { classifier, cloze, causalLm } = body.model.heads;
+  if (head.type === 'classifier') return classifierPart(body.model, classifier, classes);
+  if (head.type === 'cloze' && cloze !== undefined) return clozePart(body, cloze, head.tokens);
+  if (head.type === 'causal-lm' && causalLm !== undefined)
+    return causalLmPart(causalLm, body.tokenTable);
   throw new Error(`the description has no ${head.type} head`);
 }
 

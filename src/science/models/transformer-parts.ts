@@ -3,6 +3,10 @@ import type { Layer, Norm, Projection, RelativeTable, Transformer } from './fami
 import { unitOf } from './norms.ts';
 import type { LinearLayer, ParameterSpec, VectorLayer } from './types.ts';
 
+/** The bytes of parameters in float32. */
+export const parameterBytes = (parameters: readonly ParameterSpec[]): number =>
+  parameters.reduce((sum, { shape }) => sum + 4 * shape.reduce((a, b) => a * b, 1), 0);
+
 /** The weight (m, n) and, where it has one, the bias (m) of a linear layer. */
 export const linearParameters = ({
   name,
