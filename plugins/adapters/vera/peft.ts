@@ -19,7 +19,6 @@ import {
   checkSavedModules,
   type Entry,
   type ModelPart,
-  modelTensors,
   type PeftFolder,
   PREFIX,
   readTensors,
@@ -158,7 +157,7 @@ export async function writePeftVera(
   adapter: PeftVera,
   architecture: Architecture,
 ): Promise<void> {
-  const tensors = modelTensors(adapter, architecture);
+  const tensors = new Map<string, HostTensor>();
   for (const [layer, { d, b }] of adapter.layers) {
     const module = moduleName(architecture, layer);
     tensors.set(`${PREFIX}${module}.vera_lambda_d`, d);
@@ -168,7 +167,7 @@ export async function writePeftVera(
     tensors.set(`${SHARED}A`, adapter.shared.A);
     tensors.set(`${SHARED}B`, adapter.shared.B);
   }
-  await writeFolder(dir, { adapter, architecture, tensors }, VERA.type, {
+  await writeFolder(dir, adapter, architecture, tensors, VERA.type, {
     r: adapter.rank,
     projection_prng_key: adapter.key,
     save_projection: adapter.shared !== null,

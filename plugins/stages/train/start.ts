@@ -126,7 +126,7 @@ async function givenHead(
 ): Promise<ReadonlyMap<string, HostTensor> | null> {
   const headDir = assets['head']?.path;
   const adapterDir = assets['adapter']?.path;
-  const checkOrder = (dir: string) => checkLabelOrder(dir, { architecture, config, classes });
+  const checkOrder = (dir: string) => checkLabelOrder(dir, architecture, config, classes);
   if (headDir !== undefined) {
     const head = await readHead(headDir, { architecture, config, classes: classes.length });
     await checkOrder(headDir);

@@ -16,7 +16,7 @@ import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
 /** Returns an adapter without parameters of its own, which trains those that `trains` allows. */
 const adapterOfModel = (
-  { linears }: Pick<AdapterContext, 'linears'>,
+  { linears }: AdapterContext,
   trains: (name: string) => boolean,
   save: Adapter['save'],
 ): Adapter => ({
@@ -46,9 +46,10 @@ export const partialAdapter = (
   context: AdapterContext,
   trains: (name: string) => boolean,
 ): Adapter => ({
-  ...adapterOfModel(context, trains, async (outDir, saving) => {
-    const { architecture, changed, parameters, read } = saving;
-    await writePartial(outDir, await readAll(changed, read), architecture, parameters);
+  ...adapterOfModel(context, trains, async (outDir, { architecture, changed, parameters, read }) => {
+    await mkdir(outDir, { recursive: true });
+    const tensors = forTransformers(architecture, parameters, await readAll(changed, read));
+    await writeSafetensors(join(outDir, FILE), tensors);
   }),
   ofModel: trains,
 });
@@ -57,18 +58,6 @@ const FILE = 'changed.safetensors';
 
 /** Whether the folder has a file of changed parameters. */
 export const isPartial = (dir: string): boolean => existsSync(join(dir, FILE));
-
-async function writePartial(
-  dir: string,
-  tensors: ReadonlyMap<string, HostTensor>,
-  architecture: Architecture,
-  parameters: readonly ParameterSpec[],
-): Promise<void> {
-  await mkdir(dir, { recursive: true });
-  await writeSafetensors(join(dir, FILE), forTransformers(architecture, parameters, tensors), {
-    format: 'pt',
-  });
-}
 
 /**
  * Reads the changed parameters by canonical name. Throws UserFault naming file and tensor where one
@@ -99,8 +88,7 @@ export const full: AdapterImplementation = {
       adapterOfModel(
         context,
         () => true,
-        async (outDir, saving) => {
-          const { architecture, modelDir, classes, read, parameters } = saving;
+        async (outDir, { architecture, modelDir, classes, read, parameters }) => {
           const names = parameters.map(({ name }) => name);
           await writeCheckpoint(
             join(outDir, 'model'),
@@ -125,10 +113,11 @@ export const checkedPartial = (
 ): AdapterImplementation => ({
   check: (_params, context) => Promise.resolve(check(context)),
   create: (_params, context) =>
-    Promise.resolve(context).then((own) => {
-      const fault = check(own).find(({ warning }) => warning !== true);
+    // A throw becomes a rejection.
+    Promise.resolve().then(() => {
+      const fault = check(context).find(({ warning }) => warning !== true);
       if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
-      return partialAdapter(own, trained(own));
+      return partialAdapter(context, trained(context));
     }),
 });
 
@@ -142,18 +131,15 @@ export function vectorAdapter(
   what: string,
   trained: (parameters: AdapterContext['parameters']) => (name: string) => boolean,
 ): AdapterImplementation {
-  /** The trained parameters that do not belong to the head. */
-  const vectorsOf = ({ architecture, parameters }: AdapterContext): Set<string> => {
+  /** The trained parameters below the head. */
+  const trainedVectors = ({ architecture, parameters }: AdapterContext): Set<string> => {
     const isTrained = trained(parameters);
-    return new Set(
-      parameters
-        .map(({ name }) => name)
-        .filter((name) => !within(name, architecture.headModules) && isTrained(name)),
-    );
+    const below = parameters.filter(({ name }) => !within(name, architecture.headModules));
+    return new Set(below.map(({ name }) => name).filter(isTrained));
   };
   /** Returns a problem where the model has no such vectors: a warning if its head is trained. */
   const check = (context: AdapterContext): Problem[] => {
-    if (vectorsOf(context).size > 0) return [];
+    if (trainedVectors(context).size > 0) return [];
     const { modelType, head, headModules } = context.architecture;
     const path = ['adapter', 'type'],
       lacks = `${type} trains the ${what} of a model, and this ${modelType} has none`;
@@ -166,7 +152,7 @@ export function vectorAdapter(
     return [{ path, message, hint, warning: true }];
   };
   return checkedPartial(check, (context) => {
-    const vectors = vectorsOf(context);
+    const vectors = trainedVectors(context);
     return (name) => vectors.has(name);
   });
 }

@@ -2,11 +2,13 @@
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import { named } from '../../base/lookup.ts';
+import { isRecord } from '../../base/untrusted/json.ts';
 import { fileName, readParameters, resolveNames } from './base.ts';
 import { openCheckpoint, readJson } from './io/checkpoint.ts';
-import { isPeftFolder, readPeftHead } from './io/peft.ts';
+import { isPeftFolder, readPeftHead } from './io/peft-files.ts';
 import { checkShape } from './io/stored.ts';
 import { within } from './modules.ts';
+import type { Network } from './network.ts';
 import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
 /** The parsed config.json of a checkpoint. */
@@ -22,11 +24,7 @@ const headSpecs = (architecture: Architecture, config: unknown): ParameterSpec[]
  */
 export async function readHead(
   dir: string,
-  {
-    architecture,
-    config,
-    classes,
-  }: { readonly architecture: Architecture; readonly config: unknown; readonly classes: number },
+  { architecture, config, classes }: Pick<Network, 'architecture' | 'config' | 'classes'>,
 ): Promise<Map<string, HostTensor>> {
   const specs = headSpecs(architecture, config);
   if (isPeftFolder(dir)) {
@@ -61,15 +59,9 @@ export async function readHead(
  */
 export async function checkLabelOrder(
   dir: string,
-  {
-    architecture,
-    config,
-    classes,
-  }: {
-    readonly architecture: Architecture;
-    readonly config: unknown;
-    readonly classes: readonly string[];
-  },
+  architecture: Architecture,
+  config: unknown,
+  classes: readonly string[],
 ): Promise<void> {
   const specs = headSpecs(architecture, config);
   if (specs.length === 0 || isPeftFolder(dir)) return;
@@ -77,9 +69,9 @@ export async function checkLabelOrder(
     names = resolveNames(checkpoint, architecture, specs);
   // The checkpoint has no classifier, or one for another number of classes.
   if (specs.some(({ name }) => !names.has(name))) return;
-  const labels = (checkpoint.config as { readonly id2label?: unknown }).id2label;
-  if (typeof labels !== 'object' || labels === null) return;
-  const held = classes.map((_, id) => String((labels as Record<string, unknown>)[id])),
+  const labels = isRecord(checkpoint.config) ? checkpoint.config['id2label'] : undefined;
+  if (!isRecord(labels)) return;
+  const held = classes.map((_, id) => String(labels[id])),
     plain = (list: readonly string[]): string[] => list.map((name) => name.toLowerCase());
   const [theirs, ours] = [plain(held), plain(classes)];
   if (theirs.every((name, id) => name === ours[id]) || ours.some((name) => !theirs.includes(name)))
@@ -98,7 +90,7 @@ export async function checkLabelOrder(
  */
 export async function readAdapterHead(
   dir: string,
-  { architecture, config }: { readonly architecture: Architecture; readonly config: unknown },
+  { architecture, config }: Pick<Network, 'architecture' | 'config'>,
 ): Promise<Map<string, HostTensor> | undefined> {
   const specs = headSpecs(architecture, config);
   if (specs.length === 0 || !isPeftFolder(dir)) return undefined;

@@ -62,7 +62,7 @@ const SHARED = [
   'layers_pattern',
   'modules_to_save',
 ];
-const LORA: Method = {
+export const LORA: Method = {
   type: 'LORA',
   ownBias: 'lora_only',
   fields: [

@@ -14,6 +14,7 @@ import type { Architecture, HostTensor, ModelShape } from '../types.ts';
 import {
   CONFIG,
   isAdapted,
+  LORA,
   type LoraBias,
   moduleScale,
   type PeftConfig,
@@ -26,7 +27,6 @@ import {
   type Entry,
   type FolderTensors,
   type ModelPart,
-  modelTensors,
   type PeftFolder,
   PREFIX,
   readTensors,
@@ -76,20 +76,17 @@ const rows = ({ shape: [, n = 0], data }: HostTensor, from: number, to: number):
   shape: [to - from, n],
   data: data.slice(from * n, to * n),
 });
-/** Columns `from` up to, not including, `to` of a matrix, times a sign. */
-const columns = (
-  { shape: [m = 0, r = 0], data }: HostTensor,
+/** Half of a matrix (m, 2r): r columns from `from` on, times a sign. */
+const halfOfColumns = (
+  { shape: [m = 0, both = 0], data }: HostTensor,
   from: number,
-  to: number,
-  sign: 1 | -1 = 1,
+  sign: 1 | -1,
 ): HostTensor => {
-  const width = to - from;
+  const r = both / 2;
+  const entryAt = (i: number): number => at(data, Math.floor(i / r) * both + from + (i % r));
   return {
-    shape: [m, width],
-    data: Float32Array.from(
-      { length: m * width },
-      (_, i) => sign * at(data, Math.floor(i / width) * r + from + (i % width)),
-    ),
+    shape: [m, r],
+    data: Float32Array.from({ length: m * r }, (_, i) => sign * entryAt(i)),
   };
 };
 
@@ -104,9 +101,9 @@ function splitResidual(read: PeftAdapter, residual: string): PeftAdapter {
       r = both / 2;
     layers.set(name, {
       A: rows(A, 0, r),
-      B: columns(B, 0, r),
+      B: halfOfColumns(B, 0, 1),
       alpha: alphaOf(alpha),
-      fixed: { A: rows(A, r, both), B: columns(B, r, both, -1) },
+      fixed: { A: rows(A, r, both), B: halfOfColumns(B, r, -1) },
       magnitude,
     });
   }
@@ -136,8 +133,6 @@ function joinResidual({ A, B, fixed }: PeftFactors): {
   };
 }
 
-export { isPeftFolder, readPeftHead } from './peft-files.ts';
-
 const MAGNITUDE = 'lora_magnitude_vector';
 type OwnPart = 'A' | 'B' | 'magnitude';
 
@@ -151,12 +146,7 @@ function nameTable(model: ModelShape, config: PeftConfig): Map<string, Entry<Own
       table.set(`${PREFIX}${module}.lora_A.weight`, { part: 'A', name, module, shape: [r, n] });
       table.set(`${PREFIX}${module}.lora_B.weight`, { part: 'B', name, module, shape: [m, r] });
       if (config.dora)
-        table.set(`${PREFIX}${module}.${MAGNITUDE}`, {
-          part: 'magnitude',
-          name,
-          module,
-          shape: [m],
-        });
+        table.set(`${PREFIX}${module}.${MAGNITUDE}`, { part: 'magnitude', name, module, shape: [m] });
     }
   }
   addModelEntries(table, model, config);
@@ -287,7 +277,6 @@ export async function writePeft(
     if (rank !== rankFactor * adapter.rank) rankPattern[module] = rank;
     if (factors.alpha !== adapter.alpha) alphaPattern[module] = alphaScale * factors.alpha;
   }
-  for (const [name, tensor] of modelTensors(adapter, architecture)) tensors.set(name, tensor);
   const settings = {
     r: rankFactor * adapter.rank,
     lora_alpha: alphaScale * adapter.alpha,
@@ -300,8 +289,6 @@ export async function writePeft(
     fan_in_fan_out: adapter.transposed,
     init_lora_weights: true,
   };
-  await writeFolder(dir, { adapter, architecture, tensors }, 'LORA', settings, {
-    format: 'pt',
-    ...(residual === null ? {} : { [RESIDUAL_KEY]: residual }),
-  });
+  const metadata = residual === null ? undefined : { format: 'pt', [RESIDUAL_KEY]: residual };
+  await writeFolder(dir, adapter, architecture, tensors, LORA.type, settings, metadata);
 }

@@ -16,18 +16,34 @@ import { bytesOf, readInto, updateWith, writeAll } from './large.ts';
  * times as much memory.
  */
 const HEADER_LIMIT = 32_000_000;
-const WIDTH: Readonly<Record<string, number>> = {
-  F64: 8,
-  F32: 4,
-  F16: 2,
-  BF16: 2,
-  I64: 8,
-  I32: 4,
-  I16: 2,
-  I8: 1,
-  U8: 1,
-  BOOL: 1,
-};
+
+/**
+ * TensorFlow shares memory that starts at a multiple of 64 (EIGEN_MAX_ALIGN_BYTES), and copies any
+ * other. A large ArrayBuffer starts 16 bytes into a page (glibc's malloc), so a tensor begins 48
+ * bytes into its own.
+ */
+const FIRST = 48;
+
+/** The bytes of a value, and the function that reads values from FIRST on. */
+interface Dtype {
+  readonly width: number;
+  read(raw: ArrayBuffer, fault: (why: string) => UserFault): Float32Array | Int32Array;
+}
+const fromBytes = (raw: ArrayBuffer): Int32Array => Int32Array.from(new Uint8Array(raw, FIRST));
+const DTYPES: ReadonlyMap<string, Dtype> = new Map(
+  Object.entries<Dtype>({
+    F64: { width: 8, read: (raw) => Float32Array.from(new Float64Array(raw, FIRST)) },
+    F32: { width: 4, read: (raw) => new Float32Array(raw, FIRST) },
+    F16: { width: 2, read: (raw) => widenFloat16(new Uint16Array(raw, FIRST)) },
+    BF16: { width: 2, read: (raw) => widenBfloat16(new Uint16Array(raw, FIRST)) },
+    I64: { width: 8, read: (raw, fault) => toInt32(new BigInt64Array(raw, FIRST), fault) },
+    I32: { width: 4, read: (raw) => new Int32Array(raw, FIRST) },
+    I16: { width: 2, read: (raw) => Int32Array.from(new Int16Array(raw, FIRST)) },
+    I8: { width: 1, read: (raw) => Int32Array.from(new Int8Array(raw, FIRST)) },
+    U8: { width: 1, read: fromBytes },
+    BOOL: { width: 1, read: fromBytes },
+  }),
+);
 
 /** The most dimensions that a tensor may have: NumPy's limit since version 2. */
 const MOST_DIMENSIONS = 64;
@@ -67,7 +83,7 @@ function parseEntry(path: string, name: string, entry: unknown, dataLength: numb
     throw fault('has no data_offsets');
   const [start, end] = offsets as [number, number];
   if (start > end) throw fault(`begins at byte ${start} of the data and ends at byte ${end}`);
-  const width = WIDTH[dtype];
+  const width = DTYPES.get(dtype)?.width;
   const count = shape.reduce((a, b) => a * b, 1);
   if (width !== undefined && end - start !== count * width)
     throw fault(
@@ -158,53 +174,10 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
   }
 }
 
-/**
- * TensorFlow shares memory that starts at a multiple of 64 (EIGEN_MAX_ALIGN_BYTES), and copies any
- * other. A large ArrayBuffer starts 16 bytes into a page (glibc's malloc), so a tensor begins 48
- * bytes into its own.
- */
-const FIRST = 48;
-
-/** Reads a tensor from an ArrayBuffer that holds its bytes from FIRST on. */
-function decode(
-  path: string,
-  name: string,
-  { dtype, shape }: TensorEntry,
-  raw: ArrayBuffer,
-): HostTensor {
-  switch (dtype) {
-    case 'F32':
-      return { shape, data: new Float32Array(raw, FIRST) };
-    case 'F64':
-      return { shape, data: Float32Array.from(new Float64Array(raw, FIRST)) };
-    case 'F16':
-      return { shape, data: widenFloat16(new Uint16Array(raw, FIRST)) };
-    case 'BF16':
-      return { shape, data: widenBfloat16(new Uint16Array(raw, FIRST)) };
-    case 'I32':
-      return { shape, data: new Int32Array(raw, FIRST) };
-    case 'I64':
-      return { shape, data: toInt32(path, name, new BigInt64Array(raw, FIRST)) };
-    case 'I16':
-      return { shape, data: Int32Array.from(new Int16Array(raw, FIRST)) };
-    case 'I8':
-      return { shape, data: Int32Array.from(new Int8Array(raw, FIRST)) };
-    case 'U8':
-    case 'BOOL':
-      return { shape, data: Int32Array.from(new Uint8Array(raw, FIRST)) };
-    default:
-      throw new UserFault(
-        `${path}: tensor "${name}" has dtype ${dtype}, which cannot be read`,
-        'Save the checkpoint in float32, float16 or bfloat16.',
-      );
-  }
-}
-
-/** Converts to int32. Throws UserFault where a value does not fit. */
-function toInt32(path: string, name: string, values: BigInt64Array): Int32Array {
+/** Converts to int32. Throws `fault` of a value that does not fit. */
+function toInt32(values: BigInt64Array, fault: (why: string) => UserFault): Int32Array {
   const far = values.find((value) => BigInt.asIntN(32, value) !== value);
-  if (far !== undefined)
-    throw new UserFault(`${path}: tensor "${name}" holds ${far}, which is beyond 32 bits`);
+  if (far !== undefined) throw fault(`holds ${far}, which is beyond 32 bits`);
   return Int32Array.from(values, Number);
 }
 
@@ -223,11 +196,19 @@ export async function readSafetensors(
     for (const name of names ?? tensors.keys()) {
       const entry = tensors.get(name);
       if (entry === undefined) throw new UserFault(`${path} has no tensor "${name}"`);
-      const [start, end] = entry.offsets,
+      const { dtype, shape, offsets } = entry,
+        [start, end] = offsets,
         raw = new ArrayBuffer(FIRST + end - start);
       if ((await readInto(file, new Uint8Array(raw, FIRST), dataStart + start)) !== end - start)
         throw new UserFault(`${path}: tensor "${name}" is cut short`);
-      out.set(name, decode(path, name, entry, raw));
+      const reader = DTYPES.get(dtype);
+      if (reader === undefined)
+        throw new UserFault(
+          `${path}: tensor "${name}" has dtype ${dtype}, which cannot be read`,
+          'Save the checkpoint in float32, float16 or bfloat16.',
+        );
+      const data = reader.read(raw, (why) => new UserFault(`${path}: tensor "${name}" ${why}`));
+      out.set(name, { shape, data });
     }
     return out;
   } finally {

@@ -7,6 +7,7 @@
 import { mkdir, open, readdir, rename, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JsonObject } from '../../../api.ts';
+import { hasCode } from '../../../base/system-error.ts';
 import { sha256OfFile } from './large.ts';
 import { readSafetensorsHeader } from './safetensors.ts';
 
@@ -48,7 +49,7 @@ export async function findState(
   what = (step: number): string => `the state saved at step ${step}`,
 ): Promise<{ readonly step: number; readonly facts: JsonObject; readonly path: string } | null> {
   const names = await readdir(dir).catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    if (hasCode(error, 'ENOENT')) return [];
     throw error;
   });
   const found = names.flatMap((name) => {
