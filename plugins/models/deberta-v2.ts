@@ -43,7 +43,6 @@ function termsOf(fields: ConfigFields): readonly string[] {
   );
 }
 
-/** Returns the table of relative positions that the attention of all layers shares. */
 function relativeTable(fields: ConfigFields, positions: number, epsilon: number): RelativeTable {
   const most = sizeOr(fields, 'max_relative_positions', positions),
     count = sizeOr(fields, 'position_buckets', null);
@@ -63,7 +62,6 @@ function relativeTable(fields: ConfigFields, positions: number, epsilon: number)
   };
 }
 
-/** Throws UserFault if config.json asks for a part that is not implemented. */
 function refuseUnimplemented(fields: ConfigFields, hidden: number, headWidth: number): void {
   if (!fields.flag('relative_attention', false))
     throw new UserFault(

@@ -73,10 +73,8 @@ function endTrees(roots: readonly Process[]): Process[] {
   return doomed.filter(kill);
 }
 
-/** Ends a process with all that it forked. */
 export const endTree = (pid: number): unknown => endTrees([{ pid, started: '' }]);
 
-/** Says that a stage or a command left `count` processes behind. */
 export const leftText = (count: number): string =>
   `it left ${count === 1 ? 'a process, which was' : `${count} processes, which were`} ended`;
 

@@ -42,7 +42,6 @@ export function randomStream(seed: number, purpose: string, name = ''): Resumabl
   ]);
 }
 
-/** Returns a stream that continues from a position. */
 export function resumeStream(from: StreamState): ResumableStream {
   const generator = xoroshiro128plusFromState(from.slice(0, 4) as number[]);
   const uniform = (): number => {

@@ -11,7 +11,6 @@ export function emptyRecord<T>(size: number): { [name: string]: T } {
     : (Object.setPrototypeOf(Object.create(null), Object.prototype) as { [name: string]: T });
 }
 
-/** Returns a record of the same names with `change(value)` for each value. */
 export const mapValues = <A, B>(
   values: { readonly [name: string]: A },
   change: (value: A) => B,

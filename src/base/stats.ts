@@ -188,8 +188,6 @@ export const signTest = (heads: number, tails: number): number =>
     ? 1
     : Math.min(1, 2 * binomialCdf(Math.min(heads, tails), heads + tails, 0.5));
 
-// ---- raters ------------------------------------------------------------------------------------
-
 /** Counts of items, (2, 2): rows by the first rater's no or yes, columns by the second's. */
 export type Confusion = readonly [readonly [number, number], readonly [number, number]];
 

@@ -41,7 +41,6 @@ interface Plan
   readonly variance: ((fanIn: number, rank: number) => number) | null;
 }
 
-/** Returns the names of the parameters that the plan adds to a layer. */
 function parameterNames(layer: string, { dora, residual }: Plan): Omit<FactorNames, 'scale'> {
   return {
     A: `${layer}.lora_A`,
@@ -128,7 +127,6 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
   };
 }
 
-/** Writes PEFT's folder of the trained adapter, its head and its biases. */
 async function save(
   dir: string,
   plan: Plan,
@@ -154,10 +152,7 @@ async function save(
   );
 }
 
-/**
- * Returns the plan of an adapter that starts from PEFT's folder. The spec adds what the folder
- * lacks, and may replace its dropout.
- */
+/** The plan of an adapter that starts from a folder. The spec adds what the folder lacks. */
 function folderPlan(params: LoraParams, folder: PeftAdapter): Plan {
   const { dora = false, residual = null } = folder;
   return {

@@ -22,7 +22,6 @@ export interface LayerPlan {
   readonly alpha: number;
 }
 
-/** The fields of a spec that say which layers are adapted. */
 export type Targets = Pick<LoraParams, 'targets' | 'exclude' | 'layers'>;
 
 const DEFAULT_RANK = 8;
@@ -47,10 +46,7 @@ export function targetedLayers(
   });
 }
 
-/**
- * Returns rank and α of each adapted layer, in forward order. In an α such as `2r`, r is that
- * layer's own rank.
- */
+/** Rank and α of each adapted layer, in forward order. In `2r`, r is the layer's own rank. */
 export function planLayers(params: LoraParams, model: ModelShape): Map<string, LayerPlan> {
   const { alpha = 'r', rank_pattern: ranks = {}, alpha_pattern: alphas = {} } = params;
   return new Map(
@@ -199,10 +195,7 @@ export function checkSpec(params: LoraParams, model: ModelShape): Problem[] {
   return problems;
 }
 
-/**
- * Returns a problem where a field of the spec contradicts the adapter's folder, else none.
- * @param written the field's value as the spec writes it
- */
+/** Returns a problem if spec and folder differ. `written`: the value as the spec writes it. */
 export const clash = (
   field: string,
   asked: unknown,
@@ -237,10 +230,7 @@ export function targetClash(
     : clash(field, JSON.stringify(params[field]), `${layers.size} layers are adapted`);
 }
 
-/**
- * Returns a fault for each field in which the spec contradicts the adapter's folder. Dropout may
- * differ, because it is not a property of the weights.
- */
+/** Returns a problem for each field that contradicts the folder. Dropout alone may differ. */
 export function checkFolder(params: LoraParams, folder: PeftAdapter, model: ModelShape): Problem[] {
   // Returns a problem at the first layer whose value in the folder is not that of the pattern.
   const patternClash = (

@@ -112,12 +112,7 @@ const factorisations = new Map(Object.entries(computed));
 const MOST_CACHED = 512;
 const cachedFactors = processWide('residual-factors', () => new Map<string, Factors>());
 
-/**
- * Returns the initial A (r, n) and B (m, r) of PiSSA or OLoRA; s·B·A is a part of W.
- * @param weight W, (m, n)
- * @param rank at most min(m, n)
- * @param scale s, above zero
- */
+/** The initial A (r, n) and B (m, r) of PiSSA or OLoRA; s·B·A is a part of the weight W, (m, n). */
 function residualFactors(
   kind: string,
   { data, shape }: HostTensor,
@@ -200,12 +195,10 @@ function rowNorms(
   return { shape: [m], data: norms };
 }
 
-/** The part of LoRA's plan that determines the initial values. */
 export interface StartPlan {
   readonly layers: ReadonlyMap<string, LayerPlan>;
   /** `pissa` or `olora` if the factors start as a part of the weight, else null. */
   readonly residual: string | null;
-  /** Returns the values of a layer's factors at which training starts. */
   readonly start: LayerStart;
 }
 

@@ -36,11 +36,7 @@ const problemAt = (field: string | null, message: string, hint?: string | null):
   ...(typeof hint === 'string' ? { hint } : {}),
 });
 
-/**
- * Returns the parameters that PEFT adds for the spec's config, and the config with all its fields,
- * or what is wrong with it. With `out`, PEFT writes the values that it draws from `seed` to that
- * file.
- */
+/** Asks what PEFT adds. With `out`, it writes the values that it draws from `seed` to that file. */
 async function askPeft(
   { config }: JsonObject,
   { architecture, modelDir }: AdapterContext,
@@ -133,7 +129,6 @@ async function create(params: JsonObject, context: AdapterContext): Promise<Adap
   };
 }
 
-/** Returns the initial values that PEFT draws from the seed, by the parameters' names. */
 async function drawInitialValues(
   params: JsonObject,
   context: AdapterContext,

@@ -7,7 +7,6 @@ import type { JsonSchema } from '../../../src/api.ts';
 
 const UNLESS_FOLDER = { unless: 'init_from' } as const;
 
-/** Which layers are adapted: `targets`, `exclude` and `layers`. */
 export const layerProperties: JsonSchema = {
   targets: {
     anyOf: [

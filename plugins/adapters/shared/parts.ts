@@ -45,7 +45,6 @@ export async function readHeadAndBiases(
   return { saved, biases };
 }
 
-/** Throws UserFault for the first problem, if there is one. */
 export function throwFirst(problems: readonly Problem[]): void {
   const [first] = problems;
   if (first !== undefined) throw new UserFault(first.message, first.hint);

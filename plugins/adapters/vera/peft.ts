@@ -57,10 +57,7 @@ export interface PeftVera extends PeftFolder {
   readonly layers: ReadonlyMap<string, VeraVectors>;
 }
 
-/**
- * Reads PEFT's folder of a VeRA adapter. Throws a UserFault that names file and tensor if a tensor
- * is missing, unknown or of a wrong shape.
- */
+/** Throws a UserFault that names file and tensor if one is missing, unknown or misshapen. */
 export async function readPeftVera(dir: string, model: ModelShape): Promise<PeftVera> {
   const { architecture, linears } = model;
   const { raw, fields, shared: config } = await readMethod(dir, VERA);
@@ -151,7 +148,6 @@ function savedSharedFactors(
   return { A: factor('A', [rank, n]), B: factor('B', [m, rank]) };
 }
 
-/** Writes a folder that PEFT loads. Its config gives layers by whole module names. */
 export async function writePeftVera(
   dir: string,
   adapter: PeftVera,
@@ -183,7 +179,7 @@ export async function writePeftVera(
 const WORDS = 624,
   SHIFT = 397;
 
-/** Yields the 32-bit numbers of MT19937 with this seed, without end. */
+/** Yields the 32-bit numbers of MT19937 (Matsumoto & Nishimura 1998) with this seed. */
 function* mersenneTwister(seed: number): Generator<number, never> {
   const state = new Uint32Array(WORDS);
   state[0] = seed;
@@ -208,12 +204,9 @@ function* mersenneTwister(seed: number): Generator<number, never> {
 }
 
 /**
- * The uniform draws of PyTorch's generator on the CPU, for tensors that PEFT draws from a seed and
- * does not save. The generator is MT19937 (Matsumoto & Nishimura 1998); a float32 draw is made of
- * the lower 24 bits of one of its numbers (at::uniform_real_distribution).
- *
- * Returns a generator as `torch.Generator().manual_seed(seed)` leaves it. Each call returns what
- * `tensor.uniform_(-bound, bound, generator=…)` fills the next tensor of `count` entries with.
+ * Returns the uniform draws of `torch.Generator().manual_seed(seed)` on the CPU. Each call returns
+ * what `tensor.uniform_(-bound, bound)` fills the next tensor of `count` entries with. A draw is
+ * made of the lower 24 bits of one number of MT19937 (at::uniform_real_distribution).
  */
 export function torchUniform(seed: number): (count: number, bound: number) => Float32Array {
   const numbers = mersenneTwister(seed >>> 0);

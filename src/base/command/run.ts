@@ -44,7 +44,6 @@ const ALWAYS_PASSED = [
 const MARK = 'DOSIMETER_COMMAND';
 /** The most characters of the program's output that the message of a failure quotes. */
 const TAIL = 2000;
-/** How long to wait for the program's output after its exit. */
 const AFTER_EXIT_MS = 1000;
 
 type Child = ChildProcessByStdio<null, Readable, Readable>;
@@ -202,7 +201,6 @@ async function waitForExit(child: Child, name: string, program: string): Promise
   }
 }
 
-/** Returns the fault of a program that failed, with the last five lines of `tail`. */
 function exitFault(name: string, { code, signal }: Exit, tail: string): UserFault {
   const how = signal === null ? `with exit code ${String(code)}` : `by ${signal}`;
   const lines = tail.trim().split('\n').slice(-5).join('\n');
@@ -210,8 +208,6 @@ function exitFault(name: string, { code, signal }: Exit, tail: string): UserFaul
     `the command ${name} ended ${how}${lines === '' ? ', and printed nothing' : `: ${lines}`}`,
   );
 }
-
-// ---- the parameters of plugins that run a program of the user ----------------------------------
 
 export interface ProgramParams {
   readonly command: readonly string[];

@@ -71,7 +71,6 @@ export const SLOWEST = 10 * KB;
 const LEAST_UNPACKED = GB,
   MOST_RATIO = 50;
 
-/** Returns the limit on the bytes that an archive of `bytes` bytes may unpack to. */
 export function unpackedLimit(bytes: number, env?: Env): Limit {
   const limit = readLimit('unpacked', env);
   if (limit.chosen) return limit;

@@ -6,7 +6,6 @@ import type { Architecture, HostTensor, ModelShape, ParameterSpec } from './type
 /** Returns a parameter: one of the model by its canonical name, one of the adapter by its own. */
 export type ParameterLookup = (name: string) => Tensor;
 
-/** Reads a parameter of the model. */
 export type WeightReader = (name: string) => HostTensor;
 
 /**
@@ -34,7 +33,6 @@ export interface VectorNames {
   readonly b: string; // (m)
 }
 
-/** What an adapter is given to save itself. */
 export interface SaveContext {
   readonly architecture: Architecture;
   /** The folder of the base checkpoint. */
@@ -49,7 +47,6 @@ export interface SaveContext {
   readonly changed: readonly string[];
 }
 
-/** What a linear layer may use besides its arguments. */
 export interface LayerContext {
   readonly parameter: ParameterLookup;
   /** Present while training: the stream of this name for the adapter's dropout in this step. */

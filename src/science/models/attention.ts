@@ -20,7 +20,6 @@ import type { Rotary } from './families/description.ts';
 import type { Padding } from './layout.ts';
 import type { KeyValueBlock } from './types.ts';
 
-/** The sizes of one attention, and the padding of its queries and keys. */
 interface AttentionShape {
   readonly batch: number;
   readonly heads: number;

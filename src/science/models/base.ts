@@ -249,7 +249,6 @@ const toDevice = (values: Iterable<[string, HostTensor]>): Map<string, Tensor> =
     ]),
   );
 
-/** Reads a model, used by nobody yet, from a checkpoint. */
 async function readModel(dir: string, architecture: Architecture, classes: number): Promise<Kept> {
   const checkpoint = await openCheckpoint(dir);
   const { config } = checkpoint,

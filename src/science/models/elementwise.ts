@@ -44,7 +44,6 @@ export function dropoutMask<R extends Rank = Rank>(
   return markConstant(tf.tensor<R>(values, shape));
 }
 
-/** x with dropout applied; x itself where there is no dropout. */
 export function dropout<T extends Tensor>(x: T, setting: ForwardContext['dropout']): T {
   return setting === undefined ? x : tf.mul(x, dropoutMask(x.shape, setting));
 }
@@ -145,18 +144,13 @@ export const activations: Readonly<Record<string, Activation>> = {
   tanh,
 };
 
-/** Returns the activation of this name. Throws where there is none. */
 export function activationNamed(name: string): Activation {
   const activation = activations[name];
   if (activation === undefined) throw new Error(`no activation is named "${name}"`);
   return activation;
 }
 
-/**
- * act(gate) ⊙ up.
- * @param parts gate and up, (S, m) each, or one tensor with the columns of both, (S, 2m)
- * @returns (S, m)
- */
+/** act(gate) ⊙ up, (S, m). `parts`: gate and up, (S, m) each, or the columns of both, (S, 2m). */
 export function gated(act: Activation, parts: Gated): Tensor2D {
   const { fused } = act;
   if (fused !== undefined && hasFused())

@@ -117,7 +117,6 @@ export interface TransformerConfig extends Transformer {
 /** The bytes of the largest model: a size may exceed any disk with each field within its bound. */
 const MOST_BYTES = 2 ** 42;
 
-/** Throws UserFault for a model of more than MOST_BYTES. */
 function checkSize(model: Transformer, tokenTable: string, fields: ConfigFields): void {
   const bytes = parameterBytes(bodyParameters(model, tokenTable));
   if (bytes > MOST_BYTES)

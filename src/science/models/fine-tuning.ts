@@ -131,7 +131,6 @@ export function vectorAdapter(
   what: string,
   trained: (parameters: AdapterContext['parameters']) => (name: string) => boolean,
 ): AdapterImplementation {
-  /** The trained parameters below the head. */
   const trainedVectors = ({ architecture, parameters }: AdapterContext): Set<string> => {
     const isTrained = trained(parameters);
     const below = parameters.filter(({ name }) => !within(name, architecture.headModules));

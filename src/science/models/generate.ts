@@ -225,7 +225,6 @@ export function drawToken(
 }
 
 export interface GenerateOptions {
-  /** The largest number of new tokens for a prompt. */
   readonly maxNewTokens: number;
   /** The ids that end a text. */
   readonly stops: readonly number[];

@@ -11,7 +11,6 @@ import { within } from './modules.ts';
 import type { Network } from './network.ts';
 import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
-/** The parsed config.json of a checkpoint. */
 export const readConfig = (dir: string): Promise<unknown> => readJson(join(dir, 'config.json'));
 
 const headSpecs = (architecture: Architecture, config: unknown): ParameterSpec[] =>

@@ -88,7 +88,6 @@ const READS: Readonly<
   Record<ClassifierHead['reads'], (rows: readonly TokenRow[], padding: number | null) => Reads>
 > = { first: firstTokens, last: lastTokens, mean: allTokens };
 
-/** Returns the part of a classifier with `classes` outputs. */
 function classifierPart(model: Transformer, head: ClassifierHead, classes: number): HeadPart {
   const { dense } = head;
   const output: LinearLayer = { ...head.output, out: classes, adaptable: false };
@@ -184,10 +183,7 @@ function causalLmPart({ output, tied, aliases = [] }: CausalLmHead, tokenTable: 
   };
 }
 
-/**
- * Returns the part of a model that its head adds.
- * @param classes C, for a classifier
- */
+/** Returns what a head adds to a model. `classes`: C, for a classifier. */
 export function describeHead(body: Body, head: Head, classes: number): HeadPart {
   const { classifier, cloze, causalLm } = body.model.heads;
   if (head.type === 'classifier') return classifierPart(body.model, classifier, classes);

@@ -21,7 +21,6 @@ export interface Padding {
   } | null;
 }
 
-/** Tokens of a batch with their places. */
 export interface Tokens {
   readonly map: TokenMap;
   /** The position of each token in its row, (S). */

@@ -76,9 +76,7 @@ function search(source: string, wrapped: string, module: string): RegExpExecArra
 export const isNamed = (module: string, name: string): boolean =>
   module === name || module.endsWith(`.${name}`);
 
-/**
- * Whether a list has the module's name or a dotted end of it, or an expression matches all of it.
- */
+/** Whether a list has the name or a dotted end of it, or an expression matches the whole name. */
 const isAmong = (module: string, names: string | readonly string[]): boolean =>
   typeof names === 'string'
     ? cachedSearch(names, `^(?:${names})$`, module) !== null

@@ -90,9 +90,7 @@ export interface NetworkOptions {
   readonly model: ModelSource;
   readonly adapter: Adapter;
   readonly classes: number;
-  /**
-   * The seed of what the model lacks, drawn by stream (seed, 'head', name), and of a random model.
-   */
+  /** The seed of a random model, and of what is lacking, by stream (seed, 'head', name). */
   readonly seed: number;
   /** What replaces the checkpoint's parameters: a head, or what a training changed. */
   readonly head?: ReadonlyMap<string, HostTensor>;
@@ -114,11 +112,7 @@ function perUse(random: (name: string) => RandomStream): (name: string) => Rando
   };
 }
 
-/**
- * Returns the forward passes of a network.
- * @param initial initial values of the trained parameters
- * @param frozen initial value of any parameter
- */
+/** Returns a network's forward passes. `frozen` returns the initial value of any parameter. */
 function passesOf(
   { architecture, adapter }: NetworkOptions,
   config: unknown,

@@ -21,9 +21,7 @@ function standardised(
   return { normed: tf.mul(shifted, inverse), inverse };
 }
 
-/**
- * Returns the function x ↦ ẑ = ∂y/∂γ of a norm, which is not differentiable itself. (S, h) → (S, h)
- */
+/** x ↦ ẑ = ∂y/∂γ of a norm, (S, h) → (S, h). The function is not differentiable itself. */
 export const unitOf =
   (kind: 'layer' | 'rms', epsilon: number) =>
   (x: Tensor2D): Tensor2D =>
@@ -97,10 +95,7 @@ export const layerNorm = (
   epsilon: number,
 ): Tensor2D => addNorm(x, null, gamma, beta, LAYER, epsilon);
 
-/**
- * The norm of x + residual, or of x alone. x, residual: (S, h), whose rows belong to `tokens` → (S,
- * h).
- */
+/** The norm of x + residual, or of x. Both: (S, h), whose rows belong to `tokens` → (S, h). */
 export function normalised(
   { name, kind, epsilon, bias = kind === 'layer', offset = false }: Norm,
   x: Tensor2D,

@@ -30,7 +30,6 @@ function oneTokenEach(batch: readonly TokenRow[], place: (row: TokenRow) => numb
   };
 }
 
-/** Reads each row's first token, [CLS]. */
 export const firstTokens = (batch: readonly TokenRow[]): Reads => oneTokenEach(batch, () => 0);
 
 /**
@@ -97,7 +96,6 @@ export const inTable = <R extends TokenRow>(row: R, place: ReadonlyMap<number, n
   vocabularyIds: row.vocabularyIds ?? row.ids,
 });
 
-/** What a network's outputs are, and how many a row has. */
 export interface Outputs {
   readonly of: OutputsOf;
   /** O: the classes, or 1. */

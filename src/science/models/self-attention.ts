@@ -26,7 +26,6 @@ import { headNormalised } from './norms.ts';
 import { openRelative, relativeBias, type RelativeRows } from './relative.ts';
 import type { ForwardContext } from './types.ts';
 
-/** A model's description, and the name of its token table. */
 export interface Body {
   readonly model: Transformer;
   readonly tokenTable: string;
@@ -52,7 +51,6 @@ const maskKey = ({ causal, window, heads, kvHeads }: Attention, last: boolean): 
 
 export const isLast = ({ model }: Body, i: number): boolean => i === model.layers.length - 1;
 
-/** Returns the pass's dropout if the model has dropout at this place; undefined elsewhere. */
 const droppedAt = (
   { model }: Body,
   { dropout: dropped }: ForwardContext,

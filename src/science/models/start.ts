@@ -39,7 +39,6 @@ export function ownValues(
   return own;
 }
 
-/** Returns the names of the trained parameters, in order. */
 export const trainedNames = (
   architecture: Architecture,
   adapter: Adapter,
@@ -52,7 +51,6 @@ export const trainedNames = (
 ];
 
 export interface Start {
-  /** The parsed config. */
   readonly config: unknown;
   /** The model's parameters, without the adapter's. */
   readonly parameters: readonly ParameterSpec[];
@@ -64,7 +62,6 @@ export interface Start {
   readonly drawn: readonly string[];
   /** Names in the file of the base checkpoint, by canonical name. */
   readonly fileNames: ReadonlyMap<string, string>;
-  /** Reads the initial value of any parameter. */
   read(name: string): Promise<HostTensor>;
 }
 

@@ -42,7 +42,6 @@ export function normVectors(
   return [{ name, in: width, out: width, bias, unit: unitOf(kind, epsilon), ...extent }];
 }
 
-/** Returns the list without null and undefined. */
 const present = <T>(list: readonly (T | null | undefined)[]): T[] =>
   list.filter((layer) => layer !== null && layer !== undefined);
 
@@ -63,7 +62,6 @@ const readTokenProjections = (layer: Layer): Projection[] => [
   ...outputProjections(layer),
 ];
 
-/** The linear layers of one layer, in forward order. */
 function projections(layer: Layer): Projection[] {
   const { input } = layer.attention;
   const own = 'fused' in input ? [input.fused] : [input.query, input.key, input.value];
@@ -75,7 +73,6 @@ function projections(layer: Layer): Projection[] {
   ];
 }
 
-/** The parameters of all norms of one layer. */
 const parametersOfNorms = ({ attention: { headNorms, headWidth }, norms }: Layer, h: number) => [
   ...normParameters(norms.attention, h),
   ...normParameters(norms.feedForward, h),
@@ -83,10 +80,7 @@ const parametersOfNorms = ({ attention: { headNorms, headWidth }, norms }: Layer
   ...normParameters(headNorms?.key, headWidth),
 ];
 
-/**
- * The linear layers of the body.
- * @param readsOne whether the head reads one token of each text
- */
+/** The linear layers of the body. `readsOne`: whether the head reads one token of each text. */
 export function bodyLinears({ layers }: Transformer, readsOne: boolean): LinearLayer[] {
   const relative = new Set(layers.flatMap(relativeProjections).map(({ name }) => name)),
     last = layers.at(-1),
@@ -102,9 +96,8 @@ export function bodyLinears({ layers }: Transformer, readsOne: boolean): LinearL
 }
 
 /**
- * Returns the norms of one layer.
- * @param read in the last layer, `onePerText` if the head reads one token of each text, for those
- *   norms of which only that token counts; otherwise empty
+ * The norms of one layer. `read`: in the last layer, `onePerText` if the head reads one token of
+ * each text, for the norms of which only that token counts; otherwise empty.
  */
 function normLayers(
   { arrangement, attention, norms: { attention: first, feedForward } }: Layer,
@@ -124,10 +117,7 @@ function normLayers(
 const relativeTables = (layers: readonly Layer[]): RelativeTable[] =>
   present([...new Set(layers.map(({ attention }) => attention.relative?.table))]);
 
-/**
- * The norms of the body, as layers whose vectors kernels are taken over.
- * @param readsOne whether the head reads one token of each text
- */
+/** The norms of the body, whose vectors kernels are over. `readsOne`: as in `bodyLinears`. */
 export function bodyVectors(model: Transformer, readsOne: boolean): VectorLayer[] {
   const { embeddings, hidden: h, layers, norm } = model;
   const read = readsOne ? { onePerText: true } : {};
@@ -139,10 +129,7 @@ export function bodyVectors(model: Transformer, readsOne: boolean): VectorLayer[
   ];
 }
 
-/**
- * The parameters of the body.
- * @param tokenTable the name of the token table, (V, h)
- */
+/** The parameters of the body. `tokenTable`: the name of the token table, (V, h). */
 export function bodyParameters(model: Transformer, tokenTable: string): ParameterSpec[] {
   const { embeddings, hidden: h, layers, norm, vocabulary } = model;
   const { positions, types, padding } = embeddings;

@@ -51,7 +51,6 @@ export interface LinearLayer {
   readonly name: string;
   readonly in: number;
   readonly out: number;
-  /** Whether the layer has the bias b. */
   readonly bias: boolean;
   /** `transposed`: the checkpoint holds W as (n, m), as Conv1D of transformers does. */
   readonly stored?: 'transposed' | undefined;
@@ -189,7 +188,6 @@ export interface Architecture<Config = unknown> {
 /** The part of a model that an adapter sees. */
 export interface ModelShape {
   readonly architecture: Architecture;
-  /** Every linear layer, in forward order, the head last. */
   readonly linears: readonly LinearLayer[];
   readonly parameters: readonly ParameterSpec[];
 }
@@ -235,7 +233,6 @@ export interface LoraFactors {
 
 /** VeRA's vectors at a layer: W' = W + diag(b)·B·diag(d)·A. */
 export interface VeraVectors {
-  /** The factors that the layers share; a layer reads their first n columns and m rows. */
   readonly A: Tensor2D; // (r, ≥ n)
   readonly B: Tensor2D; // (≥ m, r)
   readonly d: Tensor1D; // (r)
@@ -250,9 +247,7 @@ export interface TrainedVectors {
 }
 
 export interface AdaptedLayer extends LinearLayer {
-  /** Present where LoRA, in one of its forms, adapts the layer. */
   readonly lora?: LoraFactors;
-  /** Present where VeRA adapts the layer. */
   readonly vera?: VeraVectors;
   /** Present where the adapter trains vectors of the model itself (BitFit's biases). */
   readonly trained?: TrainedVectors;

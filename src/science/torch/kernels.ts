@@ -65,7 +65,6 @@ export type LayerPart =
   /** F: (n, r), where hF takes the place of the layer's input h. */
   | { readonly over: 'W'; readonly F?: HostTensor };
 
-/** What `layerKernels` is asked beside the rows. */
 export interface LayerKernels extends Pick<KernelOptions, 'progress' | 'signal'> {
   readonly layers: readonly Layer[];
   readonly parts: (layer: Layer) => readonly LayerPart[];

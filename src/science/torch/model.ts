@@ -36,14 +36,12 @@ import type { HostTensor, ParameterSpec, TokenRow } from '../models/types.ts';
 import type { SavedAs } from '../training/session.ts';
 import type { LabelledRow } from '../training/settings.ts';
 
-/** Where a model starts, with what it takes to open it and to name its parameters. */
 export interface TorchStart extends Start {
   readonly options: NetworkOptions;
   /** The model's parameters, without the adapter's, by canonical name. */
   readonly specs: ReadonlyMap<string, ParameterSpec>;
 }
 
-/** Reads where a model starts. Throws UserFault as `readStart` does. */
 export async function readTorchStart(options: NetworkOptions): Promise<TorchStart> {
   const start = await readStart(options);
   return { ...start, options, specs: new Map(start.parameters.map((spec) => [spec.name, spec])) };
@@ -99,7 +97,6 @@ export async function saveStart(
   });
 }
 
-/** Returns the release of bitsandbytes, which quantises weights. */
 export const quantizerRelease = async (): Promise<string | null> =>
   (await torchWorker()).facts.bitsandbytes;
 
@@ -121,9 +118,7 @@ export interface TorchModel extends EvaluatedModel {
     batchSize: number,
     onBatch: (done: number) => Promise<void>,
   ): Promise<{ readonly outputs: Float32Array; readonly change: Float64Array }>;
-  /** Reads the trained parameters, by canonical name. */
   trained(): Promise<Map<string, HostTensor>>;
-  /** Closes the model in the process. */
   dispose(): void;
 }
 
@@ -203,7 +198,6 @@ type InputNorms = (
   onBatch: (done: number) => Promise<void> | void,
 ) => Promise<Map<string, Float64Array>>;
 
-/** Returns ‖X_j‖₂ of each input feature j, (n), by linear layer below the head. */
 async function inputNorms(
   worker: TorchWorker,
   model: number,
@@ -238,7 +232,6 @@ async function inputNorms(
   return new Map([...squares].map(([layer, total]) => [layer, total.map(Math.sqrt)]));
 }
 
-/** Returns the rows' outputs and their derivatives along `direction`, (N·C) each. */
 const linearised = (
   worker: TorchWorker,
   model: number,
@@ -264,7 +257,6 @@ const linearised = (
     return { outputs: Float32Array.from(outputs), change: Float64Array.from(change) };
   });
 
-/** Calls `use` with a new folder, which is removed afterwards. */
 export const withFolder = async <T>(use: (dir: string) => Promise<T>): Promise<T> => {
   const dir = await mkdtemp(join(tmpdir(), 'dosimeter-torch-'));
   try {
@@ -274,7 +266,6 @@ export const withFolder = async <T>(use: (dir: string) => Promise<T>): Promise<T
   }
 };
 
-/** Writes where a model starts as files of transformers and PEFT. */
 async function writeStart(start: TorchStart, dir: string): Promise<Omit<WireModel, 'training'>> {
   const { own, parameters, options, specs } = start;
   const { adapter, architecture, classes, model } = options;
@@ -394,10 +385,8 @@ async function generateTexts(
 }
 
 type JudgeQuestion = TorchOperations['judge'][0];
-/** What `askJudge` returns. */
 export type JudgeAnswer = TorchOperations['judge'][1];
 
-/** Has a checkpoint judge texts in PyTorch's process. */
 export const askJudge = async (
   request: JudgeQuestion,
   signal?: AbortSignal,

@@ -86,10 +86,8 @@ export async function openTorchTrainer(
   };
 }
 
-/** The name of the trained rows of the token table, as one parameter. */
 const ROWS = 'token_rows';
 
-/** Returns how many entries the trained rows of the token table have. */
 function countRowEntries(
   { tokenTable }: TrainerOptions['architecture'],
   shapes: ReadonlyMap<string, readonly number[]>,
@@ -99,7 +97,6 @@ function countRowEntries(
   return Object.keys(tokenRows).length * width;
 }
 
-/** Returns the settings of a training as PyTorch's process reads them. */
 function wireTraining(
   start: TorchStart,
   settings: TrainSettings,

@@ -20,7 +20,6 @@ export const BERT_TABLE = 'embeddings.word_embeddings.weight';
 export const isUntied = (fields: ConfigFields): boolean =>
   fields.raw('tie_word_embeddings') === false;
 
-/** The sizes and settings that the layers of an encoder share. */
 export interface EncoderSizes {
   readonly hidden: number;
   /** The width of the feed-forward layers. */
@@ -133,7 +132,6 @@ export const bertCloze = (
   untied: isUntied(fields),
 });
 
-/** A classifier over the pooled first token. */
 export const pooledClassifier = (hidden: number, activation: string): ClassifierHead => ({
   reads: 'first',
   dense: { layer: linear('pooler.dense', hidden, hidden), activation, adaptable: true },

@@ -232,7 +232,6 @@ export interface Transformer {
   readonly layers: readonly Layer[];
   /** The norm after the last layer. */
   readonly norm?: Norm;
-  /** Where training applies dropout. */
   readonly dropout: readonly DropoutPlace[];
   readonly heads: Heads;
 }

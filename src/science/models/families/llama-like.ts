@@ -13,7 +13,6 @@ import {
   rotaryOf,
 } from './parts.ts';
 
-/** How a family differs from the first Llama. */
 export interface Differences {
   /** Which linear layers have biases. Default: none. */
   readonly biases?: { readonly qkv?: boolean; readonly output?: boolean; readonly mlp?: boolean };
@@ -54,13 +53,11 @@ export const llamaModel = (
     describe,
   });
 
-/** Returns `head_dim`, else `fallback`, else hidden_size / num_attention_heads. */
 const readHeadWidth = (fields: ConfigFields, fallback: number | undefined): number =>
   (fields.raw('head_dim') ?? fallback ?? null) === null
     ? fields.quotient('hidden_size', 'num_attention_heads')
     : fields.count('head_dim', 'width', fallback);
 
-/** Reads a config.json of Llama's form. */
 export function llamaLike(fields: ConfigFields, differences: Differences = {}): Transformer {
   const { biases = {}, gemma = false, window, headNorms = false } = differences;
   fields.only('pretraining_tp', [1, null]);

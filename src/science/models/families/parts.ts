@@ -62,7 +62,6 @@ export const layerNorm = (name: string, epsilon: number, bias = true): Norm => (
 
 export const rmsNorm = (name: string, epsilon: number): Norm => ({ name, kind: 'rms', epsilon });
 
-/** Returns the descriptions of layers 0 to count − 1, each made from its number. */
 export const layersOf = (count: number, layer: (i: number) => Layer): Layer[] =>
   Array.from({ length: count }, (_, i) => layer(i));
 

@@ -28,7 +28,6 @@ const HOLDS = 'A checkpoint folder holds config.json, model.safetensors and toke
 
 export interface Checkpoint {
   readonly dir: string;
-  /** The parsed config.json. */
   readonly config: unknown;
   /** Every tensor by its name in the file, with the path of that file. */
   readonly tensors: ReadonlyMap<string, TensorEntry & { readonly file: string }>;

@@ -42,7 +42,6 @@ export async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<voi
       done += (await file.write(piece, done, piece.byteLength - done)).bytesWritten;
 }
 
-/** The SHA-256 of a file's content, in hexadecimal. */
 export async function sha256OfFile(path: string): Promise<string> {
   const hash = createHash('sha256');
   for await (const piece of createReadStream(path, { highWaterMark: 1 << 20 }))

@@ -14,7 +14,6 @@ export interface NpyArray<D extends NpyData = NpyData> {
 }
 
 const MAGIC = Buffer.from([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]); // \x93NUMPY
-/** Returns how many values an array of this shape has. */
 const countOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 const descrOf = (data: NpyData): string =>
@@ -35,7 +34,6 @@ function headerOf({ shape, data }: NpyArray): Buffer {
   return Buffer.concat([MAGIC, Buffer.from([1, 0]), length, header]);
 }
 
-/** Returns the bytes of a .npy file. Throws RangeError where shape and values do not fit. */
 export const encodeNpy = (array: NpyArray): Buffer =>
   Buffer.concat([headerOf(array), bytesOf(array.data)]);
 
@@ -60,7 +58,6 @@ interface Layout {
   readonly type: (typeof TYPES)[keyof typeof TYPES];
   readonly shape: readonly number[];
   readonly count: number;
-  /** Position of the first value. */
   readonly start: number;
 }
 

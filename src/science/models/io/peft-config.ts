@@ -144,7 +144,6 @@ function refuseUnsupported(raw: Raw, fault: Fault, { type, fields }: Method): vo
 
 type Fields = ReturnType<typeof fieldsOf>;
 
-/** Returns the readers of a config's fields. */
 function fieldsOf(raw: Raw, fault: Fault) {
   /** Returns a list of names; undefined where the field is empty. */
   const names = (field: string): readonly string[] | undefined => {

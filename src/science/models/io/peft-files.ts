@@ -45,7 +45,6 @@ export function weightsFile(dir: string): string {
   return path;
 }
 
-/** The tensors of a folder. */
 export interface FolderTensors<Part extends string> {
   /** Returns the tensors of a part, by canonical name. */
   readonly ofPart: (part: Part | Exclude<ModelPart, 'copy'>) => ReadonlyMap<string, HostTensor>;
@@ -198,7 +197,6 @@ export async function readPeftHead(
 /** Whether a folder belongs to a PEFT adapter, not to a checkpoint. */
 export const isPeftFolder = (dir: string): boolean => existsSync(join(dir, CONFIG));
 
-/** What the folder of every PEFT method holds. */
 export interface PeftFolder {
   /** The name of the base model; null where whoever opens the adapter chooses the model. */
   readonly base?: string | null;
@@ -227,10 +225,7 @@ export function modelTensors(
   return tensors;
 }
 
-/**
- * Writes a folder that PEFT loads: the adapter's tensors and those of the model.
- * @param settings the config's fields that depend on its type
- */
+/** Writes a folder that PEFT loads. `settings`: the config's fields that depend on its type. */
 export async function writeFolder(
   dir: string,
   adapter: PeftFolder,

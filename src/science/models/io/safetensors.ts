@@ -278,10 +278,7 @@ export async function writePending(
   return hash.digest('hex');
 }
 
-/**
- * Writes tensors sorted by name. `metadata` defaults to what transformers requires of a file.
- * @returns the SHA-256, in hexadecimal, of the bytes as written
- */
+/** `writePending` of tensors in memory. `metadata`: by default what transformers requires. */
 export async function writeSafetensors(
   path: string,
   tensors: ReadonlyMap<string, HostTensor>,

@@ -16,10 +16,7 @@ function transposed({ shape, data }: HostTensor): HostTensor {
   return { shape: [columns, rows], data: out };
 }
 
-/**
- * Transposes a tensor that checkpoints hold transposed: from the file's form to the model's, or
- * back.
- */
+/** Transposes a tensor that checkpoints hold transposed, to the model's form or to the file's. */
 export const turned = ({ stored }: ParameterSpec, tensor: HostTensor): HostTensor =>
   stored === 'transposed' ? transposed(tensor) : tensor;
 
