@@ -12,7 +12,6 @@ import type {
   AdapterContext,
   AdapterImplementation,
   FactorNames,
-  SaveContext,
 } from '../../../src/science/models/adapter.ts';
 import {
   type PeftAdapter,
@@ -41,15 +40,6 @@ interface Plan
   readonly variance: ((fanIn: number, rank: number) => number) | null;
 }
 
-function parameterNames(layer: string, { dora, residual }: Plan): Omit<FactorNames, 'scale'> {
-  return {
-    A: `${layer}.lora_A`,
-    B: `${layer}.lora_B`,
-    fixed: residual === null ? undefined : { A: `${layer}.lora_A0`, B: `${layer}.lora_B0` },
-    magnitude: dora ? `${layer}.lora_magnitude` : undefined,
-  };
-}
-
 /** Returns the names of each adapted layer's factors, with its scale s and σ² of A, by layer. */
 function factorNames({ linears }: AdapterContext, plan: Plan): Map<string, FactorNames> {
   const factors = new Map<string, FactorNames>();
@@ -58,7 +48,10 @@ function factorNames({ linears }: AdapterContext, plan: Plan): Map<string, Facto
     if (layer === undefined) continue;
     const { rank, alpha } = layer;
     factors.set(name, {
-      ...parameterNames(name, plan),
+      A: `${name}.lora_A`,
+      B: `${name}.lora_B`,
+      fixed: plan.residual === null ? undefined : { A: `${name}.lora_A0`, B: `${name}.lora_B0` },
+      magnitude: plan.dora ? `${name}.lora_magnitude` : undefined,
       scale: alpha / (plan.rslora ? Math.sqrt(rank) : rank),
       variance: plan.variance?.(fanIn, rank),
     });
@@ -121,35 +114,22 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
     factors: (layer) => factors.get(layer) ?? null,
     rate: (name) => (atHigherRate.has(name) ? plan.ratio : 1),
     save: async (outDir, saving) => {
-      const transposed = adapted.some(({ stored }) => stored === 'transposed');
-      await save(join(outDir, 'adapter'), plan, factors, { isTrainedBias, transposed }, saving);
+      const { architecture, read, base = null } = saving;
+      const layers = new Map<string, PeftFactors>();
+      for (const [name, { A, B, fixed, magnitude }] of factors)
+        layers.set(name, {
+          A: await read(A),
+          B: await read(B),
+          alpha: named(plan.layers, name).alpha,
+          fixed: fixed && { A: await read(fixed.A), B: await read(fixed.B) },
+          magnitude: magnitude === undefined ? undefined : await read(magnitude),
+        });
+      const transposed = adapted.some(({ stored }) => stored === 'transposed'),
+        ofModel = await readHeadAndBiases(saving, isTrainedBias);
+      const saved = { ...plan, base, transposed, layers, ...ofModel };
+      await writePeft(join(outDir, 'adapter'), saved, architecture);
     },
   };
-}
-
-async function save(
-  dir: string,
-  plan: Plan,
-  factors: ReadonlyMap<string, FactorNames>,
-  { isTrainedBias, transposed }: { isTrainedBias: (name: string) => boolean; transposed: boolean },
-  saving: SaveContext,
-): Promise<void> {
-  const { architecture, read, base } = saving;
-  const layers = new Map<string, PeftFactors>();
-  for (const [name, { A, B, fixed, magnitude }] of factors)
-    layers.set(name, {
-      A: await read(A),
-      B: await read(B),
-      alpha: named(plan.layers, name).alpha,
-      fixed: fixed && { A: await read(fixed.A), B: await read(fixed.B) },
-      magnitude: magnitude === undefined ? undefined : await read(magnitude),
-    });
-  const ofModel = await readHeadAndBiases(saving, isTrainedBias);
-  await writePeft(
-    dir,
-    { ...plan, base: base ?? null, transposed, layers, ...ofModel },
-    architecture,
-  );
 }
 
 /** The plan of an adapter that starts from a folder. The spec adds what the folder lacks. */

@@ -105,8 +105,7 @@ const olora: Factorise = (W, m, n, r) => {
   return { A: B.map((q) => vectorTimesMatrix(q, W, m, n)), B };
 };
 
-const computed: Readonly<Record<Residual, Factorise>> = { pissa, olora };
-const factorisations = new Map(Object.entries(computed));
+const factorisations = new Map(Object.entries<Factorise>({ pissa, olora }));
 
 /** How many layers' factors are cached, the last computed ones: cells of a grid share them. */
 const MOST_CACHED = 512;

@@ -11,7 +11,6 @@ import type {
   Adapter,
   AdapterContext,
   AdapterImplementation,
-  SaveContext,
   VectorNames,
 } from '../../../src/science/models/adapter.ts';
 import type { LoraBias } from '../../../src/science/models/io/peft-config.ts';
@@ -127,27 +126,17 @@ function veraAdapter(context: AdapterContext, plan: Plan): Adapter {
     },
     factors: () => null,
     vectors: (layer) => vectors.get(layer) ?? null,
-    save: (outDir, saving) => save(join(outDir, 'adapter'), plan, vectors, isBias, saving),
+    save: async (outDir, saving) => {
+      const { architecture, read, base = null } = saving;
+      const layers = new Map<string, VeraVectors>();
+      for (const [name, { d, b }] of vectors)
+        layers.set(name, { d: await read(d), b: await read(b) });
+      const ofModel = await readHeadAndBiases(saving, isBias),
+        shared = plan.savesShared ? { A: await read(A), B: await read(B) } : null;
+      const saved = { ...plan, base, shared, layers, ...ofModel };
+      await writePeftVera(join(outDir, 'adapter'), saved, architecture);
+    },
   };
-}
-
-async function save(
-  dir: string,
-  { rank, key, initial, dropout, bias, savesShared }: Plan,
-  vectors: ReadonlyMap<string, VectorNames>,
-  isBias: (name: string) => boolean,
-  saving: SaveContext,
-): Promise<void> {
-  const { architecture, read, base } = saving;
-  const layers = new Map<string, VeraVectors>();
-  for (const [name, { d, b }] of vectors) layers.set(name, { d: await read(d), b: await read(b) });
-  const ofModel = await readHeadAndBiases(saving, isBias);
-  const shared = savesShared ? { A: await read(A), B: await read(B) } : null;
-  await writePeftVera(
-    dir,
-    { base: base ?? null, rank, key, shared, initial, dropout, bias, layers, ...ofModel },
-    architecture,
-  );
 }
 
 const DEFAULT_RANK = 256,

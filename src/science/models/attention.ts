@@ -87,16 +87,10 @@ export function cachedAttention(
   const scaled = tf.mul(pad(q, queries, batch, heads), more.scale ?? 1 / Math.sqrt(d)),
     Q = tf.reshape(scaled, [batch, kvHeads, rows, d]);
   const scores = blocks.map(({ keys }) => tf.matMul(Q, keys, false, true)); // (B, Hk, G·Tq, Tᵢ)
-  const all = scores.length === 1 ? scores[0]! : tf.concat(scores, 3);
-  const weights = tf.softmax(mask === null ? all : tf.add(all, mask)); // (B, Hk, G·Tq, T)
-  const parts =
-    scores.length === 1
-      ? [weights]
-      : tf.split(
-          weights,
-          scores.map(({ shape }) => shape[3]!),
-          3,
-        );
+  const all = tf.concat(scores, 3),
+    weights = tf.softmax(mask === null ? all : tf.add(all, mask)); // (B, Hk, G·Tq, T)
+  const widths = scores.map(({ shape }) => shape[3]!),
+    parts = scores.length === 1 ? [weights] : tf.split(weights, widths, 3);
   const mixed = blocks
     .map(({ values }, i) => tf.matMul(parts[i]!, values))
     .reduce((sum, part) => tf.add(sum, part)); // (B, Hk, G·Tq, d)

@@ -78,12 +78,6 @@ function meanOfRows(x: Tensor2D, tokens: TokenMap): Tensor2D {
   });
 }
 
-/** Returns the map of an activation with one row for each row of the batch. */
-const oneRowEach = (batch: number): TokenMap => ({
-  batch,
-  example: Int32Array.from({ length: batch }, (_, b) => b),
-});
-
 const READS: Readonly<
   Record<ClassifierHead['reads'], (rows: readonly TokenRow[], padding: number | null) => Reads>
 > = { first: firstTokens, last: lastTokens, mean: allTokens };
@@ -110,7 +104,9 @@ function classifierPart(model: Transformer, head: ClassifierHead, classes: numbe
     reads: (batch) => READS[head.reads](batch, head.padding ?? null),
     outputs: (states, tokens, context) => {
       const pools = head.reads === 'mean',
-        rows = pools ? oneRowEach(tokens.batch) : tokens;
+        { batch } = tokens;
+      const oneEach = { batch, example: Int32Array.from({ length: batch }, (_, b) => b) },
+        rows = pools ? oneEach : tokens;
       const dropping = model.dropout.includes('head') ? context.dropout : undefined;
       let x = pools ? meanOfRows(states, tokens) : states; // (B, h)
       if (dense !== undefined) {

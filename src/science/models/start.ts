@@ -11,11 +11,6 @@ import { within } from './modules.ts';
 import type { NetworkOptions } from './network.ts';
 import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
-interface Base {
-  has(name: string): boolean;
-  readonly read: WeightReader;
-}
-
 /**
  * Returns the initial values that differ from the checkpoint's, or that it lacks, by canonical
  * name.
@@ -25,7 +20,7 @@ export function ownValues(
   { architecture, adapter, seed, head }: NetworkOptions,
   config: unknown,
   parameters: readonly ParameterSpec[],
-  base: Base,
+  base: { has(name: string): boolean; readonly read: WeightReader },
 ): Map<string, HostTensor> {
   const own = new Map<string, HostTensor>();
   for (const spec of parameters) {

@@ -71,9 +71,6 @@ export interface TokenMap {
   readonly example: Int32Array; // (S)
 }
 
-/** A model's only way to multiply by a weight. x: (S, n) → (S, m). */
-export type LinearFn = (layer: string, x: Tensor2D, tokens: TokenMap) => Tensor2D;
-
 /** Keys and values of some of the tokens that a layer has read, (B, Hk, T, d). */
 export interface KeyValueBlock {
   readonly keys: Tensor;
@@ -83,7 +80,8 @@ export interface KeyValueBlock {
 export interface ForwardContext {
   /** Returns a parameter that belongs to no linear layer (embeddings, norms), by canonical name. */
   readonly parameter: (name: string) => Tensor;
-  readonly linear: LinearFn;
+  /** A model's only way to multiply by a weight. x: (S, n) → (S, m). */
+  readonly linear: (layer: string, x: Tensor2D, tokens: TokenMap) => Tensor2D;
   /**
    * Present where a kernel over vectors is computed: called after each norm, and after a bias that
    * belongs to no linear layer. Returns y, or y plus a tensor of its shape.

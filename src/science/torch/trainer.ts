@@ -1,7 +1,7 @@
 /** Trainings in PyTorch's process. */
 import type { JsonObject } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
-import { at } from '../../base/lookup.ts';
+import { at, named } from '../../base/lookup.ts';
 import {
   arrayOf,
   type WireObjective,
@@ -51,12 +51,15 @@ export async function openTorchTrainer(
   const shapes = new Map(
     [...start.parameters, ...adapter.parameters].map((p) => [p.name, p.shape]),
   );
+  const countEntries = (name: string): number => named(shapes, name).reduce((a, b) => a * b, 1),
+    width = shapes.get(architecture.tokenTable ?? '')?.[1] ?? 0; // of the token table
   return {
     head: architecture.head,
     classes,
-    trainable: (rows === null ? start.trained : [])
-      .map((name) => (shapes.get(name) ?? []).reduce((a, b) => a * b, 1))
-      .reduce((a, b) => a + b, rows === null ? 0 : countRowEntries(architecture, shapes, rows)),
+    trainable:
+      rows === null
+        ? start.trained.reduce((sum, name) => sum + countEntries(name), 0)
+        : Object.keys(rows.tokenRows).length * width,
     drawn: start.drawn,
     train: async (given, asked, hooks) => {
       const objective = change !== null && 'objective' in change ? change.objective : undefined;
@@ -87,15 +90,6 @@ export async function openTorchTrainer(
 }
 
 const ROWS = 'token_rows';
-
-function countRowEntries(
-  { tokenTable }: TrainerOptions['architecture'],
-  shapes: ReadonlyMap<string, readonly number[]>,
-  { tokenRows }: TokenRows,
-): number {
-  const [, width = 0] = (tokenTable === null ? undefined : shapes.get(tokenTable)) ?? [];
-  return Object.keys(tokenRows).length * width;
-}
 
 function wireTraining(
   start: TorchStart,
