@@ -60,8 +60,7 @@ export interface PeftVera extends PeftFolder {
 /** Throws a UserFault that names file and tensor if one is missing, unknown or misshapen. */
 export async function readPeftVera(dir: string, model: ModelShape): Promise<PeftVera> {
   const { architecture, linears } = model;
-  const { raw, fields, shared: config } = await readMethod(dir, VERA);
-  const { number } = fields;
+  const { raw, number, shared: config } = await readMethod(dir, VERA);
   const rank = number('r', isRank, 256);
   checkSavedModules(model, config, join(dir, CONFIG));
   const path = weightsFile(dir);
