@@ -34,7 +34,12 @@ const sizeOr = <T>(fields: ConfigFields, field: string, other: T): number | T =>
 function termsOf(fields: ConfigFields): readonly string[] {
   const value = fields.raw('pos_att_type') ?? [];
   const terms: unknown =
-    typeof value === 'string' ? value.toLowerCase().trim().split(/\s*\|\s*/) : value;
+    typeof value === 'string'
+      ? value
+          .toLowerCase()
+          .trim()
+          .split(/\s*\|\s*/)
+      : value;
   const isTerm = (term: unknown): boolean => term === 'c2p' || term === 'p2c';
   if (Array.isArray(terms) && terms.length > 0 && terms.every(isTerm)) return terms as string[];
   throw new UserFault(
@@ -88,9 +93,7 @@ function embeddingsOf(
       ? { table: positionTable, rows: positions, first: 0 }
       : undefined,
     types:
-      rows === 0
-        ? undefined
-        : { table: typeTable, rows: fields.count('type_vocab_size', 'types') },
+      rows === 0 ? undefined : { table: typeTable, rows: fields.count('type_vocab_size', 'types') },
     norm: layerNorm('embeddings.LayerNorm', epsilon),
     padding: fields.token('pad_token_id', vocabulary, 0),
   };

@@ -9,7 +9,8 @@ export default llamaModel(
     fields.only('use_bidirectional_attention', [false, null]);
     const bias = fields.flag('attention_bias', false);
     // As in transformers, `hidden_activation` counts if a file has both fields.
-    const named = fields.raw('hidden_activation') === undefined ? 'hidden_act' : 'hidden_activation';
+    const named =
+      fields.raw('hidden_activation') === undefined ? 'hidden_act' : 'hidden_activation';
     const activation = fields.activation(named, 'gelu_pytorch_tanh');
     return llamaLike(fields, {
       biases: { qkv: bias, output: bias },

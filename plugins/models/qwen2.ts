@@ -1,8 +1,4 @@
-import {
-  llamaLike,
-  llamaModel,
-  qwenWindow,
-} from '../../src/science/models/families/llama-like.ts';
+import { llamaLike, llamaModel, qwenWindow } from '../../src/science/models/families/llama-like.ts';
 
 export default llamaModel(
   'qwen2',

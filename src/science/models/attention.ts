@@ -145,7 +145,7 @@ export function attention(
   const ungrouped = (x: Tensor): Tensor =>
     groups === 1 ? x : tf.reshape(x, [batch, heads, Tq, x.size / (batch * heads * Tq)]);
   const kept = keep === undefined ? undefined : grouped(keep);
-  return differentiable([q, k, v, ...(bias === undefined ? [] : [bias])], {
+  return differentiable([q, k, v, bias ?? null], {
     forward: () => {
       const Q = tf.mul(grouped(pad(q, queries, batch, heads)), scale),
         K = pad(k, keys, batch, kvHeads),
@@ -183,7 +183,7 @@ export function attention(
         // Q was multiplied by the scale already.
         needs[1] ? unpad(tf.matMul(dS, Q, true, false), keySide, batch) : null, // (S, Hk·d)
         dV,
-        ...(bias === undefined ? [] : [dS]),
+        needs[3] ? dS : null,
       ];
     },
   });

@@ -31,8 +31,7 @@ const MOST = {
 function configFields(json: unknown, place = ''): ConfigFields {
   if (!isRecord(json)) throw new UserFault('config.json is not an object');
   const read = new Map<string, number>();
-  const missing = (field: string): UserFault =>
-    new UserFault(`config.json lacks ${place}${field}`);
+  const missing = (field: string): UserFault => new UserFault(`config.json lacks ${place}${field}`);
   const wrong = (field: string, value: unknown, expected: string): UserFault =>
     new UserFault(`config.json: ${place}${field} is ${shown(value)}; it must be ${expected}`);
   const number = (

@@ -46,11 +46,15 @@ export const partialAdapter = (
   context: AdapterContext,
   trains: (name: string) => boolean,
 ): Adapter => ({
-  ...adapterOfModel(context, trains, async (outDir, { architecture, changed, parameters, read }) => {
-    await mkdir(outDir, { recursive: true });
-    const tensors = forTransformers(architecture, parameters, await readAll(changed, read));
-    await writeSafetensors(join(outDir, FILE), tensors);
-  }),
+  ...adapterOfModel(
+    context,
+    trains,
+    async (outDir, { architecture, changed, parameters, read }) => {
+      await mkdir(outDir, { recursive: true });
+      const tensors = forTransformers(architecture, parameters, await readAll(changed, read));
+      await writeSafetensors(join(outDir, FILE), tensors);
+    },
+  ),
   ofModel: trains,
 });
 

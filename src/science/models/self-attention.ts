@@ -155,12 +155,10 @@ export function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tens
     index = last ? layout.read.index : null;
   const { heads, kvHeads, scale = 1 / Math.sqrt(own.headWidth), relative, rotary } = own,
     batch = layout.lengths.length;
-  let [q, k, v] = project(own, x, queries, index, pass);
-  if (rotary !== undefined) {
-    const { all, read } = named(pass.angles, rotary);
-    q = rotate(q, heads, last ? read : all);
-    k = rotate(k, kvHeads, all);
-  }
+  const [plainQ, plainK, v] = project(own, x, queries, index, pass),
+    angles = rotary && named(pass.angles, rotary);
+  const q = angles ? rotate(plainQ, heads, last ? angles.read : angles.all) : plainQ,
+    k = angles ? rotate(plainK, kvHeads, angles.all) : plainK;
   const output = (mixed: Tensor2D): Tensor2D =>
     dropout(context.linear(own.output.name, mixed, queries.map), dropping('attention-output'));
   if (isFused(pass, context, own)) {

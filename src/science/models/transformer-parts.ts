@@ -1,5 +1,11 @@
 /** The linear layers and parameters of a transformer's body, in forward order. */
-import type { Layer, Norm, Projection, RelativeTable, Transformer } from './families/description.ts';
+import type {
+  Layer,
+  Norm,
+  Projection,
+  RelativeTable,
+  Transformer,
+} from './families/description.ts';
 import { unitOf } from './norms.ts';
 import type { LinearLayer, ParameterSpec, VectorLayer } from './types.ts';
 

@@ -218,7 +218,7 @@ export interface LoraFactors {
   /** s = α/r, or α/√r for rsLoRA. */
   readonly scale: number;
   /** σ² of A's distribution, where known. It says nothing about a trained A. */
-  readonly variance?: number;
+  readonly variance?: number | undefined;
   /** Whether A keeps its initial value (LoRA-FA), so that the kernel is over B only. */
   readonly freezeA?: boolean;
   /** The layer's magnitudes under DoRA. */

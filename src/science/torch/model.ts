@@ -341,7 +341,8 @@ export function wireRows(rows: readonly (TokenRow & Partial<LabelledRow>)[]): Wi
     types: concatInts(rows.map(({ typeIds }) => typeIds)),
     answers: Int32Array.from(rows, ({ ids, answer }) => answer ?? ids.length),
   };
-  if (first?.label !== undefined) wire.labels = Float32Array.from(rows, ({ label }) => label ?? NaN);
+  if (first?.label !== undefined)
+    wire.labels = Float32Array.from(rows, ({ label }) => label ?? NaN);
   if (first?.mask !== undefined) wire.masks = Int32Array.from(rows, ({ mask }) => mask ?? -1);
   if (rows.some(({ marks }) => marks !== undefined))
     wire.marks = concatInts(

@@ -147,14 +147,16 @@ export interface Embeddings {
   /** A factor on the token embeddings. Default: 1. */
   readonly scale?: number | undefined;
   /** Learnt positions. */
-  readonly positions?: {
-    readonly table: string;
-    readonly rows: number;
-    /** The row of a text's first token. */
-    readonly first: number;
-    /** Padding tokens are not counted, and have the row before `first` (RoBERTa). */
-    readonly skipsPadding?: boolean;
-  } | undefined;
+  readonly positions?:
+    | {
+        readonly table: string;
+        readonly rows: number;
+        /** The row of a text's first token. */
+        readonly first: number;
+        /** Padding tokens are not counted, and have the row before `first` (RoBERTa). */
+        readonly skipsPadding?: boolean;
+      }
+    | undefined;
   readonly types?: { readonly table: string; readonly rows: number } | undefined;
   readonly norm?: Norm;
   /** The padding token, whose row starts at zero and has no gradient; null where none is. */

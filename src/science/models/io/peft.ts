@@ -146,7 +146,12 @@ function nameTable(model: ModelShape, config: PeftConfig): Map<string, Entry<Own
       table.set(`${PREFIX}${module}.lora_A.weight`, { part: 'A', name, module, shape: [r, n] });
       table.set(`${PREFIX}${module}.lora_B.weight`, { part: 'B', name, module, shape: [m, r] });
       if (config.dora)
-        table.set(`${PREFIX}${module}.${MAGNITUDE}`, { part: 'magnitude', name, module, shape: [m] });
+        table.set(`${PREFIX}${module}.${MAGNITUDE}`, {
+          part: 'magnitude',
+          name,
+          module,
+          shape: [m],
+        });
     }
   }
   addModelEntries(table, model, config);
