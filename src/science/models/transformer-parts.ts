@@ -96,8 +96,8 @@ export function bodyLinears({ layers }: Transformer, readsOne: boolean): LinearL
   return layers.flatMap(projections).map((layer) => ({
     ...layer,
     adaptable: true,
-    relative: relative.has(layer.name),
-    onePerText: read.has(layer.name) && !relative.has(layer.name),
+    ...(relative.has(layer.name) ? { relative: true } : {}),
+    ...(read.has(layer.name) && !relative.has(layer.name) ? { onePerText: true } : {}),
   }));
 }
 

@@ -8,6 +8,7 @@
  */
 import { join } from 'node:path';
 import { UserFault } from '../../../api.ts';
+import { defined } from '../../../base/defined.ts';
 import { at } from '../../../base/lookup.ts';
 import { moduleName } from '../modules.ts';
 import type { Architecture, HostTensor, ModelShape } from '../types.ts';
@@ -236,7 +237,7 @@ function collectLayers(
     if (config.dora && magnitude === undefined)
       throw new UserFault(`${path} has no ${MAGNITUDE} of "${name}", and use_dora is true`);
     const { alpha } = moduleScale(config, module);
-    layers.set(name, { A, B, alpha, magnitude });
+    layers.set(name, { A, B, alpha, ...defined({ magnitude }) });
   }
   return layers;
 }
