@@ -82,12 +82,8 @@ const greatestCommonDivisor = (a: bigint, b: bigint): bigint =>
  */
 export function parseVariance(text: number | string, d: number): number | null {
   const fraction = typeof text === 'string' ? fractionOfFanIn(text) : null;
-  const value =
-    fraction === null
-      ? typeof text === 'string' && text.trim() === ''
-        ? NaN
-        : Number(text)
-      : Number(fraction.k) / (Number(fraction.j) * d);
+  // An empty text is 0, which is not positive.
+  const value = fraction ? Number(fraction.k) / (Number(fraction.j) * d) : Number(text);
   return Number.isFinite(value) && value > 0 ? value : null;
 }
 

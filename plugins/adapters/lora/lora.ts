@@ -32,6 +32,8 @@ interface Plan
     StartPlan,
     Pick<PeftAdapter, 'rank' | 'alpha' | 'rslora' | 'dropout' | 'bias' | 'biases'> {
   readonly dora: boolean;
+  /** `pissa` or `olora` if the factors start as a part of the weight, else null. */
+  readonly residual: string | null;
   /** LoRA-FA (Zhang et al. 2023): only B is trained, and A stays as it was drawn. */
   readonly freezeA: boolean;
   /** LoRA+: the learning rate of B, and of every vector, as a multiple of the others'. */

@@ -14,6 +14,7 @@ import {
   patternValue,
 } from '../../../src/science/models/modules.ts';
 import type { LinearLayer, ModelShape } from '../../../src/science/models/types.ts';
+import { adapterProblem } from '../shared/parts.ts';
 import type { LoraParams } from './index.ts';
 import { alphaOf, DEFAULT_DISTRIBUTION, isDrawn, parseVariance } from './init.ts';
 
@@ -82,44 +83,31 @@ export function checkTargets(params: Targets, model: ModelShape): Problem[] {
       const head = linears.some(
         ({ adaptable }, k) => !adaptable && isNamed(at(modules, k), target),
       );
-      problems.push({
-        path: ['adapter', 'targets', i],
-        message: head
-          ? `"${target}" is the classification head, which is always trained in full`
-          : `no linear layer is named "${target}"`,
-        hint,
-      });
+      const message = head
+        ? `"${target}" is the classification head, which is always trained in full`
+        : `no linear layer is named "${target}"`;
+      problems.push(adapterProblem(['targets', i], message, hint));
     });
   } else if (targetedLayers({ targets }, model).length === 0) {
-    problems.push({
-      path: ['adapter', 'targets'],
-      message: `no linear layer's whole name matches the expression "${targets}"`,
-      hint:
-        'Write all-linear, a list of names, or an expression such as ".*(query|value)". ' + hint,
-    });
+    const message = `no linear layer's whole name matches the expression "${targets}"`,
+      instead = 'Write all-linear, a list of names, or an expression such as ".*(query|value)".';
+    problems.push(adapterProblem(['targets'], message, `${instead} ${hint}`));
   }
   exclude?.forEach((name, i) => {
     if (!modules.some((module) => isNamed(module, name)))
-      problems.push({
-        path: ['adapter', 'exclude', i],
-        message: `no linear layer is named "${name}"`,
-        hint,
-      });
+      problems.push(adapterProblem(['exclude', i], `no linear layer is named "${name}"`, hint));
   });
   const numbers = new Set(modules.map((module) => layerNumber(module)));
+  const last = Math.max(...[...numbers].map((n) => n ?? -1));
   layers?.forEach((number, i) => {
-    if (!numbers.has(number))
-      problems.push({
-        path: ['adapter', 'layers', i],
-        message: `the model has no layer ${number}`,
-        hint: `Its layers are numbered 0 to ${Math.max(...[...numbers].map((n) => n ?? -1))}.`,
-      });
+    if (numbers.has(number)) return;
+    const message = `the model has no layer ${number}`;
+    problems.push(adapterProblem(['layers', i], message, `Its layers are numbered 0 to ${last}.`));
   });
-  if (problems.length === 0 && targetedLayers(params, model).length === 0)
-    problems.push({
-      path: ['adapter', layers === undefined ? 'exclude' : 'layers'],
-      message: 'no linear layer is left to adapt',
-    });
+  if (problems.length === 0 && targetedLayers(params, model).length === 0) {
+    const field = layers === undefined ? 'exclude' : 'layers';
+    problems.push(adapterProblem([field], 'no linear layer is left to adapt'));
+  }
   return problems;
 }
 
@@ -133,14 +121,12 @@ function checkRanks(params: LoraParams, model: ModelShape): Problem[] {
     const keys = Object.keys(params[field] ?? {});
     const used = new Set(layers.map((layer) => patternKey(keys, module(layer))));
     for (const key of keys) {
-      if (!used.has(key))
-        problems.push({
-          path: ['adapter', field, key],
-          message: `no adapted layer takes its value from "${key}"`,
-          hint:
-            "A key is a layer's name, a dotted end of it, or a regular expression for either; " +
-            'of several keys that match, the first one applies.',
-        });
+      if (used.has(key)) continue;
+      const hint =
+        "A key is a layer's name, a dotted end of it, or a regular expression for either; " +
+        'of several keys that match, the first one applies.';
+      const message = `no adapted layer takes its value from "${key}"`;
+      problems.push(adapterProblem([field, key], message, hint));
     }
   }
   // Report one fault for `rank` and for each key of `rank_pattern`, that of its narrowest layer: a
@@ -154,11 +140,10 @@ function checkRanks(params: LoraParams, model: ModelShape): Problem[] {
       faults.set(key, layer);
   }
   for (const [key, { name, in: n, out: m }] of faults) {
-    problems.push({
-      path: key === '' ? ['adapter', 'rank'] : ['adapter', 'rank_pattern', key],
-      message: `rank ${named(plan, name).rank} is above the width of layer ${name} (${n} → ${m})`,
-      hint: `The rank can be at most ${Math.min(n, m)}.`,
-    });
+    const path = key === '' ? ['rank'] : ['rank_pattern', key];
+    const { rank } = named(plan, name),
+      message = `rank ${rank} is above the width of layer ${name} (${n} → ${m})`;
+    problems.push(adapterProblem(path, message, `The rank can be at most ${Math.min(n, m)}.`));
   }
   return problems;
 }
@@ -178,19 +163,16 @@ export function checkSpec(params: LoraParams, model: ModelShape): Problem[] {
       break;
     }
   }
-  const { variance, distribution = DEFAULT_DISTRIBUTION } = params.init ?? {};
+  const { variance, distribution = DEFAULT_DISTRIBUTION } = params.init ?? {},
+    path = ['init', 'variance'];
   if (variance !== undefined && !isDrawn(distribution)) {
-    problems.push({
-      path: ['adapter', 'init', 'variance'],
-      message: `"${distribution}" takes A from the weights, so it has no variance`,
-      hint: 'Leave the variance out, or name a distribution that A is drawn from.',
-    });
+    const message = `"${distribution}" takes A from the weights, so it has no variance`,
+      hint = 'Leave the variance out, or name a distribution that A is drawn from.';
+    problems.push(adapterProblem(path, message, hint));
   } else if (variance !== undefined && parseVariance(variance, 1) === null) {
-    problems.push({
-      path: ['adapter', 'init', 'variance'],
-      message: `the variance "${variance}" is neither a positive number nor k/d`,
-      hint: 'Write a number, "1/d", "2/d" or "1/(3d)"; d is the fan-in of each layer.',
-    });
+    const message = `the variance "${variance}" is neither a positive number nor k/d`,
+      hint = 'Write a number, "1/d", "2/d" or "1/(3d)"; d is the fan-in of each layer.';
+    problems.push(adapterProblem(path, message, hint));
   }
   return problems;
 }
@@ -201,18 +183,14 @@ export const clash = (
   asked: unknown,
   held: unknown,
   written: unknown = asked,
-): Problem[] =>
-  asked === undefined || asked === held
-    ? []
-    : [
-        {
-          path: ['adapter', field],
-          message:
-            `${field} is ${String(written)} here, but ${String(held)} in the adapter that ` +
-            'init_from names',
-          hint: `Leave ${field} out, or write the value of the folder.`,
-        },
-      ];
+): Problem[] => {
+  if (asked === undefined || asked === held) return [];
+  const here = `${field} is ${String(written)} here`,
+    message = `${here}, but ${String(held)} in the adapter that init_from names`;
+  return [
+    adapterProblem([field], message, `Leave ${field} out, or write the value of the folder.`),
+  ];
+};
 
 /** Returns a problem where the spec targets other layers than the folder adapts. */
 export function targetClash(

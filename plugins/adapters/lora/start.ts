@@ -144,20 +144,26 @@ function residualFactors(
   return factors;
 }
 
-/** Returns the initial factors of a layer; null if they are computed from its weight. */
+/** Returns the initial factors of a layer, and DoRA's magnitudes if a folder has them. */
 type LayerStart = (
   layer: LinearLayer,
   rank: number,
   seed: number,
-) => Pick<PeftFactors, 'A' | 'B' | 'fixed' | 'magnitude'> | null;
+  scale: number,
+  readWeight: () => HostTensor,
+) => Omit<PeftFactors, 'alpha'>;
 
-/** Returns a start with A drawn and B zero; under PiSSA and OLoRA, one that returns null. */
+/** Returns a start with A drawn and B zero, or with both a part of the weight. */
 export function drawnStart(init: {
   readonly distribution: Distribution | Residual;
   readonly variance?: number | string;
 }): LayerStart {
   const { distribution } = init;
-  if (!isDrawn(distribution)) return () => null;
+  if (!isDrawn(distribution))
+    return (_layer, rank, _seed, scale, readWeight) => {
+      const factors = residualFactors(distribution, readWeight(), rank, scale);
+      return { ...factors, fixed: factors };
+    };
   const { shape } = presets[distribution];
   return ({ name, in: n, out: m }, rank, seed) => ({
     A: drawA(name, n, rank, shape, initialVariance({ ...init, distribution }, n, rank), seed),
@@ -165,23 +171,24 @@ export function drawnStart(init: {
   });
 }
 
+/** Returns a start with a folder's factors. If they began as a part of the weight, `fixed` is it. */
 export const folderStart =
-  ({ layers }: PeftAdapter): LayerStart =>
-  ({ name }) =>
-    named(layers, name);
+  ({ layers, residual = null }: PeftAdapter): LayerStart =>
+  ({ name }, rank, _seed, scale, readWeight) => {
+    const held = named(layers, name);
+    if (residual === null || held.fixed !== undefined) return held;
+    return { ...held, fixed: residualFactors(residual, readWeight(), rank, scale) };
+  };
 
 /** Returns the norms (m) of the rows of W + Σ s·B·A; W is (m, n), and Σ is over `products`. */
 function rowNorms(
   W: HostTensor,
-  products: readonly { readonly factors: Factors; readonly scale: number }[],
+  products: readonly (Factors & { readonly scale: number })[],
 ): HostTensor {
   const [m = 0, n = 0] = W.shape;
   const norms = Float32Array.from({ length: m }, (_, i) => {
     const row = Float64Array.from(W.data.subarray(i * n, (i + 1) * n));
-    for (const {
-      factors: { A, B },
-      scale,
-    } of products) {
+    for (const { A, B, scale } of products) {
       const r = A.shape[0] ?? 0;
       for (let k = 0; k < r; k++) {
         const b = scale * (B.data[i * r + k] ?? 0);
@@ -196,8 +203,6 @@ function rowNorms(
 
 export interface StartPlan {
   readonly layers: ReadonlyMap<string, LayerPlan>;
-  /** `pissa` or `olora` if the factors start as a part of the weight, else null. */
-  readonly residual: string | null;
   readonly start: LayerStart;
 }
 
@@ -209,7 +214,7 @@ export interface StartPlan {
 export function startValues(
   layer: LinearLayer,
   names: FactorNames,
-  { layers, residual, start }: StartPlan,
+  { layers, start }: StartPlan,
   seed: number,
   read: WeightReader | undefined,
 ): ReadonlyMap<string, HostTensor> {
@@ -218,30 +223,20 @@ export function startValues(
     if (read === undefined) throw new Error(`${layer.name} starts from its weight`);
     return read(`${layer.name}.weight`);
   };
-  const given = start(layer, rank, seed);
-  const fromWeight =
-    residual === null || given?.fixed !== undefined
-      ? null
-      : residualFactors(residual, readWeight(), rank, names.scale);
-  const factors = given ?? fromWeight,
-    fixed = given?.fixed ?? fromWeight;
-  if (factors === null) throw new Error(`nothing says what ${layer.name} starts from`);
+  const { scale } = names;
+  const { A, B, fixed, magnitude } = start(layer, rank, seed, scale, readWeight);
   const values = new Map([
-    [names.A, factors.A],
-    [names.B, factors.B],
+    [names.A, A],
+    [names.B, B],
   ]);
-  if (names.fixed !== undefined && fixed !== null) {
+  if (names.fixed !== undefined && fixed !== undefined) {
     values.set(names.fixed.A, fixed.A);
     values.set(names.fixed.B, fixed.B);
   }
-  if (names.magnitude !== undefined)
-    values.set(
-      names.magnitude,
-      given?.magnitude ??
-        rowNorms(readWeight(), [
-          { factors, scale: names.scale },
-          ...(fixed === null ? [] : [{ factors: fixed, scale: -names.scale }]),
-        ]),
-    );
+  if (names.magnitude !== undefined) {
+    const trained = { A, B, scale },
+      products = fixed === undefined ? [trained] : [trained, { ...fixed, scale: -scale }];
+    values.set(names.magnitude, magnitude ?? rowNorms(readWeight(), products));
+  }
   return values;
 }

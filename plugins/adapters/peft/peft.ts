@@ -14,7 +14,7 @@ import { readSafetensors, writeSafetensors } from '../../../src/science/models/i
 import { checkShape } from '../../../src/science/models/io/stored.ts';
 import { moduleName } from '../../../src/science/models/modules.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
-import { readHeadAndBiases } from '../shared/parts.ts';
+import { adapterProblem, readHeadAndBiases } from '../shared/parts.ts';
 
 /** A parameter that the config adds to a layer; `file` is its name in PEFT's file. */
 interface Added {
@@ -30,11 +30,8 @@ interface Described {
 }
 
 /** Returns a problem of the config. @param field the field at fault; null for the whole */
-const problemAt = (field: string | null, message: string, hint?: string | null): Problem => ({
-  path: ['adapter', 'config', ...(field === null ? [] : [field])],
-  message,
-  ...(typeof hint === 'string' ? { hint } : {}),
-});
+const problemAt = (field: string | null, message: string, hint?: string | null): Problem =>
+  adapterProblem(field === null ? ['config'] : ['config', field], message, hint);
 
 /** Asks what PEFT adds. With `out`, it writes the values that it draws from `seed` to that file. */
 async function askPeft(

@@ -152,17 +152,15 @@ export function unreadTensors(
 ): Unread {
   const parametersOf = (own: Architecture): readonly ParameterSpec[] =>
     own.parameters(own.parseConfig(checkpoint.config, classes));
-  const known = new Set(
-    parametersOf(architecture)
-      .filter(({ name }) => names.has(name))
-      .flatMap((spec) => namesFor(architecture, spec)),
-  );
+  const namesOf = (specs: readonly ParameterSpec[]): Set<string> =>
+    new Set(specs.flatMap((spec) => namesFor(architecture, spec)));
+  const known = namesOf(parametersOf(architecture).filter(({ name }) => names.has(name)));
   // The body of a classifier may have a part that other heads do without (BERT's pooler).
   const classifier = classifierOf(architecture);
-  const ofClassifier = new Set(
-    (classifier === null ? [] : parametersOf(classifier))
-      .filter(({ mayBeMissing }) => mayBeMissing === true)
-      .flatMap((spec) => namesFor(classifier ?? architecture, spec)),
+  const ofClassifier = namesOf(
+    classifier === null
+      ? []
+      : parametersOf(classifier).filter((spec) => spec.mayBeMissing === true),
   );
   const prefix = architecture.externalName('');
   const isPrefixed = [...names.values()].some((name) => prefix !== '' && name.startsWith(prefix));

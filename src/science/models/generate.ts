@@ -24,10 +24,13 @@ const concatBlocks = (a: KeyValueBlock, b: KeyValueBlock): KeyValueBlock => ({
   values: tf.keep(tf.concat([a.values, b.values], 2)),
 });
 
-const copyBlock = ({ keys, values }: KeyValueBlock): KeyValueBlock => ({
-  keys: tf.keep(tf.clone(keys)),
-  values: tf.keep(tf.clone(values)),
+const mapBlock = (block: KeyValueBlock, change: (x: Tensor) => Tensor): KeyValueBlock => ({
+  keys: change(block.keys),
+  values: change(block.values),
 });
+
+const copyBlock = (block: KeyValueBlock): KeyValueBlock =>
+  mapBlock(block, (x) => tf.keep(tf.clone(x)));
 
 const dispose = (...blocks: readonly (KeyValueBlock | undefined)[]): void => {
   for (const block of blocks) {
@@ -118,10 +121,7 @@ export class KeyValueCache {
   keep(rows: readonly number[]): void {
     this.#columns = rows.map((row) => at(this.#columns, row));
     const index = tf.tensor1d(rows.slice(), 'int32');
-    const kept = ({ keys, values }: KeyValueBlock): KeyValueBlock => ({
-      keys: tf.gather(keys, index),
-      values: tf.gather(values, index),
-    });
+    const kept = (block: KeyValueBlock) => mapBlock(block, (x) => tf.gather(x, index));
     for (const [layer, [old, recent]] of this.#layers) {
       this.#layers.set(layer, recent === undefined ? [kept(old)] : [kept(old), kept(recent)]);
       dispose(old, recent);

@@ -60,18 +60,14 @@ export function beforeAnswers(batch: readonly TokenRow[]): Reads {
   const example: number[] = [],
     place: number[] = [];
   batch.forEach(({ ids, answer = ids.length, marks }, b) => {
-    if (marks !== undefined) {
-      for (const t of markedPositions(marks)) {
-        example.push(b);
-        place.push(t - 1);
-      }
-      return;
-    }
-    if (answer === 0) throw new Error('an answer needs a token before it');
-    const end = answer === ids.length ? ids.length : ids.length - 1;
-    for (let t = answer - 1; t < end; t++) {
+    if (marks === undefined && answer === 0) throw new Error('an answer needs a token before it');
+    const count = Math.max(1, ids.length - answer);
+    const predicted = marks
+      ? markedPositions(marks)
+      : Array.from({ length: count }, (_, i) => answer + i);
+    for (const t of predicted) {
       example.push(b);
-      place.push(t);
+      place.push(t - 1);
     }
   });
   return { example: Int32Array.from(example), place: Int32Array.from(place) };

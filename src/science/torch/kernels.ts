@@ -199,13 +199,6 @@ function traceOf(
   return own.length === 0 ? null : own.reduce((a, b) => a + b, 0);
 }
 
-/** Returns the index in a kernel of each output, in Python's order: batch by batch, row by row. */
-const placesOf = (rowBatches: readonly Int32Array[], classes: number): Int32Array =>
-  kernelOrder(
-    rowBatches.flatMap((batch) => Array.from(batch, (row) => ({ rows: Int32Array.of(row) }))),
-    classes,
-  );
-
 /** What the requests for kernels of some rows with themselves share. */
 function kernelRequests(
   { worker, id }: TorchModel,
@@ -216,7 +209,9 @@ function kernelRequests(
 ) {
   const { count: C } = outputsOf(options),
     size = rows.length * C;
-  const places = placesOf(batches, C),
+  // Python's order of outputs: batch by batch, row by row.
+  const order = batches.flatMap((batch) => Array.from(batch, (i) => ({ rows: Int32Array.of(i) }))),
+    places = kernelOrder(order, C),
     logits = new Float32Array(size);
   const wire = batches.map((part) => wireRows(Array.from(part, (i) => at(rows, i))));
   return {

@@ -4,6 +4,7 @@ import { defined } from '../../base/defined.ts';
 import { at, named } from '../../base/lookup.ts';
 import {
   arrayOf,
+  type TorchOperations,
   type WireObjective,
   type WireRows,
   type WireSteps,
@@ -263,14 +264,10 @@ async function makePairEncoder(
 }
 
 /** The answer to one training's request for steps, alone or in a pack. */
-interface PackAnswer {
-  readonly losses: string;
-  readonly penalties: string | null;
-  readonly seconds: number;
-  readonly peak_mb: number;
+type PackAnswer = TorchOperations['train'][1] & {
   readonly members: number;
   readonly alone: string | null;
-}
+};
 
 /** Takes the next steps of the members of a pack: as many as the one that asks for fewest. */
 async function askPack(

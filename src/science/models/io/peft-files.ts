@@ -124,12 +124,11 @@ export function checkSavedModules(
   path: string,
 ): void {
   const heads = architecture.headModules;
+  const others = parameters
+    .map((spec) => architecture.externalName(spec.name).replace(/\.[^.]+$/, ''))
+    .filter((module) => !within(module, heads));
   for (const name of modulesToSave) {
-    const whole = parameters
-      .map((spec) => architecture.externalName(spec.name).replace(/\.[^.]+$/, ''))
-      .filter((module) => isSavedWhole(module, name));
-    const other = whole.find((module) => !within(module, heads));
-    if (other !== undefined)
+    if (others.some((module) => isSavedWhole(module, name)))
       throw new UserFault(
         `${path}: modules_to_save "${name}" is not implemented`,
         heads.length === 0

@@ -234,18 +234,14 @@ export async function writePending(
 ): Promise<string> {
   const names = [...tensors.keys()].sort();
   const header: Record<string, unknown> = { __metadata__: metadata };
-  const sizes = new Map<string, number>();
+  const countBytes = (shape: readonly number[]): number => 4 * shape.reduce((a, b) => a * b, 1);
   let offset = 0;
   for (const name of names) {
     const { shape, dtype } = named(tensors, name),
-      size = 4 * shape.reduce((a, b) => a * b, 1);
-    header[name] = {
-      dtype: dtype === 'float32' ? 'F32' : 'I32',
-      shape,
-      data_offsets: [offset, offset + size],
-    };
-    sizes.set(name, size);
-    offset += size;
+      end = offset + countBytes(shape);
+    const stored = dtype === 'float32' ? 'F32' : 'I32';
+    header[name] = { dtype: stored, shape, data_offsets: [offset, end] };
+    offset = end;
   }
   let json = JSON.stringify(header);
   // The data starts at a multiple of eight.
@@ -266,7 +262,7 @@ export async function writePending(
     for (const name of names) {
       const { shape, data } = named(tensors, name),
         bytes = bytesOf(await data());
-      if (bytes.byteLength !== sizes.get(name))
+      if (bytes.byteLength !== countBytes(shape))
         throw new RangeError(
           `tensor "${name}" of shape [${shape.join(', ')}] has ${bytes.byteLength} bytes`,
         );
