@@ -1,6 +1,5 @@
 /**
- * Returns the value that the whole process shares under a name; the first call makes it. It is kept
- * in `globalThis`, because each plugin's bundle contains its own copy of this module.
+ * Returns the process's value of a name. In `globalThis`, as each plugin's bundle has this module.
  */
 export function processWide<T>(name: string, make: () => T): T {
   const key = Symbol.for(`dosimeter.${name}`);
@@ -11,8 +10,5 @@ export function processWide<T>(name: string, make: () => T): T {
   return made;
 }
 
-/**
- * Returns the ids of child processes that outlive the stage that started them. All others are ended
- * with their stage.
- */
+/** The ids of child processes that outlive their stage. All others are ended with theirs. */
 export const lastingChildren = (): Set<number> => processWide('lasting-children', () => new Set());

@@ -1,7 +1,4 @@
-/**
- * Finds and ends processes that a stage or a command leaves behind. They are found in /proc, so on
- * Linux only. Elsewhere they end with the worker, whose process group they are in.
- */
+/** Ends processes that a stage or command leaves, on Linux. Elsewhere they end with the worker. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { lastingChildren } from './process-wide.ts';
@@ -26,10 +23,7 @@ function readOr<T>(fallback: T, read: () => T): T {
   }
 }
 
-/**
- * Returns the process with this id; null if it has ended or is a zombie, which waits for its parent
- * to ask how it ended.
- */
+/** Returns null if the process has ended, or is a zombie that its parent has yet to reap. */
 function findRunning(pid: number): Process | null {
   const stat = readOr('', () => readFileSync(`/proc/${pid}/stat`, 'latin1'));
   // `pid (name) state ppid …`: the name may contain spaces and brackets.
@@ -84,10 +78,7 @@ export async function waitForEnd(processes: readonly Process[]): Promise<void> {
   while (processes.some(runs)) await sleep(1);
 }
 
-/**
- * Ends all descendants of this process but `lastingChildren`, and waits until none of them runs.
- * Returns how many there were.
- */
+/** Ends all descendants of this process but `lastingChildren`. Returns how many there were. */
 export async function endChildren(): Promise<number> {
   const lasting = lastingChildren();
   const ended = endTrees(findChildren(process.pid).filter(({ pid }) => !lasting.has(pid)));

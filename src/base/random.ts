@@ -1,7 +1,4 @@
-/**
- * Seeded random streams. A stream depends on (seed, purpose, name) only, never on the grid cell:
- * see docs/theory.md, Randomness.
- */
+/** Random streams by (seed, purpose, name) alone, never by the cell: docs/theory.md, Randomness. */
 import { createHash } from 'node:crypto';
 import { xoroshiro128plusFromState } from 'pure-rand/generator/xoroshiro128plus';
 
@@ -12,10 +9,7 @@ export interface RandomStream {
   readonly integer: (n: number) => number;
   /** Standard normal. */
   readonly normal: () => number;
-  /**
-   * A permutation of 0 … n−1. Its first k entries are a sample without replacement, and the samples
-   * of different k are nested.
-   */
+  /** A permutation of 0 … n−1, whose first k entries are nested samples without replacement. */
   readonly permutation: (n: number) => Int32Array;
 }
 
@@ -87,11 +81,7 @@ export function resumeStream(from: StreamState): ResumableStream {
   return { uniform, integer, normal, permutation, state: () => [...generator.getState(), spare] };
 }
 
-/**
- * Returns a function that makes the random streams of an attack at a seed, for `poison` in training
- * and `trigger` in evaluation. They depend on (seed, attack, purpose, name) only, never on the dose
- * or the cell.
- */
+/** Returns an attack's streams, by purpose and name: the same at every dose and in every cell. */
 export const attackStreams =
   (seed: number, attack: string) =>
   (purpose: string, name = ''): RandomStream =>

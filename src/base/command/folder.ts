@@ -1,7 +1,4 @@
-/**
- * The folder that an outside program runs in. It contains only what the program is given, and only
- * the declared outputs are taken from it.
- */
+/** The folder of an outside program: only what is given goes in, only declared outputs come out. */
 import {
   cp,
   lstat,
@@ -42,10 +39,7 @@ interface WorkFolder {
   take(outputs: readonly string[], to: string, bytes: number): Promise<void>;
 }
 
-/**
- * Makes `dir` with the files, links to the inputs, and `task` as task.json. `dir` should lie on the
- * file system of the outputs, which are renamed.
- */
+/** Makes `dir`, which should share the outputs' file system, with files, input links, task.json. */
 export async function openWorkFolder(
   dir: string,
   { files, inputs, task }: Given,
@@ -142,8 +136,7 @@ export async function exchangeTexts(
 }
 
 /**
- * Returns for each input, by its place, a text that changes whenever one of its files does: their
- * names, inodes, sizes and times. A program can set the mtime back, but not the ctime.
+ * Returns, by place of input, a text that changes with any of its files: ctime can't be set back.
  */
 async function inputStates(inputs: Given['inputs'] = {}): Promise<Map<string, string>> {
   const found = new Map<string, string>();

@@ -1,6 +1,5 @@
 /**
- * Runs an outside program: an argument list without a shell, in a separate folder, with only the
- * listed environment, and with limits on time and output.
+ * Runs an outside program without a shell, in a separate folder, with limits on time and output.
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -26,10 +25,7 @@ export interface Command {
   readonly signal?: AbortSignal;
 }
 
-/**
- * The environment variables that every program gets, since few start without them. They are not
- * part of a key. By WORKER_MARK, a run finds the processes that its worker left behind.
- */
+/** The environment that every program gets, as few start without it; it is not part of a key. */
 const ALWAYS_PASSED = [
   'PATH',
   'HOME',
@@ -50,8 +46,8 @@ type Child = ChildProcessByStdio<null, Readable, Readable>;
 
 /**
  * Resolves when the program has ended with exit code 0 and everything that it left running has been
- * ended, so that its outputs no longer change. Throws a UserFault if it can't be started, fails, or
- * exceeds a limit. The message quotes the end of what it printed.
+ * ended. Throws a UserFault, with the end of what it printed, if it can't be started, fails, or
+ * exceeds a limit.
  */
 export async function runCommand(command: Command): Promise<void> {
   const { argv, limits, log, signal } = command;
@@ -104,10 +100,7 @@ export async function runCommand(command: Command): Promise<void> {
   }
 }
 
-/**
- * Throws the fault if there is one. `runCommand` can't test its variable itself: the compiler does
- * not see that a callback assigns it, and takes it for null.
- */
+/** Throws the fault, if any. In `runCommand` itself the compiler takes its variable for null. */
 function throwIfAny(fault: UserFault | null): void {
   if (fault !== null) throw fault;
 }
@@ -133,9 +126,7 @@ function spawnProgram({ argv, cwd, env, pass }: Command, mark: string): Child {
 }
 
 /**
- * Logs what the program prints, by line. `tail` of the result holds the last TAIL characters.
- * @param isEnded once it returns true, output is dropped
- * @param onLimit is called if the program prints more than the limit
+ * Logs the program's lines until `isEnded`. `tail` of the result holds the last TAIL characters.
  */
 function logOutput(
   child: Child,

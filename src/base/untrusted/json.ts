@@ -5,10 +5,7 @@ import { inWords, MB } from './limits.ts';
 
 /** The largest file that is read. The largest tokenizer.json in use has about 35 MB. */
 const FILE_BYTES = 128 * MB;
-/**
- * The deepest nesting, so that code that walks a value does not run out of stack. Real files are
- * about ten deep.
- */
+/** The deepest nesting, so that walks don't exhaust the stack. Real files are about ten deep. */
 const DEEPEST = 100;
 
 /** Returns a value as messages show it. */
@@ -26,11 +23,7 @@ interface JsonLimits {
   readonly names?: number;
 }
 
-/**
- * Parses a text. Throws `UserFault` if it is not JSON, or is nested more than 100 deep, or holds
- * more than `limits` allow.
- * @param name the text's name in messages
- */
+/** Throws `UserFault`, with `name`, if the text is not JSON, or exceeds DEEPEST or the limits. */
 export function parseJson(text: string, name: string, limits: JsonLimits = {}): unknown {
   const excess = findExcess(text, limits);
   if (excess !== null) throw new UserFault(`${name} ${excess}.`);

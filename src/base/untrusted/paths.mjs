@@ -1,11 +1,8 @@
 /**
- * Makes paths below a folder out of names that come from outside: a server's list, an archive's
- * entries, a checkpoint's index, a spec's names. `joinInside` is the only function that does so;
- * test/base/untrusted/joins.test.ts holds the sources to that.
- *
- * Also checks folders whose content is the program's own, so that it may remove it or rely on it. A
- * link in such a folder's place leads to files that may be anybody's, and others could replace a
- * folder that they may write to.
+ * Makes paths below a folder out of names that come from outside, by `joinInside` alone (see
+ * test/base/untrusted/joins.test.ts). Also checks folders whose content the program removes or
+ * relies on: a link in their place leads to anybody's files, and others could replace a folder that
+ * they may write to.
  *
  * Plain JavaScript, because set-up reads archives before anything is built.
  */
@@ -41,9 +38,8 @@ export function nameFault(name) {
 }
 
 /**
- * Returns the path of `name` below `root`. Throws if `name` can't be such a path.
- * @param what the thing that has the name, as messages call it
- * @param fault makes the error that is thrown, here and below
+ * Returns the path of `name` below `root`. Throws if `name` can't be such a path. `what`: the thing
+ * that has the name, as messages call it; `fault`: makes the error, here and below.
  */
 export function joinInside(root, name, what, fault) {
   const why = nameFault(name);

@@ -1,7 +1,4 @@
-/**
- * Makes paths out of names from outside, and finds folders that the program may empty or rely on,
- * since no link leads to them. Calls paths.mjs with `UserFault` as its error.
- */
+/** Makes paths out of names from outside, and finds folders that no link leads to, by paths.mjs. */
 import { lstatSync, readdirSync } from 'node:fs';
 import { UserFault } from '../fault.ts';
 import { orIfMissing } from '../system-error.ts';
@@ -12,8 +9,7 @@ export { nameFault } from './paths.mjs';
 const fault = (message: string, hint: string): UserFault => new UserFault(message, hint);
 
 /**
- * Returns the path of `name` below `root`. Throws `UserFault` if `name` can't be such a path.
- * @param what the thing that has the name, as messages call it
+ * Returns the path of `name` below `root`. Throws `UserFault`, about `what`, if it can't be one.
  */
 export const pathInside = (root: string, name: unknown, what: string): string =>
   joinInside(root, name, what, fault);

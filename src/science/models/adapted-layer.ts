@@ -1,7 +1,4 @@
-/**
- * A linear layer under an adapter: low-rank factors in each of their forms (LoRA, PiSSA and OLoRA,
- * DoRA), VeRA's vectors, and the weight that the layer multiplies by once they are merged.
- */
+/** A linear layer under LoRA, in each of its forms, or VeRA, and its merged weight. */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { add, differentiable, markConstant } from '../../tensor/differentiable.ts';
@@ -176,8 +173,7 @@ export const isZero = (x: Tensor): boolean => x.dataSync<'float32'>().every((val
 const makeConstant = (make: () => Tensor2D): Tensor2D => markConstant(tf.keep(tf.tidy(make)));
 
 /**
- * Returns a layer's weight with what the adapter adds, (m, n): W itself where it adds nothing yet,
- * null where the adapter does not say what it adds.
+ * W + what the adapter adds, (m, n): W itself for zero, null where the adapter does not tell it.
  */
 function mergedWeight(
   adapter: Adapter,

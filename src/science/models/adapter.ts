@@ -8,10 +8,7 @@ export type ParameterLookup = (name: string) => Tensor;
 
 export type WeightReader = (name: string) => HostTensor;
 
-/**
- * The names of a layer's low-rank factors, and their scale s: W' = W + s·B·A − s·B₀·A₀, and under
- * DoRA diag(m/‖W'‖)·W'.
- */
+/** A layer's low-rank factors and scale s: W' = W + s·B·A − s·B₀·A₀; DoRA: diag(m/‖W'‖)·W'. */
 export interface FactorNames {
   readonly A: string; // (r, n)
   readonly B: string; // (m, r)
@@ -54,10 +51,7 @@ export interface LayerContext {
 }
 
 export interface Adapter {
-  /**
-   * Whether a parameter of the model (by canonical name) or of the adapter is trained. The network
-   * always trains the head, whatever this returns.
-   */
+  /** Whether a parameter is trained, by canonical name or the adapter's. The head always is. */
   trains(name: string): boolean;
   /** The parameters that the adapter adds to the model's. */
   readonly parameters: readonly ParameterSpec[];
@@ -68,19 +62,13 @@ export interface Adapter {
    *   weight
    */
   initial(seed: number, read?: WeightReader): ReadonlyMap<string, HostTensor>;
-  /**
-   * Returns the initial values of the adapter's parameters that PyTorch draws from the seed;
-   * `initial` then returns none. Absent where PyTorch draws nothing.
-   */
+  /** What PyTorch draws from the seed, in place of `initial`. Absent where it draws nothing. */
   draw?(seed: number): Promise<ReadonlyMap<string, HostTensor>>;
   /** The parameters of the model that `initial` reads. Default: none. */
   readonly reads?: readonly string[] | undefined;
   /** The names of the layers that the adapter adapts; kernels are taken over these. */
   readonly targets: readonly string[];
-  /**
-   * A linear layer under the adapter. x: (S, n), weight: (m, n), bias: (m), or null for a layer
-   * without one → (S, m).
-   */
+  /** x: (S, n), weight: (m, n), bias: (m), or null for a layer without one → (S, m). */
   linear(
     layer: string,
     x: Tensor2D,
@@ -88,10 +76,7 @@ export interface Adapter {
     bias: Tensor1D | null,
     context: LayerContext,
   ): Tensor2D;
-  /**
-   * A layer's low-rank factors; null where it has none. Kernels and effective weights are made of
-   * what `factors` and `vectors` name.
-   */
+  /** A layer's low-rank factors, or null. Kernels are made of what `factors` and `vectors` name. */
   factors(layer: string): FactorNames | null;
   /** VeRA's vectors at a layer; null, or absent, where it has none. */
   vectors?(layer: string): VectorNames | null;
@@ -117,9 +102,7 @@ export interface AdapterContext extends ModelShape {
 }
 
 export interface AdapterImplementation {
-  /**
-   * Returns the faults that only the model or `initFrom` can show, by paths from the spec's root.
-   */
+  /** Returns the faults that only the model or `initFrom` shows, by paths from the spec's root. */
   check(params: JsonObject, context: AdapterContext): Promise<readonly Problem[]>;
   /** Returns the adapter. Throws UserFault for the first fault that `check` would return. */
   create(params: JsonObject, context: AdapterContext): Promise<Adapter>;

@@ -97,10 +97,7 @@ export function cachedAttention(
   return unpad(tf.reshape(mixed, [batch, heads, queries.width, d]), queries, batch);
 }
 
-/**
- * `attention` by one operation, which pads nothing and computes the weights again for the gradient.
- * q: (Q, H·d); k, v: (S, Hk·d) → (Q, H·d).
- */
+/** `attention` by one operation without padding. q: (Q, H·d); k, v: (S, Hk·d) → (Q, H·d). */
 export function attentionOfRows(
   q: Tensor2D,
   k: Tensor2D,
@@ -189,10 +186,7 @@ export function attention(
   });
 }
 
-/**
- * Cosine and sine of each token's angles, (S, 1, r/2), for rotary position embeddings (Su et al.
- * 2021) as transformers applies them (rotate_half).
- */
+/** Cosine and sine of each token's rotary angles (Su et al. 2021, as rotate_half), (S, 1, r/2). */
 export interface Angles {
   readonly cos: Tensor3D;
   readonly sin: Tensor3D;

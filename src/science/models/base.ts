@@ -1,7 +1,6 @@
 /**
- * The tensors of a base model on the device, by canonical name, read from a checkpoint or drawn at
- * random. The process keeps the models used last, by the digest of their checkpoint, so that the
- * cells of a grid read each from disk once.
+ * The tensors of a base model on the device, read or drawn. The models used last are kept, by the
+ * digest of their checkpoint, so that the cells of a grid read each once.
  */
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
@@ -32,10 +31,7 @@ export interface BaseModel {
   release(): void;
 }
 
-/**
- * Returns the names that checkpoints use for a parameter: the canonical one, that of transformers,
- * its aliases, and those of old TensorFlow checkpoints (LayerNorm.gamma).
- */
+/** The names that checkpoints use: canonical, transformers', aliases, old TensorFlow's (gamma). */
 function namesFor(architecture: Architecture, { name, aliases = [] }: ParameterSpec): string[] {
   const old = name
     .replace(/LayerNorm\.weight$/, 'LayerNorm.gamma')
@@ -178,10 +174,7 @@ export function unreadTensors(
   return { body, heads: [...heads] };
 }
 
-/**
- * Throws UserFault where the checkpoint holds a parameter under two names with different values:
- * an output table that config.json ties to the token table, but that differs from it.
- */
+/** Throws UserFault for a tied output table whose values differ from those of the token table. */
 export async function checkTied(
   checkpoint: Checkpoint,
   architecture: Architecture,
@@ -205,10 +198,7 @@ export async function checkTied(
   }
 }
 
-/**
- * Reads parameters by canonical name, in the model's form.
- * @param names canonical name → name in the file; a parameter without one is left out
- */
+/** Reads parameters, by canonical name, in the model's form. `names`: those in the file. */
 export async function readParameters(
   checkpoint: Checkpoint,
   names: ReadonlyMap<string, string>,
@@ -257,10 +247,7 @@ async function readModel(dir: string, architecture: Architecture, classes: numbe
   return { base: { config, tensors, fileNames }, users: 0 };
 }
 
-/**
- * Yields a value for each parameter below the head's modules, drawn from a stream of its own,
- * (seed, 'init', name). `ownValues` (start.ts) draws the head.
- */
+/** Yields the body's parameters, each from stream (seed, 'init', name). start.ts draws the head. */
 export function* drawBody(
   architecture: Architecture,
   config: unknown,
@@ -347,9 +334,8 @@ export async function openBase(
 }
 
 /**
- * Initialises a parameter as transformers does: weights are drawn from N(0, range²), each from its
- * own stream (seed, purpose, name); biases are 0, scales of norms 1, and the padding row of a table
- * 0.
+ * Draws as transformers does: weights from N(0, range²), by stream (seed, purpose, name); biases
+ * are 0, scales of norms 1, and the padding row of a table 0.
  */
 export function drawParameter(
   { name, shape, draw }: ParameterSpec,

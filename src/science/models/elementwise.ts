@@ -31,10 +31,7 @@ const product = (a: Tensor2D, b: Tensor2D): Tensor2D =>
     ],
   });
 
-/**
- * A mask whose entries are 0 with probability `rate`, else 1/(1 − rate), drawn from our own seeded
- * stream, so that every backend drops the same entries.
- */
+/** 0 with probability `rate`, else 1/(1 − rate), by our stream, so alike on every backend. */
 export function dropoutMask<R extends Rank = Rank>(
   shape: ShapeMap[R],
   { rate, random }: NonNullable<ForwardContext['dropout']>,

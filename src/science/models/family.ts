@@ -1,7 +1,4 @@
-/**
- * Makes an architecture from a family's description: one core for all transformers. The fields of a
- * config.json come from outside, so each is checked and bounded.
- */
+/** Makes an architecture from a family's description, with each field of config.json checked. */
 import { UserFault } from '../../api.ts';
 import { named } from '../../base/lookup.ts';
 import { isRecord, shown } from '../../base/untrusted/json.ts';

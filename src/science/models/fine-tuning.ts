@@ -1,7 +1,4 @@
-/**
- * Fine-tuning of the model's own parameters: of all, of some (only what changed is saved), or of
- * vectors, biases or norms. No parameters are added.
- */
+/** Fine-tuning of the model's own parameters: all, some (only these are saved), or vectors. */
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -63,10 +60,7 @@ const FILE = 'changed.safetensors';
 /** Whether the folder has a file of changed parameters. */
 export const isPartial = (dir: string): boolean => existsSync(join(dir, FILE));
 
-/**
- * Reads the changed parameters by canonical name. Throws UserFault naming file and tensor where one
- * is not a parameter of this model or has another shape.
- */
+/** Reads changed parameters by canonical name. Throws UserFault for an unknown or misshapen one. */
 export async function readPartial(
   dir: string,
   architecture: Architecture,
@@ -106,11 +100,7 @@ export const full: AdapterImplementation = {
     ),
 };
 
-/**
- * Returns the implementation of an adapter that trains some of the model's parameters.
- * @param check returns what is wrong with the adapter on this model
- * @param trained returns which parameters are trained beside the head, by canonical name
- */
+/** `check` finds what is wrong on a model; `trained` tells what is trained beside the head. */
 export const checkedPartial = (
   check: (context: AdapterContext) => Problem[],
   trained: (context: AdapterContext) => (name: string) => boolean,
@@ -125,11 +115,7 @@ export const checkedPartial = (
     }),
 });
 
-/**
- * Returns the implementation of an adapter that trains some of the model's vectors.
- * @param what the vectors that it trains, for messages
- * @param trained returns which of the parameters are trained, by canonical name
- */
+/** An adapter that trains some vectors, which messages call `what`, and the head. */
 export function vectorAdapter(
   type: string,
   what: string,

@@ -1,7 +1,6 @@
 /**
- * Text generation by a decoder with a causal-LM head: batched, with a cache of keys and values, and
- * without padding, so that a row's text does not depend on the rows beside it beyond float32
- * rounding.
+ * Text generation by a decoder with a causal-LM head, in batches without padding: beyond float32
+ * rounding, a row's text does not depend on the others.
  */
 import type { Tensor, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -142,15 +141,13 @@ interface Sampling {
   /** Only this many of the likeliest tokens are drawn from. Default: all. */
   readonly top_k?: number;
   /**
-   * Only the likeliest tokens whose probabilities together reach this are drawn from (nucleus
-   * sampling, Holtzman et al. 2020). Default: all.
+   * Nucleus sampling: the likeliest tokens that reach this (Holtzman et al. 2020). Default: all.
    */
   readonly top_p?: number;
 }
 
 /**
- * Yields the tokens from the likeliest on, those of one logit by their ids. Only a few are read of
- * a vocabulary of 10⁵ tokens, so a heap orders as many as are asked for.
+ * Yields tokens from the likeliest on, equal ones by id. A heap orders as many as are asked for.
  */
 function* likeliestFirst(logits: Float32Array): Generator<number, void> {
   const heap = Int32Array.from(logits.keys());
@@ -334,10 +331,7 @@ function continueBatch(
   }
 }
 
-/**
- * Continues each prompt to a stop or `maxNewTokens`. Throws UserFault for a logit not finite.
- * @param network opened for evaluation, with a causal-LM head
- */
+/** `network`: with a causal-LM head. Throws UserFault for a logit that is not finite. */
 export async function generate(
   network: Pick<Network, 'forward'>,
   prompts: readonly TokenRow[],

@@ -83,10 +83,7 @@ export async function checkLabelOrder(
   );
 }
 
-/**
- * The head that a PEFT folder contains; undefined where it has none that fits. As in a checkpoint,
- * a head for another number of classes counts as missing.
- */
+/** The head in a PEFT folder; undefined if it has none, or one for another number of classes. */
 export async function readAdapterHead(
   dir: string,
   { architecture, config }: Pick<Network, 'architecture' | 'config'>,

@@ -1,7 +1,4 @@
-/**
- * Where the tokens of a batch stand. Hidden states are (S, h), the S real tokens of the rows one
- * after the other; a head reads Q of them.
- */
+/** Where the tokens of a batch stand: S real tokens, row after row, of which a head reads Q. */
 import type { Tensor1D, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../../base/lookup.ts';
@@ -95,9 +92,8 @@ function tokensOf({ example, place }: Reads, batch: number): Tokens {
 }
 
 /**
- * Returns the layout of a batch whose head reads these tokens, row by row. Its tensors belong to
- * the enclosing tf.tidy.
- * @param starts for each row, the position of its first token, if a cache has tokens before it
+ * The layout of a batch whose head reads `reads`. Its tensors belong to the enclosing tf.tidy.
+ * `starts`: each row's first position, if a cache has tokens before it.
  */
 export function layOut(
   batch: readonly TokenRow[],
@@ -186,10 +182,7 @@ export function maskOf(
   return groups === 1 ? mask : tf.tile(mask, [1, 1, groups, 1]);
 }
 
-/**
- * The most logits that a batch makes, unless one row makes more: 64 MiB, of which a pass holds a
- * few copies. A language model makes V for each token of an answer.
- */
+/** The most logits of a batch of several rows: 64 MiB, of which a pass holds a few copies. */
 export const MOST_LOGITS = 2 ** 24;
 
 /**

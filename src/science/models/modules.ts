@@ -36,11 +36,9 @@ const cachedSearch = (...asked: Search): RegExpExecArray | null =>
   searchOnce(JSON.stringify(asked));
 
 /**
- * Returns the match of an expression, written for Python, in a module's name. In `u` mode
- * JavaScript rejects what the two languages might read differently. The time is limited because an
- * expression such as `(a+)+` may take forever even on a short name.
- * @param source as the user wrote it, for messages
- * @param wrapped the expression that is applied, made from `source`
+ * Returns the match of `wrapped`, made from an expression that the user wrote for Python
+ * (`source`), in a module's name. In `u` mode JavaScript rejects what the two languages might read
+ * differently. The time is limited: `(a+)+` may take forever even on a short name.
  */
 function search(...[source, wrapped, module]: Search): RegExpExecArray | null {
   const quoted = JSON.stringify(source.slice(0, 80));

@@ -63,10 +63,7 @@ export interface Network {
   frozen(name: string): Tensor;
   /** The initial value of any parameter, in main memory. */
   read(name: string): Promise<HostTensor>;
-  /**
-   * The weights, by layer, with what the adapter adds at its initial values. They belong to the
-   * network.
-   */
+  /** By layer, the weights with what the adapter initially adds. They belong to the network. */
   merged(): ReadonlyMap<string, Tensor2D>;
   /** A parameter's name in the file of the base checkpoint, else that in transformers. */
   fileName(name: string): string;

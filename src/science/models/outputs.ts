@@ -1,7 +1,6 @@
 /**
- * Which tokens a head reads, what its outputs are to predict, and the outputs of a row whose
- * derivatives kernels, Fisher information and the linearised model are made of: its class logits
- * or, under a causal-LM head, the log probability of its answer.
+ * Which tokens a head reads, what its outputs are to predict, and the outputs of a row that
+ * kernels, Fisher information and the linearised model are made of.
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -33,9 +32,8 @@ function oneTokenEach(batch: readonly TokenRow[], place: (row: TokenRow) => numb
 export const firstTokens = (batch: readonly TokenRow[]): Reads => oneTokenEach(batch, () => 0);
 
 /**
- * Reads each row's last token that is not padding, or the first if all are. So does transformers:
- * where `pad_token_id` is that of eos, it reads the token before eos.
- * @param padding null: no token is padding
+ * Reads each row's last token that is not padding (null: none is), or the first. So does
+ * transformers: where `pad_token_id` is that of eos, it reads the token before eos.
  */
 export const lastTokens = (batch: readonly TokenRow[], padding: number | null): Reads =>
   oneTokenEach(batch, ({ ids, vocabularyIds = ids }) =>
@@ -82,10 +80,7 @@ export const answerTokens = (batch: readonly TokenRow[]): number[] =>
     marks === undefined ? [...ids.subarray(answer)] : markedPositions(marks).map((t) => at(ids, t)),
   );
 
-/**
- * Returns the row with its ids replaced by rows of a smaller token table, and kept beside them.
- * @param place the row of that table for each id
- */
+/** Replaces ids by rows of a smaller token table (`place`: by id), and keeps them beside it. */
 export const inTable = <R extends TokenRow>(row: R, place: ReadonlyMap<number, number>): R => ({
   ...row,
   ids: row.ids.map((id) => named(place, id)),
@@ -118,8 +113,7 @@ export function logitCounter({
 }
 
 /**
- * Returns the outputs of each row, (B, O). Must be called within tf.tidy. Throws where a row of a
- * completion task has no answer.
+ * The outputs of each row, (B, O), within tf.tidy. Throws where a row to complete has no answer.
  */
 export function rowOutputs(
   network: Network,

@@ -1,7 +1,4 @@
-/**
- * The encoder of BERT (Devlin et al. 2019) and of the families that share its layers and names:
- * post-norm, learnt positions and token types.
- */
+/** The post-norm encoder of BERT (Devlin et al. 2019), and of families that share its layers. */
 import type {
   ClassifierHead,
   ConfigFields,

@@ -34,10 +34,7 @@ export interface Differences {
   readonly tied?: boolean;
 }
 
-/**
- * Returns the plugin of a family of Llama's form.
- * @param prefix begins the names of its classes in transformers, as in LlamaForCausalLM
- */
+/** `prefix` begins the names of the family's classes in transformers, as in LlamaForCausalLM. */
 export const llamaModel = (
   name: string,
   summary: string,

@@ -1,7 +1,4 @@
-/**
- * Pieces of descriptions, and the plugin of a family. Nothing here computes, so that planning can
- * import it.
- */
+/** Pieces of descriptions. Nothing here computes, so that planning can import it. */
 import { defineModel, UserFault } from '../../../api.ts';
 import { shown } from '../../../base/untrusted/json.ts';
 import type { Architecture } from '../types.ts';
@@ -25,10 +22,7 @@ export const familyModel = (name: string, summary: string, own: Family) =>
     load: async () => (await import('../family.ts')).family(own),
   });
 
-/**
- * The heads of an encoder, which transformers calls NAMEForSequenceClassification and so on.
- * @param modules those that a classifier adds, trained in full under every adapter
- */
+/** The heads of an encoder. `modules`: those that a classifier adds, always trained in full. */
 export const encoderHeads = (name: string, modules: readonly string[]): HeadNames => ({
   classifier: { transformersName: `${name}ForSequenceClassification`, modules },
   cloze: { transformersName: `${name}ForMaskedLM` },
@@ -81,8 +75,7 @@ const frequencies = (theta: number, r: number): number[] =>
   Array.from({ length: Math.ceil(r / 2) }, (_, i) => 1 / theta ** ((2 * i) / r));
 
 /**
- * Llama 3's scaling (Dubey et al. 2024): long wavelengths are divided by a factor, short ones stay,
- * and those between are interpolated.
+ * Llama 3's scaling (Dubey et al. 2024): long wavelengths are divided, middle ones interpolated.
  */
 function llama3(own: readonly number[], fields: ConfigFields): number[] {
   const factor = fields.positive('factor'),

@@ -1,7 +1,4 @@
-/**
- * Reads and writes the folder of a transformers checkpoint: config.json and model.safetensors, in
- * one file or in shards (model.safetensors.index.json).
- */
+/** Reads and writes the folder of a transformers checkpoint, whole or in shards. */
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';

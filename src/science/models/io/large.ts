@@ -1,6 +1,5 @@
 /**
- * Reads, writes and hashes files in pieces: one system call moves less than 2 GiB, and Node's
- * readFile refuses larger files, such as the state of a full fine-tuning of BERT-large (3.6 GB).
+ * Moves files in pieces: one system call takes less than 2 GiB, and readFile refuses larger ones.
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';

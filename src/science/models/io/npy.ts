@@ -53,10 +53,9 @@ const TYPES = { '<f4': Float32Array, '<f8': Float64Array, '<i4': Int32Array } as
 const HEADER_LIMIT = 10_000;
 
 /**
- * Returns the array that a header describes, of zeros, and the position of its first value in the
- * file. Throws UserFault where this reader does not know the header, or it does not fit `size`.
- * @param head the first bytes of the file, with the whole header
- * @param size the file's bytes
+ * Returns the array that a header describes, filled with zeros, and where its first value is in the
+ * file of `size` bytes. Throws UserFault for a header that this reader does not know. `head`: the
+ * file's first bytes, with the whole header.
  */
 function parseHeader(head: Buffer, size: number, path: string): [array: NpyArray, start: number] {
   const broken = (why: string): UserFault =>

@@ -1,7 +1,4 @@
-/**
- * Reads PEFT's adapter_config.json. Whatever is not implemented is refused, since a field that
- * silently changed the model would make every number wrong.
- */
+/** Reads adapter_config.json. What is not implemented is refused: it would change every number. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserFault } from '../../../api.ts';
@@ -240,10 +237,7 @@ export async function readModulesToSave(dir: string): Promise<readonly string[]>
   return (await openConfig(dir)).names('modules_to_save') ?? [];
 }
 
-/**
- * Whether the config adapts a module. A module that it saves whole is never adapted; `all-linear`
- * means every other module that is `adaptable`.
- */
+/** Whether a module is adapted: none saved whole is; `all-linear` means all others `adaptable`. */
 export function isAdapted(
   config: Pick<PeftConfig, 'rule' | 'modulesToSave'>,
   module: string,
@@ -258,8 +252,7 @@ export function isAdapted(
 }
 
 /**
- * Returns the outermost module around `module` whose name ends with `name`, which PEFT saves whole.
- * The end may be within a word: `classifier` saves DistilBERT's pre_classifier too.
+ * The outermost module around `module` that ends with `name`; `classifier` finds pre_classifier.
  */
 export function wholeModule(module: string, name: string): string | undefined {
   const parts = module.split('.');

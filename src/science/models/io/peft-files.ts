@@ -1,7 +1,4 @@
-/**
- * What PEFT's folders share: the model's own parameters in adapter_model.safetensors, namely the
- * classifier that `modules_to_save` keeps and the biases that `bias` trains.
- */
+/** What PEFT's folders share: the model's own parameters (classifier, biases), and the writing. */
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';

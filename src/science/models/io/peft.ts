@@ -1,10 +1,8 @@
 /**
- * Reads and writes PEFT's folder of a LoRA adapter: adapter_config.json and
- * adapter_model.safetensors, including the classifier that `modules_to_save` keeps and the biases
- * that `bias` trains. A name in the file is made of `base_model.model.`, the module
- * (`bert.encoder.…`) and `.lora_A.weight`; the bias of an adapted layer belongs to its
- * `base_layer`. Factors that started as a part of the weights (PiSSA, OLoRA) become plain factors
- * of twice the rank.
+ * Reads and writes PEFT's folder of a LoRA adapter. A name in the file is made of
+ * `base_model.model.`, the module (`bert.encoder.…`) and `.lora_A.weight`; the bias of an adapted
+ * layer belongs to its `base_layer`. Factors that started as a part of the weights (PiSSA, OLoRA)
+ * become plain factors of twice the rank.
  */
 import { join } from 'node:path';
 import { UserFault } from '../../../api.ts';
@@ -64,10 +62,7 @@ export interface PeftAdapter extends PeftFolder {
   readonly layers: ReadonlyMap<string, PeftFactors>;
 }
 
-/**
- * The metadata that says how the factors started. In a file with it, the second half of each factor
- * is A₀ or −B₀, as PEFT's conversion appends them.
- */
+/** How the factors started. In a file with it, each second half is A₀ or −B₀, as in PEFT. */
 const RESIDUAL_KEY = 'dosimeter_residual';
 
 /** The factor on α that keeps the scale s when the rank doubles. */
@@ -191,9 +186,8 @@ export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdap
 }
 
 /**
- * Returns the factors of each layer, in forward order. Throws UserFault where they are not exactly
- * those of the layers that the config names, since PEFT loads no others.
- * @param modules the module in the file by canonical layer
+ * Returns each layer's factors, in forward order. Throws UserFault where they are not exactly those
+ * that the config names, since PEFT loads no others. `modules`: in the file, by layer.
  */
 function collectLayers(
   { architecture, linears }: ModelShape,
@@ -257,10 +251,7 @@ export async function readPeftShapes(
     }));
 }
 
-/**
- * Writes a folder that PEFT loads. Factors that started as a part of the weights are written as
- * PEFT converts them: of twice the rank, for the base as it is.
- */
+/** Writes a folder that PEFT loads, with twice the rank where factors began as a part of W. */
 export async function writePeft(
   dir: string,
   adapter: PeftAdapter,

@@ -11,10 +11,7 @@ import { isRecord, parseJson, shown } from '../../../base/untrusted/json.ts';
 import type { HostTensor } from '../types.ts';
 import { bytesOf, readInto, updateWith, writeAll } from './large.ts';
 
-/**
- * The most bytes of a header: 90,000 tensors have 11 million, and parsed JSON takes some twenty
- * times as much memory.
- */
+/** Most bytes of a header: 90,000 tensors have 11 million, parsed JSON 20 times that in memory. */
 const HEADER_LIMIT = 32_000_000;
 
 /**
@@ -97,10 +94,7 @@ function parseEntry(path: string, name: string, entry: unknown, dataLength: numb
   return { dtype, shape, offsets: [start, end] };
 }
 
-/**
- * Throws UserFault unless the tensors follow each other without gaps, as the format demands: two
- * that share bytes would be trained as one, and bytes of no tensor are a sign of a lost entry.
- */
+/** Throws UserFault unless the tensors follow each other without gaps, as the format demands. */
 function checkLayout(
   path: string,
   tensors: ReadonlyMap<string, TensorEntry>,
@@ -181,10 +175,7 @@ function toInt32(values: BigInt64Array, fault: (why: string) => UserFault): Int3
   return Int32Array.from(values, Number);
 }
 
-/**
- * Reads tensors, all by default. A backend may share the memory of each float32 tensor. Throws
- * UserFault naming file and tensor at fault.
- */
+/** Reads tensors (default: all); a backend may share the memory. Faults name file and tensor. */
 export async function readSafetensors(
   path: string,
   names?: readonly string[],
@@ -224,8 +215,7 @@ export interface PendingTensor {
 }
 
 /**
- * Writes tensors sorted by name, so that the bytes depend only on the content.
- * @returns the SHA-256, in hexadecimal, of the bytes as written
+ * Writes tensors by name, so that bytes depend only on the content. Returns their SHA-256 in hex.
  */
 export async function writePending(
   path: string,

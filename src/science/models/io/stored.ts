@@ -20,10 +20,7 @@ function transposed({ shape, data }: HostTensor): HostTensor {
 export const turned = ({ stored }: ParameterSpec, tensor: HostTensor): HostTensor =>
   stored === 'transposed' ? transposed(tensor) : tensor;
 
-/**
- * Returns the tensors by their names in transformers, in the form of its checkpoints.
- * @param tensors by canonical name, in the model's form
- */
+/** Turns tensors by canonical name into those of transformers' checkpoints. */
 export function forTransformers(
   architecture: Architecture,
   parameters: readonly ParameterSpec[],
