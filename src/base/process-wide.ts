@@ -1,6 +1,4 @@
-/**
- * Returns the process's value of a name. In `globalThis`, as each plugin's bundle has this module.
- */
+/** Returns the process's value of a name, in `globalThis`: each plugin's bundle has this module. */
 export function processWide<T>(name: string, make: () => T): T {
   const key = Symbol.for(`dosimeter.${name}`);
   const known = Reflect.get(globalThis, key) as T | undefined;

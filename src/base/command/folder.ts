@@ -135,9 +135,7 @@ export async function exchangeTexts(
   }
 }
 
-/**
- * Returns, by place of input, a text that changes with any of its files: ctime can't be set back.
- */
+/** Returns, by place of input, a text that changes with any file in it: ctime can't be set back. */
 async function inputStates(inputs: Given['inputs'] = {}): Promise<Map<string, string>> {
   const found = new Map<string, string>();
   for (const [place, dir] of Object.entries(inputs)) {

@@ -173,7 +173,7 @@ export const isZero = (x: Tensor): boolean => x.dataSync<'float32'>().every((val
 const makeConstant = (make: () => Tensor2D): Tensor2D => markConstant(tf.keep(tf.tidy(make)));
 
 /**
- * W + what the adapter adds, (m, n): W itself for zero, null where the adapter does not tell it.
+ * W with what the adapter adds, (m, n): W itself for zero, null where the adapter tells nothing.
  */
 function mergedWeight(
   adapter: Adapter,

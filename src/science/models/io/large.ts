@@ -1,6 +1,4 @@
-/**
- * Moves files in pieces: one system call takes less than 2 GiB, and readFile refuses larger ones.
- */
+/** Moves files in pieces: a system call takes less than 2 GiB, and readFile refuses larger ones. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
