@@ -75,17 +75,14 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
   const parameters = adapted.flatMap(({ name, in: n, out: m }) => {
     const r = named(plan.layers, name).rank,
       { A, B, fixed, magnitude } = named(factors, name);
-    return [
-      { name: A, shape: [r, n] },
-      { name: B, shape: [m, r] },
-      ...(fixed === undefined
-        ? []
-        : [
-            { name: fixed.A, shape: [r, n] },
-            { name: fixed.B, shape: [m, r] },
-          ]),
-      ...(magnitude === undefined ? [] : [{ name: magnitude, shape: [m] }]),
+    const shapes: [name: string | undefined, shape: number[]][] = [
+      [A, [r, n]],
+      [B, [m, r]],
+      [fixed?.A, [r, n]],
+      [fixed?.B, [m, r]],
+      [magnitude, [m]],
     ];
+    return shapes.flatMap(([parameter, shape]) => (parameter ? { name: parameter, shape } : []));
   });
   const atHigherRate = new Set([
     ...[...factors.values()].map(({ B }) => B),

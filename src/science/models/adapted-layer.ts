@@ -172,9 +172,7 @@ export const isZero = (x: Tensor): boolean => x.dataSync<'float32'>().every((val
 /** A new constant, which the caller disposes of. */
 const makeConstant = (make: () => Tensor2D): Tensor2D => markConstant(tf.keep(tf.tidy(make)));
 
-/**
- * W with what the adapter adds, (m, n): W itself for zero, null where the adapter tells nothing.
- */
+/** W + what the adapter adds, (m, n); W itself if that is 0, null if the adapter does not tell. */
 function mergedWeight(
   adapter: Adapter,
   { name, in: n, out: m }: LinearLayer,

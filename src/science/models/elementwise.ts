@@ -131,21 +131,17 @@ export const relu = slopedByValue(tf.relu, tf.step);
 /** tanh u;  derivative 1 − tanh². */
 export const tanh = slopedByValue(tf.tanh, (y) => tf.sub(1, tf.square(y)));
 
-export const activations: Readonly<Record<string, Activation>> = {
-  gelu,
-  gelu_new: geluTanh,
-  gelu_pytorch_tanh: geluTanh,
-  relu,
-  silu,
-  swish: silu,
-  tanh,
-};
-
-export function activationNamed(name: string): Activation {
-  const activation = activations[name];
-  if (activation === undefined) throw new Error(`no activation is named "${name}"`);
-  return activation;
-}
+export const activations: ReadonlyMap<string, Activation> = new Map(
+  Object.entries<Activation>({
+    gelu,
+    gelu_new: geluTanh,
+    gelu_pytorch_tanh: geluTanh,
+    relu,
+    silu,
+    swish: silu,
+    tanh,
+  }),
+);
 
 /** act(gate) ⊙ up, (S, m). `parts`: gate and up, (S, m) each, or the columns of both, (S, 2m). */
 export function gated(act: Activation, parts: Gated): Tensor2D {

@@ -83,7 +83,7 @@ function configFields(json: unknown, place = ''): ConfigFields {
       return value;
     },
     choice,
-    activation: (field, fallback) => choice(field, Object.keys(activations), fallback),
+    activation: (field, fallback) => choice(field, [...activations.keys()], fallback),
     only,
     token: (field, vocabulary, fallback) =>
       json[field] === null || (json[field] === undefined && fallback === null)

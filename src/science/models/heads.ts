@@ -2,12 +2,12 @@
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
-import { at } from '../../base/lookup.ts';
+import { at, named } from '../../base/lookup.ts';
 import { differentiable } from '../../tensor/differentiable.ts';
 import { hasFused } from '../../tensor/fused.ts';
 import { fusedRowGradients, matmul, rowSums } from '../../tensor/products.ts';
 import { scatterRows, takeRows } from '../../tensor/rows.ts';
-import { activationNamed, dropout } from './elementwise.ts';
+import { activations, dropout } from './elementwise.ts';
 import type {
   CausalLmHead,
   ClassifierHead,
@@ -111,7 +111,7 @@ function classifierPart(model: Transformer, head: ClassifierHead, classes: numbe
       let x = pools ? meanOfRows(states, tokens) : states; // (B, h)
       if (dense !== undefined) {
         if (dense.dropsInput === true) x = dropout(x, dropping);
-        x = activationNamed(dense.activation)(context.linear(dense.layer.name, x, rows));
+        x = named(activations, dense.activation)(context.linear(dense.layer.name, x, rows));
         if (dense.norm !== undefined) x = normalised(dense.norm, x, rows, context);
       }
       return context.linear(output.name, dropout(x, dropping), rows); // (B, C)
@@ -149,7 +149,8 @@ function clozePart(
     tied: [bias.name, ...(bias.aliases ?? [])].map((name) => name.replace(/bias$/, 'weight')),
     reads: maskTokens,
     outputs: (states, rows, context) => {
-      const activated = activationNamed(head.activation)(context.linear(dense.name, states, rows));
+      const activate = named(activations, head.activation),
+        activated = activate(context.linear(dense.name, states, rows));
       const x = normalised(norm, activated, rows, context);
       const logits = verbalizerLogits(
         x,

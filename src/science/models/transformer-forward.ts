@@ -5,10 +5,10 @@
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { at } from '../../base/lookup.ts';
+import { at, named } from '../../base/lookup.ts';
 import { add } from '../../tensor/differentiable.ts';
 import { concatRows, gatherRows } from '../../tensor/rows.ts';
-import { activationNamed, dropout, gated, scaled } from './elementwise.ts';
+import { activations, dropout, gated, scaled } from './elementwise.ts';
 import type { FeedForward, Layer, Transformer } from './families/description.ts';
 import { allTokens, concatInts, layOut } from './layout.ts';
 import { normalised } from './norms.ts';
@@ -53,15 +53,9 @@ function embed(
   shift?: Tensor2D,
 ): Tensor2D {
   const { scale, positions, types, norm } = model.embeddings;
-  const S = layout.all.places.length;
   const padding = paddingIn(batch, model.embeddings.padding);
-  const kept =
-    padding === null
-      ? undefined
-      : tf.tensor2d(
-          Float32Array.from(padding, (is) => (is ? 0 : 1)),
-          [S, 1],
-        );
+  const factors = padding?.map((isPadding) => (isPadding ? 0 : 1)),
+    kept = factors && tf.tensor2d(factors, [layout.all.places.length, 1]);
   /** Returns the table's rows at these indexes, times a factor each. (S) → (S, h) */
   const lookUp = (table: string, index: Int32Array, factor?: Tensor2D): Tensor2D =>
     gatherRows(context.parameter(table) as Tensor2D, tf.tensor1d(index, 'int32'), factor);
@@ -89,7 +83,7 @@ function applyFeedForward(own: FeedForward, x: Tensor2D, rows: TokenMap, pass: P
   const { context, dropping } = pass,
     { linear } = context,
     { input, down } = own,
-    act = activationNamed(own.activation);
+    act = named(activations, own.activation);
   let wide: Tensor2D;
   if ('fused' in input) wide = gated(act, [linear(input.fused.name, x, rows)]);
   else if (input.gate === undefined) wide = act(linear(input.up.name, x, rows));

@@ -133,6 +133,7 @@ export async function openTorchModel(
     worker.ask('open', { ...(await writeStart(start, dir)), training }),
   );
   const { head } = architecture;
+  const request = (rows: Parameters<typeof wireRows>[0]) => ({ model: id, rows: wireRows(rows) });
   return {
     worker,
     id,
@@ -141,10 +142,7 @@ export async function openTorchModel(
     classes,
     logits: (rows, batchSize, onBatch) =>
       predictWith(
-        async (batch) => {
-          const asked = { model: id, rows: wireRows(batch) };
-          return arrayOf('float32', (await worker.ask('predict', asked)).logits);
-        },
+        async (batch) => arrayOf('float32', (await worker.ask('predict', request(batch))).logits),
         classes,
         rows,
         similarLengths(rows, batchSize),
@@ -153,7 +151,7 @@ export async function openTorchModel(
     answers: (rows, batchSize, onBatch) =>
       scoreWith(
         async (batch) => {
-          const found = await worker.ask('answers', { model: id, rows: wireRows(batch) });
+          const found = await worker.ask('answers', request(batch));
           const tokens = arrayOf('int32', found.tokens),
             greedy = arrayOf('int32', found.greedy);
           return Array.from(arrayOf('float64', found.losses), (loss, b) => ({
@@ -169,8 +167,7 @@ export async function openTorchModel(
     representations: (rows, batchSize, onBatch) =>
       poolWith(
         async (batch) => {
-          const asked = { model: id, rows: wireRows(batch) };
-          const { values, width } = await worker.ask('representations', asked);
+          const { values, width } = await worker.ask('representations', request(batch));
           return { width, data: arrayOf('float32', values) };
         },
         rows,
@@ -178,10 +175,8 @@ export async function openTorchModel(
         onBatch,
       ),
     generate: (prompts, options) => generateTexts(worker, id, prompts, options),
-    surprisals: async (rows) => {
-      const { losses } = await worker.ask('surprisals', { model: id, rows: wireRows(rows) });
-      return arrayOf('float64', losses);
-    },
+    surprisals: async (rows) =>
+      arrayOf('float64', (await worker.ask('surprisals', request(rows))).losses),
     linearised: (...asked) => linearised(worker, id, start, ...asked),
     inputNorms: (...asked) => inputNorms(worker, id, start, ...asked),
     trained: () => readTrained(worker, id, start, training?.token_rows?.ids ?? null),

@@ -71,12 +71,7 @@ function parseEntry(path: string, name: string, entry: unknown, dataLength: numb
   const { dtype, shape, data_offsets: offsets } = entry;
   if (!Array.isArray(shape) || !shape.every(isIndex) || shape.length > MOST_DIMENSIONS)
     throw fault('has no shape');
-  if (
-    !Array.isArray(offsets) ||
-    offsets.length !== 2 ||
-    !isIndex(offsets[0]) ||
-    !isIndex(offsets[1])
-  )
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isIndex))
     throw fault('has no data_offsets');
   const [start, end] = offsets as [number, number];
   if (start > end) throw fault(`begins at byte ${start} of the data and ends at byte ${end}`);
@@ -107,19 +102,11 @@ function checkLayout(
     before = '';
   for (const [name, { offsets }] of inOrder) {
     const [start] = offsets;
-    if (start < end)
-      throw damagedFault(
-        path,
-        name,
-        `begins at byte ${start} of the data, before tensor "${before}" ends (byte ${end}): ` +
-          'they overlap',
-      );
-    if (start > end)
-      throw damagedFault(
-        path,
-        name,
-        `begins at byte ${start} of the data, and bytes ${end} to ${start} belong to no tensor`,
-      );
+    const begins = `begins at byte ${start} of the data`,
+      overlap = `${begins}, before tensor "${before}" ends (byte ${end}): they overlap`;
+    if (start < end) throw damagedFault(path, name, overlap);
+    const gap = `${begins}, and bytes ${end} to ${start} belong to no tensor`;
+    if (start > end) throw damagedFault(path, name, gap);
     end = offsets[1];
     before = name;
   }
