@@ -64,17 +64,14 @@ export function planDefaults({ rank = DEFAULT_RANK, alpha = 'r' }: LoraParams): 
   return { rank, alpha: alphaOf(alpha, rank) };
 }
 
-/** Returns the last parts of the adaptable layers' names as a list: `query, value, dense`. */
-const lastNameParts = (layers: readonly LinearLayer[]): string =>
-  [...new Set(layers.filter((l) => l.adaptable).map(({ name }) => name.split('.').at(-1)))].join(
-    ', ',
-  );
-
 /** Returns a problem for each target, name or number that no layer has, or if no layer is left. */
 export function checkTargets(params: Targets, model: ModelShape): Problem[] {
   const { architecture, linears } = model;
   const { targets = ALL_LINEAR, exclude, layers } = params;
-  const hint = `Its layers end in ${lastNameParts(linears)}.`;
+  const ends = linears.flatMap(({ name, adaptable }) =>
+      adaptable ? name.split('.').slice(-1) : [],
+    ),
+    hint = `Its layers end in ${[...new Set(ends)].join(', ')}.`;
   const problems: Problem[] = [];
   const modules = linears.map(({ name }) => moduleName(architecture, name));
   if (typeof targets !== 'string') {

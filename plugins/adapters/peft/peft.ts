@@ -23,11 +23,6 @@ interface Added {
   readonly file: string;
   readonly shape: readonly number[];
 }
-interface Described {
-  readonly added: readonly Added[];
-  /** The config with all its fields, as PEFT has resolved it. */
-  readonly config: JsonObject;
-}
 
 /** Returns a problem of the config. @param field the field at fault; null for the whole */
 const problemAt = (field: string | null, message: string, hint?: string | null): Problem =>
@@ -53,11 +48,11 @@ async function askPeft(
   });
 }
 
-/** Returns what PEFT adds to which layer, or what is wrong with the config. */
+/** Returns what PEFT adds to which layer and the resolved config, or what is wrong with it. */
 async function describeAdapter(
   params: JsonObject,
   context: AdapterContext,
-): Promise<Described | Problem> {
+): Promise<{ readonly added: readonly Added[]; readonly config: JsonObject } | Problem> {
   const answer = await askPeft(params, context, { seed: 0, out: null });
   if ('fault' in answer)
     return problemAt(answer.fault.field, answer.fault.message, answer.fault.hint);
@@ -74,10 +69,6 @@ async function describeAdapter(
   }
   return { added, config: answer.config };
 }
-
-const refuseOutsidePytorch = (): never => {
-  throw new Error('this adapter is computed in PyTorch alone');
-};
 
 /** Reads the values from PEFT's folder. Throws UserFault if one is missing or of another shape. */
 async function readValues(dir: string, added: readonly Added[]): Promise<Map<string, HostTensor>> {
@@ -110,7 +101,9 @@ async function create(params: JsonObject, context: AdapterContext): Promise<Adap
       ? { draw: (seed: number) => drawInitialValues(params, context, added, seed) }
       : {}),
     targets: context.linears.map(({ name }) => name).filter((name) => layers.has(name)),
-    linear: refuseOutsidePytorch,
+    linear: () => {
+      throw new Error('this adapter is computed in PyTorch alone');
+    },
     factors: () => null,
     save: async (outDir, saving) => {
       const dir = join(outDir, 'adapter');

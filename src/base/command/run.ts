@@ -54,16 +54,16 @@ export async function runCommand(command: Command): Promise<void> {
   const mark = randomUUID();
   const child = spawnProgram(command, mark);
   const name = JSON.stringify(argv.join(' '));
-  let fault: UserFault | null = null;
+  const ended: { by: UserFault | null } = { by: null };
   const end = (message: string, hint: string): void => {
-    if (fault !== null) return;
-    fault = new UserFault(message, hint);
+    if (ended.by !== null) return;
+    ended.by = new UserFault(message, hint);
     if (child.pid !== undefined) endTree(child.pid);
   };
   const output = logOutput(
     child,
     command,
-    () => fault !== null,
+    () => ended.by !== null,
     () =>
       end(
         `the command ${name} printed more than ${limits.outputBytes} bytes and was ended`,
@@ -87,7 +87,7 @@ export async function runCommand(command: Command): Promise<void> {
   else signal?.addEventListener('abort', abort, { once: true });
   try {
     const exit = await waitForExit(child, name, argv[0] ?? '');
-    throwIfAny(fault);
+    if (ended.by !== null) throw ended.by;
     if (exit.code !== 0) throw exitFault(name, exit, output.tail);
   } finally {
     clearTimeout(timer);
@@ -98,11 +98,6 @@ export async function runCommand(command: Command): Promise<void> {
     await waitForEnd(left);
     if (left.length > 0) log(leftText(left.length));
   }
-}
-
-/** Throws the fault, if any. In `runCommand` itself the compiler takes its variable for null. */
-function throwIfAny(fault: UserFault | null): void {
-  if (fault !== null) throw fault;
 }
 
 /** Starts the program with the environment that it may see. @throws UserFault if `argv` is empty */

@@ -73,11 +73,7 @@ export function unpackedLimit(bytes: number, env?: Env): Limit {
 
 /** Returns a size such as `3.2 GB`, in the units that the variables use. */
 export function inWords(bytes: number): string {
-  for (const [unit, name] of [
-    [GB, 'GB'],
-    [MB, 'MB'],
-    [KB, 'kB'],
-  ] as const)
+  for (const [name, unit] of Object.entries({ GB, MB, kB: KB }))
     if (bytes >= unit) return `${Number((bytes / unit).toPrecision(3))} ${name}`;
   return `${bytes} bytes`;
 }

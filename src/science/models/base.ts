@@ -304,14 +304,9 @@ export async function openBase(
     const { base } = await load();
     return { ...base, release: () => base.tensors.forEach((tensor) => tensor.dispose()) };
   }
-  const key = JSON.stringify([
-    tf.getBackend(),
-    architecture.modelType,
-    architecture.head.type,
-    digest,
-    classes,
-    init === 'random' ? seed : null,
-  ]);
+  const { modelType, head } = architecture,
+    drawn = init === 'random' ? seed : null;
+  const key = JSON.stringify([tf.getBackend(), modelType, head.type, digest, classes, drawn]);
   let promise = cache.get(key);
   if (promise === undefined) {
     promise = load();
@@ -321,14 +316,12 @@ export async function openBase(
   const kept = await promise;
   kept.users++;
   await evict();
-  let released = false;
+  let uses = 1;
   return {
     ...kept.base,
     release: () => {
-      if (!released) {
-        released = true;
-        kept.users--;
-      }
+      kept.users -= uses;
+      uses = 0;
     },
   };
 }

@@ -70,19 +70,10 @@ function paddingOf(counts: readonly number[]): Padding {
 }
 
 /** Reads every token of every row. */
-export const allTokens = (batch: readonly TokenRow[]): Reads => {
-  const total = sum(batch.map(({ ids }) => ids.length));
-  const example = new Int32Array(total),
-    place = new Int32Array(total);
-  let token = 0;
-  batch.forEach(({ ids }, b) => {
-    for (let t = 0; t < ids.length; t++, token++) {
-      example[token] = b;
-      place[token] = t;
-    }
-  });
-  return { example, place };
-};
+export const allTokens = (batch: readonly TokenRow[]): Reads => ({
+  example: concatInts(batch.map(({ ids }, b) => new Int32Array(ids.length).fill(b))),
+  place: concatInts(batch.map(({ ids }) => ids.map((_, t) => t))),
+});
 
 /** Returns the tokens that are read in a batch of `batch` rows, with their padding. */
 function tokensOf({ example, place }: Reads, batch: number): Tokens {

@@ -294,8 +294,6 @@ async function layerKernels(
   return requests.logits;
 }
 
-type Found = Pick<KernelSet, 'logits' | 'full' | 'lora' | 'layers' | 'terms' | 'groups'>;
-
 /** Computes the kernels, group of layers by group; after each, `resume` may save the sums. */
 async function computeKernels(
   model: TorchModel,
@@ -303,7 +301,7 @@ async function computeKernels(
   layers: readonly Layer[],
   rows: readonly TokenRow[],
   options: KernelOptions,
-): Promise<Found> {
+): Promise<Pick<KernelSet, 'logits' | 'full' | 'lora' | 'layers' | 'terms' | 'groups'>> {
   const { perLayer = false, progress, resume, signal } = options;
   const kinds = kindsOf({ layers }, options);
   const { rowBatches, groups } = planOf(start, layers, rows, kinds, options);
@@ -331,13 +329,10 @@ async function computeKernels(
         full: traceOf(terms, answer.traces, 'full', layer),
         lora: traceOf(terms, answer.traces, 'lora', layer),
       });
-    for (const { layer, kernel, parameter } of terms)
-      found.terms.push({
-        ...{ layer, kernel, parameter },
-        method: 'torch',
-        projected: false,
-        operations: null,
-      });
+    for (const { layer, kernel, parameter } of terms) {
+      const rest = { method: 'torch', projected: false, operations: null } as const;
+      found.terms.push({ layer, kernel, parameter, ...rest });
+    }
     progress?.(g + 1, groups.length, 'passes');
     if (g + 1 < groups.length) await resume?.save(g + 1, found);
   }

@@ -107,7 +107,11 @@ export interface TorchModel extends EvaluatedModel {
   /** −log p of each row's label, (N). */
   surprisals(rows: readonly LabelledRow[]): Promise<Float64Array>;
   /** ‖X_j‖₂ of each input feature j over the rows' tokens, (n), by linear layer below the head. */
-  inputNorms: InputNorms;
+  inputNorms(
+    rows: readonly TokenRow[],
+    batchSize: number,
+    onBatch: (done: number) => Promise<void> | void,
+  ): Promise<Map<string, Float64Array>>;
   /**
    * The outputs of rows, (N, C), and their derivative along a direction.
    * @param direction that of each trained parameter, by canonical name
@@ -187,18 +191,12 @@ export async function openTorchModel(
   };
 }
 
-type InputNorms = (
-  rows: readonly TokenRow[],
-  batchSize: number,
-  onBatch: (done: number) => Promise<void> | void,
-) => Promise<Map<string, Float64Array>>;
-
 async function inputNorms(
   worker: TorchWorker,
   model: number,
   { config, options: { architecture } }: TorchStart,
-  ...[rows, batchSize, onBatch]: Parameters<InputNorms>
-): ReturnType<InputNorms> {
+  ...[rows, batchSize, onBatch]: Parameters<TorchModel['inputNorms']>
+): ReturnType<TorchModel['inputNorms']> {
   const layers = architecture
     .linears(config)
     .filter(({ name }) => !within(name, architecture.headModules));
@@ -380,10 +378,9 @@ async function generateTexts(
   return prompts.map((_, i) => named(out, i));
 }
 
-type JudgeQuestion = TorchOperations['judge'][0];
 export type JudgeAnswer = TorchOperations['judge'][1];
 
 export const askJudge = async (
-  request: JudgeQuestion,
+  request: TorchOperations['judge'][0],
   signal?: AbortSignal,
 ): Promise<JudgeAnswer> => (await torchWorker()).ask('judge', request, signal);
