@@ -1,4 +1,4 @@
-/** Returns the process's value of a name, in `globalThis`: each plugin's bundle has this module. */
+/** The process's value of a name: in `globalThis`, since each bundle has a copy of this module. */
 export function processWide<T>(name: string, make: () => T): T {
   const key = Symbol.for(`dosimeter.${name}`);
   const known = Reflect.get(globalThis, key) as T | undefined;

@@ -144,7 +144,7 @@ function residualFactors(
   return factors;
 }
 
-/** Returns the initial factors of a layer, and DoRA's magnitudes if a folder has them. */
+/** Returns a layer's initial factors, the part to subtract, and magnitudes that a folder has. */
 type LayerStart = (
   layer: LinearLayer,
   rank: number,
@@ -171,7 +171,7 @@ export function drawnStart(init: {
   });
 }
 
-/** Returns a start with a folder's factors. If they began as a part of the weight, `fixed` is it. */
+/** A folder's factors. `fixed` is the part of the weight that they began as, if they did. */
 export const folderStart =
   ({ layers, residual = null }: PeftAdapter): LayerStart =>
   ({ name }, rank, _seed, scale, readWeight) => {

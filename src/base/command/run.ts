@@ -120,9 +120,7 @@ function spawnProgram({ argv, cwd, env, pass }: Command, mark: string): Child {
   });
 }
 
-/**
- * Logs the program's lines until `isEnded`. `tail` of the result holds the last TAIL characters.
- */
+/** Logs the program's lines until `isEnded`. The result's `tail`: the last TAIL characters. */
 function logOutput(
   child: Child,
   { limits, log }: Command,
