@@ -37,15 +37,11 @@ export async function readHead(
   for (const spec of specs) {
     const name = fileName(checkpoint, architecture, spec) ?? throwNoHead(dir, spec.name, classes);
     const { file, shape } = named(checkpoint.tensors, name);
-    checkShape(
-      file,
-      name,
-      shape,
-      spec.shape,
+    const hint =
       shape[0] === spec.shape[0]
         ? 'It is the head of a model of another width.'
-        : `It is the head for another number of classes: the data has ${classes}.`,
-    );
+        : `It is the head for another number of classes: the data has ${classes}.`;
+    checkShape(file, name, shape, spec.shape, hint);
     names.set(spec.name, name);
   }
   return readParameters(checkpoint, names, specs);

@@ -180,10 +180,8 @@ async function trainIn(
         isAlone = members === 1;
         if (isAlone) together.leave();
       }
-      stepsAtOnce = Math.max(
-        1,
-        Math.min(MOST_STEPS, 2 * stepsAtOnce, Math.floor(REQUEST_SECONDS / secondsEach)),
-      );
+      const fitting = Math.floor(REQUEST_SECONDS / secondsEach);
+      stepsAtOnce = Math.max(1, Math.min(MOST_STEPS, 2 * stepsAtOnce, fitting));
       return losses.map((loss, i) =>
         penalties.length === 0 ? { loss } : { loss, penalty: at(penalties, i) },
       );
@@ -205,10 +203,7 @@ async function trainIn(
     onStep,
     wants,
     see: (step) => see(step, model),
-    from:
-      saved === null
-        ? undefined
-        : { step: saved.step, last: saved.facts['last'] as StepRecord | null },
+    from: saved ? { step: saved.step, last: saved.facts['last'] as StepRecord | null } : undefined,
     save: async (step, last) => {
       if (resume === undefined || !due()) return;
       const facts = { last, packed: packed ?? null, gathered: resume.gathered() };

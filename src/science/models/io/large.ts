@@ -11,7 +11,7 @@ export const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Ui
 
 function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
   for (let start = 0; start < bytes.byteLength; start += PIECE)
-    yield bytes.subarray(start, Math.min(start + PIECE, bytes.byteLength));
+    yield bytes.subarray(start, start + PIECE);
 }
 
 /** Fills `into` from `position`. Returns the bytes read, fewer where the file ends. */
@@ -22,10 +22,8 @@ export async function readInto(
 ): Promise<number> {
   let done = 0;
   while (done < into.byteLength) {
-    const { bytesRead } = await file.read(
-      into.subarray(done, Math.min(done + PIECE, into.byteLength)),
-      { position: position + done },
-    );
+    const piece = into.subarray(done, done + PIECE);
+    const { bytesRead } = await file.read(piece, { position: position + done });
     if (bytesRead === 0) break;
     done += bytesRead;
   }
