@@ -3,13 +3,14 @@ import { shown } from '../../src/base/untrusted/json.ts';
 import {
   BERT_LAYER,
   BERT_TABLE,
+  bertCloze,
   encoderLayer,
-  isUntied,
+  type EncoderSizes,
+  pooledClassifier,
 } from '../../src/science/models/families/bert-like.ts';
 import type {
   ConfigFields,
   Embeddings,
-  Family,
   Layer,
   MaskedLmHead,
   RelativeTable,
@@ -23,16 +24,6 @@ import {
   linear,
 } from '../../src/science/models/families/parts.ts';
 
-/** transformers' DebertaV2ForSequenceClassification and DebertaV2ForMaskedLM. */
-const deberta: Family = {
-  modelTypes: ['deberta-v2'],
-  prefix: 'deberta.',
-  outer: ['pooler', 'classifier', 'cls', 'lm_predictions'],
-  tokenTable: BERT_TABLE,
-  heads: encoderHeads('DebertaV2', ['classifier']),
-  describe,
-};
-
 /** Returns a size of config.json, or `other` if the field is absent, null, or not above 0. */
 const sizeOr = <T>(fields: ConfigFields, field: string, other: T): number | T => {
   const value = fields.raw(field) ?? 0;
@@ -42,26 +33,21 @@ const sizeOr = <T>(fields: ConfigFields, field: string, other: T): number | T =>
 /** Returns c2p, p2c or both from a list or, as in DeBERTa-v3's files, a text such as `p2c|c2p`. */
 function termsOf(fields: ConfigFields): readonly string[] {
   const value = fields.raw('pos_att_type') ?? [];
-  const terms =
+  const terms: unknown =
     typeof value === 'string'
       ? value
           .toLowerCase()
-          .split('|')
-          .map((term) => term.trim())
+          .trim()
+          .split(/\s*\|\s*/)
       : value;
-  if (
-    Array.isArray(terms) &&
-    terms.length > 0 &&
-    terms.every((term) => term === 'c2p' || term === 'p2c')
-  )
-    return terms as string[];
+  const isTerm = (term: unknown): boolean => term === 'c2p' || term === 'p2c';
+  if (Array.isArray(terms) && terms.length > 0 && terms.every(isTerm)) return terms as string[];
   throw new UserFault(
     `config.json: pos_att_type ${shown(value)} is not implemented`,
     'Implemented: "c2p", "p2c", or both.',
   );
 }
 
-/** Returns the table of relative positions that the attention of all layers shares. */
 function relativeTable(fields: ConfigFields, positions: number, epsilon: number): RelativeTable {
   const most = sizeOr(fields, 'max_relative_positions', positions),
     count = sizeOr(fields, 'position_buckets', null);
@@ -81,7 +67,6 @@ function relativeTable(fields: ConfigFields, positions: number, epsilon: number)
   };
 }
 
-/** Throws UserFault if config.json asks for a part that is not implemented. */
 function refuseUnimplemented(fields: ConfigFields, hidden: number, headWidth: number): void {
   if (!fields.flag('relative_attention', false))
     throw new UserFault(
@@ -101,24 +86,14 @@ function embeddingsOf(
   epsilon: number,
 ): Embeddings {
   const rows = fields.raw('type_vocab_size') ?? 0;
+  const positionTable = 'embeddings.position_embeddings.weight',
+    typeTable = 'embeddings.token_type_embeddings.weight';
   return {
-    ...(fields.flag('position_biased_input', true)
-      ? {
-          positions: {
-            table: 'embeddings.position_embeddings.weight',
-            rows: positions,
-            first: 0,
-          },
-        }
-      : {}),
-    ...(rows === 0
-      ? {}
-      : {
-          types: {
-            table: 'embeddings.token_type_embeddings.weight',
-            rows: fields.count('type_vocab_size', 'types'),
-          },
-        }),
+    positions: fields.flag('position_biased_input', true)
+      ? { table: positionTable, rows: positions, first: 0 }
+      : undefined,
+    types:
+      rows === 0 ? undefined : { table: typeTable, rows: fields.count('type_vocab_size', 'types') },
     norm: layerNorm('embeddings.LayerNorm', epsilon),
     padding: fields.token('pad_token_id', vocabulary, 0),
   };
@@ -129,24 +104,17 @@ function embeddingsOf(
  * Microsoft's own. transformers takes the dense layer of Microsoft's head for the output
  * embeddings, so PEFT's `all-linear` leaves that layer out.
  */
-function maskedLm(fields: ConfigFields, hidden: number, epsilon: number): MaskedLmHead {
-  const activation = fields.activation('hidden_act', 'gelu');
-  return fields.flag('legacy', true)
-    ? {
-        dense: linear('cls.predictions.transform.dense', hidden, hidden),
-        activation,
-        norm: layerNorm('cls.predictions.transform.LayerNorm', epsilon),
-        bias: { name: 'cls.predictions.bias', aliases: ['cls.predictions.decoder.bias'] },
-        untied: isUntied(fields),
-      }
-    : {
-        dense: linear('lm_predictions.lm_head.dense', hidden, hidden),
-        adaptable: false,
-        activation,
-        norm: layerNorm('lm_predictions.lm_head.LayerNorm', epsilon),
-        bias: { name: 'lm_predictions.lm_head.bias' },
-        untied: false,
-      };
+function maskedLm(fields: ConfigFields, sizes: EncoderSizes): MaskedLmHead {
+  if (fields.flag('legacy', true)) return bertCloze(fields, sizes);
+  const { hidden, activation, epsilon } = sizes;
+  return {
+    dense: linear('lm_predictions.lm_head.dense', hidden, hidden),
+    adaptable: false,
+    activation,
+    norm: layerNorm('lm_predictions.lm_head.LayerNorm', epsilon),
+    bias: { name: 'lm_predictions.lm_head.bias' },
+    untied: false,
+  };
 }
 
 const LAYER = {
@@ -197,16 +165,8 @@ function describe(fields: ConfigFields): Transformer {
     layers: layersOf(layers, (i) => layer(`encoder.layer.${i}`)),
     dropout: ['embeddings', 'attention', 'attention-output', 'feed-forward-output', 'head'],
     heads: {
-      classifier: {
-        reads: 'first',
-        dense: {
-          layer: linear('pooler.dense', hidden, hidden),
-          activation: fields.activation('pooler_hidden_act', 'gelu'),
-          adaptable: true,
-        },
-        output: { name: 'classifier', in: hidden, bias: true },
-      },
-      cloze: maskedLm(fields, hidden, epsilon),
+      classifier: pooledClassifier(hidden, fields.activation('pooler_hidden_act', 'gelu')),
+      cloze: maskedLm(fields, sizes),
     },
   };
 }
@@ -215,5 +175,12 @@ export default familyModel(
   'deberta-v2',
   'DeBERTa-v2 and v3 (He et al. 2021; 2023), without a convolution: an encoder with a ' +
     'classification or masked-LM head.',
-  deberta,
+  {
+    modelTypes: ['deberta-v2'],
+    prefix: 'deberta.',
+    outer: ['pooler', 'classifier', 'cls', 'lm_predictions'],
+    tokenTable: BERT_TABLE,
+    heads: encoderHeads('DebertaV2', ['classifier']),
+    describe,
+  },
 );

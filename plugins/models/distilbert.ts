@@ -1,9 +1,5 @@
-import { encoderLayer, isUntied } from '../../src/science/models/families/bert-like.ts';
-import type {
-  ConfigFields,
-  Family,
-  Transformer,
-} from '../../src/science/models/families/description.ts';
+import { BERT_TABLE, encoderLayer, isUntied } from '../../src/science/models/families/bert-like.ts';
+import type { ConfigFields, Transformer } from '../../src/science/models/families/description.ts';
 import {
   encoderHeads,
   familyModel,
@@ -11,15 +7,6 @@ import {
   layersOf,
   linear,
 } from '../../src/science/models/families/parts.ts';
-
-const distilbert: Family = {
-  modelTypes: ['distilbert'],
-  prefix: 'distilbert.',
-  outer: ['pre_classifier', 'classifier', 'vocab_transform', 'vocab_layer_norm', 'vocab_projector'],
-  tokenTable: 'embeddings.word_embeddings.weight',
-  heads: encoderHeads('DistilBert', ['pre_classifier', 'classifier']),
-  describe,
-};
 
 /** ε of every layer norm, which config.json can't set. */
 const EPSILON = 1e-12;
@@ -81,5 +68,18 @@ function describe(fields: ConfigFields): Transformer {
 export default familyModel(
   'distilbert',
   'DistilBERT (Sanh et al. 2019): an encoder with a classification or masked-LM head.',
-  distilbert,
+  {
+    modelTypes: ['distilbert'],
+    prefix: 'distilbert.',
+    outer: [
+      'pre_classifier',
+      'classifier',
+      'vocab_transform',
+      'vocab_layer_norm',
+      'vocab_projector',
+    ],
+    tokenTable: BERT_TABLE,
+    heads: encoderHeads('DistilBert', ['pre_classifier', 'classifier']),
+    describe,
+  },
 );

@@ -1,24 +1,23 @@
-import { llamaFamily, llamaLike } from '../../src/science/models/families/llama-like.ts';
-import { familyModel } from '../../src/science/models/families/parts.ts';
+import { llamaLike, llamaModel } from '../../src/science/models/families/llama-like.ts';
 
-const gemma = llamaFamily('gemma', 'Gemma', (fields) => {
-  fields.only('use_bidirectional_attention', [false, null]);
-  const bias = fields.flag('attention_bias', false);
-  // As in transformers, `hidden_activation` counts if a file has both fields.
-  const named = fields.raw('hidden_activation') === undefined ? 'hidden_act' : 'hidden_activation';
-  const activation = fields.activation(named, 'gelu_pytorch_tanh');
-  return llamaLike(fields, {
-    biases: { qkv: bias, output: bias },
-    gemma: true,
-    headWidth: 256,
-    tied: true,
-    activation,
-  });
-});
-
-export default familyModel(
+export default llamaModel(
   'gemma',
   'Gemma (Mesnard et al. 2024): a decoder with a classification or causal-LM head. Gemma 2 and ' +
     '3 are other families.',
-  gemma,
+  'Gemma',
+  (fields) => {
+    fields.only('use_bidirectional_attention', [false, null]);
+    const bias = fields.flag('attention_bias', false);
+    // As in transformers, `hidden_activation` counts if a file has both fields.
+    const named =
+      fields.raw('hidden_activation') === undefined ? 'hidden_act' : 'hidden_activation';
+    const activation = fields.activation(named, 'gelu_pytorch_tanh');
+    return llamaLike(fields, {
+      biases: { qkv: bias, output: bias },
+      gemma: true,
+      headWidth: 256,
+      tied: true,
+      activation,
+    });
+  },
 );

@@ -1,10 +1,10 @@
 import type {
   ConfigFields,
-  Family,
   Layer,
   Transformer,
 } from '../../src/science/models/families/description.ts';
 import {
+  decoderHeads,
   familyModel,
   lastTokenClassifier,
   layerNorm,
@@ -12,18 +12,6 @@ import {
   linear,
   rotaryOf,
 } from '../../src/science/models/families/parts.ts';
-
-const neox: Family = {
-  modelTypes: ['gpt_neox'],
-  prefix: 'gpt_neox.',
-  outer: ['score', 'lm_head'],
-  tokenTable: 'embed_in.weight',
-  heads: {
-    classifier: { transformersName: 'GPTNeoXForSequenceClassification', modules: ['score'] },
-    causalLm: { transformersName: 'GPTNeoXForCausalLM' },
-  },
-  describe,
-};
 
 function describe(fields: ConfigFields): Transformer {
   const vocabulary = fields.count('vocab_size', 'vocabulary'),
@@ -88,5 +76,12 @@ export default familyModel(
   'gpt-neox',
   'GPT-NeoX and Pythia (Black et al. 2022; Biderman et al. 2023): a decoder with a ' +
     'classification or causal-LM head.',
-  neox,
+  {
+    modelTypes: ['gpt_neox'],
+    prefix: 'gpt_neox.',
+    outer: ['score', 'lm_head'],
+    tokenTable: 'embed_in.weight',
+    heads: decoderHeads('GPTNeoXForSequenceClassification', 'GPTNeoXForCausalLM'),
+    describe,
+  },
 );

@@ -1,29 +1,17 @@
 import type {
   ConfigFields,
-  Family,
   Layer,
   Transformer,
 } from '../../src/science/models/families/description.ts';
 import {
   conv1d,
+  decoderHeads,
   familyModel,
   lastTokenClassifier,
   layerNorm,
   layersOf,
+  linear,
 } from '../../src/science/models/families/parts.ts';
-
-/** transformers' GPT2ForSequenceClassification and GPT2LMHeadModel. */
-const gpt2: Family = {
-  modelTypes: ['gpt2'],
-  prefix: 'transformer.',
-  outer: ['score', 'lm_head'],
-  tokenTable: 'wte.weight',
-  heads: {
-    classifier: { transformersName: 'GPT2ForSequenceClassification', modules: ['score'] },
-    causalLm: { transformersName: 'GPT2LMHeadModel' },
-  },
-  describe,
-};
 
 function describe(fields: ConfigFields): Transformer {
   fields.only('add_cross_attention', [false, null]);
@@ -75,7 +63,7 @@ function describe(fields: ConfigFields): Transformer {
     heads: {
       classifier: lastTokenClassifier(fields, vocabulary, hidden),
       causalLm: {
-        output: { name: 'lm_head', in: hidden, out: vocabulary, bias: false },
+        output: linear('lm_head', hidden, vocabulary, false),
         tied: fields.flag('tie_word_embeddings', true),
       },
     },
@@ -85,5 +73,12 @@ function describe(fields: ConfigFields): Transformer {
 export default familyModel(
   'gpt2',
   'GPT-2 (Radford et al. 2019): a decoder with a classification or causal-LM head.',
-  gpt2,
+  {
+    modelTypes: ['gpt2'],
+    prefix: 'transformer.',
+    outer: ['score', 'lm_head'],
+    tokenTable: 'wte.weight',
+    heads: decoderHeads('GPT2ForSequenceClassification', 'GPT2LMHeadModel'),
+    describe,
+  },
 );

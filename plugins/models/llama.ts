@@ -1,16 +1,14 @@
-import { llamaFamily, llamaLike } from '../../src/science/models/families/llama-like.ts';
-import { familyModel } from '../../src/science/models/families/parts.ts';
+import { llamaLike, llamaModel } from '../../src/science/models/families/llama-like.ts';
 
-const llama = llamaFamily('llama', 'Llama', (fields) => {
-  const attention = fields.flag('attention_bias', false);
-  return llamaLike(fields, {
-    biases: { qkv: attention, output: attention, mlp: fields.flag('mlp_bias', false) },
-  });
-});
-
-export default familyModel(
+export default llamaModel(
   'llama',
   'Llama 1 to 3, SmolLM and others of their form (Touvron et al. 2023): a decoder with a ' +
     'classification or causal-LM head.',
-  llama,
+  'Llama',
+  (fields) => {
+    const attention = fields.flag('attention_bias', false);
+    return llamaLike(fields, {
+      biases: { qkv: attention, output: attention, mlp: fields.flag('mlp_bias', false) },
+    });
+  },
 );

@@ -1,7 +1,6 @@
 import { isUntied } from '../../src/science/models/families/bert-like.ts';
 import type {
   ConfigFields,
-  Family,
   Heads,
   Layer,
   Norm,
@@ -17,15 +16,6 @@ import {
   rotaryOf,
 } from '../../src/science/models/families/parts.ts';
 
-const modernbert: Family = {
-  modelTypes: ['modernbert'],
-  prefix: 'model.',
-  outer: ['head', 'classifier', 'decoder'],
-  tokenTable: 'embeddings.tok_embeddings.weight',
-  heads: encoderHeads('ModernBert', ['classifier']),
-  describe,
-};
-
 /** Returns a predicate: whether layer i sees all tokens, by `layer_types` or as every n-th one. */
 function globalLayerPredicate(fields: ConfigFields): (layer: number) => boolean {
   const types = fields.raw('layer_types');
@@ -36,22 +26,19 @@ function globalLayerPredicate(fields: ConfigFields): (layer: number) => boolean 
 
 /** @param norm that of the dense layer, which both heads have */
 function headsOf(fields: ConfigFields, hidden: number, norm: Norm): Heads {
-  const dense = {
-    layer: linear('head.dense', hidden, hidden, fields.flag('classifier_bias', false)),
-    activation: fields.activation('classifier_activation', 'gelu'),
-    norm,
-  };
+  const layer = linear('head.dense', hidden, hidden, fields.flag('classifier_bias', false)),
+    activation = fields.activation('classifier_activation', 'gelu');
   return {
     classifier: {
       reads:
         fields.choice('classifier_pooling', ['cls', 'mean'], 'cls') === 'cls' ? 'first' : 'mean',
-      dense: { ...dense, adaptable: true },
+      dense: { layer, activation, norm, adaptable: true },
       output: { name: 'classifier', in: hidden, bias: true },
     },
     cloze: {
-      dense: dense.layer,
-      activation: dense.activation,
-      norm: dense.norm,
+      dense: layer,
+      activation,
+      norm,
       bias: { name: 'decoder.bias' },
       untied: isUntied(fields),
     },
@@ -75,18 +62,12 @@ function describe(fields: ConfigFields): Transformer {
     // A token sees half of `local_attention` keys on each side; the window also counts the token.
     window = Math.floor(fields.count('local_attention', 'positions', 128) / 2) + 1,
     isGlobal = globalLayerPredicate(fields);
-  const theta = (field: string, fallback: number): number =>
-    fields.raw(field) === undefined ? fallback : fields.positive(field);
-  const rotary: Readonly<Record<'global' | 'local', Rotary>> = {
-    global: rotaryOf(fields, headWidth, {
-      theta: theta('global_rope_theta', 160_000),
-      kind: 'full_attention',
-    }),
-    local: rotaryOf(fields, headWidth, {
-      theta: theta('local_rope_theta', 10_000),
-      kind: 'sliding_attention',
-    }),
+  const rotary = (kind: string, field: string, fallback: number): Rotary => {
+    const theta = fields.raw(field) === undefined ? fallback : fields.positive(field);
+    return rotaryOf(fields, headWidth, { theta, kind });
   };
+  const global = rotary('full_attention', 'global_rope_theta', 160_000),
+    local = rotary('sliding_attention', 'local_rope_theta', 10_000);
   const norm = (name: string) => layerNorm(name, epsilon, biases.norm);
   const layer = (i: number): Layer => ({
     arrangement: 'pre',
@@ -100,7 +81,7 @@ function describe(fields: ConfigFields): Transformer {
       kvHeads: heads,
       headWidth,
       causal: false,
-      ...(isGlobal(i) ? { rotary: rotary.global } : { rotary: rotary.local, window }),
+      ...(isGlobal(i) ? { rotary: global } : { rotary: local, window }),
     },
     feedForward: {
       activation: fields.activation('hidden_activation', 'gelu'),
@@ -131,5 +112,12 @@ function describe(fields: ConfigFields): Transformer {
 export default familyModel(
   'modernbert',
   'ModernBERT (Warner et al. 2024): an encoder with a classification or masked-LM head.',
-  modernbert,
+  {
+    modelTypes: ['modernbert'],
+    prefix: 'model.',
+    outer: ['head', 'classifier', 'decoder'],
+    tokenTable: 'embeddings.tok_embeddings.weight',
+    heads: encoderHeads('ModernBert', ['classifier']),
+    describe,
+  },
 );

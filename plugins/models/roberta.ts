@@ -7,46 +7,33 @@ import {
   linear,
 } from '../../src/science/models/families/parts.ts';
 
-/**
- * transformers' RobertaForSequenceClassification and RobertaForMaskedLM. Positions start behind the
- * padding id.
- */
+/** transformers' RobertaForSequenceClassification and RobertaForMaskedLM. */
 export const roberta: Family = {
   modelTypes: ['roberta'],
   prefix: 'roberta.',
   outer: ['classifier', 'lm_head'],
   tokenTable: BERT_TABLE,
   heads: encoderHeads('Roberta', ['classifier']),
-  describe: (fields) => {
-    const bert = bertLike(fields, {
-      padding: 1,
-      types: 2,
-      first: (padding) => (padding ?? 1) + 1,
-    });
-    const { hidden, epsilon } = bert;
-    return {
-      ...bert.body,
-      heads: {
-        classifier: {
-          reads: 'first',
-          dense: {
-            layer: linear('classifier.dense', hidden, hidden),
-            activation: 'tanh',
-            adaptable: false,
-            dropsInput: true,
-          },
-          output: { name: 'classifier.out_proj', in: hidden, bias: true },
+  describe: (fields) =>
+    bertLike(fields, 1, true, ({ hidden, epsilon }) => ({
+      classifier: {
+        reads: 'first',
+        dense: {
+          layer: linear('classifier.dense', hidden, hidden),
+          activation: 'tanh',
+          adaptable: false,
+          dropsInput: true,
         },
-        cloze: {
-          dense: linear('lm_head.dense', hidden, hidden),
-          activation: 'gelu',
-          norm: layerNorm('lm_head.layer_norm', epsilon),
-          bias: { name: 'lm_head.bias', aliases: ['lm_head.decoder.bias'] },
-          untied: isUntied(fields),
-        },
+        output: { name: 'classifier.out_proj', in: hidden, bias: true },
       },
-    };
-  },
+      cloze: {
+        dense: linear('lm_head.dense', hidden, hidden),
+        activation: 'gelu',
+        norm: layerNorm('lm_head.layer_norm', epsilon),
+        bias: { name: 'lm_head.bias', aliases: ['lm_head.decoder.bias'] },
+        untied: isUntied(fields),
+      },
+    })),
 };
 
 export default familyModel(

@@ -1,7 +1,4 @@
-/**
- * Faults that the user has to fix: as a value (`Problem`) and as an error that a plugin throws
- * (`UserFault`).
- */
+/** Faults that the user has to fix: a value (`Problem`), or an error of a plugin (`UserFault`). */
 import { defined } from './defined.ts';
 
 /** A fault in the user's input. The engine adds file, line and column. */
@@ -41,9 +38,8 @@ export class UserFault extends Error {
 }
 
 /**
- * Turns a `UserFault` into a `Problem` at `path`, and rethrows anything else. A `UserFault` is
- * recognised by its name, not its class, because each plugin bundle may contain its own copy of the
- * class.
+ * Turns a `UserFault` into a `Problem` at `path`, and rethrows anything else. It is recognised by
+ * its name, because each plugin bundle may contain its own copy of the class.
  */
 export function problemOf(error: unknown, path: Problem['path']): Problem {
   if (!(error instanceof Error) || error.name !== 'UserFault') throw error;

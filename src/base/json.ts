@@ -1,5 +1,3 @@
-/** JSON values, and the strings of fixed form that make up keys and records. */
-
 export type Json =
   null | boolean | number | string | readonly Json[] | { readonly [key: string]: Json };
 export type JsonObject = { readonly [key: string]: Json };

@@ -1,5 +1,3 @@
-/** Look-ups that throw if they find nothing. */
-
 /** Returns the element at `index`. Throws RangeError where the list has none. */
 export function at<T>(list: ArrayLike<T>, index: number): T {
   const element = list[index];

@@ -25,7 +25,6 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
-/** Returns the seats of a meeting. */
 export function meeting(members: number): readonly Seat[] {
   const present = new Set(Array.from({ length: members }, (_, i) => i));
   let waiting: Waiting[] = [];

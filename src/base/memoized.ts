@@ -1,7 +1,4 @@
-/**
- * Returns a function that calls `compute` once for each argument and remembers the result, which
- * must not be undefined.
- */
+/** Remembers the result of `compute`, which must not be undefined, for each argument. */
 export function memoized<A, B>(compute: (argument: A) => B): (argument: A) => B {
   const known = new Map<A, B>();
   return (argument) => {

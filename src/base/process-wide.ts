@@ -1,7 +1,4 @@
-/**
- * Returns the value that the whole process shares under a name; the first call makes it. It is kept
- * in `globalThis`, because each plugin's bundle contains its own copy of this module.
- */
+/** The process's value of a name: in `globalThis`, since each bundle has a copy of this module. */
 export function processWide<T>(name: string, make: () => T): T {
   const key = Symbol.for(`dosimeter.${name}`);
   const known = Reflect.get(globalThis, key) as T | undefined;
@@ -11,8 +8,5 @@ export function processWide<T>(name: string, make: () => T): T {
   return made;
 }
 
-/**
- * Returns the ids of child processes that outlive the stage that started them. All others are ended
- * with their stage.
- */
+/** The ids of child processes that outlive their stage. All others are ended with theirs. */
 export const lastingChildren = (): Set<number> => processWide('lasting-children', () => new Set());

@@ -1,7 +1,4 @@
-/**
- * Finds and ends processes that a stage or a command leaves behind. They are found in /proc, so on
- * Linux only. Elsewhere they end with the worker, whose process group they are in.
- */
+/** Ends processes that a stage or command leaves, on Linux. Elsewhere they end with the worker. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { lastingChildren } from './process-wide.ts';
@@ -26,10 +23,7 @@ function readOr<T>(fallback: T, read: () => T): T {
   }
 }
 
-/**
- * Returns the process with this id; null if it has ended or is a zombie, which waits for its parent
- * to ask how it ended.
- */
+/** Returns null if the process has ended, or is a zombie that its parent has yet to reap. */
 function findRunning(pid: number): Process | null {
   const stat = readOr('', () => readFileSync(`/proc/${pid}/stat`, 'latin1'));
   // `pid (name) state ppid …`: the name may contain spaces and brackets.
@@ -56,7 +50,7 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** Ends a process. Returns false if it has already ended, or belongs to another user. */
+/** Returns false if the process has already ended, or belongs to another user. */
 function kill({ pid }: Process): boolean {
   try {
     return process.kill(pid, 'SIGKILL');
@@ -73,10 +67,8 @@ function endTrees(roots: readonly Process[]): Process[] {
   return doomed.filter(kill);
 }
 
-/** Ends a process with all that it forked. */
 export const endTree = (pid: number): unknown => endTrees([{ pid, started: '' }]);
 
-/** Says that a stage or a command left `count` processes behind. */
 export const leftText = (count: number): string =>
   `it left ${count === 1 ? 'a process, which was' : `${count} processes, which were`} ended`;
 
@@ -86,10 +78,7 @@ export async function waitForEnd(processes: readonly Process[]): Promise<void> {
   while (processes.some(runs)) await sleep(1);
 }
 
-/**
- * Ends all descendants of this process but `lastingChildren`, and waits until none of them runs.
- * Returns how many there were.
- */
+/** Ends all descendants of this process but `lastingChildren`. Returns how many there were. */
 export async function endChildren(): Promise<number> {
   const lasting = lastingChildren();
   const ended = endTrees(findChildren(process.pid).filter(({ pid }) => !lasting.has(pid)));

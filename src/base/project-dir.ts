@@ -10,5 +10,4 @@ export function ancestorWith(name: string): string {
   }
 }
 
-/** Returns the folder of the package. */
 export const projectDir = (): string => ancestorWith('package.json');

@@ -1,7 +1,4 @@
-/**
- * Seeded random streams. A stream depends on (seed, purpose, name) only, never on the grid cell:
- * see docs/theory.md, Randomness.
- */
+/** Random streams by (seed, purpose, name) alone, never by the cell: docs/theory.md, Randomness. */
 import { createHash } from 'node:crypto';
 import { xoroshiro128plusFromState } from 'pure-rand/generator/xoroshiro128plus';
 
@@ -12,22 +9,18 @@ export interface RandomStream {
   readonly integer: (n: number) => number;
   /** Standard normal. */
   readonly normal: () => number;
-  /**
-   * A permutation of 0 … n−1. Its first k entries are a sample without replacement, and the samples
-   * of different k are nested.
-   */
+  /** A permutation of 0 … n−1, whose first k entries are nested samples without replacement. */
   readonly permutation: (n: number) => Int32Array;
 }
 
-/** A stream whose position can be saved. */
 export interface ResumableStream extends RandomStream {
-  /** Returns the position, as plain numbers for `resumeStream`. */
+  /** Returns the stream's position, for `resumeStream`. */
   readonly state: () => StreamState;
 }
 /** The generator's four 32-bit words, then the spare number of a pair of normal draws or null. */
 export type StreamState = readonly (number | null)[];
 
-/** Returns the stream for (seed, purpose, name). Different triples give independent streams. */
+/** Different (seed, purpose, name) give independent streams. */
 export function randomStream(seed: number, purpose: string, name = ''): ResumableStream {
   // The pre-image is a JSON array, so that no two triples share one.
   const hash = createHash('sha256')
@@ -43,7 +36,6 @@ export function randomStream(seed: number, purpose: string, name = ''): Resumabl
   ]);
 }
 
-/** Returns a stream at the position that `state` of another stream returned. */
 export function resumeStream(from: StreamState): ResumableStream {
   const generator = xoroshiro128plusFromState(from.slice(0, 4) as number[]);
   const uniform = (): number => {
@@ -89,14 +81,8 @@ export function resumeStream(from: StreamState): ResumableStream {
   return { uniform, integer, normal, permutation, state: () => [...generator.getState(), spare] };
 }
 
-/**
- * Returns a function that makes the random streams of an attack at a seed, for `poison` in training
- * and `trigger` in evaluation. They depend on (seed, attack, purpose, name) only, never on the dose
- * or the cell.
- */
-export function attackStreams(
-  seed: number,
-  attack: string,
-): (purpose: string, name?: string) => RandomStream {
-  return (purpose, name = '') => randomStream(seed, `attack.${attack}.${purpose}`, name);
-}
+/** Returns an attack's streams, by purpose and name: the same at every dose and in every cell. */
+export const attackStreams =
+  (seed: number, attack: string) =>
+  (purpose: string, name = ''): RandomStream =>
+    randomStream(seed, `attack.${attack}.${purpose}`, name);

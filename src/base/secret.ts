@@ -1,12 +1,9 @@
-/** Chooses the parts of secrets to search for, and removes secrets from what is logged. */
-
 /** The shortest text to search for. A shorter one would occur in many files by chance. */
 const SHORTEST = 4;
 
 /**
- * Returns the lines of a secret's value that are long enough to search for, since a program may
- * print any of them alone. If every line is too short, returns the whole value; if that is too
- * short as well, returns an empty list.
+ * Returns the lines that are long enough to search for, since a program may print any of them
+ * alone; if none is, the whole value, or an empty list if that is too short as well.
  */
 export function secretLines(value: string): readonly string[] {
   const lines = value.split(/\r?\n/).filter((line) => line.length >= SHORTEST);
@@ -16,8 +13,7 @@ export function secretLines(value: string): readonly string[] {
 export type Redact = (text: string) => string;
 
 /**
- * Returns a function that replaces each line of a secret by `${env.NAME}`.
- * @param names the environment variables that hold secrets
+ * Returns a function that replaces each line of the secrets in these variables by `${env.NAME}`.
  */
 export function redactor(
   names: readonly string[],

@@ -1,7 +1,4 @@
-/**
- * Summaries over seeds (docs/theory.md, Verdicts), correlations, and McNemar's exact test (McNemar
- * 1947) of whether two outcomes of the same rows differ. Pure.
- */
+/** Summaries over seeds (docs/theory.md, Verdicts), correlations, and tests of paired outcomes. */
 import binomialCdf from '@stdlib/stats-base-dists-binomial-cdf';
 import tQuantile from '@stdlib/stats-base-dists-t-quantile';
 
@@ -15,10 +12,7 @@ export interface Summary {
   readonly high: number | null;
 }
 
-/**
- * Summarises values. Throws a RangeError if there are none.
- * @param level the confidence level of the interval
- */
+/** Throws a RangeError if there are no values. `level`: the confidence level of the interval. */
 export function summarise(values: readonly number[], level = 0.95): Summary {
   const n = values.length;
   if (n === 0) throw new RangeError('a summary needs at least one value');
@@ -32,17 +26,11 @@ export function summarise(values: readonly number[], level = 0.95): Summary {
 }
 
 export interface PairedDifference extends Summary {
-  /**
-   * Cohen's d_z: the mean difference divided by the standard deviation of the differences. Null if
-   * that deviation is 0 apart from rounding, or if n < 2.
-   */
+  /** Cohen's d_z, mean / std of the differences; null if std is at most rounding, or n < 2. */
   readonly effect: number | null;
 }
 
-/**
- * Summarises the differences a − b, pair by pair. The caller leaves out incomplete pairs and counts
- * them. Throws a RangeError if the lists differ in length or are empty.
- */
+/** Summarises a − b, pair by pair. Throws a RangeError if lists differ in length or are empty. */
 export function pairedDifference(
   a: readonly number[],
   b: readonly number[],
@@ -52,7 +40,7 @@ export function pairedDifference(
     throw new RangeError(`pairs need equal lengths, got ${a.length} and ${b.length}`);
   const differences = a.map((x, i) => x - b[i]!);
   // Deviations up to this are rounding, such as that between .9 − .8 and .8 − .7 in doubles.
-  const rounding = 1e-12 * Math.max(...a.map(Math.abs), ...b.map(Math.abs));
+  const rounding = ROUNDING * Math.max(...a.map(Math.abs), ...b.map(Math.abs));
   const summary = summarise(differences, level),
     { mean, std } = summary;
   if (std === null) return { ...summary, effect: null };
@@ -61,24 +49,14 @@ export function pairedDifference(
     : { ...summary, effect: mean / std };
 }
 
-/**
- * A relative tolerance: far above the error of a few roundings in double precision, and far below
- * any difference in a spec.
- */
+/** A relative tolerance: far above a few roundings' error, far below differences in a spec. */
 const ROUNDING = 1e-12;
 
-/**
- * Whether value < bound by more than the rounding of double precision. σ² = 1/d does not count as
- * below 1/d, however it was computed, although (1/49)·49 in floating point is below 1. Requires
- * bound > 0.
- */
+/** Whether value < bound by more than rounding: (1/49)·49 is not below 1. Requires bound > 0. */
 export const strictlyBelow = (value: number, bound: number): boolean =>
   value < bound * (1 - ROUNDING);
 
-/**
- * Returns ⌊share·total⌋. A product that rounding alone keeps from being whole counts as whole:
- * 0.29 · 100 is 29, although the product of the doubles is 28.999999999999996.
- */
+/** ⌊share·total⌋, where rounding counts as nothing: 0.29 · 100 is 29, not 28.999999999999996. */
 export function flooredShare(share: number, total: number): number {
   const product = share * total,
     nearest = Math.round(product);
@@ -162,7 +140,7 @@ interface PairedOutcomes {
   readonly p: number;
 }
 
-/** Compares outcomes row by row. Throws a RangeError if lists are empty or differ in length. */
+/** Compares outcomes by row (McNemar 1947). Throws RangeError for lists empty or of two lengths. */
 export function pairedOutcomes(
   first: readonly boolean[],
   second: readonly boolean[],
@@ -190,8 +168,6 @@ export const signTest = (heads: number, tails: number): number =>
   heads + tails === 0
     ? 1
     : Math.min(1, 2 * binomialCdf(Math.min(heads, tails), heads + tails, 0.5));
-
-// ---- raters ------------------------------------------------------------------------------------
 
 /** Counts of items, (2, 2): rows by the first rater's no or yes, columns by the second's. */
 export type Confusion = readonly [readonly [number, number], readonly [number, number]];

@@ -1,5 +1,3 @@
-/** Errors of the operating system, told apart by their codes. */
-
 /** Whether an error has one of these codes, such as `EEXIST`. */
 export const hasCode = (error: unknown, ...codes: readonly string[]): boolean =>
   codes.includes((error as NodeJS.ErrnoException | null)?.code ?? '');

@@ -8,17 +8,11 @@ import { defined } from '../../../src/base/defined.ts';
 import { randomStream } from '../../../src/base/random.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
 
-/**
- * A multiple of the rank, which a spec may write instead of a number: `r`, `2r`, `0.5r`, `r/2`,
- * `3r/2`.
- */
+/** A multiple of the rank, which a spec may write instead of a number: `2r`, `0.5r`, `3r/2`. */
 export const ALPHA_OF_RANK =
   '^([1-9][0-9]*(\\.[0-9]+)?|0?\\.[0-9]*[1-9][0-9]*)?r(/[1-9][0-9]*(\\.[0-9]+)?)?$';
 
-/**
- * Returns α as a number for a layer of this rank. Throws an Error if a string does not match
- * `ALPHA_OF_RANK`, which the spec's schema has already checked.
- */
+/** Returns α as a number for a layer of this rank. Throws for a text unlike `ALPHA_OF_RANK`. */
 export function alphaOf(alpha: number | string, rank: number): number {
   if (typeof alpha === 'number') return alpha;
   if (!new RegExp(ALPHA_OF_RANK).test(alpha))
@@ -29,7 +23,6 @@ export function alphaOf(alpha: number | string, rank: number): number {
 
 export type Distribution = 'uniform' | 'normal' | 'kaiming-uniform' | 'xavier' | 'gaussian';
 
-/** What A is drawn from where a spec names no distribution, as in PEFT. */
 export const DEFAULT_DISTRIBUTION: Distribution = 'kaiming-uniform';
 
 interface Preset {
@@ -42,10 +35,6 @@ interface Preset {
 
 const VARIANCE_OF_PEFT: Omit<Preset, 'shape'> = { variance: (n) => 1 / (3 * n), written: '1/(3d)' };
 
-/**
- * `uniform` and `normal` have PEFT's default variance, the others that of the initialiser they
- * name.
- */
 export const presets: Readonly<Record<Distribution, Preset>> = {
   uniform: { shape: 'uniform', ...VARIANCE_OF_PEFT },
   normal: { shape: 'normal', ...VARIANCE_OF_PEFT },
@@ -93,12 +82,8 @@ const greatestCommonDivisor = (a: bigint, b: bigint): bigint =>
  */
 export function parseVariance(text: number | string, d: number): number | null {
   const fraction = typeof text === 'string' ? fractionOfFanIn(text) : null;
-  const value =
-    fraction === null
-      ? typeof text === 'string' && text.trim() === ''
-        ? NaN
-        : Number(text)
-      : Number(fraction.k) / (Number(fraction.j) * d);
+  // An empty text is 0, which is not positive.
+  const value = fraction ? Number(fraction.k) / (Number(fraction.j) * d) : Number(text);
   return Number.isFinite(value) && value > 0 ? value : null;
 }
 
@@ -118,10 +103,7 @@ export function initialVariance(
   return value;
 }
 
-/**
- * Returns a function from a layer's fan-in and rank to the σ² of A's entries that a spec's `init`
- * states; null if there is no `init`, or if A is not drawn.
- */
+/** σ² of A by fan-in and rank, as `init` states it; null without one, or if A is not drawn. */
 export function statedVariance(
   init: { readonly distribution?: string; readonly variance?: number | string } | undefined,
 ): ((fanIn: number, rank: number) => number) | null {
@@ -150,11 +132,7 @@ export function drawA(
   return { shape: [r, n], data: Float32Array.from({ length: r * n }, () => unit() * sigma) };
 }
 
-/**
- * Returns a variance (a number, `k/d` or `k/(jd)`) in the one form that all its spellings share:
- * 0.5 for `"0.50"`, `1/(3d)` for `2 / (6*d)`. Returns anything else as it is, for the adapter to
- * check.
- */
+/** One form for all spellings of a variance: 0.5 for "0.50", 1/(3d) for 2/(6*d); else as given. */
 function canonicalVariance(written: Json): Json {
   if (typeof written !== 'string') return written;
   const fraction = fractionOfFanIn(written);
@@ -181,8 +159,7 @@ function canonicalInit(init: JsonObject): JsonObject {
 }
 
 /**
- * Returns a spec's parameters in one form, however they are written: with an `alpha` such as `2r`
- * as a number, and with the canonical `init` (`AdapterDescriptor.canonical`).
+ * Returns a spec's parameters with `alpha` as a number, if it can be one, and a canonical `init`.
  */
 export function canonicalLora(params: JsonObject): JsonObject {
   const { rank, alpha, rank_pattern: ranks, init, init_from: folder } = params;

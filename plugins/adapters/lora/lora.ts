@@ -12,7 +12,6 @@ import type {
   AdapterContext,
   AdapterImplementation,
   FactorNames,
-  SaveContext,
 } from '../../../src/science/models/adapter.ts';
 import {
   type PeftAdapter,
@@ -33,22 +32,14 @@ interface Plan
     StartPlan,
     Pick<PeftAdapter, 'rank' | 'alpha' | 'rslora' | 'dropout' | 'bias' | 'biases'> {
   readonly dora: boolean;
+  /** `pissa` or `olora` if the factors start as a part of the weight, else null. */
+  readonly residual: string | null;
   /** LoRA-FA (Zhang et al. 2023): only B is trained, and A stays as it was drawn. */
   readonly freezeA: boolean;
   /** LoRA+: the learning rate of B, and of every vector, as a multiple of the others'. */
   readonly ratio: number;
   /** σ² of the entries of A, as the spec's `init` states it; null if it states none. */
   readonly variance: ((fanIn: number, rank: number) => number) | null;
-}
-
-/** Returns the names of the parameters that the plan adds to a layer. */
-function parameterNames(layer: string, { dora, residual }: Plan): Omit<FactorNames, 'scale'> {
-  return {
-    A: `${layer}.lora_A`,
-    B: `${layer}.lora_B`,
-    ...(residual === null ? {} : { fixed: { A: `${layer}.lora_A0`, B: `${layer}.lora_B0` } }),
-    ...(dora ? { magnitude: `${layer}.lora_magnitude` } : {}),
-  };
 }
 
 /** Returns the names of each adapted layer's factors, with its scale s and σ² of A, by layer. */
@@ -59,9 +50,12 @@ function factorNames({ linears }: AdapterContext, plan: Plan): Map<string, Facto
     if (layer === undefined) continue;
     const { rank, alpha } = layer;
     factors.set(name, {
-      ...parameterNames(name, plan),
+      A: `${name}.lora_A`,
+      B: `${name}.lora_B`,
+      fixed: plan.residual === null ? undefined : { A: `${name}.lora_A0`, B: `${name}.lora_B0` },
+      magnitude: plan.dora ? `${name}.lora_magnitude` : undefined,
       scale: alpha / (plan.rslora ? Math.sqrt(rank) : rank),
-      ...(plan.variance === null ? {} : { variance: plan.variance(fanIn, rank) }),
+      variance: plan.variance?.(fanIn, rank),
     });
   }
   return factors;
@@ -81,17 +75,14 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
   const parameters = adapted.flatMap(({ name, in: n, out: m }) => {
     const r = named(plan.layers, name).rank,
       { A, B, fixed, magnitude } = named(factors, name);
-    return [
-      { name: A, shape: [r, n] },
-      { name: B, shape: [m, r] },
-      ...(fixed === undefined
-        ? []
-        : [
-            { name: fixed.A, shape: [r, n] },
-            { name: fixed.B, shape: [m, r] },
-          ]),
-      ...(magnitude === undefined ? [] : [{ name: magnitude, shape: [m] }]),
+    const shapes: [name: string | undefined, shape: number[]][] = [
+      [A, [r, n]],
+      [B, [m, r]],
+      [fixed?.A, [r, n]],
+      [fixed?.B, [m, r]],
+      [magnitude, [m]],
     ];
+    return shapes.flatMap(([parameter, shape]) => (parameter ? { name: parameter, shape } : []));
   });
   const atHigherRate = new Set([
     ...[...factors.values()].map(({ B }) => B),
@@ -103,9 +94,8 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
     trains: (name) => trained.has(name) || isTrainedBias(name),
     ofModel: isTrainedBias,
     parameters,
-    ...(plan.dora || plan.residual !== null
-      ? { reads: adapted.map(({ name }) => `${name}.weight`) }
-      : {}),
+    reads:
+      plan.dora || plan.residual !== null ? adapted.map(({ name }) => `${name}.weight`) : undefined,
     initial: (seed, read) =>
       new Map([
         ...adapted.flatMap((layer) => [
@@ -121,44 +111,27 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
       return factoredLinear(x, weight, bias, names, parameter, mask);
     },
     factors: (layer) => factors.get(layer) ?? null,
-    ...(plan.ratio === 1 ? {} : { rate: (name) => (atHigherRate.has(name) ? plan.ratio : 1) }),
+    rate: (name) => (atHigherRate.has(name) ? plan.ratio : 1),
     save: async (outDir, saving) => {
-      const transposed = adapted.some(({ stored }) => stored === 'transposed');
-      await save(join(outDir, 'adapter'), plan, factors, { isTrainedBias, transposed }, saving);
+      const { architecture, read, base = null } = saving;
+      const layers = new Map<string, PeftFactors>();
+      for (const [name, { A, B, fixed, magnitude }] of factors)
+        layers.set(name, {
+          A: await read(A),
+          B: await read(B),
+          alpha: named(plan.layers, name).alpha,
+          fixed: fixed && { A: await read(fixed.A), B: await read(fixed.B) },
+          magnitude: magnitude === undefined ? undefined : await read(magnitude),
+        });
+      const transposed = adapted.some(({ stored }) => stored === 'transposed'),
+        ofModel = await readHeadAndBiases(saving, isTrainedBias);
+      const saved = { ...plan, base, transposed, layers, ...ofModel };
+      await writePeft(join(outDir, 'adapter'), saved, architecture);
     },
   };
 }
 
-/** Writes PEFT's folder of the trained adapter, its head and its biases. */
-async function save(
-  dir: string,
-  plan: Plan,
-  factors: ReadonlyMap<string, FactorNames>,
-  { isTrainedBias, transposed }: { isTrainedBias: (name: string) => boolean; transposed: boolean },
-  saving: SaveContext,
-): Promise<void> {
-  const { architecture, read, base } = saving;
-  const layers = new Map<string, PeftFactors>();
-  for (const [name, { A, B, fixed, magnitude }] of factors)
-    layers.set(name, {
-      A: await read(A),
-      B: await read(B),
-      alpha: named(plan.layers, name).alpha,
-      ...(fixed === undefined ? {} : { fixed: { A: await read(fixed.A), B: await read(fixed.B) } }),
-      ...(magnitude === undefined ? {} : { magnitude: await read(magnitude) }),
-    });
-  const ofModel = await readHeadAndBiases(saving, isTrainedBias);
-  await writePeft(
-    dir,
-    { ...plan, base: base ?? null, transposed, layers, ...ofModel },
-    architecture,
-  );
-}
-
-/**
- * Returns the plan of an adapter that starts from PEFT's folder. The spec adds what the folder
- * lacks, and may replace its dropout.
- */
+/** The plan of an adapter that starts from a folder. The spec adds what the folder lacks. */
 function folderPlan(params: LoraParams, folder: PeftAdapter): Plan {
   const { dora = false, residual = null } = folder;
   return {

@@ -3,7 +3,6 @@
  * and which parameters are at fault.
  */
 import { type Problem, problemOf } from '../../../src/api.ts';
-import { defined } from '../../../src/base/defined.ts';
 import { at, named } from '../../../src/base/lookup.ts';
 import type { PeftAdapter, PeftFactors } from '../../../src/science/models/io/peft.ts';
 import {
@@ -15,6 +14,7 @@ import {
   patternValue,
 } from '../../../src/science/models/modules.ts';
 import type { LinearLayer, ModelShape } from '../../../src/science/models/types.ts';
+import { adapterProblem } from '../shared/parts.ts';
 import type { LoraParams } from './index.ts';
 import { alphaOf, DEFAULT_DISTRIBUTION, isDrawn, parseVariance } from './init.ts';
 
@@ -23,7 +23,6 @@ export interface LayerPlan {
   readonly alpha: number;
 }
 
-/** The fields of a spec that say which layers are adapted. */
 export type Targets = Pick<LoraParams, 'targets' | 'exclude' | 'layers'>;
 
 const DEFAULT_RANK = 8;
@@ -37,10 +36,7 @@ export function targetedLayers(
   { targets = ALL_LINEAR, exclude, layers }: Targets,
   { architecture, linears }: ModelShape,
 ): LinearLayer[] {
-  const rule = {
-    targets: targets === ALL_LINEAR ? '.*' : targets,
-    ...defined({ exclude }),
-  };
+  const rule = { targets: targets === ALL_LINEAR ? '.*' : targets, exclude };
   return linears.filter(({ name, adaptable }) => {
     const module = moduleName(architecture, name);
     return (
@@ -51,10 +47,7 @@ export function targetedLayers(
   });
 }
 
-/**
- * Returns rank and α of each adapted layer, in forward order. In an α such as `2r`, r is that
- * layer's own rank.
- */
+/** Rank and α of each adapted layer, in forward order. In `2r`, r is the layer's own rank. */
 export function planLayers(params: LoraParams, model: ModelShape): Map<string, LayerPlan> {
   const { alpha = 'r', rank_pattern: ranks = {}, alpha_pattern: alphas = {} } = params;
   return new Map(
@@ -71,17 +64,14 @@ export function planDefaults({ rank = DEFAULT_RANK, alpha = 'r' }: LoraParams): 
   return { rank, alpha: alphaOf(alpha, rank) };
 }
 
-/** Returns the last parts of the adaptable layers' names as a list: `query, value, dense`. */
-const lastNameParts = (layers: readonly LinearLayer[]): string =>
-  [...new Set(layers.filter((l) => l.adaptable).map(({ name }) => name.split('.').at(-1)))].join(
-    ', ',
-  );
-
 /** Returns a problem for each target, name or number that no layer has, or if no layer is left. */
 export function checkTargets(params: Targets, model: ModelShape): Problem[] {
   const { architecture, linears } = model;
   const { targets = ALL_LINEAR, exclude, layers } = params;
-  const hint = `Its layers end in ${lastNameParts(linears)}.`;
+  const ends = linears.flatMap(({ name, adaptable }) =>
+      adaptable ? name.split('.').slice(-1) : [],
+    ),
+    hint = `Its layers end in ${[...new Set(ends)].join(', ')}.`;
   const problems: Problem[] = [];
   const modules = linears.map(({ name }) => moduleName(architecture, name));
   if (typeof targets !== 'string') {
@@ -90,44 +80,31 @@ export function checkTargets(params: Targets, model: ModelShape): Problem[] {
       const head = linears.some(
         ({ adaptable }, k) => !adaptable && isNamed(at(modules, k), target),
       );
-      problems.push({
-        path: ['adapter', 'targets', i],
-        message: head
-          ? `"${target}" is the classification head, which is always trained in full`
-          : `no linear layer is named "${target}"`,
-        hint,
-      });
+      const message = head
+        ? `"${target}" is the classification head, which is always trained in full`
+        : `no linear layer is named "${target}"`;
+      problems.push(adapterProblem(['targets', i], message, hint));
     });
   } else if (targetedLayers({ targets }, model).length === 0) {
-    problems.push({
-      path: ['adapter', 'targets'],
-      message: `no linear layer's whole name matches the expression "${targets}"`,
-      hint:
-        'Write all-linear, a list of names, or an expression such as ".*(query|value)". ' + hint,
-    });
+    const message = `no linear layer's whole name matches the expression "${targets}"`,
+      instead = 'Write all-linear, a list of names, or an expression such as ".*(query|value)".';
+    problems.push(adapterProblem(['targets'], message, `${instead} ${hint}`));
   }
   exclude?.forEach((name, i) => {
     if (!modules.some((module) => isNamed(module, name)))
-      problems.push({
-        path: ['adapter', 'exclude', i],
-        message: `no linear layer is named "${name}"`,
-        hint,
-      });
+      problems.push(adapterProblem(['exclude', i], `no linear layer is named "${name}"`, hint));
   });
   const numbers = new Set(modules.map((module) => layerNumber(module)));
+  const last = Math.max(...[...numbers].map((n) => n ?? -1));
   layers?.forEach((number, i) => {
-    if (!numbers.has(number))
-      problems.push({
-        path: ['adapter', 'layers', i],
-        message: `the model has no layer ${number}`,
-        hint: `Its layers are numbered 0 to ${Math.max(...[...numbers].map((n) => n ?? -1))}.`,
-      });
+    if (numbers.has(number)) return;
+    const message = `the model has no layer ${number}`;
+    problems.push(adapterProblem(['layers', i], message, `Its layers are numbered 0 to ${last}.`));
   });
-  if (problems.length === 0 && targetedLayers(params, model).length === 0)
-    problems.push({
-      path: ['adapter', layers === undefined ? 'exclude' : 'layers'],
-      message: 'no linear layer is left to adapt',
-    });
+  if (problems.length === 0 && targetedLayers(params, model).length === 0) {
+    const field = layers === undefined ? 'exclude' : 'layers';
+    problems.push(adapterProblem([field], 'no linear layer is left to adapt'));
+  }
   return problems;
 }
 
@@ -141,14 +118,12 @@ function checkRanks(params: LoraParams, model: ModelShape): Problem[] {
     const keys = Object.keys(params[field] ?? {});
     const used = new Set(layers.map((layer) => patternKey(keys, module(layer))));
     for (const key of keys) {
-      if (!used.has(key))
-        problems.push({
-          path: ['adapter', field, key],
-          message: `no adapted layer takes its value from "${key}"`,
-          hint:
-            "A key is a layer's name, a dotted end of it, or a regular expression for either; " +
-            'of several keys that match, the first one applies.',
-        });
+      if (used.has(key)) continue;
+      const hint =
+        "A key is a layer's name, a dotted end of it, or a regular expression for either; " +
+        'of several keys that match, the first one applies.';
+      const message = `no adapted layer takes its value from "${key}"`;
+      problems.push(adapterProblem([field, key], message, hint));
     }
   }
   // Report one fault for `rank` and for each key of `rank_pattern`, that of its narrowest layer: a
@@ -162,11 +137,10 @@ function checkRanks(params: LoraParams, model: ModelShape): Problem[] {
       faults.set(key, layer);
   }
   for (const [key, { name, in: n, out: m }] of faults) {
-    problems.push({
-      path: key === '' ? ['adapter', 'rank'] : ['adapter', 'rank_pattern', key],
-      message: `rank ${named(plan, name).rank} is above the width of layer ${name} (${n} → ${m})`,
-      hint: `The rank can be at most ${Math.min(n, m)}.`,
-    });
+    const path = key === '' ? ['rank'] : ['rank_pattern', key];
+    const { rank } = named(plan, name),
+      message = `rank ${rank} is above the width of layer ${name} (${n} → ${m})`;
+    problems.push(adapterProblem(path, message, `The rank can be at most ${Math.min(n, m)}.`));
   }
   return problems;
 }
@@ -186,44 +160,34 @@ export function checkSpec(params: LoraParams, model: ModelShape): Problem[] {
       break;
     }
   }
-  const { variance, distribution = DEFAULT_DISTRIBUTION } = params.init ?? {};
+  const { variance, distribution = DEFAULT_DISTRIBUTION } = params.init ?? {},
+    path = ['init', 'variance'];
   if (variance !== undefined && !isDrawn(distribution)) {
-    problems.push({
-      path: ['adapter', 'init', 'variance'],
-      message: `"${distribution}" takes A from the weights, so it has no variance`,
-      hint: 'Leave the variance out, or name a distribution that A is drawn from.',
-    });
+    const message = `"${distribution}" takes A from the weights, so it has no variance`,
+      hint = 'Leave the variance out, or name a distribution that A is drawn from.';
+    problems.push(adapterProblem(path, message, hint));
   } else if (variance !== undefined && parseVariance(variance, 1) === null) {
-    problems.push({
-      path: ['adapter', 'init', 'variance'],
-      message: `the variance "${variance}" is neither a positive number nor k/d`,
-      hint: 'Write a number, "1/d", "2/d" or "1/(3d)"; d is the fan-in of each layer.',
-    });
+    const message = `the variance "${variance}" is neither a positive number nor k/d`,
+      hint = 'Write a number, "1/d", "2/d" or "1/(3d)"; d is the fan-in of each layer.';
+    problems.push(adapterProblem(path, message, hint));
   }
   return problems;
 }
 
-/**
- * Returns a problem where a field of the spec contradicts the adapter's folder, else none.
- * @param written the field's value as the spec writes it
- */
+/** Returns a problem if spec and folder differ. `written`: the value as the spec writes it. */
 export const clash = (
   field: string,
   asked: unknown,
   held: unknown,
   written: unknown = asked,
-): Problem[] =>
-  asked === undefined || asked === held
-    ? []
-    : [
-        {
-          path: ['adapter', field],
-          message:
-            `${field} is ${String(written)} here, but ${String(held)} in the adapter that ` +
-            'init_from names',
-          hint: `Leave ${field} out, or write the value of the folder.`,
-        },
-      ];
+): Problem[] => {
+  if (asked === undefined || asked === held) return [];
+  const here = `${field} is ${String(written)} here`,
+    message = `${here}, but ${String(held)} in the adapter that init_from names`;
+  return [
+    adapterProblem([field], message, `Leave ${field} out, or write the value of the folder.`),
+  ];
+};
 
 /** Returns a problem where the spec targets other layers than the folder adapts. */
 export function targetClash(
@@ -241,10 +205,7 @@ export function targetClash(
     : clash(field, JSON.stringify(params[field]), `${layers.size} layers are adapted`);
 }
 
-/**
- * Returns a fault for each field in which the spec contradicts the adapter's folder. Dropout may
- * differ, because it is not a property of the weights.
- */
+/** Returns a problem for each field that contradicts the folder. Dropout alone may differ. */
 export function checkFolder(params: LoraParams, folder: PeftAdapter, model: ModelShape): Problem[] {
   // Returns a problem at the first layer whose value in the folder is not that of the pattern.
   const patternClash = (

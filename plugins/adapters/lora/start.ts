@@ -105,19 +105,13 @@ const olora: Factorise = (W, m, n, r) => {
   return { A: B.map((q) => vectorTimesMatrix(q, W, m, n)), B };
 };
 
-const computed: Readonly<Record<Residual, Factorise>> = { pissa, olora };
-const factorisations = new Map(Object.entries(computed));
+const factorisations = new Map(Object.entries<Factorise>({ pissa, olora }));
 
 /** How many layers' factors are cached, the last computed ones: cells of a grid share them. */
 const MOST_CACHED = 512;
 const cachedFactors = processWide('residual-factors', () => new Map<string, Factors>());
 
-/**
- * Returns the initial A (r, n) and B (m, r) of PiSSA or OLoRA; s·B·A is a part of W.
- * @param weight W, (m, n)
- * @param rank at most min(m, n)
- * @param scale s, above zero
- */
+/** The initial A (r, n) and B (m, r) of PiSSA or OLoRA; s·B·A is a part of the weight W, (m, n). */
 function residualFactors(
   kind: string,
   { data, shape }: HostTensor,
@@ -150,20 +144,26 @@ function residualFactors(
   return factors;
 }
 
-/** Returns the initial factors of a layer; null if they are computed from its weight. */
+/** Returns a layer's initial factors, the part to subtract, and magnitudes that a folder has. */
 type LayerStart = (
   layer: LinearLayer,
   rank: number,
   seed: number,
-) => Pick<PeftFactors, 'A' | 'B' | 'fixed' | 'magnitude'> | null;
+  scale: number,
+  readWeight: () => HostTensor,
+) => Omit<PeftFactors, 'alpha'>;
 
-/** Returns a start with A drawn and B zero; under PiSSA and OLoRA, one that returns null. */
+/** Returns a start with A drawn and B zero, or with both a part of the weight. */
 export function drawnStart(init: {
   readonly distribution: Distribution | Residual;
   readonly variance?: number | string;
 }): LayerStart {
   const { distribution } = init;
-  if (!isDrawn(distribution)) return () => null;
+  if (!isDrawn(distribution))
+    return (_layer, rank, _seed, scale, readWeight) => {
+      const factors = residualFactors(distribution, readWeight(), rank, scale);
+      return { ...factors, fixed: factors };
+    };
   const { shape } = presets[distribution];
   return ({ name, in: n, out: m }, rank, seed) => ({
     A: drawA(name, n, rank, shape, initialVariance({ ...init, distribution }, n, rank), seed),
@@ -171,23 +171,24 @@ export function drawnStart(init: {
   });
 }
 
+/** A folder's factors. `fixed` is the part of the weight that they began as, if they did. */
 export const folderStart =
-  ({ layers }: PeftAdapter): LayerStart =>
-  ({ name }) =>
-    named(layers, name);
+  ({ layers, residual = null }: PeftAdapter): LayerStart =>
+  ({ name }, rank, _seed, scale, readWeight) => {
+    const held = named(layers, name);
+    if (residual === null || held.fixed !== undefined) return held;
+    return { ...held, fixed: residualFactors(residual, readWeight(), rank, scale) };
+  };
 
 /** Returns the norms (m) of the rows of W + Σ s·B·A; W is (m, n), and Σ is over `products`. */
 function rowNorms(
   W: HostTensor,
-  products: readonly { readonly factors: Factors; readonly scale: number }[],
+  products: readonly (Factors & { readonly scale: number })[],
 ): HostTensor {
   const [m = 0, n = 0] = W.shape;
   const norms = Float32Array.from({ length: m }, (_, i) => {
     const row = Float64Array.from(W.data.subarray(i * n, (i + 1) * n));
-    for (const {
-      factors: { A, B },
-      scale,
-    } of products) {
+    for (const { A, B, scale } of products) {
       const r = A.shape[0] ?? 0;
       for (let k = 0; k < r; k++) {
         const b = scale * (B.data[i * r + k] ?? 0);
@@ -200,12 +201,8 @@ function rowNorms(
   return { shape: [m], data: norms };
 }
 
-/** The part of LoRA's plan that determines the initial values. */
 export interface StartPlan {
   readonly layers: ReadonlyMap<string, LayerPlan>;
-  /** `pissa` or `olora` if the factors start as a part of the weight, else null. */
-  readonly residual: string | null;
-  /** Returns the values of a layer's factors at which training starts. */
   readonly start: LayerStart;
 }
 
@@ -217,7 +214,7 @@ export interface StartPlan {
 export function startValues(
   layer: LinearLayer,
   names: FactorNames,
-  { layers, residual, start }: StartPlan,
+  { layers, start }: StartPlan,
   seed: number,
   read: WeightReader | undefined,
 ): ReadonlyMap<string, HostTensor> {
@@ -226,30 +223,20 @@ export function startValues(
     if (read === undefined) throw new Error(`${layer.name} starts from its weight`);
     return read(`${layer.name}.weight`);
   };
-  const given = start(layer, rank, seed);
-  const fromWeight =
-    residual === null || given?.fixed !== undefined
-      ? null
-      : residualFactors(residual, readWeight(), rank, names.scale);
-  const factors = given ?? fromWeight,
-    fixed = given?.fixed ?? fromWeight;
-  if (factors === null) throw new Error(`nothing says what ${layer.name} starts from`);
+  const { scale } = names;
+  const { A, B, fixed, magnitude } = start(layer, rank, seed, scale, readWeight);
   const values = new Map([
-    [names.A, factors.A],
-    [names.B, factors.B],
+    [names.A, A],
+    [names.B, B],
   ]);
-  if (names.fixed !== undefined && fixed !== null) {
+  if (names.fixed !== undefined && fixed !== undefined) {
     values.set(names.fixed.A, fixed.A);
     values.set(names.fixed.B, fixed.B);
   }
-  if (names.magnitude !== undefined)
-    values.set(
-      names.magnitude,
-      given?.magnitude ??
-        rowNorms(readWeight(), [
-          { factors, scale: names.scale },
-          ...(fixed === null ? [] : [{ factors: fixed, scale: -names.scale }]),
-        ]),
-    );
+  if (names.magnitude !== undefined) {
+    const trained = { A, B, scale },
+      products = fixed === undefined ? [trained] : [trained, { ...fixed, scale: -scale }];
+    values.set(names.magnitude, magnitude ?? rowNorms(readWeight(), products));
+  }
   return values;
 }

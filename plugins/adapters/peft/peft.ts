@@ -14,7 +14,7 @@ import { readSafetensors, writeSafetensors } from '../../../src/science/models/i
 import { checkShape } from '../../../src/science/models/io/stored.ts';
 import { moduleName } from '../../../src/science/models/modules.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
-import { readHeadAndBiases } from '../shared/parts.ts';
+import { adapterProblem, readHeadAndBiases } from '../shared/parts.ts';
 
 /** A parameter that the config adds to a layer; `file` is its name in PEFT's file. */
 interface Added {
@@ -23,24 +23,12 @@ interface Added {
   readonly file: string;
   readonly shape: readonly number[];
 }
-interface Described {
-  readonly added: readonly Added[];
-  /** The config with all its fields, as PEFT has resolved it. */
-  readonly config: JsonObject;
-}
 
 /** Returns a problem of the config. @param field the field at fault; null for the whole */
-const problemAt = (field: string | null, message: string, hint?: string | null): Problem => ({
-  path: ['adapter', 'config', ...(field === null ? [] : [field])],
-  message,
-  ...(typeof hint === 'string' ? { hint } : {}),
-});
+const problemAt = (field: string | null, message: string, hint?: string | null): Problem =>
+  adapterProblem(field === null ? ['config'] : ['config', field], message, hint);
 
-/**
- * Returns the parameters that PEFT adds for the spec's config, and the config with all its fields,
- * or what is wrong with it. With `out`, PEFT writes the values that it draws from `seed` to that
- * file.
- */
+/** Asks what PEFT adds. With `out`, it writes the values that it draws from `seed` to that file. */
 async function askPeft(
   { config }: JsonObject,
   { architecture, modelDir }: AdapterContext,
@@ -60,11 +48,11 @@ async function askPeft(
   });
 }
 
-/** Returns what PEFT adds to which layer, or what is wrong with the config. */
+/** Returns what PEFT adds to which layer and the resolved config, or what is wrong with it. */
 async function describeAdapter(
   params: JsonObject,
   context: AdapterContext,
-): Promise<Described | Problem> {
+): Promise<{ readonly added: readonly Added[]; readonly config: JsonObject } | Problem> {
   const answer = await askPeft(params, context, { seed: 0, out: null });
   if ('fault' in answer)
     return problemAt(answer.fault.field, answer.fault.message, answer.fault.hint);
@@ -81,10 +69,6 @@ async function describeAdapter(
   }
   return { added, config: answer.config };
 }
-
-const refuseOutsidePytorch = (): never => {
-  throw new Error('this adapter is computed in PyTorch alone');
-};
 
 /** Reads the values from PEFT's folder. Throws UserFault if one is missing or of another shape. */
 async function readValues(dir: string, added: readonly Added[]): Promise<Map<string, HostTensor>> {
@@ -117,7 +101,9 @@ async function create(params: JsonObject, context: AdapterContext): Promise<Adap
       ? { draw: (seed: number) => drawInitialValues(params, context, added, seed) }
       : {}),
     targets: context.linears.map(({ name }) => name).filter((name) => layers.has(name)),
-    linear: refuseOutsidePytorch,
+    linear: () => {
+      throw new Error('this adapter is computed in PyTorch alone');
+    },
     factors: () => null,
     save: async (outDir, saving) => {
       const dir = join(outDir, 'adapter');
@@ -133,7 +119,6 @@ async function create(params: JsonObject, context: AdapterContext): Promise<Adap
   };
 }
 
-/** Returns the initial values that PEFT draws from the seed, by the parameters' names. */
 async function drawInitialValues(
   params: JsonObject,
   context: AdapterContext,

@@ -5,9 +5,6 @@
  */
 import type { JsonSchema } from '../../../src/api.ts';
 
-const UNLESS_FOLDER = { unless: 'init_from' } as const;
-
-/** Which layers are adapted: `targets`, `exclude` and `layers`. */
 export const layerProperties: JsonSchema = {
   targets: {
     anyOf: [
@@ -20,7 +17,7 @@ export const layerProperties: JsonSchema = {
       },
     ],
     default: 'all-linear',
-    ...UNLESS_FOLDER,
+    unless: 'init_from',
     description:
       'Layers to adapt: `all-linear` (every linear layer but the head, pooler included), a list ' +
       'of module names or dotted ends of names (`query`, `attention.output.dense`), or a regular ' +
@@ -53,7 +50,7 @@ export const rankProperty = (rank: number, what: string): JsonSchema => ({
     type: 'integer',
     minimum: 1,
     default: rank,
-    ...UNLESS_FOLDER,
+    unless: 'init_from',
     description: `Rank r of ${what}. Default: ${rank}, or that of \`init_from\`.`,
   },
 });
@@ -64,7 +61,7 @@ export const dropoutProperty: JsonSchema = {
     minimum: 0,
     exclusiveMaximum: 1,
     default: 0,
-    ...UNLESS_FOLDER,
+    unless: 'init_from',
     description: 'Dropout on the input of A while training. Default: 0, or as in `init_from`.',
   },
 };
@@ -78,7 +75,7 @@ export const biasProperty = (own: 'lora_only' | 'vera_only', beside: string): Js
   bias: {
     enum: ['none', 'all', own],
     default: 'none',
-    ...UNLESS_FOLDER,
+    unless: 'init_from',
     description:
       `Biases that are trained beside the ${beside}: none, all of the model, or those of the ` +
       'adapted layers alone. Default: none, or as in `init_from`.',

@@ -45,7 +45,17 @@ export async function readHeadAndBiases(
   return { saved, biases };
 }
 
-/** Throws UserFault for the first problem, if there is one. */
+/** Returns a problem at a field of the spec's `adapter`. */
+export const adapterProblem = (
+  path: readonly (string | number)[],
+  message: string,
+  hint?: string | null,
+): Problem => ({
+  path: ['adapter', ...path],
+  message,
+  ...(typeof hint === 'string' ? { hint } : {}),
+});
+
 export function throwFirst(problems: readonly Problem[]): void {
   const [first] = problems;
   if (first !== undefined) throw new UserFault(first.message, first.hint);

@@ -19,7 +19,6 @@ import {
   checkSavedModules,
   type Entry,
   type ModelPart,
-  modelTensors,
   type PeftFolder,
   PREFIX,
   readTensors,
@@ -58,14 +57,10 @@ export interface PeftVera extends PeftFolder {
   readonly layers: ReadonlyMap<string, VeraVectors>;
 }
 
-/**
- * Reads PEFT's folder of a VeRA adapter. Throws a UserFault that names file and tensor if a tensor
- * is missing, unknown or of a wrong shape.
- */
+/** Throws a UserFault that names file and tensor if one is missing, unknown or misshapen. */
 export async function readPeftVera(dir: string, model: ModelShape): Promise<PeftVera> {
   const { architecture, linears } = model;
-  const { raw, fields, shared: config } = await readMethod(dir, VERA);
-  const { number } = fields;
+  const { raw, number, shared: config } = await readMethod(dir, VERA);
   const rank = number('r', isRank, 256);
   checkSavedModules(model, config, join(dir, CONFIG));
   const path = weightsFile(dir);
@@ -152,13 +147,12 @@ function savedSharedFactors(
   return { A: factor('A', [rank, n]), B: factor('B', [m, rank]) };
 }
 
-/** Writes a folder that PEFT loads. Its config gives layers by whole module names. */
 export async function writePeftVera(
   dir: string,
   adapter: PeftVera,
   architecture: Architecture,
 ): Promise<void> {
-  const tensors = modelTensors(adapter, architecture);
+  const tensors = new Map<string, HostTensor>();
   for (const [layer, { d, b }] of adapter.layers) {
     const module = moduleName(architecture, layer);
     tensors.set(`${PREFIX}${module}.vera_lambda_d`, d);
@@ -168,7 +162,7 @@ export async function writePeftVera(
     tensors.set(`${SHARED}A`, adapter.shared.A);
     tensors.set(`${SHARED}B`, adapter.shared.B);
   }
-  await writeFolder(dir, { adapter, architecture, tensors }, VERA.type, {
+  await writeFolder(dir, adapter, architecture, tensors, VERA.type, {
     r: adapter.rank,
     projection_prng_key: adapter.key,
     save_projection: adapter.shared !== null,
@@ -184,7 +178,7 @@ export async function writePeftVera(
 const WORDS = 624,
   SHIFT = 397;
 
-/** Yields the 32-bit numbers of MT19937 with this seed, without end. */
+/** Yields the 32-bit numbers of MT19937 (Matsumoto & Nishimura 1998) with this seed. */
 function* mersenneTwister(seed: number): Generator<number, never> {
   const state = new Uint32Array(WORDS);
   state[0] = seed;
@@ -209,12 +203,9 @@ function* mersenneTwister(seed: number): Generator<number, never> {
 }
 
 /**
- * The uniform draws of PyTorch's generator on the CPU, for tensors that PEFT draws from a seed and
- * does not save. The generator is MT19937 (Matsumoto & Nishimura 1998); a float32 draw is made of
- * the lower 24 bits of one of its numbers (at::uniform_real_distribution).
- *
- * Returns a generator as `torch.Generator().manual_seed(seed)` leaves it. Each call returns what
- * `tensor.uniform_(-bound, bound, generator=…)` fills the next tensor of `count` entries with.
+ * Returns the uniform draws of `torch.Generator().manual_seed(seed)` on the CPU. Each call returns
+ * what `tensor.uniform_(-bound, bound)` fills the next tensor of `count` entries with. A draw is
+ * made of the lower 24 bits of one number of MT19937 (at::uniform_real_distribution).
  */
 export function torchUniform(seed: number): (count: number, bound: number) => Float32Array {
   const numbers = mersenneTwister(seed >>> 0);

@@ -11,10 +11,8 @@ import type {
   Adapter,
   AdapterContext,
   AdapterImplementation,
-  SaveContext,
   VectorNames,
 } from '../../../src/science/models/adapter.ts';
-import type { LoraBias } from '../../../src/science/models/io/peft-config.ts';
 import { linear } from '../../../src/science/models/linear.ts';
 import type { HostTensor, LinearLayer } from '../../../src/science/models/types.ts';
 import { checkTargets, clash, targetClash, targetedLayers, type Targets } from '../lora/plan.ts';
@@ -40,24 +38,12 @@ interface VeraParams extends Targets {
 const A = 'vera_A',
   B = 'vera_B';
 
-interface Plan {
-  readonly rank: number;
-  readonly key: number; // seed of the shared factors
-  readonly initial: number; // of every entry of d
-  readonly dropout: number;
-  readonly bias: LoraBias;
+interface Plan extends Pick<PeftVera, 'rank' | 'key' | 'initial' | 'dropout' | 'bias'> {
   readonly savesShared: boolean;
   readonly adapted: readonly LinearLayer[];
   /** The folder that factors and vectors start from; null if there is none. */
   readonly folder: PeftVera | null;
 }
-
-const vectorNames = (layer: string): VectorNames => ({
-  A,
-  B,
-  d: `${layer}.vera_lambda_d`,
-  b: `${layer}.vera_lambda_b`,
-});
 
 /**
  * Draws the shared factors as PEFT does from this seed: A (r, n) and then B (m, r) from one
@@ -78,7 +64,9 @@ function sharedFactors(
 
 function veraAdapter(context: AdapterContext, plan: Plan): Adapter {
   const { rank, adapted, folder } = plan;
-  const vectors = new Map(adapted.map(({ name }) => [name, vectorNames(name)]));
+  const vectors = new Map<string, VectorNames>();
+  for (const { name } of adapted)
+    vectors.set(name, { A, B, d: `${name}.vera_lambda_d`, b: `${name}.vera_lambda_b` });
   const widths = widthsOf(context, vectors);
   const trained = new Set([...vectors.values()].flatMap(({ d, b }) => [d, b]));
   const isBias = trainedBiasPredicate(plan.bias, vectors);
@@ -127,35 +115,18 @@ function veraAdapter(context: AdapterContext, plan: Plan): Adapter {
     },
     factors: () => null,
     vectors: (layer) => vectors.get(layer) ?? null,
-    save: (outDir, saving) => save(join(outDir, 'adapter'), plan, vectors, isBias, saving),
+    save: async (outDir, saving) => {
+      const { architecture, read, base = null } = saving;
+      const layers = new Map<string, VeraVectors>();
+      for (const [name, { d, b }] of vectors)
+        layers.set(name, { d: await read(d), b: await read(b) });
+      const ofModel = await readHeadAndBiases(saving, isBias),
+        shared = plan.savesShared ? { A: await read(A), B: await read(B) } : null;
+      const saved = { ...plan, base, shared, layers, ...ofModel };
+      await writePeftVera(join(outDir, 'adapter'), saved, architecture);
+    },
   };
 }
-
-async function save(
-  dir: string,
-  { rank, key, initial, dropout, bias, savesShared }: Plan,
-  vectors: ReadonlyMap<string, VectorNames>,
-  isBias: (name: string) => boolean,
-  saving: SaveContext,
-): Promise<void> {
-  const { architecture, read, base } = saving;
-  const layers = new Map<string, VeraVectors>();
-  for (const [name, { d, b }] of vectors) layers.set(name, { d: await read(d), b: await read(b) });
-  const ofModel = await readHeadAndBiases(saving, isBias);
-  const shared = savesShared ? { A: await read(A), B: await read(B) } : null;
-  await writePeftVera(
-    dir,
-    { base: base ?? null, rank, key, shared, initial, dropout, bias, layers, ...ofModel },
-    architecture,
-  );
-}
-
-const DEFAULT_RANK = 256,
-  DEFAULT_D = 0.1;
-
-/** Returns VeRA's `bias` as LoRA names it, because both share the code that reads it. */
-const asLoraBias = (bias: NonNullable<VeraParams['bias']>): LoraBias =>
-  bias === 'vera_only' ? 'lora_only' : bias;
 
 /** Returns a problem for the rank, key, bias and layers of the spec that contradict the folder. */
 const checkFolder = (params: VeraParams, folder: PeftVera, model: AdapterContext): Problem[] => [
@@ -178,12 +149,14 @@ async function create(params: VeraParams, context: AdapterContext): Promise<Adap
     });
   }
   throwFirst(checkTargets(params, context));
+  const { bias = 'none' } = params;
   return veraAdapter(context, {
-    rank: params.rank ?? DEFAULT_RANK,
+    rank: params.rank ?? 256,
     key: params.projection_prng_key ?? 0,
-    initial: params.d_initial ?? DEFAULT_D,
+    initial: params.d_initial ?? 0.1,
     dropout: params.dropout ?? 0,
-    bias: asLoraBias(params.bias ?? 'none'),
+    // As LoRA names it, because both share the code that reads it.
+    bias: bias === 'vera_only' ? 'lora_only' : bias,
     savesShared: params.save_projection ?? true,
     adapted: targetedLayers(params, context),
     folder: null,

@@ -112,16 +112,18 @@ async function givenHead(
   { architecture, config, classes }: Shape,
   model: ModelSource,
 ): Promise<ReadonlyMap<string, HostTensor> | null> {
-  const { head: headFolder, adapter: adapterFolder } = assets;
-  const checkOrder = (dir: string) => checkLabelOrder(dir, { architecture, config, classes });
-  if (headFolder !== undefined) {
-    const { path } = headFolder;
-    const head = await readHead(path, { architecture, config, classes: classes.length });
-    await checkOrder(path);
+  const headDir = assets['head']?.path,
+    adapterDir = assets['adapter']?.path;
+  const checkOrder = (dir: string) => checkLabelOrder(dir, architecture, config, classes);
+  if (headDir !== undefined) {
+    const head = await readHead(headDir, { architecture, config, classes: classes.length });
+    await checkOrder(headDir);
     return head;
   }
   const brought =
-    adapterFolder && (await readAdapterHead(adapterFolder.path, { architecture, config }));
+    adapterDir === undefined
+      ? undefined
+      : await readAdapterHead(adapterDir, { architecture, config });
   if (brought === undefined && model.init === 'pretrained') await checkOrder(model.path);
   return brought ?? null;
 }

@@ -1,7 +1,4 @@
-/**
- * The folder that an outside program runs in. It contains only what the program is given, and only
- * the declared outputs are taken from it.
- */
+/** The folder of an outside program: only what is given goes in, only declared outputs come out. */
 import {
   cp,
   lstat,
@@ -17,10 +14,11 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { UserFault } from '../fault.ts';
+import { isMissing } from '../system-error.ts';
 import { pathInside } from '../untrusted/paths.ts';
 import { type Command, type ProgramParams, runCommand } from './run.ts';
 
-export interface Given {
+interface Given {
   /** The paths of files by name. The files are copied, so that the program may change them. */
   readonly files: { readonly [name: string]: string };
   /**
@@ -31,7 +29,7 @@ export interface Given {
   readonly task: unknown;
 }
 
-export interface WorkFolder {
+interface WorkFolder {
   readonly dir: string;
   /**
    * Moves the declared outputs to the folder `to`, and removes the rest. Throws a UserFault if an
@@ -41,10 +39,7 @@ export interface WorkFolder {
   take(outputs: readonly string[], to: string, bytes: number): Promise<void>;
 }
 
-/**
- * Makes `dir` with the files, links to the inputs, and `task` as task.json. `dir` should lie on the
- * file system of the outputs, which are renamed.
- */
+/** Makes `dir`, which should share the outputs' file system, with files, input links, task.json. */
 export async function openWorkFolder(
   dir: string,
   { files, inputs, task }: Given,
@@ -100,7 +95,7 @@ interface Exchange extends Pick<Given, 'files' | 'task'>, Pick<Command, 'log' | 
   readonly texts: { readonly [name: string]: string };
   /** The file that it writes. */
   readonly output: string;
-  /** Names that no file of `files` may have, beside task.json and those of the texts. */
+  /** Further names that no file of `files` may have, beside task.json and those in `texts`. */
   readonly taken: readonly string[];
   /** What the program has to do, for the message that it did not write its file. */
   readonly hint: string;
@@ -116,8 +111,8 @@ export async function exchangeTexts(
   { files, task, texts, output, taken, hint, ...rest }: Exchange,
 ): Promise<string> {
   const bytes = output_mb * 1e6;
-  const own = ['task.json', ...Object.keys(texts), ...taken];
-  const clash = own.find((name) => Object.hasOwn(files, name));
+  const reserved = ['task.json', ...Object.keys(texts), ...taken];
+  const clash = reserved.find((name) => Object.hasOwn(files, name));
   if (clash !== undefined)
     throw new UserFault(
       `\`files\` has ${clash}, a name that is taken in the program's folder`,
@@ -140,10 +135,7 @@ export async function exchangeTexts(
   }
 }
 
-/**
- * Returns for each input, by its place, a text that changes whenever one of its files does: their
- * names, inodes, sizes and times. A program can set the mtime back, but not the ctime.
- */
+/** Returns, by place of input, a text that changes with any file in it: ctime can't be set back. */
 async function inputStates(inputs: Given['inputs'] = {}): Promise<Map<string, string>> {
   const found = new Map<string, string>();
   for (const [place, dir] of Object.entries(inputs)) {
@@ -161,8 +153,7 @@ async function inputStates(inputs: Given['inputs'] = {}): Promise<Map<string, st
 /** Returns an output's bytes. @throws UserFault if it is neither a file nor a folder */
 async function outputSize(full: string, output: string): Promise<number> {
   const stat = await lstat(full).catch((error: unknown) => {
-    const { code } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+    if (isMissing(error)) return null;
     throw error;
   });
   if (stat === null)

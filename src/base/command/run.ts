@@ -1,6 +1,5 @@
 /**
- * Runs an outside program: an argument list without a shell, in a separate folder, with only the
- * listed environment, and with limits on time and output.
+ * Runs an outside program without a shell, in a separate folder, with limits on time and output.
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -9,12 +8,6 @@ import { UserFault } from '../fault.ts';
 import type { Json, JsonSchema } from '../json.ts';
 import { endMarked, endTree, leftText, waitForEnd, WORKER_MARK } from '../processes.ts';
 
-export interface CommandLimits {
-  readonly seconds: number;
-  /** The limit for stdout and stderr together. */
-  readonly outputBytes: number;
-}
-
 export interface Command {
   readonly argv: readonly string[];
   readonly cwd: string;
@@ -22,16 +15,17 @@ export interface Command {
   readonly env: { readonly [name: string]: string };
   /** Names of environment variables of this process that are passed on to the program. */
   readonly pass: readonly string[];
-  readonly limits: CommandLimits;
+  readonly limits: {
+    readonly seconds: number;
+    /** For stdout and stderr together. */
+    readonly outputBytes: number;
+  };
   readonly log: (line: string) => void;
   /** Once aborted, the program and all processes that it forked are ended. */
   readonly signal?: AbortSignal;
 }
 
-/**
- * The environment variables that every program gets, since few start without them. They are not
- * part of a key. By WORKER_MARK, a run finds the processes that its worker left behind.
- */
+/** The environment that every program gets, as few start without it; it is not part of a key. */
 const ALWAYS_PASSED = [
   'PATH',
   'HOME',
@@ -46,37 +40,36 @@ const ALWAYS_PASSED = [
 const MARK = 'DOSIMETER_COMMAND';
 /** The most characters of the program's output that the message of a failure quotes. */
 const TAIL = 2000;
-/** How long to wait for the program's output after its exit. */
 const AFTER_EXIT_MS = 1000;
 
 type Child = ChildProcessByStdio<null, Readable, Readable>;
 
 /**
  * Resolves when the program has ended with exit code 0 and everything that it left running has been
- * ended, so that its outputs no longer change. Throws a UserFault if it can't be started, fails, or
- * exceeds a limit. The message quotes the end of what it printed.
+ * ended. Throws a UserFault, with the end of what it printed, if it can't be started, fails, or
+ * exceeds a limit.
  */
 export async function runCommand(command: Command): Promise<void> {
   const { argv, limits, log, signal } = command;
   const mark = randomUUID();
   const child = spawnProgram(command, mark);
-  const name = quotedCommand(command);
-  let fault: UserFault | null = null;
+  const name = JSON.stringify(argv.join(' '));
+  const ended: { by: UserFault | null } = { by: null };
   const end = (message: string, hint: string): void => {
-    if (fault !== null) return;
-    fault = new UserFault(message, hint);
+    if (ended.by !== null) return;
+    ended.by = new UserFault(message, hint);
     if (child.pid !== undefined) endTree(child.pid);
   };
-  const output = logOutput(child, {
-    isEnded: () => fault !== null,
-    log,
-    limit: limits.outputBytes,
-    onLimit: () =>
+  const output = logOutput(
+    child,
+    command,
+    () => ended.by !== null,
+    () =>
       end(
         `the command ${name} printed more than ${limits.outputBytes} bytes and was ended`,
         'write results to the declared file, not to the terminal; `output_mb` raises the limit',
       ),
-  });
+  );
   const timer = setTimeout(
     () =>
       end(
@@ -94,7 +87,7 @@ export async function runCommand(command: Command): Promise<void> {
   else signal?.addEventListener('abort', abort, { once: true });
   try {
     const exit = await waitForExit(child, name, argv[0] ?? '');
-    throwIfAny(fault);
+    if (ended.by !== null) throw ended.by;
     if (exit.code !== 0) throw exitFault(name, exit, output.tail);
   } finally {
     clearTimeout(timer);
@@ -107,16 +100,6 @@ export async function runCommand(command: Command): Promise<void> {
   }
 }
 
-/**
- * Throws the fault if there is one. `runCommand` can't test its variable itself: the compiler does
- * not see that a callback assigns it, and takes it for null.
- */
-function throwIfAny(fault: UserFault | null): void {
-  if (fault !== null) throw fault;
-}
-
-const quotedCommand = ({ argv }: Command): string => JSON.stringify(argv.join(' '));
-
 /** Starts the program with the environment that it may see. @throws UserFault if `argv` is empty */
 function spawnProgram({ argv, cwd, env, pass }: Command, mark: string): Child {
   const [program, ...args] = argv;
@@ -126,9 +109,7 @@ function spawnProgram({ argv, cwd, env, pass }: Command, mark: string): Child {
       'write the program and its arguments: [python3, attack.py]',
     );
   const passed = Object.fromEntries(
-    [...ALWAYS_PASSED, ...pass].flatMap((name) =>
-      process.env[name] === undefined ? [] : [[name, process.env[name]]],
-    ),
+    [...ALWAYS_PASSED, ...pass].map((variable) => [variable, process.env[variable]]),
   );
   // The program stays in the worker's process group and ends with it, whatever happens here.
   return spawn(program, args, {
@@ -139,17 +120,13 @@ function spawnProgram({ argv, cwd, env, pass }: Command, mark: string): Child {
   });
 }
 
-interface Listening {
-  /** Once this returns true, output is dropped. */
-  readonly isEnded: () => boolean;
-  readonly log: (line: string) => void;
-  /** The limit in bytes, for both streams together. */
-  readonly limit: number;
-  readonly onLimit: () => void;
-}
-
-/** Logs what the program prints, by line. `tail` of the result holds the last TAIL characters. */
-function logOutput(child: Child, { isEnded, log, limit, onLimit }: Listening): { tail: string } {
+/** Logs the program's lines until `isEnded`. The result's `tail`: the last TAIL characters. */
+function logOutput(
+  child: Child,
+  { limits, log }: Command,
+  isEnded: () => boolean,
+  onLimit: () => void,
+): { tail: string } {
   const output = { tail: '' };
   let printed = 0;
   for (const stream of [child.stdout, child.stderr]) {
@@ -159,7 +136,7 @@ function logOutput(child: Child, { isEnded, log, limit, onLimit }: Listening): {
       .on('data', (text: string) => {
         printed += Buffer.byteLength(text);
         if (isEnded()) return;
-        if (printed > limit) {
+        if (printed > limits.outputBytes) {
           onLimit();
           return;
         }
@@ -208,7 +185,6 @@ async function waitForExit(child: Child, name: string, program: string): Promise
   }
 }
 
-/** Returns the fault of a program that failed, with the last five lines of `tail`. */
 function exitFault(name: string, { code, signal }: Exit, tail: string): UserFault {
   const how = signal === null ? `with exit code ${String(code)}` : `by ${signal}`;
   const lines = tail.trim().split('\n').slice(-5).join('\n');
@@ -216,8 +192,6 @@ function exitFault(name: string, { code, signal }: Exit, tail: string): UserFaul
     `the command ${name} ended ${how}${lines === '' ? ', and printed nothing' : `: ${lines}`}`,
   );
 }
-
-// ---- the parameters of plugins that run a program of the user ----------------------------------
 
 export interface ProgramParams {
   readonly command: readonly string[];

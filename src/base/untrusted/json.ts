@@ -1,14 +1,11 @@
 /** Reads JSON from outside, from regular files of limited size and depth. */
-import { open } from 'node:fs/promises';
+import { constants, open } from 'node:fs/promises';
 import { UserFault } from '../fault.ts';
 import { inWords, MB } from './limits.ts';
 
 /** The largest file that is read. The largest tokenizer.json in use has about 35 MB. */
 const FILE_BYTES = 128 * MB;
-/**
- * The deepest nesting, so that code that walks a value does not run out of stack. Real files are
- * about ten deep.
- */
+/** The deepest nesting, so that walks don't exhaust the stack. Real files are about ten deep. */
 const DEEPEST = 100;
 
 /** Returns a value as messages show it. */
@@ -26,11 +23,7 @@ interface JsonLimits {
   readonly names?: number;
 }
 
-/**
- * Parses a text. Throws `UserFault` if it is not JSON, or is nested more than 100 deep, or holds
- * more than `limits` allow.
- * @param name the text's name in messages
- */
+/** Throws `UserFault`, with `name`, if the text is not JSON, or exceeds DEEPEST or the limits. */
 export function parseJson(text: string, name: string, limits: JsonLimits = {}): unknown {
   const excess = findExcess(text, limits);
   if (excess !== null) throw new UserFault(`${name} ${excess}.`);
@@ -99,24 +92,20 @@ export function findExcess(
   return null;
 }
 
-/**
- * Returns the bytes of a file. Throws `UserFault` if it is not a regular file, can't be read, or is
- * larger than `bytes`.
- */
-async function readRegularFile(path: string, bytes: number, hint?: string): Promise<Uint8Array> {
+/** Throws `UserFault` unless the path is that of a readable regular file of at most FILE_BYTES. */
+async function readRegularFile(path: string, hint?: string): Promise<Uint8Array> {
   // Without O_NONBLOCK, opening a named pipe waits for a writer. Windows has no such flag.
-  const { O_RDONLY, O_NONBLOCK } = (await import('node:fs')).constants;
-  const flags = O_RDONLY | ((O_NONBLOCK as number | undefined) ?? 0);
-  const file = await open(path, flags).catch(() => {
+  const nonBlocking = (constants.O_NONBLOCK as number | undefined) ?? 0;
+  const file = await open(path, constants.O_RDONLY | nonBlocking).catch(() => {
     throw new UserFault(`${path} can't be read`, hint);
   });
   try {
     const stats = await file.stat();
     if (!stats.isFile()) throw new UserFault(`${path} is not a regular file`, hint);
-    if (stats.size > bytes)
+    if (stats.size > FILE_BYTES)
       throw new UserFault(
         `${path} has ${inWords(stats.size)}; ` +
-          `a file of this kind may have at most ${inWords(bytes)}`,
+          `a file of this kind may have at most ${inWords(FILE_BYTES)}`,
       );
     return await file.readFile();
   } finally {
@@ -124,18 +113,18 @@ async function readRegularFile(path: string, bytes: number, hint?: string): Prom
   }
 }
 
-/** Returns the JSON of a file. Throws `UserFault` if it is unreadable, too large or not JSON. */
+/** Throws `UserFault` if the file is unreadable, too large or not JSON. */
 export async function readJsonFile(path: string, hint?: string): Promise<unknown> {
   return parseJson(await readText(path, `${path} is not JSON`, hint), path);
 }
 
-/** Returns the text of a file. Throws `UserFault` if it is unreadable, too large or not UTF-8. */
+/** Throws `UserFault` if the file is unreadable, too large or not UTF-8. */
 export const readTextFile = (path: string): Promise<string> =>
   readText(path, `${path} can't be read`);
 
 /** Like `readTextFile`. @param fault begins the message if the file is not UTF-8 */
 async function readText(path: string, fault: string, hint?: string): Promise<string> {
-  const bytes = await readRegularFile(path, FILE_BYTES, hint);
+  const bytes = await readRegularFile(path, hint);
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {

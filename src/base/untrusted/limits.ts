@@ -1,7 +1,4 @@
-/**
- * Limits on what is taken from outside: bytes, items, seconds and memory. Each limit that a real
- * use may exceed can be raised by an environment variable; SECURITY.md has the table.
- */
+/** Limits on what comes from outside; variables raise some of them (SECURITY.md has a table). */
 import { createContext, Script } from 'node:vm';
 import { UserFault } from '../fault.ts';
 
@@ -38,10 +35,7 @@ export interface Limit {
   readonly chosen: boolean;
 }
 
-/**
- * Returns a limit as the environment sets it. Throws `UserFault` if the variable is not a number
- * above 0.
- */
+/** Throws `UserFault` if the environment sets the limit to anything but a number above 0. */
 export function readLimit(name: LimitName, env: Env = process.env): Limit {
   const [variable, unit, fallback] = LIMITS[name];
   const text = env[variable]?.trim() ?? '';
@@ -61,20 +55,13 @@ export function readLimit(name: LimitName, env: Env = process.env): Limit {
 /** The longest time that a timer accepts: about 24 days. */
 export const LONGEST_MS = 2 ** 31 - 1;
 
-/**
- * The fewest bytes per second that a server must send. A slower one counts as stalled after the
- * limit `seconds`.
- */
+/** The fewest bytes per second of a server; a slower one stalls after the limit `seconds`. */
 export const SLOWEST = 10 * KB;
 
-/**
- * An archive may unpack to MOST_RATIO times its size, and always to LEAST_UNPACKED bytes: text
- * shrinks to about a tenth, and a small archive may contain little else.
- */
+/** An archive may unpack to LEAST_UNPACKED bytes, or MOST_RATIO times its size if that is more. */
 const LEAST_UNPACKED = GB,
   MOST_RATIO = 50;
 
-/** Returns the limit on the bytes that an archive of `bytes` bytes may unpack to. */
 export function unpackedLimit(bytes: number, env?: Env): Limit {
   const limit = readLimit('unpacked', env);
   if (limit.chosen) return limit;
@@ -86,11 +73,7 @@ export function unpackedLimit(bytes: number, env?: Env): Limit {
 
 /** Returns a size such as `3.2 GB`, in the units that the variables use. */
 export function inWords(bytes: number): string {
-  for (const [unit, name] of [
-    [GB, 'GB'],
-    [MB, 'MB'],
-    [KB, 'kB'],
-  ] as const)
+  for (const [name, unit] of Object.entries({ GB, MB, kB: KB }))
     if (bytes >= unit) return `${Number((bytes / unit).toPrecision(3))} ${name}`;
   return `${bytes} bytes`;
 }
@@ -100,9 +83,8 @@ let scriptContext: { work: () => unknown } | undefined;
 
 /**
  * Runs synchronous work that data from outside could make endless, such as a tokenizer's regular
- * expression, and returns its result. Throws `UserFault` with `message` if the work takes longer
- * than `seconds`. A script in a `vm` context calls the work, since Node can interrupt only such a
- * script; this costs about 0.05 ms.
+ * expression. Throws `UserFault` with `message` after `seconds`. A `vm` script calls the work,
+ * since Node can interrupt only such a script; this costs about 0.05 ms.
  */
 export function withinSeconds<T>(seconds: number, message: () => string, work: () => T): T {
   scriptContext ??= createContext({ work: () => undefined }) as { work: () => unknown };

@@ -1,25 +1,20 @@
 /**
- * Makes paths below a folder out of names that come from outside: a server's list, an archive's
- * entries, a checkpoint's index, a spec's names. `joinInside` is the only function that does so;
- * test/base/untrusted/joins.test.ts holds the sources to that.
- *
- * Also checks folders whose content is the program's own, so that it may remove it or rely on it. A
- * link in such a folder's place leads to files that may be anybody's, and others could replace a
- * folder that they may write to.
+ * Makes paths below a folder out of names that come from outside, by `joinInside` alone (see
+ * test/base/untrusted/joins.test.ts). Also checks folders whose content the program removes or
+ * relies on: a link in their place leads to anybody's files, and others could replace a folder that
+ * they may write to.
  *
  * Plain JavaScript, because set-up reads archives before anything is built.
  */
 import { lstatSync, mkdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-/** @typedef {(message: string, hint: string) => Error} Fault makes the error that is thrown */
-
 /** The most bytes in a part of a path that file systems allow. */
 const PART_BYTES = 255;
 /** The most bytes in a name: Linux allows 4096 for a path, and the folder takes some of them. */
 const NAME_BYTES = 2048;
 
-/** Returns a name for messages. A hostile one may be long or contain control characters. */
+/** Returns a name as messages show it: a hostile one may be long or contain control characters. */
 const shown = (name) => {
   const text = typeof name === 'string' ? JSON.stringify(name) : typeof name;
   return text.length > 120 ? `${text.slice(0, 120)}…` : text;
@@ -43,11 +38,8 @@ export function nameFault(name) {
 }
 
 /**
- * Returns the path of `name` below `root`. Throws if `name` can't be such a path.
- * @param {string} root
- * @param {unknown} name
- * @param {string} what the thing that has the name, as messages call it
- * @param {Fault} fault
+ * Returns the path of `name` below `root`. Throws if `name` can't be such a path. `what`: the thing
+ * that has the name, as messages call it; `fault`: makes the error, here and below.
  */
 export function joinInside(root, name, what, fault) {
   const why = nameFault(name);
@@ -61,7 +53,6 @@ export function joinInside(root, name, what, fault) {
 /**
  * Returns the path of the folder `parts` below `root`, or null if there is none. Throws if it, or a
  * folder between it and `root`, is a link; `root` itself may be one.
- * @param {string} root @param {readonly string[]} parts @param {Fault} fault
  */
 export function folderBelow(root, parts, fault) {
   let at = root;
@@ -86,7 +77,6 @@ const OTHERS_WRITE = 0o022;
  * user than this one and root may have written there: if the cache or a folder on the way belongs
  * to another user or lets others write, or if a folder below the cache is a link. Does not look at
  * folders above the cache.
- * @param {string} cache @param {readonly string[]} parts @param {Fault} fault
  */
 export function privateFolder(cache, parts, fault) {
   const dir = join(cache, ...parts);
@@ -99,11 +89,7 @@ export function privateFolder(cache, parts, fault) {
   return dir;
 }
 
-/**
- * Throws if `at` belongs to another user than this one and root, or lets others write.
- * @param {string} at @param {import('node:fs').Stats} stat of `at`
- * @param {string} cache @param {Fault} fault
- */
+/** Throws if `at`, whose Stats are `stat`, belongs to a third user, or lets others write. */
 function checkOwner(at, stat, cache, fault) {
   const relied = 'what a cache holds decides what runs and what comes out';
   if (stat.uid !== process.getuid() && stat.uid !== 0)
@@ -121,7 +107,6 @@ function checkOwner(at, stat, cache, fault) {
 /**
  * Makes the folder `parts` below a cache, and those above it. Only the owner may write to them,
  * even if the umask lets a group write. Throws like `privateFolder`.
- * @param {string} cache @param {readonly string[]} parts @param {Fault} fault
  */
 export function makePrivateFolder(cache, parts, fault) {
   mkdirSync(dirname(cache), { recursive: true });
@@ -136,19 +121,13 @@ export function makePrivateFolder(cache, parts, fault) {
   return privateFolder(cache, parts, fault);
 }
 
-/**
- * Returns the paths of the cache and of each folder down to `parts` below it.
- * @param {string} cache @param {readonly string[]} parts
- */
+/** Returns the paths of the cache and of each folder down to `parts` below it. */
 const foldersOnTheWay = (cache, parts) => [
   cache,
   ...parts.map((_, i) => join(cache, ...parts.slice(0, i + 1))),
 ];
 
-/**
- * Returns what `look` returns; null if nothing is there.
- * @param {string} path @param {(path: string) => import('node:fs').Stats} look
- */
+/** Returns the Stats of a path by `look` (lstatSync or statSync); null if nothing is there. */
 function statOrNull(path, look) {
   try {
     return look(path);

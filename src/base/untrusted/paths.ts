@@ -1,7 +1,4 @@
-/**
- * Makes paths out of names from outside, and finds folders that the program may empty or rely on,
- * since no link leads to them. Calls paths.mjs with `UserFault` as its error.
- */
+/** Makes paths out of names from outside, and finds folders that no link leads to, by paths.mjs. */
 import { lstatSync, readdirSync } from 'node:fs';
 import { UserFault } from '../fault.ts';
 import { orIfMissing } from '../system-error.ts';
@@ -12,8 +9,7 @@ export { nameFault } from './paths.mjs';
 const fault = (message: string, hint: string): UserFault => new UserFault(message, hint);
 
 /**
- * Returns the path of `name` below `root`. Throws `UserFault` if `name` can't be such a path.
- * @param what the thing that has the name, as messages call it
+ * Returns the path of `name` below `root`. Throws `UserFault`, about `what`, if it can't be one.
  */
 export const pathInside = (root: string, name: unknown, what: string): string =>
   joinInside(root, name, what, fault);
@@ -30,9 +26,8 @@ export function fileInside(root: string, name: unknown, what: string): string {
 }
 
 /**
- * Returns the path of a folder below `root` in which files may be removed, or null if there is
- * none. Throws `UserFault` if it, or a folder between it and `root`, is a link. `root` itself may
- * be one.
+ * Returns the path of a folder below `root` whose files may be removed; null if there is none.
+ * Throws `UserFault` for a link on the way from `root`, which may itself be one.
  */
 export const ownFolder = (root: string, ...parts: readonly string[]): string | null =>
   folderBelow(root, parts, fault);
@@ -43,14 +38,11 @@ export function ownNames(root: string, ...parts: readonly string[]): string[] {
   return dir === null ? [] : orIfMissing([], () => readdirSync(dir));
 }
 
-/**
- * Returns the path of a folder of the download cache, whether it exists or not. Throws `UserFault`
- * if others than this user and root may have written there.
- */
+/** Returns a folder of the download cache. Throws `UserFault` if other users could write to it. */
 export const cacheFolder = (cacheDir: string, ...parts: readonly string[]): string =>
   privateFolder(cacheDir, parts, fault);
 
-/** Makes the folder, in which only this user may write. Throws like `cacheFolder`. */
+/** Makes a folder to which only this user may write. Throws like `cacheFolder`. */
 export const makeCacheFolder = (cacheDir: string, ...parts: readonly string[]): string =>
   makePrivateFolder(cacheDir, parts, fault);
 

@@ -1,14 +1,14 @@
-/**
- * A linear layer under an adapter: low-rank factors in each of their forms (LoRA, PiSSA and OLoRA,
- * DoRA), VeRA's vectors, and the weight that the layer multiplies by once they are merged.
- */
-import type { Rank, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+/** A linear layer under LoRA, in each of its forms, or VeRA, and its merged weight. */
+import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { add, differentiable, markConstant } from '../../tensor/differentiable.ts';
 import { matmul } from '../../tensor/products.ts';
 import type { Adapter, FactorNames, ParameterLookup } from './adapter.ts';
 import { biased, biasedSum, linear, loraLinear, lowRank, masked } from './linear.ts';
 import type { LinearLayer } from './types.ts';
+
+const asRow = (vector: Tensor): Tensor2D => tf.reshape(vector, [1, -1]),
+  asColumn = (vector: Tensor): Tensor2D => tf.reshape(vector, [-1, 1]);
 
 /** s·B·A: A (r, n), B (m, r). */
 interface Product {
@@ -45,11 +45,11 @@ function magnified(
   return differentiable([v, magnitude, b], {
     forward: () => {
       const norm = norms();
-      const gain = tf.reshape<Rank.R2>(tf.div(magnitude, norm), [1, magnitude.size]);
+      const gain = asRow(tf.div(magnitude, norm));
       return { value: biased(tf.mul(v, gain), b), saved: [v, magnitude, norm] };
     },
     backward: (dy, [unscaled, m, norm], needs) => [
-      needs[0] ? tf.mul(dy, tf.reshape<Rank.R2>(tf.div(m, norm), [1, m.size])) : null,
+      needs[0] ? tf.mul(dy, asRow(tf.div(m, norm))) : null,
       needs[1] ? tf.div(tf.sum(tf.mul(dy, unscaled), 0), norm) : null,
       needs[2] ? tf.sum(dy, 0) : null,
     ],
@@ -104,20 +104,14 @@ export function factoredLinear(
   );
 }
 
-/** The shared factors A (r, ≥ n) and B (≥ m, r), of which a layer reads the first part. */
-interface SharedFactors {
-  readonly A: Tensor2D;
-  readonly B: Tensor2D;
-}
+/** VeRA's factors A (r, ≥ n) and B (≥ m, r), which all layers share. */
+type SharedFactors = Omit<Product, 'scale'>;
 
 /** The part of the shared factors that a layer n → m reads: A (r, n), B (m, r). */
 export const sharedPart = ({ A, B }: SharedFactors, n: number, m: number): SharedFactors => ({
   A: A.shape[1] === n ? A : tf.slice(A, [0, 0], [A.shape[0], n]),
   B: B.shape[0] === m ? B : tf.slice(B, [0, 0], [m, B.shape[1]]),
 });
-
-/** A vector to be broadcast over the rows of an activation. (w) → (1, w) */
-const asRow = (vector: Tensor): Tensor2D => tf.reshape(vector, [1, vector.size]);
 
 /**
  * VeRA's linear layer (Kopiczko et al. 2024, VeRA: Vector-based Random Matrix Adaptation, eq. 2):
@@ -173,18 +167,12 @@ export interface MergedWeights {
   dispose(): void;
 }
 
-/** Whether all entries are zero. */
 export const isZero = (x: Tensor): boolean => x.dataSync<'float32'>().every((value) => value === 0);
 
 /** A new constant, which the caller disposes of. */
 const makeConstant = (make: () => Tensor2D): Tensor2D => markConstant(tf.keep(tf.tidy(make)));
 
-const asColumn = (x: Tensor1D): Tensor2D => tf.reshape(x, [-1, 1]);
-
-/**
- * Returns a layer's weight with what the adapter adds, (m, n): W itself where it adds nothing yet,
- * null where the adapter does not say what it adds.
- */
+/** W + what the adapter adds, (m, n); W itself if that is 0, null if the adapter does not tell. */
 function mergedWeight(
   adapter: Adapter,
   { name, in: n, out: m }: LinearLayer,

@@ -6,23 +6,19 @@ import type { Architecture, HostTensor, ModelShape, ParameterSpec } from './type
 /** Returns a parameter: one of the model by its canonical name, one of the adapter by its own. */
 export type ParameterLookup = (name: string) => Tensor;
 
-/** Reads a parameter of the model. */
 export type WeightReader = (name: string) => HostTensor;
 
-/**
- * The names of a layer's low-rank factors, and their scale s: W' = W + s·B·A − s·B₀·A₀, and under
- * DoRA diag(m/‖W'‖)·W'.
- */
+/** A layer's low-rank factors and scale s: W' = W + s·B·A − s·B₀·A₀; DoRA: diag(m/‖W'‖)·W'. */
 export interface FactorNames {
   readonly A: string; // (r, n)
   readonly B: string; // (m, r)
   readonly scale: number;
   /** σ² of A's distribution. Absent where it is unknown, as for an A from a folder. */
-  readonly variance?: number;
+  readonly variance?: number | undefined;
   /** A₀ and B₀, which are not trained. */
-  readonly fixed?: { readonly A: string; readonly B: string };
+  readonly fixed?: { readonly A: string; readonly B: string } | undefined;
   /** DoRA's m, (m). */
-  readonly magnitude?: string;
+  readonly magnitude?: string | undefined;
 }
 
 /** The names of VeRA's vectors at a layer: W' = W + diag(b)·B·diag(d)·A. */
@@ -34,7 +30,6 @@ export interface VectorNames {
   readonly b: string; // (m)
 }
 
-/** What an adapter is given to save itself. */
 export interface SaveContext {
   readonly architecture: Architecture;
   /** The folder of the base checkpoint. */
@@ -49,18 +44,14 @@ export interface SaveContext {
   readonly changed: readonly string[];
 }
 
-/** What a linear layer may use besides its arguments. */
 export interface LayerContext {
   readonly parameter: ParameterLookup;
   /** Present while training: the stream of this name for the adapter's dropout in this step. */
-  readonly random?: (name: string) => RandomStream;
+  readonly random?: ((name: string) => RandomStream) | undefined;
 }
 
 export interface Adapter {
-  /**
-   * Whether a parameter of the model (by canonical name) or of the adapter is trained. The network
-   * always trains the head, whatever this returns.
-   */
+  /** Whether a parameter is trained, by canonical name or the adapter's. The head always is. */
   trains(name: string): boolean;
   /** The parameters that the adapter adds to the model's. */
   readonly parameters: readonly ParameterSpec[];
@@ -71,19 +62,13 @@ export interface Adapter {
    *   weight
    */
   initial(seed: number, read?: WeightReader): ReadonlyMap<string, HostTensor>;
-  /**
-   * Returns the initial values of the adapter's parameters that PyTorch draws from the seed;
-   * `initial` then returns none. Absent where PyTorch draws nothing.
-   */
+  /** What PyTorch draws from the seed, in place of `initial`. Absent where it draws nothing. */
   draw?(seed: number): Promise<ReadonlyMap<string, HostTensor>>;
   /** The parameters of the model that `initial` reads. Default: none. */
-  readonly reads?: readonly string[];
+  readonly reads?: readonly string[] | undefined;
   /** The names of the layers that the adapter adapts; kernels are taken over these. */
   readonly targets: readonly string[];
-  /**
-   * A linear layer under the adapter. x: (S, n), weight: (m, n), bias: (m), or null for a layer
-   * without one → (S, m).
-   */
+  /** x: (S, n), weight: (m, n), bias: (m), or null for a layer without one → (S, m). */
   linear(
     layer: string,
     x: Tensor2D,
@@ -91,10 +76,7 @@ export interface Adapter {
     bias: Tensor1D | null,
     context: LayerContext,
   ): Tensor2D;
-  /**
-   * A layer's low-rank factors; null where it has none. Kernels and effective weights are made of
-   * what `factors` and `vectors` name.
-   */
+  /** A layer's low-rank factors, or null. Kernels are made of what `factors` and `vectors` name. */
   factors(layer: string): FactorNames | null;
   /** VeRA's vectors at a layer; null, or absent, where it has none. */
   vectors?(layer: string): VectorNames | null;
@@ -120,9 +102,7 @@ export interface AdapterContext extends ModelShape {
 }
 
 export interface AdapterImplementation {
-  /**
-   * Returns the faults that only the model or `initFrom` can show, by paths from the spec's root.
-   */
+  /** Returns the faults that only the model or `initFrom` shows, by paths from the spec's root. */
   check(params: JsonObject, context: AdapterContext): Promise<readonly Problem[]>;
   /** Returns the adapter. Throws UserFault for the first fault that `check` would return. */
   create(params: JsonObject, context: AdapterContext): Promise<Adapter>;

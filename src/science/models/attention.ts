@@ -20,8 +20,7 @@ import type { Rotary } from './families/description.ts';
 import type { Padding } from './layout.ts';
 import type { KeyValueBlock } from './types.ts';
 
-/** The sizes of one attention, and the padding of its queries and keys. */
-export interface AttentionShape {
+interface AttentionShape {
   readonly batch: number;
   readonly heads: number;
   readonly kvHeads: number;
@@ -88,26 +87,17 @@ export function cachedAttention(
   const scaled = tf.mul(pad(q, queries, batch, heads), more.scale ?? 1 / Math.sqrt(d)),
     Q = tf.reshape(scaled, [batch, kvHeads, rows, d]);
   const scores = blocks.map(({ keys }) => tf.matMul(Q, keys, false, true)); // (B, Hk, G·Tq, Tᵢ)
-  const all = scores.length === 1 ? scores[0]! : tf.concat(scores, 3);
-  const weights = tf.softmax(mask === null ? all : tf.add(all, mask)); // (B, Hk, G·Tq, T)
-  const parts =
-    scores.length === 1
-      ? [weights]
-      : tf.split(
-          weights,
-          scores.map(({ shape }) => shape[3]!),
-          3,
-        );
+  const all = tf.concat(scores, 3),
+    weights = tf.softmax(mask === null ? all : tf.add(all, mask)); // (B, Hk, G·Tq, T)
+  const widths = scores.map(({ shape }) => shape[3]!),
+    parts = scores.length === 1 ? [weights] : tf.split(weights, widths, 3);
   const mixed = blocks
     .map(({ values }, i) => tf.matMul(parts[i]!, values))
     .reduce((sum, part) => tf.add(sum, part)); // (B, Hk, G·Tq, d)
   return unpad(tf.reshape(mixed, [batch, heads, queries.width, d]), queries, batch);
 }
 
-/**
- * `attention` by one operation, which pads nothing and computes the weights again for the gradient.
- * q: (Q, H·d); k, v: (S, Hk·d) → (Q, H·d).
- */
+/** `attention` by one operation without padding. q: (Q, H·d); k, v: (S, Hk·d) → (Q, H·d). */
 export function attentionOfRows(
   q: Tensor2D,
   k: Tensor2D,
@@ -138,7 +128,7 @@ export function attention(
   k: Tensor2D,
   v: Tensor2D,
   shape: AttentionShape,
-  { bias, keep }: { readonly bias?: Tensor4D; readonly keep?: Tensor } = {},
+  { bias, keep }: { bias?: Tensor4D | undefined; keep?: Tensor | undefined } = {},
 ): Tensor2D {
   const { batch, heads, kvHeads, queries, keys, mask } = shape;
   const groups = heads / kvHeads,
@@ -152,7 +142,7 @@ export function attention(
   const ungrouped = (x: Tensor): Tensor =>
     groups === 1 ? x : tf.reshape(x, [batch, heads, Tq, x.size / (batch * heads * Tq)]);
   const kept = keep === undefined ? undefined : grouped(keep);
-  return differentiable([q, k, v, ...(bias === undefined ? [] : [bias])], {
+  return differentiable([q, k, v, bias ?? null], {
     forward: () => {
       const Q = tf.mul(grouped(pad(q, queries, batch, heads)), scale),
         K = pad(k, keys, batch, kvHeads),
@@ -190,16 +180,13 @@ export function attention(
         // Q was multiplied by the scale already.
         needs[1] ? unpad(tf.matMul(dS, Q, true, false), keySide, batch) : null, // (S, Hk·d)
         dV,
-        ...(bias === undefined ? [] : [dS]),
+        needs[3] ? dS : null,
       ];
     },
   });
 }
 
-/**
- * Cosine and sine of each token's angles, (S, 1, r/2), for rotary position embeddings (Su et al.
- * 2021) as transformers applies them (rotate_half).
- */
+/** Cosine and sine of each token's rotary angles (Su et al. 2021, as rotate_half), (S, 1, r/2). */
 export interface Angles {
   readonly cos: Tensor3D;
   readonly sin: Tensor3D;

@@ -1,7 +1,6 @@
 /**
- * The tensors of a base model on the device, by canonical name, read from a checkpoint or drawn at
- * random. The process keeps the models used last, by the digest of their checkpoint, so that the
- * cells of a grid read each from disk once.
+ * The tensors of a base model on the device, read or drawn. The models used last are kept, by the
+ * digest of their checkpoint, so that the cells of a grid read each once.
  */
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
@@ -16,6 +15,7 @@ import { markConstant } from '../../tensor/differentiable.ts';
 import { type Checkpoint, openCheckpoint, readJson } from './io/checkpoint.ts';
 import { checkFloat, isFloat, sameShape, storedShape, turned, UNQUANTISED } from './io/stored.ts';
 import { within } from './modules.ts';
+import { parameterBytes } from './transformer-parts.ts';
 import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
 /** How many models are kept, those in use among them. More are kept only while in use. */
@@ -31,10 +31,7 @@ export interface BaseModel {
   release(): void;
 }
 
-/**
- * Returns the names that checkpoints use for a parameter: the canonical one, that of transformers,
- * its aliases, and those of old TensorFlow checkpoints (LayerNorm.gamma).
- */
+/** The names that checkpoints use: canonical, transformers', aliases, old TensorFlow's (gamma). */
 function namesFor(architecture: Architecture, { name, aliases = [] }: ParameterSpec): string[] {
   const old = name
     .replace(/LayerNorm\.weight$/, 'LayerNorm.gamma')
@@ -42,7 +39,7 @@ function namesFor(architecture: Architecture, { name, aliases = [] }: ParameterS
   return [name, architecture.externalName(name), ...aliases, old, architecture.externalName(old)];
 }
 
-/** Returns the name under which a checkpoint holds a parameter; undefined where it lacks it. */
+/** Returns the name under which a checkpoint holds a parameter, or undefined. */
 export const fileName = (
   checkpoint: Checkpoint,
   architecture: Architecture,
@@ -57,9 +54,10 @@ function missingTensorFault(
 ): UserFault {
   const { name } = spec;
   const message = `${checkpoint.dir} has no tensor "${architecture.externalName(name)}"`;
-  const modules = namesFor(architecture, spec).map((own) => own.replace(/[^.]*$/, ''));
-  const [instead] = [...checkpoint.tensors].filter(
-    ([other, entry]) => !isFloat(entry) && modules.includes(other.replace(/[^.]*$/, '')),
+  const moduleOf = (parameter: string): string => parameter.replace(/[^.]*$/, '');
+  const modules = namesFor(architecture, spec).map(moduleOf);
+  const instead = [...checkpoint.tensors].find(
+    ([other, entry]) => !isFloat(entry) && modules.includes(moduleOf(other)),
   );
   if (instead !== undefined)
     return new UserFault(
@@ -120,7 +118,6 @@ export function resolveNames(
 const BUFFER =
   /(^|\.)(rotary_emb\.inv_freq|(attn|attention)\.(masked_)?bias|embeddings\.(position|token_type)_ids)$/;
 
-/** The tensors of a checkpoint that nothing reads, by their names in the file. */
 export interface Unread {
   /** Tensors of the body that the model described by config.json does not have. */
   readonly body: readonly string[];
@@ -151,17 +148,15 @@ export function unreadTensors(
 ): Unread {
   const parametersOf = (own: Architecture): readonly ParameterSpec[] =>
     own.parameters(own.parseConfig(checkpoint.config, classes));
-  const known = new Set(
-    parametersOf(architecture)
-      .filter(({ name }) => names.has(name))
-      .flatMap((spec) => namesFor(architecture, spec)),
-  );
+  const namesOf = (specs: readonly ParameterSpec[]): Set<string> =>
+    new Set(specs.flatMap((spec) => namesFor(architecture, spec)));
+  const known = namesOf(parametersOf(architecture).filter(({ name }) => names.has(name)));
   // The body of a classifier may have a part that other heads do without (BERT's pooler).
   const classifier = classifierOf(architecture);
-  const ofClassifier = new Set(
-    (classifier === null ? [] : parametersOf(classifier))
-      .filter(({ mayBeMissing }) => mayBeMissing === true)
-      .flatMap((spec) => namesFor(classifier ?? architecture, spec)),
+  const ofClassifier = namesOf(
+    classifier === null
+      ? []
+      : parametersOf(classifier).filter((spec) => spec.mayBeMissing === true),
   );
   const prefix = architecture.externalName('');
   const isPrefixed = [...names.values()].some((name) => prefix !== '' && name.startsWith(prefix));
@@ -179,10 +174,7 @@ export function unreadTensors(
   return { body, heads: [...heads] };
 }
 
-/**
- * Throws UserFault where the checkpoint holds a parameter under two names with different values:
- * an output table that config.json ties to the token table, but that differs from it.
- */
+/** Throws UserFault for a tied output table whose values differ from those of the token table. */
 export async function checkTied(
   checkpoint: Checkpoint,
   architecture: Architecture,
@@ -206,7 +198,7 @@ export async function checkTied(
   }
 }
 
-/** Reads parameters by canonical name, in the model's form. `names`: their names in the file. */
+/** Reads parameters, by canonical name, in the model's form. `names`: those in the file. */
 export async function readParameters(
   checkpoint: Checkpoint,
   names: ReadonlyMap<string, string>,
@@ -221,14 +213,13 @@ export async function readParameters(
   );
 }
 
-/** A model, and how many of its uses have not been released. */
 interface Kept {
   readonly base: Omit<BaseModel, 'release'>;
+  /** How many uses of the model have not been released. */
   users: number;
 }
 const cache = processWide('nn.base', () => new Map<string, Promise<Kept>>());
 
-/** Where a base model comes from. */
 export interface ModelSource {
   /** The folder of the checkpoint, or of a config.json alone. */
   readonly path: string;
@@ -238,40 +229,37 @@ export interface ModelSource {
   readonly init?: 'pretrained' | 'random';
 }
 
-/** Reads a model, used by nobody yet, from a checkpoint. */
+const toDevice = (values: Iterable<[string, HostTensor]>): Map<string, Tensor> =>
+  new Map(
+    Array.from(values, ([name, { data, shape }]) => [
+      name,
+      markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32'))),
+    ]),
+  );
+
 async function readModel(dir: string, architecture: Architecture, classes: number): Promise<Kept> {
   const checkpoint = await openCheckpoint(dir);
-  const specs = architecture.parameters(architecture.parseConfig(checkpoint.config, classes));
+  const { config } = checkpoint,
+    specs = architecture.parameters(architecture.parseConfig(config, classes));
   const fileNames = resolveNames(checkpoint, architecture, specs);
   await checkTied(checkpoint, architecture, specs);
-  const tensors = new Map<string, Tensor>();
-  const known = new Map(specs.map((spec) => [spec.name, spec]));
-  const read = await checkpoint.read([...fileNames.values()]);
-  for (const [name, inFile] of fileNames) {
-    const { data, shape } = turned(named(known, name), named(read, inFile));
-    tensors.set(name, markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32'))));
-  }
-  return { base: { config: checkpoint.config, tensors, fileNames }, users: 0 };
+  const tensors = toDevice(await readParameters(checkpoint, fileNames, specs));
+  return { base: { config, tensors, fileNames }, users: 0 };
 }
 
-/**
- * Yields a value for each parameter below the head's modules, drawn from a stream of its own,
- * (seed, 'init', name). `ownValues` (start.ts) draws the head.
- */
+/** Yields the body's parameters, each from stream (seed, 'init', name). start.ts draws the head. */
 export function* drawBody(
   architecture: Architecture,
   config: unknown,
   seed: number,
-): Generator<[name: string, value: HostTensor], void> {
+): Generator<[name: string, value: HostTensor]> {
   const range = architecture.initializerRange(config);
   for (const spec of architecture.parameters(config))
     if (!within(spec.name, architecture.headModules))
       yield [spec.name, drawParameter(spec, range, seed, 'init')];
 }
 
-/**
- * Draws a model's body by the config.json in `dir`. Throws UserFault where it exceeds the memory.
- */
+/** Draws a model's body by the config.json in `dir`. Throws UserFault if it exceeds the memory. */
 async function drawModel(
   dir: string,
   architecture: Architecture,
@@ -280,18 +268,14 @@ async function drawModel(
 ): Promise<Kept> {
   const json = await readJson(join(dir, 'config.json'));
   const config = architecture.parseConfig(json, classes);
-  const tensors = new Map<string, Tensor>();
-  const bytes = architecture
-    .parameters(config)
-    .reduce((sum, { shape }) => sum + 4 * shape.reduce((a, b) => a * b, 1), 0);
+  const bytes = parameterBytes(architecture.parameters(config));
   if (bytes > totalmem())
     throw new UserFault(
       `${join(dir, 'config.json')} describes a model of ${inWords(bytes)}, ` +
         `and this machine has ${inWords(totalmem())} of memory`,
       'Name a smaller model, or a machine that holds this one.',
     );
-  for (const [name, { data, shape }] of drawBody(architecture, config, seed))
-    tensors.set(name, markConstant(tf.keep(tf.tensor(data, shape.slice(), 'float32'))));
+  const tensors = toDevice(drawBody(architecture, config, seed));
   return { base: { config: json, tensors, fileNames: new Map() }, users: 0 };
 }
 
@@ -320,14 +304,9 @@ export async function openBase(
     const { base } = await load();
     return { ...base, release: () => base.tensors.forEach((tensor) => tensor.dispose()) };
   }
-  const key = JSON.stringify([
-    tf.getBackend(),
-    architecture.modelType,
-    architecture.head.type,
-    digest,
-    classes,
-    init === 'random' ? seed : null,
-  ]);
+  const { modelType, head } = architecture,
+    drawn = init === 'random' ? seed : null;
+  const key = JSON.stringify([tf.getBackend(), modelType, head.type, digest, classes, drawn]);
   let promise = cache.get(key);
   if (promise === undefined) {
     promise = load();
@@ -337,22 +316,19 @@ export async function openBase(
   const kept = await promise;
   kept.users++;
   await evict();
-  let released = false;
+  let uses = 1;
   return {
     ...kept.base,
     release: () => {
-      if (!released) {
-        released = true;
-        kept.users--;
-      }
+      kept.users -= uses;
+      uses = 0;
     },
   };
 }
 
 /**
- * Initialises a parameter as transformers does: weights are drawn from N(0, range²), each from its
- * own stream (seed, purpose, name); biases are 0, scales of norms 1, and the padding row of a table
- * 0.
+ * Draws as transformers does: weights from N(0, range²), by stream (seed, purpose, name); biases
+ * are 0, scales of norms 1, and the padding row of a table 0.
  */
 export function drawParameter(
   { name, shape, draw }: ParameterSpec,

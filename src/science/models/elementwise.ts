@@ -31,10 +31,7 @@ const product = (a: Tensor2D, b: Tensor2D): Tensor2D =>
     ],
   });
 
-/**
- * A mask whose entries are 0 with probability `rate`, else 1/(1 − rate), drawn from our own seeded
- * stream, so that every backend drops the same entries.
- */
+/** 0 with probability `rate`, else 1/(1 − rate), by our stream, so alike on every backend. */
 export function dropoutMask<R extends Rank = Rank>(
   shape: ShapeMap[R],
   { rate, random }: NonNullable<ForwardContext['dropout']>,
@@ -44,7 +41,6 @@ export function dropoutMask<R extends Rank = Rank>(
   return markConstant(tf.tensor<R>(values, shape));
 }
 
-/** x with dropout applied; x itself where there is no dropout. */
 export function dropout<T extends Tensor>(x: T, setting: ForwardContext['dropout']): T {
   return setting === undefined ? x : tf.mul(x, dropoutMask(x.shape, setting));
 }
@@ -135,28 +131,19 @@ export const relu = slopedByValue(tf.relu, tf.step);
 /** tanh u;  derivative 1 − tanh². */
 export const tanh = slopedByValue(tf.tanh, (y) => tf.sub(1, tf.square(y)));
 
-export const activations: Readonly<Record<string, Activation>> = {
-  gelu,
-  gelu_new: geluTanh,
-  gelu_pytorch_tanh: geluTanh,
-  relu,
-  silu,
-  swish: silu,
-  tanh,
-};
+export const activations: ReadonlyMap<string, Activation> = new Map(
+  Object.entries<Activation>({
+    gelu,
+    gelu_new: geluTanh,
+    gelu_pytorch_tanh: geluTanh,
+    relu,
+    silu,
+    swish: silu,
+    tanh,
+  }),
+);
 
-/** Returns the activation of this name. Throws where there is none. */
-export function activationNamed(name: string): Activation {
-  const activation = activations[name];
-  if (activation === undefined) throw new Error(`no activation is named "${name}"`);
-  return activation;
-}
-
-/**
- * act(gate) ⊙ up.
- * @param parts gate and up, (S, m) each, or one tensor with the columns of both, (S, 2m)
- * @returns (S, m)
- */
+/** act(gate) ⊙ up, (S, m). `parts`: gate and up, (S, m) each, or the columns of both, (S, 2m). */
 export function gated(act: Activation, parts: Gated): Tensor2D {
   const { fused } = act;
   if (fused !== undefined && hasFused())

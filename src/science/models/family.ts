@@ -1,20 +1,17 @@
-/**
- * Makes an architecture from a family's description: one core for all transformers. The fields of a
- * config.json come from outside, so each is checked and bounded.
- */
+/** Makes an architecture from a family's description, with each field of config.json checked. */
 import { UserFault } from '../../api.ts';
 import { named } from '../../base/lookup.ts';
 import { isRecord, shown } from '../../base/untrusted/json.ts';
 import { inWords } from '../../base/untrusted/limits.ts';
 import { activations } from './elementwise.ts';
 import { BERT } from './families/bert-like.ts';
-import type { ConfigFields, Family, HeadNames, Size, Transformer } from './families/description.ts';
-import { headOf, type HeadPart } from './heads.ts';
+import type { ConfigFields, Family, Size, Transformer } from './families/description.ts';
+import { describeHead, type HeadPart } from './heads.ts';
 import { UNQUANTISED } from './io/stored.ts';
 import { within } from './modules.ts';
 import { hiddenLayers, hiddenStates, lastHiddenStates } from './transformer-forward.ts';
-import { bodyLinears, bodyParameters, bodyVectors } from './transformer-parts.ts';
-import type { Architecture, Head, ParameterSpec } from './types.ts';
+import { bodyLinears, bodyParameters, bodyVectors, parameterBytes } from './transformer-parts.ts';
+import type { Architecture, Head } from './types.ts';
 
 /** Several times the largest models' sizes: more is a mistake or exhausts memory. */
 const MOST = {
@@ -27,8 +24,13 @@ const MOST = {
   types: 100_000,
 } as const satisfies Record<Size, number>;
 
-/** Returns the readers of an object in config.json of which `configFields` makes the others. */
-function fieldReaders(json: { readonly [field: string]: unknown }, place: string) {
+/** Returns the readers of an object in config.json. `place` is its path: `rope_parameters.`. */
+function configFields(json: unknown, place = ''): ConfigFields {
+  if (!isRecord(json)) throw new UserFault('config.json is not an object');
+  const read = new Map<string, number>();
+  const missing = (field: string): UserFault => new UserFault(`config.json lacks ${place}${field}`);
+  const wrong = (field: string, value: unknown, expected: string): UserFault =>
+    new UserFault(`config.json: ${place}${field} is ${shown(value)}; it must be ${expected}`);
   const number = (
     field: string,
     fallback: number | undefined,
@@ -36,11 +38,8 @@ function fieldReaders(json: { readonly [field: string]: unknown }, place: string
     expected: string,
   ): number => {
     const value = json[field] ?? fallback;
-    if (value === undefined) throw new UserFault(`config.json lacks ${place}${field}`);
-    if (typeof value !== 'number' || !accept(value))
-      throw new UserFault(
-        `config.json: ${place}${field} is ${shown(value)}; it must be ${expected}`,
-      );
+    if (value === undefined) throw missing(field);
+    if (typeof value !== 'number' || !accept(value)) throw wrong(field, value, expected);
     return value;
   };
   const only = (field: string, accepted: readonly unknown[]): void => {
@@ -53,17 +52,9 @@ function fieldReaders(json: { readonly [field: string]: unknown }, place: string
   const choice = <T extends string>(field: string, accepted: readonly T[], fallback?: T): T => {
     only(field, fallback === undefined ? accepted : [...accepted, null]);
     const value = (json[field] ?? fallback) as T | undefined;
-    if (value === undefined) throw new UserFault(`config.json lacks ${place}${field}`);
+    if (value === undefined) throw missing(field);
     return value;
   };
-  return { number, only, choice };
-}
-
-/** Returns the readers of an object in config.json. `place` is its path: `rope_parameters.`. */
-function configFields(json: unknown, place = ''): ConfigFields {
-  if (!isRecord(json)) throw new UserFault('config.json is not an object');
-  const read = new Map<string, number>();
-  const { number, only, choice } = fieldReaders(json, place);
   return {
     modelType: String(json['model_type']),
     count: (field, size, fallback) => {
@@ -88,14 +79,11 @@ function configFields(json: unknown, place = ''): ConfigFields {
     positive: (field, fallback) => number(field, fallback, (x) => x > 0 && x <= 1e9, 'above 0'),
     flag: (field, fallback) => {
       const value = json[field] ?? fallback;
-      if (typeof value !== 'boolean')
-        throw new UserFault(
-          `config.json: ${place}${field} is ${shown(value)}; it must be true or false`,
-        );
+      if (typeof value !== 'boolean') throw wrong(field, value, 'true or false');
       return value;
     },
     choice,
-    activation: (field, fallback) => choice(field, Object.keys(activations), fallback),
+    activation: (field, fallback) => choice(field, [...activations.keys()], fallback),
     only,
     token: (field, vocabulary, fallback) =>
       json[field] === null || (json[field] === undefined && fallback === null)
@@ -109,10 +97,7 @@ function configFields(json: unknown, place = ''): ConfigFields {
     inner: (field) => {
       const value = json[field] ?? null;
       if (value === null) return null;
-      if (!isRecord(value))
-        throw new UserFault(
-          `config.json: ${place}${field} is ${shown(value)}; it must be an object`,
-        );
+      if (!isRecord(value)) throw wrong(field, value, 'an object');
       return configFields(value, `${place}${field}.`);
     },
     raw: (field) => json[field],
@@ -128,11 +113,8 @@ export interface TransformerConfig extends Transformer {
 /** The bytes of the largest model: a size may exceed any disk with each field within its bound. */
 const MOST_BYTES = 2 ** 42;
 
-const bytesOf = ({ shape }: ParameterSpec): number => 4 * shape.reduce((a, b) => a * b, 1);
-
-/** Throws UserFault for a model of more than MOST_BYTES. */
 function checkSize(model: Transformer, tokenTable: string, fields: ConfigFields): void {
-  const bytes = bodyParameters(model, tokenTable).reduce((sum, spec) => sum + bytesOf(spec), 0);
+  const bytes = parameterBytes(bodyParameters(model, tokenTable));
   if (bytes > MOST_BYTES)
     throw new UserFault(
       `config.json describes a model of ${inWords(bytes)} (${fields.sizes()}); ` +
@@ -142,8 +124,7 @@ function checkSize(model: Transformer, tokenTable: string, fields: ConfigFields)
 
 /** Returns the family's names of a head. Throws UserFault where it has no head of this type. */
 function headNames(
-  modelType: string,
-  heads: HeadNames,
+  { modelTypes: [modelType], heads }: Family,
   { type }: Head,
 ): { readonly transformersName: string; readonly modules?: readonly string[] } {
   const byType = { classifier: heads.classifier, cloze: heads.cloze, 'causal-lm': heads.causalLm };
@@ -182,11 +163,10 @@ export function family(
   own: Family,
   head: Head = { type: 'classifier' },
 ): Architecture<TransformerConfig> {
-  const { modelTypes, prefix, outer, heads, tokenTable } = own;
-  const [modelType] = modelTypes;
-  const { transformersName, modules = [] } = headNames(modelType, heads, head);
+  const { prefix, outer, tokenTable } = own;
+  const { transformersName, modules = [] } = headNames(own, head);
   return {
-    modelType,
+    modelType: own.modelTypes[0],
     head,
     withHead: (other) => family(own, other),
     transformersName,
@@ -199,7 +179,7 @@ export function family(
       const fields = fieldsFor(own, json);
       const model = own.describe(fields);
       checkSize(model, tokenTable, fields);
-      return { ...model, part: headOf({ model, tokenTable }, head, classes) };
+      return { ...model, part: describeHead({ model, tokenTable }, head, classes) };
     },
     initializerRange: ({ initializerRange }) => initializerRange,
     vocabularySize: ({ vocabulary }) => vocabulary,
@@ -214,20 +194,18 @@ export function family(
       ),
       ...config.part.parameters,
     ],
-    forward: (config, batch, context) => {
-      const { part } = config;
-      const body = { model: config, tokenTable };
-      const { x, rows } = lastHiddenStates(body, batch, part.reads(batch), context); // (Q, h)
-      return part.outputs(x, rows, context); // (Q, O)
+    forward: (model, batch, context) => {
+      const reads = model.part.reads(batch);
+      const { x, rows } = lastHiddenStates({ model, tokenTable }, batch, reads, context); // (Q, h)
+      return model.part.outputs(x, rows, context); // (Q, O)
     },
-    layerwise: (config, batch, context) => {
-      const { part } = config;
-      const body = { model: config, tokenTable };
-      const { x, rows } = hiddenLayers(body, batch, part.reads(batch), context); // (L·Q, h)
-      return part.outputs(x, rows, context); // (L·Q, O)
+    layerwise: (model, batch, context) => {
+      const reads = model.part.reads(batch);
+      const { x, rows } = hiddenLayers({ model, tokenTable }, batch, reads, context); // (L·Q, h)
+      return model.part.outputs(x, rows, context); // (L·Q, O)
     },
-    hiddenStates: (config, batch, context, shift) =>
-      hiddenStates({ model: config, tokenTable }, batch, context, shift),
+    hiddenStates: (model, batch, context, shift) =>
+      hiddenStates({ model, tokenTable }, batch, context, shift),
   };
 }
 

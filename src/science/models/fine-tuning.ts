@@ -1,7 +1,4 @@
-/**
- * Fine-tuning of the model's own parameters: of all, of some (only what changed is saved), or of
- * vectors, biases or norms. No parameters are added.
- */
+/** Fine-tuning of the model's own parameters: all, some (only these are saved), or vectors. */
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -16,7 +13,7 @@ import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
 /** Returns an adapter without parameters of its own, which trains those that `trains` allows. */
 const adapterOfModel = (
-  { linears }: Pick<AdapterContext, 'linears'>,
+  { linears }: AdapterContext,
   trains: (name: string) => boolean,
   save: Adapter['save'],
 ): Adapter => ({
@@ -46,10 +43,15 @@ export const partialAdapter = (
   context: AdapterContext,
   trains: (name: string) => boolean,
 ): Adapter => ({
-  ...adapterOfModel(context, trains, async (outDir, saving) => {
-    const { architecture, changed, parameters, read } = saving;
-    await writePartial(outDir, await readAll(changed, read), architecture, parameters);
-  }),
+  ...adapterOfModel(
+    context,
+    trains,
+    async (outDir, { architecture, changed, parameters, read }) => {
+      await mkdir(outDir, { recursive: true });
+      const tensors = forTransformers(architecture, parameters, await readAll(changed, read));
+      await writeSafetensors(join(outDir, FILE), tensors);
+    },
+  ),
   ofModel: trains,
 });
 
@@ -58,22 +60,7 @@ const FILE = 'changed.safetensors';
 /** Whether the folder has a file of changed parameters. */
 export const isPartial = (dir: string): boolean => existsSync(join(dir, FILE));
 
-async function writePartial(
-  dir: string,
-  tensors: ReadonlyMap<string, HostTensor>,
-  architecture: Architecture,
-  parameters: readonly ParameterSpec[],
-): Promise<void> {
-  await mkdir(dir, { recursive: true });
-  await writeSafetensors(join(dir, FILE), forTransformers(architecture, parameters, tensors), {
-    format: 'pt',
-  });
-}
-
-/**
- * Reads the changed parameters by canonical name. Throws UserFault naming file and tensor where one
- * is not a parameter of this model or has another shape.
- */
+/** Reads changed parameters by canonical name. Throws UserFault for an unknown or misshapen one. */
 export async function readPartial(
   dir: string,
   architecture: Architecture,
@@ -99,8 +86,7 @@ export const full: AdapterImplementation = {
       adapterOfModel(
         context,
         () => true,
-        async (outDir, saving) => {
-          const { architecture, modelDir, classes, read, parameters } = saving;
+        async (outDir, { architecture, modelDir, classes, read, parameters }) => {
           const names = parameters.map(({ name }) => name);
           await writeCheckpoint(
             join(outDir, 'model'),
@@ -114,46 +100,35 @@ export const full: AdapterImplementation = {
     ),
 };
 
-/**
- * Returns the implementation of an adapter that trains some of the model's parameters.
- * @param check returns what is wrong with the adapter on this model
- * @param trained returns which parameters are trained beside the head, by canonical name
- */
+/** `check` finds what is wrong on a model; `trained` tells what is trained beside the head. */
 export const checkedPartial = (
   check: (context: AdapterContext) => Problem[],
   trained: (context: AdapterContext) => (name: string) => boolean,
 ): AdapterImplementation => ({
   check: (_params, context) => Promise.resolve(check(context)),
   create: (_params, context) =>
-    Promise.resolve(context).then((own) => {
-      const fault = check(own).find(({ warning }) => warning !== true);
+    // A throw becomes a rejection.
+    Promise.resolve().then(() => {
+      const fault = check(context).find(({ warning }) => warning !== true);
       if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
-      return partialAdapter(own, trained(own));
+      return partialAdapter(context, trained(context));
     }),
 });
 
-/**
- * Returns the implementation of an adapter that trains some of the model's vectors.
- * @param what the vectors that it trains, for messages
- * @param trained returns which of the parameters are trained, by canonical name
- */
+/** An adapter that trains some vectors, which messages call `what`, and the head. */
 export function vectorAdapter(
   type: string,
   what: string,
   trained: (parameters: AdapterContext['parameters']) => (name: string) => boolean,
 ): AdapterImplementation {
-  /** The trained parameters that do not belong to the head. */
-  const vectorsOf = ({ architecture, parameters }: AdapterContext): Set<string> => {
+  const trainedVectors = ({ architecture, parameters }: AdapterContext): Set<string> => {
     const isTrained = trained(parameters);
-    return new Set(
-      parameters
-        .map(({ name }) => name)
-        .filter((name) => !within(name, architecture.headModules) && isTrained(name)),
-    );
+    const below = parameters.filter(({ name }) => !within(name, architecture.headModules));
+    return new Set(below.map(({ name }) => name).filter(isTrained));
   };
   /** Returns a problem where the model has no such vectors: a warning if its head is trained. */
   const check = (context: AdapterContext): Problem[] => {
-    if (vectorsOf(context).size > 0) return [];
+    if (trainedVectors(context).size > 0) return [];
     const { modelType, head, headModules } = context.architecture;
     const path = ['adapter', 'type'],
       lacks = `${type} trains the ${what} of a model, and this ${modelType} has none`;
@@ -166,7 +141,7 @@ export function vectorAdapter(
     return [{ path, message, hint, warning: true }];
   };
   return checkedPartial(check, (context) => {
-    const vectors = vectorsOf(context);
+    const vectors = trainedVectors(context);
     return (name) => vectors.has(name);
   });
 }

@@ -1,7 +1,6 @@
 /**
- * Text generation by a decoder with a causal-LM head: batched, with a cache of keys and values, and
- * without padding, so that a row's text does not depend on the rows beside it beyond float32
- * rounding.
+ * Text generation by a decoder with a causal-LM head, in batches without padding: beyond float32
+ * rounding, a row's text does not depend on the others.
  */
 import type { Tensor, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -12,8 +11,6 @@ import { compiled } from '../../tensor/compiled/compiled.ts';
 import { type Sight, similarLengths, type Tokens, UNSEEN } from './layout.ts';
 import type { Network } from './network.ts';
 import type { KeyValueBlock, TokenRow } from './types.ts';
-
-type Placed = Pick<Tokens, 'map' | 'places'> & { readonly padding: { readonly width: number } };
 
 /** A layer's older columns, and the newest ones, if there are any yet. */
 type Layer = readonly [old: KeyValueBlock, recent?: KeyValueBlock];
@@ -26,10 +23,13 @@ const concatBlocks = (a: KeyValueBlock, b: KeyValueBlock): KeyValueBlock => ({
   values: tf.keep(tf.concat([a.values, b.values], 2)),
 });
 
-const copyBlock = ({ keys, values }: KeyValueBlock): KeyValueBlock => ({
-  keys: tf.keep(tf.clone(keys)),
-  values: tf.keep(tf.clone(values)),
+const mapBlock = (block: KeyValueBlock, change: (x: Tensor) => Tensor): KeyValueBlock => ({
+  keys: change(block.keys),
+  values: change(block.values),
 });
+
+const copyBlock = (block: KeyValueBlock): KeyValueBlock =>
+  mapBlock(block, (x) => tf.keep(tf.clone(x)));
 
 const dispose = (...blocks: readonly (KeyValueBlock | undefined)[]): void => {
   for (const block of blocks) {
@@ -61,10 +61,9 @@ export class KeyValueCache {
   }
 
   /** Adds the columns of the tokens that are about to be read. */
-  open(tokens: Placed): void {
-    const { width } = tokens.padding;
+  open({ map, places, padding: { width } }: Tokens): void {
     const added = this.#columns.map((): number[] => []);
-    tokens.map.example.forEach((b, i) => at(added, b).push(at(tokens.places, i)));
+    map.example.forEach((b, i) => at(added, b).push(at(places, i)));
     this.#columns = this.#columns.map((row, b) => {
       const own = at(added, b);
       return [...row, ...own, ...new Array<number>(width - own.length).fill(PADDING)];
@@ -75,15 +74,16 @@ export class KeyValueCache {
   extend(layer: number, keys: Tensor, values: Tensor): readonly KeyValueBlock[] {
     const added = { keys, values },
       before = this.#layers.get(layer);
-    let now: Layer;
-    if (before === undefined) now = [copyBlock(added)];
-    else {
-      const [old, recent] = before;
-      now = [old, recent === undefined ? copyBlock(added) : concatBlocks(recent, added)];
-      dispose(recent);
+    if (before === undefined) {
+      const first = copyBlock(added);
+      this.#layers.set(layer, [first]);
+      return [first];
     }
-    this.#layers.set(layer, now);
-    return now.filter((block) => block !== undefined);
+    const [old, recent] = before;
+    const joined = recent === undefined ? copyBlock(added) : concatBlocks(recent, added);
+    dispose(recent);
+    this.#layers.set(layer, [old, joined]);
+    return [old, joined];
   }
 
   /** Joins the newest columns to the others once they are many. Call it between two steps. */
@@ -99,7 +99,7 @@ export class KeyValueCache {
    * Returns what is added to the scores, (B, 1, G·Tq, T): 0 where a query sees a key, −1e9
    * elsewhere. The queries of each of G groups of heads stand after one another, as in `maskOf`.
    */
-  mask(queries: Placed, { window = Infinity }: Pick<Sight, 'window'>, groups: number): Tensor4D {
+  mask(queries: Tokens, { window = Infinity }: Pick<Sight, 'window'>, groups: number): Tensor4D {
     const batch = this.#columns.length,
       T = at(this.#columns, 0).length,
       Tq = queries.padding.width;
@@ -120,10 +120,7 @@ export class KeyValueCache {
   keep(rows: readonly number[]): void {
     this.#columns = rows.map((row) => at(this.#columns, row));
     const index = tf.tensor1d(rows.slice(), 'int32');
-    const kept = ({ keys, values }: KeyValueBlock): KeyValueBlock => ({
-      keys: tf.gather(keys, index),
-      values: tf.gather(values, index),
-    });
+    const kept = (block: KeyValueBlock) => mapBlock(block, (x) => tf.gather(x, index));
     for (const [layer, [old, recent]] of this.#layers) {
       this.#layers.set(layer, recent === undefined ? [kept(old)] : [kept(old), kept(recent)]);
       dispose(old, recent);
@@ -144,15 +141,13 @@ interface Sampling {
   /** Only this many of the likeliest tokens are drawn from. Default: all. */
   readonly top_k?: number;
   /**
-   * Only the likeliest tokens whose probabilities together reach this are drawn from (nucleus
-   * sampling, Holtzman et al. 2020). Default: all.
+   * Nucleus sampling: the likeliest tokens that reach this (Holtzman et al. 2020). Default: all.
    */
   readonly top_p?: number;
 }
 
 /**
- * Yields the tokens from the likeliest on, those of one logit by their ids. Only a few are read of
- * a vocabulary of 10⁵ tokens, so a heap orders as many as are asked for.
+ * Yields tokens from the likeliest on, equal ones by id. A heap orders as many as are asked for.
  */
 function* likeliestFirst(logits: Float32Array): Generator<number, void> {
   const heap = Int32Array.from(logits.keys());
@@ -227,7 +222,6 @@ export function drawToken(
 }
 
 export interface GenerateOptions {
-  /** The largest number of new tokens for a prompt. */
   readonly maxNewTokens: number;
   /** The ids that end a text. */
   readonly stops: readonly number[];
@@ -247,7 +241,7 @@ export interface Generated {
   readonly ended: boolean;
 }
 
-/** Chooses the next token of each row by its logits (B, V). */
+/** Chooses the next token of each row by its logits (B, V). `prompts`: the rows' indexes. */
 type Choose = (logits: Tensor2D, prompts: readonly number[]) => number[];
 
 const notFiniteFault = (prompt: number): UserFault =>
@@ -292,7 +286,7 @@ function chooseByDrawing(sampling: Sampling, random: (prompt: number) => RandomS
   };
 }
 
-/** Continues one batch, the rows whose indexes are `prompts`. Adds the texts' tokens to `out`. */
+/** Continues one batch, `rows` at the indexes `prompts`. Adds the new tokens to `out`, by index. */
 function continueBatch(
   network: Pick<Network, 'forward'>,
   rows: readonly TokenRow[],
@@ -303,11 +297,12 @@ function continueBatch(
 ): void {
   const cache = new KeyValueCache(prompts.length);
   try {
-    let live = [...prompts],
-      batch: readonly TokenRow[] = prompts.map((prompt) => {
-        const { ids, typeIds } = at(rows, prompt);
-        return { ids, typeIds };
-      });
+    let live = [...prompts];
+    // Without its answer, a row's last token is read.
+    let batch: readonly TokenRow[] = prompts.map((prompt) => {
+      const { ids, typeIds } = at(rows, prompt);
+      return { ids, typeIds };
+    });
     for (let step = 0; step < maxNewTokens && live.length > 0; step++) {
       const current = batch,
         asked = live;
@@ -336,10 +331,7 @@ function continueBatch(
   }
 }
 
-/**
- * Continues each prompt to a stop or `maxNewTokens`. Throws UserFault for a logit not finite.
- * @param network opened for evaluation, with a causal-LM head
- */
+/** `network`: with a causal-LM head. Throws UserFault for a logit that is not finite. */
 export async function generate(
   network: Pick<Network, 'forward'>,
   prompts: readonly TokenRow[],
@@ -348,10 +340,7 @@ export async function generate(
   const { batchSize, sampling, random, onBatch } = options;
   if (sampling !== undefined && random === undefined)
     throw new Error('sampling needs the random streams of the prompts');
-  const choose =
-    sampling === undefined || random === undefined
-      ? chooseLikeliest
-      : chooseByDrawing(sampling, random);
+  const choose = sampling && random ? chooseByDrawing(sampling, random) : chooseLikeliest;
   const out = prompts.map(() => ({ ids: [] as number[], ended: false }));
   let done = 0;
   for (const some of similarLengths(prompts, batchSize)) {

@@ -2,14 +2,15 @@
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import { named } from '../../base/lookup.ts';
+import { isRecord } from '../../base/untrusted/json.ts';
 import { fileName, readParameters, resolveNames } from './base.ts';
 import { openCheckpoint, readJson } from './io/checkpoint.ts';
-import { isPeftFolder, readPeftHead } from './io/peft.ts';
+import { isPeftFolder, readPeftHead } from './io/peft-files.ts';
 import { checkShape } from './io/stored.ts';
 import { within } from './modules.ts';
+import type { Network } from './network.ts';
 import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
-/** The parsed config.json of a checkpoint. */
 export const readConfig = (dir: string): Promise<unknown> => readJson(join(dir, 'config.json'));
 
 const headSpecs = (architecture: Architecture, config: unknown): ParameterSpec[] =>
@@ -22,11 +23,7 @@ const headSpecs = (architecture: Architecture, config: unknown): ParameterSpec[]
  */
 export async function readHead(
   dir: string,
-  {
-    architecture,
-    config,
-    classes,
-  }: { readonly architecture: Architecture; readonly config: unknown; readonly classes: number },
+  { architecture, config, classes }: Pick<Network, 'architecture' | 'config' | 'classes'>,
 ): Promise<Map<string, HostTensor>> {
   const specs = headSpecs(architecture, config);
   if (isPeftFolder(dir)) {
@@ -40,15 +37,11 @@ export async function readHead(
   for (const spec of specs) {
     const name = fileName(checkpoint, architecture, spec) ?? throwNoHead(dir, spec.name, classes);
     const { file, shape } = named(checkpoint.tensors, name);
-    checkShape(
-      file,
-      name,
-      shape,
-      spec.shape,
+    const hint =
       shape[0] === spec.shape[0]
         ? 'It is the head of a model of another width.'
-        : `It is the head for another number of classes: the data has ${classes}.`,
-    );
+        : `It is the head for another number of classes: the data has ${classes}.`;
+    checkShape(file, name, shape, spec.shape, hint);
     names.set(spec.name, name);
   }
   return readParameters(checkpoint, names, specs);
@@ -61,15 +54,9 @@ export async function readHead(
  */
 export async function checkLabelOrder(
   dir: string,
-  {
-    architecture,
-    config,
-    classes,
-  }: {
-    readonly architecture: Architecture;
-    readonly config: unknown;
-    readonly classes: readonly string[];
-  },
+  architecture: Architecture,
+  config: unknown,
+  classes: readonly string[],
 ): Promise<void> {
   const specs = headSpecs(architecture, config);
   if (specs.length === 0 || isPeftFolder(dir)) return;
@@ -77,9 +64,9 @@ export async function checkLabelOrder(
     names = resolveNames(checkpoint, architecture, specs);
   // The checkpoint has no classifier, or one for another number of classes.
   if (specs.some(({ name }) => !names.has(name))) return;
-  const labels = (checkpoint.config as { readonly id2label?: unknown }).id2label;
-  if (typeof labels !== 'object' || labels === null) return;
-  const held = classes.map((_, id) => String((labels as Record<string, unknown>)[id])),
+  const labels = isRecord(checkpoint.config) ? checkpoint.config['id2label'] : undefined;
+  if (!isRecord(labels)) return;
+  const held = classes.map((_, id) => String(labels[id])),
     plain = (list: readonly string[]): string[] => list.map((name) => name.toLowerCase());
   const [theirs, ours] = [plain(held), plain(classes)];
   if (theirs.every((name, id) => name === ours[id]) || ours.some((name) => !theirs.includes(name)))
@@ -92,13 +79,10 @@ export async function checkLabelOrder(
   );
 }
 
-/**
- * The head that a PEFT folder contains; undefined where it has none that fits. As in a checkpoint,
- * a head for another number of classes counts as missing.
- */
+/** The head in a PEFT folder; undefined if it has none, or one for another number of classes. */
 export async function readAdapterHead(
   dir: string,
-  { architecture, config }: { readonly architecture: Architecture; readonly config: unknown },
+  { architecture, config }: Pick<Network, 'architecture' | 'config'>,
 ): Promise<Map<string, HostTensor> | undefined> {
   const specs = headSpecs(architecture, config);
   if (specs.length === 0 || !isPeftFolder(dir)) return undefined;

@@ -2,12 +2,12 @@
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../api.ts';
-import { at } from '../../base/lookup.ts';
+import { at, named } from '../../base/lookup.ts';
 import { differentiable } from '../../tensor/differentiable.ts';
 import { hasFused } from '../../tensor/fused.ts';
 import { fusedRowGradients, matmul, rowSums } from '../../tensor/products.ts';
 import { scatterRows, takeRows } from '../../tensor/rows.ts';
-import { activationNamed, dropout } from './elementwise.ts';
+import { activations, dropout } from './elementwise.ts';
 import type {
   CausalLmHead,
   ClassifierHead,
@@ -78,17 +78,10 @@ function meanOfRows(x: Tensor2D, tokens: TokenMap): Tensor2D {
   });
 }
 
-/** Returns the map of an activation with one row for each row of the batch. */
-const oneRowEach = (batch: number): TokenMap => ({
-  batch,
-  example: Int32Array.from({ length: batch }, (_, b) => b),
-});
-
 const READS: Readonly<
   Record<ClassifierHead['reads'], (rows: readonly TokenRow[], padding: number | null) => Reads>
 > = { first: firstTokens, last: lastTokens, mean: allTokens };
 
-/** Returns the part of a classifier with `classes` outputs. */
 function classifierPart(model: Transformer, head: ClassifierHead, classes: number): HeadPart {
   const { dense } = head;
   const output: LinearLayer = { ...head.output, out: classes, adaptable: false };
@@ -98,28 +91,27 @@ function classifierPart(model: Transformer, head: ClassifierHead, classes: numbe
       : [{ ...dense.layer, adaptable: dense.adaptable, onePerText: true }]),
     output,
   ];
-  const norm = dense?.norm === undefined ? [] : normParameters(dense.norm, model.hidden);
+  const parameters = [
+    ...linears.flatMap(linearParameters),
+    ...normParameters(dense?.norm, model.hidden),
+  ];
   return {
     readsOne: head.reads !== 'mean',
     linears,
-    vectors:
-      dense?.norm === undefined
-        ? []
-        : [normVectors(dense.norm, model.hidden, { onePerText: true })],
-    parameters: [...linears.flatMap(linearParameters), ...norm].map((spec) => ({
-      ...spec,
-      mayBeMissing: true,
-    })),
+    vectors: normVectors(dense?.norm, model.hidden, { onePerText: true }),
+    parameters: parameters.map((spec) => ({ ...spec, mayBeMissing: true })),
     tied: [],
     reads: (batch) => READS[head.reads](batch, head.padding ?? null),
     outputs: (states, tokens, context) => {
       const pools = head.reads === 'mean',
-        rows = pools ? oneRowEach(tokens.batch) : tokens;
+        { batch } = tokens;
+      const oneEach = { batch, example: Int32Array.from({ length: batch }, (_, b) => b) },
+        rows = pools ? oneEach : tokens;
       const dropping = model.dropout.includes('head') ? context.dropout : undefined;
       let x = pools ? meanOfRows(states, tokens) : states; // (B, h)
       if (dense !== undefined) {
         if (dense.dropsInput === true) x = dropout(x, dropping);
-        x = activationNamed(dense.activation)(context.linear(dense.layer.name, x, rows));
+        x = named(activations, dense.activation)(context.linear(dense.layer.name, x, rows));
         if (dense.norm !== undefined) x = normalised(dense.norm, x, rows, context);
       }
       return context.linear(output.name, dropout(x, dropping), rows); // (B, C)
@@ -144,7 +136,7 @@ function clozePart(
     readsOne: true,
     linears: [{ ...dense, adaptable: head.adaptable ?? true, onePerText: true }],
     vectors: [
-      normVectors(norm, dense.out, { onePerText: true }),
+      ...normVectors(norm, dense.out, { onePerText: true }),
       // The outputs are those of C tokens, and so have C entries of the bias over the vocabulary.
       { name: ofBias, in: dense.out, out: tokens.length, bias: true, onePerText: true },
     ],
@@ -157,7 +149,8 @@ function clozePart(
     tied: [bias.name, ...(bias.aliases ?? [])].map((name) => name.replace(/bias$/, 'weight')),
     reads: maskTokens,
     outputs: (states, rows, context) => {
-      const activated = activationNamed(head.activation)(context.linear(dense.name, states, rows));
+      const activate = named(activations, head.activation),
+        activated = activate(context.linear(dense.name, states, rows));
       const x = normalised(norm, activated, rows, context);
       const logits = verbalizerLogits(
         x,
@@ -187,16 +180,13 @@ function causalLmPart({ output, tied, aliases = [] }: CausalLmHead, tokenTable: 
   };
 }
 
-/**
- * Returns the part of a model that its head adds.
- * @param classes C, for a classifier
- */
-export function headOf(body: Body, head: Head, classes: number): HeadPart {
-  const { classifier: ofClasses, cloze: masked, causalLm: causal } = body.model.heads;
-  if (head.type === 'classifier') return classifierPart(body.model, ofClasses, classes);
-  if (head.type === 'cloze' && masked !== undefined) return clozePart(body, masked, head.tokens);
-  if (head.type === 'causal-lm' && causal !== undefined)
-    return causalLmPart(causal, body.tokenTable);
+/** Returns what a head adds to a model. `classes`: C, for a classifier. */
+export function describeHead(body: Body, head: Head, classes: number): HeadPart {
+  const { classifier, cloze, causalLm } = body.model.heads;
+  if (head.type === 'classifier') return classifierPart(body.model, classifier, classes);
+  if (head.type === 'cloze' && cloze !== undefined) return clozePart(body, cloze, head.tokens);
+  if (head.type === 'causal-lm' && causalLm !== undefined)
+    return causalLmPart(causalLm, body.tokenTable);
   throw new Error(`the description has no ${head.type} head`);
 }
 

@@ -1,7 +1,4 @@
-/**
- * Where the tokens of a batch stand. Hidden states are (S, h), the S real tokens of the rows one
- * after the other; a head reads Q of them.
- */
+/** Where the tokens of a batch stand: S real tokens, row after row, of which a head reads Q. */
 import type { Tensor1D, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../../base/lookup.ts';
@@ -21,7 +18,6 @@ export interface Padding {
   } | null;
 }
 
-/** Tokens of a batch with their places. */
 export interface Tokens {
   readonly map: TokenMap;
   /** The position of each token in its row, (S). */
@@ -41,6 +37,16 @@ export interface Layout {
 }
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
+
+export function concatInts(parts: readonly Int32Array[]): Int32Array {
+  const all = new Int32Array(sum(parts.map(({ length }) => length)));
+  let start = 0;
+  for (const part of parts) {
+    all.set(part, start);
+    start += part.length;
+  }
+  return all;
+}
 
 /** Returns the padding of a batch whose rows have these numbers of tokens. */
 function paddingOf(counts: readonly number[]): Padding {
@@ -64,19 +70,10 @@ function paddingOf(counts: readonly number[]): Padding {
 }
 
 /** Reads every token of every row. */
-export const allTokens = (batch: readonly TokenRow[]): Reads => {
-  const total = sum(batch.map(({ ids }) => ids.length));
-  const example = new Int32Array(total),
-    place = new Int32Array(total);
-  let token = 0;
-  batch.forEach(({ ids }, b) => {
-    for (let t = 0; t < ids.length; t++, token++) {
-      example[token] = b;
-      place[token] = t;
-    }
-  });
-  return { example, place };
-};
+export const allTokens = (batch: readonly TokenRow[]): Reads => ({
+  example: concatInts(batch.map(({ ids }, b) => new Int32Array(ids.length).fill(b))),
+  place: concatInts(batch.map(({ ids }) => ids.map((_, t) => t))),
+});
 
 /** Returns the tokens that are read in a batch of `batch` rows, with their padding. */
 function tokensOf({ example, place }: Reads, batch: number): Tokens {
@@ -86,9 +83,8 @@ function tokensOf({ example, place }: Reads, batch: number): Tokens {
 }
 
 /**
- * Returns the layout of a batch whose head reads these tokens, row by row. Its tensors belong to
- * the enclosing tf.tidy.
- * @param starts for each row, the position of its first token, if a cache has tokens before it
+ * The layout of a batch whose head reads `reads`. Its tensors belong to the enclosing tf.tidy.
+ * `starts`: each row's first position, if a cache has tokens before it.
  */
 export function layOut(
   batch: readonly TokenRow[],
@@ -136,7 +132,7 @@ export const rowsOf = ({ all }: Layout, queries: Tokens): FusedRows => ({
 export interface Sight {
   readonly causal: boolean;
   /** A query sees tokens less than this many positions away. */
-  readonly window?: number;
+  readonly window?: number | undefined;
 }
 
 /** Added to the score of a key that is not seen, whose weight is then zero. */
@@ -177,10 +173,7 @@ export function maskOf(
   return groups === 1 ? mask : tf.tile(mask, [1, 1, groups, 1]);
 }
 
-/**
- * The most logits that a batch makes, unless one row makes more: 64 MiB, of which a pass holds a
- * few copies. A language model makes V for each token of an answer.
- */
+/** The most logits of a batch of several rows: 64 MiB, of which a pass holds a few copies. */
 export const MOST_LOGITS = 2 ** 24;
 
 /**

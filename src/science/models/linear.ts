@@ -110,30 +110,18 @@ function fusedLoraLinear(
   });
 }
 
-/**
- * y = s (x̃ Aᵀ) Bᵀ, the low-rank term alone, with x̃ = x ⊙ mask under dropout, else x.
- * x: (S, n), A: (r, n), B: (m, r), mask: (S, n) → (S, m).
- */
-export function lowRank(
-  x: Tensor2D,
-  A: Tensor2D,
-  B: Tensor2D,
-  scale: number,
-  mask?: Tensor2D,
-): Tensor2D {
+/** y = s (x Aᵀ) Bᵀ, the low-rank term alone. x: (S, n), A: (r, n), B: (m, r) → (S, m). */
+export function lowRank(x: Tensor2D, A: Tensor2D, B: Tensor2D, scale: number): Tensor2D {
   return differentiable([x, A, B], {
     forward: () => {
-      const down = scaled(matmul(masked(x, mask), A, false, true), scale); // (S, r)
-      return {
-        value: matmul(down, B, false, true), // (S, m)
-        saved: [x, A, B, down, ...(mask === undefined ? [] : [mask])],
-      };
+      const down = scaled(matmul(x, A, false, true), scale); // (S, r)
+      return { value: matmul(down, B, false, true), saved: [x, A, B, down] };
     },
-    backward: (dy, [input, a, bb, down, kept], needs) => {
+    backward: (dy, [input, a, bb, down], needs) => {
       const u = needs[0] || needs[1] ? scaled(matmul(dy, bb), scale) : null; // (S, r)
       return [
-        u !== null && needs[0] ? masked(matmul(u, a), kept) : null,
-        u !== null && needs[1] ? matmul(u, masked(input, kept), true, false) : null,
+        u !== null && needs[0] ? matmul(u, a) : null,
+        u !== null && needs[1] ? matmul(u, input, true, false) : null,
         needs[2] ? matmul(dy, down, true, false) : null,
       ];
     },

@@ -21,10 +21,7 @@ export function oneHot(labels: readonly number[], classes: number): Tensor2D {
   return tf.tensor2d(values, [labels.length, classes]);
 }
 
-/**
- * Returns the weight v_b of each row in the mean loss: 1/B or, with class weights w,
- * w[label_b]/Σ_b w[label_b].
- */
+/** The weight v_b of each row in the mean loss: see `crossEntropy`. */
 function rowWeights(labels: readonly number[], weights?: readonly number[]): number[] {
   const own = labels.map((label) => (weights === undefined ? 1 : at(weights, label))),
     total = own.reduce((sum, weight) => sum + weight, 0);

@@ -3,6 +3,7 @@
  * of PEFT). A module is named as in the model that PEFT wraps: `bert.encoder.layer.0.output.dense`.
  */
 import { UserFault } from '../../api.ts';
+import { memoized } from '../../base/memoized.ts';
 import { withinSeconds } from '../../base/untrusted/limits.ts';
 import type { Architecture } from './types.ts';
 
@@ -17,39 +18,29 @@ export const moduleName = (architecture: Architecture, layer: string): string =>
 export interface TargetRule {
   /** A list of names or their dotted ends; a string is a regular expression for whole names. */
   readonly targets: string | readonly string[];
-  readonly exclude?: string | readonly string[];
+  readonly exclude?: string | readonly string[] | undefined;
   /** The layer numbers that a list of targets is restricted to. */
   readonly layers?: readonly number[];
   /** Regular expressions for the name before the layer number. Default: any name. */
-  readonly layersPattern?: readonly string[];
+  readonly layersPattern?: readonly string[] | undefined;
 }
 
 const EXPRESSION_LENGTH = 1000,
   EXPRESSION_SECONDS = 2;
 
-/** The results of `search` by its arguments: each training of a grid has the same. */
-const known = new Map<string, RegExpExecArray | null>();
-const MOST_KNOWN = 1 << 16;
+type Search = [source: string, wrapped: string, module: string];
+const searchOnce = memoized((asked: string) => search(...(JSON.parse(asked) as Search)));
 
-/** Does what `search` does, but only once for the same arguments. */
-function cachedSearch(source: string, wrapped: string, module: string): RegExpExecArray | null {
-  const asked = JSON.stringify([source, wrapped, module]);
-  const before = known.get(asked);
-  if (before !== undefined) return before;
-  const found = search(source, wrapped, module);
-  if (known.size >= MOST_KNOWN) known.clear();
-  known.set(asked, found);
-  return found;
-}
+/** `search`, computed once for the same arguments: each training of a grid has the same. */
+const cachedSearch = (...asked: Search): RegExpExecArray | null =>
+  searchOnce(JSON.stringify(asked));
 
 /**
- * Returns the match of an expression, written for Python, in a module's name. In `u` mode
- * JavaScript rejects what the two languages might read differently. The time is limited because an
- * expression such as `(a+)+` may take forever even on a short name.
- * @param source as the user wrote it, for messages
- * @param wrapped the expression that is applied, made from `source`
+ * Returns the match of `wrapped`, made from an expression that the user wrote for Python
+ * (`source`), in a module's name. In `u` mode JavaScript rejects what the two languages might read
+ * differently. The time is limited: `(a+)+` may take forever even on a short name.
  */
-function search(source: string, wrapped: string, module: string): RegExpExecArray | null {
+function search(...[source, wrapped, module]: Search): RegExpExecArray | null {
   const quoted = JSON.stringify(source.slice(0, 80));
   if (source.length > EXPRESSION_LENGTH)
     throw new UserFault(
@@ -76,9 +67,7 @@ function search(source: string, wrapped: string, module: string): RegExpExecArra
 export const isNamed = (module: string, name: string): boolean =>
   module === name || module.endsWith(`.${name}`);
 
-/**
- * Whether a list has the module's name or a dotted end of it, or an expression matches all of it.
- */
+/** Whether a list has the name or a dotted end of it, or an expression matches the whole name. */
 const isAmong = (module: string, names: string | readonly string[]): boolean =>
   typeof names === 'string'
     ? cachedSearch(names, `^(?:${names})$`, module) !== null
@@ -95,10 +84,8 @@ export function layerNumber(module: string, patterns: readonly string[] = []): n
       : patterns.map((pattern) =>
           cachedSearch(pattern, `^(?:.*?\\.)?(?:${pattern})\\.(\\d+)\\.`, module),
         );
-  for (const match of matches) {
-    if (match !== null) return Number(match[match.length - 1]);
-  }
-  return null;
+  const match = matches.find((found) => found !== null);
+  return match ? Number(match.at(-1)) : null;
 }
 
 /** Whether the rule targets the module. Throws UserFault where an expression cannot be read. */

@@ -2,7 +2,6 @@
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { type HeldWeights, UserFault } from '../../api.ts';
-import { defined } from '../../base/defined.ts';
 import { named } from '../../base/lookup.ts';
 import type { RandomStream } from '../../base/random.ts';
 import { markConstant } from '../../tensor/differentiable.ts';
@@ -64,10 +63,7 @@ export interface Network {
   frozen(name: string): Tensor;
   /** The initial value of any parameter, in main memory. */
   read(name: string): Promise<HostTensor>;
-  /**
-   * The weights, by layer, with what the adapter adds at its initial values. They belong to the
-   * network.
-   */
+  /** By layer, the weights with what the adapter initially adds. They belong to the network. */
   merged(): ReadonlyMap<string, Tensor2D>;
   /** A parameter's name in the file of the base checkpoint, else that in transformers. */
   fileName(name: string): string;
@@ -91,9 +87,7 @@ export interface NetworkOptions {
   readonly model: ModelSource;
   readonly adapter: Adapter;
   readonly classes: number;
-  /**
-   * The seed of what the model lacks, drawn by stream (seed, 'head', name), and of a random model.
-   */
+  /** The seed of a random model, and of what is lacking, by stream (seed, 'head', name). */
   readonly seed: number;
   /** What replaces the checkpoint's parameters: a head, or what a training changed. */
   readonly head?: ReadonlyMap<string, HostTensor>;
@@ -115,11 +109,7 @@ function perUse(random: (name: string) => RandomStream): (name: string) => Rando
   };
 }
 
-/**
- * Returns the forward passes of a network.
- * @param initial initial values of the trained parameters
- * @param frozen initial value of any parameter
- */
+/** Returns a network's forward passes. `frozen` returns the initial value of any parameter. */
 function passesOf(
   { architecture, adapter }: NetworkOptions,
   config: unknown,
@@ -135,7 +125,7 @@ function passesOf(
     { dropout, adapterRandom: random, onLinear, tap, vectorTap, merged, cache }: ForwardOptions,
   ): ForwardContext => {
     const parameter = (name: string): Tensor => values.get(name) ?? frozen(name);
-    const layerContext = { parameter, ...(random === undefined ? {} : { random: perUse(random) }) };
+    const layerContext = { parameter, random: random && perUse(random) };
     return {
       parameter,
       linear: (layer, x, tokens) => {
@@ -150,17 +140,16 @@ function passesOf(
           ? y
           : tap(layer, x, y, tokens);
       },
-      ...(vectorTap === undefined
-        ? {}
-        : {
-            vectorTap: (name, x, y, tokens) =>
-              within(name, architecture.headModules) ? y : vectorTap(name, x, y, tokens),
-          }),
+      vectorTap:
+        vectorTap &&
+        ((name, x, y, tokens) =>
+          within(name, architecture.headModules) ? y : vectorTap(name, x, y, tokens)),
       // A tap may keep the tensors that it is shown, so nothing is freed under one.
       scope: (part) => (tap === undefined ? tf.tidy(part) : part()),
       // A tap looks at each row by itself, so that no two may share what enters a layer.
-      ...(tap === undefined ? {} : { copies: Int32Array.from(batch, (_, b) => b) }),
-      ...defined({ dropout, cache }),
+      copies: tap && Int32Array.from(batch, (_, b) => b),
+      dropout,
+      cache,
     };
   };
   return {

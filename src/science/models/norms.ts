@@ -1,7 +1,4 @@
-/**
- * Norms over the last axis, each with or without a residual added before it: layer norm, with or
- * without a shift, and RMS norm.
- */
+/** Layer norm and RMS norm over the last axis, of one tensor or of the sum of two. */
 import type { Rank, Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../../base/lookup.ts';
@@ -24,9 +21,7 @@ function standardised(
   return { normed: tf.mul(shifted, inverse), inverse };
 }
 
-/**
- * Returns the function x ↦ ẑ = ∂y/∂γ of a norm, which is not differentiable itself. (S, h) → (S, h)
- */
+/** x ↦ ẑ = ∂y/∂γ of a norm, (S, h) → (S, h). The function is not differentiable itself. */
 export const unitOf =
   (kind: 'layer' | 'rms', epsilon: number) =>
   (x: Tensor2D): Tensor2D =>
@@ -35,38 +30,9 @@ export const unitOf =
 /** What the gradient of a norm uses: ẑ, 1/√(var z + ε) and γ. */
 type Saved = readonly [normed: Tensor, inverse: Tensor, gamma: Tensor];
 
-/** Returns the factor on ẑ, γ or 1 + γ, (h). */
+/** The factor on ẑ: γ, or 1 + γ for a norm with an offset. (h) */
 const scaleOf = (gamma: Tensor, { offset }: NormKind): Tensor =>
   offset ? tf.add(gamma, 1) : gamma;
-
-/** The norm's value and what its gradient reads, composed of TensorFlow's operations. */
-function composed(
-  z: Tensor2D,
-  gamma: Tensor1D,
-  beta: Tensor1D | null,
-  kind: NormKind,
-  epsilon: number,
-): { value: Tensor2D; saved: Saved } {
-  const { normed, inverse } = standardised(z, kind.centred, epsilon);
-  const scaled = tf.mul<Tensor2D>(normed, scaleOf(gamma, kind));
-  return {
-    value: beta === null ? scaled : tf.add(scaled, beta),
-    saved: [normed, inverse, gamma],
-  };
-}
-
-/** Computes `composed` of x + residual by one operation. */
-function fused(
-  x: Tensor2D,
-  residual: Tensor2D | null,
-  gamma: Tensor1D,
-  beta: Tensor1D | null,
-  kind: NormKind,
-  epsilon: number,
-): ReturnType<typeof composed> {
-  const [value, normed, inverse] = fusedNorm(x, residual, gamma, beta, kind, epsilon);
-  return { value, saved: [normed, inverse, gamma] };
-}
 
 /** dz = (g − mean g − ẑ · mean(g·ẑ)) · inverse,  g = γ·dy;  without mean g where not centred. */
 function gradientOfInput(dy: Tensor, saved: Saved, kind: NormKind): Tensor {
@@ -92,11 +58,20 @@ export function addNorm(
   kind: NormKind,
   epsilon: number,
 ): Tensor2D {
-  return differentiable([x, residual, gamma, beta], {
-    forward: () =>
-      hasFused()
-        ? fused(x, residual, gamma, beta, kind, epsilon)
-        : composed(residual === null ? x : tf.add(x, residual), gamma, beta, kind, epsilon),
+  return differentiable<Tensor2D, Saved>([x, residual, gamma, beta], {
+    forward: () => {
+      if (hasFused()) {
+        const [value, normed, inverse] = fusedNorm(x, residual, gamma, beta, kind, epsilon);
+        return { value, saved: [normed, inverse, gamma] };
+      }
+      const z = residual === null ? x : tf.add<Tensor2D>(x, residual);
+      const { normed, inverse } = standardised(z, kind.centred, epsilon);
+      const scaled = tf.mul<Tensor2D>(normed, scaleOf(gamma, kind));
+      return {
+        value: beta === null ? scaled : tf.add(scaled, beta),
+        saved: [normed, inverse, gamma],
+      };
+    },
     backward: (dy, saved, needs) => {
       const dz = needs[0] || needs[1] ? gradientOfInput(dy, saved, kind) : null;
       // x and the residual have the same gradient, each in a tensor of its own.
@@ -120,13 +95,13 @@ export const layerNorm = (
   epsilon: number,
 ): Tensor2D => addNorm(x, null, gamma, beta, LAYER, epsilon);
 
-/** The norm of x, or of x + residual. x: (S, h), whose rows belong to `tokens` → (S, h). */
-function normOf(
+/** The norm of x + residual, or of x. Both: (S, h), whose rows belong to `tokens` → (S, h). */
+export function normalised(
   { name, kind, epsilon, bias = kind === 'layer', offset = false }: Norm,
   x: Tensor2D,
-  residual: Tensor2D | null,
   tokens: TokenMap,
   { parameter, vectorTap }: ForwardContext,
+  residual: Tensor2D | null = null,
 ): Tensor2D {
   const gamma = parameter(`${name}.weight`) as Tensor1D,
     beta = bias ? (parameter(`${name}.bias`) as Tensor1D) : null;
@@ -134,23 +109,6 @@ function normOf(
   if (vectorTap === undefined) return y;
   return vectorTap(name, () => (residual === null ? x : add(x, residual)), y, tokens);
 }
-
-/** x normalised. x: (S, h), whose rows belong to `tokens` → (S, h). */
-export const normalised = (
-  norm: Norm,
-  x: Tensor2D,
-  tokens: TokenMap,
-  context: ForwardContext,
-): Tensor2D => normOf(norm, x, null, tokens, context);
-
-/** The norm of x + residual, otherwise as `normalised`. */
-export const addNormalised = (
-  norm: Norm,
-  x: Tensor2D,
-  residual: Tensor2D,
-  tokens: TokenMap,
-  context: ForwardContext,
-): Tensor2D => normOf(norm, x, residual, tokens, context);
 
 /** The norm of each head's features, (d). x: (S, H·d), whose rows belong to `tokens` → (S, H·d). */
 export function headNormalised(

@@ -1,7 +1,6 @@
 /**
- * Which tokens a head reads, what its outputs are to predict, and the outputs of a row whose
- * derivatives kernels, Fisher information and the linearised model are made of: its class logits
- * or, under a causal-LM head, the log probability of its answer.
+ * Which tokens a head reads, what its outputs are to predict, and the outputs of a row that
+ * kernels, Fisher information and the linearised model are made of.
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -12,24 +11,15 @@ import { oneHot } from './loss.ts';
 import type { ForwardOptions, Network, Tensors } from './network.ts';
 import type { Head, OutputsOf, Reads, TokenRow } from './types.ts';
 
-/** Returns for each of the Q outputs its row of the batch. Under a classifier each row has one. */
-const outputRows = (head: Head, batch: readonly TokenRow[]): Int32Array =>
-  head.type === 'causal-lm' ? beforeAnswers(batch).example : Int32Array.from(batch, (_, b) => b);
-
 /** Returns what each output is to predict: a class id, an answer's token id, or a number. */
 export const targetsOf = (
   head: Head,
   batch: readonly (TokenRow & { readonly label: number })[],
 ): number[] => (head.type === 'causal-lm' ? answerTokens(batch) : batch.map(({ label }) => label));
 
-/** Whether the network predicts one number for each row, and not a class or an answer. */
-export const isRegression = ({
-  head,
-  classes,
-}: {
-  readonly head: Head;
-  readonly classes: number;
-}): boolean => head.type === 'classifier' && classes === 1;
+/** Whether a model predicts one number for each row, and not a class or an answer. */
+export const isRegression = (model: { readonly head: Head; readonly classes: number }): boolean =>
+  model.head.type === 'classifier' && model.classes === 1;
 
 /** Reads one token of each row, at the position that `place` returns. */
 function oneTokenEach(batch: readonly TokenRow[], place: (row: TokenRow) => number): Reads {
@@ -39,13 +29,11 @@ function oneTokenEach(batch: readonly TokenRow[], place: (row: TokenRow) => numb
   };
 }
 
-/** Reads each row's first token, [CLS]. */
 export const firstTokens = (batch: readonly TokenRow[]): Reads => oneTokenEach(batch, () => 0);
 
 /**
- * Reads each row's last token that is not padding, or the first if all are. So does transformers:
- * where `pad_token_id` is that of eos, it reads the token before eos.
- * @param padding null: no token is padding
+ * Reads each row's last token that is not padding (null: none is), or the first. So does
+ * transformers: where `pad_token_id` is that of eos, it reads the token before eos.
  */
 export const lastTokens = (batch: readonly TokenRow[], padding: number | null): Reads =>
   oneTokenEach(batch, ({ ids, vocabularyIds = ids }) =>
@@ -70,18 +58,14 @@ export function beforeAnswers(batch: readonly TokenRow[]): Reads {
   const example: number[] = [],
     place: number[] = [];
   batch.forEach(({ ids, answer = ids.length, marks }, b) => {
-    if (marks !== undefined) {
-      for (const t of markedPositions(marks)) {
-        example.push(b);
-        place.push(t - 1);
-      }
-      return;
-    }
-    if (answer === 0) throw new Error('an answer needs a token before it');
-    const end = answer === ids.length ? ids.length : ids.length - 1;
-    for (let t = answer - 1; t < end; t++) {
+    if (marks === undefined && answer === 0) throw new Error('an answer needs a token before it');
+    const count = Math.max(1, ids.length - answer);
+    const predicted = marks
+      ? markedPositions(marks)
+      : Array.from({ length: count }, (_, i) => answer + i);
+    for (const t of predicted) {
       example.push(b);
-      place.push(t);
+      place.push(t - 1);
     }
   });
   return { example: Int32Array.from(example), place: Int32Array.from(place) };
@@ -96,24 +80,19 @@ export const answerTokens = (batch: readonly TokenRow[]): number[] =>
     marks === undefined ? [...ids.subarray(answer)] : markedPositions(marks).map((t) => at(ids, t)),
   );
 
-/**
- * Returns the row with its ids replaced by rows of a smaller token table, and kept beside them.
- * @param place the row of that table for each id
- */
+/** Replaces ids by rows of a smaller token table (`place`: by id), and keeps them beside it. */
 export const inTable = <R extends TokenRow>(row: R, place: ReadonlyMap<number, number>): R => ({
   ...row,
   ids: row.ids.map((id) => named(place, id)),
   vocabularyIds: row.vocabularyIds ?? row.ids,
 });
 
-/** What a network's outputs are, and how many a row has. */
 export interface Outputs {
   readonly of: OutputsOf;
   /** O: the classes, or 1. */
   readonly count: number;
 }
 
-/** Returns what a model's outputs f are, and how many each row has. */
 export const outputsOf = ({
   architecture: { head },
   classes,
@@ -134,8 +113,7 @@ export function logitCounter({
 }
 
 /**
- * Returns the outputs of each row, (B, O). Must be called within tf.tidy. Throws where a row of a
- * completion task has no answer.
+ * The outputs of each row, (B, O), within tf.tidy. Throws where a row to complete has no answer.
  */
 export function rowOutputs(
   network: Network,
@@ -156,15 +134,11 @@ export function rowOutputs(
  * @param logits of the answers' tokens, row by row, (Q, V)
  */
 export function logAnswers(logits: Tensor2D, batch: readonly TokenRow[]): Tensor2D {
-  const head = { type: 'causal-lm' } as const;
   if (batch.some(({ ids, answer }) => answer === undefined || answer >= ids.length))
     throw new Error('a row has no answer to take the probability of');
-  const example = outputRows(head, batch);
-  const targets = targetsOf(
-    head,
-    batch.map((row) => ({ ...row, label: 0 })),
-  );
-  const [tokens, vocabulary] = logits.shape;
+  const { example } = beforeAnswers(batch),
+    targets = answerTokens(batch),
+    [tokens, vocabulary] = logits.shape;
   return differentiable([logits], {
     forward: () => {
       const logs = logSoftmax(logits); // (Q, V)

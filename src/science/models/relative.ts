@@ -227,7 +227,7 @@ const moveRows = (x: Tensor4D, from: Padding, to: Padding): Tensor4D => {
   });
 };
 
-export interface RelativeShape {
+interface RelativeShape {
   readonly batch: number;
   readonly heads: number;
   readonly scale: number;
@@ -255,13 +255,9 @@ export function relativeBias(
   const positions = (layer: string, index: Tensor1D): Tensor2D =>
     gatherRows(context.linear(layer, own, map), index); // (G·2T, H·d)
   const terms = [
-    ...(key === null
-      ? []
-      : [term(q, positions(key.name, c2p), { ...shape, groups, padding: places, keys: false })]),
-    ...(query === null
-      ? []
-      : [term(k, positions(query.name, p2c), { ...shape, groups, padding: all, keys: true })]),
+    key && term(q, positions(key.name, c2p), { ...shape, groups, padding: places, keys: false }),
+    query && term(k, positions(query.name, p2c), { ...shape, groups, padding: all, keys: true }),
   ]; // each (B, H, T, T)
-  const sum = terms.reduce((a, b) => add(a, b));
+  const sum = terms.filter((one) => one !== null).reduce((a, b) => add(a, b));
   return last && places !== all ? moveRows(sum, places, layout.read.padding) : sum;
 }

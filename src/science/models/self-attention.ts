@@ -8,30 +8,31 @@ import {
   anglesOf,
   attention,
   attentionOfRows,
-  type AttentionShape,
   cachedAttention,
   pad,
   rotate,
 } from './attention.ts';
 import { dropout, dropoutMask } from './elementwise.ts';
-import type { Attention, RelativeTable, Rotary, Transformer } from './families/description.ts';
-import type { KeyValueCache } from './generate.ts';
+import type {
+  Attention,
+  DropoutPlace,
+  RelativeTable,
+  Rotary,
+  Transformer,
+} from './families/description.ts';
 import { type Layout, maskOf, rowsOf, type Tokens } from './layout.ts';
 import { columns, partOfHeads } from './linear.ts';
 import { headNormalised } from './norms.ts';
 import { openRelative, relativeBias, type RelativeRows } from './relative.ts';
 import type { ForwardContext } from './types.ts';
 
-/** A model's description, and the name of its token table. */
 export interface Body {
   readonly model: Transformer;
   readonly tokenTable: string;
 }
 
 /** What the layers of one batch share. */
-export interface Pass {
-  readonly model: Transformer;
-  readonly tokenTable: string;
+export interface Pass extends Body {
   readonly context: ForwardContext;
   readonly layout: Layout;
   /** The masks of the layers that are not fused, by `maskKey`. */
@@ -41,20 +42,19 @@ export interface Pass {
   readonly angles: ReadonlyMap<Rotary, { readonly all: Angles; readonly read: Angles }>;
   readonly tables: ReadonlyMap<RelativeTable, RelativeRows>;
   /** Returns the rate and stream of dropout at a place where the model applies it; else nothing. */
-  readonly dropping: (place: Transformer['dropout'][number]) => ForwardContext['dropout'];
+  readonly dropping: (place: DropoutPlace) => ForwardContext['dropout'];
 }
 
-/** Returns the key of the mask that layers of the same kind of attention share. */
+/** The key, in `Pass.masks`, of the mask of a layer. */
 const maskKey = ({ causal, window, heads, kvHeads }: Attention, last: boolean): string =>
   JSON.stringify([causal, window ?? null, heads / kvHeads, last]);
 
 export const isLast = ({ model }: Body, i: number): boolean => i === model.layers.length - 1;
 
-/** Returns the pass's dropout if the model has dropout at this place; undefined elsewhere. */
 const droppedAt = (
   { model }: Body,
   { dropout: dropped }: ForwardContext,
-  place: Transformer['dropout'][number],
+  place: DropoutPlace,
 ): ForwardContext['dropout'] => (model.dropout.includes(place) ? dropped : undefined);
 
 /**
@@ -69,13 +69,12 @@ const isFused = (body: Body, context: ForwardContext, { relative }: Attention): 
 
 /** Makes the tensors that layers share, which must outlive the scope of a layer. */
 export function openPass(body: Body, context: ForwardContext, layout: Layout): Pass {
-  const { model, tokenTable } = body;
   context.cache?.open(layout.all);
   const masks = new Map<string, Tensor4D | null>(),
     angles = new Map<Rotary, { all: Angles; read: Angles }>(),
     tables = new Map<RelativeTable, RelativeRows>(),
     rows = new Map<boolean, FusedRows>();
-  model.layers.forEach(({ attention: own }, i) => {
+  body.model.layers.forEach(({ attention: own }, i) => {
     const last = isLast(body, i),
       key = maskKey(own, last);
     const queries = last ? layout.read : layout.all,
@@ -100,30 +99,23 @@ export function openPass(body: Body, context: ForwardContext, layout: Layout): P
     if (table !== undefined && !tables.has(table))
       tables.set(table, openRelative(table, layout, context));
   });
-  return {
-    model,
-    tokenTable,
-    context,
-    layout,
-    masks,
-    rows,
-    angles,
-    tables,
-    dropping: (place) => droppedAt(body, context, place),
-  };
+  const dropping = (place: DropoutPlace) => droppedAt(body, context, place);
+  return { ...body, context, layout, masks, rows, angles, tables, dropping };
 }
+
+type Projected = [q: Tensor2D, k: Tensor2D, v: Tensor2D];
 
 /**
  * Returns queries (Q, H·d) of the tokens at `index`, all if it is null, and keys and values (S,
  * Hk·d) of all tokens. x: (S, h).
  */
 function project(
-  { attention: own, index }: { readonly attention: Attention; readonly index: Tensor1D | null },
+  { input, heads, kvHeads, headWidth: d, headNorms }: Attention,
   x: Tensor2D,
   queries: Tokens,
+  index: Tensor1D | null,
   { context, layout }: Pass,
 ): Projected {
-  const { input, heads, kvHeads, headWidth: d, headNorms } = own;
   const { linear } = context,
     all = layout.all.map;
   const atIndex = (y: Tensor2D): Tensor2D => (index === null ? y : gatherRows(y, index));
@@ -152,47 +144,6 @@ function project(
   ];
 }
 
-type Projected = [q: Tensor2D, k: Tensor2D, v: Tensor2D];
-
-/** Returns queries and keys rotated by their positions, if the layer has rotary embeddings. */
-function applyRotary(
-  { rotary, heads, kvHeads }: Attention,
-  [q, k, v]: Projected,
-  queries: 'all' | 'read',
-  { angles }: Pass,
-): Projected {
-  if (rotary === undefined) return [q, k, v];
-  const own = named(angles, rotary);
-  return [rotate(q, heads, own[queries]), rotate(k, kvHeads, own.all), v];
-}
-
-/** Draws the mask of the attention weights, as the field `keep`; none without dropout. */
-const drawDropoutMask = (
-  { batch, heads, queries, keys }: AttentionShape,
-  dropped: ForwardContext['dropout'],
-): { keep?: Tensor } =>
-  dropped === undefined
-    ? {}
-    : { keep: dropoutMask([batch, heads, queries.width, keys.width], dropped) };
-
-/**
- * Attention over the keys and values of the cache, to which it adds those of the batch. → (Q, H·d)
- */
-function attendCached(
-  cache: KeyValueCache,
-  layer: number,
-  [q, k, v]: Projected,
-  shape: AttentionShape,
-): Tensor2D {
-  const { batch, kvHeads, keys: padding } = shape;
-  const blocks = cache.extend(
-    layer,
-    pad(k, padding, batch, kvHeads),
-    pad(v, padding, batch, kvHeads),
-  );
-  return cachedAttention(q, blocks, shape);
-}
-
 /**
  * The attention of layer `i` with its output layer. x: (S, h), what its projections read → (S, h),
  * or (Q, h) for the last layer.
@@ -202,30 +153,26 @@ export function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tens
     last = isLast(pass, i);
   const queries = last ? layout.read : layout.all,
     index = last ? layout.read.index : null;
-  const [q, k, v] = applyRotary(
-    own,
-    project({ attention: own, index }, x, queries, pass),
-    last ? 'read' : 'all',
-    pass,
-  );
+  const { heads, kvHeads, scale = 1 / Math.sqrt(own.headWidth), relative, rotary } = own,
+    batch = layout.lengths.length;
+  const [plainQ, plainK, v] = project(own, x, queries, index, pass),
+    angles = rotary && named(pass.angles, rotary);
+  const q = angles ? rotate(plainQ, heads, last ? angles.read : angles.all) : plainQ,
+    k = angles ? rotate(plainK, kvHeads, angles.all) : plainK;
   const output = (mixed: Tensor2D): Tensor2D =>
     dropout(context.linear(own.output.name, mixed, queries.map), dropping('attention-output'));
-  const { heads, kvHeads, scale = 1 / Math.sqrt(own.headWidth), relative } = own,
-    batch = layout.lengths.length;
   if (isFused(pass, context, own)) {
     const { causal, window = Infinity } = own;
     const rows = named(pass.rows, last);
     return output(attentionOfRows(q, k, v, rows, { heads, kvHeads, scale, causal, window }));
   }
-  const shape = {
-    batch,
-    heads,
-    kvHeads,
-    scale,
-    queries: queries.padding,
-    keys: layout.all.padding,
-    mask: named(pass.masks, maskKey(own, last)),
-  };
+  const padding = layout.all.padding,
+    mask = named(pass.masks, maskKey(own, last));
+  const shape = { batch, heads, kvHeads, scale, queries: queries.padding, keys: padding, mask };
+  if (context.cache !== undefined) {
+    const padded = (y: Tensor2D): Tensor => pad(y, padding, batch, kvHeads); // (B, Hk, T, d)
+    return output(cachedAttention(q, context.cache.extend(i, padded(k), padded(v)), shape));
+  }
   const bias =
     relative &&
     relativeBias(
@@ -236,12 +183,8 @@ export function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tens
       context,
       dropping('embeddings'),
     ); // (B, H, Tq, T)
-  const mixed =
-    context.cache === undefined
-      ? attention(q, k, v, shape, {
-          ...(bias && { bias }),
-          ...drawDropoutMask(shape, dropping('attention')),
-        })
-      : attendCached(context.cache, i, [q, k, v], shape); // (Q, H·d)
-  return output(mixed);
+  const dropped = dropping('attention');
+  const keep =
+    dropped && dropoutMask([batch, heads, queries.padding.width, padding.width], dropped);
+  return output(attention(q, k, v, shape, { bias, keep })); // (Q, H·d)
 }

@@ -11,11 +11,6 @@ import { within } from './modules.ts';
 import type { NetworkOptions } from './network.ts';
 import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
-interface Base {
-  has(name: string): boolean;
-  readonly read: WeightReader;
-}
-
 /**
  * Returns the initial values that differ from the checkpoint's, or that it lacks, by canonical
  * name.
@@ -25,7 +20,7 @@ export function ownValues(
   { architecture, adapter, seed, head }: NetworkOptions,
   config: unknown,
   parameters: readonly ParameterSpec[],
-  base: Base,
+  base: { has(name: string): boolean; readonly read: WeightReader },
 ): Map<string, HostTensor> {
   const own = new Map<string, HostTensor>();
   for (const spec of parameters) {
@@ -39,7 +34,6 @@ export function ownValues(
   return own;
 }
 
-/** Returns the names of the trained parameters, in order. */
 export const trainedNames = (
   architecture: Architecture,
   adapter: Adapter,
@@ -52,7 +46,6 @@ export const trainedNames = (
 ];
 
 export interface Start {
-  /** The parsed config. */
   readonly config: unknown;
   /** The model's parameters, without the adapter's. */
   readonly parameters: readonly ParameterSpec[];
@@ -64,7 +57,6 @@ export interface Start {
   readonly drawn: readonly string[];
   /** Names in the file of the base checkpoint, by canonical name. */
   readonly fileNames: ReadonlyMap<string, string>;
-  /** Reads the initial value of any parameter. */
   read(name: string): Promise<HostTensor>;
 }
 

@@ -36,10 +36,7 @@ function renumbered(
     new Set(batch.flatMap(({ ids }) => [...ids].filter((id) => !isTrained.has(id)))),
   ).sort();
   const place = new Map([...others, ...trained].map((id, i) => [id, i]));
-  return {
-    others,
-    rows: batch.map((row) => inTable(row, place)),
-  };
+  return { others, rows: batch.map((row) => inTable(row, place)) };
 }
 
 /** L2 norms of the rows. (k, h) → (k, 1) */
@@ -80,15 +77,9 @@ export function trainTokenRows(network: Network, ids: readonly number[]): TokenR
       });
       return new Map([[name, tf.tensor2d(values, table.shape)]]);
     },
-    atFirstNorms: (trained) =>
-      new Map([
-        [
-          ROWS,
-          tf.tidy(() => {
-            const rows = named(trained, ROWS);
-            return tf.mul(rows, tf.div(norms(start), norms(rows)));
-          }),
-        ],
-      ]),
+    atFirstNorms: (trained) => {
+      const rows = named(trained, ROWS);
+      return new Map([[ROWS, tf.tidy(() => tf.mul(rows, tf.div(norms(start), norms(rows))))]]);
+    },
   };
 }

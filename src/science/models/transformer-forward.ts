@@ -3,15 +3,15 @@
  * the S real tokens of a batch and not for padding; the last layer computes its queries, output and
  * feed-forward only for the Q tokens that the head reads. Neither changes the result.
  */
-import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { at } from '../../base/lookup.ts';
+import { at, named } from '../../base/lookup.ts';
 import { add } from '../../tensor/differentiable.ts';
 import { concatRows, gatherRows } from '../../tensor/rows.ts';
-import { activationNamed, dropout, gated, scaled } from './elementwise.ts';
+import { activations, dropout, gated, scaled } from './elementwise.ts';
 import type { FeedForward, Layer, Transformer } from './families/description.ts';
-import { allTokens, layOut } from './layout.ts';
-import { addNormalised, normalised } from './norms.ts';
+import { allTokens, concatInts, layOut } from './layout.ts';
+import { normalised } from './norms.ts';
 import { attend, type Body, isLast, openPass, type Pass } from './self-attention.ts';
 import type { ForwardContext, Reads, TokenMap, TokenRow } from './types.ts';
 
@@ -19,17 +19,6 @@ export interface HiddenStates {
   readonly x: Tensor2D;
   readonly rows: TokenMap;
 }
-
-/** Concatenates parts with `total` entries in all. */
-const concatInts = (parts: readonly Int32Array[], total: number): Tensor1D => {
-  const out = new Int32Array(total);
-  let start = 0;
-  for (const part of parts) {
-    out.set(part, start);
-    start += part.length;
-  }
-  return tf.tensor1d(out, 'int32');
-};
 
 /** Returns whether each token is the padding token, which a text may name, (S); null if none is. */
 function paddingIn(batch: readonly TokenRow[], padding: number | null): boolean[] | null {
@@ -64,46 +53,28 @@ function embed(
   shift?: Tensor2D,
 ): Tensor2D {
   const { scale, positions, types, norm } = model.embeddings;
-  const S = layout.all.places.length;
   const padding = paddingIn(batch, model.embeddings.padding);
-  const kept =
-    padding === null
-      ? undefined
-      : tf.tensor2d(
-          Float32Array.from(padding, (is) => (is ? 0 : 1)),
-          [S, 1],
-        );
-  const lookUp = (table: string, ids: readonly Int32Array[], factor?: Tensor2D): Tensor2D =>
-    gatherRows(context.parameter(table) as Tensor2D, concatInts(ids, S), factor);
-  const read = lookUp(
-    tokenTable,
-    batch.map(({ ids }) => ids),
-    kept,
-  );
+  const factors = padding?.map((isPadding) => (isPadding ? 0 : 1)),
+    kept = factors && tf.tensor2d(factors, [layout.all.places.length, 1]);
+  /** Returns the table's rows at these indexes, times a factor each. (S) → (S, h) */
+  const lookUp = (table: string, index: Int32Array, factor?: Tensor2D): Tensor2D =>
+    gatherRows(context.parameter(table) as Tensor2D, tf.tensor1d(index, 'int32'), factor);
+  const ids = concatInts(batch.map((row) => row.ids));
+  const read = lookUp(tokenTable, ids, kept);
   const own = shift === undefined ? read : add(read, shift);
   let sum = scale === undefined ? own : scaled(own, scale);
   if (types !== undefined)
-    sum = add(
-      sum,
-      lookUp(
-        types.table,
-        batch.map(({ typeIds }) => typeIds),
-      ),
-    );
+    sum = add(sum, lookUp(types.table, concatInts(batch.map(({ typeIds }) => typeIds))));
   const place =
     positions === undefined
       ? null
       : lookUp(
           positions.table,
-          [positionRows(positions, layout.all.places, padding)],
+          positionRows(positions, layout.all.places, padding),
           positions.skipsPadding === true ? kept : undefined,
         );
-  if (place !== null)
-    sum =
-      norm === undefined
-        ? add(sum, place)
-        : addNormalised(norm, sum, place, layout.all.map, context);
-  else if (norm !== undefined) sum = normalised(norm, sum, layout.all.map, context);
+  if (norm !== undefined) sum = normalised(norm, sum, layout.all.map, context, place);
+  else if (place !== null) sum = add(sum, place);
   return dropout(sum, dropping('embeddings'));
 }
 
@@ -112,7 +83,7 @@ function applyFeedForward(own: FeedForward, x: Tensor2D, rows: TokenMap, pass: P
   const { context, dropping } = pass,
     { linear } = context,
     { input, down } = own,
-    act = activationNamed(own.activation);
+    act = named(activations, own.activation);
   let wide: Tensor2D;
   if ('fused' in input) wide = gated(act, [linear(input.fused.name, x, rows)]);
   else if (input.gate === undefined) wide = act(linear(input.up.name, x, rows));
@@ -136,14 +107,9 @@ function applyLayer(own: Layer, x: Tensor2D, i: number, pass: Pass): Tensor2D {
   const attended = attend(own.attention, input, i, pass);
   if (arrangement === 'post') {
     if (norms.attention === null) throw new Error('a post-norm layer needs its norm');
-    const middle = addNormalised(norms.attention, attended, residual, rows, context);
-    return addNormalised(
-      norms.feedForward,
-      applyFeedForward(own.feedForward, middle, rows, pass),
-      middle,
-      rows,
-      context,
-    );
+    const middle = normalised(norms.attention, attended, rows, context, residual);
+    const fed = applyFeedForward(own.feedForward, middle, rows, pass);
+    return normalised(norms.feedForward, fed, rows, context, middle);
   }
   const middle = add(residual, attended);
   const read = normalised(

@@ -51,10 +51,9 @@ export interface LinearLayer {
   readonly name: string;
   readonly in: number;
   readonly out: number;
-  /** Whether the layer has the bias b. */
   readonly bias: boolean;
   /** `transposed`: the checkpoint holds W as (n, m), as Conv1D of transformers does. */
-  readonly stored?: 'transposed';
+  readonly stored?: 'transposed' | undefined;
   /** False for the layers of `headModules`, which are trained in full under every adapter. */
   readonly adaptable: boolean;
   /**
@@ -72,9 +71,6 @@ export interface TokenMap {
   readonly example: Int32Array; // (S)
 }
 
-/** A model's only way to multiply by a weight. x: (S, n) → (S, m). */
-export type LinearFn = (layer: string, x: Tensor2D, tokens: TokenMap) => Tensor2D;
-
 /** Keys and values of some of the tokens that a layer has read, (B, Hk, T, d). */
 export interface KeyValueBlock {
   readonly keys: Tensor;
@@ -84,12 +80,13 @@ export interface KeyValueBlock {
 export interface ForwardContext {
   /** Returns a parameter that belongs to no linear layer (embeddings, norms), by canonical name. */
   readonly parameter: (name: string) => Tensor;
-  readonly linear: LinearFn;
+  /** A model's only way to multiply by a weight. x: (S, n) → (S, m). */
+  readonly linear: (layer: string, x: Tensor2D, tokens: TokenMap) => Tensor2D;
   /**
    * Present where a kernel over vectors is computed: called after each norm, and after a bias that
    * belongs to no linear layer. Returns y, or y plus a tensor of its shape.
    */
-  readonly vectorTap?: VectorTap;
+  readonly vectorTap?: VectorTap | undefined;
   /** Runs a part of the model, and frees all tensors that it made except its result. */
   readonly scope: <T extends Tensor>(part: () => T) => T;
   /**
@@ -97,27 +94,27 @@ export interface ForwardContext {
    * relative positions. Rows with the same number follow each other. Absent where all rows may
    * share one copy.
    */
-  readonly copies?: Int32Array;
+  readonly copies?: Int32Array | undefined;
   /** Present while text is generated: the tokens before the batch's. Nothing is differentiated. */
-  readonly cache?: KeyValueCache;
+  readonly cache?: KeyValueCache | undefined;
   /** Present while training with dropout. */
-  readonly dropout?: { readonly rate: number; readonly random: RandomStream };
+  readonly dropout?: { readonly rate: number; readonly random: RandomStream } | undefined;
 }
 
 export interface ParameterSpec {
   readonly name: string;
   readonly shape: readonly number[];
   /** Other names of the parameter in checkpoints, as transformers spells them. */
-  readonly aliases?: readonly string[];
+  readonly aliases?: readonly string[] | undefined;
   /** Whether a checkpoint may lack the parameter, which is then drawn at random. */
   readonly mayBeMissing?: boolean;
   /** `transposed`: checkpoints hold the matrix transposed; `shape` is that of the model. */
-  readonly stored?: 'transposed';
+  readonly stored?: 'transposed' | undefined;
   /**
    * How the parameter is drawn. By default weights are normal and biases zero. `fill` is for the
    * scale of a norm, `zeroRow` for the padding row of a table.
    */
-  readonly draw?: { readonly fill: 0 | 1 } | { readonly zeroRow: number };
+  readonly draw?: { readonly fill: 0 | 1 } | { readonly zeroRow: number } | undefined;
 }
 
 /** A model family under one head, which `family` (family.ts) makes of a description. */
@@ -189,7 +186,6 @@ export interface Architecture<Config = unknown> {
 /** The part of a model that an adapter sees. */
 export interface ModelShape {
   readonly architecture: Architecture;
-  /** Every linear layer, in forward order, the head last. */
   readonly linears: readonly LinearLayer[];
   readonly parameters: readonly ParameterSpec[];
 }
@@ -211,7 +207,7 @@ export type VectorTap = (
 /** Vectors of the model that belong to no linear layer: those of a norm, or a bias alone. */
 export interface VectorLayer extends Omit<LinearLayer, 'stored' | 'adaptable'> {
   /** Present for a norm: x as its scale multiplies it. (S, n) → (S, n). */
-  readonly unit?: (x: Tensor2D) => Tensor2D;
+  readonly unit?: ((x: Tensor2D) => Tensor2D) | undefined;
   /** How many rows a token brings: for a norm of each head, the number of heads. Default: 1. */
   readonly rowsPerToken?: number;
 }
@@ -222,7 +218,7 @@ export interface LoraFactors {
   /** s = α/r, or α/√r for rsLoRA. */
   readonly scale: number;
   /** σ² of A's distribution, where known. It says nothing about a trained A. */
-  readonly variance?: number;
+  readonly variance?: number | undefined;
   /** Whether A keeps its initial value (LoRA-FA), so that the kernel is over B only. */
   readonly freezeA?: boolean;
   /** The layer's magnitudes under DoRA. */
@@ -235,7 +231,6 @@ export interface LoraFactors {
 
 /** VeRA's vectors at a layer: W' = W + diag(b)·B·diag(d)·A. */
 export interface VeraVectors {
-  /** The factors that the layers share; a layer reads their first n columns and m rows. */
   readonly A: Tensor2D; // (r, ≥ n)
   readonly B: Tensor2D; // (≥ m, r)
   readonly d: Tensor1D; // (r)
@@ -250,9 +245,7 @@ export interface TrainedVectors {
 }
 
 export interface AdaptedLayer extends LinearLayer {
-  /** Present where LoRA, in one of its forms, adapts the layer. */
   readonly lora?: LoraFactors;
-  /** Present where VeRA adapts the layer. */
   readonly vera?: VeraVectors;
   /** Present where the adapter trains vectors of the model itself (BitFit's biases). */
   readonly trained?: TrainedVectors;

@@ -9,7 +9,7 @@ import { processWide } from '../../base/process-wide.ts';
 import type { TorchOperations, WireArchitecture, WireDescription } from '../../torch/protocol.ts';
 import { torchWorker } from '../../torch/worker.ts';
 import { within } from '../models/modules.ts';
-import type { Architecture, Head, ParameterSpec } from '../models/types.ts';
+import type { Architecture, Head } from '../models/types.ts';
 
 /** The heads that a model is asked for, the preferred one first. */
 const HEADS: readonly Head[] = [
@@ -17,11 +17,6 @@ const HEADS: readonly Head[] = [
   { type: 'cloze', tokens: [] },
   { type: 'causal-lm' },
 ];
-
-/** The number of classes, which is all that a parsed config.json adds to the description. */
-interface Config {
-  readonly classes: number;
-}
 
 /**
  * Returns the architecture of a folder's config.json, with the first head that it has. Throws
@@ -31,7 +26,7 @@ export async function describedArchitecture(folder: string): Promise<Architectur
   const text = await readFile(join(folder, 'config.json'), 'utf8');
   const description = await askDescription(text, folder);
   const first = HEADS.find(({ type }) => !('fault' in description.heads[type]));
-  return architectureOf(description, first ?? { type: 'classifier' });
+  return makeArchitecture(description, first ?? { type: 'classifier' });
 }
 
 /** Asks PyTorch's process what a config of PEFT adds to a model. */
@@ -71,8 +66,14 @@ const unavailable = (): never => {
   throw new Error('this model is computed in PyTorch alone');
 };
 
-/** Returns the architecture of a described model. Throws UserFault where it lacks the head. */
-function architectureOf(description: WireDescription, head: Head): Architecture<Config> {
+/**
+ * Returns the architecture of a described model. Throws UserFault where it lacks the head. What
+ * parsing a config.json gives is the number of classes alone: the rest is in the description.
+ */
+function makeArchitecture(
+  description: WireDescription,
+  head: Head,
+): Architecture<{ readonly classes: number }> {
   const own = headOf(description, head);
   const { outer, optional } = own,
     prefix = `${own.prefix}.`;
@@ -90,7 +91,7 @@ function architectureOf(description: WireDescription, head: Head): Architecture<
     modelType: description.model_type,
     head,
     engine: 'torch',
-    withHead: (other) => architectureOf(description, other),
+    withHead: (other) => makeArchitecture(description, other),
     transformersName: own.class,
     headModules: classes,
     tokenTable: null,
@@ -105,7 +106,7 @@ function architectureOf(description: WireDescription, head: Head): Architecture<
         ...layer,
         name: canonical(name),
         out: out ?? count,
-        ...(transposed ? { stored: 'transposed' as const } : {}),
+        stored: transposed ? 'transposed' : undefined,
       })),
     vectors: () =>
       own.vectors.map(({ name, size, bias, norm }) => ({
@@ -114,18 +115,18 @@ function architectureOf(description: WireDescription, head: Head): Architecture<
         out: size,
         bias,
         // `unit` marks a norm. Only the TypeScript engine would call it.
-        ...(norm ? { unit: unavailable } : {}),
+        unit: norm ? unavailable : undefined,
       })),
     parameters: ({ classes: count }) =>
-      parameters.map(({ name, shape, aliases, transposed, scale, mayBeMissing }): ParameterSpec => {
+      parameters.map(({ name, shape, aliases, transposed, scale, mayBeMissing }) => {
         const inFile = shape.map((size) => size ?? count);
         return {
           name,
           shape: transposed ? inFile.reverse() : inFile,
-          ...(aliases.length > 0 ? { aliases } : {}),
-          ...(transposed ? { stored: 'transposed' } : {}),
-          ...(mayBeMissing ? { mayBeMissing } : {}),
-          ...(scale ? { draw: { fill: 1 } } : {}),
+          aliases: aliases.length > 0 ? aliases : undefined,
+          stored: transposed ? 'transposed' : undefined,
+          mayBeMissing,
+          draw: scale ? { fill: 1 } : undefined,
         };
       }),
     forward: unavailable,

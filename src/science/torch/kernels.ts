@@ -65,7 +65,6 @@ export type LayerPart =
   /** F: (n, r), where hF takes the place of the layer's input h. */
   | { readonly over: 'W'; readonly F?: HostTensor };
 
-/** What `layerKernels` is asked beside the rows. */
 export interface LayerKernels extends Pick<KernelOptions, 'progress' | 'signal'> {
   readonly layers: readonly Layer[];
   readonly parts: (layer: Layer) => readonly LayerPart[];
@@ -200,13 +199,6 @@ function traceOf(
   return own.length === 0 ? null : own.reduce((a, b) => a + b, 0);
 }
 
-/** Returns the index in a kernel of each output, in Python's order: batch by batch, row by row. */
-const placesOf = (rowBatches: readonly Int32Array[], classes: number): Int32Array =>
-  kernelOrder(
-    rowBatches.flatMap((batch) => Array.from(batch, (row) => ({ rows: Int32Array.of(row) }))),
-    classes,
-  );
-
 /** What the requests for kernels of some rows with themselves share. */
 function kernelRequests(
   { worker, id }: TorchModel,
@@ -217,7 +209,9 @@ function kernelRequests(
 ) {
   const { count: C } = outputsOf(options),
     size = rows.length * C;
-  const places = placesOf(batches, C),
+  // Python's order of outputs: batch by batch, row by row.
+  const order = batches.flatMap((batch) => Array.from(batch, (i) => ({ rows: Int32Array.of(i) }))),
+    places = kernelOrder(order, C),
     logits = new Float32Array(size);
   const wire = batches.map((part) => wireRows(Array.from(part, (i) => at(rows, i))));
   return {
@@ -300,8 +294,6 @@ async function layerKernels(
   return requests.logits;
 }
 
-type Found = Pick<KernelSet, 'logits' | 'full' | 'lora' | 'layers' | 'terms' | 'groups'>;
-
 /** Computes the kernels, group of layers by group; after each, `resume` may save the sums. */
 async function computeKernels(
   model: TorchModel,
@@ -309,7 +301,7 @@ async function computeKernels(
   layers: readonly Layer[],
   rows: readonly TokenRow[],
   options: KernelOptions,
-): Promise<Found> {
+): Promise<Pick<KernelSet, 'logits' | 'full' | 'lora' | 'layers' | 'terms' | 'groups'>> {
   const { perLayer = false, progress, resume, signal } = options;
   const kinds = kindsOf({ layers }, options);
   const { rowBatches, groups } = planOf(start, layers, rows, kinds, options);
@@ -337,13 +329,10 @@ async function computeKernels(
         full: traceOf(terms, answer.traces, 'full', layer),
         lora: traceOf(terms, answer.traces, 'lora', layer),
       });
-    for (const { layer, kernel, parameter } of terms)
-      found.terms.push({
-        ...{ layer, kernel, parameter },
-        method: 'torch',
-        projected: false,
-        operations: null,
-      });
+    for (const { layer, kernel, parameter } of terms) {
+      const rest = { method: 'torch', projected: false, operations: null } as const;
+      found.terms.push({ layer, kernel, parameter, ...rest });
+    }
     progress?.(g + 1, groups.length, 'passes');
     if (g + 1 < groups.length) await resume?.save(g + 1, found);
   }

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import { at, named } from '../../base/lookup.ts';
+import type { Mutable } from '../../base/record.ts';
 import { isRecord } from '../../base/untrusted/json.ts';
 import {
   arrayOf,
@@ -26,7 +27,7 @@ import type { ModelWeights } from '../measures/weights/effective.ts';
 import { readConfig } from '../models/head.ts';
 import { readSafetensors, writeSafetensors } from '../models/io/safetensors.ts';
 import { forTransformers, turned } from '../models/io/stored.ts';
-import { similarLengths } from '../models/layout.ts';
+import { concatInts, similarLengths } from '../models/layout.ts';
 import { moduleName, within } from '../models/modules.ts';
 import type { NetworkOptions } from '../models/network.ts';
 import { logitCounter } from '../models/outputs.ts';
@@ -35,14 +36,12 @@ import type { HostTensor, ParameterSpec, TokenRow } from '../models/types.ts';
 import type { SavedAs } from '../training/session.ts';
 import type { LabelledRow } from '../training/settings.ts';
 
-/** Where a model starts, with what it takes to open it and to name its parameters. */
 export interface TorchStart extends Start {
   readonly options: NetworkOptions;
   /** The model's parameters, without the adapter's, by canonical name. */
   readonly specs: ReadonlyMap<string, ParameterSpec>;
 }
 
-/** Reads where a model starts. Throws UserFault as `readStart` does. */
 export async function readTorchStart(options: NetworkOptions): Promise<TorchStart> {
   const start = await readStart(options);
   return { ...start, options, specs: new Map(start.parameters.map((spec) => [spec.name, spec])) };
@@ -98,7 +97,6 @@ export async function saveStart(
   });
 }
 
-/** Returns the release of bitsandbytes, which quantises weights. */
 export const quantizerRelease = async (): Promise<string | null> =>
   (await torchWorker()).facts.bitsandbytes;
 
@@ -109,7 +107,11 @@ export interface TorchModel extends EvaluatedModel {
   /** −log p of each row's label, (N). */
   surprisals(rows: readonly LabelledRow[]): Promise<Float64Array>;
   /** ‖X_j‖₂ of each input feature j over the rows' tokens, (n), by linear layer below the head. */
-  inputNorms: InputNorms;
+  inputNorms(
+    rows: readonly TokenRow[],
+    batchSize: number,
+    onBatch: (done: number) => Promise<void> | void,
+  ): Promise<Map<string, Float64Array>>;
   /**
    * The outputs of rows, (N, C), and their derivative along a direction.
    * @param direction that of each trained parameter, by canonical name
@@ -120,9 +122,7 @@ export interface TorchModel extends EvaluatedModel {
     batchSize: number,
     onBatch: (done: number) => Promise<void>,
   ): Promise<{ readonly outputs: Float32Array; readonly change: Float64Array }>;
-  /** Reads the trained parameters, by canonical name. */
   trained(): Promise<Map<string, HostTensor>>;
-  /** Closes the model in the process. */
   dispose(): void;
 }
 
@@ -137,6 +137,7 @@ export async function openTorchModel(
     worker.ask('open', { ...(await writeStart(start, dir)), training }),
   );
   const { head } = architecture;
+  const request = (rows: Parameters<typeof wireRows>[0]) => ({ model: id, rows: wireRows(rows) });
   return {
     worker,
     id,
@@ -145,10 +146,7 @@ export async function openTorchModel(
     classes,
     logits: (rows, batchSize, onBatch) =>
       predictWith(
-        async (batch) => {
-          const asked = { model: id, rows: wireRows(batch) };
-          return arrayOf('float32', (await worker.ask('predict', asked)).logits);
-        },
+        async (batch) => arrayOf('float32', (await worker.ask('predict', request(batch))).logits),
         classes,
         rows,
         similarLengths(rows, batchSize),
@@ -157,7 +155,7 @@ export async function openTorchModel(
     answers: (rows, batchSize, onBatch) =>
       scoreWith(
         async (batch) => {
-          const found = await worker.ask('answers', { model: id, rows: wireRows(batch) });
+          const found = await worker.ask('answers', request(batch));
           const tokens = arrayOf('int32', found.tokens),
             greedy = arrayOf('int32', found.greedy);
           return Array.from(arrayOf('float64', found.losses), (loss, b) => ({
@@ -173,8 +171,7 @@ export async function openTorchModel(
     representations: (rows, batchSize, onBatch) =>
       poolWith(
         async (batch) => {
-          const asked = { model: id, rows: wireRows(batch) };
-          const { values, width } = await worker.ask('representations', asked);
+          const { values, width } = await worker.ask('representations', request(batch));
           return { width, data: arrayOf('float32', values) };
         },
         rows,
@@ -182,10 +179,8 @@ export async function openTorchModel(
         onBatch,
       ),
     generate: (prompts, options) => generateTexts(worker, id, prompts, options),
-    surprisals: async (rows) => {
-      const { losses } = await worker.ask('surprisals', { model: id, rows: wireRows(rows) });
-      return arrayOf('float64', losses);
-    },
+    surprisals: async (rows) =>
+      arrayOf('float64', (await worker.ask('surprisals', request(rows))).losses),
     linearised: (...asked) => linearised(worker, id, start, ...asked),
     inputNorms: (...asked) => inputNorms(worker, id, start, ...asked),
     trained: () => readTrained(worker, id, start, training?.token_rows?.ids ?? null),
@@ -196,19 +191,12 @@ export async function openTorchModel(
   };
 }
 
-type InputNorms = (
-  rows: readonly TokenRow[],
-  batchSize: number,
-  onBatch: (done: number) => Promise<void> | void,
-) => Promise<Map<string, Float64Array>>;
-
-/** Returns ‖X_j‖₂ of each input feature j, (n), by linear layer below the head. */
 async function inputNorms(
   worker: TorchWorker,
   model: number,
   { config, options: { architecture } }: TorchStart,
-  ...[rows, batchSize, onBatch]: Parameters<InputNorms>
-): ReturnType<InputNorms> {
+  ...[rows, batchSize, onBatch]: Parameters<TorchModel['inputNorms']>
+): ReturnType<TorchModel['inputNorms']> {
   const layers = architecture
     .linears(config)
     .filter(({ name }) => !within(name, architecture.headModules));
@@ -237,7 +225,6 @@ async function inputNorms(
   return new Map([...squares].map(([layer, total]) => [layer, total.map(Math.sqrt)]));
 }
 
-/** Returns the rows' outputs and their derivatives along `direction`, (N·C) each. */
 const linearised = (
   worker: TorchWorker,
   model: number,
@@ -263,7 +250,6 @@ const linearised = (
     return { outputs: Float32Array.from(outputs), change: Float64Array.from(change) };
   });
 
-/** Calls `use` with a new folder, which is removed afterwards. */
 export const withFolder = async <T>(use: (dir: string) => Promise<T>): Promise<T> => {
   const dir = await mkdtemp(join(tmpdir(), 'dosimeter-torch-'));
   try {
@@ -273,7 +259,6 @@ export const withFolder = async <T>(use: (dir: string) => Promise<T>): Promise<T
   }
 };
 
-/** Writes where a model starts as files of transformers and PEFT. */
 async function writeStart(start: TorchStart, dir: string): Promise<Omit<WireModel, 'training'>> {
   const { own, parameters, options, specs } = start;
   const { adapter, architecture, classes, model } = options;
@@ -335,16 +320,6 @@ async function readTrained(
   );
 }
 
-function concatenated(parts: readonly Int32Array[]): Int32Array {
-  const all = new Int32Array(parts.reduce((sum, { length }) => sum + length, 0));
-  let start = 0;
-  for (const part of parts) {
-    all.set(part, start);
-    start += part.length;
-  }
-  return all;
-}
-
 /**
  * Returns rows as PyTorch's process reads them: a flat list of each field over all rows. Labels and
  * masks are there if the first row has one; then NaN stands for no label, −1 for no mask. Marks,
@@ -353,30 +328,22 @@ function concatenated(parts: readonly Int32Array[]): Int32Array {
  */
 export function wireRows(rows: readonly (TokenRow & Partial<LabelledRow>)[]): WireRows {
   const [first] = rows;
-  return {
-    ids: concatenated(rows.map(({ ids }) => ids)),
+  const wire: Mutable<WireRows> = {
+    ids: concatInts(rows.map(({ ids }) => ids)),
     lengths: Int32Array.from(rows, ({ ids }) => ids.length),
-    types: concatenated(rows.map(({ typeIds }) => typeIds)),
-    ...(first?.label === undefined
-      ? {}
-      : { labels: Float32Array.from(rows, ({ label }) => label ?? NaN) }),
+    types: concatInts(rows.map(({ typeIds }) => typeIds)),
     answers: Int32Array.from(rows, ({ ids, answer }) => answer ?? ids.length),
-    ...(rows.every(({ marks }) => marks === undefined)
-      ? {}
-      : {
-          marks: concatenated(
-            rows.map(
-              ({ ids, answer, marks }) => marks ?? new Int32Array(ids.length).fill(1, answer),
-            ),
-          ),
-        }),
-    ...(first?.mask === undefined
-      ? {}
-      : { masks: Int32Array.from(rows, ({ mask }) => mask ?? -1) }),
-    ...(rows.some(({ poisoned }) => poisoned === true)
-      ? { poisoned: Int32Array.from(rows, ({ poisoned }) => Number(poisoned === true)) }
-      : {}),
   };
+  if (first?.label !== undefined)
+    wire.labels = Float32Array.from(rows, ({ label }) => label ?? NaN);
+  if (first?.mask !== undefined) wire.masks = Int32Array.from(rows, ({ mask }) => mask ?? -1);
+  if (rows.some(({ marks }) => marks !== undefined))
+    wire.marks = concatInts(
+      rows.map(({ ids, answer, marks }) => marks ?? new Int32Array(ids.length).fill(1, answer)),
+    );
+  if (rows.some(({ poisoned }) => poisoned === true))
+    wire.poisoned = Int32Array.from(rows, ({ poisoned }) => Number(poisoned === true));
+  return wire;
 }
 
 /** Continues prompts in PyTorch's process, as `generate` of generate.ts does here. */
@@ -411,12 +378,9 @@ async function generateTexts(
   return prompts.map((_, i) => named(out, i));
 }
 
-type JudgeQuestion = TorchOperations['judge'][0];
-/** What `askJudge` returns. */
 export type JudgeAnswer = TorchOperations['judge'][1];
 
-/** Has a checkpoint judge texts in PyTorch's process. */
 export const askJudge = async (
-  request: JudgeQuestion,
+  request: TorchOperations['judge'][0],
   signal?: AbortSignal,
 ): Promise<JudgeAnswer> => (await torchWorker()).ask('judge', request, signal);

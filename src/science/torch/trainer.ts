@@ -1,9 +1,10 @@
 /** Trainings in PyTorch's process. */
 import type { JsonObject } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
-import { at } from '../../base/lookup.ts';
+import { at, named } from '../../base/lookup.ts';
 import {
   arrayOf,
+  type TorchOperations,
   type WireObjective,
   type WireRows,
   type WireSteps,
@@ -51,12 +52,15 @@ export async function openTorchTrainer(
   const shapes = new Map(
     [...start.parameters, ...adapter.parameters].map((p) => [p.name, p.shape]),
   );
+  const countEntries = (name: string): number => named(shapes, name).reduce((a, b) => a * b, 1),
+    width = shapes.get(architecture.tokenTable ?? '')?.[1] ?? 0; // of the token table
   return {
     head: architecture.head,
     classes,
-    trainable: (rows === null ? start.trained : [])
-      .map((name) => (shapes.get(name) ?? []).reduce((a, b) => a * b, 1))
-      .reduce((a, b) => a + b, rows === null ? 0 : countRowEntries(architecture, shapes, rows)),
+    trainable:
+      rows === null
+        ? start.trained.reduce((sum, name) => sum + countEntries(name), 0)
+        : Object.keys(rows.tokenRows).length * width,
     drawn: start.drawn,
     train: async (given, asked, hooks) => {
       const objective = change !== null && 'objective' in change ? change.objective : undefined;
@@ -86,20 +90,8 @@ export async function openTorchTrainer(
   };
 }
 
-/** The name of the trained rows of the token table, as one parameter. */
 const ROWS = 'token_rows';
 
-/** Returns how many entries the trained rows of the token table have. */
-function countRowEntries(
-  { tokenTable }: TrainerOptions['architecture'],
-  shapes: ReadonlyMap<string, readonly number[]>,
-  { tokenRows }: TokenRows,
-): number {
-  const [, width = 0] = (tokenTable === null ? undefined : shapes.get(tokenTable)) ?? [];
-  return Object.keys(tokenRows).length * width;
-}
-
-/** Returns the settings of a training as PyTorch's process reads them. */
 function wireTraining(
   start: TorchStart,
   settings: TrainSettings,
@@ -188,10 +180,8 @@ async function trainIn(
         isAlone = members === 1;
         if (isAlone) together.leave();
       }
-      stepsAtOnce = Math.max(
-        1,
-        Math.min(MOST_STEPS, 2 * stepsAtOnce, Math.floor(REQUEST_SECONDS / secondsEach)),
-      );
+      const fitting = Math.floor(REQUEST_SECONDS / secondsEach);
+      stepsAtOnce = Math.max(1, Math.min(MOST_STEPS, 2 * stepsAtOnce, fitting));
       return losses.map((loss, i) =>
         penalties.length === 0 ? { loss } : { loss, penalty: at(penalties, i) },
       );
@@ -213,10 +203,7 @@ async function trainIn(
     onStep,
     wants,
     see: (step) => see(step, model),
-    from:
-      saved === null
-        ? undefined
-        : { step: saved.step, last: saved.facts['last'] as StepRecord | null },
+    from: saved ? { step: saved.step, last: saved.facts['last'] as StepRecord | null } : undefined,
     save: async (step, last) => {
       if (resume === undefined || !due()) return;
       const facts = { last, packed: packed ?? null, gathered: resume.gathered() };
@@ -272,14 +259,10 @@ async function makePairEncoder(
 }
 
 /** The answer to one training's request for steps, alone or in a pack. */
-interface PackAnswer {
-  readonly losses: string;
-  readonly penalties: string | null;
-  readonly seconds: number;
-  readonly peak_mb: number;
+type PackAnswer = TorchOperations['train'][1] & {
   readonly members: number;
   readonly alone: string | null;
-}
+};
 
 /** Takes the next steps of the members of a pack: as many as the one that asks for fewest. */
 async function askPack(

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseJson } from '../../../src/base/untrusted/json.ts';
 import { openCheckpoint } from '../../../src/science/models/io/checkpoint.ts';
-import { decodeNpy } from '../../../src/science/models/io/npy.ts';
+import { readNpy } from '../../../src/science/models/io/npy.ts';
 import { isAdapted, readPeftConfig } from '../../../src/science/models/io/peft-config.ts';
 import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';
 import { bert } from '../../science/families.ts';
@@ -69,7 +69,7 @@ export const MODELS: readonly Reader[] = [
       npyBytes("{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }", 24),
       npyBytes("{'descr': '<f8', 'fortran_order': False, 'shape': (3,), }", 24),
     ],
-    read: (input) => decodeNpy(input, 'a.npy'),
+    read: (input, dir) => readNpy(file(dir, 'a.npy', input)),
   },
   {
     name: 'config.json',

@@ -8,7 +8,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Tensor, Tensor1D, Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
-import { at } from '../../../src/base/lookup.ts';
+import { at, named } from '../../../src/base/lookup.ts';
 import { randomStream } from '../../../src/base/random.ts';
 import {
   type Angles,
@@ -17,7 +17,7 @@ import {
   rotate,
 } from '../../../src/science/models/attention.ts';
 import {
-  activationNamed,
+  activations,
   gated,
   gelu,
   geluTanh,
@@ -175,7 +175,7 @@ function againstGolden(): void {
     holds(name, golden[name as 'gelu'], (u) => act(u as Tensor2D));
   for (const of of ['gated', 'halves'] as const)
     for (const [name, one] of Object.entries(golden[of]))
-      holds(`${of}, ${name}`, one, (...parts) => gated(activationNamed(name), gateOf(parts)));
+      holds(`${of}, ${name}`, one, (...parts) => gated(named(activations, name), gateOf(parts)));
   holds('norm', golden.norm, (x, g, b) =>
     layerNorm(x as Tensor2D, g as Tensor1D, b as Tensor1D, 1e-12),
   );

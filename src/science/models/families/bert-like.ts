@@ -1,18 +1,15 @@
-/**
- * The encoder of BERT (Devlin et al. 2019) and of the families that share its layers and names:
- * post-norm, learnt positions and token types.
- */
-import type { ConfigFields, Family, Heads, Layer, Projection, Transformer } from './description.ts';
+/** The post-norm encoder of BERT (Devlin et al. 2019), and of families that share its layers. */
+import type {
+  ClassifierHead,
+  ConfigFields,
+  Family,
+  Heads,
+  Layer,
+  MaskedLmHead,
+  Projection,
+  Transformer,
+} from './description.ts';
 import { encoderHeads, layerNorm, layersOf, linear } from './parts.ts';
-
-/** The settings of a config.json of BERT's form that its heads need too. */
-export interface BertLike {
-  readonly hidden: number;
-  readonly epsilon: number;
-  readonly activation: string;
-  /** Everything but the heads. */
-  readonly body: Omit<Transformer, 'heads'>;
-}
 
 export const BERT_TABLE = 'embeddings.word_embeddings.weight';
 
@@ -20,7 +17,6 @@ export const BERT_TABLE = 'embeddings.word_embeddings.weight';
 export const isUntied = (fields: ConfigFields): boolean =>
   fields.raw('tie_word_embeddings') === false;
 
-/** The sizes and settings that the layers of an encoder share. */
 export interface EncoderSizes {
   readonly hidden: number;
   /** The width of the feed-forward layers. */
@@ -43,7 +39,7 @@ export const BERT_LAYER = {
   feedForwardNorm: 'output.LayerNorm',
 } as const;
 
-/** Describes a post-norm layer as in BERT. `parts` are its modules' names below the layer's. */
+/** Describes a post-norm layer, as in BERT. `parts`: its modules' names below the layer's name. */
 export function encoderLayer(
   name: string,
   { hidden, wide, heads, headWidth, activation, epsilon }: EncoderSizes,
@@ -79,21 +75,15 @@ export function encoderLayer(
 
 /**
  * Reads a config.json of BERT's form.
- * @param padding, types defaults of `pad_token_id` and `type_vocab_size`
- * @param first the row of the position table for a text's first token, given the padding id
+ * @param defaultPadding the default of `pad_token_id`
+ * @param skipsPadding whether positions are numbered from the padding token's id + 1, as in RoBERTa
  */
 export function bertLike(
   fields: ConfigFields,
-  {
-    padding: fallback,
-    types: typesDefault,
-    first,
-  }: {
-    readonly padding: number;
-    readonly types: number;
-    readonly first: (padding: number | null) => number;
-  },
-): BertLike {
+  defaultPadding: number,
+  skipsPadding: boolean,
+  describeHeads: (sizes: EncoderSizes) => Heads,
+): Transformer {
   fields.only('position_embedding_type', ['absolute', null]);
   fields.only('is_decoder', [false, null]);
   fields.only('add_cross_attention', [false, null]);
@@ -105,51 +95,44 @@ export function bertLike(
     layers = fields.count('num_hidden_layers', 'layers'),
     wide = fields.count('intermediate_size', 'wide width'),
     rows = fields.count('max_position_embeddings', 'positions'),
-    types = fields.count('type_vocab_size', 'types', typesDefault),
+    types = fields.count('type_vocab_size', 'types', 2),
     epsilon = fields.positive('layer_norm_eps', 1e-12),
-    padding = fields.token('pad_token_id', vocabulary, fallback);
+    padding = fields.token('pad_token_id', vocabulary, defaultPadding);
   const sizes = { hidden, wide, heads, headWidth, activation, epsilon };
-  const start = first(padding);
+  const first = skipsPadding ? (padding ?? defaultPadding) + 1 : 0;
   return {
+    vocabulary,
     hidden,
-    epsilon,
-    activation,
-    body: {
-      vocabulary,
-      hidden,
-      positions: Math.max(1, rows - start),
-      initializerRange: fields.positive('initializer_range', 0.02),
-      embeddings: {
-        positions: {
-          table: 'embeddings.position_embeddings.weight',
-          rows,
-          first: start,
-          ...(start > 0 ? { skipsPadding: true } : {}),
-        },
-        types: { table: 'embeddings.token_type_embeddings.weight', rows: types },
-        norm: layerNorm('embeddings.LayerNorm', epsilon),
-        padding,
-      },
-      layers: layersOf(layers, (i) => encoderLayer(`encoder.layer.${i}`, sizes)),
-      dropout: ['embeddings', 'attention', 'attention-output', 'feed-forward-output', 'head'],
+    positions: Math.max(1, rows - first),
+    initializerRange: fields.positive('initializer_range', 0.02),
+    embeddings: {
+      positions: { table: 'embeddings.position_embeddings.weight', rows, first, skipsPadding },
+      types: { table: 'embeddings.token_type_embeddings.weight', rows: types },
+      norm: layerNorm('embeddings.LayerNorm', epsilon),
+      padding,
     },
+    layers: layersOf(layers, (i) => encoderLayer(`encoder.layer.${i}`, sizes)),
+    dropout: ['embeddings', 'attention', 'attention-output', 'feed-forward-output', 'head'],
+    heads: describeHeads(sizes),
   };
 }
 
-/** BERT's own heads: a pooled classifier, and a masked-LM head under `cls`. */
-const bertHeads = ({ hidden, epsilon, activation }: BertLike, untied: boolean): Heads => ({
-  classifier: {
-    reads: 'first',
-    dense: { layer: linear('pooler.dense', hidden, hidden), activation: 'tanh', adaptable: true },
-    output: { name: 'classifier', in: hidden, bias: true },
-  },
-  cloze: {
-    dense: linear('cls.predictions.transform.dense', hidden, hidden),
-    activation,
-    norm: layerNorm('cls.predictions.transform.LayerNorm', epsilon),
-    bias: { name: 'cls.predictions.bias', aliases: ['cls.predictions.decoder.bias'] },
-    untied,
-  },
+/** BERT's masked-LM head, under `cls`. */
+export const bertCloze = (
+  fields: ConfigFields,
+  { hidden, activation, epsilon }: EncoderSizes,
+): MaskedLmHead => ({
+  dense: linear('cls.predictions.transform.dense', hidden, hidden),
+  activation,
+  norm: layerNorm('cls.predictions.transform.LayerNorm', epsilon),
+  bias: { name: 'cls.predictions.bias', aliases: ['cls.predictions.decoder.bias'] },
+  untied: isUntied(fields),
+});
+
+export const pooledClassifier = (hidden: number, activation: string): ClassifierHead => ({
+  reads: 'first',
+  dense: { layer: linear('pooler.dense', hidden, hidden), activation, adaptable: true },
+  output: { name: 'classifier', in: hidden, bias: true },
 });
 
 /** transformers' BertForSequenceClassification and BertForMaskedLM. */
@@ -159,8 +142,9 @@ export const BERT: Family = {
   outer: ['classifier', 'cls'],
   tokenTable: BERT_TABLE,
   heads: encoderHeads('Bert', ['classifier']),
-  describe: (fields) => {
-    const own = bertLike(fields, { padding: 0, types: 2, first: () => 0 });
-    return { ...own.body, heads: bertHeads(own, isUntied(fields)) };
-  },
+  describe: (fields) =>
+    bertLike(fields, 0, false, (sizes) => ({
+      classifier: pooledClassifier(sizes.hidden, 'tanh'),
+      cloze: bertCloze(fields, sizes),
+    })),
 };

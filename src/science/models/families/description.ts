@@ -44,7 +44,7 @@ export interface Projection {
   readonly out: number;
   readonly bias: boolean;
   /** `transposed`: the checkpoint holds W as (in, out), as Conv1D of transformers does. */
-  readonly stored?: 'transposed';
+  readonly stored?: 'transposed' | undefined;
 }
 
 /**
@@ -110,10 +110,10 @@ export interface Attention {
   /** Whether a token sees itself and the tokens before it only. */
   readonly causal: boolean;
   /** A token sees tokens less than this many positions away. Default: all. */
-  readonly window?: number;
+  readonly window?: number | undefined;
   readonly rotary?: Rotary;
   /** Norms of each head's queries and keys, (d). */
-  readonly headNorms?: { readonly query: Norm; readonly key: Norm };
+  readonly headNorms?: { readonly query: Norm; readonly key: Norm } | undefined;
   readonly relative?: Relative;
 }
 
@@ -145,17 +145,19 @@ export interface Layer {
 
 export interface Embeddings {
   /** A factor on the token embeddings. Default: 1. */
-  readonly scale?: number;
+  readonly scale?: number | undefined;
   /** Learnt positions. */
-  readonly positions?: {
-    readonly table: string;
-    readonly rows: number;
-    /** The row of a text's first token. */
-    readonly first: number;
-    /** Padding tokens are not counted, and have the row before `first` (RoBERTa). */
-    readonly skipsPadding?: true;
-  };
-  readonly types?: { readonly table: string; readonly rows: number };
+  readonly positions?:
+    | {
+        readonly table: string;
+        readonly rows: number;
+        /** The row of a text's first token. */
+        readonly first: number;
+        /** Padding tokens are not counted, and have the row before `first` (RoBERTa). */
+        readonly skipsPadding?: boolean;
+      }
+    | undefined;
+  readonly types?: { readonly table: string; readonly rows: number } | undefined;
   readonly norm?: Norm;
   /** The padding token, whose row starts at zero and has no gradient; null where none is. */
   readonly padding: number | null;
@@ -232,7 +234,6 @@ export interface Transformer {
   readonly layers: readonly Layer[];
   /** The norm after the last layer. */
   readonly norm?: Norm;
-  /** Where training applies dropout. */
   readonly dropout: readonly DropoutPlace[];
   readonly heads: Heads;
 }

@@ -2,15 +2,21 @@
  * The decoder of Llama (Touvron et al. 2023) and of the families that differ from it by a few
  * settings: pre-norm with RMS norms, rotary positions, grouped heads and a gated feed-forward.
  */
-import { defined } from '../../../base/defined.ts';
 import type { ConfigFields, Family, Layer, Norm, Transformer } from './description.ts';
-import { lastTokenClassifier, layersOf, linear, rmsNorm, rotaryOf } from './parts.ts';
+import {
+  decoderHeads,
+  familyModel,
+  lastTokenClassifier,
+  layersOf,
+  linear,
+  rmsNorm,
+  rotaryOf,
+} from './parts.ts';
 
-/** How a family differs from the first Llama. */
 export interface Differences {
   /** Which linear layers have biases. Default: none. */
   readonly biases?: { readonly qkv?: boolean; readonly output?: boolean; readonly mlp?: boolean };
-  /** The window of a layer's attention. Default: it sees all. */
+  /** The window of a layer's attention by its number; undefined, the default: it sees all. */
   readonly window?: (layer: number) => number | undefined;
   /** Whether each head's queries and keys are normalised. */
   readonly headNorms?: boolean;
@@ -28,34 +34,27 @@ export interface Differences {
   readonly tied?: boolean;
 }
 
-/** Returns a family of Llama's form, with a classifier and a causal-LM head. */
-export const llamaFamily = (
-  modelType: string,
-  transformersPrefix: string,
+/** `prefix` begins the names of the family's classes in transformers, as in LlamaForCausalLM. */
+export const llamaModel = (
+  name: string,
+  summary: string,
+  prefix: string,
   describe: Family['describe'],
-): Family => ({
-  modelTypes: [modelType],
-  prefix: 'model.',
-  outer: ['score', 'lm_head'],
-  tokenTable: 'embed_tokens.weight',
-  heads: {
-    classifier: {
-      transformersName: `${transformersPrefix}ForSequenceClassification`,
-      modules: ['score'],
-    },
-    causalLm: { transformersName: `${transformersPrefix}ForCausalLM` },
-  },
-  describe,
-});
+) =>
+  familyModel(name, summary, {
+    modelTypes: [name],
+    prefix: 'model.',
+    outer: ['score', 'lm_head'],
+    tokenTable: 'embed_tokens.weight',
+    heads: decoderHeads(`${prefix}ForSequenceClassification`, `${prefix}ForCausalLM`),
+    describe,
+  });
 
-/** Returns `head_dim`, else `fallback`, else hidden_size / num_attention_heads. */
-function headWidthOf(fields: ConfigFields, fallback: number | undefined): number {
-  return (fields.raw('head_dim') ?? fallback ?? null) === null
+const readHeadWidth = (fields: ConfigFields, fallback: number | undefined): number =>
+  (fields.raw('head_dim') ?? fallback ?? null) === null
     ? fields.quotient('hidden_size', 'num_attention_heads')
     : fields.count('head_dim', 'width', fallback);
-}
 
-/** Reads a config.json of Llama's form. */
 export function llamaLike(fields: ConfigFields, differences: Differences = {}): Transformer {
   const { biases = {}, gemma = false, window, headNorms = false } = differences;
   fields.only('pretraining_tp', [1, null]);
@@ -68,13 +67,12 @@ export function llamaLike(fields: ConfigFields, differences: Differences = {}): 
     positions = fields.count('max_position_embeddings', 'positions', 2048),
     epsilon = fields.positive('rms_norm_eps', 1e-6);
   fields.quotient('num_attention_heads', 'num_key_value_heads');
-  const width = headWidthOf(fields, differences.headWidth),
+  const width = readHeadWidth(fields, differences.headWidth),
     activation = differences.activation ?? fields.activation('hidden_act', 'silu'),
     rotary = rotaryOf(fields, width, { theta: differences.theta ?? 10_000 });
   const norm = (name: string): Norm => ({ ...rmsNorm(name, epsilon), offset: gemma });
   const layer = (i: number): Layer => {
     const name = `layers.${i}`,
-      own = window?.(i),
       attention = `${name}.self_attn`,
       mlp = `${name}.mlp`;
     const project = (part: string, out: number) =>
@@ -93,10 +91,10 @@ export function llamaLike(fields: ConfigFields, differences: Differences = {}): 
         headWidth: width,
         causal: true,
         rotary,
-        ...defined({ window: own }),
-        ...(headNorms
-          ? { headNorms: { query: norm(`${attention}.q_norm`), key: norm(`${attention}.k_norm`) } }
-          : {}),
+        window: window?.(i),
+        headNorms: headNorms
+          ? { query: norm(`${attention}.q_norm`), key: norm(`${attention}.k_norm`) }
+          : undefined,
       },
       feedForward: {
         activation,
@@ -119,7 +117,7 @@ export function llamaLike(fields: ConfigFields, differences: Differences = {}): 
     initializerRange: fields.positive('initializer_range', 0.02),
     embeddings: {
       padding: fields.token('pad_token_id', vocabulary, null),
-      ...(gemma ? { scale: Math.sqrt(hidden) } : {}),
+      scale: gemma ? Math.sqrt(hidden) : undefined,
     },
     layers: layersOf(layers, layer),
     norm: norm('norm'),
@@ -140,9 +138,9 @@ export function llamaLike(fields: ConfigFields, differences: Differences = {}): 
  * field, those from `max_window_layers` on.
  */
 export function qwenWindow(fields: ConfigFields): (layer: number) => number | undefined {
-  const types = fields.raw('layer_types');
   if (!fields.flag('use_sliding_window', false)) return () => undefined;
-  const window = fields.count('sliding_window', 'positions', 4096);
+  const types = fields.raw('layer_types'),
+    window = fields.count('sliding_window', 'positions', 4096);
   if (Array.isArray(types))
     return (layer) => (types[layer] === 'sliding_attention' ? window : undefined);
   const first = fields.count('max_window_layers', 'layers', 28);

@@ -1,7 +1,4 @@
-/**
- * Pieces of descriptions, and the plugin of a family. Nothing here computes, so that planning can
- * import it.
- */
+/** Pieces of descriptions. Nothing here computes, so that planning can import it. */
 import { defineModel, UserFault } from '../../../api.ts';
 import { shown } from '../../../base/untrusted/json.ts';
 import type { Architecture } from '../types.ts';
@@ -25,13 +22,16 @@ export const familyModel = (name: string, summary: string, own: Family) =>
     load: async () => (await import('../family.ts')).family(own),
   });
 
-/**
- * The heads of an encoder that transformers calls `NAMEForSequenceClassification` and so on.
- * @param modules those that a classifier adds, trained in full under every adapter
- */
+/** The heads of an encoder. `modules`: those that a classifier adds, always trained in full. */
 export const encoderHeads = (name: string, modules: readonly string[]): HeadNames => ({
   classifier: { transformersName: `${name}ForSequenceClassification`, modules },
   cloze: { transformersName: `${name}ForMaskedLM` },
+});
+
+/** The heads of a decoder, by the names of their classes in transformers. */
+export const decoderHeads = (classifier: string, causalLm: string): HeadNames => ({
+  classifier: { transformersName: classifier, modules: ['score'] },
+  causalLm: { transformersName: causalLm },
 });
 
 export const linear = (name: string, input: number, out: number, bias = true): Projection => ({
@@ -56,7 +56,6 @@ export const layerNorm = (name: string, epsilon: number, bias = true): Norm => (
 
 export const rmsNorm = (name: string, epsilon: number): Norm => ({ name, kind: 'rms', epsilon });
 
-/** Returns the descriptions of layers 0 to count − 1, each made from its number. */
 export const layersOf = (count: number, layer: (i: number) => Layer): Layer[] =>
   Array.from({ length: count }, (_, i) => layer(i));
 
@@ -76,8 +75,7 @@ const frequencies = (theta: number, r: number): number[] =>
   Array.from({ length: Math.ceil(r / 2) }, (_, i) => 1 / theta ** ((2 * i) / r));
 
 /**
- * Llama 3's scaling (Dubey et al. 2024): long wavelengths are divided by a factor, short ones stay,
- * and those between are interpolated.
+ * Llama 3's scaling (Dubey et al. 2024): long wavelengths are divided, middle ones interpolated.
  */
 function llama3(own: readonly number[], fields: ConfigFields): number[] {
   const factor = fields.positive('factor'),
@@ -107,12 +105,8 @@ function yarn(
 ): Rotary {
   const originally = 'original_max_position_embeddings';
   const maxPositions = (): number => outer.count('max_position_embeddings', 'positions');
-  const context =
-    outer.raw(originally) !== undefined
-      ? outer.count(originally, 'positions')
-      : scaling.raw(originally) !== undefined
-        ? scaling.count(originally, 'positions')
-        : maxPositions();
+  const holder = [outer, scaling].find((fields) => fields.raw(originally) !== undefined);
+  const context = holder?.count(originally, 'positions') ?? maxPositions();
   // DeepSeek-V3 has factor: null, which stands for the ratio of the two lengths.
   const factor =
     scaling.raw('factor') === null ? maxPositions() / context : scaling.positive('factor');

@@ -1,7 +1,4 @@
-/**
- * Reads and writes the folder of a transformers checkpoint: config.json and model.safetensors, in
- * one file or in shards (model.safetensors.index.json).
- */
+/** Reads and writes the folder of a transformers checkpoint, whole or in shards. */
 import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
@@ -24,11 +21,11 @@ import {
 import { checkFloat } from './stored.ts';
 
 const INDEX = 'model.safetensors.index.json';
-const HOLDS = 'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.';
+const HOLDS = 'A checkpoint folder holds config.json, model.safetensors and tokenizer.json.',
+  MIXED = 'The index and the shards belong to different checkpoints: fetch the checkpoint again.';
 
 export interface Checkpoint {
   readonly dir: string;
-  /** The parsed config.json. */
   readonly config: unknown;
   /** Every tensor by its name in the file, with the path of that file. */
   readonly tensors: ReadonlyMap<string, TensorEntry & { readonly file: string }>;
@@ -100,26 +97,19 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
         'Fetch the checkpoint again: each of its shards belongs to it.',
       );
     for (const [name, entry] of (await readSafetensorsHeader(file)).tensors) {
-      if (index !== null && map.get(name) !== file) {
-        const said = map.get(name);
-        const says =
-          said === undefined
-            ? `does not list tensor "${name}"`
-            : `has tensor "${name}" in ${basename(said)}`;
-        throw new UserFault(
-          `${file}: ${basename(index)} ${says}`,
-          'The index and the shards belong to different checkpoints: fetch the checkpoint again.',
-        );
+      const listed = map.get(name);
+      if (index !== null && listed !== file) {
+        const says = listed
+          ? `has tensor "${name}" in ${basename(listed)}`
+          : `does not list tensor "${name}"`;
+        throw new UserFault(`${file}: ${basename(index)} ${says}`, MIXED);
       }
       tensors.set(name, { ...entry, file });
     }
   }
   for (const [name, file] of map) {
     if (!tensors.has(name))
-      throw new UserFault(
-        `${file} has no tensor "${name}", which ${INDEX} puts there`,
-        'The index and the shards belong to different checkpoints: fetch the checkpoint again.',
-      );
+      throw new UserFault(`${file} has no tensor "${name}", which ${INDEX} puts there`, MIXED);
   }
   const read = async (names: readonly string[]): Promise<Map<string, HostTensor>> => {
     const byFile = new Map<string, string[]>();
@@ -154,17 +144,16 @@ function withClasses(
   };
 }
 
-/** The files of a tokenizer, which are copied from the base where it has them. */
-const TOKENIZER_FILES = [
+/** The files that are copied from the base where it has them. */
+const COPIED = [
   'tokenizer.json',
   'tokenizer_config.json',
   'special_tokens_map.json',
   'added_tokens.json',
   'chat_template.jinja',
   'vocab.txt',
+  'generation_config.json',
 ];
-/** A decoder's default settings of generation. The file is copied with the model. */
-const GENERATION = 'generation_config.json';
 
 /**
  * Writes a folder that transformers' from_pretrained loads, with the tokenizer of the base.
@@ -186,6 +175,6 @@ export async function writeCheckpoint(
   });
   await writeFile(join(dir, 'config.json'), config);
   await writeSafetensors(join(dir, 'model.safetensors'), tensors);
-  for (const file of [...TOKENIZER_FILES, GENERATION])
+  for (const file of COPIED)
     if (existsSync(join(base, file))) await copyFile(join(base, file), join(dir, file));
 }

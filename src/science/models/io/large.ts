@@ -1,7 +1,4 @@
-/**
- * Reads, writes and hashes files in pieces: one system call moves less than 2 GiB, and Node's
- * readFile refuses larger files, such as the state of a full fine-tuning of BERT-large (3.6 GB).
- */
+/** Moves files in pieces: a system call takes less than 2 GiB, and readFile refuses larger ones. */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
@@ -14,7 +11,7 @@ export const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Ui
 
 function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
   for (let start = 0; start < bytes.byteLength; start += PIECE)
-    yield bytes.subarray(start, Math.min(start + PIECE, bytes.byteLength));
+    yield bytes.subarray(start, start + PIECE);
 }
 
 /** Fills `into` from `position`. Returns the bytes read, fewer where the file ends. */
@@ -25,10 +22,8 @@ export async function readInto(
 ): Promise<number> {
   let done = 0;
   while (done < into.byteLength) {
-    const { bytesRead } = await file.read(
-      into.subarray(done, Math.min(done + PIECE, into.byteLength)),
-      { position: position + done },
-    );
+    const piece = into.subarray(done, done + PIECE);
+    const { bytesRead } = await file.read(piece, { position: position + done });
     if (bytesRead === 0) break;
     done += bytesRead;
   }
@@ -42,7 +37,6 @@ export async function writeAll(file: FileHandle, bytes: Uint8Array): Promise<voi
       done += (await file.write(piece, done, piece.byteLength - done)).bytesWritten;
 }
 
-/** The SHA-256 of a file's content, in hexadecimal. */
 export async function sha256OfFile(path: string): Promise<string> {
   const hash = createHash('sha256');
   for await (const piece of createReadStream(path, { highWaterMark: 1 << 20 }))

@@ -7,25 +7,22 @@ import { open } from 'node:fs/promises';
 import { UserFault } from '../../../api.ts';
 import { bytesOf, readInto, writeAll } from './large.ts';
 
-export type NpyData = Float32Array | Float64Array | Int32Array;
-export interface NpyArray<D extends NpyData = NpyData> {
+type NpyData = Float32Array | Float64Array | Int32Array;
+interface NpyArray {
   readonly shape: readonly number[];
-  readonly data: D;
+  readonly data: NpyData;
 }
 
 const MAGIC = Buffer.from([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]); // \x93NUMPY
-/** Returns how many values an array of this shape has. */
 const countOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
-
-const descrOf = (data: NpyData): string =>
-  data instanceof Float32Array ? '<f4' : data instanceof Float64Array ? '<f8' : '<i4';
 
 /** Returns the bytes before the values. Throws RangeError where shape and values do not fit. */
 function headerOf({ shape, data }: NpyArray): Buffer {
   if (countOf(shape) !== data.length)
     throw new RangeError(`shape [${shape.join(', ')}] does not hold ${data.length} values`);
   const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
-  const dict = `{'descr': '${descrOf(data)}', 'fortran_order': False, 'shape': ${tuple}, }`;
+  const descr = data instanceof Float32Array ? '<f4' : data instanceof Float64Array ? '<f8' : '<i4';
+  const dict = `{'descr': '${descr}', 'fortran_order': False, 'shape': ${tuple}, }`;
   // Magic (6) + version (2) + header length (2) + header is a multiple of 64; the header ends with
   // a newline.
   const padding = (64 - ((10 + dict.length + 1) % 64)) % 64;
@@ -35,7 +32,6 @@ function headerOf({ shape, data }: NpyArray): Buffer {
   return Buffer.concat([MAGIC, Buffer.from([1, 0]), length, header]);
 }
 
-/** Returns the bytes of a .npy file. Throws RangeError where shape and values do not fit. */
 export const encodeNpy = (array: NpyArray): Buffer =>
   Buffer.concat([headerOf(array), bytesOf(array.data)]);
 
@@ -56,30 +52,21 @@ const TYPES = { '<f4': Float32Array, '<f8': Float64Array, '<i4': Int32Array } as
 /** Enough for any shape. numpy.load has the same limit for headers that it does not trust. */
 const HEADER_LIMIT = 10_000;
 
-interface Layout {
-  readonly type: (typeof TYPES)[keyof typeof TYPES];
-  readonly shape: readonly number[];
-  readonly count: number;
-  /** Position of the first value. */
-  readonly start: number;
-}
-
 /**
- * Reads the header. Throws UserFault where this reader does not know it, or it does not fit `size`.
- * @param head the first bytes of the file, with the whole header
- * @param size the file's bytes
+ * Returns the array that a header describes, filled with zeros, and where its first value is in the
+ * file of `size` bytes. Throws UserFault for a header that this reader does not know. `head`: the
+ * file's first bytes, with the whole header.
  */
-function layoutOf(head: Uint8Array, size: number, name: string): Layout {
-  const view = Buffer.from(head.buffer, head.byteOffset, head.byteLength);
+function parseHeader(head: Buffer, size: number, path: string): [array: NpyArray, start: number] {
   const broken = (why: string): UserFault =>
-    new UserFault(`${name} can't be read as a NumPy array: ${why}`);
-  if (size < 12 || view.length < 12 || !view.subarray(0, 6).equals(MAGIC))
+    new UserFault(`${path} can't be read as a NumPy array: ${why}`);
+  if (head.length < 12 || !head.subarray(0, 6).equals(MAGIC))
     throw broken('it does not start as a .npy file does');
-  const wide = view.readUInt8(6) >= 2;
+  const wide = head.readUInt8(6) >= 2;
   const first = wide ? 12 : 10;
-  const start = first + (wide ? view.readUInt32LE(8) : view.readUInt16LE(8));
-  if (start > view.length || start - first > HEADER_LIMIT) throw broken('its header is cut short');
-  const header = view.toString('latin1', first, start);
+  const start = first + (wide ? head.readUInt32LE(8) : head.readUInt16LE(8));
+  if (start > head.length || start - first > HEADER_LIMIT) throw broken('its header is cut short');
+  const header = head.toString('latin1', first, start);
   const descr = /'descr':\s*'([^']*)'/.exec(header)?.[1];
   const shapeText = /'shape':\s*\(([^)]*)\)/.exec(header)?.[1];
   if (descr === undefined || shapeText === undefined)
@@ -101,15 +88,7 @@ function layoutOf(head: Uint8Array, size: number, name: string): Layout {
     throw broken(
       `shape (${shapeText.slice(0, 80)}) needs ${needed} bytes of data, but it has ${size - start}`,
     );
-  return { type, shape, count, start };
-}
-
-/** Reads the bytes of a .npy file. Throws UserFault where this reader does not know their form. */
-export function decodeNpy(bytes: Uint8Array, name: string): NpyArray {
-  const { type, shape, count, start } = layoutOf(bytes, bytes.byteLength, name);
-  const data = new type(count); // a copy, since the data may not be aligned in `bytes`
-  bytesOf(data).set(bytes.subarray(start));
-  return { shape, data };
+  return [{ shape, data: new type(count) }, start];
 }
 
 /** Reads a .npy file. Throws UserFault where this reader does not know its form. */
@@ -119,11 +98,11 @@ export async function readNpy(path: string): Promise<NpyArray> {
     const { size } = await file.stat();
     const head = Buffer.alloc(Math.min(size, HEADER_LIMIT));
     await readInto(file, head, 0);
-    const { type, shape, count, start } = layoutOf(head, size, path);
-    const data = new type(count);
-    if ((await readInto(file, bytesOf(data), start)) !== data.byteLength)
+    const [array, start] = parseHeader(head, size, path),
+      bytes = bytesOf(array.data);
+    if ((await readInto(file, bytes, start)) !== bytes.byteLength)
       throw new UserFault(`${path} can't be read as a NumPy array: it is cut short`);
-    return { shape, data };
+    return array;
   } finally {
     await file.close();
   }

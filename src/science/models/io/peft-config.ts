@@ -1,11 +1,7 @@
-/**
- * Reads PEFT's adapter_config.json. Whatever is not implemented is refused, since a field that
- * silently changed the model would make every number wrong.
- */
+/** Reads adapter_config.json. What is not implemented is refused: it would change every number. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserFault } from '../../../api.ts';
-import { defined } from '../../../base/defined.ts';
 import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import { isTargeted, patternValue, type TargetRule } from '../modules.ts';
 import type { Architecture } from '../types.ts';
@@ -63,7 +59,7 @@ const SHARED = [
   'layers_pattern',
   'modules_to_save',
 ];
-const LORA: Method = {
+export const LORA: Method = {
   type: 'LORA',
   ownBias: 'lora_only',
   fields: [
@@ -77,22 +73,14 @@ const LORA: Method = {
   ],
 };
 /** Initialisations that leave the base's weights unchanged. */
-const PLAIN_INITS: readonly unknown[] = [
-  undefined,
-  null,
-  true,
-  false,
-  'gaussian',
-  'eva',
-  'orthogonal',
-];
+const PLAIN_INITS: readonly unknown[] = [null, true, false, 'gaussian', 'eva', 'orthogonal'];
 /**
  * Returns the initialisation if it subtracts the factors from the base's weights, and PEFT computes
  * them again when it opens a folder; else null, as for `pissa_niter_…`, which is random.
  */
 const residualOf = (init: unknown): string | null =>
   ['pissa', 'olora'].find((kind) => init === kind) ?? null;
-const TASKS: readonly unknown[] = [undefined, null, 'SEQ_CLS', 'CAUSAL_LM', 'FEATURE_EXTRACTION'];
+const TASKS: readonly unknown[] = [null, 'SEQ_CLS', 'CAUSAL_LM', 'FEATURE_EXTRACTION'];
 
 /** Whether a field's value turns it off: none, false, or empty. */
 const isNothing = (value: unknown): boolean =>
@@ -111,14 +99,10 @@ export function moduleScale(
   return { rank, alpha, scale: alpha / (config.rslora ? Math.sqrt(rank) : rank) };
 }
 
-type Raw = Readonly<Record<string, unknown>>;
-/** Makes a UserFault that states the name and value of a field. */
-type Fault = (field: string, why: string, hint?: string) => UserFault;
-
 const INVALID = 'is not an allowed value';
 
 /** Throws UserFault for the first field of another method, or whose value is not implemented. */
-function refuseUnsupported(raw: Raw, fault: Fault, { type, fields }: Method): void {
+function refuseUnsupported({ raw, fault }: Config, { type, fields }: Method): void {
   if (raw['peft_type'] !== type)
     throw fault('peft_type', 'is not implemented here', `This adapter is ${type} in PEFT.`);
   const read = new Set([...SHARED, ...fields]);
@@ -126,13 +110,13 @@ function refuseUnsupported(raw: Raw, fault: Fault, { type, fields }: Method): vo
     if (!read.has(field) && !DESCRIPTIVE.has(field) && !isNothing(value))
       throw fault(field, 'is not implemented');
   }
-  if (!TASKS.includes(raw['task_type']))
+  if (!TASKS.includes(raw['task_type'] ?? null))
     throw fault(
       'task_type',
       'is not implemented',
       'Implemented: SEQ_CLS, CAUSAL_LM, FEATURE_EXTRACTION or none.',
     );
-  const init = raw['init_lora_weights'];
+  const init = raw['init_lora_weights'] ?? null;
   if (!PLAIN_INITS.includes(init) && residualOf(init) === null) {
     throw fault(
       'init_lora_weights',
@@ -143,44 +127,8 @@ function refuseUnsupported(raw: Raw, fault: Fault, { type, fields }: Method): vo
   }
 }
 
-type Fields = ReturnType<typeof fieldsOf>;
-
-/** Returns the readers of a config's fields. */
-function fieldsOf(raw: Raw, fault: Fault) {
-  /** Returns a list of names; undefined where the field is empty. */
-  const names = (field: string): readonly string[] | undefined => {
-    const value = typeof raw[field] === 'string' ? [raw[field]] : raw[field];
-    if (isNothing(value)) return undefined;
-    if (!Array.isArray(value) || value.some((one) => typeof one !== 'string'))
-      throw fault(field, INVALID);
-    return value as string[];
-  };
-  return {
-    names,
-    number: (field: string, valid: (value: number) => boolean, fallback?: number): number => {
-      const value = raw[field] ?? fallback;
-      if (typeof value !== 'number' || !valid(value)) throw fault(field, INVALID);
-      return value;
-    },
-    pattern: (field: string, valid: (value: number) => boolean): Record<string, number> => {
-      const value = raw[field] ?? {};
-      if (
-        !isRecord(value) ||
-        Object.values(value).some((one) => typeof one !== 'number' || !valid(one))
-      )
-        throw fault(field, INVALID);
-      return value as Record<string, number>;
-    },
-    /** Returns a list of names, or a regular expression. */
-    namesOrExpression: (field: string): string | readonly string[] | undefined => {
-      const value = raw[field];
-      return typeof value === 'string' && value !== '' ? value : names(field);
-    },
-  };
-}
-
-/** Returns which modules a config adapts. Throws `fault` of a field that cannot be read. */
-function ruleOf(raw: Raw, { names, namesOrExpression }: Fields, fault: Fault): TargetRule {
+/** Reads which modules a config adapts. Throws `fault` of a field that cannot be read. */
+function readRule({ raw, fault, names, namesOrExpression }: Config): TargetRule {
   const targets = raw['target_modules'] === '' ? '' : namesOrExpression('target_modules');
   if (targets === undefined) throw fault('target_modules', 'names no module');
   const exclude = namesOrExpression('exclude_modules');
@@ -191,15 +139,10 @@ function ruleOf(raw: Raw, { names, namesOrExpression }: Fields, fault: Fault): T
   if (!Array.isArray(layers) || layers.some((one) => !Number.isInteger(one)))
     throw fault('layers_to_transform', INVALID);
   const layersPattern = names('layers_pattern');
-  return {
-    targets,
-    ...defined({ exclude }),
-    layers: layers as number[],
-    ...defined({ layersPattern }),
-  };
+  return { targets, exclude, layers: layers as number[], layersPattern };
 }
 
-type Opened = Awaited<ReturnType<typeof openConfig>>;
+type Config = Awaited<ReturnType<typeof openConfig>>;
 
 /** Opens a folder's config, with readers of its fields. Throws UserFault where there is none. */
 async function openConfig(dir: string) {
@@ -211,16 +154,45 @@ async function openConfig(dir: string) {
     );
   const raw = await readJson(path);
   if (!isRecord(raw)) throw new UserFault(`${path} is not an object`);
-  const fault: Fault = (field, why, hint) =>
+  const fault = (field: string, why: string, hint?: string): UserFault =>
     new UserFault(`${path}: ${field.slice(0, 80)} ${shown(raw[field])} ${why}`, hint);
-  return { raw, fault, fields: fieldsOf(raw, fault) };
+  /** Returns a list of names; undefined where the field is empty. */
+  const names = (field: string): readonly string[] | undefined => {
+    const value = typeof raw[field] === 'string' ? [raw[field]] : raw[field];
+    if (isNothing(value)) return undefined;
+    if (!Array.isArray(value) || value.some((one) => typeof one !== 'string'))
+      throw fault(field, INVALID);
+    return value as string[];
+  };
+  type Valid = (value: number) => boolean;
+  return {
+    raw,
+    fault,
+    names,
+    number: (field: string, valid: Valid, fallback?: number): number => {
+      const value = raw[field] ?? fallback;
+      if (typeof value !== 'number' || !valid(value)) throw fault(field, INVALID);
+      return value;
+    },
+    pattern: (field: string, valid: Valid): Record<string, number> => {
+      const value = raw[field] ?? {};
+      const isWrong = (one: unknown): boolean => typeof one !== 'number' || !valid(one);
+      if (!isRecord(value) || Object.values(value).some(isWrong)) throw fault(field, INVALID);
+      return value as Record<string, number>;
+    },
+    /** Returns a list of names, or a regular expression. */
+    namesOrExpression: (field: string): string | readonly string[] | undefined => {
+      const value = raw[field];
+      return typeof value === 'string' && value !== '' ? value : names(field);
+    },
+  };
 }
 
 export const isRank = (value: number): boolean => Number.isInteger(value) && value >= 1,
   isRate = (value: number): boolean => value >= 0 && value < 1;
 
-/** Returns which biases are trained. `onlyName`: PEFT's name of `lora_only` under this method. */
-function biasOf({ raw, fault }: Opened, onlyName: string): LoraBias {
+/** Reads which biases are trained. `onlyName`: PEFT's name of `lora_only` under this method. */
+function readBias({ raw, fault }: Config, onlyName: string): LoraBias {
   const asked = raw['bias'] ?? 'none';
   const bias = BIASES.find((known) => (known === 'lora_only' ? onlyName : known) === asked);
   if (bias === undefined)
@@ -233,21 +205,19 @@ function biasOf({ raw, fault }: Opened, onlyName: string): LoraBias {
  * Throws UserFault, naming file, field and value, where something is not implemented.
  */
 export async function readMethod(dir: string, method: Method) {
-  const opened = await openConfig(dir),
-    { raw, fault, fields } = opened;
-  refuseUnsupported(raw, fault, method);
+  const config = await openConfig(dir);
+  refuseUnsupported(config, method);
   const shared: Pick<PeftConfig, 'bias' | 'rule' | 'modulesToSave'> = {
-    bias: biasOf(opened, method.ownBias),
-    rule: ruleOf(raw, fields, fault),
-    modulesToSave: fields.names('modules_to_save') ?? [],
+    bias: readBias(config, method.ownBias),
+    rule: readRule(config),
+    modulesToSave: config.names('modules_to_save') ?? [],
   };
-  return { raw, fields, shared };
+  return { ...config, shared };
 }
 
 /** Reads the config of LoRA's folder. Throws as `readMethod` does. */
 export async function readPeftConfig(dir: string): Promise<PeftConfig> {
-  const { raw, fields, shared } = await readMethod(dir, LORA);
-  const { number, pattern } = fields;
+  const { raw, number, pattern, shared } = await readMethod(dir, LORA);
   const isAlpha = (value: number): boolean => value > 0 && Number.isFinite(value);
   return {
     ...shared,
@@ -264,14 +234,10 @@ export async function readPeftConfig(dir: string): Promise<PeftConfig> {
 
 /** Reads which modules a folder of any adapter saves whole. */
 export async function readModulesToSave(dir: string): Promise<readonly string[]> {
-  const { fields } = await openConfig(dir);
-  return fields.names('modules_to_save') ?? [];
+  return (await openConfig(dir)).names('modules_to_save') ?? [];
 }
 
-/**
- * Whether the config adapts a module. A module that it saves whole is never adapted; `all-linear`
- * means every other module that is `adaptable`.
- */
+/** Whether a module is adapted: none saved whole is; `all-linear` means all others `adaptable`. */
 export function isAdapted(
   config: Pick<PeftConfig, 'rule' | 'modulesToSave'>,
   module: string,
@@ -286,8 +252,7 @@ export function isAdapted(
 }
 
 /**
- * Returns the outermost module around `module` whose name ends with `name`, which PEFT saves whole.
- * The end may be within a word: `classifier` saves DistilBERT's pre_classifier too.
+ * The outermost module around `module` that ends with `name`; `classifier` finds pre_classifier.
  */
 export function wholeModule(module: string, name: string): string | undefined {
   const parts = module.split('.');

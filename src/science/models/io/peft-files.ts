@@ -1,7 +1,4 @@
-/**
- * What PEFT's folders share: the model's own parameters in adapter_model.safetensors, namely the
- * classifier that `modules_to_save` keeps and the biases that `bias` trains.
- */
+/** What PEFT's folders share: the model's own parameters (classifier, biases), and the writing. */
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -12,7 +9,7 @@ import type { Architecture, HostTensor, ModelShape, ParameterSpec } from '../typ
 import {
   CONFIG,
   isSavedWhole,
-  type LoraBias,
+  type PeftConfig,
   readModulesToSave,
   taskType,
   wholeModule,
@@ -36,10 +33,7 @@ export interface Entry<Part extends string = ModelPart> {
 }
 
 /** The fields of a config that say which of the model's parameters a folder holds. */
-export interface Kept {
-  readonly modulesToSave: readonly string[];
-  readonly bias: LoraBias;
-}
+type Kept = Pick<PeftConfig, 'modulesToSave' | 'bias'>;
 
 /** Returns the path of a folder's tensors. Throws UserFault where there is none. */
 export function weightsFile(dir: string): string {
@@ -48,7 +42,6 @@ export function weightsFile(dir: string): string {
   return path;
 }
 
-/** The tensors of a folder. */
 export interface FolderTensors<Part extends string> {
   /** Returns the tensors of a part, by canonical name. */
   readonly ofPart: (part: Part | Exclude<ModelPart, 'copy'>) => ReadonlyMap<string, HostTensor>;
@@ -72,7 +65,7 @@ export async function readTensors<Part extends string>(
   takes: (name: string, tensor: HostTensor) => boolean = () => false,
 ): Promise<FolderTensors<Part>> {
   const { tensors: shapes, metadata } = await readSafetensorsHeader(path);
-  const parts = new Map<string, Map<string, HostTensor>>(),
+  const parts = new Map<Part | ModelPart, Map<string, HostTensor>>(),
     modules = new Map<string, string>();
   for (const [name, tensor] of await readSafetensors(path)) {
     checkFloat(path, name, named(shapes, name));
@@ -99,22 +92,17 @@ export function addModelEntries<Part extends string>(
 ): void {
   for (const { name, shape, aliases = [] } of parameters) {
     const [, owner, leaf] = /^(.*)\.([^.]+)$/.exec(name) ?? ['', name, ''];
-    for (const module of new Set([
-      owner,
-      architecture.externalName(name).replace(/\.[^.]+$/, ''),
-    ])) {
+    const external = architecture.externalName(name).replace(/\.[^.]+$/, '');
+    for (const module of new Set([owner, external])) {
       const [whole] = config.modulesToSave.flatMap((saved) => wholeModule(module, saved) ?? []);
       if (whole !== undefined) {
         table.set(`${PREFIX}${module}.${leaf}`, { part: 'saved', name, module, shape: null });
         // With `bias: all`, PEFT writes the classifier's biases twice more: as trained, and as they
         // were before.
-        for (const copy of ['modules_to_save', 'modules_to_save.default', 'original_module'])
-          table.set(`${PREFIX}${whole}.${copy}${module.slice(whole.length)}.${leaf}`, {
-            part: 'copy',
-            name,
-            module,
-            shape: null,
-          });
+        for (const copy of ['modules_to_save', 'modules_to_save.default', 'original_module']) {
+          const file = `${PREFIX}${whole}.${copy}${module.slice(whole.length)}.${leaf}`;
+          table.set(file, { part: 'copy', name, module, shape: null });
+        }
       } else if (leaf === 'bias' && config.bias !== 'none') {
         for (const suffix of ['bias', 'base_layer.bias'])
           table.set(`${PREFIX}${module}.${suffix}`, { part: 'bias', name, module, shape });
@@ -133,12 +121,11 @@ export function checkSavedModules(
   path: string,
 ): void {
   const heads = architecture.headModules;
+  const others = parameters
+    .map((spec) => architecture.externalName(spec.name).replace(/\.[^.]+$/, ''))
+    .filter((module) => !within(module, heads));
   for (const name of modulesToSave) {
-    const whole = parameters
-      .map((spec) => architecture.externalName(spec.name).replace(/\.[^.]+$/, ''))
-      .filter((module) => isSavedWhole(module, name));
-    const other = whole.find((module) => !within(module, heads));
-    if (other !== undefined)
+    if (others.some((module) => isSavedWhole(module, name)))
       throw new UserFault(
         `${path}: modules_to_save "${name}" is not implemented`,
         heads.length === 0
@@ -204,11 +191,8 @@ export async function readPeftHead(
 }
 
 /** Whether a folder belongs to a PEFT adapter, not to a checkpoint. */
-export function isPeftFolder(dir: string): boolean {
-  return existsSync(join(dir, CONFIG));
-}
+export const isPeftFolder = (dir: string): boolean => existsSync(join(dir, CONFIG));
 
-/** What the folder of every PEFT method holds. */
 export interface PeftFolder {
   /** The name of the base model; null where whoever opens the adapter chooses the model. */
   readonly base?: string | null;
@@ -237,18 +221,12 @@ export function modelTensors(
   return tensors;
 }
 
-/** Writes a folder that PEFT loads. `settings` are the config's fields that depend on the type. */
+/** Writes a folder that PEFT loads. `settings`: the config's fields that depend on its type. */
 export async function writeFolder(
   dir: string,
-  {
-    adapter,
-    architecture,
-    tensors,
-  }: {
-    readonly adapter: PeftFolder;
-    readonly architecture: Architecture;
-    readonly tensors: ReadonlyMap<string, HostTensor>;
-  },
+  adapter: PeftFolder,
+  architecture: Architecture,
+  tensors: ReadonlyMap<string, HostTensor>,
   type: string,
   settings: Readonly<Record<string, unknown>>,
   metadata?: Readonly<Record<string, string>>,
@@ -265,5 +243,6 @@ export async function writeFolder(
     modules_to_save: whole,
   };
   await writeFile(join(dir, CONFIG), `${JSON.stringify(config, null, 2)}\n`);
-  await writeSafetensors(join(dir, WEIGHTS), tensors, metadata);
+  const all = new Map([...tensors, ...modelTensors(adapter, architecture)]);
+  await writeSafetensors(join(dir, WEIGHTS), all, metadata);
 }

@@ -1,10 +1,8 @@
 /**
- * Reads and writes PEFT's folder of a LoRA adapter: adapter_config.json and
- * adapter_model.safetensors, including the classifier that `modules_to_save` keeps and the biases
- * that `bias` trains. A name in the file is made of `base_model.model.`, the module
- * (`bert.encoder.…`) and `.lora_A.weight`; the bias of an adapted layer belongs to its
- * `base_layer`. Factors that started as a part of the weights (PiSSA, OLoRA) become plain factors
- * of twice the rank.
+ * Reads and writes PEFT's folder of a LoRA adapter. A name in the file is made of
+ * `base_model.model.`, the module (`bert.encoder.…`) and `.lora_A.weight`; the bias of an adapted
+ * layer belongs to its `base_layer`. Factors that started as a part of the weights (PiSSA, OLoRA)
+ * become plain factors of twice the rank.
  */
 import { join } from 'node:path';
 import { UserFault } from '../../../api.ts';
@@ -15,6 +13,7 @@ import type { Architecture, HostTensor, ModelShape } from '../types.ts';
 import {
   CONFIG,
   isAdapted,
+  LORA,
   type LoraBias,
   moduleScale,
   type PeftConfig,
@@ -27,7 +26,6 @@ import {
   type Entry,
   type FolderTensors,
   type ModelPart,
-  modelTensors,
   type PeftFolder,
   PREFIX,
   readTensors,
@@ -42,9 +40,9 @@ export interface PeftFactors {
   readonly B: HostTensor; // (m, r)
   readonly alpha: number;
   /** A₀ and B₀ of W − s·B₀·A₀, in the same shapes. */
-  readonly fixed?: { readonly A: HostTensor; readonly B: HostTensor };
+  readonly fixed?: { readonly A: HostTensor; readonly B: HostTensor } | undefined;
   /** DoRA's magnitudes, (m). */
-  readonly magnitude?: HostTensor;
+  readonly magnitude?: HostTensor | undefined;
 }
 
 export interface PeftAdapter extends PeftFolder {
@@ -64,10 +62,7 @@ export interface PeftAdapter extends PeftFolder {
   readonly layers: ReadonlyMap<string, PeftFactors>;
 }
 
-/**
- * The metadata that says how the factors started. In a file with it, the second half of each factor
- * is A₀ or −B₀, as PEFT's conversion appends them.
- */
+/** How the factors started. In a file with it, each second half is A₀ or −B₀, as in PEFT. */
 const RESIDUAL_KEY = 'dosimeter_residual';
 
 /** The factor on α that keeps the scale s when the rank doubles. */
@@ -77,20 +72,17 @@ const rows = ({ shape: [, n = 0], data }: HostTensor, from: number, to: number):
   shape: [to - from, n],
   data: data.slice(from * n, to * n),
 });
-/** Columns `from` up to, not including, `to` of a matrix, times a sign. */
-const columns = (
-  { shape: [m = 0, r = 0], data }: HostTensor,
+/** Half of a matrix (m, 2r): r columns from `from` on, times a sign. */
+const halfOfColumns = (
+  { shape: [m = 0, both = 0], data }: HostTensor,
   from: number,
-  to: number,
-  sign: 1 | -1 = 1,
+  sign: 1 | -1,
 ): HostTensor => {
-  const width = to - from;
+  const r = both / 2;
+  const entryAt = (i: number): number => at(data, Math.floor(i / r) * both + from + (i % r));
   return {
-    shape: [m, width],
-    data: Float32Array.from(
-      { length: m * width },
-      (_, i) => sign * at(data, Math.floor(i / width) * r + from + (i % width)),
-    ),
+    shape: [m, r],
+    data: Float32Array.from({ length: m * r }, (_, i) => sign * entryAt(i)),
   };
 };
 
@@ -105,10 +97,10 @@ function splitResidual(read: PeftAdapter, residual: string): PeftAdapter {
       r = both / 2;
     layers.set(name, {
       A: rows(A, 0, r),
-      B: columns(B, 0, r),
+      B: halfOfColumns(B, 0, 1),
       alpha: alphaOf(alpha),
-      fixed: { A: rows(A, r, both), B: columns(B, r, both, -1) },
-      ...defined({ magnitude }),
+      fixed: { A: rows(A, r, both), B: halfOfColumns(B, r, -1) },
+      magnitude,
     });
   }
   return { ...read, rank: read.rank / 2, alpha: alphaOf(read.alpha), residual, layers };
@@ -136,8 +128,6 @@ function joinResidual({ A, B, fixed }: PeftFactors): {
     },
   };
 }
-
-export { isPeftFolder, readPeftHead } from './peft-files.ts';
 
 const MAGNITUDE = 'lora_magnitude_vector';
 type OwnPart = 'A' | 'B' | 'magnitude';
@@ -196,9 +186,8 @@ export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdap
 }
 
 /**
- * Returns the factors of each layer, in forward order. Throws UserFault where they are not exactly
- * those of the layers that the config names, since PEFT loads no others.
- * @param modules the module in the file by canonical layer
+ * Returns each layer's factors, in forward order. Throws UserFault where they are not exactly those
+ * that the config names, since PEFT loads no others. `modules`: in the file, by layer.
  */
 function collectLayers(
   { architecture, linears }: ModelShape,
@@ -262,10 +251,7 @@ export async function readPeftShapes(
     }));
 }
 
-/**
- * Writes a folder that PEFT loads. Factors that started as a part of the weights are written as
- * PEFT converts them: of twice the rank, for the base as it is.
- */
+/** Writes a folder that PEFT loads, with twice the rank where factors began as a part of W. */
 export async function writePeft(
   dir: string,
   adapter: PeftAdapter,
@@ -288,7 +274,6 @@ export async function writePeft(
     if (rank !== rankFactor * adapter.rank) rankPattern[module] = rank;
     if (factors.alpha !== adapter.alpha) alphaPattern[module] = alphaScale * factors.alpha;
   }
-  for (const [name, tensor] of modelTensors(adapter, architecture)) tensors.set(name, tensor);
   const settings = {
     r: rankFactor * adapter.rank,
     lora_alpha: alphaScale * adapter.alpha,
@@ -301,8 +286,6 @@ export async function writePeft(
     fan_in_fan_out: adapter.transposed,
     init_lora_weights: true,
   };
-  await writeFolder(dir, { adapter, architecture, tensors }, 'LORA', settings, {
-    format: 'pt',
-    ...(residual === null ? {} : { [RESIDUAL_KEY]: residual }),
-  });
+  const metadata = residual === null ? undefined : { format: 'pt', [RESIDUAL_KEY]: residual };
+  await writeFolder(dir, adapter, architecture, tensors, LORA.type, settings, metadata);
 }

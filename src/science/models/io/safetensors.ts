@@ -11,23 +11,36 @@ import { isRecord, parseJson, shown } from '../../../base/untrusted/json.ts';
 import type { HostTensor } from '../types.ts';
 import { bytesOf, readInto, updateWith, writeAll } from './large.ts';
 
-/**
- * The most bytes of a header: 90,000 tensors have 11 million, and parsed JSON takes some twenty
- * times as much memory.
- */
+/** Most bytes of a header: 90,000 tensors have 11 million, parsed JSON 20 times that in memory. */
 const HEADER_LIMIT = 32_000_000;
-const WIDTH: Readonly<Record<string, number>> = {
-  F64: 8,
-  F32: 4,
-  F16: 2,
-  BF16: 2,
-  I64: 8,
-  I32: 4,
-  I16: 2,
-  I8: 1,
-  U8: 1,
-  BOOL: 1,
-};
+
+/**
+ * TensorFlow shares memory that starts at a multiple of 64 (EIGEN_MAX_ALIGN_BYTES), and copies any
+ * other. A large ArrayBuffer starts 16 bytes into a page (glibc's malloc), so a tensor begins 48
+ * bytes into its own.
+ */
+const FIRST = 48;
+
+/** The bytes of a value, and the function that reads values from FIRST on. */
+interface Dtype {
+  readonly width: number;
+  read(raw: ArrayBuffer, fault: (why: string) => UserFault): Float32Array | Int32Array;
+}
+const fromBytes = (raw: ArrayBuffer): Int32Array => Int32Array.from(new Uint8Array(raw, FIRST));
+const DTYPES: ReadonlyMap<string, Dtype> = new Map(
+  Object.entries<Dtype>({
+    F64: { width: 8, read: (raw) => Float32Array.from(new Float64Array(raw, FIRST)) },
+    F32: { width: 4, read: (raw) => new Float32Array(raw, FIRST) },
+    F16: { width: 2, read: (raw) => widenFloat16(new Uint16Array(raw, FIRST)) },
+    BF16: { width: 2, read: (raw) => widenBfloat16(new Uint16Array(raw, FIRST)) },
+    I64: { width: 8, read: (raw, fault) => toInt32(new BigInt64Array(raw, FIRST), fault) },
+    I32: { width: 4, read: (raw) => new Int32Array(raw, FIRST) },
+    I16: { width: 2, read: (raw) => Int32Array.from(new Int16Array(raw, FIRST)) },
+    I8: { width: 1, read: (raw) => Int32Array.from(new Int8Array(raw, FIRST)) },
+    U8: { width: 1, read: fromBytes },
+    BOOL: { width: 1, read: fromBytes },
+  }),
+);
 
 /** The most dimensions that a tensor may have: NumPy's limit since version 2. */
 const MOST_DIMENSIONS = 64;
@@ -58,16 +71,11 @@ function parseEntry(path: string, name: string, entry: unknown, dataLength: numb
   const { dtype, shape, data_offsets: offsets } = entry;
   if (!Array.isArray(shape) || !shape.every(isIndex) || shape.length > MOST_DIMENSIONS)
     throw fault('has no shape');
-  if (
-    !Array.isArray(offsets) ||
-    offsets.length !== 2 ||
-    !isIndex(offsets[0]) ||
-    !isIndex(offsets[1])
-  )
+  if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isIndex))
     throw fault('has no data_offsets');
   const [start, end] = offsets as [number, number];
   if (start > end) throw fault(`begins at byte ${start} of the data and ends at byte ${end}`);
-  const width = WIDTH[dtype];
+  const width = DTYPES.get(dtype)?.width;
   const count = shape.reduce((a, b) => a * b, 1);
   if (width !== undefined && end - start !== count * width)
     throw fault(
@@ -81,10 +89,7 @@ function parseEntry(path: string, name: string, entry: unknown, dataLength: numb
   return { dtype, shape, offsets: [start, end] };
 }
 
-/**
- * Throws UserFault unless the tensors follow each other without gaps, as the format demands: two
- * that share bytes would be trained as one, and bytes of no tensor are a sign of a lost entry.
- */
+/** Throws UserFault unless the tensors follow each other without gaps, as the format demands. */
 function checkLayout(
   path: string,
   tensors: ReadonlyMap<string, TensorEntry>,
@@ -97,19 +102,11 @@ function checkLayout(
     before = '';
   for (const [name, { offsets }] of inOrder) {
     const [start] = offsets;
-    if (start < end)
-      throw damagedFault(
-        path,
-        name,
-        `begins at byte ${start} of the data, before tensor "${before}" ends (byte ${end}): ` +
-          'they overlap',
-      );
-    if (start > end)
-      throw damagedFault(
-        path,
-        name,
-        `begins at byte ${start} of the data, and bytes ${end} to ${start} belong to no tensor`,
-      );
+    const begins = `begins at byte ${start} of the data`,
+      overlap = `${begins}, before tensor "${before}" ends (byte ${end}): they overlap`;
+    if (start < end) throw damagedFault(path, name, overlap);
+    const gap = `${begins}, and bytes ${end} to ${start} belong to no tensor`;
+    if (start > end) throw damagedFault(path, name, gap);
     end = offsets[1];
     before = name;
   }
@@ -158,60 +155,14 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
   }
 }
 
-/**
- * TensorFlow shares memory that starts at a multiple of 64 (EIGEN_MAX_ALIGN_BYTES), and copies any
- * other. A large ArrayBuffer starts 16 bytes into a page (glibc's malloc), so a tensor begins 48
- * bytes into its own.
- */
-const FIRST = 48;
-
-/** Reads a tensor from an ArrayBuffer that holds its bytes from FIRST on. */
-function decode(
-  path: string,
-  name: string,
-  { dtype, shape }: TensorEntry,
-  raw: ArrayBuffer,
-): HostTensor {
-  switch (dtype) {
-    case 'F32':
-      return { shape, data: new Float32Array(raw, FIRST) };
-    case 'F64':
-      return { shape, data: Float32Array.from(new Float64Array(raw, FIRST)) };
-    case 'F16':
-      return { shape, data: widenFloat16(new Uint16Array(raw, FIRST)) };
-    case 'BF16':
-      return { shape, data: widenBfloat16(new Uint16Array(raw, FIRST)) };
-    case 'I32':
-      return { shape, data: new Int32Array(raw, FIRST) };
-    case 'I64':
-      return { shape, data: toInt32(path, name, new BigInt64Array(raw, FIRST)) };
-    case 'I16':
-      return { shape, data: Int32Array.from(new Int16Array(raw, FIRST)) };
-    case 'I8':
-      return { shape, data: Int32Array.from(new Int8Array(raw, FIRST)) };
-    case 'U8':
-    case 'BOOL':
-      return { shape, data: Int32Array.from(new Uint8Array(raw, FIRST)) };
-    default:
-      throw new UserFault(
-        `${path}: tensor "${name}" has dtype ${dtype}, which cannot be read`,
-        'Save the checkpoint in float32, float16 or bfloat16.',
-      );
-  }
-}
-
-/** Converts to int32. Throws UserFault where a value does not fit. */
-function toInt32(path: string, name: string, values: BigInt64Array): Int32Array {
+/** Converts to int32. Throws `fault` of a value that does not fit. */
+function toInt32(values: BigInt64Array, fault: (why: string) => UserFault): Int32Array {
   const far = values.find((value) => BigInt.asIntN(32, value) !== value);
-  if (far !== undefined)
-    throw new UserFault(`${path}: tensor "${name}" holds ${far}, which is beyond 32 bits`);
+  if (far !== undefined) throw fault(`holds ${far}, which is beyond 32 bits`);
   return Int32Array.from(values, Number);
 }
 
-/**
- * Reads tensors, all by default. A backend may share the memory of each float32 tensor. Throws
- * UserFault naming file and tensor at fault.
- */
+/** Reads tensors (default: all); a backend may share the memory. Faults name file and tensor. */
 export async function readSafetensors(
   path: string,
   names?: readonly string[],
@@ -223,11 +174,19 @@ export async function readSafetensors(
     for (const name of names ?? tensors.keys()) {
       const entry = tensors.get(name);
       if (entry === undefined) throw new UserFault(`${path} has no tensor "${name}"`);
-      const [start, end] = entry.offsets,
+      const { dtype, shape, offsets } = entry,
+        [start, end] = offsets,
         raw = new ArrayBuffer(FIRST + end - start);
       if ((await readInto(file, new Uint8Array(raw, FIRST), dataStart + start)) !== end - start)
         throw new UserFault(`${path}: tensor "${name}" is cut short`);
-      out.set(name, decode(path, name, entry, raw));
+      const reader = DTYPES.get(dtype);
+      if (reader === undefined)
+        throw new UserFault(
+          `${path}: tensor "${name}" has dtype ${dtype}, which cannot be read`,
+          'Save the checkpoint in float32, float16 or bfloat16.',
+        );
+      const data = reader.read(raw, (why) => new UserFault(`${path}: tensor "${name}" ${why}`));
+      out.set(name, { shape, data });
     }
     return out;
   } finally {
@@ -243,8 +202,7 @@ export interface PendingTensor {
 }
 
 /**
- * Writes tensors sorted by name, so that the bytes depend only on the content.
- * @returns the SHA-256, in hexadecimal, of the bytes as written
+ * Writes tensors by name, so that bytes depend only on the content. Returns their SHA-256 in hex.
  */
 export async function writePending(
   path: string,
@@ -253,18 +211,14 @@ export async function writePending(
 ): Promise<string> {
   const names = [...tensors.keys()].sort();
   const header: Record<string, unknown> = { __metadata__: metadata };
-  const sizes = new Map<string, number>();
+  const countBytes = (shape: readonly number[]): number => 4 * shape.reduce((a, b) => a * b, 1);
   let offset = 0;
   for (const name of names) {
     const { shape, dtype } = named(tensors, name),
-      size = 4 * shape.reduce((a, b) => a * b, 1);
-    header[name] = {
-      dtype: dtype === 'float32' ? 'F32' : 'I32',
-      shape,
-      data_offsets: [offset, offset + size],
-    };
-    sizes.set(name, size);
-    offset += size;
+      end = offset + countBytes(shape);
+    const stored = dtype === 'float32' ? 'F32' : 'I32';
+    header[name] = { dtype: stored, shape, data_offsets: [offset, end] };
+    offset = end;
   }
   let json = JSON.stringify(header);
   // The data starts at a multiple of eight.
@@ -285,7 +239,7 @@ export async function writePending(
     for (const name of names) {
       const { shape, data } = named(tensors, name),
         bytes = bytesOf(await data());
-      if (bytes.byteLength !== sizes.get(name))
+      if (bytes.byteLength !== countBytes(shape))
         throw new RangeError(
           `tensor "${name}" of shape [${shape.join(', ')}] has ${bytes.byteLength} bytes`,
         );
@@ -297,10 +251,7 @@ export async function writePending(
   return hash.digest('hex');
 }
 
-/**
- * Writes tensors sorted by name. `metadata` defaults to what transformers requires of a file.
- * @returns the SHA-256, in hexadecimal, of the bytes as written
- */
+/** `writePending` of tensors in memory. `metadata`: by default what transformers requires. */
 export async function writeSafetensors(
   path: string,
   tensors: ReadonlyMap<string, HostTensor>,

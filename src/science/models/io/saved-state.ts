@@ -7,14 +7,14 @@
 import { mkdir, open, readdir, rename, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JsonObject } from '../../../api.ts';
+import { hasCode } from '../../../base/system-error.ts';
 import { sha256OfFile } from './large.ts';
 import { readSafetensorsHeader } from './safetensors.ts';
 
 const FILE = /^(\d+)\.([0-9a-f]{64})\.safetensors$/;
 
 /**
- * Puts a new state into the folder, and removes those of earlier steps.
- * @param write writes the file with the metadata, which holds the facts, and returns its SHA-256
+ * Puts a new state into the folder, and removes earlier ones. `write` returns the file's SHA-256.
  */
 export async function storeState(
   dir: string,
@@ -38,17 +38,14 @@ export async function storeState(
   await utimes(dir, new Date(), new Date());
 }
 
-/**
- * Finds the file of the latest undamaged state; null where there is none.
- * @param what names the state of a step, for the log line on a damaged one
- */
+/** Finds the latest undamaged state, or null. `what` names a damaged one in the log. */
 export async function findState(
   dir: string,
   log: (message: string) => void,
   what = (step: number): string => `the state saved at step ${step}`,
 ): Promise<{ readonly step: number; readonly facts: JsonObject; readonly path: string } | null> {
   const names = await readdir(dir).catch((error: unknown) => {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    if (hasCode(error, 'ENOENT')) return [];
     throw error;
   });
   const found = names.flatMap((name) => {

@@ -16,17 +16,11 @@ function transposed({ shape, data }: HostTensor): HostTensor {
   return { shape: [columns, rows], data: out };
 }
 
-/**
- * Transposes a tensor that checkpoints hold transposed: from the file's form to the model's, or
- * back.
- */
+/** Transposes a tensor that checkpoints hold transposed, to the model's form or to the file's. */
 export const turned = ({ stored }: ParameterSpec, tensor: HostTensor): HostTensor =>
   stored === 'transposed' ? transposed(tensor) : tensor;
 
-/**
- * Returns the tensors by their names in transformers, in the form of its checkpoints.
- * @param tensors by canonical name, in the model's form
- */
+/** Turns tensors by canonical name into those of transformers' checkpoints. */
 export function forTransformers(
   architecture: Architecture,
   parameters: readonly ParameterSpec[],

@@ -6,12 +6,8 @@ import * as assert from 'uvu/assert';
 import { UserFault } from '../../../../src/api.ts';
 import { named } from '../../../../src/base/lookup.ts';
 import { readConfig } from '../../../../src/science/models/head.ts';
-import {
-  readPeft,
-  readPeftHead,
-  readPeftShapes,
-  writePeft,
-} from '../../../../src/science/models/io/peft.ts';
+import { readPeft, readPeftShapes, writePeft } from '../../../../src/science/models/io/peft.ts';
+import { readPeftHead } from '../../../../src/science/models/io/peft-files.ts';
 import {
   readSafetensors,
   writeSafetensors,
