@@ -1,8 +1,4 @@
-/**
- * Makes a split's rows from its source, applying classes, order, sample, balance, offset and limit.
- * The rows are texts labelled with classes or numbers, the prompts and answers of a completion
- * task, or documents.
- */
+/** Makes a split's rows from its source. */
 import {
   type Asset,
   type DatasetDescriptor,
@@ -44,10 +40,7 @@ export interface SplitRequest extends SplitReading {
    * values of the training file.
    */
   readonly classes: readonly string[] | null;
-  /**
-   * The training split, whose label values are the classes. Set if `classes` is null and this is
-   * not the training split.
-   */
+  /** The training split. Set if `classes` is null and this is another split. */
   readonly train?: SplitReading;
 }
 
@@ -55,7 +48,7 @@ export interface LoadedSplit {
   readonly rows: readonly Row[];
   /** Class names by label id; `SCORE` if labels are numbers, empty in a completion task. */
   readonly classes: readonly string[];
-  /** For the provenance: what the reader returned, the split's settings, counts of empty texts. */
+  /** For the provenance: what the reader returned, the split's settings, numbers of empty texts. */
   readonly facts: JsonObject;
 }
 
@@ -88,9 +81,13 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
       balance: split.balance,
       offset: split.offset,
       limit: split.limit ?? null,
-      ...defined({ sample: split.sample, hold_out: split.hold_out, max_words: split.max_words }),
-      ...(empty === 0 ? {} : { empty_texts: empty }),
-      ...(unanswered === 0 ? {} : { empty_answers: unanswered }),
+      ...defined({
+        sample: split.sample,
+        hold_out: split.hold_out,
+        max_words: split.max_words,
+        empty_texts: empty || undefined,
+        empty_answers: unanswered || undefined,
+      }),
     },
   };
 }
@@ -107,12 +104,8 @@ async function classesOf(
 ): Promise<readonly string[]> {
   const { train, split } = request;
   if (isCompletion(split.columns)) return [];
-  const classes =
-    request.classes ??
-    (train === undefined
-      ? sortedValues(raw)
-      : await markTrainFaults(trainLabels(train, request, raw)));
-  if (request.classes !== null) return classes;
+  if (request.classes !== null) return request.classes;
+  const classes = train === undefined ? sortedValues(raw) : await trainLabels(train, request, raw);
   const alike = sameToTheEye(classes);
   if (classes.length >= 2 && alike.length === 0) return classes;
   const path = ['columns', 'label'];
@@ -136,14 +129,12 @@ async function classesOf(
 export const lacksAnswer = ({ answer, document }: Row): boolean =>
   answer?.trim() === '' && document !== true;
 
-/** Throws if all training rows are of one class. */
 function refuseOneClass(
   split: ResolvedSplit,
   rows: readonly Row[],
   classes: readonly string[],
 ): void {
-  const labels = new Set(rows.map(({ label }) => label));
-  const [label, ...others] = labels;
+  const [label, ...others] = new Set(rows.map(({ label }) => label));
   if (label === undefined || others.length > 0) return;
   const kept = rows.length === 1 ? 'row kept is' : 'rows kept are';
   throw new SplitFault(
@@ -190,7 +181,7 @@ function checkDigest(split: ResolvedSplit, asset: Asset): void {
   );
 }
 
-/** Reads all rows of a source. `facts`: what its reader returns after the last row, if anything. */
+/** Reads all rows of a source, and the facts that its reader returns after the last row. */
 async function readAll(
   dataset: DatasetDescriptor,
   asset: Asset,
@@ -239,17 +230,8 @@ function labelOf({ label, place }: RawRow): string {
   );
 }
 
-/** Returns what `reading` resolves to, and marks its fault as one of the training split. */
-async function markTrainFaults<T>(reading: Promise<T>): Promise<T> {
-  try {
-    return await reading;
-  } catch (error) {
-    throw Object.assign(error as Error, { split: 'train' });
-  }
-}
-
 /**
- * Returns the distinct labels of the training file.
+ * Returns the distinct labels of the training file. Marks each fault as one of the training split.
  * @param rows those of `request`, which are used if they come from the same file in the same way
  */
 async function trainLabels(
@@ -266,11 +248,15 @@ async function trainLabels(
       split.header,
       columnNames(split),
     ]);
-  if (readingKey(train) === readingKey(request)) return sortedValues(rows);
-  checkDigest(train.split, train.asset);
-  const { rows: trainRows } = await readAll(train.dataset, train.asset, train.split);
-  if (trainRows.length === 0) throw noRowsFault(train.split);
-  return sortedValues(trainRows);
+  try {
+    if (readingKey(train) === readingKey(request)) return sortedValues(rows);
+    checkDigest(train.split, train.asset);
+    const { rows: trainRows } = await readAll(train.dataset, train.asset, train.split);
+    if (trainRows.length === 0) throw noRowsFault(train.split);
+    return sortedValues(trainRows);
+  } catch (error) {
+    throw Object.assign(error as Error, { split: 'train' });
+  }
 }
 
 /**
@@ -297,7 +283,7 @@ function toRows(
   const cut = (words: string): string => firstWords(words, split.max_words);
   const isRegression = taskOf(classes) === 'regression';
   return raw.map((row, index): Row => {
-    const id = rowId(name, index);
+    const id = `${name}-${String(index).padStart(6, '0')}`;
     if ('document' in split.columns)
       return { id, text: cut(row.text), answer: '', document: true, label: 0 };
     if (isCompletion(split.columns)) return completionRow(id, row, cut, 'chosen' in split.columns);
@@ -315,16 +301,11 @@ function toRows(
           : `Did you mean ${shown(near)}?`,
       );
     }
-    return {
-      id,
-      text: cut(text),
-      ...(text_pair === undefined ? {} : { text_pair: cut(text_pair) }),
-      label: classId,
-    };
+    const pair = text_pair === undefined ? undefined : cut(text_pair);
+    return { id, text: cut(text), ...defined({ text_pair: pair }), label: classId };
   });
 }
 
-/** Returns a label of a regression as a number. Throws if it is none. */
 function numberLabel(label: string, place: string): number {
   const value = DECIMAL.test(label.trim()) ? Number(label) : NaN;
   if (Number.isFinite(value)) return value;
@@ -335,13 +316,7 @@ function numberLabel(label: string, place: string): number {
   );
 }
 
-const rowId = (name: SplitName, index: number): string =>
-  `${name}-${String(index).padStart(6, '0')}`;
-
-/**
- * Returns a row of a completion task; only its prompt is cut. Throws if it lacks an answer, or a
- * preference pair the rejected one.
- */
+/** Returns a row of a completion task; only its prompt is cut. Throws if it lacks an answer. */
 function completionRow(
   id: string,
   { text, answer, rejected, context, place }: RawRow,
@@ -360,14 +335,11 @@ function completionRow(
       `${place} has one answer, and the columns are those of preference pairs.`,
       'Name the column of the answers alone: columns: { prompt: …, answer: … }.',
     );
-  const other = isPair ? { rejected } : {};
-  return { id, text: cut(text), answer, ...defined({ ...other, context }), label: 0 };
+  const pair = isPair ? { rejected } : {};
+  return { id, text: cut(text), answer, ...defined({ ...pair, context }), label: 0 };
 }
 
-/**
- * Returns the rows of `sample`, in their order; all rows if the split has no sample. A smaller
- * sample is part of a larger one. Throws `SplitFault` if there are fewer rows than it asks for.
- */
+/** Draws the rows of `sample`, in their order. A smaller sample is part of a larger one. */
 function sampledRows(rows: readonly Row[], { sample, source }: ResolvedSplit): readonly Row[] {
   if (sample === undefined) return rows;
   if (sample.rows > rows.length)
@@ -381,8 +353,8 @@ function sampledRows(rows: readonly Row[], { sample, source }: ResolvedSplit): r
 }
 
 /**
- * Returns the part of the rows that `hold_out` takes, in their order: those held out or the rest;
- * all rows without `hold_out`. Which rows are held out depends only on their number and the share.
+ * Returns the rows held out, or the rest, as `hold_out.take` says; all rows without `hold_out`.
+ * Which rows are held out depends only on their number and the share.
  */
 function holdOutPart(rows: readonly Row[], holdOut: ResolvedSplit['hold_out']): readonly Row[] {
   if (holdOut === undefined) return rows;

@@ -50,7 +50,6 @@ export function rowOfPair(chosen: unknown, rejected: unknown, place: string): Ra
   return { ...row, answer, rejected: other, place };
 }
 
-/** Returns a value as a message. Throws `UserFault` if it is none. */
 function messageOf(value: unknown, place: string): Message {
   if (!isRecord(value))
     throw new UserFault(`${place} is ${shown(value)}, which is not an object.`, HINT);

@@ -1,4 +1,3 @@
-/** Labels and texts that look alike, what sets labels apart, and the first words of a text. */
 import type { Row } from '../api.ts';
 import { firstNames } from './names.ts';
 
@@ -29,11 +28,7 @@ export const sameNumber = (labels: readonly string[]): string[][] =>
 /** Returns the groups of two or more labels with the same key. */
 function groupsAlike(labels: readonly string[], key: (label: string) => string): string[][] {
   const groups = new Map<string, string[]>();
-  for (const label of labels) {
-    const group = groups.get(key(label));
-    if (group === undefined) groups.set(key(label), [label]);
-    else group.push(label);
-  }
+  for (const label of labels) groups.set(key(label), [...(groups.get(key(label)) ?? []), label]);
   return [...groups.values()].filter(({ length }) => length > 1);
 }
 
@@ -44,7 +39,6 @@ export const differences = (groups: readonly (readonly string[])[]): string =>
     4,
   );
 
-/** Returns in words how `other` differs from `one`, as in `differences`. */
 function difference(one: string, other: string): string {
   const [a, b] = [Array.from(one), Array.from(other)];
   const least = Math.min(a.length, b.length);
@@ -57,7 +51,7 @@ function difference(one: string, other: string): string {
   return `${JSON.stringify(other)} has ${between(b)} where ${JSON.stringify(one)} has ${between(a)}`;
 }
 
-/** Returns the code points of the first eight characters: `U+0020 U+00A0`; `nothing` for none. */
+/** Writes at most eight characters as `U+0020 U+00A0`; none as `nothing`. */
 const codePoints = (chars: readonly string[]): string =>
   chars.length === 0
     ? 'nothing'
