@@ -14,22 +14,20 @@ export interface Message {
   readonly content: string;
 }
 
-export interface ChatOptions {
-  /** Whether the text ends with the beginning of the assistant's answer. */
-  readonly generationPrompt: boolean;
-}
-
-/** Returns the text of a conversation. */
-export type Chat = (messages: readonly Message[], options: ChatOptions) => string;
-
 /**
- * Bounds on a template's characters (those in use have up to 30,000), its seconds, the characters
- * of the text it gives, and the numbers of a range.
+ * Returns the text of a conversation. With `generationPrompt` it ends with the beginning of the
+ * assistant's answer.
  */
+export type Chat = (
+  messages: readonly Message[],
+  options: { readonly generationPrompt: boolean },
+) => string;
+
+/** In characters; templates in use have up to 30,000. */
 const LONGEST_TEMPLATE = 500_000,
   SECONDS = 3,
-  LONGEST_TEXT = 2 ** 24,
-  LONGEST_RANGE = 100_000;
+  LONGEST_TEXT = 2 ** 24, // characters
+  LONGEST_RANGE = 100_000; // numbers
 
 /** Python's `range`, bounded: a template could fill the memory before its time is over. */
 function range(start: number, stop?: number, step = 1): number[] {
@@ -41,8 +39,8 @@ function range(start: number, stop?: number, step = 1): number[] {
 }
 
 /**
- * Returns Python's `strip`, `lstrip` or `rstrip`, with what Python takes for white space, and with
- * characters of the caller's choice, which the library's functions ignore.
+ * Returns Python's `strip`, `lstrip` or `rstrip`. The library's ignore `characters`, and take other
+ * characters for white space.
  */
 function strip(side: 'both' | 'left' | 'right') {
   return (text: unknown, characters?: unknown): string => {
@@ -59,14 +57,8 @@ function strip(side: 'both' | 'left' | 'right') {
     return all.slice(from, to).join('');
   };
 }
-const STRIPS: Readonly<Record<string, ReturnType<typeof strip>>> = {
-  strip: strip('both'),
-  trim: strip('both'),
-  lstrip: strip('left'),
-  rstrip: strip('right'),
-};
 /**
- * Python's `==` for strings, numbers, booleans and None. The library uses that of JavaScript, for
+ * Python's `==` for strings, numbers, booleans and None. The library uses JavaScript's `==`, by
  * which the empty string equals false.
  */
 function equal(a: unknown, b: unknown): boolean {
@@ -77,7 +69,10 @@ function equal(a: unknown, b: unknown): boolean {
 
 /** What templates call in place of the library's functions and comparisons. */
 const PYTHON: Readonly<Record<string, (a: unknown, b?: unknown) => string | boolean>> = {
-  ...STRIPS,
+  strip: strip('both'),
+  trim: strip('both'),
+  lstrip: strip('left'),
+  rstrip: strip('right'),
   '==': equal,
   '!=': (a, b) => !equal(a, b),
 };
@@ -87,7 +82,7 @@ const globalName = (name: string): string => `${name}()`;
 const nameOf = (node: unknown): unknown =>
   isRecord(node) && node['type'] === 'Identifier' ? node['value'] : undefined;
 
-/** Returns a parsed template in which strips and comparisons call `strip` and `equal`. */
+/** Returns a node of a parsed template with calls of `PYTHON` for its strips and comparisons. */
 function asPython(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(asPython);
   if (node instanceof Map)

@@ -14,9 +14,10 @@ import { fileName, type ModelSource, resolveNames } from '../models/base.ts';
 import { readConfig } from '../models/head.ts';
 import { openCheckpoint } from '../models/io/checkpoint.ts';
 import { within } from '../models/modules.ts';
-import type { Architecture, Head, ModelShape } from '../models/types.ts';
+import type { Architecture, ModelShape } from '../models/types.ts';
 import { templateLength, verbalizerMismatch, verbalizerTokens } from '../text/cloze.ts';
 import { completionEncoder } from '../text/completion.ts';
+import { headWithoutTokens } from '../text/encoder.ts';
 import { checkVocabulary, openTokenizer, type TextTokenizer } from '../text/tokenizer.ts';
 import type { AttackTraining } from './attack-training.ts';
 
@@ -238,12 +239,6 @@ export interface CheckOptions {
   readonly weights?: HeldWeights;
   /** Whether the model is the result of another training, whose head comes with it. */
   readonly based?: boolean;
-}
-
-/** Returns the head that settings describe, a cloze head without the tokens of its classes. */
-export function headWithoutTokens({ type }: HeadSettings): Head {
-  if (type === 'cloze') return { type, tokens: [] };
-  return { type: type === 'regression' ? 'classifier' : type };
 }
 
 /** Returns every problem of the model, head, adapter, attack and length of rows. */

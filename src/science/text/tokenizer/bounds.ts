@@ -21,8 +21,7 @@ const isId = (id: unknown): id is number =>
 
 /**
  * Throws UserFault where an id, a size or an expression is out of bounds, or a part is misshapen.
- * @returns `linear`: whether the time for a text grows linearly with its length, as with BERT's
- * parts
+ * @returns `linear`: whether the time for a text grows linearly with its length, as for BERT's files
  */
 export function checkTokenizer(json: unknown, name: string): { readonly linear: boolean } {
   const fault: Fault = (why) => new UserFault(`${name}: ${why}`);
@@ -77,9 +76,7 @@ const LINEAR = new Set([
 function checkVocabulary(vocabulary: unknown, fault: Fault): void {
   if (!isRecord(vocabulary)) throw fault('its model has no vocab');
   const entries = Object.entries(vocabulary);
-  if (entries.length === 0) throw fault('its vocab is empty');
-  if (entries.length > MOST_TOKENS)
-    throw fault(`its vocab has ${entries.length} tokens; at most ${MOST_TOKENS} are read`);
+  checkSize(entries, fault);
   const owner = new Map<number, string>();
   for (const [token, id] of entries) {
     if (!isId(id))
@@ -94,14 +91,15 @@ function checkVocabulary(vocabulary: unknown, fault: Fault): void {
   }
 }
 
-/**
- * Checks the vocabulary of a Unigram model: pairs of a token and its score, the id being the
- * position.
- */
+function checkSize({ length }: readonly unknown[], fault: Fault): void {
+  if (length === 0) throw fault('its vocab is empty');
+  if (length > MOST_TOKENS)
+    throw fault(`its vocab has ${length} tokens; at most ${MOST_TOKENS} are read`);
+}
+
+/** Checks a Unigram model's vocabulary: pairs of a token and its score. The position is the id. */
 function checkScored(vocabulary: readonly unknown[], fault: Fault): void {
-  if (vocabulary.length === 0) throw fault('its vocab is empty');
-  if (vocabulary.length > MOST_TOKENS)
-    throw fault(`its vocab has ${vocabulary.length} tokens; at most ${MOST_TOKENS} are read`);
+  checkSize(vocabulary, fault);
   for (const [id, entry] of vocabulary.entries())
     if (
       !Array.isArray(entry) ||

@@ -8,10 +8,14 @@ import { isRecord, shown } from '../../../base/untrusted/json.ts';
 
 export type Config = Readonly<Record<string, unknown>>;
 
+/** Returns the steps that a Sequence lists under `field`; `checkTokenizer` has checked the list. */
+export const stepsIn = (config: Config, field: string): Config[] =>
+  ((config[field] ?? []) as readonly unknown[]).filter(isRecord);
+
 /** Makes the fault of a part that can't be honoured: `a normalizer of type "Nmt"`. */
 export type Refuse = (what: string) => UserFault;
 
-/** Adds the letters that Oniguruma's `(?i:…)` folds to s and k. The library's does not. */
+/** Adds the letters that Oniguruma's `(?i:…)` folds to s and k, which the library leaves out. */
 function addFoldedLetters(source: string): string {
   return source.replace(/\(\?i:((?:[^()\\]|\\.)*)\)/g, (group: string, inner: string) =>
     /[sk]/i.test(inner) && !/[[\]\\]/.test(inner)

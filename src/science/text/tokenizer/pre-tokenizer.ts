@@ -1,16 +1,16 @@
 /** The pre-tokenizers of tokenizer.json, with the results of Python's tokenizers. */
 import { isRecord, shown } from '../../../base/untrusted/json.ts';
-import { type Config, expressionOf, type Refuse } from './expression.ts';
+import { type Config, expressionOf, type Refuse, stepsIn } from './expression.ts';
 import { byteLevel } from './normalizer.ts';
 import { punctuation, whiteSpace, WORD } from './unicode.ts';
 
 /** A piece of a text, and whether it stands at the text's beginning. */
-export interface Piece {
+interface Piece {
   readonly text: string;
   readonly first: boolean;
 }
 /** Splits or changes a piece. */
-export type PreTokenize = (piece: Piece) => readonly Piece[];
+type PreTokenize = (piece: Piece) => readonly Piece[];
 
 const BEHAVIORS = [
   'Removed',
@@ -175,12 +175,8 @@ function stepOf(config: Config, refuse: Refuse): PreTokenize {
       );
     case 'FixedLength':
       return fixedLength(config['length'], refuse);
-    case 'Sequence': {
-      const inner = config['pretokenizers'];
-      return chain(
-        (Array.isArray(inner) ? inner : []).filter(isRecord).map((step) => stepOf(step, refuse)),
-      );
-    }
+    case 'Sequence':
+      return chain(stepsIn(config, 'pretokenizers').map((step) => stepOf(step, refuse)));
     default:
       throw refuse(`a pre_tokenizer of type ${shown(config['type'])}`);
   }
@@ -193,6 +189,7 @@ export const preTokenizerOf = (config: unknown, refuse: Refuse): PreTokenize =>
 /** Whether a pre-tokenizer asks which piece is the text's first. */
 export function asksForFirst(config: unknown): boolean {
   if (!isRecord(config)) return false;
-  const inner = config['pretokenizers'];
-  return config['prepend_scheme'] === 'first' || (Array.isArray(inner) && inner.some(asksForFirst));
+  return (
+    config['prepend_scheme'] === 'first' || stepsIn(config, 'pretokenizers').some(asksForFirst)
+  );
 }
