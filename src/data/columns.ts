@@ -1,6 +1,4 @@
-/**
- * Finds the columns of a table that hold the texts and the label, or the prompts and the answers.
- */
+/** Makes rows of records and tables, by the columns that a split names. */
 import {
   type Column,
   type CompletionColumns,
@@ -14,9 +12,7 @@ import { shown } from '../base/untrusted/json.ts';
 import { rowOfMessages, rowOfPair } from './messages.ts';
 import { nearest } from './names.ts';
 
-/**
- * A user's fault in one field of a split. It names the field, so that the engine can point at it.
- */
+/** A user's fault in one field of a split, `path`, at which the engine then points. */
 export class SplitFault extends UserFault {
   constructor(
     override readonly path: readonly string[],
@@ -41,7 +37,6 @@ export const isCompletion = (columns: Columns): columns is CompletionColumns =>
 const columnsByRole = (columns: Columns): readonly (readonly [Role, Column])[] =>
   Object.entries(columns) as [Role, Column][];
 
-/** The texts of one row, by the role of their columns. */
 type Fields = { readonly [role in Role]?: string };
 
 /** Returns the row of these texts. A missing text becomes ''; a missing pair stays absent. */
@@ -164,7 +159,6 @@ export function checkColumns(names: readonly string[], split: ResolvedSplit, nam
     readField(record, role, column, name, name);
 }
 
-/** Returns a record's value in a column. Throws `SplitFault` if the record lacks the column. */
 function readField(
   record: { readonly [name: string]: unknown },
   role: Role,

@@ -1,8 +1,6 @@
-/** What the URI of a source, `scheme:rest#fragment`, says before anything is fetched. */
-
 /**
- * Splits `scheme:rest#fragment`. The fragment is a file, folder or glob in a package, and '' if none
- * is given. In a `file:` URI, `#` is part of the path.
+ * Splits `scheme:rest#fragment`. The fragment is a file, folder or glob in a package, and '' if
+ * none is given. In a `file:` URI, `#` is part of the path.
  */
 export function parseUri(uri: string): { scheme: string; rest: string; fragment: string } {
   const colon = uri.indexOf(':');
@@ -14,15 +12,11 @@ export function parseUri(uri: string): { scheme: string; rest: string; fragment:
     : { scheme, rest: rest.slice(0, hash), fragment: rest.slice(hash + 1) };
 }
 
-/**
- * Returns the URI of a split's source. `hf:NAME` becomes `hf:datasets/NAME`, because a name alone
- * is a model's on the hub.
- */
+/** Makes `hf:NAME` `hf:datasets/NAME`, because a name alone is a model's on the hub. */
 export function datasetUri(uri: string): string {
   return /^hf:(?!datasets\/|models\/)/.test(uri) ? `hf:datasets/${uri.slice('hf:'.length)}` : uri;
 }
 
-/** Returns a function that tells whether a source's URI names a file that matches. */
 const hasExtension =
   (pattern: RegExp) =>
   (uri: string): boolean => {
@@ -40,7 +34,7 @@ export const formats = {
   parquet: hasExtension(/\.parquet$/i),
 } as const;
 
-/** Returns the reader for `format: auto`; `files`, which looks at fetched files, if none matches. */
+/** Returns the reader for `format: auto`: `files`, which looks into the folder, if none matches. */
 export function chooseFormat(uri: string): string {
   for (const [name, matches] of Object.entries(formats)) if (matches(uri)) return name;
   return 'files';

@@ -13,7 +13,6 @@ import { labelCounts, readDatasetInfo, readRows } from './rows-file.ts';
 import { splitRequest } from './split-request.ts';
 import { splitWarnings } from './split-warnings.ts';
 
-/** Returns the counts of the rows in a data stage's folder. */
 const countsIn = memoized(async (dir: string): Promise<SplitCounts> => {
   const info = await readDatasetInfo(dir);
   return info.task === 'completion' ? countsOf(await readRows(dir), []) : info;
@@ -54,10 +53,7 @@ export async function knownRows(
     : ifReadable(context, stage, async (request) => (await loadSplit(request)).rows);
 }
 
-/**
- * Returns what `read` returns for the stage's split. Null if its source is not fetched or takes
- * long to read, or if the rows have a fault.
- */
+/** Returns what `read` returns for the stage's split; null where `knownCounts` returns null. */
 async function ifReadable<T>(
   { plugin }: Pick<PreflightContext, 'plugin'>,
   { params, assets }: UpstreamStage,
@@ -99,10 +95,7 @@ interface ReadSplit extends SplitCounts {
 
 const splitsByKey = new Map<string, Promise<ReadSplit>>();
 
-/**
- * Returns the counts, labels and warnings of a split. Every cell of a grid asks for them, so the
- * split is read only once. Throws as `loadSplit` does.
- */
+/** Returns what is known of a split, read once for all cells. Throws as `loadSplit` does. */
 export function splitCounts(request: SplitRequest): Promise<ReadSplit> {
   const { name, split, asset, classes, train } = request;
   const key = JSON.stringify([

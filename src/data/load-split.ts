@@ -1,4 +1,3 @@
-/** Makes a split's rows from its source. */
 import {
   type Asset,
   type DatasetDescriptor,
@@ -52,10 +51,7 @@ export interface LoadedSplit {
   readonly facts: JsonObject;
 }
 
-/**
- * Returns the rows of a split. Throws `UserFault`; if a field of the split is at fault, it names
- * the field (`SplitFault`).
- */
+/** Returns the rows of a split. Throws `UserFault`; `SplitFault` if a field of it is wrong. */
 export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   const { name, split, asset, dataset } = request;
   checkDigest(split, asset);
@@ -166,10 +162,7 @@ const noneLeftFault = ({ offset, source, balance }: ResolvedSplit, rows: number)
 const noRowsFault = (split: ResolvedSplit): SplitFault =>
   new SplitFault(['source'], `${split.source} holds no rows.`);
 
-/**
- * Throws if the spec's digest is neither the asset's nor that of the archive from which the asset
- * was unpacked.
- */
+/** Throws unless the spec's digest is the asset's or that of the archive it was unpacked from. */
 function checkDigest(split: ResolvedSplit, asset: Asset): void {
   const { digest } = split;
   if (digest === undefined || digest === asset.digest || digest === asset.provenance['archive'])
@@ -181,7 +174,6 @@ function checkDigest(split: ResolvedSplit, asset: Asset): void {
   );
 }
 
-/** Reads all rows of a source, and the facts that its reader returns after the last row. */
 async function readAll(
   dataset: DatasetDescriptor,
   asset: Asset,
@@ -209,10 +201,7 @@ async function readAll(
   }
 }
 
-/**
- * Returns the distinct labels, sorted as numbers if all are whole numbers (2 before 10), and
- * otherwise by code unit.
- */
+/** Returns the distinct labels, sorted as numbers if all are whole ones, else by code unit. */
 export function sortedValues(rows: readonly RawRow[]): string[] {
   const values = [...new Set(rows.map(labelOf))];
   const numeric = values.every((value) => /^-?\d{1,15}$/.test(value));
@@ -259,10 +248,7 @@ async function trainLabels(
   }
 }
 
-/**
- * Returns the rows in order. A corpus that has no order is given one that depends only on the
- * corpus, so that it is the same in every cell and for every seed.
- */
+/** Puts a corpus that has no order into one that is the same in every cell and for every seed. */
 function orderedRows(rows: readonly RawRow[], dataset: DatasetDescriptor): readonly RawRow[] {
   if (!dataset.unordered) return rows;
   const order = randomStream(0, 'dataset.order', dataset.name).permutation(rows.length);
@@ -365,10 +351,7 @@ function holdOutPart(rows: readonly Row[], holdOut: ResolvedSplit['hold_out']): 
   return rows.filter((_, index) => held.has(index) === (holdOut.take === 'held'));
 }
 
-/**
- * Returns rows of each class in turn, by label id, until one class has no more. Classes without
- * rows are left out.
- */
+/** Returns rows of each class that has any in turn, by label id, until one class has no more. */
 function balancedRows(rows: readonly Row[], classes: number): readonly Row[] {
   const byClass = Array.from({ length: classes }, (_, label) =>
     rows.filter((row) => row.label === label),

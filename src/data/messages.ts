@@ -1,4 +1,3 @@
-/** Makes a row of a conversation. */
 import { isDeepStrictEqual } from 'node:util';
 import { type Message, type RawRow, UserFault } from '../api.ts';
 import { isRecord, shown } from '../base/untrusted/json.ts';

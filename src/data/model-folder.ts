@@ -5,7 +5,6 @@ import { type Asset, type Digest, type RunContext, UserFault } from '../api.ts';
 import { firstNames } from './names.ts';
 
 const WEIGHTS = ['model.safetensors', 'model.safetensors.index.json'];
-/** How many folders deep a model is looked for. */
 const DEEPEST = 6;
 
 /** A model's folder, and the digest by which workers keep the model in memory. */

@@ -1,8 +1,4 @@
-/**
- * Reads and writes the files of the data and poison stages, `rows.jsonl` and `dataset.json`, and
- * the data stage's `provenance.json`. Provenance is a separate file so that it stays out of the
- * keys of stages that only read the rows.
- */
+/** The files of the data and poison stages: `rows.jsonl`, `dataset.json`, `provenance.json`. */
 import { createReadStream } from 'node:fs';
 import { open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,8 +7,8 @@ import { type DatasetInfo, type JsonObject, type Row, taskOf } from '../api.ts';
 const ROWS_AT_ONCE = 4096;
 
 /**
- * The name of a volatile file: it holds the source's digest, which changes where a source grows
- * beyond the part that is read, though the rows stay the same.
+ * A file of its own, so that it stays out of the keys of stages that only read the rows: the
+ * source's digest in it changes when a source grows beyond the part that is read.
  */
 const PROVENANCE = 'provenance.json';
 
@@ -25,10 +21,7 @@ export function labelCounts(rows: readonly Row[], classes: readonly string[]): n
   return counts;
 }
 
-/**
- * Writes rows and their `DatasetInfo` into a folder, and their provenance if it is given.
- * @param classes none if the rows are those of a completion task
- */
+/** Writes rows and their `DatasetInfo` into a folder, and their provenance if it is given. */
 export async function writeDataset(
   dir: string,
   rows: readonly Row[],
@@ -61,8 +54,8 @@ export async function writeDataset(
 }
 
 /**
- * Yields the lines of a file, many at a time. A last line that no newline ends is left out. readline
- * would also break lines at U+2028 and U+2029, which JSON does not escape.
+ * Yields the lines of a file, many at a time. A last line that no newline ends is left out.
+ * readline would also break lines at U+2028 and U+2029, which JSON does not escape.
  */
 export async function* linesIn(path: string): AsyncGenerator<readonly string[], void> {
   let rest = '';

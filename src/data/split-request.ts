@@ -1,8 +1,6 @@
-/** Makes a request for a split's rows from the data stage's parameters and assets. */
 import type { Asset, DatasetDescriptor, JsonObject, ResolvedSplit, RunContext } from '../api.ts';
 import type { SplitName, SplitReading, SplitRequest } from './load-split.ts';
 
-/** Returns the path of a split's field in the spec. */
 export const splitPath = (name: SplitName): string[] => ['data', ...name.split('.')];
 
 /** A split's settings without the source, which is an asset. The format is never `auto`. */

@@ -12,7 +12,6 @@ const FEW_CLASSES = 20;
 /** The share of rows whose text also has another label above which there is a warning. */
 const CONTRADICTORY = 0.01;
 
-/** Returns the warnings of a split's rows, each at its field of the spec. */
 export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warning[] {
   const { name } = request;
   const { rows, classes, facts } = loaded;

@@ -9,7 +9,6 @@ const asSeen = (label: string): string =>
     .replace(/\s+/g, ' ')
     .trim();
 
-/** Returns the groups of labels that can't be told apart by eye. */
 export const sameToTheEye = (labels: readonly string[]): string[][] => groupsAlike(labels, asSeen);
 
 /** Returns the groups of labels that differ at most in case, width or style of characters. */
@@ -25,7 +24,6 @@ export const sameNumber = (labels: readonly string[]): string[][] =>
     DECIMAL.test(label.trim()) ? String(Number(label)) : JSON.stringify(label),
   );
 
-/** Returns the groups of two or more labels with the same key. */
 function groupsAlike(labels: readonly string[], key: (label: string) => string): string[][] {
   const groups = new Map<string, string[]>();
   for (const label of labels) groups.set(key(label), [...(groups.get(key(label)) ?? []), label]);
@@ -76,10 +74,7 @@ function comparisonForm(text: string): string {
   return (UNEVEN.test(lower) ? lower.replace(/\s+/g, ' ') : lower).trim();
 }
 
-/**
- * Returns the text up to the end of its n-th word (a run of non-space characters), or the whole
- * text if it has fewer words or n is undefined.
- */
+/** Returns the text up to the end of its n-th word; all of it if n is undefined or too large. */
 export function firstWords(text: string, n: number | undefined): string {
   if (n === undefined) return text;
   let count = 0;

@@ -95,7 +95,6 @@ export function namedDataset({
   });
 }
 
-/** Whether a layout gives its columns by number: then the file has no header. */
 const isNumbered = ({ columns }: Layout): boolean =>
   Object.values(columns).every((column) => typeof column === 'number');
 
