@@ -67,22 +67,10 @@ function equal(a: unknown, b: unknown): boolean {
   return withoutBooleans(a) === withoutBooleans(b);
 }
 
-/** What templates call in place of the library's functions and comparisons. */
-const PYTHON: Readonly<Record<string, (a: unknown, b?: unknown) => string | boolean>> = {
-  strip: strip('both'),
-  trim: strip('both'),
-  lstrip: strip('left'),
-  rstrip: strip('right'),
-  '==': equal,
-  '!=': (a, b) => !equal(a, b),
-};
-/** Returns the name by which templates call a function. No variable can have this name. */
-const globalName = (name: string): string => `${name}()`;
-
 const nameOf = (node: unknown): unknown =>
   isRecord(node) && node['type'] === 'Identifier' ? node['value'] : undefined;
 
-/** Returns a node of a parsed template with calls of `PYTHON` for its strips and comparisons. */
+/** Returns a node of a parsed template whose strips and comparisons are calls of `GLOBALS`. */
 function asPython(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(asPython);
   if (node instanceof Map)
@@ -94,7 +82,7 @@ function asPython(node: unknown): unknown {
   const { type, callee, filter } = copy;
   const call = (name: string, args: readonly unknown[]): object => ({
     type: 'CallExpression',
-    callee: { type: 'Identifier', value: globalName(name) },
+    callee: { type: 'Identifier', value: `${name}()` },
     args,
   });
   const argsOf = (of: unknown): readonly unknown[] =>
@@ -117,22 +105,25 @@ function asPython(node: unknown): unknown {
  * The globals of a template. `strftime_now` is not among them, because a text that depends on the
  * day could not be reproduced: templates that ask whether it exists take a fixed date without it.
  */
-const GLOBALS: readonly (readonly [string, unknown])[] = [
-  ['false', false],
-  ['true', true],
-  ['none', null],
-  ['False', false],
-  ['True', true],
-  ['None', null],
-  ['range', range],
-  ...Object.entries(PYTHON).map(([name, run]) => [globalName(name), run] as const),
-  [
-    'raise_exception',
-    (message: unknown) => {
-      throw new Error(String(message));
-    },
-  ],
-];
+const GLOBALS = {
+  false: false,
+  true: true,
+  none: null,
+  False: false,
+  True: true,
+  None: null,
+  range,
+  raise_exception: (message: unknown) => {
+    throw new Error(String(message));
+  },
+  // Called in place of the library's functions and operators. No variable can have these names.
+  'strip()': strip('both'),
+  'trim()': strip('both'),
+  'lstrip()': strip('left'),
+  'rstrip()': strip('right'),
+  '==()': equal,
+  '!=()': (a: unknown, b: unknown) => !equal(a, b),
+};
 
 /**
  * Makes the function that renders a template. Throws UserFault where the template can't be read;
@@ -173,15 +164,15 @@ export function chatRenderer(
     if (messages.length === 0) throw new UserFault(`${name}: a conversation needs a message`);
     const text = bounded('fails', () => {
       const environment = new Environment();
-      for (const [key, value] of GLOBALS) environment.set(key, value);
-      const given = {
+      const variables = {
+        ...GLOBALS,
         ...specials,
         messages: messages.map(({ role, content }) => ({ role, content })),
         tools: null,
         documents: null,
         add_generation_prompt: generationPrompt,
       };
-      for (const [key, value] of Object.entries(given)) environment.set(key, value);
+      for (const [key, value] of Object.entries(variables)) environment.set(key, value);
       const { value } = new Interpreter(environment).run(parsed);
       return typeof value === 'string' ? value : '';
     });

@@ -20,10 +20,7 @@ type Part = { readonly slot: Slot } | { readonly literal: string };
 
 const isSlot = (name: string): name is Slot => (SLOTS as readonly string[]).includes(name);
 
-/**
- * Cuts a template into slots and what stands between them. Throws UserFault where a slot is
- * unknown, missing or repeated.
- */
+/** Cuts a template at its slots. Throws UserFault where one is unknown, missing or repeated. */
 export function parseTemplate(template: string): Part[] {
   const parts = template
     .split(/(\{[^{}]*\})/)
@@ -55,7 +52,6 @@ export function parseTemplate(template: string): Part[] {
   return parts;
 }
 
-/** Returns the mask token. Throws UserFault where the tokenizer has none. */
 const requireMask = (tokenizer: TextTokenizer): string => {
   if (tokenizer.mask === null)
     throw new UserFault(
@@ -68,7 +64,6 @@ const requireMask = (tokenizer: TextTokenizer): string => {
 interface FilledTemplate {
   /** The token ids, without the special tokens around them. */
   readonly ids: readonly number[];
-  /** The position of the mask in `ids`. */
   readonly mask: number;
   /** The text and its pair, if there is one. */
   readonly parts: RowPart[];
@@ -117,7 +112,6 @@ function fillByParts(
   };
 }
 
-/** Returns the length of the longest common prefix of two lists. */
 export function commonStart(a: ArrayLike<unknown>, b: ArrayLike<unknown>): number {
   let n = 0;
   while (n < a.length && n < b.length && a[n] === b[n]) n++;

@@ -1,7 +1,7 @@
 /**
  * Rows of completion tasks as a causal language model reads them: the prompt under a template, then
- * the answer, then the token that ends it. The loss is on the answer alone. A document has no
- * template, and the loss is on all of it.
+ * the answer, then the token that ends it. The loss is on the answer unless a training asks for
+ * more (`LossOn`). A document has no template, and the loss is on all of it.
  *
  * The prompt's ids are those of the prompt alone, because that is what generation starts from. The
  * answer's ids are those that follow in the encoding of prompt and answer together, if that begins
@@ -11,27 +11,18 @@
  * system message out. How the answer is written is therefore found in the whole conversation, by
  * the answer's text.
  */
-import { UserFault } from '../../api.ts';
+import { type Row, UserFault } from '../../api.ts';
 import { shown } from '../../base/untrusted/json.ts';
 import type { TokenRow } from '../models/types.ts';
 import type { Message } from './chat-template.ts';
 import { commonStart, type RowPart } from './cloze.ts';
 import type { TextTokenizer } from './tokenizer.ts';
 
-/** What is encoded of a row of a completion task. */
-interface PromptRow {
-  /** Names the row in a fault. */
-  readonly id?: string;
-  /** The prompt: with template `chat`, the content of the last message of the user. */
-  readonly text: string;
-  /** The messages before the prompt. */
+/** What is encoded of a row of a completion task, and the id that names it in faults. */
+interface PromptRow extends Pick<Row, 'text'>, Partial<Pick<Row, 'id'>> {
   readonly context?: readonly Message[];
 }
-export interface AnsweredRow extends PromptRow {
-  readonly answer: string;
-  /** Whether the text is a document, which ends with the answer if that is not empty. */
-  readonly document?: true;
-}
+export type AnsweredRow = PromptRow & Required<Pick<Row, 'answer'>> & Pick<Row, 'document'>;
 
 interface CompletionRow extends TokenRow {
   /**
@@ -97,7 +88,6 @@ interface Prompt {
   readonly to: number;
 }
 
-/** How a template writes rows. */
 interface Form {
   readonly prompt: (row: PromptRow) => Prompt;
   /**
@@ -115,7 +105,6 @@ interface Form {
 const startsWith = (list: readonly number[], start: readonly number[]): boolean =>
   commonStart(list, start) === start.length;
 
-/** Returns the id of eos. Throws UserFault where the tokenizer names none. */
 function endToken(tokenizer: TextTokenizer): number {
   if (tokenizer.special.eos === null)
     throw new UserFault(
@@ -176,7 +165,6 @@ function findPrompt(rendered: string, text: string): Prompt {
   return { text: rendered, from, to: from + shownText.length };
 }
 
-/** Returns the form of the tokenizer's chat template. */
 function chatForm(tokenizer: TextTokenizer): Form {
   const messagesOf = ({ text, context = [] }: PromptRow): Message[] => [
     ...context,
@@ -292,8 +280,8 @@ interface PromptIds {
 }
 
 /**
- * Returns a prompt's ids. A token over the start of the row's text counts as the text's, and a token
- * over its end as the template's.
+ * Returns a prompt's ids. A token over the start of the row's text counts as the text's, and a
+ * token over its end as the template's.
  */
 function promptIds(tokenizer: TextTokenizer, { text, from, to }: Prompt): PromptIds {
   const ids = tokenizer.ids(text);
@@ -304,7 +292,6 @@ function promptIds(tokenizer: TextTokenizer, { text, from, to }: Prompt): Prompt
 
 /** A row cut to a number of tokens. */
 interface Fitted {
-  /** The whole prompt. */
   readonly prompt: PromptIds;
   /** How many tokens of the row's text are kept. */
   readonly kept: number;

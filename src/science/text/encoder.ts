@@ -22,7 +22,6 @@ import { openTokenizer, type TextTokenizer } from './tokenizer.ts';
 export type Texts = Pick<Row, 'text' | 'text_pair' | 'answer' | 'document' | 'context'> &
   Partial<Pick<Row, 'id'>>;
 
-/** The token ids of a row, at most `maxLength` of them. */
 export type RowEncoder = (row: Texts, maxLength: number) => TokenRow;
 
 function requireAnswer({ answer, ...row }: Texts): AnsweredRow {
@@ -80,9 +79,8 @@ export function encodePair<R extends TokenRow>(
 }
 
 /**
- * The text of a row and its pair, if it has one, cut as the encoder of the same settings cuts them.
- * Under a causal-lm head these are the text and what is read around it, and a row without an answer
- * is cut as a prompt that the model is to continue.
+ * Returns the text of a row and its pair, if it has one, cut as the row's encoder cuts them. Under
+ * a causal-lm head see `CompletionEncoder.parts`.
  */
 export type RowParts = (row: Texts, maxLength: number) => RowPart[];
 
@@ -126,7 +124,6 @@ export async function resolveHead(
   return { type: 'cloze', tokens: classes.map((name) => named(tokens, name)) };
 }
 
-/** Returns the text without white space and accents, in lower case. */
 const plainLetters = (text: string): string =>
   text
     .normalize('NFD')
@@ -160,7 +157,7 @@ export function spelled(
 
 const NO_TEXT: RowPart = { ids: [], kept: 0 };
 
-/** Returns where the change from `a` ends in `b`: where their longest common ending starts in `b`. */
+/** Returns where the change from `a` ends in `b`: at the start of their longest common ending. */
 function endOfChange(a: readonly number[], b: readonly number[]): number {
   const start = commonStart(a, b),
     least = Math.min(a.length, b.length);

@@ -24,7 +24,6 @@ interface SpecialTokens {
   readonly values: readonly unknown[];
 }
 
-/** Returns the text of a token, which may stand in an object with settings. */
 const contentOf = (value: unknown): unknown => (isRecord(value) ? value['content'] : value);
 
 /**
@@ -59,7 +58,6 @@ function specialTokens(config: unknown, map: unknown, name: string): SpecialToke
 
 /** The ids of the tokens that the tokenizer's files name; null for one that they do not name. */
 export interface SpecialIds {
-  /** Begins a sequence. */
   readonly bos: number | null;
   /** Ends a sequence: an answer ends with it, and generation stops at it. */
   readonly eos: number | null;
@@ -81,7 +79,6 @@ export interface TextTokenizer {
   readonly byWords: boolean;
   /** The token ids of a text, without special tokens around them. */
   readonly ids: (text: string) => number[];
-  /** The tokens of a text, without special tokens. */
   readonly tokens: (text: string) => string[];
   /** The id of a token, else of that for unknown words. Throws UserFault where there is neither. */
   readonly id: (token: string) => number;
@@ -95,7 +92,6 @@ export interface TextTokenizer {
    * @param second null for a single text, of whose pair 0 are kept
    */
   readonly keep: (first: number, second: number | null, maxLength: number) => [number, number];
-  /** The token ids of a row with special tokens, at most `maxLength` of them. */
   readonly encode: (text: string, pair: string | undefined, maxLength: number) => TokenRow;
   /**
    * The text of token ids as transformers' fast tokenizers decode them, cleaned up if
@@ -300,7 +296,6 @@ const load = (path: string): Promise<unknown> =>
 /** Opens a folder's tokenizer. Throws UserFault where it is missing or cannot be read. */
 export async function openTokenizer(dir: string): Promise<TextTokenizer> {
   const path = join(dir, 'tokenizer.json');
-  /** Reads a file that the folder may lack; undefined then. */
   const beside = async (file: string): Promise<unknown> => {
     const other = join(dir, file);
     return existsSync(other) ? load(other) : undefined;

@@ -21,7 +21,8 @@ const isId = (id: unknown): id is number =>
 
 /**
  * Throws UserFault where an id, a size or an expression is out of bounds, or a part is misshapen.
- * @returns `linear`: whether the time for a text grows linearly with its length, as for BERT's files
+ * @returns `linear`: whether the time for a text grows linearly with its length, as for BERT's
+ *   files
  */
 export function checkTokenizer(json: unknown, name: string): { readonly linear: boolean } {
   const fault: Fault = (why) => new UserFault(`${name}: ${why}`);
@@ -54,7 +55,6 @@ export function checkTokenizer(json: unknown, name: string): { readonly linear: 
   };
 }
 
-/** The parts whose time grows linearly with the length of a text. */
 const LINEAR = new Set([
   'BertNormalizer',
   'BertPreTokenizer',

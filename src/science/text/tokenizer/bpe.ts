@@ -8,8 +8,8 @@ import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import type { Config, Refuse } from './expression.ts';
 
 /**
- * Makes the model that the part `model` of tokenizer.json describes: a function from a piece of text
- * to its ids. Throws the fault of `refuse` for what is not supported.
+ * Makes the model that the part `model` of tokenizer.json describes: a function from a piece of
+ * text to its ids. Throws the fault of `refuse` for what is not supported.
  */
 export type MakeModel = (
   config: Config,
@@ -26,7 +26,6 @@ const PAIR = 2 ** 24 + 1;
 interface Merges {
   /** The rank of a merge of the ids a and b, by a·PAIR + b. */
   readonly rank: ReadonlyMap<number, number>;
-  /** The id that a merge makes, by its rank. */
   readonly made: Int32Array;
 }
 
@@ -102,7 +101,6 @@ function mergeAll(ids: readonly number[], { rank, made }: Merges): number[] {
     previous = Int32Array.from(ids, (_, i) => i - 1),
     gone = new Uint8Array(n);
   const heap = new Heap(n);
-  /** Adds the merge of the token at a place with the next one, if there is such a merge. */
   const offer = (place: number): void => {
     const right = next[place]!;
     const found = right < 0 ? undefined : rank.get(id[place]! * PAIR + id[right]!);

@@ -30,7 +30,6 @@ function hasPossessive(source: string): boolean {
   return plain.includes('(?>') || /[*+?]\+/.test(plain);
 }
 
-/** Returns the expression of a pattern, with the flags `gu`. */
 export function expressionOf(pattern: unknown, part: string, refuse: Refuse): RegExp {
   if (isRecord(pattern) && typeof pattern['String'] === 'string')
     return new RegExp(pattern['String'].replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'gu');

@@ -48,7 +48,6 @@ function lookup(units: Uint32Array, texts: Uint8Array): (chunk: string) => strin
   };
 }
 
-/** Returns the normalizer of a charsmap. Throws the fault of `refuse` where it can't be read. */
 function charsmap(base64: unknown, refuse: Refuse): (text: string) => string {
   const what = 'a precompiled_charsmap that ';
   if (base64 === null) return (text) => text;
@@ -166,7 +165,6 @@ function stepOf(config: Config, refuse: Refuse): Normalize {
   }
 }
 
-/** Returns the normalizer that tokenizer.json describes; null where it describes none. */
 export const normalizerOf = (config: unknown, refuse: Refuse): Normalize | null =>
   isRecord(config) ? stepOf(config, refuse) : null;
 

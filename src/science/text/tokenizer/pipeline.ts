@@ -17,7 +17,6 @@ interface Assembled {
   readonly ids: readonly number[];
   readonly types: readonly number[];
 }
-/** Puts special tokens around one text or two. */
 type Assemble = (first: readonly number[], second: readonly number[] | null) => Assembled;
 
 /** A part of a template: ids of special tokens, or one of the texts. */
@@ -116,9 +115,7 @@ export interface Pipeline {
   readonly type: ModelType;
   /** The ids of a text, without special tokens around them. */
   readonly ids: (text: string) => number[];
-  /** Ids with special tokens around them. */
   readonly assemble: Assemble;
-  /** Returns the text that tokens decode to. */
   readonly join: (tokens: readonly string[]) => string;
   readonly added: readonly AddedToken[];
   readonly idOf: (token: string) => number | undefined;
@@ -156,8 +153,8 @@ function typeOf(model: Config, refuse: Refuse): ModelType {
 }
 
 /**
- * Makes the pipeline of a tokenizer.json that `checkTokenizer` has checked. Throws UserFault, naming
- * the part that is not supported.
+ * Makes the pipeline of a tokenizer.json that `checkTokenizer` has checked. Throws UserFault,
+ * naming the part that is not supported.
  * @param named the special tokens that the files beside it name
  */
 export function pipelineOf(

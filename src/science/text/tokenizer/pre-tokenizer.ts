@@ -4,12 +4,10 @@ import { type Config, expressionOf, type Refuse, stepsIn } from './expression.ts
 import { byteLevel } from './normalizer.ts';
 import { punctuation, whiteSpace, WORD } from './unicode.ts';
 
-/** A piece of a text, and whether it stands at the text's beginning. */
 interface Piece {
   readonly text: string;
   readonly first: boolean;
 }
-/** Splits or changes a piece. */
 type PreTokenize = (piece: Piece) => readonly Piece[];
 
 const BEHAVIORS = [
@@ -106,7 +104,6 @@ function behaviorOf(value: unknown, refuse: Refuse): Behavior {
 const GPT2 =
   /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
-/** Splits by GPT-2's expression if asked, and writes bytes as characters. */
 function byteLevelSplit(config: Config): PreTokenize {
   const splits =
     config['use_regex'] === false ? (piece: Piece) => [piece] : split(GPT2, 'Isolated');
@@ -182,11 +179,9 @@ function stepOf(config: Config, refuse: Refuse): PreTokenize {
   }
 }
 
-/** Returns the pre-tokenizer that tokenizer.json describes; without one a text stays whole. */
 export const preTokenizerOf = (config: unknown, refuse: Refuse): PreTokenize =>
   isRecord(config) ? stepOf(config, refuse) : (piece) => [piece];
 
-/** Whether a pre-tokenizer asks which piece is the text's first. */
 export function asksForFirst(config: unknown): boolean {
   if (!isRecord(config)) return false;
   return (
