@@ -203,7 +203,7 @@ function traceOf(
 /** Returns the index in a kernel of each output, in Python's order: batch by batch, row by row. */
 const placesOf = (rowBatches: readonly Int32Array[], classes: number): Int32Array =>
   kernelOrder(
-    rowBatches.flatMap((batch) => Array.from(batch, (row) => ({ rows: Int32Array.of(row) }))),
+    rowBatches.flatMap((batch) => Array.from(batch, (row) => Int32Array.of(row))),
     classes,
   );
 

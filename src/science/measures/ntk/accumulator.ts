@@ -1,7 +1,3 @@
-/**
- * The blocks that the contractions of terms read, and the sums in double precision that they add
- * to.
- */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 
 interface BlockRows {
@@ -28,13 +24,12 @@ export interface GradientBlock extends BlockRows {
 
 export type TermBlock = TokenBlock | GradientBlock;
 
-/** The widths of a term's a and b. */
 export const widthsOf = (
   term: Omit<TokenBlock, keyof BlockRows> | Omit<GradientBlock, keyof BlockRows>,
 ): Pick<GradientBlock, 'p' | 'q'> =>
   'gradients' in term ? term : { p: term.a[0]!.shape[1], q: term.b.shape[1] };
 
-/** The blocks with their tokens. Throws if one has gradients only. */
+/** Returns the blocks as blocks with tokens. Throws if one has gradients only. */
 export const tokenBlocks = (blocks: readonly TermBlock[]): TokenBlock[] =>
   blocks.map((block) => {
     if ('gradients' in block) throw new Error('this contraction needs the tokens of each row');
@@ -70,16 +65,18 @@ export type Contraction = (
   sum: Accumulator,
 ) => void;
 
-/** Returns for each row of a sum its index in the kernel: i·C + c for row i and class c. */
-export function kernelOrder(
-  blocks: readonly { readonly rows: Int32Array }[],
-  classes: number,
-): Int32Array {
-  const order: number[] = [];
-  for (const { rows } of blocks)
-    for (let c = 0; c < classes; c++) for (const row of rows) order.push(row * classes + c);
-  return Int32Array.from(order);
-}
+/**
+ * Returns for each row of a sum its index in the kernel: i·C + c for row i and class c.
+ * @param blocks the positions of each block's rows among all rows
+ */
+export const kernelOrder = (blocks: readonly Int32Array[], classes: number): Int32Array =>
+  Int32Array.from(
+    blocks.flatMap((rows) =>
+      Array.from({ length: classes }, (_, c) =>
+        Array.from(rows, (row) => row * classes + c),
+      ).flat(),
+    ),
+  );
 
 /** Returns for each block the index of its first row in a sum. */
 export function blockStarts(blocks: readonly TokenBlock[]): number[] {
@@ -152,7 +149,6 @@ export function symmetrise(data: Float64Array, size: number): void {
   }
 }
 
-/** Returns the trace of a matrix (size, size). */
 export function trace(data: Float64Array, size: number): number {
   let sum = 0;
   for (let i = 0; i < size; i++) sum += data[i * size + i]!;

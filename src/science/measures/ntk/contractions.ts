@@ -49,7 +49,7 @@ export const plain: Contraction = (left, right, coefficient, { width, data }) =>
   );
 };
 
-/** E (R, S): 1 where a token belongs to a row, 0 elsewhere. */
+/** Returns E (R, S): 1 where a token belongs to a row, 0 elsewhere. */
 function rowMembership({ example, rows }: TermBlock): Tensor2D {
   const ones = new Float32Array(rows.length * example.length);
   example.forEach((k, t) => {
@@ -109,7 +109,6 @@ export type Method = keyof typeof contractions;
 export interface BlockShape {
   readonly rows: number; // R
   readonly tokens: number; // S
-  /** Tokens of the longest row. */
   readonly width: number; // T
 }
 
@@ -118,7 +117,6 @@ export interface Costs {
   readonly gram: number;
 }
 
-/** Returns how many rows and tokens a block has; `width` is the tokens of its longest row. */
 export function shapeOf({ example, rows }: Pick<TermBlock, 'example' | 'rows'>): BlockShape {
   const counts = new Int32Array(rows.length);
   example.forEach((k) => {
@@ -131,17 +129,14 @@ export function shapeOf({ example, rows }: Pick<TermBlock, 'example' | 'rows'>):
   };
 }
 
-/**
- * How many multiplications inside a matrix product, which stay in registers, take the time of one
- * elementwise operation on an entry of a token-pair matrix, which passes through memory.
- */
+/** How many operations in a matrix product take the time of one elementwise, through memory. */
 const ENTRY_COST = 40;
 
 /**
  * Counts the operations of both contractions. `explicit`: the gradients of all rows, 2·R·T·p·q for
- * each block and class, then their inner products, 2·p·q for each pair of rows: about half of the
- * pairs for a set with itself. `gram`: two inner products per token pair, the second for each pair
- * of classes, and the sums over rows; half of it by symmetry.
+ * each block and class, then their inner products, 2·p·q for each pair of rows. `gram`: two inner
+ * products for each pair of tokens, the second for each pair of classes, and the sums over rows. A
+ * set with itself has about half as many pairs, by symmetry.
  */
 export function costs(
   left: readonly BlockShape[],

@@ -21,7 +21,6 @@ import type { LayerBatch } from './layerwise.ts';
 import {
   fullTerms,
   type GradientTerm,
-  hasKernel,
   type KernelKind,
   type OwnTerm,
   ownTerms,
@@ -50,8 +49,9 @@ function drawSigns(width: number, k: number, seed: number, name: string): Tensor
 }
 
 /**
- * Projects a term's batches by the same matrices, named by layer, term and replicate. The new
- * tensors belong to the enclosing tidy scope. Throws where a term has gradients only.
+ * Projects the batches of a term by the same matrices. The new tensors belong to the enclosing tidy
+ * scope. Throws where a batch has gradients only.
+ * @param name `LAYER.PARAMETER`; with the replicate it names the stream of the matrices
  */
 function project(
   terms: readonly AnyTerm[],
@@ -106,7 +106,6 @@ export function addReplicates(
 
 export interface LayerJob {
   readonly layer: AdaptedLayer;
-  /** The batches of the left rows, at least one. */
   readonly left: readonly LayerBatch[];
   /** The batches of the right rows; null for the kernel of the left rows with themselves. */
   readonly right: readonly LayerBatch[] | null;
@@ -121,7 +120,6 @@ export interface Sums {
   readonly replicates: readonly Accumulator[];
 }
 
-/** How one term was contracted. */
 export interface TermRecord {
   readonly layer: string;
   readonly kernel: KernelKind;
@@ -137,7 +135,7 @@ export interface TermRecord {
   readonly operations: Costs | null;
 }
 
-/** One term of a layer, batch by batch, of the left rows and of the right ones. */
+/** One term of a layer, for each batch of the left rows and of the right ones. */
 interface Pair {
   readonly left: readonly AnyTerm[];
   readonly right: readonly AnyTerm[] | null;
@@ -148,7 +146,6 @@ const blockOf = (term: AnyTerm, { tokens: { example }, rows }: LayerBatch): Term
     ? { gradients: term.gradients, p: term.p, q: term.q, example, rows }
     : { a: term.a, b: term.b, example, rows };
 
-/** Adds one term's kernel to `sum`. Returns how it was contracted. */
 function contract(
   { left, right }: Pair,
   job: LayerJob,
@@ -166,10 +163,7 @@ function contract(
   return { method, operations };
 }
 
-/**
- * Projects one term anew for each replicate, and adds its kernel to that replicate's sum. Returns
- * how it was contracted.
- */
+/** Projects one term anew for each replicate, and adds its kernel to that replicate's sum. */
 function contractProjected(
   { left, right }: Pair,
   name: string,
@@ -182,47 +176,36 @@ function contractProjected(
     tf.tidy(() => {
       // The left and the right rows are projected with the same signs.
       const terms = project([...left, ...(right ?? [])], projection, name, replicate);
-      record = contract(
-        {
-          left: terms.slice(0, left.length),
-          right: right === null ? null : terms.slice(left.length),
-        },
-        job,
-        sum,
-      );
+      const pair: Pair = {
+        left: terms.slice(0, left.length),
+        right: right && terms.slice(left.length),
+      };
+      record = contract(pair, job, sum);
     }),
   );
   return record!;
 }
 
-/** Returns the records of the adapter's terms that are zero, and so are not contracted. */
-const zeroRecords = (layer: AdaptedLayer, zero: ZeroTerms): TermRecord[] =>
-  [...zero].map((parameter) => ({
-    layer: layer.name,
-    kernel: 'lora' as const,
-    parameter,
-    method: 'zero' as const,
-    projected: false,
-    operations: { explicit: 0, gram: 0 },
-  }));
-
-/** Adds a layer's kernel to the sums, if it has one of this kind. Returns a record of each term. */
+/** Adds a layer's kernel to the sums. Returns a record of each term. The layer must `hasKernel`. */
 export function addLayer(
   kernel: KernelKind,
   job: LayerJob,
   { exact, replicates }: Sums,
 ): TermRecord[] {
   const { layer, left, right, projection } = job;
-  if (!hasKernel(kernel, layer)) return [];
   const zero: ZeroTerms = kernel === 'lora' ? zeroTerms(layer) : new Set();
-  const termsOf = ({
-    tokens,
-    own,
-  }: LayerBatch): readonly (AnyTerm & Pick<TermRecord, 'parameter'>)[] =>
+  const termsOf = (batch: LayerBatch): readonly (AnyTerm & Pick<TermRecord, 'parameter'>)[] =>
     kernel === 'full'
-      ? fullTerms(tokens).map((term) => ({ ...term, parameter: 'W' as const }))
-      : (own ?? ownTerms(layer, tokens, zero));
-  const records = zeroRecords(layer, zero);
+      ? fullTerms(batch.tokens).map((term) => ({ ...term, parameter: 'W' }))
+      : (batch.own ?? ownTerms(layer, batch.tokens, zero));
+  const records = [...zero].map((parameter): TermRecord => ({
+    layer: layer.name,
+    kernel,
+    parameter,
+    method: 'zero',
+    projected: false,
+    operations: { explicit: 0, gram: 0 },
+  }));
   const contractAll = (): void => {
     const ofLeft = left.map(termsOf),
       ofRight = right?.map(termsOf) ?? null;
@@ -246,8 +229,6 @@ export function addLayer(
       });
     });
   };
-  compiled(() => {
-    tf.tidy(contractAll);
-  });
+  compiled(() => tf.tidy(contractAll));
   return records;
 }

@@ -11,6 +11,7 @@ import {
   type KernelSum,
   type TokenBlock,
   unfold,
+  widthsOf,
 } from './accumulator.ts';
 import { collect, type Collected, type LayerTokens } from './collect.ts';
 import {
@@ -45,7 +46,6 @@ export interface LayerBatch {
   readonly own: readonly GradientTerm[] | null;
 }
 
-/** How rows are cut into batches and layers into groups. */
 export interface WalkPlan {
   /** The batches of each set, as positions of rows. */
   readonly parts: readonly (readonly Int32Array[])[];
@@ -54,7 +54,6 @@ export interface WalkPlan {
   readonly reduction: Reduction | null;
 }
 
-/** Returns how many rows and tokens each batch has, and its longest row. lengths: tokens by row. */
 const shapesOf = (parts: readonly Int32Array[], lengths: readonly number[]): BlockShape[] =>
   parts.map((part) => {
     const tokens = Array.from(part, (i) => lengths[i]!);
@@ -65,7 +64,6 @@ const shapesOf = (parts: readonly Int32Array[], lengths: readonly number[]): Blo
     };
   });
 
-/** Returns the plan of these batches. `adapterOnly`: see `planWalk`. */
 function planOf(
   { layers, outputs }: AdaptedModel,
   parts: readonly (readonly Int32Array[])[],
@@ -78,7 +76,6 @@ function planOf(
     adapterOnly === null
       ? null
       : reductionOf(layers, { classes: outputs, method: adapterOnly, shapes });
-  /** Returns the bytes that the batches of all sets keep of a layer. */
   const bytesOf = (layer: AdaptedLayer): number =>
     shapes
       .flat()
@@ -96,8 +93,12 @@ function planOf(
 const lengthsOf = (rows: readonly TokenRow[]): number[] => rows.map(({ ids }) => ids.length);
 
 /** Returns how many logits each row has; 0 where the model does not say. */
-const logitCounts = (model: AdaptedModel, rows: readonly TokenRow[]): number[] =>
+const logitCounts = (model: AdaptedModel, rows: readonly TokenRow[] = []): number[] =>
   rows.map((row) => model.logits?.(row) ?? 0);
+
+/** Returns the larger of the numbers at each place of two lists of one length. */
+const largerOf = (a: readonly number[], b: readonly number[]): number[] =>
+  a.map((value, i) => Math.max(value, b[i] ?? 0));
 
 const NO_ROWS = 'there are no rows to walk the layers with';
 
@@ -118,7 +119,7 @@ export function planWalk(
   const parts = lengths.map((of, s) =>
     batches(of, {
       tokens: options.batchTokens ?? BATCH_TOKENS,
-      logits: logitCounts(model, sets[s] ?? []),
+      logits: logitCounts(model, sets[s]),
       countPadding: adapterOnly === null || adapterOnly === 'gram',
     }),
   );
@@ -133,33 +134,29 @@ export function planPairs(
   options: WalkOptions,
 ): WalkPlan {
   if (left.length === 0) throw new RangeError(NO_ROWS);
-  const lengths = [lengthsOf(left), lengthsOf(right)];
-  const longest = left.map((_, i) => Math.max(...lengths.map((of) => of[i] ?? 0)));
-  const logits = [left, right].map((rows) => logitCounts(model, rows));
-  const mostLogits = left.map((_, i) => Math.max(...logits.map((of) => of[i] ?? 0)));
-  const parts = batches(longest, {
+  const [ofLeft, ofRight] = [lengthsOf(left), lengthsOf(right)];
+  const parts = batches(largerOf(ofLeft, ofRight), {
     tokens: options.batchTokens ?? BATCH_TOKENS,
-    logits: mostLogits,
+    logits: largerOf(logitCounts(model, left), logitCounts(model, right)),
   });
-  return planOf(model, [parts, parts], lengths, options);
+  return planOf(model, [parts, parts], [ofLeft, ofRight], options);
 }
 
-export interface Visits {
+interface Visits {
   /** Called for each layer, in forward order. `seen`: its h and δ, by set and batch. */
   readonly layer: (layer: AdaptedLayer, seen: readonly (readonly LayerBatch[])[]) => void;
   /** Called after each group of layers but the last. */
   readonly group?: (done: number) => Promise<void>;
 }
 
-/** A batch, with h and δ of a group of layers. */
 interface KeptBatch {
   readonly rows: Int32Array;
+  /** h and δ of a group of layers. */
   readonly of: Collected;
   /** By layer, the gradients in place of h and δ. */
   readonly own: Map<string, readonly GradientTerm[]>;
 }
 
-/** Returns h and δ of a layer. */
 function tokensOf(of: Collected, layer: AdaptedLayer): LayerTokens {
   const tokens = of.layers.get(layer.name);
   if (tokens === undefined) throw new Error(`the model never called its layer ${layer.name}`);
@@ -167,8 +164,11 @@ function tokensOf(of: Collected, layer: AdaptedLayer): LayerTokens {
 }
 
 /** Puts the gradients of a batch in the place of a layer's h and δ where they take less memory. */
-function reduceLayer(reduction: Reduction, layer: AdaptedLayer, kept: KeptBatch): void {
-  const { rows, of, own } = kept;
+function reduceLayer(
+  reduction: Reduction,
+  layer: AdaptedLayer,
+  { rows, of, own }: KeptBatch,
+): void {
   const terms = reduction.reduce(layer, { rows, tokens: tokensOf(of, layer) });
   if (terms === null) return;
   own.set(layer.name, terms);
@@ -178,9 +178,7 @@ function reduceLayer(reduction: Reduction, layer: AdaptedLayer, kept: KeptBatch)
 /** Disposes of what a batch keeps of a layer. */
 function release({ of, own }: KeptBatch, { name }: AdaptedLayer): void {
   of.release(name);
-  own.get(name)?.forEach(({ gradients }) => {
-    gradients.forEach((tensor) => tensor.dispose());
-  });
+  own.get(name)?.forEach(({ gradients }) => gradients.forEach((tensor) => tensor.dispose()));
 }
 
 /**
@@ -214,11 +212,8 @@ export async function walkSets(
     try {
       for (const [s, rows] of sets.entries()) {
         for (const part of parts[s]!) {
-          const of = collect(
-            model,
-            Array.from(part, (i) => rows[i]!),
-            wanted,
-          );
+          const batch = Array.from(part, (i) => rows[i]!);
+          const of = collect(model, batch, wanted);
           const kept: KeptBatch = { rows: part, of, own: new Map() };
           collected[s]!.push(kept);
           if (reduction !== null) for (const layer of layers) reduceLayer(reduction, layer, kept);
@@ -239,17 +234,11 @@ export async function walkSets(
             })),
           ),
         );
-        collected.flat().forEach((kept) => {
-          release(kept, layer);
-        });
+        for (const kept of collected.flat()) release(kept, layer);
         await step();
       }
     } finally {
-      collected.flat().forEach((kept) => {
-        layers.forEach((layer) => {
-          release(kept, layer);
-        });
-      });
+      for (const kept of collected.flat()) for (const layer of layers) release(kept, layer);
     }
     if (g + 1 < groups.length) await visits.group?.(g + 1);
   }
@@ -263,24 +252,13 @@ export async function walkLayers(
   options: WalkOptions,
   visit: (layer: AdaptedLayer, seen: readonly LayerBatch[]) => void,
 ): Promise<Float32Array> {
-  const [logits] = await walkSets(
-    model,
-    [rows],
-    planWalk(model, [rows], options),
-    0,
-    {
-      layer: (layer, [seen]) => {
-        visit(layer, seen!);
-      },
-    },
-    options,
-  );
+  const plan = planWalk(model, [rows], options);
+  const visits: Visits = { layer: (layer, [seen]) => visit(layer, seen!) };
+  const [logits] = await walkSets(model, [rows], plan, 0, visits, options);
   return logits!;
 }
 
-/**
- * Adds the kernel of one term, given batch by batch, to each of `sums`, by the cheaper contraction.
- */
+/** Adds the kernel of one term, given batch by batch, to each of `sums`. */
 export function addTerm(
   seen: readonly LayerBatch[],
   terms: readonly Term[],
@@ -296,12 +274,18 @@ export function addTerm(
     rows: seen[k]!.rows,
   }));
   const found = emptyAccumulator(rows * classes, rows * classes);
-  const method = cheaper(
-    costs(blocks.map(shapeOf), null, classes, blocks[0]!.a[0]!.shape[1], blocks[0]!.b.shape[1]),
-  );
+  const { p, q } = widthsOf(blocks[0]!);
+  const method = cheaper(costs(blocks.map(shapeOf), null, classes, p, q));
   compiled(() => {
     contractions[method](blocks, null, terms[0]!.coefficient, found);
   });
-  const values = unfold(found, kernelOrder(blocks, classes), null);
+  const values = unfold(
+    found,
+    kernelOrder(
+      blocks.map((block) => block.rows),
+      classes,
+    ),
+    null,
+  );
   for (const { data } of sums) for (let k = 0; k < values.length; k++) data[k]! += values[k]!;
 }
