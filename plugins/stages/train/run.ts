@@ -23,8 +23,8 @@ import {
 } from '../../../src/science/training/settings.ts';
 import { scalarEvents, writeEventFile } from '../../../src/science/training/tensorboard.ts';
 import {
-  accuracyOn,
   type CurvePoint,
+  measureRows,
   type Watch,
   type Watched,
   watchTraining,
@@ -182,7 +182,8 @@ async function poisonedMetrics(
     ...(isRegression(model)
       ? {}
       : {
-          poisoned_accuracy: await accuracyOn(model, poisoned, BATCH, () => yieldToEventLoop()),
+          poisoned_accuracy: (await measureRows(model, poisoned, BATCH, () => yieldToEventLoop()))
+            .accuracy,
         }),
     ...(triggerSeen === null ? {} : { trigger_seen: triggerSeen }),
   };

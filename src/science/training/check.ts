@@ -1,6 +1,4 @@
-/** Finds the faults of a model, its tokenizer and its adapter before anything runs. */
 import {
-  type AttackTrainingLoader,
   type HeadSettings,
   type HeldWeights,
   type JsonObject,
@@ -19,7 +17,7 @@ import { templateLength, verbalizerMismatch, verbalizerTokens } from '../text/cl
 import { completionEncoder } from '../text/completion.ts';
 import { headWithoutTokens } from '../text/encoder.ts';
 import { checkVocabulary, openTokenizer, type TextTokenizer } from '../text/tokenizer.ts';
-import type { AttackTraining } from './attack-training.ts';
+import type { OpenedAttack } from './attack-training.ts';
 
 interface CheckedModel extends ModelShape {
   readonly positions: number;
@@ -35,7 +33,6 @@ type KnownModel = ModelSource & { readonly digest: string };
 // Results are kept, since the cells of a grid ask for the same checkpoint.
 const checked = processWide('train.checked', () => new Map<string, Promise<CheckedModel>>());
 
-/** Inspects a model. Throws UserFault where its config, weights or tokenizer do not fit. */
 async function inspect(
   { path, init }: KnownModel,
   architecture: Architecture,
@@ -65,7 +62,7 @@ async function inspect(
   };
 }
 
-/** Inspects a model, once for each content. Throws UserFault where something is wrong with it. */
+/** Inspects a model, once for each content. Throws UserFault where its files do not fit. */
 function inspectModel(model: KnownModel, architecture: Architecture): Promise<CheckedModel> {
   const key = JSON.stringify([
     architecture.modelType,
@@ -80,7 +77,7 @@ function inspectModel(model: KnownModel, architecture: Architecture): Promise<Ch
   return result;
 }
 
-/** Returns the tokenizer of a model. Throws UserFault where something is wrong with the model. */
+/** Returns the tokenizer of a model. Throws UserFault where the model's files do not fit. */
 export const checkedTokenizer = async (
   model: KnownModel,
   architecture: Architecture,
@@ -123,7 +120,6 @@ function checkCloze(
   return problems;
 }
 
-/** Returns a problem where the model has fewer positions than a row may have tokens. */
 function checkLength({ value, path }: AskedLength, positions: number): Problem[] {
   if (value <= positions) return [];
   return [
@@ -135,25 +131,23 @@ function checkLength({ value, path }: AskedLength, positions: number): Problem[]
   ];
 }
 
+const readPositions = async (modelDir: string, architecture: Architecture): Promise<number> =>
+  architecture.maxPositions(architecture.parseConfig(await readConfig(modelDir), 2));
+
 /** Returns a problem if rows of this length do not fit. Throws UserFault for a bad config.json. */
-export async function checkRows(
+export const checkRows = async (
   modelDir: string,
   architecture: Architecture,
   asked: AskedLength,
-): Promise<Problem[]> {
-  return checkLength(
-    asked,
-    architecture.maxPositions(architecture.parseConfig(await readConfig(modelDir), 2)),
-  );
-}
+): Promise<Problem[]> => checkLength(asked, await readPositions(modelDir, architecture));
 
 /** The requested length of rows, and the field that states it. */
-export interface AskedLength {
+interface AskedLength {
   readonly value: number;
   readonly path: Problem['path'];
 }
 
-/** Returns a warning of layers that are drawn and stay frozen: the adapter's folder lacks them. */
+/** Warns of layers that are drawn and stay frozen, so that the adapter's folder lacks them. */
 function checkDrawn(drawn: readonly string[], adapter: Adapter): Problem[] {
   const frozen = drawn
     .filter((name) => name.endsWith('.weight') && !adapter.trains(name))
@@ -219,29 +213,20 @@ export interface CheckOptions {
   /** The requested length of rows; null where no row is read. */
   readonly maxLength: AskedLength | null;
   readonly head: HeadSettings;
-  /** Whether the spec names a folder that the head starts from. */
   readonly headGiven?: boolean;
-  /** The names of the classes; null where the spec does not name them. */
   readonly classes?: readonly string[] | null;
   readonly adapter?: {
     readonly implementation: AdapterImplementation;
     readonly params: JsonObject;
     readonly initFrom?: string;
   };
-  /** The attack of the cell, where it changes training. */
-  readonly attack?: {
-    readonly name: string;
-    readonly changes: AttackTrainingLoader['changes'];
-    readonly implementation: AttackTraining;
-    readonly params: JsonObject;
-  };
+  readonly attack?: OpenedAttack;
   /** Set if the weights that are not trained are held in another form than float32. */
   readonly weights?: HeldWeights;
   /** Whether the model is the result of another training, whose head comes with it. */
   readonly based?: boolean;
 }
 
-/** Returns every problem of the model, head, adapter, attack and length of rows. */
 export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
   const { model, architecture: family, maxLength, head, headGiven = false } = options;
   let architecture: Architecture, known: CheckedModel;
@@ -333,18 +318,15 @@ function checkAttack(
 }
 
 /**
- * Returns a problem where the model lacks positions for a prompt of the greatest length
- * (`max_length`) and all that may be written after it (`max_new_tokens`). Throws UserFault where
- * its config.json is at fault.
+ * Returns a problem where the model lacks positions for a prompt of `longest` tokens (`max_length`)
+ * and `written` tokens after it (`max_new_tokens`). Throws UserFault for a bad config.json.
  */
 export async function checkWritten(
   modelDir: string,
   architecture: Architecture,
   { longest, written }: { readonly longest: number; readonly written: number },
 ): Promise<Problem[]> {
-  const positions = architecture.maxPositions(
-    architecture.parseConfig(await readConfig(modelDir), 2),
-  );
+  const positions = await readPositions(modelDir, architecture);
   // A prompt that is too long by itself is another problem.
   if (longest > positions || longest + written <= positions) return [];
   return [
@@ -362,7 +344,7 @@ export async function checkWritten(
   ];
 }
 
-/** A prompt and an answer of one word each, which any template and tokenizer can show. */
+/** A prompt and an answer that any template and tokenizer can show. */
 const SHORTEST = { text: 'a', answer: 'a' };
 
 /** Returns the ids of an answer under a template, without the token that ends it. */

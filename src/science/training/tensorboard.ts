@@ -7,9 +7,10 @@
  */
 import { writeFile } from 'node:fs/promises';
 import type { Journal } from './session.ts';
+import type { StepRecord } from './settings.ts';
 import type { CurvePoint } from './watch.ts';
 
-export interface ScalarEvent {
+interface ScalarEvent {
   readonly tag: string;
   readonly step: number;
   readonly value: number;
@@ -17,14 +18,12 @@ export interface ScalarEvent {
   readonly time: number;
 }
 
-/** CRCs of single bytes, by Castagnoli's polynomial, reflected. */
 const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   let crc = byte;
   for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
   return crc;
 });
 
-/** CRC-32C (Castagnoli). */
 export function crc32c(bytes: Uint8Array): number {
   let crc = 0xffffffff;
   for (const byte of bytes) crc = TABLE[(crc ^ byte) & 0xff]! ^ (crc >>> 8);
@@ -42,14 +41,13 @@ function maskedCrc(bytes: Uint8Array): Buffer {
   return out;
 }
 
-/** Returns a record with its length and checksums. */
 function tfRecord(data: Buffer): Buffer {
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(data.length));
   return Buffer.concat([length, maskedCrc(length), data, maskedCrc(data)]);
 }
 
-/** Returns a whole number as a varint of protocol buffers. */
+/** Writes a whole number as a varint of protocol buffers. */
 function varint(value: number): Buffer {
   const bytes: number[] = [];
   for (let rest = BigInt(value); ; rest >>= 7n) {
@@ -115,24 +113,15 @@ export function scalarEvents(
   { history, times }: Journal,
   curves: readonly CurvePoint[],
 ): ScalarEvent[] {
-  /** When a step ended; for step 0, when the first one did; 0 if none did. */
-  const timeOf = (step: number): number => times[Math.max(0, step - 1)] ?? 0;
-  return [
-    ...history.flatMap(({ step, ...values }) =>
+  const eventsOf = (part: string, points: readonly (StepRecord | CurvePoint)[]): ScalarEvent[] =>
+    points.flatMap(({ step, ...values }) =>
       Object.entries(values).map(([name, value]) => ({
-        tag: `train/${name}`,
+        tag: `${part}/${name}`,
         step,
         value,
-        time: timeOf(step),
+        // Step 0, the evaluation before any training, has the time of step 1.
+        time: times[Math.max(0, step - 1)] ?? 0,
       })),
-    ),
-    ...curves.flatMap(({ step, ...values }) =>
-      Object.entries(values).map(([name, value]) => ({
-        tag: `evaluate/${name}`,
-        step,
-        value,
-        time: timeOf(step),
-      })),
-    ),
-  ];
+    );
+  return [...eventsOf('train', history), ...eventsOf('evaluate', curves)];
 }
