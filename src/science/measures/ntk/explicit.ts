@@ -138,22 +138,21 @@ export const rowGradients = (block: TokenBlock): Tensor2D[] =>
 /** Adds the lower triangle of coefficient · L·Lᵀ to a sum, where L has the rows of all `parts`. */
 function addGram(parts: readonly Tensor2D[], coefficient: number, sum: Accumulator): void {
   const values = fusedGram(parts).dataSync<'float32'>();
-  for (let x = 0; x < sum.height; x++) {
-    const row = x * sum.width;
+  for (let x = 0; x < sum.size; x++) {
+    const row = x * sum.size;
     for (let y = 0; y <= x; y++) sum.data[row + y]! += coefficient * values[row + y]!;
   }
 }
 
-/** Adds coefficient · L·Rᵀ to a sum or, where R is null, at least the lower triangle of L·Lᵀ. */
-function addProducts(L: Tensor2D, R: Tensor2D | null, coefficient: number, sum: Accumulator): void {
-  const other = R ?? L;
-  for (let top = 0; top < sum.height; top += GRAM_ROWS) {
-    const rows = Math.min(GRAM_ROWS, sum.height - top);
-    const columns = R === null ? top + rows : sum.width;
+/** Adds at least the lower triangle of coefficient · L·Lᵀ to a sum, band by band. */
+function addProducts(L: Tensor2D, coefficient: number, sum: Accumulator): void {
+  for (let top = 0; top < sum.size; top += GRAM_ROWS) {
+    const rows = Math.min(GRAM_ROWS, sum.size - top),
+      columns = top + rows;
     const part = tf.tidy(() =>
       matmul(
         tf.slice(L, [top, 0], [rows, -1]),
-        columns === sum.width ? other : tf.slice(other, [0, 0], [columns, -1]),
+        columns === sum.size ? L : tf.slice(L, [0, 0], [columns, -1]),
         false,
         true,
       ),
@@ -163,20 +162,17 @@ function addProducts(L: Tensor2D, R: Tensor2D | null, coefficient: number, sum: 
   }
 }
 
-/** Contraction by the rows' gradients G (R·C, p·q): adds coefficient · G·G'ᵀ by slices of p. */
-export const explicit: Contraction = (left, right, coefficient, sum) => {
-  const { p, q } = widthsOf(left[0]!);
-  const step = sliceWidth(p, q, Math.max(sum.height, sum.width));
+/** Contraction by the rows' gradients G (R·C, p·q): adds coefficient · G·Gᵀ by slices of p. */
+export const explicit: Contraction = (blocks, coefficient, sum) => {
+  const { p, q } = widthsOf(blocks[0]!);
+  const step = sliceWidth(p, q, sum.size);
   tf.tidy(() => {
-    const ofLeft = left.map(sliceGradients),
-      ofRight = right?.map(sliceGradients) ?? null;
+    const sliced = blocks.map(sliceGradients);
     for (let start = 0; start < p; start += step)
       tf.tidy(() => {
-        const width = Math.min(step, p - start);
-        const L = ofLeft.flatMap((slices) => slices(start, width)),
-          R = ofRight?.flatMap((slices) => slices(start, width)) ?? null;
-        if (R === null && hasFusedProducts()) addGram(L, coefficient, sum);
-        else addProducts(tf.concat(L, 0), R && tf.concat(R, 0), coefficient, sum);
+        const parts = sliced.flatMap((slices) => slices(start, Math.min(step, p - start)));
+        if (hasFusedProducts()) addGram(parts, coefficient, sum);
+        else addProducts(tf.concat(parts, 0), coefficient, sum);
       });
   });
 };

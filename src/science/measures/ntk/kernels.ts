@@ -25,8 +25,8 @@ import { hasKernel, hasOwn, type KernelKind, type Owned } from './terms.ts';
 interface LayerKernel {
   readonly layer: string;
   /**
-   * Trace of the layer's block in K_ff; null where that kernel was not asked for, or is between two
-   * sets, or the layer's weight is not among its parameters.
+   * Trace of the layer's block in K_ff; null where that kernel was not asked for, or the layer's
+   * weight is not among its parameters.
    */
   readonly full: number | null;
   /** Trace of the layer's block in the adapter's kernel; null likewise, or if there is no block. */
@@ -34,12 +34,12 @@ interface LayerKernel {
 }
 
 export interface Kernel {
-  /** The entries in the rows' order; symmetric for rows with themselves. */
-  readonly data: Float64Array; // (N, C, M, C)
+  /** The entries in the rows' order. */
+  readonly data: Float64Array; // (N, C, N, C)
   /** The standard error of the estimate as a share of ‖K‖_F; null where nothing was projected. */
   readonly error: number | null;
   /** Each layer's block; null where blocks were not asked for. */
-  readonly blocks: ReadonlyMap<string, Float64Array> | null; // (N, C, M, C)
+  readonly blocks: ReadonlyMap<string, Float64Array> | null; // (N, C, N, C)
 }
 
 export interface KernelParts {
@@ -50,36 +50,28 @@ export interface KernelParts {
   readonly terms: TermRecord[];
 }
 
-export const emptySums = (
-  { height, width }: Pick<Accumulator, 'height' | 'width'>,
-  replicates: number,
-): Sums => ({
-  exact: emptyAccumulator(height, width),
-  replicates: Array.from({ length: replicates }, () => emptyAccumulator(height, width)),
+export const emptySums = (size: number, replicates: number): Sums => ({
+  exact: emptyAccumulator(size),
+  replicates: Array.from({ length: replicates }, () => emptyAccumulator(size)),
 });
 
-/** Adds one sum to another; if `symmetric`, its lower triangle. Returns whether it is finite. */
-function addTo(to: Accumulator, from: Accumulator, symmetric: boolean): boolean {
-  const { height, width } = from;
+/** Adds the lower triangle of one sum to another. Returns whether it is finite. */
+function addTo(to: Accumulator, { size, data }: Accumulator): boolean {
   let zero = 0; // becomes NaN at an entry that is not finite
-  for (let x = 0; x < height; x++) {
-    const end = x * width + (symmetric ? x + 1 : width);
-    for (let k = x * width; k < end; k++) {
-      const value = from.data[k]!;
-      to.data[k]! += value;
-      zero += 0 * value;
+  for (let x = 0; x < size; x++) {
+    for (let k = x * size; k <= x * size + x; k++) {
+      to.data[k]! += data[k]!;
+      zero += 0 * data[k]!;
     }
   }
   return zero === 0;
 }
 
-function addSums(to: Sums, from: Sums, symmetric: boolean): boolean {
-  const finite = [
-    addTo(to.exact, from.exact, symmetric),
-    ...from.replicates.map((sum, r) => addTo(to.replicates[r]!, sum, symmetric)),
-  ];
-  return finite.every(Boolean);
-}
+const addSums = (to: Sums, from: Sums): boolean =>
+  [
+    addTo(to.exact, from.exact),
+    ...from.replicates.map((sum, r) => addTo(to.replicates[r]!, sum)),
+  ].every(Boolean);
 
 function clear({ exact, replicates }: Sums): void {
   for (const { data } of [exact, ...replicates]) data.fill(0);
@@ -99,12 +91,10 @@ export interface KernelOptions extends WalkOptions {
 
 export interface KernelSet {
   readonly rows: number; // N
-  readonly columns: number; // M; N for rows with themselves
   /** What the kernels are of: the C class logits, or log p(answer) alone (C = 1). */
   readonly outputs: OutputsOf;
   readonly classes: number; // C
   readonly logits: Float32Array; // (N, C)
-  readonly rightLogits: Float32Array | null; // (M, C)
   /** K_ff; null where it was not asked for. */
   readonly full: Kernel | null;
   /** The adapter's kernel; null where it was not asked for, or no layer `hasOwn`. */
@@ -116,16 +106,14 @@ export interface KernelSet {
 }
 
 /**
- * Returns the kernels of the `left` rows with themselves or, where `right` is given, with another
- * set. Rows are as the model reads them, without padding. Memory: h and δ of one layer group
- * (`memoryMB`), one batch's activations, two or three slices of 64 MiB, and (N·C)·(M·C) doubles
- * twice for each kernel (and for each replicate of a projection). Throws RangeError for no rows,
- * UserFault where the numbers are not finite.
+ * Returns the kernels of rows with themselves. Rows are as the model reads them, without padding.
+ * Memory: h and δ of one layer group (`memoryMB`), one batch's activations, two or three slices of
+ * 64 MiB, and (N·C)² doubles twice for each kernel (and for each replicate of a projection). Throws
+ * RangeError for no rows, UserFault where the numbers are not finite.
  */
 export async function kernelSet(
   given: AdaptedModel,
-  left: readonly TokenRow[],
-  right: readonly TokenRow[] | null,
+  rows: readonly TokenRow[],
   options: KernelOptions = {},
 ): Promise<KernelSet> {
   const { method = 'auto', projection = null, perLayer = false } = options;
@@ -138,14 +126,11 @@ export async function kernelSet(
       (layer) => kinds.length === 0 || kinds.some((kind) => hasKernel(kind, layer)),
     ),
   };
-  const sets = right === null ? [left] : [left, right];
   const adapterOnly = projection === null && kinds.every((kind) => kind === 'lora');
-  const plan = planWalk(model, sets, options, adapterOnly ? method : null);
-  const [leftOrder, rightOrder] = plan.parts.map((batches) => kernelOrder(batches, classes));
-  const inOrder = (sum: Accumulator): Float64Array => unfold(sum, leftOrder!, rightOrder ?? null);
-  const symmetric = right === null; // then only entries on and below the diagonal are summed
-  const shape = { height: left.length * classes, width: (right ?? left).length * classes };
-  const zeros = (): Sums => emptySums(shape, projection?.replicates ?? 0);
+  const plan = planWalk(model, rows, options, adapterOnly ? method : null);
+  const order = kernelOrder(plan.parts[0]!, classes);
+  const size = rows.length * classes;
+  const zeros = (): Sums => emptySums(size, projection?.replicates ?? 0);
   const parts: KernelParts = {
     totals: new Map(kinds.map((kind) => [kind, zeros()])),
     blocks: new Map(kinds.map((kind) => [kind, new Map()])),
@@ -161,15 +146,15 @@ export async function kernelSet(
       clear(ofLayer);
       const records = addLayer(kind, job, ofLayer);
       parts.terms.push(...records);
-      if (!addSums(total, ofLayer, symmetric))
+      if (!addSums(total, ofLayer))
         throw new UserFault(
           `The kernel of ${name} is not finite.`,
           "The training diverged: look at the model's loss.",
         );
       if (records.some((record) => record.projected))
-        addReplicates(ofLayer.exact, ofLayer.replicates, symmetric);
-      if (symmetric) traces[kind] = trace(ofLayer.exact.data, shape.height);
-      if (perLayer) parts.blocks.get(kind)?.set(name, inOrder(ofLayer.exact));
+        addReplicates(ofLayer.exact, ofLayer.replicates);
+      traces[kind] = trace(ofLayer.exact.data, size);
+      if (perLayer) parts.blocks.get(kind)?.set(name, unfold(ofLayer.exact, order));
     }
     parts.layers.push({ layer: name, ...traces });
   };
@@ -178,31 +163,29 @@ export async function kernelSet(
     const total = parts.totals.get(kind);
     if (total === undefined) return null;
     const error = parts.terms.some((term) => term.kernel === kind && term.projected)
-      ? addReplicates(total.exact, total.replicates, symmetric)
+      ? addReplicates(total.exact, total.replicates)
       : null;
     const blocks = perLayer ? (parts.blocks.get(kind) ?? null) : null;
-    return { data: inOrder(total.exact), error, blocks };
+    return { data: unfold(total.exact, order), error, blocks };
   };
   const start = (await options.resume?.load(parts)) ?? 0;
-  const [logits, rightLogits] = await walkSets(
+  const [logits] = await walkSets(
     model,
-    sets,
+    [rows],
     plan,
     start,
     {
-      layer: (layer, [ofLeft, ofRight]) =>
-        addToKernels({ layer, left: ofLeft!, right: ofRight ?? null, classes, method, projection }),
+      layer: (layer, [batches]) =>
+        addToKernels({ layer, batches: batches!, classes, method, projection }),
       group: async (groups) => options.resume?.save(groups, parts),
     },
     options,
   );
   return {
-    rows: left.length,
-    columns: (right ?? left).length,
+    rows: rows.length,
     outputs: model.outputsOf,
     classes,
     logits: logits!,
-    rightLogits: rightLogits ?? null,
     full: finish('full'),
     lora: finish('lora'),
     layers: parts.layers,

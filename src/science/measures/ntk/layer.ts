@@ -79,21 +79,16 @@ function project(
  *
  *     √(Σ_r ‖K_r − K̄‖²_F / (R(R − 1))) / ‖K‖_F
  *
- * Norms are over the filled entries: for a kernel of rows with themselves, the lower triangle with
- * off-diagonal entries counted twice.
+ * Norms are over the lower triangle, with off-diagonal entries counted twice.
  */
-export function addReplicates(
-  exact: Accumulator,
-  replicates: readonly Accumulator[],
-  symmetric: boolean,
-): number {
+export function addReplicates(exact: Accumulator, replicates: readonly Accumulator[]): number {
   const R = replicates.length;
   let spread = 0,
     norm = 0;
-  for (let x = 0; x < exact.height; x++) {
-    for (let y = 0; y < (symmetric ? x + 1 : exact.width); y++) {
-      const at = x * exact.width + y,
-        weight = symmetric && x !== y ? 2 : 1;
+  for (let x = 0; x < exact.size; x++) {
+    for (let y = 0; y <= x; y++) {
+      const at = x * exact.size + y,
+        weight = x === y ? 1 : 2;
       let mean = 0;
       for (const { data } of replicates) mean += data[at]! / R;
       for (const { data } of replicates) spread += weight * (data[at]! - mean) ** 2;
@@ -106,9 +101,7 @@ export function addReplicates(
 
 export interface LayerJob {
   readonly layer: AdaptedLayer;
-  readonly left: readonly LayerBatch[];
-  /** The batches of the right rows; null for the kernel of the left rows with themselves. */
-  readonly right: readonly LayerBatch[] | null;
+  readonly batches: readonly LayerBatch[]; // at least one
   readonly classes: number;
   readonly method: 'auto' | Method;
   readonly projection: Projection | null;
@@ -135,37 +128,29 @@ export interface TermRecord {
   readonly operations: Costs | null;
 }
 
-/** One term of a layer, for each batch of the left rows and of the right ones. */
-interface Pair {
-  readonly left: readonly AnyTerm[];
-  readonly right: readonly AnyTerm[] | null;
-}
-
 const blockOf = (term: AnyTerm, { tokens: { example }, rows }: LayerBatch): TermBlock =>
   'gradients' in term
     ? { gradients: term.gradients, p: term.p, q: term.q, example, rows }
     : { a: term.a, b: term.b, example, rows };
 
+/** Adds the kernel of one term, given batch by batch, to `sum`. Returns how it was contracted. */
 function contract(
-  { left, right }: Pair,
+  terms: readonly AnyTerm[],
   job: LayerJob,
   sum: Accumulator,
 ): Pick<TermRecord, 'method' | 'operations'> {
-  const blocks = (terms: readonly AnyTerm[], seen: readonly LayerBatch[]): TermBlock[] =>
-    terms.map((term, i) => blockOf(term, seen[i]!));
-  const x = blocks(left, job.left),
-    y = right === null ? null : blocks(right, job.right!);
-  const { p, q } = widthsOf(x[0]!);
-  const operations = costs(x.map(shapeOf), y?.map(shapeOf) ?? null, job.classes, p, q);
-  const reduced = [...x, ...(y ?? [])].some((block) => 'gradients' in block);
+  const blocks = terms.map((term, i) => blockOf(term, job.batches[i]!));
+  const { p, q } = widthsOf(blocks[0]!);
+  const operations = costs(blocks.map(shapeOf), job.classes, p, q);
+  const reduced = blocks.some((block) => 'gradients' in block);
   const method = reduced ? 'explicit' : job.method === 'auto' ? cheaper(operations) : job.method;
-  contractions[method](x, y, left[0]!.coefficient, sum);
+  contractions[method](blocks, terms[0]!.coefficient, sum);
   return { method, operations };
 }
 
 /** Projects one term anew for each replicate, and adds its kernel to that replicate's sum. */
 function contractProjected(
-  { left, right }: Pair,
+  terms: readonly AnyTerm[],
   name: string,
   projection: Projection,
   job: LayerJob,
@@ -174,13 +159,7 @@ function contractProjected(
   let record: Pick<TermRecord, 'method' | 'operations'> | null = null;
   sums.forEach((sum, replicate) =>
     tf.tidy(() => {
-      // The left and the right rows are projected with the same signs.
-      const terms = project([...left, ...(right ?? [])], projection, name, replicate);
-      const pair: Pair = {
-        left: terms.slice(0, left.length),
-        right: right && terms.slice(left.length),
-      };
-      record = contract(pair, job, sum);
+      record = contract(project(terms, projection, name, replicate), job, sum);
     }),
   );
   return record!;
@@ -192,7 +171,7 @@ export function addLayer(
   job: LayerJob,
   { exact, replicates }: Sums,
 ): TermRecord[] {
-  const { layer, left, right, projection } = job;
+  const { layer, batches, projection } = job;
   const zero: ZeroTerms = kernel === 'lora' ? zeroTerms(layer) : new Set();
   const termsOf = (batch: LayerBatch): readonly (AnyTerm & Pick<TermRecord, 'parameter'>)[] =>
     kernel === 'full'
@@ -207,14 +186,10 @@ export function addLayer(
     operations: { explicit: 0, gram: 0 },
   }));
   const contractAll = (): void => {
-    const ofLeft = left.map(termsOf),
-      ofRight = right?.map(termsOf) ?? null;
-    ofLeft[0]!.forEach((first, k) => {
+    const ofBatches = batches.map(termsOf);
+    ofBatches[0]!.forEach((first, k) => {
       const { parameter } = first;
-      const pair: Pair = {
-        left: ofLeft.map((terms) => terms[k]!),
-        right: ofRight?.map((terms) => terms[k]!) ?? null,
-      };
+      const terms = ofBatches.map((ofBatch) => ofBatch[k]!);
       const { p, q } = widthsOf(first);
       // a projection is of use where a side is wider than it
       const projected = projection !== null && Math.max(p, q) > projection.dimension;
@@ -224,8 +199,8 @@ export function addLayer(
         parameter,
         projected,
         ...(projected
-          ? contractProjected(pair, `${layer.name}.${parameter}`, projection, job, replicates)
-          : contract(pair, job, exact)),
+          ? contractProjected(terms, `${layer.name}.${parameter}`, projection, job, replicates)
+          : contract(terms, job, exact)),
       });
     });
   };

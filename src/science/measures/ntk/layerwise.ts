@@ -75,7 +75,7 @@ function planOf(
   const reduction =
     adapterOnly === null
       ? null
-      : reductionOf(layers, { classes: outputs, method: adapterOnly, shapes });
+      : reductionOf(layers, { classes: outputs, method: adapterOnly, shapes: shapes.flat() });
   const bytesOf = (layer: AdaptedLayer): number =>
     shapes
       .flat()
@@ -93,7 +93,7 @@ function planOf(
 const lengthsOf = (rows: readonly TokenRow[]): number[] => rows.map(({ ids }) => ids.length);
 
 /** Returns how many logits each row has; 0 where the model does not say. */
-const logitCounts = (model: AdaptedModel, rows: readonly TokenRow[] = []): number[] =>
+const logitCounts = (model: AdaptedModel, rows: readonly TokenRow[]): number[] =>
   rows.map((row) => model.logits?.(row) ?? 0);
 
 /** Returns the larger of the numbers at each place of two lists of one length. */
@@ -103,27 +103,25 @@ const largerOf = (a: readonly number[], b: readonly number[]): number[] =>
 const NO_ROWS = 'there are no rows to walk the layers with';
 
 /**
- * Plans the batches of rows and the groups of layers. Throws RangeError where a set is empty.
- * @param sets rows as the model reads them, without padding
+ * Plans the batches of rows and the groups of layers. Throws RangeError where there are no rows.
+ * @param rows as the model reads them, without padding
  * @param adapterOnly how the adapter's kernel is contracted if nothing else is asked of the walk,
  *   so that gradients may take the place of h and δ; null otherwise
  */
 export function planWalk(
   model: AdaptedModel,
-  sets: readonly (readonly TokenRow[])[],
+  rows: readonly TokenRow[],
   options: WalkOptions,
   adapterOnly: 'auto' | Method | null = null,
 ): WalkPlan {
-  if (sets.some((rows) => rows.length === 0)) throw new RangeError(NO_ROWS);
-  const lengths = sets.map(lengthsOf);
-  const parts = lengths.map((of, s) =>
-    batches(of, {
-      tokens: options.batchTokens ?? BATCH_TOKENS,
-      logits: logitCounts(model, sets[s]),
-      countPadding: adapterOnly === null || adapterOnly === 'gram',
-    }),
-  );
-  return planOf(model, parts, lengths, options, adapterOnly);
+  if (rows.length === 0) throw new RangeError(NO_ROWS);
+  const lengths = lengthsOf(rows);
+  const parts = batches(lengths, {
+    tokens: options.batchTokens ?? BATCH_TOKENS,
+    logits: logitCounts(model, rows),
+    countPadding: adapterOnly === null || adapterOnly === 'gram',
+  });
+  return planOf(model, [parts], [lengths], options, adapterOnly);
 }
 
 /** Plans a walk over paired sets, batched alike. Throws RangeError where they are empty. */
@@ -252,7 +250,7 @@ export async function walkLayers(
   options: WalkOptions,
   visit: (layer: AdaptedLayer, seen: readonly LayerBatch[]) => void,
 ): Promise<Float32Array> {
-  const plan = planWalk(model, [rows], options);
+  const plan = planWalk(model, rows, options);
   const visits: Visits = { layer: (layer, [seen]) => visit(layer, seen!) };
   const [logits] = await walkSets(model, [rows], plan, 0, visits, options);
   return logits!;
@@ -273,19 +271,16 @@ export function addTerm(
     example: seen[k]!.tokens.example,
     rows: seen[k]!.rows,
   }));
-  const found = emptyAccumulator(rows * classes, rows * classes);
+  const found = emptyAccumulator(rows * classes);
   const { p, q } = widthsOf(blocks[0]!);
-  const method = cheaper(costs(blocks.map(shapeOf), null, classes, p, q));
+  const method = cheaper(costs(blocks.map(shapeOf), classes, p, q));
   compiled(() => {
-    contractions[method](blocks, null, terms[0]!.coefficient, found);
+    contractions[method](blocks, terms[0]!.coefficient, found);
   });
-  const values = unfold(
-    found,
-    kernelOrder(
-      blocks.map((block) => block.rows),
-      classes,
-    ),
-    null,
+  const order = kernelOrder(
+    blocks.map((block) => block.rows),
+    classes,
   );
+  const values = unfold(found, order);
   for (const { data } of sums) for (let k = 0; k < values.length; k++) data[k]! += values[k]!;
 }

@@ -114,8 +114,7 @@ export interface Reduction {
 interface Contracted {
   readonly classes: number;
   readonly method: 'auto' | Method;
-  /** The batches of the left rows and, if there are any, those of the right ones. */
-  readonly shapes: readonly (readonly BlockShape[])[];
+  readonly shapes: readonly BlockShape[];
 }
 
 /**
@@ -126,7 +125,6 @@ function gradientBytes(
   layer: AdaptedLayer,
   { classes, method, shapes }: Contracted,
 ): number | null {
-  const [left = [], right] = shapes;
   // `shapes` takes each token for one row of the layer's input, which is wrong for these layers.
   if (layer.relative === true || layer.onePerText === true) return null;
   if (layer.rowsPerToken !== undefined) return null;
@@ -134,9 +132,7 @@ function gradientBytes(
   const explicit =
     method === 'explicit' ||
     (method === 'auto' &&
-      widths.every(
-        ({ p, q }) => cheaper(costs(left, right ?? null, classes, p, q)) === 'explicit',
-      ));
+      widths.every(({ p, q }) => cheaper(costs(shapes, classes, p, q)) === 'explicit'));
   return explicit ? widths.reduce((sum, { p, q }) => sum + 4 * classes * p * q, 0) : null;
 }
 
