@@ -15,7 +15,7 @@ import { splitWarnings } from './split-warnings.ts';
 
 const countsIn = memoized(async (dir: string): Promise<SplitCounts> => {
   const info = await readDatasetInfo(dir);
-  return info.task === 'completion' ? countsOf(await readRows(dir), []) : info;
+  return info.task === 'completion' ? countRows(await readRows(dir), []) : info;
 });
 
 /**
@@ -115,10 +115,10 @@ async function readSplit(request: SplitRequest): Promise<ReadSplit> {
   const loaded = await loadSplit(request);
   const warnings = splitWarnings(request, loaded);
   const labels = loaded.rows.map(({ label }) => label);
-  return { ...countsOf(loaded.rows, loaded.classes), labels, warnings };
+  return { ...countRows(loaded.rows, loaded.classes), labels, warnings };
 }
 
-function countsOf(rows: readonly Row[], classes: readonly string[]): SplitCounts {
+function countRows(rows: readonly Row[], classes: readonly string[]): SplitCounts {
   const counts = { classes, counts: labelCounts(rows, classes) };
   if (taskOf(classes) !== 'completion') return counts;
   const answers = rows.map(({ answer = '' }) => answer),

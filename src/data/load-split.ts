@@ -57,7 +57,7 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   checkDigest(split, asset);
   const { rows: raw, facts } = await readAll(dataset, asset, split);
   if (raw.length === 0) throw noRowsFault(split);
-  const classes = await classesOf(request, raw);
+  const classes = await findClasses(request, raw);
   const ordered = sampledRows(toRows(name, orderedRows(raw, dataset), classes, split), split);
   const balanced = split.balance ? balancedRows(ordered, classes.length) : ordered;
   const end = split.limit === undefined ? undefined : split.offset + split.limit;
@@ -94,7 +94,7 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
  * by eye.
  * @param raw all rows of the split that is read
  */
-async function classesOf(
+async function findClasses(
   request: SplitRequest,
   raw: readonly RawRow[],
 ): Promise<readonly string[]> {
@@ -203,14 +203,14 @@ async function readAll(
 
 /** Returns the distinct labels, sorted as numbers if all are whole ones, else by code unit. */
 export function sortedValues(rows: readonly RawRow[]): string[] {
-  const values = [...new Set(rows.map(labelOf))];
+  const values = [...new Set(rows.map(requireLabel))];
   const numeric = values.every((value) => /^-?\d{1,15}$/.test(value));
   return values.sort((a, b) =>
     numeric && Number(a) !== Number(b) ? Number(a) - Number(b) : a < b ? -1 : a > b ? 1 : 0,
   );
 }
 
-function labelOf({ label, place }: RawRow): string {
+function requireLabel({ label, place }: RawRow): string {
   if (label !== undefined) return label;
   throw new SplitFault(
     ['columns'],
@@ -274,7 +274,7 @@ function toRows(
       return { id, text: cut(row.text), answer: '', document: true, label: 0 };
     if (isCompletion(split.columns)) return completionRow(id, row, cut, 'chosen' in split.columns);
     const { text, text_pair, place } = row;
-    const label = labelOf(row);
+    const label = requireLabel(row);
     const classId = isRegression ? numberLabel(label, place) : ids.get(label);
     if (classId === undefined) {
       const near = nearest(label, classes);

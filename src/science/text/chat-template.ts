@@ -190,7 +190,7 @@ export function chatRenderer(
  * named texts, in a list or an object; null where the field is absent. Throws UserFault for
  * anything else.
  */
-export function templateOf(value: unknown, name: string): string | null {
+export function readTemplate(value: unknown, name: string): string | null {
   if (value === undefined || value === null) return null;
   if (typeof value === 'string') return value;
   const named = Array.isArray(value)

@@ -261,21 +261,18 @@ export function warnOfUnseen(
   if (share === 1) return;
   const percent = (part: number): string => `${Math.floor(1000 * part) / 10}%`;
   const beyond = `lies beyond max_length ${maxLength}, or the tokenizer reads the row like the original`;
-  const message = `the trigger reaches the model in ${percent(share)} of ${which}; `;
-  if (unchanged === 0)
-    warn({
-      path,
-      message: `${message}in the others it ${beyond}`,
-      hint: 'Raise max_length, or shorten the texts by max_words of their split.',
-    });
-  else
-    warn({
-      path,
-      message:
-        `${message}in ${percent(unchanged)} the attack leaves the texts as they are` +
-        (share + unchanged < 1 ? `, and in the others the trigger ${beyond}` : ''),
-      hint:
-        "Look at the attack's parameters and code: `dosimeter plugins attack NAME` shows a row " +
-        'with its trigger.',
-    });
+  const [why, hint] =
+    unchanged === 0
+      ? [
+          `in the others it ${beyond}`,
+          'Raise max_length, or shorten the texts by max_words of their split.',
+        ]
+      : [
+          `in ${percent(unchanged)} the attack leaves the texts as they are` +
+            (share + unchanged < 1 ? `, and in the others the trigger ${beyond}` : ''),
+          "Look at the attack's parameters and code: `dosimeter plugins attack NAME` shows a row " +
+            'with its trigger.',
+        ];
+  const message = `the trigger reaches the model in ${percent(share)} of ${which}; ${why}`;
+  warn({ path, message, hint });
 }

@@ -9,10 +9,10 @@ import { UserFault } from '../../api.ts';
 import { isRecord, readJsonFile, readTextFile, shown } from '../../base/untrusted/json.ts';
 import { withinSeconds } from '../../base/untrusted/limits.ts';
 import type { TokenRow } from '../models/types.ts';
-import { type Chat, chatRenderer, templateOf } from './chat-template.ts';
+import { type Chat, chatRenderer, readTemplate } from './chat-template.ts';
 import { checkTokenizer } from './tokenizer/bounds.ts';
 import { cleanUp } from './tokenizer/decoder.ts';
-import { pipelineOf } from './tokenizer/pipeline.ts';
+import { makePipeline } from './tokenizer/pipeline.ts';
 
 /** The names that every tokenizer of transformers knows, in its order. */
 const NAMES = ['bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask'].map((name) => `${name}_token`);
@@ -24,7 +24,7 @@ interface SpecialTokens {
   readonly values: readonly unknown[];
 }
 
-const contentOf = (value: unknown): unknown => (isRecord(value) ? value['content'] : value);
+const tokenContent = (value: unknown): unknown => (isRecord(value) ? value['content'] : value);
 
 /**
  * Returns the special tokens that the files name, as the fast tokenizers of transformers 5:
@@ -37,7 +37,7 @@ function specialTokens(config: unknown, map: unknown, name: string): SpecialToke
   const names: Record<string, string> = {},
     values: unknown[] = [];
   const add = (key: string, value: unknown): void => {
-    const content = contentOf(value);
+    const content = tokenContent(value);
     if (typeof content !== 'string' || content === '')
       throw new UserFault(`${name}: ${key} is ${shown(value)}, which is not a token`);
     names[key] = content;
@@ -191,7 +191,7 @@ export function makeTokenizer(
   if (!isRecord(json) || !isRecord(config))
     throw new UserFault(`${name}: its tokenizer_config.json is not an object`);
   const { names, values } = specialTokens(config, beside.specialTokensMap, name);
-  const pipeline = guarded(name, linear, () => pipelineOf(json, config, values, name));
+  const pipeline = guarded(name, linear, () => makePipeline(json, config, values, name));
   const guardedIds = (text: string): number[] => guarded(name, linear, () => pipeline.ids(text));
   const ids = linear ? guardedIds : timed(name, guardedIds);
   const { assemble } = pipeline;
@@ -257,7 +257,7 @@ export function makeTokenizer(
       const text = guarded(name, linear, () => pipeline.join(tokens));
       return cleans ? cleanUp(text) : text;
     },
-    chat: chatOf(config['chat_template'], beside.chatTemplate, names, name),
+    chat: makeChat(config['chat_template'], beside.chatTemplate, names, name),
   };
 }
 
@@ -266,7 +266,7 @@ export function makeTokenizer(
  * @param configured the field `chat_template` of tokenizer_config.json
  * @param own the text of chat_template.jinja, which comes first
  */
-const chatOf = (
+const makeChat = (
   configured: unknown,
   own: string | undefined,
   specials: Readonly<Record<string, string>>,
@@ -274,7 +274,7 @@ const chatOf = (
 ): Chat => {
   const file = own === undefined ? 'tokenizer_config.json' : 'chat_template.jinja';
   const where = join(dirname(name), file);
-  const template = own ?? templateOf(configured, where);
+  const template = own ?? readTemplate(configured, where);
   let render: Chat | undefined;
   return (messages, options) => {
     if (template === null)

@@ -113,7 +113,7 @@ export interface Costs {
   readonly gram: number;
 }
 
-export function shapeOf({ example, rows }: Pick<TermBlock, 'example' | 'rows'>): BlockShape {
+export function blockShape({ example, rows }: Pick<TermBlock, 'example' | 'rows'>): BlockShape {
   const counts = new Int32Array(rows.length);
   example.forEach((k) => {
     counts[k]!++;

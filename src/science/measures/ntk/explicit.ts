@@ -80,7 +80,7 @@ function tokenOrder({ example, rows }: TokenBlock): TokenOrder {
   return { order: tf.tensor1d(order, 'int32'), starts: tf.tensor1d(starts, 'int32') };
 }
 
-const columnsOf = (a: Tensor2D, start: number, width: number): Tensor2D =>
+const takeColumns = (a: Tensor2D, start: number, width: number): Tensor2D =>
   width === a.shape[1] ? a : tf.slice(a, [0, start], [-1, width]);
 
 /** Returns a block's gradients, for each class, in `width` of the p columns from `start` on. */
@@ -114,7 +114,7 @@ function sliceGradients(block: TermBlock): Slices {
     const order = tokenOrder(block);
     return (start, width) =>
       block.a.map((a) => {
-        const part = columnsOf(a, start, width);
+        const part = takeColumns(a, start, width);
         return transposed
           ? fusedRowGradients(block.b, part, order)
           : fusedRowGradients(part, block.b, order);
@@ -125,7 +125,7 @@ function sliceGradients(block: TermBlock): Slices {
   const input = padTokens(block.b, layout, rows); // (R, T, q)
   return (start, width) =>
     block.a.map((a) => {
-      const whole = padTokens(columnsOf(a, start, width), layout, rows);
+      const whole = padTokens(takeColumns(a, start, width), layout, rows);
       const product = tf.matMul(whole, input, true, false); // (R, width, q)
       return tf.reshape<Rank.R2>(product, [rows, width * q]);
     });

@@ -16,7 +16,14 @@ import { randomStream } from '../../../base/random.ts';
 import { compiled } from '../../../tensor/compiled/compiled.ts';
 import type { AdaptedLayer } from '../../models/types.ts';
 import { type Accumulator, type TermBlock, widthsOf } from './accumulator.ts';
-import { cheaper, contractions, type Costs, costs, type Method, shapeOf } from './contractions.ts';
+import {
+  blockShape,
+  cheaper,
+  contractions,
+  type Costs,
+  costs,
+  type Method,
+} from './contractions.ts';
 import type { LayerBatch } from './layerwise.ts';
 import {
   fullTerms,
@@ -128,7 +135,7 @@ export interface TermRecord {
   readonly operations: Costs | null;
 }
 
-const blockOf = (term: AnyTerm, { tokens: { example }, rows }: LayerBatch): TermBlock =>
+const toBlock = (term: AnyTerm, { tokens: { example }, rows }: LayerBatch): TermBlock =>
   'gradients' in term
     ? { gradients: term.gradients, p: term.p, q: term.q, example, rows }
     : { a: term.a, b: term.b, example, rows };
@@ -139,9 +146,9 @@ function contract(
   job: LayerJob,
   sum: Accumulator,
 ): Pick<TermRecord, 'method' | 'operations'> {
-  const blocks = terms.map((term, i) => blockOf(term, job.batches[i]!));
+  const blocks = terms.map((term, i) => toBlock(term, job.batches[i]!));
   const { p, q } = widthsOf(blocks[0]!);
-  const operations = costs(blocks.map(shapeOf), job.classes, p, q);
+  const operations = costs(blocks.map(blockShape), job.classes, p, q);
   const reduced = blocks.some((block) => 'gradients' in block);
   const method = reduced ? 'explicit' : job.method === 'auto' ? cheaper(operations) : job.method;
   contractions[method](blocks, terms[0]!.coefficient, sum);

@@ -16,11 +16,11 @@ import {
 import { collect, type Collected, type LayerTokens } from './collect.ts';
 import {
   type BlockShape,
+  blockShape,
   cheaper,
   contractions,
   costs,
   type Method,
-  shapeOf,
 } from './contractions.ts';
 import { batches, layerBytes, layerGroups, type Reduction, reductionOf } from './passes.ts';
 import type { GradientTerm, Term } from './terms.ts';
@@ -54,7 +54,7 @@ export interface WalkPlan {
   readonly reduction: Reduction | null;
 }
 
-const shapesOf = (parts: readonly Int32Array[], lengths: readonly number[]): BlockShape[] =>
+const batchShapes = (parts: readonly Int32Array[], lengths: readonly number[]): BlockShape[] =>
   parts.map((part) => {
     const tokens = Array.from(part, (i) => lengths[i]!);
     return {
@@ -64,14 +64,14 @@ const shapesOf = (parts: readonly Int32Array[], lengths: readonly number[]): Blo
     };
   });
 
-function planOf(
+function makePlan(
   { layers, outputs }: AdaptedModel,
   parts: readonly (readonly Int32Array[])[],
   lengths: readonly (readonly number[])[],
   { memoryMB = MEMORY_MB }: WalkOptions,
   adapterOnly: 'auto' | Method | null = null,
 ): WalkPlan {
-  const shapes = parts.map((of, s) => shapesOf(of, lengths[s]!));
+  const shapes = parts.map((of, s) => batchShapes(of, lengths[s]!));
   const reduction =
     adapterOnly === null
       ? null
@@ -90,7 +90,7 @@ function planOf(
   return { parts, groups, reduction };
 }
 
-const lengthsOf = (rows: readonly TokenRow[]): number[] => rows.map(({ ids }) => ids.length);
+const rowLengths = (rows: readonly TokenRow[]): number[] => rows.map(({ ids }) => ids.length);
 
 /** Returns how many logits each row has; 0 where the model does not say. */
 const logitCounts = (model: AdaptedModel, rows: readonly TokenRow[]): number[] =>
@@ -115,13 +115,13 @@ export function planWalk(
   adapterOnly: 'auto' | Method | null = null,
 ): WalkPlan {
   if (rows.length === 0) throw new RangeError(NO_ROWS);
-  const lengths = lengthsOf(rows);
+  const lengths = rowLengths(rows);
   const parts = batches(lengths, {
     tokens: options.batchTokens ?? BATCH_TOKENS,
     logits: logitCounts(model, rows),
     countPadding: adapterOnly === null || adapterOnly === 'gram',
   });
-  return planOf(model, [parts], [lengths], options, adapterOnly);
+  return makePlan(model, [parts], [lengths], options, adapterOnly);
 }
 
 /** Plans a walk over paired sets, batched alike. Throws RangeError where they are empty. */
@@ -132,12 +132,12 @@ export function planPairs(
   options: WalkOptions,
 ): WalkPlan {
   if (left.length === 0) throw new RangeError(NO_ROWS);
-  const [ofLeft, ofRight] = [lengthsOf(left), lengthsOf(right)];
+  const [ofLeft, ofRight] = [rowLengths(left), rowLengths(right)];
   const parts = batches(largerOf(ofLeft, ofRight), {
     tokens: options.batchTokens ?? BATCH_TOKENS,
     logits: largerOf(logitCounts(model, left), logitCounts(model, right)),
   });
-  return planOf(model, [parts, parts], [ofLeft, ofRight], options);
+  return makePlan(model, [parts, parts], [ofLeft, ofRight], options);
 }
 
 interface Visits {
@@ -155,7 +155,7 @@ interface KeptBatch {
   readonly own: Map<string, readonly GradientTerm[]>;
 }
 
-function tokensOf(of: Collected, layer: AdaptedLayer): LayerTokens {
+function layerTokens(of: Collected, layer: AdaptedLayer): LayerTokens {
   const tokens = of.layers.get(layer.name);
   if (tokens === undefined) throw new Error(`the model never called its layer ${layer.name}`);
   return tokens;
@@ -167,7 +167,7 @@ function reduceLayer(
   layer: AdaptedLayer,
   { rows, of, own }: KeptBatch,
 ): void {
-  const terms = reduction.reduce(layer, { rows, tokens: tokensOf(of, layer) });
+  const terms = reduction.reduce(layer, { rows, tokens: layerTokens(of, layer) });
   if (terms === null) return;
   own.set(layer.name, terms);
   of.release(layer.name);
@@ -227,7 +227,7 @@ export async function walkSets(
           collected.map((batchesOf) =>
             batchesOf.map(({ rows, of, own }): LayerBatch => ({
               rows,
-              tokens: tokensOf(of, layer),
+              tokens: layerTokens(of, layer),
               own: own.get(layer.name) ?? null,
             })),
           ),
@@ -273,7 +273,7 @@ export function addTerm(
   }));
   const found = emptyAccumulator(rows * classes);
   const { p, q } = widthsOf(blocks[0]!);
-  const method = cheaper(costs(blocks.map(shapeOf), classes, p, q));
+  const method = cheaper(costs(blocks.map(blockShape), classes, p, q));
   compiled(() => {
     contractions[method](blocks, terms[0]!.coefficient, found);
   });

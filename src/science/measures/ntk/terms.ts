@@ -63,7 +63,6 @@ const vectorTerm = (
  * With A frozen (LoRA-FA) only the first product remains. Under DoRA, y = g ∘ (V h) with g = m/‖V‖
  * and ‖V‖ a constant, as it is trained: δ is g ∘ δ above, and ∂f_c/∂m = Σ_t δ_t ∘ (V h_t)/‖V‖ adds
  * a term. Makes new tensors: call it inside a tidy.
- * @param zero terms to leave out, as `zeroTerms` returns them
  */
 export function loraTerms(
   { h, deltas }: LayerTokens,
@@ -99,7 +98,6 @@ export function loraTerms(
 /**
  * y = … + b ∘ (B (d ∘ (A h))):  ∂f_c/∂d = Σ_t (Bᵀ(b ∘ δ_t)) ∘ (A h_t), ∂f_c/∂b = Σ_t δ_t ∘ (B (d ∘
  * (A h_t))). Makes new tensors: call it inside a tidy.
- * @param zero terms to leave out, as `zeroTerms` returns them
  */
 function veraTerms(
   { h, deltas }: LayerTokens,

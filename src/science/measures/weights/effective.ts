@@ -32,10 +32,10 @@ export interface LayerChange {
   readonly thin: ThinProduct | null;
 }
 
-const valuesOf = async (network: ModelWeights, name: string): Promise<Float32Array> =>
+const readValues = async (network: ModelWeights, name: string): Promise<Float32Array> =>
   (await network.read(name)).data as Float32Array;
-const weightOf = (network: ModelWeights, layer: LinearLayer): Promise<Float32Array> =>
-  valuesOf(network, `${layer.name}.weight`);
+const readWeight = (network: ModelWeights, layer: LinearLayer): Promise<Float32Array> =>
+  readValues(network, `${layer.name}.weight`);
 
 /** Returns Σ P Qᵀ as one product, with all columns side by side. P: (m, k), Q: (n, k) each. */
 function hstack(parts: readonly ThinProduct[], m: number, n: number): ThinProduct {
@@ -82,7 +82,7 @@ async function addedProduct(
   { name, in: n, out: m }: LinearLayer,
 ): Promise<ThinProduct | null> {
   const { adapter } = network;
-  const read = (parameter: string): Promise<Float32Array> => valuesOf(network, parameter);
+  const read = (parameter: string): Promise<Float32Array> => readValues(network, parameter);
   const names = adapter.factors(name);
   if (names !== null) {
     const { A, B, scale, fixed } = names;
@@ -182,12 +182,12 @@ export async function effectiveWeight(
     !adapter.trains(`${layer.name}.weight`)
   )
     return probeWeight(network, layer);
-  const W = Float64Array.from(await weightOf(network, layer));
+  const W = Float64Array.from(await readWeight(network, layer));
   if (added !== null) addProduct(added, layer.out, layer.in, W);
   const magnitude = adapter.factors(layer.name)?.magnitude;
   return magnitude === undefined
     ? W
-    : scaleToMagnitudes(W, await valuesOf(network, magnitude), layer.in);
+    : scaleToMagnitudes(W, await readValues(network, magnitude), layer.in);
 }
 
 /** Returns W_eff(end) − W_eff(start) of one layer of two networks over the same model. */
@@ -202,7 +202,7 @@ export async function layerChange(
     ({ adapter }) => adapter.factors(layer.name)?.magnitude === undefined,
   );
   if (before !== null && after !== null && isThin) {
-    const [W0, W] = [await weightOf(start, layer), await weightOf(end, layer)];
+    const [W0, W] = [await readWeight(start, layer), await readWeight(end, layer)];
     if (W0.every((value, i) => value === W[i])) {
       // P₁Q₁ᵀ − P₂Q₂ᵀ = [P₁, −P₂][Q₁, Q₂]ᵀ
       const thin = hstack([after, { ...before, P: before.P.map((value) => -value) }], m, n);
@@ -239,7 +239,7 @@ export async function mergedParameters(network: ModelWeights): Promise<Map<strin
     const layer = adapted.get(name);
     const data =
       layer === undefined
-        ? await valuesOf(network, name)
+        ? await readValues(network, name)
         : Float32Array.from(await effectiveWeight(network, layer));
     merged.set(name, { shape, data });
   }

@@ -47,7 +47,7 @@ export function checkTokenizer(json: unknown, name: string): { readonly linear: 
     if (!['string', 'undefined'].includes(typeof model[field]) && model[field] !== null)
       throw fault(`${field} is ${shown(model[field])}; it must be text`);
   const steps = (['normalizer', 'pre_tokenizer', 'post_processor', 'decoder'] as const).flatMap(
-    (part) => stepsOf(json[part], part, fault),
+    (part) => allSteps(json[part], part, fault),
   );
   if (steps.length > STEPS) throw fault(`it has ${steps.length} steps; at most ${STEPS} are read`);
   return {
@@ -115,14 +115,10 @@ function checkMerges(merges: unknown, fault: Fault): void {
   if (!Array.isArray(merges)) throw fault('its merges are not a list');
   if (merges.length > MOST_TOKENS)
     throw fault(`it has ${merges.length} merges; at most ${MOST_TOKENS} are read`);
+  const isText = (part: unknown): boolean => typeof part === 'string';
   const wrong = merges.findIndex(
     (merge: unknown) =>
-      typeof merge !== 'string' &&
-      !(
-        Array.isArray(merge) &&
-        merge.length === 2 &&
-        merge.every((part) => typeof part === 'string')
-      ),
+      !isText(merge) && !(Array.isArray(merge) && merge.length === 2 && merge.every(isText)),
   );
   if (wrong >= 0) throw fault(`merge ${wrong} is ${shown(merges[wrong])}, not a pair of tokens`);
 }
@@ -144,7 +140,7 @@ function checkAdded(added: unknown, fault: Fault): void {
 }
 
 /** Returns a part of the file, such as its normalizer, with all steps inside it. */
-function stepsOf(
+function allSteps(
   part: unknown,
   name: string,
   fault: Fault,
@@ -168,5 +164,5 @@ function stepsOf(
   );
   if (inner.some((list) => !Array.isArray(list)))
     throw fault(`its ${name} is a Sequence of ${shown(inner[0])}, which is not a list`);
-  return [part, ...inner.flat().flatMap((step) => stepsOf(step, name, fault))];
+  return [part, ...inner.flat().flatMap((step) => allSteps(step, name, fault))];
 }

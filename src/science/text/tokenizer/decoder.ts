@@ -114,7 +114,7 @@ function replace(config: Config, refuse: Refuse): Step {
   return (tokens) => tokens.map((token) => token.split(from).join(to));
 }
 
-function stepOf(config: Config, refuse: Refuse): Step {
+function makeStep(config: Config, refuse: Refuse): Step {
   switch (config['type']) {
     case 'ByteLevel':
       return byteLevel;
@@ -139,7 +139,7 @@ function stepOf(config: Config, refuse: Refuse): Step {
         tokens.map((token, i) => token.split(suffix).join(i === tokens.length - 1 ? '' : ' '));
     }
     case 'Sequence': {
-      const steps = stepsIn(config, 'decoders').map((step) => stepOf(step, refuse));
+      const steps = stepsIn(config, 'decoders').map((step) => makeStep(step, refuse));
       return (tokens) => steps.reduce((now, step) => step(now), tokens);
     }
     default:
@@ -151,8 +151,11 @@ function stepOf(config: Config, refuse: Refuse): Step {
  * Returns the function that joins tokens to a text: by spaces, if there is no decoder. Throws the
  * fault of `refuse`, naming the part, where the decoder can't be honoured.
  */
-export function decoderOf(config: unknown, refuse: Refuse): (tokens: readonly string[]) => string {
+export function makeDecoder(
+  config: unknown,
+  refuse: Refuse,
+): (tokens: readonly string[]) => string {
   if (!isRecord(config)) return (tokens) => tokens.join(' ');
-  const step = stepOf(config, refuse);
+  const step = makeStep(config, refuse);
   return (tokens) => step(tokens).join('');
 }

@@ -30,7 +30,7 @@ function hasPossessive(source: string): boolean {
   return plain.includes('(?>') || /[*+?]\+/.test(plain);
 }
 
-export function expressionOf(pattern: unknown, part: string, refuse: Refuse): RegExp {
+export function makeExpression(pattern: unknown, part: string, refuse: Refuse): RegExp {
   if (isRecord(pattern) && typeof pattern['String'] === 'string')
     return new RegExp(pattern['String'].replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'gu');
   if (!isRecord(pattern) || typeof pattern['Regex'] !== 'string')

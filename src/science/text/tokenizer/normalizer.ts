@@ -5,7 +5,7 @@
  */
 import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import { BYTE_CHARACTERS } from './decoder.ts';
-import { type Config, expressionOf, type Refuse, stepsIn } from './expression.ts';
+import { type Config, makeExpression, type Refuse, stepsIn } from './expression.ts';
 import { isSpace, mark, nonspacingMark, normalForm, removed, whiteSpace } from './unicode.ts';
 
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
@@ -128,7 +128,7 @@ export const byteLevel: Normalize = (text) => {
   return out;
 };
 
-function stepOf(config: Config, refuse: Refuse): Normalize {
+function makeStep(config: Config, refuse: Refuse): Normalize {
   switch (config['type']) {
     case 'BertNormalizer':
       return bert(config);
@@ -150,7 +150,7 @@ function stepOf(config: Config, refuse: Refuse): Normalize {
     }
     case 'Replace': {
       const { content } = config,
-        pattern = expressionOf(config['pattern'], 'normalizer Replace', refuse);
+        pattern = makeExpression(config['pattern'], 'normalizer Replace', refuse);
       if (typeof content !== 'string') throw refuse(`a normalizer Replace by ${shown(content)}`);
       return (text) => text.replace(pattern, () => content);
     }
@@ -159,14 +159,14 @@ function stepOf(config: Config, refuse: Refuse): Normalize {
     case 'ByteLevel':
       return byteLevel;
     case 'Sequence':
-      return chain(stepsIn(config, 'normalizers').map((step) => stepOf(step, refuse)));
+      return chain(stepsIn(config, 'normalizers').map((step) => makeStep(step, refuse)));
     default:
       throw refuse(`a normalizer of type ${shown(config['type'])}`);
   }
 }
 
-export const normalizerOf = (config: unknown, refuse: Refuse): Normalize | null =>
-  isRecord(config) ? stepOf(config, refuse) : null;
+export const makeNormalizer = (config: unknown, refuse: Refuse): Normalize | null =>
+  isRecord(config) ? makeStep(config, refuse) : null;
 
 /**
  * Whether a normalizer may remove the start of a text. Python's Metaspace with `prepend_scheme:

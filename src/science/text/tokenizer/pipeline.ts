@@ -8,10 +8,10 @@ import { UserFault } from '../../../api.ts';
 import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import { type AddedToken, addedTokens, sectioner } from './added-tokens.ts';
 import { bpe, type MakeModel, pieces, unigram } from './bpe.ts';
-import { decoderOf } from './decoder.ts';
+import { makeDecoder } from './decoder.ts';
 import type { Config, Refuse } from './expression.ts';
-import { mayCutStart, normalizerOf } from './normalizer.ts';
-import { asksForFirst, preTokenizerOf } from './pre-tokenizer.ts';
+import { makeNormalizer, mayCutStart } from './normalizer.ts';
+import { asksForFirst, makePreTokenizer } from './pre-tokenizer.ts';
 
 interface Assembled {
   readonly ids: readonly number[];
@@ -65,7 +65,7 @@ const isId = (id: unknown): id is number =>
 
 function templateAssembler(config: Config, refuse: Refuse): Assemble {
   const specials = config['special_tokens'];
-  const partOf = (item: unknown): Part => {
+  const readPart = (item: unknown): Part => {
     const [kind, value] = isRecord(item) ? (Object.entries(item)[0] ?? []) : [];
     const id = isRecord(value) ? value['id'] : undefined,
       type = isRecord(value) ? (value['type_id'] ?? 0) : undefined;
@@ -81,7 +81,7 @@ function templateAssembler(config: Config, refuse: Refuse): Assemble {
   const parts = (field: string): Part[] => {
     const list = config[field];
     if (!Array.isArray(list)) throw refuse(`a post_processor with the ${field} ${shown(list)}`);
-    return list.map(partOf);
+    return list.map(readPart);
   };
   return assembleBy(parts('single'), parts('pair'));
 }
@@ -138,7 +138,7 @@ const MODELS = { WordPiece: wordPiece, BPE: bpe, Unigram: unigram } as const;
 type ModelType = keyof typeof MODELS;
 
 /** Returns the type of a model; guesses it by its fields where an old file leaves it out. */
-function typeOf(model: Config, refuse: Refuse): ModelType {
+function modelType(model: Config, refuse: Refuse): ModelType {
   const guess = Array.isArray(model['vocab'])
     ? 'Unigram'
     : 'merges' in model
@@ -157,7 +157,7 @@ function typeOf(model: Config, refuse: Refuse): ModelType {
  * naming the part that is not supported.
  * @param named the special tokens that the files beside it name
  */
-export function pipelineOf(
+export function makePipeline(
   json: Config,
   config: Config,
   named: readonly unknown[],
@@ -167,7 +167,7 @@ export function pipelineOf(
   if (config['split_special_tokens'] === true)
     throw refuse('split_special_tokens in its tokenizer_config.json');
   const model = json['model'] as Config;
-  const type = typeOf(model, refuse);
+  const type = modelType(model, refuse);
   const entries: readonly (readonly [string, number])[] =
     type === 'Unigram'
       ? pieces(model).map(([token], id) => [token, id])
@@ -175,8 +175,8 @@ export function pipelineOf(
   const vocabulary = new Map(entries);
   const encode = MODELS[type](model, vocabulary, refuse);
   const added = addedTokens(json, config, named, vocabulary, entries.length, refuse);
-  const normalize = normalizerOf(json['normalizer'], refuse),
-    split = preTokenizerOf(json['pre_tokenizer'], refuse),
+  const normalize = makeNormalizer(json['normalizer'], refuse),
+    split = makePreTokenizer(json['pre_tokenizer'], refuse),
     sections = sectioner(added, normalize, refuse);
   if (asksForFirst(json['pre_tokenizer']) && mayCutStart(json['normalizer']))
     throw refuse('a Metaspace with prepend_scheme "first" after a normalizer that may cut a text');
@@ -200,7 +200,7 @@ export function pipelineOf(
       return out;
     },
     assemble: assembler(json['post_processor'], refuse),
-    join: decoderOf(json['decoder'], refuse),
+    join: makeDecoder(json['decoder'], refuse),
     added,
     idOf: (token) => ids.get(token),
     tokenOf: (id) => tokens[id],
