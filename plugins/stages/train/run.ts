@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
@@ -21,7 +21,7 @@ import {
   type TrainParams,
   type TrainSettings,
 } from '../../../src/science/training/settings.ts';
-import { scalarEvents, writeEventFile } from '../../../src/science/training/tensorboard.ts';
+import { eventFile, scalarEvents } from '../../../src/science/training/tensorboard.ts';
 import {
   type CurvePoint,
   measureRows,
@@ -316,5 +316,5 @@ async function writeEvents(
   const dir = join(outDir, 'tensorboard');
   await mkdir(dir);
   const file = join(dir, 'events.out.tfevents');
-  await writeEventFile(file, scalarEvents(journal, curves), started);
+  await writeFile(file, eventFile(scalarEvents(journal, curves), started));
 }

@@ -83,11 +83,7 @@ export const checkedTokenizer = async (
   architecture: Architecture,
 ): Promise<TextTokenizer> => (await inspectModel(model, architecture)).tokenizer;
 
-/**
- * Returns the problems of a cloze head's template and verbalizer.
- * @param classes null where the spec names none
- * @param maxLength null where no row is read
- */
+/** Returns the problems of a cloze head. `classes` and `maxLength` are as in `CheckOptions`. */
 function checkCloze(
   { template, verbalizer }: HeadSettings & { readonly type: 'cloze' },
   tokenizer: TextTokenizer,
@@ -214,6 +210,7 @@ export interface CheckOptions {
   readonly maxLength: AskedLength | null;
   readonly head: HeadSettings;
   readonly headGiven?: boolean;
+  /** Null where the spec names none. */
   readonly classes?: readonly string[] | null;
   readonly adapter?: {
     readonly implementation: AdapterImplementation;
@@ -356,7 +353,6 @@ export function answerIds(template: string, tokenizer: TextTokenizer, answer: st
 /**
  * Returns the problems of a template with this tokenizer: it can't be read, the tokenizer has no
  * chat template or no end of text, or it leaves no room for a prompt and its answer.
- * @param maxLength null where no row is read
  */
 function checkCompletion(
   template: string,

@@ -28,10 +28,7 @@ export function checkpointSteps(asked: number | readonly number[], total: number
   return [...new Set(steps)].sort(ascending);
 }
 
-/**
- * Returns why these `train.checkpoints` do not keep `step`; null where they do.
- * @param total number of steps; null where it is not known yet
- */
+/** Returns why `train.checkpoints` does not keep `step`; null if it does or `total` is unknown. */
 export function notKeptReason(
   step: number,
   asked: number | readonly number[],

@@ -37,10 +37,7 @@ import {
 const learningRateHint = (learningRate: number): string =>
   `Lower train.learning_rate (${learningRate}), or add warm-up steps.`;
 
-/**
- * Returns the fault of a loss or penalty that is not finite.
- * @param last the last step with a finite loss; null if there was none
- */
+/** Returns the fault of a loss or penalty that is not finite. `last`: the last finite step. */
 function lossFault(
   { loss, penalty, step }: StepRecord,
   last: StepRecord | null,
@@ -188,9 +185,7 @@ export type { LabelledRow, StepRecord, TrainSettings } from './settings.ts';
 
 /** When `signal` is aborted, the training saves its state, if it can resume, and throws. */
 export interface TrainHooks extends Pick<LoopHooks, 'onStep' | 'signal'> {
-  readonly onWeights?: {
-    /** Whether `see` is to be called after this step; 0 means before the first one. */
-    readonly wants: (step: number) => boolean;
+  readonly onWeights?: Pick<LoopHooks, 'wants'> & {
     /**
      * Receives all parameters under their own names. They are disposed of once its promise settles.
      * Returning `stop` ends the training after this step.

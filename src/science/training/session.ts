@@ -106,10 +106,7 @@ function trainingJournal(): Journal {
   };
 }
 
-/**
- * Saves a model in the form of a train stage's output.
- * @param trained null to save the initial values
- */
+/** Saves a model as a train stage's output, at `trained` or, if that is null, initial values. */
 export async function saveTrained(
   network: Network,
   trained: ReadonlyMap<string, Tensor> | null,
@@ -285,10 +282,7 @@ export interface Trainee {
   readonly save: (trained: Tensors | null, outDir: string, savedAs: SavedAs) => Promise<void>;
 }
 
-/**
- * Opens the network that is trained. Throws UserFault as `openNetwork` does.
- * @param change null where no attack changes the training
- */
+/** Opens the network that `openTrainer` trains. */
 export async function openTrainee(
   options: NetworkOptions,
   change: TrainingChange | null,

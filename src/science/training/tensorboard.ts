@@ -1,11 +1,10 @@
 /**
- * Writes a training's history and curves as a TensorBoard event file. A record (TensorFlow's
+ * A training's history and curves as a TensorBoard event file. A record (TensorFlow's
  * TFRecord) consists of its length (8 bytes), the masked CRC-32C of these bytes, the data, and the
  * masked CRC-32C of the data, little-endian. The data is the protocol buffer Event {1: wall_time,
  * 2: step, 3: file_version, 5: Summary {1: Value {1: tag, 2: simple_value}}}
  * (tensorflow/core/util/event.proto, framework/summary.proto).
  */
-import { writeFile } from 'node:fs/promises';
 import type { Journal } from './session.ts';
 import type { StepRecord } from './settings.ts';
 import type { CurvePoint } from './watch.ts';
@@ -84,7 +83,10 @@ const event = (time: number, step: number, fields: Buffer): Buffer =>
     ]),
   );
 
-/** Returns an event file. TensorBoard shows each tag as a curve. `started`: seconds since 1970. */
+/**
+ * Returns an event file, whose name must contain `tfevents` for TensorBoard to find it. Each tag is
+ * a curve there. `started`: seconds since 1970.
+ */
 export function eventFile(events: readonly ScalarEvent[], started: number): Buffer {
   return Buffer.concat([
     event(started, 0, bytesField(3, Buffer.from('brain.Event:2'))),
@@ -101,19 +103,12 @@ export function eventFile(events: readonly ScalarEvent[], started: number): Buff
   ]);
 }
 
-/** Writes an event file, whose name must contain `tfevents` for TensorBoard to find it. */
-export const writeEventFile = (
-  path: string,
-  events: readonly ScalarEvent[],
-  started: number,
-): Promise<void> => writeFile(path, eventFile(events, started));
-
 /** Returns a training's events, tagged `train/…` for steps and `evaluate/…` for evaluations. */
 export function scalarEvents(
   { history, times }: Journal,
   curves: readonly CurvePoint[],
 ): ScalarEvent[] {
-  const eventsOf = (part: string, points: readonly (StepRecord | CurvePoint)[]): ScalarEvent[] =>
+  const pointEvents = (part: string, points: readonly (StepRecord | CurvePoint)[]): ScalarEvent[] =>
     points.flatMap(({ step, ...values }) =>
       Object.entries(values).map(([name, value]) => ({
         tag: `${part}/${name}`,
@@ -123,5 +118,5 @@ export function scalarEvents(
         time: times[Math.max(0, step - 1)] ?? 0,
       })),
     );
-  return [...eventsOf('train', history), ...eventsOf('evaluate', curves)];
+  return [...pointEvents('train', history), ...pointEvents('evaluate', curves)];
 }

@@ -1,7 +1,4 @@
-/**
- * Metrics of what a model wrote, against the answers of a completion task. Pure. Each is a mean
- * over all outputs, or the share of outputs for which something holds.
- */
+/** Metrics of what a model wrote, against the answers of a completion task. Pure. */
 import { l as rougeOf } from 'js-rouge';
 
 export interface Output {
