@@ -1,4 +1,3 @@
-/** What a preflight knows of the rows that a data stage reads. */
 import {
   type PreflightContext,
   problemOf,

@@ -186,9 +186,8 @@ export function chatRenderer(
 }
 
 /**
- * Returns the template in `chat_template` of tokenizer_config.json: a text, or the `default` of
- * named texts, in a list or an object; null where the field is absent. Throws UserFault for
- * anything else.
+ * Reads `chat_template` of tokenizer_config.json: a text, or the `default` of named texts, in a
+ * list or an object; null if it is absent. Throws UserFault for anything else.
  */
 export function readTemplate(value: unknown, name: string): string | null {
   if (value === undefined || value === null) return null;

@@ -168,7 +168,8 @@ function fillAsWhole(
 
 /**
  * Returns a function that fills the template with a row, cut to `maxLength` tokens, special ones
- * included. It throws UserFault for rows that do not fit the template.
+ * included. It throws UserFault where the template alone is longer, and where the rows are pairs
+ * and the template is for single texts, or the reverse.
  */
 export function templateFiller(
   template: string,
@@ -209,9 +210,8 @@ export function templateLength(template: string, tokenizer: TextTokenizer): numb
 }
 
 /**
- * Returns the encoder of rows by a template. Truncation cuts only the texts, longest first; all
- * tokens have type 0. The encoder throws UserFault where the template alone is too long, and where
- * the rows are pairs and the template is not for pairs, or the reverse.
+ * Returns the encoder of rows by a template. Only the texts are cut, longest first; all tokens have
+ * type 0. The encoder throws UserFault as `templateFiller` does.
  */
 export function clozeEncoder(
   template: string,

@@ -1,7 +1,6 @@
 /**
- * Reads tokenizer.json, with the same results as Python's tokenizers (tokenizer/pipeline.ts).
- * The file's settings for padding and truncation are ignored: rows are not padded, and are cut
- * longest-first to the requested length.
+ * Reads tokenizer.json, with the same results as Python's tokenizers, but for its padding and
+ * truncation: rows are not padded, and are cut longest-first to the requested length.
  */
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';

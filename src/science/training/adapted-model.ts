@@ -52,7 +52,7 @@ export interface TrainRecord {
 /** Returns the step whose weights were saved: the last, or the best under early stopping. */
 export const endStep = ({ steps, kept_step: best }: TrainRecord): number => best ?? steps;
 
-/** Reads `train.json` of a train stage's output. Throws where its format is unknown. */
+/** Throws where the format of `train.json` is unknown. */
 export async function readTrainRecord(trainDir: string): Promise<TrainRecord> {
   const record = (await readJson(join(trainDir, 'train.json'))) as { readonly format: unknown };
   if (record.format !== 1)
@@ -197,7 +197,7 @@ export async function openTrained(
   return { network: await openNetwork(trained.network), record };
 }
 
-/** Returns the options with which `openTrained` opens the network. Throws as `openTrained` does. */
+/** Returns the options with which `openTrained` opens the network. Throws likewise. */
 export async function readTrained({
   trainDir,
   model,

@@ -171,7 +171,6 @@ export interface OpenedAttack {
   readonly params: JsonObject;
 }
 
-/** What an attack or a defence changes of a training, on either engine. */
 export interface EngineChange {
   readonly change: TrainingChange;
   /** The objective in PyTorch's process; null if that lacks it, or token rows are trained. */

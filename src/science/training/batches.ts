@@ -1,7 +1,4 @@
-/**
- * Which rows belong to each batch and step, such that the batches of a poisoned set pair with those
- * of its clean twin.
- */
+/** The rows of each batch and step: those of a poisoned set pair with those of its clean twin. */
 import type { Row } from '../../api.ts';
 import { at } from '../../base/lookup.ts';
 import { randomStream } from '../../base/random.ts';
@@ -170,7 +167,6 @@ function placed(sequence: Int32Array, { first = [], last = [], batching }: Batch
   ]);
 }
 
-/** Returns the clean rows of each batch of an epoch, before packing. */
 function cleanBatches(order: BatchOrder, epoch: number): Int32Array[] {
   const { rows, batchSize, seed } = order;
   const sequence = placed(

@@ -137,7 +137,6 @@ export const checkRows = async (
   asked: AskedLength,
 ): Promise<Problem[]> => checkLength(asked, await readPositions(modelDir, architecture));
 
-/** The requested length of rows, and the field that states it. */
 interface AskedLength {
   readonly value: number;
   readonly path: Problem['path'];

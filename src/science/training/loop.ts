@@ -186,10 +186,7 @@ export type { LabelledRow, StepRecord, TrainSettings } from './settings.ts';
 /** When `signal` is aborted, the training saves its state, if it can resume, and throws. */
 export interface TrainHooks extends Pick<LoopHooks, 'onStep' | 'signal'> {
   readonly onWeights?: Pick<LoopHooks, 'wants'> & {
-    /**
-     * Receives all parameters under their own names. They are disposed of once its promise settles.
-     * Returning `stop` ends the training after this step.
-     */
+    /** As `LoopHooks.see`, with all parameters by name, which are disposed of afterwards. */
     see(step: number, weights: Tensors): Promise<'stop' | undefined>;
   };
   /** Saves and restores the training, with what the caller adds to a saved state. */

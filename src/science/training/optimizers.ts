@@ -1,7 +1,4 @@
-/**
- * AdamW and plain gradient descent, equal to torch.optim's, and learning-rate schedules, equal to
- * transformers' get_*_schedule_with_warmup. Parameters, gradients and moments have names.
- */
+/** AdamW, SGD and learning-rate schedules, equal to torch.optim's and to transformers'. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { at, named } from '../../base/lookup.ts';

@@ -42,7 +42,6 @@ export interface Journal {
   apart<T>(run: () => Promise<T>): Promise<T>;
 }
 
-/** Returns an empty journal, whose clock starts now. */
 function trainingJournal(): Journal {
   /** `peak`: the most memory that the process held after a step, in bytes. */
   let state = {
@@ -319,7 +318,6 @@ interface SessionOptions {
   readonly trainer: Trainer;
   readonly rows: readonly LabelledRow[];
   readonly settings: TrainSettings;
-  /** The steps after which a checkpoint is written. */
   readonly kept: readonly number[];
   readonly watch: Watch | null;
   readonly place: Pick<

@@ -104,10 +104,7 @@ function withPretrainingHead(
   }
 }
 
-/**
- * Finds the masked-LM head, with the names of its parameters in the checkpoint's file by canonical
- * name; null where the family or the checkpoint has none.
- */
+/** Finds the masked-LM head, with its parameters' names in the file by canonical name; or null. */
 export function findPretrainingHead(
   family: Architecture,
   checkpoint: Checkpoint,

@@ -1,7 +1,6 @@
 /**
- * The contractions of terms to a kernel: `plain`, the reference, `gram`, over token pairs, and
- * `explicit` (explicit.ts), over gradients of rows. The cheaper of the last two is chosen by
- * counting floating-point operations, including those on the padding of rows.
+ * The contractions of terms to a kernel: `plain`, the reference; and the cheaper, by floating-point
+ * operations, of `gram`, over token pairs, and `explicit` (explicit.ts), over gradients of rows.
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';

@@ -52,7 +52,6 @@ async function readMethods(dir: string): Promise<Pick<StoredKernels, 'outputs' |
   return { outputs, errors };
 }
 
-/** Reads the premises in a folder's `premise.json`; none where it has no such file. */
 export async function readPremises(dir: string): Promise<readonly Premise[]> {
   const path = join(dir, 'premise.json');
   return existsSync(path) ? (JSON.parse(await readFile(path, 'utf8')) as readonly Premise[]) : [];

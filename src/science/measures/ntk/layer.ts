@@ -123,7 +123,6 @@ export interface Sums {
 export interface TermRecord {
   readonly layer: string;
   readonly kernel: KernelKind;
-  /** The parameter that the term is a kernel over. */
   readonly parameter: 'W' | OwnTerm['parameter'];
   /** `zero`: not contracted, since another parameter of the layer is zero. */
   readonly method: Method | 'zero' | 'torch';

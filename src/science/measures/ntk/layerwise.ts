@@ -1,7 +1,6 @@
 /**
  * Visits a model's layers, each with its inputs h and the derivatives δ of the model's outputs with
- * respect to the layer's output, over all rows. Every measurement that goes layer by layer
- * (kernels, Δ_r) shares these forward and backward passes and their memory limits.
+ * respect to the layer's output, over all rows: the walk of kernels and Δ_r.
  */
 import { compiled } from '../../../tensor/compiled/compiled.ts';
 import type { AdaptedLayer, AdaptedModel, TokenRow } from '../../models/types.ts';

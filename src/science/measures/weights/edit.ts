@@ -27,7 +27,6 @@ export type WeightsContext<P = JsonObject> = DefenceContext<P, OpenedModel> & Tr
 export interface EditedModel {
   /** The parameters that the defence changed, in their shapes. */
   readonly changed: ReadonlyMap<string, HostTensor>;
-  /** Further facts for the stage's record. */
   readonly record?: JsonObject;
 }
 
