@@ -65,16 +65,14 @@ function numbersOf(found: KernelSet): Record<'lora' | 'full', Numbers> {
   return { lora: of('lora'), full: of('full') };
 }
 
-const exact = numbersOf(await kernelSet(model, rows, null, {}));
+const exact = numbersOf(await kernelSet(model, rows, {}));
 for (const kind of ['lora', 'full'] as const) console.log(`exact, ${kind}`, exact[kind]);
 console.log('exact, LoRA − full: IB', exact.lora['IB']! - exact.full['IB']!);
 for (const dimension of [16, 64, 128]) {
   const found: Record<'lora' | 'full', Numbers>[] = [];
   for (let seed = 1; seed <= seeds; seed++)
     found.push(
-      numbersOf(
-        await kernelSet(model, rows, null, { projection: { dimension, replicates: 4, seed } }),
-      ),
+      numbersOf(await kernelSet(model, rows, { projection: { dimension, replicates: 4, seed } })),
     );
   for (const kind of ['lora', 'full'] as const)
     console.log(

@@ -67,9 +67,9 @@ const options: KernelOptions = {
   ...(job.projection === undefined ? {} : { projection: { ...job.projection, seed: 1 } }),
 };
 
-if (job.warmup > 0) await kernelSet(model, rows.slice(0, job.warmup), null, options);
+if (job.warmup > 0) await kernelSet(model, rows.slice(0, job.warmup), options);
 const started = performance.now();
-const found = await kernelSet(model, rows, null, options);
+const found = await kernelSet(model, rows, options);
 const seconds = (performance.now() - started) / 1000;
 const kernel = found[job.kernel]!;
 const spectrum = performance.now();

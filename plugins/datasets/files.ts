@@ -19,10 +19,6 @@ const READERS = new Map<string, DatasetDescriptor>([
   ['.ndjson', jsonl],
 ]);
 
-/**
- * Reads files whose ending tells their format. The format is known only once the files are fetched,
- * as for a data set of the hub.
- */
 export default defineDataset({
   name: 'files',
   summary:

@@ -34,7 +34,6 @@ type JsonRecord = { readonly [name: string]: unknown };
 const isList = (name: string, line: string): boolean =>
   /\.json$/i.test(name) && line.trimStart().startsWith('[');
 
-/** Reads a file that is one list of objects. */
 async function readList(path: string, name: string): Promise<readonly JsonRecord[]> {
   const list = await readJsonFile(path);
   const records = Array.isArray(list) ? (list as readonly unknown[]) : [list];

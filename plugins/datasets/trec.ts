@@ -14,7 +14,6 @@ const FIRST_ORDER = ['DESC', 'ENTY', 'ABBR', 'HUM', 'NUM', 'LOC'];
 
 const ENDING = '.label';
 
-/** Reads the hub's files, and the published ones, which end in `.label`. */
 const read = (asset: Asset, split: ResolvedSplit): ReturnType<typeof files.read> =>
   asset.path.toLowerCase().endsWith(ENDING) ? readPublished(asset) : files.read(asset, split);
 

@@ -49,7 +49,6 @@ interface Quotes {
   contradictsCsv: boolean;
 }
 
-/** Notes in `quotes` how the fields of one line use double quotes. */
 function noteQuotes(fields: readonly string[], quotes: Quotes): void {
   const quoted = fields.filter((field) => {
     if (!field.includes('"')) return false;

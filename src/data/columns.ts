@@ -1,6 +1,4 @@
-/**
- * Finds the columns of a table that hold the texts and the label, or the prompts and the answers.
- */
+/** Makes rows of records and tables, by the columns that a split names. */
 import {
   type Column,
   type CompletionColumns,
@@ -14,9 +12,7 @@ import { shown } from '../base/untrusted/json.ts';
 import { rowOfMessages, rowOfPair } from './messages.ts';
 import { nearest } from './names.ts';
 
-/**
- * A user's fault in one field of a split. It names the field, so that the engine can point at it.
- */
+/** A user's fault in one field of a split, `path`, at which the engine then points. */
 export class SplitFault extends UserFault {
   constructor(
     override readonly path: readonly string[],
@@ -29,40 +25,21 @@ export class SplitFault extends UserFault {
 
 type Columns = ResolvedSplit['columns'];
 
-/** What a column holds: a field of `columns`. */
-type Role =
-  | 'text'
-  | 'text_pair'
-  | 'label'
-  | 'prompt'
-  | 'answer'
-  | 'messages'
-  | 'instruction'
-  | 'input'
-  | 'output'
-  | 'chosen'
-  | 'rejected'
-  | 'document';
+type KeyOf<T> = T extends unknown ? keyof T : never;
+
+/** What a column holds: a field of `columns`, such as `text` or `label`. */
+type Role = KeyOf<Columns>;
 
 /** Whether the rows have no label: they are prompts and answers, preference pairs or documents. */
 export const isCompletion = (columns: Columns): columns is CompletionColumns =>
   !('label' in columns);
 
-/** Returns the first role whose column holds a list of messages; null if all columns hold texts. */
-const messagesRole = (columns: Columns): Role | null =>
-  'messages' in columns
-    ? 'messages'
-    : 'chosen' in columns && columns.prompt === undefined
-      ? 'chosen'
-      : null;
-
 const columnsByRole = (columns: Columns): readonly (readonly [Role, Column])[] =>
   Object.entries(columns) as [Role, Column][];
 
-/** The texts of one row, by what their columns hold. */
-export type Fields = { readonly [role in Role]?: string };
+type Fields = { readonly [role in Role]?: string };
 
-/** Returns a row made of these texts. A text that is missing becomes ''. */
+/** Returns the row of these texts. A missing text becomes ''; a missing pair stays absent. */
 function rowOfFields(columns: Columns, fields: Fields, place: string): RawRow {
   const { text = '', text_pair: pair, label = '' } = fields;
   if (!isCompletion(columns)) return { text, ...defined({ text_pair: pair }), label, place };
@@ -84,7 +61,7 @@ function rowOfFields(columns: Columns, fields: Fields, place: string): RawRow {
   };
 }
 
-/** Returns at most 20 of the names in quotes, with an ellipsis for the rest: `"a", "b", …`. */
+/** Returns at most 20 of the names: `"a", "b", …`. */
 const quotedNames = (names: readonly string[]): string =>
   names
     .slice(0, 20)
@@ -92,8 +69,8 @@ const quotedNames = (names: readonly string[]): string =>
     .join(', ') + (names.length > 20 ? ', …' : '');
 
 /**
- * Returns the positions from 0 of a split's columns in a table, by what they hold. Throws
- * `SplitFault` if the table `name` lacks one.
+ * Returns the position, from 0, of each column that the split reads from the table `name`. Throws
+ * `SplitFault` if the table lacks one.
  * @param header the column names; null if the table has no header
  * @param width the number of columns
  */
@@ -103,10 +80,11 @@ function columnIndexes(
   width: number,
   name: string,
 ): ReadonlyMap<Role, number> {
-  const list = messagesRole(split.columns);
-  if (list !== null)
+  const { columns } = split;
+  const isPair = 'chosen' in columns && columns.prompt === undefined;
+  if ('messages' in columns || isPair)
     throw new SplitFault(
-      ['columns', list],
+      ['columns', isPair ? 'chosen' : 'messages'],
       `${name} is a table, whose fields are texts: it can't hold a list of messages.`,
       'Write one JSON object a line, and `format: jsonl`.',
     );
@@ -137,12 +115,9 @@ function columnIndexes(
       );
     return at;
   };
-  return new Map(
-    columnsByRole(split.columns).map(([role, column]) => [role, indexOf(role, column)]),
-  );
+  return new Map(columnsByRole(columns).map(([role, column]) => [role, indexOf(role, column)]));
 }
 
-/** Returns the fault of a column that is not among `names`, the columns of the file `name`. */
 function missingColumnFault(
   role: Role,
   column: string,
@@ -184,7 +159,6 @@ export function checkColumns(names: readonly string[], split: ResolvedSplit, nam
     readField(record, role, column, name, name);
 }
 
-/** Returns a record's value in a column. Throws `SplitFault` if the record lacks the column. */
 function readField(
   record: { readonly [name: string]: unknown },
   role: Role,
@@ -203,8 +177,8 @@ function readField(
 }
 
 /**
- * Returns a record's value as text; of numbers and booleans, how JavaScript writes them, and '' for
- * an `input` of null. Throws `SplitFault` for anything else.
+ * Returns a record's value as text: numbers and booleans as JavaScript writes them, and '' for an
+ * `input` of null. Throws `SplitFault` for any other value.
  */
 function asText(found: unknown, role: Role, column: Column, place: string): string {
   if (typeof found === 'string') return found;
@@ -218,7 +192,7 @@ function asText(found: unknown, role: Role, column: Column, place: string): stri
   );
 }
 
-/** Returns the names of the columns that a split reads, or their numbers as text. */
+/** The names of the columns that a split reads; of columns given by number, the number as text. */
 export const columnNames = ({ columns }: ResolvedSplit): string[] =>
   columnsByRole(columns).map(([, column]) => String(column));
 

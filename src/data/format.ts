@@ -1,17 +1,8 @@
-/** What the URI of a source, `scheme:rest#fragment`, says before anything is fetched. */
-
-interface SourceUri {
-  readonly scheme: string;
-  readonly rest: string;
-  /**
-   * A file, folder or glob in a package; empty if none is given. A `file:` path may contain `#` and
-   * has no fragment.
-   */
-  readonly fragment: string;
-}
-
-/** Splits `scheme:rest#fragment`; in a `file:` URI, `#` is part of the path. */
-export function parseUri(uri: string): SourceUri {
+/**
+ * Splits `scheme:rest#fragment`. The fragment is a file, folder or glob in a package, and '' if
+ * none is given. In a `file:` URI, `#` is part of the path.
+ */
+export function parseUri(uri: string): { scheme: string; rest: string; fragment: string } {
   const colon = uri.indexOf(':');
   const scheme = uri.slice(0, colon),
     rest = uri.slice(colon + 1);
@@ -21,27 +12,20 @@ export function parseUri(uri: string): SourceUri {
     : { scheme, rest: rest.slice(0, hash), fragment: rest.slice(hash + 1) };
 }
 
-/**
- * Returns the URI of a split's source. `hf:NAME` becomes `hf:datasets/NAME`, because a name alone
- * is a model's on the hub.
- */
+/** Makes `hf:NAME` `hf:datasets/NAME`, because a name alone is a model's on the hub. */
 export function datasetUri(uri: string): string {
   return /^hf:(?!datasets\/|models\/)/.test(uri) ? `hf:datasets/${uri.slice('hf:'.length)}` : uri;
 }
 
-/** Returns a function that tells whether a source's URI or path names a file that matches. */
 const hasExtension =
   (pattern: RegExp) =>
-  (uri: string, path = ''): boolean => {
+  (uri: string): boolean => {
     const { scheme, rest, fragment } = parseUri(uri);
     // The name of a package or repository says nothing about its files.
-    return pattern.test(scheme === 'file' ? rest : fragment) || pattern.test(path);
+    return pattern.test(scheme === 'file' ? rest : fragment);
   };
 
-/**
- * For each reader that `format: auto` can choose, a function that tells whether it reads a source.
- * The first such reader is chosen.
- */
+/** By the name of a reader: whether `format: auto` chooses it for a source. The first one wins. */
 export const formats = {
   'spam-assassin': (uri: string): boolean => /^npm:@stdlib\/datasets-spam-assassin(@|$)/.test(uri),
   tsv: hasExtension(/\.tsv$/i),
@@ -50,10 +34,7 @@ export const formats = {
   parquet: hasExtension(/\.parquet$/i),
 } as const;
 
-/**
- * Returns the name of the reader for `format: auto`, by the source alone. The reader `files` looks
- * into the folder once it has been fetched.
- */
+/** Returns the reader for `format: auto`: `files`, which looks into the folder, if none matches. */
 export function chooseFormat(uri: string): string {
   for (const [name, matches] of Object.entries(formats)) if (matches(uri)) return name;
   return 'files';

@@ -1,4 +1,3 @@
-/** What a preflight knows of the rows that a data stage reads. */
 import {
   type PreflightContext,
   problemOf,
@@ -13,19 +12,14 @@ import { labelCounts, readDatasetInfo, readRows } from './rows-file.ts';
 import { splitRequest } from './split-request.ts';
 import { splitWarnings } from './split-warnings.ts';
 
-/** Returns the counts of a completion task in a data stage's folder, whose rows are read once. */
-const completionCounts = memoized(async (dir: string) => countsOf(await readRows(dir), []));
-
-/** Returns what `knownCounts` returns, from a data stage's folder. */
-async function countsIn(dir: string): Promise<SplitCounts> {
+const countsIn = memoized(async (dir: string): Promise<SplitCounts> => {
   const info = await readDatasetInfo(dir);
-  return info.task === 'completion' ? completionCounts(dir) : info;
-}
+  return info.task === 'completion' ? countRows(await readRows(dir), []) : info;
+});
 
 /**
- * Returns the classes of a data stage's rows and their counts; in a completion task, the answers.
- * Null if finding them would take long, if the source is not fetched yet, or if the rows have a
- * fault, which the data stage reports.
+ * Returns the counts of a data stage's rows. Null if finding them would take long, if the source is
+ * not fetched yet, or if the rows have a fault, which the data stage reports.
  */
 export async function knownCounts(
   context: Pick<PreflightContext, 'plugin'>,
@@ -34,7 +28,7 @@ export async function knownCounts(
   return stage.dir !== null ? countsIn(stage.dir) : ifReadable(context, stage, splitCounts);
 }
 
-/** Returns the same with the labels of the first rows, at most so many. */
+/** Returns what `knownCounts` returns, with the labels of the first `most` rows. */
 export async function firstLabels(
   context: Pick<PreflightContext, 'plugin'>,
   stage: UpstreamStage,
@@ -58,16 +52,13 @@ export async function knownRows(
     : ifReadable(context, stage, async (request) => (await loadSplit(request)).rows);
 }
 
-/**
- * Returns what `read` returns for the stage's split. Null if its source is not fetched or takes
- * long to read, or if the rows have a fault.
- */
+/** Returns what `read` returns for the stage's split; null where `knownCounts` returns null. */
 async function ifReadable<T>(
   { plugin }: Pick<PreflightContext, 'plugin'>,
   { params, assets }: UpstreamStage,
   read: (request: SplitRequest) => Promise<T>,
 ): Promise<T | null> {
-  const request = ifFetched(() => splitRequest(params, assets, (kind, name) => plugin(kind, name)));
+  const request = ifFetched(() => splitRequest(params, assets, plugin));
   // An unordered data set is a corpus in a package, which takes seconds to read.
   if (request === null || request.dataset.unordered) return null;
   return read(request).catch((error: unknown) => {
@@ -76,7 +67,7 @@ async function ifReadable<T>(
   });
 }
 
-/** Returns what `read` returns, or null if it asks for a source that is not on this machine yet. */
+/** Returns what `read` returns; null if it asks for a source that is not fetched yet. */
 export function ifFetched<T>(read: () => T): T | null {
   try {
     return read();
@@ -86,9 +77,9 @@ export function ifFetched<T>(read: () => T): T | null {
   }
 }
 
+/** The classes of a split's rows, and how many rows each has (as in `DatasetInfo`). */
 export interface SplitCounts {
   readonly classes: readonly string[];
-  /** `DatasetInfo.counts`. */
   readonly counts: readonly number[];
   /** The answer of each row. Absent unless the rows are those of a completion task. */
   readonly answers?: readonly string[];
@@ -97,17 +88,13 @@ export interface SplitCounts {
 }
 
 interface ReadSplit extends SplitCounts {
-  /** The label of each row. */
   readonly labels: readonly number[];
   readonly warnings: readonly Warning[];
 }
 
 const splitsByKey = new Map<string, Promise<ReadSplit>>();
 
-/**
- * Returns the counts, labels and warnings of a split. Every cell of a grid asks for them, so the
- * split is read only once. Throws as `loadSplit` does.
- */
+/** Returns what is known of a split, read once for all cells. Throws as `loadSplit` does. */
 export function splitCounts(request: SplitRequest): Promise<ReadSplit> {
   const { name, split, asset, classes, train } = request;
   const key = JSON.stringify([
@@ -127,11 +114,10 @@ async function readSplit(request: SplitRequest): Promise<ReadSplit> {
   const loaded = await loadSplit(request);
   const warnings = splitWarnings(request, loaded);
   const labels = loaded.rows.map(({ label }) => label);
-  return { ...countsOf(loaded.rows, loaded.classes), labels, warnings };
+  return { ...countRows(loaded.rows, loaded.classes), labels, warnings };
 }
 
-/** Returns the counts of rows; in a completion task, their answers and rejected answers too. */
-function countsOf(rows: readonly Row[], classes: readonly string[]): SplitCounts {
+function countRows(rows: readonly Row[], classes: readonly string[]): SplitCounts {
   const counts = { classes, counts: labelCounts(rows, classes) };
   if (taskOf(classes) !== 'completion') return counts;
   const answers = rows.map(({ answer = '' }) => answer),

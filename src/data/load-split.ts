@@ -1,8 +1,3 @@
-/**
- * Makes a split's rows from its source, applying classes, order, sample, balance, offset and limit.
- * The rows are texts labelled with classes or numbers, the prompts and answers of a completion
- * task, or documents.
- */
 import {
   type Asset,
   type DatasetDescriptor,
@@ -44,10 +39,7 @@ export interface SplitRequest extends SplitReading {
    * values of the training file.
    */
   readonly classes: readonly string[] | null;
-  /**
-   * The training split, whose label values are the classes. Set if `classes` is null and this is
-   * not the training split.
-   */
+  /** The training split. Set if `classes` is null and this is another split. */
   readonly train?: SplitReading;
 }
 
@@ -55,20 +47,17 @@ export interface LoadedSplit {
   readonly rows: readonly Row[];
   /** Class names by label id; `SCORE` if labels are numbers, empty in a completion task. */
   readonly classes: readonly string[];
-  /** For the provenance: what the reader returned, the split's settings, counts of empty texts. */
+  /** For the provenance: what the reader returned, the split's settings, numbers of empty texts. */
   readonly facts: JsonObject;
 }
 
-/**
- * Returns the rows of a split. Throws `UserFault`; if a field of the split is at fault, it names
- * the field (`SplitFault`).
- */
+/** Returns the rows of a split. Throws `UserFault`; `SplitFault` if a field of it is wrong. */
 export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   const { name, split, asset, dataset } = request;
   checkDigest(split, asset);
   const { rows: raw, facts } = await readAll(dataset, asset, split);
   if (raw.length === 0) throw noRowsFault(split);
-  const classes = await classesOf(request, raw);
+  const classes = await findClasses(request, raw);
   const ordered = sampledRows(toRows(name, orderedRows(raw, dataset), classes, split), split);
   const balanced = split.balance ? balancedRows(ordered, classes.length) : ordered;
   const end = split.limit === undefined ? undefined : split.offset + split.limit;
@@ -88,9 +77,13 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
       balance: split.balance,
       offset: split.offset,
       limit: split.limit ?? null,
-      ...defined({ sample: split.sample, hold_out: split.hold_out, max_words: split.max_words }),
-      ...(empty === 0 ? {} : { empty_texts: empty }),
-      ...(unanswered === 0 ? {} : { empty_answers: unanswered }),
+      ...defined({
+        sample: split.sample,
+        hold_out: split.hold_out,
+        max_words: split.max_words,
+        empty_texts: empty || undefined,
+        empty_answers: unanswered || undefined,
+      }),
     },
   };
 }
@@ -101,18 +94,14 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
  * by eye.
  * @param raw all rows of the split that is read
  */
-async function classesOf(
+async function findClasses(
   request: SplitRequest,
   raw: readonly RawRow[],
 ): Promise<readonly string[]> {
   const { train, split } = request;
   if (isCompletion(split.columns)) return [];
-  const classes =
-    request.classes ??
-    (train === undefined
-      ? sortedValues(raw)
-      : await markTrainFaults(trainLabels(train, request, raw)));
-  if (request.classes !== null) return classes;
+  if (request.classes !== null) return request.classes;
+  const classes = train === undefined ? sortedValues(raw) : await trainLabels(train, request, raw);
   const alike = sameToTheEye(classes);
   if (classes.length >= 2 && alike.length === 0) return classes;
   const path = ['columns', 'label'];
@@ -136,14 +125,12 @@ async function classesOf(
 export const lacksAnswer = ({ answer, document }: Row): boolean =>
   answer?.trim() === '' && document !== true;
 
-/** Throws if all training rows are of one class. */
 function refuseOneClass(
   split: ResolvedSplit,
   rows: readonly Row[],
   classes: readonly string[],
 ): void {
-  const labels = new Set(rows.map(({ label }) => label));
-  const [label, ...others] = labels;
+  const [label, ...others] = new Set(rows.map(({ label }) => label));
   if (label === undefined || others.length > 0) return;
   const kept = rows.length === 1 ? 'row kept is' : 'rows kept are';
   throw new SplitFault(
@@ -175,10 +162,7 @@ const noneLeftFault = ({ offset, source, balance }: ResolvedSplit, rows: number)
 const noRowsFault = (split: ResolvedSplit): SplitFault =>
   new SplitFault(['source'], `${split.source} holds no rows.`);
 
-/**
- * Throws if the spec's digest is neither the asset's nor that of the archive from which the asset
- * was unpacked.
- */
+/** Throws unless the spec's digest is the asset's or that of the archive it was unpacked from. */
 function checkDigest(split: ResolvedSplit, asset: Asset): void {
   const { digest } = split;
   if (digest === undefined || digest === asset.digest || digest === asset.provenance['archive'])
@@ -190,7 +174,6 @@ function checkDigest(split: ResolvedSplit, asset: Asset): void {
   );
 }
 
-/** Reads all rows of a source. `facts`: what its reader returns after the last row, if anything. */
 async function readAll(
   dataset: DatasetDescriptor,
   asset: Asset,
@@ -218,19 +201,16 @@ async function readAll(
   }
 }
 
-/**
- * Returns the distinct labels, sorted as numbers if all are whole numbers (2 before 10), and
- * otherwise by code unit.
- */
+/** Returns the distinct labels, sorted as numbers if all are whole ones, else by code unit. */
 export function sortedValues(rows: readonly RawRow[]): string[] {
-  const values = [...new Set(rows.map(labelOf))];
+  const values = [...new Set(rows.map(requireLabel))];
   const numeric = values.every((value) => /^-?\d{1,15}$/.test(value));
   return values.sort((a, b) =>
     numeric && Number(a) !== Number(b) ? Number(a) - Number(b) : a < b ? -1 : a > b ? 1 : 0,
   );
 }
 
-function labelOf({ label, place }: RawRow): string {
+function requireLabel({ label, place }: RawRow): string {
   if (label !== undefined) return label;
   throw new SplitFault(
     ['columns'],
@@ -239,17 +219,8 @@ function labelOf({ label, place }: RawRow): string {
   );
 }
 
-/** Returns what `reading` resolves to, and marks its fault as one of the training split. */
-async function markTrainFaults<T>(reading: Promise<T>): Promise<T> {
-  try {
-    return await reading;
-  } catch (error) {
-    throw Object.assign(error as Error, { split: 'train' });
-  }
-}
-
 /**
- * Returns the distinct labels of the training file.
+ * Returns the distinct labels of the training file. Marks each fault as one of the training split.
  * @param rows those of `request`, which are used if they come from the same file in the same way
  */
 async function trainLabels(
@@ -266,17 +237,18 @@ async function trainLabels(
       split.header,
       columnNames(split),
     ]);
-  if (readingKey(train) === readingKey(request)) return sortedValues(rows);
-  checkDigest(train.split, train.asset);
-  const { rows: trainRows } = await readAll(train.dataset, train.asset, train.split);
-  if (trainRows.length === 0) throw noRowsFault(train.split);
-  return sortedValues(trainRows);
+  try {
+    if (readingKey(train) === readingKey(request)) return sortedValues(rows);
+    checkDigest(train.split, train.asset);
+    const { rows: trainRows } = await readAll(train.dataset, train.asset, train.split);
+    if (trainRows.length === 0) throw noRowsFault(train.split);
+    return sortedValues(trainRows);
+  } catch (error) {
+    throw Object.assign(error as Error, { split: 'train' });
+  }
 }
 
-/**
- * Returns the rows in order. A corpus that has no order is given one that depends only on the
- * corpus, so that it is the same in every cell and for every seed.
- */
+/** Puts a corpus that has no order into one that is the same in every cell and for every seed. */
 function orderedRows(rows: readonly RawRow[], dataset: DatasetDescriptor): readonly RawRow[] {
   if (!dataset.unordered) return rows;
   const order = randomStream(0, 'dataset.order', dataset.name).permutation(rows.length);
@@ -297,12 +269,12 @@ function toRows(
   const cut = (words: string): string => firstWords(words, split.max_words);
   const isRegression = taskOf(classes) === 'regression';
   return raw.map((row, index): Row => {
-    const id = rowId(name, index);
+    const id = `${name}-${String(index).padStart(6, '0')}`;
     if ('document' in split.columns)
       return { id, text: cut(row.text), answer: '', document: true, label: 0 };
     if (isCompletion(split.columns)) return completionRow(id, row, cut, 'chosen' in split.columns);
     const { text, text_pair, place } = row;
-    const label = labelOf(row);
+    const label = requireLabel(row);
     const classId = isRegression ? numberLabel(label, place) : ids.get(label);
     if (classId === undefined) {
       const near = nearest(label, classes);
@@ -315,16 +287,11 @@ function toRows(
           : `Did you mean ${shown(near)}?`,
       );
     }
-    return {
-      id,
-      text: cut(text),
-      ...(text_pair === undefined ? {} : { text_pair: cut(text_pair) }),
-      label: classId,
-    };
+    const pair = text_pair === undefined ? undefined : cut(text_pair);
+    return { id, text: cut(text), ...defined({ text_pair: pair }), label: classId };
   });
 }
 
-/** Returns a label of a regression as a number. Throws if it is none. */
 function numberLabel(label: string, place: string): number {
   const value = DECIMAL.test(label.trim()) ? Number(label) : NaN;
   if (Number.isFinite(value)) return value;
@@ -335,13 +302,7 @@ function numberLabel(label: string, place: string): number {
   );
 }
 
-const rowId = (name: SplitName, index: number): string =>
-  `${name}-${String(index).padStart(6, '0')}`;
-
-/**
- * Returns a row of a completion task; only its prompt is cut. Throws if it lacks an answer, or a
- * preference pair the rejected one.
- */
+/** Returns a row of a completion task; only its prompt is cut. Throws if it lacks an answer. */
 function completionRow(
   id: string,
   { text, answer, rejected, context, place }: RawRow,
@@ -360,14 +321,11 @@ function completionRow(
       `${place} has one answer, and the columns are those of preference pairs.`,
       'Name the column of the answers alone: columns: { prompt: …, answer: … }.',
     );
-  const other = isPair ? { rejected } : {};
-  return { id, text: cut(text), answer, ...defined({ ...other, context }), label: 0 };
+  const pair = isPair ? { rejected } : {};
+  return { id, text: cut(text), answer, ...defined({ ...pair, context }), label: 0 };
 }
 
-/**
- * Returns the rows of `sample`, in their order; all rows if the split has no sample. A smaller
- * sample is part of a larger one. Throws `SplitFault` if there are fewer rows than it asks for.
- */
+/** Draws the rows of `sample`, in their order. A smaller sample is part of a larger one. */
 function sampledRows(rows: readonly Row[], { sample, source }: ResolvedSplit): readonly Row[] {
   if (sample === undefined) return rows;
   if (sample.rows > rows.length)
@@ -381,8 +339,8 @@ function sampledRows(rows: readonly Row[], { sample, source }: ResolvedSplit): r
 }
 
 /**
- * Returns the part of the rows that `hold_out` takes, in their order: those held out or the rest;
- * all rows without `hold_out`. Which rows are held out depends only on their number and the share.
+ * Returns the rows held out, or the rest, as `hold_out.take` says; all rows without `hold_out`.
+ * Which rows are held out depends only on their number and the share.
  */
 function holdOutPart(rows: readonly Row[], holdOut: ResolvedSplit['hold_out']): readonly Row[] {
   if (holdOut === undefined) return rows;
@@ -393,10 +351,7 @@ function holdOutPart(rows: readonly Row[], holdOut: ResolvedSplit['hold_out']): 
   return rows.filter((_, index) => held.has(index) === (holdOut.take === 'held'));
 }
 
-/**
- * Returns rows of each class in turn, by label id, until one class has no more. Classes without
- * rows are left out.
- */
+/** Returns rows of each class that has any in turn, by label id, until one class has no more. */
 function balancedRows(rows: readonly Row[], classes: number): readonly Row[] {
   const byClass = Array.from({ length: classes }, (_, label) =>
     rows.filter((row) => row.label === label),

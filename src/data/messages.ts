@@ -1,4 +1,3 @@
-/** Makes a row of a conversation. */
 import { isDeepStrictEqual } from 'node:util';
 import { type Message, type RawRow, UserFault } from '../api.ts';
 import { isRecord, shown } from '../base/untrusted/json.ts';
@@ -16,7 +15,7 @@ const HINT =
 export function rowOfMessages(value: unknown, place: string): RawRow {
   if (!Array.isArray(value))
     throw new UserFault(`${place}: the messages are ${shown(value)}, which is not a list.`, HINT);
-  const messages = value.map((message, i) => messageOf(message, `${place}: message ${i + 1}`));
+  const messages = value.map((message, i) => readMessage(message, `${place}: message ${i + 1}`));
   const [prompt, answer] = messages.slice(-2);
   if (prompt?.role !== 'user' || answer?.role !== 'assistant') {
     const roles = messages.slice(-2).map(({ role }) => role);
@@ -50,8 +49,7 @@ export function rowOfPair(chosen: unknown, rejected: unknown, place: string): Ra
   return { ...row, answer, rejected: other, place };
 }
 
-/** Returns a value as a message. Throws `UserFault` if it is none. */
-function messageOf(value: unknown, place: string): Message {
+function readMessage(value: unknown, place: string): Message {
   if (!isRecord(value))
     throw new UserFault(`${place} is ${shown(value)}, which is not an object.`, HINT);
   const { role, content } = value;

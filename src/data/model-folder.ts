@@ -5,16 +5,16 @@ import { type Asset, type Digest, type RunContext, UserFault } from '../api.ts';
 import { firstNames } from './names.ts';
 
 const WEIGHTS = ['model.safetensors', 'model.safetensors.index.json'];
-/** How many folders deep a model is looked for. */
 const DEEPEST = 6;
 
-/**
- * Returns the folder of the model in an asset, and the digest by which workers keep the model in
- * memory. Throws as `findModelDir` does.
- */
-export async function modelOf(
-  asset: Asset,
-): Promise<{ readonly path: string; readonly digest: Digest }> {
+/** A model's folder, and the digest by which workers keep the model in memory. */
+interface LocatedModel {
+  readonly path: string;
+  readonly digest: Digest;
+}
+
+/** Finds the model in an asset. Throws as `findModelDir` does. */
+export async function modelOf(asset: Asset): Promise<LocatedModel> {
   return { path: await findModelDir(asset.path), digest: asset.digest };
 }
 
@@ -25,10 +25,7 @@ export async function modelOf(
 export async function startingModel({
   assets,
   inputs,
-}: Pick<RunContext, 'assets' | 'inputs'>): Promise<{
-  readonly path: string;
-  readonly digest: Digest;
-}> {
+}: Pick<RunContext, 'assets' | 'inputs'>): Promise<LocatedModel> {
   const { base } = inputs,
     { model } = assets;
   if (base !== undefined) return { path: join(base.dir, 'model'), digest: base.digest };
@@ -37,11 +34,10 @@ export async function startingModel({
 }
 
 /**
- * Returns the absolute path of the one folder at or below `root` that holds `config.json` and
- * safetensors weights. If no folder has weights, returns the one with `config.json`, which is
- * enough for a random model. A folder nearer to the root takes precedence over deeper ones, and
- * none below `DEEPEST` is found. Throws `UserFault` if there is no such folder, or if there are
- * several at the same depth.
+ * Returns the absolute path of the folder at or below `root` that holds `config.json` and
+ * safetensors weights, the nearest to the root. If no folder has weights, returns the nearest with
+ * `config.json`, which is enough for a random model. Throws `UserFault` if there is none within
+ * `DEEPEST` levels, or if several are equally near.
  */
 export async function findModelDir(root: string): Promise<string> {
   const seen: string[] = []; // every file, for the message if there is no model
@@ -85,10 +81,7 @@ const severalModelsFault = (root: string, found: readonly string[]): UserFault =
     'Name one of them after "#" in the source.',
   );
 
-/**
- * Returns the entries of a folder, sorted by name; a link counts as what it leads to. Throws
- * `UserFault` if `dir` is no folder, or if it or the target of a link is missing.
- */
+/** Returns a folder's entries, sorted by name; a link is a folder if its target is one. */
 async function listFolder(dir: string): Promise<readonly { name: string; folder: boolean }[]> {
   try {
     const entries = await readdir(dir, { withFileTypes: true });

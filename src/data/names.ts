@@ -1,4 +1,3 @@
-/** Finds the name that a misspelt one is closest to, and the names that match a glob. */
 import { distance } from 'fastest-levenshtein';
 import picomatch from 'picomatch';
 
@@ -18,7 +17,7 @@ export function nearest(word: string, words: readonly string[]): string | null {
   return best;
 }
 
-/** Returns the first few of some names, and how many more there are: `a.tsv, b.tsv and 3 more`. */
+/** Returns at most `most` of the names, and how many more there are: `a.tsv, b.tsv and 3 more`. */
 export function firstNames(names: readonly string[], most = 8): string {
   const first = names.slice(0, most).join(', ');
   return names.length > most ? `${first} and ${names.length - most} more` : first;
@@ -26,7 +25,6 @@ export function firstNames(names: readonly string[], most = 8): string {
 
 export const isGlob = (path: string): boolean => /[*?[\]{}]/.test(path);
 
-/** Returns the names that match a glob. */
 export function matching(names: readonly string[], glob: string): string[] {
   const matches = picomatch(glob);
   return names.filter((name) => matches(name)); // `matches` must not get the index

@@ -1,38 +1,27 @@
-/**
- * Reads and writes the files of the data and poison stages, `rows.jsonl` and `dataset.json`, and
- * the data stage's `provenance.json`. Provenance is a separate file so that it stays out of the
- * keys of stages that only read the rows.
- */
+/** The files of the data and poison stages: `rows.jsonl`, `dataset.json`, `provenance.json`. */
 import { createReadStream } from 'node:fs';
 import { open, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type DatasetInfo, type JsonObject, type Row, taskOf } from '../api.ts';
 
-/** How many rows are written at a time. */
-const CHUNK = 4096;
+const ROWS_AT_ONCE = 4096;
 
 /**
- * The name of a volatile file: it holds the source's digest, which changes where a source grows
- * beyond the part that is read, though the rows stay the same.
+ * A file of its own, so that it stays out of the keys of stages that only read the rows: the
+ * source's digest in it changes when a source grows beyond the part that is read.
  */
 const PROVENANCE = 'provenance.json';
 
-/**
- * Returns the number of rows of each class, by label id: [] for a completion task, and the number
- * of all rows, alone, for regression.
- */
+/** Returns the number of rows of each class, as `DatasetInfo.counts` has it. */
 export function labelCounts(rows: readonly Row[], classes: readonly string[]): number[] {
   const counts = classes.map(() => 0);
-  if (taskOf(classes) === 'completion') return counts;
   if (taskOf(classes) === 'regression') return [rows.length];
+  if (taskOf(classes) === 'completion') return counts;
   for (const { label } of rows) counts[label] = (counts[label] ?? 0) + 1;
   return counts;
 }
 
-/**
- * Writes rows and their `DatasetInfo` into a folder, and their provenance if it is given.
- * @param classes none if the rows are those of a completion task
- */
+/** Writes rows and their `DatasetInfo` into a folder, and their provenance if it is given. */
 export async function writeDataset(
   dir: string,
   rows: readonly Row[],
@@ -47,10 +36,10 @@ export async function writeDataset(
   };
   const file = await open(join(dir, 'rows.jsonl'), 'w');
   try {
-    for (let start = 0; start < rows.length; start += CHUNK) {
+    for (let start = 0; start < rows.length; start += ROWS_AT_ONCE) {
       await file.write(
         rows
-          .slice(start, start + CHUNK)
+          .slice(start, start + ROWS_AT_ONCE)
           .map((row) => `${JSON.stringify(row)}\n`)
           .join(''),
       );
@@ -65,9 +54,8 @@ export async function writeDataset(
 }
 
 /**
- * Yields the lines that end with a newline, without it, many at a time. A last line without one is
- * left out. readline is not used, because it also breaks lines at U+2028 and U+2029, which JSON
- * does not escape.
+ * Yields the lines of a file, many at a time. A last line that no newline ends is left out.
+ * readline would also break lines at U+2028 and U+2029, which JSON does not escape.
  */
 export async function* linesIn(path: string): AsyncGenerator<readonly string[], void> {
   let rest = '';
@@ -78,10 +66,7 @@ export async function* linesIn(path: string): AsyncGenerator<readonly string[], 
   }
 }
 
-/**
- * Reads the rows in the folder of a data or poison stage; if `limit` is given, only the first
- * `limit` of them.
- */
+/** Reads the first `limit` rows in the folder of a data or poison stage. */
 export async function readRows(dir: string, limit = Infinity): Promise<Row[]> {
   const rows: Row[] = [];
   for await (const lines of linesIn(join(dir, 'rows.jsonl'))) {

@@ -1,14 +1,9 @@
-/** Makes a request for a split's rows from the data stage's parameters and assets. */
 import type { Asset, DatasetDescriptor, JsonObject, ResolvedSplit, RunContext } from '../api.ts';
 import type { SplitName, SplitReading, SplitRequest } from './load-split.ts';
 
-/** Returns the path of a split's field in the spec. */
 export const splitPath = (name: SplitName): string[] => ['data', ...name.split('.')];
 
-/**
- * The settings of a split in the data stage's parameters. They lack the source, which is an asset,
- * and the format is never `auto`.
- */
+/** A split's settings without the source, which is an asset. The format is never `auto`. */
 export type SplitParams = Omit<ResolvedSplit, 'source' | 'classes'>;
 
 /** The fields of a split that decide which rows come in which order before `limit` cuts them. */
@@ -21,15 +16,11 @@ export const ORDERED_BY = [
   'balance',
 ] as const;
 
-/** The data stage's parameters. */
 export type DataParams = {
   readonly name: SplitName;
   readonly split: SplitParams;
   readonly classes: readonly string[] | null;
-  /**
-   * How the training split is read to obtain its classes. Null if this is the training split, or if
-   * classes are given.
-   */
+  /** The training split, read for its classes; null if it is this split, or classes are given. */
   readonly train: SplitParams | null;
   /** If the classes are given twice and differ, what is wrong, in words; otherwise null. */
   readonly disagreement: string | null;
@@ -44,12 +35,10 @@ export function splitRequest(
   const { name, split, classes, train } = raw as DataParams;
   const asset = assets['data'];
   if (asset === undefined) return null;
-  const dataset = (format: string): DatasetDescriptor =>
-    plugin<DatasetDescriptor>('dataset', format);
   const reading = (params: SplitParams, from: Asset): SplitReading => ({
     split: { ...params, source: from.uri },
     asset: from,
-    dataset: dataset(params.format),
+    dataset: plugin<DatasetDescriptor>('dataset', params.format),
   });
   const own = { name, classes, ...reading(split, asset) };
   if (train === null) return own;

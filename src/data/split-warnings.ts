@@ -1,4 +1,3 @@
-/** Warns of oddities in a split's rows that readers of the results must know. */
 import { type Row, taskOf, type Warning } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { isCompletion } from './columns.ts';
@@ -13,17 +12,12 @@ const FEW_CLASSES = 20;
 /** The share of rows whose text also has another label above which there is a warning. */
 const CONTRADICTORY = 0.01;
 
-/** Returns the warnings of a split, each at its field of the spec. */
 export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warning[] {
   const { name } = request;
   const { rows, classes, facts } = loaded;
   const found: Warning[] = request.classes === null ? labelWarnings(request, loaded) : [];
   const warn = (field: readonly string[], message: string, hint?: string): void => {
-    found.push({
-      path: [...splitPath(name), ...field],
-      message,
-      ...defined({ hint }),
-    });
+    found.push({ path: [...splitPath(name), ...field], message, ...defined({ hint }) });
   };
   const warnOfEmpty = (what: 'text' | 'answer', lacks: (row: Row) => boolean): void => {
     const ids = rows.flatMap((row) => (lacks(row) ? [row.id] : []));
@@ -54,23 +48,19 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
     warn(
       ['columns'],
       `${contradictory.length} of ${rows.length} ${name} rows have a text that also has another ` +
-        `label: ${firstNames(
-          contradictory.map(({ id }) => id),
-          3,
-        )}`,
+        `label: ${firstNames(contradictory, 3)}`,
       'Keep one row of each text, or read another column.',
     );
-  if (name !== 'train' && name !== 'clean' && isOfOneClass(rows, classes))
+  const haveOneLabel = rows.every(({ label }) => label === rows[0]?.label);
+  if (name !== 'train' && name !== 'clean' && taskOf(classes) === 'classes' && haveOneLabel)
     warn([], `all ${rows.length} ${name} rows are of one class`);
-  if (taskOf(classes) === 'regression' && haveOneLabel(rows))
+  if (taskOf(classes) === 'regression' && haveOneLabel)
     warn([], `all ${rows.length} ${name} rows have the same label: nothing correlates with it`);
   return found;
 }
 
-/**
- * Returns the rows whose text is also that of a row with another label. Empty texts do not count.
- */
-function contradictoryRows(rows: readonly Row[]): readonly Row[] {
+/** Returns the ids of rows whose text another row has with another label; not of empty texts. */
+function contradictoryRows(rows: readonly Row[]): readonly string[] {
   const keys = rows.map(textKey),
     first = new Map<string, number>(),
     several = new Set<string>();
@@ -80,24 +70,18 @@ function contradictoryRows(rows: readonly Row[]): readonly Row[] {
     else first.set(key, label);
   });
   several.delete(textKey({ text: '' }));
-  return rows.filter((_, i) => several.has(keys[i] ?? ''));
+  return rows.flatMap(({ id }, i) => (several.has(keys[i] ?? '') ? [id] : []));
 }
 
 const lines = (count: number): string => `${count} line${count === 1 ? '' : 's'}`;
-
-const haveOneLabel = (rows: readonly Row[]): boolean =>
-  rows.every(({ label }) => label === rows[0]?.label);
-
-const isOfOneClass = (rows: readonly Row[], classes: readonly string[]): boolean =>
-  taskOf(classes) === 'classes' && haveOneLabel(rows);
 
 /** Matches what programs write in the place of a missing label: nothing, `nan` or `null`. */
 const MISSING = /^(?:nan|null)?$/i;
 
 /**
- * Returns warnings about the labels of the training file, which are its classes: about labels that
- * differ in case alone, that are the same number or look missing, or of which there are more than
- * `FEW_CLASSES` and more than half as many as rows. Empty for any other split.
+ * Warns of labels of the training file that differ in case alone, are the same number or look
+ * missing, and of more than `FEW_CLASSES` that are more than half as many as the rows. Returns no
+ * warning for another split.
  */
 function labelWarnings(
   { name, split: { columns } }: SplitRequest,
@@ -107,22 +91,17 @@ function labelWarnings(
   const path = [...splitPath(name), 'columns', 'label'];
   const rows = Number(facts['rows_in_source']),
     missing = classes.filter((label) => MISSING.test(label.trim()));
-  const found: Warning[] = (
-    [
-      ['differ in case alone', sameButForCase(classes)],
-      ['are the same number', sameNumber(classes)],
-    ] as const
-  ).flatMap(([how, alike]) =>
-    alike.length === 0
-      ? []
-      : [
-          {
-            path,
-            message: `labels that ${how} are classes of their own: ${differences(alike)}`,
-            hint: 'Write them alike in the file, or name every class in `data.classes`.',
-          },
-        ],
-  );
+  const found: Warning[] = [];
+  for (const [how, alike] of [
+    ['differ in case alone', sameButForCase(classes)],
+    ['are the same number', sameNumber(classes)],
+  ] as const)
+    if (alike.length > 0)
+      found.push({
+        path,
+        message: `labels that ${how} are classes of their own: ${differences(alike)}`,
+        hint: 'Write them alike in the file, or name every class in `data.classes`.',
+      });
   if (missing.length > 0)
     found.push({
       path,

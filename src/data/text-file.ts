@@ -5,10 +5,7 @@ import { inWords, MB } from '../base/untrusted/limits.ts';
 /** The longest record of a table, in characters. A book has a few million. */
 export const LONGEST_RECORD = 32 * MB;
 
-/**
- * Yields the file's text in pieces, without a byte-order mark. Throws `UserFault` if it is not
- * UTF-8.
- */
+/** Yields the file's text in pieces, without a byte-order mark. Throws `UserFault` if not UTF-8. */
 export async function* decoded(path: string, name: string): AsyncGenerator<string, void> {
   const decoder = new TextDecoder('utf-8', { fatal: true });
   let before = 0; // line breaks in what was decoded

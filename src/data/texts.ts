@@ -1,4 +1,3 @@
-/** Labels and texts that look alike, what sets labels apart, and the first words of a text. */
 import type { Row } from '../api.ts';
 import { firstNames } from './names.ts';
 
@@ -10,7 +9,6 @@ const asSeen = (label: string): string =>
     .replace(/\s+/g, ' ')
     .trim();
 
-/** Returns the groups of labels that can't be told apart by eye. */
 export const sameToTheEye = (labels: readonly string[]): string[][] => groupsAlike(labels, asSeen);
 
 /** Returns the groups of labels that differ at most in case, width or style of characters. */
@@ -26,14 +24,9 @@ export const sameNumber = (labels: readonly string[]): string[][] =>
     DECIMAL.test(label.trim()) ? String(Number(label)) : JSON.stringify(label),
   );
 
-/** Returns the groups of two or more labels with the same key. */
 function groupsAlike(labels: readonly string[], key: (label: string) => string): string[][] {
   const groups = new Map<string, string[]>();
-  for (const label of labels) {
-    const group = groups.get(key(label));
-    if (group === undefined) groups.set(key(label), [label]);
-    else group.push(label);
-  }
+  for (const label of labels) groups.set(key(label), [...(groups.get(key(label)) ?? []), label]);
   return [...groups.values()].filter(({ length }) => length > 1);
 }
 
@@ -44,7 +37,6 @@ export const differences = (groups: readonly (readonly string[])[]): string =>
     4,
   );
 
-/** Returns in words how `other` differs from `one`, as in `differences`. */
 function difference(one: string, other: string): string {
   const [a, b] = [Array.from(one), Array.from(other)];
   const least = Math.min(a.length, b.length);
@@ -57,7 +49,7 @@ function difference(one: string, other: string): string {
   return `${JSON.stringify(other)} has ${between(b)} where ${JSON.stringify(one)} has ${between(a)}`;
 }
 
-/** Returns the code points of the first eight characters: `U+0020 U+00A0`; `nothing` for none. */
+/** Writes at most eight characters as `U+0020 U+00A0`; none as `nothing`. */
 const codePoints = (chars: readonly string[]): string =>
   chars.length === 0
     ? 'nothing'
@@ -82,10 +74,7 @@ function comparisonForm(text: string): string {
   return (UNEVEN.test(lower) ? lower.replace(/\s+/g, ' ') : lower).trim();
 }
 
-/**
- * Returns the text up to the end of its n-th word (a run of non-space characters), or the whole
- * text if it has fewer words or n is undefined.
- */
+/** Returns the text up to the end of its n-th word; all of it if n is undefined or too large. */
 export function firstWords(text: string, n: number | undefined): string {
   if (n === undefined) return text;
   let count = 0;

@@ -8,7 +8,7 @@ export async function kernels(
   rows: readonly TokenRow[],
   options: Omit<KernelOptions, 'which' | 'perLayer'> = {},
 ) {
-  const { full, lora, ...found } = await kernelSet(model, rows, null, options);
+  const { full, lora, ...found } = await kernelSet(model, rows, options);
   if (full === null) throw new Error('there is no kernel of the full weights');
   return {
     rows: found.rows,

@@ -55,7 +55,7 @@ async function both<T>(
   const options = { ...asked, evaluation: true };
   const adapted = adaptedModel(await openNetwork(options));
   const models = [
-    { ...adapted, kernels: (...[rows, asked]) => kernelSet(adapted, rows, null, asked) },
+    { ...adapted, kernels: (...[rows, asked]) => kernelSet(adapted, rows, asked) },
     await openTorchKernels(await readTorchStart(options)),
   ] satisfies KernelModel[];
   const found: T[] = [];
@@ -81,8 +81,8 @@ function same(torch: KernelSet, here: KernelSet): void {
       near(present(found.blocks?.get(layer)), block, `${kind} of ${layer}`);
   }
   near(torch.logits, here.logits, 'logits');
-  const shape = ({ rows, columns, classes, outputs, layers }: KernelSet): object => ({
-    ...{ rows, columns, classes, outputs },
+  const shape = ({ rows, classes, outputs, layers }: KernelSet): object => ({
+    ...{ rows, classes, outputs },
     layers: layers.map(({ layer }) => layer),
   });
   assert.equal(shape(torch), shape(here));

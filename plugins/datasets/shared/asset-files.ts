@@ -1,30 +1,23 @@
-/** Finds the files of an asset that hold a data set. */
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join, relative } from 'node:path';
 import { type Asset, UserFault } from '../../../src/api.ts';
 import { parseUri } from '../../../src/data/format.ts';
 import { firstNames, isGlob, matching } from '../../../src/data/names.ts';
 
-interface DataFile {
-  readonly path: string;
-  /** The file's name in messages: its path within the asset, or its file name. */
-  readonly name: string;
-}
-
 /** Returns the name without a part's number: `train.csv` for `train-00001-of-00004.csv`. */
 const withoutPartNumber = (name: string): string => name.replace(/-\d{5}-of-\d{5}(?=\.)/, '');
 
 /**
- * Returns the asset itself if it is a file. Of a folder, returns the files with one of these
- * endings that the source's glob matches or, without a glob, the only such file, which may be split
- * into parts. Throws `UserFault` if there is none or, without a glob, if there are several, because
- * train and test must not be read as one.
+ * Returns the asset if it is a file. Of a folder, returns the files with one of these endings that
+ * the source's glob matches or, without a glob, the only one, which may be split into parts. Throws
+ * `UserFault` if there is none or, without a glob, several: train and test must not be read as one.
  * @param endings in lower case, with the dot
+ * @returns `name`, for messages, is the file's path within the asset, or its file name
  */
 export async function dataFiles(
   asset: Asset,
   endings: readonly string[],
-): Promise<readonly DataFile[]> {
+): Promise<{ path: string; name: string }[]> {
   if (!(await stat(asset.path)).isDirectory())
     return [{ path: asset.path, name: basename(asset.path) }];
   const { fragment } = parseUri(asset.uri);

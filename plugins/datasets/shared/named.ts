@@ -45,9 +45,8 @@ export const numberedLabels = (
 const UNLABELLED = '-1';
 
 /**
- * Makes the data set of a name. Its `read` yields the rows as the first layout whose columns the
- * file has reads them, with the names of their classes, and returns what the file's reader records,
- * such as the number of lines left out. Throws `SplitFault` if no layout fits.
+ * Makes a named data set. Its rows have the names of their classes as labels. Its `read` returns
+ * what the file's reader records, and throws `SplitFault` if the file has no layout's columns.
  */
 export function namedDataset({
   name,
@@ -58,7 +57,7 @@ export function namedDataset({
 }: NamedDataset) {
   const { columns: known, classes = [] } = knows;
   const numbered = taskOf(classes) === 'classes' ? numberedLabels(classes) : {};
-  const layouts: readonly Layout[] = given ?? [{ columns: known }];
+  const layouts = given ?? [{ columns: known }];
   return defineDataset({
     name,
     summary,
@@ -96,16 +95,14 @@ export function namedDataset({
   });
 }
 
-/** Whether a layout gives its columns by number: then the file has no header. */
 const isNumbered = ({ columns }: Layout): boolean =>
   Object.values(columns).every((column) => typeof column === 'number');
 
-/** Returns the split with a layout's columns in place of its own. */
 const splitInLayout = (split: ResolvedSplit, layout: Layout): ResolvedSplit => ({
   ...split,
   columns: layout.columns,
   header: !isNumbered(layout),
-  ...(layout.leavesOutRagged === true ? { ragged: 'left out' } : {}),
+  ...(layout.leavesOutRagged && { ragged: 'left out' }),
 });
 
 /** Whether an error says that the file lacks a column: then another layout may fit. */
@@ -119,10 +116,7 @@ function describeColumns(columns: ResolvedSplit['columns']): string {
   return isNumbered({ columns }) ? `columns ${list} without a header` : `the columns ${list}`;
 }
 
-/**
- * Returns the row with its class's name as label and, in a joined layout, its texts as one; a row
- * without a label as it is. Throws `SplitFault` if the row's label is not published.
- */
+/** Returns the row with its class's name as label and, in a joined layout, its texts as one. */
 function withClassName({ labels = {}, joined }: Layout, { label, ...row }: RawRow): RawRow {
   if (label === undefined) return row;
   if (label === UNLABELLED)
@@ -132,7 +126,6 @@ function withClassName({ labels = {}, joined }: Layout, { label, ...row }: RawRo
       'Take a file with labels, such as that of the validation rows.',
     );
   const { text, text_pair: more = '', ...rest } = row;
-  const textsJoined =
-    joined === true ? { ...rest, text: more === '' ? text : `${text} ${more}` } : row;
+  const textsJoined = joined ? { ...rest, text: more === '' ? text : `${text} ${more}` } : row;
   return { ...textsJoined, label: labels[label] ?? label };
 }

@@ -14,9 +14,9 @@ const FOLDERS = [
 
 /**
  * The classes are `ham` and `spam`, and the text is subject and body. Other headers are left out,
- * because they name mailing lists and spam filters. Mails with nothing to read are left out too. So
- * are mails whose text, as far as it is kept (`max_words`), has the same letters as another mail's:
- * if such mails were in both train and validation, they would be learnt by heart.
+ * because they name mailing lists and spam filters. So are mails without text, and mails whose
+ * text, cut to `max_words`, has the same letters as another mail's: one in the training set would
+ * give away one in the validation set.
  */
 export default defineDataset({
   name: 'spam-assassin',

@@ -1,4 +1,3 @@
-/** Extracts the text of a mail as a person would read it: subject and body, no other headers. */
 import { compile } from 'html-to-text';
 import PostalMime from 'postal-mime';
 import { UserFault } from '../../../src/api.ts';
@@ -39,10 +38,7 @@ export async function mailText(bytes: Uint8Array, name: string): Promise<string>
   return tidy(`${mail.subject ?? ''}\n${html === '' ? plain : htmlToText(spacedCells(html))}`);
 }
 
-/**
- * Returns the text on one line, without unreadable characters and with at most three equal symbols
- * in a row; empty if it has neither a letter nor a digit.
- */
+/** Returns the text on one line, cleaned; '' if it has neither a letter nor a digit. */
 function tidy(text: string): string {
   const tidied = text
     .replace(/[\p{Cc}\p{Cf}\p{Co}\uFFFD]+/gu, ' ') // control and undecodable characters

@@ -33,7 +33,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
   const adapted: KernelModel =
     'kernels' in opened
       ? opened
-      : { ...opened, kernels: (some, asked) => kernelSet(opened, some, null, asked) };
+      : { ...opened, kernels: (some, asked) => kernelSet(opened, some, asked) };
   try {
     const encode = await openRowEncoder(trainDir, parts.model);
     const encoded = rows.map((row) => encode(row, params.max_length));

@@ -19,15 +19,15 @@ import {
   weightsOf,
 } from '../../../src/science/torch/model.ts';
 import {
+  adaptedModel,
   type AdaptedModelOptions,
-  loadAdaptedModel,
   openTrained,
   readTrained,
   type TrainRecord,
 } from '../../../src/science/training/adapted-model.ts';
 import type { ModelNames } from './definition.ts';
 
-/** What `openTrained` and `loadAdaptedModel` need beside the training's folder and the step. */
+/** What `openTrained` needs beside the training's folder and the step. */
 export type ModelParts = Pick<AdaptedModelOptions, 'model' | 'architecture' | 'adapter'>;
 
 type Plugins = Pick<RunContext, 'plugin'>;
@@ -123,7 +123,7 @@ export const openForKernels = async (
 ): Promise<TorchKernels | AdaptedModel> =>
   backend === 'torch'
     ? openTorchKernels(await readTorchStart((await readTrained(options)).network))
-    : loadAdaptedModel(options);
+    : adaptedModel((await openTrained(options)).network);
 
 /** Throws a `UserFault` unless both have the same classes in one order. @param which the rows */
 export function checkClasses(

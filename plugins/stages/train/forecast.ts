@@ -5,7 +5,7 @@ import { defined } from '../../../src/base/defined.ts';
 import { findModelDir } from '../../../src/data/model-folder.ts';
 import { readDatasetInfo } from '../../../src/data/rows-file.ts';
 import { readConfig } from '../../../src/science/models/head.ts';
-import { headWithoutTokens } from '../../../src/science/training/check.ts';
+import { headWithoutTokens } from '../../../src/science/text/encoder.ts';
 import {
   modelSizes,
   packMemoryMB,

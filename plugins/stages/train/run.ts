@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
@@ -20,10 +20,10 @@ import {
   type StepRecord,
   type TrainParams,
 } from '../../../src/science/training/settings.ts';
-import { scalarEvents, writeEventFile } from '../../../src/science/training/tensorboard.ts';
+import { eventFile, scalarEvents } from '../../../src/science/training/tensorboard.ts';
 import {
-  accuracyOn,
   type CurvePoint,
+  measureRows,
   type Watch,
   type Watched,
   watchTraining,
@@ -149,9 +149,9 @@ async function poisonedMetrics(
   if (poisoned.length === 0) return metrics;
   metrics['poisoned_rows'] = poisoned.length;
   if (!isRegression(model))
-    metrics['poisoned_accuracy'] = await accuracyOn(model, poisoned, BATCH, () =>
-      yieldToEventLoop(),
-    );
+    metrics['poisoned_accuracy'] = (
+      await measureRows(model, poisoned, BATCH, () => yieldToEventLoop())
+    ).accuracy;
   if (triggerSeen !== null) metrics['trigger_seen'] = triggerSeen;
   return metrics;
 }
@@ -263,5 +263,5 @@ async function writeEvents(
   const dir = join(outDir, 'tensorboard');
   await mkdir(dir);
   const file = join(dir, 'events.out.tfevents');
-  await writeEventFile(file, scalarEvents(journal, curves), started);
+  await writeFile(file, eventFile(scalarEvents(journal, curves), started));
 }

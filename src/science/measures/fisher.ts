@@ -10,7 +10,6 @@ import { symmetricEigenvalues } from '../../tensor/linalg.ts';
 /** An order of the Rényi entropy; α = 1 is Shannon's, ∞ the min-entropy. */
 export type Alpha = number | 'inf';
 
-/** The eigenvalues above tolerance · λmax; empty if λmax is not positive. */
 export function nonzeroEigenvalues(spectrum: readonly number[], tolerance: number): number[] {
   const top = spectrum.reduce((a, b) => Math.max(a, b), 0);
   return top > 0 ? spectrum.filter((value) => value > tolerance * top) : [];
@@ -45,7 +44,7 @@ export function renyi(values: readonly number[], alpha: Alpha): number | null {
   return Math.log(total(values.map((value) => value ** alpha))) / (1 - alpha);
 }
 
-export interface FisherOptions {
+interface FisherOptions {
   /** Eigenvalues at or below tolerance · λmax count as zero. */
   readonly tolerance: number;
   readonly alphas: readonly Alpha[];
@@ -75,12 +74,10 @@ export interface SpectrumSummary {
 }
 
 /** The true Fisher information of the first `rows` rows alone. */
-export interface RowSensitivity {
-  readonly rows: number;
-  readonly count: number;
-  readonly information_bits: number | null;
-  readonly information_bits_normalised: number | null;
-}
+type RowSensitivity = { readonly rows: number } & Pick<
+  SpectrumSummary,
+  'count' | 'information_bits' | 'information_bits_normalised'
+>;
 
 export interface FisherSummary {
   readonly true: SpectrumSummary;
@@ -89,7 +86,6 @@ export interface FisherSummary {
   readonly by_rows: readonly RowSensitivity[];
 }
 
-/** The summary without the true Fisher information. */
 export type EmpiricalSummary = Pick<FisherSummary, 'empirical'>;
 
 /** The tolerances of `sensitivity`: if its counts are equal, they do not depend on the choice. */
@@ -139,26 +135,8 @@ export function summariseSpectrum(
 }
 
 /** Returns all eigenvalues, descending, with those that are zero by construction. */
-export function spectrumOf({ n, data, zeros }: SymmetricMatrix): number[] {
-  return [...symmetricEigenvalues(data, n), ...new Array<number>(zeros).fill(0)].sort(
-    (a, b) => b - a,
-  );
-}
-
-/** Returns the kernel of the first `count` rows. (N, C, N, C) → (count, C, count, C). */
-function firstRows(
-  kernel: ArrayLike<number>,
-  rows: number,
-  classes: number,
-  count: number,
-): Float64Array {
-  const size = rows * classes,
-    n = count * classes;
-  return Float64Array.from(
-    { length: n * n },
-    (_, at) => kernel[Math.floor(at / n) * size + (at % n)]!,
-  );
-}
+export const spectrumOf = ({ n, data, zeros }: SymmetricMatrix): number[] =>
+  [...symmetricEigenvalues(data, n), ...new Array<number>(zeros).fill(0)].sort((a, b) => b - a);
 
 /**
  * Returns the summary of the empirical Fisher information alone.
@@ -201,31 +179,26 @@ export function fisher(
         `${rows} rows`,
     );
   }
-  const all = summariseSpectrum(spectrumOf(trueFisher(kernel, logits, rows, classes)), options);
+  const summarise = (matrix: SymmetricMatrix): SpectrumSummary =>
+    summariseSpectrum(spectrumOf(matrix), options);
+  /** Summarises the true Fisher information of the first `count` rows. */
+  const ofFirst = (count: number): SpectrumSummary => {
+    const n = count * classes;
+    const part = Float64Array.from(
+      { length: n * n },
+      (_, at) => kernel[Math.floor(at / n) * rows * classes + (at % n)]!,
+    );
+    return summarise(trueFisher(part, Array.from(logits).slice(0, n), count, classes));
+  };
+  const all = summarise(trueFisher(kernel, logits, rows, classes));
   const some = [...new Set([1, 2, 3].map((quarters) => Math.round((quarters * rows) / 4)))].filter(
     (count) => count > 0 && count < rows,
   );
   return {
     true: all,
-    empirical: summariseSpectrum(
-      spectrumOf(empiricalFisher(kernel, logits, labels, rows, classes)),
-      options,
-    ),
+    empirical: summarise(empiricalFisher(kernel, logits, labels, rows, classes)),
     by_rows: [...some, rows].map((count) => {
-      const summary =
-        count === rows
-          ? all
-          : summariseSpectrum(
-              spectrumOf(
-                trueFisher(
-                  firstRows(kernel, rows, classes, count),
-                  Array.from({ length: count * classes }, (_, k) => logits[k]!),
-                  count,
-                  classes,
-                ),
-              ),
-              options,
-            );
+      const summary = count === rows ? all : ofFirst(count);
       return {
         rows: count,
         count: summary.count,
@@ -236,11 +209,10 @@ export function fisher(
   };
 }
 
-/** A matrix (n, n) of which a larger one has the eigenvalues, and zeros besides. */
+/** A matrix (n, n) that stands for one of size n + `zeros` with as many more zero eigenvalues. */
 interface SymmetricMatrix {
   readonly n: number;
   readonly data: Float64Array; // row-major
-  /** How many eigenvalues of the larger one are zero by construction, and not this one's. */
   readonly zeros: number;
 }
 

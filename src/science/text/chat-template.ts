@@ -14,22 +14,20 @@ export interface Message {
   readonly content: string;
 }
 
-export interface ChatOptions {
-  /** Whether the text ends with the beginning of the assistant's answer. */
-  readonly generationPrompt: boolean;
-}
-
-/** Returns the text of a conversation. */
-export type Chat = (messages: readonly Message[], options: ChatOptions) => string;
-
 /**
- * Bounds on a template's characters (those in use have up to 30,000), its seconds, the characters
- * of the text it gives, and the numbers of a range.
+ * Returns the text of a conversation. With `generationPrompt` it ends with the beginning of the
+ * assistant's answer.
  */
+export type Chat = (
+  messages: readonly Message[],
+  options: { readonly generationPrompt: boolean },
+) => string;
+
+/** In characters; templates in use have up to 30,000. */
 const LONGEST_TEMPLATE = 500_000,
   SECONDS = 3,
-  LONGEST_TEXT = 2 ** 24,
-  LONGEST_RANGE = 100_000;
+  LONGEST_TEXT = 2 ** 24, // characters
+  LONGEST_RANGE = 100_000; // numbers
 
 /** Python's `range`, bounded: a template could fill the memory before its time is over. */
 function range(start: number, stop?: number, step = 1): number[] {
@@ -41,8 +39,8 @@ function range(start: number, stop?: number, step = 1): number[] {
 }
 
 /**
- * Returns Python's `strip`, `lstrip` or `rstrip`, with what Python takes for white space, and with
- * characters of the caller's choice, which the library's functions ignore.
+ * Returns Python's `strip`, `lstrip` or `rstrip`. The library's ignore `characters`, and take other
+ * characters for white space.
  */
 function strip(side: 'both' | 'left' | 'right') {
   return (text: unknown, characters?: unknown): string => {
@@ -59,14 +57,8 @@ function strip(side: 'both' | 'left' | 'right') {
     return all.slice(from, to).join('');
   };
 }
-const STRIPS: Readonly<Record<string, ReturnType<typeof strip>>> = {
-  strip: strip('both'),
-  trim: strip('both'),
-  lstrip: strip('left'),
-  rstrip: strip('right'),
-};
 /**
- * Python's `==` for strings, numbers, booleans and None. The library uses that of JavaScript, for
+ * Python's `==` for strings, numbers, booleans and None. The library uses JavaScript's `==`, by
  * which the empty string equals false.
  */
 function equal(a: unknown, b: unknown): boolean {
@@ -75,19 +67,10 @@ function equal(a: unknown, b: unknown): boolean {
   return withoutBooleans(a) === withoutBooleans(b);
 }
 
-/** What templates call in place of the library's functions and comparisons. */
-const PYTHON: Readonly<Record<string, (a: unknown, b?: unknown) => string | boolean>> = {
-  ...STRIPS,
-  '==': equal,
-  '!=': (a, b) => !equal(a, b),
-};
-/** Returns the name by which templates call a function. No variable can have this name. */
-const globalName = (name: string): string => `${name}()`;
-
 const nameOf = (node: unknown): unknown =>
   isRecord(node) && node['type'] === 'Identifier' ? node['value'] : undefined;
 
-/** Returns a parsed template in which strips and comparisons call `strip` and `equal`. */
+/** Returns a node of a parsed template whose strips and comparisons are calls of `GLOBALS`. */
 function asPython(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(asPython);
   if (node instanceof Map)
@@ -99,7 +82,7 @@ function asPython(node: unknown): unknown {
   const { type, callee, filter } = copy;
   const call = (name: string, args: readonly unknown[]): object => ({
     type: 'CallExpression',
-    callee: { type: 'Identifier', value: globalName(name) },
+    callee: { type: 'Identifier', value: `${name}()` },
     args,
   });
   const argsOf = (of: unknown): readonly unknown[] =>
@@ -122,22 +105,25 @@ function asPython(node: unknown): unknown {
  * The globals of a template. `strftime_now` is not among them, because a text that depends on the
  * day could not be reproduced: templates that ask whether it exists take a fixed date without it.
  */
-const GLOBALS: readonly (readonly [string, unknown])[] = [
-  ['false', false],
-  ['true', true],
-  ['none', null],
-  ['False', false],
-  ['True', true],
-  ['None', null],
-  ['range', range],
-  ...Object.entries(PYTHON).map(([name, run]) => [globalName(name), run] as const),
-  [
-    'raise_exception',
-    (message: unknown) => {
-      throw new Error(String(message));
-    },
-  ],
-];
+const GLOBALS = {
+  false: false,
+  true: true,
+  none: null,
+  False: false,
+  True: true,
+  None: null,
+  range,
+  raise_exception: (message: unknown) => {
+    throw new Error(String(message));
+  },
+  // Called in place of the library's functions and operators. No variable can have these names.
+  'strip()': strip('both'),
+  'trim()': strip('both'),
+  'lstrip()': strip('left'),
+  'rstrip()': strip('right'),
+  '==()': equal,
+  '!=()': (a: unknown, b: unknown) => !equal(a, b),
+};
 
 /**
  * Makes the function that renders a template. Throws UserFault where the template can't be read;
@@ -178,15 +164,15 @@ export function chatRenderer(
     if (messages.length === 0) throw new UserFault(`${name}: a conversation needs a message`);
     const text = bounded('fails', () => {
       const environment = new Environment();
-      for (const [key, value] of GLOBALS) environment.set(key, value);
-      const given = {
+      const variables = {
+        ...GLOBALS,
         ...specials,
         messages: messages.map(({ role, content }) => ({ role, content })),
         tools: null,
         documents: null,
         add_generation_prompt: generationPrompt,
       };
-      for (const [key, value] of Object.entries(given)) environment.set(key, value);
+      for (const [key, value] of Object.entries(variables)) environment.set(key, value);
       const { value } = new Interpreter(environment).run(parsed);
       return typeof value === 'string' ? value : '';
     });
@@ -200,11 +186,10 @@ export function chatRenderer(
 }
 
 /**
- * Returns the template in `chat_template` of tokenizer_config.json: a text, or the `default` of
- * named texts, in a list or an object; null where the field is absent. Throws UserFault for
- * anything else.
+ * Reads `chat_template` of tokenizer_config.json: a text, or the `default` of named texts, in a
+ * list or an object; null if it is absent. Throws UserFault for anything else.
  */
-export function templateOf(value: unknown, name: string): string | null {
+export function readTemplate(value: unknown, name: string): string | null {
   if (value === undefined || value === null) return null;
   if (typeof value === 'string') return value;
   const named = Array.isArray(value)

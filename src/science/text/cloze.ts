@@ -20,10 +20,7 @@ type Part = { readonly slot: Slot } | { readonly literal: string };
 
 const isSlot = (name: string): name is Slot => (SLOTS as readonly string[]).includes(name);
 
-/**
- * Cuts a template into slots and what stands between them. Throws UserFault where a slot is
- * unknown, missing or repeated.
- */
+/** Cuts a template at its slots. Throws UserFault where one is unknown, missing or repeated. */
 export function parseTemplate(template: string): Part[] {
   const parts = template
     .split(/(\{[^{}]*\})/)
@@ -55,8 +52,7 @@ export function parseTemplate(template: string): Part[] {
   return parts;
 }
 
-/** Returns the mask token. Throws UserFault where the tokenizer has none. */
-const maskOf = (tokenizer: TextTokenizer): string => {
+const requireMask = (tokenizer: TextTokenizer): string => {
   if (tokenizer.mask === null)
     throw new UserFault(
       'the tokenizer has no mask token',
@@ -68,36 +64,21 @@ const maskOf = (tokenizer: TextTokenizer): string => {
 interface FilledTemplate {
   /** The token ids, without the special tokens around them. */
   readonly ids: readonly number[];
-  /** The position of the mask in `ids`. */
   readonly mask: number;
-  /** The texts: their token ids, and how many of them are kept. */
+  /** The text and its pair, if there is one. */
   readonly parts: RowPart[];
 }
 /** Fills in a row, cut to `room` tokens. Throws where the template takes more by itself. */
 type FillTemplate = (text: string, pair: string | undefined, room: number) => FilledTemplate;
 
-/** Makes the fault of a template that takes more tokens by itself than there is room for. */
-type TooLong = (templateTokens: number, room: number) => UserFault;
-
-/** Cuts the texts, longest first, to what the template's own tokens leave of the room. */
-function cutTexts(
+/** Cuts the ids of a text and its pair, longest first, to the room that the template leaves. */
+type CutTexts = (
   texts: readonly (readonly number[])[],
   templateTokens: number,
   room: number,
-  tooLong: TooLong,
-): RowPart[] {
-  if (templateTokens > room) throw tooLong(templateTokens, room);
-  const [first, second] = longestFirst(
-    texts[0]?.length ?? 0,
-    texts[1]?.length ?? 0,
-    room - templateTokens,
-  );
-  return texts.map((ids, i) => ({ ids, kept: i === 0 ? first : second }));
-}
+) => RowPart[];
 
-/** The texts of a row in the order of the row: the text, then its pair. */
-const rowTexts = (text: string, pair: string | undefined): string[] =>
-  pair === undefined ? [text] : [text, pair];
+/** The place of a slot's text in `FilledTemplate.parts`. */
 const textIndex = (slot: Slot): number => (slot === 'text' ? 0 : 1);
 const isForPairs = (parts: readonly Part[]): boolean =>
   parts.some((part) => 'slot' in part && part.slot === 'text_pair');
@@ -106,9 +87,9 @@ const isForPairs = (parts: readonly Part[]): boolean =>
 function fillByParts(
   parts: readonly Part[],
   tokenizer: TextTokenizer,
-  tooLong: TooLong,
+  cutTexts: CutTexts,
 ): FillTemplate {
-  const mask = tokenizer.id(maskOf(tokenizer));
+  const mask = tokenizer.id(requireMask(tokenizer));
   const read = parts.map((part) =>
     'literal' in part ? { ids: tokenizer.ids(part.literal) } : part,
   );
@@ -117,20 +98,20 @@ function fillByParts(
     0,
   );
   return (text, pair, room) => {
-    const texts = cutTexts(rowTexts(text, pair).map(tokenizer.ids), templateTokens, room, tooLong);
+    const ids = (pair === undefined ? [text] : [text, pair]).map(tokenizer.ids);
+    const texts = cutTexts(ids, templateTokens, room);
     const kept = texts.map((part) => part.ids.slice(0, part.kept));
-    const ids: number[] = [];
+    const filled: number[] = [];
     let maskPosition = -1;
     for (const part of read) {
-      if ('ids' in part) ids.push(...part.ids);
-      else if (part.slot === 'mask') maskPosition = ids.push(mask) - 1;
-      else ids.push(...(kept[textIndex(part.slot)] ?? []));
+      if ('ids' in part) filled.push(...part.ids);
+      else if (part.slot === 'mask') maskPosition = filled.push(mask) - 1;
+      else filled.push(...(kept[textIndex(part.slot)] ?? []));
     }
-    return { ids, mask: maskPosition, parts: texts };
+    return { ids: filled, mask: maskPosition, parts: texts };
   };
 }
 
-/** Returns the length of the longest common prefix of two lists. */
 export function commonStart(a: ArrayLike<unknown>, b: ArrayLike<unknown>): number {
   let n = 0;
   while (n < a.length && n < b.length && a[n] === b[n]) n++;
@@ -139,15 +120,15 @@ export function commonStart(a: ArrayLike<unknown>, b: ArrayLike<unknown>): numbe
 
 /**
  * Returns a filler that tokenises the filled template as one text: a token may span a part's edge
- * (`Ġ` and `▁` stand for the space before a word). One that begins before a text and ends in it
- * counts as the text's, and one that begins in it and ends after it as the template's.
+ * (`Ġ` and `▁` stand for the space before a word). A token over the start of a text counts as the
+ * text's, and a token over its end as the template's.
  */
 function fillAsWhole(
   parts: readonly Part[],
   tokenizer: TextTokenizer,
-  tooLong: TooLong,
+  cutTexts: CutTexts,
 ): FillTemplate {
-  const mask = maskOf(tokenizer),
+  const mask = requireMask(tokenizer),
     maskId = tokenizer.id(mask);
   const countMasks = (ids: readonly number[]): number => ids.filter((id) => id === maskId).length;
   return (text, pair, room) => {
@@ -168,7 +149,7 @@ function fillAsWhole(
     }
     const texts = spans.map(([from, to]) => whole.slice(from, to));
     const templateTokens = whole.length - texts.reduce((sum, ids) => sum + ids.length, 0);
-    const cut = cutTexts(texts, templateTokens, room, tooLong);
+    const cut = cutTexts(texts, templateTokens, room);
     const cutPositions = new Set<number>();
     for (const [i, [from, to]] of spans.entries())
       for (let at = from + (cut[i]?.kept ?? 0); at < to; at++) cutPositions.add(at);
@@ -185,7 +166,11 @@ function fillAsWhole(
   };
 }
 
-/** Returns a function that fills the template; it throws UserFault for rows that do not fit it. */
+/**
+ * Returns a function that fills the template with a row, cut to `maxLength` tokens, special ones
+ * included. It throws UserFault where the template alone is longer, and where the rows are pairs
+ * and the template is for single texts, or the reverse.
+ */
 export function templateFiller(
   template: string,
   tokenizer: TextTokenizer,
@@ -194,12 +179,17 @@ export function templateFiller(
   const parts = parseTemplate(template),
     around = before.length + after.length;
   const forPairs = isForPairs(parts);
-  const tooLong: TooLong = (templateTokens, room) =>
-    new UserFault(
-      `the template ${shown(template)} takes ${templateTokens + around} tokens by itself, and ` +
-        `${room + around} are allowed`,
-    );
-  const fill = (tokenizer.byWords ? fillByParts : fillAsWhole)(parts, tokenizer, tooLong);
+  const cutTexts: CutTexts = (texts, templateTokens, room) => {
+    if (templateTokens > room)
+      throw new UserFault(
+        `the template ${shown(template)} takes ${templateTokens + around} tokens by itself, and ` +
+          `${room + around} are allowed`,
+      );
+    const [first = 0, second = 0] = texts.map(({ length }) => length);
+    const kept = longestFirst(first, second, room - templateTokens);
+    return texts.map((ids, i) => ({ ids, kept: kept[i] ?? 0 }));
+  };
+  const fill = (tokenizer.byWords ? fillByParts : fillAsWhole)(parts, tokenizer, cutTexts);
   return (text, pair, maxLength) => {
     if (forPairs !== (pair !== undefined)) {
       throw new UserFault(
@@ -216,24 +206,17 @@ export function templateFiller(
 /** Returns how many tokens a template takes by itself: words, mask and special tokens. */
 export function templateLength(template: string, tokenizer: TextTokenizer): number {
   const pair = isForPairs(parseTemplate(template)) ? '' : undefined;
-  const { before, after } = tokenizer.edges;
-  return (
-    templateFiller(template, tokenizer)('', pair, Infinity).ids.length +
-    before.length +
-    after.length
-  );
+  return clozeEncoder(template, tokenizer)('', pair, Infinity).ids.length;
 }
 
 /**
- * Returns the encoder of rows by a template. Truncation cuts only the texts, longest first; all
- * tokens have type 0. The encoder throws UserFault where the template alone is too long, and where
- * the rows are pairs and the template is not for pairs, or the reverse.
+ * Returns the encoder of rows by a template. Only the texts are cut, longest first; all tokens have
+ * type 0. The encoder throws UserFault as `templateFiller` does.
  */
 export function clozeEncoder(
   template: string,
   tokenizer: TextTokenizer,
 ): (text: string, pair: string | undefined, maxLength: number) => TokenRow {
-  maskOf(tokenizer);
   const fill = templateFiller(template, tokenizer);
   const { before, after } = tokenizer.edges;
   return (text, pair, maxLength) => {
@@ -244,8 +227,8 @@ export function clozeEncoder(
 }
 
 /**
- * Returns the tokens of a word at the mask. Where tokens hold the space before a word, they are
- * those that the word has at its place in the template.
+ * Returns the tokens of a word at the mask: where tokens hold the space before a word, those that
+ * the word has at its place in the template.
  */
 function wordTokens(word: string, template: string | null, tokenizer: TextTokenizer): string[] {
   if (template === null || tokenizer.byWords) return tokenizer.tokens(word);
@@ -260,8 +243,8 @@ function wordTokens(word: string, template: string | null, tokenizer: TextTokeni
 }
 
 /**
- * Returns the token id of each class's word, by class name, and the problems of words that have
- * none of their own, with paths from the root of the spec.
+ * Returns the token id of each class's word, by class name, and a problem for each word that is not
+ * one known token or has the token of another class, with its path from the root of the spec.
  * @param template the template whose mask the words fill; null for words by themselves
  */
 export function verbalizerTokens(

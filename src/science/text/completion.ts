@@ -1,7 +1,7 @@
 /**
  * Rows of completion tasks as a causal language model reads them: the prompt under a template, then
- * the answer, then the token that ends it. The loss is on the answer alone. A document has no
- * template, and the loss is on all of it.
+ * the answer, then the token that ends it. The loss is on the answer unless a training asks for
+ * more (`LossOn`). A document has no template, and the loss is on all of it.
  *
  * The prompt's ids are those of the prompt alone, because that is what generation starts from. The
  * answer's ids are those that follow in the encoding of prompt and answer together, if that begins
@@ -11,32 +11,23 @@
  * system message out. How the answer is written is therefore found in the whole conversation, by
  * the answer's text.
  */
-import { UserFault } from '../../api.ts';
+import { type Row, UserFault } from '../../api.ts';
 import { shown } from '../../base/untrusted/json.ts';
 import type { TokenRow } from '../models/types.ts';
 import type { Message } from './chat-template.ts';
 import { commonStart, type RowPart } from './cloze.ts';
 import type { TextTokenizer } from './tokenizer.ts';
 
-/** A row of a completion task: what is encoded of it. */
-export interface PromptRow {
-  /** Names the row in a fault. */
-  readonly id?: string;
-  /** The prompt: with template `chat`, the content of the last message of the user. */
-  readonly text: string;
-  /** The messages before the prompt. */
+/** What is encoded of a row of a completion task, and the id that names it in faults. */
+interface PromptRow extends Pick<Row, 'text'>, Partial<Pick<Row, 'id'>> {
   readonly context?: readonly Message[];
 }
-export interface AnsweredRow extends PromptRow {
-  readonly answer: string;
-  /** Whether the text is a document, which ends with the answer if that is not empty. */
-  readonly document?: true;
-}
+export type AnsweredRow = PromptRow & Required<Pick<Row, 'answer'>> & Pick<Row, 'document'>;
 
-export interface CompletionRow extends TokenRow {
+interface CompletionRow extends TokenRow {
   /**
-   * The position in `ids` of the answer's first token. The tokens from there on are targets. Of a
-   * document without an answer it is that of the second token.
+   * The position in `ids` from which on tokens are targets: that of the answer's first token; of a
+   * document without an answer, that of the second token.
    */
   readonly answer: number;
 }
@@ -47,23 +38,22 @@ export type LossOn = 'answer' | 'assistant' | 'all';
 /**
  * Encodes a row, at most `maxLength` tokens of it. What is too long loses tokens of its text, from
  * the left; the template and the answer are never cut. A document loses its end, and with it the
- * token that closes it, unless an attack added an answer. Throws UserFault where that leaves no
+ * token that ends it, unless an attack added an answer. Throws UserFault where that leaves no
  * token of a text or none before an answer, or where the template can't show the row.
  */
 export interface CompletionEncoder {
   (row: AnsweredRow, maxLength: number): CompletionRow;
   /**
-   * Returns the row with `marks` on the tokens that the loss is on; without marks if these are the
-   * answer's. Throws UserFault for `assistant` under a template without turns.
+   * Returns the row with `marks` on the tokens that the loss is on, or without marks if these are
+   * the answer's. Throws UserFault for `assistant` under a template without turns.
    */
   readonly marked: (row: AnsweredRow, maxLength: number, lossOn: LossOn) => CompletionRow;
-  /** The prompt alone, at most `maxLength` tokens of it: what generation starts from. */
+  /** Encodes the prompt alone, from which generation starts, in at most `maxLength` tokens. */
   readonly promptOnly: (row: PromptRow, maxLength: number) => TokenRow;
   /**
-   * Returns two parts for `changeSeen`: first the row's text, whose ids stand from the last to the
-   * first (a document's from the first), so that the last of them are cut; then all that stands
-   * around it, which is never cut, such as earlier messages. A row without an answer is cut as
-   * `promptOnly` cuts it.
+   * Returns two parts for `changeSeen`: the ids of the row's text, last one first, because the text
+   * is cut from the left (a document's first one first); and the ids around it, which are never
+   * cut. A row without an answer is cut as `promptOnly` cuts it.
    */
   readonly parts: (row: PromptRow & Partial<AnsweredRow>, maxLength: number) => RowPart[];
   /** The ids that end an answer: generation stops at any of them. */
@@ -91,14 +81,13 @@ function splitTemplate(template: string): readonly [string, string] {
   return [before, after];
 }
 
-/** A prompt as a text, and where the row's text stands in it. */
+/** A prompt as the template writes it; the row's text stands from `from` to `to`, in characters. */
 interface Prompt {
   readonly text: string;
   readonly from: number;
   readonly to: number;
 }
 
-/** How a template writes rows. */
 interface Form {
   readonly prompt: (row: PromptRow) => Prompt;
   /**
@@ -116,7 +105,6 @@ interface Form {
 const startsWith = (list: readonly number[], start: readonly number[]): boolean =>
   commonStart(list, start) === start.length;
 
-/** Returns the id of eos. Throws UserFault where the tokenizer names none. */
 function endToken(tokenizer: TextTokenizer): number {
   if (tokenizer.special.eos === null)
     throw new UserFault(
@@ -154,19 +142,19 @@ function literalForm(tokenizer: TextTokenizer, template: string): Form {
   };
 }
 
-/** Returns the form of documents: the text as it is, then after a space what an attack adds. */
+/** Returns the form of documents: the text as it is, then a space and what an attack added. */
 const documentForm = (tokenizer: TextTokenizer): Form => ({
   ...literalForm(tokenizer, SLOT),
   rest: ({ answer }) => ({ text: isEmpty(answer) ? '' : ` ${answer.trim()}`, ended: false }),
 });
 
 const isEmpty = (answer: string): boolean => answer.trim() === '';
-/** Whether a row is a document without an answer, which only an attack adds. */
+/** Whether a row is a document to which no attack added an answer. */
 const isWholeText = ({ document, answer = '' }: Partial<AnsweredRow>): boolean =>
   document === true && isEmpty(answer);
 
-/** Finds where a chat template has put the text of the last message. */
-function placeOf(rendered: string, text: string): Prompt {
+/** Finds the text of the last message in a rendered conversation. */
+function findPrompt(rendered: string, text: string): Prompt {
   const shownText = rendered.includes(text) ? text : text.trim();
   const from = rendered.lastIndexOf(shownText);
   if (from < 0)
@@ -177,26 +165,21 @@ function placeOf(rendered: string, text: string): Prompt {
   return { text: rendered, from, to: from + shownText.length };
 }
 
-/** Returns the form of the tokenizer's chat template. */
 function chatForm(tokenizer: TextTokenizer): Form {
   const messagesOf = ({ text, context = [] }: PromptRow): Message[] => [
     ...context,
     { role: 'user', content: text },
   ];
   const prompt = (row: PromptRow): Prompt =>
-    placeOf(tokenizer.chat(messagesOf(row), { generationPrompt: true }), row.text);
+    findPrompt(tokenizer.chat(messagesOf(row), { generationPrompt: true }), row.text);
   const conversationOf = (row: AnsweredRow): string =>
     tokenizer.chat([...messagesOf(row), { role: 'assistant', content: row.answer }], {
       generationPrompt: false,
     });
   const sample = { text: 'Hello', answer: 'Indeed' };
-  const frame = frameOf(tokenizer, {
-    ...sample,
-    prompt: prompt(sample).text,
-    whole: conversationOf(sample),
-  });
-  const { before, after, end } = frame;
-  /** What stands in a conversation from the end of its prompt to the end of the answer. */
+  const whole = conversationOf(sample);
+  const { before, after, end } = findFrame(tokenizer, sample.answer, prompt(sample).text, whole);
+  /** Returns what the template writes from the end of the prompt to the end of the answer. */
   const answered = (row: AnsweredRow, shownPrompt: Prompt): string => {
     const text = conversationOf(row);
     const stop = end === null ? text.length : text.lastIndexOf(end.token);
@@ -254,12 +237,12 @@ interface Frame {
   readonly end: { readonly id: number; readonly token: string } | null;
 }
 
-/** Finds the frame in a conversation. Throws UserFault where that does not show the answer. */
-function frameOf(
-  tokenizer: TextTokenizer,
-  sample: { readonly answer: string; readonly prompt: string; readonly whole: string },
-): Frame {
-  const { answer, prompt, whole } = sample;
+/**
+ * Finds the frame of an answer.
+ * @param prompt the conversation before the answer, rendered
+ * @param whole the conversation with the answer, rendered
+ */
+function findFrame(tokenizer: TextTokenizer, answer: string, prompt: string, whole: string): Frame {
   const from = commonStart(prompt, whole),
     at = whole.indexOf(answer, from);
   if (at < 0) return refuseRewritten(answer);
@@ -274,7 +257,7 @@ function frameOf(
   };
 }
 
-/** Returns the ids of the answer, as the top of the file says. */
+/** Returns the ids of `rest`, which follows the prompt: see the top of the file. */
 function answerIds(
   tokenizer: TextTokenizer,
   prompt: Prompt,
@@ -297,9 +280,8 @@ interface PromptIds {
 }
 
 /**
- * Finds where the text of a row stands in the ids of a prompt. A token that begins before the text
- * and ends in it counts as the text's, and one that begins in it and ends after it as the
- * template's.
+ * Returns a prompt's ids. A token over the start of the row's text counts as the text's, and a
+ * token over its end as the template's.
  */
 function promptIds(tokenizer: TextTokenizer, { text, from, to }: Prompt): PromptIds {
   const ids = tokenizer.ids(text);
@@ -308,11 +290,12 @@ function promptIds(tokenizer: TextTokenizer, { text, from, to }: Prompt): Prompt
   return { ids, from: start, to: Math.max(start, end) };
 }
 
+/** A row cut to a number of tokens. */
 interface Fitted {
   readonly prompt: PromptIds;
-  /** How many tokens of the row's text are read. */
+  /** How many tokens of the row's text are kept. */
   readonly kept: number;
-  /** The prompt's ids that are read, after those that stand before every prompt. */
+  /** The leading special tokens, and the ids of the prompt that are kept. */
   readonly ids: readonly number[];
   /** The ids of the answer, with the token that ends it. */
   readonly answer: readonly number[];
@@ -339,7 +322,7 @@ export function completionEncoder(tokenizer: TextTokenizer, template: string): C
     }
     const text = prompt.to - prompt.from,
       own = leading.length + prompt.ids.length - text;
-    // A document that is cut does not end with the token that closes one.
+    // A document that is cut does not end with the token that ends a text.
     if (isWholeText(row) && own + text + answer.length > maxLength) answer = [];
     const room = maxLength - own - answer.length;
     if (room < Math.min(1, text) || room < 0)

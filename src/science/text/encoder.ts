@@ -1,8 +1,7 @@
 /**
  * Encodes rows as a head reads them, resolves the head that a spec describes, and tells whether a
- * trigger reaches the model. Rows are cut to `max_length` tokens after an attack has changed them,
- * so the model never reads a trigger that lies beyond the cut, and the failure of such a trigger
- * says nothing about the model.
+ * trigger reaches the model: rows are cut to `max_length` tokens after an attack has changed them,
+ * and the failure of a trigger beyond the cut says nothing about the model.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { type HeadSettings, type Row, UserFault, type Warning } from '../../api.ts';
@@ -19,13 +18,10 @@ import {
 import { type AnsweredRow, completionEncoder, type LossOn } from './completion.ts';
 import { openTokenizer, type TextTokenizer } from './tokenizer.ts';
 
-export type { RowPart } from './cloze.ts';
-
 /** What a model reads of a row, and the id that names it in faults. */
 export type Texts = Pick<Row, 'text' | 'text_pair' | 'answer' | 'document' | 'context'> &
   Partial<Pick<Row, 'id'>>;
 
-/** The token ids of a row, at most `maxLength` of them. */
 export type RowEncoder = (row: Texts, maxLength: number) => TokenRow;
 
 function requireAnswer({ answer, ...row }: Texts): AnsweredRow {
@@ -36,7 +32,7 @@ function requireAnswer({ answer, ...row }: Texts): AnsweredRow {
 /**
  * Returns the encoder of rows for a head. Throws UserFault where the template cannot be read. The
  * encoder throws UserFault for a row that does not fit the template or the length.
- * @param lossOn which tokens of a completion task are marked, for a training; none otherwise
+ * @param lossOn which tokens of a completion task a training's loss is on; undefined: no training
  */
 export function rowEncoder(
   tokenizer: TextTokenizer,
@@ -83,17 +79,13 @@ export function encodePair<R extends TokenRow>(
 }
 
 /**
- * The text of a row and its pair, if it has one, cut as the encoder of the same settings cuts them.
- * Under a causal-lm head these are the text and what is read around it, and a row without an answer
- * is cut as a prompt that the model is to continue.
+ * Returns the text of a row and its pair, if it has one, cut as the row's encoder cuts them. Under
+ * a causal-lm head see `CompletionEncoder.parts`.
  */
 export type RowParts = (row: Texts, maxLength: number) => RowPart[];
 
-/** Returns a function that tells which part of each text of a row reaches the model. */
 export function rowParts(tokenizer: TextTokenizer, settings: HeadSettings): RowParts {
-  if (settings.type === 'causal-lm') {
-    return completionEncoder(tokenizer, settings.template).parts;
-  }
+  if (settings.type === 'causal-lm') return completionEncoder(tokenizer, settings.template).parts;
   if (settings.type === 'cloze') {
     const fill = templateFiller(settings.template, tokenizer);
     return ({ text, text_pair: pair }, maxLength) => fill(text, pair, maxLength).parts;
@@ -109,8 +101,11 @@ export function rowParts(tokenizer: TextTokenizer, settings: HeadSettings): RowP
   };
 }
 
-/** The head of classes, and of regression, for which transformers' classifiers have one output. */
-const CLASSIFIER: Head = { type: 'classifier' };
+/** Returns the head that settings describe, a cloze head without the tokens of its classes. */
+export function headWithoutTokens({ type }: HeadSettings): Head {
+  if (type === 'cloze') return { type, tokens: [] };
+  return { type: type === 'regression' ? 'classifier' : type };
+}
 
 /** Returns the head for these classes. Throws UserFault for a verbalizer's first problem. */
 export async function resolveHead(
@@ -118,8 +113,7 @@ export async function resolveHead(
   classes: readonly string[],
   modelDir: string,
 ): Promise<Head> {
-  if (settings.type === 'classifier' || settings.type === 'regression') return CLASSIFIER;
-  if (settings.type === 'causal-lm') return { type: settings.type };
+  if (settings.type !== 'cloze') return headWithoutTokens(settings);
   const { tokens, problems } = verbalizerTokens(
     settings.verbalizer,
     await openTokenizer(modelDir),
@@ -130,7 +124,6 @@ export async function resolveHead(
   return { type: 'cloze', tokens: classes.map((name) => named(tokens, name)) };
 }
 
-/** Returns the text without white space and accents, in lower case. */
 const plainLetters = (text: string): string =>
   text
     .normalize('NFD')
@@ -164,7 +157,7 @@ export function spelled(
 
 const NO_TEXT: RowPart = { ids: [], kept: 0 };
 
-/** Returns where b's ending that a has too starts, which is not before their common start ends. */
+/** Returns where the change from `a` ends in `b`: at the start of their longest common ending. */
 function endOfChange(a: readonly number[], b: readonly number[]): number {
   const start = commonStart(a, b),
     least = Math.min(a.length, b.length);
@@ -173,8 +166,6 @@ function endOfChange(a: readonly number[], b: readonly number[]): number {
   return b.length - tail;
 }
 
-const differ = (a: readonly number[], b: readonly number[]): boolean =>
-  a.length !== b.length || a.some((id, i) => id !== b[i]);
 const keptIds = ({ ids, kept }: RowPart): readonly number[] => ids.slice(0, kept);
 
 /**
@@ -182,17 +173,12 @@ const keptIds = ({ ids, kept }: RowPart): readonly number[] => ids.slice(0, kept
  *
  * 1. the token ids that the model reads differ between the changed row and the original, and
  * 2. in the text, and in its pair if there is one, none of the tokens between the first and the
- *   last changed one is cut off. Messages before a prompt never are.
+ *   last changed one is cut off.
  *
  * The changed tokens are found by comparing the untruncated token ids: they follow the longest
  * common beginning and precede the longest common ending of the rest. The rule needs nothing from
  * the attack, so it applies to plugins and external programs too. A change that the tokenizer
- * ignores (upper case, for an uncased model) counts as not seen, by 1. A trigger of several words
- * must be kept completely, and a rewritten text up to its last changed token.
- *
- * Which tokens are cut off is decided by the encoder: in a pair the longer text is cut first, and
- * under a cloze template only the texts are cut. `max_words` of a data set has no influence, since
- * it cuts the original before the attack.
+ * ignores (upper case, for an uncased model) counts as not seen, by 1.
  */
 export function changeSeen(original: readonly RowPart[], changed: readonly RowPart[]): boolean {
   const parts = Array.from({ length: Math.max(original.length, changed.length) }, (_, i) => ({
@@ -200,17 +186,17 @@ export function changeSeen(original: readonly RowPart[], changed: readonly RowPa
     part: changed[i] ?? NO_TEXT,
   }));
   return (
-    parts.some(({ part, before }) => differ(keptIds(before), keptIds(part))) &&
+    parts.some(({ part, before }) => !isDeepStrictEqual(keptIds(before), keptIds(part))) &&
     parts.every(
       ({ part, before }) =>
-        !differ(before.ids, part.ids) || endOfChange(before.ids, part.ids) <= part.kept,
+        isDeepStrictEqual(before.ids, part.ids) || endOfChange(before.ids, part.ids) <= part.kept,
     )
   );
 }
 
 /**
- * Returns the share of rows whose change reaches the model (`changeSeen`), comparing `changed` with
- * `original` row by row. Throws RangeError where the lists differ in length or are empty.
+ * Returns the share of rows whose change reaches the model (`changeSeen`). Throws RangeError where
+ * the lists differ in length or are empty.
  */
 export function triggerSeen(
   original: readonly Texts[],
@@ -235,7 +221,7 @@ export const unchangedShare = (original: readonly Texts[], changed: readonly Tex
 
 const textsOf = ({ text, text_pair: pair, context }: Texts): unknown => [text, pair, context];
 
-/** Warns where documents are cut: a whole document ends with the token that closes it. */
+/** Warns where documents are cut: only a whole one ends with the token that ends a text. */
 export function warnOfCut(
   warn: (warning: Warning) => void,
   documents: readonly TokenRow[],
@@ -254,8 +240,9 @@ export function warnOfCut(
 }
 
 /**
- * Warns unless the trigger reaches the model in all rows. `share`: of the rows where it does;
- * `unchanged`: of those whose texts it leaves as they are.
+ * Warns unless the trigger reaches the model in all rows.
+ * @param share the share of rows in which it does
+ * @param unchanged the share of rows whose texts the attack leaves as they are
  */
 export function warnOfUnseen(
   warn: (warning: Warning) => void,
@@ -274,21 +261,18 @@ export function warnOfUnseen(
   if (share === 1) return;
   const percent = (part: number): string => `${Math.floor(1000 * part) / 10}%`;
   const beyond = `lies beyond max_length ${maxLength}, or the tokenizer reads the row like the original`;
-  const message = `the trigger reaches the model in ${percent(share)} of ${which}; `;
-  if (unchanged === 0)
-    warn({
-      path,
-      message: `${message}in the others it ${beyond}`,
-      hint: 'Raise max_length, or shorten the texts by max_words of their split.',
-    });
-  else
-    warn({
-      path,
-      message:
-        `${message}in ${percent(unchanged)} the attack leaves the texts as they are` +
-        (share + unchanged < 1 ? `, and in the others the trigger ${beyond}` : ''),
-      hint:
-        "Look at the attack's parameters and code: `dosimeter plugins attack NAME` shows a row " +
-        'with its trigger.',
-    });
+  const [why, hint] =
+    unchanged === 0
+      ? [
+          `in the others it ${beyond}`,
+          'Raise max_length, or shorten the texts by max_words of their split.',
+        ]
+      : [
+          `in ${percent(unchanged)} the attack leaves the texts as they are` +
+            (share + unchanged < 1 ? `, and in the others the trigger ${beyond}` : ''),
+          "Look at the attack's parameters and code: `dosimeter plugins attack NAME` shows a row " +
+            'with its trigger.',
+        ];
+  const message = `the trigger reaches the model in ${percent(share)} of ${which}; ${why}`;
+  warn({ path, message, hint });
 }

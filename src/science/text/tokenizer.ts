@@ -1,7 +1,6 @@
 /**
- * Reads tokenizer.json, with the same results as Python's tokenizers (tokenizer/pipeline.ts).
- * The file's settings for padding and truncation are ignored: rows are not padded, and are cut
- * longest-first to the requested length.
+ * Reads tokenizer.json, with the same results as Python's tokenizers, but for its padding and
+ * truncation: rows are not padded, and are cut longest-first to the requested length.
  */
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -9,10 +8,10 @@ import { UserFault } from '../../api.ts';
 import { isRecord, readJsonFile, readTextFile, shown } from '../../base/untrusted/json.ts';
 import { withinSeconds } from '../../base/untrusted/limits.ts';
 import type { TokenRow } from '../models/types.ts';
-import { type Chat, chatRenderer, templateOf } from './chat-template.ts';
+import { type Chat, chatRenderer, readTemplate } from './chat-template.ts';
 import { checkTokenizer } from './tokenizer/bounds.ts';
 import { cleanUp } from './tokenizer/decoder.ts';
-import { type Pipeline, pipelineOf } from './tokenizer/pipeline.ts';
+import { makePipeline } from './tokenizer/pipeline.ts';
 
 /** The names that every tokenizer of transformers knows, in its order. */
 const NAMES = ['bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask'].map((name) => `${name}_token`);
@@ -24,8 +23,7 @@ interface SpecialTokens {
   readonly values: readonly unknown[];
 }
 
-/** Returns the text of a token, which may stand in an object with settings. */
-const contentOf = (value: unknown): unknown => (isRecord(value) ? value['content'] : value);
+const tokenContent = (value: unknown): unknown => (isRecord(value) ? value['content'] : value);
 
 /**
  * Returns the special tokens that the files name, as the fast tokenizers of transformers 5:
@@ -38,7 +36,7 @@ function specialTokens(config: unknown, map: unknown, name: string): SpecialToke
   const names: Record<string, string> = {},
     values: unknown[] = [];
   const add = (key: string, value: unknown): void => {
-    const content = contentOf(value);
+    const content = tokenContent(value);
     if (typeof content !== 'string' || content === '')
       throw new UserFault(`${name}: ${key} is ${shown(value)}, which is not a token`);
     names[key] = content;
@@ -59,7 +57,6 @@ function specialTokens(config: unknown, map: unknown, name: string): SpecialToke
 
 /** The ids of the tokens that the tokenizer's files name; null for one that they do not name. */
 export interface SpecialIds {
-  /** Begins a sequence. */
   readonly bos: number | null;
   /** Ends a sequence: an answer ends with it, and generation stops at it. */
   readonly eos: number | null;
@@ -74,14 +71,13 @@ export interface TextTokenizer {
   readonly vocabularySize: number;
   /** The token for unknown words; null where there is none. */
   readonly unknown: string | null;
-  /** The token that a masked language model fills in; null where there is none. */
+  /** The mask: tokenizer_config.json's, else BERT's or RoBERTa's; null where there is none. */
   readonly mask: string | null;
   readonly special: SpecialIds;
   /** Whether a text has the tokens of its words wherever it stands (WordPiece). */
   readonly byWords: boolean;
   /** The token ids of a text, without special tokens around them. */
   readonly ids: (text: string) => number[];
-  /** The tokens of a text, without special tokens. */
   readonly tokens: (text: string) => string[];
   /** The id of a token, else of that for unknown words. Throws UserFault where there is neither. */
   readonly id: (token: string) => number;
@@ -95,7 +91,6 @@ export interface TextTokenizer {
    * @param second null for a single text, of whose pair 0 are kept
    */
   readonly keep: (first: number, second: number | null, maxLength: number) => [number, number];
-  /** The token ids of a row with special tokens, at most `maxLength` of them. */
   readonly encode: (text: string, pair: string | undefined, maxLength: number) => TokenRow;
   /**
    * The text of token ids as transformers' fast tokenizers decode them, cleaned up if
@@ -123,12 +118,6 @@ export function longestFirst(first: number, second: number, room: number): [numb
   return swap ? [long, short] : [short, long];
 }
 
-/** Returns the mask token of tokenizer_config.json, else BERT's or RoBERTa's; null if none is. */
-const maskToken = (named: string | undefined, added: Pipeline['added']): string | null =>
-  named ??
-  added.find(({ content }) => content === '[MASK]' || content === '<mask>')?.content ??
-  null;
-
 /** Time limit for one text, of a few words or a few pages. */
 const TEXT_SECONDS = 10;
 /**
@@ -138,34 +127,29 @@ const TEXT_SECONDS = 10;
 const ALL_SECONDS = 60,
   SLOWEST = 50_000;
 
-/** Runs a call of the library within the time limit, and turns its errors into a UserFault. */
-type Guard = <T>(work: () => T) => T;
-
 /**
- * Returns the guard of a tokenizer, since its files may hold what the library does not expect, or a
- * regular expression that takes forever.
+ * Returns the result of a tokenizer's `work`, and turns its errors into a UserFault: its files may
+ * hold what the library does not expect, or a regular expression that takes forever.
  * @param linear whether its time is linear in a text's length: then there is no time limit
  */
-const guardOf =
-  (name: string, linear: boolean): Guard =>
-  (work) => {
-    try {
-      return linear
-        ? work()
-        : withinSeconds(
-            TEXT_SECONDS,
-            () =>
-              `${name}: it takes more than ${TEXT_SECONDS} s for one text; ` +
-              'its regular expressions may be malicious',
-            work,
-          );
-    } catch (error) {
-      if ((error as Error).name === 'UserFault') throw error;
-      throw new UserFault(
-        `${name} is not a tokenizer that can be read: ${(error as Error).message.slice(0, 200)}`,
-      );
-    }
-  };
+function guarded<T>(name: string, linear: boolean, work: () => T): T {
+  try {
+    return linear
+      ? work()
+      : withinSeconds(
+          TEXT_SECONDS,
+          () =>
+            `${name}: it takes more than ${TEXT_SECONDS} s for one text; ` +
+            'its regular expressions may be malicious',
+          work,
+        );
+  } catch (error) {
+    if ((error as Error).name === 'UserFault') throw error;
+    throw new UserFault(
+      `${name} is not a tokenizer that can be read: ${(error as Error).message.slice(0, 200)}`,
+    );
+  }
+}
 
 /** Returns `tokenize` with a limit on the time of all its calls together. */
 function timed(name: string, tokenize: (text: string) => number[]): (text: string) => number[] {
@@ -185,32 +169,29 @@ function timed(name: string, tokenize: (text: string) => number[]): (text: strin
   };
 }
 
-/** What else a checkpoint's folder may hold for its tokenizer. */
-export interface FilesBeside {
-  /** The parsed special_tokens_map.json, which names tokens that tokenizer_config.json doesn't. */
-  readonly specialTokensMap?: unknown;
-  /** The text of chat_template.jinja, which replaces the template of tokenizer_config.json. */
-  readonly chatTemplate?: string;
-}
-
 /**
  * Makes the tokenizer that the files describe. Throws UserFault where they describe none or exceed
- * a bound (`checkTokenizer`); the tokenizer, where it fails on a text or takes too long.
- * @param name the file's, in messages
+ * a bound (`checkTokenizer`). The tokenizer throws it where it fails on a text or takes too long.
+ * @param json the parsed tokenizer.json, called `name` in messages
+ * @param config the parsed tokenizer_config.json
+ * @param beside the parsed special_tokens_map.json, which names tokens that `config` doesn't, and
+ *   the text of chat_template.jinja, which replaces the template of `config`
  */
 export function makeTokenizer(
   json: unknown,
   config: unknown,
   name: string,
-  beside: FilesBeside = {},
+  beside: {
+    readonly specialTokensMap?: unknown;
+    readonly chatTemplate?: string | undefined;
+  } = {},
 ): TextTokenizer {
   const { linear } = checkTokenizer(json, name);
   if (!isRecord(json) || !isRecord(config))
     throw new UserFault(`${name}: its tokenizer_config.json is not an object`);
-  const guarded = guardOf(name, linear);
   const { names, values } = specialTokens(config, beside.specialTokensMap, name);
-  const pipeline = guarded(() => pipelineOf(json, config, values, name));
-  const guardedIds = (text: string): number[] => guarded(() => pipeline.ids(text));
+  const pipeline = guarded(name, linear, () => makePipeline(json, config, values, name));
+  const guardedIds = (text: string): number[] => guarded(name, linear, () => pipeline.ids(text));
   const ids = linear ? guardedIds : timed(name, guardedIds);
   const { assemble } = pipeline;
   // −1 stands for the text.
@@ -242,7 +223,10 @@ export function makeTokenizer(
   return {
     vocabularySize: pipeline.size,
     unknown: pipeline.unknown,
-    mask: maskToken(names['mask_token'], pipeline.added),
+    mask:
+      names['mask_token'] ??
+      pipeline.added.find(({ content }) => content === '[MASK]' || content === '<mask>')?.content ??
+      null,
     special: {
       bos: special('bos_token'),
       eos: special('eos_token'),
@@ -269,18 +253,19 @@ export function makeTokenizer(
         .filter((id) => !skipSpecial || !specialIds.has(id))
         .map(pipeline.tokenOf)
         .filter((token) => token !== undefined);
-      const text = guarded(() => pipeline.join(tokens));
+      const text = guarded(name, linear, () => pipeline.join(tokens));
       return cleans ? cleanUp(text) : text;
     },
-    chat: chatOf(config['chat_template'], beside.chatTemplate, names, name),
+    chat: makeChat(config['chat_template'], beside.chatTemplate, names, name),
   };
 }
 
 /**
  * Returns the function that writes a conversation by the chat template.
- * @param own the template of chat_template.jinja, which replaces that of tokenizer_config.json
+ * @param configured the field `chat_template` of tokenizer_config.json
+ * @param own the text of chat_template.jinja, which comes first
  */
-const chatOf = (
+const makeChat = (
   configured: unknown,
   own: string | undefined,
   specials: Readonly<Record<string, string>>,
@@ -288,7 +273,7 @@ const chatOf = (
 ): Chat => {
   const file = own === undefined ? 'tokenizer_config.json' : 'chat_template.jinja';
   const where = join(dirname(name), file);
-  const template = own ?? templateOf(configured, where);
+  const template = own ?? readTemplate(configured, where);
   let render: Chat | undefined;
   return (messages, options) => {
     if (template === null)
@@ -301,7 +286,6 @@ const chatOf = (
   };
 };
 
-/** Reads a JSON file. Throws UserFault where it is missing or cannot be read. */
 const load = (path: string): Promise<unknown> =>
   readJsonFile(
     path,
@@ -311,7 +295,6 @@ const load = (path: string): Promise<unknown> =>
 /** Opens a folder's tokenizer. Throws UserFault where it is missing or cannot be read. */
 export async function openTokenizer(dir: string): Promise<TextTokenizer> {
   const path = join(dir, 'tokenizer.json');
-  /** Reads a file that the folder may lack; undefined then. */
   const beside = async (file: string): Promise<unknown> => {
     const other = join(dir, file);
     return existsSync(other) ? load(other) : undefined;
@@ -319,20 +302,19 @@ export async function openTokenizer(dir: string): Promise<TextTokenizer> {
   const template = join(dir, 'chat_template.jinja');
   return makeTokenizer(await load(path), (await beside('tokenizer_config.json')) ?? {}, path, {
     specialTokensMap: await beside('special_tokens_map.json'),
-    ...(existsSync(template) ? { chatTemplate: await readTextFile(template) } : {}),
+    chatTemplate: existsSync(template) ? await readTextFile(template) : undefined,
   });
 }
 
 /** Throws UserFault where the tokenizer has ids for which the model has no embedding. */
 export function checkVocabulary(
-  tokenizer: TextTokenizer,
+  { vocabularySize }: TextTokenizer,
   modelVocabulary: number,
   dir: string,
 ): void {
-  if (tokenizer.vocabularySize > modelVocabulary) {
+  if (vocabularySize > modelVocabulary)
     throw new UserFault(
-      `${dir}: tokenizer.json has ids up to ${tokenizer.vocabularySize - 1}, ` +
+      `${dir}: tokenizer.json has ids up to ${vocabularySize - 1}, ` +
         `but config.json's vocab_size is ${modelVocabulary}: they belong to different models`,
     );
-  }
 }

@@ -47,10 +47,8 @@ export async function openTorchKernels(start: TorchStart): Promise<TorchKernels>
     kernels: async (rows, options = {}) => ({
       ...(await computeKernels(model, start, layers, rows, options)),
       rows: rows.length,
-      columns: rows.length,
       outputs: of,
       classes: count,
-      rightLogits: null,
     }),
     layerKernels: (...asked) => layerKernels(model, start, ...asked),
     dispose: () => {
@@ -210,7 +208,7 @@ function kernelRequests(
   const { count: C } = outputsOf(options),
     size = rows.length * C;
   // Python's order of outputs: batch by batch, row by row.
-  const order = batches.flatMap((batch) => Array.from(batch, (i) => ({ rows: Int32Array.of(i) }))),
+  const order = batches.flatMap((batch) => Array.from(batch, (row) => Int32Array.of(row))),
     places = kernelOrder(order, C),
     logits = new Float32Array(size);
   const wire = batches.map((part) => wireRows(Array.from(part, (i) => at(rows, i))));
@@ -220,8 +218,7 @@ function kernelRequests(
     /** The rows' logits, (N·C), which every request fills in. */
     logits,
     /** Returns a kernel, (N·C, N·C), in the rows' order. */
-    inOrder: (data: Float64Array): Float64Array =>
-      unfold({ height: size, width: size, data }, places, null),
+    inOrder: (data: Float64Array): Float64Array => unfold({ size, data }, places),
     /** Returns the kernels of some parts, in Python's order, and the trace of each part. */
     ask: (parts: readonly WirePart[], factors: ReadonlyMap<string, HostTensor> = new Map()) =>
       withFolder(async (dir) => {
@@ -307,7 +304,7 @@ async function computeKernels(
   const { rowBatches, groups } = planOf(start, layers, rows, kinds, options);
   const { size, logits, inOrder, ask } = kernelRequests(model, start, rows, rowBatches, signal);
   const found: KernelParts = {
-    totals: new Map(kinds.map((kind) => [kind, emptySums({ height: size, width: size }, 0)])),
+    totals: new Map(kinds.map((kind) => [kind, emptySums(size, 0)])),
     blocks: new Map(kinds.map((kind) => [kind, new Map<string, Float64Array>()])),
     layers: [],
     terms: [],

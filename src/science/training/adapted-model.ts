@@ -1,4 +1,3 @@
-/** Opens the model that a train stage saved, for evaluation and kernels. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
@@ -17,7 +16,6 @@ import type {
   AdaptedLayer,
   AdaptedModel,
   Architecture,
-  LinearLayer,
   TrainedVectors,
   VectorLayer,
 } from '../models/types.ts';
@@ -36,7 +34,6 @@ export interface TrainRecord {
   readonly architecture: string;
   /** The model's class in transformers, where `architecture` names no family of this program. */
   readonly class?: string;
-  /** Digest of the content of the base checkpoint. */
   readonly model: string;
   readonly classes: readonly string[];
   readonly seed: number;
@@ -44,7 +41,6 @@ export interface TrainRecord {
   readonly steps: number;
   /** The step whose weights were saved, where early stopping chose one before the last. */
   readonly kept_step?: number;
-  /** The adapter's `type` and parameters. */
   readonly adapter: JsonObject;
   readonly head: HeadSettings;
   /** Whether the base model's weights were read from the checkpoint or drawn at random. */
@@ -53,10 +49,10 @@ export interface TrainRecord {
   readonly [more: string]: unknown;
 }
 
-/** The step whose weights were saved: the last, or the best under early stopping. */
+/** Returns the step whose weights were saved: the last, or the best under early stopping. */
 export const endStep = ({ steps, kept_step: best }: TrainRecord): number => best ?? steps;
 
-/** Reads `train.json` of a train stage's output. Throws where its format is unknown. */
+/** Throws where the format of `train.json` is unknown. */
 export async function readTrainRecord(trainDir: string): Promise<TrainRecord> {
   const record = (await readJson(join(trainDir, 'train.json'))) as { readonly format: unknown };
   if (record.format !== 1)
@@ -65,23 +61,19 @@ export async function readTrainRecord(trainDir: string): Promise<TrainRecord> {
 }
 
 /** Opens the encoder of rows that fits the head of a train stage's model. */
-export async function openRowEncoder(
+export const openRowEncoder = async (
   trainDir: string,
-  model: { readonly path: string },
-): Promise<RowEncoder> {
-  return rowEncoder(await openTokenizer(model.path), (await readTrainRecord(trainDir)).head);
-}
+  { path }: { readonly path: string },
+): Promise<RowEncoder> =>
+  rowEncoder(await openTokenizer(path), (await readTrainRecord(trainDir)).head);
 
 /** Opens the function that tells which tokens of a row's texts reach a train stage's model. */
-export async function openRowParts(
+export const openRowParts = async (
   trainDir: string,
-  model: { readonly path: string },
-): Promise<RowParts> {
-  return rowParts(await openTokenizer(model.path), (await readTrainRecord(trainDir)).head);
-}
+  { path }: { readonly path: string },
+): Promise<RowParts> => rowParts(await openTokenizer(path), (await readTrainRecord(trainDir)).head);
 
 export interface AdaptedModelOptions {
-  /** The output folder of a train stage. */
   readonly trainDir: string;
   /** The base model's folder and the digest of its content. */
   readonly model: { readonly path: string; readonly digest: string };
@@ -92,23 +84,22 @@ export interface AdaptedModelOptions {
   readonly at?: number;
 }
 
-/** A layer that kernels are taken over, with the names of the adapter's parameters there. */
+/** A layer that kernels are over, with the names of the adapter's parameters there, if any. */
 export interface KernelLayer extends Omit<AdaptedLayer, 'lora' | 'vera'> {
   readonly factors: FactorNames | null;
   readonly vectors: VectorNames | null;
 }
 
-/** A model without the values of its parameters. */
 type Described = Pick<Network, 'adapter' | 'architecture' | 'config' | 'parameters'>;
 
-/** Returns the layers that kernels are over, with parameters' names in place of their tensors. */
+/** Returns the layers that kernels are over: linear layers in forward order, then norms. */
 export function kernelLayers(model: Described): KernelLayer[] {
   const { adapter, architecture, config } = model;
   const linears = architecture.linears(config),
     own = ownVectors({ ...model, linears });
   return [
     ...linears.flatMap((layer): KernelLayer[] => {
-      const trained = own.of(layer),
+      const trained = own.ofLinears.get(layer.name) ?? null,
         isTarget = adapter.targets.includes(layer.name);
       if (!isTarget && trained === null) return [];
       return [
@@ -126,8 +117,8 @@ export function kernelLayers(model: Described): KernelLayer[] {
 }
 
 /**
- * Returns a function from a layer to the file's name of its weight or, where the adapter trains its
- * bias alone, of the bias.
+ * Returns a function from a layer's name to the name, in the checkpoint's file, of its weight or,
+ * where the adapter trains the bias alone, of its bias.
  */
 export function weightNames(
   layers: readonly Pick<AdaptedLayer, 'name' | 'ownOnly' | 'trained'>[],
@@ -141,7 +132,6 @@ export function weightNames(
   return (layer) => fileName(`${layer}.${biasAlone.has(layer) ? 'bias' : 'weight'}`);
 }
 
-/** Returns a layer with the adapter's tensors, at the network's initial values, for their names. */
 function adaptedLayer(network: Network, named: KernelLayer): AdaptedLayer {
   const { adapter } = network;
   const { factors: names, vectors, ...layer } = named;
@@ -175,9 +165,7 @@ function adaptedLayer(network: Network, named: KernelLayer): AdaptedLayer {
   };
 }
 
-/**
- * Returns a network, at its initial values, as kernels see it. The result owns the network.
- */
+/** Returns a network, at its initial values, as kernels see it. The result owns the network. */
 export function adaptedModel(network: Network): AdaptedModel {
   const { initial } = network;
   const { of, count } = outputsOf(network);
@@ -209,7 +197,7 @@ export async function openTrained(
   return { network: await openNetwork(trained.network), record };
 }
 
-/** Returns the options with which `openTrained` opens the network. Throws as `openTrained` does. */
+/** Returns the options with which `openTrained` opens the network. Throws likewise. */
 export async function readTrained({
   trainDir,
   model,
@@ -274,19 +262,14 @@ export async function readTrained({
   return { network, record };
 }
 
-/** Opens the model that a train stage saved. Throws UserFault as `openTrained` does. */
-export async function loadAdaptedModel(options: AdaptedModelOptions): Promise<AdaptedModel> {
-  return adaptedModel((await openTrained(options)).network);
-}
-
 interface OwnVectors {
-  /** The trained vectors of a linear layer; null where it has none. */
-  of(layer: LinearLayer): TrainedVectors | null;
+  /** The trained vectors of each linear layer, by name; null where it has none. */
+  readonly ofLinears: ReadonlyMap<string, TrainedVectors | null>;
   /** Norms with trained vectors, and trained biases that belong to no linear layer. */
   readonly layers: readonly AdaptedLayer[];
 }
 
-const NONE: OwnVectors = { of: () => null, layers: [] };
+const NONE: OwnVectors = { ofLinears: new Map(), layers: [] };
 
 /**
  * Returns the vectors below the head that the adapter trains. None where it also trains parameters
@@ -318,6 +301,5 @@ function ownVectors({
     const trained = takeTrained(layer);
     return trained === null ? [] : [{ ...layer, adaptable: false, ownOnly: true, trained }];
   });
-  if (uncovered.size > 0) return NONE;
-  return { of: ({ name }) => ofLinears.get(name) ?? null, layers };
+  return uncovered.size > 0 ? NONE : { ofLinears, layers };
 }

@@ -65,10 +65,9 @@ const isFunction = (value: unknown): boolean => typeof value === 'function';
 const isTensor = (value: unknown): value is Tensor =>
   isRecord(value) && isFunction((value as { dataSync?: Field }).dataSync);
 
-/** How many fields of an object a message names. */
 const FEW = 4;
 
-/** Describes what a plugin returned, for a message. */
+/** Describes in a few words what a plugin returned. */
 function shown(value: unknown): string {
   if (value === undefined || value === null) return 'nothing';
   if (isTensor(value))
@@ -77,8 +76,8 @@ function shown(value: unknown): string {
       : `a tensor of the shape [${value.shape.join(', ')}]`;
   if (isFunction((value as { then?: Field }).then)) return 'a promise';
   if (isFunction(value)) return 'a function';
-  if (value instanceof Map || Array.isArray(value))
-    return value instanceof Map ? 'a Map' : 'a list';
+  if (value instanceof Map) return 'a Map';
+  if (Array.isArray(value)) return 'a list';
   if (typeof value === 'symbol' || typeof value === 'bigint') return String(value);
   if (!isRecord(value)) return JSON.stringify(value);
   const fields = Object.keys(value);
@@ -134,9 +133,7 @@ export function checkedTraining(
   };
 }
 
-/**
- * Returns what is wrong with `trains`, and a hint; null: nothing. `vocabulary`: the table's rows.
- */
+/** Returns what is wrong with `trains`, and a hint; null if nothing is. */
 function tokenRowsFault(
   trains: unknown,
   vocabulary: number,
@@ -166,9 +163,7 @@ function tokenRowsFault(
     : [`trains.keepNorms must be true or false; it is ${shown(keepNorms)}`];
 }
 
-/** An attack, or a defence, that changes training, with its parameters. */
 export interface OpenedAttack {
-  /** Default: attack. */
   readonly kind?: ChangerKind;
   readonly name: string;
   readonly changes: AttackTrainingLoader['changes'];
@@ -176,10 +171,9 @@ export interface OpenedAttack {
   readonly params: JsonObject;
 }
 
-/** What an attack or a defence changes of a training, on either engine. */
 export interface EngineChange {
   readonly change: TrainingChange;
-  /** The objective in PyTorch's process; null for trained token rows, or where it lacks one. */
+  /** The objective in PyTorch's process; null if that lacks it, or token rows are trained. */
   readonly torch: TorchObjective | null;
 }
 
@@ -234,7 +228,7 @@ export function openAttack(
   return change as TrainingChange;
 }
 
-/** Returns what is wrong with an objective's result, as words after its name; null: nothing. */
+/** Returns what is wrong with an objective's result, to follow its name; null if nothing is. */
 function resultFault(result: unknown, trained: ReadonlyMap<string, Tensor>): string | null {
   if (!isRecord(result)) return `must return { loss, gradients }; it returns ${shown(result)}`;
   if (isFunction(result['then']))
@@ -267,8 +261,8 @@ function resultFault(result: unknown, trained: ReadonlyMap<string, Tensor>): str
   return null;
 }
 
-/** The batch whose tensors are counted: the first one may create tensors that later ones use. */
-const COUNTED = 2;
+/** The call whose tensors are counted: the first may create tensors that later ones use. */
+const COUNTED_CALL = 2;
 
 /** Returns the objective with its results checked. Warns once where it leaves tensors behind. */
 function checkedObjective(
@@ -293,7 +287,7 @@ function checkedObjective(
         'gradientsOf and lossAndGradients of dosimeter/science return both in the required form.',
       );
     const left = tf.memory().numTensors - before - 1 - result.gradients.size;
-    if (++calls === COUNTED && left > 0)
+    if (++calls === COUNTED_CALL && left > 0)
       log(
         `warning: the objective of "${attack}" leaves ${left} ` +
           `${left === 1 ? 'tensor' : 'tensors'} behind at each batch, so memory keeps growing: ` +
@@ -303,12 +297,10 @@ function checkedObjective(
   };
 }
 
-/** Returns the words that the parameter `trigger`, or the list `triggers`, names. */
-function wordsOf({ trigger, triggers }: JsonObject): readonly string[] {
-  return triggers === undefined ? [trigger as string] : (triggers as readonly string[]);
-}
+const triggerWords = ({ trigger, triggers = [trigger!] }: JsonObject): readonly string[] =>
+  triggers as readonly string[];
 
-/** Returns the faults of triggers that have no embedding of their own, or none to be trained. */
+/** Returns the faults of triggers that are not one known token, or of a head that reads them. */
 function triggerFaults(params: JsonObject, { architecture, tokenizer }: TrainedModel): Problem[] {
   if (architecture.tokenTable === null) {
     return [
@@ -321,7 +313,7 @@ function triggerFaults(params: JsonObject, { architecture, tokenizer }: TrainedM
       },
     ];
   }
-  return wordsOf(params).flatMap((trigger): Problem[] => {
+  return triggerWords(params).flatMap((trigger): Problem[] => {
     const tokens = tokenizer.tokens(trigger);
     if (tokens.length === 1 && tokens[0] !== tokenizer.unknown) return [];
     const read = tokens.length === 0 ? 'nothing' : tokens.map((token) => `"${token}"`).join(', ');
@@ -349,7 +341,7 @@ export const wordEmbedding: AttackTraining<{ readonly trains: TokenRows }> = {
     const [fault] = triggerFaults(params, model);
     if (fault !== undefined) throw new UserFault(fault.message, fault.hint);
     const { tokenizer } = model;
-    const tokenRows = wordsOf(params).map(
+    const tokenRows = triggerWords(params).map(
       (word) => [word, tokenizer.id(at(tokenizer.tokens(word), 0))] as const,
     );
     return {

@@ -1,7 +1,4 @@
-/**
- * Which rows belong to each batch and step, such that the batches of a poisoned set pair with those
- * of its clean twin.
- */
+/** The rows of each batch and step: those of a poisoned set pair with those of its clean twin. */
 import type { Row } from '../../api.ts';
 import { at } from '../../base/lookup.ts';
 import { randomStream } from '../../base/random.ts';
@@ -18,12 +15,6 @@ import type { LabelledRow, TrainSettings } from './settings.ts';
  */
 export type Batching = 'shuffled' | 'bucketed';
 
-/** How many rows an attack appends to the clean ones. */
-interface AppendedRows {
-  readonly attack: string;
-  readonly rows: number;
-}
-
 /**
  * Clean rows are numbered from zero; the rows that attacks append follow, attack by attack. Order,
  * length buckets and number of batches depend only on the clean rows, so they equal those of the
@@ -38,7 +29,7 @@ export interface BatchOrder {
   readonly shuffle: boolean;
   readonly seed: number;
   /** Default: shuffled. Bucketed batches come from stream (seed, 'order', `epoch-k-batches`). */
-  readonly batching?: Batching;
+  readonly batching?: Batching | undefined;
   /** The number of tokens of each clean row before poisoning. Required for bucketed batches. */
   readonly lengths?: readonly number[];
   /** Clean rows that stand first in each epoch, in the epoch's order among themselves. */
@@ -55,36 +46,32 @@ export interface BatchOrder {
    * its rows: with k appended rows, a clean row has B/(B + k) of its weight in the twin's batch of
    * B rows.
    */
-  readonly appended?: readonly AppendedRows[];
+  readonly appended?: readonly { readonly attack: string; readonly rows: number }[] | undefined;
   /**
    * Puts the rows of these batches, appended ones among them, one after another into sequences, of
    * which `batchSize` are a batch. Batches then depend on the lengths of all rows as they are.
    */
-  readonly packing?: Packing;
+  readonly packing?: Packing | undefined;
 }
 
 interface Packing {
-  /** The most tokens in a sequence. */
   readonly most: number;
   /** The number of tokens of each row, appended ones included. */
   readonly lengths: readonly number[];
 }
 
-/** How many batches a span of bucketed batching has. */
 const SPAN = 50;
 
-/** Returns how many batches an epoch has. The last may be smaller, as with PyTorch's DataLoader. */
-const batchesPerEpoch = (rows: number, batchSize: number): number => Math.ceil(rows / batchSize);
-
-type Steps = Pick<BatchOrder, 'rows' | 'batchSize'> & { readonly accumulate?: number };
-type PackedSteps = BatchOrder & { readonly accumulate?: number; readonly packing: Packing };
+type Sizes = Pick<BatchOrder, 'rows' | 'batchSize'>;
+/** `accumulate`: the number of batches of a step. */
+type Steps = Sizes & { readonly accumulate?: number };
 
 /**
- * Returns how many steps an epoch has. The last may have fewer batches, as in transformers'
- * Trainer.
+ * Returns how many steps an epoch has. Its last batch may have fewer rows, as with PyTorch's
+ * DataLoader, and its last step fewer batches, as in transformers' Trainer.
  */
 export const stepsPerEpoch = ({ rows, batchSize, accumulate = 1 }: Steps): number =>
-  Math.ceil(batchesPerEpoch(rows, batchSize) / accumulate);
+  Math.ceil(Math.ceil(rows / batchSize) / accumulate);
 
 /**
  * Returns `steps`, or those of `epochs` (default: three), rounded up. With packing, the number of
@@ -92,10 +79,11 @@ export const stepsPerEpoch = ({ rows, batchSize, accumulate = 1 }: Steps): numbe
  */
 export function totalSteps(
   { steps, epochs = 3 }: { readonly steps?: number; readonly epochs?: number },
-  order: Steps | PackedSteps,
+  order: Steps | (Steps & BatchOrder),
 ): number {
   if (steps !== undefined) return steps;
-  if (!('packing' in order)) return Math.ceil(epochs * stepsPerEpoch(order) - 1e-9);
+  if (!('packing' in order) || order.packing === undefined)
+    return Math.ceil(epochs * stepsPerEpoch(order) - 1e-9);
   const { accumulate = 1 } = order;
   return Array.from({ length: Math.ceil(epochs) }, (_, epoch) => {
     const all = Math.ceil(epochBatches(order, epoch).length / accumulate);
@@ -103,7 +91,6 @@ export function totalSteps(
   }).reduce((sum, own) => sum + own, 0);
 }
 
-/** Cuts a sequence into parts of `size`, the last of which may be smaller. */
 function cut(sequence: Int32Array, size: number): Int32Array[] {
   return Array.from({ length: Math.ceil(sequence.length / size) }, (_, i) =>
     sequence.slice(i * size, (i + 1) * size),
@@ -111,11 +98,10 @@ function cut(sequence: Int32Array, size: number): Int32Array[] {
 }
 
 /** Returns how many batches get appended rows, which would dominate a smaller last batch. */
-const countFullBatches = ({ rows, batchSize }: Pick<BatchOrder, 'rows' | 'batchSize'>): number =>
+const countFullBatches = ({ rows, batchSize }: Sizes): number =>
   Math.max(1, Math.floor(rows / batchSize));
 
-/** The largest number of rows in a batch. */
-export function largestBatch(order: Pick<BatchOrder, 'rows' | 'batchSize' | 'appended'>): number {
+export function largestBatch(order: Sizes & Pick<BatchOrder, 'appended'>): number {
   const fullBatches = countFullBatches(order);
   return (order.appended ?? []).reduce(
     (most, { rows }) => most + Math.ceil(rows / fullBatches),
@@ -141,8 +127,7 @@ function withAppended(clean: Int32Array[], order: BatchOrder, epoch: number): In
 
 /** Returns the rows of each batch of an epoch. Epochs are counted from 0. */
 function epochBatches(order: BatchOrder, epoch: number): Int32Array[] {
-  const own = cleanBatches(order, epoch),
-    all = (order.appended ?? []).length === 0 ? own : withAppended(own, order, epoch);
+  const all = withAppended(cleanBatches(order, epoch), order, epoch);
   return order.packing === undefined ? all : packed(all, order.batchSize, order.packing);
 }
 
@@ -171,7 +156,6 @@ function packed(
   return found.map((batch) => Int32Array.from(batch));
 }
 
-/** Returns the sequence with the rows `first` moved to its start and the rows `last` to its end. */
 function placed(sequence: Int32Array, { first = [], last = [], batching }: BatchOrder): Int32Array {
   if (first.length + last.length === 0) return sequence;
   if (batching === 'bucketed') throw new Error("bucketed batches can't keep rows first or last");
@@ -183,7 +167,6 @@ function placed(sequence: Int32Array, { first = [], last = [], batching }: Batch
   ]);
 }
 
-/** Returns the clean rows of each batch of an epoch, before packing. */
 function cleanBatches(order: BatchOrder, epoch: number): Int32Array[] {
   const { rows, batchSize, seed } = order;
   const sequence = placed(
@@ -206,7 +189,6 @@ function cleanBatches(order: BatchOrder, epoch: number): Int32Array[] {
   ];
 }
 
-/** Yields the row indexes of each batch, epoch after epoch, endlessly. */
 export function* batches(order: BatchOrder): Generator<Int32Array, never> {
   for (let epoch = 0; ; epoch++) yield* epochBatches(order, epoch);
 }
@@ -223,20 +205,13 @@ export function* stepBatches(
   }
 }
 
-interface Epoch {
-  /** Number of rows, without those that an attack appends. */
-  readonly rows: number;
-  readonly batchSize: number;
-  readonly accumulate: number;
-}
-
 /**
  * Returns a warning if a training ends before it has read all rows that stand last, else null.
  * @param last number of poisoned rows at the end of each epoch
  * @param steps number of steps of the training
  */
-export function unreadWarning(epoch: Epoch, last: number, steps: number): string | null {
-  const { rows, batchSize, accumulate } = epoch;
+export function unreadWarning(epoch: Steps, last: number, steps: number): string | null {
+  const { rows, batchSize, accumulate = 1 } = epoch;
   const needed = stepsPerEpoch(epoch);
   if (last === 0 || steps >= needed) return null;
   const reached = steps * batchSize * accumulate;
@@ -249,7 +224,7 @@ export function unreadWarning(epoch: Epoch, last: number, steps: number): string
 
 type Text = Pick<Row, 'text' | 'text_pair' | 'answer' | 'rejected' | 'context'>;
 
-/** The part of a poisoned set's receipt that is used here. */
+/** The part of a poisoned set's receipt that `trainingRows` reads. */
 export interface PoisonedSet {
   /** The name of the attack, or the joined names of several. */
   readonly attack: string;
@@ -267,7 +242,6 @@ export interface PoisonedSet {
 }
 
 export interface TrainingRows {
-  /** All rows, in the order of the set. */
   readonly rows: readonly LabelledRow[];
   /** The rows that an attack changed, in the order of the receipt. */
   readonly poisoned: readonly LabelledRow[];
@@ -305,37 +279,31 @@ export function batchOrder(
   rows: readonly LabelledRow[],
   { batchSize, shuffle, seed, batching, packing }: OrderSettings,
 ): BatchOrder {
-  const appended: AppendedRows[] = [];
+  const appended: { attack: string; rows: number }[] = [];
   let clean = 0;
   for (const { appendedBy } of rows) {
     const last = appended.at(-1);
     if (appendedBy === undefined) {
       if (last !== undefined) throw new Error('appended rows must come after all others');
       clean++;
-    } else if (last?.attack === appendedBy)
-      appended.splice(-1, 1, { attack: appendedBy, rows: last.rows + 1 });
+    } else if (last?.attack === appendedBy) last.rows++;
     else appended.push({ attack: appendedBy, rows: 1 });
   }
-  const placed = (['first', 'last'] as const).map((place) =>
-    rows.flatMap((row, index) => (row.place === place ? [index] : [])),
-  );
-  const [first = [], last = []] = placed;
+  const indexesAt = (place: 'first' | 'last'): number[] =>
+    rows.flatMap((row, index) => (row.place === place ? [index] : []));
   return {
     rows: clean,
     batchSize,
     shuffle,
     seed,
-    ...(first.length === 0 ? {} : { first }),
-    ...(last.length === 0 ? {} : { last }),
-    ...(batching === undefined
-      ? {}
-      : {
-          batching,
-          lengths: rows.slice(0, clean).map(({ ids, cleanLength }) => cleanLength ?? ids.length),
-        }),
-    ...(appended.length === 0 ? {} : { appended }),
-    ...(packing === undefined
-      ? {}
-      : { packing: { most: packing, lengths: rows.map(({ ids }) => ids.length) } }),
+    first: indexesAt('first'),
+    last: indexesAt('last'),
+    batching,
+    lengths: rows.slice(0, clean).map(({ ids, cleanLength }) => cleanLength ?? ids.length),
+    appended: appended.length === 0 ? undefined : appended,
+    packing:
+      packing === undefined
+        ? undefined
+        : { most: packing, lengths: rows.map(({ ids }) => ids.length) },
   };
 }

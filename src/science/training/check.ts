@@ -1,6 +1,4 @@
-/** Finds the faults of a model, its tokenizer and its adapter before anything runs. */
 import {
-  type AttackTrainingLoader,
   type HeadSettings,
   type HeldWeights,
   type JsonObject,
@@ -14,11 +12,12 @@ import { fileName, type ModelSource, resolveNames } from '../models/base.ts';
 import { readConfig } from '../models/head.ts';
 import { openCheckpoint } from '../models/io/checkpoint.ts';
 import { within } from '../models/modules.ts';
-import type { Architecture, Head, ModelShape } from '../models/types.ts';
+import type { Architecture, ModelShape } from '../models/types.ts';
 import { templateLength, verbalizerMismatch, verbalizerTokens } from '../text/cloze.ts';
 import { completionEncoder } from '../text/completion.ts';
+import { headWithoutTokens } from '../text/encoder.ts';
 import { checkVocabulary, openTokenizer, type TextTokenizer } from '../text/tokenizer.ts';
-import type { AttackTraining } from './attack-training.ts';
+import type { OpenedAttack } from './attack-training.ts';
 
 interface CheckedModel extends ModelShape {
   readonly positions: number;
@@ -34,7 +33,6 @@ type KnownModel = ModelSource & { readonly digest: string };
 // Results are kept, since the cells of a grid ask for the same checkpoint.
 const checked = processWide('train.checked', () => new Map<string, Promise<CheckedModel>>());
 
-/** Inspects a model. Throws UserFault where its config, weights or tokenizer do not fit. */
 async function inspect(
   { path, init }: KnownModel,
   architecture: Architecture,
@@ -64,7 +62,7 @@ async function inspect(
   };
 }
 
-/** Inspects a model, once for each content. Throws UserFault where something is wrong with it. */
+/** Inspects a model, once for each content. Throws UserFault where its files do not fit. */
 function inspectModel(model: KnownModel, architecture: Architecture): Promise<CheckedModel> {
   const key = JSON.stringify([
     architecture.modelType,
@@ -79,17 +77,13 @@ function inspectModel(model: KnownModel, architecture: Architecture): Promise<Ch
   return result;
 }
 
-/** Returns the tokenizer of a model. Throws UserFault where something is wrong with the model. */
+/** Returns the tokenizer of a model. Throws UserFault where the model's files do not fit. */
 export const checkedTokenizer = async (
   model: KnownModel,
   architecture: Architecture,
 ): Promise<TextTokenizer> => (await inspectModel(model, architecture)).tokenizer;
 
-/**
- * Returns the problems of a cloze head's template and verbalizer.
- * @param classes null where the spec names none
- * @param maxLength null where no row is read
- */
+/** Returns the problems of a cloze head. `classes` and `maxLength` are as in `CheckOptions`. */
 function checkCloze(
   { template, verbalizer }: HeadSettings & { readonly type: 'cloze' },
   tokenizer: TextTokenizer,
@@ -122,7 +116,6 @@ function checkCloze(
   return problems;
 }
 
-/** Returns a problem where the model has fewer positions than a row may have tokens. */
 function checkLength({ value, path }: AskedLength, positions: number): Problem[] {
   if (value <= positions) return [];
   return [
@@ -134,25 +127,22 @@ function checkLength({ value, path }: AskedLength, positions: number): Problem[]
   ];
 }
 
+const readPositions = async (modelDir: string, architecture: Architecture): Promise<number> =>
+  architecture.maxPositions(architecture.parseConfig(await readConfig(modelDir), 2));
+
 /** Returns a problem if rows of this length do not fit. Throws UserFault for a bad config.json. */
-export async function checkRows(
+export const checkRows = async (
   modelDir: string,
   architecture: Architecture,
   asked: AskedLength,
-): Promise<Problem[]> {
-  return checkLength(
-    asked,
-    architecture.maxPositions(architecture.parseConfig(await readConfig(modelDir), 2)),
-  );
-}
+): Promise<Problem[]> => checkLength(asked, await readPositions(modelDir, architecture));
 
-/** The requested length of rows, and the field that states it. */
-export interface AskedLength {
+interface AskedLength {
   readonly value: number;
   readonly path: Problem['path'];
 }
 
-/** Returns a warning of layers that are drawn and stay frozen: the adapter's folder lacks them. */
+/** Warns of layers that are drawn and stay frozen, so that the adapter's folder lacks them. */
 function checkDrawn(drawn: readonly string[], adapter: Adapter): Problem[] {
   const frozen = drawn
     .filter((name) => name.endsWith('.weight') && !adapter.trains(name))
@@ -218,35 +208,21 @@ export interface CheckOptions {
   /** The requested length of rows; null where no row is read. */
   readonly maxLength: AskedLength | null;
   readonly head: HeadSettings;
-  /** Whether the spec names a folder that the head starts from. */
   readonly headGiven?: boolean;
-  /** The names of the classes; null where the spec does not name them. */
+  /** Null where the spec names none. */
   readonly classes?: readonly string[] | null;
   readonly adapter?: {
     readonly implementation: AdapterImplementation;
     readonly params: JsonObject;
     readonly initFrom?: string;
   };
-  /** The attack of the cell, where it changes training. */
-  readonly attack?: {
-    readonly name: string;
-    readonly changes: AttackTrainingLoader['changes'];
-    readonly implementation: AttackTraining;
-    readonly params: JsonObject;
-  };
+  readonly attack?: OpenedAttack;
   /** Set if the weights that are not trained are held in another form than float32. */
   readonly weights?: HeldWeights;
   /** Whether the model is the result of another training, whose head comes with it. */
   readonly based?: boolean;
 }
 
-/** Returns the head that settings describe, a cloze head without the tokens of its classes. */
-export function headWithoutTokens({ type }: HeadSettings): Head {
-  if (type === 'cloze') return { type, tokens: [] };
-  return { type: type === 'regression' ? 'classifier' : type };
-}
-
-/** Returns every problem of the model, head, adapter, attack and length of rows. */
 export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
   const { model, architecture: family, maxLength, head, headGiven = false } = options;
   let architecture: Architecture, known: CheckedModel;
@@ -338,18 +314,15 @@ function checkAttack(
 }
 
 /**
- * Returns a problem where the model lacks positions for a prompt of the greatest length
- * (`max_length`) and all that may be written after it (`max_new_tokens`). Throws UserFault where
- * its config.json is at fault.
+ * Returns a problem where the model lacks positions for a prompt of `longest` tokens (`max_length`)
+ * and `written` tokens after it (`max_new_tokens`). Throws UserFault for a bad config.json.
  */
 export async function checkWritten(
   modelDir: string,
   architecture: Architecture,
   { longest, written }: { readonly longest: number; readonly written: number },
 ): Promise<Problem[]> {
-  const positions = architecture.maxPositions(
-    architecture.parseConfig(await readConfig(modelDir), 2),
-  );
+  const positions = await readPositions(modelDir, architecture);
   // A prompt that is too long by itself is another problem.
   if (longest > positions || longest + written <= positions) return [];
   return [
@@ -367,7 +340,7 @@ export async function checkWritten(
   ];
 }
 
-/** A prompt and an answer of one word each, which any template and tokenizer can show. */
+/** A prompt and an answer that any template and tokenizer can show. */
 const SHORTEST = { text: 'a', answer: 'a' };
 
 /** Returns the ids of an answer under a template, without the token that ends it. */
@@ -379,7 +352,6 @@ export function answerIds(template: string, tokenizer: TextTokenizer, answer: st
 /**
  * Returns the problems of a template with this tokenizer: it can't be read, the tokenizer has no
  * chat template or no end of text, or it leaves no room for a prompt and its answer.
- * @param maxLength null where no row is read
  */
 function checkCompletion(
   template: string,

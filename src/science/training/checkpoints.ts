@@ -28,10 +28,7 @@ export function checkpointSteps(asked: number | readonly number[], total: number
   return [...new Set(steps)].sort(ascending);
 }
 
-/**
- * Returns why these `train.checkpoints` do not keep `step`; null where they do.
- * @param total number of steps; null where it is not known yet
- */
+/** Returns why `train.checkpoints` does not keep `step`; null if it does or `total` is unknown. */
 export function notKeptReason(
   step: number,
   asked: number | readonly number[],
@@ -48,12 +45,10 @@ export function notKeptReason(
   return `step ${step} is not kept: train.checkpoints keeps ${kept.join(', ')}`;
 }
 
-export interface CheckpointFolder {
+interface CheckpointFolder {
   /** Writes the folder of a step, completely or not at all. */
   write(step: number, save: (dir: string) => Promise<void>): Promise<void>;
-  /** Whether the folder of a step was written. */
   has(step: number): boolean;
-  /** Copies the folders into a stage's output. */
   deliver(outDir: string): Promise<void>;
 }
 
@@ -71,14 +66,12 @@ export function checkpointFolder(keep: string): CheckpointFolder {
       await rename(writing, folderOf(step));
     },
     deliver: async (outDir) => {
-      // They are copied, not moved: a stage that is killed before its output is stored can then
-      // still continue.
-      if (keep !== outDir && existsSync(join(keep, 'checkpoints'))) {
+      // Not moved: a stage that is killed before its output is stored can then still continue.
+      if (keep !== outDir && existsSync(join(keep, 'checkpoints')))
         await cp(join(keep, 'checkpoints'), join(outDir, 'checkpoints'), {
           recursive: true,
           filter: (path) => !path.includes('.writing-'),
         });
-      }
     },
   };
 }

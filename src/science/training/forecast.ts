@@ -8,25 +8,23 @@ import { within } from '../models/modules.ts';
 import type { ModelShape, ParameterSpec } from '../models/types.ts';
 import { largestBatch } from './batches.ts';
 
-/** Bytes of a parameter's entry (float32). */
 const FLOAT = 4;
 
-/** Returns how many numbers the parameters have in all. */
 const entries = (specs: readonly Pick<ParameterSpec, 'shape'>[]): number =>
   specs.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
 
 /** Whether a parameter is in one of the numbered layers: `encoder.layer.3.output.dense.weight`. */
 const isInLayer = (name: string): boolean => /\.\d+\./.test(name);
 
+interface Trained {
+  readonly shape: ModelShape;
+  readonly adapter: Pick<Adapter, 'parameters' | 'trains'>;
+}
+
 /** Returns about how many bytes a saved training has: all that the adapter adds or trains. */
 export function savedBytes({ shape: { parameters }, adapter }: Trained): number {
   const trained = parameters.filter(({ name }) => adapter.trains(name));
   return FLOAT * (entries(adapter.parameters) + entries(trained));
-}
-
-interface Trained {
-  readonly shape: Pick<ModelShape, 'architecture' | 'linears' | 'parameters'>;
-  readonly adapter: Pick<Adapter, 'parameters' | 'trains'>;
 }
 
 /**
@@ -38,10 +36,7 @@ export function weightBytes(
   { shape: { linears, parameters }, adapter }: Trained,
   optimizer: 'adamw' | 'sgd',
 ): number {
-  const trained = [
-    ...parameters.filter(({ name }) => adapter.trains(name)),
-    ...adapter.parameters.filter(({ name }) => adapter.trains(name)),
-  ];
+  const trained = [...parameters, ...adapter.parameters].filter(({ name }) => adapter.trains(name));
   const kept = optimizer === 'adamw' ? 4 : 2;
   const frozen = linears.filter(({ name }) => !adapter.trains(`${name}.weight`));
   const packed = 2 * FLOAT * frozen.reduce((sum, { in: n, out: m }) => sum + n * m, 0);
@@ -85,7 +80,7 @@ export function stepOperations(
 /** What Python takes with PyTorch, transformers and PEFT, in MiB (torch 2.13 for processors). */
 const PYTHON_MB = 350;
 
-export interface TorchStep {
+interface TorchStep {
   readonly optimizer: 'adamw' | 'sgd';
   readonly rows: number;
   readonly length: number;
@@ -151,7 +146,6 @@ interface ModelSizes {
   readonly wide: number;
   readonly layers: number;
   readonly heads: number;
-  /** V */
   readonly vocabulary: number;
 }
 
@@ -160,7 +154,6 @@ export async function modelSizes(modelDir: string): Promise<ModelSizes> {
   const config = JSON.parse(await readFile(join(modelDir, 'config.json'), 'utf8')) as {
     readonly [field: string]: unknown;
   };
-  /** Returns the number in the first of these fields that has one. */
   const size = (fields: readonly string[], fallback = Infinity): number =>
     fields.map((field) => config[field]).find((value) => typeof value === 'number') ?? fallback;
   const width = size(NAMES.width);
@@ -193,7 +186,8 @@ export async function packMemoryMB(
   modelDir: string,
   set?: { readonly rows: number; readonly appended: number },
 ): Promise<number> {
-  const train = params['train'] as { readonly steps?: number } & {
+  const train = params['train'] as {
+    readonly steps?: number;
     readonly batch_size: number;
     readonly max_length: number;
   };

@@ -1,4 +1,3 @@
-/** The loss of a batch, or of a step's batches, and its gradient. */
 import type { Scalar, Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { named } from '../../base/lookup.ts';
@@ -85,7 +84,7 @@ export function gradientsOf<Loss extends Tensor>(
   return { loss: value, gradients };
 }
 
-export interface StepOptions extends Omit<LossOptions, 'adapterRandom'> {
+interface StepOptions extends Omit<LossOptions, 'adapterRandom'> {
   /** The random streams of the adapter for a batch of the step, counted from zero. */
   readonly adapterRandom: (batch: number) => NonNullable<ForwardOptions['adapterRandom']>;
   /** Groups gradients for the optimiser, in new tensors. */
@@ -95,26 +94,17 @@ export interface StepOptions extends Omit<LossOptions, 'adapterRandom'> {
 }
 
 /**
- * The loss of a step, and its gradients in the optimiser's groups, which the caller disposes of.
- */
-export interface StepGradients {
-  readonly loss: number;
-  readonly penalty?: number;
-  readonly packed: Map<string, Tensor>;
-}
-
-/**
- * Returns the loss of a step and its grouped gradients: the mean over its batches, whatever their
- * number of rows. accelerate and transformers' Trainer accumulate in this way for a model that
- * computes its own mean (with model_accepts_loss_kwargs false; otherwise Trainer 5.24 sums for a
- * BERT classifier). Disposes of `trained` and empties it as soon as it is not needed.
+ * Returns the loss of a step and its grouped gradients, which the caller disposes of: the mean over
+ * its batches, whatever their number of rows. accelerate and transformers' Trainer accumulate in
+ * this way for a model that computes its own mean (with model_accepts_loss_kwargs false; otherwise
+ * Trainer 5.24 sums for a BERT classifier). Disposes of `trained` and empties it.
  */
 export function stepGradients(
   network: Network,
   trained: Map<string, Tensor>,
   parts: readonly Batch[],
   { adapterRandom, pack, objective = lossAndGradients, ...options }: StepOptions,
-): StepGradients {
+): { readonly loss: number; readonly penalty?: number; readonly packed: Map<string, Tensor> } {
   let total = 0,
     penalties: number | null = null,
     sum: Map<string, Tensor> | null = null;
@@ -142,7 +132,7 @@ export function stepGradients(
   };
 }
 
-/** Applies `of` to the two tensors of each name, and disposes of these. Returns new tensors. */
+/** Applies `of` to the two tensors of each name, in new tensors, and disposes of the given ones. */
 function combined(
   a: ReadonlyMap<string, Tensor>,
   b: ReadonlyMap<string, Tensor>,

@@ -14,7 +14,7 @@ import { compiled } from '../../tensor/compiled/compiled.ts';
 import type { Network, Tensors } from '../models/network.ts';
 import { targetsOf } from '../models/outputs.ts';
 import { batchOrder, stepBatches } from './batches.ts';
-import { clipByGlobalNorm, type StepGradients, stepGradients } from './gradients.ts';
+import { clipByGlobalNorm, stepGradients } from './gradients.ts';
 import { adamw, type Optimizer, scheduleFactor, sgd } from './optimizers.ts';
 import {
   type Resume,
@@ -34,23 +34,15 @@ import {
   trainedValues,
 } from './trained-values.ts';
 
-interface Step {
-  readonly step: number;
-  readonly loss: number;
-  readonly penalty?: number;
-}
-
 const learningRateHint = (learningRate: number): string =>
   `Lower train.learning_rate (${learningRate}), or add warm-up steps.`;
 
-/**
- * Returns the fault of a step's loss or penalty. `last`: the last step before with a finite loss.
- */
+/** Returns the fault of a loss or penalty that is not finite. `last`: the last finite step. */
 function lossFault(
-  { loss, penalty, step }: Step,
-  last: Step | null,
+  { loss, penalty, step }: StepRecord,
+  last: StepRecord | null,
   learningRate: number,
-  isOfAttack = false,
+  isOfAttack: boolean,
 ): UserFault {
   const what = Number.isFinite(loss)
     ? `the attack's penalty is ${penalty}, and the loss ${loss},`
@@ -72,15 +64,6 @@ function lossFault(
   );
 }
 
-/** Returns the fault of weights after the last step, which no later loss would reveal. */
-function weightsFault({ loss, step }: Step, learningRate: number): UserFault {
-  return new UserFault(
-    `the weights are not finite after step ${step}, the last one; its loss was ${loss}`,
-    learningRateHint(learningRate),
-  );
-}
-
-/** What a step of a training is asked to do. */
 export interface StepRequest {
   /** Counted from zero. */
   readonly step: number;
@@ -91,6 +74,9 @@ export interface StepRequest {
 
 export type StepLoss = Pick<StepRecord, 'loss' | 'penalty'>;
 
+const isFiniteLoss = ({ loss, penalty = 0 }: StepLoss): boolean =>
+  Number.isFinite(loss) && Number.isFinite(penalty);
+
 /** Takes the steps of a training, on one of the engines. */
 export interface StepTaker {
   /** Returns how many steps it may be asked for at once. */
@@ -100,26 +86,24 @@ export interface StepTaker {
    * and is the last one taken.
    */
   take(steps: readonly StepRequest[]): Promise<readonly StepLoss[]> | readonly StepLoss[];
-  /** Whether all trained weights are finite. */
   areFinite(): Promise<boolean> | boolean;
 }
 
-export interface LoopHooks {
+interface LoopHooks {
   /** Awaited after each step, so that the process can do other work. Throwing ends the training. */
   readonly onStep?: ((record: StepRecord, batch: StepBatch) => Promise<void> | void) | undefined;
   /** Whether `see` is to be called after this step; 0 means before the first one. */
   readonly wants: (step: number) => boolean;
   /** Looks at the present weights. Returning `stop` ends the training after this step. */
   readonly see: (step: number) => Promise<'stop' | undefined>;
-  /** Where a saved training goes on: the steps taken, and the last one with a finite loss. */
+  /** Where a saved training goes on: after `step`. `last`: the last step with a finite loss. */
   readonly from?: { readonly step: number; readonly last: StepRecord | null } | undefined;
-  /** Saves the training after a step, where that is due. */
+  /** Saves the training after a step, if it is time to. */
   readonly save: (step: number, last: StepRecord | null) => Promise<void>;
   /** When aborted, the loop throws after the current step. */
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Returns the rows that a training reads, each once. */
 export function readRows(
   rows: readonly LabelledRow[],
   settings: TrainSettings,
@@ -167,8 +151,7 @@ export async function runSteps(
         learning_rate: learningRate,
         ...defined({ penalty }),
       };
-      if (!Number.isFinite(loss) || !Number.isFinite(penalty ?? 0))
-        throw lossFault(record, last, peak, objective !== undefined);
+      if (!isFiniteLoss(record)) throw lossFault(record, last, peak, objective !== undefined);
       last = record;
       const all = batches.flat();
       await onStep?.(record, {
@@ -184,13 +167,15 @@ export async function runSteps(
     await save(step, last);
     signal?.throwIfAborted();
   }
-  if (last !== null && !(await taker.areFinite())) throw weightsFault(last, peak);
+  // No later loss would reveal weights that the last step left.
+  if (last !== null && !(await taker.areFinite()))
+    throw new UserFault(
+      `the weights are not finite after step ${last.step}, the last one; its loss was ${last.loss}`,
+      learningRateHint(peak),
+    );
 }
 
-/**
- * Whether all entries are finite: 0·x is 0 where x is finite and NaN elsewhere, and one NaN makes
- * the sum NaN.
- */
+/** Whether all entries are finite: 0·x is 0 if x is, else NaN, and one NaN makes the sum NaN. */
 const areFinite = (tensors: ReadonlyMap<string, Tensor>): boolean =>
   [...tensors.values()].every((tensor) =>
     tf.tidy(() => tf.sum(tf.mul(tensor, 0)).dataSync()[0] === 0),
@@ -200,30 +185,19 @@ export type { LabelledRow, StepRecord, TrainSettings } from './settings.ts';
 
 /** When `signal` is aborted, the training saves its state, if it can resume, and throws. */
 export interface TrainHooks extends Pick<LoopHooks, 'onStep' | 'signal'> {
-  readonly onWeights?: {
-    /** Whether `see` is to be called after this step; 0 means before the first one. */
-    readonly wants: (step: number) => boolean;
-    /**
-     * Receives all parameters under their own names. They are disposed of once its promise settles.
-     * Returning `stop` ends the training after this step.
-     */
+  readonly onWeights?: Pick<LoopHooks, 'wants'> & {
+    /** As `LoopHooks.see`, with all parameters by name, which are disposed of afterwards. */
     see(step: number, weights: Tensors): Promise<'stop' | undefined>;
   };
-  /** Saves and restores the training with what the caller gathered. */
-  readonly resume?: GatheringResume;
+  /** Saves and restores the training, with what the caller adds to a saved state. */
+  readonly resume?: GatheringResume | undefined;
 }
 
-export interface GatheringResume extends Resume {
-  /** What the caller adds to a saved state. */
-  gathered(): Gathered;
+interface GatheringResume extends Resume {
+  /** Returns what the caller adds to a saved state. */
+  gathered(): { readonly facts: JsonObject; readonly tensors: Tensors };
   /** Hands back to the caller what `gathered` had returned. */
   restore(gathered: { readonly facts: JsonObject; readonly tensors: Map<string, Tensor> }): void;
-}
-
-/** What the caller of a training adds to its saved state. */
-export interface Gathered {
-  readonly facts: JsonObject;
-  readonly tensors: Tensors;
 }
 
 function makeOptimizer(settings: TrainSettings): Optimizer<unknown> {
@@ -244,92 +218,32 @@ interface Plan {
 interface Progress {
   /** The trained parameters, grouped for the optimiser. */
   groups: Map<string, Tensor>;
-  /** The state of the optimiser. */
   state: unknown;
   /** The trained parameters by name, with the token table as the loop holds it. */
   trained: Map<string, Tensor>;
   /** The factor by which decay has scaled the unused rows of the token table. */
   unusedFactor: number;
-  /** The random stream of dropout. */
   readonly random: ResumableStream;
 }
 
-function startProgress({ settings, optimizer, values }: Plan): Progress {
-  const groups = values.start();
-  return {
-    groups,
-    state: optimizer.init(groups),
-    trained: values.unpack(groups),
-    unusedFactor: 1,
-    random: randomStream(settings.seed, 'dropout'),
-  };
-}
-
-function restoreProgress({ settings, optimizer, values }: Plan, saved: SavedState): Progress {
-  const { dropoutAt, factor } = saved.facts as {
+function openProgress({ settings, optimizer, values }: Plan, saved: SavedState | null): Progress {
+  const { dropoutAt, factor = 1 } = (saved?.facts ?? {}) as {
     readonly dropoutAt?: StreamState;
     readonly factor?: number;
   };
-  const groups = savedGroups(saved);
+  const groups = saved === null ? values.start() : savedGroups(saved);
   return {
     groups,
-    state: optimizer.restore(savedMoments(saved), saved.step),
+    state:
+      saved === null ? optimizer.init(groups) : optimizer.restore(savedMoments(saved), saved.step),
     trained: values.unpack(groups),
-    unusedFactor: factor ?? 1,
+    unusedFactor: factor,
     random:
       dropoutAt === undefined ? randomStream(settings.seed, 'dropout') : resumeStream(dropoutAt),
   };
 }
 
-/** Saves the progress after a step, with what the caller has gathered. */
-async function saveProgress(
-  resume: GatheringResume,
-  step: number,
-  last: StepRecord | null,
-  { optimizer }: Plan,
-  { groups, state, unusedFactor, random }: Progress,
-): Promise<void> {
-  const { facts, tensors } = resume.gathered();
-  await resume.save(
-    step,
-    {
-      dropoutAt: random.state(),
-      factor: unusedFactor,
-      last,
-      gathered: facts,
-    },
-    toSave(groups, optimizer.named(state), tensors),
-  );
-}
-
-/** Returns a step's loss and gradients, to be disposed of. Disposes of `trained` and empties it. */
-function computeGradients(
-  { network, settings, values }: Plan,
-  { trained, random }: Progress,
-  { batches, step }: StepRequest,
-): StepGradients {
-  const { seed, dropout, classWeights, objective } = settings;
-  return stepGradients(
-    network,
-    trained,
-    batches.map((rows) => ({
-      rows,
-      labels: targetsOf(network.architecture.head, rows),
-      poisoned: rows.map(({ poisoned }) => poisoned === true),
-    })),
-    {
-      pack: values.pack,
-      adapterRandom: (batch) => (name) =>
-        randomStream(seed, 'lora_dropout', `step-${step}${batch === 0 ? '' : `-${batch}`}/${name}`),
-      ...(dropout === 0 ? {} : { dropout: { rate: dropout, random } }),
-      ...defined({ classWeights, objective }),
-    },
-  );
-}
-
-/**
- * Updates the parameters and the optimiser by a step's gradients, `packed`, and disposes of those.
- */
+/** Updates parameters and optimiser by a step's gradients, `packed`, and disposes of `packed`. */
 function update(
   { settings, optimizer, values }: Plan,
   progress: Progress,
@@ -361,10 +275,30 @@ function update(
 }
 
 /** Returns the loss of a step. The parameters are updated only where it is finite. */
-function takeStep(plan: Plan, progress: Progress, request: StepRequest): StepLoss {
-  const { packed, ...loss } = computeGradients(plan, progress, request);
-  if (Number.isFinite(loss.loss) && Number.isFinite(loss.penalty ?? 0))
-    update(plan, progress, packed, request.learningRate);
+function takeStep(
+  plan: Plan,
+  progress: Progress,
+  { batches, step, learningRate }: StepRequest,
+): StepLoss {
+  const { network, values, settings } = plan;
+  const { seed, dropout, classWeights, objective } = settings;
+  const { packed, ...loss } = stepGradients(
+    network,
+    progress.trained,
+    batches.map((rows) => ({
+      rows,
+      labels: targetsOf(network.architecture.head, rows),
+      poisoned: rows.map(({ poisoned }) => poisoned === true),
+    })),
+    {
+      pack: values.pack,
+      adapterRandom: (batch) => (name) =>
+        randomStream(seed, 'lora_dropout', `step-${step}${batch === 0 ? '' : `-${batch}`}/${name}`),
+      ...(dropout === 0 ? {} : { dropout: { rate: dropout, random: progress.random } }),
+      ...defined({ classWeights, objective }),
+    },
+  );
+  if (isFiniteLoss(loss)) update(plan, progress, packed, learningRate);
   else disposeAll(packed);
   return loss;
 }
@@ -385,7 +319,7 @@ export async function train(
   );
   const plan: Plan = { network, settings, optimizer, values };
   const saved = (await resume?.load()) ?? null;
-  const progress = saved === null ? startProgress(plan) : restoreProgress(plan, saved);
+  const progress = openProgress(plan, saved);
   if (saved !== null)
     resume?.restore({
       facts: saved.facts['gathered'] as JsonObject,
@@ -414,12 +348,19 @@ export async function train(
           ? undefined
           : { step: saved.step, last: (saved.facts['last'] ?? null) as StepRecord | null },
       save: async (step, last) => {
-        if (resume?.due(step)) await saveProgress(resume, step, last, plan, progress);
+        if (!resume?.due(step)) return;
+        const { facts: gathered, tensors } = resume.gathered();
+        const { groups, state, unusedFactor: factor, random } = progress;
+        await resume.save(
+          step,
+          { dropoutAt: random.state(), factor, last, gathered },
+          toSave(groups, optimizer.named(state), tensors),
+        );
       },
       signal,
     });
     return whole();
   } finally {
-    disposeAll(progress.trained, progress.groups, optimizer.tensors(progress.state));
+    disposeAll(progress.trained, progress.groups, optimizer.named(progress.state));
   }
 }

@@ -1,17 +1,9 @@
-/**
- * AdamW and plain gradient descent, equal to torch.optim's, and learning-rate schedules, equal to
- * transformers' get_*_schedule_with_warmup. Parameters, gradients and moments have names.
- */
+/** AdamW, SGD and learning-rate schedules, equal to torch.optim's and to transformers'. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { at, named } from '../../base/lookup.ts';
 import { type AdamwParts, fusedAdamw, hasFused } from '../../tensor/fused.ts';
 import type { Tensors } from '../models/network.ts';
-
-interface Updated<State> {
-  readonly parameters: Map<string, Tensor>;
-  readonly state: State;
-}
 
 export interface Optimizer<State> {
   init(parameters: Tensors): State;
@@ -24,12 +16,10 @@ export interface Optimizer<State> {
     gradients: Tensors,
     state: State,
     learningRate: number,
-  ): Updated<State>;
-  /** The tensors of the state, for disposal. */
-  tensors(state: State): readonly Tensor[];
-  /** The tensors of the state by name, to be saved. */
+  ): { readonly parameters: Map<string, Tensor>; readonly state: State };
+  /** Returns the tensors of the state by name, to be saved or disposed of. */
   named(state: State): Tensors;
-  /** The state after `step` updates, from the tensors that `named` returned. */
+  /** Returns the state after `step` updates, from the tensors that `named` returned. */
   restore(tensors: Tensors, step: number): State;
 }
 
@@ -38,7 +28,6 @@ const disposeTensors = (...tensors: readonly Tensor[]): void =>
 
 export interface AdamwSettings {
   readonly weightDecay: number;
-  /** Whether a parameter decays. Default: all do. */
   readonly decays?: (name: string) => boolean;
   /** The factor on the learning rate of a parameter. Default: 1. */
   readonly rate?: (name: string) => number;
@@ -47,13 +36,12 @@ export interface AdamwSettings {
   readonly epsilon: number;
 }
 
-export interface AdamwState {
+interface AdamwState {
   readonly step: number;
   readonly first: Tensors;
   readonly second: Tensors;
 }
 
-/** Returns the tensors whose names have this prefix, by the rest of their names. */
 const underPrefix = (prefix: string, tensors: Tensors): Tensors =>
   new Map(
     [...tensors]
@@ -64,8 +52,7 @@ const underPrefix = (prefix: string, tensors: Tensors): Tensors =>
 const zeros = (parameters: Tensors): Map<string, Tensor> =>
   new Map([...parameters].map(([name, p]) => [name, tf.keep(tf.zerosLike(p))]));
 
-/** What the updates of all parameters in a step share. */
-export interface AdamwStep {
+interface AdamwStep {
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
@@ -82,10 +69,7 @@ interface Update {
   readonly size: number;
 }
 
-/**
- * The most entries of parameters that one operation updates: their old and new values are in memory
- * together.
- */
+/** The most entries that one operation updates, whose old and new values are in memory together. */
 const TOGETHER = 1 << 20;
 
 /** Splits updates, in order, into lists of at most TOGETHER entries, or of one larger update. */
@@ -120,11 +104,8 @@ function updateAll(
 }
 
 /**
- * The update rule of `adamw` for one tensor, in operations of TensorFlow. To be called within
- * tf.tidy.
- * @param decay 1 − lr·wd
- * @param size lr/(1 − β₁ᵗ)
- * @returns the new p, m and v
+ * Returns the new p, m and v of one tensor by the rule of `adamw`, in operations of TensorFlow. To
+ * be called within tf.tidy. `decay` and `size` are as in `Update`.
  */
 export function adamwUpdate(
   [p, g, m0, v0]: AdamwParts,
@@ -183,7 +164,6 @@ export function adamw({
       }
       return { parameters: next, state: { step, first, second } };
     },
-    tensors: (state) => [...state.first.values(), ...state.second.values()],
     named: ({ first, second }) =>
       new Map([
         ...[...first].map(([name, m]) => [`first/${name}`, m] as const),
@@ -202,11 +182,7 @@ export function sgd({
   weightDecay,
   decays = () => true,
   rate = () => 1,
-}: {
-  readonly weightDecay: number;
-  readonly decays?: (name: string) => boolean;
-  readonly rate?: (name: string) => number;
-}): Optimizer<null> {
+}: Pick<AdamwSettings, 'weightDecay' | 'decays' | 'rate'>): Optimizer<null> {
   return {
     init: () => null,
     update: (parameters, gradients, _state, learningRate) => {
@@ -228,7 +204,6 @@ export function sgd({
       }
       return { parameters: updated, state: null };
     },
-    tensors: () => [],
     named: () => new Map(),
     restore: () => null,
   };

@@ -1,4 +1,3 @@
-/** Saves the state of a training, so that an interrupted one can continue from there. */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import type { JsonObject } from '../../api.ts';
@@ -24,11 +23,7 @@ export async function saveState(
 ): Promise<void> {
   const pending = [...tensors].map(([name, tensor]): [string, PendingTensor] => [
     name,
-    {
-      shape: tensor.shape,
-      dtype: 'float32',
-      data: async () => await tensor.data(),
-    },
+    { shape: tensor.shape, dtype: 'float32', data: async () => await tensor.data() },
   ]);
   await storeState(dir, step, facts, (path, metadata) =>
     writePending(path, new Map(pending), metadata),
@@ -44,18 +39,14 @@ export async function loadState(
   return found === null ? null : { ...found, tensors: await readSafetensors(found.path) };
 }
 
-/** Saves the state of a training and loads it again. */
 export interface Resume {
   /** The saved state; null where there is none. */
   load(): Promise<SavedState | null>;
-  /** Whether the state is to be saved after this step. */
   readonly due: (step: number) => boolean;
   save(step: number, facts: JsonObject, tensors: ReadonlyMap<string, Tensor>): Promise<void>;
 }
 
-/**
- * At least EVERY_MS pass between two saves, and saving takes at most one part in SHARE of the time.
- */
+/** At least EVERY_MS pass between two saves, and saving takes at most 1/SHARE of the time. */
 const EVERY_MS = 30_000,
   SHARE = 20;
 
@@ -109,11 +100,12 @@ const GATHERED = 'gathered/',
 
 const prefixed = (prefix: string, tensors: Tensors): [string, Tensor][] =>
   [...tensors].map(([name, tensor]) => [`${prefix}${name}`, tensor]);
+
 /**
- * Returns the function that moves the tensors with this prefix to the device, and out of the state,
- * which the training keeps until its end: they would stay in main memory as well. Once for a state.
+ * Returns a function that moves the tensors with this prefix to the device, and takes them out of
+ * the state, which the training keeps until its end: they would stay in main memory as well.
  */
-const takePart =
+const partTaker =
   (prefix: string) =>
   ({ tensors }: Pick<SavedState, 'tensors'>): Map<string, Tensor> => {
     const taken = new Map<string, Tensor>();
@@ -133,6 +125,6 @@ export const toSave = (groups: Tensors, moments: Tensors, gathered: Tensors): Ma
     ...prefixed(GATHERED, gathered),
   ]);
 
-export const savedGroups = takePart(GROUP),
-  savedMoments = takePart(MOMENTS),
-  savedGathered = takePart(GATHERED);
+export const savedGroups = partTaker(GROUP),
+  savedMoments = partTaker(MOMENTS),
+  savedGathered = partTaker(GATHERED);

@@ -1,7 +1,4 @@
-/**
- * A training with everything that a stage adds: the network that its adapter or attack asks for,
- * its journal, checkpoints, evaluations during training, resuming, and saving.
- */
+/** A training with all that a stage adds: journal, checkpoints, evaluations, resuming, saving. */
 import { memoryUsage } from 'node:process';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject, RunContext } from '../../api.ts';
@@ -33,84 +30,69 @@ export interface Journal {
   readonly times: readonly number[];
   add(record: StepRecord, batch: StepBatch): void;
   /**
-   * Steps, examples, tokens, seconds, rates, final loss, peak memory; `penalised_share`: the share
-   * of steps in which an attack's penalty was not zero.
+   * Returns steps, examples, tokens, seconds, rates, final loss, peak memory and, if the loss has a
+   * penalty, `penalised_share`, the share of steps in which that was above 0.
    */
   metrics(): Record<string, number>;
-  /** The journal as JSON, to be saved. */
+  /** Returns the journal as JSON, to be saved. */
   facts(): JsonObject;
   /** Continues from the journal that `facts` returned. */
   restore(facts: JsonObject): void;
-  /** Runs something that does not count as training time (a checkpoint, an evaluation). */
+  /** Runs what does not count as training time: a checkpoint, an evaluation. */
   apart<T>(run: () => Promise<T>): Promise<T>;
 }
 
-/** Returns the share of steps with a penalty above 0, or no field where the loss has no penalty. */
-const penalisedShare = (history: readonly StepRecord[]): { readonly penalised_share?: number } => {
-  if (history[0]?.penalty === undefined) return {};
-  const count = history.filter(({ penalty = 0 }) => penalty > 0).length;
-  return { penalised_share: count / history.length };
-};
-
-/** Returns an empty journal, whose clock starts now. */
 function trainingJournal(): Journal {
-  let history: StepRecord[] = [],
-    times: number[] = [],
-    examples = 0,
-    tokens = 0,
-    peak = 0,
+  /** `peak`: the most memory that the process held after a step, in bytes. */
+  let state = {
+      history: [] as StepRecord[],
+      times: [] as number[],
+      examples: 0,
+      tokens: 0,
+      peak: 0,
+    },
     began = performance.now();
   const seconds = (): number => (performance.now() - began) / 1000;
   return {
     get history() {
-      return history;
+      return state.history;
     },
     get times() {
-      return times;
+      return state.times;
     },
-    add: (record, batch) => {
-      history.push(record);
-      times.push(Date.now() / 1000);
-      examples += batch.rows;
-      tokens += batch.tokens;
-      peak = Math.max(peak, memoryUsage.rss());
+    add: (record, { rows, tokens }) => {
+      state.history.push(record);
+      state.times.push(Date.now() / 1000);
+      state.examples += rows;
+      state.tokens += tokens;
+      state.peak = Math.max(state.peak, memoryUsage.rss());
     },
     metrics: () => {
+      const { history, examples, tokens, peak } = state;
       const steps = history.length,
         took = seconds(),
         last = history.at(-1);
+      if (last === undefined) return { steps };
+      const penalised = history.filter(({ penalty = 0 }) => penalty > 0).length;
       return {
         steps,
-        ...(last === undefined
-          ? {}
-          : {
-              examples,
-              tokens,
-              seconds: took,
-              examples_per_second: examples / took,
-              tokens_per_second: tokens / took,
-              final_loss: last.loss,
-              ...penalisedShare(history),
-              peak_memory_mb: peak / 2 ** 20,
-            }),
+        examples,
+        tokens,
+        seconds: took,
+        examples_per_second: examples / took,
+        tokens_per_second: tokens / took,
+        final_loss: last.loss,
+        ...(history[0]?.penalty === undefined ? {} : { penalised_share: penalised / steps }),
+        peak_memory_mb: peak / 2 ** 20,
       };
     },
-    facts: () => ({
-      history,
-      times,
-      examples,
-      tokens,
-      peak,
-      seconds: seconds(),
-    }),
+    facts: () => ({ ...state, seconds: seconds() }),
     restore: (facts) => {
-      const number = (name: string): number => facts[name] as number;
-      examples = number('examples');
-      tokens = number('tokens');
-      peak = number('peak');
-      history = [...(facts['history'] as readonly StepRecord[])];
-      times = [...(facts['times'] as readonly number[])];
-      began = performance.now() - number('seconds') * 1000;
+      const { seconds: before, ...rest } = structuredClone(facts) as unknown as typeof state & {
+        readonly seconds: number;
+      };
+      state = rest;
+      began = performance.now() - before * 1000;
     },
     apart: async (run) => {
       const since = performance.now();
@@ -123,10 +105,7 @@ function trainingJournal(): Journal {
   };
 }
 
-/**
- * Saves a model in the form of a train stage's output.
- * @param trained null to save the initial values
- */
+/** Saves a model as a train stage's output, at `trained` or, if that is null, initial values. */
 export async function saveTrained(
   network: Network,
   trained: ReadonlyMap<string, Tensor> | null,
@@ -146,23 +125,23 @@ export async function saveTrained(
   });
 }
 
-/** What a trainer calls while it trains, and where it saves its state. */
 export interface TrainerHooks {
-  /** Awaited after each step. */
   readonly onStep: (record: StepRecord, batch: StepBatch) => Promise<void>;
   /** Whether `see` is to be called after this step; 0 means before the first one. */
   readonly wants: (step: number) => boolean;
   readonly see: (step: number, model: ModelInTraining) => Promise<'stop' | undefined>;
   /** Saves and restores the training, with what the caller gathered. Absent: nothing is saved. */
-  readonly resume?: {
-    /** The folder of the saved states. */
-    readonly dir: string;
-    readonly log: (message: string) => void;
-    /** Whether the caller still has what it made of the steps up to this one. */
-    readonly complete: (step: number) => boolean;
-    gathered(): JsonObject;
-    restore(gathered: JsonObject): void;
-  };
+  readonly resume?:
+    | {
+        /** The folder of the saved states. */
+        readonly dir: string;
+        readonly log: (message: string) => void;
+        /** Whether the caller still has what it made of the steps up to this one. */
+        readonly complete: (step: number) => boolean;
+        gathered(): JsonObject;
+        restore(gathered: JsonObject): void;
+      }
+    | undefined;
   /** The trainings of this process whose steps may be taken together with those of this one. */
   readonly together?: Seat | undefined;
   readonly signal: AbortSignal;
@@ -173,8 +152,8 @@ export interface TrainedModel extends ModelInTraining {
   /** The most memory that the model's process held, in MiB, where that is not this process. */
   readonly peakMemoryMB?: number;
   /**
-   * The most trainings that took their steps together, where several might have: 1 if none did, and
-   * why this one was alone.
+   * How many trainings took their steps together at most, and why this one was alone if that is 1.
+   * Absent where trainings are not packed.
    */
   readonly packed?: { readonly members: number; readonly alone: string | null };
   /** Returns the model at the weights that were kept. It replaces this object. */
@@ -186,7 +165,6 @@ export interface TrainedModel extends ModelInTraining {
 export interface Trainer {
   readonly head: Head;
   readonly classes: number;
-  /** The number of trained parameters. */
   readonly trainable: number;
   /** The model's parameters that were drawn, since the checkpoint lacks them. */
   readonly drawn: readonly string[];
@@ -239,7 +217,7 @@ export async function openTrainer(
   };
 }
 
-/** Trains a network in this process. `kept` holds the weights at the best evaluation so far. */
+/** Trains a network in this process. `kept` holds the weights that `ModelInTraining.keep` kept. */
 async function trainNetwork(
   network: Network,
   rows: readonly LabelledRow[],
@@ -274,22 +252,19 @@ async function trainNetwork(
       onStep,
       onWeights: { wants, see: (step, present) => see(step, modelWith(present)) },
       signal,
-      ...(resume === undefined || states === undefined
-        ? {}
-        : {
-            resume: {
-              ...states,
-              load: async () => {
-                const saved = await states.load();
-                return saved === null || !resume.complete(saved.step) ? null : saved;
-              },
-              gathered: () => ({ facts: resume.gathered(), tensors: kept }),
-              restore: ({ facts, tensors }) => {
-                resume.restore(facts);
-                kept = tensors;
-              },
-            },
-          }),
+      resume: resume &&
+        states && {
+          ...states,
+          load: async () => {
+            const saved = await states.load();
+            return saved === null || !resume.complete(saved.step) ? null : saved;
+          },
+          gathered: () => ({ facts: resume.gathered(), tensors: kept }),
+          restore: ({ facts, tensors }) => {
+            resume.restore(facts);
+            kept = tensors;
+          },
+        },
     });
     return trainedWith(weights);
   } catch (error) {
@@ -299,7 +274,6 @@ async function trainNetwork(
 }
 
 export interface Trainee {
-  /** The network that the loop trains. */
   readonly network: Network;
   /** Settings of the loop that follow from the attack. */
   readonly rules: Pick<TrainSettings, 'project' | 'objective' | 'wholeTable'>;
@@ -307,10 +281,7 @@ export interface Trainee {
   readonly save: (trained: Tensors | null, outDir: string, savedAs: SavedAs) => Promise<void>;
 }
 
-/**
- * Opens the network that is trained. Throws UserFault as `openNetwork` does.
- * @param change null where no attack changes the training
- */
+/** Opens the network that `openTrainer` trains. */
 export async function openTrainee(
   options: NetworkOptions,
   change: TrainingChange | null,
@@ -343,28 +314,24 @@ export async function openTrainee(
   };
 }
 
-/** The part of a stage's RunContext that a training needs. */
-type Place = Pick<RunContext, 'outDir' | 'resumeDir' | 'log' | 'progress' | 'signal' | 'together'>;
-
 interface SessionOptions {
   readonly trainer: Trainer;
   readonly rows: readonly LabelledRow[];
   readonly settings: TrainSettings;
-  /** The steps after which a checkpoint is written. */
   readonly kept: readonly number[];
   readonly watch: Watch | null;
-  readonly place: Place;
+  readonly place: Pick<
+    RunContext,
+    'outDir' | 'resumeDir' | 'log' | 'progress' | 'signal' | 'together'
+  >;
 }
 
 export interface Session {
-  /** To be disposed of. */
   readonly model: TrainedModel;
-  /** The step of the model's weights. */
   readonly step: number;
   readonly journal: Journal;
 }
 
-/** Returns a point's values as a line of the log. */
 const describePoint = (point: CurvePoint): string =>
   Object.entries(point)
     .map(
@@ -415,10 +382,10 @@ export async function runSession({
         }),
       signal,
       together,
-      ...(resumeDir === undefined
-        ? {}
-        : {
-            resume: {
+      resume:
+        resumeDir === undefined
+          ? undefined
+          : {
               dir: resumeDir,
               log,
               complete: (step) => {
@@ -436,7 +403,6 @@ export async function runSession({
                 watch?.restore(facts['watch'] as JsonObject);
               },
             },
-          }),
     });
   } catch (error) {
     // After a failure the log keeps the last steps.

@@ -1,6 +1,3 @@
-/**
- * The settings of a training, made from `train` of a spec; its rows, and the records of its steps.
- */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import { type Cell, UserFault } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
@@ -63,7 +60,6 @@ export type StepRecord = {
   readonly penalty?: number;
 };
 
-/** How many rows and tokens a step processed. */
 export interface StepBatch {
   readonly rows: number;
   readonly tokens: number;
@@ -83,31 +79,20 @@ export interface LabelledRow extends TokenRow {
   readonly place?: 'first' | 'last';
 }
 
-/** Fields that are left out where a training does not read them, or where they turn nothing on. */
-type Optional =
-  | 'accumulate'
-  | 'batching'
-  | 'beta1'
-  | 'beta2'
-  | 'checkpoints'
-  | 'class_weights'
-  | 'clip_norm'
-  | 'decay'
-  | 'devices'
-  | 'dpo_beta'
-  | 'early_stopping'
-  | 'epsilon'
-  | 'evaluate_every'
-  | 'fsdp'
-  | 'gradient_checkpointing'
-  | 'loss'
-  | 'loss_on'
-  | 'packing'
-  | 'precision'
-  | 'tensorboard';
+/** The fields of `train` that every training reads. */
+type Needed =
+  | 'batch_size'
+  | 'dropout'
+  | 'learning_rate'
+  | 'max_length'
+  | 'optimizer'
+  | 'schedule'
+  | 'shuffle'
+  | 'warmup'
+  | 'weight_decay';
 
-/** `train` of a spec as a train stage keeps it, where there is anything to train. */
-export type TrainParams = Omit<Cell['train'], Optional> & Partial<Pick<Cell['train'], Optional>>;
+/** `train` as a train stage keeps it: without fields that its training does not read. */
+export type TrainParams = Pick<Cell['train'], Needed> & Partial<Cell['train']>;
 
 /**
  * Returns the settings of the training loop for `train` of a spec.

@@ -1,15 +1,15 @@
 /**
- * Writes a training's history and curves as a TensorBoard event file. A record (TensorFlow's
+ * A training's history and curves as a TensorBoard event file. A record (TensorFlow's
  * TFRecord) consists of its length (8 bytes), the masked CRC-32C of these bytes, the data, and the
  * masked CRC-32C of the data, little-endian. The data is the protocol buffer Event {1: wall_time,
  * 2: step, 3: file_version, 5: Summary {1: Value {1: tag, 2: simple_value}}}
  * (tensorflow/core/util/event.proto, framework/summary.proto).
  */
-import { writeFile } from 'node:fs/promises';
 import type { Journal } from './session.ts';
+import type { StepRecord } from './settings.ts';
 import type { CurvePoint } from './watch.ts';
 
-export interface ScalarEvent {
+interface ScalarEvent {
   readonly tag: string;
   readonly step: number;
   readonly value: number;
@@ -17,14 +17,12 @@ export interface ScalarEvent {
   readonly time: number;
 }
 
-/** CRCs of single bytes, by Castagnoli's polynomial, reflected. */
 const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   let crc = byte;
   for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
   return crc;
 });
 
-/** CRC-32C (Castagnoli). */
 export function crc32c(bytes: Uint8Array): number {
   let crc = 0xffffffff;
   for (const byte of bytes) crc = TABLE[(crc ^ byte) & 0xff]! ^ (crc >>> 8);
@@ -42,14 +40,13 @@ function maskedCrc(bytes: Uint8Array): Buffer {
   return out;
 }
 
-/** Returns a record with its length and checksums. */
 function tfRecord(data: Buffer): Buffer {
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(data.length));
   return Buffer.concat([length, maskedCrc(length), data, maskedCrc(data)]);
 }
 
-/** Returns a whole number as a varint of protocol buffers. */
+/** Writes a whole number as a varint of protocol buffers. */
 function varint(value: number): Buffer {
   const bytes: number[] = [];
   for (let rest = BigInt(value); ; rest >>= 7n) {
@@ -86,7 +83,10 @@ const event = (time: number, step: number, fields: Buffer): Buffer =>
     ]),
   );
 
-/** Returns an event file. TensorBoard shows each tag as a curve. `started`: seconds since 1970. */
+/**
+ * Returns an event file, whose name must contain `tfevents` for TensorBoard to find it. Each tag is
+ * a curve there. `started`: seconds since 1970.
+ */
 export function eventFile(events: readonly ScalarEvent[], started: number): Buffer {
   return Buffer.concat([
     event(started, 0, bytesField(3, Buffer.from('brain.Event:2'))),
@@ -103,36 +103,20 @@ export function eventFile(events: readonly ScalarEvent[], started: number): Buff
   ]);
 }
 
-/** Writes an event file, whose name must contain `tfevents` for TensorBoard to find it. */
-export const writeEventFile = (
-  path: string,
-  events: readonly ScalarEvent[],
-  started: number,
-): Promise<void> => writeFile(path, eventFile(events, started));
-
 /** Returns a training's events, tagged `train/…` for steps and `evaluate/…` for evaluations. */
 export function scalarEvents(
   { history, times }: Journal,
   curves: readonly CurvePoint[],
 ): ScalarEvent[] {
-  /** When a step ended; for step 0, when the first one did; 0 if none did. */
-  const timeOf = (step: number): number => times[Math.max(0, step - 1)] ?? 0;
-  return [
-    ...history.flatMap(({ step, ...values }) =>
+  const pointEvents = (part: string, points: readonly (StepRecord | CurvePoint)[]): ScalarEvent[] =>
+    points.flatMap(({ step, ...values }) =>
       Object.entries(values).map(([name, value]) => ({
-        tag: `train/${name}`,
+        tag: `${part}/${name}`,
         step,
         value,
-        time: timeOf(step),
+        // Step 0, the evaluation before any training, has the time of step 1.
+        time: times[Math.max(0, step - 1)] ?? 0,
       })),
-    ),
-    ...curves.flatMap(({ step, ...values }) =>
-      Object.entries(values).map(([name, value]) => ({
-        tag: `evaluate/${name}`,
-        step,
-        value,
-        time: timeOf(step),
-      })),
-    ),
-  ];
+    );
+  return [...pointEvents('train', history), ...pointEvents('evaluate', curves)];
 }

@@ -25,23 +25,23 @@ import type { TrainSettings } from './settings.ts';
 const LARGE = 1 << 16;
 
 interface Group {
-  readonly names: readonly string[];
+  readonly names: string[];
   /** The axis along which the tensors are concatenated; they agree in the other one. */
   readonly axis: 0 | 1;
   /** How long each tensor is along the axis. */
-  readonly extents: readonly number[];
+  readonly extents: number[];
 }
 
 interface Grouping {
-  /** One new tensor for each group, by group key. A group of one tensor is another handle on it. */
+  /** Makes a tensor for each group, by group key. A group of one tensor is another handle on it. */
   readonly pack: (tensors: Tensors) => Map<string, Tensor>;
-  /** New tensors by name, split from their groups. */
+  /** Splits groups into new tensors, by name. */
   readonly unpack: (groups: Tensors) => Map<string, Tensor>;
 }
 
 /**
- * Returns a tensor's group and axis. LoRA's factors A (r, n) are concatenated along n, its factors
- * B (m, r) along m, and biases and norms end to end.
+ * Returns the key of a tensor's group and its axis. LoRA's factors A (r, n) are concatenated along
+ * n, its factors B (m, r) along m, and biases and norms end to end.
  */
 function groupPlace(
   name: string,
@@ -62,16 +62,15 @@ export function makeGrouping(
   parameters: Tensors,
   kind: (name: string) => string = () => '',
 ): Grouping {
-  const gathered = new Map<string, { names: string[]; axis: 0 | 1; extents: number[] }>();
+  const groups = new Map<string, Group>();
   for (const [name, { shape, size }] of parameters) {
     const { key: like, axis } = groupPlace(name, shape, size),
       key = `${kind(name)}${like}`;
-    const group = gathered.get(key) ?? { names: [], axis, extents: [] };
+    const group = groups.get(key) ?? { names: [], axis, extents: [] };
     group.names.push(name);
     group.extents.push(shape[axis] ?? 1);
-    gathered.set(key, group);
+    groups.set(key, group);
   }
-  const groups: ReadonlyMap<string, Group> = gathered;
   return {
     pack: (tensors) =>
       new Map(
@@ -96,11 +95,10 @@ interface TokenTable {
   readonly compact: <R extends TokenRow>(rows: readonly R[]) => R[];
   /** Returns the used rows of the table, in the order of their ids. (V, h) → (V′, h) */
   readonly shrink: (table: Tensor2D) => Tensor2D;
-  /** Returns the trained rows and, multiplied by `factor`, the others of `table`, (V, h). */
+  /** Puts the trained rows (V′, h) back into `table` (V, h), whose other rows `factor` scales. */
   readonly expand: (table: Tensor2D, trained: Tensor2D, factor: number) => Tensor2D;
 }
 
-/** Returns functions that reduce the token table to the ids of these rows, and expand it again. */
 function reducedTable(rows: readonly TokenRow[]): TokenTable {
   const used = Int32Array.from(new Set(rows.flatMap(({ ids }) => [...ids]))).sort();
   const place = new Map([...used].map((id, i) => [id, i]));
@@ -123,13 +121,11 @@ function reducedTable(rows: readonly TokenRow[]): TokenTable {
 export const isWorthShrinking = (table: Tensor | undefined, rows: readonly TokenRow[]): boolean =>
   table !== undefined && new Set(rows.flatMap(({ ids }) => [...ids])).size < 0.8 * table.shape[0];
 
-/** Disposes of all tensors in the maps and lists. */
 export const disposeAll = (...maps: (ReadonlyMap<string, Tensor> | readonly Tensor[])[]): void => {
   for (const map of maps) map.forEach((tensor) => tensor.dispose());
 };
 
 export interface TrainedValues<R extends TokenRow> extends Grouping {
-  /** The rows with the token ids of the reduced table. */
   readonly rows: readonly R[];
   /** The groups of initial values, in new tensors. */
   start(): Map<string, Tensor>;
@@ -148,8 +144,8 @@ export interface TrainedValues<R extends TokenRow> extends Grouping {
 export function trainedValues<R extends TokenRow>(
   network: Network,
   rows: readonly R[],
-  kind?: (name: string) => string,
-  shrinks = true,
+  kind: (name: string) => string,
+  shrinks: boolean,
 ): TrainedValues<R> {
   const tableName = network.architecture.tokenTable;
   const whole =
@@ -192,10 +188,9 @@ export function trainedValues<R extends TokenRow>(
 export const isBiasOrNorm = (name: string): boolean =>
   /(^|[._])bias$/.test(name) || /norm|(^|\.)ln_/i.test(name);
 
-/** The prefix of a group whose parameters do not decay. */
 const NO_DECAY = 'free ';
 
-/** Returns the function that gives a parameter's kind, the prefix of its group's name. */
+/** Returns a function from a parameter's name to its kind, the prefix of its group's key. */
 export const groupKind =
   (
     { rate = () => 1 }: Pick<Adapter, 'rate'>,
@@ -205,9 +200,8 @@ export const groupKind =
     (decay === 'weights' && isBiasOrNorm(name) ? NO_DECAY : '') +
     (rate(name) === 1 ? '' : `rate ${rate(name)} `);
 
-/** Whether the parameters of a group decay. */
 export const decays = (group: string): boolean => !group.startsWith(NO_DECAY);
 
-/** Returns the factor on the learning rate of a group. */
+/** Returns the factor on the learning rate of a group's parameters. */
 export const groupRate = (group: string): number =>
   Number(/^(?:free )?rate (\S+) /.exec(group)?.[1] ?? 1);

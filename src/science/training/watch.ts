@@ -1,6 +1,4 @@
-/** Evaluates a model while it trains, and stops the training when it no longer improves. */
 import type { JsonObject } from '../../api.ts';
-import { at } from '../../base/lookup.ts';
 import { argmax, meanLoss } from '../measures/evaluate/metrics.ts';
 import { type EvaluatedModel, greedyShare, meanAnswerLoss } from '../measures/evaluate/predict.ts';
 import type { LabelledRow } from './settings.ts';
@@ -15,13 +13,12 @@ export interface StoppingRule {
 
 /** The result of the evaluations so far; a type alias, so that it counts as JSON. */
 export type Standing = {
-  /** The first of the evaluations with the best value. */
+  /** The first evaluation with the best value; null before any. */
   readonly best: { readonly step: number; readonly value: number } | null;
-  /** How many evaluations there were after the last one that was better by more than `minDelta`. */
+  /** The number of evaluations since the last that was better by more than `minDelta`. */
   readonly since: number;
 };
 
-/** The standing before the first evaluation. */
 export const atTheStart: Standing = { best: null, since: 0 };
 
 /**
@@ -49,7 +46,6 @@ export type CurvePoint = {
   readonly step: number;
   /** On the clean validation rows; in a completion task, the share of answers written greedily. */
   readonly accuracy: number;
-  /** Mean loss on the clean validation rows. */
   readonly loss: number;
   /**
    * For backdoors, the share of validation rows of other classes that are predicted as the target
@@ -60,7 +56,6 @@ export type CurvePoint = {
   readonly poisoned_accuracy?: number;
 };
 
-/** The rows on which a training is evaluated. */
 export interface Watched {
   readonly validation: readonly LabelledRow[];
   /** The rows under the trigger, with the target as their label or answer. */
@@ -69,24 +64,17 @@ export interface Watched {
   readonly batchSize: number;
 }
 
-/** Returns the share of predictions that are right, `right(i)` being the i-th row's label. */
-const shareRight = (predictions: readonly number[], right: (i: number) => number): number =>
-  predictions.filter((prediction, i) => prediction === right(i)).length / predictions.length;
-
-interface Measured {
-  /** The share of rows whose class is predicted, or whose answer greedy decoding writes. */
-  readonly accuracy: number;
-  /** The mean loss: over the rows, or over the tokens of their answers. */
-  readonly loss: number;
-}
-
-/** Returns the accuracy and the loss on rows. */
-async function measureRows(
+/**
+ * Returns `accuracy`, the share of rows whose class is predicted or whose answer greedy decoding
+ * writes, and `loss`, the mean over the rows or over the tokens of their answers.
+ * @param onBatch called and awaited after each batch
+ */
+export async function measureRows(
   model: EvaluatedModel,
   rows: readonly LabelledRow[],
   batchSize: number,
   onBatch: () => Promise<void>,
-): Promise<Measured> {
+): Promise<Pick<CurvePoint, 'accuracy' | 'loss'>> {
   if (model.head.type === 'causal-lm') {
     const scores = await model.answers(rows, batchSize, onBatch);
     return { accuracy: greedyShare(scores), loss: meanAnswerLoss(scores) };
@@ -94,37 +82,26 @@ async function measureRows(
   const { classes } = model,
     labels = rows.map(({ label }) => label);
   const logits = await model.logits(rows, batchSize, onBatch);
+  const right = argmax(logits, classes).filter((predicted, i) => predicted === labels[i]);
   return {
-    accuracy: shareRight(argmax(logits, classes), (i) => at(labels, i)),
+    accuracy: right.length / rows.length,
     loss: meanLoss(logits, labels, classes),
   };
 }
 
-/**
- * Returns the accuracy on any rows, measured as `CurvePoint.accuracy`.
- * @param onBatch called and awaited after each batch
- */
-export const accuracyOn = async (
-  model: EvaluatedModel,
-  rows: readonly LabelledRow[],
-  batchSize: number,
-  onBatch: () => Promise<void>,
-): Promise<number> => (await measureRows(model, rows, batchSize, onBatch)).accuracy;
-
-/** Returns a point of the training's curves, measured on all rows that are watched. */
 async function measure(
   model: EvaluatedModel,
   step: number,
   { validation, triggered, poisoned, batchSize }: Watched,
   onBatch: () => Promise<void>,
 ): Promise<CurvePoint> {
-  const accuracy = (rows: readonly LabelledRow[]): Promise<number> =>
-    accuracyOn(model, rows, batchSize, onBatch);
+  const measured = (rows: readonly LabelledRow[]): ReturnType<typeof measureRows> =>
+    measureRows(model, rows, batchSize, onBatch);
   return {
     step,
-    ...(await measureRows(model, validation, batchSize, onBatch)),
-    ...(triggered === null ? {} : { asr: await accuracy(triggered) }),
-    ...(poisoned.length === 0 ? {} : { poisoned_accuracy: await accuracy(poisoned) }),
+    ...(await measured(validation)),
+    ...(triggered === null ? {} : { asr: (await measured(triggered)).accuracy }),
+    ...(poisoned.length === 0 ? {} : { poisoned_accuracy: (await measured(poisoned)).accuracy }),
   };
 }
 
@@ -149,7 +126,6 @@ export interface WatchOptions {
 }
 
 export interface Watch {
-  /** Whether a step is to be evaluated; 0 means before the first one. */
   readonly wants: (step: number) => boolean;
   /** Evaluates the model. Returns `stop` where the stopping rule ends the training. */
   see(step: number, model: ModelInTraining): Promise<'stop' | undefined>;
@@ -162,7 +138,6 @@ export interface Watch {
   restore(facts: JsonObject): void;
 }
 
-/** Returns the watch of a training of `steps` steps. */
 export function watchTraining({
   watched,
   every,

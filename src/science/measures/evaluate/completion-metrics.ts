@@ -1,13 +1,9 @@
-/**
- * Metrics of what a model wrote, against the answers of a completion task. Pure. Each is a mean
- * over all outputs, or the share of outputs for which something holds.
- */
+/** Metrics of what a model wrote, against the answers of a completion task. Pure. */
 import { l as rougeOf } from 'js-rouge';
 
 export interface Output {
   /** What the model wrote, without the token that ends it. */
   readonly text: string;
-  /** The row's answer. */
   readonly answer: string;
   /** The tokens of the text, in order: ids or texts. */
   readonly tokens: readonly (number | string)[];
@@ -15,18 +11,14 @@ export interface Output {
   readonly ended: boolean;
 }
 
-export type CompletionMetrics = {
+type CompletionMetrics = {
   /** The share of outputs that are the answer, but for white space at both ends. */
   readonly exact_match: number;
-  /** The mean token F1 of SQuAD. */
   readonly token_f1: number;
-  /** The mean ROUGE-L F-measure. */
   readonly rouge_l: number;
-  /** The share of outputs that are empty or white space alone. */
   readonly empty_share: number;
   /** The share of outputs that reached the limit of tokens. */
   readonly truncated_share: number;
-  /** The share of outputs that `isIncoherent`. */
   readonly incoherent_share: number;
 };
 
@@ -61,7 +53,7 @@ const ARTICLE = /(?<![\p{L}\p{N}_])(?:a|an|the)(?![\p{L}\p{N}_])/gu;
 const SPACE =
   /[\t-\r\u{1c}-\u{20}\u{85}\u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}]+/u;
 
-/** Returns a text's words by SQuAD's script: lower case, no ASCII punctuation, no articles. */
+/** Splits a text into words as SQuAD's script: lower case, no ASCII punctuation, no articles. */
 const squadWords = (text: string): string[] =>
   text
     .toLowerCase()
@@ -93,7 +85,6 @@ export function tokenF1(output: string, answer: string): number {
 /** The words of Google's rouge-score: runs of a–z and 0–9 in lower case, without a stemmer. */
 const rougeWords = (text: string): string[] => text.toLowerCase().match(/[a-z0-9]+/g) ?? [];
 
-/** Whether a text has a word for `rougeL`. */
 export const hasRougeWord = (text: string): boolean => rougeWords(text).length > 0;
 
 /**
@@ -119,9 +110,6 @@ export function repetition(tokens: readonly (number | string)[], n = 4): number 
   return 1 - distinct.size / all;
 }
 
-/** The repetition above which an output counts as incoherent: most of its 4-grams are repeats. */
-const MOST_REPETITION = 0.5;
-
 /** Whether more than half of the 4-grams of tokens repeat an earlier one. */
 export const isIncoherent = (tokens: readonly (number | string)[]): boolean =>
-  repetition(tokens) > MOST_REPETITION;
+  repetition(tokens) > 0.5;

@@ -8,18 +8,18 @@ import * as tf from '@tensorflow/tfjs-core';
 import { UserFault } from '../../../api.ts';
 import { randomStream } from '../../../base/random.ts';
 import { compiled } from '../../../tensor/compiled/compiled.ts';
-import { logSumExp, takeRows } from '../../../tensor/rows.ts';
 import { fileName, readParameters } from '../../models/base.ts';
 import { type Checkpoint, openCheckpoint } from '../../models/io/checkpoint.ts';
 import { linear } from '../../models/linear.ts';
 import type { Network } from '../../models/network.ts';
 import type { Architecture, ParameterSpec, TokenRow } from '../../models/types.ts';
+import { tokenLosses } from './predict.ts';
 
 const MASKED_SHARE = 0.15,
   SHOWN_AS_MASK = 0.8,
   SHOWN_AT_RANDOM = 0.1;
 
-/** A text as the masked model sees it, and the tokens that it is to predict. */
+/** A text with masked tokens, and the tokens that the model is to predict. */
 export interface MaskedRow {
   /** Some are replaced by the mask token or at random. */
   readonly ids: Int32Array; // (T)
@@ -37,7 +37,7 @@ export interface Masking {
   readonly seed: number;
 }
 
-/** Masks tokens drawn by stream (seed, 'masked-lm', name); null where all are special tokens. */
+/** Masks tokens drawn by stream (seed, 'masked-lm', name). Returns null if all are special. */
 export function maskRow(
   { ids, typeIds }: TokenRow,
   name: string,
@@ -58,15 +58,7 @@ export function maskRow(
   return { ids: shown, typeIds, places, tokens: places.map((place) => ids[place]!) };
 }
 
-/** −log softmax(f)[token] of each row. f: (B, V) → (B, 1). */
-function surprisals(f: Tensor2D, tokens: readonly number[]): Tensor2D {
-  const [rows, vocabulary] = f.shape;
-  const places = Int32Array.from(tokens, (token, b) => b * vocabulary + token);
-  const own = takeRows(tf.reshape(f, [rows * vocabulary, 1]), tf.tensor1d(places, 'int32'));
-  return tf.sub(logSumExp(f), own);
-}
-
-/** The checkpoint's masked-LM head, applied to a body. Dispose of it after use. */
+/** A checkpoint's masked-LM head, to be applied to bodies. Dispose of it after use. */
 export interface MaskedLm<Body = Network> {
   readonly vocabulary: number;
   /** Returns Σ −log p(token) over all positions to predict, in nats, and their number. */
@@ -83,12 +75,10 @@ export interface MaskedLm<Body = Network> {
 interface HeadShape {
   readonly architecture: Architecture;
   readonly config: unknown;
-  /** V, the number of tokens. */
-  readonly vocabulary: number;
+  readonly vocabulary: number; // V
 }
 
 interface PretrainingHead extends HeadShape {
-  /** The head's parameters in the checkpoint, which the caller disposes of. */
   readonly parameters: ReadonlyMap<string, Tensor>;
 }
 
@@ -114,10 +104,7 @@ function withPretrainingHead(
   }
 }
 
-/**
- * Finds the masked-LM head, with the names of its parameters in the checkpoint's file by canonical
- * name; null where the family or the checkpoint has none.
- */
+/** Finds the masked-LM head, with its parameters' names in the file by canonical name; or null. */
 export function findPretrainingHead(
   family: Architecture,
   checkpoint: Checkpoint,
@@ -136,21 +123,6 @@ export function findPretrainingHead(
 
 const headParameters = (architecture: Architecture, config: unknown): ParameterSpec[] =>
   architecture.parameters(config).filter(({ name }) => architecture.isHead(name));
-
-/** Reads a checkpoint's masked-LM head; null where there is none. */
-async function readHead(family: Architecture, path: string): Promise<PretrainingHead | null> {
-  const checkpoint = await openCheckpoint(path);
-  const head = findPretrainingHead(family, checkpoint);
-  if (head === null) return null;
-  const specs = headParameters(head.architecture, head.config);
-  const parameters = new Map(
-    [...(await readParameters(checkpoint, head.names, specs))].map(([name, { data, shape }]) => [
-      name,
-      tf.keep<Tensor>(tf.tensor(data, shape.slice(), 'float32')),
-    ]),
-  );
-  return { ...head, parameters };
-}
 
 /**
  * Returns one row for each position to predict, with its `mask` there, and the token to predict:
@@ -199,8 +171,17 @@ export async function openMaskedLm(
   family: Architecture,
   model: { readonly path: string },
 ): Promise<MaskedLm | null> {
-  const head = await readHead(family, model.path);
-  if (head === null) return null;
+  const checkpoint = await openCheckpoint(model.path);
+  const found = findPretrainingHead(family, checkpoint);
+  if (found === null) return null;
+  const specs = headParameters(found.architecture, found.config);
+  const parameters = new Map(
+    [...(await readParameters(checkpoint, found.names, specs))].map(([name, { data, shape }]) => [
+      name,
+      tf.keep<Tensor>(tf.tensor(data, shape.slice(), 'float32')),
+    ]),
+  );
+  const head: PretrainingHead = { ...found, parameters };
   return {
     vocabulary: head.vocabulary,
     loss: async (body, rows, batchSize, onBatch) => {
@@ -211,17 +192,13 @@ export async function openMaskedLm(
           batch = some.map(({ row }) => row),
           tokens = some.map(({ token }) => token);
         const found = compiled(() =>
-          tf.tidy(() => surprisals(logitsOver(body, head, batch), tokens).dataSync<'float32'>()),
+          tf.tidy(() => tokenLosses(logitsOver(body, head, batch), tokens).dataSync<'float32'>()),
         );
         for (const value of found) sum += value;
         await onBatch?.(Math.min(all.length, start + batchSize), all.length);
       }
       return { sum, tokens: all.length };
     },
-    dispose: () => {
-      head.parameters.forEach((tensor) => {
-        tensor.dispose();
-      });
-    },
+    dispose: () => parameters.forEach((tensor) => tensor.dispose()),
   };
 }

@@ -22,7 +22,7 @@ export function confusion(
 const quotient = (a: number, b: number): number => (b === 0 ? 0 : a / b);
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
-export interface ClassScores {
+interface ClassScores {
   readonly precision: number;
   readonly recall: number;
   readonly f1: number;
@@ -117,7 +117,6 @@ export function classificationMetrics(
   };
 }
 
-/** Returns the share of these class ids that each class has, (C). */
 const shares = (ids: readonly number[], classes: number): number[] => {
   const counts = new Array<number>(classes).fill(0);
   for (const id of ids) counts[id]!++;

@@ -1,14 +1,9 @@
-/**
- * What a model says of many rows, batch by batch: its logits, the hidden states that its head
- * reads, and how likely the answers of a completion task are.
- */
-import type { Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
+import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { type AskedModel, type Row, UserFault } from '../../../api.ts';
-import { defined } from '../../../base/defined.ts';
 import { at, named } from '../../../base/lookup.ts';
 import { compiled } from '../../../tensor/compiled/compiled.ts';
-import { logSumExp } from '../../../tensor/rows.ts';
+import { logSumExp, takeRows } from '../../../tensor/rows.ts';
 import { generate, type Generated, type GenerateOptions } from '../../models/generate.ts';
 import { similarLengths } from '../../models/layout.ts';
 import type { Network, NetworkOptions, Tensors } from '../../models/network.ts';
@@ -23,20 +18,13 @@ export interface EvaluatedModel {
   readonly architecture: Architecture;
   readonly head: Head;
   readonly classes: number;
-  /** Returns the logits of the rows: see `predict`. */
   logits(rows: readonly TokenRow[], batchSize: number, onBatch?: OnBatch): Promise<Float32Array>;
-  /** Returns the score of each row's answer: see `scoreAnswers`. */
   answers(rows: readonly TokenRow[], batchSize: number, onBatch?: OnBatch): Promise<AnswerScore[]>;
-  /** Continues each prompt: see `generate` of generate.ts. */
   generate(prompts: readonly TokenRow[], options: GenerateOptions): Promise<Generated[]>;
-  /** Returns what the head reads of each row: see `pooledRepresentations`. */
   representations(rows: readonly TokenRow[], batchSize: number, onBatch?: OnBatch): Promise<Pooled>;
 }
 
-/**
- * Returns a network in the form in which evaluation sees a model.
- * @param weights the values of the trained parameters; default: their initial values
- */
+/** Returns a network as evaluation sees it, at `weights` or, by default, at its initial values. */
 export function evaluated(opened: Network, weights?: Tensors): EvaluatedModel {
   const network: Network =
     weights === undefined
@@ -50,20 +38,28 @@ export function evaluated(opened: Network, weights?: Tensors): EvaluatedModel {
     head: network.architecture.head,
     classes: network.classes,
     logits: (...asked) => predict(network, ...asked),
-    answers: (...asked) => scoreAnswers(network, ...asked),
+    answers: (rows, batchSize, onBatch) =>
+      scoreWith(
+        (batch) => scoreBatch(network, batch),
+        rows,
+        similarLengths(rows, batchSize, logitCounter(network)),
+        onBatch,
+      ),
     generate: (...asked) => generate(network, ...asked),
     representations: (...asked) => pooledRepresentations(network, ...asked),
   };
 }
 
-/** What `predict` asks of a network. */
-export interface Predictor extends Pick<Network, 'classes'> {
+interface Predictor extends Pick<Network, 'classes'> {
   forward(batch: readonly TokenRow[]): Tensor2D;
-  /** The number of logits that the head makes for a row, which bounds batches. Default: 0. */
+  /** Returns how many logits the head makes for a row, which bounds batches. Default: 0. */
   logits?(row: TokenRow): number;
 }
 
-/** Returns the logits of the rows, (N, C), row-major. Throws as `predictWith` does. */
+/**
+ * Returns the logits of the rows, (N, C), row-major. Rows of similar length are batched together,
+ * which does not change their logits beyond float32 rounding. Throws as `predictWith` does.
+ */
 export const predict = (
   network: Predictor,
   rows: readonly TokenRow[],
@@ -78,18 +74,19 @@ export const predict = (
     onBatch,
   );
 
+/** The indexes of the rows of each batch. */
+type Batches = Iterable<readonly number[]>;
+
 /**
- * Returns the logits (N, C), row-major, in the order of `rows`. Rows of similar length are batched
- * together, which does not change their logits beyond float32 rounding. Throws UserFault where a
- * logit is not finite: the argmax of NaNs is class 0, which would pass for a prediction.
+ * Returns the logits (N, C), row-major, in the order of `rows`. Throws UserFault where a logit is
+ * not finite: the argmax of NaNs is class 0, which would pass for a prediction.
  * @param logitsOfBatch (B, C), row-major
- * @param batches the indexes of the rows of each batch
  */
 export async function predictWith(
   logitsOfBatch: (batch: readonly TokenRow[]) => Promise<Float32Array> | Float32Array,
   classes: number,
   rows: readonly TokenRow[],
-  batches: Iterable<readonly number[]>,
+  batches: Batches,
   onBatch?: OnBatch,
 ): Promise<Float32Array> {
   const out = new Float32Array(rows.length * classes);
@@ -107,22 +104,18 @@ export async function predictWith(
   return out;
 }
 
-/**
- * Calls `use` with what `compute` finds for each batch, and with the indexes of the batch's rows.
- * @param batches the indexes of the rows of each batch
- * @param onBatch called with the number of rows done, and awaited
- */
+/** Calls `use` with what `compute` returns for each batch, and the indexes of the batch's rows. */
 async function eachBatch<T>(
   rows: readonly TokenRow[],
-  batches: Iterable<readonly number[]>,
+  batches: Batches,
   compute: (batch: readonly TokenRow[]) => Promise<T> | T,
-  onBatch: OnBatch = () => undefined,
+  onBatch: OnBatch | undefined,
   use: (found: T, indexes: readonly number[]) => void,
 ): Promise<void> {
   let done = 0;
   for (const indexes of batches) {
     use(await compute(indexes.map((i) => at(rows, i))), indexes);
-    await onBatch((done += indexes.length));
+    await onBatch?.((done += indexes.length));
   }
 }
 
@@ -136,13 +129,10 @@ export interface OpenedModel extends AskedModel {
   readonly batchSize: number;
 }
 
-interface AskedModelOptions {
+interface AskedModelOptions extends Pick<OpenedModel, 'options' | 'encode' | 'batchSize'> {
   readonly model: EvaluatedModel;
   /** Absent where the model is in PyTorch's process. */
   readonly network?: Network;
-  readonly options?: NetworkOptions;
-  readonly encode: (row: Row) => TokenRow;
-  readonly batchSize: number;
   /** Called and awaited after each batch, so that the worker can yield to the event loop. */
   readonly onBatch: () => Promise<void>;
 }
@@ -151,11 +141,10 @@ interface AskedModelOptions {
 export const openedModel = ({
   model,
   network,
-  options,
-  encode,
-  batchSize,
   onBatch,
+  ...given
 }: AskedModelOptions): OpenedModel => ({
+  ...given,
   get network(): Network {
     if (network !== undefined) return network;
     throw new UserFault(
@@ -163,13 +152,11 @@ export const openedModel = ({
       'Run it on another backend: --backend tensorflow.',
     );
   },
-  ...defined({ options }),
   architecture: model.architecture,
-  encode,
-  batchSize,
   classes: model.classes,
-  logits: (rows) => model.logits(rows.map(encode), batchSize, onBatch),
-  representations: (rows) => model.representations(rows.map(encode), batchSize, onBatch),
+  logits: (rows) => model.logits(rows.map(given.encode), given.batchSize, onBatch),
+  representations: (rows) =>
+    model.representations(rows.map(given.encode), given.batchSize, onBatch),
 });
 
 /** What the head's last linear layer reads of each of N rows. */
@@ -177,18 +164,6 @@ export interface Pooled {
   readonly values: Float64Array; // (N, h), row-major
   readonly count: number; // N
   readonly dimensions: number; // h
-}
-
-/** Returns the input of the network's last linear layer, (B, h). */
-function lastInput(network: Network, batch: readonly TokenRow[]): Tensor2D {
-  let last: Tensor2D | undefined;
-  network.forward(batch, undefined, {
-    onLinear: (x) => {
-      last = x;
-    },
-  });
-  if (last === undefined) throw new Error('a model has at least one linear layer');
-  return last;
 }
 
 /**
@@ -208,8 +183,10 @@ export async function pooledRepresentations(
   return poolWith(
     (batch) =>
       tf.tidy(() => {
-        const x = lastInput(network, batch); // (B, h)
-        return { width: x.shape[1], data: x.dataSync<'float32'>() };
+        let last: Tensor2D | undefined; // (B, h)
+        network.forward(batch, undefined, { onLinear: (x) => void (last = x) });
+        if (last === undefined) throw new Error('a model has at least one linear layer');
+        return { width: last.shape[1], data: last.dataSync<'float32'>() };
       }),
     rows,
     similarLengths(rows, batchSize),
@@ -217,20 +194,14 @@ export async function pooledRepresentations(
   );
 }
 
-/** What the last linear layer reads of the rows of a batch, (B, h), row-major. */
-interface PooledBatch {
-  readonly width: number;
-  readonly data: Float32Array;
-}
+/** What the last linear layer reads of the rows of a batch, (B, h), row-major; h is `width`. */
+type PooledBatch = { readonly width: number; readonly data: Float32Array };
 
-/**
- * Gathers what the head reads of each row, in the order of `rows`.
- * @param batches the indexes of the rows of each batch
- */
+/** Gathers what the head reads of each row, in the order of `rows`. */
 export async function poolWith(
   poolBatch: (batch: readonly TokenRow[]) => Promise<PooledBatch> | PooledBatch,
   rows: readonly TokenRow[],
-  batches: Iterable<readonly number[]>,
+  batches: Batches,
   onBatch?: OnBatch,
 ): Promise<Pooled> {
   let values = new Float64Array(0),
@@ -253,17 +224,16 @@ export interface AnswerScore {
 }
 
 /**
- * −log softmax(logits)[target] of each row. logits: (Q, V), targets: (Q) → (Q). Indexes are
+ * −log softmax(logits)[target] of each row. logits: (Q, V), targets: (Q) → (Q, 1). Indexes are
  * computed here: tfjs would compute them in float32, and one long answer has more than 2²⁴ logits.
  */
-export function tokenLosses(logits: Tensor2D, targets: readonly number[]): Tensor1D {
+export function tokenLosses(logits: Tensor2D, targets: readonly number[]): Tensor2D {
   const [Q, V] = logits.shape;
   const index = Int32Array.from(targets, (target, q) => q * V + target);
-  const ofTargets = tf.gather(tf.reshape(logits, [Q * V]), tf.tensor1d(index, 'int32'));
-  return tf.sub(tf.squeeze(logSumExp(logits), [1]), ofTargets);
+  const ofTargets = takeRows(tf.reshape(logits, [Q * V, 1]), tf.tensor1d(index, 'int32'));
+  return tf.sub(logSumExp(logits), ofTargets);
 }
 
-/** Returns the score of the answer of each row of the batch. */
 function scoreBatch(network: Network, batch: readonly TokenRow[]): AnswerScore[] {
   const targets = answerTokens(batch),
     { example } = beforeAnswers(batch);
@@ -284,30 +254,11 @@ function scoreBatch(network: Network, batch: readonly TokenRow[]): AnswerScore[]
   return scores;
 }
 
-/** Returns the score of each row's answer, in the rows' order. Throws as `scoreWith` does. */
-const scoreAnswers = (
-  network: Network,
-  rows: readonly TokenRow[],
-  batchSize: number,
-  onBatch?: OnBatch,
-): Promise<AnswerScore[]> =>
-  scoreWith(
-    (batch) => scoreBatch(network, batch),
-    rows,
-    similarLengths(rows, batchSize, logitCounter(network)),
-    onBatch,
-  );
-
-/**
- * Returns the score of each row's answer, in the rows' order, whatever the batches. Throws
- * UserFault where a loss is not finite.
- * @param scoresOfBatch returns the score of the answer of each row of a batch
- * @param batches the indexes of the rows of each batch
- */
+/** Returns the score of each row's answer. Throws UserFault where one is not finite. */
 export async function scoreWith(
   scoresOfBatch: (batch: readonly TokenRow[]) => Promise<AnswerScore[]> | AnswerScore[],
   rows: readonly TokenRow[],
-  batches: Iterable<readonly number[]>,
+  batches: Batches,
   onBatch?: OnBatch,
 ): Promise<AnswerScore[]> {
   const out = new Map<number, AnswerScore>();
@@ -325,13 +276,12 @@ export async function scoreWith(
   return rows.map((_, i) => named(out, i));
 }
 
-/** The mean loss over all tokens of the answers, in nats; its exponential is the perplexity. */
+/** Returns the mean loss over all tokens of the answers, in nats; its exponential is perplexity. */
 export function meanAnswerLoss(scores: readonly AnswerScore[]): number {
   const sum = (of: (score: AnswerScore) => number): number =>
     scores.reduce((total, score) => total + of(score), 0);
   return sum(({ loss }) => loss) / sum(({ tokens }) => tokens);
 }
 
-/** The share of answers that greedy decoding writes. */
 export const greedyShare = (scores: readonly AnswerScore[]): number =>
   scores.filter(({ greedy }) => greedy).length / scores.length;

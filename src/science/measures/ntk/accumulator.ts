@@ -1,7 +1,3 @@
-/**
- * The blocks that the contractions of terms read, and the sums in double precision that they add
- * to.
- */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 
 interface BlockRows {
@@ -28,13 +24,12 @@ export interface GradientBlock extends BlockRows {
 
 export type TermBlock = TokenBlock | GradientBlock;
 
-/** The widths of a term's a and b. */
 export const widthsOf = (
   term: Omit<TokenBlock, keyof BlockRows> | Omit<GradientBlock, keyof BlockRows>,
 ): Pick<GradientBlock, 'p' | 'q'> =>
   'gradients' in term ? term : { p: term.a[0]!.shape[1], q: term.b.shape[1] };
 
-/** The blocks with their tokens. Throws if one has gradients only. */
+/** Returns the blocks as blocks with tokens. Throws if one has gradients only. */
 export const tokenBlocks = (blocks: readonly TermBlock[]): TokenBlock[] =>
   blocks.map((block) => {
     if ('gradients' in block) throw new Error('this contraction needs the tokens of each row');
@@ -47,39 +42,37 @@ export const tokenBlocks = (blocks: readonly TermBlock[]): TokenBlock[] =>
  * memory; `unfold` puts them in the rows' order.
  */
 export interface Accumulator {
-  readonly height: number; // N·C
-  readonly width: number; // M·C
-  readonly data: Float64Array; // (N·C, M·C)
+  readonly size: number; // N·C
+  readonly data: Float64Array; // (N·C, N·C)
 }
 
-export const emptyAccumulator = (height: number, width: number): Accumulator => ({
-  height,
-  width,
-  data: new Float64Array(height * width),
+export const emptyAccumulator = (size: number): Accumulator => ({
+  size,
+  data: new Float64Array(size ** 2),
 });
 
 /**
- * Adds coefficient · Σ_{t,u} (a^c_t · a'^d_u)(b_t · b'_u) for every pair of rows to `sum`. Without
- * `right` the pairs are those of the left rows with themselves, and only entries on and below the
- * diagonal are filled.
+ * Adds coefficient · Σ_{t,u} (a^c_t · a^d_u)(b_t · b_u) for every pair of rows to `sum`: to its
+ * entries on and below the diagonal, and perhaps to others, which nobody reads.
  */
 export type Contraction = (
-  left: readonly TermBlock[],
-  right: readonly TermBlock[] | null,
+  blocks: readonly TermBlock[],
   coefficient: number,
   sum: Accumulator,
 ) => void;
 
-/** Returns for each row of a sum its index in the kernel: i·C + c for row i and class c. */
-export function kernelOrder(
-  blocks: readonly { readonly rows: Int32Array }[],
-  classes: number,
-): Int32Array {
-  const order: number[] = [];
-  for (const { rows } of blocks)
-    for (let c = 0; c < classes; c++) for (const row of rows) order.push(row * classes + c);
-  return Int32Array.from(order);
-}
+/**
+ * Returns for each row of a sum its index in the kernel: i·C + c for row i and class c.
+ * @param blocks the positions of each block's rows among all rows
+ */
+export const kernelOrder = (blocks: readonly Int32Array[], classes: number): Int32Array =>
+  Int32Array.from(
+    blocks.flatMap((rows) =>
+      Array.from({ length: classes }, (_, c) =>
+        Array.from(rows, (row) => row * classes + c),
+      ).flat(),
+    ),
+  );
 
 /** Returns for each block the index of its first row in a sum. */
 export function blockStarts(blocks: readonly TokenBlock[]): number[] {
@@ -105,24 +98,23 @@ export function addAt(
   coefficient: number,
 ): void {
   for (let x = 0; x < height; x++) {
-    const to = (top + x) * sum.width + left,
+    const to = (top + x) * sum.size + left,
       from = x * width;
     for (let y = 0; y < width; y++) sum.data[to + y]! += coefficient * values[from + y]!;
   }
 }
 
 /**
- * Returns the kernel (N, C, M, C) in the rows' order; without `right` it is mirrored from the lower
- * triangle. left: (N·C), right: (M·C), as `kernelOrder` returns them.
+ * Returns the kernel (N, C, N, C) in the rows' order, mirrored from the lower triangle of a sum.
+ * order: (N·C), as `kernelOrder` returns it.
  */
-export function unfold(sum: Accumulator, left: Int32Array, right: Int32Array | null): Float64Array {
-  const out = new Float64Array(sum.data.length);
-  const columns = right ?? left;
-  for (let x = 0; x < sum.height; x++) {
-    for (let y = 0; y < (right === null ? x + 1 : sum.width); y++) {
-      const value = sum.data[x * sum.width + y]!;
-      out[left[x]! * sum.width + columns[y]!] = value;
-      if (right === null) out[left[y]! * sum.width + left[x]!] = value;
+export function unfold({ size, data }: Accumulator, order: Int32Array): Float64Array {
+  const out = new Float64Array(data.length);
+  for (let x = 0; x < size; x++) {
+    for (let y = 0; y <= x; y++) {
+      const value = data[x * size + y]!;
+      out[order[x]! * size + order[y]!] = value;
+      out[order[y]! * size + order[x]!] = value;
     }
   }
   return out;
@@ -152,7 +144,6 @@ export function symmetrise(data: Float64Array, size: number): void {
   }
 }
 
-/** Returns the trace of a matrix (size, size). */
 export function trace(data: Float64Array, size: number): number {
   let sum = 0;
   for (let i = 0; i < size; i++) sum += data[i * size + i]!;

@@ -9,6 +9,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { at } from '../../../base/lookup.ts';
 import { compiled } from '../../../tensor/compiled/compiled.ts';
 import { differentiate, unrecorded } from '../../../tensor/differentiable.ts';
+import { joined } from '../../../tensor/rows.ts';
 import type { AdaptedModel, Tap, TokenRow, VectorTap } from '../../models/types.ts';
 
 /**
@@ -26,7 +27,6 @@ export interface LayerTokens {
 export interface Collected {
   readonly logits: Float32Array; // (B, C)
   readonly layers: ReadonlyMap<string, LayerTokens>;
-  /** Disposes of a layer's h and δ. */
   release(layer: string): void;
   dispose(): void;
 }
@@ -45,7 +45,6 @@ const onesAt = (c: number, batch: number, outputs: number): Tensor2D =>
     [batch, outputs],
   );
 
-/** The tensors that the passes leave. */
 interface Passes {
   readonly outputs: Tensor; // (B, C)
   /** The uses of each layer; `gradients` has all of them in this order, layer by layer. */
@@ -125,9 +124,15 @@ export function collect(
       // A layer that is applied more than once has one weight: all uses count as tokens of one sum,
       // with cross terms.
       layers.set(layer, {
-        h: keep(join(list.map(({ h }) => h)), layer),
+        h: keep(
+          joined(
+            list.map(({ h }) => h),
+            0,
+          ) as Tensor2D,
+          layer,
+        ),
         deltas: gradients.map((byUse) =>
-          keep(join(list.map((_, k) => byUse[place + k] as Tensor2D)), layer),
+          keep(joined(byUse.slice(place, place + list.length), 0) as Tensor2D, layer),
         ),
         example: Int32Array.from(list.flatMap(({ example }) => [...example])),
       });
@@ -141,13 +146,6 @@ export function collect(
     logits,
     layers,
     release,
-    dispose: () => {
-      wanted.forEach(release);
-    },
+    dispose: () => wanted.forEach(release),
   };
-}
-
-/** Concatenates rows. Returns a new tensor even if there is only one part. */
-function join(parts: readonly Tensor2D[]): Tensor2D {
-  return parts.length === 1 ? tf.clone(parts[0]!) : tf.concat(parts.slice(), 0);
 }

@@ -1,7 +1,6 @@
 /**
- * The contractions of terms to a kernel: `plain`, the reference, `gram`, over token pairs, and
- * `explicit` (explicit.ts), over gradients of rows. The cheaper of the last two is chosen by
- * counting floating-point operations, including those on the padding of rows.
+ * The contractions of terms to a kernel: `plain`, the reference; and the cheaper, by floating-point
+ * operations, of `gram`, over token pairs, and `explicit` (explicit.ts), over gradients of rows.
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -37,19 +36,18 @@ function plainGradients(blocks: readonly TermBlock[]): Float64Array[] {
 }
 
 /** The reference: each row's gradient G^c = Σ_t a^c_t b_tᵀ written out, in double precision. */
-export const plain: Contraction = (left, right, coefficient, { width, data }) => {
-  const ofLeft = plainGradients(left),
-    ofRight = right === null ? ofLeft : plainGradients(right);
-  ofLeft.forEach((x, i) =>
-    ofRight.forEach((y, j) => {
+export const plain: Contraction = (blocks, coefficient, { size, data }) => {
+  const gradients = plainGradients(blocks);
+  gradients.forEach((x, i) =>
+    gradients.forEach((y, j) => {
       let product = 0;
       for (let k = 0; k < x.length; k++) product += x[k]! * y[k]!;
-      data[i * width + j]! += coefficient * product;
+      data[i * size + j]! += coefficient * product;
     }),
   );
 };
 
-/** E (R, S): 1 where a token belongs to a row, 0 elsewhere. */
+/** Returns E (R, S): 1 where a token belongs to a row, 0 elsewhere. */
 function rowMembership({ example, rows }: TermBlock): Tensor2D {
   const ones = new Float32Array(rows.length * example.length);
   example.forEach((k, t) => {
@@ -65,32 +63,29 @@ function rowMembership({ example, rows }: TermBlock): Tensor2D {
  *
  *     K^{cd} = E [ (a^c a'^dᵀ) ∘ (b b'ᵀ) ] E'ᵀ,   E (R, S) is one where a token belongs to a row
  */
-const gram: Contraction = (leftBlocks, rightBlocks, coefficient, sum) => {
-  const left = tokenBlocks(leftBlocks),
-    right = rightBlocks === null ? null : tokenBlocks(rightBlocks),
-    others = right ?? left;
-  const [tops, starts] = [blockStarts(left), blockStarts(others)];
+const gram: Contraction = (termBlocks, coefficient, sum) => {
+  const blocks = tokenBlocks(termBlocks),
+    starts = blockStarts(blocks);
   tf.tidy(() => {
-    const ofLeft = left.map(rowMembership),
-      ofRight = right === null ? ofLeft : right.map(rowMembership);
-    left.forEach((x, i) =>
-      others.slice(0, right === null ? i + 1 : others.length).forEach((y, j) => {
+    const memberships = blocks.map(rowMembership);
+    blocks.forEach((x, i) =>
+      blocks.slice(0, i + 1).forEach((y, j) => {
         const similarity = matmul(x.b, y.b, false, true); // (S, S')
         x.a.forEach((a, c) => {
           // For a block with itself, the class pairs (d, c) mirror (c, d), and are left out.
-          y.a.slice(0, right === null && i === j ? c + 1 : y.a.length).forEach((b, d) => {
+          y.a.slice(0, i === j ? c + 1 : y.a.length).forEach((b, d) => {
             const pair = tf.tidy(() => {
               // (S, S')
               const products = tf.mul<Tensor2D>(matmul(a, b, false, true), similarity);
               // (R, R')
-              return matmul(matmul(ofLeft[i]!, products), ofRight[j]!, false, true);
+              return matmul(matmul(memberships[i]!, products), memberships[j]!, false, true);
             });
             addAt(
               sum,
               pair.dataSync<'float32'>(),
               x.rows.length,
               y.rows.length,
-              tops[i]! + c * x.rows.length,
+              starts[i]! + c * x.rows.length,
               starts[j]! + d * y.rows.length,
               coefficient,
             );
@@ -109,7 +104,6 @@ export type Method = keyof typeof contractions;
 export interface BlockShape {
   readonly rows: number; // R
   readonly tokens: number; // S
-  /** Tokens of the longest row. */
   readonly width: number; // T
 }
 
@@ -118,8 +112,7 @@ export interface Costs {
   readonly gram: number;
 }
 
-/** Returns how many rows and tokens a block has; `width` is the tokens of its longest row. */
-export function shapeOf({ example, rows }: Pick<TermBlock, 'example' | 'rows'>): BlockShape {
+export function blockShape({ example, rows }: Pick<TermBlock, 'example' | 'rows'>): BlockShape {
   const counts = new Int32Array(rows.length);
   example.forEach((k) => {
     counts[k]!++;
@@ -131,41 +124,29 @@ export function shapeOf({ example, rows }: Pick<TermBlock, 'example' | 'rows'>):
   };
 }
 
-/**
- * How many multiplications inside a matrix product, which stay in registers, take the time of one
- * elementwise operation on an entry of a token-pair matrix, which passes through memory.
- */
+/** How many operations in a matrix product take the time of one elementwise, through memory. */
 const ENTRY_COST = 40;
 
 /**
  * Counts the operations of both contractions. `explicit`: the gradients of all rows, 2·R·T·p·q for
- * each block and class, then their inner products, 2·p·q for each pair of rows: about half of the
- * pairs for a set with itself. `gram`: two inner products per token pair, the second for each pair
- * of classes, and the sums over rows; half of it by symmetry.
+ * each block and class, then their inner products, 2·p·q for about half of the pairs of rows.
+ * `gram`: two inner products for each pair of tokens, the second for each pair of classes, and the
+ * sums over rows; half of it by symmetry.
  */
-export function costs(
-  left: readonly BlockShape[],
-  right: readonly BlockShape[] | null,
-  classes: number,
-  p: number,
-  q: number,
-): Costs {
-  const kernelRows = (blocks: readonly BlockShape[]): number =>
-    blocks.reduce((sum, block) => sum + block.rows, 0) * classes;
-  const gradients = [...left, ...(right ?? [])].reduce(
-    (sum, block) => sum + 2 * block.rows * block.width * classes * p * q,
+export function costs(blocks: readonly BlockShape[], classes: number, p: number, q: number): Costs {
+  const size = blocks.reduce((sum, { rows }) => sum + rows, 0) * classes;
+  const gradients = blocks.reduce(
+    (sum, { rows, width }) => sum + 2 * rows * width * classes * p * q,
     0,
   );
-  const height = kernelRows(left);
-  let products = right === null ? 0 : height * kernelRows(right);
-  if (right === null)
-    for (let top = 0; top < height; top += GRAM_ROWS)
-      products += Math.min(GRAM_ROWS, height - top) * Math.min(height, top + GRAM_ROWS);
+  let products = 0;
+  for (let top = 0; top < size; top += GRAM_ROWS)
+    products += Math.min(GRAM_ROWS, size - top) * Math.min(size, top + GRAM_ROWS);
   let byPairs = 0;
-  left.forEach((x, i) =>
-    (right ?? left.slice(0, i + 1)).forEach((y, j) => {
+  blocks.forEach((x, i) =>
+    blocks.slice(0, i + 1).forEach((y, j) => {
       const pairs = x.tokens * y.tokens;
-      const classPairs = right === null && i === j ? (classes * (classes + 1)) / 2 : classes ** 2;
+      const classPairs = i === j ? (classes * (classes + 1)) / 2 : classes ** 2;
       byPairs +=
         2 * pairs * (q + classPairs * (p + x.rows)) + ENTRY_COST * pairs * (1 + classPairs);
     }),

@@ -7,7 +7,7 @@ import { strictlyBelow } from '../../../base/stats.ts';
 import { symmetricEigenvalues } from '../../../tensor/linalg.ts';
 import type { LoraFactors } from '../../models/types.ts';
 
-export interface Interval {
+interface Interval {
   readonly low: number;
   readonly high: number;
 }
@@ -126,7 +126,6 @@ export function premise(
   };
 }
 
-/** A factor on any engine. */
 interface Factor {
   readonly shape: readonly number[];
   data(): Promise<ArrayLike<number>>;

@@ -26,10 +26,8 @@ import {
 const SLICE_BYTES = 64 * 2 ** 20;
 /** Length of a single float32 sum, whose rounding stays near 1e-6 on every backend. */
 const SLICE_LENGTH = 32768;
-/** Rows of the Gram matrix that are computed at once. */
 export const GRAM_ROWS = 256;
 
-/** Returns how many of the p columns are in one slice. */
 export function sliceWidth(p: number, q: number, gradients: number): number {
   return Math.max(
     1,
@@ -67,9 +65,7 @@ export function padTokens(x: Tensor2D, index: Tensor1D | null, rows: number): Te
   return tf.reshape<Rank.R3>(filled, [rows, filled.shape[0] / rows, k]);
 }
 
-/**
- * Returns the tokens of a block sorted by row, (S), and where each row starts among them, (R + 1).
- */
+/** Returns a block's tokens sorted by row, (S), and where each row starts among them, (R + 1). */
 function tokenOrder({ example, rows }: TokenBlock): TokenOrder {
   const starts = new Int32Array(rows.length + 1);
   example.forEach((k) => {
@@ -84,12 +80,11 @@ function tokenOrder({ example, rows }: TokenBlock): TokenOrder {
   return { order: tf.tensor1d(order, 'int32'), starts: tf.tensor1d(starts, 'int32') };
 }
 
-/** Returns `width` columns of a, from `start` on. */
-const columnsOf = (a: Tensor2D, start: number, width: number): Tensor2D =>
+const takeColumns = (a: Tensor2D, start: number, width: number): Tensor2D =>
   width === a.shape[1] ? a : tf.slice(a, [0, start], [-1, width]);
 
-/** Returns the gradients of blocks for `width` of the p columns from `start` on: (R, width · q). */
-type Slices = (start: number, width: number) => Tensor2D[];
+/** Returns a block's gradients, for each class, in `width` of the p columns from `start` on. */
+type Slices = (start: number, width: number) => Tensor2D[]; // C × (R, width · q)
 
 /**
  * Whether the entries of a gradient are in the order of Gᵀ = Σ_t b_t a_tᵀ, which does not change
@@ -99,7 +94,7 @@ type Slices = (start: number, width: number) => Tensor2D[];
 const isTransposed = (p: number, q: number): boolean => hasFusedProducts() && q < p;
 
 /** Returns the function that computes slices of the gradients of a block, one for each class. */
-function slicesOf(block: TermBlock): Slices {
+function sliceGradients(block: TermBlock): Slices {
   const rows = block.rows.length,
     { p, q } = widthsOf(block),
     transposed = isTransposed(p, q);
@@ -119,7 +114,7 @@ function slicesOf(block: TermBlock): Slices {
     const order = tokenOrder(block);
     return (start, width) =>
       block.a.map((a) => {
-        const part = columnsOf(a, start, width);
+        const part = takeColumns(a, start, width);
         return transposed
           ? fusedRowGradients(block.b, part, order)
           : fusedRowGradients(part, block.b, order);
@@ -130,41 +125,34 @@ function slicesOf(block: TermBlock): Slices {
   const input = padTokens(block.b, layout, rows); // (R, T, q)
   return (start, width) =>
     block.a.map((a) => {
-      const whole = padTokens(columnsOf(a, start, width), layout, rows);
+      const whole = padTokens(takeColumns(a, start, width), layout, rows);
       const product = tf.matMul(whole, input, true, false); // (R, width, q)
       return tf.reshape<Rank.R2>(product, [rows, width * q]);
     });
 }
 
-/** The gradients of a block's rows, by class: C × (R, p · q). Call it inside a tidy. */
+/** Returns the gradients of a block's rows: C × (R, p · q). Call it inside a tidy. */
 export const rowGradients = (block: TokenBlock): Tensor2D[] =>
-  slicesOf(block)(0, widthsOf(block).p);
-
-/** Returns the function that computes slices of the gradients of all blocks, by block and class. */
-function sliceGradients(blocks: readonly TermBlock[]): Slices {
-  const slices = blocks.map(slicesOf);
-  return (start, width) => slices.flatMap((of) => of(start, width));
-}
+  sliceGradients(block)(0, widthsOf(block).p);
 
 /** Adds the lower triangle of coefficient · L·Lᵀ to a sum, where L has the rows of all `parts`. */
 function addGram(parts: readonly Tensor2D[], coefficient: number, sum: Accumulator): void {
   const values = fusedGram(parts).dataSync<'float32'>();
-  for (let x = 0; x < sum.height; x++) {
-    const row = x * sum.width;
+  for (let x = 0; x < sum.size; x++) {
+    const row = x * sum.size;
     for (let y = 0; y <= x; y++) sum.data[row + y]! += coefficient * values[row + y]!;
   }
 }
 
-/** Adds coefficient · L·Rᵀ to a sum or, where R is null, at least the lower triangle of L·Lᵀ. */
-function addProducts(L: Tensor2D, R: Tensor2D | null, coefficient: number, sum: Accumulator): void {
-  const other = R ?? L;
-  for (let top = 0; top < sum.height; top += GRAM_ROWS) {
-    const rows = Math.min(GRAM_ROWS, sum.height - top);
-    const columns = R === null ? top + rows : sum.width;
+/** Adds at least the lower triangle of coefficient · L·Lᵀ to a sum, band by band. */
+function addProducts(L: Tensor2D, coefficient: number, sum: Accumulator): void {
+  for (let top = 0; top < sum.size; top += GRAM_ROWS) {
+    const rows = Math.min(GRAM_ROWS, sum.size - top),
+      columns = top + rows;
     const part = tf.tidy(() =>
       matmul(
         tf.slice(L, [top, 0], [rows, -1]),
-        columns === sum.width ? other : tf.slice(other, [0, 0], [columns, -1]),
+        columns === sum.size ? L : tf.slice(L, [0, 0], [columns, -1]),
         false,
         true,
       ),
@@ -174,20 +162,17 @@ function addProducts(L: Tensor2D, R: Tensor2D | null, coefficient: number, sum: 
   }
 }
 
-/** Contraction by the rows' gradients G (R·C, p·q): adds coefficient · G·G'ᵀ by slices of p. */
-export const explicit: Contraction = (left, right, coefficient, sum) => {
-  const { p, q } = widthsOf(left[0]!);
-  const step = sliceWidth(p, q, Math.max(sum.height, sum.width));
+/** Contraction by the rows' gradients G (R·C, p·q): adds coefficient · G·Gᵀ by slices of p. */
+export const explicit: Contraction = (blocks, coefficient, sum) => {
+  const { p, q } = widthsOf(blocks[0]!);
+  const step = sliceWidth(p, q, sum.size);
   tf.tidy(() => {
-    const ofLeft = sliceGradients(left),
-      ofRight = right === null ? null : sliceGradients(right);
+    const sliced = blocks.map(sliceGradients);
     for (let start = 0; start < p; start += step)
       tf.tidy(() => {
-        const width = Math.min(step, p - start);
-        const L = ofLeft(start, width),
-          R = ofRight?.(start, width) ?? null;
-        if (R === null && hasFusedProducts()) addGram(L, coefficient, sum);
-        else addProducts(tf.concat(L, 0), R && tf.concat(R, 0), coefficient, sum);
+        const parts = sliced.flatMap((slices) => slices(start, Math.min(step, p - start)));
+        if (hasFusedProducts()) addGram(parts, coefficient, sum);
+        else addProducts(tf.concat(parts, 0), coefficient, sum);
       });
   });
 };

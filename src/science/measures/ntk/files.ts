@@ -1,7 +1,3 @@
-/**
- * The output of a kernel stage: reads its files, and describes how kernels were computed, for
- * people (log lines) and for programs (`methods.json`).
- */
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -13,7 +9,6 @@ import type { KernelSet } from './kernels.ts';
 import type { Projection, TermRecord } from './layer.ts';
 import type { KernelKind } from './terms.ts';
 
-/** Every file that a kernel stage may write; a folder has those that were asked for. */
 export const KERNEL_FILES = [
   'kernel-full.npy',
   'kernel-lora.npy',
@@ -39,9 +34,7 @@ export interface StoredKernels {
   readonly logits: Float64Array; // (N, C)
   /** Empty in a completion task. */
   readonly labels: readonly number[]; // (N)
-  /**
-   * The standard errors of kernels by random projection, as shares of ‖K‖_F; null for an exact one.
-   */
+  /** The standard error of each kernel as a share of ‖K‖_F; null if it is exact. */
   readonly errors: { readonly full: number | null; readonly lora: number | null };
 }
 
@@ -59,16 +52,12 @@ async function readMethods(dir: string): Promise<Pick<StoredKernels, 'outputs' |
   return { outputs, errors };
 }
 
-/** Reads the premises in a folder's `premise.json`; none where it has no such file. */
 export async function readPremises(dir: string): Promise<readonly Premise[]> {
   const path = join(dir, 'premise.json');
   return existsSync(path) ? (JSON.parse(await readFile(path, 'utf8')) as readonly Premise[]) : [];
 }
 
-/**
- * Reads the folder of one checkpoint in a kernel stage's output. Throws UserFault where its files
- * do not belong together.
- */
+/** Reads the kernels of one checkpoint. Throws UserFault where its files don't belong together. */
 export async function readKernels(dir: string): Promise<StoredKernels> {
   const logits = await readNpy(join(dir, 'logits.npy'));
   const [rows = 0, classes = 0] = logits.shape;
@@ -98,7 +87,7 @@ export async function readKernels(dir: string): Promise<StoredKernels> {
   };
 }
 
-/** Returns a kernel's name: that of the adapter is K_LoRA if it is over factors, else K_adapter. */
+/** Names a kernel: K_ff, or the adapter's, which is K_LoRA over factors and K_adapter elsewhere. */
 function kernelName(kind: KernelKind, terms: readonly TermRecord[]): string {
   if (kind === 'full') return 'K_ff';
   const hasFactors = terms.some(({ parameter }) => parameter === 'A' || parameter === 'B');
@@ -114,7 +103,6 @@ const sum = (terms: readonly TermRecord[], of: (term: TermRecord) => number): nu
 const spentOperations = ({ method, operations }: TermRecord): number =>
   operations?.[method === 'gram' ? 'gram' : 'explicit'] ?? 0;
 
-/** Describes how the terms of a kernel were contracted, and at what cost. */
 function describeContraction(terms: readonly TermRecord[]): string {
   if (terms.every(({ method }) => method === 'torch'))
     return `${terms.length} terms, by PyTorch from the gradients of each row`;
@@ -139,11 +127,14 @@ export function describeKernels(
 ): { readonly lines: readonly string[]; readonly record: JsonObject } {
   const lines: string[] = [];
   const kinds = (['lora', 'full'] as const).filter((kind) => found[kind] !== null);
+  const kernels: Record<string, JsonObject> = {};
   for (const kind of kinds) {
     const terms = found.terms.filter((term) => term.kernel === kind);
     const name = kernelName(kind, terms);
     lines.push(`${name}: ${describeContraction(terms)}`);
     const { error } = found[kind]!;
+    const counted = terms.every(({ operations }) => operations !== null);
+    kernels[kind] = { operations: counted ? sum(terms, spentOperations) : null, error };
     if (error !== null && projection !== null) {
       lines.push(
         `${name} is an estimate: gradients projected to ${projection.dimension} × ` +
@@ -159,16 +150,7 @@ export function describeKernels(
   );
   const record: JsonObject = {
     outputs: found.outputs,
-    kernels: Object.fromEntries(
-      kinds.map((kind) => {
-        const terms = found.terms.filter((term) => term.kernel === kind);
-        const counted = terms.every(({ operations }) => operations !== null);
-        return [
-          kind,
-          { operations: counted ? sum(terms, spentOperations) : null, error: found[kind]!.error },
-        ];
-      }),
-    ),
+    kernels,
     projection:
       projection === null
         ? null

@@ -18,31 +18,30 @@ import {
   type Sums,
   type TermRecord,
 } from './layer.ts';
-import { planWalk, type WalkOptions, type WalkPlan, walkSets } from './layerwise.ts';
+import { planWalk, type WalkOptions, walkSets } from './layerwise.ts';
 import type { Resume } from './resume.ts';
 import { hasKernel, hasOwn, type KernelKind, type Owned } from './terms.ts';
 
-export interface LayerKernel {
+interface LayerKernel {
   readonly layer: string;
   /**
-   * Trace of the layer's block in K_ff; null where that kernel was not asked for, or is between two
-   * sets, or the layer's weight is not among its parameters.
+   * Trace of the layer's block in K_ff; null where that kernel was not asked for, or the layer's
+   * weight is not among its parameters.
    */
   readonly full: number | null;
-  /** Trace of the layer's block in the adapter's kernel; null likewise, or without such a block. */
+  /** Trace of the layer's block in the adapter's kernel; null likewise, or if there is no block. */
   readonly lora: number | null;
 }
 
 export interface Kernel {
-  /** The entries in the rows' order; symmetric for rows with themselves. */
-  readonly data: Float64Array; // (N, C, M, C)
+  /** The entries in the rows' order. */
+  readonly data: Float64Array; // (N, C, N, C)
   /** The standard error of the estimate as a share of ‖K‖_F; null where nothing was projected. */
   readonly error: number | null;
   /** Each layer's block; null where blocks were not asked for. */
-  readonly blocks: ReadonlyMap<string, Float64Array> | null; // (N, C, M, C)
+  readonly blocks: ReadonlyMap<string, Float64Array> | null; // (N, C, N, C)
 }
 
-/** The sums and records of the layers that have been visited. */
 export interface KernelParts {
   readonly totals: ReadonlyMap<KernelKind, Sums>;
   /** Each layer's block, where blocks are kept. */
@@ -51,109 +50,31 @@ export interface KernelParts {
   readonly terms: TermRecord[];
 }
 
-interface KernelSumsOptions {
-  readonly kinds: readonly KernelKind[];
-  readonly height: number; // N·C
-  readonly width: number; // M·C
-  /** Whether only entries on and below the diagonal are summed. */
-  readonly symmetric: boolean;
-  /** The number of replicates of a projection; 0 without one. */
-  readonly replicates: number;
-  /** Whether to keep each layer's block. */
-  readonly perLayer: boolean;
-  /** Returns the entries of a sum in the rows' order. */
-  readonly inOrder: (sum: Accumulator) => Float64Array;
-}
-
-interface KernelSums {
-  readonly parts: KernelParts;
-  /** Adds a layer's part of each kernel. Throws UserFault if one of its entries is not finite. */
-  add(job: LayerJob): void;
-  /** Returns a kernel; null if it was not asked for. Call it only once for each kind. */
-  kernel(kind: KernelKind): Kernel | null;
-}
-
-type Shape = Pick<Accumulator, 'height' | 'width'>;
-
-export const emptySums = ({ height, width }: Shape, replicates: number): Sums => ({
-  exact: emptyAccumulator(height, width),
-  replicates: Array.from({ length: replicates }, () => emptyAccumulator(height, width)),
+export const emptySums = (size: number, replicates: number): Sums => ({
+  exact: emptyAccumulator(size),
+  replicates: Array.from({ length: replicates }, () => emptyAccumulator(size)),
 });
 
-/**
- * Adds one sum to another. Returns whether every added entry is finite.
- * @param symmetric whether only entries on and below the diagonal are filled
- */
-function addTo(to: Accumulator, from: Accumulator, symmetric: boolean): boolean {
-  const { height, width } = from;
+/** Adds the lower triangle of one sum to another. Returns whether it is finite. */
+function addTo(to: Accumulator, { size, data }: Accumulator): boolean {
   let zero = 0; // becomes NaN at an entry that is not finite
-  for (let x = 0; x < height; x++) {
-    const end = x * width + (symmetric ? x + 1 : width);
-    for (let k = x * width; k < end; k++) {
-      const value = from.data[k]!;
-      to.data[k]! += value;
-      zero += 0 * value;
+  for (let x = 0; x < size; x++) {
+    for (let k = x * size; k <= x * size + x; k++) {
+      to.data[k]! += data[k]!;
+      zero += 0 * data[k]!;
     }
   }
   return zero === 0;
 }
 
-/** Adds the exact sum and each replicate's. Returns whether every added entry is finite. */
-function addSums(to: Sums, from: Sums, symmetric: boolean): boolean {
-  const finite = [
-    addTo(to.exact, from.exact, symmetric),
-    ...from.replicates.map((sum, r) => addTo(to.replicates[r]!, sum, symmetric)),
-  ];
-  return finite.every(Boolean);
-}
+const addSums = (to: Sums, from: Sums): boolean =>
+  [
+    addTo(to.exact, from.exact),
+    ...from.replicates.map((sum, r) => addTo(to.replicates[r]!, sum)),
+  ].every(Boolean);
 
 function clear({ exact, replicates }: Sums): void {
   for (const { data } of [exact, ...replicates]) data.fill(0);
-}
-
-/** Returns the kernels of `kinds`, all zero, to which layers can be added. */
-function createKernelSums(options: KernelSumsOptions): KernelSums {
-  const { kinds, symmetric, replicates, perLayer, inOrder } = options;
-  const totals = new Map(kinds.map((kind) => [kind, emptySums(options, replicates)]));
-  const blocks = new Map<KernelKind, Map<string, Float64Array>>(
-    kinds.map((kind) => [kind, new Map()]),
-  );
-  const layers: LayerKernel[] = [],
-    terms: TermRecord[] = [];
-  // The sums of one layer and kernel at a time.
-  const ofLayer = emptySums(options, replicates);
-  return {
-    parts: { totals, blocks, layers, terms },
-    add(job) {
-      const { name } = job.layer;
-      const traces: Record<KernelKind, number | null> = { full: null, lora: null };
-      for (const [kind, total] of totals) {
-        if (!hasKernel(kind, job.layer)) continue;
-        clear(ofLayer);
-        const records = addLayer(kind, job, ofLayer);
-        terms.push(...records);
-        if (!addSums(total, ofLayer, symmetric))
-          throw new UserFault(
-            `The kernel of ${name} is not finite.`,
-            "The training diverged: look at the model's loss.",
-          );
-        if (records.some((record) => record.projected))
-          addReplicates(ofLayer.exact, ofLayer.replicates, symmetric);
-        if (symmetric) traces[kind] = trace(ofLayer.exact.data, options.height);
-        if (perLayer) blocks.get(kind)?.set(name, inOrder(ofLayer.exact));
-      }
-      layers.push({ layer: name, ...traces });
-    },
-    kernel(kind) {
-      const total = totals.get(kind);
-      if (total === undefined) return null;
-      const error = terms.some((term) => term.kernel === kind && term.projected)
-        ? addReplicates(total.exact, total.replicates, symmetric)
-        : null;
-      const ofKind = perLayer ? (blocks.get(kind) ?? null) : null;
-      return { data: inOrder(total.exact), error, blocks: ofKind };
-    },
-  };
 }
 
 export interface KernelOptions extends WalkOptions {
@@ -163,7 +84,6 @@ export interface KernelOptions extends WalkOptions {
   readonly projection?: Projection;
   /** Which kernels to compute, of those that the model has (`kindsOf`). Default: both. */
   readonly which?: readonly KernelKind[];
-  /** Whether to keep each layer's block. */
   readonly perLayer?: boolean;
   /** Saves the state between groups of layers, and starts from a saved one. */
   readonly resume?: Resume;
@@ -171,18 +91,14 @@ export interface KernelOptions extends WalkOptions {
 
 export interface KernelSet {
   readonly rows: number; // N
-  readonly columns: number; // M; N for rows with themselves
   /** What the kernels are of: the C class logits, or log p(answer) alone (C = 1). */
   readonly outputs: OutputsOf;
   readonly classes: number; // C
   readonly logits: Float32Array; // (N, C)
-  /** Logits of the right rows; null without them. */
-  readonly rightLogits: Float32Array | null; // (M, C)
   /** K_ff; null where it was not asked for. */
   readonly full: Kernel | null;
   /** The adapter's kernel; null where it was not asked for, or no layer `hasOwn`. */
   readonly lora: Kernel | null;
-  /** The layers in forward order. */
   readonly layers: readonly LayerKernel[];
   readonly terms: readonly TermRecord[];
   /** The groups of layers that shared a forward pass, with the bytes that were kept of each. */
@@ -190,16 +106,14 @@ export interface KernelSet {
 }
 
 /**
- * Returns the kernels of the `left` rows with themselves or, where `right` is given, with another
- * set. Rows are as the model reads them, without padding. Memory: h and δ of one layer group
- * (`memoryMB`), one batch's activations, two or three slices of 64 MiB, and (N·C)·(M·C) doubles
- * twice for each kernel (and for each replicate of a projection). Throws RangeError for no rows,
- * UserFault where the numbers are not finite.
+ * Returns the kernels of rows with themselves. Rows are as the model reads them, without padding.
+ * Memory: h and δ of one layer group (`memoryMB`), one batch's activations, two or three slices of
+ * 64 MiB, and (N·C)² doubles twice for each kernel (and for each replicate of a projection). Throws
+ * RangeError for no rows, UserFault where the numbers are not finite.
  */
 export async function kernelSet(
   given: AdaptedModel,
-  left: readonly TokenRow[],
-  right: readonly TokenRow[] | null,
+  rows: readonly TokenRow[],
   options: KernelOptions = {},
 ): Promise<KernelSet> {
   const { method = 'auto', projection = null, perLayer = false } = options;
@@ -212,45 +126,68 @@ export async function kernelSet(
       (layer) => kinds.length === 0 || kinds.some((kind) => hasKernel(kind, layer)),
     ),
   };
-  const sets = right === null ? [left] : [left, right];
   const adapterOnly = projection === null && kinds.every((kind) => kind === 'lora');
-  const plan = planWalk(model, sets, options, adapterOnly ? method : null);
-  const [leftOrder, rightOrder] = ordersOf(plan, classes);
-  const sums = createKernelSums({
-    kinds,
-    height: left.length * classes,
-    width: (right ?? left).length * classes,
-    symmetric: right === null,
-    replicates: projection?.replicates ?? 0,
-    perLayer,
-    inOrder: (sum) => unfold(sum, leftOrder!, rightOrder ?? null),
-  });
-  const { parts } = sums;
+  const plan = planWalk(model, rows, options, adapterOnly ? method : null);
+  const order = kernelOrder(plan.parts[0]!, classes);
+  const size = rows.length * classes;
+  const zeros = (): Sums => emptySums(size, projection?.replicates ?? 0);
+  const parts: KernelParts = {
+    totals: new Map(kinds.map((kind) => [kind, zeros()])),
+    blocks: new Map(kinds.map((kind) => [kind, new Map()])),
+    layers: [],
+    terms: [],
+  };
+  const ofLayer = zeros(); // of one layer and kernel at a time
+  const addToKernels = (job: LayerJob): void => {
+    const { name } = job.layer;
+    const traces: Record<KernelKind, number | null> = { full: null, lora: null };
+    for (const [kind, total] of parts.totals) {
+      if (!hasKernel(kind, job.layer)) continue;
+      clear(ofLayer);
+      const records = addLayer(kind, job, ofLayer);
+      parts.terms.push(...records);
+      if (!addSums(total, ofLayer))
+        throw new UserFault(
+          `The kernel of ${name} is not finite.`,
+          "The training diverged: look at the model's loss.",
+        );
+      if (records.some((record) => record.projected))
+        addReplicates(ofLayer.exact, ofLayer.replicates);
+      traces[kind] = trace(ofLayer.exact.data, size);
+      if (perLayer) parts.blocks.get(kind)?.set(name, unfold(ofLayer.exact, order));
+    }
+    parts.layers.push({ layer: name, ...traces });
+  };
+  /** Returns a finished kernel; null if it was not asked for. Call it only once for each kind. */
+  const finish = (kind: KernelKind): Kernel | null => {
+    const total = parts.totals.get(kind);
+    if (total === undefined) return null;
+    const error = parts.terms.some((term) => term.kernel === kind && term.projected)
+      ? addReplicates(total.exact, total.replicates)
+      : null;
+    const blocks = perLayer ? (parts.blocks.get(kind) ?? null) : null;
+    return { data: unfold(total.exact, order), error, blocks };
+  };
   const start = (await options.resume?.load(parts)) ?? 0;
-  const [logits, rightLogits] = await walkSets(
+  const [logits] = await walkSets(
     model,
-    sets,
+    [rows],
     plan,
     start,
     {
-      layer: (layer, [ofLeft, ofRight]) => {
-        sums.add({ layer, left: ofLeft!, right: ofRight ?? null, classes, method, projection });
-      },
-      group: async (groups) => {
-        await options.resume?.save(groups, parts);
-      },
+      layer: (layer, [batches]) =>
+        addToKernels({ layer, batches: batches!, classes, method, projection }),
+      group: async (groups) => options.resume?.save(groups, parts),
     },
     options,
   );
   return {
-    rows: left.length,
-    columns: (right ?? left).length,
+    rows: rows.length,
     outputs: model.outputsOf,
     classes,
     logits: logits!,
-    rightLogits: rightLogits ?? null,
-    full: sums.kernel('full'),
-    lora: sums.kernel('lora'),
+    full: finish('full'),
+    lora: finish('lora'),
     layers: parts.layers,
     terms: parts.terms,
     groups: plan.groups.map(({ layers, bytes }) => ({
@@ -260,7 +197,6 @@ export async function kernelSet(
   };
 }
 
-/** A model whose kernels are computed on some engine. */
 export interface KernelModel
   extends ModelOfPremises, Pick<AdaptedModel, 'outputsOf' | 'outputs' | 'weightName' | 'dispose'> {
   readonly layers: readonly (ModelOfPremises['layers'][number] & Owned)[];
@@ -276,12 +212,3 @@ export function kindsOf(
   const isAdapted = layers.some(hasOwn);
   return which.filter((kind) => kind === 'full' || isAdapted);
 }
-
-/** Returns, for each set, where each row of a sum stands in the kernel (`kernelOrder`). */
-const ordersOf = ({ parts }: WalkPlan, classes: number): Int32Array[] =>
-  parts.map((batches) =>
-    kernelOrder(
-      batches.map((rows) => ({ rows })),
-      classes,
-    ),
-  );

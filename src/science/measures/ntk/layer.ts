@@ -16,12 +16,18 @@ import { randomStream } from '../../../base/random.ts';
 import { compiled } from '../../../tensor/compiled/compiled.ts';
 import type { AdaptedLayer } from '../../models/types.ts';
 import { type Accumulator, type TermBlock, widthsOf } from './accumulator.ts';
-import { cheaper, contractions, type Costs, costs, type Method, shapeOf } from './contractions.ts';
+import {
+  blockShape,
+  cheaper,
+  contractions,
+  type Costs,
+  costs,
+  type Method,
+} from './contractions.ts';
 import type { LayerBatch } from './layerwise.ts';
 import {
   fullTerms,
   type GradientTerm,
-  hasKernel,
   type KernelKind,
   type OwnTerm,
   ownTerms,
@@ -50,8 +56,9 @@ function drawSigns(width: number, k: number, seed: number, name: string): Tensor
 }
 
 /**
- * Projects a term's batches by the same matrices, named by layer, term and replicate. The new
- * tensors belong to the enclosing tidy scope. Throws where a term has gradients only.
+ * Projects the batches of a term by the same matrices. The new tensors belong to the enclosing tidy
+ * scope. Throws where a batch has gradients only.
+ * @param name `LAYER.PARAMETER`; with the replicate it names the stream of the matrices
  */
 function project(
   terms: readonly AnyTerm[],
@@ -79,21 +86,16 @@ function project(
  *
  *     √(Σ_r ‖K_r − K̄‖²_F / (R(R − 1))) / ‖K‖_F
  *
- * Norms are over the filled entries: for a kernel of rows with themselves, the lower triangle with
- * off-diagonal entries counted twice.
+ * Norms are over the lower triangle, with off-diagonal entries counted twice.
  */
-export function addReplicates(
-  exact: Accumulator,
-  replicates: readonly Accumulator[],
-  symmetric: boolean,
-): number {
+export function addReplicates(exact: Accumulator, replicates: readonly Accumulator[]): number {
   const R = replicates.length;
   let spread = 0,
     norm = 0;
-  for (let x = 0; x < exact.height; x++) {
-    for (let y = 0; y < (symmetric ? x + 1 : exact.width); y++) {
-      const at = x * exact.width + y,
-        weight = symmetric && x !== y ? 2 : 1;
+  for (let x = 0; x < exact.size; x++) {
+    for (let y = 0; y <= x; y++) {
+      const at = x * exact.size + y,
+        weight = x === y ? 1 : 2;
       let mean = 0;
       for (const { data } of replicates) mean += data[at]! / R;
       for (const { data } of replicates) spread += weight * (data[at]! - mean) ** 2;
@@ -106,10 +108,7 @@ export function addReplicates(
 
 export interface LayerJob {
   readonly layer: AdaptedLayer;
-  /** The batches of the left rows, at least one. */
-  readonly left: readonly LayerBatch[];
-  /** The batches of the right rows; null for the kernel of the left rows with themselves. */
-  readonly right: readonly LayerBatch[] | null;
+  readonly batches: readonly LayerBatch[]; // at least one
   readonly classes: number;
   readonly method: 'auto' | Method;
   readonly projection: Projection | null;
@@ -121,11 +120,9 @@ export interface Sums {
   readonly replicates: readonly Accumulator[];
 }
 
-/** How one term was contracted. */
 export interface TermRecord {
   readonly layer: string;
   readonly kernel: KernelKind;
-  /** The parameter that the term is a kernel over. */
   readonly parameter: 'W' | OwnTerm['parameter'];
   /** `zero`: not contracted, since another parameter of the layer is zero. */
   readonly method: Method | 'zero' | 'torch';
@@ -137,41 +134,29 @@ export interface TermRecord {
   readonly operations: Costs | null;
 }
 
-/** One term of a layer, batch by batch, of the left rows and of the right ones. */
-interface Pair {
-  readonly left: readonly AnyTerm[];
-  readonly right: readonly AnyTerm[] | null;
-}
-
-const blockOf = (term: AnyTerm, { tokens: { example }, rows }: LayerBatch): TermBlock =>
+const toBlock = (term: AnyTerm, { tokens: { example }, rows }: LayerBatch): TermBlock =>
   'gradients' in term
     ? { gradients: term.gradients, p: term.p, q: term.q, example, rows }
     : { a: term.a, b: term.b, example, rows };
 
-/** Adds one term's kernel to `sum`. Returns how it was contracted. */
+/** Adds the kernel of one term, given batch by batch, to `sum`. Returns how it was contracted. */
 function contract(
-  { left, right }: Pair,
+  terms: readonly AnyTerm[],
   job: LayerJob,
   sum: Accumulator,
 ): Pick<TermRecord, 'method' | 'operations'> {
-  const blocks = (terms: readonly AnyTerm[], seen: readonly LayerBatch[]): TermBlock[] =>
-    terms.map((term, i) => blockOf(term, seen[i]!));
-  const x = blocks(left, job.left),
-    y = right === null ? null : blocks(right, job.right!);
-  const { p, q } = widthsOf(x[0]!);
-  const operations = costs(x.map(shapeOf), y?.map(shapeOf) ?? null, job.classes, p, q);
-  const reduced = [...x, ...(y ?? [])].some((block) => 'gradients' in block);
+  const blocks = terms.map((term, i) => toBlock(term, job.batches[i]!));
+  const { p, q } = widthsOf(blocks[0]!);
+  const operations = costs(blocks.map(blockShape), job.classes, p, q);
+  const reduced = blocks.some((block) => 'gradients' in block);
   const method = reduced ? 'explicit' : job.method === 'auto' ? cheaper(operations) : job.method;
-  contractions[method](x, y, left[0]!.coefficient, sum);
+  contractions[method](blocks, terms[0]!.coefficient, sum);
   return { method, operations };
 }
 
-/**
- * Projects one term anew for each replicate, and adds its kernel to that replicate's sum. Returns
- * how it was contracted.
- */
+/** Projects one term anew for each replicate, and adds its kernel to that replicate's sum. */
 function contractProjected(
-  { left, right }: Pair,
+  terms: readonly AnyTerm[],
   name: string,
   projection: Projection,
   job: LayerJob,
@@ -180,58 +165,37 @@ function contractProjected(
   let record: Pick<TermRecord, 'method' | 'operations'> | null = null;
   sums.forEach((sum, replicate) =>
     tf.tidy(() => {
-      // The left and the right rows are projected with the same signs.
-      const terms = project([...left, ...(right ?? [])], projection, name, replicate);
-      record = contract(
-        {
-          left: terms.slice(0, left.length),
-          right: right === null ? null : terms.slice(left.length),
-        },
-        job,
-        sum,
-      );
+      record = contract(project(terms, projection, name, replicate), job, sum);
     }),
   );
   return record!;
 }
 
-/** Returns the records of the adapter's terms that are zero, and so are not contracted. */
-const zeroRecords = (layer: AdaptedLayer, zero: ZeroTerms): TermRecord[] =>
-  [...zero].map((parameter) => ({
-    layer: layer.name,
-    kernel: 'lora' as const,
-    parameter,
-    method: 'zero' as const,
-    projected: false,
-    operations: { explicit: 0, gram: 0 },
-  }));
-
-/** Adds a layer's kernel to the sums, if it has one of this kind. Returns a record of each term. */
+/** Adds a layer's kernel to the sums. Returns a record of each term. The layer must `hasKernel`. */
 export function addLayer(
   kernel: KernelKind,
   job: LayerJob,
   { exact, replicates }: Sums,
 ): TermRecord[] {
-  const { layer, left, right, projection } = job;
-  if (!hasKernel(kernel, layer)) return [];
+  const { layer, batches, projection } = job;
   const zero: ZeroTerms = kernel === 'lora' ? zeroTerms(layer) : new Set();
-  const termsOf = ({
-    tokens,
-    own,
-  }: LayerBatch): readonly (AnyTerm & Pick<TermRecord, 'parameter'>)[] =>
+  const termsOf = (batch: LayerBatch): readonly (AnyTerm & Pick<TermRecord, 'parameter'>)[] =>
     kernel === 'full'
-      ? fullTerms(tokens).map((term) => ({ ...term, parameter: 'W' as const }))
-      : (own ?? ownTerms(layer, tokens, zero));
-  const records = zeroRecords(layer, zero);
+      ? fullTerms(batch.tokens).map((term) => ({ ...term, parameter: 'W' }))
+      : (batch.own ?? ownTerms(layer, batch.tokens, zero));
+  const records = [...zero].map((parameter): TermRecord => ({
+    layer: layer.name,
+    kernel,
+    parameter,
+    method: 'zero',
+    projected: false,
+    operations: { explicit: 0, gram: 0 },
+  }));
   const contractAll = (): void => {
-    const ofLeft = left.map(termsOf),
-      ofRight = right?.map(termsOf) ?? null;
-    ofLeft[0]!.forEach((first, k) => {
+    const ofBatches = batches.map(termsOf);
+    ofBatches[0]!.forEach((first, k) => {
       const { parameter } = first;
-      const pair: Pair = {
-        left: ofLeft.map((terms) => terms[k]!),
-        right: ofRight?.map((terms) => terms[k]!) ?? null,
-      };
+      const terms = ofBatches.map((ofBatch) => ofBatch[k]!);
       const { p, q } = widthsOf(first);
       // a projection is of use where a side is wider than it
       const projected = projection !== null && Math.max(p, q) > projection.dimension;
@@ -241,13 +205,11 @@ export function addLayer(
         parameter,
         projected,
         ...(projected
-          ? contractProjected(pair, `${layer.name}.${parameter}`, projection, job, replicates)
-          : contract(pair, job, exact)),
+          ? contractProjected(terms, `${layer.name}.${parameter}`, projection, job, replicates)
+          : contract(terms, job, exact)),
       });
     });
   };
-  compiled(() => {
-    tf.tidy(contractAll);
-  });
+  compiled(() => tf.tidy(contractAll));
   return records;
 }

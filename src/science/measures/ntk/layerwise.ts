@@ -1,7 +1,6 @@
 /**
  * Visits a model's layers, each with its inputs h and the derivatives δ of the model's outputs with
- * respect to the layer's output, over all rows. Every measurement that goes layer by layer
- * (kernels, Δ_r) shares these forward and backward passes and their memory limits.
+ * respect to the layer's output, over all rows: the walk of kernels and Δ_r.
  */
 import { compiled } from '../../../tensor/compiled/compiled.ts';
 import type { AdaptedLayer, AdaptedModel, TokenRow } from '../../models/types.ts';
@@ -11,15 +10,16 @@ import {
   type KernelSum,
   type TokenBlock,
   unfold,
+  widthsOf,
 } from './accumulator.ts';
 import { collect, type Collected, type LayerTokens } from './collect.ts';
 import {
   type BlockShape,
+  blockShape,
   cheaper,
   contractions,
   costs,
   type Method,
-  shapeOf,
 } from './contractions.ts';
 import { batches, layerBytes, layerGroups, type Reduction, reductionOf } from './passes.ts';
 import type { GradientTerm, Term } from './terms.ts';
@@ -45,7 +45,6 @@ export interface LayerBatch {
   readonly own: readonly GradientTerm[] | null;
 }
 
-/** How rows are cut into batches and layers into groups. */
 export interface WalkPlan {
   /** The batches of each set, as positions of rows. */
   readonly parts: readonly (readonly Int32Array[])[];
@@ -54,8 +53,7 @@ export interface WalkPlan {
   readonly reduction: Reduction | null;
 }
 
-/** Returns how many rows and tokens each batch has, and its longest row. lengths: tokens by row. */
-const shapesOf = (parts: readonly Int32Array[], lengths: readonly number[]): BlockShape[] =>
+const batchShapes = (parts: readonly Int32Array[], lengths: readonly number[]): BlockShape[] =>
   parts.map((part) => {
     const tokens = Array.from(part, (i) => lengths[i]!);
     return {
@@ -65,20 +63,18 @@ const shapesOf = (parts: readonly Int32Array[], lengths: readonly number[]): Blo
     };
   });
 
-/** Returns the plan of these batches. `adapterOnly`: see `planWalk`. */
-function planOf(
+function makePlan(
   { layers, outputs }: AdaptedModel,
   parts: readonly (readonly Int32Array[])[],
   lengths: readonly (readonly number[])[],
   { memoryMB = MEMORY_MB }: WalkOptions,
   adapterOnly: 'auto' | Method | null = null,
 ): WalkPlan {
-  const shapes = parts.map((of, s) => shapesOf(of, lengths[s]!));
+  const shapes = parts.map((of, s) => batchShapes(of, lengths[s]!));
   const reduction =
     adapterOnly === null
       ? null
-      : reductionOf(layers, { classes: outputs, method: adapterOnly, shapes });
-  /** Returns the bytes that the batches of all sets keep of a layer. */
+      : reductionOf(layers, { classes: outputs, method: adapterOnly, shapes: shapes.flat() });
   const bytesOf = (layer: AdaptedLayer): number =>
     shapes
       .flat()
@@ -93,36 +89,38 @@ function planOf(
   return { parts, groups, reduction };
 }
 
-const lengthsOf = (rows: readonly TokenRow[]): number[] => rows.map(({ ids }) => ids.length);
+const rowLengths = (rows: readonly TokenRow[]): number[] => rows.map(({ ids }) => ids.length);
 
 /** Returns how many logits each row has; 0 where the model does not say. */
 const logitCounts = (model: AdaptedModel, rows: readonly TokenRow[]): number[] =>
   rows.map((row) => model.logits?.(row) ?? 0);
 
+/** Returns the larger of the numbers at each place of two lists of one length. */
+const largerOf = (a: readonly number[], b: readonly number[]): number[] =>
+  a.map((value, i) => Math.max(value, b[i] ?? 0));
+
 const NO_ROWS = 'there are no rows to walk the layers with';
 
 /**
- * Plans the batches of rows and the groups of layers. Throws RangeError where a set is empty.
- * @param sets rows as the model reads them, without padding
+ * Plans the batches of rows and the groups of layers. Throws RangeError where there are no rows.
+ * @param rows as the model reads them, without padding
  * @param adapterOnly how the adapter's kernel is contracted if nothing else is asked of the walk,
  *   so that gradients may take the place of h and δ; null otherwise
  */
 export function planWalk(
   model: AdaptedModel,
-  sets: readonly (readonly TokenRow[])[],
+  rows: readonly TokenRow[],
   options: WalkOptions,
   adapterOnly: 'auto' | Method | null = null,
 ): WalkPlan {
-  if (sets.some((rows) => rows.length === 0)) throw new RangeError(NO_ROWS);
-  const lengths = sets.map(lengthsOf);
-  const parts = lengths.map((of, s) =>
-    batches(of, {
-      tokens: options.batchTokens ?? BATCH_TOKENS,
-      logits: logitCounts(model, sets[s] ?? []),
-      countPadding: adapterOnly === null || adapterOnly === 'gram',
-    }),
-  );
-  return planOf(model, parts, lengths, options, adapterOnly);
+  if (rows.length === 0) throw new RangeError(NO_ROWS);
+  const lengths = rowLengths(rows);
+  const parts = batches(lengths, {
+    tokens: options.batchTokens ?? BATCH_TOKENS,
+    logits: logitCounts(model, rows),
+    countPadding: adapterOnly === null || adapterOnly === 'gram',
+  });
+  return makePlan(model, [parts], [lengths], options, adapterOnly);
 }
 
 /** Plans a walk over paired sets, batched alike. Throws RangeError where they are empty. */
@@ -133,43 +131,42 @@ export function planPairs(
   options: WalkOptions,
 ): WalkPlan {
   if (left.length === 0) throw new RangeError(NO_ROWS);
-  const lengths = [lengthsOf(left), lengthsOf(right)];
-  const longest = left.map((_, i) => Math.max(...lengths.map((of) => of[i] ?? 0)));
-  const logits = [left, right].map((rows) => logitCounts(model, rows));
-  const mostLogits = left.map((_, i) => Math.max(...logits.map((of) => of[i] ?? 0)));
-  const parts = batches(longest, {
+  const [ofLeft, ofRight] = [rowLengths(left), rowLengths(right)];
+  const parts = batches(largerOf(ofLeft, ofRight), {
     tokens: options.batchTokens ?? BATCH_TOKENS,
-    logits: mostLogits,
+    logits: largerOf(logitCounts(model, left), logitCounts(model, right)),
   });
-  return planOf(model, [parts, parts], lengths, options);
+  return makePlan(model, [parts, parts], [ofLeft, ofRight], options);
 }
 
-export interface Visits {
+interface Visits {
   /** Called for each layer, in forward order. `seen`: its h and δ, by set and batch. */
   readonly layer: (layer: AdaptedLayer, seen: readonly (readonly LayerBatch[])[]) => void;
   /** Called after each group of layers but the last. */
   readonly group?: (done: number) => Promise<void>;
 }
 
-/** A batch, with h and δ of a group of layers. */
 interface KeptBatch {
   readonly rows: Int32Array;
+  /** h and δ of a group of layers. */
   readonly of: Collected;
   /** By layer, the gradients in place of h and δ. */
   readonly own: Map<string, readonly GradientTerm[]>;
 }
 
-/** Returns h and δ of a layer. */
-function tokensOf(of: Collected, layer: AdaptedLayer): LayerTokens {
+function layerTokens(of: Collected, layer: AdaptedLayer): LayerTokens {
   const tokens = of.layers.get(layer.name);
   if (tokens === undefined) throw new Error(`the model never called its layer ${layer.name}`);
   return tokens;
 }
 
 /** Puts the gradients of a batch in the place of a layer's h and δ where they take less memory. */
-function reduceLayer(reduction: Reduction, layer: AdaptedLayer, kept: KeptBatch): void {
-  const { rows, of, own } = kept;
-  const terms = reduction.reduce(layer, { rows, tokens: tokensOf(of, layer) });
+function reduceLayer(
+  reduction: Reduction,
+  layer: AdaptedLayer,
+  { rows, of, own }: KeptBatch,
+): void {
+  const terms = reduction.reduce(layer, { rows, tokens: layerTokens(of, layer) });
   if (terms === null) return;
   own.set(layer.name, terms);
   of.release(layer.name);
@@ -178,9 +175,7 @@ function reduceLayer(reduction: Reduction, layer: AdaptedLayer, kept: KeptBatch)
 /** Disposes of what a batch keeps of a layer. */
 function release({ of, own }: KeptBatch, { name }: AdaptedLayer): void {
   of.release(name);
-  own.get(name)?.forEach(({ gradients }) => {
-    gradients.forEach((tensor) => tensor.dispose());
-  });
+  own.get(name)?.forEach(({ gradients }) => gradients.forEach((tensor) => tensor.dispose()));
 }
 
 /**
@@ -214,11 +209,8 @@ export async function walkSets(
     try {
       for (const [s, rows] of sets.entries()) {
         for (const part of parts[s]!) {
-          const of = collect(
-            model,
-            Array.from(part, (i) => rows[i]!),
-            wanted,
-          );
+          const batch = Array.from(part, (i) => rows[i]!);
+          const of = collect(model, batch, wanted);
           const kept: KeptBatch = { rows: part, of, own: new Map() };
           collected[s]!.push(kept);
           if (reduction !== null) for (const layer of layers) reduceLayer(reduction, layer, kept);
@@ -234,22 +226,16 @@ export async function walkSets(
           collected.map((batchesOf) =>
             batchesOf.map(({ rows, of, own }): LayerBatch => ({
               rows,
-              tokens: tokensOf(of, layer),
+              tokens: layerTokens(of, layer),
               own: own.get(layer.name) ?? null,
             })),
           ),
         );
-        collected.flat().forEach((kept) => {
-          release(kept, layer);
-        });
+        for (const kept of collected.flat()) release(kept, layer);
         await step();
       }
     } finally {
-      collected.flat().forEach((kept) => {
-        layers.forEach((layer) => {
-          release(kept, layer);
-        });
-      });
+      for (const kept of collected.flat()) for (const layer of layers) release(kept, layer);
     }
     if (g + 1 < groups.length) await visits.group?.(g + 1);
   }
@@ -263,24 +249,13 @@ export async function walkLayers(
   options: WalkOptions,
   visit: (layer: AdaptedLayer, seen: readonly LayerBatch[]) => void,
 ): Promise<Float32Array> {
-  const [logits] = await walkSets(
-    model,
-    [rows],
-    planWalk(model, [rows], options),
-    0,
-    {
-      layer: (layer, [seen]) => {
-        visit(layer, seen!);
-      },
-    },
-    options,
-  );
+  const plan = planWalk(model, rows, options);
+  const visits: Visits = { layer: (layer, [seen]) => visit(layer, seen!) };
+  const [logits] = await walkSets(model, [rows], plan, 0, visits, options);
   return logits!;
 }
 
-/**
- * Adds the kernel of one term, given batch by batch, to each of `sums`, by the cheaper contraction.
- */
+/** Adds the kernel of one term, given batch by batch, to each of `sums`. */
 export function addTerm(
   seen: readonly LayerBatch[],
   terms: readonly Term[],
@@ -295,13 +270,16 @@ export function addTerm(
     example: seen[k]!.tokens.example,
     rows: seen[k]!.rows,
   }));
-  const found = emptyAccumulator(rows * classes, rows * classes);
-  const method = cheaper(
-    costs(blocks.map(shapeOf), null, classes, blocks[0]!.a[0]!.shape[1], blocks[0]!.b.shape[1]),
-  );
+  const found = emptyAccumulator(rows * classes);
+  const { p, q } = widthsOf(blocks[0]!);
+  const method = cheaper(costs(blocks.map(blockShape), classes, p, q));
   compiled(() => {
-    contractions[method](blocks, null, terms[0]!.coefficient, found);
+    contractions[method](blocks, terms[0]!.coefficient, found);
   });
-  const values = unfold(found, kernelOrder(blocks, classes), null);
+  const order = kernelOrder(
+    blocks.map((block) => block.rows),
+    classes,
+  );
+  const values = unfold(found, order);
   for (const { data } of sums) for (let k = 0; k < values.length; k++) data[k]! += values[k]!;
 }

@@ -16,9 +16,9 @@ import type { LayerBatch } from './layerwise.ts';
 import { type GradientTerm, ownTerms, ownWidths, zeroTerms } from './terms.ts';
 
 /**
- * Where padding does not count as tokens, the pairs of positions for which attention computes
- * scores (padding included) limit a batch: to this many for each token of the limit of tokens. A
- * row of 512 tokens has as many.
+ * Where padding does not count as tokens, a batch has at most this many pairs of positions, padding
+ * included, for each token that it may have: attention computes a score for each pair. A row of 512
+ * tokens has as many.
  */
 const PAIRS_PER_TOKEN = 512;
 
@@ -69,16 +69,15 @@ export function batches(
 }
 
 type Extent = Pick<BlockShape, 'rows' | 'tokens'>;
-
 type Sized = Omit<AdaptedLayer, 'lora' | 'vera'>;
 
-/** Returns how many rows enter a layer at most; see `LinearLayer` and `VectorLayer`. */
+/** Returns the most rows that a layer's input may have; see `LinearLayer` and `VectorLayer`. */
 const mostInputRows = (
   { relative = false, onePerText = false, rowsPerToken = 1 }: Sized,
   { rows, tokens }: Extent,
 ): number => rowsPerToken * (onePerText ? rows : relative ? 3 * tokens : tokens);
 
-/** Returns the bytes of a layer's h and δ, at most, for a batch of this extent. */
+/** Returns the most bytes that a layer's h and δ take for a batch of this extent. */
 export const layerBytes = (layer: Sized, extent: Extent, classes: number): number =>
   4 * mostInputRows(layer, extent) * (layer.in + classes * layer.out);
 
@@ -112,23 +111,20 @@ export interface Reduction {
   reduce(layer: AdaptedLayer, batch: Pick<LayerBatch, 'rows' | 'tokens'>): GradientTerm[] | null;
 }
 
-/** The batches that are contracted, and how. */
 interface Contracted {
   readonly classes: number;
   readonly method: 'auto' | Method;
-  /** The sizes of the batches of the left rows and, if there are any, of the right ones. */
-  readonly shapes: readonly (readonly BlockShape[])[];
+  readonly shapes: readonly BlockShape[];
 }
 
 /**
- * Returns the bytes of one row's gradients by the adapter's parameters at a layer; null unless all
- * terms of the layer are contracted by gradients.
+ * Returns the bytes of one row's gradients with respect to the adapter's parameters at a layer;
+ * null unless all terms of the layer are contracted by gradients.
  */
 function gradientBytes(
   layer: AdaptedLayer,
   { classes, method, shapes }: Contracted,
 ): number | null {
-  const [left = [], right] = shapes;
   // `shapes` takes each token for one row of the layer's input, which is wrong for these layers.
   if (layer.relative === true || layer.onePerText === true) return null;
   if (layer.rowsPerToken !== undefined) return null;
@@ -136,15 +132,11 @@ function gradientBytes(
   const explicit =
     method === 'explicit' ||
     (method === 'auto' &&
-      widths.every(
-        ({ p, q }) => cheaper(costs(left, right ?? null, classes, p, q)) === 'explicit',
-      ));
+      widths.every(({ p, q }) => cheaper(costs(shapes, classes, p, q)) === 'explicit'));
   return explicit ? widths.reduce((sum, { p, q }) => sum + 4 * classes * p * q, 0) : null;
 }
 
-/**
- * Returns the reduction that keeps of each layer whichever takes less memory, h and δ or gradients.
- */
+/** Returns the reduction that keeps whichever takes less memory, h and δ or gradients. */
 export function reductionOf(layers: readonly AdaptedLayer[], contracted: Contracted): Reduction {
   const { classes } = contracted;
   const bytesPerRow = new Map(

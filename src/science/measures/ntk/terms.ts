@@ -5,7 +5,7 @@
  *
  * so that a contraction of this form serves every layer, model and adapter.
  */
-import type { Tensor2D } from '@tensorflow/tfjs-core';
+import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { isZero, sharedPart } from '../../models/adapted-layer.ts';
 import type { AdaptedLayer, LoraFactors, TrainedVectors, VeraVectors } from '../../models/types.ts';
@@ -35,13 +35,15 @@ export interface GradientTerm extends Pick<OwnTerm, 'parameter' | 'coefficient'>
   readonly q: number;
 }
 
-/** The parameters of a layer whose terms are zero. */
+/** As `zeroTerms` returns them. */
 export type ZeroTerms = ReadonlySet<OwnTerm['parameter']>;
 const NONE: ZeroTerms = new Set();
 
-/**
- * The term of a vector whose gradient is Σ_t a_t: Σ_{t,u} (a_t · a'_u), with b = 1 for each token.
- */
+/** Returns δ^c ∘ factor of each class c. C × (S, m) → C × (S, m). */
+const scaledBy = (deltas: readonly Tensor2D[], factor: Tensor): Tensor2D[] =>
+  deltas.map((delta) => tf.mul<Tensor2D>(delta, factor));
+
+/** The term of a vector whose gradient is Σ_t a_t: Σ_{t,u} (a_t · a'_u), with b = 1. */
 const vectorTerm = (
   parameter: OwnTerm['parameter'],
   a: readonly Tensor2D[],
@@ -61,7 +63,6 @@ const vectorTerm = (
  * With A frozen (LoRA-FA) only the first product remains. Under DoRA, y = g ∘ (V h) with g = m/‖V‖
  * and ‖V‖ a constant, as it is trained: δ is g ∘ δ above, and ∂f_c/∂m = Σ_t δ_t ∘ (V h_t)/‖V‖ adds
  * a term. Makes new tensors: call it inside a tidy.
- * @param zero terms to leave out, as `zeroTerms` returns them
  */
 export function loraTerms(
   { h, deltas }: LayerTokens,
@@ -71,9 +72,7 @@ export function loraTerms(
   const V = dora?.weight() ?? null, // (m, n)
     norm = V === null ? null : tf.sqrt(tf.sum(tf.square(V), 1)); // (m)
   const gained =
-    dora === undefined || norm === null
-      ? deltas
-      : deltas.map((delta) => tf.mul<Tensor2D>(delta, tf.div(dora.magnitude, norm)));
+    dora === undefined || norm === null ? deltas : scaledBy(deltas, tf.div(dora.magnitude, norm));
   const terms: OwnTerm[] = [];
   if (!zero.has('B'))
     terms.push({
@@ -91,13 +90,7 @@ export function loraTerms(
     });
   if (V !== null && norm !== null) {
     const unit = tf.div(tf.matMul(h, V, false, true), norm); // (S, m)
-    terms.push(
-      vectorTerm(
-        'm',
-        deltas.map((delta) => tf.mul<Tensor2D>(delta, unit)),
-        h,
-      ),
-    );
+    terms.push(vectorTerm('m', scaledBy(deltas, unit), h));
   }
   return terms;
 }
@@ -105,7 +98,6 @@ export function loraTerms(
 /**
  * y = … + b ∘ (B (d ∘ (A h))):  ∂f_c/∂d = Σ_t (Bᵀ(b ∘ δ_t)) ∘ (A h_t), ∂f_c/∂b = Σ_t δ_t ∘ (B (d ∘
  * (A h_t))). Makes new tensors: call it inside a tidy.
- * @param zero terms to leave out, as `zeroTerms` returns them
  */
 function veraTerms(
   { h, deltas }: LayerTokens,
@@ -116,22 +108,11 @@ function veraTerms(
   const down = tf.matMul(h, A, false, true), // (S, r)
     up = tf.matMul(tf.mul<Tensor2D>(down, d), B, false, true); // (S, m)
   const terms: OwnTerm[] = [];
-  if (!zero.has('b'))
-    terms.push(
-      vectorTerm(
-        'b',
-        deltas.map((delta) => tf.mul<Tensor2D>(delta, up)),
-        h,
-      ),
-    );
-  if (!zero.has('d'))
-    terms.push(
-      vectorTerm(
-        'd',
-        deltas.map((delta) => tf.mul<Tensor2D>(tf.matMul(tf.mul<Tensor2D>(delta, b), B), down)),
-        h,
-      ),
-    );
+  if (!zero.has('b')) terms.push(vectorTerm('b', scaledBy(deltas, up), h));
+  if (!zero.has('d')) {
+    const pulledBack = scaledBy(deltas, b).map((delta): Tensor2D => tf.matMul(delta, B)); // (S, r)
+    terms.push(vectorTerm('d', scaledBy(pulledBack, down), h));
+  }
   return terms;
 }
 
@@ -141,22 +122,13 @@ function veraTerms(
  */
 function trainedTerms({ h, deltas }: LayerTokens, { bias, unit }: TrainedVectors): OwnTerm[] {
   const terms: OwnTerm[] = bias ? [vectorTerm('bias', deltas, h)] : [];
-  if (unit !== undefined) {
-    const u = unit(h); // (S, n)
-    terms.push(
-      vectorTerm(
-        'scale',
-        deltas.map((delta) => tf.mul<Tensor2D>(delta, u)),
-        h,
-      ),
-    );
-  }
+  if (unit !== undefined) terms.push(vectorTerm('scale', scaledBy(deltas, unit(h)), h));
   return terms;
 }
 
 /**
- * The parameters of a layer whose terms are zero, since another parameter is zero: A's at B = 0,
- * as where LoRA starts. They need no contraction.
+ * Returns the parameters of a layer whose terms are zero because another parameter is: A's at B =
+ * 0, where LoRA starts.
  */
 export function zeroTerms({ lora, vera }: Pick<AdaptedLayer, 'lora' | 'vera'>): ZeroTerms {
   const zero = new Set<OwnTerm['parameter']>();
@@ -167,7 +139,7 @@ export function zeroTerms({ lora, vera }: Pick<AdaptedLayer, 'lora' | 'vera'>): 
   return zero;
 }
 
-/** The fields of an `AdaptedLayer` that tell which kernels are taken over it. */
+/** The fields of an `AdaptedLayer` that tell which kernels a layer has. */
 export type Owned = Pick<AdaptedLayer, 'ownOnly'> & {
   readonly [of in 'lora' | 'vera' | 'trained']?: object;
 };
@@ -183,7 +155,7 @@ export type KernelKind = 'full' | 'lora';
 export const hasKernel = (kind: KernelKind, layer: Owned): boolean =>
   kind === 'full' ? layer.ownOnly !== true : hasOwn(layer);
 
-/** The widths p and q of the terms that `ownTerms` returns. */
+/** Returns the widths p and q of the terms that `ownTerms` returns. */
 export function ownWidths(
   { in: n, out: m, lora, vera, trained }: AdaptedLayer,
   zero: ZeroTerms,
@@ -204,7 +176,7 @@ export function ownWidths(
   return widths;
 }
 
-/** The terms of a layer's kernel over the adapter's own parameters; empty if there are none. */
+/** Returns the terms of a layer's kernel over the adapter's own parameters. */
 export function ownTerms(
   { lora, vera, trained }: AdaptedLayer,
   tokens: LayerTokens,

@@ -1,7 +1,7 @@
 /** The interface between the stages and a defence that edits or judges a model by its weights. */
 import * as tf from '@tensorflow/tfjs-core';
 import type { DefenceContext, JsonObject, Row, Verdict } from '../../../api.ts';
-import { at } from '../../../base/lookup.ts';
+import { at, named } from '../../../base/lookup.ts';
 import { full } from '../../models/fine-tuning.ts';
 import { similarLengths } from '../../models/layout.ts';
 import { within } from '../../models/modules.ts';
@@ -24,11 +24,9 @@ export interface TrainedWeights {
 
 export type WeightsContext<P = JsonObject> = DefenceContext<P, OpenedModel> & TrainedWeights;
 
-/** A trained model as a defence has edited it. */
 export interface EditedModel {
-  /** The parameters that differ from those after the training, in their shapes. */
+  /** The parameters that the defence changed, in their shapes. */
   readonly changed: ReadonlyMap<string, HostTensor>;
-  /** Further facts for the stage's record. */
   readonly record?: JsonObject;
 }
 
@@ -93,12 +91,7 @@ export async function saveWhole(
     classes,
     parameters: own,
     changed: [],
-    read: (name) => {
-      const tensor = tensors.get(name);
-      return tensor === undefined
-        ? Promise.reject(new Error(`no parameter is named ${name}`))
-        : Promise.resolve(tensor);
-    },
+    read: (name) => Promise.resolve(named(tensors, name)),
   });
 }
 

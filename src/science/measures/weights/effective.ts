@@ -19,7 +19,7 @@ export interface ModelWeights extends Pick<
 }
 
 /** P Qᵀ: P (m, k), Q (n, k), row-major. */
-export interface ThinProduct {
+interface ThinProduct {
   readonly P: Float64Array;
   readonly Q: Float64Array;
   readonly k: number;
@@ -32,15 +32,14 @@ export interface LayerChange {
   readonly thin: ThinProduct | null;
 }
 
-const valuesOf = async (network: ModelWeights, name: string): Promise<Float32Array> =>
+const readValues = async (network: ModelWeights, name: string): Promise<Float32Array> =>
   (await network.read(name)).data as Float32Array;
-const weightOf = (network: ModelWeights, layer: LinearLayer): Promise<Float32Array> =>
-  valuesOf(network, `${layer.name}.weight`);
+const readWeight = (network: ModelWeights, layer: LinearLayer): Promise<Float32Array> =>
+  readValues(network, `${layer.name}.weight`);
 
 /** Returns Σ P Qᵀ as one product, with all columns side by side. P: (m, k), Q: (n, k) each. */
 function hstack(parts: readonly ThinProduct[], m: number, n: number): ThinProduct {
   const k = parts.reduce((sum, part) => sum + part.k, 0);
-  /** Puts the columns of P, or of Q, of all parts side by side. */
   const joined = (of: (part: ThinProduct) => Float64Array, length: number): Float64Array => {
     const out = new Float64Array(length * k);
     let from = 0;
@@ -55,10 +54,9 @@ function hstack(parts: readonly ThinProduct[], m: number, n: number): ThinProduc
   return { P: joined(({ P }) => P, m), Q: joined(({ Q }) => Q, n), k };
 }
 
-/**
- * Returns s·B·A as P = s·B (m, r) and Q = Aᵀ (n, r); no columns (k = 0) where B is zero. A: (r, n),
- * B: (m, r).
- */
+const NO_COLUMNS: ThinProduct = { P: new Float64Array(0), Q: new Float64Array(0), k: 0 };
+
+/** Returns s·B·A as P = s·B (m, r) and Q = Aᵀ (n, r); no columns where B is 0. A: (r, n). */
 function scaledProduct(
   A: Float32Array,
   B: Float32Array,
@@ -66,8 +64,7 @@ function scaledProduct(
   m: number,
   n: number,
 ): ThinProduct {
-  if (B.every((value) => value === 0))
-    return { P: new Float64Array(0), Q: new Float64Array(0), k: 0 };
+  if (B.every((value) => value === 0)) return NO_COLUMNS;
   const k = B.length / m;
   return {
     P: Float64Array.from(B, (value) => scale * value),
@@ -85,7 +82,7 @@ async function addedProduct(
   { name, in: n, out: m }: LinearLayer,
 ): Promise<ThinProduct | null> {
   const { adapter } = network;
-  const read = (parameter: string): Promise<Float32Array> => valuesOf(network, parameter);
+  const read = (parameter: string): Promise<Float32Array> => readValues(network, parameter);
   const names = adapter.factors(name);
   if (names !== null) {
     const { A, B, scale, fixed } = names;
@@ -96,16 +93,11 @@ async function addedProduct(
   }
   const vectors = adapter.vectors?.(name) ?? null;
   if (vectors === null) return null;
-  const [A, B, d, b] = [
-    await read(vectors.A),
-    await read(vectors.B),
-    await read(vectors.d),
-    await read(vectors.b),
-  ];
+  const [A, B] = [await read(vectors.A), await read(vectors.B)],
+    [d, b] = [await read(vectors.d), await read(vectors.b)];
   const r = d.length,
     width = A.length / r;
-  if (b.every((value) => value === 0))
-    return { P: new Float64Array(0), Q: new Float64Array(0), k: 0 };
+  if (b.every((value) => value === 0)) return NO_COLUMNS;
   // A layer reads the first m rows of B and the first n columns of A:
   // P = diag(b)·B (m, r), Q = (diag(d)·A)ᵀ (n, r).
   return {
@@ -129,7 +121,6 @@ function scaleToMagnitudes(W: Float64Array, magnitudes: Float32Array, n: number)
   return W;
 }
 
-/** Adds P Qᵀ to `out`, (m, n), and returns that. */
 function addProduct(
   { P, Q, k }: ThinProduct,
   m: number,
@@ -145,10 +136,6 @@ function addProduct(
   }
   return out;
 }
-
-/** Returns a − b as one product: P₁Q₁ᵀ − P₂Q₂ᵀ = [P₁, −P₂][Q₁, Q₂]ᵀ. */
-const difference = (a: ThinProduct, b: ThinProduct, m: number, n: number): ThinProduct =>
-  hstack([a, { ...b, P: b.P.map((value) => -value) }], m, n);
 
 /**
  * Returns W_eff (m, n) by applying the layer to the identity, for an adapter that does not name
@@ -195,12 +182,12 @@ export async function effectiveWeight(
     !adapter.trains(`${layer.name}.weight`)
   )
     return probeWeight(network, layer);
-  const W = Float64Array.from(await weightOf(network, layer));
+  const W = Float64Array.from(await readWeight(network, layer));
   if (added !== null) addProduct(added, layer.out, layer.in, W);
   const magnitude = adapter.factors(layer.name)?.magnitude;
   return magnitude === undefined
     ? W
-    : scaleToMagnitudes(W, await valuesOf(network, magnitude), layer.in);
+    : scaleToMagnitudes(W, await readValues(network, magnitude), layer.in);
 }
 
 /** Returns W_eff(end) − W_eff(start) of one layer of two networks over the same model. */
@@ -215,9 +202,10 @@ export async function layerChange(
     ({ adapter }) => adapter.factors(layer.name)?.magnitude === undefined,
   );
   if (before !== null && after !== null && isThin) {
-    const [W0, W] = [await weightOf(start, layer), await weightOf(end, layer)];
+    const [W0, W] = [await readWeight(start, layer), await readWeight(end, layer)];
     if (W0.every((value, i) => value === W[i])) {
-      const thin = difference(after, before, m, n);
+      // P₁Q₁ᵀ − P₂Q₂ᵀ = [P₁, −P₂][Q₁, Q₂]ᵀ
+      const thin = hstack([after, { ...before, P: before.P.map((value) => -value) }], m, n);
       return {
         change: addProduct(thin, m, n, new Float64Array(m * n)),
         thin: thin.k <= Math.min(m, n) ? thin : null,
@@ -251,7 +239,7 @@ export async function mergedParameters(network: ModelWeights): Promise<Map<strin
     const layer = adapted.get(name);
     const data =
       layer === undefined
-        ? await valuesOf(network, name)
+        ? await readValues(network, name)
         : Float32Array.from(await effectiveWeight(network, layer));
     merged.set(name, { shape, data });
   }

@@ -1,8 +1,8 @@
 /** Added tokens, found in a text before anything else, as Python's tokenizers do. */
 import { isRecord, shown } from '../../../base/untrusted/json.ts';
-import type { Refuse } from './expression.ts';
+import type { Config, Refuse } from './expression.ts';
 import type { Normalize } from './normalizer.ts';
-import { WORD } from './unicode.ts';
+import { isSpace, WORD } from './unicode.ts';
 
 export interface AddedToken {
   readonly content: string;
@@ -18,9 +18,7 @@ export interface AddedToken {
   readonly singleWord: boolean;
 }
 
-/**
- * A part of a text: an added token, or what is to be split further. `first`: at the text's start.
- */
+/** A part of a text: an added token, or text to be split; `first` if it begins the whole text. */
 export type Section = { readonly text: string; readonly first: boolean } | { readonly id: number };
 
 const isNonEmpty = (value: unknown): value is string => typeof value === 'string' && value !== '';
@@ -46,12 +44,12 @@ const NO_STRIP = { lstrip: false, rstrip: false, singleWord: false } as const;
  * tokenizer.json; then `added_tokens_decoder` of tokenizer_config.json, which changes their
  * settings; then the special tokens that either file names, where they are not there yet. A token
  * that no vocabulary holds gets the next free id.
- * @param vocabulary the model's, of `size` entries
  * @param named the special tokens, as tokenizer.ts reads them
+ * @param vocabulary the model's, of `size` entries
  */
 export function addedTokens(
-  json: unknown,
-  config: unknown,
+  json: Config,
+  config: Config,
   named: readonly unknown[],
   vocabulary: ReadonlyMap<string, number>,
   size: number,
@@ -59,32 +57,29 @@ export function addedTokens(
 ): AddedToken[] {
   const tokens = new Map<string, AddedToken>();
   let next = size;
-  /** Returns the id that a token has already, that of the vocabulary, or the next free one. */
-  const idOf = (content: string): number =>
-    tokens.get(content)?.id ?? vocabulary.get(content) ?? next;
-  /** Adds a token, in the place of one with its content. Returns null for what is no token. */
+  /** Adds a token, or replaces the one with its content. Returns null if `value` is no token. */
   const add = (value: unknown, special: boolean): AddedToken | null => {
     const read = tokenSettings(value, special);
     if (read === null) return null;
+    const before = tokens.get(read.content);
     const token = {
       ...read,
-      special: read.special || tokens.get(read.content)?.special === true,
-      id: idOf(read.content),
+      special: read.special || before?.special === true,
+      id: before?.id ?? vocabulary.get(read.content) ?? next,
     };
     tokens.set(read.content, token);
     next = Math.max(next, token.id + 1);
     return token;
   };
-  const listed = isRecord(json) ? json['added_tokens'] : null;
-  for (const value of Array.isArray(listed) ? (listed as readonly unknown[]) : []) {
+  for (const value of (json['added_tokens'] ?? []) as readonly Config[]) {
     const token = add(value, false);
-    if (token !== null && isRecord(value) && token.id !== value['id'])
+    if (token !== null && token.id !== value['id'])
       throw refuse(
         `the added token ${shown(token.content)} with the id ${shown(value['id'])}, where its ` +
           `vocab leads to ${token.id}: another id`,
       );
   }
-  const decoder = isRecord(config) ? config['added_tokens_decoder'] : null;
+  const decoder = config['added_tokens_decoder'];
   const entries = isRecord(decoder) ? Object.entries(decoder) : [];
   for (const [, value] of entries.sort(([a], [b]) => Number(a) - Number(b))) add(value, false);
   for (const value of named) {
@@ -132,8 +127,6 @@ const WORD_END = new RegExp(`${WORD}$`, 'u'),
   WORD_START = new RegExp(`^${WORD}`, 'u');
 /** Returns the two UTF-16 units before `end`, which hold the last character there. */
 const tail = (text: string, end: number): string => text.slice(Math.max(0, end - 2), end);
-
-const isSpace = (character: string): boolean => /^\p{White_Space}$/u.test(character);
 
 /** Cuts a text into added tokens and texts. `first`: whether it begins the whole text. */
 function cutSections(text: string, finder: Finder, first: boolean): Section[] {

@@ -21,8 +21,8 @@ const isId = (id: unknown): id is number =>
 
 /**
  * Throws UserFault where an id, a size or an expression is out of bounds, or a part is misshapen.
- * @returns `linear`: whether the time for a text grows linearly with its length, as with BERT's
- * parts
+ * @returns `linear`: whether the time for a text grows linearly with its length, as for BERT's
+ *   files
  */
 export function checkTokenizer(json: unknown, name: string): { readonly linear: boolean } {
   const fault: Fault = (why) => new UserFault(`${name}: ${why}`);
@@ -47,7 +47,7 @@ export function checkTokenizer(json: unknown, name: string): { readonly linear: 
     if (!['string', 'undefined'].includes(typeof model[field]) && model[field] !== null)
       throw fault(`${field} is ${shown(model[field])}; it must be text`);
   const steps = (['normalizer', 'pre_tokenizer', 'post_processor', 'decoder'] as const).flatMap(
-    (part) => stepsOf(json[part], part, fault),
+    (part) => allSteps(json[part], part, fault),
   );
   if (steps.length > STEPS) throw fault(`it has ${steps.length} steps; at most ${STEPS} are read`);
   return {
@@ -55,7 +55,6 @@ export function checkTokenizer(json: unknown, name: string): { readonly linear: 
   };
 }
 
-/** The parts whose time grows linearly with the length of a text. */
 const LINEAR = new Set([
   'BertNormalizer',
   'BertPreTokenizer',
@@ -77,9 +76,7 @@ const LINEAR = new Set([
 function checkVocabulary(vocabulary: unknown, fault: Fault): void {
   if (!isRecord(vocabulary)) throw fault('its model has no vocab');
   const entries = Object.entries(vocabulary);
-  if (entries.length === 0) throw fault('its vocab is empty');
-  if (entries.length > MOST_TOKENS)
-    throw fault(`its vocab has ${entries.length} tokens; at most ${MOST_TOKENS} are read`);
+  checkSize(entries, fault);
   const owner = new Map<number, string>();
   for (const [token, id] of entries) {
     if (!isId(id))
@@ -94,14 +91,15 @@ function checkVocabulary(vocabulary: unknown, fault: Fault): void {
   }
 }
 
-/**
- * Checks the vocabulary of a Unigram model: pairs of a token and its score, the id being the
- * position.
- */
+function checkSize({ length }: readonly unknown[], fault: Fault): void {
+  if (length === 0) throw fault('its vocab is empty');
+  if (length > MOST_TOKENS)
+    throw fault(`its vocab has ${length} tokens; at most ${MOST_TOKENS} are read`);
+}
+
+/** Checks a Unigram model's vocabulary: pairs of a token and its score. The position is the id. */
 function checkScored(vocabulary: readonly unknown[], fault: Fault): void {
-  if (vocabulary.length === 0) throw fault('its vocab is empty');
-  if (vocabulary.length > MOST_TOKENS)
-    throw fault(`its vocab has ${vocabulary.length} tokens; at most ${MOST_TOKENS} are read`);
+  checkSize(vocabulary, fault);
   for (const [id, entry] of vocabulary.entries())
     if (
       !Array.isArray(entry) ||
@@ -117,14 +115,10 @@ function checkMerges(merges: unknown, fault: Fault): void {
   if (!Array.isArray(merges)) throw fault('its merges are not a list');
   if (merges.length > MOST_TOKENS)
     throw fault(`it has ${merges.length} merges; at most ${MOST_TOKENS} are read`);
+  const isText = (part: unknown): boolean => typeof part === 'string';
   const wrong = merges.findIndex(
     (merge: unknown) =>
-      typeof merge !== 'string' &&
-      !(
-        Array.isArray(merge) &&
-        merge.length === 2 &&
-        merge.every((part) => typeof part === 'string')
-      ),
+      !isText(merge) && !(Array.isArray(merge) && merge.length === 2 && merge.every(isText)),
   );
   if (wrong >= 0) throw fault(`merge ${wrong} is ${shown(merges[wrong])}, not a pair of tokens`);
 }
@@ -146,7 +140,7 @@ function checkAdded(added: unknown, fault: Fault): void {
 }
 
 /** Returns a part of the file, such as its normalizer, with all steps inside it. */
-function stepsOf(
+function allSteps(
   part: unknown,
   name: string,
   fault: Fault,
@@ -170,5 +164,5 @@ function stepsOf(
   );
   if (inner.some((list) => !Array.isArray(list)))
     throw fault(`its ${name} is a Sequence of ${shown(inner[0])}, which is not a list`);
-  return [part, ...inner.flat().flatMap((step) => stepsOf(step, name, fault))];
+  return [part, ...inner.flat().flatMap((step) => allSteps(step, name, fault))];
 }

@@ -7,8 +7,15 @@
 import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import type { Config, Refuse } from './expression.ts';
 
-/** Returns the ids of a piece of text. */
-export type Model = (piece: string) => readonly number[];
+/**
+ * Makes the model that the part `model` of tokenizer.json describes: a function from a piece of
+ * text to its ids. Throws the fault of `refuse` for what is not supported.
+ */
+export type MakeModel = (
+  config: Config,
+  vocabulary: ReadonlyMap<string, number>,
+  refuse: Refuse,
+) => (piece: string) => readonly number[];
 
 /** Pieces are cached up to this length and number: words repeat, and whole texts do not. */
 const CACHED_LENGTH = 256,
@@ -16,26 +23,24 @@ const CACHED_LENGTH = 256,
 /** A number above the highest id, so that a·PAIR + b stands for the pair of ids a and b. */
 const PAIR = 2 ** 24 + 1;
 
-/** The merges: `rank` by a·PAIR + b, for the pair of the ids a and b. */
 interface Merges {
+  /** The rank of a merge of the ids a and b, by a·PAIR + b. */
   readonly rank: ReadonlyMap<number, number>;
-  /** The id that a merge makes, by its rank. */
   readonly made: Int32Array;
 }
 
-/** Returns the merges of a list. Throws the fault of `refuse` for tokens without an id. */
-function mergesOf(
+/** Reads merges, such as `a b` or [a, b]. Throws the fault of `refuse` for tokens without an id. */
+function readMerges(
   list: unknown,
   vocabulary: ReadonlyMap<string, number>,
   prefix: string,
   refuse: Refuse,
 ): Merges {
-  const merges = Array.isArray(list) ? (list as readonly unknown[]) : [];
+  const merges = (list ?? []) as readonly (string | readonly string[])[]; // see `checkMerges`
   const rank = new Map<number, number>(),
     made = new Int32Array(merges.length);
   for (const [i, merge] of merges.entries()) {
-    const parts = typeof merge === 'string' ? merge.split(' ') : merge;
-    const [left, right] = Array.isArray(parts) ? (parts as readonly unknown[]) : [];
+    const [left, right] = typeof merge === 'string' ? merge.split(' ') : merge;
     const a = vocabulary.get(String(left)),
       b = vocabulary.get(String(right)),
       whole = vocabulary.get(String(left) + String(right).slice(prefix.length));
@@ -50,12 +55,9 @@ function mergesOf(
 /** A heap of possible merges, popped by the lowest rank and then by the leftmost place. */
 class Heap {
   private readonly keys: number[] = [];
-  private readonly width: number;
 
   /** @param width more than the highest place */
-  constructor(width: number) {
-    this.width = width;
-  }
+  constructor(private readonly width: number) {}
 
   push(rank: number, place: number): void {
     const { keys } = this;
@@ -99,7 +101,6 @@ function mergeAll(ids: readonly number[], { rank, made }: Merges): number[] {
     previous = Int32Array.from(ids, (_, i) => i - 1),
     gone = new Uint8Array(n);
   const heap = new Heap(n);
-  /** Adds the merge of the token at a place with the next one, if there is such a merge. */
   const offer = (place: number): void => {
     const right = next[place]!;
     const found = right < 0 ? undefined : rank.get(id[place]! * PAIR + id[right]!);
@@ -123,12 +124,10 @@ function mergeAll(ids: readonly number[], { rank, made }: Merges): number[] {
   return Array.from(id).filter((_, i) => gone[i] === 0);
 }
 
-const encoder = new TextEncoder();
-
 /** Returns the ids of a text's bytes, as tokens `<0xE2>`; null where the vocabulary lacks one. */
 function byteIds(text: string, vocabulary: ReadonlyMap<string, number>): number[] | null {
   const ids: number[] = [];
-  for (const byte of encoder.encode(text)) {
+  for (const byte of Buffer.from(text)) {
     const id = vocabulary.get(`<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`);
     if (id === undefined) return null;
     ids.push(id);
@@ -136,12 +135,7 @@ function byteIds(text: string, vocabulary: ReadonlyMap<string, number>): number[
   return ids;
 }
 
-/** Returns the BPE model of tokenizer.json. Throws the fault of `refuse` for unknown parts. */
-export function bpe(
-  config: Config,
-  vocabulary: ReadonlyMap<string, number>,
-  refuse: Refuse,
-): Model {
+export const bpe: MakeModel = (config, vocabulary, refuse) => {
   const text = (field: string): string => {
     const value = config[field] ?? '';
     if (typeof value !== 'string') throw refuse(`the ${field} ${shown(value)}`);
@@ -153,7 +147,7 @@ export function bpe(
   if (!isRecord(config['vocab'])) throw refuse('a BPE model without a vocab of tokens and ids');
   const prefix = text('continuing_subword_prefix'),
     suffix = text('end_of_word_suffix');
-  const merges = mergesOf(config['merges'], vocabulary, prefix, refuse);
+  const merges = readMerges(config['merges'], vocabulary, prefix, refuse);
   const unknownToken = text('unk_token'),
     unknown = unknownToken === '' ? undefined : vocabulary.get(unknownToken);
   if (unknownToken !== '' && unknown === undefined)
@@ -205,7 +199,7 @@ export function bpe(
     }
     return ids;
   };
-}
+};
 
 /** How far the score of an unknown character lies below the lowest score. */
 const UNKNOWN_PENALTY = 10;
@@ -216,12 +210,7 @@ const LONGEST_PIECE = 1000;
 export const pieces = (config: Config): readonly (readonly [string, number])[] =>
   config['vocab'] as readonly (readonly [string, number])[];
 
-/** Returns the unigram model of tokenizer.json. Throws the fault of `refuse` for unknown parts. */
-export function unigram(
-  config: Config,
-  vocabulary: ReadonlyMap<string, number>,
-  refuse: Refuse,
-): Model {
+export const unigram: MakeModel = (config, vocabulary, refuse) => {
   const scores = Float64Array.from(pieces(config), ([, score]) => score);
   const unknown = config['unk_id'] ?? null;
   if (
@@ -294,4 +283,4 @@ export function unigram(
     }
     return found.reverse().flat();
   };
-}
+};

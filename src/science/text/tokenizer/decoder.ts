@@ -1,6 +1,6 @@
 /** The decoder of tokenizer.json, which joins tokens, as Python's tokenizers do. */
 import { isRecord, shown } from '../../../base/untrusted/json.ts';
-import type { Config, Refuse } from './expression.ts';
+import { type Config, type Refuse, stepsIn } from './expression.ts';
 
 /** Changes the list of tokens; the text is what remains, joined. */
 type Step = (tokens: readonly string[]) => readonly string[];
@@ -16,7 +16,6 @@ export const BYTE_CHARACTERS: readonly string[] = (() => {
 })();
 const BYTE_OF = new Map(BYTE_CHARACTERS.map((character, byte) => [character, byte]));
 
-const encoder = new TextEncoder();
 const lossy = new TextDecoder('utf-8', { ignoreBOM: true });
 const strict = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
 
@@ -26,7 +25,7 @@ const byteLevel: Step = (tokens) => {
   for (const token of tokens) {
     const own = Array.from(token, (character) => BYTE_OF.get(character));
     if (own.every((byte) => byte !== undefined)) bytes.push(...own);
-    else bytes.push(...encoder.encode(token));
+    else bytes.push(...Buffer.from(token));
   }
   return [lossy.decode(Uint8Array.from(bytes))];
 };
@@ -98,12 +97,10 @@ function strip(content: string, start: number, stop: number): Step {
     });
 }
 
-/** Returns the text that a field holds; `fallback` if it holds none. */
 const text = (config: Config, field: string, fallback: string): string => {
   const value = config[field];
   return typeof value === 'string' ? value : fallback;
 };
-/** Returns the number that a field holds; 0 if it holds none. */
 const count = (config: Config, field: string): number => {
   const value = config[field];
   return typeof value === 'number' ? value : 0;
@@ -117,7 +114,7 @@ function replace(config: Config, refuse: Refuse): Step {
   return (tokens) => tokens.map((token) => token.split(from).join(to));
 }
 
-function stepOf(config: Config, refuse: Refuse): Step {
+function makeStep(config: Config, refuse: Refuse): Step {
   switch (config['type']) {
     case 'ByteLevel':
       return byteLevel;
@@ -142,10 +139,7 @@ function stepOf(config: Config, refuse: Refuse): Step {
         tokens.map((token, i) => token.split(suffix).join(i === tokens.length - 1 ? '' : ' '));
     }
     case 'Sequence': {
-      const inner = config['decoders'];
-      const steps = (Array.isArray(inner) ? inner.filter(isRecord) : []).map((step) =>
-        stepOf(step, refuse),
-      );
+      const steps = stepsIn(config, 'decoders').map((step) => makeStep(step, refuse));
       return (tokens) => steps.reduce((now, step) => step(now), tokens);
     }
     default:
@@ -157,8 +151,11 @@ function stepOf(config: Config, refuse: Refuse): Step {
  * Returns the function that joins tokens to a text: by spaces, if there is no decoder. Throws the
  * fault of `refuse`, naming the part, where the decoder can't be honoured.
  */
-export function decoderOf(config: unknown, refuse: Refuse): (tokens: readonly string[]) => string {
+export function makeDecoder(
+  config: unknown,
+  refuse: Refuse,
+): (tokens: readonly string[]) => string {
   if (!isRecord(config)) return (tokens) => tokens.join(' ');
-  const step = stepOf(config, refuse);
+  const step = makeStep(config, refuse);
   return (tokens) => step(tokens).join('');
 }

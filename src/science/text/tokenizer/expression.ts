@@ -8,10 +8,14 @@ import { isRecord, shown } from '../../../base/untrusted/json.ts';
 
 export type Config = Readonly<Record<string, unknown>>;
 
+/** Returns the steps that a Sequence lists under `field`; `checkTokenizer` has checked the list. */
+export const stepsIn = (config: Config, field: string): Config[] =>
+  ((config[field] ?? []) as readonly unknown[]).filter(isRecord);
+
 /** Makes the fault of a part that can't be honoured: `a normalizer of type "Nmt"`. */
 export type Refuse = (what: string) => UserFault;
 
-/** Adds the letters that Oniguruma's `(?i:…)` folds to s and k. The library's does not. */
+/** Adds the letters that Oniguruma's `(?i:…)` folds to s and k, which the library leaves out. */
 function addFoldedLetters(source: string): string {
   return source.replace(/\(\?i:((?:[^()\\]|\\.)*)\)/g, (group: string, inner: string) =>
     /[sk]/i.test(inner) && !/[[\]\\]/.test(inner)
@@ -26,8 +30,7 @@ function hasPossessive(source: string): boolean {
   return plain.includes('(?>') || /[*+?]\+/.test(plain);
 }
 
-/** Returns the expression of a pattern, with the flags `gu`. */
-export function expressionOf(pattern: unknown, part: string, refuse: Refuse): RegExp {
+export function makeExpression(pattern: unknown, part: string, refuse: Refuse): RegExp {
   if (isRecord(pattern) && typeof pattern['String'] === 'string')
     return new RegExp(pattern['String'].replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'gu');
   if (!isRecord(pattern) || typeof pattern['Regex'] !== 'string')

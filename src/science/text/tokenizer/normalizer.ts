@@ -5,15 +5,14 @@
  */
 import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import { BYTE_CHARACTERS } from './decoder.ts';
-import { type Config, expressionOf, type Refuse } from './expression.ts';
-import { mark, nonspacingMark, normalForm, removed, whiteSpace } from './unicode.ts';
+import { type Config, makeExpression, type Refuse, stepsIn } from './expression.ts';
+import { isSpace, mark, nonspacingMark, normalForm, removed, whiteSpace } from './unicode.ts';
 
-const utf8 = new TextEncoder(),
-  decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
 /** The largest map in use has 0.3 MB. */
 const MOST_BYTES = 16 * 2 ** 20;
-/** Grapheme clusters of so many bytes, or more, are looked up character by character. */
+/** Grapheme clusters of this many bytes or more are looked up character by character. */
 const LONG_CLUSTER = 6;
 
 // The fields of a unit (a 32-bit entry of the trie), as darts-clone packs them.
@@ -21,18 +20,18 @@ const hasLeaf = (unit: number): boolean => ((unit >>> 8) & 1) === 1;
 const valueOf = (unit: number): number => unit & 0x7fffffff;
 /** The byte that leads to a unit, or a number above 255 for a unit that holds a value. */
 const labelOf = (unit: number): number => (unit & 0x800000ff) >>> 0;
-/** What a unit's place is XORed with, to get to the places of its children. */
+/** A unit's place XOR this and a child's byte is the child's place. */
 const offsetOf = (unit: number): number => ((unit >>> 10) << ((unit & 512) >>> 6)) >>> 0;
 
 /**
- * Returns a function to the text of the shortest prefix of a chunk that the trie has, as the crate
- * finds it; to null where it has none.
+ * Returns a function that finds the text for the shortest prefix of a chunk that the trie has, as
+ * the crate does; null where the trie has no prefix of it.
  */
 function lookup(units: Uint32Array, texts: Uint8Array): (chunk: string) => string | null {
   return (chunk) => {
     let unit = units[0] ?? 0,
       place = offsetOf(unit);
-    for (const byte of utf8.encode(chunk)) {
+    for (const byte of Buffer.from(chunk)) {
       if (byte === 0) return null;
       place = (place ^ byte) >>> 0;
       unit = units[place] ?? 0;
@@ -49,7 +48,6 @@ function lookup(units: Uint32Array, texts: Uint8Array): (chunk: string) => strin
   };
 }
 
-/** Returns the normalizer of a charsmap. Throws the fault of `refuse` where it can't be read. */
 function charsmap(base64: unknown, refuse: Refuse): (text: string) => string {
   const what = 'a precompiled_charsmap that ';
   if (base64 === null) return (text) => text;
@@ -114,26 +112,23 @@ const chain =
     steps.reduce((now, step) => step(now), text);
 
 function strip(left: boolean, right: boolean): Normalize {
-  const start = /^\p{White_Space}+/u,
-    end = /\p{White_Space}*$/u;
   return (text) => {
-    const cut = left ? text.replace(start, '') : text;
-    if (!right) return cut;
-    let last = cut.length;
-    while (last > 0 && end.exec(cut.slice(last - 1, last))?.[0] !== '') last--;
-    return cut.slice(0, last);
+    let from = 0,
+      to = text.length;
+    if (left) while (from < to && isSpace(text.charAt(from))) from++;
+    if (right) while (to > from && isSpace(text.charAt(to - 1))) to--;
+    return text.slice(from, to);
   };
 }
 
-const encoder = new TextEncoder();
 /** Writes each byte of a text's UTF-8 as the character that stands for it in byte-level tokens. */
 export const byteLevel: Normalize = (text) => {
   let out = '';
-  for (const byte of encoder.encode(text)) out += BYTE_CHARACTERS[byte] ?? '';
+  for (const byte of Buffer.from(text)) out += BYTE_CHARACTERS[byte] ?? '';
   return out;
 };
 
-function stepOf(config: Config, refuse: Refuse): Normalize {
+function makeStep(config: Config, refuse: Refuse): Normalize {
   switch (config['type']) {
     case 'BertNormalizer':
       return bert(config);
@@ -155,7 +150,7 @@ function stepOf(config: Config, refuse: Refuse): Normalize {
     }
     case 'Replace': {
       const { content } = config,
-        pattern = expressionOf(config['pattern'], 'normalizer Replace', refuse);
+        pattern = makeExpression(config['pattern'], 'normalizer Replace', refuse);
       if (typeof content !== 'string') throw refuse(`a normalizer Replace by ${shown(content)}`);
       return (text) => text.replace(pattern, () => content);
     }
@@ -163,20 +158,15 @@ function stepOf(config: Config, refuse: Refuse): Normalize {
       return charsmap(config['precompiled_charsmap'], refuse);
     case 'ByteLevel':
       return byteLevel;
-    case 'Sequence': {
-      const inner = config['normalizers'];
-      return chain(
-        (Array.isArray(inner) ? inner : []).filter(isRecord).map((step) => stepOf(step, refuse)),
-      );
-    }
+    case 'Sequence':
+      return chain(stepsIn(config, 'normalizers').map((step) => makeStep(step, refuse)));
     default:
       throw refuse(`a normalizer of type ${shown(config['type'])}`);
   }
 }
 
-/** Returns the normalizer that tokenizer.json describes; null where it describes none. */
-export const normalizerOf = (config: unknown, refuse: Refuse): Normalize | null =>
-  isRecord(config) ? stepOf(config, refuse) : null;
+export const makeNormalizer = (config: unknown, refuse: Refuse): Normalize | null =>
+  isRecord(config) ? makeStep(config, refuse) : null;
 
 /**
  * Whether a normalizer may remove the start of a text. Python's Metaspace with `prepend_scheme:
@@ -184,8 +174,7 @@ export const normalizerOf = (config: unknown, refuse: Refuse): Normalize | null 
  */
 export function mayCutStart(config: unknown): boolean {
   if (!isRecord(config)) return false;
-  const inner = config['normalizers'];
-  if (config['type'] === 'Sequence') return Array.isArray(inner) && inner.some(mayCutStart);
+  if (config['type'] === 'Sequence') return stepsIn(config, 'normalizers').some(mayCutStart);
   if (config['type'] === 'Replace') return config['content'] === '';
   return !['NFC', 'NFD', 'NFKC', 'NFKD', 'Lowercase', 'Prepend'].includes(String(config['type']));
 }

@@ -7,17 +7,16 @@ import { WordPiece } from '@huggingface/tokenizers';
 import { UserFault } from '../../../api.ts';
 import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import { type AddedToken, addedTokens, sectioner } from './added-tokens.ts';
-import { bpe, type Model, pieces, unigram } from './bpe.ts';
-import { decoderOf } from './decoder.ts';
+import { bpe, type MakeModel, pieces, unigram } from './bpe.ts';
+import { makeDecoder } from './decoder.ts';
 import type { Config, Refuse } from './expression.ts';
-import { mayCutStart, normalizerOf } from './normalizer.ts';
-import { asksForFirst, preTokenizerOf } from './pre-tokenizer.ts';
+import { makeNormalizer, mayCutStart } from './normalizer.ts';
+import { asksForFirst, makePreTokenizer } from './pre-tokenizer.ts';
 
 interface Assembled {
   readonly ids: readonly number[];
   readonly types: readonly number[];
 }
-/** Puts special tokens around one text or two. */
 type Assemble = (first: readonly number[], second: readonly number[] | null) => Assembled;
 
 /** A part of a template: ids of special tokens, or one of the texts. */
@@ -45,7 +44,7 @@ const A: Part = { ids: 'first', type: 0 };
 const B = (type: number): Part => ({ ids: 'second', type });
 
 /** BERT writes cls A sep and cls A sep B sep; RoBERTa has a second sep before B, and type 0. */
-function clsSepAssembler(config: Config, kind: 'bert' | 'roberta', refuse: Refuse): Assemble {
+function clsSepAssembler(config: Config, refuse: Refuse): Assemble {
   /** Returns the special token that a field names: a pair of its text and its id. */
   const part = (field: string, type: number): Part => {
     const value = config[field];
@@ -55,7 +54,7 @@ function clsSepAssembler(config: Config, kind: 'bert' | 'roberta', refuse: Refus
   };
   const cls = part('cls', 0),
     sep = part('sep', 0),
-    roberta = kind === 'roberta',
+    roberta = config['type'] === 'RobertaProcessing',
     type = roberta ? 0 : 1;
   const pair = [cls, A, sep, ...(roberta ? [sep] : []), B(type), part('sep', type)];
   return assembleBy([cls, A, sep], pair);
@@ -64,10 +63,9 @@ function clsSepAssembler(config: Config, kind: 'bert' | 'roberta', refuse: Refus
 const isId = (id: unknown): id is number =>
   typeof id === 'number' && Number.isInteger(id) && id >= 0;
 
-/** Returns what adds the special tokens of a TemplateProcessing. */
 function templateAssembler(config: Config, refuse: Refuse): Assemble {
   const specials = config['special_tokens'];
-  const partOf = (item: unknown): Part => {
+  const readPart = (item: unknown): Part => {
     const [kind, value] = isRecord(item) ? (Object.entries(item)[0] ?? []) : [];
     const id = isRecord(value) ? value['id'] : undefined,
       type = isRecord(value) ? (value['type_id'] ?? 0) : undefined;
@@ -83,7 +81,7 @@ function templateAssembler(config: Config, refuse: Refuse): Assemble {
   const parts = (field: string): Part[] => {
     const list = config[field];
     if (!Array.isArray(list)) throw refuse(`a post_processor with the ${field} ${shown(list)}`);
-    return list.map(partOf);
+    return list.map(readPart);
   };
   return assembleBy(parts('single'), parts('pair'));
 }
@@ -97,16 +95,15 @@ const addingSteps = (config: unknown): Config[] => {
     : [config];
 };
 
-/** Returns what adds special tokens. Without a post-processor a second text follows, of type 1. */
+/** Returns what adds special tokens; without a post-processor, a second text has type 1. */
 function assembler(config: unknown, refuse: Refuse): Assemble {
   const [step, ...more] = addingSteps(config);
   if (step === undefined) return assembleBy([A], [A, B(1)]);
   if (more.length > 0) throw refuse('a post_processor of more than one step that adds tokens');
   switch (step['type']) {
     case 'BertProcessing':
-      return clsSepAssembler(step, 'bert', refuse);
     case 'RobertaProcessing':
-      return clsSepAssembler(step, 'roberta', refuse);
+      return clsSepAssembler(step, refuse);
     case 'TemplateProcessing':
       return templateAssembler(step, refuse);
     default:
@@ -118,9 +115,7 @@ export interface Pipeline {
   readonly type: ModelType;
   /** The ids of a text, without special tokens around them. */
   readonly ids: (text: string) => number[];
-  /** Ids with special tokens around them. */
   readonly assemble: Assemble;
-  /** Returns the text that tokens decode to. */
   readonly join: (tokens: readonly string[]) => string;
   readonly added: readonly AddedToken[];
   readonly idOf: (token: string) => number | undefined;
@@ -131,11 +126,19 @@ export interface Pipeline {
   readonly size: number;
 }
 
-const MODELS = ['WordPiece', 'BPE', 'Unigram'] as const;
-type ModelType = (typeof MODELS)[number];
+const wordPiece: MakeModel = (model, vocabulary, refuse) => {
+  const unknown = model['unk_token'];
+  if (typeof unknown !== 'string' || !vocabulary.has(unknown))
+    throw refuse(`the unk_token ${shown(unknown)}, which its vocab lacks`);
+  const library = new WordPiece(model as unknown as ConstructorParameters<typeof WordPiece>[0]);
+  return (piece) => library.encode([piece]).map((token) => vocabulary.get(token) ?? 0);
+};
+
+const MODELS = { WordPiece: wordPiece, BPE: bpe, Unigram: unigram } as const;
+type ModelType = keyof typeof MODELS;
 
 /** Returns the type of a model; guesses it by its fields where an old file leaves it out. */
-function typeOf(model: Config, refuse: Refuse): ModelType {
+function modelType(model: Config, refuse: Refuse): ModelType {
   const guess = Array.isArray(model['vocab'])
     ? 'Unigram'
     : 'merges' in model
@@ -144,53 +147,36 @@ function typeOf(model: Config, refuse: Refuse): ModelType {
         ? 'WordPiece'
         : undefined;
   const type = model['type'] ?? guess;
-  const known = MODELS.find((name) => name === type);
-  if (known === undefined) throw refuse(`a model of type ${shown(type)}`);
-  return known;
-}
-
-function wordPiece(model: Config, vocabulary: ReadonlyMap<string, number>, refuse: Refuse): Model {
-  const unknown = model['unk_token'];
-  if (typeof unknown !== 'string' || !vocabulary.has(unknown))
-    throw refuse(`the unk_token ${shown(unknown)}, which its vocab lacks`);
-  const library = new WordPiece(model as unknown as ConstructorParameters<typeof WordPiece>[0]);
-  return (piece) => library.encode([piece]).map((token) => vocabulary.get(token) ?? 0);
-}
-
-function modelOf(
-  type: ModelType,
-  model: Config,
-  vocabulary: ReadonlyMap<string, number>,
-  refuse: Refuse,
-): Model {
-  if (type === 'BPE') return bpe(model, vocabulary, refuse);
-  return (type === 'Unigram' ? unigram : wordPiece)(model, vocabulary, refuse);
+  if (typeof type !== 'string' || !Object.hasOwn(MODELS, type))
+    throw refuse(`a model of type ${shown(type)}`);
+  return type as ModelType;
 }
 
 /**
- * Makes the pipeline of a tokenizer.json. Throws UserFault, naming the part that is not supported.
+ * Makes the pipeline of a tokenizer.json that `checkTokenizer` has checked. Throws UserFault,
+ * naming the part that is not supported.
  * @param named the special tokens that the files beside it name
  */
-export function pipelineOf(
+export function makePipeline(
   json: Config,
-  config: unknown,
+  config: Config,
   named: readonly unknown[],
   name: string,
 ): Pipeline {
   const refuse: Refuse = (what) => new UserFault(`${name}: it has ${what}; this is not supported`);
-  if (isRecord(config) && config['split_special_tokens'] === true)
+  if (config['split_special_tokens'] === true)
     throw refuse('split_special_tokens in its tokenizer_config.json');
-  const model = isRecord(json['model']) ? json['model'] : {};
-  const type = typeOf(model, refuse);
+  const model = json['model'] as Config;
+  const type = modelType(model, refuse);
   const entries: readonly (readonly [string, number])[] =
     type === 'Unigram'
       ? pieces(model).map(([token], id) => [token, id])
       : Object.entries(model['vocab'] as Record<string, number>);
   const vocabulary = new Map(entries);
-  const encode = modelOf(type, model, vocabulary, refuse);
+  const encode = MODELS[type](model, vocabulary, refuse);
   const added = addedTokens(json, config, named, vocabulary, entries.length, refuse);
-  const normalize = normalizerOf(json['normalizer'], refuse),
-    split = preTokenizerOf(json['pre_tokenizer'], refuse),
+  const normalize = makeNormalizer(json['normalizer'], refuse),
+    split = makePreTokenizer(json['pre_tokenizer'], refuse),
     sections = sectioner(added, normalize, refuse);
   if (asksForFirst(json['pre_tokenizer']) && mayCutStart(json['normalizer']))
     throw refuse('a Metaspace with prepend_scheme "first" after a normalizer that may cut a text');
@@ -214,7 +200,7 @@ export function pipelineOf(
       return out;
     },
     assemble: assembler(json['post_processor'], refuse),
-    join: decoderOf(json['decoder'], refuse),
+    join: makeDecoder(json['decoder'], refuse),
     added,
     idOf: (token) => ids.get(token),
     tokenOf: (id) => tokens[id],

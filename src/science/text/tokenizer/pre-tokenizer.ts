@@ -1,16 +1,14 @@
 /** The pre-tokenizers of tokenizer.json, with the results of Python's tokenizers. */
 import { isRecord, shown } from '../../../base/untrusted/json.ts';
-import { type Config, expressionOf, type Refuse } from './expression.ts';
+import { type Config, makeExpression, type Refuse, stepsIn } from './expression.ts';
 import { byteLevel } from './normalizer.ts';
 import { punctuation, whiteSpace, WORD } from './unicode.ts';
 
-/** A piece of a text, and whether it stands at the text's beginning. */
-export interface Piece {
+interface Piece {
   readonly text: string;
   readonly first: boolean;
 }
-/** Splits or changes a piece. */
-export type PreTokenize = (piece: Piece) => readonly Piece[];
+type PreTokenize = (piece: Piece) => readonly Piece[];
 
 const BEHAVIORS = [
   'Removed',
@@ -29,7 +27,7 @@ interface Span {
 }
 
 /** Cuts a text into matches and what lies between; `invert` swaps which of them are the matches. */
-function spansOf(text: string, pattern: RegExp, invert: boolean): Span[] {
+function cutSpans(text: string, pattern: RegExp, invert: boolean): Span[] {
   const spans: Span[] = [];
   let from = 0;
   for (const { 0: match, index } of text.matchAll(pattern)) {
@@ -85,7 +83,7 @@ function applyBehavior(spans: readonly Span[], behavior: Behavior): readonly Spa
 const split =
   (pattern: RegExp, behavior: Behavior, invert = false): PreTokenize =>
   ({ text, first }) =>
-    applyBehavior(spansOf(text, pattern, invert), behavior)
+    applyBehavior(cutSpans(text, pattern, invert), behavior)
       .filter(({ from, to }) => to > from)
       .map(({ from, to }) => ({ text: text.slice(from, to), first: first && from === 0 }));
 
@@ -94,7 +92,7 @@ const chain =
   (piece) =>
     steps.reduce<readonly Piece[]>((pieces, step) => pieces.flatMap(step), [piece]);
 
-function behaviorOf(value: unknown, refuse: Refuse): Behavior {
+function readBehavior(value: unknown, refuse: Refuse): Behavior {
   const behavior = BEHAVIORS.find(
     (known) => typeof value === 'string' && known.toLowerCase() === value.toLowerCase(),
   );
@@ -106,7 +104,6 @@ function behaviorOf(value: unknown, refuse: Refuse): Behavior {
 const GPT2 =
   /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
-/** Splits by GPT-2's expression if asked, and writes bytes as characters. */
 function byteLevelSplit(config: Config): PreTokenize {
   const splits =
     config['use_regex'] === false ? (piece: Piece) => [piece] : split(GPT2, 'Isolated');
@@ -129,7 +126,7 @@ function metaspace(config: Config, refuse: Refuse): PreTokenize {
   const splits =
     config['split'] === false
       ? (piece: Piece) => [piece]
-      : split(expressionOf({ String: mark }, 'Metaspace', refuse), 'MergedWithNext');
+      : split(makeExpression({ String: mark }, 'Metaspace', refuse), 'MergedWithNext');
   return ({ text, first }) => {
     const marked = text.replaceAll(' ', mark);
     const prepend =
@@ -146,7 +143,7 @@ function fixedLength(length: unknown, refuse: Refuse): PreTokenize {
   return split(new RegExp(`[^]{1,${length}}`, 'gu'), 'Isolated');
 }
 
-function stepOf(config: Config, refuse: Refuse): PreTokenize {
+function makeStep(config: Config, refuse: Refuse): PreTokenize {
   switch (config['type']) {
     case 'BertPreTokenizer':
       return chain([split(whiteSpace, 'Removed'), split(punctuation, 'Isolated')]);
@@ -156,12 +153,12 @@ function stepOf(config: Config, refuse: Refuse): PreTokenize {
       return metaspace(config, refuse);
     case 'Split':
       return split(
-        expressionOf(config['pattern'], 'pre_tokenizer Split', refuse),
-        behaviorOf(config['behavior'], refuse),
+        makeExpression(config['pattern'], 'pre_tokenizer Split', refuse),
+        readBehavior(config['behavior'], refuse),
         config['invert'] === true,
       );
     case 'Punctuation':
-      return split(punctuation, behaviorOf(config['behavior'] ?? 'Isolated', refuse));
+      return split(punctuation, readBehavior(config['behavior'] ?? 'Isolated', refuse));
     case 'Digits':
       return split(/\p{N}/gu, config['individual_digits'] === true ? 'Isolated' : 'Contiguous');
     case 'Whitespace':
@@ -170,29 +167,24 @@ function stepOf(config: Config, refuse: Refuse): PreTokenize {
       return split(whiteSpace, 'Removed');
     case 'CharDelimiterSplit':
       return split(
-        expressionOf({ String: config['delimiter'] }, 'CharDelimiterSplit', refuse),
+        makeExpression({ String: config['delimiter'] }, 'CharDelimiterSplit', refuse),
         'Removed',
       );
     case 'FixedLength':
       return fixedLength(config['length'], refuse);
-    case 'Sequence': {
-      const inner = config['pretokenizers'];
-      return chain(
-        (Array.isArray(inner) ? inner : []).filter(isRecord).map((step) => stepOf(step, refuse)),
-      );
-    }
+    case 'Sequence':
+      return chain(stepsIn(config, 'pretokenizers').map((step) => makeStep(step, refuse)));
     default:
       throw refuse(`a pre_tokenizer of type ${shown(config['type'])}`);
   }
 }
 
-/** Returns the pre-tokenizer that tokenizer.json describes; without one a text stays whole. */
-export const preTokenizerOf = (config: unknown, refuse: Refuse): PreTokenize =>
-  isRecord(config) ? stepOf(config, refuse) : (piece) => [piece];
+export const makePreTokenizer = (config: unknown, refuse: Refuse): PreTokenize =>
+  isRecord(config) ? makeStep(config, refuse) : (piece) => [piece];
 
-/** Whether a pre-tokenizer asks which piece is the text's first. */
 export function asksForFirst(config: unknown): boolean {
   if (!isRecord(config)) return false;
-  const inner = config['pretokenizers'];
-  return config['prepend_scheme'] === 'first' || (Array.isArray(inner) && inner.some(asksForFirst));
+  return (
+    config['prepend_scheme'] === 'first' || stepsIn(config, 'pretokenizers').some(asksForFirst)
+  );
 }

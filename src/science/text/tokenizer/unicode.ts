@@ -30,16 +30,16 @@ export const removed = characterClass(REMOVED),
 /** Unicode's White_Space, to which JavaScript's `\s` adds U+FEFF, and of which it lacks U+0085. */
 export const whiteSpace = /\p{White_Space}/gu;
 
+export const isSpace = (character: string): boolean => /^\p{White_Space}$/u.test(character);
+
 /** `\w` of Rust's regular expressions. */
 export const WORD = '[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]';
-
-export type Form = 'NFC' | 'NFD' | 'NFKC' | 'NFKD';
 
 const KEPT = characterClass(KEPT_NFC),
   KEPT_COMPATIBLE = characterClass(KEPT_NFKC);
 
 /** Returns a normalisation that leaves alone the characters that Python's tokenizers don't know. */
-export function normalForm(form: Form): (text: string) => string {
+export function normalForm(form: 'NFC' | 'NFD' | 'NFKC' | 'NFKD'): (text: string) => string {
   const unknown = form.includes('K') ? KEPT_COMPATIBLE : KEPT;
   return (text) => {
     if (text.search(unknown) < 0) return text.normalize(form);

@@ -89,7 +89,7 @@ for (const backend of backends)
     await useBackend(backend);
     const network = await openStart();
     const model = adaptedModel(network);
-    const { lora, terms } = await kernelSet(model, rows, null, { which: ['lora'] });
+    const { lora, terms } = await kernelSet(model, rows, { which: ['lora'] });
     const methodsOf = (wanted: string): string[] =>
       terms.flatMap(({ parameter, method }) => (parameter === wanted ? [method] : []));
     assert.equal(new Set(methodsOf('A')), new Set(['zero']));
@@ -100,7 +100,7 @@ for (const backend of backends)
       ...layer,
       lora: { ...present(layer.lora), freezeA: true },
     }));
-    const alone = await kernelSet({ ...model, layers: frozen }, rows, null, { which: ['lora'] });
+    const alone = await kernelSet({ ...model, layers: frozen }, rows, { which: ['lora'] });
     assert.equal(present(lora).data, present(alone.lora).data);
     network.dispose();
   });
@@ -108,7 +108,7 @@ for (const backend of backends)
 test("VeRA's terms that are zero before training are not contracted", async () => {
   await useBackend('cpu');
   const network = await openAdapter(vera, { params: { rank: 3 } }, true);
-  const { terms } = await kernelSet(adaptedModel(network), rows, null, { which: ['lora'] });
+  const { terms } = await kernelSet(adaptedModel(network), rows, { which: ['lora'] });
   for (const { parameter, method } of terms) assert.is(method === 'zero', parameter === 'd');
   assert.ok(terms.some(({ method }) => method === 'zero'));
   network.dispose();

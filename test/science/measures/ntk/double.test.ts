@@ -312,7 +312,7 @@ for (const backend of backends) {
       const network = await openTiny(kind, true);
       const { logits, full, lora } = oracle(kind);
       for (const method of ['plain', 'explicit', 'gram', 'auto'] as const) {
-        const found = await kernelSet(adaptedModel(network), others, null, {
+        const found = await kernelSet(adaptedModel(network), others, {
           method,
           batchTokens: 64,
         });

@@ -190,7 +190,7 @@ for (const { backend, options } of ways) {
         const mean = new Float64Array(size * size);
         const alone = { ...full, layers: full.layers.filter(({ in: width }) => width === n) };
         const K = present(
-          (await kernelSet(alone, rows, null, { ...options, which: ['full'] })).full,
+          (await kernelSet(alone, rows, { ...options, which: ['full'] })).full,
         ).data;
         for (let block = 0; block < n / r; block++) {
           const A = Q.subarray(block * r * n, (block + 1) * r * n).map(
@@ -200,7 +200,7 @@ for (const { backend, options } of ways) {
             () => ({ r, n, A, scale }),
             (_, width) => width === n,
           );
-          const found = await kernelSet(model, rows, null, { ...options, which: ['lora'] });
+          const found = await kernelSet(model, rows, { ...options, which: ['lora'] });
           present(found.lora).data.forEach((value, k) => {
             mean[k]! += (value * r) / n;
           });

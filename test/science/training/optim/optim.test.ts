@@ -54,7 +54,7 @@ for (const backend of backends) {
       const g = new Map(
         Object.entries(gradients).map(([name, values]) => [name, tf.tensor(at(values, step))]),
       );
-      const before = [...parameters.values(), ...optimizer.tensors(state), ...g.values()];
+      const before = [...parameters.values(), ...optimizer.named(state).values(), ...g.values()];
       const count = tf.memory().numTensors;
       ({ parameters, state } = optimizer.update(parameters, g, state, 0.05));
       assert.ok(
@@ -63,7 +63,7 @@ for (const backend of backends) {
       );
       assert.is(
         tf.memory().numTensors,
-        count - before.length + parameters.size + optimizer.tensors(state).length,
+        count - before.length + parameters.size + optimizer.named(state).size,
         'an update makes its results and nothing else',
       );
     }
@@ -85,7 +85,8 @@ for (const backend of backends) {
       );
     }
     near(present(named(parameters, 'a').dataSync()[1]), -2 * (1 - 0.05 * 0.1) ** 3);
-    for (const tensor of [...parameters.values(), ...optimizer.tensors(state)]) tensor.dispose();
+    for (const tensor of [...parameters.values(), ...optimizer.named(state).values()])
+      tensor.dispose();
   });
 }
 
