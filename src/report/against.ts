@@ -4,9 +4,9 @@
  */
 import { type PairedDifference, pairedDifference } from '../base/stats.ts';
 import { cleanRunReader, voidReason } from './evidence.ts';
-import { contentKey, groupBy, nearest, trainingDistance } from './groups.ts';
+import { contentKey, groupBy, nearest, settingKey, trainingDistance } from './groups.ts';
 import { distinctMetrics } from './metric-lookup.ts';
-import { ACCURACY, isPValue, metricName, type MetricNote } from './metrics.ts';
+import { ACCURACY, isPValue, metricName, type Named } from './metrics.ts';
 import {
   cellNames,
   type ResultCell,
@@ -19,13 +19,16 @@ import { holm, marginP } from './verdict.ts';
 /** Whether cells are compared with full fine-tuning, with their clean runs, or not at all. */
 export type Against = 'full' | 'clean' | 'none';
 
-type Metric = Pick<MetricNote, 'stage' | 'metric'>;
-type ValuesBySeed = ReadonlyMap<number, number>;
-
 /** A cell's number over its seeds, compared with another. */
 export interface Compared {
-  /** By seed, the number that the cell's is compared with, for the seeds that have both. */
-  readonly others: ReadonlyMap<number, OtherNumber>;
+  /**
+   * By seed, for the seeds that have both: the number that the cell's is compared with, and why the
+   * pair is not evidence (null if it is).
+   */
+  readonly others: ReadonlyMap<
+    number,
+    { readonly value: number; readonly reason: string | null }
+  >;
   /** Null if there is nothing to compare with. */
   readonly difference: PairedDifference | null;
   /** One reason for each seed whose pair is not evidence (evidence.ts), and so is not compared. */
@@ -34,12 +37,6 @@ export interface Compared {
   readonly p: number | null;
   /** `p`, corrected by Holm's method over all cells that have a p-value of this metric. */
   readonly holm: number | null;
-}
-
-interface OtherNumber {
-  readonly value: number;
-  /** Why the pair is not evidence; null if it is. */
-  readonly reason: string | null;
 }
 
 const NOTHING: Compared = {
@@ -52,22 +49,22 @@ const NOTHING: Compared = {
 
 /** The numbers, by seed, that a cell's are compared with. */
 interface Partner {
-  readonly values: ValuesBySeed;
+  readonly values: ReadonlyMap<number, number>;
   /** Returns why the pair of a seed is not evidence, or null if it is. */
   readonly reason: (seed: number) => string | null;
 }
 
-/** Returns what a cell's number is compared with, or null if there is nothing. */
-type PartnerOf = (cell: ResultCell, metric: Metric) => Partner | null;
+/** Finds what a cell's number is compared with; null if there is nothing. */
+type FindPartner = (cell: ResultCell, metric: Named) => Partner | null;
 
 /** Returns why a cell's number at a seed is not evidence, or null if it is. */
 const voidReasonAt = (
   { seeds }: ResultCell,
   seed: number,
-  metric: Pick<Metric, 'metric'>,
+  metric: Pick<Named, 'metric'>,
 ): string | null => voidReason(seeds.get(seed) ?? { metrics: {} }, metric);
 
-const cleanPartner: PartnerOf = (cell, metric) => {
+const cleanPartner: FindPartner = (cell, metric) => {
   const clean = cleanRunReader(metric);
   // `clean.judged` is the metric of the difference, which is evidence only if both runs are.
   return (
@@ -78,30 +75,25 @@ const cleanPartner: PartnerOf = (cell, metric) => {
   );
 };
 
-/** Returns a key of all axes but adapter and training, under each of the cell's names. */
-const settingKeys = (cell: ResultCell): readonly string[] =>
-  cellNames(cell).map((name) =>
-    contentKey(
-      Object.fromEntries(
-        Object.entries(name).filter(([path]) => !/^(?:adapter|train)\./.test(path)),
-      ),
-    ),
-  );
-
 /**
  * Returns a function that finds the full fine-tuning with a cell's attack and settings that differs
  * from the cell in the fewest axes of training. Null if there is none, or if several are as near.
  */
-function fullPartner(cells: readonly ResultCell[]): PartnerOf {
+function fullPartner(cells: readonly ResultCell[]): FindPartner {
   const isFull = ({ cell }: ResultCell): boolean => cell['adapter.type'] === 'full';
   const fulls = cells
     .filter(isFull)
-    .map((full) => ({ full, settings: new Set(settingKeys(full)), names: cellNames(full) }));
+    .map((full) => ({
+      full,
+      names: cellNames(full),
+      settings: new Set(cellNames(full).map(settingKey)),
+    }));
   const fullOf = (cell: ResultCell): ResultCell | null => {
-    const keys = settingKeys(cell),
+    const own = cellNames(cell),
+      keys = own.map(settingKey),
       alike = fulls.filter(({ settings }) => keys.some((key) => settings.has(key)));
     const [found, ...others] = nearest(alike, ({ names }) =>
-      Math.min(...names.flatMap((a) => cellNames(cell).map((b) => trainingDistance(a, b)))),
+      Math.min(...names.flatMap((a) => own.map((b) => trainingDistance(a, b)))),
     );
     return found === undefined || others.length > 0 ? null : found.full;
   };
@@ -120,7 +112,7 @@ function fullPartner(cells: readonly ResultCell[]): PartnerOf {
 }
 
 /** Compares a cell's number with its partner's, paired by seed, without correcting the p-value. */
-function compareOne(cell: ResultCell, metric: Metric, partner: Partner): Compared {
+function compareOne(cell: ResultCell, metric: Named, partner: Partner): Omit<Compared, 'holm'> {
   const { values, reason } = partner;
   const pairs = [...valuesBySeed(cell, metric)].flatMap(([seed, value]) => {
     const other = values.get(seed);
@@ -143,7 +135,6 @@ function compareOne(cell: ResultCell, metric: Metric, partner: Partner): Compare
     difference,
     excluded: pairs.flatMap((pair) => pair.reason ?? []),
     p: differenceP(metric, difference),
-    holm: null,
   };
 }
 
@@ -153,14 +144,14 @@ function compareOne(cell: ResultCell, metric: Metric, partner: Partner): Compare
  */
 export function compareCells(
   cells: readonly ResultCell[],
-  metrics: readonly Metric[],
+  metrics: readonly Named[],
   against: Against,
-): (cell: ResultCell, metric: Metric) => Compared {
+): (cell: ResultCell, metric: Named) => Compared {
   if (against === 'none') return () => NOTHING;
-  const partnerOf = against === 'clean' ? cleanPartner : fullPartner(cells);
+  const findPartner = against === 'clean' ? cleanPartner : fullPartner(cells);
   const all = metrics.flatMap(({ stage, metric }) =>
     cells.flatMap((cell) => {
-      const partner = partnerOf(cell, { stage, metric });
+      const partner = findPartner(cell, { stage, metric });
       return partner === null
         ? []
         : [{ cell, stage, metric, ...compareOne(cell, { stage, metric }, partner) }];
@@ -223,7 +214,7 @@ export const isCompared = ({ difference, excluded }: Compared): boolean =>
  * Returns the p-value of no difference (`marginP`), not corrected. Null for fewer than three pairs,
  * or if the metric is itself a p-value.
  */
-export const differenceP = (metric: Metric, paired: PairedDifference | null): number | null =>
+export const differenceP = (metric: Named, paired: PairedDifference | null): number | null =>
   paired === null || paired.n < 3 || isPValue(metric) ? null : marginP(paired, 0);
 
 /**
@@ -231,16 +222,15 @@ export const differenceP = (metric: Metric, paired: PairedDifference | null): nu
  * p-values of one metric are a family.
  */
 export function holmByMetric(
-  compared: readonly (Metric & { readonly p: number | null })[],
+  compared: readonly (Named & { readonly p: number | null })[],
 ): readonly (number | null)[] {
   const corrected: (number | null)[] = compared.map(() => null);
   const tested = compared.flatMap(({ stage, metric, p }, index) =>
     p === null ? [] : [{ name: metricName({ stage, metric }), p, index }],
   );
-  for (const family of groupBy(tested, ({ name }) => name).values())
-    holm(family.map(({ p }) => p)).forEach((p, i) => {
-      const { index } = family[i] ?? {};
-      if (index !== undefined) corrected[index] = p;
-    });
+  for (const family of groupBy(tested, ({ name }) => name).values()) {
+    const ps = holm(family.map(({ p }) => p));
+    family.forEach(({ index }, i) => (corrected[index] = ps[i] ?? null));
+  }
   return corrected;
 }

@@ -2,7 +2,7 @@
 import { defined } from '../base/defined.ts';
 import { withoutNumbers } from '../base/fault.ts';
 import { type Caveat, caveatsOf } from './caveats.ts';
-import { compareAll, type Comparisons } from './comparisons.ts';
+import { compareAdapters, compareKernels, type Comparisons } from './comparisons.ts';
 import { type Condition, conditionsOf, isFull, rowCountsIn } from './conditions.ts';
 import { toCsv } from './csv.ts';
 import { evidenceColumns, predictsOneClass, rowsText, writesAnswers } from './evidence.ts';
@@ -60,7 +60,10 @@ function mergeWarnings({ stages }: ReportInput): Analysis['warnings'] {
 
 export function analyse(input: ReportInput): Analysis {
   const conditions = conditionsOf(input.cells, input.stages);
-  const comparisons = compareAll(conditions);
+  const comparisons: Comparisons = {
+    adapters: compareAdapters(conditions),
+    kernels: compareKernels(conditions),
+  };
   const theorem = input.goals.some((goal) => THEOREM_GOALS.includes(goal));
   const hasKernel = (cell: ReportCell): boolean => Object.keys(cell.kernels).length > 0;
   const kernels = chooseKernels(input.cells, hasKernel);

@@ -1,7 +1,7 @@
 /** Everything that is compared in a grid, paired by seed, with what is left out. */
 import { type PairedDifference, pairedDifference } from '../base/stats.ts';
 import { byName, type Condition, isFull, type Quantity, scoreOf } from './conditions.ts';
-import { predictsOneClass, voidReason, writesAnswers } from './evidence.ts';
+import { voidReason } from './evidence.ts';
 import {
   checkpointsOf,
   entropiesOf,
@@ -10,8 +10,8 @@ import {
   INFORMATION,
   withLora,
 } from './fisher.ts';
-import { contentKey, distinct, groupBy, nearest, trainingDistance } from './groups.ts';
-import { ASR, ASR_ADDED, COMPARED, DROP, type MetricNote } from './metrics.ts';
+import { contentKey, distinct, groupBy, nearest, settingKey, trainingDistance } from './groups.ts';
+import { ACCURACY, ASR, ASR_ADDED, COMPARED, DROP, type MetricNote } from './metrics.ts';
 import type { Checkpoint, Parametrisation, ReportCell } from './types.ts';
 import {
   judge,
@@ -24,7 +24,7 @@ import {
 } from './verdict.ts';
 
 /** Two numbers, paired by seed, and their difference a − b. */
-export interface Pairs {
+export interface Comparison {
   readonly a: readonly number[];
   readonly b: readonly number[];
   readonly seeds: readonly number[];
@@ -36,9 +36,6 @@ export interface Pairs {
   readonly reasons: readonly string[];
   /** Null if no pair is left. */
   readonly difference: PairedDifference | null;
-}
-
-export interface Comparison extends Pairs {
   readonly margin: number;
   /** Null if the paper makes no claim. */
   readonly verdict: Verdict | null;
@@ -57,7 +54,7 @@ function pairBySeed(
   a: (seed: number) => number | null,
   b: (seed: number) => number | null,
   reason: (seed: number) => string | null,
-): Pairs {
+): Omit<Comparison, 'margin' | 'verdict'> {
   const complete = seeds.flatMap((seed) => {
     const x = a(seed),
       y = b(seed);
@@ -77,20 +74,10 @@ function pairBySeed(
   };
 }
 
-const cellsBySeed = (condition: Condition): ReadonlyMap<number, ReportCell> =>
-  new Map(condition.cells.map((cell) => [cell.seed, cell]));
-
 export interface AdapterComparison extends Comparison {
   readonly metric: MetricNote;
   readonly adapter: Condition;
   readonly full: Condition;
-}
-
-/** A metric's difference between the largest and the smallest value of an axis. */
-export interface EndsComparison extends Comparison {
-  readonly metric: MetricNote;
-  readonly most: Condition;
-  readonly least: Condition;
 }
 
 /**
@@ -104,12 +91,6 @@ function claimedSign(metric: MetricNote, condition: Condition): 1 | -1 | null {
   return null;
 }
 
-/** Returns a key of all axes but adapter and training. */
-const blockKey = ({ axes }: Condition): string =>
-  contentKey(
-    Object.fromEntries(Object.entries(axes).filter(([path]) => !/^(adapter|train)\./.test(path))),
-  );
-
 /**
  * Pairs each adapter's condition with full fine-tunings of the same attack and other axes. Of
  * these, it takes those that differ from the adapter's in the fewest axes of training: if adapters
@@ -118,11 +99,11 @@ const blockKey = ({ axes }: Condition): string =>
 export function adapterPairs(
   conditions: readonly Condition[],
 ): readonly { readonly adapter: Condition; readonly full: Condition }[] {
-  const fulls = groupBy(conditions.filter(isFull), blockKey);
+  const fulls = groupBy(conditions.filter(isFull), ({ axes }) => settingKey(axes));
   return conditions
     .filter((condition) => !isFull(condition))
     .flatMap((adapter) => {
-      const block = fulls.get(blockKey(adapter)) ?? [];
+      const block = fulls.get(settingKey(adapter.axes)) ?? [];
       return nearest(block, (full) => trainingDistance(full.axes, adapter.axes)).map((full) => ({
         adapter,
         full,
@@ -130,14 +111,16 @@ export function adapterPairs(
     });
 }
 
+const cellAt = ({ cells }: Condition, seed: number): ReportCell | undefined =>
+  cells.find((cell) => cell.seed === seed);
+
 /** Returns a function that reads a quantity at a seed; null if the condition lacks it there. */
-function readBySeed(condition: Condition, quantity: Quantity): (seed: number) => number | null {
-  const cells = cellsBySeed(condition);
-  return (seed) => {
-    const cell = cells.get(seed);
+const readBySeed =
+  (condition: Condition, quantity: Quantity) =>
+  (seed: number): number | null => {
+    const cell = cellAt(condition, seed);
     return cell ? quantity(cell) : null;
   };
-}
 
 /** Chooses the rows that are compared: returns a metric's note itself, or its note on test rows. */
 type ChooseRows = (metric: MetricNote) => MetricNote;
@@ -150,13 +133,15 @@ function compareScores(
   full: Condition,
   onRows = onValidation,
 ): AdapterComparison {
-  const sides = [adapter, full].map((condition) => ({ condition, cells: cellsBySeed(condition) }));
-  const seeds = [...new Set(sides.flatMap(({ cells }) => [...cells.keys()]))].sort((x, y) => x - y);
+  const sides = [adapter, full];
+  const seeds = distinct(sides.flatMap(({ cells }) => cells.map(({ seed }) => seed))).sort(
+    (x, y) => x - y,
+  );
   const reason = (seed: number): string | null => {
-    for (const { condition, cells } of sides) {
-      const cell = cells.get(seed);
+    for (const side of sides) {
+      const cell = cellAt(side, seed);
       const found = cell ? voidReason(cell, metric) : null;
-      if (found !== null) return `${condition.adapterLabel} ${found}`;
+      if (found !== null) return `${side.adapterLabel} ${found}`;
     }
     return null;
   };
@@ -192,10 +177,27 @@ function addedByTrigger(
 }
 
 /**
+ * Returns a verdict on each comparison of a metric. A verdict on ASR requires that what the trigger
+ * adds to each model's own rate of the target differs as claimed, too. Otherwise a model that gives
+ * most rows the target class anyway would count as successfully attacked.
+ */
+const judgeScores = (
+  metric: MetricNote,
+  compared: readonly AdapterComparison[],
+  direction: 1 | -1,
+  onRows = onValidation,
+): readonly Verdict[] =>
+  metric === ASR
+    ? judgeBoth(
+        compared,
+        compared.map((one) => addedByTrigger(one, onRows)),
+        direction,
+      )
+    : judge(compared, direction);
+
+/**
  * Compares every metric for every pair of an adapter and full fine-tuning that has it, with
- * verdicts on the paper's claims. A verdict on ASR requires that what the trigger adds to each
- * model's own rate of the target differs as claimed, too. Otherwise a model that gives most rows
- * the target class anyway would count as successfully attacked.
+ * verdicts on the paper's claims.
  */
 export function compareAdapters(
   conditions: readonly Condition[],
@@ -213,14 +215,7 @@ export function compareAdapters(
         ({ adapter, full }) =>
           claimedSign(metric, adapter) === direction && adapter.attack === full.attack,
       );
-      const judged =
-        metric === ASR
-          ? judgeBoth(
-              claimed,
-              claimed.map((one) => addedByTrigger(one, onRows)),
-              direction,
-            )
-          : judge(claimed, direction);
+      const judged = judgeScores(metric, claimed, direction, onRows);
       for (const [i, comparison] of claimed.entries()) verdicts.set(comparison, judged[i]);
     }
     return found.map((comparison) => ({
@@ -241,7 +236,7 @@ export function compareAdapters(
 export function compareEnds(
   conditions: readonly Condition[],
   { family, metric, at, path, others = [], claimed: sign }: EndsQuestion,
-): readonly EndsComparison[] {
+) {
   const placed = byName(conditions).filter(
     (one) =>
       one.adapter === 'lora' && one.family === family && one.unclaimed === null && at(one) !== null,
@@ -265,16 +260,7 @@ export function compareEnds(
     seen.add(pair);
     return [{ most, least, ...compareScores(metric, most, least) }];
   });
-  const verdicts =
-    sign === 0
-      ? judgeEqual(found)
-      : metric === ASR
-        ? judgeBoth(
-            found,
-            found.map((one) => addedByTrigger(one)),
-            sign,
-          )
-        : judge(found, sign);
+  const verdicts = sign === 0 ? judgeEqual(found) : judgeScores(metric, found, sign);
   return found.map((comparison, i) => ({ ...comparison, verdict: verdicts[i] ?? null }));
 }
 
@@ -302,21 +288,14 @@ function compareKernel(
   checkpoint: Checkpoint,
   condition: Condition,
 ): KernelComparison {
-  const cells = cellsBySeed(condition);
-  const value =
-    (of: Parametrisation) =>
-    (seed: number): number | null => {
-      const cell = cells.get(seed);
-      return cell ? fisherOf(quantity, checkpoint, of)(cell) : null;
-    };
+  const read = (of: Parametrisation) => readBySeed(condition, fisherOf(quantity, checkpoint, of));
   const reason = (seed: number): string | null => {
-    const cell = cells.get(seed);
-    return checkpoint !== 'init' && cell !== undefined && predictsOneClass(cell)
-      ? `the model ${writesAnswers(cell) ? 'writes one text only' : 'predicts one class only'}`
-      : null;
+    const cell = cellAt(condition, seed),
+      found = cell && checkpoint !== 'init' ? voidReason(cell, ACCURACY) : null;
+    return found === null ? null : `the model ${found}`;
   };
-  const seeds = [...cells.keys()].sort((x, y) => x - y);
-  const pairs = pairBySeed(seeds, value('lora'), value('full'), reason);
+  const seeds = condition.cells.map(({ seed }) => seed).sort((x, y) => x - y);
+  const pairs = pairBySeed(seeds, read('lora'), read('full'), reason);
   const meanFullSize =
     pairs.b.reduce((sum, x) => sum + Math.abs(x), 0) / Math.max(1, pairs.b.length);
   return {
@@ -353,8 +332,3 @@ export interface Comparisons {
   readonly adapters: readonly AdapterComparison[];
   readonly kernels: readonly KernelComparison[];
 }
-
-export const compareAll = (conditions: readonly Condition[]): Comparisons => ({
-  adapters: compareAdapters(conditions),
-  kernels: compareKernels(conditions),
-});
