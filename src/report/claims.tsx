@@ -96,7 +96,6 @@ function claimRows<T extends Comparison>(
   }));
 }
 
-const readRank = (condition: Condition): number | null => numericAxis(condition, 'adapter.rank');
 /** Returns σ² of A's entries in the layers of the first fan-in; null without LoRA. */
 const readVariance = ({ cells }: Condition): number | null =>
   cells.find(({ lora }) => lora !== null)?.lora?.[0]?.variance ?? null;
@@ -118,7 +117,7 @@ const AXES: readonly AxisClaim[] = [
     of: 'rank',
     family: 'untargeted',
     metric: DROP,
-    at: readRank,
+    at: (condition) => numericAxis(condition, 'adapter.rank'),
     path: 'adapter.rank',
     others: ['adapter.alpha'],
     claimed: -1,
@@ -131,7 +130,7 @@ const AXES: readonly AxisClaim[] = [
     of: 'rank',
     family: 'backdoor',
     metric: ASR,
-    at: readRank,
+    at: (condition) => numericAxis(condition, 'adapter.rank'),
     path: 'adapter.rank',
     others: ['adapter.alpha'],
     claimed: 1,
@@ -254,14 +253,6 @@ const COLUMNS: readonly Column<ClaimRow>[] = [
   { title: 'What would decide it', kind: 'words', value: ({ decides }) => decides || '–' },
 ];
 
-const ClaimBox = ({ statement, published, rows }: Claim): JSX.Element => (
-  <>
-    <h3>{statement}</h3>
-    <p class="small">Published: {published}</p>
-    <Table label={statement} rows={rows} most={24} columns={COLUMNS} />
-  </>
-);
-
 const MOST_NAMED = 4;
 /** Names the conditions that no verdict on robustness is about, and why. */
 function WithoutClaims({ conditions }: OfConditions): JSX.Element {
@@ -295,8 +286,12 @@ function Claims({ conditions, comparisons, entries }: PageProps): JSX.Element {
         by the margin; “no effect” is held where it lies within the margin.
       </p>
       <WithoutClaims conditions={conditions} />
-      {claimsOf(conditions, comparisons, entries).map((claim) => (
-        <ClaimBox {...claim} />
+      {claimsOf(conditions, comparisons, entries).map(({ statement, published, rows }) => (
+        <>
+          <h3>{statement}</h3>
+          <p class="small">Published: {published}</p>
+          <Table label={statement} rows={rows} most={24} columns={COLUMNS} />
+        </>
       ))}
     </>
   );

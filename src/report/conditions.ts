@@ -261,9 +261,6 @@ export const voidReasons = (
     }),
   );
 
-export const hasVoidNumber = (condition: Condition, metric: Pick<MetricNote, 'metric'>): boolean =>
-  voidReasons(condition, metric).size > 0;
-
 /** How many attacks of each family the first screen shows. */
 const MOST_ATTACKS = { none: 1, untargeted: 2, backdoor: 3 } as const;
 

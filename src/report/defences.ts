@@ -2,7 +2,6 @@
 import { pairedDifference } from '../base/stats.ts';
 import {
   type Condition,
-  hasVoidNumber,
   metricOf,
   type Quantity,
   scoreOf,
@@ -13,7 +12,7 @@ import { DAGGER, daggerText, voidReason } from './evidence.ts';
 import type { Finding, FindingRow } from './findings.ts';
 import { formatDifference, formatNumber } from './format.ts';
 import { distinct, groupBy, type NonEmpty } from './groups.ts';
-import { DEFENCE, NO_DEFENCE } from './labels.ts';
+import { DEFENCE } from './labels.ts';
 import { ACCURACY, ASR, ASR_REMOVED, ASR_UNDEFENDED, type MetricNote } from './metrics.ts';
 import type { ReportCell } from './types.ts';
 
@@ -31,10 +30,6 @@ export function repeatedTrainings(
   const trainings = new Set(undefended.map(({ stages }) => stages['train']));
   return (cell) => isDefended(cell) && trainings.has(cell.stages['train']);
 }
-
-/** Returns the defence with its parameters that vary: `onion, at = rows`; or `no defence`. */
-export const defenceLabelOf = ({ defence }: Pick<Condition, 'defence'>): string =>
-  defence === '' ? NO_DEFENCE : defence;
 
 /** The defence that drops exactly the poisoned rows. */
 const ORACLE = 'oracle';
@@ -103,15 +98,15 @@ export function defenceFinding(conditions: readonly Condition[]): Finding | null
   const isEach = assessed.length <= MOST_DEFENDED;
   const groups = isEach
     ? assessed.map((condition): NonEmpty<Condition> => [condition])
-    : [...groupBy(assessed, defenceLabelOf).values()];
+    : [...groupBy(assessed, ({ defence }) => defence).values()];
   const columns = COLUMNS.filter(([, quantity]) =>
     assessed.some((condition) => seriesOf(condition, quantity).summary !== null),
   );
   const rows = groups.map((group): FindingRow => ({
-    label: isEach ? distinguishingLabel(group[0], assessed) : defenceLabelOf(group[0]),
+    label: isEach ? distinguishingLabel(group[0], assessed) : group[0].defence,
     values: columns.map(([, quantity, metric]) => {
       const text = rangeText(group, quantity);
-      return metric && group.some((one) => hasVoidNumber(one, metric)) ? `${text} ${DAGGER}` : text;
+      return metric && group.some((one) => voidReasons(one, metric).size > 0) ? `${text} ${DAGGER}` : text;
     }),
     ...changeOfAsr(group),
   }));

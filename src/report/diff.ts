@@ -3,7 +3,7 @@ import type { Json, JsonObject } from '../api.ts';
 import { meanOfKnown, pairedDifference } from '../base/stats.ts';
 import { differenceP, holmByMetric } from './against.ts';
 import { measuredOn, type RowCount, voidReason } from './evidence.ts';
-import { distinct, groupBy, type NonEmpty } from './groups.ts';
+import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
 import { ACCURACY } from './metrics.ts';
 import type { CellMetrics } from './results.ts';
 import { taskField } from './tasks.ts';
@@ -52,18 +52,6 @@ export interface DifferenceRow {
   readonly excluded: string | null;
 }
 
-/** Returns the value with sorted keys, so that equal values have equal JSON. */
-function withSortedKeys(value: unknown): unknown {
-  if (typeof value !== 'object' || value === null) return value;
-  if (Array.isArray(value)) return value.map(withSortedKeys);
-  return Object.fromEntries(
-    Object.entries(value)
-      .sort(([x], [y]) => (x < y ? -1 : 1))
-      .map(([key, child]) => [key, withSortedKeys(child)]),
-  );
-}
-const canonicalJson = (value: unknown): string => JSON.stringify(withSortedKeys(value));
-
 /** Returns the value at a path such as `train.steps`, or undefined if there is none. */
 function valueAt(config: unknown, path: string): Json | undefined {
   let at: unknown = config;
@@ -80,7 +68,7 @@ function valueAt(config: unknown, path: string): Json | undefined {
  * cell, it is the cell's own first name.
  * @param a the names of each cell of one experiment
  * @param b the names of each cell of the other
- * @returns `canonicalJson` of a cell's names → the names under which to list it
+ * @returns `contentKey` of a cell's names → the names under which to list it
  */
 function listedNames(
   a: readonly (readonly JsonObject[])[],
@@ -88,19 +76,19 @@ function listedNames(
 ): ReadonlyMap<string, readonly JsonObject[]> {
   const listed = new Map<string, JsonObject[]>();
   const cellsOfB = new Map(
-    b.flatMap((names) => names.map((name) => [canonicalJson(name), canonicalJson(names)])),
+    b.flatMap((names) => names.map((name) => [contentKey(name), contentKey(names)])),
   );
   const pairs = new Set<string>();
   for (const names of a)
     for (const name of names) {
-      const other = cellsOfB.get(canonicalJson(name)),
-        own = canonicalJson(names);
-      if (other === undefined || pairs.has(canonicalJson([own, other]))) continue;
-      pairs.add(canonicalJson([own, other]));
+      const other = cellsOfB.get(contentKey(name)),
+        own = contentKey(names);
+      if (other === undefined || pairs.has(contentKey([own, other]))) continue;
+      pairs.add(contentKey([own, other]));
       for (const key of new Set([own, other])) listed.set(key, [...(listed.get(key) ?? []), name]);
     }
   for (const names of [...a, ...b])
-    if (!listed.has(canonicalJson(names))) listed.set(canonicalJson(names), names.slice(0, 1));
+    if (!listed.has(contentKey(names))) listed.set(contentKey(names), names.slice(0, 1));
   return listed;
 }
 
@@ -115,14 +103,8 @@ const fullNames = ({ names }: ComparedCell, paths: readonly string[]): JsonObjec
     ),
   );
 
-/** A number of a cell, why it is not evidence (null if it is), and on how many rows it is. */
-interface CellNumber extends Pick<DifferenceRow, 'stage' | 'metric'> {
-  readonly value: number;
-  readonly reason: string | null;
-  readonly rows: number | null;
-}
-
-const finiteNumbers = ({ metrics }: ComparedCell): readonly CellNumber[] =>
+/** Returns a cell's numbers, each with its reason and rows as in `DifferenceRow`. */
+const finiteNumbers = ({ metrics }: ComparedCell) =>
   Object.entries(metrics).flatMap(([stage, values]) =>
     Object.entries(values)
       .filter(([, value]) => Number.isFinite(value))
@@ -158,9 +140,9 @@ export function differenceRows(
   const rows = new Map<string, OpenRow>();
   const add = (side: 'a' | 'b', one: ComparedCell): void => {
     const { seed } = one;
-    for (const cell of listed.get(canonicalJson(namesIn(one))) ?? [])
+    for (const cell of listed.get(contentKey(namesIn(one))) ?? [])
       for (const { stage, metric, value, reason, rows: measured } of finiteNumbers(one)) {
-        const name = canonicalJson([cell, seed, stage, metric]);
+        const name = contentKey([cell, seed, stage, metric]);
         const row: OpenRow = rows.get(name) ?? {
           ...{ cell, seed, stage, metric, a: null, b: null },
           ...taskField(one.tasks, { stage, metric }),
@@ -222,7 +204,7 @@ export interface DifferenceSummary {
 
 /** Returns one row for each cell and metric, summarised over seeds. */
 export function summariseDifferences(rows: readonly DifferenceRow[]): DifferenceSummary[] {
-  const groups = groupBy(rows, ({ cell, stage, metric }) => canonicalJson([cell, stage, metric]));
+  const groups = groupBy(rows, ({ cell, stage, metric }) => contentKey([cell, stage, metric]));
   const summaries = summariseGroups([...groups.values()]);
   const corrected = holmByMetric(summaries);
   return summaries.map((summary, i) => ({ ...summary, p: corrected[i] ?? null }));
@@ -291,7 +273,7 @@ export function fieldDifferences(a: unknown, b: unknown, path = ''): FieldDiffer
       fieldDifferences(a[key], b[key], path === '' ? key : `${path}.${key}`),
     );
   }
-  return canonicalJson(a ?? null) === canonicalJson(b ?? null)
+  return contentKey(a ?? null) === contentKey(b ?? null)
     ? []
     : [{ path, a: (a ?? null) as Json, b: (b ?? null) as Json }];
 }

@@ -4,8 +4,7 @@
  */
 import type { TopLevelSpec } from 'vega-lite';
 import { type Condition, startLabel } from '../conditions.ts';
-import { csvOf } from '../csv.ts';
-import { defenceLabelOf } from '../defences.ts';
+import { toCsv } from '../csv.ts';
 import { checkpointName, lastFisher, withLora } from '../fisher.ts';
 import { formatNumber, list } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
@@ -135,7 +134,7 @@ async function panelFigure(
       leftOut(left, hasSettings ? 'condition' : 'adapter'),
     ],
     curveSpec(values, strokeColour(linePalette(lines, groupBy(conditions, lineLabel), palette))),
-    csvOf(values, ['adapter', 'setting', 'kernel', 'seed', 'index', 'eigenvalue']),
+    toCsv(values.map(({ line: _line, run: _run, ...row }) => row)),
   );
 }
 
@@ -220,7 +219,7 @@ const rocPoints = (conditions: readonly Condition[]) =>
     const { setting } = condition.labelsWithout(DEFENCE);
     return condition.cells.flatMap(({ seed, roc = {} }) =>
       Object.entries(roc).flatMap(([of, points]) => {
-        const judge = `${defenceLabelOf(condition)} (${of === 'filter' ? 'training rows' : of})`;
+        const judge = `${condition.defence} (${of === 'filter' ? 'training rows' : of})`;
         const line = joinLabels(judge, setting);
         return points.map(([falsePositiveRate, truePositiveRate]) => ({
           attack: condition.attackLabel,
@@ -270,14 +269,12 @@ export async function rocFigure(conditions: readonly Condition[]): Promise<Figur
     { id: 'defences-roc', title },
     ['One line for each adapter and seed. A line along the diagonal is guessing.'],
     rocSpec(points),
-    csvOf(points, [
-      'attack',
-      ['defence', 'judge'],
-      'adapter',
-      'setting',
-      'seed',
-      ['false_positive_rate', 'falsePositiveRate'],
-      ['true_positive_rate', 'truePositiveRate'],
-    ]),
+    toCsv(
+      points.map(({ attack, judge, adapter, setting, seed, ...rates }) => ({
+        ...{ attack, defence: judge, adapter, setting, seed },
+        false_positive_rate: rates.falsePositiveRate,
+        true_positive_rate: rates.truePositiveRate,
+      })),
+    ),
   );
 }

@@ -5,7 +5,7 @@
 import type { TopLevelSpec } from 'vega-lite';
 import { meanOfKnown } from '../../base/stats.ts';
 import type { Condition } from '../conditions.ts';
-import { csvOf } from '../csv.ts';
+import { toCsv } from '../csv.ts';
 import { formatNumber, plural } from '../format.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from '../groups.ts';
 import { varyingPaths } from '../labels.ts';
@@ -140,15 +140,7 @@ const MAPS: readonly RankMap[] = [
   },
 ];
 
-interface Value {
-  readonly distribution: string;
-  readonly panel: string;
-  readonly rank: number;
-  readonly scale: number;
-  readonly value: number;
-}
-
-const panelValues = (points: readonly MapMean[], { panels }: RankMap): Value[] =>
+const panelValues = (points: readonly MapMean[], { panels }: RankMap) =>
   points.flatMap(({ point: { distribution, rank, scale }, mean }) =>
     panels.flatMap(({ title, get }) => {
       const value = mean(get);
@@ -156,7 +148,7 @@ const panelValues = (points: readonly MapMean[], { panels }: RankMap): Value[] =
     }),
   );
 
-function specOf(values: Value[], { panels }: RankMap): TopLevelSpec {
+function specOf(values: ReturnType<typeof panelValues>, { panels }: RankMap): TopLevelSpec {
   const ranks = distinct(values.map(({ rank }) => rank)),
     scales = distinct(values.map(({ scale }) => scale)).sort((a, b) => b - a);
   return {
@@ -216,7 +208,7 @@ export async function mapFigures(conditions: readonly Condition[]): Promise<read
               i === 0 ? leftOut(left, 'map') : '',
             ],
             specOf(values, map),
-            csvOf(values, ['distribution', 'panel', 'rank', 'scale', 'value']),
+            toCsv(values),
           ),
         );
       }
