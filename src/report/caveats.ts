@@ -58,9 +58,9 @@ const countCells = (found: readonly Found[]): number =>
 function groupNames(found: readonly Found[], detail: (one: Found) => string = () => ''): string {
   const labels = found.slice(0, MOST_LABELS).map((one) => {
     const { label, cells, of } = one;
-    const share =
-      label === '' || cells.length === of ? '' : ` (${cells.length} of ${of} seeds)`;
-    return [`${label}${share}`, detail(one)].filter((part) => part !== '').join(': ');
+    const which =
+      label === '' || cells.length === of ? label : `${label} (${cells.length} of ${of} seeds)`;
+    return [which, detail(one)].filter((part) => part !== '').join(': ');
   });
   const left = found.length - labels.length;
   const all = [...labels, ...(left > 0 ? [plural(left, 'more condition')] : [])].join('; ');

@@ -237,11 +237,7 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
     isShown: ({ cell }) => shown.has(contentKey(cell)),
   });
   const emptyEntry = (lacks: readonly string[]): DrawnEntry => ({
-    name,
-    figures: [],
-    table: null,
-    lacks,
-    judged,
+    ...{ name, figures: [], table: null, lacks, judged },
   });
   if ('clash' in grid)
     return emptyEntry([

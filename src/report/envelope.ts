@@ -77,7 +77,7 @@ function pointText(envelope: Envelope, condition: Condition): string {
   return named.join(', ');
 }
 
-/** Why a condition can't be chosen. */
+/** Why a condition can't be chosen, as captions say it. */
 const WHY = {
   lacking: 'without a number at some seed',
   void: 'not evidence at some seed',
@@ -88,18 +88,15 @@ type Why = keyof typeof WHY;
 /** Differences from a cell without its defence (`accuracy_cost`): 0 if the cell has no defence. */
 const OF_DEFENCE = /_(?:cost|removed)(?=$|\.)/;
 
-/** A condition's mean of the metric that decides, and why it can't be chosen. */
-interface Eligibility {
-  /** NaN if a cell lacks the metric. */
-  readonly value: number;
-  /** Null if the condition can be chosen. */
-  readonly why: Why | null;
-  /** Whether the condition satisfies the bounds. */
-  readonly isWithin: boolean;
-}
-
-/** Says by the means over these cells of a condition whether it can be chosen. */
-function eligibilityOf(envelope: Envelope, cells: readonly ReportCell[]): Eligibility {
+/**
+ * Judges a condition by its means over some of its cells. Returns the mean of the metric that
+ * chooses (NaN if a cell lacks it), why the condition can't be chosen (null if it can), and whether
+ * it is within the bounds.
+ */
+function judgeCondition(
+  envelope: Envelope,
+  cells: readonly ReportCell[],
+): { readonly value: number; readonly why: Why | null; readonly isWithin: boolean } {
   const fields = decidingIn(envelope).map(parseMetricName);
   const means = fields.map(({ stage, metric }) => {
     const read = metricOf(stage, metric);
@@ -121,20 +118,17 @@ function eligibilityOf(envelope: Envelope, cells: readonly ReportCell[]): Eligib
   return { value, why: isVoid ? 'void' : isWithin ? null : 'beyond', isWithin };
 }
 
-interface Choice {
-  /** Null if no condition can be chosen. */
-  readonly best: Condition | null;
-  /** What it was chosen from: `of 6 points, 2 beyond the bound, the first of 2 that are equal`. */
-  readonly about: string;
-}
-
-/** Chooses the eligible condition with the best mean, over the selection seeds if there are any. */
-function chooseFrom(envelope: Envelope, candidates: readonly Condition[]): Choice {
+/**
+ * Chooses the condition with the best mean, over the selection seeds if there are any. Returns it
+ * (`best`, null if none can be chosen) and what it was chosen from: `of 6 points, 2 beyond the
+ * bound, the first of 2 that are equal`.
+ */
+function chooseFrom(envelope: Envelope, candidates: readonly Condition[]) {
   const { choose: most, selectionSeeds } = envelope;
   const sign = most === 'highest' ? 1 : -1;
   const judged = candidates.map((condition) => {
     const cells = condition.cells.filter(({ seed }) => selectionSeeds?.includes(seed) !== false),
-      { value, ...why } = eligibilityOf(envelope, cells);
+      { value, ...why } = judgeCondition(envelope, cells);
     return { condition, ...why, value: sign * value };
   });
   const eligible = judged.filter(({ why }) => why === null);

@@ -388,9 +388,10 @@ const ENTROPIES: Readonly<Record<Scale, string>> = {
 /** Rényi entropies against their order α, for the first attack: the clean run, if there is one. */
 export const entropyEntries: Entries = (conditions) =>
   (['init', 'final'] as const).flatMap((checkpoint) => {
-    const [first, ...others] = withLora(conditions, checkpoint);
+    const having = withLora(conditions, checkpoint),
+      [first] = having;
     if (first === undefined) return [];
-    const block = [first, ...others].filter((one) => blockLabel(one) === blockLabel(first));
+    const block = having.filter((one) => blockLabel(one) === blockLabel(first));
     const name = checkpoint === 'final' ? blockLabel(first) : startLabel(first);
     const { shown, left } = firstOf(block, MOST_WITH_ENTROPY);
     const cells = shown.flatMap((condition) => condition.cells);

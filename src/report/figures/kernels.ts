@@ -205,18 +205,14 @@ const SEQUENTIAL = Array.from({ length: 255 }, (_, i) => {
   return mixColours(VIRIDIS[k]!, VIRIDIS[k + 1]!, at - k);
 });
 
-interface Scale {
-  readonly low: number;
-  readonly high: number;
-  readonly palette: readonly Colour[];
-}
+type Scale = ReturnType<typeof scaleOf>;
 
 /**
  * Returns the scale of a map. It is centred on zero if there are negative values, and otherwise
  * spans the values between the 1% and the 99% quantile. The few values beyond share the end colour;
  * otherwise a few rows with large gradients would leave all the rest in one colour.
  */
-function scaleOf(values: Float64Array): Scale {
+function scaleOf(values: Float64Array) {
   const quantile = (sorted: Float64Array, q: number): number =>
     sorted[Math.round(q * (sorted.length - 1))] ?? 0;
   const sorted = Float64Array.from(values).sort();

@@ -19,7 +19,7 @@ import {
   inLines,
   LEGEND_WIDTHS,
   legendLayout,
-  type LinePalette,
+  type Palette,
   MUTED,
 } from './theme.ts';
 
@@ -63,7 +63,7 @@ export interface Drawn {
   /** The statistics of the frame's points. */
   readonly means: readonly Mean[];
   readonly lines: readonly string[];
-  readonly palette: LinePalette;
+  readonly palette: Palette;
   readonly overlays: readonly Overlay[];
 }
 

@@ -5,7 +5,7 @@ import { keyed } from './encode.ts';
 import type { Frame } from './frame.ts';
 import type { Measure } from './measure.ts';
 import type { Point } from './points.ts';
-import type { LinePalette } from './theme.ts';
+import type { Palette } from './theme.ts';
 
 /** The colour of published series that have no line of their own in the figure. */
 export const GREY = '#8a8a8a';
@@ -55,7 +55,7 @@ export function publishedLines(
 }
 
 /** Returns the data of an overlay: each of its rows once for each panel that it belongs to. */
-export function publishedRows(overlay: Overlay, frame: Frame, { domain, range }: LinePalette) {
+export function publishedRows(overlay: Overlay, frame: Frame, { domain, range }: Palette) {
   const { rows, color = '', names, facet = {} } = overlay;
   const measure = measureIn(overlay, frame);
   const lines = publishedLines(overlay, domain);

@@ -53,17 +53,10 @@ function splitRuns(words: string, hasGlyphFor: (character: string) => boolean): 
   return runs;
 }
 
-/** PDFKit's own name for the font in use; its typings lack it. */
-interface WithFont {
+/** A PDF that is written, with PDFKit's own field for the font in use, which its typings lack. */
+type Doc = PDFKit.PDFDocument & {
   readonly _font: { readonly font: { hasGlyphForCodePoint(code: number): boolean } };
-}
-
-const hasGlyph = (doc: PDFKit.PDFDocument, character: string): boolean =>
-  (doc as PDFKit.PDFDocument & WithFont)._font.font.hasGlyphForCodePoint(
-    character.codePointAt(0) ?? 0,
-  );
-
-type Doc = PDFKit.PDFDocument;
+};
 
 /** Parses a length. A percentage is a share of `whole`. */
 function parseLength(text: string | undefined, whole: number): number {
@@ -118,9 +111,9 @@ class Painter {
     return found;
   }
 
-  /** A length along the page's width. */
+  /** Parses a length along the page's width. */
   #across = (text: string | undefined): number => parseLength(text, this.page.width);
-  /** A length along the page's height. */
+  /** Parses a length along the page's height. */
   #down = (text: string | undefined): number => parseLength(text, this.page.height);
 
   #transform(text: string): void {
@@ -183,7 +176,7 @@ class Painter {
     const [width, height] = [this.#across(attribs['width']), this.#down(attribs['height'])];
     if (width <= 0 || height <= 0) return;
     const radius = Math.min(this.#across(attribs['rx']), width / 2, height / 2);
-    const trace = (): Doc =>
+    const trace = () =>
       radius > 0
         ? this.doc.roundedRect(x, y, width, height, radius)
         : this.doc.rect(x, y, width, height);
@@ -285,7 +278,9 @@ class Painter {
     const size = Number.parseFloat(style['font-size']),
       weight = style['font-weight'];
     doc.font(weight === 'bold' || Number(weight) >= 600 ? 'bold' : 'regular');
-    const runs = splitRuns(words, (character) => hasGlyph(doc, character));
+    const runs = splitRuns(words, (character) =>
+      doc._font.font.hasGlyphForCodePoint(character.codePointAt(0) ?? 0),
+    );
     /** Returns the width of a run. Also sets the font size. */
     const measure = (run: Run): number => doc.fontSize(size * run.scale).widthOfString(run.text);
     const anchor = { start: 0, middle: 0.5, end: 1 }[style['text-anchor']] ?? 0;
@@ -302,12 +297,6 @@ class Painter {
   }
 }
 
-export interface PdfFigure {
-  readonly pdf: Buffer;
-  /** Characters that the font lacks. They are drawn as empty boxes. */
-  readonly missing: readonly string[];
-}
-
 const fonts = createRequire(import.meta.url);
 /** Inter, regular and semi-bold. */
 export const FONTS = [
@@ -318,9 +307,12 @@ const [REGULAR, BOLD] = FONTS;
 
 /**
  * Converts a figure. The same SVG gives the same bytes.
+ * @returns the PDF, and the characters that the font lacks, which are drawn as empty boxes
  * @throws TypeError if the SVG contains something that can't be painted
  */
-export async function paintPdf(svg: string): Promise<PdfFigure> {
+export async function paintPdf(
+  svg: string,
+): Promise<{ readonly pdf: Buffer; readonly missing: readonly string[] }> {
   const [{ default: PDFDocument }, { parseDocument }] = await Promise.all([
     import('pdfkit'),
     import('htmlparser2'),
@@ -345,7 +337,7 @@ export async function paintPdf(svg: string): Promise<PdfFigure> {
   const chunks: Buffer[] = [];
   doc.on('data', (chunk: Buffer) => chunks.push(chunk));
   const ended = new Promise((resolve) => doc.once('end', resolve));
-  const painter = new Painter(doc, { width, height }, definitionsIn(root));
+  const painter = new Painter(doc as Doc, { width, height }, definitionsIn(root));
   painter.paint(root, INITIAL_STYLE);
   doc.end();
   await ended;

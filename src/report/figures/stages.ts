@@ -11,25 +11,16 @@ import type { Figure } from '../types.ts';
 import { escapeXml, keyed, labelSvg } from './encode.ts';
 import { FONT, INK, MUTED } from './theme.ts';
 
-export interface KindSummary {
-  readonly kind: string;
-  readonly count: number;
-  readonly seconds: number;
-  readonly cached: number;
-  readonly failed: number;
-  readonly blocked: number;
-}
-
-const finiteOrZero = (seconds: number): number => (Number.isFinite(seconds) ? seconds : 0);
+type KindSummary = ReturnType<typeof stageKinds>[number];
 
 /** Counts stages and sums their seconds by kind, in order of first appearance (inputs first). */
-export function stageKinds(stages: readonly StageFacts[]): KindSummary[] {
+export function stageKinds(stages: readonly StageFacts[]) {
   const count = (of: readonly StageFacts[], state: StageFacts['state']): number =>
     of.filter((stage) => stage.state === state).length;
   return [...groupBy(stages, ({ kind }) => kind)].map(([kind, of]) => ({
     kind,
     count: of.length,
-    seconds: of.reduce((sum, { seconds }) => sum + finiteOrZero(seconds), 0),
+    seconds: of.reduce((sum, { seconds: s }) => sum + (Number.isFinite(s) ? s : 0), 0),
     cached: count(of, 'cached'),
     failed: count(of, 'failed'),
     blocked: count(of, 'blocked'),
@@ -165,7 +156,7 @@ export function stageFigure(stages: readonly StageFacts[]): Figure | null {
       'took when it ran; ' +
       'the blue bar is a kind’s share of the longest. An arrow means “is read by”.',
     svg: labelSvg(svg, id, title),
-    csv: toCsv(kinds.map((kind) => ({ ...kind }))),
+    csv: toCsv(kinds),
   };
 }
 

@@ -132,36 +132,6 @@ export function legendLayout(
   };
 }
 
-/** Parallel lists, one item a line. They are not readonly because Vega-Lite's types are not. */
-export interface Palette {
-  readonly domain: string[];
-  readonly range: string[];
-  readonly shapes: string[];
-}
-
-/** Returns a colour and a shape for each adapter, the same in every figure. */
-export function adapterPalette(conditions: readonly Condition[]): Palette {
-  const full = distinct(conditions.filter(isFull).map(({ adapterLabel }) => adapterLabel));
-  const others = distinct(
-    conditions.filter((condition) => !isFull(condition)).map(({ adapterLabel }) => adapterLabel),
-  );
-  return {
-    domain: [...full, ...others],
-    range: [
-      ...full.map((_, i) => FULL_COLOURS[i % FULL_COLOURS.length] ?? FULL_COLOUR),
-      ...others.map((_, i) => OTHERS[i % OTHERS.length] ?? INK),
-    ],
-    shapes: [
-      ...full.map((_, i) => FULL_SHAPES[i % FULL_SHAPES.length] ?? 'square'),
-      ...others.map((_, i) => SHAPES[i % SHAPES.length] ?? 'circle'),
-    ],
-  };
-}
-
-export interface LinePalette extends Palette {
-  readonly dashes: readonly (readonly number[])[];
-}
-
 const DASHES: readonly (readonly number[])[] = [
   [1, 0],
   [8, 3],
@@ -177,70 +147,94 @@ interface Look {
   readonly shape: string;
   readonly dash: readonly number[];
 }
-/** Returns a look for each colour; shapes and dashes repeat. */
-const looksOf = (colours: readonly string[], shapes: readonly string[]): readonly Look[] =>
-  colours.map((colour, i) => ({
-    colour,
-    shape: shapes[i % shapes.length] ?? 'circle',
-    dash: DASHES[i % DASHES.length] ?? [1, 0],
+/** Returns the item at an index of a list that repeats; the list is not empty. */
+const cyclic = <T>(list: readonly T[], index: number): T => list[index % list.length]!;
+const looksFor = (
+  names: readonly unknown[],
+  colours: readonly string[],
+  shapes: readonly string[],
+): readonly Look[] =>
+  names.map((_, i) => ({
+    colour: cyclic(colours, i),
+    shape: cyclic(shapes, i),
+    dash: cyclic(DASHES, i),
   }));
-const FULL_LOOKS = looksOf(FULL_COLOURS, FULL_SHAPES);
-const LOOKS = looksOf([FULL_COLOUR, ...OTHERS], ['square', ...SHAPES]);
+const FULL_LOOKS = looksFor(FULL_COLOURS, FULL_COLOURS, FULL_SHAPES);
+const LOOKS = looksFor([FULL_COLOUR, ...OTHERS], [FULL_COLOUR, ...OTHERS], ['square', ...SHAPES]);
 
 /**
- * Gives each line a colour, a shape and a dash. A line that is an adapter's has the adapter's; any
- * other has its place among all lines that the report could show, so that figures which show only
- * some of them agree.
- * @param all the conditions of every such line, in the order of the grid
+ * The looks of adapters or lines, in parallel lists: item i is of the name `domain[i]`. They are
+ * not readonly because Vega-Lite's types are not.
+ */
+export interface Palette {
+  readonly domain: string[];
+  readonly range: string[];
+  readonly shapes: string[];
+  readonly dashes: (readonly number[])[];
+}
+
+const paletteWith = (domain: string[], looks: readonly Look[]): Palette => ({
+  domain,
+  range: looks.map(({ colour }) => colour),
+  shapes: looks.map(({ shape }) => shape),
+  dashes: looks.map(({ dash }) => dash),
+});
+
+/** Gives each adapter a look, the same in every figure. */
+export function adapterPalette(conditions: readonly Condition[]): Palette {
+  const [full, others] = [conditions.filter(isFull), conditions.filter((one) => !isFull(one))].map(
+    (some) => distinct(some.map(({ adapterLabel }) => adapterLabel)),
+  ) as [string[], string[]];
+  const looks = [...looksFor(full, FULL_COLOURS, FULL_SHAPES), ...looksFor(others, OTHERS, SHAPES)];
+  return paletteWith(
+    [...full, ...others],
+    looks.map((look, i) => ({ ...look, dash: cyclic(DASHES, i) })),
+  );
+}
+
+/**
+ * Gives each line a look. A line that is an adapter's has the adapter's; any other has its place
+ * among all lines that the report could show, so that figures which show only some of them agree.
+ * @param all the conditions of every line that the report could show, in the order of the grid
+ * @param adapters the palette of `adapterPalette`
  */
 export function linePalette(
   lines: string[],
   all: ReadonlyMap<string, readonly Condition[]>,
-  { domain, range, shapes }: Palette,
-): LinePalette {
+  adapters: Palette,
+): Palette {
   const labels = new Map(
     [...all].map(([line, of]) => [line, distinct(of.map(({ adapterLabel }) => adapterLabel))]),
   );
   const ofOne = [...labels.values()].flatMap((own) => (own.length === 1 ? own : []));
   /** Returns the index of a line’s only adapter if no other line is of that one alone; else −1. */
-  const adapterOf = (line: string): number => {
+  const adapterIndex = (line: string): number => {
     const [label = '', ...others] = labels.get(line) ?? [];
     const isIts = others.length === 0 && ofOne.filter((one) => one === label).length === 1;
-    return isIts ? domain.indexOf(label) : -1;
+    return isIts ? adapters.domain.indexOf(label) : -1;
   };
   const every = [...all.keys()],
-    others = every.filter((line) => adapterOf(line) < 0);
+    others = every.filter((line) => adapterIndex(line) < 0);
   const isOfFull = (line: string): boolean => all.get(line)?.every(isFull) ?? false;
   const full = every.every(isOfFull) ? [] : others.filter(isOfFull),
     rest = others.filter((line) => !full.includes(line));
-  const known = every.map((line) => range[adapterOf(line)]);
+  const known = every.map((line) => adapters.range[adapterIndex(line)]);
   const free = LOOKS.filter(
     ({ colour }) => !known.includes(colour) && (full.length === 0 || colour !== FULL_COLOUR),
   );
-  const lookOf = (line: string): Look | undefined => {
-    const at = adapterOf(line);
-    if (at >= 0)
-      return {
-        colour: range[at] ?? INK,
-        shape: shapes[at] ?? 'circle',
-        dash: DASHES[at % DASHES.length] ?? [1, 0],
-      };
+  const findLook = (line: string): Look | undefined => {
+    const { range, shapes, dashes } = adapters,
+      at = adapterIndex(line);
+    if (at >= 0) return { colour: range[at]!, shape: shapes[at]!, dash: dashes[at]! };
     const place = full.indexOf(line);
-    return place < 0
-      ? free[rest.indexOf(line) % free.length]
-      : FULL_LOOKS[place % FULL_LOOKS.length];
+    return place < 0 ? free[rest.indexOf(line) % free.length] : cyclic(FULL_LOOKS, place);
   };
   const looks: Look[] = [];
   for (const line of lines) {
-    const own = lookOf(line),
+    const own = findLook(line),
       isFree = ({ colour }: Look): boolean => looks.every((look) => look.colour !== colour);
     const look = own && isFree(own) ? own : (LOOKS.find(isFree) ?? own);
     looks.push(look ?? { colour: INK, shape: 'circle', dash: [1, 0] });
   }
-  return {
-    domain: lines,
-    range: looks.map(({ colour }) => colour),
-    shapes: looks.map(({ shape }) => shape),
-    dashes: looks.map(({ dash }) => dash),
-  };
+  return paletteWith(lines, looks);
 }
