@@ -1,5 +1,6 @@
 /** Compares the results of two experiments. Pure. */
 import type { Json, JsonObject } from '../api.ts';
+import type { Mutable } from '../base/record.ts';
 import { meanOfKnown, pairedDifference } from '../base/stats.ts';
 import { differenceP, holmByMetric } from './against.ts';
 import { measuredOn, type RowCount, voidReason } from './evidence.ts';
@@ -118,9 +119,7 @@ const finiteNumbers = ({ metrics }: ComparedCell) =>
   );
 
 /** A row that is being filled in. */
-type OpenRow = {
-  -readonly [K in keyof Omit<DifferenceRow, 'difference' | 'excluded'>]: DifferenceRow[K];
-};
+type OpenRow = Mutable<Omit<DifferenceRow, 'difference' | 'excluded'>>;
 
 /**
  * Returns every number of either experiment, matched by cell, seed, stage and metric. A cell's name

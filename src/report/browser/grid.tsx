@@ -2,7 +2,7 @@
  * A table of any length: only the rows in view are in the document. The keyboard moves an active
  * row, which a screen reader reads through `aria-activedescendant`.
  */
-import type { ComponentChildren, JSX, RefObject } from 'preact';
+import type { ComponentChildren, JSX } from 'preact';
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 
 export interface GridProps {
@@ -23,21 +23,11 @@ const ROW = 34,
 /** Rows beyond the view that are drawn too, so that scrolling shows no gap. */
 const SPARE = 8;
 
-interface Rows {
-  readonly box: RefObject<HTMLDivElement | null>;
-  /** The rows that are in the document: from `first` up to, but without, `last`. */
-  readonly first: number;
-  readonly last: number;
-  /** The active row, which keys move. */
-  readonly current: number;
-  readonly measure: () => void;
-  readonly setActive: (row: number) => void;
-  /** Moves the active row, and returns whether the key is one that moves it. */
-  readonly onKey: (key: string) => boolean;
-}
-
-/** A hook that tells which rows are in view, and which one is active. */
-function useRows(count: number, start: number): Rows {
+/**
+ * A hook that tells which rows are in the document (from `first` up to, but without, `last`) and
+ * which one is active (`current`).
+ */
+function useRows(count: number, start: number) {
   const box = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, height: 400 });
   const [active, setActive] = useState(start);
@@ -78,7 +68,8 @@ function useRows(count: number, start: number): Rows {
     current,
     measure,
     setActive,
-    onKey(key) {
+    /** Moves the active row, and returns whether the key is one that moves it. */
+    onKey(key: string): boolean {
       const page = Math.max(1, Math.floor(view.height / ROW) - 2);
       const to: { readonly [key: string]: number } = {
         ArrowDown: current + 1,

@@ -16,7 +16,6 @@ import { list, plural } from '../format.ts';
 import { contentKey, distinct, groupBy } from '../groups.ts';
 import { DEFENCE, doseUnit, type Labels } from '../labels.ts';
 import { ASR, ASR_CLEAN, metricName, onTest, parseMetricName } from '../metrics.ts';
-import type { ReportCell } from '../types.ts';
 import {
   type Axis,
   describeX,
@@ -257,8 +256,6 @@ const ZERO_DOSE: Readonly<Record<string, string>> = {
   [metricName(onTest(ASR))]: metricName(onTest(ASR_CLEAN)),
 };
 
-const readChosenPoint = ({ chosen = '' }: ReportCell): string => chosen;
-
 /**
  * Returns the points at dose 0 of each line: the run without attack and, for ASR, what the trigger
  * does to the paired clean model. The dose of a single step has none, because at dose 0 the other
@@ -277,11 +274,8 @@ function zeroDosePoints(
     const [leader] = line;
     const cleanMetric = ZERO_DOSE[leader.measure.field];
     // If an envelope chose another point at each dose, the doses have different clean twins.
-    if (
-      cleanMetric &&
-      varies(line.flatMap(({ subject }) => subject.condition.cells.map(readChosenPoint)))
-    )
-      return [];
+    const cells = line.flatMap(({ subject }) => subject.condition.cells);
+    if (cleanMetric && varies(cells.map(({ chosen = '' }) => chosen))) return [];
     // `subject.labels` lacks axes that colours and panels show, and would fit other cells too.
     const { adapterLabel, setting } = leader.subject.condition;
     const subject = cleanMetric

@@ -19,8 +19,8 @@ import {
   inLines,
   LEGEND_WIDTHS,
   legendLayout,
-  type Palette,
   MUTED,
+  type Palette,
 } from './theme.ts';
 
 /** The entry’s statistic (mean, median, …) over the seeds at one place, with its spread. */

@@ -182,9 +182,10 @@ const paletteWith = (domain: string[], looks: readonly Look[]): Palette => ({
 
 /** Gives each adapter a look, the same in every figure. */
 export function adapterPalette(conditions: readonly Condition[]): Palette {
-  const [full, others] = [conditions.filter(isFull), conditions.filter((one) => !isFull(one))].map(
-    (some) => distinct(some.map(({ adapterLabel }) => adapterLabel)),
-  ) as [string[], string[]];
+  const labels = (some: readonly Condition[]): string[] =>
+    distinct(some.map(({ adapterLabel }) => adapterLabel));
+  const full = labels(conditions.filter(isFull)),
+    others = labels(conditions.filter((condition) => !isFull(condition)));
   const looks = [...looksFor(full, FULL_COLOURS, FULL_SHAPES), ...looksFor(others, OTHERS, SHAPES)];
   return paletteWith(
     [...full, ...others],

@@ -1,6 +1,6 @@
 /** What was asked: the grid, the attacks, how each adapter was trained, and the spec itself. */
 import type { JSX } from 'preact';
-import type { Json, JsonObject } from '../../api.ts';
+import type { JsonObject } from '../../api.ts';
 import { type Condition, isFull } from '../conditions.ts';
 import { isDefended } from '../defences.ts';
 import { formatValue, plural } from '../format.ts';
@@ -20,14 +20,10 @@ import {
 
 const MOST_VALUES = 16;
 
-interface Axis {
-  readonly path: string;
-  readonly values: readonly Json[];
-  /** How many cells have a value on the axis. */
-  readonly cells: number;
-}
+type Axis = ReturnType<typeof varyingAxes>[number];
 
-function axesOf(cells: readonly ReportCell[]): Axis[] {
+/** Returns the axes that vary, each with its values and the number of cells that have one. */
+function varyingAxes(cells: readonly ReportCell[]) {
   // Cells without a defence have no value of it.
   const defence = cells.some(isDefended) ? [DEFENCE] : [];
   return distinct([...varyingPaths(cells), ...defence]).map((path) => {
@@ -63,7 +59,7 @@ const trainFields = (conditions: readonly Condition[]): readonly string[] =>
 const fieldTitle = (field: string): string => field.replaceAll('_', ' ');
 
 function Axes({ input }: PageProps): JSX.Element {
-  const axes = axesOf(input.cells);
+  const axes = varyingAxes(input.cells);
   return axes.length === 0 ? (
     <p>One condition only: no axis varies.</p>
   ) : (

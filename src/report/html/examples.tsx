@@ -5,7 +5,7 @@
 import type { JSX } from 'preact';
 import type { Condition } from '../conditions.ts';
 import { cut, plural } from '../format.ts';
-import type { ReceiptFacts, ReportCell } from '../types.ts';
+import type { ReceiptFacts } from '../types.ts';
 import { placeOf } from './asked.tsx';
 import { ChangedRow } from './changes.tsx';
 import { type Chapter, OutputsLink, type PageProps } from './parts.tsx';
@@ -53,13 +53,11 @@ const Receipt = ({ shown: { label, seed, receipt } }: { readonly shown: Shown })
   </>
 );
 
-const hasOtherReceipt = ({ bases = [] }: ReportCell): boolean =>
-  bases.some(({ receipt }) => receipt !== undefined);
-
 function Examples({ conditions, input }: PageProps): JSX.Element {
   const receipts = firstReceipts(conditions);
   const shown = receipts.slice(0, MOST_ATTACKS);
   const left = receipts.length - shown.length;
+  const bases = conditions.flatMap(({ cells }) => cells.flatMap((cell) => cell.bases ?? []));
   return (
     <>
       {shown.length === 0 ? (
@@ -81,7 +79,7 @@ function Examples({ conditions, input }: PageProps): JSX.Element {
       ) : null}
       <OutputsLink input={input}>
         every poisoned row
-        {conditions.some(({ cells }) => cells.some(hasOtherReceipt))
+        {bases.some(({ receipt }) => receipt !== undefined)
           ? ' of the attack whose trigger a cell’s ASR is under'
           : ''}
       </OutputsLink>

@@ -10,7 +10,7 @@ import type { Finding, FindingRow } from '../findings.ts';
 import { capital, cut, formatSeconds, list, plural } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
 import { varyingPaths } from '../labels.ts';
-import type { Figure, ReportInput } from '../types.ts';
+import type { ReportInput } from '../types.ts';
 import { type Verdict, verdictText } from '../verdict.ts';
 import { axesText, type Chapter, Chip, FigureBox, type PageProps, Scroll } from './parts.tsx';
 
@@ -133,41 +133,36 @@ const Caveats = ({ caveats, warnings }: Analysis): JSX.Element | null =>
     </ul>
   );
 
-export function Header({
-  analysis,
-  answer,
-}: {
-  readonly analysis: Analysis;
-  readonly answer: readonly Figure[];
-}): JSX.Element {
+export function Header(props: PageProps): JSX.Element {
+  const { input, figures } = props;
   return (
     <header class="top">
       <div class="wrap">
         <p class="eyebrow">dosimeter · experiment report</p>
-        <h1>{analysis.input.name}</h1>
+        <h1>{input.name}</h1>
         {/* Empty in the store; src/run/reports.ts fills in the spec's notes. */}
         <p class="notes" />
         <p class="question">
           Which is hurt more by poisoned training data: LoRA or full fine-tuning?
         </p>
-        <StandingBox {...analysis} />
-        <Caveats {...analysis} />
-        {answer.length === 0 ? null : (
+        <StandingBox {...props} />
+        <Caveats {...props} />
+        {figures.answer.length === 0 ? null : (
           <div class="answer">
-            {answer.map((figure) => (
+            {figures.answer.map((figure) => (
               <FigureBox figure={figure} />
             ))}
           </div>
         )}
         <dl class="facts">
-          {factsOf(analysis).map(([name, value]) => (
+          {factsOf(props).map(([name, value]) => (
             <div>
               <dt>{name}</dt>
               <dd>{value}</dd>
             </div>
           ))}
         </dl>
-        <Failures {...analysis} />
+        <Failures {...props} />
       </div>
     </header>
   );

@@ -18,7 +18,7 @@ import {
 } from '../metric-lookup.ts';
 import { type MetricNote, REJECTED } from '../metrics.ts';
 import { scorersOf } from '../tasks.ts';
-import type { EntryContents, WritingFacts } from '../types.ts';
+import type { EntryContents } from '../types.ts';
 import {
   type Chapter,
   CsvLink,
@@ -260,16 +260,8 @@ function OtherStages({ conditions }: OfConditions): JSX.Element {
 const MOST_CONDITIONS = 8;
 const MOST_CHARACTERS = 300;
 
-/** What the models of a condition wrote, at its first seed with outputs. */
-interface Shown {
-  readonly label: string;
-  readonly seed: number;
-  readonly writing: WritingFacts;
-  /** Whether the scorer compares rewards of answers, not what the model writes. */
-  readonly byRewards: boolean;
-}
-
-const firstWritings = (conditions: readonly Condition[]): readonly Shown[] =>
+/** Returns what the models of each condition wrote, at its first seed with outputs. */
+const firstWritings = (conditions: readonly Condition[]) =>
   conditions.flatMap((condition) => {
     const cell = condition.cells.find(({ writing }) => writing !== undefined),
       label = `${blockLabel(condition)}, ${condition.adapterLabel}`;
@@ -394,11 +386,12 @@ function OwnTable({ table }: { readonly table: DrawnTable }): JSX.Element {
   );
 }
 
-interface LackingProps {
-  readonly entries: readonly Pick<EntryContents, 'name' | 'lacks'>[];
-}
 /** Lists what figures and tables could not show, and why. */
-const Lacking = ({ entries }: LackingProps): JSX.Element | null =>
+const Lacking = ({
+  entries,
+}: {
+  readonly entries: readonly Pick<EntryContents, 'name' | 'lacks'>[];
+}): JSX.Element | null =>
   entries.every(({ lacks }) => lacks.length === 0) ? null : (
     <ul class="small">
       {entries.flatMap(({ name, lacks }) =>

@@ -3,7 +3,8 @@
  * on: versions, data and store keys.
  */
 import type { JSX } from 'preact';
-import type { Json, JsonObject, SourceFacts, StageFacts } from '../../api.ts';
+import type { JsonObject, SourceFacts, StageFacts } from '../../api.ts';
+import { isRecord } from '../../base/untrusted/json.ts';
 import { capital, cut, formatSeconds, formatValue, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
 import { sectionTitle, varyingPaths } from '../labels.ts';
@@ -78,12 +79,10 @@ export const stages: Chapter = {
 function flatten(value: JsonObject, prefix = ''): [string, string][] {
   return Object.entries(value).flatMap(([name, inner]): [string, string][] => {
     const path = prefix === '' ? name : `${prefix}.${name}`;
-    if (isObject(inner)) return flatten(inner, path);
+    if (isRecord(inner)) return flatten(inner, path);
     return [[path, [inner].flat().map(formatValue).join(', ')]];
   });
 }
-const isObject = (value: Json): value is JsonObject =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 const Pairs = ({
   label,
@@ -169,7 +168,7 @@ function Provenance({ input }: PageProps): JSX.Element {
       />
       <h3>Environment</h3>
       <Pairs label="Environment" pairs={flatten(rest)} />
-      {packages === undefined || !isObject(packages) ? null : (
+      {packages === undefined || !isRecord(packages) ? null : (
         <details>
           <summary>Package versions</summary>
           <Pairs label="Package versions" pairs={flatten(packages)} />

@@ -16,7 +16,7 @@ import {
 } from '../figures/map.ts';
 import { ESTIMATED, isEstimated } from '../fisher.ts';
 import { formatNumber, type NumberKind, plural } from '../format.ts';
-import { distinct } from '../groups.ts';
+import { distinct, nearest } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
 import type { MapFacts, MapPointFacts } from '../types.ts';
 import { CountTable, OrderTable, Predictions, Relations } from './kernel-tables.tsx';
@@ -250,13 +250,8 @@ function Regime({ conditions }: OfConditions): JSX.Element | null {
 const PEFT_SCALE = 1 / 3;
 
 /** Returns the map's σ²d that is closest to PEFT's by ratio. */
-function closestScale({ points }: MapFacts): number {
-  const distance = (scale: number): number => Math.abs(Math.log(scale / PEFT_SCALE));
-  return distinct(points.map(({ scale }) => scale)).reduce(
-    (best, scale) => (distance(scale) < distance(best) ? scale : best),
-    points[0]?.scale ?? PEFT_SCALE,
-  );
-}
+const closestScale = ({ points }: MapFacts): number =>
+  nearest(points, ({ scale }) => Math.abs(Math.log(scale / PEFT_SCALE)))[0]?.scale ?? PEFT_SCALE;
 
 const mapColumn = (title: string, get: (point: MapPointFacts) => number | null): Column<MapMean> =>
   numbers(title, (row) => formatNumber(row.mean(get)));
