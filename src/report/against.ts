@@ -88,7 +88,7 @@ function fullPartner(cells: readonly ResultCell[]): FindPartner {
       names: cellNames(full),
       settings: new Set(cellNames(full).map(settingKey)),
     }));
-  const fullOf = (cell: ResultCell): ResultCell | null => {
+  const nearestFull = (cell: ResultCell): ResultCell | null => {
     const own = cellNames(cell),
       keys = own.map(settingKey),
       alike = fulls.filter(({ settings }) => keys.some((key) => settings.has(key)));
@@ -98,7 +98,7 @@ function fullPartner(cells: readonly ResultCell[]): FindPartner {
     return found === undefined || others.length > 0 ? null : found.full;
   };
   const partners = new Map(
-    cells.map((cell) => [cell, isFull(cell) ? null : fullOf(cell)] as const),
+    cells.map((cell) => [cell, isFull(cell) ? null : nearestFull(cell)] as const),
   );
   return (cell, metric) => {
     const full = partners.get(cell) ?? null;

@@ -76,7 +76,7 @@ export function analyse(input: ReportInput): Analysis {
     conditions,
     comparisons,
     findings: findingsOf(conditions, comparisons, theorem),
-    standing: standingOf(conditions, comparisons),
+    standing: writeStanding(conditions, comparisons),
     caveats: caveatsOf(
       conditions.map((condition) => ({
         label: conditionName(condition),
@@ -206,7 +206,7 @@ export function scoreTallies(adapters: Comparisons['adapters']): string[] {
 }
 
 /** Returns how many verdicts held, were refuted or are undecided, or why none is possible. */
-function standingOf(
+function writeStanding(
   conditions: readonly Condition[],
   { adapters, kernels }: Comparisons,
 ): Standing {

@@ -26,7 +26,7 @@ import type { AttackFamily, ReportCell } from './types.ts';
  */
 export type Unclaimed = 'a poisoned base that is trained further' | 'models under a defence';
 
-function unclaimedOf(cell: ReportCell): Unclaimed | null {
+function findUnclaimed(cell: ReportCell): Unclaimed | null {
   if (cell.ofBase !== undefined || earlierAttacks(cell.axes).length > 0)
     return 'a poisoned base that is trained further';
   return defenceOf(cell) === null ? null : 'models under a defence';
@@ -91,7 +91,7 @@ export function conditionsOf(
       attack: cell.attack,
       family: cell.family,
       ofBase: cell.ofBase ?? null,
-      unclaimed: unclaimedOf(cell),
+      unclaimed: findUnclaimed(cell),
       adapter: cell.adapter,
       ...labelsOf(name),
       axes: name.axes,

@@ -8,7 +8,7 @@ import { type Analysis, scoreTallies } from './analysis.ts';
 import { type AdapterComparison, compareAdapters } from './comparisons.ts';
 import { chooseByName, type Condition } from './conditions.ts';
 import { toCsv } from './csv.ts';
-import { type Enveloped, envelopeOf } from './envelope.ts';
+import { type Enveloped, chooseByEnvelope } from './envelope.ts';
 import { rowsText, writesAnswers } from './evidence.ts';
 import { isName, labelIn } from './figures/axis.ts';
 import { TRAINING } from './figures/chain.ts';
@@ -96,7 +96,7 @@ function applyEnvelope(
       ...{ conditions, partners: [], empty: [], notes: [], deciding: [], judged: [] },
       shown: (field) => field,
     };
-  const found = envelopeOf(envelope, metrics, { conditions, stages }, entry);
+  const found = chooseByEnvelope(envelope, metrics, { conditions, stages }, entry);
   const judged = compareAdapters([...found.conditions, ...found.partners], onTest).filter(
     ({ metric, verdict }) =>
       verdict !== null &&
@@ -273,7 +273,7 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
           `dosimeter, ${analysis.input.name}: the table ${name} of ${analysis.input.specFile}`,
         ],
       })}\n`,
-      csv: csvOfTable(table, enveloped, wordsFor),
+      csv: tableCsv(table, enveloped, wordsFor),
     },
   };
 }
@@ -298,7 +298,7 @@ function wordsIn(shown: readonly string[], conditions: readonly Condition[]) {
  * Returns CSV with a line for each number: its place along the axes, its summary, its comparison,
  * and why it is not evidence. A place where an envelope chose nothing has a line without a number.
  */
-function csvOfTable(
+function tableCsv(
   { grid, rowAxes, columnAxes, against }: GridTable,
   { conditions, empty }: Enveloped,
   wordsFor: ReturnType<typeof wordsIn>,

@@ -244,7 +244,7 @@ function rowsText(
   return list(distinct(texts));
 }
 
-const labelOf = (field: string): string => noteOf(parseMetricName(field))?.label ?? field;
+const metricLabel = (field: string): string => noteOf(parseMetricName(field))?.label ?? field;
 
 /** The most groups that a caption lists. */
 const MOST = 12;
@@ -269,8 +269,8 @@ function ruleText(
   const { over, choose: most, by, where = {}, selectionSeeds } = envelope;
   const bounds = Object.entries(where).map(([field, { min, max }]) =>
     min !== undefined && max !== undefined
-      ? `${labelOf(field)} from ${plainValue(min)} to ${plainValue(max)}`
-      : `${labelOf(field)} ${min === undefined ? `≤ ${plainValue(max ?? NaN)}` : `≥ ${plainValue(min)}`}`,
+      ? `${metricLabel(field)} from ${plainValue(min)} to ${plainValue(max)}`
+      : `${metricLabel(field)} ${min === undefined ? `≤ ${plainValue(max ?? NaN)}` : `≥ ${plainValue(min)}`}`,
   );
   const seeds =
     selectionSeeds === undefined
@@ -282,11 +282,11 @@ function ruleText(
     shownOn = rowsText(cells, 'test', fields.filter(isOfTest)),
     others = fields.filter((field) => !isOfTest(field));
   return [
-    `The ${most} ${labelOf(by)}${bounds.length === 0 ? '' : ` with ${list(bounds)}`} over ` +
+    `The ${most} ${metricLabel(by)}${bounds.length === 0 ? '' : ` with ${list(bounds)}`} over ` +
       `${list(over.map((path) => (path.includes('.') ? axisName(path) : path)))}, chosen by the ` +
       `mean over ${seeds}${chosenOn && ` on ${chosenOn}`}` +
       `${shownOn && `; the numbers are of ${shownOn}`}.`,
-    ...(others.length === 0 ? [] : [`Not of test rows: ${list(others.map(labelOf))}.`]),
+    ...(others.length === 0 ? [] : [`Not of test rows: ${list(others.map(metricLabel))}.`]),
   ];
 }
 
@@ -335,7 +335,7 @@ function partnerCandidates(
  * @param fields the metrics that the entry shows
  * @throws UserFault if a metric that decides is shown on the same rows and seeds (`checkShown`)
  */
-export function envelopeOf(
+export function chooseByEnvelope(
   envelope: Envelope,
   fields: readonly string[],
   {
@@ -345,33 +345,33 @@ export function envelopeOf(
   { cells, against }: Pick<FigureEntry, 'cells' | 'against'>,
 ): Enveloped {
   checkShown(envelope, fields);
-  const keyOf = ({ axes }: { readonly axes: JsonObject }): string => contentKey(axes);
+  const axesKey = ({ axes }: { readonly axes: JsonObject }): string => contentKey(axes);
   const groupsIn = (from: readonly Condition[]): GroupChoice[] =>
     [...groupBy(from, (one) => contentKey(axesNotChosenOver(envelope, one))).values()].flatMap(
       (group) => chooseInGroup(envelope, group) ?? [],
     );
   const candidates = chooseConditions(byName(conditions), cells),
     groups = groupsIn(candidates),
-    ownKeys = new Set(groups.map(keyOf));
+    ownKeys = new Set(groups.map(axesKey));
   // The full fine-tunings that are compared with need not be among the cells that are shown.
   const partnerGroups =
     against === 'full'
       ? groupsIn(partnerCandidates(envelope, conditions, cells)).filter(
-          (group) => !group.isEmpty && !ownKeys.has(keyOf(group)),
+          (group) => !group.isEmpty && !ownKeys.has(axesKey(group)),
         )
       : [];
-  const byKey = new Map([...groups, ...partnerGroups].map((group) => [keyOf(group), group]));
+  const byKey = new Map([...groups, ...partnerGroups].map((group) => [axesKey(group), group]));
   const all = conditionsOf(
     [...byKey.values()].flatMap((group) => group.cells),
     stages,
   );
-  const isOwn = (one: Condition): boolean => ownKeys.has(keyOf(one)),
-    isChosen = (one: Condition): boolean => byKey.get(keyOf(one))?.isEmpty === false;
+  const isOwn = (one: Condition): boolean => ownKeys.has(axesKey(one)),
+    isChosen = (one: Condition): boolean => byKey.get(axesKey(one))?.isEmpty === false;
   const chosen = all.filter(isChosen),
     shown = chosen.filter(isOwn),
     partners = distinct(adapterPairs(chosen).map(({ full }) => full)).filter((one) => !isOwn(one));
   const notChosen = all.filter((one) => !isChosen(one));
-  const textOf = (one: Condition): string => byKey.get(keyOf(one))?.text ?? '';
+  const textOf = (one: Condition): string => byKey.get(axesKey(one))?.text ?? '';
   const named = (some: readonly Condition[]): (readonly [string, string])[] =>
     some.map((one) => [[one.adapterLabel, blockLabel(one)].join(', '), textOf(one)]);
   const used = candidates.flatMap((condition) => condition.cells),

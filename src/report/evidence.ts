@@ -155,7 +155,7 @@ export function beatsMajority(cell: Measured): boolean {
 /** Returns why the model has not learnt its task, as the end of a sentence, or null if it has. */
 export function unlearntReason(cell: Measured): string | null {
   if (countsRewards(cell)) return hasLearntPreference(cell, '', '') ? null : NO_PREFERENCE;
-  const { one, noBetter } = wordsOf(cell);
+  const { one, noBetter } = reasonWords(cell);
   if (predictsOneClass(cell)) return one;
   return beatsMajority(cell) ? null : noBetter;
 }
@@ -190,7 +190,7 @@ const OTHERS = {
  */
 function otherModelReason(cell: Measured, of: keyof typeof OTHERS, metric: string): string | null {
   const own = evaluateMetrics(cell),
-    { one, noBetter } = wordsOf(cell),
+    { one, noBetter } = reasonWords(cell),
     { called, accuracy } = OTHERS[of],
     share = own[`majority_share_${of}`] ?? own['majority_share'];
   if (own[`predicted_share_${of}`] === 1) return `has ${called} that ${one}`;
@@ -212,18 +212,18 @@ export function cleanRunReader({ stage, metric }: Pick<MetricNote, 'stage' | 'me
   const [, test = '', name, scorer = ''] = /^(test_)?(asr|accuracy)(\..*)?$/.exec(metric) ?? [];
   if (stage !== 'evaluate' || name === undefined || (name === 'accuracy' && scorer !== ''))
     return null;
-  const rateOf = (cell: Measured, of: string): number =>
+  const readRate = (cell: Measured, of: string): number =>
     evaluateMetrics(cell)[`${test}${of}${scorer}`] ?? NaN;
   return name === 'asr'
-    ? { read: (cell: Measured) => rateOf(cell, 'asr_clean'), judged: { metric: 'asr_minus_clean' } }
+    ? { read: (cell: Measured) => readRate(cell, 'asr_clean'), judged: { metric: 'asr_minus_clean' } }
     : {
-        read: (cell: Measured) => rateOf(cell, 'accuracy') + rateOf(cell, 'accuracy_drop'),
+        read: (cell: Measured) => readRate(cell, 'accuracy') + readRate(cell, 'accuracy_drop'),
         judged: { metric: 'accuracy_drop' },
       };
 }
 
 /** Returns ends of sentences for the first two criteria. */
-const wordsOf = (cell: Measured): { readonly one: string; readonly noBetter: string } =>
+const reasonWords = (cell: Measured): { readonly one: string; readonly noBetter: string } =>
   writesAnswers(cell)
     ? { one: 'writes one text only', noBetter: 'is no better than the commonest answer' }
     : { one: 'predicts one class only', noBetter: 'is no better than the majority class' };
@@ -312,7 +312,7 @@ export function voidReason(
   // `asr_clean.NAME` is `asr_clean` by the further scorer NAME.
   const metric = named.replace(/^test_/, '').replace(/\..*$/, '');
   if (!JUDGED.test(metric) || UNJUDGED.test(metric)) return null;
-  const words = wordsOf(cell),
+  const words = reasonWords(cell),
     by = scorerSuffix(named);
   if (RATE.test(metric) && countsRewards(cell, by)) {
     const isOfCleanRun = metric.endsWith('_clean') && metric !== 'asr_minus_clean';
@@ -393,13 +393,13 @@ export function compareRowCounts<Cell extends Measured>(
   cells: readonly Cell[],
   axesOf: (cell: Cell) => JsonObject,
 ): (cell: Cell, named: Named) => RowCount | null {
-  const keysOf = (cell: Cell) => {
+  const dataKeys = (cell: Cell) => {
     const axes = Object.entries(axesOf(cell)),
       data = axes.filter(([path]) => DATA.test(path)),
       attack = axes.filter(([path]) => ATTACK.test(path));
     return { plain: contentKey(data), triggered: contentKey([data, attack]) };
   };
-  const keys = new Map(cells.map((cell) => [cell, keysOf(cell)]));
+  const keys = new Map(cells.map((cell) => [cell, dataKeys(cell)]));
   const nameOf = (cell: Cell, counter: string): string => {
     const kind = counter.endsWith(ROW_COUNTS.plain) ? 'plain' : 'triggered';
     return `${keys.get(cell)?.[kind] ?? ''} ${counter}`;

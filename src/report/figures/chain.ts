@@ -19,19 +19,19 @@ const plantedIn = ({ chain = [], ofBase }: ReportCell): number =>
   ofBase === undefined ? chain.length + 1 : Number(/\d+/.exec(ofBase)?.[0] ?? 0) + 1;
 
 /** Returns the training whose trigger a cell's number is under; null if it is under none's. */
-function planterOf(cell: ReportCell, field: string): number | null {
+function findPlanter(cell: ReportCell, field: string): number | null {
   const [, other] = OF_TRAINING.exec(field) ?? [];
   if (other !== undefined) return Number(other);
   return OWN_RATE.test(field) && cell.family === 'backdoor' ? plantedIn(cell) : null;
 }
 
-/** Returns `training 1 (badnets)` for the training that `planterOf` returns. */
+/** Returns `training 1 (badnets)` for the training that `findPlanter` returns. */
 const trainingName = ({ attack, bases = [] }: ReportCell, k: number): string =>
   `training ${k} (${bases[k - 1]?.poisoning.attack ?? attack})`;
 
 /** Returns whose trigger a number is under, for the CSV: `training 1 (badnets)`, or ''. */
 export function triggerText({ cells: [cell] }: Condition, field: string): string {
-  const planter = planterOf(cell, field);
+  const planter = findPlanter(cell, field);
   return planter === null ? '' : trainingName(cell, planter);
 }
 
@@ -52,7 +52,7 @@ export const alongChain = (cell: ReportCell): (readonly [ReportCell, number])[] 
  * success but the `trigger_rate` of a model without the attack.
  */
 export const fieldAfter = (field: string, cell: ReportCell, training: number): string =>
-  training < (planterOf(cell, field) ?? 0)
+  training < (findPlanter(cell, field) ?? 0)
     ? field.replace(/\.(test_)?asr(?=$|\.)/, '.$1trigger_rate')
     : field;
 

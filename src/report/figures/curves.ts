@@ -48,7 +48,7 @@ function axisDecades(values: readonly number[]): number[] {
   );
 }
 
-type CurvePoint = ReturnType<typeof curvesOf>[number];
+type CurvePoint = ReturnType<typeof kernelCurves>[number];
 
 /** Returns a cell's eigenvalues, or null if it has none. */
 type Eigenvalues = (cell: ReportCell, of: Parametrisation) => readonly number[] | null;
@@ -66,7 +66,7 @@ interface Panel {
  * the first seed that has a LoRA kernel.
  * @param line the condition's name in the legend
  */
-function curvesOf(condition: Condition, line: string, eigenvalues: Eigenvalues) {
+function kernelCurves(condition: Condition, line: string, eigenvalues: Eigenvalues) {
   const cell = condition.cells.find((one) => eigenvalues(one, 'lora'));
   if (cell === undefined) return [];
   return KERNELS.flatMap(({ of, name }) => {
@@ -121,7 +121,7 @@ async function panelFigure(
       ? joinLabels(condition.adapterLabel, startLabel(condition))
       : condition.adapterLabel;
   const values = shown.flatMap((condition) =>
-    curvesOf(condition, lineLabel(condition), eigenvalues),
+    kernelCurves(condition, lineLabel(condition), eigenvalues),
   );
   if (values.length === 0) return null;
   const lines = distinct(values.map(({ line }) => line)),

@@ -39,12 +39,12 @@ import { measureOf } from './measure.ts';
 /** Returns entries for the conditions of a grid. */
 export type Entries = (conditions: readonly Condition[]) => readonly FigureEntry[];
 
-const channelOf = ({ stage, metric }: MetricNote): Channel => ({
+const yChannel = ({ stage, metric }: MetricNote): Channel => ({
   field: metricName({ stage, metric }),
 });
 
 /** Returns patterns that match exactly `some` of the conditions `all`. */
-function patternsOf(some: readonly Condition[], all: readonly Condition[]): readonly CellPattern[] {
+function patternsFor(some: readonly Condition[], all: readonly Condition[]): readonly CellPattern[] {
   const paths = distinct(all.flatMap(({ axes }) => Object.keys(axes)));
   return some.map((condition) =>
     Object.fromEntries(paths.map((path) => [path, [axisValue(condition, path) ?? null]])),
@@ -81,9 +81,9 @@ export const answerEntries: Entries = (conditions) => {
     title,
     mark: 'point',
     x: { field: 'adapter' },
-    y: [{ ...channelOf(metric), domain: [0, 1] }],
+    y: [{ ...yChannel(metric), domain: [0, 1] }],
     facet: { row: BLOCK },
-    cells: patternsOf(shown, conditions),
+    cells: patternsFor(shown, conditions),
     seeds: false,
     values: true,
     references: references.map(metricName),
@@ -109,7 +109,7 @@ export const scoreEntries: Entries = () =>
     name: `scores-${metric.metric}`,
     title: `${metric.label} by attack and adapter`,
     x: { field: 'adapter' },
-    y: [channelOf(metric)],
+    y: [yChannel(metric)],
     facet: { row: BLOCK },
     references: metric === ASR ? [metricName(ASR_CLEAN)] : [],
   }));
@@ -127,7 +127,7 @@ export const differenceEntries: Entries = (conditions) =>
     title: `${metric.label}: paired differences, adapter − full fine-tuning`,
     caption: metric === ACCURACY ? '' : 'Right of zero: the adapter is hurt more.',
     x: { field: 'adapter' },
-    y: [channelOf(metric)],
+    y: [yChannel(metric)],
     facet: { row: BLOCK },
     cells: [attackPattern(conditions, families)],
     against: 'full',
@@ -217,7 +217,7 @@ export const doseEntries: Entries = (unique) => {
             `${metric.label} against the ` +
             `${path.startsWith('poisoning.steps.') ? axisName(path) : 'dose'} of ${attack}`,
           x: { field: path },
-          y: [channelOf(metric)],
+          y: [yChannel(metric)],
           cells: [{ 'poisoning.attack': [axisValue(first, 'poisoning.attack') ?? null, 'none'] }],
         })),
       ),
@@ -253,7 +253,7 @@ function entriesOverSteps(
       mark: 'line',
       x: { field: 'step' },
       color: { fields: ['adapter'] },
-      cells: patternsOf(some, all),
+      cells: patternsFor(some, all),
       ...entry,
       caption: `${caption}${i === 0 ? leftOut(left, 'attack condition') : ''}`.trim(),
     };
@@ -337,7 +337,7 @@ export const chainEntries: Entries = (conditions) =>
           title: 'After each training of the chain',
           mark: 'line',
           x: { field: 'training' },
-          y: [ACCURACY, ASR].map((metric) => ({ ...channelOf(metric), domain: [0, 1] })),
+          y: [ACCURACY, ASR].map((metric) => ({ ...yChannel(metric), domain: [0, 1] })),
           color: { fields: [...BLOCK, 'adapter'] },
         },
       ];
@@ -373,7 +373,7 @@ export const informationEntries: Entries = (conditions) =>
             color: { fields: ['kernel'] },
             // At initialisation the attack plays no part, so each adapter counts once.
             facet: { row: checkpoint === 'init' ? ['setting'] : BLOCK },
-            cells: patternsOf(shown, conditions),
+            cells: patternsFor(shown, conditions),
           };
         });
   });
@@ -412,7 +412,7 @@ export const entropyEntries: Entries = (conditions) =>
       ),
       color: { fields: ['adapter'] },
       facet: { column: ['kernel'] },
-      cells: patternsOf(shown, conditions),
+      cells: patternsFor(shown, conditions),
       seeds: false,
     }));
   });

@@ -24,15 +24,15 @@ import { TRAINING, triggerText, withEveryTrigger } from './chain.ts';
 import { drawFigure, keyed, leftOut, LINE, varies } from './encode.ts';
 import { type Frame, frameEntry } from './frame.ts';
 import {
-  columnsOf,
-  domainOf,
+  panelsAbreast,
+  axisDomain,
   type Drawn,
   isBeyond,
   isShifted,
-  meansOf,
+  summarisePlaces,
   referenceMark,
-  specOf,
-  spreadOf,
+  figureSpec,
+  chosenSpread,
 } from './marks.ts';
 import { measureOf } from './measure.ts';
 import { measureIn } from './overlays.ts';
@@ -143,7 +143,7 @@ export async function drawEntry(
     const drawn: Drawn = {
       entry,
       frame: part,
-      means: meansOf(points, { entry, frame: part }),
+      means: summarisePlaces(points, { entry, frame: part }),
       lines: shownLines,
       palette: linePalette(shownLines, frame.lines, adapters),
       overlays: entry.overlays ?? [],
@@ -153,18 +153,18 @@ export async function drawEntry(
       leftOut(k === 0 ? countConditions(followed) - countConditions(fit) : 0, 'condition'),
     ].filter((text) => text !== '');
     if (left.length > 0) left.push(' An entry of report.figures can choose them by its cells.');
-    const title = entry.title ?? titleOf(drawn);
+    const title = entry.title ?? defaultTitle(drawn);
     const head = {
       id: k === 0 ? entry.name : `${entry.name}-${k + 1}`,
       title: count > 1 ? `${title} (${k + 1} of ${count})` : title,
     };
-    const caption = [captionOf(drawn), ...left];
+    const caption = [writeCaption(drawn), ...left];
     figures.push(await drawSized(drawn, head, caption));
   }
   return figures;
 }
 
-const titleOf = ({ entry, frame }: Drawn): string => {
+const defaultTitle = ({ entry, frame }: Drawn): string => {
   const what = distinct(frame.measures.map(({ label }) => label)).join(', ');
   const over = entry.x.title ?? (frame.x.title || entry.x.field);
   return frame.form === 'heatmap' ? what : `${what} against ${over}`;
@@ -185,9 +185,9 @@ async function drawSized(
   caption: readonly string[],
 ): Promise<Figure> {
   const { size } = drawn.entry;
-  const csv = csvOfPoints(drawn);
-  const draw = (width: number) => drawFigure(head, caption, specOf(drawn, width), csv);
-  let width = widthOf(drawn),
+  const csv = pointsCsv(drawn);
+  const draw = (width: number) => drawFigure(head, caption, figureSpec(drawn, width), csv);
+  let width = panelWidth(drawn),
     figure = await draw(width);
   if (size === undefined) return figure;
   const asked = size === 'phone' ? WIDTHS.phone : WIDTHS[size] / POINTS;
@@ -196,16 +196,16 @@ async function drawSized(
     const drawnWidth = svgWidth(figure),
       missing = target - drawnWidth;
     if (Math.abs(missing) < 0.5) break;
-    const panelWidth = (all: number): number =>
-      Math.max(LEAST_WIDTH, width + (all - drawnWidth) / columnsOf(drawn));
-    figure = await draw(panelWidth(target));
+    const widthToReach = (all: number): number =>
+      Math.max(LEAST_WIDTH, width + (all - drawnWidth) / panelsAbreast(drawn));
+    figure = await draw(widthToReach(target));
     const narrowest = svgWidth(figure);
     const isTooWide = missing < 0 && narrowest - target > 0.5;
     if (isTooWide) {
       target = narrowest;
-      figure = await draw(panelWidth(target));
+      figure = await draw(widthToReach(target));
     }
-    width = panelWidth(target);
+    width = widthToReach(target);
   }
   const scale = (size === 'phone' ? 1 : POINTS) * (asked / target);
   const unit = size === 'phone' ? '' : 'pt';
@@ -240,13 +240,13 @@ const scaledSvg = (svg: string, scale: number, unit: string): string =>
 const MAP_WIDTH = 960;
 
 /** Returns the width of a panel in pixels, the less the more panels stand side by side. */
-function widthOf(drawn: Drawn): number {
+function panelWidth(drawn: Drawn): number {
   const { form, points } = drawn.frame;
   if (form === 'heatmap') {
     const names = new Set(points.map(({ x }) => x)).size;
-    return names * Math.min(74, Math.max(48, MAP_WIDTH / (names * columnsOf(drawn))));
+    return names * Math.min(74, Math.max(48, MAP_WIDTH / (names * panelsAbreast(drawn))));
   }
-  return [350, 350, 230][columnsOf(drawn)] ?? 200;
+  return [350, 350, 230][panelsAbreast(drawn)] ?? 200;
 }
 
 /** What captions call the line or band that shows a spread. */
@@ -272,7 +272,7 @@ function marksText(drawn: Drawn): string {
   const { form, x, measures } = frame;
   const { seeds = true, against } = entry;
   const centre = STATISTICS[entry.statistic ?? 'mean'],
-    spread = spreadOf(entry);
+    spread = chosenSpread(entry);
   const paired = against === undefined ? '' : 'paired ';
   const holm = against !== undefined && spread === 'interval' ? ' before Holm’s correction' : '';
   const ofSpread = `${paired}${SPREADS[spread]}${holm}${isAnySpreadCut(drawn) ? ', cut at the ends of the axis' : ''}`;
@@ -306,7 +306,7 @@ function marksText(drawn: Drawn): string {
 /** Whether an end of an axis cuts off part of a mean's spread. */
 const isAnySpreadCut = (drawn: Drawn): boolean =>
   drawn.frame.measures.some((measure) => {
-    const [least, most] = domainOf(drawn, measure);
+    const [least, most] = axisDomain(drawn, measure);
     return drawn.means.some(
       ({ measure: { field }, low, high }) =>
         field === measure.field && ((low ?? least) < least || (high ?? most) > most),
@@ -346,7 +346,7 @@ function referencesText({ entry: { references = [] }, frame }: Drawn): string {
 }
 
 /** Returns what is shown, what marks mean, what is not evidence and where numbers come from. */
-function captionOf(drawn: Drawn): string {
+function writeCaption(drawn: Drawn): string {
   const { entry, frame, overlays } = drawn;
   const [levels, points] = [true, false].map((isLevel) =>
     frame.points.filter(({ x }) => (x === null) === isLevel),
@@ -392,7 +392,7 @@ function captionOf(drawn: Drawn): string {
  * Returns every number that is drawn, with the names of its cell or line. If all are of one metric,
  * their column is named after it.
  */
-function csvOfPoints({ entry, frame, overlays }: Drawn): string {
+function pointsCsv({ entry, frame, overlays }: Drawn): string {
   const all = [...frame.points, ...frame.references];
   const hasSeveralMetrics = varies(all.map(({ metric }) => metric));
   const hasTriggers =

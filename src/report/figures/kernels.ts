@@ -205,14 +205,14 @@ const SEQUENTIAL = Array.from({ length: 255 }, (_, i) => {
   return mixColours(VIRIDIS[k]!, VIRIDIS[k + 1]!, at - k);
 });
 
-type Scale = ReturnType<typeof scaleOf>;
+type Scale = ReturnType<typeof chooseScale>;
 
 /**
  * Returns the scale of a map. It is centred on zero if there are negative values, and otherwise
  * spans the values between the 1% and the 99% quantile. The few values beyond share the end colour;
  * otherwise a few rows with large gradients would leave all the rest in one colour.
  */
-function scaleOf(values: Float64Array) {
+function chooseScale(values: Float64Array) {
   const quantile = (sorted: Float64Array, q: number): number =>
     sorted[Math.round(q * (sorted.length - 1))] ?? 0;
   const sorted = Float64Array.from(values).sort();
@@ -310,7 +310,7 @@ function drawScaleBar({ low, high, palette }: Scale, x: number): string {
 
 /** Draws a map with its heading and scale. @param x its left edge in pixels */
 function drawHeatMap(map: HeatMap, x: number): string {
-  const scale = scaleOf(map.values);
+  const scale = chooseScale(map.values);
   const lineColour = scale.palette === DIVERGING ? INK : 'white';
   const box = `x="${x}" y="${TOP}" width="${SIDE}" height="${SIDE}"`;
   return [

@@ -28,7 +28,7 @@ export interface SeedMaps {
 }
 
 /** Returns the maps of each model and data set of the grid; conditions share those of one stage. */
-export function mapsOf(conditions: readonly Condition[]): readonly SeedMaps[] {
+export function collectMaps(conditions: readonly Condition[]): readonly SeedMaps[] {
   const stagesOf = ({ cells }: Condition): readonly (string | undefined)[] =>
     cells.map(({ stages }) => stages['theory-map']);
   const groups = [
@@ -64,7 +64,7 @@ export const averageOverSeeds = (maps: readonly MapFacts[]): readonly MapMean[] 
 
 /** Returns the mean over the seeds of a number of the full kernel, or null if none has it. */
 export type FullMean = (get: (facts: MapModelFacts) => number | null) => number | null;
-export const fullMeanOf =
+export const fullKernelMean =
   (maps: readonly MapFacts[]): FullMean =>
   (get) =>
     meanOfKnown(maps.map(({ full }) => get(full)));
@@ -148,7 +148,7 @@ const panelValues = (points: readonly MapMean[], { panels }: RankMap) =>
     }),
   );
 
-function specOf(values: ReturnType<typeof panelValues>, { panels }: RankMap): TopLevelSpec {
+function mapSpec(values: ReturnType<typeof panelValues>, { panels }: RankMap): TopLevelSpec {
   const ranks = distinct(values.map(({ rank }) => rank)),
     scales = distinct(values.map(({ scale }) => scale)).sort((a, b) => b - a);
   return {
@@ -182,7 +182,7 @@ const MOST_MAPS = 3;
 
 /** Draws a figure for each quantity and each distribution of A; of three models at most. */
 export async function mapFigures(conditions: readonly Condition[]): Promise<readonly Figure[]> {
-  const { shown, left } = firstOf(mapsOf(conditions), MOST_MAPS);
+  const { shown, left } = firstOf(collectMaps(conditions), MOST_MAPS);
   const figures: Figure[] = [];
   for (const [i, { name, maps }] of shown.entries()) {
     const [first] = maps;
@@ -204,10 +204,10 @@ export async function mapFigures(conditions: readonly Condition[]): Promise<read
             },
             [
               `${map.caption} ${source} (B = 0, ${map.scales}), d each layer’s own fan-in; `,
-              `in full it has ${map.full(fullMeanOf(maps))}. ${end}`,
+              `in full it has ${map.full(fullKernelMean(maps))}. ${end}`,
               i === 0 ? leftOut(left, 'map') : '',
             ],
-            specOf(values, map),
+            mapSpec(values, map),
             toCsv(values),
           ),
         );

@@ -30,11 +30,11 @@ export interface Mean extends Omit<Point, 'seed' | 'value' | 'other'>, CentreAnd
 }
 
 /** Returns the spread to draw: by default the interval of a mean, the range of other statistics. */
-export const spreadOf = ({ statistic = 'mean', spread }: FigureEntry) =>
+export const chosenSpread = ({ statistic = 'mean', spread }: FigureEntry) =>
   spread ?? (statistic === 'mean' ? 'interval' : 'range');
 
 /** Returns the statistic of the points at each place or, in a scatter plot, of each condition. */
-export function meansOf(
+export function summarisePlaces(
   points: readonly Point[],
   { entry, frame }: Pick<Drawn, 'entry' | 'frame'>,
 ): readonly Mean[] {
@@ -43,7 +43,7 @@ export function meansOf(
     keyed(row, column, line, field, metric, isScatter ? subject.condition.key : x),
   );
   const statistic = (values: readonly number[]) =>
-    centreAndSpread(values, spreadOf(entry), entry.statistic);
+    centreAndSpread(values, chosenSpread(entry), entry.statistic);
   return [...groups.values()].map((group) => {
     const across = isScatter ? statistic(group.map(({ x }) => Number(x))) : null;
     return {
@@ -90,9 +90,9 @@ export const isShifted = ({ frame: { form, x }, lines }: Drawn): boolean =>
  * Returns how far to the right a line is drawn, in pixels: at most 4 from the next line, and all
  * together over a quarter of the room between places. @param width of a panel
  */
-function shiftOf(drawn: Drawn, line: string, width: number): number {
+function lineShift(drawn: Drawn, line: string, width: number): number {
   const { lines } = drawn;
-  const room = width / 4 / Math.max(1, placesOf(drawn).length),
+  const room = width / 4 / Math.max(1, numericPlaces(drawn).length),
     step = Math.min(4, room / lines.length);
   return isShifted(drawn) ? (lines.indexOf(line) - (lines.length - 1) / 2) * step : 0;
 }
@@ -104,10 +104,10 @@ function shiftOf(drawn: Drawn, line: string, width: number): number {
 function dataRows(drawn: Drawn, width: number): object[] {
   const { frame, overlays } = drawn;
   const isHeat = frame.form === 'heatmap';
-  const xs = placesOf(drawn);
+  const xs = numericPlaces(drawn);
   const place = ({ row, column, line, x, measure: { field } }: Point | Mean) => ({
     ...{ row, column, line, x, panel: field },
-    ...(isShifted(drawn) && { shift: shiftOf(drawn, line, width) }),
+    ...(isShifted(drawn) && { shift: lineShift(drawn, line, width) }),
   });
   const means = drawn.means.flatMap((mean): object[] => {
     const { centre: value, low, high, across, reason, measure, fewerRows } = mean;
@@ -127,7 +127,7 @@ function dataRows(drawn: Drawn, width: number): object[] {
     const own = { part: 'seed', value, isVoid: reason !== null, run: `${line} ${seed}` };
     return isHeat || point.x === null ? [] : [{ ...place(point), ...own }];
   });
-  const references = meansOf(frame.references, drawn).map((mean) => ({
+  const references = summarisePlaces(frame.references, drawn).map((mean) => ({
     ...{ ...place(mean), part: referenceMark(mean.metric), value: mean.centre },
   }));
   return [
@@ -172,7 +172,7 @@ export function isBeyond(
 }
 
 /** Returns the places on a numeric axis, ascending. */
-function placesOf({ frame, overlays }: Drawn): number[] {
+function numericPlaces({ frame, overlays }: Drawn): number[] {
   const ofOverlays = overlays.flatMap((one) => one.rows.map((row) => Number(row[one.x])));
   return distinct([...frame.points.map(({ x }) => x), ...ofOverlays])
     .filter((x) => typeof x === 'number')
@@ -200,7 +200,7 @@ function axisEnds(values: readonly number[], { span }: Pick<Measure, 'span'>): [
  * Returns the ends of a measure's axis: the author's (not in a heat map), or else those that all
  * its marks need, around 0 if differences are drawn.
  */
-export function domainOf(drawn: Drawn, measure: Measure): readonly [number, number] {
+export function axisDomain(drawn: Drawn, measure: Measure): readonly [number, number] {
   const { entry, frame, overlays } = drawn;
   const own = entry.y[frame.measures.indexOf(measure)]?.domain;
   if (own !== undefined && frame.form !== 'heatmap') return own;
@@ -258,7 +258,7 @@ function namesOnX({ points }: Frame): string[] {
 }
 
 /** Turns names under an axis that is too short for them side by side. @param width in pixels */
-const angleOf = (names: readonly string[], width: number): number =>
+const labelAngleFor = (names: readonly string[], width: number): number =>
   names.some((name) => CHARACTER * (codePoints(name).length + 1) > width / names.length) ? -25 : 0;
 
 /** Returns the encoding of x. @param isTitled whether this panel has the title of x */
@@ -269,7 +269,7 @@ function placeEncoding(drawn: Drawn, width: number, isTitled: boolean): object {
   const domain = entry.x.domain && { domain: entry.x.domain };
   if (kind === 'text') {
     const names = namesOnX(frame),
-      labelAngle = isFlipped(drawn) ? 0 : angleOf(names, width);
+      labelAngle = isFlipped(drawn) ? 0 : labelAngleFor(names, width);
     // Else a mark at the left end of the values would cover part of a name.
     const apart = isFlipped(drawn) && { offset: 8 };
     return ordinal('x', title, { sort: names, axis: { grid: false, labelAngle, ...apart } });
@@ -283,10 +283,10 @@ function placeEncoding(drawn: Drawn, width: number, isTitled: boolean): object {
       type = scaleType(scaleWithZero(entry.x.scale, values), Math.min(1, ...values.map(Math.abs)));
     return quantitative('x', title, { scale: { ...type, nice: false, ...ends, ...domain } });
   }
-  const xs = placesOf(drawn);
+  const xs = numericPlaces(drawn);
   const isStep = kind === 'step';
   const axis = isStep
-    ? { tickMinStep: 1, format: 'd', ...(columnsOf(drawn) > 1 && { tickCount: 5 }) }
+    ? { tickMinStep: 1, format: 'd', ...(panelsAbreast(drawn) > 1 && { tickCount: 5 }) }
     : { ...(xs.length <= 9 && { values: xs }), labelOverlap: true, format: '.3~r' };
   const type = scaleType(
     isStep ? scaleWithZero(entry.x.scale, xs) : placeScale(drawn, xs),
@@ -326,7 +326,7 @@ type Place = (from: string, to?: string) => object;
  * @param isOnly whether no other measure has a panel
  * @param isTitled whether the panel has the title of x
  */
-function layersOf(
+function panelLayers(
   drawn: Drawn,
   measure: Measure,
   width: number,
@@ -342,13 +342,13 @@ function layersOf(
   const place = placeEncoding(drawn, width, isTitled);
   const positive = frame.points.map(({ value }) => value).filter((value) => value > 0);
   const scale = {
-    ...scaleType(scaleWithZero(y?.scale, domainOf(drawn, measure)), Math.min(1, ...positive)),
-    domain: domainOf(drawn, measure),
+    ...scaleType(scaleWithZero(y?.scale, axisDomain(drawn, measure)), Math.min(1, ...positive)),
+    domain: axisDomain(drawn, measure),
     ...{ zero: false, nice: false },
   };
   const isTitledUp = isFlip ? !sharesTitle(frame) : isOnly;
   const value = (field: string) =>
-    quantitative(field, isTitledUp ? titleOf(drawn, measure) : null, { scale });
+    quantitative(field, isTitledUp ? measureTitle(drawn, measure) : null, { scale });
   const offset = { field: 'line', type: 'nominal', scale: { domain: palette.domain } };
   const placeAt: Place = (from, to) => ({
     [along]: place,
@@ -356,7 +356,7 @@ function layersOf(
     ...(to !== undefined && { [toUp]: { field: to } }),
     ...(isDodged && { [`${along}Offset`]: offset }),
   });
-  const { color, shape, strokeDash } = channelsOf(drawn, width);
+  const { color, shape, strokeDash } = lineChannels(drawn, width);
   // Overlays are not looked through: beside them, a domain of the author's may leave numbers out.
   const mayLeaveOut =
     overlays.length > 0
@@ -401,7 +401,7 @@ function layersOf(
   const byRun = { color, strokeDash, detail: { field: 'run' } };
   const across = { x: { ...place, field: 'left' }, x2: { field: 'right' }, y: value('value') };
   const ownInk = { color: { field: 'ink', type: 'nominal', scale: null } };
-  const dots = placesOf(drawn).length <= MOST_DOTS ? { size: 14 } : false;
+  const dots = numericPlaces(drawn).length <= MOST_DOTS ? { size: 14 } : false;
   const layers: (object | false)[] = [
     ...(against === undefined ? [] : zeroLayers(measure, isFlip)),
     form === 'bar' &&
@@ -448,7 +448,7 @@ const PUBLISHED_POINT = { fill: 'white', stroke: '#6b6b6b', strokeWidth: 1.2, si
  * Returns the title of a measure's axis. Measures that share it have what their titles have in
  * common, or else `share` if all are shares; null if there is nothing that all are.
  */
-function titleOf({ entry: { against }, frame }: Drawn, { title: own }: Measure): string | null {
+function measureTitle({ entry: { against }, frame }: Drawn, { title: own }: Measure): string | null {
   const { isByMetric, measures } = frame;
   const ofAll = (): string =>
     commonLabel(measures.map(({ title }) => title)) ||
@@ -474,7 +474,7 @@ const zeroLayers = ({ isProportion }: Measure, isFlip: boolean): object[] => {
  * Returns the Vega-Lite channels that tell lines apart, published ones too: colour and, for a print
  * in grey, shape and dash.
  */
-function channelsOf(drawn: Drawn, width: number) {
+function lineChannels(drawn: Drawn, width: number) {
   const { entry, frame, palette, lines, overlays } = drawn;
   const labels = distinct(
     overlays.flatMap((one) => [...publishedLines(one, palette.domain).values()]),
@@ -487,7 +487,7 @@ function channelsOf(drawn: Drawn, width: number) {
     .map((metric) => ({ name: measureOf(metric).label, mark: referenceMark(metric) }))
     .filter(({ name }) => ![...palette.domain, ...labels].includes(name));
   const values = [...named, ...references.map(({ name }) => name)];
-  const layout = legendLayout(values, entry.size ?? width * columnsOf(drawn)),
+  const layout = legendLayout(values, entry.size ?? width * panelsAbreast(drawn)),
     columns = Math.min(entry.size === 'page' ? 5 : 3, layout.columns);
   const look = isStep ? { symbolType: 'stroke', symbolSize: 300 } : { symbolStrokeWidth: 0 };
   const legend =
@@ -514,7 +514,7 @@ function channelsOf(drawn: Drawn, width: number) {
 }
 
 /** Returns sRGB as three numbers from 0 to 1. @param colour `#rrggbb` */
-const channelsOfHex = (colour: string): readonly number[] =>
+const parseHex = (colour: string): readonly number[] =>
   [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16) / 255);
 
 /**
@@ -523,7 +523,7 @@ const channelsOfHex = (colour: string): readonly number[] =>
  * then has a contrast of 4.58 at least. It is above 1 if black stays the better one.
  */
 function whiteFrom([from = '', to = '']: readonly string[]): number {
-  const [start, end] = [channelsOfHex(from), channelsOfHex(to)];
+  const [start, end] = [parseHex(from), parseHex(to)];
   const luminance = (t: number): number =>
     start.reduce((sum, value, i) => {
       const mixed = value + t * ((end[i] ?? 0) - value);
@@ -542,9 +542,9 @@ function heatLayers(drawn: Drawn, measure: Measure, width: number): object[] {
   } = drawn;
   const [names, rows] = [namesOnX(frame), distinct(frame.points.map(({ line }) => line))];
   const isWorseIfHigh = /(?:^|\.)asr|rate|drop|cost/.test(measure.field);
-  const domain = domainOf(drawn, measure),
+  const domain = axisDomain(drawn, measure),
     [low, high] = domain;
-  const labelAngle = angleOf(names, width);
+  const labelAngle = labelAngleFor(names, width);
   const title = sharesTitle(frame) ? null : inRoom(titleOnX(drawn), width);
   const encoding = {
     x: ordinal('x', title, { sort: names, axis: { labelAngle } }),
@@ -557,7 +557,7 @@ function heatLayers(drawn: Drawn, measure: Measure, width: number): object[] {
   const color = quantitative('value', null, {
     scale: { domain, interpolate: 'rgb', range },
     legend: {
-      title: inRoom(titleOf(drawn, measure) ?? measure.title, LEGEND_WIDTHS[size]),
+      title: inRoom(measureTitle(drawn, measure) ?? measure.title, LEGEND_WIDTHS[size]),
       ...{ gradientLength: 120, gradientThickness: 8, tickCount: 3 },
       ...(measure.isProportion && { format: '.2~f' }),
     },
@@ -623,7 +623,7 @@ const mostAbreast = ({ entry: { size = 'page' }, frame }: Drawn): number =>
   size !== 'page' || hasPanels(frame, 'column') ? 1 : 3;
 
 /** Returns how many panels stand side by side. */
-export function columnsOf(drawn: Drawn): number {
+export function panelsAbreast(drawn: Drawn): number {
   const columns = new Set(drawn.frame.points.map(({ column }) => column)).size;
   return columns > 1 ? columns : Math.min(mostAbreast(drawn), panelMeasures(drawn.frame).length);
 }
@@ -635,7 +635,7 @@ const inRoom = (title: string | null, room: number): string[] | null =>
 const HEADER = { labelAngle: 0, labelOrient: 'top', labelAnchor: 'start', labelPadding: 3 };
 
 /** Returns the specification of a figure, with its data. @param width of a panel, in pixels */
-export function specOf(drawn: Drawn, width: number): TopLevelSpec {
+export function figureSpec(drawn: Drawn, width: number): TopLevelSpec {
   const { frame } = drawn;
   const { form, x, points } = frame;
   const isFlip = isFlipped(drawn),
@@ -652,7 +652,7 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
   };
   const panelsBy = (key: 'row' | 'column', header: object) => {
     const names = distinct(points.map((point) => point[key])),
-      room = key === 'row' ? width * columnsOf(drawn) : width;
+      room = key === 'row' ? width * panelsAbreast(drawn) : width;
     const lines = inLines(names, Math.floor(room / BOLD_CHARACTER));
     return (
       hasPanels(frame, key) && {
@@ -661,8 +661,8 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
     );
   };
   const facetOf = (measure: Measure) => {
-    const shared = isFlip ? titleOf(drawn, measure) : titleOnX(drawn),
-      title = inRoom(shared, width * columnsOf(drawn));
+    const shared = isFlip ? measureTitle(drawn, measure) : titleOnX(drawn),
+      title = inRoom(shared, width * panelsAbreast(drawn));
     return {
       ...panelsBy('row', { ...HEADER, title: null }),
       ...panelsBy('column', { title, titleOrient: 'bottom', labelOrient: 'top' }),
@@ -680,10 +680,10 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
     const isTitled = columns > 1 || i === measures.length - 1 || isFlip;
     const layer = isHeat
       ? heatLayers(drawn, measure, width)
-      : layersOf(drawn, measure, width, { isOnly: !measures[1], isTitled });
+      : panelLayers(drawn, measure, width, { isOnly: !measures[1], isTitled });
     const facet = facetOf(measure),
       one = { ...size, layer: above ? [...layer, nameLayer(drawn)] : layer };
-    const name = titleOf(drawn, measure) ?? measure.title;
+    const name = measureTitle(drawn, measure) ?? measure.title;
     const head = { text: inRoom(name, width), fontSize: 12, fontWeight: 'normal' };
     return {
       ...(measures.length > 1 && {

@@ -32,7 +32,7 @@ interface Run {
 const SUBSCRIPT = /[\u2080-\u209c\u1d62-\u1d6a\u2c7c]/;
 
 /** Returns how to set a character: one that the font lacks as a small plain one, if it has that. */
-function runOf(character: string, hasGlyphFor: (character: string) => boolean): Run {
+function chooseRun(character: string, hasGlyphFor: (character: string) => boolean): Run {
   if (hasGlyphFor(character)) return { text: character, scale: 1, rise: 0, lacks: false };
   const plain = character.normalize('NFKC');
   if (plain === character || !codePoints(plain).every(hasGlyphFor))
@@ -44,7 +44,7 @@ function runOf(character: string, hasGlyphFor: (character: string) => boolean): 
 function splitRuns(words: string, hasGlyphFor: (character: string) => boolean): readonly Run[] {
   const runs: Run[] = [];
   for (const character of words) {
-    const run = runOf(character, hasGlyphFor),
+    const run = chooseRun(character, hasGlyphFor),
       last = runs.at(-1);
     if (last && !last.lacks && !run.lacks && last.rise === run.rise)
       runs[runs.length - 1] = { ...last, text: last.text + run.text };

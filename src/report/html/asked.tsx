@@ -115,7 +115,7 @@ interface Trained {
 }
 
 /** Names a training before the cells' own: `the base: badnets, rate 0.1`. */
-export function placeOf({ section, poisoning }: EarlierTraining): string {
+export function trainingPlace({ section, poisoning }: EarlierTraining): string {
   const doses = ['rate', 'count'].flatMap((dose) =>
     poisoning[dose] === undefined ? [] : `, ${dose} ${formatValue(poisoning[dose])}`,
   );
@@ -130,7 +130,7 @@ const Training = ({ conditions }: OfConditions): JSX.Element => {
       const { rank } = base.adapter;
       const adapter = adapterTitle(base.adapter.type);
       return {
-        place: placeOf(base),
+        place: trainingPlace(base),
         adapter: rank === undefined ? adapter : `${adapter} r = ${formatValue(rank)}`,
         train: base.train,
       };

@@ -6,7 +6,7 @@ import type { JSX } from 'preact';
 import type { Condition } from '../conditions.ts';
 import { cut, plural } from '../format.ts';
 import type { ReceiptFacts } from '../types.ts';
-import { placeOf } from './asked.tsx';
+import { trainingPlace } from './asked.tsx';
 import { ChangedRow } from './changes.tsx';
 import { type Chapter, OutputsLink, type PageProps } from './parts.tsx';
 
@@ -27,7 +27,7 @@ function firstReceipts(conditions: readonly Condition[]): readonly Shown[] {
   };
   for (const { attackLabel, cells } of conditions)
     for (const { seed, receipt, bases = [] } of cells) {
-      for (const base of bases) add(placeOf(base), seed, base.receipt);
+      for (const base of bases) add(trainingPlace(base), seed, base.receipt);
       add(attackLabel, seed, receipt);
     }
   return [...byAttack.values()];

@@ -90,7 +90,7 @@ function sourceFacts({ sources }: ReportInput): readonly Fact[] {
   ]);
 }
 
-function factsOf(analysis: Analysis): readonly Fact[] {
+function listFacts(analysis: Analysis): readonly Fact[] {
   const { input, conditions } = analysis;
   const cells = input.cells.length.toLocaleString('en');
   const seconds = input.stages
@@ -155,7 +155,7 @@ export function Header(props: PageProps): JSX.Element {
           </div>
         )}
         <dl class="facts">
-          {factsOf(props).map(([name, value]) => (
+          {listFacts(props).map(([name, value]) => (
             <div>
               <dt>{name}</dt>
               <dd>{value}</dd>

@@ -18,16 +18,16 @@ interface Row {
 /** Reads one number, at one tolerance or one count of rows. */
 type Reading = (facts: FisherSensitivity) => number | null | undefined;
 
-const sensitivityOf = (cell: ReportCell, of: Parametrisation): FisherSensitivity | null =>
+const readSensitivity = (cell: ReportCell, of: Parametrisation): FisherSensitivity | null =>
   lastFisher(cell)?.[of]?.sensitivity ?? null;
 const hasSensitivity = ({ condition, of }: Row): boolean =>
-  condition.cells.some((cell) => sensitivityOf(cell, of) !== null);
-const meanOf = ({ condition, of }: Row, read: Reading): number | undefined =>
+  condition.cells.some((cell) => readSensitivity(cell, of) !== null);
+const meanReading = ({ condition, of }: Row, read: Reading): number | undefined =>
   seriesOf(condition, (cell) => {
-    const facts = sensitivityOf(cell, of);
+    const facts = readSensitivity(cell, of);
     return facts === null ? null : (read(facts) ?? null);
   }).summary?.mean;
-const meanText = (row: Row, read: Reading): string => formatNumber(meanOf(row, read));
+const meanText = (row: Row, read: Reading): string => formatNumber(meanReading(row, read));
 
 /**
  * Counts the conditions in which every reading puts LoRA's mean on the same side of the full
@@ -40,8 +40,8 @@ function countSteadyOrders(
   const signs = conditions
     .map((condition) =>
       readings.flatMap((read) => {
-        const lora = meanOf({ condition, of: 'lora' }, read),
-          full = meanOf({ condition, of: 'full' }, read);
+        const lora = meanReading({ condition, of: 'lora' }, read),
+          full = meanReading({ condition, of: 'full' }, read);
         return lora === undefined || full === undefined ? [] : [Math.sign(lora - full)];
       }),
     )
@@ -103,7 +103,7 @@ export function Sensitivity({ conditions }: OfConditions): JSX.Element | null {
     .flatMap((condition) => BOTH.map((of): Row => ({ condition, of })))
     .filter(hasSensitivity);
   const [facts] = rows.flatMap(({ condition, of }) =>
-    condition.cells.flatMap((cell) => sensitivityOf(cell, of) ?? []),
+    condition.cells.flatMap((cell) => readSensitivity(cell, of) ?? []),
   );
   if (facts === undefined) return null;
   const left = alike.length - adapters.length;

@@ -9,9 +9,9 @@ import { joinLabels } from '../figures/encode.ts';
 import {
   averageOverSeeds,
   bitsAt,
-  fullMeanOf,
+  fullKernelMean,
   type MapMean,
-  mapsOf,
+  collectMaps,
   type SeedMaps,
 } from '../figures/map.ts';
 import { ESTIMATED, isEstimated } from '../fisher.ts';
@@ -86,7 +86,7 @@ function Measured(props: PageProps): JSX.Element {
       </p>
     );
   const optimisers = distinct(
-    conditions.flatMap(({ cells }) => cells.map(({ train }) => optimiserOf(train))),
+    conditions.flatMap(({ cells }) => cells.map(({ train }) => optimiserName(train))),
   );
   return (
     <>
@@ -124,7 +124,7 @@ export const theory: Chapter = {
   parts: [Outputs, Measured, Delta, Regime, Divergence, WeightSpectrum, TheoryMap],
 };
 
-const optimiserOf = (train: JsonObject): string => {
+const optimiserName = (train: JsonObject): string => {
   const { optimizer } = train;
   return typeof optimizer === 'string' ? optimizer : 'unknown';
 };
@@ -200,7 +200,7 @@ const regimeColumns = (lines: readonly Line[]): readonly Column<Line>[] => [
   names('Attack', ({ condition }) => blockLabel(condition)),
   names('Adapter', ({ condition }) => condition.adapterLabel),
   ...(lines.some(({ step }) => step !== null) ? [STEP] : []),
-  names('Optimiser', ({ condition }) => optimiserOf(condition.cells[0].train)),
+  names('Optimiser', ({ condition }) => optimiserName(condition.cells[0].train)),
   kernelColumn('‖K(T)−K(0)‖/‖K(0)‖', trainedKernelMetric('drift')),
   kernelColumn('1 − cos(K(T), K(0))', trainedKernelMetric('rotation')),
   regimeColumn('error of the linear prediction', regimeMetric('linear.relative_error')),
@@ -274,7 +274,7 @@ const MAP_COLUMNS: readonly Column<MapMean>[] = [
 ];
 
 function mapCaption({ name, maps }: SeedMaps, scale: number): string {
-  const full = fullMeanOf(maps),
+  const full = fullKernelMean(maps),
     [{ information, outputs }] = maps;
   const ofFull = [
     `log Σλ ${formatNumber(full(({ h1 }) => h1))}`,
@@ -294,7 +294,7 @@ function mapCaption({ name, maps }: SeedMaps, scale: number): string {
 
 /** Shows each model’s map at one variance as a table, and its figures; nothing without maps. */
 function TheoryMap({ conditions, figures }: PageProps): JSX.Element | null {
-  const every = mapsOf(conditions);
+  const every = collectMaps(conditions);
   if (every.length === 0) return null;
   const inits = distinct(every.map(({ maps: [{ init }] }) => init));
   return (
