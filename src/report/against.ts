@@ -16,14 +16,13 @@ import {
 } from './results.ts';
 import { holm, marginP } from './verdict.ts';
 
-/** Whether cells are compared with full fine-tuning, with their clean runs, or not at all. */
 export type Against = 'full' | 'clean' | 'none';
 
 /** A cell's number over its seeds, compared with another. */
 export interface Compared {
   /**
-   * By seed, for the seeds that have both: the number that the cell's is compared with, and why the
-   * pair is not evidence (null if it is).
+   * By seed, for the seeds that have both numbers: the one that the cell's is compared with, and
+   * why the pair is not evidence (null if it is).
    */
   readonly others: ReadonlyMap<
     number,
@@ -33,7 +32,7 @@ export interface Compared {
   readonly difference: PairedDifference | null;
   /** One reason for each seed whose pair is not evidence (evidence.ts), and so is not compared. */
   readonly excluded: readonly string[];
-  /** The p-value of no difference (`differenceP`). */
+  /** That of no difference (`differenceP`); null if it has none. */
   readonly p: number | null;
   /** `p`, corrected by Holm's method over all cells that have a p-value of this metric. */
   readonly holm: number | null;
@@ -57,7 +56,6 @@ interface Partner {
 /** Finds what a cell's number is compared with; null if there is nothing. */
 type FindPartner = (cell: ResultCell, metric: Named) => Partner | null;
 
-/** Returns why a cell's number at a seed is not evidence, or null if it is. */
 const voidReasonAt = (
   { seeds }: ResultCell,
   seed: number,
@@ -111,7 +109,6 @@ function fullPartner(cells: readonly ResultCell[]): FindPartner {
   };
 }
 
-/** Compares a cell's number with its partner's, paired by seed, without correcting the p-value. */
 function compareOne(cell: ResultCell, metric: Named, partner: Partner): Omit<Compared, 'holm'> {
   const { values, reason } = partner;
   const pairs = [...valuesBySeed(cell, metric)].flatMap(([seed, value]) => {
@@ -139,8 +136,8 @@ function compareOne(cell: ResultCell, metric: Named, partner: Partner): Omit<Com
 }
 
 /**
- * Compares all cells by some metrics.
- * @returns a function that gives the comparison of a cell's number, an empty one without a partner
+ * Returns a function that gives the comparison of a cell's metric, without any number if the cell
+ * has nothing to be compared with.
  */
 export function compareCells(
   cells: readonly ResultCell[],
@@ -200,26 +197,26 @@ export const pText = (p: number): string => (p < 0.001 ? '<0.001' : p.toFixed(3)
 export const testText = ({ p, holm }: Compared): string | null =>
   p === null || holm === null ? null : `${pText(p)} (${pText(holm)})`;
 
-/** The heading of a column of p-values (`testText`), and the note below its table. */
+/** The heading of a column of `testText`, and the note below its table. */
 export const TEST_HEAD = 'p (Holm)';
 export const TEST_NOTE =
   'p: of no difference, paired by seed, from three pairs on; in parentheses, corrected by ' +
   'Holm’s method over the cells that are compared by the metric.';
 
-/** Whether a number has any pair to compare, be it evidence or not. */
+/** Whether any seed has both numbers, be the pair evidence or not. */
 export const isCompared = ({ difference, excluded }: Compared): boolean =>
   difference !== null || excluded.length > 0;
 
 /**
- * Returns the p-value of no difference (`marginP`), not corrected. Null for fewer than three pairs,
+ * Returns the p-value of no difference, before Holm's correction. Null for fewer than three pairs,
  * or if the metric is itself a p-value.
  */
 export const differenceP = (metric: Named, paired: PairedDifference | null): number | null =>
   paired === null || paired.n < 3 || isPValue(metric) ? null : marginP(paired, 0);
 
 /**
- * Returns p-values corrected by Holm's method, in order; null for a comparison without one. The
- * p-values of one metric are a family.
+ * Returns p-values in the order of the comparisons, each corrected by Holm's method over all of its
+ * metric; null for a comparison without one.
  */
 export function holmByMetric(
   compared: readonly (Named & { readonly p: number | null })[],

@@ -28,7 +28,7 @@ export interface Analysis {
   /** Whether kernels or Fisher information were asked for, which the paper's theorem is about. */
   readonly theorem: boolean;
   readonly kernels: readonly KernelChoice[];
-  /** How many cells have kernels that are not drawn, beside those of `kernels`. */
+  /** How many cells have kernels of which none is drawn. */
   readonly undrawn: number;
 }
 
@@ -43,7 +43,7 @@ const conditionName = (condition: Condition): string => {
   return `${condition.adapterLabel} ${attack}`;
 };
 
-/** Returns the warnings. Those that differ only in numbers, as over seeds, are merged into one. */
+/** Merges warnings that differ only in numbers, as over seeds. */
 function mergeWarnings({ stages }: ReportInput): Analysis['warnings'] {
   const told = stages.flatMap(({ id, warnings = [] }) => warnings.map((one) => ({ ...one, id })));
   const groups = groupBy(told, ({ message }) => withoutNumbers(message));
@@ -93,7 +93,10 @@ export function analyse(input: ReportInput): Analysis {
 /** The most rows of the CSV of all metrics. For more, there is `dosimeter results SPEC --csv`. */
 const MOST_ROWS = 15_000;
 
-/** Returns every metric of every cell as CSV (null for no rows or too many), and how many rows. */
+/**
+ * Returns every metric of every cell as CSV, and the number of its rows. The CSV is null if there
+ * are no rows or more than `MOST_ROWS`.
+ */
 export function allMetricsCsv(conditions: readonly Condition[]): {
   readonly csv: string | null;
   readonly rows: number;
@@ -127,7 +130,6 @@ export function allMetricsCsv(conditions: readonly Condition[]): {
 
 /** The answer at the top of the page. */
 export interface Standing {
-  /** Short sentences, one a line. */
   readonly headline: readonly string[];
   readonly detail: string;
 }
@@ -152,7 +154,7 @@ function tally(claim: string, verdicts: readonly Verdict[]): string {
   return `${claim}: ${parts.join(', ')}`;
 }
 
-/** Returns what the page says if no verdict is possible, or null if one is. */
+/** Returns what the page says if no verdict is possible; null if one is. */
 function undecidedStanding(conditions: readonly Condition[]): Standing | null {
   if (!conditions.some(isFull) || conditions.every(isFull))
     return {
@@ -193,7 +195,7 @@ const tallySentences = (
     .filter(([, verdicts]) => verdicts.length > 0)
     .map(([claim, verdicts]) => `${tally(claim, verdicts)}.`);
 
-/** Returns a sentence for each claim about ASR and accuracy, which counts its verdicts. */
+/** Returns a sentence for each claim about ASR and accuracy that counts its verdicts. */
 export function scoreTallies(adapters: Comparisons['adapters']): string[] {
   const verdictsOn = (metric: MetricNote): Verdict[] =>
     adapters.flatMap((comparison) =>
@@ -205,7 +207,6 @@ export function scoreTallies(adapters: Comparisons['adapters']): string[] {
   ]);
 }
 
-/** Returns how many verdicts held, were refuted or are undecided, or why none is possible. */
 function writeStanding(
   conditions: readonly Condition[],
   { adapters, kernels }: Comparisons,

@@ -1,6 +1,6 @@
 /**
- * What a reader must know before reading any number: collapsed models, attacks without a
- * demonstrable effect, triggers that are cut off.
+ * What a reader must know before reading any number: models that predict one class only or have
+ * learnt nothing, triggers without a demonstrable effect, triggers that are cut off.
  */
 import {
   beatsMajority,
@@ -17,16 +17,15 @@ import { formatNumber, list, plural } from './format.ts';
 import { distinct, groupBy } from './groups.ts';
 import { resultCells, type ResultRow } from './results.ts';
 
-/** Cells that differ only in their seed, with a name that distinguishes them from others. */
 export interface CaveatGroup {
-  /** Empty if the group needs no name. */
+  /** Tells the group from others; empty if it needs no name. */
   readonly label: string;
   readonly cells: readonly Measured[];
 }
 
 export interface Caveat {
   readonly id: 'one-class' | 'no-better' | 'no-preference' | 'not-told' | 'not-read';
-  /** Whether the caveat makes numbers void. Otherwise they are valid, but easily misread. */
+  /** Whether the numbers are void. Otherwise they are valid, but easily misread. */
   readonly severe: boolean;
   readonly title: string;
   readonly text: string;
@@ -39,7 +38,7 @@ interface Found extends CaveatGroup {
   readonly of: number;
 }
 
-/** Returns the cells of each group that pass a test; groups without such a cell are left out. */
+/** Returns the cells of each group that pass a test, without groups that have none. */
 const groupsWith = (
   groups: readonly CaveatGroup[],
   test: (cell: Measured) => boolean,
@@ -52,8 +51,8 @@ const countCells = (found: readonly Found[]): number =>
   found.reduce((sum, { cells }) => sum + cells.length, 0);
 
 /**
- * Returns the names of groups, each with a detail: `badnets, LoRA r = 4 (2 of 3 seeds): DETAIL. `.
- * The count is left out if it is all seeds. Empty if the only group has no name.
+ * Names groups, each with a detail: `badnets, LoRA r = 4 (2 of 3 seeds): DETAIL. `. The count is
+ * left out if it is all seeds. Returns '' if the only group has no name and no detail.
  */
 function groupNames(found: readonly Found[], detail: (one: Found) => string = () => ''): string {
   const labels = found.slice(0, MOST_LABELS).map((one) => {
@@ -72,7 +71,6 @@ const isOrAre = (found: readonly Found[]): string => (countCells(found) === 1 ? 
 /** Rounds down, so that no share below 1 is written as 100%. */
 const percent = (share: number): string => `${Math.floor(share * 1000) / 10}%`;
 
-/** Returns the mean of a metric of `evaluate` over cells, as text. */
 const meanText = (cells: readonly Measured[], metric: string): string =>
   formatNumber(
     cells.reduce((sum, { metrics }) => sum + (metrics['evaluate']?.[metric] ?? NaN), 0) /
@@ -84,7 +82,7 @@ const meanText = (cells: readonly Measured[], metric: string): string =>
 const isFiltered = ({ metrics }: Measured): boolean =>
   metrics['evaluate']?.['rows_judged'] !== undefined;
 
-/** Returns the caveat that models do not read some triggers, or null if they read all. */
+/** Returns the caveat that models do not read some triggers as a whole; null if they read all. */
 function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
   // A defence that filters rows may leave mostly poisoned rows whose trigger is cut off. So cells
   // with a filter count only if there are no others.
@@ -123,7 +121,7 @@ function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
       };
 }
 
-/** Returns the caveats of these groups, the worst first; none if nothing was evaluated. */
+/** Returns the caveats, the worst first; none if nothing was evaluated. */
 export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
   const modelCount = countCells(
     groupsWith(groups, ({ metrics }) => metrics['evaluate']?.['predicted_share'] !== undefined),
@@ -190,8 +188,8 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
 }
 
 /**
- * Groups rows of results into cells that differ only in their seed.
- * @param label names a cell by its axes and its other names; cells with equal names form one group
+ * Groups rows of results by the names of their cells.
+ * @param label names a cell by its axis values and its other names; cells of one name are one group
  */
 export function caveatGroups(
   rows: readonly ResultRow[],

@@ -34,20 +34,20 @@ interface ClaimRow extends Comparison {
   /** What is compared, and under which attack. */
   readonly label: string;
   readonly kind: NumberKind;
-  /** What would decide the claim; empty if it is decided. */
+  /** What would decide the comparison; empty if it is decided. */
   readonly decides: string;
 }
 
 interface Claim {
   readonly statement: string;
-  /** What the paper's own numbers show. */
+  /** The paper's numbers, in a sentence. */
   readonly published: string;
   readonly rows: readonly ClaimRow[];
 }
 
 /**
- * Returns what would decide a comparison, such as more seeds, or why no number of them would; '' if
- * it is decided.
+ * Says what would decide a comparison, such as more seeds, or why no number of them would; '' if it
+ * is decided.
  * @param tests over how many comparisons the verdict was corrected
  * @param isOfNone whether the claim is that there is no effect
  */
@@ -71,13 +71,13 @@ function whatWouldDecide(
 interface Question<T> {
   readonly label: (comparison: T) => string;
   readonly kind?: NumberKind;
-  /** Whether the claim is that there is no effect. */
   readonly isOfNone?: boolean;
-  /** Returns a key of the comparisons over which a verdict was corrected. Default: all of them. */
+  /**
+   * Tells apart the comparisons that were corrected separately. Default: all were corrected as one.
+   */
   readonly correctedOver?: (comparison: T) => string;
 }
 
-/** Returns a row for each comparison that has a verdict. */
 function claimRows<T extends Comparison>(
   comparisons: readonly T[],
   { label, kind = 'proportion', isOfNone = false, correctedOver = () => '' }: Question<T>,
@@ -103,7 +103,7 @@ const readVariance = ({ cells }: Condition): number | null =>
 interface AxisClaim extends EndsQuestion {
   readonly statement: string;
   readonly published: string;
-  /** The name of the axis. */
+  /** The axis in words. */
   readonly of: string;
 }
 
@@ -254,7 +254,7 @@ const COLUMNS: readonly Column<ClaimRow>[] = [
 ];
 
 const MOST_NAMED = 4;
-/** Names the conditions that no verdict on robustness is about, and why. */
+/** Names the attacked conditions that no verdict on robustness is about, and says why. */
 function WithoutClaims({ conditions }: OfConditions): JSX.Element {
   const attacked = conditions.filter(({ family }) => family !== 'none');
   return (

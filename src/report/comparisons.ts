@@ -1,4 +1,4 @@
-/** Everything that is compared in a grid, paired by seed, with what is left out. */
+/** Compares adapters, ends of axes and kernels, paired by seed, and judges the paper's claims. */
 import { type PairedDifference, pairedDifference } from '../base/stats.ts';
 import { byName, type Condition, isFull, type Quantity, scoreOf } from './conditions.ts';
 import { voidReason } from './evidence.ts';
@@ -23,7 +23,7 @@ import {
   type Verdict,
 } from './verdict.ts';
 
-/** Two numbers, paired by seed, and their difference a − b. */
+/** Two numbers, paired by seed, `a[i]` with `b[i]` at `seeds[i]`, and their difference a − b. */
 export interface Comparison {
   readonly a: readonly number[];
   readonly b: readonly number[];
@@ -32,22 +32,22 @@ export interface Comparison {
   readonly incomplete: number;
   /** How many seeds have both numbers but are not evidence (evidence.ts); they are not used. */
   readonly excluded: number;
-  /** The reasons why pairs are not evidence, each once. */
+  /** Why pairs are excluded, each reason once. */
   readonly reasons: readonly string[];
   /** Null if no pair is left. */
   readonly difference: PairedDifference | null;
   readonly margin: number;
-  /** Null if the paper makes no claim. */
+  /** Null if the paper makes no claim about the comparison. */
   readonly verdict: Verdict | null;
 }
 
-/** Whether a number is there and finite. */
 export const isNumber = (value: number | null): value is number =>
   value !== null && Number.isFinite(value);
 
 /**
- * Pairs two numbers over seeds. `a` and `b` return null for a seed that lacks the number.
- * @param reason returns why the pair of a seed is not evidence, or null if it is
+ * Pairs two numbers over seeds.
+ * @param a returns the first number at a seed; null if there is none. Likewise `b`
+ * @param reason returns why the pair of a seed is not evidence; null if it is
  */
 function pairBySeed(
   seeds: readonly number[],
@@ -81,8 +81,8 @@ export interface AdapterComparison extends Comparison {
 }
 
 /**
- * Returns the sign that the paper claims for adapter − full, or null if it makes no claim: its
- * claims are about LoRA, not about other adapters, and not about `Condition.unclaimed`.
+ * Returns the sign that the paper claims for adapter − full; null if it makes no claim, as about
+ * other adapters than LoRA or about `Condition.unclaimed`.
  */
 function claimedSign(metric: MetricNote, condition: Condition): 1 | -1 | null {
   if (condition.unclaimed !== null || condition.adapter !== 'lora') return null;
@@ -92,9 +92,8 @@ function claimedSign(metric: MetricNote, condition: Condition): 1 | -1 | null {
 }
 
 /**
- * Pairs each adapter's condition with full fine-tunings of the same attack and other axes. Of
- * these, it takes those that differ from the adapter's in the fewest axes of training: if adapters
- * and full fine-tuning have different learning rates, those with as many steps.
+ * Pairs each adapter with the full fine-tunings of the same attack and setting that differ from it
+ * in the fewest axes of training: if learning rates differ, those with as many steps.
  */
 export function adapterPairs(
   conditions: readonly Condition[],
@@ -114,7 +113,6 @@ export function adapterPairs(
 const cellAt = ({ cells }: Condition, seed: number): ReportCell | undefined =>
   cells.find((cell) => cell.seed === seed);
 
-/** Returns a function that reads a quantity at a seed; null if the condition lacks it there. */
 const readBySeed =
   (condition: Condition, quantity: Quantity) =>
   (seed: number): number | null => {
@@ -122,11 +120,11 @@ const readBySeed =
     return cell ? quantity(cell) : null;
   };
 
-/** Chooses the rows that are compared: returns a metric's note itself, or its note on test rows. */
+/** Returns the metric whose numbers are compared: the given one, or the same on test rows. */
 type ChooseRows = (metric: MetricNote) => MetricNote;
 const onValidation: ChooseRows = (metric) => metric;
 
-/** Compares a metric of two conditions, paired by seed. The verdict stays null. */
+/** Compares a metric of two conditions, paired by seed, without a verdict. */
 function compareScores(
   metric: MetricNote,
   adapter: Condition,
@@ -157,8 +155,9 @@ function compareScores(
 }
 
 /**
- * Returns, for the pairs of an ASR comparison, what the trigger adds to each model's own rate of
- * the target. Returns the ASR itself if no model's was measured, and no pairs if some are missing.
+ * Returns, for the pairs of an ASR comparison, what the trigger adds to each model's rate of the
+ * target. If it was measured for none of the models, returns the ASR itself; if for some only, no
+ * pairs.
  */
 function addedByTrigger(
   { adapter, full, seeds, a, b, margin }: AdapterComparison,
@@ -177,8 +176,8 @@ function addedByTrigger(
 }
 
 /**
- * Returns a verdict on each comparison of a metric. A verdict on ASR requires that what the trigger
- * adds to each model's own rate of the target differs as claimed, too. Otherwise a model that gives
+ * Judges comparisons of a metric, one verdict each. A verdict on ASR requires that what the trigger
+ * adds to each model's rate of the target differs as claimed, too. Otherwise a model that gives
  * most rows the target class anyway would count as successfully attacked.
  */
 const judgeScores = (
@@ -196,8 +195,8 @@ const judgeScores = (
     : judge(compared, direction);
 
 /**
- * Compares every metric for every pair of an adapter and full fine-tuning that has it, with
- * verdicts on the paper's claims.
+ * Compares every metric of `COMPARED` for each pair of `adapterPairs`, with verdicts on the paper's
+ * claims. Leaves out comparisons without any pair.
  */
 export function compareAdapters(
   conditions: readonly Condition[],
@@ -226,11 +225,11 @@ export function compareAdapters(
 }
 
 /**
- * Compares the two ends of a numeric axis of LoRA, for conditions under an attack that differ in
- * nothing else.
- * @param at returns a condition's place on the axis, or null if it has none
- * @param path the axis, which may write a place in several ways
- * @param others the axes that may change along it
+ * Compares a metric at the two ends of a numeric axis of LoRA (`most` − `least`), among attacked
+ * conditions that differ in nothing else.
+ * @param at returns a condition's place on the axis; null if it has none
+ * @param path the axis. It may write one place in several ways
+ * @param others axes that may change along it, if they have one value at each place
  * @param claimed the claimed sign of the difference; 0 if the claim is that there is none
  */
 export function compareEnds(
@@ -280,8 +279,8 @@ export interface KernelComparison extends Comparison {
 }
 
 /**
- * Compares one quantity of a condition's LoRA kernel and full kernel. A model that predicts one
- * class only is excluded, except at initialisation: it is training that made it so.
+ * Compares a quantity of a condition's kernels, LoRA − full. After initialisation, models that
+ * predict one class only are excluded.
  */
 function compareKernel(
   quantity: FisherQuantity,
@@ -308,7 +307,7 @@ function compareKernel(
   };
 }
 
-/** Compares the kernels of K_LoRA = K_full + Δ; the paper claims LoRA ≤ full for each quantity. */
+/** Compares every quantity of the two kernels at every checkpoint. The paper claims LoRA ≤ full. */
 export function compareKernels(conditions: readonly Condition[]): readonly KernelComparison[] {
   const cells = conditions.flatMap((condition) => condition.cells);
   const quantities = [...INFORMATION, ...entropiesOf(cells)];

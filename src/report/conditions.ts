@@ -21,8 +21,8 @@ import { ACCURACY, type MetricNote } from './metrics.ts';
 import type { AttackFamily, ReportCell } from './types.ts';
 
 /**
- * The paper trains clean bases, and defends none. It makes no claim about a poisoned base that is
- * trained further, on clean rows or on poisoned ones, nor about a defence, which may drop poison.
+ * Kinds of conditions about whose robustness the paper makes no claim: it trains clean bases, and
+ * defends none.
  */
 export type Unclaimed = 'a poisoned base that is trained further' | 'models under a defence';
 
@@ -37,36 +37,35 @@ export interface Condition extends Labels {
   readonly attack: string;
   readonly family: AttackFamily;
   /**
-   * The attacked base's section, as in `ReportCell`; null if the attack is on the cell's own
-   * training.
+   * The attacked base's section, as in `ReportCell`; null if the cell's own training is attacked.
    */
   readonly ofBase: string | null;
-  /** Of what the paper makes no claim about robustness, if the condition is such; else null. */
+  /** Null if the paper makes claims about the condition's robustness. */
   readonly unclaimed: Unclaimed | null;
   readonly adapter: string;
   readonly axes: JsonObject;
   /**
-   * The condition under each of its names, if it has several (α = r and α = 16 at rank 16). Only
-   * figures along an axis use it, because each name has a place there. Everywhere else the
-   * condition counts once.
+   * The condition under each of its names; empty if it has one. (α = r and α = 16 at rank 16 are
+   * two names.) Figures along an axis have a place for each name; elsewhere the condition counts
+   * once.
    */
   readonly named: readonly Condition[];
   /** One cell for each seed, in the order of the spec. */
   readonly cells: NonEmpty<ReportCell>;
   /** The failed and blocked stages of each cell that has any. */
   readonly failures: ReadonlyMap<ReportCell, readonly StageFacts[]>;
-  /** Returns the condition's labels without some axes, which a figure draws instead of naming. */
+  /** Returns the labels without the axes `paths`, which a figure draws instead of naming. */
   labelsWithout(...paths: readonly string[]): Labels;
 }
 
 export const isFull = (condition: { readonly adapter: string }): boolean =>
   condition.adapter === 'full';
 
-/** Returns every condition under each of its names, for a figure along an axis. */
+/** Returns every condition under each of its names. */
 export const byName = (conditions: readonly Condition[]): readonly Condition[] =>
   conditions.flatMap((condition) => (condition.named.length === 0 ? [condition] : condition.named));
 
-/** Groups cells into conditions, in the order of the spec, in linear time. */
+/** Groups cells into conditions, in the order of the spec. Takes linear time. */
 export function conditionsOf(
   cells: readonly ReportCell[],
   stages: readonly StageFacts[],
@@ -109,11 +108,11 @@ export function conditionsOf(
 }
 
 /**
- * Leaves out copies: a condition is a copy if another one has, at each of its seeds, the same stage
- * of this label. Of conditions that are copies of each other, the first is kept. Attacks share what
- * is measured where training starts, and defences what they leave as it is. Axes of `fisher` must
- * agree as well, because they say how a stage's kernel is read.
- * @param label the stage's label in `ReportCell.stages`; cells without it are no copies
+ * Leaves out copies: conditions whose stage of this label another condition shares at each of their
+ * seeds. Of conditions that are copies of each other, the first is kept. Attacks share what is
+ * measured where training starts, and defences share what they leave as it is. Conditions that
+ * differ in an axis of `fisher` are no copies, because it says how a stage's kernel is read.
+ * @param label the stage's label in `ReportCell.stages`; a condition that lacks it is no copy
  */
 export function oncePerStage(conditions: readonly Condition[], label: string): Condition[] {
   const all = conditions.map((condition, index) => {
@@ -144,7 +143,6 @@ export const startLabel = (condition: Condition): string =>
 /** Reads a number of a cell; null if the cell has none. */
 export type Quantity = (cell: ReportCell) => number | null;
 
-/** Returns a function that reads a stage's metric; null if the cell lacks it. */
 export const metricOf =
   (stage: string, metric: string): Quantity =>
   (cell) =>
@@ -153,19 +151,17 @@ export const metricOf =
 export const scoreOf = ({ stage, metric }: Pick<MetricNote, 'stage' | 'metric'>): Quantity =>
   metricOf(stage, metric);
 
-/** A number over the seeds of a condition. */
 export interface Series {
-  /** One value for each seed that has the number. */
+  /** The finite values, one for each seed that has one. */
   readonly values: readonly { readonly seed: number; readonly value: number }[];
   /** Null if no seed has the number. */
   readonly summary: Summary | null;
   /** How many seeds lack the number because one of their stages failed. */
   readonly failed: number;
-  /** How many seeds lack the number although nothing failed, or have a value that is not finite. */
+  /** How many other seeds lack the number, or have one that is not finite. */
   readonly missing: number;
 }
 
-/** Reads a quantity of each of a condition's cells, and summarises its finite values. */
 export function seriesOf(condition: Condition, quantity: Quantity): Series {
   const values: { seed: number; value: number }[] = [];
   let failed = 0,
@@ -184,26 +180,27 @@ export function seriesOf(condition: Condition, quantity: Quantity): Series {
   };
 }
 
-/** Returns the summary of a metric over a condition's seeds, or null if no seed has it. */
 export const summaryOf = (
   condition: Condition,
   metric: Pick<MetricNote, 'stage' | 'metric'>,
 ): Summary | null => seriesOf(condition, scoreOf(metric)).summary;
 
 /**
- * Returns the condition's value on an axis, if it has one. For an attack on the base, `poisoning`
- * means the base's.
+ * Returns the condition's value on an axis, undefined if it has none. For an attack on a base,
+ * `poisoning` means the base's.
  */
 export const axisValue = ({ axes, ofBase }: Condition, path: string): Json | undefined =>
   axes[ofBase !== null && path.startsWith('poisoning.') ? `${ofBase}.${path}` : path];
 
-/** Returns the condition's value on an axis if it is a number; else null. */
 export function numericAxis(condition: Condition, path: string): number | null {
   const value = axisValue(condition, path);
   return typeof value === 'number' ? value : null;
 }
 
-/** Whether the condition's value on each axis of the pattern (or null) is in its list or range. */
+/**
+ * Whether, for each axis of the pattern, the condition's value (null without one) is in its list or
+ * range.
+ */
 const isMatch = (condition: Condition, pattern: CellPattern): boolean =>
   Object.entries(pattern).every(([path, asked]) => {
     const value = axisValue(condition, path) ?? null;
@@ -216,7 +213,9 @@ const isMatch = (condition: Condition, pattern: CellPattern): boolean =>
     return typeof value === 'number' && value >= min && value <= max;
   });
 
-/** Returns the conditions that match a pattern, by order of patterns; without patterns, all. */
+/**
+ * Returns the conditions that match a pattern, in the order of the patterns; without patterns, all.
+ */
 export function chooseConditions(
   conditions: readonly Condition[],
   patterns: readonly CellPattern[] = [],
@@ -228,7 +227,10 @@ export function chooseConditions(
   return patterns.flatMap((_, i) => groups.get(String(i)) ?? []);
 }
 
-/** Returns the conditions with a name that matches a pattern, each once, by order of patterns. */
+/**
+ * Returns the conditions of which some name matches a pattern, each once, in the order of the
+ * patterns.
+ */
 export const chooseByName = (
   unique: readonly Condition[],
   patterns?: readonly CellPattern[],
@@ -241,14 +243,14 @@ export const chooseByName = (
 
 const isList = (asked: CellPattern[string]): asked is readonly Json[] => Array.isArray(asked);
 
-/** Returns a function that tells whether a number of these cells is on fewer rows than others. */
+/** `compareRowCounts` over the cells of these conditions. */
 export const rowCountsIn = (conditions: readonly Condition[]) =>
   compareRowCounts(
     conditions.flatMap(({ cells }) => [...cells]),
     ({ axes }) => axes,
   );
 
-/** Returns, by seed, why a metric's number is not evidence (evidence.ts), where it is not. */
+/** Returns why a metric's number is not evidence, by the seeds at which it is not. */
 export const voidReasons = (
   { cells }: Condition,
   metric: Pick<MetricNote, 'metric'>,
@@ -264,7 +266,7 @@ export const voidReasons = (
 /** How many attacks of each family the first screen shows. */
 const MOST_ATTACKS = { none: 1, untargeted: 2, backdoor: 3 } as const;
 
-/** Returns the sum of the doses of an attack's steps. */
+/** Returns the sum of the doses of an attack and its steps. */
 const totalDose = (condition: Condition): number => {
   const prefix = condition.ofBase === null ? '' : `${condition.ofBase}.`;
   return Object.keys(condition.axes)
@@ -274,13 +276,13 @@ const totalDose = (condition: Condition): number => {
     .reduce((sum, path) => sum + (numericAxis(condition, path) ?? 0), 0);
 };
 
-/** Names an attack and the training that it is on; the first screen has a place for each such. */
+/** Names an attack and the training that it is on. */
 const attackIn = ({ attack, ofBase }: Condition): string => placedAttack(attack, ofBase);
 
 /**
- * Returns a family's blocks for the first screen; a block is one attack at one dose and one
- * setting. For each attack on each training, this is the block of its highest dose, in the setting
- * of the family's first condition with the attack on that training.
+ * Returns a family's blocks for the first screen. A block is one attack at one dose in one setting.
+ * For each attack on each training, it is the block of the highest dose, in the setting of the
+ * family's first condition that attacks the same training.
  */
 export function headlineBlocks(
   conditions: readonly Condition[],
@@ -300,8 +302,9 @@ export function headlineBlocks(
 }
 
 /**
- * Returns, for each of a family's headline blocks, the labels of the blocks that it leaves out:
- * other doses and settings of its attack and, for the last headline, attacks without a headline.
+ * Returns, for each headline block of a family, the labels of the blocks that are left out for it:
+ * other doses and settings of its attack. The last one's list also has attacks without a headline
+ * block.
  */
 export function labelsLeftOut(
   conditions: readonly Condition[],

@@ -4,9 +4,7 @@ import { renderToString } from 'preact-render-to-string';
 import { capital } from './format.ts';
 import { type Column, Head, names, numbers, Table, texts } from './html/parts.tsx';
 
-/** What a crosscheck tells, in the terminal and on its page. */
 export interface CrosscheckView {
-  /** The experiment's name. */
   readonly name: string;
   readonly specFile: string;
   readonly cells: number;
@@ -15,7 +13,7 @@ export interface CrosscheckView {
   readonly verdict: { readonly agree: boolean; readonly text: string };
   /** Whether losses tell of rounding or of an error; null if the engines agree. */
   readonly growth: string | null;
-  /** The largest difference of each number, the largest first. */
+  /** The largest difference of each number in each row, the largest first. */
   readonly tables: readonly {
     /** What the rows are; null for the first table. */
     readonly title: string | null;

@@ -22,12 +22,12 @@ const csvField = (value: CsvValue): string => {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
 
-/** Returns the values as one line of CSV, without a line end. */
+/** Returns one line of CSV, without a line end. */
 export const csvLine = (values: readonly CsvValue[]): string => values.map(csvField).join(',');
 
 /**
- * Returns the rows as CSV. The columns are those of the first row, in its order, followed by those
- * that later rows add.
+ * Returns the rows as CSV. The columns are those of the first row in its order, then those that
+ * later rows add.
  */
 export function toCsv(rows: readonly { readonly [column: string]: CsvValue }[]): string {
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];

@@ -1,4 +1,4 @@
-/** Which conditions have a defence, what it did, and what must be said of it. */
+/** What the defences of a grid did, and what must be said of them. */
 import { pairedDifference } from '../base/stats.ts';
 import {
   type Condition,
@@ -20,8 +20,8 @@ export const isDefended = ({ axes }: Pick<Condition, 'axes'>): boolean =>
   axes[DEFENCE] !== undefined;
 
 /**
- * Returns a function that says whether a cell with a defence has the training of one without. Its
- * defence then acts on the trained model or on its inputs, and the curves are those without it.
+ * Returns a function that says whether a defended cell has the training of an undefended one: its
+ * defence acts on the trained model or on inputs, so that the curves are the undefended ones.
  */
 export function repeatedTrainings(
   cells: readonly Pick<ReportCell, 'axes' | 'stages'>[],
@@ -34,7 +34,7 @@ export function repeatedTrainings(
 /** The defence that drops exactly the poisoned rows. */
 const ORACLE = 'oracle';
 
-/** Returns sentences: what a reader must know of this grid's defences. */
+/** Returns sentences on what a reader must know of this grid's defences. */
 export function defenceCaveats(conditions: readonly Condition[]): readonly string[] {
   const names = new Set(conditions.map(({ axes }) => axes[DEFENCE]));
   return [
@@ -56,7 +56,6 @@ export function defenceCaveats(conditions: readonly Condition[]): readonly strin
   ];
 }
 
-/** The heading of the report's section on defences. */
 export const DEFENCES = { id: 'defences', title: 'Attacks against defences' };
 const MOST_DEFENDED = 8;
 
@@ -66,7 +65,10 @@ const shareDropped: Quantity = ({ metrics: { evaluate = {} } }) =>
     ? null
     : evaluate['rows_dropped'] / evaluate['rows_judged'];
 
-/** The columns of the finding, each with the metric by whose evidence it is marked. */
+/**
+ * The finding's columns. A number is marked as no evidence by the reasons against the metric
+ * `judgedBy`.
+ */
 const COLUMNS: readonly (readonly [
   title: string,
   quantity: Quantity,
@@ -86,9 +88,9 @@ const COLUMNS: readonly (readonly [
 ];
 
 /**
- * Returns what each defence did to the attacks or, if no attacked cell has a defence, to clean
- * models. With many conditions, each defence has one row, with the least and the largest mean. Null
- * if no condition has a defence.
+ * Returns what each defence did to the attacks or, if no attacked cell is defended, to clean
+ * models. Of many conditions, each defence has one row with the least and the largest mean. Null if
+ * no condition has a defence.
  */
 export function defenceFinding(conditions: readonly Condition[]): Finding | null {
   const defended = conditions.filter(isDefended);
@@ -133,7 +135,7 @@ export function defenceFinding(conditions: readonly Condition[]): Finding | null
   };
 }
 
-/** Returns a condition's setting, and its attack and adapter if they differ among these. */
+/** Names a condition by its setting, and by its attack and adapter if they differ among these. */
 const distinguishingLabel = (condition: Condition, among: readonly Condition[]): string =>
   [
     condition.setting,
@@ -142,7 +144,7 @@ const distinguishingLabel = (condition: Condition, among: readonly Condition[]):
     ),
   ].join(' · ');
 
-/** Returns the least and the largest mean of conditions: `0.120 to 0.340`; `–` without any. */
+/** Returns the range of the conditions' means: `0.120 to 0.340`; `–` without any. */
 function rangeText(group: readonly Condition[], quantity: Quantity): string {
   const means = group.flatMap((one) => seriesOf(one, quantity).summary?.mean ?? []);
   if (means.length === 0) return '–';
@@ -154,7 +156,7 @@ function rangeText(group: readonly Condition[], quantity: Quantity): string {
 
 /**
  * Compares ASR with and without the defence over the pairs that are evidence. The difference is
- * null if no pair is left, or if the group has several conditions.
+ * null if there is no such pair, or if the group has several conditions.
  */
 function changeOfAsr(group: NonEmpty<Condition>): Omit<FindingRow, 'label' | 'values'> {
   const cells = group.flatMap((condition) => condition.cells);

@@ -10,20 +10,16 @@ import type { CellMetrics } from './results.ts';
 import { taskField } from './tasks.ts';
 
 export interface ComparedName {
-  /** Axis values by full path. */
   readonly axes: JsonObject;
   /**
-   * The cell's whole configuration. It gives the value of a field that is an axis only in the other
-   * experiment.
+   * The cell's whole configuration, for the values of fields that are axes in the other experiment
+   * only.
    */
   readonly config: unknown;
 }
 
 export interface ComparedCell extends Pick<CellMetrics, 'seed' | 'metrics' | 'tasks'> {
-  /**
-   * The cell's names. It has several if the grid writes one training in several ways (α = r and
-   * α = 16 at rank 16).
-   */
+  /** Several if the grid writes one training in several ways (α = r and α = 16 at rank 16). */
   readonly names: readonly ComparedName[];
 }
 
@@ -44,16 +40,15 @@ export interface DifferenceRow {
   /** On how many rows each was measured (`measuredOn`); null if unknown, or missing. */
   readonly rowsA: number | null;
   readonly rowsB: number | null;
-  /** b − a; null if either is missing. */
   readonly difference: number | null;
   /**
-   * Why the pair is not evidence and is left out of mean differences. Null if it is
-   * evidence, or if either number is missing.
+   * Why the pair is left out of mean differences (`A REASON; B REASON`). Null if it is evidence, or
+   * if either number is missing.
    */
   readonly excluded: string | null;
 }
 
-/** Returns the value at a path such as `train.steps`, or undefined if there is none. */
+/** Returns the value at a path such as `train.steps`; undefined if there is none. */
 function valueAt(config: unknown, path: string): Json | undefined {
   let at: unknown = config;
   for (const part of path.split('.')) {
@@ -64,12 +59,11 @@ function valueAt(config: unknown, path: string): Json | undefined {
 }
 
 /**
- * Chooses the names under which each cell is listed: for each cell of the other experiment that has
- * names in common with it, the first of these, so that two cells are compared once. Without such a
- * cell, it is the cell's own first name.
- * @param a the names of each cell of one experiment
- * @param b the names of each cell of the other
- * @returns `contentKey` of a cell's names → the names under which to list it
+ * Chooses the names under which each cell is listed, so that two cells are compared once: for each
+ * cell of the other experiment that shares names with it, the first shared name; without such a
+ * cell, its own first name.
+ * @param a the names of each cell of one experiment; `b`, of the other
+ * @returns `contentKey` of all of a cell's names → the chosen ones
  */
 function listedNames(
   a: readonly (readonly JsonObject[])[],
@@ -93,7 +87,7 @@ function listedNames(
   return listed;
 }
 
-/** Returns a cell's names, each with its values along all paths. */
+/** Returns each of a cell's names with its values along all paths. */
 const fullNames = ({ names }: ComparedCell, paths: readonly string[]): JsonObject[] =>
   names.map(({ axes, config }) =>
     Object.fromEntries(
@@ -118,14 +112,13 @@ const finiteNumbers = ({ metrics }: ComparedCell) =>
       })),
   );
 
-/** A row that is being filled in. */
 type OpenRow = Mutable<Omit<DifferenceRow, 'difference' | 'excluded'>>;
 
 /**
- * Returns every number of either experiment, matched by cell, seed, stage and metric. A cell's name
- * consists of its values along the axes of both experiments. A field that is fixed in one
- * experiment and varied in the other therefore tells cells apart. A field that is fixed in both
- * does not, even if it differs between them.
+ * Returns every number of either experiment, matched by cell, seed, stage and metric. A cell is
+ * told by its values along the axes of both experiments: a field that is fixed in one of them and
+ * varied in the other tells cells apart, one that is fixed in both does not, even if it differs
+ * between them.
  */
 export function differenceRows(
   a: readonly ComparedCell[],
@@ -179,29 +172,29 @@ export interface DifferenceSummary {
   /** Why numbers behind these means are not evidence; empty for means over pairs. */
   readonly reasonsA: readonly string[];
   readonly reasonsB: readonly string[];
-  /** The pairs in which A's number, or B's, is on fewer rows than the other. */
+  /** The pairs in which the number of A (or of B) is on fewer rows than the other's. */
   readonly fewerA: readonly RowCount[];
   readonly fewerB: readonly RowCount[];
-  /** The mean of b − a over the pairs, and its standard deviation (null for fewer than two). */
+  /**
+   * The mean of b − a over the pairs; null without any. Its standard deviation is null for fewer
+   * than two pairs.
+   */
   readonly difference: number | null;
   readonly std: number | null;
   /** The 95% interval of the mean; null for fewer than two pairs. */
   readonly low: number | null;
   readonly high: number | null;
-  /**
-   * The p-value of no difference (`differenceP`), corrected by Holm's method over all cells that
-   * have a p-value of this metric.
-   */
+  /** The p-value of no difference, corrected by `holmByMetric`. */
   readonly p: number | null;
-  /** How many seeds both experiments have, without those that are not evidence. */
+  /** How many seeds have both numbers and are evidence. */
   readonly pairs: number;
-  /** How many seeds that both experiments have are not evidence. */
+  /** How many seeds have both numbers but are not evidence. */
   readonly excluded: number;
   /** How many seeds only one of the experiments has. */
   readonly unpaired: number;
 }
 
-/** Returns one row for each cell and metric, summarised over seeds. */
+/** Summarises the rows of each cell and metric over seeds. */
 export function summariseDifferences(rows: readonly DifferenceRow[]): DifferenceSummary[] {
   const groups = groupBy(rows, ({ cell, stage, metric }) => contentKey([cell, stage, metric]));
   const summaries = summariseGroups([...groups.values()]);
@@ -209,11 +202,10 @@ export function summariseDifferences(rows: readonly DifferenceRow[]): Difference
   return summaries.map((summary, i) => ({ ...summary, p: corrected[i] ?? null }));
 }
 
-/** Returns both counts of rows if the first is smaller; else none. */
 const fewerRows = (rows: number | null, of: number | null): readonly RowCount[] =>
   rows !== null && of !== null && rows < of ? [{ rows, of }] : [];
 
-/** Summarises each group over its seeds. The p-values are not corrected yet. */
+/** Summarises each group over its seeds. Its p is not corrected yet. */
 function summariseGroups(groups: readonly NonEmpty<DifferenceRow>[]): DifferenceSummary[] {
   return groups.map((group) => {
     const [{ cell, stage, metric }] = group;
@@ -253,14 +245,14 @@ function summariseGroups(groups: readonly NonEmpty<DifferenceRow>[]): Difference
 
 export interface FieldDifference {
   readonly path: string;
-  /** The values in the two specs; null if the field is not set. */
   readonly a: Json;
   readonly b: Json;
 }
 
 /**
- * Returns the fields in which two resolved specs differ, by full path. A list counts as one value,
- * except `base` as a chain of trainings, which is compared training by training.
+ * Returns the fields in which two resolved specs differ, by full path, with null for a field that
+ * is not set. A list is one value, except a list `base`, a chain, which is compared training by
+ * training.
  */
 export function fieldDifferences(a: unknown, b: unknown, path = ''): FieldDifference[] {
   const [isListA, isListB] = [Array.isArray(a), Array.isArray(b)],

@@ -32,7 +32,6 @@ import { metricName, onTest, parseMetricName } from './metrics.ts';
 import { collectResults } from './results.ts';
 import type { Figure, ReportCell } from './types.ts';
 
-/** A table in each of its forms. */
 export interface DrawnTable extends TableText {
   readonly name: string;
   readonly title: string;
@@ -41,7 +40,7 @@ export interface DrawnTable extends TableText {
   readonly axes: number;
   readonly latex: string;
   readonly markdown: string;
-  /** One line for each number. */
+  /** A line for each number. */
   readonly csv: string;
 }
 
@@ -49,13 +48,12 @@ export interface DrawnEntry {
   readonly name: string;
   readonly figures: readonly Figure[];
   readonly table: DrawnTable | null;
-  /** What the entry can't show, and why: ends of a sentence about it. */
+  /** What the entry can't show, and why, as ends of a sentence about it. */
   readonly lacks: readonly string[];
   /** For an envelope: LoRA and full fine-tuning compared on test rows, each at its own choice. */
   readonly judged: readonly AdapterComparison[];
 }
 
-/** Draws the figures and then the tables that the spec's `report` asks for, one entry each. */
 export async function drawSpecEntries(analysis: Analysis): Promise<readonly DrawnEntry[]> {
   const { figures = [], tables = [] } = analysis.input.entries ?? {};
   const drawn: DrawnEntry[] = [];
@@ -66,7 +64,7 @@ export async function drawSpecEntries(analysis: Analysis): Promise<readonly Draw
   return drawn;
 }
 
-/** Draws an entry, or returns an empty one that says which fault of the user prevents that. */
+/** Draws an entry; if a fault of the user prevents that, returns an empty one that says which. */
 async function drawOrExplain(
   name: string,
   draw: () => DrawnEntry | Promise<DrawnEntry>,
@@ -82,9 +80,8 @@ async function drawOrExplain(
 }
 
 /**
- * Returns what an entry's envelope chooses, with notes and comparisons. Without an envelope, these
- * are all conditions, and no notes.
- * @param metrics the metrics of the entry
+ * Returns what an entry's envelope chooses; without an envelope, all conditions.
+ * @param metrics those that the entry shows
  */
 function applyEnvelope(
   { envelope, ...entry }: Pick<FigureEntry, 'envelope' | 'cells' | 'against'>,
@@ -113,7 +110,6 @@ function applyEnvelope(
   };
 }
 
-/** Draws a figure of the spec; under an envelope, of the conditions that the envelope chose. */
 async function drawFigureEntry(asked: FigureEntry, analysis: Analysis): Promise<DrawnEntry> {
   const axes = new Set(analysis.conditions.flatMap((condition) => Object.keys(condition.axes)));
   const metrics = metricsOf(asked).filter((field) => !axes.has(field));
@@ -156,8 +152,8 @@ function withChoiceShown(
 const isPath = (field: string): boolean => field.includes('.');
 
 /**
- * Returns what a figure has on its axes, in a heat map's colour and as references, words such as
- * `attack` left out: metrics, and axes of the grid (`adapter.rank`).
+ * Returns the paths on a figure's axes, in a heat map's colours and as references: metrics, and
+ * axes of the grid (`adapter.rank`). Words such as `attack` are left out.
  */
 function metricsOf({ x, y, color, mark, references = [] }: FigureEntry): readonly string[] {
   const fields = [x, ...y].map(({ field }) => field);
@@ -167,7 +163,7 @@ function metricsOf({ x, y, color, mark, references = [] }: FigureEntry): readonl
 
 /**
  * Returns what an entry can't show, and why, as ends of a sentence about it.
- * @param fields metrics, and perhaps axes
+ * @param fields metrics, and perhaps axes of the grid
  */
 function explainLacks(
   { cells, against }: Pick<FigureEntry, 'cells' | 'against'>,
@@ -199,7 +195,7 @@ function explainLacks(
   ];
 }
 
-/** Returns the names of a cell's numbers, `STAGE.METRIC`, with the loss if it was recorded. */
+/** Returns a cell's metrics, `STAGE.METRIC`, and the training loss if it was recorded. */
 const measuredFields = ({ metrics, history }: ReportCell): string[] => [
   ...Object.entries(metrics).flatMap(([stage, values]) =>
     Object.keys(values).map((metric) => metricName({ stage, metric })),
@@ -210,8 +206,8 @@ const measuredFields = ({ metrics, history }: ReportCell): string[] => [
 // ---- tables ------------------------------------------------------------------------------------
 
 /**
- * Draws a table of the spec. The entry has no table, but says why in `lacks`, if no cell has a
- * number for it or if several cells have one place.
+ * Draws a table of the spec. Without one, `lacks` says why: no cell has a number for it, or several
+ * cells have one place.
  */
 function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
   const { name, title = name, rows: rowAxes, columns: columnAxes, against = 'none' } = entry;
@@ -279,8 +275,8 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
 }
 
 /**
- * Returns a function from axis values to what words in a table, such as `adapter`, are for the cell
- * that has them: its labels, as in figures, without the axes that the table shows beside them.
+ * Returns a function from a cell's axis values to what the words among `shown`, such as `adapter`,
+ * are for it: its labels, without the axes that the table shows beside them.
  */
 function wordsIn(shown: readonly string[], conditions: readonly Condition[]) {
   const words = shown.filter(isName);
@@ -295,8 +291,8 @@ function wordsIn(shown: readonly string[], conditions: readonly Condition[]) {
 }
 
 /**
- * Returns CSV with a line for each number: its place along the axes, its summary, its comparison,
- * and why it is not evidence. A place where an envelope chose nothing has a line without a number.
+ * Writes a table's numbers as CSV, a line each. A place where an envelope chose nothing has a line
+ * without a number.
  */
 function tableCsv(
   { grid, rowAxes, columnAxes, against }: GridTable,

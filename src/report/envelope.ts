@@ -1,7 +1,7 @@
 /**
- * Envelopes. Among conditions that differ only in some axes and satisfy bounds, an envelope chooses
- * the one with the highest or the lowest mean of a metric. It chooses by numbers on validation
- * rows, and shows those on test rows. Pure.
+ * Envelopes. Of conditions that differ only in the axes `over` and are within bounds, an envelope
+ * chooses the one with the highest or the lowest mean of a metric. It chooses by numbers on
+ * validation rows, and shows those on test rows. Pure.
  */
 import type { JsonObject, StageFacts } from '../api.ts';
 import { type Envelope, type FigureEntry, isNamed } from '../api/report.ts';
@@ -34,25 +34,23 @@ import type { ReportCell } from './types.ts';
 export interface Enveloped {
   /** The chosen conditions, without the axes that were chosen over. */
   readonly conditions: readonly Condition[];
-  /** Full fine-tunings, chosen likewise, with which the shown conditions are compared. */
+  /** Chosen in the same way: the full fine-tunings that the shown conditions are compared with. */
   readonly partners: readonly Condition[];
-  /** For each group in which none can be chosen: one condition, without `over`’s axes, and why. */
+  /** Groups in which none can be chosen, each as one of its conditions without the axes `over`. */
   readonly empty: readonly { readonly condition: Condition; readonly reason: string }[];
-  /** The metrics by which conditions are chosen. */
+  /** The metrics that choose or are bounded. */
   readonly deciding: readonly string[];
-  /** Sentences for captions: what was chosen, by which metric, from how many conditions. */
+  /** Sentences for captions: what was chosen, by which metric, and from how many conditions. */
   readonly notes: readonly string[];
   /** Returns the metric that is shown in the place of one that was asked for. */
   readonly shown: (field: string) => string;
 }
 
-/** Returns the metrics that decide: the one to maximise or minimise, then the bounded ones. */
 const decidingIn = ({ by, where = {} }: Envelope): readonly string[] => [by, ...Object.keys(where)];
 
 /** Numbers that differ by less are equal: means of proportions are sums of rounded quotients. */
 const EQUAL = 1e-9;
 
-/** Whether an envelope chooses over this axis of a condition. */
 const isChosenOver = ({ over }: Envelope, { ofBase }: Condition, path: string): boolean =>
   isNamed(over, path, ofBase !== null);
 
@@ -61,7 +59,7 @@ const axesNotChosenOver = (envelope: Envelope, condition: Condition): JsonObject
     Object.entries(condition.axes).filter(([path]) => !isChosenOver(envelope, condition, path)),
   );
 
-/** Returns a condition's values on the axes chosen over: `rate 0.2, learning rate 0.001`. */
+/** Writes a condition's values on the axes chosen over: `rate 0.2, learning rate 0.001`. */
 function pointText(envelope: Envelope, condition: Condition): string {
   const named = envelope.over.flatMap((one) =>
     one === 'adapter'
@@ -85,7 +83,9 @@ const WHY = {
 } as const;
 type Why = keyof typeof WHY;
 
-/** Differences from a cell without its defence (`accuracy_cost`): 0 if the cell has no defence. */
+/**
+ * Matches differences from the undefended cell (`accuracy_cost`), 0 for a cell without a defence.
+ */
 const OF_DEFENCE = /_(?:cost|removed)(?=$|\.)/;
 
 /**
@@ -156,20 +156,17 @@ function chooseFrom(envelope: Envelope, candidates: readonly Condition[]) {
   };
 }
 
-/** The choice among the conditions of one group, which differ only in the axes chosen over. */
 interface GroupChoice {
   readonly axes: JsonObject;
   /** The cells of the chosen condition; one of any condition if none was chosen. */
   readonly cells: readonly ReportCell[];
-  /** Whether no condition was chosen. */
   readonly isEmpty: boolean;
   /** Which condition was chosen, or why none was. */
   readonly text: string;
 }
 
 /**
- * Chooses within a group; null if no seed failed and the deciding metric is measured in none of its
- * cells.
+ * Chooses within a group. Null if no cell of it has the metric that chooses and no stage failed.
  */
 function chooseInGroup(envelope: Envelope, group: NonEmpty<Condition>): GroupChoice | null {
   // A cell may be in a group under several names.
@@ -194,7 +191,7 @@ function chooseInGroup(envelope: Envelope, group: NonEmpty<Condition>): GroupCho
     : { axes, cells, isEmpty: false, text: `${chosen} (${about})` };
 }
 
-/** By kind of rows (`measuredRows`): what captions call them. */
+/** What captions call the rows of each kind in `measuredRows`. */
 const ROW_NAMES = {
   plain: (split: string) => `${split} rows`,
   triggered: (split: string) => `triggered ${split} rows`,
@@ -203,9 +200,9 @@ const ROW_NAMES = {
 } as const;
 
 /**
- * Returns the rows on which metrics are measured: `72 triggered validation rows and 144 validation
- * rows`; `100 to 144 accepted validation rows` where scores leave out what a defence rejects. Empty
- * if no metric is measured on rows of a split.
+ * Names the rows on which metrics are measured: `72 triggered validation rows and 144 validation
+ * rows`; `100 to 144 accepted validation rows` for scores without the rows that a defence rejects.
+ * '' if none of the metrics is measured on rows of the split.
  */
 function rowsText(
   cells: readonly ReportCell[],
@@ -246,10 +243,9 @@ function rowsText(
 
 const metricLabel = (field: string): string => noteOf(parseMetricName(field))?.label ?? field;
 
-/** The most groups that a caption lists. */
 const MOST = 12;
 
-/** Returns one sentence, `LEAD NAME: TEXT; NAME: TEXT.`, or none without groups. */
+/** Returns the sentence `LEAD NAME: TEXT; NAME: TEXT.` in a list, or [] without groups. */
 function listGroups(lead: string, groups: readonly (readonly [name: string, text: string])[]) {
   if (groups.length === 0) return [];
   const texts = groups.slice(0, MOST).map(([name, text]) => `${name}: ${text}`);
@@ -258,7 +254,7 @@ function listGroups(lead: string, groups: readonly (readonly [name: string, text
 }
 
 /**
- * Returns sentences: which metric chooses, over which axes, with which bounds, and on which rows.
+ * Says which metric chooses, over which axes, within which bounds, and on which rows.
  * @param fields the metrics that are shown
  */
 function ruleText(
@@ -290,14 +286,13 @@ function ruleText(
   ];
 }
 
-/** The bias that remains although the numbers are of test rows. */
 const SAME_SEEDS =
   'The seeds that chose are the seeds that are shown, so a lucky training still counts; ' +
   'selection_seeds takes that out.';
 
 /**
- * Without `selection_seeds`, throws a UserFault if a metric that decides is shown and has no
- * separate number on test rows.
+ * Throws a UserFault if the number shown would be the one that was chosen for: a metric decides and
+ * is shown, has no other number on test rows, and no seeds are set apart for the choice.
  */
 function checkShown(envelope: Envelope, fields: readonly string[]): void {
   const shownDecider = decidingIn(envelope).find(
@@ -314,8 +309,8 @@ function checkShown(envelope: Envelope, fields: readonly string[]): void {
 }
 
 /**
- * Returns the full fine-tunings from which the partners of the shown conditions are chosen. Of the
- * patterns `cells`, only the axes chosen over count.
+ * Returns the full fine-tunings among which partners are chosen: of `cells`, only what it says of
+ * the axes chosen over counts.
  */
 function partnerCandidates(
   { over }: Envelope,
@@ -331,9 +326,9 @@ function partnerCandidates(
 }
 
 /**
- * Chooses one condition in each group of conditions that differ only in the envelope's axes `over`.
+ * Chooses one condition in each group of conditions that differ only in the axes `over`.
  * @param fields the metrics that the entry shows
- * @throws UserFault if a metric that decides is shown on the same rows and seeds (`checkShown`)
+ * @throws UserFault if `checkShown` does
  */
 export function chooseByEnvelope(
   envelope: Envelope,
@@ -353,7 +348,7 @@ export function chooseByEnvelope(
   const candidates = chooseConditions(byName(conditions), cells),
     groups = groupsIn(candidates),
     ownKeys = new Set(groups.map(axesKey));
-  // The full fine-tunings that are compared with need not be among the cells that are shown.
+  // A partner need not match `cells`.
   const partnerGroups =
     against === 'full'
       ? groupsIn(partnerCandidates(envelope, conditions, cells)).filter(
@@ -377,7 +372,7 @@ export function chooseByEnvelope(
   const used = candidates.flatMap((condition) => condition.cells),
     measured = new Set(used.flatMap(({ metrics }) => Object.keys(metrics['evaluate'] ?? {})));
   const deciding = decidingIn(envelope);
-  // A metric measured on other rows than validation rows, as of a task, has no number on test rows.
+  // A metric of a task, for example, has no number on test rows.
   const shownAs = (field: string): string => {
     const test = onTest(parseMetricName(field)),
       hasOwn = measured.has(test.metric) || deciding.includes(field);

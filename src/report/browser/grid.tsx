@@ -1,6 +1,6 @@
 /**
- * A table of any length: only the rows in view are in the document. The keyboard moves an active
- * row, which a screen reader reads through `aria-activedescendant`.
+ * A table of any length: only rows in view are in the document. Keys move the active row, which a
+ * screen reader reads through `aria-activedescendant`.
  */
 import type { ComponentChildren, JSX } from 'preact';
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
@@ -9,10 +9,10 @@ export interface GridProps {
   readonly id: string;
   readonly label: string;
   readonly columns: readonly { readonly name: string; readonly isNumber?: boolean }[];
-  /** The widths of the columns in pixels. The first column takes what is left. */
+  /** In pixels. The first column takes what is left. */
   readonly widths: readonly number[];
   readonly count: number;
-  /** The row that is active and in view at first, and again if `start` changes. Default: 0. */
+  /** The active row at first, and again if `start` changes; it is then in view. Default: 0. */
   readonly start?: number;
   readonly cells: (row: number) => readonly ComponentChildren[];
   readonly onOpen: (row: number) => void;
@@ -20,12 +20,12 @@ export interface GridProps {
 
 const ROW = 34,
   GAP = 12;
-/** Rows beyond the view that are drawn too, so that scrolling shows no gap. */
+/** Rows beyond the view that are in the document too, so that scrolling shows no gap. */
 const SPARE = 8;
 
 /**
- * A hook that tells which rows are in the document (from `first` up to, but without, `last`) and
- * which one is active (`current`).
+ * Tells which rows are in the document (from `first` up to, but without, `last`), and which row is
+ * active (`current`).
  */
 function useRows(count: number, start: number) {
   const box = useRef<HTMLDivElement>(null);
@@ -68,7 +68,7 @@ function useRows(count: number, start: number) {
     current,
     measure,
     setActive,
-    /** Moves the active row, and returns whether the key is one that moves it. */
+    /** Returns whether the key moves the active row. */
     onKey(key: string): boolean {
       const page = Math.max(1, Math.floor(view.height / ROW) - 2);
       const to: { readonly [key: string]: number } = {

@@ -29,15 +29,14 @@ const MOST_LINES = 5;
 const MOST_POINTS = 128;
 
 /**
- * Returns the indexes of the points to draw: all or, of many, evenly spaced ones that include the
- * first and the last.
+ * Returns the indexes of the points to draw: all or, of many, evenly spaced ones with both ends.
  */
 function evenIndexes(count: number): number[] {
   const length = Math.min(count, MOST_POINTS);
   return Array.from({ length }, (_, i) => Math.round((i * (count - 1)) / Math.max(1, length - 1)));
 }
 
-/** Returns powers of ten over the range of the values, nine at most. */
+/** Returns powers of ten over the range of the values, at most nine. */
 function axisDecades(values: readonly number[]): number[] {
   const low = Math.floor(Math.log10(Math.min(...values))),
     high = Math.ceil(Math.log10(Math.max(...values)));
@@ -50,7 +49,7 @@ function axisDecades(values: readonly number[]): number[] {
 
 type CurvePoint = ReturnType<typeof kernelCurves>[number];
 
-/** Returns a cell's eigenvalues, or null if it has none. */
+/** Returns a cell's eigenvalues; null if it has none. */
 type Eigenvalues = (cell: ReportCell, of: Parametrisation) => readonly number[] | null;
 
 interface Panel {
@@ -109,7 +108,7 @@ const curveSpec = (values: CurvePoint[], color: ReturnType<typeof strokeColour>)
   },
 });
 
-/** Draws the curves of some conditions; null if none has eigenvalues of a LoRA kernel. */
+/** Draws the first conditions' curves; null if none of them has eigenvalues of a LoRA kernel. */
 async function panelFigure(
   { id, title, caption, conditions, eigenvalues }: Panel,
   palette: Palette,
@@ -138,7 +137,6 @@ async function panelFigure(
   );
 }
 
-/** Reads those eigenvalues of a Fisher information that count as above zero. */
 const countedEigenvalues =
   (checkpoint: Checkpoint): Eigenvalues =>
   (cell, of) => {
@@ -168,7 +166,6 @@ function fisherCaption(conditions: readonly Condition[]): string {
   return `True Fisher. Eigenvalues at or below ${share}·λmax count as zero and are not drawn.`;
 }
 
-/** Draws Fisher spectra at initialisation and after training, then the kernels' own spectra. */
 export async function spectrumFigures(
   conditions: readonly Condition[],
 ): Promise<readonly (Figure | null)[]> {
@@ -213,7 +210,7 @@ export async function spectrumFigures(
   return figures;
 }
 
-/** Returns the points of each cell’s ROC, with the names of its line. */
+/** Returns the points of each cell’s ROC curves, named after their lines. */
 const rocPoints = (conditions: readonly Condition[]) =>
   conditions.flatMap((condition) => {
     const { setting } = condition.labelsWithout(DEFENCE);

@@ -1,4 +1,6 @@
-/** The report's own figures of the grid, as entries. One with nothing to show gives no figure. */
+/**
+ * The report's own figures of the grid, as entries. An entry with nothing to show gives no figure.
+ */
 import { basePrefix } from '../../api.ts';
 import type { CellPattern, Channel, FigureEntry } from '../../api/report.ts';
 import {
@@ -36,14 +38,12 @@ import type { AttackFamily, ReportCell } from '../types.ts';
 import { firstOf, KERNELS, leftOut, slug, varies } from './encode.ts';
 import { measureOf } from './measure.ts';
 
-/** Returns entries for the conditions of a grid. */
 export type Entries = (conditions: readonly Condition[]) => readonly FigureEntry[];
 
 const yChannel = ({ stage, metric }: MetricNote): Channel => ({
   field: metricName({ stage, metric }),
 });
 
-/** Returns patterns that match exactly `some` of the conditions `all`. */
 function patternsFor(some: readonly Condition[], all: readonly Condition[]): readonly CellPattern[] {
   const paths = distinct(all.flatMap(({ axes }) => Object.keys(axes)));
   return some.map((condition) =>
@@ -51,7 +51,6 @@ function patternsFor(some: readonly Condition[], all: readonly Condition[]): rea
   );
 }
 
-/** Returns a pattern that matches the conditions under attacks of some families. */
 const attackPattern = (
   conditions: readonly Condition[],
   families: readonly AttackFamily[],
@@ -63,7 +62,6 @@ const attackPattern = (
   ),
 });
 
-/** The names of a block, which is one attack at one setting. */
 const BLOCK = ['attack', 'setting'];
 
 /** For the first screen: each attack at its highest dose, beside what it must be compared with. */
@@ -103,7 +101,6 @@ export const answerEntries: Entries = (conditions) => {
   ].filter(({ cells = [] }) => cells.length > 0);
 };
 
-/** Accuracy and ASR of every condition. */
 export const scoreEntries: Entries = () =>
   [ACCURACY, ASR].map((metric) => ({
     name: `scores-${metric.metric}`,
@@ -133,7 +130,6 @@ export const differenceEntries: Entries = (conditions) =>
     against: 'full',
   }));
 
-/** The threat table: attacks against defences. */
 export const defenceEntries: Entries = (conditions) =>
   !conditions.some(isDefended)
     ? []
@@ -153,7 +149,6 @@ export const defenceEntries: Entries = (conditions) =>
         facet: { [isWide(conditions) ? 'row' : 'column']: ['adapter'] },
       }));
 
-/** Whether heat maps of the adapters over the attacks have no room side by side. */
 const isWide = (conditions: readonly Condition[]): boolean =>
   distinct(conditions.map(({ attackLabel }) => attackLabel)).length *
     distinct(conditions.map(({ adapterLabel }) => adapterLabel)).length >
@@ -162,7 +157,7 @@ const MOST_SQUARES = 20;
 
 const EVERY_FAMILY = ['none', 'untargeted', 'backdoor'] as const;
 const fisherField = (name: string): string => `fisher.final.lora.true.${name}`;
-/** What is drawn along the axes of adapters, and under which attacks. */
+/** What is drawn along an axis of adapters, and under which attacks. */
 const ALONG: readonly (readonly [field: string, id: string, families: readonly AttackFamily[]])[] =
   [
     [metricName(ACCURACY), ACCURACY.metric, EVERY_FAMILY],
@@ -174,7 +169,6 @@ const ALONG: readonly (readonly [field: string, id: string, families: readonly A
     ].map((id) => [fisherField(id), id, EVERY_FAMILY] as const),
   ];
 
-/** Scores, information bits and entropies against LoRA's rank or the variance of A. */
 const entriesAlongAxis =
   (path: string, name: string): Entries =>
   (conditions) =>
@@ -196,7 +190,7 @@ const compareByUnit = (a: string, b: string): number =>
   Number(doseUnit(a) === 'count') - Number(doseUnit(b) === 'count') ||
   a.split('.').length - b.split('.').length;
 
-/** Accuracy and ASR against each dose of each attack that has several. */
+/** Accuracy and ASR against each dose of each attack that takes several values of it. */
 export const doseEntries: Entries = (unique) => {
   const conditions = byName(unique);
   const paths = distinct(
@@ -228,8 +222,8 @@ const MOST_BLOCKS = 4;
 export const MOST_ADAPTERS = 8;
 
 /**
- * Returns an entry with curves over the steps of training for each of the first few attacks and
- * settings. It shows the conditions `trained`, of the first few adapters.
+ * Returns an entry with curves over steps for each of the first few blocks of the conditions
+ * `trained`, with the first few adapters.
  */
 function entriesOverSteps(
   all: readonly Condition[],
@@ -260,7 +254,7 @@ function entriesOverSteps(
   });
 }
 
-/** Says of how many steps a point of the loss is the mean, more in longer trainings; '' for 1. */
+/** Says of how many steps a point of the loss is the mean; '' for one step. */
 function spanText(conditions: readonly Condition[]): string {
   const spans = conditions.flatMap(({ cells }) =>
     cells.flatMap(({ history }) => history?.span ?? []),
@@ -354,7 +348,6 @@ const BITS = [
   },
 ];
 
-/** Information bits of LoRA's A and B, and of the same layers in full at the same weights. */
 export const informationEntries: Entries = (conditions) =>
   (['init', 'final'] as const).flatMap((checkpoint) => {
     const shown = withLora(conditions, checkpoint);
@@ -385,7 +378,9 @@ const ENTROPIES: Readonly<Record<Scale, string>> = {
   normalised: 'On λ/Σλ: a true entropy.',
 };
 
-/** Rényi entropies against their order α, for the first attack: the clean run, if there is one. */
+/**
+ * Rényi entropies against α, for the first block that has them: the clean run's, if there is one.
+ */
 export const entropyEntries: Entries = (conditions) =>
   (['init', 'final'] as const).flatMap((checkpoint) => {
     const having = withLora(conditions, checkpoint),

@@ -1,7 +1,4 @@
-/**
- * Draws figures of the grid from entries, which say what is on x, on y and in colours: those of the
- * spec's author and the report's own.
- */
+/** Draws figures of the grid from entries: those of the spec's author and the report's own. */
 import type { FigureEntry, SpreadName } from '../../api/report.ts';
 import { defined } from '../../base/defined.ts';
 import type { Analysis } from '../analysis.ts';
@@ -40,16 +37,19 @@ import type { Point } from './points.ts';
 import { adapterPalette, linePalette } from './theme.ts';
 
 export interface Limits {
-  /** The most lines in a figure. The others go into further figures, two at most. */
+  /** The most lines in a figure. Further ones go into a second figure, or are left out. */
   readonly lines: number;
   /** Whether a line is drawn although it has a single point on x. */
   readonly single: boolean;
-  /** The most names on x in a panel (`places`) and in all; in a heat map, of rows of squares. */
+  /**
+   * The most names on x in a panel (`places`) and in a figure (`most`). In a heat map, they count
+   * rows of squares.
+   */
   readonly places?: number;
   readonly most?: number;
 }
 const MOST_FIGURES = 2;
-/** The most panels or rows of them, and places in all of them, that fit on a page. */
+/** The most panels (in a heat map, rows of panels), and the most places in all of them. */
 const MOST_PANELS = 24;
 const MOST_PLACES = 40;
 
@@ -59,7 +59,7 @@ export const OF_REPORT: Limits = { lines: 5, single: false };
 
 const hasSeveralPlaces = (points: readonly Point[]): boolean => varies(points.map(({ x }) => x));
 
-/** Returns the points; if lines run along numbers, without lines that have a single place on x. */
+/** Leaves out lines that have a single place on a numeric x. */
 function withoutSinglePlaces({ form, x, points }: Frame): readonly Point[] {
   if (form !== 'line' || x.kind === 'text') return points;
   const lineOf = ({ line, measure: { field } }: Point): string => keyed(line, field);
@@ -70,15 +70,17 @@ function withoutSinglePlaces({ form, x, points }: Frame): readonly Point[] {
   return points.filter((point) => !names.has(lineOf(point)));
 }
 
-/** Returns a key of what is shown whole or not at all: a panel, in a heat map a row of panels. */
+/** Returns a key of a panel or, in a heat map, of a row of panels. */
 const blockKey = ({ form }: Frame, { row, column }: Point): string =>
   form === 'heatmap' ? row : keyed(row, column);
 
-/** Returns a key of a name on x in a panel, or in a heat map of a row of squares. */
+/** Returns a key of a name on x in a panel or, in a heat map, of a row of squares. */
 const placeKey = ({ form }: Frame, { row, column, line, x }: Point): string =>
   form === 'heatmap' ? keyed(row, line) : keyed(row, column, typeof x === 'string' ? x : null);
 
-/** Returns the points that there is room for. Only a block that is too large by itself is cut. */
+/**
+ * Returns the points that there is room for. A block is shown whole unless it is too large alone.
+ */
 function fittingPoints(
   frame: Frame,
   points: readonly Point[],
@@ -104,8 +106,8 @@ const countConditions = (points: readonly Point[]): number =>
   new Set(points.map(({ subject }) => keyed(subject.condition.key, subject.full?.key))).size;
 
 /**
- * Draws an entry as one figure, or as several if one would have too many lines.
- * @returns no figure if there is nothing to show
+ * Draws an entry as one figure, as several if it has too many lines, or as none if there is nothing
+ * to show.
  * @throws UserFault if several cells have one place in the figure
  */
 export async function drawEntry(
@@ -170,14 +172,14 @@ const defaultTitle = ({ entry, frame }: Drawn): string => {
   return frame.form === 'heatmap' ? what : `${what} against ${over}`;
 };
 
-/** Points on the page for each pixel drawn: type of 12 px is to be 7.5 points high. */
+/** Points on the page for each pixel drawn: type of 12 px becomes 7.5 points high. */
 const POINTS = 7.5 / 12;
 /** Widths in points (1/72 in), and a phone's in pixels. */
 const WIDTHS = { column: 3.25 * 72, page: 6.75 * 72, phone: 366 } as const;
 
 /**
- * Draws a figure of the width that its entry asks for, by changing the width of the panels until it
- * fits. If the legend alone is wider, the whole figure is made smaller. Widths are in pixels.
+ * Draws a figure at the width that its entry asks for, by changing the width of the panels until it
+ * fits. If the legend alone is wider, the whole figure is scaled down. Widths are in pixels.
  */
 async function drawSized(
   drawn: Drawn,
@@ -212,10 +214,8 @@ async function drawSized(
   return { ...figure, svg: scale === 1 ? figure.svg : scaledSvg(figure.svg, scale, unit) };
 }
 const svgWidth = ({ svg }: Figure): number => Number(/ width="([\d.]+)"/.exec(svg)?.[1]);
-/** The least width of a panel, in pixels. */
 const LEAST_WIDTH = 40;
 
-/** Scales an `<svg>`, and gives its width and height the unit. */
 const scaledSvg = (svg: string, scale: number, unit: string): string =>
   svg.replace(
     /^<svg([^>]*?) width="([\d.]+)" height="([\d.]+)" viewBox="[^"]*"([^>]*)>(<title.*?<\/title>)(.*)<\/svg>$/s,
@@ -239,7 +239,7 @@ const scaledSvg = (svg: string, scale: number, unit: string): string =>
 /** The most pixels across a heat map's squares, unless they would be too narrow for numbers. */
 const MAP_WIDTH = 960;
 
-/** Returns the width of a panel in pixels, the less the more panels stand side by side. */
+/** Returns the width of a panel in pixels: the more panels side by side, the less. */
 function panelWidth(drawn: Drawn): number {
   const { form, points } = drawn.frame;
   if (form === 'heatmap') {
@@ -249,7 +249,7 @@ function panelWidth(drawn: Drawn): number {
   return [350, 350, 230][panelsAbreast(drawn)] ?? 200;
 }
 
-/** What captions call the line or band that shows a spread. */
+/** What captions call a spread. */
 const SPREADS: Readonly<Record<SpreadName, string>> = {
   interval: LINE,
   std: 'sample standard deviation (n − 1) to either side',
@@ -258,7 +258,6 @@ const SPREADS: Readonly<Record<SpreadName, string>> = {
 };
 const STATISTICS = { mean: 'mean', median: 'median', min: 'least', max: 'largest' } as const;
 
-/** Returns how many seeds are behind the marks, for the caption. */
 function seedsText(drawn: Drawn): string {
   const counts = drawn.means.map(({ n }) => n);
   const [least, most] = [Math.min(...counts), Math.max(...counts)];
@@ -266,7 +265,7 @@ function seedsText(drawn: Drawn): string {
   return least === most ? `n = ${plural(most, 'seed')}.` : `n = ${least} to ${most} seeds.`;
 }
 
-/** Returns what points, lines and bars mean, for the caption. */
+/** Says what points, lines and bars are. */
 function marksText(drawn: Drawn): string {
   const { entry, frame } = drawn;
   const { form, x, measures } = frame;
@@ -313,7 +312,7 @@ const isAnySpreadCut = (drawn: Drawn): boolean =>
     );
   });
 
-/** Says how many marks lie beyond the ends that the author gave an axis; '' if none, or no axes. */
+/** Says how many means lie beyond the ends that the author gave an axis; '' if none does. */
 function hiddenText(drawn: Drawn): string {
   const hidden = drawn.means.filter((mean) => isBeyond(drawn, mean, mean.centre)).length;
   return hidden === 0 || drawn.frame.form === 'heatmap'
@@ -330,7 +329,7 @@ const REFERENCES: Readonly<Record<string, readonly [words: string, ofAnswers?: s
   [metricName(ASR_UNTRIGGERED)]: ['the same model without the trigger'],
 };
 
-/** Returns what reference marks stand for: `× the clean model under the trigger.`, or ''. */
+/** Says what reference marks stand for: `× the clean model under the trigger.`; '' without any. */
 function referencesText({ entry: { references = [] }, frame }: Drawn): string {
   const answers = frame.points.some(({ subject }) => subject.condition.cells.some(writesAnswers));
   const marked = references.filter((field) =>
@@ -345,7 +344,6 @@ function referencesText({ entry: { references = [] }, frame }: Drawn): string {
   return `${text.join(' · ')}.`;
 }
 
-/** Returns what is shown, what marks mean, what is not evidence and where numbers come from. */
 function writeCaption(drawn: Drawn): string {
   const { entry, frame, overlays } = drawn;
   const [levels, points] = [true, false].map((isLevel) =>
@@ -389,7 +387,7 @@ function writeCaption(drawn: Drawn): string {
 }
 
 /**
- * Returns every number that is drawn, with the names of its cell or line. If all are of one metric,
+ * Writes every number that is drawn, with the names of its cell or line. If all are of one metric,
  * their column is named after it.
  */
 function pointsCsv({ entry, frame, overlays }: Drawn): string {

@@ -1,7 +1,6 @@
 /**
- * Every figure of the report. One of the grid is an entry of `defaults.ts`; any other is a function
- * in a file of its own. An item of FIGURES gives it its section of the page, and SVG and CSV beside
- * it.
+ * Every figure of the report. One of the grid is an entry of `defaults.ts`, any other a function in
+ * a file of its own. `FIGURES` assigns each to a section of the page.
  */
 import type { FigureEntry } from '../../api/report.ts';
 import { UserFault } from '../../base/fault.ts';
@@ -31,16 +30,16 @@ import { stageFigure } from './stages.ts';
 
 type Drawn = Figure | null | readonly (Figure | EntryContents | null)[];
 /**
- * Draws one figure or several. Null means a figure that has nothing to show, `EntryContents` one
- * that a fault of the grid prevents.
+ * Draws figures. Null stands for one with nothing to show, `EntryContents` for one that a fault of
+ * the grid prevents.
  */
 type Draw = (analysis: Analysis) => Drawn | Promise<Drawn>;
 
-/** The names that the spec has taken: its figures and tables are in one folder with these. */
+/** The names of the spec's own figures and tables, which lie in one folder with these figures. */
 const takenNames = ({ input: { entries } }: Analysis): readonly string[] =>
   [...(entries?.figures ?? []), ...(entries?.tables ?? [])].map(({ name }) => name);
 
-/** Returns a function that draws entries, except those whose names the spec has taken. */
+/** Returns a function that draws entries, without those whose names the spec has taken. */
 const ofGrid =
   (entriesOf: Entries, limits: Partial<Limits> = {}): Draw =>
   async (analysis) => {
@@ -51,7 +50,9 @@ const ofGrid =
     return drawn;
   };
 
-/** Draws an entry, or says which fault of the grid prevents that: the rest of the page stands. */
+/**
+ * Draws an entry or says which fault of the grid prevents it, so that the rest of the page stands.
+ */
 async function drawOrExplain(
   entry: FigureEntry,
   analysis: Analysis,
@@ -66,7 +67,6 @@ async function drawOrExplain(
   }
 }
 
-/** The figures by section of the page. */
 const FIGURES = {
   answer: [ofGrid(answerEntries, { places: 6 })],
   scores: [ofGrid(scoreEntries), ofGrid(differenceEntries, { most: 18 })],
@@ -85,11 +85,11 @@ const FIGURES = {
 export type FigureSection = keyof typeof FIGURES;
 export type DrawnFigures = Readonly<Record<FigureSection, readonly Figure[]>>;
 
-/** The sections that stay where a spec does without the report's own figures: how the run went. */
+/** The sections that stay if a spec does without the report's own figures. */
 const OF_RUN: readonly string[] = ['stages'] satisfies readonly FigureSection[];
 
 /**
- * Draws all figures by section, except those that the spec does without or whose names it has
+ * Draws all figures by section, without those that the spec does without or whose names it has
  * taken. `lacking` holds those that cannot be drawn, and why.
  */
 export async function drawFigures(

@@ -1,4 +1,4 @@
-/** Draws tangent kernels as heat maps: traces over classes, LoRA beside full, rows by class. */
+/** Draws tangent kernels as heat maps of their traces over classes, LoRA's beside the full one. */
 import { deflateSync } from 'node:zlib';
 import { type Condition, conditionsOf, startLabel } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
@@ -9,7 +9,7 @@ import type { Checkpoint, Figure, KernelData, ReportCell } from '../types.ts';
 import { escapeXml, joinLabels, labelSvg } from './encode.ts';
 import { FONT, INK, MUTED } from './theme.ts';
 
-/** The most rows of a matrix in the CSV. Larger ones are only in the store's .npy files. */
+/** The most rows of a matrix in the CSV. Larger ones are in the store's .npy files alone. */
 const MOST_CSV_ROWS = 64;
 /** Between two maps, in pixels. */
 const GAP = 26;
@@ -35,7 +35,7 @@ export function classTrace({ rows, classes, data }: KernelData): Float64Array {
   return trace;
 }
 
-/** Returns a line for each row of each kernel, (N, N), rows and columns in the given order. */
+/** Writes a line for each row of each (N, N) kernel, with rows and columns in the given order. */
 const matricesCsv = (
   drawn: readonly { readonly which: string; readonly trace: Float64Array }[],
   order: readonly number[],
@@ -136,10 +136,9 @@ export interface KernelChoice {
 }
 
 /**
- * Chooses one adapter, the first of LoRA if there is one, and the first seed with results. At
- * initialisation, one kernel is drawn, since the attack plays no part there; after training, one
+ * Chooses the kernels to draw, all of one adapter (the first LoRA, if there is any) at its first
+ * seed with a kernel: one at initialisation, where the attack plays no part, and after training one
  * for each of the first attacks.
- * @param hasKernel whether a cell has a kernel to draw
  */
 export function chooseKernels(
   cells: readonly ReportCell[],
@@ -208,9 +207,9 @@ const SEQUENTIAL = Array.from({ length: 255 }, (_, i) => {
 type Scale = ReturnType<typeof chooseScale>;
 
 /**
- * Returns the scale of a map. It is centred on zero if there are negative values, and otherwise
- * spans the values between the 1% and the 99% quantile. The few values beyond share the end colour;
- * otherwise a few rows with large gradients would leave all the rest in one colour.
+ * Returns the scale of a map: centred on zero if there are negative values, else from the 1% to the
+ * 99% quantile. Values beyond take the end colours; otherwise a few rows with large gradients would
+ * leave all the rest in one colour.
  */
 function chooseScale(values: Float64Array) {
   const quantile = (sorted: Float64Array, q: number): number =>
@@ -232,11 +231,10 @@ const SIDE = 180,
 
 interface HeatMap {
   readonly heading: string;
-  /** (N, N) */
+  /** Row by row, (N, N). */
   readonly values: Float64Array;
-  /** The rows' indexes in the order in which they are drawn. */
+  /** The indexes of the rows in the order in which they are drawn. */
   readonly order: readonly number[];
-  /** The class of each row. */
   readonly labels: readonly number[];
   readonly classes: readonly string[];
 }
@@ -254,7 +252,6 @@ const shortName = (name: string): string => (name.length > 18 ? `${name.slice(0,
 const svgText = (place: string, content: string, anchor: string, fill: string): string =>
   `<text ${place} text-anchor="${anchor}" font-size="11" fill="${fill}">${content}</text>`;
 
-/** Returns a map as the data URI of a PNG, one pixel for each entry. */
 function drawMatrix({ values, order }: HeatMap, { low, high, palette }: Scale): string {
   const n = order.length;
   const pixels = new Uint8Array(n * n);
@@ -266,7 +263,9 @@ function drawMatrix({ values, order }: HeatMap, { low, high, palette }: Scale): 
   return pngUri(n, n, pixels, palette);
 }
 
-/** Draws dashed lines between classes, and names above and, for the first map, at the left. */
+/**
+ * Draws dashed lines between classes, and the classes' names above and, for the first map, beside.
+ */
 function drawClassMarks(
   { order, labels, classes }: HeatMap,
   x: number,
@@ -294,7 +293,7 @@ function drawClassMarks(
   return `${lines.join('')}${names.join('')}`;
 }
 
-/** Draws the colours of a map's scale below the map. @param x its left edge in pixels */
+/** Draws the colours of a scale below its map, whose left edge is at `x` pixels. */
 function drawScaleBar({ low, high, palette }: Scale, x: number): string {
   const top = TOP + SIDE + 10;
   const every = Uint8Array.from({ length: 255 }, (_, i) => i);
@@ -308,7 +307,7 @@ function drawScaleBar({ low, high, palette }: Scale, x: number): string {
   );
 }
 
-/** Draws a map with its heading and scale. @param x its left edge in pixels */
+/** Draws a map with its heading and scale, its left edge at `x` pixels. */
 function drawHeatMap(map: HeatMap, x: number): string {
   const scale = chooseScale(map.values);
   const lineColour = scale.palette === DIVERGING ? INK : 'white';
@@ -332,7 +331,7 @@ const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
   return n;
 });
 
-/** The CRC-32 of the PNG specification, Annex D (node:zlib has it only from 20.15). */
+/** The CRC-32 of the PNG specification, Annex D. (node:zlib has it from Node 20.15 on only.) */
 function crc32(bytes: Uint8Array): number {
   let crc = 0xffffffff;
   for (const byte of bytes) crc = CRC_TABLE[(crc ^ byte) & 0xff]! ^ (crc >>> 8);
@@ -349,7 +348,7 @@ function pngChunk(type: string, body: Uint8Array): Buffer {
 }
 
 /**
- * Encodes an image. Throws a RangeError if the sizes do not fit, or if there are too many colours.
+ * Throws a RangeError if the sizes do not fit, or if there are too many colours.
  * @param pixels (height, width) indexes into `palette`, row by row
  * @param palette at most 256 colours
  */

@@ -22,12 +22,12 @@ import {
 
 /** The maps of one model on one data set, one for each seed. */
 export interface SeedMaps {
-  /** What tells it from the grid's others: `source = b`; empty if there is no other. */
+  /** What tells it from the other models and data sets of the grid: `source = b`; may be ''. */
   readonly name: string;
   readonly maps: NonEmpty<MapFacts>;
 }
 
-/** Returns the maps of each model and data set of the grid; conditions share those of one stage. */
+/** Returns the maps of each model and data set. Conditions with the same stages share them. */
 export function collectMaps(conditions: readonly Condition[]): readonly SeedMaps[] {
   const stagesOf = ({ cells }: Condition): readonly (string | undefined)[] =>
     cells.map(({ stages }) => stages['theory-map']);
@@ -49,10 +49,9 @@ export function collectMaps(conditions: readonly Condition[]): readonly SeedMaps
   });
 }
 
-/** A point of the map, averaged over seeds. */
 export interface MapMean {
   readonly point: MapPointFacts;
-  /** Returns the mean over the seeds that have the number, or null if none has. */
+  /** Returns the mean of a number over the seeds that have it; null if none has. */
   readonly mean: (get: (point: MapPointFacts) => number | null) => number | null;
 }
 
@@ -62,7 +61,9 @@ export const averageOverSeeds = (maps: readonly MapFacts[]): readonly MapMean[] 
     mean: (get) => meanOfKnown(maps.map(({ points }) => (points[k] ? get(points[k]) : null))),
   }));
 
-/** Returns the mean over the seeds of a number of the full kernel, or null if none has it. */
+/**
+ * Returns the mean of a number of the full kernel over the seeds that have it; null if none has.
+ */
 export type FullMean = (get: (facts: MapModelFacts) => number | null) => number | null;
 export const fullKernelMean =
   (maps: readonly MapFacts[]): FullMean =>
@@ -78,7 +79,6 @@ export const bitsAt = ({ model, rank }: MapPointFacts, alpha: number): number | 
     ? null
     : model.information_bits + model.count * Math.log(alpha / rank);
 
-/** A quantity that is drawn over rank and variance, in one or several panels. */
 interface RankMap {
   readonly id: string;
   readonly title: string;
@@ -87,9 +87,9 @@ interface RankMap {
     readonly title: string;
     readonly get: (point: MapPointFacts) => number | null;
   }[];
-  /** The scales s at which the Fisher information is measured. */
+  /** The scales s of LoRA at which the Fisher information is measured. */
   readonly scales: string;
-  /** Returns the same number for the full kernel, as text for the caption. */
+  /** Returns the quantity of the full kernel, as text for the caption. */
   readonly full: (mean: FullMean) => string;
 }
 
@@ -180,7 +180,6 @@ function mapSpec(values: ReturnType<typeof panelValues>, { panels }: RankMap): T
 
 const MOST_MAPS = 3;
 
-/** Draws a figure for each quantity and each distribution of A; of three models at most. */
 export async function mapFigures(conditions: readonly Condition[]): Promise<readonly Figure[]> {
   const { shown, left } = firstOf(collectMaps(conditions), MOST_MAPS);
   const figures: Figure[] = [];

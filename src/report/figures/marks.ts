@@ -25,15 +25,15 @@ import {
 
 /** The entry’s statistic (mean, median, …) over the seeds at one place, with its spread. */
 export interface Mean extends Omit<Point, 'seed' | 'value' | 'other'>, CentreAndSpread {
-  /** In a scatter plot, the same of x; null in other figures. */
+  /** The same of x in a scatter plot; null in other figures. */
   readonly across: CentreAndSpread | null;
 }
 
-/** Returns the spread to draw: by default the interval of a mean, the range of other statistics. */
+/** Returns the spread to draw. Default: the interval of a mean, the range of other statistics. */
 export const chosenSpread = ({ statistic = 'mean', spread }: FigureEntry) =>
   spread ?? (statistic === 'mean' ? 'interval' : 'range');
 
-/** Returns the statistic of the points at each place or, in a scatter plot, of each condition. */
+/** Summarises the points at each place or, in a scatter plot, of each condition. */
 export function summarisePlaces(
   points: readonly Point[],
   { entry, frame }: Pick<Drawn, 'entry' | 'frame'>,
@@ -56,39 +56,37 @@ export function summarisePlaces(
   });
 }
 
-/** What is drawn of an entry: all of a frame, or some of its lines. */
+/** What is drawn of an entry: all lines of a frame, or some of them. */
 export interface Drawn {
   readonly entry: FigureEntry;
   readonly frame: Frame;
-  /** The statistics of the frame's points. */
   readonly means: readonly Mean[];
   readonly lines: readonly string[];
   readonly palette: Palette;
   readonly overlays: readonly Overlay[];
 }
 
-/** Whether x is drawn on the vertical axis. */
 const isFlipped = ({ entry: { flip }, frame: { form, x } }: Drawn): boolean =>
   flip ?? (form === 'point' && x.kind === 'text');
 
-/** Returns the mark of a reference: × for a number of another model, ❘ for one of the same. */
+/** Returns × for a metric of another model, ❘ for one of the same model. */
 export const referenceMark = (metric: string): '×' | '❘' =>
   /_(?:clean|undefended)(?:\.|$)/.test(metric) ? '×' : '❘';
 
-/** Writes a proportion as `0.945`, or as `.95` in a heat map; others with three digits. */
+/** Writes a proportion as `0.945`, in a heat map as `.95`; other numbers with three digits. */
 function markText(value: number, { isProportion }: Measure, isHeat: boolean): string {
   if (!isProportion) return String(Number(value.toPrecision(3)));
   const text = fixed(value, isHeat ? 2 : 3);
   return isHeat ? text.replace(/^(-?)0\./, '$1.') : text;
 }
 
-/** Whether the lines of a figure lie side by side, so that their intervals can be told apart. */
 export const isShifted = ({ frame: { form, x }, lines }: Drawn): boolean =>
   form === 'line' && x.kind === 'number' && lines.length > 1;
 
 /**
  * Returns how far to the right a line is drawn, in pixels: at most 4 from the next line, and all
- * together over a quarter of the room between places. @param width of a panel
+ * lines together over a quarter of the room between places.
+ * @param width of a panel, in pixels
  */
 function lineShift(drawn: Drawn, line: string, width: number): number {
   const { lines } = drawn;
@@ -98,8 +96,8 @@ function lineShift(drawn: Drawn, line: string, width: number): number {
 }
 
 /**
- * Returns the data of a figure: one row for each mark, and two for a level, the ends of its line.
- * Each layer draws the rows of one `part`.
+ * Returns the data of a figure, a row for each mark (two for a level, one at each end). Each layer
+ * draws the rows of one `part`.
  */
 function dataRows(drawn: Drawn, width: number): object[] {
   const { frame, overlays } = drawn;
@@ -141,7 +139,7 @@ function dataRows(drawn: Drawn, width: number): object[] {
 
 /**
  * Returns a datum that no layer draws for each panel without points. Without it, Vega-Lite would
- * put that panel first in its row, and the others under wrong columns' names.
+ * put that panel first in its row, and the others under the names of wrong columns.
  */
 function emptyPanels({ points, measures }: Frame): object[] {
   const keyOf = ({ row, column }: Pick<Point, 'row' | 'column'>, { field }: Measure): string =>
@@ -171,7 +169,6 @@ export function isBeyond(
   );
 }
 
-/** Returns the places on a numeric axis, ascending. */
 function numericPlaces({ frame, overlays }: Drawn): number[] {
   const ofOverlays = overlays.flatMap((one) => one.rows.map((row) => Number(row[one.x])));
   return distinct([...frame.points.map(({ x }) => x), ...ofOverlays])
@@ -182,7 +179,7 @@ function numericPlaces({ frame, overlays }: Drawn): number[] {
 /** Half of the least span of an axis, so that values that differ by rounding alone look equal. */
 const LEAST_PAD = 0.005;
 
-/** Returns the ends of an axis for these values, by the measure's span. */
+/** Returns the ends of an axis that its values need, by the measure's `span`. */
 function axisEnds(values: readonly number[], { span }: Pick<Measure, 'span'>): [number, number] {
   const [least, most] = [Math.min(...values), Math.max(...values)];
   const pad = Math.max((most - least) * 0.15, Math.abs(most) * 0.01, LEAST_PAD);
@@ -197,8 +194,8 @@ function axisEnds(values: readonly number[], { span }: Pick<Measure, 'span'>): [
 }
 
 /**
- * Returns the ends of a measure's axis: the author's (not in a heat map), or else those that all
- * its marks need, around 0 if differences are drawn.
+ * Returns the ends of a measure's axis: the author's (not in a heat map), else those that its marks
+ * need; for differences, symmetric around 0.
  */
 export function axisDomain(drawn: Drawn, measure: Measure): readonly [number, number] {
   const { entry, frame, overlays } = drawn;
@@ -224,20 +221,20 @@ export function axisDomain(drawn: Drawn, measure: Measure): readonly [number, nu
   return frame.form === 'bar' ? [Math.min(0, least), Math.max(0, most)] : [least, most];
 }
 
-/** Returns a scale in Vega-Lite's terms. @param linear symlog is linear within ±`linear` */
+/** Returns a scale in Vega-Lite's terms. A symlog one is linear within ±`linear`. */
 const scaleType = (scale: Channel['scale'], linear: number) => ({
   type: scale === 'log2' ? 'log' : scale === 'category' ? 'linear' : (scale ?? 'linear'),
   ...(scale === 'log2' && { base: 2 }),
   ...(scale === 'symlog' && { constant: linear }),
 });
 
-/** Returns the scale or, for a logarithmic one with values ≤ 0, symlog, which is linear at 0. */
+/** Returns the scale; symlog in place of a logarithmic one if there are values ≤ 0. */
 const scaleWithZero = (scale: Channel['scale'], values: readonly number[]): Channel['scale'] =>
   (scale === 'log' || scale === 'log2') && values.some((value) => value <= 0) ? 'symlog' : scale;
 
 /**
- * Returns the author’s scale of a numeric x, or else chooses one: base 2 for ranks, logarithmic
- * (symlog if there is a 0) if the places span a factor of 20 and none is below 0.
+ * Returns the author’s scale of a numeric x. Default: base 2 for ranks, logarithmic (symlog if
+ * there is a 0) if the places span a factor of 20 and none is below 0, else linear.
  */
 function placeScale({ entry }: Drawn, xs: readonly number[]): Channel['scale'] {
   if (entry.x.scale !== undefined) return scaleWithZero(entry.x.scale, xs);
@@ -249,7 +246,7 @@ function placeScale({ entry }: Drawn, xs: readonly number[]): Channel['scale'] {
   return positive.length < xs.length ? 'symlog' : 'log';
 }
 
-/** Returns the names on x, in ascending order if all are numbers. */
+/** Returns the names on x; in ascending order if all are numbers. */
 function namesOnX({ points }: Frame): string[] {
   const names = distinct(points.map(({ x }) => String(x)));
   return names.every((name) => Number.isFinite(Number(name)))
@@ -257,11 +254,12 @@ function namesOnX({ points }: Frame): string[] {
     : names;
 }
 
-/** Turns names under an axis that is too short for them side by side. @param width in pixels */
+/**
+ * Returns the angle of names under an axis of `width` pixels: they are turned if they have no room.
+ */
 const labelAngleFor = (names: readonly string[], width: number): number =>
   names.some((name) => CHARACTER * (codePoints(name).length + 1) > width / names.length) ? -25 : 0;
 
-/** Returns the encoding of x. @param isTitled whether this panel has the title of x */
 function placeEncoding(drawn: Drawn, width: number, isTitled: boolean): object {
   const { entry, frame } = drawn;
   const { kind } = frame.x;
@@ -316,12 +314,11 @@ const LEVEL_DASH = [2, 3],
   ],
   PUBLISHED_SHAPES = ['circle', 'square', 'triangle-up'];
 
-/** Encodes x and a value: that of one field of the data, or the span between two fields. */
+/** Encodes a place on x, and a value: one field of the data, or the span between two. */
 type Place = (from: string, to?: string) => object;
 
 /**
- * Returns the Vega-Lite layers of one panel, the lowest first. Each draws the rows of one `part`
- * (`dataRows`).
+ * Returns the layers of one panel, the lowest first.
  * @param width of the panel, in pixels
  * @param isOnly whether no other measure has a panel
  * @param isTitled whether the panel has the title of x
@@ -445,8 +442,8 @@ const REFERENCE_STROKE = { shape: 'stroke', size: 300, stroke: MUTED, strokeWidt
 const PUBLISHED_POINT = { fill: 'white', stroke: '#6b6b6b', strokeWidth: 1.2, size: 34 };
 
 /**
- * Returns the title of a measure's axis. Measures that share it have what their titles have in
- * common, or else `share` if all are shares; null if there is nothing that all are.
+ * Returns the title of a measure's axis. If several measures share it, it is what their titles have
+ * in common, or `share` if all are proportions; else null.
  */
 function measureTitle({ entry: { against }, frame }: Drawn, { title: own }: Measure): string | null {
   const { isByMetric, measures } = frame;
@@ -458,7 +455,7 @@ function measureTitle({ entry: { against }, frame }: Drawn, { title: own }: Meas
   return against === undefined ? title : `${title} − ${against === 'full' ? 'full' : 'clean run'}`;
 }
 
-/** Layers for the declared margin, a band, and for zero, a line. */
+/** Layers for zero, a line, and for the declared margin of a proportion, a band. */
 const zeroLayers = ({ isProportion }: Measure, isFlip: boolean): object[] => {
   const [v, v2] = isFlip ? ['x', 'x2'] : ['y', 'y2'];
   const layer = (type: string, color: string, from: number, to?: number) => ({
@@ -471,8 +468,8 @@ const zeroLayers = ({ isProportion }: Measure, isFlip: boolean): object[] => {
 };
 
 /**
- * Returns the Vega-Lite channels that tell lines apart, published ones too: colour and, for a print
- * in grey, shape and dash.
+ * Returns the channels that tell lines apart, published ones too: colour and, for a print in grey,
+ * shape and dash.
  */
 function lineChannels(drawn: Drawn, width: number) {
   const { entry, frame, palette, lines, overlays } = drawn;
@@ -513,14 +510,14 @@ function lineChannels(drawn: Drawn, width: number) {
   };
 }
 
-/** Returns sRGB as three numbers from 0 to 1. @param colour `#rrggbb` */
+/** Parses `#rrggbb` into three numbers from 0 to 1. */
 const parseHex = (colour: string): readonly number[] =>
   [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16) / 255);
 
 /**
- * Returns the share of the way from one colour to a darker one from which white is easier to read
- * than black: where the relative luminance L of WCAG 2.1 has 1.05/(L + .05) > (L + .05)/.05. Each
- * then has a contrast of 4.58 at least. It is above 1 if black stays the better one.
+ * Returns the share of the way from one colour to a darker one from which white text is easier to
+ * read than black: where the relative luminance L of WCAG 2.1 has 1.05/(L + .05) > (L + .05)/.05.
+ * Each then has a contrast of at least 4.58. Returns 2 if black is better all the way.
  */
 function whiteFrom([from = '', to = '']: readonly string[]): number {
   const [start, end] = [parseHex(from), parseHex(to)];
@@ -534,7 +531,6 @@ function whiteFrom([from = '', to = '']: readonly string[]): number {
   return steps.find((t) => (luminance(t) + 0.05) ** 2 < 1.05 * 0.05) ?? 2;
 }
 
-/** Returns the layers of a heat map, squares and the numbers in them. @param width of a panel */
 function heatLayers(drawn: Drawn, measure: Measure, width: number): object[] {
   const {
     entry: { size = 'own' },
@@ -576,19 +572,17 @@ function heatLayers(drawn: Drawn, measure: Measure, width: number): object[] {
   ];
 }
 
-/** The most characters of a name left of the plot, by size. Longer names stand above their rows. */
+/** The most characters of a name beside its row, by size. Longer names stand above their rows. */
 const BESIDE = { column: 17, page: 17, phone: 17, own: 38 };
 const ROW = 24,
   NAME = 15; // heights in pixels
 
-/** Whether x's names stand above their rows, since a figure is too narrow for them beside. */
 const hasNamesAbove = (drawn: Drawn): boolean =>
   isFlipped(drawn) &&
   drawn.frame.points.some(
     ({ x }) => typeof x === 'string' && codePoints(x).length > BESIDE[drawn.entry.size ?? 'own'],
   );
 
-/** Returns a layer that writes the names on x above their rows. */
 const nameLayer = ({ frame }: Drawn) => ({
   transform: [
     ...onlyPart('mean'),
@@ -605,36 +599,33 @@ const nameLayer = ({ frame }: Drawn) => ({
   },
 });
 
-/** Whether a figure is split into panels by row, or by column. */
 const hasPanels = ({ points }: Frame, key: 'row' | 'column'): boolean =>
   points.some((point) => point[key] !== '');
 
 /**
- * Returns a measure for each panel of metrics: each that has points or, if x, colours or facets
- * tell the metrics apart (`isByMetric`) and so all share the panels, the first.
+ * Returns a measure for each panel of metrics: each measure that has points or, if all share the
+ * panels (`isByMetric`), the first.
  */
 const panelMeasures = ({ isByMetric, measures, points }: Frame): readonly Measure[] =>
   isByMetric
     ? measures.slice(0, 1)
     : measures.filter((measure) => points.some((point) => point.measure === measure));
 
-/** The most panels of metrics side by side: one if `facet` has columns, or if `size` is narrow. */
+/** The most panels of metrics side by side: one if `facet` has columns or `size` is narrow. */
 const mostAbreast = ({ entry: { size = 'page' }, frame }: Drawn): number =>
   size !== 'page' || hasPanels(frame, 'column') ? 1 : 3;
 
-/** Returns how many panels stand side by side. */
 export function panelsAbreast(drawn: Drawn): number {
   const columns = new Set(drawn.frame.points.map(({ column }) => column)).size;
   return columns > 1 ? columns : Math.min(mostAbreast(drawn), panelMeasures(drawn.frame).length);
 }
 
-/** Breaks a title into lines, the room for them in pixels. */
+/** Breaks a title into lines of at most `room` pixels. */
 const inRoom = (title: string | null, room: number): string[] | null =>
   title === null ? null : wrap(title, Math.floor(room / CHARACTER)).split('\n');
 
 const HEADER = { labelAngle: 0, labelOrient: 'top', labelAnchor: 'start', labelPadding: 3 };
 
-/** Returns the specification of a figure, with its data. @param width of a panel, in pixels */
 export function figureSpec(drawn: Drawn, width: number): TopLevelSpec {
   const { frame } = drawn;
   const { form, x, points } = frame;

@@ -23,15 +23,18 @@ import {
 interface Run {
   readonly text: string;
   readonly scale: number;
-  /** How far the run is raised, in units of the font's size. */
+  /** How far it is raised, in units of the font's size. */
   readonly rise: number;
-  /** Whether the font lacks the character; it is drawn as an empty box. */
+  /** Whether the font lacks it. It is then drawn as an empty box. */
   readonly lacks: boolean;
 }
 
 const SUBSCRIPT = /[\u2080-\u209c\u1d62-\u1d6a\u2c7c]/;
 
-/** Returns how to set a character: one that the font lacks as a small plain one, if it has that. */
+/**
+ * Chooses how to set a character. One that the font lacks becomes a small plain one (NFKC), if it
+ * has that.
+ */
 function chooseRun(character: string, hasGlyphFor: (character: string) => boolean): Run {
   if (hasGlyphFor(character)) return { text: character, scale: 1, rise: 0, lacks: false };
   const plain = character.normalize('NFKC');
@@ -40,7 +43,6 @@ function chooseRun(character: string, hasGlyphFor: (character: string) => boolea
   return { text: plain, scale: 0.65, rise: SUBSCRIPT.test(character) ? -0.15 : 0.35, lacks: false };
 }
 
-/** Splits words into runs. @param hasGlyphFor whether the font has a glyph for a character */
 function splitRuns(words: string, hasGlyphFor: (character: string) => boolean): readonly Run[] {
   const runs: Run[] = [];
   for (const character of words) {
@@ -58,17 +60,14 @@ type Doc = PDFKit.PDFDocument & {
   readonly _font: { readonly font: { hasGlyphForCodePoint(code: number): boolean } };
 };
 
-/** Parses a length. A percentage is a share of `whole`. */
+/** Parses a length; a percentage is a share of `whole`, and no text is 0. */
 function parseLength(text: string | undefined, whole: number): number {
   if (text === undefined) return 0;
   const value = Number.parseFloat(text);
   return text.endsWith('%') ? (value / 100) * whole : value;
 }
 
-/**
- * Returns a colour in a form that PDFKit accepts: `#rrggbb`, `#rgb` or a CSS name. PDFKit silently
- * ignores other forms.
- */
+/** Returns a colour in a form that PDFKit does not silently ignore: `#rrggbb`, `#rgb` or a name. */
 function parseColour(text: string): string {
   if (/^#(?:[0-9a-f]{3}){1,2}$|^[a-z]+$/i.test(text)) return text;
   const parts = /^rgb\(([^)]*)\)$/.exec(text)?.[1],
@@ -79,17 +78,16 @@ function parseColour(text: string): string {
 }
 
 class Painter {
-  /** Characters that the font lacks. */
   readonly missing = new Set<string>();
 
-  /** @param definitions the elements that can be referred to, by id */
+  /** @param definitions the elements that `url(#ID)` can refer to, by id */
   constructor(
     private readonly doc: Doc,
     private readonly page: { readonly width: number; readonly height: number },
     private readonly definitions: ReadonlyMap<string, Element>,
   ) {}
 
-  /** Paints an element and its children. @param inherited the style of the element's parent */
+  /** @param inherited the style of the element's parent */
   paint(node: Element, inherited: Style): void {
     if (node.attribs['display'] === 'none') return;
     const style = inheritStyle(node, inherited);
@@ -104,16 +102,13 @@ class Painter {
     this.doc.restore();
   }
 
-  /** Returns the element that `url(#ID)` refers to. */
   #referred(url: string): Element {
     const found = this.definitions.get(/^url\(#(.*)\)$/.exec(url)?.[1] ?? '');
     if (found === undefined) throw new TypeError(`${url} refers to nothing`);
     return found;
   }
 
-  /** Parses a length along the page's width. */
   #across = (text: string | undefined): number => parseLength(text, this.page.width);
-  /** Parses a length along the page's height. */
   #down = (text: string | undefined): number => parseLength(text, this.page.height);
 
   #transform(text: string): void {
@@ -223,7 +218,7 @@ class Painter {
     else doc.stroke();
   }
 
-  /** Returns a gradient over the bounding box of the filled shape, which is SVG's default. */
+  /** Returns a gradient over the bounding box of a path, which is SVG's default. */
   #gradient(url: string, d: string): PDFKit.Mixins.ColorValue {
     const node = this.#referred(url),
       { x, y, width, height } = bounds(d);
@@ -242,7 +237,7 @@ class Painter {
     return made;
   }
 
-  /** Draws a marker at a line's end, in the line's direction, in units of the line's width. */
+  /** Draws a marker at the end of a line, in its direction and in units of its width. */
   #marker(node: Element, end: ReturnType<typeof findEnd>, style: Style): void {
     const doc = this.doc,
       { attribs } = node;
@@ -281,7 +276,7 @@ class Painter {
     const runs = splitRuns(words, (character) =>
       doc._font.font.hasGlyphForCodePoint(character.codePointAt(0) ?? 0),
     );
-    /** Returns the width of a run. Also sets the font size. */
+    /** Returns the width of a run. Also sets the font's size. */
     const measure = (run: Run): number => doc.fontSize(size * run.scale).widthOfString(run.text);
     const anchor = { start: 0, middle: 0.5, end: 1 }[style['text-anchor']] ?? 0;
     const whole = runs.reduce((sum, run) => sum + measure(run), 0);

@@ -1,6 +1,6 @@
 /**
- * Draws the DAG with its timings. It has one box for each kind of stage, so that the figure for a
- * thousand cells is no larger than the one for ten.
+ * Draws the DAG with its timings, a box for each kind of stage, so that the figure for a thousand
+ * cells is no larger than the one for ten.
  */
 import { Graph, layout } from '@dagrejs/dagre';
 import type { StageFacts } from '../../api.ts';
@@ -13,7 +13,7 @@ import { FONT, INK, MUTED } from './theme.ts';
 
 type KindSummary = ReturnType<typeof stageKinds>[number];
 
-/** Counts stages and sums their seconds by kind, in order of first appearance (inputs first). */
+/** Counts stages and sums their seconds by kind, in order of first appearance. */
 export function stageKinds(stages: readonly StageFacts[]) {
   const count = (of: readonly StageFacts[], state: StageFacts['state']): number =>
     of.filter((stage) => stage.state === state).length;
@@ -27,7 +27,7 @@ export function stageKinds(stages: readonly StageFacts[]) {
   }));
 }
 
-/** Returns which kinds read which: once each, whatever the number of stages. */
+/** Returns which kinds are read by which, each pair once. */
 export function kindEdges(
   stages: readonly StageFacts[],
 ): readonly { readonly from: string; readonly to: string }[] {
@@ -49,7 +49,7 @@ interface Point {
   readonly y: number;
 }
 
-/** Says how many stages failed and were blocked or, if none, how many were cached; '' if none. */
+/** Says how many stages failed and were blocked or, if none, how many were cached; may be ''. */
 function troubleText({ cached, failed, blocked }: KindSummary): string {
   const trouble = [
     failed > 0 ? `${failed} failed` : '',
@@ -104,7 +104,7 @@ const ARROW_HEAD =
   '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" ' +
   'orient="auto"><path d="M0 0L8 4L0 8z" fill="#9aa5b1"/></marker></defs>';
 
-/** Draws an arrow through points: a quadratic curve if there are three. */
+/** Draws an arrow along points: a quadratic curve if there are three, else straight lines. */
 function drawArrow(points: readonly Point[]): string {
   const [start, ...rest] = points;
   if (start === undefined) return '';
@@ -119,7 +119,6 @@ function drawArrow(points: readonly Point[]): string {
   );
 }
 
-/** Draws the kinds of stages. Returns null if there is no stage. */
 export function stageFigure(stages: readonly StageFacts[]): Figure | null {
   const kinds = stageKinds(stages);
   if (kinds.length === 0) return null;

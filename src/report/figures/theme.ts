@@ -89,16 +89,16 @@ export const config: Config = {
   title: { fontSize: 13, anchor: 'start', color: INK },
 };
 
-/** The room for a legend by the size of its figure, in pixels. */
+/** The widths for a legend in pixels, by the size of its figure. */
 export const LEGEND_WIDTHS = { column: 310, phone: 360, page: 640, own: 400 };
-/** The widths of characters as `textMetrics` of encode.ts has them, in pixels; of 12 px type. */
+/** The widths of a plain and a bold character of 12 px type, in pixels, as in encode.ts. */
 export const CHARACTER = 7.1,
   BOLD_CHARACTER = 7.7;
 const SYMBOL = 30; // of a legend, with the space beside it
 
 /**
- * Breaks names into lines of at most `most` characters.
- * @returns a property of a legend or of the headings of panels; none if all names fit
+ * Breaks names into lines of at most `most` characters. Returns a property for a legend or for
+ * headings of panels, or {} if all names fit.
  */
 export const inLines = (
   names: readonly string[],
@@ -116,8 +116,8 @@ export const inLines = (
 };
 
 /**
- * Returns how many of these names stand in one row of a legend, and breaks names that are too long
- * for one. A wider legend would shrink the figure under it.
+ * Returns how many names fit side by side in a legend, and breaks names that are too long for one
+ * row. A wider legend would shrink the figure.
  * @param room a size of figures, or the room in pixels
  */
 export function legendLayout(
@@ -147,7 +147,7 @@ interface Look {
   readonly shape: string;
   readonly dash: readonly number[];
 }
-/** Returns the item at an index of a list that repeats; the list is not empty. */
+/** Returns an item of a list that is not empty and repeats. */
 const cyclic = <T>(list: readonly T[], index: number): T => list[index % list.length]!;
 const looksFor = (
   names: readonly unknown[],
@@ -163,8 +163,8 @@ const FULL_LOOKS = looksFor(FULL_COLOURS, FULL_COLOURS, FULL_SHAPES);
 const LOOKS = looksFor([FULL_COLOUR, ...OTHERS], [FULL_COLOUR, ...OTHERS], ['square', ...SHAPES]);
 
 /**
- * The looks of adapters or lines, in parallel lists: item i is of the name `domain[i]`. They are
- * not readonly because Vega-Lite's types are not.
+ * The looks of adapters or lines in parallel lists, one item for each name in `domain`. Not
+ * readonly, because Vega-Lite's types are not.
  */
 export interface Palette {
   readonly domain: string[];
@@ -194,10 +194,10 @@ export function adapterPalette(conditions: readonly Condition[]): Palette {
 }
 
 /**
- * Gives each line a look. A line that is an adapter's has the adapter's; any other has its place
- * among all lines that the report could show, so that figures which show only some of them agree.
+ * Gives each line a look. A line that is the only one of one adapter alone has that adapter's; any
+ * other goes by its place among all lines that the report could show, so that figures which show
+ * only some of them agree.
  * @param all the conditions of every line that the report could show, in the order of the grid
- * @param adapters the palette of `adapterPalette`
  */
 export function linePalette(
   lines: string[],

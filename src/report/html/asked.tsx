@@ -22,9 +22,8 @@ const MOST_VALUES = 16;
 
 type Axis = ReturnType<typeof varyingAxes>[number];
 
-/** Returns the axes that vary, each with its values and the number of cells that have one. */
 function varyingAxes(cells: readonly ReportCell[]) {
-  // Cells without a defence have no value of it.
+  // An undefended cell has no value of it.
   const defence = cells.some(isDefended) ? [DEFENCE] : [];
   return distinct([...varyingPaths(cells), ...defence]).map((path) => {
     const having = cells.map(({ axes }) => axes[path]).filter((value) => value !== undefined);
@@ -41,7 +40,7 @@ function valuesText({ values }: Axis): string {
 
 /**
  * Returns the fields of `train` whose values differ between full fine-tuning and the other
- * adapters. With such a field, a comparison of adapters is also a comparison of training settings.
+ * adapters, so that a comparison of adapters is also one of training settings.
  */
 function confoundedFields(conditions: readonly Condition[]): readonly string[] {
   const full = conditions.filter(isFull),
@@ -90,7 +89,7 @@ const Attacks = ({ input: { attacks } }: PageProps): JSX.Element | null =>
     />
   );
 
-/** The fields of `train` in the table of how adapters were trained, in this order. */
+/** The fields of `train` that are always shown, in this order. */
 const SHOWN_FIELDS = [
   'learning_rate',
   'optimizer',
@@ -104,11 +103,11 @@ const SHOWN_FIELDS = [
   'dropout',
 ];
 
-/** The values of fields that `train` leaves out. */
+/** What a field that `train` leaves out means. */
 const UNSAID: JsonObject = { loss: 'supervised' };
 
 interface Trained {
-  /** Which training of a chain, and on what poison; empty for the cells' own. */
+  /** Which training before the cells' own, and on what poison; empty for the cells' own. */
   readonly place: string;
   readonly adapter: string;
   readonly train: JsonObject;
@@ -123,7 +122,6 @@ export function trainingPlace({ section, poisoning }: EarlierTraining): string {
   return `${sectionTitle(section)}: ${attack}${doses.join('')}`;
 }
 
-/** Shows how each adapter was trained, after the trainings before the cells’ own. */
 const Training = ({ conditions }: OfConditions): JSX.Element => {
   const trained = conditions.flatMap(({ adapterLabel, cells: [{ train, bases = [] }] }) => [
     ...bases.map((base): Trained => {
@@ -169,7 +167,6 @@ const Training = ({ conditions }: OfConditions): JSX.Element => {
   );
 };
 
-/** Warns if training settings differ between full fine-tuning and the other adapters. */
 function Confounded({ conditions }: OfConditions): JSX.Element | null {
   const fields = confoundedFields(conditions);
   return fields.length === 0 ? null : (

@@ -1,7 +1,4 @@
-/**
- * Shows a few poisoned rows. Their text comes from strangers, so it is shown as plain text,
- * whatever markup it contains.
- */
+/** A few poisoned rows. Their text comes from strangers, so it is shown as plain text. */
 import type { JSX } from 'preact';
 import type { Condition } from '../conditions.ts';
 import { cut, plural } from '../format.ts';
@@ -18,7 +15,7 @@ interface Shown {
   readonly receipt: ReceiptFacts;
 }
 
-/** Returns, for each attack on each training, the first receipt by which rows were poisoned. */
+/** Returns the first receipt with poisoned or added rows for each attack on each training. */
 function firstReceipts(conditions: readonly Condition[]): readonly Shown[] {
   const byAttack = new Map<string, Shown>();
   const add = (label: string, seed: number, receipt: ReceiptFacts | null = null): void => {

@@ -1,7 +1,7 @@
 /**
  * The first screen: the question, what can be said about it, what to know before reading, the
- * answer as a picture, and the facts that every number depends on. What was found follows it, with
- * a card for each finding.
+ * answer as a picture, and the facts that every number depends on. Then what was found, a card
+ * each.
  */
 import type { JSX } from 'preact';
 import type { JsonObject } from '../../api.ts';
@@ -35,7 +35,6 @@ function seedFacts({ input, conditions }: Analysis): readonly Fact[] {
   ];
 }
 
-/** Names the attacks whose dose came to no row at all; none if there is no such attack. */
 function emptyDoseFacts({ conditions }: Analysis): readonly Fact[] {
   const empty = conditions.filter(
     ({ family, cells }) => family !== 'none' && cells.some(({ receipt }) => receipt?.asked === 0),
@@ -45,7 +44,7 @@ function emptyDoseFacts({ conditions }: Analysis): readonly Fact[] {
   return [['Poisoned nothing', `${list(labels)}: a dose of zero rows`]];
 }
 
-/** Returns the precision of the computation, and how many cells depart from it. */
+/** Writes the precision of the computation, and how many cells depart from it. */
 function precisionText({ cells }: ReportInput, precision: string): string {
   const some = (what: string, count: number): string =>
     count === 0
@@ -78,7 +77,7 @@ function backendFacts(input: ReportInput): readonly Fact[] {
   ];
 }
 
-/** Returns all sources but those of validation and test data, each once with its roles. */
+/** Returns the sources, without those of validation and test data, with their roles. */
 function sourceFacts({ sources }: ReportInput): readonly Fact[] {
   const facts = Object.entries(sources)
     .filter(([role]) => !/^(?:validation|test) data/.test(role))
@@ -168,7 +167,6 @@ export function Header(props: PageProps): JSX.Element {
   );
 }
 
-/** Counts failed cells and lists failed stages; nothing if no stage failed. */
 function Failures({ input: { stages, cells }, conditions }: Analysis): JSX.Element | null {
   const failed = stages.filter(({ state }) => state === 'failed');
   const blocked = stages.filter(({ state }) => state === 'blocked').length;
@@ -204,7 +202,7 @@ function Failures({ input: { stages, cells }, conditions }: Analysis): JSX.Eleme
   );
 }
 
-/** Returns the verdict that all judged rows share, or null. */
+/** Returns the verdict that all rows with a verdict share; null if there is none. */
 function commonVerdict(rows: readonly FindingRow[]): Verdict | null {
   const verdicts = rows.map(({ verdict }) => verdict).filter((verdict) => verdict !== null);
   const [first] = verdicts;
@@ -215,8 +213,8 @@ function commonVerdict(rows: readonly FindingRow[]): Verdict | null {
 }
 
 /**
- * Shows a row's difference, with its verdict unless all rows share one.
- * @param title what is compared: a phone shows it in place of the table's head
+ * Shows a row's difference, and its verdict unless all rows share one.
+ * @param title what is compared: on a phone it stands in place of the table's head
  */
 const differenceCell = (
   { difference, n, excluded, verdict }: FindingRow,

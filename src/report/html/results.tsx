@@ -54,7 +54,7 @@ const namesOfMetrics = (conditions: readonly Condition[], stage: string): readon
 const hasTest = ({ cells }: Condition): boolean =>
   cells.some(({ metrics }) => metrics['evaluate']?.['test_examples'] !== undefined);
 
-/** Explains the triggers that training never shows: the labels of the table above end in them. */
+/** Explains the triggers that training never shows, which end the labels of the table above. */
 const HeldOut = ({ input: { triggers = [] } }: Pick<PageProps, 'input'>): JSX.Element | null =>
   triggers.length === 0 ? null : (
     <dl class="meanings small muted">
@@ -114,7 +114,6 @@ function MetricTables({ conditions, input }: PageProps): JSX.Element {
   );
 }
 
-/** Links to the CSV of all metrics or, if they are too many for the page, says how to get it. */
 function AllMetrics({ conditions }: OfConditions): JSX.Element {
   const { csv, rows } = allMetricsCsv(conditions);
   const count = rows.toLocaleString('en');
@@ -133,7 +132,7 @@ function AllMetrics({ conditions }: OfConditions): JSX.Element {
   );
 }
 
-/** Returns a part of a chapter that shows the figures of a section under a heading. */
+/** Returns a part of a chapter: a heading, and the figures of a section. */
 const illustration =
   (title: string, section: FigureSection, text?: string) =>
   ({ figures }: PageProps): JSX.Element | null =>
@@ -189,7 +188,7 @@ function EvidenceRule({ conditions }: OfConditions): JSX.Element {
   );
 }
 
-/** The stages that the report shows elsewhere. */
+/** The stages whose numbers other tables show. */
 const KNOWN = new Set([
   'data',
   'poison',
@@ -205,7 +204,7 @@ const KNOWN = new Set([
   'theory-map',
   'report',
 ]);
-/** The most metrics in a stage's table. Further ones are only in the CSV. */
+/** The most metrics in a stage's table. The CSV has all. */
 const MOST_METRICS = 12;
 
 const StageTable = ({
@@ -242,7 +241,7 @@ const StageTable = ({
   );
 };
 
-/** Shows the metrics of stages that the report does not know, such as those of plugins. */
+/** Shows the metrics of other stages, such as those of plugins. */
 function OtherStages({ conditions }: OfConditions): JSX.Element {
   const cells = conditions.flatMap((condition) => condition.cells);
   const kinds = distinct(cells.flatMap(({ metrics }) => Object.keys(metrics)));
@@ -269,7 +268,6 @@ const firstWritings = (conditions: readonly Condition[]) =>
     return [{ label, seed: cell.seed, writing: cell.writing, byRewards: countsRewards(cell) }];
   });
 
-/** Names the scorers, as a sentence under the attacks' table; null for classifiers. */
 function ScorerNote({ conditions }: OfConditions): JSX.Element | null {
   const scorers = scorersOf(conditions);
   return scorers.length === 0 ? null : (
@@ -280,13 +278,12 @@ function ScorerNote({ conditions }: OfConditions): JSX.Element | null {
   );
 }
 
-/** Says whose triggers the rates above are under, if bases are poisoned. */
 function TriggerNote({ conditions }: OfConditions): JSX.Element | null {
   const note = triggerNote(conditions.map(({ axes }) => axes));
   return note === null ? null : <p class="small">{note}</p>;
 }
 
-/** Shows a few outputs of each condition, or nothing if the models are classifiers. */
+/** Shows a few outputs of each condition; nothing if the models are classifiers. */
 export function Writing({ conditions, input }: PageProps): JSX.Element | null {
   const all = firstWritings(conditions),
     shown = all.slice(0, MOST_CONDITIONS);
@@ -386,7 +383,6 @@ function OwnTable({ table }: { readonly table: DrawnTable }): JSX.Element {
   );
 }
 
-/** Lists what figures and tables could not show, and why. */
 const Lacking = ({
   entries,
 }: {

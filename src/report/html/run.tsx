@@ -75,7 +75,7 @@ export const stages: Chapter = {
   parts: [({ figures }) => <Figures figures={figures.stages} layout="wide" />, Failed, Slowest],
 };
 
-/** Returns nested facts as pairs of a path such as `a.b` and its value. */
+/** Returns nested facts as pairs of a path (`a.b`) and a value. */
 function flatten(value: JsonObject, prefix = ''): [string, string][] {
   return Object.entries(value).flatMap(([name, inner]): [string, string][] => {
     const path = prefix === '' ? name : `${prefix}.${name}`;
@@ -98,7 +98,6 @@ const Pairs = ({
   />
 );
 
-/** The most store keys to show, since a run may have thousands of stages. */
 const MOST_KEYS = 300;
 
 const StoreKeys = ({ stages }: { readonly stages: readonly StageFacts[] }): JSX.Element => {

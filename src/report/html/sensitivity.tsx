@@ -1,4 +1,4 @@
-/** Shows how information bits depend on what counts as zero and on how many rows are used. */
+/** How information bits depend on what counts as zero and on how many rows are used. */
 import type { JSX } from 'preact';
 import { type Condition, seriesOf } from '../conditions.ts';
 import { lastFisher } from '../fisher.ts';
@@ -15,7 +15,7 @@ interface Row {
   readonly condition: Condition;
   readonly of: Parametrisation;
 }
-/** Reads one number, at one tolerance or one count of rows. */
+/** Reads a number at one tolerance, or on one count of rows. */
 type Reading = (facts: FisherSensitivity) => number | null | undefined;
 
 const readSensitivity = (cell: ReportCell, of: Parametrisation): FisherSensitivity | null =>
@@ -30,8 +30,8 @@ const meanReading = ({ condition, of }: Row, read: Reading): number | undefined 
 const meanText = (row: Row, read: Reading): string => formatNumber(meanReading(row, read));
 
 /**
- * Counts the conditions in which every reading puts LoRA's mean on the same side of the full
- * kernel's (`same`), and the conditions that have several readings (`of`).
+ * Counts the conditions with several readings (`of`), and those of them in which every reading puts
+ * LoRA's mean on the same side of the full kernel's (`same`).
  */
 function countSteadyOrders(
   conditions: readonly Condition[],
@@ -50,12 +50,12 @@ function countSteadyOrders(
 }
 
 type OverRows = 'information_bits' | 'information_bits_normalised' | 'count';
-/** Returns what reads a number at the k-th tolerance, over all rows. */
+/** Reads a number at the k-th tolerance, over all rows. */
 const atTolerance =
   (k: number, number: 'information_bits' | 'count' = 'information_bits'): Reading =>
   (facts) =>
     facts.tolerances[k]?.[number];
-/** Returns what reads a number of the k-th count of rows. */
+/** Reads a number on the k-th count of rows. */
 const overRows =
   (k: number, number: OverRows = 'information_bits'): Reading =>
   (facts) =>
