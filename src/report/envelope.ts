@@ -16,9 +16,10 @@ import {
   metricOf,
 } from './conditions.ts';
 import { measuredOn, voidReason } from './evidence.ts';
+import { isName, labelIn } from './figures/axis.ts';
 import { formatValue, list, plural } from './format.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
-import { axisName, blockLabel, defenceOf, NO_DEFENCE } from './labels.ts';
+import { axisName, blockLabel, defenceOf } from './labels.ts';
 import { noteOf } from './metric-lookup.ts';
 import {
   hasTestRows,
@@ -62,15 +63,11 @@ const axesNotChosenOver = (envelope: Envelope, condition: Condition): JsonObject
 /** Writes a condition's values on the axes chosen over: `rate 0.2, learning rate 0.001`. */
 function pointText(envelope: Envelope, condition: Condition): string {
   const named = envelope.over.flatMap((one) =>
-    one === 'adapter'
-      ? [condition.adapterLabel]
-      : one === 'attack'
-        ? [condition.attackLabel]
-        : one === 'defence'
-          ? [condition.defence || NO_DEFENCE]
-          : Object.entries(condition.axes)
-              .filter(([path]) => isChosenOver({ ...envelope, over: [one] }, condition, path))
-              .map(([path, value]) => `${axisName(path)} ${formatValue(value)}`),
+    isName(one)
+      ? [labelIn(condition, one)]
+      : Object.entries(condition.axes)
+          .filter(([path]) => isChosenOver({ ...envelope, over: [one] }, condition, path))
+          .map(([path, value]) => `${axisName(path)} ${formatValue(value)}`),
   );
   return named.join(', ');
 }

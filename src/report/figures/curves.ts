@@ -173,6 +173,18 @@ export async function spectrumFigures(
   const init = withLora(conditions, 'init');
   const blocks = [...groupBy(withLora(conditions, 'final'), blockLabel)];
   const [first] = blocks;
+  const fisherPanel = (
+    id: string,
+    checkpoint: 'init' | 'final',
+    of: readonly Condition[],
+    more: string,
+  ): Panel => ({
+    id: `spectrum-${id}`,
+    title: `Fisher spectrum, ${checkpointName(checkpoint)}${more}`,
+    caption,
+    conditions: of,
+    eigenvalues: countedEigenvalues(checkpoint),
+  });
   const kernelPanel = (
     checkpoint: 'init' | 'final',
     of: readonly Condition[],
@@ -187,20 +199,10 @@ export async function spectrumFigures(
     eigenvalues: eigenvaluesAboveRounding(checkpoint),
   });
   const panels: readonly Panel[] = [
-    {
-      id: 'spectrum-init',
-      title: `Fisher spectrum, ${checkpointName('init')}`,
-      caption,
-      conditions: init,
-      eigenvalues: countedEigenvalues('init'),
-    },
-    ...blocks.slice(0, MOST_ATTACKS).map(([block, of], index) => ({
-      id: `spectrum-final-${index}`,
-      title: `Fisher spectrum, ${checkpointName('final')}, ${block}`,
-      caption,
-      conditions: of,
-      eigenvalues: countedEigenvalues('final'),
-    })),
+    fisherPanel('init', 'init', init, ''),
+    ...blocks
+      .slice(0, MOST_ATTACKS)
+      .map(([block, of], i) => fisherPanel(`final-${i}`, 'final', of, `, ${block}`)),
     kernelPanel('init', init, ''),
     kernelPanel('final', first?.[1] ?? [], first === undefined ? '' : `, ${first[0]}`),
   ];

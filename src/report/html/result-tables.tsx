@@ -93,7 +93,6 @@ function metricCell(
   const cell = seriesCell(
     seriesOf(condition, scoreOf(note)),
     note.kind,
-    condition.cells.length,
     expects(condition, note),
   );
   const fewer = fewerRows(condition, note).length > 0 ? ` ${FEWER_ROWS}` : '',
@@ -184,20 +183,18 @@ export function MetricTable({
 
 /**
  * Writes a mean with its interval; without a mean, "failed" or a dash.
- * @param whole the number of seeds
  * @param expected whether a lack is a failure
  */
 export function seriesCell(
-  { summary, failed, values }: Series,
+  { summary, failed, missing, values }: Series,
   kind: NumberKind,
-  whole: number,
   expected: boolean,
 ): Node {
   if (summary === null) return failed > 0 && expected ? <span class="bad">failed</span> : '–';
   return (
     <>
       {formatSummary(summary, kind)}
-      {values.length < whole ? (
+      {failed + missing > 0 ? (
         <span class={failed > 0 ? 'bad' : 'muted'}> (n = {values.length})</span>
       ) : null}
     </>

@@ -226,12 +226,7 @@ const StageTable = ({
           numbers('n seeds', seedsCell),
           ...shown.map((metric) =>
             numbers(metric, (condition: Condition) =>
-              seriesCell(
-                seriesOf(condition, metricOf(kind, metric)),
-                'plain',
-                condition.cells.length,
-                true,
-              ),
+              seriesCell(seriesOf(condition, metricOf(kind, metric)), 'plain', true),
             ),
           ),
         ]}
