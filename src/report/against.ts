@@ -18,23 +18,21 @@ import { holm, marginP } from './verdict.ts';
 
 export type Against = 'full' | 'clean' | 'none';
 
-/** A cell's number over its seeds, compared with another. */
 export interface Compared {
   /**
-   * By seed, for the seeds that have both numbers: the one that the cell's is compared with, and
-   * why the pair is not evidence (null if it is).
+   * By seed: the number that the cell's is compared with, and why the pair is not evidence, or
+   * null.
    */
   readonly others: ReadonlyMap<
     number,
     { readonly value: number; readonly reason: string | null }
   >;
-  /** Null if there is nothing to compare with. */
   readonly difference: PairedDifference | null;
   /** One reason for each seed whose pair is not evidence (evidence.ts), and so is not compared. */
   readonly excluded: readonly string[];
   /** That of no difference (`differenceP`); null if it has none. */
   readonly p: number | null;
-  /** `p`, corrected by Holm's method over all cells that have a p-value of this metric. */
+  /** `p`, corrected by Holm's method over all cells with a p-value of this metric. */
   readonly holm: number | null;
 }
 
@@ -49,7 +47,6 @@ const NOTHING: Compared = {
 /** The numbers, by seed, that a cell's are compared with. */
 interface Partner {
   readonly values: ReadonlyMap<number, number>;
-  /** Returns why the pair of a seed is not evidence, or null if it is. */
   readonly reason: (seed: number) => string | null;
 }
 
@@ -135,10 +132,7 @@ function compareOne(cell: ResultCell, metric: Named, partner: Partner): Omit<Com
   };
 }
 
-/**
- * Returns a function that gives the comparison of a cell's metric, without any number if the cell
- * has nothing to be compared with.
- */
+/** Returns a function that compares a cell's metric; without a partner, it gives no numbers. */
 export function compareCells(
   cells: readonly ResultCell[],
   metrics: readonly Named[],
@@ -164,7 +158,6 @@ export function compareCells(
   return (cell, metric) => found.get(cell)?.get(metricName(metric)) ?? NOTHING;
 }
 
-/** Adds to each row the number that it is compared with, if there is one. */
 export function compareRows(rows: readonly ResultRow[], against: Against): readonly ResultRow[] {
   if (against === 'none') return rows;
   const cells = resultCells(rows),
@@ -197,7 +190,6 @@ export const pText = (p: number): string => (p < 0.001 ? '<0.001' : p.toFixed(3)
 export const testText = ({ p, holm }: Compared): string | null =>
   p === null || holm === null ? null : `${pText(p)} (${pText(holm)})`;
 
-/** The heading of a column of `testText`, and the note below its table. */
 export const TEST_HEAD = 'p (Holm)';
 export const TEST_NOTE =
   'p: of no difference, paired by seed, from three pairs on; in parentheses, corrected by ' +
@@ -208,16 +200,13 @@ export const isCompared = ({ difference, excluded }: Compared): boolean =>
   difference !== null || excluded.length > 0;
 
 /**
- * Returns the p-value of no difference, before Holm's correction. Null for fewer than three pairs,
- * or if the metric is itself a p-value.
+ * Returns the p-value of no difference. Null for fewer than three pairs, or if the metric is a
+ * p-value.
  */
 export const differenceP = (metric: Named, paired: PairedDifference | null): number | null =>
   paired === null || paired.n < 3 || isPValue(metric) ? null : marginP(paired, 0);
 
-/**
- * Returns p-values in the order of the comparisons, each corrected by Holm's method over all of its
- * metric; null for a comparison without one.
- */
+/** Corrects p-values by Holm's method over each metric; null for a comparison without one. */
 export function holmByMetric(
   compared: readonly (Named & { readonly p: number | null })[],
 ): readonly (number | null)[] {

@@ -43,7 +43,6 @@ const conditionName = (condition: Condition): string => {
   return `${condition.adapterLabel} ${attack}`;
 };
 
-/** Merges warnings that differ only in numbers, as over seeds. */
 function mergeWarnings({ stages }: ReportInput): Analysis['warnings'] {
   const told = stages.flatMap(({ id, warnings = [] }) => warnings.map((one) => ({ ...one, id })));
   const groups = groupBy(told, ({ message }) => withoutNumbers(message));
@@ -93,10 +92,7 @@ export function analyse(input: ReportInput): Analysis {
 /** The most rows of the CSV of all metrics. For more, there is `dosimeter results SPEC --csv`. */
 const MOST_ROWS = 15_000;
 
-/**
- * Returns every metric of every cell as CSV, and the number of its rows. The CSV is null if there
- * are no rows or more than `MOST_ROWS`.
- */
+/** Returns every metric of every cell as CSV (null for no rows or too many), and the row count. */
 export function allMetricsCsv(conditions: readonly Condition[]): {
   readonly csv: string | null;
   readonly rows: number;

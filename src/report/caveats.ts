@@ -33,7 +33,7 @@ export interface Caveat {
 
 const MOST_LABELS = 3;
 
-/** The cells of a group for which a caveat holds, and how many cells the group has (`of`). */
+/** The cells for which a caveat holds, and how many the group has (`of`). */
 interface Found extends CaveatGroup {
   readonly of: number;
 }
@@ -82,7 +82,6 @@ const meanText = (cells: readonly Measured[], metric: string): string =>
 const isFiltered = ({ metrics }: Measured): boolean =>
   metrics['evaluate']?.['rows_judged'] !== undefined;
 
-/** Returns the caveat that models do not read some triggers as a whole; null if they read all. */
 function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
   // A defence that filters rows may leave mostly poisoned rows whose trigger is cut off. So cells
   // with a filter count only if there are no others.
@@ -187,10 +186,7 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
   return found.filter((caveat) => caveat !== false);
 }
 
-/**
- * Groups rows of results by the names of their cells.
- * @param label names a cell by its axis values and its other names; cells of one name are one group
- */
+/** Groups rows of results by `label`, which names a cell by its axis values and its other names. */
 export function caveatGroups(
   rows: readonly ResultRow[],
   label: (cell: ResultRow['cell'], also: NonNullable<ResultRow['also']>) => string,

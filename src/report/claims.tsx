@@ -46,8 +46,7 @@ interface Claim {
 }
 
 /**
- * Says what would decide a comparison, such as more seeds, or why no number of them would; '' if it
- * is decided.
+ * Says what would decide a comparison, or why no number of seeds would; '' if it is decided.
  * @param tests over how many comparisons the verdict was corrected
  * @param isOfNone whether the claim is that there is no effect
  */
@@ -72,9 +71,7 @@ interface Question<T> {
   readonly label: (comparison: T) => string;
   readonly kind?: NumberKind;
   readonly isOfNone?: boolean;
-  /**
-   * Tells apart the comparisons that were corrected separately. Default: all were corrected as one.
-   */
+  /** Returns a key of the comparisons that are corrected as one. Default: all are. */
   readonly correctedOver?: (comparison: T) => string;
 }
 
@@ -103,7 +100,6 @@ const readVariance = ({ cells }: Condition): number | null =>
 interface AxisClaim extends EndsQuestion {
   readonly statement: string;
   readonly published: string;
-  /** The axis in words. */
   readonly of: string;
 }
 

@@ -80,10 +80,7 @@ export interface AdapterComparison extends Comparison {
   readonly full: Condition;
 }
 
-/**
- * Returns the sign that the paper claims for adapter − full; null if it makes no claim, as about
- * other adapters than LoRA or about `Condition.unclaimed`.
- */
+/** Returns the sign that the paper claims for adapter − full; null without a claim. */
 function claimedSign(metric: MetricNote, condition: Condition): 1 | -1 | null {
   if (condition.unclaimed !== null || condition.adapter !== 'lora') return null;
   if (metric === ASR && condition.family === 'backdoor') return -1;
@@ -93,7 +90,7 @@ function claimedSign(metric: MetricNote, condition: Condition): 1 | -1 | null {
 
 /**
  * Pairs each adapter with the full fine-tunings of the same attack and setting that differ from it
- * in the fewest axes of training: if learning rates differ, those with as many steps.
+ * in the fewest axes of training.
  */
 export function adapterPairs(
   conditions: readonly Condition[],
@@ -124,7 +121,6 @@ const readBySeed =
 type ChooseRows = (metric: MetricNote) => MetricNote;
 const onValidation: ChooseRows = (metric) => metric;
 
-/** Compares a metric of two conditions, paired by seed, without a verdict. */
 function compareScores(
   metric: MetricNote,
   adapter: Condition,
@@ -155,9 +151,8 @@ function compareScores(
 }
 
 /**
- * Returns, for the pairs of an ASR comparison, what the trigger adds to each model's rate of the
- * target. If it was measured for none of the models, returns the ASR itself; if for some only, no
- * pairs.
+ * Returns what the trigger adds to each model's rate of the target. If that was measured for no
+ * model, it is the ASR itself; if for some only, there are no pairs.
  */
 function addedByTrigger(
   { adapter, full, seeds, a, b, margin }: AdapterComparison,
@@ -194,10 +189,7 @@ const judgeScores = (
       )
     : judge(compared, direction);
 
-/**
- * Compares every metric of `COMPARED` for each pair of `adapterPairs`, with verdicts on the paper's
- * claims. Leaves out comparisons without any pair.
- */
+/** Compares each metric of `COMPARED` for each of `adapterPairs` that has it, with verdicts. */
 export function compareAdapters(
   conditions: readonly Condition[],
   onRows = onValidation,
@@ -279,8 +271,8 @@ export interface KernelComparison extends Comparison {
 }
 
 /**
- * Compares a quantity of a condition's kernels, LoRA − full. After initialisation, models that
- * predict one class only are excluded.
+ * Compares LoRA's kernel with the full one. After initialisation, models that predict one class
+ * only are excluded.
  */
 function compareKernel(
   quantity: FisherQuantity,

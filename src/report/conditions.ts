@@ -1,6 +1,6 @@
 /**
  * Groups cells that differ only in their seed into conditions, the unit of every table and figure.
- * A condition's name holds what varies over the grid and nothing else.
+ * Conditions are named by what varies over the grid.
  */
 import type { Json, JsonObject, StageFacts } from '../api.ts';
 import type { CellPattern } from '../api/report.ts';
@@ -20,10 +20,7 @@ import {
 import { ACCURACY, type MetricNote } from './metrics.ts';
 import type { AttackFamily, ReportCell } from './types.ts';
 
-/**
- * Kinds of conditions about whose robustness the paper makes no claim: it trains clean bases, and
- * defends none.
- */
+/** Of these the paper claims nothing: it trains clean bases, and defends none. */
 export type Unclaimed = 'a poisoned base that is trained further' | 'models under a defence';
 
 function findUnclaimed(cell: ReportCell): Unclaimed | null {
@@ -36,18 +33,15 @@ export interface Condition extends Labels {
   readonly key: string;
   readonly attack: string;
   readonly family: AttackFamily;
-  /**
-   * The attacked base's section, as in `ReportCell`; null if the cell's own training is attacked.
-   */
+  /** The attacked base's section, as in `ReportCell`; null if the attack is on the cell itself. */
   readonly ofBase: string | null;
-  /** Null if the paper makes claims about the condition's robustness. */
+  /** Null if the paper claims something about the condition. */
   readonly unclaimed: Unclaimed | null;
   readonly adapter: string;
   readonly axes: JsonObject;
   /**
-   * The condition under each of its names; empty if it has one. (α = r and α = 16 at rank 16 are
-   * two names.) Figures along an axis have a place for each name; elsewhere the condition counts
-   * once.
+   * The condition under each of its names (α = r and α = 16 at rank 16), for which figures along an
+   * axis have a place each; empty if it has one name. Elsewhere the condition counts once.
    */
   readonly named: readonly Condition[];
   /** One cell for each seed, in the order of the spec. */
@@ -61,7 +55,6 @@ export interface Condition extends Labels {
 export const isFull = (condition: { readonly adapter: string }): boolean =>
   condition.adapter === 'full';
 
-/** Returns every condition under each of its names. */
 export const byName = (conditions: readonly Condition[]): readonly Condition[] =>
   conditions.flatMap((condition) => (condition.named.length === 0 ? [condition] : condition.named));
 
@@ -136,7 +129,7 @@ export function oncePerStage(conditions: readonly Condition[], label: string): C
   return all.filter((one) => !isCopy(one)).map(({ condition }) => condition);
 }
 
-/** Names what a condition starts its training from: its setting and, if poisoned, its base. */
+/** Names where a training starts: the setting and, if it is poisoned, the base. */
 export const startLabel = (condition: Condition): string =>
   condition.ofBase === null ? condition.setting : blockLabel(condition);
 
@@ -185,10 +178,7 @@ export const summaryOf = (
   metric: Pick<MetricNote, 'stage' | 'metric'>,
 ): Summary | null => seriesOf(condition, scoreOf(metric)).summary;
 
-/**
- * Returns the condition's value on an axis, undefined if it has none. For an attack on a base,
- * `poisoning` means the base's.
- */
+/** Returns the value on an axis. For an attack on a base, `poisoning` means the base's. */
 export const axisValue = ({ axes, ofBase }: Condition, path: string): Json | undefined =>
   axes[ofBase !== null && path.startsWith('poisoning.') ? `${ofBase}.${path}` : path];
 
@@ -197,10 +187,7 @@ export function numericAxis(condition: Condition, path: string): number | null {
   return typeof value === 'number' ? value : null;
 }
 
-/**
- * Whether, for each axis of the pattern, the condition's value (null without one) is in its list or
- * range.
- */
+/** Whether the value on each axis of the pattern (null without one) is in its list or range. */
 const isMatch = (condition: Condition, pattern: CellPattern): boolean =>
   Object.entries(pattern).every(([path, asked]) => {
     const value = axisValue(condition, path) ?? null;
@@ -213,9 +200,7 @@ const isMatch = (condition: Condition, pattern: CellPattern): boolean =>
     return typeof value === 'number' && value >= min && value <= max;
   });
 
-/**
- * Returns the conditions that match a pattern, in the order of the patterns; without patterns, all.
- */
+/** Returns the conditions that match, in the order of the patterns; without patterns, all. */
 export function chooseConditions(
   conditions: readonly Condition[],
   patterns: readonly CellPattern[] = [],
@@ -227,10 +212,7 @@ export function chooseConditions(
   return patterns.flatMap((_, i) => groups.get(String(i)) ?? []);
 }
 
-/**
- * Returns the conditions of which some name matches a pattern, each once, in the order of the
- * patterns.
- */
+/** Returns the conditions with a name that matches, each once, in the order of the patterns. */
 export const chooseByName = (
   unique: readonly Condition[],
   patterns?: readonly CellPattern[],
@@ -243,14 +225,13 @@ export const chooseByName = (
 
 const isList = (asked: CellPattern[string]): asked is readonly Json[] => Array.isArray(asked);
 
-/** `compareRowCounts` over the cells of these conditions. */
 export const rowCountsIn = (conditions: readonly Condition[]) =>
   compareRowCounts(
     conditions.flatMap(({ cells }) => [...cells]),
     ({ axes }) => axes,
   );
 
-/** Returns why a metric's number is not evidence, by the seeds at which it is not. */
+/** Returns, by seed, why a metric's number is not evidence. */
 export const voidReasons = (
   { cells }: Condition,
   metric: Pick<MetricNote, 'metric'>,
@@ -266,7 +247,6 @@ export const voidReasons = (
 /** How many attacks of each family the first screen shows. */
 const MOST_ATTACKS = { none: 1, untargeted: 2, backdoor: 3 } as const;
 
-/** Returns the sum of the doses of an attack and its steps. */
 const totalDose = (condition: Condition): number => {
   const prefix = condition.ofBase === null ? '' : `${condition.ofBase}.`;
   return Object.keys(condition.axes)
@@ -276,11 +256,10 @@ const totalDose = (condition: Condition): number => {
     .reduce((sum, path) => sum + (numericAxis(condition, path) ?? 0), 0);
 };
 
-/** Names an attack and the training that it is on. */
 const attackIn = ({ attack, ofBase }: Condition): string => placedAttack(attack, ofBase);
 
 /**
- * Returns a family's blocks for the first screen. A block is one attack at one dose in one setting.
+ * Returns a family's blocks for the first screen; a block is one attack at one dose in one setting.
  * For each attack on each training, it is the block of the highest dose, in the setting of the
  * family's first condition that attacks the same training.
  */
@@ -302,9 +281,8 @@ export function headlineBlocks(
 }
 
 /**
- * Returns, for each headline block of a family, the labels of the blocks that are left out for it:
- * other doses and settings of its attack. The last one's list also has attacks without a headline
- * block.
+ * Returns, for each headline block, the labels that it leaves out: other doses and settings of its
+ * attack and, for the last one, attacks without a headline block.
  */
 export function labelsLeftOut(
   conditions: readonly Condition[],

@@ -20,8 +20,8 @@ export const isDefended = ({ axes }: Pick<Condition, 'axes'>): boolean =>
   axes[DEFENCE] !== undefined;
 
 /**
- * Returns a function that says whether a defended cell has the training of an undefended one: its
- * defence acts on the trained model or on inputs, so that the curves are the undefended ones.
+ * Returns a function that says whether a defended cell has the training of an undefended one. Its
+ * defence acts on the trained model or on inputs, so its curves are the undefended ones.
  */
 export function repeatedTrainings(
   cells: readonly Pick<ReportCell, 'axes' | 'stages'>[],
@@ -34,7 +34,6 @@ export function repeatedTrainings(
 /** The defence that drops exactly the poisoned rows. */
 const ORACLE = 'oracle';
 
-/** Returns sentences on what a reader must know of this grid's defences. */
 export function defenceCaveats(conditions: readonly Condition[]): readonly string[] {
   const names = new Set(conditions.map(({ axes }) => axes[DEFENCE]));
   return [
@@ -65,10 +64,7 @@ const shareDropped: Quantity = ({ metrics: { evaluate = {} } }) =>
     ? null
     : evaluate['rows_dropped'] / evaluate['rows_judged'];
 
-/**
- * The finding's columns. A number is marked as no evidence by the reasons against the metric
- * `judgedBy`.
- */
+/** The finding's columns; `judgedBy` is the metric by whose evidence their numbers are marked. */
 const COLUMNS: readonly (readonly [
   title: string,
   quantity: Quantity,
@@ -156,7 +152,7 @@ function rangeText(group: readonly Condition[], quantity: Quantity): string {
 
 /**
  * Compares ASR with and without the defence over the pairs that are evidence. The difference is
- * null if there is no such pair, or if the group has several conditions.
+ * null if there is none, or if the group has several conditions.
  */
 function changeOfAsr(group: NonEmpty<Condition>): Omit<FindingRow, 'label' | 'values'> {
   const cells = group.flatMap((condition) => condition.cells);

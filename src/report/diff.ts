@@ -11,10 +11,7 @@ import { taskField } from './tasks.ts';
 
 export interface ComparedName {
   readonly axes: JsonObject;
-  /**
-   * The cell's whole configuration, for the values of fields that are axes in the other experiment
-   * only.
-   */
+  /** The whole configuration, for fields that are axes in the other experiment only. */
   readonly config: unknown;
 }
 
@@ -24,7 +21,6 @@ export interface ComparedCell extends Pick<CellMetrics, 'seed' | 'metrics' | 'ta
 }
 
 export interface DifferenceRow {
-  /** Values by full path, along the axes of either experiment. */
   readonly cell: JsonObject;
   readonly seed: number;
   readonly stage: string;
@@ -41,10 +37,7 @@ export interface DifferenceRow {
   readonly rowsA: number | null;
   readonly rowsB: number | null;
   readonly difference: number | null;
-  /**
-   * Why the pair is left out of mean differences (`A REASON; B REASON`). Null if it is evidence, or
-   * if either number is missing.
-   */
+  /** Why the pair is not compared. Null if it is evidence, or if either number is missing. */
   readonly excluded: string | null;
 }
 
@@ -87,7 +80,6 @@ function listedNames(
   return listed;
 }
 
-/** Returns each of a cell's names with its values along all paths. */
 const fullNames = ({ names }: ComparedCell, paths: readonly string[]): JsonObject[] =>
   names.map(({ axes, config }) =>
     Object.fromEntries(
@@ -116,9 +108,8 @@ type OpenRow = Mutable<Omit<DifferenceRow, 'difference' | 'excluded'>>;
 
 /**
  * Returns every number of either experiment, matched by cell, seed, stage and metric. A cell is
- * told by its values along the axes of both experiments: a field that is fixed in one of them and
- * varied in the other tells cells apart, one that is fixed in both does not, even if it differs
- * between them.
+ * told by its values along the axes of both experiments: a field that is fixed in one and varied in
+ * the other tells cells apart; one that is fixed in both does not, even if it differs.
  */
 export function differenceRows(
   a: readonly ComparedCell[],
@@ -175,10 +166,7 @@ export interface DifferenceSummary {
   /** The pairs in which the number of A (or of B) is on fewer rows than the other's. */
   readonly fewerA: readonly RowCount[];
   readonly fewerB: readonly RowCount[];
-  /**
-   * The mean of b − a over the pairs; null without any. Its standard deviation is null for fewer
-   * than two pairs.
-   */
+  /** The mean of b − a over the pairs, and its standard deviation (null for fewer than two). */
   readonly difference: number | null;
   readonly std: number | null;
   /** The 95% interval of the mean; null for fewer than two pairs. */
@@ -194,7 +182,6 @@ export interface DifferenceSummary {
   readonly unpaired: number;
 }
 
-/** Summarises the rows of each cell and metric over seeds. */
 export function summariseDifferences(rows: readonly DifferenceRow[]): DifferenceSummary[] {
   const groups = groupBy(rows, ({ cell, stage, metric }) => contentKey([cell, stage, metric]));
   const summaries = summariseGroups([...groups.values()]);
@@ -205,7 +192,7 @@ export function summariseDifferences(rows: readonly DifferenceRow[]): Difference
 const fewerRows = (rows: number | null, of: number | null): readonly RowCount[] =>
   rows !== null && of !== null && rows < of ? [{ rows, of }] : [];
 
-/** Summarises each group over its seeds. Its p is not corrected yet. */
+/** The p-values of these summaries are not corrected yet. */
 function summariseGroups(groups: readonly NonEmpty<DifferenceRow>[]): DifferenceSummary[] {
   return groups.map((group) => {
     const [{ cell, stage, metric }] = group;

@@ -40,7 +40,6 @@ export interface DrawnTable extends TableText {
   readonly axes: number;
   readonly latex: string;
   readonly markdown: string;
-  /** A line for each number. */
   readonly csv: string;
 }
 
@@ -64,7 +63,7 @@ export async function drawSpecEntries(analysis: Analysis): Promise<readonly Draw
   return drawn;
 }
 
-/** Draws an entry; if a fault of the user prevents that, returns an empty one that says which. */
+/** Draws an entry; a fault of the user gives an empty one that tells it. */
 async function drawOrExplain(
   name: string,
   draw: () => DrawnEntry | Promise<DrawnEntry>,
@@ -79,10 +78,6 @@ async function drawOrExplain(
   }
 }
 
-/**
- * Returns what an entry's envelope chooses; without an envelope, all conditions.
- * @param metrics those that the entry shows
- */
 function applyEnvelope(
   { envelope, ...entry }: Pick<FigureEntry, 'envelope' | 'cells' | 'against'>,
   metrics: readonly string[],
@@ -151,20 +146,14 @@ function withChoiceShown(
 
 const isPath = (field: string): boolean => field.includes('.');
 
-/**
- * Returns the paths on a figure's axes, in a heat map's colours and as references: metrics, and
- * axes of the grid (`adapter.rank`). Words such as `attack` are left out.
- */
+/** Returns the metrics, and axes such as `adapter.rank`, that a figure shows; not its words. */
 function metricsOf({ x, y, color, mark, references = [] }: FigureEntry): readonly string[] {
   const fields = [x, ...y].map(({ field }) => field);
   const named = mark === 'heatmap' ? [...fields, ...(color?.fields ?? [])] : fields;
   return [...named.filter(isPath), ...references];
 }
 
-/**
- * Returns what an entry can't show, and why, as ends of a sentence about it.
- * @param fields metrics, and perhaps axes of the grid
- */
+/** Returns ends of sentences. `fields` are metrics, and perhaps axes of the grid. */
 function explainLacks(
   { cells, against }: Pick<FigureEntry, 'cells' | 'against'>,
   fields: readonly string[],
@@ -205,10 +194,7 @@ const measuredFields = ({ metrics, history }: ReportCell): string[] => [
 
 // ---- tables ------------------------------------------------------------------------------------
 
-/**
- * Draws a table of the spec. Without one, `lacks` says why: no cell has a number for it, or several
- * cells have one place.
- */
+/** Draws a table of the spec. Without one, `lacks` says why. */
 function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
   const { name, title = name, rows: rowAxes, columns: columnAxes, against = 'none' } = entry;
   const enveloped = applyEnvelope(entry, entry.metrics, analysis),
@@ -275,8 +261,8 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
 }
 
 /**
- * Returns a function from a cell's axis values to what the words among `shown`, such as `adapter`,
- * are for it: its labels, without the axes that the table shows beside them.
+ * Returns a function from a cell's axis values to its labels for the words among `shown`, such as
+ * `adapter`. The labels are without the axes that the table shows beside them.
  */
 function wordsIn(shown: readonly string[], conditions: readonly Condition[]) {
   const words = shown.filter(isName);
@@ -290,10 +276,7 @@ function wordsIn(shown: readonly string[], conditions: readonly Condition[]) {
   return (axes: JsonObject): JsonObject => byAxes.get(contentKey(axes)) ?? {};
 }
 
-/**
- * Writes a table's numbers as CSV, a line each. A place where an envelope chose nothing has a line
- * without a number.
- */
+/** Writes a line for each number, and one without for a place where an envelope chose nothing. */
 function tableCsv(
   { grid, rowAxes, columnAxes, against }: GridTable,
   { conditions, empty }: Enveloped,

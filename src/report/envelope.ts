@@ -43,7 +43,7 @@ export interface Enveloped {
   readonly deciding: readonly string[];
   /** Sentences for captions: what was chosen, by which metric, and from how many conditions. */
   readonly notes: readonly string[];
-  /** Returns the metric that is shown in the place of one that was asked for. */
+  /** Returns the metric that is shown in place of one that was asked for. */
   readonly shown: (field: string) => string;
 }
 
@@ -80,15 +80,12 @@ const WHY = {
 } as const;
 type Why = keyof typeof WHY;
 
-/**
- * Matches differences from the undefended cell (`accuracy_cost`), 0 for a cell without a defence.
- */
+/** Matches differences from the undefended cell (`accuracy_cost`), 0 for one without a defence. */
 const OF_DEFENCE = /_(?:cost|removed)(?=$|\.)/;
 
 /**
- * Judges a condition by its means over some of its cells. Returns the mean of the metric that
- * chooses (NaN if a cell lacks it), why the condition can't be chosen (null if it can), and whether
- * it is within the bounds.
+ * Judges a condition by its means over some of its cells. `value` is the mean of the metric that
+ * chooses (NaN if a cell lacks it), and `why` is null if the condition can be chosen.
  */
 function judgeCondition(
   envelope: Envelope,
@@ -116,9 +113,9 @@ function judgeCondition(
 }
 
 /**
- * Chooses the condition with the best mean, over the selection seeds if there are any. Returns it
- * (`best`, null if none can be chosen) and what it was chosen from: `of 6 points, 2 beyond the
- * bound, the first of 2 that are equal`.
+ * Chooses the condition with the best mean, over the selection seeds if there are any; `best` is
+ * null if none can be chosen. `about`: `of 6 points, 2 beyond the bound, the first of 2 that are
+ * equal`.
  */
 function chooseFrom(envelope: Envelope, candidates: readonly Condition[]) {
   const { choose: most, selectionSeeds } = envelope;
@@ -162,9 +159,7 @@ interface GroupChoice {
   readonly text: string;
 }
 
-/**
- * Chooses within a group. Null if no cell of it has the metric that chooses and no stage failed.
- */
+/** Null if no cell of the group has the metric that chooses although no stage failed. */
 function chooseInGroup(envelope: Envelope, group: NonEmpty<Condition>): GroupChoice | null {
   // A cell may be in a group under several names.
   const candidates = [...new Map(group.map((condition) => [condition.key, condition])).values()];
@@ -197,9 +192,9 @@ const ROW_NAMES = {
 } as const;
 
 /**
- * Names the rows on which metrics are measured: `72 triggered validation rows and 144 validation
- * rows`; `100 to 144 accepted validation rows` for scores without the rows that a defence rejects.
- * '' if none of the metrics is measured on rows of the split.
+ * Returns `72 triggered validation rows and 144 validation rows`, or `100 to 144 accepted
+ * validation rows` for scores without the rows that a defence rejects; '' without rows of the
+ * split.
  */
 function rowsText(
   cells: readonly ReportCell[],
@@ -250,10 +245,7 @@ function listGroups(lead: string, groups: readonly (readonly [name: string, text
   return [`${lead} ${texts.join('; ')}${more}.`];
 }
 
-/**
- * Says which metric chooses, over which axes, within which bounds, and on which rows.
- * @param fields the metrics that are shown
- */
+/** Says what chooses (metric, axes, bounds, rows), and on which rows the shown `fields` are. */
 function ruleText(
   envelope: Envelope,
   cells: readonly ReportCell[],
@@ -287,10 +279,7 @@ const SAME_SEEDS =
   'The seeds that chose are the seeds that are shown, so a lucky training still counts; ' +
   'selection_seeds takes that out.';
 
-/**
- * Throws a UserFault if the number shown would be the one that was chosen for: a metric decides and
- * is shown, has no other number on test rows, and no seeds are set apart for the choice.
- */
+/** Throws a UserFault if the number shown would be the one that was chosen for. */
 function checkShown(envelope: Envelope, fields: readonly string[]): void {
   const shownDecider = decidingIn(envelope).find(
     (field) =>
@@ -305,10 +294,7 @@ function checkShown(envelope: Envelope, fields: readonly string[]): void {
     );
 }
 
-/**
- * Returns the full fine-tunings among which partners are chosen: of `cells`, only what it says of
- * the axes chosen over counts.
- */
+/** Returns full fine-tunings; of `cells`, only what it says of the axes chosen over counts. */
 function partnerCandidates(
   { over }: Envelope,
   conditions: readonly Condition[],

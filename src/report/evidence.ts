@@ -41,9 +41,7 @@ export interface Judgement {
   readonly fewer_rows?: RowCount;
 }
 
-/**
- * On how many rows a number was measured, and the most rows of the same number of any other cell.
- */
+/** On how many rows a number was measured, and the most on which another cell has it. */
 export interface RowCount {
   readonly rows: number;
   readonly of: number;
@@ -167,10 +165,7 @@ export function hasTriggerEffect(cell: Measured): boolean {
   return isShownAbove(p, added, 0);
 }
 
-/**
- * The other models that a cell's evaluation records: their names, and their accuracy in its
- * numbers.
- */
+/** The other models in a cell's evaluation, and how to read their accuracy from it. */
 const OTHERS = {
   clean: {
     called: 'a clean run',
@@ -188,9 +183,9 @@ const OTHERS = {
 };
 
 /**
- * Returns why another model's number, or a difference from it, is not evidence, as the end of a
- * sentence; null if it is. That model must predict more than one class and, unless the number is
- * one of its scores alone, beat the majority class.
+ * Returns why another model's number, or a difference from it, is not evidence; null if it is. That
+ * model must predict more than one class and, unless the number is one of its scores alone, beat
+ * the majority class.
  */
 function otherModelReason(cell: Measured, of: keyof typeof OTHERS, metric: string): string | null {
   const own = evaluateMetrics(cell),
@@ -237,10 +232,7 @@ const JUDGED =
   /^(?:accuracy|precision|recall|f1|macro_f1|mcc|pearson|spearman|token_f1|rouge_l|exact_match|asr|robust_accuracy|trigger_accuracy|trigger_rate|false_trigger_rate)/;
 /** Matches p-values, and numbers of a base (`asr_before`; in a chain, also `asr_after_N`). */
 const UNJUDGED = /_p(?:_clean|_undefended)?$|_before$/;
-/**
- * Matches numbers of the undefended run, on the rows of the defended one, and differences from
- * them.
- */
+/** Matches numbers of the undefended run, on the defended one's rows, and differences from them. */
 const OF_SAME_ROWS = /_(?:undefended|cost|removed)$/;
 /** Matches rates at which a trigger succeeds. They need a model that has learnt its task. */
 const RATE = /^(?:asr|trigger_rate|false_trigger_rate)/;
@@ -267,10 +259,7 @@ export function afterTraining(cell: Measured, training: number): Measured {
 /** Matches the end of `accuracy_after_1`. */
 const AFTER = /_after_(\d+)(?=$|\.)/;
 
-/**
- * Returns the name of the same number in a chain, `asr_after_2` for `asr_before`; null if it has
- * none.
- */
+/** Returns the name that `asr_before` has in a chain, `asr_after_2`; null if it has none. */
 function nameInChain(cell: Measured, named: string): string | null {
   const before = /_before(?=$|\.)/;
   if (!before.test(named)) return null;
@@ -348,9 +337,7 @@ export function evidenceColumns(cell: Measured, note: Pick<MetricNote, 'stage' |
 
 /** Matches what is not judged although it is measured on rows. */
 const FACTS = /^(?:majority_share|predicted_share|loss|perplexity|(?:triggered_)?reward_accuracy)$/;
-/**
- * Matches scores without the rows that a defence rejects, which accuracy and ASR count as failures.
- */
+/** Matches scores without the rows that a defence rejects. Accuracy and ASR count these rows. */
 const OF_ACCEPTED =
   /^(?:precision|recall|f1|macro_f1|mcc|accuracy_accepted(?:_drop)?|(?:majority|predicted)_share|loss)$/;
 

@@ -53,9 +53,7 @@ interface Answered {
 
 const NOTHING: Asked = {};
 
-/**
- * Returns a model's answers; null if there are none, or if they are to another set than `own`'s.
- */
+/** Returns a model's answers; null if there are none, or if `own` answers another set. */
 function answeredBy(
   { questions, evaluations, sets }: Outputs,
   { own, twin, target }: OutputCell,

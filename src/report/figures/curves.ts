@@ -28,9 +28,7 @@ const MOST_ATTACKS = 3;
 const MOST_LINES = 5;
 const MOST_POINTS = 128;
 
-/**
- * Returns the indexes of the points to draw: all or, of many, evenly spaced ones with both ends.
- */
+/** Returns the indexes to draw: all or, of many, evenly spaced ones with both ends. */
 function evenIndexes(count: number): number[] {
   const length = Math.min(count, MOST_POINTS);
   return Array.from({ length }, (_, i) => Math.round((i * (count - 1)) / Math.max(1, length - 1)));

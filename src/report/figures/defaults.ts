@@ -1,6 +1,4 @@
-/**
- * The report's own figures of the grid, as entries. An entry with nothing to show gives no figure.
- */
+/** The report's own figures of the grid, as entries. One with nothing to show gives no figure. */
 import { basePrefix } from '../../api.ts';
 import type { CellPattern, Channel, FigureEntry } from '../../api/report.ts';
 import {
@@ -378,9 +376,7 @@ const ENTROPIES: Readonly<Record<Scale, string>> = {
   normalised: 'On λ/Σλ: a true entropy.',
 };
 
-/**
- * Rényi entropies against α, for the first block that has them: the clean run's, if there is one.
- */
+/** Rényi entropies against α, for the first block: the clean run's, if there is one. */
 export const entropyEntries: Entries = (conditions) =>
   (['init', 'final'] as const).flatMap((checkpoint) => {
     const having = withLora(conditions, checkpoint),

@@ -70,9 +70,7 @@ export const quantitative = encodingAs('quantitative');
 export const nominal = encodingAs('nominal');
 export const ordinal = encodingAs('ordinal');
 
-/**
- * Draws a Vega-Lite specification as a figure. The parts of `caption` are joined without spaces.
- */
+/** Draws a Vega-Lite specification. The parts of `caption` are joined without spaces. */
 export const drawFigure = async (
   { id, title }: Pick<Figure, 'id' | 'title'>,
   caption: readonly string[],

@@ -41,10 +41,7 @@ export interface Limits {
   readonly lines: number;
   /** Whether a line is drawn although it has a single point on x. */
   readonly single: boolean;
-  /**
-   * The most names on x in a panel (`places`) and in a figure (`most`). In a heat map, they count
-   * rows of squares.
-   */
+  /** The most names on x in a panel, and in a figure; in a heat map, the most rows of squares. */
   readonly places?: number;
   readonly most?: number;
 }
@@ -78,9 +75,7 @@ const blockKey = ({ form }: Frame, { row, column }: Point): string =>
 const placeKey = ({ form }: Frame, { row, column, line, x }: Point): string =>
   form === 'heatmap' ? keyed(row, line) : keyed(row, column, typeof x === 'string' ? x : null);
 
-/**
- * Returns the points that there is room for. A block is shown whole unless it is too large alone.
- */
+/** Returns the points that fit. A block is shown whole unless it is too large by itself. */
 function fittingPoints(
   frame: Frame,
   points: readonly Point[],
@@ -106,8 +101,7 @@ const countConditions = (points: readonly Point[]): number =>
   new Set(points.map(({ subject }) => keyed(subject.condition.key, subject.full?.key))).size;
 
 /**
- * Draws an entry as one figure, as several if it has too many lines, or as none if there is nothing
- * to show.
+ * Draws an entry as one figure, as several if it has too many lines, or as none if it is empty.
  * @throws UserFault if several cells have one place in the figure
  */
 export async function drawEntry(
@@ -249,7 +243,6 @@ function panelWidth(drawn: Drawn): number {
   return [350, 350, 230][panelsAbreast(drawn)] ?? 200;
 }
 
-/** What captions call a spread. */
 const SPREADS: Readonly<Record<SpreadName, string>> = {
   interval: LINE,
   std: 'sample standard deviation (n − 1) to either side',
@@ -265,7 +258,6 @@ function seedsText(drawn: Drawn): string {
   return least === most ? `n = ${plural(most, 'seed')}.` : `n = ${least} to ${most} seeds.`;
 }
 
-/** Says what points, lines and bars are. */
 function marksText(drawn: Drawn): string {
   const { entry, frame } = drawn;
   const { form, x, measures } = frame;
@@ -386,10 +378,7 @@ function writeCaption(drawn: Drawn): string {
     .join(' ');
 }
 
-/**
- * Writes every number that is drawn, with the names of its cell or line. If all are of one metric,
- * their column is named after it.
- */
+/** Writes every number that is drawn. If all are of one metric, their column is named after it. */
 function pointsCsv({ entry, frame, overlays }: Drawn): string {
   const all = [...frame.points, ...frame.references];
   const hasSeveralMetrics = varies(all.map(({ metric }) => metric));

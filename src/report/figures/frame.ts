@@ -73,9 +73,7 @@ function chooseMark(
 /** What an entry measures, of which conditions, and by which fields. */
 interface Layout extends Pick<Frame, 'form' | 'x' | 'measures' | 'isByMetric'> {
   readonly entry: FigureEntry;
-  /**
-   * The fields on x, on panels and in colours (in a heat map, on y), which name places and lines.
-   */
+  /** The fields on x, on panels and in colours, in a heat map on y: they name places and lines. */
   readonly naming: readonly string[];
   readonly subjects: readonly Subject[];
   /** The subjects without the entry's choice of `cells`. */
@@ -300,7 +298,7 @@ function zeroDosePoints(
 }
 
 /**
- * Explains dose 0 in the caption or, along the dose of one of several steps, the other steps.
+ * Explains dose 0 or, along the dose of one of several steps, the others.
  * @param path the field on x
  * @param zero the points at dose 0
  */

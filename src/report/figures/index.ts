@@ -29,10 +29,7 @@ import { mapFigures } from './map.ts';
 import { stageFigure } from './stages.ts';
 
 type Drawn = Figure | null | readonly (Figure | EntryContents | null)[];
-/**
- * Draws figures. Null stands for one with nothing to show, `EntryContents` for one that a fault of
- * the grid prevents.
- */
+/** Null is a figure with nothing to show, `EntryContents` one that a fault of the grid prevents. */
 type Draw = (analysis: Analysis) => Drawn | Promise<Drawn>;
 
 /** The names of the spec's own figures and tables, which lie in one folder with these figures. */
@@ -50,9 +47,7 @@ const ofGrid =
     return drawn;
   };
 
-/**
- * Draws an entry or says which fault of the grid prevents it, so that the rest of the page stands.
- */
+/** Draws an entry; a fault of the grid gives its reason, so that the rest of the page stands. */
 async function drawOrExplain(
   entry: FigureEntry,
   analysis: Analysis,
@@ -89,7 +84,7 @@ export type DrawnFigures = Readonly<Record<FigureSection, readonly Figure[]>>;
 const OF_RUN: readonly string[] = ['stages'] satisfies readonly FigureSection[];
 
 /**
- * Draws all figures by section, without those that the spec does without or whose names it has
+ * Draws all figures by section, except those that the spec does without or whose names it has
  * taken. `lacking` holds those that cannot be drawn, and why.
  */
 export async function drawFigures(

@@ -11,7 +11,6 @@ import { FONT, INK, MUTED } from './theme.ts';
 
 /** The most rows of a matrix in the CSV. Larger ones are in the store's .npy files alone. */
 const MOST_CSV_ROWS = 64;
-/** Between two maps, in pixels. */
 const GAP = 26;
 
 function kernelTitles({ adapter }: ReportCell) {
@@ -263,9 +262,7 @@ function drawMatrix({ values, order }: HeatMap, { low, high, palette }: Scale): 
   return pngUri(n, n, pixels, palette);
 }
 
-/**
- * Draws dashed lines between classes, and the classes' names above and, for the first map, beside.
- */
+/** Draws dashed lines between classes, and names above and, for the first map, at the left. */
 function drawClassMarks(
   { order, labels, classes }: HeatMap,
   x: number,

@@ -61,9 +61,7 @@ export const averageOverSeeds = (maps: readonly MapFacts[]): readonly MapMean[] 
     mean: (get) => meanOfKnown(maps.map(({ points }) => (points[k] ? get(points[k]) : null))),
   }));
 
-/**
- * Returns the mean of a number of the full kernel over the seeds that have it; null if none has.
- */
+/** Returns the mean over the seeds of a number of the full kernel; null if none has it. */
 export type FullMean = (get: (facts: MapModelFacts) => number | null) => number | null;
 export const fullKernelMean =
   (maps: readonly MapFacts[]): FullMean =>
@@ -87,9 +85,7 @@ interface RankMap {
     readonly title: string;
     readonly get: (point: MapPointFacts) => number | null;
   }[];
-  /** The scales s of LoRA at which the Fisher information is measured. */
   readonly scales: string;
-  /** Returns the quantity of the full kernel, as text for the caption. */
   readonly full: (mean: FullMean) => string;
 }
 

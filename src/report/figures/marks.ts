@@ -56,7 +56,6 @@ export function summarisePlaces(
   });
 }
 
-/** What is drawn of an entry: all lines of a frame, or some of them. */
 export interface Drawn {
   readonly entry: FigureEntry;
   readonly frame: Frame;
@@ -73,7 +72,6 @@ const isFlipped = ({ entry: { flip }, frame: { form, x } }: Drawn): boolean =>
 export const referenceMark = (metric: string): '×' | '❘' =>
   /_(?:clean|undefended)(?:\.|$)/.test(metric) ? '×' : '❘';
 
-/** Writes a proportion as `0.945`, in a heat map as `.95`; other numbers with three digits. */
 function markText(value: number, { isProportion }: Measure, isHeat: boolean): string {
   if (!isProportion) return String(Number(value.toPrecision(3)));
   const text = fixed(value, isHeat ? 2 : 3);
@@ -95,10 +93,7 @@ function lineShift(drawn: Drawn, line: string, width: number): number {
   return isShifted(drawn) ? (lines.indexOf(line) - (lines.length - 1) / 2) * step : 0;
 }
 
-/**
- * Returns the data of a figure, a row for each mark (two for a level, one at each end). Each layer
- * draws the rows of one `part`.
- */
+/** Returns a row for each mark, two for a level (its ends). Each layer draws rows of one `part`. */
 function dataRows(drawn: Drawn, width: number): object[] {
   const { frame, overlays } = drawn;
   const isHeat = frame.form === 'heatmap';
@@ -179,7 +174,6 @@ function numericPlaces({ frame, overlays }: Drawn): number[] {
 /** Half of the least span of an axis, so that values that differ by rounding alone look equal. */
 const LEAST_PAD = 0.005;
 
-/** Returns the ends of an axis that its values need, by the measure's `span`. */
 function axisEnds(values: readonly number[], { span }: Pick<Measure, 'span'>): [number, number] {
   const [least, most] = [Math.min(...values), Math.max(...values)];
   const pad = Math.max((most - least) * 0.15, Math.abs(most) * 0.01, LEAST_PAD);
@@ -246,7 +240,6 @@ function placeScale({ entry }: Drawn, xs: readonly number[]): Channel['scale'] {
   return positive.length < xs.length ? 'symlog' : 'log';
 }
 
-/** Returns the names on x; in ascending order if all are numbers. */
 function namesOnX({ points }: Frame): string[] {
   const names = distinct(points.map(({ x }) => String(x)));
   return names.every((name) => Number.isFinite(Number(name)))
@@ -254,9 +247,7 @@ function namesOnX({ points }: Frame): string[] {
     : names;
 }
 
-/**
- * Returns the angle of names under an axis of `width` pixels: they are turned if they have no room.
- */
+/** Names are turned if they are too long to stand side by side over `width` pixels. */
 const labelAngleFor = (names: readonly string[], width: number): number =>
   names.some((name) => CHARACTER * (codePoints(name).length + 1) > width / names.length) ? -25 : 0;
 
@@ -302,7 +293,6 @@ const sharesTitle = (frame: Frame): boolean => hasPanels(frame, 'column');
 const titleOnX = ({ entry, frame }: Drawn): string | null =>
   (entry.x.title ?? frame.x.title) || null;
 
-/** The most steps of training for which a line has dots. */
 const MOST_DOTS = 12;
 /** The dashes of levels, which cross the whole axis; the dashes and shapes of published series. */
 const LEVEL_DASH = [2, 3],
@@ -318,8 +308,7 @@ const LEVEL_DASH = [2, 3],
 type Place = (from: string, to?: string) => object;
 
 /**
- * Returns the layers of one panel, the lowest first.
- * @param width of the panel, in pixels
+ * Returns the layers of one panel of `width` pixels, the lowest first.
  * @param isOnly whether no other measure has a panel
  * @param isTitled whether the panel has the title of x
  */

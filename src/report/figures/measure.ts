@@ -87,7 +87,6 @@ export function measureOf(field: string): Measure {
 /** A condition that is drawn, or its difference from another. */
 export interface Subject {
   readonly condition: Condition;
-  /** The labels without the axes that x, colours or panels show. */
   readonly labels: Labels;
   /** The full fine-tuning that the condition is compared with. */
   readonly full?: Condition;
@@ -124,9 +123,7 @@ type PlacedCell = readonly [cell: ReportCell, training?: number];
 const cellsOnX = ({ cells }: Condition, { x }: FigureEntry): readonly PlacedCell[] =>
   x.field === TRAINING ? cells.flatMap(alongChain) : cells.map((cell) => [cell]);
 
-/**
- * Reads a measure of each cell of a condition or, under `against`, its difference from a partner.
- */
+/** Reads a measure of a condition's cells or, under `against`, its differences from partners. */
 export function readValues(
   subject: Subject,
   measure: Measure,

@@ -19,7 +19,6 @@ import {
   type Style,
 } from './svg-tree.ts';
 
-/** Consecutive characters that are set in the same way. */
 interface Run {
   readonly text: string;
   readonly scale: number;
@@ -31,10 +30,7 @@ interface Run {
 
 const SUBSCRIPT = /[\u2080-\u209c\u1d62-\u1d6a\u2c7c]/;
 
-/**
- * Chooses how to set a character. One that the font lacks becomes a small plain one (NFKC), if it
- * has that.
- */
+/** Sets a character that the font lacks as a small plain one (NFKC), if the font has that. */
 function chooseRun(character: string, hasGlyphFor: (character: string) => boolean): Run {
   if (hasGlyphFor(character)) return { text: character, scale: 1, rise: 0, lacks: false };
   const plain = character.normalize('NFKC');
@@ -87,7 +83,6 @@ class Painter {
     private readonly definitions: ReadonlyMap<string, Element>,
   ) {}
 
-  /** @param inherited the style of the element's parent */
   paint(node: Element, inherited: Style): void {
     if (node.attribs['display'] === 'none') return;
     const style = inheritStyle(node, inherited);
@@ -186,11 +181,7 @@ class Painter {
     this.#shape(() => this.doc.circle(x, y, radius), box, style);
   }
 
-  /**
-   * Fills and strokes a shape.
-   * @param trace adds the shape to the page as its current path
-   * @param d a path with the same bounding box
-   */
+  /** Fills and strokes the path that `trace` adds to the page. `d` has the same bounding box. */
   #shape(trace: () => unknown, d: string, style: Style): void {
     const doc = this.doc;
     const width = Number.parseFloat(style['stroke-width']);
@@ -301,8 +292,8 @@ export const FONTS = [
 const [REGULAR, BOLD] = FONTS;
 
 /**
- * Converts a figure. The same SVG gives the same bytes.
- * @returns the PDF, and the characters that the font lacks, which are drawn as empty boxes
+ * Returns the PDF, and the characters that the font lacks, which are drawn as empty boxes. The same
+ * SVG gives the same bytes.
  * @throws TypeError if the SVG contains something that can't be painted
  */
 export async function paintPdf(

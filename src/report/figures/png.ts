@@ -27,10 +27,7 @@ const load = once(async () => {
   return { Resvg, fonts };
 });
 
-/**
- * Converts a figure whose units are points to a PNG with 300 pixels to the inch. The same SVG gives
- * the same bytes.
- */
+/** Converts a figure in points to 300 pixels to the inch. The same SVG gives the same bytes. */
 export async function paintPng(svg: string): Promise<Buffer> {
   const { Resvg, fonts } = await load();
   const width = Number(/viewBox="[\d.-]+ [\d.-]+ ([\d.]+)/.exec(svg)?.[1]);

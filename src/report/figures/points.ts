@@ -43,7 +43,6 @@ const clashesIn = (points: readonly Point[]): readonly (readonly Point[])[] =>
     varies(group.map(({ subject }) => subjectKey(subject))),
   );
 
-/** The labels that can tell cells of one place apart. */
 export const TELLING: readonly Name[] = ['adapter', 'attack', 'setting'];
 
 /** Returns the labels that differ between conditions which share a place. */
@@ -54,9 +53,7 @@ export const tellingApart = (points: readonly Point[]): readonly Name[] => {
   );
 };
 
-/**
- * Whether a line has attacks on a base and on cells' own trainings, whose doses differ in meaning.
- */
+/** Whether a line has attacks on bases and on cells themselves, whose doses and triggers differ. */
 export const hasMixedLine = (points: readonly Point[]): boolean =>
   [...groupBy(points, ({ row, column, line }) => keyed(row, column, line)).values()].some(
     (line) => {

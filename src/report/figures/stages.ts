@@ -49,7 +49,7 @@ interface Point {
   readonly y: number;
 }
 
-/** Says how many stages failed and were blocked or, if none, how many were cached; may be ''. */
+/** Returns `2 failed, 1 blocked` or, if there are none, `3 cached`; may be ''. */
 function troubleText({ cached, failed, blocked }: KindSummary): string {
   const trouble = [
     failed > 0 ? `${failed} failed` : '',

@@ -13,7 +13,6 @@ export const INK = '#1b2430';
 export const MUTED = '#5b6776';
 const GRID = '#e3e7ec';
 const FULL_COLOUR = '#0072b2';
-/** The looks of several full fine-tunings. */
 const FULL_COLOURS = [FULL_COLOUR, '#56b4e9', '#003f66'],
   // A pentagon and a star, in a square from −1 to 1.
   FULL_SHAPES = [
@@ -21,7 +20,6 @@ const FULL_COLOURS = [FULL_COLOUR, '#56b4e9', '#003f66'],
     'M0,-1L.95,-.31L.59,.81L-.59,.81L-.95,-.31Z',
     'M0,-1L.26,-.36L.95,-.31L.43,.14L.59,.81L0,.45L-.59,.81L-.43,.14L-.95,-.31L-.26,-.36Z',
   ];
-/** The colours and shapes of other adapters and lines. */
 const OTHERS = [
   '#d55e00',
   '#009e73',
@@ -96,10 +94,7 @@ export const CHARACTER = 7.1,
   BOLD_CHARACTER = 7.7;
 const SYMBOL = 30; // of a legend, with the space beside it
 
-/**
- * Breaks names into lines of at most `most` characters. Returns a property for a legend or for
- * headings of panels, or {} if all names fit.
- */
+/** Breaks names into lines of at most `most` characters, for a legend or headings of panels. */
 export const inLines = (
   names: readonly string[],
   most: number,
@@ -147,7 +142,6 @@ interface Look {
   readonly shape: string;
   readonly dash: readonly number[];
 }
-/** Returns an item of a list that is not empty and repeats. */
 const cyclic = <T>(list: readonly T[], index: number): T => list[index % list.length]!;
 const looksFor = (
   names: readonly unknown[],
@@ -180,7 +174,6 @@ const paletteWith = (domain: string[], looks: readonly Look[]): Palette => ({
   dashes: looks.map(({ dash }) => dash),
 });
 
-/** Gives each adapter a look, the same in every figure. */
 export function adapterPalette(conditions: readonly Condition[]): Palette {
   const labels = (some: readonly Condition[]): string[] =>
     distinct(some.map(({ adapterLabel }) => adapterLabel));
