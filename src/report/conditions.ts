@@ -46,8 +46,8 @@ export interface Condition extends Labels {
   readonly named: readonly Condition[];
   /** One cell for each seed, in the order of the spec. */
   readonly cells: NonEmpty<ReportCell>;
-  /** The failed and blocked stages of each cell that has any. */
-  readonly failures: ReadonlyMap<ReportCell, readonly StageFacts[]>;
+  /** The cells with a failed or blocked stage. */
+  readonly failedCells: ReadonlySet<ReportCell>;
   /** Returns the labels without the axes `paths`, which a figure draws instead of naming. */
   labelsWithout(...paths: readonly string[]): Labels;
 }
@@ -63,20 +63,15 @@ export function conditionsOf(
   cells: readonly ReportCell[],
   stages: readonly StageFacts[],
 ): readonly Condition[] {
-  const stageOf = new Map(stages.map((stage) => [stage.id, stage]));
+  const troubled = stages.filter(({ state }) => state === 'failed' || state === 'blocked'),
+    troubledIds = new Set(troubled.map(({ id }) => id));
   const labelsOf = createLabeller(cells);
-  const failuresOf = (cell: ReportCell): readonly StageFacts[] =>
-    distinct(Object.values(cell.stages))
-      .map((id) => stageOf.get(id))
-      .filter((stage) => stage !== undefined)
-      .filter(({ state }) => state === 'failed' || state === 'blocked');
-
   const groups = groupBy(cells, (cell) => contentKey([cell.axes, cell.train]));
   return [...groups].map(([key, group]): Condition => {
     const [cell] = group,
       { also: _also, ...single } = cell;
-    const failures = new Map(
-      group.map((one) => [one, failuresOf(one)] as const).filter(([, failed]) => failed.length > 0),
+    const failedCells = new Set(
+      group.filter((one) => Object.values(one.stages).some((id) => troubledIds.has(id))),
     );
     const conditionNamed = (name: ReportCell): Condition => ({
       key,
@@ -89,7 +84,7 @@ export function conditionsOf(
       axes: name.axes,
       named: [],
       cells: group,
-      failures,
+      failedCells,
       labelsWithout: (...paths) => labelsOf(name, paths),
     });
     const names = namesOf(cell);
@@ -162,7 +157,7 @@ export function seriesOf(condition: Condition, quantity: Quantity): Series {
   for (const cell of condition.cells) {
     const value = quantity(cell);
     if (value !== null && Number.isFinite(value)) values.push({ seed: cell.seed, value });
-    else if (condition.failures.has(cell)) failed++;
+    else if (condition.failedCells.has(cell)) failed++;
     else missing++;
   }
   return {

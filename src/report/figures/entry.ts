@@ -140,7 +140,6 @@ export async function drawEntry(
       entry,
       frame: part,
       means: summarisePlaces(points, { entry, frame: part }),
-      lines: shownLines,
       palette: linePalette(shownLines, frame.lines, adapters),
       overlays: entry.overlays ?? [],
     };
@@ -338,9 +337,8 @@ function referencesText({ entry: { references = [] }, frame }: Drawn): string {
 
 function writeCaption(drawn: Drawn): string {
   const { entry, frame, overlays } = drawn;
-  const [levels, points] = [true, false].map((isLevel) =>
-    frame.points.filter(({ x }) => (x === null) === isLevel),
-  ) as [Point[], Point[]];
+  const levels = frame.points.filter(({ x }) => x === null),
+    points = frame.points.filter(({ x }) => x !== null);
   const reasonsOf = (some: readonly Point[]) => some.flatMap(({ reason }) => reason ?? []);
   const reasons = reasonsOf(points);
   const isHeat = frame.form === 'heatmap';
@@ -355,7 +353,7 @@ function writeCaption(drawn: Drawn): string {
     marksText(drawn),
     seedsText(drawn),
     isShifted(drawn) ? 'Lines are drawn side by side, a little off their places on x.' : '',
-    frame.points.some(({ x }) => x === null)
+    levels.length > 0
       ? 'Dotted: full fine-tuning, which has no such axis' +
         (reasonsOf(levels).length === 0
           ? '.'

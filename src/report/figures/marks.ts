@@ -60,7 +60,7 @@ export interface Drawn {
   readonly entry: FigureEntry;
   readonly frame: Frame;
   readonly means: readonly Mean[];
-  readonly lines: readonly string[];
+  /** The looks of the lines that are drawn. */
   readonly palette: Palette;
   readonly overlays: readonly Overlay[];
 }
@@ -78,8 +78,8 @@ function markText(value: number, { isProportion }: Measure, isHeat: boolean): st
   return isHeat ? text.replace(/^(-?)0\./, '$1.') : text;
 }
 
-export const isShifted = ({ frame: { form, x }, lines }: Drawn): boolean =>
-  form === 'line' && x.kind === 'number' && lines.length > 1;
+export const isShifted = ({ frame: { form, x }, palette }: Drawn): boolean =>
+  form === 'line' && x.kind === 'number' && palette.domain.length > 1;
 
 /**
  * Returns how far to the right a line is drawn, in pixels: at most 4 from the next line, and all
@@ -87,7 +87,7 @@ export const isShifted = ({ frame: { form, x }, lines }: Drawn): boolean =>
  * @param width of a panel, in pixels
  */
 function lineShift(drawn: Drawn, line: string, width: number): number {
-  const { lines } = drawn;
+  const { domain: lines } = drawn.palette;
   const room = width / 4 / Math.max(1, numericPlaces(drawn).length),
     step = Math.min(4, room / lines.length);
   return isShifted(drawn) ? (lines.indexOf(line) - (lines.length - 1) / 2) * step : 0;
@@ -461,14 +461,14 @@ const zeroLayers = ({ isProportion }: Measure, isFlip: boolean): object[] => {
  * shape and dash.
  */
 function lineChannels(drawn: Drawn, width: number) {
-  const { entry, frame, palette, lines, overlays } = drawn;
+  const { entry, frame, palette, overlays } = drawn;
   const labels = distinct(
     overlays.flatMap((one) => [...publishedLines(one, palette.domain).values()]),
   );
   const isStep = frame.x.kind === 'step';
   const isNamedOnAxis =
     frame.x.kind === 'text' && frame.form !== 'line' && !frame.isDodged && overlays.length === 0;
-  const named = [...(isNamedOnAxis ? [] : lines), ...labels];
+  const named = [...(isNamedOnAxis ? [] : palette.domain), ...labels];
   const references = (isStep ? [] : distinct(frame.references.map(({ metric }) => metric)))
     .map((metric) => ({ name: measureOf(metric).label, mark: referenceMark(metric) }))
     .filter(({ name }) => ![...palette.domain, ...labels].includes(name));

@@ -23,7 +23,7 @@ type Fact = readonly [name: string, value: string];
 
 function seedFacts({ input, conditions }: Analysis): readonly Fact[] {
   const seeds = distinct(input.cells.map(({ seed }) => seed)).sort((a, b) => a - b);
-  const failedCells = conditions.flatMap(({ failures }) => [...failures.keys()]);
+  const failedCells = conditions.flatMap((condition) => [...condition.failedCells]);
   const failedSeeds = distinct(failedCells.map(({ seed }) => seed));
   const failed =
     failedCells.length === 0
@@ -173,12 +173,12 @@ function Failures({ input: { stages, cells }, conditions }: Analysis): JSX.Eleme
   if (failed.length === 0 && blocked === 0) return null;
   const shown = failed.slice(0, MOST_FAILURES),
     varying = varyingPaths(cells),
-    failedCells = conditions.reduce((sum, { failures }) => sum + failures.size, 0);
+    failedCount = conditions.reduce((sum, { failedCells }) => sum + failedCells.size, 0);
   return (
     <div class="failed-note" role="note">
       <p>
         <strong class="bad">
-          {failedCells} of {cells.length} cells failed
+          {failedCount} of {cells.length} cells failed
         </strong>
         : {plural(failed.length, 'stage')} failed
         {blocked > 0 ? `, ${blocked} more could not run because of it` : ''}. Their numbers are

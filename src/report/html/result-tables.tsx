@@ -202,7 +202,7 @@ export function seriesCell(
 }
 
 export const seedsCell = (condition: Condition): Node => {
-  const failed = condition.failures.size;
+  const failed = condition.failedCells.size;
   return (
     <>
       {condition.cells.length - failed}
