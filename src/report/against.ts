@@ -106,6 +106,17 @@ function fullPartner(cells: readonly ResultCell[]): FindPartner {
   };
 }
 
+/** Summarises the differences a − b of pairs; null without a pair. */
+export const differenceOver = (
+  pairs: readonly (readonly [a: number, b: number])[],
+): PairedDifference | null =>
+  pairs.length === 0
+    ? null
+    : pairedDifference(
+        pairs.map(([a]) => a),
+        pairs.map(([, b]) => b),
+      );
+
 function compareOne(cell: ResultCell, metric: Named, partner: Partner): Omit<Compared, 'holm'> {
   const { values, reason } = partner;
   const pairs = [...valuesBySeed(cell, metric)].flatMap(([seed, value]) => {
@@ -115,13 +126,7 @@ function compareOne(cell: ResultCell, metric: Named, partner: Partner): Omit<Com
       : [];
   });
   const counted = pairs.filter((pair) => pair.reason === null);
-  const difference =
-    counted.length === 0
-      ? null
-      : pairedDifference(
-          counted.map(({ value }) => value),
-          counted.map(({ other }) => other),
-        );
+  const difference = differenceOver(counted.map(({ value, other }) => [value, other]));
   return {
     others: new Map(
       pairs.map(({ seed, other, reason: why }) => [seed, { value: other, reason: why }]),

@@ -63,15 +63,15 @@ export function conditionsOf(
   cells: readonly ReportCell[],
   stages: readonly StageFacts[],
 ): readonly Condition[] {
-  const troubled = stages.filter(({ state }) => state === 'failed' || state === 'blocked'),
-    troubledIds = new Set(troubled.map(({ id }) => id));
+  const lost = stages.filter(({ state }) => state === 'failed' || state === 'blocked'),
+    lostIds = new Set(lost.map(({ id }) => id));
   const labelsOf = createLabeller(cells);
   const groups = groupBy(cells, (cell) => contentKey([cell.axes, cell.train]));
   return [...groups].map(([key, group]): Condition => {
     const [cell] = group,
       { also: _also, ...single } = cell;
     const failedCells = new Set(
-      group.filter((one) => Object.values(one.stages).some((id) => troubledIds.has(id))),
+      group.filter((one) => Object.values(one.stages).some((id) => lostIds.has(id))),
     );
     const conditionNamed = (name: ReportCell): Condition => ({
       key,

@@ -1,5 +1,5 @@
 /** What the defences of a grid did, and what must be said of them. */
-import { pairedDifference } from '../base/stats.ts';
+import { differenceOver } from './against.ts';
 import {
   type Condition,
   metricOf,
@@ -163,12 +163,7 @@ function changeOfAsr(group: NonEmpty<Condition>): Omit<FindingRow, 'label' | 'va
   const reasons = pairs.flatMap(({ reason }) => reason ?? []);
   const counted = pairs.filter(({ reason }) => reason === null);
   const difference =
-    group.length > 1 || counted.length === 0
-      ? null
-      : pairedDifference(
-          counted.map(() => 0),
-          counted.map(({ removed }) => removed),
-        );
+    group.length > 1 ? null : differenceOver(counted.map(({ removed }) => [0, removed]));
   return {
     difference: difference && formatDifference(difference, 'proportion'),
     n: counted.length,

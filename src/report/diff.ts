@@ -1,8 +1,8 @@
 /** Compares the results of two experiments. Pure. */
 import type { Json, JsonObject } from '../api.ts';
 import type { Mutable } from '../base/record.ts';
-import { meanOfKnown, pairedDifference } from '../base/stats.ts';
-import { differenceP, holmByMetric } from './against.ts';
+import { meanOfKnown } from '../base/stats.ts';
+import { differenceOver, differenceP, holmByMetric } from './against.ts';
 import { measuredOn, type RowCount, voidReason } from './evidence.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
 import { ACCURACY } from './metrics.ts';
@@ -184,7 +184,7 @@ export interface DifferenceSummary {
 
 export function summariseDifferences(rows: readonly DifferenceRow[]): DifferenceSummary[] {
   const groups = groupBy(rows, ({ cell, stage, metric }) => contentKey([cell, stage, metric]));
-  const summaries = summariseGroups([...groups.values()]);
+  const summaries = [...groups.values()].map(summariseGroup);
   const corrected = holmByMetric(summaries);
   return summaries.map((summary, i) => ({ ...summary, p: corrected[i] ?? null }));
 }
@@ -192,42 +192,34 @@ export function summariseDifferences(rows: readonly DifferenceRow[]): Difference
 const fewerRows = (rows: number | null, of: number | null): readonly RowCount[] =>
   rows !== null && of !== null && rows < of ? [{ rows, of }] : [];
 
-/** The p-values of these summaries are not corrected yet. */
-function summariseGroups(groups: readonly NonEmpty<DifferenceRow>[]): DifferenceSummary[] {
-  return groups.map((group) => {
-    const [{ cell, stage, metric }] = group;
-    const both = group.filter(
-      (row): row is DifferenceRow & { a: number; b: number } => row.a !== null && row.b !== null,
-    );
-    const pairs = both.filter(({ excluded }) => excluded === null);
-    const counted = pairs.length === 0 ? group : pairs;
-    const paired =
-      pairs.length === 0
-        ? null
-        : pairedDifference(
-            pairs.map((row) => row.b),
-            pairs.map((row) => row.a),
-          );
-    return {
-      cell,
-      stage,
-      metric,
-      a: meanOfKnown(counted.map((row) => row.a)),
-      b: meanOfKnown(counted.map((row) => row.b)),
-      reasonsA: distinct(counted.flatMap(({ reasonA }) => reasonA ?? [])),
-      reasonsB: distinct(counted.flatMap(({ reasonB }) => reasonB ?? [])),
-      fewerA: counted.flatMap(({ rowsA, rowsB }) => fewerRows(rowsA, rowsB)),
-      fewerB: counted.flatMap(({ rowsA, rowsB }) => fewerRows(rowsB, rowsA)),
-      difference: paired?.mean ?? null,
-      std: paired?.std ?? null,
-      low: paired?.low ?? null,
-      high: paired?.high ?? null,
-      p: differenceP({ stage, metric }, paired),
-      pairs: pairs.length,
-      excluded: both.length - pairs.length,
-      unpaired: group.length - both.length,
-    };
-  });
+/** Summarises a group over its seeds. The p-value is not corrected yet. */
+function summariseGroup(group: NonEmpty<DifferenceRow>): DifferenceSummary {
+  const [{ cell, stage, metric }] = group;
+  const both = group.filter(
+    (row): row is DifferenceRow & { a: number; b: number } => row.a !== null && row.b !== null,
+  );
+  const pairs = both.filter(({ excluded }) => excluded === null);
+  const counted = pairs.length === 0 ? group : pairs;
+  const paired = differenceOver(pairs.map(({ a, b }) => [b, a]));
+  return {
+    cell,
+    stage,
+    metric,
+    a: meanOfKnown(counted.map((row) => row.a)),
+    b: meanOfKnown(counted.map((row) => row.b)),
+    reasonsA: distinct(counted.flatMap(({ reasonA }) => reasonA ?? [])),
+    reasonsB: distinct(counted.flatMap(({ reasonB }) => reasonB ?? [])),
+    fewerA: counted.flatMap(({ rowsA, rowsB }) => fewerRows(rowsA, rowsB)),
+    fewerB: counted.flatMap(({ rowsA, rowsB }) => fewerRows(rowsB, rowsA)),
+    difference: paired?.mean ?? null,
+    std: paired?.std ?? null,
+    low: paired?.low ?? null,
+    high: paired?.high ?? null,
+    p: differenceP({ stage, metric }, paired),
+    pairs: pairs.length,
+    excluded: both.length - pairs.length,
+    unpaired: group.length - both.length,
+  };
 }
 
 export interface FieldDifference {

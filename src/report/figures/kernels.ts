@@ -344,21 +344,13 @@ function pngChunk(type: string, body: Uint8Array): Buffer {
   return out;
 }
 
-/**
- * Throws a RangeError if the sizes do not fit, or if there are too many colours.
- * @param pixels (height, width) indexes into `palette`, row by row
- * @param palette at most 256 colours
- */
+/** @param pixels (height, width) indexes into the palette of at most 256 colours, row by row */
 export function encodePng(
   width: number,
   height: number,
   pixels: Uint8Array,
   palette: readonly Colour[],
 ): Buffer {
-  if (pixels.length !== width * height)
-    throw new RangeError(`${width} × ${height} pixels are not ${pixels.length}`);
-  if (palette.length > 256)
-    throw new RangeError(`a palette holds 256 colours, not ${palette.length}`);
   const header = Buffer.alloc(13);
   header.writeUInt32BE(width, 0);
   header.writeUInt32BE(height, 4);
