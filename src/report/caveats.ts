@@ -24,7 +24,6 @@ export interface CaveatGroup {
 }
 
 export interface Caveat {
-  readonly id: 'one-class' | 'no-better' | 'no-preference' | 'not-told' | 'not-read';
   /** Whether the numbers are void. Otherwise they are valid, but easily misread. */
   readonly severe: boolean;
   readonly title: string;
@@ -110,7 +109,6 @@ function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
   return lowest.length === 0
     ? null
     : {
-        id: 'not-read',
         severe: true,
         title: 'The trigger does not reach the model in some rows',
         text:
@@ -150,7 +148,6 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
     `ASR ${meanText(cells, 'asr')}, without the trigger ${meanText(cells, 'asr_untriggered')}`;
   const found: readonly (Caveat | false)[] = [
     oneClass.length > 0 && {
-      id: 'one-class',
       severe: true,
       title: `${countOfModels(oneClass)} ${oneOnly(countCells(oneClass) === 1)}`,
       text:
@@ -160,7 +157,6 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
           : 'Equal numbers among them are not agreement, and no verdict counts them.'),
     },
     noBetter.length > 0 && {
-      id: 'no-better',
       severe: true,
       title:
         `${countOfModels(noBetter)} ${isOrAre(noBetter)} no better than ` +
@@ -168,7 +164,6 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
       text: `${groupNames(noBetter)}No verdict on attack success counts ${itOrThem(noBetter)}.`,
     },
     noPreference.length > 0 && {
-      id: 'no-preference',
       severe: true,
       title:
         `${countOfModels(noPreference)} ${countCells(noPreference) === 1 ? 'rewards' : 'reward'} ` +
@@ -176,7 +171,6 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
       text: `${groupNames(noPreference)}No verdict on attack success counts ${itOrThem(noPreference)}.`,
     },
     noEffect.length > 0 && {
-      id: 'not-told',
       severe: false,
       title: `No effect of the trigger can be shown in ${plural(countCells(noEffect), 'model')}`,
       text: groupNames(noEffect, ratesText).trimEnd(),
