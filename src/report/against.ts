@@ -23,10 +23,7 @@ export interface Compared {
    * By seed: the number that the cell's is compared with, and why the pair is not evidence, or
    * null.
    */
-  readonly others: ReadonlyMap<
-    number,
-    { readonly value: number; readonly reason: string | null }
-  >;
+  readonly others: ReadonlyMap<number, { readonly value: number; readonly reason: string | null }>;
   readonly difference: PairedDifference | null;
   /** One reason for each seed whose pair is not evidence (evidence.ts), and so is not compared. */
   readonly excluded: readonly string[];
@@ -76,13 +73,11 @@ const cleanPartner: FindPartner = (cell, metric) => {
  */
 function fullPartner(cells: readonly ResultCell[]): FindPartner {
   const isFull = ({ cell }: ResultCell): boolean => cell['adapter.type'] === 'full';
-  const fulls = cells
-    .filter(isFull)
-    .map((full) => ({
-      full,
-      names: cellNames(full),
-      settings: new Set(cellNames(full).map(settingKey)),
-    }));
+  const fulls = cells.filter(isFull).map((full) => ({
+    full,
+    names: cellNames(full),
+    settings: new Set(cellNames(full).map(settingKey)),
+  }));
   const nearestFull = (cell: ResultCell): ResultCell | null => {
     const own = cellNames(cell),
       keys = own.map(settingKey),

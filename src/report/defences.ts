@@ -104,7 +104,9 @@ export function defenceFinding(conditions: readonly Condition[]): Finding | null
     label: isEach ? distinguishingLabel(group[0], assessed) : group[0].defence,
     values: columns.map(([, quantity, metric]) => {
       const text = rangeText(group, quantity);
-      return metric && group.some((one) => voidReasons(one, metric).size > 0) ? `${text} ${DAGGER}` : text;
+      return metric && group.some((one) => voidReasons(one, metric).size > 0)
+        ? `${text} ${DAGGER}`
+        : text;
     }),
     ...changeOfAsr(group),
   }));

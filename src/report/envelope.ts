@@ -168,7 +168,8 @@ function chooseInGroup(envelope: Envelope, group: NonEmpty<Condition>): GroupCho
     read = metricOf(stage, metric);
   // For example, a clean run has no success rate.
   const isUnmeasured = candidates.every(
-    ({ cells, failedCells }) => failedCells.size === 0 && cells.every((cell) => read(cell) === null),
+    ({ cells, failedCells }) =>
+      failedCells.size === 0 && cells.every((cell) => read(cell) === null),
   );
   if (isUnmeasured) return null;
   const axes = axesNotChosenOver(envelope, first),

@@ -213,7 +213,10 @@ export function cleanRunReader({ stage, metric }: Pick<MetricNote, 'stage' | 'me
   const readRate = (cell: Measured, of: string): number =>
     evaluateMetrics(cell)[`${test}${of}${scorer}`] ?? NaN;
   return name === 'asr'
-    ? { read: (cell: Measured) => readRate(cell, 'asr_clean'), judged: { metric: 'asr_minus_clean' } }
+    ? {
+        read: (cell: Measured) => readRate(cell, 'asr_clean'),
+        judged: { metric: 'asr_minus_clean' },
+      }
     : {
         read: (cell: Measured) => readRate(cell, 'accuracy') + readRate(cell, 'accuracy_drop'),
         judged: { metric: 'accuracy_drop' },

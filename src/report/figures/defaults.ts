@@ -42,7 +42,10 @@ const yChannel = ({ stage, metric }: MetricNote): Channel => ({
   field: metricName({ stage, metric }),
 });
 
-function patternsFor(some: readonly Condition[], all: readonly Condition[]): readonly CellPattern[] {
+function patternsFor(
+  some: readonly Condition[],
+  all: readonly Condition[],
+): readonly CellPattern[] {
   const paths = distinct(all.flatMap(({ axes }) => Object.keys(axes)));
   return some.map((condition) =>
     Object.fromEntries(paths.map((path) => [path, [axisValue(condition, path) ?? null]])),

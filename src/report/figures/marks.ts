@@ -434,7 +434,10 @@ const PUBLISHED_POINT = { fill: 'white', stroke: '#6b6b6b', strokeWidth: 1.2, si
  * Returns the title of a measure's axis. If several measures share it, it is what their titles have
  * in common, or `share` if all are proportions; else null.
  */
-function measureTitle({ entry: { against }, frame }: Drawn, { title: own }: Measure): string | null {
+function measureTitle(
+  { entry: { against }, frame }: Drawn,
+  { title: own }: Measure,
+): string | null {
   const { isByMetric, measures } = frame;
   const ofAll = (): string =>
     commonLabel(measures.map(({ title }) => title)) ||

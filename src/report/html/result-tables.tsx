@@ -90,11 +90,7 @@ function metricCell(
   expects: Expects,
   fewerRows: FewerRows,
 ): Node {
-  const cell = seriesCell(
-    seriesOf(condition, scoreOf(note)),
-    note.kind,
-    expects(condition, note),
-  );
+  const cell = seriesCell(seriesOf(condition, scoreOf(note)), note.kind, expects(condition, note));
   const fewer = fewerRows(condition, note).length > 0 ? ` ${FEWER_ROWS}` : '',
     constant = note === PREDICTED ? condition.cells.filter(predictsOneClass).length : 0;
   if (constant > 0)
