@@ -8,7 +8,7 @@ import { type Analysis, scoreTallies } from './analysis.ts';
 import { type AdapterComparison, compareAdapters } from './comparisons.ts';
 import { chooseByName, type Condition } from './conditions.ts';
 import { toCsv } from './csv.ts';
-import { type Enveloped, chooseByEnvelope } from './envelope.ts';
+import { chooseByEnvelope, type Enveloped } from './envelope.ts';
 import { rowsText, writesAnswers } from './evidence.ts';
 import { isName, labelIn } from './figures/axis.ts';
 import { TRAINING } from './figures/chain.ts';

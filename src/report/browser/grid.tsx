@@ -69,7 +69,7 @@ function useRows(count: number, start: number) {
     measure,
     setActive,
     /** Returns whether the key moves the active row. */
-    onKey(key: string): boolean {
+    onKey: (key: string): boolean => {
       const page = Math.max(1, Math.floor(view.height / ROW) - 2);
       const to: { readonly [key: string]: number } = {
         ArrowDown: current + 1,

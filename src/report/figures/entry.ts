@@ -21,15 +21,15 @@ import { TRAINING, triggerText, withEveryTrigger } from './chain.ts';
 import { drawFigure, keyed, leftOut, LINE, varies } from './encode.ts';
 import { type Frame, frameEntry } from './frame.ts';
 import {
-  panelsAbreast,
   axisDomain,
+  chosenSpread,
   type Drawn,
+  figureSpec,
   isBeyond,
   isShifted,
-  summarisePlaces,
+  panelsAbreast,
   referenceMark,
-  figureSpec,
-  chosenSpread,
+  summarisePlaces,
 } from './marks.ts';
 import { measureOf } from './measure.ts';
 import { measureIn } from './overlays.ts';

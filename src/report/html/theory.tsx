@@ -9,9 +9,9 @@ import { joinLabels } from '../figures/encode.ts';
 import {
   averageOverSeeds,
   bitsAt,
+  collectMaps,
   fullKernelMean,
   type MapMean,
-  collectMaps,
   type SeedMaps,
 } from '../figures/map.ts';
 import { ESTIMATED, isEstimated } from '../fisher.ts';
