@@ -14,7 +14,7 @@ import {
   writesAnswers,
 } from './evidence.ts';
 import { formatNumber, list, plural } from './format.ts';
-import { distinct, groupBy } from './groups.ts';
+import { distinct, groupBy, nearest } from './groups.ts';
 import { resultCells, type ResultRow } from './results.ts';
 
 export interface CaveatGroup {
@@ -96,13 +96,9 @@ function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
   );
   const kinds = distinct([...TRIGGERED, ...shares].map(({ rows }) => rows));
   const lowest = kinds.flatMap((rows) => {
-    const [first, ...others] = shares.filter((one) => one.rows === rows);
-    if (first === undefined) return [];
-    const { share, label } = others.reduce(
-      (low, one) => (one.share < low.share ? one : low),
-      first,
-    );
-    return [{ said: `${percent(share)} of ${rows}`, label }];
+    const ofKind = shares.filter((one) => one.rows === rows),
+      [least] = nearest(ofKind, ({ share }) => share);
+    return least ? [{ said: `${percent(least.share)} of ${rows}`, label: least.label }] : [];
   });
   const lowestLabels = distinct(lowest.map(({ label }) => label).filter((label) => label !== ''));
   const where = lowestLabels.length === 0 ? '' : ` (the lowest: ${lowestLabels.join('; ')})`;

@@ -6,7 +6,7 @@ import type { Json, JsonObject, StageFacts } from '../api.ts';
 import type { CellPattern } from '../api/report.ts';
 import { summarise, type Summary } from '../base/stats.ts';
 import { compareRowCounts, voidReason } from './evidence.ts';
-import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
+import { contentKey, distinct, groupBy, nearest, type NonEmpty } from './groups.ts';
 import {
   blockLabel,
   createLabeller,
@@ -17,7 +17,7 @@ import {
   namesOf,
   placedAttack,
 } from './labels.ts';
-import { ACCURACY, type MetricNote } from './metrics.ts';
+import { ACCURACY, type Named } from './metrics.ts';
 import type { AttackFamily, ReportCell } from './types.ts';
 
 /** Of these the paper claims nothing: it trains clean bases, and defends none. */
@@ -136,8 +136,7 @@ export const metricOf =
   (cell) =>
     cell.metrics[stage]?.[metric] ?? null;
 
-export const scoreOf = ({ stage, metric }: Pick<MetricNote, 'stage' | 'metric'>): Quantity =>
-  metricOf(stage, metric);
+export const scoreOf = ({ stage, metric }: Named): Quantity => metricOf(stage, metric);
 
 export interface Series {
   /** The finite values, one for each seed that has one. */
@@ -168,10 +167,8 @@ export function seriesOf(condition: Condition, quantity: Quantity): Series {
   };
 }
 
-export const summaryOf = (
-  condition: Condition,
-  metric: Pick<MetricNote, 'stage' | 'metric'>,
-): Summary | null => seriesOf(condition, scoreOf(metric)).summary;
+export const summaryOf = (condition: Condition, metric: Named): Summary | null =>
+  seriesOf(condition, scoreOf(metric)).summary;
 
 /** Returns the value on an axis. For an attack on a base, `poisoning` means the base's. */
 export const axisValue = ({ axes, ofBase }: Condition, path: string): Json | undefined =>
@@ -229,7 +226,7 @@ export const rowCountsIn = (conditions: readonly Condition[]) =>
 /** Returns, by seed, why a metric's number is not evidence. */
 export const voidReasons = (
   { cells }: Condition,
-  metric: Pick<MetricNote, 'metric'>,
+  metric: Pick<Named, 'metric'>,
 ): ReadonlyMap<number, string> =>
   new Map(
     cells.flatMap((cell) => {
@@ -266,11 +263,9 @@ export function headlineBlocks(
   const attacks = [...groupBy(having, attackIn).values()].slice(0, MOST_ATTACKS[family]);
   return attacks.flatMap((ofAttack) => {
     const { setting } = having.find(({ ofBase }) => ofBase === ofAttack[0].ofBase) ?? ofAttack[0];
-    const alike = ofAttack.filter((condition) => condition.setting === setting);
-    const [first] = alike;
-    if (first === undefined) return [];
-    const top = alike.reduce((best, one) => (totalDose(one) > totalDose(best) ? one : best), first);
-    const block = groupBy(alike, blockLabel).get(blockLabel(top));
+    const alike = ofAttack.filter((condition) => condition.setting === setting),
+      [top] = nearest(alike, (condition) => -totalDose(condition));
+    const block = top && groupBy(alike, blockLabel).get(blockLabel(top));
     return block === undefined ? [] : [block];
   });
 }

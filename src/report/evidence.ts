@@ -24,7 +24,7 @@
 import type { JsonObject } from '../api.ts';
 import { SIGNIFICANCE } from '../base/stats.ts';
 import { contentKey, distinct } from './groups.ts';
-import { measuredRows, type MetricNote, type Named, ROW_COUNTS } from './metrics.ts';
+import { measuredRows, type Named, ROW_COUNTS } from './metrics.ts';
 
 /** What a reader must know of a number before using it. */
 export interface Judgement {
@@ -206,7 +206,7 @@ function otherModelReason(cell: Measured, of: keyof typeof OTHERS, metric: strin
  * from the attacked run's evaluation (NaN without it), and the difference is evidence if `judged`
  * is. Null for any metric but ASR and, without a scorer's name, accuracy.
  */
-export function cleanRunReader({ stage, metric }: Pick<MetricNote, 'stage' | 'metric'>) {
+export function cleanRunReader({ stage, metric }: Named) {
   const [, test = '', name, scorer = ''] = /^(test_)?(asr|accuracy)(\..*)?$/.exec(metric) ?? [];
   if (stage !== 'evaluate' || name === undefined || (name === 'accuracy' && scorer !== ''))
     return null;
@@ -290,7 +290,7 @@ export function splitTask(
  */
 export function voidReason(
   cell: Measured,
-  { metric: named }: Pick<MetricNote, 'metric'>,
+  { metric: named }: Pick<Named, 'metric'>,
 ): string | null {
   // A number of a task is judged by the model's numbers on that task's rows alone.
   const ofTask = splitTask(cell, named);
@@ -333,7 +333,7 @@ export function voidReason(
   return null;
 }
 
-export function evidenceColumns(cell: Measured, note: Pick<MetricNote, 'stage' | 'metric'>) {
+export function evidenceColumns(cell: Measured, note: Named) {
   const reason = note.stage === 'evaluate' ? voidReason(cell, note) : null;
   return { evidence: reason === null, reasons: reason ?? '' };
 }
