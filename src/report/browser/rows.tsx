@@ -51,8 +51,6 @@ interface Answered {
   readonly question: (row: number) => string;
 }
 
-const NOTHING: Asked = {};
-
 /** Returns a model's answers; null if there are none, or if `own` answers another set. */
 function answeredBy(
   { questions, evaluations, sets }: Outputs,
@@ -71,7 +69,7 @@ function answeredBy(
   const place = (row: number): number => places[row] ?? -1;
   const scorers = Object.entries(answers.hits),
     byTarget = shown === 'triggered' && classes.length > 1 && target !== null;
-  const asked = (row: number): Asked => asks[place(row)] || NOTHING;
+  const asked = (row: number): Asked => asks[place(row)] || {};
   return {
     title: `${whose === 'own' ? 'This cell' : 'Clean twin'}${shown === 'plain' ? '' : ', trigger'}`,
     has: (row) => place(row) >= 0,

@@ -211,20 +211,12 @@ const LEAST_WIDTH = 40;
 
 const scaledSvg = (svg: string, scale: number, unit: string): string =>
   svg.replace(
-    /^<svg([^>]*?) width="([\d.]+)" height="([\d.]+)" viewBox="[^"]*"([^>]*)>(<title.*?<\/title>)(.*)<\/svg>$/s,
-    (
-      _,
-      before: string,
-      width: string,
-      height: string,
-      after: string,
-      title: string,
-      inner: string,
-    ) => {
+    /^(<svg[^>]*?) width="([\d.]+)" height="([\d.]+)" viewBox="[^"]*"(.*?<\/title>)(.*)<\/svg>$/s,
+    (_, before: string, width: string, height: string, title: string, inner: string) => {
       const [w, h] = [width, height].map((side) => Number((Number(side) * scale).toFixed(2)));
       return (
-        `<svg${before} width="${w}${unit}" height="${h}${unit}" viewBox="0 0 ${w} ` +
-        `${h}"${after}>${title}<g transform="scale(${scale})">${inner}</g></svg>`
+        `${before} width="${w}${unit}" height="${h}${unit}" viewBox="0 0 ${w} ${h}"${title}` +
+        `<g transform="scale(${scale})">${inner}</g></svg>`
       );
     },
   );

@@ -2,7 +2,6 @@
  * Every figure of the report. One of the grid is an entry of `defaults.ts`, any other a function in
  * a file of its own. `FIGURES` assigns each to a section of the page.
  */
-import type { FigureEntry } from '../../api/report.ts';
 import { UserFault } from '../../base/fault.ts';
 import type { Analysis } from '../analysis.ts';
 import type { EntryContents, Figure } from '../types.ts';
@@ -36,31 +35,25 @@ type Draw = (analysis: Analysis) => Drawn | Promise<Drawn>;
 const takenNames = ({ input: { entries } }: Analysis): readonly string[] =>
   [...(entries?.figures ?? []), ...(entries?.tables ?? [])].map(({ name }) => name);
 
-/** Returns a function that draws entries, without those whose names the spec has taken. */
+/**
+ * Returns a function that draws entries, without those whose names the spec has taken. A fault of
+ * the grid gives its reason in place of the figure, so that the rest of the page stands.
+ */
 const ofGrid =
   (entriesOf: Entries, limits: Partial<Limits> = {}): Draw =>
   async (analysis) => {
     const taken = takenNames(analysis);
-    const entries = entriesOf(analysis.conditions).filter(({ name }) => !taken.includes(name));
-    const drawn = [];
-    for (const entry of entries) drawn.push(...(await drawOrExplain(entry, analysis, limits)));
+    const drawn: (Figure | EntryContents)[] = [];
+    for (const entry of entriesOf(analysis.conditions).filter(({ name }) => !taken.includes(name)))
+      try {
+        drawn.push(...(await drawEntry(entry, analysis, { ...OF_REPORT, ...limits })));
+      } catch (error) {
+        if (!(error instanceof UserFault)) throw error;
+        const wayOut = 'an entry of this name under report.figures takes its place';
+        drawn.push({ name: entry.name, files: [], lacks: [`${error.message}: ${wayOut}`] });
+      }
     return drawn;
   };
-
-/** Draws an entry; a fault of the grid gives its reason, so that the rest of the page stands. */
-async function drawOrExplain(
-  entry: FigureEntry,
-  analysis: Analysis,
-  limits: Partial<Limits>,
-): Promise<readonly (Figure | EntryContents)[]> {
-  try {
-    return await drawEntry(entry, analysis, { ...OF_REPORT, ...limits });
-  } catch (error) {
-    if (!(error instanceof UserFault)) throw error;
-    const wayOut = 'an entry of this name under report.figures takes its place';
-    return [{ name: entry.name, files: [], lacks: [`${error.message}: ${wayOut}`] }];
-  }
-}
 
 const FIGURES = {
   answer: [ofGrid(answerEntries, { places: 6 })],

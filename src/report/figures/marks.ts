@@ -524,10 +524,7 @@ function whiteFrom([from = '', to = '']: readonly string[]): number {
 }
 
 function heatLayers(drawn: Drawn, measure: Measure, width: number): object[] {
-  const {
-    entry: { size = 'own' },
-    frame,
-  } = drawn;
+  const { entry, frame } = drawn;
   const [names, rows] = [namesOnX(frame), distinct(frame.points.map(({ line }) => line))];
   const isWorseIfHigh = /(?:^|\.)asr|rate|drop|cost/.test(measure.field);
   const domain = axisDomain(drawn, measure),
@@ -545,7 +542,10 @@ function heatLayers(drawn: Drawn, measure: Measure, width: number): object[] {
   const color = quantitative('value', null, {
     scale: { domain, interpolate: 'rgb', range },
     legend: {
-      title: inRoom(measureTitle(drawn, measure) ?? measure.title, LEGEND_WIDTHS[size]),
+      title: inRoom(
+        measureTitle(drawn, measure) ?? measure.title,
+        LEGEND_WIDTHS[entry.size ?? 'own'],
+      ),
       ...{ gradientLength: 120, gradientThickness: 8, tickCount: 3 },
       ...(measure.isProportion && { format: '.2~f' }),
     },
