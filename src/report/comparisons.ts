@@ -158,12 +158,12 @@ function addedByTrigger(
   { adapter, full, seeds, a, b, margin }: AdapterComparison,
   onRows = onValidation,
 ): PairedSample {
-  const valuesOf = (condition: Condition): number[] => {
+  const readPairs = (condition: Condition): number[] => {
     const read = readBySeed(condition, scoreOf(onRows(ASR_ADDED)));
     return seeds.flatMap((seed) => read(seed) ?? []);
   };
-  const ofAdapter = valuesOf(adapter),
-    ofFull = valuesOf(full);
+  const ofAdapter = readPairs(adapter),
+    ofFull = readPairs(full);
   if (ofAdapter.length === 0 && ofFull.length === 0) return { a, b, margin };
   return ofAdapter.length === seeds.length && ofFull.length === seeds.length
     ? { a: ofAdapter, b: ofFull, margin }

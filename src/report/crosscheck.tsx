@@ -33,7 +33,7 @@ const KINDS: { readonly [title: string]: typeof numbers } = {
   b: numbers,
 };
 
-const columnsOf = (titles: readonly string[]): readonly Column<readonly string[]>[] =>
+const makeColumns = (titles: readonly string[]): readonly Column<readonly string[]>[] =>
   titles.map((title, i) => (KINDS[title] ?? texts)(title, (row) => row[i]));
 
 function Page({ name, specFile, cells, engines, ...view }: CrosscheckView): JSX.Element {
@@ -75,7 +75,7 @@ function Page({ name, specFile, cells, engines, ...view }: CrosscheckView): JSX.
             {tables.map(({ title, columns, rows }) => (
               <>
                 {title === null ? null : <h3>{capital(title)}</h3>}
-                <Table label={title ?? 'numbers'} columns={columnsOf(columns)} rows={rows} />
+                <Table label={title ?? 'numbers'} columns={makeColumns(columns)} rows={rows} />
               </>
             ))}
             {notes.map((note) => (

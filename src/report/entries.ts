@@ -107,7 +107,7 @@ function applyEnvelope(
 
 async function drawFigureEntry(asked: FigureEntry, analysis: Analysis): Promise<DrawnEntry> {
   const axes = new Set(analysis.conditions.flatMap((condition) => Object.keys(condition.axes)));
-  const metrics = metricsOf(asked).filter((field) => !axes.has(field));
+  const metrics = shownPaths(asked).filter((field) => !axes.has(field));
   const chosen = applyEnvelope(asked, metrics, analysis),
     entry = asked.envelope === undefined ? asked : withChoiceShown(asked, chosen);
   const { conditions, partners, judged } = chosen;
@@ -117,7 +117,7 @@ async function drawFigureEntry(asked: FigureEntry, analysis: Analysis): Promise<
   const lacks =
     asked.x.field === TRAINING && !hasChain
       ? ['none of its cells has a chain of trainings']
-      : explainLacks(asked, metricsOf(entry), analysis.conditions, isShown, chosen);
+      : explainLacks(asked, shownPaths(entry), analysis.conditions, isShown, chosen);
   return { name: asked.name, figures, table: null, lacks, judged };
 }
 
@@ -147,7 +147,7 @@ function withChoiceShown(
 const isPath = (field: string): boolean => field.includes('.');
 
 /** Returns the metrics, and axes such as `adapter.rank`, that a figure shows; not its words. */
-function metricsOf({ x, y, color, mark, references = [] }: FigureEntry): readonly string[] {
+function shownPaths({ x, y, color, mark, references = [] }: FigureEntry): readonly string[] {
   const fields = [x, ...y].map(({ field }) => field);
   const named = mark === 'heatmap' ? [...fields, ...(color?.fields ?? [])] : fields;
   return [...named.filter(isPath), ...references];

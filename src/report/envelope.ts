@@ -94,9 +94,9 @@ function judgeCondition(
   const fields = decidingIn(envelope).map(parseMetricName);
   const means = fields.map(({ stage, metric }) => {
     const read = metricOf(stage, metric);
-    const valueOf = (cell: ReportCell): number =>
+    const readValue = (cell: ReportCell): number =>
       read(cell) ?? (OF_DEFENCE.test(metric) && defenceOf(cell) === null ? 0 : NaN);
-    return cells.reduce((sum, cell) => sum + valueOf(cell), 0) / cells.length;
+    return cells.reduce((sum, cell) => sum + readValue(cell), 0) / cells.length;
   });
   const [value = NaN, ...bounded] = means;
   if (!means.every(Number.isFinite)) return { value, why: 'lacking', isWithin: false };
@@ -202,7 +202,7 @@ function rowsText(
   split: 'validation' | 'test',
   metrics: readonly string[],
 ): string {
-  const countsOf = (name: string): readonly number[] =>
+  const readCounts = (name: string): readonly number[] =>
     cells.flatMap(({ metrics: own }) => own['evaluate']?.[name] ?? []);
   const counted = (counts: readonly number[], rows: string): string => {
     const [least, most] = [Math.min(...counts), Math.max(...counts)];
@@ -215,18 +215,18 @@ function rowsText(
     .filter(hasTestRows)
     .flatMap((named) => {
       const [task = ''] = named.metric.split('.'),
-        isTask = countsOf(`${task}.examples`).length > 0;
+        isTask = readCounts(`${task}.examples`).length > 0;
       const own = cells.flatMap((cell) => measuredOn(cell, named) ?? []);
       if (own.some(({ isOfAccepted }) => isOfAccepted)) {
         const counts = own.map(({ rows }) => rows);
         return counted(counts, `accepted ${isTask ? task : split} rows`);
       }
-      if (isTask) return counted(countsOf(`${task}.examples`), `${task} rows`);
+      if (isTask) return counted(readCounts(`${task}.examples`), `${task} rows`);
       // A trigger that training never shows ends the name: `asr.trigger.NAME`.
       const [other = ''] = /\.trigger\..+$/.exec(named.metric) ?? [];
       return measuredRows(named).map((rows) =>
         counted(
-          countsOf(`${split === 'test' ? 'test_' : ''}${ROW_COUNTS[rows]}${other}`),
+          readCounts(`${split === 'test' ? 'test_' : ''}${ROW_COUNTS[rows]}${other}`),
           ROW_NAMES[rows](split),
         ),
       );
@@ -350,9 +350,9 @@ export function chooseByEnvelope(
     shown = chosen.filter(isOwn),
     partners = distinct(adapterPairs(chosen).map(({ full }) => full)).filter((one) => !isOwn(one));
   const notChosen = all.filter((one) => !isChosen(one));
-  const textOf = (one: Condition): string => byKey.get(axesKey(one))?.text ?? '';
+  const explain = (one: Condition): string => byKey.get(axesKey(one))?.text ?? '';
   const named = (some: readonly Condition[]): (readonly [string, string])[] =>
-    some.map((one) => [[one.adapterLabel, blockLabel(one)].join(', '), textOf(one)]);
+    some.map((one) => [[one.adapterLabel, blockLabel(one)].join(', '), explain(one)]);
   const used = candidates.flatMap((condition) => condition.cells),
     measured = new Set(used.flatMap(({ metrics }) => Object.keys(metrics['evaluate'] ?? {})));
   const deciding = decidingIn(envelope);
@@ -365,7 +365,7 @@ export function chooseByEnvelope(
   return {
     conditions: shown,
     partners,
-    empty: notChosen.map((condition) => ({ condition, reason: textOf(condition) })),
+    empty: notChosen.map((condition) => ({ condition, reason: explain(condition) })),
     deciding,
     notes: [
       ...ruleText(envelope, used, fields.map(shownAs)),

@@ -41,7 +41,7 @@ export interface Judgement {
   readonly fewer_rows?: RowCount;
 }
 
-/** On how many rows a number was measured, and the most on which another cell has it. */
+/** On how many rows a number was measured, and on how many (`of`) other cells have it at most. */
 export interface RowCount {
   readonly rows: number;
   readonly of: number;
@@ -396,7 +396,7 @@ export function compareRowCounts<Cell extends Measured>(
     return { plain: contentKey(data), triggered: contentKey([data, attack]) };
   };
   const keys = new Map(cells.map((cell) => [cell, dataKeys(cell)]));
-  const nameOf = (cell: Cell, counter: string): string => {
+  const counterKey = (cell: Cell, counter: string): string => {
     const kind = counter.endsWith(ROW_COUNTS.plain) ? 'plain' : 'triggered';
     return `${keys.get(cell)?.[kind] ?? ''} ${counter}`;
   };
@@ -404,14 +404,14 @@ export function compareRowCounts<Cell extends Measured>(
   for (const cell of cells)
     for (const [metric, value = 0] of Object.entries(evaluateMetrics(cell)))
       if (COUNTER.test(metric)) {
-        const name = nameOf(cell, metric);
+        const name = counterKey(cell, metric);
         most.set(name, Math.max(value, most.get(name) ?? 0));
       }
   return (cell, named) => {
     const measured = measuredOn(cell, named);
     if (measured === null) return null;
     const { rows, counter } = measured,
-      of = most.get(nameOf(cell, counter));
+      of = most.get(counterKey(cell, counter));
     return of === undefined || rows >= of ? null : { rows, of };
   };
 }

@@ -12,7 +12,7 @@ import { blockLabel, DEFENCE } from '../labels.ts';
 import type { Checkpoint, Figure, Parametrisation, ReportCell } from '../types.ts';
 import {
   drawFigure,
-  firstOf,
+  takeFirst,
   joinLabels,
   KERNEL_DASH,
   KERNELS,
@@ -111,7 +111,7 @@ async function panelFigure(
   { id, title, caption, conditions, eigenvalues }: Panel,
   palette: Palette,
 ): Promise<Figure | null> {
-  const { shown, left } = firstOf(conditions, MOST_LINES);
+  const { shown, left } = takeFirst(conditions, MOST_LINES);
   const hasSettings = varies(conditions.map(startLabel));
   const lineLabel = (condition: Condition): string =>
     hasSettings

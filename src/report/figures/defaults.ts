@@ -33,7 +33,7 @@ import {
 } from '../metrics.ts';
 import { scorerNote } from '../tasks.ts';
 import type { AttackFamily, ReportCell } from '../types.ts';
-import { firstOf, KERNELS, leftOut, slug, varies } from './encode.ts';
+import { takeFirst, KERNELS, leftOut, slug, varies } from './encode.ts';
 import { measureOf } from './measure.ts';
 
 export type Entries = (conditions: readonly Condition[]) => readonly FigureEntry[];
@@ -239,7 +239,7 @@ function entriesOverSteps(
     0,
     MOST_ADAPTERS,
   );
-  const { shown, left } = firstOf([...groupBy(trained, blockLabel)], MOST_BLOCKS);
+  const { shown, left } = takeFirst([...groupBy(trained, blockLabel)], MOST_BLOCKS);
   return shown.map(([block, of], i) => {
     const some = of.filter(({ adapterLabel }) => adapters.includes(adapterLabel));
     const { caption = '', ...entry } = entryOf(block, some);
@@ -387,7 +387,7 @@ export const entropyEntries: Entries = (conditions) =>
     if (first === undefined) return [];
     const block = having.filter((one) => blockLabel(one) === blockLabel(first));
     const name = checkpoint === 'final' ? blockLabel(first) : startLabel(first);
-    const { shown, left } = firstOf(block, MOST_WITH_ENTROPY);
+    const { shown, left } = takeFirst(block, MOST_WITH_ENTROPY);
     const cells = shown.flatMap((condition) => condition.cells);
     return SCALES.map((scale): FigureEntry => ({
       name: `renyi-${scale}-${checkpoint}`,

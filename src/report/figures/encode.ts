@@ -85,7 +85,7 @@ export const drawFigure = async (
   csv,
 });
 
-export const firstOf = <T>(items: readonly T[], most: number) => ({
+export const takeFirst = <T>(items: readonly T[], most: number) => ({
   shown: items.slice(0, most),
   left: Math.max(0, items.length - most),
 });

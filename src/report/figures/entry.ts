@@ -59,12 +59,12 @@ const hasSeveralPlaces = (points: readonly Point[]): boolean => varies(points.ma
 /** Leaves out lines that have a single place on a numeric x. */
 function withoutSinglePlaces({ form, x, points }: Frame): readonly Point[] {
   if (form !== 'line' || x.kind === 'text') return points;
-  const lineOf = ({ line, measure: { field } }: Point): string => keyed(line, field);
-  const single = [...groupBy(points, lineOf)].filter(
+  const lineKey = ({ line, measure: { field } }: Point): string => keyed(line, field);
+  const single = [...groupBy(points, lineKey)].filter(
     ([, line]) => !hasSeveralPlaces(line) && line.every((point) => point.x !== null),
   );
   const names = new Set(single.map(([name]) => name));
-  return points.filter((point) => !names.has(lineOf(point)));
+  return points.filter((point) => !names.has(lineKey(point)));
 }
 
 /** Returns a key of a panel or, in a heat map, of a row of panels. */
@@ -331,8 +331,8 @@ function writeCaption(drawn: Drawn): string {
   const { entry, frame, overlays } = drawn;
   const levels = frame.points.filter(({ x }) => x === null),
     points = frame.points.filter(({ x }) => x !== null);
-  const reasonsOf = (some: readonly Point[]) => some.flatMap(({ reason }) => reason ?? []);
-  const reasons = reasonsOf(points);
+  const reasonsFor = (some: readonly Point[]) => some.flatMap(({ reason }) => reason ?? []);
+  const reasons = reasonsFor(points);
   const isHeat = frame.form === 'heatmap';
   const dagger = daggerText(reasons),
     fewer = fewerRowsText(points.flatMap(({ fewerRows }) => fewerRows ?? []));
@@ -347,9 +347,9 @@ function writeCaption(drawn: Drawn): string {
     isShifted(drawn) ? 'Lines are drawn side by side, a little off their places on x.' : '',
     levels.length > 0
       ? 'Dotted: full fine-tuning, which has no such axis' +
-        (reasonsOf(levels).length === 0
+        (reasonsFor(levels).length === 0
           ? '.'
-          : `; a model behind it ${joinWithOr(reasonsOf(levels))}, so it is not evidence.`)
+          : `; a model behind it ${joinWithOr(reasonsFor(levels))}, so it is not evidence.`)
       : '',
     hiddenText(drawn),
     referencesText(drawn),

@@ -33,7 +33,7 @@ import {
   checkedPlaces,
   hasMixedLine,
   joinedNames,
-  nameOf,
+  fieldText,
   placeKey,
   type Point,
   subjectKey,
@@ -192,7 +192,7 @@ function placePoints(
   };
   const placed = (subject: Subject, measure: Measure, value: Value): Point => {
     const named = { subject, measure, seed: value.seed };
-    const onX = isWord(entry.x.field) ? nameOf(entry.x.field, named) : value.x;
+    const onX = isWord(entry.x.field) ? fieldText(entry.x.field, named) : value.x;
     return {
       ...{ ...named, metric: measure.field, ...value },
       fewerRows: fewerRows(subject, measure, value),

@@ -38,14 +38,14 @@ export function classTrace({ rows, classes, data }: KernelData): Float64Array {
 const matricesCsv = (
   drawn: readonly { readonly which: string; readonly trace: Float64Array }[],
   order: readonly number[],
-  labelOf: (row: number) => number,
+  rowLabel: (row: number) => number,
 ): string =>
   toCsv(
     drawn.flatMap(({ which, trace }) =>
       order.map((i) => ({
         kernel: which,
         row: i,
-        label: labelOf(i),
+        label: rowLabel(i),
         ...Object.fromEntries(
           order.map((j) => {
             const value = trace[i * order.length + j] ?? NaN;
@@ -73,8 +73,8 @@ function kernelFigure(
   const n = drawn[0]?.n;
   if (!point || n === undefined) return null;
   const labels = Array.from({ length: n }, (_, i) => point.labels[i] ?? 0);
-  const labelOf = (i: number): number => labels[i] ?? 0;
-  const order = labels.map((_, i) => i).sort((i, j) => labelOf(i) - labelOf(j) || i - j);
+  const rowLabel = (i: number): number => labels[i] ?? 0;
+  const order = labels.map((_, i) => i).sort((i, j) => rowLabel(i) - rowLabel(j) || i - j);
   const id = `kernel-${index}`;
   const title = `Tangent kernel, ${of}, seed ${cell.seed}`;
   const errors = drawn.flatMap(({ name, error }) =>
@@ -114,7 +114,7 @@ function kernelFigure(
     title,
     caption: caption.join(''),
     svg: labelSvg(svg.join(''), id, title),
-    csv: n > MOST_CSV_ROWS ? null : matricesCsv(drawn, order, labelOf),
+    csv: n > MOST_CSV_ROWS ? null : matricesCsv(drawn, order, rowLabel),
   };
 }
 

@@ -12,7 +12,7 @@ import { varyingPaths } from '../labels.ts';
 import type { Figure, MapFacts, MapModelFacts, MapPointFacts } from '../types.ts';
 import {
   drawFigure,
-  firstOf,
+  takeFirst,
   joinLabels,
   leftOut,
   ordinal,
@@ -177,7 +177,7 @@ function mapSpec(values: ReturnType<typeof panelValues>, { panels }: RankMap): T
 const MOST_MAPS = 3;
 
 export async function mapFigures(conditions: readonly Condition[]): Promise<readonly Figure[]> {
-  const { shown, left } = firstOf(collectMaps(conditions), MOST_MAPS);
+  const { shown, left } = takeFirst(collectMaps(conditions), MOST_MAPS);
   const figures: Figure[] = [];
   for (const [i, { name, maps }] of shown.entries()) {
     const [first] = maps;

@@ -343,7 +343,7 @@ function panelLayers(
     ...(isDodged && { [`${along}Offset`]: offset }),
   });
   const { color, shape, strokeDash } = lineChannels(drawn, width);
-  // Overlays are not looked through: beside them, a domain of the author's may leave numbers out.
+  // The numbers of overlays are not checked: an axis with the author's ends may leave some out.
   const mayLeaveOut =
     overlays.length > 0
       ? (y?.domain ?? entry.x.domain) !== undefined

@@ -44,12 +44,12 @@ export function publishedLines(
   domain: readonly string[],
 ): ReadonlyMap<string, string> {
   const runs = distinct(rows.map((row) => row[color] ?? ''));
-  const nameOf = (run: string): string => names[run] ?? run;
-  const withoutLine = runs.filter((run) => !domain.includes(nameOf(run)));
+  const seriesName = (run: string): string => names[run] ?? run;
+  const withoutLine = runs.filter((run) => !domain.includes(seriesName(run)));
   return new Map(
     runs.map((run) => [
       run,
-      withoutLine.length > 1 && withoutLine.includes(run) ? `${label}: ${nameOf(run)}` : label,
+      withoutLine.length > 1 && withoutLine.includes(run) ? `${label}: ${seriesName(run)}` : label,
     ]),
   );
 }

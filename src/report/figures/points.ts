@@ -24,14 +24,14 @@ export interface Point extends Omit<Value, 'x'> {
 
 type Named = Pick<Point, 'subject' | 'measure' | 'seed'>;
 /** Returns what a field calls a point: its metric, kernel, seed, label or value on an axis. */
-export const nameOf = (field: string, { subject, measure, seed }: Named): string => {
+export const fieldText = (field: string, { subject, measure, seed }: Named): string => {
   if (field === 'metric') return measure.label;
   if (field === 'kernel') return measure.kernel ?? '';
   if (field === 'seed') return `seed ${seed}`;
   return isName(field) ? labelIn(subject.labels, field) : valueName(subject.condition, field);
 };
 export const joinedNames = (fields: readonly string[], point: Named): string =>
-  joinLabels(...distinct(fields.map((field) => nameOf(field, point))));
+  joinLabels(...distinct(fields.map((field) => fieldText(field, point))));
 
 export const placeKey = ({ row, column, line, x, measure }: Point): string =>
   keyed(row, column, line, x, measure.field);
@@ -68,7 +68,7 @@ export function withoutConstant(
   points: readonly Point[],
 ): readonly string[] {
   const telling = fields.filter(
-    (field) => !isName(field) || varies(points.map((point) => nameOf(field, point))),
+    (field) => !isName(field) || varies(points.map((point) => fieldText(field, point))),
   );
   return telling.length > 0 ? telling : fields.slice(0, 1);
 }

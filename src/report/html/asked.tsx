@@ -89,7 +89,7 @@ const Attacks = ({ input: { attacks } }: PageProps): JSX.Element | null =>
     />
   );
 
-/** The fields of `train` that are always shown, in this order. */
+/** The fields of `train` that are shown if any training has them, in this order. */
 const SHOWN_FIELDS = [
   'learning_rate',
   'optimizer',

@@ -138,7 +138,7 @@ export function changedParts(
     const at = changed === '' ? middle.length : middle.indexOf(changed);
     const head = of.slice(0, start).join('') + middle.slice(0, at),
       tail = middle.slice(at + changed.length) + of.slice(of.length - end).join('');
-    return whole ? segmentsOf(head, changed, tail) : windowAroundChange(head, changed, tail);
+    return whole ? toSegments(head, changed, tail) : windowAroundChange(head, changed, tail);
   };
   return { before: parts(a), after: parts(b) };
 }
@@ -155,10 +155,10 @@ function windowAroundChange(head: string, changed: string, tail: string): Segmen
   const before = h.length > CONTEXT ? `… ${h.slice(-CONTEXT).join('')}` : head;
   const after = t.length > room ? `${t.slice(0, room).join('')} …` : tail;
   const middle = c.length > MOST_CHANGED ? `${c.slice(0, MOST_CHANGED).join('')} …` : changed;
-  return segmentsOf(before, middle, after);
+  return toSegments(before, middle, after);
 }
 
-const segmentsOf = (head: string, changed: string, tail: string): Segment[] =>
+const toSegments = (head: string, changed: string, tail: string): Segment[] =>
   [
     { text: head, changed: false },
     { text: changed, changed: true },

@@ -77,7 +77,7 @@ function backendFacts(input: ReportInput): readonly Fact[] {
   ];
 }
 
-/** Returns the sources, without those of validation and test data, with their roles. */
+/** Returns each source with its roles. Those of validation and test data are left out. */
 function sourceFacts({ sources }: ReportInput): readonly Fact[] {
   const facts = Object.entries(sources)
     .filter(([role]) => !/^(?:validation|test) data/.test(role))

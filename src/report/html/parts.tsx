@@ -57,17 +57,17 @@ export interface Column<Row> {
   readonly kind: 'number' | 'nowrap' | 'words' | 'cut' | 'claim' | undefined;
 }
 
-const columnsOf =
+const columnMaker =
   (kind: Column<unknown>['kind']) =>
   <Row,>(title: string, value: Column<Row>['value']): Column<Row> => ({ title, kind, value });
-export const numbers = columnsOf('number');
+export const numbers = columnMaker('number');
 /** Of names, which are not broken into lines. */
-export const names = columnsOf('nowrap');
-export const texts = columnsOf(undefined);
-export const words = columnsOf('words');
+export const names = columnMaker('nowrap');
+export const texts = columnMaker(undefined);
+export const words = columnMaker('words');
 /** Of long texts. */
-export const longTexts = columnsOf('cut');
-export const claims = columnsOf('claim');
+export const longTexts = columnMaker('cut');
+export const claims = columnMaker('claim');
 
 export const Scroll = ({
   label,

@@ -279,7 +279,7 @@ function TriggerNote({ conditions }: OfConditions): JSX.Element | null {
 }
 
 /** Shows a few outputs of each condition; nothing if the models are classifiers. */
-export function Writing({ conditions, input }: PageProps): JSX.Element | null {
+function Writing({ conditions, input }: PageProps): JSX.Element | null {
   const all = firstWritings(conditions),
     shown = all.slice(0, MOST_CONDITIONS);
   if (shown.length === 0) return null;

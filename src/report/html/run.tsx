@@ -132,7 +132,7 @@ const ROWS: Readonly<Record<string, string>> = {
 };
 
 /** Says what a source was to a stage: `training rows of the base`, `scorer judge: model`. */
-function roleOf({ stage, section, name }: SourceFacts['reads'][number]): string {
+function describeRead({ stage, section, name }: SourceFacts['reads'][number]): string {
   if (name === 'model') return 'model';
   const [, kind = '', of = ''] = /^([^(]*)(?:\((.*)\))?$/s.exec(stage) ?? [];
   const ofSection = section === undefined ? '' : ` of ${sectionTitle(section)}`;
@@ -161,7 +161,7 @@ function Provenance({ input }: PageProps): JSX.Element {
         caption="Everything that a finished stage has read from outside, by the digest of its content."
         columns={[
           texts('Source', ({ uri }) => uri),
-          texts('Served as', ({ reads }) => distinct(reads.map(roleOf)).join('; ')),
+          texts('Served as', ({ reads }) => distinct(reads.map(describeRead)).join('; ')),
           texts('Digest', ({ digest }) => <code>{digest}</code>),
         ]}
       />

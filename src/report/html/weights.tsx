@@ -31,7 +31,7 @@ import {
 
 const readDivergence = (metric: string): Quantity => metricOf('divergence', metric);
 
-/** Shows the stage `delta`, each kernel at the start of a training once. */
+/** Shows the stage `delta`. Conditions that start from one kernel share a row. */
 export function Delta({ conditions }: OfConditions): JSX.Element | null {
   const rows = oncePerStage(conditionsWith(conditions, 'delta', 'residual'), 'delta');
   if (rows.length === 0) return null;
