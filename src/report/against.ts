@@ -27,7 +27,7 @@ export interface Compared {
   readonly difference: PairedDifference | null;
   /** One reason for each seed whose pair is not evidence (evidence.ts), and so is not compared. */
   readonly excluded: readonly string[];
-  /** That of no difference (`differenceP`); null if it has none. */
+  /** The p-value of no difference (`differenceP`); null if there is none. */
   readonly p: number | null;
   /** `p`, corrected by Holm's method over all cells with a p-value of this metric. */
   readonly holm: number | null;

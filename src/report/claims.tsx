@@ -71,7 +71,7 @@ interface Question<T> {
   readonly label: (comparison: T) => string;
   readonly kind?: NumberKind;
   readonly isOfNone?: boolean;
-  /** Returns a key of the comparisons that are corrected as one. Default: all are. */
+  /** Returns a key; comparisons of one key are corrected together. Default: all are. */
   readonly correctedOver?: (comparison: T) => string;
 }
 

@@ -33,9 +33,9 @@ export interface Condition extends Labels {
   readonly key: string;
   readonly attack: string;
   readonly family: AttackFamily;
-  /** The attacked base's section, as in `ReportCell`; null if the attack is on the cell itself. */
+  /** The section of the attacked base, as in `ReportCell`; null if no base is attacked. */
   readonly ofBase: string | null;
-  /** Null if the paper claims something about the condition. */
+  /** Why none of the paper's claims is about the condition; null if one may be. */
   readonly unclaimed: Unclaimed | null;
   readonly adapter: string;
   readonly axes: JsonObject;

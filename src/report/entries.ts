@@ -63,7 +63,7 @@ export async function drawSpecEntries(analysis: Analysis): Promise<readonly Draw
   return drawn;
 }
 
-/** Draws an entry; a fault of the user gives an empty one that tells it. */
+/** Draws an entry. A fault of the user gives an empty one, with the fault in `lacks`. */
 async function drawOrExplain(
   name: string,
   draw: () => DrawnEntry | Promise<DrawnEntry>,
@@ -146,14 +146,14 @@ function withChoiceShown(
 
 const isPath = (field: string): boolean => field.includes('.');
 
-/** Returns the metrics, and axes such as `adapter.rank`, that a figure shows; not its words. */
+/** Returns the metrics and axes (`adapter.rank`) that a figure shows, without words (`attack`). */
 function shownPaths({ x, y, color, mark, references = [] }: FigureEntry): readonly string[] {
   const fields = [x, ...y].map(({ field }) => field);
   const named = mark === 'heatmap' ? [...fields, ...(color?.fields ?? [])] : fields;
   return [...named.filter(isPath), ...references];
 }
 
-/** Returns ends of sentences. `fields` are metrics, and perhaps axes of the grid. */
+/** Says what an entry lacks, as ends of a sentence. `fields`: metrics, and perhaps axes. */
 function explainLacks(
   { cells, against }: Pick<FigureEntry, 'cells' | 'against'>,
   fields: readonly string[],

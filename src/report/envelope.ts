@@ -295,7 +295,7 @@ function checkShown(envelope: Envelope, fields: readonly string[]): void {
     );
 }
 
-/** Returns full fine-tunings; of `cells`, only what it says of the axes chosen over counts. */
+/** Returns possible partners. Of the patterns `cells`, only the axes chosen over count. */
 function partnerCandidates(
   { over }: Envelope,
   conditions: readonly Condition[],

@@ -340,7 +340,7 @@ export function evidenceColumns(cell: Measured, note: Named) {
 
 /** Matches what is not judged although it is measured on rows. */
 const FACTS = /^(?:majority_share|predicted_share|loss|perplexity|(?:triggered_)?reward_accuracy)$/;
-/** Matches scores without the rows that a defence rejects. Accuracy and ASR count these rows. */
+/** Matches scores without the rows that a defence rejects, which accuracy and ASR do count. */
 const OF_ACCEPTED =
   /^(?:precision|recall|f1|macro_f1|mcc|accuracy_accepted(?:_drop)?|(?:majority|predicted)_share|loss)$/;
 

@@ -19,6 +19,7 @@ import {
   type Style,
 } from './svg-tree.ts';
 
+/** Consecutive characters that are set alike. */
 interface Run {
   readonly text: string;
   readonly scale: number;

@@ -15,7 +15,7 @@ const POINTS_PER_INCH = 72;
  * tells LaTeX and text processors how large the picture is.
  */
 const RESOLUTION = Buffer.from('000000097048597300002e2300002e230178a53f76', 'hex');
-/** After the signature (8 bytes) and the header (25 bytes). */
+/** The offset after the signature (8 bytes) and the header (25 bytes). */
 const AFTER_HEADER = 33;
 
 const resolve = createRequire(import.meta.url).resolve;

@@ -121,7 +121,7 @@ export function findEnd(d: string) {
   return { x, y, angle: Math.atan2(y - last.towards[1], x - last.towards[0]) };
 }
 
-/** Only the ends of curves count. */
+/** Returns the bounding box of a path, for which only the ends of curves count. */
 export function bounds(d: string) {
   const points = pathSteps(d).map(({ to }) => to);
   const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];

@@ -187,9 +187,9 @@ export function adapterPalette(conditions: readonly Condition[]): Palette {
 }
 
 /**
- * Gives each line a look. A line that is the only one of one adapter alone has that adapter's; any
- * other goes by its place among all lines that the report could show, so that figures which show
- * only some of them agree.
+ * Gives each line a look: that of its adapter if no other line is of this adapter alone; else one by
+ * its place among all lines that the report could show, so that figures which show some of these
+ * agree.
  * @param all the conditions of every line that the report could show, in the order of the grid
  */
 export function linePalette(

@@ -61,11 +61,10 @@ const columnMaker =
   (kind: Column<unknown>['kind']) =>
   <Row,>(title: string, value: Column<Row>['value']): Column<Row> => ({ title, kind, value });
 export const numbers = columnMaker('number');
-/** Of names, which are not broken into lines. */
+/** Makes a column of names, which are not broken into lines. */
 export const names = columnMaker('nowrap');
 export const texts = columnMaker(undefined);
 export const words = columnMaker('words');
-/** Of long texts. */
 export const longTexts = columnMaker('cut');
 export const claims = columnMaker('claim');
 
