@@ -38,13 +38,6 @@ interface ClaimRow extends Comparison {
   readonly decides: string;
 }
 
-interface Claim {
-  readonly statement: string;
-  /** The paper's numbers, in a sentence. */
-  readonly published: string;
-  readonly rows: readonly ClaimRow[];
-}
-
 /**
  * Says what would decide a comparison, or why no number of seeds would; '' if it is decided.
  * @param tests over how many comparisons the verdict was corrected
@@ -157,12 +150,15 @@ const AXES: readonly AxisClaim[] = [
   },
 ];
 
-/** Returns the claims that these runs say something about, in the paper's order. */
+/**
+ * Returns the claims that these runs say something about, in the paper's order: each with what was
+ * published for it, and the comparisons that test it.
+ */
 export function claimsOf(
   conditions: readonly Condition[],
   { adapters, kernels }: Comparisons,
   entries: readonly Pick<DrawnEntry, 'name' | 'judged'>[] = [],
-): readonly Claim[] {
+) {
   const scoreRows = (metric: MetricNote): readonly ClaimRow[] => {
     const rows = (compared: readonly AdapterComparison[], of: string): readonly ClaimRow[] =>
       claimRows(
@@ -191,7 +187,7 @@ export function claimsOf(
         correctedOver: ({ quantity, checkpoint }) => `${quantity.id} ${checkpoint}`,
       },
     );
-  const claims: readonly Claim[] = [
+  const claims = [
     {
       statement: 'LoRA is more robust to backdoors than full fine-tuning.',
       published:

@@ -9,15 +9,12 @@ import { ACCURACY } from './metrics.ts';
 import type { CellMetrics } from './results.ts';
 import { taskField } from './tasks.ts';
 
-export interface ComparedName {
-  readonly axes: JsonObject;
-  /** The whole configuration, for fields that are axes in the other experiment only. */
-  readonly config: unknown;
-}
-
 export interface ComparedCell extends Pick<CellMetrics, 'seed' | 'metrics' | 'tasks'> {
-  /** Several if the grid writes one training in several ways (α = r and α = 16 at rank 16). */
-  readonly names: readonly ComparedName[];
+  /**
+   * Several if the grid writes one training in several ways (α = r and α = 16 at rank 16). The
+   * configuration is for fields that are axes in the other experiment only.
+   */
+  readonly names: readonly { readonly axes: JsonObject; readonly config: unknown }[];
 }
 
 export interface DifferenceRow {

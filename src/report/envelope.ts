@@ -150,17 +150,12 @@ function chooseFrom(envelope: Envelope, candidates: readonly Condition[]) {
   };
 }
 
-interface GroupChoice {
-  readonly axes: JsonObject;
-  /** The cells of the chosen condition; one of any condition if none was chosen. */
-  readonly cells: readonly ReportCell[];
-  readonly isEmpty: boolean;
-  /** Which condition was chosen, or why none was. */
-  readonly text: string;
-}
-
-/** Null if no cell of the group has the metric that chooses although no stage failed. */
-function chooseInGroup(envelope: Envelope, group: NonEmpty<Condition>): GroupChoice | null {
+/**
+ * Chooses in a group. Returns the shown cells of the chosen condition and, as text, which it is; if
+ * none can be chosen, one cell of any condition, and why. Null if no cell of the group has the
+ * metric that chooses although no stage failed.
+ */
+function chooseInGroup(envelope: Envelope, group: NonEmpty<Condition>) {
   // A cell may be in a group under several names.
   const candidates = [...new Map(group.map((condition) => [condition.key, condition])).values()];
   const [first] = group;
@@ -325,7 +320,7 @@ export function chooseByEnvelope(
 ): Enveloped {
   checkShown(envelope, fields);
   const axesKey = ({ axes }: { readonly axes: JsonObject }): string => contentKey(axes);
-  const groupsIn = (from: readonly Condition[]): GroupChoice[] =>
+  const groupsIn = (from: readonly Condition[]) =>
     [...groupBy(from, (one) => contentKey(axesNotChosenOver(envelope, one))).values()].flatMap(
       (group) => chooseInGroup(envelope, group) ?? [],
     );

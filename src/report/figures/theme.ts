@@ -187,7 +187,7 @@ export function adapterPalette(conditions: readonly Condition[]): Palette {
 }
 
 /**
- * Gives each line a look: that of its adapter if no other line is of this adapter alone; else one by
+ * Gives each line a look: that of its adapter if no other line is of this adapter alone; else by
  * its place among all lines that the report could show, so that figures which show some of these
  * agree.
  * @param all the conditions of every line that the report could show, in the order of the grid

@@ -166,9 +166,6 @@ export const Judged = ({
   </>
 );
 
-const dataUri = (type: string, text: string): string =>
-  `data:${type};charset=utf-8;base64,${Buffer.from(text, 'utf8').toString('base64')}`;
-
 export const CsvLink = ({
   name,
   csv,
@@ -178,7 +175,10 @@ export const CsvLink = ({
   readonly csv: string;
   readonly children?: Node;
 }): JSX.Element => (
-  <a download={`${name}.csv`} href={dataUri('text/csv', csv)}>
+  <a
+    download={`${name}.csv`}
+    href={`data:text/csv;charset=utf-8;base64,${Buffer.from(csv, 'utf8').toString('base64')}`}
+  >
     {children ?? 'Data (CSV)'}
   </a>
 );
