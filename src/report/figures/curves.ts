@@ -12,7 +12,6 @@ import { blockLabel, DEFENCE } from '../labels.ts';
 import type { Checkpoint, Figure, Parametrisation, ReportCell } from '../types.ts';
 import {
   drawFigure,
-  takeFirst,
   joinLabels,
   KERNEL_DASH,
   KERNELS,
@@ -20,6 +19,7 @@ import {
   nominal,
   quantitative,
   strokeColour,
+  takeFirst,
   varies,
 } from './encode.ts';
 import { adapterPalette, legendLayout, linePalette, type Palette } from './theme.ts';

@@ -33,7 +33,7 @@ import {
 } from '../metrics.ts';
 import { scorerNote } from '../tasks.ts';
 import type { AttackFamily, ReportCell } from '../types.ts';
-import { takeFirst, KERNELS, leftOut, slug, varies } from './encode.ts';
+import { KERNELS, leftOut, slug, takeFirst, varies } from './encode.ts';
 import { measureOf } from './measure.ts';
 
 export type Entries = (conditions: readonly Condition[]) => readonly FigureEntry[];

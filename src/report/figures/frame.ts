@@ -31,9 +31,9 @@ import { joinLabels, keyed, varies } from './encode.ts';
 import { type Measure, measureOf, readValues, type Subject, type Value } from './measure.ts';
 import {
   checkedPlaces,
+  fieldText,
   hasMixedLine,
   joinedNames,
-  fieldText,
   placeKey,
   type Point,
   subjectKey,

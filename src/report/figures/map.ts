@@ -12,11 +12,11 @@ import { varyingPaths } from '../labels.ts';
 import type { Figure, MapFacts, MapModelFacts, MapPointFacts } from '../types.ts';
 import {
   drawFigure,
-  takeFirst,
   joinLabels,
   leftOut,
   ordinal,
   quantitative,
+  takeFirst,
   varies,
 } from './encode.ts';
 
