@@ -4,9 +4,9 @@
  */
 import { type PairedDifference, pairedDifference } from '../base/stats.ts';
 import { cleanRunReader, voidReason } from './evidence.ts';
-import { contentKey, groupBy, nearest, trainingDistance } from './groups.ts';
+import { contentKey, groupBy, nearest, settingKey, trainingDistance } from './groups.ts';
 import { distinctMetrics } from './metric-lookup.ts';
-import { ACCURACY, isPValue, metricName, type MetricNote } from './metrics.ts';
+import { ACCURACY, isPValue, metricName, type Named } from './metrics.ts';
 import {
   cellNames,
   type ResultCell,
@@ -16,30 +16,21 @@ import {
 } from './results.ts';
 import { holm, marginP } from './verdict.ts';
 
-/** Whether cells are compared with full fine-tuning, with their clean runs, or not at all. */
 export type Against = 'full' | 'clean' | 'none';
 
-type Metric = Pick<MetricNote, 'stage' | 'metric'>;
-type ValuesBySeed = ReadonlyMap<number, number>;
-
-/** A cell's number over its seeds, compared with another. */
 export interface Compared {
-  /** By seed, the number that the cell's is compared with, for the seeds that have both. */
-  readonly others: ReadonlyMap<number, OtherNumber>;
-  /** Null if there is nothing to compare with. */
+  /**
+   * By seed: the number that the cell's is compared with, and why the pair is not evidence, or
+   * null.
+   */
+  readonly others: ReadonlyMap<number, { readonly value: number; readonly reason: string | null }>;
   readonly difference: PairedDifference | null;
   /** One reason for each seed whose pair is not evidence (evidence.ts), and so is not compared. */
   readonly excluded: readonly string[];
-  /** The p-value of no difference (`differenceP`). */
+  /** The p-value of no difference (`differenceP`); null if there is none. */
   readonly p: number | null;
-  /** `p`, corrected by Holm's method over all cells that have a p-value of this metric. */
+  /** `p`, corrected by Holm's method over all cells with a p-value of this metric. */
   readonly holm: number | null;
-}
-
-interface OtherNumber {
-  readonly value: number;
-  /** Why the pair is not evidence; null if it is. */
-  readonly reason: string | null;
 }
 
 const NOTHING: Compared = {
@@ -52,22 +43,20 @@ const NOTHING: Compared = {
 
 /** The numbers, by seed, that a cell's are compared with. */
 interface Partner {
-  readonly values: ValuesBySeed;
-  /** Returns why the pair of a seed is not evidence, or null if it is. */
+  readonly values: ReadonlyMap<number, number>;
   readonly reason: (seed: number) => string | null;
 }
 
-/** Returns what a cell's number is compared with, or null if there is nothing. */
-type PartnerOf = (cell: ResultCell, metric: Metric) => Partner | null;
+/** Finds what a cell's number is compared with; null if there is nothing. */
+type FindPartner = (cell: ResultCell, metric: Named) => Partner | null;
 
-/** Returns why a cell's number at a seed is not evidence, or null if it is. */
 const voidReasonAt = (
   { seeds }: ResultCell,
   seed: number,
-  metric: Pick<Metric, 'metric'>,
+  metric: Pick<Named, 'metric'>,
 ): string | null => voidReason(seeds.get(seed) ?? { metrics: {} }, metric);
 
-const cleanPartner: PartnerOf = (cell, metric) => {
+const cleanPartner: FindPartner = (cell, metric) => {
   const clean = cleanRunReader(metric);
   // `clean.judged` is the metric of the difference, which is evidence only if both runs are.
   return (
@@ -78,35 +67,28 @@ const cleanPartner: PartnerOf = (cell, metric) => {
   );
 };
 
-/** Returns a key of all axes but adapter and training, under each of the cell's names. */
-const settingKeys = (cell: ResultCell): readonly string[] =>
-  cellNames(cell).map((name) =>
-    contentKey(
-      Object.fromEntries(
-        Object.entries(name).filter(([path]) => !/^(?:adapter|train)\./.test(path)),
-      ),
-    ),
-  );
-
 /**
  * Returns a function that finds the full fine-tuning with a cell's attack and settings that differs
  * from the cell in the fewest axes of training. Null if there is none, or if several are as near.
  */
-function fullPartner(cells: readonly ResultCell[]): PartnerOf {
+function fullPartner(cells: readonly ResultCell[]): FindPartner {
   const isFull = ({ cell }: ResultCell): boolean => cell['adapter.type'] === 'full';
-  const fulls = cells
-    .filter(isFull)
-    .map((full) => ({ full, settings: new Set(settingKeys(full)), names: cellNames(full) }));
-  const fullOf = (cell: ResultCell): ResultCell | null => {
-    const keys = settingKeys(cell),
+  const fulls = cells.filter(isFull).map((full) => ({
+    full,
+    names: cellNames(full),
+    settings: new Set(cellNames(full).map(settingKey)),
+  }));
+  const nearestFull = (cell: ResultCell): ResultCell | null => {
+    const own = cellNames(cell),
+      keys = own.map(settingKey),
       alike = fulls.filter(({ settings }) => keys.some((key) => settings.has(key)));
     const [found, ...others] = nearest(alike, ({ names }) =>
-      Math.min(...names.flatMap((a) => cellNames(cell).map((b) => trainingDistance(a, b)))),
+      Math.min(...names.flatMap((a) => own.map((b) => trainingDistance(a, b)))),
     );
     return found === undefined || others.length > 0 ? null : found.full;
   };
   const partners = new Map(
-    cells.map((cell) => [cell, isFull(cell) ? null : fullOf(cell)] as const),
+    cells.map((cell) => [cell, isFull(cell) ? null : nearestFull(cell)] as const),
   );
   return (cell, metric) => {
     const full = partners.get(cell) ?? null;
@@ -119,8 +101,18 @@ function fullPartner(cells: readonly ResultCell[]): PartnerOf {
   };
 }
 
-/** Compares a cell's number with its partner's, paired by seed, without correcting the p-value. */
-function compareOne(cell: ResultCell, metric: Metric, partner: Partner): Compared {
+/** Summarises the differences a − b of pairs; null without a pair. */
+export const differenceOver = (
+  pairs: readonly (readonly [a: number, b: number])[],
+): PairedDifference | null =>
+  pairs.length === 0
+    ? null
+    : pairedDifference(
+        pairs.map(([a]) => a),
+        pairs.map(([, b]) => b),
+      );
+
+function compareOne(cell: ResultCell, metric: Named, partner: Partner): Omit<Compared, 'holm'> {
   const { values, reason } = partner;
   const pairs = [...valuesBySeed(cell, metric)].flatMap(([seed, value]) => {
     const other = values.get(seed);
@@ -129,13 +121,7 @@ function compareOne(cell: ResultCell, metric: Metric, partner: Partner): Compare
       : [];
   });
   const counted = pairs.filter((pair) => pair.reason === null);
-  const difference =
-    counted.length === 0
-      ? null
-      : pairedDifference(
-          counted.map(({ value }) => value),
-          counted.map(({ other }) => other),
-        );
+  const difference = differenceOver(counted.map(({ value, other }) => [value, other]));
   return {
     others: new Map(
       pairs.map(({ seed, other, reason: why }) => [seed, { value: other, reason: why }]),
@@ -143,24 +129,20 @@ function compareOne(cell: ResultCell, metric: Metric, partner: Partner): Compare
     difference,
     excluded: pairs.flatMap((pair) => pair.reason ?? []),
     p: differenceP(metric, difference),
-    holm: null,
   };
 }
 
-/**
- * Compares all cells by some metrics.
- * @returns a function that gives the comparison of a cell's number, an empty one without a partner
- */
+/** Returns a function that compares a cell's metric; without a partner, it gives no numbers. */
 export function compareCells(
   cells: readonly ResultCell[],
-  metrics: readonly Metric[],
+  metrics: readonly Named[],
   against: Against,
-): (cell: ResultCell, metric: Metric) => Compared {
+): (cell: ResultCell, metric: Named) => Compared {
   if (against === 'none') return () => NOTHING;
-  const partnerOf = against === 'clean' ? cleanPartner : fullPartner(cells);
+  const findPartner = against === 'clean' ? cleanPartner : fullPartner(cells);
   const all = metrics.flatMap(({ stage, metric }) =>
     cells.flatMap((cell) => {
-      const partner = partnerOf(cell, { stage, metric });
+      const partner = findPartner(cell, { stage, metric });
       return partner === null
         ? []
         : [{ cell, stage, metric, ...compareOne(cell, { stage, metric }, partner) }];
@@ -176,7 +158,6 @@ export function compareCells(
   return (cell, metric) => found.get(cell)?.get(metricName(metric)) ?? NOTHING;
 }
 
-/** Adds to each row the number that it is compared with, if there is one. */
 export function compareRows(rows: readonly ResultRow[], against: Against): readonly ResultRow[] {
   if (against === 'none') return rows;
   const cells = resultCells(rows),
@@ -209,38 +190,33 @@ export const pText = (p: number): string => (p < 0.001 ? '<0.001' : p.toFixed(3)
 export const testText = ({ p, holm }: Compared): string | null =>
   p === null || holm === null ? null : `${pText(p)} (${pText(holm)})`;
 
-/** The heading of a column of p-values (`testText`), and the note below its table. */
 export const TEST_HEAD = 'p (Holm)';
 export const TEST_NOTE =
   'p: of no difference, paired by seed, from three pairs on; in parentheses, corrected by ' +
   'Holm’s method over the cells that are compared by the metric.';
 
-/** Whether a number has any pair to compare, be it evidence or not. */
+/** Whether any seed has both numbers, be the pair evidence or not. */
 export const isCompared = ({ difference, excluded }: Compared): boolean =>
   difference !== null || excluded.length > 0;
 
 /**
- * Returns the p-value of no difference (`marginP`), not corrected. Null for fewer than three pairs,
- * or if the metric is itself a p-value.
+ * Returns the p-value of no difference. Null for fewer than three pairs, or if the metric is a
+ * p-value.
  */
-export const differenceP = (metric: Metric, paired: PairedDifference | null): number | null =>
+export const differenceP = (metric: Named, paired: PairedDifference | null): number | null =>
   paired === null || paired.n < 3 || isPValue(metric) ? null : marginP(paired, 0);
 
-/**
- * Returns p-values corrected by Holm's method, in order; null for a comparison without one. The
- * p-values of one metric are a family.
- */
+/** Corrects p-values by Holm's method over each metric; null for a comparison without one. */
 export function holmByMetric(
-  compared: readonly (Metric & { readonly p: number | null })[],
+  compared: readonly (Named & { readonly p: number | null })[],
 ): readonly (number | null)[] {
   const corrected: (number | null)[] = compared.map(() => null);
   const tested = compared.flatMap(({ stage, metric, p }, index) =>
     p === null ? [] : [{ name: metricName({ stage, metric }), p, index }],
   );
-  for (const family of groupBy(tested, ({ name }) => name).values())
-    holm(family.map(({ p }) => p)).forEach((p, i) => {
-      const { index } = family[i] ?? {};
-      if (index !== undefined) corrected[index] = p;
-    });
+  for (const family of groupBy(tested, ({ name }) => name).values()) {
+    const ps = holm(family.map(({ p }) => p));
+    family.forEach(({ index }, i) => (corrected[index] = ps[i] ?? null));
+  }
   return corrected;
 }

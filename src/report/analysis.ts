@@ -2,7 +2,7 @@
 import { defined } from '../base/defined.ts';
 import { withoutNumbers } from '../base/fault.ts';
 import { type Caveat, caveatsOf } from './caveats.ts';
-import { compareAll, type Comparisons } from './comparisons.ts';
+import { compareAdapters, compareKernels, type Comparisons } from './comparisons.ts';
 import { type Condition, conditionsOf, isFull, rowCountsIn } from './conditions.ts';
 import { toCsv } from './csv.ts';
 import { evidenceColumns, predictsOneClass, rowsText, writesAnswers } from './evidence.ts';
@@ -28,7 +28,7 @@ export interface Analysis {
   /** Whether kernels or Fisher information were asked for, which the paper's theorem is about. */
   readonly theorem: boolean;
   readonly kernels: readonly KernelChoice[];
-  /** How many cells have kernels that are not drawn, beside those of `kernels`. */
+  /** How many cells have kernels of which none is drawn. */
   readonly undrawn: number;
 }
 
@@ -43,7 +43,6 @@ const conditionName = (condition: Condition): string => {
   return `${condition.adapterLabel} ${attack}`;
 };
 
-/** Returns the warnings. Those that differ only in numbers, as over seeds, are merged into one. */
 function mergeWarnings({ stages }: ReportInput): Analysis['warnings'] {
   const told = stages.flatMap(({ id, warnings = [] }) => warnings.map((one) => ({ ...one, id })));
   const groups = groupBy(told, ({ message }) => withoutNumbers(message));
@@ -60,7 +59,10 @@ function mergeWarnings({ stages }: ReportInput): Analysis['warnings'] {
 
 export function analyse(input: ReportInput): Analysis {
   const conditions = conditionsOf(input.cells, input.stages);
-  const comparisons = compareAll(conditions);
+  const comparisons: Comparisons = {
+    adapters: compareAdapters(conditions),
+    kernels: compareKernels(conditions),
+  };
   const theorem = input.goals.some((goal) => THEOREM_GOALS.includes(goal));
   const hasKernel = (cell: ReportCell): boolean => Object.keys(cell.kernels).length > 0;
   const kernels = chooseKernels(input.cells, hasKernel);
@@ -73,7 +75,7 @@ export function analyse(input: ReportInput): Analysis {
     conditions,
     comparisons,
     findings: findingsOf(conditions, comparisons, theorem),
-    standing: standingOf(conditions, comparisons),
+    standing: writeStanding(conditions, comparisons),
     caveats: caveatsOf(
       conditions.map((condition) => ({
         label: conditionName(condition),
@@ -90,7 +92,7 @@ export function analyse(input: ReportInput): Analysis {
 /** The most rows of the CSV of all metrics. For more, there is `dosimeter results SPEC --csv`. */
 const MOST_ROWS = 15_000;
 
-/** Returns every metric of every cell as CSV (null for no rows or too many), and how many rows. */
+/** Returns every metric of every cell as CSV (null for no rows or too many), and the row count. */
 export function allMetricsCsv(conditions: readonly Condition[]): {
   readonly csv: string | null;
   readonly rows: number;
@@ -124,7 +126,6 @@ export function allMetricsCsv(conditions: readonly Condition[]): {
 
 /** The answer at the top of the page. */
 export interface Standing {
-  /** Short sentences, one a line. */
   readonly headline: readonly string[];
   readonly detail: string;
 }
@@ -149,7 +150,7 @@ function tally(claim: string, verdicts: readonly Verdict[]): string {
   return `${claim}: ${parts.join(', ')}`;
 }
 
-/** Returns what the page says if no verdict is possible, or null if one is. */
+/** Returns what the page says if no verdict is possible; null if one is. */
 function undecidedStanding(conditions: readonly Condition[]): Standing | null {
   if (!conditions.some(isFull) || conditions.every(isFull))
     return {
@@ -190,7 +191,7 @@ const tallySentences = (
     .filter(([, verdicts]) => verdicts.length > 0)
     .map(([claim, verdicts]) => `${tally(claim, verdicts)}.`);
 
-/** Returns a sentence for each claim about ASR and accuracy, which counts its verdicts. */
+/** Returns a sentence for each claim about ASR and accuracy that counts its verdicts. */
 export function scoreTallies(adapters: Comparisons['adapters']): string[] {
   const verdictsOn = (metric: MetricNote): Verdict[] =>
     adapters.flatMap((comparison) =>
@@ -202,8 +203,7 @@ export function scoreTallies(adapters: Comparisons['adapters']): string[] {
   ]);
 }
 
-/** Returns how many verdicts held, were refuted or are undecided, or why none is possible. */
-function standingOf(
+function writeStanding(
   conditions: readonly Condition[],
   { adapters, kernels }: Comparisons,
 ): Standing {

@@ -1,6 +1,6 @@
 /**
- * What a reader must know before reading any number: collapsed models, attacks without a
- * demonstrable effect, triggers that are cut off.
+ * What a reader must know before reading any number: models that predict one class only or have
+ * learnt nothing, triggers without a demonstrable effect, triggers that are cut off.
  */
 import {
   beatsMajority,
@@ -14,19 +14,17 @@ import {
   writesAnswers,
 } from './evidence.ts';
 import { formatNumber, list, plural } from './format.ts';
-import { distinct, groupBy } from './groups.ts';
+import { distinct, groupBy, nearest } from './groups.ts';
 import { resultCells, type ResultRow } from './results.ts';
 
-/** Cells that differ only in their seed, with a name that distinguishes them from others. */
 export interface CaveatGroup {
-  /** Empty if the group needs no name. */
+  /** Tells the group from others; empty if it needs no name. */
   readonly label: string;
   readonly cells: readonly Measured[];
 }
 
 export interface Caveat {
-  readonly id: 'one-class' | 'no-better' | 'no-preference' | 'not-told' | 'not-read';
-  /** Whether the caveat makes numbers void. Otherwise they are valid, but easily misread. */
+  /** Whether the numbers are void. Otherwise they are valid, but easily misread. */
   readonly severe: boolean;
   readonly title: string;
   readonly text: string;
@@ -34,14 +32,12 @@ export interface Caveat {
 
 const MOST_LABELS = 3;
 
-/** The cells of a group for which a caveat holds, and how many the group has (`of`). */
-interface Found {
-  readonly label: string;
-  readonly cells: readonly Measured[];
+/** The cells for which a caveat holds, and how many the group has (`of`). */
+interface Found extends CaveatGroup {
   readonly of: number;
 }
 
-/** Returns the cells of each group that pass a test; groups without such a cell are left out. */
+/** Returns the cells of each group that pass a test, without groups that have none. */
 const groupsWith = (
   groups: readonly CaveatGroup[],
   test: (cell: Measured) => boolean,
@@ -54,8 +50,8 @@ const countCells = (found: readonly Found[]): number =>
   found.reduce((sum, { cells }) => sum + cells.length, 0);
 
 /**
- * Returns the names of groups, each with a detail: `badnets, LoRA r = 4 (2 of 3 seeds): DETAIL. `.
- * The count is left out if it is all seeds. Empty if the only group has no name.
+ * Names groups, each with a detail: `badnets, LoRA r = 4 (2 of 3 seeds): DETAIL. `. The count is
+ * left out if it is all seeds. Returns '' if the only group has no name and no detail.
  */
 function groupNames(found: readonly Found[], detail: (one: Found) => string = () => ''): string {
   const labels = found.slice(0, MOST_LABELS).map((one) => {
@@ -74,7 +70,6 @@ const isOrAre = (found: readonly Found[]): string => (countCells(found) === 1 ? 
 /** Rounds down, so that no share below 1 is written as 100%. */
 const percent = (share: number): string => `${Math.floor(share * 1000) / 10}%`;
 
-/** Returns the mean of a metric of `evaluate` over cells, as text. */
 const meanText = (cells: readonly Measured[], metric: string): string =>
   formatNumber(
     cells.reduce((sum, { metrics }) => sum + (metrics['evaluate']?.[metric] ?? NaN), 0) /
@@ -86,7 +81,6 @@ const meanText = (cells: readonly Measured[], metric: string): string =>
 const isFiltered = ({ metrics }: Measured): boolean =>
   metrics['evaluate']?.['rows_judged'] !== undefined;
 
-/** Returns the caveat that models do not read some triggers, or null if they read all. */
 function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
   // A defence that filters rows may leave mostly poisoned rows whose trigger is cut off. So cells
   // with a filter count only if there are no others.
@@ -102,20 +96,15 @@ function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
   );
   const kinds = distinct([...TRIGGERED, ...shares].map(({ rows }) => rows));
   const lowest = kinds.flatMap((rows) => {
-    const [first, ...others] = shares.filter((one) => one.rows === rows);
-    if (first === undefined) return [];
-    const { share, label } = others.reduce(
-      (low, one) => (one.share < low.share ? one : low),
-      first,
-    );
-    return [{ said: `${percent(share)} of ${rows}`, label }];
+    const ofKind = shares.filter((one) => one.rows === rows),
+      [least] = nearest(ofKind, ({ share }) => share);
+    return least ? [{ said: `${percent(least.share)} of ${rows}`, label: least.label }] : [];
   });
   const lowestLabels = distinct(lowest.map(({ label }) => label).filter((label) => label !== ''));
   const where = lowestLabels.length === 0 ? '' : ` (the lowest: ${lowestLabels.join('; ')})`;
   return lowest.length === 0
     ? null
     : {
-        id: 'not-read',
         severe: true,
         title: 'The trigger does not reach the model in some rows',
         text:
@@ -125,7 +114,7 @@ function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
       };
 }
 
-/** Returns the caveats of these groups, the worst first; none if nothing was evaluated. */
+/** Returns the caveats, the worst first; none if nothing was evaluated. */
 export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
   const modelCount = countCells(
     groupsWith(groups, ({ metrics }) => metrics['evaluate']?.['predicted_share'] !== undefined),
@@ -155,7 +144,6 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
     `ASR ${meanText(cells, 'asr')}, without the trigger ${meanText(cells, 'asr_untriggered')}`;
   const found: readonly (Caveat | false)[] = [
     oneClass.length > 0 && {
-      id: 'one-class',
       severe: true,
       title: `${countOfModels(oneClass)} ${oneOnly(countCells(oneClass) === 1)}`,
       text:
@@ -165,7 +153,6 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
           : 'Equal numbers among them are not agreement, and no verdict counts them.'),
     },
     noBetter.length > 0 && {
-      id: 'no-better',
       severe: true,
       title:
         `${countOfModels(noBetter)} ${isOrAre(noBetter)} no better than ` +
@@ -173,7 +160,6 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
       text: `${groupNames(noBetter)}No verdict on attack success counts ${itOrThem(noBetter)}.`,
     },
     noPreference.length > 0 && {
-      id: 'no-preference',
       severe: true,
       title:
         `${countOfModels(noPreference)} ${countCells(noPreference) === 1 ? 'rewards' : 'reward'} ` +
@@ -181,7 +167,6 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
       text: `${groupNames(noPreference)}No verdict on attack success counts ${itOrThem(noPreference)}.`,
     },
     noEffect.length > 0 && {
-      id: 'not-told',
       severe: false,
       title: `No effect of the trigger can be shown in ${plural(countCells(noEffect), 'model')}`,
       text: groupNames(noEffect, ratesText).trimEnd(),
@@ -191,10 +176,7 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
   return found.filter((caveat) => caveat !== false);
 }
 
-/**
- * Groups rows of results into cells that differ only in their seed.
- * @param label names a cell by its axes and its other names; cells with equal names form one group
- */
+/** Groups rows of results by `label`, which names a cell by its axis values and its other names. */
 export function caveatGroups(
   rows: readonly ResultRow[],
   label: (cell: ResultRow['cell'], also: NonNullable<ResultRow['also']>) => string,

@@ -34,20 +34,12 @@ interface ClaimRow extends Comparison {
   /** What is compared, and under which attack. */
   readonly label: string;
   readonly kind: NumberKind;
-  /** What would decide the claim; empty if it is decided. */
+  /** What would decide the comparison; empty if it is decided. */
   readonly decides: string;
 }
 
-interface Claim {
-  readonly statement: string;
-  /** What the paper's own numbers show. */
-  readonly published: string;
-  readonly rows: readonly ClaimRow[];
-}
-
 /**
- * Returns what would decide a comparison, such as more seeds, or why no number of them would; '' if
- * it is decided.
+ * Says what would decide a comparison, or why no number of seeds would; '' if it is decided.
  * @param tests over how many comparisons the verdict was corrected
  * @param isOfNone whether the claim is that there is no effect
  */
@@ -71,13 +63,11 @@ function whatWouldDecide(
 interface Question<T> {
   readonly label: (comparison: T) => string;
   readonly kind?: NumberKind;
-  /** Whether the claim is that there is no effect. */
   readonly isOfNone?: boolean;
-  /** Returns a key of the comparisons over which a verdict was corrected. Default: all of them. */
+  /** Returns a key; comparisons of one key are corrected together. Default: all are. */
   readonly correctedOver?: (comparison: T) => string;
 }
 
-/** Returns a row for each comparison that has a verdict. */
 function claimRows<T extends Comparison>(
   comparisons: readonly T[],
   { label, kind = 'proportion', isOfNone = false, correctedOver = () => '' }: Question<T>,
@@ -96,7 +86,6 @@ function claimRows<T extends Comparison>(
   }));
 }
 
-const readRank = (condition: Condition): number | null => numericAxis(condition, 'adapter.rank');
 /** Returns σ² of A's entries in the layers of the first fan-in; null without LoRA. */
 const readVariance = ({ cells }: Condition): number | null =>
   cells.find(({ lora }) => lora !== null)?.lora?.[0]?.variance ?? null;
@@ -104,7 +93,6 @@ const readVariance = ({ cells }: Condition): number | null =>
 interface AxisClaim extends EndsQuestion {
   readonly statement: string;
   readonly published: string;
-  /** The name of the axis. */
   readonly of: string;
 }
 
@@ -118,7 +106,7 @@ const AXES: readonly AxisClaim[] = [
     of: 'rank',
     family: 'untargeted',
     metric: DROP,
-    at: readRank,
+    at: (condition) => numericAxis(condition, 'adapter.rank'),
     path: 'adapter.rank',
     others: ['adapter.alpha'],
     claimed: -1,
@@ -131,7 +119,7 @@ const AXES: readonly AxisClaim[] = [
     of: 'rank',
     family: 'backdoor',
     metric: ASR,
-    at: readRank,
+    at: (condition) => numericAxis(condition, 'adapter.rank'),
     path: 'adapter.rank',
     others: ['adapter.alpha'],
     claimed: 1,
@@ -162,12 +150,15 @@ const AXES: readonly AxisClaim[] = [
   },
 ];
 
-/** Returns the claims that these runs say something about, in the paper's order. */
+/**
+ * Returns the claims that these runs say something about, in the paper's order: each with what was
+ * published for it, and the comparisons that test it.
+ */
 export function claimsOf(
   conditions: readonly Condition[],
   { adapters, kernels }: Comparisons,
   entries: readonly Pick<DrawnEntry, 'name' | 'judged'>[] = [],
-): readonly Claim[] {
+) {
   const scoreRows = (metric: MetricNote): readonly ClaimRow[] => {
     const rows = (compared: readonly AdapterComparison[], of: string): readonly ClaimRow[] =>
       claimRows(
@@ -196,7 +187,7 @@ export function claimsOf(
         correctedOver: ({ quantity, checkpoint }) => `${quantity.id} ${checkpoint}`,
       },
     );
-  const claims: readonly Claim[] = [
+  const claims = [
     {
       statement: 'LoRA is more robust to backdoors than full fine-tuning.',
       published:
@@ -254,16 +245,8 @@ const COLUMNS: readonly Column<ClaimRow>[] = [
   { title: 'What would decide it', kind: 'words', value: ({ decides }) => decides || '–' },
 ];
 
-const ClaimBox = ({ statement, published, rows }: Claim): JSX.Element => (
-  <>
-    <h3>{statement}</h3>
-    <p class="small">Published: {published}</p>
-    <Table label={statement} rows={rows} most={24} columns={COLUMNS} />
-  </>
-);
-
 const MOST_NAMED = 4;
-/** Names the conditions that no verdict on robustness is about, and why. */
+/** Names the attacked conditions that no verdict on robustness is about, and says why. */
 function WithoutClaims({ conditions }: OfConditions): JSX.Element {
   const attacked = conditions.filter(({ family }) => family !== 'none');
   return (
@@ -295,8 +278,12 @@ function Claims({ conditions, comparisons, entries }: PageProps): JSX.Element {
         by the margin; “no effect” is held where it lies within the margin.
       </p>
       <WithoutClaims conditions={conditions} />
-      {claimsOf(conditions, comparisons, entries).map((claim) => (
-        <ClaimBox {...claim} />
+      {claimsOf(conditions, comparisons, entries).map(({ statement, published, rows }) => (
+        <>
+          <h3>{statement}</h3>
+          <p class="small">Published: {published}</p>
+          <Table label={statement} rows={rows} most={24} columns={COLUMNS} />
+        </>
       ))}
     </>
   );

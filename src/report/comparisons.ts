@@ -1,7 +1,7 @@
-/** Everything that is compared in a grid, paired by seed, with what is left out. */
+/** Compares adapters, ends of axes and kernels, paired by seed, and judges the paper's claims. */
 import { type PairedDifference, pairedDifference } from '../base/stats.ts';
 import { byName, type Condition, isFull, type Quantity, scoreOf } from './conditions.ts';
-import { predictsOneClass, voidReason, writesAnswers } from './evidence.ts';
+import { voidReason } from './evidence.ts';
 import {
   checkpointsOf,
   entropiesOf,
@@ -10,8 +10,8 @@ import {
   INFORMATION,
   withLora,
 } from './fisher.ts';
-import { contentKey, distinct, groupBy, nearest, trainingDistance } from './groups.ts';
-import { ASR, ASR_ADDED, COMPARED, DROP, type MetricNote } from './metrics.ts';
+import { contentKey, distinct, groupBy, nearest, settingKey, trainingDistance } from './groups.ts';
+import { ACCURACY, ASR, ASR_ADDED, COMPARED, DROP, type MetricNote } from './metrics.ts';
 import type { Checkpoint, Parametrisation, ReportCell } from './types.ts';
 import {
   judge,
@@ -23,8 +23,8 @@ import {
   type Verdict,
 } from './verdict.ts';
 
-/** Two numbers, paired by seed, and their difference a − b. */
-export interface Pairs {
+/** Two numbers, paired by seed, `a[i]` with `b[i]` at `seeds[i]`, and their difference a − b. */
+export interface Comparison {
   readonly a: readonly number[];
   readonly b: readonly number[];
   readonly seeds: readonly number[];
@@ -32,32 +32,29 @@ export interface Pairs {
   readonly incomplete: number;
   /** How many seeds have both numbers but are not evidence (evidence.ts); they are not used. */
   readonly excluded: number;
-  /** The reasons why pairs are not evidence, each once. */
+  /** Why pairs are excluded, each reason once. */
   readonly reasons: readonly string[];
   /** Null if no pair is left. */
   readonly difference: PairedDifference | null;
-}
-
-export interface Comparison extends Pairs {
   readonly margin: number;
-  /** Null if the paper makes no claim. */
+  /** Null if the paper makes no claim about the comparison. */
   readonly verdict: Verdict | null;
 }
 
-/** Whether a number is there and finite. */
 export const isNumber = (value: number | null): value is number =>
   value !== null && Number.isFinite(value);
 
 /**
- * Pairs two numbers over seeds. `a` and `b` return null for a seed that lacks the number.
- * @param reason returns why the pair of a seed is not evidence, or null if it is
+ * Pairs two numbers over seeds.
+ * @param a returns the first number at a seed; null if there is none. Likewise `b`
+ * @param reason returns why the pair of a seed is not evidence; null if it is
  */
 function pairBySeed(
   seeds: readonly number[],
   a: (seed: number) => number | null,
   b: (seed: number) => number | null,
   reason: (seed: number) => string | null,
-): Pairs {
+): Omit<Comparison, 'margin' | 'verdict'> {
   const complete = seeds.flatMap((seed) => {
     const x = a(seed),
       y = b(seed);
@@ -77,26 +74,13 @@ function pairBySeed(
   };
 }
 
-const cellsBySeed = (condition: Condition): ReadonlyMap<number, ReportCell> =>
-  new Map(condition.cells.map((cell) => [cell.seed, cell]));
-
 export interface AdapterComparison extends Comparison {
   readonly metric: MetricNote;
   readonly adapter: Condition;
   readonly full: Condition;
 }
 
-/** A metric's difference between the largest and the smallest value of an axis. */
-export interface EndsComparison extends Comparison {
-  readonly metric: MetricNote;
-  readonly most: Condition;
-  readonly least: Condition;
-}
-
-/**
- * Returns the sign that the paper claims for adapter − full, or null if it makes no claim: its
- * claims are about LoRA, not about other adapters, and not about `Condition.unclaimed`.
- */
+/** Returns the sign that the paper claims for adapter − full; null without a claim. */
 function claimedSign(metric: MetricNote, condition: Condition): 1 | -1 | null {
   if (condition.unclaimed !== null || condition.adapter !== 'lora') return null;
   if (metric === ASR && condition.family === 'backdoor') return -1;
@@ -104,25 +88,18 @@ function claimedSign(metric: MetricNote, condition: Condition): 1 | -1 | null {
   return null;
 }
 
-/** Returns a key of all axes but adapter and training. */
-const blockKey = ({ axes }: Condition): string =>
-  contentKey(
-    Object.fromEntries(Object.entries(axes).filter(([path]) => !/^(adapter|train)\./.test(path))),
-  );
-
 /**
- * Pairs each adapter's condition with full fine-tunings of the same attack and other axes. Of
- * these, it takes those that differ from the adapter's in the fewest axes of training: if adapters
- * and full fine-tuning have different learning rates, those with as many steps.
+ * Pairs each adapter with the full fine-tunings of the same attack and setting that differ from it
+ * in the fewest axes of training.
  */
 export function adapterPairs(
   conditions: readonly Condition[],
 ): readonly { readonly adapter: Condition; readonly full: Condition }[] {
-  const fulls = groupBy(conditions.filter(isFull), blockKey);
+  const fulls = groupBy(conditions.filter(isFull), ({ axes }) => settingKey(axes));
   return conditions
     .filter((condition) => !isFull(condition))
     .flatMap((adapter) => {
-      const block = fulls.get(blockKey(adapter)) ?? [];
+      const block = fulls.get(settingKey(adapter.axes)) ?? [];
       return nearest(block, (full) => trainingDistance(full.axes, adapter.axes)).map((full) => ({
         adapter,
         full,
@@ -130,33 +107,35 @@ export function adapterPairs(
     });
 }
 
-/** Returns a function that reads a quantity at a seed; null if the condition lacks it there. */
-function readBySeed(condition: Condition, quantity: Quantity): (seed: number) => number | null {
-  const cells = cellsBySeed(condition);
-  return (seed) => {
-    const cell = cells.get(seed);
+const cellAt = ({ cells }: Condition, seed: number): ReportCell | undefined =>
+  cells.find((cell) => cell.seed === seed);
+
+const readBySeed =
+  (condition: Condition, quantity: Quantity) =>
+  (seed: number): number | null => {
+    const cell = cellAt(condition, seed);
     return cell ? quantity(cell) : null;
   };
-}
 
-/** Chooses the rows that are compared: returns a metric's note itself, or its note on test rows. */
+/** Returns the metric whose numbers are compared: the given one, or the same on test rows. */
 type ChooseRows = (metric: MetricNote) => MetricNote;
 const onValidation: ChooseRows = (metric) => metric;
 
-/** Compares a metric of two conditions, paired by seed. The verdict stays null. */
 function compareScores(
   metric: MetricNote,
   adapter: Condition,
   full: Condition,
   onRows = onValidation,
 ): AdapterComparison {
-  const sides = [adapter, full].map((condition) => ({ condition, cells: cellsBySeed(condition) }));
-  const seeds = [...new Set(sides.flatMap(({ cells }) => [...cells.keys()]))].sort((x, y) => x - y);
+  const sides = [adapter, full];
+  const seeds = distinct(sides.flatMap(({ cells }) => cells.map(({ seed }) => seed))).sort(
+    (x, y) => x - y,
+  );
   const reason = (seed: number): string | null => {
-    for (const { condition, cells } of sides) {
-      const cell = cells.get(seed);
+    for (const side of sides) {
+      const cell = cellAt(side, seed);
       const found = cell ? voidReason(cell, metric) : null;
-      if (found !== null) return `${condition.adapterLabel} ${found}`;
+      if (found !== null) return `${side.adapterLabel} ${found}`;
     }
     return null;
   };
@@ -172,19 +151,19 @@ function compareScores(
 }
 
 /**
- * Returns, for the pairs of an ASR comparison, what the trigger adds to each model's own rate of
- * the target. Returns the ASR itself if no model's was measured, and no pairs if some are missing.
+ * Returns what the trigger adds to each model's rate of the target. If that was measured for no
+ * model, it is the ASR itself; if for some only, there are no pairs.
  */
 function addedByTrigger(
   { adapter, full, seeds, a, b, margin }: AdapterComparison,
   onRows = onValidation,
 ): PairedSample {
-  const valuesOf = (condition: Condition): number[] => {
+  const readPairs = (condition: Condition): number[] => {
     const read = readBySeed(condition, scoreOf(onRows(ASR_ADDED)));
     return seeds.flatMap((seed) => read(seed) ?? []);
   };
-  const ofAdapter = valuesOf(adapter),
-    ofFull = valuesOf(full);
+  const ofAdapter = readPairs(adapter),
+    ofFull = readPairs(full);
   if (ofAdapter.length === 0 && ofFull.length === 0) return { a, b, margin };
   return ofAdapter.length === seeds.length && ofFull.length === seeds.length
     ? { a: ofAdapter, b: ofFull, margin }
@@ -192,11 +171,25 @@ function addedByTrigger(
 }
 
 /**
- * Compares every metric for every pair of an adapter and full fine-tuning that has it, with
- * verdicts on the paper's claims. A verdict on ASR requires that what the trigger adds to each
- * model's own rate of the target differs as claimed, too. Otherwise a model that gives most rows
- * the target class anyway would count as successfully attacked.
+ * Judges comparisons of a metric, one verdict each. A verdict on ASR requires that what the trigger
+ * adds to each model's rate of the target differs as claimed, too. Otherwise a model that gives
+ * most rows the target class anyway would count as successfully attacked.
  */
+const judgeScores = (
+  metric: MetricNote,
+  compared: readonly AdapterComparison[],
+  direction: 1 | -1,
+  onRows = onValidation,
+): readonly Verdict[] =>
+  metric === ASR
+    ? judgeBoth(
+        compared,
+        compared.map((one) => addedByTrigger(one, onRows)),
+        direction,
+      )
+    : judge(compared, direction);
+
+/** Compares each metric of `COMPARED` for each of `adapterPairs` that has it, with verdicts. */
 export function compareAdapters(
   conditions: readonly Condition[],
   onRows = onValidation,
@@ -213,14 +206,7 @@ export function compareAdapters(
         ({ adapter, full }) =>
           claimedSign(metric, adapter) === direction && adapter.attack === full.attack,
       );
-      const judged =
-        metric === ASR
-          ? judgeBoth(
-              claimed,
-              claimed.map((one) => addedByTrigger(one, onRows)),
-              direction,
-            )
-          : judge(claimed, direction);
+      const judged = judgeScores(metric, claimed, direction, onRows);
       for (const [i, comparison] of claimed.entries()) verdicts.set(comparison, judged[i]);
     }
     return found.map((comparison) => ({
@@ -231,17 +217,17 @@ export function compareAdapters(
 }
 
 /**
- * Compares the two ends of a numeric axis of LoRA, for conditions under an attack that differ in
- * nothing else.
- * @param at returns a condition's place on the axis, or null if it has none
- * @param path the axis, which may write a place in several ways
- * @param others the axes that may change along it
+ * Compares a metric at the two ends of a numeric axis of LoRA (`most` − `least`), among attacked
+ * conditions that differ in nothing else.
+ * @param at returns a condition's place on the axis; null if it has none
+ * @param path the axis. It may write one place in several ways
+ * @param others axes that may change along it, if they have one value at each place
  * @param claimed the claimed sign of the difference; 0 if the claim is that there is none
  */
 export function compareEnds(
   conditions: readonly Condition[],
   { family, metric, at, path, others = [], claimed: sign }: EndsQuestion,
-): readonly EndsComparison[] {
+) {
   const placed = byName(conditions).filter(
     (one) =>
       one.adapter === 'lora' && one.family === family && one.unclaimed === null && at(one) !== null,
@@ -265,16 +251,7 @@ export function compareEnds(
     seen.add(pair);
     return [{ most, least, ...compareScores(metric, most, least) }];
   });
-  const verdicts =
-    sign === 0
-      ? judgeEqual(found)
-      : metric === ASR
-        ? judgeBoth(
-            found,
-            found.map((one) => addedByTrigger(one)),
-            sign,
-          )
-        : judge(found, sign);
+  const verdicts = sign === 0 ? judgeEqual(found) : judgeScores(metric, found, sign);
   return found.map((comparison, i) => ({ ...comparison, verdict: verdicts[i] ?? null }));
 }
 
@@ -294,29 +271,22 @@ export interface KernelComparison extends Comparison {
 }
 
 /**
- * Compares one quantity of a condition's LoRA kernel and full kernel. A model that predicts one
- * class only is excluded, except at initialisation: it is training that made it so.
+ * Compares LoRA's kernel with the full one. After initialisation, models that predict one class
+ * only are excluded.
  */
 function compareKernel(
   quantity: FisherQuantity,
   checkpoint: Checkpoint,
   condition: Condition,
 ): KernelComparison {
-  const cells = cellsBySeed(condition);
-  const value =
-    (of: Parametrisation) =>
-    (seed: number): number | null => {
-      const cell = cells.get(seed);
-      return cell ? fisherOf(quantity, checkpoint, of)(cell) : null;
-    };
+  const read = (of: Parametrisation) => readBySeed(condition, fisherOf(quantity, checkpoint, of));
   const reason = (seed: number): string | null => {
-    const cell = cells.get(seed);
-    return checkpoint !== 'init' && cell !== undefined && predictsOneClass(cell)
-      ? `the model ${writesAnswers(cell) ? 'writes one text only' : 'predicts one class only'}`
-      : null;
+    const cell = cellAt(condition, seed),
+      found = cell && checkpoint !== 'init' ? voidReason(cell, ACCURACY) : null;
+    return found === null ? null : `the model ${found}`;
   };
-  const seeds = [...cells.keys()].sort((x, y) => x - y);
-  const pairs = pairBySeed(seeds, value('lora'), value('full'), reason);
+  const seeds = condition.cells.map(({ seed }) => seed).sort((x, y) => x - y);
+  const pairs = pairBySeed(seeds, read('lora'), read('full'), reason);
   const meanFullSize =
     pairs.b.reduce((sum, x) => sum + Math.abs(x), 0) / Math.max(1, pairs.b.length);
   return {
@@ -329,7 +299,7 @@ function compareKernel(
   };
 }
 
-/** Compares the kernels of K_LoRA = K_full + Δ; the paper claims LoRA ≤ full for each quantity. */
+/** Compares every quantity of the two kernels at every checkpoint. The paper claims LoRA ≤ full. */
 export function compareKernels(conditions: readonly Condition[]): readonly KernelComparison[] {
   const cells = conditions.flatMap((condition) => condition.cells);
   const quantities = [...INFORMATION, ...entropiesOf(cells)];
@@ -353,8 +323,3 @@ export interface Comparisons {
   readonly adapters: readonly AdapterComparison[];
   readonly kernels: readonly KernelComparison[];
 }
-
-export const compareAll = (conditions: readonly Condition[]): Comparisons => ({
-  adapters: compareAdapters(conditions),
-  kernels: compareKernels(conditions),
-});

@@ -4,9 +4,7 @@ import { renderToString } from 'preact-render-to-string';
 import { capital } from './format.ts';
 import { type Column, Head, names, numbers, Table, texts } from './html/parts.tsx';
 
-/** What a crosscheck tells, in the terminal and on its page. */
 export interface CrosscheckView {
-  /** The experiment's name. */
   readonly name: string;
   readonly specFile: string;
   readonly cells: number;
@@ -15,7 +13,7 @@ export interface CrosscheckView {
   readonly verdict: { readonly agree: boolean; readonly text: string };
   /** Whether losses tell of rounding or of an error; null if the engines agree. */
   readonly growth: string | null;
-  /** The largest difference of each number, the largest first. */
+  /** The largest difference of each number in each row, the largest first. */
   readonly tables: readonly {
     /** What the rows are; null for the first table. */
     readonly title: string | null;
@@ -35,7 +33,7 @@ const KINDS: { readonly [title: string]: typeof numbers } = {
   b: numbers,
 };
 
-const columnsOf = (titles: readonly string[]): readonly Column<readonly string[]>[] =>
+const makeColumns = (titles: readonly string[]): readonly Column<readonly string[]>[] =>
   titles.map((title, i) => (KINDS[title] ?? texts)(title, (row) => row[i]));
 
 function Page({ name, specFile, cells, engines, ...view }: CrosscheckView): JSX.Element {
@@ -77,7 +75,7 @@ function Page({ name, specFile, cells, engines, ...view }: CrosscheckView): JSX.
             {tables.map(({ title, columns, rows }) => (
               <>
                 {title === null ? null : <h3>{capital(title)}</h3>}
-                <Table label={title ?? 'numbers'} columns={columnsOf(columns)} rows={rows} />
+                <Table label={title ?? 'numbers'} columns={makeColumns(columns)} rows={rows} />
               </>
             ))}
             {notes.map((note) => (

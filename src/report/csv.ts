@@ -22,29 +22,10 @@ const csvField = (value: CsvValue): string => {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 };
 
-/** Returns the values as one line of CSV, without a line end. */
+/** Returns one line of CSV, without a line end. */
 export const csvLine = (values: readonly CsvValue[]): string => values.map(csvField).join(',');
 
-/**
- * Returns the rows as CSV, with the given columns only.
- * @param columns fields, or headings with their fields
- */
-export function csvOf<Row extends { readonly [Field in keyof Row]: CsvValue }>(
-  rows: readonly Row[],
-  columns: readonly (keyof Row | readonly [heading: string, field: keyof Row])[],
-): string {
-  const pairs = columns.map((column): readonly [string, keyof Row] =>
-    typeof column === 'object' ? column : [String(column), column],
-  );
-  return toCsv(
-    rows.map((row) => Object.fromEntries(pairs.map(([heading, field]) => [heading, row[field]]))),
-  );
-}
-
-/**
- * Returns the rows as CSV. The columns are those of the first row, in its order, followed by those
- * that later rows add.
- */
+/** The columns are those of the first row in its order, then those that later rows add. */
 export function toCsv(rows: readonly { readonly [column: string]: CsvValue }[]): string {
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   return [columns, ...rows.map((row) => columns.map((column) => row[column]))]

@@ -1,8 +1,7 @@
-/** Which conditions have a defence, what it did, and what must be said of it. */
-import { pairedDifference } from '../base/stats.ts';
+/** What the defences of a grid did, and what must be said of them. */
+import { differenceOver } from './against.ts';
 import {
   type Condition,
-  hasVoidNumber,
   metricOf,
   type Quantity,
   scoreOf,
@@ -13,16 +12,16 @@ import { DAGGER, daggerText, voidReason } from './evidence.ts';
 import type { Finding, FindingRow } from './findings.ts';
 import { formatDifference, formatNumber } from './format.ts';
 import { distinct, groupBy, type NonEmpty } from './groups.ts';
-import { DEFENCE, NO_DEFENCE } from './labels.ts';
-import { ACCURACY, ASR, ASR_REMOVED, ASR_UNDEFENDED, type MetricNote } from './metrics.ts';
+import { DEFENCE } from './labels.ts';
+import { ACCURACY, ASR, ASR_REMOVED, ASR_UNDEFENDED, type Named } from './metrics.ts';
 import type { ReportCell } from './types.ts';
 
 export const isDefended = ({ axes }: Pick<Condition, 'axes'>): boolean =>
   axes[DEFENCE] !== undefined;
 
 /**
- * Returns a function that says whether a cell with a defence has the training of one without. Its
- * defence then acts on the trained model or on its inputs, and the curves are those without it.
+ * Returns a function that says whether a defended cell has the training of an undefended one. Its
+ * defence acts on the trained model or on inputs, so its curves are the undefended ones.
  */
 export function repeatedTrainings(
   cells: readonly Pick<ReportCell, 'axes' | 'stages'>[],
@@ -32,14 +31,9 @@ export function repeatedTrainings(
   return (cell) => isDefended(cell) && trainings.has(cell.stages['train']);
 }
 
-/** Returns the defence with its parameters that vary: `onion, at = rows`; or `no defence`. */
-export const defenceLabelOf = ({ defence }: Pick<Condition, 'defence'>): string =>
-  defence === '' ? NO_DEFENCE : defence;
-
 /** The defence that drops exactly the poisoned rows. */
 const ORACLE = 'oracle';
 
-/** Returns sentences: what a reader must know of this grid's defences. */
 export function defenceCaveats(conditions: readonly Condition[]): readonly string[] {
   const names = new Set(conditions.map(({ axes }) => axes[DEFENCE]));
   return [
@@ -61,7 +55,6 @@ export function defenceCaveats(conditions: readonly Condition[]): readonly strin
   ];
 }
 
-/** The heading of the report's section on defences. */
 export const DEFENCES = { id: 'defences', title: 'Attacks against defences' };
 const MOST_DEFENDED = 8;
 
@@ -71,11 +64,11 @@ const shareDropped: Quantity = ({ metrics: { evaluate = {} } }) =>
     ? null
     : evaluate['rows_dropped'] / evaluate['rows_judged'];
 
-/** The columns of the finding, each with the metric by whose evidence it is marked. */
+/** The finding's columns; `judgedBy` is the metric by whose evidence their numbers are marked. */
 const COLUMNS: readonly (readonly [
   title: string,
   quantity: Quantity,
-  judgedBy?: Pick<MetricNote, 'metric'>,
+  judgedBy?: Pick<Named, 'metric'>,
 ])[] = [
   ['ASR without', scoreOf(ASR_UNDEFENDED), ASR_UNDEFENDED],
   ['ASR with', scoreOf(ASR), ASR],
@@ -91,9 +84,9 @@ const COLUMNS: readonly (readonly [
 ];
 
 /**
- * Returns what each defence did to the attacks or, if no attacked cell has a defence, to clean
- * models. With many conditions, each defence has one row, with the least and the largest mean. Null
- * if no condition has a defence.
+ * Returns what each defence did to the attacks or, if no attacked cell is defended, to clean
+ * models. Of many conditions, each defence has one row with the least and the largest mean. Null if
+ * no condition has a defence.
  */
 export function defenceFinding(conditions: readonly Condition[]): Finding | null {
   const defended = conditions.filter(isDefended);
@@ -103,15 +96,17 @@ export function defenceFinding(conditions: readonly Condition[]): Finding | null
   const isEach = assessed.length <= MOST_DEFENDED;
   const groups = isEach
     ? assessed.map((condition): NonEmpty<Condition> => [condition])
-    : [...groupBy(assessed, defenceLabelOf).values()];
+    : [...groupBy(assessed, ({ defence }) => defence).values()];
   const columns = COLUMNS.filter(([, quantity]) =>
     assessed.some((condition) => seriesOf(condition, quantity).summary !== null),
   );
   const rows = groups.map((group): FindingRow => ({
-    label: isEach ? distinguishingLabel(group[0], assessed) : defenceLabelOf(group[0]),
+    label: isEach ? distinguishingLabel(group[0], assessed) : group[0].defence,
     values: columns.map(([, quantity, metric]) => {
       const text = rangeText(group, quantity);
-      return metric && group.some((one) => hasVoidNumber(one, metric)) ? `${text} ${DAGGER}` : text;
+      return metric && group.some((one) => voidReasons(one, metric).size > 0)
+        ? `${text} ${DAGGER}`
+        : text;
     }),
     ...changeOfAsr(group),
   }));
@@ -138,7 +133,7 @@ export function defenceFinding(conditions: readonly Condition[]): Finding | null
   };
 }
 
-/** Returns a condition's setting, and its attack and adapter if they differ among these. */
+/** Names a condition by its setting, and by its attack and adapter if they differ among these. */
 const distinguishingLabel = (condition: Condition, among: readonly Condition[]): string =>
   [
     condition.setting,
@@ -147,7 +142,7 @@ const distinguishingLabel = (condition: Condition, among: readonly Condition[]):
     ),
   ].join(' · ');
 
-/** Returns the least and the largest mean of conditions: `0.120 to 0.340`; `–` without any. */
+/** Returns the range of the conditions' means: `0.120 to 0.340`; `–` without any. */
 function rangeText(group: readonly Condition[], quantity: Quantity): string {
   const means = group.flatMap((one) => seriesOf(one, quantity).summary?.mean ?? []);
   if (means.length === 0) return '–';
@@ -159,7 +154,7 @@ function rangeText(group: readonly Condition[], quantity: Quantity): string {
 
 /**
  * Compares ASR with and without the defence over the pairs that are evidence. The difference is
- * null if no pair is left, or if the group has several conditions.
+ * null if there is none, or if the group has several conditions.
  */
 function changeOfAsr(group: NonEmpty<Condition>): Omit<FindingRow, 'label' | 'values'> {
   const cells = group.flatMap((condition) => condition.cells);
@@ -170,12 +165,7 @@ function changeOfAsr(group: NonEmpty<Condition>): Omit<FindingRow, 'label' | 'va
   const reasons = pairs.flatMap(({ reason }) => reason ?? []);
   const counted = pairs.filter(({ reason }) => reason === null);
   const difference =
-    group.length > 1 || counted.length === 0
-      ? null
-      : pairedDifference(
-          counted.map(() => 0),
-          counted.map(({ removed }) => removed),
-        );
+    group.length > 1 ? null : differenceOver(counted.map(({ removed }) => [0, removed]));
   return {
     difference: difference && formatDifference(difference, 'proportion'),
     n: counted.length,

@@ -1,35 +1,23 @@
 /** Compares the results of two experiments. Pure. */
 import type { Json, JsonObject } from '../api.ts';
-import { canonical } from '../base/canonical.ts';
-import { valueAt } from '../base/record.ts';
-import { meanOfKnown, pairedDifference } from '../base/stats.ts';
-import { differenceP, holmByMetric } from './against.ts';
+import { type Mutable, valueAt } from '../base/record.ts';
+import { meanOfKnown } from '../base/stats.ts';
+import { differenceOver, differenceP, holmByMetric } from './against.ts';
 import { measuredOn, type RowCount, voidReason } from './evidence.ts';
-import { distinct, groupBy, type NonEmpty } from './groups.ts';
+import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
 import { ACCURACY } from './metrics.ts';
 import type { CellMetrics } from './results.ts';
 import { taskField } from './tasks.ts';
 
-export interface ComparedName {
-  /** Axis values by full path. */
-  readonly axes: JsonObject;
-  /**
-   * The cell's whole configuration. It gives the value of a field that is an axis only in the other
-   * experiment.
-   */
-  readonly config: unknown;
-}
-
 export interface ComparedCell extends Pick<CellMetrics, 'seed' | 'metrics' | 'tasks'> {
   /**
-   * The cell's names. It has several if the grid writes one training in several ways (α = r and
-   * α = 16 at rank 16).
+   * Several if the grid writes one training in several ways (α = r and α = 16 at rank 16). The
+   * configuration is for fields that are axes in the other experiment only.
    */
-  readonly names: readonly ComparedName[];
+  readonly names: readonly { readonly axes: JsonObject; readonly config: unknown }[];
 }
 
 export interface DifferenceRow {
-  /** Values by full path, along the axes of either experiment. */
   readonly cell: JsonObject;
   readonly seed: number;
   readonly stage: string;
@@ -45,22 +33,17 @@ export interface DifferenceRow {
   /** On how many rows each was measured (`measuredOn`); null if unknown, or missing. */
   readonly rowsA: number | null;
   readonly rowsB: number | null;
-  /** b − a; null if either is missing. */
   readonly difference: number | null;
-  /**
-   * Why the pair is not evidence and is left out of mean differences. Null if it is
-   * evidence, or if either number is missing.
-   */
+  /** Why the pair is not compared. Null if it is evidence, or if either number is missing. */
   readonly excluded: string | null;
 }
 
 /**
- * Chooses the names under which each cell is listed: for each cell of the other experiment that has
- * names in common with it, the first of these, so that two cells are compared once. Without such a
- * cell, it is the cell's own first name.
- * @param a the names of each cell of one experiment
- * @param b the names of each cell of the other
- * @returns `canonical` of a cell's names → the names under which to list it
+ * Chooses the names under which each cell is listed, so that two cells are compared once: for each
+ * cell of the other experiment that shares names with it, the first shared name; without such a
+ * cell, its own first name.
+ * @param a the names of each cell of one experiment; `b`, of the other
+ * @returns `contentKey` of all of a cell's names → the chosen ones
  */
 function listedNames(
   a: readonly (readonly JsonObject[])[],
@@ -68,23 +51,22 @@ function listedNames(
 ): ReadonlyMap<string, readonly JsonObject[]> {
   const listed = new Map<string, JsonObject[]>();
   const cellsOfB = new Map(
-    b.flatMap((names) => names.map((name) => [canonical(name), canonical(names)])),
+    b.flatMap((names) => names.map((name) => [contentKey(name), contentKey(names)])),
   );
   const pairs = new Set<string>();
   for (const names of a)
     for (const name of names) {
-      const other = cellsOfB.get(canonical(name)),
-        own = canonical(names);
-      if (other === undefined || pairs.has(canonical([own, other]))) continue;
-      pairs.add(canonical([own, other]));
+      const other = cellsOfB.get(contentKey(name)),
+        own = contentKey(names);
+      if (other === undefined || pairs.has(contentKey([own, other]))) continue;
+      pairs.add(contentKey([own, other]));
       for (const key of new Set([own, other])) listed.set(key, [...(listed.get(key) ?? []), name]);
     }
   for (const names of [...a, ...b])
-    if (!listed.has(canonical(names))) listed.set(canonical(names), names.slice(0, 1));
+    if (!listed.has(contentKey(names))) listed.set(contentKey(names), names.slice(0, 1));
   return listed;
 }
 
-/** Returns a cell's names, each with its values along all paths. */
 const fullNames = ({ names }: ComparedCell, paths: readonly string[]): JsonObject[] =>
   names.map(({ axes, config }) =>
     Object.fromEntries(
@@ -95,14 +77,8 @@ const fullNames = ({ names }: ComparedCell, paths: readonly string[]): JsonObjec
     ),
   );
 
-/** A number of a cell, why it is not evidence (null if it is), and on how many rows it is. */
-interface CellNumber extends Pick<DifferenceRow, 'stage' | 'metric'> {
-  readonly value: number;
-  readonly reason: string | null;
-  readonly rows: number | null;
-}
-
-const finiteNumbers = ({ metrics }: ComparedCell): readonly CellNumber[] =>
+/** Returns a cell's numbers, each with its reason and rows as in `DifferenceRow`. */
+const finiteNumbers = ({ metrics }: ComparedCell) =>
   Object.entries(metrics).flatMap(([stage, values]) =>
     Object.entries(values)
       .filter(([, value]) => Number.isFinite(value))
@@ -115,16 +91,12 @@ const finiteNumbers = ({ metrics }: ComparedCell): readonly CellNumber[] =>
       })),
   );
 
-/** A row that is being filled in. */
-type OpenRow = {
-  -readonly [K in keyof Omit<DifferenceRow, 'difference' | 'excluded'>]: DifferenceRow[K];
-};
+type OpenRow = Mutable<Omit<DifferenceRow, 'difference' | 'excluded'>>;
 
 /**
- * Returns every number of either experiment, matched by cell, seed, stage and metric. A cell's name
- * consists of its values along the axes of both experiments. A field that is fixed in one
- * experiment and varied in the other therefore tells cells apart. A field that is fixed in both
- * does not, even if it differs between them.
+ * Returns every number of either experiment, matched by cell, seed, stage and metric. A cell is
+ * told by its values along the axes of both experiments: a field that is fixed in one and varied in
+ * the other tells cells apart; one that is fixed in both does not, even if it differs.
  */
 export function differenceRows(
   a: readonly ComparedCell[],
@@ -138,9 +110,9 @@ export function differenceRows(
   const rows = new Map<string, OpenRow>();
   const add = (side: 'a' | 'b', one: ComparedCell): void => {
     const { seed } = one;
-    for (const cell of listed.get(canonical(namesIn(one))) ?? [])
+    for (const cell of listed.get(contentKey(namesIn(one))) ?? [])
       for (const { stage, metric, value, reason, rows: measured } of finiteNumbers(one)) {
-        const name = canonical([cell, seed, stage, metric]);
+        const name = contentKey([cell, seed, stage, metric]);
         const row: OpenRow = rows.get(name) ?? {
           ...{ cell, seed, stage, metric, a: null, b: null },
           ...taskField(one.tasks, { stage, metric }),
@@ -178,7 +150,7 @@ export interface DifferenceSummary {
   /** Why numbers behind these means are not evidence; empty for means over pairs. */
   readonly reasonsA: readonly string[];
   readonly reasonsB: readonly string[];
-  /** The pairs in which A's number, or B's, is on fewer rows than the other. */
+  /** The pairs in which the number of A (or of B) is on fewer rows than the other's. */
   readonly fewerA: readonly RowCount[];
   readonly fewerB: readonly RowCount[];
   /** The mean of b − a over the pairs, and its standard deviation (null for fewer than two). */
@@ -187,79 +159,66 @@ export interface DifferenceSummary {
   /** The 95% interval of the mean; null for fewer than two pairs. */
   readonly low: number | null;
   readonly high: number | null;
-  /**
-   * The p-value of no difference (`differenceP`), corrected by Holm's method over all cells that
-   * have a p-value of this metric.
-   */
+  /** The p-value of no difference, corrected by `holmByMetric`. */
   readonly p: number | null;
-  /** How many seeds both experiments have, without those that are not evidence. */
+  /** How many seeds have both numbers and are evidence. */
   readonly pairs: number;
-  /** How many seeds that both experiments have are not evidence. */
+  /** How many seeds have both numbers but are not evidence. */
   readonly excluded: number;
   /** How many seeds only one of the experiments has. */
   readonly unpaired: number;
 }
 
-/** Returns one row for each cell and metric, summarised over seeds. */
 export function summariseDifferences(rows: readonly DifferenceRow[]): DifferenceSummary[] {
-  const groups = groupBy(rows, ({ cell, stage, metric }) => canonical([cell, stage, metric]));
-  const summaries = summariseGroups([...groups.values()]);
+  const groups = groupBy(rows, ({ cell, stage, metric }) => contentKey([cell, stage, metric]));
+  const summaries = [...groups.values()].map(summariseGroup);
   const corrected = holmByMetric(summaries);
   return summaries.map((summary, i) => ({ ...summary, p: corrected[i] ?? null }));
 }
 
-/** Returns both counts of rows if the first is smaller; else none. */
 const fewerRows = (rows: number | null, of: number | null): readonly RowCount[] =>
   rows !== null && of !== null && rows < of ? [{ rows, of }] : [];
 
-/** Summarises each group over its seeds. The p-values are not corrected yet. */
-function summariseGroups(groups: readonly NonEmpty<DifferenceRow>[]): DifferenceSummary[] {
-  return groups.map((group) => {
-    const [{ cell, stage, metric }] = group;
-    const both = group.filter(
-      (row): row is DifferenceRow & { a: number; b: number } => row.a !== null && row.b !== null,
-    );
-    const pairs = both.filter(({ excluded }) => excluded === null);
-    const counted = pairs.length === 0 ? group : pairs;
-    const paired =
-      pairs.length === 0
-        ? null
-        : pairedDifference(
-            pairs.map((row) => row.b),
-            pairs.map((row) => row.a),
-          );
-    return {
-      cell,
-      stage,
-      metric,
-      a: meanOfKnown(counted.map((row) => row.a)),
-      b: meanOfKnown(counted.map((row) => row.b)),
-      reasonsA: distinct(counted.flatMap(({ reasonA }) => reasonA ?? [])),
-      reasonsB: distinct(counted.flatMap(({ reasonB }) => reasonB ?? [])),
-      fewerA: counted.flatMap(({ rowsA, rowsB }) => fewerRows(rowsA, rowsB)),
-      fewerB: counted.flatMap(({ rowsA, rowsB }) => fewerRows(rowsB, rowsA)),
-      difference: paired?.mean ?? null,
-      std: paired?.std ?? null,
-      low: paired?.low ?? null,
-      high: paired?.high ?? null,
-      p: differenceP({ stage, metric }, paired),
-      pairs: pairs.length,
-      excluded: both.length - pairs.length,
-      unpaired: group.length - both.length,
-    };
-  });
+/** Summarises a group over its seeds. The p-value is not corrected yet. */
+function summariseGroup(group: NonEmpty<DifferenceRow>): DifferenceSummary {
+  const [{ cell, stage, metric }] = group;
+  const both = group.filter(
+    (row): row is DifferenceRow & { a: number; b: number } => row.a !== null && row.b !== null,
+  );
+  const pairs = both.filter(({ excluded }) => excluded === null);
+  const counted = pairs.length === 0 ? group : pairs;
+  const paired = differenceOver(pairs.map(({ a, b }) => [b, a]));
+  return {
+    cell,
+    stage,
+    metric,
+    a: meanOfKnown(counted.map((row) => row.a)),
+    b: meanOfKnown(counted.map((row) => row.b)),
+    reasonsA: distinct(counted.flatMap(({ reasonA }) => reasonA ?? [])),
+    reasonsB: distinct(counted.flatMap(({ reasonB }) => reasonB ?? [])),
+    fewerA: counted.flatMap(({ rowsA, rowsB }) => fewerRows(rowsA, rowsB)),
+    fewerB: counted.flatMap(({ rowsA, rowsB }) => fewerRows(rowsB, rowsA)),
+    difference: paired?.mean ?? null,
+    std: paired?.std ?? null,
+    low: paired?.low ?? null,
+    high: paired?.high ?? null,
+    p: differenceP({ stage, metric }, paired),
+    pairs: pairs.length,
+    excluded: both.length - pairs.length,
+    unpaired: group.length - both.length,
+  };
 }
 
 export interface FieldDifference {
   readonly path: string;
-  /** The values in the two specs; null if the field is not set. */
   readonly a: Json;
   readonly b: Json;
 }
 
 /**
- * Returns the fields in which two resolved specs differ, by full path. A list counts as one value,
- * except `base` as a chain of trainings, which is compared training by training.
+ * Returns the fields in which two resolved specs differ, by full path, with null for a field that
+ * is not set. A list is one value, except a list `base`, a chain, which is compared training by
+ * training.
  */
 export function fieldDifferences(a: unknown, b: unknown, path = ''): FieldDifference[] {
   const [isListA, isListB] = [Array.isArray(a), Array.isArray(b)],
@@ -271,7 +230,7 @@ export function fieldDifferences(a: unknown, b: unknown, path = ''): FieldDiffer
       fieldDifferences(a[key], b[key], path === '' ? key : `${path}.${key}`),
     );
   }
-  return canonical(a ?? null) === canonical(b ?? null)
+  return contentKey(a ?? null) === contentKey(b ?? null)
     ? []
     : [{ path, a: (a ?? null) as Json, b: (b ?? null) as Json }];
 }

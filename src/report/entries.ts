@@ -8,7 +8,7 @@ import { type Analysis, scoreTallies } from './analysis.ts';
 import { type AdapterComparison, compareAdapters } from './comparisons.ts';
 import { chooseByName, type Condition } from './conditions.ts';
 import { toCsv } from './csv.ts';
-import { type Enveloped, envelopeOf } from './envelope.ts';
+import { chooseByEnvelope, type Enveloped } from './envelope.ts';
 import { rowsText, writesAnswers } from './evidence.ts';
 import { isName, labelIn } from './figures/axis.ts';
 import { TRAINING } from './figures/chain.ts';
@@ -32,7 +32,6 @@ import { metricName, onTest, parseMetricName } from './metrics.ts';
 import { collectResults } from './results.ts';
 import type { Figure, ReportCell } from './types.ts';
 
-/** A table in each of its forms. */
 export interface DrawnTable extends TableText {
   readonly name: string;
   readonly title: string;
@@ -41,7 +40,6 @@ export interface DrawnTable extends TableText {
   readonly axes: number;
   readonly latex: string;
   readonly markdown: string;
-  /** One line for each number. */
   readonly csv: string;
 }
 
@@ -49,13 +47,12 @@ export interface DrawnEntry {
   readonly name: string;
   readonly figures: readonly Figure[];
   readonly table: DrawnTable | null;
-  /** What the entry can't show, and why: ends of a sentence about it. */
+  /** What the entry can't show, and why, as ends of a sentence about it. */
   readonly lacks: readonly string[];
   /** For an envelope: LoRA and full fine-tuning compared on test rows, each at its own choice. */
   readonly judged: readonly AdapterComparison[];
 }
 
-/** Draws the figures and then the tables that the spec's `report` asks for, one entry each. */
 export async function drawSpecEntries(analysis: Analysis): Promise<readonly DrawnEntry[]> {
   const { figures = [], tables = [] } = analysis.input.entries ?? {};
   const drawn: DrawnEntry[] = [];
@@ -66,7 +63,7 @@ export async function drawSpecEntries(analysis: Analysis): Promise<readonly Draw
   return drawn;
 }
 
-/** Draws an entry, or returns an empty one that says which fault of the user prevents that. */
+/** Draws an entry. A fault of the user gives an empty one, with the fault in `lacks`. */
 async function drawOrExplain(
   name: string,
   draw: () => DrawnEntry | Promise<DrawnEntry>,
@@ -81,11 +78,6 @@ async function drawOrExplain(
   }
 }
 
-/**
- * Returns what an entry's envelope chooses, with notes and comparisons. Without an envelope, these
- * are all conditions, and no notes.
- * @param metrics the metrics of the entry
- */
 function applyEnvelope(
   { envelope, ...entry }: Pick<FigureEntry, 'envelope' | 'cells' | 'against'>,
   metrics: readonly string[],
@@ -96,7 +88,7 @@ function applyEnvelope(
       ...{ conditions, partners: [], empty: [], notes: [], deciding: [], judged: [] },
       shown: (field) => field,
     };
-  const found = envelopeOf(envelope, metrics, { conditions, stages }, entry);
+  const found = chooseByEnvelope(envelope, metrics, { conditions, stages }, entry);
   const judged = compareAdapters([...found.conditions, ...found.partners], onTest).filter(
     ({ metric, verdict }) =>
       verdict !== null &&
@@ -113,10 +105,9 @@ function applyEnvelope(
   };
 }
 
-/** Draws a figure of the spec; under an envelope, of the conditions that the envelope chose. */
 async function drawFigureEntry(asked: FigureEntry, analysis: Analysis): Promise<DrawnEntry> {
   const axes = new Set(analysis.conditions.flatMap((condition) => Object.keys(condition.axes)));
-  const metrics = metricsOf(asked).filter((field) => !axes.has(field));
+  const metrics = shownPaths(asked).filter((field) => !axes.has(field));
   const chosen = applyEnvelope(asked, metrics, analysis),
     entry = asked.envelope === undefined ? asked : withChoiceShown(asked, chosen);
   const { conditions, partners, judged } = chosen;
@@ -126,7 +117,7 @@ async function drawFigureEntry(asked: FigureEntry, analysis: Analysis): Promise<
   const lacks =
     asked.x.field === TRAINING && !hasChain
       ? ['none of its cells has a chain of trainings']
-      : explainLacks(asked, metricsOf(entry), analysis.conditions, isShown, chosen);
+      : explainLacks(asked, shownPaths(entry), analysis.conditions, isShown, chosen);
   return { name: asked.name, figures, table: null, lacks, judged };
 }
 
@@ -155,20 +146,14 @@ function withChoiceShown(
 
 const isPath = (field: string): boolean => field.includes('.');
 
-/**
- * Returns what a figure has on its axes, in a heat map's colour and as references, words such as
- * `attack` left out: metrics, and axes of the grid (`adapter.rank`).
- */
-function metricsOf({ x, y, color, mark, references = [] }: FigureEntry): readonly string[] {
+/** Returns the metrics and axes (`adapter.rank`) that a figure shows, without words (`attack`). */
+function shownPaths({ x, y, color, mark, references = [] }: FigureEntry): readonly string[] {
   const fields = [x, ...y].map(({ field }) => field);
   const named = mark === 'heatmap' ? [...fields, ...(color?.fields ?? [])] : fields;
   return [...named.filter(isPath), ...references];
 }
 
-/**
- * Returns what an entry can't show, and why, as ends of a sentence about it.
- * @param fields metrics, and perhaps axes
- */
+/** Says what an entry lacks, as ends of a sentence. `fields`: metrics, and perhaps axes. */
 function explainLacks(
   { cells, against }: Pick<FigureEntry, 'cells' | 'against'>,
   fields: readonly string[],
@@ -199,7 +184,7 @@ function explainLacks(
   ];
 }
 
-/** Returns the names of a cell's numbers, `STAGE.METRIC`, with the loss if it was recorded. */
+/** Returns a cell's metrics, `STAGE.METRIC`, and the training loss if it was recorded. */
 const measuredFields = ({ metrics, history }: ReportCell): string[] => [
   ...Object.entries(metrics).flatMap(([stage, values]) =>
     Object.keys(values).map((metric) => metricName({ stage, metric })),
@@ -209,10 +194,7 @@ const measuredFields = ({ metrics, history }: ReportCell): string[] => [
 
 // ---- tables ------------------------------------------------------------------------------------
 
-/**
- * Draws a table of the spec. The entry has no table, but says why in `lacks`, if no cell has a
- * number for it or if several cells have one place.
- */
+/** Draws a table of the spec. Without one, `lacks` says why. */
 function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
   const { name, title = name, rows: rowAxes, columns: columnAxes, against = 'none' } = entry;
   const enveloped = applyEnvelope(entry, entry.metrics, analysis),
@@ -237,11 +219,7 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
     isShown: ({ cell }) => shown.has(contentKey(cell)),
   });
   const emptyEntry = (lacks: readonly string[]): DrawnEntry => ({
-    name,
-    figures: [],
-    table: null,
-    lacks,
-    judged,
+    ...{ name, figures: [], table: null, lacks, judged },
   });
   if ('clash' in grid)
     return emptyEntry([
@@ -277,14 +255,14 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
           `dosimeter, ${analysis.input.name}: the table ${name} of ${analysis.input.specFile}`,
         ],
       })}\n`,
-      csv: csvOfTable(table, enveloped, wordsFor),
+      csv: tableCsv(table, enveloped, wordsFor),
     },
   };
 }
 
 /**
- * Returns a function from axis values to what words in a table, such as `adapter`, are for the cell
- * that has them: its labels, as in figures, without the axes that the table shows beside them.
+ * Returns a function from a cell's axis values to its labels for the words among `shown`, such as
+ * `adapter`. The labels are without the axes that the table shows beside them.
  */
 function wordsIn(shown: readonly string[], conditions: readonly Condition[]) {
   const words = shown.filter(isName);
@@ -298,11 +276,8 @@ function wordsIn(shown: readonly string[], conditions: readonly Condition[]) {
   return (axes: JsonObject): JsonObject => byAxes.get(contentKey(axes)) ?? {};
 }
 
-/**
- * Returns CSV with a line for each number: its place along the axes, its summary, its comparison,
- * and why it is not evidence. A place where an envelope chose nothing has a line without a number.
- */
-function csvOfTable(
+/** Writes a line for each number, and one without for a place where an envelope chose nothing. */
+function tableCsv(
   { grid, rowAxes, columnAxes, against }: GridTable,
   { conditions, empty }: Enveloped,
   wordsFor: ReturnType<typeof wordsIn>,

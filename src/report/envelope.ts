@@ -1,7 +1,7 @@
 /**
- * Envelopes. Among conditions that differ only in some axes and satisfy bounds, an envelope chooses
- * the one with the highest or the lowest mean of a metric. It chooses by numbers on validation
- * rows, and shows those on test rows. Pure.
+ * Envelopes. Of conditions that differ only in the axes `over` and are within bounds, an envelope
+ * chooses the one with the highest or the lowest mean of a metric. It chooses by numbers on
+ * validation rows, and shows those on test rows. Pure.
  */
 import type { JsonObject, StageFacts } from '../api.ts';
 import { type Envelope, type FigureEntry, isNamed } from '../api/report.ts';
@@ -16,9 +16,10 @@ import {
   metricOf,
 } from './conditions.ts';
 import { measuredOn, voidReason } from './evidence.ts';
+import { isName, labelIn } from './figures/axis.ts';
 import { formatValue, list, plural } from './format.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
-import { axisName, blockLabel, defenceOf, NO_DEFENCE } from './labels.ts';
+import { axisName, blockLabel, defenceOf } from './labels.ts';
 import { noteOf } from './metric-lookup.ts';
 import {
   hasTestRows,
@@ -34,25 +35,23 @@ import type { ReportCell } from './types.ts';
 export interface Enveloped {
   /** The chosen conditions, without the axes that were chosen over. */
   readonly conditions: readonly Condition[];
-  /** Full fine-tunings, chosen likewise, with which the shown conditions are compared. */
+  /** Chosen in the same way: the full fine-tunings that the shown conditions are compared with. */
   readonly partners: readonly Condition[];
-  /** For each group in which none can be chosen: one condition, without `over`’s axes, and why. */
+  /** Groups in which none can be chosen, each as one of its conditions without the axes `over`. */
   readonly empty: readonly { readonly condition: Condition; readonly reason: string }[];
-  /** The metrics by which conditions are chosen. */
+  /** The metrics that choose or are bounded. */
   readonly deciding: readonly string[];
-  /** Sentences for captions: what was chosen, by which metric, from how many conditions. */
+  /** Sentences for captions: what was chosen, by which metric, and from how many conditions. */
   readonly notes: readonly string[];
-  /** Returns the metric that is shown in the place of one that was asked for. */
+  /** Returns the metric that is shown in place of one that was asked for. */
   readonly shown: (field: string) => string;
 }
 
-/** Returns the metrics that decide: the one to maximise or minimise, then the bounded ones. */
 const decidingIn = ({ by, where = {} }: Envelope): readonly string[] => [by, ...Object.keys(where)];
 
 /** Numbers that differ by less are equal: means of proportions are sums of rounded quotients. */
 const EQUAL = 1e-9;
 
-/** Whether an envelope chooses over this axis of a condition. */
 const isChosenOver = ({ over }: Envelope, { ofBase }: Condition, path: string): boolean =>
   isNamed(over, path, ofBase !== null);
 
@@ -61,23 +60,19 @@ const axesNotChosenOver = (envelope: Envelope, condition: Condition): JsonObject
     Object.entries(condition.axes).filter(([path]) => !isChosenOver(envelope, condition, path)),
   );
 
-/** Returns a condition's values on the axes chosen over: `rate 0.2, learning rate 0.001`. */
+/** Writes a condition's values on the axes chosen over: `rate 0.2, learning rate 0.001`. */
 function pointText(envelope: Envelope, condition: Condition): string {
   const named = envelope.over.flatMap((one) =>
-    one === 'adapter'
-      ? [condition.adapterLabel]
-      : one === 'attack'
-        ? [condition.attackLabel]
-        : one === 'defence'
-          ? [condition.defence || NO_DEFENCE]
-          : Object.entries(condition.axes)
-              .filter(([path]) => isChosenOver({ ...envelope, over: [one] }, condition, path))
-              .map(([path, value]) => `${axisName(path)} ${formatValue(value)}`),
+    isName(one)
+      ? [labelIn(condition, one)]
+      : Object.entries(condition.axes)
+          .filter(([path]) => isChosenOver({ ...envelope, over: [one] }, condition, path))
+          .map(([path, value]) => `${axisName(path)} ${formatValue(value)}`),
   );
   return named.join(', ');
 }
 
-/** Why a condition can't be chosen. */
+/** Why a condition can't be chosen, as captions say it. */
 const WHY = {
   lacking: 'without a number at some seed',
   void: 'not evidence at some seed',
@@ -85,27 +80,23 @@ const WHY = {
 } as const;
 type Why = keyof typeof WHY;
 
-/** Differences from a cell without its defence (`accuracy_cost`): 0 if the cell has no defence. */
+/** Matches differences from the undefended cell (`accuracy_cost`), 0 for one without a defence. */
 const OF_DEFENCE = /_(?:cost|removed)(?=$|\.)/;
 
-/** A condition's mean of the metric that decides, and why it can't be chosen. */
-interface Eligibility {
-  /** NaN if a cell lacks the metric. */
-  readonly value: number;
-  /** Null if the condition can be chosen. */
-  readonly why: Why | null;
-  /** Whether the condition satisfies the bounds. */
-  readonly isWithin: boolean;
-}
-
-/** Says by the means over these cells of a condition whether it can be chosen. */
-function eligibilityOf(envelope: Envelope, cells: readonly ReportCell[]): Eligibility {
+/**
+ * Judges a condition by its means over some of its cells. `value` is the mean of the metric that
+ * chooses (NaN if a cell lacks it), and `why` is null if the condition can be chosen.
+ */
+function judgeCondition(
+  envelope: Envelope,
+  cells: readonly ReportCell[],
+): { readonly value: number; readonly why: Why | null; readonly isWithin: boolean } {
   const fields = decidingIn(envelope).map(parseMetricName);
   const means = fields.map(({ stage, metric }) => {
     const read = metricOf(stage, metric);
-    const valueOf = (cell: ReportCell): number =>
+    const readValue = (cell: ReportCell): number =>
       read(cell) ?? (OF_DEFENCE.test(metric) && defenceOf(cell) === null ? 0 : NaN);
-    return cells.reduce((sum, cell) => sum + valueOf(cell), 0) / cells.length;
+    return cells.reduce((sum, cell) => sum + readValue(cell), 0) / cells.length;
   });
   const [value = NaN, ...bounded] = means;
   if (!means.every(Number.isFinite)) return { value, why: 'lacking', isWithin: false };
@@ -121,20 +112,17 @@ function eligibilityOf(envelope: Envelope, cells: readonly ReportCell[]): Eligib
   return { value, why: isVoid ? 'void' : isWithin ? null : 'beyond', isWithin };
 }
 
-interface Choice {
-  /** Null if no condition can be chosen. */
-  readonly best: Condition | null;
-  /** What it was chosen from: `of 6 points, 2 beyond the bound, the first of 2 that are equal`. */
-  readonly about: string;
-}
-
-/** Chooses the eligible condition with the best mean, over the selection seeds if there are any. */
-function chooseFrom(envelope: Envelope, candidates: readonly Condition[]): Choice {
+/**
+ * Chooses the condition with the best mean, over the selection seeds if there are any; `best` is
+ * null if none can be chosen. `about`: `of 6 points, 2 beyond the bound, the first of 2 that are
+ * equal`.
+ */
+function chooseFrom(envelope: Envelope, candidates: readonly Condition[]) {
   const { choose: most, selectionSeeds } = envelope;
   const sign = most === 'highest' ? 1 : -1;
   const judged = candidates.map((condition) => {
     const cells = condition.cells.filter(({ seed }) => selectionSeeds?.includes(seed) !== false),
-      { value, ...why } = eligibilityOf(envelope, cells);
+      { value, ...why } = judgeCondition(envelope, cells);
     return { condition, ...why, value: sign * value };
   });
   const eligible = judged.filter(({ why }) => why === null);
@@ -162,22 +150,12 @@ function chooseFrom(envelope: Envelope, candidates: readonly Condition[]): Choic
   };
 }
 
-/** The choice among the conditions of one group, which differ only in the axes chosen over. */
-interface GroupChoice {
-  readonly axes: JsonObject;
-  /** The cells of the chosen condition; one of any condition if none was chosen. */
-  readonly cells: readonly ReportCell[];
-  /** Whether no condition was chosen. */
-  readonly isEmpty: boolean;
-  /** Which condition was chosen, or why none was. */
-  readonly text: string;
-}
-
 /**
- * Chooses within a group; null if no seed failed and the deciding metric is measured in none of its
- * cells.
+ * Chooses in a group. Returns the shown cells of the chosen condition and, as text, which it is; if
+ * none can be chosen, one cell of any condition, and why. Null if no cell of the group has the
+ * metric that chooses although no stage failed.
  */
-function chooseInGroup(envelope: Envelope, group: NonEmpty<Condition>): GroupChoice | null {
+function chooseInGroup(envelope: Envelope, group: NonEmpty<Condition>) {
   // A cell may be in a group under several names.
   const candidates = [...new Map(group.map((condition) => [condition.key, condition])).values()];
   const [first] = group;
@@ -185,7 +163,8 @@ function chooseInGroup(envelope: Envelope, group: NonEmpty<Condition>): GroupCho
     read = metricOf(stage, metric);
   // For example, a clean run has no success rate.
   const isUnmeasured = candidates.every(
-    ({ cells, failures }) => failures.size === 0 && cells.every((cell) => read(cell) === null),
+    ({ cells, failedCells }) =>
+      failedCells.size === 0 && cells.every((cell) => read(cell) === null),
   );
   if (isUnmeasured) return null;
   const axes = axesNotChosenOver(envelope, first),
@@ -200,7 +179,7 @@ function chooseInGroup(envelope: Envelope, group: NonEmpty<Condition>): GroupCho
     : { axes, cells, isEmpty: false, text: `${chosen} (${about})` };
 }
 
-/** By kind of rows (`measuredRows`): what captions call them. */
+/** What captions call the rows of each kind in `measuredRows`. */
 const ROW_NAMES = {
   plain: (split: string) => `${split} rows`,
   triggered: (split: string) => `triggered ${split} rows`,
@@ -209,16 +188,16 @@ const ROW_NAMES = {
 } as const;
 
 /**
- * Returns the rows on which metrics are measured: `72 triggered validation rows and 144 validation
- * rows`; `100 to 144 accepted validation rows` where scores leave out what a defence rejects. Empty
- * if no metric is measured on rows of a split.
+ * Returns `72 triggered validation rows and 144 validation rows`, or `100 to 144 accepted
+ * validation rows` for scores without the rows that a defence rejects; '' without rows of the
+ * split.
  */
 function rowsText(
   cells: readonly ReportCell[],
   split: 'validation' | 'test',
   metrics: readonly string[],
 ): string {
-  const countsOf = (name: string): readonly number[] =>
+  const readCounts = (name: string): readonly number[] =>
     cells.flatMap(({ metrics: own }) => own['evaluate']?.[name] ?? []);
   const counted = (counts: readonly number[], rows: string): string => {
     const [least, most] = [Math.min(...counts), Math.max(...counts)];
@@ -231,18 +210,18 @@ function rowsText(
     .filter(hasTestRows)
     .flatMap((named) => {
       const [task = ''] = named.metric.split('.'),
-        isTask = countsOf(`${task}.examples`).length > 0;
+        isTask = readCounts(`${task}.examples`).length > 0;
       const own = cells.flatMap((cell) => measuredOn(cell, named) ?? []);
       if (own.some(({ isOfAccepted }) => isOfAccepted)) {
         const counts = own.map(({ rows }) => rows);
         return counted(counts, `accepted ${isTask ? task : split} rows`);
       }
-      if (isTask) return counted(countsOf(`${task}.examples`), `${task} rows`);
+      if (isTask) return counted(readCounts(`${task}.examples`), `${task} rows`);
       // A trigger that training never shows ends the name: `asr.trigger.NAME`.
       const [other = ''] = /\.trigger\..+$/.exec(named.metric) ?? [];
       return measuredRows(named).map((rows) =>
         counted(
-          countsOf(`${split === 'test' ? 'test_' : ''}${ROW_COUNTS[rows]}${other}`),
+          readCounts(`${split === 'test' ? 'test_' : ''}${ROW_COUNTS[rows]}${other}`),
           ROW_NAMES[rows](split),
         ),
       );
@@ -250,12 +229,11 @@ function rowsText(
   return list(distinct(texts));
 }
 
-const labelOf = (field: string): string => noteOf(parseMetricName(field))?.label ?? field;
+const metricLabel = (field: string): string => noteOf(parseMetricName(field))?.label ?? field;
 
-/** The most groups that a caption lists. */
 const MOST = 12;
 
-/** Returns one sentence, `LEAD NAME: TEXT; NAME: TEXT.`, or none without groups. */
+/** Returns the sentence `LEAD NAME: TEXT; NAME: TEXT.` in a list, or [] without groups. */
 function listGroups(lead: string, groups: readonly (readonly [name: string, text: string])[]) {
   if (groups.length === 0) return [];
   const texts = groups.slice(0, MOST).map(([name, text]) => `${name}: ${text}`);
@@ -263,10 +241,7 @@ function listGroups(lead: string, groups: readonly (readonly [name: string, text
   return [`${lead} ${texts.join('; ')}${more}.`];
 }
 
-/**
- * Returns sentences: which metric chooses, over which axes, with which bounds, and on which rows.
- * @param fields the metrics that are shown
- */
+/** Says what chooses (metric, axes, bounds, rows), and on which rows the shown `fields` are. */
 function ruleText(
   envelope: Envelope,
   cells: readonly ReportCell[],
@@ -275,8 +250,8 @@ function ruleText(
   const { over, choose: most, by, where = {}, selectionSeeds } = envelope;
   const bounds = Object.entries(where).map(([field, { min, max }]) =>
     min !== undefined && max !== undefined
-      ? `${labelOf(field)} from ${plainValue(min)} to ${plainValue(max)}`
-      : `${labelOf(field)} ${min === undefined ? `≤ ${plainValue(max ?? NaN)}` : `≥ ${plainValue(min)}`}`,
+      ? `${metricLabel(field)} from ${plainValue(min)} to ${plainValue(max)}`
+      : `${metricLabel(field)} ${min === undefined ? `≤ ${plainValue(max ?? NaN)}` : `≥ ${plainValue(min)}`}`,
   );
   const seeds =
     selectionSeeds === undefined
@@ -288,23 +263,19 @@ function ruleText(
     shownOn = rowsText(cells, 'test', fields.filter(isOfTest)),
     others = fields.filter((field) => !isOfTest(field));
   return [
-    `The ${most} ${labelOf(by)}${bounds.length === 0 ? '' : ` with ${list(bounds)}`} over ` +
+    `The ${most} ${metricLabel(by)}${bounds.length === 0 ? '' : ` with ${list(bounds)}`} over ` +
       `${list(over.map((path) => (path.includes('.') ? axisName(path) : path)))}, chosen by the ` +
       `mean over ${seeds}${chosenOn && ` on ${chosenOn}`}` +
       `${shownOn && `; the numbers are of ${shownOn}`}.`,
-    ...(others.length === 0 ? [] : [`Not of test rows: ${list(others.map(labelOf))}.`]),
+    ...(others.length === 0 ? [] : [`Not of test rows: ${list(others.map(metricLabel))}.`]),
   ];
 }
 
-/** The bias that remains although the numbers are of test rows. */
 const SAME_SEEDS =
   'The seeds that chose are the seeds that are shown, so a lucky training still counts; ' +
   'selection_seeds takes that out.';
 
-/**
- * Without `selection_seeds`, throws a UserFault if a metric that decides is shown and has no
- * separate number on test rows.
- */
+/** Throws a UserFault if the number shown would be the one that was chosen for. */
 function checkShown(envelope: Envelope, fields: readonly string[]): void {
   const shownDecider = decidingIn(envelope).find(
     (field) =>
@@ -319,10 +290,7 @@ function checkShown(envelope: Envelope, fields: readonly string[]): void {
     );
 }
 
-/**
- * Returns the full fine-tunings from which the partners of the shown conditions are chosen. Of the
- * patterns `cells`, only the axes chosen over count.
- */
+/** Returns possible partners. Of the patterns `cells`, only the axes chosen over count. */
 function partnerCandidates(
   { over }: Envelope,
   conditions: readonly Condition[],
@@ -337,11 +305,11 @@ function partnerCandidates(
 }
 
 /**
- * Chooses one condition in each group of conditions that differ only in the envelope's axes `over`.
+ * Chooses one condition in each group of conditions that differ only in the axes `over`.
  * @param fields the metrics that the entry shows
- * @throws UserFault if a metric that decides is shown on the same rows and seeds (`checkShown`)
+ * @throws UserFault if `checkShown` does
  */
-export function envelopeOf(
+export function chooseByEnvelope(
   envelope: Envelope,
   fields: readonly string[],
   {
@@ -351,39 +319,39 @@ export function envelopeOf(
   { cells, against }: Pick<FigureEntry, 'cells' | 'against'>,
 ): Enveloped {
   checkShown(envelope, fields);
-  const keyOf = ({ axes }: { readonly axes: JsonObject }): string => contentKey(axes);
-  const groupsIn = (from: readonly Condition[]): GroupChoice[] =>
+  const axesKey = ({ axes }: { readonly axes: JsonObject }): string => contentKey(axes);
+  const groupsIn = (from: readonly Condition[]) =>
     [...groupBy(from, (one) => contentKey(axesNotChosenOver(envelope, one))).values()].flatMap(
       (group) => chooseInGroup(envelope, group) ?? [],
     );
   const candidates = chooseConditions(byName(conditions), cells),
     groups = groupsIn(candidates),
-    ownKeys = new Set(groups.map(keyOf));
-  // The full fine-tunings that are compared with need not be among the cells that are shown.
+    ownKeys = new Set(groups.map(axesKey));
+  // A partner need not match `cells`.
   const partnerGroups =
     against === 'full'
       ? groupsIn(partnerCandidates(envelope, conditions, cells)).filter(
-          (group) => !group.isEmpty && !ownKeys.has(keyOf(group)),
+          (group) => !group.isEmpty && !ownKeys.has(axesKey(group)),
         )
       : [];
-  const byKey = new Map([...groups, ...partnerGroups].map((group) => [keyOf(group), group]));
+  const byKey = new Map([...groups, ...partnerGroups].map((group) => [axesKey(group), group]));
   const all = conditionsOf(
     [...byKey.values()].flatMap((group) => group.cells),
     stages,
   );
-  const isOwn = (one: Condition): boolean => ownKeys.has(keyOf(one)),
-    isChosen = (one: Condition): boolean => byKey.get(keyOf(one))?.isEmpty === false;
+  const isOwn = (one: Condition): boolean => ownKeys.has(axesKey(one)),
+    isChosen = (one: Condition): boolean => byKey.get(axesKey(one))?.isEmpty === false;
   const chosen = all.filter(isChosen),
     shown = chosen.filter(isOwn),
     partners = distinct(adapterPairs(chosen).map(({ full }) => full)).filter((one) => !isOwn(one));
   const notChosen = all.filter((one) => !isChosen(one));
-  const textOf = (one: Condition): string => byKey.get(keyOf(one))?.text ?? '';
+  const explain = (one: Condition): string => byKey.get(axesKey(one))?.text ?? '';
   const named = (some: readonly Condition[]): (readonly [string, string])[] =>
-    some.map((one) => [[one.adapterLabel, blockLabel(one)].join(', '), textOf(one)]);
+    some.map((one) => [[one.adapterLabel, blockLabel(one)].join(', '), explain(one)]);
   const used = candidates.flatMap((condition) => condition.cells),
     measured = new Set(used.flatMap(({ metrics }) => Object.keys(metrics['evaluate'] ?? {})));
   const deciding = decidingIn(envelope);
-  // A metric measured on other rows than validation rows, as of a task, has no number on test rows.
+  // A metric of a task, for example, has no number on test rows.
   const shownAs = (field: string): string => {
     const test = onTest(parseMetricName(field)),
       hasOwn = measured.has(test.metric) || deciding.includes(field);
@@ -392,7 +360,7 @@ export function envelopeOf(
   return {
     conditions: shown,
     partners,
-    empty: notChosen.map((condition) => ({ condition, reason: textOf(condition) })),
+    empty: notChosen.map((condition) => ({ condition, reason: explain(condition) })),
     deciding,
     notes: [
       ...ruleText(envelope, used, fields.map(shownAs)),

@@ -24,15 +24,15 @@
 import type { JsonObject } from '../api.ts';
 import { SIGNIFICANCE } from '../base/stats.ts';
 import { contentKey, distinct } from './groups.ts';
-import { measuredRows, type MetricNote, type Named, ROW_COUNTS } from './metrics.ts';
+import { measuredRows, type Named, ROW_COUNTS } from './metrics.ts';
 
-/** What a reader must know of one number before using it. */
+/** What a reader must know of a number before using it. */
 export interface Judgement {
   /** Whether the number may count for a claim. */
   readonly counts: boolean;
-  /** Why the number may not count, as ends of a sentence about the model; empty if it may. */
+  /** Why it may not, as ends of a sentence about the model; empty if it may. */
   readonly reasons: readonly string[];
-  /** How many seeds of the cell have this number, and how many of those planned lack it. */
+  /** How many seeds of the cell have the number, and how many of those planned lack it. */
   readonly n: number;
   readonly missing: number;
   /** What the stages behind the number were warned of. */
@@ -41,7 +41,7 @@ export interface Judgement {
   readonly fewer_rows?: RowCount;
 }
 
-/** On how many rows a number was measured, and on how many the same number of other cells. */
+/** On how many rows a number was measured, and on how many (`of`) other cells have it at most. */
 export interface RowCount {
   readonly rows: number;
   readonly of: number;
@@ -50,24 +50,23 @@ export interface RowCount {
 /** The mark of numbers that are not evidence. */
 export const DAGGER = '†';
 
-/** The mark of numbers that were measured on fewer rows (`compareRowCounts`). */
+/** The mark of numbers on fewer rows than others (`compareRowCounts`). */
 export const FEWER_ROWS = '‡';
 
 /** Returns `32 of 40`, or '' for null. */
 export const rowsText = (count: RowCount | null = null): string =>
   count === null ? '' : `${count.rows} of ${count.of}`;
 
-/** The most different counts that an explanation of `FEWER_ROWS` lists. */
 const MOST_COUNTS = 6;
 
-/** Returns the counts, each once: `10 of 20, 5 of 10`; of many, the first and `3 more`. */
+/** Writes each count once: `10 of 20, 5 of 10`; of many, the first ones and `3 more`. */
 export function countsText(counts: readonly RowCount[]): string {
   const pairs = distinct(counts.map(rowsText)),
     more = pairs.length - MOST_COUNTS;
   return [...pairs.slice(0, MOST_COUNTS), ...(more > 0 ? [`${more} more`] : [])].join(', ');
 }
 
-/** Returns the sentences that explain `FEWER_ROWS` below a table; null if no number has it. */
+/** Explains `FEWER_ROWS` below a table; null if no number has it. */
 export function fewerRowsText(counts: readonly RowCount[]): string | null {
   if (counts.length === 0) return null;
   return (
@@ -78,7 +77,7 @@ export function fewerRowsText(counts: readonly RowCount[]): string | null {
   );
 }
 
-/** Returns reasons, each once, as ends of one sentence: `a`, `a or b`, `a, b, or c`. */
+/** Joins reasons, each once, as ends of one sentence: `a`, `a or b`, `a, b, or c`. */
 export function joinWithOr(reasons: readonly string[]): string {
   const each = distinct(reasons);
   return each.length < 3
@@ -86,7 +85,7 @@ export function joinWithOr(reasons: readonly string[]): string {
     : `${each.slice(0, -1).join(', ')}, or ${each.slice(-1).join('')}`;
 }
 
-/** Returns the sentence that explains `DAGGER` below a table; null if there is no reason. */
+/** Explains `DAGGER` below a table; null if there is no reason. */
 export const daggerText = (reasons: readonly string[]): string | null =>
   reasons.length === 0 ? null : `Not evidence: a model behind the number ${joinWithOr(reasons)}.`;
 
@@ -98,14 +97,14 @@ export interface Measured {
 type Scores = { readonly [metric: string]: number | undefined };
 const evaluateMetrics = ({ metrics }: Measured): Scores => metrics['evaluate'] ?? {};
 
-/** Whether the model writes answers (a completion task) instead of predicting classes. */
+/** Whether the model writes answers (a completion task) and does not predict classes. */
 export const writesAnswers = (cell: Measured): boolean =>
   evaluateMetrics(cell)['exact_match'] !== undefined;
 
 export const predictsOneClass = (cell: Measured): boolean =>
   evaluateMetrics(cell)['predicted_share'] === 1;
 
-/** Whether a test with p-value p showed value > than. True if any of the three is unknown. */
+/** Whether a test's p shows that value > than. True if any of the three is unknown. */
 const isShownAbove = (
   p: number | undefined,
   value: number | undefined,
@@ -116,22 +115,22 @@ const isShownAbove = (
   than === undefined ||
   (p < SIGNIFICANCE && value > than);
 
-/** Returns the part of a metric's name that tells its scorer: `.refusal` of `asr.refusal`. */
+/** Returns the end of a metric's name that tells its scorer: `.refusal` of `asr.refusal`. */
 const scorerSuffix = (metric: string): string =>
   (/\..*$/.exec(metric)?.[0] ?? '').replace(/\.trigger\..*$/, '');
 
 /**
  * Whether the rates of a scorer compare rewards of answers (DPO), not what the model writes.
- * @param by the scorer's `scorerSuffix`
+ * @param by its `scorerSuffix`
  */
 export const countsRewards = (cell: Measured, by = ''): boolean =>
   evaluateMetrics(cell)[`reward_accuracy_p${by}`] !== undefined;
 
 /**
- * Whether `reward_accuracy` is shown to be above a half. All scorers share this number, so only its
- * p-value ends in the scorer's name.
+ * Whether `reward_accuracy` is shown to be above a half. All scorers share that number; only its
+ * p-value is named after a scorer.
  * @param by the scorer's `scorerSuffix`
- * @param of `_clean` for the paired clean run, '' for the cell's own
+ * @param of `_clean` for the paired clean run, '' for the cell's own model
  */
 const hasLearntPreference = (cell: Measured, by: string, of: string): boolean => {
   const own = evaluateMetrics(cell);
@@ -139,7 +138,7 @@ const hasLearntPreference = (cell: Measured, by: string, of: string): boolean =>
 };
 
 /**
- * Whether the model's accuracy is above the majority class's share by McNemar's test. If a defence
+ * Whether the accuracy is above the majority class's share by McNemar's test. Under a defence that
  * may reject rows, all three numbers are over the rows that it accepts.
  */
 export function beatsMajority(cell: Measured): boolean {
@@ -152,21 +151,21 @@ export function beatsMajority(cell: Measured): boolean {
   return isShownAbove(p, accepted ?? accuracy, share);
 }
 
-/** Returns why the model has not learnt its task, as the end of a sentence, or null if it has. */
+/** Returns why the model has not learnt its task, as the end of a sentence; null if it has. */
 export function unlearntReason(cell: Measured): string | null {
   if (countsRewards(cell)) return hasLearntPreference(cell, '', '') ? null : NO_PREFERENCE;
-  const { one, noBetter } = wordsOf(cell);
+  const { one, noBetter } = reasonWords(cell);
   if (predictsOneClass(cell)) return one;
   return beatsMajority(cell) ? null : noBetter;
 }
 
-/** Whether the trigger is shown to raise the model's rate of the target; true if there is none. */
+/** Whether the trigger is shown to raise the rate of the target; true if there is no trigger. */
 export function hasTriggerEffect(cell: Measured): boolean {
   const { asr_untriggered_p: p, asr_minus_untriggered: added } = evaluateMetrics(cell);
   return isShownAbove(p, added, 0);
 }
 
-/** The other models that a cell's evaluation records, and how to read their accuracy from it. */
+/** The other models in a cell's evaluation, and how to read their accuracy from it. */
 const OTHERS = {
   clean: {
     called: 'a clean run',
@@ -184,13 +183,13 @@ const OTHERS = {
 };
 
 /**
- * Returns why another model's number, or a difference from it, is not evidence, as the end of a
- * sentence; else null. The model must predict more than one class and, unless the number is one of
- * its own scores, be above the majority class.
+ * Returns why another model's number, or a difference from it, is not evidence; null if it is. That
+ * model must predict more than one class and, unless the number is one of its scores alone, beat
+ * the majority class.
  */
 function otherModelReason(cell: Measured, of: keyof typeof OTHERS, metric: string): string | null {
   const own = evaluateMetrics(cell),
-    { one, noBetter } = wordsOf(cell),
+    { one, noBetter } = reasonWords(cell),
     { called, accuracy } = OTHERS[of],
     share = own[`majority_share_${of}`] ?? own['majority_share'];
   if (own[`predicted_share_${of}`] === 1) return `has ${called} that ${one}`;
@@ -203,45 +202,47 @@ function otherModelReason(cell: Measured, of: keyof typeof OTHERS, metric: strin
 }
 
 /**
- * Returns `read`, which reads the paired clean run's accuracy or ASR from the evaluation of the
- * attacked run (NaN if it is not there), and `judged`, the metric whose evidence decides whether
- * their difference counts. Null unless the metric is an evaluation's ASR, or its accuracy without a
- * scorer.
+ * Returns how to compare a metric with the paired clean run: `read` reads the run's ASR or accuracy
+ * from the attacked run's evaluation (NaN without it), and the difference is evidence if `judged`
+ * is. Null for any metric but ASR and, without a scorer's name, accuracy.
  */
-export function cleanRunReader({ stage, metric }: Pick<MetricNote, 'stage' | 'metric'>) {
+export function cleanRunReader({ stage, metric }: Named) {
   const [, test = '', name, scorer = ''] = /^(test_)?(asr|accuracy)(\..*)?$/.exec(metric) ?? [];
   if (stage !== 'evaluate' || name === undefined || (name === 'accuracy' && scorer !== ''))
     return null;
-  const rateOf = (cell: Measured, of: string): number =>
+  const readRate = (cell: Measured, of: string): number =>
     evaluateMetrics(cell)[`${test}${of}${scorer}`] ?? NaN;
   return name === 'asr'
-    ? { read: (cell: Measured) => rateOf(cell, 'asr_clean'), judged: { metric: 'asr_minus_clean' } }
+    ? {
+        read: (cell: Measured) => readRate(cell, 'asr_clean'),
+        judged: { metric: 'asr_minus_clean' },
+      }
     : {
-        read: (cell: Measured) => rateOf(cell, 'accuracy') + rateOf(cell, 'accuracy_drop'),
+        read: (cell: Measured) => readRate(cell, 'accuracy') + readRate(cell, 'accuracy_drop'),
         judged: { metric: 'accuracy_drop' },
       };
 }
 
-/** Returns ends of sentences for the first two criteria. */
-const wordsOf = (cell: Measured): { readonly one: string; readonly noBetter: string } =>
+/** Words for the first two criteria, as ends of a sentence. */
+const reasonWords = (cell: Measured): { readonly one: string; readonly noBetter: string } =>
   writesAnswers(cell)
     ? { one: 'writes one text only', noBetter: 'is no better than the commonest answer' }
     : { one: 'predicts one class only', noBetter: 'is no better than the majority class' };
 const NO_PREFERENCE = 'rewards the chosen answer of no more than half of the pairs';
 
-/** The metrics by which models are judged, as opposed to counts and facts about predictions. */
+/** Matches scores of models, as opposed to counts and facts about predictions. */
 const JUDGED =
   /^(?:accuracy|precision|recall|f1|macro_f1|mcc|pearson|spearman|token_f1|rouge_l|exact_match|asr|robust_accuracy|trigger_accuracy|trigger_rate|false_trigger_rate)/;
-/** P-values, and numbers of a base (`asr_before`): a chain has the latter as `asr_after_N`. */
+/** Matches p-values, and numbers of a base (`asr_before`; in a chain, also `asr_after_N`). */
 const UNJUDGED = /_p(?:_clean|_undefended)?$|_before$/;
-/** Numbers of the undefended run, and differences from them, on the rows of the defended run. */
+/** Matches numbers of the undefended run, on the defended one's rows, and differences from them. */
 const OF_SAME_ROWS = /_(?:undefended|cost|removed)$/;
-/** Rates at which a trigger succeeds: they need a model that has learnt its task. */
+/** Matches rates at which a trigger succeeds. They need a model that has learnt its task. */
 const RATE = /^(?:asr|trigger_rate|false_trigger_rate)/;
 
 /**
- * Returns a cell that has only the evaluation after an earlier training of its chain, named as its
- * own: `accuracy_after_1` becomes `accuracy`. Before the attack, its `asr` is the `trigger_rate`.
+ * Returns a cell with only its numbers after an earlier training of its chain, named as its own:
+ * `accuracy_after_1` becomes `accuracy`, and the `trigger_rate` before the attack `asr`.
  */
 export function afterTraining(cell: Measured, training: number): Measured {
   const own = evaluateMetrics(cell),
@@ -258,13 +259,10 @@ export function afterTraining(cell: Measured, training: number): Measured {
   return { metrics: { evaluate: { ...numbers, majority_share: share } } };
 }
 
-/** Matches the part of `accuracy_after_1` that tells after which training of a chain it was. */
+/** Matches the end of `accuracy_after_1`. */
 const AFTER = /_after_(\d+)(?=$|\.)/;
 
-/**
- * Returns the name that the same number has in a chain, `asr_after_2` for `asr_before`; null for
- * other numbers and without a chain.
- */
+/** Returns the name that `asr_before` has in a chain, `asr_after_2`; null if it has none. */
 function nameInChain(cell: Measured, named: string): string | null {
   const before = /_before(?=$|\.)/;
   if (!before.test(named)) return null;
@@ -275,7 +273,7 @@ function nameInChain(cell: Measured, named: string): string | null {
   return trainings.length === 0 ? null : named.replace(before, `_after_${Math.max(...trainings)}`);
 }
 
-/** Splits `NAME.accuracy`, a metric on the rows of the task NAME; null for any other metric. */
+/** Splits `NAME.accuracy`, a metric on the rows of the task NAME; null for other metrics. */
 export function splitTask(
   cell: Measured,
   named: string,
@@ -287,12 +285,12 @@ export function splitTask(
 }
 
 /**
- * Returns why a number of `evaluate` is not evidence, as the end of a sentence, or null if it is
- * evidence. A number on test rows is judged by the same model's validation rows.
+ * Returns why a number of `evaluate` is not evidence, as the end of a sentence; null if it is. A
+ * number on test rows is judged by the same model's numbers on validation rows.
  */
 export function voidReason(
   cell: Measured,
-  { metric: named }: Pick<MetricNote, 'metric'>,
+  { metric: named }: Pick<Named, 'metric'>,
 ): string | null {
   // A number of a task is judged by the model's numbers on that task's rows alone.
   const ofTask = splitTask(cell, named);
@@ -312,7 +310,7 @@ export function voidReason(
   // `asr_clean.NAME` is `asr_clean` by the further scorer NAME.
   const metric = named.replace(/^test_/, '').replace(/\..*$/, '');
   if (!JUDGED.test(metric) || UNJUDGED.test(metric)) return null;
-  const words = wordsOf(cell),
+  const words = reasonWords(cell),
     by = scorerSuffix(named);
   if (RATE.test(metric) && countsRewards(cell, by)) {
     const isOfCleanRun = metric.endsWith('_clean') && metric !== 'asr_minus_clean';
@@ -335,21 +333,20 @@ export function voidReason(
   return null;
 }
 
-/** Returns the columns of a CSV that say whether a number is evidence, and why not. */
-export function evidenceColumns(cell: Measured, note: Pick<MetricNote, 'stage' | 'metric'>) {
+export function evidenceColumns(cell: Measured, note: Named) {
   const reason = note.stage === 'evaluate' ? voidReason(cell, note) : null;
   return { evidence: reason === null, reasons: reason ?? '' };
 }
 
-/** Facts about rows and predictions that are not judged, but stand on rows too. */
+/** Matches what is not judged although it is measured on rows. */
 const FACTS = /^(?:majority_share|predicted_share|loss|perplexity|(?:triggered_)?reward_accuracy)$/;
-/** Scores without the rows that a defence rejects. `accuracy` and ASR count these as failures. */
+/** Matches scores without the rows that a defence rejects, which accuracy and ASR do count. */
 const OF_ACCEPTED =
   /^(?:precision|recall|f1|macro_f1|mcc|accuracy_accepted(?:_drop)?|(?:majority|predicted)_share|loss)$/;
 
 /**
  * Returns on how many rows a number was measured, the metric that counts them before a defence
- * rejects any, and whether it leaves out those that are rejected; null if no metric counts them.
+ * rejects any, and whether the number leaves out the rejected ones. Null if no metric counts them.
  */
 export function measuredOn(
   cell: Measured,
@@ -374,33 +371,32 @@ export function measuredOn(
   return { rows: Math.round(all * (1 - rejected)), counter, isOfAccepted };
 }
 
-/** Matches the axes of the data that a cell is trained and evaluated on, without the defender's. */
+/** Matches the axes of training and evaluation data; not the defender's clean rows. */
 const DATA = /^data\.(?!clean)/;
 /** Matches the axes that choose which rows get a trigger. */
 const ATTACK = /(?:^|\.)poisoning\./;
-/** Matches the metrics that count rows: all of a split, those with a trigger or a part of it. */
 const COUNTER = new RegExp(
   `(?:^|_|\\.)(?:${distinct(Object.values(ROW_COUNTS)).join('|')})(?:$|\\.)`,
 );
 
 /**
- * Returns a function that says whether a number was measured on fewer rows than other numbers of
- * these cells with the same data and, under a trigger, the same attack; null if it was not. A
+ * Returns a function that says whether a number was measured on fewer rows than the same number of
+ * other cells with the same data and, under a trigger, the same attack; null if it was not. A
  * defence that is given clean rows is evaluated on the others, and may reject some of them.
- * @param axesOf returns the cell's axis values by full path
+ * @param axesOf returns a cell's axis values by full path
  */
 export function compareRowCounts<Cell extends Measured>(
   cells: readonly Cell[],
   axesOf: (cell: Cell) => JsonObject,
 ): (cell: Cell, named: Named) => RowCount | null {
-  const keysOf = (cell: Cell) => {
+  const dataKeys = (cell: Cell) => {
     const axes = Object.entries(axesOf(cell)),
       data = axes.filter(([path]) => DATA.test(path)),
       attack = axes.filter(([path]) => ATTACK.test(path));
     return { plain: contentKey(data), triggered: contentKey([data, attack]) };
   };
-  const keys = new Map(cells.map((cell) => [cell, keysOf(cell)]));
-  const nameOf = (cell: Cell, counter: string): string => {
+  const keys = new Map(cells.map((cell) => [cell, dataKeys(cell)]));
+  const counterKey = (cell: Cell, counter: string): string => {
     const kind = counter.endsWith(ROW_COUNTS.plain) ? 'plain' : 'triggered';
     return `${keys.get(cell)?.[kind] ?? ''} ${counter}`;
   };
@@ -408,14 +404,14 @@ export function compareRowCounts<Cell extends Measured>(
   for (const cell of cells)
     for (const [metric, value = 0] of Object.entries(evaluateMetrics(cell)))
       if (COUNTER.test(metric)) {
-        const name = nameOf(cell, metric);
+        const name = counterKey(cell, metric);
         most.set(name, Math.max(value, most.get(name) ?? 0));
       }
   return (cell, named) => {
     const measured = measuredOn(cell, named);
     if (measured === null) return null;
     const { rows, counter } = measured,
-      of = most.get(nameOf(cell, counter));
+      of = most.get(counterKey(cell, counter));
     return of === undefined || rows >= of ? null : { rows, of };
   };
 }
@@ -427,10 +423,9 @@ export const TRIGGERED = [
   { rows: 'poisoned training rows', stage: 'train', metric: 'trigger_seen' },
 ] as const;
 
-/** Matches that metric of a trigger that training never shows: `trigger_seen.trigger.NAME`. */
 const HELD_OUT = /^(test_)?trigger_seen\.trigger\.(.+)$/;
 
-/** Returns the shares of rows in which the model reads the whole trigger, if they are below 1. */
+/** Returns, by kind of rows, the share whose whole trigger the model reads, if it is below 1. */
 export function unseenShares({
   metrics,
 }: Measured): readonly { readonly rows: string; readonly share: number }[] {

@@ -22,6 +22,12 @@ export const trainingDistance = (a: JsonObject, b: JsonObject): number =>
     (path) => path.startsWith('train.') && contentKey(a[path]) !== contentKey(b[path]),
   ).length;
 
+/** Returns a key of a cell's values on all axes but those of its adapter and training. */
+export const settingKey = (axes: JsonObject): string =>
+  contentKey(
+    Object.fromEntries(Object.entries(axes).filter(([path]) => !/^(?:adapter|train)\./.test(path))),
+  );
+
 /** Groups the items by key. Keys and items keep the order of `items`. Takes linear time. */
 export function groupBy<T>(
   items: readonly T[],

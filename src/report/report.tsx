@@ -46,7 +46,7 @@ function Page(props: PageProps): JSX.Element {
     <html lang="en">
       <Head name={props.input.name} script={script} />
       <body>
-        <Header analysis={props} answer={props.figures.answer} />
+        <Header {...props} />
         <nav aria-label="Chapters">
           <div class="wrap">
             {chapters.map(({ id, nav }) => (

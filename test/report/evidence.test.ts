@@ -343,12 +343,12 @@ test('caveats name collapsed models, no better ones, triggers without effect or 
     },
   ]);
   assert.equal(
-    found.map(({ id, title }) => [id, title]),
+    found.map(({ title }) => title),
     [
-      ['one-class', '1 of 6 models predicts one class only'],
-      ['no-better', '1 of 6 models is no better than the majority class'],
-      ['not-told', 'No effect of the trigger can be shown in 1 model'],
-      ['not-read', 'The trigger does not reach the model in some rows'],
+      '1 of 6 models predicts one class only',
+      '1 of 6 models is no better than the majority class',
+      'No effect of the trigger can be shown in 1 model',
+      'The trigger does not reach the model in some rows',
     ],
   );
   assert.match(present(found[0]).text, 'LoRA under a (1 of 2 seeds).');

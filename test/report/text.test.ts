@@ -119,7 +119,6 @@ test('a PNG of 2 × 2 palette indexes', () => {
     [0, 0, 1, 0, 1, 0],
   );
   assert.is(png.subarray(-4).toString('hex'), 'ae426082', 'CRC-32 of IEND, from the specification');
-  assert.throws(() => encodePng(2, 2, new Uint8Array(3), []), /2 × 2/);
 });
 
 test('histories are means over equal spans', () => {

@@ -1,18 +1,18 @@
 /**
- * A table of any length: only the rows in view are in the document. The keyboard moves an active
- * row, which a screen reader reads through `aria-activedescendant`.
+ * A table of any length: only rows in view are in the document. Keys move the active row, which a
+ * screen reader reads through `aria-activedescendant`.
  */
-import type { ComponentChildren, JSX, RefObject } from 'preact';
+import type { ComponentChildren, JSX } from 'preact';
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
 
 export interface GridProps {
   readonly id: string;
   readonly label: string;
   readonly columns: readonly { readonly name: string; readonly isNumber?: boolean }[];
-  /** The widths of the columns in pixels. The first column takes what is left. */
+  /** In pixels. The first column takes what is left. */
   readonly widths: readonly number[];
   readonly count: number;
-  /** The row that is active and in view at first, and again if `start` changes. Default: 0. */
+  /** The active row at first, and again if `start` changes; it is then in view. Default: 0. */
   readonly start?: number;
   readonly cells: (row: number) => readonly ComponentChildren[];
   readonly onOpen: (row: number) => void;
@@ -20,24 +20,14 @@ export interface GridProps {
 
 const ROW = 34,
   GAP = 12;
-/** Rows beyond the view that are drawn too, so that scrolling shows no gap. */
+/** Rows beyond the view that are in the document too, so that scrolling shows no gap. */
 const SPARE = 8;
 
-interface Rows {
-  readonly box: RefObject<HTMLDivElement | null>;
-  /** The rows that are in the document: from `first` up to, but without, `last`. */
-  readonly first: number;
-  readonly last: number;
-  /** The active row, which keys move. */
-  readonly current: number;
-  readonly measure: () => void;
-  readonly setActive: (row: number) => void;
-  /** Moves the active row, and returns whether the key is one that moves it. */
-  readonly onKey: (key: string) => boolean;
-}
-
-/** A hook that tells which rows are in view, and which one is active. */
-function useRows(count: number, start: number): Rows {
+/**
+ * Tells which rows are in the document (from `first` up to, but without, `last`), and which row is
+ * active (`current`).
+ */
+function useRows(count: number, start: number) {
   const box = useRef<HTMLDivElement>(null);
   const [view, setView] = useState({ top: 0, height: 400 });
   const [active, setActive] = useState(start);
@@ -78,7 +68,8 @@ function useRows(count: number, start: number): Rows {
     current,
     measure,
     setActive,
-    onKey(key) {
+    /** Returns whether the key moves the active row. */
+    onKey: (key: string): boolean => {
       const page = Math.max(1, Math.floor(view.height / ROW) - 2);
       const to: { readonly [key: string]: number } = {
         ArrowDown: current + 1,

@@ -1,6 +1,6 @@
 /**
- * Shows all rows that models were asked about, a cell beside its clean twin, and its poisoned
- * training rows. What is shown is in the address: the cell by its axes, the filters and the row.
+ * The rows that models were asked about, a cell beside its clean twin, and its poisoned training
+ * rows. The address holds what is shown: the cell by its axes, the filters and the row.
  */
 import { type JSX, render } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
@@ -23,11 +23,11 @@ const SCOPES: { readonly [tab in Tab]: string } = {
     'stages.',
 };
 
-/** What the page shows: a cell, its rows of one kind, the filters, and the open row. */
+/** What the page shows. */
 interface Asking {
   readonly cell: number;
   readonly rows: Tab;
-  /** A name in `Rows.tests`, a class, a text to find, and the open row’s id; each may be empty. */
+  /** A name in `Rows.tests`, a class, a text to find, and the open row’s id. Each may be empty. */
   readonly show: string;
   readonly label: string;
   readonly search: string;
@@ -37,8 +37,8 @@ interface Asking {
 const FILTERS = ['show', 'label', 'search', 'row'] as const;
 
 /**
- * Returns what an address asks for. Its cell is the one that shares most of the named values or, if
- * the address names none, the first one with a clean twin.
+ * Reads what an address asks for: of the cells, the one that shares most of the named values or, if
+ * it names none, the first with a clean twin.
  */
 function readLink({ axes, cells }: Outputs, text: string): Asking {
   const asked = new URLSearchParams(text);
@@ -54,7 +54,7 @@ function readLink({ axes, cells }: Outputs, text: string): Asking {
   };
 }
 
-/** Returns the address from which `readLink` reads the same. */
+/** Writes the address from which `readLink` reads the same. */
 function writeLink({ axes, cells }: Outputs, asking: Asking): string {
   const at = cells[asking.cell]?.at ?? [];
   return new URLSearchParams([
@@ -69,8 +69,8 @@ function writeLink({ axes, cells }: Outputs, asking: Asking): string {
 
 /**
  * Returns the index of the cell that shares most of the wanted values.
- * @param wanted by axis: the index of its value; −1 for a cell that lacks the axis
- * @param fixed an axis whose wanted value counts more than all others; −1 for none
+ * @param wanted for each axis the index of a value; −1 for none
+ * @param fixed an axis whose value counts more than all others; −1 for none
  */
 function mostAlike(cells: readonly OutputCell[], wanted: readonly number[], fixed = -1): number {
   const shared = ({ at }: OutputCell): number =>
@@ -79,11 +79,10 @@ function mostAlike(cells: readonly OutputCell[], wanted: readonly number[], fixe
   return cells.reduce((best, cell, i) => (shared(cell) > shared(cells[best]!) ? i : best), 0);
 }
 
-/** Returns the indexes of the rows that pass a test. */
 const rowsThat = ({ count }: Rows, passes: (row: number) => boolean): number[] =>
   Array.from({ length: count }, (_, row) => row).filter(passes);
 
-/** Returns the rows that pass the filters. @param lower returns a row's text in lower case */
+/** Returns the rows that pass the filters. `lower` returns a row's text in lower case. */
 function passingRows(rows: Rows, { show, label, search }: Asking, lower: (row: number) => string) {
   const wanted = search.toLowerCase();
   return rowsThat(
@@ -95,7 +94,6 @@ function passingRows(rows: Rows, { show, label, search }: Asking, lower: (row: n
   );
 }
 
-/** A choice from a list of texts. */
 export const Choice = ({
   name,
   value,
@@ -121,10 +119,7 @@ export const Choice = ({
 
 const formatCount = (n: number): string => n.toLocaleString('en');
 
-/**
- * The page: the choice of a cell, the filters, the list of rows and the open row.
- * @param base what stands before the page's own part in the fragment of the address
- */
+/** @param base what precedes the page's own part in the fragment of the address */
 export function OutputBrowser({
   outputs,
   base,

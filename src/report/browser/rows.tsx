@@ -1,4 +1,4 @@
-/** The rows of a cell as the page lists, filters and opens them. */
+/** The rows of a cell, as the page lists, filters and opens them. */
 import type { ComponentChildren, JSX } from 'preact';
 import { defined } from '../../base/defined.ts';
 import { formatNumber } from '../format.ts';
@@ -6,19 +6,18 @@ import { changedParts, ChangedRow, Marked, type Segment } from '../html/changes.
 import { applyEdit, type Asked, type OutputCell, type Outputs } from '../outputs.ts';
 import type { GridProps } from './grid.tsx';
 
-/** A list of rows: how many, how each is filtered, searched and shown, by its index in the list. */
+/** A list of rows. Its functions take a row's index in the list. */
 export interface Rows extends Pick<GridProps, 'columns' | 'widths'> {
   readonly count: number;
-  /** How many rows there are in all. Only the first `count` of them are here. */
+  /** How many there are in all; only the first `count` are here. */
   readonly of: number;
   readonly id: (row: number) => string;
-  /** The class that a row is filtered by. */
   readonly label: (row: number) => string;
-  /** The classes to filter by; empty if rows have texts or numbers in their place. */
+  /** The classes to filter by; empty if rows have texts or numbers in place of classes. */
   readonly labels: readonly string[];
-  /** All text of a row, for the search. */
+  /** Returns all text of a row. */
   readonly search: (row: number) => string;
-  /** The other filters, by their names on the page. */
+  /** Other filters, by their names on the page. */
   readonly tests: { readonly [name: string]: (row: number) => boolean };
   readonly cells: (row: number) => readonly ComponentChildren[];
   readonly detail: (row: number) => JSX.Element;
@@ -29,7 +28,7 @@ export const Text = ({ children }: { readonly children: string }): JSX.Element =
   <bdi>{children}</bdi>
 );
 
-/** Writes an answer: a text as it is, the number of a regression (one class), or a class’s name. */
+/** Writes an answer: a text, the number of a regression (one class), or the name of a class. */
 const answerText = (given: number | string | undefined, classes: readonly string[]): string =>
   typeof given === 'string'
     ? given
@@ -37,24 +36,22 @@ const answerText = (given: number | string | undefined, classes: readonly string
       ? formatNumber(given)
       : (classes[given ?? -1] ?? '–');
 
-/** What one model answered, without the trigger or with it, by the index of a row in its set. */
+/** What one model answered. The functions take a row's index in its set. */
 interface Answered {
   readonly title: string;
   /** Whether the model was asked about the row. */
   readonly has: (row: number) => boolean;
   readonly text: (row: number) => string;
-  /** Whether each scorer counts the answer, or whether it is the target; null if undecided. */
+  /** For each scorer, or for the target, whether it counts the answer; null if undecided. */
   readonly hits: (row: number) => readonly (readonly [scorer: string, hit: boolean | null])[];
-  /** A scorer's own words; empty if it has none. */
+  /** Returns a scorer's own words; '' if it has none. */
   readonly said: (row: number, scorer: string) => string;
   readonly asked: (row: number) => Asked;
-  /** The row's text as the model was asked about it. */
+  /** Returns the text that the model was asked. */
   readonly question: (row: number) => string;
 }
 
-const NOTHING: Asked = {};
-
-/** Returns a model's answers; null if there are none, or if they are to other rows than `own`'s. */
+/** Returns a model's answers; null if there are none, or if `own` answers another set. */
 function answeredBy(
   { questions, evaluations, sets }: Outputs,
   { own, twin, target }: OutputCell,
@@ -72,7 +69,7 @@ function answeredBy(
   const place = (row: number): number => places[row] ?? -1;
   const scorers = Object.entries(answers.hits),
     byTarget = shown === 'triggered' && classes.length > 1 && target !== null;
-  const asked = (row: number): Asked => asks[place(row)] || NOTHING;
+  const asked = (row: number): Asked => asks[place(row)] || {};
   return {
     title: `${whose === 'own' ? 'This cell' : 'Clean twin'}${shown === 'plain' ? '' : ', trigger'}`,
     has: (row) => place(row) >= 0,
@@ -97,7 +94,6 @@ function answeredBy(
   };
 }
 
-/** The answers of a cell and of its clean twin, without the trigger and with it. */
 interface Answers {
   readonly plain: Answered;
   readonly twinPlain: Answered | null;
@@ -105,7 +101,6 @@ interface Answers {
   readonly twinTriggered: Answered | null;
 }
 
-/** Returns the filters, by their names on the page. */
 function createFilters(
   { plain, twinPlain, triggered, twinTriggered }: Answers,
   { classes, label }: { readonly classes: readonly string[]; label: (row: number) => string },
@@ -147,7 +142,7 @@ function createFilters(
   };
 }
 
-/** Returns the evaluated rows of a cell, or null if it was not evaluated. */
+/** Returns the evaluated rows of a cell; null if it was not evaluated. */
 export function evaluatedRows(outputs: Outputs, cell: OutputCell): Rows | null {
   const evaluation = outputs.evaluations[cell.own ?? -1],
     set = outputs.sets[evaluation?.set ?? -1],
@@ -204,10 +199,9 @@ export function evaluatedRows(outputs: Outputs, cell: OutputCell): Rows | null {
   };
 }
 
-/** The most characters of a text in the list. */
 const MOST_SHOWN = 300;
 
-/** Shows a text with its change marked, and what the model did not read of it. */
+/** Shows a text with its change marked, and what of it the model did not read. */
 function askedText(title: string, parts: readonly Segment[], unread: Asked['unread']): JSX.Element {
   const text = parts.map((part) => part.text).join('');
   const cut = unread?.map(([from, to]) => text.slice(from, to)).join(' … ');
@@ -308,7 +302,7 @@ const answerCell = (row: number, of: Answered | null): JSX.Element => (
   </td>
 );
 
-/** Returns the poisoned rows of a cell, or null if no training row was changed. */
+/** Returns the poisoned rows of a cell; null if no training row was changed. */
 export function poisonedRows(
   { poisoned, originals }: Outputs,
   { poisoned: of }: OutputCell,

@@ -15,17 +15,17 @@ import {
 import { chainNote, TRAINING } from './chain.ts';
 import { measureOf } from './measure.ts';
 
-/** The axis x: its kind, and where each condition lies on it. */
+/** The axis x of a figure. */
 export interface Axis {
   readonly kind: 'number' | 'text' | 'step' | 'metric';
   readonly title: string;
   /** Returns a condition’s place; null if it has none, or if each of its values has its own. */
   readonly at: (condition: Condition) => number | string | null;
-  /** What the caption says of the axis; may be empty. */
+  /** A sentence for the caption, or ''. */
   readonly note: string;
 }
 
-/** Fields of an entry that stand for a label of the condition, with the label's name. */
+/** The fields of an entry that stand for a label of the condition → the label's name. */
 const NAMES = {
   adapter: 'adapterLabel',
   attack: 'attackLabel',
@@ -41,12 +41,11 @@ export const isWord = (field: string): boolean =>
 export const labelIn = (labels: Labels, name: Name): string =>
   name === 'defence' && labels.defence === '' ? NO_DEFENCE : labels[NAMES[name]];
 
-/** Whether the grid has an axis of this path. */
 export const isAxis = (conditions: readonly Condition[], path: string): boolean =>
   conditions.some((condition) => axisValue(condition, path) !== undefined);
 
 /**
- * Returns a condition's value on an axis: `r 4`, `mrpc` or, beside the axis's title, `4`. Without a
+ * Names a condition's value on an axis: `r 4`, `mrpc` or, beside the axis's title, `4`. Without a
  * value on an axis of adapters or attacks, it is the adapter or the attack; else `–`.
  */
 export function valueName(condition: Condition, path: string, isTitled = false): string {
@@ -76,8 +75,8 @@ function scaledVariance(condition: Condition): number | null {
 }
 
 /**
- * Returns an axis on which all conditions have one scale: σ²·n, or σ² if more of them have that
- * number. Conditions without the number are left out, and the note names them.
+ * Returns an axis of σ²·n, or of σ² if more conditions have a single number of it. Conditions
+ * without the number have no place, and the note names them.
  */
 function varianceAxis(conditions: readonly Condition[]): Axis {
   const given = conditions.filter(({ axes }) => axes[VARIANCE] !== undefined);
@@ -100,7 +99,7 @@ function varianceAxis(conditions: readonly Condition[]): Axis {
   };
 }
 
-/** Whether an axis is the dose of one step of an attack of several steps. */
+/** Whether a path is the dose of one step of an attack that has several. */
 export const isDoseOfOneStep = (path: string): boolean => path.startsWith('poisoning.steps.');
 
 function axisTitle(path: string): string {
@@ -110,7 +109,7 @@ function axisTitle(path: string): string {
   return isDoseOfOneStep(path) ? `${axisName(path)}: ${title}` : title;
 }
 
-/** Returns the axis x of an entry: steps, trainings, names, a metric, or an axis of the grid. */
+/** Describes x: steps, trainings of a chain, names, a metric, or an axis of the grid. */
 export function describeX({ x, y }: FigureEntry, conditions: readonly Condition[]): Axis {
   const { field, scale } = x;
   const nowhere = { at: () => null, note: '' };

@@ -8,36 +8,35 @@ import { noteOf, OF_TRAINING } from '../metric-lookup.ts';
 import { parseMetricName } from '../metrics.ts';
 import type { ReportCell } from '../types.ts';
 
-/** The field of x for the position in a chain of trainings, from 1. It is no axis of the grid. */
+/** The field on x for the place in a chain of trainings, from 1. It is no axis of the grid. */
 export const TRAINING = 'training';
 
-/** Matches a rate under the trigger of the attack that a cell studies: `evaluate.asr.refusal`. */
+/** Matches a rate under the trigger of the attack that the cell studies: `evaluate.asr.refusal`. */
 const OWN_RATE = /^evaluate\.(?:test_)?asr(?!.*\.trigger\.)/;
 
-/** Returns the training, from 1, that plants the trigger which a cell's own rates are under. */
+/** Returns which training, from 1, plants the trigger that a cell's own rates are under. */
 const plantedIn = ({ chain = [], ofBase }: ReportCell): number =>
   ofBase === undefined ? chain.length + 1 : Number(/\d+/.exec(ofBase)?.[0] ?? 0) + 1;
 
-/** Returns the training whose trigger a cell's number is under; null if it is under none's. */
-function planterOf(cell: ReportCell, field: string): number | null {
+/** Returns which training plants the trigger that a number is under; null if it is under none. */
+function findPlanter(cell: ReportCell, field: string): number | null {
   const [, other] = OF_TRAINING.exec(field) ?? [];
   if (other !== undefined) return Number(other);
   return OWN_RATE.test(field) && cell.family === 'backdoor' ? plantedIn(cell) : null;
 }
 
-/** Returns `training 1 (badnets)` for the training that `planterOf` returns. */
 const trainingName = ({ attack, bases = [] }: ReportCell, k: number): string =>
   `training ${k} (${bases[k - 1]?.poisoning.attack ?? attack})`;
 
-/** Returns whose trigger a number is under, for the CSV: `training 1 (badnets)`, or ''. */
+/** Names the training whose trigger a number is under: `training 1 (badnets)`, or ''. */
 export function triggerText({ cells: [cell] }: Condition, field: string): string {
-  const planter = planterOf(cell, field);
+  const planter = findPlanter(cell, field);
   return planter === null ? '' : trainingName(cell, planter);
 }
 
 /**
- * Returns, for each training of a cell's chain and then for its own, the cell with the numbers
- * after that training, and the training's number, from 1. Empty if the cell has no chain.
+ * Returns, for each training of a cell's chain, its own last, the cell with the numbers after it,
+ * and the training's place, from 1. Empty if the cell has no chain.
  */
 export const alongChain = (cell: ReportCell): (readonly [ReportCell, number])[] =>
   cell.chain === undefined
@@ -48,17 +47,17 @@ export const alongChain = (cell: ReportCell): (readonly [ReportCell, number])[] 
       ];
 
 /**
- * Returns the name of a cell's number after a training of its chain. Before the attack it is no
- * success but the `trigger_rate` of a model without the attack.
+ * Names a cell's number after a training of its chain. Under a trigger that is not planted yet, a
+ * success rate is a `trigger_rate`.
  */
 export const fieldAfter = (field: string, cell: ReportCell, training: number): string =>
-  training < (planterOf(cell, field) ?? 0)
+  training < (findPlanter(cell, field) ?? 0)
     ? field.replace(/\.(test_)?asr(?=$|\.)/, '.$1trigger_rate')
     : field;
 
 /**
- * Returns the entry with a panel for the trigger of each poisoned training, if it draws a rate
- * along chains in which several are: `asr.trigger.training_1` beside `asr`.
+ * If an entry draws a rate along chains in which several trainings plant triggers, adds a panel for
+ * each other trigger: `asr.trigger.training_1` beside `asr`.
  */
 export function withEveryTrigger(
   entry: FigureEntry,
@@ -87,7 +86,10 @@ export function withEveryTrigger(
   return { ...entry, y };
 }
 
-/** Names the trainings of a chain and the triggers of the drawn rates; '' without a chain. */
+/**
+ * Says what the trainings of the chain are, and whose triggers the rates are under; '' without a
+ * chain.
+ */
 export function chainNote(conditions: readonly Condition[], fields: readonly string[]): string {
   const cells = conditions.flatMap((condition) => [...condition.cells]);
   const chain = cells.find((cell) => cell.chain)?.chain ?? [];

@@ -4,8 +4,7 @@
  */
 import type { TopLevelSpec } from 'vega-lite';
 import { type Condition, startLabel } from '../conditions.ts';
-import { csvOf } from '../csv.ts';
-import { defenceLabelOf } from '../defences.ts';
+import { toCsv } from '../csv.ts';
 import { checkpointName, lastFisher, withLora } from '../fisher.ts';
 import { formatNumber, list } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
@@ -13,7 +12,6 @@ import { blockLabel, DEFENCE } from '../labels.ts';
 import type { Checkpoint, Figure, Parametrisation, ReportCell } from '../types.ts';
 import {
   drawFigure,
-  firstOf,
   joinLabels,
   KERNEL_DASH,
   KERNELS,
@@ -21,6 +19,7 @@ import {
   nominal,
   quantitative,
   strokeColour,
+  takeFirst,
   varies,
 } from './encode.ts';
 import { adapterPalette, legendLayout, linePalette, type Palette } from './theme.ts';
@@ -29,16 +28,13 @@ const MOST_ATTACKS = 3;
 const MOST_LINES = 5;
 const MOST_POINTS = 128;
 
-/**
- * Returns the indexes of the points to draw: all or, of many, evenly spaced ones that include the
- * first and the last.
- */
+/** Returns the indexes to draw: all or, of many, evenly spaced ones with both ends. */
 function evenIndexes(count: number): number[] {
   const length = Math.min(count, MOST_POINTS);
   return Array.from({ length }, (_, i) => Math.round((i * (count - 1)) / Math.max(1, length - 1)));
 }
 
-/** Returns powers of ten over the range of the values, nine at most. */
+/** Returns powers of ten over the range of the values, at most nine. */
 function axisDecades(values: readonly number[]): number[] {
   const low = Math.floor(Math.log10(Math.min(...values))),
     high = Math.ceil(Math.log10(Math.max(...values)));
@@ -49,9 +45,9 @@ function axisDecades(values: readonly number[]): number[] {
   );
 }
 
-type CurvePoint = ReturnType<typeof curvesOf>[number];
+type CurvePoint = ReturnType<typeof kernelCurves>[number];
 
-/** Returns a cell's eigenvalues, or null if it has none. */
+/** Returns a cell's eigenvalues; null if it has none. */
 type Eigenvalues = (cell: ReportCell, of: Parametrisation) => readonly number[] | null;
 
 interface Panel {
@@ -67,7 +63,7 @@ interface Panel {
  * the first seed that has a LoRA kernel.
  * @param line the condition's name in the legend
  */
-function curvesOf(condition: Condition, line: string, eigenvalues: Eigenvalues) {
+function kernelCurves(condition: Condition, line: string, eigenvalues: Eigenvalues) {
   const cell = condition.cells.find((one) => eigenvalues(one, 'lora'));
   if (cell === undefined) return [];
   return KERNELS.flatMap(({ of, name }) => {
@@ -110,19 +106,19 @@ const curveSpec = (values: CurvePoint[], color: ReturnType<typeof strokeColour>)
   },
 });
 
-/** Draws the curves of some conditions; null if none has eigenvalues of a LoRA kernel. */
+/** Draws the first conditions' curves; null if none of them has eigenvalues of a LoRA kernel. */
 async function panelFigure(
   { id, title, caption, conditions, eigenvalues }: Panel,
   palette: Palette,
 ): Promise<Figure | null> {
-  const { shown, left } = firstOf(conditions, MOST_LINES);
+  const { shown, left } = takeFirst(conditions, MOST_LINES);
   const hasSettings = varies(conditions.map(startLabel));
   const lineLabel = (condition: Condition): string =>
     hasSettings
       ? joinLabels(condition.adapterLabel, startLabel(condition))
       : condition.adapterLabel;
   const values = shown.flatMap((condition) =>
-    curvesOf(condition, lineLabel(condition), eigenvalues),
+    kernelCurves(condition, lineLabel(condition), eigenvalues),
   );
   if (values.length === 0) return null;
   const lines = distinct(values.map(({ line }) => line)),
@@ -135,11 +131,10 @@ async function panelFigure(
       leftOut(left, hasSettings ? 'condition' : 'adapter'),
     ],
     curveSpec(values, strokeColour(linePalette(lines, groupBy(conditions, lineLabel), palette))),
-    csvOf(values, ['adapter', 'setting', 'kernel', 'seed', 'index', 'eigenvalue']),
+    toCsv(values.map(({ line: _line, run: _run, ...row }) => row)),
   );
 }
 
-/** Reads those eigenvalues of a Fisher information that count as above zero. */
 const countedEigenvalues =
   (checkpoint: Checkpoint): Eigenvalues =>
   (cell, of) => {
@@ -169,7 +164,6 @@ function fisherCaption(conditions: readonly Condition[]): string {
   return `True Fisher. Eigenvalues at or below ${share}·λmax count as zero and are not drawn.`;
 }
 
-/** Draws Fisher spectra at initialisation and after training, then the kernels' own spectra. */
 export async function spectrumFigures(
   conditions: readonly Condition[],
 ): Promise<readonly (Figure | null)[]> {
@@ -177,6 +171,18 @@ export async function spectrumFigures(
   const init = withLora(conditions, 'init');
   const blocks = [...groupBy(withLora(conditions, 'final'), blockLabel)];
   const [first] = blocks;
+  const fisherPanel = (
+    id: string,
+    checkpoint: 'init' | 'final',
+    of: readonly Condition[],
+    more: string,
+  ): Panel => ({
+    id: `spectrum-${id}`,
+    title: `Fisher spectrum, ${checkpointName(checkpoint)}${more}`,
+    caption,
+    conditions: of,
+    eigenvalues: countedEigenvalues(checkpoint),
+  });
   const kernelPanel = (
     checkpoint: 'init' | 'final',
     of: readonly Condition[],
@@ -191,20 +197,10 @@ export async function spectrumFigures(
     eigenvalues: eigenvaluesAboveRounding(checkpoint),
   });
   const panels: readonly Panel[] = [
-    {
-      id: 'spectrum-init',
-      title: `Fisher spectrum, ${checkpointName('init')}`,
-      caption,
-      conditions: init,
-      eigenvalues: countedEigenvalues('init'),
-    },
-    ...blocks.slice(0, MOST_ATTACKS).map(([block, of], index) => ({
-      id: `spectrum-final-${index}`,
-      title: `Fisher spectrum, ${checkpointName('final')}, ${block}`,
-      caption,
-      conditions: of,
-      eigenvalues: countedEigenvalues('final'),
-    })),
+    fisherPanel('init', 'init', init, ''),
+    ...blocks
+      .slice(0, MOST_ATTACKS)
+      .map(([block, of], i) => fisherPanel(`final-${i}`, 'final', of, `, ${block}`)),
     kernelPanel('init', init, ''),
     kernelPanel('final', first?.[1] ?? [], first === undefined ? '' : `, ${first[0]}`),
   ];
@@ -214,13 +210,13 @@ export async function spectrumFigures(
   return figures;
 }
 
-/** Returns the points of each cell’s ROC, with the names of its line. */
+/** Returns the points of each cell’s ROC curves, named after their lines. */
 const rocPoints = (conditions: readonly Condition[]) =>
   conditions.flatMap((condition) => {
     const { setting } = condition.labelsWithout(DEFENCE);
     return condition.cells.flatMap(({ seed, roc = {} }) =>
       Object.entries(roc).flatMap(([of, points]) => {
-        const judge = `${defenceLabelOf(condition)} (${of === 'filter' ? 'training rows' : of})`;
+        const judge = `${condition.defence} (${of === 'filter' ? 'training rows' : of})`;
         const line = joinLabels(judge, setting);
         return points.map(([falsePositiveRate, truePositiveRate]) => ({
           attack: condition.attackLabel,
@@ -270,14 +266,12 @@ export async function rocFigure(conditions: readonly Condition[]): Promise<Figur
     { id: 'defences-roc', title },
     ['One line for each adapter and seed. A line along the diagonal is guessing.'],
     rocSpec(points),
-    csvOf(points, [
-      'attack',
-      ['defence', 'judge'],
-      'adapter',
-      'setting',
-      'seed',
-      ['false_positive_rate', 'falsePositiveRate'],
-      ['true_positive_rate', 'truePositiveRate'],
-    ]),
+    toCsv(
+      points.map(({ attack, judge, adapter, setting, seed, ...rates }) => ({
+        ...{ attack, defence: judge, adapter, setting, seed },
+        false_positive_rate: rates.falsePositiveRate,
+        true_positive_rate: rates.truePositiveRate,
+      })),
+    ),
   );
 }

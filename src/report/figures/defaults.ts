@@ -33,25 +33,25 @@ import {
 } from '../metrics.ts';
 import { scorerNote } from '../tasks.ts';
 import type { AttackFamily, ReportCell } from '../types.ts';
-import { firstOf, KERNELS, leftOut, slug, varies } from './encode.ts';
+import { KERNELS, leftOut, slug, takeFirst, varies } from './encode.ts';
 import { measureOf } from './measure.ts';
 
-/** Returns entries for the conditions of a grid. */
 export type Entries = (conditions: readonly Condition[]) => readonly FigureEntry[];
 
-const channelOf = ({ stage, metric }: MetricNote): Channel => ({
+const yChannel = ({ stage, metric }: MetricNote): Channel => ({
   field: metricName({ stage, metric }),
 });
 
-/** Returns patterns that match exactly `some` of the conditions `all`. */
-function patternsOf(some: readonly Condition[], all: readonly Condition[]): readonly CellPattern[] {
+function patternsFor(
+  some: readonly Condition[],
+  all: readonly Condition[],
+): readonly CellPattern[] {
   const paths = distinct(all.flatMap(({ axes }) => Object.keys(axes)));
   return some.map((condition) =>
     Object.fromEntries(paths.map((path) => [path, [axisValue(condition, path) ?? null]])),
   );
 }
 
-/** Returns a pattern that matches the conditions under attacks of some families. */
 const attackPattern = (
   conditions: readonly Condition[],
   families: readonly AttackFamily[],
@@ -63,7 +63,6 @@ const attackPattern = (
   ),
 });
 
-/** The names of a block, which is one attack at one setting. */
 const BLOCK = ['attack', 'setting'];
 
 /** For the first screen: each attack at its highest dose, beside what it must be compared with. */
@@ -81,9 +80,9 @@ export const answerEntries: Entries = (conditions) => {
     title,
     mark: 'point',
     x: { field: 'adapter' },
-    y: [{ ...channelOf(metric), domain: [0, 1] }],
+    y: [{ ...yChannel(metric), domain: [0, 1] }],
     facet: { row: BLOCK },
-    cells: patternsOf(shown, conditions),
+    cells: patternsFor(shown, conditions),
     seeds: false,
     values: true,
     references: references.map(metricName),
@@ -103,13 +102,12 @@ export const answerEntries: Entries = (conditions) => {
   ].filter(({ cells = [] }) => cells.length > 0);
 };
 
-/** Accuracy and ASR of every condition. */
 export const scoreEntries: Entries = () =>
   [ACCURACY, ASR].map((metric) => ({
     name: `scores-${metric.metric}`,
     title: `${metric.label} by attack and adapter`,
     x: { field: 'adapter' },
-    y: [channelOf(metric)],
+    y: [yChannel(metric)],
     facet: { row: BLOCK },
     references: metric === ASR ? [metricName(ASR_CLEAN)] : [],
   }));
@@ -127,13 +125,12 @@ export const differenceEntries: Entries = (conditions) =>
     title: `${metric.label}: paired differences, adapter − full fine-tuning`,
     caption: metric === ACCURACY ? '' : 'Right of zero: the adapter is hurt more.',
     x: { field: 'adapter' },
-    y: [channelOf(metric)],
+    y: [yChannel(metric)],
     facet: { row: BLOCK },
     cells: [attackPattern(conditions, families)],
     against: 'full',
   }));
 
-/** The threat table: attacks against defences. */
 export const defenceEntries: Entries = (conditions) =>
   !conditions.some(isDefended)
     ? []
@@ -153,7 +150,6 @@ export const defenceEntries: Entries = (conditions) =>
         facet: { [isWide(conditions) ? 'row' : 'column']: ['adapter'] },
       }));
 
-/** Whether heat maps of the adapters over the attacks have no room side by side. */
 const isWide = (conditions: readonly Condition[]): boolean =>
   distinct(conditions.map(({ attackLabel }) => attackLabel)).length *
     distinct(conditions.map(({ adapterLabel }) => adapterLabel)).length >
@@ -162,7 +158,7 @@ const MOST_SQUARES = 20;
 
 const EVERY_FAMILY = ['none', 'untargeted', 'backdoor'] as const;
 const fisherField = (name: string): string => `fisher.final.lora.true.${name}`;
-/** What is drawn along the axes of adapters, and under which attacks. */
+/** What is drawn along an axis of adapters, and under which attacks. */
 const ALONG: readonly (readonly [field: string, id: string, families: readonly AttackFamily[]])[] =
   [
     [metricName(ACCURACY), ACCURACY.metric, EVERY_FAMILY],
@@ -174,7 +170,6 @@ const ALONG: readonly (readonly [field: string, id: string, families: readonly A
     ].map((id) => [fisherField(id), id, EVERY_FAMILY] as const),
   ];
 
-/** Scores, information bits and entropies against LoRA's rank or the variance of A. */
 const entriesAlongAxis =
   (path: string, name: string): Entries =>
   (conditions) =>
@@ -196,7 +191,7 @@ const compareByUnit = (a: string, b: string): number =>
   Number(doseUnit(a) === 'count') - Number(doseUnit(b) === 'count') ||
   a.split('.').length - b.split('.').length;
 
-/** Accuracy and ASR against each dose of each attack that has several. */
+/** Accuracy and ASR against each dose of each attack that takes several values of it. */
 export const doseEntries: Entries = (unique) => {
   const conditions = byName(unique);
   const paths = distinct(
@@ -217,7 +212,7 @@ export const doseEntries: Entries = (unique) => {
             `${metric.label} against the ` +
             `${path.startsWith('poisoning.steps.') ? axisName(path) : 'dose'} of ${attack}`,
           x: { field: path },
-          y: [channelOf(metric)],
+          y: [yChannel(metric)],
           cells: [{ 'poisoning.attack': [axisValue(first, 'poisoning.attack') ?? null, 'none'] }],
         })),
       ),
@@ -228,8 +223,8 @@ const MOST_BLOCKS = 4;
 export const MOST_ADAPTERS = 8;
 
 /**
- * Returns an entry with curves over the steps of training for each of the first few attacks and
- * settings. It shows the conditions `trained`, of the first few adapters.
+ * Returns an entry with curves over steps for each of the first few blocks of the conditions
+ * `trained`, with the first few adapters.
  */
 function entriesOverSteps(
   all: readonly Condition[],
@@ -244,7 +239,7 @@ function entriesOverSteps(
     0,
     MOST_ADAPTERS,
   );
-  const { shown, left } = firstOf([...groupBy(trained, blockLabel)], MOST_BLOCKS);
+  const { shown, left } = takeFirst([...groupBy(trained, blockLabel)], MOST_BLOCKS);
   return shown.map(([block, of], i) => {
     const some = of.filter(({ adapterLabel }) => adapters.includes(adapterLabel));
     const { caption = '', ...entry } = entryOf(block, some);
@@ -253,14 +248,14 @@ function entriesOverSteps(
       mark: 'line',
       x: { field: 'step' },
       color: { fields: ['adapter'] },
-      cells: patternsOf(some, all),
+      cells: patternsFor(some, all),
       ...entry,
       caption: `${caption}${i === 0 ? leftOut(left, 'attack condition') : ''}`.trim(),
     };
   });
 }
 
-/** Says of how many steps a point of the loss is the mean, more in longer trainings; '' for 1. */
+/** Says of how many steps a point of the loss is the mean; '' for one step. */
 function spanText(conditions: readonly Condition[]): string {
   const spans = conditions.flatMap(({ cells }) =>
     cells.flatMap(({ history }) => history?.span ?? []),
@@ -337,7 +332,7 @@ export const chainEntries: Entries = (conditions) =>
           title: 'After each training of the chain',
           mark: 'line',
           x: { field: 'training' },
-          y: [ACCURACY, ASR].map((metric) => ({ ...channelOf(metric), domain: [0, 1] })),
+          y: [ACCURACY, ASR].map((metric) => ({ ...yChannel(metric), domain: [0, 1] })),
           color: { fields: [...BLOCK, 'adapter'] },
         },
       ];
@@ -354,7 +349,6 @@ const BITS = [
   },
 ];
 
-/** Information bits of LoRA's A and B, and of the same layers in full at the same weights. */
 export const informationEntries: Entries = (conditions) =>
   (['init', 'final'] as const).flatMap((checkpoint) => {
     const shown = withLora(conditions, checkpoint);
@@ -373,7 +367,7 @@ export const informationEntries: Entries = (conditions) =>
             color: { fields: ['kernel'] },
             // At initialisation the attack plays no part, so each adapter counts once.
             facet: { row: checkpoint === 'init' ? ['setting'] : BLOCK },
-            cells: patternsOf(shown, conditions),
+            cells: patternsFor(shown, conditions),
           };
         });
   });
@@ -385,14 +379,15 @@ const ENTROPIES: Readonly<Record<Scale, string>> = {
   normalised: 'On λ/Σλ: a true entropy.',
 };
 
-/** Rényi entropies against their order α, for the first attack: the clean run, if there is one. */
+/** Rényi entropies against α, for the first block: the clean run's, if there is one. */
 export const entropyEntries: Entries = (conditions) =>
   (['init', 'final'] as const).flatMap((checkpoint) => {
-    const [first, ...others] = withLora(conditions, checkpoint);
+    const having = withLora(conditions, checkpoint),
+      [first] = having;
     if (first === undefined) return [];
-    const block = [first, ...others].filter((one) => blockLabel(one) === blockLabel(first));
+    const block = having.filter((one) => blockLabel(one) === blockLabel(first));
     const name = checkpoint === 'final' ? blockLabel(first) : startLabel(first);
-    const { shown, left } = firstOf(block, MOST_WITH_ENTROPY);
+    const { shown, left } = takeFirst(block, MOST_WITH_ENTROPY);
     const cells = shown.flatMap((condition) => condition.cells);
     return SCALES.map((scale): FigureEntry => ({
       name: `renyi-${scale}-${checkpoint}`,
@@ -411,7 +406,7 @@ export const entropyEntries: Entries = (conditions) =>
       ),
       color: { fields: ['adapter'] },
       facet: { column: ['kernel'] },
-      cells: patternsOf(shown, conditions),
+      cells: patternsFor(shown, conditions),
       seeds: false,
     }));
   });

@@ -9,7 +9,7 @@ import { distinct } from '../groups.ts';
 import type { Figure, Parametrisation } from '../types.ts';
 import { config, legendLayout, type Palette } from './theme.ts';
 
-/** A Vega-Lite transform that keeps rows of one kind: seeds, means and references share a table. */
+/** Keeps the rows of one kind: seeds, means and references share a table. */
 export const onlyPart = (part: string) => [{ filter: `datum.part == '${part}'` }];
 
 /** What captions call the line through a mean that shows its interval. */
@@ -36,32 +36,28 @@ export const KERNEL_DASH = {
   },
 };
 
-/** Returns ` 3 more lines are left out of this figure.`, or '' if there was room for all. */
+/** Returns ` 3 more lines are left out of this figure.`, or '' for 0. */
 export function leftOut(count: number, noun: string): string {
   if (count <= 0) return '';
   const verb = count === 1 ? 'is' : 'are';
   return ` ${plural(count, `more ${noun}`)} ${verb} left out of this figure.`;
 }
 
-/** Returns a key that is equal for equal values. */
 export const keyed = (...values: readonly (string | number | null | undefined)[]): string =>
   JSON.stringify(values);
 
-/** Whether there are at least two different values, null aside. */
 export const varies = (values: readonly (number | string | null)[]): boolean =>
   distinct(values.filter((value) => value !== null)).length > 1;
 
 export const joinLabels = (...parts: readonly string[]): string =>
   parts.filter((part) => part !== '').join(' · ');
 
-/** Returns the text as an id: lower-case letters, digits and hyphens. */
 export const slug = (text: string): string =>
   text
     .toLowerCase()
     .replaceAll(/[^a-z0-9]+/g, '-')
     .replaceAll(/^-|-$/g, '');
 
-/** Returns a function that encodes a field in Vega-Lite, with `more` properties of the encoding. */
 const encodingAs =
   <const Type extends string>(type: Type) =>
   <More extends object>(field: string, title: string | string[] | null, more: More) => ({
@@ -74,7 +70,7 @@ export const quantitative = encodingAs('quantitative');
 export const nominal = encodingAs('nominal');
 export const ordinal = encodingAs('ordinal');
 
-/** Draws a Vega-Lite specification as a figure; `caption` holds parts that are joined. */
+/** Draws a Vega-Lite specification. The parts of `caption` are joined without spaces. */
 export const drawFigure = async (
   { id, title }: Pick<Figure, 'id' | 'title'>,
   caption: readonly string[],
@@ -89,13 +85,11 @@ export const drawFigure = async (
   csv,
 });
 
-/** Returns the first items, and how many there was no room for. */
-export const firstOf = <T>(items: readonly T[], most: number) => ({
+export const takeFirst = <T>(items: readonly T[], most: number) => ({
   shown: items.slice(0, most),
   left: Math.max(0, items.length - most),
 });
 
-/** A Vega-Lite channel: the colour of each line, with a legend. */
 export const strokeColour = ({ domain, range }: Palette) => ({
   field: 'line',
   type: 'nominal' as const,
@@ -113,10 +107,7 @@ interface TextItem {
   readonly fontWeight?: string | number;
   readonly limit?: number;
 }
-/**
- * The hook for measuring text, and the function that resets the ids of clip paths. Vega's typings
- * lack both.
- */
+/** What Vega's typings lack: measuring text, and resetting the ids of clip paths. */
 declare module 'vega' {
   const textMetrics: { width: (item: TextItem, text: string | number | null) => number };
   function resetSVGDefIds(): void;
@@ -137,7 +128,7 @@ export const escapeXml = (text: string): string =>
     .replaceAll('"', '&quot;')
     .replaceAll("'", '&#39;');
 
-/** Gives an `<svg>` a title for screen readers, and ids that no other SVG of the page has. */
+/** Gives an `<svg>` a title for screen readers, and ids that are unique in the page. */
 export function labelSvg(svg: string, id: string, title: string): string {
   return svg
     .replaceAll(/ id="([^"]+)"/g, (_, name: string) => ` id="${id}-${name}"`)
@@ -151,8 +142,8 @@ export function labelSvg(svg: string, id: string, title: string): string {
 }
 
 /**
- * Draws a specification that holds its own data, without canvas or network. Returns an `<svg>`; the
- * same specification gives the same bytes.
+ * Draws a specification with its own data as an `<svg>`, without canvas or network. The same
+ * specification gives the same bytes.
  */
 export async function draw(spec: TopLevelSpec, id: string, title: string): Promise<string> {
   // Vega-Lite's warnings (a scale without data, …) are for authors of specifications.
@@ -170,8 +161,8 @@ export async function draw(spec: TopLevelSpec, id: string, title: string): Promi
 }
 
 /**
- * Rounds coordinates, of which Vega writes 15 digits, to hundredths of a pixel, and removes what is
- * never seen. Texts are left alone, but those of several lines become one text a line.
+ * Rounds coordinates to hundredths of a pixel, removes what is never seen, and splits a text of
+ * several lines into one text for each line.
  */
 const shortenSvg = (svg: string): string =>
   svg

@@ -1,7 +1,4 @@
-/**
- * Draws figures of the grid from entries, which say what is on x, on y and in colours: those of the
- * spec's author and the report's own.
- */
+/** Draws figures of the grid from entries: those of the spec's author and the report's own. */
 import type { FigureEntry, SpreadName } from '../../api/report.ts';
 import { defined } from '../../base/defined.ts';
 import type { Analysis } from '../analysis.ts';
@@ -24,15 +21,15 @@ import { TRAINING, triggerText, withEveryTrigger } from './chain.ts';
 import { drawFigure, keyed, leftOut, LINE, varies } from './encode.ts';
 import { type Frame, frameEntry } from './frame.ts';
 import {
-  columnsOf,
-  domainOf,
+  axisDomain,
+  chosenSpread,
   type Drawn,
+  figureSpec,
   isBeyond,
   isShifted,
-  meansOf,
+  panelsAbreast,
   referenceMark,
-  specOf,
-  spreadOf,
+  summarisePlaces,
 } from './marks.ts';
 import { measureOf } from './measure.ts';
 import { measureIn } from './overlays.ts';
@@ -40,16 +37,16 @@ import type { Point } from './points.ts';
 import { adapterPalette, linePalette } from './theme.ts';
 
 export interface Limits {
-  /** The most lines in a figure. The others go into further figures, two at most. */
+  /** The most lines in a figure. Further ones go into a second figure, or are left out. */
   readonly lines: number;
   /** Whether a line is drawn although it has a single point on x. */
   readonly single: boolean;
-  /** The most names on x in a panel (`places`) and in all; in a heat map, of rows of squares. */
+  /** The most names on x in a panel, and in a figure; in a heat map, the most rows of squares. */
   readonly places?: number;
   readonly most?: number;
 }
 const MOST_FIGURES = 2;
-/** The most panels or rows of them, and places in all of them, that fit on a page. */
+/** The most panels (in a heat map, rows of panels), and the most places in all of them. */
 const MOST_PANELS = 24;
 const MOST_PLACES = 40;
 
@@ -59,26 +56,26 @@ export const OF_REPORT: Limits = { lines: 5, single: false };
 
 const hasSeveralPlaces = (points: readonly Point[]): boolean => varies(points.map(({ x }) => x));
 
-/** Returns the points; if lines run along numbers, without lines that have a single place on x. */
+/** Leaves out lines that have a single place on a numeric x. */
 function withoutSinglePlaces({ form, x, points }: Frame): readonly Point[] {
   if (form !== 'line' || x.kind === 'text') return points;
-  const lineOf = ({ line, measure: { field } }: Point): string => keyed(line, field);
-  const single = [...groupBy(points, lineOf)].filter(
+  const lineKey = ({ line, measure: { field } }: Point): string => keyed(line, field);
+  const single = [...groupBy(points, lineKey)].filter(
     ([, line]) => !hasSeveralPlaces(line) && line.every((point) => point.x !== null),
   );
   const names = new Set(single.map(([name]) => name));
-  return points.filter((point) => !names.has(lineOf(point)));
+  return points.filter((point) => !names.has(lineKey(point)));
 }
 
-/** Returns a key of what is shown whole or not at all: a panel, in a heat map a row of panels. */
+/** Returns a key of a panel or, in a heat map, of a row of panels. */
 const blockKey = ({ form }: Frame, { row, column }: Point): string =>
   form === 'heatmap' ? row : keyed(row, column);
 
-/** Returns a key of a name on x in a panel, or in a heat map of a row of squares. */
+/** Returns a key of a name on x in a panel or, in a heat map, of a row of squares. */
 const placeKey = ({ form }: Frame, { row, column, line, x }: Point): string =>
   form === 'heatmap' ? keyed(row, line) : keyed(row, column, typeof x === 'string' ? x : null);
 
-/** Returns the points that there is room for. Only a block that is too large by itself is cut. */
+/** Returns the points that fit. A block is shown whole unless it is too large by itself. */
 function fittingPoints(
   frame: Frame,
   points: readonly Point[],
@@ -104,8 +101,7 @@ const countConditions = (points: readonly Point[]): number =>
   new Set(points.map(({ subject }) => keyed(subject.condition.key, subject.full?.key))).size;
 
 /**
- * Draws an entry as one figure, or as several if one would have too many lines.
- * @returns no figure if there is nothing to show
+ * Draws an entry as one figure, as several if it has too many lines, or as none if it is empty.
  * @throws UserFault if several cells have one place in the figure
  */
 export async function drawEntry(
@@ -143,8 +139,7 @@ export async function drawEntry(
     const drawn: Drawn = {
       entry,
       frame: part,
-      means: meansOf(points, { entry, frame: part }),
-      lines: shownLines,
+      means: summarisePlaces(points, { entry, frame: part }),
       palette: linePalette(shownLines, frame.lines, adapters),
       overlays: entry.overlays ?? [],
     };
@@ -153,31 +148,31 @@ export async function drawEntry(
       leftOut(k === 0 ? countConditions(followed) - countConditions(fit) : 0, 'condition'),
     ].filter((text) => text !== '');
     if (left.length > 0) left.push(' An entry of report.figures can choose them by its cells.');
-    const title = entry.title ?? titleOf(drawn);
+    const title = entry.title ?? defaultTitle(drawn);
     const head = {
       id: k === 0 ? entry.name : `${entry.name}-${k + 1}`,
       title: count > 1 ? `${title} (${k + 1} of ${count})` : title,
     };
-    const caption = [captionOf(drawn), ...left];
+    const caption = [writeCaption(drawn), ...left];
     figures.push(await drawSized(drawn, head, caption));
   }
   return figures;
 }
 
-const titleOf = ({ entry, frame }: Drawn): string => {
+const defaultTitle = ({ entry, frame }: Drawn): string => {
   const what = distinct(frame.measures.map(({ label }) => label)).join(', ');
   const over = entry.x.title ?? (frame.x.title || entry.x.field);
   return frame.form === 'heatmap' ? what : `${what} against ${over}`;
 };
 
-/** Points on the page for each pixel drawn: type of 12 px is to be 7.5 points high. */
+/** Points on the page for each pixel drawn: type of 12 px becomes 7.5 points high. */
 const POINTS = 7.5 / 12;
 /** Widths in points (1/72 in), and a phone's in pixels. */
 const WIDTHS = { column: 3.25 * 72, page: 6.75 * 72, phone: 366 } as const;
 
 /**
- * Draws a figure of the width that its entry asks for, by changing the width of the panels until it
- * fits. If the legend alone is wider, the whole figure is made smaller. Widths are in pixels.
+ * Draws a figure at the width that its entry asks for, by changing the width of the panels until it
+ * fits. If the legend alone is wider, the whole figure is scaled down. Widths are in pixels.
  */
 async function drawSized(
   drawn: Drawn,
@@ -185,9 +180,9 @@ async function drawSized(
   caption: readonly string[],
 ): Promise<Figure> {
   const { size } = drawn.entry;
-  const csv = csvOfPoints(drawn);
-  const draw = (width: number) => drawFigure(head, caption, specOf(drawn, width), csv);
-  let width = widthOf(drawn),
+  const csv = pointsCsv(drawn);
+  const draw = (width: number) => drawFigure(head, caption, figureSpec(drawn, width), csv);
+  let width = panelWidth(drawn),
     figure = await draw(width);
   if (size === undefined) return figure;
   const asked = size === 'phone' ? WIDTHS.phone : WIDTHS[size] / POINTS;
@@ -196,42 +191,32 @@ async function drawSized(
     const drawnWidth = svgWidth(figure),
       missing = target - drawnWidth;
     if (Math.abs(missing) < 0.5) break;
-    const panelWidth = (all: number): number =>
-      Math.max(LEAST_WIDTH, width + (all - drawnWidth) / columnsOf(drawn));
-    figure = await draw(panelWidth(target));
+    const widthToReach = (all: number): number =>
+      Math.max(LEAST_WIDTH, width + (all - drawnWidth) / panelsAbreast(drawn));
+    figure = await draw(widthToReach(target));
     const narrowest = svgWidth(figure);
     const isTooWide = missing < 0 && narrowest - target > 0.5;
     if (isTooWide) {
       target = narrowest;
-      figure = await draw(panelWidth(target));
+      figure = await draw(widthToReach(target));
     }
-    width = panelWidth(target);
+    width = widthToReach(target);
   }
   const scale = (size === 'phone' ? 1 : POINTS) * (asked / target);
   const unit = size === 'phone' ? '' : 'pt';
   return { ...figure, svg: scale === 1 ? figure.svg : scaledSvg(figure.svg, scale, unit) };
 }
 const svgWidth = ({ svg }: Figure): number => Number(/ width="([\d.]+)"/.exec(svg)?.[1]);
-/** The least width of a panel, in pixels. */
 const LEAST_WIDTH = 40;
 
-/** Scales an `<svg>`, and gives its width and height the unit. */
 const scaledSvg = (svg: string, scale: number, unit: string): string =>
   svg.replace(
-    /^<svg([^>]*?) width="([\d.]+)" height="([\d.]+)" viewBox="[^"]*"([^>]*)>(<title.*?<\/title>)(.*)<\/svg>$/s,
-    (
-      _,
-      before: string,
-      width: string,
-      height: string,
-      after: string,
-      title: string,
-      inner: string,
-    ) => {
+    /^(<svg[^>]*?) width="([\d.]+)" height="([\d.]+)" viewBox="[^"]*"(.*?<\/title>)(.*)<\/svg>$/s,
+    (_, before: string, width: string, height: string, title: string, inner: string) => {
       const [w, h] = [width, height].map((side) => Number((Number(side) * scale).toFixed(2)));
       return (
-        `<svg${before} width="${w}${unit}" height="${h}${unit}" viewBox="0 0 ${w} ` +
-        `${h}"${after}>${title}<g transform="scale(${scale})">${inner}</g></svg>`
+        `${before} width="${w}${unit}" height="${h}${unit}" viewBox="0 0 ${w} ${h}"${title}` +
+        `<g transform="scale(${scale})">${inner}</g></svg>`
       );
     },
   );
@@ -239,17 +224,16 @@ const scaledSvg = (svg: string, scale: number, unit: string): string =>
 /** The most pixels across a heat map's squares, unless they would be too narrow for numbers. */
 const MAP_WIDTH = 960;
 
-/** Returns the width of a panel in pixels, the less the more panels stand side by side. */
-function widthOf(drawn: Drawn): number {
+/** Returns the width of a panel in pixels: the more panels side by side, the less. */
+function panelWidth(drawn: Drawn): number {
   const { form, points } = drawn.frame;
   if (form === 'heatmap') {
     const names = new Set(points.map(({ x }) => x)).size;
-    return names * Math.min(74, Math.max(48, MAP_WIDTH / (names * columnsOf(drawn))));
+    return names * Math.min(74, Math.max(48, MAP_WIDTH / (names * panelsAbreast(drawn))));
   }
-  return [350, 350, 230][columnsOf(drawn)] ?? 200;
+  return [350, 350, 230][panelsAbreast(drawn)] ?? 200;
 }
 
-/** What captions call the line or band that shows a spread. */
 const SPREADS: Readonly<Record<SpreadName, string>> = {
   interval: LINE,
   std: 'sample standard deviation (n − 1) to either side',
@@ -258,7 +242,6 @@ const SPREADS: Readonly<Record<SpreadName, string>> = {
 };
 const STATISTICS = { mean: 'mean', median: 'median', min: 'least', max: 'largest' } as const;
 
-/** Returns how many seeds are behind the marks, for the caption. */
 function seedsText(drawn: Drawn): string {
   const counts = drawn.means.map(({ n }) => n);
   const [least, most] = [Math.min(...counts), Math.max(...counts)];
@@ -266,13 +249,12 @@ function seedsText(drawn: Drawn): string {
   return least === most ? `n = ${plural(most, 'seed')}.` : `n = ${least} to ${most} seeds.`;
 }
 
-/** Returns what points, lines and bars mean, for the caption. */
 function marksText(drawn: Drawn): string {
   const { entry, frame } = drawn;
   const { form, x, measures } = frame;
   const { seeds = true, against } = entry;
   const centre = STATISTICS[entry.statistic ?? 'mean'],
-    spread = spreadOf(entry);
+    spread = chosenSpread(entry);
   const paired = against === undefined ? '' : 'paired ';
   const holm = against !== undefined && spread === 'interval' ? ' before Holm’s correction' : '';
   const ofSpread = `${paired}${SPREADS[spread]}${holm}${isAnySpreadCut(drawn) ? ', cut at the ends of the axis' : ''}`;
@@ -306,14 +288,14 @@ function marksText(drawn: Drawn): string {
 /** Whether an end of an axis cuts off part of a mean's spread. */
 const isAnySpreadCut = (drawn: Drawn): boolean =>
   drawn.frame.measures.some((measure) => {
-    const [least, most] = domainOf(drawn, measure);
+    const [least, most] = axisDomain(drawn, measure);
     return drawn.means.some(
       ({ measure: { field }, low, high }) =>
         field === measure.field && ((low ?? least) < least || (high ?? most) > most),
     );
   });
 
-/** Says how many marks lie beyond the ends that the author gave an axis; '' if none, or no axes. */
+/** Says how many means lie beyond the ends that the author gave an axis; '' if none does. */
 function hiddenText(drawn: Drawn): string {
   const hidden = drawn.means.filter((mean) => isBeyond(drawn, mean, mean.centre)).length;
   return hidden === 0 || drawn.frame.form === 'heatmap'
@@ -330,7 +312,7 @@ const REFERENCES: Readonly<Record<string, readonly [words: string, ofAnswers?: s
   [metricName(ASR_UNTRIGGERED)]: ['the same model without the trigger'],
 };
 
-/** Returns what reference marks stand for: `× the clean model under the trigger.`, or ''. */
+/** Says what reference marks stand for: `× the clean model under the trigger.`; '' without any. */
 function referencesText({ entry: { references = [] }, frame }: Drawn): string {
   const answers = frame.points.some(({ subject }) => subject.condition.cells.some(writesAnswers));
   const marked = references.filter((field) =>
@@ -345,14 +327,12 @@ function referencesText({ entry: { references = [] }, frame }: Drawn): string {
   return `${text.join(' · ')}.`;
 }
 
-/** Returns what is shown, what marks mean, what is not evidence and where numbers come from. */
-function captionOf(drawn: Drawn): string {
+function writeCaption(drawn: Drawn): string {
   const { entry, frame, overlays } = drawn;
-  const [levels, points] = [true, false].map((isLevel) =>
-    frame.points.filter(({ x }) => (x === null) === isLevel),
-  ) as [Point[], Point[]];
-  const reasonsOf = (some: readonly Point[]) => some.flatMap(({ reason }) => reason ?? []);
-  const reasons = reasonsOf(points);
+  const levels = frame.points.filter(({ x }) => x === null),
+    points = frame.points.filter(({ x }) => x !== null);
+  const reasonsFor = (some: readonly Point[]) => some.flatMap(({ reason }) => reason ?? []);
+  const reasons = reasonsFor(points);
   const isHeat = frame.form === 'heatmap';
   const dagger = daggerText(reasons),
     fewer = fewerRowsText(points.flatMap(({ fewerRows }) => fewerRows ?? []));
@@ -365,11 +345,11 @@ function captionOf(drawn: Drawn): string {
     marksText(drawn),
     seedsText(drawn),
     isShifted(drawn) ? 'Lines are drawn side by side, a little off their places on x.' : '',
-    frame.points.some(({ x }) => x === null)
+    levels.length > 0
       ? 'Dotted: full fine-tuning, which has no such axis' +
-        (reasonsOf(levels).length === 0
+        (reasonsFor(levels).length === 0
           ? '.'
-          : `; a model behind it ${joinWithOr(reasonsOf(levels))}, so it is not evidence.`)
+          : `; a model behind it ${joinWithOr(reasonsFor(levels))}, so it is not evidence.`)
       : '',
     hiddenText(drawn),
     referencesText(drawn),
@@ -388,11 +368,8 @@ function captionOf(drawn: Drawn): string {
     .join(' ');
 }
 
-/**
- * Returns every number that is drawn, with the names of its cell or line. If all are of one metric,
- * their column is named after it.
- */
-function csvOfPoints({ entry, frame, overlays }: Drawn): string {
+/** Writes every number that is drawn. If all are of one metric, their column is named after it. */
+function pointsCsv({ entry, frame, overlays }: Drawn): string {
   const all = [...frame.points, ...frame.references];
   const hasSeveralMetrics = varies(all.map(({ metric }) => metric));
   const hasTriggers =

@@ -16,7 +16,6 @@ import { list, plural } from '../format.ts';
 import { contentKey, distinct, groupBy } from '../groups.ts';
 import { DEFENCE, doseUnit, type Labels } from '../labels.ts';
 import { ASR, ASR_CLEAN, metricName, onTest, parseMetricName } from '../metrics.ts';
-import type { ReportCell } from '../types.ts';
 import {
   type Axis,
   describeX,
@@ -32,9 +31,9 @@ import { joinLabels, keyed, varies } from './encode.ts';
 import { type Measure, measureOf, readValues, type Subject, type Value } from './measure.ts';
 import {
   checkedPlaces,
+  fieldText,
   hasMixedLine,
   joinedNames,
-  nameOf,
   placeKey,
   type Point,
   subjectKey,
@@ -48,9 +47,9 @@ export interface Frame {
   readonly x: Axis;
   readonly measures: readonly Measure[];
   readonly points: readonly Point[];
-  /** The conditions of each line, of those too that the entry leaves out by its `cells`. */
+  /** The conditions of each line, including those that the entry's `cells` leave out. */
   readonly lines: ReadonlyMap<string, readonly Condition[]>;
-  /** The numbers that are marked beside the points. */
+  /** Numbers of other metrics that are marked beside the points. */
   readonly references: readonly Point[];
   /** Whether x, colours or facets tell metrics apart. Otherwise each metric has a panel. */
   readonly isByMetric: boolean;
@@ -60,7 +59,6 @@ export interface Frame {
   readonly notes: readonly string[];
 }
 
-/** Returns the author's mark or, without one, the mark that x and y call for. */
 function chooseMark(
   { mark, y }: FigureEntry,
   x: Axis,
@@ -72,17 +70,17 @@ function chooseMark(
   return x.kind === 'text' || x.kind === 'metric' ? 'point' : 'line';
 }
 
-/** How an entry is laid out: what it measures, of which conditions, and what names their places. */
+/** What an entry measures, of which conditions, and by which fields. */
 interface Layout extends Pick<Frame, 'form' | 'x' | 'measures' | 'isByMetric'> {
   readonly entry: FigureEntry;
-  /** The fields that name places and lines: those of x, panels and colours; in a heat map of y. */
+  /** The fields on x, on panels and in colours, in a heat map on y: they name places and lines. */
   readonly naming: readonly string[];
   readonly subjects: readonly Subject[];
   /** The subjects without the entry's choice of `cells`. */
   readonly possible: readonly Subject[];
 }
 
-/** Adds the main scorer to the names of metrics that stand beside the same by a further scorer. */
+/** Adds the main scorer's name to metrics that stand beside the same metric by another scorer. */
 function withScorer(
   measures: readonly Measure[],
   conditions: readonly Condition[],
@@ -103,7 +101,7 @@ function withScorer(
   });
 }
 
-/** @throws UserFault if the entry asks for differences along x that have no place there */
+/** @throws UserFault if differences are asked for along an x that has no place for them */
 function layOut(asked: FigureEntry, unique: readonly Condition[]): Layout {
   const { y, color, facet: { row = [], column = [] } = {} } = asked;
   const across = describeX(asked, unique);
@@ -114,7 +112,7 @@ function layOut(asked: FigureEntry, unique: readonly Condition[]): Layout {
     );
   const form = chooseMark(asked, across, unique);
   const isHeat = form === 'heatmap';
-  // Over a numeric axis, Vega-Lite would stack bars.
+  // Vega-Lite would stack bars over a numeric axis.
   const hasNames = isHeat || form === 'bar';
   const entry: FigureEntry = hasNames ? { ...asked, x: { ...asked.x, scale: 'category' } } : asked;
   const onY = y.map(({ field }) => field),
@@ -135,7 +133,7 @@ function layOut(asked: FigureEntry, unique: readonly Condition[]): Layout {
   return { entry, form, x, measures, isByMetric, naming, subjects, possible };
 }
 
-/** Returns what is drawn: conditions, or under `against: full` pairs with full fine-tuning. */
+/** Returns what is drawn: conditions or, under `against: full`, pairs with full fine-tuning. */
 function chooseSubjects(
   entry: FigureEntry,
   form: Frame['form'],
@@ -168,7 +166,7 @@ function chooseSubjects(
     .map((condition) => ({ condition, labels: labelsBeside(condition, paths) }));
 }
 
-/** Returns the labels without the axes at `paths`; the setting without a defence that is named. */
+/** Returns the labels without the axes at `paths`, and without the defence if `paths` names it. */
 function labelsBeside(condition: Condition, paths: readonly string[]): Labels {
   const labels = condition.labelsWithout(...paths);
   return paths.includes('defence')
@@ -176,7 +174,7 @@ function labelsBeside(condition: Condition, paths: readonly string[]): Labels {
     : labels;
 }
 
-/** Returns the points in their panels and on x, but without a line, except in a heat map. */
+/** Places the points in panels and on x. Only those of a heat map get a line. */
 function placePoints(
   { entry, form, x, measures, subjects }: Layout,
   unique: readonly Condition[],
@@ -194,7 +192,7 @@ function placePoints(
   };
   const placed = (subject: Subject, measure: Measure, value: Value): Point => {
     const named = { subject, measure, seed: value.seed };
-    const onX = isWord(entry.x.field) ? nameOf(entry.x.field, named) : value.x;
+    const onX = isWord(entry.x.field) ? fieldText(entry.x.field, named) : value.x;
     return {
       ...{ ...named, metric: measure.field, ...value },
       fewerRows: fewerRows(subject, measure, value),
@@ -212,8 +210,8 @@ function placePoints(
 }
 
 /**
- * Names the line of each point. Cells that share a place get separate lines, in a heat map panels.
- * Returns also the fields whose values name the lines, and a note for the caption, which may be ''.
+ * Names the line of each point. Cells that share a place get separate lines, in a heat map separate
+ * panels. Also returns the fields that name lines, and a note for the caption or ''.
  * @throws UserFault if no label tells such cells apart
  */
 function nameLines({ entry, form, x }: Layout, points: readonly Point[]) {
@@ -242,7 +240,6 @@ function nameLines({ entry, form, x }: Layout, points: readonly Point[]) {
   return { points: checkedPlaces(entry, named(fields)), fields, note };
 }
 
-/** Puts the points of a heat map that share a place into panels of their own. */
 function splitPanels(points: readonly Point[]): readonly Point[] {
   const more = tellingApart(points);
   return points.map((point) => ({
@@ -257,12 +254,10 @@ const ZERO_DOSE: Readonly<Record<string, string>> = {
   [metricName(onTest(ASR))]: metricName(onTest(ASR_CLEAN)),
 };
 
-const readChosenPoint = ({ chosen = '' }: ReportCell): string => chosen;
-
 /**
- * Returns the points at dose 0 of each line: the run without attack and, for ASR, what the trigger
- * does to the paired clean model. The dose of a single step has none, because at dose 0 the other
- * steps are still applied.
+ * Returns the points at dose 0 of each line: the run without attack and, for ASR, the rate of the
+ * paired clean model. There are none along the dose of a single step, because the other steps still
+ * apply at dose 0.
  */
 function zeroDosePoints(
   { entry, x, subjects }: Layout,
@@ -277,11 +272,8 @@ function zeroDosePoints(
     const [leader] = line;
     const cleanMetric = ZERO_DOSE[leader.measure.field];
     // If an envelope chose another point at each dose, the doses have different clean twins.
-    if (
-      cleanMetric &&
-      varies(line.flatMap(({ subject }) => subject.condition.cells.map(readChosenPoint)))
-    )
-      return [];
+    const cells = line.flatMap(({ subject }) => subject.condition.cells);
+    if (cleanMetric && varies(cells.map(({ chosen = '' }) => chosen))) return [];
     // `subject.labels` lacks axes that colours and panels show, and would fit other cells too.
     const { adapterLabel, setting } = leader.subject.condition;
     const subject = cleanMetric
@@ -306,8 +298,7 @@ function zeroDosePoints(
 }
 
 /**
- * Returns what the caption says of dose 0 or, if x is the dose of one of several steps, of the
- * others.
+ * Explains dose 0 or, along the dose of one of several steps, the others.
  * @param path the field on x
  * @param zero the points at dose 0
  */
@@ -329,7 +320,8 @@ function doseNotes(path: string, zero: readonly Point[]): readonly string[] {
 
 /**
  * Returns levels across an axis of adapters for full fine-tuning, which has no place on it.
- * @param kept the points that the entry draws, with those that have no place on x
+ * @param kept the entry's points, with or without a place on x
+ * @param points those with a place
  * @param fields the fields that name lines
  */
 function levelPoints(
@@ -349,7 +341,6 @@ function levelPoints(
   return checkedPlaces(entry, named(tellingApart(named([]))));
 }
 
-/** Returns the numbers of the entry's reference metrics, each beside a point. */
 function referencePoints({ entry, x, naming }: Layout, points: readonly Point[]): Point[] {
   const { against: _against, ...plain } = entry;
   const measures = (entry.references ?? []).map(measureOf);
@@ -363,7 +354,6 @@ function referencePoints({ entry, x, naming }: Layout, points: readonly Point[])
   );
 }
 
-/** Returns the conditions of each line. @param fields the fields that name lines */
 function conditionsByLine(
   { possible, measures }: Layout,
   fields: readonly string[],
@@ -383,7 +373,6 @@ function conditionsByLine(
   );
 }
 
-/** Says for the caption how many of the pairs are left out, or ''. */
 function leftOutNote(pairs: readonly Point[]): string {
   const reasons = pairs.flatMap(({ reason }) => reason ?? []);
   return reasons.length === 0
@@ -392,10 +381,7 @@ function leftOutNote(pairs: readonly Point[]): string {
         `evidence: a model of the pair ${joinWithOr(reasons)}.`;
 }
 
-/**
- * Returns the points that an entry draws, with their places in the figure.
- * @throws UserFault if several cells have one place, or differences none along x
- */
+/** @throws UserFault if several cells have one place, or if x has no place for differences */
 export function frameEntry(
   asked: FigureEntry,
   { conditions }: Pick<Analysis, 'conditions'>,

@@ -1,9 +1,7 @@
 /**
- * Every figure of the report. One of the grid is an entry of `defaults.ts`; any other is a function
- * in a file of its own. An item of FIGURES gives it its section of the page, and SVG and CSV beside
- * it.
+ * Every figure of the report. One of the grid is an entry of `defaults.ts`, any other a function in
+ * a file of its own. `FIGURES` assigns each to a section of the page.
  */
-import type { FigureEntry } from '../../api/report.ts';
 import { UserFault } from '../../base/fault.ts';
 import type { Analysis } from '../analysis.ts';
 import type { EntryContents, Figure } from '../types.ts';
@@ -30,43 +28,33 @@ import { mapFigures } from './map.ts';
 import { stageFigure } from './stages.ts';
 
 type Drawn = Figure | null | readonly (Figure | EntryContents | null)[];
-/**
- * Draws one figure or several. Null means a figure that has nothing to show, `EntryContents` one
- * that a fault of the grid prevents.
- */
+/** Null is a figure with nothing to show, `EntryContents` one that a fault of the grid prevents. */
 type Draw = (analysis: Analysis) => Drawn | Promise<Drawn>;
 
-/** The names that the spec has taken: its figures and tables are in one folder with these. */
+/** The names of the spec's own figures and tables, which lie in one folder with these figures. */
 const takenNames = ({ input: { entries } }: Analysis): readonly string[] =>
   [...(entries?.figures ?? []), ...(entries?.tables ?? [])].map(({ name }) => name);
 
-/** Returns a function that draws entries, except those whose names the spec has taken. */
+/**
+ * Returns a function that draws entries, without those whose names the spec has taken. A fault of
+ * the grid gives its reason in place of the figure, so that the rest of the page stands.
+ */
 const ofGrid =
   (entriesOf: Entries, limits: Partial<Limits> = {}): Draw =>
   async (analysis) => {
     const taken = takenNames(analysis);
-    const entries = entriesOf(analysis.conditions).filter(({ name }) => !taken.includes(name));
-    const drawn = [];
-    for (const entry of entries) drawn.push(...(await drawOrExplain(entry, analysis, limits)));
+    const drawn: (Figure | EntryContents)[] = [];
+    for (const entry of entriesOf(analysis.conditions).filter(({ name }) => !taken.includes(name)))
+      try {
+        drawn.push(...(await drawEntry(entry, analysis, { ...OF_REPORT, ...limits })));
+      } catch (error) {
+        if (!(error instanceof UserFault)) throw error;
+        const wayOut = 'an entry of this name under report.figures takes its place';
+        drawn.push({ name: entry.name, files: [], lacks: [`${error.message}: ${wayOut}`] });
+      }
     return drawn;
   };
 
-/** Draws an entry, or says which fault of the grid prevents that: the rest of the page stands. */
-async function drawOrExplain(
-  entry: FigureEntry,
-  analysis: Analysis,
-  limits: Partial<Limits>,
-): Promise<readonly (Figure | EntryContents)[]> {
-  try {
-    return await drawEntry(entry, analysis, { ...OF_REPORT, ...limits });
-  } catch (error) {
-    if (!(error instanceof UserFault)) throw error;
-    const wayOut = 'an entry of this name under report.figures takes its place';
-    return [{ name: entry.name, files: [], lacks: [`${error.message}: ${wayOut}`] }];
-  }
-}
-
-/** The figures by section of the page. */
 const FIGURES = {
   answer: [ofGrid(answerEntries, { places: 6 })],
   scores: [ofGrid(scoreEntries), ofGrid(differenceEntries, { most: 18 })],
@@ -85,7 +73,7 @@ const FIGURES = {
 export type FigureSection = keyof typeof FIGURES;
 export type DrawnFigures = Readonly<Record<FigureSection, readonly Figure[]>>;
 
-/** The sections that stay where a spec does without the report's own figures: how the run went. */
+/** The sections that stay if a spec does without the report's own figures. */
 const OF_RUN: readonly string[] = ['stages'] satisfies readonly FigureSection[];
 
 /**

@@ -1,4 +1,4 @@
-/** Draws tangent kernels as heat maps: traces over classes, LoRA beside full, rows by class. */
+/** Draws tangent kernels as heat maps of their traces over classes, LoRA's beside the full one. */
 import { deflateSync } from 'node:zlib';
 import { type Condition, conditionsOf, startLabel } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
@@ -9,9 +9,8 @@ import type { Checkpoint, Figure, KernelData, ReportCell } from '../types.ts';
 import { escapeXml, joinLabels, labelSvg } from './encode.ts';
 import { FONT, INK, MUTED } from './theme.ts';
 
-/** The most rows of a matrix in the CSV. Larger ones are only in the store's .npy files. */
+/** The most rows of a matrix in the CSV. Larger ones are in the store's .npy files alone. */
 const MOST_CSV_ROWS = 64;
-/** Between two maps, in pixels. */
 const GAP = 26;
 
 function kernelTitles({ adapter }: ReportCell) {
@@ -35,18 +34,18 @@ export function classTrace({ rows, classes, data }: KernelData): Float64Array {
   return trace;
 }
 
-/** Returns a line for each row of each kernel, (N, N), rows and columns in the given order. */
+/** Writes a line for each row of each (N, N) kernel, with rows and columns in the given order. */
 const matricesCsv = (
   drawn: readonly { readonly which: string; readonly trace: Float64Array }[],
   order: readonly number[],
-  labelOf: (row: number) => number,
+  rowLabel: (row: number) => number,
 ): string =>
   toCsv(
     drawn.flatMap(({ which, trace }) =>
       order.map((i) => ({
         kernel: which,
         row: i,
-        label: labelOf(i),
+        label: rowLabel(i),
         ...Object.fromEntries(
           order.map((j) => {
             const value = trace[i * order.length + j] ?? NaN;
@@ -74,8 +73,8 @@ function kernelFigure(
   const n = drawn[0]?.n;
   if (!point || n === undefined) return null;
   const labels = Array.from({ length: n }, (_, i) => point.labels[i] ?? 0);
-  const labelOf = (i: number): number => labels[i] ?? 0;
-  const order = labels.map((_, i) => i).sort((i, j) => labelOf(i) - labelOf(j) || i - j);
+  const rowLabel = (i: number): number => labels[i] ?? 0;
+  const order = labels.map((_, i) => i).sort((i, j) => rowLabel(i) - rowLabel(j) || i - j);
   const id = `kernel-${index}`;
   const title = `Tangent kernel, ${of}, seed ${cell.seed}`;
   const errors = drawn.flatMap(({ name, error }) =>
@@ -115,7 +114,7 @@ function kernelFigure(
     title,
     caption: caption.join(''),
     svg: labelSvg(svg.join(''), id, title),
-    csv: n > MOST_CSV_ROWS ? null : matricesCsv(drawn, order, labelOf),
+    csv: n > MOST_CSV_ROWS ? null : matricesCsv(drawn, order, rowLabel),
   };
 }
 
@@ -136,10 +135,9 @@ export interface KernelChoice {
 }
 
 /**
- * Chooses one adapter, the first of LoRA if there is one, and the first seed with results. At
- * initialisation, one kernel is drawn, since the attack plays no part there; after training, one
+ * Chooses the kernels to draw, all of one adapter (the first LoRA, if there is any) at its first
+ * seed with a kernel: one at initialisation, where the attack plays no part, and after training one
  * for each of the first attacks.
- * @param hasKernel whether a cell has a kernel to draw
  */
 export function chooseKernels(
   cells: readonly ReportCell[],
@@ -205,18 +203,14 @@ const SEQUENTIAL = Array.from({ length: 255 }, (_, i) => {
   return mixColours(VIRIDIS[k]!, VIRIDIS[k + 1]!, at - k);
 });
 
-interface Scale {
-  readonly low: number;
-  readonly high: number;
-  readonly palette: readonly Colour[];
-}
+type Scale = ReturnType<typeof chooseScale>;
 
 /**
- * Returns the scale of a map. It is centred on zero if there are negative values, and otherwise
- * spans the values between the 1% and the 99% quantile. The few values beyond share the end colour;
- * otherwise a few rows with large gradients would leave all the rest in one colour.
+ * Returns the scale of a map: centred on zero if there are negative values, else from the 1% to the
+ * 99% quantile. Values beyond take the end colours; otherwise a few rows with large gradients would
+ * leave all the rest in one colour.
  */
-function scaleOf(values: Float64Array): Scale {
+function chooseScale(values: Float64Array) {
   const quantile = (sorted: Float64Array, q: number): number =>
     sorted[Math.round(q * (sorted.length - 1))] ?? 0;
   const sorted = Float64Array.from(values).sort();
@@ -236,11 +230,10 @@ const SIDE = 180,
 
 interface HeatMap {
   readonly heading: string;
-  /** (N, N) */
+  /** Row by row, (N, N). */
   readonly values: Float64Array;
-  /** The rows' indexes in the order in which they are drawn. */
+  /** The indexes of the rows in the order in which they are drawn. */
   readonly order: readonly number[];
-  /** The class of each row. */
   readonly labels: readonly number[];
   readonly classes: readonly string[];
 }
@@ -258,7 +251,6 @@ const shortName = (name: string): string => (name.length > 18 ? `${name.slice(0,
 const svgText = (place: string, content: string, anchor: string, fill: string): string =>
   `<text ${place} text-anchor="${anchor}" font-size="11" fill="${fill}">${content}</text>`;
 
-/** Returns a map as the data URI of a PNG, one pixel for each entry. */
 function drawMatrix({ values, order }: HeatMap, { low, high, palette }: Scale): string {
   const n = order.length;
   const pixels = new Uint8Array(n * n);
@@ -298,7 +290,7 @@ function drawClassMarks(
   return `${lines.join('')}${names.join('')}`;
 }
 
-/** Draws the colours of a map's scale below the map. @param x its left edge in pixels */
+/** Draws the colours of a scale below its map, whose left edge is at `x` pixels. */
 function drawScaleBar({ low, high, palette }: Scale, x: number): string {
   const top = TOP + SIDE + 10;
   const every = Uint8Array.from({ length: 255 }, (_, i) => i);
@@ -312,9 +304,9 @@ function drawScaleBar({ low, high, palette }: Scale, x: number): string {
   );
 }
 
-/** Draws a map with its heading and scale. @param x its left edge in pixels */
+/** Draws a map with its heading and scale, its left edge at `x` pixels. */
 function drawHeatMap(map: HeatMap, x: number): string {
-  const scale = scaleOf(map.values);
+  const scale = chooseScale(map.values);
   const lineColour = scale.palette === DIVERGING ? INK : 'white';
   const box = `x="${x}" y="${TOP}" width="${SIDE}" height="${SIDE}"`;
   return [
@@ -336,7 +328,7 @@ const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, n) => {
   return n;
 });
 
-/** The CRC-32 of the PNG specification, Annex D (node:zlib has it only from 20.15). */
+/** The CRC-32 of the PNG specification, Annex D. (node:zlib has it from Node 20.15 on only.) */
 function crc32(bytes: Uint8Array): number {
   let crc = 0xffffffff;
   for (const byte of bytes) crc = CRC_TABLE[(crc ^ byte) & 0xff]! ^ (crc >>> 8);
@@ -352,21 +344,13 @@ function pngChunk(type: string, body: Uint8Array): Buffer {
   return out;
 }
 
-/**
- * Encodes an image. Throws a RangeError if the sizes do not fit, or if there are too many colours.
- * @param pixels (height, width) indexes into `palette`, row by row
- * @param palette at most 256 colours
- */
+/** @param pixels (height, width) indexes into the palette of at most 256 colours, row by row */
 export function encodePng(
   width: number,
   height: number,
   pixels: Uint8Array,
   palette: readonly Colour[],
 ): Buffer {
-  if (pixels.length !== width * height)
-    throw new RangeError(`${width} × ${height} pixels are not ${pixels.length}`);
-  if (palette.length > 256)
-    throw new RangeError(`a palette holds 256 colours, not ${palette.length}`);
   const header = Buffer.alloc(13);
   header.writeUInt32BE(width, 0);
   header.writeUInt32BE(height, 4);

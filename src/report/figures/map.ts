@@ -5,30 +5,30 @@
 import type { TopLevelSpec } from 'vega-lite';
 import { meanOfKnown } from '../../base/stats.ts';
 import type { Condition } from '../conditions.ts';
-import { csvOf } from '../csv.ts';
+import { toCsv } from '../csv.ts';
 import { formatNumber, plural } from '../format.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from '../groups.ts';
 import { varyingPaths } from '../labels.ts';
 import type { Figure, MapFacts, MapModelFacts, MapPointFacts } from '../types.ts';
 import {
   drawFigure,
-  firstOf,
   joinLabels,
   leftOut,
   ordinal,
   quantitative,
+  takeFirst,
   varies,
 } from './encode.ts';
 
 /** The maps of one model on one data set, one for each seed. */
 export interface SeedMaps {
-  /** What tells it from the grid's others: `source = b`; empty if there is no other. */
+  /** What tells it from the other models and data sets of the grid: `source = b`; may be ''. */
   readonly name: string;
   readonly maps: NonEmpty<MapFacts>;
 }
 
-/** Returns the maps of each model and data set of the grid; conditions share those of one stage. */
-export function mapsOf(conditions: readonly Condition[]): readonly SeedMaps[] {
+/** Returns the maps of each model and data set. Conditions with the same stages share them. */
+export function collectMaps(conditions: readonly Condition[]): readonly SeedMaps[] {
   const stagesOf = ({ cells }: Condition): readonly (string | undefined)[] =>
     cells.map(({ stages }) => stages['theory-map']);
   const groups = [
@@ -49,10 +49,9 @@ export function mapsOf(conditions: readonly Condition[]): readonly SeedMaps[] {
   });
 }
 
-/** A point of the map, averaged over seeds. */
 export interface MapMean {
   readonly point: MapPointFacts;
-  /** Returns the mean over the seeds that have the number, or null if none has. */
+  /** Returns the mean of a number over the seeds that have it; null if none has. */
   readonly mean: (get: (point: MapPointFacts) => number | null) => number | null;
 }
 
@@ -62,9 +61,9 @@ export const averageOverSeeds = (maps: readonly MapFacts[]): readonly MapMean[] 
     mean: (get) => meanOfKnown(maps.map(({ points }) => (points[k] ? get(points[k]) : null))),
   }));
 
-/** Returns the mean over the seeds of a number of the full kernel, or null if none has it. */
+/** Returns the mean over the seeds of a number of the full kernel; null if none has it. */
 export type FullMean = (get: (facts: MapModelFacts) => number | null) => number | null;
-export const fullMeanOf =
+export const fullKernelMean =
   (maps: readonly MapFacts[]): FullMean =>
   (get) =>
     meanOfKnown(maps.map(({ full }) => get(full)));
@@ -78,7 +77,6 @@ export const bitsAt = ({ model, rank }: MapPointFacts, alpha: number): number | 
     ? null
     : model.information_bits + model.count * Math.log(alpha / rank);
 
-/** A quantity that is drawn over rank and variance, in one or several panels. */
 interface RankMap {
   readonly id: string;
   readonly title: string;
@@ -87,9 +85,7 @@ interface RankMap {
     readonly title: string;
     readonly get: (point: MapPointFacts) => number | null;
   }[];
-  /** The scales s at which the Fisher information is measured. */
   readonly scales: string;
-  /** Returns the same number for the full kernel, as text for the caption. */
   readonly full: (mean: FullMean) => string;
 }
 
@@ -140,15 +136,7 @@ const MAPS: readonly RankMap[] = [
   },
 ];
 
-interface Value {
-  readonly distribution: string;
-  readonly panel: string;
-  readonly rank: number;
-  readonly scale: number;
-  readonly value: number;
-}
-
-const panelValues = (points: readonly MapMean[], { panels }: RankMap): Value[] =>
+const panelValues = (points: readonly MapMean[], { panels }: RankMap) =>
   points.flatMap(({ point: { distribution, rank, scale }, mean }) =>
     panels.flatMap(({ title, get }) => {
       const value = mean(get);
@@ -156,7 +144,7 @@ const panelValues = (points: readonly MapMean[], { panels }: RankMap): Value[] =
     }),
   );
 
-function specOf(values: Value[], { panels }: RankMap): TopLevelSpec {
+function mapSpec(values: ReturnType<typeof panelValues>, { panels }: RankMap): TopLevelSpec {
   const ranks = distinct(values.map(({ rank }) => rank)),
     scales = distinct(values.map(({ scale }) => scale)).sort((a, b) => b - a);
   return {
@@ -188,9 +176,8 @@ function specOf(values: Value[], { panels }: RankMap): TopLevelSpec {
 
 const MOST_MAPS = 3;
 
-/** Draws a figure for each quantity and each distribution of A; of three models at most. */
 export async function mapFigures(conditions: readonly Condition[]): Promise<readonly Figure[]> {
-  const { shown, left } = firstOf(mapsOf(conditions), MOST_MAPS);
+  const { shown, left } = takeFirst(collectMaps(conditions), MOST_MAPS);
   const figures: Figure[] = [];
   for (const [i, { name, maps }] of shown.entries()) {
     const [first] = maps;
@@ -212,11 +199,11 @@ export async function mapFigures(conditions: readonly Condition[]): Promise<read
             },
             [
               `${map.caption} ${source} (B = 0, ${map.scales}), d each layer’s own fan-in; `,
-              `in full it has ${map.full(fullMeanOf(maps))}. ${end}`,
+              `in full it has ${map.full(fullKernelMean(maps))}. ${end}`,
               i === 0 ? leftOut(left, 'map') : '',
             ],
-            specOf(values, map),
-            csvOf(values, ['distribution', 'panel', 'rank', 'scale', 'value']),
+            mapSpec(values, map),
+            toCsv(values),
           ),
         );
       }

@@ -19,22 +19,22 @@ import {
   inLines,
   LEGEND_WIDTHS,
   legendLayout,
-  type LinePalette,
   MUTED,
+  type Palette,
 } from './theme.ts';
 
 /** The entry’s statistic (mean, median, …) over the seeds at one place, with its spread. */
 export interface Mean extends Omit<Point, 'seed' | 'value' | 'other'>, CentreAndSpread {
-  /** In a scatter plot, the same of x; null in other figures. */
+  /** The same of x in a scatter plot; null in other figures. */
   readonly across: CentreAndSpread | null;
 }
 
-/** Returns the spread to draw: by default the interval of a mean, the range of other statistics. */
-export const spreadOf = ({ statistic = 'mean', spread }: FigureEntry) =>
+/** Returns the spread to draw. Default: the interval of a mean, the range of other statistics. */
+export const chosenSpread = ({ statistic = 'mean', spread }: FigureEntry) =>
   spread ?? (statistic === 'mean' ? 'interval' : 'range');
 
-/** Returns the statistic of the points at each place or, in a scatter plot, of each condition. */
-export function meansOf(
+/** Summarises the points at each place or, in a scatter plot, of each condition. */
+export function summarisePlaces(
   points: readonly Point[],
   { entry, frame }: Pick<Drawn, 'entry' | 'frame'>,
 ): readonly Mean[] {
@@ -43,7 +43,7 @@ export function meansOf(
     keyed(row, column, line, field, metric, isScatter ? subject.condition.key : x),
   );
   const statistic = (values: readonly number[]) =>
-    centreAndSpread(values, spreadOf(entry), entry.statistic);
+    centreAndSpread(values, chosenSpread(entry), entry.statistic);
   return [...groups.values()].map((group) => {
     const across = isScatter ? statistic(group.map(({ x }) => Number(x))) : null;
     return {
@@ -56,58 +56,51 @@ export function meansOf(
   });
 }
 
-/** What is drawn of an entry: all of a frame, or some of its lines. */
 export interface Drawn {
   readonly entry: FigureEntry;
   readonly frame: Frame;
-  /** The statistics of the frame's points. */
   readonly means: readonly Mean[];
-  readonly lines: readonly string[];
-  readonly palette: LinePalette;
+  /** The looks of the lines that are drawn. */
+  readonly palette: Palette;
   readonly overlays: readonly Overlay[];
 }
 
-/** Whether x is drawn on the vertical axis. */
 const isFlipped = ({ entry: { flip }, frame: { form, x } }: Drawn): boolean =>
   flip ?? (form === 'point' && x.kind === 'text');
 
-/** Returns the mark of a reference: × for a number of another model, ❘ for one of the same. */
+/** Returns × for a metric of another model, ❘ for one of the same model. */
 export const referenceMark = (metric: string): '×' | '❘' =>
   /_(?:clean|undefended)(?:\.|$)/.test(metric) ? '×' : '❘';
 
-/** Writes a proportion as `0.945`, or as `.95` in a heat map; others with three digits. */
 function markText(value: number, { isProportion }: Measure, isHeat: boolean): string {
   if (!isProportion) return String(Number(value.toPrecision(3)));
   const text = fixed(value, isHeat ? 2 : 3);
   return isHeat ? text.replace(/^(-?)0\./, '$1.') : text;
 }
 
-/** Whether the lines of a figure lie side by side, so that their intervals can be told apart. */
-export const isShifted = ({ frame: { form, x }, lines }: Drawn): boolean =>
-  form === 'line' && x.kind === 'number' && lines.length > 1;
+export const isShifted = ({ frame: { form, x }, palette }: Drawn): boolean =>
+  form === 'line' && x.kind === 'number' && palette.domain.length > 1;
 
 /**
  * Returns how far to the right a line is drawn, in pixels: at most 4 from the next line, and all
- * together over a quarter of the room between places. @param width of a panel
+ * lines together over a quarter of the room between places.
+ * @param width of a panel, in pixels
  */
-function shiftOf(drawn: Drawn, line: string, width: number): number {
-  const { lines } = drawn;
-  const room = width / 4 / Math.max(1, placesOf(drawn).length),
+function lineShift(drawn: Drawn, line: string, width: number): number {
+  const { domain: lines } = drawn.palette;
+  const room = width / 4 / Math.max(1, numericPlaces(drawn).length),
     step = Math.min(4, room / lines.length);
   return isShifted(drawn) ? (lines.indexOf(line) - (lines.length - 1) / 2) * step : 0;
 }
 
-/**
- * Returns the data of a figure: one row for each mark, and two for a level, the ends of its line.
- * Each layer draws the rows of one `part`.
- */
+/** Returns a row for each mark, two for a level (its ends). Each layer draws rows of one `part`. */
 function dataRows(drawn: Drawn, width: number): object[] {
   const { frame, overlays } = drawn;
   const isHeat = frame.form === 'heatmap';
-  const xs = placesOf(drawn);
+  const xs = numericPlaces(drawn);
   const place = ({ row, column, line, x, measure: { field } }: Point | Mean) => ({
     ...{ row, column, line, x, panel: field },
-    ...(isShifted(drawn) && { shift: shiftOf(drawn, line, width) }),
+    ...(isShifted(drawn) && { shift: lineShift(drawn, line, width) }),
   });
   const means = drawn.means.flatMap((mean): object[] => {
     const { centre: value, low, high, across, reason, measure, fewerRows } = mean;
@@ -127,7 +120,7 @@ function dataRows(drawn: Drawn, width: number): object[] {
     const own = { part: 'seed', value, isVoid: reason !== null, run: `${line} ${seed}` };
     return isHeat || point.x === null ? [] : [{ ...place(point), ...own }];
   });
-  const references = meansOf(frame.references, drawn).map((mean) => ({
+  const references = summarisePlaces(frame.references, drawn).map((mean) => ({
     ...{ ...place(mean), part: referenceMark(mean.metric), value: mean.centre },
   }));
   return [
@@ -141,7 +134,7 @@ function dataRows(drawn: Drawn, width: number): object[] {
 
 /**
  * Returns a datum that no layer draws for each panel without points. Without it, Vega-Lite would
- * put that panel first in its row, and the others under wrong columns' names.
+ * put that panel first in its row, and the others under the names of wrong columns.
  */
 function emptyPanels({ points, measures }: Frame): object[] {
   const keyOf = ({ row, column }: Pick<Point, 'row' | 'column'>, { field }: Measure): string =>
@@ -171,8 +164,7 @@ export function isBeyond(
   );
 }
 
-/** Returns the places on a numeric axis, ascending. */
-function placesOf({ frame, overlays }: Drawn): number[] {
+function numericPlaces({ frame, overlays }: Drawn): number[] {
   const ofOverlays = overlays.flatMap((one) => one.rows.map((row) => Number(row[one.x])));
   return distinct([...frame.points.map(({ x }) => x), ...ofOverlays])
     .filter((x) => typeof x === 'number')
@@ -182,7 +174,6 @@ function placesOf({ frame, overlays }: Drawn): number[] {
 /** Half of the least span of an axis, so that values that differ by rounding alone look equal. */
 const LEAST_PAD = 0.005;
 
-/** Returns the ends of an axis for these values, by the measure's span. */
 function axisEnds(values: readonly number[], { span }: Pick<Measure, 'span'>): [number, number] {
   const [least, most] = [Math.min(...values), Math.max(...values)];
   const pad = Math.max((most - least) * 0.15, Math.abs(most) * 0.01, LEAST_PAD);
@@ -197,10 +188,10 @@ function axisEnds(values: readonly number[], { span }: Pick<Measure, 'span'>): [
 }
 
 /**
- * Returns the ends of a measure's axis: the author's (not in a heat map), or else those that all
- * its marks need, around 0 if differences are drawn.
+ * Returns the ends of a measure's axis: the author's (not in a heat map), else those that its marks
+ * need; for differences, symmetric around 0.
  */
-export function domainOf(drawn: Drawn, measure: Measure): readonly [number, number] {
+export function axisDomain(drawn: Drawn, measure: Measure): readonly [number, number] {
   const { entry, frame, overlays } = drawn;
   const own = entry.y[frame.measures.indexOf(measure)]?.domain;
   if (own !== undefined && frame.form !== 'heatmap') return own;
@@ -224,20 +215,20 @@ export function domainOf(drawn: Drawn, measure: Measure): readonly [number, numb
   return frame.form === 'bar' ? [Math.min(0, least), Math.max(0, most)] : [least, most];
 }
 
-/** Returns a scale in Vega-Lite's terms. @param linear symlog is linear within ±`linear` */
+/** Returns a scale in Vega-Lite's terms. A symlog one is linear within ±`linear`. */
 const scaleType = (scale: Channel['scale'], linear: number) => ({
   type: scale === 'log2' ? 'log' : scale === 'category' ? 'linear' : (scale ?? 'linear'),
   ...(scale === 'log2' && { base: 2 }),
   ...(scale === 'symlog' && { constant: linear }),
 });
 
-/** Returns the scale or, for a logarithmic one with values ≤ 0, symlog, which is linear at 0. */
+/** Returns the scale; symlog in place of a logarithmic one if there are values ≤ 0. */
 const scaleWithZero = (scale: Channel['scale'], values: readonly number[]): Channel['scale'] =>
   (scale === 'log' || scale === 'log2') && values.some((value) => value <= 0) ? 'symlog' : scale;
 
 /**
- * Returns the author’s scale of a numeric x, or else chooses one: base 2 for ranks, logarithmic
- * (symlog if there is a 0) if the places span a factor of 20 and none is below 0.
+ * Returns the author’s scale of a numeric x. Default: base 2 for ranks, logarithmic (symlog if
+ * there is a 0) if the places span a factor of 20 and none is below 0, else linear.
  */
 function placeScale({ entry }: Drawn, xs: readonly number[]): Channel['scale'] {
   if (entry.x.scale !== undefined) return scaleWithZero(entry.x.scale, xs);
@@ -249,7 +240,6 @@ function placeScale({ entry }: Drawn, xs: readonly number[]): Channel['scale'] {
   return positive.length < xs.length ? 'symlog' : 'log';
 }
 
-/** Returns the names on x, in ascending order if all are numbers. */
 function namesOnX({ points }: Frame): string[] {
   const names = distinct(points.map(({ x }) => String(x)));
   return names.every((name) => Number.isFinite(Number(name)))
@@ -257,11 +247,10 @@ function namesOnX({ points }: Frame): string[] {
     : names;
 }
 
-/** Turns names under an axis that is too short for them side by side. @param width in pixels */
-const angleOf = (names: readonly string[], width: number): number =>
+/** Names are turned if they are too long to stand side by side over `width` pixels. */
+const labelAngleFor = (names: readonly string[], width: number): number =>
   names.some((name) => CHARACTER * (codePoints(name).length + 1) > width / names.length) ? -25 : 0;
 
-/** Returns the encoding of x. @param isTitled whether this panel has the title of x */
 function placeEncoding(drawn: Drawn, width: number, isTitled: boolean): object {
   const { entry, frame } = drawn;
   const { kind } = frame.x;
@@ -269,7 +258,7 @@ function placeEncoding(drawn: Drawn, width: number, isTitled: boolean): object {
   const domain = entry.x.domain && { domain: entry.x.domain };
   if (kind === 'text') {
     const names = namesOnX(frame),
-      labelAngle = isFlipped(drawn) ? 0 : angleOf(names, width);
+      labelAngle = isFlipped(drawn) ? 0 : labelAngleFor(names, width);
     // Else a mark at the left end of the values would cover part of a name.
     const apart = isFlipped(drawn) && { offset: 8 };
     return ordinal('x', title, { sort: names, axis: { grid: false, labelAngle, ...apart } });
@@ -283,10 +272,10 @@ function placeEncoding(drawn: Drawn, width: number, isTitled: boolean): object {
       type = scaleType(scaleWithZero(entry.x.scale, values), Math.min(1, ...values.map(Math.abs)));
     return quantitative('x', title, { scale: { ...type, nice: false, ...ends, ...domain } });
   }
-  const xs = placesOf(drawn);
+  const xs = numericPlaces(drawn);
   const isStep = kind === 'step';
   const axis = isStep
-    ? { tickMinStep: 1, format: 'd', ...(columnsOf(drawn) > 1 && { tickCount: 5 }) }
+    ? { tickMinStep: 1, format: 'd', ...(panelsAbreast(drawn) > 1 && { tickCount: 5 }) }
     : { ...(xs.length <= 9 && { values: xs }), labelOverlap: true, format: '.3~r' };
   const type = scaleType(
     isStep ? scaleWithZero(entry.x.scale, xs) : placeScale(drawn, xs),
@@ -304,7 +293,6 @@ const sharesTitle = (frame: Frame): boolean => hasPanels(frame, 'column');
 const titleOnX = ({ entry, frame }: Drawn): string | null =>
   (entry.x.title ?? frame.x.title) || null;
 
-/** The most steps of training for which a line has dots. */
 const MOST_DOTS = 12;
 /** The dashes of levels, which cross the whole axis; the dashes and shapes of published series. */
 const LEVEL_DASH = [2, 3],
@@ -316,17 +304,15 @@ const LEVEL_DASH = [2, 3],
   ],
   PUBLISHED_SHAPES = ['circle', 'square', 'triangle-up'];
 
-/** Encodes x and a value: that of one field of the data, or the span between two fields. */
+/** Encodes a place on x, and a value: one field of the data, or the span between two. */
 type Place = (from: string, to?: string) => object;
 
 /**
- * Returns the Vega-Lite layers of one panel, the lowest first. Each draws the rows of one `part`
- * (`dataRows`).
- * @param width of the panel, in pixels
+ * Returns the layers of one panel of `width` pixels, the lowest first.
  * @param isOnly whether no other measure has a panel
  * @param isTitled whether the panel has the title of x
  */
-function layersOf(
+function panelLayers(
   drawn: Drawn,
   measure: Measure,
   width: number,
@@ -342,13 +328,13 @@ function layersOf(
   const place = placeEncoding(drawn, width, isTitled);
   const positive = frame.points.map(({ value }) => value).filter((value) => value > 0);
   const scale = {
-    ...scaleType(scaleWithZero(y?.scale, domainOf(drawn, measure)), Math.min(1, ...positive)),
-    domain: domainOf(drawn, measure),
+    ...scaleType(scaleWithZero(y?.scale, axisDomain(drawn, measure)), Math.min(1, ...positive)),
+    domain: axisDomain(drawn, measure),
     ...{ zero: false, nice: false },
   };
   const isTitledUp = isFlip ? !sharesTitle(frame) : isOnly;
   const value = (field: string) =>
-    quantitative(field, isTitledUp ? titleOf(drawn, measure) : null, { scale });
+    quantitative(field, isTitledUp ? measureTitle(drawn, measure) : null, { scale });
   const offset = { field: 'line', type: 'nominal', scale: { domain: palette.domain } };
   const placeAt: Place = (from, to) => ({
     [along]: place,
@@ -356,8 +342,8 @@ function layersOf(
     ...(to !== undefined && { [toUp]: { field: to } }),
     ...(isDodged && { [`${along}Offset`]: offset }),
   });
-  const { color, shape, strokeDash } = channelsOf(drawn, width);
-  // Overlays are not looked through: beside them, a domain of the author's may leave numbers out.
+  const { color, shape, strokeDash } = lineChannels(drawn, width);
+  // The numbers of overlays are not checked: an axis with the author's ends may leave some out.
   const mayLeaveOut =
     overlays.length > 0
       ? (y?.domain ?? entry.x.domain) !== undefined
@@ -401,7 +387,7 @@ function layersOf(
   const byRun = { color, strokeDash, detail: { field: 'run' } };
   const across = { x: { ...place, field: 'left' }, x2: { field: 'right' }, y: value('value') };
   const ownInk = { color: { field: 'ink', type: 'nominal', scale: null } };
-  const dots = placesOf(drawn).length <= MOST_DOTS ? { size: 14 } : false;
+  const dots = numericPlaces(drawn).length <= MOST_DOTS ? { size: 14 } : false;
   const layers: (object | false)[] = [
     ...(against === undefined ? [] : zeroLayers(measure, isFlip)),
     form === 'bar' &&
@@ -445,10 +431,13 @@ const REFERENCE_STROKE = { shape: 'stroke', size: 300, stroke: MUTED, strokeWidt
 const PUBLISHED_POINT = { fill: 'white', stroke: '#6b6b6b', strokeWidth: 1.2, size: 34 };
 
 /**
- * Returns the title of a measure's axis. Measures that share it have what their titles have in
- * common, or else `share` if all are shares; null if there is nothing that all are.
+ * Returns the title of a measure's axis. If several measures share it, it is what their titles have
+ * in common, or `share` if all are proportions; else null.
  */
-function titleOf({ entry: { against }, frame }: Drawn, { title: own }: Measure): string | null {
+function measureTitle(
+  { entry: { against }, frame }: Drawn,
+  { title: own }: Measure,
+): string | null {
   const { isByMetric, measures } = frame;
   const ofAll = (): string =>
     commonLabel(measures.map(({ title }) => title)) ||
@@ -458,7 +447,7 @@ function titleOf({ entry: { against }, frame }: Drawn, { title: own }: Measure):
   return against === undefined ? title : `${title} − ${against === 'full' ? 'full' : 'clean run'}`;
 }
 
-/** Layers for the declared margin, a band, and for zero, a line. */
+/** Layers for zero, a line, and for the declared margin of a proportion, a band. */
 const zeroLayers = ({ isProportion }: Measure, isFlip: boolean): object[] => {
   const [v, v2] = isFlip ? ['x', 'x2'] : ['y', 'y2'];
   const layer = (type: string, color: string, from: number, to?: number) => ({
@@ -471,23 +460,23 @@ const zeroLayers = ({ isProportion }: Measure, isFlip: boolean): object[] => {
 };
 
 /**
- * Returns the Vega-Lite channels that tell lines apart, published ones too: colour and, for a print
- * in grey, shape and dash.
+ * Returns the channels that tell lines apart, published ones too: colour and, for a print in grey,
+ * shape and dash.
  */
-function channelsOf(drawn: Drawn, width: number) {
-  const { entry, frame, palette, lines, overlays } = drawn;
+function lineChannels(drawn: Drawn, width: number) {
+  const { entry, frame, palette, overlays } = drawn;
   const labels = distinct(
     overlays.flatMap((one) => [...publishedLines(one, palette.domain).values()]),
   );
   const isStep = frame.x.kind === 'step';
   const isNamedOnAxis =
     frame.x.kind === 'text' && frame.form !== 'line' && !frame.isDodged && overlays.length === 0;
-  const named = [...(isNamedOnAxis ? [] : lines), ...labels];
+  const named = [...(isNamedOnAxis ? [] : palette.domain), ...labels];
   const references = (isStep ? [] : distinct(frame.references.map(({ metric }) => metric)))
     .map((metric) => ({ name: measureOf(metric).label, mark: referenceMark(metric) }))
     .filter(({ name }) => ![...palette.domain, ...labels].includes(name));
   const values = [...named, ...references.map(({ name }) => name)];
-  const layout = legendLayout(values, entry.size ?? width * columnsOf(drawn)),
+  const layout = legendLayout(values, entry.size ?? width * panelsAbreast(drawn)),
     columns = Math.min(entry.size === 'page' ? 5 : 3, layout.columns);
   const look = isStep ? { symbolType: 'stroke', symbolSize: 300 } : { symbolStrokeWidth: 0 };
   const legend =
@@ -513,17 +502,17 @@ function channelsOf(drawn: Drawn, width: number) {
   };
 }
 
-/** Returns sRGB as three numbers from 0 to 1. @param colour `#rrggbb` */
-const channelsOfHex = (colour: string): readonly number[] =>
+/** Parses `#rrggbb` into three numbers from 0 to 1. */
+const parseHex = (colour: string): readonly number[] =>
   [1, 3, 5].map((at) => Number.parseInt(colour.slice(at, at + 2), 16) / 255);
 
 /**
- * Returns the share of the way from one colour to a darker one from which white is easier to read
- * than black: where the relative luminance L of WCAG 2.1 has 1.05/(L + .05) > (L + .05)/.05. Each
- * then has a contrast of 4.58 at least. It is above 1 if black stays the better one.
+ * Returns the share of the way from one colour to a darker one from which white text is easier to
+ * read than black: where the relative luminance L of WCAG 2.1 has 1.05/(L + .05) > (L + .05)/.05.
+ * Each then has a contrast of at least 4.58. Returns 2 if black is better all the way.
  */
 function whiteFrom([from = '', to = '']: readonly string[]): number {
-  const [start, end] = [channelsOfHex(from), channelsOfHex(to)];
+  const [start, end] = [parseHex(from), parseHex(to)];
   const luminance = (t: number): number =>
     start.reduce((sum, value, i) => {
       const mixed = value + t * ((end[i] ?? 0) - value);
@@ -534,17 +523,13 @@ function whiteFrom([from = '', to = '']: readonly string[]): number {
   return steps.find((t) => (luminance(t) + 0.05) ** 2 < 1.05 * 0.05) ?? 2;
 }
 
-/** Returns the layers of a heat map, squares and the numbers in them. @param width of a panel */
 function heatLayers(drawn: Drawn, measure: Measure, width: number): object[] {
-  const {
-    entry: { size = 'own' },
-    frame,
-  } = drawn;
+  const { entry, frame } = drawn;
   const [names, rows] = [namesOnX(frame), distinct(frame.points.map(({ line }) => line))];
   const isWorseIfHigh = /(?:^|\.)asr|rate|drop|cost/.test(measure.field);
-  const domain = domainOf(drawn, measure),
+  const domain = axisDomain(drawn, measure),
     [low, high] = domain;
-  const labelAngle = angleOf(names, width);
+  const labelAngle = labelAngleFor(names, width);
   const title = sharesTitle(frame) ? null : inRoom(titleOnX(drawn), width);
   const encoding = {
     x: ordinal('x', title, { sort: names, axis: { labelAngle } }),
@@ -557,7 +542,10 @@ function heatLayers(drawn: Drawn, measure: Measure, width: number): object[] {
   const color = quantitative('value', null, {
     scale: { domain, interpolate: 'rgb', range },
     legend: {
-      title: inRoom(titleOf(drawn, measure) ?? measure.title, LEGEND_WIDTHS[size]),
+      title: inRoom(
+        measureTitle(drawn, measure) ?? measure.title,
+        LEGEND_WIDTHS[entry.size ?? 'own'],
+      ),
       ...{ gradientLength: 120, gradientThickness: 8, tickCount: 3 },
       ...(measure.isProportion && { format: '.2~f' }),
     },
@@ -576,19 +564,17 @@ function heatLayers(drawn: Drawn, measure: Measure, width: number): object[] {
   ];
 }
 
-/** The most characters of a name left of the plot, by size. Longer names stand above their rows. */
+/** The most characters of a name beside its row, by size. Longer names stand above their rows. */
 const BESIDE = { column: 17, page: 17, phone: 17, own: 38 };
 const ROW = 24,
   NAME = 15; // heights in pixels
 
-/** Whether x's names stand above their rows, since a figure is too narrow for them beside. */
 const hasNamesAbove = (drawn: Drawn): boolean =>
   isFlipped(drawn) &&
   drawn.frame.points.some(
     ({ x }) => typeof x === 'string' && codePoints(x).length > BESIDE[drawn.entry.size ?? 'own'],
   );
 
-/** Returns a layer that writes the names on x above their rows. */
 const nameLayer = ({ frame }: Drawn) => ({
   transform: [
     ...onlyPart('mean'),
@@ -605,37 +591,34 @@ const nameLayer = ({ frame }: Drawn) => ({
   },
 });
 
-/** Whether a figure is split into panels by row, or by column. */
 const hasPanels = ({ points }: Frame, key: 'row' | 'column'): boolean =>
   points.some((point) => point[key] !== '');
 
 /**
- * Returns a measure for each panel of metrics: each that has points or, if x, colours or facets
- * tell the metrics apart (`isByMetric`) and so all share the panels, the first.
+ * Returns a measure for each panel of metrics: each measure that has points or, if all share the
+ * panels (`isByMetric`), the first.
  */
 const panelMeasures = ({ isByMetric, measures, points }: Frame): readonly Measure[] =>
   isByMetric
     ? measures.slice(0, 1)
     : measures.filter((measure) => points.some((point) => point.measure === measure));
 
-/** The most panels of metrics side by side: one if `facet` has columns, or if `size` is narrow. */
+/** The most panels of metrics side by side: one if `facet` has columns or `size` is narrow. */
 const mostAbreast = ({ entry: { size = 'page' }, frame }: Drawn): number =>
   size !== 'page' || hasPanels(frame, 'column') ? 1 : 3;
 
-/** Returns how many panels stand side by side. */
-export function columnsOf(drawn: Drawn): number {
+export function panelsAbreast(drawn: Drawn): number {
   const columns = new Set(drawn.frame.points.map(({ column }) => column)).size;
   return columns > 1 ? columns : Math.min(mostAbreast(drawn), panelMeasures(drawn.frame).length);
 }
 
-/** Breaks a title into lines, the room for them in pixels. */
+/** Breaks a title into lines of at most `room` pixels. */
 const inRoom = (title: string | null, room: number): string[] | null =>
   title === null ? null : wrap(title, Math.floor(room / CHARACTER)).split('\n');
 
 const HEADER = { labelAngle: 0, labelOrient: 'top', labelAnchor: 'start', labelPadding: 3 };
 
-/** Returns the specification of a figure, with its data. @param width of a panel, in pixels */
-export function specOf(drawn: Drawn, width: number): TopLevelSpec {
+export function figureSpec(drawn: Drawn, width: number): TopLevelSpec {
   const { frame } = drawn;
   const { form, x, points } = frame;
   const isFlip = isFlipped(drawn),
@@ -652,7 +635,7 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
   };
   const panelsBy = (key: 'row' | 'column', header: object) => {
     const names = distinct(points.map((point) => point[key])),
-      room = key === 'row' ? width * columnsOf(drawn) : width;
+      room = key === 'row' ? width * panelsAbreast(drawn) : width;
     const lines = inLines(names, Math.floor(room / BOLD_CHARACTER));
     return (
       hasPanels(frame, key) && {
@@ -661,8 +644,8 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
     );
   };
   const facetOf = (measure: Measure) => {
-    const shared = isFlip ? titleOf(drawn, measure) : titleOnX(drawn),
-      title = inRoom(shared, width * columnsOf(drawn));
+    const shared = isFlip ? measureTitle(drawn, measure) : titleOnX(drawn),
+      title = inRoom(shared, width * panelsAbreast(drawn));
     return {
       ...panelsBy('row', { ...HEADER, title: null }),
       ...panelsBy('column', { title, titleOrient: 'bottom', labelOrient: 'top' }),
@@ -680,10 +663,10 @@ export function specOf(drawn: Drawn, width: number): TopLevelSpec {
     const isTitled = columns > 1 || i === measures.length - 1 || isFlip;
     const layer = isHeat
       ? heatLayers(drawn, measure, width)
-      : layersOf(drawn, measure, width, { isOnly: !measures[1], isTitled });
+      : panelLayers(drawn, measure, width, { isOnly: !measures[1], isTitled });
     const facet = facetOf(measure),
       one = { ...size, layer: above ? [...layer, nameLayer(drawn)] : layer };
-    const name = titleOf(drawn, measure) ?? measure.title;
+    const name = measureTitle(drawn, measure) ?? measure.title;
     const head = { text: inRoom(name, width), fontSize: 12, fontWeight: 'normal' };
     return {
       ...(measures.length > 1 && {

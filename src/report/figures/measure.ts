@@ -12,13 +12,12 @@ import type { Axis } from './axis.ts';
 import { alongChain, fieldAfter, TRAINING } from './chain.ts';
 import { keyed } from './encode.ts';
 
-/** A metric as a figure shows it. */
 export interface Measure {
   readonly field: string;
   readonly label: string;
-  /** The measure's name as the title of an axis. */
+  /** Its name as the title of an axis. */
   readonly title: string;
-  /** The kernel whose Fisher information is measured. */
+  /** Which kernel's Fisher information it is a number of. */
   readonly kernel?: string;
   readonly isProportion: boolean;
   /**
@@ -28,11 +27,10 @@ export interface Measure {
    */
   readonly span: 'unit' | 'to-one' | 'from-zero' | 'positive' | 'points';
   readonly read: Quantity;
-  /** Returns why a cell's number is not evidence (evidence.ts), or null if it is. */
+  /** Returns why a cell's number is not evidence; null if it is. */
   readonly reason: (cell: ReportCell) => string | null;
 }
 
-/** Returns what the axis of a metric spans, as `Measure` describes. */
 function axisSpan({ metric, kind }: Pick<MetricNote, 'metric' | 'kind'>): Measure['span'] {
   if (kind !== 'proportion') return 'points';
   if (/drop|minus|cost|removed|mcc|pearson|spearman/.test(metric)) return 'from-zero';
@@ -42,7 +40,7 @@ function axisSpan({ metric, kind }: Pick<MetricNote, 'metric' | 'kind'>): Measur
 /** A number of the Fisher information: `fisher.final.lora.true.information_bits`. */
 const FISHER = /^fisher\.(?<at>init|final|step-\d+)\.(?<of>lora|full)\.true\.(?<name>.+)$/;
 
-/** Returns the measure of a number of the Fisher information, or null for any other field. */
+/** Returns the measure of a number of the Fisher information; null for any other field. */
 function fisherMeasure(field: string): Measure | null {
   const { at, of, name = '' } = FISHER.exec(field)?.groups ?? {};
   if (at === undefined) return null;
@@ -65,7 +63,7 @@ function fisherMeasure(field: string): Measure | null {
   };
 }
 
-/** The field of the training loss, which is a number of each step, not of a whole training. */
+/** The field of the training loss, a number of each step and not of a whole training. */
 export const LOSS = 'train.loss';
 
 /** Returns how figures show a metric. @param field `STAGE.METRIC` */
@@ -89,27 +87,25 @@ export function measureOf(field: string): Measure {
 /** A condition that is drawn, or its difference from another. */
 export interface Subject {
   readonly condition: Condition;
-  /** The labels without the axes that x, colours or panels show. */
   readonly labels: Labels;
   /** The full fine-tuning that the condition is compared with. */
   readonly full?: Condition;
 }
 
-/** A number of one cell. */
 export interface Value {
   readonly seed: number;
   readonly value: number;
   /** Why the value is not evidence; null if it is. */
   readonly reason: string | null;
-  /** What was subtracted to give the value, if it is a difference. */
+  /** For a difference: what was subtracted. */
   readonly other?: number;
-  /** The step, the training or the metric on x, if x shows one. */
+  /** The step, the training or the metric on x. Absent if x shows none of these. */
   readonly x?: number;
   /** The metric of the value, if it is not the measure's. */
   readonly metric?: string;
 }
 
-/** Returns a field's values over the steps of a training: the loss, or what was evaluated. */
+/** Returns a field's values over the steps of a training: the loss, or an evaluated metric. */
 function valuesOverSteps({ seed, history, curves = [] }: ReportCell, field: string): Value[] {
   const key = parseMetricName(field).metric as keyof CurveFacts;
   const values =
@@ -121,13 +117,13 @@ function valuesOverSteps({ seed, history, curves = [] }: ReportCell, field: stri
   );
 }
 
-/** A cell and, if trainings of a chain are on x, the training, from 1, after which it is taken. */
+/** A cell and, along a chain, the training, from 1, after which its numbers are taken. */
 type PlacedCell = readonly [cell: ReportCell, training?: number];
 
 const cellsOnX = ({ cells }: Condition, { x }: FigureEntry): readonly PlacedCell[] =>
   x.field === TRAINING ? cells.flatMap(alongChain) : cells.map((cell) => [cell]);
 
-/** Reads a measure over a condition's cells or, paired by seed, its differences from others. */
+/** Reads a measure of a condition's cells or, under `against`, its differences from partners. */
 export function readValues(
   subject: Subject,
   measure: Measure,
@@ -164,8 +160,8 @@ export function readValues(
 
 /**
  * Returns a function that reads what a cell's number is compared with, and why the pair is not
- * evidence: the number of full fine-tuning on the same seed or, without `full`, that of the clean
- * run, which the cell itself holds. It returns nothing if there is no such number.
+ * evidence (null if it is): the number of `full` at the same seed or, without `full`, that of the
+ * paired clean run. It returns nothing if there is no such number.
  */
 function otherReader({ full }: Subject, measure: Measure, entry: FigureEntry) {
   const clean = cleanRunReader(parseMetricName(measure.field));

@@ -5,16 +5,16 @@ import { keyed } from './encode.ts';
 import type { Frame } from './frame.ts';
 import type { Measure } from './measure.ts';
 import type { Point } from './points.ts';
-import type { LinePalette } from './theme.ts';
+import type { Palette } from './theme.ts';
 
-/** The colour of published series that have no line of their own in the figure. */
+/** The colour of published series whose line the figure does not have. */
 export const GREY = '#8a8a8a';
 
 const panelsOf = (points: readonly Point[]) => [
   ...new Map(points.map(({ row, column }) => [keyed(row, column), { row, column }])).values(),
 ];
 
-/** Whether an overlay's value names a panel: `0.1` names `rate 0.1`, no value names every panel. */
+/** Whether a value names a panel: `0.1` names `rate 0.1`. No value names every panel. */
 function namesPanel(value: string | undefined, panel: string): boolean {
   const name = panel.replaceAll('−', '-');
   return value === undefined || name === value || name.endsWith(` ${value}`);
@@ -22,7 +22,7 @@ function namesPanel(value: string | undefined, panel: string): boolean {
 
 type OverlayRow = Overlay['rows'][number];
 
-/** Returns [value] of an overlay's row, or [value, low, high] if the overlay has a spread. */
+/** Returns [value] or, if the overlay has a spread, [value, low, high]. */
 export function valuesIn({ y, spread }: Overlay, row: OverlayRow): readonly number[] {
   const number = (column: string): number => Number(row[column]);
   const value = number(y);
@@ -31,31 +31,31 @@ export function valuesIn({ y, spread }: Overlay, row: OverlayRow): readonly numb
   return [value, value - number(spread), value + number(spread)];
 }
 
-/** Returns the measure whose published numbers an overlay has: by default the first. */
+/** Returns the measure that an overlay's numbers are of. Default: the first. */
 export const measureIn = ({ metric }: Overlay, { measures }: Frame): Measure | undefined =>
   metric === undefined ? measures[0] : measures.find(({ field }) => field === metric);
 
 /**
- * Returns the legend's name of each series of an overlay: its label and, if several series have no
- * line in the figure, the name of the series.
+ * Returns the legend's name of each series: the overlay's label and, if several series have no line
+ * in the figure, the name of the series.
  */
 export function publishedLines(
   { rows, color = '', names, label }: Overlay,
   domain: readonly string[],
 ): ReadonlyMap<string, string> {
   const runs = distinct(rows.map((row) => row[color] ?? ''));
-  const nameOf = (run: string): string => names[run] ?? run;
-  const withoutLine = runs.filter((run) => !domain.includes(nameOf(run)));
+  const seriesName = (run: string): string => names[run] ?? run;
+  const withoutLine = runs.filter((run) => !domain.includes(seriesName(run)));
   return new Map(
     runs.map((run) => [
       run,
-      withoutLine.length > 1 && withoutLine.includes(run) ? `${label}: ${nameOf(run)}` : label,
+      withoutLine.length > 1 && withoutLine.includes(run) ? `${label}: ${seriesName(run)}` : label,
     ]),
   );
 }
 
-/** Returns the data of an overlay: each of its rows once for each panel that it belongs to. */
-export function publishedRows(overlay: Overlay, frame: Frame, { domain, range }: LinePalette) {
+/** Returns the data of an overlay, each row once for each panel that it belongs to. */
+export function publishedRows(overlay: Overlay, frame: Frame, { domain, range }: Palette) {
   const { rows, color = '', names, facet = {} } = overlay;
   const measure = measureIn(overlay, frame);
   const lines = publishedLines(overlay, domain);

@@ -19,20 +19,20 @@ import {
   type Style,
 } from './svg-tree.ts';
 
-/** Consecutive characters that are set in the same way. */
+/** Consecutive characters that are set alike. */
 interface Run {
   readonly text: string;
   readonly scale: number;
-  /** How far the run is raised, in units of the font's size. */
+  /** How far it is raised, in units of the font's size. */
   readonly rise: number;
-  /** Whether the font lacks the character; it is drawn as an empty box. */
+  /** Whether the font lacks it. It is then drawn as an empty box. */
   readonly lacks: boolean;
 }
 
 const SUBSCRIPT = /[\u2080-\u209c\u1d62-\u1d6a\u2c7c]/;
 
-/** Returns how to set a character: one that the font lacks as a small plain one, if it has that. */
-function runOf(character: string, hasGlyphFor: (character: string) => boolean): Run {
+/** Sets a character that the font lacks as a small plain one (NFKC), if the font has that. */
+function chooseRun(character: string, hasGlyphFor: (character: string) => boolean): Run {
   if (hasGlyphFor(character)) return { text: character, scale: 1, rise: 0, lacks: false };
   const plain = character.normalize('NFKC');
   if (plain === character || !codePoints(plain).every(hasGlyphFor))
@@ -40,11 +40,10 @@ function runOf(character: string, hasGlyphFor: (character: string) => boolean): 
   return { text: plain, scale: 0.65, rise: SUBSCRIPT.test(character) ? -0.15 : 0.35, lacks: false };
 }
 
-/** Splits words into runs. @param hasGlyphFor whether the font has a glyph for a character */
 function splitRuns(words: string, hasGlyphFor: (character: string) => boolean): readonly Run[] {
   const runs: Run[] = [];
   for (const character of words) {
-    const run = runOf(character, hasGlyphFor),
+    const run = chooseRun(character, hasGlyphFor),
       last = runs.at(-1);
     if (last && !last.lacks && !run.lacks && last.rise === run.rise)
       runs[runs.length - 1] = { ...last, text: last.text + run.text };
@@ -53,29 +52,19 @@ function splitRuns(words: string, hasGlyphFor: (character: string) => boolean): 
   return runs;
 }
 
-/** PDFKit's own name for the font in use; its typings lack it. */
-interface WithFont {
+/** A PDF that is written, with PDFKit's own field for the font in use, which its typings lack. */
+type Doc = PDFKit.PDFDocument & {
   readonly _font: { readonly font: { hasGlyphForCodePoint(code: number): boolean } };
-}
+};
 
-const hasGlyph = (doc: PDFKit.PDFDocument, character: string): boolean =>
-  (doc as PDFKit.PDFDocument & WithFont)._font.font.hasGlyphForCodePoint(
-    character.codePointAt(0) ?? 0,
-  );
-
-type Doc = PDFKit.PDFDocument;
-
-/** Parses a length. A percentage is a share of `whole`. */
+/** Parses a length; a percentage is a share of `whole`, and no text is 0. */
 function parseLength(text: string | undefined, whole: number): number {
   if (text === undefined) return 0;
   const value = Number.parseFloat(text);
   return text.endsWith('%') ? (value / 100) * whole : value;
 }
 
-/**
- * Returns a colour in a form that PDFKit accepts: `#rrggbb`, `#rgb` or a CSS name. PDFKit silently
- * ignores other forms.
- */
+/** Returns a colour in a form that PDFKit does not silently ignore: `#rrggbb`, `#rgb` or a name. */
 function parseColour(text: string): string {
   if (/^#(?:[0-9a-f]{3}){1,2}$|^[a-z]+$/i.test(text)) return text;
   const parts = /^rgb\(([^)]*)\)$/.exec(text)?.[1],
@@ -86,17 +75,15 @@ function parseColour(text: string): string {
 }
 
 class Painter {
-  /** Characters that the font lacks. */
   readonly missing = new Set<string>();
 
-  /** @param definitions the elements that can be referred to, by id */
+  /** @param definitions the elements that `url(#ID)` can refer to, by id */
   constructor(
     private readonly doc: Doc,
     private readonly page: { readonly width: number; readonly height: number },
     private readonly definitions: ReadonlyMap<string, Element>,
   ) {}
 
-  /** Paints an element and its children. @param inherited the style of the element's parent */
   paint(node: Element, inherited: Style): void {
     if (node.attribs['display'] === 'none') return;
     const style = inheritStyle(node, inherited);
@@ -111,16 +98,13 @@ class Painter {
     this.doc.restore();
   }
 
-  /** Returns the element that `url(#ID)` refers to. */
   #referred(url: string): Element {
     const found = this.definitions.get(/^url\(#(.*)\)$/.exec(url)?.[1] ?? '');
     if (found === undefined) throw new TypeError(`${url} refers to nothing`);
     return found;
   }
 
-  /** A length along the page's width. */
   #across = (text: string | undefined): number => parseLength(text, this.page.width);
-  /** A length along the page's height. */
   #down = (text: string | undefined): number => parseLength(text, this.page.height);
 
   #transform(text: string): void {
@@ -183,7 +167,7 @@ class Painter {
     const [width, height] = [this.#across(attribs['width']), this.#down(attribs['height'])];
     if (width <= 0 || height <= 0) return;
     const radius = Math.min(this.#across(attribs['rx']), width / 2, height / 2);
-    const trace = (): Doc =>
+    const trace = () =>
       radius > 0
         ? this.doc.roundedRect(x, y, width, height, radius)
         : this.doc.rect(x, y, width, height);
@@ -198,11 +182,7 @@ class Painter {
     this.#shape(() => this.doc.circle(x, y, radius), box, style);
   }
 
-  /**
-   * Fills and strokes a shape.
-   * @param trace adds the shape to the page as its current path
-   * @param d a path with the same bounding box
-   */
+  /** Fills and strokes the path that `trace` adds to the page. `d` has the same bounding box. */
   #shape(trace: () => unknown, d: string, style: Style): void {
     const doc = this.doc;
     const width = Number.parseFloat(style['stroke-width']);
@@ -230,7 +210,7 @@ class Painter {
     else doc.stroke();
   }
 
-  /** Returns a gradient over the bounding box of the filled shape, which is SVG's default. */
+  /** Returns a gradient over the bounding box of a path, which is SVG's default. */
   #gradient(url: string, d: string): PDFKit.Mixins.ColorValue {
     const node = this.#referred(url),
       { x, y, width, height } = bounds(d);
@@ -249,7 +229,7 @@ class Painter {
     return made;
   }
 
-  /** Draws a marker at a line's end, in the line's direction, in units of the line's width. */
+  /** Draws a marker at the end of a line, in its direction and in units of its width. */
   #marker(node: Element, end: ReturnType<typeof findEnd>, style: Style): void {
     const doc = this.doc,
       { attribs } = node;
@@ -285,8 +265,10 @@ class Painter {
     const size = Number.parseFloat(style['font-size']),
       weight = style['font-weight'];
     doc.font(weight === 'bold' || Number(weight) >= 600 ? 'bold' : 'regular');
-    const runs = splitRuns(words, (character) => hasGlyph(doc, character));
-    /** Returns the width of a run. Also sets the font size. */
+    const runs = splitRuns(words, (character) =>
+      doc._font.font.hasGlyphForCodePoint(character.codePointAt(0) ?? 0),
+    );
+    /** Returns the width of a run. Also sets the font's size. */
     const measure = (run: Run): number => doc.fontSize(size * run.scale).widthOfString(run.text);
     const anchor = { start: 0, middle: 0.5, end: 1 }[style['text-anchor']] ?? 0;
     const whole = runs.reduce((sum, run) => sum + measure(run), 0);
@@ -302,12 +284,6 @@ class Painter {
   }
 }
 
-export interface PdfFigure {
-  readonly pdf: Buffer;
-  /** Characters that the font lacks. They are drawn as empty boxes. */
-  readonly missing: readonly string[];
-}
-
 const fonts = createRequire(import.meta.url);
 /** Inter, regular and semi-bold. */
 export const FONTS = [
@@ -317,10 +293,13 @@ export const FONTS = [
 const [REGULAR, BOLD] = FONTS;
 
 /**
- * Converts a figure. The same SVG gives the same bytes.
+ * Returns the PDF, and the characters that the font lacks, which are drawn as empty boxes. The same
+ * SVG gives the same bytes.
  * @throws TypeError if the SVG contains something that can't be painted
  */
-export async function paintPdf(svg: string): Promise<PdfFigure> {
+export async function paintPdf(
+  svg: string,
+): Promise<{ readonly pdf: Buffer; readonly missing: readonly string[] }> {
   const [{ default: PDFDocument }, { parseDocument }] = await Promise.all([
     import('pdfkit'),
     import('htmlparser2'),
@@ -345,7 +324,7 @@ export async function paintPdf(svg: string): Promise<PdfFigure> {
   const chunks: Buffer[] = [];
   doc.on('data', (chunk: Buffer) => chunks.push(chunk));
   const ended = new Promise((resolve) => doc.once('end', resolve));
-  const painter = new Painter(doc, { width, height }, definitionsIn(root));
+  const painter = new Painter(doc as Doc, { width, height }, definitionsIn(root));
   painter.paint(root, INITIAL_STYLE);
   doc.end();
   await ended;

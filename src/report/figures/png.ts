@@ -1,6 +1,6 @@
 /**
  * Figures as PNG, for slides and for text processors without PDF. resvg draws them with the font of
- * the PDFs, so that the same SVG gives the same picture on every machine.
+ * the PDFs, so that a figure looks the same on every machine.
  */
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
@@ -15,7 +15,7 @@ const POINTS_PER_INCH = 72;
  * tells LaTeX and text processors how large the picture is.
  */
 const RESOLUTION = Buffer.from('000000097048597300002e2300002e230178a53f76', 'hex');
-/** The offset of the chunk after the signature (8 bytes) and the header (25 bytes). */
+/** The offset after the signature (8 bytes) and the header (25 bytes). */
 const AFTER_HEADER = 33;
 
 const resolve = createRequire(import.meta.url).resolve;
@@ -27,10 +27,7 @@ const load = once(async () => {
   return { Resvg, fonts };
 });
 
-/**
- * Converts a figure whose units are points. The same SVG gives the same bytes.
- * @returns a PNG with 300 pixels to the inch
- */
+/** Converts a figure in points to 300 pixels to the inch. The same SVG gives the same bytes. */
 export async function paintPng(svg: string): Promise<Buffer> {
   const { Resvg, fonts } = await load();
   const width = Number(/viewBox="[\d.-]+ [\d.-]+ ([\d.]+)/.exec(svg)?.[1]);

@@ -1,4 +1,4 @@
-/** Points of a figure: what names their places, and which of them share one. */
+/** Points of a figure: how their places are named, and which points share one. */
 import type { FigureEntry } from '../../api/report.ts';
 import { UserFault } from '../../base/fault.ts';
 import type { RowCount } from '../evidence.ts';
@@ -7,7 +7,7 @@ import { isName, labelIn, type Name, valueName } from './axis.ts';
 import { joinLabels, keyed, varies } from './encode.ts';
 import type { Measure, Subject, Value } from './measure.ts';
 
-/** One number of a cell at its place: a panel (`row`, `column`), a line in it, and x. */
+/** A number of a cell at its place: a panel (`row`, `column`), a line in it, and x. */
 export interface Point extends Omit<Value, 'x'> {
   readonly subject: Subject;
   readonly measure: Measure;
@@ -16,38 +16,36 @@ export interface Point extends Omit<Value, 'x'> {
   readonly row: string;
   readonly column: string;
   readonly line: string;
-  /** Null draws a level across the whole axis, as of full fine-tuning, which has no rank. */
+  /** Null for a level across the whole axis, as of full fine-tuning, which has no rank. */
   readonly x: number | string | null;
-  /** On how many rows the value was measured, if other cells of the grid have it on more. */
+  /** The counts of rows, if other cells of the grid have the number on more. */
   readonly fewerRows: RowCount | null;
 }
 
 type Named = Pick<Point, 'subject' | 'measure' | 'seed'>;
 /** Returns what a field calls a point: its metric, kernel, seed, label or value on an axis. */
-export const nameOf = (field: string, { subject, measure, seed }: Named): string => {
+export const fieldText = (field: string, { subject, measure, seed }: Named): string => {
   if (field === 'metric') return measure.label;
   if (field === 'kernel') return measure.kernel ?? '';
   if (field === 'seed') return `seed ${seed}`;
   return isName(field) ? labelIn(subject.labels, field) : valueName(subject.condition, field);
 };
-/** Joins what the fields call a point; '' without fields. */
 export const joinedNames = (fields: readonly string[], point: Named): string =>
-  joinLabels(...distinct(fields.map((field) => nameOf(field, point))));
+  joinLabels(...distinct(fields.map((field) => fieldText(field, point))));
 
 export const placeKey = ({ row, column, line, x, measure }: Point): string =>
   keyed(row, column, line, x, measure.field);
 export const subjectKey = ({ condition, full }: Subject): string => keyed(condition.key, full?.key);
 
-/** Returns the groups of points that share a place although they are of several conditions. */
+/** Returns the groups of points that share a place although their conditions differ. */
 const clashesIn = (points: readonly Point[]): readonly (readonly Point[])[] =>
   [...groupBy(points, placeKey).values()].filter((group) =>
     varies(group.map(({ subject }) => subjectKey(subject))),
   );
 
-/** The labels that can tell cells of one place apart. */
 export const TELLING: readonly Name[] = ['adapter', 'attack', 'setting'];
 
-/** Returns the labels that differ between conditions at one place; none if no place has two. */
+/** Returns the labels that differ between conditions which share a place. */
 export const tellingApart = (points: readonly Point[]): readonly Name[] => {
   const clashes = clashesIn(points);
   return TELLING.filter((name) =>
@@ -55,7 +53,7 @@ export const tellingApart = (points: readonly Point[]): readonly Name[] => {
   );
 };
 
-/** Whether one line has attacks of a base and of cells, whose doses and triggers differ. */
+/** Whether a line has attacks on bases and on cells themselves, whose doses and triggers differ. */
 export const hasMixedLine = (points: readonly Point[]): boolean =>
   [...groupBy(points, ({ row, column, line }) => keyed(row, column, line)).values()].some(
     (line) => {
@@ -64,18 +62,18 @@ export const hasMixedLine = (points: readonly Point[]): boolean =>
     },
   );
 
-/** Leaves out labels that all points share. If no field is left, the first one stays. */
+/** Leaves out labels that all points share; if that leaves no field, keeps the first. */
 export function withoutConstant(
   fields: readonly string[],
   points: readonly Point[],
 ): readonly string[] {
   const telling = fields.filter(
-    (field) => !isName(field) || varies(points.map((point) => nameOf(field, point))),
+    (field) => !isName(field) || varies(points.map((point) => fieldText(field, point))),
   );
   return telling.length > 0 ? telling : fields.slice(0, 1);
 }
 
-/** Returns one point for each place and seed; throws a UserFault if conditions share a place. */
+/** Returns one point for each place and seed. Throws a UserFault if conditions share a place. */
 export function checkedPlaces({ name }: FigureEntry, points: readonly Point[]): readonly Point[] {
   if (clashesIn(points).length > 0)
     throw new UserFault(

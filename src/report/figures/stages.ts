@@ -1,6 +1,6 @@
 /**
- * Draws the DAG with its timings. It has one box for each kind of stage, so that the figure for a
- * thousand cells is no larger than the one for ten.
+ * Draws the DAG with its timings, a box for each kind of stage, so that the figure for a thousand
+ * cells is no larger than the one for ten.
  */
 import { Graph, layout } from '@dagrejs/dagre';
 import type { StageFacts } from '../../api.ts';
@@ -11,32 +11,23 @@ import type { Figure } from '../types.ts';
 import { escapeXml, keyed, labelSvg } from './encode.ts';
 import { FONT, INK, MUTED } from './theme.ts';
 
-export interface KindSummary {
-  readonly kind: string;
-  readonly count: number;
-  readonly seconds: number;
-  readonly cached: number;
-  readonly failed: number;
-  readonly blocked: number;
-}
+type KindSummary = ReturnType<typeof stageKinds>[number];
 
-const finiteOrZero = (seconds: number): number => (Number.isFinite(seconds) ? seconds : 0);
-
-/** Counts stages and sums their seconds by kind, in order of first appearance (inputs first). */
-export function stageKinds(stages: readonly StageFacts[]): KindSummary[] {
+/** Counts stages and sums their seconds by kind, in order of first appearance. */
+export function stageKinds(stages: readonly StageFacts[]) {
   const count = (of: readonly StageFacts[], state: StageFacts['state']): number =>
     of.filter((stage) => stage.state === state).length;
   return [...groupBy(stages, ({ kind }) => kind)].map(([kind, of]) => ({
     kind,
     count: of.length,
-    seconds: of.reduce((sum, { seconds }) => sum + finiteOrZero(seconds), 0),
+    seconds: of.reduce((sum, { seconds: s }) => sum + (Number.isFinite(s) ? s : 0), 0),
     cached: count(of, 'cached'),
     failed: count(of, 'failed'),
     blocked: count(of, 'blocked'),
   }));
 }
 
-/** Returns which kinds read which: once each, whatever the number of stages. */
+/** Returns which kinds are read by which, each pair once. */
 export function kindEdges(
   stages: readonly StageFacts[],
 ): readonly { readonly from: string; readonly to: string }[] {
@@ -58,7 +49,7 @@ interface Point {
   readonly y: number;
 }
 
-/** Says how many stages failed and were blocked or, if none, how many were cached; '' if none. */
+/** Returns `2 failed, 1 blocked` or, if there are none, `3 cached`; may be ''. */
 function troubleText({ cached, failed, blocked }: KindSummary): string {
   const trouble = [
     failed > 0 ? `${failed} failed` : '',
@@ -113,7 +104,7 @@ const ARROW_HEAD =
   '<defs><marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" ' +
   'orient="auto"><path d="M0 0L8 4L0 8z" fill="#9aa5b1"/></marker></defs>';
 
-/** Draws an arrow through points: a quadratic curve if there are three. */
+/** Draws an arrow along points: a quadratic curve if there are three, else straight lines. */
 function drawArrow(points: readonly Point[]): string {
   const [start, ...rest] = points;
   if (start === undefined) return '';
@@ -128,7 +119,6 @@ function drawArrow(points: readonly Point[]): string {
   );
 }
 
-/** Draws the kinds of stages. Returns null if there is no stage. */
 export function stageFigure(stages: readonly StageFacts[]): Figure | null {
   const kinds = stageKinds(stages);
   if (kinds.length === 0) return null;
@@ -165,7 +155,7 @@ export function stageFigure(stages: readonly StageFacts[]): Figure | null {
       'took when it ran; ' +
       'the blue bar is a kind’s share of the longest. An arrow means “is read by”.',
     svg: labelSvg(svg, id, title),
-    csv: toCsv(kinds.map((kind) => ({ ...kind }))),
+    csv: toCsv(kinds),
   };
 }
 

@@ -7,7 +7,6 @@ export type Element = Extract<ChildNode, { readonly attribs: object }>;
 export const isElement = (node: ChildNode): node is Element => 'name' in node && 'attribs' in node;
 export const childElements = (node: Element): Element[] => node.children.filter(isElement);
 
-/** Returns all text within an element. */
 export function collectText(node: Element): string {
   const texts = node.children.map((child) => {
     if (isElement(child)) return collectText(child);
@@ -16,7 +15,6 @@ export function collectText(node: Element): string {
   return texts.join('');
 }
 
-/** Returns the elements that `url(#id)` can refer to, by id. */
 export function definitionsIn(node: Element, into = new Map<string, Element>()) {
   for (const child of childElements(node)) {
     if (child.attribs['id'] !== undefined) into.set(child.attribs['id'], child);
@@ -25,7 +23,7 @@ export function definitionsIn(node: Element, into = new Map<string, Element>()) 
   return into as ReadonlyMap<string, Element>;
 }
 
-/** The presentation attributes that a child inherits unless it has its own, with initial values. */
+/** The presentation attributes that children inherit, with initial values. */
 const INHERITED = {
   fill: 'black',
   stroke: 'none',
@@ -39,12 +37,11 @@ const INHERITED = {
 type Inherited = keyof typeof INHERITED;
 
 export type Style = Readonly<Record<Inherited, string>> & {
-  /** The product of the opacities of an element and its ancestors. */
+  /** The product of the opacities of the element and its ancestors. */
   readonly opacity: number;
 };
 export const INITIAL_STYLE: Style = { ...INHERITED, opacity: 1 };
 
-/** Returns the inherited style with the element's own attributes in its place. */
 export function inheritStyle({ attribs }: Element, inherited: Style): Style {
   const own = { ...inherited, opacity: inherited.opacity * Number(attribs['opacity'] ?? 1) };
   for (const name of Object.keys(INHERITED) as Inherited[]) {
@@ -57,7 +54,7 @@ export function inheritStyle({ attribs }: Element, inherited: Style): Style {
 export const numbersIn = (text: string): number[] =>
   (text.match(/-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?/gi) ?? []).map(Number);
 
-/** Returns the rectangles and paths of a `<clipPath>` as paths. */
+/** Returns the shapes of a `<clipPath>` (rectangles and paths) as paths. */
 export const clipShapes = (shapes: readonly Pick<Element, 'name' | 'attribs'>[]): string[] =>
   shapes.map(({ name, attribs }) => {
     if (name === 'path') return attribs['d'] ?? '';
@@ -69,17 +66,17 @@ export const clipShapes = (shapes: readonly Pick<Element, 'name' | 'attribs'>[])
 
 type Point = readonly [x: number, y: number];
 
-/** How many numbers each command takes. The last two are its end point, except for H, V and Z. */
+/** How many numbers a command takes. The last two are its end, except for H, V and Z. */
 const TAKES: Readonly<Record<string, number>> = { M: 2, L: 2, H: 1, V: 1, Q: 4, C: 6, A: 7, Z: 0 };
 
 interface Step {
   readonly from: Point;
-  /** The point before the end that gives the direction: a curve's control point, else `from`. */
+  /** What gives the direction at the end: a curve's last control point, else `from`. */
   readonly towards: Point;
   readonly to: Point;
 }
 
-/** Returns a path's commands, one for each group of numbers. After M, further groups are L. */
+/** Returns a command for each group of numbers. After M, further groups are L. */
 const commandsIn = (d: string) =>
   [...d.matchAll(/([a-zA-Z])([^a-zA-Z]*)/g)].flatMap(([, command = '', list = '']) => {
     const takes = TAKES[command.toUpperCase()];
@@ -92,7 +89,7 @@ const commandsIn = (d: string) =>
     }));
   });
 
-/** Returns the steps of a path, in absolute coordinates. */
+/** Returns the steps of a path in absolute coordinates. */
 function pathSteps(d: string): Step[] {
   const found: Step[] = [];
   let at: Point = [0, 0],
@@ -100,7 +97,7 @@ function pathSteps(d: string): Step[] {
   for (const { command, numbers } of commandsIn(d)) {
     const upper = command.toUpperCase(),
       [x0, y0] = command === upper ? ([0, 0] as const) : at;
-    /** Returns the k-th point from the end of the command's numbers. */
+    /** Returns the k-th point, counted from the end, of the command's numbers. */
     const point = (k: number): Point => [
       x0 + (numbers.at(-2 * k) ?? 0),
       y0 + (numbers.at(1 - 2 * k) ?? 0),
@@ -124,7 +121,7 @@ export function findEnd(d: string) {
   return { x, y, angle: Math.atan2(y - last.towards[1], x - last.towards[0]) };
 }
 
-/** Returns the bounding box of a path's points. Only the ends of a curve count. */
+/** Returns the bounding box of a path, for which only the ends of curves count. */
 export function bounds(d: string) {
   const points = pathSteps(d).map(({ to }) => to);
   const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];

@@ -13,7 +13,6 @@ export const INK = '#1b2430';
 export const MUTED = '#5b6776';
 const GRID = '#e3e7ec';
 const FULL_COLOUR = '#0072b2';
-/** The looks of several full fine-tunings. */
 const FULL_COLOURS = [FULL_COLOUR, '#56b4e9', '#003f66'],
   // A pentagon and a star, in a square from −1 to 1.
   FULL_SHAPES = [
@@ -21,7 +20,6 @@ const FULL_COLOURS = [FULL_COLOUR, '#56b4e9', '#003f66'],
     'M0,-1L.95,-.31L.59,.81L-.59,.81L-.95,-.31Z',
     'M0,-1L.26,-.36L.95,-.31L.43,.14L.59,.81L0,.45L-.59,.81L-.43,.14L-.95,-.31L-.26,-.36Z',
   ];
-/** The colours and shapes of other adapters and lines. */
 const OTHERS = [
   '#d55e00',
   '#009e73',
@@ -89,17 +87,14 @@ export const config: Config = {
   title: { fontSize: 13, anchor: 'start', color: INK },
 };
 
-/** The room for a legend by the size of its figure, in pixels. */
+/** The widths for a legend in pixels, by the size of its figure. */
 export const LEGEND_WIDTHS = { column: 310, phone: 360, page: 640, own: 400 };
-/** The widths of characters as `textMetrics` of encode.ts has them, in pixels; of 12 px type. */
+/** The widths of a plain and a bold character of 12 px type, in pixels, as in encode.ts. */
 export const CHARACTER = 7.1,
   BOLD_CHARACTER = 7.7;
 const SYMBOL = 30; // of a legend, with the space beside it
 
-/**
- * Breaks names into lines of at most `most` characters.
- * @returns a property of a legend or of the headings of panels; none if all names fit
- */
+/** Breaks names into lines of at most `most` characters, for a legend or headings of panels. */
 export const inLines = (
   names: readonly string[],
   most: number,
@@ -116,8 +111,8 @@ export const inLines = (
 };
 
 /**
- * Returns how many of these names stand in one row of a legend, and breaks names that are too long
- * for one. A wider legend would shrink the figure under it.
+ * Returns how many names fit side by side in a legend, and breaks names that are too long for one
+ * row. A wider legend would shrink the figure.
  * @param room a size of figures, or the room in pixels
  */
 export function legendLayout(
@@ -130,36 +125,6 @@ export function legendLayout(
     columns: Math.max(1, Math.floor((width + COLUMN_PADDING) / (SYMBOL + CHARACTER * longest))),
     ...inLines(names, Math.floor((width - SYMBOL) / CHARACTER)),
   };
-}
-
-/** Parallel lists, one item a line. They are not readonly because Vega-Lite's types are not. */
-export interface Palette {
-  readonly domain: string[];
-  readonly range: string[];
-  readonly shapes: string[];
-}
-
-/** Returns a colour and a shape for each adapter, the same in every figure. */
-export function adapterPalette(conditions: readonly Condition[]): Palette {
-  const full = distinct(conditions.filter(isFull).map(({ adapterLabel }) => adapterLabel));
-  const others = distinct(
-    conditions.filter((condition) => !isFull(condition)).map(({ adapterLabel }) => adapterLabel),
-  );
-  return {
-    domain: [...full, ...others],
-    range: [
-      ...full.map((_, i) => FULL_COLOURS[i % FULL_COLOURS.length] ?? FULL_COLOUR),
-      ...others.map((_, i) => OTHERS[i % OTHERS.length] ?? INK),
-    ],
-    shapes: [
-      ...full.map((_, i) => FULL_SHAPES[i % FULL_SHAPES.length] ?? 'square'),
-      ...others.map((_, i) => SHAPES[i % SHAPES.length] ?? 'circle'),
-    ],
-  };
-}
-
-export interface LinePalette extends Palette {
-  readonly dashes: readonly (readonly number[])[];
 }
 
 const DASHES: readonly (readonly number[])[] = [
@@ -177,70 +142,93 @@ interface Look {
   readonly shape: string;
   readonly dash: readonly number[];
 }
-/** Returns a look for each colour; shapes and dashes repeat. */
-const looksOf = (colours: readonly string[], shapes: readonly string[]): readonly Look[] =>
-  colours.map((colour, i) => ({
-    colour,
-    shape: shapes[i % shapes.length] ?? 'circle',
-    dash: DASHES[i % DASHES.length] ?? [1, 0],
+const cyclic = <T>(list: readonly T[], index: number): T => list[index % list.length]!;
+const looksFor = (
+  names: readonly unknown[],
+  colours: readonly string[],
+  shapes: readonly string[],
+): readonly Look[] =>
+  names.map((_, i) => ({
+    colour: cyclic(colours, i),
+    shape: cyclic(shapes, i),
+    dash: cyclic(DASHES, i),
   }));
-const FULL_LOOKS = looksOf(FULL_COLOURS, FULL_SHAPES);
-const LOOKS = looksOf([FULL_COLOUR, ...OTHERS], ['square', ...SHAPES]);
+const FULL_LOOKS = looksFor(FULL_COLOURS, FULL_COLOURS, FULL_SHAPES);
+const LOOKS = looksFor([FULL_COLOUR, ...OTHERS], [FULL_COLOUR, ...OTHERS], ['square', ...SHAPES]);
 
 /**
- * Gives each line a colour, a shape and a dash. A line that is an adapter's has the adapter's; any
- * other has its place among all lines that the report could show, so that figures which show only
- * some of them agree.
- * @param all the conditions of every such line, in the order of the grid
+ * The looks of adapters or lines in parallel lists, one item for each name in `domain`. Not
+ * readonly, because Vega-Lite's types are not.
+ */
+export interface Palette {
+  readonly domain: string[];
+  readonly range: string[];
+  readonly shapes: string[];
+  readonly dashes: (readonly number[])[];
+}
+
+const paletteWith = (domain: string[], looks: readonly Look[]): Palette => ({
+  domain,
+  range: looks.map(({ colour }) => colour),
+  shapes: looks.map(({ shape }) => shape),
+  dashes: looks.map(({ dash }) => dash),
+});
+
+export function adapterPalette(conditions: readonly Condition[]): Palette {
+  const labels = (some: readonly Condition[]): string[] =>
+    distinct(some.map(({ adapterLabel }) => adapterLabel));
+  const full = labels(conditions.filter(isFull)),
+    others = labels(conditions.filter((condition) => !isFull(condition)));
+  const looks = [...looksFor(full, FULL_COLOURS, FULL_SHAPES), ...looksFor(others, OTHERS, SHAPES)];
+  return paletteWith(
+    [...full, ...others],
+    looks.map((look, i) => ({ ...look, dash: cyclic(DASHES, i) })),
+  );
+}
+
+/**
+ * Gives each line a look: that of its adapter if no other line is of this adapter alone; else by
+ * its place among all lines that the report could show, so that figures which show some of these
+ * agree.
+ * @param all the conditions of every line that the report could show, in the order of the grid
  */
 export function linePalette(
   lines: string[],
   all: ReadonlyMap<string, readonly Condition[]>,
-  { domain, range, shapes }: Palette,
-): LinePalette {
+  adapters: Palette,
+): Palette {
   const labels = new Map(
     [...all].map(([line, of]) => [line, distinct(of.map(({ adapterLabel }) => adapterLabel))]),
   );
   const ofOne = [...labels.values()].flatMap((own) => (own.length === 1 ? own : []));
   /** Returns the index of a line’s only adapter if no other line is of that one alone; else −1. */
-  const adapterOf = (line: string): number => {
+  const adapterIndex = (line: string): number => {
     const [label = '', ...others] = labels.get(line) ?? [];
     const isIts = others.length === 0 && ofOne.filter((one) => one === label).length === 1;
-    return isIts ? domain.indexOf(label) : -1;
+    return isIts ? adapters.domain.indexOf(label) : -1;
   };
   const every = [...all.keys()],
-    others = every.filter((line) => adapterOf(line) < 0);
+    others = every.filter((line) => adapterIndex(line) < 0);
   const isOfFull = (line: string): boolean => all.get(line)?.every(isFull) ?? false;
   const full = every.every(isOfFull) ? [] : others.filter(isOfFull),
     rest = others.filter((line) => !full.includes(line));
-  const known = every.map((line) => range[adapterOf(line)]);
+  const known = every.map((line) => adapters.range[adapterIndex(line)]);
   const free = LOOKS.filter(
     ({ colour }) => !known.includes(colour) && (full.length === 0 || colour !== FULL_COLOUR),
   );
-  const lookOf = (line: string): Look | undefined => {
-    const at = adapterOf(line);
-    if (at >= 0)
-      return {
-        colour: range[at] ?? INK,
-        shape: shapes[at] ?? 'circle',
-        dash: DASHES[at % DASHES.length] ?? [1, 0],
-      };
+  const findLook = (line: string): Look | undefined => {
+    const { range, shapes, dashes } = adapters,
+      at = adapterIndex(line);
+    if (at >= 0) return { colour: range[at]!, shape: shapes[at]!, dash: dashes[at]! };
     const place = full.indexOf(line);
-    return place < 0
-      ? free[rest.indexOf(line) % free.length]
-      : FULL_LOOKS[place % FULL_LOOKS.length];
+    return place < 0 ? free[rest.indexOf(line) % free.length] : cyclic(FULL_LOOKS, place);
   };
   const looks: Look[] = [];
   for (const line of lines) {
-    const own = lookOf(line),
+    const own = findLook(line),
       isFree = ({ colour }: Look): boolean => looks.every((look) => look.colour !== colour);
     const look = own && isFree(own) ? own : (LOOKS.find(isFree) ?? own);
     looks.push(look ?? { colour: INK, shape: 'circle', dash: [1, 0] });
   }
-  return {
-    domain: lines,
-    range: looks.map(({ colour }) => colour),
-    shapes: looks.map(({ shape }) => shape),
-    dashes: looks.map(({ dash }) => dash),
-  };
+  return paletteWith(lines, looks);
 }

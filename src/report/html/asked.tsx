@@ -1,6 +1,6 @@
 /** What was asked: the grid, the attacks, how each adapter was trained, and the spec itself. */
 import type { JSX } from 'preact';
-import type { Json, JsonObject } from '../../api.ts';
+import type { JsonObject } from '../../api.ts';
 import { type Condition, isFull } from '../conditions.ts';
 import { isDefended } from '../defences.ts';
 import { formatValue, plural } from '../format.ts';
@@ -20,15 +20,10 @@ import {
 
 const MOST_VALUES = 16;
 
-interface Axis {
-  readonly path: string;
-  readonly values: readonly Json[];
-  /** How many cells have a value on the axis. */
-  readonly cells: number;
-}
+type Axis = ReturnType<typeof varyingAxes>[number];
 
-function axesOf(cells: readonly ReportCell[]): Axis[] {
-  // Cells without a defence have no value of it.
+function varyingAxes(cells: readonly ReportCell[]) {
+  // An undefended cell has no value of it.
   const defence = cells.some(isDefended) ? [DEFENCE] : [];
   return distinct([...varyingPaths(cells), ...defence]).map((path) => {
     const having = cells.map(({ axes }) => axes[path]).filter((value) => value !== undefined);
@@ -45,7 +40,7 @@ function valuesText({ values }: Axis): string {
 
 /**
  * Returns the fields of `train` whose values differ between full fine-tuning and the other
- * adapters. With such a field, a comparison of adapters is also a comparison of training settings.
+ * adapters, so that a comparison of adapters is also one of training settings.
  */
 function confoundedFields(conditions: readonly Condition[]): readonly string[] {
   const full = conditions.filter(isFull),
@@ -63,7 +58,7 @@ const trainFields = (conditions: readonly Condition[]): readonly string[] =>
 const fieldTitle = (field: string): string => field.replaceAll('_', ' ');
 
 function Axes({ input }: PageProps): JSX.Element {
-  const axes = axesOf(input.cells);
+  const axes = varyingAxes(input.cells);
   return axes.length === 0 ? (
     <p>One condition only: no axis varies.</p>
   ) : (
@@ -94,7 +89,7 @@ const Attacks = ({ input: { attacks } }: PageProps): JSX.Element | null =>
     />
   );
 
-/** The fields of `train` in the table of how adapters were trained, in this order. */
+/** The fields of `train` that are shown if any training has them, in this order. */
 const SHOWN_FIELDS = [
   'learning_rate',
   'optimizer',
@@ -108,18 +103,18 @@ const SHOWN_FIELDS = [
   'dropout',
 ];
 
-/** The values of fields that `train` leaves out. */
+/** What a field that `train` leaves out means. */
 const UNSAID: JsonObject = { loss: 'supervised' };
 
 interface Trained {
-  /** Which training of a chain, and on what poison; empty for the cells' own. */
+  /** Which training before the cells' own, and on what poison; empty for the cells' own. */
   readonly place: string;
   readonly adapter: string;
   readonly train: JsonObject;
 }
 
 /** Names a training before the cells' own: `the base: badnets, rate 0.1`. */
-export function placeOf({ section, poisoning }: EarlierTraining): string {
+export function trainingPlace({ section, poisoning }: EarlierTraining): string {
   const doses = ['rate', 'count'].flatMap((dose) =>
     poisoning[dose] === undefined ? [] : `, ${dose} ${formatValue(poisoning[dose])}`,
   );
@@ -127,14 +122,13 @@ export function placeOf({ section, poisoning }: EarlierTraining): string {
   return `${sectionTitle(section)}: ${attack}${doses.join('')}`;
 }
 
-/** Shows how each adapter was trained, after the trainings before the cells’ own. */
 const Training = ({ conditions }: OfConditions): JSX.Element => {
   const trained = conditions.flatMap(({ adapterLabel, cells: [{ train, bases = [] }] }) => [
     ...bases.map((base): Trained => {
       const { rank } = base.adapter;
       const adapter = adapterTitle(base.adapter.type);
       return {
-        place: placeOf(base),
+        place: trainingPlace(base),
         adapter: rank === undefined ? adapter : `${adapter} r = ${formatValue(rank)}`,
         train: base.train,
       };
@@ -173,7 +167,6 @@ const Training = ({ conditions }: OfConditions): JSX.Element => {
   );
 };
 
-/** Warns if training settings differ between full fine-tuning and the other adapters. */
 function Confounded({ conditions }: OfConditions): JSX.Element | null {
   const fields = confoundedFields(conditions);
   return fields.length === 0 ? null : (

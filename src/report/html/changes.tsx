@@ -1,17 +1,17 @@
-/** What a text has become, with the change marked. Its markup is shown as text. */
+/** A text before and after a change, with the change marked. Its markup is shown as text. */
 import type { JSX } from 'preact';
 import { codePoints, cut } from '../format.ts';
 import type { TextChange } from '../types.ts';
 
 /**
- * Characters that are invisible, or that look like Latin letters or like a space. Beside Latin text
- * nobody sees that they are there.
+ * Characters that nobody sees in Latin text: invisible ones, and those that look like Latin letters
+ * or like a space.
  */
 const UNSEEN =
   /(?![ \n\r\t])[\p{Cf}\p{Cc}\p{Mn}\p{Zs}]|[\p{Script=Cyrillic}\p{Script=Greek}\p{Script=Armenian}\p{Script=Cherokee}\u{FF01}-\u{FF5E}\u{1D400}-\u{1D7FF}]/gu;
 const MOST_POINTS = 6;
 
-/** Returns the code points that a reader of a changed text can't tell: `U+0435 U+200B`. */
+/** Returns the code points of characters that a reader can't see or tell: `U+0435 U+200B`. */
 function unseenPoints(text: string): string {
   const found = (text.match(UNSEEN) ?? []).map(
     (character) =>
@@ -20,7 +20,7 @@ function unseenPoints(text: string): string {
   return [...found.slice(0, MOST_POINTS), ...(found.length > MOST_POINTS ? ['…'] : [])].join(' ');
 }
 
-/** Marks the changed parts of a text, followed by their code points that a reader can't tell. */
+/** Marks the changed parts of a text. After each stand the code points that a reader can't tell. */
 export function Marked({ parts }: { readonly parts: readonly Segment[] }): JSX.Element {
   const isLatin = parts.some(({ text }) => /[A-Za-z]/.test(text));
   return (
@@ -40,8 +40,9 @@ export function Marked({ parts }: { readonly parts: readonly Segment[] }): JSX.E
 }
 
 /**
- * Shows a row before and after. What is added to a document stands where a model reads it.
- * @param whole whether to show all of long texts
+ * Shows a row before and after. What is added to a document follows the text, where a model reads
+ * it.
+ * @param whole whether long texts are shown in full
  */
 export const ChangedRow = ({
   row: { id, before, after, labelBefore, labelAfter, isAnswer, isDocument },
@@ -104,16 +105,15 @@ export interface Segment {
   readonly changed: boolean;
 }
 
-/** The most code points of a window on each side of the change, and of the change itself. */
+/** The most code points on each side of the change, and of the change itself. */
 const CONTEXT = 150;
 const MOST_CHANGED = 240;
 
-/** Returns the words of a text and the white space between them, in their order. */
 const splitWords = (text: string): string[] => text.split(/(\s+)/).filter((part) => part !== '');
 
 /**
- * Splits two texts into what they share and what changed: the words between their longest common
- * start and their longest common end. Takes linear time.
+ * Splits two texts into the words of their longest common start and end, and what changed between
+ * them.
  * @param whole whether to return all of both texts, not only what is around the change
  */
 export function changedParts(
@@ -138,7 +138,7 @@ export function changedParts(
     const at = changed === '' ? middle.length : middle.indexOf(changed);
     const head = of.slice(0, start).join('') + middle.slice(0, at),
       tail = middle.slice(at + changed.length) + of.slice(of.length - end).join('');
-    return whole ? segmentsOf(head, changed, tail) : windowAroundChange(head, changed, tail);
+    return whole ? toSegments(head, changed, tail) : windowAroundChange(head, changed, tail);
   };
   return { before: parts(a), after: parts(b) };
 }
@@ -155,10 +155,10 @@ function windowAroundChange(head: string, changed: string, tail: string): Segmen
   const before = h.length > CONTEXT ? `… ${h.slice(-CONTEXT).join('')}` : head;
   const after = t.length > room ? `${t.slice(0, room).join('')} …` : tail;
   const middle = c.length > MOST_CHANGED ? `${c.slice(0, MOST_CHANGED).join('')} …` : changed;
-  return segmentsOf(before, middle, after);
+  return toSegments(before, middle, after);
 }
 
-const segmentsOf = (head: string, changed: string, tail: string): Segment[] =>
+const toSegments = (head: string, changed: string, tail: string): Segment[] =>
   [
     { text: head, changed: false },
     { text: changed, changed: true },

@@ -1,12 +1,9 @@
-/**
- * Shows a few poisoned rows. Their text comes from strangers, so it is shown as plain text,
- * whatever markup it contains.
- */
+/** A few poisoned rows. Their text comes from strangers, so it is shown as plain text. */
 import type { JSX } from 'preact';
 import type { Condition } from '../conditions.ts';
 import { cut, plural } from '../format.ts';
-import type { ReceiptFacts, ReportCell } from '../types.ts';
-import { placeOf } from './asked.tsx';
+import type { ReceiptFacts } from '../types.ts';
+import { trainingPlace } from './asked.tsx';
 import { ChangedRow } from './changes.tsx';
 import { type Chapter, OutputsLink, type PageProps } from './parts.tsx';
 
@@ -18,7 +15,7 @@ interface Shown {
   readonly receipt: ReceiptFacts;
 }
 
-/** Returns, for each attack on each training, the first receipt by which rows were poisoned. */
+/** Returns the first receipt with poisoned or added rows for each attack on each training. */
 function firstReceipts(conditions: readonly Condition[]): readonly Shown[] {
   const byAttack = new Map<string, Shown>();
   const add = (label: string, seed: number, receipt: ReceiptFacts | null = null): void => {
@@ -27,7 +24,7 @@ function firstReceipts(conditions: readonly Condition[]): readonly Shown[] {
   };
   for (const { attackLabel, cells } of conditions)
     for (const { seed, receipt, bases = [] } of cells) {
-      for (const base of bases) add(placeOf(base), seed, base.receipt);
+      for (const base of bases) add(trainingPlace(base), seed, base.receipt);
       add(attackLabel, seed, receipt);
     }
   return [...byAttack.values()];
@@ -53,13 +50,11 @@ const Receipt = ({ shown: { label, seed, receipt } }: { readonly shown: Shown })
   </>
 );
 
-const hasOtherReceipt = ({ bases = [] }: ReportCell): boolean =>
-  bases.some(({ receipt }) => receipt !== undefined);
-
 function Examples({ conditions, input }: PageProps): JSX.Element {
   const receipts = firstReceipts(conditions);
   const shown = receipts.slice(0, MOST_ATTACKS);
   const left = receipts.length - shown.length;
+  const bases = conditions.flatMap(({ cells }) => cells.flatMap((cell) => cell.bases ?? []));
   return (
     <>
       {shown.length === 0 ? (
@@ -81,7 +76,7 @@ function Examples({ conditions, input }: PageProps): JSX.Element {
       ) : null}
       <OutputsLink input={input}>
         every poisoned row
-        {conditions.some(({ cells }) => cells.some(hasOtherReceipt))
+        {bases.some(({ receipt }) => receipt !== undefined)
           ? ' of the attack whose trigger a cell’s ASR is under'
           : ''}
       </OutputsLink>

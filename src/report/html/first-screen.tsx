@@ -1,7 +1,7 @@
 /**
  * The first screen: the question, what can be said about it, what to know before reading, the
- * answer as a picture, and the facts that every number depends on. What was found follows it, with
- * a card for each finding.
+ * answer as a picture, and the facts that every number depends on. Then what was found, a card
+ * each.
  */
 import type { JSX } from 'preact';
 import type { JsonObject } from '../../api.ts';
@@ -10,7 +10,7 @@ import type { Finding, FindingRow } from '../findings.ts';
 import { capital, cut, formatSeconds, list, plural } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
 import { varyingPaths } from '../labels.ts';
-import type { Figure, ReportInput } from '../types.ts';
+import type { ReportInput } from '../types.ts';
 import { type Verdict, verdictText } from '../verdict.ts';
 import { axesText, type Chapter, Chip, FigureBox, type PageProps, Scroll } from './parts.tsx';
 
@@ -23,7 +23,7 @@ type Fact = readonly [name: string, value: string];
 
 function seedFacts({ input, conditions }: Analysis): readonly Fact[] {
   const seeds = distinct(input.cells.map(({ seed }) => seed)).sort((a, b) => a - b);
-  const failedCells = conditions.flatMap(({ failures }) => [...failures.keys()]);
+  const failedCells = conditions.flatMap((condition) => [...condition.failedCells]);
   const failedSeeds = distinct(failedCells.map(({ seed }) => seed));
   const failed =
     failedCells.length === 0
@@ -35,7 +35,6 @@ function seedFacts({ input, conditions }: Analysis): readonly Fact[] {
   ];
 }
 
-/** Names the attacks whose dose came to no row at all; none if there is no such attack. */
 function emptyDoseFacts({ conditions }: Analysis): readonly Fact[] {
   const empty = conditions.filter(
     ({ family, cells }) => family !== 'none' && cells.some(({ receipt }) => receipt?.asked === 0),
@@ -45,7 +44,7 @@ function emptyDoseFacts({ conditions }: Analysis): readonly Fact[] {
   return [['Poisoned nothing', `${list(labels)}: a dose of zero rows`]];
 }
 
-/** Returns the precision of the computation, and how many cells depart from it. */
+/** Writes the precision of the computation, and how many cells depart from it. */
 function precisionText({ cells }: ReportInput, precision: string): string {
   const some = (what: string, count: number): string =>
     count === 0
@@ -78,7 +77,7 @@ function backendFacts(input: ReportInput): readonly Fact[] {
   ];
 }
 
-/** Returns all sources but those of validation and test data, each once with its roles. */
+/** Returns each source with its roles. Those of validation and test data are left out. */
 function sourceFacts({ sources }: ReportInput): readonly Fact[] {
   const facts = Object.entries(sources)
     .filter(([role]) => !/^(?:validation|test) data/.test(role))
@@ -90,7 +89,7 @@ function sourceFacts({ sources }: ReportInput): readonly Fact[] {
   ]);
 }
 
-function factsOf(analysis: Analysis): readonly Fact[] {
+function listFacts(analysis: Analysis): readonly Fact[] {
   const { input, conditions } = analysis;
   const cells = input.cells.length.toLocaleString('en');
   const seconds = input.stages
@@ -133,59 +132,53 @@ const Caveats = ({ caveats, warnings }: Analysis): JSX.Element | null =>
     </ul>
   );
 
-export function Header({
-  analysis,
-  answer,
-}: {
-  readonly analysis: Analysis;
-  readonly answer: readonly Figure[];
-}): JSX.Element {
+export function Header(props: PageProps): JSX.Element {
+  const { input, figures } = props;
   return (
     <header class="top">
       <div class="wrap">
         <p class="eyebrow">dosimeter · experiment report</p>
-        <h1>{analysis.input.name}</h1>
+        <h1>{input.name}</h1>
         {/* Empty in the store; src/run/reports.ts fills in the spec's notes. */}
         <p class="notes" />
         <p class="question">
           Which is hurt more by poisoned training data: LoRA or full fine-tuning?
         </p>
-        <StandingBox {...analysis} />
-        <Caveats {...analysis} />
-        {answer.length === 0 ? null : (
+        <StandingBox {...props} />
+        <Caveats {...props} />
+        {figures.answer.length === 0 ? null : (
           <div class="answer">
-            {answer.map((figure) => (
+            {figures.answer.map((figure) => (
               <FigureBox figure={figure} />
             ))}
           </div>
         )}
         <dl class="facts">
-          {factsOf(analysis).map(([name, value]) => (
+          {listFacts(props).map(([name, value]) => (
             <div>
               <dt>{name}</dt>
               <dd>{value}</dd>
             </div>
           ))}
         </dl>
-        <Failures {...analysis} />
+        <Failures {...props} />
       </div>
     </header>
   );
 }
 
-/** Counts failed cells and lists failed stages; nothing if no stage failed. */
 function Failures({ input: { stages, cells }, conditions }: Analysis): JSX.Element | null {
   const failed = stages.filter(({ state }) => state === 'failed');
   const blocked = stages.filter(({ state }) => state === 'blocked').length;
   if (failed.length === 0 && blocked === 0) return null;
   const shown = failed.slice(0, MOST_FAILURES),
     varying = varyingPaths(cells),
-    failedCells = conditions.reduce((sum, { failures }) => sum + failures.size, 0);
+    failedCount = conditions.reduce((sum, { failedCells }) => sum + failedCells.size, 0);
   return (
     <div class="failed-note" role="note">
       <p>
         <strong class="bad">
-          {failedCells} of {cells.length} cells failed
+          {failedCount} of {cells.length} cells failed
         </strong>
         : {plural(failed.length, 'stage')} failed
         {blocked > 0 ? `, ${blocked} more could not run because of it` : ''}. Their numbers are
@@ -209,7 +202,7 @@ function Failures({ input: { stages, cells }, conditions }: Analysis): JSX.Eleme
   );
 }
 
-/** Returns the verdict that all judged rows share, or null. */
+/** Returns the verdict that all rows with a verdict share; null if there is none. */
 function commonVerdict(rows: readonly FindingRow[]): Verdict | null {
   const verdicts = rows.map(({ verdict }) => verdict).filter((verdict) => verdict !== null);
   const [first] = verdicts;
@@ -220,8 +213,8 @@ function commonVerdict(rows: readonly FindingRow[]): Verdict | null {
 }
 
 /**
- * Shows a row's difference, with its verdict unless all rows share one.
- * @param title what is compared: a phone shows it in place of the table's head
+ * Shows a row's difference, and its verdict unless all rows share one.
+ * @param title what is compared: on a phone it stands in place of the table's head
  */
 const differenceCell = (
   { difference, n, excluded, verdict }: FindingRow,

@@ -56,8 +56,8 @@ const ORDER_COLUMNS: readonly Column<KernelComparison>[] = [
 ];
 
 /**
- * Raw and normalised quantities can rank the two kernels differently, and so can different α. They
- * are therefore shown side by side rather than summed up.
+ * Raw and normalised quantities can rank the two kernels differently, and so can different α: they
+ * are shown side by side, not summed up.
  */
 export const OrderTable = ({ comparisons: { kernels } }: PageProps): JSX.Element => (
   <Table
@@ -70,8 +70,8 @@ export const OrderTable = ({ comparisons: { kernels } }: PageProps): JSX.Element
 );
 
 /**
- * Shows how many eigenvalues count and how far training moved the kernels. Raw information bits and
- * the tangent kernel's regime depend on these numbers.
+ * How many eigenvalues count and how far training moved the kernels, on which raw information bits
+ * and the regime of tangent kernels depend.
  */
 export function CountTable({ conditions }: OfConditions): JSX.Element | null {
   const rows = conditions.filter(({ cells }) =>
@@ -110,7 +110,6 @@ export function CountTable({ conditions }: OfConditions): JSX.Element | null {
   );
 }
 
-/** Shows how many seeds the comparisons have, and how many pairs they exclude. */
 const seedsText = ({ comparisons }: Prediction): JSX.Element => {
   const counts = comparisons.map(({ seeds }) => seeds.length);
   const [least, most] = [Math.min(...counts), Math.max(...counts)];
@@ -124,8 +123,8 @@ const seedsText = ({ comparisons }: Prediction): JSX.Element => {
 };
 
 /**
- * Shows the comparisons with the lowest and the highest difference, so that none is singled out; if
- * none has a difference, why their pairs are excluded.
+ * Shows the comparisons with the lowest and the highest difference; if none has a difference, says
+ * why their pairs are excluded.
  */
 function Evidence({ comparisons }: Prediction): JSX.Element {
   const sorted = comparisons
@@ -168,7 +167,6 @@ const PREDICTION_COLUMNS: readonly Column<Prediction>[] = [
   texts('LoRA − full (nats), 95% interval', Evidence),
 ];
 
-/** Shows the verdict on each prediction about kernels; nothing without kernels. */
 export function Predictions({ comparisons: { kernels } }: PageProps): JSX.Element | null {
   if (kernels.length === 0) return null;
   return (
@@ -196,9 +194,8 @@ export function Predictions({ comparisons: { kernels } }: PageProps): JSX.Elemen
 type Prediction = ReturnType<typeof predictionsOf>[number];
 
 /**
- * Returns one prediction for each quantity and checkpoint, in the order of the comparisons. Its
- * state is `held` or `refuted` if every comparison agrees, and otherwise `undecided`. Only LoRA is
- * counted, since the paper predicts nothing about other adapters.
+ * Groups the comparisons of LoRA by quantity and checkpoint. `state` is `held` or `refuted` if that
+ * is the verdict on every one of them, else `undecided`.
  */
 export function predictionsOf(kernels: readonly KernelComparison[]) {
   const ofLora = kernels.filter(({ condition }) => condition.adapter === 'lora');
@@ -218,7 +215,7 @@ export function predictionsOf(kernels: readonly KernelComparison[]) {
   });
 }
 
-/** Clips an interval to [−1, 1], because a t-interval may exceed the bounds of a correlation. */
+/** A t-interval may exceed [−1, 1], the bounds of a correlation. */
 const clipToUnit = ({ low, high, ...rest }: Relation['difference']) => ({
   ...rest,
   low: low === null ? null : Math.max(-1, low),
@@ -245,7 +242,6 @@ const RELATION_COLUMNS: readonly Column<Relation>[] = [
   claims('Verdict', ({ verdict }) => <Judged verdict={verdict} kind="proportion" />),
 ];
 
-/** Shows how information correlates with attacks over adapters; nothing without correlations. */
 export function Relations({ conditions }: OfConditions): JSX.Element | null {
   const rows = relationsOf(conditions);
   if (rows.length === 0) return null;

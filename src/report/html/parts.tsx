@@ -1,6 +1,6 @@
 /**
- * The parts from which every chapter is built. Preact escapes all text. The only raw markup is that
- * of the report's own figures.
+ * The parts from which chapters are built. Preact escapes all text; only the report's own figures
+ * are raw markup.
  */
 import { createHash } from 'node:crypto';
 import type { ComponentChildren, JSX } from 'preact';
@@ -17,7 +17,7 @@ import { style } from './style.ts';
 
 export type Node = ComponentChildren;
 
-/** Returns the page's content security policy: no request, and no script but this one. */
+/** Forbids the page every request, and every script but this one. */
 const contentSecurityPolicy = (script: string | null): string =>
   [
     "default-src 'none'",
@@ -57,20 +57,17 @@ export interface Column<Row> {
   readonly kind: 'number' | 'nowrap' | 'words' | 'cut' | 'claim' | undefined;
 }
 
-/** Returns a function that makes columns of a kind. */
-const columnsOf =
+const columnMaker =
   (kind: Column<unknown>['kind']) =>
   <Row,>(title: string, value: Column<Row>['value']): Column<Row> => ({ title, kind, value });
-export const numbers = columnsOf('number');
-/** A column of names, which are not broken into lines. */
-export const names = columnsOf('nowrap');
-export const texts = columnsOf(undefined);
-export const words = columnsOf('words');
-/** A column of long texts. */
-export const longTexts = columnsOf('cut');
-export const claims = columnsOf('claim');
+export const numbers = columnMaker('number');
+/** Makes a column of names, which are not broken into lines. */
+export const names = columnMaker('nowrap');
+export const texts = columnMaker(undefined);
+export const words = columnMaker('words');
+export const longTexts = columnMaker('cut');
+export const claims = columnMaker('claim');
 
-/** A box with a name, which scrolls if its content is too wide. */
 export const Scroll = ({
   label,
   children,
@@ -90,10 +87,10 @@ interface TableProps<Row> {
   readonly label: string;
   readonly columns: readonly Column<Row>[];
   readonly rows: readonly Row[];
-  /** The most rows to show. The caption says how many others there are. */
+  /** The most rows to show. The caption then says how many others there are. */
   readonly most?: number;
   readonly caption?: string;
-  /** Whether a row begins a group. If so, a heavier line separates it from the row above. */
+  /** Whether a row begins a group, which a heavier line separates from the row above. */
   readonly starts?: (row: Row, above: Row) => boolean;
 }
 
@@ -149,7 +146,7 @@ export const Chip = ({ verdict }: { readonly verdict: Verdict }): JSX.Element =>
   <span class={`chip ${verdict.state}`}>{verdictText(verdict)}</span>
 );
 
-/** Shows a verdict and, if there is one, the corrected interval that was judged. */
+/** Shows a verdict, and the corrected interval if one was judged. */
 export const Judged = ({
   verdict,
   kind = 'plain',
@@ -169,9 +166,6 @@ export const Judged = ({
   </>
 );
 
-const dataUri = (type: string, text: string): string =>
-  `data:${type};charset=utf-8;base64,${Buffer.from(text, 'utf8').toString('base64')}`;
-
 export const CsvLink = ({
   name,
   csv,
@@ -181,7 +175,10 @@ export const CsvLink = ({
   readonly csv: string;
   readonly children?: Node;
 }): JSX.Element => (
-  <a download={`${name}.csv`} href={dataUri('text/csv', csv)}>
+  <a
+    download={`${name}.csv`}
+    href={`data:text/csv;charset=utf-8;base64,${Buffer.from(csv, 'utf8').toString('base64')}`}
+  >
     {children ?? 'Data (CSV)'}
   </a>
 );
@@ -210,8 +207,8 @@ export function FigureBox({
 }
 
 /**
- * Shows figures in a layout. `grid` sets them side by side in rows, `masonry` packs uneven heights,
- * and `wide` gives each a full row, which scrolls if it is too narrow.
+ * Shows figures in rows (`grid`), packed by their heights (`masonry`), or one to a row, which
+ * scrolls if it is too narrow (`wide`).
  */
 export const Figures = ({
   figures,
@@ -238,9 +235,8 @@ export const stateText = ({ state, error }: StageFacts): JSX.Element =>
   );
 
 /**
- * Describes the cells of a stage by dose, attack, adapter and rank, and by what varies in the grid.
- * A stage of an earlier training (`section`) is described by that training and those before it.
- * @param varying the paths of `varyingPaths`
+ * Describes the cells of a stage by dose, attack, adapter and rank, and by the axes `varying`. A
+ * stage of an earlier training (`section`) is described by that training and those before it.
  */
 export function axesText({ cell, section }: StageFacts, varying: ReadonlySet<string>): string {
   const place = (prefix: string): number => Number(/\d+/.exec(prefix)?.[0] ?? 0);
@@ -262,10 +258,9 @@ export function axesText({ cell, section }: StageFacts, varying: ReadonlySet<str
   return section === undefined ? text : `${sectionTitle(section)}: ${text}`;
 }
 
-/** The most characters of an attack’s parameter, such as a list of triggers. */
 const MOST_CHARACTERS = 200;
 
-/** `triggers cf, mn; rate 0.1 | 0.3`: the values of each parameter over the grid. */
+/** Writes the values of each parameter over the grid: `triggers cf, mn; rate 0.1 | 0.3`. */
 export const paramsText = (params: AttackNote['params']): string =>
   Object.entries(params)
     .map(([name, values]) => {
@@ -274,28 +269,26 @@ export const paramsText = (params: AttackNote['params']): string =>
     })
     .join('; ') || '–';
 
-/** What every part of a chapter may show. */
 export interface PageProps extends Analysis {
   readonly figures: DrawnFigures;
-  /** The drawn figures and tables of the spec's `report`. */
+  /** The figures and tables of the spec's `report`. */
   readonly entries: readonly DrawnEntry[];
   /** The report's own figures that cannot be drawn, and why. */
   readonly lacking: readonly EntryContents[];
 }
 
 export interface Chapter {
-  /** Unique in the page: the anchor of the chapter. */
+  /** Unique in the page, the chapter's anchor. */
   readonly id: string;
-  /** The chapter's name in the navigation. */
   readonly nav: string;
   readonly title: string;
-  /** Whether it has anything to say. Default: always. */
+  /** Whether the chapter has anything to say. Default: always. */
   readonly concerns?: (props: PageProps) => boolean;
-  /** One below the other. A part that has nothing to show is empty. */
+  /** One below the other. A part with nothing to show is null. */
   readonly parts: readonly ((props: PageProps) => JSX.Element | null)[];
 }
 
-/** Links to the page of all outputs, which is published beside the report. */
+/** Links to the page of all outputs, if there is one beside the report. */
 export const OutputsLink = ({
   input,
   children,
@@ -310,7 +303,6 @@ export interface OfConditions {
   readonly conditions: readonly Condition[];
 }
 
-/** The caption of tables whose numbers are summaries over seeds. */
 export const OVER_SEEDS =
   'Mean ± half of the 95% t-interval over seeds; of two seeds, both values; alone where all ' +
   'seeds are equal.';
@@ -318,7 +310,7 @@ export const OVER_SEEDS =
 export const ATTACK: Column<Condition> = names('Attack', blockLabel);
 export const ADAPTER: Column<Condition> = names('Adapter', ({ adapterLabel }) => adapterLabel);
 
-/** Returns the summary over seeds of a condition's numbers; a dash without any. */
+/** Summarises a quantity over a condition's seeds; `–` if none has it. */
 export function summaryText(condition: Condition, quantity: Quantity, kind?: NumberKind): string {
   const { summary } = seriesOf(condition, quantity);
   return summary === null ? '–' : formatSummary(summary, kind);
@@ -330,14 +322,13 @@ export const numberColumn = (
   kind?: NumberKind,
 ): Column<Condition> => numbers(title, (condition) => summaryText(condition, quantity, kind));
 
-/** Returns a column for each of a stage's metrics, with its summary over seeds. */
 export const metricColumns = (
   stage: string,
   columns: readonly (readonly [title: string, metric: string, kind?: NumberKind])[],
 ): readonly Column<Condition>[] =>
   columns.map(([title, metric, kind]) => numberColumn(title, metricOf(stage, metric), kind));
 
-/** Returns columns for the adapter and, if any condition has one, the setting. */
+/** Columns for the adapter and, if any condition has one, the setting. */
 export const adapterColumns = (conditions: readonly Condition[]): readonly Column<Condition>[] => [
   ADAPTER,
   ...(conditions.some(({ setting }) => setting !== '')
@@ -345,17 +336,14 @@ export const adapterColumns = (conditions: readonly Condition[]): readonly Colum
     : []),
 ];
 
-/** Returns columns for the attack, and those of `adapterColumns`. */
 export const namingColumns = (conditions: readonly Condition[]): readonly Column<Condition>[] => [
   names('Attack', ({ attackLabel }) => attackLabel),
   ...adapterColumns(conditions),
 ];
 
-/** Whether a row begins a new block. The table separates blocks by a heavier line. */
 export const startsBlock = (row: Condition, above: Condition): boolean =>
   blockLabel(row) !== blockLabel(above);
 
-/** Returns the conditions that have a metric at some seed. */
 export const conditionsWith = (
   conditions: readonly Condition[],
   stage: string,

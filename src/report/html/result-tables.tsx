@@ -53,12 +53,12 @@ const hasMetric = (cell: ReportCell, { stage, metric }: MetricNote): boolean =>
 const anyHasMetric = (conditions: readonly Condition[], note: MetricNote): boolean =>
   conditions.some(({ cells }) => cells.some((cell) => hasMetric(cell, note)));
 
-/** Whether a condition should have a metric, so that its lack is a failure. */
 export type Expects = (condition: Condition, note: MetricNote) => boolean;
 
 /**
- * Returns a function that says whether a condition should have a metric: the accuracy, or one that
- * some condition under the same family of attacks has, unless it is a metric of defences.
+ * Returns a function that says whether a condition should have a metric, so that its lack is a
+ * failure: the accuracy, or a metric that some condition under the same family of attacks has,
+ * unless only defences have it.
  */
 export function expectedMetrics(conditions: readonly Condition[]): Expects {
   const known = new Map(
@@ -73,17 +73,16 @@ export function expectedMetrics(conditions: readonly Condition[]): Expects {
   return ({ family }, note) => known.get(family)?.includes(note) ?? false;
 }
 
-/** Returns why a number is not evidence, or null if it is. Only `evaluate`'s numbers are judged. */
+/** Returns why a cell's number is not evidence; null if it is, or if there is none. */
 const whyNotEvidence = (cell: ReportCell, note: MetricNote): string | null =>
   note.stage === ACCURACY.stage && hasMetric(cell, note) ? voidReason(cell, note) : null;
 
-/** Returns on how many rows a condition has a metric, for the seeds at which it has it on fewer. */
+/** Returns the counts of rows for the seeds at which a metric is on fewer rows than elsewhere. */
 type FewerRows = (condition: Condition, note: MetricNote) => readonly RowCount[];
 
 /**
- * Shows a metric of a condition over its seeds, with a dagger if it is not evidence, and a mark if
- * it is on fewer rows. Beside the most predicted share, says how many models give every row the
- * same class or text.
+ * Shows a metric of a condition over its seeds, with its marks. Beside the most predicted share
+ * stands how many models give every row the same class or text.
  */
 function metricCell(
   condition: Condition,
@@ -91,12 +90,7 @@ function metricCell(
   expects: Expects,
   fewerRows: FewerRows,
 ): Node {
-  const cell = seriesCell(
-    seriesOf(condition, scoreOf(note)),
-    note.kind,
-    condition.cells.length,
-    expects(condition, note),
-  );
+  const cell = seriesCell(seriesOf(condition, scoreOf(note)), note.kind, expects(condition, note));
   const fewer = fewerRows(condition, note).length > 0 ? ` ${FEWER_ROWS}` : '',
     constant = note === PREDICTED ? condition.cells.filter(predictsOneClass).length : 0;
   if (constant > 0)
@@ -119,10 +113,7 @@ function metricCell(
   );
 }
 
-/**
- * Shows metrics over seeds, a row for each condition; nothing if no condition has any of them.
- * @param titled whether the label stands above the table as a heading
- */
+/** @param titled whether the label stands above the table as a heading */
 export function MetricTable({
   label,
   titled = false,
@@ -187,30 +178,27 @@ export function MetricTable({
 }
 
 /**
- * Returns a mean with its interval or, without a mean, "failed" or a dash.
- * @param whole the number of seeds
- * @param expected whether the condition should have the number, so that its lack is a failure
+ * Writes a mean with its interval; without a mean, "failed" or a dash.
+ * @param expected whether a lack is a failure
  */
 export function seriesCell(
-  { summary, failed, values }: Series,
+  { summary, failed, missing, values }: Series,
   kind: NumberKind,
-  whole: number,
   expected: boolean,
 ): Node {
   if (summary === null) return failed > 0 && expected ? <span class="bad">failed</span> : '–';
   return (
     <>
       {formatSummary(summary, kind)}
-      {values.length < whole ? (
+      {failed + missing > 0 ? (
         <span class={failed > 0 ? 'bad' : 'muted'}> (n = {values.length})</span>
       ) : null}
     </>
   );
 }
 
-/** Shows how many seeds have no failed stage, and how many have one. */
 export const seedsCell = (condition: Condition): Node => {
-  const failed = condition.failures.size;
+  const failed = condition.failedCells.size;
   return (
     <>
       {condition.cells.length - failed}
@@ -219,7 +207,6 @@ export const seedsCell = (condition: Condition): Node => {
   );
 };
 
-/** Shows what defences did and detected; nothing if no condition has a defence. */
 export function Defences({ conditions, figures }: PageProps): JSX.Element | null {
   const defended = conditions.filter(isDefended);
   if (defended.length === 0) return null;
@@ -241,7 +228,7 @@ export function Defences({ conditions, figures }: PageProps): JSX.Element | null
   );
 }
 
-/** Returns the effect size; a dash if all seeds have the same difference apart from rounding. */
+/** Writes the effect size; a dash if the differences are equal apart from rounding. */
 const effectText = ({ effect }: PairedDifference): string =>
   formatNumber(effect !== null && Math.abs(effect) < 1e6 ? effect : null);
 
@@ -311,7 +298,6 @@ export function Differences({ comparisons: { adapters } }: PageProps): JSX.Eleme
   );
 }
 
-/** Shows how scorers agree; nothing if there is only one. */
 export function Agreement({ conditions }: OfConditions): JSX.Element | null {
   const rows = agreementRows(conditions);
   if (rows.length === 0) return null;

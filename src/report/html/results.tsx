@@ -18,7 +18,7 @@ import {
 } from '../metric-lookup.ts';
 import { type MetricNote, REJECTED } from '../metrics.ts';
 import { scorersOf } from '../tasks.ts';
-import type { EntryContents, WritingFacts } from '../types.ts';
+import type { EntryContents } from '../types.ts';
 import {
   type Chapter,
   CsvLink,
@@ -54,7 +54,7 @@ const namesOfMetrics = (conditions: readonly Condition[], stage: string): readon
 const hasTest = ({ cells }: Condition): boolean =>
   cells.some(({ metrics }) => metrics['evaluate']?.['test_examples'] !== undefined);
 
-/** Explains the triggers that training never shows: the labels of the table above end in them. */
+/** Explains the triggers that training never shows, which end the labels of the table above. */
 const HeldOut = ({ input: { triggers = [] } }: Pick<PageProps, 'input'>): JSX.Element | null =>
   triggers.length === 0 ? null : (
     <dl class="meanings small muted">
@@ -114,7 +114,6 @@ function MetricTables({ conditions, input }: PageProps): JSX.Element {
   );
 }
 
-/** Links to the CSV of all metrics or, if they are too many for the page, says how to get it. */
 function AllMetrics({ conditions }: OfConditions): JSX.Element {
   const { csv, rows } = allMetricsCsv(conditions);
   const count = rows.toLocaleString('en');
@@ -133,7 +132,7 @@ function AllMetrics({ conditions }: OfConditions): JSX.Element {
   );
 }
 
-/** Returns a part of a chapter that shows the figures of a section under a heading. */
+/** Returns a part of a chapter: a heading, and the figures of a section. */
 const illustration =
   (title: string, section: FigureSection, text?: string) =>
   ({ figures }: PageProps): JSX.Element | null =>
@@ -189,7 +188,7 @@ function EvidenceRule({ conditions }: OfConditions): JSX.Element {
   );
 }
 
-/** The stages that the report shows elsewhere. */
+/** The stages whose numbers other tables show. */
 const KNOWN = new Set([
   'data',
   'poison',
@@ -205,7 +204,7 @@ const KNOWN = new Set([
   'theory-map',
   'report',
 ]);
-/** The most metrics in a stage's table. Further ones are only in the CSV. */
+/** The most metrics in a stage's table. The CSV has all. */
 const MOST_METRICS = 12;
 
 const StageTable = ({
@@ -227,12 +226,7 @@ const StageTable = ({
           numbers('n seeds', seedsCell),
           ...shown.map((metric) =>
             numbers(metric, (condition: Condition) =>
-              seriesCell(
-                seriesOf(condition, metricOf(kind, metric)),
-                'plain',
-                condition.cells.length,
-                true,
-              ),
+              seriesCell(seriesOf(condition, metricOf(kind, metric)), 'plain', true),
             ),
           ),
         ]}
@@ -242,7 +236,7 @@ const StageTable = ({
   );
 };
 
-/** Shows the metrics of stages that the report does not know, such as those of plugins. */
+/** Shows the metrics of other stages, such as those of plugins. */
 function OtherStages({ conditions }: OfConditions): JSX.Element {
   const cells = conditions.flatMap((condition) => condition.cells);
   const kinds = distinct(cells.flatMap(({ metrics }) => Object.keys(metrics)));
@@ -260,16 +254,8 @@ function OtherStages({ conditions }: OfConditions): JSX.Element {
 const MOST_CONDITIONS = 8;
 const MOST_CHARACTERS = 300;
 
-/** What the models of a condition wrote, at its first seed with outputs. */
-interface Shown {
-  readonly label: string;
-  readonly seed: number;
-  readonly writing: WritingFacts;
-  /** Whether the scorer compares rewards of answers, not what the model writes. */
-  readonly byRewards: boolean;
-}
-
-const firstWritings = (conditions: readonly Condition[]): readonly Shown[] =>
+/** Returns what the models of each condition wrote, at its first seed with outputs. */
+const firstWritings = (conditions: readonly Condition[]) =>
   conditions.flatMap((condition) => {
     const cell = condition.cells.find(({ writing }) => writing !== undefined),
       label = `${blockLabel(condition)}, ${condition.adapterLabel}`;
@@ -277,7 +263,6 @@ const firstWritings = (conditions: readonly Condition[]): readonly Shown[] =>
     return [{ label, seed: cell.seed, writing: cell.writing, byRewards: countsRewards(cell) }];
   });
 
-/** Names the scorers, as a sentence under the attacks' table; null for classifiers. */
 function ScorerNote({ conditions }: OfConditions): JSX.Element | null {
   const scorers = scorersOf(conditions);
   return scorers.length === 0 ? null : (
@@ -288,14 +273,13 @@ function ScorerNote({ conditions }: OfConditions): JSX.Element | null {
   );
 }
 
-/** Says whose triggers the rates above are under, if bases are poisoned. */
 function TriggerNote({ conditions }: OfConditions): JSX.Element | null {
   const note = triggerNote(conditions.map(({ axes }) => axes));
   return note === null ? null : <p class="small">{note}</p>;
 }
 
-/** Shows a few outputs of each condition, or nothing if the models are classifiers. */
-export function Writing({ conditions, input }: PageProps): JSX.Element | null {
+/** Shows a few outputs of each condition; nothing if the models are classifiers. */
+function Writing({ conditions, input }: PageProps): JSX.Element | null {
   const all = firstWritings(conditions),
     shown = all.slice(0, MOST_CONDITIONS);
   if (shown.length === 0) return null;
@@ -394,11 +378,11 @@ function OwnTable({ table }: { readonly table: DrawnTable }): JSX.Element {
   );
 }
 
-interface LackingProps {
+const Lacking = ({
+  entries,
+}: {
   readonly entries: readonly Pick<EntryContents, 'name' | 'lacks'>[];
-}
-/** Lists what figures and tables could not show, and why. */
-const Lacking = ({ entries }: LackingProps): JSX.Element | null =>
+}): JSX.Element | null =>
   entries.every(({ lacks }) => lacks.length === 0) ? null : (
     <ul class="small">
       {entries.flatMap(({ name, lacks }) =>

@@ -3,7 +3,8 @@
  * on: versions, data and store keys.
  */
 import type { JSX } from 'preact';
-import type { Json, JsonObject, SourceFacts, StageFacts } from '../../api.ts';
+import type { JsonObject, SourceFacts, StageFacts } from '../../api.ts';
+import { isRecord } from '../../base/untrusted/json.ts';
 import { capital, cut, formatSeconds, formatValue, plural } from '../format.ts';
 import { distinct } from '../groups.ts';
 import { sectionTitle, varyingPaths } from '../labels.ts';
@@ -74,16 +75,14 @@ export const stages: Chapter = {
   parts: [({ figures }) => <Figures figures={figures.stages} layout="wide" />, Failed, Slowest],
 };
 
-/** Returns nested facts as pairs of a path such as `a.b` and its value. */
+/** Returns nested facts as pairs of a path (`a.b`) and a value. */
 function flatten(value: JsonObject, prefix = ''): [string, string][] {
   return Object.entries(value).flatMap(([name, inner]): [string, string][] => {
     const path = prefix === '' ? name : `${prefix}.${name}`;
-    if (isObject(inner)) return flatten(inner, path);
+    if (isRecord(inner)) return flatten(inner, path);
     return [[path, [inner].flat().map(formatValue).join(', ')]];
   });
 }
-const isObject = (value: Json): value is JsonObject =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 const Pairs = ({
   label,
@@ -99,7 +98,6 @@ const Pairs = ({
   />
 );
 
-/** The most store keys to show, since a run may have thousands of stages. */
 const MOST_KEYS = 300;
 
 const StoreKeys = ({ stages }: { readonly stages: readonly StageFacts[] }): JSX.Element => {
@@ -134,7 +132,7 @@ const ROWS: Readonly<Record<string, string>> = {
 };
 
 /** Says what a source was to a stage: `training rows of the base`, `scorer judge: model`. */
-function roleOf({ stage, section, name }: SourceFacts['reads'][number]): string {
+function describeRead({ stage, section, name }: SourceFacts['reads'][number]): string {
   if (name === 'model') return 'model';
   const [, kind = '', of = ''] = /^([^(]*)(?:\((.*)\))?$/s.exec(stage) ?? [];
   const ofSection = section === undefined ? '' : ` of ${sectionTitle(section)}`;
@@ -163,13 +161,13 @@ function Provenance({ input }: PageProps): JSX.Element {
         caption="Everything that a finished stage has read from outside, by the digest of its content."
         columns={[
           texts('Source', ({ uri }) => uri),
-          texts('Served as', ({ reads }) => distinct(reads.map(roleOf)).join('; ')),
+          texts('Served as', ({ reads }) => distinct(reads.map(describeRead)).join('; ')),
           texts('Digest', ({ digest }) => <code>{digest}</code>),
         ]}
       />
       <h3>Environment</h3>
       <Pairs label="Environment" pairs={flatten(rest)} />
-      {packages === undefined || !isObject(packages) ? null : (
+      {packages === undefined || !isRecord(packages) ? null : (
         <details>
           <summary>Package versions</summary>
           <Pairs label="Package versions" pairs={flatten(packages)} />

@@ -1,4 +1,4 @@
-/** Shows how information bits depend on what counts as zero and on how many rows are used. */
+/** How information bits depend on what counts as zero and on how many rows are used. */
 import type { JSX } from 'preact';
 import { type Condition, seriesOf } from '../conditions.ts';
 import { lastFisher } from '../fisher.ts';
@@ -15,23 +15,23 @@ interface Row {
   readonly condition: Condition;
   readonly of: Parametrisation;
 }
-/** Reads one number, at one tolerance or one count of rows. */
+/** Reads a number at one tolerance, or on one count of rows. */
 type Reading = (facts: FisherSensitivity) => number | null | undefined;
 
-const sensitivityOf = (cell: ReportCell, of: Parametrisation): FisherSensitivity | null =>
+const readSensitivity = (cell: ReportCell, of: Parametrisation): FisherSensitivity | null =>
   lastFisher(cell)?.[of]?.sensitivity ?? null;
 const hasSensitivity = ({ condition, of }: Row): boolean =>
-  condition.cells.some((cell) => sensitivityOf(cell, of) !== null);
-const meanOf = ({ condition, of }: Row, read: Reading): number | undefined =>
+  condition.cells.some((cell) => readSensitivity(cell, of) !== null);
+const meanReading = ({ condition, of }: Row, read: Reading): number | undefined =>
   seriesOf(condition, (cell) => {
-    const facts = sensitivityOf(cell, of);
+    const facts = readSensitivity(cell, of);
     return facts === null ? null : (read(facts) ?? null);
   }).summary?.mean;
-const meanText = (row: Row, read: Reading): string => formatNumber(meanOf(row, read));
+const meanText = (row: Row, read: Reading): string => formatNumber(meanReading(row, read));
 
 /**
- * Counts the conditions in which every reading puts LoRA's mean on the same side of the full
- * kernel's (`same`), and the conditions that have several readings (`of`).
+ * Counts the conditions with several readings (`of`), and those of them in which every reading puts
+ * LoRA's mean on the same side of the full kernel's (`same`).
  */
 function countSteadyOrders(
   conditions: readonly Condition[],
@@ -40,8 +40,8 @@ function countSteadyOrders(
   const signs = conditions
     .map((condition) =>
       readings.flatMap((read) => {
-        const lora = meanOf({ condition, of: 'lora' }, read),
-          full = meanOf({ condition, of: 'full' }, read);
+        const lora = meanReading({ condition, of: 'lora' }, read),
+          full = meanReading({ condition, of: 'full' }, read);
         return lora === undefined || full === undefined ? [] : [Math.sign(lora - full)];
       }),
     )
@@ -50,12 +50,12 @@ function countSteadyOrders(
 }
 
 type OverRows = 'information_bits' | 'information_bits_normalised' | 'count';
-/** Returns what reads a number at the k-th tolerance, over all rows. */
+/** Reads a number at the k-th tolerance, over all rows. */
 const atTolerance =
   (k: number, number: 'information_bits' | 'count' = 'information_bits'): Reading =>
   (facts) =>
     facts.tolerances[k]?.[number];
-/** Returns what reads a number of the k-th count of rows. */
+/** Reads a number on the k-th count of rows. */
 const overRows =
   (k: number, number: OverRows = 'information_bits'): Reading =>
   (facts) =>
@@ -103,7 +103,7 @@ export function Sensitivity({ conditions }: OfConditions): JSX.Element | null {
     .flatMap((condition) => BOTH.map((of): Row => ({ condition, of })))
     .filter(hasSensitivity);
   const [facts] = rows.flatMap(({ condition, of }) =>
-    condition.cells.flatMap((cell) => sensitivityOf(cell, of) ?? []),
+    condition.cells.flatMap((cell) => readSensitivity(cell, of) ?? []),
   );
   if (facts === undefined) return null;
   const left = alike.length - adapters.length;

@@ -1,7 +1,4 @@
-/**
- * The page's style sheet, inline: one column, cards for figures, tables that scroll in a box, rules
- * for print. A line that begins with two spaces continues the one above it.
- */
+/** The page's style sheet. A line that begins with two spaces continues the one above it. */
 export const style = `
 :root{--ink:#1b2430;--muted:#5b6776;--line:#dfe4ea;--soft:#f5f7fa;--accent:#0072b2;--held:#00664b;
   --refuted:#a83f00;--bad:#b3261e;color-scheme:light}
@@ -160,7 +157,6 @@ footer{color:var(--muted);font-size:13px;padding:26px 0 40px;border-top:1px soli
   .trim()
   .replaceAll('\n  ', '');
 
-/** Rules for buttons, lists and forms of interactive pages. */
 const controls = `
 .unseen{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%);
   white-space:nowrap;margin:0}
@@ -199,7 +195,6 @@ input,select{background:#1b222c;border-color:#667382}
 mark{background:#5c4512;color:#ffe7b3}
 }`;
 
-/** The style sheet of interactive pages, light or dark. */
 export const pageStyle = [
   style,
   ...[controls, dark].map((text) => text.replaceAll('\n  ', '')),

@@ -1,6 +1,6 @@
 /**
- * Information bits, entropies, spectra, kernels, and what training did to weights and kernels:
- * whether the tangent kernel's regime held, and the paper's closed-form map.
+ * Information bits, entropies, spectra and kernels; what training did to weights and kernels; and
+ * the paper's closed-form map.
  */
 import type { JSX } from 'preact';
 import type { JsonObject } from '../../api.ts';
@@ -9,14 +9,14 @@ import { joinLabels } from '../figures/encode.ts';
 import {
   averageOverSeeds,
   bitsAt,
-  fullMeanOf,
+  collectMaps,
+  fullKernelMean,
   type MapMean,
-  mapsOf,
   type SeedMaps,
 } from '../figures/map.ts';
 import { ESTIMATED, isEstimated } from '../fisher.ts';
 import { formatNumber, type NumberKind, plural } from '../format.ts';
-import { distinct } from '../groups.ts';
+import { distinct, nearest } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
 import type { MapFacts, MapPointFacts } from '../types.ts';
 import { CountTable, OrderTable, Predictions, Relations } from './kernel-tables.tsx';
@@ -62,7 +62,6 @@ const Kernels = ({ figures: { kernels }, undrawn }: PageProps): JSX.Element | nu
     </>
   );
 
-/** Says, for a completion task, that kernels are of log p(answer), not of the classes' logits. */
 const Outputs = ({ conditions }: OfConditions): JSX.Element | null =>
   conditions.some(({ cells }) => cells.some(({ outputs }) => outputs !== undefined)) ? (
     <p>
@@ -86,7 +85,7 @@ function Measured(props: PageProps): JSX.Element {
       </p>
     );
   const optimisers = distinct(
-    conditions.flatMap(({ cells }) => cells.map(({ train }) => optimiserOf(train))),
+    conditions.flatMap(({ cells }) => cells.map(({ train }) => optimiserName(train))),
   );
   return (
     <>
@@ -124,25 +123,28 @@ export const theory: Chapter = {
   parts: [Outputs, Measured, Delta, Regime, Divergence, WeightSpectrum, TheoryMap],
 };
 
-const optimiserOf = (train: JsonObject): string => {
+const optimiserName = (train: JsonObject): string => {
   const { optimizer } = train;
   return typeof optimizer === 'string' ? optimizer : 'unknown';
 };
 
-/** A row of the table of regimes: a condition at a kept step, or at the end. */
+/** A row of the table of regimes. */
 interface Line {
   readonly condition: Condition;
-  /** Null for the end of the training. */
+  /** A kept step; null for the end of the training. */
   readonly step: number | null;
 }
-/** Returns the quantity that a row shows, read at its step. */
+/** Returns what a row shows, read at its step. */
 type LineQuantity = (line: Line) => Quantity;
 
 const regimeMetric =
   (metric: string): LineQuantity =>
   ({ step }) =>
     metricOf('regime', step === null ? metric : `step-${step}.${metric}`);
-/** Reads a metric of the kernel over what was trained: LoRA's factors, or else full weights. */
+/**
+ * Reads a metric of the kernel over what was trained: LoRA's factors, or for full fine-tuning the
+ * full weights.
+ */
 const trainedKernelMetric =
   (name: string): LineQuantity =>
   (line) =>
@@ -151,12 +153,12 @@ const trainedKernelMetric =
     (isFull(cell) ? regimeMetric(`full.${name}`)(line)(cell) : null);
 
 /**
- * Metrics of which a cell with the stage regime has at least one. With written answers there are no
+ * Every cell with the stage regime has one of these metrics at least. Written answers have no
  * classes to agree on, and a model that training did not move has no relative error.
  */
 const PREDICTIONS = ['linear.agreement', 'linear.relative_error'];
 
-/** Returns the kept steps at which the linear prediction was measured, ascending. */
+/** Returns the kept steps with a linear prediction, ascending. */
 const regimeSteps = ({ cells }: Condition): readonly number[] =>
   distinct(
     cells.flatMap(({ metrics }) =>
@@ -167,7 +169,7 @@ const regimeSteps = ({ cells }: Condition): readonly number[] =>
     ),
   ).sort((a, b) => a - b);
 
-/** Says how large errors and drifts are as training ends; '' if no error was measured. */
+/** Says how large errors and drifts are at the end; '' if no error was measured. */
 function regimeSummary(lines: readonly Line[]): string {
   const range = (quantity: LineQuantity): string | null => {
     const means = lines
@@ -200,7 +202,7 @@ const regimeColumns = (lines: readonly Line[]): readonly Column<Line>[] => [
   names('Attack', ({ condition }) => blockLabel(condition)),
   names('Adapter', ({ condition }) => condition.adapterLabel),
   ...(lines.some(({ step }) => step !== null) ? [STEP] : []),
-  names('Optimiser', ({ condition }) => optimiserOf(condition.cells[0].train)),
+  names('Optimiser', ({ condition }) => optimiserName(condition.cells[0].train)),
   kernelColumn('‖K(T)−K(0)‖/‖K(0)‖', trainedKernelMetric('drift')),
   kernelColumn('1 − cos(K(T), K(0))', trainedKernelMetric('rotation')),
   regimeColumn('error of the linear prediction', regimeMetric('linear.relative_error')),
@@ -214,7 +216,6 @@ const regimeColumns = (lines: readonly Line[]): readonly Column<Line>[] => [
       ]),
 ];
 
-/** Shows how far kernels moved and linear predictions erred; nothing without the stage `regime`. */
 function Regime({ conditions }: OfConditions): JSX.Element | null {
   const rows = conditions.filter((condition) =>
     PREDICTIONS.some((name) => conditionsWith([condition], 'regime', name).length > 0),
@@ -249,14 +250,8 @@ function Regime({ conditions }: OfConditions): JSX.Element | null {
 /** The σ²d of PEFT's own initialisation, Kaiming-uniform with a = √5. */
 const PEFT_SCALE = 1 / 3;
 
-/** Returns the map's σ²d that is closest to PEFT's by ratio. */
-function closestScale({ points }: MapFacts): number {
-  const distance = (scale: number): number => Math.abs(Math.log(scale / PEFT_SCALE));
-  return distinct(points.map(({ scale }) => scale)).reduce(
-    (best, scale) => (distance(scale) < distance(best) ? scale : best),
-    points[0]?.scale ?? PEFT_SCALE,
-  );
-}
+const closestScale = ({ points }: MapFacts): number =>
+  nearest(points, ({ scale }) => Math.abs(Math.log(scale / PEFT_SCALE)))[0]?.scale ?? PEFT_SCALE;
 
 const mapColumn = (title: string, get: (point: MapPointFacts) => number | null): Column<MapMean> =>
   numbers(title, (row) => formatNumber(row.mean(get)));
@@ -279,7 +274,7 @@ const MAP_COLUMNS: readonly Column<MapMean>[] = [
 ];
 
 function mapCaption({ name, maps }: SeedMaps, scale: number): string {
-  const full = fullMeanOf(maps),
+  const full = fullKernelMean(maps),
     [{ information, outputs }] = maps;
   const ofFull = [
     `log Σλ ${formatNumber(full(({ h1 }) => h1))}`,
@@ -297,9 +292,8 @@ function mapCaption({ name, maps }: SeedMaps, scale: number): string {
   );
 }
 
-/** Shows each model’s map at one variance as a table, and its figures; nothing without maps. */
 function TheoryMap({ conditions, figures }: PageProps): JSX.Element | null {
-  const every = mapsOf(conditions);
+  const every = collectMaps(conditions);
   if (every.length === 0) return null;
   const inits = distinct(every.map(({ maps: [{ init }] }) => init));
   return (

@@ -31,7 +31,7 @@ import {
 
 const readDivergence = (metric: string): Quantity => metricOf('divergence', metric);
 
-/** Shows the stage `delta` where training starts, each kernel once; nothing without it. */
+/** Shows the stage `delta`. Conditions that start from one kernel share a row. */
 export function Delta({ conditions }: OfConditions): JSX.Element | null {
   const rows = oncePerStage(conditionsWith(conditions, 'delta', 'residual'), 'delta');
   if (rows.length === 0) return null;
@@ -112,7 +112,6 @@ export function WeightSpectrum({ conditions }: OfConditions): JSX.Element | null
   );
 }
 
-/** Shows what was forgotten, which is known only if the checkpoint has a masked-LM head. */
 function Forgetting({ conditions: rows }: OfConditions): JSX.Element | null {
   if (rows.length === 0) return null;
   return (
@@ -148,15 +147,14 @@ const hasMetric = (condition: Condition, metric: string): boolean =>
   summaryOf(condition, { stage: 'divergence', metric }) !== null;
 
 /**
- * M is not evidence if it is at most this many times the noise floor. Two runs that differ by
- * rounding alone are about one floor apart, and a single repetition gives only a rough estimate of
- * the floor.
+ * M is not evidence if it is at most this many times the noise floor: two runs that differ by
+ * rounding alone are about one floor apart, and a single repetition tells the floor only roughly.
  */
 const FLOOR_FACTOR = 2;
 
 /**
- * Returns the mean ratio of M to its noise floor, for what is trained below the head or, if only
- * the head is trained, for the head. Null if no floor was measured, or if it is 0.
+ * Returns the mean ratio of M to its noise floor: of what is trained below the head or, if that is
+ * nothing, of the head. Null if no floor was measured, or if it is 0.
  */
 const floorRatio = (condition: Condition): number | null =>
   seriesOf(
@@ -201,7 +199,6 @@ const COLUMNS: readonly Column<Condition>[] = [
   numberColumn('M′ as a cosine', kernelBetweenRows('cosine')),
 ];
 
-/** Shows the stage `divergence`, and under it its noise floor, its parts and its relations. */
 export function Divergence({ conditions }: OfConditions): JSX.Element | null {
   const rows = conditions.filter(
     (condition) => hasMetric(condition, 'trained.l2') || hasMetric(condition, 'head.l2'),
@@ -260,7 +257,7 @@ function FloorNote({ conditions }: OfConditions): JSX.Element {
 
 const KINDS = ['biases', 'norms', 'embeddings', 'other'] as const;
 
-/** Shows M of trained parameters that are no weights of layers; nothing if there are none. */
+/** Shows M of trained parameters that are no weights of layers. */
 function Kinds({ conditions }: OfConditions): JSX.Element | null {
   const present = KINDS.filter((kind) => conditions.some((row) => hasMetric(row, `${kind}.l2`)));
   const rows = conditions.filter((row) => present.some((kind) => hasMetric(row, `${kind}.l2`)));
@@ -286,7 +283,7 @@ function Kinds({ conditions }: OfConditions): JSX.Element | null {
   );
 }
 
-/** Shows how M correlates with M′ under each attack; nothing if no cell has both. */
+/** Shows how M correlates with M′ under each attack. */
 function WithKernel({ conditions }: OfConditions): JSX.Element | null {
   const relations = divergenceRelations(conditions);
   return relations.length === 0 ? null : (
