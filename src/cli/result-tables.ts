@@ -16,6 +16,7 @@ import {
   ASR_CLEAN,
   DROP,
   isPValue,
+  type Metric,
   metricName,
   METRICS,
   REJECTED,
@@ -32,8 +33,6 @@ import {
 } from '../report/results.ts';
 import type { Results } from '../run/facts.ts';
 import { table } from './terminal.ts';
-
-export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
 
 type Scored = Metric & Pick<ResultRow, 'task'>;
 

@@ -8,7 +8,7 @@ import { capital } from '../report/format.ts';
 import { distinct, groupBy } from '../report/groups.ts';
 import { triggerNote } from '../report/labels.ts';
 import { distinctMetrics, selectMetrics } from '../report/metric-lookup.ts';
-import { isUnderTrigger, metricName } from '../report/metrics.ts';
+import { isUnderTrigger, type Metric, metricName } from '../report/metrics.ts';
 import { spreadNote } from '../report/numbers.ts';
 import type { ResultRow } from '../report/results.ts';
 import { warningText } from '../run/execute/warnings.ts';
@@ -23,7 +23,6 @@ import {
   differences,
   firstMetrics,
   leftOut,
-  type Metric,
   metricTable,
   MOST_COLUMNS,
   namesOf,

@@ -6,7 +6,7 @@ import { type PairedDifference, pairedDifference } from '../base/stats.ts';
 import { cleanRunReader, voidReason } from './evidence.ts';
 import { contentKey, groupBy, nearest, trainingDistance } from './groups.ts';
 import { distinctMetrics } from './metric-lookup.ts';
-import { ACCURACY, isPValue, metricName, type MetricNote } from './metrics.ts';
+import { ACCURACY, isPValue, type Metric, metricName } from './metrics.ts';
 import {
   cellNames,
   type ResultCell,
@@ -18,9 +18,6 @@ import { holm, marginP } from './verdict.ts';
 
 /** Whether cells are compared with full fine-tuning, with their clean runs, or not at all. */
 export type Against = 'full' | 'clean' | 'none';
-
-type Metric = Pick<MetricNote, 'stage' | 'metric'>;
-type ValuesBySeed = ReadonlyMap<number, number>;
 
 /** A cell's number over its seeds, compared with another. */
 export interface Compared {

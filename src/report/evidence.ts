@@ -24,7 +24,7 @@
 import type { JsonObject } from '../api.ts';
 import { SIGNIFICANCE } from '../base/stats.ts';
 import { contentKey, distinct } from './groups.ts';
-import { measuredRows, type MetricNote, type Named, ROW_COUNTS } from './metrics.ts';
+import { measuredRows, type Metric, ROW_COUNTS } from './metrics.ts';
 
 /** What a reader must know of one number before using it. */
 export interface Judgement {
@@ -208,7 +208,7 @@ function otherModelReason(cell: Measured, of: keyof typeof OTHERS, metric: strin
  * their difference counts. Null unless the metric is an evaluation's ASR, or its accuracy without a
  * scorer.
  */
-export function cleanRunReader({ stage, metric }: Pick<MetricNote, 'stage' | 'metric'>) {
+export function cleanRunReader({ stage, metric }: Metric) {
   const [, test = '', name, scorer = ''] = /^(test_)?(asr|accuracy)(\..*)?$/.exec(metric) ?? [];
   if (stage !== 'evaluate' || name === undefined || (name === 'accuracy' && scorer !== ''))
     return null;
@@ -292,7 +292,7 @@ export function splitTask(
  */
 export function voidReason(
   cell: Measured,
-  { metric: named }: Pick<MetricNote, 'metric'>,
+  { metric: named }: Pick<Metric, 'metric'>,
 ): string | null {
   // A number of a task is judged by the model's numbers on that task's rows alone.
   const ofTask = splitTask(cell, named);
@@ -336,7 +336,7 @@ export function voidReason(
 }
 
 /** Returns the columns of a CSV that say whether a number is evidence, and why not. */
-export function evidenceColumns(cell: Measured, note: Pick<MetricNote, 'stage' | 'metric'>) {
+export function evidenceColumns(cell: Measured, note: Metric) {
   const reason = note.stage === 'evaluate' ? voidReason(cell, note) : null;
   return { evidence: reason === null, reasons: reason ?? '' };
 }
@@ -353,7 +353,7 @@ const OF_ACCEPTED =
  */
 export function measuredOn(
   cell: Measured,
-  { stage, metric: named }: Named,
+  { stage, metric: named }: Metric,
 ): { readonly rows: number; readonly counter: string; readonly isOfAccepted: boolean } | null {
   if (stage !== 'evaluate' || AFTER.test(named)) return null;
   const own = evaluateMetrics(cell),
@@ -392,7 +392,7 @@ const COUNTER = new RegExp(
 export function compareRowCounts<Cell extends Measured>(
   cells: readonly Cell[],
   axesOf: (cell: Cell) => JsonObject,
-): (cell: Cell, named: Named) => RowCount | null {
+): (cell: Cell, named: Metric) => RowCount | null {
   const keysOf = (cell: Cell) => {
     const axes = Object.entries(axesOf(cell)),
       data = axes.filter(([path]) => DATA.test(path)),

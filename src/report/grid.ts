@@ -25,7 +25,7 @@ import { plainText } from './format.ts';
 import { contentKey, distinct } from './groups.ts';
 import { adapterTitle, DEFENCE, NO_DEFENCE, triggerNote, withBasesNamed } from './labels.ts';
 import { noteOf } from './metric-lookup.ts';
-import { isUnderTrigger, metricName } from './metrics.ts';
+import { isUnderTrigger, type Metric, metricName } from './metrics.ts';
 import { plainDifference, plainSpread, type Spread, spreadNote } from './numbers.ts';
 import {
   cellNames,
@@ -36,8 +36,6 @@ import {
   valuesBySeed,
 } from './results.ts';
 import { withShownSources } from './sources.ts';
-
-export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
 
 export interface GridRequest {
   readonly rows: readonly ResultRow[];

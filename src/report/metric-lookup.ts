@@ -10,10 +10,10 @@ import {
   DROP,
   JUDGE,
   MAJORITY,
+  type Metric,
   metricName,
   type MetricNote,
   METRICS,
-  type Named,
   PERPLEXITY,
   SEEN,
   TRIGGER_RATE,
@@ -34,7 +34,7 @@ const NOTES: ReadonlyMap<string, MetricNote> = new Map(
  * another gets that one's note with a longer label: `asr.refusal` (a further scorer),
  * `asr_after_1` (a training of a chain), `mail.accuracy` (a task).
  */
-export function noteOf(named: Named): MetricNote | undefined {
+export function noteOf(named: Metric): MetricNote | undefined {
   const own = NOTES.get(metricName(named));
   if (own !== undefined || named.stage !== ASR.stage) return own;
   const [, name, training, by = ''] = ALONG.exec(named.metric) ?? [];
@@ -124,7 +124,7 @@ const OF_FISHER =
  * Returns the names of a stage's metrics if none of its metrics can have this name, whatever is
  * measured; null if one may have it, as of a stage whose metrics are not known here.
  */
-export function namesWithout({ stage, metric }: Named): readonly string[] | null {
+export function namesWithout({ stage, metric }: Metric): readonly string[] | null {
   if (stage === 'fisher')
     return OF_FISHER.test(metric) ? null : ['final.lora.true.information_bits'];
   const further = WITHOUT_NOTE[stage];
@@ -215,8 +215,8 @@ export const metricsOfTable = (table: MetricNote['table']): readonly MetricNote[
   METRICS.filter((note) => note.table === table);
 
 /** Returns the metrics of rows, each once, in order of first appearance. */
-export function distinctMetrics(rows: readonly Named[]): readonly Named[] {
-  const found = new Map<string, Named>();
+export function distinctMetrics(rows: readonly Metric[]): readonly Metric[] {
+  const found = new Map<string, Metric>();
   for (const { stage, metric } of rows)
     found.set(JSON.stringify([stage, metric]), { stage, metric });
   return [...found.values()];
@@ -237,11 +237,11 @@ const globToRegExp = (pattern: string): RegExp =>
  * @returns the metrics that were found, each once, and the patterns that match nothing
  */
 export function selectMetrics(
-  rows: readonly Named[],
+  rows: readonly Metric[],
   patterns: readonly string[],
-): { readonly metrics: readonly Named[]; readonly unknown: readonly string[] } {
+): { readonly metrics: readonly Metric[]; readonly unknown: readonly string[] } {
   const known = distinctMetrics(rows),
-    metrics = new Set<Named>(),
+    metrics = new Set<Metric>(),
     unknown: string[] = [];
   for (const pattern of patterns) {
     const glob = globToRegExp(pattern);

@@ -25,12 +25,12 @@ export interface MetricNote {
   readonly ofTask?: true;
 }
 
-export type Named = Pick<MetricNote, 'stage' | 'metric'>;
+export type Metric = Pick<MetricNote, 'stage' | 'metric'>;
 
-export const metricName = ({ stage, metric }: Named): string => `${stage}.${metric}`;
+export const metricName = ({ stage, metric }: Metric): string => `${stage}.${metric}`;
 
 /** Splits `STAGE.METRIC` at its first dot. */
-export function parseMetricName(name: string): Named {
+export function parseMetricName(name: string): Metric {
   const dot = name.indexOf('.');
   return { stage: name.slice(0, dot), metric: name.slice(dot + 1) };
 }
@@ -42,11 +42,11 @@ const P_VALUE = new RegExp(
 );
 
 /** Whether a metric is a p-value (`majority_p`): Student's interval of their mean says nothing. */
-export const isPValue = ({ stage, metric }: Named): boolean =>
+export const isPValue = ({ stage, metric }: Metric): boolean =>
   stage === 'evaluate' && P_VALUE.test(metric);
 
 /** Returns the metric on the rows of `data.test`, which only `evaluate` reads: `test_accuracy`. */
-export const onTest = <T extends Named>(named: T): T =>
+export const onTest = <T extends Metric>(named: T): T =>
   named.stage === 'evaluate' && !named.metric.startsWith('test_')
     ? { ...named, metric: `test_${named.metric}` }
     : named;
@@ -55,7 +55,7 @@ export const onTest = <T extends Named>(named: T): T =>
  * Whether a metric differs between validation rows and test rows. What a defence finds in the
  * training rows or in the model, and how a scorer judges labelled outputs, does not.
  */
-export const hasTestRows = ({ stage, metric }: Named): boolean =>
+export const hasTestRows = ({ stage, metric }: Metric): boolean =>
   stage === 'evaluate' && !/^(?:test_)?(?:filter|rows|model|judge)_/.test(metric);
 
 /**
@@ -65,7 +65,7 @@ export const hasTestRows = ({ stage, metric }: Named): boolean =>
  */
 export function measuredRows({
   metric,
-}: Named): readonly ('plain' | 'triggered' | 'all' | 'partial')[] {
+}: Metric): readonly ('plain' | 'triggered' | 'all' | 'partial')[] {
   const name = metric.replace(/^test_/, '');
   if (/^inputs_/.test(name)) return ['plain', 'triggered'];
   if (/^false_trigger/.test(name)) return ['partial'];
@@ -84,7 +84,7 @@ export const ROW_COUNTS = {
 } as const;
 
 /** Whether a metric is a rate at which a trigger succeeds, or one made from it: `asr_removed`. */
-export const isUnderTrigger = ({ stage, metric }: Named): boolean =>
+export const isUnderTrigger = ({ stage, metric }: Metric): boolean =>
   stage === 'evaluate' && /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)/.test(metric);
 
 /** Returns the note of a proportion that the stage `evaluate` measures. */

@@ -3,7 +3,7 @@ import type { AttackTarget, JsonObject } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { compareRowCounts, type Judgement, type RowCount, voidReason } from './evidence.ts';
 import { contentKey, groupBy } from './groups.ts';
-import { ACCURACY, metricName } from './metrics.ts';
+import { ACCURACY, type Metric, metricName } from './metrics.ts';
 import { taskField } from './tasks.ts';
 import type { TaskFacts } from './types.ts';
 
@@ -204,7 +204,7 @@ export function resultCells(rows: readonly ResultRow[]): readonly ResultCell[] {
 /** Returns the values of a metric by seed, without the seeds that lack it. */
 export const valuesBySeed = (
   { seeds }: Pick<ResultCell, 'seeds'>,
-  { stage, metric }: Pick<ResultRow, 'stage' | 'metric'>,
+  { stage, metric }: Metric,
 ): ReadonlyMap<number, number> =>
   new Map(
     [...seeds].flatMap(([seed, { metrics }]) => {

@@ -4,10 +4,8 @@ import { cohenKappa, fleissKappa } from '../base/stats.ts';
 import type { Condition } from './conditions.ts';
 import { plainText } from './format.ts';
 import { distinct } from './groups.ts';
-import type { MetricNote } from './metrics.ts';
+import type { Metric } from './metrics.ts';
 import type { TaskFacts } from './types.ts';
-
-type Metric = Pick<MetricNote, 'stage' | 'metric'>;
 
 /** Returns `{ task: NAME }` for a metric that scores the data set NAME, and otherwise `{}`. */
 export function taskField(
