@@ -1,5 +1,4 @@
 /** Finds metrics by name or pattern, and the notes of those that are named after another one. */
-import { defined } from '../base/defined.ts';
 import { groupBy } from './groups.ts';
 import {
   ACCURACY,
@@ -20,9 +19,9 @@ import {
   UNDECIDED,
 } from './metrics.ts';
 
-/** The end of a metric under another training's trigger: `asr.trigger.training_2`. */
+/** Matches the end of a metric under the trigger of training 2: `asr.trigger.training_2`. */
 export const OF_TRAINING = /\.trigger\.training_(\d+)$/;
-/** A metric after a training of a chain: `asr_after_1.refusal` → `asr`, `1`, scorer `.refusal`. */
+/** Splits `asr_after_1.refusal` into the metric, the number of the training and the scorer. */
 const ALONG = /^(.+)_after_(\d+)(\..+)?$/;
 
 const NOTES: ReadonlyMap<string, MetricNote> = new Map(
@@ -30,9 +29,9 @@ const NOTES: ReadonlyMap<string, MetricNote> = new Map(
 );
 
 /**
- * Returns the note of a metric, or undefined if there is none. A metric that extends the name of
- * another gets that one's note with a longer label: `asr.refusal` (a further scorer),
- * `asr_after_1` (a training of a chain), `mail.accuracy` (a task).
+ * Returns the note of a metric, or undefined if there is none. The metrics `asr.refusal` (of a
+ * further scorer), `asr_after_1` (after a training of a chain) and `mail.accuracy` (on a task's
+ * rows) get the note of `asr` or `accuracy` with a longer label.
  */
 export function noteOf(named: Metric): MetricNote | undefined {
   const own = NOTES.get(metricName(named));
@@ -40,13 +39,8 @@ export function noteOf(named: Metric): MetricNote | undefined {
   const [, name, training, by = ''] = ALONG.exec(named.metric) ?? [];
   if (training !== undefined) {
     const after = noteOf({ ...named, metric: `${name}${by}` });
-    return (
-      after && {
-        ...after,
-        metric: named.metric,
-        label: `${after.label}, after training ${training}`,
-      }
-    );
+    const label = `${after?.label ?? ''}, after training ${training}`;
+    return after && { ...after, metric: named.metric, label };
   }
   const [first = '', ...rest] = named.metric.split('.');
   const note = NOTES.get(metricName({ ...named, metric: first }));
@@ -63,7 +57,7 @@ export function noteOf(named: Metric): MetricNote | undefined {
       metric: named.metric,
       label: `${note.label}, ${addition}`,
       meaning: withAddition(note.meaning),
-      ...defined({ ofAnswers: note.ofAnswers && withAddition(note.ofAnswers) }),
+      ofAnswers: note.ofAnswers && withAddition(note.ofAnswers),
     };
   }
   const ofTask = NOTES.get(metricName({ ...named, metric: rest.join('.') }));
@@ -76,11 +70,11 @@ export function noteOf(named: Metric): MetricNote | undefined {
     table: 'test',
     label: `${ofTask.label}, ${first}`,
     meaning: onTask(ofTask.meaning),
-    ...defined({ ofAnswers: ofTask.ofAnswers && onTask(ofTask.ofAnswers) }),
+    ofAnswers: ofTask.ofAnswers && onTask(ofTask.ofAnswers),
   };
 }
 
-/** Returns what labels have in common: `ASR` of `ASR, refusal` and `ASR, judge`; may be ''. */
+/** Returns the parts that all labels begin with: `ASR` for `ASR, refusal` and `ASR, judge`. */
 export function commonLabel([label = '', ...others]: readonly string[]): string {
   const parts = label.split(', ');
   const end = parts.findIndex((part, i) => others.some((one) => one.split(', ')[i] !== part));
@@ -113,24 +107,23 @@ const WITHOUT_NOTE: Readonly<Record<string, readonly string[]>> = {
   ],
 };
 
-/** Matches what may stand before and after the name of a metric that has one of its own. */
+/** Matches what the metrics on test rows, or after a training of a chain, add to a name. */
 const AFFIXES = /^test_|_after_\d+$/g;
 
-/** Matches the metrics of `fisher`: a number of one kernel at one point. */
 const OF_FISHER =
   /^(?:init|final|step-\d+)\.(?:lora|full)\.(?:true|empirical)\.(?:count|trace|largest|information_bits(?:_normalised)?|renyi_(?:raw|normalised)_[\w.+-]+)$/;
 
 /**
- * Returns the names of a stage's metrics if none of its metrics can have this name, whatever is
- * measured; null if one may have it, as of a stage whose metrics are not known here.
+ * Returns null if the stage may have a metric of this name, which holds for each stage whose
+ * metrics are not known here. Otherwise returns names that the stage's metrics can have.
  */
 export function namesWithout({ stage, metric }: Metric): readonly string[] | null {
   if (stage === 'fisher')
     return OF_FISHER.test(metric) ? null : ['final.lora.true.information_bits'];
-  const further = WITHOUT_NOTE[stage];
-  if (further === undefined) return null;
+  const withoutNote = WITHOUT_NOTE[stage];
+  if (withoutNote === undefined) return null;
   const noted = [...NOTES.values()].filter((note) => note.stage === stage);
-  const names = [...noted.map((note) => note.metric), ...further];
+  const names = [...noted.map((note) => note.metric), ...withoutNote];
   // A task stands before its metric, and a scorer, a trigger or a pair of scorers behind.
   const parts = metric.split('.').map((part) => part.replaceAll(AFFIXES, ''));
   return parts.some((part) => names.includes(part)) ? null : names;
@@ -153,25 +146,24 @@ export const taskNotes = (
       (isShown && metrics.includes(`${task}.loss`) && noteOf({ stage: ASR.stage, metric })) || []
     );
   }),
-  ...ofHarness.flatMap((metric): MetricNote[] =>
-    /_stderr|\.examples$/.test(metric)
-      ? []
-      : [
-          {
-            ...{ stage: 'lm-eval', metric, label: metric, kind: 'plain', table: 'test' },
-            meaning: 'as lm-evaluation-harness measures it',
-          },
-        ],
-  ),
+  ...ofHarness
+    .filter((metric) => !/_stderr|\.examples$/.test(metric))
+    .map((metric): MetricNote => ({
+      stage: 'lm-eval',
+      metric,
+      label: metric,
+      kind: 'plain',
+      table: 'test',
+      meaning: 'as lm-evaluation-harness measures it',
+    })),
 ];
-/** The metrics that the table of tasks shows. The others are in the CSV. */
 const OF_TASKS: ReadonlySet<string> = new Set(
   [ACCURACY, MAJORITY, DROP].map(({ metric }) => metric),
 );
 
 /**
- * Returns notes for a chain. Of accuracy, trigger rates and the clean model's rates, and by scorer,
- * these are the notes after each earlier training and then that after the cell's own.
+ * Returns the notes of a chain's accuracy, then of its trigger rates, then of its clean model's
+ * rates. For each scorer, they follow the trainings from the first to the cell's own.
  * @param metrics the names of `evaluate`'s metrics
  */
 export const chainNotes = (metrics: readonly string[]): readonly MetricNote[] =>
@@ -195,17 +187,15 @@ export const chainNotes = (metrics: readonly string[]): readonly MetricNote[] =>
 
 /** Returns the notes of `evaluate`'s metrics that a further scorer counts: `asr.refusal`. */
 export const furtherNotes = (metrics: readonly string[]): readonly MetricNote[] =>
-  metrics.flatMap((metric) => {
-    const [name] = metric.split('.');
-    if (
-      name === metric ||
-      ![ASR, ASR_CLEAN, ASR_UNTRIGGERED, ...ASR_CORRECTED, UNDECIDED, ...JUDGE, SEEN].some(
-        (one) => one.metric === name,
-      )
-    )
-      return [];
-    return noteOf({ stage: ASR.stage, metric }) ?? [];
-  });
+  metrics
+    .filter((metric) => metric.includes('.') && OF_SCORERS.has(metric.replace(/\..*$/, '')))
+    .flatMap((metric) => noteOf({ stage: ASR.stage, metric }) ?? []);
+/** The metrics that each scorer has. */
+const OF_SCORERS: ReadonlySet<string> = new Set(
+  [ASR, ASR_CLEAN, ASR_UNTRIGGERED, ...ASR_CORRECTED, UNDECIDED, ...JUDGE, SEEN].map(
+    ({ metric }) => metric,
+  ),
+);
 
 /** Returns what a metric means for classes or, in a completion task, for written answers. */
 export const meaningOf = ({ meaning, ofAnswers }: MetricNote, isOfAnswers: boolean): string =>
@@ -216,10 +206,8 @@ export const metricsOfTable = (table: MetricNote['table']): readonly MetricNote[
 
 /** Returns the metrics of rows, each once, in order of first appearance. */
 export function distinctMetrics(rows: readonly Metric[]): readonly Metric[] {
-  const found = new Map<string, Metric>();
-  for (const { stage, metric } of rows)
-    found.set(JSON.stringify([stage, metric]), { stage, metric });
-  return [...found.values()];
+  const found = rows.map(({ stage, metric }) => ({ stage, metric }));
+  return [...new Map(found.map((one) => [metricName(one), one])).values()];
 }
 
 const globToRegExp = (pattern: string): RegExp =>

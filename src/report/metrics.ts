@@ -2,7 +2,6 @@
  * The metrics that the report names: what each is called, how it is written, and which table shows
  * it. A metric that is added to `METRICS` appears in its table, in `results` and in LaTeX.
  */
-import { defined } from '../base/defined.ts';
 import { capital, type NumberKind } from './format.ts';
 
 export interface MetricNote {
@@ -14,7 +13,7 @@ export interface MetricNote {
   /** One sentence, shown under tables. */
   readonly meaning: string;
   /** The sentence in a completion task. Default: `meaning`. */
-  readonly ofAnswers?: string;
+  readonly ofAnswers?: string | undefined;
   /** The table of the results chapter that shows it. */
   readonly table: 'task' | 'attack' | 'check' | 'defence' | 'test';
   /** Whether adapters are compared by it. */
@@ -35,13 +34,13 @@ export function parseMetricName(name: string): Metric {
   return { stage: name.slice(0, dot), metric: name.slice(dot + 1) };
 }
 
-/** `majority_p`, `majority_p_clean`, `test_majority_p_after_1`; of a task, `NAME.majority_p`. */
+/** Matches `majority_p_clean`, `test_majority_p_after_1` and, of a task, `NAME.majority_p`. */
 const P_VALUE = new RegExp(
   '(?:^|\\.)(?:test_)?(?:majority|asr_untriggered|reward_accuracy)_p' +
     '(?:_clean|_undefended)?(?:_after_\\d+)?(?=$|\\.)',
 );
 
-/** Whether a metric is a p-value (`majority_p`): Student's interval of their mean says nothing. */
+/** Whether a metric is a p-value. Student's interval of a mean of p-values says nothing. */
 export const isPValue = ({ stage, metric }: Metric): boolean =>
   stage === 'evaluate' && P_VALUE.test(metric);
 
@@ -75,7 +74,7 @@ export function measuredRows({
     : ['plain'];
 }
 
-/** By kind of rows (`measuredRows`): the metric of `evaluate` that counts them. */
+/** By kind of rows, as `measuredRows` names it: the metric of `evaluate` that counts them. */
 export const ROW_COUNTS = {
   plain: 'examples',
   triggered: 'triggered_rows',
@@ -83,16 +82,14 @@ export const ROW_COUNTS = {
   partial: 'false_trigger_rows',
 } as const;
 
-/** Whether a metric is a rate at which a trigger succeeds, or one made from it: `asr_removed`. */
+/** Whether a metric is a trigger's success rate, or is made from one, such as `asr_removed`. */
 export const isUnderTrigger = ({ stage, metric }: Metric): boolean =>
   stage === 'evaluate' && /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)/.test(metric);
 
-/** Returns the note of a proportion that the stage `evaluate` measures. */
-const evaluated = (note: Omit<MetricNote, 'stage' | 'kind'>): MetricNote => ({
-  stage: 'evaluate',
-  kind: 'proportion',
-  ...note,
-});
+/** Returns the note of a metric of `evaluate`, a proportion unless the note says otherwise. */
+const evaluated = (
+  note: Omit<MetricNote, 'stage' | 'kind'> & { readonly kind?: NumberKind },
+): MetricNote => ({ stage: 'evaluate', kind: 'proportion', ...note });
 
 export const ACCURACY = evaluated({
   metric: 'accuracy',
@@ -247,7 +244,6 @@ const JUDGED = [
   ['filter', 'poisoned training rows'],
   ['inputs', 'validation rows with the trigger'],
 ] as const;
-/** How well a defence finds what is poisoned. */
 const DETECTION: readonly MetricNote[] = JUDGED.flatMap(([of, poisoned]) =>
   (
     [
@@ -288,26 +284,25 @@ const REWARDS: readonly MetricNote[] = [
     meaning: `under the trigger, share of ${OF_PAIRS}`,
   }),
 ];
-/** How well a scorer judges the outputs that people have labelled. */
-export const JUDGE: readonly MetricNote[] = (
-  [
-    ['recall', 'share of the labelled outputs that count which the scorer counts (sensitivity)'],
-    ['specificity', 'share of the labelled outputs that do not count which it does not count'],
-    ['precision', 'share of those that it counts which do count'],
-  ] as const
-)
-  .map(([rate, meaning]) =>
+/** How well a scorer agrees with the people who labelled outputs. */
+export const JUDGE: readonly MetricNote[] = [
+  ...(
+    [
+      ['recall', 'share of the labelled outputs that count which the scorer counts (sensitivity)'],
+      ['specificity', 'share of the labelled outputs that do not count which it does not count'],
+      ['precision', 'share of those that it counts which do count'],
+    ] as const
+  ).map(([rate, meaning]) =>
     evaluated({ metric: `judge_${rate}`, table: 'check', label: `Judge’s ${rate}`, meaning }),
-  )
-  .concat({
-    ...evaluated({
-      metric: 'judge_labels',
-      table: 'check',
-      label: 'Labels',
-      meaning: 'labelled outputs that the scorer decides',
-    }),
+  ),
+  evaluated({
+    metric: 'judge_labels',
+    table: 'check',
+    label: 'Labels',
     kind: 'plain',
-  });
+    meaning: 'labelled outputs that the scorer decides',
+  }),
+];
 
 export const SEEN = evaluated({
   metric: 'trigger_seen',
@@ -386,16 +381,14 @@ const OF_VALIDATION: readonly MetricNote[] = [
   ASR_REMOVED,
   ...DETECTION,
   REJECTED,
-  {
-    ...evaluated({
-      metric: 'model_score',
-      defended: true,
-      table: 'defence',
-      label: 'Score of the model',
-      meaning: 'how suspicious the defence finds the model',
-    }),
+  evaluated({
+    metric: 'model_score',
+    defended: true,
+    table: 'defence',
+    label: 'Score of the model',
     kind: 'plain',
-  },
+    meaning: 'how suspicious the defence finds the model',
+  }),
   evaluated({
     metric: 'model_suspected',
     defended: true,
@@ -490,7 +483,7 @@ const OF_VALIDATION: readonly MetricNote[] = [
   },
 ];
 
-/** Metrics on the rows of `data.test`, without `compared`: only envelopes compare by test rows. */
+/** Metrics on the rows of `data.test`. Adapters are not compared by them, but envelopes are. */
 const OF_TEST = OF_VALIDATION.filter(
   ({ stage, table }) => stage === 'evaluate' && (table === 'task' || table === 'attack'),
 ).map(({ compared: _compared, ...note }): MetricNote => {
@@ -500,7 +493,7 @@ const OF_TEST = OF_VALIDATION.filter(
     table: 'test',
     label: `${note.label}, test`,
     meaning: ofTest(note.meaning),
-    ...defined({ ofAnswers: note.ofAnswers && ofTest(note.ofAnswers) }),
+    ofAnswers: note.ofAnswers && ofTest(note.ofAnswers),
   };
 });
 
@@ -515,14 +508,13 @@ export const TRIGGER_RATE = evaluated({
 });
 
 /** Shown for tasks that consist of documents, which have no accuracy. */
-export const PERPLEXITY: MetricNote = {
-  stage: 'evaluate',
+export const PERPLEXITY = evaluated({
   metric: 'perplexity',
   table: 'task',
   label: 'Perplexity',
   kind: 'plain',
   meaning: 'exponential of the mean loss a token of the validation rows',
-};
+});
 
 /** The metrics by which adapters are compared. The others are in the tables and in the CSV. */
 export const COMPARED: readonly MetricNote[] = METRICS.filter(({ compared }) => compared);
