@@ -6,13 +6,20 @@
  * between clean rows and the same rows poisoned (docs/theory.md has both).
  */
 import { type PairedDifference, pairedDifference, spearman, strictlyBelow } from '../base/stats.ts';
-import { type Condition, isFull, type Quantity, scoreOf, summaryOf } from './conditions.ts';
+import {
+  type Condition,
+  isFull,
+  metricOf,
+  type Quantity,
+  scoreOf,
+  summaryOf,
+} from './conditions.ts';
 import { voidReason } from './evidence.ts';
 import { checkpointsOf, entropiesOf, type FisherQuantity, INFORMATION } from './fisher.ts';
 import { distinct, groupBy } from './groups.ts';
 import { blockLabel } from './labels.ts';
 import { ASR, ASR_ADDED, DROP, type MetricNote } from './metrics.ts';
-import type { AttackFamily, Checkpoint, ReportCell } from './types.ts';
+import type { Checkpoint, ReportCell } from './types.ts';
 import {
   CORRELATION_MARGIN,
   judge,
@@ -22,19 +29,16 @@ import {
 } from './verdict.ts';
 
 export interface PremiseRow {
-  /** The adapter's label; conditions that share it differ in their attack only. */
+  /** The adapter's label. */
   readonly adapter: string;
-  /** How many layers the row is of, and their fan-in n, rank r and scale s. */
+  /** How many layers have this fan-in n, rank r and scale s. */
   readonly layers: number;
   readonly n: number;
   readonly r: number;
   readonly s: number;
   /** The initialiser's σ², or the mean square of A's entries if A came from a file. */
   readonly variance: number;
-  /**
-   * The smallest and largest mean square of the entries of one A, over the layers and seeds. Null
-   * if no A was measured.
-   */
+  /** The range, over layers and seeds, of the mean square of A's entries; null if not measured. */
   readonly sample: { readonly low: number; readonly high: number } | null;
   /** Whether σ² < 1/n and r ≤ n, as the theorem asks. */
   readonly theorem: boolean;
@@ -44,17 +48,15 @@ export interface PremiseRow {
   readonly withScale: boolean;
   /** The range of the r eigenvalues of M_Δ that are not −1, by the Marchenko–Pastur law. */
   readonly predicted: { readonly low: number; readonly high: number };
+  /** The same range as measured; null if it was not. */
   readonly measured: { readonly low: number; readonly high: number } | null;
-  /** Whether M_Δ ⪯ 0, by the measured extremes or, if they are unknown, by the predicted ones. */
+  /** Whether M_Δ ⪯ 0, by the measured range or, without one, by the predicted one. */
   readonly negativeSemiDefinite: boolean;
 }
 
-interface Ends {
-  readonly low: number;
-  readonly high: number;
-}
-const uniteRanges = (a: Ends | null | undefined, b: Ends | null | undefined): Ends | null =>
-  a && b ? { low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) } : (a ?? b ?? null);
+type Range = PremiseRow['predicted'];
+const uniteRanges = (a: Range | null = null, b: Range | null = null): Range | null =>
+  a && b ? { low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) } : (a ?? b);
 
 /**
  * Checks the theorem's premise for the A that is used: one row for each adapter, fan-in, variance,
@@ -64,37 +66,34 @@ const uniteRanges = (a: Ends | null | undefined, b: Ends | null | undefined): En
  */
 export function premiseRows(conditions: readonly Condition[]): readonly PremiseRow[] {
   const rows = new Map<string, PremiseRow>();
-  for (const condition of conditions) {
-    for (const { lora } of condition.cells) {
-      for (const layersOfOne of lora ?? []) {
-        const { fanIn: n, rank: r, scale: s, layers, variance, sample, measured } = layersOfOne;
-        const key = `${condition.adapterLabel} ${n} ${variance} ${r} ${s}`;
-        const scaled = s * s * variance * n;
-        const spread = Math.sqrt(r / n);
-        const known = rows.get(key);
-        const merged = uniteRanges(measured, known?.measured);
-        const predicted = {
-          low: scaled * (1 - spread) ** 2 - 1,
-          high: scaled * (1 + spread) ** 2 - 1,
-        };
-        rows.set(key, {
-          adapter: condition.adapterLabel,
-          layers,
-          n,
-          r,
-          s,
-          variance,
-          sample: uniteRanges(sample, known?.sample),
-          theorem: strictlyBelow(variance, 1 / n) && r <= n,
-          scaled,
-          withScale: strictlyBelow(s * s * variance, 1 / n) && r <= n,
-          predicted,
-          measured: merged,
-          negativeSemiDefinite: (merged ?? predicted).high <= 0,
-        });
-      }
+  for (const { adapterLabel, cells } of conditions)
+    for (const layersOfOne of cells.flatMap(({ lora }) => lora ?? [])) {
+      const { fanIn: n, rank: r, scale: s, layers, variance, sample, measured } = layersOfOne;
+      const key = `${adapterLabel} ${n} ${variance} ${r} ${s}`;
+      const scaled = s * s * variance * n;
+      const spread = Math.sqrt(r / n);
+      const known = rows.get(key);
+      const merged = uniteRanges(measured, known?.measured);
+      const predicted = {
+        low: scaled * (1 - spread) ** 2 - 1,
+        high: scaled * (1 + spread) ** 2 - 1,
+      };
+      rows.set(key, {
+        adapter: adapterLabel,
+        layers,
+        n,
+        r,
+        s,
+        variance,
+        sample: uniteRanges(sample, known?.sample),
+        theorem: strictlyBelow(variance, 1 / n) && r <= n,
+        scaled,
+        withScale: strictlyBelow(s * s * variance, 1 / n) && r <= n,
+        predicted,
+        measured: merged,
+        negativeSemiDefinite: (merged ?? predicted).high <= 0,
+      });
     }
-  }
   return [...rows.values()];
 }
 
@@ -111,7 +110,7 @@ export interface Relation {
   readonly adapters: number;
   /** How many cells are left out because they are not evidence. */
   readonly excluded: number;
-  /** How many seeds the block has. Those without enough adapters, or with ties alone, have no ρ. */
+  /** How many seeds the block has. A seed with too few adapters, or with ties alone, has no ρ. */
   readonly seeds: number;
   /** Spearman's ρ of each seed that has one. */
   readonly rhos: readonly number[];
@@ -136,14 +135,14 @@ const ownFisher =
 
 type Pair = readonly [x: number, y: number];
 
-/** Returns two quantities of each cell that has both. */
+/** Returns both quantities of each cell that has both. */
 const pairsOf = (cells: readonly ReportCell[], a: Quantity, b: Quantity): readonly Pair[] =>
   cells.flatMap((cell): readonly Pair[] => {
     const x = a(cell),
       y = b(cell);
     return x !== null && y !== null ? [[x, y]] : [];
   });
-const spearmanOf = (pairs: readonly Pair[]): number | null =>
+const correlate = (pairs: readonly Pair[]): number | null =>
   spearman(
     pairs.map(([x]) => x),
     pairs.map(([, y]) => y),
@@ -153,30 +152,17 @@ const spearmanOf = (pairs: readonly Pair[]): number | null =>
 const correlationsBySeed = (block: readonly Condition[], a: Quantity, b: Quantity): number[] => {
   const cells = block.flatMap((condition) => condition.cells);
   return distinct(cells.map(({ seed }) => seed)).flatMap((seed) => {
-    const pairs = pairsOf(
-      cells.filter((cell) => cell.seed === seed),
-      a,
-      b,
-    ).filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y));
-    return pairs.length < ADAPTERS_NEEDED ? [] : (spearmanOf(pairs) ?? []);
+    const ofSeed = cells.filter((cell) => cell.seed === seed);
+    const pairs = pairsOf(ofSeed, a, b).filter((pair) => pair.every(Number.isFinite));
+    return pairs.length < ADAPTERS_NEEDED ? [] : (correlate(pairs) ?? []);
   });
 };
 
-interface Claim {
-  readonly family: AttackFamily;
-  readonly quantities: readonly FisherQuantity[];
-  readonly score: MetricNote;
-  readonly claimed: 1 | -1;
-}
-
-/** Claims that information bits rise with ASR, and entropies fall as the accuracy drop rises. */
-const claimsOn = (cells: readonly ReportCell[]): readonly Claim[] => [
-  { family: 'backdoor', quantities: INFORMATION, score: ASR, claimed: 1 },
-  { family: 'untargeted', quantities: entropiesOf(cells), score: DROP, claimed: -1 },
-];
-
 interface Found extends Pick<Relation, 'block' | 'adapters' | 'excluded' | 'seeds' | 'rhos'> {
-  /** ρ of each seed with what the trigger adds instead of ASR; `rhos` if that was not measured. */
+  /**
+   * ρ of each seed if the score is ASR minus the untriggered rate; `rhos` if that was not measured,
+   * or if the score is not ASR.
+   */
   readonly added: readonly number[];
 }
 
@@ -204,7 +190,6 @@ function correlateBlock(
 }
 
 const zeros = (count: number): number[] => new Array<number>(count).fill(0);
-/** Returns ρ of each seed as a sample that the verdict rule compares with 0. */
 const againstZero = (rhos: readonly number[]): PairedSample => ({
   a: rhos,
   b: zeros(rhos.length),
@@ -212,14 +197,19 @@ const againstZero = (rhos: readonly number[]): PairedSample => ({
 });
 
 /**
- * Returns how each quantity correlates with a score, in each block and at each checkpoint:
- * information bits with ASR under backdoors, entropies with the accuracy drop under untargeted
- * poisoning. Cells that are not evidence (evidence.ts) are left out. A verdict on ASR requires the
- * same relation with ASR minus the model's rate of the target without the trigger.
+ * Returns how each quantity correlates with a score, in each block and at each checkpoint. The
+ * paper's explanation claims that information bits rise with ASR under backdoors, and that
+ * entropies fall as the accuracy drop under untargeted poisoning rises. Cells that are not evidence
+ * (evidence.ts) are left out. A verdict on ASR requires the same relation with ASR minus the
+ * model's rate of the target without the trigger.
  */
 export function relationsOf(conditions: readonly Condition[]): readonly Relation[] {
   const cells = conditions.flatMap((condition) => condition.cells);
-  return claimsOn(cells).flatMap(({ family, quantities, score, claimed }) => {
+  const claims = [
+    { family: 'backdoor', quantities: INFORMATION, score: ASR, claimed: 1 },
+    { family: 'untargeted', quantities: entropiesOf(cells), score: DROP, claimed: -1 },
+  ] as const;
+  return claims.flatMap(({ family, quantities, score, claimed }) => {
     const ofFamily = conditions.filter((one) => one.family === family && one.unclaimed === null);
     const blocks = [...groupBy(ofFamily, blockLabel)];
     return checkpointsOf(cells).flatMap((checkpoint) =>
@@ -255,11 +245,8 @@ export interface DivergenceRelation {
   readonly relative: number | null;
 }
 
-/** Returns a function that reads a metric of the stage `divergence`; null without it. */
-const divergence =
-  (name: string): Quantity =>
-  (cell) =>
-    cell.metrics['divergence']?.[name] ?? null;
+const divergence = (name: string): Quantity => metricOf('divergence', name);
+
 /** Reads M′ for the kernel over what was trained: LoRA's factors, or else the weights in full. */
 export const kernelBetweenRows =
   (form: 'raw' | 'cosine'): Quantity =>
@@ -284,9 +271,9 @@ export function divergenceRelations(
         block,
         cells: cells.length,
         blind,
-        absolute: spearmanOf(pairsOf(cells, l2, raw)),
+        absolute: correlate(pairsOf(cells, l2, raw)),
         // If the texts are the same, the cosines are 1 but for rounding: their ranks mean nothing.
-        relative: blind ? null : spearmanOf(pairsOf(cells, relative, cosine)),
+        relative: blind ? null : correlate(pairsOf(cells, relative, cosine)),
       },
     ];
   });
