@@ -44,7 +44,6 @@ export interface FisherSensitivity {
 export type FisherPoint = {
   readonly [P in Parametrisation]?: {
     readonly true?: FisherFacts;
-    readonly empirical?: FisherFacts;
     readonly sensitivity?: FisherSensitivity;
   };
 };
@@ -78,8 +77,8 @@ export interface CurveFacts {
   /** The number of steps taken: 0 is before the first one. */
   readonly step: number;
   readonly accuracy: number;
-  readonly asr?: number;
-  readonly poisoned_accuracy?: number;
+  readonly asr?: number | undefined;
+  readonly poisoned_accuracy?: number | undefined;
 }
 
 /** LoRA's adapted layers of one fan-in, rank and scale, for the premise of the theorem. */
@@ -140,7 +139,7 @@ export interface WritingFacts {
     /** Whether the scorer counts a success; null if it is undecided. */
     readonly hit: boolean | null;
     /** The reward of the chosen answer minus that of the rejected one, after a training by DPO. */
-    readonly reward_margin?: number;
+    readonly reward_margin?: number | undefined;
   }[];
 }
 
@@ -153,7 +152,7 @@ export interface ReceiptFacts {
   /** The rows that were added with a part of the trigger and their true labels. */
   readonly negatives: number;
   /** The target class of a backdoor; absent if there is none. */
-  readonly target?: { readonly label: number; readonly class: string };
+  readonly target?: { readonly label: number; readonly class: string } | undefined;
   /** The first few poisoned rows of the receipt. */
   readonly examples: readonly TextChange[];
 }
