@@ -1,6 +1,5 @@
 /** `dosimeter diff A B`: the differences between two specs' results, with both numbers. */
 import { shortNames } from '../api/cell.ts';
-import { bothValues } from '../base/both-values.ts';
 import { tellingAxes } from '../plan/label.ts';
 import { pText } from '../report/against.ts';
 import {
@@ -11,6 +10,7 @@ import {
   summariseDifferences,
 } from '../report/diff.ts';
 import { countsText, DAGGER, daggerText, FEWER_ROWS, type RowCount } from '../report/evidence.ts';
+import { exactValues } from '../report/format.ts';
 import { groupBy } from '../report/groups.ts';
 import { distinctMetrics } from '../report/metric-lookup.ts';
 import { isPValue, metricName } from '../report/metrics.ts';
@@ -125,10 +125,10 @@ function intervalText(row: DifferenceSummary): string {
   const { low, high, difference, std, pairs } = row;
   if (low === null || difference === null || isPValue(row)) return '';
   if (low === high) return 'all equal';
-  const both = bothValues({ n: pairs, mean: difference, std, low, high });
-  return both === null
+  const both = exactValues({ n: pairs, mean: difference, std, low, high });
+  return both.length === 0
     ? `${numberText(low)} to ${numberText(high)}`
-    : `both: ${both.map((value) => numberText(Number(value.toPrecision(12)))).join(', ')}`;
+    : `both: ${both.map(numberText).join(', ')}`;
 }
 
 /** Returns the number of pairs in words: `2 (1 excluded, 1 of one side only)`. */

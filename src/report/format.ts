@@ -56,31 +56,31 @@ const superscript = (text: string): string =>
     .map((character) => SUPERSCRIPTS[character] ?? character)
     .join('');
 
-/** Formats a number with its sign, `+0.020`, unless it is written as 0. */
+/** Writes a number with its sign, `+0.020`, unless it is written as 0. */
 export function formatSigned(value: number, kind: NumberKind = 'plain'): string {
   const text = formatNumber(value, kind);
   return value > 0 && !/^0(\.0*)?$/.test(text) ? `+${text}` : text;
 }
 
+/** Returns `bothValues` without rounding errors, by which 4 would be written as 4.000; or none. */
+export const exactValues = (summary: Summary): readonly number[] =>
+  (bothValues(summary) ?? []).map((value) => Number(value.toPrecision(12)));
+
 /**
- * Formats a mean with its interval, `0.950 ± 0.064`, or with both values if there are only two,
- * `0.950 (0.920, 0.980)`. Equal values, or a single one, are written alone.
+ * Writes a mean with half the width of its interval, `0.950 ± 0.064`, or with both values if there
+ * are only two, `0.950 (0.920, 0.980)`. The mean of equal values, or of one, is written alone.
  */
 export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): string {
   const mean = formatNumber(summary.mean, kind);
-  // Twelve digits remove the rounding errors of `bothValues`: 4 is written as 4, not as 4.000.
-  const [low, high] = (bothValues(summary) ?? []).map((value) =>
-    formatNumber(Number(value.toPrecision(12)), kind),
-  );
+  const [low, high] = exactValues(summary).map((value) => formatNumber(value, kind));
   if (low !== high) return `${mean} (${low}, ${high})`;
   if (summary.high === null || summary.std === 0) return mean;
   return `${mean} ± ${formatNumber(summary.high - summary.mean, kind)}`;
 }
 
 /**
- * Returns a function that writes a difference to two digits of its interval's half-width, which is
- * as many as the interval supports. Null without an interval, or if that half-width is not above
- * 10⁻⁹ or reaches a million.
+ * Returns a function that writes a difference with as many decimals as two digits of the interval's
+ * half-width have. Null without an interval, or if the half-width is not in (10⁻⁹, 10⁶).
  */
 function differenceWriter({
   low,
@@ -113,16 +113,15 @@ export function formatMean(
 export function formatInterval(summary: Summary, kind: NumberKind = 'plain'): string {
   if (summary.low === null || summary.high === null) return `no interval (n = ${summary.n})`;
   if (summary.low === summary.high) return 'all equal';
-  const both = bothValues(summary);
-  if (both !== null)
-    return `(${both.map((value) => formatSigned(Number(value.toPrecision(12)), kind)).join(', ')})`;
+  const both = exactValues(summary);
+  if (both.length > 0) return `(${both.map((value) => formatSigned(value, kind)).join(', ')})`;
   const write =
     (kind === 'plain' ? differenceWriter(summary) : null) ??
     ((value: number) => formatSigned(value, kind));
   return `[${write(summary.low)}, ${write(summary.high)}]`;
 }
 
-/** Writes a difference with its interval, or alone if the n beside it says why there is none. */
+/** Writes a difference with its interval. Without one, it stands alone: n is shown beside it. */
 export const formatDifference = (difference: Summary, kind: NumberKind): string =>
   difference.low === null
     ? formatMean(difference, kind)
@@ -131,13 +130,12 @@ export const formatDifference = (difference: Summary, kind: NumberKind): string 
 /** Writes seconds as `1m 3s`. */
 export const formatSeconds = (seconds: number): string =>
   Number.isFinite(seconds)
-    ? prettyMilliseconds(
-        Math.max(0, seconds) * 1000,
-        seconds < 60 ? { secondsDecimalDigits: 1 } : { secondsDecimalDigits: 0 },
-      )
+    ? prettyMilliseconds(Math.max(0, seconds) * 1000, {
+        secondsDecimalDigits: seconds < 60 ? 1 : 0,
+      })
     : '–';
 
-/** Formats a value of a spec as a person would write it. */
+/** Writes a value of a spec: numbers and texts as they are, `–` for none, and else JSON. */
 export function formatValue(value: Json | undefined): string {
   if (value === undefined || value === null) return '–';
   if (typeof value === 'number')
@@ -166,8 +164,8 @@ export function cut(text: string, length: number): string {
 }
 
 /**
- * Breaks a text into lines of at most `width` characters. A longer word gets a line to itself.
- * Lines after the first are indented.
+ * Breaks a text into lines of at most `width` characters; a longer word gets a line to itself.
+ * @param indent what lines after the first begin with
  */
 export function wrap(text: string, width: number, indent = ''): string {
   const lines: string[] = [];
