@@ -79,15 +79,16 @@ export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): str
 }
 
 /**
- * Returns a function that writes a difference with as many decimals as two digits of the interval's
- * half-width have. Null without an interval, or if the half-width is not in (10⁻⁹, 10⁶).
+ * Returns a function that writes a difference with its sign. Unless it is a proportion, it has as
+ * many decimals as two digits of the interval's half-width have, if that is in (10⁻⁹, 10⁶).
  */
-function differenceWriter({
-  low,
-  high,
-}: Pick<Summary, 'low' | 'high'>): ((value: number) => string) | null {
+function differenceWriter(
+  { low, high }: Pick<Summary, 'low' | 'high'>,
+  kind: NumberKind,
+): (value: number) => string {
   const half = low === null || high === null ? 0 : (high - low) / 2;
-  if (!(half > 1e-9) || half >= 1e6) return null;
+  if (kind === 'proportion' || !(half > 1e-9) || half >= 1e6)
+    return (value) => formatSigned(value, kind);
   const decimals = Math.max(0, Math.min(8, 1 - Math.floor(Math.log10(half))));
   return (value) => {
     const text = withMinusSign(fixed(value, decimals));
@@ -96,15 +97,10 @@ function differenceWriter({
 }
 
 /** Writes a mean difference with its sign, `+0.020`, to as many digits as its interval supports. */
-export function formatMean(
+export const formatMean = (
   summary: Pick<Summary, 'mean' | 'low' | 'high'>,
   kind: NumberKind = 'plain',
-): string {
-  return (
-    (kind === 'plain' ? differenceWriter(summary)?.(summary.mean) : undefined) ??
-    formatSigned(summary.mean, kind)
-  );
-}
+): string => differenceWriter(summary, kind)(summary.mean);
 
 /**
  * Writes an interval, `[−0.130, +0.170]`, or the values themselves if there are only two,
@@ -115,9 +111,7 @@ export function formatInterval(summary: Summary, kind: NumberKind = 'plain'): st
   if (summary.low === summary.high) return 'all equal';
   const both = exactValues(summary);
   if (both.length > 0) return `(${both.map((value) => formatSigned(value, kind)).join(', ')})`;
-  const write =
-    (kind === 'plain' ? differenceWriter(summary) : null) ??
-    ((value: number) => formatSigned(value, kind));
+  const write = differenceWriter(summary, kind);
   return `[${write(summary.low)}, ${write(summary.high)}]`;
 }
 
