@@ -3,6 +3,7 @@
  * writes the table in GitHub's Markdown. Pure.
  */
 import type { Json, JsonObject } from '../api.ts';
+import { memoized } from '../base/memoized.ts';
 import { summarise, type Summary } from '../base/stats.ts';
 import {
   type Against,
@@ -66,8 +67,8 @@ export interface Entry extends Compared {
 }
 
 /**
- * The values of a row or column, axis by axis. An axis has several values if all cells of the row
- * or column have several names, and none if the cells do not have the axis.
+ * The values of a row or column, axis by axis. An axis has several values if the cells have several
+ * names (α = r and α = 16 at rank 16), and none if the cells lack the axis.
  */
 export type PlaceNames = readonly (readonly Json[])[];
 
@@ -84,15 +85,12 @@ export interface Grid {
   readonly rows: readonly PlaceNames[];
   /** One column for each metric at each place across. Columns without any number are left out. */
   readonly columns: readonly GridColumn[];
-  /**
-   * The entries by row and column. A cell whose names have different places has the same object at
-   * each of them.
-   */
+  /** The entries by row and column. A cell with several places has the same object at each. */
   readonly entries: readonly (readonly (Entry | null)[])[];
 }
 
-/** The axes in which two cells differ although they would have the same place in the table. */
-export interface Clash {
+interface Clash {
+  /** The paths of the axes in which two cells differ that would have the same place. */
   readonly clash: readonly string[];
 }
 
@@ -114,33 +112,24 @@ export function excludedText(entries: readonly Entry[]): string | null {
   );
 }
 
-/** A cell, and its axis values under one of its names. */
+/** A cell with its axis values under one of its names. */
 interface NamedCell {
   readonly cell: ResultCell;
   readonly axes: JsonObject;
 }
 
-/** The values along some axes; undefined for an axis that the cell does not have. */
+/** A cell's values along the axes of rows or columns; undefined for an axis that it lacks. */
 type Place = readonly (Json | undefined)[];
 
 /** Returns the places along axes, ordered by first appearance of their values, outermost first. */
 function placesAlong(named: readonly NamedCell[], paths: readonly string[]): readonly Place[] {
-  const keyAt = (axes: JsonObject, path: string): string => contentKey(axes[path] ?? null);
-  const ordered = paths.map((path) => ({
-    path,
-    keys: distinct(named.map(({ axes }) => keyAt(axes, path))),
-  }));
-  const places = new Map(
-    named.map(({ axes }) => [contentKey(paths.map((path) => axes[path] ?? null)), axes]),
-  );
-  const compare = (a: JsonObject, b: JsonObject): number => {
-    for (const { path, keys } of ordered) {
-      const by = keys.indexOf(keyAt(a, path)) - keys.indexOf(keyAt(b, path));
-      if (by !== 0) return by;
-    }
-    return 0;
-  };
-  return [...places.values()].sort(compare).map((axes) => paths.map((path) => axes[path]));
+  const all = named.map(({ axes }) => paths.map((path) => axes[path]));
+  const orders = paths.map((_, depth) => distinct(all.map((place) => placeKey([place[depth]]))));
+  const compare = (a: Place, b: Place): number =>
+    orders
+      .map((keys, i) => keys.indexOf(placeKey([a[i]])) - keys.indexOf(placeKey([b[i]])))
+      .find((by) => by !== 0) ?? 0;
+  return [...new Map(all.map((place) => [placeKey(place), place])).values()].sort(compare);
 }
 
 const placeKey = (values: Place): string => contentKey(values.map((value) => value ?? null));
@@ -165,9 +154,11 @@ function cellsByPlace(
   return new Map([...byPlace].map(([place, { cell }]) => [place, cell]));
 }
 
-/** A row or a column: the first of its places, and the values of all of them, axis by axis. */
+/** A row or a column. */
 interface Line {
+  /** The first of its places. */
   readonly at: Place;
+  /** The values of all its places. */
   readonly names: PlaceNames;
 }
 
@@ -194,20 +185,6 @@ function mergeLines(
       return [...new Map(values.map((value) => [placeKey([value]), value])).values()];
     }),
   }));
-}
-
-/** Returns a function that computes each result once for a cell and metric. */
-function memoised<T>(
-  compute: (cell: ResultCell, metric: Metric) => T,
-): (cell: ResultCell, metric: Metric) => T {
-  const known = new Map<ResultCell, Map<string, T>>();
-  return (cell, metric) => {
-    const ofCell = known.get(cell) ?? new Map<string, T>(),
-      name = metricName(metric),
-      result = ofCell.has(name) ? (ofCell.get(name) as T) : compute(cell, metric);
-    known.set(cell, ofCell.set(name, result));
-    return result;
-  };
 }
 
 /**
@@ -246,27 +223,29 @@ export function layOut({
   );
   const across = mergeLines(everyColumn, (at) => down.map((row) => cellAt(row.at, at)));
   const columns = across.flatMap((line) => metrics.map((metric) => ({ line, metric })));
-  const entryOf = memoised((cell: ResultCell, metric: Metric): Entry | null => {
-    const values = valuesBySeed(cell, metric);
-    return values.size === 0
-      ? null
-      : {
-          cell: cell.cell,
-          summary: summarise([...values.values()]),
-          values: [...values.values()],
-          planned: cell.planned,
-          reasons: cell.reasons.get(metricName(metric)) ?? [],
-          fewerRows: cell.fewerRows.get(metricName(metric)),
-          ...compared(cell, metric),
-        };
-  });
+  const entriesOf = memoized((metric: Metric) =>
+    memoized((cell: ResultCell): Entry | null => {
+      const values = [...valuesBySeed(cell, metric).values()],
+        name = metricName(metric);
+      if (values.length === 0) return null;
+      return {
+        cell: cell.cell,
+        summary: summarise(values),
+        values,
+        planned: cell.planned,
+        reasons: cell.reasons.get(name) ?? [],
+        fewerRows: cell.fewerRows.get(name),
+        ...compared(cell, metric),
+      };
+    }),
+  );
   const filled = columns
     .map(({ line, metric }) => ({
       line,
       metric,
       entries: down.map((row): Entry | null => {
         const cell = cellAt(row.at, line.at);
-        return cell === undefined ? null : entryOf(cell, metric);
+        return cell === undefined ? null : entriesOf(metric)(cell);
       }),
     }))
     .filter(({ entries }) => entries.some((entry) => entry !== null));
@@ -282,7 +261,6 @@ export function layOut({
   };
 }
 
-/** What a table of a grid shows, in whatever form of output. */
 export interface GridTable {
   readonly grid: Grid;
   readonly rowAxes: readonly string[];
@@ -291,12 +269,12 @@ export interface GridTable {
   /** The name of an axis in the table's head. */
   readonly axisName: (path: string) => string;
   /** What stands beside means. Default: `interval`. */
-  readonly spread?: Spread;
+  readonly spread?: Spread | undefined;
   /** Sentences that qualify the numbers: caveats and warnings, unescaped. */
   readonly caveats: readonly string[];
 }
 
-/** How a form of output, such as Markdown or LaTeX, writes the cells of a table. */
+/** How Markdown or LaTeX writes the cells of a table. */
 export interface GridForm {
   readonly empty: string;
   /** The mark of a number that is not evidence. */
@@ -342,7 +320,7 @@ const numberCell = (
   (fewerRows === undefined ? '' : form.fewer) +
   form.seeds(values.length, planned);
 
-/** Writes a difference; without one, `empty`, with a note of no pairs if all are excluded. */
+/** Writes a difference or, without one, `empty`, followed by `(n = 0)` if pairs were excluded. */
 function differenceCell(entry: Entry | null, isProportion: boolean, form: GridForm): string {
   if (entry === null) return form.empty;
   const { difference, excluded } = entry;
@@ -373,8 +351,8 @@ export const entriesIn = ({ entries }: Grid): readonly Entry[] =>
   distinct(entries.flat().filter((entry) => entry !== null));
 
 /**
- * Returns a row's or column's values on one axis: `4`, or `r = 16` for several names. Without the
- * axis, a cell has `no defence`, or otherwise nothing to tell.
+ * Writes a row's or column's values on one axis: `4`, or `r = 16` for several names. If its cells
+ * lack the axis, this is `no defence` for the axis of defences, and '' for any other.
  */
 export const valuesText = (
   path: string,
@@ -385,7 +363,6 @@ export const valuesText = (
     .map((value) => write(path === 'adapter.type' ? adapterTitle(plainText(value)) : value))
     .join(' = ');
 
-/** Escapes text for Markdown, in a cell of a table or in a line of its own. */
 const escapeMarkdown = (text: string): string =>
   text.replace(/[\\`*_{}[\]<>#|~]/g, '\\$&').replace(/\s+/g, ' ');
 
@@ -421,7 +398,7 @@ function columnText({ at, metric }: GridColumn, { grid, columnAxes, axisName }: 
 const markdownLine = (cells: readonly string[]): string =>
   `| ${cells.map(escapeMarkdown).join(' | ')} |`;
 
-/** Says whose trigger a grid's success rates are under, if bases are poisoned; otherwise null. */
+/** Says under whose triggers the grid's success rates are; null if no base is poisoned. */
 export const triggerNoteOf = (grid: Grid): string | null =>
   grid.columns.some(({ metric }) => isUnderTrigger(metric))
     ? triggerNote(entriesIn(grid).map(({ cell }) => cell))
@@ -443,16 +420,14 @@ function notesText({ grid, spread = 'interval', caveats }: GridTable): readonly 
   return [notes.filter((note) => note !== null).join(' '), ...caveats];
 }
 
-/** A table in plain text. */
 export interface TableText {
   readonly head: readonly string[];
   /** The texts of each row: first its values along the axes, then its numbers. */
   readonly body: readonly (readonly string[])[];
-  /** What the numbers are, and what qualifies them. */
+  /** A paragraph on what the numbers are, and then the caveats. */
   readonly notes: readonly string[];
 }
 
-/** Returns a line for each row of the grid, and a column for each of its columns. */
 export function tableText(asked: GridTable): TableText {
   const request = { ...asked, grid: gridOfShownSources(asked.grid) };
   const { grid, rowAxes, axisName, against } = request;
