@@ -10,16 +10,18 @@ import { tellingAxes } from '../plan/label.ts';
 import type { Against } from '../report/against.ts';
 import { list } from '../report/format.ts';
 import { layOut, markdownTable } from '../report/grid.ts';
+import { distinct } from '../report/groups.ts';
 import { columnWidth, latexTable } from '../report/latex.ts';
 import { distinctMetrics } from '../report/metric-lookup.ts';
 import { ACCURACY, ASR, type Metric, metricName, METRICS } from '../report/metrics.ts';
 import type { Spread } from '../report/numbers.ts';
+import { cellNames } from '../report/results.ts';
 import { sourceNames } from '../report/sources.ts';
 import { scorerSentence, scorerWords } from '../report/tasks.ts';
 import { ownVersion } from '../run/execute/environment.ts';
 import type { Results } from '../run/facts.ts';
 import type { Prepared } from '../run/prepare.ts';
-import { firstOf, namesOf } from './result-tables.ts';
+import { firstOf } from './result-tables.ts';
 import { count, warn } from './terminal.ts';
 
 export interface TableOptions {
@@ -58,7 +60,7 @@ export function laidOut(
   { against = 'none', ...options }: TableOptions,
 ) {
   const metrics = asked ?? defaultMetrics(rows);
-  const cells = namesOf(rows);
+  const cells = rows.flatMap(cellNames);
   const telling = tellingAxes(cells);
   const axes = [...new Set([...telling, ...cells.flatMap((cell) => Object.keys(cell))])];
   const short = shortNames(axes);
@@ -149,7 +151,7 @@ export function latexResults(
   options: TableOptions & { readonly notes?: boolean },
   caveats: readonly string[],
 ): string {
-  const adapters = new Set(namesOf(rows).map((cell) => cell['adapter.type']));
+  const adapters = new Set(rows.flatMap(cellNames).map((cell) => cell['adapter.type']));
   const against = options.against ?? (adapters.has('full') && adapters.size > 1 ? 'full' : 'none');
   const laid = laidOut(rows, asked, { ...options, against });
   const { grid, metrics } = laid;
@@ -171,8 +173,6 @@ export function latexResults(
     comments: [`dosimeter ${ownVersion()}, ${experiment.name}`],
   });
 }
-
-const distinct = (texts: readonly string[]): string[] => [...new Set(texts)];
 
 function scorerSentences(rows: Results['rows'], metrics: readonly Metric[]): string[] {
   const shown = new Set(metrics.map(metricName));

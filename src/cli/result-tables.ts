@@ -1,6 +1,5 @@
 /** Formats results as tables for people: a column or a line for each metric. Pure. */
 import path from 'node:path';
-import type { JsonObject } from '../api.ts';
 import { shortNames } from '../api/cell.ts';
 import { summarise } from '../base/stats.ts';
 import { canonical } from '../plan/keys.ts';
@@ -90,15 +89,12 @@ export const leftOut = ({ damaged, refused }: Pick<Results, 'damaged' | 'refused
 
 type Named = Pick<ResultRow, 'cell' | 'also'>;
 
-/** Returns the axis values of each cell, under all its names. */
-export const namesOf = (rows: readonly Named[]): JsonObject[] => rows.flatMap(cellNames);
-
 export const valueText = (value: unknown): string =>
   value === undefined ? '' : typeof value === 'string' ? value : canonical(value);
 
 /** Returns a cell's axis value as text; all of its values, `r = 16`, if the cell's names differ. */
 export const axisText = (row: Named, path: string, equals = ' = '): string =>
-  [...new Set(namesOf([row]).map((cell) => valueText(cell[path])))]
+  [...new Set(cellNames(row).map((cell) => valueText(cell[path])))]
     .filter((value) => value !== '')
     .join(equals);
 
@@ -110,7 +106,7 @@ interface Axis {
 
 /** Returns the axes that tell the rows apart. */
 function tableAxes(rows: readonly Named[]): readonly Axis[] {
-  const paths = tellingAxes(namesOf(rows));
+  const paths = tellingAxes(rows.flatMap(cellNames));
   const short = shortNames(paths);
   return paths.map((path) => ({ path, name: short.get(path) ?? path }));
 }

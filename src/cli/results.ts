@@ -10,7 +10,7 @@ import { triggerNote } from '../report/labels.ts';
 import { distinctMetrics, selectMetrics } from '../report/metric-lookup.ts';
 import { isUnderTrigger, type Metric, metricName } from '../report/metrics.ts';
 import { spreadNote } from '../report/numbers.ts';
-import type { ResultRow } from '../report/results.ts';
+import { cellNames, type ResultRow } from '../report/results.ts';
 import { warningText } from '../run/execute/warnings.ts';
 import { otherBackends, type Results, resultsOf, targetLines, targetsOf } from '../run/facts.ts';
 import { prepare, type Prepared } from '../run/prepare.ts';
@@ -25,7 +25,6 @@ import {
   leftOut,
   metricTable,
   MOST_COLUMNS,
-  namesOf,
   rowsOf,
 } from './result-tables.ts';
 import {
@@ -173,7 +172,7 @@ function show(
   const fewer = fewerRowsText(chosen.flatMap(({ evidence }) => evidence.fewer_rows ?? []));
   if (fewer !== null) warn(wrap(`${FEWER_ROWS} ${fewer}`, width));
   for (const sentence of caveatLines(rows)) warn(wrap(sentence, width));
-  const triggers = metrics.some(isUnderTrigger) ? triggerNote(namesOf(chosen)) : null;
+  const triggers = metrics.some(isUnderTrigger) ? triggerNote(chosen.flatMap(cellNames)) : null;
   if (triggers !== null) remark(wrap(triggers, width));
   const counts = chosen.map(({ evidence }) => evidence.n);
   remark(wrap(spreadNote(counts, spread), width));
@@ -225,7 +224,7 @@ const COMPARISON = ['difference', 'excluded', 'pairs', 'p', 'p_holm'] as const;
  * `fewer_rows` is one of them if any number was measured on fewer rows than others.
  */
 function csv(rows: readonly ResultRow[], against: Against = 'none'): string {
-  const paths = distinct(namesOf(rows).flatMap((cell) => Object.keys(cell)));
+  const paths = distinct(rows.flatMap(cellNames).flatMap((cell) => Object.keys(cell)));
   const named = rows.some(({ task }) => task !== undefined),
     isMixed = rows.some(({ precision }) => precision !== undefined),
     hasFewerRows = rows.some(({ evidence }) => evidence.fewer_rows !== undefined);

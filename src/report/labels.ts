@@ -56,11 +56,11 @@ export function axisName(path: string): string {
   return NAMES[path] ?? withoutSection;
 }
 
-/** `the base`, or `training 1` of a chain. */
+/** Names a training before a cell's own: `the base`, or `training 1` of a chain. */
 export const sectionTitle = (section: string): string =>
   baseTitle(section).replace(/^base$/, 'the base');
 
-/** The name of an attack that is on a base: `badnets in the base`, `badnets in training 1`. */
+/** Names an attack and, if it is on a base, that: `badnets in the base`, `badnets in training 1`. */
 export const placedAttack = (attack: string, ofBase: string | null = null): string =>
   ofBase === null ? attack : `${attack} in ${sectionTitle(ofBase)}`;
 
@@ -82,7 +82,6 @@ export const earlierAttacks = (
     })
     .sort((a, b) => a.section.localeCompare(b.section, 'en', { numeric: true }));
 
-/** Returns ` after badnets in the base` for what attacked earlier trainings; '' for nothing. */
 const afterText = (attacks: ReturnType<typeof earlierAttacks>): string =>
   attacks.length === 0 ? '' : ` after ${list(attacks.map(({ name }) => name))}`;
 
@@ -98,10 +97,7 @@ export function withBasesNamed(axes: JsonObject, shown: readonly string[]): Json
     : { ...axes, [ATTACK]: `${formatValue(axes[ATTACK])}${afterText(hidden)}` };
 }
 
-/**
- * Returns a sentence that says whose trigger success rates are under, if some of the cells are on a
- * poisoned base; otherwise null.
- */
+/** Says under whose triggers success rates are measured; null if no cell is on a poisoned base. */
 export function triggerNote(cells: readonly JsonObject[]): string | null {
   const based = cells.map((axes) => ({ axes, attacks: earlierAttacks(axes) })),
     studied = based.flatMap(({ axes, attacks }) =>
@@ -117,10 +113,7 @@ export function triggerNote(cells: readonly JsonObject[]): string | null {
   );
 }
 
-/**
- * Returns an axis's name as a table's heading, where `adapter.type` is called "adapter", and a word
- * such as `seed` is its own name.
- */
+/** Returns an axis's short name as a table's heading: `adapter` for the axis `adapter.type`. */
 export function headName(path: string): string {
   const prefix = basePrefix(path);
   if (!path.includes('.')) return path;
@@ -132,12 +125,10 @@ export function headName(path: string): string {
 export const adapterTitle = (adapter: string): string =>
   ({ full: 'full', lora: 'LoRA', vera: 'VeRA' })[adapter] ?? adapter;
 
-/** The axis that names a cell's defence. A cell without a defence lacks this axis. */
+/** The axis that names a cell's defence; a cell without one lacks the axis. */
 export const DEFENCE = 'defence.defence';
-/** What a cell without a defence is called where others have one. */
 export const NO_DEFENCE = 'no defence';
 
-/** The defence of a cell; null if it has none. */
 export const defenceOf = ({ axes }: Pick<ReportCell, 'axes'>): string | null => {
   const name = axes[DEFENCE];
   return typeof name === 'string' ? name : null;
@@ -164,8 +155,8 @@ function ownerOf(path: string): string | null {
 }
 
 /**
- * Returns the paths that take more than one value among these cells. That a cell lacks a path
- * counts as a value only if another cell of the same attack, defence or adapter has the path.
+ * Returns the paths that take several values among these cells. Lacking a path counts as a value
+ * only if another cell of the same attack, defence or adapter has the path.
  */
 export function varyingPaths(cells: readonly Named[]): ReadonlySet<string> {
   const all = cells.flatMap(namesOf);
@@ -195,8 +186,8 @@ function varyingWithin(
 }
 
 /**
- * Returns a function that says whether an adapter's label names an axis of training. It does if the
- * axis varies within one adapter. A learning rate that differs only between adapters is not named.
+ * Returns a function that says whether an adapter's label names an axis of training, which it does
+ * if the axis varies within one adapter. A rate that differs only between adapters is not named.
  */
 function namesTrainingAxis(
   cells: readonly ReportCell[],
@@ -222,9 +213,8 @@ function axisText(path: string, cell: Named, prefix = ''): string {
 }
 
 /**
- * Names the cells of a grid by what varies in it.
- * @returns the labels of a cell, without the axes at the paths `drawn`, which a figure shows
- *   instead
+ * Returns a function that names a cell by what varies over the grid. The labels leave out the axes
+ * at the paths `drawn`, which a figure shows instead.
  */
 export function createLabeller(
   cells: readonly ReportCell[],
@@ -242,8 +232,8 @@ export function createLabeller(
     const parts = pathsOf(cell)
       .filter((path) => path.startsWith(`${prefix}poisoning.`))
       .map((path) => path.slice(prefix.length))
-      .filter((path) => path !== 'poisoning.attack' && !drawn.includes(path))
-      .filter((path) => !drawn.includes(`${prefix}${path}`))
+      .filter((path) => path !== ATTACK)
+      .filter((path) => ![path, `${prefix}${path}`].some((one) => drawn.includes(one)))
       .filter((path) => doseUnit(path) !== null || variesInAttack(cell, `${prefix}${path}`))
       .map((path) => axisText(path, cell, prefix));
     // An attack on a base that varies is named as an axis of the setting.
@@ -290,13 +280,10 @@ export function createLabeller(
       })
       .map((path) => axisText(path, cell));
 
-  const setting = (cell: ReportCell, drawn: readonly string[]): string =>
-    [...defenceLabel(cell, drawn), ...otherAxisTexts(cell, drawn)].join(', ');
-
   return (cell, drawn = []) => ({
     attackLabel: attackLabel(cell, drawn),
     adapterLabel: adapterLabel(cell, drawn),
-    setting: setting(cell, drawn),
+    setting: [...defenceLabel(cell, drawn), ...otherAxisTexts(cell, drawn)].join(', '),
     defence: defenceOf(cell) === null ? '' : defenceLabel(cell, drawn).join(', '),
   });
 }
