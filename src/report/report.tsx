@@ -7,7 +7,7 @@ import type { JSX } from 'preact';
 import { renderToString } from 'preact-render-to-string';
 import { allMetricsCsv, analyse } from './analysis.ts';
 import { claims } from './claims.tsx';
-import { type DrawnEntry, drawSpecEntries } from './entries.ts';
+import { drawSpecEntries } from './entries.ts';
 import { drawFigures } from './figures/index.ts';
 import { asked } from './html/asked.tsx';
 import { examples } from './html/examples.tsx';
@@ -75,9 +75,6 @@ function Page(props: PageProps): JSX.Element {
   );
 }
 
-const renderPage = (props: PageProps): string =>
-  `<!doctype html>\n${renderToString(<Page {...props} />)}\n`;
-
 const CHAPTERS: readonly Chapter[] = [
   found,
   claims,
@@ -91,15 +88,6 @@ const CHAPTERS: readonly Chapter[] = [
   stages,
   provenance,
 ];
-
-const contentsOf = ({ name, figures, table, lacks }: DrawnEntry): EntryContents => ({
-  name,
-  files: [
-    ...figures.map(({ id }) => `figures/${id}`),
-    ...(table === null ? [] : [`tables/${name}`]),
-  ],
-  lacks,
-});
 
 export async function renderReport(input: ReportInput): Promise<RenderedReport> {
   const analysis = analyse(input);
@@ -119,9 +107,20 @@ export async function renderReport(input: ReportInput): Promise<RenderedReport> 
     files[`tables/${name}.md`] = markdown;
     files[`tables/${name}.csv`] = csv;
   }
-  const contents = [...entries.map(contentsOf), ...lacking];
+  const contents: EntryContents[] = [
+    ...entries.map(({ name, figures: own, table, lacks }) => ({
+      name,
+      files: [
+        ...own.map(({ id }) => `figures/${id}`),
+        ...(table === null ? [] : [`tables/${name}`]),
+      ],
+      lacks,
+    })),
+    ...lacking,
+  ];
   if (contents.length > 0) files[ENTRIES] = `${JSON.stringify(contents)}\n`;
   const { csv } = allMetricsCsv(analysis.conditions);
   if (csv !== null) files['figures/all-metrics.csv'] = csv;
-  return { html: renderPage({ ...analysis, figures, entries, lacking }), files };
+  const page = <Page {...analysis} figures={figures} entries={entries} lacking={lacking} />;
+  return { html: `<!doctype html>\n${renderToString(page)}\n`, files };
 }
