@@ -48,7 +48,7 @@ export interface Answers {
   readonly given: readonly (number | string)[];
   /** By scorer and row: whether the answer counts; null if undecided. Empty for a classifier. */
   readonly hits: { readonly [scorer: string]: readonly (0 | 1 | null)[] };
-  /** By scorer and row: why the scorer decided so; null if it says nothing. Absent if none does. */
+  /** By scorer and row: what the scorer said of the answer; null if nothing. Absent if none did. */
   readonly said?: { readonly [scorer: string]: readonly (string | null)[] };
 }
 

@@ -53,9 +53,8 @@ const changesLoss = (attacks: Attacks, poisoning: Poisoning): boolean =>
   stepsOf(poisoning).some(({ attack }) => attacks.get(attack)?.training?.changes === 'loss');
 
 /**
- * Returns the goals whose metrics belong to single cells. A goal that joins the grid, or is the
- * same for all of it, is left out: if its metrics were repeated for each cell, the cells would seem
- * to agree.
+ * Returns the goals whose metrics are read for each cell. One whose single stage serves the whole
+ * grid is left out, because its repeated metrics would make the cells seem to agree.
  */
 function goalsOfCells(goals: readonly string[], { cells }: ExperimentFacts): readonly string[] {
   const isShared = (kind: string): boolean =>
@@ -63,7 +62,7 @@ function goalsOfCells(goals: readonly string[], { cells }: ExperimentFacts): rea
   return goalsToRead(goals).filter((kind) => isTrainedGoal(kind) || !isShared(kind));
 }
 
-/** Returns what the plan and the experiment say about a cell, before its files are read. */
+/** Returns what plan and experiment say about a cell; its files are read later. */
 function plannedCell(
   planned: PlannedCell,
   facts: ExperimentFacts['cells'][number],
@@ -71,22 +70,22 @@ function plannedCell(
   attacks: Attacks,
 ) {
   const { seed, poisoning, of_base: place, chain, adapter, bf16, weights } = planned;
-  const ofBase = place === true ? 'base' : place;
-  const attacksLoss = ofBase === undefined && changesLoss(attacks, poisoning);
+  const attacksLoss = place === undefined && changesLoss(attacks, poisoning);
   return {
     axes: facts.cell,
-    ...defined({ also: facts.also }),
+    also: facts.also,
     seed,
     stages: facts.stages,
     attack: poisoning.attack,
     adapter: adapter.type,
     train: train[planned.train] ?? {},
-    ...defined({
-      bases: planned.bases?.map((base) => ({ ...base, train: train[base.train] ?? {} })),
-    }),
+    bases: planned.bases?.map((base) => ({ ...base, train: train[base.train] ?? {} })),
     family: familyOf(attacks, poisoning),
-    ...defined({ ofBase, chain, bf16, weights }),
-    ...(attacksLoss ? { attacksLoss: true as const } : {}),
+    ofBase: place === true ? 'base' : place,
+    chain,
+    bf16,
+    weights,
+    attacksLoss: attacksLoss ? (true as const) : undefined,
     kernels: {},
     receipt: null,
   };
@@ -117,13 +116,12 @@ async function readCells(
   return withoutRepeatedCurves(cells);
 }
 
-/** Returns the cells. Those that repeat another cell's training have no curves and no history. */
+/** Returns the cells, without curves and history where they repeat another cell's training. */
 function withoutRepeatedCurves(cells: readonly ReportCell[]): ReportCell[] {
   const isRepeated = repeatedTrainings(cells);
-  return cells.map((cell) => {
-    const { curves: _curves, ...rest } = cell;
-    return isRepeated(cell) ? { ...rest, history: null } : cell;
-  });
+  return cells.map((cell) =>
+    isRepeated(cell) ? { ...cell, curves: undefined, history: null } : cell,
+  );
 }
 
 /** Reads the kernels that are drawn, and one receipt for each attack of each training. */
@@ -137,33 +135,30 @@ async function withKernelsAndReceipts(
     inputs[`ntk:${indexes.get(cell) ?? ''}`] !== undefined;
   const drawn = new Set(chooseKernels(cells, hasKernel).map(({ cell }) => cell));
   const attacksShown = new Set<string>();
-  /** Returns an input's receipt; null if there is none, or the same attack was shown before. */
+  /** Returns an input's receipt; undefined if there is none, or the attack was shown before. */
   const firstReceipt = async (input: string, ...attack: readonly unknown[]) => {
     const key = JSON.stringify(attack),
-      receipt = attacksShown.has(key) ? null : await readReceipt(inputs, input);
-    if (receipt !== null) attacksShown.add(key);
+      receipt = attacksShown.has(key) ? undefined : await readReceipt(inputs, input);
+    if (receipt !== undefined) attacksShown.add(key);
     return receipt;
   };
   const complete: ReportCell[] = [];
   for (const [index, cell] of cells.entries()) {
     const { of_base: place, poisoning } = planned[index] ?? {};
-    const receipt = await firstReceipt(`poison:${index}`, place, poisoning);
+    const receipt = (await firstReceipt(`poison:${index}`, place, poisoning)) ?? null;
     const bases: EarlierTraining[] = [];
     for (const base of cell.bases ?? []) {
-      const own = await firstReceipt(
-        receiptInput(index, base.section),
-        base.section,
-        base.poisoning,
-      );
-      bases.push({ ...base, ...defined({ receipt: own ?? undefined }) });
+      const { section } = base;
+      const input = receiptInput(index, section);
+      bases.push({ ...base, receipt: await firstReceipt(input, section, base.poisoning) });
     }
     const kernels = drawn.has(cell) ? await readCellKernels(inputs, index) : {};
-    complete.push({ ...cell, ...(cell.bases && { bases }), kernels, receipt });
+    complete.push({ ...cell, bases: cell.bases && bases, kernels, receipt });
   }
   return complete;
 }
 
-/** Returns the experiment with the names of its files as the report shows them. */
+/** Returns the experiment with the sources in its axes as the report shows them (sources.ts). */
 function withShownAxes(experiment: ExperimentFacts): ExperimentFacts {
   const { cells, stages, sources } = experiment;
   const axes = withShownSources({
@@ -227,8 +222,9 @@ export async function run(context: RunContext<Params>): Promise<void> {
       params: used.get(name) ?? {},
     })),
     environment: experiment.environment,
-    ...(data === null ? {} : { outputs: true as const }),
-    ...defined({ triggers, entries: entries as unknown as ReportEntries | undefined }),
+    outputs: data === null ? undefined : true,
+    triggers,
+    entries: entries as unknown as ReportEntries | undefined,
   });
   await writeReport(outDir, report);
   const kilobytes = (length: number): string => (length / 1024).toFixed(0);
