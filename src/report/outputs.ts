@@ -49,7 +49,7 @@ export interface Answers {
   /** By scorer and row: whether the answer counts; null if undecided. Empty for a classifier. */
   readonly hits: { readonly [scorer: string]: readonly (0 | 1 | null)[] };
   /** By scorer and row: what the scorer said of the answer; null if nothing. Absent if none did. */
-  readonly said?: { readonly [scorer: string]: readonly (string | null)[] };
+  readonly said?: { readonly [scorer: string]: readonly (string | null)[] } | undefined;
 }
 
 export interface Evaluation {
@@ -57,7 +57,7 @@ export interface Evaluation {
   readonly set: number;
   readonly plain: Answers;
   /** Absent without a trigger. */
-  readonly triggered?: Answers;
+  readonly triggered?: Answers | undefined;
 }
 
 /** Evaluated rows as the data set has them. */
@@ -79,7 +79,7 @@ export interface PoisonedRow {
   readonly isAnswer?: true;
   readonly isDocument?: true;
   /** Set if the row was added with its true label. */
-  readonly negative?: true;
+  readonly negative?: true | undefined;
 }
 
 /** The rows of a receipt: changed ones, then those that were added with their true label. */

@@ -28,13 +28,11 @@ import {
   type RowSet,
 } from '../../../src/report/outputs.ts';
 import type { ReportCell } from '../../../src/report/types.ts';
-import { numberedRole, type PlannedCell } from './index.ts';
+import { createIndex, numberedRole, type PlannedCell } from './index.ts';
 
-/**
- * Of more bytes than this, only the first rows are read: their text would not fit into the page.
- */
+/** Of more bytes than this, only the first rows are read: the page has no room for the rest. */
 const MOST_READ = 2e8;
-/** Of more poisoned rows than this in all, each receipt gives only its first ones. */
+/** If all receipts have more poisoned rows than this, only the first of each are read. */
 const MOST_POISONED = 5e5;
 /** The share of each file that is kept: most of predictions.csv are logits, which are not. */
 const SHARES = { 'predictions.csv': 0.1, 'outputs.jsonl': 1, 'asked.jsonl': 1, 'rows.jsonl': 1 };
@@ -46,20 +44,6 @@ async function bytesIn(dirs: readonly string[]): Promise<number> {
     for (const [name, share] of Object.entries(SHARES))
       if (existsSync(join(dir, name))) bytes += share * (await stat(join(dir, name))).size;
   return bytes;
-}
-
-/** Returns a list of distinct values, and `indexOf`, which adds a value if it is new. */
-function createIndex<T>(keyOf: (value: T) => string) {
-  const values: T[] = [],
-    indexes = new Map<string, number>();
-  const indexOf = (value: T): number => {
-    const key = keyOf(value),
-      known = indexes.get(key);
-    if (known !== undefined) return known;
-    indexes.set(key, values.length);
-    return values.push(value) - 1;
-  };
-  return { values, indexOf };
 }
 
 /**
@@ -100,7 +84,7 @@ export async function gatherOutputs(
     originals = createIndex<string>(String);
   const rowSets: RowSet[] = [],
     read: Evaluation[] = [],
-    receipts: Receipt[] = [];
+    receipts: (PoisonedRows & { readonly target: number | null })[] = [];
   for (const dir of sets.values) rowSets.push(await readSet(dir, most));
   for (const [dir, set] of evaluations.values) {
     signal.throwIfAborted();
@@ -185,21 +169,20 @@ async function readEvaluation(
     const { rejected } = line;
     asked.set(`${line.shown} ${line.id}`, defined({ edit, unread: unreadOf(line), rejected }));
   }
-  const lines: { readonly [shown: string]: (Line & { readonly row: number })[] } = {
-    plain: [],
-    triggered: [],
-  };
-  const counts: { [shown: string]: number } = {};
+  type Found = Line & { readonly row: number };
+  const lines: { readonly [S in Shown]: Found[] } = { plain: [], triggered: [] };
+  const counts = { plain: 0, triggered: 0 };
   const answers = existsSync(join(dir, 'predictions.csv'))
     ? readPredictions(dir)
     : readWrittenAnswers(dir);
   for await (const line of answers) {
-    counts[line.shown] = (counts[line.shown] ?? 0) + 1;
+    if (line.shown === 'partial') continue;
+    counts[line.shown]++;
     const row = indexes.get(line.id);
-    if (row !== undefined) lines[line.shown]?.push({ ...line, row });
+    if (row !== undefined) lines[line.shown].push({ ...line, row });
   }
   const gather = (shown: Shown): Answers => {
-    const own = lines[shown] ?? [];
+    const own = lines[shown];
     const byScorer = <T>(of: (line: Line, scorer: string) => T) =>
       Object.fromEntries(
         Object.keys(own[0]?.hits ?? {}).map((scorer) => [
@@ -211,22 +194,21 @@ async function readEvaluation(
       questions: questionsOf({
         rows: own.map(({ row }) => row),
         asked: own.map(({ id }) => asked.get(`${shown} ${id}`) ?? 0),
-        of: counts[shown] ?? 0,
+        of: counts[shown],
       }),
       given: own.map(({ given }) => given),
       hits: byScorer(({ hits }, scorer) => {
         const hit = hits[scorer] ?? null;
         return hit === null ? null : hit ? 1 : 0;
       }),
-      ...(own.some((line) => line.said !== undefined) && {
-        said: byScorer(({ said }, scorer) => said?.[scorer]?.slice(0, MOST_SAID) ?? null),
-      }),
+      said: own.some((line) => line.said !== undefined)
+        ? byScorer(({ said }, scorer) => said?.[scorer]?.slice(0, MOST_SAID) ?? null)
+        : undefined,
     };
   };
-  const { triggered = [] } = lines;
   return {
     plain: gather('plain'),
-    ...(triggered.length > 0 && { triggered: gather('triggered') }),
+    triggered: lines.triggered.length > 0 ? gather('triggered') : undefined,
   };
 }
 
@@ -236,7 +218,7 @@ interface Line {
   readonly shown: Shown | 'partial';
   readonly given: number | string;
   readonly hits: { readonly [scorer: string]: boolean | null };
-  readonly said?: { readonly [scorer: string]: string };
+  readonly said?: { readonly [scorer: string]: string } | undefined;
 }
 
 /** The most characters of a scorer's words. */
@@ -261,7 +243,7 @@ async function* readPredictions(dir: string): AsyncGenerator<Line, void> {
     };
 }
 
-/** Yields the lines of outputs.jsonl, with the verdicts of all scorers by name; none without it. */
+/** Yields the lines of outputs.jsonl, if there is one, with the verdicts of all scorers by name. */
 async function* readWrittenAnswers(dir: string): AsyncGenerator<Line, void> {
   type Written = Omit<Line, 'given'> & { readonly output: string; readonly hit?: boolean | null };
   const record = join(dir, 'scorer.json');
@@ -274,7 +256,7 @@ async function* readWrittenAnswers(dir: string): AsyncGenerator<Line, void> {
   for await (const line of jsonLines<Written>(dir, 'outputs.jsonl')) {
     const { id, shown, output, hit, hits, said } = line;
     const all = hit === undefined ? {} : { [name]: hit, ...hits };
-    yield { id, shown, given: output, hits: all, ...defined({ said }) };
+    yield { id, shown, given: output, hits: all, said };
   }
 }
 
@@ -285,8 +267,8 @@ type AskedLine = Omit<Row, 'label'> & {
 };
 
 /**
- * Returns the ranges of the row's whole text that the model did not read; null if that can't be
- * told, undefined if it read all.
+ * Returns the ranges of the row's whole text that the model did not read; null if they are not
+ * known, undefined if it read all.
  */
 function unreadOf(row: AskedLine): Asked['unread'] | undefined {
   const { read, text, text_pair: pair = '' } = row;
@@ -302,20 +284,16 @@ function unreadOf(row: AskedLine): Asked['unread'] | undefined {
   });
 }
 
-interface Receipt extends PoisonedRows {
-  readonly target: number | null;
-}
-
 /**
- * Reads the poisoned rows and negatives of a receipt, and its target.
+ * Reads the poisoned rows of a receipt, then its negatives, and the label of its target.
  * @param most rows to read
- * @param originalOf returns the index of an original text
+ * @param originalOf puts an original text on a list, and returns its index there
  */
 async function readReceipt(
   dir: string,
   most: number,
   originalOf: (text: string) => number,
-): Promise<Receipt> {
+): Promise<PoisonedRows & { readonly target: number | null }> {
   const file = join(dir, 'receipt.json');
   if (!existsSync(file)) return { of: 0, rows: [], target: null };
   const { rows, negatives = [], target } = JSON.parse(await readFile(file, 'utf8')) as ReceiptFile;
@@ -332,7 +310,7 @@ async function readReceipt(
         edit: editOf(text, contentText(poisoned)),
         labels: [labelText(original, classes), labelText(poisoned, classes)],
         ...labelKind(poisoned),
-        ...(i >= rows.length && { negative: true }),
+        negative: i < rows.length ? undefined : true,
       };
     }),
     target: target?.label ?? null,
@@ -352,7 +330,7 @@ function firstRows(all: Outputs, most: number): Outputs {
       questions,
       given: first(given, counts[questions]),
       hits: firstOf(hits),
-      ...(said && { said: firstOf(said) }),
+      said: said && firstOf(said),
     };
   };
   const poisoned = all.poisoned.map(({ of, rows }) => ({ of, rows: first(rows) }));
@@ -373,20 +351,17 @@ function firstRows(all: Outputs, most: number): Outputs {
     evaluations: all.evaluations.map(({ set, plain, triggered }) => ({
       set,
       plain: answers(plain),
-      ...(triggered && { triggered: answers(triggered) }),
+      triggered: triggered && answers(triggered),
     })),
     originals: all.originals.map((text, i) => (used.has(i) ? text : '')),
     poisoned,
   };
 }
 
-/** The most bytes of the compressed data. As text in the page, they take a third more. */
+/** The most bytes of the compressed data; as base64 in the page, they take a third more. */
 const MOST_BYTES = 7e6;
 
-/**
- * Returns the data compressed. Where all rows take more than `most` bytes, only the first rows of
- * each set are kept, so many that they take less.
- */
+/** Compresses the data, with as many first rows of each set as fit into `most` bytes. */
 export function packOutputs(all: Outputs, most = MOST_BYTES): Buffer {
   const lists = [...all.sets.map(({ ids }) => ids), ...all.poisoned.map(({ rows }) => rows)];
   let rows = lists.reduce((most, { length }) => Math.max(most, length), 0),
