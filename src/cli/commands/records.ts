@@ -53,7 +53,7 @@ export const runCommands: Commands = {
       .option('--port <n>', 'the port to listen on (default: any that is free)', parsePort)
       .option('--ipv6', 'listen on ::1 instead of 127.0.0.1')
       .option('--store <dir>', 'look for results here (default: the store that each run recorded)')
-      .action(lazily(async () => (await import('../serve.ts')).serveCommand)),
+      .action(lazily(async () => (await import('../runs.ts')).serveCommand)),
   attach: (program, lazily) =>
     program
       .command('attach [run]')
