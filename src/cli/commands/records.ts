@@ -9,18 +9,9 @@ import {
   jsonOption,
   remoteOption,
   specCommand,
-  type SpecOptions,
   storeOption,
   wholeNumber,
 } from '../options.ts';
-
-export interface RemoteOptions extends SpecOptions {
-  readonly remote?: string;
-}
-
-export interface PushOptions extends RemoteOptions {
-  readonly force?: boolean;
-}
 
 const LAST_PORT = 65_535;
 
