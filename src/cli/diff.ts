@@ -16,10 +16,10 @@ import { distinctMetrics } from '../report/metric-lookup.ts';
 import { isPValue, metricName } from '../report/metrics.ts';
 import { plainValue } from '../report/numbers.ts';
 import { warningText } from '../run/execute/warnings.ts';
-import { type ComparedResults, comparedResults } from '../run/facts.ts';
+import { comparedResults } from '../run/facts.ts';
 import { prepare } from '../run/prepare.ts';
 import { runCommandOf, type SpecOptions } from './options.ts';
-import { firstMetrics, leftOut, valueText } from './result-tables.ts';
+import { firstMetrics, leftOut, pairsText, valueText } from './result-tables.ts';
 import { askedMetrics, remarkOthers } from './results.ts';
 import {
   count,
@@ -34,7 +34,7 @@ import {
   wrap,
 } from './terminal.ts';
 
-export interface DiffOptions extends SpecOptions {
+interface DiffOptions extends SpecOptions {
   /** Names or patterns of metrics. If empty, the few that `results` shows, and all as JSON. */
   readonly metric: readonly string[];
   readonly all?: boolean;
@@ -85,7 +85,7 @@ export async function diffCommand(
   return 0;
 }
 
-/** Returns why pairs are no evidence, each reason once with the number of its pairs. */
+/** Returns why pairs are no evidence, each reason with the number of its pairs. */
 function reasonsText(rows: readonly DifferenceRow[]): string {
   const excluded = rows.filter((row) => row.excluded !== null);
   return [...groupBy(excluded, ({ reasonA, reasonB }) => reasonA ?? reasonB ?? '')]
@@ -93,11 +93,7 @@ function reasonsText(rows: readonly DifferenceRow[]): string {
     .join('; ');
 }
 
-interface Side extends Pick<ComparedResults, 'cells'> {
-  readonly resolved: unknown;
-}
-
-async function readSide(spec: string, options: SpecOptions): Promise<Side> {
+async function readSide(spec: string, options: SpecOptions) {
   const prepared = await prepare(spec, options, { fetch: false, note: say });
   const { cells, missing, damaged, refused, warnings } = comparedResults(prepared);
   for (const line of leftOut({ damaged, refused })) say(paintErr.red(line));
@@ -131,15 +127,6 @@ function intervalText(row: DifferenceSummary): string {
     : `both: ${both.map(numberText).join(', ')}`;
 }
 
-/** Returns the number of pairs in words: `2 (1 excluded, 1 of one side only)`. */
-function pairsText({ pairs, excluded, unpaired }: DifferenceSummary): string {
-  const rest = [
-    ...(excluded > 0 ? [`${excluded} excluded`] : []),
-    ...(unpaired > 0 ? [`${unpaired} of one side only`] : []),
-  ];
-  return rest.length === 0 ? String(pairs) : `${pairs} (${rest.join(', ')})`;
-}
-
 function differenceTable(summaries: readonly DifferenceSummary[]): string {
   const paths = tellingAxes(summaries.map(({ cell }) => cell));
   const names = shortNames(paths);
@@ -155,7 +142,7 @@ function differenceTable(summaries: readonly DifferenceSummary[]): string {
       numberText(row.difference),
       intervalText(row),
       row.p === null ? '' : pText(row.p),
-      pairsText(row),
+      pairsText(row.pairs, row.excluded, row.unpaired),
     ]),
   ]);
 }

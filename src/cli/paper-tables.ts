@@ -5,7 +5,6 @@
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 import { shortNames } from '../api/cell.ts';
-import { defined } from '../base/defined.ts';
 import { tellingAxes } from '../plan/label.ts';
 import type { Against } from '../report/against.ts';
 import { list } from '../report/format.ts';
@@ -40,12 +39,11 @@ const SECTIONS: Readonly<Record<string, string>> = {
   poisoning: 'poisoning.attack',
 };
 
-/** By axis: the name of its section, for the axes that a table's head calls by it. */
-const HEADS = new Map(
-  Object.entries(SECTIONS)
-    .filter(([section]) => section !== 'poisoning')
-    .map(([section, path]) => [path, section]),
-);
+/** By axis: what a table's head calls it, if not by its short name. */
+const HEADS: Readonly<Record<string, string>> = {
+  'adapter.type': 'adapter',
+  'defence.defence': 'defence',
+};
 
 /**
  * Returns the metrics that are shown, the grid, the paths of its axes down and across, and a
@@ -75,7 +73,7 @@ export function laidOut(
     ...chosen,
     metrics,
     grid,
-    axisName: (path: string) => HEADS.get(path) ?? short.get(path) ?? path,
+    axisName: (path: string) => HEADS[path] ?? short.get(path) ?? path,
   };
 }
 
@@ -165,7 +163,7 @@ export function latexResults(
     ...laid,
     name: experiment.name,
     against,
-    ...defined({ spread: options.spread }),
+    spread: options.spread,
     notes: options.notes === false ? 'comments' : 'below',
     ofAnswers: experiment.cells.some(({ config }) => config.head.type === 'causal-lm'),
     caveats,

@@ -35,7 +35,6 @@ import { table } from './terminal.ts';
 
 type Scored = Metric & Pick<ResultRow, 'task'>;
 
-/** The metrics that people want first. */
 const FIRST: readonly Metric[] = [
   REWARD_ACCURACY,
   ACCURACY,
@@ -49,8 +48,8 @@ const FIRST: readonly Metric[] = [
 export const MOST_COLUMNS = 8;
 
 /**
- * Returns the wanted metrics that the rows have, after those by which a named data set is scored
- * (Matthews' correlation for CoLA).
+ * Returns first the metrics by which named data sets of the rows are scored (Matthews' correlation
+ * for CoLA), and then the wanted ones that the rows have.
  */
 export function firstOf(rows: readonly Scored[], wanted: readonly Metric[]): readonly Metric[] {
   const every = distinctMetrics(rows),
@@ -66,7 +65,7 @@ export function firstOf(rows: readonly Scored[], wanted: readonly Metric[]): rea
   return [...scores, ...known.filter((one) => !scores.includes(one))];
 }
 
-/** Returns the metrics that are shown by default, or all if the rows have none of these. */
+/** Returns the metrics that are shown by default; all, if the rows have none of these. */
 export function firstMetrics(rows: readonly Scored[]): readonly Metric[] {
   const first = firstOf(rows, FIRST);
   return first.length > 0 ? first : distinctMetrics(rows);
@@ -77,7 +76,7 @@ export const rowsOf = (rows: readonly ResultRow[], metrics: readonly Metric[]): 
   return rows.filter((row) => names.has(metricName(row)));
 };
 
-/** Returns a sentence for each file whose numbers are left out. */
+/** Returns, for each file whose numbers are left out, why they are. */
 export const leftOut = ({ damaged, refused }: Pick<Results, 'damaged' | 'refused'>): string[] => [
   ...damaged.map((file) => `${file} is not what was stored; left out (dosimeter verify)`),
   ...refused.map(
@@ -92,37 +91,29 @@ type Named = Pick<ResultRow, 'cell' | 'also'>;
 export const valueText = (value: unknown): string =>
   value === undefined ? '' : typeof value === 'string' ? value : canonical(value);
 
-/** Returns a cell's axis value as text; all of its values, `r = 16`, if the cell's names differ. */
+/** Returns a row's value on an axis as text: `4`, or `r = 16` for several names of its cell. */
 export const axisText = (row: Named, path: string, equals = ' = '): string =>
   [...new Set(cellNames(row).map((cell) => valueText(cell[path])))]
     .filter((value) => value !== '')
     .join(equals);
 
-interface Axis {
-  readonly path: string;
-  /** The axis's short name, for a table's head. */
-  readonly name: string;
-}
-
-/** Returns the axes that tell the rows apart. */
-function tableAxes(rows: readonly Named[]): readonly Axis[] {
+/** Returns the axes that tell the rows apart, with their short names for a table's head. */
+function tableAxes(rows: readonly Named[]) {
   const paths = tellingAxes(rows.flatMap(cellNames));
   const short = shortNames(paths);
   return paths.map((path) => ({ path, name: short.get(path) ?? path }));
 }
 
 /**
- * Returns the text of each axis of a row, empty where the row lacks the axis. An attack also names
- * those of bases without an axis.
+ * Returns the text of each axis of a row, '' where the row lacks the axis. The text of its attack
+ * also names attacks on bases that have no axis among these.
  */
-function axisTexts(row: Named, axes: readonly Axis[], equals = ' = '): string[] {
+function axisTexts(row: Named, axes: ReturnType<typeof tableAxes>, equals = ' = '): string[] {
   const paths = axes.map(({ path }) => path);
-  const { cell, also = [] } = row;
-  const named = {
-    cell: withBasesNamed(cell, paths),
-    also: also.map((name) => withBasesNamed(name, paths)),
-  };
-  return paths.map((path) => axisText(named, path, equals) || (path === DEFENCE ? NO_DEFENCE : ''));
+  const [cell = {}, ...also] = cellNames(row).map((name) => withBasesNamed(name, paths));
+  return paths.map(
+    (path) => axisText({ cell, also }, path, equals) || (path === DEFENCE ? NO_DEFENCE : ''),
+  );
 }
 
 /** Returns the caveats about the numbers, as on the report's first screen. */
@@ -199,7 +190,6 @@ export function cellTable(
   );
 }
 
-/** Returns the number of seeds: `3`, or `1 of 5` if some are missing. */
 const seedCount = (n: number, planned: number): string =>
   n < planned ? `${n} of ${planned}` : String(n);
 
@@ -277,6 +267,11 @@ export function differences(
   return { text: body.length === 0 ? null : text, tested };
 }
 
-/** Returns the number of pairs: `3`, or `2 (1 excluded)` if a pair is not evidence. */
-const pairsText = (pairs: number, excluded: number): string =>
-  excluded === 0 ? String(pairs) : `${pairs} (${excluded} excluded)`;
+/** Returns the number of pairs and of what has no pair: `2 (1 excluded, 1 of one side only)`. */
+export function pairsText(pairs: number, excluded: number, unpaired = 0): string {
+  const rest = [
+    ...(excluded > 0 ? [`${excluded} excluded`] : []),
+    ...(unpaired > 0 ? [`${unpaired} of one side only`] : []),
+  ];
+  return rest.length === 0 ? String(pairs) : `${pairs} (${rest.join(', ')})`;
+}
