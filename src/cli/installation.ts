@@ -33,13 +33,14 @@ const PACKAGE = 'package.json';
 export function initCommand(dir: string | undefined, options: { readonly json?: boolean }): number {
   const from = path.join(projectDir(), 'pipelines', 'starter');
   const to = path.resolve(dir ?? '.');
+  const hasPackage = existsSync(path.join(to, PACKAGE));
   const files = readdirSync(from, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => path.relative(from, path.join(entry.parentPath, entry.name)))
+    .filter((name) => !(hasPackage && name === PACKAGE))
     .map((name) => ({ source: path.join(from, name), name: RENAMED[name] ?? name }))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
-  const hasPackage = existsSync(path.join(to, PACKAGE));
-  const taken = files.filter(({ name }) => name !== PACKAGE && existsSync(path.join(to, name)));
+  const taken = files.filter(({ name }) => existsSync(path.join(to, name)));
   if (taken.length > 0)
     throw new UserFault(
       `${to} has ${taken.map(({ name }) => name).join(', ')} already; nothing was written`,
@@ -47,7 +48,6 @@ export function initCommand(dir: string | undefined, options: { readonly json?: 
     );
   try {
     for (const { source, name } of files) {
-      if (name === PACKAGE && hasPackage) continue;
       makeFolder(path.dirname(path.join(to, name)));
       copyFileSync(source, path.join(to, name));
     }
@@ -58,7 +58,7 @@ export function initCommand(dir: string | undefined, options: { readonly json?: 
     throw new UserFault(`${to} could not be written: ${message}`);
   }
   const changed = hasPackage && addTestScript(path.join(to, PACKAGE));
-  const written = files.flatMap(({ name }) => (name === PACKAGE && hasPackage ? [] : [name]));
+  const written = files.map(({ name }) => name);
   if (options.json) json({ dir: to, files: written });
   else {
     out(written.map((name) => `  ${name}`).join('\n'));
@@ -120,14 +120,12 @@ function isWritable(dir: string): boolean {
   }
 }
 
-export interface DoctorOptions {
+/** Says what this machine computes with. Returns 1 without a backend. */
+export async function doctorCommand(options: {
   readonly store: string;
   readonly backend?: BackendName;
   readonly json?: boolean;
-}
-
-/** Says what this machine computes with. Returns 1 without a backend. */
-export async function doctorCommand(options: DoctorOptions): Promise<number> {
+}): Promise<number> {
   const backends = await probe({ deep: true });
   const { cacheDir } = sourceContext(say);
   const store = path.resolve(options.store);
@@ -171,12 +169,13 @@ export async function doctorCommand(options: DoctorOptions): Promise<number> {
   return usable ? 0 : 1;
 }
 
-export interface SetupOptions {
+export function setupCommand({
+  tensorflow,
+  torch,
+}: {
   readonly tensorflow?: string;
   readonly torch?: true;
-}
-
-export function setupCommand({ tensorflow, torch }: SetupOptions): Promise<number> {
+}): Promise<number> {
   const script = path.join(projectDir(), 'src', 'setup', 'setup.mjs');
   const args = [
     ...(tensorflow === undefined ? [] : ['--tensorflow', tensorflow]),

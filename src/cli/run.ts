@@ -21,7 +21,7 @@ import {
 } from '../run/reports.ts';
 import { runPrepared } from '../run/run.ts';
 import type { RunPreparedOptions, RunStart, RunSummary, Watcher } from '../run/types.ts';
-import { type PackOptions, runCommandOf, type SpecOptions } from './options.ts';
+import { runCommandOf, type SpecOptions } from './options.ts';
 import {
   count,
   DONE,
@@ -41,12 +41,7 @@ import {
 } from './terminal.ts';
 
 export type RunCommandOptions = SpecOptions &
-  PackOptions &
-  AttemptLimits &
-  Pick<
-    RunInTerminalOptions,
-    'failFast' | 'stopWhen' | 'executor' | 'notes' | 'compile' | 'remote' | 'push'
-  > & {
+  Omit<RunInTerminalOptions, 'mayRun' | 'finish' | 'printsReport'> & {
     readonly detach?: boolean;
     readonly coordinator?: 'process' | 'job';
   };
@@ -143,12 +138,9 @@ async function watch(
     process.stderr.isTTY && !options.json
       ? (await import('log-update')).createLogUpdate(process.stderr)
       : null;
-  const tones = {
-    plain: (text: string) => text,
-    good: (text: string) => text,
-    bad: paintErr.red,
-    note: (text: string) => paintErr.yellow(wrapLines(text)),
-  };
+  const plain = (text: string): string => text,
+    note = (text: string): string => paintErr.yellow(wrapLines(text));
+  const tones = { plain, good: plain, bad: paintErr.red, note };
   const progress = createProgress({
     stages: toRun,
     label: stageLabels(plan),
@@ -213,7 +205,7 @@ function tellLacks(entries: readonly EntryContents[]): void {
   }
 }
 
-/** Prints the caveats that `results` and the report put before their numbers. */
+/** Prints the caveats that the report and `results` have. */
 async function tellCaveats(prepared: Prepared): Promise<void> {
   const { plan, assets, store } = prepared;
   if (!plan.stages.some(({ kind }) => kind === 'evaluate')) return;
@@ -251,21 +243,13 @@ function printSummary(
   if (outcome.log !== null) say(`  log: ${path.relative('', outcome.log)}`);
 }
 
-export interface ReportOptions extends SpecOptions {
-  /** The folder that the figures are also written to as PDF; true for the default folder. */
-  readonly pdf?: string | true;
-}
-
-export interface FiguresOptions extends SpecOptions {
-  /** The folder that they are written to. */
-  readonly out: string;
-  readonly format: FiguresAsked['formats'];
-}
-
-/** Makes the report from what is in the store, and counts what is missing. Runs nothing else. */
+/**
+ * Makes the report from what is in the store, and counts what is missing. Runs nothing else.
+ * @param pdf the folder that the figures are also written to as PDF; true for the default folder
+ */
 export async function reportCommand(
   spec: string,
-  { pdf, ...options }: ReportOptions,
+  { pdf, ...options }: SpecOptions & { readonly pdf?: string | true },
 ): Promise<number> {
   const prepared = await prepareReport(spec, options);
   return runInTerminal(prepared, {
@@ -283,19 +267,22 @@ export async function reportCommand(
   });
 }
 
+type FiguresOptions = SpecOptions & {
+  readonly out: string;
+  readonly format: FiguresAsked['formats'];
+};
+
 /**
  * Writes figures and tables of the report from what is in the store, and runs nothing else. An
  * `--only` without a value names a figure or table.
  */
 export async function figuresCommand(
   spec: string,
-  { out: dir, format: formats, only, ...options }: FiguresOptions,
+  { out: dir, format: formats, ...options }: FiguresOptions,
 ): Promise<number> {
-  const named = only.filter((filter) => !filter.includes('='));
-  const prepared = await prepareReport(spec, {
-    ...options,
-    only: only.filter((filter) => filter.includes('=')),
-  });
+  const named = options.only.filter((filter) => !filter.includes('=')),
+    only = options.only.filter((filter) => filter.includes('='));
+  const prepared = await prepareReport(spec, { ...options, only });
   return runInTerminal(prepared, {
     ...options,
     mayRun,
@@ -313,13 +300,13 @@ export async function figuresCommand(
   });
 }
 
-/** Whether a stage is one of the whole grid, as the report is: no other runs for a report. */
+/** Whether a stage is over the whole grid, as the report is; for a report, no other stage runs. */
 const mayRun: NonNullable<RunPreparedOptions['mayRun']> = ({ descriptor }) =>
   descriptor.scope === 'experiment';
 
 /**
- * Prepares a spec for the stages over its whole grid: `report`, unless it names others as goals.
- * @throws UserFault if nothing of the spec is in the store
+ * Prepares a spec, with the goal `report` unless it has a goal over its whole grid.
+ * @throws UserFault if no goal of the spec is in the store
  */
 async function prepareReport(spec: string, options: SpecOptions): Promise<Prepared> {
   const prepared = await prepare(spec, options, {
