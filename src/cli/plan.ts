@@ -19,8 +19,14 @@ import { checkStages, prepare, type Prepared, runsHere } from '../run/prepare.ts
 import { foreseeFetches, openObjects, remoteOf } from '../run/remote.ts';
 import { stateDir } from '../run/state-folder.ts';
 import { makeFolder } from '../store/folders.ts';
-import { bytesOf as filesBytes } from '../store/manifest.ts';
-import { foretoldOn, HARDWARE, hardwareLine, OPERATIONS_PER_SECOND } from './hardware.ts';
+import { bytesOf } from '../store/manifest.ts';
+import {
+  type Foretold,
+  foretoldOn,
+  HARDWARE,
+  hardwareLine,
+  OPERATIONS_PER_SECOND,
+} from './hardware.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import {
   columns,
@@ -39,7 +45,7 @@ import {
   wrapLines,
 } from './terminal.ts';
 
-export interface PlanOptions extends SpecOptions, PackOptions {
+interface PlanOptions extends SpecOptions, PackOptions {
   readonly remote?: string;
   readonly mermaid?: boolean;
   readonly dot?: boolean;
@@ -99,13 +105,15 @@ const isTraining = ({ descriptor, params }: PlannedStage): boolean =>
   descriptor.forecast !== undefined &&
   (params['train'] as { readonly steps?: number } | undefined)?.steps !== 0;
 
-/** What `--remote` would fetch: the bytes of each stage's entry, by the stage's id. */
+/** What would be fetched from the remote at `uri`. */
 interface Fetches {
   readonly uri: string;
+  /** By id of the stage, the bytes of its entry. */
   readonly bytes: ReadonlyMap<string, number>;
+  readonly total: number;
 }
 
-/** Returns the plan and, with `--remote`, what would be fetched: such stages count as cached. */
+/** Prepares a spec. Stages that `--remote` would fetch count as cached. */
 async function preparePlan(
   spec: string,
   options: PlanOptions,
@@ -116,7 +124,8 @@ async function preparePlan(
   const objects = await openObjects(remote);
   const note = (message: string): void => warn(wrapLines(message));
   const { prepared: seen, bytes } = await foreseeFetches(prepared, objects, note);
-  return { prepared: seen, fetches: { uri: objects.uri, bytes } };
+  const total = [...bytes.values()].reduce((sum, one) => sum + one, 0);
+  return { prepared: seen, fetches: { uri: objects.uri, bytes, total } };
 }
 
 /** Prints the stages as a graph, for Mermaid or else for Graphviz. */
@@ -161,7 +170,7 @@ function showPlan(
     `${statuses.length - toRun.length - there} cached` +
     (fetches === null
       ? ''
-      : `, ${there} to fetch from ${fetches.uri} (${megabytes(bytesOf(fetches))})`);
+      : `, ${there} to fetch from ${fetches.uri} (${megabytes(fetches.total)})`);
   out(
     toRun.length === 0
       ? `${cached}, nothing to run (${backend})`
@@ -173,7 +182,7 @@ function showPlan(
     if (asset === null) out(paint.yellow(`${uri} is not fetched yet`));
 }
 
-/** Returns how long the stages will take, in words, as far as stages like them have run. */
+/** Says how long the stages will take, by stages like them that have run. */
 function timeText(
   stages: readonly PlannedStage[],
   durations: Durations,
@@ -205,9 +214,7 @@ const TORCH_FORECAST =
   'activations of full batches, and Python with its libraries; a GPU makes 50 to 1,000 times as ' +
   'many operations a second';
 
-type Foretold = ReadonlyMap<PlannedStage, Forecast>;
-
-/** Returns the forecast in words, by stage kind. @param isTorch whether PyTorch computes */
+/** Returns the forecasts in words, a line for each stage kind. */
 function forecastLines(foretold: Foretold, isTorch: boolean): string[] {
   return [...groupBy([...foretold], ([{ kind }]) => kind)].map(([kind, of]) => {
     const most = (get: (forecast: Forecast) => number): number =>
@@ -225,12 +232,11 @@ function forecastLines(foretold: Foretold, isTorch: boolean): string[] {
   });
 }
 
-/** The most kinds of stages that the line on the disk names. */
 const MOST_KINDS = 2;
 
 /**
- * Returns a line on about how much the store will grow: by stages' forecasts, by what stages like
- * them have written, and by what is fetched.
+ * Says about how much the store will grow: by what stages are forecast to write, or by what stages
+ * like them have written, and by what is fetched.
  */
 function diskLine(
   prepared: Prepared,
@@ -242,9 +248,8 @@ function diskLine(
   const shareLeft = shareLeftOf(prepared);
   const known = { model: new Set<string>(), others: new Set<string>() },
     unknown = new Set<string>();
-  const fetched = fetches === null ? 0 : bytesOf(fetches);
-  let bytes = fetched,
-    keptBytes = fetched;
+  let bytes = fetches?.total ?? 0,
+    keptBytes = bytes;
   for (const { stage } of toRun) {
     const foretoldBytes = foretold.get(stage)?.outputBytes,
       own = foretoldBytes ?? durations.expectBytes(stage);
@@ -269,8 +274,8 @@ function diskLine(
 
 /**
  * Returns a function that estimates the share of a stage's bytes that `keep` leaves: 1 if it leaves
- * all, else the share in entries of the stage's kind and adapter. Without such entries, it is 1 if
- * `keep` leaves the adapter and that is not full fine-tuning, else 0.
+ * all, else the share in the stored entries of the same kind and adapter. If none is stored, it is
+ * 1 where `keep` leaves the adapter and that is not full fine-tuning, else 0.
  */
 function shareLeftOf({ plan, statuses }: Prepared): (stage: PlannedStage) => number {
   const seen = new Map<string, { all: number; left: number }>();
@@ -280,8 +285,8 @@ function shareLeftOf({ plan, statuses }: Prepared): (stage: PlannedStage) => num
     if (entry === null) continue;
     const sum = seen.get(kindAndAdapter(stage)) ?? { all: 0, left: 0 };
     const { files } = entry.manifest;
-    sum.all += filesBytes(files);
-    sum.left += filesBytes(filesLeft(plan, stage, files));
+    sum.all += bytesOf(files);
+    sum.left += bytesOf(filesLeft(plan, stage, files));
     seen.set(kindAndAdapter(stage), sum);
   }
   return (stage) => {
@@ -293,14 +298,10 @@ function shareLeftOf({ plan, statuses }: Prepared): (stage: PlannedStage) => num
   };
 }
 
-/** Returns a size in words: `14 MB`, `1.2 GB`. */
 const memoryText = (mb: number): string =>
   mb < 1024 ? `${Math.ceil(mb)} MB` : `${(mb / 1024).toFixed(1)} GB`;
 
-const bytesOf = ({ bytes }: Fetches): number =>
-  [...bytes.values()].reduce((sum, one) => sum + one, 0);
-
-/** Returns a table that counts the stages of each kind by their state. */
+/** Counts the stages of each kind by their state. */
 function kindTable(statuses: readonly StageStatus[], fetches: Fetches | null): string {
   const columns = ['cached', ...(fetches === null ? [] : ['to fetch']), 'ready', 'pending'];
   const columnOf = ({ stage, state }: StageStatus): string =>
@@ -329,14 +330,11 @@ async function showSubmissions(
     writeScripts(groups, dryRun === true ? path.join(stateDir(), executor) : path.resolve(dryRun));
 }
 
-interface NodeHours {
-  /** What the jobs may take by their time limits, in hours. */
-  readonly limit: number;
-  /** What stages like these took; null if some have never run. */
-  readonly expected: number | null;
-}
-
-function nodeHours(groups: readonly ForeseenGroup[]): NodeHours {
+/**
+ * Returns the hours that the jobs may take by their time limits, and the hours that stages like
+ * these took; null if some have never run.
+ */
+function nodeHours(groups: readonly ForeseenGroup[]) {
   const expected = groups.map((group) => group.expected).filter((one) => one !== null);
   return {
     limit: groups.reduce((sum, { jobs, seconds }) => sum + jobs * seconds, 0) / 3600,
@@ -345,11 +343,11 @@ function nodeHours(groups: readonly ForeseenGroup[]): NodeHours {
   };
 }
 
-function showSubmitted(groups: readonly ForeseenGroup[], { limit, expected }: NodeHours): void {
-  if (groups.length === 0) {
-    out('no job would be submitted');
-    return;
-  }
+function showSubmitted(
+  groups: readonly ForeseenGroup[],
+  { limit, expected }: ReturnType<typeof nodeHours>,
+): void {
+  if (groups.length === 0) return out('no job would be submitted');
   out(
     table([
       ['stage', 'jobs', 'stages', 'time limit', 'memory', 'cores', 'GPUs', 'node-hours at most'],
