@@ -9,7 +9,7 @@ import { prepare } from '../run/prepare.ts';
 import type { SpecOptions } from './options.ts';
 import { DONE, FAILED, INTERRUPTED, json, onInterrupt, out, paintErr, say } from './terminal.ts';
 
-export interface ExecCommandOptions extends SpecOptions {
+interface ExecCommandOptions extends SpecOptions {
   readonly out?: string;
   readonly job?: string;
   readonly result?: string;
@@ -62,7 +62,7 @@ export async function execCommand(
   }
 }
 
-/** Performs a task. Returns DONE, INTERRUPTED_TASK if its state is saved, or INTERRUPTED. */
+/** Returns DONE, INTERRUPTED_TASK if the task's state was saved, or else INTERRUPTED. */
 async function taskCommand(file: string, signal: AbortSignal): Promise<number> {
   const { execTask } = await import('../run/exec-task.ts');
   const print = (text: string): void => void process.stderr.write(text);

@@ -347,7 +347,10 @@ function showSubmitted(
   groups: readonly ForeseenGroup[],
   { limit, expected }: ReturnType<typeof nodeHours>,
 ): void {
-  if (groups.length === 0) return out('no job would be submitted');
+  if (groups.length === 0) {
+    out('no job would be submitted');
+    return;
+  }
   out(
     table([
       ['stage', 'jobs', 'stages', 'time limit', 'memory', 'cores', 'GPUs', 'node-hours at most'],
