@@ -94,7 +94,7 @@ export async function exampleOf(
   );
 }
 
-/** Returns candidate rows: the first that the attack poisons becomes the example. */
+/** Returns the rows to try; the first that the attack poisons becomes the example. */
 function candidateRows(
   task: Task,
   classes: readonly string[],
@@ -123,7 +123,7 @@ async function exampleFrom(
   const { changed, negatives } = await attack.poison({ ...input, rows: [before] });
   const isBackdoor = attack.trigger !== undefined && attack.target !== undefined;
   const shown: unknown = isBackdoor ? (attack.trigger?.(before, input) ?? null) : null;
-  if (isBackdoor && attack.trigger && typeof (shown as Partial<Row> | null)?.text !== 'string')
+  if (isBackdoor && typeof (shown as Partial<Row> | null)?.text !== 'string')
     throw new UserFault(
       `the attack "${attack.name}" returned ${JSON.stringify(shown)} under its trigger`,
       'its `trigger` must return a row: `{ ...row, text }`',
@@ -141,7 +141,7 @@ async function exampleFrom(
 /** How many rows show whether an attack draws by itself. */
 const ROWS = 64;
 
-/** Throws UserFault if the attack, called twice with the same streams, makes other rows. */
+/** Throws UserFault if a second call with the same streams makes other rows. */
 async function refuseOwnDraws(
   attack: AttackDescriptor,
   { before, classes, params }: Example,
@@ -165,7 +165,10 @@ function exampleParams(attack: AttackDescriptor, task: Task, sets: readonly stri
     readonly [name: string]: { readonly default?: Json };
   };
   const given = Object.fromEntries(sets.map((set) => parseParameter(set, Object.keys(properties))));
-  const [violation] = createValidator(attack.params)({ ...requiredAsEmpty(attack), ...given });
+  // An example need not give the required parameters.
+  const required = (attack.params['required'] ?? []) as readonly string[],
+    empty = Object.fromEntries(required.map((name) => [name, '']));
+  const [violation] = createValidator(attack.params)({ ...empty, ...given });
   if (violation !== undefined) {
     const { path, value, schema } = violation,
       [name, given] = [path.join('.'), JSON.stringify(value)];
@@ -189,10 +192,6 @@ function exampleParams(attack: AttackDescriptor, task: Task, sets: readonly stri
     ...(task === 'completion' && typeof params['target'] === 'number' ? { target: 'TARGET' } : {}),
   };
 }
-
-/** Returns '' for each required parameter, so that validation does not miss it. */
-const requiredAsEmpty = ({ params }: AttackDescriptor): JsonObject =>
-  Object.fromEntries(((params['required'] ?? []) as readonly string[]).map((name) => [name, '']));
 
 /** Parses `NAME=VALUE`, the value as YAML. Throws UserFault if no parameter has this name. */
 function parseParameter(set: string, names: readonly string[]): readonly [string, Json] {

@@ -37,12 +37,9 @@ import {
   warn,
 } from './terminal.ts';
 
-export type LearningRatesOptions = SpecOptions & PackOptions & SweepOptions;
+type LearningRatesOptions = SpecOptions & PackOptions & SweepOptions;
 
-/**
- * Runs the missing stages of the sweep, then prints how well each adapter's rates did and the lines
- * for the spec.
- */
+/** Trains at each rate, then prints how well each adapter's rates did and the lines for the spec. */
 export async function learningRatesCommand(
   spec: string,
   options: LearningRatesOptions,
@@ -56,10 +53,8 @@ export async function learningRatesCommand(
   const prepared = await prepare(file, asked, { fetch: true, note: say });
   const trainings = count(prepared.experiment.cells.length, 'training');
   say(`${trainings} without an attack, from ${path.relative('', file)}`);
-  const code = await runInTerminal(prepared, {
-    jobs: options.jobs,
-    ...defined({ pack: options.pack }),
-  });
+  const { jobs, pack } = options;
+  const code = await runInTerminal(prepared, { jobs, ...defined({ pack }) });
   if (code === INTERRUPTED) return code;
 
   const after = await prepare(file, asked, { fetch: false, note: say });
@@ -81,7 +76,7 @@ export async function learningRatesCommand(
 interface Found {
   readonly choices: readonly Choice[];
   readonly heldOut: HeldOutRows | null;
-  /** Axes outside the adapter along which one adapter has several choices of a rate. */
+  /** The axes outside `adapter` for whose values one adapter has separate choices of a rate. */
   readonly separateAxes: readonly string[];
   /** The lines for the spec; empty if the spec can't express the choices. */
   readonly yaml: string;

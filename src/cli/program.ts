@@ -9,7 +9,7 @@ import { specCommands } from './commands/specs.ts';
 import { append, type Commands, jsonOption, type Lazily, storeOption } from './options.ts';
 import { paintErr, say } from './terminal.ts';
 
-/** Exit codes: after an internal error, and after a fault of the user's. */
+/** Exit codes. */
 const INTERNAL_ERROR = 1;
 const USER_FAULT = 2;
 
@@ -94,7 +94,6 @@ export async function runCli(argv: readonly string[]): Promise<number> {
 }
 
 /**
- * Returns the command line's parser.
  * @param called the command to add; if no command has this name, all are added
  * @param onExit called with the exit code of the command that was run
  */
@@ -115,9 +114,9 @@ function createProgram(called: string | undefined, onExit: (code: number) => voi
       const command = await load();
       onExit(await command(...args));
     };
-  const add =
-    called !== undefined && Object.hasOwn(COMMANDS, called) ? COMMANDS[called] : undefined;
-  for (const one of add === undefined ? Object.values(COMMANDS) : [add]) one(program, lazily);
+  const known = Object.entries(COMMANDS),
+    wanted = known.filter(([name]) => name === called);
+  for (const [, add] of wanted.length === 0 ? known : wanted) add(program, lazily);
   return program;
 }
 
