@@ -49,7 +49,7 @@ const NOTHING: Compared = {
 
 /** The numbers, by seed, that a cell's are compared with. */
 interface Partner {
-  readonly values: ValuesBySeed;
+  readonly values: ReadonlyMap<number, number>;
   /** Returns why the pair of a seed is not evidence, or null if it is. */
   readonly reason: (seed: number) => string | null;
 }

@@ -52,7 +52,7 @@ export interface RowComparison {
 
 export interface CellMetrics {
   readonly cell: JsonObject;
-  readonly also?: readonly JsonObject[];
+  readonly also?: readonly JsonObject[] | undefined;
   readonly seed: number;
   /** Stage kind → metric → value, as in each stage's metrics.json. */
   readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
@@ -61,7 +61,7 @@ export interface CellMetrics {
   /** Stage kind → what its numbers depend on that is not in float32. Default: nothing. */
   readonly precision?: { readonly [stage: string]: string };
   /** The named data sets of the rows, with the metrics by which each is scored. */
-  readonly tasks?: readonly TaskFacts[];
+  readonly tasks?: readonly TaskFacts[] | undefined;
   /** The class that the cell's attack leads to. */
   readonly target?: AttackTarget;
   /** What the stages behind each stage's numbers were warned of. Default: nothing. */
