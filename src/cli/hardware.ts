@@ -112,10 +112,7 @@ export function hardwareLine(hardware: Hardware, foretold: Foretold, all: number
 }
 
 /** Returns the assets, with a folder that has config.json for each model that is not fetched. */
-async function withConfigs(
-  { plan, assets, registry }: Prepared,
-  folder: string,
-): Promise<Assets> {
+async function withConfigs({ plan, assets, registry }: Prepared, folder: string): Promise<Assets> {
   const known = new Map(assets);
   for (const uri of new Set(plan.experiment.cells.map(({ config }) => config.model.source))) {
     if (known.get(uri)) continue;

@@ -236,8 +236,7 @@ export interface ReportCell {
    * share of clean rows and the share of poisoned rows that a threshold suspects.
    */
   readonly roc?:
-    | { readonly [of in 'filter' | 'inputs']?: readonly (readonly [number, number])[] }
-    | undefined;
+    { readonly [of in 'filter' | 'inputs']?: readonly (readonly [number, number])[] } | undefined;
   /** Present in a completion task with a trigger. */
   readonly writing?: WritingFacts | undefined;
   /** Present if several scorers judge the outputs. */

@@ -71,9 +71,7 @@ export function holm(ps: readonly number[]): number[] {
 export function judge(samples: readonly PairedSample[], direction: 1 | -1): readonly Verdict[] {
   const tested = samples
     .flatMap(({ a, b, margin }, index) =>
-      a.length < SEEDS_NEEDED
-        ? []
-        : [{ index, a, b, p: marginP(pairedDifference(a, b), margin) }],
+      a.length < SEEDS_NEEDED ? [] : [{ index, a, b, p: marginP(pairedDifference(a, b), margin) }],
     )
     .sort((x, y) => x.p - y.p);
   const verdicts = samples.map(({ a }): Verdict => ({
