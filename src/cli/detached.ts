@@ -108,7 +108,7 @@ async function resumeRun(run: Run): Promise<number> {
   return runCli(again);
 }
 
-/** Returns INTERRUPTED if a job could not be cancelled. @throws UserFault if there is no such run */
+/** Returns INTERRUPTED if a job could not be cancelled. @throws UserFault if there is no run */
 export async function cancelCommand(id: string | undefined): Promise<number> {
   const run = chooseRun(id);
   if (mayBeRunning(runStatus(run))) await stopRun(run);

@@ -202,7 +202,7 @@ async function namedEntries(what: What, options: SpecOptions, store: Store): Pro
   return storedRunEntries(run, store, 'push its spec instead');
 }
 
-/** Returns FAILED if an entry could not be fetched, or if the remote lacks one of a run or a key. */
+/** Returns FAILED if an entry could not be fetched, or if the remote lacks one of a run or key. */
 export async function pullCommand(
   given: readonly string[],
   options: RemoteOptions,

@@ -39,7 +39,7 @@ import {
 
 type LearningRatesOptions = SpecOptions & PackOptions & SweepOptions;
 
-/** Trains at each rate, then prints how well each adapter's rates did and the lines for the spec. */
+/** Trains at each rate, then prints how well each adapter's rates did, and lines for the spec. */
 export async function learningRatesCommand(
   spec: string,
   options: LearningRatesOptions,

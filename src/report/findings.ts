@@ -46,7 +46,7 @@ export interface FindingRow {
   readonly difference: string | null;
   /** The number of pairs behind the difference; 0 if there is none. */
   readonly n: number;
-  /** How many pairs are not evidence, and why: `1 excluded: LoRA predicts one class only`; or ''. */
+  /** How many pairs are no evidence, and why: `1 excluded: LoRA predicts one class only`; or ''. */
   readonly excluded: string;
   readonly verdict: Verdict | null;
 }

@@ -60,7 +60,7 @@ export function axisName(path: string): string {
 export const sectionTitle = (section: string): string =>
   baseTitle(section).replace(/^base$/, 'the base');
 
-/** Names an attack and, if it is on a base, that: `badnets in the base`, `badnets in training 1`. */
+/** Names an attack and the base that it is on, if any: `badnets`, `badnets in training 1`. */
 export const placedAttack = (attack: string, ofBase: string | null = null): string =>
   ofBase === null ? attack : `${attack} in ${sectionTitle(ofBase)}`;
 

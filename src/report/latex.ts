@@ -202,7 +202,7 @@ function captionText(request: LatexRequest): string {
   return sentences.filter((sentence) => sentence !== null).join(' ');
 }
 
-/** Returns sentences: what metrics and differences mean, which pairs are left out, facts, caveats. */
+/** Returns sentences: what metrics and differences mean, pairs left out, facts, caveats. */
 function notesOf(request: LatexRequest): readonly string[] {
   const { grid, against, ofAnswers, caveats, facts } = request;
   const entries = entriesIn(grid),

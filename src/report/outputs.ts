@@ -92,7 +92,7 @@ export interface PoisonedRows {
 export interface OutputCell {
   /** By axis of `Outputs.axes`: the index of the cell's value; −1 if the cell lacks the axis. */
   readonly at: readonly number[];
-  /** The indexes in `evaluations` of the cell's model and of its clean run; null if there is none. */
+  /** The indexes in `evaluations` of the cell's model and of its clean run; null if not there. */
   readonly own: number | null;
   readonly twin: number | null;
   /** The index in `poisoned`; null if the cell has no receipt. */

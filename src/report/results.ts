@@ -85,7 +85,7 @@ function scorerOf(metric: string, scorers: readonly JsonObject[]): JsonObject | 
     : scorers.find(({ scorer, name: own = scorer }) => own === name);
 }
 
-/** Returns a function that counts the seeds of a cell that have a metric, and those that lack it. */
+/** Returns a function that counts a cell's seeds: those with a metric, and those without. */
 function countSeeds(cells: readonly CellMetrics[]) {
   const groups = groupBy(cells, ({ cell }) => contentKey(cell));
   const seedsOf = new Map(
