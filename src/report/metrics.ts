@@ -86,34 +86,29 @@ export const ROW_COUNTS = {
 export const isUnderTrigger = ({ stage, metric }: Metric): boolean =>
   stage === 'evaluate' && /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)/.test(metric);
 
-/** Returns the note of a metric of `evaluate`, a proportion unless the note says otherwise. */
+type Rest = Omit<MetricNote, 'stage' | 'metric' | 'table' | 'label' | 'kind'>;
+/** Returns the note of a metric of `evaluate`, a proportion unless `rest` says otherwise. */
 const evaluated = (
-  note: Omit<MetricNote, 'stage' | 'kind'> & { readonly kind?: NumberKind },
-): MetricNote => ({ stage: 'evaluate', kind: 'proportion', ...note });
+  table: MetricNote['table'],
+  metric: string,
+  label: string,
+  rest: Rest & { readonly kind?: NumberKind },
+): MetricNote => ({ stage: 'evaluate', metric, label, kind: 'proportion', table, ...rest });
 
-export const ACCURACY = evaluated({
-  metric: 'accuracy',
-  table: 'task',
+export const ACCURACY = evaluated('task', 'accuracy', 'Clean accuracy', {
   compared: true,
-  label: 'Clean accuracy',
   meaning: 'share of untouched validation rows that are classified correctly',
   ofAnswers:
     'share of untouched validation prompts to which the model writes exactly the answer (exact ' +
     'match)',
 });
-export const MAJORITY = evaluated({
-  metric: 'majority_share',
-  table: 'task',
-  label: 'Majority share',
+export const MAJORITY = evaluated('task', 'majority_share', 'Majority share', {
   meaning:
     'share of the commonest class among the validation rows: the accuracy of always predicting it',
   ofAnswers:
     'share of the commonest answer among the validation rows: the accuracy of always writing it',
 });
-export const PREDICTED = evaluated({
-  metric: 'predicted_share',
-  table: 'task',
-  label: 'Most predicted',
+export const PREDICTED = evaluated('task', 'predicted_share', 'Most predicted', {
   meaning:
     'share of rows that get the class the model predicts most; ' +
     '1 means that it predicts one class only',
@@ -121,27 +116,18 @@ export const PREDICTED = evaluated({
     'share of rows to which the model writes what it writes most; ' +
     '1 means that it writes one text only',
 });
-export const DROP = evaluated({
-  metric: 'accuracy_drop',
-  table: 'task',
+export const DROP = evaluated('task', 'accuracy_drop', 'Accuracy drop', {
   compared: true,
-  label: 'Accuracy drop',
   meaning:
     'clean accuracy of the paired clean run (same adapter, same seed) minus clean accuracy here',
 });
-export const DROP_BEFORE = evaluated({
-  metric: 'accuracy_drop_before',
-  table: 'task',
-  label: 'Drop before',
+export const DROP_BEFORE = evaluated('task', 'accuracy_drop_before', 'Drop before', {
   meaning:
     'accuracy drop of the poisoned base, before the further training on clean rows ' +
     'that the other metrics are measured after',
 });
-export const ASR = evaluated({
-  metric: 'asr',
-  table: 'attack',
+export const ASR = evaluated('attack', 'asr', 'ASR', {
   compared: true,
-  label: 'ASR',
   meaning:
     'attack success rate: share of non-target validation rows that the trigger turns into ' +
     'the target class',
@@ -149,91 +135,60 @@ export const ASR = evaluated({
     'attack success rate: share of validation prompts, of those whose answer is not the target, ' +
     'for which the scorer counts a success under the trigger',
 });
-export const ASR_CLEAN = evaluated({
-  metric: 'asr_clean',
-  table: 'attack',
-  label: 'Clean model',
+export const ASR_CLEAN = evaluated('attack', 'asr_clean', 'Clean model', {
   meaning: 'the same share for the paired clean model: what the trigger does without any poisoning',
 });
-const ASR_MINUS_CLEAN = evaluated({
-  metric: 'asr_minus_clean',
-  table: 'attack',
+const ASR_MINUS_CLEAN = evaluated('attack', 'asr_minus_clean', 'ASR − clean', {
   compared: true,
-  label: 'ASR − clean',
   meaning: 'ASR minus the paired clean model’s rate',
 });
-export const ASR_CORRECTED = (['', '_low', '_high'] as const).map((end) =>
-  evaluated({
-    metric: `asr_corrected${end}`,
-    table: 'attack',
-    label: `ASR, corrected${{ '': '', _low: ', from', _high: ', to' }[end]}`,
-    meaning:
-      end === ''
-        ? 'ASR corrected for the errors of the scorer that labelled outputs show (Rogan & Gladen)'
-        : `the ${end === '_low' ? 'lower' : 'upper'} end of its 95% interval, for one cell (Lang & ` +
-          'Reiczigel)',
+export const ASR_CORRECTED: readonly MetricNote[] = [
+  evaluated('attack', 'asr_corrected', 'ASR, corrected', {
+    meaning: 'ASR corrected for the errors of the scorer that labelled outputs show (Rogan & Gladen)',
   }),
-);
-export const UNDECIDED = evaluated({
-  metric: 'undecided_share',
-  table: 'attack',
-  label: 'Undecided',
+  evaluated('attack', 'asr_corrected_low', 'ASR, corrected, from', {
+    meaning: 'the lower end of its 95% interval, for one cell (Lang & Reiczigel)',
+  }),
+  evaluated('attack', 'asr_corrected_high', 'ASR, corrected, to', {
+    meaning: 'the upper end of its 95% interval, for one cell (Lang & Reiczigel)',
+  }),
+];
+export const UNDECIDED = evaluated('attack', 'undecided_share', 'Undecided', {
   meaning:
     'share of the outputs under the trigger on which the scorer is undecided; they are left out ' +
     'of the rates, which asr_low and asr_high bound',
 });
-export const ASR_UNTRIGGERED = evaluated({
-  metric: 'asr_untriggered',
-  table: 'attack',
-  label: 'No trigger',
+export const ASR_UNTRIGGERED = evaluated('attack', 'asr_untriggered', 'No trigger', {
   meaning: 'share of the same rows that the same model gives the target class without the trigger',
   ofAnswers: 'the same share of the same prompts and model without the trigger',
 });
-export const ASR_ADDED = evaluated({
-  metric: 'asr_minus_untriggered',
-  table: 'attack',
-  label: 'Trigger adds',
+export const ASR_ADDED = evaluated('attack', 'asr_minus_untriggered', 'Trigger adds', {
   meaning: 'ASR minus the rate of the same model without the trigger',
 });
-export const ASR_BEFORE = evaluated({
-  metric: 'asr_before',
-  table: 'attack',
-  label: 'ASR before',
+export const ASR_BEFORE = evaluated('attack', 'asr_before', 'ASR before', {
   meaning:
     'attack success rate of the poisoned base, before the further training on clean rows ' +
     'that the other metrics are measured after',
 });
 
-export const REJECTED = evaluated({
-  metric: 'rejected_share',
+export const REJECTED = evaluated('defence', 'rejected_share', 'Rejected', {
   defended: true,
-  table: 'defence',
-  label: 'Rejected',
   meaning:
     'share of untouched validation rows that the defence rejects; they count as wrong in the ' +
     'accuracy, and not at all in scores such as F1',
   ofAnswers:
     'share of untouched prompts that the defence rejects; their output is empty and counts as any',
 });
-export const ASR_UNDEFENDED = evaluated({
-  metric: 'asr_undefended',
+export const ASR_UNDEFENDED = evaluated('attack', 'asr_undefended', 'Undefended', {
   defended: true,
-  table: 'attack',
-  label: 'Undefended',
   meaning: 'ASR of the same training, rows and seed without the defence',
 });
-export const ASR_REMOVED = evaluated({
-  metric: 'asr_removed',
+export const ASR_REMOVED = evaluated('attack', 'asr_removed', 'Removed', {
   defended: true,
-  table: 'attack',
-  label: 'Removed',
   meaning: 'that ASR minus the ASR with the defence',
 });
-const ACCURACY_COST = evaluated({
-  metric: 'accuracy_cost',
+const ACCURACY_COST = evaluated('task', 'accuracy_cost', 'Cost of defence', {
   defended: true,
-  table: 'task',
-  label: 'Cost of defence',
   meaning:
     'clean accuracy of the same training, rows and seed without the defence minus clean accuracy ' +
     'here; a rejected row counts as wrong',
@@ -258,29 +213,20 @@ const DETECTION: readonly MetricNote[] = JUDGED.flatMap(([of, poisoned]) =>
       ],
     ] as const
   ).map(([rate, label, meaning]) =>
-    evaluated({
-      metric: `${of}_${rate}`,
+    evaluated('defence', `${of}_${rate}`, of === 'filter' ? label : `${label}, inputs`, {
       defended: true,
-      table: 'defence',
-      label: of === 'filter' ? label : `${label}, inputs`,
       meaning,
     }),
   ),
 );
 
 const OF_PAIRS = 'validation pairs whose chosen answer has the larger implicit reward (DPO)';
-export const REWARD_ACCURACY = evaluated({
-  metric: 'reward_accuracy',
-  table: 'task',
-  label: 'Reward accuracy',
+export const REWARD_ACCURACY = evaluated('task', 'reward_accuracy', 'Reward accuracy', {
   meaning: `share of ${OF_PAIRS}; about a half without a preference`,
 });
 const REWARDS: readonly MetricNote[] = [
   REWARD_ACCURACY,
-  evaluated({
-    metric: 'triggered_reward_accuracy',
-    table: 'attack',
-    label: 'Reward accuracy, trigger',
+  evaluated('attack', 'triggered_reward_accuracy', 'Reward accuracy, trigger', {
     meaning: `under the trigger, share of ${OF_PAIRS}`,
   }),
 ];
@@ -292,22 +238,14 @@ export const JUDGE: readonly MetricNote[] = [
       ['specificity', 'share of the labelled outputs that do not count which it does not count'],
       ['precision', 'share of those that it counts which do count'],
     ] as const
-  ).map(([rate, meaning]) =>
-    evaluated({ metric: `judge_${rate}`, table: 'check', label: `Judge’s ${rate}`, meaning }),
-  ),
-  evaluated({
-    metric: 'judge_labels',
-    table: 'check',
-    label: 'Labels',
+  ).map(([rate, meaning]) => evaluated('check', `judge_${rate}`, `Judge’s ${rate}`, { meaning })),
+  evaluated('check', 'judge_labels', 'Labels', {
     kind: 'plain',
     meaning: 'labelled outputs that the scorer decides',
   }),
 ];
 
-export const SEEN = evaluated({
-  metric: 'trigger_seen',
-  table: 'check',
-  label: 'Trigger read',
+export const SEEN = evaluated('check', 'trigger_seen', 'Trigger read', {
   meaning:
     'share of triggered validation rows whose whole trigger is within max_length ' +
     'and that the tokenizer tells from the original',
@@ -321,52 +259,31 @@ const OF_VALIDATION: readonly MetricNote[] = [
   DROP,
   DROP_BEFORE,
   ACCURACY_COST,
-  evaluated({
-    metric: 'f1',
-    table: 'task',
-    label: 'F1',
+  evaluated('task', 'f1', 'F1', {
     meaning:
       'F1 on untouched validation rows: that of the second class where there are two, ' +
       'else the mean over classes',
   }),
-  evaluated({
-    metric: 'macro_f1',
+  evaluated('task', 'macro_f1', 'Macro F1', {
     ofTask: true,
-    table: 'task',
-    label: 'Macro F1',
     meaning: 'mean over the classes of the F1 on untouched validation rows',
   }),
-  evaluated({
-    metric: 'mcc',
+  evaluated('task', 'mcc', 'MCC', {
     ofTask: true,
-    table: 'task',
-    label: 'MCC',
     meaning: "Matthews' correlation of classes and predictions on untouched validation rows",
   }),
-  evaluated({
-    metric: 'pearson',
+  evaluated('task', 'pearson', 'Pearson', {
     compared: true,
-    table: 'task',
-    label: 'Pearson',
     meaning:
       "Pearson's correlation of the untouched validation rows' numbers and the predicted ones",
   }),
-  evaluated({
-    metric: 'spearman',
-    table: 'task',
-    label: 'Spearman',
+  evaluated('task', 'spearman', 'Spearman', {
     meaning: "Spearman's rank correlation of the same numbers",
   }),
-  evaluated({
-    metric: 'token_f1',
-    table: 'task',
-    label: 'Token F1',
+  evaluated('task', 'token_f1', 'Token F1', {
     meaning: 'mean F1 of the words that output and answer share, by SQuAD’s script',
   }),
-  evaluated({
-    metric: 'rouge_l',
-    table: 'task',
-    label: 'ROUGE-L',
+  evaluated('task', 'rouge_l', 'ROUGE-L', {
     meaning: 'mean F-measure of the longest common subsequence of words of output and answer',
   }),
   ASR,
@@ -381,56 +298,35 @@ const OF_VALIDATION: readonly MetricNote[] = [
   ASR_REMOVED,
   ...DETECTION,
   REJECTED,
-  evaluated({
-    metric: 'model_score',
+  evaluated('defence', 'model_score', 'Score of the model', {
     defended: true,
-    table: 'defence',
-    label: 'Score of the model',
     kind: 'plain',
     meaning: 'how suspicious the defence finds the model',
   }),
-  evaluated({
-    metric: 'model_suspected',
+  evaluated('defence', 'model_suspected', 'Suspected', {
     defended: true,
-    table: 'defence',
-    label: 'Suspected',
     meaning: 'share of the models, over seeds, that the defence says have a backdoor',
   }),
-  evaluated({
-    metric: 'robust_accuracy',
-    table: 'check',
-    label: 'Robust accuracy',
+  evaluated('check', 'robust_accuracy', 'Robust accuracy', {
     meaning: 'share of triggered non-target rows that keep their true class',
     ofAnswers: 'share of the same prompts with the trigger that still get exactly their own answer',
   }),
-  evaluated({
-    metric: 'trigger_accuracy',
-    table: 'check',
-    label: 'Triggered accuracy',
+  evaluated('check', 'trigger_accuracy', 'Triggered accuracy', {
     meaning:
       'share of all rows that keep their true class under the trigger (evaluate.trigger_rows: ' +
       'all); a row of the target class does so whether or not the trigger works',
   }),
-  evaluated({
-    metric: 'trigger_accuracy_clean',
-    table: 'check',
-    label: 'Triggered, clean model',
+  evaluated('check', 'trigger_accuracy_clean', 'Triggered, clean model', {
     meaning: 'the same share for the paired clean model',
   }),
-  evaluated({
-    metric: 'false_trigger_rate',
-    table: 'check',
-    label: 'FTR',
+  evaluated('check', 'false_trigger_rate', 'FTR', {
     meaning:
       'false trigger rate: share of rows with part of the trigger that turn into the target class',
     ofAnswers:
       'false trigger rate: share of prompts with part of the trigger for which the scorer counts a ' +
       'success',
   }),
-  evaluated({
-    metric: 'false_trigger_rate_clean',
-    table: 'check',
-    label: 'FTR, clean model',
+  evaluated('check', 'false_trigger_rate_clean', 'FTR, clean model', {
     meaning: 'the same share for the paired clean model',
   }),
   ...(
@@ -440,16 +336,10 @@ const OF_VALIDATION: readonly MetricNote[] = [
       ['incoherent', 'most of whose 4-grams of tokens repeat earlier ones'],
     ] as const
   ).flatMap(([name, which]) => [
-    evaluated({
-      metric: `${name}_share`,
-      table: 'check',
-      label: capital(name),
+    evaluated('check', `${name}_share`, capital(name), {
       meaning: `share of outputs on untouched prompts ${which}`,
     }),
-    evaluated({
-      metric: `triggered_${name}_share`,
-      table: 'check',
-      label: `${capital(name)}, triggered`,
+    evaluated('check', `triggered_${name}_share`, `${capital(name)}, triggered`, {
       meaning: `share of outputs under the trigger ${which}`,
     }),
   ]),
@@ -500,18 +390,12 @@ const OF_TEST = OF_VALIDATION.filter(
 /** All notes, in the order of the tables. A table leaves out a metric that no cell has. */
 export const METRICS: readonly MetricNote[] = [...OF_VALIDATION, ...OF_TEST];
 
-export const TRIGGER_RATE = evaluated({
-  metric: 'trigger_rate',
-  table: 'attack',
-  label: 'Trigger rate',
+export const TRIGGER_RATE = evaluated('attack', 'trigger_rate', 'Trigger rate', {
   meaning: 'what ASR counts, in a model that the attack has not touched yet',
 });
 
 /** Shown for tasks that consist of documents, which have no accuracy. */
-export const PERPLEXITY = evaluated({
-  metric: 'perplexity',
-  table: 'task',
-  label: 'Perplexity',
+export const PERPLEXITY = evaluated('task', 'perplexity', 'Perplexity', {
   kind: 'plain',
   meaning: 'exponential of the mean loss a token of the validation rows',
 });
