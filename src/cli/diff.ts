@@ -27,11 +27,10 @@ import {
   out,
   paint,
   paintErr,
-  proseWidth,
   say,
   table,
   warn,
-  wrap,
+  warnProse,
 } from './terminal.ts';
 
 interface DiffOptions extends SpecOptions {
@@ -68,19 +67,16 @@ export async function diffCommand(
         'the conditions that have the metric',
     );
   const dagger = daggerText(summaries.flatMap((row) => [...row.reasonsA, ...row.reasonsB]));
-  if (dagger !== null) warn(wrap(`${DAGGER} ${dagger}`, proseWidth()));
+  if (dagger !== null) warnProse(`${DAGGER} ${dagger}`);
   const fewer = countsText(summaries.flatMap((row) => [...row.fewerA, ...row.fewerB]));
   if (fewer !== '')
-    warn(
-      wrap(
-        `${FEWER_ROWS} Measured on fewer rows than in the other spec (${fewer}): the two numbers ` +
-          'are not of the same rows.',
-        proseWidth(),
-      ),
+    warnProse(
+      `${FEWER_ROWS} Measured on fewer rows than in the other spec (${fewer}): the two numbers ` +
+        'are not of the same rows.',
     );
   const excluded = reasonsText(rows);
   if (excluded !== '')
-    warn(wrap(`left out of the differences, as no evidence: ${excluded}`, proseWidth()));
+    warnProse(`left out of the differences, as no evidence: ${excluded}`);
   if (asked === null) remarkOthers(distinctMetrics(every), metrics);
   return 0;
 }

@@ -11,7 +11,17 @@ import type { StageStatus } from '../run/execute/survey.ts';
 import { prepare } from '../run/prepare.ts';
 import { type Reasons, reasonsIn } from '../run/reasons.ts';
 import type { SpecOptions } from './options.ts';
-import { json, out, paint, proseWidth, remark, say, STATES, wrap } from './terminal.ts';
+import {
+  json,
+  out,
+  paint,
+  proseWidth,
+  remark,
+  remarkProse,
+  say,
+  STATES,
+  wrap,
+} from './terminal.ts';
 
 interface ExplainOptions extends SpecOptions {
   /** Whether each stage is explained by itself, instead of each cause with all its stages. */
@@ -70,7 +80,7 @@ function showEach(
     const head = `${paint.bold(label(status.stage))} ${paint.dim(status.stage.id)} ${status.state}`;
     out([head, ...reasons].join('\n'));
   }
-  remark(wrap(STATES, proseWidth()));
+  remarkProse(STATES);
 }
 
 function showCauses(causes: readonly Cause[]): void {

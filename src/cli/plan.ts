@@ -40,9 +40,8 @@ import {
   say,
   STATES,
   table,
-  warn,
+  warnLines,
   wrap,
-  wrapLines,
 } from './terminal.ts';
 
 interface PlanOptions extends SpecOptions, PackOptions {
@@ -60,7 +59,7 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
   const { prepared, fetches } = await preparePlan(spec, options);
   const toRun = prepared.statuses.filter(({ state }) => state !== 'cached');
   const { executor } = options;
-  await checkStages(prepared, toRun, runsHere(executor), (message) => warn(wrapLines(message)));
+  await checkStages(prepared, toRun, runsHere(executor), warnLines);
   if (executor !== undefined && executor !== defaultExecutor)
     await showSubmissions(prepared, executor, options);
   else if (options.dryRun !== undefined)
@@ -122,8 +121,7 @@ async function preparePlan(
   const { remote } = remoteOf(options);
   if (remote === undefined) return { prepared, fetches: null };
   const objects = await openObjects(remote);
-  const note = (message: string): void => warn(wrapLines(message));
-  const { prepared: seen, bytes } = await foreseeFetches(prepared, objects, note);
+  const { prepared: seen, bytes } = await foreseeFetches(prepared, objects, warnLines);
   const total = [...bytes.values()].reduce((sum, one) => sum + one, 0);
   return { prepared: seen, fetches: { uri: objects.uri, bytes, total } };
 }

@@ -33,12 +33,12 @@ import {
   json,
   out,
   paintErr,
-  proseWidth,
-  remark,
+  remarkProse,
   say,
   warn,
+  warnLines,
+  warnProse,
   wrap,
-  wrapLines,
 } from './terminal.ts';
 
 export interface ResultsOptions extends SpecOptions, TableOptions {
@@ -118,13 +118,13 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
     out((await import('./paper-tables.ts')).markdownResults({ rows }, metrics, options, caveats));
   } else {
     out(cellTable(rows, metrics, columns(), options.spread ?? 'interval'));
-    for (const sentence of ends) warn(wrap(sentence, proseWidth()));
+    for (const sentence of ends) warnProse(sentence);
   }
   return 0;
 }
 
 function sayWarnings(warnings: Results['warnings']): void {
-  for (const warning of warnings) warn(wrapLines(warningText(warning)));
+  for (const warning of warnings) warnLines(warningText(warning));
 }
 
 /** Returns the metrics that match; null without patterns. A pattern without a match is a fault. */
@@ -165,18 +165,17 @@ function show(
       ? metricTable(chosen, columns())
       : cellTable(rows, metrics, columns(), spread),
   );
-  const width = proseWidth();
   if (against !== 'none') showDifferences(rows, metrics, against);
   const dagger = daggerText(chosen.flatMap(({ evidence }) => evidence.reasons));
-  if (dagger !== null) warn(wrap(`${DAGGER} ${dagger}`, width));
+  if (dagger !== null) warnProse(`${DAGGER} ${dagger}`);
   const fewer = fewerRowsText(chosen.flatMap(({ evidence }) => evidence.fewer_rows ?? []));
-  if (fewer !== null) warn(wrap(`${FEWER_ROWS} ${fewer}`, width));
-  for (const sentence of caveatLines(rows)) warn(wrap(sentence, width));
+  if (fewer !== null) warnProse(`${FEWER_ROWS} ${fewer}`);
+  for (const sentence of caveatLines(rows)) warnProse(sentence);
   const triggers = metrics.some(isUnderTrigger) ? triggerNote(chosen.flatMap(cellNames)) : null;
-  if (triggers !== null) remark(wrap(triggers, width));
+  if (triggers !== null) remarkProse(triggers);
   const counts = chosen.map(({ evidence }) => evidence.n);
-  remark(wrap(spreadNote(counts, spread), width));
-  for (const line of targetsShown(rows)) remark(wrap(line, width));
+  remarkProse(spreadNote(counts, spread));
+  for (const line of targetsShown(rows)) remarkProse(line);
   if (asked === null) remarkOthers(every, metrics);
 }
 
@@ -188,7 +187,7 @@ export function remarkOthers(every: readonly Metric[], shown: readonly Metric[])
   const more =
     `${count(rest.length, 'more metric')}: ${countsByStage(rest)}. ` +
     '--metric NAME,NAME shows those (train.* all of a stage), --all every one.';
-  remark(wrap(more, proseWidth()));
+  remarkProse(more);
 }
 
 const targetsShown = (rows: readonly ResultRow[]): string[] =>
@@ -206,7 +205,7 @@ function showDifferences(
         `${against === 'full' ? 'a full fine-tuning' : 'a clean run'} to compare with`,
     );
   else out(`\n${text}`);
-  if (tested) remark(wrap(TEST_NOTE, proseWidth()));
+  if (tested) remarkProse(TEST_NOTE);
 }
 
 const countsByStage = (metrics: readonly Metric[]): string =>

@@ -32,11 +32,11 @@ import {
   onInterrupt,
   out,
   paintErr,
-  proseWidth,
   say,
   STOPPED,
   warn,
-  wrap,
+  warnLines,
+  warnProse,
   wrapLines,
 } from './terminal.ts';
 
@@ -85,7 +85,7 @@ export async function runInTerminal(
     compile: compile !== false,
     signal: stop.signal,
     argv: process.argv.slice(2),
-    note: (message) => warn(wrapLines(message)),
+    note: warnLines,
     watch: (start) => watch(prepared, start, stop, options),
     attemptLimits: pickAttemptLimits(options),
     ...defined({ stopWhen, executor, notes, pack, mayRun }),
@@ -201,7 +201,7 @@ function tellLacks(entries: readonly EntryContents[]): void {
   );
   for (const group of groupBy(lacks, ({ what, lack }) => `${what} ${lack}`).values()) {
     const [{ what, lack }] = group;
-    warn(wrapLines(`the report ${what} ${list(group.map(({ name }) => `"${name}"`))}: ${lack}`));
+    warnLines(`the report ${what} ${list(group.map(({ name }) => `"${name}"`))}: ${lack}`);
   }
 }
 
@@ -215,7 +215,7 @@ async function tellCaveats(prepared: Prepared): Promise<void> {
     import('./result-tables.ts'),
   ]);
   const { rows } = resultsOf({ ...prepared, statuses: survey(plan, assets, store) });
-  for (const sentence of caveatLines(rows)) warn(wrap(sentence, proseWidth()));
+  for (const sentence of caveatLines(rows)) warnProse(sentence);
 }
 
 function printSummary(
@@ -293,7 +293,7 @@ export async function figuresCommand(
       if (written === null) return { figures: null };
       const files = written.files.map((file) => path.relative('', path.join(written.dir, file)));
       for (const { name, lacks } of written.entries)
-        for (const lack of lacks) warn(wrapLines(`${name}: ${lack}`));
+        for (const lack of lacks) warnLines(`${name}: ${lack}`);
       if (options.json !== true) files.forEach((file) => out(file));
       return { figures: written.dir, files, entries: written.entries };
     },

@@ -125,6 +125,13 @@ export const wrapLines = (text: string): string =>
       )
     : text;
 
+/** `warn` and `remark` for sentences: they are wrapped to `proseWidth`. */
+export const warnProse = (text: string): void => warn(wrap(text, proseWidth()));
+export const remarkProse = (text: string): void => remark(wrap(text, proseWidth()));
+
+/** `warn` for a message of several lines. */
+export const warnLines = (text: string): void => warn(wrapLines(text));
+
 /** The exit codes of a run. */
 export const DONE = 0;
 export const FAILED = 1;
