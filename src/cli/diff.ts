@@ -21,17 +21,7 @@ import { prepare } from '../run/prepare.ts';
 import { runCommandOf, type SpecOptions } from './options.ts';
 import { firstMetrics, leftOut, pairsText, valueText } from './result-tables.ts';
 import { askedMetrics, remarkOthers } from './results.ts';
-import {
-  count,
-  json,
-  out,
-  paint,
-  paintErr,
-  say,
-  table,
-  warn,
-  warnProse,
-} from './terminal.ts';
+import { count, json, out, paint, paintErr, say, table, warn, warnProse } from './terminal.ts';
 
 interface DiffOptions extends SpecOptions {
   /** Names or patterns of metrics. If empty, the few that `results` shows, and all as JSON. */
@@ -75,8 +65,7 @@ export async function diffCommand(
         'are not of the same rows.',
     );
   const excluded = reasonsText(rows);
-  if (excluded !== '')
-    warnProse(`left out of the differences, as no evidence: ${excluded}`);
+  if (excluded !== '') warnProse(`left out of the differences, as no evidence: ${excluded}`);
   if (asked === null) remarkOthers(distinctMetrics(every), metrics);
   return 0;
 }

@@ -144,7 +144,8 @@ const ASR_MINUS_CLEAN = evaluated('attack', 'asr_minus_clean', 'ASR − clean', 
 });
 export const ASR_CORRECTED: readonly MetricNote[] = [
   evaluated('attack', 'asr_corrected', 'ASR, corrected', {
-    meaning: 'ASR corrected for the errors of the scorer that labelled outputs show (Rogan & Gladen)',
+    meaning:
+      'ASR corrected for the errors of the scorer that labelled outputs show (Rogan & Gladen)',
   }),
   evaluated('attack', 'asr_corrected_low', 'ASR, corrected, from', {
     meaning: 'the lower end of its 95% interval, for one cell (Lang & Reiczigel)',
