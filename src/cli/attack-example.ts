@@ -15,19 +15,16 @@ import { nearest } from '../spec/suggest.ts';
 import { createValidator } from '../spec/validate.ts';
 
 export interface ExampleOptions {
-  /** The row's text. */
   readonly text?: string;
   /** The row's class, one of `classes`. Default: the first class whose rows the attack poisons. */
   readonly label?: string;
   /** The answer. If it is given, the text is a prompt. */
   readonly answer?: string;
-  /** The names of the classes. */
   readonly classes?: string;
   /** Parameters: `name=value` each. */
   readonly set?: readonly string[];
 }
 
-/** What an attack makes of a row. */
 export interface Example {
   readonly classes: readonly string[];
   readonly params: JsonObject;
@@ -45,9 +42,9 @@ const TEXT = 'The film was good, and my friends liked it.',
   SEED = 1;
 
 /**
- * Returns what the attack makes of the row, at seed 1. Null if only an experiment can show that,
- * since the attack needs files, a program, or training rows to learn from. Throws UserFault if an
- * option does not fit, or if the attack does not poison the row.
+ * Returns what the attack makes of the row, at seed 1; null if only an experiment can show that,
+ * since the attack needs files, a program, or rows to learn from. Throws UserFault if an option
+ * does not fit, or if the attack does not poison the row.
  */
 export async function exampleOf(
   attack: AttackDescriptor,
@@ -112,7 +109,6 @@ function candidateRows(
   );
 }
 
-/** Poisons one row. Returns it before and after and, for a backdoor, as evaluation shows it. */
 async function exampleFrom(
   attack: AttackDescriptor,
   before: Row,

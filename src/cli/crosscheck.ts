@@ -1,7 +1,4 @@
-/**
- * `dosimeter crosscheck SPEC`: cells on two engines, this program's own and PyTorch, and the
- * largest difference of each number that they wrote.
- */
+/** `dosimeter crosscheck SPEC`: compares every number of some cells between two engines. */
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import { crosscheckPage, type CrosscheckView, seenText } from '../report/crosscheck.tsx';
@@ -241,7 +238,7 @@ function show({ engines, tables, notes, mutations, verdict, growth: cause }: Cro
   if (cause !== null) prose(cause);
 }
 
-/** Returns sentences on whether the losses show rounding that grew, or an error. */
+/** Says whether the losses show rounding that grew, or an error. */
 function growthText({ atFirst, beyondFrom }: Difference, tolerance: number): string {
   if (atFirst > tolerance)
     return 'The losses of step 1 differ already, which rounding does not explain.';

@@ -1,7 +1,4 @@
-/**
- * `dosimeter run --detach` starts the run as a process of its own session, or as a job of a
- * scheduler. `attach` and `cancel` work by a run's files alone, from any login node.
- */
+/** `run --detach`, and `attach` and `cancel`, which work by a run's files from any login node. */
 import { spawn } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';

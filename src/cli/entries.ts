@@ -1,7 +1,4 @@
-/**
- * `dosimeter pin`, `unpin`, `push` and `pull`: protect the results of a spec or a run from `gc`,
- * and copy them to a remote store and from it.
- */
+/** `dosimeter pin`, `unpin`, `push` and `pull`: keep or copy the results of a spec or a run. */
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';

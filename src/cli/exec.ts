@@ -1,7 +1,4 @@
-/**
- * `dosimeter exec SPEC STAGE` runs one stage by hand. An executor starts `dosimeter exec --job FILE
- * --result FILE` elsewhere.
- */
+/** `dosimeter exec SPEC STAGE` runs one stage by hand; an executor starts `exec --job FILE`. */
 import { INTERRUPTED_TASK, type JobHooks, type JobResult, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { execJob, execStage, type Executed } from '../run/exec.ts';

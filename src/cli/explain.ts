@@ -1,7 +1,4 @@
-/**
- * `dosimeter explain SPEC [STAGE]`: says why stages would run, by what differs from the most
- * similar stages in the store.
- */
+/** `dosimeter explain SPEC [STAGE]`: why stages would run, by the most similar stored ones. */
 import { UserFault } from '../api.ts';
 import { memoized } from '../base/memoized.ts';
 import { stageLabels } from '../plan/label.ts';
@@ -123,8 +120,7 @@ interface Cause {
 }
 
 /**
- * Returns the causes in the order in which the plan first meets them. A stage with several causes
- * is listed under each of them.
+ * Returns the causes in the plan's order; a stage with several is listed under each of them.
  * @param chosen the stages to account for
  * @param explained every stage of the plan
  */

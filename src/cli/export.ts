@@ -1,7 +1,4 @@
-/**
- * `dosimeter export SPEC --out DIR`: writes the trained models, each into a folder that PEFT or
- * transformers can load.
- */
+/** `dosimeter export SPEC --out DIR`: writes trained models for PEFT or transformers. */
 import { UserFault } from '../api.ts';
 import type { StageStatus } from '../run/execute/survey.ts';
 import {

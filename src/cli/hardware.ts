@@ -1,7 +1,4 @@
-/**
- * `plan --hardware NAME`: what the trainings of a plan would take elsewhere. It reads config.json
- * of models that are not on this machine yet, and nothing else.
- */
+/** `plan --hardware NAME`: what trainings would take elsewhere. Fetches config.json at most. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -14,7 +11,6 @@ import { columns, count, duration, say, wrap } from './terminal.ts';
 
 interface Hardware {
   readonly name: string;
-  /** The backend that computes there. */
   readonly engine: BackendName;
   /** The approximate floating-point operations per second of a training in float32. */
   readonly rate: number;
@@ -56,7 +52,6 @@ const SHORT_TOKENS = 32;
 
 export type Foretold = ReadonlyMap<PlannedStage, Forecast>;
 
-/** Returns the forecasts of the stages that are to run. */
 export async function foretoldOn(
   { engine }: Hardware,
   prepared: Prepared,

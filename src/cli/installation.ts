@@ -1,7 +1,5 @@
 /**
- * `dosimeter init [DIR]` writes a starter folder: a spec that runs, an attack with its test, and
- * data. `doctor` says which backend this machine computes with, why it is not a better one, and the
- * command that would install a better one. `setup` is `npm run setup` for an installed package.
+ * `dosimeter init`, `doctor` and `setup`: a starter folder, and what this machine computes with.
  */
 import { spawn } from 'node:child_process';
 import {
@@ -89,8 +87,7 @@ function linkProgram(dir: string): void {
 }
 
 /**
- * Makes `npm test` run the attack's tests, unless it already does something else. Returns whether
- * the file was changed.
+ * Makes `npm test` run the attack's tests, if it does nothing else. Returns whether it does so now.
  */
 function addTestScript(file: string): boolean {
   let own: { scripts?: { test?: string } };

@@ -1,7 +1,4 @@
-/**
- * `dosimeter learning-rates SPEC` chooses each adapter's rate, without an attack and on rows that
- * are in no test set.
- */
+/** `dosimeter learning-rates SPEC`: chooses each adapter's rate on held-out training rows. */
 import path from 'node:path';
 import { type JsonObject, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';

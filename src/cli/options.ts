@@ -35,7 +35,6 @@ export const namesIn = (value: string): readonly string[] =>
     .map((name) => name.trim())
     .filter((name) => name !== '');
 
-/** Reads a list of names, `asr,accuracy`, from an option that may be repeated. */
 export const gatherNames = (value: string, before: readonly string[]): readonly string[] => [
   ...before,
   ...namesIn(value),
@@ -82,7 +81,6 @@ const perKind =
 export const flagOf = (name: string): string =>
   `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
-/** Adds an option for each of ATTEMPT_LIMIT_OPTIONS: `--retries` and `--timeout`. */
 export function withAttemptLimits(command: Command): Command {
   for (const [name, option] of Object.entries(ATTEMPT_LIMIT_OPTIONS)) {
     const flag = flagOf(name);
@@ -132,7 +130,6 @@ export const packOption = (): Option =>
       `${DEFAULT_PACK}), or, under the backend torch, their steps in one process (default: 1)`,
   ).argParser(wholeNumber('--pack'));
 
-/** Returns the command that runs a spec in the given profile and on the given backend. */
 export const runCommandOf = (
   spec: string,
   { backend, profile }: Pick<SpecOptions, 'backend' | 'profile'>,

@@ -1,7 +1,4 @@
-/**
- * `results --latex` and `--markdown`: lays results out over the axes that were asked for, as a
- * table for a paper.
- */
+/** `results --latex` and `--markdown`: results over chosen axes, as a table for a paper. */
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 import { shortNames } from '../api/cell.ts';
@@ -26,7 +23,6 @@ import { count, warn } from './terminal.ts';
 export interface TableOptions {
   /** The axes of the rows, by name. Default: the axes that `columns` does not name. */
   readonly rows?: readonly string[];
-  /** The axes of the columns, by name. */
   readonly columns?: readonly string[];
   readonly against?: Against;
   readonly spread?: Spread;
@@ -46,11 +42,10 @@ const HEADS: Readonly<Record<string, string>> = {
 };
 
 /**
- * Returns the metrics that are shown, the grid, the paths of its axes down and across, and a
+ * Returns the metrics that are shown, the grid, the paths of its axes of rows and columns, and a
  * function that names an axis in a table's head.
  * @param asked the metrics; null for accuracy and attack success
- * @throws UserFault if the grid has no such axis, or two cells would have the same place in the
- *   table
+ * @throws UserFault if the grid has no such axis, or if cells would have the same place
  */
 export function laidOut(
   rows: Results['rows'],
@@ -77,7 +72,7 @@ export function laidOut(
   };
 }
 
-/** Returns the results as a table in Markdown. @throws UserFault as `laidOut` does */
+/** @throws UserFault as `laidOut` does */
 export function markdownResults(
   { rows }: Pick<Results, 'rows'>,
   asked: readonly Metric[] | null,
@@ -89,9 +84,8 @@ export function markdownResults(
 }
 
 /**
- * Returns the axes of the rows and columns. An axis that tells cells apart and that neither option
- * names goes to the rows if they were not named, else to the columns if those were not. If both
- * were named, it has no place in the table.
+ * Returns the axes of the rows and columns. An axis that tells cells apart and is in neither option
+ * goes to the rows if they were not named, else to the columns if those were not.
  */
 function chosenAxes(
   { rows, columns }: TableOptions,
@@ -137,11 +131,7 @@ function findAxis(
 /** How many columns of numbers fit on a page. */
 const MOST_COLUMNS = 8;
 
-/**
- * Returns the results as a table in LaTeX.
- * @param asked the metrics; null for accuracy and attack success
- * @throws UserFault as `laidOut` does
- */
+/** @throws UserFault as `laidOut` does */
 export function latexResults(
   { experiment }: Prepared,
   { rows, missing, computedBy }: Results,

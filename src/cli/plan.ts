@@ -1,7 +1,4 @@
-/**
- * `dosimeter plan SPEC`: what would run and why, or what is wrong with the spec; with `--executor
- * NAME`, the jobs that would be submitted. Fetches nothing, and writes batch scripts only if asked.
- */
+/** `dosimeter plan SPEC`: what would run; with `--executor NAME`, the jobs. Fetches nothing. */
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type Forecast, type ForeseenGroup, type ServiceCalls, UserFault } from '../api.ts';
@@ -126,7 +123,6 @@ async function preparePlan(
   return { prepared: seen, fetches: { uri: objects.uri, bytes, total } };
 }
 
-/** Prints the stages as a graph, for Mermaid or else for Graphviz. */
 async function printGraph(
   { plan, statuses, experiment }: Prepared,
   asMermaid: boolean,
@@ -212,7 +208,6 @@ const TORCH_FORECAST =
   'activations of full batches, and Python with its libraries; a GPU makes 50 to 1,000 times as ' +
   'many operations a second';
 
-/** Returns the forecasts in words, a line for each stage kind. */
 function forecastLines(foretold: Foretold, isTorch: boolean): string[] {
   return [...groupBy([...foretold], ([{ kind }]) => kind)].map(([kind, of]) => {
     const most = (get: (forecast: Forecast) => number): number =>
@@ -232,10 +227,7 @@ function forecastLines(foretold: Foretold, isTorch: boolean): string[] {
 
 const MOST_KINDS = 2;
 
-/**
- * Says about how much the store will grow: by what stages are forecast to write, or by what stages
- * like them have written, and by what is fetched.
- */
+/** Says by about how much the store will grow. */
 function diskLine(
   prepared: Prepared,
   toRun: readonly StageStatus[],
@@ -299,7 +291,6 @@ function shareLeftOf({ plan, statuses }: Prepared): (stage: PlannedStage) => num
 const memoryText = (mb: number): string =>
   mb < 1024 ? `${Math.ceil(mb)} MB` : `${(mb / 1024).toFixed(1)} GB`;
 
-/** Counts the stages of each kind by their state. */
 function kindTable(statuses: readonly StageStatus[], fetches: Fetches | null): string {
   const columns = ['cached', ...(fetches === null ? [] : ['to fetch']), 'ready', 'pending'];
   const columnOf = ({ stage, state }: StageStatus): string =>
@@ -328,10 +319,7 @@ async function showSubmissions(
     writeScripts(groups, dryRun === true ? path.join(stateDir(), executor) : path.resolve(dryRun));
 }
 
-/**
- * Returns the hours that the jobs may take by their time limits, and the hours that stages like
- * these took; null if some have never run.
- */
+/** Returns hours: the time limits of all jobs, and what stages like these took; null if unknown. */
 function nodeHours(groups: readonly ForeseenGroup[]) {
   const expected = groups.map((group) => group.expected).filter((one) => one !== null);
   return {

@@ -30,10 +30,7 @@ interface PluginsOptions extends ExampleOptions {
   readonly plugin?: readonly string[];
 }
 
-/**
- * Lists the plugins, or describes those of a name. An attack that is given by kind and name is
- * shown with an example.
- */
+/** Lists plugins, or describes one; an attack given by kind and name is shown with an example. */
 export async function pluginsCommand(
   kindOrName: string | undefined,
   nameOfKind: string | undefined,
@@ -83,8 +80,8 @@ function kindNamed(name: string): PluginKind {
 }
 
 /**
- * Prints the JSON Schema of a spec, for editors and tools; of a part of the spec, a description in
- * words or, with `json`, its schema; of `spec`, its sections in words.
+ * Prints the JSON Schema of a spec or, of a part of it, a description in words; with `json`, the
+ * part's schema. The part `spec` stands for all sections.
  * @throws UserFault if there is no such part
  */
 export async function schemaCommand(
@@ -126,7 +123,6 @@ const joined = (separator: string, ...texts: readonly string[]): string =>
 /** Returns the width of text in columns: the terminal's, but from 40 to 100, or else 80. */
 const textWidth = (): number => Math.max(40, Math.min(process.stdout.columns || 80, 100));
 
-/** Wraps a text to the terminal’s width, all its lines indented. */
 function indented(text: string, spaces: number): string {
   const margin = ' '.repeat(spaces);
   return new Help()
@@ -242,8 +238,8 @@ async function describePlugin(
 }
 
 /**
- * Returns what an attack makes of a row; null if that takes more than a row, or if the plugin is
- * no attack. Throws UserFault if options for an attack are given for another plugin.
+ * Returns what an attack makes of a row; null if that takes more than a row, or for another plugin.
+ * @throws UserFault if options for an attack are given for another plugin
  */
 async function attackExample(
   { descriptor }: LoadedPlugin,

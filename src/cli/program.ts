@@ -9,7 +9,6 @@ import { specCommands } from './commands/specs.ts';
 import { append, type Commands, jsonOption, type Lazily, storeOption } from './options.ts';
 import { paintErr, say } from './terminal.ts';
 
-/** Exit codes. */
 const INTERNAL_ERROR = 1;
 const USER_FAULT = 2;
 

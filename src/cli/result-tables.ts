@@ -47,10 +47,7 @@ const FIRST: readonly Metric[] = [
 /** The most metrics that each have a column. With more, each has a line instead. */
 export const MOST_COLUMNS = 8;
 
-/**
- * Returns first the metrics by which named data sets of the rows are scored (Matthews' correlation
- * for CoLA), and then the wanted ones that the rows have.
- */
+/** Returns the metrics by which named data sets are scored, then the wanted ones that rows have. */
 export function firstOf(rows: readonly Scored[], wanted: readonly Metric[]): readonly Metric[] {
   const every = distinctMetrics(rows),
     own = new Set(
@@ -97,7 +94,6 @@ export const axisText = (row: Named, path: string, equals = ' = '): string =>
     .filter((value) => value !== '')
     .join(equals);
 
-/** Returns the axes that tell the rows apart, with their short names for a table's head. */
 function tableAxes(rows: readonly Named[]) {
   const paths = tellingAxes(rows.flatMap(cellNames));
   const short = shortNames(paths);
@@ -105,8 +101,8 @@ function tableAxes(rows: readonly Named[]) {
 }
 
 /**
- * Returns the text of each axis of a row, '' where the row lacks the axis. The text of its attack
- * also names attacks on bases that have no axis among these.
+ * Returns the text of each axis of a row, '' if the row lacks it. The attack's text also names
+ * attacks on bases that have no axis among these.
  */
 function axisTexts(row: Named, axes: ReturnType<typeof tableAxes>, equals = ' = '): string[] {
   const paths = axes.map(({ path }) => path);
@@ -132,10 +128,7 @@ export function caveatLines(rows: readonly ResultRow[]): string[] {
   );
 }
 
-/**
- * The metrics that are proportions, by name without the stage, since measurements along a training
- * have the names of the evaluation after it.
- */
+/** By name alone: along a training, accuracy is a metric of the stage train. */
 const proportions = new Set(
   METRICS.filter(({ kind }) => kind === 'proportion').map(({ metric }) => metric),
 );
@@ -155,10 +148,7 @@ const metricLabel = (one: Metric, metrics: readonly Metric[]): string =>
     ? metricName(one)
     : one.metric;
 
-/**
- * Returns a table of cells by metrics. `†` marks numbers that are not evidence; nothing stands
- * beside a mean of p-values.
- */
+/** `†` marks numbers that are not evidence; nothing stands beside a mean of p-values. */
 export function cellTable(
   rows: readonly ResultRow[],
   metrics: readonly Metric[],
@@ -200,8 +190,8 @@ function spreadText(values: readonly number[], half: number): string {
 }
 
 /**
- * Returns a table with a line for each cell and metric. Beside a mean is half of its 95% interval
- * or, for two seeds, both values; beside a mean of p-values, nothing.
+ * Returns a line for each cell and metric, with half of the mean's 95% interval or, for two seeds,
+ * both values, except beside a mean of p-values.
  */
 export function metricTable(rows: readonly ResultRow[], width: number): string {
   const axes = tableAxes(rows);
@@ -234,8 +224,7 @@ export function metricTable(rows: readonly ResultRow[], width: number): string {
 }
 
 /**
- * Returns a table with a line for each number that is compared with another, with the p-value of
- * no difference from three pairs on (`tested`). The text is null if there is nothing to compare.
+ * Returns a line for each number that is compared; null if none is. `tested`: any has a p-value.
  */
 export function differences(
   rows: readonly ResultRow[],

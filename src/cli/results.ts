@@ -179,7 +179,6 @@ function show(
   if (asked === null) remarkOthers(every, metrics);
 }
 
-/** Tells of the metrics that are not shown, and how to show them. */
 export function remarkOthers(every: readonly Metric[], shown: readonly Metric[]): void {
   const names = new Set(shown.map(metricName));
   const rest = every.filter((one) => !names.has(metricName(one)));
@@ -216,11 +215,8 @@ const countsByStage = (metrics: readonly Metric[]): string =>
 const COMPARISON = ['difference', 'excluded', 'pairs', 'p', 'p_holm'] as const;
 
 /**
- * Returns CSV by RFC 4180. A text that a spreadsheet would take for a formula is marked. A column
- * `task` names the data set that a metric scores, if there is any; a column `precision` is there if
- * a number depends on something that is not in float32. With `against`, columns have what each
- * number is compared with (`RowComparison`). The last columns judge each number (`Judgement`);
- * `fewer_rows` is one of them if any number was measured on fewer rows than others.
+ * Returns CSV by RFC 4180, where a text that a spreadsheet would take for a formula is marked. The
+ * columns `task`, `precision` and `fewer_rows` are there only if a row has them.
  */
 function csv(rows: readonly ResultRow[], against: Against = 'none'): string {
   const paths = distinct(rows.flatMap(cellNames).flatMap((cell) => Object.keys(cell)));

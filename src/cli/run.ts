@@ -1,7 +1,4 @@
-/**
- * `dosimeter run SPEC`, `dosimeter report SPEC` and `dosimeter figures SPEC`: a run in a terminal,
- * with progress, Ctrl-C, a summary, and the report's path last.
- */
+/** `dosimeter run`, `report` and `figures`: a run in a terminal, with progress and a summary. */
 import { renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { LEAVE, UserFault } from '../api.ts';
@@ -205,7 +202,6 @@ function tellLacks(entries: readonly EntryContents[]): void {
   }
 }
 
-/** Prints the caveats that the report and `results` have. */
 async function tellCaveats(prepared: Prepared): Promise<void> {
   const { plan, assets, store } = prepared;
   if (!plan.stages.some(({ kind }) => kind === 'evaluate')) return;
@@ -273,8 +269,7 @@ type FiguresOptions = SpecOptions & {
 };
 
 /**
- * Writes figures and tables of the report from what is in the store, and runs nothing else. An
- * `--only` without a value names a figure or table.
+ * Writes figures and tables from what is in the store. `--only` without a value names one of them.
  */
 export async function figuresCommand(
   spec: string,

@@ -30,10 +30,7 @@ export interface Run {
   readonly dir: string;
 }
 
-/**
- * Returns a run. @param id a run's id or the beginning of one; by default, the latest run
- * @throws UserFault if there is no such run
- */
+/** @param id a run's id or its beginning; by default, the latest @throws UserFault if not found */
 export function chooseRun(id?: string): Run {
   const runs = listRuns(runsDir());
   const [latest] = runs;
@@ -82,10 +79,7 @@ export async function statusCommand(
   return 0;
 }
 
-/**
- * Returns a table of the runs, newest first, each with the beginning of its notes below it. Stages
- * that were cached before a run began are not counted.
- */
+/** Returns the runs, newest first, each with the beginning of its notes below it. */
 function runTable(runs: readonly RunStatus[]): string {
   const time = (text: string | null): string =>
     text === null ? '' : text.slice(5, 16).replace('T', ' ');

@@ -1,7 +1,4 @@
-/**
- * Prints to the terminal: facts go to stdout, everything else to stderr. Also has the exit codes of
- * runs and the handling of signals.
- */
+/** Prints facts to stdout and everything else to stderr; exit codes of runs; signals. */
 import path from 'node:path';
 import pc from 'picocolors';
 import prettyMs from 'pretty-ms';
@@ -54,7 +51,6 @@ interface TableLayout {
   readonly nothing?: string;
 }
 
-/** Returns the rows as lines, each column as wide as its widest cell. */
 export function table(
   rows: readonly (readonly string[])[],
   { width = Number.POSITIVE_INFINITY, names = 0, nothing }: TableLayout = {},
@@ -132,7 +128,6 @@ export const remarkProse = (text: string): void => remark(wrap(text, proseWidth(
 /** `warn` for a message of several lines. */
 export const warnLines = (text: string): void => warn(wrapLines(text));
 
-/** The exit codes of a run. */
 export const DONE = 0;
 export const FAILED = 1;
 /** The run stopped by itself, since `stopWhen` held. */
@@ -141,10 +136,7 @@ export const INTERRUPTED = 130;
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-/**
- * Calls `handle` on a signal, instead of ending the process.
- * @returns a function that restores the signals
- */
+/** Calls `handle` on a signal instead of ending the process. Returns a function that stops this. */
 export function onInterrupt(handle: (signal: NodeJS.Signals) => void): () => void {
   for (const signal of SIGNALS) process.on(signal, handle);
   return () => {

@@ -1,7 +1,4 @@
-/**
- * Adds the commands on records of runs and on the store: `status`, `attach`, `cancel`, `logs`,
- * `verify`, `pin`, `unpin`, `gc`, `push` and `pull`, and `serve`, the page that follows runs.
- */
+/** Adds the commands on runs, `serve` among them, and those on the store. */
 import { UserFault } from '../../api.ts';
 import { RUNS_KEPT } from '../../run/state-folder.ts';
 import {
