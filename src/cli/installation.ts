@@ -87,7 +87,7 @@ function linkProgram(dir: string): void {
 }
 
 /**
- * Makes `npm test` run the attack's tests, if it does nothing else. Returns whether it does so now.
+ * Makes `npm test` run the attack's tests, if it runs nothing yet. Returns whether that changed it.
  */
 function addTestScript(file: string): boolean {
   let own: { scripts?: { test?: string } };

@@ -1,7 +1,4 @@
-/**
- * Writes the first screen: what these runs showed, in sentences with their numbers. Nothing here
- * goes beyond the data.
- */
+/** The findings of the first screen: sentences and tables that say no more than the data. */
 import { summarise } from '../base/stats.ts';
 import type { AdapterComparison, Comparison, Comparisons } from './comparisons.ts';
 import {
@@ -263,8 +260,7 @@ const premise: FindingsOf = (conditions) => {
 };
 
 /**
- * Returns a function that compares quantities of LoRA's and full kernels at the last checkpoint.
- * @param ids the quantities, as in `FisherQuantity`
+ * Compares quantities of LoRA's and full kernels at the last checkpoint. @param ids quantities' ids
  */
 const forKernels =
   (topic: string, noun: string, claim: string, ids: readonly string[]): FindingsOf =>

@@ -78,10 +78,7 @@ export function withLora(
   return oncePerStage(having, `kernel(${checkpoint.replace('step-', '')})`);
 }
 
-/**
- * Returns the standard error of a kernel that was estimated by projection, as a share of its norm.
- * Null if the kernel is exact, or if there is none.
- */
+/** Returns the error of a projected kernel, as a share of its norm; null if exact or not there. */
 export const kernelError = (
   cell: ReportCell,
   checkpoint: Checkpoint,
@@ -93,7 +90,6 @@ export const isEstimated = (cells: readonly ReportCell[], stage: 'ntk' | 'regime
   cells.some(({ metrics }) =>
     Object.keys(metrics[stage] ?? {}).some((name) => /(^|\.)(lora|full)\.error$/.test(name)),
   );
-/** The note under tables of numbers from estimated kernels. */
 export const ESTIMATED =
   '≈: from projected kernels, whose standard error is in results as lora.error and ' +
   'full.error. With an error of e, a kernel’s squared norm comes out too large by about e², and ' +

@@ -67,8 +67,8 @@ export const exactValues = (summary: Summary): readonly number[] =>
   (bothValues(summary) ?? []).map((value) => Number(value.toPrecision(12)));
 
 /**
- * Writes a mean with half the width of its interval, `0.950 ± 0.064`, or with both values if there
- * are only two, `0.950 (0.920, 0.980)`. The mean of equal values, or of one, is written alone.
+ * Writes a mean with half of its interval's width, `0.950 ± 0.064`, or with both values of two,
+ * `0.950 (0.920, 0.980)`. The mean of equal values, or of one, is written alone.
  */
 export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): string {
   const mean = formatNumber(summary.mean, kind);
@@ -157,10 +157,7 @@ export function cut(text: string, length: number): string {
   return `${points.slice(0, length).join('')}… (${left} more characters)`;
 }
 
-/**
- * Breaks a text into lines of at most `width` characters; a longer word gets a line to itself.
- * @param indent what lines after the first begin with
- */
+/** Breaks a text into lines of at most `width`, if its words allow; `indent` begins later ones. */
 export function wrap(text: string, width: number, indent = ''): string {
   const lines: string[] = [];
   let line = '';

@@ -1,7 +1,4 @@
-/**
- * Lays out results over chosen axes: finds the place of each cell of an experiment in a table, and
- * writes the table in GitHub's Markdown. Pure.
- */
+/** Lays results out over chosen axes as a table, and writes it in GitHub's Markdown. Pure. */
 import type { Json, JsonObject } from '../api.ts';
 import { memoized } from '../base/memoized.ts';
 import { summarise, type Summary } from '../base/stats.ts';
@@ -53,7 +50,6 @@ export interface GridRequest {
 
 /** A metric of a cell over its seeds. */
 export interface Entry extends Compared {
-  /** The axis values of the cell. */
   readonly cell: JsonObject;
   readonly summary: Summary;
   /** The number of each seed that has one. */
@@ -163,8 +159,7 @@ interface Line {
 }
 
 /**
- * Merges rows, or columns, that hold the same cells under several names: α = r and α = 16 are one
- * row at rank 16.
+ * Merges rows, or columns, that hold the same cells: α = r and α = 16 are one row at rank 16.
  * @param cellsAt returns the cells of a row or column, in order; undefined where there is none
  */
 function mergeLines(
@@ -188,9 +183,8 @@ function mergeLines(
 }
 
 /**
- * Lays cells out along the axes or, if several cells have the same place, returns the axes that
- * would tell them apart. A cell appears under each of its names: if α is the only axis across,
- * there is a column for α = r and one for α = 16.
+ * Lays cells out along the axes; if several have the same place, returns the axes that would tell
+ * them apart. A cell appears under each of its names: an axis α has places for α = r and α = 16.
  */
 export function layOut({
   rows,
@@ -277,7 +271,6 @@ export interface GridTable {
 /** How Markdown or LaTeX writes the cells of a table. */
 export interface GridForm {
   readonly empty: string;
-  /** The mark of a number that is not evidence. */
   readonly mark: string;
   /** The mark of a number on fewer rows than other cells have. */
   readonly fewer: string;
@@ -289,10 +282,7 @@ export interface GridForm {
   readonly test: (text: string) => string;
 }
 
-/**
- * Returns the texts of each row: for each column of the grid a number and, if any number of the
- * column has them, a difference and p-values.
- */
+/** Returns, for each row and column of the grid, a number and maybe a difference and p-values. */
 export const gridCells = (
   { grid, spread = 'interval' }: Pick<GridTable, 'grid' | 'spread'>,
   form: GridForm,
@@ -333,7 +323,6 @@ function testCell(entry: Entry | null, form: GridForm): string {
   return text === null ? form.empty : form.test(text);
 }
 
-/** Returns the grid with file sources in the names of rows and columns shortened (sources.ts). */
 export function gridOfShownSources(grid: Grid): Grid {
   const { rows, columns } = withShownSources({
     rows: grid.rows,
@@ -351,8 +340,8 @@ export const entriesIn = ({ entries }: Grid): readonly Entry[] =>
   distinct(entries.flat().filter((entry) => entry !== null));
 
 /**
- * Writes a row's or column's values on one axis: `4`, or `r = 16` for several names. If its cells
- * lack the axis, this is `no defence` for the axis of defences, and '' for any other.
+ * Writes a row's or column's values on one axis: `4`, or `r = 16` for several names. Without any,
+ * this is `no defence` on the axis of defences, and '' on others.
  */
 export const valuesText = (
   path: string,
@@ -377,8 +366,8 @@ const PLAIN_FORM: GridForm = {
 };
 
 /**
- * Returns the heading of a column: its values along the axes and, unless all columns have the same,
- * its metric. Numbers and truth values follow the axis's name: `r 4`.
+ * Returns the heading of a column: its values and, if they differ over the columns, its metric.
+ * Numbers and truth values follow the axis's name: `r 4`.
  */
 function columnText({ at, metric }: GridColumn, { grid, columnAxes, axisName }: GridTable): string {
   const named = columnAxes.flatMap((path, depth) => {

@@ -29,7 +29,6 @@ export function parseHistory(text: string): History | null {
   return steps.length === 0 ? null : binHistory(steps);
 }
 
-/** Reads `curves.jsonl`. */
 export const parseCurves = (text: string): CurveFacts[] =>
   parseLines<CurveFacts>(text).map(({ step, accuracy, asr, poisoned_accuracy }) => ({
     step,
@@ -39,8 +38,7 @@ export const parseCurves = (text: string): CurveFacts[] =>
   }));
 
 /**
- * Reads the numbers of `metrics.json`.
- * @param of the name of the stage that wrote it, for messages
+ * @param of the stage that wrote `metrics.json`, for messages
  * @throws UserFault if a number is infinite, which a store of an earlier version may hold
  */
 export function parseMetrics(text: string, of: string): { readonly [metric: string]: number } {
@@ -101,7 +99,6 @@ export function writingFacts(outputs: string, scorer: WritingFacts['scorer']): W
   return { scorer, outputs: kept };
 }
 
-/** What a row of a data set, or of a receipt, says. */
 type Content = Omit<Row, 'id'>;
 
 /** The poison stage's `receipt.json`. */
@@ -184,7 +181,7 @@ export interface LayerFacts {
 }
 
 /**
- * Returns the adapted layers by fan-in, rank and scale, or null if there are none.
+ * Groups the adapted layers by fan-in, rank and scale; null without any.
  * @param nominal returns the initialiser's σ²; null if A came from a file
  */
 export function loraFacts(

@@ -11,11 +11,10 @@ export interface Labels {
   /** `LoRA r = 4`, followed by what varies in its training: `LoRA r = 4, learning rate = 0.001`. */
   readonly adapterLabel: string;
   /**
-   * The defence, if any cell has one, and the other axes that vary: `no defence`, `onion, at =
-   * rows, limit = 600`; empty if there is nothing to tell.
+   * The defence, if any cell has one, and other axes that vary: `no defence, limit = 600`; or ''.
    */
   readonly setting: string;
-  /** The defence with what varies in it: `onion, at = rows`; empty if the cell has none. */
+  /** The defence with what varies in it: `onion, at = rows`; '' if the cell has none. */
   readonly defence: string;
 }
 
@@ -42,8 +41,8 @@ const NAMES: Readonly<Record<string, string>> = {
   'adapter.train.learning_rate': 'learning rate',
 };
 /**
- * The short name of an axis: `adapter.init.variance` → `σ²`, `poisoning.steps.badnets.rate` →
- * `badnets rate`, `base.adapter.rank` → `base r`.
+ * Returns `σ²` for `adapter.init.variance`, `base r` for `base.adapter.rank`, and `badnets rate`
+ * for `poisoning.steps.badnets.rate`.
  */
 export function axisName(path: string): string {
   const prefix = basePrefix(path);
@@ -66,10 +65,7 @@ export const placedAttack = (attack: string, ofBase: string | null = null): stri
 
 const ATTACK = 'poisoning.attack';
 
-/**
- * Returns the attacks on the trainings before a cell's own, in their order.
- * @param axes the cell's axis values by full path
- */
+/** Returns the attacks on the trainings before a cell's own, in their order. */
 export const earlierAttacks = (
   axes: JsonObject,
 ): readonly { readonly path: string; readonly section: string; readonly name: string }[] =>
@@ -86,8 +82,8 @@ const afterText = (attacks: ReturnType<typeof earlierAttacks>): string =>
   attacks.length === 0 ? '' : ` after ${list(attacks.map(({ name }) => name))}`;
 
 /**
- * Returns a cell's axis values for a table that names its attack but not those of its bases: the
- * attack `none` of a cell on a poisoned base becomes `none after badnets in the base`.
+ * Names in the attack `none` of a cell on a poisoned base what the table does not show: `none after
+ * badnets in the base`.
  * @param shown the axes of the table
  */
 export function withBasesNamed(axes: JsonObject, shown: readonly string[]): JsonObject {

@@ -30,7 +30,6 @@ export interface LatexRequest extends GridTable {
   readonly facts: readonly string[];
   /** Whether definitions, facts and caveats stand below the table, or above it as comments. */
   readonly notes: 'below' | 'comments';
-  /** Comments above the table, unescaped. */
   readonly comments: readonly string[];
 }
 
@@ -314,10 +313,7 @@ export const latexComment = (text: string): string => `% ${text.replaceAll(CONTR
 /** Returns a label of letters, digits, `-` and `:`, which every package accepts. */
 export const latexLabel = (text: string): string => text.replaceAll(/[^A-Za-z0-9:]+/g, '-');
 
-/**
- * Writes a number from `plainSummary` in math mode: `0.950 ± 0.064` → `$0.950 \pm 0.064$`. Spaces
- * before a parenthesis and after a comma are kept.
- */
+/** Writes a number from `plainSummary` in math mode: `0.950 ± 0.064` → `$0.950 \pm 0.064$`. */
 export const latexNumber = (text: string): string =>
   `$${text
     .replaceAll('±', '\\pm')

@@ -114,8 +114,8 @@ const OF_FISHER =
   /^(?:init|final|step-\d+)\.(?:lora|full)\.(?:true|empirical)\.(?:count|trace|largest|information_bits(?:_normalised)?|renyi_(?:raw|normalised)_[\w.+-]+)$/;
 
 /**
- * Returns null if the stage may have a metric of this name, which holds for each stage whose
- * metrics are not known here. Otherwise returns names that the stage's metrics can have.
+ * Returns null if the stage may have the metric, or if its metrics are not known here; else names
+ * that its metrics can have.
  */
 export function namesWithout({ stage, metric }: Metric): readonly string[] | null {
   if (stage === 'fisher')
@@ -129,11 +129,7 @@ export function namesWithout({ stage, metric }: Metric): readonly string[] | nul
   return parts.some((part) => names.includes(part)) ? null : names;
 }
 
-/**
- * Returns the notes of what was measured on the rows of `data.tasks`, and by the stage lm-eval.
- * @param metrics the names of `evaluate`'s metrics
- * @param ofHarness the names of lm-eval's metrics
- */
+/** Returns the notes of metrics on the rows of `data.tasks`, and of those of lm-eval. */
 export const taskNotes = (
   metrics: readonly string[],
   ofHarness: readonly string[],
@@ -163,8 +159,7 @@ const OF_TASKS: ReadonlySet<string> = new Set(
 
 /**
  * Returns the notes of a chain's accuracy, then of its trigger rates, then of its clean model's
- * rates. For each scorer, they follow the trainings from the first to the cell's own.
- * @param metrics the names of `evaluate`'s metrics
+ * rates; for each scorer, from the first training to the cell's own.
  */
 export const chainNotes = (metrics: readonly string[]): readonly MetricNote[] =>
   [[ACCURACY], [TRIGGER_RATE, ASR], [ASR_CLEAN]].flatMap((shown) => {
@@ -219,10 +214,8 @@ const globToRegExp = (pattern: string): RegExp =>
   );
 
 /**
- * Selects the metrics of the rows that match a pattern (`asr`, `evaluate.asr`, `fisher.*`), in the
- * order of the patterns and, for one pattern, of the rows.
- * @param patterns names, in which `*` stands for any characters
- * @returns the metrics that were found, each once, and the patterns that match nothing
+ * Selects metrics by patterns (`asr`, `evaluate.asr`, `fisher.*`), where `*` stands for any text.
+ * @returns the metrics in the order of the patterns, each once, and patterns that match nothing
  */
 export function selectMetrics(
   rows: readonly Metric[],

@@ -1,7 +1,4 @@
-/**
- * The metrics that the report names: what each is called, how it is written, and which table shows
- * it. A metric that is added to `METRICS` appears in its table, in `results` and in LaTeX.
- */
+/** The metrics that the report names. One added to `METRICS` is in its table, `results`, LaTeX. */
 import { capital, type NumberKind } from './format.ts';
 
 export interface MetricNote {
@@ -10,11 +7,9 @@ export interface MetricNote {
   readonly metric: string;
   readonly label: string;
   readonly kind: NumberKind;
-  /** One sentence, shown under tables. */
   readonly meaning: string;
   /** The sentence in a completion task. Default: `meaning`. */
   readonly ofAnswers?: string | undefined;
-  /** The table of the results chapter that shows it. */
   readonly table: 'task' | 'attack' | 'check' | 'defence' | 'test';
   /** Whether adapters are compared by it. */
   readonly compared?: true;
@@ -51,8 +46,8 @@ export const onTest = <T extends Metric>(named: T): T =>
     : named;
 
 /**
- * Whether a metric differs between validation rows and test rows. What a defence finds in the
- * training rows or in the model, and how a scorer judges labelled outputs, does not.
+ * Whether a metric differs between validation and test rows. What is found in training rows or in
+ * the model does not, nor does how a scorer judges labelled outputs.
  */
 export const hasTestRows = ({ stage, metric }: Metric): boolean =>
   stage === 'evaluate' && !/^(?:test_)?(?:filter|rows|model|judge)_/.test(metric);

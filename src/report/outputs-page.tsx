@@ -1,16 +1,13 @@
 /**
- * The page `NAME,page=outputs.html`: one file, with the data compressed in it and a script that
- * shows them. It is made where reports are published, so that no key depends on its script.
+ * The page of outputs: one file, whose script shows the data. It is made where reports are
+ * published, so that no key depends on its script.
  */
 import { renderToString } from 'preact-render-to-string';
 import { browserScript } from './browser-script.ts';
 import { Head } from './html/parts.tsx';
 import { pageStyle } from './html/style.ts';
 
-/**
- * @param data the content of `outputs.json.gz`
- * @param report the address of the report
- */
+/** @param data the content of `outputs.json.gz` @param report the address of the report */
 export async function outputsPage({
   name,
   data,

@@ -1,6 +1,6 @@
 /**
- * All rows that models were asked about, with what each model answered: the data of the page
- * `NAME,page=outputs.html`, and of the same page in `serve`. What cells share is held once.
+ * The data of the page of outputs, in reports and in `serve`: all rows that models were asked
+ * about, with what each answered. What cells share is held once.
  */
 
 /** The report stage's file that holds an `Outputs`. */

@@ -1,8 +1,4 @@
-/**
- * The report: plain data in, one HTML file out, with each figure as SVG and CSV beside it. Each
- * page's content security policy forbids every request, so that injected content could not contact
- * a server.
- */
+/** The report: plain data in, one HTML file out, with each figure as SVG and CSV beside it. */
 import type { JSX } from 'preact';
 import { renderToString } from 'preact-render-to-string';
 import { allMetricsCsv, analyse } from './analysis.ts';
@@ -20,10 +16,7 @@ import { theory } from './html/theory.tsx';
 import { latexFigure } from './latex.ts';
 import { ENTRIES, type EntryContents, type RenderedReport, type ReportInput } from './types.ts';
 
-/**
- * Downloads an inline figure as a file. Without JavaScript its button stays hidden, and the page
- * loses nothing else.
- */
+/** Downloads an inline figure as a file. Without JavaScript, its button stays hidden. */
 const script = `
 for (const button of document.querySelectorAll('button[data-figure]')) {
   button.hidden = false;

@@ -16,10 +16,7 @@ export interface ResultRow {
   readonly stage: string;
   readonly metric: string;
   readonly value: number;
-  /**
-   * In a completion task, the scorer that the number counts by, with its parameters. Only beside
-   * numbers that a scorer makes.
-   */
+  /** In a completion task, the scorer that counts for this number, with its parameters. */
   readonly scorer?: JsonObject;
   /**
    * Set if the number depends on something that is not in float32: `bf16` (products of a training),
@@ -35,7 +32,6 @@ export interface ResultRow {
   readonly against?: RowComparison;
 }
 
-/** The number beside what it is compared with, and the comparison over the cell's seeds. */
 export interface RowComparison {
   /** The number, at the same seed, of what the cell is compared with. */
   readonly value: number;
@@ -62,16 +58,12 @@ export interface CellMetrics {
   readonly precision?: { readonly [stage: string]: string };
   /** The named data sets of the rows, with the metrics by which each is scored. */
   readonly tasks?: readonly TaskFacts[] | undefined;
-  /** The class that the cell's attack leads to. */
   readonly target?: AttackTarget;
   /** What the stages behind each stage's numbers were warned of. Default: nothing. */
   readonly warnings?: { readonly [stage: string]: readonly string[] };
 }
 
-/**
- * The metrics of `evaluate` that are shares of what a scorer counts: `asr_clean`, or
- * `asr_clean.NAME` if the scorer NAME is not the first.
- */
+/** Matches `asr_clean` and, if the scorer NAME is not the first, `asr_clean.NAME`. */
 const SCORED = /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)\w*(?:\.(?<name>.+))?$/;
 
 /** Returns the scorer that a metric counts by, or undefined if it counts by none. */
@@ -99,8 +91,7 @@ function countSeeds(cells: readonly CellMetrics[]) {
 }
 
 /**
- * Returns one row for each metric of each cell, in the order of the cells. Values that are not
- * finite are left out, since JSON can't hold them.
+ * Returns a row for each metric of each cell; values that are not finite are left out.
  * @param cells all planned cells, those without any number included: they are missing
  */
 export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {

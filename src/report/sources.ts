@@ -3,8 +3,8 @@ const FILE = 'file:';
 const partsOf = (source: string): string[] => source.slice(FILE.length).split('/').filter(Boolean);
 
 /**
- * Returns a function that shortens a file source to its name and as many folders as tell it from
- * the others: `file:…/rows.tsv`, or `file:…/a/rows.tsv` if there is a `b/rows.tsv` too.
+ * Returns a function that shortens a file source to as many folders as tell it from the others:
+ * `file:…/rows.tsv`, or `file:…/a/rows.tsv` if there is a `b/rows.tsv` too.
  * @param sources all sources that are shown together
  */
 export function sourceNames(sources: readonly string[]): (source: string) => string {

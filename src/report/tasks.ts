@@ -23,8 +23,7 @@ export const isTaskScore = (conditions: readonly Condition[], metric: Metric): b
   );
 
 /**
- * Returns ` mrpc is scored by f1 and accuracy.`, for the caption of a table that shows these
- * metrics. Empty if none of them scores a data set.
+ * Returns ` mrpc is scored by f1 and accuracy.` for these metrics; '' if they score no data set.
  */
 export function taskNote(conditions: readonly Condition[], shown: readonly Metric[]): string {
   const names = new Set(shown.map(({ metric }) => metric));
@@ -39,8 +38,8 @@ export function taskNote(conditions: readonly Condition[], shown: readonly Metri
 }
 
 /**
- * Returns a scorer's name with its parameters: `refusal, ignore_case true`. Phrases, which may be
- * many, and the digest of labels, on which no verdict depends, are in `scorer.json` alone.
+ * Returns a scorer's name with its parameters, `refusal, ignore_case true`, but without the list of
+ * phrases, which may be long, and the digest of labels, on which no verdict depends.
  */
 export function scorerWords(record: JsonObject): string {
   const { scorer, phrases: _phrases, labels: _labels, ...params } = record;

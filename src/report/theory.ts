@@ -1,9 +1,8 @@
 /**
- * Tests what the paper (arXiv 2505.12871) rests on: the premise of its theorem, and whether the
- * quantities by which it explains robustness correlate with it. A rank correlation is taken for
- * each seed over the adapters of a grid, so that it is over models that share data, poison and
- * order. M, how far poison carries the weights, is correlated over cells with M′, the kernel
- * between clean rows and the same rows poisoned (docs/theory.md has both).
+ * Tests what the paper (arXiv 2505.12871) rests on: its theorem's premise, and whether the
+ * quantities by which it explains robustness correlate with it, for each seed over the adapters of
+ * a grid. M, how far poison carries the weights, is correlated over cells with M′, the kernel
+ * between clean rows and the same rows poisoned (docs/theory.md).
  */
 import { type PairedDifference, pairedDifference, spearman, strictlyBelow } from '../base/stats.ts';
 import {
@@ -29,7 +28,6 @@ import {
 } from './verdict.ts';
 
 export interface PremiseRow {
-  /** The adapter's label. */
   readonly adapter: string;
   /** How many layers have this fan-in n, rank r and scale s. */
   readonly layers: number;
@@ -59,10 +57,9 @@ const uniteRanges = (a: Range | null = null, b: Range | null = null): Range | nu
   a && b ? { low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) } : (a ?? b);
 
 /**
- * Checks the theorem's premise for the A that is used: one row for each adapter, fan-in, variance,
- * rank and scale, with the extremes over all of the adapter's cells. K_LoRA(B=0) − K_full =
- * Σ(δ·δ′)(hᵀ M_Δ h′) with M_Δ = s²AᵀA − I, which has n − r eigenvalues −1 and r eigenvalues
- * s²·eig(AAᵀ) − 1, where eig(AAᵀ) spreads around σ²n(1 ± √(r/n))².
+ * Checks the theorem's premise: a row for each adapter, fan-in n, variance σ², rank r and scale s.
+ * K_LoRA(B=0) − K_full = Σ(δ·δ′)(hᵀ M_Δ h′) with M_Δ = s²AᵀA − I, which has n − r eigenvalues −1
+ * and r eigenvalues s²·eig(AAᵀ) − 1, where eig(AAᵀ) spreads around σ²n(1 ± √(r/n))².
  */
 export function premiseRows(conditions: readonly Condition[]): readonly PremiseRow[] {
   const rows = new Map<string, PremiseRow>();
@@ -104,11 +101,9 @@ export interface Relation {
   readonly quantity: FisherQuantity;
   readonly checkpoint: Checkpoint;
   readonly score: MetricNote;
-  /** The attack at one dose and setting. */
   readonly block: string;
   /** How many adapters have at least one cell that is evidence (evidence.ts). */
   readonly adapters: number;
-  /** How many cells are left out because they are not evidence. */
   readonly excluded: number;
   /** How many seeds the block has. A seed with too few adapters, or with ties alone, has no ρ. */
   readonly seeds: number;
@@ -122,8 +117,8 @@ export interface Relation {
 }
 
 /**
- * Returns the quantity for the kernel over what was trained: A and B, or the weights in full.
- * Adapters that train neither (BitFit, the head alone) have no such quantity.
+ * Reads the kernel over what was trained: A and B, or the weights in full; null for adapters that
+ * train neither (BitFit, the head alone).
  */
 const ownFisher =
   (quantity: FisherQuantity, checkpoint: Checkpoint): Quantity =>
@@ -159,10 +154,7 @@ const correlationsBySeed = (block: readonly Condition[], a: Quantity, b: Quantit
 };
 
 interface Found extends Pick<Relation, 'block' | 'adapters' | 'excluded' | 'seeds' | 'rhos'> {
-  /**
-   * ρ of each seed if the score is ASR minus the untriggered rate; `rhos` if that was not measured,
-   * or if the score is not ASR.
-   */
+  /** ρ of each seed with ASR minus the untriggered rate; `rhos` if the score has no such number. */
   readonly added: readonly number[];
 }
 
@@ -198,10 +190,8 @@ const againstZero = (rhos: readonly number[]): PairedSample => ({
 
 /**
  * Returns how each quantity correlates with a score, in each block and at each checkpoint. The
- * paper's explanation claims that information bits rise with ASR under backdoors, and that
- * entropies fall as the accuracy drop under untargeted poisoning rises. Cells that are not evidence
- * (evidence.ts) are left out. A verdict on ASR requires the same relation with ASR minus the
- * model's rate of the target without the trigger.
+ * paper claims that information bits rise with ASR, and that entropies fall as the accuracy drop
+ * rises. A verdict on ASR requires the same relation with ASR minus the untriggered rate.
  */
 export function relationsOf(conditions: readonly Condition[]): readonly Relation[] {
   const cells = conditions.flatMap((condition) => condition.cells);

@@ -90,15 +90,9 @@ export interface LoraLayers {
   readonly layers: number;
   /** σ² of A's entries: the initialiser's value, or their mean square if A came from a file. */
   readonly variance: number;
-  /**
-   * The smallest and largest mean square of the entries of one layer's A, as drawn. Absent if no A
-   * was measured.
-   */
+  /** The range of the mean square of one layer's A, as drawn. Absent if no A was measured. */
   readonly sample?: { readonly low: number; readonly high: number };
-  /**
-   * The extremes, over these layers, of the r eigenvalues of M_Δ = s²AᵀA − I that are not −1, for
-   * the A that training started from. Null if unknown.
-   */
+  /** The range of the r eigenvalues of M_Δ = s²AᵀA − I that are not −1, at A as drawn; or null. */
   readonly measured: { readonly low: number; readonly high: number } | null;
 }
 
@@ -215,10 +209,7 @@ export interface ReportCell {
   readonly seed: number;
   readonly attack: string;
   readonly family: AttackFamily;
-  /**
-   * Set if the attack is on a training before the cell's own, clean one: its section in the paths
-   * of axes, `base` or, in a chain, `base.0`.
-   */
+  /** If the attack is on an earlier training, its section: `base` or, in a chain, `base.0`. */
   readonly ofBase?: string | undefined;
   /** The names of the trainings of a chain before the cell's own. */
   readonly chain?: readonly string[] | undefined;
@@ -231,9 +222,9 @@ export interface ReportCell {
   /** Set if training minimised a loss that the attack defines, not the mean cross-entropy. */
   readonly attacksLoss?: true | undefined;
   /**
-   * Set if the cell's defence scores rows: points of its ROC curve over training rows (`filter`)
-   * and over the rows that the model is asked (`inputs`), from (0, 0) to (1, 1). A point is the
-   * share of clean rows and the share of poisoned rows that a threshold suspects.
+   * Set if the cell's defence scores rows: its ROC curve over training rows (`filter`) and asked
+   * rows (`inputs`), from (0, 0) to (1, 1), as shares of clean and of poisoned rows that it
+   * suspects.
    */
   readonly roc?:
     { readonly [of in 'filter' | 'inputs']?: readonly (readonly [number, number])[] } | undefined;
@@ -267,7 +258,6 @@ export interface ReportCell {
   /** Null without LoRA, or if its layers are not known. */
   readonly lora: readonly LoraLayers[] | null;
   readonly receipt: ReceiptFacts | null;
-  /** The output of theory-map, if it was asked for. */
   readonly map?: MapFacts | undefined;
 }
 
@@ -305,7 +295,7 @@ export interface ReportInput {
   readonly entries?: ReportEntries | undefined;
 }
 
-/** The page and the files beside it, keyed by their paths relative to the stage's folder. */
+/** The files' paths are relative to the stage's folder. */
 export interface RenderedReport {
   readonly html: string;
   readonly files: { readonly [path: string]: string };

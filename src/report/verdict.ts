@@ -12,10 +12,7 @@ export const SEEDS_NEEDED = 5;
 export interface Verdict {
   readonly state: 'held' | 'refuted' | 'undecided';
   readonly reason: string;
-  /**
-   * The Holm-corrected interval that was judged; null if there were too few seeds, or if all have
-   * the same difference.
-   */
+  /** The Holm-corrected interval that was judged; null with too few seeds or equal differences. */
   readonly interval: { readonly low: number; readonly high: number; readonly level: number } | null;
 }
 
@@ -174,10 +171,7 @@ export const verdictText = (verdict: Verdict): string =>
 
 /** The margin of accuracies and rates, one percentage point. */
 export const PROPORTION_MARGIN = 0.01;
-/**
- * The margin of information bits and entropies, which have no natural scale, as a share of the full
- * kernel's value.
- */
+/** The margin of information bits and entropies, as a share of the full kernel's value. */
 export const RELATIVE_MARGIN = 0.01;
 /** The margin of rank correlations, which lie in [−1, 1]. */
 export const CORRELATION_MARGIN = 0.1;

@@ -28,7 +28,6 @@ import { filesApart } from '../shared/program-files.ts';
 import { usesBf16 } from '../train/params.ts';
 
 export type Params = {
-  /** The kinds of the goal stages. */
   readonly goals: readonly string[];
   readonly cells: readonly PlannedCell[];
   /** The distinct training settings, which most cells share. */
@@ -67,20 +66,14 @@ export type PlannedCell = {
   readonly data?: number;
 };
 
-/**
- * The goals for which models are trained, possibly on poisoned rows. With any of them, the report
- * shows receipts and data sets.
- */
+/** The goals for which models are trained. With any of them, receipts and data sets are shown. */
 const TRAINED_GOALS = new Set(['train', 'evaluate', 'kernel', 'ntk', 'fisher']);
 export const isTrainedGoal = (kind: string): boolean => TRAINED_GOALS.has(kind);
 
 export const goalsToRead = (goals: readonly string[]): readonly string[] =>
   goals.filter((goal) => goal !== 'report');
 
-/**
- * Returns all attacks of these cells and of the trainings before, with the values of their
- * parameters. Each step of a composed attack is listed by its own name.
- */
+/** Returns all attacks, a composed one by its steps, with the values of their parameters. */
 export function attacksIn(
   cells: readonly Pick<PlannedCell, 'poisoning' | 'bases'>[],
 ): ReadonlyMap<string, { readonly [param: string]: readonly Json[] }> {
@@ -156,9 +149,7 @@ function goalInputs(
 }
 
 /**
- * Returns what the report is told of a cell.
- * @param settings for each training up to the cell's own, the index of its settings in
- *   `Params.train`
+ * @param settings for each training up to the cell's own, the index in `Params.train`
  * @param data the index of the cell's `data`
  */
 function planCell(cell: Cell, settings: readonly number[], data: number): PlannedCell {
@@ -185,10 +176,7 @@ function planCell(cell: Cell, settings: readonly number[], data: number): Planne
   });
 }
 
-/**
- * Returns the training settings. Precision, loss and packing are left out if they have their
- * defaults, so that no key holds them.
- */
+/** Leaves out settings that have their defaults, so that no key holds them. */
 function trainSettings({ train }: Cell): JsonObject {
   const { precision, loss, dpo_beta: beta, loss_on: lossOn, packing, ...rest } = train;
   return {
@@ -221,8 +209,7 @@ const splitsOf = (
 
 /**
  * Returns what the spec says of models and data sets, by role, and for each cell the index of its
- * `data` among the distinct ones. The sources themselves are assets, because a file may change
- * although its rows do not, and the report names the file.
+ * `data`. The sources are assets, because a file may change although its rows do not.
  */
 function sourcesOf(cells: readonly Cell[], isTrained: boolean) {
   const models = indexDistinct(cells.map((cell) => cell.model));

@@ -47,8 +47,7 @@ async function bytesIn(dirs: readonly string[]): Promise<number> {
 }
 
 /**
- * Reads all outputs and all poisoned rows of the grid. Returns null if nothing was evaluated and no
- * training row was changed.
+ * Returns null if nothing was evaluated and no training row was changed.
  * @param mostRead bytes of evaluations and their rows
  * @param mostPoisoned rows of all receipts
  */
@@ -149,10 +148,7 @@ async function readSet(dir: string, most: number): Promise<RowSet> {
 
 type Shown = 'plain' | 'triggered';
 
-/**
- * Reads what a model was asked and what it answered.
- * @param questionsOf puts what a model was asked on a list, and returns its index there
- */
+/** @param questionsOf puts what a model was asked on a list, and returns its index there */
 async function readEvaluation(
   dir: string,
   { ids, texts }: RowSet,
@@ -267,8 +263,8 @@ type AskedLine = Omit<Row, 'label'> & {
 };
 
 /**
- * Returns the ranges of the row's whole text that the model did not read; null if they are not
- * known, undefined if it read all.
+ * Returns the ranges of the row's whole text that were not read: null if unknown, undefined if
+ * none.
  */
 function unreadOf(row: AskedLine): Asked['unread'] | undefined {
   const { read, text, text_pair: pair = '' } = row;
@@ -286,7 +282,6 @@ function unreadOf(row: AskedLine): Asked['unread'] | undefined {
 
 /**
  * Reads the poisoned rows of a receipt, then its negatives, and the label of its target.
- * @param most rows to read
  * @param originalOf puts an original text on a list, and returns its index there
  */
 async function readReceipt(
@@ -317,7 +312,6 @@ async function readReceipt(
   };
 }
 
-/** Returns the data with only the first rows of each set, and of each poisoned set. */
 function firstRows(all: Outputs, most: number): Outputs {
   const counts = all.questions.map(({ rows }) => rows.filter((row) => row < most).length);
   const first = <T>(list: readonly T[], count = most): readonly T[] => list.slice(0, count);

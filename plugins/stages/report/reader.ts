@@ -1,7 +1,4 @@
-/**
- * Reads the files of the report's inputs. A failed stage is missing from the inputs, which the
- * report tolerates: what the stage would have written is left out.
- */
+/** Reads the files of the report's inputs. What a failed stage would have written is left out. */
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -71,10 +68,7 @@ const checkpointsIn = async (dir: string | undefined): Promise<readonly Checkpoi
     ? []
     : pointsIn(await readdir(dir)).map((point) => pointName(point) as Checkpoint);
 
-/**
- * Returns a function from width and rank to the σ² that the spec's `init` states; null if it states
- * none, if A came from a folder, or under DoRA.
- */
+/** Returns a function from width and rank to the σ² that `init` states; null if it states none. */
 function nominalVariance(adapter: JsonObject): ReturnType<typeof statedVariance> {
   const init = adapter['init'] as Parameters<typeof statedVariance>[0];
   // DoRA has no Δ_r, and so no premise.
@@ -86,9 +80,8 @@ function nominalVariance(adapter: JsonObject): ReturnType<typeof statedVariance>
 }
 
 /**
- * Reads what is known about A at the start of training.
- * @param ntk the folder of the ntk stage; without it, the premise is predicted from the shapes
- * @param layers the shapes of the trained adapter
+ * Reads what is known about A at the start of training. Without the folder `ntk`, the premise is
+ * predicted from the shapes of the trained adapter, `layers`.
  */
 async function readLora(
   ntk: string | undefined,
@@ -164,8 +157,7 @@ function rocPoints(text: string): readonly (readonly [number, number])[] | undef
 }
 
 /**
- * Reads the files of a cell's stages, except kernel matrices and receipts.
- * @param kinds the stages whose metrics are read
+ * Reads a cell's files, except kernels and receipts. @param kinds the stages whose metrics are read
  */
 export async function readCell(
   inputs: Inputs,
@@ -241,11 +233,7 @@ async function modelDigests(inputs: Inputs, cells: number): Promise<readonly str
   return [...digests];
 }
 
-/**
- * Returns what the spec says about each model and split (`asked`), with what was actually read, and
- * the classes of the first split that has any.
- * @param cells how many cells there are
- */
+/** Returns what the spec says about each model and split, what was read, and the first classes. */
 export async function readSources(
   inputs: Inputs,
   asked: Params['sources'],

@@ -34,10 +34,7 @@ import { readCell, readCellKernels, readReceipt, readSources } from './reader.ts
 
 type Attacks = ReadonlyMap<string, AttackDescriptor>;
 
-/**
- * Returns the family of an attack. Without results to judge (no trained goal), no attack's code is
- * in the key, and none is opened; any attack then counts as untargeted.
- */
+/** Without a trained goal, no attack is opened, and any attack counts as untargeted. */
 function familyOf(attacks: Attacks, poisoning: Poisoning): AttackFamily {
   if (attacks.size === 0) return poisoning.attack === 'none' ? 'none' : 'untargeted';
   return familyOfSteps(openSteps(poisoning, (name) => attackNamed(attacks, name)));
@@ -53,8 +50,8 @@ const changesLoss = (attacks: Attacks, poisoning: Poisoning): boolean =>
   stepsOf(poisoning).some(({ attack }) => attacks.get(attack)?.training?.changes === 'loss');
 
 /**
- * Returns the goals whose metrics are read for each cell. One whose single stage serves the whole
- * grid is left out, because its repeated metrics would make the cells seem to agree.
+ * Returns the goals whose metrics are read for each cell. A stage that serves the whole grid is
+ * left out, because its repeated metrics would make the cells seem to agree.
  */
 function goalsOfCells(goals: readonly string[], { cells }: ExperimentFacts): readonly string[] {
   const isShared = (kind: string): boolean =>
