@@ -12,16 +12,17 @@ import { paintErr, say } from './terminal.ts';
 const INTERNAL_ERROR = 1;
 const USER_FAULT = 2;
 
-const startCommands: Commands = {
+/** The commands by name, in the order of `--help`. */
+const COMMANDS: Commands = {
+  ...specCommands,
+  ...runCommands,
   init: (program, lazily) =>
     program
       .command('init [dir]')
       .description('write a starter folder: a spec that runs, an attack and its test')
       .addOption(jsonOption())
       .action(lazily(async () => (await import('./installation.ts')).initCommand)),
-};
-
-const installationCommands: Commands = {
+  ...storeCommands,
   doctor: (program, lazily) =>
     program
       .command('doctor')
@@ -63,15 +64,6 @@ const installationCommands: Commands = {
       )
       .addOption(jsonOption())
       .action(lazily(async () => (await import('./plugins.ts')).schemaCommand)),
-};
-
-/** The commands by name, in the order of `--help`. */
-const COMMANDS: Commands = {
-  ...specCommands,
-  ...runCommands,
-  ...startCommands,
-  ...storeCommands,
-  ...installationCommands,
 };
 
 /** Runs the command that the arguments name. Returns the exit code. */
