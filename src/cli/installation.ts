@@ -1,7 +1,7 @@
 /**
  * `dosimeter init`, `doctor` and `setup`: a starter folder, and what this machine computes with.
  */
-import { spawn } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import {
   accessSync,
   constants,
@@ -172,15 +172,13 @@ export function setupCommand({
 }: {
   readonly tensorflow?: string;
   readonly torch?: true;
-}): Promise<number> {
+}): number {
   const script = path.join(projectDir(), 'src', 'setup', 'setup.mjs');
   const args = [
     ...(tensorflow === undefined ? [] : ['--tensorflow', tensorflow]),
     ...(torch ? ['--torch'] : []),
   ];
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [script, ...args], { stdio: 'inherit' });
-    child.on('error', reject);
-    child.on('exit', (code) => resolve(code ?? 1));
-  });
+  const { status, error } = spawnSync(process.execPath, [script, ...args], { stdio: 'inherit' });
+  if (error !== undefined) throw error;
+  return status ?? 1;
 }
