@@ -13,13 +13,13 @@ import { countsText, DAGGER, daggerText, FEWER_ROWS, type RowCount } from '../re
 import { exactValues } from '../report/format.ts';
 import { groupBy } from '../report/groups.ts';
 import { distinctMetrics } from '../report/metric-lookup.ts';
-import { isPValue, metricName } from '../report/metrics.ts';
+import { isPValue } from '../report/metrics.ts';
 import { plainValue } from '../report/numbers.ts';
 import { warningText } from '../run/execute/warnings.ts';
 import { comparedResults } from '../run/facts.ts';
 import { prepare } from '../run/prepare.ts';
 import { runCommandOf, type SpecOptions } from './options.ts';
-import { firstMetrics, leftOut, pairsText, valueText } from './result-tables.ts';
+import { firstMetrics, leftOut, pairsText, rowsOf, valueText } from './result-tables.ts';
 import { askedMetrics, remarkOthers } from './results.ts';
 import { count, json, out, paint, paintErr, say, table, warn, warnProse } from './terminal.ts';
 
@@ -40,8 +40,7 @@ export async function diffCommand(
   const asked = askedMetrics(every, options.metric),
     isWhole = options.all === true || options.json === true;
   const metrics = asked ?? (isWhole ? distinctMetrics(every) : firstMetrics(every)),
-    names = new Set(metrics.map(metricName));
-  const rows = every.filter((row) => names.has(metricName(row)));
+    rows = rowsOf(every, metrics);
   const fields = fieldDifferences(a.resolved, b.resolved);
   const summaries = summariseDifferences(rows);
   if (options.json) {

@@ -13,6 +13,7 @@ import {
   ACCURACY,
   ASR,
   ASR_CLEAN,
+  ASR_UNTRIGGERED,
   DROP,
   isPValue,
   type Metric,
@@ -41,7 +42,7 @@ const FIRST: readonly Metric[] = [
   REJECTED,
   DROP,
   ASR,
-  { stage: 'evaluate', metric: 'asr_untriggered' },
+  ASR_UNTRIGGERED,
   ASR_CLEAN,
 ];
 /** The most metrics that each have a column. With more, each has a line instead. */
@@ -49,17 +50,10 @@ export const MOST_COLUMNS = 8;
 
 /** Returns the metrics by which named data sets are scored, then the wanted ones that rows have. */
 export function firstOf(rows: readonly Scored[], wanted: readonly Metric[]): readonly Metric[] {
-  const every = distinctMetrics(rows),
-    own = new Set(
-      rows
-        .filter(({ task, metric }) => task !== undefined && !metric.startsWith('test_'))
-        .map(metricName),
-    );
-  const scores = every.filter((one) => own.has(metricName(one)));
-  const known = wanted.flatMap(
-    (one) => every.find((metric) => metricName(metric) === metricName(one)) ?? [],
-  );
-  return [...scores, ...known.filter((one) => !scores.includes(one))];
+  const isScore = ({ task, metric }: Scored): boolean =>
+    task !== undefined && !metric.startsWith('test_');
+  const scores = rowsOf(distinctMetrics(rows), rows.filter(isScore));
+  return distinctMetrics([...scores, ...rowsOf(wanted, rows)]);
 }
 
 /** Returns the metrics that are shown by default; all, if the rows have none of these. */
@@ -68,10 +62,14 @@ export function firstMetrics(rows: readonly Scored[]): readonly Metric[] {
   return first.length > 0 ? first : distinctMetrics(rows);
 }
 
-export const rowsOf = (rows: readonly ResultRow[], metrics: readonly Metric[]): ResultRow[] => {
+/** Returns the rows that have one of the metrics. */
+export function rowsOf<Row extends Metric>(
+  rows: readonly Row[],
+  metrics: readonly Metric[],
+): readonly Row[] {
   const names = new Set(metrics.map(metricName));
   return rows.filter((row) => names.has(metricName(row)));
-};
+}
 
 /** Returns, for each file whose numbers are left out, why they are. */
 export const leftOut = ({ damaged, refused }: Pick<Results, 'damaged' | 'refused'>): string[] => [

@@ -41,7 +41,7 @@ import {
   wrap,
 } from './terminal.ts';
 
-export interface ResultsOptions extends SpecOptions, TableOptions {
+interface ResultsOptions extends SpecOptions, TableOptions {
   readonly csv?: boolean;
   readonly all?: boolean;
   /** Names or patterns of metrics. If empty, only the few that people want first are shown. */
@@ -151,11 +151,7 @@ export function askedMetrics(
 function show(
   rows: readonly ResultRow[],
   asked: readonly Metric[] | null,
-  {
-    all = false,
-    spread = 'interval',
-    against = 'none',
-  }: Pick<ResultsOptions, 'all' | 'spread' | 'against'>,
+  { all = false, spread = 'interval', against = 'none' }: ResultsOptions,
 ): void {
   const every = distinctMetrics(rows);
   const metrics = asked ?? (all ? every : firstMetrics(rows)),
@@ -166,9 +162,9 @@ function show(
       : cellTable(rows, metrics, columns(), spread),
   );
   if (against !== 'none') showDifferences(rows, metrics, against);
-  const dagger = daggerText(chosen.flatMap(({ evidence }) => evidence.reasons));
+  const dagger = daggerText(chosen.flatMap(({ evidence }) => evidence.reasons)),
+    fewer = fewerRowsText(chosen.flatMap(({ evidence }) => evidence.fewer_rows ?? []));
   if (dagger !== null) warnProse(`${DAGGER} ${dagger}`);
-  const fewer = fewerRowsText(chosen.flatMap(({ evidence }) => evidence.fewer_rows ?? []));
   if (fewer !== null) warnProse(`${FEWER_ROWS} ${fewer}`);
   for (const sentence of caveatLines(rows)) warnProse(sentence);
   const triggers = metrics.some(isUnderTrigger) ? triggerNote(chosen.flatMap(cellNames)) : null;
@@ -180,8 +176,8 @@ function show(
 }
 
 export function remarkOthers(every: readonly Metric[], shown: readonly Metric[]): void {
-  const names = new Set(shown.map(metricName));
-  const rest = every.filter((one) => !names.has(metricName(one)));
+  const names = new Set(shown.map(metricName)),
+    rest = every.filter((one) => !names.has(metricName(one)));
   if (rest.length === 0) return;
   const more =
     `${count(rest.length, 'more metric')}: ${countsByStage(rest)}. ` +

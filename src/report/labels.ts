@@ -10,9 +10,7 @@ export interface Labels {
   readonly attackLabel: string;
   /** `LoRA r = 4`, followed by what varies in its training: `LoRA r = 4, learning rate = 0.001`. */
   readonly adapterLabel: string;
-  /**
-   * The defence, if any cell has one, and other axes that vary: `no defence, limit = 600`; or ''.
-   */
+  /** The defence, if any cell has one, and other axes that vary: `no defence, limit = 600`. */
   readonly setting: string;
   /** The defence with what varies in it: `onion, at = rows`; '' if the cell has none. */
   readonly defence: string;
@@ -82,9 +80,8 @@ const afterText = (attacks: ReturnType<typeof earlierAttacks>): string =>
   attacks.length === 0 ? '' : ` after ${list(attacks.map(({ name }) => name))}`;
 
 /**
- * Names in the attack `none` of a cell on a poisoned base what the table does not show: `none after
- * badnets in the base`.
- * @param shown the axes of the table
+ * Returns a cell's axis values for a table. Its attack also names the attacks on its bases that the
+ * table, with the axes `shown`, does not show: `none after badnets in the base`.
  */
 export function withBasesNamed(axes: JsonObject, shown: readonly string[]): JsonObject {
   const hidden = earlierAttacks(axes).filter(({ path }) => !shown.includes(path));
