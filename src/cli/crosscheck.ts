@@ -159,17 +159,19 @@ function viewOf(
   tolerance: number,
 ): CrosscheckView {
   const apart = found.filter(({ difference }) => difference > 0);
-  const tableOf = (title: string | null, what: string, rows: readonly Difference[]) => ({
+  const tableOf = (title: string | null, what: 'number' | 'tensor') => ({
     title,
     columns: ['stage', what, 'pairs', 'largest difference', 'a', 'b', 'where'],
-    rows: rows.map(({ stage, number, pairs, difference, values, cell }) => [
-      stage,
-      number,
-      String(pairs),
-      difference.toExponential(1),
-      ...values.map(numberText),
-      cell,
-    ]),
+    rows: apart
+      .filter(({ tensor }) => (tensor === undefined) === (what === 'number'))
+      .map(({ stage, number, pairs, difference, values, cell }) => [
+        stage,
+        number,
+        String(pairs),
+        difference.toExponential(1),
+        ...values.map(numberText),
+        cell,
+      ]),
   });
   const equal = found.length - apart.length,
     worst = found.find(isJudged),
@@ -183,22 +185,12 @@ function viewOf(
     engines: [first.plan.computedBy, second.plan.computedBy],
     verdict: {
       agree,
-      text: agree
-        ? `the engines agree within ${tolerance}`
-        : `the engines differ by more than ${tolerance}`,
+      text: `the engines ${agree ? 'agree within' : 'differ by more than'} ${tolerance}`,
     },
     growth: agree || loss === undefined ? null : growthText(loss, tolerance),
     tables: [
-      tableOf(
-        null,
-        'number',
-        apart.filter(({ tensor }) => tensor === undefined),
-      ),
-      tableOf(
-        'of weights and kernels by kind, a kernel relative to its largest entry',
-        'tensor',
-        apart.filter(({ tensor }) => tensor !== undefined),
-      ),
+      tableOf(null, 'number'),
+      tableOf('of weights and kernels by kind, a kernel relative to its largest entry', 'tensor'),
     ].filter(({ rows }) => rows.length > 0),
     notes: [
       apart.every(isJudged)
