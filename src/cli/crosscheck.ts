@@ -72,7 +72,7 @@ export async function crosscheckCommand(spec: string, options: CrosscheckOptions
       seen: shown?.seen ?? false,
     });
   }
-  const view = viewOf(first, second, found, mutations, tolerance),
+  const view = createView(first, second, found, mutations, tolerance),
     { agree } = view.verdict;
   const page = publishCrosscheck(first, crosscheckPage(view), say);
   if (options.json)
@@ -151,7 +151,7 @@ function refuseOneEngine({ experiment, registry }: Prepared): void {
 
 const numberText = (value: number): string => String(Number(value.toPrecision(7)));
 
-function viewOf(
+function createView(
   first: Prepared,
   second: Prepared,
   found: readonly Difference[],

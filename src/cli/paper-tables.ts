@@ -11,7 +11,7 @@ import { columnWidth, latexTable } from '../report/latex.ts';
 import { distinctMetrics } from '../report/metric-lookup.ts';
 import { ACCURACY, ASR, type Metric, metricName, METRICS } from '../report/metrics.ts';
 import type { Spread } from '../report/numbers.ts';
-import { cellNames } from '../report/results.ts';
+import { axesByName } from '../report/results.ts';
 import { sourceNames } from '../report/sources.ts';
 import { scorerSentence, scorerWords } from '../report/tasks.ts';
 import { ownVersion } from '../run/execute/environment.ts';
@@ -53,7 +53,7 @@ export function laidOut(
   { against = 'none', ...options }: TableOptions,
 ) {
   const metrics = asked ?? defaultMetrics(rows);
-  const cells = rows.flatMap(cellNames);
+  const cells = rows.flatMap(axesByName);
   const telling = tellingAxes(cells);
   const axes = [...new Set([...telling, ...cells.flatMap((cell) => Object.keys(cell))])];
   const short = shortNames(axes);
@@ -139,7 +139,7 @@ export function latexResults(
   options: TableOptions & { readonly notes?: boolean },
   caveats: readonly string[],
 ): string {
-  const adapters = new Set(rows.flatMap(cellNames).map((cell) => cell['adapter.type']));
+  const adapters = new Set(rows.flatMap(axesByName).map((cell) => cell['adapter.type']));
   const against = options.against ?? (adapters.has('full') && adapters.size > 1 ? 'full' : 'none');
   const laid = laidOut(rows, asked, { ...options, against });
   const { grid, metrics } = laid;

@@ -235,7 +235,7 @@ function diskLine(
   fetches: Fetches | null,
 ): string {
   const durations = openDurations(prepared.store.root);
-  const shareLeft = shareLeftOf(prepared);
+  const shareLeft = estimateShareLeft(prepared);
   const known = { model: new Set<string>(), others: new Set<string>() },
     unknown = new Set<string>();
   let bytes = fetches?.total ?? 0,
@@ -267,7 +267,7 @@ function diskLine(
  * all, else the share in the stored entries of the same kind and adapter. If none is stored, it is
  * 1 where `keep` leaves the adapter and that is not full fine-tuning, else 0.
  */
-function shareLeftOf({ plan, statuses }: Prepared): (stage: PlannedStage) => number {
+function estimateShareLeft({ plan, statuses }: Prepared): (stage: PlannedStage) => number {
   const seen = new Map<string, { all: number; left: number }>();
   const kindAndAdapter = ({ kind, cell }: PlannedStage): string =>
     `${kind} ${JSON.stringify(cell['adapter.type'] ?? null)}`;

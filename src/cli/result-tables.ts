@@ -24,7 +24,7 @@ import {
 } from '../report/metrics.ts';
 import { plainDifference, plainSpread, plainValue, type Spread } from '../report/numbers.ts';
 import {
-  cellNames,
+  axesByName,
   type ResultCell,
   resultCells,
   type ResultRow,
@@ -88,12 +88,12 @@ export const valueText = (value: unknown): string =>
 
 /** Returns a row's value on an axis as text: `4`, or `r = 16` for several names of its cell. */
 export const axisText = (row: Named, path: string, equals = ' = '): string =>
-  [...new Set(cellNames(row).map((cell) => valueText(cell[path])))]
+  [...new Set(axesByName(row).map((cell) => valueText(cell[path])))]
     .filter((value) => value !== '')
     .join(equals);
 
 function tableAxes(rows: readonly Named[]) {
-  const paths = tellingAxes(rows.flatMap(cellNames));
+  const paths = tellingAxes(rows.flatMap(axesByName));
   const short = shortNames(paths);
   return paths.map((path) => ({ path, name: short.get(path) ?? path }));
 }
@@ -104,7 +104,7 @@ function tableAxes(rows: readonly Named[]) {
  */
 function axisTexts(row: Named, axes: ReturnType<typeof tableAxes>, equals = ' = '): string[] {
   const paths = axes.map(({ path }) => path);
-  const [cell = {}, ...also] = cellNames(row).map((name) => withBasesNamed(name, paths));
+  const [cell = {}, ...also] = axesByName(row).map((name) => withBasesNamed(name, paths));
   return paths.map(
     (path) => axisText({ cell, also }, path, equals) || (path === DEFENCE ? NO_DEFENCE : ''),
   );

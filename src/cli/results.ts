@@ -10,7 +10,7 @@ import { triggerNote } from '../report/labels.ts';
 import { distinctMetrics, selectMetrics } from '../report/metric-lookup.ts';
 import { isUnderTrigger, type Metric, metricName } from '../report/metrics.ts';
 import { spreadNote } from '../report/numbers.ts';
-import { cellNames, type ResultRow } from '../report/results.ts';
+import { axesByName, type ResultRow } from '../report/results.ts';
 import { warningText } from '../run/execute/warnings.ts';
 import { otherBackends, type Results, resultsOf, targetLines, targetsOf } from '../run/facts.ts';
 import { prepare, type Prepared } from '../run/prepare.ts';
@@ -167,7 +167,7 @@ function show(
   if (dagger !== null) warnProse(`${DAGGER} ${dagger}`);
   if (fewer !== null) warnProse(`${FEWER_ROWS} ${fewer}`);
   for (const sentence of caveatLines(rows)) warnProse(sentence);
-  const triggers = metrics.some(isUnderTrigger) ? triggerNote(chosen.flatMap(cellNames)) : null;
+  const triggers = metrics.some(isUnderTrigger) ? triggerNote(chosen.flatMap(axesByName)) : null;
   if (triggers !== null) remarkProse(triggers);
   const counts = chosen.map(({ evidence }) => evidence.n);
   remarkProse(spreadNote(counts, spread));
@@ -215,7 +215,7 @@ const COMPARISON = ['difference', 'excluded', 'pairs', 'p', 'p_holm'] as const;
  * columns `task`, `precision` and `fewer_rows` are there only if a row has them.
  */
 function csv(rows: readonly ResultRow[], against: Against = 'none'): string {
-  const paths = distinct(rows.flatMap(cellNames).flatMap((cell) => Object.keys(cell)));
+  const paths = distinct(rows.flatMap(axesByName).flatMap((cell) => Object.keys(cell)));
   const named = rows.some(({ task }) => task !== undefined),
     isMixed = rows.some(({ precision }) => precision !== undefined),
     hasFewerRows = rows.some(({ evidence }) => evidence.fewer_rows !== undefined);

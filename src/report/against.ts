@@ -8,7 +8,7 @@ import { contentKey, groupBy, nearest, trainingDistance } from './groups.ts';
 import { distinctMetrics } from './metric-lookup.ts';
 import { ACCURACY, isPValue, type Metric, metricName } from './metrics.ts';
 import {
-  cellNames,
+  axesByName,
   type ResultCell,
   resultCells,
   type ResultRow,
@@ -77,7 +77,7 @@ const cleanPartner: PartnerOf = (cell, metric) => {
 
 /** Returns a key of all axes but adapter and training, under each of the cell's names. */
 const settingKeys = (cell: ResultCell): readonly string[] =>
-  cellNames(cell).map((name) =>
+  axesByName(cell).map((name) =>
     contentKey(
       Object.fromEntries(
         Object.entries(name).filter(([path]) => !/^(?:adapter|train)\./.test(path)),
@@ -93,12 +93,12 @@ function fullPartner(cells: readonly ResultCell[]): PartnerOf {
   const isFull = ({ cell }: ResultCell): boolean => cell['adapter.type'] === 'full';
   const fulls = cells
     .filter(isFull)
-    .map((full) => ({ full, settings: new Set(settingKeys(full)), names: cellNames(full) }));
+    .map((full) => ({ full, settings: new Set(settingKeys(full)), names: axesByName(full) }));
   const fullOf = (cell: ResultCell): ResultCell | null => {
     const keys = settingKeys(cell),
       alike = fulls.filter(({ settings }) => keys.some((key) => settings.has(key)));
     const [found, ...others] = nearest(alike, ({ names }) =>
-      Math.min(...names.flatMap((a) => cellNames(cell).map((b) => trainingDistance(a, b)))),
+      Math.min(...names.flatMap((a) => axesByName(cell).map((b) => trainingDistance(a, b)))),
     );
     return found === undefined || others.length > 0 ? null : found.full;
   };

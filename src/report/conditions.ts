@@ -8,13 +8,13 @@ import { summarise, type Summary } from '../base/stats.ts';
 import { compareRowCounts, voidReason } from './evidence.ts';
 import { contentKey, distinct, groupBy, type NonEmpty } from './groups.ts';
 import {
+  axesByName,
   blockLabel,
   createLabeller,
   defenceOf,
   doseUnit,
   earlierAttacks,
   type Labels,
-  namesOf,
   placedAttack,
 } from './labels.ts';
 import { ACCURACY, type MetricNote } from './metrics.ts';
@@ -100,7 +100,7 @@ export function conditionsOf(
       failures,
       labelsWithout: (...paths) => labelsOf(name, paths),
     });
-    const names = namesOf(cell);
+    const names = axesByName(cell);
     return {
       ...conditionNamed(cell),
       named: names.length === 1 ? [] : names.map((axes) => conditionNamed({ ...single, axes })),

@@ -26,7 +26,7 @@ import { noteOf } from './metric-lookup.ts';
 import { isUnderTrigger, type Metric, metricName } from './metrics.ts';
 import { plainDifference, plainSpread, type Spread, spreadNote } from './numbers.ts';
 import {
-  cellNames,
+  axesByName,
   type ResultCell,
   resultCells,
   type ResultRow,
@@ -202,7 +202,7 @@ export function layOut({
     .filter(isShown)
     .filter((cell) => metrics.some((metric) => valuesBySeed(cell, metric).size > 0))
     .flatMap((cell) =>
-      cellNames(cell).map((axes): NamedCell => ({
+      axesByName(cell).map((axes): NamedCell => ({
         cell,
         axes: { ...withBasesNamed(axes, paths), ...wordsFor(axes) },
       })),

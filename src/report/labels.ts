@@ -129,12 +129,12 @@ export const defenceOf = ({ axes }: Pick<ReportCell, 'axes'>): string | null => 
 
 type Named = Pick<ReportCell, 'axes' | 'also'>;
 /** Returns the axis values under each of a cell's names. */
-export const namesOf = ({ axes, also = [] }: Named): readonly JsonObject[] => [axes, ...also];
+export const axesByName = ({ axes, also = [] }: Named): readonly JsonObject[] => [axes, ...also];
 const pathsOf = (cell: Named): string[] =>
-  distinct(namesOf(cell).flatMap((axes) => Object.keys(axes)));
+  distinct(axesByName(cell).flatMap((axes) => Object.keys(axes)));
 
 /** The axis that names what a field is of: `base.adapter.type` for `base.adapter.rank`. */
-function ownerOf(path: string): string | null {
+function namingAxis(path: string): string | null {
   const prefix = basePrefix(path);
   const [section = ''] = path.slice(prefix.length).split('.');
   const owners: Readonly<Record<string, string>> = {
@@ -152,9 +152,9 @@ function ownerOf(path: string): string | null {
  * only if another cell of the same attack, defence or adapter has the path.
  */
 export function varyingPaths(cells: readonly Named[]): ReadonlySet<string> {
-  const all = cells.flatMap(namesOf);
+  const all = cells.flatMap(axesByName);
   const isLacking = (path: string, having: readonly JsonObject[]): boolean => {
-    const owner = ownerOf(path);
+    const owner = namingAxis(path);
     if (owner === null || having.length === all.length) return false;
     const owners = new Set(having.map((axes) => axes[owner]));
     return all.some((axes) => axes[path] === undefined && owners.has(axes[owner]));
@@ -197,7 +197,7 @@ function namesTrainingAxis(
 /** Returns `r = 4`, `rate 0.1` or, if a cell is written as α = r and as α = 16, `α = r = 16`. */
 function axisText(path: string, cell: Named, prefix = ''): string {
   const values = distinct(
-    namesOf(cell)
+    axesByName(cell)
       .map((axes) => axes[`${prefix}${path}`])
       .filter((value) => value !== undefined)
       .map((value) => formatValue(value)),

@@ -47,7 +47,7 @@ const isSameUpTo = (depth: number, a: PlaceNames, b: PlaceNames): boolean =>
 export function latexTable(asked: LatexRequest): string {
   const request = { ...asked, grid: gridOfShownSources(asked.grid) };
   const { label = request.name, comments } = request;
-  const notes = notesOf(request);
+  const notes = noteSentences(request);
   return [
     ...comments.map(latexComment),
     latexComment('needs \\usepackage{booktabs} in the preamble'),
@@ -202,7 +202,7 @@ function captionText(request: LatexRequest): string {
 }
 
 /** Returns sentences: what metrics and differences mean, pairs left out, facts, caveats. */
-function notesOf(request: LatexRequest): readonly string[] {
+function noteSentences(request: LatexRequest): readonly string[] {
   const { grid, against, ofAnswers, caveats, facts } = request;
   const entries = entriesIn(grid),
     places = grid.entries.flat().filter((entry) => entry !== null);

@@ -142,7 +142,7 @@ export interface ResultCell extends Pick<ResultRow, 'cell' | 'also'> {
 }
 
 /** Returns the axis values of a cell, under each of its names. */
-export const cellNames = ({
+export const axesByName = ({
   cell,
   also = [],
 }: Pick<ResultRow, 'cell' | 'also'>): readonly JsonObject[] => [cell, ...also];

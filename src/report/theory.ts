@@ -131,7 +131,7 @@ const ownFisher =
 type Pair = readonly [x: number, y: number];
 
 /** Returns both quantities of each cell that has both. */
-const pairsOf = (cells: readonly ReportCell[], a: Quantity, b: Quantity): readonly Pair[] =>
+const pairQuantities = (cells: readonly ReportCell[], a: Quantity, b: Quantity): readonly Pair[] =>
   cells.flatMap((cell): readonly Pair[] => {
     const x = a(cell),
       y = b(cell);
@@ -148,7 +148,7 @@ const correlationsBySeed = (block: readonly Condition[], a: Quantity, b: Quantit
   const cells = block.flatMap((condition) => condition.cells);
   return distinct(cells.map(({ seed }) => seed)).flatMap((seed) => {
     const ofSeed = cells.filter((cell) => cell.seed === seed);
-    const pairs = pairsOf(ofSeed, a, b).filter((pair) => pair.every(Number.isFinite));
+    const pairs = pairQuantities(ofSeed, a, b).filter((pair) => pair.every(Number.isFinite));
     return pairs.length < ADAPTERS_NEEDED ? [] : (correlate(pairs) ?? []);
   });
 };
@@ -261,9 +261,9 @@ export function divergenceRelations(
         block,
         cells: cells.length,
         blind,
-        absolute: correlate(pairsOf(cells, l2, raw)),
+        absolute: correlate(pairQuantities(cells, l2, raw)),
         // If the texts are the same, the cosines are 1 but for rounding: their ranks mean nothing.
-        relative: blind ? null : correlate(pairsOf(cells, relative, cosine)),
+        relative: blind ? null : correlate(pairQuantities(cells, relative, cosine)),
       },
     ];
   });

@@ -211,7 +211,7 @@ const splitsOf = (
  * Returns what the spec says of models and data sets, by role, and for each cell the index of its
  * `data`. The sources are assets, because a file may change although its rows do not.
  */
-function sourcesOf(cells: readonly Cell[], isTrained: boolean) {
+function gatherSources(cells: readonly Cell[], isTrained: boolean) {
   const models = indexDistinct(cells.map((cell) => cell.model));
   const data = indexDistinct(cells.map((cell) => cell.data));
   const bases = indexDistinct(
@@ -272,7 +272,7 @@ export default defineStage({
     const kinds = goalsToRead(goals);
     const isTrained = kinds.some(isTrainedGoal);
     const train = createIndex<JsonObject>(JSON.stringify);
-    const { sources, inputs, assets, data } = sourcesOf(cells, isTrained);
+    const { sources, inputs, assets, data } = gatherSources(cells, isTrained);
     const triggers = indexDistinct(
       cells.flatMap(({ evaluate }) => evaluate.triggers ?? []),
     ).distinct;

@@ -94,7 +94,7 @@ export async function gatherOutputs(
     receipts.push(await readReceipt(dir, mostOfEach, originals.indexOf));
   const poisoned = receipts.map(({ of, rows }) => ({ of, rows }));
   if (read.length === 0 && poisoned.every((one) => one.of === 0)) return null;
-  const axes = axesOf(cells);
+  const axes = chooseAxes(cells);
   return {
     format: 1,
     axes: axes.map(({ path, name, values }) => ({ path, name, values })),
@@ -115,7 +115,7 @@ export async function gatherOutputs(
  * Returns the axes that take several values, and those that only some cells have if cells would
  * otherwise look the same; `of` is each cell's value as text, null if it lacks the axis.
  */
-function axesOf(cells: readonly ReportCell[]) {
+function chooseAxes(cells: readonly ReportCell[]) {
   const textOf = ({ axes, seed }: ReportCell, path: string): string | null => {
     const value = path === 'seed' ? seed : axes[path];
     return value === undefined ? null : formatValue(value);
@@ -163,7 +163,7 @@ async function readEvaluation(
       after = contentText(line);
     const edit = before === after ? undefined : editOf(before, after);
     const { rejected } = line;
-    asked.set(`${line.shown} ${line.id}`, defined({ edit, unread: unreadOf(line), rejected }));
+    asked.set(`${line.shown} ${line.id}`, defined({ edit, unread: unreadRanges(line), rejected }));
   }
   type Found = Line & { readonly row: number };
   const lines: { readonly [S in Shown]: Found[] } = { plain: [], triggered: [] };
@@ -266,7 +266,7 @@ type AskedLine = Omit<Row, 'label'> & {
  * Returns the ranges of the row's whole text that were not read: null if unknown, undefined if
  * none.
  */
-function unreadOf(row: AskedLine): Asked['unread'] | undefined {
+function unreadRanges(row: AskedLine): Asked['unread'] | undefined {
   const { read, text, text_pair: pair = '' } = row;
   if (read === undefined) return undefined;
   const known = read.filter((part) => part !== null);
