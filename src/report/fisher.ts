@@ -1,7 +1,6 @@
 /** Numbers of a Fisher spectrum, the checkpoints at which they are known, and kernels' errors. */
 import { pointName, pointsIn } from '../api.ts';
 import { type Condition, oncePerStage, type Quantity } from './conditions.ts';
-import { codePoints } from './format.ts';
 import { distinct } from './groups.ts';
 import type { Checkpoint, FisherFacts, FisherPoint, Parametrisation, ReportCell } from './types.ts';
 
@@ -95,13 +94,11 @@ export const ESTIMATED =
   'full.error. With an error of e, a kernel’s squared norm comes out too large by about e², and ' +
   'a cosine with another kernel too small by half as much.';
 
-const SUBSCRIPTS = '₀₁₂₃₄₅₆₇₈₉';
 export const alphaName = (alpha: string): string => ({ '0.5': '½', inf: '∞' })[alpha] ?? alpha;
 /** Returns `H₂`, `H½` or `H∞`. */
 function entropyName(alpha: string): string {
-  const isWhole = /^\d+$/.test(alpha);
-  const digits = codePoints(alpha).map((digit) => SUBSCRIPTS[Number(digit)]);
-  return `H${isWhole ? digits.join('') : alphaName(alpha)}`;
+  const subscript = (digit: string): string => '₀₁₂₃₄₅₆₇₈₉'.charAt(Number(digit));
+  return `H${/^\d+$/.test(alpha) ? alpha.replaceAll(/\d/g, subscript) : alphaName(alpha)}`;
 }
 const compareAlphas = (a: string, b: string): number => {
   const value = (alpha: string): number => (alpha === 'inf' ? Infinity : Number(alpha));

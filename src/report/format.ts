@@ -33,28 +33,16 @@ export function formatNumber(value: number | null | undefined, kind: NumberKind 
 /** Writes a number as `8.68·10⁻⁴`, or as `10⁻⁶` if the mantissa rounds to 1. */
 function scientific(value: number): string {
   const [mantissa = '', exponent = ''] = value.toExponential(2).split('e');
-  const power = `10${superscript(exponent.replace('+', ''))}`;
+  const power = `10${superscript(exponent)}`;
   return mantissa === '1.00' ? power : `${withMinusSign(mantissa)}·${power}`;
 }
 
-const SUPERSCRIPTS: Readonly<Record<string, string>> = {
-  '0': '⁰',
-  '1': '¹',
-  '2': '²',
-  '3': '³',
-  '4': '⁴',
-  '5': '⁵',
-  '6': '⁶',
-  '7': '⁷',
-  '8': '⁸',
-  '9': '⁹',
-  [MINUS]: '⁻',
-  '-': '⁻',
-};
-const superscript = (text: string): string =>
-  codePoints(text)
-    .map((character) => SUPERSCRIPTS[character] ?? character)
-    .join('');
+/** Writes an exponent such as `-4` or `+12`. */
+const superscript = (exponent: string): string =>
+  exponent
+    .replace('+', '')
+    .replace('-', '⁻')
+    .replaceAll(/\d/g, (digit) => '⁰¹²³⁴⁵⁶⁷⁸⁹'.charAt(Number(digit)));
 
 /** Writes a number with its sign, `+0.020`, unless it is written as 0. */
 export function formatSigned(value: number, kind: NumberKind = 'plain'): string {
