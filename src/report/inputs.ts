@@ -193,8 +193,8 @@ export function loraFacts(
   return [...groups.values()]
     .map((of): LoraLayers => {
       const [{ width: fanIn, rank, scale }] = of;
-      const measured = of.flatMap((layer) => layer.measured ?? []),
-        samples = of.flatMap(({ sample_variance: sample }) => sample ?? []);
+      const sample = rangeOf(of.flatMap((layer) => layer.sample_variance ?? [])) ?? undefined,
+        extremes = of.flatMap(({ measured }) => (measured ? [measured.low, measured.high] : []));
       return {
         fanIn,
         rank,
@@ -202,20 +202,15 @@ export function loraFacts(
         layers: of.length,
         variance:
           nominal?.(fanIn, rank) ?? of.reduce((sum, { variance }) => sum + variance, 0) / of.length,
-        ...(samples.length === 0
-          ? {}
-          : { sample: { low: Math.min(...samples), high: Math.max(...samples) } }),
-        measured:
-          measured.length === 0
-            ? null
-            : {
-                low: Math.min(...measured.map(({ low }) => low)),
-                high: Math.max(...measured.map(({ high }) => high)),
-              },
+        ...defined({ sample }),
+        measured: rangeOf(extremes),
       };
     })
     .sort((a, b) => a.fanIn - b.fanIn || a.rank - b.rank || a.scale - b.scale);
 }
+
+const rangeOf = (values: readonly number[]): LoraLayers['measured'] =>
+  values.length === 0 ? null : { low: Math.min(...values), high: Math.max(...values) };
 
 const MOST_POINTS = 40;
 
