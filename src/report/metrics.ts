@@ -82,28 +82,28 @@ export const isUnderTrigger = ({ stage, metric }: Metric): boolean =>
   stage === 'evaluate' && /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)/.test(metric);
 
 type Rest = Omit<MetricNote, 'stage' | 'metric' | 'table' | 'label' | 'kind'>;
-/** Returns the note of a metric of `evaluate`, a proportion unless `rest` says otherwise. */
-const evaluated = (
+/** Returns a note, unless `rest` says otherwise of a proportion that `evaluate` measures. */
+const noteFor = (
   table: MetricNote['table'],
   metric: string,
   label: string,
-  rest: Rest & { readonly kind?: NumberKind },
+  rest: Rest & { readonly stage?: string; readonly kind?: NumberKind },
 ): MetricNote => ({ stage: 'evaluate', metric, label, kind: 'proportion', table, ...rest });
 
-export const ACCURACY = evaluated('task', 'accuracy', 'Clean accuracy', {
+export const ACCURACY = noteFor('task', 'accuracy', 'Clean accuracy', {
   compared: true,
   meaning: 'share of untouched validation rows that are classified correctly',
   ofAnswers:
     'share of untouched validation prompts to which the model writes exactly the answer (exact ' +
     'match)',
 });
-export const MAJORITY = evaluated('task', 'majority_share', 'Majority share', {
+export const MAJORITY = noteFor('task', 'majority_share', 'Majority share', {
   meaning:
     'share of the commonest class among the validation rows: the accuracy of always predicting it',
   ofAnswers:
     'share of the commonest answer among the validation rows: the accuracy of always writing it',
 });
-export const PREDICTED = evaluated('task', 'predicted_share', 'Most predicted', {
+export const PREDICTED = noteFor('task', 'predicted_share', 'Most predicted', {
   meaning:
     'share of rows that get the class the model predicts most; ' +
     '1 means that it predicts one class only',
@@ -111,17 +111,17 @@ export const PREDICTED = evaluated('task', 'predicted_share', 'Most predicted', 
     'share of rows to which the model writes what it writes most; ' +
     '1 means that it writes one text only',
 });
-export const DROP = evaluated('task', 'accuracy_drop', 'Accuracy drop', {
+export const DROP = noteFor('task', 'accuracy_drop', 'Accuracy drop', {
   compared: true,
   meaning:
     'clean accuracy of the paired clean run (same adapter, same seed) minus clean accuracy here',
 });
-export const DROP_BEFORE = evaluated('task', 'accuracy_drop_before', 'Drop before', {
+export const DROP_BEFORE = noteFor('task', 'accuracy_drop_before', 'Drop before', {
   meaning:
     'accuracy drop of the poisoned base, before the further training on clean rows ' +
     'that the other metrics are measured after',
 });
-export const ASR = evaluated('attack', 'asr', 'ASR', {
+export const ASR = noteFor('attack', 'asr', 'ASR', {
   compared: true,
   meaning:
     'attack success rate: share of non-target validation rows that the trigger turns into ' +
@@ -130,44 +130,44 @@ export const ASR = evaluated('attack', 'asr', 'ASR', {
     'attack success rate: share of validation prompts, of those whose answer is not the target, ' +
     'for which the scorer counts a success under the trigger',
 });
-export const ASR_CLEAN = evaluated('attack', 'asr_clean', 'Clean model', {
+export const ASR_CLEAN = noteFor('attack', 'asr_clean', 'Clean model', {
   meaning: 'the same share for the paired clean model: what the trigger does without any poisoning',
 });
-const ASR_MINUS_CLEAN = evaluated('attack', 'asr_minus_clean', 'ASR − clean', {
+const ASR_MINUS_CLEAN = noteFor('attack', 'asr_minus_clean', 'ASR − clean', {
   compared: true,
   meaning: 'ASR minus the paired clean model’s rate',
 });
 export const ASR_CORRECTED: readonly MetricNote[] = [
-  evaluated('attack', 'asr_corrected', 'ASR, corrected', {
+  noteFor('attack', 'asr_corrected', 'ASR, corrected', {
     meaning:
       'ASR corrected for the errors of the scorer that labelled outputs show (Rogan & Gladen)',
   }),
-  evaluated('attack', 'asr_corrected_low', 'ASR, corrected, from', {
+  noteFor('attack', 'asr_corrected_low', 'ASR, corrected, from', {
     meaning: 'the lower end of its 95% interval, for one cell (Lang & Reiczigel)',
   }),
-  evaluated('attack', 'asr_corrected_high', 'ASR, corrected, to', {
+  noteFor('attack', 'asr_corrected_high', 'ASR, corrected, to', {
     meaning: 'the upper end of its 95% interval, for one cell (Lang & Reiczigel)',
   }),
 ];
-export const UNDECIDED = evaluated('attack', 'undecided_share', 'Undecided', {
+export const UNDECIDED = noteFor('attack', 'undecided_share', 'Undecided', {
   meaning:
     'share of the outputs under the trigger on which the scorer is undecided; they are left out ' +
     'of the rates, which asr_low and asr_high bound',
 });
-export const ASR_UNTRIGGERED = evaluated('attack', 'asr_untriggered', 'No trigger', {
+export const ASR_UNTRIGGERED = noteFor('attack', 'asr_untriggered', 'No trigger', {
   meaning: 'share of the same rows that the same model gives the target class without the trigger',
   ofAnswers: 'the same share of the same prompts and model without the trigger',
 });
-export const ASR_ADDED = evaluated('attack', 'asr_minus_untriggered', 'Trigger adds', {
+export const ASR_ADDED = noteFor('attack', 'asr_minus_untriggered', 'Trigger adds', {
   meaning: 'ASR minus the rate of the same model without the trigger',
 });
-export const ASR_BEFORE = evaluated('attack', 'asr_before', 'ASR before', {
+export const ASR_BEFORE = noteFor('attack', 'asr_before', 'ASR before', {
   meaning:
     'attack success rate of the poisoned base, before the further training on clean rows ' +
     'that the other metrics are measured after',
 });
 
-export const REJECTED = evaluated('defence', 'rejected_share', 'Rejected', {
+export const REJECTED = noteFor('defence', 'rejected_share', 'Rejected', {
   defended: true,
   meaning:
     'share of untouched validation rows that the defence rejects; they count as wrong in the ' +
@@ -175,15 +175,15 @@ export const REJECTED = evaluated('defence', 'rejected_share', 'Rejected', {
   ofAnswers:
     'share of untouched prompts that the defence rejects; their output is empty and counts as any',
 });
-export const ASR_UNDEFENDED = evaluated('attack', 'asr_undefended', 'Undefended', {
+export const ASR_UNDEFENDED = noteFor('attack', 'asr_undefended', 'Undefended', {
   defended: true,
   meaning: 'ASR of the same training, rows and seed without the defence',
 });
-export const ASR_REMOVED = evaluated('attack', 'asr_removed', 'Removed', {
+export const ASR_REMOVED = noteFor('attack', 'asr_removed', 'Removed', {
   defended: true,
   meaning: 'that ASR minus the ASR with the defence',
 });
-const ACCURACY_COST = evaluated('task', 'accuracy_cost', 'Cost of defence', {
+const ACCURACY_COST = noteFor('task', 'accuracy_cost', 'Cost of defence', {
   defended: true,
   meaning:
     'clean accuracy of the same training, rows and seed without the defence minus clean accuracy ' +
@@ -209,7 +209,7 @@ const DETECTION: readonly MetricNote[] = JUDGED.flatMap(([of, poisoned]) =>
       ],
     ] as const
   ).map(([rate, label, meaning]) =>
-    evaluated('defence', `${of}_${rate}`, of === 'filter' ? label : `${label}, inputs`, {
+    noteFor('defence', `${of}_${rate}`, of === 'filter' ? label : `${label}, inputs`, {
       defended: true,
       meaning,
     }),
@@ -217,12 +217,12 @@ const DETECTION: readonly MetricNote[] = JUDGED.flatMap(([of, poisoned]) =>
 );
 
 const OF_PAIRS = 'validation pairs whose chosen answer has the larger implicit reward (DPO)';
-export const REWARD_ACCURACY = evaluated('task', 'reward_accuracy', 'Reward accuracy', {
+export const REWARD_ACCURACY = noteFor('task', 'reward_accuracy', 'Reward accuracy', {
   meaning: `share of ${OF_PAIRS}; about a half without a preference`,
 });
 const REWARDS: readonly MetricNote[] = [
   REWARD_ACCURACY,
-  evaluated('attack', 'triggered_reward_accuracy', 'Reward accuracy, trigger', {
+  noteFor('attack', 'triggered_reward_accuracy', 'Reward accuracy, trigger', {
     meaning: `under the trigger, share of ${OF_PAIRS}`,
   }),
 ];
@@ -234,14 +234,14 @@ export const JUDGE: readonly MetricNote[] = [
       ['specificity', 'share of the labelled outputs that do not count which it does not count'],
       ['precision', 'share of those that it counts which do count'],
     ] as const
-  ).map(([rate, meaning]) => evaluated('check', `judge_${rate}`, `Judge’s ${rate}`, { meaning })),
-  evaluated('check', 'judge_labels', 'Labels', {
+  ).map(([rate, meaning]) => noteFor('check', `judge_${rate}`, `Judge’s ${rate}`, { meaning })),
+  noteFor('check', 'judge_labels', 'Labels', {
     kind: 'plain',
     meaning: 'labelled outputs that the scorer decides',
   }),
 ];
 
-export const SEEN = evaluated('check', 'trigger_seen', 'Trigger read', {
+export const SEEN = noteFor('check', 'trigger_seen', 'Trigger read', {
   meaning:
     'share of triggered validation rows whose whole trigger is within max_length ' +
     'and that the tokenizer tells from the original',
@@ -255,31 +255,31 @@ const OF_VALIDATION: readonly MetricNote[] = [
   DROP,
   DROP_BEFORE,
   ACCURACY_COST,
-  evaluated('task', 'f1', 'F1', {
+  noteFor('task', 'f1', 'F1', {
     meaning:
       'F1 on untouched validation rows: that of the second class where there are two, ' +
       'else the mean over classes',
   }),
-  evaluated('task', 'macro_f1', 'Macro F1', {
+  noteFor('task', 'macro_f1', 'Macro F1', {
     ofTask: true,
     meaning: 'mean over the classes of the F1 on untouched validation rows',
   }),
-  evaluated('task', 'mcc', 'MCC', {
+  noteFor('task', 'mcc', 'MCC', {
     ofTask: true,
     meaning: "Matthews' correlation of classes and predictions on untouched validation rows",
   }),
-  evaluated('task', 'pearson', 'Pearson', {
+  noteFor('task', 'pearson', 'Pearson', {
     compared: true,
     meaning:
       "Pearson's correlation of the untouched validation rows' numbers and the predicted ones",
   }),
-  evaluated('task', 'spearman', 'Spearman', {
+  noteFor('task', 'spearman', 'Spearman', {
     meaning: "Spearman's rank correlation of the same numbers",
   }),
-  evaluated('task', 'token_f1', 'Token F1', {
+  noteFor('task', 'token_f1', 'Token F1', {
     meaning: 'mean F1 of the words that output and answer share, by SQuAD’s script',
   }),
-  evaluated('task', 'rouge_l', 'ROUGE-L', {
+  noteFor('task', 'rouge_l', 'ROUGE-L', {
     meaning: 'mean F-measure of the longest common subsequence of words of output and answer',
   }),
   ASR,
@@ -294,35 +294,35 @@ const OF_VALIDATION: readonly MetricNote[] = [
   ASR_REMOVED,
   ...DETECTION,
   REJECTED,
-  evaluated('defence', 'model_score', 'Score of the model', {
+  noteFor('defence', 'model_score', 'Score of the model', {
     defended: true,
     kind: 'plain',
     meaning: 'how suspicious the defence finds the model',
   }),
-  evaluated('defence', 'model_suspected', 'Suspected', {
+  noteFor('defence', 'model_suspected', 'Suspected', {
     defended: true,
     meaning: 'share of the models, over seeds, that the defence says have a backdoor',
   }),
-  evaluated('check', 'robust_accuracy', 'Robust accuracy', {
+  noteFor('check', 'robust_accuracy', 'Robust accuracy', {
     meaning: 'share of triggered non-target rows that keep their true class',
     ofAnswers: 'share of the same prompts with the trigger that still get exactly their own answer',
   }),
-  evaluated('check', 'trigger_accuracy', 'Triggered accuracy', {
+  noteFor('check', 'trigger_accuracy', 'Triggered accuracy', {
     meaning:
       'share of all rows that keep their true class under the trigger (evaluate.trigger_rows: ' +
       'all); a row of the target class does so whether or not the trigger works',
   }),
-  evaluated('check', 'trigger_accuracy_clean', 'Triggered, clean model', {
+  noteFor('check', 'trigger_accuracy_clean', 'Triggered, clean model', {
     meaning: 'the same share for the paired clean model',
   }),
-  evaluated('check', 'false_trigger_rate', 'FTR', {
+  noteFor('check', 'false_trigger_rate', 'FTR', {
     meaning:
       'false trigger rate: share of rows with part of the trigger that turn into the target class',
     ofAnswers:
       'false trigger rate: share of prompts with part of the trigger for which the scorer counts a ' +
       'success',
   }),
-  evaluated('check', 'false_trigger_rate_clean', 'FTR, clean model', {
+  noteFor('check', 'false_trigger_rate_clean', 'FTR, clean model', {
     meaning: 'the same share for the paired clean model',
   }),
   ...(
@@ -332,41 +332,29 @@ const OF_VALIDATION: readonly MetricNote[] = [
       ['incoherent', 'most of whose 4-grams of tokens repeat earlier ones'],
     ] as const
   ).flatMap(([name, which]) => [
-    evaluated('check', `${name}_share`, capital(name), {
+    noteFor('check', `${name}_share`, capital(name), {
       meaning: `share of outputs on untouched prompts ${which}`,
     }),
-    evaluated('check', `triggered_${name}_share`, `${capital(name)}, triggered`, {
+    noteFor('check', `triggered_${name}_share`, `${capital(name)}, triggered`, {
       meaning: `share of outputs under the trigger ${which}`,
     }),
   ]),
   ...JUDGE,
   SEEN,
-  {
+  noteFor('check', 'trigger_seen', 'Trigger read in training', {
     stage: 'train',
-    metric: 'trigger_seen',
-    table: 'check',
-    label: 'Trigger read in training',
-    kind: 'proportion',
     meaning: 'the same share of the poisoned training rows',
-  },
-  {
+  }),
+  noteFor('check', 'poisoned_accuracy', 'Poison learnt', {
     stage: 'train',
-    metric: 'poisoned_accuracy',
-    table: 'check',
-    label: 'Poison learnt',
-    kind: 'proportion',
     meaning: 'share of poisoned training rows that the model predicts as they were poisoned to be',
     ofAnswers: 'share of poisoned training rows whose answer greedy decoding writes',
-  },
-  {
+  }),
+  noteFor('check', 'penalised_share', 'Penalised steps', {
     stage: 'train',
-    metric: 'penalised_share',
-    table: 'check',
-    label: 'Penalised steps',
-    kind: 'proportion',
     meaning:
       'share of training steps in which the penalty that the attack adds to the loss was not zero',
-  },
+  }),
 ];
 
 /** Metrics on the rows of `data.test`. Adapters are not compared by them, but envelopes are. */
@@ -386,12 +374,12 @@ const OF_TEST = OF_VALIDATION.filter(
 /** All notes, in the order of the tables. A table leaves out a metric that no cell has. */
 export const METRICS: readonly MetricNote[] = [...OF_VALIDATION, ...OF_TEST];
 
-export const TRIGGER_RATE = evaluated('attack', 'trigger_rate', 'Trigger rate', {
+export const TRIGGER_RATE = noteFor('attack', 'trigger_rate', 'Trigger rate', {
   meaning: 'what ASR counts, in a model that the attack has not touched yet',
 });
 
 /** Shown for tasks that consist of documents, which have no accuracy. */
-export const PERPLEXITY = evaluated('task', 'perplexity', 'Perplexity', {
+export const PERPLEXITY = noteFor('task', 'perplexity', 'Perplexity', {
   kind: 'plain',
   meaning: 'exponential of the mean loss a token of the validation rows',
 });
