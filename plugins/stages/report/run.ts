@@ -32,22 +32,14 @@ import {
 import { gatherOutputs, packOutputs } from './outputs.ts';
 import { readCell, readCellKernels, readReceipt, readSources } from './reader.ts';
 
-type Attacks = ReadonlyMap<string, AttackDescriptor>;
+/** Opens the attack of a name; null without a trained goal, which leaves attacks unopened. */
+type OpenAttack = ((name: string) => AttackDescriptor) | null;
 
-/** Without a trained goal, no attack is opened, and any attack counts as untargeted. */
-function familyOf(attacks: Attacks, poisoning: Poisoning): AttackFamily {
-  if (attacks.size === 0) return poisoning.attack === 'none' ? 'none' : 'untargeted';
-  return familyOfSteps(openSteps(poisoning, (name) => attackNamed(attacks, name)));
+/** Returns an attack's family. An attack that is not opened counts as untargeted. */
+function familyOf(poisoning: Poisoning, open: OpenAttack): AttackFamily {
+  if (open !== null) return familyOfSteps(openSteps(poisoning, open));
+  return poisoning.attack === 'none' ? 'none' : 'untargeted';
 }
-
-function attackNamed(attacks: Attacks, name: string): AttackDescriptor {
-  const attack = attacks.get(name);
-  if (attack === undefined) throw new Error(`the report was not given the attack ${name}`);
-  return attack;
-}
-
-const changesLoss = (attacks: Attacks, poisoning: Poisoning): boolean =>
-  stepsOf(poisoning).some(({ attack }) => attacks.get(attack)?.training?.changes === 'loss');
 
 /**
  * Returns the goals whose metrics are read for each cell. A stage that serves the whole grid is
@@ -64,10 +56,12 @@ function plannedCell(
   planned: PlannedCell,
   facts: ExperimentFacts['cells'][number],
   train: Params['train'],
-  attacks: Attacks,
+  open: OpenAttack,
 ) {
   const { seed, poisoning, of_base: place, chain, adapter, bf16, weights } = planned;
-  const attacksLoss = place === undefined && changesLoss(attacks, poisoning);
+  const attacksLoss =
+    place === undefined &&
+    stepsOf(poisoning).some(({ attack }) => open?.(attack).training?.changes === 'loss');
   return {
     axes: facts.cell,
     also: facts.also,
@@ -77,7 +71,7 @@ function plannedCell(
     adapter: adapter.type,
     train: train[planned.train] ?? {},
     bases: planned.bases?.map((base) => ({ ...base, train: train[base.train] ?? {} })),
-    family: familyOf(attacks, poisoning),
+    family: familyOf(poisoning, open),
     ofBase: place === true ? 'base' : place,
     chain,
     bf16,
@@ -92,7 +86,7 @@ async function readCells(
   context: RunContext,
   experiment: ExperimentFacts,
   { goals, cells: planned, train }: Params,
-  attacks: Attacks,
+  open: OpenAttack,
 ): Promise<ReportCell[]> {
   const kinds = goalsOfCells(goals, experiment);
   const cells: ReportCell[] = [];
@@ -104,7 +98,7 @@ async function readCells(
           `but the report was planned for ${cell.seed}`,
       );
     cells.push({
-      ...plannedCell(cell, facts, train, attacks),
+      ...plannedCell(cell, facts, train, open),
       ...(await readCell(context.inputs, index, kinds, cell)),
     });
     context.progress(index + 1, planned.length, 'cells');
@@ -192,10 +186,10 @@ export async function run(context: RunContext<Params>): Promise<void> {
       `the experiment has ${experiment.cells.length} cells, ` +
         `but the report was planned for ${planned.length}`,
     );
-  const used = goals.some(isTrainedGoal) ? attacksIn(planned) : new Map<string, never>();
-  const attacks = [...used.keys()].map((name) => context.plugin<AttackDescriptor>('attack', name));
-  const byName = new Map(attacks.map((attack) => [attack.name, attack]));
-  const cells = await readCells(context, experiment, params, byName);
+  const open = goals.some(isTrainedGoal)
+    ? (name: string) => context.plugin<AttackDescriptor>('attack', name)
+    : null;
+  const cells = await readCells(context, experiment, params, open);
   const backends = experiment.stages.map(({ backend }) => backend);
 
   const outputs = await gatherOutputs(context, cells, planned);
@@ -212,12 +206,11 @@ export async function run(context: RunContext<Params>): Promise<void> {
     read: experiment.sources,
     backends: [...new Set(backends.filter((backend) => backend !== null))],
     ...(await readSources(inputs, sources, cells.length)),
-    attacks: attacks.map(({ name, summary, citation }) => ({
-      name,
-      summary,
-      citation,
-      params: used.get(name) ?? {},
-    })),
+    attacks: [...attacksIn(planned)].flatMap(([attack, values]) => {
+      if (open === null) return [];
+      const { name, summary, citation } = open(attack);
+      return [{ name, summary, citation, params: values }];
+    }),
     environment: experiment.environment,
     outputs: data === null ? undefined : true,
     triggers,
