@@ -127,10 +127,10 @@ export async function cancelCommand(id: string | undefined): Promise<number> {
 async function stopRun(run: Run): Promise<void> {
   askToStop(run.dir);
   const until = performance.now() + STOP_WAIT_MS;
-  const isDead = (): boolean => runStatus(run).state === 'killed';
   while (mayBeRunning(runStatus(run)) && performance.now() < until) await sleep(100);
-  if (!mayBeRunning(runStatus(run)) && !isDead()) return;
-  say(`nothing is heard of its process; its jobs are cancelled from ${path.basename(run.dir)}`);
+  const status = runStatus(run);
+  if (mayBeRunning(status) || status.state === 'killed')
+    say(`nothing is heard of its process; its jobs are cancelled from ${path.basename(run.dir)}`);
 }
 
 const FIRST_JOBS_WAIT_MS = 60_000;
