@@ -103,12 +103,7 @@ type Content = Omit<Row, 'id'>;
 
 /** The poison stage's `receipt.json`. */
 export interface ReceiptFile {
-  readonly counts: {
-    readonly total: number;
-    readonly asked: number;
-    readonly made: number;
-    readonly negatives: number;
-  };
+  readonly counts: Pick<ReceiptFacts, 'total' | 'asked' | 'made' | 'negatives'>;
   readonly rows: readonly {
     readonly id: string;
     readonly original: Content;
@@ -146,16 +141,13 @@ export const labelKind = ({
 
 /** Returns a receipt's counts and its first rows, their texts cut short. */
 export function receiptFacts(
-  { counts: { total, asked, made, negatives }, rows, target }: ReceiptFile,
+  { counts, rows, target }: ReceiptFile,
   classes: readonly string[],
 ): ReceiptFacts {
   const text = (row: Content): string => contentText(row).slice(0, MOST_CHARACTERS);
   const label = (row: Content): string => labelText(row, classes).slice(0, MOST_CHARACTERS);
   return {
-    total,
-    asked,
-    made,
-    negatives,
+    ...counts,
     target,
     examples: rows.slice(0, MOST_EXAMPLES).map(({ id, original, new: poisoned }) => ({
       id,

@@ -199,13 +199,11 @@ export async function readCellKernels(
     const dir = join(ntk ?? '', at);
     if (!existsSync(join(dir, 'logits.npy'))) continue; // removed, as the spec's `keep` asked
     const { rows, classes, outputs, full, lora, labels } = await readKernels(dir);
+    const kernel = (data: typeof full) => (data ? { rows, classes, data } : undefined);
     points[at] = {
       outputs: outputs === 'class logits' ? undefined : outputs,
       labels,
-      kernels: {
-        ...(full === null ? {} : { full: { rows, classes, data: full } }),
-        ...(lora === null ? {} : { lora: { rows, classes, data: lora } }),
-      },
+      kernels: defined({ full: kernel(full), lora: kernel(lora) }),
     };
   }
   return points;
