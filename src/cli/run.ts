@@ -1,8 +1,8 @@
 /** `dosimeter run`, `report` and `figures`: a run in a terminal, with progress and a summary. */
-import { renameSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { LEAVE, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
+import { replaceFile } from '../base/replace-file.ts';
 import { stageLabels } from '../plan/label.ts';
 import { list } from '../report/format.ts';
 import { groupBy } from '../report/groups.ts';
@@ -116,8 +116,7 @@ function announceStart(run: string): void {
   if (file === undefined) return;
   delete process.env['DOSIMETER_STARTED']; // it is not for the workers
   try {
-    writeFileSync(`${file}.tmp`, run);
-    renameSync(`${file}.tmp`, file);
+    replaceFile(file, run);
   } catch {
     // The command that waits for the file has ended.
   }
