@@ -121,11 +121,12 @@ type Place = readonly (Json | undefined)[];
 function placesAlong(named: readonly NamedCell[], paths: readonly string[]): readonly Place[] {
   const all = named.map(({ axes }) => paths.map((path) => axes[path]));
   const orders = paths.map((_, depth) => distinct(all.map((place) => placeKey([place[depth]]))));
-  const compare = (a: Place, b: Place): number =>
-    orders
-      .map((keys, i) => keys.indexOf(placeKey([a[i]])) - keys.indexOf(placeKey([b[i]])))
-      .find((by) => by !== 0) ?? 0;
-  return [...new Map(all.map((place) => [placeKey(place), place])).values()].sort(compare);
+  const ranked = [...new Map(all.map((place) => [placeKey(place), place])).values()].map(
+    (place) => ({ place, ranks: orders.map((keys, i) => keys.indexOf(placeKey([place[i]]))) }),
+  );
+  const compare = (a: readonly number[], b: readonly number[]): number =>
+    a.map((rank, i) => rank - (b[i] ?? 0)).find((by) => by !== 0) ?? 0;
+  return ranked.sort((a, b) => compare(a.ranks, b.ranks)).map(({ place }) => place);
 }
 
 const placeKey = (values: Place): string => contentKey(values.map((value) => value ?? null));
