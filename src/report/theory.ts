@@ -153,18 +153,13 @@ const correlationsBySeed = (block: readonly Condition[], a: Quantity, b: Quantit
   });
 };
 
-interface Found extends Pick<Relation, 'block' | 'adapters' | 'excluded' | 'seeds' | 'rhos'> {
-  /** ρ of each seed with ASR minus the untriggered rate; `rhos` if the score has no such number. */
-  readonly added: readonly number[];
-}
-
 /** Correlates a quantity with a score within one block. Null if no seed has enough adapters. */
 function correlateBlock(
   block: string,
   conditions: readonly Condition[],
   quantity: Quantity,
   score: MetricNote,
-): Found | null {
+) {
   const isVoid = (cell: ReportCell): boolean => voidReason(cell, score) !== null;
   const rhosWith = (note: MetricNote): number[] =>
     correlationsBySeed(conditions, quantity, (cell) => (isVoid(cell) ? null : scoreOf(note)(cell)));
@@ -177,6 +172,7 @@ function correlateBlock(
     excluded: conditions.flatMap(({ cells }) => cells.filter(isVoid)).length,
     seeds: distinct(conditions.flatMap(({ cells }) => cells.map(({ seed }) => seed))).length,
     rhos,
+    // ρ of each seed with ASR minus the untriggered rate; `rhos` if the score has no such number.
     added: score === ASR && isMeasured ? rhosWith(ASR_ADDED) : rhos,
   };
 }
