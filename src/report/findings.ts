@@ -65,10 +65,7 @@ export interface Finding {
   readonly see?: { readonly id: string; readonly title: string };
 }
 
-function comparisonFields(
-  comparison: Comparison | undefined,
-  kind: NumberKind,
-): Pick<FindingRow, 'difference' | 'n' | 'excluded' | 'verdict'> {
+function comparisonFields(comparison: Comparison | undefined, kind: NumberKind) {
   if (comparison === undefined) return { difference: null, n: 0, excluded: '', verdict: null };
   const { difference: d, excluded, reasons, verdict } = comparison;
   return {

@@ -253,11 +253,10 @@ export function createLabeller(
     const name = defenceOf(cell);
     if (!defended || drawn.includes(DEFENCE)) return [];
     if (name === null) return [NO_DEFENCE];
-    const parts = pathsOf(cell)
-      .filter((path) => path.startsWith('defence.') && path !== DEFENCE && !drawn.includes(path))
-      .filter((path) => variesInDefence(cell, path))
-      .map((path) => axisText(path, cell));
-    return [name, ...parts];
+    const paths = pathsOf(cell)
+      .filter((path) => path.startsWith('defence.') && path !== DEFENCE)
+      .filter((path) => !drawn.includes(path) && variesInDefence(cell, path));
+    return [name, ...paths.map((path) => axisText(path, cell))];
   };
 
   const otherAxisTexts = (cell: ReportCell, drawn: readonly string[]): readonly string[] =>
