@@ -15,19 +15,16 @@ import { nearest } from '../spec/suggest.ts';
 import { createValidator } from '../spec/validate.ts';
 
 export interface ExampleOptions {
-  /** The row's text. */
   readonly text?: string;
   /** The row's class, one of `classes`. Default: the first class whose rows the attack poisons. */
   readonly label?: string;
   /** The answer. If it is given, the text is a prompt. */
   readonly answer?: string;
-  /** The names of the classes. */
   readonly classes?: string;
   /** Parameters: `name=value` each. */
   readonly set?: readonly string[];
 }
 
-/** What an attack makes of a row. */
 export interface Example {
   readonly classes: readonly string[];
   readonly params: JsonObject;
@@ -45,9 +42,9 @@ const TEXT = 'The film was good, and my friends liked it.',
   SEED = 1;
 
 /**
- * Returns what the attack makes of the row, at seed 1. Null if only an experiment can show that,
- * since the attack needs files, a program, or training rows to learn from. Throws UserFault if an
- * option does not fit, or if the attack does not poison the row.
+ * Returns what the attack makes of the row, at seed 1; null if only an experiment can show that,
+ * since the attack needs files, a program, or rows to learn from. Throws UserFault if an option
+ * does not fit, or if the attack does not poison the row.
  */
 export async function exampleOf(
   attack: AttackDescriptor,
@@ -94,7 +91,7 @@ export async function exampleOf(
   );
 }
 
-/** Returns candidate rows: the first that the attack poisons becomes the example. */
+/** Returns the rows to try; the first that the attack poisons becomes the example. */
 function candidateRows(
   task: Task,
   classes: readonly string[],
@@ -112,7 +109,6 @@ function candidateRows(
   );
 }
 
-/** Poisons one row. Returns it before and after and, for a backdoor, as evaluation shows it. */
 async function exampleFrom(
   attack: AttackDescriptor,
   before: Row,
@@ -123,7 +119,7 @@ async function exampleFrom(
   const { changed, negatives } = await attack.poison({ ...input, rows: [before] });
   const isBackdoor = attack.trigger !== undefined && attack.target !== undefined;
   const shown: unknown = isBackdoor ? (attack.trigger?.(before, input) ?? null) : null;
-  if (isBackdoor && attack.trigger && typeof (shown as Partial<Row> | null)?.text !== 'string')
+  if (isBackdoor && typeof (shown as Partial<Row> | null)?.text !== 'string')
     throw new UserFault(
       `the attack "${attack.name}" returned ${JSON.stringify(shown)} under its trigger`,
       'its `trigger` must return a row: `{ ...row, text }`',
@@ -141,7 +137,7 @@ async function exampleFrom(
 /** How many rows show whether an attack draws by itself. */
 const ROWS = 64;
 
-/** Throws UserFault if the attack, called twice with the same streams, makes other rows. */
+/** Throws UserFault if a second call with the same streams makes other rows. */
 async function refuseOwnDraws(
   attack: AttackDescriptor,
   { before, classes, params }: Example,
@@ -165,7 +161,10 @@ function exampleParams(attack: AttackDescriptor, task: Task, sets: readonly stri
     readonly [name: string]: { readonly default?: Json };
   };
   const given = Object.fromEntries(sets.map((set) => parseParameter(set, Object.keys(properties))));
-  const [violation] = createValidator(attack.params)({ ...requiredAsEmpty(attack), ...given });
+  // An example need not give the required parameters.
+  const required = (attack.params['required'] ?? []) as readonly string[],
+    empty = Object.fromEntries(required.map((name) => [name, '']));
+  const [violation] = createValidator(attack.params)({ ...empty, ...given });
   if (violation !== undefined) {
     const { path, value, schema } = violation,
       [name, given] = [path.join('.'), JSON.stringify(value)];
@@ -189,10 +188,6 @@ function exampleParams(attack: AttackDescriptor, task: Task, sets: readonly stri
     ...(task === 'completion' && typeof params['target'] === 'number' ? { target: 'TARGET' } : {}),
   };
 }
-
-/** Returns '' for each required parameter, so that validation does not miss it. */
-const requiredAsEmpty = ({ params }: AttackDescriptor): JsonObject =>
-  Object.fromEntries(((params['required'] ?? []) as readonly string[]).map((name) => [name, '']));
 
 /** Parses `NAME=VALUE`, the value as YAML. Throws UserFault if no parameter has this name. */
 function parseParameter(set: string, names: readonly string[]): readonly [string, Json] {

@@ -1,9 +1,6 @@
-/**
- * `dosimeter crosscheck SPEC`: cells on two engines, this program's own and PyTorch, and the
- * largest difference of each number that they wrote.
- */
+/** `dosimeter crosscheck SPEC`: compares every number of some cells between two engines. */
 import path from 'node:path';
-import { type BackendName, UserFault } from '../api.ts';
+import { UserFault } from '../api.ts';
 import { crosscheckPage, type CrosscheckView, seenText } from '../report/crosscheck.tsx';
 import { distinct } from '../report/groups.ts';
 import {
@@ -36,7 +33,7 @@ import {
   wrap,
 } from './terminal.ts';
 
-export interface CrosscheckOptions extends SpecOptions {
+interface CrosscheckOptions extends SpecOptions {
   readonly cells: number;
   readonly tolerance: number;
   readonly mutate?: true;
@@ -52,8 +49,9 @@ export async function crosscheckCommand(spec: string, options: CrosscheckOptions
       'crosscheck compares another backend with torch, and --backend names torch itself',
       'leave --backend out, or name tensorflow, wasm or cpu',
     );
-  const first = await runOn(spec, options, options.backend);
-  const second = await runOn(spec, options, OTHER_ENGINE);
+  const otherEngine = { ...options, backend: OTHER_ENGINE } as const;
+  const first = await runCells(spec, options);
+  const second = await runCells(spec, otherEngine);
   if (first === null || second === null) return FAILED;
   const gone = [...first.statuses, ...second.statuses].filter(({ entry }) => hasLetGo(entry));
   if (gone.length > 0)
@@ -64,7 +62,7 @@ export async function crosscheckCommand(spec: string, options: CrosscheckOptions
   const found = await differences(first, second, tolerance);
   const mutations: Shown[] = [];
   for (const mutation of options.mutate === true ? MUTATIONS : []) {
-    const changed = await runOn(spec, options, OTHER_ENGINE, mutation);
+    const changed = await runCells(spec, otherEngine, mutation);
     if (changed === null) return FAILED;
     const shown = mostAffected(found, await differences(first, changed, tolerance), tolerance);
     mutations.push({
@@ -74,7 +72,7 @@ export async function crosscheckCommand(spec: string, options: CrosscheckOptions
       seen: shown?.seen ?? false,
     });
   }
-  const view = viewOf(first, second, found, mutations, tolerance),
+  const view = createView(first, second, found, mutations, tolerance),
     { agree } = view.verdict;
   const page = publishCrosscheck(first, crosscheckPage(view), say);
   if (options.json)
@@ -86,46 +84,43 @@ export async function crosscheckCommand(spec: string, options: CrosscheckOptions
   return agree && mutations.every(({ seen }) => seen) ? DONE : FAILED;
 }
 
-/** A mutation, the number that shows it best (null if none does), its difference, and if seen. */
 interface Shown {
+  /** The mutation. */
   readonly name: string;
+  /** The number that it changes most; null if no number was compared. */
   readonly number: string | null;
   readonly difference: number;
+  /** Whether the comparison sees it. */
   readonly seen: boolean;
 }
 
-/** Runs the compared cells on a backend. Returns null if a stage failed. */
-async function runOn(
+/** Runs the compared cells on the options' backend. Returns null if a stage failed. */
+async function runCells(
   spec: string,
   options: CrosscheckOptions,
-  backend: BackendName | undefined,
   mutation?: Mutation,
 ): Promise<Prepared | null> {
   const notCompared = new Set<string>();
   const prepareCells = (fetch: boolean): Promise<Prepared> =>
-    prepare(
-      spec,
-      { ...options, ...(backend === undefined ? {} : { backend }) },
-      {
-        fetch,
-        note: fetch ? say : () => undefined,
-        goals: (goals, registry) =>
-          goals.filter((kind) => {
-            const stage = registry.get('stage', kind)?.descriptor;
-            const isOfCells = stage?.scope === 'cell';
-            const isCompared = isOfCells && (!stage.compute || stage.torch === true);
-            if (isOfCells && !isCompared) notCompared.add(kind);
-            return isCompared;
-          }),
-        cells: (cells) =>
-          evenlySpacedCells(cells, options.cells).map((cell) =>
-            mutation === undefined ? cell : withMutation(cell, mutation),
-          ),
-      },
-    );
+    prepare(spec, options, {
+      fetch,
+      note: fetch ? say : () => undefined,
+      goals: (goals, registry) =>
+        goals.filter((kind) => {
+          const stage = registry.get('stage', kind)?.descriptor;
+          const isOfCells = stage?.scope === 'cell';
+          const isCompared = isOfCells && (!stage.compute || stage.torch === true);
+          if (isOfCells && !isCompared) notCompared.add(kind);
+          return isCompared;
+        }),
+      cells: (cells) =>
+        evenlySpacedCells(cells, options.cells).map((cell) =>
+          mutation === undefined ? cell : withMutation(cell, mutation),
+        ),
+    });
   const before = await prepareCells(true);
   refuseOneEngine(before);
-  if (notCompared.size > 0 && mutation === undefined && backend === OTHER_ENGINE)
+  if (notCompared.size > 0 && mutation === undefined && options.backend === OTHER_ENGINE)
     say(`not compared, since PyTorch does not compute them: ${[...notCompared].join(', ')}`);
   const name = mutation === undefined ? '' : `, ${mutation.name}`;
   say(paint.bold(`${before.backend}${name}: ${count(before.experiment.cells.length, 'cell')}`));
@@ -156,8 +151,7 @@ function refuseOneEngine({ experiment, registry }: Prepared): void {
 
 const numberText = (value: number): string => String(Number(value.toPrecision(7)));
 
-/** Returns what both the terminal and the page show. */
-function viewOf(
+function createView(
   first: Prepared,
   second: Prepared,
   found: readonly Difference[],
@@ -165,17 +159,19 @@ function viewOf(
   tolerance: number,
 ): CrosscheckView {
   const apart = found.filter(({ difference }) => difference > 0);
-  const tableOf = (title: string | null, what: string, rows: readonly Difference[]) => ({
+  const tableOf = (title: string | null, what: 'number' | 'tensor') => ({
     title,
     columns: ['stage', what, 'pairs', 'largest difference', 'a', 'b', 'where'],
-    rows: rows.map(({ stage, number, pairs, difference, values, cell }) => [
-      stage,
-      number,
-      String(pairs),
-      difference.toExponential(1),
-      ...values.map(numberText),
-      cell,
-    ]),
+    rows: apart
+      .filter(({ tensor }) => (tensor === undefined) === (what === 'number'))
+      .map(({ stage, number, pairs, difference, values, cell }) => [
+        stage,
+        number,
+        String(pairs),
+        difference.toExponential(1),
+        ...values.map(numberText),
+        cell,
+      ]),
   });
   const equal = found.length - apart.length,
     worst = found.find(isJudged),
@@ -189,22 +185,12 @@ function viewOf(
     engines: [first.plan.computedBy, second.plan.computedBy],
     verdict: {
       agree,
-      text: agree
-        ? `the engines agree within ${tolerance}`
-        : `the engines differ by more than ${tolerance}`,
+      text: `the engines ${agree ? 'agree within' : 'differ by more than'} ${tolerance}`,
     },
     growth: agree || loss === undefined ? null : growthText(loss, tolerance),
     tables: [
-      tableOf(
-        null,
-        'number',
-        apart.filter(({ tensor }) => tensor === undefined),
-      ),
-      tableOf(
-        'of weights and kernels by kind, a kernel relative to its largest entry',
-        'tensor',
-        apart.filter(({ tensor }) => tensor !== undefined),
-      ),
+      tableOf(null, 'number'),
+      tableOf('of weights and kernels by kind, a kernel relative to its largest entry', 'tensor'),
     ].filter(({ rows }) => rows.length > 0),
     notes: [
       apart.every(isJudged)
@@ -244,7 +230,7 @@ function show({ engines, tables, notes, mutations, verdict, growth: cause }: Cro
   if (cause !== null) prose(cause);
 }
 
-/** Returns sentences on whether the losses show rounding that grew, or an error. */
+/** Says whether the losses show rounding that grew, or an error. */
 function growthText({ atFirst, beyondFrom }: Difference, tolerance: number): string {
   if (atFirst > tolerance)
     return 'The losses of step 1 differ already, which rounding does not explain.';

@@ -1,7 +1,4 @@
-/**
- * `dosimeter run --detach` starts the run as a process of its own session, or as a job of a
- * scheduler. `attach` and `cancel` work by a run's files alone, from any login node.
- */
+/** `run --detach`, and `attach` and `cancel`, which work by a run's files from any login node. */
 import { spawn } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
@@ -35,7 +32,7 @@ async function isAlive(run: Run): Promise<boolean> {
   return state === 'running';
 }
 
-/** Follows a run, or resumes it if it was interrupted. @throws UserFault if there is no such run */
+/** Follows a run, or resumes it if it was interrupted. @throws UserFault if there is none */
 export async function attachCommand(id: string | undefined): Promise<number> {
   const run = chooseRun(id);
   if (await isAlive(run)) await printEvents(run);
@@ -72,7 +69,6 @@ async function printEvents(run: Run): Promise<void> {
   }
 }
 
-/** Returns a line on an event; null for one that is not shown. */
 function eventLine(event: JsonObject, place: string): string | null {
   const text = (name: string): string => {
     const value = event[name];
@@ -109,7 +105,7 @@ async function resumeRun(run: Run): Promise<number> {
   return runCli(again);
 }
 
-/** Stops a run and cancels its jobs. @throws UserFault if there is no such run */
+/** Returns INTERRUPTED if a job could not be cancelled. @throws UserFault if there is no run */
 export async function cancelCommand(id: string | undefined): Promise<number> {
   const run = chooseRun(id);
   if (mayBeRunning(runStatus(run))) await stopRun(run);
@@ -131,10 +127,10 @@ export async function cancelCommand(id: string | undefined): Promise<number> {
 async function stopRun(run: Run): Promise<void> {
   askToStop(run.dir);
   const until = performance.now() + STOP_WAIT_MS;
-  const isDead = (): boolean => runStatus(run).state === 'killed';
   while (mayBeRunning(runStatus(run)) && performance.now() < until) await sleep(100);
-  if (!mayBeRunning(runStatus(run)) && !isDead()) return;
-  say(`nothing is heard of its process; its jobs are cancelled from ${path.basename(run.dir)}`);
+  const status = runStatus(run);
+  if (mayBeRunning(status) || status.state === 'killed')
+    say(`nothing is heard of its process; its jobs are cancelled from ${path.basename(run.dir)}`);
 }
 
 const FIRST_JOBS_WAIT_MS = 60_000;
@@ -151,7 +147,7 @@ function attachedArguments(argv: readonly string[]): readonly string[] {
 }
 
 /** Starts this command's run in the background. Returns the exit code. */
-export async function detachedRun(
+export function detachedRun(
   { registry, experiment }: Prepared,
   { executor = defaultExecutor, coordinator }: RunCommandOptions,
 ): Promise<number> {
@@ -162,7 +158,6 @@ export async function detachedRun(
     : startAsProcess(command, descriptor);
 }
 
-/** Submits the run’s coordinator as a job, and prints its name. Returns 0. */
 async function startAsJob(
   spec: string,
   executor: ExecutorDescriptor | undefined,
@@ -188,10 +183,10 @@ async function startAsJob(
 }
 
 /**
- * Starts the run in a session of its own. Its process writes the run's id to `startedFile` when it
- * begins. Returns its exit code if it ended before that, otherwise 0. It first waits, a minute at
- * most, until jobs are submitted or a stage or the run has ended; it does not wait with an executor
- * that submits none.
+ * Starts the run in a session of its own, whose process writes the run's id to `startedFile` when
+ * the run begins. Returns the process's exit code if it ended before that, otherwise 0. With an
+ * executor that submits jobs, it returns once the first are submitted, a stage or the run has
+ * ended, or a minute is over.
  */
 async function startAsProcess(
   command: readonly string[],

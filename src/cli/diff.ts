@@ -1,6 +1,5 @@
 /** `dosimeter diff A B`: the differences between two specs' results, with both numbers. */
 import { shortNames } from '../api/cell.ts';
-import { bothValues } from '../base/both-values.ts';
 import { tellingAxes } from '../plan/label.ts';
 import { pText } from '../report/against.ts';
 import {
@@ -11,30 +10,20 @@ import {
   summariseDifferences,
 } from '../report/diff.ts';
 import { countsText, DAGGER, daggerText, FEWER_ROWS, type RowCount } from '../report/evidence.ts';
+import { exactValues } from '../report/format.ts';
 import { groupBy } from '../report/groups.ts';
 import { distinctMetrics } from '../report/metric-lookup.ts';
-import { isPValue, metricName } from '../report/metrics.ts';
+import { isPValue } from '../report/metrics.ts';
 import { plainValue } from '../report/numbers.ts';
 import { warningText } from '../run/execute/warnings.ts';
-import { type ComparedResults, comparedResults } from '../run/facts.ts';
+import { comparedResults } from '../run/facts.ts';
 import { prepare } from '../run/prepare.ts';
 import { runCommandOf, type SpecOptions } from './options.ts';
-import { firstMetrics, leftOut, valueText } from './result-tables.ts';
+import { firstMetrics, leftOut, pairsText, rowsOf, valueText } from './result-tables.ts';
 import { askedMetrics, remarkOthers } from './results.ts';
-import {
-  count,
-  json,
-  out,
-  paint,
-  paintErr,
-  proseWidth,
-  say,
-  table,
-  warn,
-  wrap,
-} from './terminal.ts';
+import { count, json, out, paint, paintErr, say, table, warn, warnProse } from './terminal.ts';
 
-export interface DiffOptions extends SpecOptions {
+interface DiffOptions extends SpecOptions {
   /** Names or patterns of metrics. If empty, the few that `results` shows, and all as JSON. */
   readonly metric: readonly string[];
   readonly all?: boolean;
@@ -51,8 +40,7 @@ export async function diffCommand(
   const asked = askedMetrics(every, options.metric),
     isWhole = options.all === true || options.json === true;
   const metrics = asked ?? (isWhole ? distinctMetrics(every) : firstMetrics(every)),
-    names = new Set(metrics.map(metricName));
-  const rows = every.filter((row) => names.has(metricName(row)));
+    rows = rowsOf(every, metrics);
   const fields = fieldDifferences(a.resolved, b.resolved);
   const summaries = summariseDifferences(rows);
   if (options.json) {
@@ -68,24 +56,20 @@ export async function diffCommand(
         'the conditions that have the metric',
     );
   const dagger = daggerText(summaries.flatMap((row) => [...row.reasonsA, ...row.reasonsB]));
-  if (dagger !== null) warn(wrap(`${DAGGER} ${dagger}`, proseWidth()));
+  if (dagger !== null) warnProse(`${DAGGER} ${dagger}`);
   const fewer = countsText(summaries.flatMap((row) => [...row.fewerA, ...row.fewerB]));
   if (fewer !== '')
-    warn(
-      wrap(
-        `${FEWER_ROWS} Measured on fewer rows than in the other spec (${fewer}): the two numbers ` +
-          'are not of the same rows.',
-        proseWidth(),
-      ),
+    warnProse(
+      `${FEWER_ROWS} Measured on fewer rows than in the other spec (${fewer}): the two numbers ` +
+        'are not of the same rows.',
     );
   const excluded = reasonsText(rows);
-  if (excluded !== '')
-    warn(wrap(`left out of the differences, as no evidence: ${excluded}`, proseWidth()));
+  if (excluded !== '') warnProse(`left out of the differences, as no evidence: ${excluded}`);
   if (asked === null) remarkOthers(distinctMetrics(every), metrics);
   return 0;
 }
 
-/** Returns why pairs are no evidence, each reason once with the number of its pairs. */
+/** Returns why pairs are no evidence, each reason with the number of its pairs. */
 function reasonsText(rows: readonly DifferenceRow[]): string {
   const excluded = rows.filter((row) => row.excluded !== null);
   return [...groupBy(excluded, ({ reasonA, reasonB }) => reasonA ?? reasonB ?? '')]
@@ -93,11 +77,7 @@ function reasonsText(rows: readonly DifferenceRow[]): string {
     .join('; ');
 }
 
-interface Side extends Pick<ComparedResults, 'cells'> {
-  readonly resolved: unknown;
-}
-
-async function readSide(spec: string, options: SpecOptions): Promise<Side> {
+async function readSide(spec: string, options: SpecOptions) {
   const prepared = await prepare(spec, options, { fetch: false, note: say });
   const { cells, missing, damaged, refused, warnings } = comparedResults(prepared);
   for (const line of leftOut({ damaged, refused })) say(paintErr.red(line));
@@ -125,19 +105,10 @@ function intervalText(row: DifferenceSummary): string {
   const { low, high, difference, std, pairs } = row;
   if (low === null || difference === null || isPValue(row)) return '';
   if (low === high) return 'all equal';
-  const both = bothValues({ n: pairs, mean: difference, std, low, high });
-  return both === null
+  const both = exactValues({ n: pairs, mean: difference, std, low, high });
+  return both.length === 0
     ? `${numberText(low)} to ${numberText(high)}`
-    : `both: ${both.map((value) => numberText(Number(value.toPrecision(12)))).join(', ')}`;
-}
-
-/** Returns the number of pairs in words: `2 (1 excluded, 1 of one side only)`. */
-function pairsText({ pairs, excluded, unpaired }: DifferenceSummary): string {
-  const rest = [
-    ...(excluded > 0 ? [`${excluded} excluded`] : []),
-    ...(unpaired > 0 ? [`${unpaired} of one side only`] : []),
-  ];
-  return rest.length === 0 ? String(pairs) : `${pairs} (${rest.join(', ')})`;
+    : `both: ${both.map(numberText).join(', ')}`;
 }
 
 function differenceTable(summaries: readonly DifferenceSummary[]): string {
@@ -155,7 +126,7 @@ function differenceTable(summaries: readonly DifferenceSummary[]): string {
       numberText(row.difference),
       intervalText(row),
       row.p === null ? '' : pText(row.p),
-      pairsText(row),
+      pairsText(row.pairs, row.excluded, row.unpaired),
     ]),
   ]);
 }

@@ -1,7 +1,4 @@
-/**
- * `dosimeter pin`, `unpin`, `push` and `pull`: protect the results of a spec or a run from `gc`,
- * and copy them to a remote store and from it.
- */
+/** `dosimeter pin`, `unpin`, `push` and `pull`: keep or copy the results of a spec or a run. */
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 import type { ActionKey } from '../plan/types.ts';
@@ -17,7 +14,6 @@ import { pullEntries, pushEntries, Remote } from '../store/remote/remote.ts';
 import { receiveRun, sendRun } from '../store/remote/send.ts';
 import { pin, readPins, unpin } from '../store/roots.ts';
 import { openStore, type Store } from '../store/store.ts';
-import type { PushOptions, RemoteOptions } from './commands/records.ts';
 import type { SpecOptions } from './options.ts';
 import {
   count,
@@ -68,7 +64,7 @@ function storedRunEntries(
   return { keys, lacking: used.length - keys.length };
 }
 
-/** Pins the results of a spec or a run. @param what a spec or a run's id; without it, lists pins */
+/** @param what a spec or a run's id, whose results are pinned; without it, pins are listed */
 export async function pinCommand(
   what: string | undefined,
   options: SpecOptions & { readonly name?: string },
@@ -121,7 +117,6 @@ function listPins(root: string, asJson: boolean): number {
   return DONE;
 }
 
-/** Removes a pin. @param name the pin's name, as `pin` lists it */
 export async function unpinCommand(
   name: string,
   options: { readonly store: string },
@@ -136,12 +131,16 @@ export async function unpinCommand(
   return DONE;
 }
 
+interface RemoteOptions extends SpecOptions {
+  readonly remote?: string;
+}
+
 const KEY = /^[0-9a-f]{64}$/;
 
 type What =
   { readonly keys: readonly ActionKey[] } | { readonly run: string } | { readonly spec: string };
 
-/** Returns what arguments name. @throws UserFault if not keys alone, one spec or one run */
+/** Tells what the arguments name. @throws UserFault unless it is keys, one spec or one run */
 function whatIsNamed(what: readonly string[]): What {
   if (what.every((one) => KEY.test(one))) return { keys: what as readonly ActionKey[] };
   const [one = '', ...more] = what;
@@ -160,8 +159,11 @@ async function openRemote(options: RemoteOptions, push: boolean): Promise<Object
   return openObjects({ ...remote, push });
 }
 
-/** Sends entries to the remote. Returns FAILED if one is not sound, and so was not sent. */
-export async function pushCommand(given: readonly string[], options: PushOptions): Promise<number> {
+/** Returns FAILED if an entry is not sound, and so was not sent. */
+export async function pushCommand(
+  given: readonly string[],
+  options: RemoteOptions & { readonly force?: boolean },
+): Promise<number> {
   const what = whatIsNamed(given);
   const store = openStore(path.resolve(options.store));
   const { keys, lacking } = await namedEntries(what, options, store);
@@ -197,7 +199,7 @@ async function namedEntries(what: What, options: SpecOptions, store: Store): Pro
   return storedRunEntries(run, store, 'push its spec instead');
 }
 
-/** Fetches entries. Returns FAILED if one failed, or if the remote lacks one of a run or a key. */
+/** Returns FAILED if an entry could not be fetched, or if the remote lacks one of a run or key. */
 export async function pullCommand(
   given: readonly string[],
   options: RemoteOptions,

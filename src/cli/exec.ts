@@ -1,7 +1,4 @@
-/**
- * `dosimeter exec SPEC STAGE` runs one stage by hand. An executor starts `dosimeter exec --job FILE
- * --result FILE` elsewhere.
- */
+/** `dosimeter exec SPEC STAGE` runs one stage by hand; an executor starts `exec --job FILE`. */
 import { INTERRUPTED_TASK, type JobHooks, type JobResult, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { execJob, execStage, type Executed } from '../run/exec.ts';
@@ -9,7 +6,7 @@ import { prepare } from '../run/prepare.ts';
 import type { SpecOptions } from './options.ts';
 import { DONE, FAILED, INTERRUPTED, json, onInterrupt, out, paintErr, say } from './terminal.ts';
 
-export interface ExecCommandOptions extends SpecOptions {
+interface ExecCommandOptions extends SpecOptions {
   readonly out?: string;
   readonly job?: string;
   readonly result?: string;
@@ -62,7 +59,7 @@ export async function execCommand(
   }
 }
 
-/** Performs a task. Returns DONE, INTERRUPTED_TASK if its state is saved, or INTERRUPTED. */
+/** Returns DONE, INTERRUPTED_TASK if the task's state was saved, or else INTERRUPTED. */
 async function taskCommand(file: string, signal: AbortSignal): Promise<number> {
   const { execTask } = await import('../run/exec-task.ts');
   const print = (text: string): void => void process.stderr.write(text);

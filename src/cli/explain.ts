@@ -1,7 +1,4 @@
-/**
- * `dosimeter explain SPEC [STAGE]`: says why stages would run, by what differs from the most
- * similar stages in the store.
- */
+/** `dosimeter explain SPEC [STAGE]`: why stages would run, by the most similar stored ones. */
 import { UserFault } from '../api.ts';
 import { memoized } from '../base/memoized.ts';
 import { stageLabels } from '../plan/label.ts';
@@ -11,13 +8,20 @@ import type { StageStatus } from '../run/execute/survey.ts';
 import { prepare } from '../run/prepare.ts';
 import { type Reasons, reasonsIn } from '../run/reasons.ts';
 import type { SpecOptions } from './options.ts';
-import { json, out, paint, proseWidth, remark, say, STATES, wrap } from './terminal.ts';
+import {
+  json,
+  out,
+  paint,
+  proseWidth,
+  remark,
+  remarkProse,
+  say,
+  STATES,
+  wrap,
+} from './terminal.ts';
 
-export interface ExplainOptions extends SpecOptions {
-  /**
-   * Whether each stage is explained by itself. By default, stages with the same cause are explained
-   * together.
-   */
+interface ExplainOptions extends SpecOptions {
+  /** Whether each stage is explained by itself, instead of each cause with all its stages. */
   readonly all?: boolean;
 }
 
@@ -57,12 +61,8 @@ export async function explainCommand(
     const explained = new Map<StageId, Explained>(
       statuses.map((status) => [status.stage.id, { ...status, why: () => why(status) }]),
     );
-    showCauses(
-      causesOf(
-        chosen.map(({ stage }) => stage),
-        explained,
-      ),
-    );
+    const stages = chosen.map(({ stage }) => stage);
+    showCauses(causesOf(stages, explained));
   }
   return 0;
 }
@@ -77,7 +77,7 @@ function showEach(
     const head = `${paint.bold(label(status.stage))} ${paint.dim(status.stage.id)} ${status.state}`;
     out([head, ...reasons].join('\n'));
   }
-  remark(wrap(STATES, proseWidth()));
+  remarkProse(STATES);
 }
 
 function showCauses(causes: readonly Cause[]): void {
@@ -89,7 +89,7 @@ function showCauses(causes: readonly Cause[]): void {
   remark('--all: why each stage would run');
 }
 
-/** Says which stages a cause concerns, and which wait for them, by kind. */
+/** Says how many stages of each kind a cause concerns, and how many wait for them. */
 function effectText({ stages, waiting }: Cause): string {
   if (waiting.length === 0) return countsByKind(stages);
   if (stages.length === 0) return countsByKind(waiting);
@@ -115,16 +115,12 @@ interface Cause {
   readonly text: string;
   /** The stages that the cause concerns directly. */
   readonly stages: readonly PlannedStage[];
-  /**
-   * The stages that wait for `stages`, directly or not. Whether they run depends on their inputs'
-   * content.
-   */
+  /** The stages that wait for `stages`, directly or through others. They may turn out cached. */
   readonly waiting: readonly PlannedStage[];
 }
 
 /**
- * Returns the causes in the order in which the plan first meets them. A stage with several causes
- * is listed under each of them.
+ * Returns the causes in the plan's order; a stage with several is listed under each of them.
  * @param chosen the stages to account for
  * @param explained every stage of the plan
  */
@@ -142,7 +138,7 @@ export function causesOf(
   /** Whether a stage waits for other stages. A pending stage may also wait only for a source. */
   const waitsForOthers = (id: StageId): boolean =>
     get(id).state === 'pending' && uncachedInputs(id).length > 0;
-  /** Returns a stage's own causes, or those of the stages that it waits for. */
+  /** Returns a stage's causes, which are those of the stages that it waits for if there are any. */
   const rootsOf = memoized(
     (id: StageId): ReadonlySet<string> =>
       new Set(

@@ -1,16 +1,10 @@
-/**
- * `dosimeter export SPEC --out DIR`: writes the trained models, each into a folder that PEFT or
- * transformers can load.
- */
+/** `dosimeter export SPEC --out DIR`: writes trained models for PEFT or transformers. */
 import { UserFault } from '../api.ts';
-import { defined } from '../base/defined.ts';
 import type { StageStatus } from '../run/execute/survey.ts';
 import {
-  type GatheredModel,
   type GatheredModels,
   gatherModels,
   MERGE,
-  type ModelFolder,
   ownModels,
   ownStages,
   TRAIN,
@@ -23,7 +17,7 @@ import { runCommandOf, type SpecOptions } from './options.ts';
 import { runInTerminal } from './run.ts';
 import { count, DONE, json, out, say, warn } from './terminal.ts';
 
-export interface ExportOptions extends SpecOptions {
+interface ExportOptions extends SpecOptions {
   readonly out: string;
   readonly merge?: boolean;
   readonly force?: boolean;
@@ -70,19 +64,22 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
     goal,
     modelDir: async (asset) => (await import('../data/model-folder.ts')).findModelDir(asset),
   });
+  const { bases, models } = gathered,
+    force = options.force === true;
   const replaced =
     zoo === null
-      ? writeFolders(foldersOf(gathered), options.force === true)
-      : writeZoo(prepared, zoo, gathered, { out: options.out, force: options.force === true });
+      ? writeFolders([...bases, ...models.map(({ folder }) => folder)], force)
+      : writeZoo(prepared, zoo, gathered, { out: options.out, force });
   for (const dir of replaced) warn(`replaced what was in ${dir}`);
-  if (options.json) json(gathered.models.map(exportedFacts));
+  if (options.json)
+    json(models.map((one) => ({ stage: one.chosen.name, dir: one.folder.dir, base: one.base })));
   else show(gathered, zoo === null ? null : ZOO_FILE);
   const missing = chosen.filter(({ status }) => status.entry === null).length;
   if (missing > 0) warn(`${count(missing, 'model')} not trained yet: ${runCommand}`);
   return DONE;
 }
 
-/** Throws UserFault if files of a model were let go, since nothing is trained here. */
+/** Throws UserFault if files of a model were let go; export does not train it again. */
 function refuseLetGo(models: readonly StageStatus[], kind: string, runCommand: string): void {
   const gone = models.flatMap(({ entry }) => entry?.manifest.letGo ?? []);
   if (gone.length > 0)
@@ -92,17 +89,6 @@ function refuseLetGo(models: readonly StageStatus[], kind: string, runCommand: s
       `${runCommand} --set keep.${kind}=all computes them again`,
     );
 }
-
-const foldersOf = ({ bases, models }: GatheredModels): readonly ModelFolder[] => [
-  ...bases,
-  ...models.map(({ folder }) => folder),
-];
-
-const exportedFacts = ({ chosen, folder, base }: GatheredModel) => ({
-  stage: chosen.name,
-  dir: folder.dir,
-  ...defined({ base }),
-});
 
 function show({ models }: GatheredModels, manifest: string | null): void {
   for (const { folder } of models) out(folder.dir);

@@ -1,7 +1,4 @@
-/**
- * `plan --hardware NAME`: what the trainings of a plan would take elsewhere. It reads config.json
- * of models that are not on this machine yet, and nothing else.
- */
+/** `plan --hardware NAME`: what trainings would take elsewhere. Fetches config.json at most. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
@@ -12,9 +9,8 @@ import type { Assets, StageStatus } from '../run/execute/survey.ts';
 import { type Prepared, sourceContext } from '../run/prepare.ts';
 import { columns, count, duration, say, wrap } from './terminal.ts';
 
-export interface Hardware {
+interface Hardware {
   readonly name: string;
-  /** The backend that computes there. */
   readonly engine: BackendName;
   /** The approximate floating-point operations per second of a training in float32. */
   readonly rate: number;
@@ -54,27 +50,26 @@ export const HARDWARE: { readonly [name: string]: Hardware } = {
 /** A time is given for rows of this mean length, in tokens, and one for rows of full length. */
 const SHORT_TOKENS = 32;
 
-type Foretold = ReadonlyMap<PlannedStage, Forecast>;
+export type Foretold = ReadonlyMap<PlannedStage, Forecast>;
 
-/** Returns the forecasts of these stages on the hardware. */
 export async function foretoldOn(
   { engine }: Hardware,
-  { plan, assets, registry }: Prepared,
-  lacking: readonly StageStatus[],
+  prepared: Prepared,
+  toRun: readonly StageStatus[],
 ): Promise<Foretold> {
   const { forecasts } = await import('../run/execute/preflight.ts');
   const folder = mkdtempSync(path.join(tmpdir(), 'dosimeter-config-'));
   try {
-    const known = await withConfigs({ plan, assets, registry }, folder);
-    return await forecasts({ backend: engine }, lacking, known, registry);
+    const assets = await withConfigs(prepared, folder);
+    return await forecasts({ backend: engine }, toRun, assets, prepared.registry);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
 }
 
 /**
- * Returns what the trainings among stages take on the hardware, in words.
- * @param all how many trainings there are
+ * Says what trainings take on the hardware.
+ * @param all how many trainings there are, with those of which nothing is foretold
  */
 export function hardwareLine(hardware: Hardware, foretold: Foretold, all: number): string {
   const { name, engine, rate, memoryMB, source } = hardware;
@@ -112,10 +107,7 @@ export function hardwareLine(hardware: Hardware, foretold: Foretold, all: number
 }
 
 /** Returns the assets, with a folder that has config.json for each model that is not fetched. */
-async function withConfigs(
-  { plan, assets, registry }: Pick<Prepared, 'plan' | 'assets' | 'registry'>,
-  folder: string,
-): Promise<Assets> {
+async function withConfigs({ plan, assets, registry }: Prepared, folder: string): Promise<Assets> {
   const known = new Map(assets);
   for (const uri of new Set(plan.experiment.cells.map(({ config }) => config.model.source))) {
     if (known.get(uri)) continue;

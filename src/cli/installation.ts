@@ -1,9 +1,7 @@
 /**
- * `dosimeter init [DIR]` writes a starter folder: a spec that runs, an attack with its test, and
- * data. `doctor` says which backend this machine computes with, why it is not a better one, and the
- * command that would install a better one. `setup` is `npm run setup` for an installed package.
+ * `dosimeter init`, `doctor` and `setup`: a starter folder, and what this machine computes with.
  */
-import { spawn } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import {
   accessSync,
   constants,
@@ -33,13 +31,14 @@ const PACKAGE = 'package.json';
 export function initCommand(dir: string | undefined, options: { readonly json?: boolean }): number {
   const from = path.join(projectDir(), 'pipelines', 'starter');
   const to = path.resolve(dir ?? '.');
+  const hasPackage = existsSync(path.join(to, PACKAGE));
   const files = readdirSync(from, { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => path.relative(from, path.join(entry.parentPath, entry.name)))
+    .filter((name) => !(hasPackage && name === PACKAGE))
     .map((name) => ({ source: path.join(from, name), name: RENAMED[name] ?? name }))
     .sort((a, b) => (a.name < b.name ? -1 : 1));
-  const hasPackage = existsSync(path.join(to, PACKAGE));
-  const taken = files.filter(({ name }) => name !== PACKAGE && existsSync(path.join(to, name)));
+  const taken = files.filter(({ name }) => existsSync(path.join(to, name)));
   if (taken.length > 0)
     throw new UserFault(
       `${to} has ${taken.map(({ name }) => name).join(', ')} already; nothing was written`,
@@ -47,7 +46,6 @@ export function initCommand(dir: string | undefined, options: { readonly json?: 
     );
   try {
     for (const { source, name } of files) {
-      if (name === PACKAGE && hasPackage) continue;
       makeFolder(path.dirname(path.join(to, name)));
       copyFileSync(source, path.join(to, name));
     }
@@ -58,7 +56,7 @@ export function initCommand(dir: string | undefined, options: { readonly json?: 
     throw new UserFault(`${to} could not be written: ${message}`);
   }
   const changed = hasPackage && addTestScript(path.join(to, PACKAGE));
-  const written = files.flatMap(({ name }) => (name === PACKAGE && hasPackage ? [] : [name]));
+  const written = files.map(({ name }) => name);
   if (options.json) json({ dir: to, files: written });
   else {
     out(written.map((name) => `  ${name}`).join('\n'));
@@ -89,8 +87,7 @@ function linkProgram(dir: string): void {
 }
 
 /**
- * Makes `npm test` run the attack's tests, unless it already does something else. Returns whether
- * the file was changed.
+ * Makes `npm test` run the attack's tests, if it runs nothing yet. Returns whether that changed it.
  */
 function addTestScript(file: string): boolean {
   let own: { scripts?: { test?: string } };
@@ -120,14 +117,12 @@ function isWritable(dir: string): boolean {
   }
 }
 
-export interface DoctorOptions {
+/** Says what this machine computes with. Returns 1 without a backend. */
+export async function doctorCommand(options: {
   readonly store: string;
   readonly backend?: BackendName;
   readonly json?: boolean;
-}
-
-/** Says what this machine computes with. Returns 1 without a backend. */
-export async function doctorCommand(options: DoctorOptions): Promise<number> {
+}): Promise<number> {
   const backends = await probe({ deep: true });
   const { cacheDir } = sourceContext(say);
   const store = path.resolve(options.store);
@@ -171,20 +166,19 @@ export async function doctorCommand(options: DoctorOptions): Promise<number> {
   return usable ? 0 : 1;
 }
 
-export interface SetupOptions {
+export function setupCommand({
+  tensorflow,
+  torch,
+}: {
   readonly tensorflow?: string;
   readonly torch?: true;
-}
-
-export function setupCommand({ tensorflow, torch }: SetupOptions): Promise<number> {
+}): number {
   const script = path.join(projectDir(), 'src', 'setup', 'setup.mjs');
   const args = [
     ...(tensorflow === undefined ? [] : ['--tensorflow', tensorflow]),
     ...(torch ? ['--torch'] : []),
   ];
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [script, ...args], { stdio: 'inherit' });
-    child.on('error', reject);
-    child.on('exit', (code) => resolve(code ?? 1));
-  });
+  const { status, error } = spawnSync(process.execPath, [script, ...args], { stdio: 'inherit' });
+  if (error !== undefined) throw error;
+  return status ?? 1;
 }

@@ -1,7 +1,4 @@
-/**
- * `dosimeter learning-rates SPEC` chooses each adapter's rate, without an attack and on rows that
- * are in no test set.
- */
+/** `dosimeter learning-rates SPEC`: chooses each adapter's rate on held-out training rows. */
 import path from 'node:path';
 import { type JsonObject, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
@@ -37,12 +34,9 @@ import {
   warn,
 } from './terminal.ts';
 
-export type LearningRatesOptions = SpecOptions & PackOptions & SweepOptions;
+type LearningRatesOptions = SpecOptions & PackOptions & SweepOptions;
 
-/**
- * Runs the missing stages of the sweep, then prints how well each adapter's rates did and the lines
- * for the spec.
- */
+/** Trains at each rate, then prints how well each adapter's rates did, and lines for the spec. */
 export async function learningRatesCommand(
   spec: string,
   options: LearningRatesOptions,
@@ -56,36 +50,34 @@ export async function learningRatesCommand(
   const prepared = await prepare(file, asked, { fetch: true, note: say });
   const trainings = count(prepared.experiment.cells.length, 'training');
   say(`${trainings} without an attack, from ${path.relative('', file)}`);
-  const code = await runInTerminal(prepared, {
-    jobs: options.jobs,
-    ...defined({ pack: options.pack }),
-  });
+  const { jobs, pack } = options;
+  const code = await runInTerminal(prepared, { jobs, ...defined({ pack }) });
   if (code === INTERRUPTED) return code;
 
   const after = await prepare(file, asked, { fetch: false, note: say });
   const choices = chooseRates(after.experiment.cells, resultsOf(after).rows);
+  // A variant of `adapter` has one rate, so that no lines for the spec can state several.
   const separateAxes = axesWithOwnRates(choices);
-  const found: Found = {
-    choices,
-    heldOut: heldOutRows(after),
-    separateAxes,
-    yaml: separateAxes.length === 0 ? adapterYaml(choices, after) : '',
-    seeds: after.experiment.seeds,
-  };
-  if (options.json) json(jsonFacts(found, file, options.share));
-  else show(found);
-  showWarnings(found);
+  const heldOut = heldOutRows(after);
+  const yaml = separateAxes.length === 0 ? adapterYaml(choices, after) : '';
+  const { seeds } = after.experiment;
+  if (options.json)
+    json({
+      spec: path.resolve(file),
+      seeds,
+      share: options.share,
+      held_out: heldOut,
+      rule: RULE,
+      adapters: choices.map(({ chosen, ...choice }) => ({
+        ...choice,
+        chosen: chosen?.rate ?? null,
+      })),
+      other_axes: separateAxes,
+      yaml,
+    });
+  else show(choices, heldOut, yaml, seeds.length);
+  showWarnings(choices, heldOut, separateAxes);
   return choices.every(({ chosen }) => chosen !== null) ? DONE : FAILED;
-}
-
-interface Found {
-  readonly choices: readonly Choice[];
-  readonly heldOut: HeldOutRows | null;
-  /** Axes outside the adapter along which one adapter has several choices of a rate. */
-  readonly separateAxes: readonly string[];
-  /** The lines for the spec; empty if the spec can't express the choices. */
-  readonly yaml: string;
-  readonly seeds: readonly number[];
 }
 
 /** @throws UserFault if `--rates` names an adapter that the spec does not train */
@@ -99,25 +91,14 @@ function checkAdapters({ rates }: LearningRatesOptions, { cells }: Experiment, s
     );
 }
 
-const jsonFacts = (
-  { choices, heldOut, separateAxes, yaml, seeds }: Found,
-  file: string,
-  share: number,
-): object => ({
-  spec: path.resolve(file),
-  seeds,
-  share,
-  held_out: heldOut,
-  rule: RULE,
-  adapters: choices.map(({ chosen, ...choice }) => ({ ...choice, chosen: chosen?.rate ?? null })),
-  other_axes: separateAxes,
-  yaml,
-});
-
-function show({ choices, heldOut, yaml, seeds }: Found): void {
+function show(
+  choices: readonly Choice[],
+  heldOut: HeldOutRows | null,
+  yaml: string,
+  seeds: number,
+): void {
   out(choices.map(choiceTable).join('\n\n'));
-  const of =
-    heldOut === null ? '' : ` (${count(heldOut.rows, 'row')}, ${count(seeds.length, 'seed')})`;
+  const of = heldOut === null ? '' : ` (${count(heldOut.rows, 'row')}, ${count(seeds, 'seed')})`;
   out(`\nchosen: ${RULE}${of}`);
   if (yaml !== '')
     out(
@@ -127,7 +108,11 @@ function show({ choices, heldOut, yaml, seeds }: Found): void {
     );
 }
 
-function showWarnings({ choices, heldOut, separateAxes }: Found): void {
+function showWarnings(
+  choices: readonly Choice[],
+  heldOut: HeldOutRows | null,
+  separateAxes: readonly string[],
+): void {
   const [axis] = separateAxes;
   if (axis !== undefined)
     warn(

@@ -7,24 +7,22 @@ import type { Rates } from '../run/learning-rates.ts';
 import type { Asked } from '../run/prepare.ts';
 import { defaultStore } from '../run/state-folder.ts';
 
-/** Turns a function that imports a command, which returns the exit code, into an action. */
+/**
+ * Turns a function that imports a command into an action, so that a start loads no other command's
+ * code. The command returns the exit code.
+ */
 export type Lazily = <Args extends unknown[]>(
   load: () => Promise<(...args: Args) => number | Promise<number>>,
 ) => (...args: Args) => Promise<void>;
 
-/**
- * Adds one command to the program. It declares the options at once, but imports the command's code
- * only when it is called, so that a start loads no more than it needs.
- */
-export type AddCommand = (program: Command, lazily: Lazily) => void;
-export type Commands = { readonly [name: string]: AddCommand };
+/** By name of a command: a function that adds it, with its options, to the program. */
+export type Commands = { readonly [name: string]: (program: Command, lazily: Lazily) => void };
 
 export interface SpecOptions extends Asked {
   readonly jobs: number;
   readonly json?: boolean;
 }
 
-/** Gathers the values of an option that may be repeated. */
 export const append = (value: string, before: readonly string[] = []): readonly string[] => [
   ...before,
   value,
@@ -37,13 +35,11 @@ export const namesIn = (value: string): readonly string[] =>
     .map((name) => name.trim())
     .filter((name) => name !== '');
 
-/** Reads a list of names, `asr,accuracy`, from an option that may be repeated. */
 export const gatherNames = (value: string, before: readonly string[]): readonly string[] => [
   ...before,
   ...namesIn(value),
 ];
 
-/** Returns the parser of an option that takes a number which passes a test. */
 const numberThat =
   (option: string, what: string, passes: (value: number) => boolean) =>
   (text: string): number => {
@@ -53,7 +49,6 @@ const numberThat =
   };
 
 type NumberParser = ReturnType<typeof numberThat>;
-/** Returns the parser of an option that takes a whole number of at least `least`. */
 export const wholeNumber = (option: string, least = 1): NumberParser =>
   numberThat(
     option,
@@ -63,7 +58,6 @@ export const wholeNumber = (option: string, least = 1): NumberParser =>
 const isAboveZero = (value: number): boolean => value > 0 && value < Infinity;
 export const aboveZero = (option: string): NumberParser =>
   numberThat(option, 'a number above 0', isAboveZero);
-/** Returns the parser of an option that takes a number between 0 and 1, but neither of these. */
 export const betweenZeroAndOne = (option: string): NumberParser =>
   numberThat(option, 'a number between 0 and 1', (value) => value > 0 && value < 1);
 
@@ -83,11 +77,10 @@ const perKind =
     return { ...before, [kind]: parse(value) };
   };
 
-/** Returns an option's flag, `--fail-fast` for `failFast`; commander turns it back. */
+/** Returns the flag whose value commander calls `name`: `--fail-fast` for `failFast`. */
 export const flagOf = (name: string): string =>
   `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
-/** Adds an option for each of ATTEMPT_LIMIT_OPTIONS: `--retries` and `--timeout`. */
 export function withAttemptLimits(command: Command): Command {
   for (const [name, option] of Object.entries(ATTEMPT_LIMIT_OPTIONS)) {
     const flag = flagOf(name);
@@ -137,15 +130,13 @@ export const packOption = (): Option =>
       `${DEFAULT_PACK}), or, under the backend torch, their steps in one process (default: 1)`,
   ).argParser(wholeNumber('--pack'));
 
-/** Returns the command that runs a spec in the given profile and on the given backend. */
 export const runCommandOf = (
   spec: string,
   { backend, profile }: Pick<SpecOptions, 'backend' | 'profile'>,
 ): string =>
-  ['dosimeter run', spec]
-    .concat(profile === undefined ? [] : ['--profile', profile])
-    .concat(backend === undefined ? [] : ['--backend', backend])
-    .join(' ');
+  `dosimeter run ${spec}` +
+  (profile === undefined ? '' : ` --profile ${profile}`) +
+  (backend === undefined ? '' : ` --backend ${backend}`);
 
 export const storeOption = (): Option =>
   new Option('--store <dir>', 'the folder that results are kept in').default(defaultStore);

@@ -1,31 +1,28 @@
-/**
- * `results --latex` and `--markdown`: lays results out over the axes that were asked for, as a
- * table for a paper.
- */
+/** `results --latex` and `--markdown`: results over chosen axes, as a table for a paper. */
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 import { shortNames } from '../api/cell.ts';
-import { defined } from '../base/defined.ts';
 import { tellingAxes } from '../plan/label.ts';
 import type { Against } from '../report/against.ts';
 import { list } from '../report/format.ts';
-import { layOut, markdownTable, type Metric } from '../report/grid.ts';
+import { layOut, markdownTable } from '../report/grid.ts';
+import { distinct } from '../report/groups.ts';
 import { columnWidth, latexTable } from '../report/latex.ts';
 import { distinctMetrics } from '../report/metric-lookup.ts';
-import { ACCURACY, ASR, metricName, METRICS } from '../report/metrics.ts';
+import { ACCURACY, ASR, type Metric, metricName, METRICS } from '../report/metrics.ts';
 import type { Spread } from '../report/numbers.ts';
+import { axesByName } from '../report/results.ts';
 import { sourceNames } from '../report/sources.ts';
 import { scorerSentence, scorerWords } from '../report/tasks.ts';
 import { ownVersion } from '../run/execute/environment.ts';
 import type { Results } from '../run/facts.ts';
 import type { Prepared } from '../run/prepare.ts';
-import { firstOf, namesOf } from './result-tables.ts';
+import { firstOf } from './result-tables.ts';
 import { count, warn } from './terminal.ts';
 
 export interface TableOptions {
   /** The axes of the rows, by name. Default: the axes that `columns` does not name. */
   readonly rows?: readonly string[];
-  /** The axes of the columns, by name. */
   readonly columns?: readonly string[];
   readonly against?: Against;
   readonly spread?: Spread;
@@ -38,19 +35,17 @@ const SECTIONS: Readonly<Record<string, string>> = {
   poisoning: 'poisoning.attack',
 };
 
-/** By axis: the name of its section, for the axes that a table's head calls by it. */
-const HEADS = new Map(
-  Object.entries(SECTIONS)
-    .filter(([section]) => section !== 'poisoning')
-    .map(([section, path]) => [path, section]),
-);
+/** By axis: what a table's head calls it, if not by its short name. */
+const HEADS: Readonly<Record<string, string>> = {
+  'adapter.type': 'adapter',
+  'defence.defence': 'defence',
+};
 
 /**
- * Returns the metrics that are shown, the grid, the paths of its axes down and across, and a
+ * Returns the metrics that are shown, the grid, the paths of its axes of rows and columns, and a
  * function that names an axis in a table's head.
  * @param asked the metrics; null for accuracy and attack success
- * @throws UserFault if the grid has no such axis, or two cells would have the same place in the
- *   table
+ * @throws UserFault if the grid has no such axis, or if cells would have the same place
  */
 export function laidOut(
   rows: Results['rows'],
@@ -58,7 +53,7 @@ export function laidOut(
   { against = 'none', ...options }: TableOptions,
 ) {
   const metrics = asked ?? defaultMetrics(rows);
-  const cells = namesOf(rows);
+  const cells = rows.flatMap(axesByName);
   const telling = tellingAxes(cells);
   const axes = [...new Set([...telling, ...cells.flatMap((cell) => Object.keys(cell))])];
   const short = shortNames(axes);
@@ -73,11 +68,11 @@ export function laidOut(
     ...chosen,
     metrics,
     grid,
-    axisName: (path: string) => HEADS.get(path) ?? short.get(path) ?? path,
+    axisName: (path: string) => HEADS[path] ?? short.get(path) ?? path,
   };
 }
 
-/** Returns the results as a table in Markdown. @throws UserFault as `laidOut` does */
+/** @throws UserFault as `laidOut` does */
 export function markdownResults(
   { rows }: Pick<Results, 'rows'>,
   asked: readonly Metric[] | null,
@@ -89,9 +84,8 @@ export function markdownResults(
 }
 
 /**
- * Returns the axes of the rows and columns. An axis that tells cells apart and that neither option
- * names goes to the rows if they were not named, else to the columns if those were not. If both
- * were named, it has no place in the table.
+ * Returns the axes of the rows and columns. An axis that tells cells apart and is in neither option
+ * goes to the rows if they were not named, else to the columns if those were not.
  */
 function chosenAxes(
   { rows, columns }: TableOptions,
@@ -137,11 +131,7 @@ function findAxis(
 /** How many columns of numbers fit on a page. */
 const MOST_COLUMNS = 8;
 
-/**
- * Returns the results as a table in LaTeX.
- * @param asked the metrics; null for accuracy and attack success
- * @throws UserFault as `laidOut` does
- */
+/** @throws UserFault as `laidOut` does */
 export function latexResults(
   { experiment }: Prepared,
   { rows, missing, computedBy }: Results,
@@ -149,7 +139,7 @@ export function latexResults(
   options: TableOptions & { readonly notes?: boolean },
   caveats: readonly string[],
 ): string {
-  const adapters = new Set(namesOf(rows).map((cell) => cell['adapter.type']));
+  const adapters = new Set(rows.flatMap(axesByName).map((cell) => cell['adapter.type']));
   const against = options.against ?? (adapters.has('full') && adapters.size > 1 ? 'full' : 'none');
   const laid = laidOut(rows, asked, { ...options, against });
   const { grid, metrics } = laid;
@@ -163,7 +153,7 @@ export function latexResults(
     ...laid,
     name: experiment.name,
     against,
-    ...defined({ spread: options.spread }),
+    spread: options.spread,
     notes: options.notes === false ? 'comments' : 'below',
     ofAnswers: experiment.cells.some(({ config }) => config.head.type === 'causal-lm'),
     caveats,
@@ -171,8 +161,6 @@ export function latexResults(
     comments: [`dosimeter ${ownVersion()}, ${experiment.name}`],
   });
 }
-
-const distinct = (texts: readonly string[]): string[] => [...new Set(texts)];
 
 function scorerSentences(rows: Results['rows'], metrics: readonly Metric[]): string[] {
   const shown = new Set(metrics.map(metricName));

@@ -1,7 +1,4 @@
-/**
- * `dosimeter plan SPEC`: what would run and why, or what is wrong with the spec; with `--executor
- * NAME`, the jobs that would be submitted. Fetches nothing, and writes batch scripts only if asked.
- */
+/** `dosimeter plan SPEC`: what would run; with `--executor NAME`, the jobs. Fetches nothing. */
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type Forecast, type ForeseenGroup, type ServiceCalls, UserFault } from '../api.ts';
@@ -19,8 +16,14 @@ import { checkStages, prepare, type Prepared, runsHere } from '../run/prepare.ts
 import { chosenRemote, foreseeFetches, openObjects } from '../run/remote.ts';
 import { stateDir } from '../run/state-folder.ts';
 import { makeFolder } from '../store/folders.ts';
-import { bytesOf as filesBytes } from '../store/manifest.ts';
-import { foretoldOn, HARDWARE, hardwareLine, OPERATIONS_PER_SECOND } from './hardware.ts';
+import { bytesOf } from '../store/manifest.ts';
+import {
+  type Foretold,
+  foretoldOn,
+  HARDWARE,
+  hardwareLine,
+  OPERATIONS_PER_SECOND,
+} from './hardware.ts';
 import type { PackOptions, SpecOptions } from './options.ts';
 import {
   columns,
@@ -34,12 +37,11 @@ import {
   say,
   STATES,
   table,
-  warn,
+  warnLines,
   wrap,
-  wrapLines,
 } from './terminal.ts';
 
-export interface PlanOptions extends SpecOptions, PackOptions {
+interface PlanOptions extends SpecOptions, PackOptions {
   readonly remote?: string;
   readonly mermaid?: boolean;
   readonly dot?: boolean;
@@ -54,7 +56,7 @@ export async function planCommand(spec: string, options: PlanOptions): Promise<n
   const { prepared, fetches } = await preparePlan(spec, options);
   const toRun = prepared.statuses.filter(({ state }) => state !== 'cached');
   const { executor } = options;
-  await checkStages(prepared, toRun, runsHere(executor), (message) => warn(wrapLines(message)));
+  await checkStages(prepared, toRun, runsHere(executor), warnLines);
   if (executor !== undefined && executor !== defaultExecutor)
     await showSubmissions(prepared, executor, options);
   else if (options.dryRun !== undefined)
@@ -99,13 +101,15 @@ const isTraining = ({ descriptor, params }: PlannedStage): boolean =>
   descriptor.forecast !== undefined &&
   (params['train'] as { readonly steps?: number } | undefined)?.steps !== 0;
 
-/** What `--remote` would fetch: the bytes of each stage's entry, by the stage's id. */
+/** What would be fetched from the remote at `uri`. */
 interface Fetches {
   readonly uri: string;
+  /** By id of the stage, the bytes of its entry. */
   readonly bytes: ReadonlyMap<string, number>;
+  readonly total: number;
 }
 
-/** Returns the plan and, with `--remote`, what would be fetched: such stages count as cached. */
+/** Prepares a spec. Stages that `--remote` would fetch count as cached. */
 async function preparePlan(
   spec: string,
   options: PlanOptions,
@@ -114,12 +118,11 @@ async function preparePlan(
   const remote = chosenRemote(options);
   if (remote === undefined) return { prepared, fetches: null };
   const objects = await openObjects(remote);
-  const note = (message: string): void => warn(wrapLines(message));
-  const { prepared: seen, bytes } = await foreseeFetches(prepared, objects, note);
-  return { prepared: seen, fetches: { uri: objects.uri, bytes } };
+  const { prepared: seen, bytes } = await foreseeFetches(prepared, objects, warnLines);
+  const total = [...bytes.values()].reduce((sum, one) => sum + one, 0);
+  return { prepared: seen, fetches: { uri: objects.uri, bytes, total } };
 }
 
-/** Prints the stages as a graph, for Mermaid or else for Graphviz. */
 async function printGraph(
   { plan, statuses, experiment }: Prepared,
   asMermaid: boolean,
@@ -161,7 +164,7 @@ function showPlan(
     `${statuses.length - toRun.length - there} cached` +
     (fetches === null
       ? ''
-      : `, ${there} to fetch from ${fetches.uri} (${megabytes(bytesOf(fetches))})`);
+      : `, ${there} to fetch from ${fetches.uri} (${megabytes(fetches.total)})`);
   out(
     toRun.length === 0
       ? `${cached}, nothing to run (${backend})`
@@ -173,7 +176,7 @@ function showPlan(
     if (asset === null) out(paint.yellow(`${uri} is not fetched yet`));
 }
 
-/** Returns how long the stages will take, in words, as far as stages like them have run. */
+/** Says how long the stages will take, by stages like them that have run. */
 function timeText(
   stages: readonly PlannedStage[],
   durations: Durations,
@@ -205,9 +208,6 @@ const TORCH_FORECAST =
   'activations of full batches, and Python with its libraries; a GPU makes 50 to 1,000 times as ' +
   'many operations a second';
 
-type Foretold = ReadonlyMap<PlannedStage, Forecast>;
-
-/** Returns the forecast in words, by stage kind. @param isTorch whether PyTorch computes */
 function forecastLines(foretold: Foretold, isTorch: boolean): string[] {
   return [...groupBy([...foretold], ([{ kind }]) => kind)].map(([kind, of]) => {
     const most = (get: (forecast: Forecast) => number): number =>
@@ -225,13 +225,9 @@ function forecastLines(foretold: Foretold, isTorch: boolean): string[] {
   });
 }
 
-/** The most kinds of stages that the line on the disk names. */
 const MOST_KINDS = 2;
 
-/**
- * Returns a line on about how much the store will grow: by stages' forecasts, by what stages like
- * them have written, and by what is fetched.
- */
+/** Says by about how much the store will grow. */
 function diskLine(
   prepared: Prepared,
   toRun: readonly StageStatus[],
@@ -239,12 +235,11 @@ function diskLine(
   fetches: Fetches | null,
 ): string {
   const durations = openDurations(prepared.store.root);
-  const shareLeft = shareLeftOf(prepared);
+  const shareLeft = estimateShareLeft(prepared);
   const known = { model: new Set<string>(), others: new Set<string>() },
     unknown = new Set<string>();
-  const fetched = fetches === null ? 0 : bytesOf(fetches);
-  let bytes = fetched,
-    keptBytes = fetched;
+  let bytes = fetches?.total ?? 0,
+    keptBytes = bytes;
   for (const { stage } of toRun) {
     const foretoldBytes = foretold.get(stage)?.outputBytes,
       own = foretoldBytes ?? durations.expectBytes(stage);
@@ -269,10 +264,10 @@ function diskLine(
 
 /**
  * Returns a function that estimates the share of a stage's bytes that `keep` leaves: 1 if it leaves
- * all, else the share in entries of the stage's kind and adapter. Without such entries, it is 1 if
- * `keep` leaves the adapter and that is not full fine-tuning, else 0.
+ * all, else the share in the stored entries of the same kind and adapter. If none is stored, it is
+ * 1 where `keep` leaves the adapter and that is not full fine-tuning, else 0.
  */
-function shareLeftOf({ plan, statuses }: Prepared): (stage: PlannedStage) => number {
+function estimateShareLeft({ plan, statuses }: Prepared): (stage: PlannedStage) => number {
   const seen = new Map<string, { all: number; left: number }>();
   const kindAndAdapter = ({ kind, cell }: PlannedStage): string =>
     `${kind} ${JSON.stringify(cell['adapter.type'] ?? null)}`;
@@ -280,8 +275,8 @@ function shareLeftOf({ plan, statuses }: Prepared): (stage: PlannedStage) => num
     if (entry === null) continue;
     const sum = seen.get(kindAndAdapter(stage)) ?? { all: 0, left: 0 };
     const { files } = entry.manifest;
-    sum.all += filesBytes(files);
-    sum.left += filesBytes(filesLeft(plan, stage, files));
+    sum.all += bytesOf(files);
+    sum.left += bytesOf(filesLeft(plan, stage, files));
     seen.set(kindAndAdapter(stage), sum);
   }
   return (stage) => {
@@ -293,14 +288,9 @@ function shareLeftOf({ plan, statuses }: Prepared): (stage: PlannedStage) => num
   };
 }
 
-/** Returns a size in words: `14 MB`, `1.2 GB`. */
 const memoryText = (mb: number): string =>
   mb < 1024 ? `${Math.ceil(mb)} MB` : `${(mb / 1024).toFixed(1)} GB`;
 
-const bytesOf = ({ bytes }: Fetches): number =>
-  [...bytes.values()].reduce((sum, one) => sum + one, 0);
-
-/** Returns a table that counts the stages of each kind by their state. */
 function kindTable(statuses: readonly StageStatus[], fetches: Fetches | null): string {
   const columns = ['cached', ...(fetches === null ? [] : ['to fetch']), 'ready', 'pending'];
   const columnOf = ({ stage, state }: StageStatus): string =>
@@ -328,14 +318,8 @@ async function showSubmissions(
     writeScripts(groups, dryRun === true ? path.join(stateDir(), executor) : path.resolve(dryRun));
 }
 
-interface NodeHours {
-  /** What the jobs may take by their time limits, in hours. */
-  readonly limit: number;
-  /** What stages like these took; null if some have never run. */
-  readonly expected: number | null;
-}
-
-function nodeHours(groups: readonly ForeseenGroup[]): NodeHours {
+/** Returns hours: the time limits of all jobs, and what stages like these took; null if unknown. */
+function nodeHours(groups: readonly ForeseenGroup[]) {
   const expected = groups.map((group) => group.expected).filter((one) => one !== null);
   return {
     limit: groups.reduce((sum, { jobs, seconds }) => sum + jobs * seconds, 0) / 3600,
@@ -344,7 +328,10 @@ function nodeHours(groups: readonly ForeseenGroup[]): NodeHours {
   };
 }
 
-function showSubmitted(groups: readonly ForeseenGroup[], { limit, expected }: NodeHours): void {
+function showSubmitted(
+  groups: readonly ForeseenGroup[],
+  { limit, expected }: ReturnType<typeof nodeHours>,
+): void {
   if (groups.length === 0) {
     out('no job would be submitted');
     return;

@@ -24,16 +24,13 @@ const KINDS: readonly PluginKind[] = [
   'executor',
 ];
 
-export interface PluginsOptions extends ExampleOptions {
+interface PluginsOptions extends ExampleOptions {
   readonly json?: boolean;
   /** The files of outside plugins, as a spec's `plugins` names them. */
   readonly plugin?: readonly string[];
 }
 
-/**
- * Lists the plugins, or describes those of a name. An attack that is given by kind and name is
- * shown with an example.
- */
+/** Lists plugins, or describes one; an attack given by kind and name is shown with an example. */
 export async function pluginsCommand(
   kindOrName: string | undefined,
   nameOfKind: string | undefined,
@@ -46,10 +43,9 @@ export async function pluginsCommand(
   const registry = (await loadRegistry()).with(await outsidePlugins(modules));
   if (kindOrName !== undefined) {
     const kinds = nameOfKind === undefined ? KINDS : [kindNamed(kindOrName)];
-    await describePlugin(registry, kinds, nameOfKind ?? kindOrName, {
-      asJson,
-      example: nameOfKind === undefined && Object.keys(example).length === 0 ? null : example,
-    });
+    const isAsked = nameOfKind !== undefined || Object.keys(example).length > 0;
+    const wanted = nameOfKind ?? kindOrName;
+    await describePlugin(registry, kinds, wanted, asJson, isAsked ? example : null);
     return 0;
   }
   const plugins = KINDS.flatMap((kind) =>
@@ -84,8 +80,8 @@ function kindNamed(name: string): PluginKind {
 }
 
 /**
- * Prints the JSON Schema of a spec, for editors and tools; of a part of the spec, a description in
- * words or, with `json`, its schema; of `spec`, its sections in words.
+ * Prints the JSON Schema of a spec or, of a part of it, a description in words; with `json`, the
+ * part's schema. The part `spec` stands for all sections.
  * @throws UserFault if there is no such part
  */
 export async function schemaCommand(
@@ -124,14 +120,9 @@ export async function schemaCommand(
 const joined = (separator: string, ...texts: readonly string[]): string =>
   texts.filter((text) => text !== '').join(separator);
 
-/** The least, greatest and usual width of text, in columns. */
-const NARROWEST = 40;
-const WIDEST = 100;
-const USUAL = 80;
-const textWidth = (): number =>
-  Math.max(NARROWEST, Math.min(process.stdout.columns || USUAL, WIDEST));
+/** Returns the width of text in columns: the terminal's, but from 40 to 100, or else 80. */
+const textWidth = (): number => Math.max(40, Math.min(process.stdout.columns || 80, 100));
 
-/** Wraps a text to the terminal’s width, all its lines indented. */
 function indented(text: string, spaces: number): string {
   const margin = ' '.repeat(spaces);
   return new Help()
@@ -162,10 +153,10 @@ const fieldFacts = (
 
 const nameOf = (path: string): string => path.slice(path.lastIndexOf('.') + 1);
 
-/** Returns a YAML example. A line that is too long goes on below, indented as YAML requires. */
+/** Writes an example; a line that is too long goes on below, indented as YAML requires. */
 const exampleBlock = (line: string): string => `  for example\n${indented(line, 6).slice(2)}`;
 
-/** Describes a field among others: names of its fields, but not their descriptions. */
+/** Describes a field in short: of the fields in it, it gives only the names. */
 const fieldEntry = (doc: FieldDoc): string =>
   joined(
     '\n',
@@ -205,16 +196,19 @@ function fieldPage(doc: FieldDoc): string {
 }
 
 /** The kinds of plugins that have parameters in a spec. */
-type Parametric = 'attack' | 'defence' | 'adapter' | 'scorer';
-const isParametric = (kind: PluginKind): kind is Parametric =>
-  kind === 'attack' || kind === 'defence' || kind === 'adapter' || kind === 'scorer';
+const PARAMETRIC = ['attack', 'defence', 'adapter', 'scorer'] as const;
 
-/** Prints every plugin of this name with its parameters. @throws UserFault if there is none */
+/**
+ * Prints every plugin of this name with its parameters.
+ * @param example the options for the example of an attack; null to print none
+ * @throws UserFault if there is no such plugin
+ */
 async function describePlugin(
   registry: Registry,
   kinds: readonly PluginKind[],
   wanted: string,
-  { asJson, example }: { readonly asJson: boolean; readonly example: ExampleOptions | null },
+  asJson: boolean,
+  example: ExampleOptions | null,
 ): Promise<void> {
   const found = kinds.flatMap((kind) => registry.get(kind, wanted) ?? []);
   if (found.length === 0) {
@@ -230,21 +224,22 @@ async function describePlugin(
   const { referenceOf } = await import('../spec/reference.ts');
   const reference = referenceOf(specRegistry(registry));
   const described = await Promise.all(
-    found.map(async (plugin): Promise<Described> => ({
-      plugin,
-      parameters: isParametric(plugin.kind)
-        ? reference.parameters(plugin.kind, plugin.name)
-        : undefined,
-      example: example === null ? undefined : await attackExample(plugin, example),
-    })),
+    found.map(async (plugin): Promise<Described> => {
+      const kind = PARAMETRIC.find((one) => one === plugin.kind);
+      return {
+        plugin,
+        parameters: kind && reference.parameters(kind, plugin.name),
+        example: example === null ? undefined : await attackExample(plugin, example),
+      };
+    }),
   );
   if (asJson) json(described.map(pluginFacts));
   else out(described.map(pluginPage).join('\n\n'));
 }
 
 /**
- * Returns what an attack makes of a row; null if that takes more than a row, or if the plugin is
- * no attack. Throws UserFault if it is none and there are options for one.
+ * Returns what an attack makes of a row; null if that takes more than a row, or for another plugin.
+ * @throws UserFault if options for an attack are given for another plugin
  */
 async function attackExample(
   { descriptor }: LoadedPlugin,
@@ -260,7 +255,7 @@ async function attackExample(
 interface Described {
   readonly plugin: LoadedPlugin;
   readonly parameters: readonly FieldDoc[] | undefined;
-  /** That of `attackExample`; undefined if none was asked for. */
+  /** What `attackExample` returns; undefined if no example was asked for. */
   readonly example: Example | null | undefined;
 }
 
@@ -270,7 +265,7 @@ const TASKS = {
   completion: 'prompts and answers',
 } as const;
 
-/** Returns what a plugin says of itself beside its summary; undefined for what it lacks. */
+/** Returns what a plugin says of itself beside its summary; what it does not say is undefined. */
 function pluginTraits({ descriptor }: LoadedPlugin) {
   const { kind } = descriptor;
   const family = kind === 'attack' ? descriptor.family : undefined;
@@ -296,25 +291,16 @@ const pluginFacts = ({ plugin, parameters, example }: Described): object => ({
   code: plugin.code,
   ...defined({
     ...pluginTraits(plugin),
-    parameters: parameters?.map(parameterFacts),
+    parameters: parameters?.map((doc) => ({
+      name: nameOf(doc.path),
+      type: doc.type,
+      default: doc.default,
+      required: doc.required,
+      description: doc.description,
+      schema: doc.schema,
+    })),
     example,
   }),
-});
-
-const parameterFacts = ({
-  path,
-  type,
-  default: fallback,
-  required,
-  description,
-  schema,
-}: FieldDoc): object => ({
-  name: nameOf(path),
-  type,
-  default: fallback,
-  required,
-  description,
-  schema,
 });
 
 function pluginPage({ plugin, parameters, example }: Described): string {

@@ -9,20 +9,20 @@ import { specCommands } from './commands/specs.ts';
 import { append, type Commands, jsonOption, type Lazily, storeOption } from './options.ts';
 import { paintErr, say } from './terminal.ts';
 
-/** Exit codes: after an internal error, and after a fault of the user's. */
 const INTERNAL_ERROR = 1;
 const USER_FAULT = 2;
 
-const startCommands: Commands = {
+/** The commands by name, in the order of `--help`. */
+const COMMANDS: Commands = {
+  ...specCommands,
+  ...runCommands,
   init: (program, lazily) =>
     program
       .command('init [dir]')
       .description('write a starter folder: a spec that runs, an attack and its test')
       .addOption(jsonOption())
       .action(lazily(async () => (await import('./installation.ts')).initCommand)),
-};
-
-const installationCommands: Commands = {
+  ...storeCommands,
   doctor: (program, lazily) =>
     program
       .command('doctor')
@@ -66,15 +66,6 @@ const installationCommands: Commands = {
       .action(lazily(async () => (await import('./plugins.ts')).schemaCommand)),
 };
 
-/** The commands by name, in the order of `--help`. */
-const COMMANDS: Commands = {
-  ...specCommands,
-  ...runCommands,
-  ...startCommands,
-  ...storeCommands,
-  ...installationCommands,
-};
-
 /** Runs the command that the arguments name. Returns the exit code. */
 export async function runCli(argv: readonly string[]): Promise<number> {
   let code = 0;
@@ -94,7 +85,6 @@ export async function runCli(argv: readonly string[]): Promise<number> {
 }
 
 /**
- * Returns the command line's parser.
  * @param called the command to add; if no command has this name, all are added
  * @param onExit called with the exit code of the command that was run
  */
@@ -115,9 +105,9 @@ function createProgram(called: string | undefined, onExit: (code: number) => voi
       const command = await load();
       onExit(await command(...args));
     };
-  const add =
-    called !== undefined && Object.hasOwn(COMMANDS, called) ? COMMANDS[called] : undefined;
-  for (const one of add === undefined ? Object.values(COMMANDS) : [add]) one(program, lazily);
+  const known = Object.entries(COMMANDS),
+    wanted = known.filter(([name]) => name === called);
+  for (const [, add] of wanted.length === 0 ? known : wanted) add(program, lazily);
   return program;
 }
 

@@ -1,6 +1,5 @@
 /** Formats results as tables for people: a column or a line for each metric. Pure. */
 import path from 'node:path';
-import type { JsonObject } from '../api.ts';
 import { shortNames } from '../api/cell.ts';
 import { canonical } from '../base/canonical.ts';
 import { summarise } from '../base/stats.ts';
@@ -14,8 +13,10 @@ import {
   ACCURACY,
   ASR,
   ASR_CLEAN,
+  ASR_UNTRIGGERED,
   DROP,
   isPValue,
+  type Metric,
   metricName,
   METRICS,
   REJECTED,
@@ -23,7 +24,7 @@ import {
 } from '../report/metrics.ts';
 import { plainDifference, plainSpread, plainValue, type Spread } from '../report/numbers.ts';
 import {
-  cellNames,
+  axesByName,
   type ResultCell,
   resultCells,
   type ResultRow,
@@ -33,53 +34,44 @@ import {
 import type { Results } from '../run/facts.ts';
 import { table } from './terminal.ts';
 
-export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
-
 type Scored = Metric & Pick<ResultRow, 'task'>;
 
-/** The metrics that people want first. */
 const FIRST: readonly Metric[] = [
   REWARD_ACCURACY,
   ACCURACY,
   REJECTED,
   DROP,
   ASR,
-  { stage: 'evaluate', metric: 'asr_untriggered' },
+  ASR_UNTRIGGERED,
   ASR_CLEAN,
 ];
 /** The most metrics that each have a column. With more, each has a line instead. */
 export const MOST_COLUMNS = 8;
 
-/**
- * Returns the wanted metrics that the rows have, after those by which a named data set is scored
- * (Matthews' correlation for CoLA).
- */
+/** Returns the metrics by which named data sets are scored, then the wanted ones that rows have. */
 export function firstOf(rows: readonly Scored[], wanted: readonly Metric[]): readonly Metric[] {
-  const every = distinctMetrics(rows),
-    own = new Set(
-      rows
-        .filter(({ task, metric }) => task !== undefined && !metric.startsWith('test_'))
-        .map(metricName),
-    );
-  const scores = every.filter((one) => own.has(metricName(one)));
-  const known = wanted.flatMap(
-    (one) => every.find((metric) => metricName(metric) === metricName(one)) ?? [],
-  );
-  return [...scores, ...known.filter((one) => !scores.includes(one))];
+  const isScore = ({ task, metric }: Scored): boolean =>
+    task !== undefined && !metric.startsWith('test_');
+  const scores = rowsOf(distinctMetrics(rows), rows.filter(isScore));
+  return distinctMetrics([...scores, ...rowsOf(wanted, rows)]);
 }
 
-/** Returns the metrics that are shown by default, or all if the rows have none of these. */
+/** Returns the metrics that are shown by default; all, if the rows have none of these. */
 export function firstMetrics(rows: readonly Scored[]): readonly Metric[] {
   const first = firstOf(rows, FIRST);
   return first.length > 0 ? first : distinctMetrics(rows);
 }
 
-export const rowsOf = (rows: readonly ResultRow[], metrics: readonly Metric[]): ResultRow[] => {
+/** Returns the rows that have one of the metrics. */
+export function rowsOf<Row extends Metric>(
+  rows: readonly Row[],
+  metrics: readonly Metric[],
+): readonly Row[] {
   const names = new Set(metrics.map(metricName));
   return rows.filter((row) => names.has(metricName(row)));
-};
+}
 
-/** Returns a sentence for each file whose numbers are left out. */
+/** Returns, for each file whose numbers are left out, why they are. */
 export const leftOut = ({ damaged, refused }: Pick<Results, 'damaged' | 'refused'>): string[] => [
   ...damaged.map((file) => `${file} is not what was stored; left out (dosimeter verify)`),
   ...refused.map(
@@ -91,43 +83,31 @@ export const leftOut = ({ damaged, refused }: Pick<Results, 'damaged' | 'refused
 
 type Named = Pick<ResultRow, 'cell' | 'also'>;
 
-/** Returns the axis values of each cell, under all its names. */
-export const namesOf = (rows: readonly Named[]): JsonObject[] => rows.flatMap(cellNames);
-
 export const valueText = (value: unknown): string =>
   value === undefined ? '' : typeof value === 'string' ? value : canonical(value);
 
-/** Returns a cell's axis value as text; all of its values, `r = 16`, if the cell's names differ. */
+/** Returns a row's value on an axis as text: `4`, or `r = 16` for several names of its cell. */
 export const axisText = (row: Named, path: string, equals = ' = '): string =>
-  [...new Set(namesOf([row]).map((cell) => valueText(cell[path])))]
+  [...new Set(axesByName(row).map((cell) => valueText(cell[path])))]
     .filter((value) => value !== '')
     .join(equals);
 
-interface Axis {
-  readonly path: string;
-  /** The axis's short name, for a table's head. */
-  readonly name: string;
-}
-
-/** Returns the axes that tell the rows apart. */
-function tableAxes(rows: readonly Named[]): readonly Axis[] {
-  const paths = tellingAxes(namesOf(rows));
+function tableAxes(rows: readonly Named[]) {
+  const paths = tellingAxes(rows.flatMap(axesByName));
   const short = shortNames(paths);
   return paths.map((path) => ({ path, name: short.get(path) ?? path }));
 }
 
 /**
- * Returns the text of each axis of a row, empty where the row lacks the axis. An attack also names
- * those of bases without an axis.
+ * Returns the text of each axis of a row, '' if the row lacks it. The attack's text also names
+ * attacks on bases that have no axis among these.
  */
-function axisTexts(row: Named, axes: readonly Axis[], equals = ' = '): string[] {
+function axisTexts(row: Named, axes: ReturnType<typeof tableAxes>, equals = ' = '): string[] {
   const paths = axes.map(({ path }) => path);
-  const { cell, also = [] } = row;
-  const named = {
-    cell: withBasesNamed(cell, paths),
-    also: also.map((name) => withBasesNamed(name, paths)),
-  };
-  return paths.map((path) => axisText(named, path, equals) || (path === DEFENCE ? NO_DEFENCE : ''));
+  const [cell = {}, ...also] = axesByName(row).map((name) => withBasesNamed(name, paths));
+  return paths.map(
+    (path) => axisText({ cell, also }, path, equals) || (path === DEFENCE ? NO_DEFENCE : ''),
+  );
 }
 
 /** Returns the caveats about the numbers, as on the report's first screen. */
@@ -146,10 +126,7 @@ export function caveatLines(rows: readonly ResultRow[]): string[] {
   );
 }
 
-/**
- * The metrics that are proportions, by name without the stage, since measurements along a training
- * have the names of the evaluation after it.
- */
+/** By name alone: along a training, accuracy is a metric of the stage train. */
 const proportions = new Set(
   METRICS.filter(({ kind }) => kind === 'proportion').map(({ metric }) => metric),
 );
@@ -169,10 +146,7 @@ const metricLabel = (one: Metric, metrics: readonly Metric[]): string =>
     ? metricName(one)
     : one.metric;
 
-/**
- * Returns a table of cells by metrics. `†` marks numbers that are not evidence; nothing stands
- * beside a mean of p-values.
- */
+/** `†` marks numbers that are not evidence; nothing stands beside a mean of p-values. */
 export function cellTable(
   rows: readonly ResultRow[],
   metrics: readonly Metric[],
@@ -204,7 +178,6 @@ export function cellTable(
   );
 }
 
-/** Returns the number of seeds: `3`, or `1 of 5` if some are missing. */
 const seedCount = (n: number, planned: number): string =>
   n < planned ? `${n} of ${planned}` : String(n);
 
@@ -215,8 +188,8 @@ function spreadText(values: readonly number[], half: number): string {
 }
 
 /**
- * Returns a table with a line for each cell and metric. Beside a mean is half of its 95% interval
- * or, for two seeds, both values; beside a mean of p-values, nothing.
+ * Returns a line for each cell and metric, with half of the mean's 95% interval or, for two seeds,
+ * both values, except beside a mean of p-values.
  */
 export function metricTable(rows: readonly ResultRow[], width: number): string {
   const axes = tableAxes(rows);
@@ -249,8 +222,7 @@ export function metricTable(rows: readonly ResultRow[], width: number): string {
 }
 
 /**
- * Returns a table with a line for each number that is compared with another, with the p-value of
- * no difference from three pairs on (`tested`). The text is null if there is nothing to compare.
+ * Returns a line for each number that is compared; null if none is. `tested`: any has a p-value.
  */
 export function differences(
   rows: readonly ResultRow[],
@@ -282,6 +254,11 @@ export function differences(
   return { text: body.length === 0 ? null : text, tested };
 }
 
-/** Returns the number of pairs: `3`, or `2 (1 excluded)` if a pair is not evidence. */
-const pairsText = (pairs: number, excluded: number): string =>
-  excluded === 0 ? String(pairs) : `${pairs} (${excluded} excluded)`;
+/** Returns the number of pairs and of what has no pair: `2 (1 excluded, 1 of one side only)`. */
+export function pairsText(pairs: number, excluded: number, unpaired = 0): string {
+  const rest = [
+    ...(excluded > 0 ? [`${excluded} excluded`] : []),
+    ...(unpaired > 0 ? [`${unpaired} of one side only`] : []),
+  ];
+  return rest.length === 0 ? String(pairs) : `${pairs} (${rest.join(', ')})`;
+}

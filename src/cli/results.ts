@@ -8,9 +8,9 @@ import { capital } from '../report/format.ts';
 import { distinct, groupBy } from '../report/groups.ts';
 import { triggerNote } from '../report/labels.ts';
 import { distinctMetrics, selectMetrics } from '../report/metric-lookup.ts';
-import { isUnderTrigger, metricName } from '../report/metrics.ts';
+import { isUnderTrigger, type Metric, metricName } from '../report/metrics.ts';
 import { spreadNote } from '../report/numbers.ts';
-import type { ResultRow } from '../report/results.ts';
+import { axesByName, type ResultRow } from '../report/results.ts';
 import { warningText } from '../run/execute/warnings.ts';
 import { otherBackends, type Results, resultsOf, targetLines, targetsOf } from '../run/facts.ts';
 import { prepare, type Prepared } from '../run/prepare.ts';
@@ -23,10 +23,8 @@ import {
   differences,
   firstMetrics,
   leftOut,
-  type Metric,
   metricTable,
   MOST_COLUMNS,
-  namesOf,
   rowsOf,
 } from './result-tables.ts';
 import {
@@ -35,15 +33,15 @@ import {
   json,
   out,
   paintErr,
-  proseWidth,
-  remark,
+  remarkProse,
   say,
   warn,
+  warnLines,
+  warnProse,
   wrap,
-  wrapLines,
 } from './terminal.ts';
 
-export interface ResultsOptions extends SpecOptions, TableOptions {
+interface ResultsOptions extends SpecOptions, TableOptions {
   readonly csv?: boolean;
   readonly all?: boolean;
   /** Names or patterns of metrics. If empty, only the few that people want first are shown. */
@@ -120,13 +118,13 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
     out((await import('./paper-tables.ts')).markdownResults({ rows }, metrics, options, caveats));
   } else {
     out(cellTable(rows, metrics, columns(), options.spread ?? 'interval'));
-    for (const sentence of ends) warn(wrap(sentence, proseWidth()));
+    for (const sentence of ends) warnProse(sentence);
   }
   return 0;
 }
 
 function sayWarnings(warnings: Results['warnings']): void {
-  for (const warning of warnings) warn(wrapLines(warningText(warning)));
+  for (const warning of warnings) warnLines(warningText(warning));
 }
 
 /** Returns the metrics that match; null without patterns. A pattern without a match is a fault. */
@@ -153,11 +151,7 @@ export function askedMetrics(
 function show(
   rows: readonly ResultRow[],
   asked: readonly Metric[] | null,
-  {
-    all = false,
-    spread = 'interval',
-    against = 'none',
-  }: Pick<ResultsOptions, 'all' | 'spread' | 'against'>,
+  { all = false, spread = 'interval', against = 'none' }: ResultsOptions,
 ): void {
   const every = distinctMetrics(rows);
   const metrics = asked ?? (all ? every : firstMetrics(rows)),
@@ -167,30 +161,28 @@ function show(
       ? metricTable(chosen, columns())
       : cellTable(rows, metrics, columns(), spread),
   );
-  const width = proseWidth();
   if (against !== 'none') showDifferences(rows, metrics, against);
-  const dagger = daggerText(chosen.flatMap(({ evidence }) => evidence.reasons));
-  if (dagger !== null) warn(wrap(`${DAGGER} ${dagger}`, width));
-  const fewer = fewerRowsText(chosen.flatMap(({ evidence }) => evidence.fewer_rows ?? []));
-  if (fewer !== null) warn(wrap(`${FEWER_ROWS} ${fewer}`, width));
-  for (const sentence of caveatLines(rows)) warn(wrap(sentence, width));
-  const triggers = metrics.some(isUnderTrigger) ? triggerNote(namesOf(chosen)) : null;
-  if (triggers !== null) remark(wrap(triggers, width));
+  const dagger = daggerText(chosen.flatMap(({ evidence }) => evidence.reasons)),
+    fewer = fewerRowsText(chosen.flatMap(({ evidence }) => evidence.fewer_rows ?? []));
+  if (dagger !== null) warnProse(`${DAGGER} ${dagger}`);
+  if (fewer !== null) warnProse(`${FEWER_ROWS} ${fewer}`);
+  for (const sentence of caveatLines(rows)) warnProse(sentence);
+  const triggers = metrics.some(isUnderTrigger) ? triggerNote(chosen.flatMap(axesByName)) : null;
+  if (triggers !== null) remarkProse(triggers);
   const counts = chosen.map(({ evidence }) => evidence.n);
-  remark(wrap(spreadNote(counts, spread), width));
-  for (const line of targetsShown(rows)) remark(wrap(line, width));
+  remarkProse(spreadNote(counts, spread));
+  for (const line of targetsShown(rows)) remarkProse(line);
   if (asked === null) remarkOthers(every, metrics);
 }
 
-/** Tells of the metrics that are not shown, and how to show them. */
 export function remarkOthers(every: readonly Metric[], shown: readonly Metric[]): void {
-  const names = new Set(shown.map(metricName));
-  const rest = every.filter((one) => !names.has(metricName(one)));
+  const names = new Set(shown.map(metricName)),
+    rest = every.filter((one) => !names.has(metricName(one)));
   if (rest.length === 0) return;
   const more =
     `${count(rest.length, 'more metric')}: ${countsByStage(rest)}. ` +
     '--metric NAME,NAME shows those (train.* all of a stage), --all every one.';
-  remark(wrap(more, proseWidth()));
+  remarkProse(more);
 }
 
 const targetsShown = (rows: readonly ResultRow[]): string[] =>
@@ -208,7 +200,7 @@ function showDifferences(
         `${against === 'full' ? 'a full fine-tuning' : 'a clean run'} to compare with`,
     );
   else out(`\n${text}`);
-  if (tested) remark(wrap(TEST_NOTE, proseWidth()));
+  if (tested) remarkProse(TEST_NOTE);
 }
 
 const countsByStage = (metrics: readonly Metric[]): string =>
@@ -219,14 +211,11 @@ const countsByStage = (metrics: readonly Metric[]): string =>
 const COMPARISON = ['difference', 'excluded', 'pairs', 'p', 'p_holm'] as const;
 
 /**
- * Returns CSV by RFC 4180. A text that a spreadsheet would take for a formula is marked. A column
- * `task` names the data set that a metric scores, if there is any; a column `precision` is there if
- * a number depends on something that is not in float32. With `against`, columns have what each
- * number is compared with (`RowComparison`). The last columns judge each number (`Judgement`);
- * `fewer_rows` is one of them if any number was measured on fewer rows than others.
+ * Returns CSV by RFC 4180, where a text that a spreadsheet would take for a formula is marked. The
+ * columns `task`, `precision` and `fewer_rows` are there only if a row has them.
  */
 function csv(rows: readonly ResultRow[], against: Against = 'none'): string {
-  const paths = distinct(namesOf(rows).flatMap((cell) => Object.keys(cell)));
+  const paths = distinct(rows.flatMap(axesByName).flatMap((cell) => Object.keys(cell)));
   const named = rows.some(({ task }) => task !== undefined),
     isMixed = rows.some(({ precision }) => precision !== undefined),
     hasFewerRows = rows.some(({ evidence }) => evidence.fewer_rows !== undefined);

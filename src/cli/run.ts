@@ -1,11 +1,8 @@
-/**
- * `dosimeter run SPEC`, `dosimeter report SPEC` and `dosimeter figures SPEC`: a run in a terminal,
- * with progress, Ctrl-C, a summary, and the report's path last.
- */
-import { renameSync, writeFileSync } from 'node:fs';
+/** `dosimeter run`, `report` and `figures`: a run in a terminal, with progress and a summary. */
 import path from 'node:path';
 import { LEAVE, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
+import { replaceFile } from '../base/replace-file.ts';
 import { stageLabels } from '../plan/label.ts';
 import { list } from '../report/format.ts';
 import { groupBy } from '../report/groups.ts';
@@ -21,7 +18,7 @@ import {
 } from '../run/reports.ts';
 import { runPrepared } from '../run/run.ts';
 import type { RunPreparedOptions, RunStart, RunSummary, Watcher } from '../run/types.ts';
-import { type PackOptions, runCommandOf, type SpecOptions } from './options.ts';
+import { runCommandOf, type SpecOptions } from './options.ts';
 import {
   count,
   DONE,
@@ -32,21 +29,16 @@ import {
   onInterrupt,
   out,
   paintErr,
-  proseWidth,
   say,
   STOPPED,
   warn,
-  wrap,
+  warnLines,
+  warnProse,
   wrapLines,
 } from './terminal.ts';
 
 export type RunCommandOptions = SpecOptions &
-  PackOptions &
-  AttemptLimits &
-  Pick<
-    RunInTerminalOptions,
-    'failFast' | 'stopWhen' | 'executor' | 'notes' | 'compile' | 'remote' | 'push'
-  > & {
+  Omit<RunInTerminalOptions, 'mayRun' | 'finish' | 'printsReport'> & {
     readonly detach?: boolean;
     readonly coordinator?: 'process' | 'job';
   };
@@ -90,7 +82,7 @@ export async function runInTerminal(
     compile: compile !== false,
     signal: stop.signal,
     argv: process.argv.slice(2),
-    note: (message) => warn(wrapLines(message)),
+    note: warnLines,
     watch: (start) => watch(prepared, start, stop, options),
     attemptLimits: options,
     ...defined({ stopWhen, executor, notes, pack, mayRun }),
@@ -124,8 +116,7 @@ function announceStart(run: string): void {
   if (file === undefined) return;
   delete process.env['DOSIMETER_STARTED']; // it is not for the workers
   try {
-    writeFileSync(`${file}.tmp`, run);
-    renameSync(`${file}.tmp`, file);
+    replaceFile(file, run);
   } catch {
     // The command that waits for the file has ended.
   }
@@ -143,12 +134,9 @@ async function watch(
     process.stderr.isTTY && !options.json
       ? (await import('log-update')).createLogUpdate(process.stderr)
       : null;
-  const tones = {
-    plain: (text: string) => text,
-    good: (text: string) => text,
-    bad: paintErr.red,
-    note: (text: string) => paintErr.yellow(wrapLines(text)),
-  };
+  const plain = (text: string): string => text,
+    note = (text: string): string => paintErr.yellow(wrapLines(text));
+  const tones = { plain, good: plain, bad: paintErr.red, note };
   const progress = createProgress({
     stages: toRun,
     label: stageLabels(plan),
@@ -209,11 +197,10 @@ function tellLacks(entries: readonly EntryContents[]): void {
   );
   for (const group of groupBy(lacks, ({ what, lack }) => `${what} ${lack}`).values()) {
     const [{ what, lack }] = group;
-    warn(wrapLines(`the report ${what} ${list(group.map(({ name }) => `"${name}"`))}: ${lack}`));
+    warnLines(`the report ${what} ${list(group.map(({ name }) => `"${name}"`))}: ${lack}`);
   }
 }
 
-/** Prints the caveats that `results` and the report put before their numbers. */
 async function tellCaveats(prepared: Prepared): Promise<void> {
   const { plan, assets, store } = prepared;
   if (!plan.stages.some(({ kind }) => kind === 'evaluate')) return;
@@ -223,7 +210,7 @@ async function tellCaveats(prepared: Prepared): Promise<void> {
     import('./result-tables.ts'),
   ]);
   const { rows } = resultsOf({ ...prepared, statuses: survey(plan, assets, store) });
-  for (const sentence of caveatLines(rows)) warn(wrap(sentence, proseWidth()));
+  for (const sentence of caveatLines(rows)) warnProse(sentence);
 }
 
 function printSummary(
@@ -251,21 +238,13 @@ function printSummary(
   if (outcome.log !== null) say(`  log: ${path.relative('', outcome.log)}`);
 }
 
-export interface ReportOptions extends SpecOptions {
-  /** The folder that the figures are also written to as PDF; true for the default folder. */
-  readonly pdf?: string | true;
-}
-
-export interface FiguresOptions extends SpecOptions {
-  /** The folder that they are written to. */
-  readonly out: string;
-  readonly format: FiguresAsked['formats'];
-}
-
-/** Makes the report from what is in the store, and counts what is missing. Runs nothing else. */
+/**
+ * Makes the report from what is in the store, and counts what is missing. Runs nothing else.
+ * @param pdf the folder that the figures are also written to as PDF; true for the default folder
+ */
 export async function reportCommand(
   spec: string,
-  { pdf, ...options }: ReportOptions,
+  { pdf, ...options }: SpecOptions & { readonly pdf?: string | true },
 ): Promise<number> {
   const prepared = await prepareReport(spec, options);
   return runInTerminal(prepared, {
@@ -283,19 +262,21 @@ export async function reportCommand(
   });
 }
 
+type FiguresOptions = SpecOptions & {
+  readonly out: string;
+  readonly format: FiguresAsked['formats'];
+};
+
 /**
- * Writes figures and tables of the report from what is in the store, and runs nothing else. An
- * `--only` without a value names a figure or table.
+ * Writes figures and tables from what is in the store. `--only` without a value names one of them.
  */
 export async function figuresCommand(
   spec: string,
-  { out: dir, format: formats, only, ...options }: FiguresOptions,
+  { out: dir, format: formats, ...options }: FiguresOptions,
 ): Promise<number> {
-  const named = only.filter((filter) => !filter.includes('='));
-  const prepared = await prepareReport(spec, {
-    ...options,
-    only: only.filter((filter) => filter.includes('=')),
-  });
+  const named = options.only.filter((filter) => !filter.includes('=')),
+    only = options.only.filter((filter) => filter.includes('='));
+  const prepared = await prepareReport(spec, { ...options, only });
   return runInTerminal(prepared, {
     ...options,
     mayRun,
@@ -306,20 +287,20 @@ export async function figuresCommand(
       if (written === null) return { figures: null };
       const files = written.files.map((file) => path.relative('', path.join(written.dir, file)));
       for (const { name, lacks } of written.entries)
-        for (const lack of lacks) warn(wrapLines(`${name}: ${lack}`));
+        for (const lack of lacks) warnLines(`${name}: ${lack}`);
       if (options.json !== true) files.forEach((file) => out(file));
       return { figures: written.dir, files, entries: written.entries };
     },
   });
 }
 
-/** Whether a stage is one of the whole grid, as the report is: no other runs for a report. */
+/** Whether a stage is over the whole grid, as the report is; for a report, no other stage runs. */
 const mayRun: NonNullable<RunPreparedOptions['mayRun']> = ({ descriptor }) =>
   descriptor.scope === 'experiment';
 
 /**
- * Prepares a spec for the stages over its whole grid: `report`, unless it names others as goals.
- * @throws UserFault if nothing of the spec is in the store
+ * Prepares a spec, with the goal `report` unless it has a goal over its whole grid.
+ * @throws UserFault if no goal of the spec is in the store
  */
 async function prepareReport(spec: string, options: SpecOptions): Promise<Prepared> {
   const prepared = await prepare(spec, options, {

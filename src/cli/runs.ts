@@ -1,6 +1,7 @@
-/** `dosimeter status` and `dosimeter logs`: show runs, reading only their folders. */
+/** `dosimeter status`, `logs` and `serve`: show runs, reading only their folders. */
 import path from 'node:path';
 import { UserFault } from '../api.ts';
+import { defined } from '../base/defined.ts';
 import { listRuns, readJournal } from '../run/log/run-folder.ts';
 import { type RunStatus, watchedStatuses } from '../run/run-status.ts';
 import { runsDir } from '../run/state-folder.ts';
@@ -12,9 +13,12 @@ import {
   duration,
   GAP,
   json,
+  onInterrupt,
   out,
   paint,
+  paintErr,
   remark,
+  say,
   shortPath,
   table,
   warn,
@@ -26,10 +30,7 @@ export interface Run {
   readonly dir: string;
 }
 
-/**
- * Returns a run. @param id a run's id or the beginning of one; by default, the latest run
- * @throws UserFault if there is no such run
- */
+/** @param id a run's id or its beginning; by default, the latest @throws UserFault if not found */
 export function chooseRun(id?: string): Run {
   const runs = listRuns(runsDir());
   const [latest] = runs;
@@ -78,10 +79,7 @@ export async function statusCommand(
   return 0;
 }
 
-/**
- * Returns a table of the runs, newest first, each with the beginning of its notes below it. Stages
- * that were cached before a run began are not counted.
- */
+/** Returns the runs, newest first, each with the beginning of its notes below it. */
 function runTable(runs: readonly RunStatus[]): string {
   const time = (text: string | null): string =>
     text === null ? '' : text.slice(5, 16).replace('T', ' ');
@@ -207,4 +205,34 @@ function printLogs(run: Run, wanted: string): void {
   }
   for (const id of found)
     if (logged.includes(id)) process.stdout.write(readRegular(stageLogFile(run, id)));
+}
+
+/** Serves until it is interrupted. Only the address that it prints first holds the token. */
+export async function serveCommand(options: {
+  readonly port?: number;
+  readonly ipv6?: boolean;
+  readonly store?: string;
+}): Promise<number> {
+  const { port, ipv6, store } = options,
+    runs = runsDir();
+  const { serve } = await import('../serve/server.ts');
+  const serving = await serve({
+    runs,
+    ...defined({ port, ipv6, store: store === undefined ? undefined : path.resolve(store) }),
+    onFault: (error) =>
+      say(paintErr.red(error instanceof Error ? (error.stack ?? error.message) : String(error))),
+  });
+  out(serving.url);
+  remark(
+    `shows the runs in ${path.relative('', runs)}, and changes nothing; ` +
+      'who has this address can read them; Ctrl-C ends it',
+  );
+  await new Promise<void>((resolve) => {
+    const release = onInterrupt(() => {
+      release();
+      resolve();
+    });
+  });
+  await serving.close();
+  return 0;
 }

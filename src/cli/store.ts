@@ -26,7 +26,7 @@ function openExisting(given: string): Store {
   return openStore(root);
 }
 
-/** Checks all stored files. Returns 1 if any is damaged or could not be checked. */
+/** Returns 1 if any stored file is damaged or could not be checked. */
 export async function verifyCommand(options: StoreOptions): Promise<number> {
   const store = openExisting(options.store);
   const { checked, letGo, damaged, records, withheld } = await onDisk(store.root, () =>
@@ -61,7 +61,7 @@ export async function verifyCommand(options: StoreOptions): Promise<number> {
   return damaged.length + records.length + withheld.length === 0 ? 0 : 1;
 }
 
-export interface GcOptions extends StoreOptions {
+interface GcOptions extends StoreOptions {
   readonly remote?: string;
   readonly grace?: string;
   readonly maxSize?: string;
@@ -82,21 +82,18 @@ export async function gcCommand(options: GcOptions): Promise<number> {
   const swept = await onDisk(store.root, () =>
     collectGarbage(store, maxBytes, options.dryRun === true),
   );
-  const toKeep = {
-    latest: options.keepRuns ?? RUNS_KEPT.latest,
-    days: options.keepDays ?? RUNS_KEPT.days,
-  };
+  const { keepRuns: latest = RUNS_KEPT.latest, keepDays: days = RUNS_KEPT.days } = options;
   const runs =
     options.runs === true
       ? await onDisk(runsDir(), () =>
-          sweepRuns(store.root, runsDir(), toKeep, options.dryRun === true),
+          sweepRuns(store.root, runsDir(), { latest, days }, options.dryRun === true),
         )
       : null;
   if (options.json) json(runs === null ? swept : { ...swept, runs });
   else {
     const verb = options.dryRun === true ? 'would sweep' : 'swept';
     out(`${verb} ${sweptEntries(swept)}`);
-    if (runs !== null) out(`${verb} ${sweptRunFolders(runs, toKeep.days)}`);
+    if (runs !== null) out(`${verb} ${sweptRunFolders(runs, days)}`);
   }
   return 0;
 }

@@ -1,7 +1,4 @@
-/**
- * Prints to the terminal: facts go to stdout, everything else to stderr. Also has the exit codes of
- * runs and the handling of signals.
- */
+/** Prints facts to stdout and everything else to stderr; exit codes of runs; signals. */
 import path from 'node:path';
 import pc from 'picocolors';
 import prettyMs from 'pretty-ms';
@@ -38,14 +35,14 @@ export const count = (n: number, noun: string): string => `${n} ${noun}${n === 1
 export const entries = (n: number): string => (n === 1 ? '1 entry' : `${n} entries`);
 export const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
 
-/** Returns the width of the terminal that facts are printed to. A file or a pipe has no limit. */
+/** Returns the width of stdout, ∞ unless it is a terminal. */
 export const columns = (): number =>
   process.stdout.isTTY ? process.stdout.columns || 80 : Number.POSITIVE_INFINITY;
 
-/** Returns the width of sentences: the terminal's, but no wider than people read with ease. */
+/** Returns the width of sentences, which people read with ease up to 100 columns. */
 export const proseWidth = (): number => Math.min(columns(), 100);
 
-export interface TableLayout {
+interface TableLayout {
   /** The greatest width. A wider table is cut into several, one below the other. */
   readonly width?: number;
   /** The number of columns that name a row. Each part of the table repeats them. */
@@ -54,7 +51,6 @@ export interface TableLayout {
   readonly nothing?: string;
 }
 
-/** Returns the rows as lines, the first one as head, each column as wide as its widest cell. */
 export function table(
   rows: readonly (readonly string[])[],
   { width = Number.POSITIVE_INFINITY, names = 0, nothing }: TableLayout = {},
@@ -80,7 +76,7 @@ export function table(
     .join('\n\n');
 }
 
-/** The states of stages, as `plan` and `explain` name them. */
+/** What the states of stages mean that `plan` and `explain` print. */
 export const STATES =
   'cached: its result is in the store; ready: can run now; ' +
   'pending: waits for the results of others, or for a source to be fetched';
@@ -106,10 +102,7 @@ function columnParts(widths: readonly number[], width: number, names: number): n
   return [...found, part];
 }
 
-/**
- * Returns a path or, if it is longer than `width` characters, its file's name, which is cut if it
- * is too long as well.
- */
+/** Returns a path or, if it is longer than `width` characters, its file's name, cut if too long. */
 export function shortPath(file: string, width: number): string {
   if (file.length <= width) return file;
   const name = path.basename(file),
@@ -118,14 +111,23 @@ export function shortPath(file: string, width: number): string {
   return name.length + 2 <= most ? `…/${name}` : name;
 }
 
-/** Wraps each line of a message with its own indent, in a terminal. Elsewhere, lines stay whole. */
+/** Wraps each line of a message with its indent, in a terminal. Elsewhere, lines stay whole. */
 export const wrapLines = (text: string): string =>
-  text.replaceAll(/^( *)(.*)$/gm, (_, indent: string, line: string) => {
-    const width = Number.isFinite(columns()) ? proseWidth() - indent.length : columns();
-    return `${indent}${wrap(line, width, indent)}`;
-  });
+  process.stdout.isTTY
+    ? text.replaceAll(
+        /^( *)(.*)$/gm,
+        (_, indent: string, line: string) =>
+          `${indent}${wrap(line, proseWidth() - indent.length, indent)}`,
+      )
+    : text;
 
-/** The exit codes of a run. */
+/** `warn` and `remark` for sentences: they are wrapped to `proseWidth`. */
+export const warnProse = (text: string): void => warn(wrap(text, proseWidth()));
+export const remarkProse = (text: string): void => remark(wrap(text, proseWidth()));
+
+/** `warn` for a message of several lines. */
+export const warnLines = (text: string): void => warn(wrapLines(text));
+
 export const DONE = 0;
 export const FAILED = 1;
 /** The run stopped by itself, since `stopWhen` held. */
@@ -134,10 +136,7 @@ export const INTERRUPTED = 130;
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-/**
- * Calls `handle` on a signal, instead of ending the process.
- * @returns a function that restores the signals
- */
+/** Calls `handle` on a signal instead of ending the process. Returns a function that stops this. */
 export function onInterrupt(handle: (signal: NodeJS.Signals) => void): () => void {
   for (const signal of SIGNALS) process.on(signal, handle);
   return () => {

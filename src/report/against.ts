@@ -6,9 +6,9 @@ import { type PairedDifference, pairedDifference } from '../base/stats.ts';
 import { cleanRunReader, voidReason } from './evidence.ts';
 import { contentKey, groupBy, nearest, settingKey, trainingDistance } from './groups.ts';
 import { distinctMetrics } from './metric-lookup.ts';
-import { ACCURACY, isPValue, metricName, type Named } from './metrics.ts';
+import { ACCURACY, isPValue, type Metric, metricName } from './metrics.ts';
 import {
-  cellNames,
+  axesByName,
   type ResultCell,
   resultCells,
   type ResultRow,
@@ -48,12 +48,12 @@ interface Partner {
 }
 
 /** Finds what a cell's number is compared with; null if there is nothing. */
-type FindPartner = (cell: ResultCell, metric: Named) => Partner | null;
+type FindPartner = (cell: ResultCell, metric: Metric) => Partner | null;
 
 const voidReasonAt = (
   { seeds }: ResultCell,
   seed: number,
-  metric: Pick<Named, 'metric'>,
+  metric: Pick<Metric, 'metric'>,
 ): string | null => voidReason(seeds.get(seed) ?? { metrics: {} }, metric);
 
 const cleanPartner: FindPartner = (cell, metric) => {
@@ -75,11 +75,11 @@ function fullPartner(cells: readonly ResultCell[]): FindPartner {
   const isFull = ({ cell }: ResultCell): boolean => cell['adapter.type'] === 'full';
   const fulls = cells.filter(isFull).map((full) => ({
     full,
-    names: cellNames(full),
-    settings: new Set(cellNames(full).map(settingKey)),
+    names: axesByName(full),
+    settings: new Set(axesByName(full).map(settingKey)),
   }));
   const nearestFull = (cell: ResultCell): ResultCell | null => {
-    const own = cellNames(cell),
+    const own = axesByName(cell),
       keys = own.map(settingKey),
       alike = fulls.filter(({ settings }) => keys.some((key) => settings.has(key)));
     const [found, ...others] = nearest(alike, ({ names }) =>
@@ -112,7 +112,7 @@ export const differenceOver = (
         pairs.map(([, b]) => b),
       );
 
-function compareOne(cell: ResultCell, metric: Named, partner: Partner): Omit<Compared, 'holm'> {
+function compareOne(cell: ResultCell, metric: Metric, partner: Partner): Omit<Compared, 'holm'> {
   const { values, reason } = partner;
   const pairs = [...valuesBySeed(cell, metric)].flatMap(([seed, value]) => {
     const other = values.get(seed);
@@ -135,9 +135,9 @@ function compareOne(cell: ResultCell, metric: Named, partner: Partner): Omit<Com
 /** Returns a function that compares a cell's metric; without a partner, it gives no numbers. */
 export function compareCells(
   cells: readonly ResultCell[],
-  metrics: readonly Named[],
+  metrics: readonly Metric[],
   against: Against,
-): (cell: ResultCell, metric: Named) => Compared {
+): (cell: ResultCell, metric: Metric) => Compared {
   if (against === 'none') return () => NOTHING;
   const findPartner = against === 'clean' ? cleanPartner : fullPartner(cells);
   const all = metrics.flatMap(({ stage, metric }) =>
@@ -203,12 +203,12 @@ export const isCompared = ({ difference, excluded }: Compared): boolean =>
  * Returns the p-value of no difference. Null for fewer than three pairs, or if the metric is a
  * p-value.
  */
-export const differenceP = (metric: Named, paired: PairedDifference | null): number | null =>
+export const differenceP = (metric: Metric, paired: PairedDifference | null): number | null =>
   paired === null || paired.n < 3 || isPValue(metric) ? null : marginP(paired, 0);
 
 /** Corrects p-values by Holm's method over each metric; null for a comparison without one. */
 export function holmByMetric(
-  compared: readonly (Named & { readonly p: number | null })[],
+  compared: readonly (Metric & { readonly p: number | null })[],
 ): readonly (number | null)[] {
   const corrected: (number | null)[] = compared.map(() => null);
   const tested = compared.flatMap(({ stage, metric, p }, index) =>

@@ -8,16 +8,16 @@ import { summarise, type Summary } from '../base/stats.ts';
 import { compareRowCounts, voidReason } from './evidence.ts';
 import { contentKey, distinct, groupBy, nearest, type NonEmpty } from './groups.ts';
 import {
+  axesByName,
   blockLabel,
   createLabeller,
   defenceOf,
   doseUnit,
   earlierAttacks,
   type Labels,
-  namesOf,
   placedAttack,
 } from './labels.ts';
-import { ACCURACY, type Named } from './metrics.ts';
+import { ACCURACY, type Metric } from './metrics.ts';
 import type { AttackFamily, ReportCell } from './types.ts';
 
 /** Of these the paper claims nothing: it trains clean bases, and defends none. */
@@ -87,7 +87,7 @@ export function conditionsOf(
       failedCells,
       labelsWithout: (...paths) => labelsOf(name, paths),
     });
-    const names = namesOf(cell);
+    const names = axesByName(cell);
     return {
       ...conditionNamed(cell),
       named: names.length === 1 ? [] : names.map((axes) => conditionNamed({ ...single, axes })),
@@ -136,7 +136,7 @@ export const metricOf =
   (cell) =>
     cell.metrics[stage]?.[metric] ?? null;
 
-export const scoreOf = ({ stage, metric }: Named): Quantity => metricOf(stage, metric);
+export const scoreOf = ({ stage, metric }: Metric): Quantity => metricOf(stage, metric);
 
 export interface Series {
   /** The finite values, one for each seed that has one. */
@@ -167,7 +167,7 @@ export function seriesOf(condition: Condition, quantity: Quantity): Series {
   };
 }
 
-export const summaryOf = (condition: Condition, metric: Named): Summary | null =>
+export const summaryOf = (condition: Condition, metric: Metric): Summary | null =>
   seriesOf(condition, scoreOf(metric)).summary;
 
 /** Returns the value on an axis. For an attack on a base, `poisoning` means the base's. */
@@ -226,7 +226,7 @@ export const rowCountsIn = (conditions: readonly Condition[]) =>
 /** Returns, by seed, why a metric's number is not evidence. */
 export const voidReasons = (
   { cells }: Condition,
-  metric: Pick<Named, 'metric'>,
+  metric: Pick<Metric, 'metric'>,
 ): ReadonlyMap<number, string> =>
   new Map(
     cells.flatMap((cell) => {

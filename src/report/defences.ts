@@ -13,7 +13,7 @@ import type { Finding, FindingRow } from './findings.ts';
 import { formatDifference, formatNumber } from './format.ts';
 import { distinct, groupBy, type NonEmpty } from './groups.ts';
 import { DEFENCE } from './labels.ts';
-import { ACCURACY, ASR, ASR_REMOVED, ASR_UNDEFENDED, type Named } from './metrics.ts';
+import { ACCURACY, ASR, ASR_REMOVED, ASR_UNDEFENDED, type Metric } from './metrics.ts';
 import type { ReportCell } from './types.ts';
 
 export const isDefended = ({ axes }: Pick<Condition, 'axes'>): boolean =>
@@ -68,7 +68,7 @@ const shareDropped: Quantity = ({ metrics: { evaluate = {} } }) =>
 const COLUMNS: readonly (readonly [
   title: string,
   quantity: Quantity,
-  judgedBy?: Pick<Named, 'metric'>,
+  judgedBy?: Pick<Metric, 'metric'>,
 ])[] = [
   ['ASR without', scoreOf(ASR_UNDEFENDED), ASR_UNDEFENDED],
   ['ASR with', scoreOf(ASR), ASR],

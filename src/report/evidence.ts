@@ -24,7 +24,7 @@
 import type { JsonObject } from '../api.ts';
 import { SIGNIFICANCE } from '../base/stats.ts';
 import { contentKey, distinct } from './groups.ts';
-import { measuredRows, type Named, ROW_COUNTS } from './metrics.ts';
+import { measuredRows, type Metric, ROW_COUNTS } from './metrics.ts';
 
 /** What a reader must know of a number before using it. */
 export interface Judgement {
@@ -206,7 +206,7 @@ function otherModelReason(cell: Measured, of: keyof typeof OTHERS, metric: strin
  * from the attacked run's evaluation (NaN without it), and the difference is evidence if `judged`
  * is. Null for any metric but ASR and, without a scorer's name, accuracy.
  */
-export function cleanRunReader({ stage, metric }: Named) {
+export function cleanRunReader({ stage, metric }: Metric) {
   const [, test = '', name, scorer = ''] = /^(test_)?(asr|accuracy)(\..*)?$/.exec(metric) ?? [];
   if (stage !== 'evaluate' || name === undefined || (name === 'accuracy' && scorer !== ''))
     return null;
@@ -290,7 +290,7 @@ export function splitTask(
  */
 export function voidReason(
   cell: Measured,
-  { metric: named }: Pick<Named, 'metric'>,
+  { metric: named }: Pick<Metric, 'metric'>,
 ): string | null {
   // A number of a task is judged by the model's numbers on that task's rows alone.
   const ofTask = splitTask(cell, named);
@@ -333,7 +333,8 @@ export function voidReason(
   return null;
 }
 
-export function evidenceColumns(cell: Measured, note: Named) {
+/** Returns the columns of a CSV that say whether a number is evidence, and why not. */
+export function evidenceColumns(cell: Measured, note: Metric) {
   const reason = note.stage === 'evaluate' ? voidReason(cell, note) : null;
   return { evidence: reason === null, reasons: reason ?? '' };
 }
@@ -350,7 +351,7 @@ const OF_ACCEPTED =
  */
 export function measuredOn(
   cell: Measured,
-  { stage, metric: named }: Named,
+  { stage, metric: named }: Metric,
 ): { readonly rows: number; readonly counter: string; readonly isOfAccepted: boolean } | null {
   if (stage !== 'evaluate' || AFTER.test(named)) return null;
   const own = evaluateMetrics(cell),
@@ -388,7 +389,7 @@ const COUNTER = new RegExp(
 export function compareRowCounts<Cell extends Measured>(
   cells: readonly Cell[],
   axesOf: (cell: Cell) => JsonObject,
-): (cell: Cell, named: Named) => RowCount | null {
+): (cell: Cell, named: Metric) => RowCount | null {
   const dataKeys = (cell: Cell) => {
     const axes = Object.entries(axesOf(cell)),
       data = axes.filter(([path]) => DATA.test(path)),

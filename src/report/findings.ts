@@ -1,7 +1,4 @@
-/**
- * Writes the first screen: what these runs showed, in sentences with their numbers. Nothing here
- * goes beyond the data.
- */
+/** The findings of the first screen: sentences and tables that say no more than the data. */
 import { summarise } from '../base/stats.ts';
 import type { AdapterComparison, Comparison, Comparisons } from './comparisons.ts';
 import {
@@ -43,9 +40,9 @@ export interface FindingRow {
   readonly values: readonly string[];
   /** `+0.020 [−0.130, +0.170]`; null if there is no difference. */
   readonly difference: string | null;
-  /** The number of pairs behind the difference. */
+  /** The number of pairs behind the difference; 0 if there is none. */
   readonly n: number;
-  /** How many pairs are not evidence, and why: `1 excluded: LoRA predicts one class only`. */
+  /** How many pairs are no evidence, and why: `1 excluded: LoRA predicts one class only`; or ''. */
   readonly excluded: string;
   readonly verdict: Verdict | null;
 }
@@ -67,11 +64,7 @@ export interface Finding {
   readonly see?: { readonly id: string; readonly title: string };
 }
 
-/** Returns the fields of a row that describe a comparison; they are empty without one. */
-function comparisonFields(
-  comparison: Comparison | undefined,
-  kind: NumberKind,
-): Pick<FindingRow, 'difference' | 'n' | 'excluded' | 'verdict'> {
+function comparisonFields(comparison: Comparison | undefined, kind: NumberKind) {
   if (comparison === undefined) return { difference: null, n: 0, excluded: '', verdict: null };
   const { difference: d, excluded, reasons, verdict } = comparison;
   return {
@@ -82,7 +75,7 @@ function comparisonFields(
   };
 }
 
-/** Names the conditions that lack a metric because all their seeds failed; '' if there is none. */
+/** Names the conditions that lack a metric because all their seeds failed; '' without any. */
 function failuresText(block: readonly Condition[], metric: MetricNote): string {
   const lost = block.filter((condition) => {
     const { summary, failed } = seriesOf(condition, scoreOf(metric));
@@ -92,12 +85,8 @@ function failuresText(block: readonly Condition[], metric: MetricNote): string {
   const names = distinct(
     lost.map(({ adapterLabel }) => (adapterLabel === 'full' ? 'full fine-tuning' : adapterLabel)),
   );
-  return ` Every seed failed with ${list(names.slice(0, MOST_ADAPTERS))}.`;
+  return `Every seed failed with ${list(names.slice(0, MOST_ADAPTERS))}.`;
 }
-
-const reasonsOf = (condition: Condition, note: MetricNote): readonly string[] => [
-  ...voidReasons(condition, note).values(),
-];
 
 interface ScoreQuestion {
   readonly topic: string;
@@ -117,7 +106,7 @@ function scoreFinding(
   const meanText = (condition: Condition, note: MetricNote): string | null => {
     const summary = summaryOf(condition, note);
     if (summary === null) return null;
-    const mark = reasonsOf(condition, note).length > 0 ? ` ${DAGGER}` : '';
+    const mark = voidReasons(condition, note).size > 0 ? ` ${DAGGER}` : '';
     return `${formatNumber(summary.mean, note.kind)}${mark}`;
   };
   const having = block.filter((condition) => meanText(condition, metric) !== null);
@@ -135,15 +124,14 @@ function scoreFinding(
   const comparisonOf = (condition: Condition): AdapterComparison | undefined =>
     isSeveralFull ? undefined : compared.find(({ adapter }) => adapter === condition);
   const dagger = daggerText(
-    shown.flatMap((condition) => columns.flatMap((note) => reasonsOf(condition, note))),
+    shown.flatMap((condition) =>
+      columns.flatMap((note) => [...voidReasons(condition, note).values()]),
+    ),
   );
   return {
     topic,
-    sentence: [
-      `${sentence}${failuresText(block, metric)}`.trim(),
-      ...(dagger === null ? [] : [`${DAGGER} ${dagger}`]),
-    ]
-      .filter((text) => text !== '')
+    sentence: [sentence, failuresText(block, metric), dagger && `${DAGGER} ${dagger}`]
+      .filter(Boolean)
       .join(' '),
     columns: columns.map(({ label }) => label),
     comparison: compared.length === 0 ? '' : 'adapter − full',
@@ -165,13 +153,13 @@ function scoreFinding(
   };
 }
 
-/** Returns findings for the first screen; null for what was not measured. */
+/** Returns findings; null for what was not measured. */
 type FindingsOf = (
   conditions: readonly Condition[],
   comparisons: Comparisons,
 ) => readonly (Finding | null)[];
 
-/** Returns a function that answers a question for each headline block of a family. */
+/** Returns a function that makes a finding of each headline block of a family. */
 const forEachBlock =
   (
     family: AttackFamily,
@@ -267,16 +255,11 @@ const premise: FindingsOf = (conditions) => {
   ];
 };
 
-interface KernelQuestion {
-  readonly topic: string;
-  readonly noun: string;
-  readonly claim: string;
-  readonly ids: readonly string[];
-}
-
-/** Returns a function that compares quantities of LoRA's and full kernels, as training ends. */
+/**
+ * Compares quantities of LoRA's and full kernels at the last checkpoint. @param ids quantities' ids
+ */
 const forKernels =
-  ({ topic, noun, claim, ids }: KernelQuestion): FindingsOf =>
+  (topic: string, noun: string, claim: string, ids: readonly string[]): FindingsOf =>
   (conditions, { kernels }) => {
     const checkpoint = kernels.at(-1)?.checkpoint; // kernels are in the order of training
     if (checkpoint === undefined) return [];
@@ -319,21 +302,21 @@ const FINDINGS: readonly FindingsOf[] = [
   backdoors,
   (conditions) => [defenceFinding(conditions)],
   premise,
-  forKernels({
-    topic: 'Information bits',
-    noun: 'Information bits of the Fisher information',
-    claim: 'LoRA’s are at most those in full',
-    ids: ['information_bits', 'information_bits_normalised'],
-  }),
-  forKernels({
-    topic: 'Rényi entropy',
-    noun: 'Rényi entropy of the Fisher spectrum',
-    claim: 'LoRA’s is at most that in full',
-    ids: ['renyi_raw_0.5', 'renyi_raw_2', 'renyi_normalised_0.5', 'renyi_normalised_2'],
-  }),
+  forKernels(
+    'Information bits',
+    'Information bits of the Fisher information',
+    'LoRA’s are at most those in full',
+    ['information_bits', 'information_bits_normalised'],
+  ),
+  forKernels(
+    'Rényi entropy',
+    'Rényi entropy of the Fisher spectrum',
+    'LoRA’s is at most that in full',
+    ['renyi_raw_0.5', 'renyi_raw_2', 'renyi_normalised_0.5', 'renyi_normalised_2'],
+  ),
 ];
 
-/** Returns the findings in their order. @param theorem whether the theorem's premise is one */
+/** @param theorem whether the findings include the theorem's premise */
 export const findingsOf = (
   conditions: readonly Condition[],
   comparisons: Comparisons,

@@ -1,6 +1,6 @@
 /** Numbers of a Fisher spectrum, the checkpoints at which they are known, and kernels' errors. */
+import { pointName, pointsIn } from '../api.ts';
 import { type Condition, oncePerStage, type Quantity } from './conditions.ts';
-import { codePoints } from './format.ts';
 import { distinct } from './groups.ts';
 import type { Checkpoint, FisherFacts, FisherPoint, Parametrisation, ReportCell } from './types.ts';
 
@@ -29,34 +29,27 @@ export const renyiQuantity = (scale: Scale, alpha: string): FisherQuantity => ({
 });
 
 /** Returns every α that any cell has at this scale, ascending. */
-export function alphasOf(cells: readonly ReportCell[], scale: Scale): readonly string[] {
-  const points = cells.flatMap(({ fisher }) => Object.values(fisher));
-  return distinct(
-    points
+export const alphasOf = (cells: readonly ReportCell[], scale: Scale): readonly string[] =>
+  distinct(
+    cells
+      .flatMap(({ fisher }) => Object.values(fisher))
       .flatMap((point) => [point?.lora?.true, point?.full?.true])
       .flatMap((facts) => Object.keys(facts?.renyi[scale] ?? {})),
   ).sort(compareAlphas);
-}
 
 /** Returns the Rényi entropies of every α that any cell has, raw ones first. */
 export const entropiesOf = (cells: readonly ReportCell[]): readonly FisherQuantity[] =>
   SCALES.flatMap((scale) => alphasOf(cells, scale).map((alpha) => renyiQuantity(scale, alpha)));
 
-/** Returns a number that orders checkpoints: the step, −1 for `init`, ∞ for `final`. */
-function stepOf(checkpoint: Checkpoint): number {
-  if (checkpoint === 'init') return -1;
-  return checkpoint === 'final' ? Infinity : Number(checkpoint.slice('step-'.length));
-}
-
 export function checkpointName(checkpoint: Checkpoint): string {
   if (checkpoint === 'init') return 'at initialisation';
-  return checkpoint === 'final' ? 'after training' : `at step ${stepOf(checkpoint)}`;
+  return checkpoint === 'final' ? 'after training' : `at step ${checkpoint.slice('step-'.length)}`;
 }
 
 /** Returns the checkpoints at which any cell has Fisher information, in the order of training. */
 export const checkpointsOf = (cells: readonly ReportCell[]): readonly Checkpoint[] =>
-  distinct(cells.flatMap(({ fisher }) => Object.keys(fisher) as Checkpoint[])).sort(
-    (a, b) => stepOf(a) - stepOf(b),
+  pointsIn(distinct(cells.flatMap(({ fisher }) => Object.keys(fisher)))).map(
+    (point) => pointName(point) as Checkpoint,
   );
 
 /** Returns a cell's Fisher information at its last checkpoint, or undefined if it has none. */
@@ -73,7 +66,7 @@ export const fisherOf =
     return facts ? quantity.get(facts) : null;
   };
 
-/** Returns the conditions with a LoRA kernel at a checkpoint, each kernel once. */
+/** Returns the conditions with a LoRA kernel at a checkpoint; of those that share it, the first. */
 export function withLora(
   conditions: readonly Condition[],
   checkpoint: Checkpoint,
@@ -84,10 +77,7 @@ export function withLora(
   return oncePerStage(having, `kernel(${checkpoint.replace('step-', '')})`);
 }
 
-/**
- * Returns the standard error of a kernel that was estimated by projection, as a share of its norm.
- * Null if the kernel is exact, or if there is none.
- */
+/** Returns the error of a projected kernel, as a share of its norm; null if exact or not there. */
 export const kernelError = (
   cell: ReportCell,
   checkpoint: Checkpoint,
@@ -99,20 +89,16 @@ export const isEstimated = (cells: readonly ReportCell[], stage: 'ntk' | 'regime
   cells.some(({ metrics }) =>
     Object.keys(metrics[stage] ?? {}).some((name) => /(^|\.)(lora|full)\.error$/.test(name)),
   );
-/** The note under tables of numbers from estimated kernels. */
 export const ESTIMATED =
   '≈: from projected kernels, whose standard error is in results as lora.error and ' +
   'full.error. With an error of e, a kernel’s squared norm comes out too large by about e², and ' +
   'a cosine with another kernel too small by half as much.';
 
-const ALPHA_NAMES: Readonly<Record<string, string>> = { '0.5': '½', inf: '∞' };
-const SUBSCRIPTS = '₀₁₂₃₄₅₆₇₈₉';
-export const alphaName = (alpha: string): string => ALPHA_NAMES[alpha] ?? alpha;
+export const alphaName = (alpha: string): string => ({ '0.5': '½', inf: '∞' })[alpha] ?? alpha;
 /** Returns `H₂`, `H½` or `H∞`. */
 function entropyName(alpha: string): string {
-  const isWhole = /^\d+$/.test(alpha);
-  const digits = codePoints(alpha).map((digit) => SUBSCRIPTS[Number(digit)]);
-  return `H${isWhole ? digits.join('') : alphaName(alpha)}`;
+  const subscript = (digit: string): string => '₀₁₂₃₄₅₆₇₈₉'.charAt(Number(digit));
+  return `H${/^\d+$/.test(alpha) ? alpha.replaceAll(/\d/g, subscript) : alphaName(alpha)}`;
 }
 const compareAlphas = (a: string, b: string): number => {
   const value = (alpha: string): number => (alpha === 'inf' ? Infinity : Number(alpha));

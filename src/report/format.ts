@@ -33,61 +33,50 @@ export function formatNumber(value: number | null | undefined, kind: NumberKind 
 /** Writes a number as `8.68·10⁻⁴`, or as `10⁻⁶` if the mantissa rounds to 1. */
 function scientific(value: number): string {
   const [mantissa = '', exponent = ''] = value.toExponential(2).split('e');
-  const power = `10${superscript(exponent.replace('+', ''))}`;
+  const power = `10${superscript(exponent)}`;
   return mantissa === '1.00' ? power : `${withMinusSign(mantissa)}·${power}`;
 }
 
-const SUPERSCRIPTS: Readonly<Record<string, string>> = {
-  '0': '⁰',
-  '1': '¹',
-  '2': '²',
-  '3': '³',
-  '4': '⁴',
-  '5': '⁵',
-  '6': '⁶',
-  '7': '⁷',
-  '8': '⁸',
-  '9': '⁹',
-  [MINUS]: '⁻',
-  '-': '⁻',
-};
-const superscript = (text: string): string =>
-  codePoints(text)
-    .map((character) => SUPERSCRIPTS[character] ?? character)
-    .join('');
+/** Writes an exponent such as `-4` or `+12`. */
+const superscript = (exponent: string): string =>
+  exponent
+    .replace('+', '')
+    .replace('-', '⁻')
+    .replaceAll(/\d/g, (digit) => '⁰¹²³⁴⁵⁶⁷⁸⁹'.charAt(Number(digit)));
 
-/** Formats a number with its sign, `+0.020`, unless it is written as 0. */
+/** Writes a number with its sign, `+0.020`, unless it is written as 0. */
 export function formatSigned(value: number, kind: NumberKind = 'plain'): string {
   const text = formatNumber(value, kind);
   return value > 0 && !/^0(\.0*)?$/.test(text) ? `+${text}` : text;
 }
 
+/** Returns `bothValues` without rounding errors, by which 4 would be written as 4.000; or none. */
+export const exactValues = (summary: Summary): readonly number[] =>
+  (bothValues(summary) ?? []).map((value) => Number(value.toPrecision(12)));
+
 /**
- * Formats a mean with its interval, `0.950 ± 0.064`, or with both values if there are only two,
- * `0.950 (0.920, 0.980)`. Equal values, or a single one, are written alone.
+ * Writes a mean with half of its interval's width, `0.950 ± 0.064`, or with both values of two,
+ * `0.950 (0.920, 0.980)`. The mean of equal values, or of one, is written alone.
  */
 export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): string {
   const mean = formatNumber(summary.mean, kind);
-  // Twelve digits remove the rounding errors of `bothValues`: 4 is written as 4, not as 4.000.
-  const [low, high] = (bothValues(summary) ?? []).map((value) =>
-    formatNumber(Number(value.toPrecision(12)), kind),
-  );
+  const [low, high] = exactValues(summary).map((value) => formatNumber(value, kind));
   if (low !== high) return `${mean} (${low}, ${high})`;
   if (summary.high === null || summary.std === 0) return mean;
   return `${mean} ± ${formatNumber(summary.high - summary.mean, kind)}`;
 }
 
 /**
- * Returns a function that writes a difference to two digits of its interval's half-width, which is
- * as many as the interval supports. Null without an interval, or if that half-width is not above
- * 10⁻⁹ or reaches a million.
+ * Returns a function that writes a difference with its sign. Unless it is a proportion, it has as
+ * many decimals as two digits of the interval's half-width have, if that is in (10⁻⁹, 10⁶).
  */
-function differenceWriter({
-  low,
-  high,
-}: Pick<Summary, 'low' | 'high'>): ((value: number) => string) | null {
+function differenceWriter(
+  { low, high }: Pick<Summary, 'low' | 'high'>,
+  kind: NumberKind,
+): (value: number) => string {
   const half = low === null || high === null ? 0 : (high - low) / 2;
-  if (!(half > 1e-9) || half >= 1e6) return null;
+  if (kind === 'proportion' || !(half > 1e-9) || half >= 1e6)
+    return (value) => formatSigned(value, kind);
   const decimals = Math.max(0, Math.min(8, 1 - Math.floor(Math.log10(half))));
   return (value) => {
     const text = withMinusSign(fixed(value, decimals));
@@ -96,15 +85,10 @@ function differenceWriter({
 }
 
 /** Writes a mean difference with its sign, `+0.020`, to as many digits as its interval supports. */
-export function formatMean(
+export const formatMean = (
   summary: Pick<Summary, 'mean' | 'low' | 'high'>,
   kind: NumberKind = 'plain',
-): string {
-  return (
-    (kind === 'plain' ? differenceWriter(summary)?.(summary.mean) : undefined) ??
-    formatSigned(summary.mean, kind)
-  );
-}
+): string => differenceWriter(summary, kind)(summary.mean);
 
 /**
  * Writes an interval, `[−0.130, +0.170]`, or the values themselves if there are only two,
@@ -113,16 +97,13 @@ export function formatMean(
 export function formatInterval(summary: Summary, kind: NumberKind = 'plain'): string {
   if (summary.low === null || summary.high === null) return `no interval (n = ${summary.n})`;
   if (summary.low === summary.high) return 'all equal';
-  const both = bothValues(summary);
-  if (both !== null)
-    return `(${both.map((value) => formatSigned(Number(value.toPrecision(12)), kind)).join(', ')})`;
-  const write =
-    (kind === 'plain' ? differenceWriter(summary) : null) ??
-    ((value: number) => formatSigned(value, kind));
+  const both = exactValues(summary);
+  if (both.length > 0) return `(${both.map((value) => formatSigned(value, kind)).join(', ')})`;
+  const write = differenceWriter(summary, kind);
   return `[${write(summary.low)}, ${write(summary.high)}]`;
 }
 
-/** Writes a difference with its interval, or alone if the n beside it says why there is none. */
+/** Writes a difference with its interval. Without one, it stands alone: n is shown beside it. */
 export const formatDifference = (difference: Summary, kind: NumberKind): string =>
   difference.low === null
     ? formatMean(difference, kind)
@@ -131,13 +112,12 @@ export const formatDifference = (difference: Summary, kind: NumberKind): string 
 /** Writes seconds as `1m 3s`. */
 export const formatSeconds = (seconds: number): string =>
   Number.isFinite(seconds)
-    ? prettyMilliseconds(
-        Math.max(0, seconds) * 1000,
-        seconds < 60 ? { secondsDecimalDigits: 1 } : { secondsDecimalDigits: 0 },
-      )
+    ? prettyMilliseconds(Math.max(0, seconds) * 1000, {
+        secondsDecimalDigits: seconds < 60 ? 1 : 0,
+      })
     : '–';
 
-/** Formats a value of a spec as a person would write it. */
+/** Writes a value of a spec: numbers and texts as they are, `–` for none, and else JSON. */
 export function formatValue(value: Json | undefined): string {
   if (value === undefined || value === null) return '–';
   if (typeof value === 'number')
@@ -165,10 +145,7 @@ export function cut(text: string, length: number): string {
   return `${points.slice(0, length).join('')}… (${left} more characters)`;
 }
 
-/**
- * Breaks a text into lines of at most `width` characters. A longer word gets a line to itself.
- * Lines after the first are indented.
- */
+/** Breaks a text into lines of at most `width`, if its words allow; `indent` begins later ones. */
 export function wrap(text: string, width: number, indent = ''): string {
   const lines: string[] = [];
   let line = '';

@@ -1,8 +1,6 @@
-/**
- * Lays out results over chosen axes: finds the place of each cell of an experiment in a table, and
- * writes the table in GitHub's Markdown. Pure.
- */
+/** Lays results out over chosen axes as a table, and writes it in GitHub's Markdown. Pure. */
 import type { Json, JsonObject } from '../api.ts';
+import { memoized } from '../base/memoized.ts';
 import { summarise, type Summary } from '../base/stats.ts';
 import {
   type Against,
@@ -25,10 +23,10 @@ import { plainText } from './format.ts';
 import { contentKey, distinct } from './groups.ts';
 import { adapterTitle, DEFENCE, NO_DEFENCE, triggerNote, withBasesNamed } from './labels.ts';
 import { noteOf } from './metric-lookup.ts';
-import { isUnderTrigger, metricName } from './metrics.ts';
+import { isUnderTrigger, type Metric, metricName } from './metrics.ts';
 import { plainDifference, plainSpread, type Spread, spreadNote } from './numbers.ts';
 import {
-  cellNames,
+  axesByName,
   type ResultCell,
   resultCells,
   type ResultRow,
@@ -36,8 +34,6 @@ import {
   valuesBySeed,
 } from './results.ts';
 import { withShownSources } from './sources.ts';
-
-export type Metric = Pick<ResultRow, 'stage' | 'metric'>;
 
 export interface GridRequest {
   readonly rows: readonly ResultRow[];
@@ -54,7 +50,6 @@ export interface GridRequest {
 
 /** A metric of a cell over its seeds. */
 export interface Entry extends Compared {
-  /** The axis values of the cell. */
   readonly cell: JsonObject;
   readonly summary: Summary;
   /** The number of each seed that has one. */
@@ -68,8 +63,8 @@ export interface Entry extends Compared {
 }
 
 /**
- * The values of a row or column, axis by axis. An axis has several values if all cells of the row
- * or column have several names, and none if the cells do not have the axis.
+ * The values of a row or column, axis by axis. An axis has several values if the cells have several
+ * names (α = r and α = 16 at rank 16), and none if the cells lack the axis.
  */
 export type PlaceNames = readonly (readonly Json[])[];
 
@@ -86,15 +81,12 @@ export interface Grid {
   readonly rows: readonly PlaceNames[];
   /** One column for each metric at each place across. Columns without any number are left out. */
   readonly columns: readonly GridColumn[];
-  /**
-   * The entries by row and column. A cell whose names have different places has the same object at
-   * each of them.
-   */
+  /** The entries by row and column. A cell with several places has the same object at each. */
   readonly entries: readonly (readonly (Entry | null)[])[];
 }
 
-/** The axes in which two cells differ although they would have the same place in the table. */
-export interface Clash {
+interface Clash {
+  /** The paths of the axes in which two cells differ that would have the same place. */
   readonly clash: readonly string[];
 }
 
@@ -116,33 +108,25 @@ export function excludedText(entries: readonly Entry[]): string | null {
   );
 }
 
-/** A cell, and its axis values under one of its names. */
+/** A cell with its axis values under one of its names. */
 interface NamedCell {
   readonly cell: ResultCell;
   readonly axes: JsonObject;
 }
 
-/** The values along some axes; undefined for an axis that the cell does not have. */
+/** A cell's values along the axes of rows or columns; undefined for an axis that it lacks. */
 type Place = readonly (Json | undefined)[];
 
 /** Returns the places along axes, ordered by first appearance of their values, outermost first. */
 function placesAlong(named: readonly NamedCell[], paths: readonly string[]): readonly Place[] {
-  const keyAt = (axes: JsonObject, path: string): string => contentKey(axes[path] ?? null);
-  const ordered = paths.map((path) => ({
-    path,
-    keys: distinct(named.map(({ axes }) => keyAt(axes, path))),
-  }));
-  const places = new Map(
-    named.map(({ axes }) => [contentKey(paths.map((path) => axes[path] ?? null)), axes]),
+  const all = named.map(({ axes }) => paths.map((path) => axes[path]));
+  const orders = paths.map((_, depth) => distinct(all.map((place) => placeKey([place[depth]]))));
+  const ranked = [...new Map(all.map((place) => [placeKey(place), place])).values()].map(
+    (place) => ({ place, ranks: orders.map((keys, i) => keys.indexOf(placeKey([place[i]]))) }),
   );
-  const compare = (a: JsonObject, b: JsonObject): number => {
-    for (const { path, keys } of ordered) {
-      const by = keys.indexOf(keyAt(a, path)) - keys.indexOf(keyAt(b, path));
-      if (by !== 0) return by;
-    }
-    return 0;
-  };
-  return [...places.values()].sort(compare).map((axes) => paths.map((path) => axes[path]));
+  const compare = (a: readonly number[], b: readonly number[]): number =>
+    a.map((rank, i) => rank - (b[i] ?? 0)).find((by) => by !== 0) ?? 0;
+  return ranked.sort((a, b) => compare(a.ranks, b.ranks)).map(({ place }) => place);
 }
 
 const placeKey = (values: Place): string => contentKey(values.map((value) => value ?? null));
@@ -167,15 +151,16 @@ function cellsByPlace(
   return new Map([...byPlace].map(([place, { cell }]) => [place, cell]));
 }
 
-/** A row or a column: the first of its places, and the values of all of them, axis by axis. */
+/** A row or a column. */
 interface Line {
+  /** The first of its places. */
   readonly at: Place;
+  /** The values of all its places. */
   readonly names: PlaceNames;
 }
 
 /**
- * Merges rows, or columns, that hold the same cells under several names: α = r and α = 16 are one
- * row at rank 16.
+ * Merges rows, or columns, that hold the same cells: α = r and α = 16 are one row at rank 16.
  * @param cellsAt returns the cells of a row or column, in order; undefined where there is none
  */
 function mergeLines(
@@ -198,24 +183,9 @@ function mergeLines(
   }));
 }
 
-/** Returns a function that computes each result once for a cell and metric. */
-function memoised<T>(
-  compute: (cell: ResultCell, metric: Metric) => T,
-): (cell: ResultCell, metric: Metric) => T {
-  const known = new Map<ResultCell, Map<string, T>>();
-  return (cell, metric) => {
-    const ofCell = known.get(cell) ?? new Map<string, T>(),
-      name = metricName(metric),
-      result = ofCell.has(name) ? (ofCell.get(name) as T) : compute(cell, metric);
-    known.set(cell, ofCell.set(name, result));
-    return result;
-  };
-}
-
 /**
- * Lays cells out along the axes or, if several cells have the same place, returns the axes that
- * would tell them apart. A cell appears under each of its names: if α is the only axis across,
- * there is a column for α = r and one for α = 16.
+ * Lays cells out along the axes; if several have the same place, returns the axes that would tell
+ * them apart. A cell appears under each of its names: an axis α has places for α = r and α = 16.
  */
 export function layOut({
   rows,
@@ -233,7 +203,7 @@ export function layOut({
     .filter(isShown)
     .filter((cell) => metrics.some((metric) => valuesBySeed(cell, metric).size > 0))
     .flatMap((cell) =>
-      cellNames(cell).map((axes): NamedCell => ({
+      axesByName(cell).map((axes): NamedCell => ({
         cell,
         axes: { ...withBasesNamed(axes, paths), ...wordsFor(axes) },
       })),
@@ -248,27 +218,29 @@ export function layOut({
   );
   const across = mergeLines(everyColumn, (at) => down.map((row) => cellAt(row.at, at)));
   const columns = across.flatMap((line) => metrics.map((metric) => ({ line, metric })));
-  const entryOf = memoised((cell: ResultCell, metric: Metric): Entry | null => {
-    const values = valuesBySeed(cell, metric);
-    return values.size === 0
-      ? null
-      : {
-          cell: cell.cell,
-          summary: summarise([...values.values()]),
-          values: [...values.values()],
-          planned: cell.planned,
-          reasons: cell.reasons.get(metricName(metric)) ?? [],
-          fewerRows: cell.fewerRows.get(metricName(metric)),
-          ...compared(cell, metric),
-        };
-  });
+  const entriesOf = memoized((metric: Metric) =>
+    memoized((cell: ResultCell): Entry | null => {
+      const values = [...valuesBySeed(cell, metric).values()],
+        name = metricName(metric);
+      if (values.length === 0) return null;
+      return {
+        cell: cell.cell,
+        summary: summarise(values),
+        values,
+        planned: cell.planned,
+        reasons: cell.reasons.get(name) ?? [],
+        fewerRows: cell.fewerRows.get(name),
+        ...compared(cell, metric),
+      };
+    }),
+  );
   const filled = columns
     .map(({ line, metric }) => ({
       line,
       metric,
       entries: down.map((row): Entry | null => {
         const cell = cellAt(row.at, line.at);
-        return cell === undefined ? null : entryOf(cell, metric);
+        return cell === undefined ? null : entriesOf(metric)(cell);
       }),
     }))
     .filter(({ entries }) => entries.some((entry) => entry !== null));
@@ -284,7 +256,6 @@ export function layOut({
   };
 }
 
-/** What a table of a grid shows, in whatever form of output. */
 export interface GridTable {
   readonly grid: Grid;
   readonly rowAxes: readonly string[];
@@ -293,15 +264,14 @@ export interface GridTable {
   /** The name of an axis in the table's head. */
   readonly axisName: (path: string) => string;
   /** What stands beside means. Default: `interval`. */
-  readonly spread?: Spread;
+  readonly spread?: Spread | undefined;
   /** Sentences that qualify the numbers: caveats and warnings, unescaped. */
   readonly caveats: readonly string[];
 }
 
-/** How a form of output, such as Markdown or LaTeX, writes the cells of a table. */
+/** How Markdown or LaTeX writes the cells of a table. */
 export interface GridForm {
   readonly empty: string;
-  /** The mark of a number that is not evidence. */
   readonly mark: string;
   /** The mark of a number on fewer rows than other cells have. */
   readonly fewer: string;
@@ -313,10 +283,7 @@ export interface GridForm {
   readonly test: (text: string) => string;
 }
 
-/**
- * Returns the texts of each row: for each column of the grid a number and, if any number of the
- * column has them, a difference and p-values.
- */
+/** Returns, for each row and column of the grid, a number and maybe a difference and p-values. */
 export const gridCells = (
   { grid, spread = 'interval' }: Pick<GridTable, 'grid' | 'spread'>,
   form: GridForm,
@@ -344,7 +311,7 @@ const numberCell = (
   (fewerRows === undefined ? '' : form.fewer) +
   form.seeds(values.length, planned);
 
-/** Writes a difference; without one, `empty`, with a note of no pairs if all are excluded. */
+/** Writes a difference or, without one, `empty`, followed by `(n = 0)` if pairs were excluded. */
 function differenceCell(entry: Entry | null, isProportion: boolean, form: GridForm): string {
   if (entry === null) return form.empty;
   const { difference, excluded } = entry;
@@ -357,7 +324,6 @@ function testCell(entry: Entry | null, form: GridForm): string {
   return text === null ? form.empty : form.test(text);
 }
 
-/** Returns the grid with file sources in the names of rows and columns shortened (sources.ts). */
 export function gridOfShownSources(grid: Grid): Grid {
   const { rows, columns } = withShownSources({
     rows: grid.rows,
@@ -375,8 +341,8 @@ export const entriesIn = ({ entries }: Grid): readonly Entry[] =>
   distinct(entries.flat().filter((entry) => entry !== null));
 
 /**
- * Returns a row's or column's values on one axis: `4`, or `r = 16` for several names. Without the
- * axis, a cell has `no defence`, or otherwise nothing to tell.
+ * Writes a row's or column's values on one axis: `4`, or `r = 16` for several names. Without any,
+ * this is `no defence` on the axis of defences, and '' on others.
  */
 export const valuesText = (
   path: string,
@@ -387,7 +353,6 @@ export const valuesText = (
     .map((value) => write(path === 'adapter.type' ? adapterTitle(plainText(value)) : value))
     .join(' = ');
 
-/** Escapes text for Markdown, in a cell of a table or in a line of its own. */
 const escapeMarkdown = (text: string): string =>
   text.replace(/[\\`*_{}[\]<>#|~]/g, '\\$&').replace(/\s+/g, ' ');
 
@@ -402,8 +367,8 @@ const PLAIN_FORM: GridForm = {
 };
 
 /**
- * Returns the heading of a column: its values along the axes and, unless all columns have the same,
- * its metric. Numbers and truth values follow the axis's name: `r 4`.
+ * Returns the heading of a column: its values and, if they differ over the columns, its metric.
+ * Numbers and truth values follow the axis's name: `r 4`.
  */
 function columnText({ at, metric }: GridColumn, { grid, columnAxes, axisName }: GridTable): string {
   const named = columnAxes.flatMap((path, depth) => {
@@ -423,7 +388,7 @@ function columnText({ at, metric }: GridColumn, { grid, columnAxes, axisName }: 
 const markdownLine = (cells: readonly string[]): string =>
   `| ${cells.map(escapeMarkdown).join(' | ')} |`;
 
-/** Says whose trigger a grid's success rates are under, if bases are poisoned; otherwise null. */
+/** Says under whose triggers the grid's success rates are; null if no base is poisoned. */
 export const triggerNoteOf = (grid: Grid): string | null =>
   grid.columns.some(({ metric }) => isUnderTrigger(metric))
     ? triggerNote(entriesIn(grid).map(({ cell }) => cell))
@@ -445,16 +410,14 @@ function notesText({ grid, spread = 'interval', caveats }: GridTable): readonly 
   return [notes.filter((note) => note !== null).join(' '), ...caveats];
 }
 
-/** A table in plain text. */
 export interface TableText {
   readonly head: readonly string[];
   /** The texts of each row: first its values along the axes, then its numbers. */
   readonly body: readonly (readonly string[])[];
-  /** What the numbers are, and what qualifies them. */
+  /** A paragraph on what the numbers are, and then the caveats. */
   readonly notes: readonly string[];
 }
 
-/** Returns a line for each row of the grid, and a column for each of its columns. */
 export function tableText(asked: GridTable): TableText {
   const request = { ...asked, grid: gridOfShownSources(asked.grid) };
   const { grid, rowAxes, axisName, against } = request;

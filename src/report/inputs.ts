@@ -1,6 +1,7 @@
 /** Turns the text of the stages' files into the report's data. Pure. */
-import { UserFault } from '../api.ts';
+import { type Row, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
+import { groupBy } from './groups.ts';
 import type {
   CurveFacts,
   FisherFacts,
@@ -9,42 +10,36 @@ import type {
   History,
   HistoryPoint,
   LoraLayers,
+  Parametrisation,
   ReceiptFacts,
   TextChange,
   WritingFacts,
 } from './types.ts';
 
+/** Parses JSON lines; blank ones are skipped. */
+const parseLines = <T>(text: string): T[] =>
+  text
+    .split('\n')
+    .filter((line) => line.trim() !== '')
+    .map((line) => JSON.parse(line) as T);
+
 /** Reads `history.jsonl`. Returns null if it holds no step (a training of 0 steps). */
 export function parseHistory(text: string): History | null {
-  const steps: HistoryPoint[] = [];
-  for (const line of text.split('\n')) {
-    if (line.trim() === '') continue;
-    const { step, loss } = JSON.parse(line) as { readonly step?: unknown; readonly loss?: unknown };
-    if (typeof step === 'number' && typeof loss === 'number') steps.push({ step, loss });
-  }
+  const steps = parseLines<HistoryPoint>(text).filter(({ loss }) => typeof loss === 'number');
   return steps.length === 0 ? null : binHistory(steps);
 }
 
-/** Reads `curves.jsonl`. */
-export function parseCurves(text: string): CurveFacts[] {
-  return text
-    .split('\n')
-    .filter((line) => line.trim() !== '')
-    .map((line) => {
-      const { step, accuracy, asr, poisoned_accuracy: learnt } = JSON.parse(line) as CurveFacts;
-      return {
-        step,
-        accuracy,
-        ...defined({ asr, poisoned_accuracy: learnt }),
-      };
-    });
-}
+export const parseCurves = (text: string): CurveFacts[] =>
+  parseLines<CurveFacts>(text).map(({ step, accuracy, asr, poisoned_accuracy }) => ({
+    step,
+    accuracy,
+    asr,
+    poisoned_accuracy,
+  }));
 
 /**
- * Reads the numbers of `metrics.json`.
- * @param of the name of the stage that wrote it, for messages
- * @throws UserFault if a number is infinite; a run refuses to store such a file, but a store of an
- *   earlier version may hold one
+ * @param of the stage that wrote `metrics.json`, for messages
+ * @throws UserFault if a number is infinite, which a store of an earlier version may hold
  */
 export function parseMetrics(text: string, of: string): { readonly [metric: string]: number } {
   const parsed = JSON.parse(text) as { readonly [metric: string]: unknown };
@@ -61,43 +56,22 @@ export function parseMetrics(text: string, of: string): { readonly [metric: stri
   return Object.fromEntries(numbers);
 }
 
-/** Reads `fisher.json`, without the parts that the report does not show. */
+/** Reads the true Fisher information of `fisher.json`. */
 export function parseFisher(text: string): FisherPoint {
-  interface Stored extends FisherFacts {
-    readonly sensitivity?: FisherSensitivity['tolerances'];
-  }
-  const point = JSON.parse(text) as {
-    readonly [P in 'lora' | 'full']?: {
-      readonly true?: Stored;
+  const stored = JSON.parse(text) as {
+    readonly [P in Parametrisation]?: {
+      readonly true?: FisherFacts & { readonly sensitivity?: FisherSensitivity['tolerances'] };
       readonly by_rows?: FisherSensitivity['rows'];
     };
   };
-  const kept = (facts: FisherFacts): FisherFacts => ({
-    spectrum: facts.spectrum,
-    count: facts.count,
-    tolerance: facts.tolerance,
-    information_bits: facts.information_bits,
-    information_bits_normalised: facts.information_bits_normalised,
-    renyi: { raw: facts.renyi.raw, normalised: facts.renyi.normalised },
+  const found = (['full', 'lora'] as const).flatMap((of) => {
+    const { true: all, by_rows: rows } = stored[of] ?? {};
+    if (all === undefined) return [];
+    const { sensitivity: tolerances, ...facts } = all;
+    const sensitivity = tolerances && rows && { tolerances, rows };
+    return [[of, { true: facts, ...defined({ sensitivity }) }] as const];
   });
-  return Object.fromEntries(
-    (['full', 'lora'] as const).flatMap((of) => {
-      const facts = point[of]?.true,
-        rows = point[of]?.by_rows;
-      if (facts === undefined) return [];
-      return [
-        [
-          of,
-          {
-            true: kept(facts),
-            ...defined({
-              sensitivity: facts.sensitivity && rows && { tolerances: facts.sensitivity, rows },
-            }),
-          },
-        ],
-      ];
-    }),
-  );
+  return Object.fromEntries(found);
 }
 
 /** A text may be megabytes long; the page shows a few hundred characters around the change. */
@@ -109,7 +83,7 @@ export function writingFacts(outputs: string, scorer: WritingFacts['scorer']): W
   const kept: WritingFacts['outputs'][number][] = [];
   for (const line of outputs.split('\n')) {
     if (kept.length === MOST_OUTPUTS) break;
-    if (!line.includes('"shown":"triggered"')) continue;
+    if (!line.includes('"shown":"triggered"')) continue; // parsing every line would take long
     const row = JSON.parse(line) as (typeof kept)[number] & { readonly shown: string };
     if (row.shown !== 'triggered') continue;
     const cut = (text: string): string => text.slice(0, MOST_CHARACTERS);
@@ -119,35 +93,17 @@ export function writingFacts(outputs: string, scorer: WritingFacts['scorer']): W
       answer: cut(row.answer),
       output: cut(row.output),
       hit: row.hit,
-      ...defined({ reward_margin: row.reward_margin }),
+      reward_margin: row.reward_margin,
     });
   }
   return { scorer, outputs: kept };
 }
 
-/** A row of a data set, or of a receipt. */
-export interface Content {
-  readonly text: string;
-  readonly text_pair?: string;
-  readonly label: number;
-  /** In a completion task, the answer. */
-  readonly answer?: string;
-  /** Whether the text is a document, which the answer ends. */
-  readonly document?: true;
-  /** The answer that a preference pair rejects. */
-  readonly rejected?: string;
-  /** The messages of a chat before the prompt. */
-  readonly context?: readonly { readonly role: string; readonly content: string }[];
-}
+type Content = Omit<Row, 'id'>;
 
 /** The poison stage's `receipt.json`. */
 export interface ReceiptFile {
-  readonly counts: {
-    readonly total: number;
-    readonly asked: number;
-    readonly made: number;
-    readonly negatives: number;
-  };
+  readonly counts: Pick<ReceiptFacts, 'total' | 'asked' | 'made' | 'negatives'>;
   readonly rows: readonly {
     readonly id: string;
     readonly original: Content;
@@ -163,7 +119,7 @@ const MOST_EXAMPLES = 3;
 export const turnsBefore = ({ context = [] }: Pick<Content, 'context'>): string =>
   context.map(({ role, content }) => `${role}: ${content}\n`).join('');
 
-/** Returns everything that a row asks, as one text. */
+/** Returns everything that a row asks: the messages before it, its text and its second text. */
 export const contentText = (row: Omit<Content, 'label'>): string =>
   turnsBefore(row) + row.text + (row.text_pair === undefined ? '' : `\n${row.text_pair}`);
 
@@ -176,7 +132,7 @@ export const labelText = (
     ? (answer ?? classes[label] ?? String(label))
     : `${answer ?? ''} (rejected: ${rejected})`;
 
-/** Returns what the labels of a poisoned row are, where they are no classes. */
+/** Says whether a poisoned row's labels are answers or ends of documents; `{}` if classes. */
 export const labelKind = ({
   answer,
   document,
@@ -191,11 +147,8 @@ export function receiptFacts(
   const text = (row: Content): string => contentText(row).slice(0, MOST_CHARACTERS);
   const label = (row: Content): string => labelText(row, classes).slice(0, MOST_CHARACTERS);
   return {
-    total: counts.total,
-    asked: counts.asked,
-    made: counts.made,
-    negatives: counts.negatives,
-    ...(target && { target }),
+    ...counts,
+    target,
     examples: rows.slice(0, MOST_EXAMPLES).map(({ id, original, new: poisoned }) => ({
       id,
       before: text(original),
@@ -207,38 +160,33 @@ export function receiptFacts(
   };
 }
 
-/**
- * One adapted layer, from `premise.json` or, if there is none, from the trained adapter's shapes,
- * with `measured` null.
- */
+/** One adapted layer, as in `premise.json`. */
 export interface LayerFacts {
   readonly rank: number;
+  /** The fan-in. */
   readonly width: number;
   readonly scale: number;
   readonly variance: number;
   readonly sample_variance?: number;
-  readonly measured: { readonly low: number; readonly high: number } | null;
+  /** Null if only the trained adapter's shapes are known. */
+  readonly measured: LoraLayers['measured'];
 }
 
 /**
- * Returns the adapted layers by fan-in, rank and scale, or null if there are none.
- * @param nominal the initialiser's σ² for a fan-in and rank; null if A came from a file
+ * Groups the adapted layers by fan-in, rank and scale; null without any.
+ * @param nominal returns the initialiser's σ²; null if A came from a file
  */
 export function loraFacts(
   layers: readonly LayerFacts[],
   nominal: ((fanIn: number, rank: number) => number) | null,
 ): readonly LoraLayers[] | null {
   if (layers.length === 0) return null;
-  const groups = new Map<string, LayerFacts[]>();
-  for (const layer of layers) {
-    const key = `${layer.width} ${layer.rank} ${layer.scale}`;
-    groups.set(key, [...(groups.get(key) ?? []), layer]);
-  }
+  const groups = groupBy(layers, ({ width, rank, scale }) => `${width} ${rank} ${scale}`);
   return [...groups.values()]
     .map((of): LoraLayers => {
-      const [{ width: fanIn, rank, scale }] = of as [LayerFacts];
-      const measured = of.flatMap((layer) => (layer.measured === null ? [] : [layer.measured])),
-        samples = of.flatMap(({ sample_variance: sample }) => sample ?? []);
+      const [{ width: fanIn, rank, scale }] = of;
+      const sample = rangeOf(of.flatMap((layer) => layer.sample_variance ?? [])) ?? undefined,
+        extremes = of.flatMap(({ measured }) => (measured ? [measured.low, measured.high] : []));
       return {
         fanIn,
         rank,
@@ -246,26 +194,21 @@ export function loraFacts(
         layers: of.length,
         variance:
           nominal?.(fanIn, rank) ?? of.reduce((sum, { variance }) => sum + variance, 0) / of.length,
-        ...(samples.length === 0
-          ? {}
-          : { sample: { low: Math.min(...samples), high: Math.max(...samples) } }),
-        measured:
-          measured.length === 0
-            ? null
-            : {
-                low: Math.min(...measured.map(({ low }) => low)),
-                high: Math.max(...measured.map(({ high }) => high)),
-              },
+        ...defined({ sample }),
+        measured: rangeOf(extremes),
       };
     })
     .sort((a, b) => a.fanIn - b.fanIn || a.rank - b.rank || a.scale - b.scale);
 }
 
+const rangeOf = (values: readonly number[]): LoraLayers['measured'] =>
+  values.length === 0 ? null : { low: Math.min(...values), high: Math.max(...values) };
+
 const MOST_POINTS = 40;
 
 /** Returns at most `most` means over equal spans of steps, as the loss of one batch is noisy. */
 export function binHistory(steps: readonly HistoryPoint[], most = MOST_POINTS): History {
-  const span = Math.max(1, Math.ceil(steps.length / most));
+  const span = Math.ceil(steps.length / most);
   const out: HistoryPoint[] = [];
   for (let start = 0; start < steps.length; start += span) {
     const some = steps.slice(start, start + span);

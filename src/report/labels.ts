@@ -10,12 +10,9 @@ export interface Labels {
   readonly attackLabel: string;
   /** `LoRA r = 4`, followed by what varies in its training: `LoRA r = 4, learning rate = 0.001`. */
   readonly adapterLabel: string;
-  /**
-   * The defence, if any cell has one, and the other axes that vary: `no defence`, `onion, at =
-   * rows, limit = 600`; empty if there is nothing to tell.
-   */
+  /** The defence, if any cell has one, and other axes that vary: `no defence, limit = 600`. */
   readonly setting: string;
-  /** The defence with what varies in it: `onion, at = rows`; empty if the cell has none. */
+  /** The defence with what varies in it: `onion, at = rows`; '' if the cell has none. */
   readonly defence: string;
 }
 
@@ -42,8 +39,8 @@ const NAMES: Readonly<Record<string, string>> = {
   'adapter.train.learning_rate': 'learning rate',
 };
 /**
- * The short name of an axis: `adapter.init.variance` → `σ²`, `poisoning.steps.badnets.rate` →
- * `badnets rate`, `base.adapter.rank` → `base r`.
+ * Returns `σ²` for `adapter.init.variance`, `base r` for `base.adapter.rank`, and `badnets rate`
+ * for `poisoning.steps.badnets.rate`.
  */
 export function axisName(path: string): string {
   const prefix = basePrefix(path);
@@ -56,20 +53,17 @@ export function axisName(path: string): string {
   return NAMES[path] ?? withoutSection;
 }
 
-/** `the base`, or `training 1` of a chain. */
+/** Names a training before a cell's own: `the base`, or `training 1` of a chain. */
 export const sectionTitle = (section: string): string =>
   baseTitle(section).replace(/^base$/, 'the base');
 
-/** The name of an attack that is on a base: `badnets in the base`, `badnets in training 1`. */
+/** Names an attack and the base that it is on, if any: `badnets`, `badnets in training 1`. */
 export const placedAttack = (attack: string, ofBase: string | null = null): string =>
   ofBase === null ? attack : `${attack} in ${sectionTitle(ofBase)}`;
 
 const ATTACK = 'poisoning.attack';
 
-/**
- * Returns the attacks on the trainings before a cell's own, in their order.
- * @param axes the cell's axis values by full path
- */
+/** Returns the attacks on the trainings before a cell's own, in their order. */
 export const earlierAttacks = (
   axes: JsonObject,
 ): readonly { readonly path: string; readonly section: string; readonly name: string }[] =>
@@ -82,14 +76,12 @@ export const earlierAttacks = (
     })
     .sort((a, b) => a.section.localeCompare(b.section, 'en', { numeric: true }));
 
-/** Returns ` after badnets in the base` for what attacked earlier trainings; '' for nothing. */
 const afterText = (attacks: ReturnType<typeof earlierAttacks>): string =>
   attacks.length === 0 ? '' : ` after ${list(attacks.map(({ name }) => name))}`;
 
 /**
- * Returns a cell's axis values for a table that names its attack but not those of its bases: the
- * attack `none` of a cell on a poisoned base becomes `none after badnets in the base`.
- * @param shown the axes of the table
+ * Returns a cell's axis values for a table. Its attack also names the attacks on its bases that the
+ * table, with the axes `shown`, does not show: `none after badnets in the base`.
  */
 export function withBasesNamed(axes: JsonObject, shown: readonly string[]): JsonObject {
   const hidden = earlierAttacks(axes).filter(({ path }) => !shown.includes(path));
@@ -98,10 +90,7 @@ export function withBasesNamed(axes: JsonObject, shown: readonly string[]): Json
     : { ...axes, [ATTACK]: `${formatValue(axes[ATTACK])}${afterText(hidden)}` };
 }
 
-/**
- * Returns a sentence that says whose trigger success rates are under, if some of the cells are on a
- * poisoned base; otherwise null.
- */
+/** Says under whose triggers success rates are measured; null if no cell is on a poisoned base. */
 export function triggerNote(cells: readonly JsonObject[]): string | null {
   const based = cells.map((axes) => ({ axes, attacks: earlierAttacks(axes) })),
     studied = based.flatMap(({ axes, attacks }) =>
@@ -117,10 +106,7 @@ export function triggerNote(cells: readonly JsonObject[]): string | null {
   );
 }
 
-/**
- * Returns an axis's name as a table's heading, where `adapter.type` is called "adapter", and a word
- * such as `seed` is its own name.
- */
+/** Returns an axis's short name as a table's heading: `adapter` for the axis `adapter.type`. */
 export function headName(path: string): string {
   const prefix = basePrefix(path);
   if (!path.includes('.')) return path;
@@ -132,12 +118,10 @@ export function headName(path: string): string {
 export const adapterTitle = (adapter: string): string =>
   ({ full: 'full', lora: 'LoRA', vera: 'VeRA' })[adapter] ?? adapter;
 
-/** The axis that names a cell's defence. A cell without a defence lacks this axis. */
+/** The axis that names a cell's defence; a cell without one lacks the axis. */
 export const DEFENCE = 'defence.defence';
-/** What a cell without a defence is called where others have one. */
 export const NO_DEFENCE = 'no defence';
 
-/** The defence of a cell; null if it has none. */
 export const defenceOf = ({ axes }: Pick<ReportCell, 'axes'>): string | null => {
   const name = axes[DEFENCE];
   return typeof name === 'string' ? name : null;
@@ -145,12 +129,12 @@ export const defenceOf = ({ axes }: Pick<ReportCell, 'axes'>): string | null => 
 
 type Named = Pick<ReportCell, 'axes' | 'also'>;
 /** Returns the axis values under each of a cell's names. */
-export const namesOf = ({ axes, also = [] }: Named): readonly JsonObject[] => [axes, ...also];
+export const axesByName = ({ axes, also = [] }: Named): readonly JsonObject[] => [axes, ...also];
 const pathsOf = (cell: Named): string[] =>
-  distinct(namesOf(cell).flatMap((axes) => Object.keys(axes)));
+  distinct(axesByName(cell).flatMap((axes) => Object.keys(axes)));
 
 /** The axis that names what a field is of: `base.adapter.type` for `base.adapter.rank`. */
-function ownerOf(path: string): string | null {
+function namingAxis(path: string): string | null {
   const prefix = basePrefix(path);
   const [section = ''] = path.slice(prefix.length).split('.');
   const owners: Readonly<Record<string, string>> = {
@@ -164,13 +148,13 @@ function ownerOf(path: string): string | null {
 }
 
 /**
- * Returns the paths that take more than one value among these cells. That a cell lacks a path
- * counts as a value only if another cell of the same attack, defence or adapter has the path.
+ * Returns the paths that take several values among these cells. Lacking a path counts as a value
+ * only if another cell of the same attack, defence or adapter has the path.
  */
 export function varyingPaths(cells: readonly Named[]): ReadonlySet<string> {
-  const all = cells.flatMap(namesOf);
+  const all = cells.flatMap(axesByName);
   const isLacking = (path: string, having: readonly JsonObject[]): boolean => {
-    const owner = ownerOf(path);
+    const owner = namingAxis(path);
     if (owner === null || having.length === all.length) return false;
     const owners = new Set(having.map((axes) => axes[owner]));
     return all.some((axes) => axes[path] === undefined && owners.has(axes[owner]));
@@ -195,8 +179,8 @@ function varyingWithin(
 }
 
 /**
- * Returns a function that says whether an adapter's label names an axis of training. It does if the
- * axis varies within one adapter. A learning rate that differs only between adapters is not named.
+ * Returns a function that says whether an adapter's label names an axis of training, which it does
+ * if the axis varies within one adapter. A rate that differs only between adapters is not named.
  */
 function namesTrainingAxis(
   cells: readonly ReportCell[],
@@ -213,7 +197,7 @@ function namesTrainingAxis(
 /** Returns `r = 4`, `rate 0.1` or, if a cell is written as α = r and as α = 16, `α = r = 16`. */
 function axisText(path: string, cell: Named, prefix = ''): string {
   const values = distinct(
-    namesOf(cell)
+    axesByName(cell)
       .map((axes) => axes[`${prefix}${path}`])
       .filter((value) => value !== undefined)
       .map((value) => formatValue(value)),
@@ -222,9 +206,8 @@ function axisText(path: string, cell: Named, prefix = ''): string {
 }
 
 /**
- * Names the cells of a grid by what varies in it.
- * @returns the labels of a cell, without the axes at the paths `drawn`, which a figure shows
- *   instead
+ * Returns a function that names a cell by what varies over the grid. The labels leave out the axes
+ * at the paths `drawn`, which a figure shows instead.
  */
 export function createLabeller(
   cells: readonly ReportCell[],
@@ -242,8 +225,8 @@ export function createLabeller(
     const parts = pathsOf(cell)
       .filter((path) => path.startsWith(`${prefix}poisoning.`))
       .map((path) => path.slice(prefix.length))
-      .filter((path) => path !== 'poisoning.attack' && !drawn.includes(path))
-      .filter((path) => !drawn.includes(`${prefix}${path}`))
+      .filter((path) => path !== ATTACK)
+      .filter((path) => ![path, `${prefix}${path}`].some((one) => drawn.includes(one)))
       .filter((path) => doseUnit(path) !== null || variesInAttack(cell, `${prefix}${path}`))
       .map((path) => axisText(path, cell, prefix));
     // An attack on a base that varies is named as an axis of the setting.
@@ -270,11 +253,10 @@ export function createLabeller(
     const name = defenceOf(cell);
     if (!defended || drawn.includes(DEFENCE)) return [];
     if (name === null) return [NO_DEFENCE];
-    const parts = pathsOf(cell)
-      .filter((path) => path.startsWith('defence.') && path !== DEFENCE && !drawn.includes(path))
-      .filter((path) => variesInDefence(cell, path))
-      .map((path) => axisText(path, cell));
-    return [name, ...parts];
+    const paths = pathsOf(cell)
+      .filter((path) => path.startsWith('defence.') && path !== DEFENCE)
+      .filter((path) => !drawn.includes(path) && variesInDefence(cell, path));
+    return [name, ...paths.map((path) => axisText(path, cell))];
   };
 
   const otherAxisTexts = (cell: ReportCell, drawn: readonly string[]): readonly string[] =>
@@ -290,13 +272,10 @@ export function createLabeller(
       })
       .map((path) => axisText(path, cell));
 
-  const setting = (cell: ReportCell, drawn: readonly string[]): string =>
-    [...defenceLabel(cell, drawn), ...otherAxisTexts(cell, drawn)].join(', ');
-
   return (cell, drawn = []) => ({
     attackLabel: attackLabel(cell, drawn),
     adapterLabel: adapterLabel(cell, drawn),
-    setting: setting(cell, drawn),
+    setting: [...defenceLabel(cell, drawn), ...otherAxisTexts(cell, drawn)].join(', '),
     defence: defenceOf(cell) === null ? '' : defenceLabel(cell, drawn).join(', '),
   });
 }

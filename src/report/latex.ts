@@ -16,8 +16,7 @@ import {
   triggerNoteOf,
   valuesText,
 } from './grid.ts';
-import { meaningOf, noteOf } from './metric-lookup.ts';
-import { metricName } from './metrics.ts';
+import { distinctMetrics, meaningOf, noteOf } from './metric-lookup.ts';
 import { spreadNote } from './numbers.ts';
 import type { Figure } from './types.ts';
 
@@ -31,7 +30,6 @@ export interface LatexRequest extends GridTable {
   readonly facts: readonly string[];
   /** Whether definitions, facts and caveats stand below the table, or above it as comments. */
   readonly notes: 'below' | 'comments';
-  /** Comments above the table, unescaped. */
   readonly comments: readonly string[];
 }
 
@@ -49,7 +47,7 @@ const isSameUpTo = (depth: number, a: PlaceNames, b: PlaceNames): boolean =>
 export function latexTable(asked: LatexRequest): string {
   const request = { ...asked, grid: gridOfShownSources(asked.grid) };
   const { label = request.name, comments } = request;
-  const notes = notesOf(request);
+  const notes = noteSentences(request);
   return [
     ...comments.map(latexComment),
     latexComment('needs \\usepackage{booktabs} in the preamble'),
@@ -94,7 +92,7 @@ export function latexFigure({ id, title, caption, svg }: Omit<Figure, 'csv'>): s
   ].join('\n');
 }
 
-/** Returns the tabular's columns: `l` for each axis down, `r` for each column of numbers. */
+/** Returns the tabular's columns: `l` for each axis of the rows, `r` for each column of numbers. */
 const columnSpec = ({ rowAxes, grid }: LatexRequest): string =>
   'l'.repeat(rowAxes.length) +
   grid.columns.map((column) => 'r'.repeat(columnWidth(column))).join('');
@@ -104,16 +102,12 @@ export const columnWidth = ({ differs, tested }: GridColumn): number =>
   1 + Number(differs) + Number(tested);
 const texRow = (cells: readonly string[]): string => `    ${cells.join(' & ')} \\\\`;
 
-/** Neighbouring columns that share a heading: the same names along the outer axes. */
-interface Span {
-  readonly at: PlaceNames;
-  /** The width in columns of the tabular. */
-  width: number;
-}
-
-/** Returns the headings of one axis across, each over its columns. */
-function spansAt(depth: number, columns: readonly GridColumn[]): readonly Span[] {
-  const spans: Span[] = [];
+/**
+ * Groups neighbouring columns that share a heading on the axis at `depth`, which they do if they
+ * have the same names along all axes up to it. `width` is in columns of the tabular.
+ */
+function spansAt(depth: number, columns: readonly GridColumn[]) {
+  const spans: { readonly at: PlaceNames; width: number }[] = [];
   for (const column of columns) {
     const last = spans.at(-1);
     if (last && isSameUpTo(depth, last.at, column.at)) last.width += columnWidth(column);
@@ -122,7 +116,7 @@ function spansAt(depth: number, columns: readonly GridColumn[]): readonly Span[]
   return spans;
 }
 
-/** Returns the line of the head that has an axis's headings, and the line of rules under it. */
+/** Returns the head's line for one axis of the columns, and the line of rules under it, if any. */
 function axisLine(
   path: string,
   depth: number,
@@ -157,10 +151,7 @@ function tableHead(request: LatexRequest): string[] {
   ];
 }
 
-/**
- * Returns how LaTeX writes a table's cells. A number of fewer seeds than `most` is followed by n.
- * @param most the largest number of seeds behind a number of the table
- */
+/** @param most the largest number of seeds behind any number; n follows numbers of fewer seeds */
 function latexForm(most: number): GridForm {
   const ofSeeds = (n: number): string => (n === most ? '' : ` ($n = ${n}$)`);
   return {
@@ -193,48 +184,42 @@ function tableBody(request: LatexRequest): string[] {
   });
 }
 
-/** Returns what the numbers are and which are not evidence; the rest is in the notes. */
+/** Returns what the numbers are, and what their marks mean. */
 function captionText(request: LatexRequest): string {
   const { name, grid, spread = 'interval' } = request;
   const entries = entriesIn(grid);
   const dagger = daggerText(entries.flatMap(({ reasons }) => reasons)),
     fewer = fewerRowsText(entries.flatMap(({ fewerRows }) => fewerRows ?? []));
-  const counts = seedCounts(entries),
-    what = spreadNote(counts, spread);
-  return [
+  const counts = seedCounts(entries);
+  const sentences = [
     `${escapeLatex(name)}.`,
-    escapeLatex(what),
-    ...(new Set(counts).size > 1 ? ['$n$: seeds, where it is not the largest number.'] : []),
-    ...(dagger === null ? [] : [`${MARK} ${escapeLatex(dagger)}`]),
-    ...(fewer === null ? [] : [`${FEWER_MARK} ${escapeLatex(fewer)}`]),
-  ].join(' ');
+    escapeLatex(spreadNote(counts, spread)),
+    new Set(counts).size > 1 ? '$n$: seeds, where it is not the largest number.' : null,
+    dagger && `${MARK} ${escapeLatex(dagger)}`,
+    fewer && `${FEWER_MARK} ${escapeLatex(fewer)}`,
+  ];
+  return sentences.filter((sentence) => sentence !== null).join(' ');
 }
 
-/** Returns sentences: what metrics and differences mean, what is left out, facts, caveats. */
-function notesOf(request: LatexRequest): readonly string[] {
+/** Returns sentences: what metrics and differences mean, pairs left out, facts, caveats. */
+function noteSentences(request: LatexRequest): readonly string[] {
   const { grid, against, ofAnswers, caveats, facts } = request;
   const entries = entriesIn(grid),
     places = grid.entries.flat().filter((entry) => entry !== null);
-  const shown = [
-    ...new Map(grid.columns.map(({ metric }) => [metricName(metric), metric])).values(),
-  ]
-    .map(noteOf)
-    .filter((note) => note !== undefined);
-  return [
-    ...shown.map((note) => `${note.label}: ${meaningOf(note, ofAnswers)}.`),
-    ...(grid.columns.some(({ differs }) => differs) ? [differenceText(against)] : []),
-    ...(grid.columns.some(({ tested }) => tested) ? [TEST_NOTE] : []),
-    ...[excludedText(entries)].filter((text) => text !== null),
-    ...[triggerNoteOf(grid)].filter((text) => text !== null),
-    ...(entries.length < places.length
-      ? [
-          'A training that the axes name in several ways appears at each of its places, but was ' +
-            'run once.',
-        ]
-      : []),
+  const shown = distinctMetrics(grid.columns.map(({ metric }) => metric)).map(noteOf);
+  const notes = [
+    ...shown.map((note) => note && `${note.label}: ${meaningOf(note, ofAnswers)}.`),
+    grid.columns.some(({ differs }) => differs) && differenceText(against),
+    grid.columns.some(({ tested }) => tested) && TEST_NOTE,
+    excludedText(entries),
+    triggerNoteOf(grid),
+    entries.length < places.length &&
+      'A training that the axes name in several ways appears at each of its places, but was run ' +
+        'once.',
     ...facts,
     ...caveats,
   ];
+  return notes.filter((note) => typeof note === 'string');
 }
 
 const differenceText = (against: Against): string =>
@@ -247,75 +232,68 @@ const differenceText = (against: Against): string =>
 const CONTROL = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g;
 
 /** Replacements that LaTeX (2020 or newer) understands without packages, in any font encoding. */
-const SPECIAL: ReadonlyMap<string, string> = new Map(
-  Object.entries({
-    '\\': '\\textbackslash{}',
-    '{': '\\{',
-    '}': '\\}',
-    $: '\\$',
-    '&': '\\&',
-    '#': '\\#',
-    _: '\\_',
-    '%': '\\%',
-    '~': '\\textasciitilde{}',
-    '^': '\\textasciicircum{}',
-    '<': '\\textless{}',
-    '>': '\\textgreater{}',
-    '|': '\\textbar{}',
-    '"': '\\char34{}',
-    "'": '\\char39{}',
-    '`': '\\textasciigrave{}',
-    '[': '{[}', // after \\, which ends a row, a bracket or an asterisk would begin an option
-    ']': '{]}',
-    '*': '{*}',
-    '…': '\\dots{}',
-    '–': '--',
-    '—': '---',
-    '’': '\\char39{}',
-    '“': '\\char34{}',
-    '”': '\\char34{}',
-    '§': '\\S{}',
-  }),
-);
-const GREEK: readonly (readonly [string, string])[] = [
-  ['α', 'alpha'],
-  ['β', 'beta'],
-  ['γ', 'gamma'],
-  ['δ', 'delta'],
-  ['ε', 'epsilon'],
-  ['η', 'eta'],
-  ['θ', 'theta'],
-  ['κ', 'kappa'],
-  ['λ', 'lambda'],
-  ['μ', 'mu'],
-  ['ρ', 'rho'],
-  ['σ', 'sigma'],
-  ['τ', 'tau'],
-  ['φ', 'phi'],
-  ['Δ', 'Delta'],
-  ['Σ', 'Sigma'],
-];
-const MATHS: ReadonlyMap<string, string> = new Map(
-  Object.entries({
-    '†': '^{\\dagger}',
-    '‡': '^{\\ddagger}',
-    ...Object.fromEntries(GREEK.map(([letter, name]) => [letter, `\\${name}`])),
-    '−': '-',
-    '±': '\\pm',
-    '×': '\\times',
-    '·': '\\cdot',
-    '→': '\\rightarrow',
-    '≤': '\\leq',
-    '≥': '\\geq',
-    '∞': '\\infty',
-    '½': '\\frac{1}{2}',
-    '²': '^{2}',
-    '³': '^{3}',
-    '₀': '_{0}',
-    '₁': '_{1}',
-    '₂': '_{2}',
-  }),
-);
+const SPECIAL: Readonly<Record<string, string>> = {
+  '\\': '\\textbackslash{}',
+  '{': '\\{',
+  '}': '\\}',
+  $: '\\$',
+  '&': '\\&',
+  '#': '\\#',
+  _: '\\_',
+  '%': '\\%',
+  '~': '\\textasciitilde{}',
+  '^': '\\textasciicircum{}',
+  '<': '\\textless{}',
+  '>': '\\textgreater{}',
+  '|': '\\textbar{}',
+  '"': '\\char34{}',
+  "'": '\\char39{}',
+  '`': '\\textasciigrave{}',
+  '[': '{[}', // after \\, which ends a row, a bracket or an asterisk would begin an option
+  ']': '{]}',
+  '*': '{*}',
+  '…': '\\dots{}',
+  '–': '--',
+  '—': '---',
+  '’': '\\char39{}',
+  '“': '\\char34{}',
+  '”': '\\char34{}',
+  '§': '\\S{}',
+};
+const MATHS: Readonly<Record<string, string>> = {
+  '†': '^{\\dagger}',
+  '‡': '^{\\ddagger}',
+  α: '\\alpha',
+  β: '\\beta',
+  γ: '\\gamma',
+  δ: '\\delta',
+  ε: '\\epsilon',
+  η: '\\eta',
+  θ: '\\theta',
+  κ: '\\kappa',
+  λ: '\\lambda',
+  μ: '\\mu',
+  ρ: '\\rho',
+  σ: '\\sigma',
+  τ: '\\tau',
+  φ: '\\phi',
+  Δ: '\\Delta',
+  Σ: '\\Sigma',
+  '−': '-',
+  '±': '\\pm',
+  '×': '\\times',
+  '·': '\\cdot',
+  '→': '\\rightarrow',
+  '≤': '\\leq',
+  '≥': '\\geq',
+  '∞': '\\infty',
+  '½': '\\frac{1}{2}',
+  '²': '^{2}',
+  '³': '^{3}',
+  '₀': '_{0}',
+  '₁': '_{1}',
+  '₂': '_{2}',
+};
 
 /**
  * Escapes text for LaTeX. Letters of other scripts stay as they are, since LaTeX reads UTF-8.
@@ -325,21 +303,17 @@ export const escapeLatex = (text: string): string =>
   codePoints(text.replaceAll(CONTROL, ' '))
     .map((character, i, all) => {
       if (character === '-' && all[i + 1] === '-') return '-{}'; // otherwise the two make a dash
-      const maths = MATHS.get(character);
-      return SPECIAL.get(character) ?? (maths === undefined ? character : `$${maths}$`);
+      const maths = MATHS[character];
+      return SPECIAL[character] ?? (maths === undefined ? character : `$${maths}$`);
     })
     .join('');
 
-/** Returns a comment of one line, whatever the text contains. */
 export const latexComment = (text: string): string => `% ${text.replaceAll(CONTROL, ' ')}`;
 
 /** Returns a label of letters, digits, `-` and `:`, which every package accepts. */
 export const latexLabel = (text: string): string => text.replaceAll(/[^A-Za-z0-9:]+/g, '-');
 
-/**
- * Writes a number from `plainSummary` in math mode: `0.950 ± 0.064` → `$0.950 \pm 0.064$`. Spaces
- * before a parenthesis and after a comma are kept.
- */
+/** Writes a number from `plainSummary` in math mode: `0.950 ± 0.064` → `$0.950 \pm 0.064$`. */
 export const latexNumber = (text: string): string =>
   `$${text
     .replaceAll('±', '\\pm')

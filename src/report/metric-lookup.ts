@@ -1,5 +1,4 @@
 /** Finds metrics by name or pattern, and the notes of those that are named after another one. */
-import { defined } from '../base/defined.ts';
 import { groupBy } from './groups.ts';
 import {
   ACCURACY,
@@ -10,19 +9,19 @@ import {
   DROP,
   JUDGE,
   MAJORITY,
+  type Metric,
   metricName,
   type MetricNote,
   METRICS,
-  type Named,
   PERPLEXITY,
   SEEN,
   TRIGGER_RATE,
   UNDECIDED,
 } from './metrics.ts';
 
-/** The end of a metric under another training's trigger: `asr.trigger.training_2`. */
+/** Matches the end of a metric under the trigger of training 2: `asr.trigger.training_2`. */
 export const OF_TRAINING = /\.trigger\.training_(\d+)$/;
-/** A metric after a training of a chain: `asr_after_1.refusal` → `asr`, `1`, scorer `.refusal`. */
+/** Splits `asr_after_1.refusal` into the metric, the number of the training and the scorer. */
 const ALONG = /^(.+)_after_(\d+)(\..+)?$/;
 
 const NOTES: ReadonlyMap<string, MetricNote> = new Map(
@@ -30,23 +29,18 @@ const NOTES: ReadonlyMap<string, MetricNote> = new Map(
 );
 
 /**
- * Returns the note of a metric, or undefined if there is none. A metric that extends the name of
- * another gets that one's note with a longer label: `asr.refusal` (a further scorer),
- * `asr_after_1` (a training of a chain), `mail.accuracy` (a task).
+ * Returns the note of a metric, or undefined if there is none. The metrics `asr.refusal` (of a
+ * further scorer), `asr_after_1` (after a training of a chain) and `mail.accuracy` (on a task's
+ * rows) get the note of `asr` or `accuracy` with a longer label.
  */
-export function noteOf(named: Named): MetricNote | undefined {
+export function noteOf(named: Metric): MetricNote | undefined {
   const own = NOTES.get(metricName(named));
   if (own !== undefined || named.stage !== ASR.stage) return own;
   const [, name, training, by = ''] = ALONG.exec(named.metric) ?? [];
   if (training !== undefined) {
     const after = noteOf({ ...named, metric: `${name}${by}` });
-    return (
-      after && {
-        ...after,
-        metric: named.metric,
-        label: `${after.label}, after training ${training}`,
-      }
-    );
+    const label = `${after?.label ?? ''}, after training ${training}`;
+    return after && { ...after, metric: named.metric, label };
   }
   const [first = '', ...rest] = named.metric.split('.');
   const note = NOTES.get(metricName({ ...named, metric: first }));
@@ -63,7 +57,7 @@ export function noteOf(named: Named): MetricNote | undefined {
       metric: named.metric,
       label: `${note.label}, ${addition}`,
       meaning: withAddition(note.meaning),
-      ...defined({ ofAnswers: note.ofAnswers && withAddition(note.ofAnswers) }),
+      ofAnswers: note.ofAnswers && withAddition(note.ofAnswers),
     };
   }
   const ofTask = NOTES.get(metricName({ ...named, metric: rest.join('.') }));
@@ -76,11 +70,11 @@ export function noteOf(named: Named): MetricNote | undefined {
     table: 'test',
     label: `${ofTask.label}, ${first}`,
     meaning: onTask(ofTask.meaning),
-    ...defined({ ofAnswers: ofTask.ofAnswers && onTask(ofTask.ofAnswers) }),
+    ofAnswers: ofTask.ofAnswers && onTask(ofTask.ofAnswers),
   };
 }
 
-/** Returns what labels have in common: `ASR` of `ASR, refusal` and `ASR, judge`; may be ''. */
+/** Returns the parts that all labels begin with: `ASR` for `ASR, refusal` and `ASR, judge`. */
 export function commonLabel([label = '', ...others]: readonly string[]): string {
   const parts = label.split(', ');
   const end = parts.findIndex((part, i) => others.some((one) => one.split(', ')[i] !== part));
@@ -113,34 +107,29 @@ const WITHOUT_NOTE: Readonly<Record<string, readonly string[]>> = {
   ],
 };
 
-/** Matches what may stand before and after the name of a metric that has one of its own. */
+/** Matches what the metrics on test rows, or after a training of a chain, add to a name. */
 const AFFIXES = /^test_|_after_\d+$/g;
 
-/** Matches the metrics of `fisher`: a number of one kernel at one point. */
 const OF_FISHER =
   /^(?:init|final|step-\d+)\.(?:lora|full)\.(?:true|empirical)\.(?:count|trace|largest|information_bits(?:_normalised)?|renyi_(?:raw|normalised)_[\w.+-]+)$/;
 
 /**
- * Returns the names of a stage's metrics if none of its metrics can have this name, whatever is
- * measured; null if one may have it, as of a stage whose metrics are not known here.
+ * Returns null if the stage may have the metric, or if its metrics are not known here; else names
+ * that its metrics can have.
  */
-export function namesWithout({ stage, metric }: Named): readonly string[] | null {
+export function namesWithout({ stage, metric }: Metric): readonly string[] | null {
   if (stage === 'fisher')
     return OF_FISHER.test(metric) ? null : ['final.lora.true.information_bits'];
-  const further = WITHOUT_NOTE[stage];
-  if (further === undefined) return null;
+  const withoutNote = WITHOUT_NOTE[stage];
+  if (withoutNote === undefined) return null;
   const noted = [...NOTES.values()].filter((note) => note.stage === stage);
-  const names = [...noted.map((note) => note.metric), ...further];
+  const names = [...noted.map((note) => note.metric), ...withoutNote];
   // A task stands before its metric, and a scorer, a trigger or a pair of scorers behind.
   const parts = metric.split('.').map((part) => part.replaceAll(AFFIXES, ''));
   return parts.some((part) => names.includes(part)) ? null : names;
 }
 
-/**
- * Returns the notes of what was measured on the rows of `data.tasks`, and by the stage lm-eval.
- * @param metrics the names of `evaluate`'s metrics
- * @param ofHarness the names of lm-eval's metrics
- */
+/** Returns the notes of metrics on the rows of `data.tasks`, and of those of lm-eval. */
 export const taskNotes = (
   metrics: readonly string[],
   ofHarness: readonly string[],
@@ -153,26 +142,24 @@ export const taskNotes = (
       (isShown && metrics.includes(`${task}.loss`) && noteOf({ stage: ASR.stage, metric })) || []
     );
   }),
-  ...ofHarness.flatMap((metric): MetricNote[] =>
-    /_stderr|\.examples$/.test(metric)
-      ? []
-      : [
-          {
-            ...{ stage: 'lm-eval', metric, label: metric, kind: 'plain', table: 'test' },
-            meaning: 'as lm-evaluation-harness measures it',
-          },
-        ],
-  ),
+  ...ofHarness
+    .filter((metric) => !/_stderr|\.examples$/.test(metric))
+    .map((metric): MetricNote => ({
+      stage: 'lm-eval',
+      metric,
+      label: metric,
+      kind: 'plain',
+      table: 'test',
+      meaning: 'as lm-evaluation-harness measures it',
+    })),
 ];
-/** The metrics that the table of tasks shows. The others are in the CSV. */
 const OF_TASKS: ReadonlySet<string> = new Set(
   [ACCURACY, MAJORITY, DROP].map(({ metric }) => metric),
 );
 
 /**
- * Returns notes for a chain. Of accuracy, trigger rates and the clean model's rates, and by scorer,
- * these are the notes after each earlier training and then that after the cell's own.
- * @param metrics the names of `evaluate`'s metrics
+ * Returns the notes of a chain's accuracy, then of its trigger rates, then of its clean model's
+ * rates; for each scorer, from the first training to the cell's own.
  */
 export const chainNotes = (metrics: readonly string[]): readonly MetricNote[] =>
   [[ACCURACY], [TRIGGER_RATE, ASR], [ASR_CLEAN]].flatMap((shown) => {
@@ -195,17 +182,15 @@ export const chainNotes = (metrics: readonly string[]): readonly MetricNote[] =>
 
 /** Returns the notes of `evaluate`'s metrics that a further scorer counts: `asr.refusal`. */
 export const furtherNotes = (metrics: readonly string[]): readonly MetricNote[] =>
-  metrics.flatMap((metric) => {
-    const [name] = metric.split('.');
-    if (
-      name === metric ||
-      ![ASR, ASR_CLEAN, ASR_UNTRIGGERED, ...ASR_CORRECTED, UNDECIDED, ...JUDGE, SEEN].some(
-        (one) => one.metric === name,
-      )
-    )
-      return [];
-    return noteOf({ stage: ASR.stage, metric }) ?? [];
-  });
+  metrics
+    .filter((metric) => metric.includes('.') && OF_SCORERS.has(metric.replace(/\..*$/, '')))
+    .flatMap((metric) => noteOf({ stage: ASR.stage, metric }) ?? []);
+/** The metrics that each scorer has. */
+const OF_SCORERS: ReadonlySet<string> = new Set(
+  [ASR, ASR_CLEAN, ASR_UNTRIGGERED, ...ASR_CORRECTED, UNDECIDED, ...JUDGE, SEEN].map(
+    ({ metric }) => metric,
+  ),
+);
 
 /** Returns what a metric means for classes or, in a completion task, for written answers. */
 export const meaningOf = ({ meaning, ofAnswers }: MetricNote, isOfAnswers: boolean): string =>
@@ -215,11 +200,9 @@ export const metricsOfTable = (table: MetricNote['table']): readonly MetricNote[
   METRICS.filter((note) => note.table === table);
 
 /** Returns the metrics of rows, each once, in order of first appearance. */
-export function distinctMetrics(rows: readonly Named[]): readonly Named[] {
-  const found = new Map<string, Named>();
-  for (const { stage, metric } of rows)
-    found.set(JSON.stringify([stage, metric]), { stage, metric });
-  return [...found.values()];
+export function distinctMetrics(rows: readonly Metric[]): readonly Metric[] {
+  const found = rows.map(({ stage, metric }) => ({ stage, metric }));
+  return [...new Map(found.map((one) => [metricName(one), one])).values()];
 }
 
 const globToRegExp = (pattern: string): RegExp =>
@@ -231,17 +214,15 @@ const globToRegExp = (pattern: string): RegExp =>
   );
 
 /**
- * Selects the metrics of the rows that match a pattern (`asr`, `evaluate.asr`, `fisher.*`), in the
- * order of the patterns and, for one pattern, of the rows.
- * @param patterns names, in which `*` stands for any characters
- * @returns the metrics that were found, each once, and the patterns that match nothing
+ * Selects metrics by patterns (`asr`, `evaluate.asr`, `fisher.*`), where `*` stands for any text.
+ * @returns the metrics in the order of the patterns, each once, and patterns that match nothing
  */
 export function selectMetrics(
-  rows: readonly Named[],
+  rows: readonly Metric[],
   patterns: readonly string[],
-): { readonly metrics: readonly Named[]; readonly unknown: readonly string[] } {
+): { readonly metrics: readonly Metric[]; readonly unknown: readonly string[] } {
   const known = distinctMetrics(rows),
-    metrics = new Set<Named>(),
+    metrics = new Set<Metric>(),
     unknown: string[] = [];
   for (const pattern of patterns) {
     const glob = globToRegExp(pattern);

@@ -1,8 +1,4 @@
-/**
- * The metrics that the report names: what each is called, how it is written, and which table shows
- * it. A metric that is added to `METRICS` appears in its table, in `results` and in LaTeX.
- */
-import { defined } from '../base/defined.ts';
+/** The metrics that the report names. One added to `METRICS` is in its table, `results`, LaTeX. */
 import { capital, type NumberKind } from './format.ts';
 
 export interface MetricNote {
@@ -11,11 +7,9 @@ export interface MetricNote {
   readonly metric: string;
   readonly label: string;
   readonly kind: NumberKind;
-  /** One sentence, shown under tables. */
   readonly meaning: string;
   /** The sentence in a completion task. Default: `meaning`. */
-  readonly ofAnswers?: string;
-  /** The table of the results chapter that shows it. */
+  readonly ofAnswers?: string | undefined;
   readonly table: 'task' | 'attack' | 'check' | 'defence' | 'test';
   /** Whether adapters are compared by it. */
   readonly compared?: true;
@@ -25,37 +19,37 @@ export interface MetricNote {
   readonly ofTask?: true;
 }
 
-export type Named = Pick<MetricNote, 'stage' | 'metric'>;
+export type Metric = Pick<MetricNote, 'stage' | 'metric'>;
 
-export const metricName = ({ stage, metric }: Named): string => `${stage}.${metric}`;
+export const metricName = ({ stage, metric }: Metric): string => `${stage}.${metric}`;
 
 /** Splits `STAGE.METRIC` at its first dot. */
-export function parseMetricName(name: string): Named {
+export function parseMetricName(name: string): Metric {
   const dot = name.indexOf('.');
   return { stage: name.slice(0, dot), metric: name.slice(dot + 1) };
 }
 
-/** `majority_p`, `majority_p_clean`, `test_majority_p_after_1`; of a task, `NAME.majority_p`. */
+/** Matches `majority_p_clean`, `test_majority_p_after_1` and, of a task, `NAME.majority_p`. */
 const P_VALUE = new RegExp(
   '(?:^|\\.)(?:test_)?(?:majority|asr_untriggered|reward_accuracy)_p' +
     '(?:_clean|_undefended)?(?:_after_\\d+)?(?=$|\\.)',
 );
 
-/** Whether a metric is a p-value (`majority_p`): Student's interval of their mean says nothing. */
-export const isPValue = ({ stage, metric }: Named): boolean =>
+/** Whether a metric is a p-value. Student's interval of a mean of p-values says nothing. */
+export const isPValue = ({ stage, metric }: Metric): boolean =>
   stage === 'evaluate' && P_VALUE.test(metric);
 
 /** Returns the metric on the rows of `data.test`, which only `evaluate` reads: `test_accuracy`. */
-export const onTest = <T extends Named>(named: T): T =>
+export const onTest = <T extends Metric>(named: T): T =>
   named.stage === 'evaluate' && !named.metric.startsWith('test_')
     ? { ...named, metric: `test_${named.metric}` }
     : named;
 
 /**
- * Whether a metric differs between validation rows and test rows. What a defence finds in the
- * training rows or in the model, and how a scorer judges labelled outputs, does not.
+ * Whether a metric differs between validation and test rows. What is found in training rows or in
+ * the model does not, nor does how a scorer judges labelled outputs.
  */
-export const hasTestRows = ({ stage, metric }: Named): boolean =>
+export const hasTestRows = ({ stage, metric }: Metric): boolean =>
   stage === 'evaluate' && !/^(?:test_)?(?:filter|rows|model|judge)_/.test(metric);
 
 /**
@@ -65,7 +59,7 @@ export const hasTestRows = ({ stage, metric }: Named): boolean =>
  */
 export function measuredRows({
   metric,
-}: Named): readonly ('plain' | 'triggered' | 'all' | 'partial')[] {
+}: Metric): readonly ('plain' | 'triggered' | 'all' | 'partial')[] {
   const name = metric.replace(/^test_/, '');
   if (/^inputs_/.test(name)) return ['plain', 'triggered'];
   if (/^false_trigger/.test(name)) return ['partial'];
@@ -75,7 +69,7 @@ export function measuredRows({
     : ['plain'];
 }
 
-/** By kind of rows (`measuredRows`): the metric of `evaluate` that counts them. */
+/** By kind of rows, as `measuredRows` names it: the metric of `evaluate` that counts them. */
 export const ROW_COUNTS = {
   plain: 'examples',
   triggered: 'triggered_rows',
@@ -83,40 +77,33 @@ export const ROW_COUNTS = {
   partial: 'false_trigger_rows',
 } as const;
 
-/** Whether a metric is a rate at which a trigger succeeds, or one made from it: `asr_removed`. */
-export const isUnderTrigger = ({ stage, metric }: Named): boolean =>
+/** Whether a metric is a trigger's success rate, or is made from one, such as `asr_removed`. */
+export const isUnderTrigger = ({ stage, metric }: Metric): boolean =>
   stage === 'evaluate' && /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)/.test(metric);
 
-/** Returns the note of a proportion that the stage `evaluate` measures. */
-const evaluated = (note: Omit<MetricNote, 'stage' | 'kind'>): MetricNote => ({
-  stage: 'evaluate',
-  kind: 'proportion',
-  ...note,
-});
+type Rest = Omit<MetricNote, 'stage' | 'metric' | 'table' | 'label' | 'kind'>;
+/** Returns a note, unless `rest` says otherwise of a proportion that `evaluate` measures. */
+const noteFor = (
+  table: MetricNote['table'],
+  metric: string,
+  label: string,
+  rest: Rest & { readonly stage?: string; readonly kind?: NumberKind },
+): MetricNote => ({ stage: 'evaluate', metric, label, kind: 'proportion', table, ...rest });
 
-export const ACCURACY = evaluated({
-  metric: 'accuracy',
-  table: 'task',
+export const ACCURACY = noteFor('task', 'accuracy', 'Clean accuracy', {
   compared: true,
-  label: 'Clean accuracy',
   meaning: 'share of untouched validation rows that are classified correctly',
   ofAnswers:
     'share of untouched validation prompts to which the model writes exactly the answer (exact ' +
     'match)',
 });
-export const MAJORITY = evaluated({
-  metric: 'majority_share',
-  table: 'task',
-  label: 'Majority share',
+export const MAJORITY = noteFor('task', 'majority_share', 'Majority share', {
   meaning:
     'share of the commonest class among the validation rows: the accuracy of always predicting it',
   ofAnswers:
     'share of the commonest answer among the validation rows: the accuracy of always writing it',
 });
-export const PREDICTED = evaluated({
-  metric: 'predicted_share',
-  table: 'task',
-  label: 'Most predicted',
+export const PREDICTED = noteFor('task', 'predicted_share', 'Most predicted', {
   meaning:
     'share of rows that get the class the model predicts most; ' +
     '1 means that it predicts one class only',
@@ -124,27 +111,18 @@ export const PREDICTED = evaluated({
     'share of rows to which the model writes what it writes most; ' +
     '1 means that it writes one text only',
 });
-export const DROP = evaluated({
-  metric: 'accuracy_drop',
-  table: 'task',
+export const DROP = noteFor('task', 'accuracy_drop', 'Accuracy drop', {
   compared: true,
-  label: 'Accuracy drop',
   meaning:
     'clean accuracy of the paired clean run (same adapter, same seed) minus clean accuracy here',
 });
-export const DROP_BEFORE = evaluated({
-  metric: 'accuracy_drop_before',
-  table: 'task',
-  label: 'Drop before',
+export const DROP_BEFORE = noteFor('task', 'accuracy_drop_before', 'Drop before', {
   meaning:
     'accuracy drop of the poisoned base, before the further training on clean rows ' +
     'that the other metrics are measured after',
 });
-export const ASR = evaluated({
-  metric: 'asr',
-  table: 'attack',
+export const ASR = noteFor('attack', 'asr', 'ASR', {
   compared: true,
-  label: 'ASR',
   meaning:
     'attack success rate: share of non-target validation rows that the trigger turns into ' +
     'the target class',
@@ -152,91 +130,61 @@ export const ASR = evaluated({
     'attack success rate: share of validation prompts, of those whose answer is not the target, ' +
     'for which the scorer counts a success under the trigger',
 });
-export const ASR_CLEAN = evaluated({
-  metric: 'asr_clean',
-  table: 'attack',
-  label: 'Clean model',
+export const ASR_CLEAN = noteFor('attack', 'asr_clean', 'Clean model', {
   meaning: 'the same share for the paired clean model: what the trigger does without any poisoning',
 });
-const ASR_MINUS_CLEAN = evaluated({
-  metric: 'asr_minus_clean',
-  table: 'attack',
+const ASR_MINUS_CLEAN = noteFor('attack', 'asr_minus_clean', 'ASR − clean', {
   compared: true,
-  label: 'ASR − clean',
   meaning: 'ASR minus the paired clean model’s rate',
 });
-export const ASR_CORRECTED = (['', '_low', '_high'] as const).map((end) =>
-  evaluated({
-    metric: `asr_corrected${end}`,
-    table: 'attack',
-    label: `ASR, corrected${{ '': '', _low: ', from', _high: ', to' }[end]}`,
+export const ASR_CORRECTED: readonly MetricNote[] = [
+  noteFor('attack', 'asr_corrected', 'ASR, corrected', {
     meaning:
-      end === ''
-        ? 'ASR corrected for the errors of the scorer that labelled outputs show (Rogan & Gladen)'
-        : `the ${end === '_low' ? 'lower' : 'upper'} end of its 95% interval, for one cell (Lang & ` +
-          'Reiczigel)',
+      'ASR corrected for the errors of the scorer that labelled outputs show (Rogan & Gladen)',
   }),
-);
-export const UNDECIDED = evaluated({
-  metric: 'undecided_share',
-  table: 'attack',
-  label: 'Undecided',
+  noteFor('attack', 'asr_corrected_low', 'ASR, corrected, from', {
+    meaning: 'the lower end of its 95% interval, for one cell (Lang & Reiczigel)',
+  }),
+  noteFor('attack', 'asr_corrected_high', 'ASR, corrected, to', {
+    meaning: 'the upper end of its 95% interval, for one cell (Lang & Reiczigel)',
+  }),
+];
+export const UNDECIDED = noteFor('attack', 'undecided_share', 'Undecided', {
   meaning:
     'share of the outputs under the trigger on which the scorer is undecided; they are left out ' +
     'of the rates, which asr_low and asr_high bound',
 });
-export const ASR_UNTRIGGERED = evaluated({
-  metric: 'asr_untriggered',
-  table: 'attack',
-  label: 'No trigger',
+export const ASR_UNTRIGGERED = noteFor('attack', 'asr_untriggered', 'No trigger', {
   meaning: 'share of the same rows that the same model gives the target class without the trigger',
   ofAnswers: 'the same share of the same prompts and model without the trigger',
 });
-export const ASR_ADDED = evaluated({
-  metric: 'asr_minus_untriggered',
-  table: 'attack',
-  label: 'Trigger adds',
+export const ASR_ADDED = noteFor('attack', 'asr_minus_untriggered', 'Trigger adds', {
   meaning: 'ASR minus the rate of the same model without the trigger',
 });
-export const ASR_BEFORE = evaluated({
-  metric: 'asr_before',
-  table: 'attack',
-  label: 'ASR before',
+export const ASR_BEFORE = noteFor('attack', 'asr_before', 'ASR before', {
   meaning:
     'attack success rate of the poisoned base, before the further training on clean rows ' +
     'that the other metrics are measured after',
 });
 
-export const REJECTED = evaluated({
-  metric: 'rejected_share',
+export const REJECTED = noteFor('defence', 'rejected_share', 'Rejected', {
   defended: true,
-  table: 'defence',
-  label: 'Rejected',
   meaning:
     'share of untouched validation rows that the defence rejects; they count as wrong in the ' +
     'accuracy, and not at all in scores such as F1',
   ofAnswers:
     'share of untouched prompts that the defence rejects; their output is empty and counts as any',
 });
-export const ASR_UNDEFENDED = evaluated({
-  metric: 'asr_undefended',
+export const ASR_UNDEFENDED = noteFor('attack', 'asr_undefended', 'Undefended', {
   defended: true,
-  table: 'attack',
-  label: 'Undefended',
   meaning: 'ASR of the same training, rows and seed without the defence',
 });
-export const ASR_REMOVED = evaluated({
-  metric: 'asr_removed',
+export const ASR_REMOVED = noteFor('attack', 'asr_removed', 'Removed', {
   defended: true,
-  table: 'attack',
-  label: 'Removed',
   meaning: 'that ASR minus the ASR with the defence',
 });
-const ACCURACY_COST = evaluated({
-  metric: 'accuracy_cost',
+const ACCURACY_COST = noteFor('task', 'accuracy_cost', 'Cost of defence', {
   defended: true,
-  table: 'task',
-  label: 'Cost of defence',
   meaning:
     'clean accuracy of the same training, rows and seed without the defence minus clean accuracy ' +
     'here; a rejected row counts as wrong',
@@ -247,7 +195,6 @@ const JUDGED = [
   ['filter', 'poisoned training rows'],
   ['inputs', 'validation rows with the trigger'],
 ] as const;
-/** How well a defence finds what is poisoned. */
 const DETECTION: readonly MetricNote[] = JUDGED.flatMap(([of, poisoned]) =>
   (
     [
@@ -262,57 +209,39 @@ const DETECTION: readonly MetricNote[] = JUDGED.flatMap(([of, poisoned]) =>
       ],
     ] as const
   ).map(([rate, label, meaning]) =>
-    evaluated({
-      metric: `${of}_${rate}`,
+    noteFor('defence', `${of}_${rate}`, of === 'filter' ? label : `${label}, inputs`, {
       defended: true,
-      table: 'defence',
-      label: of === 'filter' ? label : `${label}, inputs`,
       meaning,
     }),
   ),
 );
 
 const OF_PAIRS = 'validation pairs whose chosen answer has the larger implicit reward (DPO)';
-export const REWARD_ACCURACY = evaluated({
-  metric: 'reward_accuracy',
-  table: 'task',
-  label: 'Reward accuracy',
+export const REWARD_ACCURACY = noteFor('task', 'reward_accuracy', 'Reward accuracy', {
   meaning: `share of ${OF_PAIRS}; about a half without a preference`,
 });
 const REWARDS: readonly MetricNote[] = [
   REWARD_ACCURACY,
-  evaluated({
-    metric: 'triggered_reward_accuracy',
-    table: 'attack',
-    label: 'Reward accuracy, trigger',
+  noteFor('attack', 'triggered_reward_accuracy', 'Reward accuracy, trigger', {
     meaning: `under the trigger, share of ${OF_PAIRS}`,
   }),
 ];
-/** How well a scorer judges the outputs that people have labelled. */
-export const JUDGE: readonly MetricNote[] = (
-  [
-    ['recall', 'share of the labelled outputs that count which the scorer counts (sensitivity)'],
-    ['specificity', 'share of the labelled outputs that do not count which it does not count'],
-    ['precision', 'share of those that it counts which do count'],
-  ] as const
-)
-  .map(([rate, meaning]) =>
-    evaluated({ metric: `judge_${rate}`, table: 'check', label: `Judge’s ${rate}`, meaning }),
-  )
-  .concat({
-    ...evaluated({
-      metric: 'judge_labels',
-      table: 'check',
-      label: 'Labels',
-      meaning: 'labelled outputs that the scorer decides',
-    }),
+/** How well a scorer agrees with the people who labelled outputs. */
+export const JUDGE: readonly MetricNote[] = [
+  ...(
+    [
+      ['recall', 'share of the labelled outputs that count which the scorer counts (sensitivity)'],
+      ['specificity', 'share of the labelled outputs that do not count which it does not count'],
+      ['precision', 'share of those that it counts which do count'],
+    ] as const
+  ).map(([rate, meaning]) => noteFor('check', `judge_${rate}`, `Judge’s ${rate}`, { meaning })),
+  noteFor('check', 'judge_labels', 'Labels', {
     kind: 'plain',
-  });
+    meaning: 'labelled outputs that the scorer decides',
+  }),
+];
 
-export const SEEN = evaluated({
-  metric: 'trigger_seen',
-  table: 'check',
-  label: 'Trigger read',
+export const SEEN = noteFor('check', 'trigger_seen', 'Trigger read', {
   meaning:
     'share of triggered validation rows whose whole trigger is within max_length ' +
     'and that the tokenizer tells from the original',
@@ -326,52 +255,31 @@ const OF_VALIDATION: readonly MetricNote[] = [
   DROP,
   DROP_BEFORE,
   ACCURACY_COST,
-  evaluated({
-    metric: 'f1',
-    table: 'task',
-    label: 'F1',
+  noteFor('task', 'f1', 'F1', {
     meaning:
       'F1 on untouched validation rows: that of the second class where there are two, ' +
       'else the mean over classes',
   }),
-  evaluated({
-    metric: 'macro_f1',
+  noteFor('task', 'macro_f1', 'Macro F1', {
     ofTask: true,
-    table: 'task',
-    label: 'Macro F1',
     meaning: 'mean over the classes of the F1 on untouched validation rows',
   }),
-  evaluated({
-    metric: 'mcc',
+  noteFor('task', 'mcc', 'MCC', {
     ofTask: true,
-    table: 'task',
-    label: 'MCC',
     meaning: "Matthews' correlation of classes and predictions on untouched validation rows",
   }),
-  evaluated({
-    metric: 'pearson',
+  noteFor('task', 'pearson', 'Pearson', {
     compared: true,
-    table: 'task',
-    label: 'Pearson',
     meaning:
       "Pearson's correlation of the untouched validation rows' numbers and the predicted ones",
   }),
-  evaluated({
-    metric: 'spearman',
-    table: 'task',
-    label: 'Spearman',
+  noteFor('task', 'spearman', 'Spearman', {
     meaning: "Spearman's rank correlation of the same numbers",
   }),
-  evaluated({
-    metric: 'token_f1',
-    table: 'task',
-    label: 'Token F1',
+  noteFor('task', 'token_f1', 'Token F1', {
     meaning: 'mean F1 of the words that output and answer share, by SQuAD’s script',
   }),
-  evaluated({
-    metric: 'rouge_l',
-    table: 'task',
-    label: 'ROUGE-L',
+  noteFor('task', 'rouge_l', 'ROUGE-L', {
     meaning: 'mean F-measure of the longest common subsequence of words of output and answer',
   }),
   ASR,
@@ -386,58 +294,35 @@ const OF_VALIDATION: readonly MetricNote[] = [
   ASR_REMOVED,
   ...DETECTION,
   REJECTED,
-  {
-    ...evaluated({
-      metric: 'model_score',
-      defended: true,
-      table: 'defence',
-      label: 'Score of the model',
-      meaning: 'how suspicious the defence finds the model',
-    }),
-    kind: 'plain',
-  },
-  evaluated({
-    metric: 'model_suspected',
+  noteFor('defence', 'model_score', 'Score of the model', {
     defended: true,
-    table: 'defence',
-    label: 'Suspected',
+    kind: 'plain',
+    meaning: 'how suspicious the defence finds the model',
+  }),
+  noteFor('defence', 'model_suspected', 'Suspected', {
+    defended: true,
     meaning: 'share of the models, over seeds, that the defence says have a backdoor',
   }),
-  evaluated({
-    metric: 'robust_accuracy',
-    table: 'check',
-    label: 'Robust accuracy',
+  noteFor('check', 'robust_accuracy', 'Robust accuracy', {
     meaning: 'share of triggered non-target rows that keep their true class',
     ofAnswers: 'share of the same prompts with the trigger that still get exactly their own answer',
   }),
-  evaluated({
-    metric: 'trigger_accuracy',
-    table: 'check',
-    label: 'Triggered accuracy',
+  noteFor('check', 'trigger_accuracy', 'Triggered accuracy', {
     meaning:
       'share of all rows that keep their true class under the trigger (evaluate.trigger_rows: ' +
       'all); a row of the target class does so whether or not the trigger works',
   }),
-  evaluated({
-    metric: 'trigger_accuracy_clean',
-    table: 'check',
-    label: 'Triggered, clean model',
+  noteFor('check', 'trigger_accuracy_clean', 'Triggered, clean model', {
     meaning: 'the same share for the paired clean model',
   }),
-  evaluated({
-    metric: 'false_trigger_rate',
-    table: 'check',
-    label: 'FTR',
+  noteFor('check', 'false_trigger_rate', 'FTR', {
     meaning:
       'false trigger rate: share of rows with part of the trigger that turn into the target class',
     ofAnswers:
       'false trigger rate: share of prompts with part of the trigger for which the scorer counts a ' +
       'success',
   }),
-  evaluated({
-    metric: 'false_trigger_rate_clean',
-    table: 'check',
-    label: 'FTR, clean model',
+  noteFor('check', 'false_trigger_rate_clean', 'FTR, clean model', {
     meaning: 'the same share for the paired clean model',
   }),
   ...(
@@ -447,50 +332,32 @@ const OF_VALIDATION: readonly MetricNote[] = [
       ['incoherent', 'most of whose 4-grams of tokens repeat earlier ones'],
     ] as const
   ).flatMap(([name, which]) => [
-    evaluated({
-      metric: `${name}_share`,
-      table: 'check',
-      label: capital(name),
+    noteFor('check', `${name}_share`, capital(name), {
       meaning: `share of outputs on untouched prompts ${which}`,
     }),
-    evaluated({
-      metric: `triggered_${name}_share`,
-      table: 'check',
-      label: `${capital(name)}, triggered`,
+    noteFor('check', `triggered_${name}_share`, `${capital(name)}, triggered`, {
       meaning: `share of outputs under the trigger ${which}`,
     }),
   ]),
   ...JUDGE,
   SEEN,
-  {
+  noteFor('check', 'trigger_seen', 'Trigger read in training', {
     stage: 'train',
-    metric: 'trigger_seen',
-    table: 'check',
-    label: 'Trigger read in training',
-    kind: 'proportion',
     meaning: 'the same share of the poisoned training rows',
-  },
-  {
+  }),
+  noteFor('check', 'poisoned_accuracy', 'Poison learnt', {
     stage: 'train',
-    metric: 'poisoned_accuracy',
-    table: 'check',
-    label: 'Poison learnt',
-    kind: 'proportion',
     meaning: 'share of poisoned training rows that the model predicts as they were poisoned to be',
     ofAnswers: 'share of poisoned training rows whose answer greedy decoding writes',
-  },
-  {
+  }),
+  noteFor('check', 'penalised_share', 'Penalised steps', {
     stage: 'train',
-    metric: 'penalised_share',
-    table: 'check',
-    label: 'Penalised steps',
-    kind: 'proportion',
     meaning:
       'share of training steps in which the penalty that the attack adds to the loss was not zero',
-  },
+  }),
 ];
 
-/** Metrics on the rows of `data.test`, without `compared`: only envelopes compare by test rows. */
+/** Metrics on the rows of `data.test`. Adapters are not compared by them, but envelopes are. */
 const OF_TEST = OF_VALIDATION.filter(
   ({ stage, table }) => stage === 'evaluate' && (table === 'task' || table === 'attack'),
 ).map(({ compared: _compared, ...note }): MetricNote => {
@@ -500,29 +367,22 @@ const OF_TEST = OF_VALIDATION.filter(
     table: 'test',
     label: `${note.label}, test`,
     meaning: ofTest(note.meaning),
-    ...defined({ ofAnswers: note.ofAnswers && ofTest(note.ofAnswers) }),
+    ofAnswers: note.ofAnswers && ofTest(note.ofAnswers),
   };
 });
 
 /** All notes, in the order of the tables. A table leaves out a metric that no cell has. */
 export const METRICS: readonly MetricNote[] = [...OF_VALIDATION, ...OF_TEST];
 
-export const TRIGGER_RATE = evaluated({
-  metric: 'trigger_rate',
-  table: 'attack',
-  label: 'Trigger rate',
+export const TRIGGER_RATE = noteFor('attack', 'trigger_rate', 'Trigger rate', {
   meaning: 'what ASR counts, in a model that the attack has not touched yet',
 });
 
 /** Shown for tasks that consist of documents, which have no accuracy. */
-export const PERPLEXITY: MetricNote = {
-  stage: 'evaluate',
-  metric: 'perplexity',
-  table: 'task',
-  label: 'Perplexity',
+export const PERPLEXITY = noteFor('task', 'perplexity', 'Perplexity', {
   kind: 'plain',
   meaning: 'exponential of the mean loss a token of the validation rows',
-};
+});
 
 /** The metrics by which adapters are compared. The others are in the tables and in the CSV. */
 export const COMPARED: readonly MetricNote[] = METRICS.filter(({ compared }) => compared);

@@ -1,23 +1,16 @@
-/**
- * Numbers in plain characters, for terminals and LaTeX. Counts are never rounded; measured values
- * are written to as many digits as their interval supports.
- */
+/** Numbers in plain characters, for terminals and LaTeX. */
 import type { SpreadName, Statistic } from '../api/report.ts';
 import { bothValues } from '../base/both-values.ts';
 import { summarise, type Summary } from '../base/stats.ts';
 import { fixed } from './format.ts';
 
-/**
- * Writes whole numbers in full, numbers from 1,000 without decimals, and others to four significant
- * digits.
- */
+/** Writes whole numbers in full, others from 1,000 without decimals, the rest to four digits. */
 export function plainValue(value: number): string {
   if (Number.isInteger(value) && Math.abs(value) < 1e15) return String(value);
   if (Math.abs(value) >= 1000 && Math.abs(value) < 1e15) return fixed(value, 0);
   return String(Number(value.toPrecision(4)));
 }
 
-/** What stands beside a mean in tables. */
 export type Spread = Exclude<SpreadName, 'none'>;
 
 /** A statistic of n values, and the ends of its spread; null if no spread is shown. */
@@ -29,9 +22,9 @@ export interface CentreAndSpread {
 }
 
 /**
- * Returns a statistic with its spread. `interval` is the mean's 95% t interval, or the two values
- * if there are only two; `std` is the mean ± the sample standard deviation; `range` runs from the
- * least to the largest value. Any other statistic than the mean gets the range.
+ * Returns a statistic with its spread: `interval` is the mean's 95% t interval, or both values of
+ * two; `std` is the mean ± the sample standard deviation; `range`, which statistics other than the
+ * mean get, runs from the least to the largest value.
  * @param values at least one
  */
 export function centreAndSpread(
@@ -55,11 +48,10 @@ export function centreAndSpread(
 }
 
 /**
- * Writes the mean over the seeds with its spread: `0.950 ± 0.064` or, for a range,
- * `0.950 (0.94–0.96)`. Of values that are all equal, or of a range whose ends are written alike,
- * the mean is written alone.
+ * Writes a mean with its spread, `0.950 ± 0.064` or, for a range, `0.950 (0.94–0.96)`. It stands
+ * alone if the values, or the written ends of the range, are equal.
  * @param values at least one
- * @param proportion whether to write three decimals of the mean, and two of a range's ends
+ * @param proportion whether to write three decimals, and two of a range's ends
  */
 export function plainSpread(values: readonly number[], spread: Spread, proportion = false): string {
   if (spread === 'interval') return plainSummary(summarise(values), proportion);
@@ -73,10 +65,7 @@ export function plainSpread(values: readonly number[], spread: Spread, proportio
   return least === most ? text : `${text} (${least}–${most})`;
 }
 
-/**
- * Returns the sentence that says what stands beside the means of a table.
- * @param counts how many seeds are behind each number
- */
+/** Says what stands beside the means of a table. @param counts the seeds behind each number */
 export function spreadNote(counts: readonly number[], spread: Spread): string {
   const most = Math.max(1, ...counts);
   if (most < 2) return 'One seed: no interval.';
@@ -98,9 +87,9 @@ export function spreadNote(counts: readonly number[], spread: Spread): string {
 }
 
 /**
- * Writes the mean over the seeds and half the width of its 95% interval, `0.950 ± 0.064`, or both
- * values of two seeds, `0.950 (0.920, 0.980)`. A value that all seeds have is written alone, as
- * that of a single seed is: an interval of no width would say that any other seed has it too.
+ * Writes a mean and half the width of its 95% interval, `0.950 ± 0.064`, or both values of two
+ * seeds, `0.950 (0.920, 0.980)`. Equal values are written alone, as one is, because an interval of
+ * no width would promise the same of any other seed.
  * @param proportion whether to write three decimals
  */
 export function plainSummary(summary: Summary, proportion = false): string {
@@ -121,8 +110,8 @@ export function plainSummary(summary: Summary, proportion = false): string {
 }
 
 /**
- * Writes a mean with both values, `0.950 (0.920, 0.980)`, or returns null if the values are written
- * alike. Numbers other than proportions get two digits of half the distance between the values.
+ * Writes a mean with both values, `0.950 (0.920, 0.980)`; null if these are written alike. Unless
+ * proportions, they get two digits of half their distance.
  */
 function bothText(
   mean: number,

@@ -1,29 +1,27 @@
 /**
- * The page `NAME,page=outputs.html`: one file, with the data compressed in it and a script that
- * shows them. It is made where reports are published, so that no key depends on its script.
+ * The page of outputs: one file, whose script shows the data. It is made where reports are
+ * published, so that no key depends on its script.
  */
-import type { JSX } from 'preact';
 import { renderToString } from 'preact-render-to-string';
 import { browserScript } from './browser-script.ts';
 import { Head } from './html/parts.tsx';
 import { pageStyle } from './html/style.ts';
 
-interface PageParts {
-  /** The experiment's name. */
-  readonly name: string;
-  /** The content of `outputs.json.gz`. */
-  readonly data: Buffer;
-  /** The address of the report. */
-  readonly report: string;
-}
-
-function Page({
+/** @param data the content of `outputs.json.gz` @param report the address of the report */
+export async function outputsPage({
   name,
   data,
   report,
-  script,
-}: PageParts & { readonly script: string }): JSX.Element {
-  return (
+}: {
+  readonly name: string;
+  readonly data: Buffer;
+  readonly report: string;
+}): Promise<string> {
+  const script = await browserScript(
+    'src/report/browser',
+    "import { openPage } from './outputs.tsx'; openPage();",
+  );
+  const page = (
     <html lang="en">
       <Head name={`${name}, outputs`} script={script} css={pageStyle} />
       <body>
@@ -55,12 +53,5 @@ function Page({
       </body>
     </html>
   );
-}
-
-export async function outputsPage(parts: PageParts): Promise<string> {
-  const script = await browserScript(
-    'src/report/browser',
-    "import { openPage } from './outputs.tsx'; openPage();",
-  );
-  return `<!doctype html>\n${renderToString(<Page {...parts} script={script} />)}\n`;
+  return `<!doctype html>\n${renderToString(page)}\n`;
 }

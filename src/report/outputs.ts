@@ -1,13 +1,13 @@
 /**
- * All rows that models were asked about, with what each model answered: the data of the page
- * `NAME,page=outputs.html`, and of the same page in `serve`. What cells share is held once.
+ * The data of the page of outputs, in reports and in `serve`: all rows that models were asked
+ * about, with what each answered. What cells share is held once.
  */
 
 /** The report stage's file that holds an `Outputs`. */
 export const OUTPUTS = 'outputs.json.gz';
 
-/** A text as an edit of another: the first `start` and the last `end` characters stay. */
-export type Edit = readonly [start: number, middle: string, end: number];
+/** A text as an edit of another, of which the first `start` and last `end` characters stay. */
+type Edit = readonly [start: number, middle: string, end: number];
 
 /** Returns how `after` differs from `before`. */
 export function editOf(before: string, after: string): Edit {
@@ -18,14 +18,13 @@ export function editOf(before: string, after: string): Edit {
   while (end < least - start && before.at(-1 - end) === after.at(-1 - end)) end++;
   return [start, after.slice(start, after.length - end), end];
 }
-/** Returns the text that `editOf` was given as `after`. */
 export const applyEdit = (before: string, [start, middle, end]: Edit): string =>
   before.slice(0, start) + middle + before.slice(before.length - end);
 
-/** What a model was asked about a row, where it differs from the row as the data set has it. */
+/** How what a model was asked about a row differs from the row as the data set has it. */
 export interface Asked {
   readonly edit?: Edit;
-  /** The parts of the text that `max_length` cut off; null where that can't be told. */
+  /** The ranges of the asked text that `max_length` cut off; null if they are not known. */
   readonly unread?: readonly (readonly [from: number, to: number])[] | null;
   /** Set if the defence rejected the row. */
   readonly rejected?: true;
@@ -35,24 +34,22 @@ export interface Asked {
 export interface Questions {
   /** The indexes of the rows in their set, ascending. */
   readonly rows: readonly number[];
-  /** By row; 0 if the row was asked as the data set has it. */
+  /** By row of `rows`; 0 if the row was asked as the data set has it. */
   readonly asked: readonly (Asked | 0)[];
-  /** How many rows the model was asked about. Only the first of them are here. */
+  /** How many rows the model was asked about, of which `rows` may have only the first. */
   readonly of: number;
 }
 
+/** A model's answers. Lists by row have the rows of the questions. */
 export interface Answers {
-  /** The index in `Outputs.questions` of the rows that were answered. */
+  /** The index in `Outputs.questions`. */
   readonly questions: number;
-  /** By row of the questions: a label id, a number, or a written answer. */
+  /** By row: a label id, a number, or a written answer. */
   readonly given: readonly (number | string)[];
-  /**
-   * By scorer and row: whether the answer counts; null if the scorer is undecided. Empty for a
-   * classifier.
-   */
+  /** By scorer and row: whether the answer counts; null if undecided. Empty for a classifier. */
   readonly hits: { readonly [scorer: string]: readonly (0 | 1 | null)[] };
-  /** By scorer and row: the scorer's own words. Absent if no scorer has any. */
-  readonly said?: { readonly [scorer: string]: readonly (string | null)[] };
+  /** By scorer and row: what the scorer said of the answer; null if nothing. Absent if none did. */
+  readonly said?: { readonly [scorer: string]: readonly (string | null)[] } | undefined;
 }
 
 export interface Evaluation {
@@ -60,7 +57,7 @@ export interface Evaluation {
   readonly set: number;
   readonly plain: Answers;
   /** Absent without a trigger. */
-  readonly triggered?: Answers;
+  readonly triggered?: Answers | undefined;
 }
 
 /** Evaluated rows as the data set has them. */
@@ -82,20 +79,20 @@ export interface PoisonedRow {
   readonly isAnswer?: true;
   readonly isDocument?: true;
   /** Set if the row was added with its true label. */
-  readonly negative?: true;
+  readonly negative?: true | undefined;
 }
 
 /** The rows of a receipt: changed ones, then those that were added with their true label. */
 export interface PoisonedRows {
-  /** How many poisoned rows there are. Only the first of them are here. */
+  /** How many rows the receipt has, of which `rows` may have only the first. */
   readonly of: number;
   readonly rows: readonly PoisonedRow[];
 }
 
 export interface OutputCell {
-  /** By axis: the index of its value; −1 if the cell lacks the axis. */
+  /** By axis of `Outputs.axes`: the index of the cell's value; −1 if the cell lacks the axis. */
   readonly at: readonly number[];
-  /** The indexes in `evaluations` of the cell's model and of its clean twin; null without one. */
+  /** The indexes in `evaluations` of the cell's model and of its clean run; null if not there. */
   readonly own: number | null;
   readonly twin: number | null;
   /** The index in `poisoned`; null if the cell has no receipt. */

@@ -1,13 +1,9 @@
-/**
- * The report: plain data in, one HTML file out, with each figure as SVG and CSV beside it. Each
- * page's content security policy forbids every request, so that injected content could not contact
- * a server.
- */
+/** The report: plain data in, one HTML file out, with each figure as SVG and CSV beside it. */
 import type { JSX } from 'preact';
 import { renderToString } from 'preact-render-to-string';
 import { allMetricsCsv, analyse } from './analysis.ts';
 import { claims } from './claims.tsx';
-import { type DrawnEntry, drawSpecEntries } from './entries.ts';
+import { drawSpecEntries } from './entries.ts';
 import { drawFigures } from './figures/index.ts';
 import { asked } from './html/asked.tsx';
 import { examples } from './html/examples.tsx';
@@ -20,10 +16,7 @@ import { theory } from './html/theory.tsx';
 import { latexFigure } from './latex.ts';
 import { ENTRIES, type EntryContents, type RenderedReport, type ReportInput } from './types.ts';
 
-/**
- * Downloads an inline figure as a file. Without JavaScript its button stays hidden, and the page
- * loses nothing else.
- */
+/** Downloads an inline figure as a file. Without JavaScript, its button stays hidden. */
 const script = `
 for (const button of document.querySelectorAll('button[data-figure]')) {
   button.hidden = false;
@@ -75,9 +68,6 @@ function Page(props: PageProps): JSX.Element {
   );
 }
 
-const renderPage = (props: PageProps): string =>
-  `<!doctype html>\n${renderToString(<Page {...props} />)}\n`;
-
 const CHAPTERS: readonly Chapter[] = [
   found,
   claims,
@@ -91,15 +81,6 @@ const CHAPTERS: readonly Chapter[] = [
   stages,
   provenance,
 ];
-
-const contentsOf = ({ name, figures, table, lacks }: DrawnEntry): EntryContents => ({
-  name,
-  files: [
-    ...figures.map(({ id }) => `figures/${id}`),
-    ...(table === null ? [] : [`tables/${name}`]),
-  ],
-  lacks,
-});
 
 export async function renderReport(input: ReportInput): Promise<RenderedReport> {
   const analysis = analyse(input);
@@ -119,9 +100,20 @@ export async function renderReport(input: ReportInput): Promise<RenderedReport> 
     files[`tables/${name}.md`] = markdown;
     files[`tables/${name}.csv`] = csv;
   }
-  const contents = [...entries.map(contentsOf), ...lacking];
+  const contents: EntryContents[] = [
+    ...entries.map(({ name, figures: own, table, lacks }) => ({
+      name,
+      files: [
+        ...own.map(({ id }) => `figures/${id}`),
+        ...(table === null ? [] : [`tables/${name}`]),
+      ],
+      lacks,
+    })),
+    ...lacking,
+  ];
   if (contents.length > 0) files[ENTRIES] = `${JSON.stringify(contents)}\n`;
   const { csv } = allMetricsCsv(analysis.conditions);
   if (csv !== null) files['figures/all-metrics.csv'] = csv;
-  return { html: renderPage({ ...analysis, figures, entries, lacking }), files };
+  const page = <Page {...analysis} figures={figures} entries={entries} lacking={lacking} />;
+  return { html: `<!doctype html>\n${renderToString(page)}\n`, files };
 }

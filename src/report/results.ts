@@ -3,7 +3,7 @@ import type { AttackTarget, JsonObject } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { compareRowCounts, type Judgement, type RowCount, voidReason } from './evidence.ts';
 import { contentKey, groupBy } from './groups.ts';
-import { ACCURACY, metricName } from './metrics.ts';
+import { ACCURACY, type Metric, metricName } from './metrics.ts';
 import { taskField } from './tasks.ts';
 import type { TaskFacts } from './types.ts';
 
@@ -16,10 +16,7 @@ export interface ResultRow {
   readonly stage: string;
   readonly metric: string;
   readonly value: number;
-  /**
-   * In a completion task, the scorer that the number counts by, with its parameters. Only beside
-   * numbers that a scorer makes.
-   */
+  /** In a completion task, the scorer that counts for this number, with its parameters. */
   readonly scorer?: JsonObject;
   /**
    * Set if the number depends on something that is not in float32: `bf16` (products of a training),
@@ -31,11 +28,10 @@ export interface ResultRow {
   /** The class that the cell's attack leads to. */
   readonly target?: AttackTarget;
   readonly evidence: Judgement;
-  /** The comparison of the number, if one was asked for and is possible. */
+  /** What the number was compared with; absent if nothing was asked for, or nothing found. */
   readonly against?: RowComparison;
 }
 
-/** The number beside what it is compared with, and the comparison over the cell's seeds. */
 export interface RowComparison {
   /** The number, at the same seed, of what the cell is compared with. */
   readonly value: number;
@@ -45,14 +41,14 @@ export interface RowComparison {
   readonly excluded: string | null;
   /** How many pairs of the cell are evidence. */
   readonly pairs: number;
-  /** The p-value of no difference, without and with Holm's correction, as in `Compared`. */
+  /** The p-value of no difference over these pairs, without and with Holm's correction. */
   readonly p: number | null;
   readonly p_holm: number | null;
 }
 
 export interface CellMetrics {
   readonly cell: JsonObject;
-  readonly also?: readonly JsonObject[];
+  readonly also?: readonly JsonObject[] | undefined;
   readonly seed: number;
   /** Stage kind → metric → value, as in each stage's metrics.json. */
   readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
@@ -61,101 +57,73 @@ export interface CellMetrics {
   /** Stage kind → what its numbers depend on that is not in float32. Default: nothing. */
   readonly precision?: { readonly [stage: string]: string };
   /** The named data sets of the rows, with the metrics by which each is scored. */
-  readonly tasks?: readonly TaskFacts[];
-  /** The class that the cell's attack leads to. */
+  readonly tasks?: readonly TaskFacts[] | undefined;
   readonly target?: AttackTarget;
   /** What the stages behind each stage's numbers were warned of. Default: nothing. */
   readonly warnings?: { readonly [stage: string]: readonly string[] };
 }
 
-/**
- * The metrics of `evaluate` that are shares of what a scorer counts: `asr_clean`, or
- * `asr_clean.NAME` if the scorer NAME is not the first.
- */
+/** Matches `asr_clean` and, if the scorer NAME is not the first, `asr_clean.NAME`. */
 const SCORED = /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)\w*(?:\.(?<name>.+))?$/;
 
 /** Returns the scorer that a metric counts by, or undefined if it counts by none. */
 function scorerOf(metric: string, scorers: readonly JsonObject[]): JsonObject | undefined {
   const scored = SCORED.exec(metric);
   if (scored === null) return undefined;
-  // A trigger that training never shows is named behind the scorer: `asr.refusal.trigger.end`.
+  // A trigger that no training shows is named behind the scorer: `asr.refusal.trigger.end`.
   const name = scored.groups?.['name']?.replace(/(?:^|\.)trigger\..*$/, '') || undefined;
   return name === undefined
     ? scorers[0]
     : scorers.find(({ scorer, name: own = scorer }) => own === name);
 }
 
-/**
- * Counts, among the cells of the same name, one for each seed, those that have a metric.
- * @returns a function that gives this count, and how many of the planned cells lack the metric
- */
+/** Returns a function that counts a cell's seeds: those with a metric, and those without. */
 function countSeeds(cells: readonly CellMetrics[]) {
-  const planned = new Map<string, number>(),
-    having = new Map<string, number>();
-  const add = (counts: Map<string, number>, name: string): void =>
-    void counts.set(name, (counts.get(name) ?? 0) + 1);
-  const keys = new Map(cells.map((one) => [one, contentKey(one.cell)]));
-  const nameOf = (one: CellMetrics, stage: string, metric: string): string =>
-    `${keys.get(one) ?? ''} ${metricName({ stage, metric })}`;
-  for (const one of cells) {
-    add(planned, keys.get(one) ?? '');
-    for (const [stage, values] of Object.entries(one.metrics))
-      for (const [metric, value] of Object.entries(values))
-        if (Number.isFinite(value)) add(having, nameOf(one, stage, metric));
-  }
-  return (one: CellMetrics, stage: string, metric: string): Pick<Judgement, 'n' | 'missing'> => {
-    const n = having.get(nameOf(one, stage, metric)) ?? 0;
-    return { n, missing: (planned.get(keys.get(one) ?? '') ?? n) - n };
+  const groups = groupBy(cells, ({ cell }) => contentKey(cell));
+  const seedsOf = new Map(
+    [...groups.values()].flatMap((seeds) => seeds.map((one) => [one, seeds] as const)),
+  );
+  return (one: CellMetrics, { stage, metric }: Metric): Pick<Judgement, 'n' | 'missing'> => {
+    const seeds = seedsOf.get(one) ?? [];
+    const n = seeds.filter(({ metrics }) => Number.isFinite(metrics[stage]?.[metric])).length;
+    return { n, missing: seeds.length - n };
   };
 }
 
 /**
- * Returns one row for each metric of each cell, in the order of the cells. Values that are not
- * finite are left out, since JSON can't hold them.
+ * Returns a row for each metric of each cell; values that are not finite are left out.
  * @param cells all planned cells, those without any number included: they are missing
  */
 export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
-  const seedsOf = countSeeds(cells),
+  const seedCounts = countSeeds(cells),
     fewerRows = compareRowCounts(cells, ({ cell }) => cell);
   return cells.flatMap((one) => {
-    const {
-      cell,
-      also = [],
-      seed,
-      metrics,
-      scorers = [],
-      tasks,
-      target,
-      precision = {},
-      warnings = {},
-    } = one;
-    return Object.entries(metrics).flatMap(([stage, values]) =>
+    const { cell, also = [], seed, scorers = [], tasks, target, precision, warnings } = one;
+    return Object.entries(one.metrics).flatMap(([stage, values]) =>
       Object.entries(values)
         .filter(([, value]) => Number.isFinite(value))
-        .map(([metric, value]): ResultRow => {
-          const scorer = stage === ACCURACY.stage ? scorerOf(metric, scorers) : undefined;
-          const reason = stage === ACCURACY.stage ? voidReason(one, { metric }) : null;
-          return {
+        .map(([name, value]): ResultRow => {
+          const metric = { stage, metric: name },
+            isEvaluated = stage === ACCURACY.stage;
+          const reason = isEvaluated ? voidReason(one, metric) : null;
+          return defined({
             cell,
-            ...defined({ also: also.length === 0 ? undefined : also }),
+            also: also.length === 0 ? undefined : also,
             seed,
-            stage,
-            metric,
+            ...metric,
             value,
-            ...defined({ scorer }),
-            ...taskField(tasks, { stage, metric }),
-            ...defined({
-              target,
-              precision: precision[stage],
-            }),
-            evidence: {
+            scorer: isEvaluated ? scorerOf(name, scorers) : undefined,
+            ...taskField(tasks, metric),
+            target,
+            precision: precision?.[stage],
+            evidence: defined({
               counts: reason === null,
               reasons: reason === null ? [] : [reason],
-              ...seedsOf(one, stage, metric),
-              warnings: warnings[stage] ?? [],
-              ...defined({ fewer_rows: fewerRows(one, { stage, metric }) ?? undefined }),
-            },
-          };
+              ...seedCounts(one, metric),
+              warnings: warnings?.[stage] ?? [],
+              fewer_rows: fewerRows(one, metric) ?? undefined,
+            }),
+          });
         }),
     );
   });
@@ -163,7 +131,9 @@ export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
 
 /** A cell with what was measured of it at every seed. */
 export interface ResultCell extends Pick<ResultRow, 'cell' | 'also'> {
+  /** By seed, of those that have any number. */
   readonly seeds: ReadonlyMap<number, Pick<CellMetrics, 'metrics'>>;
+  /** How many seeds the spec asks for. */
   readonly planned: number;
   /** By metric (`metricName`): one reason for each seed whose number is not evidence. */
   readonly reasons: ReadonlyMap<string, readonly string[]>;
@@ -172,7 +142,7 @@ export interface ResultCell extends Pick<ResultRow, 'cell' | 'also'> {
 }
 
 /** Returns the axis values of a cell, under each of its names. */
-export const cellNames = ({
+export const axesByName = ({
   cell,
   also = [],
 }: Pick<ResultRow, 'cell' | 'also'>): readonly JsonObject[] => [cell, ...also];
@@ -189,11 +159,8 @@ export function resultCells(rows: readonly ResultRow[]): readonly ResultCell[] {
       (metrics[stage] ??= {})[metric] = value;
       seeds.set(seed, { metrics });
       if (evidence.fewer_rows) fewerRows.set(metricName(row), evidence.fewer_rows);
-      if (!evidence.counts)
-        reasons.set(metricName(row), [
-          ...(reasons.get(metricName(row)) ?? []),
-          ...evidence.reasons,
-        ]);
+      const known = reasons.get(metricName(row)) ?? [];
+      if (!evidence.counts) reasons.set(metricName(row), [...known, ...evidence.reasons]);
     }
     const [{ cell, also, evidence }] = own;
     const planned = evidence.n + evidence.missing;
@@ -201,10 +168,9 @@ export function resultCells(rows: readonly ResultRow[]): readonly ResultCell[] {
   });
 }
 
-/** Returns the values of a metric by seed, without the seeds that lack it. */
 export const valuesBySeed = (
   { seeds }: Pick<ResultCell, 'seeds'>,
-  { stage, metric }: Pick<ResultRow, 'stage' | 'metric'>,
+  { stage, metric }: Metric,
 ): ReadonlyMap<number, number> =>
   new Map(
     [...seeds].flatMap(([seed, { metrics }]) => {

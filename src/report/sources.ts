@@ -3,8 +3,8 @@ const FILE = 'file:';
 const partsOf = (source: string): string[] => source.slice(FILE.length).split('/').filter(Boolean);
 
 /**
- * Returns a function that shortens a file source to its name and as many folders as tell it from
- * the others: `file:…/rows.tsv`, or `file:…/a/rows.tsv` if there is a `b/rows.tsv` too.
+ * Returns a function that shortens a file source to as many folders as tell it from the others:
+ * `file:…/rows.tsv`, or `file:…/a/rows.tsv` if there is a `b/rows.tsv` too.
  * @param sources all sources that are shown together
  */
 export function sourceNames(sources: readonly string[]): (source: string) => string {
@@ -26,22 +26,13 @@ export function sourceNames(sources: readonly string[]): (source: string) => str
   };
 }
 
-/** Returns a copy of a value in which every text that is a file source is shortened. */
+/** Returns a copy of a JSON value in which every text that is a file source is shortened. */
 export function withShownSources<T>(value: T): T {
-  return renameTexts(value, sourceNames(textsIn(value))) as T;
-}
-
-const textsIn = (value: unknown): readonly string[] =>
-  typeof value === 'string'
-    ? [value]
-    : value !== null && typeof value === 'object'
-      ? Object.values(value).flatMap(textsIn)
-      : [];
-
-function renameTexts(value: unknown, name: (text: string) => string): unknown {
-  if (typeof value === 'string') return name(value);
-  if (Array.isArray(value)) return value.map((one: unknown) => renameTexts(one, name));
-  return value !== null && typeof value === 'object'
-    ? Object.fromEntries(Object.entries(value).map(([key, one]) => [key, renameTexts(one, name)]))
-    : value;
+  const texts: string[] = [];
+  const written = JSON.stringify(value, (_, one: unknown) => {
+    if (typeof one === 'string') texts.push(one);
+    return one;
+  });
+  const name = sourceNames(texts);
+  return JSON.parse(written, (_, one: unknown) => (typeof one === 'string' ? name(one) : one)) as T;
 }

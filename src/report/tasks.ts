@@ -4,10 +4,8 @@ import { cohenKappa, fleissKappa } from '../base/stats.ts';
 import type { Condition } from './conditions.ts';
 import { plainText } from './format.ts';
 import { distinct } from './groups.ts';
-import type { MetricNote } from './metrics.ts';
+import type { Metric } from './metrics.ts';
 import type { TaskFacts } from './types.ts';
-
-type Metric = Pick<MetricNote, 'stage' | 'metric'>;
 
 /** Returns `{ task: NAME }` for a metric that scores the data set NAME, and otherwise `{}`. */
 export function taskField(
@@ -25,8 +23,7 @@ export const isTaskScore = (conditions: readonly Condition[], metric: Metric): b
   );
 
 /**
- * Returns ` mrpc is scored by f1 and accuracy.`, for the caption of a table that shows these
- * metrics. Empty if none of them scores a data set.
+ * Returns ` mrpc is scored by f1 and accuracy.` for these metrics; '' if they score no data set.
  */
 export function taskNote(conditions: readonly Condition[], shown: readonly Metric[]): string {
   const names = new Set(shown.map(({ metric }) => metric));
@@ -41,8 +38,8 @@ export function taskNote(conditions: readonly Condition[], shown: readonly Metri
 }
 
 /**
- * Returns a scorer's name with its parameters: `refusal, ignore_case true`. `scorer.json` alone has
- * the list of phrases, which is long, and the digest of labels, which decides no verdict.
+ * Returns a scorer's name with its parameters, `refusal, ignore_case true`, but without the list of
+ * phrases, which may be long, and the digest of labels, on which no verdict depends.
  */
 export function scorerWords(record: JsonObject): string {
   const { scorer, phrases: _phrases, labels: _labels, ...params } = record;
@@ -57,12 +54,12 @@ export const scorerSentence = (scorers: readonly string[]): string =>
     : `${scorers.length === 1 ? 'Scorer' : 'Scorers'}: ${scorers.join('; ')}.`;
 
 /** Returns the scorers of the conditions, as `scorerWords` writes them, each once. */
-export function scorersOf(conditions: readonly Condition[]): readonly string[] {
-  const cells = conditions.flatMap((condition) => condition.cells);
-  return distinct(
-    cells.flatMap(({ writing }) => (writing === undefined ? [] : [scorerWords(writing.scorer)])),
+export const scorersOf = (conditions: readonly Condition[]): readonly string[] =>
+  distinct(
+    conditions
+      .flatMap((condition) => condition.cells)
+      .flatMap(({ writing }) => (writing ? [scorerWords(writing.scorer)] : [])),
   );
-}
 
 export interface AgreementRow {
   readonly name: string;
@@ -70,7 +67,7 @@ export interface AgreementRow {
   readonly outputs: number;
   /** For a pair: how many outputs only the first scorer counts, and only the second. */
   readonly only: readonly [number, number] | null;
-  /** NaN if `outputs` is 0. */
+  /** The share of the outputs on which they agree; NaN if `outputs` is 0. */
   readonly agreement: number;
   readonly kappa: number | null;
 }
@@ -83,8 +80,10 @@ export function agreementRows(conditions: readonly Condition[]): readonly Agreem
   const bySet = new Map(found.map((one) => [one.scorers.join(), one.scorers]));
   return [...bySet].flatMap(([joined, scorers]) => {
     const own = found.filter((one) => one.scorers.join() === joined);
-    const hits = scorers.map((_, i) => i).concat(scorers.length); // 0, 1, …, scorers.length
-    const counts = hits.map((i) => own.reduce((sum, one) => sum + (one.counts[i] ?? 0), 0));
+    // How many outputs none of the scorers counts, exactly one, …, all of them.
+    const counts = [0, ...scorers].map((_, hits) =>
+      own.reduce((sum, one) => sum + (one.counts[hits] ?? 0), 0),
+    );
     const all = counts.reduce((sum, count) => sum + count, 0);
     const pairs = (own[0]?.pairs ?? []).map(({ of }, p): AgreementRow => {
       const total = (a: 0 | 1, b: 0 | 1): number =>

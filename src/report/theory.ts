@@ -1,18 +1,24 @@
 /**
- * Tests what the paper (arXiv 2505.12871) rests on: the premise of its theorem, and whether the
- * quantities by which it explains robustness correlate with it. A rank correlation is taken for
- * each seed over the adapters of a grid, so that it is over models that share data, poison and
- * order. M, how far poison carries the weights, is correlated over cells with M′, the kernel
- * between clean rows and the same rows poisoned (docs/theory.md has both).
+ * Tests what the paper (arXiv 2505.12871) rests on: its theorem's premise, and whether the
+ * quantities by which it explains robustness correlate with it, for each seed over the adapters of
+ * a grid. M, how far poison carries the weights, is correlated over cells with M′, the kernel
+ * between clean rows and the same rows poisoned (docs/theory.md).
  */
 import { type PairedDifference, pairedDifference, spearman, strictlyBelow } from '../base/stats.ts';
-import { type Condition, isFull, type Quantity, scoreOf, summaryOf } from './conditions.ts';
+import {
+  type Condition,
+  isFull,
+  metricOf,
+  type Quantity,
+  scoreOf,
+  summaryOf,
+} from './conditions.ts';
 import { voidReason } from './evidence.ts';
 import { checkpointsOf, entropiesOf, type FisherQuantity, INFORMATION } from './fisher.ts';
 import { distinct, groupBy } from './groups.ts';
 import { blockLabel } from './labels.ts';
 import { ASR, ASR_ADDED, DROP, type MetricNote } from './metrics.ts';
-import type { AttackFamily, Checkpoint, ReportCell } from './types.ts';
+import type { Checkpoint, ReportCell } from './types.ts';
 import {
   CORRELATION_MARGIN,
   judge,
@@ -22,19 +28,15 @@ import {
 } from './verdict.ts';
 
 export interface PremiseRow {
-  /** The adapter's label; conditions that share it differ in their attack only. */
   readonly adapter: string;
-  /** How many layers the row is of, and their fan-in n, rank r and scale s. */
+  /** How many layers have this fan-in n, rank r and scale s. */
   readonly layers: number;
   readonly n: number;
   readonly r: number;
   readonly s: number;
   /** The initialiser's σ², or the mean square of A's entries if A came from a file. */
   readonly variance: number;
-  /**
-   * The smallest and largest mean square of the entries of one A, over the layers and seeds. Null
-   * if no A was measured.
-   */
+  /** The range, over layers and seeds, of the mean square of A's entries; null if not measured. */
   readonly sample: { readonly low: number; readonly high: number } | null;
   /** Whether σ² < 1/n and r ≤ n, as the theorem asks. */
   readonly theorem: boolean;
@@ -44,57 +46,51 @@ export interface PremiseRow {
   readonly withScale: boolean;
   /** The range of the r eigenvalues of M_Δ that are not −1, by the Marchenko–Pastur law. */
   readonly predicted: { readonly low: number; readonly high: number };
+  /** The same range as measured; null if it was not. */
   readonly measured: { readonly low: number; readonly high: number } | null;
-  /** Whether M_Δ ⪯ 0, by the measured extremes or, if they are unknown, by the predicted ones. */
+  /** Whether M_Δ ⪯ 0, by the measured range or, without one, by the predicted one. */
   readonly negativeSemiDefinite: boolean;
 }
 
-interface Ends {
-  readonly low: number;
-  readonly high: number;
-}
-const uniteRanges = (a: Ends | null | undefined, b: Ends | null | undefined): Ends | null =>
-  a && b ? { low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) } : (a ?? b ?? null);
+type Range = PremiseRow['predicted'];
+const uniteRanges = (a: Range | null = null, b: Range | null = null): Range | null =>
+  a && b ? { low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) } : (a ?? b);
 
 /**
- * Checks the theorem's premise for the A that is used: one row for each adapter, fan-in, variance,
- * rank and scale, with the extremes over all of the adapter's cells. K_LoRA(B=0) − K_full =
- * Σ(δ·δ′)(hᵀ M_Δ h′) with M_Δ = s²AᵀA − I, which has n − r eigenvalues −1 and r eigenvalues
- * s²·eig(AAᵀ) − 1, where eig(AAᵀ) spreads around σ²n(1 ± √(r/n))².
+ * Checks the theorem's premise: a row for each adapter, fan-in n, variance σ², rank r and scale s.
+ * K_LoRA(B=0) − K_full = Σ(δ·δ′)(hᵀ M_Δ h′) with M_Δ = s²AᵀA − I, which has n − r eigenvalues −1
+ * and r eigenvalues s²·eig(AAᵀ) − 1, where eig(AAᵀ) spreads around σ²n(1 ± √(r/n))².
  */
 export function premiseRows(conditions: readonly Condition[]): readonly PremiseRow[] {
   const rows = new Map<string, PremiseRow>();
-  for (const condition of conditions) {
-    for (const { lora } of condition.cells) {
-      for (const layersOfOne of lora ?? []) {
-        const { fanIn: n, rank: r, scale: s, layers, variance, sample, measured } = layersOfOne;
-        const key = `${condition.adapterLabel} ${n} ${variance} ${r} ${s}`;
-        const scaled = s * s * variance * n;
-        const spread = Math.sqrt(r / n);
-        const known = rows.get(key);
-        const merged = uniteRanges(measured, known?.measured);
-        const predicted = {
-          low: scaled * (1 - spread) ** 2 - 1,
-          high: scaled * (1 + spread) ** 2 - 1,
-        };
-        rows.set(key, {
-          adapter: condition.adapterLabel,
-          layers,
-          n,
-          r,
-          s,
-          variance,
-          sample: uniteRanges(sample, known?.sample),
-          theorem: strictlyBelow(variance, 1 / n) && r <= n,
-          scaled,
-          withScale: strictlyBelow(s * s * variance, 1 / n) && r <= n,
-          predicted,
-          measured: merged,
-          negativeSemiDefinite: (merged ?? predicted).high <= 0,
-        });
-      }
+  for (const { adapterLabel, cells } of conditions)
+    for (const layersOfOne of cells.flatMap(({ lora }) => lora ?? [])) {
+      const { fanIn: n, rank: r, scale: s, layers, variance, sample, measured } = layersOfOne;
+      const key = `${adapterLabel} ${n} ${variance} ${r} ${s}`;
+      const scaled = s * s * variance * n;
+      const spread = Math.sqrt(r / n);
+      const known = rows.get(key);
+      const merged = uniteRanges(measured, known?.measured);
+      const predicted = {
+        low: scaled * (1 - spread) ** 2 - 1,
+        high: scaled * (1 + spread) ** 2 - 1,
+      };
+      rows.set(key, {
+        adapter: adapterLabel,
+        layers,
+        n,
+        r,
+        s,
+        variance,
+        sample: uniteRanges(sample, known?.sample),
+        theorem: strictlyBelow(variance, 1 / n) && r <= n,
+        scaled,
+        withScale: strictlyBelow(s * s * variance, 1 / n) && r <= n,
+        predicted,
+        measured: merged,
+        negativeSemiDefinite: (merged ?? predicted).high <= 0,
+      });
     }
-  }
   return [...rows.values()];
 }
 
@@ -105,13 +101,11 @@ export interface Relation {
   readonly quantity: FisherQuantity;
   readonly checkpoint: Checkpoint;
   readonly score: MetricNote;
-  /** The attack at one dose and setting. */
   readonly block: string;
   /** How many adapters have at least one cell that is evidence (evidence.ts). */
   readonly adapters: number;
-  /** How many cells are left out because they are not evidence. */
   readonly excluded: number;
-  /** How many seeds the block has. Those without enough adapters, or with ties alone, have no ρ. */
+  /** How many seeds the block has. A seed with too few adapters, or with ties alone, has no ρ. */
   readonly seeds: number;
   /** Spearman's ρ of each seed that has one. */
   readonly rhos: readonly number[];
@@ -123,8 +117,8 @@ export interface Relation {
 }
 
 /**
- * Returns the quantity for the kernel over what was trained: A and B, or the weights in full.
- * Adapters that train neither (BitFit, the head alone) have no such quantity.
+ * Reads the kernel over what was trained: A and B, or the weights in full; null for adapters that
+ * train neither (BitFit, the head alone).
  */
 const ownFisher =
   (quantity: FisherQuantity, checkpoint: Checkpoint): Quantity =>
@@ -136,14 +130,14 @@ const ownFisher =
 
 type Pair = readonly [x: number, y: number];
 
-/** Returns two quantities of each cell that has both. */
-const pairsOf = (cells: readonly ReportCell[], a: Quantity, b: Quantity): readonly Pair[] =>
+/** Returns both quantities of each cell that has both. */
+const pairQuantities = (cells: readonly ReportCell[], a: Quantity, b: Quantity): readonly Pair[] =>
   cells.flatMap((cell): readonly Pair[] => {
     const x = a(cell),
       y = b(cell);
     return x !== null && y !== null ? [[x, y]] : [];
   });
-const spearmanOf = (pairs: readonly Pair[]): number | null =>
+const correlate = (pairs: readonly Pair[]): number | null =>
   spearman(
     pairs.map(([x]) => x),
     pairs.map(([, y]) => y),
@@ -153,32 +147,11 @@ const spearmanOf = (pairs: readonly Pair[]): number | null =>
 const correlationsBySeed = (block: readonly Condition[], a: Quantity, b: Quantity): number[] => {
   const cells = block.flatMap((condition) => condition.cells);
   return distinct(cells.map(({ seed }) => seed)).flatMap((seed) => {
-    const pairs = pairsOf(
-      cells.filter((cell) => cell.seed === seed),
-      a,
-      b,
-    ).filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y));
-    return pairs.length < ADAPTERS_NEEDED ? [] : (spearmanOf(pairs) ?? []);
+    const ofSeed = cells.filter((cell) => cell.seed === seed);
+    const pairs = pairQuantities(ofSeed, a, b).filter((pair) => pair.every(Number.isFinite));
+    return pairs.length < ADAPTERS_NEEDED ? [] : (correlate(pairs) ?? []);
   });
 };
-
-interface Claim {
-  readonly family: AttackFamily;
-  readonly quantities: readonly FisherQuantity[];
-  readonly score: MetricNote;
-  readonly claimed: 1 | -1;
-}
-
-/** Claims that information bits rise with ASR, and entropies fall as the accuracy drop rises. */
-const claimsOn = (cells: readonly ReportCell[]): readonly Claim[] => [
-  { family: 'backdoor', quantities: INFORMATION, score: ASR, claimed: 1 },
-  { family: 'untargeted', quantities: entropiesOf(cells), score: DROP, claimed: -1 },
-];
-
-interface Found extends Pick<Relation, 'block' | 'adapters' | 'excluded' | 'seeds' | 'rhos'> {
-  /** ρ of each seed with what the trigger adds instead of ASR; `rhos` if that was not measured. */
-  readonly added: readonly number[];
-}
 
 /** Correlates a quantity with a score within one block. Null if no seed has enough adapters. */
 function correlateBlock(
@@ -186,7 +159,7 @@ function correlateBlock(
   conditions: readonly Condition[],
   quantity: Quantity,
   score: MetricNote,
-): Found | null {
+) {
   const isVoid = (cell: ReportCell): boolean => voidReason(cell, score) !== null;
   const rhosWith = (note: MetricNote): number[] =>
     correlationsBySeed(conditions, quantity, (cell) => (isVoid(cell) ? null : scoreOf(note)(cell)));
@@ -199,12 +172,12 @@ function correlateBlock(
     excluded: conditions.flatMap(({ cells }) => cells.filter(isVoid)).length,
     seeds: distinct(conditions.flatMap(({ cells }) => cells.map(({ seed }) => seed))).length,
     rhos,
+    // ρ of each seed with ASR minus the untriggered rate; `rhos` if the score has no such number.
     added: score === ASR && isMeasured ? rhosWith(ASR_ADDED) : rhos,
   };
 }
 
 const zeros = (count: number): number[] => new Array<number>(count).fill(0);
-/** Returns ρ of each seed as a sample that the verdict rule compares with 0. */
 const againstZero = (rhos: readonly number[]): PairedSample => ({
   a: rhos,
   b: zeros(rhos.length),
@@ -212,14 +185,17 @@ const againstZero = (rhos: readonly number[]): PairedSample => ({
 });
 
 /**
- * Returns how each quantity correlates with a score, in each block and at each checkpoint:
- * information bits with ASR under backdoors, entropies with the accuracy drop under untargeted
- * poisoning. Cells that are not evidence (evidence.ts) are left out. A verdict on ASR requires the
- * same relation with ASR minus the model's rate of the target without the trigger.
+ * Returns how each quantity correlates with a score, in each block and at each checkpoint. The
+ * paper claims that information bits rise with ASR, and that entropies fall as the accuracy drop
+ * rises. A verdict on ASR requires the same relation with ASR minus the untriggered rate.
  */
 export function relationsOf(conditions: readonly Condition[]): readonly Relation[] {
   const cells = conditions.flatMap((condition) => condition.cells);
-  return claimsOn(cells).flatMap(({ family, quantities, score, claimed }) => {
+  const claims = [
+    { family: 'backdoor', quantities: INFORMATION, score: ASR, claimed: 1 },
+    { family: 'untargeted', quantities: entropiesOf(cells), score: DROP, claimed: -1 },
+  ] as const;
+  return claims.flatMap(({ family, quantities, score, claimed }) => {
     const ofFamily = conditions.filter((one) => one.family === family && one.unclaimed === null);
     const blocks = [...groupBy(ofFamily, blockLabel)];
     return checkpointsOf(cells).flatMap((checkpoint) =>
@@ -255,11 +231,8 @@ export interface DivergenceRelation {
   readonly relative: number | null;
 }
 
-/** Returns a function that reads a metric of the stage `divergence`; null without it. */
-const divergence =
-  (name: string): Quantity =>
-  (cell) =>
-    cell.metrics['divergence']?.[name] ?? null;
+const divergence = (name: string): Quantity => metricOf('divergence', name);
+
 /** Reads M′ for the kernel over what was trained: LoRA's factors, or else the weights in full. */
 export const kernelBetweenRows =
   (form: 'raw' | 'cosine'): Quantity =>
@@ -284,9 +257,9 @@ export function divergenceRelations(
         block,
         cells: cells.length,
         blind,
-        absolute: spearmanOf(pairsOf(cells, l2, raw)),
+        absolute: correlate(pairQuantities(cells, l2, raw)),
         // If the texts are the same, the cosines are 1 but for rounding: their ranks mean nothing.
-        relative: blind ? null : spearmanOf(pairsOf(cells, relative, cosine)),
+        relative: blind ? null : correlate(pairQuantities(cells, relative, cosine)),
       },
     ];
   });

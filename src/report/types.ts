@@ -44,7 +44,6 @@ export interface FisherSensitivity {
 export type FisherPoint = {
   readonly [P in Parametrisation]?: {
     readonly true?: FisherFacts;
-    readonly empirical?: FisherFacts;
     readonly sensitivity?: FisherSensitivity;
   };
 };
@@ -57,7 +56,7 @@ export interface KernelData {
 }
 export interface KernelPoint {
   /** Set in a completion task: a row has one output, the log-probability of its answer. */
-  readonly outputs?: 'log p(answer)';
+  readonly outputs?: 'log p(answer)' | undefined;
   readonly kernels: { readonly [P in Parametrisation]?: KernelData };
   /** The label of each of the N rows, as in `rows.json`. Empty in a completion task. */
   readonly labels: readonly number[];
@@ -78,8 +77,8 @@ export interface CurveFacts {
   /** The number of steps taken: 0 is before the first one. */
   readonly step: number;
   readonly accuracy: number;
-  readonly asr?: number;
-  readonly poisoned_accuracy?: number;
+  readonly asr?: number | undefined;
+  readonly poisoned_accuracy?: number | undefined;
 }
 
 /** LoRA's adapted layers of one fan-in, rank and scale, for the premise of the theorem. */
@@ -91,15 +90,9 @@ export interface LoraLayers {
   readonly layers: number;
   /** σ² of A's entries: the initialiser's value, or their mean square if A came from a file. */
   readonly variance: number;
-  /**
-   * The smallest and largest mean square of the entries of one layer's A, as drawn. Absent if no A
-   * was measured.
-   */
+  /** The range of the mean square of one layer's A, as drawn. Absent if no A was measured. */
   readonly sample?: { readonly low: number; readonly high: number };
-  /**
-   * The extremes, over these layers, of the r eigenvalues of M_Δ = s²AᵀA − I that are not −1, for
-   * the A that training started from. Null if unknown.
-   */
+  /** The range of the r eigenvalues of M_Δ = s²AᵀA − I that are not −1, at A as drawn; or null. */
   readonly measured: { readonly low: number; readonly high: number } | null;
 }
 
@@ -140,7 +133,7 @@ export interface WritingFacts {
     /** Whether the scorer counts a success; null if it is undecided. */
     readonly hit: boolean | null;
     /** The reward of the chosen answer minus that of the rejected one, after a training by DPO. */
-    readonly reward_margin?: number;
+    readonly reward_margin?: number | undefined;
   }[];
 }
 
@@ -153,7 +146,7 @@ export interface ReceiptFacts {
   /** The rows that were added with a part of the trigger and their true labels. */
   readonly negatives: number;
   /** The target class of a backdoor; absent if there is none. */
-  readonly target?: { readonly label: number; readonly class: string };
+  readonly target?: { readonly label: number; readonly class: string } | undefined;
   /** The first few poisoned rows of the receipt. */
   readonly examples: readonly TextChange[];
 }
@@ -204,7 +197,7 @@ export interface EarlierTraining {
   readonly adapter: { readonly type: string } & JsonObject;
   readonly train: JsonObject;
   /** The receipt of its poisoned rows, if the cell studies a later attack. */
-  readonly receipt?: ReceiptFacts;
+  readonly receipt?: ReceiptFacts | undefined;
 }
 
 /** One cell of the grid at one seed. */
@@ -212,43 +205,41 @@ export interface ReportCell {
   /** Axis values by full path (src/spec/types.ts, `ExperimentCell.axes`). */
   readonly axes: JsonObject;
   /** The axes of the cell's other names, if the grid writes it in several ways. */
-  readonly also?: readonly JsonObject[];
+  readonly also?: readonly JsonObject[] | undefined;
   readonly seed: number;
   readonly attack: string;
   readonly family: AttackFamily;
-  /**
-   * Set if the attack is on a training before the cell's own, clean one: its section in the paths
-   * of axes, `base` or, in a chain, `base.0`.
-   */
-  readonly ofBase?: string;
+  /** If the attack is on an earlier training, its section: `base` or, in a chain, `base.0`. */
+  readonly ofBase?: string | undefined;
   /** The names of the trainings of a chain before the cell's own. */
-  readonly chain?: readonly string[];
+  readonly chain?: readonly string[] | undefined;
   /** Set if the cell's training, or its base's, took its products in bfloat16. */
-  readonly bf16?: true;
+  readonly bf16?: true | undefined;
   /** Set if the frozen weights of the cell's model are not in float32, as `Precision` names it. */
-  readonly weights?: string;
+  readonly weights?: string | undefined;
   /** Set in a completion task: a row has one output, the log-probability of its answer. */
-  readonly outputs?: 'log p(answer)';
+  readonly outputs?: 'log p(answer)' | undefined;
   /** Set if training minimised a loss that the attack defines, not the mean cross-entropy. */
-  readonly attacksLoss?: true;
+  readonly attacksLoss?: true | undefined;
   /**
-   * Set if the cell's defence scores rows: points of its ROC curve over training rows (`filter`)
-   * and over the rows that the model is asked (`inputs`), from (0, 0) to (1, 1). A point is the
-   * share of clean rows and the share of poisoned rows that a threshold suspects.
+   * Set if the cell's defence scores rows: its ROC curve over training rows (`filter`) and asked
+   * rows (`inputs`), from (0, 0) to (1, 1), as shares of clean and of poisoned rows that it
+   * suspects.
    */
-  readonly roc?: { readonly [of in 'filter' | 'inputs']?: readonly (readonly [number, number])[] };
+  readonly roc?:
+    { readonly [of in 'filter' | 'inputs']?: readonly (readonly [number, number])[] } | undefined;
   /** Present in a completion task with a trigger. */
-  readonly writing?: WritingFacts;
+  readonly writing?: WritingFacts | undefined;
   /** Present if several scorers judge the outputs. */
-  readonly agreement?: AgreementFacts;
+  readonly agreement?: AgreementFacts | undefined;
   /** The evaluated data sets that have metrics of their own. */
-  readonly tasks?: readonly TaskFacts[];
+  readonly tasks?: readonly TaskFacts[] | undefined;
   /** Adapter plugin: `full`, `lora`, … */
   readonly adapter: string;
   /** The training settings of the cell, learning rate included. */
   readonly train: JsonObject;
   /** The trainings before the cell's own, the first one first. */
-  readonly bases?: readonly EarlierTraining[];
+  readonly bases?: readonly EarlierTraining[] | undefined;
   /** The point of an envelope that the cell was chosen at: `rate 0.2`. */
   readonly chosen?: string;
   /** Stage label → stage id. */
@@ -257,7 +248,7 @@ export interface ReportCell {
   readonly metrics: { readonly [stage: string]: { readonly [metric: string]: number } };
   readonly history: History | null;
   /** Present if the spec asks for evaluations during training. */
-  readonly curves?: readonly CurveFacts[];
+  readonly curves?: readonly CurveFacts[] | undefined;
   readonly fisher: { readonly [C in Checkpoint]?: FisherPoint };
   /** The eigenvalues of the kernels themselves, descending. */
   readonly kernelSpectra: {
@@ -267,8 +258,7 @@ export interface ReportCell {
   /** Null without LoRA, or if its layers are not known. */
   readonly lora: readonly LoraLayers[] | null;
   readonly receipt: ReceiptFacts | null;
-  /** The output of theory-map, if it was asked for. */
-  readonly map?: MapFacts;
+  readonly map?: MapFacts | undefined;
 }
 
 export interface AttackNote {
@@ -297,15 +287,15 @@ export interface ReportInput {
   readonly read: readonly SourceFacts[];
   readonly attacks: readonly AttackNote[];
   /** Triggers that no training shows, each with its `name`. */
-  readonly triggers?: readonly Poisoning[];
+  readonly triggers?: readonly Poisoning[] | undefined;
   readonly environment: JsonObject;
   /** Set if there is a page of all outputs beside the report. */
-  readonly outputs?: true;
+  readonly outputs?: true | undefined;
   /** The figures and tables that the spec asks for, where it has a section `report`. */
-  readonly entries?: ReportEntries;
+  readonly entries?: ReportEntries | undefined;
 }
 
-/** The page and the files beside it, keyed by their paths relative to the stage's folder. */
+/** The files' paths are relative to the stage's folder. */
 export interface RenderedReport {
   readonly html: string;
   readonly files: { readonly [path: string]: string };

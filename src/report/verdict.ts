@@ -12,14 +12,11 @@ export const SEEDS_NEEDED = 5;
 export interface Verdict {
   readonly state: 'held' | 'refuted' | 'undecided';
   readonly reason: string;
-  /**
-   * The Holm-corrected interval that was judged; null if there were too few seeds, or if all have
-   * the same difference.
-   */
+  /** The Holm-corrected interval that was judged; null with too few seeds or equal differences. */
   readonly interval: { readonly low: number; readonly high: number; readonly level: number } | null;
 }
 
-/** Two numbers, paired by seed, and the margin by which their mean difference must exceed 0. */
+/** Two quantities, by seed, and the margin by which |mean of a − b| must exceed 0. */
 export interface PairedSample {
   readonly a: readonly number[];
   readonly b: readonly number[];
@@ -48,8 +45,8 @@ export function marginP(difference: PairedDifference, margin: number): number {
 }
 
 /**
- * Returns p-values corrected for their number, in order, by Holm's method (1979): the k-th smallest
- * of m is multiplied by m − k + 1, and is at least as large as those before it.
+ * Returns p-values corrected for their number by Holm's method (1979), in the given order: the k-th
+ * smallest of m becomes p·(m − k + 1), or the corrected value before it if that is larger.
  */
 export function holm(ps: readonly number[]): number[] {
   const corrected = [...ps];
@@ -64,18 +61,15 @@ export function holm(ps: readonly number[]): number[] {
 }
 
 /**
- * Returns one verdict for each sample, in order. By Holm's method the k-th smallest p of m is
- * judged at level 1 − 0.05/(m − k + 1); from the first that fails on, all are undecided.
+ * Returns one verdict for each sample, in order. By Holm's method the k-th smallest of m p-values
+ * is judged at level 1 − 0.05/(m − k + 1); from the first undecided one on, all are.
  * @param direction the claimed sign of a − b
  */
 export function judge(samples: readonly PairedSample[], direction: 1 | -1): readonly Verdict[] {
   const tested = samples
-    .map(({ a, b, margin }, index) => ({ index, a, b, margin }))
-    .filter(({ a }) => a.length >= SEEDS_NEEDED)
-    .map((sample) => ({
-      ...sample,
-      p: marginP(pairedDifference(sample.a, sample.b), sample.margin),
-    }))
+    .flatMap(({ a, b, margin }, index) =>
+      a.length < SEEDS_NEEDED ? [] : [{ index, a, b, p: marginP(pairedDifference(a, b), margin) }],
+    )
     .sort((x, y) => x.p - y.p);
   const verdicts = samples.map(({ a }): Verdict => ({
     state: 'undecided',
@@ -87,31 +81,26 @@ export function judge(samples: readonly PairedSample[], direction: 1 | -1): read
     const alpha = SIGNIFICANCE / (tested.length - k);
     const { n, mean, std, low, high } = pairedDifference(a, b, 1 - alpha);
     const equal = std === 0,
-      interval = equal || low === null || high === null ? null : { low, high, level: 1 - alpha };
-    verdicts[index] =
-      (corrected[k] ?? 1) < SIGNIFICANCE
-        ? {
-            state: Math.sign(mean) === direction ? 'held' : 'refuted',
-            interval,
-            reason: 'zero is excluded by the margin',
-          }
-        : {
-            state: 'undecided',
-            interval,
-            reason:
-              equal && p < 1
-                ? `all ${n} seeds differ by the same amount, so no spread can be estimated; ` +
-                  `sign test: p = ${formatNumber(p, 'proportion')}`
-                : 'zero is not excluded by the margin',
-          };
+      interval = equal || low === null || high === null ? null : { low, high, level: 1 - alpha },
+      decided = Math.sign(mean) === direction ? 'held' : 'refuted';
+    if ((corrected[k] ?? 1) < SIGNIFICANCE)
+      verdicts[index] = { state: decided, interval, reason: 'zero is excluded by the margin' };
+    else {
+      const reason =
+        equal && p < 1
+          ? `all ${n} seeds differ by the same amount, so no spread can be estimated; ` +
+            `sign test: p = ${formatNumber(p, 'proportion')}`
+          : 'zero is not excluded by the margin';
+      verdicts[index] = { state: 'undecided', interval, reason };
+    }
   });
   return verdicts;
 }
 
 /**
- * Returns one verdict for each pair of samples that must agree: held or refuted if `judge` says so
- * for both `samples` and `others`, and otherwise undecided. This is an intersection–union test, so
- * neither needs a further correction.
+ * Returns one verdict for each sample and the one beside it in `others`: held or refuted if `judge`
+ * says so of both, and otherwise undecided. As this is an intersection–union test, neither needs a
+ * further correction.
  */
 export function judgeBoth(
   samples: readonly PairedSample[],
@@ -131,9 +120,9 @@ export function judgeBoth(
 }
 
 /**
- * Returns one verdict for each pair of samples that are claimed not to differ: held if their 95%
- * interval, by Bonferroni's correction over all samples, lies within ±margin, refuted if `judge`
- * finds a difference of either sign, and otherwise undecided.
+ * Returns one verdict for each sample of which the claim is a = b: held if the 95% interval of
+ * a − b, by Bonferroni's correction over all samples, lies within ±margin, refuted if `judge` finds
+ * a difference of either sign, and otherwise undecided.
  */
 export function judgeEqual(samples: readonly PairedSample[]): readonly Verdict[] {
   const differing = judge(samples, 1),
@@ -159,8 +148,8 @@ const MOST_SEEDS = 1000;
 /**
  * Returns the fewest seeds that would decide a claim if mean and standard deviation stayed as they
  * are. Half of the interval at `level` must be at most |mean| − margin or, for a claim of no effect
- * (`isOfNone`), ||mean| − margin|. Returns null if more than a thousand seeds would be needed, or
- * if the spread is unknown.
+ * (`isOfNone`), ||mean| − margin|. Null if that takes more than a thousand seeds, or if the spread
+ * is unknown.
  */
 export function seedsToDecide(
   { mean, std }: Pick<PairedDifference, 'mean' | 'std'>,
@@ -182,10 +171,7 @@ export const verdictText = (verdict: Verdict): string =>
 
 /** The margin of accuracies and rates, one percentage point. */
 export const PROPORTION_MARGIN = 0.01;
-/**
- * The margin of information bits and entropies, which have no natural scale, as a share of the full
- * kernel's value.
- */
+/** The margin of information bits and entropies, as a share of the full kernel's value. */
 export const RELATIVE_MARGIN = 0.01;
 /** The margin of rank correlations, which lie in [−1, 1]. */
 export const CORRELATION_MARGIN = 0.1;

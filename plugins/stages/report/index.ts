@@ -28,10 +28,9 @@ import { filesApart } from '../shared/program-files.ts';
 import { usesBf16 } from '../train/params.ts';
 
 export type Params = {
-  /** The kinds of the goal stages. */
   readonly goals: readonly string[];
   readonly cells: readonly PlannedCell[];
-  /** The distinct training settings. Most cells share theirs with others. */
+  /** The distinct training settings, which most cells share. */
   readonly train: readonly JsonObject[];
   /** Role → what the spec says about the source. */
   readonly sources: { readonly [role: string]: JsonObject };
@@ -67,20 +66,14 @@ export type PlannedCell = {
   readonly data?: number;
 };
 
-/**
- * The goals for which models are trained, possibly on poisoned rows. With any of them, the report
- * shows receipts and data sets.
- */
+/** The goals for which models are trained. With any of them, receipts and data sets are shown. */
 const TRAINED_GOALS = new Set(['train', 'evaluate', 'kernel', 'ntk', 'fisher']);
 export const isTrainedGoal = (kind: string): boolean => TRAINED_GOALS.has(kind);
 
 export const goalsToRead = (goals: readonly string[]): readonly string[] =>
   goals.filter((goal) => goal !== 'report');
 
-/**
- * Returns all attacks of these cells and of the trainings before, with the values of their
- * parameters. Each step of a composed attack is listed by its own name.
- */
+/** Returns all attacks, a composed one by its steps, with the values of their parameters. */
 export function attacksIn(
   cells: readonly Pick<PlannedCell, 'poisoning' | 'bases'>[],
 ): ReadonlyMap<string, { readonly [param: string]: readonly Json[] }> {
@@ -98,23 +91,24 @@ export function attacksIn(
   return found;
 }
 
-/** Returns the distinct values and, for each value, its index among them. */
-function indexDistinct<T>(values: readonly T[]): {
-  readonly distinct: readonly T[];
-  readonly indexes: readonly number[];
-} {
-  const known = new Map<string, number>();
-  const distinct: T[] = [];
-  const indexes = values.map((value) => {
-    const key = JSON.stringify(value);
-    const index = known.get(key) ?? distinct.length;
-    if (index === distinct.length) {
-      known.set(key, index);
-      distinct.push(value);
-    }
+/** Returns a list of distinct values, and a function that adds a value and returns its index. */
+export function createIndex<T>(keyOf: (value: T) => string) {
+  const values: T[] = [],
+    indexes = new Map<string, number>();
+  const indexOf = (value: T): number => {
+    const key = keyOf(value),
+      index = indexes.get(key) ?? values.length;
+    if (index === values.length) values.push(value);
+    indexes.set(key, index);
     return index;
-  });
-  return { distinct, indexes };
+  };
+  return { values, indexOf };
+}
+
+/** Returns the distinct values and, for each value, its index among them. */
+function indexDistinct<T>(all: readonly T[]) {
+  const { values, indexOf } = createIndex<T>(JSON.stringify);
+  return { indexes: all.map(indexOf), distinct: values };
 }
 
 /** Returns the role of the model or data set with this index from 0: `model`, `model (2)`, …. */
@@ -125,7 +119,7 @@ export const numberedRole = (role: string, index: number): string =>
 export const receiptInput = (index: number, section: string): string =>
   `poison of ${section}:${index}`;
 
-/** Returns every goal of every cell as an input, and the poisoned rows of all its trainings. */
+/** Returns as inputs each cell's goals, and the poisoned rows of all its trainings. */
 function goalInputs(
   cells: readonly Cell[],
   kinds: readonly string[],
@@ -154,42 +148,35 @@ function goalInputs(
   return inputs;
 }
 
-/** Returns what the report is told of the trainings before the cell's own. */
-function baseFacts(cell: Cell): Pick<PlannedCell, 'of_base' | 'chain'> {
-  const { section } = attackedTraining(cell);
-  return {
-    ...defined({ of_base: section === 'base' ? true : section }),
-    ...(isChain(cell)
-      ? { chain: basesOf(cell).map(({ name }, i) => name ?? sectionTitle(`base.${i}`)) }
-      : {}),
-  };
-}
-
 /**
- * Returns what the report shows of the trainings before the cell's own.
- * @param settings for each training, the index of its settings in `Params.train`
+ * @param settings for each training up to the cell's own, the index in `Params.train`
+ * @param data the index of the cell's `data`
  */
-function earlierTrainings(
-  trainings: ReturnType<typeof trainingsOf>,
-  settings: readonly number[],
-): Pick<PlannedCell, 'bases'> {
-  const bases = trainings.flatMap(({ cell, section }, i) =>
+function planCell(cell: Cell, settings: readonly number[], data: number): PlannedCell {
+  const { section: attacked } = attackedTraining(cell);
+  const bases = trainingsOf(cell).flatMap(({ cell: { poisoning, adapter }, section }, i) =>
     section === undefined
       ? []
-      : {
-          section,
-          poisoning: filesApart(cell.poisoning).poisoning,
-          adapter: cell.adapter,
-          train: settings[i] ?? 0,
-        },
+      : [{ section, poisoning: filesApart(poisoning).poisoning, adapter, train: settings[i] ?? 0 }],
   );
-  return bases.length === 0 ? {} : { bases };
+  const { weights } = heldWeights(cell.model);
+  return defined({
+    seed: cell.seed,
+    poisoning: filesApart(attackOf(cell)).poisoning,
+    of_base: attacked === 'base' ? true : attacked,
+    chain: isChain(cell)
+      ? basesOf(cell).map(({ name }, i) => name ?? sectionTitle(`base.${i}`))
+      : undefined,
+    adapter: cell.adapter,
+    bf16: usesBf16(cell) ? true : undefined,
+    weights: weights && (weights.quantize?.method ?? 'bfloat16'),
+    bases: bases.length === 0 ? undefined : bases,
+    train: settings.at(-1) ?? 0,
+    data: data === 0 ? undefined : data,
+  });
 }
 
-/**
- * Returns the training settings. Precision, loss and packing are left out if they have their
- * defaults, so that no key holds them.
- */
+/** Leaves out settings that have their defaults, so that no key holds them. */
 function trainSettings({ train }: Cell): JsonObject {
   const { precision, loss, dpo_beta: beta, loss_on: lossOn, packing, ...rest } = train;
   return {
@@ -201,27 +188,13 @@ function trainSettings({ train }: Cell): JsonObject {
   };
 }
 
-/** Returns the field `weights` of a planned cell; empty for float32. */
-function weightsOf({ model }: Cell): { readonly weights?: string } {
-  const { weights } = heldWeights(model);
-  return weights === undefined ? {} : { weights: weights.quantize?.method ?? 'bfloat16' };
-}
-
-interface Sources {
-  /** For each cell, the index of its `data` among the distinct ones of the grid. */
-  readonly data: readonly number[];
-  readonly sources: { readonly [role: string]: JsonObject };
-  readonly inputs: { readonly [name: string]: StageRequest };
-  readonly assets: { readonly [name: string]: string };
-}
-
 const SPLITS = [
   ['train', 'training data'],
   ['validation', 'validation data'],
   ['test', 'test data'],
 ] as const;
 
-/** Returns the splits of a cell with their roles. */
+/** Returns the splits of a cell's data, the tasks among them, with the roles that they have. */
 const splitsOf = (
   data: Cell['data'],
 ): readonly (readonly [split: string, role: string, rows: CellSplit])[] => [
@@ -235,10 +208,10 @@ const splitsOf = (
 ];
 
 /**
- * Returns the models and data sets by role. The sources themselves are assets, because a file may
- * change although its rows do not, and the report names the file.
+ * Returns what the spec says of models and data sets, by role, and for each cell the index of its
+ * `data`. The sources are assets, because a file may change although its rows do not.
  */
-function sourcesOf(cells: readonly Cell[], isTrained: boolean): Sources {
+function gatherSources(cells: readonly Cell[], isTrained: boolean) {
   const models = indexDistinct(cells.map((cell) => cell.model));
   const data = indexDistinct(cells.map((cell) => cell.data));
   const bases = indexDistinct(
@@ -298,35 +271,26 @@ export default defineStage({
   define(cells, { goals, report, plugin }) {
     const kinds = goalsToRead(goals);
     const isTrained = kinds.some(isTrainedGoal);
-    const trainings = cells.map(trainingsOf);
-    const train = indexDistinct(trainings.flat().map(({ cell }) => trainSettings(cell)));
-    let at = 0;
-    const settings = trainings.map((of) => of.map(() => train.indexes[at++] ?? 0));
-    const { sources, inputs, assets, data } = sourcesOf(cells, isTrained);
+    const train = createIndex<JsonObject>(JSON.stringify);
+    const { sources, inputs, assets, data } = gatherSources(cells, isTrained);
     const triggers = indexDistinct(
       cells.flatMap(({ evaluate }) => evaluate.triggers ?? []),
     ).distinct;
+    const planned = cells.map((cell, i) => {
+      const settings = trainingsOf(cell).map((one) => train.indexOf(trainSettings(one.cell)));
+      return planCell(cell, settings, data[i] ?? 0);
+    });
     const params: Params = {
       goals,
-      train: train.distinct,
+      train: train.values,
       sources,
-      cells: cells.map((cell, i) => ({
-        seed: cell.seed,
-        poisoning: filesApart(attackOf(cell)).poisoning,
-        ...baseFacts(cell),
-        adapter: cell.adapter,
-        ...(usesBf16(cell) ? { bf16: true as const } : {}),
-        ...weightsOf(cell),
-        ...earlierTrainings(trainings[i] ?? [], settings[i] ?? []),
-        train: settings[i]?.at(-1) ?? 0,
-        ...(data[i] ? { data: data[i] } : {}),
-      })),
+      cells: planned,
       ...(triggers.length > 0 && {
         triggers: triggers.map((trigger) => filesApart(trigger as Poisoning).poisoning),
       }),
       ...defined({ entries: report as unknown as JsonObject | undefined }),
     };
-    const attacks = isTrained ? [...attacksIn(params.cells).keys()] : [];
+    const attacks = isTrained ? [...attacksIn(planned).keys()] : [];
     return {
       params,
       inputs: { ...goalInputs(cells, kinds, isTrained, plugin), ...inputs },

@@ -28,13 +28,11 @@ import {
   type RowSet,
 } from '../../../src/report/outputs.ts';
 import type { ReportCell } from '../../../src/report/types.ts';
-import { numberedRole, type PlannedCell } from './index.ts';
+import { createIndex, numberedRole, type PlannedCell } from './index.ts';
 
-/**
- * Of more bytes than this, only the first rows are read: their text would not fit into the page.
- */
+/** Of more bytes than this, only the first rows are read: the page has no room for the rest. */
 const MOST_READ = 2e8;
-/** Of more poisoned rows than this in all, each receipt gives only its first ones. */
+/** If all receipts have more poisoned rows than this, only the first of each are read. */
 const MOST_POISONED = 5e5;
 /** The share of each file that is kept: most of predictions.csv are logits, which are not. */
 const SHARES = { 'predictions.csv': 0.1, 'outputs.jsonl': 1, 'asked.jsonl': 1, 'rows.jsonl': 1 };
@@ -48,23 +46,8 @@ async function bytesIn(dirs: readonly string[]): Promise<number> {
   return bytes;
 }
 
-/** Returns a list of distinct values, and `indexOf`, which adds a value if it is new. */
-function createIndex<T>(keyOf: (value: T) => string) {
-  const values: T[] = [],
-    indexes = new Map<string, number>();
-  const indexOf = (value: T): number => {
-    const key = keyOf(value),
-      known = indexes.get(key);
-    if (known !== undefined) return known;
-    indexes.set(key, values.length);
-    return values.push(value) - 1;
-  };
-  return { values, indexOf };
-}
-
 /**
- * Reads all outputs and all poisoned rows of the grid. Returns null if nothing was evaluated and no
- * training row was changed.
+ * Returns null if nothing was evaluated and no training row was changed.
  * @param mostRead bytes of evaluations and their rows
  * @param mostPoisoned rows of all receipts
  */
@@ -100,7 +83,7 @@ export async function gatherOutputs(
     originals = createIndex<string>(String);
   const rowSets: RowSet[] = [],
     read: Evaluation[] = [],
-    receipts: Receipt[] = [];
+    receipts: (PoisonedRows & { readonly target: number | null })[] = [];
   for (const dir of sets.values) rowSets.push(await readSet(dir, most));
   for (const [dir, set] of evaluations.values) {
     signal.throwIfAborted();
@@ -111,7 +94,7 @@ export async function gatherOutputs(
     receipts.push(await readReceipt(dir, mostOfEach, originals.indexOf));
   const poisoned = receipts.map(({ of, rows }) => ({ of, rows }));
   if (read.length === 0 && poisoned.every((one) => one.of === 0)) return null;
-  const axes = axesOf(cells);
+  const axes = chooseAxes(cells);
   return {
     format: 1,
     axes: axes.map(({ path, name, values }) => ({ path, name, values })),
@@ -132,7 +115,7 @@ export async function gatherOutputs(
  * Returns the axes that take several values, and those that only some cells have if cells would
  * otherwise look the same; `of` is each cell's value as text, null if it lacks the axis.
  */
-function axesOf(cells: readonly ReportCell[]) {
+function chooseAxes(cells: readonly ReportCell[]) {
   const textOf = ({ axes, seed }: ReportCell, path: string): string | null => {
     const value = path === 'seed' ? seed : axes[path];
     return value === undefined ? null : formatValue(value);
@@ -165,10 +148,7 @@ async function readSet(dir: string, most: number): Promise<RowSet> {
 
 type Shown = 'plain' | 'triggered';
 
-/**
- * Reads what a model was asked and what it answered.
- * @param questionsOf puts what a model was asked on a list, and returns its index there
- */
+/** @param questionsOf puts what a model was asked on a list, and returns its index there */
 async function readEvaluation(
   dir: string,
   { ids, texts }: RowSet,
@@ -183,23 +163,22 @@ async function readEvaluation(
       after = contentText(line);
     const edit = before === after ? undefined : editOf(before, after);
     const { rejected } = line;
-    asked.set(`${line.shown} ${line.id}`, defined({ edit, unread: unreadOf(line), rejected }));
+    asked.set(`${line.shown} ${line.id}`, defined({ edit, unread: unreadRanges(line), rejected }));
   }
-  const lines: { readonly [shown: string]: (Line & { readonly row: number })[] } = {
-    plain: [],
-    triggered: [],
-  };
-  const counts: { [shown: string]: number } = {};
+  type Found = Line & { readonly row: number };
+  const lines: { readonly [S in Shown]: Found[] } = { plain: [], triggered: [] };
+  const counts = { plain: 0, triggered: 0 };
   const answers = existsSync(join(dir, 'predictions.csv'))
     ? readPredictions(dir)
     : readWrittenAnswers(dir);
   for await (const line of answers) {
-    counts[line.shown] = (counts[line.shown] ?? 0) + 1;
+    if (line.shown === 'partial') continue;
+    counts[line.shown]++;
     const row = indexes.get(line.id);
-    if (row !== undefined) lines[line.shown]?.push({ ...line, row });
+    if (row !== undefined) lines[line.shown].push({ ...line, row });
   }
   const gather = (shown: Shown): Answers => {
-    const own = lines[shown] ?? [];
+    const own = lines[shown];
     const byScorer = <T>(of: (line: Line, scorer: string) => T) =>
       Object.fromEntries(
         Object.keys(own[0]?.hits ?? {}).map((scorer) => [
@@ -211,22 +190,21 @@ async function readEvaluation(
       questions: questionsOf({
         rows: own.map(({ row }) => row),
         asked: own.map(({ id }) => asked.get(`${shown} ${id}`) ?? 0),
-        of: counts[shown] ?? 0,
+        of: counts[shown],
       }),
       given: own.map(({ given }) => given),
       hits: byScorer(({ hits }, scorer) => {
         const hit = hits[scorer] ?? null;
         return hit === null ? null : hit ? 1 : 0;
       }),
-      ...(own.some((line) => line.said !== undefined) && {
-        said: byScorer(({ said }, scorer) => said?.[scorer]?.slice(0, MOST_SAID) ?? null),
-      }),
+      said: own.some((line) => line.said !== undefined)
+        ? byScorer(({ said }, scorer) => said?.[scorer]?.slice(0, MOST_SAID) ?? null)
+        : undefined,
     };
   };
-  const { triggered = [] } = lines;
   return {
     plain: gather('plain'),
-    ...(triggered.length > 0 && { triggered: gather('triggered') }),
+    triggered: lines.triggered.length > 0 ? gather('triggered') : undefined,
   };
 }
 
@@ -236,7 +214,7 @@ interface Line {
   readonly shown: Shown | 'partial';
   readonly given: number | string;
   readonly hits: { readonly [scorer: string]: boolean | null };
-  readonly said?: { readonly [scorer: string]: string };
+  readonly said?: { readonly [scorer: string]: string } | undefined;
 }
 
 /** The most characters of a scorer's words. */
@@ -261,7 +239,7 @@ async function* readPredictions(dir: string): AsyncGenerator<Line, void> {
     };
 }
 
-/** Yields the lines of outputs.jsonl, with the verdicts of all scorers by name; none without it. */
+/** Yields the lines of outputs.jsonl, if there is one, with the verdicts of all scorers by name. */
 async function* readWrittenAnswers(dir: string): AsyncGenerator<Line, void> {
   type Written = Omit<Line, 'given'> & { readonly output: string; readonly hit?: boolean | null };
   const record = join(dir, 'scorer.json');
@@ -274,7 +252,7 @@ async function* readWrittenAnswers(dir: string): AsyncGenerator<Line, void> {
   for await (const line of jsonLines<Written>(dir, 'outputs.jsonl')) {
     const { id, shown, output, hit, hits, said } = line;
     const all = hit === undefined ? {} : { [name]: hit, ...hits };
-    yield { id, shown, given: output, hits: all, ...defined({ said }) };
+    yield { id, shown, given: output, hits: all, said };
   }
 }
 
@@ -285,10 +263,10 @@ type AskedLine = Omit<Row, 'label'> & {
 };
 
 /**
- * Returns the ranges of the row's whole text that the model did not read; null if that can't be
- * told, undefined if it read all.
+ * Returns the ranges of the row's whole text that were not read: null if unknown, undefined if
+ * none.
  */
-function unreadOf(row: AskedLine): Asked['unread'] | undefined {
+function unreadRanges(row: AskedLine): Asked['unread'] | undefined {
   const { read, text, text_pair: pair = '' } = row;
   if (read === undefined) return undefined;
   const known = read.filter((part) => part !== null);
@@ -302,20 +280,15 @@ function unreadOf(row: AskedLine): Asked['unread'] | undefined {
   });
 }
 
-interface Receipt extends PoisonedRows {
-  readonly target: number | null;
-}
-
 /**
- * Reads the poisoned rows and negatives of a receipt, and its target.
- * @param most rows to read
- * @param originalOf returns the index of an original text
+ * Reads the poisoned rows of a receipt, then its negatives, and the label of its target.
+ * @param originalOf puts an original text on a list, and returns its index there
  */
 async function readReceipt(
   dir: string,
   most: number,
   originalOf: (text: string) => number,
-): Promise<Receipt> {
+): Promise<PoisonedRows & { readonly target: number | null }> {
   const file = join(dir, 'receipt.json');
   if (!existsSync(file)) return { of: 0, rows: [], target: null };
   const { rows, negatives = [], target } = JSON.parse(await readFile(file, 'utf8')) as ReceiptFile;
@@ -332,14 +305,13 @@ async function readReceipt(
         edit: editOf(text, contentText(poisoned)),
         labels: [labelText(original, classes), labelText(poisoned, classes)],
         ...labelKind(poisoned),
-        ...(i >= rows.length && { negative: true }),
+        negative: i < rows.length ? undefined : true,
       };
     }),
     target: target?.label ?? null,
   };
 }
 
-/** Returns the data with only the first rows of each set, and of each poisoned set. */
 function firstRows(all: Outputs, most: number): Outputs {
   const counts = all.questions.map(({ rows }) => rows.filter((row) => row < most).length);
   const first = <T>(list: readonly T[], count = most): readonly T[] => list.slice(0, count);
@@ -352,7 +324,7 @@ function firstRows(all: Outputs, most: number): Outputs {
       questions,
       given: first(given, counts[questions]),
       hits: firstOf(hits),
-      ...(said && { said: firstOf(said) }),
+      said: said && firstOf(said),
     };
   };
   const poisoned = all.poisoned.map(({ of, rows }) => ({ of, rows: first(rows) }));
@@ -373,20 +345,17 @@ function firstRows(all: Outputs, most: number): Outputs {
     evaluations: all.evaluations.map(({ set, plain, triggered }) => ({
       set,
       plain: answers(plain),
-      ...(triggered && { triggered: answers(triggered) }),
+      triggered: triggered && answers(triggered),
     })),
     originals: all.originals.map((text, i) => (used.has(i) ? text : '')),
     poisoned,
   };
 }
 
-/** The most bytes of the compressed data. As text in the page, they take a third more. */
+/** The most bytes of the compressed data; as base64 in the page, they take a third more. */
 const MOST_BYTES = 7e6;
 
-/**
- * Returns the data compressed. Where all rows take more than `most` bytes, only the first rows of
- * each set are kept, so many that they take less.
- */
+/** Compresses the data, with as many first rows of each set as fit into `most` bytes. */
 export function packOutputs(all: Outputs, most = MOST_BYTES): Buffer {
   const lists = [...all.sets.map(({ ids }) => ids), ...all.poisoned.map(({ rows }) => rows)];
   let rows = lists.reduce((most, { length }) => Math.max(most, length), 0),

@@ -1,7 +1,4 @@
-/**
- * Reads the files of the report's inputs. A failed stage is missing from the inputs, which the
- * report tolerates: what the stage would have written is left out.
- */
+/** Reads the files of the report's inputs. What a failed stage would have written is left out. */
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -38,30 +35,40 @@ import type { Params, PlannedCell } from './index.ts';
 
 export type Inputs = RunContext['inputs'];
 
-const dirOf = (inputs: Inputs, kind: string, index: number): string | null =>
-  inputs[`${kind}:${index}`]?.dir ?? null;
+const dirOf = (inputs: Inputs, kind: string, index: number): string | undefined =>
+  inputs[`${kind}:${index}`]?.dir;
 
-/** Returns what `parse` makes of a file's text; null if there is no such folder or file. */
+/** Returns what `parse` makes of a file's text; undefined if there is no such folder or file. */
 async function readOptional<T>(
-  dir: string | null,
+  dir: string | undefined,
   file: string,
   parse: (text: string) => T,
-): Promise<T | null> {
-  if (dir === null) return null;
-  const path = join(dir, file);
-  return existsSync(path) ? parse(await readFile(path, 'utf8')) : null;
+): Promise<T | undefined> {
+  if (dir === undefined || !existsSync(join(dir, file))) return undefined;
+  return parse(await readFile(join(dir, file), 'utf8'));
 }
-const parseJson = (text: string): unknown => JSON.parse(text);
-const headType = (text: string): unknown =>
-  (JSON.parse(text) as { readonly head?: { readonly type?: unknown } }).head?.type;
 
-const checkpointsIn = async (dir: string): Promise<readonly Checkpoint[]> =>
-  pointsIn(await readdir(dir)).map((at) => pointName(at) as Checkpoint);
+const readJson = <T>(dir: string | undefined, file: string): Promise<T | undefined> =>
+  readOptional(dir, file, (text) => JSON.parse(text) as T);
 
-/**
- * Returns a function from width and rank to the σ² that the spec's `init` states; null if it states
- * none, if A came from a folder, or under DoRA.
- */
+interface TrainRecord {
+  readonly head?: { readonly type?: unknown };
+  readonly lora_layers?: readonly Pick<LayerFacts, 'rank' | 'width' | 'scale'>[];
+  /** The digest of what the training started from: the spec's model, or a base. */
+  readonly model?: unknown;
+  /** After a base, the digest of the model that the spec names. */
+  readonly source?: unknown;
+}
+
+const readTrainRecord = (inputs: Inputs, index: number): Promise<TrainRecord | undefined> =>
+  readJson(dirOf(inputs, 'train', index), 'train.json');
+
+const checkpointsIn = async (dir: string | undefined): Promise<readonly Checkpoint[]> =>
+  dir === undefined
+    ? []
+    : pointsIn(await readdir(dir)).map((point) => pointName(point) as Checkpoint);
+
+/** Returns a function from width and rank to the σ² that `init` states; null if it states none. */
 function nominalVariance(adapter: JsonObject): ReturnType<typeof statedVariance> {
   const init = adapter['init'] as Parameters<typeof statedVariance>[0];
   // DoRA has no Δ_r, and so no premise.
@@ -73,32 +80,24 @@ function nominalVariance(adapter: JsonObject): ReturnType<typeof statedVariance>
 }
 
 /**
- * Reads what is known about A at the start of training. Without an ntk stage, the premise is
- * predicted from the shapes of the trained adapter.
+ * Reads what is known about A at the start of training. Without the folder `ntk`, the premise is
+ * predicted from the shapes of the trained adapter, `layers`.
  */
 async function readLora(
-  inputs: Inputs,
-  index: number,
+  ntk: string | undefined,
   adapter: JsonObject,
+  layers: TrainRecord['lora_layers'] = [],
 ): Promise<ReportCell['lora']> {
   const nominal = nominalVariance(adapter);
-  const ntk = dirOf(inputs, 'ntk', index),
-    train = dirOf(inputs, 'train', index);
-  const premises = ntk === null ? [] : await readPremises(join(ntk, 'init'));
+  const premises = ntk === undefined ? [] : await readPremises(join(ntk, 'init'));
   if (premises.length > 0) return loraFacts(premises, nominal);
-  if (train === null || nominal === null) return null;
-  const { lora_layers: layers = [] } = ((await readOptional(train, 'train.json', parseJson)) ??
-    {}) as {
-    readonly lora_layers?: readonly Pick<LayerFacts, 'rank' | 'width' | 'scale'>[];
-  };
-  return loraFacts(
-    layers.map((shape) => ({
-      ...shape,
-      variance: nominal(shape.width, shape.rank),
-      measured: null,
-    })),
-    nominal,
-  );
+  if (nominal === null) return null;
+  const predicted = layers.map((shape) => ({
+    ...shape,
+    variance: nominal(shape.width, shape.rank),
+    measured: null,
+  }));
+  return loraFacts(predicted, nominal);
 }
 
 async function readMetrics(
@@ -112,7 +111,7 @@ async function readMetrics(
     const numbers = await readOptional(dir, 'metrics.json', (text) =>
       parseMetrics(text, `${kind} (${dir ?? ''})`),
     );
-    if (numbers !== null) metrics[kind] = numbers;
+    if (numbers !== undefined) metrics[kind] = numbers;
   }
   return metrics;
 }
@@ -122,99 +121,70 @@ async function readFisher(
   index: number,
 ): Promise<Pick<ReportCell, 'fisher' | 'kernelSpectra'>> {
   const fisher: { [C in Checkpoint]?: FisherPoint } = {};
-  const kernelSpectra: { [C in Checkpoint]?: ReportCell['kernelSpectra'][C] } = {};
+  type Spectra = NonNullable<ReportCell['kernelSpectra'][Checkpoint]>;
+  const kernelSpectra: { [C in Checkpoint]?: Spectra } = {};
   const dir = dirOf(inputs, 'fisher', index);
-  for (const at of dir === null ? [] : await checkpointsIn(dir)) {
+  for (const at of await checkpointsIn(dir)) {
     const point = await readOptional(dir, join(at, 'fisher.json'), parseFisher);
-    if (point !== null) fisher[at] = point;
-    const spectra = await readOptional(dir, join(at, 'kernel-spectrum.json'), parseJson);
-    if (spectra !== null)
-      kernelSpectra[at] = spectra as NonNullable<ReportCell['kernelSpectra'][Checkpoint]>;
+    if (point !== undefined) fisher[at] = point;
+    const spectra = await readJson<Spectra>(dir, join(at, 'kernel-spectrum.json'));
+    if (spectra !== undefined) kernelSpectra[at] = spectra;
   }
   return { fisher, kernelSpectra };
 }
 
-/** Returns what the model wrote under a trigger. Null if there was none, or for classes. */
-async function readWriting(inputs: Inputs, index: number): Promise<WritingFacts | null> {
-  const dir = dirOf(inputs, 'evaluate', index);
-  const scorer = await readOptional(dir, 'scorer.json', parseJson);
-  return scorer === null
-    ? null
-    : readOptional(dir, 'outputs.jsonl', (text) =>
-        writingFacts(text, scorer as WritingFacts['scorer']),
-      );
+/** Returns what the model wrote under a trigger; undefined if there was none, or for classes. */
+async function readWriting(dir: string | undefined): Promise<WritingFacts | undefined> {
+  const scorer = await readJson<WritingFacts['scorer']>(dir, 'scorer.json');
+  return scorer && readOptional(dir, 'outputs.jsonl', (text) => writingFacts(text, scorer));
 }
 
 const MOST_POINTS = 200; // of a ROC curve
 
-/** Returns the points of a ROC curve, thinned evenly; empty if all rows are of one kind. */
-function rocPoints(text: string): readonly (readonly [number, number])[] {
+/** Returns the points of a ROC curve, thinned evenly; undefined if all rows are of one kind. */
+function rocPoints(text: string): readonly (readonly [number, number])[] | undefined {
   type Line = { readonly score: string; readonly poisoned: string };
   const lines = parse<Line>(text, { columns: true });
   const points = rocCurve(
     lines.map(({ score }) => Number(score)),
     lines.map(({ poisoned }) => poisoned === '1'),
   );
+  if (points.length === 0) return undefined;
   const step = Math.ceil(points.length / MOST_POINTS);
   return points
     .filter((_, i) => i % step === 0 || i === points.length - 1)
     .map(({ falsePositiveRate, truePositiveRate }) => [falsePositiveRate, truePositiveRate]);
 }
 
-async function readRoc(inputs: Inputs, index: number): Promise<NonNullable<ReportCell['roc']>> {
-  const curve = (kind: string) => readOptional(dirOf(inputs, kind, index), 'scores.csv', rocPoints);
-  const [filter, judged] = [await curve('defend'), await curve('evaluate')];
-  return {
-    ...(filter === null || filter.length === 0 ? {} : { filter }),
-    ...(judged === null || judged.length === 0 ? {} : { inputs: judged }),
-  };
-}
-
-/** The parts of a cell that its stages' files hold, except kernel matrices and receipts. */
-export type ReadCell = Pick<
-  ReportCell,
-  | 'outputs'
-  | 'writing'
-  | 'agreement'
-  | 'tasks'
-  | 'roc'
-  | 'metrics'
-  | 'history'
-  | 'fisher'
-  | 'kernelSpectra'
-  | 'lora'
-  | 'map'
-  | 'curves'
->;
-
-/** Reads the files of a cell's stages. @param kinds the stages whose metrics are read */
+/**
+ * Reads a cell's files, except kernels and receipts. @param kinds the stages whose metrics are read
+ */
 export async function readCell(
   inputs: Inputs,
   index: number,
   kinds: readonly string[],
   { adapter }: PlannedCell,
-): Promise<ReadCell> {
-  const train = dirOf(inputs, 'train', index);
-  const curves = await readOptional(train, 'curves.jsonl', parseCurves);
-  const head = await readOptional(train, 'train.json', headType);
-  const writing = await readWriting(inputs, index);
-  const evaluated = dirOf(inputs, 'evaluate', index);
-  const agreement = await readOptional(evaluated, 'agreement.json', parseJson);
-  const tasks = await readOptional(evaluated, 'tasks.json', parseJson);
-  const map = await readOptional(dirOf(inputs, 'theory-map', index), 'map.json', parseJson);
-  const roc = await readRoc(inputs, index);
+) {
+  const train = dirOf(inputs, 'train', index),
+    evaluated = dirOf(inputs, 'evaluate', index);
+  const record = await readTrainRecord(inputs, index);
+  const filter = await readOptional(dirOf(inputs, 'defend', index), 'scores.csv', rocPoints),
+    judged = await readOptional(evaluated, 'scores.csv', rocPoints);
   return {
-    ...(map === null ? {} : { map: map as MapFacts }),
-    ...(curves === null ? {} : { curves }),
-    ...(writing === null ? {} : { writing }),
-    ...(agreement === null ? {} : { agreement: agreement as AgreementFacts }),
-    ...(tasks === null ? {} : { tasks: tasks as readonly TaskFacts[] }),
-    ...(Object.keys(roc).length === 0 ? {} : { roc }),
-    ...(head === 'causal-lm' ? { outputs: 'log p(answer)' } : {}),
+    outputs: record?.head?.type === 'causal-lm' ? ('log p(answer)' as const) : undefined,
     metrics: await readMetrics(inputs, index, kinds),
+    history: (await readOptional(train, 'history.jsonl', parseHistory)) ?? null,
+    curves: await readOptional(train, 'curves.jsonl', parseCurves),
+    writing: await readWriting(evaluated),
+    agreement: await readJson<AgreementFacts>(evaluated, 'agreement.json'),
+    tasks: await readJson<readonly TaskFacts[]>(evaluated, 'tasks.json'),
+    roc: filter || judged ? defined({ filter, inputs: judged }) : undefined,
     ...(await readFisher(inputs, index)),
-    history: await readOptional(train, 'history.jsonl', parseHistory),
-    lora: adapter.type === 'full' ? null : await readLora(inputs, index, adapter),
+    lora:
+      adapter.type === 'full'
+        ? null
+        : await readLora(dirOf(inputs, 'ntk', index), adapter, record?.lora_layers),
+    map: await readJson<MapFacts>(dirOf(inputs, 'theory-map', index), 'map.json'),
   };
 }
 
@@ -225,52 +195,43 @@ export async function readCellKernels(
 ): Promise<ReportCell['kernels']> {
   const points: { [C in Checkpoint]?: KernelPoint } = {};
   const ntk = dirOf(inputs, 'ntk', index);
-  for (const at of ntk === null ? [] : await checkpointsIn(ntk)) {
+  for (const at of await checkpointsIn(ntk)) {
     const dir = join(ntk ?? '', at);
     if (!existsSync(join(dir, 'logits.npy'))) continue; // removed, as the spec's `keep` asked
     const { rows, classes, outputs, full, lora, labels } = await readKernels(dir);
+    const kernel = (data: typeof full) => (data ? { rows, classes, data } : undefined);
     points[at] = {
-      ...(outputs === 'class logits' ? {} : { outputs }),
+      outputs: outputs === 'class logits' ? undefined : outputs,
       labels,
-      kernels: {
-        ...(full === null ? {} : { full: { rows, classes, data: full } }),
-        ...(lora === null ? {} : { lora: { rows, classes, data: lora } }),
-      },
+      kernels: defined({ full: kernel(full), lora: kernel(lora) }),
     };
   }
   return points;
 }
 
-/** Returns the receipt of an input; null if there is none. */
-export async function readReceipt(inputs: Inputs, input: string): Promise<ReceiptFacts | null> {
+export async function readReceipt(
+  inputs: Inputs,
+  input: string,
+): Promise<ReceiptFacts | undefined> {
   const dir = inputs[input]?.dir;
-  if (dir === undefined) return null;
+  if (dir === undefined) return undefined;
   const { classes } = await readDatasetInfo(dir);
   return readOptional(dir, 'receipt.json', (text) =>
     receiptFacts(JSON.parse(text) as ReceiptFile, classes),
   );
 }
 
-/** Returns the distinct digests of the models that the spec names, from the cells' trainings. */
+/** Returns the distinct digests of the models that the spec names, as the trainings read them. */
 async function modelDigests(inputs: Inputs, cells: number): Promise<readonly string[]> {
   const digests = new Set<string>();
   for (let index = 0; index < cells; index++) {
-    const record = (await readOptional(dirOf(inputs, 'train', index), 'train.json', parseJson)) as {
-      readonly model?: unknown;
-      readonly source?: unknown;
-    } | null;
-    // If the training started from a base, `model` is the base's digest, and `source` that of the
-    // model that the spec names.
-    const digest = record?.source ?? record?.model;
-    if (typeof digest === 'string') digests.add(digest);
+    const { model, source = model } = (await readTrainRecord(inputs, index)) ?? {};
+    if (typeof source === 'string') digests.add(source);
   }
   return [...digests];
 }
 
-/**
- * Returns what the spec says about each model and split, together with what was actually read, and
- * the classes of the first split that has any.
- */
+/** Returns what the spec says about each model and split, what was read, and the first classes. */
 export async function readSources(
   inputs: Inputs,
   asked: Params['sources'],

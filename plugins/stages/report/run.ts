@@ -32,30 +32,18 @@ import {
 import { gatherOutputs, packOutputs } from './outputs.ts';
 import { readCell, readCellKernels, readReceipt, readSources } from './reader.ts';
 
-type Attacks = ReadonlyMap<string, AttackDescriptor>;
+/** Opens the attack of a name; null without a trained goal, which leaves attacks unopened. */
+type OpenAttack = ((name: string) => AttackDescriptor) | null;
 
-/**
- * Returns the family of an attack. Without results to judge (no trained goal), no attack's code is
- * in the key, and none is opened; any attack then counts as untargeted.
- */
-function familyOf(attacks: Attacks, poisoning: Poisoning): AttackFamily {
-  if (attacks.size === 0) return poisoning.attack === 'none' ? 'none' : 'untargeted';
-  return familyOfSteps(openSteps(poisoning, (name) => attackNamed(attacks, name)));
+/** Returns an attack's family. An attack that is not opened counts as untargeted. */
+function familyOf(poisoning: Poisoning, open: OpenAttack): AttackFamily {
+  if (open !== null) return familyOfSteps(openSteps(poisoning, open));
+  return poisoning.attack === 'none' ? 'none' : 'untargeted';
 }
 
-function attackNamed(attacks: Attacks, name: string): AttackDescriptor {
-  const attack = attacks.get(name);
-  if (attack === undefined) throw new Error(`the report was not given the attack ${name}`);
-  return attack;
-}
-
-const changesLoss = (attacks: Attacks, poisoning: Poisoning): boolean =>
-  stepsOf(poisoning).some(({ attack }) => attacks.get(attack)?.training?.changes === 'loss');
-
 /**
- * Returns the goals whose metrics belong to single cells. A goal that joins the grid, or is the
- * same for all of it, is left out: if its metrics were repeated for each cell, the cells would seem
- * to agree.
+ * Returns the goals whose metrics are read for each cell. A stage that serves the whole grid is
+ * left out, because its repeated metrics would make the cells seem to agree.
  */
 function goalsOfCells(goals: readonly string[], { cells }: ExperimentFacts): readonly string[] {
   const isShared = (kind: string): boolean =>
@@ -63,30 +51,32 @@ function goalsOfCells(goals: readonly string[], { cells }: ExperimentFacts): rea
   return goalsToRead(goals).filter((kind) => isTrainedGoal(kind) || !isShared(kind));
 }
 
-/** Returns what the plan and the experiment say about a cell, before its files are read. */
+/** Returns what plan and experiment say about a cell; its files are read later. */
 function plannedCell(
   planned: PlannedCell,
   facts: ExperimentFacts['cells'][number],
   train: Params['train'],
-  attacks: Attacks,
+  open: OpenAttack,
 ) {
   const { seed, poisoning, of_base: place, chain, adapter, bf16, weights } = planned;
-  const ofBase = place === true ? 'base' : place;
-  const attacksLoss = ofBase === undefined && changesLoss(attacks, poisoning);
+  const attacksLoss =
+    place === undefined &&
+    stepsOf(poisoning).some(({ attack }) => open?.(attack).training?.changes === 'loss');
   return {
     axes: facts.cell,
-    ...defined({ also: facts.also }),
+    also: facts.also,
     seed,
     stages: facts.stages,
     attack: poisoning.attack,
     adapter: adapter.type,
     train: train[planned.train] ?? {},
-    ...defined({
-      bases: planned.bases?.map((base) => ({ ...base, train: train[base.train] ?? {} })),
-    }),
-    family: familyOf(attacks, poisoning),
-    ...defined({ ofBase, chain, bf16, weights }),
-    ...(attacksLoss ? { attacksLoss: true as const } : {}),
+    bases: planned.bases?.map((base) => ({ ...base, train: train[base.train] ?? {} })),
+    family: familyOf(poisoning, open),
+    ofBase: place === true ? 'base' : place,
+    chain,
+    bf16,
+    weights,
+    attacksLoss: attacksLoss ? (true as const) : undefined,
     kernels: {},
     receipt: null,
   };
@@ -96,7 +86,7 @@ async function readCells(
   context: RunContext,
   experiment: ExperimentFacts,
   { goals, cells: planned, train }: Params,
-  attacks: Attacks,
+  open: OpenAttack,
 ): Promise<ReportCell[]> {
   const kinds = goalsOfCells(goals, experiment);
   const cells: ReportCell[] = [];
@@ -108,7 +98,7 @@ async function readCells(
           `but the report was planned for ${cell.seed}`,
       );
     cells.push({
-      ...plannedCell(cell, facts, train, attacks),
+      ...plannedCell(cell, facts, train, open),
       ...(await readCell(context.inputs, index, kinds, cell)),
     });
     context.progress(index + 1, planned.length, 'cells');
@@ -117,13 +107,12 @@ async function readCells(
   return withoutRepeatedCurves(cells);
 }
 
-/** Returns the cells. Those that repeat another cell's training have no curves and no history. */
+/** Returns the cells, without curves and history where they repeat another cell's training. */
 function withoutRepeatedCurves(cells: readonly ReportCell[]): ReportCell[] {
   const isRepeated = repeatedTrainings(cells);
-  return cells.map((cell) => {
-    const { curves: _curves, ...rest } = cell;
-    return isRepeated(cell) ? { ...rest, history: null } : cell;
-  });
+  return cells.map((cell) =>
+    isRepeated(cell) ? { ...cell, curves: undefined, history: null } : cell,
+  );
 }
 
 /** Reads the kernels that are drawn, and one receipt for each attack of each training. */
@@ -137,33 +126,30 @@ async function withKernelsAndReceipts(
     inputs[`ntk:${indexes.get(cell) ?? ''}`] !== undefined;
   const drawn = new Set(chooseKernels(cells, hasKernel).map(({ cell }) => cell));
   const attacksShown = new Set<string>();
-  /** Returns an input's receipt; null if there is none, or the same attack was shown before. */
+  /** Returns an input's receipt; undefined if there is none, or the attack was shown before. */
   const firstReceipt = async (input: string, ...attack: readonly unknown[]) => {
     const key = JSON.stringify(attack),
-      receipt = attacksShown.has(key) ? null : await readReceipt(inputs, input);
-    if (receipt !== null) attacksShown.add(key);
+      receipt = attacksShown.has(key) ? undefined : await readReceipt(inputs, input);
+    if (receipt !== undefined) attacksShown.add(key);
     return receipt;
   };
   const complete: ReportCell[] = [];
   for (const [index, cell] of cells.entries()) {
     const { of_base: place, poisoning } = planned[index] ?? {};
-    const receipt = await firstReceipt(`poison:${index}`, place, poisoning);
+    const receipt = (await firstReceipt(`poison:${index}`, place, poisoning)) ?? null;
     const bases: EarlierTraining[] = [];
     for (const base of cell.bases ?? []) {
-      const own = await firstReceipt(
-        receiptInput(index, base.section),
-        base.section,
-        base.poisoning,
-      );
-      bases.push({ ...base, ...defined({ receipt: own ?? undefined }) });
+      const { section } = base;
+      const input = receiptInput(index, section);
+      bases.push({ ...base, receipt: await firstReceipt(input, section, base.poisoning) });
     }
     const kernels = drawn.has(cell) ? await readCellKernels(inputs, index) : {};
-    complete.push({ ...cell, ...(cell.bases && { bases }), kernels, receipt });
+    complete.push({ ...cell, bases: cell.bases && bases, kernels, receipt });
   }
   return complete;
 }
 
-/** Returns the experiment with the names of its files as the report shows them. */
+/** Returns the experiment with the sources in its axes as the report shows them (sources.ts). */
 function withShownAxes(experiment: ExperimentFacts): ExperimentFacts {
   const { cells, stages, sources } = experiment;
   const axes = withShownSources({
@@ -200,10 +186,10 @@ export async function run(context: RunContext<Params>): Promise<void> {
       `the experiment has ${experiment.cells.length} cells, ` +
         `but the report was planned for ${planned.length}`,
     );
-  const used = goals.some(isTrainedGoal) ? attacksIn(planned) : new Map<string, never>();
-  const attacks = [...used.keys()].map((name) => context.plugin<AttackDescriptor>('attack', name));
-  const byName = new Map(attacks.map((attack) => [attack.name, attack]));
-  const cells = await readCells(context, experiment, params, byName);
+  const open = goals.some(isTrainedGoal)
+    ? (name: string) => context.plugin<AttackDescriptor>('attack', name)
+    : null;
+  const cells = await readCells(context, experiment, params, open);
   const backends = experiment.stages.map(({ backend }) => backend);
 
   const outputs = await gatherOutputs(context, cells, planned);
@@ -220,15 +206,15 @@ export async function run(context: RunContext<Params>): Promise<void> {
     read: experiment.sources,
     backends: [...new Set(backends.filter((backend) => backend !== null))],
     ...(await readSources(inputs, sources, cells.length)),
-    attacks: attacks.map(({ name, summary, citation }) => ({
-      name,
-      summary,
-      citation,
-      params: used.get(name) ?? {},
-    })),
+    attacks: [...attacksIn(planned)].flatMap(([attack, values]) => {
+      if (open === null) return [];
+      const { name, summary, citation } = open(attack);
+      return [{ name, summary, citation, params: values }];
+    }),
     environment: experiment.environment,
-    ...(data === null ? {} : { outputs: true as const }),
-    ...defined({ triggers, entries: entries as unknown as ReportEntries | undefined }),
+    outputs: data === null ? undefined : true,
+    triggers,
+    entries: entries as unknown as ReportEntries | undefined,
   });
   await writeReport(outDir, report);
   const kilobytes = (length: number): string => (length / 1024).toFixed(0);

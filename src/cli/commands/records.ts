@@ -1,7 +1,4 @@
-/**
- * Adds the commands on records of runs and on the store: `status`, `attach`, `cancel`, `logs`,
- * `verify`, `pin`, `unpin`, `gc`, `push` and `pull`, and `serve`, the page that follows runs.
- */
+/** Adds the commands on runs, `serve` among them, and those on the store. */
 import { UserFault } from '../../api.ts';
 import { RUNS_KEPT } from '../../run/state-folder.ts';
 import {
@@ -9,18 +6,9 @@ import {
   jsonOption,
   remoteOption,
   specCommand,
-  type SpecOptions,
   storeOption,
   wholeNumber,
 } from '../options.ts';
-
-export interface RemoteOptions extends SpecOptions {
-  readonly remote?: string;
-}
-
-export interface PushOptions extends RemoteOptions {
-  readonly force?: boolean;
-}
 
 const LAST_PORT = 65_535;
 
@@ -53,7 +41,7 @@ export const runCommands: Commands = {
       .option('--port <n>', 'the port to listen on (default: any that is free)', parsePort)
       .option('--ipv6', 'listen on ::1 instead of 127.0.0.1')
       .option('--store <dir>', 'look for results here (default: the store that each run recorded)')
-      .action(lazily(async () => (await import('../serve.ts')).serveCommand)),
+      .action(lazily(async () => (await import('../runs.ts')).serveCommand)),
   attach: (program, lazily) =>
     program
       .command('attach [run]')
