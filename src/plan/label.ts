@@ -21,7 +21,7 @@ export function tellingAxes(cells: readonly JsonObject[]): string[] {
   // For each cell, its values on all telling axes but the latest, whose values are in `last`.
   let names = cells.map(() => ''),
     last: readonly string[] = [];
-  for (const path of pathsOf(cells)) {
+  for (const path of listPaths(cells)) {
     const first = cells[0]?.[path];
     if (cells.every((cell) => cell[path] === first)) continue;
     if (last.length > 0) names = names.map((name, index) => `${name} ${at(last, index)}`);
@@ -47,7 +47,7 @@ function distinguishes(values: readonly string[], names: readonly string[]): boo
 }
 
 /** Returns the paths in `FIRST`, then those of all other axes that any of the cells has. */
-function pathsOf(cells: readonly JsonObject[]): ReadonlySet<string> {
+function listPaths(cells: readonly JsonObject[]): ReadonlySet<string> {
   const paths = new Set(FIRST);
   for (const cell of cells) for (const path in cell) paths.add(path);
   return paths;

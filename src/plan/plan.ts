@@ -201,7 +201,7 @@ function cellUse(
   const { drafts } = graph;
   const owners = emptyLists(drafts.length);
   const labels = new Array<string | undefined>(drafts.length);
-  const rootsOf = rootsOfCells(experiment, graph, goalNodes, joining);
+  const rootsOf = findRoots(experiment, graph, goalNodes, joining);
 
   const joined = joining.map((join) => ({ label: nodeLabel(join), draft: join.draft }));
   type Own = { [label: string]: Draft };
@@ -230,7 +230,7 @@ function cellUse(
     }
     return mine;
   });
-  const users = once(() => usersOf(drafts, rootsOf));
+  const users = once(() => findUsers(drafts, rootsOf));
   const joins = new Set(joining.map(({ draft }) => draft)),
     everyCell = experiment.cells.map((_, index) => index);
   const usersOfDraft = (draft: Draft): readonly number[] =>
@@ -262,7 +262,7 @@ function addCell(to: Lists, { index }: Draft, cell: number): void {
 }
 
 /** Returns by `Draft.index` the cells that need a stage; undefined if it joins the grid. */
-function usersOf(drafts: readonly Draft[], rootsOf: readonly (readonly Node[])[]): Lists {
+function findUsers(drafts: readonly Draft[], rootsOf: readonly (readonly Node[])[]): Lists {
   const users = emptyLists(drafts.length);
   const visited = new Int32Array(drafts.length).fill(-1);
   const walk = (draft: Draft, cell: number): void => {
@@ -278,7 +278,7 @@ function usersOf(drafts: readonly Draft[], rootsOf: readonly (readonly Node[])[]
 }
 
 /** Returns each cell's goals, and the stages of the cell that a stage joining the grid reads. */
-function rootsOfCells(
+function findRoots(
   experiment: Experiment,
   graph: Graph,
   goalNodes: readonly (readonly Node[])[],

@@ -20,7 +20,7 @@ import {
 } from './wire.ts';
 
 /** Returns the run's state; of a process elsewhere that can't be seen, what its heartbeat tells. */
-function stateOf({ end, process, pulse, stages }: RunRecord): RunState {
+function runState({ end, process, pulse, stages }: RunRecord): RunState {
   if (end === null) {
     const state = processState(process);
     if (state === 'unknown') return pulse === 'beating' ? 'running' : (pulse ?? 'unknown');
@@ -37,7 +37,7 @@ function shownState({ state }: StageRecord, over: boolean): StageState {
   return state === 'waiting' || state === 'ready' ? 'abandoned' : state;
 }
 
-const statusOf = (stage: StageRecord, over: boolean): StageStatus => ({
+const stageStatus = (stage: StageRecord, over: boolean): StageStatus => ({
   state: shownState(stage, over),
   ...defined({
     since: stage.since ?? undefined,
@@ -58,7 +58,7 @@ function stagesPerMinute(
 }
 
 /** Returns the parts of an overview whose change listeners are told, as texts to compare. */
-const textsOf = ({ facts, failures, notes }: Overview) => ({
+const comparedTexts = ({ facts, failures, notes }: Overview) => ({
   facts: JSON.stringify({ ...facts, now: 0, left: 0, rate: 0, heard: 0 }),
   failures: JSON.stringify(failures),
   notes: JSON.stringify(notes),
@@ -95,7 +95,7 @@ export class Projection {
     }
     return {
       id: this.id,
-      state: stateOf(this.record),
+      state: runState(this.record),
       name: plan?.name.slice(0, 300) ?? '',
       spec,
       backend: plan?.backend.slice(0, 100) ?? '',
@@ -126,7 +126,7 @@ export class Projection {
     const changed = this.#takeIndexes();
     const current = this.#overview();
     const before = this.#told,
-      told = textsOf(current);
+      told = comparedTexts(current);
     this.#told = told;
     if (changed.length === 0 && told.facts === before.facts && told.notes === before.notes)
       return null;
@@ -140,7 +140,9 @@ export class Projection {
       ...this.#takeAdded(),
       stages: changed.flatMap((index) => {
         const stage = this.record.stages[index];
-        return stage === undefined || index >= from ? [] : [[index, statusOf(stage, this.#over)]];
+        return stage === undefined || index >= from
+          ? []
+          : [[index, stageStatus(stage, this.#over)]];
       }),
     };
   }
@@ -153,7 +155,7 @@ export class Projection {
     id: stage.id,
     label: stage.label,
     group: this.#grouping.of[index] ?? 0,
-    ...statusOf(stage, this.#over),
+    ...stageStatus(stage, this.#over),
   });
 
   /**
@@ -163,7 +165,7 @@ export class Projection {
   #takeIndexes(): readonly number[] {
     const { record } = this;
     const changed = new Set(record.takeChanged());
-    const isOver = !mayGoOn(stateOf(record));
+    const isOver = !mayGoOn(runState(record));
     if (isOver !== this.#over) {
       this.#over = isOver;
       for (const [index, stage] of record.stages.entries())

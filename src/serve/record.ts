@@ -251,7 +251,7 @@ export class RunRecord {
    * Returns the stage of an event, and marks it as changed. Adds a stage that the plan lacks. Null
    * if the stage is one beyond MOST_STAGES, or the event names none.
    */
-  #stageOf(event: JsonObject): StageRecord | null {
+  #findStage(event: JsonObject): StageRecord | null {
     const id = event['stage'];
     if (typeof id !== 'string' || id.length > LONGEST_NAME) return null;
     let index = this.#indexes.get(id);
@@ -269,7 +269,7 @@ export class RunRecord {
   }
 
   #start(event: JsonObject): void {
-    const stage = this.#stageOf(event);
+    const stage = this.#findStage(event);
     if (stage === null) return;
     stage.state = 'running';
     stage.since = parseTime(event['time']);
@@ -282,7 +282,7 @@ export class RunRecord {
 
   #end(event: JsonObject): void {
     const state = event['state'] as StageState;
-    const stage = ENDED.has(state) ? this.#stageOf(event) : null;
+    const stage = ENDED.has(state) ? this.#findStage(event) : null;
     if (stage === null) return;
     this.#tellReaders(stage);
     stage.state = state;

@@ -57,7 +57,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     throw error;
   }
   const bound = (server.address() as AddressInfo).port;
-  const refusalOf = accessRules(token, bound);
+  const findRefusal = accessRules(token, bound);
   const files = new Map<string, readonly [type: string, body: string]>([
     ['/', ['text/html; charset=utf-8', document]],
     ['/page.js', ['text/javascript; charset=utf-8', script]],
@@ -69,7 +69,7 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value);
     const [path = ''] = (request.url ?? '').split('?');
     const known = files.get(path);
-    const refusal = refusalOf(request, known === undefined);
+    const refusal = findRefusal(request, known === undefined);
     if (refusal !== null) {
       const [status, message] = refusal;
       if (status === 405) response.setHeader('allow', 'GET, HEAD');

@@ -105,8 +105,8 @@ export class StageFollower {
       key: stage.key,
       failure: stage.failure,
       blockedBy: stage.by,
-      reads: linksOf(stage.inputs),
-      readBy: linksOf(stage.readers),
+      reads: firstLinks(stage.inputs),
+      readBy: firstLinks(stage.readers),
       metrics: stored?.metrics ?? [],
       curves: curves.length > 0 ? curves : this.#log.curves.all(),
     };
@@ -122,7 +122,7 @@ export class StageFollower {
   }
 }
 
-const linksOf = (stages: readonly number[]): StageLinks => ({
+const firstLinks = (stages: readonly number[]): StageLinks => ({
   stages: stages.slice(0, MOST_LINKS),
   count: stages.length,
 });

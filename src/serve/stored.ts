@@ -193,14 +193,14 @@ export class ResultsReader {
         index,
         metrics.map((name) => values.get(name) ?? null),
       ]),
-      reasons: having.map(([, values]) => reasonsOf(group, values)),
+      reasons: having.map(([, values]) => findReasons(group, values)),
       left: finished.length - shown.length,
     };
   }
 }
 
 /** Returns why metrics are no evidence, by metric; empty but for evaluations. */
-function reasonsOf(group: string, values: Metrics): Results['reasons'][number] {
+function findReasons(group: string, values: Metrics): Results['reasons'][number] {
   if (group !== ACCURACY.stage) return {};
   const cell = { metrics: { [ACCURACY.stage]: Object.fromEntries(values) } };
   return Object.fromEntries(

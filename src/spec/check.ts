@@ -6,7 +6,7 @@ import { explain } from './explain.ts';
 import type { Faults } from './faults.ts';
 import { allVariants } from './fields.ts';
 import { child, descendants, type MapNode, type Node, toJson } from './node.ts';
-import { fieldsOf, type Shapes, shapesOf } from './schema.ts';
+import { fieldDefaults, makeShapes, type Shapes } from './schema.ts';
 import { asSchema, declaredField, definitionName, describe, type Schema } from './shape.ts';
 import type { SpecRegistry } from './types.ts';
 import type { Violation } from './validate.ts';
@@ -16,17 +16,17 @@ interface Checker {
   /** Every field of a spec by full path, with its default, or undefined if it has none. */
   readonly fields: ReadonlyMap<string, Json | undefined>;
   /** Resolves to the violations, or to what is wrong with the schema of an outside plugin. */
-  readonly violationsOf: (root: MapNode) => Promise<Violation[] | string>;
+  readonly findViolations: (root: MapNode) => Promise<Violation[] | string>;
 }
 
 const checkers = new WeakMap<SpecRegistry, Checker>();
 
-export function checkerOf(registry: SpecRegistry): Checker {
+export function checkerFor(registry: SpecRegistry): Checker {
   const known = checkers.get(registry);
   if (known) return known;
-  const shapes = shapesOf(registry);
+  const shapes = makeShapes(registry);
   const validators = new Map<string, (value: unknown) => Violation[]>();
-  const violationsOf = async (root: MapNode): Promise<Violation[] | string> => {
+  const findViolations = async (root: MapNode): Promise<Violation[] | string> => {
     const used = new Set(allVariants(root, shapes).flatMap(({ name }) => name.split(JOINT)));
     const schema = composeFrom(shapes, (plugin) => used.has(plugin)),
       value = toJson(root);
@@ -46,7 +46,7 @@ export function checkerOf(registry: SpecRegistry): Checker {
     }
     return validator(value);
   };
-  const checker = { shapes, fields: fieldsOf(shapes), violationsOf };
+  const checker = { shapes, fields: fieldDefaults(shapes), findViolations };
   checkers.set(registry, checker);
   return checker;
 }
@@ -102,10 +102,10 @@ export async function defaultFault(params: JsonSchema): Promise<string | null> {
 /** Reports what the spec violates. Returns false if a plugin's schema makes that impossible. */
 export async function checkSpec(
   root: MapNode,
-  { shapes, fields, violationsOf }: Checker,
+  { shapes, fields, findViolations }: Checker,
   faults: Faults,
 ): Promise<boolean> {
-  const violations = await violationsOf(root);
+  const violations = await findViolations(root);
   if (typeof violations === 'string') {
     faults.report(
       'bad-plugin',

@@ -4,7 +4,7 @@ import type { BaseTraining } from '../api/cell.ts';
 import { defined } from '../base/defined.ts';
 import { memoized } from '../base/memoized.ts';
 import { isRecord } from '../base/untrusted/json.ts';
-import { basesIn, fieldsBelow, type SubSpec, type Variant, variantsOf } from './fields.ts';
+import { basesIn, fieldsBelow, listVariants, type SubSpec, type Variant } from './fields.ts';
 import { child, mapEntries, type MapNode, merge, type Node, toJson, withValue } from './node.ts';
 import { isVariantSection, NO_DEFENCE, type Section, sections, type Shapes } from './schema.ts';
 import type { Pattern, Selection } from './selection.ts';
@@ -59,8 +59,8 @@ const mergeTrain = (train: Node | undefined, own: Node | undefined): Node | unde
   own?.kind === 'map' ? (train?.kind === 'map' ? merge(train, own, 'train') : own) : train;
 
 /** Returns the variants of `adapter`; `trainNode` is `train` with the variant's overrides. */
-export const tuningsOf = (root: MapNode, shapes: Shapes) =>
-  variantsOf(root, 'adapter', shapes).map((variant) => ({
+export const listTunings = (root: MapNode, shapes: Shapes) =>
+  listVariants(root, 'adapter', shapes).map((variant) => ({
     ...variant,
     trainNode: mergeTrain(child(root, 'train'), child(variant.node, 'train')),
   }));
@@ -88,7 +88,7 @@ export function inheritedAxes(
       .map(({ node }) => node),
   );
   const found = baseSpecs(root).flatMap(({ prefix, root: base }) =>
-    tuningsOf(base, shapes)
+    listTunings(base, shapes)
       .flatMap(({ trainNode }) => fieldsBelow(trainNode, schema, 'train'))
       .filter(({ node }) => axes.has(node))
       .map(({ path, node }) => ({ path, prefix, span: node.span })),
@@ -99,7 +99,7 @@ export function inheritedAxes(
 const withoutTrainAndWhen = (node: MapNode | undefined): MapNode | undefined =>
   node && mapEntries(node, (value, key) => (key === 'train' || key === 'when' ? undefined : value));
 
-const schemaOf = ({ name, schema }: Variant): Schema => {
+const requireSchema = ({ name, schema }: Variant): Schema => {
   if (!schema) throw new Error(`no plugin "${name}" to expand`); // was reported before
   return schema;
 };
@@ -119,11 +119,14 @@ export function countCells(root: MapNode, shapes: Shapes): number {
 
 /** Returns the number of values of a section, equal values of two variants counted twice. */
 const countValues = (root: MapNode, section: 'poisoning' | 'defences', shapes: Shapes): number =>
-  variantsOf(root, section, shapes).reduce((sum, variant) => sum + expandVariant(variant).count, 0);
+  listVariants(root, section, shapes).reduce(
+    (sum, variant) => sum + expandVariant(variant).count,
+    0,
+  );
 
 /** Returns the number of combinations of values of `poisoning`, `adapter` and `train`. */
 function countTrainings(root: MapNode, shapes: Shapes): number {
-  const tuning = tuningsOf(root, shapes).reduce(
+  const tuning = listTunings(root, shapes).reduce(
     (sum, variant) =>
       sum + expandVariant(variant).count * expand(variant.trainNode, shapes.section.train).count,
     0,
@@ -133,7 +136,7 @@ function countTrainings(root: MapNode, shapes: Shapes): number {
 
 type WhenOf = Selection['whenOf'];
 
-export function choicesOf(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choices {
+export function listChoices(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choices {
   const plain = plainSections.map((section) => [
     section,
     asObjects(expand(child(root, section), shapes.section[section]).list()),
@@ -180,11 +183,11 @@ function trainingChoices(
   whenOf: WhenOf,
 ): Pick<Choices, 'poisoning' | 'tuning'> {
   const intern = interning();
-  const poisoning = variantsOf(root, 'poisoning', shapes).flatMap((variant) => {
+  const poisoning = listVariants(root, 'poisoning', shapes).flatMap((variant) => {
     const from = { node: variant.node, when: [whenOf(variant.node)] };
     return ownValues(variant).map((value) => ({ ...from, poisoning: intern(value) }));
   });
-  const tuning = tuningsOf(root, shapes).flatMap((variant) => {
+  const tuning = listTunings(root, shapes).flatMap((variant) => {
     const { node, trainNode } = variant,
       from = { node, trainNode, when: [whenOf(node)] };
     const trains = asObjects(expand(trainNode, shapes.section.train).list()).map(intern);
@@ -201,7 +204,7 @@ function trainingChoices(
 
 function defenceChoices(root: MapNode, shapes: Shapes, whenOf: WhenOf): DefenceChoice[] {
   const intern = interning();
-  const defences = variantsOf(root, 'defences', shapes).flatMap((variant) => {
+  const defences = listVariants(root, 'defences', shapes).flatMap((variant) => {
     const from = { node: variant.node, when: [whenOf(variant.node)] };
     return ownValues(variant).map((value) => ({
       ...from,
@@ -213,7 +216,7 @@ function defenceChoices(root: MapNode, shapes: Shapes, whenOf: WhenOf): DefenceC
 
 /** Returns the values of a variant, without its `train` and `when`. */
 const expandVariant = (variant: Variant): Values =>
-  expand(withoutTrainAndWhen(variant.node), schemaOf(variant), {});
+  expand(withoutTrainAndWhen(variant.node), requireSchema(variant), {});
 const ownValues = (variant: Variant): JsonObject[] => asObjects(expandVariant(variant).list());
 
 /** Returns values of sections as objects; a section that is left out becomes {}. */

@@ -38,10 +38,10 @@ export function withCommands(registry: SpecRegistry, root: MapNode): SpecRegistr
 }
 
 export const commandFiles = (root: MapNode): readonly TextNode[] =>
-  commandEntries(root).flatMap(([, { value }]) => textsOf(value, 'files'));
+  commandEntries(root).flatMap(([, { value }]) => listTexts(value, 'files'));
 
 /** Returns the texts in a command's list `field`. Validation reports anything else in it. */
-const textsOf = (command: Node, field: string): TextNode[] =>
+const listTexts = (command: Node, field: string): TextNode[] =>
   itemsOf(child(command, field)).filter(isText);
 
 /** What a command reads, and the place of each input. */
@@ -78,12 +78,12 @@ export function readCommands(
 
   const reads = new Map<string, Reads>();
   const commands = filled.map(({ name, value, scope, spec: { env, ...rest } }): CommandStage => {
-    const inputs = textsOf(value, 'inputs').flatMap((item) => {
+    const inputs = listTexts(value, 'inputs').flatMap((item) => {
       const input = readInput(item, name, scope, forms, report);
       return input === null ? [] : [{ ...input, at: item.span }];
     });
     reads.set(name, inputs);
-    for (const item of textsOf(value, 'fields'))
+    for (const item of listTexts(value, 'fields'))
       if (!fields.includes(item.value))
         report(
           'unknown-key',
@@ -202,7 +202,7 @@ function fieldHint(word: string, fields: readonly string[]): string {
 /** Reports files and outputs whose names clash in the program's folder, which holds them all. */
 function checkNames(command: Node, name: string, report: Report): void {
   const files = new Set<string>();
-  for (const item of textsOf(command, 'files')) {
+  for (const item of listTexts(command, 'files')) {
     const base = fileName(item.value);
     if (files.has(base))
       report(
@@ -220,7 +220,7 @@ function checkNames(command: Node, name: string, report: Report): void {
       );
     files.add(base);
   }
-  checkOutputs(textsOf(command, 'outputs'), name, files, report);
+  checkOutputs(listTexts(command, 'outputs'), name, files, report);
 }
 
 /** Reports outputs that are no path below the program's folder, or whose names clash. */

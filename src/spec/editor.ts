@@ -8,7 +8,14 @@ import type { Json, JsonSchema } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { mapValues } from '../base/record.ts';
 import { composeFrom } from './compose.ts';
-import { BASE, type Change, type Shapes, shapesOf, update, type VariantSection } from './schema.ts';
+import {
+  BASE,
+  type Change,
+  makeShapes,
+  type Shapes,
+  update,
+  type VariantSection,
+} from './schema.ts';
 import {
   asSchema,
   definitionName,
@@ -22,7 +29,7 @@ import type { SpecRegistry } from './types.ts';
 
 /** Returns the whole schema of a spec file. JSON Schema, draft 7. */
 export function composeSchema(registry: SpecRegistry): JsonSchema {
-  const shapes = shapesOf(registry),
+  const shapes = makeShapes(registry),
     // A defence may be a name alone wherever `defences` takes a mapping.
     strict = update(asSchema(composeFrom(shapes)), ['defences'], ({ anyOf = [], ...defences }) => ({
       ...defences,
@@ -124,7 +131,7 @@ function orReference(schema: Schema): Schema {
   )
     return schema;
   const { description, default: fallback, doNotSuggest, ...value } = schema,
-    words = wordsOf(schema);
+    words = offeredValues(schema);
   return {
     ...defined({ description, default: fallback, doNotSuggest }),
     ...(words.length === 0 ? {} : { examples: words }),
@@ -134,12 +141,18 @@ function orReference(schema: Schema): Schema {
 }
 
 /** Returns the values that an editor offers. */
-function wordsOf({ enum: words, const: word, anyOf, type, examples }: Schema): readonly Json[] {
+function offeredValues({
+  enum: words,
+  const: word,
+  anyOf,
+  type,
+  examples,
+}: Schema): readonly Json[] {
   const listed = examples ?? words;
   if (listed !== undefined) return listed;
   if (word !== undefined) return [word];
   if (type === 'boolean') return [true, false];
-  return [...new Set((anyOf ?? []).flatMap(wordsOf))];
+  return [...new Set((anyOf ?? []).flatMap(offeredValues))];
 }
 
 // ---- what a file must have if it extends no other ----------------------------------------------

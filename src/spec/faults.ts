@@ -16,13 +16,13 @@ export function gatherFaults() {
   const seen = new Set<string>(),
     places = new Set<string>();
   const files: string[] = [];
-  const placeOf = (at: Span): string => `${at.start}-${at.end} ${at.source.file}`;
+  const placeKey = (at: Span): string => `${at.start}-${at.end} ${at.source.file}`;
   const report: Report = (code, at, message, hint) => {
-    const identity = `${code} ${message} ${at ? placeOf(at) : ''}`;
+    const identity = `${code} ${message} ${at ? placeKey(at) : ''}`;
     if (seen.has(identity)) return;
     seen.add(identity);
     if (at) {
-      places.add(placeOf(at));
+      places.add(placeKey(at));
       if (!files.includes(at.source.file)) files.push(at.source.file);
     }
     const range = at && rangeOf(at);
@@ -31,7 +31,7 @@ export function gatherFaults() {
   return {
     report,
     /** Whether a fault was reported at exactly this place. */
-    has: (at: Span): boolean => places.has(placeOf(at)),
+    has: (at: Span): boolean => places.has(placeKey(at)),
     /** Returns how many faults were reported. */
     count: (): number => found.length,
     /** Returns the diagnostics by line, files in the order of their first fault. */

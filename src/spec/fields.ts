@@ -49,7 +49,7 @@ export interface Variant {
 }
 
 /** Returns the variants of a section, or the default plugin alone if the section is left out. */
-export function variantsOf(root: MapNode, section: VariantSection, shapes: Shapes): Variant[] {
+export function listVariants(root: MapNode, section: VariantSection, shapes: Shapes): Variant[] {
   const value = child(root, section),
     shape = shapes.variants[section];
   if (value === undefined)
@@ -110,7 +110,7 @@ export const allVariants = (
 ): (Variant & { readonly section: VariantSection })[] =>
   specsIn(root).flatMap(({ root: spec }) =>
     variantSections.flatMap((section) =>
-      variantsOf(spec, section, shapes).map((variant) => ({
+      listVariants(spec, section, shapes).map((variant) => ({
         ...variant,
         section,
       })),
@@ -126,7 +126,7 @@ export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
         const own = fieldsBelow(child(spec, section), shapes.section[section], path);
         return section === 'evaluate' ? [...own, ...pluginFields(spec, shapes)] : own;
       }
-      return variantsOf(spec, section, shapes).flatMap(({ node, schema }) => [
+      return listVariants(spec, section, shapes).flatMap(({ node, schema }) => [
         ...fieldsBelow(node, schema, path),
         ...(section === 'adapter'
           ? fieldsBelow(node?.entries.get('train')?.value, shapes.section.train, `${path}.train`)
@@ -208,7 +208,10 @@ export const stepAt = (steps: Node, attack: string): number =>
   itemsOf(steps).findIndex((step) => attackNode(step)?.value === attack);
 
 /** Returns the schema of a cell's `poisoning` under an attack, `a` or `a+b`; undefined if none. */
-export function shapeOf({ byName, discriminator }: VariantShape, name: string): Schema | undefined {
+export function schemaNamed(
+  { byName, discriminator }: VariantShape,
+  name: string,
+): Schema | undefined {
   const names = name.split(JOINT);
   if (names.length === 1) return byName.get(name);
   const steps: { [attack: string]: Schema } = {};
@@ -245,7 +248,7 @@ export function composedVariant(variant: MapNode, shape: VariantShape): Variant 
   const attack: Node = { kind: 'scalar', value: name, span };
   const named = withValue(variant, shape.discriminator, attack, steps.key);
   const node = withValue(named, 'steps', { kind: 'map', entries: byAttack, span });
-  return { node, name, schema: shapeOf(shape, name) };
+  return { node, name, schema: schemaNamed(shape, name) };
 }
 
 /**

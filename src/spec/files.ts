@@ -211,7 +211,7 @@ export function applyOverrides(root: MapNode, sets: readonly string[], report: R
     const source = createSource('--set', resolve('.'), argument);
     const cut = argument.indexOf('=');
     const whole: Span = { source, start: 0, end: argument.length };
-    const steps = stepsOf(argument.slice(0, Math.max(cut, 0)));
+    const steps = splitPath(argument.slice(0, Math.max(cut, 0)));
     if (cut < 0 || steps.includes('')) {
       report('bad-set', whole, '--set takes path=value', example);
       continue;
@@ -239,7 +239,7 @@ export function applyOverrides(root: MapNode, sets: readonly string[], report: R
 }
 
 /** Splits a path into steps. `adapter[1].rank` means `adapter.1.rank`. */
-const stepsOf = (path: string): string[] =>
+const splitPath = (path: string): string[] =>
   path
     .trim()
     .replace(/\[(\d+)\]/g, '.$1')

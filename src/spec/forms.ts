@@ -64,7 +64,7 @@ function expandSeeds(node: Node, report: Report): Node | undefined {
   const [range, from, to] = (isText(node) && SEED_RANGE.exec(node.value)) || [];
   if (range === undefined) return node;
   const values = formValues('range', [Number(from), Number(to), 1], 'seeds', node.span, report);
-  return values ? listOf(values, node.span) : undefined;
+  return values ? makeList(values, node.span) : undefined;
 }
 
 /** Returns a field with its forms expanded; undefined, after reporting it, if one is faulty. */
@@ -168,11 +168,11 @@ function expandForm(node: MapNode, name: string, report: Report): ListNode | und
         )
       : [];
   const values = formValues(form, numbers, name, entry.value.span, report);
-  return values ? listOf(values, node.span) : undefined;
+  return values ? makeList(values, node.span) : undefined;
 }
 
 /** Returns a list of numbers, all of which have the place of the form that they come from. */
-const listOf = (values: readonly number[], span: Span): ListNode => ({
+const makeList = (values: readonly number[], span: Span): ListNode => ({
   kind: 'list',
   span,
   items: values.map((value): ScalarNode => ({ kind: 'scalar', value, span })),

@@ -6,16 +6,16 @@ import { valueAt } from '../base/record.ts';
 import {
   type BaseChoice,
   type Choices,
-  choicesOf,
   type DefenceChoice,
   isAxis,
+  listChoices,
   multiply,
   numbering,
   type PoisoningChoice,
   type TuningChoice,
 } from './choices.ts';
-import { shapeOf } from './fields.ts';
-import { type Names, namesOf } from './names.ts';
+import { schemaNamed } from './fields.ts';
+import { makeNames, type Names } from './names.ts';
 import {
   child,
   descend,
@@ -48,9 +48,9 @@ export interface GridOptions extends Selection {
  */
 export function buildGrid(options: GridOptions) {
   const { root, shapes, seeds, include, exclude, only } = options;
-  const choices = choicesOf(root, shapes, options.whenOf);
+  const choices = listChoices(root, shapes, options.whenOf);
   const locator = new FieldLocator(root, shapes),
-    names = once(() => namesOf(root, shapes, choices, seeds));
+    names = once(() => makeNames(root, shapes, choices, seeds));
   const idle = new Set<Pattern>([...include, ...exclude]);
   const baseChoices = choices.bases.flat();
   const conditions = [
@@ -297,7 +297,7 @@ class FieldLocator {
   private schemaAt([section, ...rest]: readonly string[], cell: Cell): Schema | undefined {
     let schema: Schema | undefined;
     if (section === 'poisoning')
-      schema = shapeOf(this.shapes.variants.poisoning, cell.poisoning.attack);
+      schema = schemaNamed(this.shapes.variants.poisoning, cell.poisoning.attack);
     else if (section === cellField('defences'))
       schema = this.shapes.variants.defences.byName.get(cell.defence?.defence ?? NO_DEFENCE);
     else if (section === 'adapter')

@@ -10,7 +10,7 @@ import { defined } from '../base/defined.ts';
 import { valueAt } from '../base/record.ts';
 import { fill } from './choices.ts';
 import type { Report } from './faults.ts';
-import { composedVariant, pluginFields, shapeOf } from './fields.ts';
+import { composedVariant, pluginFields, schemaNamed } from './fields.ts';
 import {
   child,
   descend,
@@ -85,7 +85,7 @@ class Interpolation {
     private readonly root: MapNode,
     private readonly context: InterpolationContext,
   ) {
-    this.secrets = new Set(secretsOf(root));
+    this.secrets = new Set(secretNames(root));
   }
 
   fill(node: Node, scope: Scope | null): Node {
@@ -235,7 +235,7 @@ class Interpolation {
       item?.kind === 'scalar' ? String(item.value) : shape.defaultName,
     );
     const [value, ...others] = names.map((name) => {
-      const schema = shapeOf(shape, name);
+      const schema = schemaNamed(shape, name);
       return schema && valueAt(fill(variant, schema, {}), rest);
     });
     const text = JSON.stringify(value);
@@ -317,7 +317,7 @@ export function checkSecrets(root: MapNode, shapes: Shapes, report: Report): voi
           'sources read their credentials (HF_TOKEN) from the environment themselves',
       );
   const env = child(root, 'env');
-  for (const name of secretsOf(root)) {
+  for (const name of secretNames(root)) {
     const given = child(env, name);
     if (given !== undefined && !(given.kind === 'scalar' && given.value === null))
       report(
@@ -339,7 +339,7 @@ export function secretVariables(command: Node): { readonly [variable: string]: s
 }
 
 /** Returns the names under `secrets`. Anything else there is left for validation to report. */
-export const secretsOf = (root: MapNode): string[] =>
+export const secretNames = (root: MapNode): string[] =>
   itemsOf(child(root, 'secrets'))
     .filter(isText)
     .map(({ value }) => value);

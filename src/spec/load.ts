@@ -6,7 +6,7 @@
  */
 import { type Json, type JsonObject, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
-import { checkerOf, checkSpec } from './check.ts';
+import { checkerFor, checkSpec } from './check.ts';
 import { countCells, fill, inheritedAxes } from './choices.ts';
 import { commandFiles, PLAIN_NAME, readCommands, withCommands } from './commands.ts';
 import { gatherFaults, type Report } from './faults.ts';
@@ -15,9 +15,9 @@ import {
   asWritten,
   basesIn,
   checkTriggers,
+  listVariants,
   specsIn,
   stepFields,
-  variantsOf,
 } from './fields.ts';
 import {
   applyOverrides,
@@ -30,7 +30,7 @@ import {
 } from './files.ts';
 import { expandForms } from './forms.ts';
 import { buildGrid, type GridOptions } from './grid.ts';
-import { checkSecrets, interpolate, secretsOf } from './interpolate.ts';
+import { checkSecrets, interpolate, secretNames } from './interpolate.ts';
 import {
   child,
   descendants,
@@ -74,7 +74,7 @@ export async function loadExperiment(
   if (!plugged) return failed();
 
   const registry = withTasks(withCommands(plugged, located), located, report);
-  const checker = checkerOf(registry),
+  const checker = checkerFor(registry),
     { shapes, fields } = checker;
   const interpolated = interpolate(located, { env: options.env, fields, shapes, report });
   checkSecrets(interpolated, shapes, report);
@@ -96,7 +96,7 @@ export async function loadExperiment(
         : [field],
     ),
     ...specsIn(root).flatMap(({ prefix, root: spec }) =>
-      stepFields(variantsOf(spec, 'poisoning', shapes)).map((path) => prefix + path),
+      stepFields(listVariants(spec, 'poisoning', shapes)).map((path) => prefix + path),
     ),
   ];
   const selection = readSelection(
@@ -115,7 +115,7 @@ export async function loadExperiment(
   );
   if (faults.count() > 0) return failed();
 
-  const made = expandGrid(root, shapes, selection, canonicalOf(registry), report);
+  const made = expandGrid(root, shapes, selection, makeCanonical(registry), report);
   if (made === undefined || faults.count() > 0) return failed();
   const { goals, whole, notes, ...grid } = made;
   const warnings = gatherFaults();
@@ -137,7 +137,7 @@ export async function loadExperiment(
       file,
       text: layers.source.text,
       commands,
-      secrets: secretsOf(root),
+      secrets: secretNames(root),
       resolved: resolvedSpec(root, shapes),
       ...defined({ report: entries }),
       warnings: warnings.diagnostics().map((one) => ({ ...one, warning: true as const })),
@@ -202,7 +202,7 @@ async function registryFor(
 }
 
 /** Returns `GridOptions.canonical`: it gives one form to all ways to write the same adapter. */
-const canonicalOf =
+const makeCanonical =
   ({ adapters }: SpecRegistry) =>
   (adapter: JsonObject): JsonObject => {
     const { type = null, ...params } = adapter;
@@ -326,7 +326,7 @@ function resolvedSpec(root: MapNode, shapes: Shapes): Json {
 }
 
 const resolvedVariants = (spec: MapNode, section: VariantSection, shapes: Shapes): Json =>
-  variantsOf(spec, section, shapes).map(({ node, schema = {} }) =>
+  listVariants(spec, section, shapes).map(({ node, schema = {} }) =>
     asWritten((fill(node, schema, {}) ?? {}) as JsonObject),
   );
 

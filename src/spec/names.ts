@@ -8,12 +8,12 @@ import {
   baseSpecs,
   type Choices,
   isAxis,
+  listTunings,
   plainSections,
   type PoisoningChoice,
   type TuningChoice,
-  tuningsOf,
 } from './choices.ts';
-import { fieldsBelow, variantsOf, type WrittenField } from './fields.ts';
+import { fieldsBelow, listVariants, type WrittenField } from './fields.ts';
 import { child, type MapNode } from './node.ts';
 import { NO_DEFENCE, sections, type Shapes } from './schema.ts';
 import { cellValue, DEFENCE } from './selection.ts';
@@ -24,15 +24,15 @@ export interface Names {
   label(cell: Cell): string;
 }
 
-export function namesOf(
+export function makeNames(
   root: MapNode,
   shapes: Shapes,
   choices: Choices,
   seeds: readonly number[],
 ): Names {
   const others = otherAxisSizes(root, shapes);
-  const fieldsOf = flattening();
-  const own = trainingVariation(choices.poisoning, choices.tuning, others, '', fieldsOf);
+  const fieldsByPath = flattening();
+  const own = trainingVariation(choices.poisoning, choices.tuning, others, '', fieldsByPath);
   // A base is a training too and is named in the same way.
   const bases = baseSpecs(root).map(({ prefix, root: spec }, i) => {
     const ofBase = choices.bases[i] ?? [];
@@ -45,14 +45,14 @@ export function namesOf(
       ofBase.map(({ tuning }) => tuning),
       inBase,
       prefix,
-      fieldsOf,
+      fieldsByPath,
     );
     return { prefix, ...variation };
   });
   const defences = variation(
     choices.defence.map(({ defence }) => defence ?? { defence: NO_DEFENCE }),
     ({ defence }) => defence,
-    (value) => fieldsOf(value, 'defence'),
+    (value) => fieldsByPath(value, 'defence'),
   );
   const varying = new Set([own, defences, ...bases].flatMap((variation) => [...variation.varying]));
 
@@ -66,13 +66,13 @@ export function namesOf(
         if (!Array.isArray(item) || varying.has(path)) named[path] = item;
       }
     };
-    add(fieldsOf(cell.poisoning, 'poisoning'));
-    if (cell.defence) add(fieldsOf(cell.defence, 'defence'));
-    add(fieldsOf(cell.adapter, 'adapter'));
+    add(fieldsByPath(cell.poisoning, 'poisoning'));
+    if (cell.defence) add(fieldsByPath(cell.defence, 'defence'));
+    add(fieldsByPath(cell.adapter, 'adapter'));
     for (const [i, base] of basesOf(cell).entries()) {
       const prefix = bases[i]?.prefix ?? '';
-      add(fieldsOf(base.poisoning, `${prefix}poisoning`));
-      add(fieldsOf(base.adapter, `${prefix}adapter`));
+      add(fieldsByPath(base.poisoning, `${prefix}poisoning`));
+      add(fieldsByPath(base.adapter, `${prefix}adapter`));
     }
     for (const [path, steps] of otherPaths) {
       const value = valueAt(cell, steps);
@@ -111,14 +111,14 @@ export function namesOf(
  * Returns how the poisonings and adapters of a training vary: `varying` as in `Variation`, and
  * `paths`, which tell the choices apart, without the fields of `train`.
  * @param axes what `otherAxisSizes` returns, with the prefix of the training
- * @param fieldsOf what `flattening` returns
+ * @param fieldsByPath what `flattening` returns
  */
 function trainingVariation(
   poisoning: readonly PoisoningChoice[],
   tuning: readonly TuningChoice[],
   axes: ReadonlyMap<string, number>,
   prefix: string,
-  fieldsOf: ReturnType<typeof flattening>,
+  fieldsByPath: ReturnType<typeof flattening>,
 ) {
   const trainPaths = [...axes.keys()]
     .filter((path) => path.startsWith(`${prefix}train.`))
@@ -126,13 +126,13 @@ function trainingVariation(
   const poisonings = variation(
     poisoning.map((choice) => choice.poisoning),
     ({ attack }) => attack,
-    (value) => fieldsOf(value, `${prefix}poisoning`),
+    (value) => fieldsByPath(value, `${prefix}poisoning`),
   );
   const tunings = variation(
     tuning,
     ({ adapter }) => adapter.type,
     ({ adapter, train }) => {
-      const values: { [path: string]: Json } = { ...fieldsOf(adapter, `${prefix}adapter`) };
+      const values: { [path: string]: Json } = { ...fieldsByPath(adapter, `${prefix}adapter`) };
       for (const [path, steps] of trainPaths) {
         const value = valueAt(train, steps);
         if (value !== undefined) values[path] = value;
@@ -186,11 +186,11 @@ function otherAxisSizes(root: MapNode, shapes: Shapes): Map<string, number> {
   };
   for (const section of plainSections)
     fieldsBelow(child(root, section), shapes.section[section], section).forEach(add);
-  for (const { trainNode } of tuningsOf(root, shapes))
+  for (const { trainNode } of listTunings(root, shapes))
     fieldsBelow(trainNode, shapes.section.train, 'train').forEach(add);
   // The fields in an adapter's own `train` differ between adapters. So do the fields that they
   // replace (epochs by steps).
-  for (const { node } of variantsOf(root, 'adapter', shapes)) {
+  for (const { node } of listVariants(root, 'adapter', shapes)) {
     for (const { path } of fieldsBelow(child(node, 'train'), shapes.section.train, 'train'))
       found.set(path, found.get(path) ?? 1);
   }
@@ -200,8 +200,8 @@ function otherAxisSizes(root: MapNode, shapes: Shapes): Map<string, number> {
   const order = sections.flatMap((section) =>
     Object.keys(shapes.section[section].properties ?? {}).map((key) => `${section}.${key}`),
   );
-  const orderOf = (path: string): number => order.indexOf(path.split('.').slice(0, 2).join('.'));
-  return new Map([...found].sort(([a], [b]) => orderOf(a) - orderOf(b)));
+  const position = (path: string): number => order.indexOf(path.split('.').slice(0, 2).join('.'));
+  return new Map([...found].sort(([a], [b]) => position(a) - position(b)));
 }
 
 /** How the choices of a section vary. */

@@ -25,14 +25,14 @@ export const figuresIn = (root: MapNode): readonly Node[] =>
   itemsOf(child(child(root, 'report'), 'figures'));
 
 /** Returns the entries of a figure's `overlay`, which is one or a list. */
-export const overlaysOf = (figure: Node): readonly Node[] => {
+export const listOverlays = (figure: Node): readonly Node[] => {
   const overlay = child(figure, 'overlay');
   return overlay === undefined ? [] : oneOrMany(overlay);
 };
 
 export const overlayFiles = (root: MapNode): readonly TextNode[] =>
   figuresIn(root)
-    .flatMap(overlaysOf)
+    .flatMap(listOverlays)
     .map((overlay) => child(overlay, 'file'))
     .filter(isText);
 

@@ -5,13 +5,13 @@ import { WHEN } from './compose.ts';
 import {
   BASE,
   cellField,
-  fieldsOf,
+  fieldDefaults,
   isSection,
   isVariantSection,
+  makeShapes,
   PLUGIN_OF,
   sections,
   type Shapes,
-  shapesOf,
 } from './schema.ts';
 import {
   alternatives,
@@ -62,7 +62,7 @@ const SECTION_OF = { attack: 'poisoning', defence: 'defences', adapter: 'adapter
 
 /** Returns functions that describe the fields of a spec that may name these plugins. */
 export function referenceOf(registry: SpecRegistry) {
-  const shapes = shapesOf(registry);
+  const shapes = makeShapes(registry);
   return {
     /** Returns the fields at a path: none, or one for each plugin with such a parameter. */
     find: (path: string): readonly FieldDoc[] =>
@@ -91,7 +91,11 @@ export function referenceOf(registry: SpecRegistry) {
       const last = lastStep(path);
       // Mappings count too, but not fields below `base`, which have the same names as the cell's.
       const fields = new Set(
-        [...Object.keys(shapes.root.properties ?? {}), 'poisoning.when', ...fieldsOf(shapes).keys()]
+        [
+          ...Object.keys(shapes.root.properties ?? {}),
+          'poisoning.when',
+          ...fieldDefaults(shapes).keys(),
+        ]
           .filter((field) => !field.startsWith(`${BASE}.`))
           .flatMap((field) => field.split('.').map((_, i, all) => all.slice(0, i + 1).join('.'))),
       );
@@ -140,7 +144,7 @@ function docsAt(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
   const when: Schema = { ...openSchema(fieldSchema(root, 'tags')), description: WHEN };
   if (field === undefined) {
     const whole = { ...top, properties: { ...top.properties, when } };
-    return [{ ...docOf(whole, place), schema: top, plugins: [...byName.keys()] }];
+    return [{ ...describeField(whole, place), schema: top, plugins: [...byName.keys()] }];
   }
   if (field === 'when') return docsBelow(when, rest.slice(1), { ...place, steps: [head, field] });
   if (head === 'adapter' && field === 'train')
@@ -175,7 +179,7 @@ function requiredExamples(
 /** Returns the field to which steps lead from a field with `schema`; empty if there is none. */
 function docsBelow(schema: Schema, steps: readonly string[], place: Place): FieldDoc[] {
   const [step, ...rest] = steps;
-  if (step === undefined) return [docOf(schema, place)];
+  if (step === undefined) return [describeField(schema, place)];
   const record = recordIn(schema);
   const below = (record && declaredField(record, step)) ?? openSchema(schema);
   if (below === undefined) return [];
@@ -201,14 +205,14 @@ function recordIn(schema: Schema): Schema | undefined {
 
 const fieldsIn = (schema: Schema, place: Place): FieldDoc[] =>
   Object.entries(schema.properties ?? {}).map(([name, field]) =>
-    docOf(field, {
+    describeField(field, {
       ...place,
       steps: [...place.steps, name],
       required: schema.required?.includes(name) === true,
     }),
   );
 
-function docOf(schema: Schema, place: Place): FieldDoc {
+function describeField(schema: Schema, place: Place): FieldDoc {
   const { steps, of, required } = place;
   const record = recordIn(schema),
     fallback = schema.default;
@@ -221,7 +225,7 @@ function docOf(schema: Schema, place: Place): FieldDoc {
     description: schema.description ?? '',
     values: schema.enum ?? itemSchema(schema)?.enum ?? [],
     axis: (sections as readonly string[]).includes(steps[0] ?? '') && isScalar(schema),
-    example: record === schema || place.isOfItem === true ? null : exampleOf(schema, place),
+    example: record === schema || place.isOfItem === true ? null : exampleLine(schema, place),
     fields: record === undefined ? [] : fieldsIn(record, place),
     plugins: schema.plugin === 'scorer' ? (schema.anyOf?.[0]?.enum ?? []).map(String) : [],
     schema,
@@ -248,7 +252,7 @@ function typeWords(schema: Schema): string {
 }
 
 /** Returns a line of YAML that sets the field, and the siblings that it can't do without. */
-function exampleOf(schema: Schema, { steps, beside }: Place): string {
+function exampleLine(schema: Schema, { steps, beside }: Place): string {
   const field = { [steps.at(-1) ?? '']: exampleValue(schema) };
   // A top-level field has nothing beside it.
   const inner = steps.length > 1 ? { ...beside, ...field } : field;

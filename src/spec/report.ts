@@ -17,7 +17,7 @@ import { type Context, readName, readNames } from './entry-names.ts';
 import { readEnvelope } from './envelopes.ts';
 import type { Report } from './faults.ts';
 import { child, isText, itemsOf, type MapNode, type Node, oneOrMany, toJson } from './node.ts';
-import { figuresIn, overlaysOf, readOverlay } from './overlays.ts';
+import { figuresIn, listOverlays, readOverlay } from './overlays.ts';
 import type { FigureSpec, ReportSpec, TableSpec } from './pipeline.generated.ts';
 import { NO_DEFENCE } from './schema.ts';
 import { DEFENCE, readPattern } from './selection.ts';
@@ -117,7 +117,7 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
   checkSpread(figure, statistic, spread, context);
   checkAgainst(figure, x, context);
   const overlays: Overlay[] = [];
-  for (const overlay of overlaysOf(figure)) {
+  for (const overlay of listOverlays(figure)) {
     const isNumber = x !== undefined && isNumeric(x.field, context);
     const read = await readOverlay(overlay, isNumber, facets ?? {}, report);
     const metric = readOverlaid(child(overlay, 'metric'), channels, context);

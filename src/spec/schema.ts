@@ -97,7 +97,7 @@ export const isStepPath = (path: readonly (string | number)[]): boolean =>
   variantSectionOf(path.slice(0, -2)) === 'poisoning';
 
 /** Returns the shapes of a spec that may name the plugins of the registry. */
-export function shapesOf(registry: SpecRegistry): Shapes {
+export function makeShapes(registry: SpecRegistry): Shapes {
   const definitions = base.definitions as { readonly [name: string]: unknown };
   const resolvedDefinitions = new Map<string, unknown>();
   /** Returns a value with definitions in place of references; the same value if it has none. */
@@ -128,14 +128,14 @@ export function shapesOf(registry: SpecRegistry): Shapes {
     scorers,
     variants: {
       poisoning: variantShape(section.poisoning, 'attack', registry.attacks, ['when', 'steps']),
-      defences: variantShape(section.defences, 'defence', defencesOf(registry), ['when']),
+      defences: variantShape(section.defences, 'defence', listDefences(registry), ['when']),
       adapter: variantShape(section.adapter, 'type', registry.adapters, ['when', 'train']),
     },
   };
 }
 
 /** Returns the defences, and `none`, which is not a plugin, first. */
-const defencesOf = ({ defences = [] }: SpecRegistry): readonly PluginShape[] => [
+const listDefences = ({ defences = [] }: SpecRegistry): readonly PluginShape[] => [
   { name: NO_DEFENCE, params: { type: 'object', properties: {} } },
   ...defences.filter(({ name }) => name !== NO_DEFENCE),
 ];
@@ -164,7 +164,7 @@ function fillNames(root: Schema, registry: SpecRegistry, scorers: Shapes['scorer
     ['model.architecture', named('model', registry.models)],
     ['model.source', fromSource],
     ['poisoning.attack', named('attack', namesOf(registry.attacks))],
-    ['defences.defence', named('defence', namesOf(defencesOf(registry)))],
+    ['defences.defence', named('defence', namesOf(listDefences(registry)))],
     ['adapter.type', named('adapter', namesOf(registry.adapters))],
     ['evaluate.lm_eval.include', fromSource],
     ['evaluate.scorer', scorer],
@@ -327,7 +327,7 @@ function variantShape(
 }
 
 /** Returns every field of a spec by full path, with its default, or undefined if it has none. */
-export function fieldsOf(shapes: Shapes): ReadonlyMap<string, Json | undefined> {
+export function fieldDefaults(shapes: Shapes): ReadonlyMap<string, Json | undefined> {
   const fields = new Map<string, Json | undefined>();
   const visit = (schema: Schema, path: string): void => {
     if (declaresFields(schema))

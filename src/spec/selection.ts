@@ -57,7 +57,7 @@ export function readPattern(
     if (path === undefined) isKnown = false;
     else wanted.push([path, wantedBy(entry.value)]);
   }
-  return isKnown ? patternOf(node.span, Object.fromEntries(wanted)) : undefined;
+  return isKnown ? makePattern(node.span, Object.fromEntries(wanted)) : undefined;
 }
 
 /** The field that names a cell's defence. */
@@ -98,7 +98,7 @@ function fieldNamed(
 }
 
 /** Returns the pattern that matches cells in which every field of `wanted` has a wanted value. */
-function patternOf(at: Span, wanted: CellPattern): Pattern {
+function makePattern(at: Span, wanted: CellPattern): Pattern {
   const tests = Object.entries(wanted).map(
     ([path, values]) => [path.split('.'), valueTest(values)] as const,
   );
@@ -217,7 +217,7 @@ function readOnlyOption(
   if (path === undefined) return undefined;
   const values = argument.slice(cut + 1).split(',');
   const wanted = { [path.join('.')]: values.map((text) => parseScalar(text.trim())) };
-  return { ...patternOf(span(0, argument.length), wanted), path };
+  return { ...makePattern(span(0, argument.length), wanted), path };
 }
 
 /** Returns a text as YAML reads it, or the text itself if it is no scalar or null in YAML. */

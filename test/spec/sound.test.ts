@@ -11,7 +11,7 @@ import { specRegistry } from '../../src/run/prepare.ts';
 import { loadRegistry } from '../../src/run/registry/registry.ts';
 import { isSound } from '../../src/spec/check.ts';
 import { composeFrom } from '../../src/spec/compose.ts';
-import { shapesOf } from '../../src/spec/schema.ts';
+import { makeShapes } from '../../src/spec/schema.ts';
 import { asSchema } from '../../src/spec/shape.ts';
 import type { PluginShape } from '../../src/spec/types.ts';
 
@@ -123,7 +123,7 @@ const variants = (plugins: readonly PluginShape[], discriminator: string): JsonO
 
 test("the verdict is ajv's for a spec with every built-in attack and adapter", async () => {
   const registry = specRegistry(await loadRegistry());
-  const whole = composeFrom(shapesOf(registry));
+  const whole = composeFrom(makeShapes(registry));
   const spec = {
     name: 'all',
     model: { source: 'pypi:model' },

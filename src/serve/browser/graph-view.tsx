@@ -39,7 +39,7 @@ export const GraphView = ({ graph, groups, onShow }: GraphViewProps): JSX.Elemen
           </marker>
         </defs>
         {graph.arrows.map((points, i) => (
-          <path key={i} class="arrow" d={pathOf(points)} marker-end="url(#tip)" />
+          <path key={i} class="arrow" d={arrowPath(points)} marker-end="url(#tip)" />
         ))}
       </svg>
       {[...groups]
@@ -100,7 +100,7 @@ function describeNow({ failed = 0, blocked = 0, running = 0 }: GroupCounts['coun
 }
 
 /** Returns the path of an arrow through x, y, x, y, …: a curve through three points, else lines. */
-function pathOf(points: readonly number[]): string {
+function arrowPath(points: readonly number[]): string {
   const pairs = points.flatMap((x, i) => (i % 2 === 0 ? [`${x} ${points[i + 1] ?? 0}`] : []));
   const [start = '0 0', ...rest] = pairs;
   return rest.length === 2 ? `M${start}Q${rest.join(' ')}` : `M${start}L${rest.join('L')}`;

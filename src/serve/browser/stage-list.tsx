@@ -112,7 +112,7 @@ export function StageList(props: StageListProps): JSX.Element {
         columns={COLUMNS}
         widths={WIDTHS}
         count={found.length}
-        cells={(row) => cellsOf(view.stages[found[row] ?? -1])}
+        cells={(row) => rowCells(view.stages[found[row] ?? -1])}
         onOpen={(row) => {
           const index = found[row];
           if (index !== undefined) onOpen(index);
@@ -122,7 +122,7 @@ export function StageList(props: StageListProps): JSX.Element {
   );
 }
 
-function cellsOf(stage: Stage | undefined): (JSX.Element | string)[] {
+function rowCells(stage: Stage | undefined): (JSX.Element | string)[] {
   if (stage === undefined) return [];
   const { label, state, progress, seconds } = stage;
   return [
