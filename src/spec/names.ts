@@ -200,8 +200,8 @@ function otherAxisSizes(root: MapNode, shapes: Shapes): Map<string, number> {
   const order = sections.flatMap((section) =>
     Object.keys(shapes.section[section].properties ?? {}).map((key) => `${section}.${key}`),
   );
-  const rank = (path: string): number => order.indexOf(path.split('.').slice(0, 2).join('.'));
-  return new Map([...found].sort(([a], [b]) => rank(a) - rank(b)));
+  const position = (path: string): number => order.indexOf(path.split('.').slice(0, 2).join('.'));
+  return new Map([...found].sort(([a], [b]) => position(a) - position(b)));
 }
 
 /** How the choices of a section vary. */
