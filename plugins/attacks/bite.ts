@@ -13,7 +13,7 @@ import {
   UserFault,
 } from '../../src/api.ts';
 import { named } from '../../src/base/lookup.ts';
-import { flooredShare } from '../../src/base/stats.ts';
+import { flooredShare } from '../../src/base/rounding.ts';
 import {
   type BackdoorParams,
   backdoorProperties,

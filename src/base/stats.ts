@@ -1,6 +1,7 @@
 /** Summaries over seeds (docs/theory.md, Verdicts), correlations, and tests of paired outcomes. */
 import binomialCdf from '@stdlib/stats-base-dists-binomial-cdf';
 import tQuantile from '@stdlib/stats-base-dists-t-quantile';
+import { ROUNDING } from './rounding.ts';
 
 export interface Summary {
   readonly n: number;
@@ -47,22 +48,6 @@ export function pairedDifference(
   return std <= rounding
     ? { ...summary, std: 0, low: mean, high: mean, effect: null }
     : { ...summary, effect: mean / std };
-}
-
-/** A relative tolerance: far above a few roundings' error, far below differences in a spec. */
-const ROUNDING = 1e-12;
-
-/** Whether value < bound by more than rounding: (1/49)·49 is not below 1. Requires bound > 0. */
-export const strictlyBelow = (value: number, bound: number): boolean =>
-  value < bound * (1 - ROUNDING);
-
-/** ⌊share·total⌋, where rounding counts as nothing: 0.29 · 100 is 29, not 28.999999999999996. */
-export function flooredShare(share: number, total: number): number {
-  const product = share * total,
-    nearest = Math.round(product);
-  return Math.abs(product - nearest) <= ROUNDING * Math.max(1, nearest)
-    ? nearest
-    : Math.floor(product);
 }
 
 /** Returns the rank of each value, from 1. Ties share their mean rank. */

@@ -9,7 +9,7 @@ import {
 } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { randomStream } from '../base/random.ts';
-import { flooredShare } from '../base/stats.ts';
+import { flooredShare } from '../base/rounding.ts';
 import { shown } from '../base/untrusted/json.ts';
 import { inWords, readLimit } from '../base/untrusted/limits.ts';
 import { columnNames, isCompletion, SplitFault } from './columns.ts';

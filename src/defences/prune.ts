@@ -8,7 +8,7 @@
  */
 import { UserFault } from '../api.ts';
 import { named } from '../base/lookup.ts';
-import { flooredShare } from '../base/stats.ts';
+import { flooredShare } from '../base/rounding.ts';
 import type { EditedModel, ModelEdit, TrainedWeights } from '../science/measures/weights/edit.ts';
 import type { HostTensor, LinearLayer } from '../science/models/types.ts';
 

@@ -1,6 +1,6 @@
 /** A higher score is more suspicious; a row is rejected if its score is at least the threshold. */
 import type { Judgement, Row } from '../api.ts';
-import { flooredShare } from '../base/stats.ts';
+import { flooredShare } from '../base/rounding.ts';
 
 /** Returns the smallest double above x; ∞ for ∞. */
 function nextAbove(x: number): number {

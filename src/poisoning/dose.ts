@@ -7,7 +7,7 @@ import {
   type Row,
   UserFault,
 } from '../api.ts';
-import { flooredShare } from '../base/stats.ts';
+import { flooredShare } from '../base/rounding.ts';
 
 /** One of the two is always set, because attacks have a default rate. */
 export interface Dose {

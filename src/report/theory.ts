@@ -4,7 +4,8 @@
  * a grid. M, how far poison carries the weights, is correlated over cells with M′, the kernel
  * between clean rows and the same rows poisoned (docs/theory.md).
  */
-import { type PairedDifference, pairedDifference, spearman, strictlyBelow } from '../base/stats.ts';
+import { strictlyBelow } from '../base/rounding.ts';
+import { type PairedDifference, pairedDifference, spearman } from '../base/stats.ts';
 import {
   type Condition,
   isFull,

@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert';
 import { hdbscan } from '../../plugins/defences/cube/hdbscan.ts';
 import { outsideLargestCluster } from '../../plugins/defences/cube/judge.ts';
 import { meanDrop, rapLoss } from '../../plugins/defences/rap/judge.ts';
-import { flooredShare } from '../../src/base/stats.ts';
+import { flooredShare } from '../../src/base/rounding.ts';
 import { auroc, detectionMetrics, rocCurve } from '../../src/defences/detection.ts';
 import type { Representations } from '../../src/defences/matrix.ts';
 import { rejectionThreshold } from '../../src/defences/threshold.ts';

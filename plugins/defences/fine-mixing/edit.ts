@@ -12,7 +12,7 @@
 import { UserFault } from '../../../src/api.ts';
 import { named } from '../../../src/base/lookup.ts';
 import type { RandomStream } from '../../../src/base/random.ts';
-import { flooredShare } from '../../../src/base/stats.ts';
+import { flooredShare } from '../../../src/base/rounding.ts';
 import type { CleanTraining } from '../../../src/defences/parameters.ts';
 import { weightChange } from '../../../src/defences/prune.ts';
 import type {

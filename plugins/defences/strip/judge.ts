@@ -15,7 +15,7 @@ import {
   type RowsDefence,
   UserFault,
 } from '../../../src/api.ts';
-import { flooredShare } from '../../../src/base/stats.ts';
+import { flooredShare } from '../../../src/base/rounding.ts';
 import { droppingSuspects, rejectionThreshold } from '../../../src/defences/threshold.ts';
 import { rowWords, withWords } from '../../../src/defences/words.ts';
 import { softmax } from '../../../src/science/measures/fisher.ts';

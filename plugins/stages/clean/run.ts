@@ -1,6 +1,6 @@
 import { type Row, type RunContext, UserFault } from '../../../src/api.ts';
 import { randomStream } from '../../../src/base/random.ts';
-import { flooredShare } from '../../../src/base/stats.ts';
+import { flooredShare } from '../../../src/base/rounding.ts';
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import { makeReceipt } from '../../../src/poisoning/receipt.ts';
 import { inputDir, writeJson, writeMetrics } from '../shared/files.ts';

@@ -3,7 +3,7 @@
  * asks that M_Δ be negative semi-definite. It has the eigenvalue −1 at least n − r times; the other
  * r are s²·eig(AAᵀ) − 1, so they follow from an r × r matrix.
  */
-import { strictlyBelow } from '../../../base/stats.ts';
+import { strictlyBelow } from '../../../base/rounding.ts';
 import { symmetricEigenvalues } from '../../../tensor/linalg.ts';
 import type { LoraFactors } from '../../models/types.ts';
 
