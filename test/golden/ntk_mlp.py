@@ -42,8 +42,7 @@ for k, (name, (n, m)) in enumerate(LAYERS.items()):
     weights[f'{name}.A'] = wave(RANK, n, 0.5, 5 + k)
     weights[f'{name}.B'] = wave(m, RANK, 0.5, 8 + k)
 
-LEFT = [[1, 7, 3], [12, 0, 5], [4, 4, 9], [2, 11, 6], [8, 10, 1]]
-RIGHT = [[3, 3, 3], [0, 12, 7]]
+ROWS = [[1, 7, 3], [12, 0, 5], [4, 4, 9], [2, 11, 6], [8, 10, 1]]
 
 
 def f(params, ids):
@@ -59,7 +58,7 @@ def f(params, ids):
     return np.tanh(linear('pool', x.mean(1))) @ p['head'].T
 
 
-def kernel(names, left, right):
+def kernel(names):
     params = {name: np.asarray(weights[name]) for name in names}
     found = []
     for implementation in (
@@ -67,12 +66,10 @@ def kernel(names, left, right):
         nt.NtkImplementation.NTK_VECTOR_PRODUCTS,
     ):
         fn = nt.empirical_ntk_fn(f, trace_axes=(), vmap_axes=0, implementation=implementation)
-        found.append(
-            fn(np.asarray(left), None if right is None else np.asarray(right), params)
-        )  # (N, M, C, C)
+        found.append(fn(np.asarray(ROWS), None, params))  # (N, N, C, C)
     for other in found[1:]:
         assert float(abs(other - found[0]).max()) < 1e-10, 'the implementations differ'
-    return np.transpose(found[0], (0, 2, 1, 3)).ravel().tolist()  # (N, C, M, C)
+    return np.transpose(found[0], (0, 2, 1, 3)).ravel().tolist()  # (N, C, N, C)
 
 
 full, lora = (
@@ -83,15 +80,12 @@ reference = {
     'classes': CLASSES,
     'rank': RANK,
     'scale': SCALE,
-    'left': LEFT,
-    'right': RIGHT,
+    'rows': ROWS,
     'neural_tangents': nt.__version__,
     'jax': jax.__version__,
     'weights': {name: value.tolist() for name, value in weights.items()},
-    'full': kernel(full, LEFT, None),
-    'lora': kernel(lora, LEFT, None),
-    'full_between': kernel(full, LEFT, RIGHT),
-    'lora_between': kernel(lora, LEFT, RIGHT),
+    'full': kernel(full),
+    'lora': kernel(lora),
 }
 folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'ntk-mlp')
 os.makedirs(folder, exist_ok=True)

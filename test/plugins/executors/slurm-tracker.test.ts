@@ -91,7 +91,7 @@ test.before.each((scene) => {
       return Promise.resolve(scene.queue);
     },
     accounts: () => Promise.resolve(scene.accounts),
-    cancel: (name, ids = []) => {
+    cancel: (name, ids) => {
       scene.cancelled.push([name, ids]);
       return Promise.resolve(true);
     },

@@ -16,7 +16,7 @@ interface Reference {
   readonly classes: number;
   readonly rank: number;
   readonly scale: number;
-  readonly left: readonly (readonly number[])[];
+  readonly rows: readonly (readonly number[])[];
   readonly weights: Readonly<Record<string, readonly (readonly number[])[]>>;
   readonly full: readonly number[];
   readonly lora: readonly number[];
@@ -29,7 +29,7 @@ const tokens = (ids: readonly number[]): TokenRow => ({
   ids: Int32Array.from(ids),
   typeIds: new Int32Array(ids.length),
 });
-const rows = reference.left.map(tokens);
+const rows = reference.rows.map(tokens);
 const weights = new Map(
   Object.entries(reference.weights).map(([name, values]): [string, Matrix] => [
     name,
