@@ -2,6 +2,7 @@
  * Applies a defence's judgement of a poisoned set: the rows that are left, and their receipt. The
  * defence itself never sees a receipt.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { type Judgement, type Row, UserFault } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { isRecord } from '../base/untrusted/json.ts';
@@ -10,7 +11,9 @@ import { contentOf, type Receipt, rowsDigest } from './receipt.ts';
 const isList = (value: unknown, length: number): value is readonly unknown[] =>
   Array.isArray(value) && value.length === length;
 
-/** Returns the first fault of a judgement, worded to follow "the defence …", or null. */
+/**
+ * Returns the first fault of a judgement, worded to follow "the defence …"; null if there is none.
+ */
 function judgementFault(rows: readonly Row[], judgement: unknown): string | null {
   const { scores, suspected, rows: left } = isRecord(judgement) ? judgement : {};
   const count = rows.length;
@@ -29,14 +32,16 @@ function judgementFault(rows: readonly Row[], judgement: unknown): string | null
   return strange < 0
     ? null
     : `returned something else in the place of row ${rows[strange]?.id ?? ''}: it may change ` +
-        "a row's texts, and neither its id nor its label or answer";
+        "a row's texts, and nothing else of it";
 }
 
 const isSameButForTexts = (row: Partial<Row>, original: Row): boolean =>
   row.id === original.id &&
   row.label === original.label &&
   row.answer === original.answer &&
-  row.rejected === original.rejected;
+  row.rejected === original.rejected &&
+  row.document === original.document &&
+  isDeepStrictEqual(row.context, original.context);
 
 /** Throws `UserFault` if the judgement does not fit the rows: defences may be anyone's code. */
 export function checkJudgement(defence: string, rows: readonly Row[], judgement: Judgement): void {
@@ -48,7 +53,7 @@ export function checkJudgement(defence: string, rows: readonly Row[], judgement:
     );
 }
 
-/** Throws `UserFault` if the defence left no row. */
+/** Returns the rows that the defence left. Throws `UserFault` if there is none. */
 export function keptRows(defence: string, { rows }: Judgement): Row[] {
   const kept = rows.filter((row) => row !== null);
   if (kept.length === 0)
@@ -61,7 +66,8 @@ export function keptRows(defence: string, { rows }: Judgement): Row[] {
 
 /**
  * Returns the receipt of the rows that a defence left, with their new indexes.
- * @param left what is left of each row of the poisoned set, in its order; null: nothing
+ * @param left what is left of each row of the poisoned set, in the order of the set; null where
+ *   nothing is
  */
 export function receiptOfKept(receipt: Receipt, left: readonly (Row | null)[]): Receipt {
   const kept = left.filter((row) => row !== null);

@@ -116,6 +116,11 @@ test('a judgement that does not fit the rows is reported', () => {
     [{ rows: [row(0)] }, /must return `rows`/],
     [{ rows: [{ ...row(0), label: 1 }, null] }, /something else in the place of row r0/],
     [{ rows: [row(1), null] }, /something else in the place of row r0/],
+    [{ rows: [{ ...row(0), document: true }, null] }, /something else in the place of row r0/],
+    [
+      { rows: [{ ...row(0), context: [{ role: 'system', content: 'Be kind.' }] }, null] },
+      /something else in the place of row r0: it may change a row's texts, and nothing else of it/,
+    ],
   ];
   for (const [wrong, message] of faults)
     assert.throws(() => checkJudgement('own', rows, { ...fits, ...wrong }), message);
