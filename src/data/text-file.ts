@@ -29,8 +29,8 @@ export async function* decoded(path: string, name: string): AsyncGenerator<strin
 }
 
 /**
- * Yields the lines with their numbers, from 1, and without line ends (LF or CRLF). Empty lines are
- * skipped, but counted. Throws `UserFault` if a line is longer than `LONGEST_RECORD`.
+ * Yields the lines of a file, without line ends (LF or CRLF), and their numbers, from 1. Empty
+ * lines are skipped, but counted. Throws `UserFault` if a line is longer than `LONGEST_RECORD`.
  */
 export async function* lines(
   path: string,
@@ -48,9 +48,12 @@ export async function* lines(
       );
     for (const part of parts) {
       number++;
-      const line = part.endsWith('\r') ? part.slice(0, -1) : part;
+      const line = withoutReturn(part);
       if (line !== '') yield [line, number];
     }
   }
-  if (rest !== '') yield [rest, number + 1];
+  const last = withoutReturn(rest);
+  if (last !== '') yield [last, number + 1];
 }
+
+const withoutReturn = (line: string): string => (line.endsWith('\r') ? line.slice(0, -1) : line);

@@ -7,7 +7,7 @@ import { readFiles, readingFault } from './reading.ts';
 const test = suite('tsv');
 
 test('TSV is read line by line; quotes are text, and any line end is accepted', async () => {
-  const file = '\ufefftext\tlabel\r\nshe said "hi\t0\r\n\r\n"quoted" text\t1\nlast line\t1';
+  const file = '\ufefftext\tlabel\r\nshe said "hi\t0\r\n\r\n"quoted" text\t1\nlast line\t1\r';
   assert.equal((await readFiles(tsv, { 'train.tsv': file })).rows, [
     { text: 'she said "hi', label: '0', place: 'train.tsv:2' },
     { text: '"quoted" text', label: '1', place: 'train.tsv:4' },
