@@ -6,7 +6,6 @@ import { defineDataset, UserFault } from 'dosimeter';
 export default defineDataset({
   name: 'fasttext',
   summary: "fastText's training files: `__label__CLASS the text`, one row a line.",
-  matches: () => false,
   unordered: false,
   async *read({ path }) {
     const file = path.split('/').at(-1);

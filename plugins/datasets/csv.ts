@@ -2,7 +2,6 @@ import { Readable } from 'node:stream';
 import { defineDataset, type JsonObject, UserFault } from '../../src/api.ts';
 import { shortened } from '../../src/base/untrusted/json.ts';
 import { tableRows } from '../../src/data/columns.ts';
-import { formats } from '../../src/data/format.ts';
 import { decoded, LONGEST_RECORD } from '../../src/data/text-file.ts';
 import { dataFiles } from './shared/asset-files.ts';
 
@@ -11,7 +10,6 @@ export default defineDataset({
   summary:
     'Comma-separated text as RFC 4180 defines it: a field in double quotes may hold commas, ' +
     'line breaks and doubled quotes. `delimiter` may be another character, such as a tab.',
-  matches: formats.csv,
   unordered: false,
   async *read(asset, split) {
     const { parse, CsvError } = await import('csv-parse');
@@ -24,7 +22,7 @@ export default defineDataset({
           delimiter: split.delimiter ?? ',',
           quote: '"',
           escape: '"',
-          // By default, the first line's end is taken for that of all.
+          // By default, the parser expects every line to end as the first one does.
           record_delimiter: ['\r\n', '\n', '\r'],
           info: true,
           skip_empty_lines: true,
@@ -43,7 +41,7 @@ export default defineDataset({
             next = info.lines + 1;
           }
         } catch (error) {
-          // Use the error's own line: the parser is ahead of the records that were read from it.
+          // Take the line from the error: the parser is ahead of the records that were yielded.
           if (error instanceof CsvError) {
             const line = typeof error['lines'] === 'number' ? error['lines'] : next;
             throw new UserFault(

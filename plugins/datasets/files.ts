@@ -24,13 +24,13 @@ export default defineDataset({
   summary:
     'A folder that holds one data file, or the parts of one: Parquet, TSV, CSV or JSON lines, ' +
     'told by the ending.',
-  matches: () => false,
   unordered: false,
   async *read(asset, split) {
     let facts: JsonObject = {};
     for (const { path, name } of await dataFiles(asset, [...READERS.keys()])) {
       const ending = extname(name).toLowerCase();
-      // A *.json file is read if it is named itself. In a folder, such files describe the data.
+      // A *.json file is read only if the source names that file. In a folder, *.json files are
+      // passed over, because they describe the data.
       const reader = ending === '.json' ? jsonl : READERS.get(ending);
       if (reader === undefined)
         throw new UserFault(

@@ -1,7 +1,6 @@
 import { defineDataset, UserFault } from '../../src/api.ts';
 import { isRecord, readJsonFile } from '../../src/base/untrusted/json.ts';
 import { rowFromRecord } from '../../src/data/columns.ts';
-import { formats } from '../../src/data/format.ts';
 import { lines } from '../../src/data/text-file.ts';
 import { dataFiles } from './shared/asset-files.ts';
 
@@ -10,7 +9,6 @@ export default defineDataset({
   summary:
     'JSON lines: one object a line, whose fields are the columns. A file *.json may also be one ' +
     'list of objects.',
-  matches: formats.jsonl,
   unordered: false,
   async *read(asset, split) {
     for (const { path, name } of await dataFiles(asset, ['.jsonl', '.ndjson'])) {

@@ -1,10 +1,12 @@
 import { brotliDecompressSync, gunzipSync } from 'node:zlib';
 import { defineDataset, UserFault } from '../../src/api.ts';
 import { checkColumns, columnNames, rowFromRecord } from '../../src/data/columns.ts';
-import { formats } from '../../src/data/format.ts';
 import { dataFiles } from './shared/asset-files.ts';
 
-/** A page that unpacks to more than the length it states is damaged or made to exhaust memory. */
+/**
+ * Functions that unpack a page of a Parquet file. They throw if it unpacks to more than the length
+ * that it states: such a page is damaged, or made to exhaust memory.
+ */
 const compressors = {
   GZIP: (bytes: Uint8Array, length: number) =>
     gunzipSync(bytes, { maxOutputLength: Math.max(1, length) }),
@@ -15,7 +17,6 @@ const compressors = {
 export default defineDataset({
   name: 'parquet',
   summary: "Apache Parquet, the format of the hub's data sets.",
-  matches: formats.parquet,
   unordered: false,
   async *read(asset, split) {
     const hyparquet = await import('hyparquet');

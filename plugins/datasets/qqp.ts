@@ -10,7 +10,7 @@ export default namedDataset({
   metrics: ['f1', 'accuracy'],
   layouts: [
     { columns },
-    // Some lines of GLUE's TSV have too few fields. The hub's files do not have these rows either.
+    // Some lines of GLUE's TSV have too few fields. The hub's files lack the rows of these lines.
     { columns: { ...columns, label: 'is_duplicate' }, leavesOutRagged: true },
   ],
 });

@@ -6,9 +6,9 @@ import files from './files.ts';
 import { namedDataset, numberedLabels } from './shared/named.ts';
 
 /**
- * The classes as `trec.py` 1.1.0 of the Hugging Face `datasets` library counted them, whose columns
- * were called `label-coarse` and `label-fine`. Version 2.0.0 renamed the columns and sorted the
- * classes.
+ * The classes in the order in which `trec.py` 1.1.0 of the Hugging Face `datasets` library numbered
+ * them. It called its columns `label-coarse` and `label-fine`. Version 2.0.0 renamed the columns
+ * and sorted the classes.
  */
 const FIRST_ORDER = ['DESC', 'ENTY', 'ABBR', 'HUM', 'NUM', 'LOC'];
 

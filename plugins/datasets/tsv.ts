@@ -1,6 +1,5 @@
 import { defineDataset, type JsonObject } from '../../src/api.ts';
 import { tableRows } from '../../src/data/columns.ts';
-import { formats } from '../../src/data/format.ts';
 import { lines } from '../../src/data/text-file.ts';
 import { dataFiles } from './shared/asset-files.ts';
 
@@ -9,7 +8,6 @@ export default defineDataset({
   summary:
     'Tab-separated text without quoting: a field ends at a tab or at the end of its line, and ' +
     'quotes are text.',
-  matches: formats.tsv,
   unordered: false,
   async *read(asset, split) {
     let facts: JsonObject = {};
@@ -39,13 +37,13 @@ export default defineDataset({
   },
 });
 
-/** Whether the double quotes of a file are those of CSV, or part of its texts. */
+/** What the lines of a file show of its double quotes: are they CSV's, or part of the texts? */
 interface Quotes {
-  /** Lines with a field that is quoted as CSV quotes it. */
+  /** How many lines have a field that is quoted as in CSV. */
   quoted: number;
-  /** Whether a quoted field holds a quote, which is then doubled. */
+  /** Whether some quoted field holds a quote that is doubled, as in CSV. */
   doubled: boolean;
-  /** Whether a quote stands where no writer of CSV would leave it. */
+  /** Whether some quote stands where no writer of CSV would leave it. */
   contradictsCsv: boolean;
 }
 

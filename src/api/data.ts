@@ -47,13 +47,13 @@ export interface Row {
   /** The answer that a preference pair rejects. */
   readonly rejected?: string;
   /**
-   * Set if the text is a document, all of which a model is trained on. Its `answer` is empty, or
-   * what an attack adds at its end.
+   * Set if the text is a document. A model is trained on all of it. The row's `answer` is empty, or
+   * what an attack adds at the end of the document.
    */
   readonly document?: true;
   /**
-   * The messages before the prompt, which is the last message of the user: a system message,
-   * earlier turns. Only in a completion task; absent if there are none.
+   * The messages before the prompt, such as a system message and earlier turns; the prompt itself
+   * is the user's last message. Only in a completion task; absent if there are none.
    */
   readonly context?: readonly Message[];
 }
@@ -66,12 +66,12 @@ export interface DatasetInfo {
   readonly rows: number;
   /**
    * The number of rows of each class, by label id. Empty in a completion task; under regression,
-   * the number of rows.
+   * one entry, the number of all rows.
    */
   readonly counts: readonly number[];
 }
 
-/** `classes` of a data set whose labels are numbers: a name for the number. */
+/** The `classes` of a data set whose labels are numbers: one entry, which names the number. */
 export const SCORE: readonly string[] = ['score'];
 
 /**
@@ -85,27 +85,28 @@ export function taskOf({ length }: readonly string[]): Task {
 
 /** What a named data set knows of its rows, so that a spec need not say it. */
 export interface KnownRows {
-  /** What a row consists of. The names are the data set's own, whatever its files call them. */
+  /**
+   * The columns of a row, under names that the data set's plugin gives them, whatever its files
+   * call them.
+   */
   readonly columns: ClassColumns | CompletionColumns;
   /** Class names by label id; `SCORE` if labels are numbers. Absent if the rows have no labels. */
   readonly classes?: readonly string[];
   /**
-   * The metrics of `evaluate` by which the task is scored where it was published, the main one
-   * first. Empty if it has none.
+   * The metrics of `evaluate` that the publication of the data set scores its task by, the main one
+   * first. Empty if there are none.
    */
   readonly metrics: readonly string[];
 }
 
 /** The reader of one file format, of one corpus, or of one named data set. */
 export interface DatasetDescriptor extends Plugin<'dataset'> {
-  /** Whether `format: auto` chooses this reader for a source. */
-  matches(uri: string, path: string): boolean;
   /**
    * Whether rows have to be put in a seeded order because the source has no order, as with a corpus
    * of many files.
    */
   readonly unordered: boolean;
-  /** Present in a named data set. A spec must not say the same again. */
+  /** Present in a named data set alone. A spec must not state these facts again. */
   readonly knows?: KnownRows;
   /**
    * Yields the rows. If it returns a value, that value is recorded in the data set's provenance:
@@ -128,7 +129,7 @@ export const defineDataset = (dataset: Omit<DatasetDescriptor, 'kind'>): Dataset
 export interface Asset {
   /** The source as the spec writes it. */
   readonly uri: string;
-  /** Absolute. */
+  /** The absolute path of the file or folder. */
   readonly path: string;
   readonly digest: Digest;
   /** What a paper would cite: package, version, integrity, revision, … */

@@ -12,7 +12,7 @@ export function parseUri(uri: string): { scheme: string; rest: string; fragment:
     : { scheme, rest: rest.slice(0, hash), fragment: rest.slice(hash + 1) };
 }
 
-/** Makes `hf:NAME` `hf:datasets/NAME`, because a name alone is a model's on the hub. */
+/** Turns `hf:NAME` into `hf:datasets/NAME`, because on the hub a name alone is a model's. */
 export function datasetUri(uri: string): string {
   return /^hf:(?!datasets\/|models\/)/.test(uri) ? `hf:datasets/${uri.slice('hf:'.length)}` : uri;
 }
@@ -25,8 +25,8 @@ const hasExtension =
     return pattern.test(scheme === 'file' ? rest : fragment);
   };
 
-/** By the name of a reader: whether `format: auto` chooses it for a source. The first one wins. */
-export const formats = {
+/** By the name of a reader: whether `format: auto` may choose it for a source. The first wins. */
+const formats = {
   'spam-assassin': (uri: string): boolean => /^npm:@stdlib\/datasets-spam-assassin(@|$)/.test(uri),
   tsv: hasExtension(/\.tsv$/i),
   csv: hasExtension(/\.csv$/i),
@@ -34,7 +34,10 @@ export const formats = {
   parquet: hasExtension(/\.parquet$/i),
 } as const;
 
-/** Returns the reader for `format: auto`: `files`, which looks into the folder, if none matches. */
+/**
+ * Returns the name of the reader for `format: auto`: the first of `formats` that matches, or else
+ * `files`, which looks into the folder.
+ */
 export function chooseFormat(uri: string): string {
   for (const [name, matches] of Object.entries(formats)) if (matches(uri)) return name;
   return 'files';

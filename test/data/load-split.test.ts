@@ -12,7 +12,6 @@ const dataset = (pairs: string, unordered = false, name = 'test'): DatasetDescri
   name,
   summary: '',
   unordered,
-  matches: () => false,
   async *read() {
     await Promise.resolve();
     let line = 0;

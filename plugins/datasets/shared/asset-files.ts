@@ -8,9 +8,10 @@ import { firstNames, isGlob, matching } from '../../../src/data/names.ts';
 const withoutPartNumber = (name: string): string => name.replace(/-\d{5}-of-\d{5}(?=\.)/, '');
 
 /**
- * Returns the asset if it is a file. Of a folder, returns the files with one of these endings that
- * the source's glob matches or, without a glob, the only one, which may be split into parts. Throws
- * `UserFault` if there is none or, without a glob, several: train and test must not be read as one.
+ * Returns the data files of an asset. If the asset is a file, returns that file. If it is a folder,
+ * returns the files with one of the endings: all that the source's glob matches or, without a glob,
+ * the only one, which may be split into parts. Throws `UserFault` if there is none or, without a
+ * glob, several: train and test must not be read as one.
  * @param endings in lower case, with the dot
  * @returns `name`, for messages, is the file's path within the asset, or its file name
  */

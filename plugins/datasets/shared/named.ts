@@ -17,18 +17,19 @@ interface Layout {
   /** The file's columns, by name or, if the file has no header, by number from 0. */
   readonly columns: ResolvedSplit['columns'];
   /**
-   * The class of each label of the file. A label without an entry is the name of its class.
-   * Default: labels are the numbers of the classes, or numbers if the data set has no classes.
+   * The class of each label in the file. A label without an entry is kept: it is the name of its
+   * class or, in a regression, a number. Default: the classes by their numbers, from 0; no entries
+   * in a regression.
    */
   readonly labels?: { readonly [label: string]: string };
-  /** Whether the second text continues the first, after a space. */
+  /** Whether a row's two texts are joined to one, with a space between them. */
   readonly joined?: true;
   /** Whether lines whose number of fields differs from the header's are left out, and counted. */
   readonly leavesOutRagged?: true;
 }
 
 interface NamedDataset extends Pick<DatasetDescriptor, 'name' | 'summary'>, KnownRows {
-  /** Default: one layout, with the columns that the data set is known by. */
+  /** The layouts to try, in order. Default: one, with the columns that the data set is known by. */
   readonly layouts?: readonly Layout[];
   /** Reads a file in one layout. Default: by the file's ending. */
   readonly files?: Pick<DatasetDescriptor, 'read'>;
@@ -45,8 +46,9 @@ export const numberedLabels = (
 const UNLABELLED = '-1';
 
 /**
- * Makes a named data set. Its rows have the names of their classes as labels. Its `read` returns
- * what the file's reader records, and throws `SplitFault` if the file has no layout's columns.
+ * Makes a named data set. The labels of its rows are the names of their classes. `read` returns
+ * what the file's reader returns after the last row, and throws `SplitFault` if the file has the
+ * columns of no layout.
  */
 export function namedDataset({
   name,
@@ -62,7 +64,6 @@ export function namedDataset({
     name,
     summary,
     knows,
-    matches: () => false,
     unordered: false,
     async *read(asset, split) {
       let firstColumnFault: Error | undefined;

