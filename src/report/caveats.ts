@@ -32,7 +32,7 @@ export interface Caveat {
 
 const MOST_LABELS = 3;
 
-/** The cells for which a caveat holds, and how many the group has (`of`). */
+/** The cells of a group for which a caveat holds, and how many cells the group has (`of`). */
 interface Found extends CaveatGroup {
   readonly of: number;
 }
@@ -50,8 +50,9 @@ const countCells = (found: readonly Found[]): number =>
   found.reduce((sum, { cells }) => sum + cells.length, 0);
 
 /**
- * Names groups, each with a detail: `badnets, LoRA r = 4 (2 of 3 seeds): DETAIL. `. The count is
- * left out if it is all seeds. Returns '' if the only group has no name and no detail.
+ * Names groups, each with a detail: `badnets, LoRA r = 4 (2 of 3 seeds): DETAIL. `. The count of
+ * seeds is left out if the caveat holds at all of them. After the first few groups, the others are
+ * only counted. Returns '' if the only group has no name and no detail.
  */
 function groupNames(found: readonly Found[], detail: (one: Found) => string = () => ''): string {
   const labels = found.slice(0, MOST_LABELS).map((one) => {
@@ -77,13 +78,13 @@ const meanText = (cells: readonly Measured[], metric: string): string =>
     'proportion',
   );
 
-/** Whether a defence chose the rows that the model was trained on. */
+/** Whether a defence filtered the rows that the model was trained on. */
 const isFiltered = ({ metrics }: Measured): boolean =>
   metrics['evaluate']?.['rows_judged'] !== undefined;
 
 function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
-  // A defence that filters rows may leave mostly poisoned rows whose trigger is cut off. So cells
-  // with a filter count only if there are no others.
+  // A defence that filters rows may leave mostly poisoned rows whose trigger is cut off. So the
+  // poisoned training rows of cells with a filter count only if all cells have one.
   const isCounted = groups.some(({ cells }) => !cells.every(isFiltered))
     ? (cell: Measured) => !isFiltered(cell)
     : () => true;
@@ -114,7 +115,7 @@ function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
       };
 }
 
-/** Returns the caveats, the worst first; none if nothing was evaluated. */
+/** Returns the caveats that hold for any cell of the groups, in a fixed order. */
 export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
   const modelCount = countCells(
     groupsWith(groups, ({ metrics }) => metrics['evaluate']?.['predicted_share'] !== undefined),
@@ -166,17 +167,20 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
         'the chosen answer of no more than half of the pairs',
       text: `${groupNames(noPreference)}No verdict on attack success counts ${itOrThem(noPreference)}.`,
     },
+    cutTriggerCaveat(groups) ?? false,
     noEffect.length > 0 && {
       severe: false,
       title: `No effect of the trigger can be shown in ${plural(countCells(noEffect), 'model')}`,
       text: groupNames(noEffect, ratesText).trimEnd(),
     },
-    cutTriggerCaveat(groups) ?? false,
   ];
   return found.filter((caveat) => caveat !== false);
 }
 
-/** Groups rows of results by `label`, which names a cell by its axis values and its other names. */
+/**
+ * Groups rows of results by the names that `label` gives their cells. It gets a cell's axis values
+ * and those under its other names (`also`).
+ */
 export function caveatGroups(
   rows: readonly ResultRow[],
   label: (cell: ResultRow['cell'], also: NonNullable<ResultRow['also']>) => string,
