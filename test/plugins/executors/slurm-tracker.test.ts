@@ -92,7 +92,7 @@ test.before.each((scene) => {
     },
     accounts: () => Promise.resolve(scene.accounts),
     cancel: (name, ids) => {
-      scene.cancelled.push([name, ids]);
+      scene.cancelled.push([name, ids ?? []]);
       return Promise.resolve(true);
     },
     arraySize: () => Promise.resolve(null),
