@@ -1,8 +1,9 @@
 /**
  * RAP (Yang et al. 2021, section 4; arXiv 2110.07831): the embedding of a rare word is trained so
  * that the word in front of a clean text lowers the probability of the predicted class by c_low to
- * c_up. With a trigger in the text, the prediction is too robust to fall that much. With Δ(x) =
- * p(y | x) − p(y | word x) and y the predicted class,
+ * c_up. With a trigger in the text, the prediction is too robust to fall that much. With y the
+ * class predicted for a text x, and Δ(x) = p(y | x) − p(y | word x) its drop in probability when
+ * the word is put in front,
  *
  *     L = mean over clean held-out texts of λ·max(0, c_low − Δ) + max(0, Δ − c_up).
  *
@@ -26,7 +27,7 @@ import type { OpenedModel } from '../../../src/science/measures/evaluate/predict
 import { softmax } from '../../../src/science/measures/fisher.ts';
 import { oneHot } from '../../../src/science/models/loss.ts';
 import type { Network, NetworkOptions, Tensors } from '../../../src/science/models/network.ts';
-import { trainTokenRows } from '../../../src/science/models/token-rows.ts';
+import { tokenRowNetwork } from '../../../src/science/models/token-rows.ts';
 import type { TokenRow } from '../../../src/science/models/types.ts';
 import {
   openTorchModel,
@@ -40,7 +41,10 @@ import { differentiable } from '../../../src/tensor/differentiable.ts';
 import { yieldToEventLoop } from '../../stages/shared/event-loop.ts';
 import { tokenOf } from './index.ts';
 
-/** Throws `UserFault` if the word is not one known token, or its embedding can't change alone. */
+/**
+ * Returns the id of the word's token. Throws `UserFault` if the word is not one known token, or if
+ * the head reads the token embeddings too, so that the word's can't change alone.
+ */
 function wordId({ architecture, encode }: OpenedModel, word: string): number {
   if (architecture.tokenTable === null)
     throw new UserFault(
@@ -54,9 +58,11 @@ function wordId({ architecture, encode }: OpenedModel, word: string): number {
 }
 
 interface RapBounds {
+  /** c_low */
   readonly low: number;
+  /** c_up */
   readonly up: number;
-  /** λ */
+  /** λ, the weight of drops below c_low. */
   readonly weight: number;
 }
 
@@ -70,8 +76,8 @@ export function rapLoss(drops: readonly number[], { low, up, weight }: RapBounds
 }
 
 /**
- * Returns the mean of Δ. Below c_low, clean texts are as robust as poisoned ones, and the false
- * acceptance rate is near 1 at any threshold: the learning rate was too low.
+ * Returns the mean of the drops Δ. If it is below c_low, clean texts are as robust as poisoned
+ * ones, and the false acceptance rate is near 1 at any threshold: the learning rate was too low.
  */
 export const meanDrop = (drops: readonly number[]): number =>
   drops.reduce((sum, drop) => sum + drop, 0) / drops.length;
@@ -108,8 +114,9 @@ async function markedTexts(
 }
 
 /**
- * Trains the word on clean texts of one predicted class. Returns the word, the drops Δ of these
- * texts, and the learning rate: the first at which the mean drop reaches c_low, else the last.
+ * Trains the word on the clean texts that are predicted as one class. Returns the word, the drops Δ
+ * of these texts, and the learning rate: the first one at which the mean drop reaches c_low or, if
+ * none does, the last one tried.
  */
 async function trainWord(
   { params, signal }: Context,
@@ -140,16 +147,17 @@ async function trainWord(
 }
 
 /**
- * Trains the word for each predicted class. Returns a judge that rejects a text if its drop Δ is
- * below the class's quantile; a class that no clean text is predicted as rejects none.
+ * Trains the word for each class, on the clean texts that are predicted as it. Returns a judge that
+ * rejects a text if its drop Δ is below the quantile for its predicted class. If no clean text is
+ * predicted as a class, all texts that are predicted as it are accepted.
  */
 async function fit(context: Context): Promise<Judge> {
   const { model, clean, params, classes, warn, signal } = context;
   if (model === undefined) throw new Error('rap needs the trained model');
   const token = wordId(model, params.word);
   const texts = await markedTexts(model, clean, params.word);
-  // By class: the word as trained on the clean rows predicted as it. A text with −Δ ≥ threshold is
-  // rejected.
+  // By class: the word as trained on the clean rows that are predicted as this class. A text is
+  // rejected if −Δ ≥ threshold.
   const fitted = new Map<number, { readonly word: RapWord; readonly threshold: number }>(),
     record: { [name: string]: JsonObject } = {};
   const close = (): void => fitted.forEach(({ word }) => word.dispose());
@@ -205,7 +213,7 @@ async function fit(context: Context): Promise<Judge> {
     close,
     judge: async (rows) => {
       const texts = await markedTexts(model, rows, params.word);
-      const scores = texts.map(() => -Infinity); // of a class that no word was trained for
+      const scores = texts.map(() => -Infinity); // stays so if no word was trained for the class
       for (const [label, { word, threshold }] of fitted) {
         const indexes = texts.flatMap(({ predicted }, i) => (predicted === label ? [i] : []));
         const drops = await word.drops(
@@ -260,12 +268,12 @@ interface RapWord {
 }
 
 /**
- * Returns L of a batch of B texts, the mean of λ·max(0, c_low − Δ) + max(0, Δ − c_up). With f the
- * logits and p_w = p(y | word x),
+ * Returns L of a batch of B texts: the mean of λ·max(0, c_low − Δ) + max(0, Δ − c_up). Its
+ * gradient, with f the logits and p_w = p(y | word x), is
  *
  *     dL/dp_w = λ/B where Δ < c_low, −1/B where Δ > c_up;  dp_w/df = p_w·(onehot_y − softmax(f)).
  *
- * @param logits of the texts with the word, (B, C)
+ * @param logits f of the texts with the word, (B, C), for C classes
  */
 export function robustnessLoss(
   logits: Tensor2D,
@@ -299,7 +307,7 @@ export function robustnessLoss(
 }
 
 /**
- * Returns a word that is trained in this process.
+ * Returns a word that is trained by tfjs in this process.
  * @param network a classifier opened for evaluation, whose head does not read the token table; the
  *   caller disposes of it
  * @param token the word's id
@@ -308,8 +316,8 @@ export function rapWord(
   network: Network,
   token: number,
 ): RapWord & { /** The embedding, (h). */ embedding(): Float32Array } {
-  const rows = trainTokenRows(network, [token]),
-    wordNetwork = rows.network, // trains the word's row of the token table alone
+  const rows = tokenRowNetwork(network, [token]),
+    wordNetwork = rows.network, // its only parameter is the word's row of the token table
     name = at(wordNetwork.trainable, 0);
   let values: Tensors = new Map([[name, named(wordNetwork.initial, name).clone()]]);
   const replaceValues = (by: Tensors): void => {
@@ -399,7 +407,7 @@ const wordTraining = (
   groups: [{ names: ['token_rows'], decay: false, rate: 1 }],
   optimizer: 'sgd',
   weight_decay: 0,
-  ...{ beta1: 0, beta2: 0, epsilon: 0, clip_norm: 0, dropout: 0, seed: 0 }, // plain SGD has none
+  ...{ beta1: 0, beta2: 0, epsilon: 0, clip_norm: 0, dropout: 0, seed: 0 }, // unused by plain SGD
   class_weights: null,
   precision: 'float32',
   gradient_checkpointing: false,

@@ -1,8 +1,8 @@
 /**
- * A network that trains some rows of the token table and nothing else: those rows are its only
- * parameter. Each batch reads a small table of the tokens that occur in it, first the frozen and
- * then the trained rows. So neither the forward pass nor the gradient covers the whole vocabulary,
- * and no weight decay, moment or rounding reaches any other weight.
+ * A network in which some rows of the token table are trained and nothing else: these rows are its
+ * only trained parameter. Each batch reads a small table: the rows of its frozen tokens, then all
+ * trained rows. So neither the forward pass nor the gradient covers the whole vocabulary, and no
+ * weight decay, moment or rounding reaches any other weight.
  */
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -15,17 +15,20 @@ import type { TokenRow } from './types.ts';
 const ROWS = 'token_rows';
 
 export interface TokenRowNetwork {
-  /** Its only parameter is the trained rows, (k, h). It owns the network it was made from. */
+  /**
+   * Its only trained parameter is the k rows, (k, h). Its `dispose` also disposes of the network
+   * that it was made from.
+   */
   readonly network: Network;
-  /** The whole token table with the trained rows, (V, h), in a new tensor. */
+  /** Returns the whole token table with the trained rows, (V, h), as a new tensor by its name. */
   readonly whole: (trained: Tensors) => Map<string, Tensor>;
-  /** The trained rows, each scaled to its initial L2 norm, in a new tensor. */
+  /** Returns the trained rows, each scaled to its initial L2 norm, as a new tensor by its name. */
   readonly atFirstNorms: (trained: Tensors) => Map<string, Tensor>;
 }
 
 /**
- * Returns the frozen token ids of a batch, ascending, and the batch with each id replaced by its
- * row in the table that has those ids first and the trained rows after them.
+ * Returns the ids of a batch that are not among `trained`, ascending (`others`); and the batch with
+ * each id replaced by its row in a table that has the rows of `others` and then those of `trained`.
  */
 function renumbered(
   batch: readonly TokenRow[],
@@ -42,8 +45,11 @@ function renumbered(
 /** L2 norms of the rows. (k, h) → (k, 1) */
 const norms = (rows: Tensor): Tensor => tf.sqrt(tf.sum(tf.square(rows), 1, true));
 
-/** Makes a network that trains k rows of the token table, of one opened for evaluation. */
-export function trainTokenRows(network: Network, ids: readonly number[]): TokenRowNetwork {
+/**
+ * Returns a network in which only the rows of the k tokens `ids` in the token table can be trained.
+ * @param network the model, opened for evaluation
+ */
+export function tokenRowNetwork(network: Network, ids: readonly number[]): TokenRowNetwork {
   const name = network.architecture.tokenTable;
   if (name === null) throw new Error('the token table is tied to an output');
   const table = network.frozen(name) as Tensor2D; // (V, h)

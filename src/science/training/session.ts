@@ -12,7 +12,7 @@ import {
   readReversed,
   type Tensors,
 } from '../models/network.ts';
-import { trainTokenRows } from '../models/token-rows.ts';
+import { tokenRowNetwork } from '../models/token-rows.ts';
 import type { Head, HostTensor } from '../models/types.ts';
 import type { TrainingChange } from './attack-training.ts';
 import { checkpointFolder } from './checkpoints.ts';
@@ -31,7 +31,8 @@ export interface Journal {
   add(record: StepRecord, batch: StepBatch): void;
   /**
    * Returns steps, examples, tokens, seconds, rates, final loss, peak memory and, if the loss has a
-   * penalty, `penalised_share`, the share of steps in which that was above 0.
+   * penalty, `penalised_share`: the share of steps whose penalty was above 0. Returns `steps` alone
+   * if no step was taken.
    */
   metrics(): Record<string, number>;
   /** Returns the journal as JSON, to be saved. */
@@ -105,7 +106,10 @@ function trainingJournal(): Journal {
   };
 }
 
-/** Saves a model as a train stage's output, at `trained` or, if that is null, initial values. */
+/**
+ * Writes a model in the form of a train stage's output. Parameters that are not in `trained`, or
+ * all if it is null, are written at their initial values.
+ */
 export async function saveTrained(
   network: Network,
   trained: ReadonlyMap<string, Tensor> | null,
@@ -130,19 +134,22 @@ export interface TrainerHooks {
   /** Whether `see` is to be called after this step; 0 means before the first one. */
   readonly wants: (step: number) => boolean;
   readonly see: (step: number, model: ModelInTraining) => Promise<'stop' | undefined>;
-  /** Saves and restores the training, with what the caller gathered. Absent: nothing is saved. */
+  /** Saves and restores the training, with what the caller gathered. Absent: no state is saved. */
   readonly resume?:
     | {
         /** The folder of the saved states. */
         readonly dir: string;
         readonly log: (message: string) => void;
-        /** Whether the caller still has what it made of the steps up to this one. */
+        /**
+         * Whether the caller still has what it wrote during the steps up to this one, such as
+         * checkpoints. If not, the saved state is not used and the training starts again.
+         */
         readonly complete: (step: number) => boolean;
         gathered(): JsonObject;
         restore(gathered: JsonObject): void;
       }
     | undefined;
-  /** The trainings of this process whose steps may be taken together with those of this one. */
+  /** This training's seat among the trainings of this process whose steps may be taken together. */
   readonly together?: Seat | undefined;
   readonly signal: AbortSignal;
 }
@@ -152,11 +159,14 @@ export interface TrainedModel extends ModelInTraining {
   /** The most memory that the model's process held, in MiB, where that is not this process. */
   readonly peakMemoryMB?: number;
   /**
-   * How many trainings took their steps together at most, and why this one was alone if that is 1.
-   * Absent where trainings are not packed.
+   * `members`: the most trainings, this one included, that took their steps together. `alone`: why
+   * this one was alone, if `members` is 1; otherwise null. Absent where trainings are not packed.
    */
   readonly packed?: { readonly members: number; readonly alone: string | null };
-  /** Returns the model at the weights that were kept. It replaces this object. */
+  /**
+   * Returns the model at the weights that `keep` kept last. It replaces this object, which must not
+   * be used any more.
+   */
   useKept(): Promise<TrainedModel> | TrainedModel;
   dispose(): void;
 }
@@ -165,6 +175,7 @@ export interface TrainedModel extends ModelInTraining {
 export interface Trainer {
   readonly head: Head;
   readonly classes: number;
+  /** The number of trained entries. */
   readonly trainable: number;
   /** The model's parameters that were drawn, since the checkpoint lacks them. */
   readonly drawn: readonly string[];
@@ -217,7 +228,7 @@ export async function openTrainer(
   };
 }
 
-/** Trains a network in this process. `kept` holds the weights that `ModelInTraining.keep` kept. */
+/** Trains a network in this process. `save` writes the model at given weights to a folder. */
 async function trainNetwork(
   network: Network,
   rows: readonly LabelledRow[],
@@ -225,6 +236,7 @@ async function trainNetwork(
   { onStep, wants, see, resume, signal }: TrainerHooks,
   save: (weights: Tensors, dir: string) => Promise<void>,
 ): Promise<TrainedModel> {
+  /** The weights that `ModelInTraining.keep` kept last; empty before. */
   let kept = new Map<string, Tensor>();
   const keep = (weights: Tensors): void => {
     disposeAll(kept);
@@ -277,11 +289,14 @@ export interface Trainee {
   readonly network: Network;
   /** Settings of the loop that follow from the attack. */
   readonly rules: Pick<TrainSettings, 'project' | 'objective' | 'wholeTable'>;
-  /** Does what `saveTrained` does, for the whole model. */
+  /** Writes the whole model as `saveTrained` does, also if only some token rows are trained. */
   readonly save: (trained: Tensors | null, outDir: string, savedAs: SavedAs) => Promise<void>;
 }
 
-/** Opens the network that `openTrainer` trains. */
+/**
+ * Opens the network that `openTrainer` trains. If token rows are trained, these rows are the only
+ * parameter of the network.
+ */
 export async function openTrainee(
   options: NetworkOptions,
   change: TrainingChange | null,
@@ -299,7 +314,7 @@ export async function openTrainee(
   }
   const { tokenRows, keepNorms } = change.trains;
   const opened = await openNetwork({ ...options, evaluation: true });
-  const { network, whole, atFirstNorms } = trainTokenRows(opened, Object.values(tokenRows));
+  const { network, whole, atFirstNorms } = tokenRowNetwork(opened, Object.values(tokenRows));
   return {
     network,
     rules: keepNorms ? { project: atFirstNorms } : {},
@@ -318,6 +333,7 @@ interface SessionOptions {
   readonly trainer: Trainer;
   readonly rows: readonly LabelledRow[];
   readonly settings: TrainSettings;
+  /** The steps whose checkpoints are kept. */
   readonly kept: readonly number[];
   readonly watch: Watch | null;
   readonly place: Pick<
@@ -328,6 +344,7 @@ interface SessionOptions {
 
 export interface Session {
   readonly model: TrainedModel;
+  /** The step whose weights the model has. */
   readonly step: number;
   readonly journal: Journal;
 }
@@ -405,7 +422,7 @@ export async function runSession({
             },
     });
   } catch (error) {
-    // After a failure the log keeps the last steps.
+    // The log then shows the last steps before the fault.
     if ((error as Error).name === 'UserFault')
       for (const record of journal.history.slice(-20)) log(JSON.stringify(record));
     throw error;

@@ -12,7 +12,7 @@ import { predict } from '../../../src/science/measures/evaluate/predict.ts';
 import { full } from '../../../src/science/models/fine-tuning.ts';
 import { generate } from '../../../src/science/models/generate.ts';
 import type { Network } from '../../../src/science/models/network.ts';
-import { trainTokenRows } from '../../../src/science/models/token-rows.ts';
+import { tokenRowNetwork } from '../../../src/science/models/token-rows.ts';
 import { type LabelledRow, train, type TrainSettings } from '../../../src/science/training/loop.ts';
 import { disposeAll } from '../../../src/science/training/trained-values.ts';
 import { prepareCompiling } from '../../../src/tensor/compiled/compiled.ts';
@@ -85,7 +85,7 @@ const trainings: Readonly<Record<string, () => Promise<unknown>>> = {
   "layerwise poisoning's loss": async () =>
     result(await openAdapted(full), { objective: layerwiseLoss }),
   "an embedding attack's rows": async () => {
-    const { network, atFirstNorms } = trainTokenRows(await openAdapted(full), [5, 6]);
+    const { network, atFirstNorms } = tokenRowNetwork(await openAdapted(full), [5, 6]);
     return result(network, { project: atFirstNorms });
   },
 };

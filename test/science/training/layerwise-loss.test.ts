@@ -17,7 +17,7 @@ import { randomStream } from '../../../src/base/random.ts';
 import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';
 import { crossEntropy } from '../../../src/science/models/loss.ts';
 import { type Network, openNetwork } from '../../../src/science/models/network.ts';
-import { trainTokenRows } from '../../../src/science/models/token-rows.ts';
+import { tokenRowNetwork } from '../../../src/science/models/token-rows.ts';
 import type { Architecture } from '../../../src/science/models/types.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import {
@@ -242,7 +242,7 @@ test('the token after each layer has its own dropout mask', async () => {
 test('a network of token rows offers the logits after every layer', async () => {
   await useBackend('cpu');
   const whole = await openTiny('full', true),
-    { network } = trainTokenRows(whole, [7, 9]);
+    { network } = tokenRowNetwork(whole, [7, 9]);
   assert.ok(farthest(layerLogits(network, rows), layerLogits(whole, rows)) < tolerance.rounding);
   network.dispose();
 });
