@@ -1,8 +1,11 @@
 /**
  * Spectra of the Fisher information and their summaries, as `fisher.json` holds them
- * (docs/theory.md, Fisher information): information bits ½ Σ log λ and Rényi entropies, each raw,
- * as in the paper, and normalised (of λ/Σλ, which scaling the kernel does not change). Natural
- * logarithms. The spectrum is computed without a P × P matrix: for gradients G = 𝓛ᵀJ, GᵀG/N and
+ * (docs/theory.md, Fisher information). The summaries are information bits ½ Σ log λ and Rényi
+ * entropies. Each is given raw, as in the paper, and normalised (of λ/Σλ, which scaling the kernel
+ * does not change). Logarithms are natural.
+ *
+ * The spectrum is computed without a P × P matrix. J is the Jacobian of the outputs, K = JJᵀ the
+ * kernel, and 𝓛 weights the outputs (`trueFisher`). For G = 𝓛ᵀJ, the matrices GᵀG/N (P × P) and
  * GGᵀ/N = 𝓛ᵀK𝓛/N share their nonzero eigenvalues.
  */
 import { symmetricEigenvalues } from '../../tensor/linalg.ts';
@@ -10,6 +13,7 @@ import { symmetricEigenvalues } from '../../tensor/linalg.ts';
 /** An order of the Rényi entropy; α = 1 is Shannon's, ∞ the min-entropy. */
 export type Alpha = number | 'inf';
 
+/** Returns the eigenvalues above tolerance · λmax; none if none is positive. */
 export function nonzeroEigenvalues(spectrum: readonly number[], tolerance: number): number[] {
   const top = spectrum.reduce((a, b) => Math.max(a, b), 0);
   return top > 0 ? spectrum.filter((value) => value > tolerance * top) : [];
@@ -32,8 +36,8 @@ export function informationBits(values: readonly number[]): number {
 }
 
 /**
- * H_α = 1/(1−α) · log Σ λ^α;  H_∞ = −log λmax;  H_1 = −Σ λ log λ, for Σλ = 1.
- * Null for α = 1 where Σλ ≠ 1: the limit does not exist.
+ * H_α = 1/(1−α) · log Σ λ^α;  H_∞ = −log λmax;  H_1 = −Σ λ log λ if Σλ = 1. Null for α = 1 where Σλ
+ * ≠ 1: the limit does not exist.
  */
 export function renyi(values: readonly number[], alpha: Alpha): number | null {
   if (alpha === 'inf') return -Math.log(values.reduce((a, b) => Math.max(a, b), 0));
@@ -61,7 +65,7 @@ export interface SpectrumSummary {
   /** ½ Σ log(λ/Σλ) over the same eigenvalues; null where there are none. */
   readonly information_bits_normalised: number | null;
   readonly renyi: {
-    /** Keyed by α as text; α = 1 has no raw value. */
+    /** Keyed by α as text. α = 1 has no raw value. Empty where all eigenvalues count as zero. */
     readonly raw: Readonly<Record<string, number>>;
     readonly normalised: Readonly<Record<string, number>>;
   };
@@ -73,7 +77,7 @@ export interface SpectrumSummary {
   }[];
 }
 
-/** The true Fisher information of the first `rows` rows alone. */
+/** The summary of the true Fisher information of the first `rows` rows alone. */
 type RowSensitivity = { readonly rows: number } & Pick<
   SpectrumSummary,
   'count' | 'information_bits' | 'information_bits_normalised'
@@ -88,7 +92,10 @@ export interface FisherSummary {
 
 export type EmpiricalSummary = Pick<FisherSummary, 'empirical'>;
 
-/** The tolerances of `sensitivity`: if its counts are equal, they do not depend on the choice. */
+/**
+ * The tolerances of `sensitivity`. If the counts at all of them are equal, the results do not
+ * depend on the choice of a tolerance.
+ */
 const TOLERANCES = [1e-4, 1e-5, 1e-6, 1e-7, 1e-8];
 
 /** Returns the Rényi entropies by α as text, without those that are undefined. */
@@ -101,7 +108,10 @@ function entropies(values: readonly number[], alphas: readonly Alpha[]): Record<
   return out;
 }
 
-/** Summarises eigenvalues, in descending order. Bits are null where no eigenvalue is positive. */
+/**
+ * Summarises a spectrum, which is in descending order. Bits are null, and there are no entropies,
+ * where no eigenvalue is positive.
+ */
 export function summariseSpectrum(
   spectrum: readonly number[],
   { tolerance, alphas }: FisherOptions,
@@ -134,7 +144,7 @@ export function summariseSpectrum(
   };
 }
 
-/** Returns all eigenvalues, descending, with those that are zero by construction. */
+/** Returns all eigenvalues of the matrix that `SymmetricMatrix` stands for, descending. */
 export const spectrumOf = ({ n, data, zeros }: SymmetricMatrix): number[] =>
   [...symmetricEigenvalues(data, n), ...new Array<number>(zeros).fill(0)].sort((a, b) => b - a);
 
@@ -209,7 +219,10 @@ export function fisher(
   };
 }
 
-/** A matrix (n, n) that stands for one of size n + `zeros` with as many more zero eigenvalues. */
+/**
+ * A symmetric matrix (n, n). It stands for a larger one, of size n + `zeros`, that has the same
+ * eigenvalues and `zeros` times the eigenvalue zero.
+ */
 interface SymmetricMatrix {
   readonly n: number;
   readonly data: Float64Array; // row-major
@@ -235,9 +248,9 @@ export function softmax(logits: ArrayLike<number>, classes: number): Float64Arra
  */
 export function classFactor(p: ArrayLike<number>): Float64Array {
   const classes = p.length;
-  const u = Float64Array.from(p, Math.sqrt); // unit
-  // Householder: (I − 2vvᵀ/vᵀv) u = −e_k with v = u + e_k, so its other columns span u's
-  // complement; this k avoids cancellation.
+  const u = Float64Array.from(p, Math.sqrt); // of length 1
+  // The Householder reflection I − 2vvᵀ/vᵀv with v = u + e_k takes u to −e_k, so its columns other
+  // than column k span u's complement. With u_k the largest entry, no digits cancel.
   const k = u.indexOf(Math.max(...u));
   const norm = 2 * (1 + u[k]!); // vᵀv
   const v = u.map((value, c) => value + (c === k ? 1 : 0));
@@ -251,7 +264,10 @@ export function classFactor(p: ArrayLike<number>): Float64Array {
   return factor;
 }
 
-/** FᵀKF/N for F = blockdiag(F_i). kernel: (N, C, N, C), factors: N × (C, k) → (N·k, N·k). */
+/**
+ * FᵀKF/N for F = blockdiag(F_i) of the factors F_i of the N rows. kernel: (N, C, N, C), factors: N
+ * × (C, k) → (N·k, N·k).
+ */
 function congruence(
   kernel: ArrayLike<number>,
   rows: number,
@@ -284,8 +300,9 @@ function congruence(
 }
 
 /**
- * The matrix of the true Fisher information, E_x E_{y~p} g gᵀ: 𝓛ᵀK𝓛/N, L_iL_iᵀ = diag(p_i) −
- * p_ip_iᵀ. kernel: (N, C, N, C), logits: (N, C).
+ * The matrix of the true Fisher information, E_x E_{y~p} g gᵀ: 𝓛ᵀK𝓛/N for 𝓛 = blockdiag(L_i) with
+ * L_iL_iᵀ = diag(p_i) − p_ip_iᵀ, where p_i is the softmax of row i. kernel: (N, C, N, C), logits:
+ * (N, C).
  */
 export function trueFisher(
   kernel: ArrayLike<number>,
@@ -297,7 +314,8 @@ export function trueFisher(
   const factors = Array.from({ length: rows }, (_, i) =>
     classFactor(p.subarray(i * classes, (i + 1) * classes)),
   );
-  // L_i of the formula has C columns and rank C − 1, so each row brings one zero eigenvalue.
+  // A square L_i (C, C) has rank C − 1, so each row brings one zero eigenvalue, which the factors
+  // (C, C − 1) leave out.
   return {
     n: rows * (classes - 1),
     data: congruence(kernel, rows, classes, factors, classes - 1),
@@ -316,8 +334,8 @@ export function answersFisher(kernel: ArrayLike<number>, rows: number): Symmetri
 }
 
 /**
- * The matrix of the empirical Fisher information, E g gᵀ at the labels: [r_iᵀK_ij r_j]/N, r_i = p_i
- * − onehot(y_i). labels: (N).
+ * The matrix of the empirical Fisher information, E g gᵀ at the labels. Its entry (i, j) is
+ * r_iᵀK_ij r_j/N for the residuals r_i = p_i − onehot(y_i). labels: (N).
  */
 function empiricalFisher(
   kernel: ArrayLike<number>,

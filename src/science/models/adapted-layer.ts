@@ -1,4 +1,4 @@
-/** A linear layer under LoRA, in each of its forms, or VeRA, and its merged weight. */
+/** Linear layers under LoRA, in all its forms, and under VeRA; and their merged weights. */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { add, differentiable, markConstant } from '../../tensor/differentiable.ts';
@@ -10,29 +10,29 @@ import type { LinearLayer } from './types.ts';
 const asRow = (vector: Tensor): Tensor2D => tf.reshape(vector, [1, -1]),
   asColumn = (vector: Tensor): Tensor2D => tf.reshape(vector, [-1, 1]);
 
-/** s·B·A: A (r, n), B (m, r). */
+/** A product s·B·A with A (r, n), B (m, r) and scale s. */
 interface Product {
   readonly A: Tensor2D;
   readonly B: Tensor2D;
   readonly scale: number;
 }
 
-/** W + Σ s·B·A, (m, n). Call it inside a tidy. */
+/** Returns W + Σ s·B·A over `products`, (m, n). Call it inside a tidy. */
 export const adaptedWeight = (W: Tensor2D, products: readonly Product[]): Tensor2D =>
   products.reduce<Tensor2D>((sum, { A, B, scale }) => tf.add(sum, tf.mul(matmul(B, A), scale)), W);
 
-/** The norm of each row of W + Σ s·B·A, (m). Call it inside a tidy. */
+/** Returns the L2 norm of each row of W + Σ s·B·A over `products`, (m). Call it inside a tidy. */
 export const rowNorms = (W: Tensor2D, products: readonly Product[]): Tensor1D =>
   tf.sqrt(tf.sum(tf.square(adaptedWeight(W, products)), 1));
 
 /**
- * DoRA's magnitudes (Liu et al. 2024, DoRA: Weight-Decomposed Low-Rank Adaptation, eq. 5), as PEFT
- * computes them: W' = diag(m/‖V‖)·V with V the adapted weight and ‖V‖ the norms of its rows, one
- * for each output, which count as constants in the gradient (section 4.3 there).
+ * Applies DoRA's magnitudes g (Liu et al. 2024, DoRA: Weight-Decomposed Low-Rank Adaptation, eq.
+ * 5), as PEFT does: W' = diag(g/‖V‖)·V with V the adapted weight and ‖V‖ the L2 norms of its rows,
+ * one for each of the m outputs. The norms count as constants in the gradient (section 4.3 there).
  *
- * y = (m/‖V‖) ∘ v + b, with v = x Vᵀ. v: (S, m), magnitude: (m), b: (m) → (S, m).
+ * y = (g/‖V‖) ∘ v + b, with v = x Vᵀ. v: (S, m), magnitude g: (m), b: (m) → (S, m).
  *
- *     dv = (m/‖V‖) ∘ dy;  dm = Σ_S dy ∘ v / ‖V‖;  db = Σ_S dy
+ *     dv = (g/‖V‖) ∘ dy;  dg = Σ_S dy ∘ v / ‖V‖;  db = Σ_S dy
  *
  * @param norms computes ‖V‖, (m)
  */
@@ -48,15 +48,18 @@ function magnified(
       const gain = asRow(tf.div(magnitude, norm));
       return { value: biased(tf.mul(v, gain), b), saved: [v, magnitude, norm] };
     },
-    backward: (dy, [unscaled, m, norm], needs) => [
-      needs[0] ? tf.mul(dy, asRow(tf.div(m, norm))) : null,
+    backward: (dy, [unscaled, g, norm], needs) => [
+      needs[0] ? tf.mul(dy, asRow(tf.div(g, norm))) : null,
       needs[1] ? tf.div(tf.sum(tf.mul(dy, unscaled), 0), norm) : null,
       needs[2] ? tf.sum(dy, 0) : null,
     ],
   });
 }
 
-/** Returns the products that are added to a layer's weight: s·B·A and, if it is there, −s·B₀·A₀. */
+/**
+ * Returns the products that are added to a layer's weight: s·B·A and, if there are fixed factors,
+ * −s·B₀·A₀.
+ */
 export function productsOf(
   { A, B, scale, fixed }: FactorNames,
   parameter: ParameterLookup,
@@ -72,10 +75,10 @@ export function productsOf(
 }
 
 /**
- * y = x W'ᵀ + b with W' = W + s·B·A − s·B₀·A₀, or diag(m/‖W'‖)·W' under DoRA. x: (S, n), W: (m, n),
- * b: (m) → (S, m).
- * @param mask dropout of the input of A; under DoRA, as in PEFT, of the input of all that the
- * magnitudes add. (S, n)
+ * y = x W'ᵀ + b with W' = V = W + s·B·A − s·B₀·A₀ or, under DoRA with magnitudes g, W' =
+ * diag(g/‖V‖)·V. x: (S, n), W: (m, n), b: (m) → (S, m).
+ * @param mask dropout's mask of the input of A, (S, n). Under DoRA, as in PEFT, y = x W₀ᵀ + b +
+ *   (x ⊙ mask) (W' − W₀)ᵀ with W₀ = W − s·B₀·A₀
  */
 export function factoredLinear(
   x: Tensor2D,
@@ -87,7 +90,7 @@ export function factoredLinear(
 ): Tensor2D {
   const products = productsOf(names, parameter);
   const [{ A, B, scale }, fixed] = products;
-  /** Returns y, less what s·B₀·A₀ makes of the input if there is such a product. */
+  /** Returns y − input·(s·B₀·A₀)ᵀ; y itself if there are no fixed factors. */
   const minusFixed = (y: Tensor2D, input: Tensor2D): Tensor2D =>
     fixed === undefined ? y : add(y, lowRank(input, fixed.A, fixed.B, fixed.scale));
   if (names.magnitude === undefined) return minusFixed(loraLinear(x, W, b, A, B, scale, mask), x);
@@ -157,11 +160,11 @@ export function veraLinear(
   });
 }
 
-/** The most bytes of merged weights. Further layers are not merged. */
+/** The most bytes that merged weights may take. A layer that would exceed them is not merged. */
 const LIMIT = 512 * 2 ** 20;
 
 export interface MergedWeights {
-  /** By layer; layers that are not here are computed by their adapter. */
+  /** By layer. A layer without an entry is computed by the adapter. */
   readonly weights: ReadonlyMap<string, Tensor2D>;
   /** Disposes of the weights that are not the model's own. */
   dispose(): void;
@@ -169,10 +172,13 @@ export interface MergedWeights {
 
 export const isZero = (x: Tensor): boolean => x.dataSync<'float32'>().every((value) => value === 0);
 
-/** A new constant, which the caller disposes of. */
+/** Returns what `make` computes, marked as a constant. The caller disposes of it. */
 const makeConstant = (make: () => Tensor2D): Tensor2D => markConstant(tf.keep(tf.tidy(make)));
 
-/** W + what the adapter adds, (m, n); W itself if that is 0, null if the adapter does not tell. */
+/**
+ * Returns a layer's weight with what the adapter adds, (m, n): W itself if LoRA's B or VeRA's b is
+ * zero, else a new tensor; null if the adapter names neither factors nor vectors there.
+ */
 function mergedWeight(
   adapter: Adapter,
   { name, in: n, out: m }: LinearLayer,
@@ -208,9 +214,9 @@ function mergedWeight(
 }
 
 /**
- * Returns the merged weights of the layers that the adapter targets, in forward order up to `limit`
- * bytes. With them a pass that trains nothing multiplies once in a layer; the passes of kernels are
- * such passes, since they differentiate by the layers' outputs.
+ * Merges the weights of the layers that the adapter targets, in forward order, and leaves out each
+ * layer with which they would exceed `limit` bytes. A pass that trains nothing then takes
+ * one product for a layer. Kernels take such passes: they differentiate by the layers' outputs.
  */
 export function mergedWeights(
   adapter: Adapter,

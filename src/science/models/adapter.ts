@@ -3,27 +3,33 @@ import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import type { JsonObject, Problem, RandomStream } from '../../api.ts';
 import type { Architecture, HostTensor, ModelShape, ParameterSpec } from './types.ts';
 
-/** Returns a parameter: one of the model by its canonical name, one of the adapter by its own. */
+/**
+ * Returns a parameter: one of the model by its canonical name, one that the adapter adds by its
+ * name in `Adapter.parameters`.
+ */
 export type ParameterLookup = (name: string) => Tensor;
 
 export type WeightReader = (name: string) => HostTensor;
 
-/** A layer's low-rank factors and scale s: W' = W + s·B·A − s·B₀·A₀; DoRA: diag(m/‖W'‖)·W'. */
+/**
+ * The names of a layer's low-rank factors, and their scale s. With V = W + s·B·A − s·B₀·A₀, the
+ * layer's weight is V or, under DoRA with magnitudes g, diag(g/‖V‖)·V.
+ */
 export interface FactorNames {
   readonly A: string; // (r, n)
   readonly B: string; // (m, r)
   readonly scale: number;
-  /** σ² of A's distribution. Absent where it is unknown, as for an A from a folder. */
+  /** The variance σ² that A was drawn with. Absent where it is unknown, as for A from a folder. */
   readonly variance?: number | undefined;
-  /** A₀ and B₀, which are not trained. */
+  /** The names of A₀ and B₀, which are not trained. Absent where nothing is subtracted. */
   readonly fixed?: { readonly A: string; readonly B: string } | undefined;
-  /** DoRA's m, (m). */
+  /** The name of DoRA's magnitudes g, one for each of the m outputs, (m). Absent without DoRA. */
   readonly magnitude?: string | undefined;
 }
 
 /** The names of VeRA's vectors at a layer: W' = W + diag(b)·B·diag(d)·A. */
 export interface VectorNames {
-  /** The factors that all layers share; a layer reads their first n columns and m rows. */
+  /** All layers share A and B: a layer reads the first n columns of A and the first m rows of B. */
   readonly A: string; // (r, ≥ n)
   readonly B: string; // (≥ m, r)
   readonly d: string; // (r)
@@ -35,40 +41,49 @@ export interface SaveContext {
   /** The folder of the base checkpoint. */
   readonly modelDir: string;
   readonly classes: readonly string[];
-  /** Digest of the base model's content, where that is not the checkpoint that the spec names. */
+  /** The digest of the base model. Absent where the base is the checkpoint that the spec names. */
   readonly base?: string;
   /** Reads any parameter of the model or of the adapter. */
   readonly read: (name: string) => Promise<HostTensor>;
   readonly parameters: readonly ParameterSpec[];
-  /** The model's parameters that were trained, given, or drawn since the checkpoint lacks them. */
+  /** As `Network.changed`. */
   readonly changed: readonly string[];
 }
 
 export interface LayerContext {
   readonly parameter: ParameterLookup;
-  /** Present while training: the stream of this name for the adapter's dropout in this step. */
+  /** Present while training: returns the stream of a name for the adapter's dropout in a step. */
   readonly random?: ((name: string) => RandomStream) | undefined;
 }
 
 export interface Adapter {
-  /** Whether a parameter is trained, by canonical name or the adapter's. The head always is. */
+  /**
+   * Whether the parameter of this name, of the model or of the adapter, is trained. The modules of
+   * `headModules` are trained whatever it returns.
+   */
   trains(name: string): boolean;
   /** The parameters that the adapter adds to the model's. */
   readonly parameters: readonly ParameterSpec[];
   /**
    * Returns the initial values of the adapter's parameters, and of model parameters that `initFrom`
    * holds.
-   * @param read reads a parameter as it is before training; needed where the adapter starts from a
-   *   weight
+   * @param read reads a parameter of the model as it is before training; needed where `reads` names
+   *   any
    */
   initial(seed: number, read?: WeightReader): ReadonlyMap<string, HostTensor>;
-  /** What PyTorch draws from the seed, in place of `initial`. Absent where it draws nothing. */
+  /**
+   * Returns the values that PyTorch's process draws from the seed; they replace those of `initial`.
+   * Absent for an adapter whose values it does not draw.
+   */
   draw?(seed: number): Promise<ReadonlyMap<string, HostTensor>>;
   /** The parameters of the model that `initial` reads. Default: none. */
   readonly reads?: readonly string[] | undefined;
   /** The names of the layers that the adapter adapts; kernels are taken over these. */
   readonly targets: readonly string[];
-  /** x: (S, n), weight: (m, n), bias: (m), or null for a layer without one → (S, m). */
+  /**
+   * Applies a linear layer, whether the adapter adapts it or not. x: (S, n), weight: (m, n), bias:
+   * (m), or null for a layer without one → (S, m).
+   */
   linear(
     layer: string,
     x: Tensor2D,
@@ -76,16 +91,20 @@ export interface Adapter {
     bias: Tensor1D | null,
     context: LayerContext,
   ): Tensor2D;
-  /** A layer's low-rank factors, or null. Kernels are made of what `factors` and `vectors` name. */
+  /**
+   * Returns the names of a layer's low-rank factors; null if the layer has none. Kernels over the
+   * adapter's own parameters are over those that `factors` and `vectors` name.
+   */
   factors(layer: string): FactorNames | null;
-  /** VeRA's vectors at a layer; null, or absent, where it has none. */
+  /** Returns the names of VeRA's vectors at a layer; null if it has none. Absent without VeRA. */
   vectors?(layer: string): VectorNames | null;
   /**
-   * Whether the adapter's kernel is also over this parameter of the model: a bias, or a norm's
-   * scale. If it returns true for any other below the head, the kernel is over none of the model's.
+   * Whether the adapter's kernel is also over this parameter of the model: a bias, or the scale of
+   * a norm. If it returns true for any other parameter below the head, the kernel is over no
+   * parameter of the model at all.
    */
   ofModel?(name: string): boolean;
-  /** The factor on the learning rate of a parameter. Default: 1. */
+  /** Returns the factor on the learning rate of a parameter. Default: 1. */
   rate?(name: string): number;
   /**
    * Writes `adapter/` (PEFT), `model/` (the whole checkpoint) or `changed.safetensors`
@@ -102,7 +121,10 @@ export interface AdapterContext extends ModelShape {
 }
 
 export interface AdapterImplementation {
-  /** Returns the faults that only the model or `initFrom` shows, by paths from the spec's root. */
+  /**
+   * Returns the faults that cannot be found without the model or `initFrom`. Their paths begin at
+   * the root of the spec.
+   */
   check(params: JsonObject, context: AdapterContext): Promise<readonly Problem[]>;
   /** Returns the adapter. Throws UserFault for the first fault that `check` would return. */
   create(params: JsonObject, context: AdapterContext): Promise<Adapter>;

@@ -1,8 +1,9 @@
 /**
  * Multi-head self-attention over the real tokens of a batch, and rotary position embeddings. Hidden
- * states enter and leave as (S, h); only attention has the padded shape (B, H, T, d). Where
- * Hk heads of keys and values are shared by G = H/Hk heads each (Ainslie et al. 2023), the queries
- * of a group stand one after the other, (B, Hk, G·Tq, d), so that no key is copied.
+ * states enter and leave as (S, h); only attention has the padded shape (B, H, T, d). Each of the
+ * Hk heads of keys and values is shared by a group of G = H/Hk heads of queries (Ainslie et al.
+ * 2023). With Tq queries in the longest row, a group's queries stand one head after the other, (B,
+ * Hk, G·Tq, d), so that no key is copied.
  */
 import type { Rank, Tensor, Tensor1D, Tensor2D, Tensor3D, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -28,7 +29,7 @@ interface AttentionShape {
   readonly scale?: number;
   readonly queries: Padding;
   readonly keys: Padding;
-  /** As `maskOf` makes it for G groups; null where every query sees every key. */
+  /** As `maskOf` makes it for groups of G heads; null where every query sees every key. */
   readonly mask: Tensor4D | null;
 }
 
@@ -36,8 +37,8 @@ interface AttentionShape {
 const split = (x: Tensor2D, batch: number, width: number, heads: number): Tensor =>
   tf.transpose(tf.reshape(x, [batch, width, heads, x.shape[1] / heads]), [0, 2, 1, 3]);
 
-// (S, n) → (B, H, T, d), or Hk heads of keys or values. Padding holds a copy of a real token, which
-// is finite and masked out.
+// (S, n) → (B, H, T, d), where H is Hk for keys and values. Padding holds a copy of a real token,
+// which is finite; the mask hides it.
 export const pad = (x: Tensor2D, { width, index }: Padding, batch: number, heads: number): Tensor =>
   split(index === null ? x : takeRows(x, index.padded), batch, width, heads);
 
@@ -58,11 +59,11 @@ export function unpad(x: Tensor, { width, index }: Padding, batch: number): Tens
   return index === null ? rows : takeRows(rows, index.places);
 }
 
-/** The tensors of a padding, which an operation saves with what its gradient uses. */
+/** Returns the index tensors of a padding, which an operation saves for its gradient. */
 export const indexesOf = ({ index }: Padding): Tensor1D[] =>
   index === null ? [] : [index.padded, index.places];
 
-/** Returns the padding with its tensors from the front of `saved`, off which it takes them. */
+/** Returns the padding with the tensors of `indexesOf`, which it takes off the front of `saved`. */
 export const restored = ({ width, index }: Padding, saved: Tensor[]): Padding => ({
   width,
   index:
@@ -73,7 +74,7 @@ export const restored = ({ width, index }: Padding, saved: Tensor[]): Padding =>
 
 /**
  * `attention` over blocks of keys and values that are padded already, each (B, Hk, Tᵢ, d), without
- * a gradient. q: (Q, H·d) → (Q, H·d).
+ * a gradient. q: (Q, H·d) → (Q, H·d). With Pᵢ the columns of the softmax for block i,
  *
  *     softmax([Q K₁ᵀ, Q K₂ᵀ, …]·scale + mask) [V₁; V₂; …] = Σᵢ Pᵢ Vᵢ,   T = Σ Tᵢ
  */
@@ -97,7 +98,10 @@ export function cachedAttention(
   return unpad(tf.reshape(mixed, [batch, heads, queries.width, d]), queries, batch);
 }
 
-/** `attention` by one operation without padding. q: (Q, H·d); k, v: (S, Hk·d) → (Q, H·d). */
+/**
+ * `attention` by one fused operation, without padding, bias or dropout. q: (Q, H·d); k, v: (S,
+ * Hk·d) → (Q, H·d).
+ */
 export function attentionOfRows(
   q: Tensor2D,
   k: Tensor2D,
@@ -116,12 +120,14 @@ export function attentionOfRows(
 }
 
 /**
- * softmax(QKᵀ·scale + mask + bias)·V for each head. q: (Q, H·d), where Q are the tokens with a
- * query; k, v: (S, Hk·d) → (Q, H·d).
- * @param bias added to the scores, (B, H, Tq, T); only where G is 1
- * @param keep dropout's mask on the attention weights, (B, H, Tq, T), already divided by 1 − rate
+ * O = P̃V for each head, with P = softmax(QKᵀ·scale + mask + bias) and P̃ = keep·P. q: (Q, H·d),
+ * for the Q tokens that have a query; k, v: (S, Hk·d) → (Q, H·d).
  *
  *     dV = P̃ᵀdO;  dP = keep·(dO Vᵀ);  dS = P·(dP − Σ_T dP·P);  dQ = scale·dS K;  dK = scale·dSᵀQ
+ *
+ * @param bias added to the scores, (B, H, Tq, T); only where G is 1
+ * @param keep dropout's mask on the attention weights, (B, H, Tq, T), already divided by 1 − rate;
+ *   default: 1
  */
 export function attention(
   q: Tensor2D,
@@ -131,16 +137,18 @@ export function attention(
   { bias, keep }: { bias?: Tensor4D | undefined; keep?: Tensor | undefined } = {},
 ): Tensor2D {
   const { batch, heads, kvHeads, queries, keys, mask } = shape;
-  const groups = heads / kvHeads,
+  const groupSize = heads / kvHeads, // G
     d = q.shape[1] / heads,
     Tq = queries.width;
-  if (bias !== undefined && groups !== 1) throw new Error('grouped heads take no bias here');
+  if (bias !== undefined && groupSize !== 1) throw new Error('grouped heads take no bias here');
   const scale = shape.scale ?? 1 / Math.sqrt(d);
-  // (B, H, Tq, n) → (B, Hk, G·Tq, n) and, by `ungrouped`, back: the same order in memory.
+  // (B, H, Tq, n) → (B, Hk, G·Tq, n). `ungrouped` goes back. Both keep the order in memory.
   const grouped = (x: Tensor): Tensor =>
-    groups === 1 ? x : tf.reshape(x, [batch, kvHeads, groups * Tq, x.size / (batch * heads * Tq)]);
+    groupSize === 1
+      ? x
+      : tf.reshape(x, [batch, kvHeads, groupSize * Tq, x.size / (batch * heads * Tq)]);
   const ungrouped = (x: Tensor): Tensor =>
-    groups === 1 ? x : tf.reshape(x, [batch, heads, Tq, x.size / (batch * heads * Tq)]);
+    groupSize === 1 ? x : tf.reshape(x, [batch, heads, Tq, x.size / (batch * heads * Tq)]);
   const kept = keep === undefined ? undefined : grouped(keep);
   return differentiable([q, k, v, bias ?? null], {
     forward: () => {
@@ -150,7 +158,7 @@ export function attention(
       const products = tf.matMul(Q, K, false, true); // (B, Hk, G·Tq, T)
       const biased = bias === undefined ? products : tf.add(products, bias);
       const P = tf.softmax(mask === null ? biased : tf.add(biased, mask));
-      // The backward pass reads the indexes too, which are otherwise freed after the forward pass.
+      // They are saved for the backward pass, since they are freed after the forward pass.
       const indexes = [queries, keys].flatMap(indexesOf);
       const weights = kept === undefined ? P : tf.mul(P, kept); // P̃
       return {
@@ -186,7 +194,10 @@ export function attention(
   });
 }
 
-/** Cosine and sine of each token's rotary angles (Su et al. 2021, as rotate_half), (S, 1, r/2). */
+/**
+ * Cosine and sine of each token's rotary angles (Su et al. 2021, as rotate_half), both times
+ * `Rotary.factor`, (S, 1, r/2): an angle for each pair of the r features that are rotated.
+ */
 export interface Angles {
   readonly cos: Tensor3D;
   readonly sin: Tensor3D;
@@ -228,8 +239,8 @@ function rotateHeads(x: Tensor2D, heads: number, cos: Tensor, sin: Tensor, by: 1
 }
 
 /**
- * Rotates features i and i + r/2 of each head by the angle of frequency i: (x₁ cos − x₂ sin, x₂ cos
- * + x₁ sin). x: (S, H·d) → (S, H·d). The gradient is rotated back.
+ * Rotates each pair of features of a head, x₁ at i and x₂ at i + r/2, by the angle of frequency i:
+ * (x₁ cos − x₂ sin, x₂ cos + x₁ sin). x: (S, H·d) → (S, H·d). The gradient is rotated back.
  */
 export function rotate(x: Tensor2D, heads: number, { cos, sin }: Angles): Tensor2D {
   return differentiable([x], {

@@ -1,6 +1,6 @@
 /**
  * The tensors of a base model on the device, read or drawn. The models used last are kept, by the
- * digest of their checkpoint, so that the cells of a grid read each once.
+ * digest of their checkpoint, so that a model that several cells of a grid use is read once.
  */
 import { totalmem } from 'node:os';
 import { join } from 'node:path';
@@ -18,20 +18,23 @@ import { within } from './modules.ts';
 import { parameterBytes } from './transformer-parts.ts';
 import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
-/** How many models are kept, those in use among them. More are kept only while in use. */
+/** How many models are kept, including those in use. More are kept only while all are in use. */
 const KEPT = 2;
 
 export interface BaseModel {
   readonly config: unknown;
-  /** By canonical name. They belong to the cache: do not dispose of them. */
+  /** By canonical name. Do not dispose of them: call `release`. */
   readonly tensors: ReadonlyMap<string, Tensor>;
   /** The name of each parameter in the checkpoint's file. Empty for a model that was drawn. */
   readonly fileNames: ReadonlyMap<string, string>;
-  /** Ends the use of the model: from then on its tensors may be disposed of. */
+  /** Ends this use of the model. After it the tensors may be disposed of: do not read them. */
   release(): void;
 }
 
-/** The names that checkpoints use: canonical, transformers', aliases, old TensorFlow's (gamma). */
+/**
+ * Returns the names under which a checkpoint may hold a parameter: canonical, in transformers,
+ * aliases, and the old `gamma` and `beta` of a norm, from TensorFlow.
+ */
 function namesFor(architecture: Architecture, { name, aliases = [] }: ParameterSpec): string[] {
   const old = name
     .replace(/LayerNorm\.weight$/, 'LayerNorm.gamma')
@@ -39,7 +42,7 @@ function namesFor(architecture: Architecture, { name, aliases = [] }: ParameterS
   return [name, architecture.externalName(name), ...aliases, old, architecture.externalName(old)];
 }
 
-/** Returns the name under which a checkpoint holds a parameter, or undefined. */
+/** Returns the name under which a checkpoint holds a parameter; undefined if it lacks it. */
 export const fileName = (
   checkpoint: Checkpoint,
   architecture: Architecture,
@@ -75,9 +78,9 @@ function missingTensorFault(
 
 /**
  * Returns the name of each model parameter in the checkpoint, by canonical name. Throws UserFault
- * naming file and tensor where one is missing, is quantised or has the wrong shape. Parameters that
- * a task brings (classifier, pooler) may be missing, and have no entry then. A head for another
- * number of classes counts as missing; a head of another width has the wrong shape.
+ * naming file and tensor where a parameter is missing, quantised or of the wrong shape. Parameters
+ * that a task brings (classifier, pooler) may be missing, and have no entry in that case. A head
+ * for another number of classes counts as missing; a head of another width has the wrong shape.
  */
 export function resolveNames(
   checkpoint: Checkpoint,
@@ -96,7 +99,7 @@ export function resolveNames(
     checkFloat(entry.file, found, entry);
     const inFile = storedShape(spec);
     if (!sameShape(entry.shape, inFile)) {
-      // Only the number of classes may be another: the other sizes are config.json's.
+      // Only the number of classes may differ: config.json sets the other sizes.
       const isOfOtherClasses = sameShape(entry.shape.slice(1), inFile.slice(1));
       if (within(name, architecture.headModules) && isOfOtherClasses) continue;
       throw new UserFault(
@@ -106,7 +109,7 @@ export function resolveNames(
     }
     names.set(name, found);
   }
-  // A layer that lacks its weight or its bias counts as missing altogether.
+  // If an optional layer lacks its weight or its bias, both count as missing.
   const moduleOf = (name: string): string => name.replace(/\.(weight|bias)$/, '');
   const optional = specs.filter((spec) => spec.mayBeMissing === true).map(({ name }) => name);
   const incomplete = new Set(optional.filter((name) => !names.has(name)).map(moduleOf));
@@ -114,12 +117,16 @@ export function resolveNames(
   return names;
 }
 
-/** Matches what is computed from config.json instead: rotary frequencies, masks, positions. */
+/**
+ * Matches tensors that are not read, since they follow from config.json: rotary frequencies, masks,
+ * positions.
+ */
 const BUFFER =
   /(^|\.)(rotary_emb\.inv_freq|(attn|attention)\.(masked_)?bias|embeddings\.(position|token_type)_ids)$/;
 
+/** What a checkpoint holds that the model does not read. */
 export interface Unread {
-  /** Tensors of the body that the model described by config.json does not have. */
+  /** Names of tensors of the body that the model described by config.json does not have. */
   readonly body: readonly string[];
   /** The modules of heads: of other tasks, or for another number of classes. */
   readonly heads: readonly string[];
@@ -136,8 +143,8 @@ function classifierOf(architecture: Architecture): Architecture | null {
 }
 
 /**
- * Returns the tensors that are neither read, nor another name of one that is (a tied table), nor a
- * buffer.
+ * Returns what a checkpoint holds that is not read, except buffers and tensors under a second name
+ * of a parameter that is read (a tied table).
  * @param names canonical name → name in the file, as `resolveNames` gives them
  */
 export function unreadTensors(
@@ -174,7 +181,10 @@ export function unreadTensors(
   return { body, heads: [...heads] };
 }
 
-/** Throws UserFault for a tied output table whose values differ from those of the token table. */
+/**
+ * Throws UserFault where a checkpoint holds a parameter that has aliases, such as a tied token
+ * table, under several names with different values.
+ */
 export async function checkTied(
   checkpoint: Checkpoint,
   architecture: Architecture,
@@ -198,7 +208,10 @@ export async function checkTied(
   }
 }
 
-/** Reads parameters, by canonical name, in the model's form. `names`: those in the file. */
+/**
+ * Reads parameters as the model holds them, not transposed, by canonical name.
+ * @param names canonical name → name in the file; a parameter without an entry is left out
+ */
 export async function readParameters(
   checkpoint: Checkpoint,
   names: ReadonlyMap<string, string>,
@@ -247,7 +260,10 @@ async function readModel(dir: string, architecture: Architecture, classes: numbe
   return { base: { config, tensors, fileNames }, users: 0 };
 }
 
-/** Yields the body's parameters, each from stream (seed, 'init', name). start.ts draws the head. */
+/**
+ * Yields the parameters outside `headModules`, each drawn from stream (seed, 'init', name). The
+ * others are drawn in start.ts.
+ */
 export function* drawBody(
   architecture: Architecture,
   config: unknown,
@@ -259,7 +275,10 @@ export function* drawBody(
       yield [spec.name, drawParameter(spec, range, seed, 'init')];
 }
 
-/** Draws a model's body by the config.json in `dir`. Throws UserFault if it exceeds the memory. */
+/**
+ * Draws the parameters outside `headModules` of the model that the config.json in `dir` describes.
+ * Throws UserFault if the model exceeds this machine's memory.
+ */
 async function drawModel(
   dir: string,
   architecture: Architecture,
@@ -289,7 +308,7 @@ async function evict(): Promise<void> {
   }
 }
 
-/** Opens a base model, to be released after use. `seed` is that of a random model's draws. */
+/** Opens a base model, to be released after use. `seed` seeds the draws of a random model. */
 export async function openBase(
   { path, digest, init = 'pretrained' }: ModelSource,
   architecture: Architecture,
@@ -327,8 +346,8 @@ export async function openBase(
 }
 
 /**
- * Draws as transformers does: weights from N(0, range²), by stream (seed, purpose, name); biases
- * are 0, scales of norms 1, and the padding row of a table 0.
+ * Draws a parameter as transformers does: a matrix from N(0, range²), by stream (seed, purpose,
+ * name), with its `zeroRow` 0; a bias as zeros; the scale of a norm as its `fill`.
  */
 export function drawParameter(
   { name, shape, draw }: ParameterSpec,

@@ -14,7 +14,7 @@ import {
 import { columns } from './linear.ts';
 import type { ForwardContext } from './types.ts';
 
-/** x·by, for a number. */
+/** Returns x times the number `by`. (S, m) → (S, m). */
 export const scaled = (x: Tensor2D, by: number): Tensor2D =>
   differentiable([x], {
     forward: () => ({ value: tf.mul<Tensor2D>(x, by), saved: [] }),
@@ -31,7 +31,10 @@ const product = (a: Tensor2D, b: Tensor2D): Tensor2D =>
     ],
   });
 
-/** 0 with probability `rate`, else 1/(1 − rate), by our stream, so alike on every backend. */
+/**
+ * Returns a tensor with entries 0 with probability `rate`, else 1/(1 − rate). They are drawn from
+ * `random`, and so are the same on every backend.
+ */
 export function dropoutMask<R extends Rank = Rank>(
   shape: ShapeMap[R],
   { rate, random }: NonNullable<ForwardContext['dropout']>,
@@ -47,11 +50,11 @@ export function dropout<T extends Tensor>(x: T, setting: ForwardContext['dropout
 
 export interface Activation {
   (u: Tensor2D): Tensor2D;
-  /** The fused operation that computes the activation, also with a gate. */
+  /** The fused operation for the activation, with or without a gate. Absent if there is none. */
   readonly fused?: FusedActivation;
 }
 
-/** Returns an activation that is the fused operation where there is one, else the composed one. */
+/** Returns an activation: `fused` on backends with fused operations, `composed` on others. */
 const fusedOrComposed = (fused: FusedActivation, composed: (u: Tensor2D) => Tensor2D): Activation =>
   Object.assign(
     (u: Tensor2D): Tensor2D =>
@@ -64,7 +67,10 @@ const fusedOrComposed = (fused: FusedActivation, composed: (u: Tensor2D) => Tens
     { fused },
   );
 
-/** u · Φ(u) = u · ½(1 + erf(u/√2));  derivative Φ(u) + u·φ(u). (S, m) → (S, m). */
+/**
+ * u · Φ(u) = u · ½(1 + erf(u/√2)), with Φ the distribution function of N(0, 1) and φ its density;
+ * derivative Φ(u) + u·φ(u). (S, m) → (S, m).
+ */
 export const gelu = fusedOrComposed('gelu', (u) =>
   differentiable([u], {
     forward: () => {
@@ -143,7 +149,10 @@ export const activations: ReadonlyMap<string, Activation> = new Map(
   }),
 );
 
-/** act(gate) ⊙ up, (S, m). `parts`: gate and up, (S, m) each, or the columns of both, (S, 2m). */
+/**
+ * act(gate) ⊙ up, (S, m).
+ * @param parts gate and up, (S, m) each; or one tensor, gate's columns before up's, (S, 2m)
+ */
 export function gated(act: Activation, parts: Gated): Tensor2D {
   const { fused } = act;
   if (fused !== undefined && hasFused())

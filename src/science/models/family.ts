@@ -13,7 +13,7 @@ import { hiddenLayers, hiddenStates, lastHiddenStates } from './transformer-forw
 import { bodyLinears, bodyParameters, bodyVectors, parameterBytes } from './transformer-parts.ts';
 import type { Architecture, Head } from './types.ts';
 
-/** Several times the largest models' sizes: more is a mistake or exhausts memory. */
+/** The most that each size may be: several times the largest models'. More is a mistake. */
 const MOST = {
   vocabulary: 10_000_000,
   width: 100_000,
@@ -24,7 +24,7 @@ const MOST = {
   types: 100_000,
 } as const satisfies Record<Size, number>;
 
-/** Returns the readers of an object in config.json. `place` is its path: `rope_parameters.`. */
+/** Returns the readers of an object in config.json. `place`: its path, as in `rope_parameters.`. */
 function configFields(json: unknown, place = ''): ConfigFields {
   if (!isRecord(json)) throw new UserFault('config.json is not an object');
   const read = new Map<string, number>();
@@ -110,7 +110,10 @@ export interface TransformerConfig extends Transformer {
   readonly part: HeadPart;
 }
 
-/** The bytes of the largest model: a size may exceed any disk with each field within its bound. */
+/**
+ * The most bytes of a model's body. Without this bound, fields that are each within their own could
+ * describe a model that exceeds any disk.
+ */
 const MOST_BYTES = 2 ** 42;
 
 function checkSize(model: Transformer, tokenTable: string, fields: ConfigFields): void {
@@ -122,7 +125,7 @@ function checkSize(model: Transformer, tokenTable: string, fields: ConfigFields)
     );
 }
 
-/** Returns the family's names of a head. Throws UserFault where it has no head of this type. */
+/** Returns the family's names of a head. Throws UserFault if the family has no such head. */
 function headNames(
   { modelTypes: [modelType], heads }: Family,
   { type }: Head,
@@ -137,7 +140,10 @@ function headNames(
   );
 }
 
-/** Returns readers of a config.json. Throws UserFault if it is another family's, or quantised. */
+/**
+ * Returns readers of a config.json. Throws UserFault if it is another family's, or if it says that
+ * the weights are quantised.
+ */
 function fieldsFor({ modelTypes }: Family, json: unknown): ConfigFields {
   const type = isRecord(json) ? json['model_type'] : undefined;
   const fields = configFields(json);
@@ -158,7 +164,7 @@ function fieldsFor({ modelTypes }: Family, json: unknown): ConfigFields {
   );
 }
 
-/** Returns a family's architecture. Throws UserFault where it has no head of this type. */
+/** Returns a family's architecture. Throws UserFault if the family has no head of this type. */
 export function family(
   own: Family,
   head: Head = { type: 'classifier' },
@@ -171,7 +177,7 @@ export function family(
     withHead: (other) => family(own, other),
     transformersName,
     headModules: modules,
-    // Only under a classifier does nothing but the embedding layer read the table.
+    // Under a classifier, nothing but the embedding layer reads the table.
     tokenTable: head.type === 'classifier' ? tokenTable : null,
     isHead: (canonical) => within(canonical, outer),
     externalName: (canonical) => (within(canonical, outer) ? canonical : `${prefix}${canonical}`),

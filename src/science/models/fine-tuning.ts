@@ -1,4 +1,4 @@
-/** Fine-tuning of the model's own parameters: all, some (only these are saved), or vectors. */
+/** Adapters that train the model's own parameters: all of them, some, or some vectors. */
 import { existsSync } from 'node:fs';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import { linear } from './linear.ts';
 import { within } from './modules.ts';
 import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
-/** Returns an adapter without parameters of its own, which trains those that `trains` allows. */
+/** Returns an adapter that adds no parameters, and trains the model's that `trains` allows. */
 const adapterOfModel = (
   { linears }: AdapterContext,
   trains: (name: string) => boolean,
@@ -36,7 +36,7 @@ async function readAll(
 }
 
 /**
- * Returns an adapter that trains some of the model's parameters, and saves those alone.
+ * Returns an adapter that trains some of the model's parameters, and saves only the changed ones.
  * @param trains whether the parameter of this canonical name is trained; the head always is
  */
 export const partialAdapter = (
@@ -60,7 +60,10 @@ const FILE = 'changed.safetensors';
 /** Whether the folder has a file of changed parameters. */
 export const isPartial = (dir: string): boolean => existsSync(join(dir, FILE));
 
-/** Reads changed parameters by canonical name. Throws UserFault for an unknown or misshapen one. */
+/**
+ * Reads a folder's changed parameters, by canonical name. Throws UserFault if the model has no such
+ * parameter, or one of another shape.
+ */
 export async function readPartial(
   dir: string,
   architecture: Architecture,
@@ -100,7 +103,11 @@ export const full: AdapterImplementation = {
     ),
 };
 
-/** `check` finds what is wrong on a model; `trained` tells what is trained beside the head. */
+/**
+ * Returns an implementation that trains some of the model's parameters beside the head.
+ * @param check returns the problems on a model
+ * @param trained returns whether the parameter of a name is trained
+ */
 export const checkedPartial = (
   check: (context: AdapterContext) => Problem[],
   trained: (context: AdapterContext) => (name: string) => boolean,
@@ -115,7 +122,12 @@ export const checkedPartial = (
     }),
 });
 
-/** An adapter that trains some vectors, which messages call `what`, and the head. */
+/**
+ * Returns an implementation that trains some of the model's vectors and the head.
+ * @param type the adapter's name, for messages
+ * @param what what messages call the vectors
+ * @param trained returns whether the parameter of a name is trained
+ */
 export function vectorAdapter(
   type: string,
   what: string,
@@ -126,7 +138,7 @@ export function vectorAdapter(
     const below = parameters.filter(({ name }) => !within(name, architecture.headModules));
     return new Set(below.map(({ name }) => name).filter(isTrained));
   };
-  /** Returns a problem where the model has no such vectors: a warning if its head is trained. */
+  /** Returns a problem if the model has no such vectors: a warning if a head is left to train. */
   const check = (context: AdapterContext): Problem[] => {
     if (trainedVectors(context).size > 0) return [];
     const { modelType, head, headModules } = context.architecture;

@@ -12,10 +12,13 @@ import { type Sight, similarLengths, type Tokens, UNSEEN } from './layout.ts';
 import type { Network } from './network.ts';
 import type { KeyValueBlock, TokenRow } from './types.ts';
 
-/** A layer's older columns, and the newest ones, if there are any yet. */
+/**
+ * The keys and values of a layer (see KeyValueCache): its older columns, and the newest ones if
+ * there are any yet.
+ */
 type Layer = readonly [old: KeyValueBlock, recent?: KeyValueBlock];
 
-/** The number of newest columns at which they are joined to the others. */
+/** Once there are this many newest columns, they are joined to the older ones. */
 const RECENT = 16;
 
 const concatBlocks = (a: KeyValueBlock, b: KeyValueBlock): KeyValueBlock => ({
@@ -38,13 +41,14 @@ const dispose = (...blocks: readonly (KeyValueBlock | undefined)[]): void => {
   }
 };
 
-/** Stands in place of a position where a column holds no token of the row. */
+/** Stands for the position in a column that holds no token of the row. */
 const PADDING = -1;
 
 /**
  * The keys and values, by layer, of the tokens that a decoder has read before those of the batch:
- * (B, Hk, T, d), with padding. The first of the T columns are the prompts', then each step has one.
- * The newest columns are a block of their own, so that a step copies these few and not all.
+ * (B, Hk, T, d), with padding. Each of the T columns has a token, or padding, for each row: first
+ * the columns of the prompts, then one for each step. The newest columns are a block of their own,
+ * so that a step copies only these few.
  */
 export class KeyValueCache {
   readonly #layers = new Map<number, Layer>();
@@ -60,7 +64,7 @@ export class KeyValueCache {
     return this.#columns.map((row) => row.filter((place) => place !== PADDING).length);
   }
 
-  /** Adds the columns of the tokens that are about to be read. */
+  /** Adds columns with the positions of the tokens that are about to be read. */
   open({ map, places, padding: { width } }: Tokens): void {
     const added = this.#columns.map((): number[] => []);
     map.example.forEach((b, i) => at(added, b).push(at(places, i)));
@@ -70,7 +74,10 @@ export class KeyValueCache {
     });
   }
 
-  /** Adds new keys and values, (B, Hk, T, d). Returns the layer's blocks, which the cache keeps. */
+  /**
+   * Adds the keys and values of the new columns to a layer, (B, Hk, T, d) for T new columns.
+   * Returns the layer's blocks, which belong to the cache.
+   */
   extend(layer: number, keys: Tensor, values: Tensor): readonly KeyValueBlock[] {
     const added = { keys, values },
       before = this.#layers.get(layer);
@@ -86,7 +93,7 @@ export class KeyValueCache {
     return [old, joined];
   }
 
-  /** Joins the newest columns to the others once they are many. Call it between two steps. */
+  /** Joins the newest columns to the older ones if they are RECENT. Call it between two steps. */
   compact(): void {
     for (const [layer, [old, recent]] of this.#layers) {
       if (recent === undefined || recent.keys.shape[2]! < RECENT) continue;
@@ -97,9 +104,11 @@ export class KeyValueCache {
 
   /**
    * Returns what is added to the scores, (B, 1, G·Tq, T): 0 where a query sees a key, −1e9
-   * elsewhere. The queries of each of G groups of heads stand after one another, as in `maskOf`.
+   * elsewhere. The queries of the G heads of a group stand one head after the other, as in
+   * `maskOf`.
+   * @param groupSize G
    */
-  mask(queries: Tokens, { window = Infinity }: Pick<Sight, 'window'>, groups: number): Tensor4D {
+  mask(queries: Tokens, { window = Infinity }: Pick<Sight, 'window'>, groupSize: number): Tensor4D {
     const batch = this.#columns.length,
       T = at(this.#columns, 0).length,
       Tq = queries.padding.width;
@@ -113,10 +122,10 @@ export class KeyValueCache {
       });
     });
     const mask = tf.tensor4d(values, [batch, 1, Tq, T]);
-    return groups === 1 ? mask : tf.tile(mask, [1, 1, groups, 1]);
+    return groupSize === 1 ? mask : tf.tile(mask, [1, 1, groupSize, 1]);
   }
 
-  /** Keeps these rows of the batch alone, in this order. */
+  /** Keeps only these rows of the batch, in this order. */
   keep(rows: readonly number[]): void {
     this.#columns = rows.map((row) => at(this.#columns, row));
     const index = tf.tensor1d(rows.slice(), 'int32');
@@ -134,20 +143,22 @@ export class KeyValueCache {
   }
 }
 
-/** How tokens are drawn. Without it, the likeliest token is taken (greedy decoding). */
+/** How tokens are drawn. Without a `Sampling`, the likeliest token is taken (greedy decoding). */
 interface Sampling {
   /** Divides the logits. */
   readonly temperature: number;
   /** Only this many of the likeliest tokens are drawn from. Default: all. */
   readonly top_k?: number;
   /**
-   * Nucleus sampling: the likeliest tokens that reach this (Holtzman et al. 2020). Default: all.
+   * Nucleus sampling (Holtzman et al. 2020): only the likeliest tokens are drawn from, as many as
+   * it takes for the sum of their probabilities to reach this. Default: all.
    */
   readonly top_p?: number;
 }
 
 /**
- * Yields tokens from the likeliest on, equal ones by id. A heap orders as many as are asked for.
+ * Yields the ids of tokens from the likeliest on, equally likely ones by id. A heap orders only as
+ * many of them as are taken.
  */
 function* likeliestFirst(logits: Float32Array): Generator<number, void> {
   const heap = Int32Array.from(logits.keys());
@@ -187,7 +198,7 @@ export function drawToken(
     highest = logits[first]!;
   const weightOf = (id: number): number => Math.exp((logits[id]! - highest) / temperature);
   const likely = [{ id: first, weight: 1 }];
-  /** Adds the next token in order to `likely`; false where there are no more, or topK already. */
+  /** Adds the next token to `likely`. Returns false if none is left, or if `likely` has topK. */
   const add = (): boolean => {
     const { value: id } = order.next();
     if (id === undefined || likely.length >= topK) return false;
@@ -200,7 +211,7 @@ export function drawToken(
     while (add());
     mass = likely.reduce((sum, { weight }) => sum + weight, 0);
   }
-  // The nucleus holds each token before which less than `topP` of the probability lies.
+  // A token is in the nucleus if the likelier ones have less than `topP` of the probability.
   let nucleus = Infinity;
   if (topP < 1) {
     let before = 0,
@@ -228,7 +239,7 @@ export interface GenerateOptions {
   readonly batchSize: number;
   /** Default: greedy. */
   readonly sampling?: Sampling;
-  /** The random stream of a prompt, by its index, where tokens are sampled. */
+  /** Returns the random stream of a prompt, by the prompt's index. Needed with `sampling`. */
   readonly random?: (prompt: number) => RandomStream;
   /** Called after each batch with the number of prompts done, and awaited. */
   readonly onBatch?: (done: number) => Promise<void> | void;
@@ -237,11 +248,11 @@ export interface GenerateOptions {
 export interface Generated {
   /** The new tokens, without the one that ended the text. */
   readonly ids: readonly number[];
-  /** Whether a stop ended the text, and not `maxNewTokens`. */
+  /** Whether one of `stops` ended the text, and not `maxNewTokens`. */
   readonly ended: boolean;
 }
 
-/** Chooses the next token of each row by its logits (B, V). `prompts`: the rows' indexes. */
+/** Chooses each row's next token from logits (B, V). `prompts`: the index of each row's prompt. */
 type Choose = (logits: Tensor2D, prompts: readonly number[]) => number[];
 
 const notFiniteFault = (prompt: number): UserFault =>
@@ -270,7 +281,10 @@ const chooseLikeliest: Choose = (logits, prompts) => {
   });
 };
 
-/** Returns a choice by drawing from each prompt's own stream, so that batches change no text. */
+/**
+ * Returns a `Choose` that draws each token from the stream of its prompt, so that a text does not
+ * depend on its batch.
+ */
 function chooseByDrawing(sampling: Sampling, random: (prompt: number) => RandomStream): Choose {
   const streams = new Map<number, RandomStream>();
   return (logits, prompts) => {
@@ -286,7 +300,10 @@ function chooseByDrawing(sampling: Sampling, random: (prompt: number) => RandomS
   };
 }
 
-/** Continues one batch, `rows` at the indexes `prompts`. Adds the new tokens to `out`, by index. */
+/**
+ * Continues one batch: the texts of `rows` at the indexes `prompts`. Adds the new tokens of each to
+ * `out` at its index.
+ */
 function continueBatch(
   network: Pick<Network, 'forward'>,
   rows: readonly TokenRow[],
@@ -298,7 +315,7 @@ function continueBatch(
   const cache = new KeyValueCache(prompts.length);
   try {
     let live = [...prompts];
-    // Without its answer, a row's last token is read.
+    // A causal-LM head reads the last token of a row that has no answer.
     let batch: readonly TokenRow[] = prompts.map((prompt) => {
       const { ids, typeIds } = at(rows, prompt);
       return { ids, typeIds };
@@ -331,7 +348,11 @@ function continueBatch(
   }
 }
 
-/** `network`: with a causal-LM head. Throws UserFault for a logit that is not finite. */
+/**
+ * Continues each prompt, and returns the new tokens in the order of the prompts. Throws UserFault
+ * where the logits are not finite.
+ * @param network a model with a causal-LM head
+ */
 export async function generate(
   network: Pick<Network, 'forward'>,
   prompts: readonly TokenRow[],

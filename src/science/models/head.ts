@@ -17,9 +17,9 @@ const headSpecs = (architecture: Architecture, config: unknown): ParameterSpec[]
   architecture.parameters(config).filter(({ name }) => within(name, architecture.headModules));
 
 /**
- * Reads the parameters of a classification head, by canonical name: none for a pretrained head
- * (cloze), which is part of the checkpoint. Throws UserFault where the folder has no head for this
- * number of classes and this width.
+ * Reads the parameters of `headModules`, by canonical name. The map is empty for a pretrained head
+ * (cloze), which has none. Throws UserFault where the folder has no head for this number of classes
+ * and this width.
  */
 export async function readHead(
   dir: string,
@@ -49,8 +49,8 @@ export async function readHead(
 
 /**
  * Throws UserFault where a classifier's classes (id2label) are the data's in another order, so that
- * its logits would be read as those of other classes. Names that are not the data's tell nothing of
- * the order.
+ * its logits would be taken for those of other classes. Does not throw if id2label lacks the name
+ * of one of the data's classes, since it tells nothing of the order in that case.
  */
 export async function checkLabelOrder(
   dir: string,
@@ -79,7 +79,10 @@ export async function checkLabelOrder(
   );
 }
 
-/** The head in a PEFT folder; undefined if it has none, or one for another number of classes. */
+/**
+ * Reads the parameters of `headModules` from a PEFT folder. Returns undefined if the architecture
+ * has none, `dir` is no PEFT folder, or it holds no head for this number of classes.
+ */
 export async function readAdapterHead(
   dir: string,
   { architecture, config }: Pick<Network, 'architecture' | 'config'>,

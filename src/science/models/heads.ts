@@ -39,10 +39,13 @@ export interface HeadPart {
   readonly vectors: readonly VectorLayer[];
   /** All parameters of the head, including those of its linear layers. */
   readonly parameters: readonly ParameterSpec[];
-  /** Names that checkpoints may give the token table as the head's output table. */
+  /** Names under which checkpoints may hold the token table again, as the head's output table. */
   readonly tied: readonly string[];
   reads(batch: readonly TokenRow[]): Reads;
-  /** The outputs. x: (Q, h) → (Q, O), or (B, O) where the head pools. */
+  /**
+   * Computes the outputs. `rows`: which row of the batch each row of x belongs to.
+   * x: (Q, h) → (Q, O), or (B, O) if the head takes a mean.
+   */
   outputs(x: Tensor2D, rows: TokenMap, context: ForwardContext): Tensor2D;
 }
 
@@ -137,7 +140,7 @@ function clozePart(
     linears: [{ ...dense, adaptable: head.adaptable ?? true, onePerText: true }],
     vectors: [
       ...normVectors(norm, dense.out, { onePerText: true }),
-      // The outputs are those of C tokens, and so have C entries of the bias over the vocabulary.
+      // Only the logits of C tokens are computed, with C entries of the bias over the vocabulary.
       { name: ofBias, in: dense.out, out: tokens.length, bias: true, onePerText: true },
     ],
     parameters: [
@@ -145,7 +148,7 @@ function clozePart(
       ...normParameters(norm, dense.out),
       { ...bias, shape: [model.vocabulary] },
     ],
-    // Checkpoints may name the token table as the decoder's weight, beside its bias.
+    // Checkpoints may hold the token table once more as the weight that goes with this bias.
     tied: [bias.name, ...(bias.aliases ?? [])].map((name) => name.replace(/bias$/, 'weight')),
     reads: maskTokens,
     outputs: (states, rows, context) => {
@@ -163,7 +166,7 @@ function clozePart(
   };
 }
 
-/** Returns the part of a causal-LM head, which has no layer of its own if its output is tied. */
+/** Returns the part of a causal-LM head. With a tied output it has no layers and no parameters. */
 function causalLmPart({ output, tied, aliases = [] }: CausalLmHead, tokenTable: string): HeadPart {
   const own: Projection[] = tied ? [] : [output];
   return {
@@ -180,7 +183,7 @@ function causalLmPart({ output, tied, aliases = [] }: CausalLmHead, tokenTable: 
   };
 }
 
-/** Returns what a head adds to a model. `classes`: C, for a classifier. */
+/** Returns what a head adds to a model. `classes`: C, which only a classifier reads. */
 export function describeHead(body: Body, head: Head, classes: number): HeadPart {
   const { classifier, cloze, causalLm } = body.model.heads;
   if (head.type === 'classifier') return classifierPart(body.model, classifier, classes);
@@ -203,7 +206,7 @@ function verbalizerLogits(
   tokens: readonly number[],
 ): Tensor2D {
   const [V] = table.shape;
-  // A pretraining head's loss reads every column, in order.
+  // The masked-LM loss asks for the logits of the whole vocabulary, in order.
   const isWholeTable = tokens.length === V && tokens.every((token, c) => token === c);
   return differentiable([x, table, bias], {
     forward: () => {

@@ -9,7 +9,7 @@ import type { Reads, TokenMap, TokenRow } from './types.ts';
 export interface Padding {
   /** T, the number of positions in a row. */
   readonly width: number;
-  /** Null where no row needs padding, so that (S) and (B·T) are the same order. */
+  /** Null where no row needs padding: then the S tokens are the B·T positions, in order. */
   readonly index: {
     /** (B·T): the token at each padded position; token 0 where there is padding. */
     readonly padded: Tensor1D;
@@ -31,7 +31,7 @@ export interface Layout {
   readonly all: Tokens;
   /** The tokens that the head reads, (Q). */
   readonly read: Tokens & {
-    /** Their index into S; null where they are all tokens in order. */
+    /** The index of each among the S tokens, (Q); null where the head reads all S in order. */
     readonly index: Tensor1D | null;
   };
 }
@@ -83,8 +83,10 @@ function tokensOf({ example, place }: Reads, batch: number): Tokens {
 }
 
 /**
- * The layout of a batch whose head reads `reads`. Its tensors belong to the enclosing tf.tidy.
- * `starts`: each row's first position, if a cache has tokens before it.
+ * Returns the layout of a batch whose head reads `reads`. Its tensors belong to the enclosing
+ * tf.tidy.
+ * @param starts the position of each row's first token, where a cache holds tokens before it;
+ *   default: 0
  */
 export function layOut(
   batch: readonly TokenRow[],
@@ -128,26 +130,28 @@ export const rowsOf = ({ all }: Layout, queries: Tokens): FusedRows => ({
   places: tf.tensor1d(queries.places, 'int32'),
 });
 
-/** Which keys of its row a query sees: up to its own if `causal`, and within the window. */
+/** Which keys of its row a query sees: those within the window; if `causal`, none after itself. */
 export interface Sight {
   readonly causal: boolean;
   /** A query sees tokens less than this many positions away. */
   readonly window?: number | undefined;
 }
 
-/** Added to the score of a key that is not seen, whose weight is then zero. */
+/** What is added to the score of a key that is not seen, so that its weight is zero. */
 export const UNSEEN = -1e9;
 
 /**
- * 0 where a query sees a key, −1e9 elsewhere: (B, 1, 1, T) where all queries of a row see the same,
- * else (B, 1, G·Tq, T), the queries of each of G groups of heads after one another. Null where
- * every query sees every key of the padded batch.
+ * Returns what is added to the scores: 0 where a query sees a key, −1e9 elsewhere. (B, 1, 1, T)
+ * where all queries of a row see the same keys, else (B, 1, G·Tq, T), with the queries of the G
+ * heads of a group one head after the other. Null where every query sees every key of the padded
+ * batch.
+ * @param groupSize G, the number of heads that share keys and values
  */
 export function maskOf(
   { lengths, all }: Layout,
   queries: Tokens,
   { causal, window = Infinity }: Sight,
-  groups = 1,
+  groupSize = 1,
 ): Tensor4D | null {
   const batch = lengths.length,
     T = all.padding.width;
@@ -158,7 +162,7 @@ export function maskOf(
     return tf.tensor4d(values, [batch, 1, 1, T]);
   }
   const Tq = queries.padding.width;
-  // Padded queries see every key, so that their softmax is finite; their result is not read.
+  // Padding among the queries sees every key, so that its softmax is finite. It is not read.
   const values = new Float32Array(batch * Tq * T);
   const next = new Array<number>(batch).fill(0);
   queries.map.example.forEach((b, i) => {
@@ -170,15 +174,16 @@ export function maskOf(
     values.fill(UNSEEN, row + end, row + T);
   });
   const mask = tf.tensor4d(values, [batch, 1, Tq, T]);
-  return groups === 1 ? mask : tf.tile(mask, [1, 1, groups, 1]);
+  return groupSize === 1 ? mask : tf.tile(mask, [1, 1, groupSize, 1]);
 }
 
-/** The most logits of a batch of several rows: 64 MiB, of which a pass holds a few copies. */
+/** The most logits of a batch of several rows. They take 64 MiB, and a pass holds a few copies. */
 export const MOST_LOGITS = 2 ** 24;
 
 /**
- * Yields batches of rows of similar length, as indexes, longest first: at most `batchSize` rows and
- * MOST_LOGITS logits each. Rows of one length keep their order.
+ * Yields batches of rows of similar length, as indexes, longest first. A batch has at most
+ * `batchSize` rows and, unless it is a single row, MOST_LOGITS logits. Rows of the same length keep
+ * their order.
  * @param logits the number of logits of a row; default: 0
  */
 export function* similarLengths(

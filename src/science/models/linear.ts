@@ -140,7 +140,7 @@ export const columns = (x: Tensor2D, start: number, count: number): Tensor2D =>
     ],
   });
 
-/** Returns part `which`, 0 to 2, of the three parts of each head. x: (S, H·3·d) → (S, H·d) */
+/** Returns the queries (`which` 0), keys (1) or values (2) of all heads. (S, H·3·d) → (S, H·d) */
 export const partOfHeads = (x: Tensor2D, heads: number, which: number): Tensor2D => {
   const [S, n] = x.shape,
     d = n / heads / 3;

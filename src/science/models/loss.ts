@@ -21,7 +21,7 @@ export function oneHot(labels: readonly number[], classes: number): Tensor2D {
   return tf.tensor2d(values, [labels.length, classes]);
 }
 
-/** The weight v_b of each row in the mean loss: see `crossEntropy`. */
+/** Returns the weight v_b of each row in the loss (see `crossEntropy`). `weights`: by class. */
 function rowWeights(labels: readonly number[], weights?: readonly number[]): number[] {
   const own = labels.map((label) => (weights === undefined ? 1 : at(weights, label))),
     total = own.reduce((sum, weight) => sum + weight, 0);
@@ -71,8 +71,8 @@ export function crossEntropy(
 }
 
 /**
- * Returns the mean over the batch of (f_b − y_b)², as torch.nn.MSELoss, which transformers takes
- * under `problem_type` regression. outputs: (B, 1), labels: y, (B).
+ * Returns the mean over the batch of (f_b − y_b)², as does torch.nn.MSELoss, transformers' loss for
+ * `problem_type` regression. outputs: f, (B, 1), labels: y, (B).
  *
  *     d/df_b = 2 (f_b − y_b)/B
  */

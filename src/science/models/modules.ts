@@ -16,12 +16,12 @@ export const moduleName = (architecture: Architecture, layer: string): string =>
   architecture.externalName(`${layer}.weight`).replace(/\.weight$/, '');
 
 export interface TargetRule {
-  /** A list of names or their dotted ends; a string is a regular expression for whole names. */
+  /** A list of names or dotted ends of names; or a regular expression for the whole name. */
   readonly targets: string | readonly string[];
   readonly exclude?: string | readonly string[] | undefined;
-  /** The layer numbers that a list of targets is restricted to. */
+  /** The layer numbers that a list of targets is restricted to. Absent or empty: all. */
   readonly layers?: readonly number[];
-  /** Regular expressions for the name before the layer number. Default: any name. */
+  /** Regular expressions for the parts right before the layer number. Default: any parts. */
   readonly layersPattern?: readonly string[] | undefined;
 }
 
@@ -31,14 +31,15 @@ const EXPRESSION_LENGTH = 1000,
 type Search = [source: string, wrapped: string, module: string];
 const searchOnce = memoized((asked: string) => search(...(JSON.parse(asked) as Search)));
 
-/** `search`, computed once for the same arguments: each training of a grid has the same. */
+/** `search`, computed once for the same arguments, which all trainings of a grid share. */
 const cachedSearch = (...asked: Search): RegExpExecArray | null =>
   searchOnce(JSON.stringify(asked));
 
 /**
- * Returns the match of `wrapped`, made from an expression that the user wrote for Python
- * (`source`), in a module's name. In `u` mode JavaScript rejects what the two languages might read
- * differently. The time is limited: `(a+)+` may take forever even on a short name.
+ * Returns the match of the regular expression `wrapped` in a module's name; null if there is none.
+ * `wrapped` contains `source`, which the user wrote for Python: in `u` mode JavaScript rejects what
+ * the two languages might read differently. Throws UserFault if the expression is too long, cannot
+ * be read or takes too long, as `(a+)+` may even on a short name.
  */
 function search(...[source, wrapped, module]: Search): RegExpExecArray | null {
   const quoted = JSON.stringify(source.slice(0, 80));
@@ -67,15 +68,15 @@ function search(...[source, wrapped, module]: Search): RegExpExecArray | null {
 export const isNamed = (module: string, name: string): boolean =>
   module === name || module.endsWith(`.${name}`);
 
-/** Whether a list has the name or a dotted end of it, or an expression matches the whole name. */
+/** Whether a list has the module's name or a dotted end of it, or a text matches the whole name. */
 const isAmong = (module: string, names: string | readonly string[]): boolean =>
   typeof names === 'string'
     ? cachedSearch(names, `^(?:${names})$`, module) !== null
     : names.some((name) => isNamed(module, name));
 
 /**
- * Returns the layer number in a module's name: the first part that is a number, after two other
- * parts or, if `patterns` are given, after what one of them matches. Null where there is none.
+ * Returns the layer number in a module's name: the first part that is a number and follows at least
+ * two parts or, if `patterns` are given, follows what one of them matches. Null if there is none.
  */
 export function layerNumber(module: string, patterns: readonly string[] = []): number | null {
   const matches =
@@ -100,7 +101,10 @@ export function isTargeted(
   return number !== null && layers.includes(number);
 }
 
-/** Returns the first key, an expression, that matches the name or a dotted end of it, or null. */
+/**
+ * Returns the first of `keys`, regular expressions, that matches the module's name or a dotted end
+ * of it; null if none does.
+ */
 export function patternKey(keys: readonly string[], module: string): string | null {
   return keys.find((key) => cachedSearch(key, `^(?:.*\\.)?(?:${key})$`, module) !== null) ?? null;
 }

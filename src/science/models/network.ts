@@ -27,18 +27,18 @@ export type Tensors = ReadonlyMap<string, Tensor>;
 
 export interface ForwardOptions {
   readonly dropout?: ForwardContext['dropout'];
-  /** Present while training: the stream of a name for the adapter's dropout in this step. */
+  /** Present while training: returns the stream of a name for the adapter's dropout in a step. */
   readonly adapterRandom?: (name: string) => RandomStream;
   /** Called with the input of each linear layer, the head's too, (S, n). */
   readonly onLinear?: (x: Tensor2D) => void;
   readonly tap?: Tap;
-  /** Needs `tap`. */
+  /** Give `tap` too: without it, tensors that this tap may keep are freed. */
   readonly vectorTap?: VectorTap;
-  /** Weights by layer that hold what the adapter adds, as `Network.merged` returns them. */
+  /** Weights by layer that include what the adapter adds, as `Network.merged` returns them. */
   readonly merged?: ReadonlyMap<string, Tensor2D>;
-  /** The tokens before those of the batch, while text is generated. */
+  /** Present while text is generated: holds the tokens before those of the batch. */
   readonly cache?: KeyValueCache;
-  /** Whether to return the logits after every layer, (L·B, C), by `layerwise`. */
+  /** Whether to return the outputs after every layer, (L·Q, O), as `Architecture.layerwise`. */
   readonly layerwise?: boolean;
 }
 
@@ -51,29 +51,38 @@ export interface Network {
   readonly linears: readonly LinearLayer[];
   /** Every parameter of the model and of the adapter. */
   readonly parameters: readonly ParameterSpec[];
-  /** The names of the trained parameters, in order. */
+  /** The names of the trained parameters: the adapter's, then the model's. */
   readonly trainable: readonly string[];
   /** The initial values of the trained parameters. The network disposes of them. */
   readonly initial: Tensors;
-  /** The model's parameters that were trained, given, or drawn since the checkpoint lacks them. */
+  /**
+   * The names of the model's parameters that may differ from the checkpoint's: those that are
+   * trained, given (`NetworkOptions.head`), set by the adapter, or drawn since it lacks them.
+   */
   readonly changed: readonly string[];
-  /** The model's parameters that were drawn, since the checkpoint lacks them. */
+  /** The names of the model's parameters that were drawn, since the checkpoint lacks them. */
   readonly drawn: readonly string[];
-  /** The initial value of any parameter, trained or frozen. */
+  /** Returns the initial value of any parameter, trained or frozen. */
   frozen(name: string): Tensor;
-  /** The initial value of any parameter, in main memory. */
+  /** Reads the initial value of any parameter into main memory. */
   read(name: string): Promise<HostTensor>;
-  /** By layer, the weights with what the adapter initially adds. They belong to the network. */
+  /**
+   * Returns the weights that include what the adapter adds at the start, by layer. They belong to
+   * the network.
+   */
   merged(): ReadonlyMap<string, Tensor2D>;
-  /** A parameter's name in the file of the base checkpoint, else that in transformers. */
+  /** Returns a parameter's name in the base checkpoint's file or, if not there, in transformers. */
   fileName(name: string): string;
   /**
-   * The head's outputs (Q, O), such as logits (B, C), or (L·Q, O) with `layerwise`. Must be called
-   * within tf.tidy.
+   * Returns the head's outputs (Q, O), such as logits (B, C); with `layerwise`, (L·Q, O). Must be
+   * called within tf.tidy.
    * @param trained values of the trained parameters. Default: their initial values
    */
   forward(batch: readonly TokenRow[], trained?: Tensors, options?: ForwardOptions): Tensor2D;
-  /** As `Architecture.hiddenStates`, which must be there. Must be called within tf.tidy. */
+  /**
+   * As `Architecture.hiddenStates`. Throws if the architecture has no such function. Must be called
+   * within tf.tidy.
+   */
   hiddenStates(
     batch: readonly TokenRow[],
     trained?: Tensors,
@@ -87,19 +96,25 @@ export interface NetworkOptions {
   readonly model: ModelSource;
   readonly adapter: Adapter;
   readonly classes: number;
-  /** The seed of a random model, and of what is lacking, by stream (seed, 'head', name). */
+  /** Seeds a random model, and what a checkpoint lacks (by stream (seed, 'head', name)). */
   readonly seed: number;
-  /** What replaces the checkpoint's parameters: a head, or what a training changed. */
+  /** Parameters in place of the checkpoint's, by name: a head, or all that a training changed. */
   readonly head?: ReadonlyMap<string, HostTensor>;
-  /** Whether nothing is trained: kernels differentiate only with respect to what a tap adds. */
+  /**
+   * Whether nothing is trained: all parameters are constants. Kernels need no more, since they
+   * differentiate with respect to what a tap adds.
+   */
   readonly evaluation?: boolean;
   /** Names of parameters in the base checkpoint, where `model` is another checkpoint. */
   readonly fileNames?: ReadonlyMap<string, string>;
-  /** How PyTorch holds what is not trained; only that engine has it. Default: as float32. */
+  /** How PyTorch holds the frozen weights. Default: float32, as always in the other engines. */
   readonly weights?: HeldWeights;
 }
 
-/** Returns `random` with a new stream whenever a name comes again, as of a layer applied twice. */
+/**
+ * Returns a function like `random`, but with a new stream each time that a name comes again, as for
+ * a layer that is applied twice.
+ */
 function perUse(random: (name: string) => RandomStream): (name: string) => RandomStream {
   const uses = new Map<string, number>();
   return (name) => {
@@ -144,9 +159,9 @@ function passesOf(
         vectorTap &&
         ((name, x, y, tokens) =>
           within(name, architecture.headModules) ? y : vectorTap(name, x, y, tokens)),
-      // A tap may keep the tensors that it is shown, so nothing is freed under one.
+      // A tap may keep the tensors that it is shown, so nothing is freed while there is one.
       scope: (part) => (tap === undefined ? tf.tidy(part) : part()),
-      // A tap looks at each row by itself, so that no two may share what enters a layer.
+      // A tap looks at each row by itself, so each row has its own copy of what enters a layer.
       copies: tap && Int32Array.from(batch, (_, b) => b),
       dropout,
       cache,
@@ -239,9 +254,10 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
 }
 
 /**
- * Returns a network that reads each batch in reverse. Rows do not influence each other, so logits,
- * in the order of the batch, and gradients, sums over the rows, differ by rounding only. Not for
- * training with dropout, whose masks go by position in the batch.
+ * Returns a network that computes each batch in reverse order, and returns its logits in the order
+ * of the batch. Rows do not influence each other, so logits and gradients, which are sums over the
+ * rows, differ only by rounding. Not for training with dropout, whose masks go by position in the
+ * batch.
  */
 export function readReversed(network: Network): Network {
   return {

@@ -21,20 +21,23 @@ function standardised(
   return { normed: tf.mul(shifted, inverse), inverse };
 }
 
-/** x ↦ ẑ = ∂y/∂γ of a norm, (S, h) → (S, h). The function is not differentiable itself. */
+/** Returns x ↦ ẑ = ∂y/∂γ of a norm, (S, h) → (S, h), a function without a gradient. */
 export const unitOf =
   (kind: 'layer' | 'rms', epsilon: number) =>
   (x: Tensor2D): Tensor2D =>
     standardised(x, kind === 'layer', epsilon).normed as Tensor2D;
 
-/** What the gradient of a norm uses: ẑ, 1/√(var z + ε) and γ. */
+/** What the gradient of a norm uses: ẑ, `inverse` as `standardised` returns it, and γ. */
 type Saved = readonly [normed: Tensor, inverse: Tensor, gamma: Tensor];
 
 /** The factor on ẑ: γ, or 1 + γ for a norm with an offset. (h) */
 const scaleOf = (gamma: Tensor, { offset }: NormKind): Tensor =>
   offset ? tf.add(gamma, 1) : gamma;
 
-/** dz = (g − mean g − ẑ · mean(g·ẑ)) · inverse,  g = γ·dy;  without mean g where not centred. */
+/**
+ * dz = (g − mean g − ẑ · mean(g·ẑ)) · inverse,  g = γ·dy. Where not centred, mean g is left out;
+ * with an offset, g = (1 + γ)·dy.
+ */
 function gradientOfInput(dy: Tensor, saved: Saved, kind: NormKind): Tensor {
   if (hasFused()) return fusedNormGradient(dy, saved, kind);
   const [normed, inverse, gamma] = saved;
@@ -95,7 +98,7 @@ export const layerNorm = (
   epsilon: number,
 ): Tensor2D => addNorm(x, null, gamma, beta, LAYER, epsilon);
 
-/** The norm of x + residual, or of x. Both: (S, h), whose rows belong to `tokens` → (S, h). */
+/** Applies a norm to x + residual. Both: (S, h), whose rows belong to `tokens` → (S, h). */
 export function normalised(
   { name, kind, epsilon, bias = kind === 'layer', offset = false }: Norm,
   x: Tensor2D,
@@ -110,7 +113,7 @@ export function normalised(
   return vectorTap(name, () => (residual === null ? x : add(x, residual)), y, tokens);
 }
 
-/** The norm of each head's features, (d). x: (S, H·d), whose rows belong to `tokens` → (S, H·d). */
+/** Applies a norm to each head's d features. x: (S, H·d), whose rows belong to `tokens`. */
 export function headNormalised(
   norm: Norm,
   x: Tensor2D,
@@ -122,7 +125,7 @@ export function headNormalised(
   const rows = tf.reshape<Rank.R2>(x, [S * heads, n / heads]);
   const exampleByHead = (): Int32Array =>
     Int32Array.from({ length: S * heads }, (_, i) => at(example, Math.floor(i / heads)));
-  // Only a tap asks which row of the batch a row belongs to.
+  // Only a tap reads which row of the batch a row of x belongs to.
   const map = { batch, example: context.vectorTap === undefined ? example : exampleByHead() };
   return tf.reshape(normalised(norm, rows, map, context), [S, n]);
 }

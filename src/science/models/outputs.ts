@@ -1,6 +1,6 @@
 /**
- * Which tokens a head reads, what its outputs are to predict, and the outputs of a row that
- * kernels, Fisher information and the linearised model are made of.
+ * Which tokens a head reads, what its outputs are to predict, and the outputs of a row from which
+ * kernels, Fisher information and the linearised model are computed.
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -32,8 +32,9 @@ function oneTokenEach(batch: readonly TokenRow[], place: (row: TokenRow) => numb
 export const firstTokens = (batch: readonly TokenRow[]): Reads => oneTokenEach(batch, () => 0);
 
 /**
- * Reads each row's last token that is not padding (null: none is), or the first. So does
- * transformers: where `pad_token_id` is that of eos, it reads the token before eos.
+ * Reads each row's last token that is not the padding token, or its first if all are. `padding`:
+ * null if there is no padding token. As in transformers, it is the token before eos that is read
+ * where eos is the padding token too.
  */
 export const lastTokens = (batch: readonly TokenRow[], padding: number | null): Reads =>
   oneTokenEach(batch, ({ ids, vocabularyIds = ids }) =>
@@ -51,8 +52,8 @@ export const maskTokens = (batch: readonly TokenRow[]): Reads =>
   });
 
 /**
- * Reads the token before each token to predict: before each token of the answer, unless the row
- * marks others; without an answer, the last token.
+ * Reads the token before each token that is to be predicted: these are the ones that `marks` marks
+ * or, without it, those of the answer. In a row with neither, reads the last token.
  */
 export function beforeAnswers(batch: readonly TokenRow[]): Reads {
   const example: number[] = [],
@@ -74,13 +75,20 @@ export function beforeAnswers(batch: readonly TokenRow[]): Reads {
 const markedPositions = (marks: Int32Array): number[] =>
   [...marks.keys()].filter((t) => marks[t] === 1);
 
-/** Returns the tokens to predict, which follow those of `beforeAnswers`: none without an answer. */
+/**
+ * Returns the tokens that are to be predicted, each of which follows one of `beforeAnswers`. A row
+ * without answer and marks has none.
+ */
 export const answerTokens = (batch: readonly TokenRow[]): number[] =>
   batch.flatMap(({ ids, answer = ids.length, marks }) =>
     marks === undefined ? [...ids.subarray(answer)] : markedPositions(marks).map((t) => at(ids, t)),
   );
 
-/** Replaces ids by rows of a smaller token table (`place`: by id), and keeps them beside it. */
+/**
+ * Returns a row whose `ids` number the rows of a smaller token table, and whose `vocabularyIds` are
+ * its ids in the vocabulary.
+ * @param place id → row of the table
+ */
 export const inTable = <R extends TokenRow>(row: R, place: ReadonlyMap<number, number>): R => ({
   ...row,
   ids: row.ids.map((id) => named(place, id)),
@@ -89,7 +97,7 @@ export const inTable = <R extends TokenRow>(row: R, place: ReadonlyMap<number, n
 
 export interface Outputs {
   readonly of: OutputsOf;
-  /** O: the classes, or 1. */
+  /** O: the number of classes, or 1 for log p(answer). */
   readonly count: number;
 }
 
@@ -101,7 +109,7 @@ export const outputsOf = ({
     ? { of: 'log p(answer)', count: 1 }
     : { of: 'class logits', count: classes };
 
-/** Returns the function that counts a row's logits: C, or V for each token that is read. */
+/** Returns a function that counts a row's logits: C, or V for each token that is read. */
 export function logitCounter({
   architecture,
   classes,
@@ -113,7 +121,8 @@ export function logitCounter({
 }
 
 /**
- * The outputs of each row, (B, O), within tf.tidy. Throws where a row to complete has no answer.
+ * Returns the outputs of each row, (B, O). Must be called within tf.tidy. Throws where a row has no
+ * answer under a causal-LM head.
  */
 export function rowOutputs(
   network: Network,
@@ -126,7 +135,8 @@ export function rowOutputs(
 }
 
 /**
- * Returns log p(answer | prompt) of each row, (B, 1): the sum over the tokens of its answer,
+ * Returns log p(answer | prompt) of each row, (B, 1): the sum over the tokens q of its answer, each
+ * with logits f_q,
  *
  *     Σ_q log softmax(f_q)[target_q],   d/df_q = onehot_q − softmax(f_q).
  *

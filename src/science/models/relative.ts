@@ -2,8 +2,8 @@
  * Disentangled attention (He et al. 2021): the part of the scores that depends on how far query and
  * key are apart. A table has a row for each relative position; the rows become keys (content to
  * position, c2p) and queries (position to content, p2c) through linear layers. The rows belong to
- * the whole batch: they enter a layer once for each copy that the context asks for. Only those rows
- * enter that the longest text can reach.
+ * the whole batch: they enter a layer once for each copy of the table (`ForwardContext.copies`).
+ * Only the rows of distances within the longest text enter.
  */
 import type { Rank, Tensor, Tensor1D, Tensor2D, Tensor4D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -32,10 +32,14 @@ export function relativeRow({ span, buckets }: RelativeTable, distance: number):
   return rowAt(Math.sign(distance) * (Math.ceil(f(share * (middle - 1))) + middle));
 }
 
-/** What the layers share of one table for one batch. T: the width of the batch. */
+/**
+ * What the layers share of one table for one batch. T: the tokens of the longest text. R: the rows
+ * of the table for distances within it. K: the copies of the table.
+ */
 export interface RelativeRows {
-  /** The rows within reach, those of each of K copies after one another, (K·R, h). */
+  /** The R rows of each of the K copies, copy after copy, (K·R, h). */
   readonly rows: Tensor2D;
+  /** For each of `rows`, the first row of the batch that reads its copy. */
   readonly map: TokenMap;
   /**
    * G: the batch is seen as G groups of B/G rows; a group reads one copy. G is K if every copy has
@@ -43,19 +47,19 @@ export interface RelativeRows {
    */
   readonly groups: number;
   /**
-   * The row of each distance for each group, (G·2T): T − 1, …, 1 − T for c2p and 1 − T, …, T − 1
-   * for p2c. The last of each 2T is never read.
+   * For each group and each distance, the index in `rows`, (G·2T). The distances are T − 1, …, 1 −
+   * T for c2p, and 1 − T, …, T − 1 for p2c. The last of each 2T entries is never read.
    */
   readonly c2p: Tensor1D;
   readonly p2c: Tensor1D;
-  /** The places of the tokens that the head reads, among all T of their row. */
+  /** For each token that the head reads, its place among all T places of its row. */
   readonly read: Padding;
 }
 
 /**
- * Returns the first row of the batch that reads each copy of the table, and each row's copy,
- * counted from 0. Rows with the same number in `copies` follow each other; without it, all read one
- * copy.
+ * Returns, for each copy of the table, the first row of the batch that reads it (`firsts`); and for
+ * each row of the batch its copy, counted from 0 (`copyOf`). Rows with the same number in `copies`
+ * follow each other. Without `copies`, all rows read one copy.
  */
 function copiesOf(batch: number, copies: ForwardContext['copies']) {
   const firsts: number[] = [],
@@ -67,7 +71,7 @@ function copiesOf(batch: number, copies: ForwardContext['copies']) {
   return { firsts, copyOf };
 }
 
-/** Returns the places, among all T tokens of their row, of the tokens that the head reads. */
+/** Returns, for each token that the head reads, its place among all T places of its row. */
 function readPadding({ lengths, all, read }: Layout): Padding {
   if (read.index === null) return all.padding;
   const T = all.padding.width,
@@ -94,10 +98,10 @@ export function openRelative(
     R = relativeRow(table, T - 1) - first + 1;
   const { firsts, copyOf } = copiesOf(batch, context.copies),
     K = firsts.length;
-  // Groups read a copy each; where copies differ in size, each row of the batch is a group.
+  // A group is all rows of a copy or, if copies have different numbers of rows, a single row.
   const even = firsts.every((b, k) => b * K === k * batch);
   const copyOfGroup = even ? firsts.map((_, k) => k) : copyOf;
-  /** Returns, for each group, the row at the distance of each j below 2T, (G·2T). */
+  /** Returns, for each group and each j below 2T, the index in `rows` for distance(j), (G·2T). */
   const indexOf = (distance: (j: number) => number): Tensor1D =>
     tf.tensor1d(
       copyOfGroup.flatMap((copy) =>
@@ -133,7 +137,7 @@ export function openRelative(
 /** out[·, i, j] = x[·, i, j − i + T − 1]. (N, T, 2T) → (N, T, T). */
 function skew(x: Tensor, T: number): Tensor {
   const N = x.size / (2 * T * T);
-  // Row by row in one line, an entry's place is i(2T − 1) + j + T − 1.
+  // With all rows in one line, the entry for (i, j) has the place i(2T − 1) + j + T − 1.
   const line = tf.slice(tf.reshape(x, [N, 2 * T * T]), [0, T - 1], [N, T * (2 * T - 1)]);
   return tf.slice(tf.reshape(line, [N, T, 2 * T - 1]), [0, 0, 0], [N, T, T]);
 }
@@ -165,10 +169,11 @@ interface TermShape {
 }
 
 /**
- * The part of the scores that x, queries or keys, has with the relative positions, each at the
- * distance of query and key. x: (S, H·d), positions: (G·2T, H·d) → (B, H, T, T).
+ * Returns a term D of the scores: the product of x, queries or keys, with the position vector at
+ * the distance of query and key, times the scale s. x: (S, H·d), positions P: (G·2T, H·d) → (B, H,
+ * T, T).
  *
- *     D = skew(s·X Pᵀ), (T, T) or its transpose;  dX = s·dS P;  dP = s·dSᵀX,  dS = unskew(dD)
+ *     E = s·X Pᵀ;  D = skew(E), transposed for keys;  dE = unskew(dD);  dX = s·dE P;  dP = s·dEᵀX
  */
 function term(x: Tensor2D, positions: Tensor2D, shape: TermShape): Tensor4D {
   const { batch, heads, groups: G, scale, padding, keys } = shape;
@@ -191,7 +196,7 @@ function term(x: Tensor2D, positions: Tensor2D, shape: TermShape): Tensor4D {
     backward: (dy, [X, P, ...rest], needs) => {
       const apart = tf.transpose(tf.reshape(dy, [G, n, heads, T, T]), [0, 2, 1, 3, 4]);
       const own = tf.reshape(apart, [G * heads * n, T, T]);
-      const dS = tf.reshape(unskew(keys ? tf.transpose(own, [0, 2, 1]) : own, T), [
+      const dE = tf.reshape(unskew(keys ? tf.transpose(own, [0, 2, 1]) : own, T), [
         G,
         heads,
         n * T,
@@ -199,10 +204,10 @@ function term(x: Tensor2D, positions: Tensor2D, shape: TermShape): Tensor4D {
       ]);
       return [
         needs[0]
-          ? unpad(tf.mul(tf.matMul(dS, P), scale), grouped(restored(padding, rest)), G) // (S, H·d)
+          ? unpad(tf.mul(tf.matMul(dE, P), scale), grouped(restored(padding, rest)), G) // (S, H·d)
           : null,
         // X was multiplied by the scale already.
-        needs[1] ? unpad(tf.matMul(dS, X, true, false), ofPositions, G) : null, // (G·2T, H·d)
+        needs[1] ? unpad(tf.matMul(dE, X, true, false), ofPositions, G) : null, // (G·2T, H·d)
       ];
     },
   });
@@ -232,14 +237,14 @@ interface RelativeShape {
   readonly heads: number;
   readonly scale: number;
   readonly layout: Layout;
-  /** Whether the queries are those of the tokens that the head reads. */
+  /** Whether only the tokens that the head reads have queries, as in the last layer. */
   readonly last: boolean;
 }
 
 /**
- * Returns what relative positions add to the scores, (B, H, Tq, T). There is at least one term.
- * q: (Q, H·d), k: (S, H·d).
- * @param dropped the dropout of the table's rows, which each layer draws anew
+ * Returns what relative positions add to the scores, (B, H, Tq, T). At least one of `key` and
+ * `query` must not be null. q: (Q, H·d), k: (S, H·d).
+ * @param dropped the dropout of the table's rows, whose mask each layer draws anew
  */
 export function relativeBias(
   { key, query }: Relative,

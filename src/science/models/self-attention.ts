@@ -37,15 +37,15 @@ export interface Pass extends Body {
   readonly layout: Layout;
   /** The masks of the layers that are not fused, by `maskKey`. */
   readonly masks: ReadonlyMap<string, Tensor4D | null>;
-  /** Where the tokens stand, for fused attention: by whether the layer is the last. */
+  /** Where the tokens stand, for layers with fused attention; by whether the layer is the last. */
   readonly rows: ReadonlyMap<boolean, FusedRows>;
   readonly angles: ReadonlyMap<Rotary, { readonly all: Angles; readonly read: Angles }>;
   readonly tables: ReadonlyMap<RelativeTable, RelativeRows>;
-  /** Returns the rate and stream of dropout at a place where the model applies it; else nothing. */
+  /** Returns the rate and stream of dropout at a place; undefined where the model applies none. */
   readonly dropping: (place: DropoutPlace) => ForwardContext['dropout'];
 }
 
-/** The key, in `Pass.masks`, of the mask of a layer. */
+/** Returns the key of a layer's mask in `Pass.masks`. */
 const maskKey = ({ causal, window, heads, kvHeads }: Attention, last: boolean): string =>
   JSON.stringify([causal, window ?? null, heads / kvHeads, last]);
 
@@ -58,8 +58,8 @@ const droppedAt = (
 ): ForwardContext['dropout'] => (model.dropout.includes(place) ? dropped : undefined);
 
 /**
- * Whether the attention of a layer is computed by one operation, which has no cache, no relative
- * positions and no dropout.
+ * Whether the attention of a layer is computed by one fused operation. That has no cache, no
+ * relative positions and no dropout of the attention weights.
  */
 const isFused = (body: Body, context: ForwardContext, { relative }: Attention): boolean =>
   hasFused() &&
@@ -67,7 +67,7 @@ const isFused = (body: Body, context: ForwardContext, { relative }: Attention): 
   relative === undefined &&
   droppedAt(body, context, 'attention') === undefined;
 
-/** Makes the tensors that layers share, which must outlive the scope of a layer. */
+/** Makes what the layers share. Its tensors must outlive the scope of a layer. */
 export function openPass(body: Body, context: ForwardContext, layout: Layout): Pass {
   context.cache?.open(layout.all);
   const masks = new Map<string, Tensor4D | null>(),
@@ -78,15 +78,15 @@ export function openPass(body: Body, context: ForwardContext, layout: Layout): P
     const last = isLast(body, i),
       key = maskKey(own, last);
     const queries = last ? layout.read : layout.all,
-      groups = own.heads / own.kvHeads;
+      groupSize = own.heads / own.kvHeads;
     if (isFused(body, context, own)) {
       if (!rows.has(last)) rows.set(last, rowsOf(layout, queries));
     } else if (!masks.has(key))
       masks.set(
         key,
         context.cache === undefined
-          ? maskOf(layout, queries, own, groups)
-          : context.cache.mask(queries, own, groups),
+          ? maskOf(layout, queries, own, groupSize)
+          : context.cache.mask(queries, own, groupSize),
       );
     if (own.rotary !== undefined && !angles.has(own.rotary)) {
       const all = anglesOf(own.rotary, layout.all.places);
@@ -106,8 +106,8 @@ export function openPass(body: Body, context: ForwardContext, layout: Layout): P
 type Projected = [q: Tensor2D, k: Tensor2D, v: Tensor2D];
 
 /**
- * Returns queries (Q, H·d) of the tokens at `index`, all if it is null, and keys and values (S,
- * Hk·d) of all tokens. x: (S, h).
+ * Returns the queries of the tokens at `index`, (Q, H·d), where null stands for all tokens; and the
+ * keys and values of all tokens, (S, Hk·d). x: (S, h).
  */
 function project(
   { input, heads, kvHeads, headWidth: d, headNorms }: Attention,
@@ -145,7 +145,7 @@ function project(
 }
 
 /**
- * The attention of layer `i` with its output layer. x: (S, h), what its projections read → (S, h),
+ * The attention of layer `i`, output layer included. x: what the projections read, (S, h) → (S, h),
  * or (Q, h) for the last layer.
  */
 export function attend(own: Attention, x: Tensor2D, i: number, pass: Pass): Tensor2D {

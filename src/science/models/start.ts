@@ -1,6 +1,7 @@
 /**
- * The values that a model under an adapter starts from, in main memory: those that are given, or
- * drawn since the checkpoint lacks them, and the adapter's own. Every engine starts from them.
+ * The values that a model under an adapter starts from, in main memory: those that are given in
+ * place of the checkpoint's, those that are drawn since the checkpoint lacks them, and the
+ * adapter's. Every engine starts from them.
  */
 import { named } from '../../base/lookup.ts';
 import type { Adapter, WeightReader } from './adapter.ts';
@@ -14,7 +15,7 @@ import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 /**
  * Returns the initial values that differ from the checkpoint's, or that it lacks, by canonical
  * name.
- * @param base the parameters that the checkpoint holds
+ * @param base reads the parameters that the checkpoint holds or, for a random model, the drawn body
  */
 export function ownValues(
   { architecture, adapter, seed, head }: NetworkOptions,
@@ -34,6 +35,7 @@ export function ownValues(
   return own;
 }
 
+/** Returns the names of the trained parameters: the adapter's, then the model's. */
 export const trainedNames = (
   architecture: Architecture,
   adapter: Adapter,
@@ -49,20 +51,22 @@ export interface Start {
   readonly config: unknown;
   /** The model's parameters, without the adapter's. */
   readonly parameters: readonly ParameterSpec[];
-  /** Values that differ from the checkpoint's, or that it lacks, by canonical name. */
+  /** Initial values that differ from the checkpoint's, or that it lacks, by canonical name. */
   readonly own: ReadonlyMap<string, HostTensor>;
-  /** The names of the trained parameters, in order. */
+  /** The names of the trained parameters: the adapter's, then the model's. */
   readonly trained: readonly string[];
-  /** The model's parameters that were drawn, since the checkpoint lacks them. */
+  /** The names of the model's parameters that were drawn, since the checkpoint lacks them. */
   readonly drawn: readonly string[];
   /** Names in the file of the base checkpoint, by canonical name. */
   readonly fileNames: ReadonlyMap<string, string>;
+  /** Reads the initial value of any parameter. */
   read(name: string): Promise<HostTensor>;
 }
 
 /**
- * Reads where a model under an adapter starts, and nothing of the checkpoint's weights but what the
- * adapter starts from. Throws UserFault where the checkpoint does not fit.
+ * Reads the values that a model under an adapter starts from. Of the checkpoint's weights it reads
+ * those that `adapter.reads` names, and compares tied ones; the others are read when asked for.
+ * Throws UserFault where the checkpoint does not fit.
  */
 export async function readStart(options: NetworkOptions): Promise<Start> {
   const { architecture, adapter, classes, model, seed } = options;
@@ -83,7 +87,7 @@ export async function readStart(options: NetworkOptions): Promise<Start> {
         );
   const body = inFile === null ? new Map(drawBody(architecture, config, seed)) : null;
   const weights = body ?? (await readStored(adapter.reads ?? []));
-  /** Whether the checkpoint holds the parameter or, without one, it was drawn with the body. */
+  /** Whether the checkpoint holds the parameter or, for a random model, `drawBody` drew it. */
   const has = (name: string): boolean => (inFile ?? weights).has(name);
   const own = ownValues(options, config, parameters, {
     has,

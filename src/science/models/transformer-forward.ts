@@ -20,7 +20,7 @@ export interface HiddenStates {
   readonly rows: TokenMap;
 }
 
-/** Returns whether each token is the padding token, which a text may name, (S); null if none is. */
+/** Returns whether each token is the padding token, which may be in a text, (S); null: none is. */
 function paddingIn(batch: readonly TokenRow[], padding: number | null): boolean[] | null {
   if (padding === null) return null;
   const all = batch.map(({ ids, vocabularyIds = ids }) => vocabularyIds);
@@ -56,7 +56,7 @@ function embed(
   const padding = paddingIn(batch, model.embeddings.padding);
   const factors = padding?.map((isPadding) => (isPadding ? 0 : 1)),
     kept = factors && tf.tensor2d(factors, [layout.all.places.length, 1]);
-  /** Returns the table's rows at these indexes, times a factor each. (S) → (S, h) */
+  /** Returns the rows of a table at these indexes, each times its `factor` if given. → (S, h) */
   const lookUp = (table: string, index: Int32Array, factor?: Tensor2D): Tensor2D =>
     gatherRows(context.parameter(table) as Tensor2D, tf.tensor1d(index, 'int32'), factor);
   const ids = concatInts(batch.map((row) => row.ids));
@@ -136,7 +136,7 @@ function* layerStates(
   }
 }
 
-/** x with the model's last norm. x: (S, h), whose rows belong to `tokens` → (S, h). */
+/** Applies the model's last norm, if it has one. x: (S, h), whose rows belong to `tokens`. */
 const withLastNorm = ({ model, context }: Pass, x: Tensor2D, tokens: TokenMap): Tensor2D => {
   const { norm } = model;
   return norm === undefined ? x : context.scope(() => normalised(norm, x, tokens, context));

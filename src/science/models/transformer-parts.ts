@@ -1,4 +1,4 @@
-/** The linear layers and parameters of a transformer's body, in forward order. */
+/** The linear layers, norms and parameters of a transformer's body. */
 import type {
   Layer,
   Norm,
@@ -51,18 +51,18 @@ export function normVectors(
 const present = <T>(list: readonly (T | null | undefined)[]): T[] =>
   list.filter((layer) => layer !== null && layer !== undefined);
 
-/** The layers that the relative positions enter, which may be those of the tokens. */
+/** The layers that the table of relative positions enters. They may also be key or query layers. */
 const relativeProjections = ({ attention: { relative } }: Layer): Projection[] =>
   present([relative?.key, relative?.query]);
 
-/** The linear layers behind attention: its output, and the feed-forward. */
+/** The linear layers after attention: its output layer, then the feed-forward's. */
 const outputProjections = ({ attention: { output }, feedForward: { input, down } }: Layer) => [
   output,
   ...('fused' in input ? [input.fused] : present([input.gate, input.up])),
   down,
 ];
 
-/** The linear layers that the last layer applies to the tokens that the head reads alone. */
+/** The linear layers that the last layer applies only to the tokens that the head reads. */
 const readTokenProjections = (layer: Layer): Projection[] => [
   ...('fused' in layer.attention.input ? [] : [layer.attention.input.query]),
   ...outputProjections(layer),
@@ -86,7 +86,10 @@ const parametersOfNorms = ({ attention: { headNorms, headWidth }, norms }: Layer
   ...normParameters(headNorms?.key, headWidth),
 ];
 
-/** The linear layers of the body. `readsOne`: whether the head reads one token of each text. */
+/**
+ * The linear layers of the body, in forward order.
+ * @param readsOne whether the head reads one token of each text
+ */
 export function bodyLinears({ layers }: Transformer, readsOne: boolean): LinearLayer[] {
   const relative = new Set(layers.flatMap(relativeProjections).map(({ name }) => name)),
     last = layers.at(-1),
@@ -102,8 +105,9 @@ export function bodyLinears({ layers }: Transformer, readsOne: boolean): LinearL
 }
 
 /**
- * The norms of one layer. `read`: in the last layer, `onePerText` if the head reads one token of
- * each text, for the norms of which only that token counts; otherwise empty.
+ * The norms of one layer.
+ * @param read what to say of the norms that the last layer applies only to the tokens that the head
+ *   reads: `onePerText` if it reads one token of each text; empty if not, and in other layers
  */
 function normLayers(
   { arrangement, attention, norms: { attention: first, feedForward } }: Layer,
@@ -123,7 +127,7 @@ function normLayers(
 const relativeTables = (layers: readonly Layer[]): RelativeTable[] =>
   present([...new Set(layers.map(({ attention }) => attention.relative?.table))]);
 
-/** The norms of the body, whose vectors kernels are over. `readsOne`: as in `bodyLinears`. */
+/** The norms of the body, for kernels over their vectors. `readsOne`: as in `bodyLinears`. */
 export function bodyVectors(model: Transformer, readsOne: boolean): VectorLayer[] {
   const { embeddings, hidden: h, layers, norm } = model;
   const read = readsOne ? { onePerText: true } : {};

@@ -9,19 +9,19 @@ import type { Tensor, Tensor1D, Tensor2D, TypedArray } from '@tensorflow/tfjs-co
 import type { RandomStream } from '../../base/random.ts';
 import type { KeyValueCache } from './generate.ts';
 
-/** A row with special tokens, without padding, at most `max_length` tokens long. */
+/** One text as tokens, with special tokens, without padding, at most `max_length` tokens long. */
 export interface TokenRow {
   readonly ids: Int32Array;
-  /** The ids in the vocabulary, where `ids` are rows of a smaller token table. */
+  /** The ids in the vocabulary. Present where `ids` number the rows of a smaller token table. */
   readonly vocabularyIds?: Int32Array;
   readonly typeIds: Int32Array;
   /** The position in `ids` of the mask that a cloze head reads. */
   readonly mask?: number;
-  /** Where the answer begins in `ids`, for a causal-LM head: what the model is to predict. */
+  /** Where the answer, which a causal-LM head is to predict, begins in `ids`. */
   readonly answer?: number;
   /**
-   * 1 where `ids` has a token to predict, never the first; 0 elsewhere. Absent where all tokens
-   * from `answer` on are to be predicted, and no others.
+   * 1 for each of `ids` that is to be predicted, never for the first; 0 for every other. Absent
+   * where all tokens from `answer` on are to be predicted, and no others.
    */
   readonly marks?: Int32Array;
 }
@@ -36,11 +36,11 @@ export interface Reads {
 
 /** The part of a model that turns hidden states into logits. */
 export type Head =
-  /** A linear layer of the task's over the pooled token ([CLS], or a decoder's last). */
+  /** A classifier that the task adds. It reads a text's first or last token, or the mean of all. */
   | { readonly type: 'classifier' }
   /**
-   * The masked-LM head, at the mask: the logit of class c is that of token `tokens[c]` (Schick &
-   * Schütze 2021; Gao et al. 2021).
+   * The masked-LM head, at the mask: the logit of class c is the logit of token `tokens[c]` (Schick
+   * & Schütze 2021; Gao et al. 2021).
    */
   | { readonly type: 'cloze'; readonly tokens: readonly number[] }
   /** The language-model head of a decoder, which predicts each token of the answer. */
@@ -54,20 +54,23 @@ export interface LinearLayer {
   readonly bias: boolean;
   /** `transposed`: the checkpoint holds W as (n, m), as Conv1D of transformers does. */
   readonly stored?: 'transposed' | undefined;
-  /** False for the layers of `headModules`, which are trained in full under every adapter. */
+  /**
+   * Whether an adapter may adapt the layer. False for the layers of `headModules`, which every
+   * adapter trains in full, and for some layers of pretrained heads.
+   */
   readonly adaptable: boolean;
   /**
    * Whether the layer also reads a table of relative positions: up to 2T − 1 rows for each copy of
    * the table (`ForwardContext.copies`).
    */
   readonly relative?: boolean;
-  /** Whether the layer is applied to one token of each text, the one that the head reads. */
+  /** Whether the layer is applied to only one token of each text, the one that the head reads. */
   readonly onePerText?: boolean;
 }
 
 /** For each of the S rows of an activation, the row of the batch that it belongs to. */
 export interface TokenMap {
-  readonly batch: number;
+  readonly batch: number; // B
   readonly example: Int32Array; // (S)
 }
 
@@ -80,22 +83,25 @@ export interface KeyValueBlock {
 export interface ForwardContext {
   /** Returns a parameter that belongs to no linear layer (embeddings, norms), by canonical name. */
   readonly parameter: (name: string) => Tensor;
-  /** A model's only way to multiply by a weight. x: (S, n) → (S, m). */
+  /** Applies a linear layer as the adapter changes it. x: (S, n) → (S, m). */
   readonly linear: (layer: string, x: Tensor2D, tokens: TokenMap) => Tensor2D;
   /**
    * Present where a kernel over vectors is computed: called after each norm, and after a bias that
-   * belongs to no linear layer. Returns y, or y plus a tensor of its shape.
+   * belongs to no linear layer. Returns y, or y plus a tensor of the shape of y.
    */
   readonly vectorTap?: VectorTap | undefined;
   /** Runs a part of the model, and frees all tensors that it made except its result. */
   readonly scope: <T extends Tensor>(part: () => T) => T;
   /**
-   * Which copy each row of the batch uses, (B), of what belongs to no row, namely a table of
-   * relative positions. Rows with the same number follow each other. Absent where all rows may
-   * share one copy.
+   * For each row of the batch, the number of the copy that it reads of the table of relative
+   * positions, (B). Rows that read the same copy follow each other. Absent where all rows may read
+   * one copy.
    */
   readonly copies?: Int32Array | undefined;
-  /** Present while text is generated: the tokens before the batch's. Nothing is differentiated. */
+  /**
+   * Present while text is generated: the keys and values of the tokens before those of the batch.
+   * Such a pass has no gradient.
+   */
   readonly cache?: KeyValueCache | undefined;
   /** Present while training with dropout. */
   readonly dropout?: { readonly rate: number; readonly random: RandomStream } | undefined;
@@ -106,24 +112,25 @@ export interface ParameterSpec {
   readonly shape: readonly number[];
   /** Other names of the parameter in checkpoints, as transformers spells them. */
   readonly aliases?: readonly string[] | undefined;
-  /** Whether a checkpoint may lack the parameter, which is then drawn at random. */
+  /** Whether a checkpoint may lack the parameter, which is drawn at random in that case. */
   readonly mayBeMissing?: boolean;
-  /** `transposed`: checkpoints hold the matrix transposed; `shape` is that of the model. */
+  /** `transposed`: checkpoints hold the matrix transposed; `shape` is its shape in the model. */
   readonly stored?: 'transposed' | undefined;
   /**
-   * How the parameter is drawn. By default weights are normal and biases zero. `fill` is for the
-   * scale of a norm, `zeroRow` for the padding row of a table.
+   * How the parameter is drawn. Default: a matrix from a normal distribution, a vector as zeros.
+   * `fill`: every entry has this value, for the scale of a norm. `zeroRow`: as by default, but this
+   * row is zero, for the padding row of a table.
    */
   readonly draw?: { readonly fill: 0 | 1 } | { readonly zeroRow: number } | undefined;
 }
 
-/** A model family under one head, which `family` (family.ts) makes of a description. */
+/** A model family under one head. `family` (family.ts) makes it from the family's description. */
 export interface Architecture<Config = unknown> {
   readonly modelType: string;
   /** Present where the model is computed in PyTorch's process alone: `forward` throws. */
   readonly engine?: 'torch';
   readonly head: Head;
-  /** Throws UserFault where the family has no head of that type. */
+  /** Returns the family under another head. Throws UserFault if it has no head of that type. */
   withHead(head: Head): Architecture<Config>;
   /**
    * The modules that a task adds, which are trained in full under every adapter and are PEFT's
@@ -132,29 +139,33 @@ export interface Architecture<Config = unknown> {
   readonly headModules: readonly string[];
   /** The class of transformers with this head, for `architectures` in config.json. */
   readonly transformersName: string;
-  /** Throws UserFault, naming field and value, where one is missing or not implemented. */
+  /**
+   * Parses a config.json. Throws UserFault, naming field and value, where a field is missing or
+   * asks for something that is not implemented.
+   */
   parseConfig(config: unknown, classes: number): Config;
   /** Every linear layer, in forward order, the head last. */
   linears(config: Config): readonly LinearLayer[];
   /**
-   * The norms, and the biases that belong to no linear layer. Absent where a model does not show
-   * them to `vectorTap`, so that no kernel is taken over its vectors.
+   * The norms, and the biases that belong to no linear layer. Absent where the model does not call
+   * `vectorTap` for them, so that no kernel can be taken over its vectors.
    */
   vectors?(config: Config): readonly VectorLayer[];
-  /** By canonical name: transformers' without the `bert.` prefix. */
+  /** Every parameter, by canonical name: its name in transformers without the prefix `bert.`. */
   parameters(config: Config): readonly ParameterSpec[];
   /** Whether a parameter belongs to the head (`classifier.…`, `cls.…`) and not to the body. */
   isHead(canonical: string): boolean;
   /**
-   * The parameter's name in transformers and PEFT: with the model's prefix (`bert.`), but for those
-   * of the head.
+   * The parameter's name in transformers and PEFT: the canonical name after the model's prefix
+   * (`bert.`) or, for a parameter of the head, the canonical name alone.
    */
   externalName(canonical: string): string;
   /** The standard deviation of drawn weights. */
   initializerRange(config: Config): number;
   /**
    * The canonical name of the table that is read by token ids and nothing else, so that the rows of
-   * unused ids have no gradient. Null where an output reads it too, or if it is not known.
+   * unused ids have no gradient. Null where the head reads the table too, or if the table is not
+   * known.
    */
   readonly tokenTable: string | null;
   vocabularySize(config: Config): number;
@@ -166,13 +177,13 @@ export interface Architecture<Config = unknown> {
    */
   forward(config: Config, batch: readonly TokenRow[], context: ForwardContext): Tensor2D;
   /**
-   * The outputs of the head after each of the L layers in order, (L·Q, O). Absent where not
-   * offered.
+   * What the head's outputs would be after each of the L layers, in order, (L·Q, O). Absent where
+   * the model does not offer it.
    */
   layerwise?(config: Config, batch: readonly TokenRow[], context: ForwardContext): Tensor2D;
   /**
    * The hidden states after each of the L layers, (S, h) each, as transformers'
-   * `output_hidden_states`, without the embeddings. Absent where not offered.
+   * `output_hidden_states`, without the embeddings. Absent where the model does not offer it.
    * @param shift is added to the embeddings, (S, h)
    */
   hiddenStates?(
@@ -190,12 +201,16 @@ export interface ModelShape {
   readonly parameters: readonly ParameterSpec[];
 }
 
-/** Called after each adaptable layer. Returns y, or y plus a tensor. x: (S, n), y: (S, m). */
+/**
+ * Called after each linear layer outside `headModules`. Returns y, or y plus a tensor of y's
+ * shape. x: the layer's input, (S, n). y: its output, (S, m).
+ */
 export type Tap = (layer: string, x: Tensor2D, y: Tensor2D, tokens: TokenMap) => Tensor2D;
 
 /**
- * `Tap` for the norms and for a bias that belongs to no linear layer. x: what a norm is given, (S,
- * n), residual included; y: (S, n) after scale and bias.
+ * Like `Tap`, but called after each norm, and after each bias that belongs to no linear layer.
+ * x: computes the input, (S, n), which for a norm includes the residual. y: the output after scale
+ * and bias, (S, m), where m is n for a norm.
  */
 export type VectorTap = (
   name: string,
@@ -204,11 +219,14 @@ export type VectorTap = (
   tokens: TokenMap,
 ) => Tensor2D;
 
-/** Vectors of the model that belong to no linear layer: those of a norm, or a bias alone. */
+/** Vectors that belong to no linear layer: the scale and bias of a norm, or a bias alone. */
 export interface VectorLayer extends Omit<LinearLayer, 'stored' | 'adaptable'> {
-  /** Present for a norm: x as its scale multiplies it. (S, n) → (S, n). */
+  /** Present for a norm: computes from its input x what its scale multiplies. (S, n) → (S, n). */
   readonly unit?: ((x: Tensor2D) => Tensor2D) | undefined;
-  /** How many rows a token brings: for a norm of each head, the number of heads. Default: 1. */
+  /**
+   * The number of rows of x for each token. Default: 1. A norm of each attention head's features
+   * has a row for each head.
+   */
   readonly rowsPerToken?: number;
 }
 
@@ -217,19 +235,22 @@ export interface LoraFactors {
   readonly B: Tensor2D; // (m, r)
   /** s = α/r, or α/√r for rsLoRA. */
   readonly scale: number;
-  /** σ² of A's distribution, where known. It says nothing about a trained A. */
+  /** The variance σ² that A was drawn with, where known. It says nothing about a trained A. */
   readonly variance?: number | undefined;
   /** Whether A keeps its initial value (LoRA-FA), so that the kernel is over B only. */
   readonly freezeA?: boolean;
   /** The layer's magnitudes under DoRA. */
   readonly dora?: {
     readonly magnitude: Tensor1D; // (m)
-    /** Computes the adapted weight V whose rows they scale, (m, n). */
+    /** Computes the adapted weight V, (m, n), whose rows the magnitudes scale. */
     weight(): Tensor2D;
   };
 }
 
-/** VeRA's vectors at a layer: W' = W + diag(b)·B·diag(d)·A. */
+/**
+ * VeRA's vectors at a layer: W' = W + diag(b)·B·diag(d)·A. The layer reads the first n columns of A
+ * and the first m rows of B, which all layers share.
+ */
 export interface VeraVectors {
   readonly A: Tensor2D; // (r, ≥ n)
   readonly B: Tensor2D; // (≥ m, r)
@@ -237,10 +258,10 @@ export interface VeraVectors {
   readonly b: Tensor1D; // (m)
 }
 
-/** The model's own vectors that the adapter trains here, at least one. */
+/** Which of the model's own vectors the adapter trains at a layer or norm: at least one. */
 export interface TrainedVectors {
   readonly bias: boolean;
-  /** Present where a norm's scale is trained, as in `VectorLayer`. */
+  /** Present where the scale of a norm is trained: the norm's `unit`, as in `VectorLayer`. */
   readonly unit?: (x: Tensor2D) => Tensor2D;
 }
 
@@ -249,7 +270,10 @@ export interface AdaptedLayer extends LinearLayer {
   readonly vera?: VeraVectors;
   /** Present where the adapter trains vectors of the model itself (BitFit's biases). */
   readonly trained?: TrainedVectors;
-  /** Whether the adapter's kernel alone is taken here, since W is not targeted. */
+  /**
+   * Present where the adapter does not target W and only trains vectors: the kernel over the
+   * adapter's parameters includes this layer, and the kernel over the weights does not.
+   */
   readonly ownOnly?: true;
   /** As in `VectorLayer`. */
   readonly rowsPerToken?: number;
@@ -271,13 +295,16 @@ export interface AdaptedModel {
    * all adaptable ones; and those layers and norms whose vectors the adapter trains.
    */
   readonly layers: readonly AdaptedLayer[];
-  /** The name of the layer's weight in the checkpoint's file; of its bias if it is a bias alone. */
+  /**
+   * Returns the name of the layer's weight in the checkpoint's file, or of its bias if the adapter
+   * trains that bias alone.
+   */
   weightName(layer: string): string;
   /** How many logits the head makes for a row, which bounds batches. Default: 0. */
   logits?(row: TokenRow): number;
   /**
-   * The outputs of each row, (B, O), differentiable in what the taps add. Must be called within
-   * tf.tidy. Throws where log p(answer) is asked of a row that has no answer.
+   * Returns the outputs of each row, (B, O), differentiable with respect to what the taps add. Must
+   * be called within tf.tidy. Throws where log p(answer) is asked of a row that has no answer.
    */
   forward(batch: readonly TokenRow[], tap?: Tap, vectorTap?: VectorTap): Tensor2D;
   dispose(): void;

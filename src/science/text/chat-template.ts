@@ -23,8 +23,8 @@ export type Chat = (
   options: { readonly generationPrompt: boolean },
 ) => string;
 
-/** In characters; templates in use have up to 30,000. */
-const LONGEST_TEMPLATE = 500_000,
+/** The limits. Templates in use have up to 30,000 characters. */
+const LONGEST_TEMPLATE = 500_000, // characters
   SECONDS = 3,
   LONGEST_TEXT = 2 ** 24, // characters
   LONGEST_RANGE = 100_000; // numbers
@@ -39,8 +39,8 @@ function range(start: number, stop?: number, step = 1): number[] {
 }
 
 /**
- * Returns Python's `strip`, `lstrip` or `rstrip`. The library's ignore `characters`, and take other
- * characters for white space.
+ * Returns Python's `strip`, `lstrip` or `rstrip`. The library's functions of these names ignore
+ * `characters`, and differ in what they take for white space.
  */
 function strip(side: 'both' | 'left' | 'right') {
   return (text: unknown, characters?: unknown): string => {
@@ -67,10 +67,14 @@ function equal(a: unknown, b: unknown): boolean {
   return withoutBooleans(a) === withoutBooleans(b);
 }
 
+/** Returns the name that an identifier of a parsed template has; undefined for any other node. */
 const nameOf = (node: unknown): unknown =>
   isRecord(node) && node['type'] === 'Identifier' ? node['value'] : undefined;
 
-/** Returns a node of a parsed template whose strips and comparisons are calls of `GLOBALS`. */
+/**
+ * Returns a copy of a node of a parsed template. Its strips, trims and comparisons by `==` and `!=`
+ * are replaced by calls of the functions in `GLOBALS`.
+ */
 function asPython(node: unknown): unknown {
   if (Array.isArray(node)) return node.map(asPython);
   if (node instanceof Map)
@@ -103,7 +107,7 @@ function asPython(node: unknown): unknown {
 
 /**
  * The globals of a template. `strftime_now` is not among them, because a text that depends on the
- * day could not be reproduced: templates that ask whether it exists take a fixed date without it.
+ * day could not be reproduced. Templates that ask whether it exists then take a fixed date.
  */
 const GLOBALS = {
   false: false,

@@ -20,7 +20,10 @@ type Part = { readonly slot: Slot } | { readonly literal: string };
 
 const isSlot = (name: string): name is Slot => (SLOTS as readonly string[]).includes(name);
 
-/** Cuts a template at its slots. Throws UserFault where one is unknown, missing or repeated. */
+/**
+ * Cuts a template at its slots. Throws UserFault where a slot is unknown or repeated, or {text} or
+ * {mask} is missing.
+ */
 export function parseTemplate(template: string): Part[] {
   const parts = template
     .split(/(\{[^{}]*\})/)
@@ -64,26 +67,37 @@ const requireMask = (tokenizer: TextTokenizer): string => {
 interface FilledTemplate {
   /** The token ids, without the special tokens around them. */
   readonly ids: readonly number[];
+  /** The position of the mask in `ids`. */
   readonly mask: number;
-  /** The text and its pair, if there is one. */
+  /** The row's text and its pair, if it has one: the ids before the cut, and how many are kept. */
   readonly parts: RowPart[];
 }
-/** Fills in a row, cut to `room` tokens. Throws where the template takes more by itself. */
+/**
+ * Fills in a row, cut so that all takes at most `room` tokens. Throws UserFault where the template
+ * takes more by itself.
+ */
 type FillTemplate = (text: string, pair: string | undefined, room: number) => FilledTemplate;
 
-/** Cuts the ids of a text and its pair, longest first, to the room that the template leaves. */
+/**
+ * Returns how much of a text and of its pair is kept, if the template and they may take at most
+ * `room` tokens together. The longer of the two is cut first. `texts`: the ids of the text and, if
+ * there is one, of its pair.
+ */
 type CutTexts = (
   texts: readonly (readonly number[])[],
   templateTokens: number,
   room: number,
 ) => RowPart[];
 
-/** The place of a slot's text in `FilledTemplate.parts`. */
+/** The place in `FilledTemplate.parts` of the text that a slot stands for. */
 const textIndex = (slot: Slot): number => (slot === 'text' ? 0 : 1);
 const isForPairs = (parts: readonly Part[]): boolean =>
   parts.some((part) => 'slot' in part && part.slot === 'text_pair');
 
-/** Returns a filler that tokenises each part by itself, where no token spans two words. */
+/**
+ * Returns a filler that tokenises each part of the template by itself. This suits tokenizers none
+ * of whose tokens spans two words.
+ */
 function fillByParts(
   parts: readonly Part[],
   tokenizer: TextTokenizer,
@@ -112,6 +126,7 @@ function fillByParts(
   };
 }
 
+/** Returns how many elements two lists have in common at their start. */
 export function commonStart(a: ArrayLike<unknown>, b: ArrayLike<unknown>): number {
   let n = 0;
   while (n < a.length && n < b.length && a[n] === b[n]) n++;
@@ -119,9 +134,9 @@ export function commonStart(a: ArrayLike<unknown>, b: ArrayLike<unknown>): numbe
 }
 
 /**
- * Returns a filler that tokenises the filled template as one text: a token may span a part's edge
- * (`Ġ` and `▁` stand for the space before a word). A token over the start of a text counts as the
- * text's, and a token over its end as the template's.
+ * Returns a filler that tokenises the filled template as one text, since a token may span the edge
+ * of a part (`Ġ` and `▁` stand for the space before a word). A token over the start of a text
+ * counts as the text's, and a token over its end as the template's.
  */
 function fillAsWhole(
   parts: readonly Part[],
@@ -137,7 +152,7 @@ function fillAsWhole(
     );
     const whole = tokenizer.ids(filled.join(''));
     const idsBefore = (i: number): number[] => tokenizer.ids(filled.slice(0, i).join(''));
-    const spans: (readonly [from: number, to: number])[] = []; // of the text, then of its pair
+    const spans: (readonly [from: number, to: number])[] = []; // in `whole`: text, then pair
     let masksBefore = 0;
     for (const [i, part] of parts.entries()) {
       if (!('slot' in part)) continue;
@@ -167,9 +182,10 @@ function fillAsWhole(
 }
 
 /**
- * Returns a function that fills the template with a row, cut to `maxLength` tokens, special ones
- * included. It throws UserFault where the template alone is longer, and where the rows are pairs
- * and the template is for single texts, or the reverse.
+ * Returns a function that fills the template with a row. It cuts the texts so that the row has at
+ * most `maxLength` tokens with the special tokens around it. It throws UserFault where the template
+ * alone is longer, and where the rows are pairs and the template is for single texts, or the
+ * reverse.
  */
 export function templateFiller(
   template: string,
@@ -227,8 +243,9 @@ export function clozeEncoder(
 }
 
 /**
- * Returns the tokens of a word at the mask: where tokens hold the space before a word, those that
- * the word has at its place in the template.
+ * Returns the tokens of a word in the place of the mask. They depend on that place where tokens
+ * hold the space before a word. Otherwise, and without a template, they are those of the word by
+ * itself.
  */
 function wordTokens(word: string, template: string | null, tokenizer: TextTokenizer): string[] {
   if (template === null || tokenizer.byWords) return tokenizer.tokens(word);
@@ -244,7 +261,8 @@ function wordTokens(word: string, template: string | null, tokenizer: TextTokeni
 
 /**
  * Returns the token id of each class's word, by class name, and a problem for each word that is not
- * one known token or has the token of another class, with its path from the root of the spec.
+ * one known token or has the token of an earlier class. Such a word has no id in `tokens`. The
+ * paths of problems are from the root of the spec.
  * @param template the template whose mask the words fill; null for words by themselves
  */
 export function verbalizerTokens(

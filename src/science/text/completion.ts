@@ -18,16 +18,20 @@ import type { Message } from './chat-template.ts';
 import { commonStart, type RowPart } from './cloze.ts';
 import type { TextTokenizer } from './tokenizer.ts';
 
-/** What is encoded of a row of a completion task, and the id that names it in faults. */
+/**
+ * The fields of a row of a completion task that are encoded, and the id that names the row in
+ * faults.
+ */
 interface PromptRow extends Pick<Row, 'text'>, Partial<Pick<Row, 'id'>> {
+  /** The messages before the prompt. */
   readonly context?: readonly Message[];
 }
 export type AnsweredRow = PromptRow & Required<Pick<Row, 'answer'>> & Pick<Row, 'document'>;
 
 interface CompletionRow extends TokenRow {
   /**
-   * The position in `ids` from which on tokens are targets: that of the answer's first token; of a
-   * document without an answer, that of the second token.
+   * The position in `ids` of the first token to predict: the answer's first token or, in a document
+   * without an answer, the second token.
    */
   readonly answer: number;
 }
@@ -36,24 +40,26 @@ interface CompletionRow extends TokenRow {
 export type LossOn = 'answer' | 'assistant' | 'all';
 
 /**
- * Encodes a row, at most `maxLength` tokens of it. What is too long loses tokens of its text, from
- * the left; the template and the answer are never cut. A document loses its end, and with it the
- * token that ends it, unless an attack added an answer. Throws UserFault where that leaves no
- * token of a text or none before an answer, or where the template can't show the row.
+ * Encodes a row in at most `maxLength` tokens. A row that is too long loses tokens at the start of
+ * its text; the template and the answer are never cut. A document loses tokens at the end of its
+ * text instead, and also the token that ends it, unless an attack added an answer. Throws UserFault
+ * where no token of the text would be left, where no token would stand before an answer, or where
+ * the template can't show the row.
  */
 export interface CompletionEncoder {
   (row: AnsweredRow, maxLength: number): CompletionRow;
   /**
-   * Returns the row with `marks` on the tokens that the loss is on, or without marks if these are
-   * the answer's. Throws UserFault for `assistant` under a template without turns.
+   * Returns the row with `marks` on the tokens that the loss is on. There are no marks if these are
+   * the answer's tokens alone. Throws UserFault for `assistant` under a template without turns.
    */
   readonly marked: (row: AnsweredRow, maxLength: number, lossOn: LossOn) => CompletionRow;
   /** Encodes the prompt alone, from which generation starts, in at most `maxLength` tokens. */
   readonly promptOnly: (row: PromptRow, maxLength: number) => TokenRow;
   /**
-   * Returns two parts for `changeSeen`: the ids of the row's text, last one first, because the text
-   * is cut from the left (a document's first one first); and the ids around it, which are never
-   * cut. A row without an answer is cut as `promptOnly` cuts it.
+   * Returns two parts for `changeSeen`. The first has the ids of the row's text, in reverse order,
+   * because the text is cut from the left; in order for a document, which is cut from the right.
+   * The second has the ids around the text, which are never cut. A row without an answer is cut as
+   * `promptOnly` cuts it.
    */
   readonly parts: (row: PromptRow & Partial<AnsweredRow>, maxLength: number) => RowPart[];
   /** The ids that end an answer: generation stops at any of them. */
@@ -67,7 +73,10 @@ const ALPACA =
   '### Instruction:\n{prompt}\n\n### Response:';
 const SLOT = '{prompt}';
 
-/** Returns a template's texts around the prompt. Throws UserFault unless {prompt} occurs once. */
+/**
+ * Returns the texts of a template before and after the prompt. Throws UserFault unless {prompt}
+ * occurs once.
+ */
 function splitTemplate(template: string): readonly [string, string] {
   const text = template === 'alpaca' ? ALPACA : template;
   const [before, after, ...more] = text.split(SLOT);
@@ -81,7 +90,10 @@ function splitTemplate(template: string): readonly [string, string] {
   return [before, after];
 }
 
-/** A prompt as the template writes it; the row's text stands from `from` to `to`, in characters. */
+/**
+ * A prompt as the template writes it. `from` and `to`, in characters, are where the row's own text
+ * starts and ends in `text`.
+ */
 interface Prompt {
   readonly text: string;
   readonly from: number;
@@ -95,7 +107,10 @@ interface Form {
    * content to the token that ends it.
    */
   readonly turns: (row: PromptRow, prompt: Prompt) => readonly (readonly [number, number])[];
-  /** What follows the prompt, up to the end of the answer, and whether that ends with a stop. */
+  /**
+   * Returns the text that follows the prompt, up to the end of the answer. `ended`: whether it
+   * includes the token that ends the answer.
+   */
   readonly rest: (row: AnsweredRow, prompt: Prompt) => { readonly text: string; ended: boolean };
   /** The special tokens that the tokenizer puts before a text. */
   readonly leading: readonly number[];
@@ -142,7 +157,10 @@ function literalForm(tokenizer: TextTokenizer, template: string): Form {
   };
 }
 
-/** Returns the form of documents: the text as it is, then a space and what an attack added. */
+/**
+ * Returns the form of documents: the text as it is, then a space and the answer if an attack added
+ * one.
+ */
 const documentForm = (tokenizer: TextTokenizer): Form => ({
   ...literalForm(tokenizer, SLOT),
   rest: ({ answer }) => ({ text: isEmpty(answer) ? '' : ` ${answer.trim()}`, ended: false }),
@@ -153,7 +171,10 @@ const isEmpty = (answer: string): boolean => answer.trim() === '';
 const isWholeText = ({ document, answer = '' }: Partial<AnsweredRow>): boolean =>
   document === true && isEmpty(answer);
 
-/** Finds the text of the last message in a rendered conversation. */
+/**
+ * Finds the text of the last message in a rendered conversation. Throws UserFault if it is not
+ * there.
+ */
 function findPrompt(rendered: string, text: string): Prompt {
   const shownText = rendered.includes(text) ? text : text.trim();
   const from = rendered.lastIndexOf(shownText);
@@ -198,7 +219,7 @@ function chatForm(tokenizer: TextTokenizer): Form {
       context.flatMap(({ role, content: answer }, i) => {
         if (role !== 'assistant') return [];
         const upToTurn = tokenizer.chat(context.slice(0, i + 1), { generationPrompt: false });
-        // Before the first message there is no conversation to answer.
+        // Before the first message there is no conversation to render.
         const from =
           i === 0
             ? upToTurn.slice(0, Math.max(0, upToTurn.indexOf(before + answer.trim())))
@@ -227,11 +248,11 @@ function refuseRewritten(answer: string): never {
   );
 }
 
-/** What a chat template writes around each answer. */
+/** What a chat template writes around each answer, and the token that ends the answer's turn. */
 interface Frame {
-  /** Between the end of the prompt and the answer. */
+  /** The text between the end of the prompt and the answer. */
   readonly before: string;
-  /** Between the answer and the end of its turn. */
+  /** The text between the answer and the token `end`; without `end`, all after the answer. */
   readonly after: string;
   /** The special token that ends the turn; null where there is none. */
   readonly end: { readonly id: number; readonly token: string } | null;
@@ -257,7 +278,9 @@ function findFrame(tokenizer: TextTokenizer, answer: string, prompt: string, who
   };
 }
 
-/** Returns the ids of `rest`, which follows the prompt: see the top of the file. */
+/**
+ * Returns the ids of `rest`, the text that follows the prompt, by the rule at the top of this file.
+ */
 function answerIds(
   tokenizer: TextTokenizer,
   prompt: Prompt,
@@ -266,7 +289,7 @@ function answerIds(
 ): number[] {
   const whole = tokenizer.ids(prompt.text + rest);
   if (startsWith(whole, promptIds)) return whole.slice(promptIds.length);
-  // After a newline no token for the beginning of a text (▁ of sentencepiece) is added.
+  // By itself, a text may get a token for its beginning (▁ of sentencepiece); after a newline not.
   const line = tokenizer.ids('\n'),
     after = tokenizer.ids(`\n${rest}`);
   return startsWith(after, line) ? after.slice(line.length) : tokenizer.ids(rest);
@@ -322,7 +345,7 @@ export function completionEncoder(tokenizer: TextTokenizer, template: string): C
     }
     const text = prompt.to - prompt.from,
       own = leading.length + prompt.ids.length - text;
-    // A document that is cut does not end with the token that ends a text.
+    // Only a whole document ends with the token that ends a text.
     if (isWholeText(row) && own + text + answer.length > maxLength) answer = [];
     const room = maxLength - own - answer.length;
     if (room < Math.min(1, text) || room < 0)

@@ -32,7 +32,8 @@ function requireAnswer({ answer, ...row }: Texts): AnsweredRow {
 /**
  * Returns the encoder of rows for a head. Throws UserFault where the template cannot be read. The
  * encoder throws UserFault for a row that does not fit the template or the length.
- * @param lossOn which tokens of a completion task a training's loss is on; undefined: no training
+ * @param lossOn which tokens of a completion task a training's loss is on; undefined if the rows
+ *   are not for a training
  */
 export function rowEncoder(
   tokenizer: TextTokenizer,
@@ -54,8 +55,9 @@ export function rowEncoder(
 }
 
 /**
- * Encodes the prompt of a preference pair with each of its answers. Where the longer answer takes
- * tokens of the prompt, both prompts lose them. Throws UserFault where the row is no pair.
+ * Encodes the prompt of a preference pair with each of its two answers. If the longer answer leaves
+ * room for only a part of the prompt, the prompt is cut alike in both rows. Throws UserFault where
+ * the row is no pair.
  */
 export function encodePair<R extends TokenRow>(
   row: Texts & Pick<Row, 'rejected' | 'id'>,
@@ -79,8 +81,8 @@ export function encodePair<R extends TokenRow>(
 }
 
 /**
- * Returns the text of a row and its pair, if it has one, cut as the row's encoder cuts them. Under
- * a causal-lm head see `CompletionEncoder.parts`.
+ * Returns the ids of a row's text, and of its pair if it has one, and how many of them the row's
+ * encoder keeps. Under a causal-lm head see `CompletionEncoder.parts`.
  */
 export type RowParts = (row: Texts, maxLength: number) => RowPart[];
 
@@ -101,7 +103,10 @@ export function rowParts(tokenizer: TextTokenizer, settings: HeadSettings): RowP
   };
 }
 
-/** Returns the head that settings describe, a cloze head without the tokens of its classes. */
+/**
+ * Returns the head that settings describe; a cloze head lacks the tokens of its classes.
+ * `regression` is a classifier of one output.
+ */
 export function headWithoutTokens({ type }: HeadSettings): Head {
   if (type === 'cloze') return { type, tokens: [] };
   return { type: type === 'regression' ? 'classifier' : type };
@@ -131,9 +136,10 @@ const plainLetters = (text: string): string =>
     .toLowerCase();
 
 /**
- * Returns the range of characters at the start of a text, or at its end, that spells `decoded`, the
- * text of some of its tokens. White space, case and accents do not count, as a tokenizer may drop
- * them. Null where the text does not spell it: it has a word that the vocabulary lacks.
+ * Returns the range of characters, at the start or the end of a text, that spells `decoded`, which
+ * is the text of some of its first or last tokens. White space, case and accents do not count, as a
+ * tokenizer may drop them. Null where the characters there spell something else, because a word of
+ * the text is not in the vocabulary.
  */
 export function spelled(
   text: string,
@@ -157,7 +163,10 @@ export function spelled(
 
 const NO_TEXT: RowPart = { ids: [], kept: 0 };
 
-/** Returns where the change from `a` ends in `b`: at the start of their longest common ending. */
+/**
+ * Returns where the change from `a` to `b` ends in `b`: where the longest common ending starts, of
+ * what follows their common beginning.
+ */
 function endOfChange(a: readonly number[], b: readonly number[]): number {
   const start = commonStart(a, b),
     least = Math.min(a.length, b.length);
@@ -178,7 +187,7 @@ const keptIds = ({ ids, kept }: RowPart): readonly number[] => ids.slice(0, kept
  * The changed tokens are found by comparing the untruncated token ids: they follow the longest
  * common beginning and precede the longest common ending of the rest. The rule needs nothing from
  * the attack, so it applies to plugins and external programs too. A change that the tokenizer
- * ignores (upper case, for an uncased model) counts as not seen, by 1.
+ * ignores (upper case, for an uncased model) counts as not seen, because of 1.
  */
 export function changeSeen(original: readonly RowPart[], changed: readonly RowPart[]): boolean {
   const parts = Array.from({ length: Math.max(original.length, changed.length) }, (_, i) => ({
@@ -221,7 +230,10 @@ export const unchangedShare = (original: readonly Texts[], changed: readonly Tex
 
 const textsOf = ({ text, text_pair: pair, context }: Texts): unknown => [text, pair, context];
 
-/** Warns where documents are cut: only a whole one ends with the token that ends a text. */
+/**
+ * Warns if some documents were cut, which is seen from their last token: only a whole document ends
+ * with the token that ends a text.
+ */
 export function warnOfCut(
   warn: (warning: Warning) => void,
   documents: readonly TokenRow[],
@@ -242,6 +254,7 @@ export function warnOfCut(
 /**
  * Warns unless the trigger reaches the model in all rows.
  * @param share the share of rows in which it does
+ * @param which what the warning calls the rows
  * @param unchanged the share of rows whose texts the attack leaves as they are
  */
 export function warnOfUnseen(

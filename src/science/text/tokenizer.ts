@@ -1,6 +1,7 @@
 /**
- * Reads tokenizer.json, with the same results as Python's tokenizers, but for its padding and
- * truncation: rows are not padded, and are cut longest-first to the requested length.
+ * Reads tokenizer.json. The results are those of Python's tokenizers, except that the file's
+ * padding and truncation are ignored: rows are not padded, and are cut longest-first to the
+ * requested length.
  */
 import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -13,22 +14,22 @@ import { checkTokenizer } from './tokenizer/bounds.ts';
 import { cleanUp } from './tokenizer/decoder.ts';
 import { makePipeline } from './tokenizer/pipeline.ts';
 
-/** The names that every tokenizer of transformers knows, in its order. */
+/** The names of the special tokens that every tokenizer of transformers knows, in its order. */
 const NAMES = ['bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask'].map((name) => `${name}_token`);
 
 interface SpecialTokens {
   /** The tokens by their names (`eos_token`, `image_token`). */
   readonly names: Readonly<Record<string, string>>;
-  /** All of them as the files have them: texts, or objects with settings. */
+  /** All special tokens as the files have them: texts, or objects with settings. */
   readonly values: readonly unknown[];
 }
 
 const tokenContent = (value: unknown): unknown => (isRecord(value) ? value['content'] : value);
 
 /**
- * Returns the special tokens that the files name, as the fast tokenizers of transformers 5:
- * special_tokens_map.json wins, and is only read where tokenizer_config.json has no
- * `added_tokens_decoder`. Throws UserFault for a name without a token.
+ * Returns the special tokens that the files name, as the fast tokenizers of transformers 5 read
+ * them: special_tokens_map.json (`map`) wins over tokenizer_config.json (`config`), but is only
+ * read where `config` has no `added_tokens_decoder`. Throws UserFault for a name without a token.
  */
 function specialTokens(config: unknown, map: unknown, name: string): SpecialTokens {
   const settings: Record<string, unknown> = { ...(isRecord(config) ? config : {}) };
@@ -71,15 +72,21 @@ export interface TextTokenizer {
   readonly vocabularySize: number;
   /** The token for unknown words; null where there is none. */
   readonly unknown: string | null;
-  /** The mask: tokenizer_config.json's, else BERT's or RoBERTa's; null where there is none. */
+  /**
+   * The mask token: the one that the files name, else an added token `[MASK]` or `<mask>`; null
+   * where there is none.
+   */
   readonly mask: string | null;
   readonly special: SpecialIds;
-  /** Whether a text has the tokens of its words wherever it stands (WordPiece). */
+  /** Whether a word has the same tokens wherever it stands in a text (WordPiece). */
   readonly byWords: boolean;
   /** The token ids of a text, without special tokens around them. */
   readonly ids: (text: string) => number[];
   readonly tokens: (text: string) => string[];
-  /** The id of a token, else of that for unknown words. Throws UserFault where there is neither. */
+  /**
+   * Returns the id of a token, or of the token for unknown words if the vocabulary lacks it. Throws
+   * UserFault where there is neither.
+   */
   readonly id: (token: string) => number;
   /** The ids of the special tokens around one text. */
   readonly edges: { readonly before: readonly number[]; readonly after: readonly number[] };
@@ -87,14 +94,14 @@ export interface TextTokenizer {
   readonly wrap: (tokens: readonly string[]) => string[];
   /**
    * Returns how many tokens of a text and of its pair are kept when a row is cut, longest-first, to
-   * `maxLength` tokens including special ones.
-   * @param second null for a single text, of whose pair 0 are kept
+   * `maxLength` tokens including special ones. `first` and `second` are their numbers of tokens.
+   * @param second null for a single text; the second number returned is then 0
    */
   readonly keep: (first: number, second: number | null, maxLength: number) => [number, number];
   readonly encode: (text: string, pair: string | undefined, maxLength: number) => TokenRow;
   /**
-   * The text of token ids as transformers' fast tokenizers decode them, cleaned up if
-   * `clean_up_tokenization_spaces` says so (never for BPE). Ids without a token are left out.
+   * Returns the text of token ids, as transformers' fast tokenizers decode them. It is cleaned up
+   * if `clean_up_tokenization_spaces` says so (never for BPE). Ids without a token are left out.
    */
   readonly decode: (ids: Iterable<number>, options?: { readonly skipSpecial?: boolean }) => string;
   /** Throws UserFault where there is no chat template, or it fails. */
@@ -118,19 +125,20 @@ export function longestFirst(first: number, second: number, room: number): [numb
   return swap ? [long, short] : [short, long];
 }
 
-/** Time limit for one text, of a few words or a few pages. */
+/** Time limit for one text, which has from a few words to a few pages. */
 const TEXT_SECONDS = 10;
 /**
- * Time limit for all texts together: a minute, plus one second for each SLOWEST characters. Real
- * tokenizers read a million characters a second.
+ * Time limit for all texts together: ALL_SECONDS, and one second more for each SLOWEST characters.
+ * Real tokenizers read a million characters a second.
  */
 const ALL_SECONDS = 60,
   SLOWEST = 50_000;
 
 /**
- * Returns the result of a tokenizer's `work`, and turns its errors into a UserFault: its files may
- * hold what the library does not expect, or a regular expression that takes forever.
- * @param linear whether its time is linear in a text's length: then there is no time limit
+ * Returns the result of a tokenizer's `work`, and turns its errors into a UserFault. The
+ * tokenizer's files may hold what the library does not expect, or a regular expression that takes
+ * forever.
+ * @param linear whether the time of `work` is linear in a text's length: then it has no limit
  */
 function guarded<T>(name: string, linear: boolean, work: () => T): T {
   try {
@@ -263,7 +271,7 @@ export function makeTokenizer(
 /**
  * Returns the function that writes a conversation by the chat template.
  * @param configured the field `chat_template` of tokenizer_config.json
- * @param own the text of chat_template.jinja, which comes first
+ * @param own the text of chat_template.jinja, which replaces it; undefined without that file
  */
 const makeChat = (
   configured: unknown,

@@ -1,6 +1,6 @@
 /**
- * Architectures of models that no family here covers. PyTorch's process describes what transformers
- * makes of their config.json, and only that process computes with them.
+ * Architectures of models that none of the families (plugins/models) describes. PyTorch's process
+ * describes what transformers makes of their config.json, and only that process computes with them.
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import { torchWorker } from '../../torch/worker.ts';
 import { within } from '../models/modules.ts';
 import type { Architecture, Head } from '../models/types.ts';
 
-/** The heads that a model is asked for, the preferred one first. */
+/** The heads that a model may have, in the order in which `describedArchitecture` tries them. */
 const HEADS: readonly Head[] = [
   { type: 'classifier' },
   { type: 'cloze', tokens: [] },
@@ -19,8 +19,8 @@ const HEADS: readonly Head[] = [
 ];
 
 /**
- * Returns the architecture of a folder's config.json, with the first head that it has. Throws
- * UserFault where transformers, in the user's Python, does not have such a model.
+ * Returns the architecture of a folder's config.json, under the first of HEADS that the model has.
+ * Throws UserFault where transformers, in the user's Python, does not have such a model.
  */
 export async function describedArchitecture(folder: string): Promise<Architecture> {
   const text = await readFile(join(folder, 'config.json'), 'utf8');
@@ -34,7 +34,10 @@ export const askAdapter = async (
   request: TorchOperations['adapter'][0],
 ): Promise<TorchOperations['adapter'][1]> => (await torchWorker()).ask('adapter', request);
 
-/** Asks for the description of a config.json, only once: every cell of a grid needs it. */
+/**
+ * Asks PyTorch's process for the description of the config.json `text`, which is in `folder`. Asks
+ * only once for each text, since every cell of a grid needs the description.
+ */
 function askDescription(text: string, folder: string): Promise<WireDescription> {
   const known = processWide('torch.described', () => new Map<string, Promise<WireDescription>>());
   let found = known.get(text);
@@ -67,8 +70,8 @@ const unavailable = (): never => {
 };
 
 /**
- * Returns the architecture of a described model. Throws UserFault where it lacks the head. What
- * parsing a config.json gives is the number of classes alone: the rest is in the description.
+ * Returns the architecture of a described model. Throws UserFault if the model lacks the head. The
+ * architecture's parsed config is only the number of classes: all else is in the description.
  */
 function makeArchitecture(
   description: WireDescription,
@@ -78,7 +81,7 @@ function makeArchitecture(
   const { outer, optional } = own,
     prefix = `${own.prefix}.`;
   const isOuter = (name: string): boolean => within(name, outer);
-  /** Returns the canonical name, which lacks the prefix of transformers' name. */
+  /** Returns the canonical name of a parameter: its name in transformers without the prefix. */
   const canonical = (name: string): string =>
     isOuter(name) || !name.startsWith(prefix) ? name : name.slice(prefix.length);
   const classes = head.type === 'classifier' ? outer : [];

@@ -66,17 +66,17 @@ export type LayerPart =
 export interface LayerKernels extends Pick<KernelOptions, 'progress' | 'signal'> {
   readonly layers: readonly Layer[];
   readonly parts: (layer: Layer) => readonly LayerPart[];
-  /** Called with the parts' kernels of each layer, (N·C, N·C) in the order of the rows. */
+  /** Called for each layer with its parts' kernels, each (N·C, N·C) in the order of the rows. */
   readonly visit: (layer: Layer, kernels: readonly Float64Array[]) => void;
 }
 
 export interface TorchKernels extends KernelModel {
   readonly layers: readonly Layer[];
-  /** Kernels of rows with themselves, layer by layer. Returns the outputs, (N, C). */
+  /** Computes kernels of rows with themselves, layer by layer. Returns their outputs, (N, C). */
   layerKernels(rows: readonly TokenRow[], asked: LayerKernels): Promise<Float32Array>;
 }
 
-/** Returns the layers that kernels are over, with the shapes and initial values of factors. */
+/** Returns the layers that kernels are over, with the shapes and values of their LoRA factors. */
 function layersOf(start: TorchStart): Layer[] {
   const { config, parameters } = start;
   const { adapter, architecture } = start.options;
@@ -101,12 +101,12 @@ function layersOf(start: TorchStart): Layer[] {
   });
 }
 
-/** A term of a layer's kernel, and the parameter that it is over; null for the weight W. */
+/** A term of a layer's kernel. `name`: the parameter that it is over; null for the weight W. */
 interface Term extends Pick<TermRecord, 'layer' | 'kernel' | 'parameter'> {
   readonly name: string | null;
 }
 
-/** Returns a layer's terms in a kernel; none if that is not taken over the layer. */
+/** Returns a layer's terms in a kernel; none if the kernel is not taken over the layer. */
 function termsOf(kernel: KernelKind, layer: Layer): Term[] {
   if (!hasKernel(kernel, layer)) return [];
   const term = (parameter: TermRecord['parameter'], name: string | null): Term => ({
@@ -128,9 +128,9 @@ function termsOf(kernel: KernelKind, layer: Layer): Term[] {
 }
 
 /**
- * Returns the terms of layers, a request's part for each, and one term of each kernel that the
- * parts add to: a kernel for each kind or, if `perLayer`, for each kind and layer, which that term
- * names.
+ * Plans a request for the kernels of some layers: one for each kind or, if `perLayer`, for each
+ * kind and layer. Returns the kernels' terms (`terms`), the part of the request for each term
+ * (`parts`), and for each kernel one of its terms, which names its kind and layer (`kernels`).
  */
 function askedOf(
   start: TorchStart,
@@ -153,8 +153,8 @@ function askedOf(
 }
 
 /**
- * Plans the batches, each the positions of its rows (`rowBatches`), and the groups of layers that
- * share a request (`groups`).
+ * Plans the batches, each as the indexes of its rows (`rowBatches`), and the groups of layers whose
+ * kernels one request computes (`groups`).
  */
 function planOf(
   { config, options }: TorchStart,
@@ -172,7 +172,7 @@ function planOf(
     rows: batch.length,
     tokens: batch.length * Math.max(...Array.from(batch, (i) => at(lengths, i))),
   }));
-  // h and δ of a layer's factors take at most as much as the layer's own.
+  // Inputs h and derivatives δ of a layer's factors take at most as many bytes as the layer's.
   const bytesOf = (layer: Layer): number =>
     kinds.filter((kind) => hasKernel(kind, layer)).length *
     shapes.reduce((sum, shape) => sum + layerBytes(layer, shape, count), 0);
@@ -184,7 +184,7 @@ function planOf(
   return { rowBatches, groups };
 }
 
-/** Returns the sum of the traces of a layer's terms; null where it has no term of this kind. */
+/** Returns the sum of the traces of a layer's terms in a kernel; null if the layer has none. */
 function traceOf(
   terms: readonly Term[],
   traces: Float64Array,
@@ -207,7 +207,7 @@ function kernelRequests(
 ) {
   const { count: C } = outputsOf(options),
     size = rows.length * C;
-  // Python's order of outputs: batch by batch, row by row.
+  // The order of outputs in Python: batch by batch, row by row.
   const order = batches.flatMap((batch) => Array.from(batch, (row) => Int32Array.of(row))),
     places = kernelOrder(order, C),
     logits = new Float32Array(size);
@@ -241,7 +241,7 @@ function kernelRequests(
 
 /** The most bytes of kernels that come from one request. */
 const KERNEL_BYTES = 2 ** 28;
-/** About how many parts of a layer are asked for. */
+/** About how many parts `LayerKernels.parts` returns for a layer. */
 const PARTS = 8;
 
 /** Calls `visit` with each layer and the kernels of its parts, and returns the logits, (N·C). */

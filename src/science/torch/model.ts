@@ -1,6 +1,6 @@
 /**
- * A model that is open in PyTorch's process: where it starts goes there as files of transformers
- * and PEFT, rows go there as token ids, and what comes back is logits, losses, texts and weights.
+ * A model that is open in PyTorch's process. Its initial weights go there as files of transformers
+ * and PEFT, and rows as token ids. Logits, losses, new tokens and weights come back.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -47,7 +47,7 @@ export async function readTorchStart(options: NetworkOptions): Promise<TorchStar
   return { ...start, options, specs: new Map(start.parameters.map((spec) => [spec.name, spec])) };
 }
 
-/** Returns the weights that the model starts with, which are read without PyTorch's process. */
+/** Returns the weights that the model starts with, readable without PyTorch's process. */
 export function weightsOf(start: TorchStart): ModelWeights {
   const { config, fileNames, options, parameters } = start;
   const { adapter, architecture } = options;
@@ -61,14 +61,20 @@ export function weightsOf(start: TorchStart): ModelWeights {
   };
 }
 
-/** LoRA's parameters in PEFT's files, after the module's name; VeRA's have the names used here. */
+/**
+ * From the last part of a LoRA parameter's name here to what follows the module's name in PEFT's
+ * files. For VeRA's parameters the two are the same.
+ */
 const IN_PEFT: Readonly<Record<string, string>> = {
   lora_A: 'lora_A.weight',
   lora_B: 'lora_B.weight',
   lora_magnitude: 'lora_magnitude_vector',
 };
 
-/** Returns a parameter's name in transformers, or in PEFT's files without their prefix. */
+/**
+ * Returns the name of a parameter for PyTorch's process: of the model, its name in transformers; of
+ * the adapter, its name in PEFT's files without their prefix.
+ */
 export function wireName({ options: { architecture }, specs }: TorchStart, name: string) {
   if (specs.has(name)) return architecture.externalName(name);
   const [, layer = '', part = ''] = /^(.*)\.([^.]+)$/.exec(name) ?? [];
@@ -77,7 +83,7 @@ export function wireName({ options: { architecture }, specs }: TorchStart, name:
 
 /**
  * Saves the model as a train stage's output.
- * @param trained values of the trained parameters; the others are those that it started with
+ * @param trained values of the trained parameters; any other has the value that it started with
  */
 export async function saveStart(
   start: TorchStart,
@@ -114,7 +120,7 @@ export interface TorchModel extends EvaluatedModel {
   ): Promise<Map<string, Float64Array>>;
   /**
    * The outputs of rows, (N, C), and their derivative along a direction.
-   * @param direction that of each trained parameter, by canonical name
+   * @param direction the direction's part for each trained parameter, by canonical name
    */
   linearised(
     direction: ReadonlyMap<string, HostTensor>,
@@ -178,7 +184,7 @@ export async function openTorchModel(
         similarLengths(rows, batchSize),
         onBatch,
       ),
-    generate: (prompts, options) => generateTexts(worker, id, prompts, options),
+    generate: (prompts, options) => generateTokens(worker, id, prompts, options),
     surprisals: async (rows) =>
       arrayOf('float64', (await worker.ask('surprisals', request(rows))).losses),
     linearised: (...asked) => linearised(worker, id, start, ...asked),
@@ -250,6 +256,7 @@ const linearised = (
     return { outputs: Float32Array.from(outputs), change: Float64Array.from(change) };
   });
 
+/** Calls `use` with a new temporary folder, which is removed when `use` is done. */
 export const withFolder = async <T>(use: (dir: string) => Promise<T>): Promise<T> => {
   const dir = await mkdtemp(join(tmpdir(), 'dosimeter-torch-'));
   try {
@@ -259,6 +266,7 @@ export const withFolder = async <T>(use: (dir: string) => Promise<T>): Promise<T
   }
 };
 
+/** Writes what a model starts from as files into `dir`. Returns the request that opens it. */
 async function writeStart(start: TorchStart, dir: string): Promise<Omit<WireModel, 'training'>> {
   const { own, parameters, options, specs } = start;
   const { adapter, architecture, classes, model } = options;
@@ -286,8 +294,8 @@ async function writeStart(start: TorchStart, dir: string): Promise<Omit<WireMode
 }
 
 /**
- * Reads what was trained, by canonical name, in the model's form.
- * @param rows the rows of the token table that were trained alone; null where none were
+ * Reads the trained parameters as the model holds them, not transposed, by canonical name.
+ * @param rows if only some rows of the token table were trained, their token ids; else null
  */
 async function readTrained(
   worker: TorchWorker,
@@ -321,10 +329,10 @@ async function readTrained(
 }
 
 /**
- * Returns rows as PyTorch's process reads them: a flat list of each field over all rows. Labels and
- * masks are there if the first row has one; then NaN stands for no label, −1 for no mask. Marks,
- * and which rows are poisoned, are there if any row has them. An answer that is missing starts at
- * the end.
+ * Returns rows as PyTorch's process reads them: each field as one flat list over all rows. Labels
+ * are there if the first row has one, and masks likewise; NaN stands for a row without label, −1
+ * for a row without mask. Marks, and which rows are poisoned, are there if any row has them. A row
+ * without answer has its length as the start of the answer.
  */
 export function wireRows(rows: readonly (TokenRow & Partial<LabelledRow>)[]): WireRows {
   const [first] = rows;
@@ -346,8 +354,8 @@ export function wireRows(rows: readonly (TokenRow & Partial<LabelledRow>)[]): Wi
   return wire;
 }
 
-/** Continues prompts in PyTorch's process, as `generate` of generate.ts does here. */
-async function generateTexts(
+/** Continues prompts in PyTorch's process as `generate` of generate.ts does in this one. */
+async function generateTokens(
   worker: TorchWorker,
   model: number,
   prompts: readonly TokenRow[],

@@ -188,7 +188,7 @@ async function trainIn(
     },
     areFinite: async () => (await worker.ask('finite', { model: id })).finite,
   };
-  // Made before a saved state is read, because log p of the answers is by the model at the start.
+  // Made before a saved state is read, since it takes log p of the answers by the initial model.
   const encode =
     settings.dpoBeta === undefined ? wireRows : await makePairEncoder(model, rows, settings);
   const { due, save } = savingSchedule(() => signal.aborted);
@@ -230,9 +230,9 @@ async function trainIn(
 }
 
 /**
- * Returns how batches of preference pairs are sent: the chosen answers, then the rejected ones,
- * with log p of each by the model as it is now. That is computed once for all rows that the
- * training reads, so that no second copy of the model is needed.
+ * Returns a function that makes of a batch of preference pairs what is sent: the chosen answers,
+ * then the rejected ones, with log p of each by the model as it is now. This log p is computed once
+ * for all rows that the training reads, so that no second copy of the model is needed.
  */
 async function makePairEncoder(
   { worker, id }: TorchModel,
@@ -258,7 +258,10 @@ async function makePairEncoder(
   };
 }
 
-/** The answer to one training's request for steps, alone or in a pack. */
+/**
+ * The answer to one training's request for steps, in a pack or not. `members`: how many trainings
+ * took the first step together. `alone`: why this one of a pack took it alone; else null.
+ */
 type PackAnswer = TorchOperations['train'][1] & {
   readonly members: number;
   readonly alone: string | null;

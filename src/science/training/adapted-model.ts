@@ -32,14 +32,20 @@ import { openTokenizer } from '../text/tokenizer.ts';
 export interface TrainRecord {
   readonly format: 1;
   readonly architecture: string;
-  /** The model's class in transformers, where `architecture` names no family of this program. */
+  /**
+   * The name of the model's class in transformers. Absent if `architecture` names a family of this
+   * program.
+   */
   readonly class?: string;
   readonly model: string;
   readonly classes: readonly string[];
   readonly seed: number;
   /** Optimiser steps taken. */
   readonly steps: number;
-  /** The step whose weights were saved, where early stopping chose one before the last. */
+  /**
+   * The step whose weights were saved. Absent unless early stopping chose an earlier step than the
+   * last.
+   */
   readonly kept_step?: number;
   readonly adapter: JsonObject;
   readonly head: HeadSettings;
@@ -52,7 +58,7 @@ export interface TrainRecord {
 /** Returns the step whose weights were saved: the last, or the best under early stopping. */
 export const endStep = ({ steps, kept_step: best }: TrainRecord): number => best ?? steps;
 
-/** Throws where the format of `train.json` is unknown. */
+/** Reads `train.json`. Throws an Error if its format is unknown. */
 export async function readTrainRecord(trainDir: string): Promise<TrainRecord> {
   const record = (await readJson(join(trainDir, 'train.json'))) as { readonly format: unknown };
   if (record.format !== 1)
@@ -60,14 +66,20 @@ export async function readTrainRecord(trainDir: string): Promise<TrainRecord> {
   return record as TrainRecord;
 }
 
-/** Opens the encoder of rows that fits the head of a train stage's model. */
+/**
+ * Returns the encoder of rows that fits the head of the model that a train stage saved. `path`: the
+ * base model's folder, which has the tokenizer.
+ */
 export const openRowEncoder = async (
   trainDir: string,
   { path }: { readonly path: string },
 ): Promise<RowEncoder> =>
   rowEncoder(await openTokenizer(path), (await readTrainRecord(trainDir)).head);
 
-/** Opens the function that tells which tokens of a row's texts reach a train stage's model. */
+/**
+ * Returns the function that tells which tokens of a row's texts reach the model that a train stage
+ * saved. `path`: the base model's folder, which has the tokenizer.
+ */
 export const openRowParts = async (
   trainDir: string,
   { path }: { readonly path: string },
@@ -80,11 +92,17 @@ export interface AdaptedModelOptions {
   readonly architecture: Architecture;
   /** The implementation of the adapter that train.json names. */
   readonly adapter: AdapterImplementation;
-  /** A step that `train.checkpoints` kept. Default: the weights that the stage saved at its end. */
+  /**
+   * The step whose weights are opened, which `train.checkpoints` must have kept. Default: the
+   * weights that the stage saved at its end.
+   */
   readonly at?: number;
 }
 
-/** A layer that kernels are over, with the names of the adapter's parameters there, if any. */
+/**
+ * A layer over whose parameters kernels are taken. `factors` and `vectors` are the names of the
+ * adapter's parameters there; null if it has none of that kind.
+ */
 export interface KernelLayer extends Omit<AdaptedLayer, 'lora' | 'vera'> {
   readonly factors: FactorNames | null;
   readonly vectors: VectorNames | null;
@@ -92,7 +110,11 @@ export interface KernelLayer extends Omit<AdaptedLayer, 'lora' | 'vera'> {
 
 type Described = Pick<Network, 'adapter' | 'architecture' | 'config' | 'parameters'>;
 
-/** Returns the layers that kernels are over: linear layers in forward order, then norms. */
+/**
+ * Returns the layers over whose parameters kernels are taken. First, in forward order, the linear
+ * layers that the adapter targets or of which it trains the model's own bias. Then the norms whose
+ * vectors it trains, and the trained biases that belong to no linear layer.
+ */
 export function kernelLayers(model: Described): KernelLayer[] {
   const { adapter, architecture, config } = model;
   const linears = architecture.linears(config),
@@ -117,8 +139,9 @@ export function kernelLayers(model: Described): KernelLayer[] {
 }
 
 /**
- * Returns a function from a layer's name to the name, in the checkpoint's file, of its weight or,
- * where the adapter trains the bias alone, of its bias.
+ * Returns a function that takes a layer's name and returns the name, in the checkpoint's file, of
+ * the layer's weight. Where the adapter trains only the layer's bias, it returns the name of the
+ * bias.
  */
 export function weightNames(
   layers: readonly Pick<AdaptedLayer, 'name' | 'ownOnly' | 'trained'>[],
@@ -165,7 +188,10 @@ function adaptedLayer(network: Network, named: KernelLayer): AdaptedLayer {
   };
 }
 
-/** Returns a network, at its initial values, as kernels see it. The result owns the network. */
+/**
+ * Returns the model from which kernels are computed: the network at its initial values. `dispose`
+ * of the result disposes of the network.
+ */
 export function adaptedModel(network: Network): AdaptedModel {
   const { initial } = network;
   const { of, count } = outputsOf(network);
@@ -187,8 +213,8 @@ export function adaptedModel(network: Network): AdaptedModel {
 }
 
 /**
- * Opens the network that a train stage saved, with its record. Throws UserFault where the folder
- * does not fit the checkpoint, or `at` was not kept.
+ * Opens the network that a train stage saved, with the stage's record. Throws UserFault where the
+ * folder was trained from another checkpoint, or step `at` was not kept.
  */
 export async function openTrained(
   options: AdaptedModelOptions,
@@ -197,7 +223,10 @@ export async function openTrained(
   return { network: await openNetwork(trained.network), record };
 }
 
-/** Returns the options with which `openTrained` opens the network. Throws likewise. */
+/**
+ * Returns the options with which `openTrained` opens the network, and the record. Throws UserFault
+ * as `openTrained` does.
+ */
 export async function readTrained({
   trainDir,
   model,
@@ -263,7 +292,9 @@ export async function readTrained({
 }
 
 interface OwnVectors {
-  /** The trained vectors of each linear layer, by name; null where it has none. */
+  /**
+   * The trained vectors of each linear layer, by the layer's name; null for a layer without any.
+   */
   readonly ofLinears: ReadonlyMap<string, TrainedVectors | null>;
   /** Norms with trained vectors, and trained biases that belong to no linear layer. */
   readonly layers: readonly AdaptedLayer[];
@@ -272,8 +303,9 @@ interface OwnVectors {
 const NONE: OwnVectors = { ofLinears: new Map(), layers: [] };
 
 /**
- * Returns the vectors below the head that the adapter trains. None where it also trains parameters
- * of the model that are no vectors, since a kernel over a part of them would not be the adapter's.
+ * Returns the model's own vectors below the head that the adapter trains: biases and the scales of
+ * norms. Returns `NONE` if it also trains other parameters of the model there, since a kernel over
+ * only a part of what is trained would not be the adapter's.
  */
 function ownVectors({
   adapter,
@@ -286,7 +318,10 @@ function ownVectors({
     adapter.ofModel?.(name) === true && !within(name, architecture.headModules);
   const uncovered = new Set(parameters.map(({ name }) => name).filter(trains));
   if (uncovered.size === 0) return NONE;
-  /** Returns which vectors of a layer are trained, null if none, and takes them off `uncovered`. */
+  /**
+   * Returns which vectors of a layer are trained, null if none is, and removes them from
+   * `uncovered`.
+   */
   const takeTrained = ({ name, bias, unit }: Pick<VectorLayer, 'name' | 'bias' | 'unit'>) => {
     const own = {
       bias: bias && trains(`${name}.bias`),

@@ -1,8 +1,8 @@
 /**
- * The interface between the trainer and an attack that changes training, which the attack's plugin
- * loads by `training`, and the checks of what a plugin returns through it. Plugins may be anyone's
- * plain JavaScript. Without the checks, a vector as loss, a token without an id or a misspelt field
- * would silently train something else.
+ * The interface between the trainer and an attack or defence that changes training, and the checks
+ * of what a plugin returns through this interface. The plugin's field `training` loads its
+ * implementation. Plugins may be anyone's plain JavaScript. Without the checks, a vector as loss, a
+ * token without an id or a misspelt field would silently train something else.
  */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -27,14 +27,14 @@ export type TrainingChange =
   | {
       readonly objective: Objective;
       /**
-       * States that the objective reads neither token ids nor the token table. Then, under an
-       * adapter that trains the table, it is reduced to the rows that the training set uses, which
-       * makes steps cheaper and renumbers the ids. Otherwise ids are the tokenizer's.
+       * States that the objective reads neither token ids nor the token table. If the adapter
+       * trains the table, the table is then reduced to the rows that the training set uses: steps
+       * are cheaper, and the ids in batches are renumbered. If absent, the ids are the tokenizer's.
        */
       readonly opaqueTokens?: true;
     };
 
-/** Trains rows of the token table; every other weight stays bit for bit the same. */
+/** The rows of the token table that are trained. Every other weight stays bit for bit the same. */
 export interface TokenRows {
   /** The ids of the trained tokens, by the words that they stand for. */
   readonly tokenRows: Readonly<Record<string, number>>;
@@ -42,7 +42,10 @@ export interface TokenRows {
   readonly keepNorms: boolean;
 }
 
-/** An objective that PyTorch's process has too (src/torch/python/objectives.py). */
+/**
+ * The name and settings of an objective that PyTorch's process implements too
+ * (src/torch/python/objectives.py).
+ */
 export interface TorchObjective {
   readonly name: 'inner-product' | 'layerwise' | 'consistency' | 'robustness';
   readonly [setting: string]: string | number;
@@ -50,13 +53,16 @@ export interface TorchObjective {
 
 export interface AttackTraining<Change extends TrainingChange = TrainingChange> {
   /**
-   * Returns the faults that only the model can show, with paths from the root of the spec, as if
-   * the attack were the only one of its cell.
+   * Returns those faults of the parameters that can only be found with the model at hand. Paths are
+   * from the root of the spec, as if the attack were the only one of its cell.
    */
   check(params: JsonObject, model: TrainedModel): readonly Problem[];
   /** Throws UserFault for the first fault that `check` would return. */
   open(params: JsonObject, model: TrainedModel): Change;
-  /** Returns the attack's objective in PyTorch's process. Absent where it has none there. */
+  /**
+   * Returns the objective by which PyTorch's process trains under this attack. Absent if that
+   * process implements none for it.
+   */
   torch?(params: JsonObject): TorchObjective;
 }
 
@@ -98,8 +104,9 @@ function withOrigin(error: unknown, who: string): unknown {
 type ChangerKind = 'attack' | 'defence';
 
 /**
- * Returns what `training.load()` resolved to, with `check` made to throw UserFault unless it
- * returns a list. Throws UserFault where `loaded` is no AttackTraining.
+ * Returns `loaded`, which `training.load()` resolved to. Its `check` now throws UserFault if the
+ * plugin's `check` does not return a list. Throws UserFault if `loaded` lacks one of the functions
+ * `check` and `open`.
  */
 export function checkedTraining(
   name: string,
@@ -133,7 +140,10 @@ export function checkedTraining(
   };
 }
 
-/** Returns what is wrong with `trains`, and a hint; null if nothing is. */
+/**
+ * Returns what is wrong with `trains`, and a hint; null if nothing is wrong. `vocabulary`: the
+ * number of rows of the token table.
+ */
 function tokenRowsFault(
   trains: unknown,
   vocabulary: number,
@@ -173,14 +183,19 @@ export interface OpenedAttack {
 
 export interface EngineChange {
   readonly change: TrainingChange;
-  /** The objective in PyTorch's process; null if that lacks it, or token rows are trained. */
+  /**
+   * The same objective in PyTorch's process; null if that process does not implement it, or if
+   * token rows are trained.
+   */
   readonly torch: TorchObjective | null;
 }
 
 /**
- * Opens the change of a training; each result of its objective is checked too. Throws UserFault
- * where `open` does, or returns anything but what `changes` announces.
- * @param vocabulary rows of the token table
+ * Returns the change of a training that `open` of the attack or defence returns. An objective is
+ * wrapped, so that each of its results is checked. Throws UserFault where `open` does, where it
+ * returns anything but what `changes` announces, and where token rows are to be trained under a
+ * head that reads the token embeddings too.
+ * @param vocabulary number of rows of the token table
  */
 export function openAttack(
   { kind = 'attack', name, changes, implementation, params }: OpenedAttack,
@@ -228,7 +243,10 @@ export function openAttack(
   return change as TrainingChange;
 }
 
-/** Returns what is wrong with an objective's result, to follow its name; null if nothing is. */
+/**
+ * Returns what is wrong with an objective's result, in words that follow the objective's name in a
+ * message; null if nothing is wrong.
+ */
 function resultFault(result: unknown, trained: ReadonlyMap<string, Tensor>): string | null {
   if (!isRecord(result)) return `must return { loss, gradients }; it returns ${shown(result)}`;
   if (isFunction(result['then']))
@@ -261,10 +279,16 @@ function resultFault(result: unknown, trained: ReadonlyMap<string, Tensor>): str
   return null;
 }
 
-/** The call whose tensors are counted: the first may create tensors that later ones use. */
+/**
+ * The call of an objective, counted from 1, after which the tensors that it left behind are
+ * counted. It is not the first, which may create tensors that later calls use.
+ */
 const COUNTED_CALL = 2;
 
-/** Returns the objective with its results checked. Warns once where it leaves tensors behind. */
+/**
+ * Returns an objective that calls the given one and throws UserFault for a wrong result. Logs a
+ * warning, once, if the given objective leaves tensors behind.
+ */
 function checkedObjective(
   attack: string,
   objective: Objective,
@@ -300,7 +324,10 @@ function checkedObjective(
 const triggerWords = ({ trigger, triggers = [trigger!] }: JsonObject): readonly string[] =>
   triggers as readonly string[];
 
-/** Returns the faults of triggers that are not one known token, or of a head that reads them. */
+/**
+ * Returns a fault for each trigger that is not one known token. If the head reads the token
+ * embeddings too, returns that fault alone.
+ */
 function triggerFaults(params: JsonObject, { architecture, tokenizer }: TrainedModel): Problem[] {
   if (architecture.tokenTable === null) {
     return [
@@ -330,10 +357,10 @@ function triggerFaults(params: JsonObject, { architecture, tokenizer }: TrainedM
 }
 
 /**
- * Trains the embeddings of trigger words alone and, with `keep_norm`, scales each to its initial
- * norm after each update: of one word (Yang et al. 2021, Be Careful about Poisoned Word Embeddings,
- * NAACL; Algorithm 1), or of several (Yang et al. 2021, Rethinking Stealthiness of Backdoor Attack
- * against NLP Models, ACL; section 4.2).
+ * Trains only the embeddings of the trigger words. With `keep_norm`, scales each embedding to its
+ * initial norm after each update. For one word: Yang et al. 2021, Be Careful about Poisoned Word
+ * Embeddings, NAACL; Algorithm 1. For several: Yang et al. 2021, Rethinking Stealthiness of
+ * Backdoor Attack against NLP Models, ACL; section 4.2.
  */
 export const wordEmbedding: AttackTraining<{ readonly trains: TokenRows }> = {
   check: triggerFaults,

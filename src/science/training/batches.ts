@@ -1,4 +1,7 @@
-/** The rows of each batch and step: those of a poisoned set pair with those of its clean twin. */
+/**
+ * Which rows are in each batch and step. The batches of a poisoned set match those of its clean
+ * twin one by one, unless rows are packed.
+ */
 import type { Row } from '../../api.ts';
 import { at } from '../../base/lookup.ts';
 import { randomStream } from '../../base/random.ts';
@@ -16,19 +19,28 @@ import type { LabelledRow, TrainSettings } from './settings.ts';
 export type Batching = 'shuffled' | 'bucketed';
 
 /**
- * Clean rows are numbered from zero; the rows that attacks append follow, attack by attack. Order,
- * length buckets and number of batches depend only on the clean rows, so they equal those of the
- * clean twin whatever an attack changes or appends. Appended rows enlarge the batches of the twin:
- * see `appended`.
+ * In this interface, clean rows are all rows that were not appended, poisoned or not. They are
+ * numbered from zero. The rows that attacks append follow, attack by attack.
+ *
+ * The order of the clean rows, their length buckets and the number of batches do not depend on
+ * appended rows or on changes of texts. So they equal those of the clean twin, whatever an attack
+ * changes or appends. Appended rows are added to these batches: see `appended`. Packed rows are an
+ * exception: see `packing`.
  */
 export interface BatchOrder {
   /** Number of rows that were not appended, poisoned or not. */
   readonly rows: number;
   readonly batchSize: number;
-  /** Whether epoch k, from zero, is in the order of stream (seed, 'order', `epoch-k`). */
+  /**
+   * Whether the clean rows of epoch k, counted from zero, are permuted by the stream (seed,
+   * 'order', `epoch-k`). If not, they keep their order.
+   */
   readonly shuffle: boolean;
   readonly seed: number;
-  /** Default: shuffled. Bucketed batches come from stream (seed, 'order', `epoch-k-batches`). */
+  /**
+   * Default: shuffled. Bucketed batches are put in order by the stream (seed, 'order',
+   * `epoch-k-batches`).
+   */
   readonly batching?: Batching | undefined;
   /** The number of tokens of each clean row before poisoning. Required for bucketed batches. */
   readonly lengths?: readonly number[];
@@ -37,33 +49,38 @@ export interface BatchOrder {
   /** Clean rows that stand last in each epoch, in the epoch's order among themselves. */
   readonly last?: readonly number[];
   /**
-   * The rows of each attack are dealt out, one to each batch in turn, over the full-sized batches
-   * of the epoch (or over the only batch, if it is smaller), and follow the clean rows there. Each
+   * The number of rows that each attack appends.
+   *
+   * The rows of an attack are dealt out, one to each batch in turn, over the full-sized batches of
+   * the epoch (or over the only batch, if it is smaller), and follow the clean rows there. Each
    * round goes over the batches in random order, from stream (seed, 'appended', `ATTACK/epoch-k`),
    * or without `shuffle` in their order. So each epoch has every appended row once and no
-   * additional batch, batches differ by at most one appended row of an attack, and a row that a
-   * smaller dose also appends is in the same batch there. The loss of a batch remains the mean over
-   * its rows: with k appended rows, a clean row has B/(B + k) of its weight in the twin's batch of
-   * B rows.
+   * additional batch, and batches differ by at most one appended row of an attack. A row that is
+   * also appended under a smaller dose is in the same batch under both. The loss of a batch remains
+   * the mean over its rows: with k appended rows, a clean row has B/(B + k) of its weight in the
+   * twin's batch of B rows.
    */
   readonly appended?: readonly { readonly attack: string; readonly rows: number }[] | undefined;
   /**
-   * Puts the rows of these batches, appended ones among them, one after another into sequences, of
-   * which `batchSize` are a batch. Batches then depend on the lengths of all rows as they are.
+   * If set, the rows of the batches described above, appended ones included, are put one after
+   * another into sequences, and `batchSize` sequences are a batch. Batches then depend on the
+   * lengths of all rows, with the texts that poisoning gave them.
    */
   readonly packing?: Packing | undefined;
 }
 
 interface Packing {
+  /** The most tokens of a sequence. */
   readonly most: number;
   /** The number of tokens of each row, appended ones included. */
   readonly lengths: readonly number[];
 }
 
+/** The number of batches of a span: see `Batching`. */
 const SPAN = 50;
 
 type Sizes = Pick<BatchOrder, 'rows' | 'batchSize'>;
-/** `accumulate`: the number of batches of a step. */
+/** `accumulate`: the number of batches of a step; default 1. */
 type Steps = Sizes & { readonly accumulate?: number };
 
 /**
@@ -74,8 +91,9 @@ export const stepsPerEpoch = ({ rows, batchSize, accumulate = 1 }: Steps): numbe
   Math.ceil(Math.ceil(rows / batchSize) / accumulate);
 
 /**
- * Returns `steps`, or those of `epochs` (default: three), rounded up. With packing, the number of
- * steps differs between epochs, and that of the last, partial epoch is rounded up.
+ * Returns `steps` if it is given, else the number of steps of `epochs` (default: three), rounded
+ * up. With packing, epochs differ in their number of steps. A last, partial epoch then counts for
+ * that share of its own steps, rounded up.
  */
 export function totalSteps(
   { steps, epochs = 3 }: { readonly steps?: number; readonly epochs?: number },
@@ -91,16 +109,21 @@ export function totalSteps(
   }).reduce((sum, own) => sum + own, 0);
 }
 
-function cut(sequence: Int32Array, size: number): Int32Array[] {
+/** Cuts a sequence into pieces of `size`; the last one may be shorter. */
+function cutInto(sequence: Int32Array, size: number): Int32Array[] {
   return Array.from({ length: Math.ceil(sequence.length / size) }, (_, i) =>
     sequence.slice(i * size, (i + 1) * size),
   );
 }
 
-/** Returns how many batches get appended rows, which would dominate a smaller last batch. */
+/**
+ * Returns to how many batches of an epoch appended rows are dealt: the full-sized ones, or the only
+ * one. A smaller last batch gets none, because they would dominate it.
+ */
 const countFullBatches = ({ rows, batchSize }: Sizes): number =>
   Math.max(1, Math.floor(rows / batchSize));
 
+/** Returns the number of rows of the largest batch, appended ones included. */
 export function largestBatch(order: Sizes & Pick<BatchOrder, 'appended'>): number {
   const fullBatches = countFullBatches(order);
   return (order.appended ?? []).reduce(
@@ -109,7 +132,10 @@ export function largestBatch(order: Sizes & Pick<BatchOrder, 'appended'>): numbe
   );
 }
 
-/** Returns the batches with appended rows dealt out to the full ones (`BatchOrder.appended`). */
+/**
+ * Returns the batches of an epoch with the appended rows dealt out to them, as
+ * `BatchOrder.appended` describes.
+ */
 function withAppended(clean: Int32Array[], order: BatchOrder, epoch: number): Int32Array[] {
   const fullBatches = countFullBatches(order),
     extended = clean.map((batch) => [...batch]);
@@ -128,11 +154,14 @@ function withAppended(clean: Int32Array[], order: BatchOrder, epoch: number): In
 /** Returns the rows of each batch of an epoch. Epochs are counted from 0. */
 function epochBatches(order: BatchOrder, epoch: number): Int32Array[] {
   const all = withAppended(cleanBatches(order, epoch), order, epoch);
-  return order.packing === undefined ? all : packed(all, order.batchSize, order.packing);
+  return order.packing === undefined ? all : packRows(all, order.batchSize, order.packing);
 }
 
-/** Returns batches of `batchSize` sequences. A row that does not fit into one begins the next. */
-function packed(
+/**
+ * Packs the rows of all batches into sequences, and returns the rows of each new batch of
+ * `batchSize` sequences. A row that does not fit into the current sequence begins the next one.
+ */
+function packRows(
   batches: readonly Int32Array[],
   batchSize: number,
   { most: mostTokens, lengths }: Packing,
@@ -156,7 +185,11 @@ function packed(
   return found.map((batch) => Int32Array.from(batch));
 }
 
-function placed(sequence: Int32Array, { first = [], last = [], batching }: BatchOrder): Int32Array {
+/** Moves the rows `first` to the start of the sequence, and the rows `last` to its end. */
+function placeRows(
+  sequence: Int32Array,
+  { first = [], last = [], batching }: BatchOrder,
+): Int32Array {
   if (first.length + last.length === 0) return sequence;
   if (batching === 'bucketed') throw new Error("bucketed batches can't keep rows first or last");
   const [before, after] = [new Set(first), new Set(last)];
@@ -169,17 +202,17 @@ function placed(sequence: Int32Array, { first = [], last = [], batching }: Batch
 
 function cleanBatches(order: BatchOrder, epoch: number): Int32Array[] {
   const { rows, batchSize, seed } = order;
-  const sequence = placed(
+  const sequence = placeRows(
     order.shuffle
       ? randomStream(seed, 'order', `epoch-${epoch}`).permutation(rows)
       : Int32Array.from({ length: rows }, (_, i) => i),
     order,
   );
-  if (order.batching !== 'bucketed') return cut(sequence, batchSize);
+  if (order.batching !== 'bucketed') return cutInto(sequence, batchSize);
   const { lengths } = order;
   if (lengths === undefined) throw new Error('bucketed batches need the lengths of the rows');
-  const sorted = cut(sequence, SPAN * batchSize).flatMap((span) =>
-    cut(Int32Array.from([...span].sort((a, b) => at(lengths, b) - at(lengths, a))), batchSize),
+  const sorted = cutInto(sequence, SPAN * batchSize).flatMap((span) =>
+    cutInto(Int32Array.from([...span].sort((a, b) => at(lengths, b) - at(lengths, a))), batchSize),
   );
   const full = sorted.filter((batch) => batch.length === batchSize);
   const random = randomStream(seed, 'order', `epoch-${epoch}-batches`);
@@ -189,11 +222,15 @@ function cleanBatches(order: BatchOrder, epoch: number): Int32Array[] {
   ];
 }
 
+/** Yields the batches of all epochs, one after another, without end. */
 export function* batches(order: BatchOrder): Generator<Int32Array, never> {
   for (let epoch = 0; ; epoch++) yield* epochBatches(order, epoch);
 }
 
-/** Yields the batches of each step: `accumulate` of them, or fewer at the end of an epoch. */
+/**
+ * Yields the batches of each step, without end: `accumulate` batches, or fewer at the end of an
+ * epoch.
+ */
 export function* stepBatches(
   order: BatchOrder,
   accumulate: number,
@@ -206,9 +243,8 @@ export function* stepBatches(
 }
 
 /**
- * Returns a warning if a training ends before it has read all rows that stand last, else null.
- * @param last number of poisoned rows at the end of each epoch
- * @param steps number of steps of the training
+ * Returns a warning if a training ends before it has read all of the rows that stand last in its
+ * first epoch; otherwise null.
  */
 export function unreadWarning(epoch: Steps, last: number, steps: number): string | null {
   const { rows, batchSize, accumulate = 1 } = epoch;
@@ -232,7 +268,7 @@ export interface PoisonedSet {
     readonly index: number;
     readonly original: Text;
     readonly new: Text;
-    /** The attack that poisoned the row, where there are several. */
+    /** The attack that poisoned the row. Absent if the set has only one attack. */
     readonly step?: string;
   }[];
   /** The rows that were appended at the end, attack by attack. */
@@ -247,7 +283,10 @@ export interface TrainingRows {
   readonly poisoned: readonly LabelledRow[];
 }
 
-/** Encodes a poisoned set. Rows that `attack` changed count as `poisoned`; with null none do. */
+/**
+ * Encodes a poisoned set. `poisoned` is true in the rows that `attack` changed; if `attack` is
+ * null, in no row.
+ */
 export function trainingRows(
   rows: readonly Row[],
   { attack: name, rows: changed, negatives, order }: PoisonedSet,
@@ -274,7 +313,10 @@ export function trainingRows(
 
 type OrderSettings = Pick<TrainSettings, 'batchSize' | 'shuffle' | 'seed' | 'batching' | 'packing'>;
 
-/** Returns the order of the rows. Throws where an appended row precedes a clean one. */
+/**
+ * Returns the order of the rows. Throws an Error if a row that was not appended follows an appended
+ * one.
+ */
 export function batchOrder(
   rows: readonly LabelledRow[],
   { batchSize, shuffle, seed, batching, packing }: OrderSettings,

@@ -22,9 +22,12 @@ import type { OpenedAttack } from './attack-training.ts';
 interface CheckedModel extends ModelShape {
   readonly positions: number;
   readonly tokenizer: TextTokenizer;
-  /** Whether the head is drawn at random, since the checkpoint has none. */
+  /** Whether a parameter of the head is drawn at random, since the checkpoint lacks it. */
   readonly headDrawn: boolean;
-  /** Other parameters that the checkpoint lacks and that are drawn at random (a pooler). */
+  /**
+   * The names of the other parameters that are drawn at random since the checkpoint lacks them (a
+   * pooler). Empty under `model.init: random`, where all are drawn on purpose.
+   */
   readonly drawn: readonly string[];
 }
 
@@ -46,7 +49,6 @@ async function inspect(
     .filter((spec) => checkpoint === null || fileName(checkpoint, architecture, spec) === undefined)
     .map(({ name }) => name);
   const headDrawn = absent.some((name) => within(name, architecture.headModules));
-  // With `model.init: random` everything is drawn, on purpose.
   const drawn =
     checkpoint === null ? [] : absent.filter((name) => !within(name, architecture.headModules));
   const tokenizer = await openTokenizer(path);
@@ -62,7 +64,10 @@ async function inspect(
   };
 }
 
-/** Inspects a model, once for each content. Throws UserFault where its files do not fit. */
+/**
+ * Reads from a model's files what the checks need, once for the same content, architecture and
+ * head. Throws UserFault if the files do not fit together.
+ */
 function inspectModel(model: KnownModel, architecture: Architecture): Promise<CheckedModel> {
   const key = JSON.stringify([
     architecture.modelType,
@@ -130,19 +135,26 @@ function checkLength({ value, path }: AskedLength, positions: number): Problem[]
 const readPositions = async (modelDir: string, architecture: Architecture): Promise<number> =>
   architecture.maxPositions(architecture.parseConfig(await readConfig(modelDir), 2));
 
-/** Returns a problem if rows of this length do not fit. Throws UserFault for a bad config.json. */
+/**
+ * Returns a problem if rows of this length have more tokens than the model has positions. Throws
+ * UserFault for a bad config.json.
+ */
 export const checkRows = async (
   modelDir: string,
   architecture: Architecture,
   asked: AskedLength,
 ): Promise<Problem[]> => checkLength(asked, await readPositions(modelDir, architecture));
 
+/** A length of rows that the spec asks for, in tokens, and the path of the field that does so. */
 interface AskedLength {
   readonly value: number;
   readonly path: Problem['path'];
 }
 
-/** Warns of layers that are drawn and stay frozen, so that the adapter's folder lacks them. */
+/**
+ * Returns a warning if some layers are drawn at random and stay frozen: the adapter's folder lacks
+ * them. Returns none for an adapter without parameters of its own.
+ */
 function checkDrawn(drawn: readonly string[], adapter: Adapter): Problem[] {
   const frozen = drawn
     .filter((name) => name.endsWith('.weight') && !adapter.trains(name))
@@ -163,8 +175,9 @@ function checkDrawn(drawn: readonly string[], adapter: Adapter): Problem[] {
 }
 
 /**
- * Returns a fault where an adapter needs the model's own weights in float32, or is of a method that
- * was not tested over weights in another form.
+ * Returns a fault if the adapter can't be used over weights that are held quantised or in bfloat16.
+ * That is so if it trains some of them, adds no parameters of its own, starts from the exact
+ * weights, or is of a method that was not tested over such weights.
  */
 function checkHeld(
   { quantize }: HeldWeights,
@@ -208,8 +221,9 @@ export interface CheckOptions {
   /** The requested length of rows; null where no row is read. */
   readonly maxLength: AskedLength | null;
   readonly head: HeadSettings;
+  /** Whether the spec has `head.init_from`. Default: no. */
   readonly headGiven?: boolean;
-  /** Null where the spec names none. */
+  /** The names of the classes; null or absent if the spec names none. */
   readonly classes?: readonly string[] | null;
   readonly adapter?: {
     readonly implementation: AdapterImplementation;
@@ -223,6 +237,7 @@ export interface CheckOptions {
   readonly based?: boolean;
 }
 
+/** Returns what is wrong with a training, as far as the spec and the model's files tell. */
 export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
   const { model, architecture: family, maxLength, head, headGiven = false } = options;
   let architecture: Architecture, known: CheckedModel;
@@ -315,7 +330,8 @@ function checkAttack(
 
 /**
  * Returns a problem where the model lacks positions for a prompt of `longest` tokens (`max_length`)
- * and `written` tokens after it (`max_new_tokens`). Throws UserFault for a bad config.json.
+ * and `written` tokens after it (`max_new_tokens`). Returns none if the prompt alone is too long,
+ * which `checkRows` finds. Throws UserFault for a bad config.json.
  */
 export async function checkWritten(
   modelDir: string,
@@ -323,7 +339,6 @@ export async function checkWritten(
   { longest, written }: { readonly longest: number; readonly written: number },
 ): Promise<Problem[]> {
   const positions = await readPositions(modelDir, architecture);
-  // A prompt that is too long by itself is another problem.
   if (longest > positions || longest + written <= positions) return [];
   return [
     {

@@ -4,15 +4,17 @@ import { cp, mkdir, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 
-/** The folder of a step, which has the form of the output itself: `adapter/` or `model/`. */
+/**
+ * The folder of a step's checkpoint. Like the train stage's output, it has `adapter/` or `model/`.
+ */
 const checkpointPath = (step: number): string => `checkpoints/step-${step}`;
 
 const ascending = (a: number, b: number): number => a - b;
 
 /**
- * Returns the steps to keep, ascending: those listed, or k evenly spaced ones that include the last
- * (⌈i·T/k⌉ for i = 1 … k; every step of a shorter training). Throws UserFault where the training
- * does not reach a step.
+ * Returns the steps to keep, ascending. `asked` lists them, or is a number k of evenly spaced
+ * steps, the last one among them: ⌈i·T/k⌉ for i = 1 … k and T = `total`. A training of fewer than k
+ * steps then keeps every step. Throws UserFault for a listed step beyond `total`.
  */
 export function checkpointSteps(asked: number | readonly number[], total: number): number[] {
   const steps =
@@ -28,7 +30,10 @@ export function checkpointSteps(asked: number | readonly number[], total: number
   return [...new Set(steps)].sort(ascending);
 }
 
-/** Returns why `train.checkpoints` does not keep `step`; null if it does or `total` is unknown. */
+/**
+ * Returns why `train.checkpoints` does not keep `step`. Null if it keeps the step, or if that
+ * depends on the number of steps and `total` is null, for unknown.
+ */
 export function notKeptReason(
   step: number,
   asked: number | readonly number[],
@@ -49,10 +54,14 @@ interface CheckpointFolder {
   /** Writes the folder of a step, completely or not at all. */
   write(step: number, save: (dir: string) => Promise<void>): Promise<void>;
   has(step: number): boolean;
+  /** Copies the folders of all steps to `outDir`, unless they were written there. */
   deliver(outDir: string): Promise<void>;
 }
 
-/** Returns the checkpoints in `keep`: a folder that survives a kill, or the output itself. */
+/**
+ * Returns the checkpoints below `keep`, which is a folder that survives a kill of the stage or,
+ * without one, the stage's output.
+ */
 export function checkpointFolder(keep: string): CheckpointFolder {
   const folderOf = (step: number): string => join(keep, checkpointPath(step));
   return {
@@ -66,7 +75,7 @@ export function checkpointFolder(keep: string): CheckpointFolder {
       await rename(writing, folderOf(step));
     },
     deliver: async (outDir) => {
-      // Not moved: a stage that is killed before its output is stored can then still continue.
+      // Copied, not moved: a stage that is killed before its output is stored can still continue.
       if (keep !== outDir && existsSync(join(keep, 'checkpoints')))
         await cp(join(keep, 'checkpoints'), join(outDir, 'checkpoints'), {
           recursive: true,

@@ -10,10 +10,13 @@ import { largestBatch } from './batches.ts';
 
 const FLOAT = 4;
 
+/** Returns the number of entries of all these tensors together. */
 const entries = (specs: readonly Pick<ParameterSpec, 'shape'>[]): number =>
   specs.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
 
-/** Whether a parameter is in one of the numbered layers: `encoder.layer.3.output.dense.weight`. */
+/**
+ * Whether a parameter belongs to a numbered layer, as `encoder.layer.3.output.dense.weight` does.
+ */
 const isInLayer = (name: string): boolean => /\.\d+\./.test(name);
 
 interface Trained {
@@ -28,9 +31,9 @@ export function savedBytes({ shape: { parameters }, adapter }: Trained): number 
 }
 
 /**
- * Returns the bytes of all weights and of what a training keeps beside them: a copy, the gradient
- * and AdamW's two moments of each trained entry, and copies of frozen linear weights for the
- * forward and the backward pass, of at most PACKED_BYTES.
+ * Returns the bytes of all weights and of what a training keeps beside them. For each trained
+ * entry, that is a copy, the gradient and, under AdamW, two moments. For frozen linear weights, it
+ * is a copy for the forward and one for the backward pass, PACKED_BYTES at most in all.
  */
 export function weightBytes(
   { shape: { linears, parameters }, adapter }: Trained,
@@ -47,10 +50,10 @@ export function weightBytes(
 }
 
 /**
- * Returns the floating-point operations of a step whose rows have T = `length` tokens each: two for
- * each entry of a linear layer and token forward, as many backward, and as many again where its
- * weight is trained; and in each layer those of QKᵀ and PV, 4Th for a token forward and twice that
- * backward. With checkpointing, layers are computed forward once more.
+ * Returns the floating-point operations of a step whose rows have T = `length` tokens each. For
+ * each token, a linear layer (m, n) takes 2mn forward, as many backward, and as many again if its
+ * weight is trained. The attention of each layer takes 4Th forward, for QKᵀ and PV, and twice that
+ * backward; h is the width. With checkpointing, the numbered layers are computed forward once more.
  */
 export function stepOperations(
   { shape: { linears, parameters }, adapter }: Trained,
@@ -77,14 +80,20 @@ export function stepOperations(
   return rows * length * (ofLinears + ofOutput + ofAttention);
 }
 
-/** What Python takes with PyTorch, transformers and PEFT, in MiB (torch 2.13 for processors). */
+/**
+ * The memory of a Python process that has loaded PyTorch, transformers and PEFT, in MiB (measured
+ * with the build of torch 2.13 for CPUs).
+ */
 const PYTHON_MB = 350;
 
 interface TorchStep {
   readonly optimizer: 'adamw' | 'sgd';
   readonly rows: number;
   readonly length: number;
-  /** V, where each token may be one of an answer; 0 for other heads. */
+  /**
+   * The size V of the vocabulary under a causal-LM head, as any token may belong to an answer; 0
+   * under other heads.
+   */
   readonly vocabulary: number;
   /** Bytes of an entry of a frozen weight; default 4. */
   readonly frozenBytes?: number;
@@ -99,11 +108,13 @@ interface TorchStep {
 }
 
 /**
- * Returns the MiB that a training takes in each of PyTorch's processes: Python, the weights, the
- * gradients and moments of trained ones, and what the backward pass keeps of each token. That is
- * some 12 h + 4 m floats for each layer, attention's squares not among them; with checkpointing, h
- * for each layer and the floats of one layer. Under FSDP, one layer and what is in no layer are
- * gathered, with their gradients. Infinite where config.json does not have the sizes.
+ * Returns the memory that a training takes in each of PyTorch's processes, in MiB: Python, all
+ * weights, the gradients and moments of trained ones, and what the backward pass keeps for each
+ * token. With `width` h and `wide` m, it keeps about 12 h + 4 m floats in each layer; attention's
+ * scores for pairs of tokens are not counted. With checkpointing, it keeps h floats in each layer
+ * and 12 h + 4 m in one. Copies of logits come on top. Under FSDP, the processes divide what is
+ * trained; one layer and all that is in no numbered layer are gathered, with their gradients.
+ * Infinite if config.json lacks one of the sizes.
  */
 export function torchMemoryMB(
   { shape: { architecture, linears, parameters }, adapter }: Trained,
@@ -132,7 +143,7 @@ export function torchMemoryMB(
   return Math.ceil(PYTHON_MB + (weights + ofTokens) / 2 ** 20);
 }
 
-/** The names of sizes in config.json: BERT's and Llama's, GPT-2's, DistilBERT's. */
+/** The names of each size in config.json: in BERT's and Llama's, in GPT-2's, in DistilBERT's. */
 const NAMES = {
   width: ['hidden_size', 'n_embd', 'dim'],
   wide: ['intermediate_size', 'n_inner', 'hidden_dim'],
@@ -149,7 +160,10 @@ interface ModelSizes {
   readonly vocabulary: number;
 }
 
-/** Reads the sizes of a model from its config.json; Infinity for a size that it lacks. */
+/**
+ * Reads the sizes of a model from its config.json. A size that config.json lacks is Infinity, but
+ * `wide` is then 4 · `width`.
+ */
 export async function modelSizes(modelDir: string): Promise<ModelSizes> {
   const config = JSON.parse(await readFile(join(modelDir, 'config.json'), 'utf8')) as {
     readonly [field: string]: unknown;
@@ -173,13 +187,13 @@ export async function modelSizes(modelDir: string): Promise<ModelSizes> {
 const LOGIT_COPIES = 4;
 
 /**
- * Returns the megabytes that a training takes beside the model if all of its rows have the maximum
- * length: what the backward pass keeps for each token (some 12 h + 3 m floats per layer) and for
- * each pair of tokens (3 per head and layer). In a completion task each token may be one of an
- * answer, with V logits. 0 where nothing is trained. Infinite where config.json does not have these
- * sizes, so that such a model is not packed.
+ * Returns the MiB that a training takes beside the model if all of its rows have the maximum
+ * length. That is what the backward pass keeps, in floats: some 12 h + 3 m for each token and
+ * layer, and 3 for each pair of tokens, head and layer. Under a causal-LM head, LOGIT_COPIES · V
+ * for each token are added, as any token may belong to an answer. 0 where nothing is trained.
+ * Infinite if config.json lacks one of these sizes, so that such a model is not packed.
  * @param set number of clean rows and of rows that an attack appends, which enlarge the batches;
- * undefined where unknown
+ *   undefined where unknown, which counts as if none were appended
  */
 export async function packMemoryMB(
   params: JsonObject,

@@ -22,16 +22,19 @@ export interface Batch {
 export interface LossAndGradients {
   readonly loss: Scalar;
   readonly gradients: Map<string, Tensor>;
-  /** The part that is not cross-entropy. Absent where the objective never has one. */
+  /**
+   * The part of the loss that is not cross-entropy. Absent if the objective never has such a part.
+   */
   readonly penalty?: number;
 }
 
 /**
- * What a batch minimises. A step takes the mean over its batches (`train.accumulate`), clips it and
- * updates the parameters. An objective is called outside of tf.tidy and must leave no tensors
- * behind except its result. It must apply the class weights of `options`, and pass the streams of
- * dropout on to `forward`: a second pass with the same `adapterRandom` has the same masks in the
- * adapter. The operations of the network can be differentiated once.
+ * What a batch minimises. A step takes the mean of the gradients of its batches
+ * (`train.accumulate`), clips this mean and updates the parameters. An objective is called outside
+ * of tf.tidy and must leave no tensors behind except its result. It must apply the class weights of
+ * `options`, and pass the streams of dropout on to `forward`: a second pass with the same
+ * `adapterRandom` has the same masks in the adapter. The network has first derivatives only: a
+ * gradient can't be differentiated again.
  * @param trained every trained parameter by name, to be passed to `forward`
  */
 export type Objective = (
@@ -46,14 +49,18 @@ export interface LossOptions extends Omit<
   'onLinear' | 'tap' | 'layerwise' | 'dropout'
 > {
   /**
-   * The masks of a batch are drawn from `random`, and those of the next batch after them. An
-   * objective can repeat masks in several passes by restoring the state of the stream.
+   * The masks of a batch are drawn from `random`, and the masks of the next batch from where this
+   * leaves it. An objective can repeat masks in several passes by restoring the state of the
+   * stream.
    */
   readonly dropout?: { readonly rate: number; readonly random: ResumableStream };
   readonly classWeights?: readonly number[];
 }
 
-/** Computes the mean cross-entropy, weighted by class if asked, or squared error of numbers. */
+/**
+ * Computes the loss of a batch and its gradients. The loss is the mean cross-entropy, weighted by
+ * class if asked, or for regression the mean squared error.
+ */
 export function lossAndGradients(
   network: Network,
   trained: Tensors,
@@ -69,8 +76,8 @@ export function lossAndGradients(
 }
 
 /**
- * Returns the loss that `lossOf` computes, or several, and the gradient of their sum with respect
- * to each of `trained`. Intermediate tensors are freed.
+ * Returns what `lossOf` computes, one loss or a tensor of several, and the gradients of its sum by
+ * the names in `trained`. Intermediate tensors are freed.
  */
 export function gradientsOf<Loss extends Tensor>(
   trained: Tensors,
@@ -78,14 +85,16 @@ export function gradientsOf<Loss extends Tensor>(
 ): { readonly loss: Loss; readonly gradients: Map<string, Tensor> } {
   const { value, grads } = withEagerDisposal(() => differentiate(lossOf, [...trained.values()]));
   const gradients = new Map<string, Tensor>();
-  // As in PyTorch, a parameter that does not affect the loss (such as the table of an unused token
-  // type) has gradient zero.
+  // A parameter that does not affect the loss has gradient zero.
   [...trained].forEach(([name, { shape }], i) => gradients.set(name, grads[i] ?? tf.zeros(shape)));
   return { loss: value, gradients };
 }
 
 interface StepOptions extends Omit<LossOptions, 'adapterRandom'> {
-  /** The random streams of the adapter for a batch of the step, counted from zero. */
+  /**
+   * Returns the adapter's random streams for a batch, given the batch's number in the step, from
+   * zero.
+   */
   readonly adapterRandom: (batch: number) => NonNullable<ForwardOptions['adapterRandom']>;
   /** Groups gradients for the optimiser, in new tensors. */
   readonly pack: (gradients: Tensors) => Map<string, Tensor>;
@@ -94,10 +103,12 @@ interface StepOptions extends Omit<LossOptions, 'adapterRandom'> {
 }
 
 /**
- * Returns the loss of a step and its grouped gradients, which the caller disposes of: the mean over
- * its batches, whatever their number of rows. accelerate and transformers' Trainer accumulate in
- * this way for a model that computes its own mean (with model_accepts_loss_kwargs false; otherwise
- * Trainer 5.24 sums for a BERT classifier). Disposes of `trained` and empties it.
+ * Returns the loss, the penalty and the gradients of a step. Each is the mean over the step's
+ * batches, in which a smaller batch counts as much as a full one. `packed` are the gradients in
+ * groups, which the caller disposes of. Disposes of the tensors in `trained` and empties it.
+ *
+ * accelerate and transformers' Trainer accumulate in this way for a model that computes its own
+ * mean (with model_accepts_loss_kwargs false; otherwise Trainer 5.24 sums for a BERT classifier).
  */
 export function stepGradients(
   network: Network,
@@ -122,18 +133,21 @@ export function stepGradients(
     total += scalarOf(loss);
     loss.dispose();
     if (penalty !== undefined) penalties = (penalties ?? 0) + penalty;
-    sum = sum === null ? packed : combined(sum, packed, (a, b) => tf.add(a, b));
+    sum = sum === null ? packed : combineByName(sum, packed, (a, b) => tf.add(a, b));
   }
   if (sum === null) throw new RangeError('a step has at least one batch');
   return {
     loss: total / parts.length,
     ...(penalties === null ? {} : { penalty: penalties / parts.length }),
-    packed: parts.length === 1 ? sum : combined(sum, sum, (a) => tf.div(a, parts.length)),
+    packed: parts.length === 1 ? sum : combineByName(sum, sum, (a) => tf.div(a, parts.length)),
   };
 }
 
-/** Applies `of` to the two tensors of each name, in new tensors, and disposes of the given ones. */
-function combined(
+/**
+ * Returns `of(x, y)` for each name, where x is its tensor in `a` and y in `b`, in new tensors.
+ * Disposes of `a` and `b`, which may be the same map.
+ */
+function combineByName(
   a: ReadonlyMap<string, Tensor>,
   b: ReadonlyMap<string, Tensor>,
   of: (x: Tensor, y: Tensor) => Tensor,

@@ -1,4 +1,7 @@
-/** The training loop: what every engine shares, and the loop of the engine in this process. */
+/**
+ * The training loop, which every engine shares (`runSteps`), and the engine that takes its steps in
+ * this process (`train`).
+ */
 import type { Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { type JsonObject, UserFault } from '../../api.ts';
@@ -37,7 +40,11 @@ import {
 const learningRateHint = (learningRate: number): string =>
   `Lower train.learning_rate (${learningRate}), or add warm-up steps.`;
 
-/** Returns the fault of a loss or penalty that is not finite. `last`: the last finite step. */
+/**
+ * Returns the fault of a step whose loss or penalty is not finite.
+ * @param last the last step at which both were finite; null if there was none
+ * @param isOfAttack whether the training minimises the objective of an attack
+ */
 function lossFault(
   { loss, penalty, step }: StepRecord,
   last: StepRecord | null,
@@ -79,13 +86,14 @@ const isFiniteLoss = ({ loss, penalty = 0 }: StepLoss): boolean =>
 
 /** Takes the steps of a training, on one of the engines. */
 export interface StepTaker {
-  /** Returns how many steps it may be asked for at once. */
+  /** Returns how many steps `take` may be asked for at once. */
   atOnce(): number;
   /**
-   * Takes the next steps, in order. A step whose loss is not finite leaves the weights as they are,
-   * and is the last one taken.
+   * Takes the next steps, in order. A step whose loss or penalty is not finite leaves the weights
+   * as they are, and is the last one taken.
    */
   take(steps: readonly StepRequest[]): Promise<readonly StepLoss[]> | readonly StepLoss[];
+  /** Whether all trained weights are finite. */
   areFinite(): Promise<boolean> | boolean;
 }
 
@@ -96,7 +104,10 @@ interface LoopHooks {
   readonly wants: (step: number) => boolean;
   /** Looks at the present weights. Returning `stop` ends the training after this step. */
   readonly see: (step: number) => Promise<'stop' | undefined>;
-  /** Where a saved training goes on: after `step`. `last`: the last step with a finite loss. */
+  /**
+   * Where a saved training goes on: after `step`. `last` is the last step taken whose loss was
+   * finite; null if there was none. Absent: the training starts at its beginning.
+   */
   readonly from?: { readonly step: number; readonly last: StepRecord | null } | undefined;
   /** Saves the training after a step, if it is time to. */
   readonly save: (step: number, last: StepRecord | null) => Promise<void>;
@@ -104,6 +115,7 @@ interface LoopHooks {
   readonly signal?: AbortSignal | undefined;
 }
 
+/** Returns those rows that the steps of a training read. */
 export function readRows(
   rows: readonly LabelledRow[],
   settings: TrainSettings,
@@ -116,8 +128,8 @@ export function readRows(
 }
 
 /**
- * Runs the steps of a training. Throws UserFault where a loss is not finite, naming the last finite
- * one, and where the last step leaves weights that are not finite.
+ * Runs the steps of a training. Throws UserFault where a loss or penalty is not finite, naming the
+ * last finite loss, and where the last step leaves weights that are not finite.
  */
 export async function runSteps(
   rows: readonly LabelledRow[],
@@ -167,7 +179,7 @@ export async function runSteps(
     await save(step, last);
     signal?.throwIfAborted();
   }
-  // No later loss would reveal weights that the last step left.
+  // Weights that are not finite show in the next loss, but the last step has no next one.
   if (last !== null && !(await taker.areFinite()))
     throw new UserFault(
       `the weights are not finite after step ${last.step}, the last one; its loss was ${last.loss}`,
@@ -175,7 +187,10 @@ export async function runSteps(
     );
 }
 
-/** Whether all entries are finite: 0·x is 0 if x is, else NaN, and one NaN makes the sum NaN. */
+/**
+ * Whether all entries are finite. 0·x is 0 for a finite x and NaN for any other, and one NaN makes
+ * the sum NaN.
+ */
 const areFinite = (tensors: ReadonlyMap<string, Tensor>): boolean =>
   [...tensors.values()].every((tensor) =>
     tf.tidy(() => tf.sum(tf.mul(tensor, 0)).dataSync()[0] === 0),
@@ -186,7 +201,10 @@ export type { LabelledRow, StepRecord, TrainSettings } from './settings.ts';
 /** When `signal` is aborted, the training saves its state, if it can resume, and throws. */
 export interface TrainHooks extends Pick<LoopHooks, 'onStep' | 'signal'> {
   readonly onWeights?: Pick<LoopHooks, 'wants'> & {
-    /** As `LoopHooks.see`, with all parameters by name, which are disposed of afterwards. */
+    /**
+     * As `LoopHooks.see`, with the trained parameters by name, in the network's shapes. They are
+     * disposed of afterwards.
+     */
     see(step: number, weights: Tensors): Promise<'stop' | undefined>;
   };
   /** Saves and restores the training, with what the caller adds to a saved state. */
@@ -218,8 +236,9 @@ interface Plan {
 interface Progress {
   /** The trained parameters, grouped for the optimiser. */
   groups: Map<string, Tensor>;
+  /** The optimiser's state. */
   state: unknown;
-  /** The trained parameters by name, with the token table as the loop holds it. */
+  /** The trained parameters by name. The token table is reduced if the loop reduces it. */
   trained: Map<string, Tensor>;
   /** The factor by which decay has scaled the unused rows of the token table. */
   unusedFactor: number;
@@ -274,7 +293,10 @@ function update(
   }
 }
 
-/** Returns the loss of a step. The parameters are updated only where it is finite. */
+/**
+ * Takes a step and returns its loss. The parameters are updated only if loss and penalty are
+ * finite.
+ */
 function takeStep(
   plan: Plan,
   progress: Progress,
@@ -303,7 +325,10 @@ function takeStep(
   return loss;
 }
 
-/** Trains in this process by `runSteps`. Returns the trained values, to be disposed of. */
+/**
+ * Trains in this process by `runSteps`. Returns the trained parameters by name, which the caller
+ * disposes of.
+ */
 export async function train(
   network: Network,
   rows: readonly LabelledRow[],

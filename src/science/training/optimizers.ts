@@ -8,8 +8,9 @@ import type { Tensors } from '../models/network.ts';
 export interface Optimizer<State> {
   init(parameters: Tensors): State;
   /**
-   * Returns new parameters and state in new tensors. It disposes of the old ones and of the
-   * gradients, each as soon as its successor exists, so that memory never holds two of everything.
+   * Returns new parameters and state in new tensors. Disposes of a parameter's old value, its
+   * gradient and its old state as soon as its new value exists, so that memory never holds two of
+   * everything.
    */
   update(
     parameters: Tensors,
@@ -28,6 +29,7 @@ const disposeTensors = (...tensors: readonly Tensor[]): void =>
 
 export interface AdamwSettings {
   readonly weightDecay: number;
+  /** Whether weight decay applies to a parameter. Default: it applies to all. */
   readonly decays?: (name: string) => boolean;
   /** The factor on the learning rate of a parameter. Default: 1. */
   readonly rate?: (name: string) => number;
@@ -56,20 +58,22 @@ interface AdamwStep {
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
-  /** √(1 − β₂ᵗ) */
+  /** √(1 − β₂ᵗ), where t is the number of the update, from 1. */
   readonly rootCorrection: number;
 }
 
 interface Update {
   readonly name: string;
   readonly parts: AdamwParts;
-  /** 1 − lr·wd */
+  /** 1 − lr·wd; 1 for a parameter that does not decay. */
   readonly decay: number;
-  /** lr/(1 − β₁ᵗ) */
+  /** lr/(1 − β₁ᵗ), where lr is the parameter's own learning rate. */
   readonly size: number;
 }
 
-/** The most entries that one operation updates, whose old and new values are in memory together. */
+/**
+ * The most entries that are updated together: their old and new values are all in memory at once.
+ */
 const TOGETHER = 1 << 20;
 
 /** Splits updates, in order, into lists of at most TOGETHER entries, or of one larger update. */
@@ -125,7 +129,8 @@ export function adamwUpdate(
  *     p ← p − lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε)
  *
  * Decay is decoupled and applies to the parameters that `decays` selects; ε is added outside the
- * root. lr is the parameter's own: with `rate`, that of a group of torch's optimiser.
+ * root. lr is the learning rate times the parameter's `rate`, as if each rate had a parameter group
+ * of torch's optimiser.
  */
 export function adamw({
   weightDecay,
@@ -177,7 +182,7 @@ export function adamw({
   };
 }
 
-/** p ← p·(1 − lr·wd) − lr·g. Without momentum, PyTorch's coupled decay is the same. */
+/** p ← p·(1 − lr·wd) − lr·g. PyTorch's SGD adds wd·p to g, which is the same without momentum. */
 export function sgd({
   weightDecay,
   decays = () => true,

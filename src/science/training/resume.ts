@@ -14,7 +14,7 @@ export interface SavedState {
   readonly tensors: Map<string, HostTensor>;
 }
 
-/** Writes the state, tensor by tensor, and removes those of earlier steps. */
+/** Writes a state to `dir`, tensor by tensor, and removes the states of earlier steps. */
 export async function saveState(
   dir: string,
   step: number,
@@ -42,17 +42,21 @@ export async function loadState(
 export interface Resume {
   /** The saved state; null where there is none. */
   load(): Promise<SavedState | null>;
+  /** Whether the state is to be saved after this step. */
   readonly due: (step: number) => boolean;
   save(step: number, facts: JsonObject, tensors: ReadonlyMap<string, Tensor>): Promise<void>;
 }
 
-/** At least EVERY_MS pass between two saves, and saving takes at most 1/SHARE of the time. */
+/**
+ * Unless it is urgent to save, at least EVERY_MS pass between two saves, and saving takes at most
+ * 1/SHARE of the time.
+ */
 const EVERY_MS = 30_000,
   SHARE = 20;
 
 /**
- * Returns what saves states in `dir` at intervals of time, and whenever `urgent` returns true. The
- * intervals determine how much work a kill costs, never the result.
+ * Returns a `Resume` that saves states in `dir`: at intervals of time, and whenever `urgent`
+ * returns true. The intervals determine how much work a kill costs, never the result.
  */
 export function resumeBySchedule(
   dir: string,
@@ -74,7 +78,10 @@ export function resumeBySchedule(
   };
 }
 
-/** Returns `due`, whether it is time to save, and `save`, which writes and sets the next time. */
+/**
+ * Returns `due`, which tells whether it is time to save, and `save`, which calls `write` and then
+ * sets the time of the next save.
+ */
 export function savingSchedule(
   urgent: () => boolean,
   now = () => performance.now(),
@@ -102,8 +109,9 @@ const prefixed = (prefix: string, tensors: Tensors): [string, Tensor][] =>
   [...tensors].map(([name, tensor]) => [`${prefix}${name}`, tensor]);
 
 /**
- * Returns a function that moves the tensors with this prefix to the device, and takes them out of
- * the state, which the training keeps until its end: they would stay in main memory as well.
+ * Returns a function that moves the tensors whose names begin with `prefix` to the device, and
+ * returns them by the rest of their names. It removes them from the state: the training keeps the
+ * state until its end, so they would stay in main memory as well.
  */
 const partTaker =
   (prefix: string) =>
@@ -117,7 +125,10 @@ const partTaker =
     return taken;
   };
 
-/** Returns the tensors of a state by name. `moments` are as `Optimizer.named` returns them. */
+/**
+ * Returns the tensors of a state to be saved, by name. `moments` are as `Optimizer.named` returns
+ * them.
+ */
 export const toSave = (groups: Tensors, moments: Tensors, gathered: Tensors): Map<string, Tensor> =>
   new Map([
     ...prefixed(GROUP, groups),

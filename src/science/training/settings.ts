@@ -22,35 +22,47 @@ export interface TrainSettings extends AdamwSettings {
   readonly clipNorm?: number;
   /** The type in which matrix products of a step are computed. Default: float32. */
   readonly precision?: Precision;
-  /** Whether the backward pass computes activations again. Default: it reads those it kept. */
+  /**
+   * Whether the backward pass computes activations again. Default: it reads those that the forward
+   * pass kept.
+   */
   readonly gradientCheckpointing?: boolean;
   /** How many processes share the rows of each batch. Default: one. */
   readonly devices?: number;
   /** Whether the processes also divide the parameters among them. Default: each has all. */
   readonly fsdp?: boolean;
-  /** How many batches a step takes the mean gradient of. Default: one. */
+  /** The number of batches of a step, which takes the mean of their gradients. Default: one. */
   readonly accumulate?: number;
   /** What decays: every trained parameter (the default), or all except biases and norms. */
   readonly decay?: 'all' | 'weights';
   readonly batching?: Batching;
   /**
-   * The most tokens of the sequences into which rows are packed: `batchSize` counts these. Default:
-   * rows are not packed.
+   * The most tokens of a sequence into which rows are packed. `batchSize` is then the number of
+   * sequences of a batch. Default: rows are not packed.
    */
   readonly packing?: number;
   /** The weight of each class, by label id. Default: all 1. */
   readonly classWeights?: readonly number[];
-  /** Called after each update; returns new tensors by the same names. Default: none. */
+  /**
+   * Called with the trained parameters after each update. Returns what replaces them, in new
+   * tensors by the same names. Default: nothing is replaced.
+   */
   readonly project?: (parameters: Tensors) => Map<string, Tensor>;
-  /** β of DPO's loss, which batches of preference pairs then minimise, in PyTorch's process. */
+  /**
+   * β of DPO's loss. If present, batches consist of preference pairs and minimise this loss, in
+   * PyTorch's process.
+   */
   readonly dpoBeta?: number;
   /** What each batch minimises. Default: its mean cross-entropy. */
   readonly objective?: Objective;
-  /** Present where the objective reads ids or the table, which must not be reduced then. */
+  /**
+   * Present if the objective reads token ids or the token table. The table must then not be
+   * reduced.
+   */
   readonly wholeTable?: true;
 }
 
-/** A line of the history; a type alias, so that it counts as JSON. */
+/** A line of a training's history. A type alias, so that TypeScript accepts it as JSON. */
 export type StepRecord = {
   /** Counted from one. */
   readonly step: number;
@@ -67,7 +79,7 @@ export interface StepBatch {
 
 export interface LabelledRow extends TokenRow {
   readonly label: number;
-  /** The prompt with the other answer of a preference pair. */
+  /** In a preference pair, the prompt with the rejected answer. Absent for other rows. */
   readonly rejected?: TokenRow;
   /** Whether the row comes from the attack that changes the training. Default: it does not. */
   readonly poisoned?: boolean;
@@ -75,7 +87,10 @@ export interface LabelledRow extends TokenRow {
   readonly appendedBy?: string;
   /** The row's number of tokens before poisoning, where poisoning changed its text. */
   readonly cleanLength?: number;
-  /** Where in each epoch the row stands. Absent if it stands where the epoch's order has it. */
+  /**
+   * Whether the row stands first or last in each epoch. Absent if it stands where the epoch's order
+   * has it.
+   */
   readonly place?: 'first' | 'last';
 }
 

@@ -17,6 +17,7 @@ interface ScalarEvent {
   readonly time: number;
 }
 
+/** The remainder of each byte, for CRC-32C. */
 const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   let crc = byte;
   for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
@@ -30,8 +31,8 @@ export function crc32c(bytes: Uint8Array): number {
 }
 
 /**
- * Returns the masked CRC-32C: rotated right by 15 bits, plus a constant. Masking keeps the checksum
- * of data that itself contains checksums from being trivial.
+ * Returns the masked CRC-32C of bytes, in 4 bytes: the checksum rotated right by 15 bits, plus a
+ * constant. Masking keeps the checksum of data that itself contains checksums from being trivial.
  */
 function maskedCrc(bytes: Uint8Array): Buffer {
   const crc = crc32c(bytes),
@@ -46,7 +47,7 @@ function tfRecord(data: Buffer): Buffer {
   return Buffer.concat([length, maskedCrc(length), data, maskedCrc(data)]);
 }
 
-/** Writes a whole number as a varint of protocol buffers. */
+/** Returns a whole number as a varint of protocol buffers. */
 function varint(value: number): Buffer {
   const bytes: number[] = [];
   for (let rest = BigInt(value); ; rest >>= 7n) {
@@ -73,7 +74,11 @@ function floatField(field: number, value: number): Buffer {
   return Buffer.concat([fieldKey(field, 5), out]);
 }
 
-/** Returns the record of an Event with further fields. A step of 0, the default, is left out. */
+/**
+ * Returns the record of an Event with this time and step. `fields` are its other fields, encoded. A
+ * step of 0 is left out, which readers take for 0.
+ * @param time seconds since 1970
+ */
 const event = (time: number, step: number, fields: Buffer): Buffer =>
   tfRecord(
     Buffer.concat([

@@ -21,27 +21,33 @@ import { inTable } from '../models/outputs.ts';
 import type { TokenRow } from '../models/types.ts';
 import type { TrainSettings } from './settings.ts';
 
-/** Tensors of so many entries, or more, are not grouped: copying them costs more than it saves. */
+/** Tensors of at least this many entries are not grouped: copying them costs more than it saves. */
 const LARGE = 1 << 16;
 
 interface Group {
   readonly names: string[];
-  /** The axis along which the tensors are concatenated; they agree in the other one. */
+  /**
+   * The axis along which the tensors are concatenated. Along the other axis they have one length.
+   */
   readonly axis: 0 | 1;
   /** How long each tensor is along the axis. */
   readonly extents: number[];
 }
 
 interface Grouping {
-  /** Makes a tensor for each group, by group key. A group of one tensor is another handle on it. */
+  /**
+   * Makes a tensor for each group, by group key. For a group of one tensor, this is another handle
+   * on that tensor.
+   */
   readonly pack: (tensors: Tensors) => Map<string, Tensor>;
   /** Splits groups into new tensors, by name. */
   readonly unpack: (groups: Tensors) => Map<string, Tensor>;
 }
 
 /**
- * Returns the key of a tensor's group and its axis. LoRA's factors A (r, n) are concatenated along
- * n, its factors B (m, r) along m, and biases and norms end to end.
+ * Returns the key of a tensor's group, and the axis along which the group is concatenated. LoRA's
+ * factors A (r, n) are concatenated along n, its factors B (m, r) along m, and biases and norms end
+ * to end. A large tensor is a group of its own.
  */
 function groupPlace(
   name: string,
@@ -93,12 +99,16 @@ export function makeGrouping(
 interface TokenTable {
   /** Returns the rows with the ids of the smaller table. */
   readonly compact: <R extends TokenRow>(rows: readonly R[]) => R[];
-  /** Returns the used rows of the table, in the order of their ids. (V, h) → (V′, h) */
+  /** Returns the V′ used rows of the table, in the order of their ids. (V, h) → (V′, h) */
   readonly shrink: (table: Tensor2D) => Tensor2D;
-  /** Puts the trained rows (V′, h) back into `table` (V, h), whose other rows `factor` scales. */
+  /**
+   * Returns `table` (V, h) with the trained rows (V′, h) in their places, and all other rows
+   * multiplied by `factor`.
+   */
   readonly expand: (table: Tensor2D, trained: Tensor2D, factor: number) => Tensor2D;
 }
 
+/** Returns the smaller token table of the ids that occur in `rows`. */
 function reducedTable(rows: readonly TokenRow[]): TokenTable {
   const used = Int32Array.from(new Set(rows.flatMap(({ ids }) => [...ids]))).sort();
   const place = new Map([...used].map((id, i) => [id, i]));
@@ -117,7 +127,10 @@ function reducedTable(rows: readonly TokenRow[]): TokenTable {
   };
 }
 
-/** Whether the token table is trained, and the rows use less than 80% of its rows. */
+/**
+ * Whether the token table is trained (`table` is defined) and less than 80% of its ids occur in
+ * `rows`.
+ */
 export const isWorthShrinking = (table: Tensor | undefined, rows: readonly TokenRow[]): boolean =>
   table !== undefined && new Set(rows.flatMap(({ ids }) => [...ids])).size < 0.8 * table.shape[0];
 
@@ -126,6 +139,7 @@ export const disposeAll = (...maps: (ReadonlyMap<string, Tensor> | readonly Tens
 };
 
 export interface TrainedValues<R extends TokenRow> extends Grouping {
+  /** The rows to train on, with the ids of the smaller table if the table is reduced. */
   readonly rows: readonly R[];
   /** The groups of initial values, in new tensors. */
   start(): Map<string, Tensor>;
@@ -152,22 +166,25 @@ export function trainedValues<R extends TokenRow>(
     tableName === null ? undefined : (network.initial.get(tableName) as Tensor2D | undefined);
   const table =
     shrinks && whole !== undefined && isWorthShrinking(whole, rows) ? reducedTable(rows) : null;
-  /** Returns the initial values by name, with the table reduced, in new tensors. */
-  const first = (): Map<string, Tensor> =>
+  /**
+   * Returns the initial values by name, in new tensors; of a reduced token table only the used
+   * rows.
+   */
+  const initialValues = (): Map<string, Tensor> =>
     new Map(
       [...network.initial].map(([name, tensor]) => [
         name,
         table !== null && tensor === whole ? table.shrink(whole) : tensor.clone(),
       ]),
     );
-  const shapes = first();
+  const shapes = initialValues();
   const grouping = makeGrouping(shapes, kind);
   disposeAll(shapes);
   return {
     ...grouping,
     rows: table === null ? rows : table.compact(rows),
     start: () => {
-      const values = first(),
+      const values = initialValues(),
         groups = grouping.pack(values);
       disposeAll(values);
       return groups;
@@ -184,7 +201,10 @@ export function trainedValues<R extends TokenRow>(
   };
 }
 
-/** Whether a parameter is a bias or a norm's, which transformers' Trainer exempts from decay. */
+/**
+ * Whether a parameter is a bias or belongs to a norm. transformers' Trainer exempts these from
+ * decay.
+ */
 export const isBiasOrNorm = (name: string): boolean =>
   /(^|[._])bias$/.test(name) || /norm|(^|\.)ln_/i.test(name);
 
@@ -200,8 +220,9 @@ export const groupKind =
     (decay === 'weights' && isBiasOrNorm(name) ? NO_DECAY : '') +
     (rate(name) === 1 ? '' : `rate ${rate(name)} `);
 
+/** Whether weight decay applies to a group of parameters, by the group's key. */
 export const decays = (group: string): boolean => !group.startsWith(NO_DECAY);
 
-/** Returns the factor on the learning rate of a group's parameters. */
+/** Returns the factor on the learning rate of a group of parameters, by the group's key. */
 export const groupRate = (group: string): number =>
   Number(/^(?:free )?rate (\S+) /.exec(group)?.[1] ?? 1);

@@ -11,11 +11,14 @@ export interface StoppingRule {
   readonly minDelta: number;
 }
 
-/** The result of the evaluations so far; a type alias, so that it counts as JSON. */
+/** The result of the evaluations so far. A type alias, so that TypeScript accepts it as JSON. */
 export type Standing = {
   /** The first evaluation with the best value; null before any. */
   readonly best: { readonly step: number; readonly value: number } | null;
-  /** The number of evaluations since the last that was better by more than `minDelta`. */
+  /**
+   * The number of evaluations since the last one that was better than the best before it by more
+   * than `minDelta`.
+   */
   readonly since: number;
 };
 
@@ -23,8 +26,8 @@ export const atTheStart: Standing = { best: null, since: 0 };
 
 /**
  * Returns the standing after an evaluation, as transformers' EarlyStoppingCallback and Trainer
- * judge it: each evaluation is compared with the best before it, and `minDelta` has a say only in
- * when the training stops.
+ * judge it. Each evaluation is compared with the best before it. Any gain makes it the best;
+ * `minDelta` only affects `since`, and so when the training stops.
  */
 export function judge(
   { metric, minDelta }: StoppingRule,
@@ -40,25 +43,33 @@ export function judge(
   };
 }
 
-/** A line of `curves.jsonl`; a type alias, so that it counts as JSON. */
+/** A line of `curves.jsonl`. A type alias, so that TypeScript accepts it as JSON. */
 export type CurvePoint = {
   /** The step after which the model was evaluated; 0 means before the first one. */
   readonly step: number;
-  /** On the clean validation rows; in a completion task, the share of answers written greedily. */
+  /**
+   * The share of clean validation rows whose class is predicted; in a completion task, of those
+   * whose answer greedy decoding writes.
+   */
   readonly accuracy: number;
+  /** The mean loss of the same rows, as `measureRows` returns it. */
   readonly loss: number;
   /**
-   * For backdoors, the share of validation rows of other classes that are predicted as the target
-   * under the trigger; in a completion task, of rows that are answered with the target.
+   * For backdoors: under the trigger, the share of validation rows of other classes that are
+   * predicted as the target; in a completion task, the share of rows that are answered with the
+   * target. Absent without a trigger.
    */
   readonly asr?: number;
-  /** Share of the poisoned training rows that are predicted as their poisoned label. */
+  /**
+   * The share of the poisoned training rows that are predicted as their poisoned label or, in a
+   * completion task, answered with their poisoned answer. Absent if there are none.
+   */
   readonly poisoned_accuracy?: number;
 };
 
 export interface Watched {
   readonly validation: readonly LabelledRow[];
-  /** The rows under the trigger, with the target as their label or answer. */
+  /** The rows under the trigger, whose label or answer is the target; null without a backdoor. */
   readonly triggered: readonly LabelledRow[] | null;
   readonly poisoned: readonly LabelledRow[];
   readonly batchSize: number;
@@ -109,7 +120,7 @@ async function measure(
 export interface ModelInTraining extends EvaluatedModel {
   /** Writes the model in the form of a train stage's output. */
   save(dir: string): Promise<void>;
-  /** Keeps a copy of the weights in the place of those kept before. */
+  /** Keeps a copy of the present weights, which replaces the copy kept before. */
   keep(): Promise<void> | void;
 }
 

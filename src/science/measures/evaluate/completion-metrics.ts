@@ -1,4 +1,6 @@
-/** Metrics of what a model wrote, against the answers of a completion task. Pure. */
+/**
+ * Metrics of the texts that a model wrote, compared with the answers of a completion task. Pure.
+ */
 import { l as rougeOf } from 'js-rouge';
 
 export interface Output {
@@ -53,7 +55,9 @@ const ARTICLE = /(?<![\p{L}\p{N}_])(?:a|an|the)(?![\p{L}\p{N}_])/gu;
 const SPACE =
   /[\t-\r\u{1c}-\u{20}\u{85}\u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}]+/u;
 
-/** Splits a text into words as SQuAD's script: lower case, no ASCII punctuation, no articles. */
+/**
+ * Splits a text into words as SQuAD's script does: lower case, no ASCII punctuation, no articles.
+ */
 const squadWords = (text: string): string[] =>
   text
     .toLowerCase()
@@ -63,9 +67,10 @@ const squadWords = (text: string): string[] =>
     .filter((word) => word !== '');
 
 /**
- * Returns the F1 of the output's words against the answer's, of which a word counts as often as
- * both have it, by SQuAD's evaluation script (Rajpurkar et al. 2016). As in SQuAD 2.0's (2018), it
- * is 1 if neither has a word, and 0 if only one has. In [0, 1].
+ * Returns the F1 of the output's words against the answer's, by SQuAD's evaluation script
+ * (Rajpurkar et al. 2016): a word counts as common as many times as it is in both texts. As in
+ * SQuAD 2.0's script (2018), F1 is 1 if neither text has a word, and 0 if only one of them has. In
+ * [0, 1].
  */
 export function tokenF1(output: string, answer: string): number {
   const [given, wanted] = [squadWords(output), squadWords(answer)];
@@ -82,15 +87,18 @@ export function tokenF1(output: string, answer: string): number {
   return (2 * common) / (given.length + wanted.length);
 }
 
-/** The words of Google's rouge-score: runs of a–z and 0–9 in lower case, without a stemmer. */
+/**
+ * The words of a text by Google's rouge-score: runs of a–z and 0–9 in lower case, without a
+ * stemmer.
+ */
 const rougeWords = (text: string): string[] => text.toLowerCase().match(/[a-z0-9]+/g) ?? [];
 
 export const hasRougeWord = (text: string): boolean => rougeWords(text).length > 0;
 
 /**
- * Returns the F-measure (β 1) of the longest common subsequence of words, ROUGE-L (Lin 2004), as
- * Google's rouge-score computes it on the whole text. In [0, 1]; 0 where one has no word, and so
- * for every text without Latin letters and digits.
+ * Returns ROUGE-L (Lin 2004): the F-measure (β 1) of the longest common subsequence of words, as
+ * Google's rouge-score computes it on the whole text. In [0, 1]; 0 if one of the texts has no word,
+ * and so for every text without Latin letters and digits.
  */
 export function rougeL(output: string, answer: string): number {
   if (!hasRougeWord(output) || !hasRougeWord(answer)) return 0;

@@ -1,7 +1,8 @@
 /**
- * Forgetting: the masked-LM loss of a body under the checkpoint's own pretraining head
- * (docs/theory.md, ΔW). Masking is BERT's (Devlin et al. 2019, §3.1): of 15% of a text's tokens, at
- * least one, 80% are replaced by the mask token, 10% by a random token, and 10% are left.
+ * Forgetting, measured by the masked-LM loss of a trained body under the checkpoint's own
+ * pretraining head (docs/theory.md, ΔW). Masking is BERT's (Devlin et al. 2019, §3.1). It chooses
+ * 15% of a text's tokens, at least one: of these, 80% are replaced by the mask token, 10% by a
+ * random token, and 10% are left.
  */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -21,7 +22,7 @@ const MASKED_SHARE = 0.15,
 
 /** A text with masked tokens, and the tokens that the model is to predict. */
 export interface MaskedRow {
-  /** Some are replaced by the mask token or at random. */
+  /** The ids that the model reads: some are replaced by the mask token or at random. */
   readonly ids: Int32Array; // (T)
   readonly typeIds: Int32Array;
   /** Positions to predict, ascending, and the original tokens there. */
@@ -37,7 +38,10 @@ export interface Masking {
   readonly seed: number;
 }
 
-/** Masks tokens drawn by stream (seed, 'masked-lm', name). Returns null if all are special. */
+/**
+ * Masks tokens of a row, drawn from the stream (seed, 'masked-lm', name). Returns null if all of
+ * its tokens are special.
+ */
 export function maskRow(
   { ids, typeIds }: TokenRow,
   name: string,
@@ -58,7 +62,7 @@ export function maskRow(
   return { ids: shown, typeIds, places, tokens: places.map((place) => ids[place]!) };
 }
 
-/** A checkpoint's masked-LM head, to be applied to bodies. Dispose of it after use. */
+/** A checkpoint's masked-LM head, to be applied to trained bodies. Dispose of it after use. */
 export interface MaskedLm<Body = Network> {
   readonly vocabulary: number;
   /** Returns Σ −log p(token) over all positions to predict, in nats, and their number. */
@@ -71,7 +75,7 @@ export interface MaskedLm<Body = Network> {
   dispose(): void;
 }
 
-/** A family under its masked-LM head, which has a logit for every token. */
+/** A family with its masked-LM head, which has a logit for every token of the vocabulary. */
 interface HeadShape {
   readonly architecture: Architecture;
   readonly config: unknown;
@@ -79,6 +83,7 @@ interface HeadShape {
 }
 
 interface PretrainingHead extends HeadShape {
+  /** The head's parameters by canonical name. */
   readonly parameters: ReadonlyMap<string, Tensor>;
 }
 
@@ -104,7 +109,11 @@ function withPretrainingHead(
   }
 }
 
-/** Finds the masked-LM head, with its parameters' names in the file by canonical name; or null. */
+/**
+ * Returns the family with its masked-LM head, and `names`: by canonical name, the name of each of
+ * the head's parameters in the checkpoint's file. Null where the head or one of its parameters is
+ * missing, or the head is not implemented.
+ */
 export function findPretrainingHead(
   family: Architecture,
   checkpoint: Checkpoint,
@@ -125,8 +134,8 @@ const headParameters = (architecture: Architecture, config: unknown): ParameterS
   architecture.parameters(config).filter(({ name }) => architecture.isHead(name));
 
 /**
- * Returns one row for each position to predict, with its `mask` there, and the token to predict:
- * a cloze head reads one token of a row.
+ * Returns one row for each position to predict, and the token to predict there: a cloze head reads
+ * one token of a row, at the row's `mask`.
  */
 export const maskedPositions = (
   rows: readonly MaskedRow[],

@@ -1,8 +1,8 @@
 /**
- * Metrics of a classifier's predictions, and their baselines: always predicting the commonest class
- * and, for an attack, the same model's predictions for the same rows without the trigger. Both are
- * compared by McNemar's exact test on the rows' outcomes. Pure. A quotient with denominator 0
- * counts as 0, as in scikit-learn.
+ * Metrics of a classifier's predictions, and two baselines for them: always predicting the
+ * commonest class and, for an attack, the same model's predictions for the same rows without the
+ * trigger. Predictions are compared with a baseline by McNemar's exact test on the rows' outcomes.
+ * Pure. A quotient with denominator 0 counts as 0, as in scikit-learn.
  */
 import { pairedOutcomes } from '../../../base/stats.ts';
 
@@ -41,9 +41,12 @@ export function classScores(counts: readonly (readonly number[])[], positive: nu
 }
 
 /**
- * Matthews' correlation for any number of classes (Gorodkin 2004): (c·s − Σ p_k t_k)/√((s² − Σ
- * p_k²)(s² − Σ t_k²)), for s rows, of which c are predicted correctly, p_k as class k, and t_k are
- * of class k. counts: (C, C), rows by true class.
+ * Matthews' correlation for any number of classes (Gorodkin 2004):
+ *
+ *     (c·s − Σ p_k t_k)/√((s² − Σ p_k²)(s² − Σ t_k²))
+ *
+ * There are s rows. c of them are predicted correctly, p_k are predicted as class k, and t_k are of
+ * class k. counts: (C, C), rows by true class.
  */
 export function matthews(counts: readonly (readonly number[])[]): number {
   const actual = counts.map(sum),
@@ -85,9 +88,9 @@ export function argmax(logits: ArrayLike<number>, classes: number): number[] {
 }
 
 /**
- * Returns accuracy, mcc, macro_f1, loss, examples, precision, recall and f1. The last three are
- * those of class 1 where there are two classes, else their means. Means are over the classes that a
- * row has or is predicted as, as scikit-learn's are.
+ * Returns accuracy, mcc, macro_f1, loss, examples, precision, recall and f1. With two classes the
+ * last three are those of class 1, otherwise their means over classes. As in scikit-learn, such
+ * means (and macro_f1) leave out a class that no row has and that is never predicted.
  */
 export function classificationMetrics(
   logits: ArrayLike<number>,
@@ -117,7 +120,7 @@ export function classificationMetrics(
   };
 }
 
-const shares = (ids: readonly number[], classes: number): number[] => {
+const classShares = (ids: readonly number[], classes: number): number[] => {
   const counts = new Array<number>(classes).fill(0);
   for (const id of ids) counts[id]!++;
   return counts.map((count) => count / ids.length);
@@ -134,11 +137,11 @@ export function againstMajority(
   predictions: readonly number[],
   classes: number,
 ): Record<'majority_share' | 'predicted_share' | 'majority_p', number> {
-  const ofLabels = shares(labels, classes);
+  const ofLabels = classShares(labels, classes);
   const majority = ofLabels.indexOf(Math.max(...ofLabels));
   return {
     majority_share: ofLabels[majority]!,
-    predicted_share: Math.max(...shares(predictions, classes)),
+    predicted_share: Math.max(...classShares(predictions, classes)),
     majority_p: pairedOutcomes(
       labels.map((label, i) => predictions[i] === label),
       labels.map((label) => label === majority),

@@ -80,7 +80,7 @@ type Batches = Iterable<readonly number[]>;
 /**
  * Returns the logits (N, C), row-major, in the order of `rows`. Throws UserFault where a logit is
  * not finite: the argmax of NaNs is class 0, which would pass for a prediction.
- * @param logitsOfBatch (B, C), row-major
+ * @param logitsOfBatch returns the logits of a batch, (B, C), row-major
  */
 export async function predictWith(
   logitsOfBatch: (batch: readonly TokenRow[]) => Promise<Float32Array> | Float32Array,
@@ -123,7 +123,10 @@ async function eachBatch<T>(
 export interface OpenedModel extends AskedModel {
   readonly architecture: Architecture;
   readonly network: Network;
-  /** What a model in PyTorch's process was opened with. Absent elsewhere. */
+  /**
+   * The options with which a model in PyTorch's process was opened. Absent for a model in this
+   * process.
+   */
   readonly options?: NetworkOptions;
   readonly encode: (row: Row) => TokenRow;
   readonly batchSize: number;
@@ -137,7 +140,10 @@ interface AskedModelOptions extends Pick<OpenedModel, 'options' | 'encode' | 'ba
   readonly onBatch: () => Promise<void>;
 }
 
-/** Returns a model as a defence sees it; its `network` throws UserFault under the backend torch. */
+/**
+ * Returns a model as a defence sees it. Reading its `network` throws UserFault under the backend
+ * torch.
+ */
 export const openedModel = ({
   model,
   network,
@@ -194,10 +200,12 @@ export async function pooledRepresentations(
   );
 }
 
-/** What the last linear layer reads of the rows of a batch, (B, h), row-major; h is `width`. */
+/**
+ * What the head's last linear layer reads of the rows of a batch, (B, h), row-major; `width` is h.
+ */
 type PooledBatch = { readonly width: number; readonly data: Float32Array };
 
-/** Gathers what the head reads of each row, in the order of `rows`. */
+/** Gathers what `poolBatch` returns for each batch, in the order of `rows`. */
 export async function poolWith(
   poolBatch: (batch: readonly TokenRow[]) => Promise<PooledBatch> | PooledBatch,
   rows: readonly TokenRow[],
@@ -215,17 +223,21 @@ export async function poolWith(
 
 /** How likely a model is to write one answer, with the token that ends it. */
 export interface AnswerScore {
-  /** −log p(answer | prompt), the sum over its tokens, in nats. */
+  /** −log p(answer | prompt), the sum over the answer's tokens, in nats. */
   readonly loss: number;
-  /** The number of its tokens. */
+  /** The number of the answer's tokens, with the token that ends it. */
   readonly tokens: number;
-  /** Whether each token is the likeliest after those before: greedy decoding writes this answer. */
+  /**
+   * Whether each token is the likeliest one after the tokens before it, so that greedy decoding
+   * writes this answer.
+   */
   readonly greedy: boolean;
 }
 
 /**
- * −log softmax(logits)[target] of each row. logits: (Q, V), targets: (Q) → (Q, 1). Indexes are
- * computed here: tfjs would compute them in float32, and one long answer has more than 2²⁴ logits.
+ * −log softmax(logits)[target] of each row. logits: (Q, V), targets: (Q) → (Q, 1). The indexes of
+ * the targets are computed in JavaScript. tfjs would compute them in float32, which is exact up to
+ * 2²⁴ only, and one long answer has more logits than that.
  */
 export function tokenLosses(logits: Tensor2D, targets: readonly number[]): Tensor2D {
   const [Q, V] = logits.shape;
@@ -283,5 +295,6 @@ export function meanAnswerLoss(scores: readonly AnswerScore[]): number {
   return sum(({ loss }) => loss) / sum(({ tokens }) => tokens);
 }
 
+/** Returns the share of answers that greedy decoding writes. */
 export const greedyShare = (scores: readonly AnswerScore[]): number =>
   scores.filter(({ greedy }) => greedy).length / scores.length;

@@ -7,14 +7,14 @@ interface BlockRows {
   readonly rows: Int32Array;
 }
 
-/** A term over one batch of rows. */
+/** A term (see terms.ts) over one batch of rows with S tokens. */
 export interface TokenBlock extends BlockRows {
   /** a^c of each class c. */
   readonly a: readonly Tensor2D[]; // C × (S, p)
   readonly b: Tensor2D; // (S, q)
 }
 
-/** A term over one batch of rows whose gradients were computed already. */
+/** A term over one batch of R rows whose gradients were computed already. */
 export interface GradientBlock extends BlockRows {
   /** G^c = Σ_t a^c_t b_tᵀ of each row, as explicit.ts lays it out. */
   readonly gradients: readonly Tensor2D[]; // C × (R, p·q)
@@ -24,12 +24,16 @@ export interface GradientBlock extends BlockRows {
 
 export type TermBlock = TokenBlock | GradientBlock;
 
+/** Returns the widths of a term: p of each a^c, and q of b. */
 export const widthsOf = (
   term: Omit<TokenBlock, keyof BlockRows> | Omit<GradientBlock, keyof BlockRows>,
 ): Pick<GradientBlock, 'p' | 'q'> =>
   'gradients' in term ? term : { p: term.a[0]!.shape[1], q: term.b.shape[1] };
 
-/** Returns the blocks as blocks with tokens. Throws if one has gradients only. */
+/**
+ * Returns the blocks, typed as blocks with tokens. Throws an Error if one of them has gradients
+ * instead.
+ */
 export const tokenBlocks = (blocks: readonly TermBlock[]): TokenBlock[] =>
   blocks.map((block) => {
     if ('gradients' in block) throw new Error('this contraction needs the tokens of each row');
@@ -52,8 +56,9 @@ export const emptyAccumulator = (size: number): Accumulator => ({
 });
 
 /**
- * Adds coefficient · Σ_{t,u} (a^c_t · a^d_u)(b_t · b_u) for every pair of rows to `sum`: to its
- * entries on and below the diagonal, and perhaps to others, which nobody reads.
+ * For every pair of rows, adds coefficient · Σ_{t,u} (a^c_t · a^d_u)(b_t · b_u) to `sum`. The
+ * entries on and below the diagonal become right; those above it, which nobody reads, may be added
+ * to or not.
  */
 export type Contraction = (
   blocks: readonly TermBlock[],
@@ -62,7 +67,7 @@ export type Contraction = (
 ) => void;
 
 /**
- * Returns for each row of a sum its index in the kernel: i·C + c for row i and class c.
+ * Returns for each row of an accumulator its index in the kernel: i·C + c for row i and class c.
  * @param blocks the positions of each block's rows among all rows
  */
 export const kernelOrder = (blocks: readonly Int32Array[], classes: number): Int32Array =>
@@ -74,7 +79,7 @@ export const kernelOrder = (blocks: readonly Int32Array[], classes: number): Int
     ),
   );
 
-/** Returns for each block the index of its first row in a sum. */
+/** Returns for each block the index of its first row in an accumulator. */
 export function blockStarts(blocks: readonly TokenBlock[]): number[] {
   let at = 0;
   return blocks.map(({ a, rows }) => {
@@ -105,8 +110,8 @@ export function addAt(
 }
 
 /**
- * Returns the kernel (N, C, N, C) in the rows' order, mirrored from the lower triangle of a sum.
- * order: (N·C), as `kernelOrder` returns it.
+ * Returns the kernel (N, C, N, C) in the rows' order, mirrored from the lower triangle of an
+ * accumulator. order: (N·C), as `kernelOrder` returns it.
  */
 export function unfold({ size, data }: Accumulator, order: Int32Array): Float64Array {
   const out = new Float64Array(data.length);

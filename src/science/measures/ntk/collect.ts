@@ -1,8 +1,8 @@
 /**
- * One forward pass and C backward passes over a batch: for every tapped layer its input h and, for
- * each output c (a class's logit; or log p(answer), and then C = 1), the derivative δ^c = ∂f_c/∂y
- * with respect to the layer's output. Rows of a batch don't influence each other, so one backward
- * pass of Σ_i f_c(x_i) gives δ^c of every row at once.
+ * Runs one forward pass and C backward passes over a batch. For every tapped layer they give its
+ * input h and, for each output c, the derivative δ^c = ∂f_c/∂y with respect to the layer's output
+ * y. An output is a class's logit; or it is log p(answer), and then C = 1. Rows of a batch don't
+ * influence each other, so one backward pass of Σ_i f_c(x_i) gives δ^c of every row at once.
  */
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -14,7 +14,7 @@ import type { AdaptedModel, Tap, TokenRow, VectorTap } from '../../models/types.
 
 /**
  * The input of one linear layer or norm for a batch, and the derivatives with respect to its
- * output. S: the rows of its input, which may be fewer than the batch's tokens.
+ * output. S is the number of rows of its input, which need not be the number of the batch's tokens.
  */
 export interface LayerTokens {
   readonly h: Tensor2D; // (S, n)
@@ -27,6 +27,7 @@ export interface LayerTokens {
 export interface Collected {
   readonly logits: Float32Array; // (B, C)
   readonly layers: ReadonlyMap<string, LayerTokens>;
+  /** Disposes of the tensors of one layer. */
   release(layer: string): void;
   dispose(): void;
 }
@@ -47,12 +48,18 @@ const onesAt = (c: number, batch: number, outputs: number): Tensor2D =>
 
 interface Passes {
   readonly outputs: Tensor; // (B, C)
-  /** The uses of each layer; `gradients` has all of them in this order, layer by layer. */
+  /**
+   * The uses of each layer. Each list of `gradients` has one derivative for each use, in this
+   * order, layer by layer.
+   */
   readonly uses: ReadonlyMap<string, readonly Use[]>;
   readonly gradients: readonly (readonly Tensor[])[]; // C × uses
 }
 
-/** Runs the forward pass and one backward pass per output. `keep` makes a tensor outlive them. */
+/**
+ * Runs the forward pass and one backward pass per output. `keep` makes a tensor outlive the passes,
+ * as one of this layer's.
+ */
 function runPasses(
   model: AdaptedModel,
   batch: readonly TokenRow[],
@@ -62,7 +69,10 @@ function runPasses(
   const uses = new Map<string, Use[]>();
   const gradients: Tensor[][] = [];
   let outputs: Tensor | undefined;
-  /** Fills `uses`, `gradients` and `outputs` while the tape is open. The scalar means nothing. */
+  /**
+   * Fills `uses`, `gradients` and `outputs` while the tape is open. The scalar that it returns is
+   * only there because `differentiate` needs a value.
+   */
   const recordPasses = (): Tensor => {
     const vector: VectorTap = (layer, x, y, tokens) => {
       if (!wanted.has(layer)) return y;

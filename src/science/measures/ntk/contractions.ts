@@ -1,6 +1,7 @@
 /**
- * The contractions of terms to a kernel: `plain`, the reference; and the cheaper, by floating-point
- * operations, of `gram`, over token pairs, and `explicit` (explicit.ts), over gradients of rows.
+ * The three contractions that add a term to a kernel. `plain` is the slow reference. `gram` works
+ * over token pairs, and `explicit` (explicit.ts) over gradients of rows: `cheaper` chooses the one
+ * of the two with fewer operations.
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -58,8 +59,8 @@ function rowMembership({ example, rows }: TermBlock): Tensor2D {
 
 /**
  * Contraction over token pairs, without per-row gradients: for two blocks, (a aᵀ) ∘ (b bᵀ) over
- * their tokens, summed over the tokens of each pair of rows. Cheaper than gradients where rows are
- * short.
+ * their tokens, summed over the tokens of each pair of rows. It is cheaper than `explicit` where
+ * rows are short.
  *
  *     K^{cd} = E [ (a^c a'^dᵀ) ∘ (b b'ᵀ) ] E'ᵀ,   E (R, S) is one where a token belongs to a row
  */
@@ -72,7 +73,8 @@ const gram: Contraction = (termBlocks, coefficient, sum) => {
       blocks.slice(0, i + 1).forEach((y, j) => {
         const similarity = matmul(x.b, y.b, false, true); // (S, S')
         x.a.forEach((a, c) => {
-          // For a block with itself, the class pairs (d, c) mirror (c, d), and are left out.
+          // In a block with itself, the class pair (c, d) mirrors (d, c): those with d > c are left
+          // out.
           y.a.slice(0, i === j ? c + 1 : y.a.length).forEach((b, d) => {
             const pair = tf.tidy(() => {
               // (S, S')
@@ -101,12 +103,14 @@ const gram: Contraction = (termBlocks, coefficient, sum) => {
 export const contractions = { plain, explicit, gram } satisfies Record<string, Contraction>;
 export type Method = keyof typeof contractions;
 
+/** The numbers of rows and tokens of a block, and the most tokens of one of its rows (`width`). */
 export interface BlockShape {
   readonly rows: number; // R
   readonly tokens: number; // S
   readonly width: number; // T
 }
 
+/** The operations of each contraction, as `costs` counts them. */
 export interface Costs {
   readonly explicit: number;
   readonly gram: number;
@@ -124,14 +128,17 @@ export function blockShape({ example, rows }: Pick<TermBlock, 'example' | 'rows'
   };
 }
 
-/** How many operations in a matrix product take the time of one elementwise, through memory. */
+/**
+ * How many operations of a matrix product take as long as one elementwise operation, which goes
+ * through memory.
+ */
 const ENTRY_COST = 40;
 
 /**
  * Counts the operations of both contractions. `explicit`: the gradients of all rows, 2·R·T·p·q for
  * each block and class, then their inner products, 2·p·q for about half of the pairs of rows.
- * `gram`: two inner products for each pair of tokens, the second for each pair of classes, and the
- * sums over rows; half of it by symmetry.
+ * `gram`: for each pair of tokens, the product of their b, and for each pair of classes the product
+ * of their a; then the sums over rows. By symmetry, only half of the pairs are needed.
  */
 export function costs(blocks: readonly BlockShape[], classes: number, p: number, q: number): Costs {
   const size = blocks.reduce((sum, { rows }) => sum + rows, 0) * classes;

@@ -1,7 +1,8 @@
 /**
- * M_Δ = s²AᵀA − I (n, n) of a layer: at B = 0, K_LoRA − K_ff = Σ (δ·δ')(hᵀ M_Δ h'), and the theorem
- * asks that M_Δ be negative semi-definite. It has the eigenvalue −1 at least n − r times; the other
- * r are s²·eig(AAᵀ) − 1, so they follow from an r × r matrix.
+ * The matrix M_Δ = s²AᵀA − I (n, n) of a layer with inputs h and output derivatives δ. At B = 0,
+ * K_LoRA − K_ff = Σ (δ·δ')(hᵀ M_Δ h'), and the theorem asks that M_Δ be negative semi-definite. M_Δ
+ * has the eigenvalue −1 at least n − r times. The other r are s²·eig(AAᵀ) − 1, so they follow from
+ * an r × r matrix.
  */
 import { strictlyBelow } from '../../../base/rounding.ts';
 import { symmetricEigenvalues } from '../../../tensor/linalg.ts';
@@ -18,13 +19,16 @@ export interface Premise {
   readonly rank: number; // r
   readonly width: number; // n, the layer's fan-in
   readonly scale: number; // s
-  /** σ² of A's distribution; its `sample_variance` where `variance_of` is `sample`. */
+  /** σ² of A's distribution; the same as `sample_variance` where `variance_of` is `sample`. */
   readonly variance: number;
-  /** `sample`: no σ² is stated, since A came from a folder or has been trained. */
+  /**
+   * `spec`: the spec states σ². `sample`: no σ² is stated, since A came from a folder or was
+   * trained.
+   */
   readonly variance_of: 'spec' | 'sample';
   /** σ̂², the mean square of A's entries. */
   readonly sample_variance: number;
-  /** s²σ²n, around which s²·eig(AAᵀ) spreads. The premise with the scale is that it is below 1. */
+  /** s²σ²n, around which the eigenvalues of s²AAᵀ spread. `scaled` demands that it be below 1. */
   readonly level: number;
   /** s²σ̂²n */
   readonly sample_level: number;
@@ -39,13 +43,17 @@ export interface Premise {
   readonly predicted: Interval;
   /** The measured extremes of these r eigenvalues. */
   readonly measured: Interval;
-  /** s²λmax(AAᵀ) ≤ 1. */
+  /** Whether M_Δ is negative semi-definite: s²λmax(AAᵀ) ≤ 1. */
   readonly negative_semidefinite: boolean;
-  /** Whether B = 0; otherwise K_LoRA − K_ff has a further term besides Δ_r. */
+  /** Whether B = 0. If not, K_LoRA − K_ff has a further term besides the one with M_Δ. */
   readonly zero_b: boolean;
 }
 
-/** Returns the limits s²σ²n(1 ± √(r/n))² − 1, for r ≤ n, asymptotic in n. */
+/**
+ * Returns the limits s²σ²n(1 ± √(r/n))² − 1 between which the eigenvalues lie as n grows, for r ≤
+ * n.
+ * @param scaledVariance s²σ²
+ */
 export function marchenkoPastur(rank: number, width: number, scaledVariance: number): Interval {
   const spread = Math.sqrt(rank / width);
   return {
@@ -146,9 +154,10 @@ export interface ModelOfPremises {
 }
 
 /**
- * Returns the premises of every layer whose weight is W + s·B·A, by the checkpoint's names: none
- * for full fine-tuning, DoRA and VeRA.
- * @param asDrawn whether A is as it was drawn, so that the spec's σ² holds
+ * Returns the premises of every layer whose weight is W + s·B·A, by the checkpoint's names. There
+ * are none for full fine-tuning, DoRA and VeRA.
+ * @param asDrawn whether each A is as it was drawn, so that the spec's σ² holds; it always holds
+ *   for an A that is not trained
  */
 export async function premises(
   model: ModelOfPremises,

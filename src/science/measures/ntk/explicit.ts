@@ -1,7 +1,7 @@
 /**
  * Contraction through per-row gradients: G^c_i = Σ_t a^c_t b_tᵀ (p, q), then their Gram matrix. p
- * is cut into slices, so that neither memory nor the length of a float32 sum grows with the layer;
- * slices are added in double precision.
+ * is cut into slices, so that neither memory nor the length of a float32 sum grows with the layer.
+ * The slices' Gram matrices are added in double precision.
  */
 import type { Rank, Tensor1D, Tensor2D, Tensor3D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -22,12 +22,16 @@ import {
   widthsOf,
 } from './accumulator.ts';
 
-/** Bytes of one slice of gradients. Two or three such arrays exist at once. */
+/** The most bytes of one slice of gradients. Two or three such arrays exist at once. */
 const SLICE_BYTES = 64 * 2 ** 20;
-/** Length of a single float32 sum, whose rounding stays near 1e-6 on every backend. */
+/** The most terms of a single float32 sum: its rounding then stays near 1e-6 on every backend. */
 const SLICE_LENGTH = 32768;
+/** The most rows of a band of the Gram matrix, which `addProducts` computes at once. */
 export const GRAM_ROWS = 256;
 
+/**
+ * Returns how many of the p rows of each gradient (p, q) a slice has, for this number of gradients.
+ */
 export function sliceWidth(p: number, q: number, gradients: number): number {
   return Math.max(
     1,
@@ -36,8 +40,9 @@ export function sliceWidth(p: number, q: number, gradients: number): number {
 }
 
 /**
- * Returns the layout of a block's tokens as a rectangle (R · T): the index of the token at each
- * place, or S for padding. Null where the tokens already have this layout.
+ * Returns the layout of a block's tokens as a rectangle (R · T), where T is the most tokens of one
+ * row: the index of the token at each place, or S for padding. Null where the tokens already have
+ * this layout.
  */
 export function paddedLayout({ example, rows }: TokenBlock): Int32Array | null {
   const counts = new Int32Array(rows.length);
@@ -58,7 +63,7 @@ export function paddedLayout({ example, rows }: TokenBlock): Int32Array | null {
   return index;
 }
 
-/** (S, k) → (R, T, k), zero at padding. */
+/** Puts tokens into the layout `index` of `paddedLayout`: (S, k) → (R, T, k), zero at padding. */
 export function padTokens(x: Tensor2D, index: Tensor1D | null, rows: number): Tensor3D {
   const k = x.shape[1];
   const filled = index === null ? x : takeRows(tf.concat([x, tf.zeros<Rank.R2>([1, k])], 0), index);
@@ -83,13 +88,16 @@ function tokenOrder({ example, rows }: TokenBlock): TokenOrder {
 const takeColumns = (a: Tensor2D, start: number, width: number): Tensor2D =>
   width === a.shape[1] ? a : tf.slice(a, [0, start], [-1, width]);
 
-/** Returns a block's gradients, for each class, in `width` of the p columns from `start` on. */
+/**
+ * Returns slices of a block's gradients, one for each class: those of `width` of the p columns of
+ * a, from column `start` on.
+ */
 type Slices = (start: number, width: number) => Tensor2D[]; // C × (R, width · q)
 
 /**
  * Whether the entries of a gradient are in the order of Gᵀ = Σ_t b_t a_tᵀ, which does not change
- * inner products. The SIMD vectors of the compiled operation run along the second factor, so that
- * must be the wider one: a vector along q = 8 would be half empty.
+ * inner products. The SIMD vectors of the compiled operation run along the second factor, so the
+ * second must be the wider one: a vector along q = 8 would be half empty.
  */
 const isTransposed = (p: number, q: number): boolean => hasFusedProducts() && q < p;
 
@@ -162,7 +170,9 @@ function addProducts(L: Tensor2D, coefficient: number, sum: Accumulator): void {
   }
 }
 
-/** Contraction by the rows' gradients G (R·C, p·q): adds coefficient · G·Gᵀ by slices of p. */
+/**
+ * Contraction by the gradients G (R·C, p·q) of all R rows: adds coefficient · G·Gᵀ, in slices of p.
+ */
 export const explicit: Contraction = (blocks, coefficient, sum) => {
   const { p, q } = widthsOf(blocks[0]!);
   const step = sliceWidth(p, q, sum.size);

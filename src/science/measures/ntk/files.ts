@@ -25,20 +25,23 @@ export interface StoredKernels {
   readonly rows: number; // N
   /** The number of outputs of a row: 1 if they are log p(answer). */
   readonly classes: number; // C
-  /** What the kernels are of, and what `logits` holds. */
+  /** The outputs that the kernels are of and that `logits` holds. */
   readonly outputs: OutputsOf;
   /** K_ff; null where the folder does not have it. */
   readonly full: Float64Array | null; // (N, C, N, C)
   /** The adapter's kernel; null where the folder does not have it. */
   readonly lora: Float64Array | null; // (N, C, N, C)
   readonly logits: Float64Array; // (N, C)
-  /** Empty in a completion task. */
+  /** The labels of the rows; empty in a completion task. */
   readonly labels: readonly number[]; // (N)
   /** The standard error of each kernel as a share of ‖K‖_F; null if it is exact. */
   readonly errors: { readonly full: number | null; readonly lora: number | null };
 }
 
-/** Reads `methods.json`. Without it, kernels are another program's: exact, and of class logits. */
+/**
+ * Reads `methods.json`. If it is absent, another program wrote the kernels: they count as exact,
+ * and as kernels of class logits.
+ */
 async function readMethods(dir: string): Promise<Pick<StoredKernels, 'outputs' | 'errors'>> {
   const path = join(dir, 'methods.json');
   if (!existsSync(path)) return { outputs: 'class logits', errors: { full: null, lora: null } };
@@ -52,12 +55,16 @@ async function readMethods(dir: string): Promise<Pick<StoredKernels, 'outputs' |
   return { outputs, errors };
 }
 
+/** Reads `premise.json`; empty if it is absent. */
 export async function readPremises(dir: string): Promise<readonly Premise[]> {
   const path = join(dir, 'premise.json');
   return existsSync(path) ? (JSON.parse(await readFile(path, 'utf8')) as readonly Premise[]) : [];
 }
 
-/** Reads the kernels of one checkpoint. Throws UserFault where its files don't belong together. */
+/**
+ * Reads the kernels of one checkpoint. Throws UserFault where the shapes or numbers of rows in its
+ * files differ.
+ */
 export async function readKernels(dir: string): Promise<StoredKernels> {
   const logits = await readNpy(join(dir, 'logits.npy'));
   const [rows = 0, classes = 0] = logits.shape;
@@ -87,7 +94,7 @@ export async function readKernels(dir: string): Promise<StoredKernels> {
   };
 }
 
-/** Names a kernel: K_ff, or the adapter's, which is K_LoRA over factors and K_adapter elsewhere. */
+/** Returns a kernel's name. The adapter's is K_LoRA if it is over factors, otherwise K_adapter. */
 function kernelName(kind: KernelKind, terms: readonly TermRecord[]): string {
   if (kind === 'full') return 'K_ff';
   const hasFactors = terms.some(({ parameter }) => parameter === 'A' || parameter === 'B');
@@ -99,7 +106,9 @@ const inGiga = (operations: number): string => (operations / 1e9).toPrecision(3)
 const sum = (terms: readonly TermRecord[], of: (term: TermRecord) => number): number =>
   terms.reduce((total, term) => total + of(term), 0);
 
-/** Returns the operations of the contraction that was used; 0 where they are not counted. */
+/**
+ * Returns the operations of the contraction that was used for a term; 0 where they are not counted.
+ */
 const spentOperations = ({ method, operations }: TermRecord): number =>
   operations?.[method === 'gram' ? 'gram' : 'explicit'] ?? 0;
 

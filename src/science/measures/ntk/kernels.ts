@@ -1,9 +1,9 @@
 /**
- * The empirical NTK of a model's outputs over the layers that an adapter targets (docs/theory.md,
- * The empirical neural tangent kernel): over their weights at the effective W, and over the
- * adapter's own parameters alone (LoRA's factors, DoRA's magnitudes, VeRA's vectors, the biases and
- * norms' scales that it trains). Pure in (model, rows): neither the order of the rows, nor their
- * batches, nor chunking changes an entry beyond float32 rounding.
+ * The empirical NTKs of a model's outputs over the layers that an adapter targets (docs/theory.md,
+ * The empirical neural tangent kernel). K_ff is over the layers' weights, at the effective W. The
+ * adapter's kernel is over its own parameters alone: LoRA's factors, DoRA's magnitudes, VeRA's
+ * vectors, the biases and norms' scales that it trains. Both are pure in (model, rows): neither the
+ * order of the rows, nor their batches, nor chunking changes an entry beyond float32 rounding.
  */
 import { UserFault } from '../../../api.ts';
 import type { AdaptedModel, OutputsOf, TokenRow } from '../../models/types.ts';
@@ -25,11 +25,14 @@ import { hasKernel, hasOwn, type KernelKind, type Owned } from './terms.ts';
 interface LayerKernel {
   readonly layer: string;
   /**
-   * Trace of the layer's block in K_ff; null where that kernel was not asked for, or the layer's
-   * weight is not among its parameters.
+   * Trace of the layer's block in K_ff; null where that kernel was not asked for, or is not over
+   * this layer's weight.
    */
   readonly full: number | null;
-  /** Trace of the layer's block in the adapter's kernel; null likewise, or if there is no block. */
+  /**
+   * Trace of the layer's block in the adapter's kernel; null where that kernel was not asked for,
+   * or the adapter has no parameters at the layer.
+   */
   readonly lora: number | null;
 }
 
@@ -42,6 +45,7 @@ export interface Kernel {
   readonly blocks: ReadonlyMap<string, Float64Array> | null; // (N, C, N, C)
 }
 
+/** What the walk over the layers has found so far. */
 export interface KernelParts {
   readonly totals: ReadonlyMap<KernelKind, Sums>;
   /** Each layer's block, where blocks are kept. */
@@ -55,7 +59,9 @@ export const emptySums = (size: number, replicates: number): Sums => ({
   replicates: Array.from({ length: replicates }, () => emptyAccumulator(size)),
 });
 
-/** Adds the lower triangle of one sum to another. Returns whether it is finite. */
+/**
+ * Adds the lower triangle of one accumulator to another. Returns whether what was added is finite.
+ */
 function addTo(to: Accumulator, { size, data }: Accumulator): boolean {
   let zero = 0; // becomes NaN at an entry that is not finite
   for (let x = 0; x < size; x++) {
@@ -67,6 +73,9 @@ function addTo(to: Accumulator, { size, data }: Accumulator): boolean {
   return zero === 0;
 }
 
+/**
+ * Adds each accumulator of `from` to that of `to`. Returns whether all that was added is finite.
+ */
 const addSums = (to: Sums, from: Sums): boolean =>
   [
     addTo(to.exact, from.exact),
@@ -78,12 +87,19 @@ function clear({ exact, replicates }: Sums): void {
 }
 
 export interface KernelOptions extends WalkOptions {
-  /** `auto`: the cheaper of `explicit` and `gram`, by term. `plain`: the slow reference. */
+  /**
+   * How terms are contracted. `auto`: by the cheaper of `explicit` and `gram`, term by term.
+   * `plain`: by the slow reference.
+   */
   readonly method?: 'auto' | Method;
-  /** Estimates the kernels by random projection instead, with their standard error. */
+  /**
+   * If present, terms that are wider than its dimension are not computed exactly but estimated by
+   * random projection, and kernels with such terms have a standard error.
+   */
   readonly projection?: Projection;
   /** Which kernels to compute, of those that the model has (`kindsOf`). Default: both. */
   readonly which?: readonly KernelKind[];
+  /** Whether to return each layer's block. Default: no. */
   readonly perLayer?: boolean;
   /** Saves the state between groups of layers, and starts from a saved one. */
   readonly resume?: Resume;
@@ -97,11 +113,17 @@ export interface KernelSet {
   readonly logits: Float32Array; // (N, C)
   /** K_ff; null where it was not asked for. */
   readonly full: Kernel | null;
-  /** The adapter's kernel; null where it was not asked for, or no layer `hasOwn`. */
+  /**
+   * The adapter's kernel; null where it was not asked for, or no layer has parameters of the
+   * adapter (`hasOwn`).
+   */
   readonly lora: Kernel | null;
   readonly layers: readonly LayerKernel[];
   readonly terms: readonly TermRecord[];
-  /** The groups of layers that shared a forward pass, with the bytes that were kept of each. */
+  /**
+   * The groups of layers that shared a pass over the rows, and the bytes that were kept in that
+   * pass.
+   */
   readonly groups: readonly { readonly layers: readonly string[]; readonly bytes: number }[];
 }
 
@@ -137,7 +159,7 @@ export async function kernelSet(
     layers: [],
     terms: [],
   };
-  const ofLayer = zeros(); // of one layer and kernel at a time
+  const ofLayer = zeros(); // the kernel of one layer, used again for each layer and kind
   const addToKernels = (job: LayerJob): void => {
     const { name } = job.layer;
     const traces: Record<KernelKind, number | null> = { full: null, lora: null };
@@ -204,7 +226,10 @@ export interface KernelModel
   kernels(rows: readonly TokenRow[], options?: KernelOptions): Promise<KernelSet>;
 }
 
-/** Returns the kernels asked for, the adapter's only if some layer has parameters of its own. */
+/**
+ * Returns the kinds of kernels asked for. The adapter's is left out if it has parameters at no
+ * layer.
+ */
 export function kindsOf(
   { layers }: { readonly layers: readonly Owned[] },
   { which = ['full', 'lora'] }: KernelOptions,

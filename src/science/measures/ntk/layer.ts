@@ -1,14 +1,14 @@
 /**
- * One kernel of one layer: each of its terms is contracted in the cheapest way, or estimated by
- * random projection, for many rows or wide layers. Each side of a term is projected by a matrix of
+ * One kernel of one layer. Each of its terms is contracted in the cheapest way or, for many rows or
+ * wide layers, estimated by random projection. Each side of a term is then projected by a matrix of
  * random signs, P_a (k, p) and P_b (k, q) with entries ±1/√k, so that a row's gradient G (p, q)
  * becomes P_a G P_bᵀ (k, k):
  *
  *     E ⟨P_a G P_bᵀ, P_a G' P_bᵀ⟩ = ⟨G, G'⟩
  *
- * without writing out a p·q gradient (the two-sided projection of Choe et al. 2024, LoGra). The
- * mean of several independent projections is an unbiased estimate of the kernel, and their spread
- * gives its standard error.
+ * A gradient of p·q entries is never written out (the two-sided projection of Choe et al. 2024,
+ * LoGra). The mean of several independent projections is an unbiased estimate of the kernel, and
+ * their spread gives its standard error.
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -39,7 +39,7 @@ import {
 type AnyTerm = Term | GradientTerm;
 
 export interface Projection {
-  /** k. A side of at most this width is not projected. */
+  /** k. A side of a term, p or q, that is at most this wide is not projected. */
   readonly dimension: number;
   /** The number of independent projections to average, at least two. */
   readonly replicates: number;
@@ -56,8 +56,8 @@ function drawSigns(width: number, k: number, seed: number, name: string): Tensor
 }
 
 /**
- * Projects the batches of a term by the same matrices. The new tensors belong to the enclosing tidy
- * scope. Throws where a batch has gradients only.
+ * Projects the batches of a term, all by the same matrices. The new tensors belong to the enclosing
+ * tidy scope. Throws an Error where a batch has gradients instead of tokens.
  * @param name `LAYER.PARAMETER`; with the replicate it names the stream of the matrices
  */
 function project(
@@ -81,8 +81,8 @@ function project(
 }
 
 /**
- * Adds the replicates' mean to `exact`, and returns the standard error of the result as a share of
- * its norm:
+ * Adds the replicates' mean to `exact`, which makes the estimate K. Returns the standard error of K
+ * as a share of its norm, for the R replicates K_r and their mean K̄:
  *
  *     √(Σ_r ‖K_r − K̄‖²_F / (R(R − 1))) / ‖K‖_F
  *
@@ -124,7 +124,10 @@ export interface TermRecord {
   readonly layer: string;
   readonly kernel: KernelKind;
   readonly parameter: 'W' | OwnTerm['parameter'];
-  /** `zero`: not contracted, since another parameter of the layer is zero. */
+  /**
+   * How the term was contracted. `zero`: not at all, since another parameter of the layer is zero
+   * and so the term is. `torch`: in PyTorch's process.
+   */
   readonly method: Method | 'zero' | 'torch';
   readonly projected: boolean;
   /**
@@ -139,7 +142,10 @@ const toBlock = (term: AnyTerm, { tokens: { example }, rows }: LayerBatch): Term
     ? { gradients: term.gradients, p: term.p, q: term.q, example, rows }
     : { a: term.a, b: term.b, example, rows };
 
-/** Adds the kernel of one term, given batch by batch, to `sum`. Returns how it was contracted. */
+/**
+ * Adds the kernel of one term, given batch by batch, to `sum`. Returns how it was contracted, and
+ * the operations of both ways.
+ */
 function contract(
   terms: readonly AnyTerm[],
   job: LayerJob,
@@ -171,7 +177,10 @@ function contractProjected(
   return record!;
 }
 
-/** Adds a layer's kernel to the sums. Returns a record of each term. The layer must `hasKernel`. */
+/**
+ * Adds a layer's kernel to the sums, and returns a record of each term. The layer must have a
+ * kernel of this kind (`hasKernel`).
+ */
 export function addLayer(
   kernel: KernelKind,
   job: LayerJob,
@@ -197,7 +206,7 @@ export function addLayer(
       const { parameter } = first;
       const terms = ofBatches.map((ofBatch) => ofBatch[k]!);
       const { p, q } = widthsOf(first);
-      // a projection is of use where a side is wider than it
+      // Projecting is of use only where a side is wider than the projection.
       const projected = projection !== null && Math.max(p, q) > projection.dimension;
       records.push({
         layer: layer.name,

@@ -1,6 +1,7 @@
 /**
- * Visits a model's layers, each with its inputs h and the derivatives δ of the model's outputs with
- * respect to the layer's output, over all rows: the walk of kernels and Δ_r.
+ * Visits a model's layers. Each visit gets the layer's inputs h, and the derivatives δ of the
+ * model's outputs with respect to the layer's output, over all rows. Kernels are computed by this
+ * walk, and so are the sums of the stages delta, divergence and theory-map.
  */
 import { compiled } from '../../../tensor/compiled/compiled.ts';
 import type { AdaptedLayer, AdaptedModel, TokenRow } from '../../models/types.ts';
@@ -27,7 +28,7 @@ import type { GradientTerm, Term } from './terms.ts';
 export interface WalkOptions {
   /** The most tokens of a forward pass. See `BatchLimits` for what counts. */
   readonly batchTokens?: number;
-  /** Memory for h and δ of all rows; layers that exceed it get further passes. */
+  /** Memory for h and δ of all rows. Layers for which it does not suffice get further passes. */
   readonly memoryMB?: number;
   readonly progress?: (done: number, total: number, unit: string) => void;
   readonly signal?: AbortSignal;
@@ -36,12 +37,15 @@ export interface WalkOptions {
 export const BATCH_TOKENS = 1024,
   MEMORY_MB = 1024;
 
-/** What is kept of a layer for one batch: its h and δ, or gradients in their place. */
+/** What is kept of a layer for one batch: h and δ, or gradients in their place. */
 export interface LayerBatch {
-  /** The positions of its rows among all rows of their set. */
+  /** The positions of the batch's rows among all rows of their set. */
   readonly rows: Int32Array;
   readonly tokens: LayerTokens;
-  /** Gradients that took the place of h and δ, which are then disposed of; null elsewhere. */
+  /**
+   * The gradients that are kept in place of h and δ, whose tensors are then disposed of; null where
+   * h and δ are kept.
+   */
   readonly own: readonly GradientTerm[] | null;
 }
 
@@ -49,7 +53,7 @@ export interface WalkPlan {
   /** The batches of each set, as positions of rows. */
   readonly parts: readonly (readonly Int32Array[])[];
   readonly groups: readonly { readonly layers: readonly AdaptedLayer[]; readonly bytes: number }[];
-  /** Says what is kept of a batch; null: h and δ. */
+  /** Decides whether gradients are kept in place of h and δ; null: never. */
   readonly reduction: Reduction | null;
 }
 
@@ -104,8 +108,8 @@ const NO_ROWS = 'there are no rows to walk the layers with';
 /**
  * Plans the batches of rows and the groups of layers. Throws RangeError where there are no rows.
  * @param rows as the model reads them, without padding
- * @param adapterOnly how the adapter's kernel is contracted if nothing else is asked of the walk,
- *   so that gradients may take the place of h and δ; null otherwise
+ * @param adapterOnly how the adapter's kernel is contracted, if that kernel is all that the walk is
+ *   for: gradients may then be kept in place of h and δ. Null for any other walk.
  */
 export function planWalk(
   model: AdaptedModel,
@@ -123,7 +127,10 @@ export function planWalk(
   return makePlan(model, [parts], [lengths], options, adapterOnly);
 }
 
-/** Plans a walk over paired sets, batched alike. Throws RangeError where they are empty. */
+/**
+ * Plans a walk over two sets of rows that are paired: row i of each set is in the same batch.
+ * Throws RangeError where they are empty.
+ */
 export function planPairs(
   model: AdaptedModel,
   left: readonly TokenRow[],
@@ -140,9 +147,11 @@ export function planPairs(
 }
 
 interface Visits {
-  /** Called for each layer, in forward order. `seen`: its h and δ, by set and batch. */
+  /**
+   * Called for each layer, in forward order. `seen`: what was kept of the layer, by set and batch.
+   */
   readonly layer: (layer: AdaptedLayer, seen: readonly (readonly LayerBatch[])[]) => void;
-  /** Called after each group of layers but the last. */
+  /** Called after each group of layers but the last, with the number of groups done. */
   readonly group?: (done: number) => Promise<void>;
 }
 
@@ -160,7 +169,7 @@ function layerTokens(of: Collected, layer: AdaptedLayer): LayerTokens {
   return tokens;
 }
 
-/** Puts the gradients of a batch in the place of a layer's h and δ where they take less memory. */
+/** Puts a batch's gradients in the place of a layer's h and δ if they take less memory. */
 function reduceLayer(
   reduction: Reduction,
   layer: AdaptedLayer,
@@ -180,7 +189,7 @@ function release({ of, own }: KeptBatch, { name }: AdaptedLayer): void {
 
 /**
  * Visits the layers of group `start`, counted from 0, and of all groups after it. Returns the
- * logits of each set, (N, C), zeros if there is no such group.
+ * logits of each set, (N, C); they are zeros if there are no more than `start` groups.
  */
 export async function walkSets(
   model: AdaptedModel,

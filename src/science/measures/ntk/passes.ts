@@ -1,10 +1,10 @@
 /**
  * Plans a kernel's forward passes: batches of rows, groups of layers, and what is kept of a batch.
  *
- * Kept of a batch are h and δ of its tokens. If the adapter's kernel alone is computed, the
- * gradients of its rows with respect to the adapter's parameters take their place where that saves
- * memory, and fewer passes are needed. The explicit contraction computes these gradients from h and
- * δ in any case, so that no entry changes.
+ * What is kept is h and δ of the batch's tokens. If only the adapter's kernel is computed, the
+ * gradients of the batch's rows with respect to the adapter's parameters are kept instead, at each
+ * layer where they take less memory. Fewer passes are then needed. The explicit contraction
+ * computes these gradients from h and δ in any case, so that no entry changes.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { compiled } from '../../../tensor/compiled/compiled.ts';
@@ -16,9 +16,9 @@ import type { LayerBatch } from './layerwise.ts';
 import { type GradientTerm, ownTerms, ownWidths, zeroTerms } from './terms.ts';
 
 /**
- * Where padding does not count as tokens, a batch has at most this many pairs of positions, padding
- * included, for each token that it may have: attention computes a score for each pair. A row of 512
- * tokens has as many.
+ * Attention computes a score for each pair of positions of a row, padding included. If padding does
+ * not count as tokens, this limits the pairs: a batch has at most this many for each token that it
+ * may have. A row of 512 tokens has 512 pairs for each token.
  */
 const PAIRS_PER_TOKEN = 512;
 
@@ -29,16 +29,16 @@ export interface BatchLimits {
   readonly logits?: readonly number[];
   /**
    * Whether the padding of each row to its batch's longest counts as tokens. Default: true. Layers
-   * compute nothing for padding, so that without counting it batches are larger and fewer. But
-   * `gram` computes both (t, u) and (u, t) of two tokens in one batch, and only one of them between
-   * batches.
+   * compute nothing for padding, so that batches are larger and fewer if it does not count. But for
+   * two tokens t and u in one batch, `gram` computes both (t, u) and (u, t); for tokens of
+   * different batches it computes only one of these.
    */
   readonly countPadding?: boolean;
 }
 
 /**
- * Returns batches of rows of similar length. A batch keeps within the limits and has at most
- * MOST_LOGITS logits, or is a single row.
+ * Returns batches of rows of similar length, as the rows' positions. A batch keeps within the
+ * limits and has at most MOST_LOGITS logits, or it is a single row.
  */
 export function batches(
   lengths: readonly number[],
@@ -71,7 +71,10 @@ export function batches(
 type Extent = Pick<BlockShape, 'rows' | 'tokens'>;
 type Sized = Omit<AdaptedLayer, 'lora' | 'vera'>;
 
-/** Returns the most rows that a layer's input may have; see `LinearLayer` and `VectorLayer`. */
+/**
+ * Returns the most rows that a layer's input may have for a batch of this extent; see `LinearLayer`
+ * and `VectorLayer`.
+ */
 const mostInputRows = (
   { relative = false, onePerText = false, rowsPerToken = 1 }: Sized,
   { rows, tokens }: Extent,
@@ -102,7 +105,7 @@ export function layerGroups<L>(
 }
 
 export interface Reduction {
-  /** The bytes that are kept of a layer for a batch of this shape. */
+  /** Returns the bytes that are kept of a layer for a batch of this shape. */
   bytes(layer: AdaptedLayer, shape: BlockShape): number;
   /**
    * Returns the gradients that take the place of h and δ, to be disposed of by the caller; null
@@ -125,7 +128,7 @@ function gradientBytes(
   layer: AdaptedLayer,
   { classes, method, shapes }: Contracted,
 ): number | null {
-  // `shapes` takes each token for one row of the layer's input, which is wrong for these layers.
+  // `shapes` counts one row of a layer's input for each token, which is wrong for these layers.
   if (layer.relative === true || layer.onePerText === true) return null;
   if (layer.rowsPerToken !== undefined) return null;
   const widths = ownWidths(layer, zeroTerms(layer));

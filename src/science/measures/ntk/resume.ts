@@ -9,15 +9,18 @@ import type { KernelParts } from './kernels.ts';
 import type { KernelKind } from './terms.ts';
 
 export interface Resume {
-  /** Fills `into` from the saved state. Returns how many layer groups it covers, 0 without one. */
+  /**
+   * Fills `into` from the saved state. Returns how many groups of layers the state covers; 0 if
+   * there is no saved state.
+   */
   load(into: KernelParts): Promise<number>;
   save(groups: number, parts: KernelParts): Promise<void>;
 }
 
-/** What a state holds beside sums and blocks. */
+/** What a saved state holds beside sums and blocks. */
 type Facts = Pick<KernelParts, 'layers' | 'terms'>;
 
-/** Returns each sum with its name in a state. */
+/** Returns each sum, with the name that it has in a saved state. */
 const namedSums = ({ totals }: KernelParts): [string, Float64Array][] =>
   [...totals].flatMap(([kind, { exact, replicates }]): [string, Float64Array][] => [
     [kind, exact.data],

@@ -1,9 +1,10 @@
 /**
- * A linear layer's kernels as sums over token pairs of one form,
+ * The kernels of a linear layer or norm, written as sums over token pairs of one form,
  *
  *     coefficient · Σ_{t,u} (a^c_t · a^d_u)(b_t · b_u),
  *
- * so that a contraction of this form serves every layer, model and adapter.
+ * for the tokens t and u of two rows and the classes c and d. So a contraction of this form serves
+ * every layer, model and adapter.
  */
 import type { Tensor, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -23,7 +24,10 @@ export function fullTerms({ h, deltas }: LayerTokens): Term[] {
   return [{ a: deltas, b: h, coefficient: 1 }];
 }
 
-/** A term with the adapter's parameter that it is a kernel over. */
+/**
+ * A term of the adapter's kernel, and the parameter over which it is taken: `m` is DoRA's
+ * magnitudes; `d` and `b` are VeRA's vectors; `bias` and `scale` are the model's own vectors.
+ */
 export interface OwnTerm extends Term {
   readonly parameter: 'A' | 'B' | 'm' | 'd' | 'b' | 'bias' | 'scale';
 }
@@ -35,7 +39,7 @@ export interface GradientTerm extends Pick<OwnTerm, 'parameter' | 'coefficient'>
   readonly q: number;
 }
 
-/** As `zeroTerms` returns them. */
+/** The parameters whose terms are zero, as `zeroTerms` returns them. */
 export type ZeroTerms = ReadonlySet<OwnTerm['parameter']>;
 const NONE: ZeroTerms = new Set();
 
@@ -43,7 +47,7 @@ const NONE: ZeroTerms = new Set();
 const scaledBy = (deltas: readonly Tensor2D[], factor: Tensor): Tensor2D[] =>
   deltas.map((delta) => tf.mul<Tensor2D>(delta, factor));
 
-/** The term of a vector whose gradient is Σ_t a_t: Σ_{t,u} (a_t · a'_u), with b = 1. */
+/** Returns the term of a vector whose gradient is Σ_t a_t: Σ_{t,u} (a_t · a'_u), with b = 1. */
 const vectorTerm = (
   parameter: OwnTerm['parameter'],
   a: readonly Tensor2D[],
@@ -56,13 +60,17 @@ const vectorTerm = (
 });
 
 /**
- * y = … + s B A h:  ∂f_c/∂B = s Σ_t δ_t (A h_t)ᵀ and ∂f_c/∂A = s Σ_t (Bᵀδ_t) h_tᵀ.
+ * For a layer y = … + s B A h:  ∂f_c/∂B = s Σ_t δ_t (A h_t)ᵀ and ∂f_c/∂A = s Σ_t (Bᵀδ_t) h_tᵀ.
  *
  *     K_LoRA = s² Σ_{t,u} [ (δ·δ')(Ah·Ah') + (Bᵀδ·Bᵀδ')(h·h') ]
  *
- * With A frozen (LoRA-FA) only the first product remains. Under DoRA, y = g ∘ (V h) with g = m/‖V‖
- * and ‖V‖ a constant, as it is trained: δ is g ∘ δ above, and ∂f_c/∂m = Σ_t δ_t ∘ (V h_t)/‖V‖ adds
- * a term. Makes new tensors: call it inside a tidy.
+ * With A frozen (LoRA-FA) only the first product remains.
+ *
+ * Under DoRA, y = g ∘ (V h), where V = W + s B A and g = μ/‖V‖ for the magnitudes μ and the norms
+ * ‖V‖ of V's rows. As in DoRA's training, ‖V‖ counts as a constant. So g ∘ δ takes the place of δ
+ * above, and ∂f_c/∂μ = Σ_t δ_t ∘ (V h_t)/‖V‖ adds a term, that of the parameter `m`.
+ *
+ * Makes new tensors: call it inside a tidy.
  */
 export function loraTerms(
   { h, deltas }: LayerTokens,
@@ -96,8 +104,8 @@ export function loraTerms(
 }
 
 /**
- * y = … + b ∘ (B (d ∘ (A h))):  ∂f_c/∂d = Σ_t (Bᵀ(b ∘ δ_t)) ∘ (A h_t), ∂f_c/∂b = Σ_t δ_t ∘ (B (d ∘
- * (A h_t))). Makes new tensors: call it inside a tidy.
+ * For a layer y = … + b ∘ (B (d ∘ (A h))):  ∂f_c/∂d = Σ_t (Bᵀ(b ∘ δ_t)) ∘ (A h_t) and ∂f_c/∂b = Σ_t
+ * δ_t ∘ (B (d ∘ (A h_t))). Makes new tensors: call it inside a tidy.
  */
 function veraTerms(
   { h, deltas }: LayerTokens,
@@ -117,8 +125,8 @@ function veraTerms(
 }
 
 /**
- * y = u ∘ γ + β with u a norm's input as its scale γ multiplies it, or y = … + β:  ∂f_c/∂β = Σ_t
- * δ_t and ∂f_c/∂γ = Σ_t δ_t ∘ u_t. Makes new tensors: call it inside a tidy.
+ * For a norm y = u ∘ γ + β, where u is what its scale γ multiplies, or a linear layer y = … + β:
+ * ∂f_c/∂β = Σ_t δ_t and ∂f_c/∂γ = Σ_t δ_t ∘ u_t. Makes new tensors: call it inside a tidy.
  */
 function trainedTerms({ h, deltas }: LayerTokens, { bias, unit }: TrainedVectors): OwnTerm[] {
   const terms: OwnTerm[] = bias ? [vectorTerm('bias', deltas, h)] : [];
@@ -127,8 +135,8 @@ function trainedTerms({ h, deltas }: LayerTokens, { bias, unit }: TrainedVectors
 }
 
 /**
- * Returns the parameters of a layer whose terms are zero because another parameter is: A's at B =
- * 0, where LoRA starts.
+ * Returns the parameters of a layer whose terms are zero because another parameter is zero: that of
+ * A is at B = 0, where LoRA starts.
  */
 export function zeroTerms({ lora, vera }: Pick<AdaptedLayer, 'lora' | 'vera'>): ZeroTerms {
   const zero = new Set<OwnTerm['parameter']>();
@@ -144,14 +152,20 @@ export type Owned = Pick<AdaptedLayer, 'ownOnly'> & {
   readonly [of in 'lora' | 'vera' | 'trained']?: object;
 };
 
-/** Whether an adapter has parameters of its own at a layer. */
+/**
+ * Whether the adapter trains parameters at a layer: factors or vectors that it adds, or the model's
+ * own biases and scales.
+ */
 export const hasOwn = ({ lora, vera, trained }: Owned): boolean =>
   lora !== undefined || vera !== undefined || trained !== undefined;
 
-/** `full`: over the weights; `lora`: over the adapter's own parameters. */
+/**
+ * `full`: the kernel over the weights. `lora`: the kernel over the adapter's own parameters, of
+ * whatever kind.
+ */
 export type KernelKind = 'full' | 'lora';
 
-/** Whether a kernel is taken over a layer. */
+/** Whether a kernel of this kind is taken over a layer. */
 export const hasKernel = (kind: KernelKind, layer: Owned): boolean =>
   kind === 'full' ? layer.ownOnly !== true : hasOwn(layer);
 

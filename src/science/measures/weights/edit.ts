@@ -16,9 +16,12 @@ export interface TrainedWeights {
   readonly after: ReadonlyMap<string, HostTensor>;
   /** The same parameters before the training. */
   readonly before: ReadonlyMap<string, HostTensor>;
-  /** The linear layers below the head: LAYER.weight is (out, in), row-major. */
+  /** The linear layers below the head. The parameter `LAYER.weight` is (out, in), row-major. */
   readonly layers: readonly LinearLayer[];
-  /** Returns ‖X_j‖₂ of each input feature j, (in), by these layers, over the tokens of `rows`. */
+  /**
+   * Returns, by the name of each of these layers, ‖X_j‖₂ of each of its input features j, (in),
+   * over the tokens of `rows`.
+   */
   inputNorms(rows: readonly Row[]): Promise<ReadonlyMap<string, Float64Array>>;
 }
 
@@ -52,8 +55,9 @@ export async function trainedWeights(
 }
 
 /**
- * Returns all parameters, with the values that a defence gave to some. Throws an Error for one that
- * the model does not have, for another shape, and for a number that is not finite.
+ * Returns all parameters, with the values that a defence gave to some of them. Throws an Error if
+ * the defence changed a parameter that the model does not have, gave it another shape, or gave it a
+ * number that is not finite.
  */
 export function withChanges(
   after: TrainedWeights['after'],
@@ -69,7 +73,7 @@ export function withChanges(
   return new Map([...after, ...changed]);
 }
 
-/** Writes a model as a training of all its weights does: `model/` in `outDir`. */
+/** Writes a model in the form that full fine-tuning has: `model/` in `outDir`. */
 export async function saveWhole(
   { architecture, linears, parameters }: ModelWeights,
   tensors: ReadonlyMap<string, HostTensor>,
@@ -96,8 +100,8 @@ export async function saveWhole(
 }
 
 /**
- * Returns ‖X_j‖₂ of each input feature j, (n), by linear layer below the head, over all tokens for
- * which the layer is computed.
+ * Returns, by the name of each linear layer below the head, ‖X_j‖₂ of each of its input features j,
+ * (n), over all tokens for which the layer is computed.
  */
 export async function inputNorms(
   network: Network,

@@ -1,7 +1,8 @@
 /**
- * Effective weights on the host, in double precision: the matrix that a layer multiplies by, in
- * whatever form the adapter keeps it, and how far training moved it: ΔW = W_eff(t) − W_eff(0). For
- * LoRA that is s(BA − B₀A₀), of rank 2r at most; for VeRA likewise. Under DoRA it has any rank.
+ * Effective weights on the host, in double precision. W_eff is the matrix by which a layer
+ * multiplies, in whatever form the adapter keeps it. ΔW = W_eff(t) − W_eff(0) is how far training
+ * moved it: for LoRA s(BA − B₀A₀), of rank 2r at most; for VeRA likewise. Under DoRA it has any
+ * rank.
  */
 import type { Rank, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -18,7 +19,7 @@ export interface ModelWeights extends Pick<
   readonly frozen?: Network['frozen'];
 }
 
-/** P Qᵀ: P (m, k), Q (n, k), row-major. */
+/** The matrix P Qᵀ (m, n) as its factors P (m, k) and Q (n, k), row-major. */
 interface ThinProduct {
   readonly P: Float64Array;
   readonly Q: Float64Array;
@@ -26,9 +27,9 @@ interface ThinProduct {
 }
 
 export interface LayerChange {
-  /** (m, n), row-major. */
+  /** W_eff(end) − W_eff(start), (m, n), row-major. */
   readonly change: Float64Array;
-  /** The change as k ≤ min(m, n) columns; null where only the matrix is known. */
+  /** The change as P Qᵀ with k ≤ min(m, n); null where no such factors are known. */
   readonly thin: ThinProduct | null;
 }
 
@@ -37,7 +38,10 @@ const readValues = async (network: ModelWeights, name: string): Promise<Float32A
 const readWeight = (network: ModelWeights, layer: LinearLayer): Promise<Float32Array> =>
   readValues(network, `${layer.name}.weight`);
 
-/** Returns Σ P Qᵀ as one product, with all columns side by side. P: (m, k), Q: (n, k) each. */
+/**
+ * Returns the sum of the products P Qᵀ as one product, whose factors have all columns side by side.
+ * P: (m, k), Q: (n, k) each.
+ */
 function hstack(parts: readonly ThinProduct[], m: number, n: number): ThinProduct {
   const k = parts.reduce((sum, part) => sum + part.k, 0);
   const joined = (of: (part: ThinProduct) => Float64Array, length: number): Float64Array => {
@@ -74,8 +78,9 @@ function scaledProduct(
 }
 
 /**
- * Returns what an adapter adds to a layer's weight, before DoRA scales its rows; null where the
- * adapter names neither factors nor vectors there.
+ * Returns what an adapter adds to a layer's weight, before DoRA scales the rows of the sum: s·B·A,
+ * less s·B₀·A₀ if it names fixed factors, or VeRA's product. Null where it names neither factors
+ * nor vectors of the layer.
  */
 async function addedProduct(
   network: ModelWeights,
@@ -121,6 +126,7 @@ function scaleToMagnitudes(W: Float64Array, magnitudes: Float32Array, n: number)
   return W;
 }
 
+/** Adds P Qᵀ to `out` (m, n), in place. */
 function addProduct(
   { P, Q, k }: ThinProduct,
   m: number,
@@ -138,8 +144,8 @@ function addProduct(
 }
 
 /**
- * Returns W_eff (m, n) by applying the layer to the identity, for an adapter that does not name
- * what it adds. Throws UserFault under the backend torch.
+ * Returns W_eff (m, n), found by applying the layer to the identity. This serves an adapter that
+ * does not name what it adds. Throws UserFault under the backend torch.
  */
 async function probeWeight(
   network: ModelWeights,
@@ -220,7 +226,7 @@ export async function layerChange(
 }
 
 /**
- * Returns the model's parameters by canonical name, with the adapter merged into the weights: W0 +
+ * Returns the model's parameters by canonical name, with the adapter merged into the weights: W +
  * s·B·A where LoRA adapts a layer. Products and sums are in double precision and rounded once.
  */
 export async function mergedParameters(network: ModelWeights): Promise<Map<string, HostTensor>> {

@@ -39,7 +39,11 @@ export const BERT_LAYER = {
   feedForwardNorm: 'output.LayerNorm',
 } as const;
 
-/** Describes a post-norm layer, as in BERT. `parts`: its modules' names below the layer's name. */
+/**
+ * Describes a post-norm layer, as in BERT.
+ * @param name the layer's name, with which the names of its modules begin
+ * @param parts the modules' names after the layer's name
+ */
 export function encoderLayer(
   name: string,
   { hidden, wide, heads, headWidth, activation, epsilon }: EncoderSizes,

@@ -4,7 +4,7 @@
  * the width of the hidden states, H heads of width d.
  */
 
-/** What a size in config.json counts. Each kind has its upper bound. */
+/** What a size in config.json counts. Each kind has an upper bound, in family.ts. */
 export type Size =
   'vocabulary' | 'width' | 'heads' | 'layers' | 'wide width' | 'positions' | 'types';
 
@@ -16,18 +16,24 @@ export interface ConfigFields {
   readonly modelType: string;
   /** Returns a size within its bound, a whole number from 1. */
   count(field: string, size: Size, fallback?: number): number;
-  /** Returns a number above 0. */
+  /** Returns a number above 0 and at most 10⁹. */
   positive(field: string, fallback?: number): number;
-  /** Returns the size `total` divided by the size `parts`, both read before: a whole number. */
+  /**
+   * Returns the size `total` divided by the size `parts`, both of which `count` has read. Throws if
+   * the quotient is not a whole number.
+   */
   quotient(total: string, parts: string): number;
   flag(field: string, fallback: boolean): boolean;
-  /** Returns a text that is among `accepted`; else the value is not implemented. */
+  /** Returns a text. Throws unless it is among `accepted`, the values that are implemented. */
   choice<T extends string>(field: string, accepted: readonly T[], fallback?: T): T;
   /** Returns the name of an activation that is implemented. */
   activation(field: string, fallback?: string): string;
   /** Throws unless the field is absent or has one of these values. */
   only(field: string, accepted: readonly unknown[]): void;
-  /** Returns the id of a token below `vocabulary`; null where the field is null. */
+  /**
+   * Returns the id of a token, below `vocabulary`; null where the field is null, or is absent and
+   * `fallback` is null.
+   */
   token(field: string, vocabulary: number, fallback: number | null): number | null;
   /** Returns the fields of an object; null where the field is absent or null. */
   inner(field: string): ConfigFields | null;
@@ -55,7 +61,7 @@ export interface Norm {
   readonly name: string;
   readonly kind: 'layer' | 'rms';
   readonly epsilon: number;
-  /** Default: true for `layer`; `rms` has none. */
+  /** Whether the norm has a bias. Default: true for `layer`, false for `rms`. */
   readonly bias?: boolean;
   /** Whether the scale is 1 + w, as in Gemma, whose w starts at zero. */
   readonly offset?: boolean;
@@ -63,7 +69,10 @@ export interface Norm {
 
 /** Rotary position embeddings (Su et al. 2021), applied to queries and keys. */
 export interface Rotary {
-  /** The angle of one position at each frequency, (r/2) for the first r of the d features. */
+  /**
+   * By which angle, in radians, a step of one position rotates each pair of features, (r/2). Only
+   * the first r of a head's d features are rotated.
+   */
   readonly frequencies: readonly number[];
   /** A factor on both cosine and sine. Default: 1. */
   readonly factor?: number;
@@ -72,47 +81,53 @@ export interface Rotary {
 /** A table of relative positions, (2·span, h), which the layers of a model share. */
 export interface RelativeTable {
   readonly name: string;
-  /** The row of a query and a key at the same position. */
+  /** Half the number of rows; also the row of distance 0: query and key at the same position. */
   readonly span: number;
   /**
-   * Distances beyond count/2 share rows by their logarithm, up to `positions`. Null: they are
-   * clipped.
+   * Distances beyond count/2 share rows by their logarithm, up to the distance `positions`. Null:
+   * each distance has a row of its own, and distances beyond the table have its first or last row.
    */
   readonly buckets: { readonly count: number; readonly positions: number } | null;
-  /** The norm of the table's rows. */
+  /** The norm layer that is applied to the table's rows; null: none is. */
   readonly norm: Norm | null;
 }
 
-/** Disentangled attention (He et al. 2021). Its terms are divided as the scores are. */
+/** Disentangled attention (He et al. 2021). `Attention.scale` multiplies its terms too. */
 export interface Relative {
   readonly table: RelativeTable;
   /**
-   * Maps the table's rows to keys, for the term of content to position (c2p). It is the layer of
-   * the tokens' keys where the two are shared. Null: no such term.
+   * Maps the table's rows to keys, for the term of content to position (c2p). It may be the layer
+   * that makes the tokens' keys. Null: there is no such term.
    */
   readonly key: Projection | null;
-  /** Maps the table's rows to queries, likewise, for the term of position to content (p2c). */
+  /**
+   * Maps the table's rows to queries, for the term of position to content (p2c). It may be the
+   * layer that makes the tokens' queries. Null: there is no such term.
+   */
   readonly query: Projection | null;
 }
 
 export interface Attention {
-  /** Three layers; or one whose output has the three side by side, or side by side in each head. */
+  /**
+   * Three layers; or one layer. Its output has all queries, then all keys, then all values
+   * (`blocks`); or, head after head, the head's query, key and value (`heads`).
+   */
   readonly input:
     | { readonly query: Projection; readonly key: Projection; readonly value: Projection }
     | { readonly fused: Projection; readonly order: 'blocks' | 'heads' };
   readonly output: Projection;
   readonly heads: number;
-  /** The number of heads of keys and values, each shared by `heads / kvHeads` heads. */
+  /** The number of heads of keys and values, each shared by `heads / kvHeads` heads of queries. */
   readonly kvHeads: number;
   readonly headWidth: number;
   /** The factor on the scores. Default: 1/√d. */
   readonly scale?: number;
-  /** Whether a token sees itself and the tokens before it only. */
+  /** Whether a token sees only itself and the tokens before it. */
   readonly causal: boolean;
   /** A token sees tokens less than this many positions away. Default: all. */
   readonly window?: number | undefined;
   readonly rotary?: Rotary;
-  /** Norms of each head's queries and keys, (d). */
+  /** Norms of each head's queries and keys, (d). Default: none. */
   readonly headNorms?: { readonly query: Norm; readonly key: Norm } | undefined;
   readonly relative?: Relative;
 }
@@ -120,8 +135,8 @@ export interface Attention {
 export interface FeedForward {
   readonly activation: string;
   /**
-   * `up` gives the activated features; with `gate`, act(gate x) ⊙ up x. `fused`: one layer gives
-   * the activated half first, then the half that multiplies it.
+   * Without `gate`, the features are act(up x); with it, act(gate x) ⊙ up x. `fused`: one layer
+   * whose output has the features of `gate` before those of `up`.
    */
   readonly input:
     { readonly up: Projection; readonly gate?: Projection } | { readonly fused: Projection };
@@ -153,13 +168,13 @@ export interface Embeddings {
         readonly rows: number;
         /** The row of a text's first token. */
         readonly first: number;
-        /** Padding tokens are not counted, and have the row before `first` (RoBERTa). */
+        /** Whether padding tokens are not counted, and read the row before `first` (RoBERTa). */
         readonly skipsPadding?: boolean;
       }
     | undefined;
   readonly types?: { readonly table: string; readonly rows: number } | undefined;
   readonly norm?: Norm;
-  /** The padding token, whose row starts at zero and has no gradient; null where none is. */
+  /** The padding token, whose row starts at zero and has no gradient; null: there is none. */
   readonly padding: number | null;
 }
 
@@ -173,9 +188,9 @@ export interface ClassifierHead {
     readonly layer: Projection;
     readonly activation: string;
     readonly norm?: Norm;
-    /** Whether an adapter may adapt it. False where it is among the modules trained in full. */
+    /** Whether an adapter may adapt the layer. False where it is always trained in full. */
     readonly adaptable: boolean;
-    /** Whether training applies dropout to its input too, as in RoBERTa. */
+    /** Whether training applies dropout to the layer's input too, as in RoBERTa. */
     readonly dropsInput?: boolean;
   };
   /** The output layer without its number of classes. */
@@ -191,11 +206,11 @@ export interface MaskedLmHead {
   readonly norm: Norm;
   /** The bias over the vocabulary, (V), with its other names in checkpoints. */
   readonly bias: { readonly name: string; readonly aliases?: readonly string[] };
-  /** Whether an output table of its own is asked for, which is not implemented. */
+  /** Whether config.json asks for an output table beside the token table: not implemented. */
   readonly untied: boolean;
 }
 
-/** A causal-LM head: x Eᵀ, with the token table or a layer of its own. */
+/** A causal-LM head: x Eᵀ, with E the token table or the weight of the layer `output`. */
 export interface CausalLmHead {
   readonly output: Projection;
   /** Whether the output's weight is the token table. */
@@ -211,9 +226,9 @@ export interface Heads {
 }
 
 /**
- * A place where training may apply dropout: the sum of the embeddings, the attention weights, the
- * output of attention, what the feed-forward layer's second product reads and its output, and what
- * the classification head's output reads.
+ * A place where training may apply dropout. In this order: the sum of the embeddings, the attention
+ * weights, the output of attention, the input of the feed-forward's `down`, the output of `down`,
+ * and the input of the classification head's output layer.
  */
 export type DropoutPlace =
   | 'embeddings'
@@ -232,13 +247,13 @@ export interface Transformer {
   readonly initializerRange: number;
   readonly embeddings: Embeddings;
   readonly layers: readonly Layer[];
-  /** The norm after the last layer. */
+  /** The norm after the last layer. Default: none. */
   readonly norm?: Norm;
   readonly dropout: readonly DropoutPlace[];
   readonly heads: Heads;
 }
 
-/** The classes of transformers that have a family's heads; a head that is left out is refused. */
+/** transformers' classes of a family under each head. A head that is left out is refused. */
 export interface HeadNames {
   readonly classifier: {
     readonly transformersName: string;
@@ -258,7 +273,7 @@ export interface Family {
   /** The modules of the heads, which lack the prefix (`classifier`, `lm_head`). */
   readonly outer: readonly string[];
   readonly heads: HeadNames;
-  /** The token table, (V, h). */
+  /** The name of the token table, (V, h). */
   readonly tokenTable: string;
   /** Throws UserFault, by `fields`, where a field asks for something that is not implemented. */
   describe(fields: ConfigFields): Transformer;

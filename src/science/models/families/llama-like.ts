@@ -16,9 +16,12 @@ import {
 export interface Differences {
   /** Which linear layers have biases. Default: none. */
   readonly biases?: { readonly qkv?: boolean; readonly output?: boolean; readonly mlp?: boolean };
-  /** The window of a layer's attention by its number; undefined, the default: it sees all. */
+  /**
+   * Returns the attention window of a layer, by the layer's number; undefined for a layer that sees
+   * all tokens. Default: all layers do.
+   */
   readonly window?: (layer: number) => number | undefined;
-  /** Whether each head's queries and keys are normalised. */
+  /** Whether each head's queries and keys are normalised. Default: no. */
   readonly headNorms?: boolean;
   /** The features of a head where config.json does not say. Default: h/H. */
   readonly headWidth?: number;
@@ -26,11 +29,11 @@ export interface Differences {
   readonly kvHeads?: number;
   /** The base of the rotary frequencies where config.json does not say. Default: 10,000. */
   readonly theta?: number;
-  /** Default: config.json's `hidden_act`, or else silu. */
+  /** The activation. Default: config.json's `hidden_act`, or else silu. */
   readonly activation?: string;
-  /** Whether the scales of norms are 1 + w, and embeddings are multiplied by √h. */
+  /** Whether the scales of norms are 1 + w and embeddings are multiplied by √h. Default: no. */
   readonly gemma?: boolean;
-  /** Whether the output is tied to the token table where config.json does not say. */
+  /** Whether the output is tied to the token table where config.json does not say. Default: no. */
   readonly tied?: boolean;
 }
 
@@ -133,9 +136,9 @@ export function llamaLike(fields: ConfigFields, differences: Differences = {}): 
 }
 
 /**
- * Returns a function from a layer's number to its window; undefined for full attention. With
- * `use_sliding_window`, the layers that `layer_types` calls sliding have one or, without that
- * field, those from `max_window_layers` on.
+ * Returns a function from a layer's number to the window of its attention; undefined: it sees all.
+ * Only under `use_sliding_window` do layers have windows: those that `layer_types` calls sliding
+ * or, without `layer_types`, those from number `max_window_layers` on.
  */
 export function qwenWindow(fields: ConfigFields): (layer: number) => number | undefined {
   if (!fields.flag('use_sliding_window', false)) return () => undefined;

@@ -1,4 +1,4 @@
-/** Pieces of descriptions. Nothing here computes, so that planning can import it. */
+/** Pieces of descriptions. It imports nothing that computes, so that planning can load it. */
 import { defineModel, UserFault } from '../../../api.ts';
 import { shown } from '../../../base/untrusted/json.ts';
 import type { Architecture } from '../types.ts';
@@ -13,7 +13,7 @@ import type {
   Rotary,
 } from './description.ts';
 
-/** Returns the plugin of a family; what computes is loaded with it. */
+/** Returns the plugin of a family. The code that computes is imported only by its `load`. */
 export const familyModel = (name: string, summary: string, own: Family) =>
   defineModel<Architecture>({
     name,
@@ -22,7 +22,11 @@ export const familyModel = (name: string, summary: string, own: Family) =>
     load: async () => (await import('../family.ts')).family(own),
   });
 
-/** The heads of an encoder. `modules`: those that a classifier adds, always trained in full. */
+/**
+ * The heads of an encoder.
+ * @param name begins the names of its classes in transformers
+ * @param modules the modules that a classifier adds, which are always trained in full
+ */
 export const encoderHeads = (name: string, modules: readonly string[]): HeadNames => ({
   classifier: { transformersName: `${name}ForSequenceClassification`, modules },
   cloze: { transformersName: `${name}ForMaskedLM` },
@@ -75,7 +79,8 @@ const frequencies = (theta: number, r: number): number[] =>
   Array.from({ length: Math.ceil(r / 2) }, (_, i) => 1 / theta ** ((2 * i) / r));
 
 /**
- * Llama 3's scaling (Dubey et al. 2024): long wavelengths are divided, middle ones interpolated.
+ * Llama 3's scaling (Dubey et al. 2024): frequencies of long wavelengths are divided by the factor,
+ * those of short ones stay, and those between are interpolated.
  */
 function llama3(own: readonly number[], fields: ConfigFields): number[] {
   const factor = fields.positive('factor'),
@@ -94,8 +99,8 @@ function llama3(own: readonly number[], fields: ConfigFields): number[] {
 /**
  * YaRN's scaling (Peng et al. 2024), as transformers computes it: frequencies that turn more than
  * `beta_fast` times within the original context stay, those that turn less than `beta_slow` times
- * are divided by the factor, and those between are interpolated by their index. Cosine and sine
- * have a factor of their own.
+ * are divided by the factor, and those between are interpolated by their index. Cosine and sine are
+ * multiplied by another factor (`yarnFactor`).
  */
 function yarn(
   plain: readonly number[],
@@ -114,7 +119,7 @@ function yarn(
     slow = scaling.positive('beta_slow', 1);
   const half = plain.length,
     r = 2 * half;
-  /** The index, as a fraction, of the frequency that turns so many times within the context. */
+  /** Returns the index, as a fraction, of the frequency that turns `turns` times in `context`. */
   const indexOf = (turns: number): number =>
     (r * Math.log(context / (turns * 2 * Math.PI))) / (2 * Math.log(base));
   const whole = scaling.flag('truncate', true);
@@ -128,7 +133,7 @@ function yarn(
   return { frequencies, factor: yarnFactor(scaling, factor) };
 }
 
-/** YaRN's factor on cosine and sine: .1·ln(factor) + 1, unless config.json says otherwise. */
+/** YaRN's factor on cosine and sine: 0.1·ln(factor) + 1, unless config.json says otherwise. */
 function yarnFactor(scaling: ConfigFields, factor: number): number {
   const given = (field: string): number | null => {
     const value = scaling.raw(field) ?? null;
@@ -142,10 +147,12 @@ function yarnFactor(scaling: ConfigFields, factor: number): number {
 }
 
 /**
- * The rotary embeddings of one kind of layer: of `rope_parameters` as transformers 5 writes it, or
- * of `rope_theta` and `rope_scaling`. Throws UserFault where they ask for a scaling that is not
- * implemented.
+ * Reads the rotary embeddings of one kind of layer: from `rope_parameters`, which transformers 5
+ * writes, or else from `rope_theta` and `rope_scaling`. Throws UserFault where these ask for a
+ * scaling that is not implemented.
  * @param width d, the features of a head
+ * @param theta θ, the base of the frequencies, where config.json does not say
+ * @param share the share of a head's features that are rotated, where config.json does not say
  * @param kind the key in `rope_parameters`, for models with several kinds of layers
  */
 export function rotaryOf(

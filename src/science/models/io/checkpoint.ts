@@ -36,7 +36,7 @@ export interface Checkpoint {
 /** Reads a JSON file. Throws UserFault where it is missing, too large, too deep or not JSON. */
 export const readJson = (path: string): Promise<unknown> => readJsonFile(path, HOLDS);
 
-/** Formats that are not read: a pickle may run any code, so none will ever be. */
+/** Files in formats that are not read. Some are pickles, which may run any code when opened. */
 const OLD_WEIGHTS = /^(pytorch_model.*\.bin(\.index\.json)?|tf_model\.h5|flax_model\.msgpack)$/;
 
 /** Bound on the number of shards. The largest models have some two hundred. */
@@ -44,7 +44,8 @@ const MOST_SHARDS = 10_000;
 
 /**
  * Returns the files with the weights. Where the checkpoint is sharded, also the path of its index
- * and, for each tensor, the file that the index names; a single file has no index.
+ * and, for each tensor, the file that the index names (`map`). Without shards, `index` is null and
+ * `map` empty.
  */
 async function weightFiles(dir: string): Promise<{
   readonly files: readonly string[];
@@ -85,7 +86,7 @@ async function weightFiles(dir: string): Promise<{
   );
 }
 
-/** Reads config and headers, but no tensor. Throws UserFault naming the file at fault. */
+/** Reads a checkpoint's config and headers, but no tensor. Throws UserFault naming the file. */
 export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   const config = await readJson(join(dir, 'config.json'));
   const tensors = new Map<string, TensorEntry & { file: string }>();
@@ -128,7 +129,7 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   return { dir, config, tensors, read };
 }
 
-/** Returns a config.json without `_name_or_path`, and with `classes` if there are any. */
+/** Returns a config.json without `_name_or_path`, and with `classes`, if any, as its labels. */
 function withClasses(
   config: Readonly<Record<string, unknown>>,
   classes: readonly string[],
@@ -144,7 +145,7 @@ function withClasses(
   };
 }
 
-/** The files that are copied from the base where it has them. */
+/** The files of the base that `writeCheckpoint` copies, as far as the base has them. */
 const COPIED = [
   'tokenizer.json',
   'tokenizer_config.json',

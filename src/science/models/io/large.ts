@@ -1,11 +1,14 @@
-/** Moves files in pieces: a system call takes less than 2 GiB, and readFile refuses larger ones. */
+/**
+ * Reads, writes and hashes files in pieces, since a system call takes less than 2 GiB, and readFile
+ * refuses larger files.
+ */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 
 const PIECE = 1 << 26; // bytes
 
-/** The bytes of an array, which are not copied. */
+/** Returns the bytes of an array without copying them. */
 export const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
   new Uint8Array(buffer, byteOffset, byteLength);
 
@@ -14,7 +17,7 @@ function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
     yield bytes.subarray(start, start + PIECE);
 }
 
-/** Fills `into` from `position`. Returns the bytes read, fewer where the file ends. */
+/** Reads from `position` until `into` is full or the file ends. Returns how many bytes it read. */
 export async function readInto(
   file: FileHandle,
   into: Uint8Array,

@@ -1,7 +1,7 @@
 /**
- * NumPy's .npy format, version 1.0 (numpy.lib.format): float32, float64 and int32 arrays in C
- * order, little-endian. Reading other dtypes, byte orders or Fortran order throws UserFault instead
- * of returning wrong numbers.
+ * NumPy's .npy format (numpy.lib.format), written in version 1.0 and read in any: float32, float64
+ * and int32 arrays in C order, little-endian. Reading other dtypes, byte orders or Fortran order
+ * throws UserFault instead of returning wrong numbers.
  */
 import { open } from 'node:fs/promises';
 import { UserFault } from '../../../api.ts';
@@ -49,13 +49,14 @@ export async function writeNpy(path: string, array: NpyArray): Promise<void> {
 
 const TYPES = { '<f4': Float32Array, '<f8': Float64Array, '<i4': Int32Array } as const;
 
-/** Enough for any shape. numpy.load has the same limit for headers that it does not trust. */
+/** The most bytes of a header: enough for any shape. numpy.load's limit for headers is the same. */
 const HEADER_LIMIT = 10_000;
 
 /**
- * Returns the array that a header describes, filled with zeros, and where its first value is in the
- * file of `size` bytes. Throws UserFault for a header that this reader does not know. `head`: the
- * file's first bytes, with the whole header.
+ * Returns the array that a file's header describes, filled with zeros, and the offset of its first
+ * value in the file. Throws UserFault for a header that this reader does not know.
+ * @param head the file's first bytes, which include the whole header
+ * @param size the file's size in bytes
  */
 function parseHeader(head: Buffer, size: number, path: string): [array: NpyArray, start: number] {
   const broken = (why: string): UserFault =>
@@ -91,7 +92,7 @@ function parseHeader(head: Buffer, size: number, path: string): [array: NpyArray
   return [{ shape, data: new type(count) }, start];
 }
 
-/** Reads a .npy file. Throws UserFault where this reader does not know its form. */
+/** Reads a .npy file. Throws UserFault for a form that this reader does not know. */
 export async function readNpy(path: string): Promise<NpyArray> {
   const file = await open(path);
   try {

@@ -1,4 +1,4 @@
-/** Reads adapter_config.json. What is not implemented is refused: it would change every number. */
+/** Reads adapter_config.json. Refuses fields that are not implemented: they change the model. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserFault } from '../../../api.ts';
@@ -18,7 +18,7 @@ export interface PeftConfig {
   readonly alphaPattern: Readonly<Record<string, number>>;
   readonly rslora: boolean;
   readonly dora: boolean;
-  /** The start that takes the factors out of the base (`pissa`, `olora`); null: base unchanged. */
+  /** `pissa` or `olora` if the initial factors are subtracted from the base's weights, or null. */
   readonly residual: string | null;
   readonly dropout: number;
   readonly bias: LoraBias;
@@ -42,13 +42,14 @@ const DESCRIPTIVE = new Set([
 ]);
 /** A method of PEFT that adapts linear layers. */
 export interface Method {
-  /** Its `peft_type`. */
+  /** The method's `peft_type`. */
   readonly type: string;
   /** The value of `bias` that trains the biases of the adapted layers alone (`lora_only`). */
   readonly ownBias: string;
-  /** The fields of its config that are read, beside those that methods share. */
+  /** The fields of the method's config that are read, beside those of SHARED. */
   readonly fields: readonly string[];
 }
+/** The fields that the configs of all methods have, and that are read. */
 const SHARED = [
   'task_type',
   'r',
@@ -72,24 +73,25 @@ export const LORA: Method = {
     'init_lora_weights',
   ],
 };
-/** Initialisations that leave the base's weights unchanged. */
+/** The values of `init_lora_weights` that leave the base's weights unchanged. */
 const PLAIN_INITS: readonly unknown[] = [null, true, false, 'gaussian', 'eva', 'orthogonal'];
 /**
- * Returns the initialisation if it subtracts the factors from the base's weights, and PEFT computes
- * them again when it opens a folder; else null, as for `pissa_niter_…`, which is random.
+ * Returns the initialisation if it is `pissa` or `olora`: the initial factors are subtracted from
+ * the base's weights, and PEFT computes them again when it opens a folder. Returns null for any
+ * other, such as `pissa_niter_…`, whose factors are random.
  */
 const residualOf = (init: unknown): string | null =>
   ['pissa', 'olora'].find((kind) => init === kind) ?? null;
 const TASKS: readonly unknown[] = [null, 'SEQ_CLS', 'CAUSAL_LM', 'FEATURE_EXTRACTION'];
 
-/** Whether a field's value turns it off: none, false, or empty. */
+/** Whether a field's value turns the field off: absent, null, false, or an empty list or object. */
 const isNothing = (value: unknown): boolean =>
   value === undefined ||
   value === null ||
   value === false ||
   (typeof value === 'object' && Object.keys(value).length === 0);
 
-/** The rank and alpha that apply to a module, and its scale s = α/r, or α/√r for rsLoRA. */
+/** Returns the rank r, α and scale of a module: s = α/r, or α/√r for rsLoRA. */
 export function moduleScale(
   config: Pick<PeftConfig, 'rank' | 'alpha' | 'rankPattern' | 'alphaPattern' | 'rslora'>,
   module: string,
@@ -101,7 +103,7 @@ export function moduleScale(
 
 const INVALID = 'is not an allowed value';
 
-/** Throws UserFault for the first field of another method, or whose value is not implemented. */
+/** Throws UserFault for another method's config, or for a field or value not implemented. */
 function refuseUnsupported({ raw, fault }: Config, { type, fields }: Method): void {
   if (raw['peft_type'] !== type)
     throw fault('peft_type', 'is not implemented here', `This adapter is ${type} in PEFT.`);
@@ -127,7 +129,7 @@ function refuseUnsupported({ raw, fault }: Config, { type, fields }: Method): vo
   }
 }
 
-/** Reads which modules a config adapts. Throws `fault` of a field that cannot be read. */
+/** Reads which modules a config adapts. Throws UserFault for a field that cannot be read. */
 function readRule({ raw, fault, names, namesOrExpression }: Config): TargetRule {
   const targets = raw['target_modules'] === '' ? '' : namesOrExpression('target_modules');
   if (targets === undefined) throw fault('target_modules', 'names no module');
@@ -144,7 +146,7 @@ function readRule({ raw, fault, names, namesOrExpression }: Config): TargetRule 
 
 type Config = Awaited<ReturnType<typeof openConfig>>;
 
-/** Opens a folder's config, with readers of its fields. Throws UserFault where there is none. */
+/** Opens a folder's config, with readers of its fields. Throws UserFault if the folder has none. */
 async function openConfig(dir: string) {
   const path = join(dir, CONFIG);
   if (!existsSync(path))
@@ -156,7 +158,7 @@ async function openConfig(dir: string) {
   if (!isRecord(raw)) throw new UserFault(`${path} is not an object`);
   const fault = (field: string, why: string, hint?: string): UserFault =>
     new UserFault(`${path}: ${field.slice(0, 80)} ${shown(raw[field])} ${why}`, hint);
-  /** Returns a list of names; undefined where the field is empty. */
+  /** Returns a field's list of names, or its one name as a list; undefined if it has none. */
   const names = (field: string): readonly string[] | undefined => {
     const value = typeof raw[field] === 'string' ? [raw[field]] : raw[field];
     if (isNothing(value)) return undefined;
@@ -180,7 +182,7 @@ async function openConfig(dir: string) {
       if (!isRecord(value) || Object.values(value).some(isWrong)) throw fault(field, INVALID);
       return value as Record<string, number>;
     },
-    /** Returns a list of names, or a regular expression. */
+    /** Returns a field's list of names, or its regular expression; undefined if it is empty. */
     namesOrExpression: (field: string): string | readonly string[] | undefined => {
       const value = raw[field];
       return typeof value === 'string' && value !== '' ? value : names(field);
@@ -201,8 +203,9 @@ function readBias({ raw, fault }: Config, onlyName: string): LoraBias {
 }
 
 /**
- * Opens the config of a method's folder: what methods share of it, and what reads its other fields.
- * Throws UserFault, naming file, field and value, where something is not implemented.
+ * Opens the config of a method's folder. Returns what the configs of all methods have (`shared`),
+ * and readers of the other fields. Throws UserFault, naming file, field and value, where something
+ * is not implemented.
  */
 export async function readMethod(dir: string, method: Method) {
   const config = await openConfig(dir);
@@ -237,13 +240,17 @@ export async function readModulesToSave(dir: string): Promise<readonly string[]>
   return (await openConfig(dir)).names('modules_to_save') ?? [];
 }
 
-/** Whether a module is adapted: none saved whole is; `all-linear` means all others `adaptable`. */
+/**
+ * Whether a config adapts a module. It never adapts one that is saved whole. Under `all-linear` it
+ * adapts every other module that is `adaptable`.
+ */
 export function isAdapted(
   config: Pick<PeftConfig, 'rule' | 'modulesToSave'>,
   module: string,
   adaptable: boolean,
 ): boolean {
-  // Here PEFT compares whole parts of names; where it saves modules, it compares ends (below).
+  // Here PEFT compares whole parts of names. Where it saves modules, it compares the ends of names
+  // (`wholeModule`).
   if (config.modulesToSave.some((saved) => `.${module}.`.includes(`.${saved}.`))) return false;
   const { targets } = config.rule;
   if (typeof targets === 'string' && targets.toLowerCase() === 'all-linear')
@@ -252,7 +259,8 @@ export function isAdapted(
 }
 
 /**
- * The outermost module around `module` that ends with `name`; `classifier` finds pre_classifier.
+ * Returns the outermost module that contains `module`, or is `module`, and whose name ends with
+ * `name`; undefined if there is none. `classifier` finds pre_classifier too, as in PEFT.
  */
 export function wholeModule(module: string, name: string): string | undefined {
   const parts = module.split('.');
@@ -261,11 +269,11 @@ export function wholeModule(module: string, name: string): string | undefined {
     .find((around) => around.endsWith(name));
 }
 
-/** Whether `modules_to_save` with this name saves `module`. */
+/** Whether `module` is saved whole where `modules_to_save` has `name`. */
 export const isSavedWhole = (module: string, name: string): boolean =>
   wholeModule(module, name) !== undefined;
 
-/** Returns PEFT's task type for a model that saves these modules whole. */
+/** Returns PEFT's task type. `whole`: the modules that are saved whole; null if there are none. */
 export const taskType = (
   { head }: Architecture,
   whole: readonly string[] | null,

@@ -1,4 +1,7 @@
-/** What PEFT's folders share: the model's own parameters (classifier, biases), and the writing. */
+/**
+ * What the folders of PEFT's methods have in common: the model's own parameters in them, which are
+ * its classifier and biases, and how they are written.
+ */
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -20,22 +23,26 @@ import { checkFloat, checkShape, sameShape } from './stored.ts';
 export const PREFIX = 'base_model.model.',
   WEIGHTS = 'adapter_model.safetensors';
 
-/** `copy`: a tensor that PEFT writes a second time under another name. */
+/**
+ * What a tensor of the model is in an adapter's file: part of a module that is saved whole, a
+ * trained bias, or a copy of either that PEFT writes under a second name.
+ */
 export type ModelPart = 'saved' | 'bias' | 'copy';
+/** What a name in an adapter's file stands for. */
 export interface Entry<Part extends string = ModelPart> {
   readonly part: Part;
-  /** Canonical name of the layer for a factor, of the parameter otherwise. */
+  /** The canonical name: of the layer for a factor, of the parameter for any other part. */
   readonly name: string;
-  /** The module that holds it, as the file names it. */
+  /** The module that the tensor belongs to, as the file names it. */
   readonly module: string;
-  /** Null for a module that is saved whole, which depends on the number of classes. */
+  /** Null for a tensor of a module that is saved whole: it depends on the number of classes. */
   readonly shape: readonly number[] | null;
 }
 
 /** The fields of a config that say which of the model's parameters a folder holds. */
 type Kept = Pick<PeftConfig, 'modulesToSave' | 'bias'>;
 
-/** Returns the path of a folder's tensors. Throws UserFault where there is none. */
+/** Returns the path of a folder's file of tensors. Throws UserFault if there is no such file. */
 export function weightsFile(dir: string): string {
   const path = join(dir, WEIGHTS);
   if (!existsSync(path)) throw new UserFault(`${dir} holds no ${WEIGHTS}`);
@@ -45,7 +52,7 @@ export function weightsFile(dir: string): string {
 export interface FolderTensors<Part extends string> {
   /** Returns the tensors of a part, by canonical name. */
   readonly ofPart: (part: Part | Exclude<ModelPart, 'copy'>) => ReadonlyMap<string, HostTensor>;
-  /** The module of each layer that has a factor, as the file names it, by canonical name. */
+  /** The module, as the file names it, of each layer that has a factor; by canonical name. */
   readonly modules: ReadonlyMap<string, string>;
   readonly metadata: Readonly<Record<string, string>>;
 }
@@ -54,9 +61,9 @@ export interface FolderTensors<Part extends string> {
  * Reads the tensors of a folder. Throws UserFault naming file and tensor where one is unknown or of
  * a wrong shape.
  * @param table every name that may occur in the file
- * @param isFactor whether a layer with this part is adapted
- * @param takes receives each tensor first; returns true for a tensor that `table` need not name,
- *   which is then left out of the result
+ * @param isFactor whether a tensor of this part makes its layer an adapted one
+ * @param takes receives each tensor first; returns true for a tensor that it keeps, which `table`
+ *   need not name and which the result leaves out
  */
 export async function readTensors<Part extends string>(
   path: string,
@@ -160,9 +167,8 @@ export function checkBiases(
 }
 
 /**
- * Reads those of the parameters that the folder saves whole (the classifier), by canonical name.
- * For a tensor of another shape it throws UserFault, unless `which` is `fitting`: then it leaves
- * that out.
+ * Reads those of `parameters` that the folder saves whole (the classifier), by canonical name. A
+ * tensor of another shape is left out if `which` is `fitting`; else it throws UserFault.
  */
 export async function readPeftHead(
   dir: string,
@@ -200,11 +206,11 @@ export interface PeftFolder {
   readonly layers: ReadonlyMap<string, unknown>;
   /** Model parameters that are saved whole (the classifier), by canonical name. */
   readonly saved: ReadonlyMap<string, HostTensor>;
-  /** Trained biases except the classifier's, by canonical name. */
+  /** Trained biases, except those of modules that are saved whole, by canonical name. */
   readonly biases: ReadonlyMap<string, HostTensor>;
 }
 
-/** Returns the model's own tensors in an adapter's file (head, biases) by their names there. */
+/** Returns the model's own tensors (head, biases) by their names in an adapter's file. */
 export function modelTensors(
   adapter: PeftFolder,
   architecture: Architecture,
@@ -221,7 +227,12 @@ export function modelTensors(
   return tensors;
 }
 
-/** Writes a folder that PEFT loads. `settings`: the config's fields that depend on its type. */
+/**
+ * Writes a folder that PEFT loads.
+ * @param tensors the adapter's tensors, by their names in the file
+ * @param type the method's `peft_type`
+ * @param settings the config's fields that depend on the method
+ */
 export async function writeFolder(
   dir: string,
   adapter: PeftFolder,

@@ -39,40 +39,44 @@ export interface PeftFactors {
   readonly A: HostTensor; // (r, n)
   readonly B: HostTensor; // (m, r)
   readonly alpha: number;
-  /** A₀ and B₀ of W − s·B₀·A₀, in the same shapes. */
+  /** A₀ and B₀ of W − s·B₀·A₀, in the shapes of A and B. Absent where nothing is subtracted. */
   readonly fixed?: { readonly A: HostTensor; readonly B: HostTensor } | undefined;
-  /** DoRA's magnitudes, (m). */
+  /** DoRA's magnitudes g, one for each of the m outputs, (m). Absent without DoRA. */
   readonly magnitude?: HostTensor | undefined;
 }
 
 export interface PeftAdapter extends PeftFolder {
-  /** The rank of layers without a pattern. The rank of a given layer is that of its factors. */
+  /** The rank of a layer whose rank the config's `rank_pattern` does not give. */
   readonly rank: number;
   readonly alpha: number;
   readonly rslora: boolean;
   readonly dora?: boolean;
-  /** The start that takes the factors out of the base (`pissa`, `olora`); null: base unchanged. */
+  /** `pissa` or `olora` if the initial factors are subtracted from the base's weights, or null. */
   readonly residual?: string | null;
-  /** Whether checkpoints hold a layer that is adapted transposed (GPT-2's Conv1D). */
+  /** Whether checkpoints hold the weight of an adapted layer transposed (GPT-2's Conv1D). */
   readonly transposed?: boolean;
   /** Dropout rate on the input of A while training. */
   readonly dropout: number;
   readonly bias: LoraBias;
-  /** The factors by canonical name of the layer. */
+  /** The factors of each adapted layer, by the layer's canonical name. */
   readonly layers: ReadonlyMap<string, PeftFactors>;
 }
 
-/** How the factors started. In a file with it, each second half is A₀ or −B₀, as in PEFT. */
+/**
+ * The key in a file's metadata that says how the factors started: `pissa` or `olora`. In a file
+ * that has it, the second half of a factor is A₀ or −B₀, as when PEFT converts such factors to
+ * plain ones.
+ */
 const RESIDUAL_KEY = 'dosimeter_residual';
 
 /** The factor on α that keeps the scale s when the rank doubles. */
 const alphaFactor = (rslora: boolean): number => (rslora ? Math.SQRT2 : 2);
-/** Rows `from` up to, not including, `to` of a matrix. */
+/** Returns the rows of a matrix from `from` up to, and not including, `to`. */
 const rows = ({ shape: [, n = 0], data }: HostTensor, from: number, to: number): HostTensor => ({
   shape: [to - from, n],
   data: data.slice(from * n, to * n),
 });
-/** Half of a matrix (m, 2r): r columns from `from` on, times a sign. */
+/** Returns r columns of a matrix (m, 2r), from `from` on, times a sign. */
 const halfOfColumns = (
   { shape: [m = 0, both = 0], data }: HostTensor,
   from: number,
@@ -86,9 +90,9 @@ const halfOfColumns = (
   };
 };
 
-/** Splits [A; A₀] and [B, −B₀], the pairs that `joinResidual` makes. */
+/** Splits each layer's [A; A₀] and [B, −B₀], as `joinResidual` makes them. */
 function splitResidual(read: PeftAdapter, residual: string): PeftAdapter {
-  // With rank stabilisation α was multiplied by √2, so the quotient is rounded.
+  // With rank stabilisation, writing multiplied α by √2, so the quotient is rounded.
   const alphaOf = (alpha: number): number =>
     Number((alpha / alphaFactor(read.rslora)).toPrecision(12));
   const layers = new Map<string, PeftFactors>();
@@ -106,7 +110,10 @@ function splitResidual(read: PeftAdapter, residual: string): PeftAdapter {
   return { ...read, rank: read.rank / 2, alpha: alphaOf(read.alpha), residual, layers };
 }
 
-/** [A; A₀] and [B, −B₀] as one pair of twice the rank, at the same scale. */
+/**
+ * Returns [A; A₀] and [B, −B₀], a pair of twice the rank whose product is B·A − B₀·A₀; A and B if
+ * there are no fixed factors.
+ */
 function joinResidual({ A, B, fixed }: PeftFactors): {
   readonly A: HostTensor;
   readonly B: HostTensor;
@@ -132,7 +139,7 @@ function joinResidual({ A, B, fixed }: PeftFactors): {
 const MAGNITUDE = 'lora_magnitude_vector';
 type OwnPart = 'A' | 'B' | 'magnitude';
 
-/** Returns an entry for each name that the file may hold, with and without the prefix `bert.`. */
+/** Returns an entry for each name that may be in the file, with and without the prefix `bert.`. */
 function nameTable(model: ModelShape, config: PeftConfig): Map<string, Entry<OwnPart | ModelPart>> {
   const { architecture, linears } = model;
   const table = new Map<string, Entry<OwnPart | ModelPart>>();
@@ -186,8 +193,10 @@ export async function readPeft(dir: string, model: ModelShape): Promise<PeftAdap
 }
 
 /**
- * Returns each layer's factors, in forward order. Throws UserFault where they are not exactly those
- * that the config names, since PEFT loads no others. `modules`: in the file, by layer.
+ * Returns the factors of each adapted layer, in forward order. Throws UserFault where the file has
+ * factors of a layer that the config does not name, which PEFT would ignore, or lacks those of one
+ * that it names.
+ * @param modules the names of adapted modules in the file, by canonical name of the layer
  */
 function collectLayers(
   { architecture, linears }: ModelShape,
@@ -236,7 +245,10 @@ function collectLayers(
   return layers;
 }
 
-/** Reads rank, fan-in and scale s of every layer that a folder adapts, from the header alone. */
+/**
+ * Reads rank, fan-in (`width`) and scale s of every layer that a folder adapts, from the config and
+ * the header of the weights.
+ */
 export async function readPeftShapes(
   dir: string,
 ): Promise<{ readonly rank: number; readonly width: number; readonly scale: number }[]> {
@@ -251,7 +263,7 @@ export async function readPeftShapes(
     }));
 }
 
-/** Writes a folder that PEFT loads, with twice the rank where factors began as a part of W. */
+/** Writes a folder that PEFT loads. Factors that began as a part of W have twice the rank. */
 export async function writePeft(
   dir: string,
   adapter: PeftAdapter,

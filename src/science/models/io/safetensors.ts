@@ -11,17 +11,20 @@ import { isRecord, parseJson, shown } from '../../../base/untrusted/json.ts';
 import type { HostTensor } from '../types.ts';
 import { bytesOf, readInto, updateWith, writeAll } from './large.ts';
 
-/** Most bytes of a header: 90,000 tensors have 11 million, parsed JSON 20 times that in memory. */
+/**
+ * The most bytes of a header. The header of 90,000 tensors has 11 million; parsed, it takes 20
+ * times as much memory.
+ */
 const HEADER_LIMIT = 32_000_000;
 
 /**
- * TensorFlow shares memory that starts at a multiple of 64 (EIGEN_MAX_ALIGN_BYTES), and copies any
- * other. A large ArrayBuffer starts 16 bytes into a page (glibc's malloc), so a tensor begins 48
- * bytes into its own.
+ * The offset of a tensor's bytes in the ArrayBuffer that they are read into. TensorFlow shares
+ * memory that starts at a multiple of 64 (EIGEN_MAX_ALIGN_BYTES), and copies any other. A large
+ * ArrayBuffer starts 16 bytes into a page (glibc's malloc), so offset 48 is at such a multiple.
  */
 const FIRST = 48;
 
-/** The bytes of a value, and the function that reads values from FIRST on. */
+/** How many bytes a value takes (`width`), and a function that reads the values from FIRST on. */
 interface Dtype {
   readonly width: number;
   read(raw: ArrayBuffer, fault: (why: string) => UserFault): Float32Array | Int32Array;
@@ -48,7 +51,7 @@ const MOST_DIMENSIONS = 64;
 export interface TensorEntry {
   readonly dtype: string;
   readonly shape: readonly number[];
-  /** Start and end (exclusive), counted from the start of the data. */
+  /** Start and end (exclusive) in bytes, counted from the start of the data. */
   readonly offsets: readonly [number, number];
 }
 
@@ -64,7 +67,7 @@ const isIndex = (x: unknown): x is number =>
 const damagedFault = (path: string, name: string, why: string): UserFault =>
   new UserFault(`${path}: tensor ${shown(name)} ${why}`, 'The file is damaged: fetch it again.');
 
-/** Returns a tensor's entry of the header. Throws UserFault where it does not fit the data. */
+/** Checks and returns a tensor's entry in the header. Throws UserFault if it misfits the data. */
 function parseEntry(path: string, name: string, entry: unknown, dataLength: number): TensorEntry {
   const fault = (why: string): UserFault => damagedFault(path, name, why);
   if (!isRecord(entry) || typeof entry['dtype'] !== 'string') throw fault('has no dtype');
@@ -155,14 +158,17 @@ export async function readSafetensorsHeader(path: string): Promise<SafetensorsHe
   }
 }
 
-/** Converts to int32. Throws `fault` of a value that does not fit. */
+/** Converts to int32. Throws what `fault` returns for a value that does not fit. */
 function toInt32(values: BigInt64Array, fault: (why: string) => UserFault): Int32Array {
   const far = values.find((value) => BigInt.asIntN(32, value) !== value);
   if (far !== undefined) throw fault(`holds ${far}, which is beyond 32 bits`);
   return Int32Array.from(values, Number);
 }
 
-/** Reads tensors (default: all); a backend may share the memory. Faults name file and tensor. */
+/**
+ * Reads the tensors `names`, by default all, into memory that a backend may share without copying.
+ * Throws UserFault naming file and tensor.
+ */
 export async function readSafetensors(
   path: string,
   names?: readonly string[],
@@ -202,7 +208,8 @@ export interface PendingTensor {
 }
 
 /**
- * Writes tensors by name, so that bytes depend only on the content. Returns their SHA-256 in hex.
+ * Writes tensors in the order of their names, so that the file's bytes depend only on its content.
+ * Returns the file's SHA-256 in hex.
  */
 export async function writePending(
   path: string,
@@ -251,7 +258,7 @@ export async function writePending(
   return hash.digest('hex');
 }
 
-/** `writePending` of tensors in memory. `metadata`: by default what transformers requires. */
+/** `writePending` for tensors in memory. `metadata`: by default what transformers requires. */
 export async function writeSafetensors(
   path: string,
   tensors: ReadonlyMap<string, HostTensor>,

@@ -1,8 +1,8 @@
 /**
- * The saved state of a long computation, so that an interrupted one can continue from there and end
- * with the same bits. The whole state is one file, `STEP.DIGEST.safetensors`, which is written
- * under another name, flushed and renamed. The digest of its content in the name reveals a damaged
- * file.
+ * The saved state of a long computation. An interrupted computation can continue from the state and
+ * end with the same bits. The whole state is one file, `STEP.DIGEST.safetensors`, which is written
+ * under another name, flushed and renamed. The digest of the content in its name shows whether the
+ * file is damaged.
  */
 import { mkdir, open, readdir, rename, rm, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -38,7 +38,10 @@ export async function storeState(
   await utimes(dir, new Date(), new Date());
 }
 
-/** Finds the latest undamaged state, or null. `what` names a damaged one in the log. */
+/**
+ * Returns the latest undamaged state; null if there is none.
+ * @param what returns what the log calls a damaged state, by the state's step
+ */
 export async function findState(
   dir: string,
   log: (message: string) => void,

@@ -1,4 +1,4 @@
-/** How checkpoints hold parameters: their shape, maybe transposed, and their dtype. */
+/** How checkpoints hold parameters: in which shape, maybe transposed, and in which dtype. */
 import { UserFault } from '../../../api.ts';
 import { named } from '../../../base/lookup.ts';
 import type { Architecture, HostTensor, ParameterSpec } from '../types.ts';
@@ -16,11 +16,17 @@ function transposed({ shape, data }: HostTensor): HostTensor {
   return { shape: [columns, rows], data: out };
 }
 
-/** Transposes a tensor that checkpoints hold transposed, to the model's form or to the file's. */
+/**
+ * Transposes the tensor of a parameter that checkpoints hold transposed, from the file's form to
+ * the model's or back. Returns the tensor of any other parameter as it is.
+ */
 export const turned = ({ stored }: ParameterSpec, tensor: HostTensor): HostTensor =>
   stored === 'transposed' ? transposed(tensor) : tensor;
 
-/** Turns tensors by canonical name into those of transformers' checkpoints. */
+/**
+ * Returns tensors, which are given by canonical name, as transformers' checkpoints hold them: by
+ * transformers' names, and transposed where the checkpoints hold them transposed.
+ */
 export function forTransformers(
   architecture: Architecture,
   parameters: readonly ParameterSpec[],
@@ -63,7 +69,10 @@ export const UNQUANTISED =
 
 export const isFloat = ({ dtype }: TensorEntry): boolean => FLOATS.includes(dtype);
 
-/** Throws UserFault for a quantised weight, which means nothing without its scales. */
+/**
+ * Throws UserFault for a weight whose dtype is not a float: it is quantised, and means nothing
+ * without its scales.
+ */
 export function checkFloat(path: string, name: string, entry: TensorEntry): void {
   if (!isFloat(entry))
     throw new UserFault(

@@ -14,16 +14,24 @@ export interface AddedToken {
   /** Whether the token takes in the white space before it (`lstrip`) or after it (`rstrip`). */
   readonly lstrip: boolean;
   readonly rstrip: boolean;
-  /** Whether the token is only found where no word continues it. */
+  /**
+   * Whether the token is only found where no letter, digit or other character of words touches it.
+   */
   readonly singleWord: boolean;
 }
 
-/** A part of a text: an added token, or text to be split; `first` if it begins the whole text. */
+/**
+ * A part of a text: an added token, or a text to be split. `first`: whether this part begins the
+ * whole text.
+ */
 export type Section = { readonly text: string; readonly first: boolean } | { readonly id: number };
 
 const isNonEmpty = (value: unknown): value is string => typeof value === 'string' && value !== '';
 
-/** Reads a token of a file: an object with its settings, or a text for a special token. */
+/**
+ * Reads a token of a file: an object with its settings, or a text, which is a special token.
+ * Returns null for anything else.
+ */
 function tokenSettings(value: unknown, special: boolean): Omit<AddedToken, 'id'> | null {
   if (isNonEmpty(value)) return { content: value, special: true, normalized: false, ...NO_STRIP };
   if (!isRecord(value) || !isNonEmpty(value['content'])) return null;
@@ -40,12 +48,14 @@ function tokenSettings(value: unknown, special: boolean): Omit<AddedToken, 'id'>
 const NO_STRIP = { lstrip: false, rstrip: false, singleWord: false } as const;
 
 /**
- * Returns the added tokens of a tokenizer, as transformers puts them together: those of
- * tokenizer.json; then `added_tokens_decoder` of tokenizer_config.json, which changes their
- * settings; then the special tokens that either file names, where they are not there yet. A token
- * that no vocabulary holds gets the next free id.
+ * Returns the added tokens of a tokenizer, as transformers puts them together. The tokens of
+ * tokenizer.json come first. `added_tokens_decoder` of tokenizer_config.json then adds tokens and
+ * changes settings. Of the special tokens that the files name (`named`), those that are still
+ * missing are added last. A token that no vocabulary holds gets the next free id. Throws the fault
+ * of `refuse` where tokenizer.json gives a token another id than its vocabulary does.
  * @param named the special tokens, as tokenizer.ts reads them
- * @param vocabulary the model's, of `size` entries
+ * @param vocabulary the vocabulary of the model
+ * @param size the number of entries of the vocabulary
  */
 export function addedTokens(
   json: Config,
@@ -57,7 +67,9 @@ export function addedTokens(
 ): AddedToken[] {
   const tokens = new Map<string, AddedToken>();
   let next = size;
-  /** Adds a token, or replaces the one with its content. Returns null if `value` is no token. */
+  /**
+   * Adds a token, or replaces the token of the same content. Returns null if `value` is no token.
+   */
   const add = (value: unknown, special: boolean): AddedToken | null => {
     const read = tokenSettings(value, special);
     if (read === null) return null;
@@ -128,7 +140,9 @@ const WORD_END = new RegExp(`${WORD}$`, 'u'),
 /** Returns the two UTF-16 units before `end`, which hold the last character there. */
 const tail = (text: string, end: number): string => text.slice(Math.max(0, end - 2), end);
 
-/** Cuts a text into added tokens and texts. `first`: whether it begins the whole text. */
+/**
+ * Cuts a text into added tokens and texts. `first`: whether the given text begins the whole text.
+ */
 function cutSections(text: string, finder: Finder, first: boolean): Section[] {
   const sections: Section[] = [];
   let done = 0;
@@ -150,8 +164,8 @@ function cutSections(text: string, finder: Finder, first: boolean): Section[] {
 }
 
 /**
- * Returns the function that cuts a text into added tokens and what lies between them, normalised.
- * Throws the fault of `refuse` where a token is nothing once it is normalised.
+ * Returns the function that cuts a text into added tokens and the texts between them, which it
+ * normalises. Throws the fault of `refuse` if the normalizer leaves nothing of an added token.
  */
 export function sectioner(
   tokens: readonly AddedToken[],

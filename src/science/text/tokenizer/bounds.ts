@@ -1,6 +1,6 @@
 /**
- * Checks a tokenizer.json before the library reads it. The library takes ids, names and expressions
- * as they are, so that a hostile file could exhaust memory or time.
+ * Checks a tokenizer.json before a tokenizer is made of it. Whatever reads it afterwards takes ids,
+ * names and expressions as they are, so that a hostile file could exhaust memory or time.
  */
 import { UserFault } from '../../../api.ts';
 import { isRecord, shown } from '../../../base/untrusted/json.ts';
@@ -9,7 +9,7 @@ import { isRecord, shown } from '../../../base/untrusted/json.ts';
 const MOST_TOKENS = 4_000_000,
   HIGHEST_ID = 2 ** 24,
   MOST_ADDED = 100_000;
-/** WordPiece's time grows with the square of this. */
+/** The highest `max_input_chars_per_word`: WordPiece's time grows with its square. */
 const LONGEST_WORD = 1000;
 const EXPRESSION_LENGTH = 10_000,
   STEPS = 100;
@@ -55,6 +55,7 @@ export function checkTokenizer(json: unknown, name: string): { readonly linear: 
   };
 }
 
+/** The types of steps whose time grows linearly with the length of a text. */
 const LINEAR = new Set([
   'BertNormalizer',
   'BertPreTokenizer',
@@ -139,7 +140,10 @@ function checkAdded(added: unknown, fault: Fault): void {
   }
 }
 
-/** Returns a part of the file, such as its normalizer, with all steps inside it. */
+/**
+ * Returns a part of the file, such as its normalizer, and all steps inside it. Throws `fault` if
+ * one of them is misshapen.
+ */
 function allSteps(
   part: unknown,
   name: string,

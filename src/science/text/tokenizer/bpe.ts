@@ -17,7 +17,10 @@ export type MakeModel = (
   refuse: Refuse,
 ) => (piece: string) => readonly number[];
 
-/** Pieces are cached up to this length and number: words repeat, and whole texts do not. */
+/**
+ * The most characters of a piece that is cached, and the most pieces that are: words repeat, and
+ * whole texts do not.
+ */
 const CACHED_LENGTH = 256,
   CACHED = 20_000;
 /** A number above the highest id, so that a·PAIR + b stands for the pair of ids a and b. */
@@ -26,10 +29,14 @@ const PAIR = 2 ** 24 + 1;
 interface Merges {
   /** The rank of a merge of the ids a and b, by a·PAIR + b. */
   readonly rank: ReadonlyMap<number, number>;
+  /** The id that each merge makes, by rank. */
   readonly made: Int32Array;
 }
 
-/** Reads merges, such as `a b` or [a, b]. Throws the fault of `refuse` for tokens without an id. */
+/**
+ * Reads merges, such as `a b` or [a, b]. Throws the fault of `refuse` where one of the tokens, or
+ * the token that the merge makes, has no id.
+ */
 function readMerges(
   list: unknown,
   vocabulary: ReadonlyMap<string, number>,
@@ -111,7 +118,7 @@ function mergeAll(ids: readonly number[], { rank, made }: Merges): number[] {
     const { place } = top;
     const right = next[place]!;
     if (gone[place] === 1 || right < 0) continue;
-    // An entry is stale where other tokens stand there by now.
+    // An entry is stale if the tokens at its place have changed since it was pushed.
     const now = rank.get(id[place]! * PAIR + id[right]!);
     if (now === undefined || made[now] !== made[top.rank]) continue;
     id[place] = made[top.rank]!;
@@ -159,7 +166,8 @@ export const bpe: MakeModel = (config, vocabulary, refuse) => {
   const symbols = (piece: string): number[] => {
     const characters = Array.from(piece),
       ids: number[] = [];
-    // As in Python's tokenizers, an unknown character waits for the next known one, past bytes too.
+    // As in Python's tokenizers, the unknown token of a character is only written before the next
+    // known character (or the next unknown one, unless they are fused), and so after bytes between.
     let waiting = false;
     const flush = (): void => {
       if (waiting && unknown !== undefined) ids.push(unknown);
@@ -203,10 +211,13 @@ export const bpe: MakeModel = (config, vocabulary, refuse) => {
 
 /** How far the score of an unknown character lies below the lowest score. */
 const UNKNOWN_PENALTY = 10;
-/** Time grows with the length of the longest piece. Real ones have up to 50 characters. */
+/**
+ * The longest piece that is accepted, since time grows with its length. Vocabularies in use have
+ * pieces of up to 50 characters.
+ */
 const LONGEST_PIECE = 1000;
 
-/** The vocabulary of a model: pairs of a piece and its score, the id being the position. */
+/** The vocabulary of a Unigram model: pairs of a piece and its score. The id is the position. */
 export const pieces = (config: Config): readonly (readonly [string, number])[] =>
   config['vocab'] as readonly (readonly [string, number])[];
 
@@ -227,10 +238,10 @@ export const unigram: MakeModel = (config, vocabulary, refuse) => {
   const fallsBack = config['byte_fallback'] === true;
 
   /**
-   * Returns, for each end, the start and the id of the last piece of the best way to cut the text
-   * up to there; the id is −1 for an unknown character.
+   * Returns the best ways to cut the text up to each position: by that position, the start and the
+   * id of the last piece. The id is −1 for an unknown character.
    */
-  const best = (text: string): { readonly starts: Int32Array; readonly ids: Int32Array } => {
+  const bestCuts = (text: string): { readonly starts: Int32Array; readonly ids: Int32Array } => {
     const n = text.length;
     const score = new Float64Array(n + 1),
       starts = new Int32Array(n + 1).fill(-1),
@@ -258,7 +269,11 @@ export const unigram: MakeModel = (config, vocabulary, refuse) => {
     return { starts, ids };
   };
 
-  /** Returns the ids of a run of unknown characters: of its bytes, or of the unknown token. */
+  /**
+   * Returns the ids of a run of unknown characters: of the whole run if it is a piece, else of its
+   * bytes if the model falls back to them, else of the unknown token. Throws the fault of `refuse`
+   * where there is none.
+   */
   const unknownIds = (text: string): readonly number[] => {
     const known = vocabulary.get(text);
     if (known !== undefined) return [known];
@@ -269,9 +284,9 @@ export const unigram: MakeModel = (config, vocabulary, refuse) => {
   };
 
   return (text) => {
-    const { starts, ids } = best(text);
+    const { starts, ids } = bestCuts(text);
     const found: (readonly number[])[] = [];
-    // Unknown characters that follow one another are taken together.
+    // From the end of the text; unknown characters that follow one another are taken together.
     for (let to = text.length; to > 0;) {
       let from = starts[to]!;
       if (ids[to] !== -1 && ids[to] !== unknown) found.push([ids[to]!]);

@@ -2,7 +2,10 @@
 import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import { type Config, type Refuse, stepsIn } from './expression.ts';
 
-/** Changes the list of tokens; the text is what remains, joined. */
+/**
+ * A step of the decoder, which changes the list of tokens. What the last step returns is joined to
+ * the text.
+ */
 type Step = (tokens: readonly string[]) => readonly string[];
 
 /** The characters by which byte-level vocabularies write the bytes 0 to 255 (GPT-2's encoder). */
@@ -19,7 +22,10 @@ const BYTE_OF = new Map(BYTE_CHARACTERS.map((character, byte) => [character, byt
 const lossy = new TextDecoder('utf-8', { ignoreBOM: true });
 const strict = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
 
-/** Decodes the bytes that characters stand for; a token with another character stays as it is. */
+/**
+ * Decodes the bytes that the characters of tokens stand for. A token with any other character stays
+ * as it is.
+ */
 const byteLevel: Step = (tokens) => {
   const bytes: number[] = [];
   for (const token of tokens) {
@@ -56,8 +62,9 @@ const byteFallback: Step = (tokens) => {
 };
 
 /**
- * Removes the spaces that tokenisation put before punctuation and contractions: as transformers
- * does in a decoded text, or as Python's tokenizers do in the pieces of a WordPiece decoder.
+ * Removes the spaces that tokenisation put before punctuation and contractions, by the rules of
+ * transformers for a decoded text. With `pieces`, by the rules of Python's tokenizers for each
+ * piece of a WordPiece decoder.
  */
 export function cleanUp(text: string, pieces = false): string {
   let out = text;
@@ -78,13 +85,18 @@ function wordPiece(prefix: string, cleanup: boolean): Step {
     });
 }
 
-/** Writes marks as spaces; those of the first token are dropped if the split prepended one. */
+/**
+ * Writes marks as spaces. Those of the first token are dropped if the pre-tokenizer prepended one.
+ */
 function metaspace(mark: string, prepend: boolean): Step {
   return (tokens) =>
     tokens.map((token, i) => token.replaceAll(mark, i === 0 && prepend ? '' : ' '));
 }
 
-/** Removes `content` up to `start` times from the start of each token, and `stop` from its end. */
+/**
+ * Removes the character `content` from each token: at most `start` times at its start, and `stop`
+ * times at its end.
+ */
 function strip(content: string, start: number, stop: number): Step {
   return (tokens) =>
     tokens.map((token) => {
@@ -97,11 +109,11 @@ function strip(content: string, start: number, stop: number): Step {
     });
 }
 
-const text = (config: Config, field: string, fallback: string): string => {
+const textField = (config: Config, field: string, fallback: string): string => {
   const value = config[field];
   return typeof value === 'string' ? value : fallback;
 };
-const count = (config: Config, field: string): number => {
+const numberField = (config: Config, field: string): number => {
   const value = config[field];
   return typeof value === 'number' ? value : 0;
 };
@@ -110,7 +122,7 @@ function replace(config: Config, refuse: Refuse): Step {
   const { pattern } = config;
   const from = isRecord(pattern) ? pattern['String'] : undefined;
   if (typeof from !== 'string') throw refuse(`a decoder Replace of ${shown(pattern)}`);
-  const to = text(config, 'content', '');
+  const to = textField(config, 'content', '');
   return (tokens) => tokens.map((token) => token.split(from).join(to));
 }
 
@@ -123,18 +135,22 @@ function makeStep(config: Config, refuse: Refuse): Step {
     case 'Fuse':
       return (tokens) => [tokens.join('')];
     case 'WordPiece':
-      return wordPiece(text(config, 'prefix', '##'), config['cleanup'] !== false);
+      return wordPiece(textField(config, 'prefix', '##'), config['cleanup'] !== false);
     case 'Metaspace':
       return metaspace(
-        text(config, 'replacement', '▁'),
+        textField(config, 'replacement', '▁'),
         config['prepend_scheme'] !== 'never' && config['add_prefix_space'] !== false,
       );
     case 'Replace':
       return replace(config, refuse);
     case 'Strip':
-      return strip(text(config, 'content', ' '), count(config, 'start'), count(config, 'stop'));
+      return strip(
+        textField(config, 'content', ' '),
+        numberField(config, 'start'),
+        numberField(config, 'stop'),
+      );
     case 'BPEDecoder': {
-      const suffix = text(config, 'suffix', '</w>');
+      const suffix = textField(config, 'suffix', '</w>');
       return (tokens) =>
         tokens.map((token, i) => token.split(suffix).join(i === tokens.length - 1 ? '' : ' '));
     }
@@ -148,8 +164,8 @@ function makeStep(config: Config, refuse: Refuse): Step {
 }
 
 /**
- * Returns the function that joins tokens to a text: by spaces, if there is no decoder. Throws the
- * fault of `refuse`, naming the part, where the decoder can't be honoured.
+ * Returns the function that joins tokens to a text; without a decoder it joins them by spaces.
+ * Throws the fault of `refuse`, naming the part, where the decoder can't be honoured.
  */
 export function makeDecoder(
   config: unknown,

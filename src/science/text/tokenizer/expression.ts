@@ -1,6 +1,6 @@
 /**
- * The patterns of tokenizer.json: regular expressions of Oniguruma, which @huggingface/tokenizers
- * writes as those of JavaScript, or plain texts.
+ * The patterns of tokenizer.json, which are plain texts or regular expressions of Oniguruma.
+ * @huggingface/tokenizers rewrites the latter as regular expressions of JavaScript.
  */
 import { SplitPreTokenizer } from '@huggingface/tokenizers';
 import type { UserFault } from '../../../api.ts';
@@ -12,10 +12,16 @@ export type Config = Readonly<Record<string, unknown>>;
 export const stepsIn = (config: Config, field: string): Config[] =>
   ((config[field] ?? []) as readonly unknown[]).filter(isRecord);
 
-/** Makes the fault of a part that can't be honoured: `a normalizer of type "Nmt"`. */
+/**
+ * Returns the fault of a part that can't be honoured, which `what` describes: `a normalizer of type
+ * "Nmt"`.
+ */
 export type Refuse = (what: string) => UserFault;
 
-/** Adds the letters that Oniguruma's `(?i:…)` folds to s and k, which the library leaves out. */
+/**
+ * Adds ſ (U+017F) and the Kelvin sign (U+212A) to groups `(?i:…)` with s or k. Oniguruma matches
+ * them there, since it ignores case by folding them to s and k; the library leaves them out.
+ */
 function addFoldedLetters(source: string): string {
   return source.replace(/\(\?i:((?:[^()\\]|\\.)*)\)/g, (group: string, inner: string) =>
     /[sk]/i.test(inner) && !/[[\]\\]/.test(inner)
@@ -30,6 +36,11 @@ function hasPossessive(source: string): boolean {
   return plain.includes('(?>') || /[*+?]\+/.test(plain);
 }
 
+/**
+ * Returns a pattern of tokenizer.json as a regular expression with the flag g. Throws the fault of
+ * `refuse` for a pattern that is neither text nor expression, or has possessive repetitions.
+ * @param part the part of the file that has the pattern, for the fault
+ */
 export function makeExpression(pattern: unknown, part: string, refuse: Refuse): RegExp {
   if (isRecord(pattern) && typeof pattern['String'] === 'string')
     return new RegExp(pattern['String'].replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&'), 'gu');

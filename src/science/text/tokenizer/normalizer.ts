@@ -10,7 +10,7 @@ import { isSpace, mark, nonspacingMark, normalForm, removed, whiteSpace } from '
 
 const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
 
-/** The largest map in use has 0.3 MB. */
+/** The most bytes of a `precompiled_charsmap`; the largest in use has 0.3 MB. */
 const MOST_BYTES = 16 * 2 ** 20;
 /** Grapheme clusters of this many bytes or more are looked up character by character. */
 const LONG_CLUSTER = 6;
@@ -24,10 +24,11 @@ const labelOf = (unit: number): number => (unit & 0x800000ff) >>> 0;
 const offsetOf = (unit: number): number => ((unit >>> 10) << ((unit & 512) >>> 6)) >>> 0;
 
 /**
- * Returns a function that finds the text for the shortest prefix of a chunk that the trie has, as
- * the crate does; null where the trie has no prefix of it.
+ * Returns a function that finds the text by which a chunk is replaced: the text of the chunk's
+ * shortest prefix in the trie, as the crate does. It returns null if the trie has no prefix of the
+ * chunk.
  */
-function lookup(units: Uint32Array, texts: Uint8Array): (chunk: string) => string | null {
+function makeLookup(units: Uint32Array, texts: Uint8Array): (chunk: string) => string | null {
   return (chunk) => {
     let unit = units[0] ?? 0,
       place = offsetOf(unit);
@@ -48,7 +49,8 @@ function lookup(units: Uint32Array, texts: Uint8Array): (chunk: string) => strin
   };
 }
 
-function charsmap(base64: unknown, refuse: Refuse): (text: string) => string {
+/** Returns the normalisation that a `precompiled_charsmap` describes, which is in base64. */
+function makeCharsmap(base64: unknown, refuse: Refuse): (text: string) => string {
   const what = 'a precompiled_charsmap that ';
   if (base64 === null) return (text) => text;
   if (typeof base64 !== 'string' || base64.length > MOST_BYTES * 1.4)
@@ -59,7 +61,7 @@ function charsmap(base64: unknown, refuse: Refuse): (text: string) => string {
   if (size % 4 !== 0 || size === 0 || 4 + size > bytes.length)
     throw refuse(`${what}names a trie of ${size} bytes and has ${bytes.length} in all`);
   const units = Uint32Array.from({ length: size / 4 }, (_, i) => bytes.readUInt32LE(4 + 4 * i));
-  const find = lookup(units, bytes.subarray(4 + size));
+  const find = makeLookup(units, bytes.subarray(4 + size));
   const known = new Map<string, string | null>();
   const cached = (chunk: string): string | null => {
     let result = known.get(chunk);
@@ -83,16 +85,22 @@ function charsmap(base64: unknown, refuse: Refuse): (text: string) => string {
 
 export type Normalize = (text: string) => string;
 
-/** Ideographs that BertNormalizer sets apart. Python's tokenizers have the gap at U+2B820 too. */
+/**
+ * The ideographs around which BertNormalizer puts spaces. Like Python's tokenizers, it leaves out
+ * U+2B820 to U+2B91F.
+ */
 const IDEOGRAPH =
   /[\u4E00-\u9FFF\u3400-\u4DBF\u{20000}-\u{2A6DF}\u{2A700}-\u{2B73F}\u{2B740}-\u{2B81F}\u{2B920}-\u{2CEAF}\uF900-\uFAFF\u{2F800}-\u{2FA1F}]/gu;
 
-/** Works by character, as in Rust: JavaScript would write ς for a Σ at the end of a word. */
+/**
+ * Lowers each character by itself, as Rust does: JavaScript would write ς for a Σ at the end of a
+ * word.
+ */
 const lowercase: Normalize = (text) => text.replaceAll('Σ', 'σ').toLowerCase();
 
 const decompose = normalForm('NFD');
 
-function bert(config: Config): Normalize {
+function bertNormalizer(config: Config): Normalize {
   const steps: Normalize[] = [];
   if (config['clean_text'] !== false)
     steps.push((text) => text.replace(removed, '').replace(whiteSpace, ' '));
@@ -131,7 +139,7 @@ export const byteLevel: Normalize = (text) => {
 function makeStep(config: Config, refuse: Refuse): Normalize {
   switch (config['type']) {
     case 'BertNormalizer':
-      return bert(config);
+      return bertNormalizer(config);
     case 'NFC':
     case 'NFD':
     case 'NFKC':
@@ -155,7 +163,7 @@ function makeStep(config: Config, refuse: Refuse): Normalize {
       return (text) => text.replace(pattern, () => content);
     }
     case 'Precompiled':
-      return charsmap(config['precompiled_charsmap'], refuse);
+      return makeCharsmap(config['precompiled_charsmap'], refuse);
     case 'ByteLevel':
       return byteLevel;
     case 'Sequence':
@@ -169,8 +177,8 @@ export const makeNormalizer = (config: unknown, refuse: Refuse): Normalize | nul
   isRecord(config) ? makeStep(config, refuse) : null;
 
 /**
- * Whether a normalizer may remove the start of a text. Python's Metaspace with `prepend_scheme:
- * first` then no longer finds a first piece, which is not implemented here.
+ * Whether a normalizer may remove the start of a text. In Python, a Metaspace with `prepend_scheme:
+ * first` then finds no first piece any more, which is not implemented here.
  */
 export function mayCutStart(config: unknown): boolean {
   if (!isRecord(config)) return false;

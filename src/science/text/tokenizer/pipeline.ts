@@ -1,7 +1,7 @@
 /**
- * What tokenizer.json describes, put together as Python's tokenizers do it: added tokens are found,
- * the rest is normalised, split and encoded by the model, special tokens are put around one or two
- * texts; and ids become a text again.
+ * The steps that tokenizer.json describes, put together as Python's tokenizers do. Added tokens are
+ * found in a text; the rest is normalised, split and encoded by the model; special tokens are put
+ * around one or two texts. The way back makes a text of tokens.
  */
 import { WordPiece } from '@huggingface/tokenizers';
 import { UserFault } from '../../../api.ts';
@@ -19,7 +19,9 @@ interface Assembled {
 }
 type Assemble = (first: readonly number[], second: readonly number[] | null) => Assembled;
 
-/** A part of a template: ids of special tokens, or one of the texts. */
+/**
+ * A part of a template, ids of special tokens or one of the texts, and the token type of its ids.
+ */
 interface Part {
   readonly ids: readonly number[] | 'first' | 'second';
   readonly type: number;
@@ -43,7 +45,11 @@ const assembleBy =
 const A: Part = { ids: 'first', type: 0 };
 const B = (type: number): Part => ({ ids: 'second', type });
 
-/** BERT writes cls A sep and cls A sep B sep; RoBERTa has a second sep before B, and type 0. */
+/**
+ * Returns what BERT and RoBERTa write around texts A and B. BERT: `cls A sep`, and for a pair `cls
+ * A sep B sep`, where B and the sep after it have type 1. RoBERTa has a second sep before B, and
+ * type 0 throughout.
+ */
 function clsSepAssembler(config: Config, refuse: Refuse): Assemble {
   /** Returns the special token that a field names: a pair of its text and its id. */
   const part = (field: string, type: number): Part => {
@@ -86,7 +92,10 @@ function templateAssembler(config: Config, refuse: Refuse): Assemble {
   return assembleBy(parts('single'), parts('pair'));
 }
 
-/** Returns the steps of a post-processor that add tokens; ByteLevel only moves offsets. */
+/**
+ * Returns the steps of a post-processor that add tokens. ByteLevel is left out: it only moves
+ * offsets.
+ */
 const addingSteps = (config: unknown): Config[] => {
   if (!isRecord(config) || config['type'] === 'ByteLevel') return [];
   const inner = config['processors'];
@@ -95,7 +104,10 @@ const addingSteps = (config: unknown): Config[] => {
     : [config];
 };
 
-/** Returns what adds special tokens; without a post-processor, a second text has type 1. */
+/**
+ * Returns the function that adds special tokens. Without a post-processor it adds none, and a
+ * second text has type 1.
+ */
 function assembler(config: unknown, refuse: Refuse): Assemble {
   const [step, ...more] = addingSteps(config);
   if (step === undefined) return assembleBy([A], [A, B(1)]);
@@ -156,6 +168,7 @@ function modelType(model: Config, refuse: Refuse): ModelType {
  * Makes the pipeline of a tokenizer.json that `checkTokenizer` has checked. Throws UserFault,
  * naming the part that is not supported.
  * @param named the special tokens that the files beside it name
+ * @param name the path of tokenizer.json, for messages
  */
 export function makePipeline(
   json: Config,

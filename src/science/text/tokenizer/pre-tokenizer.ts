@@ -6,6 +6,7 @@ import { punctuation, whiteSpace, WORD } from './unicode.ts';
 
 interface Piece {
   readonly text: string;
+  /** Whether the piece begins the whole text. */
   readonly first: boolean;
 }
 type PreTokenize = (piece: Piece) => readonly Piece[];
@@ -19,14 +20,17 @@ const BEHAVIORS = [
 ] as const;
 type Behavior = (typeof BEHAVIORS)[number];
 
-/** A part of a text: what a pattern matches, or what lies between two matches. */
+/** A part of a text: a match of a pattern, or what lies between two matches. */
 interface Span {
   from: number;
   to: number;
   readonly match: boolean;
 }
 
-/** Cuts a text into matches and what lies between; `invert` swaps which of them are the matches. */
+/**
+ * Cuts a text into the matches of a pattern and what lies between. With `invert`, what lies between
+ * counts as the matches.
+ */
 function cutSpans(text: string, pattern: RegExp, invert: boolean): Span[] {
   const spans: Span[] = [];
   let from = 0;
@@ -38,7 +42,10 @@ function cutSpans(text: string, pattern: RegExp, invert: boolean): Span[] {
   return spans;
 }
 
-/** Joins each match, by `extend`, to the span before it in the list, unless that is a match too. */
+/**
+ * Joins each match to the span before it in the list by `extend`. A match that is first in the
+ * list, or follows another match, stays a span of its own.
+ */
 function mergeMatches(
   spans: readonly Span[],
   extend: (neighbour: Span, match: Span) => void,
@@ -100,7 +107,7 @@ function readBehavior(value: unknown, refuse: Refuse): Behavior {
   return behavior;
 }
 
-/** GPT-2's own expression, with White_Space where JavaScript's `\s` departs from it. */
+/** GPT-2's own expression, but with `\p{White_Space}` for `\s`, which differs in JavaScript. */
 const GPT2 =
   /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
@@ -114,7 +121,10 @@ function byteLevelSplit(config: Config): PreTokenize {
     );
 }
 
-/** Writes spaces as marks, puts one first as the scheme says, and splits before marks if asked. */
+/**
+ * Writes spaces as marks, puts a mark before the text if the scheme says so, and splits the text
+ * before marks unless `split` is false.
+ */
 function metaspace(config: Config, refuse: Refuse): PreTokenize {
   const mark = config['replacement'] ?? '▁';
   if (typeof mark !== 'string' || Array.from(mark).length !== 1)
@@ -182,6 +192,7 @@ function makeStep(config: Config, refuse: Refuse): PreTokenize {
 export const makePreTokenizer = (config: unknown, refuse: Refuse): PreTokenize =>
   isRecord(config) ? makeStep(config, refuse) : (piece) => [piece];
 
+/** Whether a pre-tokenizer, or a step inside it, has `prepend_scheme: first`. */
 export function asksForFirst(config: unknown): boolean {
   if (!isRecord(config)) return false;
   return (

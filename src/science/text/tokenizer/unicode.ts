@@ -8,7 +8,7 @@ import {
   REMOVED,
 } from './unicode-tables.ts';
 
-/** Returns the ranges of a table as a regular expression for one character. */
+/** Returns a table of unicode-tables.ts as a regular expression for one of its characters. */
 function characterClass(table: string): RegExp {
   let last = 0,
     out = '';
@@ -27,7 +27,7 @@ export const removed = characterClass(REMOVED),
   mark = characterClass(MARKS),
   punctuation = characterClass(PUNCTUATION);
 
-/** Unicode's White_Space, to which JavaScript's `\s` adds U+FEFF, and of which it lacks U+0085. */
+/** Unicode's White_Space. JavaScript's `\s` has U+FEFF besides, and lacks U+0085. */
 export const whiteSpace = /\p{White_Space}/gu;
 
 export const isSpace = (character: string): boolean => /^\p{White_Space}$/u.test(character);
@@ -38,7 +38,10 @@ export const WORD = '[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}]';
 const KEPT = characterClass(KEPT_NFC),
   KEPT_COMPATIBLE = characterClass(KEPT_NFKC);
 
-/** Returns a normalisation that leaves alone the characters that Python's tokenizers don't know. */
+/**
+ * Returns a normalisation that leaves characters alone that are newer than the Unicode of Python's
+ * tokenizers.
+ */
 export function normalForm(form: 'NFC' | 'NFD' | 'NFKC' | 'NFKD'): (text: string) => string {
   const unknown = form.includes('K') ? KEPT_COMPATIBLE : KEPT;
   return (text) => {
