@@ -20,14 +20,15 @@ export type Against = 'full' | 'clean' | 'none';
 
 export interface Compared {
   /**
-   * By seed: the number that the cell's is compared with, and why the pair is not evidence, or
-   * null.
+   * By seed: the number with which the cell's number is compared (`value`), and why the pair is not
+   * evidence (`reason`, null if it is evidence).
    */
   readonly others: ReadonlyMap<number, { readonly value: number; readonly reason: string | null }>;
+  /** The cell's numbers minus the others, over the pairs that are evidence; null without a pair. */
   readonly difference: PairedDifference | null;
-  /** One reason for each seed whose pair is not evidence (evidence.ts), and so is not compared. */
+  /** One reason for each seed whose pair is not evidence (evidence.ts), so not in `difference`. */
   readonly excluded: readonly string[];
-  /** The p-value of no difference (`differenceP`); null if there is none. */
+  /** The p-value of the hypothesis of no difference; null where `differenceP` gives none. */
   readonly p: number | null;
   /** `p`, corrected by Holm's method over all cells with a p-value of this metric. */
   readonly holm: number | null;
@@ -41,9 +42,10 @@ const NOTHING: Compared = {
   holm: null,
 };
 
-/** The numbers, by seed, that a cell's are compared with. */
+/** What the numbers of a cell are compared with, seed by seed. */
 interface Partner {
   readonly values: ReadonlyMap<number, number>;
+  /** Returns why the pair at a seed is not evidence; null if it is. */
   readonly reason: (seed: number) => string | null;
 }
 
@@ -58,7 +60,7 @@ const voidReasonAt = (
 
 const cleanPartner: FindPartner = (cell, metric) => {
   const clean = cleanRunReader(metric);
-  // `clean.judged` is the metric of the difference, which is evidence only if both runs are.
+  // `clean.judged` is the metric of the difference, which is evidence only if both numbers are.
   return (
     clean && {
       values: new Map([...cell.seeds].map(([seed, measured]) => [seed, clean.read(measured)])),
@@ -68,8 +70,10 @@ const cleanPartner: FindPartner = (cell, metric) => {
 };
 
 /**
- * Returns a function that finds the full fine-tuning with a cell's attack and settings that differs
- * from the cell in the fewest axes of training. Null if there is none, or if several are as near.
+ * Returns a function that finds a cell's partner: the full fine-tuning with the same attack and
+ * setting that differs from the cell in the fewest axes of training. There is none (null) if the
+ * cell is itself full fine-tuning, if no cell has the same attack and setting, or if several full
+ * fine-tunings differ in equally few axes.
  */
 function fullPartner(cells: readonly ResultCell[]): FindPartner {
   const isFull = ({ cell }: ResultCell): boolean => cell['adapter.type'] === 'full';
@@ -132,7 +136,10 @@ function compareOne(cell: ResultCell, metric: Metric, partner: Partner): Omit<Co
   };
 }
 
-/** Returns a function that compares a cell's metric; without a partner, it gives no numbers. */
+/**
+ * Compares all cells by all metrics. Returns a function that looks up the result for one cell and
+ * metric; if the cell has no partner, everything in it is empty or null.
+ */
 export function compareCells(
   cells: readonly ResultCell[],
   metrics: readonly Metric[],
@@ -195,18 +202,21 @@ export const TEST_NOTE =
   'p: of no difference, paired by seed, from three pairs on; in parentheses, corrected by ' +
   'Holm’s method over the cells that are compared by the metric.';
 
-/** Whether any seed has both numbers, be the pair evidence or not. */
+/** Whether any seed has both numbers, whether or not the pair is evidence. */
 export const isCompared = ({ difference, excluded }: Compared): boolean =>
   difference !== null || excluded.length > 0;
 
 /**
- * Returns the p-value of no difference. Null for fewer than three pairs, or if the metric is a
- * p-value.
+ * Returns the p-value of the hypothesis that there is no difference. Null for fewer than three
+ * pairs, or if the metric is itself a p-value.
  */
 export const differenceP = (metric: Metric, paired: PairedDifference | null): number | null =>
   paired === null || paired.n < 3 || isPValue(metric) ? null : marginP(paired, 0);
 
-/** Corrects p-values by Holm's method over each metric; null for a comparison without one. */
+/**
+ * Corrects p-values by Holm's method, each metric by itself. Returns a corrected p-value for each
+ * comparison, in the given order; null for a comparison without a p-value.
+ */
 export function holmByMetric(
   compared: readonly (Metric & { readonly p: number | null })[],
 ): readonly (number | null)[] {

@@ -25,7 +25,9 @@ export interface Analysis {
   readonly caveats: readonly Caveat[];
   /** The stages' warnings, each with the number of stages that gave it. */
   readonly warnings: readonly { readonly text: string; readonly stages: number }[];
-  /** Whether kernels or Fisher information were asked for, which the paper's theorem is about. */
+  /**
+   * Whether the spec asks for kernels or Fisher information, which the paper's theorem is about.
+   */
   readonly theorem: boolean;
   readonly kernels: readonly KernelChoice[];
   /** How many cells have kernels of which none is drawn. */
@@ -92,7 +94,10 @@ export function analyse(input: ReportInput): Analysis {
 /** The most rows of the CSV of all metrics. For more, there is `dosimeter results SPEC --csv`. */
 const MOST_ROWS = 15_000;
 
-/** Returns every metric of every cell as CSV (null for no rows or too many), and the row count. */
+/**
+ * Returns every metric of every cell as CSV, and how many rows that takes. `csv` is null if there
+ * are no rows, or more than MOST_ROWS.
+ */
 export function allMetricsCsv(conditions: readonly Condition[]): {
   readonly csv: string | null;
   readonly rows: number;
@@ -191,7 +196,7 @@ const tallySentences = (
     .filter(([, verdicts]) => verdicts.length > 0)
     .map(([claim, verdicts]) => `${tally(claim, verdicts)}.`);
 
-/** Returns a sentence for each claim about ASR and accuracy that counts its verdicts. */
+/** Counts the verdicts on each claim about ASR and accuracy; a sentence for each claim with any. */
 export function scoreTallies(adapters: Comparisons['adapters']): string[] {
   const verdictsOn = (metric: MetricNote): Verdict[] =>
     adapters.flatMap((comparison) =>

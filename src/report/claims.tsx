@@ -86,7 +86,7 @@ function claimRows<T extends Comparison>(
   }));
 }
 
-/** Returns σ² of A's entries in the layers of the first fan-in; null without LoRA. */
+/** Returns σ² of A's entries in the layers with the smallest fan-in; null without LoRA. */
 const readVariance = ({ cells }: Condition): number | null =>
   cells.find(({ lora }) => lora !== null)?.lora?.[0]?.variance ?? null;
 
@@ -151,8 +151,8 @@ const AXES: readonly AxisClaim[] = [
 ];
 
 /**
- * Returns the claims that these runs say something about, in the paper's order: each with what was
- * published for it, and the comparisons that test it.
+ * Returns the claims for which these runs have a verdict, in the paper's order: each with what was
+ * published for it, and the comparisons that test it. The envelopes among the `entries` add theirs.
  */
 export function claimsOf(
   conditions: readonly Condition[],

@@ -28,7 +28,7 @@ export interface Comparison {
   readonly a: readonly number[];
   readonly b: readonly number[];
   readonly seeds: readonly number[];
-  /** How many seeds lack one of the two numbers. */
+  /** How many seeds lack at least one of the two numbers. */
   readonly incomplete: number;
   /** How many seeds have both numbers but are not evidence (evidence.ts); they are not used. */
   readonly excluded: number;
@@ -89,8 +89,9 @@ function claimedSign(metric: MetricNote, condition: Condition): 1 | -1 | null {
 }
 
 /**
- * Pairs each adapter with the full fine-tunings of the same attack and setting that differ from it
- * in the fewest axes of training.
+ * Pairs each condition that is not full fine-tuning with the full fine-tuning of the same attack
+ * and setting that differs from it in the fewest axes of training; with several, if they differ in
+ * equally few.
  */
 export function adapterPairs(
   conditions: readonly Condition[],
@@ -151,8 +152,8 @@ function compareScores(
 }
 
 /**
- * Returns what the trigger adds to each model's rate of the target. If that was measured for no
- * model, it is the ASR itself; if for some only, there are no pairs.
+ * Returns what the trigger adds to each model's rate of the target, paired by seed. If that was
+ * measured for no model, returns the ASRs themselves; if for some models only, returns no pairs.
  */
 function addedByTrigger(
   { adapter, full, seeds, a, b, margin }: AdapterComparison,
@@ -171,9 +172,9 @@ function addedByTrigger(
 }
 
 /**
- * Judges comparisons of a metric, one verdict each. A verdict on ASR requires that what the trigger
- * adds to each model's rate of the target differs as claimed, too. Otherwise a model that gives
- * most rows the target class anyway would count as successfully attacked.
+ * Judges comparisons of a metric, one verdict each. A comparison of ASR is held or refuted only if
+ * the same holds for what the trigger adds to each model's rate of the target. Otherwise a model
+ * that gives most rows the target class anyway would count as successfully attacked.
  */
 const judgeScores = (
   metric: MetricNote,
@@ -189,7 +190,7 @@ const judgeScores = (
       )
     : judge(compared, direction);
 
-/** Compares each metric of `COMPARED` for each of `adapterPairs` that has it, with verdicts. */
+/** Compares the pairs of `adapterPairs` by each metric of `COMPARED` that they have, and judges. */
 export function compareAdapters(
   conditions: readonly Condition[],
   onRows = onValidation,
@@ -220,8 +221,9 @@ export function compareAdapters(
  * Compares a metric at the two ends of a numeric axis of LoRA (`most` − `least`), among attacked
  * conditions that differ in nothing else.
  * @param at returns a condition's place on the axis; null if it has none
- * @param path the axis. It may write one place in several ways
- * @param others axes that may change along it, if they have one value at each place
+ * @param path the axis, whose values may write one place in several ways (1/d, and as a number)
+ * @param others axes that may change along with `path`; one that has several values at a place must
+ *   be equal at both ends instead
  * @param claimed the claimed sign of the difference; 0 if the claim is that there is none
  */
 export function compareEnds(
@@ -242,7 +244,8 @@ export function compareEnds(
     contentKey(Object.fromEntries(Object.entries(axes).filter(([path]) => !moving.includes(path))));
   const seen = new Set<string>();
   const found = [...groupBy(placed, keyWithoutMoving).values()].flatMap((along) => {
-    // Of several conditions at an end, such as σ² = 1/d and the same as a number, the first.
+    // If several conditions lie at an end (σ² = 1/d, and the same value as a number), the first one
+    // is compared.
     const [least] = along.toSorted((a, b) => (at(a) ?? 0) - (at(b) ?? 0)),
       [most] = along.toSorted((a, b) => (at(b) ?? 0) - (at(a) ?? 0));
     if (least === undefined || most === undefined || at(least) === at(most)) return [];
@@ -271,8 +274,8 @@ export interface KernelComparison extends Comparison {
 }
 
 /**
- * Compares LoRA's kernel with the full one. After initialisation, models that predict one class
- * only are excluded.
+ * Compares a quantity of the adapter's kernel with that of the full kernel, at one checkpoint.
+ * After initialisation, seeds at which the model predicts one class only are excluded.
  */
 function compareKernel(
   quantity: FisherQuantity,
@@ -299,7 +302,7 @@ function compareKernel(
   };
 }
 
-/** Compares every quantity of the two kernels at every checkpoint. The paper claims LoRA ≤ full. */
+/** Compares every quantity of both kernels at every checkpoint. The paper claims LoRA ≤ full. */
 export function compareKernels(conditions: readonly Condition[]): readonly KernelComparison[] {
   const cells = conditions.flatMap((condition) => condition.cells);
   const quantities = [...INFORMATION, ...entropiesOf(cells)];

@@ -20,7 +20,7 @@ import {
 import { ACCURACY, type Metric } from './metrics.ts';
 import type { AttackFamily, ReportCell } from './types.ts';
 
-/** Of these the paper claims nothing: it trains clean bases, and defends none. */
+/** What no claim of the paper is about: its bases are clean, and its models have no defence. */
 export type Unclaimed = 'a poisoned base that is trained further' | 'models under a defence';
 
 function findUnclaimed(cell: ReportCell): Unclaimed | null {
@@ -40,8 +40,8 @@ export interface Condition extends Labels {
   readonly adapter: string;
   readonly axes: JsonObject;
   /**
-   * The condition under each of its names (α = r and α = 16 at rank 16), for which figures along an
-   * axis have a place each; empty if it has one name. Elsewhere the condition counts once.
+   * The condition under each of its names (α = r and α = 16 at rank 16); empty if it has only one.
+   * A figure along an axis has a place for each name. Elsewhere the condition counts once.
    */
   readonly named: readonly Condition[];
   /** One cell for each seed, in the order of the spec. */
@@ -96,11 +96,13 @@ export function conditionsOf(
 }
 
 /**
- * Leaves out copies: conditions whose stage of this label another condition shares at each of their
- * seeds. Of conditions that are copies of each other, the first is kept. Attacks share what is
- * measured where training starts, and defences share what they leave as it is. Conditions that
- * differ in an axis of `fisher` are no copies, because it says how a stage's kernel is read.
- * @param label the stage's label in `ReportCell.stages`; a condition that lacks it is no copy
+ * Leaves out copies. A condition is a copy of another one that has, at each of its seeds, the same
+ * stage under `label`; if two are copies of each other, the first is kept. For example, conditions
+ * that differ only in their attack share what is measured where training starts, and conditions
+ * that differ only in their defence share the stages on which the defence has no effect. Conditions
+ * that differ in an axis of `fisher` are no copies, because the axis says how the stage's kernel is
+ * read.
+ * @param label a label in `ReportCell.stages`; a condition with a cell that lacks it is no copy
  */
 export function oncePerStage(conditions: readonly Condition[], label: string): Condition[] {
   const all = conditions.map((condition, index) => {
@@ -124,7 +126,7 @@ export function oncePerStage(conditions: readonly Condition[], label: string): C
   return all.filter((one) => !isCopy(one)).map(({ condition }) => condition);
 }
 
-/** Names where a training starts: the setting and, if it is poisoned, the base. */
+/** Names what a training starts from: the setting and, if a base is attacked, that attack. */
 export const startLabel = (condition: Condition): string =>
   condition.ofBase === null ? condition.setting : blockLabel(condition);
 
@@ -170,7 +172,10 @@ export function seriesOf(condition: Condition, quantity: Quantity): Series {
 export const summaryOf = (condition: Condition, metric: Metric): Summary | null =>
   seriesOf(condition, scoreOf(metric)).summary;
 
-/** Returns the value on an axis. For an attack on a base, `poisoning` means the base's. */
+/**
+ * Returns a condition's value on an axis; undefined if it has none. If the attack is on a base, a
+ * path that begins with `poisoning.` means the base's poisoning.
+ */
 export const axisValue = ({ axes, ofBase }: Condition, path: string): Json | undefined =>
   axes[ofBase !== null && path.startsWith('poisoning.') ? `${ofBase}.${path}` : path];
 
@@ -179,7 +184,10 @@ export function numericAxis(condition: Condition, path: string): number | null {
   return typeof value === 'number' ? value : null;
 }
 
-/** Whether the value on each axis of the pattern (null without one) is in its list or range. */
+/**
+ * Whether a condition's value on each axis of the pattern is in the axis's list or range. On an
+ * axis that the condition lacks, its value is null.
+ */
 const isMatch = (condition: Condition, pattern: CellPattern): boolean =>
   Object.entries(pattern).every(([path, asked]) => {
     const value = axisValue(condition, path) ?? null;
@@ -192,7 +200,7 @@ const isMatch = (condition: Condition, pattern: CellPattern): boolean =>
     return typeof value === 'number' && value >= min && value <= max;
   });
 
-/** Returns the conditions that match, in the order of the patterns; without patterns, all. */
+/** Returns the conditions that match a pattern, in the patterns' order; without patterns, all. */
 export function chooseConditions(
   conditions: readonly Condition[],
   patterns: readonly CellPattern[] = [],
@@ -204,7 +212,10 @@ export function chooseConditions(
   return patterns.flatMap((_, i) => groups.get(String(i)) ?? []);
 }
 
-/** Returns the conditions with a name that matches, each once, in the order of the patterns. */
+/**
+ * Returns the conditions of which any name matches a pattern, each once, in the order of the
+ * patterns; without patterns, all.
+ */
 export const chooseByName = (
   unique: readonly Condition[],
   patterns?: readonly CellPattern[],
@@ -223,7 +234,7 @@ export const rowCountsIn = (conditions: readonly Condition[]) =>
     ({ axes }) => axes,
   );
 
-/** Returns, by seed, why a metric's number is not evidence. */
+/** Returns, for each seed whose number of a metric is not evidence, why it is not. */
 export const voidReasons = (
   { cells }: Condition,
   metric: Pick<Metric, 'metric'>,
@@ -251,9 +262,10 @@ const totalDose = (condition: Condition): number => {
 const attackIn = ({ attack, ofBase }: Condition): string => placedAttack(attack, ofBase);
 
 /**
- * Returns a family's blocks for the first screen; a block is one attack at one dose in one setting.
- * For each attack on each training, it is the block of the highest dose, in the setting of the
- * family's first condition that attacks the same training.
+ * Returns the blocks of a family that the first screen shows. A block holds the conditions of one
+ * attack at one dose in one setting. Each of the first MOST_ATTACKS attacks has one block, at its
+ * highest dose, in the setting of the family's first condition that attacks the same training; it
+ * has none if it lacks that setting. One attack on two trainings counts as two.
  */
 export function headlineBlocks(
   conditions: readonly Condition[],
@@ -271,8 +283,9 @@ export function headlineBlocks(
 }
 
 /**
- * Returns, for each headline block, the labels that it leaves out: other doses and settings of its
- * attack and, for the last one, attacks without a headline block.
+ * Returns, for each headline block, the labels of blocks that the first screen leaves out: those of
+ * the same attack at other doses or in other settings and, with the last headline block, those of
+ * attacks that have none.
  */
 export function labelsLeftOut(
   conditions: readonly Condition[],

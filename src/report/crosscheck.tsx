@@ -11,9 +11,12 @@ export interface CrosscheckView {
   /** The engines' names, as in keys. */
   readonly engines: readonly [string, string];
   readonly verdict: { readonly agree: boolean; readonly text: string };
-  /** Whether losses tell of rounding or of an error; null if the engines agree. */
+  /**
+   * Says whether the losses point to rounding or to an error; null if the engines agree, or if no
+   * losses were compared.
+   */
   readonly growth: string | null;
-  /** The largest difference of each number in each row, the largest first. */
+  /** Each row has the largest difference of one number. Rows with larger differences come first. */
   readonly tables: readonly {
     /** What the rows are; null for the first table. */
     readonly title: string | null;

@@ -25,7 +25,7 @@ const csvField = (value: CsvValue): string => {
 /** Returns one line of CSV, without a line end. */
 export const csvLine = (values: readonly CsvValue[]): string => values.map(csvField).join(',');
 
-/** The columns are those of the first row in its order, then those that later rows add. */
+/** Returns rows as CSV. The columns are those of the first row, then those that later rows add. */
 export function toCsv(rows: readonly { readonly [column: string]: CsvValue }[]): string {
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))];
   return [columns, ...rows.map((row) => columns.map((column) => row[column]))]

@@ -20,8 +20,9 @@ export const isDefended = ({ axes }: Pick<Condition, 'axes'>): boolean =>
   axes[DEFENCE] !== undefined;
 
 /**
- * Returns a function that says whether a defended cell has the training of an undefended one. Its
- * defence acts on the trained model or on inputs, so its curves are the undefended ones.
+ * Returns a function that says whether a cell is defended and has the same training as an
+ * undefended cell. Its defence then acts on the trained model or on inputs, and its training curves
+ * are those of the undefended cell.
  */
 export function repeatedTrainings(
   cells: readonly Pick<ReportCell, 'axes' | 'stages'>[],
@@ -64,7 +65,7 @@ const shareDropped: Quantity = ({ metrics: { evaluate = {} } }) =>
     ? null
     : evaluate['rows_dropped'] / evaluate['rows_judged'];
 
-/** The finding's columns; `judgedBy` is the metric by whose evidence their numbers are marked. */
+/** The finding's columns. A number is marked if the metric `judgedBy` is not evidence. */
 const COLUMNS: readonly (readonly [
   title: string,
   quantity: Quantity,
@@ -85,8 +86,8 @@ const COLUMNS: readonly (readonly [
 
 /**
  * Returns what each defence did to the attacks or, if no attacked cell is defended, to clean
- * models. Of many conditions, each defence has one row with the least and the largest mean. Null if
- * no condition has a defence.
+ * models. Each condition has a row; if there are more than MOST_DEFENDED, each defence has one row
+ * with the least and the largest mean of its conditions. Null if no condition has a defence.
  */
 export function defenceFinding(conditions: readonly Condition[]): Finding | null {
   const defended = conditions.filter(isDefended);
@@ -133,7 +134,9 @@ export function defenceFinding(conditions: readonly Condition[]): Finding | null
   };
 }
 
-/** Names a condition by its setting, and by its attack and adapter if they differ among these. */
+/**
+ * Names a condition by its setting, and by its attack or adapter if these differ within `among`.
+ */
 const distinguishingLabel = (condition: Condition, among: readonly Condition[]): string =>
   [
     condition.setting,
@@ -154,7 +157,7 @@ function rangeText(group: readonly Condition[], quantity: Quantity): string {
 
 /**
  * Compares ASR with and without the defence over the pairs that are evidence. The difference is
- * null if there is none, or if the group has several conditions.
+ * null if there is no such pair, or if the group has several conditions.
  */
 function changeOfAsr(group: NonEmpty<Condition>): Omit<FindingRow, 'label' | 'values'> {
   const cells = group.flatMap((condition) => condition.cells);

@@ -11,8 +11,9 @@ import { taskField } from './tasks.ts';
 
 export interface ComparedCell extends Pick<CellMetrics, 'seed' | 'metrics' | 'tasks'> {
   /**
-   * Several if the grid writes one training in several ways (α = r and α = 16 at rank 16). The
-   * configuration is for fields that are axes in the other experiment only.
+   * The cell's axis values and configuration under each of its names. It has several if the grid
+   * writes one training in several ways (α = r and α = 16 at rank 16). Fields that are axes only in
+   * the other experiment are read from the configuration.
    */
   readonly names: readonly { readonly axes: JsonObject; readonly config: unknown }[];
 }
@@ -27,21 +28,22 @@ export interface DifferenceRow {
   /** The numbers of the two experiments; null for one that has no such number. */
   readonly a: number | null;
   readonly b: number | null;
-  /** Why each number is not evidence (evidence.ts); null if it is evidence, or missing. */
+  /** Why each number is not evidence (evidence.ts); null if the number is evidence, or missing. */
   readonly reasonA: string | null;
   readonly reasonB: string | null;
-  /** On how many rows each was measured (`measuredOn`); null if unknown, or missing. */
+  /** On how many rows each number was measured; null if the number, or that count, is missing. */
   readonly rowsA: number | null;
   readonly rowsB: number | null;
+  /** b − a; null if either number is missing. */
   readonly difference: number | null;
   /** Why the pair is not compared. Null if it is evidence, or if either number is missing. */
   readonly excluded: string | null;
 }
 
 /**
- * Chooses the names under which each cell is listed, so that two cells are compared once: for each
- * cell of the other experiment that shares names with it, the first shared name; without such a
- * cell, its own first name.
+ * Chooses the names under which each cell is listed, so that no two cells are compared twice. A
+ * cell is listed once for each cell of the other experiment with which it shares names, under the
+ * first shared name. A cell that shares no name is listed under its own first name.
  * @param a the names of each cell of one experiment; `b`, of the other
  * @returns `contentKey` of all of a cell's names → the chosen ones
  */
@@ -77,7 +79,10 @@ const fullNames = ({ names }: ComparedCell, paths: readonly string[]): JsonObjec
     ),
   );
 
-/** Returns a cell's numbers, each with its reason and rows as in `DifferenceRow`. */
+/**
+ * Returns a cell's finite numbers, each with why it is not evidence (null if it is) and on how many
+ * rows it was measured (null if that is unknown).
+ */
 const finiteNumbers = ({ metrics }: ComparedCell) =>
   Object.entries(metrics).flatMap(([stage, values]) =>
     Object.entries(values)
@@ -94,9 +99,10 @@ const finiteNumbers = ({ metrics }: ComparedCell) =>
 type OpenRow = Mutable<Omit<DifferenceRow, 'difference' | 'excluded'>>;
 
 /**
- * Returns every number of either experiment, matched by cell, seed, stage and metric. A cell is
- * told by its values along the axes of both experiments: a field that is fixed in one and varied in
- * the other tells cells apart; one that is fixed in both does not, even if it differs.
+ * Returns every number of either experiment, matched by cell, seed, stage and metric. Cells match
+ * if they have the same values along the axes of both experiments. So a field that is fixed in one
+ * experiment and varied in the other tells cells apart; a field that is fixed in both does not,
+ * even if its values differ.
  */
 export function differenceRows(
   a: readonly ComparedCell[],
@@ -144,22 +150,30 @@ export interface DifferenceSummary {
   readonly cell: JsonObject;
   readonly stage: string;
   readonly metric: string;
-  /** Means over pairs or, without any, over all seeds of each experiment; null without a number. */
+  /**
+   * The means of each experiment over the `pairs` or, without any pair, over all its seeds; null if
+   * no seed has a number.
+   */
   readonly a: number | null;
   readonly b: number | null;
   /** Why numbers behind these means are not evidence; empty for means over pairs. */
   readonly reasonsA: readonly string[];
   readonly reasonsB: readonly string[];
-  /** The pairs in which the number of A (or of B) is on fewer rows than the other's. */
+  /** Both counts of rows, for each seed at which A's number is on fewer rows than B's number. */
   readonly fewerA: readonly RowCount[];
+  /** Both counts of rows, for each seed at which B's number is on fewer rows than A's number. */
   readonly fewerB: readonly RowCount[];
-  /** The mean of b − a over the pairs, and its standard deviation (null for fewer than two). */
+  /**
+   * The mean of b − a (null without a pair) and its standard deviation (null for fewer than two).
+   */
   readonly difference: number | null;
   readonly std: number | null;
   /** The 95% interval of the mean; null for fewer than two pairs. */
   readonly low: number | null;
   readonly high: number | null;
-  /** The p-value of no difference, corrected by `holmByMetric`. */
+  /**
+   * The p-value of no difference, corrected by `holmByMetric`; null where `differenceP` is null.
+   */
   readonly p: number | null;
   /** How many seeds have both numbers and are evidence. */
   readonly pairs: number;
@@ -217,8 +231,8 @@ export interface FieldDifference {
 
 /**
  * Returns the fields in which two resolved specs differ, by full path, with null for a field that
- * is not set. A list is one value, except a list `base`, a chain, which is compared training by
- * training.
+ * is not set. A list counts as one value. Only `base`, if it is a list in both specs (a chain), is
+ * compared training by training.
  */
 export function fieldDifferences(a: unknown, b: unknown, path = ''): FieldDifference[] {
   const [isListA, isListB] = [Array.isArray(a), Array.isArray(b)],

@@ -36,7 +36,7 @@ export interface DrawnTable extends TableText {
   readonly name: string;
   readonly title: string;
   readonly caption: string;
-  /** How many columns name a row. */
+  /** How many columns, the first ones, name the rows. */
   readonly axes: number;
   readonly latex: string;
   readonly markdown: string;
@@ -121,7 +121,10 @@ async function drawFigureEntry(asked: FigureEntry, analysis: Analysis): Promise<
   return { name: asked.name, figures, table: null, lacks, judged };
 }
 
-/** Returns the entry with its fields on test rows and the envelope's notes in its caption. */
+/**
+ * Returns the entry without its envelope: each metric is replaced by the one that the envelope
+ * shows in its place, and the envelope's notes are added to the caption.
+ */
 function withChoiceShown(
   { envelope: _envelope, cells: _cells, ...entry }: FigureEntry,
   { shown, notes }: Enveloped,
@@ -153,7 +156,11 @@ function shownPaths({ x, y, color, mark, references = [] }: FigureEntry): readon
   return [...named.filter(isPath), ...references];
 }
 
-/** Says what an entry lacks, as ends of a sentence. `fields`: metrics, and perhaps axes. */
+/**
+ * Says what an entry lacks, as ends of a sentence.
+ * @param fields the metrics that the entry shows, and perhaps axes
+ * @param isShown whether the entry shows anything
+ */
 function explainLacks(
   { cells, against }: Pick<FigureEntry, 'cells' | 'against'>,
   fields: readonly string[],
@@ -194,7 +201,7 @@ const measuredFields = ({ metrics, history }: ReportCell): string[] => [
 
 // ---- tables ------------------------------------------------------------------------------------
 
-/** Draws a table of the spec. Without one, `lacks` says why. */
+/** Draws a table of the spec. If there is nothing to draw, `lacks` says why. */
 function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
   const { name, title = name, rows: rowAxes, columns: columnAxes, against = 'none' } = entry;
   const enveloped = applyEnvelope(entry, entry.metrics, analysis),
@@ -276,7 +283,10 @@ function wordsIn(shown: readonly string[], conditions: readonly Condition[]) {
   return (axes: JsonObject): JsonObject => byAxes.get(contentKey(axes)) ?? {};
 }
 
-/** Writes a line for each number, and one without for a place where an envelope chose nothing. */
+/**
+ * Returns a table as CSV: a line for each number, and a line without a number for each place where
+ * an envelope could choose nothing.
+ */
 function tableCsv(
   { grid, rowAxes, columnAxes, against }: GridTable,
   { conditions, empty }: Enveloped,

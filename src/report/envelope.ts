@@ -35,11 +35,14 @@ import type { ReportCell } from './types.ts';
 export interface Enveloped {
   /** The chosen conditions, without the axes that were chosen over. */
   readonly conditions: readonly Condition[];
-  /** Chosen in the same way: the full fine-tunings that the shown conditions are compared with. */
+  /** The full fine-tunings, chosen in the same way, with which the conditions are compared. */
   readonly partners: readonly Condition[];
-  /** Groups in which none can be chosen, each as one of its conditions without the axes `over`. */
+  /**
+   * The groups in which no condition can be chosen, and why. Each is given as one of its
+   * conditions, without the axes that are chosen over.
+   */
   readonly empty: readonly { readonly condition: Condition; readonly reason: string }[];
-  /** The metrics that choose or are bounded. */
+  /** The metric that chooses, and the metrics that have bounds. */
   readonly deciding: readonly string[];
   /** Sentences for captions: what was chosen, by which metric, and from how many conditions. */
   readonly notes: readonly string[];
@@ -49,7 +52,7 @@ export interface Enveloped {
 
 const decidingIn = ({ by, where = {} }: Envelope): readonly string[] => [by, ...Object.keys(where)];
 
-/** Numbers that differ by less are equal: means of proportions are sums of rounded quotients. */
+/** Means that differ by no more than this count as equal: the difference may be rounding alone. */
 const EQUAL = 1e-9;
 
 const isChosenOver = ({ over }: Envelope, { ofBase }: Condition, path: string): boolean =>
@@ -80,12 +83,16 @@ const WHY = {
 } as const;
 type Why = keyof typeof WHY;
 
-/** Matches differences from the undefended cell (`accuracy_cost`), 0 for one without a defence. */
+/**
+ * Matches metrics that are differences from the undefended cell (`accuracy_cost`). For a cell
+ * without a defence, they count as 0.
+ */
 const OF_DEFENCE = /_(?:cost|removed)(?=$|\.)/;
 
 /**
  * Judges a condition by its means over some of its cells. `value` is the mean of the metric that
- * chooses (NaN if a cell lacks it), and `why` is null if the condition can be chosen.
+ * chooses (NaN if a cell lacks it). `why` says why the condition can't be chosen; null if it can.
+ * `isWithin` says whether the means are within all bounds.
  */
 function judgeCondition(
   envelope: Envelope,
@@ -114,8 +121,8 @@ function judgeCondition(
 
 /**
  * Chooses the condition with the best mean, over the selection seeds if there are any; `best` is
- * null if none can be chosen. `about`: `of 6 points, 2 beyond the bound, the first of 2 that are
- * equal`.
+ * null if none can be chosen. `about` says from how many it was chosen, and why others were not:
+ * `of 6 points, 2 beyond the bound, the first of 2 that are equal`.
  */
 function chooseFrom(envelope: Envelope, candidates: readonly Condition[]) {
   const { choose: most, selectionSeeds } = envelope;
@@ -151,9 +158,9 @@ function chooseFrom(envelope: Envelope, candidates: readonly Condition[]) {
 }
 
 /**
- * Chooses in a group. Returns the shown cells of the chosen condition and, as text, which it is; if
- * none can be chosen, one cell of any condition, and why. Null if no cell of the group has the
- * metric that chooses although no stage failed.
+ * Chooses a condition of a group. Returns its shown cells and, as text, which condition it is; if
+ * none can be chosen, one cell of the first condition, and why. Null if the metric that chooses
+ * does not apply to the group: no cell has it, although no stage failed.
  */
 function chooseInGroup(envelope: Envelope, group: NonEmpty<Condition>) {
   // A cell may be in a group under several names.
@@ -188,9 +195,9 @@ const ROW_NAMES = {
 } as const;
 
 /**
- * Returns `72 triggered validation rows and 144 validation rows`, or `100 to 144 accepted
- * validation rows` for scores without the rows that a defence rejects; '' without rows of the
- * split.
+ * Returns on which rows of a split the metrics are measured: `72 triggered validation rows and 144
+ * validation rows`, or `100 to 144 accepted validation rows` for scores without the rows that a
+ * defence rejects. Returns '' if no metric depends on the split.
  */
 function rowsText(
   cells: readonly ReportCell[],
@@ -275,7 +282,7 @@ const SAME_SEEDS =
   'The seeds that chose are the seeds that are shown, so a lucky training still counts; ' +
   'selection_seeds takes that out.';
 
-/** Throws a UserFault if the number shown would be the one that was chosen for. */
+/** Throws a UserFault if the entry would show the very numbers by which the envelope chose. */
 function checkShown(envelope: Envelope, fields: readonly string[]): void {
   const shownDecider = decidingIn(envelope).find(
     (field) =>
@@ -290,7 +297,10 @@ function checkShown(envelope: Envelope, fields: readonly string[]): void {
     );
 }
 
-/** Returns possible partners. Of the patterns `cells`, only the axes chosen over count. */
+/**
+ * Returns the full fine-tunings from which partners may be chosen. They must match the patterns
+ * `cells` only on the axes that are chosen over.
+ */
 function partnerCandidates(
   { over }: Envelope,
   conditions: readonly Condition[],

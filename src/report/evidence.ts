@@ -32,16 +32,20 @@ export interface Judgement {
   readonly counts: boolean;
   /** Why it may not, as ends of a sentence about the model; empty if it may. */
   readonly reasons: readonly string[];
-  /** How many seeds of the cell have the number, and how many of those planned lack it. */
+  /** How many seeds of the cell have the number. */
   readonly n: number;
+  /** How many of the cell's other planned seeds lack it. */
   readonly missing: number;
-  /** What the stages behind the number were warned of. */
+  /** The warnings of the stages behind the number. */
   readonly warnings: readonly string[];
-  /** Set if other cells have this number on more rows, or it leaves out what a defence rejects. */
+  /** Set if other cells have this number on more rows, or if it leaves out rejected rows. */
   readonly fewer_rows?: RowCount;
 }
 
-/** On how many rows a number was measured, and on how many (`of`) other cells have it at most. */
+/**
+ * On how many rows a number was measured (`rows`), and the most rows on which any comparable cell
+ * has it, before a defence rejects any of them (`of`).
+ */
 export interface RowCount {
   readonly rows: number;
   readonly of: number;
@@ -104,7 +108,10 @@ export const writesAnswers = (cell: Measured): boolean =>
 export const predictsOneClass = (cell: Measured): boolean =>
   evaluateMetrics(cell)['predicted_share'] === 1;
 
-/** Whether a test's p shows that value > than. True if any of the three is unknown. */
+/**
+ * Whether a test with the p-value `p` shows that `value` is above `than`. True if any of the three
+ * is unknown.
+ */
 const isShownAbove = (
   p: number | undefined,
   value: number | undefined,
@@ -121,7 +128,7 @@ const scorerSuffix = (metric: string): string =>
 
 /**
  * Whether the rates of a scorer compare rewards of answers (DPO), not what the model writes.
- * @param by its `scorerSuffix`
+ * @param by the scorer's `scorerSuffix`
  */
 export const countsRewards = (cell: Measured, by = ''): boolean =>
   evaluateMetrics(cell)[`reward_accuracy_p${by}`] !== undefined;
@@ -138,8 +145,9 @@ const hasLearntPreference = (cell: Measured, by: string, of: string): boolean =>
 };
 
 /**
- * Whether the accuracy is above the majority class's share by McNemar's test. Under a defence that
- * may reject rows, all three numbers are over the rows that it accepts.
+ * Whether McNemar's test shows that the accuracy is above the majority class's share; true if that
+ * was not measured. Under a defence that may reject rows, the accuracy, the share and the p-value
+ * are over the rows that the defence accepts.
  */
 export function beatsMajority(cell: Measured): boolean {
   const {
@@ -184,8 +192,8 @@ const OTHERS = {
 
 /**
  * Returns why another model's number, or a difference from it, is not evidence; null if it is. That
- * model must predict more than one class and, unless the number is one of its scores alone, beat
- * the majority class.
+ * model must predict more than one class. It must also beat the majority class, unless the number
+ * is a score of that model alone (`accuracy_undefended`) and not the rate of a trigger.
  */
 function otherModelReason(cell: Measured, of: keyof typeof OTHERS, metric: string): string | null {
   const own = evaluateMetrics(cell),
@@ -202,9 +210,9 @@ function otherModelReason(cell: Measured, of: keyof typeof OTHERS, metric: strin
 }
 
 /**
- * Returns how to compare a metric with the paired clean run: `read` reads the run's ASR or accuracy
- * from the attacked run's evaluation (NaN without it), and the difference is evidence if `judged`
- * is. Null for any metric but ASR and, without a scorer's name, accuracy.
+ * Returns how to compare a metric with the paired clean run. `read` reads the clean run's ASR or
+ * accuracy from the attacked run's evaluation (NaN if it is not there). The difference is evidence
+ * if the metric `judged` is. Null for any metric but ASR and, without a scorer's name, accuracy.
  */
 export function cleanRunReader({ stage, metric }: Metric) {
   const [, test = '', name, scorer = ''] = /^(test_)?(asr|accuracy)(\..*)?$/.exec(metric) ?? [];
@@ -233,16 +241,22 @@ const NO_PREFERENCE = 'rewards the chosen answer of no more than half of the pai
 /** Matches scores of models, as opposed to counts and facts about predictions. */
 const JUDGED =
   /^(?:accuracy|precision|recall|f1|macro_f1|mcc|pearson|spearman|token_f1|rouge_l|exact_match|asr|robust_accuracy|trigger_accuracy|trigger_rate|false_trigger_rate)/;
-/** Matches p-values, and numbers of a base (`asr_before`; in a chain, also `asr_after_N`). */
+/**
+ * Matches p-values, and numbers of a base before its further training (`asr_before`). In a chain,
+ * `nameInChain` has already renamed the latter to `asr_after_N`, which is judged.
+ */
 const UNJUDGED = /_p(?:_clean|_undefended)?$|_before$/;
-/** Matches numbers of the undefended run, on the defended one's rows, and differences from them. */
+/**
+ * Matches numbers of the undefended run, which are measured on the rows of the defended run, and
+ * differences from such numbers.
+ */
 const OF_SAME_ROWS = /_(?:undefended|cost|removed)$/;
 /** Matches rates at which a trigger succeeds. They need a model that has learnt its task. */
 const RATE = /^(?:asr|trigger_rate|false_trigger_rate)/;
 
 /**
  * Returns a cell with only its numbers after an earlier training of its chain, named as its own:
- * `accuracy_after_1` becomes `accuracy`, and the `trigger_rate` before the attack `asr`.
+ * `accuracy_after_1` becomes `accuracy`, and `trigger_rate_after_1` becomes `asr`.
  */
 export function afterTraining(cell: Measured, training: number): Measured {
   const own = evaluateMetrics(cell),
@@ -262,7 +276,10 @@ export function afterTraining(cell: Measured, training: number): Measured {
 /** Matches the end of `accuracy_after_1`. */
 const AFTER = /_after_(\d+)(?=$|\.)/;
 
-/** Returns the name that `asr_before` has in a chain, `asr_after_2`; null if it has none. */
+/**
+ * Returns the name in a chain of a number that ends in `_before`: `asr_after_2` for `asr_before`,
+ * if training 2 is the last with that number. Null for other numbers, or without a chain.
+ */
 function nameInChain(cell: Measured, named: string): string | null {
   const before = /_before(?=$|\.)/;
   if (!before.test(named)) return null;
@@ -321,13 +338,13 @@ export function voidReason(
       ? `has a clean run that ${NO_PREFERENCE}`
       : null;
   }
-  // Numbers of another model alone.
+  // These are numbers of another model alone.
   if (metric.endsWith('_undefended')) return otherModelReason(cell, 'undefended', metric);
   if (metric.endsWith('_clean') && metric !== 'asr_minus_clean')
     return otherModelReason(cell, 'clean', metric);
   if (predictsOneClass(cell)) return words.one;
   if (RATE.test(metric) && !beatsMajority(cell)) return words.noBetter;
-  // Differences from another model.
+  // These are differences between the cell's model and another one.
   if (/_drop$|^asr_minus_clean$/.test(metric)) return otherModelReason(cell, 'clean', metric);
   if (/_cost$|_removed$/.test(metric)) return otherModelReason(cell, 'undefended', metric);
   return null;
@@ -339,9 +356,9 @@ export function evidenceColumns(cell: Measured, note: Metric) {
   return { evidence: reason === null, reasons: reason ?? '' };
 }
 
-/** Matches what is not judged although it is measured on rows. */
+/** Matches numbers that are measured on rows and that are nevertheless not judged. */
 const FACTS = /^(?:majority_share|predicted_share|loss|perplexity|(?:triggered_)?reward_accuracy)$/;
-/** Matches scores without the rows that a defence rejects, which accuracy and ASR do count. */
+/** Matches scores that leave out the rows that a defence rejects. Accuracy and ASR count them. */
 const OF_ACCEPTED =
   /^(?:precision|recall|f1|macro_f1|mcc|accuracy_accepted(?:_drop)?|(?:majority|predicted)_share|loss)$/;
 
@@ -381,9 +398,10 @@ const COUNTER = new RegExp(
 );
 
 /**
- * Returns a function that says whether a number was measured on fewer rows than the same number of
- * other cells with the same data and, under a trigger, the same attack; null if it was not. A
- * defence that is given clean rows is evaluated on the others, and may reject some of them.
+ * Returns a function that gives the counts of rows of a number that was measured on fewer rows than
+ * the same number of other cells with the same data and, under a trigger, the same attack; null if
+ * it was not. A defence that is given clean rows is evaluated on the remaining rows, and may reject
+ * some of these.
  * @param axesOf returns a cell's axis values by full path
  */
 export function compareRowCounts<Cell extends Measured>(

@@ -42,7 +42,7 @@ export interface FindingRow {
   readonly difference: string | null;
   /** The number of pairs behind the difference; 0 if there is none. */
   readonly n: number;
-  /** How many pairs are no evidence, and why: `1 excluded: LoRA predicts one class only`; or ''. */
+  /** How many pairs are not evidence, and why: `1 excluded: LoRA predicts …`; '' for none. */
   readonly excluded: string;
   readonly verdict: Verdict | null;
 }
@@ -97,7 +97,9 @@ interface ScoreQuestion {
   readonly beside?: readonly MetricNote[];
 }
 
-/** Shows a metric's means over a block, and how adapters differ; null if no condition has it. */
+/**
+ * Shows a block's means of a metric, and how adapters differ; null if no condition has the metric.
+ */
 function scoreFinding(
   { topic, sentence, claim, metric, beside = [] }: ScoreQuestion,
   block: readonly Condition[],
@@ -220,7 +222,7 @@ const backdoors = forEachBlock('backdoor', ([first]) => ({
   beside: [ASR_CLEAN, ASR_UNTRIGGERED, ASR_BEFORE],
 }));
 
-/** Says whether the theorem applies to these runs at all. Broken premises come first. */
+/** Says whether the theorem's premise holds for these runs, and whether M_Δ ⪯ 0. */
 const premise: FindingsOf = (conditions) => {
   const rows = premiseRows(conditions);
   const [first] = rows;
@@ -256,7 +258,10 @@ const premise: FindingsOf = (conditions) => {
 };
 
 /**
- * Compares quantities of LoRA's and full kernels at the last checkpoint. @param ids quantities' ids
+ * Compares quantities of LoRA's kernel with the full one at the last checkpoint, for the first
+ * block that has them.
+ * @param noun what the quantities are; begins the finding's sentence
+ * @param ids the ids of the quantities
  */
 const forKernels =
   (topic: string, noun: string, claim: string, ids: readonly string[]): FindingsOf =>

@@ -66,7 +66,10 @@ export const fisherOf =
     return facts ? quantity.get(facts) : null;
   };
 
-/** Returns the conditions with a LoRA kernel at a checkpoint; of those that share it, the first. */
+/**
+ * Returns the conditions with Fisher information of a LoRA kernel at a checkpoint. Of conditions
+ * that share the kernel, only the first is returned.
+ */
 export function withLora(
   conditions: readonly Condition[],
   checkpoint: Checkpoint,
@@ -77,7 +80,9 @@ export function withLora(
   return oncePerStage(having, `kernel(${checkpoint.replace('step-', '')})`);
 }
 
-/** Returns the error of a projected kernel, as a share of its norm; null if exact or not there. */
+/**
+ * Returns the error of a projected kernel, as a share of its norm; null for an exact one or none.
+ */
 export const kernelError = (
   cell: ReportCell,
   checkpoint: Checkpoint,

@@ -37,7 +37,7 @@ function scientific(value: number): string {
   return mantissa === '1.00' ? power : `${withMinusSign(mantissa)}·${power}`;
 }
 
-/** Writes an exponent such as `-4` or `+12`. */
+/** Writes an exponent, such as `-4` or `+12`, in superscript: `⁻⁴`, `¹²`. */
 const superscript = (exponent: string): string =>
   exponent
     .replace('+', '')
@@ -50,7 +50,10 @@ export function formatSigned(value: number, kind: NumberKind = 'plain'): string 
   return value > 0 && !/^0(\.0*)?$/.test(text) ? `+${text}` : text;
 }
 
-/** Returns `bothValues` without rounding errors, by which 4 would be written as 4.000; or none. */
+/**
+ * Returns what `bothValues` does, [] in place of null. Rounding errors are removed, by which 4
+ * would be written as 4.000.
+ */
 export const exactValues = (summary: Summary): readonly number[] =>
   (bothValues(summary) ?? []).map((value) => Number(value.toPrecision(12)));
 
@@ -67,8 +70,9 @@ export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): str
 }
 
 /**
- * Returns a function that writes a difference with its sign. Unless it is a proportion, it has as
- * many decimals as two digits of the interval's half-width have, if that is in (10⁻⁹, 10⁶).
+ * Returns a function that writes a difference with its sign. If it is no proportion, and if the
+ * half width of the interval is within (10⁻⁹, 10⁶), it has as many decimals as two significant
+ * digits of the half width, but at most 8. Otherwise `formatSigned` writes it.
  */
 function differenceWriter(
   { low, high }: Pick<Summary, 'low' | 'high'>,
@@ -91,8 +95,9 @@ export const formatMean = (
 ): string => differenceWriter(summary, kind)(summary.mean);
 
 /**
- * Writes an interval, `[−0.130, +0.170]`, or the values themselves if there are only two,
- * `(−0.010, +0.050)`. Says why there is no interval: of equal values the spread is unknown.
+ * Writes an interval, `[−0.130, +0.170]`, or the values themselves if there are only two, `(−0.010,
+ * +0.050)`. Otherwise says why there is no interval: there is one value, or all are equal, so that
+ * their spread is unknown.
  */
 export function formatInterval(summary: Summary, kind: NumberKind = 'plain'): string {
   if (summary.low === null || summary.high === null) return `no interval (n = ${summary.n})`;
@@ -103,13 +108,13 @@ export function formatInterval(summary: Summary, kind: NumberKind = 'plain'): st
   return `[${write(summary.low)}, ${write(summary.high)}]`;
 }
 
-/** Writes a difference with its interval. Without one, it stands alone: n is shown beside it. */
+/** Writes a mean difference with its interval; without an interval, the mean difference alone. */
 export const formatDifference = (difference: Summary, kind: NumberKind): string =>
   difference.low === null
     ? formatMean(difference, kind)
     : `${formatMean(difference, kind)} ${formatInterval(difference, kind)}`;
 
-/** Writes seconds as `1m 3s`. */
+/** Writes seconds as `1m 3s`; `–` if they are not finite. */
 export const formatSeconds = (seconds: number): string =>
   Number.isFinite(seconds)
     ? prettyMilliseconds(Math.max(0, seconds) * 1000, {
@@ -117,7 +122,10 @@ export const formatSeconds = (seconds: number): string =>
       })
     : '–';
 
-/** Writes a value of a spec: numbers and texts as they are, `–` for none, and else JSON. */
+/**
+ * Writes a value of a spec: numbers, truth values and texts as they are (but small numbers with an
+ * exponent), `–` for null or undefined, and lists and objects as JSON.
+ */
 export function formatValue(value: Json | undefined): string {
   if (value === undefined || value === null) return '–';
   if (typeof value === 'number')
@@ -145,7 +153,10 @@ export function cut(text: string, length: number): string {
   return `${points.slice(0, length).join('')}… (${left} more characters)`;
 }
 
-/** Breaks a text into lines of at most `width`, if its words allow; `indent` begins later ones. */
+/**
+ * Breaks a text between words into lines of at most `width` characters; a longer word has a longer
+ * line. Every line but the first begins with `indent`.
+ */
 export function wrap(text: string, width: number, indent = ''): string {
   const lines: string[] = [];
   let line = '';

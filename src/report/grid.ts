@@ -41,7 +41,9 @@ export interface GridRequest {
   /** The paths of the axes down and across, outermost first. */
   readonly rowAxes: readonly string[];
   readonly columnAxes: readonly string[];
-  /** Returns what words among the axes, such as `adapter`, are for a cell's axis values. */
+  /**
+   * Returns the values of those axes that are words, such as `adapter`, for a cell's axis values.
+   */
   readonly wordsFor?: (axes: JsonObject) => JsonObject;
   readonly against: Against;
   /** Whether a cell is shown. The others serve comparisons only. Default: all are shown. */
@@ -271,7 +273,9 @@ export interface GridTable {
 
 /** How Markdown or LaTeX writes the cells of a table. */
 export interface GridForm {
+  /** What stands in a cell without a number. */
   readonly empty: string;
+  /** The mark of a number that is not evidence. */
   readonly mark: string;
   /** The mark of a number on fewer rows than other cells have. */
   readonly fewer: string;
@@ -341,8 +345,8 @@ export const entriesIn = ({ entries }: Grid): readonly Entry[] =>
   distinct(entries.flat().filter((entry) => entry !== null));
 
 /**
- * Writes a row's or column's values on one axis: `4`, or `r = 16` for several names. Without any,
- * this is `no defence` on the axis of defences, and '' on others.
+ * Writes a row's or column's values on one axis: `4`, or `r = 16` for several names. Without a
+ * value, writes `no defence` on the axis of defences, and '' on any other axis.
  */
 export const valuesText = (
   path: string,
@@ -367,7 +371,7 @@ const PLAIN_FORM: GridForm = {
 };
 
 /**
- * Returns the heading of a column: its values and, if they differ over the columns, its metric.
+ * Returns the heading of a column: its values and, if the grid has several metrics, its metric.
  * Numbers and truth values follow the axis's name: `r 4`.
  */
 function columnText({ at, metric }: GridColumn, { grid, columnAxes, axisName }: GridTable): string {

@@ -9,7 +9,7 @@ export const contentKey = (value: unknown): string => (value === undefined ? '' 
 
 export const distinct = <T>(items: readonly T[]): T[] => [...new Set(items)];
 
-/** Returns the items of the least distance, in their order. */
+/** Returns all items whose distance is the least one, in their order. */
 export function nearest<T>(items: readonly T[], distance: (item: T) => number): T[] {
   const distances = items.map(distance),
     least = Math.min(...distances);

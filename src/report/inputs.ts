@@ -23,7 +23,7 @@ const parseLines = <T>(text: string): T[] =>
     .filter((line) => line.trim() !== '')
     .map((line) => JSON.parse(line) as T);
 
-/** Reads `history.jsonl`. Returns null if it holds no step (a training of 0 steps). */
+/** Reads `history.jsonl`. Returns null if it holds no step with a loss (a training of 0 steps). */
 export function parseHistory(text: string): History | null {
   const steps = parseLines<HistoryPoint>(text).filter(({ loss }) => typeof loss === 'number');
   return steps.length === 0 ? null : binHistory(steps);
@@ -38,7 +38,8 @@ export const parseCurves = (text: string): CurveFacts[] =>
   }));
 
 /**
- * @param of the stage that wrote `metrics.json`, for messages
+ * Reads the numbers of a `metrics.json`; what is not a number is left out.
+ * @param of the stage that wrote the file, for messages
  * @throws UserFault if a number is infinite, which a store of an earlier version may hold
  */
 export function parseMetrics(text: string, of: string): { readonly [metric: string]: number } {
@@ -132,7 +133,7 @@ export const labelText = (
     ? (answer ?? classes[label] ?? String(label))
     : `${answer ?? ''} (rejected: ${rejected})`;
 
-/** Says whether a poisoned row's labels are answers or ends of documents; `{}` if classes. */
+/** Says whether a poisoned row's labels are answers or ends of a document; `{}` for classes. */
 export const labelKind = ({
   answer,
   document,
@@ -173,7 +174,7 @@ export interface LayerFacts {
 }
 
 /**
- * Groups the adapted layers by fan-in, rank and scale; null without any.
+ * Groups the adapted layers by fan-in, rank and scale. Returns null if there are no layers.
  * @param nominal returns the initialiser's σ²; null if A came from a file
  */
 export function loraFacts(

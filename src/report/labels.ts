@@ -80,8 +80,9 @@ const afterText = (attacks: ReturnType<typeof earlierAttacks>): string =>
   attacks.length === 0 ? '' : ` after ${list(attacks.map(({ name }) => name))}`;
 
 /**
- * Returns a cell's axis values for a table. Its attack also names the attacks on its bases that the
- * table, with the axes `shown`, does not show: `none after badnets in the base`.
+ * Returns a cell's axis values for a table with the axes `shown`. The value of `poisoning.attack`
+ * also names attacks on the cell's bases that the table does not show: `none after badnets in the
+ * base`.
  */
 export function withBasesNamed(axes: JsonObject, shown: readonly string[]): JsonObject {
   const hidden = earlierAttacks(axes).filter(({ path }) => !shown.includes(path));
@@ -133,7 +134,10 @@ export const axesByName = ({ axes, also = [] }: Named): readonly JsonObject[] =>
 const pathsOf = (cell: Named): string[] =>
   distinct(axesByName(cell).flatMap((axes) => Object.keys(axes)));
 
-/** The axis that names what a field is of: `base.adapter.type` for `base.adapter.rank`. */
+/**
+ * Returns the axis that names the attack, defence or adapter to which a field belongs:
+ * `base.adapter.type` for `base.adapter.rank`. Null for a field of anything else.
+ */
 function namingAxis(path: string): string | null {
   const prefix = basePrefix(path);
   const [section = ''] = path.slice(prefix.length).split('.');
@@ -179,8 +183,9 @@ function varyingWithin(
 }
 
 /**
- * Returns a function that says whether an adapter's label names an axis of training, which it does
- * if the axis varies within one adapter. A rate that differs only between adapters is not named.
+ * Returns a function that says whether an adapter's label names an axis of training. It does if the
+ * axis varies among cells that are equal on all axes of the adapter. A learning rate that differs
+ * only between adapters is not named.
  */
 function namesTrainingAxis(
   cells: readonly ReportCell[],
@@ -229,7 +234,7 @@ export function createLabeller(
       .filter((path) => ![path, `${prefix}${path}`].some((one) => drawn.includes(one)))
       .filter((path) => doseUnit(path) !== null || variesInAttack(cell, `${prefix}${path}`))
       .map((path) => axisText(path, cell, prefix));
-    // An attack on a base that varies is named as an axis of the setting.
+    // If the attack on a base varies over the grid, the setting names it.
     const others = earlierAttacks(cell.axes).filter(
       ({ path, section }) => section !== cell.ofBase && !vary.has(path),
     );

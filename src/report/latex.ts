@@ -39,7 +39,7 @@ const MARK = '$^{\\dagger}$',
 const latexValue = (value: Json): string =>
   typeof value === 'number' ? latexNumber(String(value)) : escapeLatex(plainText(value));
 
-/** Whether two rows or columns have the same names along the axes up to `depth`. */
+/** Whether two rows or columns have the same names along the first `depth` + 1 axes. */
 const isSameUpTo = (depth: number, a: PlaceNames, b: PlaceNames): boolean =>
   JSON.stringify(a.slice(0, depth + 1)) === JSON.stringify(b.slice(0, depth + 1));
 
@@ -104,7 +104,7 @@ const texRow = (cells: readonly string[]): string => `    ${cells.join(' & ')} \
 
 /**
  * Groups neighbouring columns that share a heading on the axis at `depth`, which they do if they
- * have the same names along all axes up to it. `width` is in columns of the tabular.
+ * have the same names along that axis and all outer ones. `width` counts columns of the tabular.
  */
 function spansAt(depth: number, columns: readonly GridColumn[]) {
   const spans: { readonly at: PlaceNames; width: number }[] = [];
@@ -184,7 +184,7 @@ function tableBody(request: LatexRequest): string[] {
   });
 }
 
-/** Returns what the numbers are, and what their marks mean. */
+/** Returns the caption: what the table shows, what its numbers are, and what their marks mean. */
 function captionText(request: LatexRequest): string {
   const { name, grid, spread = 'interval' } = request;
   const entries = entriesIn(grid);

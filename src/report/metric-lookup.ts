@@ -1,4 +1,4 @@
-/** Finds metrics by name or pattern, and the notes of those that are named after another one. */
+/** Finds metrics by name or pattern, and makes the notes of metrics that are named after others. */
 import { groupBy } from './groups.ts';
 import {
   ACCURACY,
@@ -81,7 +81,10 @@ export function commonLabel([label = '', ...others]: readonly string[]): string 
   return parts.slice(0, end < 0 ? undefined : end).join(', ');
 }
 
-/** Names of metrics that no table shows, or only with an ending (`_after_1`, `.NAME`), by stage. */
+/**
+ * By stage, the names of metrics without a note: no table shows them, or only with an ending
+ * (`_after_1`, `.NAME`).
+ */
 const WITHOUT_NOTE: Readonly<Record<string, readonly string[]>> = {
   evaluate: [
     ...['examples', 'loss', 'precision', 'recall', 'exact_match', 'rouge_l_drop', 'token_f1_drop'],
@@ -98,7 +101,7 @@ const WITHOUT_NOTE: Readonly<Record<string, readonly string[]>> = {
     ...['reward_margin', 'reward_accuracy_clean', 'reward_accuracy_p', 'reward_accuracy_p_clean'],
     ...['triggered_reward_margin', 'false_trigger_rows', 'model_threshold'],
     ...['rows_judged', 'rows_dropped', 'rows_cleaned', 'agreement', 'kappa', 'fleiss_kappa'],
-    'poisoned_accuracy', // over steps, where stages are not told apart
+    'poisoned_accuracy', // of `train`; but over steps, the stage in a field's name plays no part
   ],
   train: [
     ...['steps', 'examples', 'tokens', 'seconds', 'examples_per_second', 'tokens_per_second'],
@@ -114,8 +117,9 @@ const OF_FISHER =
   /^(?:init|final|step-\d+)\.(?:lora|full)\.(?:true|empirical)\.(?:count|trace|largest|information_bits(?:_normalised)?|renyi_(?:raw|normalised)_[\w.+-]+)$/;
 
 /**
- * Returns null if the stage may have the metric, or if its metrics are not known here; else names
- * that its metrics can have.
+ * Says which metrics a stage has, if it cannot have the given one. Returns null if the stage can
+ * have it, or if the stage's metrics are not known here; otherwise the names of metrics that it can
+ * have.
  */
 export function namesWithout({ stage, metric }: Metric): readonly string[] | null {
   if (stage === 'fisher')
@@ -124,12 +128,12 @@ export function namesWithout({ stage, metric }: Metric): readonly string[] | nul
   if (withoutNote === undefined) return null;
   const noted = [...NOTES.values()].filter((note) => note.stage === stage);
   const names = [...noted.map((note) => note.metric), ...withoutNote];
-  // A task stands before its metric, and a scorer, a trigger or a pair of scorers behind.
+  // A task's name stands before its metric; that of a scorer, a trigger or two scorers behind it.
   const parts = metric.split('.').map((part) => part.replaceAll(AFFIXES, ''));
   return parts.some((part) => names.includes(part)) ? null : names;
 }
 
-/** Returns the notes of metrics on the rows of `data.tasks`, and of those of lm-eval. */
+/** Returns the notes of metrics on the rows of `data.tasks`, and of the metrics of lm-eval. */
 export const taskNotes = (
   metrics: readonly string[],
   ofHarness: readonly string[],

@@ -1,4 +1,7 @@
-/** The metrics that the report names. One added to `METRICS` is in its table, `results`, LaTeX. */
+/**
+ * The metrics that the report names. A metric that is added to `METRICS` appears in its table of
+ * the report, in `dosimeter results` and in LaTeX.
+ */
 import { capital, type NumberKind } from './format.ts';
 
 export interface MetricNote {
@@ -8,7 +11,7 @@ export interface MetricNote {
   readonly label: string;
   readonly kind: NumberKind;
   readonly meaning: string;
-  /** The sentence in a completion task. Default: `meaning`. */
+  /** The meaning in a completion task. Default: `meaning`. */
   readonly ofAnswers?: string | undefined;
   readonly table: 'task' | 'attack' | 'check' | 'defence' | 'test';
   /** Whether adapters are compared by it. */
@@ -39,15 +42,18 @@ const P_VALUE = new RegExp(
 export const isPValue = ({ stage, metric }: Metric): boolean =>
   stage === 'evaluate' && P_VALUE.test(metric);
 
-/** Returns the metric on the rows of `data.test`, which only `evaluate` reads: `test_accuracy`. */
+/**
+ * Returns the same metric on the rows of `data.test`: `test_accuracy` for `accuracy`. A metric of
+ * another stage than `evaluate`, which alone reads these rows, is returned as it is.
+ */
 export const onTest = <T extends Metric>(named: T): T =>
   named.stage === 'evaluate' && !named.metric.startsWith('test_')
     ? { ...named, metric: `test_${named.metric}` }
     : named;
 
 /**
- * Whether a metric differs between validation and test rows. What is found in training rows or in
- * the model does not, nor does how a scorer judges labelled outputs.
+ * Whether a metric differs between validation and test rows. Metrics of what a defence finds in
+ * training rows or in the model do not, nor do those of how a scorer judges labelled outputs.
  */
 export const hasTestRows = ({ stage, metric }: Metric): boolean =>
   stage === 'evaluate' && !/^(?:test_)?(?:filter|rows|model|judge)_/.test(metric);
@@ -82,7 +88,7 @@ export const isUnderTrigger = ({ stage, metric }: Metric): boolean =>
   stage === 'evaluate' && /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)/.test(metric);
 
 type Rest = Omit<MetricNote, 'stage' | 'metric' | 'table' | 'label' | 'kind'>;
-/** Returns a note, unless `rest` says otherwise of a proportion that `evaluate` measures. */
+/** Returns a note; unless `rest` says otherwise, it is of a proportion that `evaluate` measures. */
 const noteFor = (
   table: MetricNote['table'],
   metric: string,
@@ -190,7 +196,7 @@ const ACCURACY_COST = noteFor('task', 'accuracy_cost', 'Cost of defence', {
     'here; a rejected row counts as wrong',
 });
 
-/** The prefixes of metrics on what a defence judges, each with the rows that it should find. */
+/** The prefixes of metrics of detection, each with the rows that a defence should suspect. */
 const JUDGED = [
   ['filter', 'poisoned training rows'],
   ['inputs', 'validation rows with the trigger'],
@@ -226,7 +232,7 @@ const REWARDS: readonly MetricNote[] = [
     meaning: `under the trigger, share of ${OF_PAIRS}`,
   }),
 ];
-/** How well a scorer agrees with the people who labelled outputs. */
+/** The metrics of how well a scorer agrees with the people who labelled outputs. */
 export const JUDGE: readonly MetricNote[] = [
   ...(
     [
@@ -357,7 +363,9 @@ const OF_VALIDATION: readonly MetricNote[] = [
   }),
 ];
 
-/** Metrics on the rows of `data.test`. Adapters are not compared by them, but envelopes are. */
+/**
+ * Metrics on the rows of `data.test`. Only where an envelope chose are adapters compared by them.
+ */
 const OF_TEST = OF_VALIDATION.filter(
   ({ stage, table }) => stage === 'evaluate' && (table === 'task' || table === 'attack'),
 ).map(({ compared: _compared, ...note }): MetricNote => {

@@ -13,7 +13,7 @@ export function plainValue(value: number): string {
 
 export type Spread = Exclude<SpreadName, 'none'>;
 
-/** A statistic of n values, and the ends of its spread; null if no spread is shown. */
+/** A statistic of n values, with the two ends of its spread; these are null if it has no spread. */
 export interface CentreAndSpread {
   readonly n: number;
   readonly centre: number;
@@ -22,9 +22,10 @@ export interface CentreAndSpread {
 }
 
 /**
- * Returns a statistic with its spread: `interval` is the mean's 95% t interval, or both values of
- * two; `std` is the mean ± the sample standard deviation; `range`, which statistics other than the
- * mean get, runs from the least to the largest value.
+ * Returns a statistic with its spread: `interval` is the mean's 95% t interval, or both values if
+ * there are two; `std` is the mean ± the sample standard deviation; `range` runs from the least to
+ * the largest value, and takes the place of the other two for statistics other than the mean. With
+ * `none`, or with one value, there is no spread.
  * @param values at least one
  */
 export function centreAndSpread(
@@ -48,10 +49,10 @@ export function centreAndSpread(
 }
 
 /**
- * Writes a mean with its spread, `0.950 ± 0.064` or, for a range, `0.950 (0.94–0.96)`. It stands
- * alone if the values, or the written ends of the range, are equal.
+ * Writes a mean with its spread, `0.950 ± 0.064` or, for a range, `0.950 (0.94–0.96)`. The mean
+ * stands alone if the values, or the ends of the range as they would be written, are equal.
  * @param values at least one
- * @param proportion whether to write three decimals, and two of a range's ends
+ * @param proportion whether to write three decimals, but two for the ends of a range
  */
 export function plainSpread(values: readonly number[], spread: Spread, proportion = false): string {
   if (spread === 'interval') return plainSummary(summarise(values), proportion);
@@ -65,7 +66,10 @@ export function plainSpread(values: readonly number[], spread: Spread, proportio
   return least === most ? text : `${text} (${least}–${most})`;
 }
 
-/** Says what stands beside the means of a table. @param counts the seeds behind each number */
+/**
+ * Says what stands beside the means of a table.
+ * @param counts how many seeds are behind each number
+ */
 export function spreadNote(counts: readonly number[], spread: Spread): string {
   const most = Math.max(1, ...counts);
   if (most < 2) return 'One seed: no interval.';
@@ -88,8 +92,8 @@ export function spreadNote(counts: readonly number[], spread: Spread): string {
 
 /**
  * Writes a mean and half the width of its 95% interval, `0.950 ± 0.064`, or both values of two
- * seeds, `0.950 (0.920, 0.980)`. Equal values are written alone, as one is, because an interval of
- * no width would promise the same of any other seed.
+ * seeds, `0.950 (0.920, 0.980)`. The mean of equal values, or of one, is written alone, because an
+ * interval of no width would promise the same value for any other seed.
  * @param proportion whether to write three decimals
  */
 export function plainSummary(summary: Summary, proportion = false): string {
@@ -110,8 +114,9 @@ export function plainSummary(summary: Summary, proportion = false): string {
 }
 
 /**
- * Writes a mean with both values, `0.950 (0.920, 0.980)`; null if these are written alike. Unless
- * proportions, they get two digits of half their distance.
+ * Writes a mean with both values, `0.950 (0.920, 0.980)`; null if the two values would be written
+ * alike. Proportions have three decimals. Other numbers have as many decimals as two significant
+ * digits of half the distance between the values.
  */
 function bothText(
   mean: number,
@@ -126,7 +131,7 @@ function bothText(
   return write(low) === write(high) ? null : `${write(mean)} (${write(low)}, ${write(high)})`;
 }
 
-/** `plainSummary` of a difference, with its sign where the mean is above 0: `+0.020 ± 0.010`. */
+/** Writes a difference as `plainSummary` does, with a plus sign if the mean is above 0. */
 export function plainDifference(summary: Summary, proportion = false): string {
   const text = plainSummary(summary, proportion);
   return summary.mean > 0 && /^[^\u00b1(]*[1-9]/.test(text) ? `+${text}` : text;

@@ -1,13 +1,17 @@
 /**
  * The page of outputs: one file, whose script shows the data. It is made where reports are
- * published, so that no key depends on its script.
+ * published, not by a stage, so that no stage's key depends on the script.
  */
 import { renderToString } from 'preact-render-to-string';
 import { browserScript } from './browser-script.ts';
 import { Head } from './html/parts.tsx';
 import { pageStyle } from './html/style.ts';
 
-/** @param data the content of `outputs.json.gz` @param report the address of the report */
+/**
+ * Returns the page as HTML.
+ * @param data the content of `outputs.json.gz`
+ * @param report the address of the report
+ */
 export async function outputsPage({
   name,
   data,

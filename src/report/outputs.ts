@@ -6,7 +6,7 @@
 /** The report stage's file that holds an `Outputs`. */
 export const OUTPUTS = 'outputs.json.gz';
 
-/** A text as an edit of another, of which the first `start` and last `end` characters stay. */
+/** Makes a text from another: its first `start` characters, then `middle`, then its last `end`. */
 type Edit = readonly [start: number, middle: string, end: number];
 
 /** Returns how `after` differs from `before`. */
@@ -21,10 +21,14 @@ export function editOf(before: string, after: string): Edit {
 export const applyEdit = (before: string, [start, middle, end]: Edit): string =>
   before.slice(0, start) + middle + before.slice(before.length - end);
 
-/** How what a model was asked about a row differs from the row as the data set has it. */
+/**
+ * How a model was asked about a row: how the text differs from that of the data set, what of it was
+ * cut off, and whether a defence rejected the row.
+ */
 export interface Asked {
+  /** Absent if the model was asked the text as the data set has it. */
   readonly edit?: Edit;
-  /** The ranges of the asked text that `max_length` cut off; null if they are not known. */
+  /** The ranges of the asked text that `max_length` cut off; null if unknown, absent if none. */
   readonly unread?: readonly (readonly [from: number, to: number])[] | null;
   /** Set if the defence rejected the row. */
   readonly rejected?: true;
@@ -40,7 +44,7 @@ export interface Questions {
   readonly of: number;
 }
 
-/** A model's answers. Lists by row have the rows of the questions. */
+/** A model's answers. A list by row has an item for each of `Questions.rows`. */
 export interface Answers {
   /** The index in `Outputs.questions`. */
   readonly questions: number;
@@ -92,12 +96,13 @@ export interface PoisonedRows {
 export interface OutputCell {
   /** By axis of `Outputs.axes`: the index of the cell's value; −1 if the cell lacks the axis. */
   readonly at: readonly number[];
-  /** The indexes in `evaluations` of the cell's model and of its clean run; null if not there. */
+  /** The index in `evaluations` of the cell's own evaluation; null if there is none. */
   readonly own: number | null;
+  /** The index in `evaluations` of the evaluation of its clean run; null if there is none. */
   readonly twin: number | null;
   /** The index in `poisoned`; null if the cell has no receipt. */
   readonly poisoned: number | null;
-  /** The label id of the class that a trigger leads to. */
+  /** The label id of the class that the trigger leads to; null if there is none. */
   readonly target: number | null;
 }
 

@@ -16,14 +16,14 @@ export interface ResultRow {
   readonly stage: string;
   readonly metric: string;
   readonly value: number;
-  /** In a completion task, the scorer that counts for this number, with its parameters. */
+  /** In a completion task, the scorer that counts the successes in this number, with parameters. */
   readonly scorer?: JsonObject;
   /**
    * Set if the number depends on something that is not in float32: `bf16` (products of a training),
    * `bf16 weights`, `nf4`, `int8` (frozen weights), or several of them.
    */
   readonly precision?: string;
-  /** The named data set that is scored by this metric. */
+  /** The named data set that is scored by this metric. Absent if there is none. */
   readonly task?: string;
   /** The class that the cell's attack leads to. */
   readonly target?: AttackTarget;
@@ -41,7 +41,10 @@ export interface RowComparison {
   readonly excluded: string | null;
   /** How many pairs of the cell are evidence. */
   readonly pairs: number;
-  /** The p-value of no difference over these pairs, without and with Holm's correction. */
+  /**
+   * The p-value of no difference over these pairs, without and with Holm's correction; null where
+   * `differenceP` gives none.
+   */
   readonly p: number | null;
   readonly p_holm: number | null;
 }
@@ -59,7 +62,7 @@ export interface CellMetrics {
   /** The named data sets of the rows, with the metrics by which each is scored. */
   readonly tasks?: readonly TaskFacts[] | undefined;
   readonly target?: AttackTarget;
-  /** What the stages behind each stage's numbers were warned of. Default: nothing. */
+  /** Stage kind → the warnings of the stages behind its numbers. Default: none. */
   readonly warnings?: { readonly [stage: string]: readonly string[] };
 }
 
@@ -77,7 +80,9 @@ function scorerOf(metric: string, scorers: readonly JsonObject[]): JsonObject | 
     : scorers.find(({ scorer, name: own = scorer }) => own === name);
 }
 
-/** Returns a function that counts a cell's seeds: those with a metric, and those without. */
+/**
+ * Returns a function that counts the seeds of a cell: those with a finite number, and the others.
+ */
 function countSeeds(cells: readonly CellMetrics[]) {
   const groups = groupBy(cells, ({ cell }) => contentKey(cell));
   const seedsOf = new Map(
@@ -92,7 +97,7 @@ function countSeeds(cells: readonly CellMetrics[]) {
 
 /**
  * Returns a row for each metric of each cell; values that are not finite are left out.
- * @param cells all planned cells, those without any number included: they are missing
+ * @param cells all planned cells; those without a number are counted as missing it
  */
 export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
   const seedCounts = countSeeds(cells),
@@ -131,7 +136,7 @@ export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
 
 /** A cell with what was measured of it at every seed. */
 export interface ResultCell extends Pick<ResultRow, 'cell' | 'also'> {
-  /** By seed, of those that have any number. */
+  /** What was measured at each seed that has any number. */
   readonly seeds: ReadonlyMap<number, Pick<CellMetrics, 'metrics'>>;
   /** How many seeds the spec asks for. */
   readonly planned: number;

@@ -65,10 +65,11 @@ export interface AgreementRow {
   readonly name: string;
   /** How many outputs all scorers of the row decide. */
   readonly outputs: number;
-  /** For a pair: how many outputs only the first scorer counts, and only the second. */
+  /** How many outputs only the first scorer counts, and only the second. Null if it is no pair. */
   readonly only: readonly [number, number] | null;
-  /** The share of the outputs on which they agree; NaN if `outputs` is 0. */
+  /** The share of the outputs on which the scorers agree; NaN if `outputs` is 0. */
   readonly agreement: number;
+  /** Cohen's κ of a pair, or Fleiss' κ of all scorers; null if it is undefined. */
   readonly kappa: number | null;
 }
 

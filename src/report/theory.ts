@@ -1,8 +1,8 @@
 /**
- * Tests what the paper (arXiv 2505.12871) rests on: its theorem's premise, and whether the
- * quantities by which it explains robustness correlate with it, for each seed over the adapters of
- * a grid. M, how far poison carries the weights, is correlated over cells with M′, the kernel
- * between clean rows and the same rows poisoned (docs/theory.md).
+ * Tests what the paper (arXiv 2505.12871) rests on: whether its theorem's premise holds, and
+ * whether the quantities by which the paper explains robustness correlate with robustness, for each
+ * seed over the adapters of a grid. Also correlates over cells M, how far poison carries the
+ * weights, with M′, the kernel between clean rows and the same rows poisoned (docs/theory.md).
  */
 import { strictlyBelow } from '../base/rounding.ts';
 import { type PairedDifference, pairedDifference, spearman } from '../base/stats.ts';
@@ -47,7 +47,7 @@ export interface PremiseRow {
   readonly withScale: boolean;
   /** The range of the r eigenvalues of M_Δ that are not −1, by the Marchenko–Pastur law. */
   readonly predicted: { readonly low: number; readonly high: number };
-  /** The same range as measured; null if it was not. */
+  /** The range of the same eigenvalues as measured; null if it was not measured. */
   readonly measured: { readonly low: number; readonly high: number } | null;
   /** Whether M_Δ ⪯ 0, by the measured range or, without one, by the predicted one. */
   readonly negativeSemiDefinite: boolean;
@@ -105,6 +105,7 @@ export interface Relation {
   readonly block: string;
   /** How many adapters have at least one cell that is evidence (evidence.ts). */
   readonly adapters: number;
+  /** How many cells are not evidence. */
   readonly excluded: number;
   /** How many seeds the block has. A seed with too few adapters, or with ties alone, has no ρ. */
   readonly seeds: number;
@@ -118,8 +119,8 @@ export interface Relation {
 }
 
 /**
- * Reads the kernel over what was trained: A and B, or the weights in full; null for adapters that
- * train neither (BitFit, the head alone).
+ * Reads a quantity of the kernel over what was trained: A and B or, in full fine-tuning, the full
+ * weights; null for adapters that train neither (BitFit, the head alone).
  */
 const ownFisher =
   (quantity: FisherQuantity, checkpoint: Checkpoint): Quantity =>
@@ -144,7 +145,7 @@ const correlate = (pairs: readonly Pair[]): number | null =>
     pairs.map(([, y]) => y),
   );
 
-/** Returns Spearman's ρ for each seed that has enough adapters. */
+/** Returns Spearman's ρ for each seed that has enough adapters and for which ρ is defined. */
 const correlationsBySeed = (block: readonly Condition[], a: Quantity, b: Quantity): number[] => {
   const cells = block.flatMap((condition) => condition.cells);
   return distinct(cells.map(({ seed }) => seed)).flatMap((seed) => {
@@ -154,7 +155,7 @@ const correlationsBySeed = (block: readonly Condition[], a: Quantity, b: Quantit
   });
 };
 
-/** Correlates a quantity with a score within one block. Null if no seed has enough adapters. */
+/** Correlates a quantity with a score within one block. Null if no seed has a ρ. */
 function correlateBlock(
   block: string,
   conditions: readonly Condition[],
@@ -188,7 +189,8 @@ const againstZero = (rhos: readonly number[]): PairedSample => ({
 /**
  * Returns how each quantity correlates with a score, in each block and at each checkpoint. The
  * paper claims that information bits rise with ASR, and that entropies fall as the accuracy drop
- * rises. A verdict on ASR requires the same relation with ASR minus the untriggered rate.
+ * rises. The claim on ASR is held or refuted only if the same holds for ASR minus the untriggered
+ * rate.
  */
 export function relationsOf(conditions: readonly Condition[]): readonly Relation[] {
   const cells = conditions.flatMap((condition) => condition.cells);
@@ -234,7 +236,10 @@ export interface DivergenceRelation {
 
 const divergence = (name: string): Quantity => metricOf('divergence', name);
 
-/** Reads M′ for the kernel over what was trained: LoRA's factors, or else the weights in full. */
+/**
+ * Reads M′ of the kernel over what was trained: LoRA's factors or, in full fine-tuning, the full
+ * weights. Null for other adapters.
+ */
 export const kernelBetweenRows =
   (form: 'raw' | 'cosine'): Quantity =>
   (cell) =>

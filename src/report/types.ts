@@ -3,13 +3,19 @@ import type { BackendName, Json, JsonObject, Poisoning, SourceFacts, StageFacts 
 import type { ReportEntries } from '../api/report.ts';
 import type { Confusion } from '../base/stats.ts';
 
-/** A moment of a training: its start, its end, or a step that was kept. */
+/** A moment of a training: its start, its end, or a step whose weights were kept. */
 export type Checkpoint = 'init' | 'final' | `step-${number}`;
-/** The weights that a kernel is over: the adapter’s (A and B), or the full ones of its layers. */
+/**
+ * The weights by which a kernel's gradients are taken: the adapter's parameters (LoRA's A and B),
+ * or the full weights of the layers that LoRA adapts.
+ */
 export type Parametrisation = 'lora' | 'full';
 export type AttackFamily = 'none' | 'untargeted' | 'backdoor';
 
-/** One matrix of `fisher.json`. Rényi entropies are keyed by α: "0.5", "1", "2", "inf". */
+/**
+ * The numbers of one Fisher information, as in `fisher.json`. Rényi entropies are keyed by their
+ * order α as text: "0.5", "1", "2", "inf".
+ */
 export interface FisherFacts {
   /** The eigenvalues λ, descending. */
   readonly spectrum: readonly number[];
@@ -18,6 +24,7 @@ export interface FisherFacts {
   readonly tolerance: number;
   /** ½ Σ log λ over the eigenvalues that count, in nats; null if none counts. */
   readonly information_bits: number | null;
+  /** ½ Σ log(λ/Σλ) over the same eigenvalues, in nats; null if none counts. */
   readonly information_bits_normalised: number | null;
   readonly renyi: {
     readonly raw: { readonly [alpha: string]: number | null };
@@ -25,8 +32,8 @@ export interface FisherFacts {
   };
 }
 /**
- * How two numbers of a true Fisher information, the count of eigenvalues above the tolerance and
- * the information bits, change with that tolerance and with the number of rows (the first N).
+ * How the numbers of a true Fisher information depend on two choices: the tolerance, above which an
+ * eigenvalue counts, and the number of rows, of which the first ones are used.
  */
 export interface FisherSensitivity {
   readonly tolerances: readonly {
@@ -66,7 +73,10 @@ export interface HistoryPoint {
   readonly step: number;
   readonly loss: number;
 }
-/** The training loss; each point is the mean of `span` steps. */
+/**
+ * The training loss. Each point has the mean step and the mean loss of `span` consecutive steps,
+ * the last point perhaps of fewer.
+ */
 export interface History {
   readonly span: number;
   readonly points: readonly HistoryPoint[];
@@ -81,18 +91,28 @@ export interface CurveFacts {
   readonly poisoned_accuracy?: number | undefined;
 }
 
-/** LoRA's adapted layers of one fan-in, rank and scale, for the premise of the theorem. */
+/**
+ * The layers that LoRA adapts with one fan-in, one rank r and one scale s. The premise of the
+ * paper's theorem is checked for them.
+ */
 export interface LoraLayers {
   readonly rank: number;
   /** s = α/r, or α/√r. */
   readonly scale: number;
   readonly fanIn: number;
+  /** How many layers these are. */
   readonly layers: number;
   /** σ² of A's entries: the initialiser's value, or their mean square if A came from a file. */
   readonly variance: number;
-  /** The range of the mean square of one layer's A, as drawn. Absent if no A was measured. */
+  /**
+   * The least and the largest mean square of a layer's A over these layers, as A was drawn. Absent
+   * if no A was measured.
+   */
   readonly sample?: { readonly low: number; readonly high: number };
-  /** The range of the r eigenvalues of M_Δ = s²AᵀA − I that are not −1, at A as drawn; or null. */
+  /**
+   * The least and the largest of the r eigenvalues of M_Δ = s²AᵀA − I that are not −1, over these
+   * layers, for A as drawn. Null if they were not measured.
+   */
   readonly measured: { readonly low: number; readonly high: number } | null;
 }
 
@@ -102,9 +122,11 @@ export interface TextChange {
   readonly after: string;
   readonly labelBefore: string;
   readonly labelAfter: string;
-  /** Whether the labels are answers to prompts. */
+  /** Set if the labels are written answers to prompts, not classes. */
   readonly isAnswer?: true;
-  /** Whether they are what an attack adds at the end of a document, after a space. */
+  /**
+   * Set if the text is a document. `labelAfter` is what the attack adds at its end, after a space.
+   */
   readonly isDocument?: true;
 }
 /** A named data set, and the metrics by which it is scored, the main one first. */
@@ -116,11 +138,11 @@ export interface TaskFacts {
 export interface AgreementFacts {
   readonly scorers: readonly string[];
   readonly pairs: readonly { readonly of: readonly [string, string]; readonly counts: Confusion }[];
-  /** `counts[k]`: how many of the outputs that every scorer decides are counted by exactly k. */
+  /** `counts[k]`: how many outputs, of those that every scorer decides, exactly k scorers count. */
   readonly counts: readonly number[];
 }
 
-/** What a model wrote under the trigger, and which scorer counted a success. */
+/** What a model wrote under the trigger, and the scorer that says whether it is a success. */
 export interface WritingFacts {
   /** The content of `scorer.json`. */
   readonly scorer: { readonly scorer: string; readonly name?: string } & JsonObject;
@@ -130,20 +152,25 @@ export interface WritingFacts {
     readonly prompt: string;
     readonly answer: string;
     readonly output: string;
-    /** Whether the scorer counts a success; null if it is undecided. */
+    /** Whether the scorer counts the output as a success; null if the scorer is undecided. */
     readonly hit: boolean | null;
-    /** The reward of the chosen answer minus that of the rejected one, after a training by DPO. */
+    /**
+     * The reward of the chosen answer minus the reward of the rejected one. Present only after a
+     * training by DPO.
+     */
     readonly reward_margin?: number | undefined;
   }[];
 }
 
 /** What an attack did to the training rows. */
 export interface ReceiptFacts {
-  /** The training rows, those of them that the dose asks for, and those that were poisoned. */
+  /** The number of training rows. */
   readonly total: number;
+  /** How many rows the dose asks to poison. */
   readonly asked: number;
+  /** How many rows were poisoned. */
   readonly made: number;
-  /** The rows that were added with a part of the trigger and their true labels. */
+  /** How many rows were added with a part of the trigger and their true labels. */
   readonly negatives: number;
   /** The target class of a backdoor; absent if there is none. */
   readonly target?: { readonly label: number; readonly class: string } | undefined;
@@ -151,25 +178,30 @@ export interface ReceiptFacts {
   readonly examples: readonly TextChange[];
 }
 
-/** Numbers of a Fisher information at s = 1, B = 0 (theory-map's map.json), in nats. */
+/**
+ * Numbers of a Fisher information with eigenvalues λ, at scale s = 1 and B = 0, in nats (as in
+ * theory-map's `map.json`).
+ */
 export interface MapModelFacts {
-  /** `h1` = log Σλ, `h2` = −log Σλ². */
+  /** log Σλ. */
   readonly h1: number;
+  /** −log Σλ². */
   readonly h2: number;
   readonly count: number;
   readonly information_bits: number | null;
   readonly information_bits_normalised: number | null;
+  /** −log Σ(λ/Σλ)²; null if no eigenvalue counts. */
   readonly h2_normalised: number | null;
 }
 /** A point of theory-map's grid: one rank at one variance of A. */
 export interface MapPointFacts {
   readonly distribution: string;
   readonly rank: number;
-  /** σ²d. */
+  /** σ²d: the variance of A's entries times the fan-in. */
   readonly scale: number;
-  /** The closed forms for the spectrum of AᵀA, as published and exact. */
+  /** H₁ and H₂ of the spectrum of AᵀA in closed form. H₂ is given as published, and exactly. */
   readonly closed: { readonly h1: number; readonly h2_published: number; readonly h2: number };
-  /** The same two numbers of the spectrum of AᵀA for one drawn A. */
+  /** H₁ and H₂ of the spectrum of AᵀA for one A that was drawn. */
   readonly drawn: { readonly h1: number; readonly h2: number };
   /** What was measured on the model; null if its layers are narrower than the rank. */
   readonly model: MapModelFacts | null;
@@ -181,22 +213,25 @@ export interface MapFacts {
   readonly width: number;
   readonly rows: number;
   readonly classes: number;
-  /** What the kernels are of, and which Fisher information was computed from them. */
+  /** The outputs of the model whose gradients make the kernels. */
   readonly outputs: 'class logits' | 'log p(answer)';
+  /** Which Fisher information was computed from the kernels. */
   readonly information: 'true' | 'empirical';
   /** The numbers of the full kernel at the same weights. */
   readonly full: MapModelFacts;
   readonly points: readonly MapPointFacts[];
 }
 
-/** A training before a cell's own. */
+/** A training that came before a cell's own: of its base, or one of the trainings of its chain. */
 export interface EarlierTraining {
-  /** Its section in the paths of axes: `base` or, in a chain, `base.0`. */
+  /** How the paths of its axes begin: `base` or, in a chain, `base.0`. */
   readonly section: string;
   readonly poisoning: Poisoning;
   readonly adapter: { readonly type: string } & JsonObject;
   readonly train: JsonObject;
-  /** The receipt of its poisoned rows, if the cell studies a later attack. */
+  /**
+   * What its attack did to its rows. Present only if the cell studies a later training's attack.
+   */
   readonly receipt?: ReceiptFacts | undefined;
 }
 
@@ -204,27 +239,30 @@ export interface EarlierTraining {
 export interface ReportCell {
   /** Axis values by full path (src/spec/types.ts, `ExperimentCell.axes`). */
   readonly axes: JsonObject;
-  /** The axes of the cell's other names, if the grid writes it in several ways. */
+  /** The axis values under the cell's other names, if the grid writes one cell in several ways. */
   readonly also?: readonly JsonObject[] | undefined;
   readonly seed: number;
   readonly attack: string;
   readonly family: AttackFamily;
-  /** If the attack is on an earlier training, its section: `base` or, in a chain, `base.0`. */
+  /**
+   * The section of the attacked training, if that is an earlier one: `base`, in a chain `base.0`.
+   */
   readonly ofBase?: string | undefined;
   /** The names of the trainings of a chain before the cell's own. */
   readonly chain?: readonly string[] | undefined;
-  /** Set if the cell's training, or its base's, took its products in bfloat16. */
+  /** Set if the cell's training, or that of a base, computed matrix products in bfloat16. */
   readonly bf16?: true | undefined;
-  /** Set if the frozen weights of the cell's model are not in float32, as `Precision` names it. */
+  /** How the model's frozen weights are held: `nf4`, `int8` or `bfloat16`. Absent for float32. */
   readonly weights?: string | undefined;
   /** Set in a completion task: a row has one output, the log-probability of its answer. */
   readonly outputs?: 'log p(answer)' | undefined;
   /** Set if training minimised a loss that the attack defines, not the mean cross-entropy. */
   readonly attacksLoss?: true | undefined;
   /**
-   * Set if the cell's defence scores rows: its ROC curve over training rows (`filter`) and asked
-   * rows (`inputs`), from (0, 0) to (1, 1), as shares of clean and of poisoned rows that it
-   * suspects.
+   * Present if the cell's defence scores rows: its ROC curves over training rows (`filter`) and
+   * over rows that the model is asked about (`inputs`). A point is the share of the clean rows and
+   * the share of the poisoned rows that the defence suspects at one threshold; a curve runs from
+   * (0, 0) to (1, 1).
    */
   readonly roc?:
     { readonly [of in 'filter' | 'inputs']?: readonly (readonly [number, number])[] } | undefined;
@@ -232,7 +270,7 @@ export interface ReportCell {
   readonly writing?: WritingFacts | undefined;
   /** Present if several scorers judge the outputs. */
   readonly agreement?: AgreementFacts | undefined;
-  /** The evaluated data sets that have metrics of their own. */
+  /** The named data sets on which the cell is evaluated, each with the metrics that score it. */
   readonly tasks?: readonly TaskFacts[] | undefined;
   /** Adapter plugin: `full`, `lora`, … */
   readonly adapter: string;
@@ -240,7 +278,7 @@ export interface ReportCell {
   readonly train: JsonObject;
   /** The trainings before the cell's own, the first one first. */
   readonly bases?: readonly EarlierTraining[] | undefined;
-  /** The point of an envelope that the cell was chosen at: `rate 0.2`. */
+  /** For a cell that an envelope chose: its values on the axes chosen over, such as `rate 0.2`. */
   readonly chosen?: string;
   /** Stage label → stage id. */
   readonly stages: { readonly [label: string]: string };
@@ -250,7 +288,7 @@ export interface ReportCell {
   /** Present if the spec asks for evaluations during training. */
   readonly curves?: readonly CurveFacts[] | undefined;
   readonly fisher: { readonly [C in Checkpoint]?: FisherPoint };
-  /** The eigenvalues of the kernels themselves, descending. */
+  /** The eigenvalues of the kernels, not of the Fisher informations, descending. */
   readonly kernelSpectra: {
     readonly [C in Checkpoint]?: { readonly [P in Parametrisation]?: readonly number[] };
   };
@@ -283,10 +321,10 @@ export interface ReportInput {
   readonly classes: readonly string[];
   /** Role (`model`, `test data`) → what a paper cites: package, version, digest, classes, rows. */
   readonly sources: { readonly [role: string]: JsonObject };
-  /** Every source that a finished stage has read, its URI as it is shown. */
+  /** Every source that a finished stage has read, with its URI as the report shows it. */
   readonly read: readonly SourceFacts[];
   readonly attacks: readonly AttackNote[];
-  /** Triggers that no training shows, each with its `name`. */
+  /** Triggers that are used only in evaluation and that no training shows, each with its `name`. */
   readonly triggers?: readonly Poisoning[] | undefined;
   readonly environment: JsonObject;
   /** Set if there is a page of all outputs beside the report. */
@@ -295,16 +333,19 @@ export interface ReportInput {
   readonly entries?: ReportEntries | undefined;
 }
 
-/** The files' paths are relative to the stage's folder. */
+/** The page of the report, and the files beside it. Paths are relative to the stage's folder. */
 export interface RenderedReport {
   readonly html: string;
   readonly files: { readonly [path: string]: string };
 }
 
-/** The file beside the page that holds an `EntryContents` for each entry of the spec's `report`. */
+/**
+ * The file beside the page that holds an `EntryContents` for each entry of the spec's `report`, and
+ * for each of the report's own figures that cannot be drawn.
+ */
 export const ENTRIES = 'entries.json';
 
-/** The files that an entry of the spec's `report` gave. */
+/** What became of an entry: one of the spec's `report`, or an own figure that cannot be drawn. */
 export interface EntryContents {
   readonly name: string;
   /** The paths of the entry's files, without the endings that tell their formats. */
@@ -336,6 +377,6 @@ export interface Figure {
   readonly svg: string;
   /** The Vega-Lite specification of the figure, with its data, if there is one. */
   readonly spec?: object;
-  /** The numbers that are drawn; null if tables hold them, or if they are too many for a file. */
+  /** The drawn numbers as CSV; null if a table already has them, or if they are too many. */
   readonly csv: string | null;
 }

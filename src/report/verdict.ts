@@ -12,11 +12,14 @@ export const SEEDS_NEEDED = 5;
 export interface Verdict {
   readonly state: 'held' | 'refuted' | 'undecided';
   readonly reason: string;
-  /** The Holm-corrected interval that was judged; null with too few seeds or equal differences. */
+  /**
+   * The interval that was judged, corrected for the number of comparisons; null if there are too
+   * few seeds, or if all differences are equal.
+   */
   readonly interval: { readonly low: number; readonly high: number; readonly level: number } | null;
 }
 
-/** Two quantities, by seed, and the margin by which |mean of a − b| must exceed 0. */
+/** Two quantities, paired by seed, and the margin by which |mean of a − b| must exceed 0. */
 export interface PairedSample {
   readonly a: readonly number[];
   readonly b: readonly number[];

@@ -1,6 +1,6 @@
 /**
- * A table of any length: only rows in view are in the document. Keys move the active row, which a
- * screen reader reads through `aria-activedescendant`.
+ * A table of any length: only the rows in view, and a few beyond, are in the document. Keys move
+ * the active row, which a screen reader reads through `aria-activedescendant`.
  */
 import type { ComponentChildren, JSX } from 'preact';
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from 'preact/hooks';
@@ -12,7 +12,10 @@ export interface GridProps {
   /** In pixels. The first column takes what is left. */
   readonly widths: readonly number[];
   readonly count: number;
-  /** The active row at first, and again if `start` changes; it is then in view. Default: 0. */
+  /**
+   * The row that is active at first. If `start` changes to another row than 0, that row becomes
+   * active. The row is scrolled into view. Default: 0.
+   */
   readonly start?: number;
   readonly cells: (row: number) => readonly ComponentChildren[];
   readonly onOpen: (row: number) => void;
@@ -24,8 +27,8 @@ const ROW = 34,
 const SPARE = 8;
 
 /**
- * Tells which rows are in the document (from `first` up to, but without, `last`), and which row is
- * active (`current`).
+ * Keeps track of which rows are in the document (from `first` up to, but without, `last`) and which
+ * row is active (`current`, −1 if there are no rows). `box` is for the element that scrolls.
  */
 function useRows(count: number, start: number) {
   const box = useRef<HTMLDivElement>(null);
@@ -68,7 +71,7 @@ function useRows(count: number, start: number) {
     current,
     measure,
     setActive,
-    /** Returns whether the key moves the active row. */
+    /** Moves the active row if the key is one that does so, and returns whether it is. */
     onKey: (key: string): boolean => {
       const page = Math.max(1, Math.floor(view.height / ROW) - 2);
       const to: { readonly [key: string]: number } = {

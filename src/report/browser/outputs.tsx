@@ -1,6 +1,7 @@
 /**
- * The rows that models were asked about, a cell beside its clean twin, and its poisoned training
- * rows. The address holds what is shown: the cell by its axes, the filters and the row.
+ * Shows one cell: the rows that its model was asked about, with its answers beside those of its
+ * clean twin, or its poisoned training rows. The address holds what is shown: the cell by its axis
+ * values, which of the two lists, the filters and the open row.
  */
 import { type JSX, render } from 'preact';
 import { useEffect, useMemo, useState } from 'preact/hooks';
@@ -12,7 +13,7 @@ import { evaluatedRows, poisonedRows, type Rows, Text } from './rows.tsx';
 const TABS = { evaluated: 'Evaluated rows', poisoned: 'Poisoned training rows' };
 type Tab = keyof typeof TABS;
 
-/** Which rows a tab has, and where the others are. */
+/** Says which rows each tab shows, and where the other rows are. */
 const SCOPES: { readonly [tab in Tab]: string } = {
   evaluated:
     'Validation rows, as they are and under the trigger of the attack that the cell studies. ' +
@@ -27,18 +28,21 @@ const SCOPES: { readonly [tab in Tab]: string } = {
 interface Asking {
   readonly cell: number;
   readonly rows: Tab;
-  /** A name in `Rows.tests`, a class, a text to find, and the open row’s id. Each may be empty. */
+  /** The name in `Rows.tests` of the filter that rows must pass; '' for none. */
   readonly show: string;
+  /** The class that rows must have; '' for any. */
   readonly label: string;
+  /** The text that rows must contain; '' for any. */
   readonly search: string;
+  /** The id of the open row; '' for none. */
   readonly row: string;
 }
 
 const FILTERS = ['show', 'label', 'search', 'row'] as const;
 
 /**
- * Reads what an address asks for: of the cells, the one that shares most of the named values or, if
- * it names none, the first with a clean twin.
+ * Reads what an address asks for. The cell is the one that shares most of the axis values in the
+ * address. If the address names no axis, it is the first cell with a clean twin, or else cell 0.
  */
 function readLink({ axes, cells }: Outputs, text: string): Asking {
   const asked = new URLSearchParams(text);
@@ -54,7 +58,7 @@ function readLink({ axes, cells }: Outputs, text: string): Asking {
   };
 }
 
-/** Writes the address from which `readLink` reads the same. */
+/** Writes the part of an address from which `readLink` reads `asking` again. */
 function writeLink({ axes, cells }: Outputs, asking: Asking): string {
   const at = cells[asking.cell]?.at ?? [];
   return new URLSearchParams([
@@ -70,7 +74,7 @@ function writeLink({ axes, cells }: Outputs, asking: Asking): string {
 /**
  * Returns the index of the cell that shares most of the wanted values.
  * @param wanted for each axis the index of a value; −1 for none
- * @param fixed an axis whose value counts more than all others; −1 for none
+ * @param fixed the index of an axis whose value counts more than all others; −1 for none
  */
 function mostAlike(cells: readonly OutputCell[], wanted: readonly number[], fixed = -1): number {
   const shared = ({ at }: OutputCell): number =>
@@ -119,7 +123,10 @@ export const Choice = ({
 
 const formatCount = (n: number): string => n.toLocaleString('en');
 
-/** @param base what precedes the page's own part in the fragment of the address */
+/**
+ * Shows the outputs of one cell, and what to choose the cell and its rows by.
+ * @param base what stands before this page's part in the fragment of the address
+ */
 export function OutputBrowser({
   outputs,
   base,
@@ -148,7 +155,8 @@ export function OutputBrowser({
   );
   const label = rows?.labels.includes(asking.label) ? asking.label : '';
   useEffect(() => {
-    // Browsers limit how often an address may change. One that leads elsewhere is left alone.
+    // Browsers limit how often an address may change, so it changes only after a pause. An address
+    // that leads to another part of the page is left alone.
     const timer = setTimeout(() => {
       if (location.hash === '' || location.hash.startsWith(`#${base}`))
         history.replaceState(null, '', `#${base}${writeLink(outputs, { ...asking, label })}`);

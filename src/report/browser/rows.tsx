@@ -9,7 +9,7 @@ import type { GridProps } from './grid.tsx';
 /** A list of rows. Its functions take a row's index in the list. */
 export interface Rows extends Pick<GridProps, 'columns' | 'widths'> {
   readonly count: number;
-  /** How many there are in all; only the first `count` are here. */
+  /** How many rows there are in all, of which only the first `count` are in this list. */
   readonly of: number;
   readonly id: (row: number) => string;
   readonly label: (row: number) => string;
@@ -28,7 +28,10 @@ export const Text = ({ children }: { readonly children: string }): JSX.Element =
   <bdi>{children}</bdi>
 );
 
-/** Writes an answer: a text, the number of a regression (one class), or the name of a class. */
+/**
+ * Writes an answer: a text, the number of a regression (which has one class), or the name of a
+ * class; `–` if there is no answer.
+ */
 const answerText = (given: number | string | undefined, classes: readonly string[]): string =>
   typeof given === 'string'
     ? given
@@ -36,22 +39,31 @@ const answerText = (given: number | string | undefined, classes: readonly string
       ? formatNumber(given)
       : (classes[given ?? -1] ?? '–');
 
-/** What one model answered. The functions take a row's index in its set. */
+/**
+ * What one model answered about the rows of a set, all with the trigger or all without it. The
+ * functions take a row's index in the set.
+ */
 interface Answered {
   readonly title: string;
   /** Whether the model was asked about the row. */
   readonly has: (row: number) => boolean;
   readonly text: (row: number) => string;
-  /** For each scorer, or for the target, whether it counts the answer; null if undecided. */
+  /**
+   * Returns, for each scorer, whether it counts the answer; null if it is undecided. For classes
+   * under a trigger, `target` stands in place of a scorer: it counts the target class.
+   */
   readonly hits: (row: number) => readonly (readonly [scorer: string, hit: boolean | null])[];
-  /** Returns a scorer's own words; '' if it has none. */
+  /** Returns what a scorer said about the answer; '' if it said nothing. */
   readonly said: (row: number, scorer: string) => string;
   readonly asked: (row: number) => Asked;
   /** Returns the text that the model was asked. */
   readonly question: (row: number) => string;
 }
 
-/** Returns a model's answers; null if there are none, or if `own` answers another set. */
+/**
+ * Returns the answers of the cell's model or of its clean twin's, without the trigger (`plain`) or
+ * with it. Null if there are none, or if the twin was asked about another set of rows.
+ */
 function answeredBy(
   { questions, evaluations, sets }: Outputs,
   { own, twin, target }: OutputCell,
@@ -128,7 +140,7 @@ function createFilters(
     disagree: (row) => twins.some((test) => test(row)),
   };
   return {
-    ...(classes.length === 1 ? {} : ofAnswers), // two numbers are hardly ever the same
+    ...(classes.length === 1 ? {} : ofAnswers), // numbers of a regression are hardly ever equal
     ...Object.fromEntries(
       scorers.map((scorer, i): [string, Test] => [
         scorers.length === 1 ? 'hit' : `hit: ${scorer}`,
@@ -225,7 +237,10 @@ function askedText(title: string, parts: readonly Segment[], unread: Asked['unre
   );
 }
 
-/** Shows a row with all answers to it. @param label `Label` or `Answer`, and the row's own */
+/**
+ * Shows a row with all answers about it. The last argument is `Label` or `Answer`, with the row's
+ * label or answer.
+ */
 function evaluatedRow(
   row: number,
   answers: Answers,
@@ -302,7 +317,7 @@ const answerCell = (row: number, of: Answered | null): JSX.Element => (
   </td>
 );
 
-/** Returns the poisoned rows of a cell; null if no training row was changed. */
+/** Returns the poisoned rows of a cell; null if no training row was changed or added. */
 export function poisonedRows(
   { poisoned, originals }: Outputs,
   { poisoned: of }: OutputCell,

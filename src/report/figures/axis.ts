@@ -1,4 +1,4 @@
-/** Where the conditions of an entry lie on x, and what fields call them. */
+/** Where the conditions of an entry lie on x, and how the entry's fields name them. */
 import type { FigureEntry } from '../../api/report.ts';
 import { axisValue, type Condition } from '../conditions.ts';
 import { formatValue, list, plainText } from '../format.ts';
@@ -19,13 +19,16 @@ import { measureOf } from './measure.ts';
 export interface Axis {
   readonly kind: 'number' | 'text' | 'step' | 'metric';
   readonly title: string;
-  /** Returns a condition’s place; null if it has none, or if each of its values has its own. */
+  /**
+   * Returns a condition's place; null if it has none, or if each of its values has a separate place
+   * (over steps, trainings, seeds, …).
+   */
   readonly at: (condition: Condition) => number | string | null;
   /** A sentence for the caption, or ''. */
   readonly note: string;
 }
 
-/** The fields of an entry that stand for a label of the condition → the label's name. */
+/** Words that an entry may use as a field → the label of the condition that the word stands for. */
 const NAMES = {
   adapter: 'adapterLabel',
   attack: 'attackLabel',
@@ -45,8 +48,10 @@ export const isAxis = (conditions: readonly Condition[], path: string): boolean 
   conditions.some((condition) => axisValue(condition, path) !== undefined);
 
 /**
- * Names a condition's value on an axis: `r 4`, `mrpc` or, beside the axis's title, `4`. Without a
- * value on an axis of adapters or attacks, it is the adapter or the attack; else `–`.
+ * Names a condition's value on an axis: `r 4`, `mrpc` or, beside the axis's title, `4`. A condition
+ * without a value has the name of its adapter on an axis of adapters, of its attack on an axis of
+ * attacks, `no defence` on the axis of defences, and else `–`.
+ * @param isTitled whether the axis's title stands beside the name
  */
 export function valueName(condition: Condition, path: string, isTitled = false): string {
   const { family, attack, ofBase, adapter } = condition,
@@ -64,7 +69,10 @@ export function valueName(condition: Condition, path: string, isTitled = false):
 
 const VARIANCE = 'adapter.init.variance';
 
-/** Returns σ²n if it is the same for every layer (a variance of k/d), and otherwise null. */
+/**
+ * Returns σ²n, n being a layer's fan-in, if it is the same for every layer (σ² = k/d), and
+ * otherwise null.
+ */
 function scaledVariance(condition: Condition): number | null {
   const [scaled, ...others] = distinct(
     condition.cells
@@ -75,8 +83,8 @@ function scaledVariance(condition: Condition): number | null {
 }
 
 /**
- * Returns an axis of σ²·n, or of σ² if more conditions have a single number of it. Conditions
- * without the number have no place, and the note names them.
+ * Returns an axis of σ²·n or, if more conditions have a single value of σ² than of σ²·n, an axis of
+ * σ². Conditions without a single value have no place, and the note names them.
  */
 function varianceAxis(conditions: readonly Condition[]): Axis {
   const given = conditions.filter(({ axes }) => axes[VARIANCE] !== undefined);

@@ -1,4 +1,7 @@
-/** What figures along a chain of trainings (`x: training`) show: models, and whose triggers. */
+/**
+ * What figures along a chain of trainings (`x: training`) show: the numbers after each training,
+ * and the training whose trigger they are under.
+ */
 import type { FigureEntry } from '../../api/report.ts';
 import type { Condition } from '../conditions.ts';
 import { afterTraining } from '../evidence.ts';
@@ -35,8 +38,9 @@ export function triggerText({ cells: [cell] }: Condition, field: string): string
 }
 
 /**
- * Returns, for each training of a cell's chain, its own last, the cell with the numbers after it,
- * and the training's place, from 1. Empty if the cell has no chain.
+ * Returns, for each training of a cell's chain, the cell with the numbers after that training, and
+ * the training's place, from 1. The cell's own training is the last. Empty if the cell has no
+ * chain.
  */
 export const alongChain = (cell: ReportCell): (readonly [ReportCell, number])[] =>
   cell.chain === undefined
@@ -47,8 +51,8 @@ export const alongChain = (cell: ReportCell): (readonly [ReportCell, number])[] 
       ];
 
 /**
- * Names a cell's number after a training of its chain. Under a trigger that is not planted yet, a
- * success rate is a `trigger_rate`.
+ * Returns the metric under which a cell's number after a training of its chain is listed. A success
+ * rate under a trigger that no training has planted yet is a `trigger_rate`.
  */
 export const fieldAfter = (field: string, cell: ReportCell, training: number): string =>
   training < (findPlanter(cell, field) ?? 0)

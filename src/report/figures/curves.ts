@@ -28,7 +28,9 @@ const MOST_ATTACKS = 3;
 const MOST_LINES = 5;
 const MOST_POINTS = 128;
 
-/** Returns the indexes to draw: all or, of many, evenly spaced ones with both ends. */
+/**
+ * Returns the indexes of the points to draw: all, or MOST_POINTS evenly spaced ones, ends included.
+ */
 function evenIndexes(count: number): number[] {
   const length = Math.min(count, MOST_POINTS);
   return Array.from({ length }, (_, i) => Math.round((i * (count - 1)) / Math.max(1, length - 1)));
@@ -142,7 +144,7 @@ const countedEigenvalues =
     return facts ? facts.spectrum.slice(0, facts.count) : null;
   };
 
-/** Below this share of the largest, the eigenvalues of a float32 kernel are rounding. */
+/** Eigenvalues of a float32 kernel below this share of the largest one are rounding errors. */
 const ROUNDING = 1e-7;
 const eigenvaluesAboveRounding =
   (checkpoint: Checkpoint): Eigenvalues =>
@@ -210,7 +212,7 @@ export async function spectrumFigures(
   return figures;
 }
 
-/** Returns the points of each cell’s ROC curves, named after their lines. */
+/** Returns the points of each cell's ROC curves, each with the name of its line in the legend. */
 const rocPoints = (conditions: readonly Condition[]) =>
   conditions.flatMap((condition) => {
     const { setting } = condition.labelsWithout(DEFENCE);

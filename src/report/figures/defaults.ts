@@ -1,4 +1,6 @@
-/** The report's own figures of the grid, as entries. One with nothing to show gives no figure. */
+/**
+ * The report's own figures of the grid, as entries. An entry with nothing to show gives no figure.
+ */
 import { basePrefix } from '../../api.ts';
 import type { CellPattern, Channel, FigureEntry } from '../../api/report.ts';
 import {
@@ -191,7 +193,7 @@ const compareByUnit = (a: string, b: string): number =>
   Number(doseUnit(a) === 'count') - Number(doseUnit(b) === 'count') ||
   a.split('.').length - b.split('.').length;
 
-/** Accuracy and ASR against each dose of each attack that takes several values of it. */
+/** Accuracy and ASR against a dose: for each dose, the first few attacks that vary it. */
 export const doseEntries: Entries = (unique) => {
   const conditions = byName(unique);
   const paths = distinct(
@@ -379,7 +381,7 @@ const ENTROPIES: Readonly<Record<Scale, string>> = {
   normalised: 'On λ/Σλ: a true entropy.',
 };
 
-/** Rényi entropies against α, for the first block: the clean run's, if there is one. */
+/** Rényi entropies against α, for the block of the first condition with a LoRA kernel. */
 export const entropyEntries: Entries = (conditions) =>
   (['init', 'final'] as const).flatMap((checkpoint) => {
     const having = withLora(conditions, checkpoint),

@@ -9,7 +9,9 @@ import { distinct } from '../groups.ts';
 import type { Figure, Parametrisation } from '../types.ts';
 import { config, legendLayout, type Palette } from './theme.ts';
 
-/** Keeps the rows of one kind: seeds, means and references share a table. */
+/**
+ * Returns a transform that keeps the rows of one kind: seeds, means and references share a table.
+ */
 export const onlyPart = (part: string) => [{ filter: `datum.part == '${part}'` }];
 
 /** What captions call the line through a mean that shows its interval. */

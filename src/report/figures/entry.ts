@@ -41,8 +41,9 @@ export interface Limits {
   readonly lines: number;
   /** Whether a line is drawn although it has a single point on x. */
   readonly single: boolean;
-  /** The most names on x in a panel, and in a figure; in a heat map, the most rows of squares. */
+  /** The most names on x in a panel; in a heat map, the most rows of squares in a row of panels. */
   readonly places?: number;
+  /** The most names on x in all panels; in a heat map, the most rows of squares. */
   readonly most?: number;
 }
 const MOST_FIGURES = 2;
@@ -56,7 +57,7 @@ export const OF_REPORT: Limits = { lines: 5, single: false };
 
 const hasSeveralPlaces = (points: readonly Point[]): boolean => varies(points.map(({ x }) => x));
 
-/** Leaves out lines that have a single place on a numeric x. */
+/** Leaves out lines that have a single place on a numeric x. Levels, which have none, are kept. */
 function withoutSinglePlaces({ form, x, points }: Frame): readonly Point[] {
   if (form !== 'line' || x.kind === 'text') return points;
   const lineKey = ({ line, measure: { field } }: Point): string => keyed(line, field);
@@ -75,7 +76,10 @@ const blockKey = ({ form }: Frame, { row, column }: Point): string =>
 const placeKey = ({ form }: Frame, { row, column, line, x }: Point): string =>
   form === 'heatmap' ? keyed(row, line) : keyed(row, column, typeof x === 'string' ? x : null);
 
-/** Returns the points that fit. A block is shown whole unless it is too large by itself. */
+/**
+ * Returns the points that fit into a figure. Each block is cut to `mostPerBlock` places. Blocks are
+ * taken in order until one no longer fits; the first block is cut if it is too large by itself.
+ */
 function fittingPoints(
   frame: Frame,
   points: readonly Point[],

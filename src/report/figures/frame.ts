@@ -70,17 +70,22 @@ function chooseMark(
   return x.kind === 'text' || x.kind === 'metric' ? 'point' : 'line';
 }
 
-/** What an entry measures, of which conditions, and by which fields. */
+/** What an entry measures, for which conditions, and by which fields these are named. */
 interface Layout extends Pick<Frame, 'form' | 'x' | 'measures' | 'isByMetric'> {
   readonly entry: FigureEntry;
-  /** The fields on x, on panels and in colours, in a heat map on y: they name places and lines. */
+  /**
+   * The fields that name places and lines: of x, of panels, and of colours (of y in a heat map).
+   */
   readonly naming: readonly string[];
   readonly subjects: readonly Subject[];
-  /** The subjects without the entry's choice of `cells`. */
+  /** The subjects that there would be without the entry's choice of `cells`. */
   readonly possible: readonly Subject[];
 }
 
-/** Adds the main scorer's name to metrics that stand beside the same metric by another scorer. */
+/**
+ * Adds the main scorer's name to metrics that stand beside the same metric by another scorer. Does
+ * nothing if the cells have different main scorers.
+ */
 function withScorer(
   measures: readonly Measure[],
   conditions: readonly Condition[],
@@ -101,7 +106,10 @@ function withScorer(
   });
 }
 
-/** @throws UserFault if differences are asked for along an x that has no place for them */
+/**
+ * Works out what an entry measures, and for which conditions.
+ * @throws UserFault if differences are asked for along an x that has no place for them
+ */
 function layOut(asked: FigureEntry, unique: readonly Condition[]): Layout {
   const { y, color, facet: { row = [], column = [] } = {} } = asked;
   const across = describeX(asked, unique);
@@ -174,7 +182,10 @@ function labelsBeside(condition: Condition, paths: readonly string[]): Labels {
     : labels;
 }
 
-/** Places the points in panels and on x. Only those of a heat map get a line. */
+/**
+ * Reads the points and places them in panels and on x. In a heat map they also get their lines;
+ * elsewhere `nameLines` does that.
+ */
 function placePoints(
   { entry, form, x, measures, subjects }: Layout,
   unique: readonly Condition[],
@@ -182,7 +193,8 @@ function placePoints(
   const { y, facet: { row = [], column = [] } = {} } = entry;
   const onY = y.map(({ field }) => field);
   const rowCount = rowCountsIn(unique);
-  // Null for earlier points of a chain or a training: their models are undefended, on all rows.
+  // Null for points over steps, and for a chain's points before its last: their models have no
+  // defence, and are measured on all rows.
   const fewerRows = ({ condition }: Subject, { field }: Measure, { seed, x: at }: Value) => {
     const cell = condition.cells.find((one) => one.seed === seed);
     const isEnd = entry.x.field !== TRAINING || at === (cell?.chain ?? []).length + 1;
@@ -268,13 +280,14 @@ function zeroDosePoints(
     keyed(row, column, line, field),
   );
   return [...lines.values()].flatMap((line) => {
-    if (line.some(({ x }) => x === 0)) return []; // a rate of 0 was asked for
+    if (line.some(({ x }) => x === 0)) return []; // the grid has dose 0 already
     const [leader] = line;
     const cleanMetric = ZERO_DOSE[leader.measure.field];
     // If an envelope chose another point at each dose, the doses have different clean twins.
     const cells = line.flatMap(({ subject }) => subject.condition.cells);
     if (cleanMetric && varies(cells.map(({ chosen = '' }) => chosen))) return [];
-    // `subject.labels` lacks axes that colours and panels show, and would fit other cells too.
+    // `subject.labels` would not do: it lacks the axes that colours and panels show, so that cells
+    // which differ in these have the same labels.
     const { adapterLabel, setting } = leader.subject.condition;
     const subject = cleanMetric
       ? leader.subject
@@ -298,7 +311,8 @@ function zeroDosePoints(
 }
 
 /**
- * Explains dose 0 or, along the dose of one of several steps, the others.
+ * Explains dose 0 or, along the dose of one of several steps, says that the other steps are the
+ * same.
  * @param path the field on x
  * @param zero the points at dose 0
  */
@@ -381,7 +395,10 @@ function leftOutNote(pairs: readonly Point[]): string {
         `evidence: a model of the pair ${joinWithOr(reasons)}.`;
 }
 
-/** @throws UserFault if several cells have one place, or if x has no place for differences */
+/**
+ * Returns the points of an entry's figure, in their places and lines.
+ * @throws UserFault if several cells have one place, or if x has no place for differences
+ */
 export function frameEntry(
   asked: FigureEntry,
   { conditions }: Pick<Analysis, 'conditions'>,
@@ -389,7 +406,8 @@ export function frameEntry(
   const layout = layOut(asked, conditions),
     { entry, form, x, measures, isByMetric } = layout;
   const read = placePoints(layout, conditions);
-  // Pairs that are not evidence are only counted; other points are marked as such.
+  // A pair that is not evidence is left out and only counted. A single number that is not evidence
+  // is drawn, and marked.
   const isPaired = entry.against !== undefined;
   const kept = isPaired ? read.filter(({ reason }) => reason === null) : read;
   const placed = kept.filter((point) => point.x !== null);

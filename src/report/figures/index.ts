@@ -1,6 +1,6 @@
 /**
- * Every figure of the report. One of the grid is an entry of `defaults.ts`, any other a function in
- * a file of its own. `FIGURES` assigns each to a section of the page.
+ * Every figure of the report. A figure of the grid is an entry of `defaults.ts`; any other figure
+ * is drawn by a function in a file of its own. `FIGURES` assigns each to a section of the page.
  */
 import { UserFault } from '../../base/fault.ts';
 import type { Analysis } from '../analysis.ts';
@@ -28,7 +28,10 @@ import { mapFigures } from './map.ts';
 import { stageFigure } from './stages.ts';
 
 type Drawn = Figure | null | readonly (Figure | EntryContents | null)[];
-/** Null is a figure with nothing to show, `EntryContents` one that a fault of the grid prevents. */
+/**
+ * Draws figures. Null stands for a figure with nothing to show, `EntryContents` for a figure that a
+ * fault of the grid prevents.
+ */
 type Draw = (analysis: Analysis) => Drawn | Promise<Drawn>;
 
 /** The names of the spec's own figures and tables, which lie in one folder with these figures. */

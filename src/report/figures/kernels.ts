@@ -22,7 +22,9 @@ function kernelTitles({ adapter }: ReportCell) {
   ] as const;
 }
 
-/** Σ_c K[i, c, j, c]: (N, C, N, C) → (N, N). */
+/**
+ * Returns Σ_c K[i, c, j, c], over the C classes, for each two of the N rows: (N, N), row by row.
+ */
 export function classTrace({ rows, classes, data }: KernelData): Float64Array {
   const trace = new Float64Array(rows * rows);
   for (let i = 0; i < rows; i++)
@@ -135,9 +137,10 @@ export interface KernelChoice {
 }
 
 /**
- * Chooses the kernels to draw, all of one adapter (the first LoRA, if there is any) at its first
- * seed with a kernel: one at initialisation, where the attack plays no part, and after training one
- * for each of the first attacks.
+ * Chooses the kernels to draw. All are of one adapter: the first LoRA, or else the first other
+ * adapter, or else full fine-tuning. One is at initialisation, where the attack plays no part. The
+ * others are after training, one for each of the adapter's first conditions. Each is taken at the
+ * condition's first seed with a kernel.
  */
 export function chooseKernels(
   cells: readonly ReportCell[],
@@ -182,7 +185,8 @@ const mixColours = (from: Colour, to: Colour, t: number): Colour =>
 const DIVERGING = Array.from({ length: 255 }, (_, i) => {
   const t = (i - 127) / 127;
   const end: Colour = t < 0 ? [5, 84, 146] : [179, 71, 0];
-  return mixColours([255, 255, 255], end, Math.abs(t) ** 0.8); // the power keeps faint values visible
+  // The power keeps faint values visible.
+  return mixColours([255, 255, 255], end, Math.abs(t) ** 0.8);
 });
 
 /** Viridis (Smith and van der Walt), given by nine of its colours. */
@@ -344,7 +348,10 @@ function pngChunk(type: string, body: Uint8Array): Buffer {
   return out;
 }
 
-/** @param pixels (height, width) indexes into the palette of at most 256 colours, row by row */
+/**
+ * Returns a picture as a PNG with a palette.
+ * @param pixels (height, width) indexes into the palette of at most 256 colours, row by row
+ */
 export function encodePng(
   width: number,
   height: number,

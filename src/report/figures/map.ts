@@ -22,7 +22,7 @@ import {
 
 /** The maps of one model on one data set, one for each seed. */
 export interface SeedMaps {
-  /** What tells it from the other models and data sets of the grid: `source = b`; may be ''. */
+  /** What tells the model and data set from the grid's others: `source = b`; '' without others. */
   readonly name: string;
   readonly maps: NonEmpty<MapFacts>;
 }
@@ -70,7 +70,7 @@ export const fullKernelMean =
 
 /**
  * Returns the information bits, in nats, for s = α/r: IB(s) = IB(1) + count·log s. At B = 0,
- * K ∝ s², so each counted eigenvalue λ becomes s²λ and adds ½ log s².
+ * K ∝ s², so each counted eigenvalue λ becomes s²λ and adds ½ log s². Null if IB(1) is not known.
  */
 export const bitsAt = ({ model, rank }: MapPointFacts, alpha: number): number | null =>
   model === null || model.information_bits === null

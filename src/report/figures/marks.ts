@@ -25,7 +25,7 @@ import {
 
 /** The entry’s statistic (mean, median, …) over the seeds at one place, with its spread. */
 export interface Mean extends Omit<Point, 'seed' | 'value' | 'other'>, CentreAndSpread {
-  /** The same of x in a scatter plot; null in other figures. */
+  /** In a scatter plot, the statistic and the spread of x; null in other figures. */
   readonly across: CentreAndSpread | null;
 }
 
@@ -68,7 +68,9 @@ export interface Drawn {
 const isFlipped = ({ entry: { flip }, frame: { form, x } }: Drawn): boolean =>
   flip ?? (form === 'point' && x.kind === 'text');
 
-/** Returns × for a metric of another model, ❘ for one of the same model. */
+/**
+ * Returns the mark of a reference: × for a metric of another model, ❘ for one of the same model.
+ */
 export const referenceMark = (metric: string): '×' | '❘' =>
   /_(?:clean|undefended)(?:\.|$)/.test(metric) ? '×' : '❘';
 
@@ -93,7 +95,10 @@ function lineShift(drawn: Drawn, line: string, width: number): number {
   return isShifted(drawn) ? (lines.indexOf(line) - (lines.length - 1) / 2) * step : 0;
 }
 
-/** Returns a row for each mark, two for a level (its ends). Each layer draws rows of one `part`. */
+/**
+ * Returns the data of a figure: one row for each mark, but two for a level, one for each end. A
+ * layer draws the rows of one `part`.
+ */
 function dataRows(drawn: Drawn, width: number): object[] {
   const { frame, overlays } = drawn;
   const isHeat = frame.form === 'heatmap';
@@ -133,8 +138,9 @@ function dataRows(drawn: Drawn, width: number): object[] {
 }
 
 /**
- * Returns a datum that no layer draws for each panel without points. Without it, Vega-Lite would
- * put that panel first in its row, and the others under the names of wrong columns.
+ * Returns, for each panel without points, a row of data that no layer draws. Without this row,
+ * Vega-Lite would put the empty panel first in its row of panels, and the other panels under the
+ * names of wrong columns.
  */
 function emptyPanels({ points, measures }: Frame): object[] {
   const keyOf = ({ row, column }: Pick<Point, 'row' | 'column'>, { field }: Measure): string =>
@@ -227,8 +233,9 @@ const scaleWithZero = (scale: Channel['scale'], values: readonly number[]): Chan
   (scale === 'log' || scale === 'log2') && values.some((value) => value <= 0) ? 'symlog' : scale;
 
 /**
- * Returns the author’s scale of a numeric x. Default: base 2 for ranks, logarithmic (symlog if
- * there is a 0) if the places span a factor of 20 and none is below 0, else linear.
+ * Returns the scale of a numeric x. It is the author's; a logarithmic one becomes symlog if there
+ * are places ≤ 0. Default: linear if a place is below 0; else base 2 for ranks; else logarithmic
+ * (symlog if there is a 0) if the places span a factor of 20; else linear.
  */
 function placeScale({ entry }: Drawn, xs: readonly number[]): Channel['scale'] {
   if (entry.x.scale !== undefined) return scaleWithZero(entry.x.scale, xs);
@@ -247,7 +254,10 @@ function namesOnX({ points }: Frame): string[] {
     : names;
 }
 
-/** Names are turned if they are too long to stand side by side over `width` pixels. */
+/**
+ * Returns the angle of names on x, in degrees. They are turned if they are too long to stand side
+ * by side over `width` pixels.
+ */
 const labelAngleFor = (names: readonly string[], width: number): number =>
   names.some((name) => CHARACTER * (codePoints(name).length + 1) > width / names.length) ? -25 : 0;
 
@@ -259,7 +269,7 @@ function placeEncoding(drawn: Drawn, width: number, isTitled: boolean): object {
   if (kind === 'text') {
     const names = namesOnX(frame),
       labelAngle = isFlipped(drawn) ? 0 : labelAngleFor(names, width);
-    // Else a mark at the left end of the values would cover part of a name.
+    // Without the offset, a mark at the left end of the values would cover part of a name.
     const apart = isFlipped(drawn) && { offset: 8 };
     return ordinal('x', title, { sort: names, axis: { grid: false, labelAngle, ...apart } });
   }
@@ -294,7 +304,7 @@ const titleOnX = ({ entry, frame }: Drawn): string | null =>
   (entry.x.title ?? frame.x.title) || null;
 
 const MOST_DOTS = 12;
-/** The dashes of levels, which cross the whole axis; the dashes and shapes of published series. */
+/** The dashes of levels (lines across the whole axis), and the looks of published series. */
 const LEVEL_DASH = [2, 3],
   SOLID = [1, 0],
   PUBLISHED_DASHES = [
@@ -423,7 +433,10 @@ function panelLayers(
   ];
   return layers.filter((one) => one !== false);
 }
-/** Thin, since hollow marks are not evidence, and outlined, since it may lie on others. */
+/**
+ * The cross is thin but filled, since a hollow mark says that a number is not evidence. It has a
+ * white outline, since it may lie on other marks.
+ */
 const REFERENCE_CROSS = { fill: INK, stroke: 'white', strokeWidth: 0.5, size: 130, opacity: 1 };
 const CROSS =
   'M-.15,0L-.85,-.7L-.7,-.85L0,-.15L.7,-.85L.85,-.7L.15,0L.85,.7L.7,.85L0,.15L-.7,.85L-.85,.7Z';
@@ -431,8 +444,8 @@ const REFERENCE_STROKE = { shape: 'stroke', size: 300, stroke: MUTED, strokeWidt
 const PUBLISHED_POINT = { fill: 'white', stroke: '#6b6b6b', strokeWidth: 1.2, size: 34 };
 
 /**
- * Returns the title of a measure's axis. If several measures share it, it is what their titles have
- * in common, or `share` if all are proportions; else null.
+ * Returns the title of a measure's axis. If several measures share the axis, the title is what
+ * their own titles have in common, or else `share` if all are proportions, or else null.
  */
 function measureTitle(
   { entry: { against }, frame }: Drawn,
@@ -447,7 +460,9 @@ function measureTitle(
   return against === undefined ? title : `${title} − ${against === 'full' ? 'full' : 'clean run'}`;
 }
 
-/** Layers for zero, a line, and for the declared margin of a proportion, a band. */
+/**
+ * Returns layers: a line at zero and, for a proportion, under it a band over ±PROPORTION_MARGIN.
+ */
 const zeroLayers = ({ isProportion }: Measure, isFlip: boolean): object[] => {
   const [v, v2] = isFlip ? ['x', 'x2'] : ['y', 'y2'];
   const layer = (type: string, color: string, from: number, to?: number) => ({
@@ -509,7 +524,7 @@ const parseHex = (colour: string): readonly number[] =>
 /**
  * Returns the share of the way from one colour to a darker one from which white text is easier to
  * read than black: where the relative luminance L of WCAG 2.1 has 1.05/(L + .05) > (L + .05)/.05.
- * Each then has a contrast of at least 4.58. Returns 2 if black is better all the way.
+ * The better of the two then has a contrast of at least 4.58. Returns 2 if black is always better.
  */
 function whiteFrom([from = '', to = '']: readonly string[]): number {
   const [start, end] = [parseHex(from), parseHex(to)];
@@ -564,7 +579,10 @@ function heatLayers(drawn: Drawn, measure: Measure, width: number): object[] {
   ];
 }
 
-/** The most characters of a name beside its row, by size. Longer names stand above their rows. */
+/**
+ * The most characters of a name that stands beside its row, by the figure's size (`own` if it has
+ * none). Longer names stand above their rows.
+ */
 const BESIDE = { column: 17, page: 17, phone: 17, own: 38 };
 const ROW = 24,
   NAME = 15; // heights in pixels
@@ -651,7 +669,8 @@ export function figureSpec(drawn: Drawn, width: number): TopLevelSpec {
       ...panelsBy('column', { title, titleOrient: 'bottom', labelOrient: 'top' }),
     };
   };
-  // If x has names, each panel shows only its own, with offsets of its own for its lines.
+  // If x has names, each panel shows only the names that it has, with separate offsets for its
+  // lines.
   const scale = isFlip ? { y: 'independent', yOffset: 'independent' } : { x: 'independent' };
   // An axis of fixed width would lose the offsets; a flipped one has a step for each name.
   const isOwn = x.kind === 'text' && form === 'point' && (isFlip || !frame.isDodged);

@@ -15,9 +15,9 @@ import { keyed } from './encode.ts';
 export interface Measure {
   readonly field: string;
   readonly label: string;
-  /** Its name as the title of an axis. */
+  /** The measure's name as the title of an axis. */
   readonly title: string;
-  /** Which kernel's Fisher information it is a number of. */
+  /** The kernel of whose Fisher information the measure is a number. Absent for other measures. */
   readonly kernel?: string;
   readonly isProportion: boolean;
   /**
@@ -66,7 +66,7 @@ function fisherMeasure(field: string): Measure | null {
 /** The field of the training loss, a number of each step and not of a whole training. */
 export const LOSS = 'train.loss';
 
-/** Returns how figures show a metric. @param field `STAGE.METRIC` */
+/** Returns how figures show a metric, which is named as `STAGE.METRIC`. */
 export function measureOf(field: string): Measure {
   const named = parseMetricName(field);
   const note = noteOf(named),
@@ -84,11 +84,11 @@ export function measureOf(field: string): Measure {
   );
 }
 
-/** A condition that is drawn, or its difference from another. */
+/** A condition whose numbers are drawn, or whose differences from another run are. */
 export interface Subject {
   readonly condition: Condition;
   readonly labels: Labels;
-  /** The full fine-tuning that the condition is compared with. */
+  /** Under `against: full`, the full fine-tuning with which the condition is compared. */
   readonly full?: Condition;
 }
 

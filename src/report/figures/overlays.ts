@@ -1,4 +1,4 @@
-/** Published numbers as points of a figure, and what they stand beside. */
+/** Published numbers (overlays) as points of a figure, with their panels, lines and colours. */
 import type { Overlay } from '../../api/report.ts';
 import { distinct } from '../groups.ts';
 import { keyed } from './encode.ts';
@@ -14,7 +14,7 @@ const panelsOf = (points: readonly Point[]) => [
   ...new Map(points.map(({ row, column }) => [keyed(row, column), { row, column }])).values(),
 ];
 
-/** Whether a value names a panel: `0.1` names `rate 0.1`. No value names every panel. */
+/** Whether a value names a panel: `0.1` names `rate 0.1`, and undefined names every panel. */
 function namesPanel(value: string | undefined, panel: string): boolean {
   const name = panel.replaceAll('−', '-');
   return value === undefined || name === value || name.endsWith(` ${value}`);
@@ -36,8 +36,9 @@ export const measureIn = ({ metric }: Overlay, { measures }: Frame): Measure | u
   metric === undefined ? measures[0] : measures.find(({ field }) => field === metric);
 
 /**
- * Returns the legend's name of each series: the overlay's label and, if several series have no line
- * in the figure, the name of the series.
+ * Returns the legend's name of each series of an overlay: the overlay's label. If several series
+ * have no line in the figure, these have the label and the name of the series.
+ * @param domain the names of the figure's lines
  */
 export function publishedLines(
   { rows, color = '', names, label }: Overlay,

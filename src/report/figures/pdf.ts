@@ -22,16 +22,20 @@ import {
 /** Consecutive characters that are set alike. */
 interface Run {
   readonly text: string;
+  /** The size of the characters, as a share of the font's size. */
   readonly scale: number;
-  /** How far it is raised, in units of the font's size. */
+  /** How far the characters are raised, in units of the font's size; negative if lowered. */
   readonly rise: number;
-  /** Whether the font lacks it. It is then drawn as an empty box. */
+  /** Whether the font lacks the character. It is then drawn as an empty box. */
   readonly lacks: boolean;
 }
 
 const SUBSCRIPT = /[\u2080-\u209c\u1d62-\u1d6a\u2c7c]/;
 
-/** Sets a character that the font lacks as a small plain one (NFKC), if the font has that. */
+/**
+ * Returns how a character is set. One that the font lacks, such as `₀`, becomes a small plain one
+ * (its NFKC form), raised or lowered, if the font has that.
+ */
 function chooseRun(character: string, hasGlyphFor: (character: string) => boolean): Run {
   if (hasGlyphFor(character)) return { text: character, scale: 1, rise: 0, lacks: false };
   const plain = character.normalize('NFKC');
@@ -52,7 +56,7 @@ function splitRuns(words: string, hasGlyphFor: (character: string) => boolean): 
   return runs;
 }
 
-/** A PDF that is written, with PDFKit's own field for the font in use, which its typings lack. */
+/** The PDF that is being written. PDFKit's typings lack its field for the font in use. */
 type Doc = PDFKit.PDFDocument & {
   readonly _font: { readonly font: { hasGlyphForCodePoint(code: number): boolean } };
 };
@@ -182,7 +186,9 @@ class Painter {
     this.#shape(() => this.doc.circle(x, y, radius), box, style);
   }
 
-  /** Fills and strokes the path that `trace` adds to the page. `d` has the same bounding box. */
+  /**
+   * Fills and strokes the path that `trace` adds to the page. `d` is a path with the same bounds.
+   */
   #shape(trace: () => unknown, d: string, style: Style): void {
     const doc = this.doc;
     const width = Number.parseFloat(style['stroke-width']);
@@ -229,7 +235,9 @@ class Painter {
     return made;
   }
 
-  /** Draws a marker at the end of a line, in its direction and in units of its width. */
+  /**
+   * Draws a marker at the end of a line, in the line's direction and in units of the line's width.
+   */
   #marker(node: Element, end: ReturnType<typeof findEnd>, style: Style): void {
     const doc = this.doc,
       { attribs } = node;

@@ -18,7 +18,7 @@ export interface Point extends Omit<Value, 'x'> {
   readonly line: string;
   /** Null for a level across the whole axis, as of full fine-tuning, which has no rank. */
   readonly x: number | string | null;
-  /** The counts of rows, if other cells of the grid have the number on more. */
+  /** On how many rows the number was measured, if other cells have it on more; null if none has. */
   readonly fewerRows: RowCount | null;
 }
 
@@ -45,7 +45,7 @@ const clashesIn = (points: readonly Point[]): readonly (readonly Point[])[] =>
 
 export const TELLING: readonly Name[] = ['adapter', 'attack', 'setting'];
 
-/** Returns the labels that differ between conditions which share a place. */
+/** Returns which of the labels in `TELLING` differ between conditions that share a place. */
 export const tellingApart = (points: readonly Point[]): readonly Name[] => {
   const clashes = clashesIn(points);
   return TELLING.filter((name) =>
@@ -53,7 +53,10 @@ export const tellingApart = (points: readonly Point[]): readonly Name[] => {
   );
 };
 
-/** Whether a line has attacks on bases and on cells themselves, whose doses and triggers differ. */
+/**
+ * Whether any line has attacks on different trainings, such as a base and the cell itself, whose
+ * doses and triggers differ.
+ */
 export const hasMixedLine = (points: readonly Point[]): boolean =>
   [...groupBy(points, ({ row, column, line }) => keyed(row, column, line)).values()].some(
     (line) => {

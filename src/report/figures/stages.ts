@@ -1,6 +1,6 @@
 /**
- * Draws the DAG with its timings, a box for each kind of stage, so that the figure for a thousand
- * cells is no larger than the one for ten.
+ * Draws the graph of stages with their timings. Each kind of stage has one box, so that the figure
+ * for a thousand cells is no larger than the one for ten.
  */
 import { Graph, layout } from '@dagrejs/dagre';
 import type { StageFacts } from '../../api.ts';
@@ -27,7 +27,7 @@ export function stageKinds(stages: readonly StageFacts[]) {
   }));
 }
 
-/** Returns which kinds are read by which, each pair once. */
+/** Returns the edges between kinds of stages, each once: the kind `to` reads the kind `from`. */
 export function kindEdges(
   stages: readonly StageFacts[],
 ): readonly { readonly from: string; readonly to: string }[] {

@@ -66,17 +66,22 @@ export const clipShapes = (shapes: readonly Pick<Element, 'name' | 'attribs'>[])
 
 type Point = readonly [x: number, y: number];
 
-/** How many numbers a command takes. The last two are its end, except for H, V and Z. */
+/**
+ * How many numbers each path command takes. The last two are the point where it ends, except for H,
+ * V and Z.
+ */
 const TAKES: Readonly<Record<string, number>> = { M: 2, L: 2, H: 1, V: 1, Q: 4, C: 6, A: 7, Z: 0 };
 
 interface Step {
   readonly from: Point;
-  /** What gives the direction at the end: a curve's last control point, else `from`. */
+  /**
+   * The point whose direction to `to` is the step's at its end: the last control point, or `from`.
+   */
   readonly towards: Point;
   readonly to: Point;
 }
 
-/** Returns a command for each group of numbers. After M, further groups are L. */
+/** Returns the commands of a path, one for each group of numbers. Further groups after M are L. */
 const commandsIn = (d: string) =>
   [...d.matchAll(/([a-zA-Z])([^a-zA-Z]*)/g)].flatMap(([, command = '', list = '']) => {
     const takes = TAKES[command.toUpperCase()];

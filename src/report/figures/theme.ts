@@ -38,7 +38,7 @@ const SHAPES = [
   'triangle-down',
   'triangle-right',
   'triangle-left',
-  // A cross on its side. A stroke would have no fill, and so no symbol in a legend.
+  // A cross on its side, drawn as an outline: mere strokes have no fill, so no symbol in a legend.
   'M-.95,-.6L-.6,-.95L0,-.35L.6,-.95L.95,-.6L.35,0L.95,.6L.6,.95L0,.35L-.6,.95L-.95,.6L-.35,0Z',
 ];
 
@@ -69,7 +69,7 @@ export const config: Config = {
     titleColor: MUTED,
     titleFontWeight: 'normal',
     labelColor: INK,
-    labelLimit: 0, // a name that is cut may be that of two lines
+    labelLimit: 0, // names are not cut, since the names of two lines could then look the same
     orient: 'top',
     direction: 'horizontal',
     symbolSize: 80,
@@ -87,12 +87,12 @@ export const config: Config = {
   title: { fontSize: 13, anchor: 'start', color: INK },
 };
 
-/** The widths for a legend in pixels, by the size of its figure. */
+/** The widths for a legend in pixels, by the size of its figure; `own` for one without a size. */
 export const LEGEND_WIDTHS = { column: 310, phone: 360, page: 640, own: 400 };
 /** The widths of a plain and a bold character of 12 px type, in pixels, as in encode.ts. */
 export const CHARACTER = 7.1,
   BOLD_CHARACTER = 7.7;
-const SYMBOL = 30; // of a legend, with the space beside it
+const SYMBOL = 30; // the width of a legend's symbol, with the space beside it
 
 /** Breaks names into lines of at most `most` characters, for a legend or headings of panels. */
 export const inLines = (
@@ -187,9 +187,10 @@ export function adapterPalette(conditions: readonly Condition[]): Palette {
 }
 
 /**
- * Gives each line a look: that of its adapter if no other line is of this adapter alone; else by
- * its place among all lines that the report could show, so that figures which show some of these
- * agree.
+ * Gives each line a look. A line of a single adapter has the adapter's look, unless another line is
+ * of this adapter alone too. Any other line has a look by its place among all lines that the report
+ * could show, so that figures which show different ones agree. A colour that another line of the
+ * figure has is avoided while any colour is free.
  * @param all the conditions of every line that the report could show, in the order of the grid
  */
 export function linePalette(
@@ -201,7 +202,7 @@ export function linePalette(
     [...all].map(([line, of]) => [line, distinct(of.map(({ adapterLabel }) => adapterLabel))]),
   );
   const ofOne = [...labels.values()].flatMap((own) => (own.length === 1 ? own : []));
-  /** Returns the index of a line’s only adapter if no other line is of that one alone; else −1. */
+  /** Returns the index of a line's adapter if only this line is of that adapter alone; else −1. */
   const adapterIndex = (line: string): number => {
     const [label = '', ...others] = labels.get(line) ?? [];
     const isIts = others.length === 0 && ofOne.filter((one) => one === label).length === 1;

@@ -23,7 +23,7 @@ const MOST_VALUES = 16;
 type Axis = ReturnType<typeof varyingAxes>[number];
 
 function varyingAxes(cells: readonly ReportCell[]) {
-  // An undefended cell has no value of it.
+  // Undefended cells lack this axis, so it may tell cells apart even if it has only one value.
   const defence = cells.some(isDefended) ? [DEFENCE] : [];
   return distinct([...varyingPaths(cells), ...defence]).map((path) => {
     const having = cells.map(({ axes }) => axes[path]).filter((value) => value !== undefined);
@@ -103,11 +103,11 @@ const SHOWN_FIELDS = [
   'dropout',
 ];
 
-/** What a field that `train` leaves out means. */
+/** The value of a field where `train` leaves the field out. */
 const UNSAID: JsonObject = { loss: 'supervised' };
 
 interface Trained {
-  /** Which training before the cells' own, and on what poison; empty for the cells' own. */
+  /** For a training before the cells' own: which one, and its attack. Empty for the cells' own. */
   readonly place: string;
   readonly adapter: string;
   readonly train: JsonObject;
@@ -138,7 +138,7 @@ const Training = ({ conditions }: OfConditions): JSX.Element => {
   const rows = [...groupBy(trained, contentKey).values()]
     .map(([first]) => first)
     .sort((a, b) => Number(a.place === '') - Number(b.place === ''));
-  // Rows that differ in anything else must not look alike.
+  // Other fields are shown too if they vary, lest rows that differ only in these look alike.
   const varying = distinct(rows.flatMap(({ train }) => Object.keys(train))).filter(
     (field) => distinct(rows.map(({ train }) => contentKey(train[field] ?? null))).length > 1,
   );

@@ -1,4 +1,4 @@
-/** A text before and after a change, with the change marked. Its markup is shown as text. */
+/** Shows a text before and after a change, with the change marked. Markup in it is not rendered. */
 import type { JSX } from 'preact';
 import { codePoints, cut } from '../format.ts';
 import type { TextChange } from '../types.ts';
@@ -11,7 +11,7 @@ const UNSEEN =
   /(?![ \n\r\t])[\p{Cf}\p{Cc}\p{Mn}\p{Zs}]|[\p{Script=Cyrillic}\p{Script=Greek}\p{Script=Armenian}\p{Script=Cherokee}\u{FF01}-\u{FF5E}\u{1D400}-\u{1D7FF}]/gu;
 const MOST_POINTS = 6;
 
-/** Returns the code points of characters that a reader can't see or tell: `U+0435 U+200B`. */
+/** Returns the code points of the characters that `UNSEEN` matches: `U+0435 U+200B`. */
 function unseenPoints(text: string): string {
   const found = (text.match(UNSEEN) ?? []).map(
     (character) =>
@@ -20,7 +20,10 @@ function unseenPoints(text: string): string {
   return [...found.slice(0, MOST_POINTS), ...(found.length > MOST_POINTS ? ['…'] : [])].join(' ');
 }
 
-/** Marks the changed parts of a text. After each stand the code points that a reader can't tell. */
+/**
+ * Marks the changed parts of a text. If the text has Latin letters, the code points of
+ * `unseenPoints` stand after each changed part.
+ */
 export function Marked({ parts }: { readonly parts: readonly Segment[] }): JSX.Element {
   const isLatin = parts.some(({ text }) => /[A-Za-z]/.test(text));
   return (
@@ -40,8 +43,8 @@ export function Marked({ parts }: { readonly parts: readonly Segment[] }): JSX.E
 }
 
 /**
- * Shows a row before and after. What is added to a document follows the text, where a model reads
- * it.
+ * Shows a row before and after an attack. What the attack adds to a document stands at the end of
+ * the document, where a model reads it.
  * @param whole whether long texts are shown in full
  */
 export const ChangedRow = ({
@@ -105,8 +108,9 @@ export interface Segment {
   readonly changed: boolean;
 }
 
-/** The most code points on each side of the change, and of the change itself. */
+/** How many code points of a long text are shown on each side of the change. */
 const CONTEXT = 150;
+/** The most code points of the change itself that are shown. */
 const MOST_CHANGED = 240;
 
 const splitWords = (text: string): string[] => text.split(/(\s+)/).filter((part) => part !== '');
@@ -134,7 +138,8 @@ export function changedParts(
     end++;
   const parts = (of: readonly string[]): Segment[] => {
     const middle = of.slice(start, of.length - end).join('');
-    const changed = middle.replace(/^[ \n\r\t]+|[ \n\r\t]+$/g, ''); // other white space counts as changed
+    // Only these four kinds of white space are trimmed: any other kind may be the change itself.
+    const changed = middle.replace(/^[ \n\r\t]+|[ \n\r\t]+$/g, '');
     const at = changed === '' ? middle.length : middle.indexOf(changed);
     const head = of.slice(0, start).join('') + middle.slice(0, at),
       tail = middle.slice(at + changed.length) + of.slice(of.length - end).join('');

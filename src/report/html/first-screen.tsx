@@ -1,7 +1,7 @@
 /**
  * The first screen: the question, what can be said about it, what to know before reading, the
- * answer as a picture, and the facts that every number depends on. Then what was found, a card
- * each.
+ * answer as a picture, and the facts that every number depends on. After it, what was found: a card
+ * for each finding.
  */
 import type { JSX } from 'preact';
 import type { JsonObject } from '../../api.ts';

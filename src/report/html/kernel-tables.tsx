@@ -1,6 +1,6 @@
 /**
- * Tables of LoRA's kernel beside the full one: every quantity, how many eigenvalues count, and how
- * far training moved it.
+ * Tables of LoRA's kernel beside the full one: every quantity, how many eigenvalues count, how far
+ * training moved the kernels, what the paper predicts, and how quantities correlate with attacks.
  */
 import type { JSX } from 'preact';
 import type { KernelComparison } from '../comparisons.ts';
@@ -56,8 +56,8 @@ const ORDER_COLUMNS: readonly Column<KernelComparison>[] = [
 ];
 
 /**
- * Raw and normalised quantities can rank the two kernels differently, and so can different α: they
- * are shown side by side, not summed up.
+ * Shows every quantity of both kernels. Raw and normalised quantities can rank the kernels
+ * differently, and so can different α; so each has a row, and no row sums them up.
  */
 export const OrderTable = ({ comparisons: { kernels } }: PageProps): JSX.Element => (
   <Table
@@ -70,8 +70,8 @@ export const OrderTable = ({ comparisons: { kernels } }: PageProps): JSX.Element
 );
 
 /**
- * How many eigenvalues count and how far training moved the kernels, on which raw information bits
- * and the regime of tangent kernels depend.
+ * Shows how many eigenvalues count, on which raw information bits depend, and how far training
+ * moved the kernels, on which the regime of tangent kernels depends.
  */
 export function CountTable({ conditions }: OfConditions): JSX.Element | null {
   const rows = conditions.filter(({ cells }) =>
@@ -215,7 +215,7 @@ export function predictionsOf(kernels: readonly KernelComparison[]) {
   });
 }
 
-/** A t-interval may exceed [−1, 1], the bounds of a correlation. */
+/** Cuts a t-interval at the bounds of a correlation, [−1, 1], which the interval may exceed. */
 const clipToUnit = ({ low, high, ...rest }: Relation['difference']) => ({
   ...rest,
   low: low === null ? null : Math.max(-1, low),

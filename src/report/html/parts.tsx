@@ -17,7 +17,7 @@ import { style } from './style.ts';
 
 export type Node = ComponentChildren;
 
-/** Forbids the page every request, and every script but this one. */
+/** Returns a policy that forbids the page every request, and every script but the given one. */
 const contentSecurityPolicy = (script: string | null): string =>
   [
     "default-src 'none'",
@@ -207,8 +207,8 @@ export function FigureBox({
 }
 
 /**
- * Shows figures in rows (`grid`), packed by their heights (`masonry`), or one to a row, which
- * scrolls if it is too narrow (`wide`).
+ * Shows figures in rows (`grid`), packed by their heights (`masonry`), or one to a row (`wide`). A
+ * figure that is wider than its row then scrolls.
  */
 export const Figures = ({
   figures,
@@ -284,7 +284,7 @@ export interface Chapter {
   readonly title: string;
   /** Whether the chapter has anything to say. Default: always. */
   readonly concerns?: (props: PageProps) => boolean;
-  /** One below the other. A part with nothing to show is null. */
+  /** What the chapter shows, from top to bottom. A part with nothing to show returns null. */
   readonly parts: readonly ((props: PageProps) => JSX.Element | null)[];
 }
 

@@ -73,16 +73,16 @@ export function expectedMetrics(conditions: readonly Condition[]): Expects {
   return ({ family }, note) => known.get(family)?.includes(note) ?? false;
 }
 
-/** Returns why a cell's number is not evidence; null if it is, or if there is none. */
+/** Returns why a cell's number is not evidence; null if it is, or if the cell has no number. */
 const whyNotEvidence = (cell: ReportCell, note: MetricNote): string | null =>
   note.stage === ACCURACY.stage && hasMetric(cell, note) ? voidReason(cell, note) : null;
 
-/** Returns the counts of rows for the seeds at which a metric is on fewer rows than elsewhere. */
+/** Returns counts of rows: one for each seed at which other cells have the metric on more rows. */
 type FewerRows = (condition: Condition, note: MetricNote) => readonly RowCount[];
 
 /**
- * Shows a metric of a condition over its seeds, with its marks. Beside the most predicted share
- * stands how many models give every row the same class or text.
+ * Shows a metric of a condition over its seeds, with its marks. For `PREDICTED`, also shows how
+ * many of the condition's models give every row the same class or text.
  */
 function metricCell(
   condition: Condition,
@@ -113,7 +113,11 @@ function metricCell(
   );
 }
 
-/** @param titled whether the label stands above the table as a heading */
+/**
+ * Shows metrics by condition in a table and, below it, what each metric means. Null if no condition
+ * has any of them.
+ * @param titled whether the label stands above the table as a heading
+ */
 export function MetricTable({
   label,
   titled = false,

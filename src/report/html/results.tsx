@@ -236,7 +236,7 @@ const StageTable = ({
   );
 };
 
-/** Shows the metrics of other stages, such as those of plugins. */
+/** Shows the metrics of the stages that are not in `KNOWN`, such as those of plugins. */
 function OtherStages({ conditions }: OfConditions): JSX.Element {
   const cells = conditions.flatMap((condition) => condition.cells);
   const kinds = distinct(cells.flatMap(({ metrics }) => Object.keys(metrics)));

@@ -24,7 +24,7 @@ import {
 
 const SLOWEST = 10;
 
-const namesOfStage = (varying: ReadonlySet<string>): readonly Column<StageFacts>[] => [
+const stageColumns = (varying: ReadonlySet<string>): readonly Column<StageFacts>[] => [
   names('Stage', ({ id }) => <code>{id}</code>),
   texts('Of', (stage) => axesText(stage, varying)),
   numbers('Seed', ({ seed }) => seed ?? 'all'),
@@ -42,7 +42,7 @@ function Failed({ input }: PageProps): JSX.Element | null {
         most={60}
         rows={failed}
         columns={[
-          ...namesOfStage(varyingPaths(input.cells)),
+          ...stageColumns(varyingPaths(input.cells)),
           longTexts('Why', ({ error }) => cut(error ?? '', 600)),
         ]}
       />
@@ -61,7 +61,7 @@ const Slowest = ({ input }: PageProps): JSX.Element => (
         .slice(0, SLOWEST)}
       caption="A stage is named after the cells that need it, their clean twin’s stages too."
       columns={[
-        ...namesOfStage(varyingPaths(input.cells)),
+        ...stageColumns(varyingPaths(input.cells)),
         numbers('Time', ({ seconds }) => formatSeconds(seconds)),
       ]}
     />

@@ -90,7 +90,7 @@ const startsAdapter = (row: Row, above: Row): boolean => row.condition !== above
 const bitsColumn = (title: string, bits: Reading, count: Reading): Column<Row> =>
   numbers(title, (row) => `${meanText(row, bits)} (${meanText(row, count)})`);
 
-/** Shows the sensitivity under the first attack. That of the others is in fisher.json. */
+/** Shows the sensitivity under the first attack. For other attacks, each fisher.json has it. */
 export function Sensitivity({ conditions }: OfConditions): JSX.Element | null {
   const measured = conditions.filter((condition) =>
     BOTH.some((of) => hasSensitivity({ condition, of })),

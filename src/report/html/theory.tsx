@@ -134,7 +134,7 @@ interface Line {
   /** A kept step; null for the end of the training. */
   readonly step: number | null;
 }
-/** Returns what a row shows, read at its step. */
+/** Returns a function that reads from a cell what a row shows at its step. */
 type LineQuantity = (line: Line) => Quantity;
 
 const regimeMetric =
@@ -153,8 +153,9 @@ const trainedKernelMetric =
     (isFull(cell) ? regimeMetric(`full.${name}`)(line)(cell) : null);
 
 /**
- * Every cell with the stage regime has one of these metrics at least. Written answers have no
- * classes to agree on, and a model that training did not move has no relative error.
+ * Every cell with the stage `regime` has at least one of these metrics. It may lack the first,
+ * since written answers have no classes to agree on, or the second, since a model that training did
+ * not move has no relative error.
  */
 const PREDICTIONS = ['linear.agreement', 'linear.relative_error'];
 

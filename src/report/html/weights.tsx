@@ -153,8 +153,8 @@ const hasMetric = (condition: Condition, metric: string): boolean =>
 const FLOOR_FACTOR = 2;
 
 /**
- * Returns the mean ratio of M to its noise floor: of what is trained below the head or, if that is
- * nothing, of the head. Null if no floor was measured, or if it is 0.
+ * Returns the mean ratio of M to its noise floor. M is of all that is trained below the head or, if
+ * nothing is, of the head. Null if no floor was measured, or if the floor is 0.
  */
 const floorRatio = (condition: Condition): number | null =>
   seriesOf(
@@ -257,7 +257,7 @@ function FloorNote({ conditions }: OfConditions): JSX.Element {
 
 const KINDS = ['biases', 'norms', 'embeddings', 'other'] as const;
 
-/** Shows M of trained parameters that are no weights of layers. */
+/** Shows M of the trained parameters that are not weights of layers, by kind. */
 function Kinds({ conditions }: OfConditions): JSX.Element | null {
   const present = KINDS.filter((kind) => conditions.some((row) => hasMetric(row, `${kind}.l2`)));
   const rows = conditions.filter((row) => present.some((kind) => hasMetric(row, `${kind}.l2`)));
