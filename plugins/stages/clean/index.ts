@@ -4,7 +4,10 @@ import { onlyCell } from '../shared/definition.ts';
 const DEFAULT_SHARE = 0.2;
 
 export type Params = {
-  /** The share of the validation rows. Null if the spec names the clean rows' source. */
+  /**
+   * The share of the validation rows that are taken as clean rows. Null if the spec names the clean
+   * rows as `data.clean`.
+   */
   readonly share: number | null;
 };
 

@@ -6,7 +6,10 @@ import { makeReceipt } from '../../../src/poisoning/receipt.ts';
 import { inputDir, writeJson, writeMetrics } from '../shared/files.ts';
 import type { Params } from './index.ts';
 
-/** Writes the clean rows as a poison stage writes its own, so that a defence can train on them. */
+/**
+ * Writes the clean rows in the same files as a poison stage writes its rows, so that a defence can
+ * train on them.
+ */
 export async function run(context: RunContext<Params>): Promise<void> {
   const { params, outDir, log } = context;
   const dir = inputDir(context, 'rows');
@@ -31,7 +34,10 @@ export async function run(context: RunContext<Params>): Promise<void> {
   log(`${rows.length} clean rows of ${all.length}`);
 }
 
-/** Returns ⌊share·N⌋ of N rows, at least one, in order: for all cells and seeds the same. */
+/**
+ * Draws ⌊share·N⌋ of the N rows, but at least one, and returns them in the order of `rows`. The
+ * draw is the same for all cells and seeds.
+ */
 function drawCleanRows(rows: readonly Row[], share: number): readonly Row[] {
   const count = Math.max(1, flooredShare(share, rows.length));
   const held = new Set(randomStream(0, 'defence.clean').permutation(rows.length).slice(0, count));

@@ -10,7 +10,7 @@ export default defineStage<Params>({
   compute: false,
   scope: 'cell',
   define(cells, { with: given }) {
-    // The spec phase has checked the declaration, and the engine passes it on whole.
+    // `given` is the declaration under `commands`, whole. It was checked when the spec was parsed.
     const { inputs: wanted, fields, files, ...asked } = given as Asked;
     const { names, assets } = namedFiles(files, `commands.${asked.name}.files`);
     const inputs: { [place: string]: StageRequest } = {};
@@ -49,7 +49,10 @@ type Declared = {
   readonly options: JsonObject;
   readonly env: Texts;
   readonly pass_env: readonly string[];
-  /** By a variable of the program, the variable of this process with its secret value. */
+  /**
+   * For each variable through which the program gets a secret: the variable of this process that
+   * holds the secret.
+   */
   readonly secrets: Texts;
 };
 
@@ -61,20 +64,24 @@ type Asked = Declared & {
     readonly scope: Scope;
   }[];
   readonly fields: readonly string[];
-  /** Source URIs. */
+  /** The source URIs of the files. */
   readonly files: readonly string[];
 };
 
 export type Params = Declared & {
   /** The names of the files in the program's folder. */
   readonly files: readonly string[];
-  /** For each cell that the stage reads: the fields that the program gets, and the inputs. */
+  /**
+   * For each cell that the stage reads: the cell's fields that the program gets, and its inputs.
+   */
   readonly cells: readonly {
     readonly fields: JsonObject;
-    /** Where each input lies below `inputs/`, by the name of the input. */
+    /** By the name of an input: where it lies below `inputs/`. */
     readonly inputs: Texts;
   }[];
-  /** Where the inputs that are made once for the whole grid lie below `inputs/`, by name. */
+  /**
+   * By the name of an input that is made once for the whole grid: where it lies below `inputs/`.
+   */
   readonly joined: Texts;
 };
 

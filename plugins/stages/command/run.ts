@@ -18,7 +18,8 @@ type Context = RunContext<Params>;
 
 export async function run(context: Context): Promise<void> {
   const { params, inputs, outDir, log, signal } = context;
-  const { timeout_seconds: seconds, output_mb } = context.limits as Limits; // of every command
+  // The limits are the same for all commands.
+  const { timeout_seconds: seconds, output_mb } = context.limits as Limits;
   const outputBytes = output_mb * 1e6;
   const work = await openWorkFolder(join(outDir, '.work'), {
     files: Object.fromEntries(params.files.map((file) => [file, assetOf(context, file).path])),
@@ -46,7 +47,10 @@ export async function run(context: Context): Promise<void> {
   }
 }
 
-/** Returns what the program is told about its one cell, or about every cell of the grid. */
+/**
+ * Returns the task that the program is told: about its one cell or, with scope `experiment`, about
+ * every cell of the grid.
+ */
 function programTask({ name, scope, cells, joined, options, outputs }: Params) {
   const belowInputs = (places: Params['joined']) => mapValues(places, (place) => `inputs/${place}`);
   const told = cells.map(({ fields, inputs }) => ({ fields, inputs: belowInputs(inputs) }));
@@ -64,14 +68,20 @@ const unsetMessage = (variable: string): string =>
   `the environment variable ${variable} is not set`;
 const SECRET_HINT = 'set it where dosimeter is started; a secret has no default';
 
-/** Returns the value of a secret in the variable `from` of this process. */
+/**
+ * Returns the secret that the variable `from` of this process holds. Throws `UserFault` if the
+ * variable is not set.
+ */
 function readSecret(from: string): string {
   const value = process.env[from];
   if (value === undefined) throw new UserFault(unsetMessage(from), SECRET_HINT);
   return value;
 }
 
-/** Returns the path, below `dir`, of a file with the secret or a line of it; null if none has. */
+/**
+ * Returns the path, relative to `dir`, of a file in it that contains the secret or one of the
+ * secret's lines that are long enough to search for. Null if no file does.
+ */
 export async function fileWithSecret(dir: string, secret: string): Promise<string | null> {
   const wanted = secretLines(secret).map((line) => Buffer.from(line));
   if (wanted.length === 0) return null;
@@ -84,7 +94,7 @@ export async function fileWithSecret(dir: string, secret: string): Promise<strin
 
 async function containsAny(file: string, texts: readonly Buffer[]): Promise<boolean> {
   const longest = Math.max(...texts.map(({ length }) => length));
-  // The end of the last chunk: a secret may begin in one chunk and end in the next.
+  // The end of the previous chunk: a secret may begin in one chunk and end in the next.
   let before: Buffer = Buffer.alloc(0);
   for await (const chunk of createReadStream(file)) {
     const both = Buffer.concat([before, chunk as Buffer]);
@@ -94,7 +104,10 @@ async function containsAny(file: string, texts: readonly Buffer[]): Promise<bool
   return false;
 }
 
-/** Returns a problem if a secret's variable is not set, or if the program can't be started. */
+/**
+ * Returns a problem if a secret's variable is not set, or if the program is not found
+ * (`programFault`).
+ */
 export async function preflight({
   params: { name, run, files, secrets },
 }: PreflightContext<Params>): Promise<readonly Problem[]> {
@@ -112,7 +125,11 @@ export async function preflight({
   return [{ path: ['commands', name, 'run', 0], message: fault, hint }];
 }
 
-/** Returns why the program can't be started, or null. @param files those in its folder, by name */
+/**
+ * Returns why the program can't be started, or null. A program with an absolute path is not looked
+ * for.
+ * @param files the names of the files in the program's folder
+ */
 async function programFault(program: string, files: readonly string[]): Promise<string | null> {
   if (program.includes('/')) {
     const plain = path.posix.normalize(program);

@@ -43,7 +43,8 @@ export default defineStage<DataParams>({
     const written = cellSplit(cell, name);
     const { classes, disagreement } = classesOf(cell);
     const split = splitParams(written, name);
-    // Other splits take their classes from the training file, unless the spec names the classes.
+    // Another split takes its classes from the training file, unless the spec names the classes, or
+    // the split's columns are those of a completion task, which has none.
     const knowsClasses = name === 'train' || classes !== null || isCompletion(split.columns);
     const train = knowsClasses ? null : labelParams(cell.data.train);
     const formats = new Set([split.format, ...(train === null ? [] : [train.format])]);

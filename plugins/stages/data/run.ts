@@ -38,7 +38,10 @@ export async function run(context: RunContext<DataParams>): Promise<void> {
   splitWarnings(request, loaded).forEach(warn);
 }
 
-/** Reads the split, unless that takes long, and reports what is wrong with it. */
+/**
+ * Reports what is wrong with the split. For that it reads the split, unless its file is not here
+ * yet or reading it takes long.
+ */
 export async function preflight(
   context: PreflightContext<DataParams>,
 ): Promise<readonly Problem[]> {
@@ -47,7 +50,7 @@ export async function preflight(
   if (disagreement !== null)
     return [{ path: ['data'], message: disagreement, hint: 'Give them once, as `data.classes`.' }];
   const request = splitRequest(params, assets, (kind, plugin) => context.plugin(kind, plugin));
-  // Skip a corpus from a package: reading it takes seconds, and its labels are known.
+  // A corpus from a package is skipped: reading it takes seconds, and its labels are known.
   if (request === null || request.dataset.unordered || request.train?.dataset.unordered === true)
     return [];
   try {

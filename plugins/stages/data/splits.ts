@@ -1,4 +1,4 @@
-/** Resolves the splits that a spec describes, and finds faults in what it says of their task. */
+/** Resolves the splits that a spec describes, and finds faults in their descriptions. */
 import {
   type Cell,
   type CellSplit,
@@ -16,7 +16,10 @@ import type { SplitName } from '../../../src/data/load-split.ts';
 import { firstNames } from '../../../src/data/names.ts';
 import { ORDERED_BY, type SplitParams, splitPath } from '../../../src/data/split-request.ts';
 
-/** Returns the parameters of a split, without optional fields that the spec does not give. */
+/**
+ * Returns the parameters of a split, without the optional fields that the spec does not give.
+ * Throws `UserFault` if the fields do not fit together.
+ */
 export function splitParams(split: CellSplit, name: SplitName): SplitParams {
   const { max_words, sample, balance, offset, limit, hold_out, digest, delimiter } = split;
   const format = split.format === 'auto' ? chooseFormat(split.source) : split.format;
@@ -35,7 +38,10 @@ export function splitParams(split: CellSplit, name: SplitName): SplitParams {
 /** Formats whose first line may name the columns. */
 const TABLES = new Set(['tsv', 'csv', 'files']);
 
-/** Whether the first line names the columns. Throws `UserFault` if nothing says so. */
+/**
+ * Whether the first line names the columns. If the spec does not say so: true if it gives a column
+ * by its name, or if files of the format have no such line. Otherwise throws `UserFault`.
+ */
 function hasHeader(
   { header }: CellSplit,
   columns: SplitParams['columns'],
@@ -53,15 +59,19 @@ function hasHeader(
   );
 }
 
-/** Returns the parameters of the training split that its classes depend on, without `limit` etc. */
+/**
+ * Returns the parameters with which the training split is read for its classes: of the whole file,
+ * without `limit`, `sample` and other fields that leave out rows.
+ */
 export const labelParams = (split: CellSplit): SplitParams => {
   const { format, delimiter, columns, header, digest } = splitParams(split, 'train');
   return { format, columns, header, balance: false, offset: 0, ...defined({ delimiter, digest }) };
 };
 
 /**
- * Returns the first list of classes that the spec gives, or null; under a regression head, `SCORE`.
- * If another list differs, `disagreement` says so. Throws a `UserFault` if a class is named twice.
+ * Returns as `classes` the first list of classes that the spec gives, null if it gives none, and
+ * `SCORE` for a regression head. If another list differs, `disagreement` says so; otherwise it is
+ * null. Throws a `UserFault` if the first list names a class twice.
  */
 export function classesOf({ data, head }: Cell): {
   classes: readonly string[] | null;
@@ -87,7 +97,10 @@ export function classesOf({ data, head }: Cell): {
   return { classes, disagreement };
 }
 
-/** Throws a `UserFault` if one split has pairs of texts and the other has single texts. */
+/**
+ * Throws a `UserFault` if the training split has pairs of texts and the split `name` has single
+ * texts, or the other way round.
+ */
 export function checkPairs(cell: Cell, name: Evaluated): void {
   const { train } = cell.data;
   const isPair = (split: CellSplit): boolean => split.columns.text_pair !== undefined;
@@ -103,7 +116,10 @@ export function checkPairs(cell: Cell, name: Evaluated): void {
 /** The fields that decide, beside `hold_out`, which rows of a source are held out. */
 const DIVIDED_BY = [...ORDERED_BY, 'offset', 'limit'] as const;
 
-/** Throws a `UserFault` if `hold_out` lets training rows be among the evaluated ones. */
+/**
+ * Throws a `UserFault` if the training split and the split `name` read one source, and their
+ * `hold_out` lets some rows be in both splits. Without any `hold_out`, nothing is checked.
+ */
 export function checkHoldOut(cell: Cell, name: Evaluated): void {
   const { train } = cell.data,
     split = cellSplit(cell, name);
@@ -170,7 +186,10 @@ const FORMS: readonly { needs: readonly [Name, ...Name[]]; may: readonly Name[] 
 const COMPLETION_FORMS =
   'columns: { prompt: …, answer: … }, { messages: … } or { instruction: …, input: …, output: … }';
 
-/** Returns the columns that are read. Throws `UserFault` unless they are all those of one form. */
+/**
+ * Returns the columns that are read. Throws `UserFault` unless they include all that one form
+ * needs, and nothing but what it needs or may have.
+ */
 function resolvedColumns(
   columns: CellSplit['columns'],
   name: SplitName,
@@ -214,7 +233,10 @@ export function cellSplit({ data }: Pick<Cell, 'data'>, name: SplitName): CellSp
   return split;
 }
 
-/** A label column holds classes, unless the data set or the head has numbers. */
+/**
+ * Returns the task of a split's rows. A label column holds classes, unless the split's own
+ * `classes` or, without them, the head say that it holds numbers.
+ */
 function taskOfSplit({ head }: Cell, split: CellSplit, name: SplitName): Task {
   if (isCompletion(resolvedColumns(split.columns, name))) return 'completion';
   if (split.classes !== undefined) return taskOf(split.classes.map(String));
@@ -238,7 +260,10 @@ const ROWS = {
   regression: 'texts labelled with numbers',
   completion: 'prompts and answers',
 };
-/** For rows of each task: the head that learns them, and what else a spec could say, for hints. */
+/**
+ * Hints for rows that the head can't learn, by the task of the rows: which head learns them, and
+ * what else the spec could say.
+ */
 const WAY_OUT = {
   classes:
     `Name their columns if they are prompts and answers, ${COMPLETION_FORMS}, or write ` +
@@ -249,7 +274,10 @@ const WAY_OUT = {
     'columns: { text: …, label: … }.',
 };
 
-/** Throws a `UserFault` if the head can't learn the task, or the task lacks the spec's classes. */
+/**
+ * Throws a `UserFault` if the head can't learn the rows of a split, or if the spec lists or
+ * balances classes and the rows have none.
+ */
 export function checkTask(cell: Cell, name: SplitName): void {
   const { type } = cell.head;
   const task = taskOfSplit(cell, cellSplit(cell, name), name);
@@ -260,13 +288,13 @@ export function checkTask(cell: Cell, name: SplitName): void {
       `head.type is ${type}, which ${LEARNS[learnt]}, ` +
         `and the rows of data.${name} are ${ROWS[task]}`,
       WAY_OUT[task],
-      // The head that a spec without one has.
+      // A spec without a head has a classifier: then the columns are more likely wrong.
       type === 'classifier' ? [...splitPath(name), 'columns'] : ['head', 'type'],
     );
   if (task === 'regression') checkClassless(cell, name, task);
 }
 
-/** Throws a `UserFault` if the spec lists or balances classes, which rows of this task lack. */
+/** Throws a `UserFault` if the spec lists or balances classes: rows of this task have none. */
 function checkClassless(cell: Cell, name: SplitName, task: Exclude<Task, 'classes'>): void {
   const { data } = cell;
   const { classes, balance } = cellSplit(cell, name);
@@ -285,7 +313,10 @@ function checkClassless(cell: Cell, name: SplitName, task: Exclude<Task, 'classe
     );
 }
 
-/** Throws a `UserFault` if the model is to answer documents, which ask nothing. */
+/**
+ * Throws a `UserFault` if the split has documents, which ask the model nothing. A split of
+ * `data.tasks` may have them.
+ */
 export function checkPrompts(cell: Cell, name: Evaluated): void {
   if (isTask(name) || cellSplit(cell, name).columns.document === undefined) return;
   throw new UserFault(
@@ -296,7 +327,9 @@ export function checkPrompts(cell: Cell, name: Evaluated): void {
   );
 }
 
-/** Throws a `UserFault` if a split has rows of another task than the training split. */
+/**
+ * Throws a `UserFault` if the rows of a split have another task than those of the training split.
+ */
 export function checkSameTask(cell: Cell, name: Evaluated): void {
   const ours = taskOfSplit(cell, cellSplit(cell, name), name),
     theirs = taskOfSplit(cell, cell.data.train, 'train');

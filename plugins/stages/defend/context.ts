@@ -27,7 +27,10 @@ import { inputDir } from '../shared/files.ts';
 import { assetsBelow } from '../shared/program-files.ts';
 import { type ModelParts, modelParts, openModel, openWeights } from '../shared/trained-model.ts';
 
-/** Returns what a part of the defence is handed. @param more what only some parts need */
+/**
+ * Returns what each hook of the defence is handed.
+ * @param more what only those hooks get that need it
+ */
 export async function defenceContext(
   context: Pick<
     RunContext,
@@ -79,7 +82,10 @@ export const judgeRows = (name: string, judge: Judge, rows: readonly Row[]): Pro
 
 export type DefendedModel = Awaited<ReturnType<typeof openDefended>>;
 
-/** Opens the model in a folder, to be disposed of; `asked` is the same as a defence sees it. */
+/**
+ * Opens the trained model in `trainDir`. The caller disposes of it. `asked` is the model as a
+ * defence is handed it.
+ */
 export async function openDefended(
   { backend, signal }: Pick<RunContext, 'backend' | 'signal'>,
   parts: ModelParts,
@@ -94,7 +100,10 @@ export async function openDefended(
   return { ...opened, encode, onBatch, asked };
 }
 
-/** Calls `use` with what the defence is handed, and with the trained model, opened meanwhile. */
+/**
+ * Opens the trained model and the model that it started from, calls `use` with what the defence is
+ * handed, the trained weights and the training's record, and closes both models.
+ */
 export async function withWeights(
   context: RunContext<ModelParams>,
   use: (given: WeightsContext, weights: ModelWeights, record: TrainRecord) => Promise<void>,

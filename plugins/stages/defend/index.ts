@@ -13,7 +13,10 @@ import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/defi
 export type Params = {
   readonly defence: DefenceParams;
   readonly seed: number;
-  /** How the model that was trained on these rows is asked. Absent unless the defence needs it. */
+  /**
+   * How the model that was trained on the unfiltered rows is asked. Absent unless the defence needs
+   * this model.
+   */
   readonly model?: ModelNames & { readonly batch_size: number; readonly max_length: number };
 };
 

@@ -6,14 +6,20 @@ import { auroc, detectionMetrics } from '../../../src/defences/detection.ts';
 import type { Receipt } from '../../../src/poisoning/receipt.ts';
 import { csvField, type Metrics, numbersIn } from '../shared/files.ts';
 
-/** What a defence said of rows, or inputs, and whether they were poisoned; in one order. */
+/**
+ * What a defence said of rows or of a model's inputs, and whether each was poisoned. All lists have
+ * one order.
+ */
 interface Examples {
   readonly scores: readonly number[];
   readonly suspected: readonly boolean[];
   readonly poisoned: readonly boolean[];
 }
 
-/** Returns how well suspects and poisoned examples agree, as `filter_recall`; none that is 0/0. */
+/**
+ * Returns how well suspects and poisoned examples agree, as numbers with names such as
+ * `filter_recall`. A rate that would be 0/0 is left out.
+ */
 export function detectionRates(
   of: 'filter' | 'inputs',
   { scores, suspected, poisoned }: Examples,
@@ -22,7 +28,10 @@ export function detectionRates(
   return numbersIn({ precision, recall, frr, far, auroc: auroc(scores, poisoned) }, `${of}_`);
 }
 
-/** Returns what was said of the rows that detection is judged on: all but an attack's negatives. */
+/**
+ * Returns what the defence said of the rows that detection is judged on: all rows but the attack's
+ * negatives.
+ */
 export function judgedExamples(
   rows: readonly Row[],
   receipt: Receipt,
@@ -61,7 +70,7 @@ export function filterMetrics(
   };
 }
 
-/** Returns a score for JSON: infinities as text, since JSON has none. */
+/** Returns a score for JSON: an infinity or NaN as text, since JSON has neither. */
 export const scoreForJson = (value: number | null): number | string | null =>
   value === null || Number.isFinite(value) ? value : String(value);
 

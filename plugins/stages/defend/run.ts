@@ -18,8 +18,9 @@ import { filterMetrics, judgedExamples, scoreForJson, writeScores } from './outc
 type Context = RunContext<Params>;
 
 /**
- * Writes the rows that the defence left with their part of the poison's receipt, so that a train
- * stage reads them as a poisoned set; `defence.json`, the defence's own receipt; `scores.csv`.
+ * Writes the rows that the defence left, with the part of the poison's receipt that is about them,
+ * so that a train stage reads them as a poisoned set. Writes also `defence.json`, the defence's own
+ * receipt, and `scores.csv`.
  */
 export async function run(context: Context): Promise<void> {
   const { params, outDir, log } = context;
@@ -78,7 +79,9 @@ export async function run(context: Context): Promise<void> {
   }
 }
 
-/** Opens the model that was trained on these very rows. Null if the defence does not ask it. */
+/**
+ * Opens the model that was trained on the unfiltered rows. Null if the defence does not need it.
+ */
 async function openTrainedModel(context: Context): Promise<DefendedModel | null> {
   const { model } = context.params;
   if (model === undefined) return null;

@@ -1,9 +1,10 @@
 /**
- * Δ_r of a model, layer by layer, and how much of K_LoRA − K_ff it leaves (docs/theory.md, The
- * empirical neural tangent kernel). Δ_r is summed from M_Δ's own eigenvectors, M_Δ = Σ_i μ_i v_i
- * v_iᵀ − (I − Σ_i v_i v_iᵀ) with μ_i = s²σ_i(A)² − 1, so the residual at B = 0 shows that the
- * identity holds to rounding. Where B ≠ 0, s²Σ(Bᵀδ·Bᵀδ')(h·h') is part of it and reported
- * separately.
+ * Measures Δ_r of a model, layer by layer, and the residual: what of K_LoRA − K_ff is left when Δ_r
+ * is subtracted (docs/theory.md, The empirical neural tangent kernel). Δ_r is not computed from the
+ * two kernels, but from the eigenvectors v_i of M_Δ = Σ_i μ_i v_i v_iᵀ − (I − Σ_i v_i v_iᵀ), with
+ * μ_i = s²σ_i(A)² − 1. So the residual at B = 0 shows that the identity K_LoRA − K_ff = Δ_r holds
+ * to rounding. Where B ≠ 0, K_LoRA has the further term s²Σ(Bᵀδ·Bᵀδ')(h·h'), which is subtracted
+ * too, and reported separately (`from_b`).
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -40,7 +41,9 @@ import { readKernelRows } from '../shared/kernel-rows.ts';
 import { modelParts, openForKernels } from '../shared/trained-model.ts';
 import type { Params } from './index.ts';
 
-/** Writes `delta.json`, null if the model has no Δ_r, and `metrics.json`. */
+/**
+ * Writes `delta.json` and `metrics.json`. If the model has no Δ_r, they hold null and no metric.
+ */
 export async function run(context: RunContext<Params>): Promise<void> {
   const { rows } = await readKernelRows(context, 'that Δ_r is measured on');
   const parts = await modelParts(context);
@@ -80,16 +83,16 @@ function metricsOf({ layers, total }: Delta): Metrics {
     semidefinite_layers: shareOfLayers((layer) => layer.negative_semidefinite),
     scaled_premise_layers: shareOfLayers((layer) => layer.scaled),
     stated_premise_layers: shareOfLayers((layer) => layer.stated),
-    // Whether the premises hold of the mean square of A's drawn entries, in place of σ². If σ² is
-    // 1/n, chance decides.
+    // The same premises with the mean square of A's drawn entries in place of their variance σ². If
+    // σ² is 1/n, chance decides whether the stated one holds.
     sample_scaled_premise_layers: shareOfLayers((layer) => layer.sample_scaled),
     sample_stated_premise_layers: shareOfLayers((layer) => layer.sample_stated),
   };
 }
 
-/** Traces of (N, C, N, C) kernels, and norms relative to ‖K_ff‖_F. */
+/** Traces of the kernels (N, C, N, C) of N rows and C outputs, and norms relative to ‖K_ff‖_F. */
 interface DeltaParts {
-  /** tr K_ff, tr K_LoRA, tr Δ_r and the trace of what B ≠ 0 adds. */
+  /** In this order: tr K_ff, tr K_LoRA, tr Δ_r, and the trace of what B ≠ 0 adds to K_LoRA. */
   readonly full: number;
   readonly lora: number;
   readonly delta: number;
@@ -101,7 +104,10 @@ interface DeltaParts {
 }
 
 interface LayerDelta extends Premise, DeltaParts {
-  /** The r eigenvalues of M_Δ that are not −1, descending; the other width − rank are −1. */
+  /**
+   * The eigenvalues μ_i of M_Δ, one for each of the r rows of A, descending. The other n − r
+   * eigenvalues, of a layer with n inputs, are −1.
+   */
   readonly eigenvalues: readonly number[];
 }
 
@@ -119,7 +125,10 @@ type Sums = { readonly [P in (typeof PARTS)[number]]: KernelSum };
 
 const norm = (a: Float64Array): number => Math.sqrt(a.reduce((sum, x) => sum + x * x, 0));
 
-/** Returns traces and relative norms of kernels (size, size), size = N·C: of a layer or of all. */
+/**
+ * Returns traces and relative norms of the kernels (size, size) of one layer, or of all layers
+ * together; size = N·C.
+ */
 function kernelParts({ full, lora, delta, from_b }: Sums, size: number): DeltaParts {
   const whole = norm(full.data);
   const residual = lora.data.map(
@@ -135,15 +144,21 @@ function kernelParts({ full, lora, delta, from_b }: Sums, size: number): DeltaPa
   };
 }
 
-/** M_Δ (n, n) of a layer, by its eigenvectors; the other n − r eigenvalues are −1. */
+/**
+ * M_Δ (n, n) of a layer with n inputs and an adapter of rank r, by its eigenvalues and
+ * eigenvectors. Left out are the n − r eigenvalues −1 of the vectors outside A's row space.
+ */
 interface MDelta {
-  /** The r eigenvalues that are not −1, descending. */
+  /** The other r eigenvalues μ_i, descending. */
   readonly eigenvalues: number[];
   /** V (n, r), their eigenvectors. */
   readonly vectors: Float32Array;
 }
 
-/** Returns μ_i = s²σ_i² − 1 and V of M_Δ, from A (r, n) with Aᵀ = V Σ Uᵀ. */
+/**
+ * Returns μ_i = s²σ_i² − 1 and V of M_Δ, from A (r, n) with Aᵀ = V Σ Uᵀ. The σ_i are the singular
+ * values of A.
+ */
 function mDelta(A: Float32Array, rank: number, width: number, scale: number): MDelta {
   const transposed = Float64Array.from(
     { length: width * rank },
@@ -159,7 +174,10 @@ function mDelta(A: Float32Array, rank: number, width: number, scale: number): MD
 const indexesOfSign = (values: readonly number[], sign: 1 | -1): number[] =>
   values.flatMap((value, i) => (Math.sign(value) === sign ? [i] : []));
 
-/** Adds one layer's Σ_{t,u} (δ_t·δ'_u)(h_tᵀ M_Δ h'_u) to `sum`. */
+/**
+ * Adds one layer's Σ_{t,u} (δ_t·δ'_u)(h_tᵀ M_Δ h'_u), over the tokens t and u of each two rows, to
+ * `sum`.
+ */
 function addDelta(
   seen: readonly LayerBatch[],
   { eigenvalues, vectors }: MDelta,
@@ -197,9 +215,9 @@ function addDelta(
 }
 
 /**
- * Returns `plus` F₊, null if r₊ = 0, and `minus` F₋ of M_Δ = F₊F₊ᵀ − F₋F₋ᵀ. With V₊ and V₋ the
- * eigenvectors of positive and negative eigenvalues, F₊ = V₊√μ, (n, r₊), and F₋ = [I − VVᵀ,
- * V₋√−μ], (n, n + r₋).
+ * Returns the factors F₊, as `plus`, and F₋, as `minus`, of M_Δ = F₊F₊ᵀ − F₋F₋ᵀ. V (n, r) are the
+ * eigenvectors of `MDelta`, V₊ (n, r₊) those with a positive eigenvalue μ, and V₋ (n, r₋) those
+ * with a negative one. F₊ = V₊√μ, (n, r₊), null if r₊ = 0; F₋ = [I − VVᵀ, V₋√−μ], (n, n + r₋).
  */
 function factorsOf({ eigenvalues, vectors }: MDelta, width: number) {
   const rank = eigenvalues.length;
@@ -227,7 +245,7 @@ function factorsOf({ eigenvalues, vectors }: MDelta, width: number) {
   };
 }
 
-/** Returns what `measureDelta` does, from kernels that PyTorch's process computes. */
+/** Returns what `measureDelta` returns, from kernels that PyTorch's process computes. */
 async function measureDeltaInTorch(
   model: TorchKernels,
   rows: readonly TokenRow[],
@@ -326,7 +344,10 @@ function emptySums({ outputs }: OfOutputs, { length: N }: readonly TokenRow[]): 
   return { full: empty(), lora: empty(), delta: empty(), from_b: empty() };
 }
 
-/** Returns `add`, which takes the kernels of a layer, and `finish`, which returns Δ of all. */
+/**
+ * Returns `add`, which adds the kernels of one layer, and `finish`, which returns the `Delta` of
+ * all the layers added.
+ */
 function createDeltaSum(model: OfOutputs, rows: readonly TokenRow[]) {
   const { outputs: classes } = model;
   const size = rows.length * classes;

@@ -39,11 +39,17 @@ import type { Params } from './index.ts';
 export interface Between extends PairKernels {
   readonly outputs: OutputsOf;
   readonly pairs: number;
-  /** The pairs that are alike to the model: only a label changed, or a text beyond max_length. */
+  /**
+   * The number of pairs that the model reads alike: their rows differ only in a label, or in text
+   * beyond max_length.
+   */
   readonly alike: number;
 }
 
-/** Returns M′ at `start`, the runs' last shared model; null if the attack only adds rows. */
+/**
+ * Returns M′ at `start`, the last model that the runs share. Null if there is no pair, since the
+ * attack changes no row.
+ */
 export async function kernelsBetween(
   context: RunContext<Params>,
   start: AdaptedModelOptions,
@@ -72,10 +78,11 @@ export async function kernelsBetween(
 }
 
 /**
- * The kernel between two sets of rows, pair by pair: M' = E_(x,x̃) Σ_c K[(x,c),(x̃,c)], raw and as
- * a cosine (docs/theory.md, How far poison carries the weights). Of class logits, M' depends on
- * texts only: if only the label was poisoned, x̃ = x and every cosine is 1. Of log p(answer), M'
- * also depends on a poisoned answer, because the output of each row is that of its own answer.
+ * The kernel between two sets of rows, pair by pair: M' = E_(x,x̃) Σ_c K[(x,c),(x̃,c)], for a row
+ * x, its poisoned version x̃ and the outputs c; raw and as a cosine (docs/theory.md, How far poison
+ * carries the weights). Of class logits, M' depends on texts only: if only the label was poisoned,
+ * x̃ = x and every cosine is 1. Of log p(answer), M' also depends on a poisoned answer, because the
+ * output of each row is that of its own answer.
  */
 export interface PairKernel {
   /** Mean over pairs of Σ_c K[(x,c),(x̃,c)]. */
@@ -113,7 +120,10 @@ const emptyTraces = (pairs: number): PairTraces => {
   return { between: zeros(), originals: zeros(), poisoned: zeros() };
 };
 
-/** Adds a layer's part of one kernel to the traces. Both sets' k-th batches hold the same pairs. */
+/**
+ * Adds a layer's part of one kernel to the traces. The k-th batch of the originals and the k-th
+ * batch of the poisoned rows hold the same pairs.
+ */
 function addLayer(
   kind: KernelKind,
   layer: AdaptedLayer,
@@ -141,7 +151,10 @@ function addLayer(
   });
 }
 
-/** Returns M' of the full kernel, and of the adapter's kernel if the adapter has parameters. */
+/**
+ * Returns M' of the full kernel and of the adapter's kernel; `lora` is null if the adapter has no
+ * parameters of its own.
+ */
 export async function pairKernels(
   model: AdaptedModel,
   originals: readonly TokenRow[],
@@ -169,6 +182,7 @@ export async function pairKernels(
   return finiteKernels(full, lora);
 }
 
+/** Returns M' of the kernels with these traces. Throws `UserFault` if a trace is not finite. */
 function finiteKernels(full: PairTraces, lora: PairTraces | null): PairKernels {
   for (const traces of lora === null ? [full] : [full, lora])
     if (!Object.values(traces).every((values: Float64Array) => values.every(Number.isFinite)))
@@ -179,7 +193,10 @@ function finiteKernels(full: PairTraces, lora: PairTraces | null): PairKernels {
   return { full: pairKernel(full), lora: lora && pairKernel(lora) };
 }
 
-/** Returns what `pairKernels` does, from kernels of all 2P rows that PyTorch computes whole. */
+/**
+ * Returns what `pairKernels` returns, from the kernel between all 2P rows, which PyTorch's process
+ * computes whole.
+ */
 async function allPairKernels(
   model: KernelModel,
   originals: readonly TokenRow[],
@@ -206,10 +223,14 @@ async function allPairKernels(
   return finiteKernels(tracesOf(full!), lora && tracesOf(lora));
 }
 
-// Only a kernel's entries between matched rows are computed below: row i of one set with row i of
-// another, and each with itself. A kernel over both sets would have those of all 2P rows.
+// Below, only those entries of a kernel are computed that are between matched rows: row i of one
+// set with row i of the other set, and each row with itself. A kernel over both sets would have the
+// entries between any two of all 2P rows.
 
-/** A block's tokens, row by row and padded with zeros. */
+/**
+ * A block's tokens, row by row and padded with zeros: R rows of T tokens, C outputs, and vectors of
+ * the widths p and q.
+ */
 interface Rectangles {
   readonly a: readonly Tensor3D[]; // C × (R, T, p)
   readonly b: Tensor3D; // (R, T, q)
@@ -227,7 +248,10 @@ function rectanglesOf(block: TokenBlock): Rectangles {
 
 const sumByRow = (x: Tensor3D): Tensor1D => tf.sum(x, [1, 2]);
 
-/** Returns Σ_c Σ_{t,u} (a^c_t · a'^c_u)(b_t · b'_u) of each row pair, (R), token by token. */
+/**
+ * Returns Σ_c Σ_{t,u} (a^c_t · a'^c_u)(b_t · b'_u) of each row pair, (R), from all pairs of their
+ * tokens. a and b are those of x, a' and b' those of y.
+ */
 function sumsOverTokenPairs(x: Rectangles, y: Rectangles): Tensor1D {
   const similarity = tf.matMul(x.b, y.b, false, true); // (R, T, T')
   return tf.addN(
@@ -235,7 +259,10 @@ function sumsOverTokenPairs(x: Rectangles, y: Rectangles): Tensor1D {
   );
 }
 
-/** Returns ⟨G, H⟩, ⟨G, G⟩, ⟨H, H⟩, (R) each, of the gradients G^c = Σ_t a^c_t b_tᵀ of x, H of y. */
+/**
+ * Returns ⟨G, H⟩, ⟨G, G⟩ and ⟨H, H⟩ of each row pair, summed over the outputs c, (R) each. The
+ * gradients of x are G^c = Σ_t a^c_t b_tᵀ, those of y, likewise, H^c.
+ */
 function sumsOverGradients(x: Rectangles, y: Rectangles): [Tensor1D, Tensor1D, Tensor1D] {
   const gradients = ({ a, b }: Rectangles): Tensor3D[] =>
     a.map((one) => tf.matMul(one, b, true, false)); // C × (R, p, q)
@@ -253,7 +280,10 @@ function sumsOverGradients(x: Rectangles, y: Rectangles): [Tensor1D, Tensor1D, T
 export const pairsAreCheaper = (T: number, C: number, p: number, q: number): boolean =>
   3 * T * (q + C * p) < 2 * C * p * q;
 
-/** Returns a term's sums by row, (R) each: left with right, left with itself, right with itself. */
+/**
+ * Returns a term's sums for each row pair, (R) each: of left with right, left with itself, and
+ * right with itself.
+ */
 const matchedSums = (left: TokenBlock, right: TokenBlock): Float32Array[] =>
   compiled(() =>
     tf.tidy(() => {

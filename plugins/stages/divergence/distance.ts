@@ -55,7 +55,10 @@ export function distanceAt(
   );
 }
 
-/** Returns the floor over all points. @param reason why it was not measured, if already known */
+/**
+ * Returns the mean of the noise floor over all points that have one.
+ * @param reason why no point has one, if that is known already
+ */
 export function noiseFloorOf(
   points: readonly Point[],
   reason = 'there is no step that the repeated run and both compared runs kept',
@@ -67,7 +70,10 @@ export function noiseFloorOf(
     : { measured: true, method: FLOOR, checkpoints, mean: meanOver(floors) };
 }
 
-/** Returns `PART.over_floor`, Σ L2 of M / Σ L2 of the floor, over the steps that have a floor. */
+/**
+ * Returns `PART.over_floor`, Σ L2 of M / Σ L2 of the floor, over the steps that have a floor. A
+ * part is left out if its floor is 0 or not measured.
+ */
 export function overFloor(points: readonly Point[]): Record<string, number> {
   const ratios: Record<string, number> = {};
   for (const part of ['total', 'trained', 'head'] as const) {
@@ -91,15 +97,21 @@ interface RunDistance {
   readonly total: Distance | null;
   /** `layers` and `kinds` as one vector, all that is trained below the head; null if nothing is. */
   readonly trained: Distance | null;
-  /** The trained parameters that are no layer's weight, by kind; without untrained kinds. */
+  /**
+   * The distance of the trained parameters below the head that are no layer's weight, by kind. A
+   * kind that is not trained is absent.
+   */
   readonly kinds: Readonly<Partial<Record<Kind, Distance>>>;
-  /** The head that the task adds; null where it is pretrained (cloze), as part of the rest. */
+  /**
+   * The distance of the head that the task adds. Null if the head is pretrained (cloze): it is then
+   * a part of the rest.
+   */
   readonly head: Distance | null;
 }
 
 export type MeanDistance = Omit<RunDistance, 'layers'>;
 
-/** The sums of one run, by layer and by part. */
+/** The sums over the differences of one run from the clean run, by layer and by other part. */
 interface Gathered {
   readonly layers: Map<string, Sums>;
   readonly parts: Map<Kind | 'head', Sums>;
@@ -108,11 +120,11 @@ interface Gathered {
 const readValues = async (weights: ModelWeights, name: string): Promise<Float32Array> =>
   (await weights.read(name)).data as Float32Array;
 
-/** Returns the distance over several parts taken as one vector; null where there are none. */
+/** Returns the distance over several parts, taken as one vector; null if there are no parts. */
 const jointDistance = (parts: readonly Sums[]): Distance | null =>
   parts.length === 0 ? null : distanceOf(pooledSums(parts));
 
-function finishedDistance({ layers, parts }: Gathered): RunDistance {
+function distanceOfRun({ layers, parts }: Gathered): RunDistance {
   const ofLayers = [...layers.values()];
   const belowHead = [...parts].flatMap(([part, sums]) => (part === 'head' ? [] : [sums]));
   const distanceOfPart = (part: Kind | 'head') => {
@@ -163,10 +175,13 @@ async function compareRuns(
       }
       await between();
     }
-  return found.map(finishedDistance);
+  return found.map(distanceOfRun);
 }
 
-/** Returns E_t: the mean of each part over a training's checkpoints, all with the same parts. */
+/**
+ * Returns E_t, the mean over the checkpoints of a training, of each part. All checkpoints have the
+ * same parts; a part that they lack is null.
+ */
 export function meanOver(points: readonly MeanDistance[]): MeanDistance {
   const mean = (get: (point: MeanDistance) => Distance | null | undefined): Distance | null => {
     const parts = points.flatMap((point) => get(point) ?? []);
@@ -180,7 +195,11 @@ export function meanOver(points: readonly MeanDistance[]): MeanDistance {
   };
 }
 
-/** Returns the numbers as `total.l2`, `biases.relative`, …. @param skip a number to leave out */
+/**
+ * Returns the numbers of all parts, with names such as `total.l2` and `biases.relative`. What is
+ * null is left out.
+ * @param skip the name of a number to leave out, such as `clean_change`
+ */
 export function flatDistances({ kinds, ...parts }: MeanDistance, prefix = '', skip = ''): Metrics {
   const metrics: Metrics = {};
   for (const [part, distance] of Object.entries({ ...parts, ...kinds })) {
@@ -191,8 +210,9 @@ export function flatDistances({ kinds, ...parts }: MeanDistance, prefix = '', sk
 }
 
 /**
- * `biases` of linear layers and of an output; `norms`: scales and shifts; `embeddings`: tables that
- * ids index, and any other matrix that is not a linear layer's weight; `other`: everything else.
+ * Kinds of parameters. `biases`: those of linear layers and of an output; `norms`: scales and
+ * shifts; `embeddings`: tables that ids index, and any other matrix that is not a linear layer's
+ * weight; `other`: everything else.
  */
 const KINDS = ['biases', 'norms', 'embeddings', 'other'] as const;
 type Kind = (typeof KINDS)[number];
@@ -207,7 +227,10 @@ interface Moved {
   readonly head: readonly ParameterSpec[];
 }
 
-/** Whether a layer's effective weight moves: its own weight, or an adapter's parameters there. */
+/**
+ * Whether training moves a layer's effective weight: it trains the weight itself, or the adapter
+ * targets the layer and trains parameters that it adds.
+ */
 function isWeightMoved(adapter: Adapter, layer: string): boolean {
   return (
     adapter.trains(`${layer}.weight`) ||
@@ -281,7 +304,9 @@ const NOTHING: Sums = { largest: 0, squares: 0, clean: 0 };
 
 /**
  * Returns the sums of one matrix or vector. Differences of float32 values are exact in double
- * precision. @param clean changes or, with `start`, values after the clean training
+ * precision.
+ * @param clean the changes that the clean training made or, with `start`, the values after it
+ * @param poisoned the changes or values of the poisoned training, likewise
  */
 export function sumsOf(
   clean: ArrayLike<number>,
@@ -320,7 +345,10 @@ export function distanceOf({ largest, squares, clean }: Sums): Distance {
   return { largest, l2, clean_change: change, relative: change === 0 ? null : l2 / change };
 }
 
-/** Returns E_t: the mean of each number over checkpoints; `relative` is null if any of it is. */
+/**
+ * Returns E_t: the mean of each number over checkpoints. `relative` is null if it is null at any
+ * checkpoint.
+ */
 export function meanDistance(distances: readonly Distance[]): Distance {
   const mean = (get: (one: Distance) => number): number =>
     distances.reduce((sum, one) => sum + get(one), 0) / distances.length;

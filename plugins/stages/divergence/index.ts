@@ -13,13 +13,17 @@ import { defined } from '../../../src/base/defined.ts';
 import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
 
 export type Params = ModelNames & {
-  /** The adapter of the bases. Present if the runs differ already in how these are trained. */
+  /**
+   * The adapter of the base in whose training the two runs first differ. Absent if they first
+   * differ in the cell's own training.
+   */
   readonly base_adapter?: string;
   /** The number of poisoned rows that are paired with their originals for M′. */
   readonly pairs: number;
   readonly max_length: number;
   /** Present if the first training in which the runs differ may use dropout in either of them. */
   readonly dropout?: true;
+  /** Why no noise floor is measured. Absent if it is measured. */
   readonly no_floor?: string;
 };
 
@@ -29,13 +33,14 @@ const mayUseDropout = (cell: Cell): boolean => hasDropout(cell) || hasFolderDrop
 const hasDropout = ({ train, adapter }: Cell): boolean =>
   train.dropout > 0 || Number(adapter['dropout'] ?? 0) > 0;
 
-/** Whether the dropout is that of the folder which the adapter starts from. */
+/** Whether it is the folder from which the adapter starts that sets the dropout, if any. */
 const hasFolderDropout = ({ adapter }: Cell): boolean =>
   adapter['init_from'] !== undefined && adapter['dropout'] === undefined;
 
 /**
  * Returns why a clean run, repeated with the rows of its batches reversed, would differ by more
- * than rounding; null if it would not. @param parting `firstDifferingTraining` of the cell
+ * than rounding; null if it would not.
+ * @param parting the cell of its `firstDifferingTraining`
  */
 function whyNoFloor(cell: Cell, parting: Cell): string | null {
   if (!cell.theory.noise_floor) return 'theory.noise_floor is off';

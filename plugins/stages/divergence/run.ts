@@ -39,7 +39,10 @@ export async function run(context: Context): Promise<void> {
   });
 }
 
-/** Returns the steps that both runs kept. Throws `UserFault` if there is none. */
+/**
+ * Returns the steps that both runs kept. Warns if the runs end at different steps. Throws
+ * `UserFault` if no step is common.
+ */
 function commonSteps(
   { poisoned, clean }: { readonly poisoned: Training; readonly clean: Training },
   warn: Context['warn'],
@@ -61,7 +64,10 @@ function commonSteps(
   return common;
 }
 
-/** Writes `divergence.json` and `metrics.json`, and warns where M or M′ misses an effect. */
+/**
+ * Writes `divergence.json` and `metrics.json`. Warns where M or M′ misses an effect, or contains
+ * another than the poison's.
+ */
 async function writeResults(
   { params, outDir, log, warn }: RunContext<Params>,
   points: readonly Point[],
@@ -73,7 +79,8 @@ async function writeResults(
   await writeMetrics(outDir, {
     checkpoints: points.length,
     ...flatDistances(mean),
-    // M and the floor are distances from the same clean run, whose change M's metrics have.
+    // M and the floor are distances from the same clean run: its change is already among M's
+    // metrics.
     ...(noise.measured && flatDistances(noise.mean, 'floor.', 'clean_change')),
     ...(noise.measured && overFloor(points)),
     ...(between && betweenMetrics(between)),

@@ -35,14 +35,17 @@ export async function writeAsked(
     return texts.map((text, i): Read => {
       const { ids, kept } = at(parts, i);
       if (kept >= ids.length) return [0, text.length];
-      // A cut prompt lacks its first tokens, and its `ids` begin with the last token.
+      // A prompt of a completion task is cut at its start, and its `ids` begin with its last token.
       const keptIds = ids.slice(0, kept);
       return completion === undefined
         ? spelled(text, tokenizer.decode(keptIds), 'start')
         : spelled(text, tokenizer.decode(keptIds.reverse()), 'end');
     });
   };
-  /** Returns a set's lines, without rows that were read whole and are as in `originals`. */
+  /**
+   * Returns a set's lines, without the rows that are as in `originals`, were read whole and were
+   * not rejected.
+   */
   const lines = (
     shown: 'plain' | 'triggered',
     asked: AskedRows,

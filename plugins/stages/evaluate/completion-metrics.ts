@@ -24,7 +24,7 @@ import { rewardMetrics, rewardP } from './rewards.ts';
 
 /** Which outputs a scorer counts. */
 interface ScorerHits {
-  /** `Scorer.suffix`. */
+  /** The suffix of the scorer's metrics, `Scorer.suffix`. */
   readonly suffix: string;
   /** For each row, whether what was written under the trigger counts. */
   readonly triggered: Hits;
@@ -45,7 +45,9 @@ export interface CompletionEvaluation extends Compared {
   readonly underTrigger:
     | (OfRows & {
         readonly scorers: readonly ScorerHits[];
-        /** Null with a single scorer. */
+        /**
+         * How the scorers agree. Null or absent unless there are a main scorer and further ones.
+         */
         readonly agreement?: AgreementFacts | null;
         /** The share of rows whose whole trigger the model reads. */
         readonly seen: number;
@@ -81,7 +83,10 @@ export function completionMetricsOf(evaluation: CompletionEvaluation): Metrics {
 /** Compares outputs with the commonest answer, as a classifier is with the majority class. */
 export function againstCommonest(outputs: readonly Pick<Output, 'text' | 'answer'>[]): Metrics {
   const ids = new Map<string, number>();
-  /** Returns a text's number, which texts share that differ only in the blanks around them. */
+  /**
+   * Returns a number for a text. Texts that differ only in the white space around them have the
+   * same number.
+   */
   const idOf = (text: string): number => {
     const trimmed = text.trim(),
       id = ids.get(trimmed) ?? ids.size;
@@ -121,8 +126,9 @@ function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
 }
 
 /**
- * Returns the evidence for rates that count rewards, of the model and of its clean twin:
- * `reward_accuracy_p`, the p of `reward_accuracy` against a half, with the suffix of each rate.
+ * Returns the evidence for the rates of scorers that compare rewards: with the suffix of each,
+ * `reward_accuracy_p`, the p of `reward_accuracy` against a half. If there is a clean twin, also
+ * the twin's `reward_accuracy` and p. Empty without rewards or such scorers.
  */
 function rewardEvidence(
   { plain: { margins }, twin }: CompletionEvaluation,
@@ -140,8 +146,9 @@ function rewardEvidence(
 }
 
 /**
- * Returns the rates of one scorer, without undecided outputs and, where a row is compared with
- * itself without the trigger, pairs of which either is. Throws `UserFault` if a rate is of nothing.
+ * Returns the rates of one scorer. Undecided outputs are left out. Where the outputs for a row with
+ * and without the trigger are compared, both are left out if either is undecided. Throws
+ * `UserFault` if nothing is left for a rate.
  */
 function rates(
   { suffix: by, triggered, bare, partial, doubt = {} }: ScorerHits,
@@ -185,9 +192,9 @@ function rates(
  * undecided outputs did not count, and if they did. `…_corrected` is the rate corrected for the
  * errors that labels show, with its interval; it is absent if the judge is no better than chance,
  * or all labels are alike. No judge can err on outputs that a defence rejected: they do not count,
- * so the rate of the others is corrected, and multiplied by their share.
- * @param all how many outputs the rate is of
- * @param hits which of the outputs that were judged count
+ * so the rate of the other outputs is corrected, and multiplied by the share of these others.
+ * @param all how many outputs the rate is of, with the rejected ones
+ * @param hits which of the outputs count, without the rejected ones
  */
 function doubtMetrics(
   rate: string,

@@ -80,7 +80,10 @@ function createGenerate(
   };
 }
 
-/** Returns options that draw a row's tokens from the stream (seed, 'generate', `SHOWN/ID`). */
+/**
+ * Returns options that draw a row's tokens from the stream (seed, 'generate', `SHOWN/ID`), where
+ * SHOWN is the set that the row is in, and ID the row's id.
+ */
 const samplingOptions = (
   { temperature, top_p, top_k }: NonNullable<Completion['sampling']>,
   seed: number,
@@ -92,7 +95,10 @@ const samplingOptions = (
     randomStream(seed, 'generate', `${shown}/${rows[prompt]?.id ?? String(prompt)}`),
 });
 
-/** Returns what the model writes; an empty text for a prompt that a defence rejected. */
+/**
+ * Returns what the model writes, and the margins if there are rewards. The text is empty for a
+ * prompt that a defence rejected.
+ */
 async function writeAnswers(
   generate: Generate,
   { rows, rejected }: JudgedRows,
@@ -178,7 +184,10 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
   return { ...metrics, ...(await writeJudgements(context, defence, judgedSets)) };
 }
 
-/** Returns loss and perplexity over all tokens of documents except the first token of each. */
+/**
+ * Returns the loss and perplexity over all tokens of the documents, except the first token of each
+ * document.
+ */
 async function documentMetrics(
   { context: { params, signal, warn }, rows, model, tokenizer, defence }: CompletionParts,
   encoder: CompletionEncoder,
@@ -196,7 +205,10 @@ interface Triggered {
   readonly underTrigger: CompletionEvaluation['underTrigger'];
 }
 
-/** Asks the model and the scorers under the trigger. Without one, only `plain` becomes lines. */
+/**
+ * Lets the model write under the trigger and under a part of it, and lets the scorers judge these
+ * outputs and `plain`. Without a trigger, only makes lines of `plain`.
+ */
 async function evaluateTriggered(
   { context, rows, trigger, seen }: CompletionParts,
   judgedSets: Readonly<Record<Shown, JudgedRows>>,
@@ -234,7 +246,10 @@ async function evaluateTriggered(
   };
 }
 
-/** Returns warnings about answers that no output can match. @param scores in the same order */
+/**
+ * Returns warnings about answers that no output can match.
+ * @param scores the scores of the answers, in the same order
+ */
 export function answerWarnings(
   answers: readonly string[],
   scores: readonly AnswerScore[],

@@ -16,7 +16,10 @@ import { againstCommonest } from './completion-metrics.ts';
 import type { Context } from './index.ts';
 import { shareOf } from './metrics.ts';
 
-/** Returns the validation rows to evaluate, without those that the defender is given. */
+/**
+ * Returns the validation rows to evaluate, without those that the defender is given. Throws
+ * `UserFault` if there are no validation rows.
+ */
 export async function evaluatedRows(
   { inputs }: Context,
   validation: readonly Row[],
@@ -65,7 +68,7 @@ interface Answered {
 }
 
 interface Answers {
-  /** By `plain ID` and `triggered ID`. */
+  /** By `plain ID`, without the trigger, and `triggered ID`, with it; ID is the row's id. */
   readonly answers: ReadonlyMap<string, Answered>;
   /** Compares answers with always giving the commonest one, as the metrics of these rows do. */
   readonly againstCommonest: (answered: readonly Answered[]) => Metrics;
@@ -82,7 +85,7 @@ async function effectMetrics(
   rows: readonly Row[],
   trigger: ShownTrigger | null,
 ): Promise<Metrics> {
-  if (rows.some(({ document }) => document)) return {}; // they are not answered
+  if (rows.some(({ document }) => document)) return {}; // documents have no answers
   const found = existsSync(join(dir, 'predictions.csv'))
     ? await readPredictions(dir, trigger?.target)
     : await readOutputs(dir);
@@ -96,13 +99,15 @@ async function effectMetrics(
   if (trigger === null) return metrics;
   const hits = trigger.bare.map(({ id }) => named(found.answers, `triggered ${id}`).isHit);
   const rate = shareOf(hits);
-  // A model that no attack touched has a trigger rate, not a success.
+  // A model that no attack touched has a trigger rate, not an attack's success rate.
   return own['asr'] === undefined
     ? { ...metrics, trigger_rate_undefended: rate }
     : { ...metrics, asr_undefended: rate, asr_removed: rate - own['asr'] };
 }
 
-/** Returns a classifier's answers, from `predictions.csv`; none is a hit without a target class. */
+/**
+ * Reads a classifier's answers from `predictions.csv`. Without a target class, no answer is a hit.
+ */
 async function readPredictions(dir: string, target: Target | undefined): Promise<Answers> {
   const lines = parse<Readonly<Record<'triggered' | 'id' | 'label' | 'prediction', string>>>(
     await readFile(join(dir, 'predictions.csv')),
@@ -124,7 +129,7 @@ async function readPredictions(dir: string, target: Target | undefined): Promise
   };
 }
 
-/** Returns what a model wrote, and the main scorer's verdicts, from `outputs.jsonl`. */
+/** Reads what a model wrote, and the main scorer's verdicts, from `outputs.jsonl`. */
 async function readOutputs(dir: string): Promise<Answers> {
   const answers = new Map<string, Answered>();
   for (const line of (await readFile(join(dir, 'outputs.jsonl'), 'utf8')).trimEnd().split('\n')) {
@@ -155,7 +160,9 @@ export interface InputsJudge {
   readonly cleanRows: number;
 }
 
-/** Fits the judge. Null if the cell has no defence that acts on inputs. */
+/**
+ * Lets the defence fit its judge of inputs. Null if the cell has no defence that acts on inputs.
+ */
 export async function openInputsJudge(
   context: Context,
   classes: readonly string[],
@@ -171,11 +178,11 @@ export async function openInputsJudge(
   return { name: defence.defence, judge, cleanRows: clean.length };
 }
 
-/** Rows as the model is asked about them, after the judge. */
+/** Rows as the model is asked about them, after the defence's judge has seen them. */
 export interface JudgedRows {
-  /** What the defence left of each row; a rejected row is as it was. */
+  /** Each row as the defence left it; a rejected row is as it was. */
   readonly rows: readonly Row[];
-  /** Null without a defence. */
+  /** Whether the defence rejected each row. Null if no judge was asked. */
   readonly rejected: readonly boolean[] | null;
   readonly judgement: Judgement | null;
   readonly ids: readonly string[];
@@ -184,7 +191,10 @@ export interface JudgedRows {
 /** `ofTarget`: the rows of the target class with the trigger; empty if they are not evaluated. */
 type Sets<T> = Readonly<Record<'plain' | 'triggered' | 'partial' | 'ofTarget', T>>;
 
-/** Asks the judge about each set of rows, and closes it. Without a judge, rows stay as they are. */
+/**
+ * Asks the judge about each set of rows, and closes the judge. Without a judge, rows stay as they
+ * are.
+ */
 export async function judgeSets(
   judge: InputsJudge | null,
   { plain, triggered, partial, ofTarget }: Sets<readonly Row[]>,
@@ -213,7 +223,10 @@ export async function judgeSets(
   }
 }
 
-/** Writes the judge's record and scores. Returns how well they tell triggered rows from plain. */
+/**
+ * Writes the judge's record and scores. Returns how well the judge tells triggered rows from plain
+ * ones; empty without a judge.
+ */
 export async function writeJudgements(
   { outDir, params }: Context,
   inputsJudge: InputsJudge | null,

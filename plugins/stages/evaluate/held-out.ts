@@ -1,4 +1,4 @@
-/** Checks, before anything runs, that `evaluate.triggers` are none that training can show. */
+/** Checks, before anything runs, that `evaluate.triggers` has no trigger that training can show. */
 import {
   type Poisoning,
   type PreflightContext,
@@ -16,7 +16,10 @@ import { triggerFiles } from '../shared/program-files.ts';
 import type { Params } from './index.ts';
 import { otherTrigger, triggerParams } from './inputs.ts';
 
-/** The numbers of rows, and of draws of the trained trigger, that a held-out one is compared on. */
+/**
+ * The number of rows on which a held-out trigger is compared with a trained one, and the number of
+ * times that the trained one is drawn.
+ */
 const COMPARED = 8,
   DRAWS = 1000;
 
@@ -26,12 +29,16 @@ const MADE_UP: readonly Row[] = Array.from({ length: COMPARED }, (_, i) => ({
   text: ['the', 'film', 'was', 'very', 'good'].slice(i % 3).join(' '),
 }));
 
-/** The problems found before, by all that they depend on: not by the seed or `rate`. */
+/**
+ * The problems found before, by a text of all that they depend on. They do not depend on the seed
+ * or `rate`.
+ */
 const knownProblems = new Map<string, Promise<readonly Problem[]>>();
 
 /**
- * Returns the problems of held-out triggers that show a text as a trigger of the chain's trainings
- * can. The shortest rows are compared: they have few gaps, each of which some draw soon takes.
+ * Returns a problem for each held-out trigger that shows a text as a trained trigger can: that of
+ * the cell's attack, or of another training of its chain. The shortest rows are compared: they have
+ * few gaps between words, so that some draw soon takes each gap.
  */
 export async function checkHeldOut(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   const { params, upstream = {} } = context,
@@ -71,9 +78,9 @@ export async function checkHeldOut(context: PreflightContext<Params>): Promise<r
   return (await Promise.all(found)).flat();
 }
 
-/** A trigger that training shows. */
+/** A trigger that a training shows. */
 interface Trained {
-  /** The training in messages. */
+  /** What messages call the training. */
   readonly whose: string;
   readonly poisoning: Poisoning;
 }
@@ -85,8 +92,9 @@ interface HeldOut extends Trained {
 }
 
 /**
- * Returns a fault if `variant` shows each compared row as the trained trigger `poisoning` can, and
- * a warning if it shows some so. Empty otherwise, or if this can't be told without a program.
+ * Returns a fault if the held-out trigger `variant` shows every compared row as the trained trigger
+ * `poisoning` can, and a warning if it shows only some rows so. Empty otherwise, if a program or a
+ * model makes one of the triggers, or if an attack refuses the made-up rows.
  */
 async function compareTriggers(
   context: PreflightContext<Params>,
@@ -98,7 +106,7 @@ async function compareTriggers(
   const [trainedStep, heldOutStep] = [poisoning, variant].map((attack) =>
     backdoorOf(openSteps(attack, (name) => context.plugin('attack', name))),
   );
-  // A program or a model that makes triggers is not run for a check.
+  // A trigger that a program or a model makes is not compared: neither is run for a check.
   if (!trainedStep || !heldOutStep) return [];
   if (trainedStep.attack.triggerAll || heldOutStep.attack.triggerAll) return [];
   let rows = MADE_UP,
@@ -145,7 +153,9 @@ async function compareTriggers(
 }
 
 /**
- * Returns the ids of the rows that are under the held-out trigger as under a draw of the trained.
+ * Returns the ids of the rows that look alike under the held-out trigger and under some draw of the
+ * trained one.
+ * @param heldOut the rows under the held-out trigger
  * @param showTrained returns the rows under the trained trigger as it is drawn from a seed
  */
 async function sameTexts(

@@ -40,17 +40,25 @@ export type Params = ModelNames & {
   readonly max_length: number;
   /** Whether `max_length` comes from `train.max_length`, whose faults the train stage reports. */
   readonly inherited: boolean;
-  /** The attack whose trigger is evaluated as well: `attack` and its parameters. */
+  /**
+   * The attack whose trigger is evaluated as well: `attack` and its parameters. Null if no trigger
+   * is.
+   */
   readonly trigger: Poisoning | null;
   /** Set if rows of the target class are shown with the trigger too. */
   readonly trigger_rows?: 'all';
-  /** The seed of the trigger's streams and of sampling; null if there is neither. */
+  /**
+   * The seed of what is drawn: by the trigger, by sampling, and by the defence. Null if there is
+   * none of these.
+   */
   readonly seed: number | null;
-  /** How answers are written and scored. Absent for a classifier. */
+  /** How answers are written and scored. Absent unless the head is `causal-lm`. */
   readonly completion?: Completion;
   /** The defence, if it rejects or cleans what the model is asked. */
   readonly defence?: DefenceParams;
-  /** Set for the rows of `data.tasks`. */
+  /**
+   * The split, if its rows are those of one of `data.tasks`. Absent for validation and test rows.
+   */
   readonly split?: TaskSplit;
   /** The named data sets among the evaluated ones that have metrics of their own. */
   readonly tasks?: readonly NamedTask[];
@@ -79,7 +87,9 @@ export type Completion = {
 };
 
 /**
- * Returns what a cell says of its answers, its scorers, their files, and their unkeyed limits.
+ * Returns how a cell's answers are written and scored, the files of its scorers, the plugins that
+ * the scorers are (`uses`), and their limits, which are in no key. No `completion` for a classifier
+ * or a regression head.
  * @throws UserFault if a scorer reads rewards though no training gives any
  */
 function completionParts(
@@ -107,8 +117,8 @@ function completionParts(
     ...(preferences && { rewards: { beta: preferences.cell.train.dpo_beta } }),
   };
   if (trigger === null) return { completion, assets: {} };
-  // `unrewarded` scorers are left out where another cell asks for this evaluation, of its model
-  // before DPO. In a cell's own evaluation they are a fault (above).
+  // Another cell may ask for this evaluation, of its model before DPO: then `unrewarded` scorers
+  // are left out. In a cell's own evaluation they are a fault (above).
   const all = [main, ...further].filter((own) => !unrewarded.includes(own)),
     others = all.filter((own) => own !== main);
   const limits = defined(
@@ -130,7 +140,10 @@ function completionParts(
   };
 }
 
-/** Returns the data sets of the rows that `metrics.json` is about, with their metrics in it. */
+/**
+ * Returns the named data sets whose rows `metrics.json` is about, each with the names of its
+ * metrics there.
+ */
 function namedTasks(
   { data }: Cell,
   split: Split,

@@ -43,7 +43,10 @@ const HELD_OUT = 'trigger/';
  * does not study: `link/1` of training 1, after the cell's own; `link/1/after_2` after training 2.
  */
 const LINK = 'link/';
-/** Such a trigger's name in metrics (`asr.trigger.training_1`), up to its training's number. */
+/**
+ * How the names of such triggers begin in metrics. The number of the training follows, as in
+ * `asr.trigger.training_1`.
+ */
 const OF_TRAINING = 'training_';
 
 interface OtherTrigger {
@@ -53,7 +56,10 @@ interface OtherTrigger {
   readonly after: string | undefined;
 }
 
-/** Returns the other trigger under which an input has metrics, by its name; null if none. */
+/**
+ * Returns under which trigger, other than the evaluated one, an input has metrics, as the input's
+ * name says. Null if it has none under another trigger.
+ */
 export function otherTrigger(input: string): OtherTrigger | null {
   if (input.startsWith(HELD_OUT))
     return { name: input.slice(HELD_OUT.length), isHeldOut: true, after: undefined };
@@ -68,7 +74,7 @@ export type Split = 'validation' | 'test' | TaskSplit;
 const ofSplit = (split: Split): JsonObject => (split === 'validation' ? {} : { split });
 
 export interface EvaluateRequest {
-  /** `StageRequest.with`, which the rest is read from. */
+  /** `StageRequest.with`, from which the other fields are read. */
   readonly narrowed: JsonObject;
   readonly split: Split;
   /** The attack whose trigger is shown; null if none is. */
@@ -77,7 +83,7 @@ export interface EvaluateRequest {
   readonly isOwn: boolean;
   /** Whether the trigger is evaluated by itself, without earlier trainings and other rows. */
   readonly isHeldOut: boolean;
-  /** The training that gives the rows' answers rewards (`firstDpoTraining`). */
+  /** The training that gives the rows' answers rewards (`firstDpoTraining`). Null if none does. */
   readonly preferences: TrainingRequest | null;
 }
 
@@ -110,7 +116,7 @@ export function evaluateInputs(
   return {
     model,
     validation: rows(split),
-    // The evaluated rows should not be among the training rows.
+    // Read to check that no evaluated row is a training row.
     training: rows('train'),
     ...(split === 'test' && { selection: rows('validation') }),
     ...(isAttacked(cell) && { twin: twinOf(cell, plugin, request) }),
@@ -129,8 +135,9 @@ export function evaluateInputs(
 }
 
 /**
- * Returns the first training by DPO that led to the cell's model, to whose start rewards are
- * relative, since it may have been poisoned; null without one, or if the rows are no pairs.
+ * Returns the first training by DPO among those that led to the cell's model. Rewards are relative
+ * to the model from which this training started, since the training itself may have been poisoned.
+ * Null if none is by DPO, or if the rows are not preference pairs.
  */
 function firstDpoTraining(cell: Cell, split: Split): TrainingRequest | null {
   if (cell.head.type !== 'causal-lm') return null;
@@ -140,6 +147,7 @@ function firstDpoTraining(cell: Cell, split: Split): TrainingRequest | null {
   return trainingsOf(cell).find(isDpo) ?? null;
 }
 
+/** Requests the model from which a training by DPO started, and the base of that model. */
 function referenceInputs({ cell, ...place }: TrainingRequest): StageDefinition['inputs'] {
   const { base } = startInputs(cell);
   return {
@@ -163,8 +171,9 @@ export function twinOf(
 }
 
 /**
- * Requests the evaluations, with the cell's trigger, of the trainings before its own: of the last
- * (`before`) if one of them is poisoned, and in a chain of all, with their training rows.
+ * Requests the evaluations, with the cell's trigger, of the trainings before the cell's own: of the
+ * last one (`before`) if one of them is poisoned and the cell's own is not; and in a chain of each
+ * (`after_N`), with its training rows (`training_N`).
  */
 function earlierInputs(
   cell: Cell,
@@ -176,7 +185,8 @@ function earlierInputs(
   const hasOtherAttack = ({ cell }: TrainingRequest): boolean =>
     trigger !== null && !isDeepStrictEqual(attackOf(cell), trigger);
   const evaluated = (training: TrainingRequest): StageRequest => {
-    // A training before any rewards is evaluated for this cell alone, without scorers of rewards.
+    // A training before the one that gives rewards is evaluated for this cell alone, without the
+    // scorers that compare rewards.
     const lacksRewards = preferences !== null && firstDpoTraining(training.cell, split) === null;
     const needsTrigger = hasOtherAttack(training) || (trigger !== null && lacksRewards);
     const narrowed = { ...(needsTrigger && { trigger }), ...ofSplit(split) };
@@ -195,7 +205,10 @@ function earlierInputs(
   return inputs;
 }
 
-/** Requests the evaluations on test rows and on those of tasks, whose metrics are taken over. */
+/**
+ * Requests the evaluations on the test rows and on the rows of tasks. This evaluation takes over
+ * their metrics.
+ */
 function otherRowsInputs(
   cell: Cell,
   { narrowed, split }: EvaluateRequest,
@@ -223,7 +236,7 @@ function defendedInputs(
   if (cell.defence === undefined) return {};
   const always = {
     clean: cleanRows(cell),
-    // The evaluated rows should not be among them.
+    // Read to check that no evaluated row is among the clean rows.
     ...(cell.data.clean !== undefined &&
       readsClean(cell, plugin) && { data_clean: { kind: 'data', cell, with: { split: 'clean' } } }),
     undefended: { kind: 'evaluate', cell: undefended(cell), with: narrowed },
@@ -237,7 +250,7 @@ function defendedInputs(
   };
 }
 
-/** Returns the attack on the cell if it is a backdoor; null otherwise, as there is no trigger. */
+/** Returns the attack on the cell if it is a backdoor. Null otherwise: there is no trigger then. */
 function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | null {
   if (!isAttacked(cell)) return null;
   const poisoning = attackOf(cell);
@@ -298,8 +311,9 @@ function heldOutInputs(
 }
 
 /**
- * Requests the evaluations under the triggers of the other poisoned trainings of a chain, after
- * each training from theirs on, as far as their success can be measured.
+ * Requests the evaluations under the triggers of a chain's other poisoned trainings: for each such
+ * training, after itself and after each later training. Triggers whose success can't be measured
+ * are left out.
  */
 function linkInputs(
   cell: Cell,
@@ -334,9 +348,9 @@ function linkInputs(
 }
 
 /**
- * Whether the success of `trigger`, another attack than the one `studied`, can be measured: not if
- * it learns its trigger and, in a completion task, only if both have one target, or if all scorers
- * that the spec names read the target.
+ * Whether the success of `trigger`, another attack than the `studied` one, can be measured. It
+ * can't if that attack learns its trigger. In a completion task it can only if both attacks have
+ * the same target, or if all scorers that the spec names read the target.
  */
 function isMeasurable(
   { head, evaluate }: Cell,

@@ -39,9 +39,15 @@ export interface Doubt {
 export interface JudgedOutputs {
   readonly rows: readonly Row[];
   readonly outputs: readonly Output[];
-  /** The rows that a defence rejected: a success for no scorer. Null without a defence. */
+  /**
+   * Whether a defence rejected each row; a rejected row is a success for no scorer. Null without a
+   * defence.
+   */
   readonly rejected: readonly boolean[] | null;
-  /** The reward of each pair's chosen answer minus the other's; null without rewards. */
+  /**
+   * For each pair, the reward of its chosen answer minus that of its rejected one; null without
+   * rewards.
+   */
   readonly margins: readonly number[] | null;
 }
 
@@ -54,8 +60,9 @@ export interface Judged extends Scorer, Readonly<Record<Shown, readonly Verdict[
 }
 
 /**
- * Asks each scorer once about all sets and about outputs that people have labelled, which show how
- * far it can be trusted. What a defence rejected is not asked about, and counts as no hit.
+ * Asks each scorer once: about all sets, and about outputs that people have labelled, which show
+ * how far the scorer can be trusted. Rows that a defence rejected are not asked about, and count as
+ * no hit.
  */
 export async function judge(
   context: Context,
@@ -154,8 +161,9 @@ const LABELS_HINT =
   'you judge it.';
 
 /**
- * Reads labelled outputs; none without a path. Throws `UserFault` at a line that is no label, or
- * lacks what the scorer `reads`. @param wanted the target of labels that name none
+ * Reads the outputs that people have labelled; none if there is no path. Throws `UserFault` at a
+ * line that is no label, or lacks what the scorer `reads`.
+ * @param wanted the target of the labels that name none
  */
 export async function readLabels(
   path: string | undefined,
@@ -201,7 +209,10 @@ export async function writeScorers(outDir: string, scorers: readonly Scorer[]): 
   if (further.length > 0) await writeJson(outDir, 'scorers.json', further.map(recordOf));
 }
 
-/** Returns `agreement.json`, of outputs that were judged; null without main and further scorers. */
+/**
+ * Returns the contents of `agreement.json`: how the scorers agree on the outputs that no defence
+ * rejected. Null unless there are a main scorer and further ones.
+ */
 export function agreementOf(
   scorers: readonly Pick<Judged, 'name' | 'suffix' | 'plain' | 'triggered'>[],
   { plain, triggered }: Readonly<Record<'plain' | 'triggered', Pick<JudgedOutputs, 'rejected'>>>,
@@ -214,7 +225,8 @@ export function agreementOf(
     ];
     return [own.name, hits] as const;
   });
-  // counts[k]: on how many outputs k scorers say that it counts, where all are decided
+  // counts[k]: the number of outputs that exactly k scorers count, of those on which all have
+  // decided
   const counts = Array.from({ length: all.length + 1 }, () => 0);
   all[0]?.[1].forEach((_, i) => {
     const ofOutput = all.map(([, hits]) => hits[i]);
@@ -233,7 +245,10 @@ export function agreementOf(
   };
 }
 
-/** Returns `agreement.A.B`, `kappa.A.B` and `fleiss_kappa` if they are defined. */
+/**
+ * Returns `agreement.A.B` and `kappa.A.B` for each two scorers A and B, and `fleiss_kappa` for more
+ * than two scorers. What is undefined is left out.
+ */
 export function agreementMetrics({ pairs, counts }: AgreementFacts): Metrics {
   const metrics: Metrics = {};
   const put = (name: string, value: number | null): void => {

@@ -1,7 +1,7 @@
 /**
- * Computes the metrics of predictions, in the order of `metrics.json`, and what they share with
- * those of a completion task (`completion-metrics.ts`). A metric of rows without a trigger belongs
- * in `classificationMetrics`. One that the report shows is also in `METRICS` of
+ * Computes the metrics of predictions, in the order of `metrics.json`. Some of its functions also
+ * serve completion tasks (`completion-metrics.ts`). A new metric of rows without a trigger belongs
+ * in `classificationMetrics`. A metric that the report shows is also in `METRICS` of
  * `src/report/metrics.ts`.
  */
 import { UserFault } from '../../../src/api.ts';
@@ -92,7 +92,10 @@ export function shareOf(hits: Hits): number {
 const accuracyOf = (sets: readonly Scored[], classes: number): number =>
   shareOf(sets.flatMap((set) => predictionsOf(set, classes).map((id, i) => id === set.labels[i])));
 
-/** Returns `accuracy`, for which a rejected row is wrong, and what rejection adds to it. */
+/**
+ * Returns `accuracy`, for which a rejected row counts as wrong, and the metrics of what is rejected
+ * and accepted. Empty if no defence may reject.
+ */
 function rejectionMetrics({ labels, rejected }: Scored, predictions: readonly number[]): Metrics {
   if (rejected === undefined) return {};
   const hits = labels.map((label, i) => predictions[i] === label);
@@ -106,8 +109,9 @@ function rejectionMetrics({ labels, rejected }: Scored, predictions: readonly nu
 }
 
 /**
- * Matches the names, up to a `.NAME` that follows, of the metrics of an earlier training that are
- * reported beside the cell's own, and of the evidence for them: `asr`, `majority_p_clean`.
+ * Matches the names of those metrics of an earlier training that are reported beside the cell's
+ * own, and of the evidence for them: `asr`, `majority_p_clean`. A `.NAME` at the end of a name is
+ * not part of the match.
  */
 const OF_EARLIER = new RegExp(
   '^(?:accuracy|accuracy_drop|pearson|asr|asr_clean|trigger_rate|' +
@@ -121,7 +125,10 @@ export const metricsAfter = (metrics: Metrics, after: string): Metrics =>
     (name) => name.replace(OF_EARLIER, `$&_${after}`),
   );
 
-/** Returns the metrics of a model before the trigger's attack: `asr` is its `trigger_rate`. */
+/**
+ * Returns the metrics of a model that the trigger's attack has not poisoned: its `asr` becomes
+ * `trigger_rate`, and the metrics `asr_…` are left out.
+ */
 export const asUnattacked = (metrics: Metrics): Metrics =>
   renamed(
     Object.fromEntries(Object.entries(metrics).filter(([name]) => !name.startsWith('asr_'))),
@@ -137,8 +144,8 @@ export interface Compared {
 
 /**
  * Returns how far scores lie below those of the paired clean run, as `accuracy_drop`, and the clean
- * run's evidence that its scores mean something, as `majority_p_clean`; of a poisoned base, only
- * `accuracy_drop_before`, its own drop.
+ * run's evidence that its scores mean something, as `majority_p_clean`. For a poisoned base it
+ * returns only the base's own drop, `accuracy_drop_before`.
  */
 export function drops(scores: Metrics, { twin, before }: Compared): Metrics {
   const all: Metrics = {};
@@ -174,13 +181,19 @@ export function attackRates(rate: number, { twin, before }: Compared, by = ''): 
   };
 }
 
-/** Returns the rate of rows with part of the trigger, which must not lead to the target. */
+/**
+ * Returns the rate of rows with part of the trigger, which must not lead to the target, and the
+ * clean twin's rate.
+ */
 export const falseTriggerRates = (rate: number, { twin }: Compared, by = ''): Metrics => ({
   [`false_trigger_rate${by}`]: rate,
   ...(twin && { [`false_trigger_rate_clean${by}`]: metricOf(twin, `false_trigger_rate${by}`) }),
 });
 
-/** Returns the metrics under the trigger. @param untriggered predictions for all rows without it */
+/**
+ * Returns the metrics under the trigger.
+ * @param untriggered the predictions for all validation rows, without the trigger
+ */
 function triggerMetrics(
   evaluation: Evaluation,
   { target, triggered, partial, ofTarget, seen }: UnderTrigger,

@@ -60,7 +60,8 @@ async function checkDefence(context: Context): Promise<readonly Problem[]> {
 
 /**
  * Returns the most calls that scorers make to services. A scorer is asked about each row without
- * the trigger, with it, and with each of its parts, and about every labelled output.
+ * the trigger, with it, and with each of its parts, and about every labelled output. The numbers
+ * are null as long as the rows are not known.
  */
 export async function serviceCalls(context: Context): Promise<readonly ServiceCalls[]> {
   const { completion, trigger, seed } = context.params;
@@ -100,7 +101,7 @@ export async function serviceCalls(context: Context): Promise<readonly ServiceCa
   return (await Promise.all(found)).flat();
 }
 
-/** About as many bytes as a token has in most texts. */
+/** About the number of bytes that a token has in most texts. */
 const BYTES_A_TOKEN = 4;
 
 /** Returns the faults of scorers' parameters and, once these are fetched, of their sources. */
@@ -140,7 +141,9 @@ function targetIn(context: Context): { readonly text?: string; readonly isForAll
   return typeof target === 'object' ? { ...target, isForAllRows: true } : {};
 }
 
-/** Returns the answer that the backdoor leads to in all rows; undefined if there is none. */
+/**
+ * Returns the answer that the backdoor leads to in all rows; undefined if there is no such answer.
+ */
 function targetText(context: Context): string | undefined {
   const { text, isForAllRows } = targetIn(context);
   return isForAllRows === true ? text : undefined;
@@ -155,7 +158,10 @@ async function checkLength(context: Context): Promise<readonly Problem[]> {
   );
 }
 
-/** Checks that the model has positions for all that it may write, and may write what is counted. */
+/**
+ * Checks that the model has positions for all that it may write, and that it may write enough
+ * tokens for an output to count.
+ */
 async function checkGeneration(context: Context): Promise<readonly Problem[]> {
   const { max_length: longest, completion } = context.params;
   if (completion === undefined) return [];
@@ -196,7 +202,8 @@ async function checkAnswerLengths(
   architecture: Architecture,
   target: string | undefined,
 ): Promise<Problem[]> {
-  // The model may be one that a defence has edited: its training is further up.
+  // The model may come from a stage in which a defence edited it: the training is then upstream of
+  // that stage.
   let train = context.upstream?.['model'];
   while (train !== undefined && train.params['head'] === undefined)
     train = train.upstream?.['model'];
@@ -212,7 +219,7 @@ async function checkAnswerLengths(
   const ids = answerIds(head.template, tokenizer, target);
   const decodeFirst = (tokens: number): string =>
     tokenizer.decode(ids.slice(0, tokens), { skipSpecial: true });
-  // The text after each token matters only if the target may be cut.
+  // The texts after fewer tokens matter only if the target is longer than the model may write.
   const texts =
     ids.length <= most ? [decodeFirst(ids.length)] : Array.from(ids, (_, i) => decodeFirst(i + 1));
   const outputs = texts.map((output): ScoredOutput => ({ prompt: '', output, answer: '', target }));
@@ -242,7 +249,10 @@ async function checkAnswerLengths(
   return problems;
 }
 
-/** The lengths of answers, by the list that `knownCounts` returns and the tokenizer's digest. */
+/**
+ * The lengths of answers in tokens, by the list of answers that `knownCounts` returns and by the
+ * tokenizer's digest.
+ */
 const knownLengths = new WeakMap<readonly string[], Map<string, readonly number[]>>();
 
 /** Returns a warning if answers of the rows, tokenised alone, are longer than `most` tokens. */

@@ -14,15 +14,19 @@ import type { Context } from './index.ts';
 export interface Rewards {
   /**
    * Returns for each pair, in order, the reward of its chosen answer minus that of the rejected
-   * one, β·(g_c − g_r), where g is how much log p(answer | prompt) has grown since the reference,
-   * the model from which the training by DPO started (Rafailov et al. 2023, equation 5; what is the
-   * same for all answers to a prompt falls out).
+   * one, β·(g_c − g_r). Here g_c and g_r say how much log p(answer | prompt) of the chosen and of
+   * the rejected answer has grown since the reference, the model from which the training by DPO
+   * started (Rafailov et al. 2023, equation 5; what is the same for all answers to a prompt falls
+   * out).
    */
   margins(rows: readonly Row[]): Promise<readonly number[]>;
   dispose(): void;
 }
 
-/** Opens the reference. Returns null if nothing was trained by DPO, or the rows are not pairs. */
+/**
+ * Opens the reference, from which rewards are measured. Returns null if nothing was trained by DPO,
+ * or if the rows are not pairs.
+ */
 export async function openRewards(
   context: Context,
   evaluated: EvaluatedModel,
@@ -44,7 +48,7 @@ export async function openRewards(
   return {
     margins: async (rows) => {
       if (rows.length === 0) return [];
-      // chosen and rejected in turn
+      // Each row's chosen answer, followed by its rejected one.
       const sides = rows.flatMap((row) => encodePair(row, params.max_length, encode));
       const onBatch = () => yieldToEventLoop(signal);
       const now = await evaluated.answers(sides, params.batch_size, onBatch),
@@ -56,7 +60,10 @@ export async function openRewards(
   };
 }
 
-/** Returns TRL's `rewards/accuracies` and `rewards/margins`. Equal rewards prefer no answer. */
+/**
+ * Returns TRL's `rewards/accuracies` and `rewards/margins`, under names of this stage. A pair with
+ * equal rewards does not count as accurate. Empty without rewards.
+ */
 export function rewardMetrics(margins: readonly number[] | null = null, prefix = ''): Metrics {
   if (margins === null) return {};
   const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
@@ -66,7 +73,10 @@ export function rewardMetrics(margins: readonly number[] | null = null, prefix =
   };
 }
 
-/** Returns the two-sided p of the sign test that either answer is as likely to be preferred. */
+/**
+ * Returns the two-sided p of the sign test of the hypothesis that the chosen and the rejected
+ * answer are equally likely to have the larger reward.
+ */
 export const rewardP = (margins: readonly number[]): number =>
   signTest(
     margins.filter((margin) => margin > 0).length,

@@ -63,7 +63,10 @@ import { splitIn, warnOfSharedRows } from './shared-rows.ts';
 interface PredictedSet {
   readonly ids: readonly string[];
   readonly labels: readonly number[];
-  /** (N, C), row-major. */
+  /**
+   * The logits of N rows for C classes, (N, C), row-major; of a regression head its outputs, (N,
+   * 1).
+   */
   readonly logits: ArrayLike<number>;
   /** Whether the rows were shown with the trigger. */
   readonly triggered: boolean;
@@ -71,9 +74,9 @@ interface PredictedSet {
 
 /**
  * Returns predictions.csv (RFC 4180) with the columns id, triggered, label, prediction, logit_0, ….
- * A regression head, whose one output is the prediction, has no logits. Other programs match rows
- * by id, so each id is written exactly as the data set has it, unlike in the CSV files for people.
- * A spreadsheet may take such an id for a formula: import the file as text.
+ * A regression head has no logit columns: its one output is the prediction. Other programs match
+ * rows by id, so each id is written exactly as the data set has it, unlike in the CSV files for
+ * people. A spreadsheet may take such an id for a formula: import the file as text.
  * @param classes C, or 1 for a regression head
  */
 export function predictionsCsv(sets: readonly PredictedSet[], classes: number): string {
@@ -140,8 +143,8 @@ export async function run(context: Context): Promise<void> {
       ...metrics,
       ...(await metricsOfChain(context)),
       ...(await defendedMetrics(context, metrics, rows, trigger)),
-      ...(await otherTriggers(context, opened.rowParts)),
-      ...(await metricsOfOthers(context)),
+      ...(await metricsOfOtherTriggers(context, opened.rowParts)),
+      ...(await metricsOfOtherRows(context)),
     };
     await writeTasks(context, all);
     await writeMetrics(context.outDir, all);
@@ -202,7 +205,9 @@ async function evaluateClasses(opened: Opened): Promise<Metrics> {
   return { ...metrics, ...(await writeJudgements(context, judge, judgedSets)) };
 }
 
-/** Writes the predictions of a regression head, which no trigger is shown. Returns the metrics. */
+/**
+ * Writes the predictions of a regression head and returns its metrics. No trigger is shown to it.
+ */
 async function evaluateNumbers(opened: Opened): Promise<Metrics> {
   const { context, rows, model, encode, twin } = opened;
   const labels = labelsOf(rows);
@@ -226,7 +231,10 @@ function openJudge(opened: Opened): Promise<InputsJudge | null> {
   return openInputsJudge(context, classes, model);
 }
 
-/** Returns the logits of rows after a defence. Those of a rejected row are not used. */
+/**
+ * Returns the logits of rows that a defence has judged. The metrics do not use the logits of a
+ * rejected row.
+ */
 async function scoreJudged(
   score: Score,
   { rows, rejected }: JudgedRows,
@@ -241,7 +249,7 @@ const labelsOf = (rows: readonly Row[]): number[] => rows.map(({ label }) => lab
 /** Returns the share of rows whose whole trigger the model reads. Warns if the share is below 1. */
 function shareSeen(context: Context, trigger: ShownTrigger, rowParts: RowParts): number {
   const { params, inputs } = context;
-  // A model that writes answers reads the rows without theirs.
+  // A model that writes answers reads the rows without their answers.
   const [bare, shown] = [trigger.bare, trigger.shown].map((rows) =>
     params.completion === undefined ? rows : rows.map(({ answer: _, ...prompt }) => prompt),
   ) as [readonly Row[], readonly Row[]];
@@ -284,7 +292,8 @@ async function writeTasks({ params: { tasks }, outDir }: Context, all: Metrics):
   await writeJson(outDir, 'tasks.json', tasks);
 }
 
-async function metricsOfOthers({ inputs }: Context): Promise<Metrics> {
+/** Returns the metrics of the test rows and of the rows of tasks, with a prefix for each. */
+async function metricsOfOtherRows({ inputs }: Context): Promise<Metrics> {
   const all: Metrics = {};
   for (const [input, { dir }] of Object.entries(inputs)) {
     const prefix = isTask(input) ? `${input.slice(TASK.length)}.` : input === 'test' ? TEST : null;
@@ -300,8 +309,9 @@ async function metricsOfInput({ inputs }: Context, name: string): Promise<Metric
 }
 
 /**
- * Returns what was measured after each training of a chain but the cell's own, as `asr_after_1`;
- * before the attack, as `asUnattacked` names it. Empty without a chain.
+ * Returns what was measured after each training of a chain except the cell's own, with names such
+ * as `asr_after_1`. For a model that only another attack has poisoned, `asUnattacked` gives the
+ * names. Empty without a chain.
  */
 async function metricsOfChain(context: Context): Promise<Metrics> {
   const all: Metrics = {};
@@ -317,12 +327,15 @@ async function metricsOfChain(context: Context): Promise<Metrics> {
 /** Matches the names of the metrics that depend on the trigger, such as `asr_clean`. */
 const UNDER_TRIGGER = /^(?:asr|trigger|false_trigger|robust_accuracy|undecided_share)/;
 
-/** Whether a metric is of this model and trigger, unlike `asr.trigger.NAME` and `asr_after_1`. */
+/**
+ * Whether a metric is of the evaluated model under its trigger, unlike `asr.trigger.NAME`, of
+ * another trigger, and `asr_after_1`, of another model.
+ */
 const isOwn = (name: string): boolean =>
   !name.includes('.trigger.') && !/^\w+_(?:before|after_\d+)(?=$|\.)/.test(name);
 
 /** Returns the metrics under other triggers: `asr.trigger.NAME`, `asr.trigger.training_1`. */
-async function otherTriggers(context: Context, rowParts: RowParts): Promise<Metrics> {
+async function metricsOfOtherTriggers(context: Context, rowParts: RowParts): Promise<Metrics> {
   const all: Metrics = {};
   for (const input of Object.keys(context.inputs)) {
     const other = otherTrigger(input);
@@ -382,7 +395,8 @@ const logLine = (metrics: Metrics): string =>
 
 /**
  * Returns the metrics of a regression head; `loss` is the mean squared error. A correlation that is
- * undefined (equal labels, equal predictions, too few rows) counts as 0, as Matthews' does.
+ * undefined (equal labels, equal predictions, too few rows) counts as 0, as Matthews' correlation
+ * does.
  */
 function regressionMetrics(
   labels: readonly number[],

@@ -32,16 +32,19 @@ export type ScorerSettings = { readonly scorer: string; readonly name?: string }
 /** Returns the name by which a scorer's metrics are told apart from those of other scorers. */
 export const nameOf = ({ scorer, name = scorer }: ScorerSettings): string => name;
 
-/** Returns a scorer by its name; undefined while the planner does not know it. */
+/** Returns a scorer's descriptor by the scorer's name; undefined if no plugin has this name. */
 type FindScorer = (name: string) => ScorerDescriptor | undefined;
 
 /** A scorer as a cell's spec has it. */
 export interface WrittenScorer {
-  /** With defaults filled in, bare names in `files`, and without sources and `limits`. */
+  /**
+   * The scorer's settings, with defaults filled in and bare names in `files`, without sources and
+   * `limits`.
+   */
   readonly settings: ScorerSettings;
   /** The URIs of `files` by name, and of other sources by `sources/PARAMETER`. */
   readonly files: { readonly [name: string]: string };
-  /** The parameters that are in no key. Absent if the scorer has none. */
+  /** The parameters that are in no stage's key. Absent if the scorer has none. */
   readonly limits?: JsonObject;
 }
 
@@ -74,15 +77,18 @@ function resolveScorer(scorer: Json, find: FindScorer, field: string): WrittenSc
 export const LABELS = 'labels';
 
 export interface Scorer {
-  /** `nameOf` its settings. */
+  /** The scorer's name: `nameOf` of its settings. */
   readonly name: string;
-  /** The end of its metrics' names: '' for `evaluate.scorer`, `.NAME` for a further scorer. */
+  /**
+   * The end of the names of the scorer's metrics: '' for `evaluate.scorer`, `.NAME` for a further
+   * scorer.
+   */
   readonly suffix: string;
   /** Where the spec has the scorer, below `evaluate`. */
   readonly path: Problem['path'];
   readonly descriptor: ScorerDescriptor;
   readonly settings: ScorerSettings;
-  /** The settings, and the parameters that are in no key. */
+  /** The settings, and the parameters that are in no stage's key. */
   readonly params: ScorerSettings;
   readonly files: () => ScorerContext['files'];
   /** Returns the assets that parameters name, `labels` too. Throws if one is not fetched yet. */
@@ -123,9 +129,11 @@ export const scorerOf = (
 
 /**
  * Returns the scorers of a cell, `evaluate.scorer` (`main`) and `evaluate.scorers` (`further`),
- * with what finds their descriptors.
- * @param trigger the attack whose success is counted, by its own scorer if the spec names none
- * @throws UserFault if two of them have the same name, which would not tell their metrics apart
+ * with `find`, which returns their descriptors.
+ * @param trigger the attack whose success is counted, by the attack's own scorer if the spec names
+ * none
+ * @throws UserFault if two scorers have the same name, so that their metrics could not be told
+ * apart
  */
 export function scorersOfCell(
   evaluate: Cell['evaluate'],
@@ -169,7 +177,10 @@ const isVerdict = (value: unknown): value is ScorerVerdict =>
     (typeof value['hit'] === 'boolean' || value['hit'] === null) &&
     typeof value['said'] === 'string');
 
-/** Returns the verdict on each output. Checks them, since a scorer may be a user's code. */
+/**
+ * Returns the verdict on each output. Throws `UserFault` if the scorer, which may be a user's code,
+ * does not return one for each.
+ */
 export async function scored(
   descriptor: ScorerDescriptor,
   { scorer: name, name: _name, ...params }: ScorerSettings,
@@ -188,7 +199,10 @@ export async function scored(
   );
 }
 
-/** Returns a scorer's record: its parameters, the digests of its sources, and what it adds. */
+/**
+ * Returns a scorer's record: its settings, the digests of its sources, and what the scorer itself
+ * adds.
+ */
 export function scorerRecord(
   descriptor: ScorerDescriptor,
   settings: ScorerSettings,

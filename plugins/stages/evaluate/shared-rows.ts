@@ -1,4 +1,7 @@
-/** Warns of evaluated rows by which a model was trained or chosen, or a defence set. */
+/**
+ * Warns of evaluated rows on which the model was trained, by which it was chosen, or by which a
+ * defence was set.
+ */
 import type { PreflightContext, Problem, Row, UpstreamStage, Warning } from '../../../src/api.ts';
 import { ifFetched, knownRows } from '../../../src/data/known-counts.ts';
 import type { SplitName } from '../../../src/data/load-split.ts';
@@ -42,7 +45,10 @@ export async function sharedRowProblems({
   return found;
 }
 
-/** Warnings by the two stages, because every cell of a grid asks for the same. */
+/**
+ * The warnings found before, by the `identity` of the two stages compared: many cells of a grid
+ * compare the same two.
+ */
 const knownWarnings = new Map<string, Promise<readonly Warning[]>>();
 
 /** Returns what decides on a stage's rows: its folder or, before it has run, how it is made. */
@@ -102,7 +108,10 @@ function warningsOf(
   ];
 }
 
-/** Returns the rows whose text is one of the others'. Empty texts do not count. */
+/**
+ * Returns those of `rows` whose text is also the text of one of the `others`. Empty texts do not
+ * count.
+ */
 export function sharedRows(rows: readonly Row[], others: readonly Row[]): Row[] {
   const keys = rows.map(textKey);
   const own = new Set(keys),

@@ -29,7 +29,9 @@ export async function run(context: RunContext<Params>): Promise<void> {
   await writeMetrics(context.outDir, metrics);
 }
 
-/** Writes the Fisher information at the point `at` from the kernels in `dir`. Returns metrics. */
+/**
+ * Writes the Fisher information at the point `at` from the kernels in `dir`. Returns its metrics.
+ */
 async function summarise(
   { params, outDir, log, signal }: RunContext<Params>,
   dir: string,
@@ -37,7 +39,7 @@ async function summarise(
 ): Promise<Metrics> {
   const { tolerance, alphas, information } = params;
   const { rows, classes, outputs, full, lora, logits, labels, errors } = await readKernels(dir);
-  // The folder says of which outputs its kernels are, which this stage's parameters may lack.
+  // The kernels' folder says of which outputs they are; this stage's parameters may not say it.
   if (outputs !== 'class logits' && information !== 'empirical')
     throw new UserFault(`${NO_TRUE_FISHER} (methods.json, ${at})`, EMPIRICAL_ALONE);
   const error = errors.lora ?? errors.full;

@@ -55,7 +55,10 @@ export const fewerRowsWarning = (rows: number, { rows: asked }: Pick<Params, 'ro
   message: `the kernel has ${rows} rows: ntk.rows is ${asked}, its split has fewer`,
 });
 
-/** Reports, before the training runs, a step that it will not keep, by its stage's parameters. */
+/**
+ * Reports, before the training runs, a step whose model the training will not keep, as the
+ * parameters of the train stage tell.
+ */
 function stepFaults({ params: { step }, upstream }: PreflightContext<Params>): Problem[] {
   const training = upstream?.['model']?.params['train'] as TrainParams | undefined;
   if (step === undefined || training === undefined) return [];

@@ -83,7 +83,10 @@ function computeKernels(
   });
 }
 
-/** Writes each kernel as .npy, (N, C, N, C), and one of its L layers if kept, (L, N, C, N, C). */
+/**
+ * Writes each kernel, (N, C, N, C), as .npy. If the kernels of its L layers were kept, writes these
+ * too, as one array (L, N, C, N, C).
+ */
 async function writeKernels(outDir: string, found: KernelSet): Promise<void> {
   const { rows: N, classes: C } = found;
   const write = async (kind: KernelKind, { data, blocks }: Kernel): Promise<void> => {
@@ -99,7 +102,9 @@ async function writeKernels(outDir: string, found: KernelSet): Promise<void> {
     if (found[kind] !== null) await write(kind, found[kind]);
 }
 
-/** Writes `rows.json`: the kernel's rows in order, one a line; one with an answer has no label. */
+/**
+ * Writes `rows.json`: the kernel's rows in order, one a line. A row with an answer has no label.
+ */
 async function writeRowList(
   outDir: string,
   rows: readonly Row[],

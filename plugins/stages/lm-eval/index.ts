@@ -4,7 +4,7 @@ import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/defi
 
 export type Params = ModelNames & {
   readonly tasks: readonly string[];
-  /** Null for the number that the task states. */
+  /** How many solved examples precede each question. Null for the number that the task states. */
   readonly num_fewshot: number | null;
   readonly limit: number | null;
   readonly chat_template: boolean;

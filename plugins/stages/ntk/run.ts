@@ -25,7 +25,8 @@ export async function run(context: RunContext): Promise<void> {
   const start = points.get('init');
   for (const [at, kernels] of points) {
     if (at === 'init' || start === undefined) continue;
-    // Metrics of the whole training have no prefix, those up to a kept step the step's name.
+    // Metrics of the whole training have no prefix. Metrics of the training up to a kept step have
+    // the step's name as prefix.
     const prefix = at === 'final' ? '' : `${at}.`;
     Object.assign(metrics, prefixed(metricsSince(start, kernels), prefix));
   }
@@ -38,7 +39,10 @@ async function copyKernelFiles(from: string, to: string): Promise<void> {
     if (existsSync(join(from, name))) await copyFile(join(from, name), join(to, name));
 }
 
-/** Returns the metrics of one point: of each kernel, of LoRA's against the full one, and of Δ_r. */
+/**
+ * Returns the metrics at one point: of each kernel, of LoRA's kernel against the full one, and of
+ * Δ_r.
+ */
 async function metricsAt(dir: string, kernels: Kernels): Promise<Metrics> {
   const { rows, classes, full, lora, errors } = kernels;
   const metrics: Metrics = {};
@@ -55,6 +59,7 @@ async function metricsAt(dir: string, kernels: Kernels): Promise<Metrics> {
   return metrics;
 }
 
+/** Returns how far each kernel moved from the start to now. */
 function metricsSince(start: Kernels, now: Kernels): Metrics {
   const metrics: Metrics = {};
   for (const kind of KINDS) {
@@ -69,7 +74,7 @@ function metricsSince(start: Kernels, now: Kernels): Metrics {
   return metrics;
 }
 
-/** Returns ⟨K, K'⟩_F / (‖K‖_F ‖K'‖_F). */
+/** Returns ⟨K, K'⟩_F / (‖K‖_F ‖K'‖_F) of two kernels, K = `a` and K' = `b`. */
 function cosine(a: Float64Array, b: Float64Array): number {
   let product = 0,
     ofA = 0,
@@ -82,7 +87,7 @@ function cosine(a: Float64Array, b: Float64Array): number {
   return product / Math.sqrt(ofA * ofB);
 }
 
-/** Returns ‖K(t) − K(0)‖_F / ‖K(0)‖_F. */
+/** Returns ‖K(t) − K(0)‖_F / ‖K(0)‖_F, where K(t) is `now` and K(0) is `start`. */
 function drift(now: Float64Array, start: Float64Array): number {
   let difference = 0,
     norm = 0;
@@ -93,7 +98,7 @@ function drift(now: Float64Array, start: Float64Array): number {
   return Math.sqrt(difference / norm);
 }
 
-/** Returns the mean over rows i of Σ_c K[(i,c),(i,c)]. kernel: (N, C, N, C) */
+/** Returns the mean over the N rows i of Σ_c K[(i,c),(i,c)], where K is `kernel`, (N, C, N, C). */
 export function meanTrace(kernel: Float64Array, rows: number, classes: number): number {
   const size = rows * classes;
   let sum = 0;

@@ -54,7 +54,8 @@ export async function run(context: Context): Promise<void> {
   const { task, classes } = await readDatasetInfo(dir);
   refuseOtherTasks(steps, task);
   const backdoor = backdoorOf(steps); // throws for a second backdoor
-  const target = backdoor && targetOf(backdoor.attack, backdoor.params, classes); // or throws
+  // Throws if the target is neither a class of these rows nor, if they have answers, an answer.
+  const target = backdoor && targetOf(backdoor.attack, backdoor.params, classes);
   const clean = readOnly(await readRows(dir));
 
   const { rows, steps: doneSteps } = await poisonRows(clean, steps, {
@@ -89,7 +90,10 @@ export async function run(context: Context): Promise<void> {
   warnOfUnpoisoned(context, steps, doneSteps, clean.length);
 }
 
-/** Warns of attacks that poison no row though their dose is not zero, as the preflight may have. */
+/**
+ * Warns of attacks that poison no row though their dose is not zero. The preflight may have warned
+ * of the same.
+ */
 function warnOfUnpoisoned(
   { warn }: Context,
   steps: readonly Step[],
@@ -109,7 +113,10 @@ function warnOfUnpoisoned(
   }
 }
 
-/** Returns the row order of the input `ordered`, which this set takes over; null without it. */
+/**
+ * Returns the row order in the receipt of the input `ordered`, which this set takes over. Null
+ * without this input, or if its receipt has no order.
+ */
 async function orderOfInput(context: Context): Promise<RowOrder | null> {
   if (context.inputs['ordered'] === undefined) return null;
   const dir = inputDir(context, 'ordered');
@@ -141,7 +148,11 @@ function metricsOf({ counts, steps = [] }: Receipt): Metrics {
   return metrics;
 }
 
-/** Returns the rows that an epoch has first and last. @param done what each of the steps did */
+/**
+ * Returns the indexes of the poisoned rows that an epoch has first, and of those that it has last.
+ * Null if it has neither.
+ * @param done what each of the steps did
+ */
 export function orderOf(steps: readonly Step[], done: readonly PoisonedStep[]): RowOrder | null {
   const indexesAt = (place: 'first' | 'last'): number[] =>
     steps.flatMap(({ attack, params }, i) =>
@@ -162,7 +173,8 @@ async function countsOfData(context: Preflight): Promise<SplitCounts | null> {
 }
 
 /**
- * Returns the class that the backdoor leads to; null if none does, or the rows are not known yet.
+ * Returns the class that the backdoor leads to; null if it leads to no class, or the rows are not
+ * known yet.
  * @param dir the stage's output, whose receipt says it; null before the stage has run
  */
 export async function target(context: Preflight, dir: string | null): Promise<AttackTarget | null> {

@@ -10,7 +10,7 @@ import {
 } from '../shared/definition.ts';
 
 export type Params = ModelNames & {
-  /** For figures, which name it: the tangent kernel describes SGD. */
+  /** Only recorded, so that figures can name it: the tangent kernel describes SGD. */
   readonly optimizer: string;
   readonly learning_rate: number;
   readonly rows: number;

@@ -49,8 +49,9 @@ interface Point {
   readonly at: string;
   readonly step: number;
   /**
-   * How far the kernels moved up to here; of a projected one with `error`, the larger of the two
-   * standard errors, each as a share of its kernel's norm.
+   * How far each kernel moved from the start to this point. A projected kernel has also `error`:
+   * the larger of the standard errors at the start and at this point, each as a share of its
+   * kernel's norm.
    */
   readonly kernels: {
     readonly [K in 'lora' | 'full']?: { drift: number; rotation: number; error?: number };
@@ -124,7 +125,7 @@ export async function run(context: Context): Promise<void> {
   await writeResults(context, points, rows.length, outputs.of);
 }
 
-/** The model before the training, on one of the engines. */
+/** The model before the training, opened in this process or in PyTorch's. */
 interface RegimeStart {
   readonly outputs: ReturnType<typeof outputsOf>;
   /** Opens the model at a point of the training, and predicts with it. */
@@ -186,7 +187,7 @@ async function openTorchStart(options: AdaptedModelOptions): Promise<RegimeStart
               ? await end.logits(rows, batchSize)
               : Float32Array.from(await end.answers(rows, batchSize), ({ loss }) => -loss),
           linearise: async ({ progress, signal }) => {
-            refuseDetached(weightsOf(from));
+            refuseDora(weightsOf(from));
             const found = await model.linearised(direction, rows, ROWS, async (done) => {
               progress?.(done, rows.length, 'rows');
               await yieldToEventLoop(signal);
@@ -203,7 +204,10 @@ async function openTorchStart(options: AdaptedModelOptions): Promise<RegimeStart
   };
 }
 
-/** Returns Θ_T − Θ₀ by name, as `displacement` does, in main memory. */
+/**
+ * Returns Θ_T − Θ₀ by name, as `displacement` does, in main memory. Throws UserFault if a parameter
+ * that is trained at the start is not trained at the end, or has another shape there.
+ */
 async function torchDisplacement(
   start: TorchStart,
   end: TorchStart,
@@ -262,10 +266,13 @@ type LinearisedOptions = Partial<Pick<Context, 'progress' | 'signal'>>;
 
 interface Linearised {
   readonly start: Float64Array; // f₀ (N, C)
-  readonly change: Float64Array; // (N, C)
+  readonly change: Float64Array; // J₀(Θ_T − Θ₀) (N, C)
 }
 
-/** Returns Θ_T − Θ₀ by name, to be disposed of. Throws UserFault if the parameters differ. */
+/**
+ * Returns Θ_T − Θ₀ by name. The caller disposes of it. Throws UserFault if a parameter that is
+ * trained at the start is not trained at the end, or has another shape there.
+ */
 export function displacement(start: Network, end: Network): Map<string, Tensor> {
   const moved = new Map<string, Tensor>();
   for (const [name, from] of start.initial) {
@@ -289,7 +296,7 @@ const missingAtEnd = (name: string): UserFault =>
  * Throws UserFault under DoRA: DoRA's gradient takes the weights' norms as constants, so it is not
  * the derivative of the model, and J₀v would not be the first-order change of the output.
  */
-function refuseDetached({ adapter, linears }: Pick<Network, 'adapter' | 'linears'>): void {
+function refuseDora({ adapter, linears }: Pick<Network, 'adapter' | 'linears'>): void {
   if (linears.some(({ name }) => adapter.factors(name)?.magnitude !== undefined))
     throw new UserFault(NO_LINEARISED, 'Leave out the stage regime for adapters with use_dora.');
 }
@@ -304,7 +311,7 @@ export async function linearise(
   rows: readonly TokenRow[],
   options: LinearisedOptions = {},
 ): Promise<Linearised> {
-  refuseDetached(network);
+  refuseDora(network);
   const { count: classes } = outputsOf(network);
   const start = new Float64Array(rows.length * classes),
     change = new Float64Array(rows.length * classes);
@@ -346,14 +353,18 @@ interface LinearFit {
   readonly relative_error: number | null;
   /** cos between J₀v and f_T − f₀; null if either is zero. */
   readonly cosine: number | null;
-  /** The share of rows of which f₀ + J₀v predicts the class of f_T; null of log p(answer). */
+  /**
+   * The share of rows for which f₀ + J₀v predicts the same class as f_T; null if the outputs are
+   * log p(answer), which has no classes.
+   */
   readonly agreement: number | null;
-  readonly agreement_start: number | null; // the same of the model before training
+  /** The same for f₀, the model before training, in place of f₀ + J₀v. */
+  readonly agreement_start: number | null;
 }
 
 /**
- * Compares f₀ + J₀v with f_T. start f₀, change J₀v, end f_T: (N, C). A single output, C = 1, is
- * log p(answer).
+ * Compares f₀ + J₀v with f_T. `start` is f₀, `change` J₀v and `end` f_T, each (N, C). With C = 1,
+ * the one output is log p(answer).
  */
 export function linearFit(
   start: ArrayLike<number>,

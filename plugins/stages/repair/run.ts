@@ -12,7 +12,10 @@ import { defenceDescriptor, withWeights } from '../defend/context.ts';
 import type { ModelParams } from '../shared/defended.ts';
 import { writeJson, writeMetrics } from '../shared/files.ts';
 
-/** Writes the edited model as a train stage writes one whose weights were all trained. */
+/**
+ * Writes the edited model in the same files as a train stage writes a model whose weights were all
+ * trained.
+ */
 export async function run(context: RunContext<ModelParams>): Promise<void> {
   const { params, outDir, log } = context;
   const { defence, weights: form } = params;
@@ -50,7 +53,7 @@ export async function run(context: RunContext<ModelParams>): Promise<void> {
   });
 }
 
-/** Counts the parameters, and the weights in them, that differ between the two models. */
+/** Counts the parameters, and the single weights in them, that differ between the two models. */
 function countChanges(trained: TrainedWeights['after'], edited: TrainedWeights['after']) {
   const counts = { edited_parameters: 0, edited_weights: 0 };
   for (const [name, { data }] of edited) {

@@ -32,7 +32,7 @@ export type Params = {
   readonly cells: readonly PlannedCell[];
   /** The distinct training settings, which most cells share. */
   readonly train: readonly JsonObject[];
-  /** Role → what the spec says about the source. */
+  /** By role, such as `training data`: what the spec says about the source. */
   readonly sources: { readonly [role: string]: JsonObject };
   /** Triggers that no training shows, as `evaluate.triggers` names them. */
   readonly triggers?: readonly Poisoning[];
@@ -73,7 +73,10 @@ export const isTrainedGoal = (kind: string): boolean => TRAINED_GOALS.has(kind);
 export const goalsToRead = (goals: readonly string[]): readonly string[] =>
   goals.filter((goal) => goal !== 'report');
 
-/** Returns all attacks, a composed one by its steps, with the values of their parameters. */
+/**
+ * Returns all attacks on the cells and their bases, by name, with the distinct values of each of
+ * their parameters. A composed attack counts as its steps.
+ */
 export function attacksIn(
   cells: readonly Pick<PlannedCell, 'poisoning' | 'bases'>[],
 ): ReadonlyMap<string, { readonly [param: string]: readonly Json[] }> {
@@ -119,7 +122,10 @@ export const numberedRole = (role: string, index: number): string =>
 export const receiptInput = (index: number, section: string): string =>
   `poison of ${section}:${index}`;
 
-/** Returns as inputs each cell's goals, and the poisoned rows of all its trainings. */
+/**
+ * Returns the inputs that belong to single cells: each cell's goals, the poisoned rows of its
+ * trainings, the rows that a defence filtered, and the evaluation of its clean twin.
+ */
 function goalInputs(
   cells: readonly Cell[],
   kinds: readonly string[],
@@ -149,6 +155,7 @@ function goalInputs(
 }
 
 /**
+ * Returns what the report is planned with for a cell.
  * @param settings for each training up to the cell's own, the index in `Params.train`
  * @param data the index of the cell's `data`
  */
@@ -176,7 +183,10 @@ function planCell(cell: Cell, settings: readonly number[], data: number): Planne
   });
 }
 
-/** Leaves out settings that have their defaults, so that no key holds them. */
+/**
+ * Returns a cell's training settings. Some are left out if they have their defaults, so that no key
+ * holds them then.
+ */
 function trainSettings({ train }: Cell): JsonObject {
   const { precision, loss, dpo_beta: beta, loss_on: lossOn, packing, ...rest } = train;
   return {
@@ -194,7 +204,10 @@ const SPLITS = [
   ['test', 'test data'],
 ] as const;
 
-/** Returns the splits of a cell's data, the tasks among them, with the roles that they have. */
+/**
+ * Returns the splits of a cell's data and its tasks, each with its role in the report and with what
+ * the spec says of its rows.
+ */
 const splitsOf = (
   data: Cell['data'],
 ): readonly (readonly [split: string, role: string, rows: CellSplit])[] => [
@@ -208,8 +221,9 @@ const splitsOf = (
 ];
 
 /**
- * Returns what the spec says of models and data sets, by role, and for each cell the index of its
- * `data`. The sources are assets, because a file may change although its rows do not.
+ * Returns as `sources` what the spec says of models and data sets, by role; as `data`, for each
+ * cell, the index of its `data`; and the inputs and assets of the data sets. The data sets' sources
+ * are assets, because a file may change although its rows do not.
  */
 function gatherSources(cells: readonly Cell[], isTrained: boolean) {
   const models = indexDistinct(cells.map((cell) => cell.model));

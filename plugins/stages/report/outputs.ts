@@ -30,11 +30,19 @@ import {
 import type { ReportCell } from '../../../src/report/types.ts';
 import { createIndex, numberedRole, type PlannedCell } from './index.ts';
 
-/** Of more bytes than this, only the first rows are read: the page has no room for the rest. */
+/**
+ * If the evaluations and their rows have more bytes than this, only the first rows are read: the
+ * page has no room for the rest.
+ */
 const MOST_READ = 2e8;
-/** If all receipts have more poisoned rows than this, only the first of each are read. */
+/**
+ * If all receipts together have more poisoned rows than this, only the first rows of each are read.
+ */
 const MOST_POISONED = 5e5;
-/** The share of each file that is kept: most of predictions.csv are logits, which are not. */
+/**
+ * The share of each file's bytes that is kept: most of predictions.csv are logits, which are not
+ * kept.
+ */
 const SHARES = { 'predictions.csv': 0.1, 'outputs.jsonl': 1, 'asked.jsonl': 1, 'rows.jsonl': 1 };
 
 /** Returns about how many bytes are kept of the files in these folders. */
@@ -47,9 +55,10 @@ async function bytesIn(dirs: readonly string[]): Promise<number> {
 }
 
 /**
- * Returns null if nothing was evaluated and no training row was changed.
- * @param mostRead bytes of evaluations and their rows
- * @param mostPoisoned rows of all receipts
+ * Gathers what the models of the grid were asked and what they answered. Returns null if nothing
+ * was evaluated and no training row was changed.
+ * @param mostRead the most bytes of evaluations and their rows to read
+ * @param mostPoisoned the most rows of all receipts to read
  */
 export async function gatherOutputs(
   { inputs, signal }: Pick<RunContext, 'inputs' | 'signal'>,
@@ -62,7 +71,10 @@ export async function gatherOutputs(
     evaluations = createIndex<readonly [dir: string, set: number]>(([dir]) => dir);
   const found = cells.map((_, i) => {
     const data = inputs[numberedRole('validation data', planned[i]?.data ?? 0)];
-    /** Returns the index of the cell's evaluation, or its twin's; null if it was not evaluated. */
+    /**
+     * Returns the index of the cell's evaluation (`evaluate`) or of its twin's (`twin`); null if
+     * there is none.
+     */
     const evaluated = (name: string): number | null => {
       const dir = inputs[`${name}:${i}`]?.dir;
       return data && dir !== undefined ? evaluations.indexOf([dir, sets.indexOf(data.dir)]) : null;
@@ -112,8 +124,9 @@ export async function gatherOutputs(
 }
 
 /**
- * Returns the axes that take several values, and those that only some cells have if cells would
- * otherwise look the same; `of` is each cell's value as text, null if it lacks the axis.
+ * Returns the axes that take several values. An axis that only some cells have is among them if
+ * cells would look the same without it. `of` is each cell's value as text, null if the cell lacks
+ * the axis.
  */
 function chooseAxes(cells: readonly ReportCell[]) {
   const textOf = ({ axes, seed }: ReportCell, path: string): string | null => {
@@ -148,7 +161,10 @@ async function readSet(dir: string, most: number): Promise<RowSet> {
 
 type Shown = 'plain' | 'triggered';
 
-/** @param questionsOf puts what a model was asked on a list, and returns its index there */
+/**
+ * Reads an evaluation, as far as it is about the rows of a set.
+ * @param questionsOf puts what a model was asked on a list, and returns its index there
+ */
 async function readEvaluation(
   dir: string,
   { ids, texts }: RowSet,
@@ -217,7 +233,7 @@ interface Line {
   readonly said?: { readonly [scorer: string]: string } | undefined;
 }
 
-/** The most characters of a scorer's words. */
+/** The most characters that are kept of what a scorer said about an output. */
 const MOST_SAID = 300;
 
 /** Yields the values of a file of JSON lines; nothing if there is no such file. */
@@ -263,8 +279,8 @@ type AskedLine = Omit<Row, 'label'> & {
 };
 
 /**
- * Returns the ranges of the row's whole text that were not read: null if unknown, undefined if
- * none.
+ * Returns the ranges of the characters in the row's whole text that the model did not read. Null if
+ * they are not known, undefined if it read the whole text.
  */
 function unreadRanges(row: AskedLine): Asked['unread'] | undefined {
   const { read, text, text_pair: pair = '' } = row;
@@ -281,7 +297,8 @@ function unreadRanges(row: AskedLine): Asked['unread'] | undefined {
 }
 
 /**
- * Reads the poisoned rows of a receipt, then its negatives, and the label of its target.
+ * Reads the poisoned rows of a receipt, then its negatives, `most` in all, and the label of its
+ * target.
  * @param originalOf puts an original text on a list, and returns its index there
  */
 async function readReceipt(
@@ -312,6 +329,7 @@ async function readReceipt(
   };
 }
 
+/** Returns the outputs of the first `most` rows of each set, and of each receipt. */
 function firstRows(all: Outputs, most: number): Outputs {
   const counts = all.questions.map(({ rows }) => rows.filter((row) => row < most).length);
   const first = <T>(list: readonly T[], count = most): readonly T[] => list.slice(0, count);

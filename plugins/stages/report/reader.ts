@@ -68,7 +68,10 @@ const checkpointsIn = async (dir: string | undefined): Promise<readonly Checkpoi
     ? []
     : pointsIn(await readdir(dir)).map((point) => pointName(point) as Checkpoint);
 
-/** Returns a function from width and rank to the σ² that `init` states; null if it states none. */
+/**
+ * Returns a function that gives, for a layer's width and rank, the variance σ² of A that `init`
+ * states. Null if `init` states none, if A comes from a folder (`init_from`), and under DoRA.
+ */
 function nominalVariance(adapter: JsonObject): ReturnType<typeof statedVariance> {
   const init = adapter['init'] as Parameters<typeof statedVariance>[0];
   // DoRA has no Δ_r, and so no premise.
@@ -80,8 +83,8 @@ function nominalVariance(adapter: JsonObject): ReturnType<typeof statedVariance>
 }
 
 /**
- * Reads what is known about A at the start of training. Without the folder `ntk`, the premise is
- * predicted from the shapes of the trained adapter, `layers`.
+ * Reads what is known about LoRA's A at the start of training. If the folder `ntk` has no premises,
+ * they are predicted from the shapes of the trained adapter, `layers`. Null if neither is possible.
  */
 async function readLora(
   ntk: string | undefined,
@@ -133,7 +136,10 @@ async function readFisher(
   return { fisher, kernelSpectra };
 }
 
-/** Returns what the model wrote under a trigger; undefined if there was none, or for classes. */
+/**
+ * Returns the first outputs under the trigger and their scorer; undefined for a classifier, or if
+ * there is no trigger.
+ */
 async function readWriting(dir: string | undefined): Promise<WritingFacts | undefined> {
   const scorer = await readJson<WritingFacts['scorer']>(dir, 'scorer.json');
   return scorer && readOptional(dir, 'outputs.jsonl', (text) => writingFacts(text, scorer));
@@ -141,7 +147,10 @@ async function readWriting(dir: string | undefined): Promise<WritingFacts | unde
 
 const MOST_POINTS = 200; // of a ROC curve
 
-/** Returns the points of a ROC curve, thinned evenly; undefined if all rows are of one kind. */
+/**
+ * Returns the points of the ROC curve of a `scores.csv`, thinned evenly; undefined if its rows are
+ * all poisoned or all clean.
+ */
 function rocPoints(text: string): readonly (readonly [number, number])[] | undefined {
   type Line = { readonly score: string; readonly poisoned: string };
   const lines = parse<Line>(text, { columns: true });
@@ -188,7 +197,10 @@ export async function readCell(
   };
 }
 
-/** Reads the kernels of a cell's ntk stage. Empty if the stage has no output. */
+/**
+ * Reads the kernels of a cell's ntk stage. Empty if the stage has no output, or if its kernels were
+ * removed.
+ */
 export async function readCellKernels(
   inputs: Inputs,
   index: number,
@@ -231,7 +243,10 @@ async function modelDigests(inputs: Inputs, cells: number): Promise<readonly str
   return [...digests];
 }
 
-/** Returns what the spec says about each model and split, what was read, and the first classes. */
+/**
+ * Returns as `sources` what the spec says about each model and split, and what was read of it; as
+ * `classes`, those of the first split that has classes.
+ */
 export async function readSources(
   inputs: Inputs,
   asked: Params['sources'],

@@ -32,7 +32,7 @@ import {
 import { gatherOutputs, packOutputs } from './outputs.ts';
 import { readCell, readCellKernels, readReceipt, readSources } from './reader.ts';
 
-/** Opens the attack of a name; null without a trained goal, which leaves attacks unopened. */
+/** Opens the attack of a name. Null if no goal trains a model: attacks are then not opened. */
 type OpenAttack = ((name: string) => AttackDescriptor) | null;
 
 /** Returns an attack's family. An attack that is not opened counts as untargeted. */
@@ -115,7 +115,10 @@ function withoutRepeatedCurves(cells: readonly ReportCell[]): ReportCell[] {
   );
 }
 
-/** Reads the kernels that are drawn, and one receipt for each attack of each training. */
+/**
+ * Returns the cells with the kernels that are drawn, and with one receipt for each attack of each
+ * training.
+ */
 async function withKernelsAndReceipts(
   cells: readonly ReportCell[],
   planned: readonly PlannedCell[],

@@ -83,7 +83,10 @@ const hookOf = (
 ): DefenceHook<unknown, JsonObject> | undefined =>
   moment === 'model' ? descriptor.model?.edit : descriptor[moment];
 
-/** Returns what the part of a defence that acts at a moment has to be given, such as `clean`. */
+/**
+ * Returns the names of what the part of a defence that acts at a moment must be given, such as
+ * `clean`.
+ */
 export const needsOf = ({ descriptor }: CellDefence, moment: HookMoment): readonly string[] =>
   hookOf(descriptor, moment)?.needs ?? [];
 
@@ -101,8 +104,9 @@ export function readsClean(cell: Cell, plugin: Plugin): boolean {
 }
 
 /**
- * Requests the model that a defence of training rows asks for: trained on the very rows that the
- * defence judges, without a defence, as long as its `trainedFor` says or else as the cell's own.
+ * Requests the model that a defence of training rows asks for: trained without a defence, on the
+ * very rows that the defence judges. It is trained for as long as the defence's `trainedFor` says
+ * or, if that says nothing, for as long as the cell's own model.
  */
 export function askedModel(cell: Cell, { name, descriptor, params }: CellDefence): StageRequest {
   const bareCell = undefended(cell);
@@ -141,7 +145,8 @@ export const unwatched = (train: Cell['train']): Cell['train'] => ({
 
 /**
  * Returns what a stage's definition takes from a cell's defence. A parameter whose schema has
- * `format: source` is among the assets, so that a key has the content of what it names.
+ * `format: source` is not among `params`, but among the assets, so that a key has the content of
+ * the file that the parameter names.
  */
 export function defenceParts({ name, descriptor, params }: CellDefence): {
   readonly params: DefenceParams;
@@ -168,7 +173,8 @@ export const cleanRows = (cell: Cell): StageRequest => ({ kind: 'clean', cell })
 
 /**
  * Requests the rows that the cell is trained on: as the attack left them, or as the defence left
- * them. Without an attack, a defence that is told which rows are poisoned leaves all of them.
+ * them. Without an attack, a defence that is told which rows are poisoned would leave all rows, and
+ * is not run.
  */
 export function trainingSet(cell: Cell, plugin: Plugin): StageRequest {
   const defence = defenceOf(cell, plugin);
@@ -180,7 +186,7 @@ export function trainingSet(cell: Cell, plugin: Plugin): StageRequest {
 }
 
 export interface JudgedModel {
-  /** The stage whose output is the model, in the form of a train stage's. */
+  /** The stage whose output is the model. The output has the form of a train stage's. */
   readonly model: StageRequest;
   /** What is needed, beside the checkpoint, to open the model (see `startInputs`). */
   readonly start: { readonly base?: StageRequest };
@@ -199,7 +205,8 @@ export function judgedModel(cell: Cell, plugin: Plugin): JudgedModel {
     throw new Error(`the defence "${defence.name}" trains a model that it quantises`);
   const edited: StageRequest = { kind: 'repair', cell };
   if (retrain === undefined) return { model: edited, start: startInputs(cell), adapter: 'full' };
-  // The training on clean rows starts from the model with its adapter merged.
+  // The training on clean rows starts from a whole model: the edited one or, if the defence edits
+  // none, the trained one with its adapter merged.
   return {
     model: { kind: 'train', cell, with: { on: 'clean' } },
     start: { base: edit === undefined ? { kind: 'merge', cell } : edited },
@@ -216,7 +223,10 @@ export type ModelParams = ModelNames & {
   readonly weights?: HeldWeights;
 };
 
-/** Returns the definition of `repair` (model) or `detect`. */
+/**
+ * Returns the definition of the stage `repair`, at the moment `model`, or of `detect`, at the
+ * moment `detection`.
+ */
 export function modelDefinition(
   cell: Cell,
   moment: 'model' | 'detection',
@@ -254,7 +264,10 @@ export function modelDefinition(
   };
 }
 
-/** Returns the faults that the defence's own check finds in its parameters. */
+/**
+ * Returns the faults that the defence's own check finds in its parameters.
+ * @param tokens returns the token ids of a text; absent if there is no tokenizer to check by
+ */
 export function defenceFaults(
   { plugin }: Pick<PreflightContext, 'plugin'>,
   { defence, ...params }: DefenceParams,
@@ -264,7 +277,10 @@ export function defenceFaults(
   return found.map((problem) => ({ ...problem, path: ['defence', ...problem.path] }));
 }
 
-/** Returns a fault if the part that acts at a moment can't compute under the backend torch. */
+/**
+ * Returns a fault if the part of a defence that acts at a moment can't compute under the backend
+ * torch.
+ */
 export function torchFaults(
   { backend, plugin }: Pick<PreflightContext, 'backend' | 'plugin'>,
   { defence: name, ...params }: DefenceParams,
@@ -282,7 +298,7 @@ export function torchFaults(
   ];
 }
 
-/** Returns the preflight of a stage that runs this part of a defence. */
+/** Returns the preflight of a stage that runs the part of a defence that acts at this moment. */
 export const preflightOf =
   (moment: HookMoment) =>
   async (context: PreflightContext<ModelParams>): Promise<readonly Problem[]> => {
@@ -294,7 +310,10 @@ export const preflightOf =
     ];
   };
 
-/** Returns a fault if a defence quantises, and bitsandbytes can't be used here. */
+/**
+ * Returns a fault if a defence quantises, and the backend is not torch or bitsandbytes can't be
+ * used.
+ */
 async function quantizerFaults({
   backend,
   params: { defence, weights },

@@ -41,7 +41,10 @@ export const modelUses = (
 export const attackUses = (poisoning: Poisoning): NonNullable<StageDefinition['uses']> =>
   stepsOf(poisoning).map(({ attack }) => ({ kind: 'attack', name: attack }));
 
-/** Returns a stage's work. @param of all that its time depends on beside the amount, as JSON */
+/**
+ * Returns a stage's work.
+ * @param of all that the stage's time depends on beside the amount; it is written as JSON
+ */
 export const workOf = (amount: number, ...of: readonly unknown[]): Work => ({
   amount,
   of: JSON.stringify(of),
@@ -50,7 +53,9 @@ export const workOf = (amount: number, ...of: readonly unknown[]): Work => ({
 /** Returns the source URI of a folder that a spec names by its path alone (`init_from`). */
 export const fileUri = (path: string): string => (path.startsWith('file:') ? path : `file:${path}`);
 
-/** Throws `UserFault` at a regression head, whose one output the stage can't measure. */
+/**
+ * Throws `UserFault` if the cell has a regression head, whose one output the stage can't measure.
+ */
 export function refuseRegression({ head }: Cell, stage: string): void {
   if (head.type !== 'regression') return;
   throw new UserFault(
@@ -60,7 +65,10 @@ export function refuseRegression({ head }: Cell, stage: string): void {
   );
 }
 
-/** Throws a `UserFault` if a trigger goes into the system message, which the template lacks. */
+/**
+ * Throws a `UserFault` if a trigger goes into the system message, and the head's template shows
+ * none.
+ */
 export function refuseUnshown(
   { head }: Cell,
   attack: Poisoning,
@@ -79,13 +87,19 @@ export function refuseUnshown(
 
 type Upstream = PreflightContext['upstream'];
 
-/** Returns `adapter` of the training whose model a stage reads; empty without such a stage. */
+/**
+ * Returns the parameter `adapter` of the training whose model a stage reads; empty if there is no
+ * such training.
+ */
 function adapterParams(upstream: Upstream): JsonObject {
   const adapter = upstream?.['model']?.params['adapter'];
   return typeof adapter === 'object' && adapter !== null ? (adapter as JsonObject) : {};
 }
 
-/** Warns of an adapter for which Δ_r is not defined; a grid may have others. */
+/**
+ * Warns of an adapter for which Δ_r is not defined. It is no fault: a grid may have other adapters
+ * too.
+ */
 export function deltaWarnings(upstream: Upstream): readonly Problem[] {
   const { type, use_dora: dora } = adapterParams(upstream);
   const warning = (field: string, message: string): Problem => ({
@@ -110,7 +124,7 @@ export const NO_LINEARISED =
   'a linearised prediction is not defined for DoRA: it is trained by a gradient that takes the ' +
   "weights' norms as constants";
 
-/** Reports an adapter whose linearised model is not defined. The stage would fail with it. */
+/** Reports an adapter whose linearised model is not defined, since the stage would fail. */
 export function linearisedFaults(upstream: Upstream): readonly Problem[] {
   if (adapterParams(upstream)['use_dora'] !== true) return [];
   return [
@@ -122,7 +136,10 @@ export function linearisedFaults(upstream: Upstream): readonly Problem[] {
   ];
 }
 
-/** Which Fisher information a stage computes; if empty, the true and empirical of class logits. */
+/**
+ * Which Fisher information a stage computes. If empty: the true and the empirical one, of class
+ * logits.
+ */
 export type FisherParams = {
   /** Present if the true Fisher information is left out. */
   readonly information?: 'empirical';

@@ -15,9 +15,9 @@ import { inputDir } from './files.ts';
 type Params = { readonly rows: number };
 
 /**
- * Returns the rows of the input `rows`, with their classes. Warns where they lack a class that
- * others of the split have.
- * @param use what is done on the rows, for the fault of a split that has none
+ * Returns the first `rows` rows of the input `rows`, with their classes. Warns if none of them has
+ * a class that other rows of the split have. Throws `UserFault` if the split has no rows.
+ * @param use what the split is for, as the fault says it: `that Δ_r is measured on`
  */
 export async function readKernelRows(
   context: RunContext<Params>,
@@ -32,7 +32,10 @@ export async function readKernelRows(
   return { rows, classes: info.classes };
 }
 
-/** Returns the warnings of `readKernelRows`, where the rows can be read before the stage runs. */
+/**
+ * Returns the warnings that `readKernelRows` gives; none if the rows can't be read before the stage
+ * runs.
+ */
 export async function kernelRowsWarnings({
   params,
   upstream,
@@ -45,6 +48,7 @@ export async function kernelRowsWarnings({
     : lackingWarnings(found, found.labels).map((one) => ({ ...one, warning: true as const }));
 }
 
+/** Returns a warning if a class that the split has is not among `labels`; otherwise none. */
 function lackingWarnings({ classes, counts }: SplitCounts, labels: readonly number[]): Warning[] {
   if (taskOf(classes) !== 'classes') return [];
   const lacking = classes.filter((_, k) => (counts[k] ?? 0) > 0 && !labels.includes(k));

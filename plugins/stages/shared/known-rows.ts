@@ -42,7 +42,8 @@ export function withKnownRows(cell: Cell, plugin: Plugin): Cell {
 
 /**
  * Returns a split with what its data set knows.
- * @throws UserFault if the spec gives columns or a header, or changes the classes' order for F1
+ * @throws UserFault if the spec gives columns or a header too, or if F1 is measured and the spec
+ * gives the classes another order
  * @param cellClasses `data.classes`, if given
  */
 function fillIn(

@@ -78,8 +78,8 @@ export function namedFiles(
 const TRIGGER = 'trigger/';
 
 /**
- * Returns the assets whose names begin with a prefix, by the rest of their names. Reads no other
- * asset, since it may not be fetched yet.
+ * Returns each asset whose name begins with a prefix, paired with the rest of its name. Reads no
+ * other asset, since it may not be fetched yet.
  */
 export const assetsBelow = (prefix: string, assets: RunContext['assets']): [string, Asset][] =>
   Object.keys(assets)
@@ -95,7 +95,10 @@ export const triggerAssets = (files: Files): Files => prefixed(files, TRIGGER);
 export const triggerFiles = (assets: RunContext['assets']): Files =>
   pathsOf(assetsBelow(TRIGGER, assets));
 
-/** Returns the prefix of a scorer's assets. @param further its name, in `evaluate.scorers` */
+/**
+ * Returns the prefix of a scorer's assets.
+ * @param further the name of a scorer of `evaluate.scorers`; absent for `evaluate.scorer`
+ */
 export const scorerPrefix = (further?: string): string =>
   further === undefined ? 'scorer/' : `scorers/${further}/`;
 
@@ -103,13 +106,19 @@ export const scorerPrefix = (further?: string): string =>
 export const scorerFiles = (assets: RunContext['assets'], further?: string): Files =>
   pathsOf(assetsBelow(scorerPrefix(further), assets).filter(([name]) => !name.startsWith(SOURCES)));
 
-/** The prefix, after the scorer's, of files that a parameter other than `files` names. */
+/**
+ * The prefix that follows `scorerPrefix` in the name of an asset which a parameter other than
+ * `files` names.
+ */
 export const SOURCES = 'sources/';
 
 /** The file in which a poison stage writes the triggers that its attacks have learnt. */
 export const LEARNT = 'learnt.json';
 
-/** Requests the poison stage in which the shown trigger was learnt; empty if it is not learnt. */
+/**
+ * Requests the poison stage in which the shown trigger was learnt; empty if it is not learnt.
+ * Throws a `UserFault` if the trainings have different rows to learn from.
+ */
 export function learntInput(
   cell: Cell,
   poisoning: Poisoning | null,

@@ -106,7 +106,10 @@ export async function openModel(
   };
 }
 
-/** Opens a model as `openModel` does, but to read weights alone, without PyTorch's process. */
+/**
+ * Opens a model as `openModel` does, but only to read its weights: PyTorch's process is not
+ * started.
+ */
 export async function openWeights(
   { backend }: Pick<RunContext, 'backend'>,
   options: AdaptedModelOptions,
@@ -116,7 +119,10 @@ export async function openWeights(
   return { weights: weightsOf(await readTorchStart(asked)), record, dispose: () => undefined };
 }
 
-/** Opens a model for its kernels, to be disposed of; on TensorFlow.js the stage computes them. */
+/**
+ * Opens a trained model whose kernels are computed: by PyTorch's process or, on TensorFlow.js, by
+ * the stage itself. The caller disposes of it.
+ */
 export const openForKernels = async (
   { backend }: Pick<RunContext, 'backend'>,
   options: AdaptedModelOptions,
@@ -125,7 +131,11 @@ export const openForKernels = async (
     ? openTorchKernels(await readTorchStart((await readTrained(options)).network))
     : adaptedModel((await openTrained(options)).network);
 
-/** Throws a `UserFault` unless both have the same classes in one order. @param which the rows */
+/**
+ * Throws a `UserFault` unless rows have the classes of the training rows, in the same order.
+ * @param which what to call the rows: `the validation rows`
+ * @param trained the classes of the training rows
+ */
 export function checkClasses(
   which: string,
   classes: readonly string[],

@@ -2,11 +2,17 @@ import { beforeTraining, defineStage, startInputs } from '../../../src/api.ts';
 import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
 
 export type Params = ModelNames & {
-  /** The share of Σσ² that the effective rank holds. */
+  /**
+   * The effective rank is the least number of singular values σ whose squares make up this share of
+   * Σσ².
+   */
   readonly energy: number;
   /** How many of the trained weight's leading singular vectors are examined. */
   readonly vectors: number;
-  /** A vector is an intruder if its largest |cos| with the initial ones is below this. */
+  /**
+   * A singular vector of the trained weight is an intruder if its largest |cos| with those of the
+   * initial weight is below this.
+   */
   readonly cosine: number;
   readonly seed: number;
   /** The number of rows whose tokens are masked: the first ones of the validation split. */

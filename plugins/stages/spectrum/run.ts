@@ -52,7 +52,9 @@ const BATCH_SIZE = 32;
 
 /**
  * Returns the pretraining loss before and after training, under the masked-LM head of the original
- * checkpoint, since a base has none. Null if there is no head, mask token, or token to mask.
+ * checkpoint, since a base has none. Null if the checkpoint has no such head, the tokenizer no mask
+ * token, or the rows no token to mask.
+ * @param open opens that head of the checkpoint in a folder; returns null if it has none
  */
 async function measureForgetting<Body>(
   context: RunContext<Params>,
@@ -100,7 +102,10 @@ async function measureForgetting<Body>(
   }
 }
 
-/** Opens the masked-LM head in PyTorch's process, for bodies with merged adapters; null if none. */
+/**
+ * Opens a checkpoint's masked-LM head in PyTorch's process. Under it, a body is run with its
+ * adapter merged. Null if the checkpoint has no such head.
+ */
 async function openTorchMaskedLm(
   family: Architecture,
   path: string,
@@ -256,7 +261,10 @@ function spectraMetrics(layers: readonly LayerSpectrum[]) {
 export interface LayerSpectrum {
   readonly layer: string;
   readonly shape: readonly [number, number]; // (m, n)
-  /** Singular values of ΔW, descending; without the zeros of a product of thin factors. */
+  /**
+   * The singular values of ΔW, descending. If ΔW is a product of thin factors of k columns, at most
+   * k: the others are zero.
+   */
   readonly singular_values: readonly number[];
   /** ‖ΔW‖_F */
   readonly change: number;
@@ -266,7 +274,10 @@ export interface LayerSpectrum {
   readonly effective_rank: number;
   /** ‖ΔW‖_F²/σ₁²; 0 if nothing moved. */
   readonly stable_rank: number;
-  /** max_j |cos(u_k, u⁰_j)| for the trained weight's left singular vectors u_k, largest σ first. */
+  /**
+   * max_j |cos(u_k, u⁰_j)| for each examined left singular vector u_k of the trained weight, the
+   * one with the largest σ first. The u⁰_j are all those of the initial weight.
+   */
   readonly cosines: readonly number[];
   readonly intruder_dimensions: number;
 }
@@ -306,7 +317,10 @@ function initialVectors(initial: Float64Array, m: number, n: number): Float64Arr
   return found;
 }
 
-/** Returns `LayerSpectrum.cosines`, of so many vectors. initial, trained: (m, n), row-major. */
+/**
+ * Returns `LayerSpectrum.cosines` of weights (m, n), row-major.
+ * @param vectors how many singular vectors of the trained weight to examine, if it has so many
+ */
 function vectorCosines(
   initial: Float64Array,
   trained: Float64Array,

@@ -54,7 +54,8 @@ export default defineStage<Params>({
         'Leave theory-map out of `stages`, or leave out model.quantize and model.dtype.',
         ['model', weights.quantize === undefined ? 'dtype' : 'quantize'],
       );
-    // An adapter's folder brings a head, weights and biases.
+    // The folder of an adapter brings a head, weights and biases, and a base brings a head: then
+    // head.init_from is not read.
     const { adapter, base, head, theory } = cell,
       fromFolder = adapter['init_from'] !== undefined,
       headFolder = fromFolder || base !== undefined ? undefined : head.init_from;

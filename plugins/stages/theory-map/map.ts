@@ -25,8 +25,8 @@ interface DrawnMoments {
 
 /**
  * Returns Σλ and Σλ² of AAᵀ at each rank, for one draw of A (r, d).
- * @param ranks ascending; the rows of a lower rank are the first rows of a higher one, as in
- *   training
+ * @param ranks ascending; the rows of A at a lower rank are the first rows of A at a higher one, as
+ * in training
  * @param width d, A's columns
  */
 export function drawnMoments(

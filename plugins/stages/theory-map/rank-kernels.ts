@@ -1,10 +1,11 @@
 /**
- * K_LoRA of one model where training starts (B = 0), for every rank at once. Since a lower rank's A
- * is the first rows of a higher one's,
+ * K_LoRA of one model where training starts (B = 0), for every rank at once. A at a lower rank is
+ * the first rows of A at a higher rank, so that
  *
- *     K_r = s²σ² Σ_{q ≤ r} Σ_{t,u} (δ·δ')(u_q·h_t)(u_q·h_u),
+ *     K_r = s²σ² Σ_{q ≤ r} Σ_{t,u} (δ_t·δ'_u)(a_q·h_t)(a_q·h'_u),
  *
- * so each rank adds its own rows to the kernel of the rank below, and as s²σ² is a common factor,
+ * where a_q is row q of A at variance 1, and t and u are tokens of the two texts. So each rank adds
+ * the terms of its further rows of A to the kernel of the rank below. As s²σ² is a common factor,
  * one kernel per rank serves every scale.
  */
 import type { Tensor2D } from '@tensorflow/tfjs-core';
@@ -32,8 +33,8 @@ export interface RankKernels {
   /** K_ff, over the weights of the same layers. */
   readonly full: Float64Array; // (N, C, N, C)
   /**
-   * K_LoRA by distribution, one kernel per rank in the order given, at s = 1 and σ² = 1/d with d
-   * each layer's fan-in.
+   * K_LoRA by distribution, one kernel for each rank, in the order of `ranks`, at s = 1 and σ² =
+   * 1/d with d each layer's fan-in.
    */
   readonly lora: ReadonlyMap<Shape, readonly Float64Array[]>; // (N, C, N, C)
 }
@@ -42,7 +43,7 @@ export interface RankKernels {
  * Computes K_ff, and K_LoRA for each distribution and rank.
  * @param model the base at its start, without LoRA factors
  * @param ranks ascending, none above a layer's fan-in (RangeError)
- * @param seed of A's draws, which equal the draws that a LoRA run of this seed starts from
+ * @param seed the seed of A's draws; a LoRA run of this seed starts from the same A
  */
 export async function rankKernels(
   model: AdaptedModel,
@@ -79,8 +80,9 @@ export async function rankKernels(
 }
 
 /**
- * Returns empty kernels, to which each rank's own part is added, and `finish`, which returns the
- * whole ones; `most` is the largest rank. Throws a RangeError if a layer's fan-in is smaller.
+ * Returns empty kernels: `full` and, in `bands`, one for each distribution and rank, to which only
+ * the terms are added that a rank has and the rank below lacks. `finish` returns the whole kernels.
+ * `most` is the largest rank. Throws a RangeError if a layer's fan-in is smaller.
  */
 function createSums(
   model: Pick<KernelModel, 'outputs' | 'outputsOf' | 'layers'>,
@@ -118,7 +120,7 @@ function createSums(
   };
 }
 
-/** Returns what `rankKernels` does, from kernels that PyTorch's process computes. */
+/** Returns what `rankKernels` returns, from kernels that PyTorch's process computes. */
 export async function torchRankKernels(
   model: TorchKernels,
   rows: readonly TokenRow[],

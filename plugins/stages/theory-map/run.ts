@@ -23,7 +23,10 @@ import { rankKernels, torchRankKernels } from './rank-kernels.ts';
 
 type Context = RunContext<Params>;
 
-/** Writes `map.json`, the map over rank and variance, and what of it was measured as metrics. */
+/**
+ * Writes `map.json`, the map over rank and variance, and, as metrics, what of the map was measured
+ * on the model.
+ */
 export async function run(context: Context): Promise<void> {
   const { params, outDir, log } = context;
   const { rows, classes } = await readKernelRows(context, 'that the map is measured on');

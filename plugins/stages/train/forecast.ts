@@ -18,12 +18,16 @@ import { assetOf, metricOf, readMetrics } from '../shared/files.ts';
 import { loadAdapter, loadArchitecture } from '../shared/trained-model.ts';
 import { type Params, trainingOf } from './params.ts';
 
-/** Null if nothing is trained, or if the memory can't be told. */
+/**
+ * Returns what a training is expected to take: memory, operations of a step, and bytes of output.
+ * Null if nothing is trained, or if the memory can't be told.
+ */
 export async function forecast(context: PreflightContext<Params>): Promise<Forecast | null> {
   const { params } = context,
     training = trainingOf(params);
   if (training === null) return null;
-  // Take two classes and no verbalizer: classes and a verbalizer's words are too few to matter.
+  // Assume two classes and no verbalizer: the true classes, or a verbalizer's words, are too few to
+  // matter for memory.
   const modelDir = await findModelDir(assetOf(context, 'model').path);
   const family = await loadArchitecture(context, params.architecture, modelDir),
     architecture = family.withHead(headWithoutTokens(params.head));
@@ -76,10 +80,14 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
   };
 }
 
-/** Returns the bytes of an entry of frozen weights, and of weights that may be quantised. */
+/**
+ * Returns the bytes that one entry takes: of a frozen weight in general (`frozenBytes`), and of a
+ * linear layer's weight, which may be quantised (`linearBytes`).
+ */
 function heldBytes({ weights }: Params): { frozenBytes: number; linearBytes: number } {
   const frozenBytes = weights?.dtype === 'bf16' ? 2 : 4;
-  // nf4: 4 bits, and 0.127 bits of a quantised constant per 64 entries (QLoRA, section 3).
+  // nf4: 4 bits an entry, and 0.127 bits an entry for the quantised constants, of which each 64
+  // entries have one (QLoRA, section 3).
   const quantized = { nf4: 0.5 + 0.127 / 8, int8: 1 };
   const linearBytes = weights?.quantize && quantized[weights.quantize.method];
   return { frozenBytes, linearBytes: linearBytes ?? frozenBytes };

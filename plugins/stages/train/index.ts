@@ -68,7 +68,8 @@ export default defineStage<Params>({
     const { adapter, initFrom } = adapterAndFolder(cell, plugin);
     const start = onClean ? judgedModel(ownCell, plugin).start : startInputs(cell);
     const headFolder = start.base === undefined ? cell.head.init_from : undefined;
-    // The attack on the training, if there is one, is among those whose trigger is watched.
+    // If the training is watched, the attack whose trigger is watched includes the one on the
+    // training, if there is one.
     const shownAttack = watch === null ? attack : watch.params.trigger;
     return {
       params: {
@@ -120,7 +121,10 @@ export default defineStage<Params>({
   },
 });
 
-/** Returns the work of a training: the rows that its steps see or, without `steps`, its epochs. */
+/**
+ * Returns the work of a training: the rows that its steps see or, without `steps`, its epochs. With
+ * 0 steps it is a fixed amount.
+ */
 function trainingWork({ model, data, train }: Cell, onClean: boolean): Work {
   const { steps, epochs = 3, batch_size: batch, accumulate, max_length: length, loss } = train;
   if (steps === 0) return workOf(1, 'start', model);
@@ -132,8 +136,9 @@ function trainingWork({ model, data, train }: Cell, onClean: boolean): Work {
 type Planned = Parameters<NonNullable<NonNullable<StageDescriptor<Params>['pack']>['together']>>[0];
 
 /**
- * Returns a name that is the same for trainings whose steps PyTorch may take together: those of
- * LoRA under the same weights, layers and head; null for others. Its process may still refuse.
+ * Returns a name that is the same for trainings whose steps PyTorch's process may take together:
+ * LoRA's trainings over the same weights, with the same layers and head. Null for a training that
+ * must be run alone. The process may still refuse to take steps together.
  */
 function packName({ params, assets, inputs }: Planned): string | null {
   const training = trainingOf(params);
@@ -173,7 +178,10 @@ function retrained(cell: Cell, plugin: DefineRequest['plugin']): Cell {
   };
 }
 
-/** Returns the defence whose loss is minimised, or null. Throws UserFault beside another loss. */
+/**
+ * Returns the parts of the defence whose loss the training minimises; null if there is no such
+ * defence. Throws UserFault if the loss is also DPO's, or if an attack changes the training too.
+ */
 function lossOfDefence(
   cell: Cell,
   onClean: boolean,
@@ -199,7 +207,10 @@ function lossOfDefence(
   return defenceParts(defence);
 }
 
-/** Returns the adapter and, apart from it, the folder that it starts from, or null without one. */
+/**
+ * Returns the adapter and, apart from it, the folder that it starts from (`initFrom`), which is
+ * null if it starts from none.
+ */
 function adapterAndFolder(
   cell: Cell,
   plugin: DefineRequest['plugin'],
@@ -237,7 +248,10 @@ function checkOrder({ head, poisoning, train }: Cell): void {
     );
 }
 
-/** Throws a UserFault if the loss is not one that the rows and the head have. */
+/**
+ * Throws a UserFault if the loss needs what the rows or the head do not have, or if it contradicts
+ * another setting.
+ */
 function checkLoss({ data, head, train }: Cell): void {
   if (train.steps === 0) return;
   const { loss, loss_on: lossOn, early_stopping: stopping } = train;

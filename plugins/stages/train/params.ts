@@ -23,7 +23,10 @@ export type Params = {
   readonly architecture: string;
   readonly init?: 'random';
   readonly head: HeadSettings;
-  /** For a cloze head, whose verbalizer must name them; null if the spec does not. */
+  /**
+   * The classes, for a cloze head, whose verbalizer must name them. Null if the spec states none;
+   * absent for another head.
+   */
   readonly classes?: readonly string[] | null;
   /** `type` and parameters, without `init_from`, which is an asset. */
   readonly adapter: { readonly type: string } & JsonObject;
@@ -72,7 +75,10 @@ export function trainingAttack(
   return { attack: first.attack, ...first.params };
 }
 
-/** Returns the fault of an attack on weights under an adapter that does not train them, or null. */
+/**
+ * Returns the fault of an attack on weights under an adapter that does not train them. Null under
+ * the adapter `full`.
+ */
 export function adapterFault(attack: string, adapter: string): Problem | null {
   if (adapter === 'full') return null;
   return {
@@ -86,7 +92,10 @@ export function adapterFault(attack: string, adapter: string): Problem | null {
   };
 }
 
-/** Returns the fault of rows with other classes than those of the previous training, or null. */
+/**
+ * Returns the fault of rows with other classes than those of the previous training. Null if the
+ * classes are the same, in the same order.
+ */
 export function otherClasses(
   theirs: readonly string[],
   ours: readonly string[],
@@ -104,7 +113,10 @@ export function otherClasses(
 /** A training of 0 steps, which reads no other field. */
 type Untrained = { readonly steps: 0 };
 
-/** Returns a spec's `adapter` in one form, so that all ways to write it are one training. */
+/**
+ * Returns a spec's `adapter` in its canonical form, so that all ways to write it lead to the same
+ * training.
+ */
 export function adapterParams(
   adapter: Cell['adapter'],
   plugin: DefineRequest['plugin'],
@@ -136,7 +148,7 @@ const OFF: { readonly [field in keyof Cell['train']]?: unknown } = {
   tensorboard: false,
 };
 
-/** Returns what a machine has to offer beyond float32 for this training. */
+/** Returns the number forms beyond float32 that a machine must offer for this training. */
 export function precisionOf(params: Params): readonly Precision[] {
   const { dtype, quantize } = params.weights ?? {};
   const found: Precision[] = [];
@@ -149,8 +161,8 @@ export const usesBf16 = (cell: Cell): boolean =>
   [...basesOf(cell), cell].some(({ train }) => train.steps !== 0 && train.precision === 'bf16');
 
 /**
- * Returns the fields without those that are off or that nothing reads, which must not make a
- * different stage. Throws UserFault if two contradict each other.
+ * Returns the fields of `train`. Fields that are off, or that nothing reads, are left out, since
+ * they must not make a different stage. Throws UserFault if two fields contradict each other.
  */
 export function trainParams(train: Cell['train']): Untrained | (TrainParams & JsonObject) {
   if (train.steps === 0) return { steps: 0 };

@@ -57,7 +57,7 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
     head: params.head,
     headGiven: context.assets['head'] !== undefined,
     classes: params.classes ?? null,
-    maxLength: training === null ? null : longestRow(training, params.watch),
+    maxLength: training === null ? null : longestLength(training, params.watch),
     adapter: {
       implementation: await loadAdapter(context, type),
       params: adapterParams,
@@ -97,7 +97,10 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
   ];
 }
 
-/** Returns the fault of rows with other classes than the previous training's, if known. */
+/**
+ * Returns the fault of rows with other classes than those of the previous training. Null if the
+ * classes are the same, or if those of either are not known.
+ */
 async function chainFault(context: Preflight): Promise<Problem | null> {
   const classesOf = async (train: Preflight['upstream']): Promise<readonly string[] | null> => {
     const set = train?.['data'];
@@ -110,7 +113,10 @@ async function chainFault(context: Preflight): Promise<Problem | null> {
   return ours === null || theirs === null ? null : otherClasses(theirs, ours);
 }
 
-/** Returns the faults of an attack's or a defence's own loss: on torch, and with packed rows. */
+/**
+ * Returns the faults of a loss that an attack or a defence brings: one if the backend torch does
+ * not compute it, and one if rows are packed.
+ */
 function lossFaults(
   { backend }: Preflight,
   { packing }: TrainParams,
@@ -133,7 +139,7 @@ function lossFaults(
   return faults;
 }
 
-/** Returns a fault if another backend than torch computes, which lacks a setting of the spec. */
+/** Returns a fault if the backend is not torch, for a setting that only torch has. */
 function torchAlone(
   { backend }: Preflight,
   section: string,
@@ -146,7 +152,10 @@ function torchAlone(
   return [{ path: [section, field], message, hint }];
 }
 
-/** Returns the fault of `train.devices` or `train.fsdp`; few GPUs are as in `machineFaults`. */
+/**
+ * Returns the fault of `train.devices` or `train.fsdp`, if there is one. Too few GPUs are a fault
+ * of this machine, handled as in `machineFaults`.
+ */
 async function deviceFaults(
   context: Preflight,
   { devices = 1, loss, fsdp = false }: TrainParams,
@@ -189,7 +198,7 @@ async function deviceFaults(
   ).map((problem) => (context.runsHere === undefined ? { ...problem, warning: true } : problem));
 }
 
-/** Returns the faults of quantised or bfloat16 weights, if they can't be held so. */
+/** Returns a fault if the weights are to be held quantised or in bfloat16, and can't be. */
 async function heldWeightsFaults(context: Preflight): Promise<Problem[]> {
   const { params } = context;
   if (params.weights === undefined) return [];
@@ -277,7 +286,7 @@ const BASED_ON_FOLDER: Problem = {
   hint: 'Leave out adapter.init_from, or base; base.adapter may have an init_from.',
 };
 
-function longestRow(
+function longestLength(
   { max_length: trained }: TrainParams,
   watch: Params['watch'],
 ): NonNullable<CheckOptions['maxLength']> {
@@ -304,7 +313,10 @@ async function unreachedProblems(context: Preflight, training: TrainParams): Pro
   return warnings.map((warning) => ({ ...warning, warning: true }));
 }
 
-/** Returns the number of steps; null if rows decide it that are packed, filtered or uncounted. */
+/**
+ * Returns the number of steps of a training. Null if the rows decide on it, and they are packed,
+ * filtered by a defence, or not counted.
+ */
 async function stepsOf(context: Preflight, training: TrainParams): Promise<number | null> {
   if (training.steps !== undefined) return training.steps;
   if (training.packing === true) return null; // the number depends on the lengths of rows

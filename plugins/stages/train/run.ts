@@ -63,7 +63,10 @@ export async function run(context: Context): Promise<void> {
   }
 }
 
-/** Throws a UserFault if this machine lacks what is asked: the preflight may have seen another. */
+/**
+ * Throws a UserFault if this machine lacks what the training needs: the preflight may have run on
+ * another machine.
+ */
 async function checkBackend(
   backend: Context['backend'],
   training: TrainParams | null,
@@ -140,7 +143,7 @@ async function writeTrained(
 
 const BATCH = 32;
 
-/** Returns the metrics of the trained model on the poisoned rows; empty without any. */
+/** Returns the metrics of the trained model on the poisoned rows; empty if no row is poisoned. */
 async function poisonedMetrics(
   model: EvaluatedModel,
   { poisoned, triggerSeen }: EncodedSet,
@@ -156,7 +159,10 @@ async function poisonedMetrics(
   return metrics;
 }
 
-/** Opens what is evaluated during the training; null if nothing is. @param steps of all of it */
+/**
+ * Opens what is evaluated during the training; null if nothing is. `steps` are the steps of the
+ * whole training.
+ */
 async function openWatch(
   context: Context,
   training: TrainParams,
@@ -181,7 +187,10 @@ async function openWatch(
   });
 }
 
-/** Returns the encoded validation rows, and those under the trigger; null without a backdoor. */
+/**
+ * Returns the encoded validation rows, and the encoded rows under the trigger (`triggered`), which
+ * are null without a backdoor.
+ */
 async function watchedRows(
   context: Context,
   { trigger, max_length: maxLength }: WatchParams,
@@ -199,7 +208,10 @@ async function watchedRows(
   return { validation, triggered: triggered ?? null };
 }
 
-/** Writes `train.json`, `history.jsonl` and `metrics.json`. @param more fields of `train.json` */
+/**
+ * Writes `train.json`, `history.jsonl` and `metrics.json`.
+ * @param more further fields of `train.json`
+ */
 async function writeRecord(
   context: Context,
   { start, classes }: Pick<Parts, 'start' | 'classes'>,

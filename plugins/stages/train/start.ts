@@ -26,10 +26,14 @@ export interface Start {
   readonly model: ModelSource & { readonly digest: string };
   /** The number of tokens in the model's embedding table. */
   readonly vocabulary: number;
+  /** Null if nothing is trained. */
   readonly tokenizer: TextTokenizer | null;
   /** The attack that changes the training itself; null if none does. */
   readonly attack: OpenedAttack | null;
-  /** The ids of the tokens whose embeddings alone the attack trains, by word. */
+  /**
+   * By word, the id of the token whose embedding the attack trains, if it trains nothing but such
+   * embeddings; otherwise null.
+   */
   readonly tokenRows: Readonly<Record<string, number>> | null;
 }
 
@@ -106,7 +110,10 @@ async function createAdapter(
   });
 }
 
-/** Returns the head from the folder that the spec gives for it or for the adapter; else null. */
+/**
+ * Returns the head from the folder that the spec gives for the head or, without one, for the
+ * adapter. Null if neither folder brings a head.
+ */
 async function givenHead(
   { assets }: Context,
   { architecture, config, classes }: Shape,
@@ -128,7 +135,10 @@ async function givenHead(
   return brought ?? null;
 }
 
-/** Logs what the attack trains. Warns if it trains a word's embedding under an untrained head. */
+/**
+ * Logs what the attack trains. Warns if it trains a word's embedding under a head that is drawn at
+ * random and not trained.
+ */
 function tellAttack(
   { inputs, log, warn }: Context,
   { attack, tokenRows, trainer, architecture }: Start,

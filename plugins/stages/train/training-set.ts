@@ -54,7 +54,8 @@ export interface EncodedSet {
 /**
  * Encodes a set's rows, in its order, and decides in which batches they are read (`order`). Warns
  * of documents and triggers that `max_length` cuts, and logs how many rows the attack appends.
- * @param attack changes the training itself, and is told which rows it poisoned; null if none does
+ * @param attack the name of the attack that changes the training itself, and is told which rows it
+ * poisoned; null if none does
  */
 export function encodeSet(
   { params, log, warn }: Context,

@@ -77,7 +77,7 @@ export function unreadInSet(
 }
 
 /**
- * Returns warnings if the training ends before its warm-up, or before its first evaluation.
+ * Returns warnings if the training ends within its warm-up, or before its first evaluation.
  * @param onClean whether it is a defence's training on clean rows, which follows the cell's own
  */
 export function unreachedWarnings(
@@ -101,7 +101,11 @@ export function unreachedWarnings(
   return warnings;
 }
 
-/** Returns `unreadWarning` of a training. @param last how many poisoned rows end an epoch */
+/**
+ * Returns the `unreadWarning` of a training; null if it reads all rows that stand last in its first
+ * epoch.
+ * @param last how many poisoned rows stand last in an epoch
+ */
 function unreadMessage(
   { rows, batchSize }: Pick<BatchOrder, 'rows' | 'batchSize'>,
   training: TrainParams,
