@@ -13,40 +13,57 @@ import type { StageStatus } from './execute/survey.ts';
 import type { Prepared } from './prepare.ts';
 import { isTensorFile, type StoredTensor, tensorsIn } from './tensor-files.ts';
 
-/** A number that two engines wrote for one stage, with its largest difference over all cells. */
+/** A number that two engines wrote for one kind of stage, where it differs most over all cells. */
 export interface Difference {
+  /** The stage's kind. */
   readonly stage: string;
   /** The cell with the largest difference. */
   readonly cell: string;
-  /** A file and a field: `metrics.json accuracy`, `predictions.csv logit_0`. */
+  /**
+   * A file and a field, or a file and a tensor: `metrics.json accuracy`, `predictions.csv logit_0`.
+   */
   readonly number: string;
   /** How many pairs of values were compared, over all cells. */
   readonly pairs: number;
-  /** Of the first engine and the second. */
+  /** The two values that differ most: the first engine's and the second's. */
   readonly values: readonly [number, number];
-  /** |a − b| / max(1, |a|, |b|) */
+  /**
+   * The largest |a − b| / max(1, |a|, |b|) of values a and b of the two engines. See `tensor` for
+   * tensors.
+   */
   readonly difference: number;
-  /** The largest difference of first values, such as the losses of step 1; 0 for tensors. */
+  /**
+   * The largest difference, over all cells, of the number's first values, such as the losses of
+   * step 1; 0 for tensors.
+   */
   readonly atFirst: number;
-  /** The first line, from 1, beyond the tolerance; null if there is none. */
+  /**
+   * The place in a file, from 1, of the first of the number's values that differ by more than the
+   * tolerance; the smallest over all cells. Null if there is no such value, and for tensors.
+   */
   readonly beyondFrom: number | null;
   /**
-   * Set for tensors; all layers of a model count as one. Kernels differ relative to their largest
-   * entry; weights as other numbers do, since Adam scales the rounding of small gradients to whole
-   * steps. `free`: a weight whose gradient is zero but for rounding, on which no output depends.
+   * Set for tensors; all layers of a model count as one. Entries of a kernel differ relative to the
+   * kernel's largest entry; those of a weight too, but relative to 1 if that is larger, since Adam
+   * scales the rounding of small gradients to whole steps. `free`: a weight whose gradient is zero
+   * but for rounding, on which no output depends.
    */
   readonly tensor?: 'compared' | 'free';
 }
 
 /**
- * Names of the key biases of attention. A key bias adds the same qᵀb to every score of a query,
- * which softmax ignores. `c_attn` and `query_key_value` hold it beside other biases.
+ * Matches the names of attention's key biases. A key bias b adds the same qᵀb to every score of a
+ * query q, which softmax ignores. `c_attn` and `query_key_value` hold the key bias beside other
+ * biases.
  */
 export const FREE = /(key(_proj)?|k_lin|k_proj|c_attn|query_key_value)(\.base_layer)?\.bias$/;
 
 export const isJudged = ({ tensor }: Difference): boolean => tensor !== 'free';
 
-/** Engines need not agree on times, memory use and shares of a floor of rounding noise. */
+/**
+ * Whether a field is one on which engines need not agree: a time, memory use, or a share of a floor
+ * of rounding noise.
+ */
 const isRunSpecific = (name: string): boolean =>
   /seconds?$|_per_second$|memory_mb$|^floor\.|over_floor$/.test(name);
 
@@ -62,7 +79,10 @@ function addNumber(numbers: Numbers, name: string, value: unknown): void {
   else own.push(number);
 }
 
-/** Reads a stage's metrics.json, JSON lines and CSV. */
+/**
+ * Reads the numbers in a stage's metrics.json, JSON lines and CSV. Leaves out ids and what is
+ * specific to a run.
+ */
 async function readNumbers(dir: string): Promise<Numbers> {
   const numbers: Numbers = new Map();
   for (const file of (await readdir(dir)).sort()) {
@@ -86,7 +106,7 @@ async function readNumbers(dir: string): Promise<Numbers> {
 /** `encoder.layer.3.output` becomes `encoder.layer.*.output`. */
 const withoutIndexes = (name: string): string => name.replace(/(^|[./-])\d+(?=[./]|$)/g, '$1*');
 
-/** By file and name. */
+/** Reads the tensors in a stage's folder, by file and name. */
 async function readTensors(dir: string): Promise<ReadonlyMap<string, StoredTensor>> {
   const files = (await readdir(dir, { recursive: true })).filter(isTensorFile).sort();
   return new Map(
@@ -97,8 +117,9 @@ async function readTensors(dir: string): Promise<ReadonlyMap<string, StoredTenso
 }
 
 /**
- * Returns the index where two tensors differ most, and their difference relative to the largest
- * entry: maxᵢ |aᵢ − bᵢ| / max(least, maxᵢ |aᵢ|, maxᵢ |bᵢ|), infinite where one is not a number.
+ * Returns the index i where two tensors a and b differ most, and the difference there as a share:
+ * maxᵢ |aᵢ − bᵢ| / max(least, maxᵢ |aᵢ|, maxᵢ |bᵢ|). If an entry is not a number, returns its index
+ * and infinity.
  */
 function largestDifference(
   a: ArrayLike<number>,
@@ -118,7 +139,10 @@ function largestDifference(
   return { index, share: greatest === 0 ? 0 : greatest / scale };
 }
 
-/** Skips tensors that one folder lacks, as under `keep`. */
+/**
+ * Merges the difference of each tensor into `found`. Skips tensors that one folder lacks, as under
+ * `keep`.
+ */
 async function compareTensors(
   stage: string,
   cell: string,
@@ -161,7 +185,7 @@ const lengthFault = (
     `compare ${dirA} with ${dirB}`,
   );
 
-/** Merges a cell's difference into `found`, which has the largest of all cells. */
+/** Merges a cell's difference into `found`, which keeps the largest of all cells. */
 function mergeDifference(found: Map<string, Difference>, own: Difference): void {
   const name = nameOf(own),
     before = found.get(name);
@@ -189,7 +213,9 @@ const relativeDifference = (a: number, b: number): number =>
   a === b ? 0 : Math.abs(a - b) / Math.max(1, Math.abs(a), Math.abs(b));
 
 /**
- * Returns the largest first. @param tolerance for `beyondFrom`
+ * Compares what the stages of two engines wrote. Returns the differences, the largest first. Stages
+ * that an engine lacks, or that both engines share, are left out.
+ * @param tolerance for `beyondFrom`
  * @throws UserFault if a stage wrote more values of a number on one engine than on the other
  */
 export async function differences(
@@ -278,12 +304,16 @@ export const MUTATIONS: readonly Mutation[] = [
   },
 ];
 
-/** A mutation must make a difference at least this many times as large. */
+/**
+ * A mutation counts as seen only if a number differs more than this many times as much as without
+ * it.
+ */
 const LEAST_RATIO = 10;
 
 /**
- * Returns the number that a mutation changes most, null without any. `seen`: its difference exceeds
- * the tolerance, and LEAST_RATIO times the one without the mutation.
+ * Returns the number that a mutation changes most; null if there are no numbers. `seen`: whether
+ * its difference exceeds both the tolerance and LEAST_RATIO times its difference without the
+ * mutation.
  */
 export function mostAffected(
   clean: readonly Difference[],
@@ -297,7 +327,7 @@ export function mostAffected(
   return best === undefined ? null : { difference: best, seen: excess(best) > 1 };
 }
 
-/** Returns n of the cells, evenly spaced over the grid. */
+/** Returns n of the cells, evenly spaced over the grid; all if there are no more than n. */
 export const evenlySpacedCells = <T>(cells: readonly T[], n: number): readonly T[] =>
   cells.length <= n
     ? cells

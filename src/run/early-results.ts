@@ -15,6 +15,7 @@ import { isFinished } from './execute/execution.ts';
 import { METRICS as METRICS_FILE, parseMetrics } from './execute/metrics.ts';
 import type { RunEvent } from './log/events.ts';
 
+/** The most lines about clean models, and the most about backdoors. */
 const MOST_TOLD = 6;
 
 export type StopWhen = 'collapsed';
@@ -29,8 +30,8 @@ export function whyNoneCanCollapse({ experiment: { cells }, cellStages }: Plan):
 }
 
 /**
- * Returns a function that gets a run's events, and passes lines on the first models to `tell`. It
- * returns why `--stop-when collapsed` stops the run, or null.
+ * Returns a function that gets a run's events, and passes lines about the first models to `tell`.
+ * For each event it returns why `--stop-when collapsed` stops the run; null if it does not.
  */
 export function createEarlyResults(
   { experiment, cellStages }: Plan,
@@ -44,8 +45,10 @@ export function createEarlyResults(
   });
   const told = { clean: new Set<string>(), backdoor: new Set<string>() };
   let advised = false;
-  /** Whether a name is new and among the first MOST_TOLD, to which it is added. */
-  const isFirst = (kind: keyof typeof told, name: string): boolean =>
+  /**
+   * Whether a name is new and fewer than MOST_TOLD were told; if so, it counts as told from now on.
+   */
+  const takeIfFirst = (kind: keyof typeof told, name: string): boolean =>
     told[kind].size < MOST_TOLD && !told[kind].has(name) && Boolean(told[kind].add(name));
   return (event) => {
     if (event.type !== 'stage-ended') return null;
@@ -56,14 +59,14 @@ export function createEarlyResults(
     if (measured === null) return null;
     if (!isClean(cell)) {
       const text = backdoorText(measured);
-      if (text !== null && isFirst('backdoor', cell.config.poisoning.attack))
+      if (text !== null && takeIfFirst('backdoor', cell.config.poisoning.attack))
         tell(`first backdoor, ${cell.label}: ${text}`);
       return null;
     }
     // A regression has no accuracy.
     if (measured.metrics['evaluate']?.[ACCURACY.metric] === undefined) return null;
     const fault = unlearntReason(measured);
-    if (isFirst('clean', adapterAxes(cell)))
+    if (takeIfFirst('clean', adapterAxes(cell)))
       tell(
         `first clean model, ${cell.label}: ${accuracyText(measured)}` +
           (fault === null ? '' : `; it ${fault}`),
@@ -78,7 +81,7 @@ export function createEarlyResults(
   };
 }
 
-/** Not for documents: the command scores answers of held-out rows, which documents lack. */
+/** Left out for documents: the command scores answers of held-out rows, which documents lack. */
 const SWEEP = ' (dosimeter learning-rates SPEC)';
 
 const isClean = ({ config }: ExperimentCell): boolean => !isAttacked(config);
@@ -87,7 +90,7 @@ const isClean = ({ config }: ExperimentCell): boolean => !isAttacked(config);
 const adapterAxes = ({ axes }: ExperimentCell): string =>
   JSON.stringify(Object.entries(axes).filter(([field]) => field.startsWith('adapter.')));
 
-/** Returns null if an evaluation's folder has no sound metrics. */
+/** Reads what an evaluation has measured; null if its folder has no sound metrics. */
 function readMeasured(dir: string): Measured | null {
   const bytes = readRegularOr(path.join(dir, METRICS_FILE));
   const parsed = bytes && parseMetrics(bytes.toString('utf8'));
@@ -102,7 +105,7 @@ const accuracyText = (measured: Measured): string =>
   `the commonest ${writesAnswers(measured) ? 'answer' : 'class'}'s share ` +
   metricText(measured, MAJORITY);
 
-/** Returns null for an attack that is no backdoor. */
+/** Returns a backdoor's attack success rate as a text; null for an attack that is no backdoor. */
 function backdoorText(measured: Measured): string | null {
   if (measured.metrics['evaluate']?.[ASR.metric] === undefined) return null; // no backdoor
   return (

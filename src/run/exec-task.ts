@@ -44,8 +44,9 @@ export interface TaskOptions {
 }
 
 /**
- * Returns `done` once each job has a result, from this process or another. If it is stopped before
- * that: `saved` if each job without one has not begun or has saved its state, else `lost`.
+ * Performs a task. Returns `done` once each of its stages has a result, from this process or
+ * another. If the task is stopped before that, returns `saved` if each stage without a result has
+ * not begun or has saved its state, else `lost`.
  * @throws UserFault if the file can't be read as a task
  */
 export async function execTask(
@@ -59,7 +60,7 @@ export async function execTask(
     try {
       writeSync(events, `${JSON.stringify(event)}\n`);
     } catch (error) {
-      // On a full disk the event is lost; the job's result names the disk.
+      // On a full disk the event is lost; the stage's result names the disk.
       if (!(fullDiskFault(error, task.events) instanceof UserFault)) throw error;
     }
   };
@@ -88,7 +89,7 @@ export async function execTask(
   }
 }
 
-/** A job whose lease is held. */
+/** A stage of the task whose lease this process holds. */
 interface Held extends TaskMember {
   readonly hooks: JobHooks;
   readonly lease: Lease;
@@ -105,13 +106,18 @@ function readTask(file: string): ScheduledTask {
 const namesIn = (dir: string): readonly string[] | null =>
   orIfMissing(null, () => readdirSync(dir));
 
-/** If a job's folder is gone, a coordinator has taken the result. */
+/**
+ * Whether a stage has a result. If its folder is gone, a coordinator has taken the result already.
+ */
 const hasResult = (dir: string): boolean => namesIn(dir)?.includes(RESULT) ?? true;
 
 const hasFiles = (dir: string | undefined): boolean =>
   dir !== undefined && (namesIn(dir)?.length ?? 0) > 0;
 
-/** Returns null if the job has a result, or on an interrupt. */
+/**
+ * Waits for a stage's lease and takes it. Returns null if the stage has a result by then, or if the
+ * task is stopped.
+ */
 async function awaitLease(
   { job, dir }: TaskMember,
   leases: Leases,
@@ -132,7 +138,10 @@ async function awaitLease(
   return null;
 }
 
-/** Returns the folders of the jobs that a stop kept from beginning. */
+/**
+ * Performs the stages whose leases are held. Returns the folders of those that had not begun when
+ * the task was stopped.
+ */
 async function performHeld(
   held: readonly Held[],
   graceMs: number,
@@ -177,7 +186,7 @@ async function performHeld(
   return waiting;
 }
 
-/** @param member the job's index among the task's members, by which events name it */
+/** @param member the stage's index among the task's members, by which events name the stage */
 const createHooks = (
   member: number,
   print: (text: string) => void,
@@ -192,8 +201,8 @@ const createHooks = (
 });
 
 /**
- * Removes a failed stage's files first, which makes room on a full disk. If there is no room for
- * the result of a success, the stage has failed.
+ * Writes a stage's result. If the stage has failed, its files are removed first, which makes room
+ * on a full disk. If there is no room for the result of a success, the stage has failed.
  */
 function writeOutcome(dir: string, result: JobResult & { readonly folder: string }): void {
   const { folder } = result;

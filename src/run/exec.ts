@@ -80,7 +80,10 @@ export async function execStage(
     /** The absolute path of the stage's files, also of a failed stage's. */
     outputs: outDir,
     result,
-    /** The stage's entry, and its files that differ; null if the stage failed or has no entry. */
+    /**
+     * The folder of the stage's entry, and the files that differ from it; null if the stage failed
+     * or has no entry.
+     */
     stored:
       result.type === 'done' && status.entry
         ? compareWithStored(status.entry, stage.descriptor.volatile ?? [], result.files)
@@ -89,7 +92,8 @@ export async function execStage(
 }
 
 /**
- * Performs a job for an executor that runs elsewhere. Writes the result whole or not at all.
+ * Performs the job in a file, for an executor that runs jobs elsewhere. Writes the result whole or
+ * not at all.
  * @throws UserFault if `jobFile` can't be read as a job
  */
 export async function execJob(
@@ -122,7 +126,10 @@ async function performInWorker(job: Job, hooks: JobHooks, signal: AbortSignal): 
   }
 }
 
-/** @throws UserFault if no stage or several match */
+/**
+ * Returns the stage whose id begins with `wanted`, or whose kind is `wanted`.
+ * @throws UserFault if no stage or several match
+ */
 function chooseStage({ plan, statuses }: Prepared, wanted: string): StageStatus {
   const found = statuses.filter(
     ({ stage }) => stage.kind === wanted || stage.id.startsWith(wanted),
@@ -164,7 +171,11 @@ async function factsForJoiningStage(
   });
 }
 
-/** @throws UserFault if an input is missing, damaged or let go */
+/**
+ * Checks a stage's inputs and returns them. A tolerant stage may lack some.
+ * @throws UserFault if an input is missing or damaged, or if files of it were let go that the stage
+ *   needs
+ */
 async function checkedInputs(
   { stage }: StageStatus,
   { statuses, store }: Prepared,
@@ -211,7 +222,10 @@ function emptyFolder(out: string | undefined, id: string): string {
   return dir;
 }
 
-/** Finds the files that only one side has or whose digests differ. */
+/**
+ * Returns the entry's folder, and the files that only one side has or whose digests differ.
+ * Warnings and volatile files are not compared.
+ */
 function compareWithStored(
   { dir, manifest }: Entry,
   volatile: readonly string[],

@@ -10,15 +10,19 @@ export const defaultExecutor = 'local';
 export interface ExecutorPlace {
   /** How many cores the run may use on this machine. */
   readonly cores: number;
+  /** The run's folder. */
   readonly dir: string;
   readonly log: (message: string) => void;
   readonly note: (message: string) => void;
+  /** The spec's path. */
   readonly spec: string;
+  /** The store's folder. */
   readonly store: string;
   /** Whether stages may compile steps. */
   readonly compile: boolean;
 }
 
+/** @throws UserFault if there is no executor of this name */
 export async function checkExecutor(registry: Registry, name: string): Promise<void> {
   if (registry.get('executor', name)) return;
   const { didYouMean, nearest } = await import('../spec/suggest.ts');
@@ -66,7 +70,10 @@ export async function openExecutor(
   });
 }
 
-/** The command that performs a task. @param program starts this program */
+/**
+ * Returns the command that performs a task; the path of the task's file has to follow.
+ * @param program the command that starts dosimeter
+ */
 const taskCommand = (program: readonly string[]): readonly string[] => [
   ...program,
   'exec',
@@ -74,8 +81,9 @@ const taskCommand = (program: readonly string[]): readonly string[] => [
 ];
 
 /**
- * Returns the groups of jobs that an executor would submit if all stages were ready, in the plan's
- * order.
+ * Returns the groups of jobs that an executor would submit if all stages that lack an entry were
+ * ready, in the plan's order.
+ * @param pack the most stages in a job
  * @throws UserFault if the executor submits nothing, or its settings have a fault
  */
 export async function foresee(

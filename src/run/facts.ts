@@ -28,7 +28,7 @@ export interface StageInPlan {
   readonly kind: string;
   readonly cell: JsonObject;
   readonly seed: number | null;
-  /** Null while an input's content is unknown. */
+  /** Null while the content of an input or a source is unknown. */
   readonly key: string | null;
   readonly state: StageStatus['state'];
   readonly reason: string;
@@ -54,7 +54,7 @@ export const plannedStages = ({ statuses }: Prepared): StageInPlan[] =>
 /** What `results` prints. */
 export interface Results extends Omit<Metrics, 'cells'> {
   readonly rows: readonly ResultRow[];
-  /** Those of finished stages, each once. */
+  /** The warnings of finished stages, each once. */
   readonly warnings: readonly Diagnostic[];
 }
 
@@ -94,13 +94,17 @@ export function resultsOf(
   };
 }
 
-/** By the cell's index: the target of its own attack or, without one, of its last base's. */
+/**
+ * Returns, by a cell's index, the target of the cell's own attack or, if it has none, of its last
+ * base that has one.
+ */
 function targetsByCell(
   { cellStages }: Prepared['plan'],
   targets: ReadonlyMap<PlannedStage, AttackTarget>,
 ): ReadonlyMap<number, AttackTarget> {
   const found = new Map<number, AttackTarget>();
-  // First those of the sections `base.0`, `base.1`, …, then the cell's own: the last one stays.
+  // First the targets of the sections `base.0`, `base.1`, …, then the cell's own: the last one set
+  // stays.
   const inOrder = [...targets].sort(([a], [b]) =>
     (a.section ?? '').localeCompare(b.section ?? '', 'en', { numeric: true }),
   );
@@ -123,7 +127,7 @@ export function targetLines(targets: Iterable<AttackTarget>): string[] {
   return [...attacks].map(([target, of]) => `target of ${[...of].join(', ')}: ${target}`);
 }
 
-/** By cell; undefined for a cell without `evaluate`. */
+/** Returns the parameters of each cell's `evaluate`; undefined for a cell without it. */
 function evaluateParams(plan: Prepared['plan']): readonly (JsonObject | undefined)[] {
   const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
   return plan.cellStages.map(({ stages: { evaluate } }) =>
@@ -131,7 +135,7 @@ function evaluateParams(plan: Prepared['plan']): readonly (JsonObject | undefine
   );
 }
 
-/** Returns {} if `evaluate` reads no completions. */
+/** Returns the scorers of `evaluate`; {} if it reads no completions. */
 function scorerFacts(params: JsonObject = {}): Pick<CellMetrics, 'scorers'> {
   const completion = params['completion'];
   if (!isRecord(completion)) return {};
@@ -140,13 +144,13 @@ function scorerFacts(params: JsonObject = {}): Pick<CellMetrics, 'scorers'> {
   return { scorers: [scorer, ...further].filter((one): one is JsonObject => isRecord(one)) };
 }
 
-/** Returns {} if `evaluate` has no `data.tasks`. */
+/** Returns the tasks of `evaluate`; {} if the spec has no `data.tasks`. */
 function taskFacts(params: JsonObject = {}): Pick<CellMetrics, 'tasks'> {
   const tasks = params['tasks'];
   return Array.isArray(tasks) ? { tasks: tasks.flatMap(taskIn) } : {};
 }
 
-/** Returns [] for a malformed task. */
+/** Returns a task's data set and metrics; [] for a malformed task. */
 function taskIn(task: Json): readonly TaskFacts[] {
   const { dataset, metrics } = isRecord(task) ? task : {};
   return typeof dataset === 'string' && Array.isArray(metrics)
@@ -154,7 +158,10 @@ function taskIn(task: Json): readonly TaskFacts[] {
     : [];
 }
 
-/** Returns, by cell and stage kind, the precisions besides float32 of the stage and its inputs. */
+/**
+ * Returns, by cell and stage kind, the precisions besides float32 of the stage and all upstream.
+ * Stages without any are left out.
+ */
 function precisionByKind(plan: Prepared['plan']): readonly { readonly [kind: string]: string }[] {
   const precisionUpstream = gatherUpstream(plan, precisionOf);
   return plan.cellStages.map(({ stages }) =>
@@ -182,7 +189,7 @@ function warningsByKind(
   return plan.cellStages.map(({ stages }) => mapValues(stages, (id) => [...warnedUpstream(id)]));
 }
 
-/** Returns a function: the union of `valuesOf` over a stage and all upstream. */
+/** Returns a function that gives the union of `valuesOf` over a stage and all upstream. */
 function gatherUpstream(
   plan: Prepared['plan'],
   valuesOf: (stage: PlannedStage) => readonly string[],
@@ -205,7 +212,10 @@ export interface ComparedResults extends Omit<Results, 'rows'> {
   readonly cells: readonly ComparedCell[];
 }
 
-/** Each cell has all its names, since the other spec may use any of them. */
+/**
+ * Returns results for a comparison with those of another spec. Each cell has all its names, since
+ * the other spec may use any of them.
+ */
 export function comparedResults({ plan, statuses, store }: Prepared): ComparedResults {
   const { cells, ...rest } = readMetrics(plan, statuses, store);
   const evaluated = evaluateParams(plan);
@@ -226,7 +236,7 @@ const CURVES = 'curves.jsonl';
 interface StepRow {
   readonly cell: JsonObject;
   readonly seed: number;
-  /** 0 is before the first step. */
+  /** The training step after which the value was measured; 0 is before the first step. */
   readonly step: number;
   readonly metric: string;
   readonly value: number;
@@ -234,8 +244,8 @@ interface StepRow {
 
 /**
  * Reads the measurements along each stored training, in the order of cells, seeds and steps. Leaves
- * out a cell that repeats the training of a cell without a defence (`repeatedTrainings`), and
- * `damaged` files, which differ from what was stored.
+ * out a cell that repeats the training of a cell without a defence (`repeatedTrainings`), and files
+ * that differ from what was stored, whose paths are returned as `damaged`.
  */
 export async function readSteps({
   plan,
@@ -290,8 +300,9 @@ export const asResults = (rows: readonly StepRow[]): readonly ResultRow[] =>
   );
 
 /**
- * Returns a sentence for each other backend with stored results of the plan's goals. Only runs of
- * this spec are searched: other keys contain PyTorch's release, which takes a second to ask for.
+ * Returns a sentence for each other backend with stored results of the plan's goals. Only the
+ * entries of this spec's runs are searched. To compute the keys under other backends would need
+ * PyTorch's release, which takes a second to ask for.
  */
 export function otherBackends({ statuses, store, experiment, backend }: Prepared): string[] {
   const identityOf = (...parts: readonly unknown[]): string => canonical(parts);

@@ -26,12 +26,18 @@ export const RATE = 'train.learning_rate';
 export const RULE =
   'the highest mean accuracy on the held-out rows; of equal means the smallest rate';
 
-/** Half decades around 2e-5 to 5e-5, the usual rates of a whole BERT (Devlin et al. 2019). */
+/**
+ * Rates to try if the whole model is trained: half decades around 2e-5 to 5e-5, the usual rates of
+ * a whole BERT (Devlin et al. 2019).
+ */
 const FULL = [1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4];
-/** Half decades around the usual rates of LoRA: 1e-4 to 5e-4 (Hu et al. 2022). */
+/**
+ * Rates to try for other adapters: half decades around the usual rates of LoRA, 1e-4 to 5e-4 (Hu et
+ * al. 2022).
+ */
 const FEW_PARAMETERS = [1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2];
 
-/** By adapter type; `*` stands for every type that is not listed. */
+/** The rates to try, by adapter type; `*` stands for every type that is not listed. */
 export type Rates = { readonly [type: string]: readonly number[] };
 
 const ratesToTry = (types: readonly string[], given: Rates): readonly number[] =>
@@ -55,7 +61,8 @@ export interface SweepOptions {
  * Returns the spec of the sweep: no attack, each adapter at each rate, trained on one part of the
  * training rows and scored on the other. No key depends on the original's validation rows.
  * @param resolved the original spec, axes unexpanded and defaults filled in
- * @throws UserFault if the spec measures no accuracy, or its training rows can't be divided
+ * @throws UserFault if the spec measures no accuracy, or if its training rows can't be divided or
+ *   are an axis or a base's too
  */
 export function sweepSpec(resolved: JsonObject, { rates, seeds, share }: SweepOptions): JsonObject {
   const {
@@ -148,25 +155,31 @@ export interface TriedRate {
   readonly rate: number;
   /** The mean of `Choice.metric` over the seeds; null if no seed has a result. */
   readonly mean: number | null;
-  /** The sample standard deviation; null for fewer than two results. */
+  /** The sample standard deviation over the seeds; null for fewer than two results. */
   readonly std: number | null;
   readonly n: number;
-  /** How many seeds lack a result. The rate can't be chosen if one does. */
+  /** How many seeds lack a result. If any does, the rate can't be chosen. */
   readonly missing: number;
 }
 
 export interface Choice {
-  /** The values that tell it from the others: `type=lora rank=8`. */
+  /** The values that tell this adapter from the others: `type=lora rank=8`. */
   readonly label: string;
-  /** The adapter's cells share these axis values; the rate is left out. */
+  /** The axis values that the adapter's cells share, without the rate. */
   readonly cell: JsonObject;
   readonly adapter: ExperimentCell['config']['adapter'];
-  /** What chooses the rate. Training by DPO need not raise the accuracy of texts. */
+  /**
+   * The metric by which the rate is chosen. Training by DPO need not raise the accuracy of texts,
+   * so its rate is chosen by `reward_accuracy`.
+   */
   readonly metric: 'accuracy' | 'reward_accuracy';
   readonly rates: readonly TriedRate[];
-  /** Null if no rate has a result for every seed. */
+  /** The rate that is chosen by RULE; null if no rate has a result for every seed. */
   readonly chosen: TriedRate | null;
-  /** Whether the chosen rate is at an end of several. */
+  /**
+   * Which end of the rates the chosen one is at; null if it is at none, or if there is only one
+   * rate.
+   */
   readonly edge: 'lowest' | 'highest' | null;
 }
 
@@ -221,8 +234,8 @@ function findEdge(chosen: TriedRate | null, rates: readonly TriedRate[]): Choice
 }
 
 /**
- * Returns the axes outside the adapter along which an adapter would have several rates. A spec
- * can't express these: a variant of `adapter` has one rate for all its cells.
+ * Returns the axes outside the adapter along which an adapter may get several rates. A spec can't
+ * express these: a variant of `adapter` has one rate for all its cells.
  */
 export function axesWithOwnRates(choices: readonly Pick<Choice, 'adapter' | 'cell'>[]): string[] {
   const byAdapter = groupBy(choices, ({ adapter }) => canonical(adapter));
@@ -252,9 +265,9 @@ function bestRate(rates: readonly TriedRate[]): TriedRate | null {
 const showValue = (value: Json): string => (typeof value === 'string' ? value : canonical(value));
 
 /**
- * Writes the spec of a sweep, for `dosimeter results` and `explain`.
- * @returns its path, relative to the working folder
- * @throws UserFault if it can't be written
+ * Writes the spec of a sweep to a file, which `dosimeter results` and `explain` can read.
+ * @returns the file's path, relative to the working folder
+ * @throws UserFault if the file can't be written
  */
 export async function writeSweepSpec(
   { spec, profile }: { readonly spec: string; readonly profile?: string },
@@ -279,11 +292,11 @@ export async function writeSweepSpec(
 
 export interface HeldOutRows {
   readonly rows: number;
-  /** The share of the most frequent class. */
+  /** The share of rows that are of the most frequent class. */
   readonly majority_share: number;
 }
 
-/** Returns null if a sweep's held-out rows have not been read yet. */
+/** Returns facts on a sweep's held-out rows; null if they have not been read yet. */
 export function heldOutRows({ statuses }: Pick<Prepared, 'statuses'>): HeldOutRows | null {
   const entry = statuses.find(
     ({ stage }) => stage.kind === 'data' && stage.params['name'] === 'validation',
@@ -299,7 +312,10 @@ export function heldOutRows({ statuses }: Pick<Prepared, 'statuses'>): HeldOutRo
 /** Returns a rate as people write it: `3e-5`. */
 export const rateText = (rate: number): string => rate.toExponential().replace('e+0', '');
 
-/** Returns `adapter` of a spec with the chosen rates, without defaults; '' without a choice. */
+/**
+ * Returns `adapter` of a spec as YAML, with the chosen rates and without defaults; '' if no rate
+ * was chosen.
+ */
 export function adapterYaml(
   choices: readonly Choice[],
   { registry }: Pick<Prepared, 'registry'>,

@@ -50,11 +50,11 @@ export interface RunOptions extends SpecOptions, AttemptLimits {
    * `s3://BUCKET/PREFIX`; default none.
    */
   readonly remote?: string;
-  /** Whether the entries that the run makes are sent to the remote. */
+  /** Whether the entries that the run makes are sent to the remote; default false. */
   readonly push?: boolean;
   /** What people should know about the run, as `dosimeter status` shows it. */
   readonly notes?: string;
-  /** Whether no more stages start after a failure. */
+  /** Whether no more stages start after a failure; default false. */
   readonly failFast?: boolean;
   /** `collapsed`: the run stops once a clean baseline has not learnt the task. */
   readonly stopWhen?: StopWhen;
@@ -65,7 +65,7 @@ export interface RunOptions extends SpecOptions, AttemptLimits {
    * that take their steps together under the backend `torch`; default 1.
    */
   readonly pack?: number;
-  /** When aborted, no more stages start, and finished ones are kept. */
+  /** When aborted, no more stages start, running ones are ended, and finished ones are kept. */
   readonly signal?: AbortSignal;
   /** Called with each event of the run: a stage that starts or ends, progress, a note. */
   readonly onEvent?: (event: RunEvent) => void;
@@ -217,7 +217,10 @@ function checkCall(spec: unknown, options: SpecOptions): void {
   }
 }
 
-/** Prepares a spec for `use`, then closes its store. @param fetch if sources are fetched */
+/**
+ * Prepares a spec for `use`, then closes its store. @param fetch whether missing sources are
+ * fetched
+ */
 async function withPrepared<T>(
   spec: string,
   options: SpecOptions,
@@ -236,7 +239,10 @@ async function withPrepared<T>(
   }
 }
 
-/** Returns a user's faults that an action throws as diagnostics; throws any other error. */
+/**
+ * Returns what an action returns. If it throws a fault that the user has to mend, returns the
+ * diagnostics; any other error is thrown on.
+ */
 async function asResult<T>(action: () => Promise<T>): Promise<Result<T>> {
   try {
     return { ok: true, value: await action() };

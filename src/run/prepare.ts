@@ -43,7 +43,7 @@ import { SpecFault } from './types.ts';
 
 export interface Asked {
   readonly store: string;
-  /** By default, the best that this machine has. */
+  /** The compute backend; by default, the best that this machine has. */
   readonly backend?: BackendName | undefined;
   /** One of the spec's profiles; by default, none. */
   readonly profile?: string | undefined;
@@ -68,9 +68,11 @@ export interface Prepared {
   readonly plan: Plan;
   readonly store: Store;
   readonly assets: Assets;
-  /** Models that are not on this machine yet, whose family is known only once they are. */
+  /**
+   * The URIs of models that are not on this machine yet, whose family is known only once they are.
+   */
   readonly unknownFamilies: readonly string[];
-  /** In the plan's order. */
+  /** The statuses of all stages, in the plan's order. */
   readonly statuses: readonly StageStatus[];
 }
 
@@ -102,7 +104,7 @@ export function specRegistry(registry: Registry): SpecRegistry {
 }
 
 /**
- * Loads plugins, by the absolute paths of their files.
+ * Loads plugins from outside the repository. @param modules the absolute paths of their files
  * @throws UserFault as `loadOutsidePlugins`, and if a parameter has a default of a wrong type
  */
 export async function outsidePlugins(modules: readonly string[]): Promise<readonly LoadedPlugin[]> {
@@ -167,8 +169,9 @@ function checkCache(cache: string): void {
 const MOST_LINES = 5;
 
 /**
- * Returns a line for each cell with several names, at most MOST_LINES and one with the number of
- * the rest. Cells of later seeds are left out: they have the same names.
+ * Returns a line for each cell with several names, but only for the first MOST_LINES of them; if
+ * there are more, one more line tells how many. Cells of later seeds are left out: they have the
+ * same names.
  */
 function aliasLines({ cells, seeds }: Experiment): string[] {
   const labelOf = ({ label }: { readonly label: string }): string =>
@@ -254,7 +257,7 @@ export async function prepare(
   };
 }
 
-/** Returns `model_type` of a source's config.json; null if there is none at hand. */
+/** Returns `model_type` of a source's config.json; null if the file or the field is not at hand. */
 async function modelType(
   uri: string,
   source: SourceDescriptor,
@@ -272,6 +275,7 @@ async function modelType(
 }
 
 /**
+ * Checks that the architectures that the spec gives to a model read the model's family.
  * @param fetch whether the source may ask its server for config.json
  * @returns a fault for each architecture of the spec that does not read this model, or `unknown` if
  *   config.json is not at hand; no fault if `uri` is not a model, or its source has no `peek`
@@ -354,7 +358,7 @@ export const runsHere = (executor: string | undefined): boolean | undefined =>
 
 /**
  * Runs the preflight of each lacking stage. Passes on every warning, also those stored with
- * finished stages. A stage skips what it can't see yet, such as a source that is not fetched.
+ * finished stages. A stage is skipped if it asks for a source that is not fetched yet.
  * @param here what `runsHere` returns
  * @returns the warnings to be stored with the lacking stages
  * @throws SpecFault with every fault that was found

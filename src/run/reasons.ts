@@ -10,7 +10,8 @@ import { keyComponents, type StageStatus } from './execute/survey.ts';
 import type { Prepared } from './prepare.ts';
 
 /**
- * What changed, what a stage waits for, or that it is new: each closest result is another stage's.
+ * Returns why a stage would run: what changed since the closest result in the store, what the stage
+ * waits for, or that the stage is new, because the closest result is another stage's.
  */
 export type Reasons = (status: StageStatus) => readonly string[];
 
@@ -48,7 +49,9 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
     ),
   );
   const cached = new Set(statuses.flatMap(({ entry }) => entry?.key ?? []));
-  /** Between a result and the ready stage most like it. */
+  /**
+   * Returns the number of differences between a result and the ready stage that is most like it.
+   */
   const fewestDifferences = memoized(({ kind, components }: Manifest): number =>
     Math.min(
       ...statuses
@@ -56,7 +59,10 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
         .map((status) => distance(components, componentsOf(status))),
     ),
   );
-  /** Whether a result is of a cached stage, or of one that it differs from by less than `n`. */
+  /**
+   * Whether a result is a cached stage's, or more like some other ready stage than like one from
+   * which it differs in `n` things.
+   */
   const belongsToAnother = (result: Manifest, n: number): boolean =>
     cached.has(result.key) || (n > 1 && fewestDifferences(result) < n);
   return (status) => {
@@ -84,7 +90,7 @@ function joinFirst(texts: readonly string[]): string {
   return texts.slice(0, MOST_DIFFERENCES).join('; ') + (left > 0 ? `; and ${left} more` : '');
 }
 
-/** `adapter.rank 8 → 16` */
+/** Returns what differs, each as a text: `adapter.rank 8 → 16`. */
 export function differences(
   before: KeyComponents,
   after: KeyComponents,
@@ -123,7 +129,10 @@ function codeChanges(
   );
 }
 
-/** Returns name, old value and new value of the fields that differ; undefined where absent. */
+/**
+ * Returns the name, the old and the new value of each field that differs; undefined for an absent
+ * value.
+ */
 function changedValues(
   before: { readonly [name: string]: string },
   after: { readonly [name: string]: string },
@@ -146,14 +155,14 @@ function flatten(
   return into;
 }
 
-/** Counts differences; the changed code of a plugin counts as one. */
+/** Returns the number of differences; all changed code of a plugin counts as one. */
 const distance = (before: KeyComponents, after: KeyComponents): number =>
   differences(before, after, () => null).length;
 
 /**
- * Returns the candidate with the fewest differences, null without any. Of several, the one whose
- * plugins' code differs in the fewest files comes first (not a namesake's), then one that belongs
- * to no other stage, then the newest.
+ * Returns the candidate with the fewest differences; null if there are no candidates. Of several
+ * with equally few, returns the one whose plugins' code differs in the fewest files, so that a
+ * namesake of a plugin loses; of these, one that belongs to no other stage; of these, the newest.
  * @param belongsToAnother gets a candidate and the number of its differences
  */
 export function nearest<T extends { readonly components: KeyComponents; readonly created: string }>(

@@ -57,14 +57,14 @@ export async function runRecorded(
   options: Options,
 ): Promise<Pick<RunSummary, 'run' | 'outcomes' | 'interrupted' | 'stopped' | 'seconds'>> {
   const { plan, statuses, experiment, store, registry, assets } = prepared;
-  // Made while `environment` waits for Git.
+  // Made before `environment` is awaited, since that waits for Git.
   const labels = plan.stages.map(stageLabels(plan));
   const facts = await environment;
   const redact = redactor(experiment.secrets, process.env);
   // Before anything runs, so that a store that can't be written to ends the run here.
   await enterStore(store, options.note);
   const environmentDigest = await onDisk(store.root, () => rememberEnvironment(store.root, facts));
-  const listener: { note: Note } = { note: options.note }; // later: as an event of the run
+  const listener: { note: Note } = { note: options.note }; // replaced below, to send events
   const { folder, log, executor, close } = await openRecords(prepared, facts, redact, {
     ...options,
     note: (message) => listener.note(message),
@@ -176,7 +176,7 @@ async function openRemote(
   return new remotes.Remote(objects, store, { tell, log: (message) => log.line(message), signal });
 }
 
-/** Opens all of these or none. */
+/** Opens the run's folder, log and executor: all of these or none. */
 async function openRecords(
   { experiment, registry, store }: Prepared,
   environment: JsonObject,
@@ -228,7 +228,7 @@ async function openRecords(
   }
 }
 
-/** What stages share: the resources of a scheduler, the executor or this machine. */
+/** Returns what stages share: the resources of a scheduler, of the executor or of this machine. */
 function chooseMachine({ cores, gpus, queues }: Executor, jobs: number, gpu: boolean): Machine {
   if (queues) return { cores: jobs, computesOnGpu: gpu, gatherMs: queues.gatherMs };
   if (cores !== undefined)
@@ -246,7 +246,10 @@ const finishedKeys = (
     return isFinished(outcome) ? [outcome.key] : [];
   });
 
-/** Writes what later runs need, or a note if the disk refuses it, and makes the entries durable. */
+/**
+ * Writes what later runs need, and makes the entries durable. If the disk refuses the writing,
+ * gives a note.
+ */
 async function rememberRun(
   { plan, registry, store, experiment }: Prepared,
   keys: readonly ActionKey[],
@@ -278,9 +281,9 @@ async function rememberRun(
 }
 
 /**
- * Writes what `dosimeter serve` shows: the plan, and progress from the events that it returns a
- * function for.
- * @param labels of the stages, in the plan's order
+ * Writes what `dosimeter serve` shows: the plan at once, and progress by the returned function,
+ * which gets the run's events.
+ * @param labels the labels of the stages, in the plan's order
  */
 function recordView(
   { plan, statuses, experiment, store }: Prepared,

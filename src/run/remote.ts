@@ -41,7 +41,9 @@ export async function openObjects({ uri, push }: RemoteChoice): Promise<Objects>
   return objects;
 }
 
-/** Returns a sentence; null if nothing was transferred. */
+/**
+ * Returns a sentence on the entries that were transferred or could not be; null if there are none.
+ */
 export function describeTransfers({ fetched, sent, failed }: Counts, uri: string): string | null {
   const parts = [
     ...(fetched > 0 ? [`${fetched} fetched from`] : []),
@@ -53,8 +55,8 @@ export function describeTransfers({ fetched, sent, failed }: Counts, uri: string
 }
 
 /**
- * Returns the plan, in which stages that the remote has are cached, and the bytes that would be
- * fetched for each of these. Only manifests are read, so an entry may still be refused when it
+ * Returns the plan, in which stages that the remote has count as cached, and the bytes that would
+ * be fetched for each of these. Only manifests are read, so an entry may still be refused when it
  * arrives. A stage's key is known once the manifests of its inputs are, so the grid is looked
  * through again after each round.
  * @throws RemoteFault if the remote does not answer
@@ -103,8 +105,8 @@ export async function foreseeFetches(
 }
 
 /**
- * Fetches every entry of a spec that the remote has, in rounds as `foreseeFetches`. `here`: how
- * many entries the store had; `lacking`: how many are still missing.
+ * Fetches every entry of a spec that the remote has, in rounds as `foreseeFetches`. Returns also
+ * how many entries the store had before (`here`), and how many are still missing (`lacking`).
  */
 export async function pullSpec(
   { plan, assets, store, experiment, statuses }: Prepared,

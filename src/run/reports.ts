@@ -28,11 +28,11 @@ type Asked = Pick<Prepared, 'asked' | 'experiment' | 'backend'>;
 /**
  * Copies the report to a path that can be bookmarked, with the page of all outputs
  * (`NAME,page=outputs.html`) beside it. The newest report of an experiment is
- * `.dosimeter/reports/NAME.html`. That of a part, or with other values, is `NAME,rank=4.html`; a
- * profile's `NAME,profile=small.html`; PyTorch's `NAME,backend=torch.html`. Another spec of the
- * same name has `NAME@FILE.html`.
- * @returns the copy's path, or the report's in the store if it can't be copied; null if there is
- *   none
+ * `.dosimeter/reports/NAME.html`. The report of a part of the grid, or with other values, is
+ * `NAME,rank=4.html`; the report of a profile, `NAME,profile=small.html`; that of the backend
+ * torch, `NAME,backend=torch.html`. Another spec of the same name has `NAME@FILE.html`.
+ * @returns the copy's path, or the path of the report in the store if it can't be copied; null if
+ *   there is no report
  */
 export async function publishReport(
   prepared: Asked,
@@ -43,7 +43,7 @@ export async function publishReport(
     if (stage.descriptor.scope !== 'experiment' || dir === null) continue;
     const from = path.join(dir, REPORT);
     if (!existsSync(from)) continue;
-    // PyTorch's report has its own file. If it can't be copied, the store still has the report.
+    // PyTorch's report has its own name. If a report can't be copied, the store still has it.
     const engine = prepared.backend === 'torch' ? ['backend=torch'] : [];
     const outputs = await publishOutputs(prepared, engine, dir, note);
     const linked = readFileSync(from, 'utf8').replaceAll(
@@ -58,9 +58,10 @@ export async function publishReport(
 }
 
 /**
- * Writes the page of all outputs, unless it is there. Its first line says what it was made from.
+ * Writes the page of all outputs, unless it is there already. The page's first line says what it
+ * was made from.
  * @param dir the report's folder in the store
- * @returns the page's name; null if there is none
+ * @returns the page's name; null if there is none, or if it can't be written
  */
 async function publishOutputs(
   prepared: Asked,
@@ -84,7 +85,7 @@ async function publishOutputs(
   return written === null ? null : name;
 }
 
-/** False if the file can't be read. */
+/** Whether a file starts with a text; false if the file can't be read. */
 function startsWith(file: string, text: string): boolean {
   try {
     return readFileSync(file, 'latin1').startsWith(text);
@@ -98,7 +99,10 @@ function startsWith(file: string, text: string): boolean {
 export const publishCrosscheck = (prepared: Asked, html: string, note: Note): string | null =>
   publish(prepared, ['crosscheck'], html, note);
 
-/** Returns the page's path; null if the disk refuses it. @param parts parts of its name */
+/**
+ * Writes a page. Returns its path; null if the disk refuses it. @param parts parts of the page's
+ * name
+ */
 function publish(
   prepared: Asked,
   parts: readonly string[],
@@ -135,11 +139,14 @@ const withNotes = (html: string, { experiment: { notes } }: Asked): string =>
 
 const specPath = ({ experiment }: Asked): string => path.resolve(experiment.file);
 
-/** Returns the file beside a page with the path of the spec whose page it is. */
+/** Returns the path of the file beside a page that holds the path of the spec whose page it is. */
 const ownerFile = (file: string): string =>
   path.join(path.dirname(file), `.${path.basename(file, '.html')}.spec`);
 
-/** Returns the path of another spec that is still there and whose report `file` is; else null. */
+/**
+ * Returns the path of the spec whose page `file` is, if it is another spec that still exists; else
+ * null.
+ */
 function otherOwner(file: string, spec: string): string | null {
   const record = ownerFile(file);
   if (!existsSync(file) || !existsSync(record)) return null;
@@ -147,7 +154,10 @@ function otherOwner(file: string, spec: string): string | null {
   return owner !== spec && existsSync(owner) ? owner : null;
 }
 
-/** Returns a page's file and, if another spec owns the plain name, that file and spec. */
+/**
+ * Returns a page's file. If another spec owns the plain name, returns that file and that spec too
+ * (`taken`).
+ */
 function reportFile(
   prepared: Asked,
   pageParts: readonly string[],
@@ -175,14 +185,17 @@ function reportFile(
   return { file, taken: { file: plain, owner } };
 }
 
-/** In characters. Most file systems allow 255 bytes for a name. */
+/**
+ * The most characters of one part of a page's name and, below, of a whole name. Most file systems
+ * allow 255 bytes for a name.
+ */
 const LONGEST = 60;
 const LONGEST_NAME = 180;
 const shortDigest = (text: string): string => sha256(text).slice(0, 8);
 
 /**
- * Bounds the length of an ASCII name, with room for a file ending. One that is too long is cut, or
- * replaced by `head`, and ends in a digest of the whole.
+ * Bounds the length of an ASCII name, with room for a file ending. If the name is too long, returns
+ * the beginning of `head`, which is the name itself by default, with a digest of the whole name.
  */
 export const boundedName = (name: string, head = name): string =>
   name.length > LONGEST_NAME ? `${head.slice(0, LONGEST_NAME - 9)}-${shortDigest(name)}` : name;
@@ -194,10 +207,10 @@ export function fileName(text: string): string {
 }
 
 export interface FiguresAsked {
-  /** True for the default folder. */
+  /** The folder to write to; true for the default folder. */
   readonly dir: string | true;
   readonly formats: readonly FigureFormat[];
-  /** Names of figures, tables and entries of `report`; null for all. */
+  /** The names of the figures, tables and entries of `report` to write; null for all. */
   readonly only: readonly string[] | null;
 }
 
@@ -233,7 +246,7 @@ export async function writeFigures(
   const name = page === null ? prepared.experiment.name : path.basename(page, '.html');
   const dir = asked === true ? path.join(reportsDir(), `${name}-figures`) : path.resolve(asked);
   const entries = entriesIn(report.dir),
-    chosen = chooseFiles(figureFiles(report.manifest), entries, only);
+    chosen = chooseFiles(figuresAndTables(report.manifest), entries, only);
   const written: string[] = [];
   const write = async (file: string, content: string | Buffer): Promise<void> => {
     await onDisk(dir, () => writeFileSync(path.join(dir, file), content), 'folder');
@@ -289,14 +302,14 @@ const FORMATS = Object.keys(FIGURE_FORMATS) as readonly FigureFormat[];
 
 interface StoredFile {
   readonly file: Manifest['files'][number];
-  /** Null for an unknown ending, as in an outside plugin's stage. */
+  /** The file's format; null for an unknown ending, as an outside plugin's stage may write it. */
   readonly format: FigureFormat | null;
-  /** Without the ending of its format: `figures/dose`. */
+  /** The file's path without the ending of its format: `figures/dose`. */
   readonly name: string;
 }
 
-/** Those in `figures` and `tables`. */
-const figureFiles = ({ files }: Manifest): readonly StoredFile[] =>
+/** Returns the report's files in the folders `figures` and `tables`. */
+const figuresAndTables = ({ files }: Manifest): readonly StoredFile[] =>
   files.flatMap((file) => {
     if (!/^(?:figures|tables)\//.test(file.path)) return [];
     const format = FORMATS.find((one) => file.path.endsWith(`.${FIGURE_FORMATS[one]}`)) ?? null;
@@ -312,7 +325,9 @@ function entriesIn(dir: string): readonly EntryContents[] {
     : [];
 }
 
-/** @throws UserFault for an unknown name */
+/**
+ * Returns the files of these names; all if `only` is null. @throws UserFault for an unknown name
+ */
 function chooseFiles(
   stored: readonly StoredFile[],
   entries: readonly EntryContents[],
@@ -335,7 +350,9 @@ function chooseFiles(
   return [...new Set(chosen)];
 }
 
-/** Returns the last entry of a joining stage that has figures; null if none. */
+/**
+ * Returns the entry of the last stage that joins the grid and has figures; null if there is none.
+ */
 function reportEntry(
   { statuses, store }: Prepared,
   { outcomes }: RunSummary,

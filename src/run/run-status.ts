@@ -1,5 +1,5 @@
 /**
- * Tells what other processes know of runs, and asks runs to stop, by the files in their folders
+ * Shows how runs of other processes stand, and asks runs to stop, by the files in their folders
  * alone: `beat.json` shows that a run is alive, `cancel` asks it to stop, and `gc --runs` removes
  * old folders. What the runs made stays in the store.
  */
@@ -32,17 +32,19 @@ export interface RunStatus {
    */
   readonly state: 'running' | 'done' | 'failed' | 'interrupted' | 'killed' | 'silent' | 'unknown';
   readonly spec: string;
-  /** Those on the run and on its spec. */
+  /** The notes on the run and on its spec; null if there are none. */
   readonly notes: string | null;
-  /** Null if its journal does not say. */
+  /** When the run was created; null if its journal does not say. */
   readonly started: string | null;
-  /** The machine of its process; null if its journal does not say. */
+  /** The machine that the run's process is on; null if its journal does not say. */
   readonly host: string | null;
-  /** When the journal's last event was, by that machine's clock. */
+  /**
+   * When the journal's last event was, by that machine's clock; null if the journal has no event.
+   */
   readonly heard: string | null;
-  /** Null while it runs, and if it was killed. */
+  /** How long the run took; null while it runs, and if it was killed. */
   readonly seconds: number | null;
-  /** How many were to run, and how many ended in each state. */
+  /** How many stages were to run (`to run`), and how many ended in each state. */
   readonly stages: { readonly [state: string]: number };
   /** The ids of running stages. */
   readonly running: readonly string[];
@@ -51,7 +53,7 @@ export interface RunStatus {
   readonly damaged: number;
 }
 
-/** By the state of its process. */
+/** The state of a run that has not ended, by the state of its process. */
 const UNENDED = { alive: 'running', dead: 'killed', unknown: 'unknown' } as const;
 
 /** Reads the journal and, if the run has not ended, looks whether its process lives. */
@@ -175,7 +177,7 @@ export function openCoordinator(dir: string) {
   return { signal: cancelled.signal, close: () => clearInterval(timer) };
 }
 
-/** The run stops within a few seconds if its process is alive. */
+/** Asks a run to stop, which it does within a few seconds if its process is alive. */
 export const askToStop = (dir: string): void => writeFileSync(path.join(dir, CANCEL), '');
 
 function readBeat(dir: string): string | null {
@@ -186,7 +188,7 @@ function readBeat(dir: string): string | null {
   }
 }
 
-/** False if there is no heartbeat. */
+/** Whether a run's heartbeat stopped long ago; false if it never had one. */
 function isLongAgo(dir: string): boolean {
   const beat = lstatSync(path.join(dir, BEAT_FILE), { throwIfNoEntry: false });
   return beat !== undefined && Date.now() - beat.mtimeMs > LONG_AGO_MS;
@@ -195,7 +197,8 @@ function isLongAgo(dir: string): boolean {
 /**
  * Whether a run's process is alive, on any host. No two hosts' clocks are compared: the heartbeat
  * has to change while it is watched.
- * @param forMs how long it is watched if it does not change
+ * @param hasEnded whether to stop watching, because the run has ended
+ * @param forMs how long the heartbeat is watched if it does not change
  */
 export async function isBeating(
   dir: string,
@@ -216,15 +219,18 @@ export interface SweptRuns {
   /** The ids of the runs that were removed or, in a dry run, would be. */
   readonly swept: readonly string[];
   readonly kept: number;
-  /** How many kept runs run or, on another host, may. */
+  /** The number of kept runs that are running or, if they are on another host, may be. */
   readonly live: number;
   readonly pinned: number;
-  /** How many were kept only because they were written to in the last days. */
+  /** How many runs were kept only because they were written to in the last days. */
   readonly young: number;
 }
 
 const DAY_MS = 24 * 3600 * 1000;
-/** A run of another host that has not ended counts as running so long after the last write. */
+/**
+ * For how many days after the last write to its folder a run of another host counts as running, if
+ * it has not ended.
+ */
 const SILENT_DAYS = 30;
 
 /**
@@ -269,7 +275,7 @@ export function sweepRuns(
   return { swept, kept, live, pinned, young };
 }
 
-/** Whether a run has not ended and its process is alive or, on another host, may be. */
+/** Whether a run has not ended and its process is alive or, if it is on another host, may be. */
 function mayBeRunning(dir: string): boolean {
   let events: readonly JsonObject[];
   try {
@@ -287,7 +293,7 @@ function mayBeRunning(dir: string): boolean {
   );
 }
 
-/** When a file of the folder was last written, in ms since 1970. */
+/** Returns when the folder or a file in it was last written, in ms since 1970. */
 function lastWritten(dir: string): number {
   return Math.max(
     lstatSync(dir).mtimeMs,

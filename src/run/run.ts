@@ -137,7 +137,10 @@ async function summaryWithoutRun(
   };
 }
 
-/** Moves damaged reports aside, to be made again: no stage reads them, which would check them. */
+/**
+ * Returns the statuses of all stages, after damaged reports were moved aside, to be made again.
+ * Other entries are checked by the stages that read them, but no stage reads a report.
+ */
 async function withSoundReport(
   { statuses, store }: Prepared,
   note: Note,

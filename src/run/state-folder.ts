@@ -7,10 +7,11 @@ export const reportsDir = (): string => path.join(stateDir(), 'reports');
 export const defaultStore = path.join('.dosimeter', 'store');
 
 export interface RunsToKeep {
+  /** How many of the newest runs are kept. */
   readonly latest: number;
-  /** Younger runs are kept too. */
+  /** Runs that were written to in this many last days are kept too. */
   readonly days: number;
 }
 
-/** By default, `gc --runs` keeps runs that are among the latest or young. */
+/** What `gc --runs` keeps by default. */
 export const RUNS_KEPT: RunsToKeep = { latest: 20, days: 30 };

@@ -12,7 +12,7 @@ export const isTensorFile = (name: string): boolean => /\.(safetensors|npy)$/.te
 export const tensorsIn = (file: string): readonly StoredTensor[] =>
   file.endsWith('.npy') ? npyTensors(file) : safetensorsTensors(file);
 
-/** Without `length`, reads to the file's end. Throws if the file is too short. */
+/** Reads bytes of a file; without `length`, to the file's end. Throws if the file is too short. */
 function readBytes(file: string, start: number, length?: number): Buffer {
   const handle = openSync(file, 'r');
   try {
@@ -34,7 +34,7 @@ const float32: Decode = ({ buffer, byteOffset, byteLength }) =>
   new Float32Array(buffer.slice(byteOffset, byteOffset + byteLength));
 const float64: Decode = ({ buffer, byteOffset, byteLength }) =>
   new Float64Array(buffer.slice(byteOffset, byteOffset + byteLength));
-/** The upper half of a float32. */
+/** A bfloat16 is the upper half of a float32. */
 const bfloat16: Decode = (bytes) => {
   const wide = new Uint32Array(bytes.length / 2);
   for (let i = 0; i < wide.length; i++) wide[i] = bytes.readUInt16LE(2 * i) << 16;
@@ -53,7 +53,10 @@ interface Described {
   readonly data_offsets: readonly [number, number];
 }
 
-/** 8 bytes with the header's length, the header (JSON), the values. */
+/**
+ * The format: 8 bytes with the header's length, the header (JSON), the values. Returns the tensors
+ * of floats.
+ */
 function safetensorsTensors(file: string): readonly StoredTensor[] {
   const length = Number(readBytes(file, 0, 8).readBigUInt64LE());
   const header = JSON.parse(readBytes(file, 8, length).toString()) as Record<string, Described>;
@@ -65,7 +68,11 @@ function safetensorsTensors(file: string): readonly StoredTensor[] {
   });
 }
 
-/** 10 or 12 bytes with the header's length, the header (a Python dictionary), the values. */
+/**
+ * The format: 8 bytes with the name and version of the format, the header's length (2 bytes in
+ * version 1, else 4), the header (a Python dictionary), the values. Returns [] if these are not
+ * floats.
+ */
 function npyTensors(file: string): readonly StoredTensor[] {
   const lead = readBytes(file, 0, 12);
   const start = lead[6] === 1 ? 10 : 12,

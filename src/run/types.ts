@@ -1,4 +1,7 @@
-/** The types of a run that its caller sees: the options, the events on the way, and the summary. */
+/**
+ * The types of a run that its caller sees: its faults, its options, what a watcher gets, and its
+ * summary.
+ */
 import type { PlannedStage, StageId } from '../plan/types.ts';
 import type { Diagnostic } from '../spec/types.ts';
 import type { StopWhen } from './early-results.ts';
@@ -8,7 +11,7 @@ import type { Outcome, RunEvent } from './log/events.ts';
 import type { Note } from './prepare.ts';
 import type { RemoteChoice } from './remote.ts';
 
-/** Carries every fault of the spec, or of an option that changes it. */
+/** Thrown with every fault of the spec, or of an option that changes the spec. */
 export class SpecFault extends Error {
   override readonly name = 'SpecFault';
   constructor(readonly diagnostics: readonly Diagnostic[]) {
@@ -26,7 +29,7 @@ export interface RunStart {
   readonly durations: Durations;
   /** How many stages like this one may run at once. */
   readonly places: (stage: PlannedStage) => number;
-  /** Whether a scheduler has the stages, which go on if the run's process ends. */
+  /** Whether a scheduler has the stages, so that they go on if the run's process ends. */
   readonly outlives: boolean;
   /** Ends the workers at once. */
   readonly kill: () => Promise<void>;
@@ -39,7 +42,7 @@ export interface Watcher {
 }
 
 export interface RunPreparedOptions {
-  /** The cores to use. */
+  /** How many cores to use. */
   readonly jobs: number;
   readonly failFast?: boolean | undefined;
   /** `collapsed`: the run stops once a clean baseline has not learnt the task. */
@@ -47,34 +50,40 @@ export interface RunPreparedOptions {
   /** Whether recorded steps may be compiled (docs/decisions/0047). Default: true. */
   readonly compile?: boolean | undefined;
   readonly attemptLimits?: AttemptLimits | undefined;
-  /** Default: `local`. */
+  /** The name of the executor. Default: `local`. */
   readonly executor?: string | undefined;
-  /** The most stages in a scheduler's job (DEFAULT_PACK) or in a process of this machine (1). */
+  /**
+   * The most stages that share a scheduler's job (default: DEFAULT_PACK) or, without a scheduler, a
+   * process (default: 1).
+   */
   readonly pack?: number | undefined;
-  /** The remote from which entries that the store lacks are fetched. */
+  /** The remote from which entries that the store lacks are fetched. Default: none. */
   readonly remote?: RemoteChoice | undefined;
-  /** Default: every stage may. */
+  /** Whether a stage may run. Default: every stage may. */
   readonly mayRun?: ((stage: PlannedStage) => boolean) | undefined;
   /** Once aborted, no more stages start, running ones are ended, and finished ones are kept. */
   readonly signal: AbortSignal;
   /** The command line, recorded with the run. */
   readonly argv: readonly string[];
-  /** Recorded with the run. */
+  /** What people should know about the run, recorded with it. */
   readonly notes?: string | undefined;
   readonly note: Note;
   readonly watch?: ((start: RunStart) => Watcher | Promise<Watcher>) | undefined;
 }
 
 export interface RunSummary {
-  /** Null if there was nothing to run. */
+  /** The run's id; null if there was nothing to run. */
   readonly run: string | null;
   readonly tally: { readonly [State in Outcome['state']]: number };
-  /** In the order in which the stages ended. */
+  /**
+   * The outcomes of all stages, in the order in which the stages ended; empty if nothing was to
+   * run.
+   */
   readonly outcomes: ReadonlyMap<StageId, Outcome>;
   readonly interrupted: boolean;
   /** Why the run stopped by itself (`stopWhen`); null if it did not. */
   readonly stopped: string | null;
   readonly seconds: number;
-  /** The path of the newest report of the spec, or of the part asked for. */
+  /** The path of the newest report of the spec, or of the part asked for; null if there is none. */
   readonly report: string | null;
 }

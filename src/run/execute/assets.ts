@@ -7,7 +7,7 @@ import type { Diagnostic, ExperimentCell, SourceRange } from '../../spec/types.t
 import { diskFault } from '../../store/faults.ts';
 import type { Locate } from './guard.ts';
 
-/** By source URI of the plan, the first stage that reads it. */
+/** Returns, by the URI of each source of the plan, the first stage that reads the source. */
 function firstStageByUri(plan: Plan): Map<string, PlannedStage> {
   const uris = new Map<string, PlannedStage>();
   for (const stage of plan.stages)
@@ -55,7 +55,8 @@ const sourceOf = (registry: PlanRegistry, uri: string): SourceDescriptor | undef
 /**
  * Finds every source of the plan, and gathers all faults, in the plan's order.
  * @param fetch whether a missing source is fetched
- * @param before called before that; if it returns faults, the source is not fetched
+ * @param before called for a missing source before it is fetched, and also without `fetch`; if it
+ *   returns faults, the source is not fetched
  */
 export async function findAssets(
   plan: Plan,
@@ -65,7 +66,7 @@ export async function findAssets(
   before: (uri: string, source: SourceDescriptor) => Promise<readonly Diagnostic[]>,
 ) {
   interface Found {
-    /** Absent where the source could not be looked for. */
+    /** Null if the source is not on this machine; absent if looking for it failed. */
     readonly asset?: Asset | null;
     readonly faults: readonly Diagnostic[];
   }
@@ -94,7 +95,7 @@ export async function findAssets(
     [...firstStageByUri(plan)].map(async ([uri, stage]) => ({ uri, ...(await find(uri, stage)) })),
   );
   return {
-    /** By URI; null for a source that must be fetched. */
+    /** The sources, by URI; null for a source that must be fetched. */
     assets: new Map(
       found.flatMap(({ uri, asset }) => (asset === undefined ? [] : [[uri, asset] as const])),
     ),

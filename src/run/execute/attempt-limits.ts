@@ -13,26 +13,29 @@ import { UserFault } from '../../api.ts';
 export type PerKind = number | { readonly [kind: string]: number };
 
 export interface AttemptLimits {
-  /** Further attempts after a failure; none by default. */
+  /** How many further attempts a stage gets after a failure; none by default. */
   readonly retries?: PerKind | undefined;
-  /** Seconds, with the start of the worker and the backend; no limit by default. */
+  /**
+   * The most seconds of an attempt, with the start of the worker and the backend; no limit by
+   * default.
+   */
   readonly timeout?: PerKind | undefined;
 }
 
 export interface AttemptLimitOption {
-  /** As the command line's help shows the value. */
+  /** The value as the command line's help shows it. */
   readonly placeholder: string;
   readonly summary: string;
   /** The format of the command-line argument, for messages. */
   readonly format: string;
-  /** Returns null if an argument does not have the format. */
+  /** Returns the value of an argument; null if the argument does not have the format. */
   readonly parse: (text: string) => number | null;
   /** The range of sensible values, for messages. */
   readonly range: string;
   readonly accepts: (value: number) => boolean;
 }
 
-/** The most stages that share a job of a scheduler, by default. */
+/** The default for the most stages that share a job of a scheduler. */
 export const DEFAULT_PACK = 8;
 
 const SECONDS = { s: 1, m: 60, h: 3600 } as const;
@@ -62,7 +65,7 @@ export const ATTEMPT_LIMIT_OPTIONS: Readonly<Record<keyof AttemptLimits, Attempt
 
 const NAMES = Object.keys(ATTEMPT_LIMIT_OPTIONS) as readonly (keyof AttemptLimits)[];
 
-/** Null if none was given. */
+/** Returns the limit for a stage kind; null if none was given. */
 export function valueForKind(given: PerKind | undefined, kind: string): number | null {
   if (given === undefined || typeof given === 'number') return given ?? null;
   return (Object.hasOwn(given, kind) ? given[kind] : given['*']) ?? null;

@@ -28,13 +28,16 @@ import type { InputChecks, Unready } from './inputs.ts';
 import { buildJob, checkResult, type JobInputs, redacted } from './job.ts';
 import { type DemandFacts, estimateDemand, isScheduled } from './resources.ts';
 
-/** A stage under its lease. */
+/** A stage to be attempted, whose lease is held. */
 export interface AttemptRequest extends KeyedStage, JobInputs {
   readonly reads: Reads;
   readonly lease: Pick<Lease, 'stands' | 'lost'>;
 }
 
-/** `busy`: another run holds the lease or has taken it over. `unready`: inputs are damaged. */
+/**
+ * `busy`: another run holds the lease, or has taken it over. `unready`: inputs are damaged or lack
+ * files.
+ */
 export type AttemptResult = Outcome | Unready | { readonly state: 'busy' };
 
 /**
@@ -49,8 +52,9 @@ export type WithLease = (
 ) => Promise<AttemptResult>;
 
 /**
- * Returns the GPUs that a stage may see: those granted, or none for one that would compute on GPUs
- * but asks for none. Returns {} for any other stage, whose environment is left as it is.
+ * Returns the GPUs that a stage may see: those that the queue granted it, or [] if it was granted
+ * none but would compute on GPUs. Returns {} for any other stage, and under a scheduler that grants
+ * GPUs itself: then the environment is left as it is.
  */
 const visibleGpus = (
   { machine }: Execution,
@@ -71,10 +75,17 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     expect: options.expect ?? (() => null),
   };
 
-  /** Keys whose lease another host held, so that this run waited for them. */
+  /**
+   * Keys of entries that another host may have made meanwhile: it held the lease, or this run lost
+   * it.
+   */
   const awaited = new Set<ActionKey>();
 
-  /** @param expected whether another host had the lease */
+  /**
+   * Returns the outcome if the entry is in the store by now, else null. Moves a damaged entry
+   * aside.
+   * @param expected whether another host has probably made the entry, which then may show up late
+   */
   const lookUpAgain = async (
     keyed: KeyedStage,
     expected: boolean,
@@ -151,7 +162,7 @@ export const attemptAlone = (
   withLease(keyed, gpus, (request) => attemptWithRetries(execution, request));
 
 /**
- * Attempts a stage alone, and again after each failure, up to the run's limit.
+ * Attempts a stage by itself, and again after each failure, as often as the run's limit allows.
  * @param first the result of a first attempt, if there was one
  */
 export async function attemptWithRetries(
@@ -203,7 +214,7 @@ export function attemptPack(
 }
 
 interface Started {
-  /** For the executor. */
+  /** What the executor gets. */
   readonly work: PackedJob;
   /** Turns the executor's answer into the attempt's result. */
   readonly end: (answer: Promise<JobResult>) => Promise<AttemptResult>;

@@ -25,11 +25,16 @@ export interface Answered {
   readonly log: StageLog;
   /** How many stages shared the job. */
   readonly packed: number;
-  /** The stage's time limit in seconds, if it has one and was stopped for any reason. */
+  /**
+   * The stage's time limit in seconds, if it has one and the stage was stopped, for whatever
+   * reason; else null.
+   */
   readonly overtime: number | null;
 }
 
-/** Stores what a job wrote if it succeeded, else removes it. */
+/**
+ * Stores what a job wrote if it succeeded and its inputs did not change meanwhile; else removes it.
+ */
 export async function conclude(execution: Execution, answered: Answered): Promise<AttemptResult> {
   const { request, result, resumeDir } = answered;
   const outDir = outputFolder(answered);
@@ -52,7 +57,10 @@ export async function conclude(execution: Execution, answered: Answered): Promis
   return failedOutcome(answered, change);
 }
 
-/** An executor may have put the files into a folder of its own. */
+/**
+ * Returns the folder with a job's files, which an executor may have put elsewhere than into
+ * `outDir`.
+ */
 const outputFolder = ({ result, outDir }: Answered): string =>
   result.type === 'done' ? (result.outDir ?? outDir) : outDir;
 
@@ -66,7 +74,10 @@ function lostLeaseResult(execution: Execution, answered: Answered): AttemptResul
   return { state: 'busy' };
 }
 
-/** @param change what changed in the stage's inputs; null if nothing */
+/**
+ * Logs and returns the failure of an attempt.
+ * @param change what changed in the stage's inputs; null if nothing
+ */
 function failedOutcome(
   { result, resumeDir, log, overtime }: Answered,
   change: string | null,
@@ -88,7 +99,10 @@ function failedOutcome(
   return failed;
 }
 
-/** Tells of an entry's stored warnings once per run, without those of this run's preflight. */
+/**
+ * Tells the user of the warnings that are stored with an entry: each once in a run, and none that
+ * the preflight of this run has told already.
+ */
 export function tellWarnings(
   execution: Execution,
   stage: PlannedStage,
@@ -106,7 +120,10 @@ export function tellWarnings(
   }
 }
 
-/** Stores what a job wrote, or puts back the entry's files that were let go. */
+/**
+ * Stores what a job wrote. If the stage ran again for files that were let go, puts these back into
+ * its entry.
+ */
 async function publish(
   execution: Execution,
   answered: Answered,
@@ -186,7 +203,10 @@ const WEIGHTS: { readonly [name in Precision]?: string } = {
   int8: 'frozen weights in 8 bits (int8)',
 };
 
-/** Returns what the manifest says of a backend, with the stage's own precisions in words. */
+/**
+ * Returns what the manifest records of a backend. If the stage asks for precisions other than
+ * float32, the record describes them in words.
+ */
 function backendRecord(
   { bf16Products, ...info }: JsonObject,
   precisions: readonly Precision[],

@@ -27,7 +27,8 @@ function packageVersions(): { [name: string]: string } {
     { resolve } = createRequire(path.join(root, 'package.json')),
     { dependencies, optionalDependencies } = readPackage(root);
   const versions: { [name: string]: string } = {};
-  // The same for every package. Dependencies of an installed package mostly lie beside it.
+  // The folders to look in are the same for every package: if dosimeter itself is installed, its
+  // dependencies mostly lie beside it.
   const places = resolve.paths('dosimeter') ?? [];
   for (const name of Object.keys({ ...dependencies, ...optionalDependencies })) {
     const dir = places
@@ -38,7 +39,7 @@ function packageVersions(): { [name: string]: string } {
   return versions;
 }
 
-/** Returns the processor's numeric instruction sets; '' off Linux. */
+/** Returns the processor's instruction sets for numbers; '' where there is no /proc/cpuinfo. */
 function cpuFeatures(): string {
   if (!existsSync('/proc/cpuinfo')) return '';
   const flags =
@@ -62,7 +63,10 @@ const gitOutput = (args: readonly string[]): Promise<string | null> =>
       .once('close', (code) => resolve(code === 0 ? Buffer.concat(chunks).toString() : null));
   });
 
-/** `dirty`: whether tracked files differ from the commit. Null outside a repository. */
+/**
+ * Returns the commit and whether tracked files differ from it (`dirty`). Null outside a repository,
+ * without a commit, or without git.
+ */
 async function gitState(dir: string): Promise<{ commit: string; dirty: boolean } | null> {
   const text = await gitOutput([
     '-C',

@@ -1,7 +1,8 @@
 /**
- * Executes a plan by settling each stage: finding its outcome. A stage is taken from the store,
- * blocked by an input that failed, or attempted when the queue has room for it, again whenever
- * another run or a damaged input gets in the way. Finished work is kept whatever happens.
+ * Executes a plan by settling each stage, which means to find its outcome. A stage is taken from
+ * the store, blocked by an input that failed, or attempted once the queue has room for it. It is
+ * attempted again whenever another run was making it or an input was damaged. Finished work is kept
+ * whatever happens.
  */
 import { setMaxListeners } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -30,7 +31,7 @@ import { createQueue } from './queue.ts';
 import { needOf, placesOn } from './resources.ts';
 import type { StageStatus } from './survey.ts';
 
-/** @param statuses the survey of this plan; these entries are not looked up again */
+/** @param statuses the survey of this plan; the entries that it found are not looked up again */
 export async function executePlan(
   plan: Plan,
   statuses: readonly StageStatus[],
@@ -58,12 +59,16 @@ export async function executePlan(
 /** The mean time between two looks at a stage that another run is making. */
 const POLL_MS = 250;
 
-/** How long a pack waits: stages that the same event makes ready follow at once. */
+/**
+ * How long a pack waits for more stages if there is no scheduler. Stages that one event makes ready
+ * come at once.
+ */
 const TOGETHER_MS = 20;
 
 /**
- * Settles a stage after its unsettled inputs, `upstream`, and announces its end. If it must be
- * `whole`, files that were let go are computed again.
+ * Settles a stage once `upstream`, its inputs that are not settled yet, have settled. Announces the
+ * stage's end. If the stage must be `whole`, files of its entry that were let go are computed
+ * again.
  */
 type Settle = (
   stage: PlannedStage,
@@ -84,7 +89,7 @@ function createSettler(
   /** Attempts under way. The second of two stages with the same key waits for the first. */
   const attempts = new Map<ActionKey, Promise<AttemptResult>>();
 
-  /** Settles a stage whose inputs are settled, however often it must be tried. */
+  /** Settles a stage whose inputs are settled. Tries until there is an outcome. */
   async function settleNow(stage: PlannedStage, whole = false): Promise<Outcome> {
     let toldOfWait = false;
     const withWarnings = (outcome: Outcome): Outcome => {
@@ -116,7 +121,7 @@ function createSettler(
     }
   }
 
-  /** Attempts a stage, or waits for the attempt at one with the same key. */
+  /** Attempts a stage. If a stage with the same key is being attempted, waits for that instead. */
   async function attemptOnce(keyed: KeyedStage): Promise<AttemptResult> {
     const running = attempts.get(keyed.key);
     if (running) {
@@ -181,7 +186,10 @@ function createQueuedAttempts(
   };
 }
 
-/** Returns what an unfinished input makes of a stage; null if it can run. */
+/**
+ * Returns the outcome, `blocked` or `abandoned`, of a stage that can't run because an input has not
+ * finished; null if it can run.
+ */
 function blockedOutcome(execution: Execution, stage: PlannedStage): Outcome | null {
   if (stage.descriptor.tolerant) return null;
   let blocked: Outcome | null = null;
@@ -194,13 +202,16 @@ function blockedOutcome(execution: Execution, stage: PlannedStage): Outcome | nu
   return blocked;
 }
 
-/** Random, so that two runs that wait for each other's stages do not look at the same moments. */
+/**
+ * Waits for about POLL_MS. The time is random, so that two runs that wait for each other's stages
+ * do not look at the same moments.
+ */
 const pause = (): Promise<void> => sleep(POLL_MS * (0.75 + Math.random() / 2));
 
 /**
- * Returns a function: a stage's height, which is the length of the longest chain of stages that
- * wait for it. High stages go first. All readers of a lacking stage are lacking too, so heights in
- * the whole plan are computed only if a stored entry has to be made again.
+ * Returns a function that gives the height of a stage: the length of the longest chain of stages
+ * that wait for it. Higher stages go first. All readers of a lacking stage are lacking too, so
+ * heights in the whole plan are computed only if a stored entry has to be made again.
  */
 function stageHeights(
   stages: readonly PlannedStage[],
@@ -212,7 +223,10 @@ function stageHeights(
   return (id) => (isLacking.has(id) ? ofLacking : ofAll()).get(id) ?? 0;
 }
 
-/** Height 0: nothing reads it; else 1 + the greatest of its readers'. */
+/**
+ * Returns the heights of stages: 1 + the greatest height of a stage's readers. Stages that nothing
+ * reads have height 0 and are left out.
+ */
 function heightsWithin(stages: readonly PlannedStage[]): ReadonlyMap<StageId, number> {
   const heights = new Map<StageId, number>();
   for (let i = stages.length - 1; i >= 0; i--) {

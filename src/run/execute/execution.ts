@@ -47,7 +47,7 @@ export interface RuntimeRegistry extends PlanRegistry {
 export interface ExecuteOptions {
   readonly store: Store;
   readonly registry: RuntimeRegistry;
-  /** By URI. A stage that reads a missing source (null) is abandoned. */
+  /** The sources, by URI. A stage that reads a missing source (null) is abandoned. */
   readonly assets: Assets;
   /**
    * Looks a source up again, to see whether it changed while a stage read it. By default, only the
@@ -64,21 +64,24 @@ export interface ExecuteOptions {
   /** The most stages in a pack. By default, every stage runs alone. */
   readonly pack?: number;
   readonly attemptLimits?: AttemptLimits | undefined;
-  /** Returns the seconds that a stage will take, or null. For jobs of a scheduler. */
+  /** Returns the seconds that a stage will take; null if unknown. Told to a scheduler. */
   readonly expect?: (stage: PlannedStage) => number | null;
-  /** Whether a stage may be attempted, or is abandoned unless cached. Default: all may. */
+  /**
+   * Whether a stage may be attempted. A stage that may not is abandoned, unless it is cached. By
+   * default, every stage may.
+   */
   readonly mayRun?: ((stage: PlannedStage) => boolean) | undefined;
   /** Once aborted, nothing more starts, and running stages are asked to stop. */
   readonly signal: AbortSignal;
   readonly runId: string;
-  /** For joining stages such as the report. */
+  /** What stages that join the grid, such as the report, are told of this machine. */
   readonly environment: JsonObject;
   /** What every manifest records of this run. */
   readonly facts: JsonObject;
   readonly onEvent: OnEvent;
-  /** Of each stage's preflight, to be stored with its entry. */
+  /** The warnings of each stage's preflight, to be stored with its entry. */
   readonly warnings?: ReadonlyMap<StageId, readonly Warning[]>;
-  /** For entries that the store lacks. */
+  /** Where entries are fetched from that the store lacks; by default, or if null, from nowhere. */
   readonly remote?: RemoteEntries | null;
   /** Called once a stage's outcome is known. */
   readonly onEnded?: ((stage: PlannedStage, execution: Execution) => void) | undefined;
@@ -96,13 +99,16 @@ export interface Execution {
   readonly options: ExecuteOptions;
   readonly machine: Machine;
   readonly guard: Guard;
-  /** Made at the first call. */
+  /** Returns the plan's stages by id, in a map that the first call makes. */
   readonly stagesById: () => ReadonlyMap<StageId, PlannedStage>;
   /** The outcomes of settled stages. */
   readonly outcomes: Map<StageId, Outcome>;
   /** The stored entries of finished stages. */
   readonly entries: Map<ActionKey, Entry>;
-  /** Warnings that were told, without their numbers, which differ between seeds. */
+  /**
+   * The texts of warnings that the user was told. Their numbers, which differ between seeds, are
+   * left out.
+   */
   readonly told: Set<string>;
   /** Whether no more stages start: after a failure with `failFast`, or on a full disk. */
   stopped: boolean;
@@ -126,7 +132,10 @@ export function tellNote({ options }: Execution, message: string): void {
   options.onEvent({ type: 'note', message });
 }
 
-/** Tells of an entry that is made again. @param moved where it went; null if it was gone */
+/**
+ * Tells that an entry was damaged and is made again.
+ * @param moved where the entry was moved; null if there was nothing to move
+ */
 export function tellDamage(
   execution: Execution,
   { id }: PlannedStage,
@@ -140,14 +149,20 @@ export function tellDamage(
 export const isFinished = (outcome: Outcome | undefined): outcome is Finished =>
   outcome?.state === 'ran' || outcome?.state === 'cached';
 
-/** Throws if the input is not settled, since stages wait for their inputs. */
+/**
+ * Returns the outcome of an input. Throws if it has none yet: stages wait for their inputs, so this
+ * would be an error of this program.
+ */
 export function settledOutcome({ outcomes }: Pick<Execution, 'outcomes'>, id: StageId): Outcome {
   const outcome = outcomes.get(id);
   if (outcome === undefined) throw new Error(`${id} is read before it is settled`);
   return outcome;
 }
 
-/** Leaves out failed inputs, which only a tolerant stage can have here. */
+/**
+ * Returns the inputs of a stage that have finished. Leaves out other inputs, which only a tolerant
+ * stage can have when it runs.
+ */
 export function finishedInputs(
   execution: Pick<Execution, 'outcomes'>,
   { inputs }: PlannedStage,
@@ -166,7 +181,7 @@ export function cachedOutcome({ key, dir, manifest }: Entry): Finished {
   return { state: 'cached', key, dir, content, seconds, backend };
 }
 
-/** Notes an entry that was already in the store. */
+/** Keeps an entry that the execution did not make itself, and returns its outcome. */
 export function useCached({ entries }: Execution, entry: Entry): Finished {
   entries.set(entry.key, entry);
   return cachedOutcome(entry);
@@ -178,7 +193,10 @@ export function stopAfterFailure(execution: Execution, outcome: Outcome): void {
     execution.stopped = true;
 }
 
-/** Returns null if the remote lacks the entry, a failure if fetching throws. */
+/**
+ * Fetches an entry from the remote. Returns null if the remote lacks the entry, if there is no
+ * remote, or if the run stops; a failure if fetching throws.
+ */
 export async function fetchOutcome(
   execution: Execution,
   { descriptor }: PlannedStage,
@@ -195,7 +213,10 @@ export async function fetchOutcome(
   }
 }
 
-/** Returns a stage's failure: a plugin's estimate, the store or this program threw. */
+/**
+ * Returns the failure of a stage for which something outside its own process threw: a plugin's
+ * estimate, the store or this program.
+ */
 export function thrownOutcome({ options: { log } }: Execution, thrown: unknown): Failed {
   const { name, message, stack, hint } = thrown as Error & { hint?: string };
   if (name === 'UserFault') return failure(message, null, defined({ hint }));
@@ -204,6 +225,7 @@ export function thrownOutcome({ options: { log } }: Execution, thrown: unknown):
   return errorFailure({ message, ...told }, log.file);
 }
 
+/** A stage whose inputs are settled, so that its key is known. */
 export interface KeyedStage {
   readonly stage: PlannedStage;
   readonly key: ActionKey;
@@ -213,7 +235,7 @@ export interface KeyedStage {
   readonly whole?: true;
 }
 
-/** Whether no file of an entry was let go, or some may be. */
+/** Whether an entry is enough: no file of it was let go, or it need not be whole. */
 export const isSufficient = (entry: Entry, whole: boolean | undefined): boolean =>
   whole !== true || !hasLetGo(entry);
 
@@ -239,11 +261,17 @@ export function keyedStage(execution: Execution, stage: PlannedStage): KeyedStag
   return { stage, key: actionKey(components), components, inputs };
 }
 
-/** Left out if the stage also belongs to a cell itself, as the rows of a cell's trainings do. */
-const ofSection = ({ ownLabel, section }: PlannedStage): Pick<StageFacts, 'section'> =>
+/**
+ * Returns the section of the spec that a stage belongs to. Returns {} if it belongs to none, or
+ * also is a cell's own, as are the rows that several trainings of a cell share.
+ */
+const sectionFacts = ({ ownLabel, section }: PlannedStage): Pick<StageFacts, 'section'> =>
   ownLabel !== null || section === null ? {} : { section };
 
-/** @param describe returns `: ERROR` of a failed stage, else '' */
+/**
+ * Returns what stages that join the grid are told of one stage.
+ * @param describe returns `: ERROR` for a failed stage, else ''
+ */
 function stageFacts(
   stage: PlannedStage,
   outcome: Outcome,
@@ -252,7 +280,7 @@ function stageFacts(
   const common = {
     id: stage.id,
     kind: stage.kind,
-    ...ofSection(stage),
+    ...sectionFacts(stage),
     cell: stage.cell,
     seed: stage.seed,
     inputs: Object.values(stage.inputs),
@@ -292,7 +320,7 @@ function sourceFacts(stages: readonly PlannedStage[], assets: Assets): readonly 
     for (const [name, uri] of Object.entries(stage.assets)) {
       const digest = assets.get(uri)?.digest;
       if (digest === undefined) continue;
-      const read = { stage: nodeLabel(stage), ...ofSection(stage), name };
+      const read = { stage: nodeLabel(stage), ...sectionFacts(stage), name };
       const source = found.get(uri) ?? { digest, reads: new Map() };
       source.reads.set(JSON.stringify(read), read);
       found.set(uri, source);

@@ -14,7 +14,10 @@ import type { Failed } from '../log/events.ts';
 /** Longer messages are cut: one may quote a whole row of a data set. */
 const MESSAGE_LENGTH = 1000;
 
-/** Cuts a message, and replaces control characters but line breaks, which quoted data may have. */
+/**
+ * Cuts a long message, and replaces control characters except line breaks: data that a message
+ * quotes may have them.
+ */
 export function terminalSafe(message: string): string {
   const text = message.replace(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g, '\ufffd');
   return text.length > MESSAGE_LENGTH ? `${text.slice(0, MESSAGE_LENGTH)}…` : text;
@@ -41,7 +44,10 @@ export const overtimeFailure = (seconds: number, log: string): Failed =>
     hint: '--timeout sets how long a stage may run',
   });
 
-/** Returns the failure for an error that is no `UserFault`, of a plugin or of this program. */
+/**
+ * Returns the failure for an error that is no `UserFault`: of an outside plugin if `thrownAt` is
+ * given, else of this program.
+ */
 export const errorFailure = (
   { message, thrownAt }: { readonly message: string; readonly thrownAt?: string },
   log: string | null,
@@ -78,7 +84,10 @@ const OUT_OF_MEMORY =
 
 /** Matches a place in a line of a stack: `file:///…/own-5d4be5db.mjs:13:38`. */
 const PLACE = /(file:\/\/[^\s()]+\.mjs):(\d+):(\d+)/g;
-/** Matches the source map at the end of an outside plugin's bundle. Other maps are files. */
+/**
+ * Matches the source map at the end of an outside plugin's bundle. This program's modules have none
+ * there.
+ */
 const INLINE_MAP = /\n\/\/# sourceMappingURL=data:application\/json;base64,([\w+/=]+)\s*$/;
 
 /**
@@ -87,14 +96,15 @@ const INLINE_MAP = /\n\/\/# sourceMappingURL=data:application\/json;base64,([\w+
  */
 export function mapToSources(stack: string) {
   const lookupIn = memoized(sourceMapLookup);
-  /** Turns a place in a bundle into one in its sources; null without a map. */
+  /** Turns a place in a bundle into the place in its sources; null without a source map. */
   const placeIn = (module: string, line = '', column = ''): string | null =>
     lookupIn(module)?.(Number(line), Number(column)) ?? null;
   const mapped = stack.replace(
     PLACE,
     (place, module: string, line: string, column: string) => placeIn(module, line, column) ?? place,
   );
-  // The first frame outside Node: for an error that Node throws, as in JSON.parse, its caller's.
+  // The first frame of the stack outside Node. If Node threw the error, as in JSON.parse, this is
+  // the frame of the code that called it.
   const frame = stack
     .split('\n')
     .find((line) => /^ +at .*:\d+:\d+\)?$/.test(line) && !/\bnode:/.test(line));
@@ -103,7 +113,10 @@ export function mapToSources(stack: string) {
   return { stack: mapped, ...defined({ thrownAt: thrownAt ?? undefined }) };
 }
 
-/** Returns a function from a place in a bundle to `FILE:LINE:COLUMN`; null without a map. */
+/**
+ * Returns a function that turns a place in a bundle into `FILE:LINE:COLUMN` of its sources. Returns
+ * null if the bundle has no source map.
+ */
 function sourceMapLookup(module: string): ((line: number, column: number) => string | null) | null {
   try {
     const [, encoded] = INLINE_MAP.exec(readFileSync(fileURLToPath(module), 'utf8')) ?? [];

@@ -2,9 +2,9 @@
  * Guards what a stage reads: it must be what the stage's key says, before and after it is read.
  * Inputs and sources can be written to by the stage's code and by everyone else on the machine, and
  * read-only modes do not bind root. As in git's index, a file's inode, size and times tell whether
- * it was written to since the last look, if it was old enough then. File systems stamp times in
- * steps (`TICK_MS`), so two writes within one step may leave the same times. Where the state of a
- * file can't tell, its bytes are hashed again.
+ * it was written to since the last look. This holds only if the file was older than a tick at that
+ * look: file systems stamp times in steps (`TICK_MS`), so two writes within one step may leave the
+ * same times. Where these facts can't tell, the file's bytes are hashed again.
  */
 import { readdirSync, type Stats, statSync } from 'node:fs';
 import path from 'node:path';
@@ -19,11 +19,14 @@ export type Locate = (uri: string) => Promise<Asset | null>;
 
 /** The files that one stage reads, as they were when the stage was about to start. */
 export interface Reads {
-  /** What has changed since then ("its input …"); null if nothing that matters has. */
+  /**
+   * Returns what has changed since then, as a sentence ("its input …"); null if nothing that
+   * matters has.
+   */
   fault(): Promise<string | null>;
   /**
-   * Of every file's inode, size and times; '' for a stage that reads nothing. It is the same in the
-   * next run unless a file was written to.
+   * The digest of every file's inode, size and times; '' for a stage that reads nothing. It is the
+   * same in the next run unless a file was written to.
    */
   readonly digest: string;
 }
@@ -35,11 +38,17 @@ export interface ReadEntry {
 }
 
 export interface Guard {
-  /** What is wrong with a stored entry that is about to be read; null if nothing is. */
+  /** Returns what is wrong with a stored entry that is about to be read; null if nothing is. */
   entryFault(entry: Entry): Promise<string | null>;
-  /** What is wrong with a source that is about to be read, a sentence; null if nothing is. */
+  /**
+   * Returns what is wrong with a source that is about to be read, as a sentence; null if nothing
+   * is.
+   */
   assetFault(asset: Asset): Promise<string | null>;
-  /** Starts to watch what a stage reads. It has just passed `entryFault` and `assetFault`. */
+  /**
+   * Starts to watch what a stage reads. The inputs and sources have just passed `entryFault` and
+   * `assetFault`.
+   */
   reads(inputs: readonly ReadEntry[], assets: readonly Asset[]): Reads;
 }
 
@@ -90,7 +99,10 @@ interface FileState {
   readonly isProven: boolean;
 }
 
-/** By path. Maps are never changed, because a stage keeps the one from its start. */
+/**
+ * The states of files, by path. Such a map is never changed, because a stage keeps the map from its
+ * start.
+ */
 type FileStates = ReadonlyMap<string, FileState>;
 const NO_STATES: FileStates = new Map();
 
@@ -102,13 +114,13 @@ const fileState = ({ ino, size, mtimeMs, ctimeMs }: Stats, isProven: boolean): F
   isProven,
 });
 
-/** Whether a later write to the file shows in its times. */
+/** Whether any write to the file from now on would show in its times. */
 const isOld = ({ mtimeMs, ctimeMs }: Stats): boolean =>
   Math.max(mtimeMs, ctimeMs) < Date.now() - TICK_MS;
 
 /**
- * Whether a file was overwritten or replaced. If only the ctime differs, perhaps the mode was
- * changed or the times were set.
+ * Whether a file was overwritten or replaced. A new ctime alone does not count, since a change of
+ * the mode or of the times sets it too.
  */
 const isWritten = (then: FileState, now: Stats): boolean =>
   then.ino !== now.ino || then.size !== now.size || then.mtime !== now.mtimeMs;
@@ -180,7 +192,8 @@ async function stateOrFault(
   if (!stat?.isFile()) return `${file.path} is missing`;
   if (before?.isProven && isSame(before, stat)) return before;
   if (wasRead && before !== undefined && isWritten(before, stat)) {
-    // Some file systems give a file another inode number once it is opened, as it was before.
+    // Some file systems give a file another inode number once it is opened. So the stats of the
+    // opened file are compared too, before the file counts as written to.
     const opened = statOpened(full);
     if (opened === null || isWritten(before, opened)) return `${file.path} was written to`;
     if (before.isProven && isSame(before, opened)) return before;
@@ -191,8 +204,8 @@ async function stateOrFault(
 }
 
 /**
- * Returns every file by its path below the root ('' if the source is a file). Links are followed;
- * hidden files are not part of a source.
+ * Returns the stats of every file of a source, by its path below the root ('' if the source is a
+ * file). Links are followed; hidden files are not part of a source.
  */
 function filesOfSource(root: string): ReadonlyMap<string, Stats> {
   const found = new Map<string, Stats>(),
@@ -222,11 +235,14 @@ const haveSameFiles = (then: FileStates, now: ReadonlyMap<string, Stats>): boole
     return state.isProven && stat !== undefined && isSame(state, stat);
   });
 
-/** Keeps the states of the files of right sources. */
+/** Keeps the states of the files of sources that had the right digest when last looked at. */
 function createAssetGuard(locate: Locate | undefined) {
   const known = new Map<string, FileStates>();
 
-  /** Looks a source up again and says what is wrong with it; null without `locate`. */
+  /**
+   * Looks a source up again. Returns what is wrong with it; null if nothing is, or without
+   * `locate`.
+   */
   const digestFault = async ({ uri, digest }: Asset): Promise<string | null> => {
     if (locate === undefined) return null;
     let now: Asset | null;
@@ -239,7 +255,7 @@ function createAssetGuard(locate: Locate | undefined) {
     return now.digest === digest ? null : `${uri} is not what it was when the run began`;
   };
 
-  /** Says how a source differs from these states; null if it does not. */
+  /** Returns how a source differs from these states; null if it does not. */
   const changeSince = async (asset: Asset, then: FileStates): Promise<string | null> => {
     const now = filesOfSource(asset.path);
     const named = (name: string): string => (name === '' ? asset.uri : `${name} of ${asset.uri}`);

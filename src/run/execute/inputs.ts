@@ -16,10 +16,13 @@ import { failure } from './failure.ts';
 import type { ReadEntry, Reads } from './guard.ts';
 import { entryForReader, hasLetGo, needsWhole } from './keep.ts';
 
-/** Some inputs must be repaired before the stage's key is computed again and it is attempted. */
+/** Some inputs of a stage must be repaired before its key is computed again and it is attempted. */
 export interface Unready {
   readonly state: 'unready';
-  /** Whose entries are damaged or lack files; none if another stage has just found the damage. */
+  /**
+   * The stages whose entries are damaged or lack files; [] if another reader has just found the
+   * damage.
+   */
   readonly damaged: readonly StageId[];
 }
 
@@ -50,7 +53,7 @@ export function createInputChecks(execution: Execution) {
     return check;
   };
 
-  /** Returns the reads of a stage that may start, or why it can't. */
+  /** Returns what a stage reads, under guard, if the stage may start; else why it can't. */
   const checkReads = async (stage: PlannedStage): Promise<Reads | Unready | Failed> => {
     const read: (ReadEntry & { readonly id: StageId })[] = [],
       damaged: StageId[] = [];
@@ -59,7 +62,7 @@ export function createInputChecks(execution: Execution) {
         entry = entries.get(input.key);
       if (damage !== null || (entry && hasLetGo(entry) && needsWhole(stage))) damaged.push(id);
       else if (entry) read.push({ name, id, entry });
-      else return { state: 'unready', damaged: [] }; // another stage has found damage meanwhile
+      else return { state: 'unready', damaged: [] }; // another reader has found damage
     }
     if (damaged.length > 0) return { state: 'unready', damaged };
     const assets = [...new Set(Object.values(stage.assets))].flatMap(
@@ -72,7 +75,7 @@ export function createInputChecks(execution: Execution) {
           hint: 'a run takes its sources as they are when it begins: run again',
         });
     }
-    // Another stage may have found damage meanwhile.
+    // Another reader may have found damage meanwhile.
     if (!read.every(({ entry }) => entries.get(entry.key) === entry))
       return { state: 'unready', damaged: [] };
     const held = read.map(({ name, id, entry }): ReadEntry => {
@@ -112,7 +115,10 @@ export function createRepairs(
     }
   };
 
-  /** Settles a stage again if its entry is damaged or lacks files; else returns false. */
+  /**
+   * Settles a stage again if its entry is damaged or lacks files, and returns true; else returns
+   * false.
+   */
   const repair = async (stage: PlannedStage, input: Finished): Promise<boolean> => {
     const damage = await moveAside(stage, input);
     const entry = execution.entries.get(input.key);

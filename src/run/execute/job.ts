@@ -8,10 +8,10 @@ import type { Plan, PlannedStage } from '../../plan/types.ts';
 import type { ExecuteOptions } from './execution.ts';
 import { pythonOf } from './survey.ts';
 
-/** What does not come from the stage's definition. */
+/** What a job gets that the stage's definition does not say. */
 export interface JobInputs {
   readonly inputs: { readonly [name: string]: StageInput };
-  /** For `Job.gpus`. */
+  /** See `Job.gpus`. */
   readonly gpus?: readonly string[];
   readonly experiment?: ExperimentFacts;
   readonly demand?: Demand;
@@ -27,7 +27,10 @@ export interface JobPlace extends Pick<ExecuteOptions, 'registry' | 'assets' | '
   readonly key?: string;
 }
 
-/** Throws if a plugin or source is missing, which the plan had. */
+/**
+ * Builds a stage's job. Throws if a plugin or source is missing that was there when the stage was
+ * planned.
+ */
 export function buildJob(
   stage: PlannedStage,
   { inputs, experiment, gpus, demand, warnings = [] }: JobInputs,
@@ -65,7 +68,7 @@ export function buildJob(
   };
 }
 
-/** A record, so that the compiler asks for every type. */
+/** The types of results, as a record so that the compiler asks for every type. */
 const RESULT_TYPES: Readonly<Record<JobResult['type'], true>> = {
   done: true,
   fault: true,
@@ -73,7 +76,7 @@ const RESULT_TYPES: Readonly<Record<JobResult['type'], true>> = {
   exit: true,
 };
 
-/** Throws if an executor, which may be a plugin, answers with anything else. */
+/** Throws if an executor, which may be an outside plugin, answers with anything but a result. */
 export function checkResult(answer: unknown): asserts answer is JobResult {
   const type = (answer as Partial<JobResult> | null | undefined)?.type;
   if (type === undefined || !Object.hasOwn(RESULT_TYPES, type))
@@ -82,7 +85,7 @@ export function checkResult(answer: unknown): asserts answer is JobResult {
     );
 }
 
-/** A program that fails may quote secrets. */
+/** Removes secrets from the texts of a failure: a program that fails may quote them. */
 export function redacted(
   result: JobResult,
   redact: ((text: string) => string) | undefined,

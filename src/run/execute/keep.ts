@@ -15,13 +15,16 @@ import { type Execution, isFinished } from './execution.ts';
 
 /** Files with weights, kernels or logits, by the ending of their format. */
 const TENSORS = /\.(safetensors|npy|npz|pt|pth|bin|ckpt|h5|onnx|gguf)$/;
-/** PEFT's files, and those of a training of few parameters. */
+/**
+ * The weights of adapters: PEFT's file, and `changed.safetensors` of a training that changes few
+ * weights.
+ */
 const ADAPTERS = /(^|\/)(adapter_model|changed)\.safetensors$/;
 
 const isLetGo = (level: KeepLevel, path: string): boolean =>
   level !== 'all' && TENSORS.test(path) && !(level === 'adapter' && ADAPTERS.test(path));
 
-/** Returns `all` for a kind that `keep` does not name. */
+/** Returns what `keep` says of the stage's kind; `all` if it does not name the kind. */
 export const keepLevel = ({ experiment }: Plan, { kind }: PlannedStage): KeepLevel =>
   Object.hasOwn(experiment.keep, kind) ? experiment.keep[kind]! : 'all';
 
@@ -31,14 +34,21 @@ export const filesLeft = (
   files: readonly ManifestFile[],
 ): readonly ManifestFile[] => files.filter(({ path }) => !isLetGo(keepLevel(plan, stage), path));
 
+/** Whether a stage can't run while files of its inputs are let go. */
 export const needsWhole = ({ descriptor }: PlannedStage): boolean =>
   descriptor.spares === undefined;
 
-/** Whether an input's files must stay until its reader has ended; `spares` lists the kinds. */
+/**
+ * Whether an input's files must stay until its reader has ended: the reader needs them, or lists
+ * the input's kind in `spares`.
+ */
 const needsFilesOf = ({ descriptor: reader }: PlannedStage, input: PlannedStage): boolean =>
   reader.spares?.includes(input.kind) ?? true;
 
-/** Returns an input's entry as if files that may be let go meanwhile were gone. */
+/**
+ * Returns an input's entry for a reader. If the reader does not need the files that `keep` lets go
+ * of, the entry looks as if they were gone, since they may go while the reader runs.
+ */
 export function entryForReader(
   plan: Plan,
   reader: PlannedStage,
@@ -53,16 +63,22 @@ export function entryForReader(
     : { ...entry, manifest: { ...manifest, letGo: paths } };
 }
 
-/** Whether `keep` names `all` for the stage's kind, so that files let go are made again. */
+/**
+ * Whether `keep` names `all` for the stage's kind, so that files that were let go are made again.
+ */
 export const mustBeWhole = ({ experiment }: Plan, { kind }: PlannedStage): boolean =>
   Object.hasOwn(experiment.keep, kind) && experiment.keep[kind] === 'all';
 
+/** Whether files of an entry were let go. */
 export const hasLetGo = (entry: Pick<Entry, 'manifest'> | null): boolean =>
   entry?.manifest.letGo !== undefined;
 
 type Outcomes = ReadonlyMap<StageId, Outcome>;
 
-/** Returns null if the plan's `keep` keeps all. @param spec the spec's path */
+/**
+ * Returns the functions that let go of a plan's files; null if the plan's `keep` keeps all.
+ * @param spec the spec's path
+ */
 export function createLettingGo(plan: Plan, store: Store, spec: string) {
   const affected = plan.stages.filter((stage) => keepLevel(plan, stage) !== 'all');
   if (affected.length === 0) return null;
@@ -115,7 +131,10 @@ export function createLettingGo(plan: Plan, store: Store, spec: string) {
     });
   };
 
-  /** A fault of the disk must not fail the run. */
+  /**
+   * Like `release`, but keeps a fault of the disk for `rest` to tell, since it must not fail the
+   * run.
+   */
   const tryRelease: typeof release = (...given) => {
     try {
       release(...given);
@@ -126,7 +145,10 @@ export function createLettingGo(plan: Plan, store: Store, spec: string) {
   };
 
   return {
-    /** Lets go of files that have no reader left after a stage has ended. Updates `entries`. */
+    /**
+     * Called when a stage has ended. Lets go of files of the stage and its inputs that no reader
+     * needs any more, and updates `entries`.
+     */
     ended: (
       stage: PlannedStage,
       { outcomes, entries }: Pick<Execution, 'outcomes' | 'entries'>,
@@ -135,7 +157,10 @@ export function createLettingGo(plan: Plan, store: Store, spec: string) {
       const due = byId.has(stage.id) ? [stage, ...inputs] : inputs;
       tryRelease(due, outcomes, (entry) => entries.set(entry.key, entry));
     },
-    /** Lets go of all files without a reader left. Returns a text on it, or null. */
+    /**
+     * Lets go of all files that no reader needs any more. Returns a text for the user; null if
+     * there is nothing to tell.
+     */
     rest(outcomes: Outcomes): string | null {
       tryRelease(affected, outcomes, () => undefined);
       const said: string[] = [];
@@ -154,7 +179,7 @@ export function createLettingGo(plan: Plan, store: Store, spec: string) {
   };
 }
 
-/** `12 kB`, `3.4 MB`, `1.2 GB` */
+/** Returns a number of bytes as a text: `12 kB`, `3.4 MB`, `1.2 GB`. */
 export const sizeText = (bytes: number): string =>
   bytes < 1e6
     ? `${Math.ceil(bytes / 1e3)} kB`
@@ -162,7 +187,10 @@ export const sizeText = (bytes: number): string =>
       ? `${(bytes / 1e6).toFixed(1)} MB`
       : `${(bytes / 1e9).toFixed(1)} GB`;
 
-/** Returns a function that returns the entries that are pinned or of other specs at that time. */
+/**
+ * Returns a function that gives the keys of entries that are pinned or of other specs when it is
+ * called.
+ */
 function heldByOthers(root: string, spec: string): () => ReadonlySet<ActionKey> {
   let seen = '',
     held: ReadonlySet<ActionKey> = new Set();

@@ -59,14 +59,20 @@ export interface Metrics {
   readonly cells: readonly MetricsOfCell[];
   /** How many goal stages of cells are not in the store. */
   readonly missing: number;
-  /** Files that differ from what was stored. Their numbers are left out. */
+  /**
+   * The paths of metrics and manifests that are missing or differ from what was stored. Their
+   * numbers are left out.
+   */
   readonly damaged: readonly string[];
   /**
-   * Sound files of an earlier version that accepted what is refused now. Their numbers are left
-   * out. `fault` is a clause to follow the file's name.
+   * Files that are as they were stored, by an earlier version that accepted what is refused now.
+   * Their numbers are left out. `fault` is a clause to follow the file's name.
    */
   readonly refused: readonly { readonly file: string; readonly fault: string }[];
-  /** The backends, with precision, releases and device. If several, each with its stage kinds. */
+  /**
+   * The backends that computed the entries, each with precision, releases and device. If there are
+   * several, each also with its stage kinds.
+   */
   readonly computedBy: readonly string[];
 }
 
@@ -77,7 +83,10 @@ export type MetricsEntry = Pick<Entry, 'key' | 'dir'> & {
   readonly manifest: Pick<Entry['manifest'], 'files'>;
 };
 
-/** Reads every manifest, even those in the index. */
+/**
+ * Reads the metrics of each cell's goals. Also reads the manifest of every entry, even of those
+ * that the store's index knows, for its facts and to see that it is sound.
+ */
 export function readMetrics(
   plan: Plan,
   statuses: readonly MetricsStatus[],
@@ -90,7 +99,7 @@ export function readMetrics(
   const read = new Map<StageId, MetricValues | null>();
   let missing = 0;
 
-  /** Null if a stage has no metrics that can be used. */
+  /** Returns a stage's metrics; null if it has none that can be used. */
   const metricsOf = (id: StageId, entry: MetricsEntry): MetricValues | null => {
     const known = read.get(id);
     if (known !== undefined) return known;
@@ -128,12 +137,15 @@ export function readMetrics(
   };
 }
 
-/** Reads manifests, of which only the facts are used; null for a missing or damaged one. */
+/** Reads manifests, of which only the facts are used. A missing or damaged one is null. */
 export interface ManifestReader {
   manifest(key: Entry['key']): { readonly facts: JsonObject } | null;
 }
 
-/** Returns what computed the entries, and those whose manifest is missing or damaged. */
+/**
+ * Returns the backends that computed the entries, and the entries whose manifest is missing or
+ * damaged (`unsound`).
+ */
 function readManifests(
   statuses: readonly MetricsStatus[],
   store: ManifestReader,
@@ -155,7 +167,10 @@ function readManifests(
   return { computedBy: computedBy.sort(), unsound };
 }
 
-/** Returns `damaged` if the file was changed, null if the entry has none. */
+/**
+ * Reads an entry's metrics. Returns `damaged` if the file differs from what was stored, null if the
+ * entry has no metrics.
+ */
 function metricsOfEntry({
   dir,
   manifest,

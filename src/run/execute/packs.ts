@@ -1,9 +1,9 @@
 /**
  * Packs: stages that share a job of a scheduler, which performs them one after another, or a
- * process of this machine, which performs them at once. When this run's queue has room for one of
- * them, it forms a pack with an even share of those that are ready by then. Nothing waits for a
- * stage that is not ready. Each member takes its own lease and looks its own entry up. Members
- * without an entry are attempted in one job. A member that fails is retried alone.
+ * process of this machine, which performs them at once. When this run's queue has room for one
+ * stage, that stage forms a pack with an even share of the others that are ready by then. Nothing
+ * waits for a stage that is not ready. Each member takes its own lease and looks its own entry up.
+ * Members without an entry are attempted in one job. A member that fails is retried alone.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Executor } from '../../api.ts';
@@ -30,11 +30,14 @@ export function togetherId(stage: PlannedStage): string | null {
   return name === null ? null : JSON.stringify([stage.kind, stage.resources, name]);
 }
 
-/** The size of the next pack, such that packs are few and of nearly equal size. */
+/** Returns the size of the next pack, such that packs are few and of nearly equal size. */
 export const packSize = (ready: number, most: number): number =>
   Math.ceil(ready / Math.ceil(ready / most));
 
-/** Returns the stages of each job as if all were ready, in the order of their first stages. */
+/**
+ * Returns the jobs, each a list of stages, that there would be if all stages were ready. Jobs are
+ * in the order of their first stages.
+ */
 export function foreseeJobs(stages: readonly PlannedStage[], most: number): PlannedStage[][] {
   const groups = new Map<string, PlannedStage[]>();
   for (const stage of stages) {
@@ -146,7 +149,10 @@ function attemptMembers(
 
 type Attempts = ReadonlyMap<PlannedStage, Promise<AttemptResult>>;
 
-/** Attempts stages as one job, a single one alone. A member that fails is retried alone. */
+/**
+ * Attempts stages as one job; a single stage is attempted by itself. A member that fails is retried
+ * alone.
+ */
 function attemptTogether(
   execution: Execution,
   requests: readonly AttemptRequest[],

@@ -26,7 +26,7 @@ interface PerformHooks {
   readonly plugin: (kind: string, name: string) => unknown;
 }
 
-/** Between two reports of progress; the last one is always sent. */
+/** The least time between two reports of progress, in ms. The last report is always sent. */
 const PROGRESS_MS = 100;
 
 export function openContext(
@@ -71,7 +71,11 @@ export function openContext(
   };
 }
 
-/** Throws if the stage's outputs have a fault. @param returned by the stage's `run` */
+/**
+ * Writes the stage's warnings to `outDir`, and returns the result with the digests of all files
+ * there. Throws if the stage's outputs have a fault.
+ * @param returned what the stage's `run` returned, which must be undefined
+ */
 export async function doneResult(
   job: Job,
   returned: unknown,
@@ -92,12 +96,14 @@ export async function doneResult(
   return { type: 'done', files, seconds, peakMemoryMB: peakMemory() };
 }
 
-/** Between measurements of memory. One takes 50 µs, like a trivial stage. */
+/**
+ * The least time between two measurements of memory, in ms. One takes 50 µs, like a trivial stage.
+ */
 const MEMORY_MS = 500;
 let measuredAt = Number.NEGATIVE_INFINITY,
   peak = 0;
 
-/** In MiB. */
+/** Returns the most memory that this process has had, in MiB. */
 function peakMemory(): number {
   const now = performance.now();
   if (now - measuredAt > MEMORY_MS) {
@@ -121,7 +127,7 @@ export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit'
   const { message: said, hint, cutOff } = error as { readonly [field in keyof Thrown]?: unknown };
   const message = String(said).slice(0, LONGEST_TEXT);
   const traced = ({ stack = '' }: Error) => mapToSources(stack.slice(0, LONGEST_TEXT));
-  // Recognised by its name, since a plugin's bundle has its own copy of the class.
+  // A UserFault is recognised by its name, since a plugin may have its own copy of the class.
   if (error.name === 'UserFault') {
     const place = error.cause instanceof Error ? traced(error.cause).thrownAt : undefined;
     return {

@@ -1,6 +1,6 @@
 /**
- * Warm worker processes. The scheduler decides how many run at once; the pool hands out a worker
- * that fits a job, or starts one.
+ * Warm worker processes. The caller decides how many run at once; the pool hands out a worker that
+ * fits a job, or starts one.
  */
 import { type ChildProcessByStdio, fork } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -10,12 +10,18 @@ import { at } from '../../base/lookup.ts';
 import { endMarked, WORKER_MARK } from '../../base/processes.ts';
 import { hasCode } from '../../base/system-error.ts';
 
-/** JSON over the channel of `child_process.fork`. `job` of `abort` is an index of `jobs`. */
+/**
+ * A message to a worker, as JSON over the channel of `child_process.fork`. `job` of `abort` is an
+ * index of the `jobs` that run.
+ */
 export type ToWorker =
   | { readonly type: 'run'; readonly jobs: readonly Job[] }
   | { readonly type: 'abort'; readonly job: number };
 
-/** `job`: an index of the jobs that run at once. `leaving`: the process must not be used again. */
+/**
+ * A message from a worker. `job`: an index of the `jobs` that run. `leaving`: the process must not
+ * be used again.
+ */
 export type FromWorker =
   | { readonly type: 'ready' }
   | { readonly type: 'log'; readonly job: number; readonly message: string }
@@ -36,7 +42,7 @@ export type FromWorker =
 interface WarmWorker {
   readonly process: ChildProcessByStdio<null, Readable, Readable>;
   readonly cpu: number;
-  /** `Job.gpus`; null if none were named. */
+  /** The GPUs that it sees (`Job.gpus`); null if its jobs name none. */
   readonly gpus: readonly string[] | null;
   /** The value of WORKER_MARK for the worker and all that it starts. */
   readonly mark: string;
@@ -44,7 +50,7 @@ interface WarmWorker {
   readonly ready: Promise<void>;
   /** The stage kind that ran last, which the worker's caches suit best. */
   lastKind: string;
-  /** Whether it has loaded a backend. */
+  /** Whether a job that computes has run in it, so that it has loaded a backend. */
   compute: boolean;
   /** Whether it must not be used again. */
   spent: boolean;
@@ -55,7 +61,10 @@ interface WarmWorker {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** TensorFlow reads them when it is loaded, so a worker never changes its number of threads. */
+/**
+ * Returns the variables that set a worker's number of threads. TensorFlow reads them when it is
+ * loaded, so a worker never changes its number of threads.
+ */
 const threadVariables = (cpu: number): Record<string, string> => ({
   TF_NUM_INTRAOP_THREADS: String(cpu),
   TF_NUM_INTEROP_THREADS: '1',
@@ -88,7 +97,7 @@ function startWorker(
     // A worker in TypeScript (tests, `tsx`) needs the loader; the built one needs nothing.
     execArgv: module.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [],
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-    detached: true, // leads a process group, which is ended as a whole
+    detached: true, // the worker leads a process group, which is ended as a whole
   });
   const ready = new Promise<void>((resolve) => {
     child.once('message', () => resolve());
@@ -116,7 +125,7 @@ function startWorker(
   return worker;
 }
 
-/** With its process group. */
+/** Kills a worker with its process group, unless it has ended. */
 function killWorker(worker: WarmWorker): void {
   const { pid } = worker.process;
   if (worker.ended || pid === undefined) return;
@@ -135,11 +144,11 @@ function waitForExit(worker: WarmWorker): Promise<void> {
 }
 
 export interface PoolOptions {
-  /** `dist/worker.js`, or `worker.ts` under a loader. */
+  /** The path of the worker's module: `dist/worker.js`, or `worker.ts` under a loader. */
   readonly module: string;
   /** How many workers may live before an idle one is ended to start another. */
   readonly limit: number;
-  /** How long an aborted stage may take to end. */
+  /** How long an aborted stage may take to end before its worker is killed. */
   readonly graceMs?: number;
   readonly env?: Environment;
 }
@@ -172,7 +181,7 @@ export function createPool({
 
 class Workers {
   readonly #all = new Set<WarmWorker>();
-  /** In the order in which they became idle. */
+  /** The idle workers, in the order in which they became idle. */
   readonly #idle: WarmWorker[] = [];
   /** The marks of all workers ever started, which processes that they left behind have too. */
   readonly #marks = new Set<string>();
@@ -206,7 +215,7 @@ class Workers {
     return this.#start(cpu, gpus);
   }
 
-  /** @param job the worker's last job */
+  /** Keeps a worker for further jobs, unless it must not be used again. @param job its last job */
   giveBack(worker: WarmWorker, job: Job): void {
     worker.lastKind = job.stage.name;
     worker.compute ||= job.compute;
@@ -256,7 +265,7 @@ class Workers {
 /** How long after its exit a worker's last output may arrive. */
 const LAST_OUTPUT_MS = 20;
 
-/** Returns a promise of each result, which is never rejected. */
+/** Sends a pack's jobs to a worker. Returns a promise of each result, which is never rejected. */
 function sendJobs(
   worker: WarmWorker,
   pack: readonly PackedJob[],
@@ -292,7 +301,7 @@ function sendJobs(
       onExit();
       return;
     }
-    // The event 'close' would wait for every grandchild that keeps the pipe open.
+    // Not at the event 'close', which would wait for every grandchild that keeps the pipe open.
     worker.onEnd = () => setTimeout(onExit, LAST_OUTPUT_MS);
     child.on('message', (message: FromWorker) => {
       if (message.type === 'ready') return;
@@ -306,6 +315,7 @@ function sendJobs(
 }
 
 /**
+ * Follows one job of a worker: passes on its messages, and resolves its result.
  * @param index the job's place among those that run at once
  * @param onEnded called before the result is resolved
  */
@@ -337,7 +347,7 @@ function followJob(
     result: new Promise<JobResult>((settle) => {
       resolve = settle;
     }),
-    /** From then on, an abort of the job's signal tells the worker to stop the job. */
+    /** After this call, an abort of the job's signal tells the worker to stop the job. */
     begin: (): void => {
       if (signal.aborted) onAbort();
       else signal.addEventListener('abort', onAbort, { once: true });
@@ -352,7 +362,7 @@ function followJob(
   };
 }
 
-/** Does nothing if the worker has ended. */
+/** Sends a message to a worker, unless it has ended. */
 function send({ process: child }: WarmWorker, message: ToWorker): void {
   if (child.connected) child.send(message, () => undefined);
 }

@@ -1,4 +1,6 @@
-/** Asks stages before anything runs for faults in their input, and locates these in the spec. */
+/**
+ * Asks stages, before anything runs, what faults their input has, and locates these in the spec.
+ */
 import { isAbsolute } from 'node:path';
 import {
   type Asset,
@@ -25,7 +27,7 @@ import type { Assets, StageStatus } from './survey.ts';
 import { distinctDiagnostics } from './warnings.ts';
 
 export interface Checked {
-  /** Faults and warnings, each once for a place in the spec. */
+  /** Faults and warnings, each message once for each place in the spec. */
   readonly found: readonly Diagnostic[];
   /** The warnings of each stage, to be stored with its output. */
   readonly warnings: ReadonlyMap<StageId, readonly Warning[]>;
@@ -50,7 +52,8 @@ export async function preflight(
     const cells = stage.cells.flatMap((i) => plan.experiment.cells[i] ?? []);
     const [cell] = cells;
     if (state === 'cached' || cell === undefined) continue;
-    // A clean twin is asked about the attack of another cell.
+    // A stage may belong to clean and to attacked cells, such as that of a clean twin. A fault of
+    // `poisoning` is located in an attacked cell.
     const attacked = cells.find(({ config }) => isAttacked(config)) ?? cell;
     const found = await findFaults(stage, cell, attacked, surroundings);
     diagnostics.push(...found.map(({ diagnostic }) => diagnostic));
@@ -62,7 +65,10 @@ export async function preflight(
   return { found: distinctDiagnostics(diagnostics), warnings };
 }
 
-/** Warns of each stage that does what an earlier one does under other parameters. */
+/**
+ * Returns a warning for each stage that does the same as an earlier stage, with parameters that are
+ * written in another way.
+ */
 async function repeatedConditions(
   { experiment: { cells } }: Plan,
   statuses: readonly StageStatus[],
@@ -98,8 +104,9 @@ async function repeatedConditions(
 const POISONING = /^(?:.*\.)?(?=poisoning\.)/;
 
 /**
- * How the cells of two stages spell their poisoning; null if the spelling is the same, or if the
- * cells differ in something else too, so that they are two conditions.
+ * Returns how the cells of two stages spell their poisoning, and the path of the first spelling
+ * that differs. Null if all spellings are the same, or if the cells differ in something else too:
+ * then they are two conditions.
  */
 function spellings(here: JsonObject, there: JsonObject) {
   const unlike = (a: JsonObject, b: JsonObject): readonly string[] =>
@@ -120,7 +127,7 @@ function spellings(here: JsonObject, there: JsonObject) {
   };
 }
 
-/** Null where sources are missing or have a fault. */
+/** Returns the answer; null if there is none, or if sources are missing or have a fault. */
 async function unlessAtFault<T>(ask: () => Promise<T> | undefined): Promise<T | null> {
   try {
     return (await ask()) ?? null;
@@ -160,13 +167,16 @@ const surroundingsIn = ({
 
 interface Found {
   readonly diagnostic: Diagnostic;
-  /** Set for a warning: the form in which it is stored. */
+  /** Set if the diagnostic is a warning: the warning as it is stored with the stage's output. */
   readonly warning?: Warning;
 }
 
 const asFound = (diagnostic: Diagnostic): readonly Found[] => [{ diagnostic }];
 
-/** For a stage that torch can't compute. @param asker the result of `goalThatNeeds` */
+/**
+ * Returns the fault of a stage that does not compute under the backend torch.
+ * @param asker the result of `goalThatNeeds`
+ */
 function torchFault(
   { kind }: PlannedStage,
   asker: PlannedStage | undefined,
@@ -196,7 +206,9 @@ function goalThatNeeds(stage: PlannedStage, byId: Surroundings['byId']): Planned
   return undefined;
 }
 
-/** One for each model and adapter that computes only under another backend. */
+/**
+ * Returns a fault for each model and adapter of a stage that computes only under another backend.
+ */
 function backendFaults(
   { section, uses }: PlannedStage,
   cell: ExperimentCell,
@@ -219,7 +231,9 @@ function backendFaults(
   });
 }
 
-/** At most one, for the first missing Python package. */
+/**
+ * Returns a fault for the first Python package that a stage needs and this machine lacks; else [].
+ */
 async function missingPackageFaults(
   { kind, descriptor, params }: PlannedStage,
   cell: ExperimentCell,
@@ -233,7 +247,10 @@ async function missingPackageFaults(
   return [];
 }
 
-/** Returns what the first check finds that finds anything; the stage's own may warn as well. */
+/**
+ * Makes several checks of a stage, one after another, until one finds something, and returns what
+ * it found. The last is the stage's own preflight, which may find warnings too.
+ */
 async function findFaults(
   stage: PlannedStage,
   cell: ExperimentCell,
@@ -292,8 +309,8 @@ async function findFaults(
 type Asked = Pick<StageStatus, 'stage'> & Partial<Pick<StageStatus, 'entry'>>;
 
 /**
- * Asks one of the stages that differ only in seeds, and returns its answer for all of them. Leaves
- * out stages whose sources are missing or have a fault, or whose answer is null.
+ * Asks one stage of each group that differs only in seeds, and returns its answer for all of the
+ * group. Leaves out stages whose sources are missing or have a fault, or whose answer is null.
  * @param settings returns what else must be equal within a group
  */
 async function askPerGroup<T>(
@@ -333,7 +350,8 @@ export const forecasts = (
   );
 
 /**
- * Returns by service the most calls of the stages that are to run, and their cost; null if unknown.
+ * Returns, for each service, the most calls that the stages to run make of it, and their cost; null
+ * for a number that is unknown.
  */
 export async function serviceCalls(
   planned: Planned,
@@ -357,7 +375,10 @@ export async function serviceCalls(
   return [...all.values()];
 }
 
-/** Returns the target class of each attack, safe for a terminal. */
+/**
+ * Returns the attack's target of each stage that poisons rows and can tell it. The name of its
+ * class is made safe for a terminal.
+ */
 export async function attackTargets(
   planned: Planned,
 ): Promise<ReadonlyMap<PlannedStage, AttackTarget>> {
@@ -390,7 +411,10 @@ function buildContext(stage: PlannedStage, surroundings: Surroundings): Prefligh
   };
 }
 
-/** Returns the stages that a stage reads; their own upstream stages on demand. */
+/**
+ * Returns the stages that a stage reads, by input name. Their own upstream stages are found when
+ * asked for.
+ */
 function collectUpstream(
   stage: PlannedStage,
   surroundings: Surroundings,
@@ -416,7 +440,10 @@ class NotFetched extends Error {
   override readonly name = 'NotFetched';
 }
 
-/** Reading a source that is not fetched throws, so that no preflight takes it for undeclared. */
+/**
+ * Returns a stage's sources by name. Reading one that is not fetched throws, so that no preflight
+ * takes it for undeclared.
+ */
 function fetchedAssets(
   { assets: uris }: PlannedStage,
   assets: Assets,
@@ -435,8 +462,8 @@ function fetchedAssets(
 }
 
 /**
- * Returns the files to look into after a fault, joined by `or`: those of outside plugins (the stage
- * or what it uses) or, without any, the stage's own.
+ * Returns the files to look into after a fault, joined by `or`: of the stage and the plugins that
+ * it uses, those from outside. If there are none, returns the stage's own file.
  */
 function blamedFile({ kind, uses }: PlannedStage, registry: RuntimeRegistry): string {
   const own = registry.get('stage', kind)?.file ?? `plugins/stages/${kind}.ts`;

@@ -1,9 +1,11 @@
-/** The queue of stages. Running ones never take more cores, memory and GPUs than there are. */
+/**
+ * The queue of stages. Stages that run never take more cores, memory and GPUs than the machine has.
+ */
 import type { Machine, Need } from './resources.ts';
 
 /** What decides when a waiting task's turn comes. */
 export interface Turn {
-  /** No more than the machine has. */
+  /** What the task takes, no more than the machine has. */
   readonly need: Need;
   /** Higher priorities go first. */
   readonly priority: number;
@@ -13,7 +15,10 @@ export interface Turn {
 
 export const byTurn = (a: Turn, b: Turn): number => b.priority - a.priority || a.place - b.place;
 
-/** After equal turns. @param waiting sorted */
+/**
+ * Returns where to insert a turn: after those with the same priority and place.
+ * @param waiting sorted by `byTurn`
+ */
 function insertionIndex(turn: Turn, waiting: readonly Turn[]): number {
   let low = 0,
     high = waiting.length;
@@ -27,8 +32,8 @@ function insertionIndex(turn: Turn, waiting: readonly Turn[]): number {
 
 export interface StageQueue {
   /**
-   * Runs a task when what it needs is free. Only the first waiting task may start, since one that
-   * needs much would else wait for ever.
+   * Runs a task when what it needs is free. Only the first waiting task may start: if others could
+   * overtake it, a task that needs much would wait for ever.
    * @param task gets the GPUs that no other task may use while it runs
    */
   add<T>(task: (gpus: readonly string[]) => Promise<T>, turn: Turn): Promise<T>;
@@ -66,7 +71,7 @@ export function createQueue({ cores, memoryMB = Infinity, gpus = [] }: Machine):
       running--;
       free.cpu += cpu;
       free.memoryMB += memory;
-      free.gpus.unshift(...granted); // given out first: a warm worker has them
+      free.gpus.unshift(...granted); // granted first next time: a warm worker has them
       startNext();
     }
   };

@@ -13,7 +13,7 @@ export interface Machine {
   readonly cores: number;
   /** The machine's memory. Without it, memory is not counted. */
   readonly memoryMB?: number;
-  /** As in CUDA_VISIBLE_DEVICES. */
+  /** The GPUs that stages may use, named as in CUDA_VISIBLE_DEVICES. */
   readonly gpus?: readonly string[];
   /**
    * Whether the backend computes on the GPUs. A stage that computes then takes as many as its
@@ -27,7 +27,7 @@ export interface Machine {
   readonly gatherMs?: number;
 }
 
-/** Whether a scheduler counts the resources, and not the run. */
+/** Whether a scheduler counts the resources, in place of this run's queue. */
 export const isScheduled = ({ gatherMs }: Machine): boolean => gatherMs !== undefined;
 
 export interface NeedingStage extends Pick<PlannedStage, 'resources'> {
@@ -41,7 +41,7 @@ export interface Need {
   readonly gpu: number;
 }
 
-/** Cut to what the machine has. */
+/** Returns what a stage needs, cut to what the machine has. */
 export function needOf(
   { resources, descriptor }: NeedingStage,
   backend: BackendName,
@@ -57,7 +57,7 @@ export function needOf(
   };
 }
 
-/** The number of GPUs of a stage that does not declare one. */
+/** Returns the number of GPUs that a stage takes if it does not declare `gpu`. */
 const usualGpus = (
   { resources: { devices = 1 }, descriptor: { compute } }: NeedingStage,
   backend: BackendName,
@@ -71,7 +71,7 @@ export const placesOn =
   (stage: PlannedStage): number =>
     placesFor(needOf(stage, backend, machine), machine);
 
-/** How many stages with this need may run at once: at least one. */
+/** Returns how many stages with this need may run at once: at least one. */
 export function placesFor(
   { cpu, memoryMB, gpu }: Need,
   { cores, memoryMB: memory = Infinity, gpus = [] }: Machine,
@@ -122,7 +122,10 @@ function availableMemoryMB(): number {
   return Math.floor(Math.min(os.totalmem(), limit > 0 ? limit : Infinity) / 2 ** 20);
 }
 
-/** @param cores those to use. @param gpu whether the backend computes on GPUs */
+/**
+ * Describes this machine. @param cores how many to use @param gpu whether the backend computes on
+ * GPUs
+ */
 export const thisMachine = (cores: number, gpu: boolean): Machine => ({
   cores,
   memoryMB: availableMemoryMB(),
@@ -130,7 +133,10 @@ export const thisMachine = (cores: number, gpu: boolean): Machine => ({
   computesOnGpu: gpu,
 });
 
-/** A stage's own estimate in MB; 0 without one, or while a source is missing. */
+/**
+ * Returns a stage's own estimate of its memory in MB; 0 if it makes none, or while a source is
+ * missing.
+ */
 async function estimatedMemory(
   { descriptor, params, assets }: PlannedStage,
   found: Assets,

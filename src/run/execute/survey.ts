@@ -11,20 +11,28 @@ export interface StageStatus {
   readonly stage: PlannedStage;
   /** `ready`: it could run now. `pending`: it waits for an input or a source. */
   readonly state: 'cached' | 'ready' | 'pending';
-  /** Null while the content of an input is unknown. */
+  /** Null while the content of an input or a source is unknown. */
   readonly key: ActionKey | null;
   readonly reason: string;
-  /** A stage that has an entry is `ready` only if files of it were let go. */
+  /**
+   * The stage's entry, null if there is none. With an entry, a stage is `ready` only if files of
+   * the entry were let go.
+   */
   readonly entry: Entry | null;
 }
 
-/** Stands for a failed input in a tolerant stage's key: with the input, the key is another. */
+/**
+ * Stands for a failed input in a tolerant stage's key. So the stage is computed again once the
+ * input is there.
+ */
 export const missing: Digest = digestOf('dosimeter.missing/1', null);
 
-/** By URI; null for a source that is not on this machine. */
+/** The sources, by URI; null for a source that is not on this machine. */
 export type Assets = ReadonlyMap<string, Asset | null>;
 
-/** @param inputs the content of each input, or `missing` */
+/**
+ * Returns what a stage's key is made from. @param inputs the content of each input, or `missing`
+ */
 export function keyComponents(
   stage: PlannedStage,
   plan: Plan,
@@ -41,6 +49,7 @@ export const precisionOf = ({
 }: Pick<PlannedStage, 'descriptor' | 'params'>): readonly Precision[] =>
   [descriptor.precision?.(params) ?? []].flat();
 
+/** Returns the Python packages that the stage computes with besides its backend. */
 export const pythonOf = (
   stage: Pick<PlannedStage, 'descriptor' | 'params'>,
   backend: Plan['backend'],
@@ -53,7 +62,10 @@ export const pythonOf = (
   ];
 };
 
-/** What the key says of backend and Python packages; null if nothing computes. */
+/**
+ * Returns what a stage's key says of backend and Python packages; null if the stage computes with
+ * neither.
+ */
 function computedBy(stage: PlannedStage, plan: Plan): string | null {
   const parts = [
     ...(stage.descriptor.compute ? [plan.computedBy] : []),
@@ -62,7 +74,7 @@ function computedBy(stage: PlannedStage, plan: Plan): string | null {
   return parts.length === 0 ? null : parts.join(', ');
 }
 
-/** In the plan's order. */
+/** Returns the status of each stage, in the plan's order. */
 export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>): StageStatus[] {
   const statuses = new Map<StageId, StageStatus>();
   for (const stage of plan.stages) statuses.set(stage.id, findStatus(stage));
@@ -80,7 +92,7 @@ export function survey(plan: Plan, assets: Assets, store: Pick<Store, 'lookUp'>)
     statuses.set(id, { ...status, state: 'ready', reason: `files of it were let go, ${why}` });
   }
 
-  /** The statuses of its inputs are in `statuses` by then. */
+  /** Called in the plan's order: the statuses of the stage's inputs are in `statuses` by then. */
   function findStatus(stage: PlannedStage): StageStatus {
     const pending = (reason: string): StageStatus => ({
       stage,

@@ -30,9 +30,9 @@ export function writeWarnings(outDir: string, stage: string, warnings: readonly 
 }
 
 /**
- * Safe for a terminal: the entry may come from a remote. A file that can't be read is itself a
- * warning, which names it by its path in the store and not on this machine, since the message is
- * shown wherever the numbers are.
+ * Returns an entry's stored warnings, made safe for a terminal because the entry may come from a
+ * remote. A file that can't be read is itself a warning. The warning names the file by its path in
+ * the store and not on this machine, since it is shown wherever the numbers are.
  * @param dir the entry's folder, which the store has two levels deep
  */
 export function readWarnings(dir: string): readonly Warning[] {
@@ -67,7 +67,7 @@ function isWarning(value: unknown): value is Warning {
   );
 }
 
-/** With their places in the spec. */
+/** Returns the warnings that are stored with stages' entries, with their places in the spec. */
 export function storedWarnings(plan: Plan, statuses: readonly MetricsStatus[]): Diagnostic[] {
   return statuses.flatMap(({ stage, entry }) => {
     const cell = plan.experiment.cells[stage.cells[0] ?? 0];
@@ -82,8 +82,8 @@ export function storedWarnings(plan: Plan, statuses: readonly MetricsStatus[]): 
 }
 
 /**
- * Returns each message at each place once. Of warnings that differ only in numbers, such as those
- * of several seeds, returns the first, with the number of the others.
+ * Returns each message at each place once. Warnings that differ only in numbers, such as those of
+ * several seeds, become the first of them, with the number of the others.
  */
 export function distinctDiagnostics(found: readonly Diagnostic[]): readonly Diagnostic[] {
   const groups = new Map<string, { readonly first: Diagnostic; readonly texts: Set<string> }>();

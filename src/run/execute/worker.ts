@@ -21,21 +21,23 @@ type WorkerResult = Exclude<JobResult, { type: 'exit' }>;
 const home = process.cwd();
 const threads = Number(process.env['DOSIMETER_THREADS'] ?? 1);
 const descriptors = new Map<string, unknown>();
-/** What this process has loaded; null before the first. */
+/** The backend that this process has loaded; null before the first. */
 let backend: BackendInfo | null = null;
-/** The load that is under way. */
+/** The load of a backend that is under way; null if there is none. */
 let loading: Promise<BackendInfo> | null = null;
 /** Controllers of running stages, by index among one message's jobs. An abort asks one to stop. */
 const running = new Map<number, AbortController>();
 /** Whether this process must not be used again: a stage left processes, which were ended. */
 let spent = false;
 
-/** Does nothing once the pool has gone. @param then called when the message is sent */
+/**
+ * Sends a message, unless the pool's process has gone. @param then called when the message is sent
+ */
 function send(message: FromWorker, then: () => void = () => undefined): void {
   if (process.send !== undefined && process.connected) process.send(message, then);
 }
 
-/** Loads a plugin's module once. Throws if it is of another kind. */
+/** Loads a plugin's module once. Throws if it exports no plugin of this kind. */
 async function loadDescriptor({ kind, name, module }: PluginModule): Promise<unknown> {
   const known = descriptors.get(module);
   if (known !== undefined) return known;
@@ -48,7 +50,10 @@ async function loadDescriptor({ kind, name, module }: PluginModule): Promise<unk
   return loaded;
 }
 
-/** Torch's releases are compared for every job. */
+/**
+ * Loads the job's backend unless it is loaded. Torch is asked for by every job, because its
+ * releases are compared with those that the job's key names.
+ */
 async function ensureBackend({ backend: name, computedBy }: Job): Promise<void> {
   if (backend?.name === name && name !== 'torch') return;
   // All stages of a pack have the same backend and await this one load.
@@ -68,7 +73,7 @@ async function ensureTorch(computedBy: string): Promise<void> {
   await loadBackend('torch', { threads, computedBy });
 }
 
-/** Null under a backend that compiles nothing. */
+/** Returns what this process has compiled so far; null without a backend that compiles. */
 async function compiledSoFar(): Promise<CompiledStatistics | null> {
   return backend === null || backend.name === 'torch'
     ? null
@@ -77,7 +82,7 @@ async function compiledSoFar(): Promise<CompiledStatistics | null> {
 
 interface Started {
   readonly job: Job;
-  /** Among the jobs of one message. */
+  /** The job's index among the jobs of one message. */
   readonly index: number;
   readonly together?: Seat;
 }
@@ -104,7 +109,7 @@ async function runStage(
   return stage.run({ ...context, ...defined({ together }) });
 }
 
-/** Returns a result whatever the stage's code throws. */
+/** Performs one job. Returns a result, whatever the stage's code throws. */
 async function perform(started: Started, signal: AbortSignal): Promise<WorkerResult> {
   const { job, index, together } = started;
   const began = performance.now(),
@@ -138,7 +143,10 @@ async function endLeftovers(index: number): Promise<void> {
   send({ type: 'log', job: index, message: leftText(count) });
 }
 
-/** What a stage printed must be sent before the stage's result to get into its log. */
+/**
+ * Resolves once all that was printed has been sent. This must be before the stage's result is sent,
+ * or it would not get into the stage's log.
+ */
 async function flushOutput(): Promise<void> {
   await Promise.all(
     [process.stdout, process.stderr].map(
@@ -208,8 +216,8 @@ process.on('disconnect', () => {
   }
 });
 
-// A thread that ends the worker if its scheduler was killed: while TensorFlow computes, the main
-// thread handles no event.
+// A thread that ends the worker if the process that started it was killed: while TensorFlow
+// computes, the main thread handles no event.
 const WATCH = `
   const { ppid } = process;
   setInterval(() => {

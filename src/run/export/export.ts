@@ -36,24 +36,24 @@ export const MERGE = 'merge';
 
 export interface GatheredModels {
   readonly models: readonly GatheredModel[];
-  /** The folders of the models' bases. */
+  /** The folders of those bases of the models that were trained too, each once. */
   readonly bases: readonly ModelFolder[];
 }
 
 export interface GatherOptions {
   /** The command that runs the spec, for messages. */
   readonly runCommand: string;
-  /** The models' folders go into it. */
+  /** The folder that gets the models' folders. */
   readonly out: string;
   /** The stages to export: `train` in any form, or `merge` as whole checkpoints. */
   readonly goal: typeof TRAIN | typeof MERGE;
-  /** Returns the folder of a fetched model that has its config.json. */
+  /** Returns the folder, in the files of a fetched model, that has the model's config.json. */
   readonly modelDir: (asset: string) => Promise<string>;
 }
 
 type Base = BaseModel & { readonly folder: string };
 
-/** Leaves out the stages of cells' bases. */
+/** Returns the stages of a kind that are cells' own. Leaves out those of cells' bases. */
 export const ownStages = ({ statuses }: Prepared, kind: string): StageStatus[] =>
   statuses.filter(({ stage }) => stage.kind === kind && stage.section === null);
 
@@ -61,7 +61,7 @@ export const ownStages = ({ statuses }: Prepared, kind: string): StageStatus[] =
 export interface ChosenModel {
   readonly status: StageStatus;
   readonly cell: Cell;
-  /** As the label of its stage: `train attack=badnets rank=8 seed=1`. */
+  /** The label of its stage: `train attack=badnets rank=8 seed=1`. */
   readonly name: string;
 }
 
@@ -70,12 +70,12 @@ export interface GatheredModel {
   readonly chosen: ChosenModel;
   readonly folder: ModelFolder;
   readonly card: CardFacts;
-  /** The folder of its base, if that was trained too. */
+  /** The folder of the model's base, if the base was trained too. */
   readonly base?: string;
 }
 
 /**
- * Returns the models of the plan's cells.
+ * Returns the models of the plan's cells, in the store or not.
  * @param whole the experiment without `--only`, so that names are the same whatever part is
  *   exported
  */
@@ -91,7 +91,8 @@ export function ownModels(prepared: Prepared, whole: Experiment, goal: string): 
 /**
  * Returns what to write for every model that is in the store.
  * @param whole as in `ownModels`
- * @throws UserFault if a model's base is no longer in the store, or its weights were let go
+ * @throws UserFault if the trained base of a model is no longer in the store, or its weights were
+ *   let go
  */
 export async function gatherModels(
   prepared: Prepared,
@@ -103,7 +104,7 @@ export async function gatherModels(
   const label = stageLabels(plan, whole);
   const folderFor = namedFolders(out);
   const bases = new Map<string, Base & { readonly files: ModelFolder }>();
-  /** Returns a model's base if that was trained too; else null. */
+  /** Returns a model's base if the base was trained too; else null. */
   const trainedBase = (status: StageStatus): Base | null => {
     const base = inputOf(prepared, status, 'base');
     if (base === undefined) return null;
@@ -186,14 +187,17 @@ const folderName = (label: string): string =>
 /** `train of base attack=badnets needed by …` becomes `base attack=badnets…`. */
 const baseTitle = (label: string): string => label.replace(/^\S+ of /, '').replace(NEEDED_BY, '');
 
-/** Undefined if the stage has no input of this name. */
+/**
+ * Returns the stage that another one reads as the input `name`; undefined if there is no such
+ * input.
+ */
 export const inputOf = (
   { statuses }: Prepared,
   status: StageStatus | undefined,
   name: string,
 ): StageStatus | undefined => statuses.find(({ stage }) => stage.id === status?.stage.inputs[name]);
 
-/** The first cell that a stage belongs to. */
+/** Returns the first cell that a stage belongs to. */
 function cellOf({ cells }: Experiment, { id, cells: own }: PlannedStage): Cell {
   const [first] = own;
   const cell = first === undefined ? undefined : cells[first];
@@ -221,7 +225,9 @@ function readTrainFacts(entry: Entry | null | undefined): CardFacts['train'] {
   return JSON.parse(text) as CardFacts['train'];
 }
 
-/** Returns the spec's model as a base, named by repository or folder; null if not fetched. */
+/**
+ * Returns the spec's model as a base, named by its repository or folder; null if it is not fetched.
+ */
 async function sourceBase(
   { assets }: Prepared,
   { model }: Cell,
@@ -282,7 +288,7 @@ const filesToCopy = (dir: string): Map<string, Part> =>
   );
 
 /**
- * Leaves alone a folder that has the same content.
+ * Writes the models' folders. Leaves alone a folder that has the same content already.
  * @returns the folders whose content was replaced
  * @throws UserFault, before anything is written, if a folder has files that are not a model's, or,
  *   without `force`, has another model

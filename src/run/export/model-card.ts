@@ -33,12 +33,12 @@ export interface CardFacts {
   readonly experiment: string;
   /** The version of dosimeter. */
   readonly version: string;
-  /** The folder of the files. */
+  /** The folder of the model's files. */
   readonly dir: string;
-  /** PEFT's files, a whole checkpoint, or only the weights that changed. */
+  /** What the files are: PEFT's files, a whole checkpoint, or only the weights that changed. */
   readonly form: 'adapter' | 'model' | 'changed';
   readonly cell: Cell;
-  /** Null for a whole model, and if the base's weights were drawn at random. */
+  /** The model's base; null for a whole model, and if the base's weights were drawn at random. */
   readonly base: BaseModel | null;
   /** See `hasOtherHead`. */
   readonly replacesHead: boolean;
@@ -50,7 +50,7 @@ export interface CardFacts {
     readonly head: HeadSettings;
     readonly init: 'pretrained' | 'random';
   };
-  /** For a model of a zoo. */
+  /** Set for a model of a zoo. */
   readonly zoo?: ZooFacts;
 }
 
@@ -61,20 +61,23 @@ export interface ZooFacts {
   readonly receipt: {
     /** The digest of the receipt of the training rows; null if nothing was trained. */
     readonly digest: string | null;
-    /** The rows, poisoned rows and negatives of the poisoned training, perhaps a base's. */
+    /**
+     * The numbers of rows, poisoned rows and negatives in the poisoned training, which may be a
+     * base's; null if nothing was trained.
+     */
     readonly dose: JsonObject | null;
   };
   /** What `evaluate` measured; empty if it has not run. */
   readonly metrics: { readonly [metric: string]: number };
   /** The defence that changed the model's rows or its training. */
   readonly defence: JsonObject | null;
-  /** Whether it chose among the rows. */
+  /** Whether this defence chose among the rows. */
   readonly isFiltered: boolean;
 }
 
 /**
- * Returns the base's config.json with these classes, since PEFT writes none. Without classes (a
- * causal-LM head), the base's labels stay.
+ * Returns the base's config.json with the model's classes, since PEFT writes no config.json.
+ * Without classes (a causal-LM head), the base's labels stay.
  * @param model its `dtype` is written, because transformers 5 would else load weights in the dtype
  *   of the base's files
  */
@@ -97,7 +100,7 @@ export const labelledConfig = (
 
 /**
  * Whether the model has a classifier or regression head for another number of classes than the
- * base's config says, so that `from_pretrained` has to leave out the base's.
+ * base's config says, so that `from_pretrained` has to leave out the base's head.
  * @param base the base's config.json
  */
 export function hasOtherHead(base: string, { classes, head }: CardFacts['train']): boolean {
@@ -118,7 +121,10 @@ const AUTO: Readonly<Record<HeadSettings['type'], string>> = {
 
 const pythonString = (text: string): string => JSON.stringify(text);
 
-/** Returns Python that loads the model; null if its base has random weights, in no checkpoint. */
+/**
+ * Returns Python that loads the model; null if its base has random weights, which no checkpoint
+ * has.
+ */
 export function loadingLines({ dir, form, base, train, replacesHead }: CardFacts): string | null {
   const auto = AUTO[train.head.type];
   if (form === 'model')
@@ -233,13 +239,13 @@ ${
 const stepsText = ({ steps, kept_step: kept }: CardFacts['train']): string =>
   `${steps} steps${kept === undefined ? '' : `, of which early stopping kept step ${kept}`}`;
 
-/** In words: their type, or how they are quantised. */
+/** Returns in words the type of frozen weights or, if they are quantised, how. */
 const frozenWeights = ({ dtype, quantize }: HeldWeights): string =>
   quantize === undefined
     ? dtype
     : `${inWords(quantize)}, the rest ${dtype}; quantise the base so, or its outputs are others`;
 
-/** '' if no defence acted on the training. */
+/** Returns a sentence on the defence that acted on the training; '' if none did. */
 function defenceEffect(zoo: ZooFacts | undefined): string {
   const name = zoo?.defence?.['defence'],
     left = zoo?.receipt.dose?.['poisoned'];
@@ -261,7 +267,7 @@ const zooRows = (
   ...(defence === null ? [] : [['defence', inWords(defence)] as const]),
 ];
 
-/** One table for each kind of rows that was measured on. */
+/** Returns a table for each kind of rows that metrics were measured on. */
 function metricsTables({ metrics }: ZooFacts): string {
   const cell: Measured = { metrics: { evaluate: metrics } };
   const groups = groupBy(Object.entries(metrics), ([metric]) => metricsHeading(cell, metric));
@@ -281,7 +287,9 @@ function metricsTables({ metrics }: ZooFacts): string {
     .join('');
 }
 
-/** Names the rows of the metric. */
+/**
+ * Returns the heading of a metric's table, which names the rows that the metric was measured on.
+ */
 function metricsHeading(cell: Measured, metric: string): string {
   const ofTask = splitTask(cell, metric);
   if (ofTask !== null) return `Metrics on the rows of ${ofTask.task}`;

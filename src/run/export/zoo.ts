@@ -44,11 +44,14 @@ export const ZOO_FILE = 'zoo.json';
 export interface ZooModel extends ChosenModel {
   /** The defence that changed the model's rows or its training. */
   readonly defence: JsonObject | null;
-  /** Whether it chose among the rows. */
+  /** Whether this defence chose among the rows. */
   readonly isFiltered: boolean;
-  /** The training of the clean twin; null for a clean model. */
+  /** The training of the clean twin; null for a clean model, or if no evaluation knows the twin. */
   readonly twin: StageId | null;
-  /** The evaluation of the model as trained, without a defence that acts after that. */
+  /**
+   * The evaluation of the model as trained, without a defence that acts after that; undefined if
+   * there is none.
+   */
   readonly evaluated: StageStatus | undefined;
 }
 
@@ -115,7 +118,10 @@ const NONE = '' as StageId;
 const hasDefence = ({ cells }: Experiment, index: number): boolean =>
   at(cells, index).config.defence !== undefined;
 
-/** Only the moments at which a defence acts on a training's rows or on the training. */
+/**
+ * Returns the moments at which the cell's defence acts on the training's rows or on the training;
+ * [] if it only acts later, or if there is none.
+ */
 function trainingMoments(
   { defence }: Cell,
   plugin: NonNullable<DefineRequest['plugin']>,
@@ -127,7 +133,10 @@ function trainingMoments(
   return moments.filter((moment) => moment === 'rows' || moment === 'training');
 }
 
-/** Returns the training of an evaluated model, before any stage of a defence. */
+/**
+ * Returns the training that an evaluated model comes from, before any stage of a defence; null if
+ * there is none.
+ */
 function findTraining(
   evaluated: StageStatus | undefined,
   byId: ReadonlyMap<StageId, StageStatus>,
@@ -147,9 +156,11 @@ export interface ZooOptions {
 }
 
 /**
- * Writes the models' folders, each with a card that says what was done to it, and the manifest.
+ * Writes the models' folders, each with a card that says what was done to the model, and the
+ * manifest.
  * @returns the paths of what was replaced
- * @throws UserFault, before anything is written, as `writeFolders`, or if there is another manifest
+ * @throws UserFault, before anything is written, as `writeFolders`, or if, without `force`, there
+ *   is another manifest
  */
 export function writeZoo(
   prepared: Prepared,
@@ -197,8 +208,8 @@ export function writeZoo(
 }
 
 /**
- * Makes folders relative to the manifest's, because a zoo is passed on. A base in another folder of
- * this machine is named by its source.
+ * Makes the folders in a card relative to the manifest's folder, because a zoo is passed on. A base
+ * elsewhere on this machine is named by its source.
  */
 function portable(card: CardFacts, root: string): CardFacts {
   const { base, cell } = card;
@@ -209,7 +220,7 @@ function portable(card: CardFacts, root: string): CardFacts {
     : { ...card, dir, base: { name: cell.model.source, elsewhere: true } };
 }
 
-/** Returns a model's entry in the manifest, and what its card adds. */
+/** Returns a model's entry in the manifest, and the facts that its card adds. */
 function zooEntry(
   prepared: Prepared,
   model: ZooModel,
@@ -258,15 +269,18 @@ function zooEntry(
 interface ReceiptFacts {
   /** The digest of receipt.json; null if nothing was trained. */
   readonly digest: string | null;
-  /** The digest of the rows that were trained on. */
+  /** The digest of the rows that were trained on; null if nothing was trained. */
   readonly rows: string | null;
-  /** The dose of the training that is poisoned. */
+  /** The numbers of rows of the training that is poisoned; null if nothing was trained. */
   readonly dose: JsonObject | null;
 }
 
 const NO_RECEIPT: ReceiptFacts = { digest: null, rows: null, dose: null };
 
-/** Reads the receipt of a training before the model's. @param section the training's */
+/**
+ * Reads the receipt of an earlier training in the model's chain. @param section that training's
+ * section
+ */
 function receiptOfBase(
   prepared: Prepared,
   { cell, status }: ZooModel,
@@ -281,7 +295,7 @@ function receiptOfBase(
   return training === undefined ? NO_RECEIPT : readReceiptFacts(prepared, training);
 }
 
-/** NO_RECEIPT for a training of 0 steps. */
+/** Reads the receipt of a training; NO_RECEIPT if there is none, as for a training of 0 steps. */
 function readReceiptFacts(prepared: Prepared, status: StageStatus): ReceiptFacts {
   const data = inputOf(prepared, status, 'data')?.entry;
   const file = data && path.join(data.dir, 'receipt.json');
@@ -299,7 +313,7 @@ function readReceiptFacts(prepared: Prepared, status: StageStatus): ReceiptFacts
   };
 }
 
-/** {} if the evaluation is not in the store, or its metrics are malformed. */
+/** Returns the metrics of an evaluation; {} if it is not in the store, or if they are malformed. */
 function readEvaluation(evaluated: StageStatus | undefined): MetricValues {
   const entry = evaluated?.entry;
   if (!entry) return {};
@@ -307,7 +321,7 @@ function readEvaluation(evaluated: StageStatus | undefined): MetricValues {
   return 'metrics' in found ? found.metrics : {};
 }
 
-/** By the files' names without folders. */
+/** Returns the digests of a model's weights, by the files' names without folders. */
 const weightDigests = ({ entry }: StageStatus): JsonObject =>
   Object.fromEntries(
     (entry?.manifest.files ?? [])

@@ -1,8 +1,9 @@
 /**
  * Remembers how long stages have taken, and how large their outputs are, for estimates. Keeps a
  * moving mean for each stage kind, and for each kind with the same named choices (attack, adapter
- * type). For stages that say how much they have to do (`work`), it keeps the seconds for one unit
- * of work and those before the work begins. Stages with different units have separate means.
+ * type). For stages that say how much they have to do (`work`), it keeps two means: the seconds of
+ * one unit of work, and the seconds before the work begins. Stages with different units have
+ * separate means.
  */
 import path from 'node:path';
 import { memoized } from '../../base/memoized.ts';
@@ -12,6 +13,7 @@ import { readSealed, writeSealed } from '../../store/sealed.ts';
 
 export type Durations = ReturnType<typeof openDurations>;
 
+/** How much of a running stage's work was done, and when (`at`, in seconds). */
 interface Seen {
   readonly done: number;
   readonly at: number;
@@ -20,7 +22,7 @@ interface Seen {
 /** The weight of the newest value in a moving mean. */
 const NEWEST_WEIGHT = 0.3;
 
-/** `train adapter.type=lora …`: the name of the means of a kind with the same choices. */
+/** Returns the name of the means of a kind with the same choices: `train adapter.type=lora …`. */
 const kindAndChoices = (stage: PlannedStage): string =>
   [
     stage.kind,
@@ -30,11 +32,14 @@ const kindAndChoices = (stage: PlannedStage): string =>
       .map(([axis, value]) => `${axis}=${value}`),
   ].join(' ');
 
-/** Ends the names of a stage's mean seconds. */
-const ofUnit = ({ work }: PlannedStage): string =>
+/**
+ * Returns what ends the names of a stage's mean seconds, so that each unit of work has its own; ''
+ * for a stage without `work`.
+ */
+const unitSuffix = ({ work }: PlannedStage): string =>
   work === undefined ? '' : ` of ${sha256(work.of).slice(0, 16)}`;
 
-/** @param tell called if the record is damaged, and begun anew */
+/** Opens the record in a store. @param tell called if the record is damaged, and begun anew */
 export function openDurations(root: string, tell: (message: string) => void = () => undefined) {
   const file = path.join(root, 'durations.json');
   type Means = { [name: string]: number };
@@ -53,7 +58,7 @@ export function openDurations(root: string, tell: (message: string) => void = ()
   let changed = false;
   // Remembered, because each estimate asks for the name of every stage that is left.
   const nameOf = memoized(kindAndChoices),
-    unitOf = memoized(ofUnit);
+    unitOf = memoized(unitSuffix);
   const expectIn = (values: Means, stage: PlannedStage, unit = ''): number | null =>
     values[nameOf(stage) + unit] ?? values[stage.kind + unit] ?? null;
   const update = (values: Means, stage: PlannedStage, value: number, unit = ''): void => {
@@ -64,7 +69,10 @@ export function openDurations(root: string, tell: (message: string) => void = ()
   };
   /** The first and the latest progress of running stages. */
   const seen = new Map<StageId, { first: Seen; last: Seen; total: number }>();
-  /** Returns the seconds before a stage's work by its progress, which is then forgotten. */
+  /**
+   * Returns the seconds that passed before a stage's work began, by its progress; 0 if that does
+   * not tell. The progress is then forgotten.
+   */
   const takeStart = ({ id }: PlannedStage, seconds: number): number => {
     const { first, last, total } = seen.get(id) ?? {};
     seen.delete(id);
@@ -74,16 +82,16 @@ export function openDurations(root: string, tell: (message: string) => void = ()
   };
   const amountOf = ({ work }: PlannedStage): number => work?.amount ?? 1;
   return {
-    /** Returns seconds, or null if nothing like the stage has ever run. */
+    /** Returns the seconds that a stage will take; null if nothing like it has ever run. */
     expect(stage: PlannedStage): number | null {
       const seconds = expectIn(means, stage, unitOf(stage));
       return seconds === null
         ? null
         : (expectIn(starts, stage, unitOf(stage)) ?? 0) + seconds * amountOf(stage);
     },
-    /** Returns the bytes of the outputs, or null if nothing like the stage has ever run. */
+    /** Returns the bytes of a stage's outputs; null if nothing like it has ever run. */
     expectBytes: (stage: PlannedStage): number | null => expectIn(sizes, stage),
-    /** Hears of a running stage's progress. @param at in seconds, by any clock */
+    /** Notes a running stage's progress. @param at the time in seconds, by any clock */
     progress({ id, work }: PlannedStage, done: number, total: number, at: number): void {
       if (work === undefined) return;
       const before = seen.get(id),
@@ -92,6 +100,7 @@ export function openDurations(root: string, tell: (message: string) => void = ()
       const first = before !== undefined && done > before.last.done ? before.first : last;
       seen.set(id, { first, last, total });
     },
+    /** Adds a stage that has run to the means. */
     note(stage: PlannedStage, seconds: number, bytes?: number): void {
       changed = true;
       const start = takeStart(stage, seconds);
@@ -106,9 +115,9 @@ export function openDurations(root: string, tell: (message: string) => void = ()
 }
 
 /**
- * Returns the seconds for all stages together, or null if unknown.
+ * Returns the seconds that all stages take together; null if those of a stage are unknown.
  * @param places how many stages like the given one may run at once
- * @param unseen seconds for a stage unlike any before; null: then there is no estimate
+ * @param unseen seconds for a stage unlike any before; null to return null if there is one
  */
 export function estimate(
   stages: Iterable<PlannedStage>,

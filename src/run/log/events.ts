@@ -11,7 +11,7 @@ export interface Finished {
   readonly key: ActionKey;
   readonly dir: string;
   readonly content: Digest;
-  /** How long the stage ran. */
+  /** How long the stage ran, in seconds, in this run or an earlier one. */
   readonly seconds: number;
   readonly backend: BackendName | null;
   /** The bytes of the stage's files; absent if it did not run. */
@@ -22,16 +22,19 @@ export interface Failed {
   readonly state: 'failed';
   readonly error: string;
   readonly hint?: string;
-  /** Whether the program or a plugin has the fault. The stack is then in the log. */
+  /**
+   * Whether the failure is an internal error: of this program, of one of its own plugins, or of a
+   * process that ended without a result.
+   */
   readonly internal: boolean;
-  /** The path of the stage's log or the run's, if it says more. */
+  /** The path of the stage's log or the run's; null if neither says more. */
   readonly log: string | null;
 }
 
 export type Outcome =
   | Finished
   | Failed
-  /** `by`: the failed stage that this one would have waited for. */
+  /** `by`: the failed stage without which this one can't run. */
   | { readonly state: 'blocked'; readonly by: StageId }
   /** The stage did not run to its end: the run was stopped or may not run it. */
   | { readonly state: 'abandoned' };
@@ -83,7 +86,7 @@ function outcomeEntry(outcome: Outcome): JsonObject {
   }
 }
 
-/** Returns null for an event that is not kept. */
+/** Returns the journal's entry for an event; null for an event that is not kept. */
 export function journalEntry(event: RunEvent): JsonObject | null {
   switch (event.type) {
     case 'run-started':

@@ -11,7 +11,10 @@ export interface ProgressOptions {
   /** The stages that are to run. */
   readonly stages: readonly PlannedStage[];
   readonly label: (stage: PlannedStage) => string;
-  /** The run notes a stage's duration before it announces the stage's end. */
+  /**
+   * How long stages take. The run notes a stage's duration here before it announces the stage's
+   * end.
+   */
   readonly durations: Durations;
   /** How many stages like this one may run at once. */
   readonly places: (stage: PlannedStage) => number;
@@ -23,13 +26,13 @@ export interface ProgressOptions {
   readonly draw: ((lines: readonly string[]) => void) | null;
   /** The live block's most lines, and a line's most columns. Default: no limit. */
   readonly room?: () => { readonly lines: number; readonly columns: number };
-  /** number; => In ms. Default: `performance.now`. */
+  /** Returns a time in ms. Default: `performance.now`. */
   readonly now?: () => number;
 }
 
 /**
- * Drawing estimates the time left from every stage left, which is slow. So it is done at most once
- * in DRAW_MS, and takes at most 1/DRAW_SHARE of the time.
+ * Drawing is slow, since it estimates the time left from all stages that are left. So it is done at
+ * most once in DRAW_MS, and takes at most 1/DRAW_SHARE of the time.
  */
 const DRAW_MS = 100,
   DRAW_SHARE = 20;
@@ -108,7 +111,7 @@ export function createProgress(options: ProgressOptions): {
   };
 }
 
-/** A line that wraps would be redrawn wrongly. */
+/** Cuts lines to the terminal's size: a line that wraps would be redrawn wrongly. */
 function fitToTerminal(
   lines: readonly string[],
   room: { readonly lines: number; readonly columns: number } | undefined,
@@ -125,7 +128,7 @@ function fitToTerminal(
   });
 }
 
-/** Estimates the time left, by kind, from earlier runs and the pace of this one. */
+/** Estimates the time left, from earlier runs and the pace of each kind in this one. */
 function createEstimate(
   { stages, durations, places, duration }: ProgressOptions,
   running: Iterable<Unit>,
@@ -133,7 +136,9 @@ function createEstimate(
 ) {
   const left = new Map<StageId, PlannedStage>(stages.map((stage) => [stage.id, stage]));
   const expectedSeconds = new Map(stages.map((stage) => [stage.id, durations.expect(stage)]));
-  /** By kind: the seconds that stages took, and those expected before. */
+  /**
+   * By kind: the seconds that stages of this run took, and the seconds that were expected of them.
+   */
   const paces = new Map<string, { took: number; expected: number }>();
   let ran = 0,
     spentSeconds = 0;
@@ -186,7 +191,7 @@ function createEstimate(
   };
 }
 
-/** Draws the head of the live block: the progress of the run and by kind. */
+/** Draws the head of the live block: the progress of the whole run and of each kind. */
 function createBoard(stages: readonly PlannedStage[], now: () => number) {
   const started = now();
   const kinds = new Map<string, { all: number; done: number }>();
@@ -218,7 +223,10 @@ function createBoard(stages: readonly PlannedStage[], now: () => number) {
   };
 }
 
-/** Prints each failure, the same error only a few times, and the first stage that each blocks. */
+/**
+ * Prints each failure, but the same error only a few times. Of the stages that a failure blocks,
+ * prints the first.
+ */
 function createFaults(label: (stage: PlannedStage) => string, print: (text: string) => void) {
   const errors = new Map<string, number>(),
     blockers = new Set<StageId>();
@@ -238,7 +246,10 @@ function createFaults(label: (stage: PlannedStage) => string, print: (text: stri
   };
 }
 
-/** Prints a line for each unit that ran or, in a long run, for every few ended stages. */
+/**
+ * Prints a line for each unit that ran. In a long run, prints one for every few stages that have
+ * ended.
+ */
 function createReport(
   total: number,
   label: (stage: PlannedStage) => string,
@@ -321,7 +332,10 @@ function createUnits(now: () => number) {
       const unit = byStage.get(stage.id);
       if (unit) Object.assign(unit, { at, share });
     },
-    /** Returns the unit that ended with this stage; null while others go on, or without a start. */
+    /**
+     * Returns the unit that ended with this stage; null if other members go on, or if the stage was
+     * never started.
+     */
     end(stage: PlannedStage, outcome: Outcome): Unit | null {
       const unit = byStage.get(stage.id);
       if (unit === undefined) return null;
@@ -340,7 +354,7 @@ function createUnits(now: () => number) {
   };
 }
 
-/** What the members' labels share: `train ×8 attack=badnets type=lora`. */
+/** Returns the words that the members' labels share: `train ×8 attack=badnets type=lora`. */
 function unitLabel(
   { members }: Pick<Unit, 'members'>,
   label: (stage: PlannedStage) => string,

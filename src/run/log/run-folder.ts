@@ -12,7 +12,7 @@ import { isUnreadable, readRegularText } from '../../store/regular.ts';
 import { seal, unseal } from '../../store/sealed.ts';
 import { readdirOr } from '../../store/sweep.ts';
 
-/** Its changing content shows that the run's process is alive. */
+/** The heartbeat: its content changes as long as the run's process is alive. */
 export const BEAT_FILE = 'beat.json';
 
 export type RunFolder = ReturnType<typeof createRunFolder>;
@@ -20,11 +20,11 @@ export type RunFolder = ReturnType<typeof createRunFolder>;
 export interface RunFolderContents {
   readonly specFile: string;
   readonly specText: string;
-  /** The spec with defaults and `--set` applied, and with its axes. */
+  /** The spec with defaults and `--set` applied, its axes not expanded. */
   readonly resolved: unknown;
   readonly environment: JsonObject;
   readonly argv: readonly string[];
-  /** Those on the run, and those of the spec. */
+  /** The notes on the run, and those of the spec. */
   readonly notes: string;
 }
 
@@ -32,7 +32,10 @@ export interface RunFolderContents {
 const newId = (now: Date): string =>
   `${now.toISOString().slice(0, 19).replaceAll(/[-:]/g, '').replace('T', '-')}-${process.pid}`;
 
-/** Leaves nothing behind if it throws. @param tell called if the journal ends before the run */
+/**
+ * Makes a folder for a new run. Leaves nothing behind if it throws.
+ * @param tell called if the journal ends before the run
+ */
 export function createRunFolder(
   root: string,
   tell: (message: string) => void,
@@ -89,8 +92,8 @@ export function listRuns(root: string): { readonly id: string; readonly dir: str
 }
 
 /**
- * Leaves out a last line that was cut short, and counts damaged lines. Throws a UserFault if the
- * journal can't be read.
+ * Reads a run's journal. Leaves out a last line that was cut short, and counts damaged lines.
+ * Throws a UserFault if the journal can't be read.
  */
 export function readJournal(dir: string): {
   readonly events: readonly JsonObject[];

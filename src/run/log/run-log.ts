@@ -13,6 +13,7 @@ import { makeFolder } from '../../store/folders.ts';
 export type RunLog = ReturnType<typeof openRunLog>;
 export type StageLog = ReturnType<typeof createStageLog>;
 
+/** The most bytes that are kept of what one stage prints and logs. */
 const OUTPUT_LIMIT = 10 * 1024 * 1024;
 
 /** A file to write to. `closed` is called after its last line. */
@@ -34,8 +35,9 @@ interface Info {
 const TEXT = Symbol.for('message');
 
 /**
- * One logger serves all files of a run: a logger for each stage would take longer than many stages
- * do, and winston's own file transport loses lines when it is closed under load.
+ * Writes a line to its file, or closes the file after the last. One logger serves all files of a
+ * run: a logger for each stage would take longer than many stages do, and winston's own file
+ * transport loses lines when it is closed under load.
  */
 function writeInfo({ target, last, ...info }: Info): void {
   const { handle } = target;
@@ -51,8 +53,8 @@ function writeInfo({ target, last, ...info }: Info): void {
 const DISK_CODES = ['ENOSPC', 'EDQUOT', 'EIO', 'EMFILE', 'EROFS', 'EACCES'];
 
 /**
- * Returns null if the disk refuses a write. On a full disk, the store's own error ends the run,
- * which a log that can't be written should not hide.
+ * Returns what `write` returns; null if the disk refuses the write. On a full disk, the store's own
+ * error ends the run, which a log that can't be written should not hide.
  */
 function ifPossible<T>(write: () => T): T | null {
   try {
@@ -63,7 +65,7 @@ function ifPossible<T>(write: () => T): T | null {
   }
 }
 
-/** @param redact applied to each line that is written */
+/** Opens the logs of a run. @param redact applied to each line that is written */
 export function openRunLog(dir: string, redact: Redact = (text) => text) {
   const logs = path.join(dir, 'logs');
   makeFolder(logs);
@@ -112,7 +114,7 @@ interface LogFile {
   readonly close: () => Promise<void>;
 }
 
-/** Someone may have removed the log's folder, which is then made again. */
+/** Opens a log to append to it. If someone has removed its folder, the folder is made again. */
 function openToAppend(file: string): number {
   try {
     return openSync(file, 'a');
@@ -123,7 +125,7 @@ function openToAppend(file: string): number {
   }
 }
 
-/** If the disk refuses the file, its lines are dropped. */
+/** Opens a log. If the disk refuses the file, its lines are dropped. */
 function openFile(logger: winston.Logger, file: string, redact: Redact): LogFile {
   const target: Target = {
     handle: ifPossible(() => openToAppend(file)),
@@ -141,7 +143,7 @@ function openFile(logger: winston.Logger, file: string, redact: Redact): LogFile
   };
 }
 
-/** Calls `open` at the first line that is no detail. */
+/** Makes a stage's log. Calls `open` at the first line that is no detail. */
 function createStageLog(file: string, open: () => LogFile) {
   const details: (readonly [message: string, time: string])[] = [];
   let opened: LogFile | null = null,
@@ -154,8 +156,8 @@ function createStageLog(file: string, open: () => LogFile) {
     }
     opened.line(message);
   };
-  /** Counts a text towards OUTPUT_LIMIT. */
-  const isWithinLimit = (text: string): boolean => {
+  /** Counts a text towards OUTPUT_LIMIT, and returns whether it may still be kept. */
+  const countTowardsLimit = (text: string): boolean => {
     if (kept > OUTPUT_LIMIT) return false;
     kept += Buffer.byteLength(text);
     if (kept > OUTPUT_LIMIT) line('… what it prints beyond 10 MB is not kept');
@@ -172,14 +174,14 @@ function createStageLog(file: string, open: () => LogFile) {
     },
     /** Adds what the process printed, up to OUTPUT_LIMIT. */
     output(text: string): void {
-      if (!isWithinLimit(text)) return;
+      if (!countTowardsLimit(text)) return;
       const lines = (rest + text).split('\n');
       rest = lines.pop() ?? '';
       if (lines.length > 0) line(lines.map((one) => `| ${one}`).join('\n'));
     },
     /** Adds a line that the stage's code logs, which counts towards OUTPUT_LIMIT too. */
     stageLine(message: string): void {
-      if (isWithinLimit(message)) line(message);
+      if (countTowardsLimit(message)) line(message);
     },
     async close(): Promise<void> {
       if (rest !== '') line(`| ${rest}`);

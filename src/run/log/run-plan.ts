@@ -28,11 +28,14 @@ type StageGroup = {
 export interface RecordedStage extends StageGroup {
   readonly id: string;
   readonly label: string;
-  /** Indexes into the list. */
+  /** The indexes, in the list of all stages, of those that this one reads. */
   readonly inputs: readonly number[];
   /** The key of the entry that was found; null if the stage was to run. */
   readonly cached: string | null;
-  /** Expected; null if it was cached or nothing like it had run. */
+  /**
+   * The seconds that the stage was expected to take; null if it was cached or nothing like it had
+   * run.
+   */
   readonly seconds: number | null;
 }
 
@@ -71,7 +74,10 @@ export function writeRunPlan(dir: string, { stages, ...facts }: RunPlan): void {
   writeSealed(path.join(dir, PLAN_FILE), { format: FORMAT, ...facts, groups, stages: rows });
 }
 
-/** Returns null if the text is damaged, of another format or no plan of up to `mostStages`. */
+/**
+ * Reads PLAN_FILE's text. Returns null if the text is damaged, of another format, or no plan of at
+ * most `mostStages`.
+ */
 export function parseRunPlan(text: string, mostStages = Infinity): RunPlan | null {
   const found = unseal<unknown>(text.trimEnd());
   if (!isRecord(found) || found['format'] !== FORMAT) return null;
@@ -85,7 +91,7 @@ export function parseRunPlan(text: string, mostStages = Infinity): RunPlan | nul
     : ({ name, store, backend, executor, stages: parsed } as RunPlan);
 }
 
-/** Returns null if it is malformed. `places` is 1 without a positive number. */
+/** Returns null if the group is malformed. `places` becomes 1 if it is no positive number. */
 function parseGroup(group: unknown): StageGroup | null {
   if (!isRecord(group)) return null;
   const { kind, section, goal, places } = group;
@@ -98,7 +104,7 @@ function parseGroup(group: unknown): StageGroup | null {
   };
 }
 
-/** Returns null if it is malformed. @param index its place in the list, after its inputs */
+/** Returns null if the stage is malformed. @param index its place in the list, after its inputs */
 function parseStage(
   stage: unknown,
   index: number,
@@ -130,7 +136,10 @@ export const PROGRESS_FILE = 'progress.json';
 
 const WRITE_EVERY_MS = 1000;
 
-/** Returns a function that writes PROGRESS_FILE from events, at most once a second. */
+/**
+ * Returns a function that writes PROGRESS_FILE from events, at most once a second.
+ * @param write is given the function that writes the file, and has to call it
+ */
 export function openRunProgress(
   dir: string,
   write: (save: () => void) => void,

@@ -16,7 +16,9 @@ export const readJson = <T>(file: string): T => JSON.parse(readFileSync(file, 'u
 
 type BuiltPlugins = { readonly [source: string]: AnyPlugin };
 
-/** By source. They are in one file, so that a start opens only one. */
+/**
+ * Returns the built-in plugins, by source. They are in one file, so that a start opens only one.
+ */
 export async function builtPlugins(): Promise<BuiltPlugins> {
   const file = join(buildDir(), 'plugins.js');
   return ((await importFile(file)) as { readonly default: BuiltPlugins }).default;
@@ -32,13 +34,19 @@ export function buildDir(): string {
   return join(projectDir(), 'dist', readJson<{ build: string }>(pointer).build);
 }
 
-/** Returns a module's source, or the file of this name in the build. */
+/**
+ * Returns the path of a module: under a TypeScript loader, of its source below `src`; else of the
+ * file `built` in the build.
+ */
 const moduleOf = (source: string, built: string): string =>
   asSource ? join(projectDir(), 'src', source) : join(buildDir(), built);
 
 export const workerModule = (): string => moduleOf('run/execute/worker.ts', 'worker.js');
 
-/** Starts this command line from the same build, since another may not read this one's jobs. */
+/**
+ * Returns the command that starts dosimeter from the same build. Another build may not be able to
+ * read this one's jobs.
+ */
 export const jobProgram = (): readonly string[] => [
   process.execPath,
   ...(asSource ? ['--import', import.meta.resolve('tsx')] : []),

@@ -39,7 +39,10 @@ function sharedModules(): Plugin {
   };
 }
 
-/** Keeps what esbuild reads: the version must cover these bytes, even if a file is edited. */
+/**
+ * Keeps the bytes that esbuild reads: the version must cover them, even if a file is edited
+ * meanwhile.
+ */
 function recordSources(sources: Map<string, Uint8Array>): Plugin {
   return {
     name: 'reading',
@@ -53,7 +56,10 @@ function recordSources(sources: Map<string, Uint8Array>): Plugin {
   };
 }
 
-/** Adds to a version the program's science, if it is imported, and its backends, if it computes. */
+/**
+ * Adds to a plugin's version those of `dosimeter/science`, if the plugin imports it, and of what
+ * loads a backend, if the plugin computes.
+ */
 function fullVersion(
   { code, closure, usesScience }: Bundle,
   computes: boolean,
@@ -72,7 +78,7 @@ function fullVersion(
   return version;
 }
 
-/** Enough to start esbuild, a program with three pipes. */
+/** How many open files are enough to start esbuild, a program with three pipes. */
 const ESBUILD_HANDLES = 8;
 
 /** Throws EMFILE or ENFILE where esbuild, which starts a program, would throw an unclear error. */
@@ -180,13 +186,13 @@ function entryFile(named: string): string {
   return entry;
 }
 
-/** The name of the file without its ending, or of the folder whose index it is. */
+/** Returns the name of the file without its ending, or of the folder whose index it is. */
 function pluginName(entry: string): string {
   const name = basename(entry).replace(/\.\w+$/, '');
   return name === 'index' ? basename(dirname(entry)) : name;
 }
 
-/** @param named the absolute path of a file or folder */
+/** Loads one plugin. @param named the absolute path of a file or folder */
 async function loadPlugin(named: string): Promise<LoadedPlugin> {
   const path = entryFile(named);
   const dir = makeCacheFolder(cacheDir(), 'plugins');
@@ -218,6 +224,7 @@ async function loadPlugin(named: string): Promise<LoadedPlugin> {
 }
 
 /**
+ * Loads plugins from outside the repository.
  * @param paths absolute, or relative to the working folder: TypeScript or JavaScript files, or
  *   folders with an index
  * @returns what `Registry.with` takes
@@ -253,12 +260,15 @@ type Source = readonly [path: string, mtime: number, ctime: number, size: number
 
 interface BundleRecord extends Bundle {
   readonly format: 2;
-  /** As `apiModule`, which belongs to a build. */
+  /** The module of `apiModule` that the bundle imports, which belongs to one build. */
   readonly api: string;
   readonly sources: readonly Source[];
 }
 
-/** One tick of the clock: a file that changes within a tick of being read looks unchanged. */
+/**
+ * One tick of the file system's clock, in ms. A file that changes within a tick of being read looks
+ * unchanged.
+ */
 const TICK_MS = 20;
 
 function statSource(path: string): Source {
@@ -268,7 +278,10 @@ function statSource(path: string): Source {
     : [path, stat.mtimeMs, stat.ctimeMs, stat.isDirectory() ? 0 : stat.size];
 }
 
-/** Returns what decides how imports resolve, besides the sources. */
+/**
+ * Returns the files and folders that decide, besides the sources, how imports resolve.
+ * @param folders the folders of the sources
+ */
 function resolutionFiles(folders: Iterable<string>): Set<string> {
   const around = new Set<string>();
   for (const folder of folders) {
@@ -313,7 +326,8 @@ export function findBundle(dir: string, plugin: string, api: string): Bundle | n
 }
 
 /**
- * Records what a bundle was made from, unless one of the sources is too young to tell.
+ * Records what a bundle was made from, unless one of the sources is so young that a change of it
+ * might not show.
  * @param inputs the absolute paths of all files that were read
  * @param started when the build began, in ms since 1970
  */

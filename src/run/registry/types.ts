@@ -39,7 +39,10 @@ export interface LoadedPlugin<K extends PluginKind = PluginKind> {
    * without comments and types.
    */
   readonly code: Digest;
-  /** What `code` covers: source files by path from the project, packages as `npm:NAME`. */
+  /**
+   * The versions of what `code` covers: source files by path from the project, packages as
+   * `npm:NAME`.
+   */
   readonly closure: { readonly [part: string]: string };
   /** The source as a person would name it: `plugins/attacks/badnets.ts`. */
   readonly file: string;
@@ -49,10 +52,10 @@ export interface LoadedPlugin<K extends PluginKind = PluginKind> {
 
 export interface Registry {
   get<K extends PluginKind>(kind: K, name: string): LoadedPlugin<K> | undefined;
-  /** Sorted by name. */
+  /** Returns the plugins of a kind, sorted by name. */
   all<K extends PluginKind>(kind: K): readonly LoadedPlugin<K>[];
   names(kind: PluginKind): readonly string[];
-  /** Returns a registry with these too. Throws `UserFault` if a name is taken. */
+  /** Returns a registry that has these plugins too. Throws `UserFault` if a name is taken. */
   with(plugins: readonly LoadedPlugin[]): Registry;
 }
 
@@ -64,7 +67,10 @@ export interface RegistryFile {
   readonly format: 1;
   /** The code version of `dosimeter/science`. */
   readonly science?: Digest | null;
-  /** The code version of what loads a backend. Those of built-in stages that compute cover it. */
+  /**
+   * The code version of what loads a backend. Built-in stages that compute have it in their own
+   * versions.
+   */
   readonly compute?: Digest | null;
   readonly plugins: readonly {
     readonly kind: PluginKind;
