@@ -13,9 +13,12 @@ import type { Violation } from './validate.ts';
 
 interface Checker {
   readonly shapes: Shapes;
-  /** Every field of a spec by full path, with its default, or undefined if it has none. */
+  /** Every field of a spec by full path, with its default; undefined if it has none. */
   readonly fields: ReadonlyMap<string, Json | undefined>;
-  /** Resolves to the violations, or to what is wrong with the schema of an outside plugin. */
+  /**
+   * Resolves to the violations in a spec or, if the schema of an outside plugin does not compile,
+   * to what is wrong with it.
+   */
   readonly findViolations: (root: MapNode) => Promise<Violation[] | string>;
 }
 
@@ -51,7 +54,10 @@ export function checkerFor(registry: SpecRegistry): Checker {
   return checker;
 }
 
-/** Returns what is wrong with the first used plugin whose schema does not compile; else null. */
+/**
+ * Returns what is wrong with the schema of the first used plugin whose schema does not compile;
+ * null if all compile.
+ */
 function pluginSchemaFault(
   { variants }: Shapes,
   used: ReadonlySet<string>,
@@ -99,7 +105,10 @@ export async function defaultFault(params: JsonSchema): Promise<string | null> {
   return null;
 }
 
-/** Reports what the spec violates. Returns false if a plugin's schema makes that impossible. */
+/**
+ * Reports every violation of the schema in the spec. Returns false, after reporting it, if the
+ * schema of a plugin does not compile, so that nothing can be checked.
+ */
 export async function checkSpec(
   root: MapNode,
   { shapes, fields, findViolations }: Checker,
@@ -129,8 +138,8 @@ export async function checkSpec(
 }
 
 /**
- * Whether `value` satisfies a keyword of `schema` that has the value `expected`. `holds` says
- * whether a part of the value satisfies a schema.
+ * Whether `value` satisfies one keyword of `schema`. `expected` is what the schema has under this
+ * keyword. `holds` returns whether a part of the value satisfies a schema.
  */
 type Rule = (
   expected: never,
@@ -147,7 +156,8 @@ type Rule = (
  */
 export function isSound(root: JsonSchema, value: unknown): boolean {
   const definitions = asSchema(root).definitions ?? {};
-  // Becomes false at an unknown keyword or reference, and stays so also within a `not`.
+  // Becomes false at an unknown keyword or reference, and stays false: within a `not`, the result
+  // would else become true.
   let isKnown = true;
   const isSatisfied = (schema: Schema, part: unknown): boolean => {
     for (const keyword in schema) {
@@ -187,7 +197,7 @@ const isOfType = (type: string, value: unknown): boolean => {
   }
 };
 
-/** Returns a rule that other values than numbers satisfy. */
+/** Returns a rule for numbers, which every other value satisfies. */
 const numberRule =
   (holds: (value: number, bound: number) => boolean): Rule =>
   (bound, value) =>
@@ -262,7 +272,7 @@ const RULES: { readonly [keyword: string]: Rule | null } = {
   else: null,
 };
 
-/** Whether no two of the values are equal in all their parts. */
+/** Whether no two of the values are deeply equal. */
 function isUnique(values: readonly unknown[]): boolean {
   const scalars = new Set<unknown>(),
     objects: unknown[] = [];

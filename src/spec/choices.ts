@@ -1,4 +1,6 @@
-/** The values of each section, which a grid combines, with the variants that they came from. */
+/**
+ * Lists the values of each section, which a grid combines, with the variants that they came from.
+ */
 import type { Json, JsonObject } from '../api.ts';
 import type { BaseTraining } from '../api/cell.ts';
 import { defined } from '../base/defined.ts';
@@ -11,9 +13,12 @@ import type { Pattern, Selection } from './selection.ts';
 import { declaresFields, fieldSchema, isScalar, type RecordSchema, type Schema } from './shape.ts';
 
 interface Choice {
-  /** The variant that the choice came from; undefined if the section is left out. */
+  /** The first variant with this value; undefined if the section is left out. */
   readonly node: MapNode | undefined;
-  /** The `when` of each variant with this value, null for none. A cell that matches one is kept. */
+  /**
+   * The `when` of each variant with this value; null for a variant without one, which every cell
+   * matches. A cell is kept if it matches any of them.
+   */
   readonly when: readonly (Pattern | null)[];
 }
 
@@ -22,24 +27,25 @@ export interface PoisoningChoice extends Choice {
 }
 
 export interface DefenceChoice extends Choice {
-  /** Undefined where the value is `none`. */
+  /** Undefined if there is no defence (`none`). */
   readonly defence: JsonObject | undefined;
 }
 
-/** A value of `adapter`, and one of `train` with the adapter's overrides merged over it. */
+/** A value of `adapter`, and a value of `train` with the adapter's own `train` merged over it. */
 export interface TuningChoice extends Choice {
   readonly adapter: JsonObject;
   readonly train: JsonObject;
+  /** The merged `train` before its axes are expanded; undefined if no `train` is written. */
   readonly trainNode: Node | undefined;
 }
 
-/** The sections but for those with variants, and `train`, which depends on the adapter. */
+/** The sections without variants. `train` is not among them, because it depends on the adapter. */
 export type PlainSection = Exclude<Section, 'poisoning' | 'defences' | 'adapter' | 'train'>;
 export const plainSections = sections.filter(
   (section): section is PlainSection => !isVariantSection(section) && section !== 'train',
 );
 
-/** A value of one training of `base`, and the choices that it is made of. */
+/** A value of one training of `base`, and the choices that the value is made of. */
 export interface BaseChoice {
   readonly base: BaseTraining;
   readonly poisoning: PoisoningChoice;
@@ -47,6 +53,7 @@ export interface BaseChoice {
 }
 
 export interface Choices {
+  /** The choices for each training of `base`, in the order of the trainings. */
   readonly bases: readonly (readonly BaseChoice[])[];
   readonly poisoning: readonly PoisoningChoice[];
   readonly tuning: readonly TuningChoice[];
@@ -54,18 +61,24 @@ export interface Choices {
   readonly plain: Readonly<Record<PlainSection, readonly JsonObject[]>>;
 }
 
-/** Returns `own` merged over `train`, or the one of them that is a mapping. */
+/** Returns `own` merged over `train`; if only one of them is a mapping, returns that one. */
 const mergeTrain = (train: Node | undefined, own: Node | undefined): Node | undefined =>
   own?.kind === 'map' ? (train?.kind === 'map' ? merge(train, own, 'train') : own) : train;
 
-/** Returns the variants of `adapter`; `trainNode` is `train` with the variant's overrides. */
+/**
+ * Returns the variants of `adapter`. `trainNode` is the spec's `train` with the variant's own
+ * `train` merged over it.
+ */
 export const listTunings = (root: MapNode, shapes: Shapes) =>
   listVariants(root, 'adapter', shapes).map((variant) => ({
     ...variant,
     trainNode: mergeTrain(child(root, 'train'), child(variant.node, 'train')),
   }));
 
-/** Returns each training of `base` as a spec, in which its `train` is merged over the spec's. */
+/**
+ * Returns each training of `base` as a spec. Its `train` is merged over the `train` of the whole
+ * spec.
+ */
 export function baseSpecs(root: MapNode): SubSpec[] {
   const train = root.entries.get('train');
   return basesIn(root).map(({ prefix, root: base }) => {
@@ -76,7 +89,10 @@ export function baseSpecs(root: MapNode): SubSpec[] {
   });
 }
 
-/** Returns the axes of `train` that bases inherit, an error: each value would give another base. */
+/**
+ * Returns the axes of the spec's `train` that a training of `base` inherits, each with the prefix
+ * of that training. They are faults: each value of the axis would give another base.
+ */
 export function inheritedAxes(
   root: MapNode,
   shapes: Shapes,
@@ -117,7 +133,7 @@ export function countCells(root: MapNode, shapes: Shapes): number {
   );
 }
 
-/** Returns the number of values of a section, equal values of two variants counted twice. */
+/** Returns the number of values of a section. Values that are equal in two variants count twice. */
 const countValues = (root: MapNode, section: 'poisoning' | 'defences', shapes: Shapes): number =>
   listVariants(root, section, shapes).reduce(
     (sum, variant) => sum + expandVariant(variant).count,
@@ -219,11 +235,14 @@ const expandVariant = (variant: Variant): Values =>
   expand(withoutTrainAndWhen(variant.node), requireSchema(variant), {});
 const ownValues = (variant: Variant): JsonObject[] => asObjects(expandVariant(variant).list());
 
-/** Returns values of sections as objects; a section that is left out becomes {}. */
+/** Returns values of a section as objects; the value of a section that is left out becomes {}. */
 const asObjects = (values: readonly (Json | undefined)[]): JsonObject[] =>
   values.map((value) => (value ?? {}) as JsonObject);
 
-/** Returns a function that returns one object for all equal values, to be compared by `===`. */
+/**
+ * Returns a function that returns the same object for all equal values, so that `===` compares
+ * them.
+ */
 function interning(): (value: JsonObject) => JsonObject {
   const known = new Map<string, JsonObject>();
   return (value) => {
@@ -235,8 +254,8 @@ function interning(): (value: JsonObject) => JsonObject {
 }
 
 /**
- * Returns the distinct choices. One that several variants make is the first's, with every `when`.
- * @param valuesOf the objects that tell choices apart, by identity
+ * Returns the distinct choices. Of equal ones, the first is kept, with the `when` of all of them.
+ * @param valuesOf returns a choice's objects; choices are equal if these are identical
  */
 function distinctChoices<T extends Choice>(
   choices: readonly T[],
@@ -261,7 +280,7 @@ export function numbering(): (value: unknown) => number {
 /** The value of a field; undefined if the field is left out and has no default. */
 type Value = Json | undefined;
 
-/** The number of values of a field or section, and the values, which `list` makes. */
+/** The values of a field or section: how many there are, and a function that makes them. */
 interface Values {
   readonly count: number;
   readonly list: () => readonly Value[];
@@ -271,8 +290,8 @@ const single = (value: Value): Values => ({ count: 1, list: () => [value] });
 
 /**
  * Returns the values of a section, one for each combination of its axes, of which the last varies
- * fastest. Values with an equal part hold one object there, so that `===` compares parts.
- * @param fallback the value of a section that is left out
+ * fastest. Values with an equal part share one object there, so that `===` compares parts.
+ * @param fallback the value if the section is left out
  */
 function expand(node: Node | undefined, schema: Schema, fallback: Value = schema.default): Values {
   if (declaresFields(schema)) {
@@ -291,7 +310,10 @@ function expand(node: Node | undefined, schema: Schema, fallback: Value = schema
   return { count: node.items.length, list: () => node.items.map(toJson) };
 }
 
-/** Returns the section with defaults filled in and axes as lists; `fallback` if it is left out. */
+/**
+ * Returns the section with defaults filled in, and with axes as lists; `fallback` if it is left
+ * out.
+ */
 export function fill(
   node: Node | undefined,
   schema: Schema,
@@ -311,12 +333,18 @@ export function fill(
 export const isAxis = (node: Node, schema: Schema): node is Node & { readonly kind: 'list' } =>
   node.kind === 'list' && isScalar(schema);
 
-/** A field of a mapping; `schema` is undefined if the mapping's schema does not declare it. */
+/**
+ * A field of a mapping. `node` is undefined if the field is not written, `schema` if the mapping's
+ * schema does not declare it. `fallback` is the value if the field is not written.
+ */
 type RecordField =
   | readonly [key: string, node: Node | undefined, schema: Schema, fallback: Value]
   | readonly [key: string, node: Node, schema: undefined, fallback: undefined];
 
-/** Returns a mapping's fields: the declared ones in the schema's order, then the others, sorted. */
+/**
+ * Returns a mapping's fields: the declared ones in the schema's order, then the others, sorted.
+ * @param fallback the mapping's value if it is left out; its fields are then their defaults
+ */
 function recordFields(
   node: Node | undefined,
   schema: RecordSchema,
@@ -349,8 +377,8 @@ function withoutDefault({ default: _default, ...schema }: Schema): Schema {
 }
 
 /**
- * Returns every combination of the columns' values, by key. The last column varies fastest. A value
- * of undefined leaves its key out.
+ * Returns every combination of the columns' values, by key. The last column varies fastest. If a
+ * value is undefined, the combination lacks its key.
  */
 export function multiply<T>(
   columns: readonly (readonly [key: string, values: readonly (T | undefined)[]])[],

@@ -20,10 +20,13 @@ import type { CommandInput, CommandStage, SpecRegistry, StageForm } from './type
 
 /** What a command or a task may be called. */
 export const PLAIN_NAME = /^[a-z0-9][a-z0-9-]*$/;
-/** Names that a program's files can't have, because the runner or the store writes them. */
+/**
+ * Names that a program's files and outputs can't have: the runner or the store writes files of
+ * these names.
+ */
 const TAKEN: ReadonlySet<string> = new Set(['inputs', 'task.json', 'manifest.json']);
 
-/** Returns the commands under `commands` by name; none if it is no mapping. */
+/** Returns the commands under `commands` by name; an empty list if `commands` is no mapping. */
 const commandEntries = (root: MapNode): readonly (readonly [string, Entry])[] => {
   const node = child(root, 'commands');
   return node?.kind === 'map' ? [...node.entries] : [];
@@ -44,7 +47,7 @@ export const commandFiles = (root: MapNode): readonly TextNode[] =>
 const listTexts = (command: Node, field: string): TextNode[] =>
   itemsOf(child(command, field)).filter(isText);
 
-/** What a command reads, and the place of each input. */
+/** The inputs of a command, each with its place in the spec. */
 type Reads = readonly (CommandInput & { readonly at: Span })[];
 
 /**
@@ -113,7 +116,7 @@ interface FilledCommand extends Omit<CommandStage, 'name' | 'inputs' | 'secrets'
   readonly env: CommandStage['env'] | null;
 }
 
-/** Whether a command may have this name. Reports why, if not. */
+/** Whether a command may have this name. Reports why, if it may not. */
 function isFreeName(name: string, at: Span, { stages }: SpecRegistry, report: Report): boolean {
   if (stages.includes(name))
     report(
@@ -223,7 +226,10 @@ function checkNames(command: Node, name: string, report: Report): void {
   checkOutputs(listTexts(command, 'outputs'), name, files, report);
 }
 
-/** Reports outputs that are no path below the program's folder, or whose names clash. */
+/**
+ * Reports outputs that are no path below the program's folder, and outputs whose names clash.
+ * @param files the names of the command's files
+ */
 function checkOutputs(
   items: readonly TextNode[],
   name: string,
@@ -261,7 +267,10 @@ function checkOutputs(
   }
 }
 
-/** Whether a path is in normal form and leads below its folder, but does not begin with a dot. */
+/**
+ * Whether a relative path is in normal form, leads below the folder that it starts from, does not
+ * begin with a dot, and does not end with a slash.
+ */
 const isPathBelow = (path: string): boolean =>
   path !== '' &&
   path === posix.normalize(path) &&

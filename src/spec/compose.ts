@@ -1,7 +1,7 @@
 /**
- * The schema of a spec as it may be written. Every scalar field of a cell takes a value, a list of
- * values, or {linspace}, {logspace}, {range}. The parameters of each plugin are written beside its
- * name.
+ * Makes the schema of a spec as it may be written. Every scalar field of a cell takes a value or a
+ * list of values; a numeric one also takes {linspace}, {logspace} or {range}. The parameters of
+ * each plugin are written beside its name.
  */
 import type { JsonSchema } from '../api.ts';
 import { defined } from '../base/defined.ts';
@@ -64,7 +64,7 @@ export const gridForms: readonly string[] = Object.keys(rules);
 /** Seeds as a range: `1..5`. */
 export const SEED_RANGE = /^(\d+)\.\.(\d+)$/;
 
-/** Returns the schema of a field in which scalars, also those within a mapping, may be axes. */
+/** Returns the schema of a field with scalars, also those within a mapping, allowed to be axes. */
 function lift(schema: Schema): Schema {
   if (declaresFields(schema)) {
     const properties = mapValues(schema.properties, lift);
@@ -114,7 +114,8 @@ function variantSchema(
         then: { ...rest, properties: { [discriminator]: {}, ...sharedFields, ...own } },
       };
     });
-  // Beside `steps` no parameters are allowed: each attack's are written in its step.
+  // Beside `steps` no parameters are allowed: the parameters of each attack are written in its
+  // step.
   if (hasSteps)
     branches.push({
       if: { required: ['steps'], not: { required: [discriminator] } },
@@ -131,17 +132,21 @@ function variantSchema(
 export const WHEN = "The variant's cells are kept only where this matches.";
 
 const reference = (definition: string): Schema => ({ $ref: `#/definitions/${definition}` });
-/** Refers to a definition, in `allOf`: draft 7 ignores a description beside `$ref`. */
+/**
+ * Returns a reference to a definition, with a description. The reference is in `allOf`, since draft
+ * 7 ignores a description beside `$ref`.
+ */
 const described = (definition: string, description: string): Schema => ({
   description,
   allOf: [reference(definition)],
 });
 
 /**
- * Returns the whole schema of a spec whose references are filled in (draft 7). Repeated parts are
- * defined once, which makes the schema shorter and halves the time that it takes to compile.
- * @param isUsed returns false for a plugin that the spec does not name. Leaving out its parameters
- *   does not change the verdict and saves time.
+ * Returns the whole schema (draft 7) of a spec in which each `${…}` has been filled in. Repeated
+ * parts are defined once, which makes the schema shorter and halves the time that it takes to
+ * compile.
+ * @param isUsed returns false for a plugin that the spec does not name. The schema then lacks its
+ *   parameters, which saves time and does not change the verdict.
  */
 export function composeFrom(
   shapes: Shapes,

@@ -35,7 +35,8 @@ export function composeSchema(registry: SpecRegistry): JsonSchema {
       ...defences,
       ...orNamed(anyOf, defenceNameSchema(shapes)),
     }));
-  // Any name is allowed under `keep`: a command or plugin may be the stage.
+  // Any name is allowed under `keep`: the stage may be a command, or come from the spec's own
+  // plugin.
   const open = update(strict, ['keep'], (keep) => ({
     ...keep,
     additionalProperties: Object.values(keep.properties ?? {})[0] ?? {},
@@ -80,7 +81,10 @@ type Fields = NonNullable<Schema['properties']>;
 
 /** Keywords whose value holds schemas by name. */
 const HOLD_FIELDS: ReadonlySet<string> = new Set(['properties', 'definitions']);
-/** Keywords whose value is a schema or a list of them, and may restrict what is written. */
+/**
+ * Keywords whose value is a schema, or a list of schemas, that may restrict what is written. `if`
+ * and `not` are left out: a change of the schemas in them could make the whole stricter.
+ */
 const HOLD_SCHEMAS: ReadonlySet<string> = new Set([
   'items',
   'additionalItems',
@@ -91,7 +95,10 @@ const HOLD_SCHEMAS: ReadonlySet<string> = new Set([
   'else',
 ]);
 
-/** Changes a schema and those within it, the innermost first, but none under `if` or `not`. */
+/**
+ * Returns the schema with a change made to it and to the schemas within it, the innermost first.
+ * Schemas under `if` or `not` stay as they are.
+ */
 function mapSchemas(schema: Schema, change: Change): Schema {
   const within = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(within);
@@ -107,7 +114,11 @@ function mapSchemas(schema: Schema, change: Change): Schema {
   return change(Object.fromEntries(entries));
 }
 
-/** Lets a plugin's name or a source be any, for a spec's own plugins, and suggests known names. */
+/**
+ * Returns the schema of a plugin's name or of a source with any name or URI scheme allowed, since a
+ * spec may bring its own plugins. Known names are still suggested. Returns any other schema as it
+ * is.
+ */
 function openName(schema: Schema): Schema {
   const { plugin, enum: names, pattern, ...rest } = schema;
   if (plugin === undefined) return schema;
@@ -116,7 +127,10 @@ function openName(schema: Schema): Schema {
   return pattern === undefined ? schema : { ...rest, plugin, pattern: '^[a-z][a-z0-9+.-]*:.+' };
 }
 
-/** Accepts `${…}` in place of a single value: the command line checks what it stands for. */
+/**
+ * Returns the schema of a single value with `${…}` allowed in its place: the command line checks
+ * what it stands for. Returns any other schema as it is.
+ */
 function orReference(schema: Schema): Schema {
   // Within `allOf`, since an editor would else offer each example of an item as a list of one item.
   const item = itemSchema(schema);
@@ -140,7 +154,10 @@ function orReference(schema: Schema): Schema {
   };
 }
 
-/** Returns the values that an editor offers. */
+/**
+ * Returns the values that an editor offers for a field with this schema; empty if they can't be
+ * listed.
+ */
 function offeredValues({
   enum: words,
   const: word,
@@ -157,7 +174,10 @@ function offeredValues({
 
 // ---- what a file must have if it extends no other ----------------------------------------------
 
-/** The paths of the mappings whose `required` fields such a file must have; `*` is any name. */
+/**
+ * The paths of mappings. A file that extends no other must have the `required` fields of each of
+ * them. `*` is any name.
+ */
 const MUST: readonly (readonly string[])[] = [
   [],
   ['model'],
@@ -168,8 +188,8 @@ const MUST: readonly (readonly string[])[] = [
 ];
 
 /**
- * Returns a schema of what a file must have: the `required` fields of the mappings in MUST, and,
- * where no attack or adapter is named, the parameters of the default one.
+ * Returns a schema of what a file must have if it extends no other: the `required` fields of the
+ * mappings in MUST and, where no attack or adapter is named, the parameters of the default one.
  */
 function requirementsOnly(strict: Schema): Schema {
   const requirementsAt = (schema: Schema, [step, ...rest]: readonly string[]): Schema => {
@@ -190,7 +210,10 @@ function requirementsOnly(strict: Schema): Schema {
   };
 }
 
-/** Whether a branch of a variant's schema applies where no plugin is named: it is the default's. */
+/**
+ * Whether a branch of a variant's schema is the default plugin's: that branch applies also where no
+ * plugin is named.
+ */
 const isOfDefault = (branch: Schema): boolean =>
   branch.if?.properties !== undefined && branch.if.required === undefined;
 
@@ -232,7 +255,7 @@ const definition = ({ definitions }: Schema, name: string): Schema => {
   return found;
 };
 
-/** Returns a schema that allows only known names of plugins, for a spec that brings none. */
+/** Returns a schema that allows only known names of plugins, for a spec that brings no plugins. */
 function knownNames(strict: Schema, shapes: Shapes): Schema {
   const { variants } = shapes;
   const fieldsOnly = (schema: Schema, ...names: readonly string[]): Fields =>
@@ -267,7 +290,10 @@ const defenceNameSchema = ({ variants }: Shapes): Schema => ({
   plugin: 'defence',
 });
 
-/** Returns a schema that also accepts a name alone wherever one of `forms` has a mapping. */
+/**
+ * Returns a schema that accepts what `forms` accept, and a name alone wherever one of them has a
+ * mapping.
+ */
 const orNamed = (forms: readonly Schema[], name: Schema): Schema => ({
   anyOf: [
     ...forms.map((form) =>

@@ -15,7 +15,7 @@ export interface Context {
   readonly stages: readonly string[];
   /** The metrics that have a short name, as `STAGE.METRIC`. */
   readonly metrics: readonly string[];
-  /** `SpecRegistry.metricsWithout` */
+  /** See `SpecRegistry.metricsWithout`. */
   readonly metricsWithout: (name: string) => readonly string[] | null;
   readonly cells: readonly Cell[];
   readonly report: Report;
@@ -28,7 +28,10 @@ export interface Context {
 /** What a name in an entry may stand for: an axis, a metric, or either. */
 export type Takes = 'axis' | 'metric' | 'any';
 
-/** Returns the full names for one name or a list, without those that `readName` reports. */
+/**
+ * Returns the full names of one name or of a list of names, without names for which `readName`
+ * returns undefined.
+ */
 export const readNames = (
   node: Node | undefined,
   context: Context,
@@ -43,7 +46,7 @@ export const readNames = (
  * Returns the full name of an axis or a metric; undefined, after reporting it, if there is none or
  * more than one. A field that is no axis of this grid is returned too, after a warning. Undefined
  * for a node that is no text, which validation reports.
- * @param special further names that are taken as they are
+ * @param special further names that are accepted, and returned as they are
  */
 export function readName(
   node: Node | undefined,
@@ -75,7 +78,10 @@ export function readName(
   return undefined;
 }
 
-/** As `pathsNamed`. The name of a section stands for the fields below it. */
+/**
+ * Returns the paths that `pathsNamed` does. If there are none and the word is a section's name,
+ * returns the fields below that section.
+ */
 function axesNamed(word: string, paths: readonly string[]): readonly string[] {
   const named = pathsNamed(word, paths);
   return named.length === 0 && isSection(word)
@@ -85,7 +91,10 @@ function axesNamed(word: string, paths: readonly string[]): readonly string[] {
 
 const shortMetric = (name: string): string => name.slice(name.indexOf('.') + 1);
 
-/** Returns the metrics of this full or short name, or else a `STAGE.METRIC` whose stage exists. */
+/**
+ * Returns the metrics with this full or short name. If there are none, returns the word itself if
+ * it is a `STAGE.METRIC` whose stage exists; otherwise nothing.
+ */
 function metricsNamed(word: string, { metrics, stages, fields }: Context): readonly string[] {
   const short = metrics.filter((name) => name === word || shortMetric(name) === word);
   if (short.length > 0) return short;
@@ -94,7 +103,10 @@ function metricsNamed(word: string, { metrics, stages, fields }: Context): reado
   return isName && stages.includes(stage) ? [word] : [];
 }
 
-/** Returns the metric; undefined, after reporting it, if no cell has it. Warns of unknown ones. */
+/**
+ * Returns the name of a metric; undefined, after reporting it, if no stage of the experiment
+ * measures it. Warns if the metric is not known to its stage.
+ */
 function goalMetric(
   name: string,
   { span }: TextNode,
@@ -134,7 +146,10 @@ function goalMetric(
   return name;
 }
 
-/** What a message calls the names that are taken, and how a hint says to write them. */
+/**
+ * By what an entry accepts at a place: what a message calls such names, and how a hint says to
+ * write them.
+ */
 const WHAT = { axis: 'axis', metric: 'metric', any: 'axis and no metric' } as const;
 const HOW = {
   axis: 'an axis is named in full, such as "poisoning.rate", or by an ending that only one has',

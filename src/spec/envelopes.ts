@@ -1,4 +1,7 @@
-/** Reads `envelope` of the entries of `report`: which of the cells are chosen, and by what. */
+/**
+ * Reads `envelope` of the entries of `report`. An envelope shows, of cells that differ only in some
+ * axes, the one whose metric is highest or lowest.
+ */
 import { isOfBase } from '../api.ts';
 import { type Envelope, isNamed } from '../api/report.ts';
 import { defined } from '../base/defined.ts';

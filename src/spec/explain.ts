@@ -38,7 +38,7 @@ import type { Violation } from './validate.ts';
 
 interface ExplainContext {
   readonly shapes: Shapes;
-  /** Every field of a spec, by full path. */
+  /** Every field of a spec by full path, with its default; undefined if it has none. */
   readonly fields: ReadonlyMap<string, Json | undefined>;
   readonly report: Report;
   /** Whether an earlier phase reported the node, so that its value need not be reported again. */
@@ -96,7 +96,10 @@ export function explain(violation: Violation, root: MapNode, context: ExplainCon
   }
 }
 
-/** Reports a violation by the value of a node. @param name the node's field, in the message */
+/**
+ * Reports a violation that concerns a node's value, not its keys.
+ * @param name the node's field, for the message; '' for the whole spec
+ */
 function explainValue(
   { path, keyword, value, schema }: Violation,
   node: Node,
@@ -156,7 +159,9 @@ function explainValue(
   }
 }
 
-/** What messages call one and several plugins of a kind, where that is not the kind's name. */
+/**
+ * What messages call one plugin and several plugins of a kind, if they do not use the kind's name.
+ */
 const pluginWords: Readonly<Record<string, readonly [string, string]>> = {
   model: ['model architecture', 'model architectures'],
   dataset: ['data format', 'data formats'],
@@ -204,7 +209,9 @@ function explainSource(
   );
 }
 
-/** Returns a hint: the word of the schema that the value may misspell; undefined if none. */
+/**
+ * Returns a hint: the word of the schema that the value may misspell; undefined if there is none.
+ */
 function wordHint(schema: Schema, value: unknown): string | undefined {
   const words = (part: Schema): string[] =>
     [...(part.enum ?? []), ...(part.const === undefined ? [] : [part.const])]
@@ -213,7 +220,9 @@ function wordHint(schema: Schema, value: unknown): string | undefined {
   return typeof value === 'string' ? suggest(value, words(schema)) : undefined;
 }
 
-/** Returns a hint where a plugin's name stands alone: `adapter: lora`, not `{ type: lora }`. */
+/**
+ * Returns a hint if the value is a plugin's name alone, as in `adapter: lora` for `{ type: lora }`.
+ */
 function variantHint(path: Path, value: unknown, { variants }: Shapes): string | undefined {
   const section = variantSectionOf(path);
   if (section === null || typeof value !== 'string') return undefined;
@@ -221,7 +230,10 @@ function variantHint(path: Path, value: unknown, { variants }: Shapes): string |
   return byName.has(value) ? `write { ${discriminator}: ${value} }` : undefined;
 }
 
-/** Returns a hint for a command line that is one text: `run: python3 score.py`. */
+/**
+ * Returns a hint if the value is a program's command line, but is one text and not a list, as in
+ * `run: python3 score.py`.
+ */
 function listHint(path: Path, value: unknown): string | undefined {
   const isProgram =
     (path[0] === 'commands' && path.length === 3 && path[2] === 'run') ||
@@ -233,7 +245,10 @@ function listHint(path: Path, value: unknown): string | undefined {
     : 'as a list of arguments, such as [python3, score.py]; no shell reads them';
 }
 
-/** Returns a hint for mistakes in YAML: wrong or missing quotes, and the booleans of YAML 1.1. */
+/**
+ * Returns a hint for a mistake in YAML: wrong or missing quotes, a boolean of YAML 1.1, a null, or
+ * a single value in place of a list.
+ */
 function yamlHint(schema: Schema, node: Node): string | undefined {
   if (node.kind !== 'scalar') return undefined;
   const { value } = node;
@@ -252,7 +267,7 @@ function yamlHint(schema: Schema, node: Node): string | undefined {
   return undefined;
 }
 
-/** Whether a value that is this text satisfies the schema. */
+/** Whether this text, as a value, satisfies the schema. */
 function acceptsText(schema: Schema, text: string): boolean {
   const branches = alternatives(schema);
   if (branches) return branches.some((branch) => acceptsText(branch, text));
@@ -302,7 +317,10 @@ function explainUnknownKey(
   context.report('unknown-key', at, message, similar.length > 0 ? didYouMean(...similar) : known);
 }
 
-/** Returns at most four fields of this name: those below `parent`, or else any but its own. */
+/**
+ * Returns the paths of at most four fields of this name: those below `parent` or, if there are
+ * none, any but the field directly in `parent`.
+ */
 function fieldsNamed(key: string, parent: string, { fields, shapes }: ExplainContext): string[] {
   const ends = new Set<string>();
   const add = (path: string): void => {

@@ -4,7 +4,8 @@ import { rangeOf, type Span } from './node.ts';
 import type { Diagnostic } from './types.ts';
 
 /**
- * Reports one fault. One that has been reported already at the same place counts once.
+ * Reports one fault. A fault with the same code and message at the same place is reported only
+ * once.
  * @param at the place at fault; null if it is not a place in a file
  */
 export type Report = (code: string, at: Span | null, message: string, hint?: string) => void;
@@ -34,7 +35,10 @@ export function gatherFaults() {
     has: (at: Span): boolean => places.has(placeKey(at)),
     /** Returns how many faults were reported. */
     count: (): number => found.length,
-    /** Returns the diagnostics by line, files in the order of their first fault. */
+    /**
+     * Returns the diagnostics: first those without a place, then those of each file by place. The
+     * files are in the order of their first fault.
+     */
     diagnostics(): Diagnostic[] {
       const file = (at: Span | null): number => (at ? files.indexOf(at.source.file) : -1);
       return found

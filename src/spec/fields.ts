@@ -65,13 +65,18 @@ export function listVariants(root: MapNode, section: VariantSection, shapes: Sha
   });
 }
 
-/** Returns the name of the plugin that a variant or step names; the default's if it names none. */
+/**
+ * Returns the name of the plugin that a variant or step names; the default name if it names none.
+ */
 export function pluginName(variant: Node, { discriminator, defaultName }: VariantShape): string {
   const written = child(variant, discriminator);
   return isText(written) ? written.value : defaultName;
 }
 
-/** Returns the written fields that the schema declares at a node; of a mapping, those within it. */
+/**
+ * Returns the written fields at a node: those within it if the schema declares fields of a mapping,
+ * otherwise the node itself. Fields that the schema does not declare are left out.
+ */
 export function fieldsBelow(
   node: Node | undefined,
   schema: Schema | undefined,
@@ -136,7 +141,10 @@ export function writtenFields(root: MapNode, shapes: Shapes): WrittenField[] {
   );
 }
 
-/** Returns the written fields of `evaluate` that are parameters of scorers and attacks. */
+/**
+ * Returns the written fields of `evaluate` that are parameters of scorers, or of attacks (of
+ * held-out triggers).
+ */
 export function pluginFields(spec: MapNode, { scorers, variants }: Shapes): WrittenField[] {
   const evaluate = child(spec, 'evaluate'),
     scorer = child(evaluate, 'scorer');
@@ -159,7 +167,10 @@ export function pluginFields(spec: MapNode, { scorers, variants }: Shapes): Writ
   });
 }
 
-/** Reports held-out triggers that no cell is evaluated under, or that cannot be told apart. */
+/**
+ * Reports held-out triggers of an attack that no cell is under, and triggers that have the attack
+ * and the name of an earlier one.
+ */
 export function checkTriggers(root: MapNode, shapes: Shapes, report: Report): void {
   const names = allVariants(root, shapes)
     .filter(({ section }) => section === 'poisoning')
@@ -188,7 +199,10 @@ export function checkTriggers(root: MapNode, shapes: Shapes, report: Report): vo
   }
 }
 
-/** Returns the tree with the nodes below the root that are keys of the map replaced. */
+/**
+ * Returns the tree with each node below the root that is a key of `replacements` replaced by the
+ * value under that key.
+ */
 export const replaceNodes = (root: MapNode, replacements: ReadonlyMap<Node, Node>): MapNode => {
   const replaced = (node: Node): Node =>
     replacements.get(node) ?? (node.kind === 'scalar' ? node : mapChildren(node, replaced));
@@ -207,7 +221,10 @@ export function attackNode(step: Node): TextNode | undefined {
 export const stepAt = (steps: Node, attack: string): number =>
   itemsOf(steps).findIndex((step) => attackNode(step)?.value === attack);
 
-/** Returns the schema of a cell's `poisoning` under an attack, `a` or `a+b`; undefined if none. */
+/**
+ * Returns the schema of a cell's section for the name of a plugin, or for the joint name of several
+ * steps, such as `a+b`. Undefined if one of the plugins is not known.
+ */
 export function schemaNamed(
   { byName, discriminator }: VariantShape,
   name: string,
@@ -231,7 +248,10 @@ export function schemaNamed(
   };
 }
 
-/** Returns a variant with a list of `steps` as it is in a cell; null for any other variant. */
+/**
+ * Returns a variant with a list of `steps` in the form that it has in a cell; null for a variant
+ * without such a list.
+ */
 export function composedVariant(variant: MapNode, shape: VariantShape): Variant | null {
   const steps = variant.entries.get('steps');
   if (steps?.value.kind !== 'list') return null;
@@ -253,8 +273,9 @@ export function composedVariant(variant: MapNode, shape: VariantShape): Variant 
 
 /**
  * Returns one variant for each combination of the forms of a variant's `steps`. A single step
- * becomes a variant without `steps`. Reports steps as `checkAttacks` does.
- * @param choices returns the forms of one step
+ * becomes a variant without `steps`. Reports steps with the attack `none`, and an attack that two
+ * steps have.
+ * @param choices returns the forms of one step: one for each attack that it lists
  */
 export function expandSteps(
   variant: MapNode,
@@ -275,7 +296,7 @@ export function expandSteps(
   return lists.map((items): Node => {
     checkAttacks(items, report);
     const [only] = items;
-    // A single step gives the cell of that attack alone, under the same name.
+    // A single step gives the same cell as its attack without `steps`, under the same name.
     if (
       items.length === 1 &&
       only?.kind === 'map' &&

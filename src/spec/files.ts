@@ -1,7 +1,7 @@
 /**
  * Reads the files of a spec. Its layers are merged: each file over those that it extends, then the
- * fields of a profile, then `--set path=value` from the command line. The paths that it names are
- * made absolute, their files are looked for, and texts are filled in from them. A relative path
+ * fields of a profile, then `--set path=value` from the command line. The paths that the spec names
+ * are made absolute and their files are looked for. Texts are filled in from files. A relative path
  * starts from the folder of the spec that writes it.
  */
 import { existsSync } from 'node:fs';
@@ -39,7 +39,8 @@ interface Layers {
 /**
  * Reads a file merged over those that it extends; undefined, after reporting it, if one of them
  * can't be read.
- * @param written the file as it is named at the place `from`; null for the spec itself
+ * @param written the name of the file as it is written at `from`
+ * @param from the place that names the file; null for the spec itself
  * @param stack the absolute paths of the files that extend this one
  */
 export async function readLayers(
@@ -143,7 +144,11 @@ async function readText(
   }
 }
 
-/** Returns a hint, written as `written` is: the installed package's file, or one named alike. */
+/**
+ * Returns a hint, with a path in the form of `written`: the file of the installed package, or a
+ * file with a similar name. If there is no such folder, the hint says so. Undefined if no name is
+ * similar.
+ */
 async function similarFile(path: string, written: string): Promise<string | undefined> {
   const packaged = `node_modules/dosimeter/${written}`;
   if (path.endsWith(written) && existsSync(path.slice(0, -written.length) + packaged))
@@ -157,7 +162,8 @@ async function similarFile(path: string, written: string): Promise<string | unde
 
 /**
  * Returns the spec with a profile merged over it, and without `profiles`; undefined, after
- * reporting it, if there is no such profile. @param name if undefined, none is merged
+ * reporting it, if there is no such profile.
+ * @param name the profile; if undefined, none is merged
  */
 export function applyProfile(
   root: MapNode,
@@ -203,8 +209,8 @@ export function applyProfile(
 const example = 'for example --set train.learning_rate=1.0e-4, or --set adapter.rank=[4, 8]';
 
 /**
- * Returns the spec with each `--set path=value` merged over it. An empty or null value removes the
- * field. A relative path in a value starts from the working directory.
+ * Returns the spec with each `--set path=value` merged over it. An empty or null value removes a
+ * field that the spec has. A relative path in a value starts from the working directory.
  */
 export function applyOverrides(root: MapNode, sets: readonly string[], report: Report): MapNode {
   for (const argument of sets) {
@@ -246,8 +252,9 @@ const splitPath = (path: string): string[] =>
     .split('.');
 
 /**
- * Returns a node with `value` put below it at the steps. If a list on the way has no such entry,
- * that is reported, and the node returned as it is.
+ * Returns a node with `value` put below it at the steps. If a list on the way has no entry at its
+ * step, that is reported and the list stays as it is.
+ * @param at the place of the path in the argument
  * @param path the path of `node`, for messages
  */
 function withValueAt(
@@ -294,14 +301,19 @@ function withValueAt(
 
 // ---- the files that a spec names ---------------------------------------------------------------
 
-/** Returns the absolute path of the file that a value names, in or without `file:`. */
+/** Returns the absolute path of the file that a value names after `prefix`. */
 const absolutePath = (node: TextNode, prefix = ''): string =>
   resolve(node.folder ?? node.span.source.folder, node.value.slice(prefix.length));
 
-/** A value that is a path after `prefix`; a value without the prefix names no file here. */
+/**
+ * A value that is a path after `prefix`. A value without the prefix names no file on this machine.
+ */
 type WrittenPath = readonly [node: TextNode, prefix: '' | 'file:'];
 
-/** Returns the sources and paths in the sections of the cells, but for unresolved references. */
+/**
+ * Returns the sources and paths in the sections of the cells. Those with unresolved `${…}` are left
+ * out.
+ */
 export const sectionPaths = (root: MapNode, shapes: Shapes): readonly WrittenPath[] =>
   writtenFields(root, shapes).flatMap(({ path, node, schema }) => {
     const isSource = schema.format === 'source';
@@ -312,7 +324,7 @@ export const sectionPaths = (root: MapNode, shapes: Shapes): readonly WrittenPat
       .map((item): WrittenPath => [item, isSource ? 'file:' : '']);
   });
 
-/** Returns the spec with these paths made absolute. Reports missing files. */
+/** Returns the spec with these paths made absolute. Reports files that are missing. */
 export async function resolvePaths(
   root: MapNode,
   paths: readonly WrittenPath[],
@@ -328,7 +340,10 @@ export async function resolvePaths(
   return replaceNodes(root, replacements);
 }
 
-/** Returns the spec with absolute paths under `plugins`, and those of the modules that exist. */
+/**
+ * Returns the spec with the paths of the modules under `plugins` made absolute, and these paths. A
+ * module that does not exist is reported and left out.
+ */
 export async function resolveModules(
   root: MapNode,
   report: Report,
@@ -343,7 +358,7 @@ export async function resolveModules(
   return { root: replaceNodes(root, replacements), modules };
 }
 
-/** Whether a file exists. If it does not, reports that at the node that names it. */
+/** Whether a file exists. If it does not, reports that at the node that names the file. */
 async function expectFile(node: ScalarNode, absolute: string, report: Report): Promise<boolean> {
   if (existsSync(absolute)) return true;
   const hint = await similarFile(absolute, String(node.value));
@@ -354,7 +369,10 @@ async function expectFile(node: ScalarNode, absolute: string, report: Report): P
 /** The largest text file, in bytes. No model reads a text of this length. */
 const MOST_BYTES = 2 ** 20;
 
-/** Returns the spec with the texts of files in place of `{ file: … }`; those at fault stay. */
+/**
+ * Returns the spec with the texts of files in place of `{ file: … }`. Where a file can't be read,
+ * which is reported, `{ file: … }` stays.
+ */
 export async function fillTextFiles(
   root: MapNode,
   shapes: Shapes,
@@ -372,7 +390,10 @@ export async function fillTextFiles(
   return replaceNodes(root, replacements);
 }
 
-/** Returns a file's text without its last line break; null, after reporting why, if it has none. */
+/**
+ * Returns a file's text without its last line break. Returns null, after reporting why, if the file
+ * is missing, is no regular file, is blank, is not UTF-8, or is larger than MOST_BYTES.
+ */
 export async function readTextValue(file: TextNode, report: Report): Promise<string | null> {
   const path = absolutePath(file);
   if (!(await expectFile(file, path, report))) return null;

@@ -42,7 +42,7 @@ const MOST_VALUES = 100_000;
 /**
  * Returns the spec with its forms expanded. A field with a faulty form is reported and removed, so
  * that it is not reported again.
- * @param prefix what the paths in diagnostics begin with
+ * @param prefix what the paths in diagnostics begin with: '', or `base.` within a base
  */
 export function expandForms(root: MapNode, shapes: Shapes, report: Report, prefix = ''): MapNode {
   return mapEntries(root, (value, name) => {
@@ -59,7 +59,10 @@ export function expandForms(root: MapNode, shapes: Shapes, report: Report, prefi
   });
 }
 
-/** Returns the seeds of `1..5` as a list. Any other value is left for validation. */
+/**
+ * Returns the seeds of `1..5` as a list; undefined, after reporting it, if the range is faulty. Any
+ * other value is left for validation.
+ */
 function expandSeeds(node: Node, report: Report): Node | undefined {
   const [range, from, to] = (isText(node) && SEED_RANGE.exec(node.value)) || [];
   if (range === undefined) return node;
@@ -84,7 +87,10 @@ function expandFields(node: MapNode, schema: RecordSchema, name: string, report:
   });
 }
 
-/** Returns a section of variants, each split by its plugins, with the forms in it expanded. */
+/**
+ * Returns a section of variants: one for each plugin that a written variant lists, with the forms
+ * in it expanded.
+ */
 function expandVariants(
   node: Node,
   section: VariantSection,
@@ -126,7 +132,10 @@ function asVariant(node: Node, { discriminator }: VariantShape): Node {
   return { kind: 'map', entries, span: node.span };
 }
 
-/** Splits `attack: [a, b]` into a variant for each plugin; other lists are left to validation. */
+/**
+ * Returns a variant for each plugin of `attack: [a, b]`, or the variant alone. Faulty lists are
+ * left to validation.
+ */
 function splitByPlugin(variant: MapNode, discriminator: string): MapNode[] {
   const entry = variant.entries.get(discriminator);
   if (entry?.value.kind !== 'list') return [variant];
@@ -136,7 +145,10 @@ function splitByPlugin(variant: MapNode, discriminator: string): MapNode[] {
   return items.map((value) => withValue(variant, discriminator, value));
 }
 
-/** Returns the values of a form, `{linspace: …}`; undefined, after reporting it, if faulty. */
+/**
+ * Returns the values of a form such as `{linspace: …}`; undefined, after reporting it, if the form
+ * is faulty.
+ */
 function expandForm(node: MapNode, name: string, report: Report): ListNode | undefined {
   const [[form, entry] = [undefined, undefined], extra] = [...node.entries];
   if (form === undefined || !gridForms.includes(form)) {
@@ -171,7 +183,7 @@ function expandForm(node: MapNode, name: string, report: Report): ListNode | und
   return values ? makeList(values, node.span) : undefined;
 }
 
-/** Returns a list of numbers, all of which have the place of the form that they come from. */
+/** Returns a list of numbers. All have the place of the form that they come from. */
 const makeList = (values: readonly number[], span: Span): ListNode => ({
   kind: 'list',
   span,

@@ -36,7 +36,10 @@ export interface GridOptions extends Selection {
   readonly shapes: Shapes;
   readonly name: string;
   readonly seeds: readonly number[];
-  /** Returns the one form for all ways to write an adapter: `AdapterDescriptor.canonical`. */
+  /**
+   * Returns the one form that stands for all ways to write an adapter:
+   * `AdapterDescriptor.canonical`.
+   */
   readonly canonical: (adapter: JsonObject) => JsonObject;
 }
 
@@ -60,7 +63,7 @@ export function buildGrid(options: GridOptions) {
     ...baseChoices.flatMap(({ poisoning, tuning }) => [poisoning, tuning]),
   ];
   for (const { when } of conditions) for (const pattern of when) if (pattern) idle.add(pattern);
-  // Whether a pattern matches a cell. If it does, it is no longer idle.
+  // Returns whether a pattern matches a cell. If it does, the pattern is no longer idle.
   const isMatch = (pattern: Pattern, cell: Cell): boolean => {
     const hit = pattern.matches(cell);
     if (hit) idle.delete(pattern);
@@ -109,8 +112,9 @@ export function buildGrid(options: GridOptions) {
 }
 
 /**
- * Returns a function that maps a cell to the first one with the same training, or to itself. Such
- * cells differ only in how the parameters of their adapters are written.
+ * Returns a function that returns, for a cell, the first cell with the same training, which may be
+ * the cell itself. Cells with the same training differ only in how the parameters of their adapters
+ * are written.
  */
 function firstWithSameTraining(
   { tuning, bases }: Pick<Choices, 'tuning' | 'bases'>,
@@ -144,7 +148,10 @@ function firstWithSameTraining(
   };
 }
 
-/** A choice for each training of `base`, and the value of `base` that they make. */
+/**
+ * The choice for each training of `base`, and the value of `base` that they make: undefined if
+ * there is none.
+ */
 interface ChosenBases {
   readonly choices: readonly BaseChoice[];
   readonly base: Cell['base'];
@@ -152,7 +159,10 @@ interface ChosenBases {
 
 type Combination = { readonly [section in keyof Choices['plain']]: JsonObject } & Chosen;
 
-/** Returns every combination of the sections' choices. @param isChain if `base` is a list */
+/**
+ * Returns every combination of the sections' choices.
+ * @param isChain whether `base` is a list
+ */
 function combinations(
   { bases, poisoning, defence, tuning, plain }: Choices,
   isChain: boolean,
@@ -259,7 +269,8 @@ class FieldLocator {
   /**
    * Returns the span of the written value, or of its item if the field is an axis; the nearest
    * enclosing key if the field is not written.
-   * @param node the section of the field, or the variant that was chosen of it
+   * @param node the field's section or, of a section with variants, the chosen variant; undefined
+   *   if it is not written
    * @param rest the part of `path` below the section
    * @param section the place of the section's key
    */
@@ -271,7 +282,7 @@ class FieldLocator {
     section: Span | undefined,
   ): Span {
     if (node === undefined) return section ?? this.startSpan();
-    // A variant of a list has no key of its own.
+    // A variant in a list has no key of its own.
     const written = path[0] === cellField('defences') ? 'defences' : path[0];
     const isListed = isVariantSection(written) && child(this.root, written)?.kind === 'list';
     const around = isListed ? node.span : (section ?? node.span);
@@ -286,14 +297,14 @@ class FieldLocator {
     return item ?? (rest.length === 0 ? around : found.node.span);
   }
 
-  /** Returns the span of a list's item with this value; undefined if there is none. */
+  /** Returns the span of a list's item with this value; undefined if no item has it. */
   private itemSpan(node: Node | undefined, value: unknown): Span | undefined {
     return node?.kind === 'list'
       ? node.items.find((item) => item.kind === 'scalar' && item.value === value)?.span
       : undefined;
   }
 
-  /** Returns the schema of a cell's field; undefined if it has none. */
+  /** Returns the schema of a cell's field; undefined if no schema declares the field. */
   private schemaAt([section, ...rest]: readonly string[], cell: Cell): Schema | undefined {
     let schema: Schema | undefined;
     if (section === 'poisoning')

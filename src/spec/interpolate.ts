@@ -2,7 +2,8 @@
  * Fills in `${…}` in values. A reference names another field of the spec, such as
  * `${train.batch_size}`, or an environment variable that `env` declares, such as `${env.DATA}`.
  * Within a variant, `${adapter.rank}` means the variant's own field. `$${` is written for a plain
- * `${`. A secret may be given only to a program, and its value is kept out of records.
+ * `${`. A secret may be given only to a program or, as its key, to a scorer; its value is kept out
+ * of records.
  */
 import { parseDocument } from 'yaml';
 import type { Json } from '../api.ts';
@@ -31,13 +32,18 @@ import { didYouMean, nearest } from './suggest.ts';
 
 interface InterpolationContext {
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Every field's default by full path, undefined if none. Those of variants are in `shapes`. */
+  /**
+   * The default of every field by full path; undefined if it has none. The defaults of the fields
+   * of variants, which depend on the plugin, are in `shapes`.
+   */
   readonly fields: ReadonlyMap<string, Json | undefined>;
   readonly shapes: Shapes;
   readonly report: Report;
 }
 
-/** Returns the spec with its references filled in. Those that can't be are reported and stay. */
+/**
+ * Returns the spec with its references filled in. References that can't be are reported and stay.
+ */
 export function interpolate(root: MapNode, context: InterpolationContext): MapNode {
   const filler = new Interpolation(root, context);
   return mapEntries(root, (value, key) => {
@@ -49,33 +55,40 @@ export function interpolate(root: MapNode, context: InterpolationContext): MapNo
   });
 }
 
-/** The variant within which a reference to a field of its section means the variant's field. */
+/**
+ * A variant whose values are filled in. There, a reference to a field of its section means the
+ * variant's own field.
+ */
 interface Scope {
   readonly section: VariantSection;
   readonly node: Node;
 }
 
-/** What a reference stands for; `folder` and `secret` are those of a `ScalarNode`. */
+/** What a reference stands for. `folder` and `secret` are as in `ScalarNode`. */
 interface Referent {
   readonly value: Scalar;
   readonly folder?: string;
   readonly secret?: string;
 }
 
-/** The part of a path that the spec has written. */
+/** How far a path leads through what the spec has written. */
 interface Written {
-  /** The node that the path starts from: the root if the section is not written. */
+  /**
+   * The node that the path starts from: the section or variant; the root if the section is not
+   * written.
+   */
   readonly start: Node;
+  /** The deepest written node on the path. */
   readonly node: Node;
   /** Whether all of the path is written, so that `node` is what it names. */
   readonly isWhole: boolean;
-  /** Whether the path starts from a variant of composed attacks. */
+  /** Whether the path starts from a variant of `poisoning` with `steps`. */
   readonly isComposed: boolean;
 }
 
 /** `${NAME}`, or `$${NAME}` for the plain text `${NAME}`. */
 const PLACEHOLDER = /\$(\$)?\{([^}]*)\}/g;
-/** The default of a field if it differs between the plugins that a variant names. */
+/** What stands for a default that differs between the plugins that a variant names. */
 const DIFFERS = Symbol('differs');
 
 class Interpolation {
@@ -95,8 +108,8 @@ class Interpolation {
   }
 
   /**
-   * Returns a scalar with its references filled in; the scalar as it is, after reporting it, if one
-   * of them can't be.
+   * Returns a scalar with its references filled in. If one of them can't be, reports that and
+   * returns the scalar as it is.
    * @param stack the scalars whose references led to this one
    */
   private expand(node: ScalarNode, scope: Scope | null, stack: readonly ScalarNode[]): ScalarNode {
@@ -223,7 +236,10 @@ class Interpolation {
     );
   }
 
-  /** Returns a field's default under the plugins that its variant names, or `DIFFERS`. */
+  /**
+   * Returns the default of a variant's field under the plugins that the variant names: `DIFFERS` if
+   * it is not the same under all of them, undefined if there is none.
+   */
   private variantDefault(
     variant: Node | undefined,
     section: VariantSection,
@@ -275,7 +291,10 @@ class Interpolation {
   }
 }
 
-/** Returns a variable's text as YAML would read it: `8` becomes a number. */
+/**
+ * Returns the number or boolean that YAML reads in a variable's text, such as 8; any other text as
+ * it is.
+ */
 function plainScalar(text: string): Scalar {
   const document = parseDocument(text, { prettyErrors: false });
   const value: unknown = document.errors.length > 0 ? text : document.toJS();
@@ -283,9 +302,9 @@ function plainScalar(text: string): Scalar {
 }
 
 /**
- * Reports each secret that is used outside `commands.NAME.env` and the fields of scorers that have
- * `format: secret`, each such field whose value is no secret, and each secret for which `env` has a
- * default.
+ * Reports each secret that is used anywhere but in `commands.NAME.env` or in a scorer's field of
+ * `format: secret`. Also reports each such field of a scorer whose value is no secret, and each
+ * secret for which `env` has a default.
  * @param root the spec after interpolation
  */
 export function checkSecrets(root: MapNode, shapes: Shapes, report: Report): void {
@@ -329,7 +348,7 @@ export function checkSecrets(root: MapNode, shapes: Shapes, report: Report): voi
   }
 }
 
-/** Returns the name of the secret for each variable of a command's `env` that holds one. */
+/** Returns, for each variable of a command's `env` that holds a secret, the secret's name. */
 export function secretVariables(command: Node): { readonly [variable: string]: string } {
   return Object.fromEntries(
     fieldsOfMap(child(command, 'env')).flatMap(([variable, value]) =>

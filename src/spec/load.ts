@@ -48,7 +48,10 @@ import { patternFields, readSelection, reportEmptyGrid, type Selection } from '.
 import { fieldSchema, openSchema } from './shape.ts';
 import type { Experiment, LoadOptions, Result, SpecRegistry } from './types.ts';
 
-/** The fields that say where something lies on this machine. No key may contain them. */
+/**
+ * The fields that say where something lies on this machine. No command may get them as `fields`,
+ * because its key must not depend on such places.
+ */
 const NAMES_FILES = /\.(source|init_from|files)$/;
 
 /**
@@ -145,7 +148,7 @@ export async function loadExperiment(
   };
 }
 
-/** Returns the registry with the names under `data.tasks`, and reports unfit names. */
+/** Returns the registry with the names under `data.tasks`. Reports names that a task can't have. */
 function withTasks(registry: SpecRegistry, root: MapNode, report: Report): SpecRegistry {
   const node = child(child(root, 'data'), 'tasks');
   if (node?.kind !== 'map') return registry;
@@ -192,7 +195,7 @@ async function registryFor(
   } catch (error) {
     if (!(error instanceof UserFault)) throw error;
     const { message, hint } = error;
-    // If the message names two modules that clash, the later one is to blame.
+    // If the message names two modules that clash, the later one is reported.
     const named = itemsOf(entry?.value).findLast(
       (item) => item.kind === 'scalar' && message.includes(String(item.value)),
     );
@@ -201,7 +204,10 @@ async function registryFor(
   }
 }
 
-/** Returns `GridOptions.canonical`: it gives one form to all ways to write the same adapter. */
+/**
+ * Returns `GridOptions.canonical`, a function that returns one form for all ways to write an
+ * adapter.
+ */
 const makeCanonical =
   ({ adapters }: SpecRegistry) =>
   (adapter: JsonObject): JsonObject => {
@@ -214,13 +220,15 @@ const makeCanonical =
     }
   };
 
-/** The most cells of a grid, over all seeds. Planning one takes 0.6 ms: this grid, a minute. */
+/**
+ * The most cells of a grid, over all seeds. A cell takes 0.6 ms to plan, so this many take a
+ * minute.
+ */
 const MOST_CELLS = 100_000;
 
 /**
- * Returns the grid and the fields of the spec that are no part of cells, and reports faults;
- * undefined if the grid is too large. `whole` returns every cell, also those that `--only` leaves
- * out.
+ * Returns the grid and the fields of the spec that are no part of cells. Reports faults; undefined
+ * if the grid is too large. `whole` returns every cell, also those that `--only` leaves out.
  */
 function expandGrid(
   root: MapNode,
@@ -269,7 +277,10 @@ function expandGrid(
   };
 }
 
-/** Whether a grid is small enough to be planned. Reports it at its longest axis, if not. */
+/**
+ * Whether a grid is small enough to be planned. If it is not, reports that at its longest axis.
+ * @param start the place of the spec's `name`, where it is reported if no axis is found
+ */
 function isWithinLimit(
   root: MapNode,
   perSeed: number,
@@ -292,7 +303,10 @@ function isWithinLimit(
 
 const FIELDS_WITHOUT_AXES = ['seeds', 'stages', 'plugins', 'commands', 'env', 'report'];
 
-/** Returns the place of the longest list of scalars in the cells' sections; of two at least. */
+/**
+ * Returns the place of the longest list of scalars outside FIELDS_WITHOUT_AXES; undefined if no
+ * such list has two items.
+ */
 function longestAxis(root: MapNode): Span | undefined {
   const sections = mapEntries(root, (value, key) =>
     FIELDS_WITHOUT_AXES.includes(key) ? undefined : value,
@@ -308,7 +322,10 @@ function longestAxis(root: MapNode): Span | undefined {
   return longest?.span;
 }
 
-/** Returns the spec that is recorded, with everything filled in: alone, it gives the same grid. */
+/**
+ * Returns the spec as a run records it, with everything filled in. It gives the same grid without
+ * the files that the spec extends.
+ */
 function resolvedSpec(root: MapNode, shapes: Shapes): Json {
   const resolved: { [key: string]: Json } = {};
   for (const [key, schema] of Object.entries(shapes.root.properties ?? {})) {
@@ -331,8 +348,8 @@ const resolvedVariants = (spec: MapNode, section: VariantSection, shapes: Shapes
   );
 
 /**
- * Returns the recorded `base`, undefined if there is none. `train` stays as written, for the spec's
- * own fills it in.
+ * Returns `base` as a run records it; undefined if there is none. The `train` of a base stays as
+ * written: whoever reads the record merges that `train` over the spec's own again.
  */
 function resolvedBases(root: MapNode, shapes: Shapes): Json | undefined {
   const resolved = basesIn(root).map(({ root: base }) => ({

@@ -108,9 +108,9 @@ export function makeNames(
 }
 
 /**
- * Returns how the poisonings and adapters of a training vary: `varying` as in `Variation`, and
- * `paths`, which tell the choices apart, without the fields of `train`.
- * @param axes what `otherAxisSizes` returns, with the prefix of the training
+ * Returns how the poisonings and adapters of a training vary. `varying` is as in `Variation`.
+ * `paths` has the fields that tell the choices apart, except those of `train`.
+ * @param axes the training's `otherAxisSizes`, with `prefix` before each path
  * @param fieldsByPath what `flattening` returns
  */
 function trainingVariation(
@@ -160,7 +160,10 @@ function addFields(value: JsonObject, prefix: string, fields: { [path: string]: 
   }
 }
 
-/** Returns what `addFields` adds, remembered for each value, which always has the same prefix. */
+/**
+ * Returns a function that returns the fields that `addFields` adds, by path. It remembers them for
+ * each value, which must always come with the same prefix.
+ */
 function flattening(): (value: JsonObject, prefix: string) => JsonObject {
   const known = new WeakMap<JsonObject, JsonObject>();
   return (value, prefix) => {
@@ -176,8 +179,8 @@ function flattening(): (value: JsonObject, prefix: string) => JsonObject {
 
 /**
  * Returns the number of values of each axis outside `poisoning`, `defences` and `adapter`, by path
- * and in the schema's order. The fields of `train` that an adapter overrides are in it too, with 1
- * if they are no axis.
+ * and in the schema's order. It also has the fields of `train` that an adapter overrides, with 1 if
+ * they are no axis.
  */
 function otherAxisSizes(root: MapNode, shapes: Shapes): Map<string, number> {
   const found = new Map<string, number>();
@@ -189,7 +192,7 @@ function otherAxisSizes(root: MapNode, shapes: Shapes): Map<string, number> {
   for (const { trainNode } of listTunings(root, shapes))
     fieldsBelow(trainNode, shapes.section.train, 'train').forEach(add);
   // The fields in an adapter's own `train` differ between adapters. So do the fields that they
-  // replace (epochs by steps).
+  // replace: `steps` replaces `epochs`, and the reverse.
   for (const { node } of listVariants(root, 'adapter', shapes)) {
     for (const { path } of fieldsBelow(child(node, 'train'), shapes.section.train, 'train'))
       found.set(path, found.get(path) ?? 1);
@@ -207,11 +210,16 @@ function otherAxisSizes(root: MapNode, shapes: Shapes): Map<string, number> {
 /** How the choices of a section vary. */
 interface Variation {
   readonly plugins: ReadonlySet<Json | undefined>;
-  /** The paths on which two choices of one plugin differ. Plugins are told apart by their names. */
+  /**
+   * The paths on which two choices of one plugin differ. Two plugins are told apart by their names.
+   */
   readonly varying: ReadonlySet<string>;
 }
 
-/** Returns how choices vary. @param valuesOf returns a choice's values by full path */
+/**
+ * Returns how choices vary.
+ * @param valuesOf returns a choice's values by full path
+ */
 function variation<T>(
   choices: readonly T[],
   pluginOf: (choice: T) => Json | undefined,

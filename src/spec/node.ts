@@ -5,15 +5,18 @@ import type { SourceRange } from './types.ts';
 
 /** A text that nodes are parsed from: a file, or an argument of the command line. */
 export interface Source {
-  /** The path as the user wrote it, which diagnostics show. */
+  /**
+   * The file's path as the user wrote it, or the argument's name, such as `--set`. Diagnostics show
+   * it.
+   */
   readonly file: string;
-  /** The folder that relative paths in it start from. */
+  /** The folder that relative paths in the text start from. */
   readonly folder: string;
   readonly text: string;
   readonly lines: LineCounter;
 }
 
-/** A part of a source, by offsets; `end` is exclusive. */
+/** A part of a source, between two offsets in its text; `end` is exclusive. */
 export interface Span {
   readonly source: Source;
   readonly start: number;
@@ -26,9 +29,12 @@ export interface ScalarNode {
   readonly kind: 'scalar';
   readonly value: Scalar;
   readonly span: Span;
-  /** Where a relative path in the value starts, if the value was taken from another place. */
+  /** The folder that a relative path in the value starts from, if it is not that of the source. */
   readonly folder?: string;
-  /** The environment variable of a secret; `value` is then the reference to it, as written. */
+  /**
+   * The environment variable that has the secret, if the value is one. `value` is then the
+   * reference to it, as written.
+   */
   readonly secret?: string;
 }
 
@@ -56,7 +62,9 @@ export type TextNode = ScalarNode & { readonly value: string };
 export const isText = (node: Node | undefined): node is TextNode =>
   node?.kind === 'scalar' && typeof node.value === 'string';
 
-/** Returns the map with each value changed. An entry is removed if its change is undefined. */
+/**
+ * Returns the map with each value changed. Where `change` returns undefined, the entry is removed.
+ */
 export function mapEntries(
   map: MapNode,
   change: (value: Node, name: string) => Node | undefined,
@@ -105,13 +113,16 @@ export function toJson(node: Node): Json {
   return Object.fromEntries([...node.entries].map(([key, { value }]) => [key, toJson(value)]));
 }
 
-/** Returns the value of a mapping's key, or a list's item by its position; undefined if none. */
+/**
+ * Returns the value under a mapping's key, or a list's item at a position; undefined if there is
+ * none.
+ */
 export const child = (node: Node | undefined, key: string | number): Node | undefined => {
   if (node?.kind === 'map') return node.entries.get(String(key))?.value;
   return node?.kind === 'list' ? node.items[Number(key)] : undefined;
 };
 
-/** Returns the items of a list; none for any other node. */
+/** Returns the items of a list; an empty list for any other node. */
 export const itemsOf = (node: Node | undefined): readonly Node[] =>
   node?.kind === 'list' ? node.items : [];
 
@@ -119,11 +130,14 @@ export const itemsOf = (node: Node | undefined): readonly Node[] =>
 export const oneOrMany = (node: Node): readonly Node[] =>
   node.kind === 'list' ? node.items : [node];
 
-/** Returns the values of a mapping by name; none for any other node. */
+/** Returns the values of a mapping by name; an empty list for any other node. */
 export const fieldsOfMap = (node: Node | undefined): readonly (readonly [string, Node])[] =>
   node?.kind === 'map' ? [...node.entries].map(([name, { value }]) => [name, value]) : [];
 
-/** Returns the deepest written node on a path, its depth, and its key's place (null if no key). */
+/**
+ * Returns the deepest written node on a path, its depth, and the place of its key (null if it has
+ * none).
+ */
 export function descend(root: Node, path: Path) {
   let node = root,
     key: Span | null = null,
@@ -138,7 +152,10 @@ export function descend(root: Node, path: Path) {
   return { node, key, depth };
 }
 
-/** Returns the map with entries replaced or added; an undefined change removes the entry. */
+/**
+ * Returns the map with entries replaced or added. Where the change is undefined, the entry is
+ * removed.
+ */
 export function withEntries(
   map: MapNode,
   changes: Iterable<readonly [string, Entry | undefined]>,
@@ -164,20 +181,22 @@ export const fieldName = (path: Path): string =>
   path.filter((step) => typeof step === 'string').join('.');
 
 /**
- * By section, the field that names its plugin. A mapping with this field, if merged over the
- * section, replaces it whole, since another plugin has other parameters.
+ * By section, the field that names its plugin. If a mapping with this field is merged over the
+ * section, it replaces the section whole, since another plugin has other parameters.
  */
 const discriminators: Readonly<Record<string, string>> = {
   poisoning: 'attack',
   defences: 'defence',
   adapter: 'type',
 };
-/** By field of `train`, the field that is removed when it is merged over another `train`. */
+/**
+ * By field of `train`, its rival: merging the field over another `train` removes the rival there.
+ */
 const exclusive: Readonly<Record<string, string>> = { epochs: 'steps', steps: 'epochs' };
 
 /**
  * Returns `over` merged over `base`: mappings key by key, everything else replaced. Null removes a
- * field of `base` (RFC 7396). `discriminators` and `exclusive` have the exceptions.
+ * field of `base` (RFC 7396). For the exceptions, see `discriminators` and `exclusive`.
  * @param field the name of the field that holds both mappings
  */
 export function merge(base: MapNode, over: MapNode, field = ''): MapNode {

@@ -48,7 +48,7 @@ interface CsvRow {
   readonly values: { readonly [column: string]: string };
 }
 
-/** Returns the table in a CSV file; null, after reporting why, if there is none. */
+/** Returns the table in a CSV file; null, after reporting why, if the file has no table. */
 async function readCsv(file: TextNode, report: Report): Promise<Csv | null> {
   const text = await readTextValue(file, report);
   if (text === null) return null;
@@ -83,8 +83,9 @@ async function readCsv(file: TextNode, report: Report): Promise<Csv | null> {
 
 /**
  * Returns an overlay with the rows that it chooses, in the columns that it names. Reports what is
- * wrong; undefined if the file has no table, or if `x` or `y` is no column of it.
+ * wrong. Undefined if the file has no table, or if `x` or `y` is no column of the table.
  * @param isNumericX whether the column `x` must hold numbers
+ * @param facets the axes by which the figure has panels
  */
 export async function readOverlay(
   overlay: Node,
@@ -96,7 +97,10 @@ export async function readOverlay(
   const csv = isText(file) ? await readCsv(file, report) : null;
   if (csv === null) return undefined;
   const columns: string[] = [];
-  /** Returns the node if it names a column, which is added to `columns`; else reports it. */
+  /**
+   * Returns the node if it names a column, and adds that to `columns`. Otherwise reports it and
+   * returns undefined.
+   */
   const used = (node: Node | undefined): TextNode | undefined => {
     if (!isText(node)) return undefined;
     if (csv.header.includes(node.value)) columns.push(node.value);
@@ -148,7 +152,10 @@ function checkPanel(name: 'row' | 'column', { span }: Node, facets: Facets, repo
     );
 }
 
-/** Returns the rows that match `where`, all if it is absent. Reports what matches nothing. */
+/**
+ * Returns the rows that match `where`; all rows if there is no `where`. Reports what matches
+ * nothing.
+ */
 function chosenRows(where: Node | undefined, csv: Csv, report: Report): readonly CsvRow[] {
   if (where?.kind !== 'map') return csv.rows;
   let rows = csv.rows;
@@ -197,7 +204,10 @@ function checkNumbers(
     );
 }
 
-/** Reports keys of `names` that are not in the column that `color` names, or a lack of `color`. */
+/**
+ * Reports keys of `names` that no row has in the column that `color` names, and `names` without
+ * `color`.
+ */
 function checkLineNames(
   overlay: Node,
   color: TextNode | undefined,

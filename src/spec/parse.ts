@@ -28,7 +28,10 @@ const MOST_ALIASES = 1000;
 /** The span between two offsets of the parsed text. */
 type SpanAt = (start: number, end: number) => Span;
 
-/** Returns the tree; undefined if there is none. @param offset where `text` begins in its source */
+/**
+ * Returns the tree of a text; undefined if the text is empty or, after reporting it, is not YAML.
+ * @param offset where `text` begins in the text of its source
+ */
 export function parseYaml(
   source: Source,
   report: Report,
@@ -102,12 +105,12 @@ function reportDuplicate(error: YAMLError, text: string, span: SpanAt, report: R
 
 const textAt = ({ source, start, end }: Span): string => source.text.slice(start, end);
 
-/** Returns a null scalar, for a node without a value or with a reported fault. */
+/** Returns a scalar that is null, for a node that has no value or whose fault was reported. */
 const empty = (at: Span): ScalarNode => ({ kind: 'scalar', value: null, span: at });
 
 class Converter {
   private aliases = 0;
-  /** The nodes that enclose the current one. An alias of one of these would never end. */
+  /** The nodes that enclose the current one. An alias of one of them would never end. */
   private readonly open = new Set<YamlNode>();
 
   constructor(

@@ -3,8 +3,8 @@ import stringWidth from 'string-width';
 import type { Diagnostic, SourceRange } from './types.ts';
 
 /**
- * The most columns of a line that are shown, in a terminal that has them. A longer line is cut to a
- * window around the fault, with at least CONTEXT columns of what follows it.
+ * The most columns of a line that are shown, if the terminal is wide enough. A longer line is cut
+ * to a window around the fault, with at least CONTEXT columns of what follows the fault.
  */
 const WIDEST = 120,
   CONTEXT = 20;
@@ -65,7 +65,9 @@ function excerpt({ text, column, endColumn }: SourceRange, room: number) {
   return { before, fault, after };
 }
 
-/** Returns the characters; the first ones and an ellipsis if all take more than `room` columns. */
+/**
+ * Returns the characters; if they take more than `room` columns, the first ones and an ellipsis.
+ */
 function cut(characters: readonly string[], room: number): readonly string[] {
   let width = 0,
     kept = 0;

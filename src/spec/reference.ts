@@ -28,21 +28,23 @@ import type { SpecRegistry } from './types.ts';
 
 export interface FieldDoc {
   readonly path: string;
-  /** The plugin whose parameter it is, such as `attack badnets`; null if it is none. */
+  /** The plugin whose parameter the field is, such as `attack badnets`; null if it is none. */
   readonly of: string | null;
   readonly required: boolean;
   /** The type of the field's values, in words. */
   readonly type: string;
   readonly default: Json | null;
   readonly description: string;
-  /** All its values, if they can be listed; otherwise empty. */
+  /** All values of the field, if they can be listed; otherwise empty. */
   readonly values: readonly Json[];
   /** Whether a list of values makes it an axis of the grid. */
   readonly axis: boolean;
   /** An example as a line of YAML; null for a mapping, and for a field of a list's items. */
   readonly example: string | null;
   readonly fields: readonly FieldDoc[];
-  /** The plugins whose parameters the section holds. */
+  /**
+   * The names of the plugins whose parameters are written in the field; empty if there are none.
+   */
   readonly plugins: readonly string[];
   readonly schema: Schema;
 }
@@ -54,17 +56,22 @@ interface Place {
   /** The sibling fields that an example needs, such as the one that names the plugin. */
   readonly beside: JsonObject;
   readonly required: boolean;
-  /** Whether the field belongs to the items of a list, which has the example. */
+  /** Whether the field belongs to the items of a list. The list then has the example. */
   readonly isOfItem?: boolean;
 }
 
 const SECTION_OF = { attack: 'poisoning', defence: 'defences', adapter: 'adapter' } as const;
 
-/** Returns functions that describe the fields of a spec that may name these plugins. */
+/**
+ * Returns functions that describe the fields of a spec that may name the plugins of the registry.
+ */
 export function referenceOf(registry: SpecRegistry) {
   const shapes = makeShapes(registry);
   return {
-    /** Returns the fields at a path: none, or one for each plugin with such a parameter. */
+    /**
+     * Returns the field at a path. If it is a parameter of plugins, returns it for each plugin that
+     * has it; if there is no such field, nothing; for an empty path, all top-level fields.
+     */
     find: (path: string): readonly FieldDoc[] =>
       docsAt(
         shapes,
@@ -86,7 +93,7 @@ export function referenceOf(registry: SpecRegistry) {
         ({ path }) => path !== [...steps, discriminator].join('.'),
       );
     },
-    /** Returns the paths that an unknown path may be a misspelling of. */
+    /** Returns the paths of which an unknown path may be a misspelling. */
     similar(path: string): readonly string[] {
       const last = lastStep(path);
       // Mappings count too, but not fields below `base`, which have the same names as the cell's.
@@ -164,7 +171,7 @@ function docsAt(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
   );
 }
 
-/** Returns example values of the parameters that a plugin can't do without. */
+/** Returns example values of the parameters that a plugin requires and that have no default. */
 function requiredExamples(
   { properties = {}, required = [] }: Schema,
   discriminator: string,
@@ -176,7 +183,10 @@ function requiredExamples(
   return Object.fromEntries(needed.map(([name, schema]) => [name, exampleValue(schema)]));
 }
 
-/** Returns the field to which steps lead from a field with `schema`; empty if there is none. */
+/**
+ * Returns the field to which steps lead from a field with `schema`, in a list; empty if there is
+ * none.
+ */
 function docsBelow(schema: Schema, steps: readonly string[], place: Place): FieldDoc[] {
   const [step, ...rest] = steps;
   if (step === undefined) return [describeField(schema, place)];
@@ -191,7 +201,10 @@ function docsBelow(schema: Schema, steps: readonly string[], place: Place): Fiel
   });
 }
 
-/** Returns the first that declares fields: the schema, that of its items, or one of its forms. */
+/**
+ * Returns the first schema that declares fields: this one, that of its items, or one of its forms.
+ * Undefined if none does, or if the field is of a plugin.
+ */
 function recordIn(schema: Schema): Schema | undefined {
   if (schema.properties !== undefined) return schema;
   if (schema.plugin !== undefined) return undefined;
@@ -251,7 +264,7 @@ function typeWords(schema: Schema): string {
   return describe(schema);
 }
 
-/** Returns a line of YAML that sets the field, and the siblings that it can't do without. */
+/** Returns a line of YAML that sets the field, and the sibling fields that it needs. */
 function exampleLine(schema: Schema, { steps, beside }: Place): string {
   const field = { [steps.at(-1) ?? '']: exampleValue(schema) };
   // A top-level field has nothing beside it.
@@ -263,7 +276,7 @@ function exampleLine(schema: Schema, { steps, beside }: Place): string {
   return text.replace(/^\{ ([^]*) \}$/, '$1'); // without the outer braces
 }
 
-/** Returns a value that the schema allows; one that is not its default, if one is known. */
+/** Returns a value that the schema allows; if one is known, a value that is not the default. */
 function exampleValue(schema: Schema): Json {
   const [example] = schema.examples ?? [];
   if (example !== undefined) return example;

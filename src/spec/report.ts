@@ -1,6 +1,6 @@
 /**
  * Reads `report`: the figures and tables that a spec asks for. Names are completed and published
- * numbers read, so that an entry needs neither the spec nor its files.
+ * numbers are read in, so that whoever draws an entry needs neither the spec nor its files.
  */
 import { isChain, type Json } from '../api.ts';
 import type {
@@ -146,7 +146,10 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
   };
 }
 
-/** Returns the figure's metric that an overlay names; reports a metric that is not drawn. */
+/**
+ * Returns the metric that an overlay names, undefined if it names none. Reports a metric that the
+ * figure does not draw.
+ */
 function readOverlaid(node: Node | undefined, y: readonly Channel[], context: Context) {
   const metric = readName(node, context, 'metric');
   if (node === undefined || metric === undefined) return undefined;
@@ -180,7 +183,7 @@ function readTable(table: Node, context: Context): TableEntry {
   };
 }
 
-/** Reports a spread around the mean beside a statistic other than the mean. */
+/** Reports a spread that is of the mean (`interval`, `std`) beside another statistic. */
 function checkSpread(
   figure: Node,
   statistic: FigureSpec['statistic'] = 'mean',
@@ -227,7 +230,10 @@ function checkHeatMap(figure: Node, axes: number, count: number, { conflict }: C
   }
 }
 
-/** Reports `against` if x is the step or a metric: differences are between whole trainings. */
+/**
+ * Reports `against` unless x is an axis, the seed or a name in WHOLES: there are no differences
+ * along anything else, such as the step or a metric.
+ */
 function checkAgainst(figure: Node, x: Channel | undefined, { axes, conflict }: Context): void {
   const against = child(figure, 'against');
   if (against === undefined || x === undefined) return;
@@ -280,13 +286,16 @@ function readChannel(
   return { field, ...defined({ title, scale, domain }) };
 }
 
-/** Returns the patterns of the cells that an entry shows, by axes alone; undefined for all. */
+/**
+ * Returns the patterns of the cells that an entry shows. They name axes of the grid alone.
+ * Undefined if the entry shows all cells.
+ */
 function readCells(entry: Node, context: Context): readonly CellPattern[] | undefined {
   const node = child(entry, 'cells');
   return node && oneOrMany(node).flatMap((item) => readCellPattern(item, context));
 }
 
-/** Returns one pattern, or none after reporting that it is faulty. */
+/** Returns a list of one pattern; an empty list, after reporting it, if the pattern is faulty. */
 function readCellPattern(node: Node, context: Context): readonly CellPattern[] {
   const { axes, cells, fields, report, warn } = context;
   const seed = node.kind === 'map' ? node.entries.get('seed') : undefined;
@@ -308,13 +317,18 @@ function readCellPattern(node: Node, context: Context): readonly CellPattern[] {
   return [Object.fromEntries(wanted)];
 }
 
-/** Returns the values with null in place of `none`, as a cell without a defence lacks the axis. */
+/**
+ * Returns the values with null in place of `none`, since a cell without a defence lacks the axis.
+ */
 const withoutNone = (wanted: CellPattern[string]): CellPattern[string] =>
   Array.isArray(wanted)
     ? (wanted as readonly Json[]).map((value) => (value === NO_DEFENCE ? null : value))
     : wanted;
 
-/** Whether all values of a field in the grid are numbers, and there are any; true for a metric. */
+/**
+ * Whether a field has only numbers: true for a metric, the seed, the step or the training, and for
+ * an axis whose values are all numbers; false for a name in WHOLES, and for an axis without values.
+ */
 function isNumeric(field: string, { axes, cells }: Context): boolean {
   if (WHOLES.includes(field)) return false;
   if (!axes.includes(field)) return true; // a metric, the seed or the step

@@ -1,6 +1,6 @@
 /**
- * The shape of a cell: `schemas/pipeline.schema.json` with the plugins' names and parameters filled
- * in. No field in it is an axis (see compose.ts).
+ * Makes the shape of a cell: `schemas/pipeline.schema.json` with the plugins' names and parameters
+ * filled in. No field in it is an axis (see compose.ts).
  */
 import base from '../../schemas/pipeline.schema.json' with { type: 'json' };
 import type { Json, JsonSchema } from '../api.ts';
@@ -40,7 +40,9 @@ export interface Shapes {
   readonly section: Readonly<Record<Section, Schema>>;
   /** The sections whose fields depend on a plugin. */
   readonly variants: Readonly<Record<VariantSection, VariantShape>>;
-  /** The schema of each scorer's parameters and of `scorer`, by name. */
+  /**
+   * By the name of a scorer, the schema of its parameters and of the fields that every scorer has.
+   */
   readonly scorers: ReadonlyMap<string, Schema>;
 }
 
@@ -74,7 +76,7 @@ export const isVariantSection = (name: string | number | undefined): name is Var
 
 /** The section of the trainings before the cell's own, each a spec within the spec. */
 export const BASE = 'base';
-/** The most trainings in `base`. The stages of each read the stages of all before it. */
+/** The most trainings in `base`. The stages of each training read the stages of all before it. */
 export const MOST_BASES = 16;
 
 /** Returns the paths outside `base`, or all paths if every one lies within it. */
@@ -83,7 +85,10 @@ export function preferOutsideBase(paths: readonly string[]): readonly string[] {
   return own.length > 0 ? own : paths;
 }
 
-/** Returns the section of which a path names a whole variant, or a whole step of one; else null. */
+/**
+ * Returns the section if a path leads to a whole variant of it, or to a whole step of a variant;
+ * otherwise null.
+ */
 export function variantSectionOf(path: readonly (string | number)[]): VariantSection | null {
   if (isStepPath(path)) return 'poisoning';
   const [head, ...rest] = path[0] === BASE ? path.slice(typeof path[1] === 'number' ? 2 : 1) : path;
@@ -100,7 +105,10 @@ export const isStepPath = (path: readonly (string | number)[]): boolean =>
 export function makeShapes(registry: SpecRegistry): Shapes {
   const definitions = base.definitions as { readonly [name: string]: unknown };
   const resolvedDefinitions = new Map<string, unknown>();
-  /** Returns a value with definitions in place of references; the same value if it has none. */
+  /**
+   * Returns a value with definitions in place of references; the value itself if it has no
+   * references.
+   */
   const withoutReferences = (value: unknown): unknown => {
     if (typeof value !== 'object' || value === null) return value;
     const reference = '$ref' in value ? value.$ref : undefined;
@@ -134,13 +142,16 @@ export function makeShapes(registry: SpecRegistry): Shapes {
   };
 }
 
-/** Returns the defences, and `none`, which is not a plugin, first. */
+/** Returns `none`, which is not a plugin, and then the defences. */
 const listDefences = ({ defences = [] }: SpecRegistry): readonly PluginShape[] => [
   { name: NO_DEFENCE, params: { type: 'object', properties: {} } },
   ...defences.filter(({ name }) => name !== NO_DEFENCE),
 ];
 
-/** Returns the schema with plugin names and URI schemes where the file says only "a string". */
+/**
+ * Returns the schema with plugin names and URI schemes where pipeline.schema.json says only that a
+ * field is a string.
+ */
 function fillNames(root: Schema, registry: SpecRegistry, scorers: Shapes['scorers']): Schema {
   const namesOf = (plugins: readonly PluginShape[]): string[] => plugins.map(({ name }) => name);
   const named =
@@ -274,7 +285,10 @@ function triggerSchema(item: Schema, attacks: readonly PluginShape[]): Schema {
   return attacks.length === 0 ? item : { ...item, properties: { ...properties, attack }, allOf };
 }
 
-/** Returns the schema with metrics as the examples of the fields of `report` that name them. */
+/**
+ * Returns the schema with the metrics' short names as examples in the fields of `report` that name
+ * metrics.
+ */
 function offerMetrics(root: Schema, metrics: readonly string[]): Schema {
   const examples = metrics.map((name) => name.slice(name.indexOf('.') + 1));
   const offer = (schema: Schema, entries: string, field: string): Schema =>
@@ -295,7 +309,10 @@ export function update(schema: Schema, [key, ...rest]: readonly string[], change
   };
 }
 
-/** Returns a section's shape. @param reserved names that no plugin may give to a parameter */
+/**
+ * Returns a section's shape.
+ * @param reserved names that no plugin may give to a parameter
+ */
 function variantShape(
   section: Schema,
   discriminator: string,
@@ -326,7 +343,7 @@ function variantShape(
   return { discriminator, defaultName, byName };
 }
 
-/** Returns every field of a spec by full path, with its default, or undefined if it has none. */
+/** Returns every field of a spec by full path, with its default; undefined if it has none. */
 export function fieldDefaults(shapes: Shapes): ReadonlyMap<string, Json | undefined> {
   const fields = new Map<string, Json | undefined>();
   const visit = (schema: Schema, path: string): void => {

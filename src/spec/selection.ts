@@ -26,14 +26,14 @@ export interface Pattern {
   readonly at: Span;
   /** The path of the one field that `--only path=value` is about. Absent for other patterns. */
   readonly path?: readonly string[];
-  /** The values that match, by the full path of their field. */
+  /** What matches, by the full path of the field: a list of values, or bounds of numbers. */
   readonly wanted: CellPattern;
   matches(cell: Cell): boolean;
 }
 
 type Wanted = CellPattern[string];
 
-/** Returns the fields that a pattern may name: those of a cell, and its seed. */
+/** Returns the fields that a pattern may name: those of a cell and of its bases, and the seed. */
 export function patternFields(fields: ReadonlyMap<string, unknown>): readonly string[] {
   const heads: readonly string[] = [...sections.map(cellField), BASE];
   const isOfCell = (path: string): boolean => heads.includes(path.split('.')[0] ?? '');
@@ -41,8 +41,8 @@ export function patternFields(fields: ReadonlyMap<string, unknown>): readonly st
 }
 
 /**
- * Returns a mapping's pattern; undefined, after reporting it, if a field is unknown. Leaves other
- * nodes to validation.
+ * Returns the pattern that a mapping writes; undefined, after reporting it, if a field is unknown.
+ * Undefined for any other node, which validation reports.
  */
 export function readPattern(
   node: Node,
@@ -63,7 +63,7 @@ export function readPattern(
 /** The field that names a cell's defence. */
 export const DEFENCE = 'defence.defence';
 
-/** By short name, as labels and specs have it, the path of a field that names a plugin. */
+/** The fields that name plugins, by the short names that labels and specs use for them. */
 export const shortNames: ReadonlyMap<string, string> = new Map([
   ['attack', 'poisoning.attack'],
   ['defence', DEFENCE],
@@ -72,8 +72,8 @@ export const shortNames: ReadonlyMap<string, string> = new Map([
 ]);
 
 /**
- * Returns the paths that a name stands for: the one of this full or short name, or else those that
- * end with it (those in `base` only if there are no others).
+ * Returns the paths that a name stands for: the one path with this full or short name, or else
+ * those that end with it (those in `base` only if there are no others).
  */
 export function pathsNamed(name: string, paths: readonly string[]): readonly string[] {
   const full = shortNames.get(name) ?? name;
@@ -82,7 +82,10 @@ export function pathsNamed(name: string, paths: readonly string[]): readonly str
     : preferOutsideBase(paths.filter((path) => path.endsWith(`.${name}`)));
 }
 
-/** Returns the one path that a name stands for; undefined, after reporting it, if there is none. */
+/**
+ * Returns the one path that a name stands for; undefined, after reporting it, if there is none or
+ * more than one.
+ */
 function fieldNamed(
   name: string,
   known: readonly string[],
@@ -97,7 +100,10 @@ function fieldNamed(
   return undefined;
 }
 
-/** Returns the pattern that matches cells in which every field of `wanted` has a wanted value. */
+/**
+ * Returns the pattern that matches cells in which every field of `wanted` has a wanted value. A
+ * field with a list matches if an item of it does.
+ */
 function makePattern(at: Span, wanted: CellPattern): Pattern {
   const tests = Object.entries(wanted).map(
     ([path, values]) => [path.split('.'), valueTest(values)] as const,
@@ -117,7 +123,7 @@ function makePattern(at: Span, wanted: CellPattern): Pattern {
 export const cellValue = (cell: Cell, path: readonly string[]): Json | undefined =>
   valueAt(cell, path) ?? (path.join('.') === DEFENCE ? NO_DEFENCE : undefined);
 
-/** Returns the values that a pattern asks for: those listed, or bounds of numbers. */
+/** Returns what a pattern asks for in a field: a list of values, or bounds of numbers. */
 function wantedBy(node: Node): Wanted {
   if (node.kind !== 'map')
     return oneOrMany(node).map((item) => (item.kind === 'scalar' ? item.value : null));
@@ -137,7 +143,10 @@ function valueTest(wanted: Wanted): (value: Json) => boolean {
   return (value) => typeof value === 'number' && value >= min && value <= max;
 }
 
-/** Returns a hint: the field whose path, or the end of it, may be misspelt, or how to name one. */
+/**
+ * Returns a hint: the known field that `path` may misspell (in whole, or in its last part); if
+ * there is none, how to name a field.
+ */
 function similarField(path: string, known: readonly string[]): string {
   const byEnd = new Map(known.map((field) => [field.split('.').at(-1) ?? field, field]));
   const close = nearest(path, known) ?? nearest(path, byEnd.keys());
@@ -189,10 +198,13 @@ export function readSelection(
   };
 }
 
-/** The patterns of tags by name; undefined for a faulty one. */
+/** The patterns of tags by name; undefined if a tag's pattern is faulty. */
 type Tags = ReadonlyMap<string, Pattern | undefined>;
 
-/** Returns the pattern of one `--only`: a tag, or `path=value[,value…]`. */
+/**
+ * Returns the pattern of one `--only`: a tag, or `path=value[,value…]`. Undefined, after reporting
+ * it, if that is faulty.
+ */
 function readOnlyOption(
   argument: string,
   tags: Tags,
@@ -220,13 +232,16 @@ function readOnlyOption(
   return { ...makePattern(span(0, argument.length), wanted), path };
 }
 
-/** Returns a text as YAML reads it, or the text itself if it is no scalar or null in YAML. */
+/** Returns the scalar that YAML reads in a text; the text itself if that is null or no scalar. */
 function parseScalar(text: string): Scalar {
   const node = parseYaml(createSource('--only', '.', text), () => undefined);
   return node?.kind === 'scalar' && node.value !== null ? node.value : text;
 }
 
-/** Reports that no cell is left, and why. @param whole returns all cells but for `--only` */
+/**
+ * Reports that no cell is left, and why.
+ * @param whole returns all cells, also those that `--only` leaves out
+ */
 export function reportEmptyGrid(
   only: readonly Pattern[],
   whole: () => readonly Cell[],
@@ -258,7 +273,10 @@ export function reportEmptyGrid(
 
 const MOST_SHOWN = 8;
 
-/** Says which values the cells have in the field of `--only path=value`; undefined for a tag. */
+/**
+ * Returns a hint: which values the cells have in the field of `--only path=value`; undefined for a
+ * tag.
+ */
 function valuesSeen({ path }: Pattern, cells: Iterable<Cell>): string | undefined {
   if (path === undefined) return undefined;
   const seen = new Set<Json>(),

@@ -30,7 +30,7 @@ export interface Schema {
   readonly exclusiveMinimum?: number;
   readonly exclusiveMaximum?: number;
   readonly pattern?: string;
-  /** The format of the text. A relative `path` or `source` starts from the spec. */
+  /** The format of the text. If it is `path` or `source`, a relative path starts from the spec. */
   readonly format?: string;
   /** An extension: the field may be a grid axis. */
   readonly axis?: true;
@@ -57,11 +57,16 @@ export function fieldSchema(schema: Schema, name: string): Schema {
   return field;
 }
 
-/** Returns the schema of all items of a list; undefined if there is none, or one by position. */
+/**
+ * Returns the schema of all items of a list; undefined if there is none, or one for each position.
+ */
 export const itemSchema = ({ items }: Schema): Schema | undefined =>
   Array.isArray(items) ? undefined : (items as Schema | undefined);
 
-/** Returns the schema for fields that a mapping does not name, or undefined if it states none. */
+/**
+ * Returns the schema for fields that a mapping's schema does not declare; undefined if it states
+ * none.
+ */
 export const openSchema = ({ additionalProperties: open }: Schema): Schema | undefined =>
   typeof open === 'object' ? open : undefined;
 
@@ -73,7 +78,9 @@ export const definitionName = (reference: string): string =>
 export const alternatives = (schema: Schema): readonly Schema[] | undefined =>
   schema.anyOf ?? schema.oneOf;
 
-/** Returns the JSON types of the values that a schema allows, as `jsonType` and as `integer`. */
+/**
+ * Returns the JSON types that a schema allows, by the names that `jsonType` returns, and `integer`.
+ */
 export function typesOf(schema: Schema): ReadonlySet<string> {
   if (schema.type !== undefined) return new Set([schema.type].flat());
   // All definitions that are referred to are mappings.
@@ -92,7 +99,7 @@ export function jsonType(value: unknown): string {
   return Array.isArray(value) ? 'array' : typeof value;
 }
 
-/** Whether the type of a value is one that the schema allows; 1.5 passes for `integer`. */
+/** Whether the schema allows the type of a value. Any number passes for `integer`. */
 export const acceptsType = (schema: Schema, value: unknown): boolean => {
   const types = typesOf(schema),
     type = jsonType(value);
@@ -108,7 +115,7 @@ export function isScalar(schema: Schema): boolean {
 export const isNumeric = (schema: Schema): boolean =>
   typesOf(schema).has('number') || typesOf(schema).has('integer');
 
-/** Whether the schema is of a mapping, and declares fields of it. */
+/** Whether the schema is of a mapping and declares fields of the mapping. */
 export const declaresFields = (schema: Schema): schema is RecordSchema =>
   schema.properties !== undefined && typesOf(schema).has('object');
 
@@ -151,7 +158,10 @@ function describeType(type: string, schema: Schema): string {
   }
 }
 
-/** Returns the bounds of a number in words that follow it: ` from 0 to 1`; '' if none. */
+/**
+ * Returns the bounds of a number, in words that follow `a number`: ` from 0 to 1`; '' if it has
+ * none.
+ */
 function boundsText({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: Schema): string {
   if (minimum !== undefined && maximum !== undefined) return ` from ${minimum} to ${maximum}`;
   const bounds = [

@@ -7,8 +7,10 @@ const plain = (word: string): string => word.toLowerCase().replace(/[\s_-]/g, ''
 const sortedLetters = (word: string): string => Array.from(word).sort().join('');
 
 /**
- * Returns the closest of some words if `word` may be a slip of it, else null: one letter or at most
- * a third of the letters differ, two letters are swapped, or `word` is the beginning of it alone.
+ * Returns the one of some words for which `word` may be a slip, and how many letters the two are
+ * apart (two swapped letters count as one). Null if there is none. It is the closest word that
+ * differs in one letter, in at most a third of the letters, or by two swapped letters; otherwise
+ * the only word that begins with `word`.
  */
 export function nearest(
   word: string,
@@ -40,7 +42,7 @@ export function nearest(
 export const didYouMean = (...words: readonly string[]): string =>
   `did you mean ${either(words.map((word) => `"${word}"`))}?`;
 
-/** Returns the hint with the nearest of some words, or undefined if none is near. */
+/** Returns a hint with the nearest of some words; undefined if none is near. */
 export function suggest(word: string, words: Iterable<string>): string | undefined {
   const close = nearest(word, words);
   return close ? didYouMean(close.word) : undefined;

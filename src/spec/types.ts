@@ -5,7 +5,7 @@ import type { CommandSpec, KeepLevel } from './pipeline.generated.ts';
 
 export type { KeepLevel };
 
-/** A range in a line of a file. Lines and columns count from one. */
+/** A range in a line of a file. Lines and columns count from one; `endColumn` is exclusive. */
 export interface SourceRange {
   readonly file: string;
   readonly line: number;
@@ -21,7 +21,7 @@ export interface Diagnostic {
   readonly message: string;
   /** Null if the fault is not at a place in a file. */
   readonly range: SourceRange | null;
-  /** How to mend it: what was expected, or `did you mean "…"?`. */
+  /** How to mend the fault: what was expected, or `did you mean "…"?`. */
   readonly hint?: string;
   /** True for a warning, which does not stop the run. */
   readonly warning?: true;
@@ -34,16 +34,17 @@ export type Result<T> =
 export interface ExperimentCell {
   readonly config: Cell;
   /**
-   * The cell's name, which holds no positions: `{"poisoning.attack": "badnets", "adapter.rank": 8,
-   * "train.learning_rate": 0.001}`. It has by full path every scalar of `poisoning`, `defence` and
-   * `adapter`, also of bases, defaults included; their lists that vary; and every other axis.
+   * The cell's name, which holds no positions. By full path, it has every scalar of `poisoning`,
+   * `defence` and `adapter` (also in bases, and defaults too), every list in them that varies over
+   * the grid, and every other axis. An example:
+   * `{"poisoning.attack": "badnets", "adapter.rank": 8, "train.learning_rate": 0.001}`.
    */
   readonly axes: JsonObject;
   /** The axes that vary over the grid, for people to read: `attack=badnets rank=8 seed=1`. */
   readonly label: string;
   /**
-   * The cells of the grid that are this cell under another name (`alpha: 16` beside `alpha: r` at
-   * rank 16). `Experiment.cells` leaves them out.
+   * Other cells of the grid that are this cell under another name (`alpha: r`, `alpha: 16` at rank
+   * 16). `Experiment.cells` leaves them out.
    */
   readonly also: readonly ExperimentCell[];
   /** Returns where a field of this cell was written; for a default, the nearest field around it. */
@@ -58,15 +59,18 @@ export interface Experiment {
   readonly text: string;
   /** The programs that are stages of this experiment. */
   readonly commands: readonly CommandStage[];
-  /** Environment variables whose values no record may hold. */
+  /** The names of the environment variables whose values no record may hold. */
   readonly secrets: readonly string[];
   /** The stage kinds under `stages`. */
   readonly goals: readonly string[];
-  /** What the store keeps of finished stages, by kind; a kind that is left out keeps all. */
+  /**
+   * What the store keeps of finished stages, by their kind. Of a kind that is left out, it keeps
+   * all.
+   */
   readonly keep: { readonly [kind: string]: KeepLevel };
   readonly seeds: readonly number[];
   readonly cells: readonly ExperimentCell[];
-  /** The figures and tables under `report`, where the spec has it. */
+  /** The figures and tables under `report`; absent if the spec has no `report`. */
   readonly report?: ReportEntries;
   /** What may be a mistake in the spec, but does not stop the run. */
   readonly warnings: readonly Diagnostic[];
@@ -74,7 +78,7 @@ export interface Experiment {
   readonly resolved: Json;
 }
 
-/** The part of a plugin that this phase needs. `params` is an object schema of its parameters. */
+/** The part of a plugin that this folder needs. `params` is an object schema of its parameters. */
 export interface PluginShape {
   readonly name: string;
   readonly params: JsonSchema;
@@ -82,7 +86,7 @@ export interface PluginShape {
   readonly canonical?: (params: JsonObject) => JsonObject;
 }
 
-/** The part of a stage that a command needs in order to name it as an input. */
+/** The part of a stage's plugin that is needed to check a command that reads the stage. */
 export interface StageForm {
   readonly scope: 'cell' | 'experiment';
   /** See `StageDescriptor.parts`. */
@@ -108,7 +112,7 @@ export interface CommandStage extends Required<Omit<CommandSpec, 'inputs'>> {
   readonly secrets: { readonly [variable: string]: string };
 }
 
-/** The part of the plugins that this phase needs. */
+/** The part of the plugins that this folder needs. */
 export interface SpecRegistry {
   readonly attacks: readonly PluginShape[];
   readonly adapters: readonly PluginShape[];
@@ -117,13 +121,16 @@ export interface SpecRegistry {
   /** Absent if there are none. */
   readonly scorers?: readonly PluginShape[];
   readonly stages: readonly string[];
-  /** The names under `data.tasks` of the spec that is read. None if left out. */
+  /**
+   * The names under `data.tasks` of the spec that is read. If left out, any name is allowed, but
+   * fields of tasks can't be axes.
+   */
   readonly tasks?: readonly string[];
   /** The metrics that have a short name in `report`, as `STAGE.METRIC`. None if left out. */
   readonly metrics?: readonly string[];
   /**
-   * Returns the names of a stage's metrics if `STAGE.METRIC` can be none of them; null if it may be
-   * one. Any may if left out.
+   * Takes a `STAGE.METRIC`. Returns the names of the stage's metrics if it can be none of them;
+   * null if it may be one. If this function is left out, any metric may be one.
    */
   readonly metricsWithout?: (name: string) => readonly string[] | null;
   /** The form of each stage. A stage that is not listed belongs to a cell and has no parts. */
@@ -140,7 +147,7 @@ export interface LoadOptions {
    * spec's `plugins` names.
    */
   readonly registry: SpecRegistry | ((modules: readonly string[]) => Promise<SpecRegistry>);
-  /** The name of one of the spec's profiles; by default, none is merged over it. */
+  /** The name of one of the spec's profiles; if left out, no profile is merged over the spec. */
   readonly profile?: string | undefined;
   /** `--set` arguments: `path=value`, where the value is YAML. */
   readonly sets?: readonly string[];

@@ -16,7 +16,10 @@ export interface Violation {
   readonly path: readonly (string | number)[];
   readonly keyword: string;
   readonly params: Readonly<Record<string, unknown>>;
-  /** The schema of the value at `path`, without the forms of an axis. */
+  /**
+   * The schema of the value at `path`. Of a field that may be an axis, it is one form alone: that
+   * of a single value, or that of a list.
+   */
   readonly schema: Schema;
   readonly value: Json | undefined;
 }
@@ -31,7 +34,8 @@ export function createValidator(schema: JsonSchema): (value: unknown) => Violati
     allowUnionTypes: true,
     strictTypes: false,
     strictRequired: false,
-    // These cost more than they save for a single value. Tests check the plugins' schemas.
+    // What these turn off costs more than it saves for a single value. Tests check the plugins'
+    // schemas.
     validateSchema: false,
     inlineRefs: false,
     code: { optimize: false },
@@ -74,13 +78,16 @@ const pointerSteps = (pointer: string): (string | number)[] =>
     .map((step) => step.replaceAll('~1', '/').replaceAll('~0', '~'))
     .map((step) => (/^\d+$/.test(step) ? Number(step) : step));
 
-/** Whether the JSON pointer `path` is `above` or leads below it. */
+/** Whether the JSON pointer `path` is `above` or leads to something below it. */
 const isUnder = (path: string, above: string): boolean =>
   path === above || path.startsWith(`${above}/`);
-/** Whether an error says that a value has none of several forms. */
+/** Whether an error says that a value takes none of several forms, or takes too many. */
 const isChoice = ({ keyword }: Found): boolean => keyword === 'anyOf' || keyword === 'oneOf';
 
-/** Leaves out the errors of forms that were not intended: ajv reports those of every form. */
+/**
+ * Returns the errors without those of forms that were not intended. ajv reports the errors of every
+ * form.
+ */
 function reduceChoices(errors: readonly Found[], definitions: Definitions): Found[] {
   const plain = errors.filter(({ keyword }) => keyword !== 'if');
   const outermost = (a: Found, b: Found): number =>
@@ -114,9 +121,9 @@ function isOfBranch(error: Found, choice: Found, branch: Schema, index: number):
 }
 
 /**
- * Returns the errors of the form that was intended: the only one that accepts the value's type.
- * Where that does not tell, returns `choice` alone, whose schema is the single value's if the field
- * may be an axis, and else has all forms.
+ * Returns the errors of the form that was intended: the only one that accepts the value's type. If
+ * that does not tell, returns `choice` alone. Its schema is then that of a single value if the
+ * field may be an axis; otherwise it has all forms.
  */
 function errorsOfIntendedForm(
   choice: Found,
