@@ -1,10 +1,13 @@
-/** Draws the DAG as Mermaid or Graphviz text. Pure; linear in the numbers of stages and arrows. */
+/**
+ * Draws the graph of a plan's stages as Mermaid or Graphviz text. Pure; linear in the numbers of
+ * stages and arrows.
+ */
 
 import { named } from '../base/lookup.ts';
 
 export interface DrawnStage {
   readonly id: string;
-  /** May contain text of a spec: it is quoted, and never read as syntax. */
+  /** May contain text from a spec. A drawing quotes it, so that it is never read as syntax. */
   readonly label: string;
   readonly state: 'cached' | 'ready' | 'pending';
   /** The ids of the stages that this stage reads. */
@@ -20,11 +23,17 @@ const COLOURS: {
 };
 const STATES = Object.keys(COLOURS) as DrawnStage['state'][];
 
-/** Replaces line breaks and control characters, which would end a statement, by spaces. */
+/**
+ * Returns the text with a space in place of line breaks and control characters, since a line break
+ * would end a statement.
+ */
 const oneLine = (text: string): string =>
   text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, ' ');
 
-/** Returns a pair of names, as `nameOf` gives them, for each stage and each stage that it reads. */
+/**
+ * Returns the arrows, one from each stage to each stage that reads it. Both ends are names as
+ * `nameOf` returns them.
+ */
 const arrows = (
   stages: readonly DrawnStage[],
   nameOf: (stage: DrawnStage, position: number) => string,
@@ -36,9 +45,9 @@ const arrows = (
 };
 
 /**
- * Returns a Mermaid flowchart. Nodes are numbered, because an id may be a word of Mermaid's syntax
- * (`end`). Source of the syntax: mermaid.js.org/syntax/flowchart.html, "Special characters that
- * break syntax" (entity codes).
+ * Returns a Mermaid flowchart. Its nodes are called `s0`, `s1`, …, since a stage's id may be a word
+ * of Mermaid's syntax (`end`). Source of the syntax: mermaid.js.org/syntax/flowchart.html, "Special
+ * characters that break syntax" (entity codes).
  */
 export function mermaid(stages: readonly DrawnStage[]): string {
   const entity = (character: string): string => `#${character.codePointAt(0) ?? 0};`;
@@ -60,8 +69,9 @@ export function mermaid(stages: readonly DrawnStage[]): string {
 }
 
 /**
- * Returns a Graphviz digraph. Within quotes, DOT gives a meaning to `"` and, in labels, to `\`.
- * Source: graphviz.org/doc/info/lang.html and the attribute type escString.
+ * Returns a Graphviz digraph. Within quotes, DOT gives a meaning to `"` and, in labels, to `\`, so
+ * both are escaped. Source: graphviz.org/doc/info/lang.html and the attribute type escString.
+ * @param name the digraph's name
  */
 export function dot(name: string, stages: readonly DrawnStage[]): string {
   const quote = (text: string): string =>

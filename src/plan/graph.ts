@@ -1,4 +1,7 @@
-/** Calls `define` of the goals and of every stage that they need, once for each. */
+/**
+ * Builds the graph of stages. Calls `define` once for each distinct request (kind, cell and
+ * `with`), for the goals and for every stage that they need.
+ */
 import { closest } from 'fastest-levenshtein';
 import type {
   AnyPlugin,
@@ -47,14 +50,19 @@ export interface Draft {
   readonly code: { readonly [plugin: string]: Digest };
   readonly inputs: { readonly [name: string]: Draft };
   readonly resources: Resources;
-  /** `section` (null if none) and `with` of the first `StageRequest` for this draft. */
+  /**
+   * From the first request for this draft: the section of the spec in which the fields of the cell
+   * are written; null if they are at the top of the spec.
+   */
   readonly section: string | null;
+  /** The `with` of the first request for this draft; {} if it has none. */
   readonly with: JsonObject;
 }
 
-/** One distinct (kind, cell, with). Many nodes may share a draft. */
+/** One distinct request: a kind, a cell and a `with`. Many nodes may share a draft. */
 export interface Node {
   readonly kind: string;
+  /** The cell's fingerprint; `*` for a stage that joins the grid. */
   readonly fingerprint: string;
   readonly with: JsonObject;
   readonly draft: Draft;
@@ -64,17 +72,22 @@ export interface Node {
 /** The field of the cell that a fault concerns. */
 export interface FaultField {
   readonly path: Problem['path'];
-  /** The section in which the field is written, as in `Draft`. */
+  /**
+   * As in `Draft`: the section of the spec in which the field is written; null if it is at the top.
+   */
   readonly section: string | null;
 }
 
-/** The values of fields that a definition leaves out: one object for a hundred thousand stages. */
+/**
+ * What stands for parts that a request or a plugin leaves out. Up to a hundred thousand stages
+ * share each object.
+ */
 const noWith: JsonObject = {},
   noAssets: Draft['assets'] = {},
   noUses: Draft['uses'] = [],
   oneCore: Resources = { cpu: 1 };
 
-/** The longest chain of stages, each read by the next. Real ones are a few stages long. */
+/** The longest chain of stages, each of which reads the next. Real chains are a few stages long. */
 const LONGEST_CHAIN = 200;
 
 /** Returns `attacks/badnets` for the attack `badnets`. */
@@ -83,7 +96,7 @@ const pluginPath = (kind: string, name: string): string => `${kind}s/${name}`;
 interface Asked {
   readonly kind: string;
   readonly descriptor: StageDescriptor;
-  /** The code version of the stage's plugin, without the plugins that it uses. */
+  /** The code version of the stage's plugin, without those of the plugins that it uses. */
   readonly code: Digest;
   /** The cells for `define`: the whole grid for a stage that joins it, otherwise one. */
   readonly cells: readonly Cell[];
@@ -94,16 +107,22 @@ interface Asked {
 
 /**
  * A graph that grows as nodes are asked for. Faults (unknown kinds, circles, plugins that throw)
- * are reported to `onFault` while `node` runs, and concern the cell that it was called for.
+ * are reported to `onFault` while `node` runs, and concern the cell that `node` was called for.
  */
 export class Graph {
   readonly #drafts = new Map<DefinitionKey, Draft>();
-  /** By kind, `with` and fingerprint: 'open' while a node is being made, null if it can't be. */
+  /**
+   * The nodes by kind, `with` and fingerprint: 'open' while a node is being made, null if it can't
+   * be made.
+   */
   readonly #nodes = new Map<string, Node | null | 'open'>();
   readonly #reported = new Set<string>();
   /** The kinds of the stages that are being defined, each asked for by the one before it. */
   readonly #trail: string[] = [];
-  /** The code versions of drafts: one object for each distinct set, which many stages share. */
+  /**
+   * `Draft.code` by the names of a stage and of the plugins that it uses. Many drafts share one
+   * object.
+   */
   readonly #codes = new Map<string, Draft['code']>();
 
   /** See `cellFingerprints`. */
@@ -121,7 +140,10 @@ export class Graph {
     return [...this.#drafts.values()];
   }
 
-  /** Returns a stage's node, after adding all that the stage needs; null if it can't be made. */
+  /**
+   * Returns the node of a stage. A new node is made after the nodes of all stages that it needs.
+   * Returns null, after reporting it, if one of these nodes can't be made.
+   */
   node(
     kind: string,
     cell: Cell,
@@ -141,7 +163,7 @@ export class Graph {
       return this.#fault('stage-cycle', `stages read each other in a circle: ${circle}`);
     }
     if (known !== undefined) return known;
-    // A circle in which every turn changes the cell never meets a node that is still open.
+    // If every turn of a circle changes the cell, the circle never comes back to an open node.
     if (trail.length > LONGEST_CHAIN)
       return this.#fault(
         'stage-cycle',
@@ -156,7 +178,10 @@ export class Graph {
     return made;
   }
 
-  /** Returns a new node with its inputs' as children; null if it or one of them can't be made. */
+  /**
+   * Returns a new node, whose children are the nodes of its inputs. Null if it or one of its inputs
+   * can't be made.
+   */
   #make(asked: Asked): Node | null {
     const { kind, descriptor, fingerprint, section } = asked;
     const defined = this.#define(asked);
@@ -181,7 +206,8 @@ export class Graph {
       inputKeys[name] = child.draft.key;
       children.push(child);
     }
-    // The draft keeps the parts but not the definition, each of whose requests holds a whole cell.
+    // The draft keeps these parts, not the definition itself: each request in `inputs` holds a
+    // whole cell.
     const { params, assets = noAssets, uses = noUses, limits, work } = defined.definition;
     const code = this.#codeOf(kind, asked.code, uses);
     if (!complete || !code) return null;
@@ -222,7 +248,10 @@ export class Graph {
   readonly #plugin = ((kind: UsedKind, name: string): unknown =>
     this.registry.get(kind, name)?.descriptor) as NonNullable<DefineRequest['plugin']>;
 
-  /** Returns what `define` and `resources` return; null, after reporting it, if one is faulty. */
+  /**
+   * Returns what `define` and `resources` return; null, after reporting it, if one of them throws
+   * or returns something faulty.
+   */
   #define({ kind, descriptor, cells, with: request, section }: Asked) {
     let definition: StageDefinition, resources: Resources;
     try {
@@ -251,7 +280,10 @@ export class Graph {
     );
   }
 
-  /** Returns, by plugin, the code of a stage and of what it uses; null if that is unknown. */
+  /**
+   * Returns the code versions, by plugin, of a stage and of the plugins that it uses. Null, after
+   * reporting it, if no plugin has one of these names.
+   */
   #codeOf(kind: string, stageCode: Digest, uses: Draft['uses']): Draft['code'] | null {
     const name = uses.reduce((text, use) => `${text} ${use.kind}/${use.name}`, kind);
     const known = this.#codes.get(name);
@@ -275,7 +307,7 @@ export class Graph {
     return code;
   }
 
-  /** Reports a fault, once for each message. Returns null. */
+  /** Reports a fault, unless its message was reported before. Returns null. */
   #fault(code: string, message: string, hint?: string, field?: FaultField): null {
     if (!this.#reported.has(message)) {
       this.#reported.add(message);
@@ -295,7 +327,9 @@ export class Graph {
     );
   }
 
-  /** Returns a hint: the plugin of this kind whose name is most like `word`, and all of them. */
+  /**
+   * Returns a hint: the plugin of this kind whose name is most like `word`, and the names of all.
+   */
   #didYouMean(kind: PluginKind, word: string): string {
     const names = [...this.registry.names(kind)].sort();
     return names.length > 0
@@ -303,13 +337,19 @@ export class Graph {
       : `there is no ${kind} plugin`;
   }
 
-  /** Returns the path of a stage plugin's file. */
+  /**
+   * Returns the path of a stage plugin's file; if the registry has none, the path that it would
+   * have as a built-in plugin.
+   */
   #fileOf(kind: string): string {
     return this.registry.get('stage', kind)?.file ?? `${pluginPath('plugins/stage', kind)}.ts`;
   }
 }
 
-/** Returns a stage's name within its cell: its kind and the values of its `with`, `data(train)`. */
+/**
+ * Returns a stage's name within its cell: its kind, with the values of its `with` in brackets if
+ * there are any, as in `data(train)`.
+ */
 export function nodeLabel(node: Pick<Node, 'kind' | 'with'>): string {
   const narrowed = Object.values(node.with);
   if (narrowed.length === 0) return node.kind;
@@ -317,7 +357,7 @@ export function nodeLabel(node: Pick<Node, 'kind' | 'with'>): string {
   return `${node.kind}(${values.join(',')})`;
 }
 
-const isUri = (uri: unknown): boolean => typeof uri === 'string';
+const isText = (value: unknown): boolean => typeof value === 'string';
 
 const isUse = (use: unknown): boolean =>
   isRecord(use) && typeof use['kind'] === 'string' && typeof use['name'] === 'string';
@@ -331,7 +371,9 @@ const isWork = (work: unknown): boolean =>
   work['amount'] > 0 &&
   typeof work['of'] === 'string';
 
-/** Returns what is wrong with a definition, to follow "the plugin …"; null if nothing is. */
+/**
+ * Returns what is wrong with a definition, in words that follow "the plugin …"; null if nothing is.
+ */
 function definitionFault(value: unknown): string | null {
   if (!isRecord(value)) {
     const found = value === null ? 'null' : Array.isArray(value) ? 'a list' : typeof value;
@@ -345,7 +387,7 @@ function definitionFault(value: unknown): string | null {
     if (!isRecord(request) || typeof request['kind'] !== 'string' || !isRecord(request['cell']))
       return `returned an input "${name}" without \`kind\` and \`cell\``;
   }
-  if (assets !== undefined && !(isRecord(assets) && Object.values(assets).every(isUri)))
+  if (assets !== undefined && !(isRecord(assets) && Object.values(assets).every(isText)))
     return 'returned `assets` that are not source URIs';
   if (work !== undefined && !isWork(work))
     return 'returned a `work` that is not { amount, of }, a number over 0 and a text';
@@ -354,7 +396,10 @@ function definitionFault(value: unknown): string | null {
     : 'returned `uses` that are not { kind, name }';
 }
 
-/** As `definitionFault`, for resources. A scheduler would wait forever for NaN cores. */
+/**
+ * Returns what is wrong with resources, in words that follow "the plugin …"; null if nothing is.
+ * Resources must be right, since a scheduler would wait forever for NaN cores.
+ */
 export function resourcesFault(value: unknown): string | null {
   const { cpu, memoryMB, gpu, devices = 1 } = isRecord(value) ? value : {};
   const fault = (what: string): string =>

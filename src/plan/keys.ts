@@ -1,7 +1,8 @@
 /**
- * Keys, and the digests of structures: SHA-256 over RFC 8785 JSON under a tag, so that structures
- * of two kinds never share a pre-image. Whoever changes a pre-image must change its tag; the
- * digests of fixed structures are pinned in test/plan/keys.test.ts.
+ * Makes keys, and digests of structures. Each is the SHA-256 of a tag and a structure, written as
+ * RFC 8785 JSON. Every kind of structure has its own tag, so that two kinds never give the same
+ * text to hash. Whoever changes the form of such a text must change its tag; test/plan/keys.test.ts
+ * pins the digests of fixed structures.
  */
 import type { Cell, Digest } from '../api.ts';
 import { canonical } from '../base/canonical.ts';
@@ -15,7 +16,7 @@ export function hashOf(tag: string, value: unknown): string {
 
 const sharedTexts = new WeakMap<object, string>();
 
-/** Like `canonical`, for an object that is never changed and that many structures share. */
+/** Returns `canonical(value)`, computed once for each object. The object must never be changed. */
 function canonicalOfShared(value: object): string {
   let text = sharedTexts.get(value);
   if (text === undefined) sharedTexts.set(value, (text = canonical(value)));
@@ -38,7 +39,10 @@ type DefinitionComponents = Omit<KeyComponents, 'backend' | 'inputs' | 'assets'>
 export const definitionKey = (components: DefinitionComponents): DefinitionKey =>
   hashOfStage('dosimeter.definition/1', components) as DefinitionKey;
 
-/** Returns the key that identifies a stage by its inputs' content: its address in the store. */
+/**
+ * Returns the address of a stage's outputs in the store: a key that identifies each input by its
+ * content.
+ */
 export const actionKey = (components: KeyComponents): ActionKey =>
   hashOfStage('dosimeter.action/1', components) as ActionKey;
 
@@ -53,10 +57,13 @@ function hashOfStage(tag: string, components: DefinitionComponents | KeyComponen
   );
 }
 
-/** The file of a store entry with its stage's warnings. No key depends on it. */
+/** The file of a store entry that holds the warnings of its stage. No key depends on it. */
 export const WARNINGS = 'warnings.json';
 
-/** Returns the digest of an output for later keys: all files but `WARNINGS` and volatile ones. */
+/**
+ * Returns the digest of an output, for the keys of the stages that read it. It covers the paths and
+ * contents of all files but `WARNINGS` and those whose path is in `volatile`.
+ */
 export function contentDigest(
   files: readonly { readonly path: string; readonly sha256: string }[],
   volatile: readonly string[] = [],
@@ -71,8 +78,8 @@ export function contentDigest(
 }
 
 /**
- * Returns a function that returns a short name for a cell's content, the same for equal cells.
- * Cells of a grid share sections as objects: each is canonicalised once.
+ * Returns a function that returns a short name for a cell. Cells of equal content have the same
+ * name. Cells of a grid share sections as objects: each object is canonicalised once.
  */
 export function cellFingerprints(): (cell: Cell) => string {
   const byObject = new WeakMap<object, number>();
@@ -80,7 +87,7 @@ export function cellFingerprints(): (cell: Cell) => string {
   const known = new WeakMap<Cell, string>(),
     byParts = new Map<string, string>();
 
-  /** Returns a number for the value; equal values have the same. */
+  /** Returns a number for the value. Equal values have the same number. */
   const intern = (value: unknown): number => {
     const object = typeof value === 'object' && value !== null ? value : null;
     const seen = object && byObject.get(object);
@@ -92,7 +99,10 @@ export function cellFingerprints(): (cell: Cell) => string {
     return id;
   };
 
-  /** The keys of the cell before this, and the same sorted: most cells have the same keys. */
+  /**
+   * The keys of the previous cell, and these keys sorted. Most cells have the same keys, so that
+   * they need not be sorted again.
+   */
   let last: readonly (keyof Cell)[] = [],
     sorted = last;
   const sortedFields = (keys: readonly (keyof Cell)[]): readonly (keyof Cell)[] => {
@@ -113,7 +123,8 @@ export function cellFingerprints(): (cell: Cell) => string {
       }
       // `join` makes one flat string; V8 keeps the pieces of a string built by `+=` in memory.
       const text = parts.join(' ');
-      // The text is long; every stage of the cell is looked up by its number instead.
+      // The text is long, and every stage of the cell is looked up by the fingerprint. So a number
+      // stands for the text.
       fingerprint = byParts.get(text);
       if (fingerprint === undefined) byParts.set(text, (fingerprint = String(byParts.size)));
       known.set(cell, fingerprint);

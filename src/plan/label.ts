@@ -1,4 +1,6 @@
-/** Labels stages, `train attack=badnets seed=1`, and finds where their fields were written. */
+/**
+ * Labels stages, as in `train attack=badnets seed=1`, and finds where their fields were written.
+ */
 import type { Json, JsonObject, Problem } from '../api.ts';
 import { baseTitle, shortNames } from '../api/cell.ts';
 import { canonical } from '../base/canonical.ts';
@@ -9,13 +11,19 @@ import type { ExperimentCell, SourceRange } from '../spec/types.ts';
 import { nodeLabel } from './graph.ts';
 import type { Plan, PlannedStage } from './types.ts';
 
-/** The axes to name first: the values of other axes often follow from theirs. */
+/** The axes to name first: the values of the other axes often follow from those of these. */
 const FIRST = ['poisoning.attack', 'adapter.type', 'adapter.config.peft_type'];
 
-/** What stands between a stage and the cells that read it, in the label of no cell's own stage. */
+/**
+ * In the label of a stage that is no cell's own, what stands between its name and the cells that
+ * need it.
+ */
 export const NEEDED_BY = ' needed by';
 
-/** Returns the axes that tell cells apart, by section, without those that follow from others. */
+/**
+ * Returns the paths of the axes that tell cells apart, grouped by section. An axis is left out if
+ * its values follow from those of the axes before it.
+ */
 export function tellingAxes(cells: readonly JsonObject[]): string[] {
   const telling: string[] = [];
   // For each cell, its values on all telling axes but the latest, whose values are in `last`.
@@ -54,12 +62,13 @@ function listPaths(cells: readonly JsonObject[]): ReadonlySet<string> {
 }
 
 /**
- * Returns a function that labels stages. A stage that is not a cell's own, such as the evaluation
- * of a clean twin, is labelled `needed by` the cells that read it; the training of a base, `of base
- * needed by`, or `of training 1` in a chain; the clean run that is repeated for a noise floor,
- * `train(reversed) needed by`.
- * @param whole the whole experiment, given if the plan covers only some of its cells (--only), so
- * that labels do not depend on which
+ * Returns a function that labels stages. A cell's own stage has its name and the cell's values:
+ * `train attack=badnets`. A stage that is no cell's own, such as the evaluation of a clean twin,
+ * has `needed by` between the two: `evaluate needed by attack=badnets`. The training of a base is
+ * called `train of base`, or `train of training 1` in a chain. The clean run that is repeated for a
+ * noise floor is called `train(reversed)`.
+ * @param whole the whole experiment, if the plan covers only some of its cells (--only). A label is
+ *   then the same whichever cells are chosen.
  */
 export function stageLabels(plan: Plan, whole?: Whole): (stage: PlannedStage) => string {
   if (whole !== undefined) return labelsWithin(whole);
@@ -100,7 +109,10 @@ function labelsWithin(whole: Whole): (stage: PlannedStage) => string {
   };
 }
 
-/** As `nodeLabel`; attacks stand for a poisoning in `with`: `evaluate(trigger=badnets)`. */
+/**
+ * Returns what `nodeLabel` does, but writes a poisoning in `with` as its attacks:
+ * `evaluate(trigger=badnets)`.
+ */
 function nodeName(stage: PlannedStage): string {
   const named = Object.entries(stage.with).map(([name, value]) => {
     const attacks = attacksIn(value);
@@ -109,7 +121,7 @@ function nodeName(stage: PlannedStage): string {
   return nodeLabel({ kind: stage.kind, with: Object.fromEntries(named) });
 }
 
-/** Returns the attacks of a poisoning, `badnets+addsent`; '' for any other value. */
+/** Returns the names of a poisoning's attacks, `badnets+addsent`; '' for any other value. */
 function attacksIn(value: unknown): string {
   if (!isRecord(value)) return '';
   const { attack, steps } = value;
@@ -121,9 +133,11 @@ const sectionOf = (path: string): string => path.slice(0, Math.max(0, path.index
 const valueText = (value: Json): string => (typeof value === 'string' ? value : canonical(value));
 
 /**
- * Returns the place of a field of a stage's cell in the spec.
- * @param section where the stage's cell has its fields from (`StageRequest.section`), or null; a
- * field that this section lacks comes from the spec's cell
+ * Returns the place in the spec of a field of a stage's cell.
+ * @param cell the cell of the grid that the stage was planned for
+ * @param section the section of the spec in which the fields of the stage's cell are written
+ *   (`StageRequest.section`); null if they are at the top. A field that the section lacks is at the
+ *   top too.
  */
 export function locateIn(
   cell: ExperimentCell,
@@ -132,7 +146,7 @@ export function locateIn(
 ): SourceRange {
   if (section === null) return cell.locate(path);
   const steps = section.split('.');
-  // Of `data`, a section may have `train` alone, so two steps tell whether it has the field.
+  // A section may have `data.train` alone of `data`, so two steps tell whether it has the field.
   const head = path.slice(0, path[0] === 'data' ? 2 : 1);
   const within = valueAt(cell.config, [...steps, ...head]);
   return cell.locate(within === undefined ? path : [...steps, ...path]);

@@ -11,10 +11,11 @@ import { locateIn } from './label.ts';
 import type { Plan, PlannedStage, StageId } from './types.ts';
 
 /**
- * Returns every stage that the experiment's goals need. Each distinct definition is one stage, and
- * inputs come before the stages that read them. The diagnostics report unknown stage kinds and
- * plugins, circles, and plugins whose `define` throws or returns the wrong shape.
- * @param computedBy the backend as keys name it: with the release of its library, if it has one
+ * Returns a plan of every stage that the experiment's goals need. Each distinct definition is one
+ * stage, and inputs come before the stages that read them. Returns diagnostics instead if there are
+ * unknown stage kinds or plugins, circles, or plugins whose functions throw or return the wrong
+ * shape.
+ * @param computedBy see `Plan.computedBy`
  */
 export function planExperiment(
   experiment: Experiment,
@@ -66,7 +67,7 @@ export function planExperiment(
 
 /**
  * Returns a graph with the nodes of all goals, and the faults that were found on the way.
- * `goalNodes` are the goals of each cell, `joining` those that join the grid.
+ * `goalNodes` has the nodes of each cell's goals, `joining` those of the goals that join the grid.
  */
 function askForGoals(experiment: Experiment, first: ExperimentCell, registry: PlanRegistry) {
   const diagnostics: Diagnostic[] = [];
@@ -102,7 +103,10 @@ function askForGoals(experiment: Experiment, first: ExperimentCell, registry: Pl
 
 type Agreement = Pick<PlannedStage, 'cell' | 'seed'>;
 
-/** A draft with its id. Which cells need it is found only on demand: not for most cached stages. */
+/**
+ * A planned stage: a draft with its id. Which cells need it is computed on demand, since nobody
+ * asks that of most cached stages.
+ */
 class Stage implements PlannedStage {
   readonly #draft: Draft;
   readonly #use: () => CellUse;
@@ -174,7 +178,10 @@ class Stage implements PlannedStage {
   }
 }
 
-/** Returns an id for each draft, `train-3f9c2a1b7d`: longer if two keys of a kind begin alike. */
+/**
+ * Returns an id for each draft: the kind and the first ten digits of its key, `train-3f9c2a1b7d`.
+ * An id has more digits if an earlier one has the same ten.
+ */
 function stageIds(drafts: readonly Draft[]): StageId[] {
   const taken = new Set<string>();
   return drafts.map(({ kind, key }) => {
@@ -191,7 +198,10 @@ function stageIds(drafts: readonly Draft[]): StageId[] {
 
 type CellUse = ReturnType<typeof cellUse>;
 
-/** Returns functions that say which cells need a stage. @param joining goals that join the grid */
+/**
+ * Returns functions that say which cells need a stage, and which of them own it.
+ * @param joining the nodes of the goals that join the grid
+ */
 function cellUse(
   experiment: Experiment,
   graph: Graph,
@@ -206,7 +216,10 @@ function cellUse(
   const joined = joining.map((join) => ({ label: nodeLabel(join), draft: join.draft }));
   type Own = { [label: string]: Draft };
   const seen = new Set<Node>();
-  /** Adds the node, and those of the same cell below it, to `mine`: the first under each label. */
+  /**
+   * Adds to `mine` the drafts of the node and of the nodes of the same cell below it, by label. Of
+   * several with one label, it adds the first.
+   */
   const walkOwn = (node: Node, index: number, fingerprint: string, mine: Own): void => {
     if (node.fingerprint !== fingerprint || seen.has(node)) return;
     seen.add(node);
@@ -244,7 +257,9 @@ function cellUse(
      */
     agreement: (draft: Draft): Agreement =>
       agreement(experiment, owners[draft.index] ?? usersOfDraft(draft)),
-    /** Returns the label of a cell's own stage, or of one that joins the grid; null for others. */
+    /**
+     * Returns the label of a stage that a cell owns, or that joins the grid; null for any other.
+     */
     label: ({ index }: Draft): string | null => labels[index] ?? null,
     /** Returns a cell's own stages, and all that join the grid, by label. */
     own: (cell: number): { readonly [label: string]: Draft } => at(own, cell),
@@ -254,14 +269,20 @@ function cellUse(
 type Lists = (number[] | undefined)[];
 const emptyLists = (length: number): Lists => new Array<number[] | undefined>(length);
 
-/** Adds a cell to a list, unless it is last there. A push into `[]` would reserve 17 items. */
+/**
+ * Adds a cell to the draft's list, unless it is the last item there. A new list is made as
+ * `[cell]`, since a push into `[]` would reserve room for 17 items.
+ */
 function addCell(to: Lists, { index }: Draft, cell: number): void {
   const list = to[index];
   if (list === undefined) to[index] = [cell];
   else if (list[list.length - 1] !== cell) list.push(cell);
 }
 
-/** Returns by `Draft.index` the cells that need a stage; undefined if it joins the grid. */
+/**
+ * Returns the cells that need each stage, by `Draft.index`; undefined for a stage that joins the
+ * grid, or that no cell needs.
+ */
 function findUsers(drafts: readonly Draft[], rootsOf: readonly (readonly Node[])[]): Lists {
   const users = emptyLists(drafts.length);
   const visited = new Int32Array(drafts.length).fill(-1);
@@ -277,7 +298,10 @@ function findUsers(drafts: readonly Draft[], rootsOf: readonly (readonly Node[])
   return users;
 }
 
-/** Returns each cell's goals, and the stages of the cell that a stage joining the grid reads. */
+/**
+ * Returns the nodes from which the stages of each cell are found: its goals, and those of its
+ * stages that a goal joining the grid reads.
+ */
 function findRoots(
   experiment: Experiment,
   graph: Graph,
@@ -298,7 +322,10 @@ function findRoots(
   return roots;
 }
 
-/** Returns the axis values and the seed on which all cells agree; `seed` is null if they differ. */
+/**
+ * Returns the axis values and the seed that are the same in all of these cells; `seed` is null if
+ * it differs, or if there are no cells.
+ */
 function agreement(experiment: Experiment, cells: readonly number[]): Agreement {
   const first = cells[0] === undefined ? undefined : experiment.cells[cells[0]];
   if (!first) return { cell: {}, seed: null };

@@ -11,13 +11,13 @@ import type { Experiment, ExperimentCell } from '../spec/types.ts';
 
 declare const brand: unique symbol;
 /**
- * Identifies a stage by its kind, code, parameters and sources, and each input by its definition
- * key. It is known without touching a disk.
+ * Identifies a stage by its kind, code, parameters, source URIs and the definition keys of its
+ * inputs. It is known without touching a disk.
  */
 export type DefinitionKey = string & { readonly [brand]: 'DefinitionKey' };
 /**
- * Identifies a stage by its kind, code, parameters and backend, and each input and source by the
- * digest of its content. It is the address of the stage's outputs in the store.
+ * Identifies a stage by its kind, code, parameters, backend and the digests of the content of its
+ * inputs and sources. It is the address of the stage's outputs in the store.
  */
 export type ActionKey = string & { readonly [brand]: 'ActionKey' };
 export type StageId = string & { readonly [brand]: 'StageId' };
@@ -34,24 +34,30 @@ export interface PlannedStage {
   readonly inputs: { readonly [name: string]: StageId };
   readonly assets: { readonly [name: string]: string };
   readonly uses: readonly { readonly kind: string; readonly name: string }[];
-  /** `RunContext.limits`. */
+  /** See `RunContext.limits`; undefined if the stage has none. */
   readonly limits: JsonObject | undefined;
-  /** `StageDefinition.work` */
+  /** See `StageDefinition.work`. */
   readonly work: Work | undefined;
   readonly resources: Resources;
-  /** The section of its cells that its fields come from: `base`, `base.0`; null if none. */
+  /**
+   * The section of the spec in which the fields of the stage's cell are written: `base`, `base.0`;
+   * null if they are at the top.
+   */
   readonly section: string | null;
   /** `StageRequest.with`; labels use it to tell apart stages of one kind in one cell. */
   readonly with: JsonObject;
-  /** The label in `Plan.cellStages`; null for a stage that cells need, but that is none's own. */
+  /** The stage's label in `Plan.cellStages`; null for a stage that is no cell's own. */
   readonly ownLabel: string | null;
   /** The cells that need the stage, as indexes into `experiment.cells`. */
   readonly cells: readonly number[];
-  /** The axis values on which all cells agree that own the stage; if none does, that need it. */
+  /**
+   * The axis values that are the same in all cells that own the stage. If no cell owns it, those
+   * that are the same in all cells that need it.
+   */
   readonly cell: JsonObject;
-  /** The seed of those cells; null if they differ. */
+  /** The seed of these cells; null if it differs between them, or if there are none. */
   readonly seed: number | null;
-  /** Whether the spec asks for the stage. */
+  /** Whether the spec asks for the stage, under `stages`. */
   readonly goal: boolean;
 }
 
@@ -59,8 +65,8 @@ export interface Plan {
   readonly experiment: Experiment;
   readonly backend: BackendName;
   /**
-   * The backend as keys name it: with the release of its library, unless that is part of the code
-   * versions.
+   * The backend as keys name it: with the release of its library, unless the code versions cover
+   * the library already.
    */
   readonly computedBy: string;
   /** The releases of Python packages that stages compute with; null for a missing package. */
@@ -81,6 +87,9 @@ export interface KeyComponents {
   readonly params: JsonObject;
   readonly inputs: { readonly [name: string]: Digest };
   readonly assets: { readonly [name: string]: Digest };
-  /** `Plan.computedBy` and releases of `Plan.python`; null for a stage that does not compute. */
+  /**
+   * `Plan.computedBy` and the releases of the Python packages that the stage uses; null for a stage
+   * that computes with neither.
+   */
   readonly backend: string | null;
 }
