@@ -15,7 +15,10 @@ export interface BackendProbe {
   readonly available: boolean;
   /** What the backend is, or why it is not available. */
   readonly detail: string;
-  /** The backend's name in keys, with what no npm version determines, such as a release. */
+  /**
+   * The backend as keys name it: its name, with what the versions of npm packages leave open, such
+   * as the release of TensorFlow.
+   */
   readonly version: string;
   /** Whether the backend computes on GPUs if there are any. */
   readonly gpu: boolean;
@@ -29,7 +32,7 @@ export interface BackendInfo {
   readonly precision: 'float32';
   /** The number of threads that one operation may use. */
   readonly threads: number;
-  /** Versions of the packages that compute. */
+  /** The versions of the packages that compute. */
   readonly packages: { readonly [name: string]: string };
   /** TensorFlow's own version; null for the other backends. */
   readonly tensorflow: string | null;
@@ -39,7 +42,10 @@ export interface BackendInfo {
   readonly gpu: string | null;
   /** Whether the library promises that an operation returns the same bits on the same hardware. */
   readonly deterministic: boolean;
-  /** What results of products in bfloat16 are rounded to; absent if it has no such products. */
+  /**
+   * What tfjs's backend rounds the results of products in bfloat16 to; absent if it has no such
+   * products, and for PyTorch.
+   */
   readonly bf16Products?: 'float32' | 'bf16';
 }
 
@@ -93,7 +99,7 @@ export function packageVersion(name: string): string {
   return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version;
 }
 
-/** Returns the record, or null if set-up has not run. */
+/** Returns the record that set-up wrote, or null if set-up has not run. */
 export function readSetupStamp(tfjsDir: string): SetupStamp | null {
   const file = join(tfjsDir, 'lib', 'dosimeter.json');
   return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as SetupStamp) : null;
@@ -178,7 +184,10 @@ async function probeTorch(): Promise<BackendProbe> {
   );
 }
 
-/** Says what a few files tell of a backend, which is not loaded. */
+/**
+ * Returns what can be told of a backend without loading it: from a few files or, for PyTorch, from
+ * a process that asks Python for its packages.
+ */
 export async function probeOne(name: BackendName): Promise<BackendProbe> {
   switch (name) {
     case 'tensorflow':
@@ -193,8 +202,9 @@ export async function probeOne(name: BackendName): Promise<BackendProbe> {
 }
 
 /**
- * A script that multiplies with a backend, for a process of its own, because a backend may crash.
- * Its arguments are this module, the package, the backend and the wasm folder.
+ * A script that multiplies two matrices with a backend of tfjs. It runs in a process of its own,
+ * because a backend may crash. Its arguments are this module, the package, the backend and the wasm
+ * folder.
  */
 const MULTIPLY = `
   const { createRequire } = require('node:module');
@@ -213,7 +223,10 @@ const MULTIPLY = `
   }).catch((error) => { console.error(error.message); process.exit(1); });
 `;
 
-/** Returns the probe; if a small product fails or is wrong on the backend, an unavailable one. */
+/**
+ * Tries a small product on an available backend. Returns the probe as it is or, if the product
+ * fails or is wrong, a probe that says the backend is unavailable.
+ */
 async function probeByMultiplying(probe: BackendProbe): Promise<BackendProbe> {
   if (!probe.available) return probe;
   try {
@@ -248,7 +261,10 @@ async function multiplyInTorch(): Promise<void> {
     throw new Error(`[1 2; 3 4][5 6; 7 8] came out as ${product.join(' ')}`);
 }
 
-/** Probes all backends, the best first. @param deep whether to load each and multiply with it */
+/**
+ * Probes all backends, the best first.
+ * @param deep whether to load each backend and multiply with it
+ */
 export async function probe({ deep = false }: { deep?: boolean } = {}): Promise<BackendProbe[]> {
   const probes = await Promise.all(BACKENDS.map(probeOne));
   if (!deep) return probes;
@@ -257,9 +273,12 @@ export async function probe({ deep = false }: { deep?: boolean } = {}): Promise<
   return tried;
 }
 
-/** Returns the requested backend; without one, the best. Throws `UserFault` if unavailable. */
+/**
+ * Returns the requested backend or, without a request, the first available one of USUAL. Throws
+ * `UserFault` if the requested one is not available, or none is.
+ */
 export async function chooseBackend(requested?: BackendName): Promise<BackendProbe> {
-  // PyTorch is looked for only if it is requested, because that starts a process.
+  // PyTorch is looked for only if it is requested, because looking starts a process.
   const names = BACKENDS.filter((name) => name === requested);
   const probes = await Promise.all((requested === undefined ? USUAL : names).map(probeOne));
   const chosen = probes.find((one) => requested !== undefined || one.available);
@@ -286,8 +305,8 @@ export async function chooseBackend(requested?: BackendName): Promise<BackendPro
 const WSL = '/usr/lib/wsl/lib/libcuda.so.1';
 
 /**
- * Returns the NVIDIA GPUs that CUDA_VISIBLE_DEVICES lists, by the names it uses (`0`,
- * `GPU-8932f937`, …), or all GPUs if it is not set. GPUs are counted by their device files, without
+ * Returns the NVIDIA GPUs that CUDA_VISIBLE_DEVICES lists, as it names them (`0`, `GPU-8932f937`,
+ * …); if it is not set, all GPUs, numbered from 0. GPUs are counted by their device files, without
  * asking the driver.
  */
 export function visibleGpus(
@@ -318,7 +337,7 @@ interface MachineFault {
   /** Continues a sentence that the caller begins. */
   readonly message: string;
   readonly hint: string;
-  /** Set if another machine may be able to. */
+  /** Set if another machine may be able to compute it. */
   readonly ofMachine?: true;
 }
 
@@ -333,7 +352,7 @@ const flagsOf = (info: string): string[] => fieldOf(info, /^flags\s*:(.*)$/m)?.s
 export const hasTiles = (): boolean => flagsOf(readCpuinfo()).includes('amx_bf16');
 
 /**
- * Returns why a processor should not multiply bfloat16; null if it has instructions for it.
+ * Returns why a processor should not multiply bfloat16; null if it has instructions for that.
  * @param info the text of CPUINFO
  */
 export function processorFault(info: string): MachineFault | null {
@@ -390,7 +409,11 @@ export async function packageFault(
 /** What pip is asked to install; `[hf]` is for models of transformers. */
 const PIP = { bitsandbytes: 'bitsandbytes', lm_eval: "'lm_eval[hf]'" } as const;
 
-/** Returns why PyTorch can't quantise weights here; null if it can, or if there is no PyTorch. */
+/**
+ * Returns why PyTorch can't quantise weights here; null if it can. Also null if there is no
+ * PyTorch, which is a fault by itself.
+ * @param asked the field that the spec could leave out
+ */
 export const quantizeFault = async (asked = 'model.quantize') =>
   'fault' in (await findPython())
     ? null
@@ -414,7 +437,10 @@ export async function bf16Fault(backend: BackendName): Promise<MachineFault | nu
   return processorFault(readCpuinfo());
 }
 
-/** Returns why attention must pad the rows of a training here; null if it reads them unpadded. */
+/**
+ * Returns why attention must pad the rows of a training here; null if it can read the rows
+ * unpadded.
+ */
 export async function paddingFault(
   backend: BackendName,
   dropout: number,

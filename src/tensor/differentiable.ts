@@ -4,10 +4,10 @@
  *
  * tf.customGrad computes the gradient of every input; here an operation is told which inputs need
  * one, and nothing that depends on constants alone does. So no frozen parameter is ever
- * differentiated, and the backward pass ends at the first trained layer. tfjs's own walk over the
- * tape looks up each input of each operation once for every tensor that is differentiated with
- * respect to, and tf.customGrad makes a copy of each tensor that it saves by calling an operation;
- * with the hundreds of parameters of an adapter, both cost a noticeable part of a training step.
+ * differentiated, and the backward pass ends at the first trained layer. Two more things in tfjs
+ * cost a noticeable part of a training step with the hundreds of parameters of an adapter. Its own
+ * walk over the tape looks up each input of each operation once for every such parameter. And
+ * tf.customGrad calls an operation to copy each tensor that it saves.
  */
 import type { NamedTensorMap, Tensor } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -77,14 +77,17 @@ class OwnNode implements TapeNode {
     this.outputs = [output];
   }
 
-  /** `backward` in the form of tfjs: for each input, by its position, a function. */
+  /**
+   * `backward` in the form that tfjs expects: a function for each input, by the input's position.
+   */
   readonly gradient = ([dy]: Tensor[]): Record<string, () => Tensor> =>
     Object.fromEntries(this.backward(dy as Tensor).map((dx, i) => [i, () => dx]));
 }
 
 /**
- * Records an operation. It can be differentiated once: the tape does not have how its gradients are
- * computed, so differentiating them in turn throws rather than leave out part of the result.
+ * Records an operation, which can be differentiated once. The tape does not have how the
+ * operation's gradients are computed. So differentiating these gradients in turn throws an error,
+ * rather than leave out a part of the result.
  */
 function record(
   inputs: readonly Tensor[],
@@ -126,11 +129,11 @@ function recordTape<T extends Tensor>(f: () => T): T {
 
 interface Step {
   readonly node: TapeNode;
-  /** Those on a path from the tensors that are differentiated with respect to. */
+  /** The node's inputs that are `xs` of `stepsBetween`, or depend on them. */
   readonly inputs: readonly (readonly [name: string, input: Tensor])[];
 }
 
-/** Returns the operations on paths from `xs` to y, in the tape's order. */
+/** Returns the operations that depend on `xs` and that y depends on, in the tape's order. */
 function stepsBetween(tape: readonly TapeNode[], xs: readonly Tensor[], y: Tensor): Step[] {
   const from = new Set(xs.map(({ id }) => id)),
     to = new Set([y.id]);
@@ -147,7 +150,10 @@ function stepsBetween(tape: readonly TapeNode[], xs: readonly Tensor[], y: Tenso
   );
 }
 
-/** Returns the gradients of a step's inputs. dys: those of its outputs; undefined for zeros. */
+/**
+ * Returns the gradients of a step's inputs.
+ * @param dys the gradients of the node's outputs; undefined stands for zeros
+ */
 function inputGradients(
   { node, inputs }: Step,
   dys: readonly (Tensor | undefined)[],
@@ -169,7 +175,10 @@ function inputGradients(
   });
 }
 
-/** Adds the inputs' gradients to `found`, by tensor id, which at first has that of y alone. */
+/**
+ * Goes back through the steps, and adds the gradients of their inputs to `found`.
+ * @param found gradients by tensor id; at first only that of y
+ */
 function backpropagate(steps: readonly Step[], found: Map<number, Tensor>): void {
   for (const step of steps.toReversed()) {
     const { node, inputs } = step;
@@ -192,8 +201,8 @@ function backpropagate(steps: readonly Step[], found: Map<number, Tensor>): void
 }
 
 /**
- * Returns the value of `f` and the gradient with respect to each of `xs`: null for one that the
- * value does not depend on. Other tensors of both passes are disposed of.
+ * Returns the value of `f`, and its gradient with respect to each of `xs`: null if the value does
+ * not depend on that one. All other tensors of both passes are disposed of.
  * @param dy the gradient with respect to the value; default: ones, for the gradient of its sum
  */
 export function differentiate<T extends Tensor>(
@@ -221,8 +230,8 @@ export function differentiate<T extends Tensor>(
   }
 }
 
-// A tensor that is not listed counts as variable: forgetting to list one costs time, never a
-// gradient.
+// A tensor that is not in this set counts as variable: forgetting to add a constant costs time, but
+// never a gradient.
 const constants = processWide('tensor.constants', () => new WeakSet<Tensor>());
 
 /** Declares a tensor constant: nothing is ever differentiated with respect to it. */
@@ -283,7 +292,7 @@ export function differentiable<Value extends Tensor, const Saved extends readonl
     const result = tf.tidy(() => {
       const made = operation.forward();
       toSave = made.saved.map((tensor) => {
-        // Constants that are kept, such as frozen weights, outlive the backward pass.
+        // Constants that `tf.keep` keeps, such as frozen weights, outlive the backward pass.
         if (isConstant(tensor) && tensor.kept) return tensor;
         const handle = newHandle(tensor);
         handles.push(handle);
@@ -308,7 +317,7 @@ export function differentiable<Value extends Tensor, const Saved extends readonl
   return value;
 }
 
-/** a + b, of one shape; constant if both are. */
+/** Returns a + b, for tensors of one shape. The sum is constant if both are. */
 export function add<T extends Tensor>(a: T, b: T): T {
   const sum = tf.add<T>(a, b);
   return isConstant(a) && isConstant(b) ? markConstant(sum) : sum;

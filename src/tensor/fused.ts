@@ -1,6 +1,7 @@
 /**
- * Operations that set-up adds to TensorFlow (src/tensor/native/fused.cc), each of which replaces
- * several by one pass over memory. They compute on processors, in float32, without a gradient.
+ * Operations that set-up adds to TensorFlow (src/tensor/native/fused.cc), each of which does the
+ * work of several operations in one pass over memory. They compute on processors, in float32, and
+ * record no gradient.
  */
 import {
   getBackend,
@@ -27,7 +28,8 @@ export const hasFused = (): boolean => state.on && getBackend() === 'tensorflow'
 export const hasFusedBf16 = (): boolean => state.bf16;
 
 /**
- * Runs `run` without fused operations, for tests; if it returns a promise, until that is settled.
+ * Returns what `run` returns, without fused operations; if that is a promise, they stay off until
+ * it is settled. For tests.
  */
 export function withoutFused<T>(run: () => T): T {
   const before = state.on;
@@ -71,18 +73,21 @@ const activation = operation('FusedActivation', { kind: 'int' }, same),
 export const fusedActivation = <T extends Tensor>(u: T, kind: FusedActivation): T =>
   activation([u], { kind: numberOf(kind) })[0] as T;
 
-/** dy·act′(u). */
+/** dy·act′(u), entry by entry. */
 export const fusedActivationGradient = <T extends Tensor>(dy: T, u: T, kind: FusedActivation): T =>
   activationGradient([dy, u], { kind: numberOf(kind) })[0] as T;
 
 /** gate and up, (S, m) each; or one tensor with the columns of gate, then those of up, (S, 2m). */
 export type Gated = readonly [gate: Tensor2D, up: Tensor2D] | readonly [both: Tensor2D];
 
-/** act(gate)·up → (S, m). */
+/** act(gate)·up, entry by entry → (S, m). */
 export const fusedGated = (parts: Gated, kind: FusedActivation): Tensor2D =>
   gated(parts, { N: parts.length, kind: numberOf(kind) })[0] as Tensor2D;
 
-/** dy·up·act′(gate) and dy·act(gate), as the parts are. dy: (S, m). */
+/**
+ * The gradients of gate, dy·up·act′(gate), and of up, dy·act(gate): in two tensors or side by side
+ * in one, as `parts` has gate and up. dy: (S, m).
+ */
 export const fusedGatedGradient = (dy: Tensor2D, parts: Gated, kind: FusedActivation): Tensor2D[] =>
   gatedGradient(
     [dy, ...parts],
@@ -90,7 +95,7 @@ export const fusedGatedGradient = (dy: Tensor2D, parts: Gated, kind: FusedActiva
     parts.length,
   ) as Tensor2D[];
 
-/** What a norm over the last axis subtracts, and how its scale is stored. */
+/** The kind of a norm over the last axis. */
 export interface NormKind {
   /** Whether the norm subtracts the mean: a layer norm does, an RMS norm does not. */
   readonly centred: boolean;
@@ -110,7 +115,8 @@ const norm = operation(
 /**
  * y = γ·ẑ + β, ẑ = (z − mean z)·inverse, inverse = 1/√(var z + ε), z = x + residual. A norm that is
  * not centred has ẑ = z·inverse, inverse = 1/√(mean z² + ε). The residual and β are 0 where they
- * are null. x: (S, h), gamma, beta: (h) → y, ẑ (S, h), inverse (S, 1).
+ * are null, and 1 + γ stands in place of γ if `kind.offset` is set. x: (S, h), gamma, beta: (h) →
+ * y, ẑ (S, h), inverse (S, 1).
  */
 export const fusedNorm = (
   x: Tensor2D,
@@ -126,8 +132,8 @@ export const fusedNorm = (
 };
 
 /**
- * (g − mean g − ẑ·mean(g·ẑ))·inverse, g = γ·dy, without mean g where the norm is not centred. dy,
- * normed: (S, h), inverse: (S, 1) → (S, h).
+ * The gradient of z in `fusedNorm`: (g − mean g − ẑ·mean(g·ẑ))·inverse, g = γ·dy, without mean g
+ * where the norm is not centred. dy, normed: (S, h), inverse: (S, 1) → (S, h).
  */
 export const fusedNormGradient = (
   dy: Tensor,
@@ -138,8 +144,9 @@ export const fusedNormGradient = (
 const rotary = operation('FusedRotary', { heads: 'int', back: 'bool' }, same);
 
 /**
- * Rotates features i and i + r/2 of each head of a token by the angle of cos and sin, backwards if
- * `back`; features from r on stay. x: (S, H·d), cos, sin: (S, …, r/2) → (S, H·d).
+ * Rotates the pair of features i and i + r/2 of each head of a token, for i < r/2, by the angle
+ * whose cosine and sine cos and sin have; backwards if `back`. Features from r on stay. x: (S,
+ * H·d), cos, sin: (S, …, r/2) → (S, H·d), for S tokens and H = `heads` heads of d features.
  */
 export const fusedRotary = (
   x: Tensor2D,
@@ -168,8 +175,9 @@ const adamw = operation(
 
 /**
  * m′ = β₁m + (1−β₁)g;  v′ = β₂v + (1−β₂)g²;  p′ = p·decay − m′/(√v′/root + ε)·size.
- * @param constants β₁, 1−β₁, β₂, 1−β₂, root, ε, decay, size of each part, (parts, 8)
- * @returns p′, m′, v′ of each
+ * @param constants for each part β₁, 1−β₁, β₂, 1−β₂, root, ε, decay, size: (parts, 8). In step t,
+ *   root = √(1−β₂ᵗ), decay = 1 − lr·wd and size = lr/(1−β₁ᵗ), with wd the weight decay.
+ * @returns p′, m′ and v′ of each part
  */
 export function fusedAdamw(
   parts: readonly AdamwParts[],
@@ -204,15 +212,15 @@ export interface FusedAttention {
   readonly scale: number;
   /** Whether a query sees no key after it. */
   readonly causal: boolean;
-  /** A query sees keys less than this many positions away; Infinity for all. */
+  /** A query sees only keys less than this many positions away; with Infinity, all keys. */
   readonly window: number;
 }
 
-/** Where the tokens of the rows of a batch stand, int32. */
+/** Where the tokens of the B rows of a batch stand, int32. */
 export interface FusedRows {
   /** Where the queries of each row start among all, then where the last ones end. (B + 1) */
   readonly queries: Tensor1D;
-  /** The same of the keys. (B + 1) */
+  /** Where the keys of each row start among all, then where the last ones end. (B + 1) */
   readonly keys: Tensor1D;
   /** The position of each query among the keys of its row, (Q). */
   readonly places: Tensor1D;
@@ -228,7 +236,9 @@ const ATTENTION = {
 const attention = operation('FusedAttention', ATTENTION, same),
   attentionGradient = operation('FusedAttentionGrad', ATTENTION, ([, q, k, v]) => [q, k, v]);
 
-/** Returns ATTENTION's values. There, a window of 0 means none. */
+/**
+ * Returns the values of the attributes in ATTENTION. In fused.cc, a window of 0 means no window.
+ */
 const attentionValues = ({ kvHeads, window, ...others }: FusedAttention) => ({
   ...others,
   kv_heads: kvHeads,
@@ -236,8 +246,9 @@ const attentionValues = ({ kvHeads, window, ...others }: FusedAttention) => ({
 });
 
 /**
- * softmax(QKᵀ·scale)·V for each row and head, over the keys that a query sees, without padding.
- * q: (Q, H·d), k, v: (S, Hk·d) → (Q, H·d).
+ * softmax(q kᵀ·scale)·v for each row and head, over the keys that a query sees, without padding. q:
+ * (Q, H·d), k, v: (S, Hk·d) → (Q, H·d), for Q queries, S keys, H = `heads` and Hk = `kvHeads` heads
+ * of d features.
  */
 export const fusedAttention = (
   qkv: readonly [q: Tensor2D, k: Tensor2D, v: Tensor2D],
@@ -245,7 +256,10 @@ export const fusedAttention = (
   shape: FusedAttention,
 ): Tensor2D => attention([...qkv, queries, keys, places], attentionValues(shape))[0] as Tensor2D;
 
-/** The derivative of `fusedAttention`. dy: (Q, H·d) → dq, dk, dv in the shapes of q, k, v. */
+/**
+ * The gradients with respect to q, k and v of `fusedAttention`. dy: (Q, H·d) → dq, dk, dv in the
+ * shapes of q, k, v.
+ */
 export const fusedAttentionGradient = (
   dy: Tensor2D,
   qkv: readonly [q: Tensor2D, k: Tensor2D, v: Tensor2D],

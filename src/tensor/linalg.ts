@@ -1,8 +1,9 @@
 /**
  * Singular values and vectors, and eigenvalues of symmetric matrices, in double precision, by
- * existing solvers: TensorFlow's on the TensorFlow backend, ml-matrix's elsewhere. They agree to
- * rounding: |Δλ| ≲ n·ε·λmax for both. tfjs has no double tensors, but its binding passes any type
- * between operations, so doubles go in and out as pairs of int32 through Bitcast.
+ * existing solvers: TensorFlow's on the TensorFlow backend, ml-matrix's elsewhere. The two solvers
+ * agree to rounding: the error of an eigenvalue of an (n, n) matrix is |Δλ| ≲ n·ε·λmax in both.
+ * tfjs has no double tensors, but its binding passes any type between operations, so doubles go in
+ * and out as pairs of int32 through Bitcast.
  */
 import { EigenvalueDecomposition, Matrix, QrDecomposition, SVD } from 'ml-matrix';
 import { hasOperations, tensorflowBackend } from './operation.ts';
@@ -27,8 +28,8 @@ interface Binding {
 }
 
 /**
- * Runs an operation of doubles whose inputs are `times` copies of one row-major (m, n) matrix. It
- * has `outputs` outputs, of which those with an index in `read` are returned.
+ * Runs an operation of doubles whose inputs are `times` copies of one row-major (m, n) matrix.
+ * Returns those of its `outputs` outputs whose indexes are in `read`.
  */
 function runDouble(
   name: string,
@@ -119,7 +120,10 @@ export function svd(matrix: Float64Array, m: number, n: number, vectors = true):
 export const singularValues = (matrix: Float64Array, m: number, n: number): Float64Array =>
   svd(matrix, m, n, false).values;
 
-/** R of a thin QR. columns: k vectors of length m, (m, k) row-major, k ≤ m → (k, k). */
+/**
+ * Returns R of the thin QR decomposition of a matrix (m, k), k ≤ m, as (k, k).
+ * @param columns the matrix, row-major
+ */
 function rFactor(columns: Float64Array, m: number, k: number): Matrix {
   return new QrDecomposition(Matrix.from1DArray(m, k, Array.from(columns))).upperTriangularMatrix;
 }
@@ -175,14 +179,15 @@ export function symmetricEigenvalues(matrix: Float64Array, n: number): Float64Ar
 }
 
 /**
- * If the k-th singular value is below this share of the largest, vectors are not taken from the
- * Gram matrix: its eigenvalues are the squares, of which rounding errors would be too large a part.
+ * If the k-th singular value is at most this share of the largest, vectors are not taken from the
+ * Gram matrix. Its eigenvalues are the squares of the singular values, and rounding errors would be
+ * too large a part of the small ones.
  */
 const SMALLEST_SHARE = 1e-6;
 
 /**
  * Returns the left singular vectors of the k = min(count, m, n) largest singular values as columns,
- * (m, k), that of the largest first.
+ * (m, k), the vector of the largest value first.
  * @param matrix row-major (m, n)
  */
 export function leadingLeftVectors(
@@ -222,14 +227,14 @@ function gramVectors(
   return { values: values!, vectors: vectors! };
 }
 
-/** The last k columns, the last one first. (q, q) → (q, k) */
+/** Returns the last k columns of a matrix, the last one first. (q, q) → (q, k) */
 const lastColumns = (vectors: Float64Array, q: number, k: number): Float64Array =>
   Float64Array.from(
     { length: q * k },
     (_, at) => vectors[Math.floor(at / k) * q + q - 1 - (at % k)]!,
   );
 
-/** Returns W V. (m, n), (n, k) → (m, k) */
+/** Returns W V. W: (m, n), V: (n, k) → (m, k) */
 function product(W: Float64Array, V: Float64Array, m: number, n: number, k: number): Float64Array {
   const out = new Float64Array(m * k);
   for (let i = 0; i < m; i++)

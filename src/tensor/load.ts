@@ -19,15 +19,19 @@ export interface LoadOptions {
    * WebAssembly and plain JavaScript use one.
    */
   readonly threads?: number;
-  /** The backend as keys name it; PyTorch's process is refused if its releases differ. */
+  /**
+   * The backend as keys name it. Read for PyTorch alone, whose process is refused if it has other
+   * releases than these.
+   */
   readonly computedBy?: string;
 }
 
 const loaded = new Map<BackendName, Promise<BackendInfo>>();
 
 /**
- * Loads a backend and makes it tfjs-core's current one; one that was loaded before becomes current
- * again. Throws if TensorFlow is requested with another number of threads than the first time.
+ * Loads a backend, unless it was loaded before, and makes it the current one of tfjs-core.
+ * PyTorch's process is only started: tfjs-core keeps its backend. Throws if TensorFlow is requested
+ * with another number of threads than the first time.
  */
 export async function loadBackend(
   name: BackendName,
@@ -35,7 +39,7 @@ export async function loadBackend(
 ): Promise<BackendInfo> {
   if (name === 'torch') return loadTorch({ threads, version: computedBy });
   const tf = await import('./core.ts');
-  // The only use of the flag is to keep tfjs from advertising its other packages on the console.
+  // The flag is set only to keep tfjs from advertising its other packages on the console.
   tf.env().set('PROD', true);
   let info = loaded.get(name);
   if (info === undefined) {
@@ -53,7 +57,7 @@ export async function loadBackend(
   return known;
 }
 
-/** Starts PyTorch's process, unless it runs. tfjs keeps its backend. */
+/** Starts PyTorch's process, unless it runs already. tfjs-core keeps its current backend. */
 async function loadTorch(options: TorchOptions): Promise<BackendInfo> {
   const { torchWorker } = await import('../torch/worker.ts');
   const { facts } = await torchWorker(options);
@@ -94,7 +98,7 @@ async function load(name: keyof typeof PACKAGES, threads: number): Promise<Backe
         );
       const fused = stamp?.fused ?? null,
         { fused: instructions } = binding as Fused,
-        // Where the processor has tiles (AMX), oneDNN's products are faster: fused ones use none.
+        // Fused products don't use tiles (AMX). On processors with tiles, oneDNN's are faster.
         bf16 = fused !== null && instructions === 'avx512_bf16' && !hasTiles();
       if (fused !== null) {
         if (instructions === undefined)
@@ -143,9 +147,9 @@ function prepareTensorflow(threads: number): void {
   // Ampere and later GPUs would round float32 products to 10 bits of mantissa, but `precision`
   // promises all 23.
   process.env.NVIDIA_TF32_OVERRIDE ??= '0';
-  // Else operations on GPUs add in the order in which threads happen to run, and the effect of
-  // poison on the weights could not be told from that noise. With this, an operation that has no
-  // deterministic form fails with an error that names it.
+  // Without this, operations on GPUs add in the order in which threads happen to run, and the
+  // effect of poison on the weights could not be told from that noise. With it, an operation that
+  // has no deterministic form fails with an error that names the operation.
   process.env.TF_DETERMINISTIC_OPS ??= '1';
   // tfjs-node 4.22 calls this function, which Node 24 no longer has.
   const legacy = util as { isNullOrUndefined?: (value: unknown) => boolean };

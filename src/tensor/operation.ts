@@ -24,7 +24,10 @@ export function tensorflowBackend(): NodeJSKernelBackend {
 
 type Attributes = Readonly<Record<string, Attribute>>;
 
-/** The encodings of attributes that were used before, so that constant ones are encoded once. */
+/**
+ * The encoded attributes, by attributes that were used before. So attributes that stay the same
+ * object are encoded once.
+ */
 const encodings = new WeakMap<Attributes, ReturnType<typeof encodeAttributes>>();
 
 /** Returns the attributes as tfjs-node's binding takes them. */
@@ -86,8 +89,9 @@ type Values<T extends Types> = {
 /**
  * Returns a function that calls an operation with values for the attributes in `types`. Equal
  * values share one object, so that they are encoded once.
- * @param rule makes the operation usable in compiled functions
- * @param list the index of the input that is a list of N tensors, N an attribute; none by default
+ * @param rule tells the operation's outputs, so that it can be part of compiled functions
+ * @param list the index of the input that is a list of N tensors, where N is an attribute; absent
+ *   if no input is such a list
  */
 export function operation<const T extends Types>(
   name: string,

@@ -1,9 +1,9 @@
 /**
- * Matrix products, linear layers with and without a low-rank term, and the gradients of rows with
- * their inner products. None of them records a gradient: they are for operations that bring their
- * own. Most are operations that set-up adds to TensorFlow
- * (src/tensor/native/fused-products.cc), which compute on processors. In a region of
- * `train.precision: bf16` the factors of products and layers are rounded to bfloat16.
+ * Matrix products, linear layers with and without a low-rank term, the gradient of a weight for
+ * each row of a batch, and inner products of such gradients. None of these functions records a
+ * gradient: they are for operations that bring their own derivative. Most are operations that
+ * set-up adds to TensorFlow (src/tensor/native/fused-products.cc), which compute on processors. In
+ * a region of `train.precision: bf16` the factors of products and layers are rounded to bfloat16.
  */
 import type { Tensor, Tensor1D, Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -22,7 +22,7 @@ const product = operation(
   matMul('transpose_a', 'transpose_b'),
 );
 
-/** Whether factors are rounded in the region around the call. */
+/** Returns the attribute that says whether factors are rounded in the region around the call. */
 const roundingFlag = (): { readonly bf16: boolean } => ({ bf16: productPrecision() === 'bf16' });
 
 /** a·b, with a or b transposed first where asked for. Both are matrices. */
@@ -38,11 +38,15 @@ export const fusedProduct = (
     ...roundingFlag(),
   })[0] as Tensor2D;
 
-/** `packed` is set where a region reads a copy of a frozen W that is kept (compiled/copies.ts). */
+/**
+ * `packed` is set if W is given as a packed copy that is kept of a frozen W (compiled/copies.ts).
+ */
 const LAYER = { bf16: 'bool', frozen: 'bool', packed: 'bool' } as const,
   LORA = { ...LAYER, scale: 'float' } as const;
 
-/** y (S, m) and down (S, r) of x (S, n), w (m, n), a (r, n). */
+/**
+ * The rule of outputs y, (S, m), and down, (S, r), of inputs x, (S, n), w, (m, n), and a, (r, n).
+ */
 const loraOutputs: Rule = ([x, w, a]) =>
   [w, a].map(({ shape }) => ({ shape: [x.shape[0]!, shape[0]!], dtype: x.dtype }));
 
@@ -109,9 +113,9 @@ export function fusedLoraGradient(
   return [x ? dx : null, A ? dA : null, B ? dB : null];
 }
 
-/** Where the tokens of each row stand among all, int32. */
+/** Where the tokens of each of R rows stand among all S tokens, int32. */
 export interface TokenOrder {
-  /** The tokens of the first row, then those of the next, … (S) */
+  /** The numbers of the first row's tokens, then those of the next row's, … (S) */
   readonly order: Tensor1D;
   /** Where each row starts in `order`, then where the last one ends. (R + 1) */
   readonly starts: Tensor1D;
@@ -140,19 +144,20 @@ export const fusedRowGradients = (
 ): Tensor2D => rowGradients([a, b, order, starts], {})[0] as Tensor2D;
 
 /**
- * The lower triangle of G·Gᵀ, in float32, with zeros above it, where G has the rows of all parts.
- * parts: (·, n) each → (N, N).
+ * The lower triangle of G·Gᵀ, in float32, with zeros above it, where G, (N, n), has the rows of all
+ * parts, one part after the other. parts: (·, n) each → (N, N).
  */
 export const fusedGram = (parts: readonly Tensor2D[]): Tensor2D =>
   gram(parts, { N: parts.length })[0] as Tensor2D;
 
-/** For this many rows of a, and at least this many entries of b, the batched kernel is faster. */
+/** If a has this many rows, and b at least this many entries, the batched kernel is faster. */
 const FEW_ROWS = { least: 2, most: 48 },
   MANY_WEIGHTS = 2 ** 20;
 
 /**
- * Whether a·bᵀ is the product of few rows with a large matrix, as in generation. TensorFlow's plain
- * kernel copies the whole matrix into blocks first, which then takes longer than the product.
+ * Whether a·bᵀ is the product of a matrix of few rows with a large one, as in generation.
+ * TensorFlow's plain kernel first copies the whole large matrix into blocks, which here takes
+ * longer than the product.
  */
 const isNarrow = ({ shape: [rows = 0] }: Tensor, b: Tensor): boolean =>
   rows >= FEW_ROWS.least && rows <= FEW_ROWS.most && b.size >= MANY_WEIGHTS;
@@ -164,7 +169,7 @@ const attributesOf = (transposeA: boolean, transposeB: boolean) =>
     T: { type: 'dtype', value: 'float32' },
   }) as const;
 
-/** By whether a, then whether b is transposed. */
+/** By whether a is transposed, then by whether b is: 1 if so, else 0. */
 const ATTRIBUTES = [
   [attributesOf(false, false), attributesOf(false, true)],
   [attributesOf(true, false), attributesOf(true, true)],
@@ -188,8 +193,8 @@ export function matmul(a: Tensor, b: Tensor, transposeA = false, transposeB = fa
 }
 
 /**
- * Weighted sums of the rows of x. They are always computed in float32, as other sums are, although
- * as a product. shares: (m, n), x: (n, w) → (m, w); with `transpose`, shares: (n, m).
+ * Weighted sums of the rows of x. They are computed as a product, but always in float32, as other
+ * sums are. shares: (m, n), x: (n, w) → (m, w); with `transpose`, shares: (n, m).
  */
 export const rowSums = (shares: Tensor, x: Tensor, transpose = false): Tensor2D =>
   inFloat32(() => matmul(shares, x, transpose));

@@ -20,9 +20,9 @@ export function takeRows(x: Tensor2D, index: Tensor1D): Tensor2D {
 
 /**
  * out[index[i]] += x[i]. x: (K, n), index: (K) → (N, n); rows that no index names are zero. Rows
- * with the same index are added in the same order in every run. On GPUs, TensorFlow's ScatterNd
- * adds in any order, or, under TF_DETERMINISTIC_OPS (load.ts), on the CPU; UnsortedSegmentSum has
- * a deterministic GPU kernel.
+ * with the same index are added in the same order in every run. TensorFlow's UnsortedSegmentSum has
+ * a deterministic kernel for GPUs. ScatterNd has none: on a GPU it adds in any order, and under
+ * TF_DETERMINISTIC_OPS (load.ts) it runs on the CPU.
  */
 export function scatterRows(x: Tensor2D, index: Tensor1D, rows: number): Tensor2D {
   if (hasOperations()) {
@@ -36,7 +36,7 @@ export function scatterRows(x: Tensor2D, index: Tensor1D, rows: number): Tensor2
 
 /**
  * x[index], differentiable in x. x: (N, n), index: (K), which may repeat → (K, n).
- * @param kept a factor on the gradient of each row, (K, 1); default: 1
+ * @param kept a factor on the gradient of each gathered row, (K, 1); default: 1
  */
 export function gatherRows(x: Tensor2D, index: Tensor1D, kept?: Tensor2D): Tensor2D {
   return differentiable([x], {
@@ -56,13 +56,19 @@ export function concatRows(parts: readonly Tensor2D[]): Tensor2D {
   return parts.every(isConstant) ? markConstant(rows) : rows;
 }
 
-/** Returns the tensors concatenated along the axis; for a single tensor, another handle on it. */
+/**
+ * Returns the tensors concatenated along the axis. A single tensor is not copied: the result is
+ * another handle on its entries.
+ */
 export function joined(parts: readonly Tensor[], axis: number): Tensor {
   const [only] = parts;
   return only !== undefined && parts.length === 1 ? tf.clone(only) : tf.concat([...parts], axis);
 }
 
-/** The inverse of `joined`: the parts have these extents along the axis. */
+/**
+ * The inverse of `joined`.
+ * @param extents the parts' extents along the axis
+ */
 export const separated = (whole: Tensor, extents: readonly number[], axis: number): Tensor[] =>
   extents.length === 1 ? [tf.clone(whole)] : tf.split(whole, [...extents], axis);
 
@@ -70,8 +76,9 @@ export const separated = (whole: Tensor, extents: readonly number[], axis: numbe
 export const scalarOf = (tensor: Tensor): number => at(tensor.dataSync(), 0);
 
 /**
- * How many entries of a row the WebAssembly backend adds one by one. One by one in float32, a sum
- * of 256,000 entries would be off by a thousandth; the other backends sum by parts.
+ * The most entries that the WebAssembly backend is made to add in one sum. It adds one by one in
+ * float32, which would put a sum of 256,000 entries off by a thousandth. The other backends sum by
+ * parts.
  */
 const BLOCK = 256;
 

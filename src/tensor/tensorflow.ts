@@ -1,6 +1,6 @@
 /**
- * Registers TensorFlow with tfjs-core, as the entry of tfjs-node does. Left out are saved models,
- * images and TensorBoard, which nothing here uses.
+ * Registers TensorFlow with tfjs-core, as the entry file of tfjs-node does. Left out are saved
+ * models, images and TensorBoard, which nothing here uses.
  */
 import { createRequire } from 'node:module';
 import { registerBackend } from '@tensorflow/tfjs-core';

@@ -1,6 +1,6 @@
 /**
- * Loads the WebAssembly backend, and adds the kernel of a gather's gradient, which
- * tfjs-backend-wasm 4.22 lacks and a loss of a plugin may need.
+ * Loads the WebAssembly backend, and adds UnsortedSegmentSum to it: the gradient of a gather, which
+ * a plugin's loss may need and tfjs-backend-wasm 4.22 lacks.
  */
 import type { KernelConfig, TensorInfo, TypedArray } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
@@ -18,8 +18,8 @@ interface WasmBackend extends Pick<tf.KernelBackend, 'readSync'> {
 }
 
 /**
- * out[s, …] = Σ_{i: ids[i] = s} x[i, …]. Negative ids are ignored, as in TensorFlow.
- * x: (…ids.shape, …inner) → (numSegments, …inner).
+ * out[s, …] = Σ_{i: ids[i] = s} x[i, …]. Negative ids are ignored, as in TensorFlow, and so are ids
+ * from numSegments on. x: (…ids.shape, …inner) → (numSegments, …inner).
  */
 const unsortedSegmentSum: KernelConfig = {
   kernelName: tf.UnsortedSegmentSum,

@@ -1,12 +1,13 @@
 /**
  * Runs a region of code with its TensorFlow operations recorded instead of carried out. When the
- * region ends, or something in it reads an entry, the tensors that are still in use are computed at
- * once: by one compiled function if the same operations were recorded before, with any shapes.
+ * region ends, or something in it reads an entry of a tensor, all recorded tensors that are still
+ * in use are computed together. One compiled function does so if the same operations were recorded
+ * often enough before, whatever the shapes of their tensors.
  *
  * The code of the region runs each time, and each of its operations is compared with the recorded
- * one, so a function is used only for exactly the operations that it was made of. Tensors made in
- * JavaScript are arguments of the function, but small ones are constants of it while their entries
- * stay the same, which is checked each time.
+ * one, so a function is used only for exactly the operations that it was made of. Tensors from
+ * outside are arguments of the function. But small ones made in JavaScript are constants of it as
+ * long as their entries stay the same, which is checked each time.
  */
 import { type DataId, getBackend, type Tensor, type TensorInfo } from '@tensorflow/tfjs-core';
 import { processWide } from '../../base/process-wide.ts';
@@ -47,24 +48,34 @@ interface Internals {
   write(values: unknown, shape: number[], dtype: string): DataId;
 }
 
-/** The most bytes of tensors that are freed only once their trace has been computed. */
+/**
+ * The most bytes of disposed tensors that are freed only once the trace that reads them has been
+ * computed. If there are more, it is computed at once.
+ */
 const WAITING = 1 << 24;
-/** The most operations of a trace. */
+/** The most operations of a trace; a longer one is computed in parts. */
 const LENGTH = 1 << 13;
-/** The most operations that are kept, and the most in functions, of which one takes about 20 kB. */
+/**
+ * The most recorded operations that are kept, and the most operations of compiled functions, each
+ * of which takes about 20 kB. If either limit is passed, all of both are forgotten.
+ */
 const POINTS = 1 << 16,
   COMPILED = 1 << 13;
+/** The default of `prepareCompiling`. */
 const SIGHTINGS = 2;
 
 /**
  * TensorFlow's products, whose attribute T is the type of their factors. In a region of bfloat16
- * they take factors in bfloat16, sum their products in float32 and round the result to bfloat16,
- * which becomes a float32 again: the products of torch.autocast with dtype=torch.bfloat16. Fused
+ * they take factors in bfloat16, add in float32 and round the result to bfloat16, and the result
+ * becomes a float32 again. So do the products of torch.autocast with dtype=torch.bfloat16. Fused
  * products round their factors themselves.
  */
 const PRODUCTS = new Set(['MatMul', 'BatchMatMulV2']);
 
-/** The operations that can read a packed W: which input W is, and whether they compute x·Wᵀ. */
+/**
+ * The operations that can read a packed W. `input` is the index of W among the inputs. `transposed`
+ * is whether the operation multiplies by Wᵀ, not by W.
+ */
 const LAYERS = new Map([
   ['FusedLinear', { input: 1, transposed: true }],
   ['FusedLora', { input: 1, transposed: true }],
@@ -84,14 +95,14 @@ const withValue = (
 /** Records the operations of regions in place of tfjs-node's backend, and runs their programs. */
 class Recorder {
   readonly #backend: Internals;
-  /** As for `prepareCompiling`. */
+  /** The parameter `sightings` of `prepareCompiling`. */
   sightings = SIGHTINGS;
-  /** That of the matrix products in the innermost open region. */
+  /** The precision of the matrix products in the innermost open region. */
   precision: Precision = 'float32';
   #trace: Trace | null = null;
-  /** How many regions are open, one within the other. */
+  /** How many regions are open, each within the one before. */
   #depth = 0;
-  /** Where all traces start, and the number of points after it. */
+  /** The point at which all traces start, and the number of points that come after it. */
   #start = new Point(null);
   #points = 0;
   #calls = 0;
@@ -188,8 +199,8 @@ class Recorder {
   }
 
   /**
-   * Adds an operation to the trace, and returns the tensors that will hold its outputs. Null if it
-   * must be carried out now, for example because no region is open.
+   * Adds an operation to the trace, and returns the tensors that will hold its outputs. Null if the
+   * operation must be carried out now, for example because no region is open.
    */
   #record(
     name: string,
@@ -259,7 +270,10 @@ class Recorder {
     trace.add('Cast', castAttributes(binding, FLOAT), [product], [result]);
   }
 
-  /** Adds an operation, with the packed copy of its weight if it is a layer and there is one. */
+  /**
+   * Adds an operation. If it is a layer whose weight has a packed copy, the operation reads that
+   * copy.
+   */
   #addLayer(
     trace: Trace,
     name: string,
@@ -287,7 +301,7 @@ class Recorder {
     );
   }
 
-  /** Carries out at once an operation that `isReplaced`. Returns null for any other. */
+  /** Carries out an operation at once if `isReplaced` says so. Returns null for any other. */
   #runReplaced(
     name: string,
     attributes: readonly AttributeValue[],
@@ -385,7 +399,7 @@ export interface CompiledStatistics {
   readonly casts: number;
   /** The number of frozen weights of which copies are kept in the order that products read. */
   readonly packed: number;
-  /** TensorFlow's error for each function that it did not accept. */
+  /** For each function that TensorFlow did not accept, its error. */
   readonly refused: readonly string[];
 }
 
@@ -439,11 +453,14 @@ type Counted = Pick<CompiledStatistics, 'made' | 'calls'>;
 
 const NOTHING: Counted = { made: { functions: 0, operations: 0, seconds: 0 }, calls: 0 };
 
-/** `1 time`, `1,200 times` */
+/** Returns a number with its noun: `1 time`, `1,200 times`. */
 const count = (n: number, one: string): string =>
   `${n.toLocaleString('en-US')} ${one}${n === 1 ? '' : 's'}`;
 
-/** Describes what was compiled and called between two readings; null where nothing was called. */
+/**
+ * Describes what was compiled and called between two readings of `compiledStatistics`; null if
+ * nothing was called.
+ */
 export function describeCompiled(before: Counted | null, after: Counted | null): string | null {
   const { made, calls } = after ?? NOTHING,
     { made: earlier, calls: called } = before ?? NOTHING;

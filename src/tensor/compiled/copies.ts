@@ -1,7 +1,7 @@
 /**
- * Keeps copies of tensors in the form in which products read them, each for as long as its tensor:
- * factors in bfloat16 (a float32 with 8 instead of 24 bits of significand), and frozen weights in
- * the order in which fused products read entries (FusedPack in
+ * Keeps copies of tensors in the form in which products read them, each until its tensor is freed.
+ * These are factors in bfloat16 (a float32 with 8 instead of 24 bits of significand), and frozen
+ * weights in the order in which fused products read entries (FusedPack in
  * src/tensor/native/fused-products.cc). Packing changes no bit of a result.
  */
 import { type Binding, execute } from './program.ts';
@@ -16,17 +16,20 @@ export const FLOAT = 1,
   BFLOAT16 = 14;
 
 /**
- * The limit on the bytes of all packed copies. Large weights gain little from them, since their
- * products take many times as long as putting them in order does.
+ * The limit on the bytes of all packed copies together. Large weights gain little from a copy,
+ * since their products take many times as long as putting the entries in order does.
  */
 export const PACKED_BYTES = 2 ** 28;
 
-/** How often a weight is read before it is packed: a copy costs as much as several reads gain. */
+/**
+ * The number of reads of a weight before it is packed: a copy costs as much time as several reads
+ * save.
+ */
 const READS = 12;
 
 interface Copy {
   readonly data: TensorData;
-  /** What the copy counts towards PACKED_BYTES; 0 in bfloat16. */
+  /** What the copy counts towards PACKED_BYTES; 0 for one that `cast` made. */
   readonly bytes: number;
 }
 
@@ -70,8 +73,8 @@ export class Copies {
   }
 
   /**
-   * Returns the packed copy of a frozen weight W that TensorFlow holds; null for the first READS
-   * calls, and where all copies together would exceed PACKED_BYTES.
+   * Returns the packed copy of a frozen weight W that TensorFlow holds; null in the first READS
+   * calls with the same arguments, and where all copies together would exceed PACKED_BYTES.
    * @param transposed whether it is read by x·Wᵀ, not by x·W
    * @param bf16 whether it is rounded to bfloat16
    */

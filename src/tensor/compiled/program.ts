@@ -1,7 +1,7 @@
 /**
- * A program computes the tensors of a trace that are still in use: operation by operation the first
- * times, then as one function of TensorFlow, which our addition to the binding (src/tensor/native)
- * makes.
+ * A program computes the tensors of a trace that are still in use: in its first runs operation by
+ * operation, then by one function of TensorFlow. Our addition to the binding (src/tensor/native)
+ * makes such functions.
  */
 import { type AttributeValue, listLengths } from './rules.ts';
 import {
@@ -32,8 +32,10 @@ export interface Binding {
     outputs: number,
   ): readonly Result[];
   /**
-   * @param operations each after those whose outputs it reads; `Placeholder`s are the arguments
-   * @param outputs two numbers for each: the operation, and which of its outputs
+   * @param operations each after the operations whose outputs it reads; a `Placeholder` is an
+   *   argument of the function
+   * @param outputs two numbers for each output of the function: the index of an operation, and
+   *   which of its outputs
    * @throws if TensorFlow does not accept an operation
    */
   addFunction(
@@ -52,7 +54,7 @@ interface Node {
   readonly attrs: readonly AttributeValue[];
   /** Two numbers for each input: the index of an operation, and which of its outputs. */
   readonly inputs: readonly number[];
-  /** As `listLengths` returns them. */
+  /** For each input, what `listLengths` returns. */
   readonly lists: readonly number[];
 }
 
@@ -87,10 +89,16 @@ const REPLACED = new Set(['Softmax']);
 
 export const isReplaced = (name: string): boolean => REPLACED.has(name);
 
-/** The names of functions of one operation in REPLACED, by operation and attributes as JSON. */
+/**
+ * The names of the functions that consist of one operation in REPLACED, by the operation and its
+ * attributes as JSON.
+ */
 const singleFunctions = new Map<string, string>();
 
-/** Carries out one operation. @param types TensorFlow's number of each input's type */
+/**
+ * Carries out one operation.
+ * @param types as in `Operation`
+ */
 export function execute(
   binding: Binding,
   op: string,
@@ -115,12 +123,16 @@ export function execute(
 /** A tensor made in JavaScript can be part of a function if it has at most this many entries. */
 const SMALL = 64;
 
-/** How often a function is made again because a constant of it changed. */
+/**
+ * How often a program's function is made again because a constant of it changed. After that, no
+ * tensor made in JavaScript is a constant of it.
+ */
 const REVISIONS = 4;
 
 /**
- * Calls `run` with a function that returns a source's number in the binding. A source from
- * JavaScript is put into the binding until `run` has returned.
+ * Returns what `run` returns.
+ * @param run is given a function that returns a source's number in the binding. A source whose
+ *   entries are in JavaScript is in the binding only until `run` has returned.
  */
 function withSources<T>(
   binding: Binding,
@@ -146,18 +158,21 @@ export class Program {
   readonly #needed: readonly { readonly at: number; readonly operation: Operation }[];
   /** The sources that these operations read. */
   readonly #read: readonly number[];
-  /** By source: the small ones made in JavaScript whose entries were the same in every run. */
+  /** The small sources made in JavaScript whose entries were the same in every run, by source. */
   readonly #fixed = new Map<number, Fixed>();
   /** How often the program has run. */
   #sightings = 0;
-  /** How many times a source of `#fixed` has changed. */
+  /** In how many runs a source of `#fixed` had changed. */
   #revisions = 0;
   /** The function of TensorFlow, and the sources that are its arguments. */
   #function: { readonly name: string; readonly arguments: readonly number[] } | null = null;
   /** Why TensorFlow refused to make a function of the program; null where it did not refuse. */
   refused: string | null = null;
 
-  /** @param made called for each function that is made, with the number of its operations */
+  /**
+   * @param made called for each function that is made, with the number of its operations and the
+   *   seconds that making it took
+   */
   constructor(
     operations: readonly Operation[],
     private readonly outputs: readonly Reference[],
@@ -188,7 +203,10 @@ export class Program {
     this.#function = null;
   }
 
-  /** Computes the needed tensors. @param sightings as for `prepareCompiling` */
+  /**
+   * Computes the needed tensors.
+   * @param sightings as for `prepareCompiling`
+   */
   run(
     binding: Binding,
     sources: readonly TensorData[],
@@ -217,7 +235,10 @@ export class Program {
     }
   }
 
-  /** Fills `#fixed` in the first run; later drops what has changed, and returns whether any has. */
+  /**
+   * In the first run, fills `#fixed`. Later, drops from it what has changed, and returns whether
+   * anything has.
+   */
   #updateFixed(sources: readonly TensorData[]): boolean {
     if (this.#sightings === 0) {
       for (const k of this.#read) {
@@ -238,7 +259,9 @@ export class Program {
     return changed;
   }
 
-  /** Makes a function of the needed operations, unless TensorFlow refuses. */
+  /**
+   * Makes a function of the needed operations, or sets `refused` if TensorFlow does not accept it.
+   */
   #compile(binding: Binding, sources: readonly TensorData[]): void {
     const started = performance.now();
     const nodes: (Node | Constant)[] = [],
@@ -276,7 +299,7 @@ export class Program {
     this.made(this.#needed.length, (performance.now() - started) / 1000);
   }
 
-  /** Runs one operation after the other. Results that are no outputs are freed once used. */
+  /** Runs one operation after the other. A result that is no output is freed after its last use. */
   #runEagerly(binding: Binding, idOf: (source: number) => number): readonly Result[] {
     const last = new Map<Reference, number>();
     for (const { at, operation } of this.#needed)

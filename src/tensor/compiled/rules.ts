@@ -22,7 +22,10 @@ export interface AttributeValue {
 
 export type Output = Pick<Value, 'shape' | 'dtype'>;
 
-/** The inputs of an operation. Rules may read five by position, though there may be fewer. */
+/**
+ * The inputs of an operation. The type lets rules read five by position; an operation may have
+ * fewer, and its rule then reads only those.
+ */
 type Inputs = readonly [Value, Value, Value, Value, Value, ...Value[]];
 
 /** Returns an operation's outputs; null where their shapes depend on entries that are not known. */
@@ -34,9 +37,10 @@ export type Rule = (
 /** TF_BOOL of tensorflow/c/tf_datatype.h. */
 const BOOL = 10;
 
-/** Returns the number of entries. */
+/** Returns the number of entries of a tensor of this shape. */
 export const size = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
+/** Returns the shape of the result of an operation that works entry by entry. */
 function broadcast(a: readonly number[], b: readonly number[]): number[] {
   const rank = Math.max(a.length, b.length);
   return Array.from({ length: rank }, (_, i) => {
@@ -59,11 +63,17 @@ export const shaped =
     return shape && [{ shape, dtype: inputs[0].dtype }];
   };
 
-/** Returns the axes of x that a tensor lists, with negative ones counted from the end. */
+/**
+ * Returns the axes of the second tensor that the first one lists; negative ones are counted from
+ * the end. Null if the entries of the list are not known.
+ */
 const axesIn = ({ values }: Value, { shape }: Value): number[] | null =>
   values && Array.from(values, (axis) => (axis < 0 ? axis + shape.length : axis));
 
-/** Returns the shape that a tensor holds; −1 in it becomes what is left of `total` entries. */
+/**
+ * Returns the shape that a tensor's entries are; null if they are not known. A −1 in it becomes the
+ * extent that makes `total` entries.
+ */
 function shapeIn({ values }: Value, total: number): number[] | null {
   const shape = values && Array.from(values),
     open = shape?.indexOf(-1) ?? -1;
@@ -71,7 +81,7 @@ function shapeIn({ values }: Value, total: number): number[] | null {
   return shape;
 }
 
-/** The one output is like the first input. */
+/** The rule of an operation whose one output has the shape and type of the first input. */
 export const same: Rule = ([x]) => [x];
 const elementwise = shaped(([a, b]) => broadcast(a.shape, b.shape));
 const comparison: Rule = ([a, b]) => [{ shape: broadcast(a.shape, b.shape), dtype: BOOL }];
@@ -82,7 +92,10 @@ const reduction = shaped(([x, indices], attribute) => {
   return axes && x.shape.flatMap((extent, i) => (axes.includes(i) ? kept : [extent]));
 });
 
-/** Returns the rule of a matrix product whose attributes of these names say what is transposed. */
+/**
+ * Returns the rule of a matrix product.
+ * @param transposeA the attribute that says whether a is transposed; `transposeB` likewise for b
+ */
 export const matMul = (transposeA: string, transposeB: string): Rule =>
   shaped(([a, b], attribute) => [
     ...broadcast(a.shape.slice(0, -2), b.shape.slice(0, -2)),
@@ -90,21 +103,28 @@ export const matMul = (transposeA: string, transposeB: string): Rule =>
     b.shape.at(attribute(transposeB) === true ? -2 : -1)!,
   ]);
 
-/** Returns the shape of x with one axis replaced by the shape of the indices; null if unknown. */
+/**
+ * Returns the shape of x with one axis replaced by the shape of the indices; null if the axis is
+ * not known, or negative.
+ */
 const gather = (axis: number | undefined, [x, indices]: Inputs): number[] | null =>
   axis === undefined || axis < 0
     ? null
     : [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)];
 
-/** The second input has the numbers of entries before and after x along each axis, (rank, 2). */
+/**
+ * The second input, (rank, 2), has the numbers of entries that are added before and after x along
+ * each axis.
+ */
 const padded = shaped(
   ([x, { values: by }]) => by && x.shape.map((extent, i) => extent + by[2 * i]! + by[2 * i + 1]!),
 );
 
-/** The shape with another extent along one axis. */
+/** Returns the shape of a tensor with another extent along one axis. */
 const withExtent = ({ shape }: Value, axis: number, extent: number): number[] =>
   shape.map((own, i) => (i === axis ? extent : own));
 
+/** Returns an entry of RULES for each of the names, which are separated by spaces. */
 const each = (names: string, rule: Rule): [name: string, rule: Rule][] =>
   names.split(' ').map((name) => [name, rule]);
 
@@ -192,7 +212,10 @@ const RULES = new Map<string, Rule>([
 /** Operations whose first input is a list of N tensors, where N is an attribute. */
 const LISTS = ['AddN', 'ConcatV2', 'Pack'];
 
-/** Operations that set-up adds; `list`: the index of the input that is such a list, if any. */
+/**
+ * The operations that set-up adds. `list` is the index of the input that is a list of N tensors;
+ * undefined if there is none.
+ */
 export const ADDED = processWide(
   'added-operations',
   () => new Map<string, { readonly rule: Rule; readonly list: number | undefined }>(),

@@ -1,6 +1,7 @@
 /**
- * What a region of code computes, recorded operation by operation. Traces share their common
- * prefixes, so that while a trace is recorded it finds the program that an earlier one made.
+ * What a region of code computes, recorded operation by operation. Traces that begin with the same
+ * operations share points. So a trace that repeats an earlier one ends at the same point, and finds
+ * the program that was made there.
  */
 import type { DataId } from '@tensorflow/tfjs-core';
 import type { Program } from './program.ts';
@@ -13,7 +14,7 @@ export interface TensorData {
   readonly dtype: number;
   /** The tensor's number in the binding; negative while it has none. */
   id: number;
-  /** Entries that have not been handed to TensorFlow yet. */
+  /** The entries while they have not been handed to TensorFlow yet; then null. */
   values: Entries | null;
   readonly refCount: number;
 }
@@ -27,15 +28,18 @@ export type Entries = Float32Array | Int32Array | Uint8Array;
 export type Reference = number;
 export const OUTPUTS = 1 << 12;
 
+/** The flag in `Operation.types` of an input whose entries are in JavaScript. */
 export const MADE = 1 << 16;
 
 export interface Operation {
   readonly name: string;
   readonly attributes: readonly AttributeValue[];
   readonly inputs: readonly Reference[];
-  /** TensorFlow's number of each input's type; plus MADE where its entries are in JavaScript. */
+  /**
+   * TensorFlow's number of each input's type, with the flag MADE if its entries are in JavaScript.
+   */
   readonly types: readonly number[];
-  /** The number of tensors that it returns. */
+  /** The number of tensors that the operation returns. */
   readonly outputs: number;
 }
 
@@ -61,17 +65,23 @@ const equalAttributes = (a: readonly AttributeValue[], b: readonly AttributeValu
 
 const typeOf = ({ dtype, values }: TensorData): number => (values === null ? dtype : dtype | MADE);
 
-/** The state after `operation` in all traces that begin with the same operations up to it. */
+/**
+ * The state after `operation` in all traces that have the same operations up to it. `operation` is
+ * null at the start.
+ */
 export class Point {
   /** Where these traces go on, one point for each next operation. */
   readonly next: Point[] = [];
-  /** The programs of traces that ended here, by the references that were still needed: `0,4096`. */
+  /**
+   * The programs of traces that ended here, by the references of the tensors that were still in
+   * use: `0,4096`.
+   */
   readonly programs = new Map<string, Program>();
 
   constructor(readonly operation: Operation | null) {}
 }
 
-/** A tensor that an operation of the trace returned, without entries yet. */
+/** A tensor that an operation of the trace will return, and whose entries are not computed yet. */
 export interface Pending {
   readonly reference: Reference;
   readonly data: TensorData;
