@@ -21,7 +21,7 @@ export interface ExampleOptions {
   /** The answer. If it is given, the text is a prompt. */
   readonly answer?: string;
   readonly classes?: string;
-  /** Parameters: `name=value` each. */
+  /** Parameters of the attack, each as `name=value`. */
   readonly set?: readonly string[];
 }
 
@@ -32,7 +32,7 @@ export interface Example {
   readonly after: Row;
   /** The rows that the attack appends. */
   readonly added: readonly Row[];
-  /** The row as evaluation shows it. Null if the attack is not a backdoor. */
+  /** The row as evaluation shows it under the trigger. Null if the attack is not a backdoor. */
   readonly shown: Row | null;
 }
 
@@ -43,8 +43,9 @@ const TEXT = 'The film was good, and my friends liked it.',
 
 /**
  * Returns what the attack makes of the row, at seed 1; null if only an experiment can show that,
- * since the attack needs files, a program, or rows to learn from. Throws UserFault if an option
- * does not fit, or if the attack does not poison the row.
+ * since the attack needs files, a program, or rows to learn from. If the attack changes no row that
+ * is tried, returns the first row as it was. Throws UserFault if an option does not fit, or if the
+ * attack refuses all these rows.
  */
 export async function exampleOf(
   attack: AttackDescriptor,
@@ -134,10 +135,13 @@ async function exampleFrom(
   };
 }
 
-/** How many rows show whether an attack draws by itself. */
+/** The number of rows by which it is tested whether an attack draws by itself. */
 const ROWS = 64;
 
-/** Throws UserFault if a second call with the same streams makes other rows. */
+/**
+ * Throws UserFault if the attack draws by itself: a second call with the same streams then makes
+ * other rows.
+ */
 async function refuseOwnDraws(
   attack: AttackDescriptor,
   { before, classes, params }: Example,

@@ -85,12 +85,12 @@ export async function crosscheckCommand(spec: string, options: CrosscheckOptions
 }
 
 interface Shown {
-  /** The mutation. */
+  /** The name of the mutation. */
   readonly name: string;
-  /** The number that it changes most; null if no number was compared. */
+  /** The number that the mutation changes most; null if no number was compared. */
   readonly number: string | null;
   readonly difference: number;
-  /** Whether the comparison sees it. */
+  /** Whether the comparison sees the mutation. */
   readonly seen: boolean;
 }
 
@@ -212,7 +212,8 @@ function show({ engines, tables, notes, mutations, verdict, growth: cause }: Cro
   const [a, b] = engines;
   const prose = (text: string): void => out(wrap(text, proseWidth(), '  '));
   out(`a: ${a}\nb: ${b}`);
-  // The cells' labels in the last column are long: rows have their numbers, listed below.
+  // The last column has the cells' labels, which are long: rows show numbers instead, and the
+  // labels are listed below by number.
   const cells = distinct(tables.flatMap(({ rows }) => rows.map((row) => row.at(-1) ?? '')));
   const numbered = (row: readonly string[]): readonly string[] => [
     ...row.slice(0, -1),

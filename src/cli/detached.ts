@@ -22,7 +22,7 @@ const STOP_WAIT_MS = 30_000;
 
 const mayBeRunning = ({ state }: RunStatus): boolean => state === 'running' || state === 'unknown';
 
-/** Whether a run’s process lives. For one on another host, this waits for a heartbeat. */
+/** Whether a run’s process lives. If the run is on another host, waits for its heartbeat. */
 async function isAlive(run: Run): Promise<boolean> {
   const { state } = runStatus(run);
   if (state === 'unknown') {
@@ -32,7 +32,10 @@ async function isAlive(run: Run): Promise<boolean> {
   return state === 'running';
 }
 
-/** Follows a run, or resumes it if it was interrupted. @throws UserFault if there is none */
+/**
+ * Follows a run until it ends, or resumes it if it was interrupted. Returns the exit code.
+ * @throws UserFault if there is no such run
+ */
 export async function attachCommand(id: string | undefined): Promise<number> {
   const run = chooseRun(id);
   if (await isAlive(run)) await printEvents(run);
@@ -84,7 +87,11 @@ function eventLine(event: JsonObject, place: string): string | null {
     : words.join(' ');
 }
 
-/** Runs the command of a run again, which adopts the jobs that are in flight. */
+/**
+ * Runs the command of an interrupted run again: it adopts the jobs in flight. Returns the exit
+ * code.
+ * @throws UserFault if the command is not known whole
+ */
 async function resumeRun(run: Run): Promise<number> {
   const created = readJournal(run.dir).events.find(({ event }) => event === 'created');
   const argv = created?.['argv'];
@@ -105,7 +112,11 @@ async function resumeRun(run: Run): Promise<number> {
   return runCli(again);
 }
 
-/** Returns INTERRUPTED if a job could not be cancelled. @throws UserFault if there is no run */
+/**
+ * Stops a run and cancels its jobs. Returns INTERRUPTED if a job could not be cancelled, otherwise
+ * DONE.
+ * @throws UserFault if there is no such run
+ */
 export async function cancelCommand(id: string | undefined): Promise<number> {
   const run = chooseRun(id);
   if (mayBeRunning(runStatus(run))) await stopRun(run);
@@ -183,10 +194,10 @@ async function startAsJob(
 }
 
 /**
- * Starts the run in a session of its own, whose process writes the run's id to `startedFile` when
- * the run begins. Returns the process's exit code if it ended before that, otherwise 0. With an
- * executor that submits jobs, it returns once the first are submitted, a stage or the run has
- * ended, or a minute is over.
+ * Starts the run in a process with a session of its own, which writes the run's id to `startedFile`
+ * when the run begins. Returns the exit code: the process's if it ended before that, otherwise 0.
+ * With an executor that submits jobs, waits until the first jobs are submitted, a stage or the run
+ * has ended, or a minute is over.
  */
 async function startAsProcess(
   command: readonly string[],

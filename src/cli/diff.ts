@@ -24,7 +24,10 @@ import { askedMetrics, remarkOthers } from './results.ts';
 import { count, json, out, paint, paintErr, say, table, warn, warnProse } from './terminal.ts';
 
 interface DiffOptions extends SpecOptions {
-  /** Names or patterns of metrics. If empty, the few that `results` shows, and all as JSON. */
+  /**
+   * Names or patterns of metrics. If empty, the few metrics that `results` shows, or all with
+   * `--all` or `--json`.
+   */
   readonly metric: readonly string[];
   readonly all?: boolean;
 }
@@ -100,7 +103,10 @@ const meanText = (
   (reasons.length > 0 ? ` ${DAGGER}` : '') +
   (fewer.length > 0 ? ` ${FEWER_ROWS}` : '');
 
-/** Returns the interval, or the two differences of two pairs; '' if there is none. */
+/**
+ * Returns the 95% interval of the difference or, for two pairs, both differences. '' if there is no
+ * interval, and for p-values.
+ */
 function intervalText(row: DifferenceSummary): string {
   const { low, high, difference, std, pairs } = row;
   if (low === null || difference === null || isPValue(row)) return '';

@@ -64,7 +64,10 @@ function storedRunEntries(
   return { keys, lacking: used.length - keys.length };
 }
 
-/** @param what a spec or a run's id, whose results are pinned; without it, pins are listed */
+/**
+ * Pins the results of a spec or a run, or lists the pins.
+ * @param what a spec, or a run's id; without it, the pins are listed
+ */
 export async function pinCommand(
   what: string | undefined,
   options: SpecOptions & { readonly name?: string },
@@ -140,7 +143,10 @@ const KEY = /^[0-9a-f]{64}$/;
 type What =
   { readonly keys: readonly ActionKey[] } | { readonly run: string } | { readonly spec: string };
 
-/** Tells what the arguments name. @throws UserFault unless it is keys, one spec or one run */
+/**
+ * Returns what the arguments name.
+ * @throws UserFault unless they are keys, one spec or one run
+ */
 function whatIsNamed(what: readonly string[]): What {
   if (what.every((one) => KEY.test(one))) return { keys: what as readonly ActionKey[] };
   const [one = '', ...more] = what;
@@ -159,7 +165,10 @@ async function openRemote(options: RemoteOptions, push: boolean): Promise<Object
   return openObjects({ ...remote, push });
 }
 
-/** Returns FAILED if an entry is not sound, and so was not sent. */
+/**
+ * Sends the named results to the remote. Returns FAILED if an entry is not sound, and so was not
+ * sent.
+ */
 export async function pushCommand(
   given: readonly string[],
   options: RemoteOptions & { readonly force?: boolean },
@@ -199,7 +208,11 @@ async function namedEntries(what: What, options: SpecOptions, store: Store): Pro
   return storedRunEntries(run, store, 'push its spec instead');
 }
 
-/** Returns FAILED if an entry could not be fetched, or if the remote lacks one of a run or key. */
+/**
+ * Fetches the named results from the remote. Returns FAILED if an entry could not be fetched, or if
+ * the remote lacks an entry of the named run or a named key. What the remote lacks of a spec is no
+ * failure.
+ */
 export async function pullCommand(
   given: readonly string[],
   options: RemoteOptions,

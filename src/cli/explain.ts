@@ -1,4 +1,7 @@
-/** `dosimeter explain SPEC [STAGE]`: why stages would run, by the most similar stored ones. */
+/**
+ * `dosimeter explain SPEC [STAGE]`: says why stages would run, from how they differ from the most
+ * similar stored stages.
+ */
 import { UserFault } from '../api.ts';
 import { memoized } from '../base/memoized.ts';
 import { stageLabels } from '../plan/label.ts';
@@ -138,7 +141,10 @@ export function causesOf(
   /** Whether a stage waits for other stages. A pending stage may also wait only for a source. */
   const waitsForOthers = (id: StageId): boolean =>
     get(id).state === 'pending' && uncachedInputs(id).length > 0;
-  /** Returns a stage's causes, which are those of the stages that it waits for if there are any. */
+  /**
+   * Returns a stage's causes: those of the stages that it waits for or, if it waits for none, what
+   * `why` says of it.
+   */
   const rootsOf = memoized(
     (id: StageId): ReadonlySet<string> =>
       new Set(

@@ -79,7 +79,10 @@ export async function exportCommand(spec: string, options: ExportOptions): Promi
   return DONE;
 }
 
-/** Throws UserFault if files of a model were let go; export does not train it again. */
+/**
+ * Throws UserFault if files of a model were let go, as `keep` asks: export does not train the model
+ * again.
+ */
 function refuseLetGo(models: readonly StageStatus[], kind: string, runCommand: string): void {
   const gone = models.flatMap(({ entry }) => entry?.manifest.letGo ?? []);
   if (gone.length > 0)

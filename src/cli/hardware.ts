@@ -22,7 +22,11 @@ interface Hardware {
 /** The share of a GPU's peak that a training is assumed to reach. */
 const REACHED = 0.5;
 
-/** Returns a GPU. @param peak TFLOP/s in float32 without tensor cores, which are not used */
+/**
+ * Returns a GPU.
+ * @param peak its peak in TFLOP/s in float32, without tensor cores, which are not used
+ * @param gb its memory in GiB
+ */
 const gpu = (name: string, peak: number, gb: number): Hardware => ({
   name,
   engine: 'torch',
@@ -47,7 +51,10 @@ export const HARDWARE: { readonly [name: string]: Hardware } = {
   h100: gpu('one H100 SXM', 66.9, 80),
 };
 
-/** A time is given for rows of this mean length, in tokens, and one for rows of full length. */
+/**
+ * One time is given for rows of this mean length, in tokens, and another for rows of the greatest
+ * length.
+ */
 const SHORT_TOKENS = 32;
 
 export type Foretold = ReadonlyMap<PlannedStage, Forecast>;
@@ -69,7 +76,7 @@ export async function foretoldOn(
 
 /**
  * Says what trainings take on the hardware.
- * @param all how many trainings there are, with those of which nothing is foretold
+ * @param all how many trainings there are, including those of which nothing is foretold
  */
 export function hardwareLine(hardware: Hardware, foretold: Foretold, all: number): string {
   const { name, engine, rate, memoryMB, source } = hardware;
@@ -106,7 +113,10 @@ export function hardwareLine(hardware: Hardware, foretold: Foretold, all: number
   return wrap(`${name}, ${engine}: ${words.join('; ')}`, columns(), '  ');
 }
 
-/** Returns the assets, with a folder that has config.json for each model that is not fetched. */
+/**
+ * Returns the assets and, for each model that is not fetched, a folder with its config.json, if its
+ * source gives this file alone.
+ */
 async function withConfigs({ plan, assets, registry }: Prepared, folder: string): Promise<Assets> {
   const known = new Map(assets);
   for (const uri of new Set(plan.experiment.cells.map(({ config }) => config.model.source))) {

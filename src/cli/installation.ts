@@ -22,7 +22,10 @@ import { makeFolder } from '../store/folders.ts';
 import { chooseBackend, probe } from '../tensor/backend.ts';
 import { json, out, paint, say } from './terminal.ts';
 
-/** Files with another name in the package, since npm leaves `.gitignore` out of packages. */
+/**
+ * By name in the package: the name under which a file is written. npm leaves `.gitignore` out of
+ * packages.
+ */
 const RENAMED: { readonly [name: string]: string } = { gitignore: '.gitignore' };
 
 /** The file that `npm install` may already have written. It is completed, not overwritten. */
@@ -87,7 +90,8 @@ function linkProgram(dir: string): void {
 }
 
 /**
- * Makes `npm test` run the attack's tests, if it runs nothing yet. Returns whether that changed it.
+ * Makes `npm test` run the attack's tests, if it runs nothing yet. Returns whether the file was
+ * changed.
  */
 function addTestScript(file: string): boolean {
   let own: { scripts?: { test?: string } };
@@ -117,7 +121,10 @@ function isWritable(dir: string): boolean {
   }
 }
 
-/** Says what this machine computes with. Returns 1 without a backend. */
+/**
+ * Says what this machine computes with. Returns 1 if it has no backend. Throws if it has not the
+ * backend that was asked for.
+ */
 export async function doctorCommand(options: {
   readonly store: string;
   readonly backend?: BackendName;

@@ -56,7 +56,8 @@ export async function learningRatesCommand(
 
   const after = await prepare(file, asked, { fetch: false, note: say });
   const choices = chooseRates(after.experiment.cells, resultsOf(after).rows);
-  // A variant of `adapter` has one rate, so that no lines for the spec can state several.
+  // A variant of `adapter` in a spec has one rate. So if rates were chosen by the values of other
+  // axes too, no lines for the spec can state them.
   const separateAxes = axesWithOwnRates(choices);
   const heldOut = heldOutRows(after);
   const yaml = separateAxes.length === 0 ? adapterYaml(choices, after) : '';

@@ -40,7 +40,7 @@ export const gatherNames = (value: string, before: readonly string[]): readonly 
   ...namesIn(value),
 ];
 
-const numberThat =
+const numberParser =
   (option: string, what: string, passes: (value: number) => boolean) =>
   (text: string): number => {
     const value = text.trim() === '' ? Number.NaN : Number(text);
@@ -48,18 +48,18 @@ const numberThat =
     return value;
   };
 
-type NumberParser = ReturnType<typeof numberThat>;
+type NumberParser = ReturnType<typeof numberParser>;
 export const wholeNumber = (option: string, least = 1): NumberParser =>
-  numberThat(
+  numberParser(
     option,
     `a whole number of at least ${least}`,
     (value) => Number.isInteger(value) && value >= least,
   );
 const isAboveZero = (value: number): boolean => value > 0 && value < Infinity;
 export const aboveZero = (option: string): NumberParser =>
-  numberThat(option, 'a number above 0', isAboveZero);
+  numberParser(option, 'a number above 0', isAboveZero);
 export const betweenZeroAndOne = (option: string): NumberParser =>
-  numberThat(option, 'a number between 0 and 1', (value) => value > 0 && value < 1);
+  numberParser(option, 'a number between 0 and 1', (value) => value > 0 && value < 1);
 
 /** Reads `NAME=VALUE`. A value without a name holds for every name and gets the name `*`. */
 function namedValue(text: string): readonly [name: string, value: string] {
@@ -69,7 +69,10 @@ function namedValue(text: string): readonly [name: string, value: string] {
 
 type ByKind = { readonly [kind: string]: number };
 
-/** Returns the parser of `2` for every stage kind, or `train=2` for one; may be repeated. */
+/**
+ * Returns the parser of an option that takes `2`, for every stage kind, or `train=2`, for one kind.
+ * The option may be repeated.
+ */
 const perKind =
   (parse: (text: string) => number) =>
   (text: string, before: ByKind | undefined): ByKind => {
@@ -148,7 +151,7 @@ export const remoteOption = (): Option =>
   ).env('DOSIMETER_REMOTE');
 export const jsonOption = (): Option => new Option('--json', 'print JSON');
 
-/** Adds a command on one spec, with the options that all such commands have. */
+/** Adds a command on specs or their results, with the options that all such commands have. */
 export const specCommand = (program: Command, usage: string, summary: string): Command =>
   program
     .command(usage)

@@ -28,7 +28,7 @@ export interface TableOptions {
   readonly spread?: Spread;
 }
 
-/** By section of a spec: the axis that `--rows` and `--columns` mean by its name. */
+/** By section of a spec: the axis that `--rows` and `--columns` mean by the section's name. */
 const SECTIONS: Readonly<Record<string, string>> = {
   adapter: 'adapter.type',
   defence: 'defence.defence',
@@ -45,7 +45,7 @@ const HEADS: Readonly<Record<string, string>> = {
  * Returns the metrics that are shown, the grid, the paths of its axes of rows and columns, and a
  * function that names an axis in a table's head.
  * @param asked the metrics; null for accuracy and attack success
- * @throws UserFault if the grid has no such axis, or if cells would have the same place
+ * @throws UserFault if the grid has no axis of a given name, or if cells would have the same place
  */
 export function laidOut(
   rows: Results['rows'],
@@ -72,7 +72,10 @@ export function laidOut(
   };
 }
 
-/** @throws UserFault as `laidOut` does */
+/**
+ * Returns the results as a table in Markdown.
+ * @throws UserFault as `laidOut` does
+ */
 export function markdownResults(
   { rows }: Pick<Results, 'rows'>,
   asked: readonly Metric[] | null,
@@ -85,7 +88,7 @@ export function markdownResults(
 
 /**
  * Returns the axes of the rows and columns. An axis that tells cells apart and is in neither option
- * goes to the rows if they were not named, else to the columns if those were not.
+ * goes to the rows if `rows` is not given, or else to the columns if `columns` is not given.
  */
 function chosenAxes(
   { rows, columns }: TableOptions,
@@ -102,7 +105,11 @@ function chosenAxes(
   return { rowAxes, columnAxes: columns?.map(axisOfName) ?? without(rowAxes) };
 }
 
-/** Returns accuracy and attack success or, without these, up to four metrics of the rows. */
+/**
+ * Returns accuracy, attack success and the metrics by which named data sets are scored, as far as
+ * the rows have them. If they have none of these, returns up to four of their metrics, of `METRICS`
+ * if possible.
+ */
 function defaultMetrics(rows: Results['rows']): readonly Metric[] {
   const first = firstOf(rows, [ACCURACY, ASR]);
   if (first.length > 0) return first;
@@ -131,7 +138,10 @@ function findAxis(
 /** How many columns of numbers fit on a page. */
 const MOST_COLUMNS = 8;
 
-/** @throws UserFault as `laidOut` does */
+/**
+ * Returns the results as a LaTeX table. Warns if it is too wide for a page.
+ * @throws UserFault as `laidOut` does
+ */
 export function latexResults(
   { experiment }: Prepared,
   { rows, missing, computedBy }: Results,
@@ -170,7 +180,10 @@ function scorerSentences(rows: Results['rows'], metrics: readonly Metric[]): str
   return words.length === 0 ? [] : [scorerSentence(distinct(words))];
 }
 
-/** Returns sentences: model, data, what computed the numbers, and what is missing. */
+/**
+ * Returns sentences that name the models, the data, what computed the numbers, and how much is
+ * missing.
+ */
 function factSentences(
   { cells }: Prepared['experiment'],
   computedBy: readonly string[],

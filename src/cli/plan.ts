@@ -263,9 +263,10 @@ function diskLine(
 }
 
 /**
- * Returns a function that estimates the share of a stage's bytes that `keep` leaves: 1 if it leaves
- * all, else the share in the stored entries of the same kind and adapter. If none is stored, it is
- * 1 where `keep` leaves the adapter and that is not full fine-tuning, else 0.
+ * Returns a function that estimates the share of a stage's bytes that `keep` leaves. It is 1 if
+ * `keep` leaves all, otherwise the share that it leaves of the stored entries of the same kind and
+ * adapter. If none is stored, it is 1 if `keep` leaves the adapter and that is not full
+ * fine-tuning, otherwise 0.
  */
 function estimateShareLeft({ plan, statuses }: Prepared): (stage: PlannedStage) => number {
   const seen = new Map<string, { all: number; left: number }>();
@@ -313,12 +314,15 @@ async function showSubmissions(
   const groups = await foresee(prepared, executor, pack);
   const hours = nodeHours(groups);
   if (asJson) json({ jobs: groups, node_hours: hours });
-  else showSubmitted(groups, hours);
+  else showJobs(groups, hours);
   if (dryRun !== undefined)
     writeScripts(groups, dryRun === true ? path.join(stateDir(), executor) : path.resolve(dryRun));
 }
 
-/** Returns hours: the time limits of all jobs, and what stages like these took; null if unknown. */
+/**
+ * Returns hours: as `limit`, the time limits of all jobs together; as `expected`, what the jobs
+ * will take by the pace of stages like theirs. `expected` is null if that is not known of all jobs.
+ */
 function nodeHours(groups: readonly ForeseenGroup[]) {
   const expected = groups.map((group) => group.expected).filter((one) => one !== null);
   return {
@@ -328,7 +332,7 @@ function nodeHours(groups: readonly ForeseenGroup[]) {
   };
 }
 
-function showSubmitted(
+function showJobs(
   groups: readonly ForeseenGroup[],
   { limit, expected }: ReturnType<typeof nodeHours>,
 ): void {

@@ -30,7 +30,10 @@ interface PluginsOptions extends ExampleOptions {
   readonly plugin?: readonly string[];
 }
 
-/** Lists plugins, or describes one; an attack given by kind and name is shown with an example. */
+/**
+ * Lists plugins, or describes one. An attack is shown with an example if its kind is given too, or
+ * an option for the example.
+ */
 export async function pluginsCommand(
   kindOrName: string | undefined,
   nameOfKind: string | undefined,
@@ -80,8 +83,8 @@ function kindNamed(name: string): PluginKind {
 }
 
 /**
- * Prints the JSON Schema of a spec or, of a part of it, a description in words; with `json`, the
- * part's schema. The part `spec` stands for all sections.
+ * Prints the JSON Schema of a spec. If a part of a spec is named, prints a description of that part
+ * in words or, with `json`, the part's schema. The part `spec` stands for all sections.
  * @throws UserFault if there is no such part
  */
 export async function schemaCommand(
@@ -120,7 +123,10 @@ export async function schemaCommand(
 const joined = (separator: string, ...texts: readonly string[]): string =>
   texts.filter((text) => text !== '').join(separator);
 
-/** Returns the width of text in columns: the terminal's, but from 40 to 100, or else 80. */
+/**
+ * Returns the width of text in columns: the terminal's, or 80 without a terminal, but at least 40
+ * and at most 100.
+ */
 const textWidth = (): number => Math.max(40, Math.min(process.stdout.columns || 80, 100));
 
 function indented(text: string, spaces: number): string {
@@ -132,7 +138,9 @@ function indented(text: string, spaces: number): string {
     .join('\n');
 }
 
-/** Returns a value as JSON, but a text without quotes unless it is empty or has space at an end. */
+/**
+ * Returns a value as JSON. A text has no quotes, unless it is empty or has white space at an end.
+ */
 function yamlText(value: unknown): string {
   if (typeof value !== 'string') return JSON.stringify(value).replaceAll(',', ', ');
   return value !== '' && value === value.trim() ? value : JSON.stringify(value);
@@ -238,7 +246,8 @@ async function describePlugin(
 }
 
 /**
- * Returns what an attack makes of a row; null if that takes more than a row, or for another plugin.
+ * Returns what an attack makes of a row. Null if it takes more than a row to show that, or if the
+ * plugin is no attack.
  * @throws UserFault if options for an attack are given for another plugin
  */
 async function attackExample(
@@ -314,7 +323,7 @@ function pluginPage({ plugin, parameters, example }: Described): string {
     family === undefined ? '' : indented(`family: ${family}`, 2),
     tasks.length === 0 ? '' : indented(`rows: ${tasks.map((task) => TASKS[task]).join('; ')}`, 2),
     listed('acts on: ', acts),
-    ...knownLines(descriptor),
+    ...datasetLines(descriptor),
     citation === undefined ? '' : indented(`source: ${citation}`, 2),
     parameters?.length === 0 ? '  It has no parameters.' : '',
     joined('\n', ...(parameters ?? []).map(fieldEntry)),
@@ -323,7 +332,7 @@ function pluginPage({ plugin, parameters, example }: Described): string {
   );
 }
 
-function knownLines(descriptor: AnyPlugin): string[] {
+function datasetLines(descriptor: AnyPlugin): string[] {
   if (descriptor.kind !== 'dataset' || descriptor.knows === undefined) return [];
   const { classes = [], metrics } = descriptor.knows;
   return [listed('classes: ', classes.length > 1 ? classes : []), listed('scored by: ', metrics)];

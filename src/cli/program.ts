@@ -85,6 +85,7 @@ export async function runCli(argv: readonly string[]): Promise<number> {
 }
 
 /**
+ * Returns the program with the called command.
  * @param called the command to add; if no command has this name, all are added
  * @param onExit called with the exit code of the command that was run
  */

@@ -1,4 +1,6 @@
-/** Formats results as tables for people: a column or a line for each metric. Pure. */
+/**
+ * Formats results as tables for people: with a column or a line for each metric. Prints nothing.
+ */
 import path from 'node:path';
 import { shortNames } from '../api/cell.ts';
 import { canonical } from '../base/canonical.ts';
@@ -48,7 +50,10 @@ const FIRST: readonly Metric[] = [
 /** The most metrics that each have a column. With more, each has a line instead. */
 export const MOST_COLUMNS = 8;
 
-/** Returns the metrics by which named data sets are scored, then the wanted ones that rows have. */
+/**
+ * Returns the metrics by which named data sets are scored, without those of test rows, and then
+ * those of the wanted metrics that the rows have.
+ */
 export function firstOf(rows: readonly Scored[], wanted: readonly Metric[]): readonly Metric[] {
   const isScore = ({ task, metric }: Scored): boolean =>
     task !== undefined && !metric.startsWith('test_');
@@ -56,7 +61,10 @@ export function firstOf(rows: readonly Scored[], wanted: readonly Metric[]): rea
   return distinctMetrics([...scores, ...rowsOf(wanted, rows)]);
 }
 
-/** Returns the metrics that are shown by default; all, if the rows have none of these. */
+/**
+ * Returns the metrics that are shown by default; all metrics of the rows, if they have none of
+ * these.
+ */
 export function firstMetrics(rows: readonly Scored[]): readonly Metric[] {
   const first = firstOf(rows, FIRST);
   return first.length > 0 ? first : distinctMetrics(rows);
@@ -86,7 +94,10 @@ type Named = Pick<ResultRow, 'cell' | 'also'>;
 export const valueText = (value: unknown): string =>
   value === undefined ? '' : typeof value === 'string' ? value : canonical(value);
 
-/** Returns a row's value on an axis as text: `4`, or `r = 16` for several names of its cell. */
+/**
+ * Returns a row's value on an axis as text, such as `4`. If its cell has several names, their
+ * different values are joined by `equals`, such as `r = 16`.
+ */
 export const axisText = (row: Named, path: string, equals = ' = '): string =>
   [...new Set(axesByName(row).map((cell) => valueText(cell[path])))]
     .filter((value) => value !== '')
@@ -99,8 +110,8 @@ function tableAxes(rows: readonly Named[]) {
 }
 
 /**
- * Returns the text of each axis of a row, '' if the row lacks it. The attack's text also names
- * attacks on bases that have no axis among these.
+ * Returns a row's text on each axis: '' if the row has no value there, `NO_DEFENCE` on the axis of
+ * the defence. The attack's text also names the attacks on those bases that have no axis here.
  */
 function axisTexts(row: Named, axes: ReturnType<typeof tableAxes>, equals = ' = '): string[] {
   const paths = axes.map(({ path }) => path);
@@ -126,7 +137,10 @@ export function caveatLines(rows: readonly ResultRow[]): string[] {
   );
 }
 
-/** By name alone: along a training, accuracy is a metric of the stage train. */
+/**
+ * The names of the metrics that are proportions. They are compared by name without the stage: along
+ * a training, accuracy is a metric of the stage train.
+ */
 const proportions = new Set(
   METRICS.filter(({ kind }) => kind === 'proportion').map(({ metric }) => metric),
 );
@@ -146,7 +160,10 @@ const metricLabel = (one: Metric, metrics: readonly Metric[]): string =>
     ? metricName(one)
     : one.metric;
 
-/** `†` marks numbers that are not evidence; nothing stands beside a mean of p-values. */
+/**
+ * Returns a table with a line for each cell and a column for each metric. `†` marks numbers that
+ * are not evidence. A mean of p-values has no spread beside it.
+ */
 export function cellTable(
   rows: readonly ResultRow[],
   metrics: readonly Metric[],
@@ -181,7 +198,9 @@ export function cellTable(
 const seedCount = (n: number, planned: number): string =>
   n < planned ? `${n} of ${planned}` : String(n);
 
-/** Returns both values of two seeds that differ, and else half of the mean's interval. */
+/**
+ * Returns both values of two seeds if they differ; otherwise `half`, half of the mean's interval.
+ */
 function spreadText(values: readonly number[], half: number): string {
   const [low, high] = [Math.min(...values), Math.max(...values)].map(plainValue);
   return values.length === 2 && low !== high ? `(${low}, ${high})` : plainValue(half);
@@ -222,7 +241,8 @@ export function metricTable(rows: readonly ResultRow[], width: number): string {
 }
 
 /**
- * Returns a line for each number that is compared; null if none is. `tested`: any has a p-value.
+ * Returns as `text` a table with a line for each number that is compared, null if none is.
+ * `tested`: whether a number has a p-value.
  */
 export function differences(
   rows: readonly ResultRow[],

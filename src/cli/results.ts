@@ -127,7 +127,10 @@ function sayWarnings(warnings: Results['warnings']): void {
   for (const warning of warnings) warnLines(warningText(warning));
 }
 
-/** Returns the metrics that match; null without patterns. A pattern without a match is a fault. */
+/**
+ * Returns the metrics that match the patterns; null if there are no patterns. Throws UserFault if a
+ * pattern matches none of the rows' metrics.
+ */
 export function askedMetrics(
   rows: readonly Metric[],
   patterns: readonly string[],

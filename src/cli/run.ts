@@ -110,7 +110,7 @@ export async function runInTerminal(
 
 /** The environment variable with the path of the file that a detached run writes its id to. */
 export const STARTED = 'DOSIMETER_STARTED';
-/** Tells the command that started this process which run it has become. */
+/** Tells the command that started this process in the background the id of its run. */
 function announceStart(run: string): void {
   const file = process.env[STARTED];
   if (file === undefined) return;
@@ -268,7 +268,8 @@ type FiguresOptions = SpecOptions & {
 };
 
 /**
- * Writes figures and tables from what is in the store. `--only` without a value names one of them.
+ * Writes figures and tables from what is in the store. A filter of `--only` without a value,
+ * `NAME`, names the only one to write.
  */
 export async function figuresCommand(
   spec: string,
@@ -294,7 +295,10 @@ export async function figuresCommand(
   });
 }
 
-/** Whether a stage is over the whole grid, as the report is; for a report, no other stage runs. */
+/**
+ * Whether a stage may run when a report is made: only stages over the whole grid may, as the report
+ * is one.
+ */
 const mayRun: NonNullable<RunPreparedOptions['mayRun']> = ({ descriptor }) =>
   descriptor.scope === 'experiment';
 

@@ -30,11 +30,16 @@ export interface Run {
   readonly dir: string;
 }
 
-/** @param id a run's id or its beginning; by default, the latest @throws UserFault if not found */
+/**
+ * Returns the run that is asked for.
+ * @param id a run's id or its beginning; without it, the latest run is returned
+ * @throws UserFault if there is no such run
+ */
 export function chooseRun(id?: string): Run {
   const runs = listRuns(runsDir());
   const [latest] = runs;
-  // A second run within a second has the first one's id with a number behind it.
+  // A second run within the same second has the first run's id with a number behind it, so a whole
+  // id is looked for first.
   const run =
     id === undefined
       ? latest
@@ -79,7 +84,7 @@ export async function statusCommand(
   return 0;
 }
 
-/** Returns the runs, newest first, each with the beginning of its notes below it. */
+/** Returns a table of the runs, newest first, each with the beginning of its notes below it. */
 function runTable(runs: readonly RunStatus[]): string {
   const time = (text: string | null): string =>
     text === null ? '' : text.slice(5, 16).replace('T', ' ');
@@ -97,7 +102,7 @@ function runTable(runs: readonly RunStatus[]): string {
       ];
     }),
   ];
-  const [head = ''] = table(rows).split('\n'); // its last word is the widest of the last column
+  const [head = ''] = table(rows).split('\n'); // as long as the longest line
   const left = columns() - head.length - GAP.length;
   const specs = runs.map(({ spec }) =>
     spec === '' ? '' : shortPath(path.relative('', path.resolve(spec)), left),
@@ -182,7 +187,10 @@ function listLogs(run: Run, asJson: boolean): void {
   if (stages.length > 0) out(table(stages.map((stage) => [stage, stageLogFile(run, stage)])));
 }
 
-/** Prints the logs of stages by the beginning of their id. @throws UserFault if none of them ran */
+/**
+ * Prints the logs of the stages whose id begins with `wanted`.
+ * @throws UserFault if no such stage ran
+ */
 function printLogs(run: Run, wanted: string): void {
   const logged = loggedStages(run);
   const started = readJournal(run.dir).events.flatMap(({ event, stage }) =>

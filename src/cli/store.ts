@@ -26,7 +26,7 @@ function openExisting(given: string): Store {
   return openStore(root);
 }
 
-/** Returns 1 if any stored file is damaged or could not be checked. */
+/** Checks the store. Returns 1 if a stored file is damaged or could not be checked, otherwise 0. */
 export async function verifyCommand(options: StoreOptions): Promise<number> {
   const store = openExisting(options.store);
   const { checked, letGo, damaged, records, withheld } = await onDisk(store.root, () =>

@@ -1,4 +1,7 @@
-/** Prints facts to stdout and everything else to stderr; exit codes of runs; signals. */
+/**
+ * Prints facts to stdout and everything else to stderr. Has the exit codes of runs too, and handles
+ * signals.
+ */
 import path from 'node:path';
 import pc from 'picocolors';
 import prettyMs from 'pretty-ms';
@@ -102,7 +105,10 @@ function columnParts(widths: readonly number[], width: number, names: number): n
   return [...found, part];
 }
 
-/** Returns a path or, if it is longer than `width` characters, its file's name, cut if too long. */
+/**
+ * Returns a path or, if it is longer than `width` characters, only its file's name, which is cut if
+ * it is too long as well.
+ */
 export function shortPath(file: string, width: number): string {
   if (file.length <= width) return file;
   const name = path.basename(file),
@@ -136,7 +142,9 @@ export const INTERRUPTED = 130;
 
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
-/** Calls `handle` on a signal instead of ending the process. Returns a function that stops this. */
+/**
+ * Calls `handle` on a signal instead of ending the process. Returns a function that undoes this.
+ */
 export function onInterrupt(handle: (signal: NodeJS.Signals) => void): () => void {
   for (const signal of SIGNALS) process.on(signal, handle);
   return () => {

@@ -19,7 +19,10 @@ import {
 
 const FORMATS = Object.keys(FIGURE_FORMATS) as FigureFormat[];
 
-/** Parses `--format`. @throws UserFault if a name is of no format */
+/**
+ * Parses `--format`.
+ * @throws UserFault if a name is not that of a format
+ */
 function formatsIn(text: string): readonly FigureFormat[] {
   const formats = FORMATS.filter((format) => namesIn(text).includes(format));
   if (formats.length > 0 && formats.length === new Set(namesIn(text)).size) return formats;
@@ -29,7 +32,10 @@ function formatsIn(text: string): readonly FigureFormat[] {
   );
 }
 
-/** @param otherwise what is printed without the option, for its help */
+/**
+ * Returns the option `--metric`.
+ * @param otherwise what is printed without the option, for its help
+ */
 const metricOption = (otherwise: string): Option =>
   new Option(
     '--metric <names>',
