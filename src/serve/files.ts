@@ -15,18 +15,21 @@ export interface Inside {
   readonly names: readonly string[];
 }
 
-/** Refuses to open a link; 0 on Windows, which has no such flag. */
+/** The flag that makes `open` refuse a link; 0 on Windows, which has no such flag. */
 const NO_LINK = (constants.O_NOFOLLOW as number | undefined) ?? 0;
 
 const GONE = ['ENOENT', 'ENOTDIR'];
 
-/** Whether the error means that the file is missing, or is not one that may be read. */
+/** Whether the error means that the file is missing, or is one that may not be read. */
 const isRefused = (error: unknown): boolean =>
   (error as Error | null)?.name === 'UserFault' ||
   GONE.includes((error as NodeJS.ErrnoException | null)?.code ?? '') ||
   isUnreadable(error);
 
-/** Returns a handle, or null if there is no regular file or the path to it contains a link. */
+/**
+ * Opens a file. Returns null if it is missing or no regular file, or if the path to it contains a
+ * link.
+ */
 async function openInside({ root, names }: Inside): Promise<FileHandle | null> {
   try {
     let at = root;
@@ -48,7 +51,10 @@ async function openInside({ root, names }: Inside): Promise<FileHandle | null> {
   }
 }
 
-/** Returns the bytes of a file; null if it is missing, unreadable, or larger than `most` bytes. */
+/**
+ * Returns the bytes of a file; null if it is missing, unreadable, or larger than `most` bytes.
+ * @param file null for a file that can't be named, which counts as missing
+ */
 export async function bytesInside(file: Inside | null, most: number): Promise<Buffer | null> {
   const handle = file && (await openInside(file));
   if (handle === null) return null;
@@ -79,13 +85,13 @@ interface LineOptions {
   /** Called for each line that is left out because it is longer than `longest` bytes. */
   readonly onLong?: () => void;
   readonly longest: number;
-  /** Only this many of the last bytes of a larger file are read. */
+  /** If the file is larger, only this many bytes at its end are read. */
   readonly most?: number;
   /** Called if the beginning of the file is left out. */
   readonly onCut?: () => void;
   /** What comes after this many lines is left out. */
   readonly mostLines?: number;
-  /** Called if the file has more lines. */
+  /** Called if the file has more lines than `mostLines`. */
   readonly onFull?: () => void;
 }
 

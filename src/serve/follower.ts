@@ -20,7 +20,10 @@ const PLAN_BYTES = 64 * MB,
   LINE_BYTES = MB;
 /** The most lines of a journal that are read: a stage has a few events. */
 const JOURNAL_LINES = 10 * MOST_STAGES;
-/** Per stage, a plan has some 10 values and 2 lists. It has names only in its groups. */
+/**
+ * What the JSON of a whole file, and of a line, may hold (`findExcess`). Per stage, a plan has some
+ * 10 values and 2 lists. Only its objects for groups of stages have names.
+ */
 const FILE_LIMITS = { values: 40 * MOST_STAGES, lists: 4 * MOST_STAGES, names: MOST_STAGES },
   LINE_LIMITS = { values: 10_000, names: 1000 };
 
@@ -34,7 +37,10 @@ export interface FollowOptions {
 
 type Listener = (event: StreamEvent) => void;
 
-/** Reads a run's files whenever they change, its journal once its plan is there. */
+/**
+ * Reads a run's files whenever they change. When its plan has been read, the journal is read again
+ * from its start.
+ */
 export class Follower {
   readonly dir: string;
   readonly #runs: string;
@@ -70,12 +76,17 @@ export class Follower {
     return this.#projection.facts();
   }
 
-  /** Returns all of the run. Events with a larger id than `at` tell what has changed since. */
+  /**
+   * Returns all that is shown of the run. Events with a larger id than `at` tell what has changed
+   * since.
+   */
   snapshot(): Snapshot {
     return { at: this.#latest, ...this.#projection.snapshot() };
   }
 
-  /** Sends `reset`, which asks for a snapshot, then each event. Returns how to stop that. */
+  /**
+   * Sends `reset`, which asks for a snapshot, then each event. Returns a function that stops this.
+   */
   listen(listener: Listener): () => void {
     listener({ id: this.#latest, name: 'reset', data: '{}' });
     this.#listeners.add(listener);
@@ -117,7 +128,10 @@ export class Follower {
     this.record.apply({ event: 'note', message });
   }
 
-  /** Forgets the run's record, for one of this plan, and makes listeners ask for a snapshot. */
+  /**
+   * Replaces the run's record by a new one with this plan (null for none), and makes listeners ask
+   * for a snapshot.
+   */
   #restart(plan: RunRecord['plan']): void {
     this.#projection = new Projection(this.id, new RunRecord(plan));
     this.#tell('reset', {});
@@ -156,7 +170,10 @@ export class Follower {
     record.places(found?.['places']);
   }
 
-  /** Sets `pulse` of the record if the run's process can't be seen from this machine. */
+  /**
+   * Sets `pulse` of the record while the run has not ended and its process can't be seen from this
+   * machine.
+   */
   async #readBeat(): Promise<void> {
     const { record } = this;
     if (record.end !== null || processState(record.process) !== 'unknown') return;
@@ -164,7 +181,10 @@ export class Follower {
   }
 }
 
-/** How long a heartbeat's file may stay unchanged. A run writes it every two seconds. */
+/**
+ * How long a heartbeat's file may stay unchanged before the run counts as silent. A run writes it
+ * every two seconds.
+ */
 const SILENT_MS = 20_000;
 
 /** Times a heartbeat by this process's monotonic clock alone: other machines' clocks may differ. */
@@ -175,7 +195,10 @@ export class Pulse {
 
   constructor(readonly now: () => number = () => performance.now()) {}
 
-  /** Takes the heartbeat file's content (null if there is none). Returns null until it can tell. */
+  /**
+   * Takes the heartbeat file's content (null if there is none). Returns null until it can tell
+   * whether the run is beating.
+   */
   look(beat: string | null): 'beating' | 'silent' | null {
     if (beat !== this.#last) {
       this.#hasChanged = this.#last !== undefined && beat !== null;

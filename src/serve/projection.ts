@@ -19,7 +19,10 @@ import {
   type StageStatus,
 } from './wire.ts';
 
-/** Returns the run's state; of a process elsewhere that can't be seen, what its heartbeat tells. */
+/**
+ * Returns the run's state. If its process is on another machine and can't be seen, the heartbeat
+ * tells the state.
+ */
 function runState({ end, process, pulse, stages }: RunRecord): RunState {
   if (end === null) {
     const state = processState(process);
@@ -47,7 +50,10 @@ const stageStatus = (stage: StageRecord, over: boolean): StageStatus => ({
   }),
 });
 
-/** Returns null before any stage has run. `created` and `until` are milliseconds since 1970. */
+/**
+ * Returns how many stages ran per minute; null before any stage has run. `created` and `until` are
+ * milliseconds since 1970.
+ */
 function stagesPerMinute(
   { ran = 0 }: Counts,
   created: number | null,
@@ -57,7 +63,10 @@ function stagesPerMinute(
   return ran > 0 && minutes > 0 ? ran / minutes : null;
 }
 
-/** Returns the parts of an overview whose change listeners are told, as texts to compare. */
+/**
+ * Returns the parts of an overview, as texts to compare: listeners are told when one changes.
+ * `facts` has 0 in place of what changes all the time.
+ */
 const comparedTexts = ({ facts, failures, notes }: Overview) => ({
   facts: JSON.stringify({ ...facts, now: 0, left: 0, rate: 0, heard: 0 }),
   failures: JSON.stringify(failures),
@@ -174,7 +183,9 @@ export class Projection {
     return [...changed];
   }
 
-  /** Returns the stages added since the last call, and the graph with them; {} without any. */
+  /**
+   * Returns the stages added since the last call, and the graph with them; {} if there are none.
+   */
   #takeAdded(): Pick<Changes, 'graph' | 'added'> {
     const { stages } = this.record,
       from = this.#knownCount;
@@ -195,12 +206,12 @@ const movingMean = (mean: number | undefined, value: number): number =>
   mean === undefined ? value : mean + NEWEST_WEIGHT * (value - mean);
 
 /**
- * Returns the estimated seconds until the last of these stages ends, or null if nothing is known
- * yet: the longest time left, or the sum of time/`places` if that is larger. The time of a running
- * stage follows from its progress. Without progress, it is the time expected before the run, times
- * the mean ratio of actual to expected time in its kind. Without an expectation, it is the mean
- * time of its kind or, if none of its kind has run, of all kinds. The means are moving ones
- * (`movingMean`).
+ * Returns the estimated seconds until the last of these stages ends: the longest time left or, if
+ * that is larger, the sum of each time left divided by the stage's `places`. Null if the time of a
+ * stage can't be estimated yet. The time of a running stage follows from its progress. Without
+ * progress, it is the time expected before the run, times the mean ratio of actual to expected time
+ * in its kind. Without an expectation, it is the mean time of its kind or, if none of its kind has
+ * run, of all kinds. The means are moving ones (`movingMean`).
  * @param now milliseconds since 1970
  */
 export function secondsLeft(stages: readonly StageRecord[], now: number): number | null {
@@ -238,7 +249,10 @@ export function secondsLeft(stages: readonly StageRecord[], now: number): number
 const secondsRunning = ({ state, since }: StageRecord, now: number): number | null =>
   state === 'running' && since !== null ? Math.max(0, (now - since) / 1000) : null;
 
-/** Estimates a running stage's whole time: seconds·total / done; null before any progress. */
+/**
+ * Estimates the whole time of a running stage, seconds·total / done; null if it is not running, or
+ * before any progress.
+ */
 function secondsByProgress(stage: StageRecord, now: number): number | null {
   const [done = 0, total = 0] = stage.progress ?? [];
   const seconds = secondsRunning(stage, now);
@@ -249,7 +263,7 @@ function secondsByProgress(stage: StageRecord, now: number): number | null {
 const MOST_CAUSES = 30,
   MOST_STAGES = 20;
 
-/** Returns the causes of failures, the most frequent first. */
+/** Returns the MOST_CAUSES most frequent causes of failures, the most frequent first. */
 function groupFailures({ stages }: RunRecord): readonly Failure[] {
   const causes = new Map<string, Mutable<Failure> & { stages: number[] }>();
   const causeOf = new Map<string, Mutable<Failure>>();
@@ -270,7 +284,10 @@ function groupFailures({ stages }: RunRecord): readonly Failure[] {
 }
 
 const BOX = { width: 132, height: 86 };
-/** The largest numbers of boxes and arrows. Further kinds share one box. */
+/**
+ * The largest numbers of boxes and arrows. Further kinds share one more box; further arrows are
+ * left out.
+ */
 const MOST_GROUPS = 60,
   MOST_ARROWS = 400;
 const OTHERS = 'other kinds';
@@ -281,7 +298,10 @@ interface Grouping {
   readonly of: readonly number[];
 }
 
-/** Groups stages by their `group`, in order of occurrence. */
+/**
+ * Groups stages by their `group`. The groups are in order of occurrence, and those beyond
+ * MOST_GROUPS are one.
+ */
 export function groupStages(stages: readonly StageRecord[]): Grouping {
   const indexes = new Map<string, number>();
   const of = stages.map(({ group }) => {
@@ -342,7 +362,10 @@ interface Point {
 
 const MARGIN = 8;
 
-/** Returns the frame of all boxes and arrows. The layout's own leaves out outer arrows. */
+/**
+ * Returns the frame of all boxes and arrows. The size that dagre gives would leave out the outer
+ * arrows.
+ */
 function boundingBox(centres: readonly Point[], points: readonly Point[]) {
   const corners = centres.flatMap(({ x, y }) => [
     { x: x - BOX.width / 2, y: y - BOX.height / 2 },

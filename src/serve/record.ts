@@ -20,7 +20,7 @@ export interface StageRecord {
   readonly group: string;
   readonly label: string;
   readonly goal: boolean;
-  /** The stages that it reads, and those that read it, as indexes. */
+  /** The indexes of the stages that this stage reads, and of those that read it. */
   readonly inputs: readonly number[];
   readonly readers: number[];
   /** The number of stages that this stage reads and that have not ended. */
@@ -39,11 +39,11 @@ export interface StageRecord {
     readonly hint: string | null;
     readonly internal: boolean;
   } | null;
-  /** The id of the failed stage that blocks it. */
+  /** The id of the failed stage that blocks this one; null if none does. */
   by: string | null;
-  /** The seconds that it was expected to take before the run; null if unknown. */
+  /** The seconds that the stage was expected to take before the run; null if unknown. */
   readonly expected: number | null;
-  /** How many stages like it may run at once. */
+  /** How many stages like this one may run at once. */
   readonly places: number;
 }
 
@@ -148,7 +148,7 @@ function unplannedStage(id: string, { kind, cell, seed }: JsonObject): StageReco
 
 const MOST_NOTES = 100;
 
-/** A run as its plan tells of it before any event, and as its journal's events have changed it. */
+/** A run: first as its plan describes it, then as the events of its journal have changed it. */
 export class RunRecord {
   readonly stages: StageRecord[];
   readonly notes: Note[] = [];
@@ -229,7 +229,10 @@ export class RunRecord {
     this.#set('place', found, parsePlace);
   }
 
-  /** Sets a field of the running stages that `found` names; null from `parse` changes nothing. */
+  /**
+   * Sets a field of the running stages that `found` names. Where `parse` returns null, nothing
+   * changes.
+   */
   #set<Field extends 'progress' | 'place'>(
     field: Field,
     found: unknown,
@@ -249,7 +252,7 @@ export class RunRecord {
 
   /**
    * Returns the stage of an event, and marks it as changed. Adds a stage that the plan lacks. Null
-   * if the stage is one beyond MOST_STAGES, or the event names none.
+   * if that would be more than MOST_STAGES, or if the event names no stage.
    */
   #findStage(event: JsonObject): StageRecord | null {
     const id = event['stage'];

@@ -11,11 +11,11 @@ import { mayGoOn, type Results, type RunLine, type RunList } from './wire.ts';
 
 interface Held<T> {
   readonly value: T;
-  /** Must be called once. */
+  /** Must be called exactly once. */
   readonly release: () => void;
 }
 
-/** How long a value stays open without a holder, since a page that is loaded again needs it. */
+/** How long a value stays open without a holder: a page that is loaded again needs it at once. */
 const IDLE_MS = 10_000;
 
 interface Entry<T> {
@@ -30,7 +30,7 @@ class Shared<T extends { close(): void }> {
 
   constructor(readonly open: (name: string) => T) {}
 
-  /** Returns the value of this name, which it opens unless somebody holds it. */
+  /** Returns the value of this name. It is opened, unless it is open already. */
   hold(name: string): Held<T> {
     const entry = this.#entries.get(name) ?? { value: this.open(name), holders: 0 };
     this.#entries.set(name, entry);
@@ -82,7 +82,10 @@ class RunView {
     return this.options.store ?? this.follower.record.plan?.store ?? null;
   }
 
-  /** @param group the name of the kind's box in the graph */
+  /**
+   * Returns the metrics of finished stages.
+   * @param group the name of the box in the graph that stands for these stages
+   */
   results(group: string): Promise<Results> {
     return this.#results.read(group, this.#store);
   }
@@ -99,7 +102,7 @@ class RunView {
     stream.onEnd(this.follower.listen(stream.send));
   }
 
-  /** Sends the details and the log of a stage; null for the log of the run. */
+  /** Sends the details and the log of a stage; if `stage` is null, only the log of the run. */
   watch(stream: Stream, stage: string | null): void {
     const held = this.#stages.hold(stage ?? '');
     stream.onEnd(held.release);
@@ -124,7 +127,7 @@ export class RunViews {
     this.#lister = new RunLister(this.#followers, options.runs, options.onFault);
   }
 
-  /** Sends the list of the latest runs, then whenever it changes. */
+  /** Sends the list of the latest runs, and again whenever it changes. */
   list(stream: Stream): void {
     stream.onEnd(
       this.#lister.listen((list) => stream.send({ name: 'runs', data: JSON.stringify(list) })),
@@ -147,7 +150,7 @@ export class RunViews {
 }
 
 const MOST_LISTED = 50;
-/** A run of another machine that has been silent for this long is no longer looked at. */
+/** A run on another machine that has been silent for this long is no longer looked at. */
 const SILENT_MS = 24 * 3600 * 1000;
 
 const isRunName = (name: string): boolean => /^[0-9A-Za-z][\w.-]{0,127}$/.test(name);
@@ -192,7 +195,10 @@ class RunLister {
     });
   }
 
-  /** Calls `listener` with the list, then whenever it changes. Returns a function to stop that. */
+  /**
+   * Calls `listener` with the list, and again whenever it changes. Returns a function that stops
+   * this.
+   */
   listen(listener: ListListener): () => void {
     if (this.#sentText !== '') listener(this.#list);
     this.#listeners.add(listener);
@@ -225,7 +231,10 @@ class RunLister {
     if (this.#listeners.size > 0) this.#sendIfChanged(shown, names.length - seen);
   }
 
-  /** Sends the list of these runs, unless it differs from the one sent last in estimates alone. */
+  /**
+   * Sends the list of these runs, unless nothing but estimates differs from the list that was sent
+   * last.
+   */
   #sendIfChanged(ids: readonly string[], earlier: number): void {
     const runs = ids.flatMap((id) => this.#listed.get(id)?.line ?? []);
     this.#list = { runs, earlier };
@@ -238,7 +247,10 @@ class RunLister {
     for (const listener of this.#listeners) listener(this.#list);
   }
 
-  /** Brings a run's line up to date. Its follower stays open until the next look (IDLE_MS). */
+  /**
+   * Brings a run's line up to date. The run's follower stays open until the next look, which comes
+   * before IDLE_MS have passed.
+   */
   async #update(id: string, version: string): Promise<void> {
     const known = this.#listed.get(id);
     if (known?.version === version && !known.goesOn) return;

@@ -1,9 +1,9 @@
 /**
  * The server of `dosimeter serve`: it shows runs to browsers on this machine, read-only. Only this
  * machine can reach it, but that includes every page in a browser on it, and every other user of
- * it. So a request must name the server by a loopback address (which a site whose name was made to
- * point here does not), must not come from another site, and must carry the token for everything
- * that tells something about a run.
+ * it. So a request must name the server by a loopback address: a site that made its own name point
+ * to this machine can't do that. The request must not come from another site. For everything that
+ * tells something about a run, it must carry the token.
  */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { once } from 'node:events';
@@ -30,7 +30,7 @@ export interface Serving {
   close(): Promise<void>;
 }
 
-/** The most connections that have shown the token, and the most that have not. */
+/** The most connections that have shown the token, and the most that have not (strangers). */
 const MOST_CONNECTIONS = 128;
 const MOST_STRANGERS = 64;
 
@@ -99,8 +99,9 @@ export async function serve(options: ServeOptions): Promise<Serving> {
 }
 
 /**
- * Ends the oldest connections beyond MOST_STRANGERS, which would keep users out. Returns a function
- * that exempts a connection, once it has shown the token.
+ * Ends the oldest connection that has not shown the token, whenever there are more than
+ * MOST_STRANGERS of them: they would keep users out. Returns a function that exempts a connection,
+ * which is called once it has shown the token.
  */
 function limitUnauthenticated(server: Server): (socket: Socket) => void {
   const strangers = new Set<Socket>(); // the oldest first
@@ -252,8 +253,8 @@ const LOOPBACK = ['127.0.0.1', 'localhost', '[::1]'];
 type Refusal = readonly [status: 401 | 403 | 405, message: string];
 
 /**
- * Returns a function that returns why a request is refused, or null if it is allowed. Its
- * `isPrivate` says whether the answer tells something about a run.
+ * Returns a function that returns why a request is refused, or null if it is allowed. The parameter
+ * `isPrivate` of that function says whether the answer tells something about a run.
  */
 function accessRules(token: string, port: number) {
   const hosts = new Set(LOOPBACK.map((name) => `${name}:${port}`));

@@ -26,7 +26,7 @@ export class StageFollower {
   readonly #watching: Watching;
   readonly #stopListening: () => void;
   #sentDetail = '';
-  /** What was read last from the store, of the stage's entry. */
+  /** What was last read of the stage's entry in the store. */
   #stored: Stored | null = null;
 
   /**
@@ -62,7 +62,10 @@ export class StageFollower {
     this.#stopListening = follower.listen(() => void this.#watching.look());
   }
 
-  /** Calls `listener` with the detail and the log, then with each change. Returns how to stop. */
+  /**
+   * Calls `listener` with the detail (unless the log is the run's) and with the log, then with each
+   * change. Returns a function that stops this.
+   */
   async listen(listener: Listener): Promise<() => void> {
     await this.#watching.look();
     if (this.stage !== null) listener({ name: 'detail', data: this.#sentDetail });
@@ -135,7 +138,10 @@ const COLOURS = /\u001b\[[0-9;?]*[A-Za-z]/g;
 /** Control characters, and characters that change the direction of text. */
 const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
 
-/** Returns a line cut to a length, with a dot for each character that a page can't show. */
+/**
+ * Returns a line cut to a length, without terminal colours, and with a dot for each other character
+ * that a page can't show.
+ */
 function cleanLine(line: string): string {
   const shown = line.length > LONGEST_LINE ? `${line.slice(0, LONGEST_LINE)}… (cut)` : line;
   return shown.replace(COLOURS, '').replace(UNSEEN, '·');
@@ -146,7 +152,7 @@ const STEP = /^\S+ step (\d+) of \d+: loss (\S+), learning rate \S+$/;
 /** Matches an evaluation during training: `TIME step 50, accuracy 0.9375, loss 0.2110`. */
 const EVALUATION = /^\S+ step (\d+)((?:, [a-z ]{1,40} -?[\d.e+-]+)+)$/;
 
-/** Adds the numbers of a line of the log of `train` to the curves. */
+/** Adds the numbers in a line of the log of a training to the curves. */
 function addLoggedNumbers(line: string, curves: Curves): void {
   if (line.length > 400) return;
   const [, step, loss] = STEP.exec(line) ?? [];
@@ -164,7 +170,7 @@ function addLoggedNumbers(line: string, curves: Curves): void {
   }
 }
 
-/** The end of a log: what is shown of it, and the curves of the numbers in all of it. */
+/** A log as it is shown: the end of its text, and the curves of the numbers in all of it. */
 export class LogBuffer {
   text = '';
   /** Whether the log has more text, before `text`. */
@@ -195,8 +201,8 @@ export class LogBuffer {
   }
 
   /**
-   * Returns what was added since the last call; `anew` if it replaces what came before. Null if
-   * nothing has changed.
+   * Returns the text that was added since the last call; `anew` if it replaces the text before.
+   * Null if nothing has changed.
    */
   take(): { readonly text: string; readonly anew: boolean } | null {
     if (this.#fresh === '' && !this.#anew) return null;

@@ -1,4 +1,4 @@
-/** Reads metrics and training histories of entries in a store that may be hostile. */
+/** Reads metrics, training histories and outputs of entries in a store that may be hostile. */
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
 import { isRecord, parseJson } from '../base/untrusted/json.ts';
@@ -22,7 +22,10 @@ export type Metrics = ReadonlyMap<string, number>;
 const entryFile = (store: string, key: string, name: string): Inside | null =>
   /^[0-9a-f]{64}$/.test(key) ? { root: store, names: [key.slice(0, 2), key, name] } : null;
 
-/** Returns the numbers in an entry's metrics.json; none if there is no such file. */
+/**
+ * Returns the numbers in an entry's metrics.json, up to MOST_METRICS; none if there is no such
+ * file.
+ */
 export async function readMetrics(store: string, key: string): Promise<Metrics> {
   const text = await readInside(entryFile(store, key, 'metrics.json'), METRICS_BYTES);
   const found = text === null ? null : parseObject(text);
@@ -37,7 +40,10 @@ export async function readMetrics(store: string, key: string): Promise<Metrics> 
 const OUTPUTS_BYTES = 64 * 2 ** 20,
   UNPACKED_BYTES = 512 * 2 ** 20;
 
-/** Returns the rows that a report stage gathered, as gzip; null if none may be sent. */
+/**
+ * Returns the outputs that a report stage gathered, as gzip; null if there are none, if they are
+ * too large, or if they can't be unpacked.
+ */
 export async function readOutputs(store: string, key: string): Promise<Buffer | null> {
   const bytes = await bytesInside(entryFile(store, key, OUTPUTS), OUTPUTS_BYTES);
   if (bytes === null) return null;
@@ -74,7 +80,7 @@ function addNumber(curves: Curves, name: string, step: unknown, value: unknown):
   if (typeof step === 'number' && typeof value === 'number') curves.add(name, step, value);
 }
 
-/** Calls `onRecord` with each line that is a JSON object. */
+/** Calls `onRecord` with each line of a file that is a JSON object. */
 async function eachLine(
   file: Inside | null,
   onRecord: (record: { readonly [name: string]: unknown }) => void,
@@ -104,7 +110,7 @@ function parseObject(text: string): { readonly [name: string]: unknown } | null 
   }
 }
 
-/** Keeps at most `most` points of a curve: of more, every second one is dropped. */
+/** A curve of at most `most` points. Whenever it has more, every second one is dropped. */
 export class Series {
   #points: [step: number, value: number][] = [];
   /** One in `#stride` points is kept. */
@@ -114,7 +120,10 @@ export class Series {
 
   constructor(readonly most = 400) {}
 
-  /** Adds a point, after removing those at its step and later ones; none that is not finite. */
+  /**
+   * Adds a point, after removing the points at its step and at later steps. A point that is not
+   * finite is left out.
+   */
   add(step: number, value: number): void {
     if (!Number.isFinite(step) || !Number.isFinite(value)) return;
     if (this.#last !== null && step <= this.#last[0]) {
@@ -169,7 +178,10 @@ export class ResultsReader {
     return found;
   }
 
-  /** Returns the metrics of finished stages in a box of the graph. @param store null if unknown */
+  /**
+   * Returns the metrics of the finished stages in a box of the graph.
+   * @param store null if it is not known; no metrics can then be read
+   */
   async read(group: string, store: string | null): Promise<Results> {
     const finished = [...this.follower.record.stages.entries()].flatMap(([index, stage]) =>
       stage.group === group && stage.key !== null ? [{ index, key: stage.key }] : [],
@@ -199,7 +211,10 @@ export class ResultsReader {
   }
 }
 
-/** Returns why metrics are no evidence, by metric; empty but for evaluations. */
+/**
+ * Returns why metrics of a stage are not evidence, by metric; empty for a stage that is no
+ * evaluation.
+ */
 function findReasons(group: string, values: Metrics): Results['reasons'][number] {
   if (group !== ACCURACY.stage) return {};
   const cell = { metrics: { [ACCURACY.stage]: Object.fromEntries(values) } };
@@ -211,7 +226,10 @@ function findReasons(group: string, values: Metrics): Results['reasons'][number]
   );
 }
 
-/** Returns the names of the metrics: first those that the report shows, in its order. */
+/**
+ * Returns the names of at most MOST_COLUMNS metrics: first those that the report shows, in its
+ * order.
+ */
 function orderColumns(found: readonly Metrics[]): string[] {
   const names = new Set<string>();
   for (const values of found)

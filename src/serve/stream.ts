@@ -17,12 +17,15 @@ export interface Stream {
 const BEAT_MS = 15_000;
 /**
  * How many bytes may wait for a slow listener, besides the event that is being sent, and for how
- * long. A listener that is dropped reconnects, and begins anew.
+ * long they may wait. A slower listener is dropped. It then connects again and begins anew.
  */
 const MOST_WAITING = 8 * 2 ** 20,
   SLOW_MS = 30_000;
 
-/** Begins the stream and sends the response's head; any other headers must be set before. */
+/**
+ * Begins the stream and sends the head of the response. Any other headers must be set before the
+ * call.
+ */
 export function openStream(response: ServerResponse): Stream {
   let slowSince: number | null = null;
   response.writeHead(200, { 'content-type': 'text/event-stream; charset=utf-8' });

@@ -1,8 +1,10 @@
 /** What the server sends to the page, as JSON. Times are milliseconds since 1970. */
 
 /**
- * The states of a stage. `ready`: its inputs are there, and it waits for its turn. `stopped`: it
- * was running when the run ended.
+ * The states of a stage. `ready`: its inputs are there, and it waits for its turn. `waiting`: some
+ * inputs are not there yet. `blocked`: a stage that it needs has failed. `stopped`: it was running
+ * when the run ended. `abandoned`: the run ended before it began. `cached`: it did not run, because
+ * its outputs were in the store.
  */
 export const STAGE_STATES = [
   'running',
@@ -38,21 +40,21 @@ export interface RunFacts {
   readonly spec: string;
   readonly backend: string;
   readonly executor: string;
-  /** The machine that its process is on, or was on; empty if its journal does not say. */
+  /** The machine that the run's process is on, or was on; empty if the journal does not say. */
   readonly host: string;
   readonly started: number | null;
-  /** The time of the last event of its journal. */
+  /** The time of the last event of the journal; null before the first. */
   readonly heard: number | null;
   /** How many seconds the run took; null while it goes on, and if it was killed. */
   readonly seconds: number | null;
   readonly counts: Counts;
-  /** Stages that ran per minute since the run began; null before the first. */
+  /** How many stages ran per minute since the run began; null before the first. */
   readonly rate: number | null;
-  /** Estimated seconds until its end; null if there is no estimate. */
+  /** Estimated seconds until the run ends; null if there is no estimate. */
   readonly left: number | null;
-  /** The number of lines of its journal that are damaged. */
+  /** The number of lines of the journal that are damaged. */
   readonly damaged: number;
-  /** The server's clock. */
+  /** The time by the server's clock when this was sent. */
   readonly now: number;
 }
 
@@ -83,13 +85,14 @@ export interface StageStatus {
   /** How many seconds the last attempt took. */
   readonly seconds?: number;
   readonly progress?: readonly [done: number, total: number, unit: string];
-  /** Where a scheduler has its job, while it is running: a node, or a queue that it waits in. */
+  /** Where a scheduler has the stage's job while the stage is running: a node, or a queue. */
   readonly place?: Place;
 }
 
 export interface Place {
-  /** The scheduler's name of the job. */
+  /** The scheduler's name for the job. */
   readonly job: string;
+  /** The machine that the job is on; null if it is not known. */
   readonly node: string | null;
   /** Why the job waits; null once it no longer waits. */
   readonly waits: string | null;
@@ -98,7 +101,7 @@ export interface Place {
 export interface Stage extends StageStatus {
   readonly id: string;
   readonly label: string;
-  /** The index of its box in `Graph.groups`. */
+  /** The index in `Graph.groups` of the stage's box. */
   readonly group: number;
 }
 
@@ -112,6 +115,7 @@ export interface Failure {
   readonly count: number;
   /** The indexes of the first of these stages. */
   readonly stages: readonly number[];
+  /** The number of stages that can't run because one of these stages failed. */
   readonly blocked: number;
 }
 
@@ -132,15 +136,17 @@ export interface Snapshot extends Overview {
   readonly at: number;
   readonly graph: Graph;
   readonly stages: readonly Stage[];
-  /** Stages that are not shown, since the run has too many. */
+  /** The number of stages that are not shown, since the run has too many. */
   readonly left: number;
 }
 
 /** An event `changes` of a run's stream. */
 export interface Changes extends Partial<Overview> {
-  /** What has changed of stages, by their index. */
+  /** The new status of each stage that has changed, with the stage's index. */
   readonly stages?: readonly (readonly [index: number, status: StageStatus])[];
-  /** Stages that the plan did not name, after those known before. */
+  /**
+   * New stages, which the plan did not name. Their indexes follow those of the stages known before.
+   */
   readonly added?: readonly Stage[];
   readonly graph?: Graph;
 }
@@ -150,11 +156,11 @@ export type RunLine = Omit<RunFacts, 'now'>;
 /** An event `runs` of the list's stream. */
 export interface RunList {
   readonly runs: readonly RunLine[];
-  /** Earlier runs, which are not listed. */
+  /** The number of earlier runs, which are not listed. */
   readonly earlier: number;
 }
 
-/** Points of a curve, in the order of its steps. */
+/** A curve of a training. Its points are in the order of their steps. */
 export interface Curve {
   readonly name: string;
   readonly points: readonly (readonly [step: number, value: number])[];
@@ -168,25 +174,25 @@ export interface StageDetail {
   readonly failure: Omit<Failure, 'count' | 'stages' | 'blocked'> | null;
   /** The id of the failed stage that blocks it. */
   readonly blockedBy: string | null;
-  /** The stages that it reads, and those that read it. */
+  /** The stages that this stage reads, and those that read it. */
   readonly reads: StageLinks;
   readonly readBy: StageLinks;
   readonly metrics: readonly (readonly [name: string, value: number])[];
   readonly curves: readonly Curve[];
 }
 
-/** The indexes of the first of some stages, and how many there are. */
+/** Some stages: the indexes of the first of them, and how many there are in all. */
 export interface StageLinks {
   readonly stages: readonly number[];
   readonly count: number;
 }
 
-/** An event `log`: text that follows the text sent before, or replaces it. */
+/** An event `log`: new text of a log, which follows or replaces the text sent before. */
 export interface LogText {
   readonly text: string;
   /** Whether this replaces the text sent before. */
   readonly anew: boolean;
-  /** Whether the log has text before that is not shown. */
+  /** Whether the log has earlier text that is not shown. */
   readonly cut: boolean;
 }
 
@@ -195,8 +201,10 @@ export interface Results {
   readonly metrics: readonly string[];
   /** Each stage's index and its metrics, in the order of `metrics`. */
   readonly rows: readonly (readonly [stage: number, values: readonly (number | null)[]])[];
-  /** For each row, why numbers are not evidence, by metric. Empty if all are evidence. */
+  /**
+   * For each row, why some numbers in it are not evidence, by metric. Empty if all are evidence.
+   */
   readonly reasons: readonly { readonly [metric: string]: string }[];
-  /** Finished stages that are not shown, since there are too many. */
+  /** The number of finished stages that are not shown, since there are too many. */
   readonly left: number;
 }

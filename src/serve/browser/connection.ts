@@ -19,7 +19,10 @@ export function takeToken(): void {
 
 export const hasToken = (): boolean => sessionStorage.getItem(TOKEN_KEY) !== null;
 
-/** The server refused: the token is wrong or outdated, or there is no such run or stage. */
+/**
+ * The server answered without success: the token is wrong or outdated, there is no such run or
+ * stage, or the server failed (`status` of at least 500).
+ */
 class Refused extends Error {
   constructor(readonly status: number) {
     super(`the server answered ${status}`);
@@ -47,17 +50,23 @@ export async function askJson<T>(path: string, signal: AbortSignal): Promise<T> 
 export type LinkState = 'connecting' | 'live' | 'lost' | 'refused';
 
 interface StreamHandlers {
-  /** If it throws, the connection counts as lost; as refused, if it throws `Refused`. */
+  /**
+   * If it throws, the connection counts as lost. If it throws `Refused` with a status below 500,
+   * the connection counts as refused.
+   */
   readonly onEvent: (name: string, data: unknown, id: number) => void | Promise<void>;
   readonly onState: (state: LinkState) => void;
 }
 
-/** A connection that is silent for this long is dropped; the server sends something every 15 s. */
+/** A connection that is silent for this long is dropped. The server sends something every 15 s. */
 const SILENT_MS = 40_000;
 const FIRST_WAIT_MS = 500,
   LONGEST_WAIT_MS = 30_000;
 
-/** Follows a stream while the page is shown, again after a lost connection. Returns how to stop. */
+/**
+ * Follows a stream of events while the page is shown. Connects again after the connection was lost.
+ * Returns a function that stops this.
+ */
 export function followStream(path: string, { onEvent, onState }: StreamHandlers): () => void {
   const end = new AbortController();
   let waitMs = FIRST_WAIT_MS;
@@ -182,7 +191,7 @@ export interface RunView extends Omit<Snapshot, 'at'> {
   readonly version: number;
 }
 
-/** Shows a run and follows its changes. Returns how to stop. */
+/** Calls `onView` with a run, and again whenever it changes. Returns a function that stops this. */
 export function openRun(
   id: string,
   onView: (view: RunView) => void,
@@ -211,7 +220,10 @@ export function openRun(
   };
 }
 
-/** Returns the view after the changes. Changed stages are new objects in the same array. */
+/**
+ * Returns the view after the changes, which are also made in `stages`: changed stages are new
+ * objects in the same array.
+ */
 function applyChanges(view: RunView, stages: Stage[], changes: Changes, version: number): RunView {
   const { stages: statuses = [], added = [], ...rest } = changes;
   for (const [index, status] of statuses) {

@@ -162,7 +162,10 @@ const WIDTH = 440,
   TOP = 8,
   RIGHT = 10;
 
-/** Losses share one drawing; the other curves, between 0 and 1, share another. */
+/**
+ * Whether a curve is a loss. Losses share one drawing; all other curves, which lie between 0 and 1,
+ * share another.
+ */
 const isLoss = ({ name }: Curve): boolean => /loss|penalty/.test(name);
 
 function Curves({ curves }: { readonly curves: readonly Curve[] }): JSX.Element | null {
@@ -265,7 +268,10 @@ const inWords = ({ name, points }: Curve): string =>
   `${name}: ${formatNumber(points[0]?.[1])} at step ${formatNumber(points[0]?.[0])}, ` +
   `${formatNumber(points.at(-1)?.[1])} at step ${formatNumber(points.at(-1)?.[0])}`;
 
-/** Returns three to six round numbers that cover the values. */
+/**
+ * Returns round numbers (four to seven) in equal steps that cover the range from `low` to `top`;
+ * `low` alone if the two are equal.
+ */
 function chooseTicks(low: number, top: number): number[] {
   const span = top - low;
   if (!(span > 0)) return [low];

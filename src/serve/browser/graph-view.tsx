@@ -1,4 +1,4 @@
-/** The graph of the kinds of stages, with how far each is. */
+/** The graph of the kinds of stages. It shows how many stages of each kind are finished. */
 import type { JSX } from 'preact';
 import { Text } from '../../report/browser/rows.tsx';
 import { plural } from '../../report/format.ts';
@@ -89,7 +89,10 @@ function Box({
   );
 }
 
-/** Returns the counts that deserve attention, in words: failures first, then running stages. */
+/**
+ * Returns the counts that deserve attention, in words: of failed stages (of blocked ones if none
+ * has failed), then of running stages.
+ */
 function describeNow({ failed = 0, blocked = 0, running = 0 }: GroupCounts['counts']): string {
   const parts = [
     failed > 0 ? `${failed} failed` : '',
@@ -99,7 +102,10 @@ function describeNow({ failed = 0, blocked = 0, running = 0 }: GroupCounts['coun
   return parts.filter((part) => part !== '').join(', ');
 }
 
-/** Returns the path of an arrow through x, y, x, y, …: a curve through three points, else lines. */
+/**
+ * Returns the path of an arrow along x, y, x, y, …: a curve for three points, otherwise straight
+ * lines.
+ */
 function arrowPath(points: readonly number[]): string {
   const pairs = points.flatMap((x, i) => (i % 2 === 0 ? [`${x} ${points[i + 1] ?? 0}`] : []));
   const [start = '0 0', ...rest] = pairs;

@@ -31,7 +31,10 @@ export function useStage(run: string, stage: string | null): Watched {
   return watched;
 }
 
-/** Returns the log with the new text, cut at a line to the last KEPT characters. */
+/**
+ * Returns the log with the new text added. Only the last KEPT characters are kept, from the
+ * beginning of a line.
+ */
 function appendLog(before: Watched['log'], { text, anew, cut }: LogText): Watched['log'] {
   const joined = anew || before === null ? text : before.text + text;
   return joined.length <= KEPT

@@ -13,7 +13,7 @@ import {
 } from '../wire.ts';
 import type { LinkState, RunView } from './connection.ts';
 
-/** Each state as a word and a sign, so that colour is not the only mark. */
+/** A sign and a word for each state, so that colour is not the only mark. */
 export const STATE_WORDS: {
   readonly [State in StageState]: readonly [sign: string, word: string];
 } = {
@@ -92,11 +92,14 @@ export function useNow(active: boolean): number {
   return now;
 }
 
-/** Formats a time in milliseconds: `3 min 5 s`. */
+/** Formats a duration that is given in milliseconds: `3 min 5 s`. */
 export const secondsText = (milliseconds: number): string =>
   formatSeconds(Math.round(milliseconds / 1000));
 
-/** Formats an estimate in seconds, rounded to 5 s, a minute or ten minutes by its size. */
+/**
+ * Formats an estimate that is given in seconds, rounded to 5 s, a minute or ten minutes by its
+ * size.
+ */
 export function estimateText(left: number): string {
   const unit = left < 60 ? 5 : left < 3600 ? 60 : 600;
   return formatSeconds(Math.max(unit, Math.round(left / unit) * unit));
@@ -160,7 +163,7 @@ export interface Column<Row> {
   readonly cell: (row: Row) => ComponentChildren;
 }
 
-/** A table whose first column names its rows. With a label, it is a region that scrolls. */
+/** A table whose first column names its rows. If it has a label, it is in a region that scrolls. */
 export function Table<Row>({
   label,
   dense = false,
@@ -231,7 +234,7 @@ export const FailureText = ({
   </>
 );
 
-/** Says that the server can't be reached or has refused; null while neither is so. */
+/** Says that the server can't be reached, or that it has refused; null if neither is so. */
 export function LinkNote({ state }: { readonly state: LinkState }): JSX.Element | null {
   if (state === 'connecting' || state === 'live') return null;
   return (

@@ -13,7 +13,7 @@ import { finishedCount } from './parts.tsx';
 /** The shortest time between two requests for results, while stages finish. */
 const EVERY_MS = 3000;
 
-/** The kind whose metrics are shown at first: the first of these that has any. */
+/** The kinds to show at first: the first of them that has a finished stage is chosen. */
 const FIRST = ['evaluate', 'ntk', 'fisher', 'train'];
 
 const KINDS = new Map(METRICS.map(({ metric, kind }) => [metric, kind]));
@@ -69,7 +69,10 @@ function NotEvidence({ reasons }: Pick<Results, 'reasons'>): JSX.Element | null 
   );
 }
 
-/** Asks for results again when more stages have finished, at most once in `EVERY_MS`. */
+/**
+ * Returns the results of a group; null until they have come. Asks for them again when more stages
+ * have finished, at most once in `EVERY_MS`.
+ */
 function useResults(run: string, group: string, done: number): Results | null {
   const [found, setFound] = useState<{ readonly group: string; readonly results: Results } | null>(
     null,
@@ -97,7 +100,7 @@ function useResults(run: string, group: string, done: number): Results | null {
   return found?.group === group ? found.results : null;
 }
 
-/** The widths of the column of names, in pixels: on a phone, and at most. */
+/** The width of the column of names on a phone, and its largest width elsewhere, in pixels. */
 const NAMES = { phone: 210, most: 420 };
 const PHONE = 600;
 
@@ -117,7 +120,7 @@ function Table({
     ],
     [metrics],
   );
-  // All stages are of one kind, which stands above the table.
+  // All stages are of one kind. It stands above the table, so it is left out of their names.
   const names = useMemo(
     () =>
       rows.map(([stage]) => {

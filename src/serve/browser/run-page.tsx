@@ -38,7 +38,10 @@ const CHAPTERS = [
   ['log', 'Log'],
 ] as const;
 
-/** Returns the address of a run's page, on which a stage's drawer is open; of none for null. */
+/**
+ * Returns the address of a run's page with the drawer of a stage open; if `stage` is null, with
+ * none open.
+ */
 const stageHash = (run: string, stage: string | null): string =>
   `#/run/${encodeURIComponent(run)}${stage === null ? '' : `/stage/${encodeURIComponent(stage)}`}`;
 
@@ -179,7 +182,7 @@ function Run({
   );
 }
 
-/** Returns how the addresses of a run's page of outputs begin, after the `#`. */
+/** Returns what the addresses of a run's page of outputs begin with, after the `#`. */
 const outputsBase = (run: string): string => `/run/${encodeURIComponent(run)}/outputs?`;
 
 /** All rows that the models of a run were asked about, once its report is made. */
@@ -278,7 +281,10 @@ function Header({ view: { facts, skew, stages } }: { readonly view: RunView }): 
 const timeLeftText = ({ left, now: at }: RunFacts, now: number): string =>
   left === null ? 'not known yet' : `about ${estimateText(Math.max(0, left - (now - at) / 1000))}`;
 
-/** Returns how long the run took, or has been running at `now`, in ms by the server's clock. */
+/**
+ * Returns how long the run took or has been running, in words.
+ * @param now milliseconds since 1970 by the server's clock
+ */
 function durationText({ seconds: took, started, heard, state }: RunFacts, now: number): string {
   if (took !== null) return secondsText(took * 1000);
   if (started === null) return '–';

@@ -122,7 +122,7 @@ const StageLink = ({
   </button>
 );
 
-/** How many stages with one failure are named at most. */
+/** How many stages that failed with the same message are named at most. */
 const NAMED = 5;
 
 export function Failures({ view, onOpen, onShow }: RunningProps): JSX.Element {

@@ -9,11 +9,11 @@ import type { GroupCounts, RunView } from './connection.ts';
 import { StageChip, STATE_WORDS } from './parts.tsx';
 
 export interface StageFilter {
-  /** Words, all of which the label or the id contains. */
+  /** Words, separated by spaces. Each must occur in the label or the id of a stage. */
   readonly text: string;
-  /** A state, or empty for every one. */
+  /** A state; empty for stages in any state. */
   readonly state: string;
-  /** A group's index, or empty for every one. */
+  /** A group's index; empty for stages of all groups. */
   readonly group: string;
 }
 
@@ -49,7 +49,7 @@ const COLUMNS = [
   { name: 'Took', isNumber: true },
   { name: 'Progress', isNumber: true },
 ];
-/** On a phone, the last two columns are reached by scrolling sideways. */
+/** In pixels. On a phone, the last two columns are reached by scrolling sideways. */
 const WIDTHS = [190, 96, 56, 120];
 
 export function StageList(props: StageListProps): JSX.Element {
