@@ -55,7 +55,10 @@ export function openAnswers(
   };
 }
 
-/** Returns the answers in a store, for `gc`. `used`: when each was last used, in ms since 1970. */
+/**
+ * Returns the files of the answers in a store, for `gc`. `key` is null, since an answer is no
+ * entry. `used` is when the answer was last used, in ms since 1970.
+ */
 export const answersIn = (root: string) =>
   ownNames(root, ANSWERS).flatMap((name) => {
     const place = path.join(root, ANSWERS, name),

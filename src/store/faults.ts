@@ -4,11 +4,12 @@ import os from 'node:os';
 import path from 'node:path';
 import { UserFault } from '../api.ts';
 
+/** Returns a hint to the user. @param elsewhere how to give another place (see ELSEWHERE) */
 type Hint = (elsewhere: string) => string;
 const freeSpace: Hint = (elsewhere) => `free some space, or ${elsewhere}; what is finished is kept`;
 const permissions: Hint = (elsewhere) => `${elsewhere}, or mend the permissions`;
 
-/** By error code: what is wrong, and a hint that may name another place. */
+/** By error code: what is wrong, and a hint that may say how to give another place. */
 const sentences: { readonly [code: string]: readonly [what: string, hint: Hint] } = {
   ENOSPC: ['the disk is full', freeSpace],
   EDQUOT: ['the disk quota is used up', freeSpace],
@@ -59,7 +60,10 @@ export function errorCode(error: unknown): string | undefined {
 /** "Structure needs cleaning" on Linux, a number that Node does not list. */
 const EUCLEAN = 117;
 
-/** The path of a file where a folder is needed, or the other way round. */
+/**
+ * Returns the path in an error that says that a file stands where a folder is needed, or a folder
+ * where a file is needed. Returns undefined for any other error.
+ */
 function obstructingPath(error: unknown, code: string | undefined): string | undefined {
   return code === 'ENOTDIR' || code === 'EISDIR'
     ? (error as NodeJS.ErrnoException).path
@@ -67,7 +71,9 @@ function obstructingPath(error: unknown, code: string | undefined): string | und
 }
 
 /**
- * Like `errorCode`; where Node's recursive `mkdir` says ENOENT, a plain one tells the true code.
+ * Like `errorCode`, except for ENOENT of Node's recursive `mkdir`, which hides the cause. Then it
+ * tries to make the topmost missing folder with a plain `mkdir`, and returns the code of that
+ * error; ENOENT if there is none.
  */
 function trueCode(error: NodeJS.ErrnoException | null): string | undefined {
   if (error?.code !== 'ENOENT' || error.syscall !== 'mkdir' || error.path === undefined)
@@ -82,7 +88,7 @@ function trueCode(error: NodeJS.ErrnoException | null): string | undefined {
   }
 }
 
-/** Returns an unforeseen error of the system as a `UserFault`; null for a bug's error. */
+/** Returns an error of a system call as a `UserFault`; null for any other error. */
 export function systemFault(error: unknown): UserFault | null {
   const { code, syscall, path: file, message } = (error ?? {}) as NodeJS.ErrnoException;
   if (typeof code !== 'string' || typeof syscall !== 'string') return null;
@@ -96,7 +102,7 @@ export function systemFault(error: unknown): UserFault | null {
       );
 }
 
-/** Like `onDisk`, for an action that does not wait. */
+/** Like `onDisk`, for a synchronous action in the store. */
 export function onDiskNow<T>(path: string, action: () => T): T {
   try {
     return action();
@@ -118,7 +124,10 @@ export async function onDisk<T>(
   }
 }
 
-/** Whether a fault says that every later write would fail alike, so that a run should stop. */
+/**
+ * Whether a fault was made by `diskFault`, as its hint shows. Later writes would fail in the same
+ * way, so a run should stop.
+ */
 export function isDiskFault(fault: unknown): boolean {
   const hint = (fault as { readonly hint?: unknown } | null)?.hint;
   return (
@@ -130,9 +139,9 @@ export function isDiskFault(fault: unknown): boolean {
 }
 
 /**
- * Like `diskFault`, for a stage's own reads and writes: of these errors, only a full or failing
- * disk is surely not the stage's fault.
- * @param path named as the place where the disk is full
+ * Like `diskFault`, for an error of a stage's own reads and writes. Returns a `UserFault` only for
+ * a full or failing disk. Any other error may be a bug of the stage, and is returned unchanged.
+ * @param path the place to name if the disk is full
  */
 export function fullDiskFault(error: unknown, path: string): unknown {
   const code = errorCode(error);

@@ -19,12 +19,15 @@ import { type Entry, MANIFEST_FILE, type ManifestFile } from './manifest.ts';
 import { isUnreadable, openRegular, READ_AT_ONCE, readRegular } from './regular.ts';
 
 /**
- * How much earlier than a change its time stamp may be: file systems stamp in steps of up to 10 ms
- * (Linux), so that a second change within a step may leave the same stamp.
+ * A file's time stamp may be earlier than its change by up to this many ms: Linux stamps files by a
+ * clock that goes in steps of up to 10 ms.
  */
 export const TICK_MS = 20;
 
-/** Time stamps are set back by this, to be older than the current step on every file system. */
+/**
+ * A time stamp that the store sets is set back by this many ms, so that on every file system any
+ * later change gets a later stamp.
+ */
 export const SETTLED_MS = 2000;
 
 /** In bytes. Smaller files are read whole, larger ones in chunks of this size. */
@@ -39,7 +42,10 @@ export async function sha256File(file: string, size: number): Promise<string> {
   return hash.digest('hex');
 }
 
-/** Returns undefined if a file is missing or can't be reached, as when its folder was replaced. */
+/**
+ * Returns a file's stats; undefined if the file is missing or can't be reached, as when a file has
+ * taken the place of its folder.
+ */
 export function statIfThere(file: string): Stats | undefined {
   try {
     return lstatSync(file, { throwIfNoEntry: false });
@@ -55,7 +61,7 @@ export async function fileFault(dir: string, file: ManifestFile): Promise<string
   return stat?.isFile() ? contentFault(dir, file, stat.size) : `${file.path} is missing`;
 }
 
-/** Like `fileFault`, for a file that exists. @param found its bytes now */
+/** Like `fileFault`, for a file that exists. @param found the size that it has now, in bytes */
 export async function contentFault(
   dir: string,
   { path: name, size, sha256: digest }: ManifestFile,
@@ -70,7 +76,7 @@ export async function contentFault(
   }
 }
 
-/** Returns a file's stats from opening it; null if it is no regular file or can't be opened. */
+/** Opens a file and returns its stats; null if it is no regular file or can't be opened. */
 export function statOpened(file: string): Stats | null {
   let handle: number | undefined;
   try {
@@ -84,7 +90,7 @@ export function statOpened(file: string): Stats | null {
   }
 }
 
-/** Blocks: only for what is seldom hashed. */
+/** Like `sha256File`, but blocks the process: only for files that are seldom hashed. */
 export function sha256Sync(file: string): string {
   const hash = createHash('sha256'),
     buffer = Buffer.allocUnsafe(SMALL),
@@ -131,9 +137,9 @@ export function innerFolders(names: readonly string[]): ReadonlySet<string> {
 }
 
 /**
- * Returns a file in an entry's folder that is not part of the entry; null if none. Hidden files are
- * ignored, because file managers and network file systems leave them. Folders are listed only if
- * one of them changed after the entry was made.
+ * Returns the path, relative to an entry's folder, of a file there that is not part of the entry;
+ * null if there is none. Hidden files are ignored, because file managers and network file systems
+ * leave them. The entry's folders are listed only if one of them changed after the entry was made.
  */
 export function strayFile({ dir, manifest: { files, created } }: Entry): string | null {
   const made = Date.parse(created) - TICK_MS;

@@ -2,8 +2,8 @@
  * Garbage collection: removes damaged and left-over files, then the least recently used entries
  * until the store is no larger than a given size. Pinned entries stay.
  *
- * Runs and `gc` are kept out of each other's way. A run relies on entries whose lease it does not
- * hold: those that it found and those that it has made. Each side makes its own marker before it
+ * Runs and `gc` are kept out of each other's way: a run relies on entries whose lease it does not
+ * hold, namely those that it found and those that it has made. Each side makes its marker before it
  * looks for the other's, so the two never proceed at once: `gc` gives up, and a run waits.
  */
 import { randomUUID } from 'node:crypto';
@@ -36,21 +36,22 @@ import { sweepDrafts, sweepGone } from './sweep.ts';
 const RESUME_KEPT_MS = 14 * 24 * 3600 * 1000;
 
 export interface Swept {
-  /** Those that were removed or, in a dry run, would be. */
+  /** The entries that were removed. In a dry run, this and the fields below say what would be. */
   readonly entries: readonly ActionKey[];
   /** The number of answers of services that were removed. Absent if none. */
   readonly answers?: number;
   readonly damaged: number;
-  /** The bytes of the removed entries and answers, and of files left of those let go. */
+  /** The bytes of the removed entries and answers, and of let-go files that a kill had left. */
   readonly bytes: number;
-  /** What is left; the bytes are also those of the answers. */
+  /** What is left. `bytes` also counts the answers, `entries` does not. */
   readonly kept: { readonly entries: number; readonly bytes: number };
   /** The kept entries that are pinned and so never swept. */
   readonly pinned: { readonly entries: number; readonly bytes: number };
 }
 
 /**
- * Throws `UserFault` while a run uses the store. A dry run only reports what would be removed.
+ * Sweeps a store. A dry run only reports what would be removed; any other throws `UserFault` while
+ * a run or another `gc` uses the store.
  * @param maxBytes the most bytes that may stay, or null to sweep only damaged and left-over files
  */
 export async function collectGarbage(
@@ -147,7 +148,10 @@ function sweepLeftovers(root: string): void {
     sweepDrafts(root, part);
 }
 
-/** Returns when each entry was last used, in ms since 1970, by the roots that name it. */
+/**
+ * Returns when each entry that a root names was last used, in ms since 1970: the latest time of the
+ * roots that name it.
+ */
 function lastUseByKey(roots: readonly Root[]): ReadonlyMap<ActionKey, number> {
   const used = new Map<ActionKey, number>();
   for (const { keys, used: when } of roots)
@@ -175,7 +179,7 @@ function forgetIndexes(root: string): void {
       rmSync(path.join(root, INDEX, name), { recursive: true, force: true });
 }
 
-/** Returns the bytes of a size such as `500MB` or `1.5GiB`; else throws `UserFault`. */
+/** Returns the bytes of a size such as `500MB` or `1.5GiB`. Throws `UserFault` for other texts. */
 export function parseSize(text: string): number {
   const [, number, prefix = '', binary] =
     /^\s*(\d+(?:\.\d+)?)\s*([KMGT]?)(i?)B?\s*$/i.exec(text) ?? [];
@@ -187,11 +191,14 @@ export function parseSize(text: string): number {
 
 const POLL_MS = 250;
 
-/** How the names of markers begin, which lie among the leases. A lease's name begins with a key. */
+/** How the names of markers begin. Markers lie among the leases, whose names begin with a key. */
 const SWEEPING = 'sweeping',
   RUNNING = 'running';
 
-/** Marks a run as using the store until it is closed. Waits, and says so once, for a `gc`. */
+/**
+ * Marks the store as used by a run, until the store is closed. Waits while a `gc` sweeps the store,
+ * and tells so once.
+ */
 export async function enterStore(store: Store, tell: (message: string) => void): Promise<void> {
   store.take(`${RUNNING}-${randomUUID()}` as ActionKey);
   const watch = openWatch(store.root);
@@ -228,8 +235,8 @@ interface Sweeping {
 }
 
 /**
- * Marks the store as being swept. Throws `UserFault` while a run or another `gc` uses it. Watches
- * markers of other hosts until it is known whether their processes live.
+ * Marks the store as being swept. Throws `UserFault` while a run or another `gc` uses it. Where
+ * other hosts' processes have left markers, waits until their heartbeats show whether they live.
  */
 export async function beginSweeping(root: string): Promise<Sweeping> {
   ownFolder(root, 'leases');
@@ -270,9 +277,9 @@ const leasesDir = (root: string): string => path.join(root, 'leases');
 const openWatch = (root: string): Watch => createWatch(leasesDir(root), leaseTimeout(process.env));
 
 /**
- * Returns the markers and leases of processes that may be alive, and whether that `isKnown`. Those
- * of another host count until their heartbeat has been silent for long enough, and are then
- * removed.
+ * Returns the markers and leases of processes that may be alive. `isKnown` tells whether the
+ * process is known to be alive. A process of another host may be alive until its heartbeat has been
+ * silent for too long; then its markers and leases are removed.
  */
 function liveMarkers(root: string, watch: Watch) {
   const dir = leasesDir(root);

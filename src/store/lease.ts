@@ -10,8 +10,8 @@
  * lists them, and by then the earlier one is there. A listing that lacks a process's own claim was
  * cached by a network file system before the claim was made, and proves nothing. Anyone may remove
  * the claim of a dead owner, because an owner's name is never used again. An owner of another host
- * is dead if its heartbeat is silent (owner.ts). A process that was stopped for longer than that
- * finds its claim gone.
+ * is dead if its heartbeat has been silent for too long (owner.ts). A process that was stopped for
+ * so long may find its claims gone.
  *
  * Claims are hard links to one file, `leases/OWNER`. Making and removing a file for each would cost
  * more than a small stage does: ext4 without a journal looks at every file removed in the last
@@ -52,8 +52,9 @@ function isGone(file: string): boolean {
 }
 
 export interface Lease {
-  /** Whether this process still holds it: one that was stopped may have been taken for dead. */
+  /** Whether this process still holds it: if it was stopped, others may have taken it for dead. */
   stands(): boolean;
+  /** Aborted once the lease is found lost. */
   readonly lost: AbortSignal;
   release(): void;
 }
@@ -61,8 +62,10 @@ export interface Lease {
 export type LeaseAttempt =
   | {
       readonly held: Lease;
+      /** Whether a dead owner's claim to it was removed. */
       readonly takenOver: boolean;
     }
+  /** Who holds the lease instead. */
   | { readonly by: Owner };
 
 export interface LeaseOptions {
@@ -75,8 +78,8 @@ export interface LeaseOptions {
 }
 
 /**
- * With `unlinkSync`: `rmSync` with `force` takes several times as long. Ignores disk faults, since
- * a claim that stays counts only while this process is alive.
+ * Removes a claim, with `unlinkSync`, because `rmSync` with `force` takes several times as long.
+ * Ignores disk faults: a claim that stays counts only while this process is alive.
  */
 function removeClaim(claim: string): void {
   try {
@@ -86,13 +89,17 @@ function removeClaim(claim: string): void {
   }
 }
 
-/** Whether a link could be made. If not, the caller writes a file, which shows what is wrong. */
+/**
+ * Makes a hard link. Returns false if that fails for any reason: the caller then writes a file, and
+ * the error of that says what is wrong.
+ */
 function tryLink(from: string, to: string): boolean {
   try {
     linkSync(from, to);
     return true;
   } catch (error) {
-    // Only this process uses this name, so a network file system was late to report success.
+    // Only this process uses this name. So the link was made, and a network file system that got no
+    // answer asked for it a second time.
     return hasCode(error, 'EEXIST');
   }
 }
@@ -103,10 +110,10 @@ interface Held {
   readonly lost: AbortController;
 }
 
-/** Only a claim's name is read. This is its content if it is no link to the heartbeat. */
+/** The content of a claim that is a file, not a link to the heartbeat. Only its name is read. */
 const CLAIM = 'held\n';
 
-/** How many listings in a row may lack the claim just made before `take` throws. */
+/** `take` throws if more listings in a row than this lack the claim that was made just before. */
 const MOST_STALE = 200;
 
 export class Leases {
@@ -137,7 +144,10 @@ export class Leases {
     this.#timer.unref();
   }
 
-  /** Returns the lease, or who holds it: this process, if a cached listing lacks its new claim. */
+  /**
+   * Returns the lease or, as `by`, who holds it. `by` is this process if it already holds the
+   * lease, or if a cached listing lacks the claim that it has just made: then nothing is known.
+   */
   take(key: ActionKey): LeaseAttempt {
     if (this.#held.has(key)) return { by: this.#me };
     const claim = this.#makeClaim(key);
@@ -169,7 +179,7 @@ export class Leases {
     removeClaim(this.#heart.file);
   }
 
-  /** Finds leases that were lost, renews the heartbeat, and watches those of other hosts. */
+  /** Finds leases that were lost, renews the heartbeat, and looks at other hosts' heartbeats. */
   #tick(): void {
     try {
       for (const held of [...this.#held.values()]) this.#checkHeld(held);
@@ -193,8 +203,9 @@ export class Leases {
   }
 
   /**
-   * Removes the claims of dead owners. Returns how many, and a living owner of another claim, if
-   * any; null if the listing lacks `claim` itself.
+   * Lists the other claims to `key` up to the first with a living owner, and removes those of dead
+   * owners. Returns that living owner (null if there is none) and how many claims were removed.
+   * Returns null if the listing lacks `claim` itself.
    */
   #findRivals(
     key: ActionKey,
@@ -238,7 +249,7 @@ export class Leases {
     });
   }
 
-  /** Whether a lease still stands. If not, aborts its signal `lost`. */
+  /** Returns whether a lease still stands. If not, aborts its signal `lost`. */
   #checkHeld({ key, claim, lost }: Held): boolean {
     if (!lost.signal.aborted && isGone(claim)) {
       this.#held.delete(key);

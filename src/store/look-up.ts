@@ -28,8 +28,8 @@ export type LookUp =
 type NoEntry = Exclude<LookUp, { readonly state: 'hit' }>;
 
 /**
- * Hashes the entry's files if one is younger than the manifest. Throws `UserFault` if the entry
- * belongs to another user who lets no one else read it.
+ * Looks an entry up. Hashes its files only if one of them is younger than the manifest. Throws
+ * `UserFault` if the entry belongs to another user who lets no one else read it.
  * @param dir the entry's folder
  * @param index the manifests that need not be read again; null to read every manifest
  */
@@ -52,7 +52,7 @@ export function lookUpEntry(dir: string, key: ActionKey, index: ManifestIndex | 
     : { state: 'hit', entry };
 }
 
-/** `written`: in ms since 1970. */
+/** Returns the head of an entry's manifest, and when the file was `written`, in ms since 1970. */
 function lookUpManifest(
   dir: string,
   key: ActionKey,
@@ -86,8 +86,9 @@ function lookUpManifest(
 }
 
 /**
- * Whether the files of an entry that are younger than its manifest (copied or touched) have the
- * same digests. If so, sets the manifest's time, so that they need not be hashed again.
+ * Whether an entry's files have the digests in its manifest, although one is younger than the
+ * manifest, as after a copy. If so, sets the manifest's time to just after that of the youngest
+ * file, so that the files need not be hashed again.
  */
 function isUnchanged({ dir, manifest }: Entry, youngest: number): boolean {
   const unchanged = keptFiles(manifest).every((file) => {
@@ -112,8 +113,10 @@ export const PAUSES: readonly number[] = [20, 50, 100, 200, 400, 800, 1600];
 
 /**
  * Looks an entry up until it is whole or the pauses are over. Returns what the last look found.
- * @param refresh returns whether the entry's name shows in a listing; then all of PAUSES apply
- * @param pauses the pauses otherwise; without any, there is one look after one refresh
+ * @param refresh makes the file system ask again, and returns whether a listing shows the entry's
+ *   name; if it does, the pauses are PAUSES
+ * @param pauses the pauses if no listing shows the name; if empty, there is one more look, after
+ *   one refresh
  */
 export async function lookUntilVisible(
   look: () => LookUp,
@@ -143,8 +146,9 @@ function namesIn(dir: string): readonly string[] | null {
 
 /**
  * Makes a network file system ask its server about an entry, by listing the folders from the
- * store's root down and opening the manifest. Returns whether a listing has the entry's name:
- * listings are asked for anew, while a name may be remembered as absent.
+ * store's root down and opening the manifest. Returns whether a listing shows the entry's name or,
+ * if the folder above the entry can't be listed, the name of that folder. Listings are asked for
+ * anew, while a single name may be remembered as absent.
  * @param dir the entry's folder
  */
 export function refreshEntry(dir: string): boolean {

@@ -1,6 +1,7 @@
 /**
- * `index/SPEC.json`: what look-ups of a spec's entries need from their manifests, so that the next
- * run need not open thousands of them. As in git's index, a manifest is not read again while its
+ * `index/DIGEST.json`, by the digest of a spec's path: what look-ups of the spec's entries need
+ * from their manifests, so that the next run need not open thousands of manifests. As in git's
+ * index, a manifest is not read again while its
  * inode, size and times are those that were recorded. The entry's files are checked in any case.
  * The index is only a cache: if it is missing, damaged or in another format, the manifests are
  * read.
@@ -54,15 +55,19 @@ export const indexFile = (root: string, spec: string): string =>
  * tick of the kernel's clock would leave no mark in the times.
  */
 const SETTLED_MS = 2000;
-/** The index is written if a larger share of its entries is new: reading few again is cheaper. */
+/**
+ * The index is written only if more than this share of its lines is new: it is cheaper to read a
+ * few manifests again.
+ */
 const READ_AGAIN = 1 / 8;
 
 /** Opens the index of a spec. @param spec the path of the spec's file */
 export function openManifestIndex(root: string, spec: string) {
   const file = indexFile(root, spec);
   let known: Map<ActionKey, Line> | null = null;
-  /** The lines for this run. A key may occur twice. */
+  /** The lines of the manifests that this run has looked up. A key may occur twice. */
   const asked: Line[] = [];
+  /** How many of these lines are new. */
   let fresh = 0;
   const load = (): Map<ActionKey, Line> => {
     try {
@@ -78,7 +83,7 @@ export function openManifestIndex(root: string, spec: string) {
     }
   };
   return {
-    /** Returns null if the manifest has to be read. */
+    /** Returns the recorded head of a manifest; null if the manifest has to be read. */
     get(key: ActionKey, { ino, size, mtimeMs, ctimeMs }: Seen): ManifestHead | null {
       const line = (known ??= load()).get(key);
       if (
@@ -92,7 +97,7 @@ export function openManifestIndex(root: string, spec: string) {
       asked.push(line);
       return parseHead(line);
     },
-    /** @param seen the stats of the manifest's file from before it was read */
+    /** Records a manifest that was read. @param seen the stats of its file before that */
     note(key: ActionKey, seen: Seen, head: ManifestHead): void {
       const { ino, size, mtimeMs, ctimeMs } = seen;
       const { content, files, letGo, seconds, created, backend } = head;
@@ -112,7 +117,7 @@ export function openManifestIndex(root: string, spec: string) {
       ]);
       fresh++;
     },
-    /** Writes the manifests asked for since the index was opened, if enough of them are new. */
+    /** Writes the lines of the manifests that this run has looked up, if enough are new. */
     save(): void {
       if (fresh === 0) return;
       const lines = [...new Map(asked.map((line) => [line[0], line])).values()];

@@ -1,7 +1,7 @@
 /**
- * Content-addressed entries, `<store>/<aa>/<key>/{manifest.json, …}`, and their manifests. There is
- * no list of entries beside the folders themselves. `manifest.json` is JSON whose last field is a
- * checksum of the text before it, so that any flipped byte is detected.
+ * Entries, `<store>/<aa>/<key>/{manifest.json, …}` with the key's first two digits as `aa`, and
+ * their manifests. There is no list of entries beside the folders themselves. `manifest.json` is
+ * JSON whose last field is a checksum of the text before it, so that any flipped byte is detected.
  */
 import type { BackendName, Digest, JsonObject, OutputFile } from '../api.ts';
 import { sha256 } from '../base/sha256.ts';
@@ -23,14 +23,14 @@ export interface Manifest {
   /** The digest of the files that are not volatile, which the keys of later stages contain. */
   readonly content: Digest;
   readonly seconds: number;
-  /** ISO 8601, UTC. */
+  /** When the entry was made: ISO 8601, UTC. */
   readonly created: string;
   readonly backend: BackendName | null;
   /** Where the stage ran, and on what: versions, threads, processor, the run's id. */
   readonly facts: JsonObject;
 }
 
-/** What a look-up returns of a manifest, and the index holds. */
+/** The part of a manifest that look-ups return and the index holds. */
 export type ManifestHead = Pick<
   Manifest,
   'content' | 'files' | 'letGo' | 'seconds' | 'created' | 'backend'
@@ -61,7 +61,7 @@ export function printManifest(manifest: Manifest): string {
   return `${body}${CHECKSUM}${sha256(body)}"\n}\n`;
 }
 
-/** Returns the manifest of `key`, or what is wrong with the text. */
+/** Parses the manifest of `key`. Returns what is wrong with the text as `fault`. */
 export function parseManifest(
   text: string,
   key: ActionKey,

@@ -33,11 +33,11 @@ export interface Owner {
   readonly pid: number;
   /** The process's start, in the kernel's own unit; `0` if the system does not tell. */
   readonly start: string;
-  /** The owner's number in this process, from 1: a process has one for each store that it opens. */
+  /** The owner's number in its process, from 1: a process may have several owners. */
   readonly opening: number;
 }
 
-/** '' where `read` throws, as where the system has no such file. */
+/** Returns what `read` returns; '' if it throws, as it does where the system lacks the file. */
 function readOrEmpty(read: () => string): string {
   try {
     return read();
@@ -64,8 +64,8 @@ function thisHost(): string {
 }
 
 /**
- * Returns field 22 of /proc/PID/stat, `0` where the system does not tell, or null if no such
- * process runs. Field 2, the command's name, may contain spaces and brackets.
+ * Returns the start of a process, field 22 of /proc/PID/stat; `0` where the system does not tell,
+ * null if no such process runs. Field 2, the command's name, may contain spaces and brackets.
  */
 function processStart(pid: number): string | null {
   try {
@@ -104,10 +104,12 @@ export function parseOwner(name: string): Owner | null {
 export const ownerIn = (name: string): Owner | null =>
   parseOwner(name.slice(name.indexOf('.') + 1));
 
-/** A process, as named in a record that may outlive the boot. */
+/** A process, as named in a record that may be read after the host was started again. */
 export interface Process {
+  /** Its `ownerName`. */
   readonly owner: string;
   readonly hostname: string;
+  /** The kernel's id of the boot in which it ran; '' where the system has none. */
   readonly boot: string;
 }
 
@@ -128,7 +130,7 @@ export function processState({
   return state === 'unknown' && hostname === os.hostname() && boot !== bootId() ? 'dead' : state;
 }
 
-/** `unknown` for an owner on another host, where only heartbeats tell. */
+/** Returns whether an owner's process runs; `unknown` on another host, where heartbeats tell. */
 export function ownerState(owner: Owner): 'alive' | 'dead' | 'unknown' {
   if (!isOnThisHost(owner)) return 'unknown';
   const start = processStart(owner.pid);
@@ -139,16 +141,16 @@ export function ownerState(owner: Owner): 'alive' | 'dead' | 'unknown' {
 
 /** How long another host's heartbeat may be silent before its claims no longer count. */
 const TIMEOUT_SECONDS = 30;
-/** The limits of the allowed silence that another process's heartbeat may state. */
+/** The least and the most silence that a setting or another process's heartbeat may allow. */
 const LEAST_MS = 100,
   MOST_MS = 3600_000;
 /** The number of heartbeats within the allowed silence. */
 const BEATS = 6;
 
 /**
- * Returns the silence (ms) after which this process's claims no longer count. Each heartbeat
- * contains it, so that hosts need not agree. Throws `UserFault` if DOSIMETER_LEASE_SECONDS is out
- * of range.
+ * Returns the silence (ms) after which this process's claims no longer count. Each of its
+ * heartbeats states it, so that hosts may differ. Throws `UserFault` if DOSIMETER_LEASE_SECONDS is
+ * out of range.
  */
 export function leaseTimeout(env: Readonly<Record<string, string | undefined>>): number {
   const text = env['DOSIMETER_LEASE_SECONDS']?.trim() ?? '';
@@ -162,7 +164,7 @@ export function leaseTimeout(env: Readonly<Record<string, string | undefined>>):
   return Math.round(ms);
 }
 
-/** @param dir the folder of leases */
+/** Makes the heartbeat of an owner. @param dir the folder of leases */
 export function createHeart(dir: string, me: Owner, timeoutMs: number) {
   const file = path.join(dir, ownerName(me));
   let sequence = 0;
@@ -175,11 +177,11 @@ export function createHeart(dir: string, me: Owner, timeoutMs: number) {
   };
 }
 
-/** Of a fixed length, so that it can be overwritten. */
+/** Returns the content of a heartbeat. Its length is fixed, so that it can be overwritten. */
 const beatText = (sequence: number, timeoutMs: number): string =>
   `${String(sequence).padStart(12, '0')} ${String(timeoutMs).padStart(8, '0')}\n`;
 
-/** Closing the file makes a network file system send it. */
+/** Overwrites a heartbeat, and closes it, so that a network file system sends it to the server. */
 function writeBeat(file: string, text: string): void {
   try {
     // Not truncated: a reader would find no heartbeat for a moment.
@@ -198,8 +200,8 @@ function writeBeat(file: string, text: string): void {
 
 export interface Watch {
   /**
-   * Looks at a heartbeat. Returns whether it has been silent, while it was watched, for longer than
-   * it allows itself. The first look never finds it silent.
+   * Looks at a heartbeat. Returns whether it has been silent for longer than it allows itself. Only
+   * time while it was watched counts, so the first look never finds it silent.
    */
   isSilent(owner: Owner): boolean;
   /** Whether a heartbeat has been seen to change since the first look. */
@@ -209,9 +211,11 @@ export interface Watch {
 }
 
 interface Seen {
+  /** The heartbeat's last known content; null if there was none. */
   readonly beat: string | null;
-  /** When this beat was first seen, and when the file was last looked at. */
+  /** Since when this content has been seen without a gap in the watch, in ms. */
   readonly since: number;
+  /** When the heartbeat was last looked at, in ms. */
   readonly looked: number;
   readonly timeoutMs: number;
   readonly changed: boolean;
@@ -220,7 +224,7 @@ interface Seen {
 /**
  * Makes a watch over the heartbeats of other hosts' processes.
  * @param dir the folder of leases
- * @param defaultMs the silence allowed to a process without a heartbeat
+ * @param defaultMs the silence allowed to a process whose heartbeat is missing or states none
  * @param read as `readBeat`
  */
 export function createWatch(
@@ -262,13 +266,13 @@ export function createWatch(
   };
 }
 
-/** Returns the silence that a heartbeat allows itself, cut to the limits; null if it says none. */
+/** Returns the silence (ms) that a heartbeat states, cut to the limits; null if it states none. */
 function timeoutIn(beat: string | null): number | null {
   const [, ms] = /^\d{12} (\d{8})\n$/.exec(beat ?? '') ?? [];
   return ms === undefined ? null : Math.min(MOST_MS, Math.max(LEAST_MS, Number(ms)));
 }
 
-/** Returns null if there is no heartbeat, undefined if it can't be read now. */
+/** Returns a heartbeat's content; null if there is none, undefined if it can't be read now. */
 function readBeat(file: string): string | null | undefined {
   const bytes = Buffer.alloc(64);
   try {

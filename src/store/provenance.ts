@@ -1,7 +1,7 @@
 /**
- * Records of what made the entries: `code/` has the files and packages that each code version
- * covers, so that a miss can name the one that changed; `environments/` has a record for each
- * machine and set of versions that stages ran on. Manifests name both by digest.
+ * Records of what made the entries. `code/` has the files and packages that each code version
+ * covers, so that a miss can name the file or package that changed. `environments/` has a record
+ * for each machine and set of versions that stages ran on. Manifests name both by digest.
  */
 import path from 'node:path';
 import type { Digest, JsonObject } from '../api.ts';
@@ -11,7 +11,7 @@ import { makeFolder } from './folders.ts';
 import { readRegularOr } from './regular.ts';
 import { readSealed, writeSealed } from './sealed.ts';
 
-/** Writes a record unless it is there and whole. Returns its digest. */
+/** Writes the record of an environment unless it is there and whole. Returns its digest. */
 export function rememberEnvironment(root: string, environment: JsonObject): Digest {
   const text = `${JSON.stringify(environment, null, 2)}\n`,
     digest = sha256(text);
@@ -23,19 +23,19 @@ export function rememberEnvironment(root: string, environment: JsonObject): Dige
   return `sha256:${digest}` as Digest;
 }
 
-/** A record's name is its digest. */
+/** Whether the record of an environment is damaged: its name has to be the digest of its text. */
 export const isDamagedEnvironment = (file: string): boolean => {
   const text = readRegularOr(file)?.toString() ?? null;
   return text === null || `${sha256(text)}.json` !== path.basename(file);
 };
 
-/** Returns a code version's parts, files and packages, with their digests; null if unknown. */
+/** Returns the digests of a code version's files and packages, by name; null if it is unknown. */
 export type ClosureOf = (code: string) => { readonly [part: string]: string } | null;
 
 const fileOf = (root: string, code: string): string =>
   path.join(root, 'code', `${code.replace('sha256:', '')}.json`);
 
-/** Writes a record unless it is there and whole. */
+/** Writes the record of a code version unless it is there and whole. */
 export function rememberCode(
   root: string,
   code: string,

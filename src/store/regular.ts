@@ -22,7 +22,10 @@ const NOT_REGULAR = 'ENOTREG';
 /** The flags for opening a file without waiting, even if it is a FIFO. */
 export const READ_AT_ONCE = constants.O_RDONLY | constants.O_NONBLOCK;
 
-/** Follows links. Throws like `openSync`, and EISDIR or ENOTREG if it is no regular file. */
+/**
+ * Opens a regular file for reading and returns its descriptor. Follows links. Throws like
+ * `openSync`, and EISDIR for a folder or ENOTREG for anything else that is no regular file.
+ */
 export function openRegular(file: string): number {
   const handle = openSync(file, READ_AT_ONCE);
   let isFile = false;
@@ -36,7 +39,7 @@ export function openRegular(file: string): number {
   return handle;
 }
 
-/** Throws like `openRegular` and `readFileSync`. */
+/** Returns a file's bytes. Throws like `openRegular` and `readFileSync`. */
 export function readRegular(file: string): Buffer {
   const handle = openRegular(file);
   try {
@@ -48,7 +51,7 @@ export function readRegular(file: string): Buffer {
 
 export const readRegularText = (file: string): string => readRegular(file).toString('utf8');
 
-/** Returns null if the file does not exist or can't be read. */
+/** Returns a file's bytes; null if the file does not exist or can't be read. */
 export function readRegularOr(file: string): Buffer | null {
   try {
     return readRegular(file);
@@ -66,7 +69,7 @@ function notRegular(file: string, isFolder: boolean): NodeJS.ErrnoException {
   );
 }
 
-/** The codes for a file that exists but can't be read. Its reader takes it for damaged. */
+/** The error codes for a file that exists but can't be read. Readers take it for damaged. */
 const UNREADABLE: ReadonlySet<string> = new Set([
   'EACCES',
   'EPERM',

@@ -1,7 +1,7 @@
 /**
- * Roots and pins, which tell `gc` what to keep. A root is a file of `roots/` for a spec and a
- * selection of its cells: the entries that they used last. An entry that no root names was not used
- * lately. A pin is a file of `pins/`: a named set of entries that is never swept.
+ * Roots and pins, which tell `gc` what to keep. A root is a file of `roots/` that lists the entries
+ * that a spec's cells, or a selection of them, used at one time. An entry that no root names was
+ * not used lately. A pin is a file of `pins/`: a named set of entries that is never swept.
  */
 import { existsSync, rmSync, statSync, utimesSync } from 'node:fs';
 import path from 'node:path';
@@ -22,7 +22,7 @@ export interface Root {
 
 const SHAPE = { spec: 'string', keys: 'list' } as const;
 
-/** Records that the entries are used now. */
+/** Records that a spec's cells use these entries now. */
 export function saveRoot(root: string, spec: string, keys: readonly ActionKey[]): void {
   const name = sha256(JSON.stringify([spec, ...keys])).slice(0, 16),
     file = path.join(root, 'roots', `${name}.json`);
@@ -33,8 +33,8 @@ export function saveRoot(root: string, spec: string, keys: readonly ActionKey[])
 }
 
 /**
- * Returns all roots. Removes damaged ones: the next run writes them again, and until then their
- * entries count as last used when they were made.
+ * Returns all roots. Removes damaged roots: the next run writes them again, and until then entries
+ * that no other root names count as last used when they were made.
  */
 export function readRoots(root: string): Root[] {
   return ownNames(root, 'roots')
@@ -54,7 +54,7 @@ interface Pin {
   /** The spec's path, or the run's id. */
   readonly of: string;
   readonly keys: readonly ActionKey[];
-  /** ISO 8601, UTC. */
+  /** When the entries were pinned: ISO 8601, UTC. */
   readonly pinned: string;
 }
 
@@ -78,7 +78,7 @@ export function pin(root: string, { name, of, keys }: Omit<Pin, 'pinned'>): void
   writeSealed(file, { name, of, keys, pinned: new Date().toISOString() });
 }
 
-/** Returns whether the pin existed. */
+/** Removes a pin. Returns whether it existed. */
 export function unpin(root: string, name: string): boolean {
   ownFolder(root, 'pins');
   const file = pinFile(root, name),
@@ -87,7 +87,7 @@ export function unpin(root: string, name: string): boolean {
   return found;
 }
 
-/** Throws `UserFault` if a pin is damaged: its entries would else be swept. */
+/** Returns all pins. Throws `UserFault` if one is damaged: `gc` would sweep its entries. */
 export function readPins(root: string): Pin[] {
   const dir = path.join(root, 'pins');
   return readdirOr(dir)

@@ -12,7 +12,7 @@ import { isRecord } from '../base/untrusted/json.ts';
 import { makeFolder } from './folders.ts';
 import { isUnreadable, readRegularText } from './regular.ts';
 
-/** Hex digits of the checksum; few are enough for a line of a log. */
+/** The number of hex digits of a checksum; 8 are enough for a line of a log. */
 type Digits = 8 | 64;
 
 const FIELD = ',"checksum":"',
@@ -20,20 +20,21 @@ const FIELD = ',"checksum":"',
 const computeSeal = (body: string, digits: Digits): string =>
   FIELD + sha256(body).slice(0, digits) + END;
 
-/** Returns one line. @param value not empty, and without a field `checksum` */
+/** Returns a value as one line of JSON. @param value not empty, and without a field `checksum` */
 export function seal(value: JsonObject, digits: Digits = 64): string {
   const body = JSON.stringify(value).slice(0, -1);
   return body + computeSeal(body, digits);
 }
 
-/** Returns the value; null if the text is not what was sealed. */
+/** Returns the value in a line of sealed JSON; null if the line is not as `seal` made it. */
 // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what was sealed
 export function unseal<T = JsonObject>(text: string, digits: Digits = 64): T | null {
   const body = text.slice(0, -(FIELD.length + digits + END.length));
   if (!text.startsWith(FIELD, body.length) || !text.endsWith(computeSeal(body, digits)))
     return null;
   try {
-    // The whole text is parsed: cutting off the checksum would copy a megabyte for an index.
+    // The whole text is parsed, checksum included: to cut that off would copy the text, which may
+    // be a megabyte.
     const value = JSON.parse(text) as { checksum?: unknown };
     delete value.checksum;
     return value as T;
@@ -42,7 +43,7 @@ export function unseal<T = JsonObject>(text: string, digits: Digits = 64): T | n
   }
 }
 
-/** Replaces the file as a whole, or leaves it unchanged if that fails. */
+/** Writes sealed JSON. Replaces the file as a whole, or leaves it unchanged if that fails. */
 export function writeSealed(file: string, value: JsonObject): void {
   makeFolder(path.dirname(file));
   // Processes of two containers may have the same id and share a store, hence the random part.
@@ -62,8 +63,8 @@ function hasShape(value: unknown, shape: RecordShape): boolean {
 }
 
 /**
- * Returns null if the file does not exist, `damaged` if it is not what was written or can't be read
- * (a folder, a FIFO, no permission).
+ * Returns the value in a file; null if the file does not exist, `damaged` if it is not what was
+ * written or can't be read (a folder, a FIFO, no permission).
  * @param shape the fields that the reader relies on, with their types
  */
 // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- what was sealed

@@ -41,6 +41,7 @@ import { createGroupCommit, type GroupCommit } from './sync.ts';
 export type { LookUp } from './look-up.ts';
 
 export interface Publication extends Omit<Manifest, 'format' | 'content' | 'created'> {
+  /** The paths of files that may differ if the stage is computed again; not part of `content`. */
   readonly volatile: readonly string[];
 }
 
@@ -93,10 +94,11 @@ export class Store {
   }
 
   /**
-   * Like `lookUp`, for an entry that another host may have made a moment ago. Asks the file system
-   * anew about an absent entry, and looks again for about 3 s (PAUSES) if a listing has its name,
-   * or if hosts share the store and the entry is `expected` or looks damaged.
-   * @param expected whether another host is known to have made it
+   * Like `lookUp`, for an entry that another host may have made a moment ago. If the entry is
+   * absent, asks the file system anew, and looks again for about 3 s (PAUSES) if a listing has its
+   * name, or if hosts share the store and the entry is `expected`. If the entry looks damaged,
+   * looks again for 3 s, but only if hosts share the store.
+   * @param expected whether another host is known to have made the entry
    */
   async lookUpShared(key: ActionKey, expected: boolean): Promise<LookUp> {
     const first = this.lookUp(key);
@@ -112,7 +114,7 @@ export class Store {
     );
   }
 
-  /** Returns null if there is no manifest or it is damaged. */
+  /** Reads an entry's manifest. Returns null if there is none or it is damaged. */
   manifest(key: ActionKey): Manifest | null {
     try {
       const parsed = parseManifest(readRegularText(`${this.entryDir(key)}/${MANIFEST_FILE}`), key);
@@ -123,7 +125,7 @@ export class Store {
     }
   }
 
-  /** Checks the files' digests. Resolves to what is wrong, or null. */
+  /** Checks the digests of an entry's files. Returns what is wrong; null if nothing is. */
   async check({ dir, manifest }: Entry): Promise<string | null> {
     for (const file of keptFiles(manifest)) {
       const fault = await fileFault(dir, file);
@@ -132,7 +134,7 @@ export class Store {
     return null;
   }
 
-  /** Makes an empty folder on the store's file system. */
+  /** Makes an empty scratch folder in the store, which `close` removes. */
   scratch(name: string): string {
     const dir = `${this.root}/tmp/${ownerName(this.#prepare().owner)}.${name}`;
     return onDiskNow(this.root, () => {
@@ -144,8 +146,8 @@ export class Store {
 
   /**
    * Returns the folder for the state from which an unfinished stage goes on after a kill. The first
-   * writer makes it; publishing the entry removes it. One that contains a link is removed at once,
-   * because a stage would remove saved files behind the link.
+   * writer makes it; publishing the entry removes it. A folder that contains a link is removed at
+   * once, because a stage that removes saved files might remove others, behind the link.
    * @param reads the digest of the stage's inputs on the disk, a part of the folder's name: after a
    *   write to an input, a stage does not go on from what it read before
    */
@@ -161,7 +163,10 @@ export class Store {
     return path.join(this.root, ANSWERS);
   }
 
-  /** Makes a scratch folder an entry, whole or not at all. A faster process's entry is returned. */
+  /**
+   * Turns a scratch folder into an entry, whole or not at all. Returns the entry, which is another
+   * process's if that was faster.
+   */
   publish(scratch: string, { volatile, ...publication }: Publication): Promise<Entry> {
     return onDisk(this.root, () => {
       const { files } = publication;
@@ -186,8 +191,9 @@ export class Store {
   }
 
   /**
-   * Removes files of an entry. Its manifest, which keeps their sizes and digests, is replaced
-   * first, so that a kill leaves a valid entry. The caller keeps other runs from reading the entry.
+   * Removes the files of an entry whose paths `isLetGo` chooses. The manifest, which keeps their
+   * sizes and digests, is replaced first, so that a kill leaves a valid entry. The caller keeps
+   * other runs from reading the entry.
    * @returns the entry and the bytes that were freed; null if no file was removed
    */
   letGo(
@@ -212,9 +218,9 @@ export class Store {
   }
 
   /**
-   * Puts back files of an entry that were let go, from a scratch folder in which the stage was
-   * computed again. If a file that is not volatile differs from the stored one, changes nothing and
-   * returns the path of the first as `differs`.
+   * Puts back the files of an entry that were let go, from a scratch folder in which the stage was
+   * computed again. If a file that is not volatile differs from the manifest's, changes nothing and
+   * returns the path of the first such file as `differs`.
    * @param files the files in the scratch folder
    */
   async restore(
@@ -231,7 +237,7 @@ export class Store {
         ({ path, sha256 }) => !volatile.includes(path) && made.get(path) !== sha256,
       );
       if (differs !== undefined) return { differs: differs.path };
-      // Only paths of `files`, which are known to be in the scratch folder.
+      // Only paths of the manifest's `files` are moved, whatever `letGo` names.
       for (const { path: name } of manifest.files)
         if (manifest.letGo?.includes(name)) moveInto(`${scratch}/${name}`, `${dir}/${name}`);
       const { letGo: _letGo, ...whole } = manifest;
@@ -243,7 +249,7 @@ export class Store {
     });
   }
 
-  /** Moves a damaged entry away. Returns its new path, where nothing is if it was gone already. */
+  /** Moves a damaged entry away. Returns its new path; nothing is there if the entry was gone. */
   moveAside(key: ActionKey): string {
     this.#prepare();
     const damaged = path.join(this.root, 'damaged');
@@ -291,12 +297,12 @@ export class Store {
     await this.#writing?.commit.flush();
   }
 
-  /** Writes the index, from which the next store opened for this spec reads manifests. */
+  /** Writes the index, which spares the next store opened for this spec reading the manifests. */
   saveIndex(): void {
     this.#index?.save();
   }
 
-  /** Sweeps what dead processes left, in a run that writes nothing else. */
+  /** Sweeps what dead processes left, unless a write of this store has done so already. */
   tidy(): void {
     if (this.#writing === null && existsSync(path.join(this.root, 'leases')))
       sweepGone(this.root, this.options.onTakeover);
@@ -309,7 +315,10 @@ export class Store {
     sweepOwn(this.root, this.#writing.owner);
   }
 
-  /** Makes the folders that writing needs, at the first call. */
+  /**
+   * At the first call, makes the folders that writing needs, sweeps what dead processes left, and
+   * opens the leases. Later calls return the same.
+   */
   #prepare(): Writing {
     if (this.#writing !== null) return this.#writing;
     const leases = path.join(this.root, 'leases'),
@@ -329,7 +338,7 @@ export class Store {
     return this.#writing;
   }
 
-  /** @param mtime the file's new time, which look-ups compare */
+  /** @param mtime the new file's time, which look-ups compare with those of the entry's files */
   #replaceManifest(manifest: Manifest, mtime: Date): void {
     const draft = `${this.scratch(`manifest-${manifest.key.slice(0, 16)}`)}/${MANIFEST_FILE}`;
     writeFileSync(draft, printManifest(manifest), { flush: true });
@@ -354,7 +363,7 @@ export class Store {
     return { key, dir, manifest };
   }
 
-  /** Renames a folder into place; returns the entry of a faster process, if any. */
+  /** Renames a folder into place. Returns a faster process's entry; null if there is none. */
   async #place(scratch: string, key: ActionKey): Promise<Entry | null> {
     const dir = this.entryDir(key);
     try {
@@ -380,9 +389,9 @@ export class Store {
 }
 
 /**
- * Removes the files that an entry's manifest says were let go, which a kill may have left, and
- * returns their bytes. A manifest from elsewhere may name files outside the entry, which stay.
- * Throws UserFault where a link leads out of the entry.
+ * Removes those files of an entry that its manifest says were let go but that are still there, as
+ * after a kill. Returns their bytes. A manifest from elsewhere may name files outside the entry;
+ * these stay. Throws UserFault where a link leads out of the entry.
  */
 export function sweepLetGo(dir: string, { files, letGo = [] }: ManifestHead): number {
   let bytes = 0;
@@ -396,7 +405,7 @@ export function sweepLetGo(dir: string, { files, letGo = [] }: ManifestHead): nu
   return bytes;
 }
 
-/** Renames; makes the folder above the new path only if need be, to save time. */
+/** Renames a file or folder. Makes the folder above the new path only if need be, to save time. */
 function moveInto(from: string, to: string): void {
   try {
     renameSync(from, to);

@@ -9,21 +9,24 @@ import { type Owner, ownerIn, ownerName, ownerState, parseOwner } from './owner.
 
 export type OnTakeover = (key: ActionKey, owner: Owner) => void;
 
-/** Returns [] if the folder does not exist. */
+/** Returns the names in a folder; [] if it does not exist. */
 export const readdirOr = (dir: string): string[] => orIfMissing([], () => readdirSync(dir));
 
 /**
- * How long a process on another host, which a container and an earlier boot of this host are too,
- * must give no sign of life before what it left is swept. Claims give way much earlier, by their
- * heartbeats. The time is long because a process that was only stopped would lose what it is
+ * How long (ms) a process on another host must give no sign of life before what it left is swept. A
+ * container and an earlier boot of this host count as other hosts. Claims give way much earlier, by
+ * their heartbeats. The time is long because a process that was only stopped would lose what it is
  * writing, and because time stamps are compared: hosts' clocks differ by far less.
  */
 export const ABANDONED_MS = 3600 * 1000;
 
-/** Whether an owner is gone for good. @param file what it left */
+/** Whether an owner is gone for good. @param file a file or folder that the owner left */
 type IsGone = (owner: Owner, file: string) => boolean;
 
-/** Judges other hosts' owners by the ages of their heartbeats and of what they left. */
+/**
+ * Returns a judge of owners. It asks the system about owners on this host, and judges other hosts'
+ * by the ages of their heartbeats and of what they left.
+ */
 function goneByTimes(leases: string): IsGone {
   let now: number | undefined;
   let beats: Map<string, number> | undefined;
@@ -39,7 +42,7 @@ function goneByTimes(leases: string): IsGone {
     }
     return found;
   };
-  /** Returns the time by the file system's own clock: that of a file just written. */
+  /** Writes a file and returns its time stamp, which is the time by the file system's own clock. */
   const diskNow = (): number => {
     const clock = path.join(leases, `clock.${process.pid}`);
     writeFileSync(clock, '');
@@ -57,7 +60,7 @@ function goneByTimes(leases: string): IsGone {
 }
 
 /**
- * Removes the scratch folders, claims and markers of owners that are gone.
+ * Removes the scratch folders, claims, markers and heartbeats of owners that are gone.
  * @param root the store's folder
  * @param onTakeover called for each claim that is removed
  */

@@ -1,8 +1,8 @@
 /**
  * Group commit: each entry is renamed into place at once, and one flush makes a batch of entries
- * durable. It flushes the whole file system, or each file if there are few. A power cut before the
- * flush may lose or tear them. A torn entry is detected by its sizes (at look-up) or by its digests
- * (before a stage reads it), and is made again.
+ * durable. The flush is of the whole file system, or of each file if there are few. A power cut
+ * before the flush may lose or tear the batch's entries. A torn entry is detected by its sizes (at
+ * look-up) or by its digests (before a stage reads it), and is made again.
  */
 import { spawn } from 'node:child_process';
 import { closeSync, fsync, openSync, readdirSync } from 'node:fs';
@@ -12,19 +12,20 @@ import { hasCode } from '../base/system-error.ts';
 import { READ_AT_ONCE } from './regular.ts';
 
 /**
- * How long a batch gathers entries, which a power cut may cost. A flush delays a run by some ms.
+ * How long a batch gathers entries. A power cut may cost the entries of this time; to flush more
+ * often would delay the run, by some ms for each flush.
  */
 const GATHER_MS = 250;
 
 export type GroupCommit = ReturnType<typeof createGroupCommit>;
 
-/** Up to this many files and folders are flushed one by one, which is faster than a process. */
+/** Up to this many files and folders are flushed one by one, which is faster than to run `sync`. */
 const FEW = 64;
 
-/** Error codes for files that can't be flushed by themselves. */
+/** Error codes for a file or folder that can't be flushed by itself. */
 const NO_FLUSH = ['EINVAL', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EBADF', 'EISDIR'];
 
-/** Returns folders with all that is in them, and the folders that they are in. */
+/** Returns the paths of folders, of all that is in them, and of the folder directly above each. */
 const listTrees = (dirs: readonly string[]): ReadonlySet<string> =>
   new Set(
     dirs.flatMap((dir) => [
@@ -36,7 +37,7 @@ const listTrees = (dirs: readonly string[]): ReadonlySet<string> =>
     ]),
   );
 
-/** The nearest first. */
+/** Returns all folders above a path, the nearest first. */
 function foldersAbove(place: string): string[] {
   const above: string[] = [];
   for (let dir = path.dirname(place); dir !== above.at(-1); dir = path.dirname(dir))
@@ -45,8 +46,9 @@ function foldersAbove(place: string): string[] {
 }
 
 /**
- * Flushes entries and `above`. Returns false if these are more than FEW files and folders, or if
- * one can't be flushed by itself: then nothing is known to be durable. Throws if the disk fails.
+ * Flushes the entries in `dirs` and the folders `above`, one by one. Returns false if they are more
+ * than FEW files and folders, if one can't be flushed by itself, or if an entry was moved away:
+ * then nothing is known to be durable. Throws if the disk fails.
  */
 async function flushFew(dirs: readonly string[], above: readonly string[]): Promise<boolean> {
   let paths: ReadonlySet<string>;
@@ -60,7 +62,7 @@ async function flushFew(dirs: readonly string[], above: readonly string[]): Prom
   return !flushed.includes(false);
 }
 
-/** Returns false if it can't be opened, or flushed by itself. */
+/** Flushes one file or folder. Returns false if it can't be opened or flushed by itself. */
 async function flushOne(file: string): Promise<boolean> {
   let handle: number;
   try {
@@ -78,8 +80,8 @@ async function flushOne(file: string): Promise<boolean> {
 }
 
 /**
- * Flushes the file system of `root` with `sync -f`, which is syncfs(2). Returns false if that is
- * missing (another system, busybox) or fails.
+ * Flushes the file system of `root` with `sync -f`, which calls syncfs(2). Returns false if the
+ * system is not Linux, or if `sync` is missing, lacks the option (busybox) or fails.
  */
 const syncWhole = async (root: string): Promise<boolean> =>
   process.platform === 'linux' &&
@@ -99,16 +101,19 @@ async function fsyncAndClose(handle: number): Promise<void> {
 }
 
 /**
- * Up to FEW files and folders are flushed one by one; more, by one `syncfs` of the file system of
- * `root` or, where there is none, each.
+ * Makes the group commit of a store. Up to FEW files and folders are flushed one by one. More are
+ * flushed together with the whole file system of `root`, or one by one where that is impossible.
  */
 export function createGroupCommit(root: string) {
   let waiting: string[] = [];
   let failure: Error | undefined;
-  /** The flushes under way, one after another. */
+  /** Resolves at the end of all flushes that were begun; null if none is under way. */
   let chain: Promise<void> | null = null;
   let timer: NodeJS.Timeout | null = null;
-  /** Folders above the entries' own that may be new: at first also those above the root. */
+  /**
+   * The folders that a flush covers besides `listTrees` of the entries, because they may be new:
+   * the root and, until the first flush, all folders above the root.
+   */
   let above = [root, ...foldersAbove(root)];
 
   const commit = async (): Promise<void> => {
@@ -125,7 +130,7 @@ export function createGroupCommit(root: string) {
     for (const folder of above) await flushOne(folder);
     above = [root];
   };
-  /** Commits after the flushes under way. A fault is kept in `failure`. */
+  /** Flushes the waiting entries, after any flushes under way. A fault is kept in `failure`. */
   const start = (): Promise<void> => {
     if (timer) clearTimeout(timer);
     timer = null;
@@ -143,7 +148,7 @@ export function createGroupCommit(root: string) {
   };
 
   return {
-    /** Marks a folder to be flushed soon. */
+    /** Adds an entry's folder to the batch that is flushed next. */
     add(dir: string): void {
       waiting.push(dir);
       timer ??= setTimeout(() => void start(), GATHER_MS);

@@ -15,26 +15,29 @@ import type { Store } from './store.ts';
 export interface Damage {
   readonly key: ActionKey;
   readonly why: string;
-  /** Where it was moved to, so that the next run makes it again. */
+  /** Where the entry was moved to, so that the next run makes it again. */
   readonly moved: string;
 }
 
 export interface DamagedRecord {
   readonly file: string;
-  /** Where it was moved to. Null for a pin, which blocks `gc` until its owner pins again. */
+  /**
+   * Where the record was moved to. Null for a pin, which stays and blocks `gc` until its owner pins
+   * again or unpins.
+   */
   readonly moved: string | null;
 }
 
-/** Checks all entries and records, and moves what is damaged aside, except pins. */
+/** Checks all entries and records. Moves what is damaged aside, except pins. */
 export async function verifyStore(store: Store) {
   /** The faults of other users' entries and records that can't be read. They are not checked. */
   const withheld: UserFault[] = [];
   const damaged: Damage[] = [];
   let checked = 0,
-    letGo = 0; // how many of these lack files that were let go (`keep`)
+    letGo = 0; // how many sound entries lack files that were let go (`keep`)
   for (const key of store.keys((fault) => withheld.push(fault))) {
-    // A fault is checked twice, since a run may have made the entry again, or gc removed it,
-    // between the checks of its manifest and of its files.
+    // An entry with a fault is checked again, since between the checks of its manifest and of its
+    // files a run may have made the entry again, or gc may have removed it.
     let why: string | UserFault | null = await entryFault(store, key);
     if (typeof why === 'string') why = await entryFault(store, key);
     if (why instanceof UserFault) withheld.push(why);
@@ -46,7 +49,10 @@ export async function verifyStore(store: Store) {
   return { checked, letGo, damaged, records, withheld };
 }
 
-/** Returns what is wrong, a `UserFault` if another user withholds the entry, or null. */
+/**
+ * Returns what is wrong with an entry, or a `UserFault` if another user withholds it; null if it is
+ * sound or absent.
+ */
 async function entryFault(store: Store, key: ActionKey): Promise<string | UserFault | null> {
   const withheld = withheldFault(path.join(store.entryDir(key), MANIFEST_FILE), store.root);
   if (withheld !== null) return withheld;
@@ -58,7 +64,10 @@ async function entryFault(store: Store, key: ActionKey): Promise<string | UserFa
       : null;
 }
 
-/** Returns the damaged records, all but pins moved aside. @param withheld gets each fault */
+/**
+ * Moves damaged records aside, except pins, and returns all damaged records.
+ * @param withheld called with the fault of each record that another user lets no one else read
+ */
 function checkRecords(root: string, withheld: (fault: UserFault) => void): DamagedRecord[] {
   const isReadable = (file: string): boolean => {
     const fault = withheldFault(file, root);

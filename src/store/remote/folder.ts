@@ -19,7 +19,7 @@ import { makeFolder } from '../folders.ts';
 import { openRegular } from '../regular.ts';
 import { type Listed, type Objects, RemoteFault } from './objects.ts';
 
-/** The age at which drafts that a killed sender left are removed. */
+/** The age (ms) at which drafts that a killed sender left are removed. */
 const ABANDONED_MS = 7 * 24 * 3600 * 1000;
 
 /** Opens a remote in a folder. @param uri names the remote in messages */
@@ -31,7 +31,7 @@ export function folderObjects(root: string, uri: string): Objects {
       ? error
       : new RemoteFault(`${uri}: ${message}`, `look at ${name === '' ? root : fileOf(name)}`);
   };
-  /** Returns null if there is no object of this name. Throws `RemoteFault`. */
+  /** Returns what `work` returns; null if there is no object `name`. Throws `RemoteFault`. */
   const nullIfMissing = async <T>(name: string, work: () => T): Promise<T | null> => {
     try {
       return await Promise.resolve(work());
@@ -111,6 +111,7 @@ export function folderObjects(root: string, uri: string): Objects {
   };
 }
 
+/** Yields what the stream yields. Throws its error as `fault` returns it. */
 async function* withRemoteFaults(
   stream: AsyncIterable<unknown>,
   fault: (error: unknown) => unknown,
@@ -132,7 +133,7 @@ function* listedFiles(root: string, found: readonly Dirent[]): Generator<Listed>
   }
 }
 
-/** Removes the drafts that were not written to for ABANDONED_MS. */
+/** Removes those of the named drafts that were not written to for ABANDONED_MS. */
 function sweepDrafts(drafts: string, names: readonly string[]): void {
   for (const name of names) {
     const file = path.join(drafts, name),

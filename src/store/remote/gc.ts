@@ -1,14 +1,16 @@
 /**
- * Garbage collection of a remote: removes what no entry needs, and the entries that were sent
- * longest ago until it is no larger than a given size. Nothing that was written within the grace
- * period is removed: a push by a version of the program that makes no marker may rely on it.
+ * Garbage collection of a remote: removes damaged manifests, entries until the remote is no larger
+ * than a given size (those that were sent longest ago go first), and objects that no entry needs.
+ * Nothing that was written within the grace period is removed: a push by an older version of the
+ * program, which makes no marker, may rely on it.
  *
- * Pushes and a sweep of one remote are kept out of each other's way. A push relies on objects that
- * it finds and that no entry needs yet. Each side writes its own marker before it looks for the
- * other's, so the two never proceed at once: `gc` gives up, and a push waits. This needs a remote
- * whose listings show what was written before, as those of S3 and of most network file systems do.
- * A marker is renewed every minute; by the remote's own clock, one that was not renewed for 15
- * minutes no longer counts. A process that was stopped for so long notices it.
+ * Pushes and a sweep of one remote are kept out of each other's way, because a push relies on
+ * objects that it finds and that no entry needs yet. Each side writes its own marker before it
+ * looks for the other's, so the two never proceed at once: `gc` gives up, and a push waits. This
+ * needs a remote whose listings show what was written before, as those of S3 and of most network
+ * file systems do. A marker is renewed every minute. A marker that was not renewed for 15 minutes,
+ * by the remote's own clock, no longer counts. A process that was stopped for more than half of
+ * this time notices it (`stands`).
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -31,15 +33,15 @@ import { receiveRun, sendText } from './send.ts';
 const TRANSFERS = 6;
 
 export interface RemoteSweepOptions {
-  /** Null to remove only what no entry needs. */
+  /** The most bytes of entries' files that may stay; null to remove no sound entry. */
   readonly maxBytes: number | null;
   readonly graceMs: number;
-  /** Whether only to report. Nothing is written then. */
+  /** Whether only to report what would be removed. Then nothing is written. */
   readonly dryRun: boolean;
 }
 
 export interface RemoteSwept {
-  /** The entries that were removed to make room. */
+  /** The entries that were removed to make room. In a dry run, all numbers are what would be. */
   readonly entries: readonly ActionKey[];
   /** The number of damaged manifests that were removed. */
   readonly damaged: number;
@@ -47,13 +49,16 @@ export interface RemoteSwept {
   readonly objects: number;
   /** The bytes of all that was removed. */
   readonly bytes: number;
-  /** How many objects no entry needs, but are younger than the grace period. */
+  /** How many objects stay only because they are within the grace period: no entry needs them. */
   readonly young: number;
   /** What is left. The bytes are those of the entries' files. */
   readonly kept: { readonly entries: number; readonly bytes: number };
 }
 
-/** Throws UserFault while the remote is pushed to, or if another version wrote to it. */
+/**
+ * Sweeps a remote. Throws UserFault while the remote is pushed to or swept by another process (a
+ * dry run does not), or if it has entries of another version of the program.
+ */
 export async function sweepRemote(
   objects: Objects,
   options: RemoteSweepOptions,
@@ -61,7 +66,7 @@ export async function sweepRemote(
   const marker = options.dryRun ? null : await beginSweep(objects);
   try {
     const found = await surveyRemote(objects);
-    // In a dry run no object is written that would show the remote's clock.
+    // A dry run writes no marker, which would show the remote's clock, and takes this computer's.
     const before = (marker?.now ?? Date.now()) - options.graceMs;
     const choice = chooseRemovals(found, options.maxBytes, before);
     if (marker !== null) await removeAll(objects, marker, choice);
@@ -82,11 +87,14 @@ interface Found {
   readonly environments: readonly Listed[];
   readonly runs: readonly { readonly object: Listed; readonly keys: readonly ActionKey[] }[];
   readonly entries: readonly SentEntry[];
-  /** The entries whose manifests are refused. */
+  /** The manifests that are refused. */
   readonly damaged: readonly Listed[];
 }
 
-/** Manifests are read last: one that is sent meanwhile may rely on an object listed before. */
+/**
+ * Lists what a remote holds. Manifests are listed last: one that is sent meanwhile may rely on an
+ * object that was listed before.
+ */
 async function surveyRemote(objects: Objects): Promise<Found> {
   const [blobs, environments, runObjects] = await Promise.all(
     ['blobs', 'environments', 'runs'].map((folder) => listAll(objects, folder)),
@@ -139,7 +147,7 @@ async function keysOfRun(objects: Objects, id: string): Promise<readonly ActionK
   }
 }
 
-/** @throws UserFault if another version wrote the refused manifest */
+/** @throws UserFault if another version of the program wrote the refused manifest */
 function checkVersion(why: string, uri: string): void {
   if (!why.includes(`this version reads ${MANIFEST_FORMAT}`)) return;
   throw new UserFault(
@@ -149,13 +157,13 @@ function checkVersion(why: string, uri: string): void {
 }
 
 interface Choice {
-  /** Removed first, because they name the others. */
+  /** The manifests to remove. They go first, because they name other objects. */
   readonly manifests: readonly Listed[];
   readonly others: readonly Listed[];
   readonly swept: RemoteSwept;
 }
 
-/** @param before objects written at this time or later stay */
+/** Chooses what to remove. @param before objects written at this time (ms) or later stay */
 function chooseRemovals(
   { blobs, environments, runs, entries, damaged }: Found,
   maxBytes: number | null,
@@ -200,7 +208,7 @@ function chooseRemovals(
   };
 }
 
-/** Returns the names of the objects of an entry's files and environment. */
+/** Returns the names of the objects that hold an entry's files and environment. */
 function neededObjects(manifest: Manifest): ReadonlySet<string> {
   const environment = environmentName(manifest.facts['environment']);
   return new Set([
@@ -209,7 +217,7 @@ function neededObjects(manifest: Manifest): ReadonlySet<string> {
   ]);
 }
 
-/** Returns how many entries need each object, by the objects' names. */
+/** Returns how many entries need each object, by the object's name. */
 function countReferences(entries: readonly SentEntry[]): Map<string, number> {
   const references = new Map<string, number>();
   for (const { manifest } of entries)
@@ -218,7 +226,7 @@ function countReferences(entries: readonly SentEntry[]): Map<string, number> {
   return references;
 }
 
-/** @throws UserFault if the marker no longer stands */
+/** Removes what was chosen. @throws UserFault if the marker no longer stands */
 async function removeAll(objects: Objects, marker: Marker, choice: Choice): Promise<void> {
   for (const list of [choice.manifests, choice.others]) {
     const queue = new PQueue({ concurrency: TRANSFERS });
@@ -244,7 +252,7 @@ export function parseGrace(text: string): number {
   return Number(number) * minutes * 60_000;
 }
 
-/** A marker is renewed after the first time, and counts no longer after the second. */
+/** A marker is renewed every RENEW_MS. It no longer counts once it was not renewed for STALE_MS. */
 const RENEW_MS = 60_000,
   STALE_MS = 15 * 60_000;
 const POLL_MS = 2_000;
@@ -254,7 +262,7 @@ type Kind = 'gc' | 'push';
 export interface Marker {
   /** The remote's clock, in ms since 1970, at the last look at others' markers. */
   readonly now: number;
-  /** Whether the marker was always renewed in time, and so counted. */
+  /** Whether the marker was always renewed in time, so that others have kept away. */
   stands(): boolean;
   end(): Promise<void>;
 }
@@ -326,7 +334,7 @@ export async function beginSweep(objects: Objects): Promise<Marker> {
   }
 }
 
-/** Marks the remote as being pushed to. Waits while it is swept, and then calls `tell` once. */
+/** Marks the remote as being pushed to. If it is being swept, calls `tell` once and waits. */
 export async function beginPush(
   objects: Objects,
   tell: (message: string) => void,

@@ -6,11 +6,11 @@
  *     v1/blobs/aa/SHA256            the content of a file
  *     v1/environments/SHA256.json   the environment that entries ran in
  *     v1/runs/ID.json               the keys of a run
- *     v1/signs/KIND-UUID            that a push or a gc is under way
+ *     v1/signs/KIND-UUID            the marker of a push or a gc that is under way
  */
 import { UserFault } from '../../api.ts';
 
-/** An object's bytes from an offset on. */
+/** A transfer of an object's bytes, from an offset on. */
 export interface Reading {
   /** The size of the whole object, as the remote says. */
   readonly size: number;
@@ -29,19 +29,25 @@ export interface Listed {
 export interface Objects {
   /** The remote as messages show it; holds no secrets. */
   readonly uri: string;
-  /** PAUSES of receive.ts by default. */
+  /** The pauses (ms) before a transfer that broke off is resumed. Default: PAUSES of receive.ts. */
   readonly pauses?: readonly number[];
-  /** Throws `UserFault` if the remote can't be used. @param writing whether to write to it */
+  /**
+   * Checks that the remote is there. Throws `UserFault` if it can't be used.
+   * @param writing whether it will be written to
+   */
   open(writing: boolean): Promise<void>;
-  /** Null if there is no such object. Throws `RemoteFault`. */
+  /** Returns an object's size in bytes; null if there is no such object. Throws `RemoteFault`. */
   sizeOf(name: string): Promise<number | null>;
-  /** Null if there is no such object. Throws `RemoteFault`, also while bytes are read. */
+  /**
+   * Begins to read an object at the byte `from`. Returns null if there is no such object. Throws
+   * `RemoteFault`, also while bytes are read.
+   */
   read(name: string, from: number): Promise<Reading | null>;
   /** Writes an object whole or not at all. Throws `RemoteFault`, or what `bytes` throws. */
   write(name: string, size: number, bytes: AsyncIterable<Uint8Array>): Promise<void>;
   /** Lists the objects whose name begins with `v1/FOLDER/`, in any order. Throws `RemoteFault`. */
   list(folder: string): AsyncIterable<Listed>;
-  /** Does nothing without such an object. Throws `RemoteFault`. */
+  /** Removes an object, if there is one of this name. Throws `RemoteFault`. */
   remove(name: string): Promise<void>;
 }
 
@@ -77,7 +83,7 @@ export function interruptible(objects: Objects, signal: AbortSignal): Objects {
 
 const SHA256 = /^[0-9a-f]{64}$/;
 
-/** Throws if `id` is no digest and no key: nothing else must get into names. */
+/** Returns an object's name. Throws if `id` is neither a digest nor a key: all else is kept out. */
 function objectName(folder: string, id: string, ending: string): string {
   if (!SHA256.test(id)) throw new TypeError(`${JSON.stringify(id.slice(0, 80))} is not a digest`);
   return `v1/${folder}/${id.slice(0, 2)}/${id}${ending}`;

@@ -47,22 +47,25 @@ export type Described =
 export type Received =
   | { readonly state: 'received'; readonly entry: Entry; readonly bytes: number }
   | { readonly state: 'absent' }
-  /** What the remote holds is not the entry. */
+  /** What the remote holds under this key is not a sound entry. */
   | { readonly state: 'refused'; readonly why: string };
 
 /** Thrown if an object is missing, malformed, or not what was asked for. */
 class Refusal extends Error {}
 
 /**
- * The pauses (ms) before a transfer that broke off is resumed: after one that brought bytes, and
- * after one that brought none. After two in a row without a byte, it is given up.
+ * The pauses (ms) before a transfer that broke off is resumed: the first after an attempt that
+ * brought bytes, the second after one that brought none. After two attempts in a row without a
+ * byte, the transfer is given up.
  */
 const PAUSES: readonly number[] = [200, 1000];
 
 const ENVIRONMENT_BYTES = MB;
 
 /**
- * @param volatile the stage's volatile files; null if the stage is not known
+ * Receives the manifest of an entry and checks it.
+ * @param volatile the stage's volatile files; null if the stage is not known, so that the digest of
+ *   the content is not checked
  * @throws RemoteFault if the remote does not answer
  */
 export async function receiveManifest(
@@ -113,7 +116,7 @@ export async function receiveEntry(
   }
 }
 
-/** @throws UserFault if the disk of `dir` has fewer bytes left */
+/** @throws UserFault if the disk of `dir` has fewer than `bytes` bytes left */
 function checkRoom(dir: string, bytes: number): void {
   const { bavail, bsize } = statfsSync(dir);
   if (bytes > bavail * bsize)
@@ -123,7 +126,7 @@ function checkRoom(dir: string, bytes: number): void {
     );
 }
 
-/** Throws `Refusal` if the file is missing or was changed. */
+/** Receives a file into `dir`. Throws `Refusal` if the remote lacks it or it was changed. */
 async function receiveFile(
   objects: Objects,
   dir: string,
@@ -193,7 +196,8 @@ async function receiveBytes(
 }
 
 /**
- * Returns null if there is no object. Throws `Refusal` for more than `most` bytes or no UTF-8.
+ * Receives a text. Returns null if there is no object. Throws `Refusal` if it has more than `most`
+ * bytes or is not UTF-8.
  * @param what names the object in messages
  */
 export async function receiveText(
@@ -218,7 +222,7 @@ export async function receiveText(
   }
 }
 
-/** Returns the message of a `Refusal`, null for another error. */
+/** Returns the message of a `Refusal`; null for any other error. */
 export const refusalReason = (error: unknown): string | null =>
   error instanceof Refusal ? error.message : null;
 
@@ -252,7 +256,7 @@ function setFolderTimes(dir: string, manifest: Manifest): void {
 }
 
 /**
- * Throws `Refusal` if the text is not the manifest of `key`.
+ * Returns the manifest in a text. Throws `Refusal` if that is not a sound manifest of `key`.
  * @param volatile as in `receiveManifest`
  * @throws UserFault if a limit in the environment is malformed
  */
@@ -288,7 +292,7 @@ const areDigests = (value: unknown): boolean =>
 const isPrintable = (value: unknown): value is string =>
   typeof value === 'string' && value.length <= 500 && !/[\u0000-\u001f\u007f-\u009f]/.test(value);
 
-/** Returns what is wrong with the components, which must give the key; null if nothing is. */
+/** Returns what is wrong with the components, whose key must be `key`; null if nothing is. */
 function componentsFault({ components, kind }: Manifest, key: ActionKey): string | null {
   const given: unknown = components;
   const isWellFormed =
@@ -304,6 +308,7 @@ function componentsFault({ components, kind }: Manifest, key: ActionKey): string
   return keyFrom(components) === key ? null : 'its manifest has the components of another entry';
 }
 
+/** Returns the components' key; null if they have none. */
 function keyFrom(components: KeyComponents): ActionKey | null {
   try {
     return actionKey(components);

@@ -18,7 +18,7 @@ import { receiveEntry } from './receive.ts';
 import { sendEntry, type Sent } from './send.ts';
 
 const TRANSFERS = 6;
-/** After this many faults in a row, a run stops using the remote. */
+/** After this many faults of the remote in a row, it is no longer used. */
 const MOST_FAULTS = 3;
 const POLL_MS = 250;
 
@@ -27,12 +27,12 @@ export interface Counts {
   readonly sent: number;
   /** Bytes of the files that were fetched and sent. */
   readonly bytes: number;
-  /** Entries refused here, or not taken by the remote. */
+  /** How many fetches and sendings failed: the remote's entry was refused, or a fault came up. */
   readonly failed: number;
 }
 
 export interface RemoteOptions {
-  /** void; => Gets a sentence for each entry that is refused or fails. */
+  /** Gets a sentence for each entry that is refused or whose transfer fails. */
   readonly tell: (message: string) => void;
   /** Gets a sentence for each entry that was transferred. */
   readonly log?: (message: string) => void;
@@ -50,11 +50,11 @@ export class Remote {
   readonly #sending;
   readonly #queue = new PQueue({ concurrency: TRANSFERS });
   readonly #counts = { fetched: 0, sent: 0, bytes: 0, failed: 0 };
-  /** The keys that were asked for, with any result. They are not asked for again. */
+  /** The keys that the remote was asked for, with any result. They are not asked for again. */
   readonly #asked = new Set<ActionKey>();
   /** Fetches under way, by key: stages with equal keys share them. */
   readonly #running = new Map<ActionKey, Promise<Entry | null>>();
-  /** Faults in a row. */
+  /** How many transfers in a row ended in a fault of the remote. */
   #faults = 0;
 
   constructor(objects: Objects, store: Store, options: RemoteOptions) {
@@ -67,8 +67,9 @@ export class Remote {
   }
 
   /**
-   * Returns the entry of `key` from the remote; null if the remote has none or fails, if the entry
-   * was refused, or if another process has its lease. Asks only once for a key.
+   * Fetches the entry of `key` into the store and returns it. Returns null if the remote has none
+   * or fails, if the entry was refused, if another process holds its lease, or if the remote was
+   * asked for this key before.
    * @param volatile as in `receiveManifest`
    */
   async fetch(key: ActionKey, volatile: readonly string[] | null): Promise<Entry | null> {
@@ -80,7 +81,7 @@ export class Remote {
     return fetching;
   }
 
-  /** Sends an entry later; `settled` waits for it. A failure is told, not thrown. */
+  /** Begins to send an entry; `settled` waits for the end. A failure is told, not thrown. */
   sendSoon(key: ActionKey): void {
     void this.#queue.add(() => this.#send(key));
   }
@@ -92,7 +93,7 @@ export class Remote {
     return this.#counts;
   }
 
-  /** Fetches the entry under its lease, unless it is here by now. Returns null as `fetch`. */
+  /** Fetches an entry under its lease, unless the store has it by now. Returns null as `fetch`. */
   async #receive(key: ActionKey, volatile: readonly string[] | null): Promise<Entry | null> {
     const lease = this.#store.take(key);
     if ('by' in lease) return null;
@@ -130,7 +131,10 @@ export class Remote {
     }
   }
 
-  /** Returns null if the remote fails, which is told, has failed too often, or on an abort. */
+  /**
+   * Returns the result of a transfer. Returns null if the remote fails, which is told, if it has
+   * failed too often before, or if `signal` is aborted.
+   */
   async #attempt<T>(key: ActionKey, transfer: () => Promise<T>): Promise<T | null> {
     const { signal, tell } = this.#options;
     const isStopped = (): boolean => signal?.aborted === true;
@@ -179,7 +183,7 @@ function createSending(objects: Objects, store: Store, tell: (message: string) =
         });
         const sent = await sendEntry(objects, store, key, force);
         if (raised.stands()) return sent;
-        // This process was stopped for long: a gc may have removed objects that were found there.
+        // This process was stopped for long, and a gc may have removed objects that it relied on.
         if (marker === held) await end();
       }
     },
@@ -189,11 +193,14 @@ function createSending(objects: Objects, store: Store, tell: (message: string) =
 export interface Pulled extends Counts {
   /** How many entries the store already had. */
   readonly here: number;
-  /** Neither the store nor the remote has these entries. */
+  /** The entries that the store still lacks: the remote lacks them, or to fetch them failed. */
   readonly lacking: readonly ActionKey[];
 }
 
-/** Waits for entries that another process is making or fetching. */
+/**
+ * Fetches those of the wanted entries that the store lacks. Waits for entries that another process
+ * is making or fetching.
+ */
 export async function pullEntries(
   remote: Remote,
   store: Store,
@@ -225,7 +232,8 @@ function isLeased(store: Store, key: ActionKey): boolean {
 }
 
 /**
- * Throws `RemoteFault` if the remote does not take one.
+ * Sends entries to a remote. Throws `RemoteFault` if the remote does not take one of them.
+ * @param force as in `sendEntry`
  * @param tell called if the push has to wait for a `gc` of the remote
  */
 export async function pushEntries(
@@ -260,7 +268,10 @@ export async function pushEntries(
 
 const FORMS = 'write file:FOLDER or s3://BUCKET/PREFIX';
 
-/** Opens a URI's remote. @throws UserFault if it is none, or needs packages not installed */
+/**
+ * Returns the remote that a URI names.
+ * @throws UserFault if the URI names none, or needs packages that are not installed
+ */
 export async function objectsAt(uri: string): Promise<Objects> {
   if (uri.startsWith('file:')) {
     const folder = uri.startsWith('file://') ? folderOfUrl(uri) : uri.slice('file:'.length);
@@ -290,5 +301,5 @@ function folderOfUrl(uri: string): string {
   }
 }
 
-/** Returns the URI without what stands before an `@`, where people put passwords. */
+/** Returns a URI's beginning, without what stands before an `@`, where people put passwords. */
 const withoutSecrets = (uri: string): string => uri.slice(0, 200).replace(/\/\/[^@/]*@/, '//…@');

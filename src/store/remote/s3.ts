@@ -31,16 +31,20 @@ interface Bucket {
   readonly client: S3Client;
   readonly name: string;
   readonly uri: string;
-  /** How long a transfer may go without data. */
+  /** How long (ms) a transfer may go without data. */
   readonly stallMs: number;
   /** Sends a request with a short answer. All its attempts together may take `stallMs`. */
   readonly send: S3Client['send'];
   readonly keyOf: (object: string) => string;
-  /** unknown; => See `s3Fault`. */
+  /** Returns an error as `s3Fault` does. */
   readonly fault: (error: unknown) => unknown;
 }
 
-/** @param prefix begins the keys, without slashes at its ends; may be '' */
+/**
+ * Opens a remote in a bucket.
+ * @param prefix begins the objects' keys there, without slashes at its ends; may be ''
+ * @param uri names the remote in messages
+ */
 export async function s3Objects(bucket: string, prefix: string, uri: string): Promise<Objects> {
   const [sdk, { Upload }] = await loadSdk(uri);
   const patience = readLimit('seconds');
@@ -106,7 +110,7 @@ const createClient = (sdk: Sdk, socketTimeout: number): S3Client =>
     maxAttempts: 4,
   });
 
-/** Reads a short answer. Throws an error named TOO_LARGE beyond the list limit. */
+/** Reads a short answer. Throws an error named TOO_LARGE if it exceeds the limit `list`. */
 async function collectBody(body: Readable): Promise<Uint8Array> {
   const { value: most } = readLimit('list');
   const parts: Uint8Array[] = [];
@@ -137,8 +141,9 @@ const hasOwnEndpoint = (): boolean =>
   ['AWS_ENDPOINT_URL', 'AWS_ENDPOINT_URL_S3'].some((name) => (process.env[name] ?? '') !== '');
 
 /**
- * Returns a region where the SDK would find none and refuse to work. It reads `AWS_REGION` and the
- * user's files; servers other than Amazon's ignore the region.
+ * Returns the option `region` for the SDK, which refuses to work without a region: the one in
+ * `AWS_DEFAULT_REGION`, or any for servers other than Amazon's, which ignore it. Returns no option
+ * if `AWS_REGION` is set, or if neither applies: the SDK reads `AWS_REGION` and the user's files.
  */
 function regionOption(): { readonly region?: string } {
   const given = process.env['AWS_REGION'] ?? '',
@@ -195,7 +200,7 @@ async function read(
   }
 }
 
-/** An error of `bytes` is thrown as it is. */
+/** Writes an object. Throws an error of `bytes` as it is, any other as `fault` returns it. */
 async function upload(
   { client, name: bucket, stallMs, keyOf, fault }: Bucket,
   Upload: typeof libStorage.Upload,
@@ -203,7 +208,7 @@ async function upload(
   size: number,
   bytes: AsyncIterable<Uint8Array>,
 ): Promise<void> {
-  // The SDK wraps errors of the body, so an error of `bytes` is kept here.
+  // The SDK wraps errors of an upload's body, so an error of `bytes` is kept here.
   let own: { readonly error: unknown } | null = null;
   const guarded = async function* (): AsyncGenerator<Uint8Array> {
     try {
@@ -236,7 +241,7 @@ async function upload(
 const allowedMs = (stallMs: number, bytes: number): number =>
   Math.min(LONGEST_MS, stallMs + (bytes / SLOWEST) * 1000);
 
-/** @throws RemoteFault if the server's list does not end */
+/** Lists the objects of a folder. @throws RemoteFault if the server's list does not end */
 async function* listObjects(
   { send, sdk, name: bucket, uri, keyOf }: Bucket,
   folder: string,
@@ -262,13 +267,17 @@ async function* listObjects(
 const isAbsent = (error: unknown): boolean =>
   ['NoSuchKey', 'NotFound'].includes((error as Error).name);
 
-/** Throws if data stalls for `ms` or comes more slowly than SLOWEST, or the connection breaks. */
+/**
+ * Passes on the bytes of an answer. Throws `RemoteFault` if no data comes for `ms`, if data comes
+ * more slowly than SLOWEST, or if the connection breaks.
+ */
 async function* withStallTimeout(
   body: Readable,
   ms: number,
   fault: (error: unknown) => unknown,
 ): AsyncGenerator<Uint8Array> {
-  // A transfer that stalled is resumed (Error); a slow one would be slow again (TimeoutError).
+  // A transfer that stalled is tried again (Error). One that was slow before would be slow again,
+  // and is not (TimeoutError).
   const stalled = (): void => {
     const name = receivedBytes < (ms / 1000) * SLOWEST ? 'TimeoutError' : 'Error';
     body.destroy(Object.assign(new Error('no data arrived in time'), { name }));

@@ -1,6 +1,6 @@
 /**
- * Sends entries of the store to a remote: files first, the manifest last. A run is the list of its
- * keys, under its id.
+ * Sends entries of the store to a remote: files first, the manifest last. A run is sent as the list
+ * of its entries' keys, under its id.
  */
 import { createHash } from 'node:crypto';
 import { createReadStream, lstatSync } from 'node:fs';
@@ -38,7 +38,8 @@ class Unsound extends Error {}
 /**
  * Sends an entry unless the remote has it. A remote entry is replaced only if its manifest or the
  * size of a file shows damage.
- * @param force whether to send everything again
+ * @param force whether to send everything again; an entry of which files were let go is still sent
+ *   only if the remote lacks it
  * @throws RemoteFault if the remote does not take it
  */
 export async function sendEntry(
@@ -71,7 +72,8 @@ export async function sendEntry(
 }
 
 /**
- * Whether the remote has the entry whole. @param letGo files that it may lack, as the store does
+ * Whether the remote has the entry, with all files but those in `letGo`.
+ * @param letGo files that the store's entry lacks, so that the remote's may lack them too
  */
 async function isPresent(
   objects: Objects,
@@ -87,7 +89,10 @@ async function isPresent(
   return true;
 }
 
-/** Sends a file unless the remote has one of its size, or with `force`. Returns the bytes sent. */
+/**
+ * Sends a file, unless the remote has its object with the right size and `force` is false. Returns
+ * the number of bytes sent.
+ */
 async function sendFile(
   objects: Objects,
   dir: string,
@@ -100,7 +105,7 @@ async function sendFile(
   return file.size;
 }
 
-/** Throws before the last chunk if the bytes are not what was stored. */
+/** Yields a file's bytes. Throws before the last chunk if they are not what was stored. */
 async function* checkedBytes(
   dir: string,
   { path: name, size, sha256 }: ManifestFile,
@@ -128,7 +133,7 @@ async function* checkedBytes(
   if (seen !== size || hash.digest('hex') !== sha256) throw new Unsound(`${name} was changed`);
 }
 
-/** Sends a record unless the remote has it or the store has none. */
+/** Sends the record of an environment unless the remote has it or the store has none. */
 async function sendEnvironment(objects: Objects, root: string, digest: unknown): Promise<void> {
   const name = environmentName(digest);
   if (name === null) return;
@@ -143,7 +148,7 @@ export function sendText(objects: Objects, object: string, text: string): Promis
   return objects.write(object, bytes.length, Readable.from([bytes]));
 }
 
-/** @throws UserFault if the file is missing or unreadable */
+/** Returns the text of a file of the store. @throws UserFault if it is missing or unreadable */
 function readStored(file: string): string {
   try {
     return readRegularText(file);
@@ -159,7 +164,10 @@ const KEY = /^[0-9a-f]{64}$/;
 export const sendRun = (objects: Objects, id: string, keys: readonly ActionKey[]): Promise<void> =>
   sendText(objects, runObject(id), `${seal({ keys })}\n`);
 
-/** @throws UserFault if the remote has no sound record of the run */
+/**
+ * Returns the keys of a run's entries.
+ * @throws UserFault if the remote has no sound record of the run
+ */
 export async function receiveRun(objects: Objects, id: string): Promise<readonly ActionKey[]> {
   const what = `the record of the run ${id}`;
   try {
