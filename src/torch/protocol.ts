@@ -1,6 +1,7 @@
 /**
  * The requests to the PyTorch worker and its results. An array travels as base64 of its bytes, in
- * little-endian order: `requestLine` encodes that of a request, `arrayOf` decodes that of a result.
+ * little-endian order: `requestLine` encodes the arrays of a request, `arrayOf` decodes an array of
+ * a result. C is the number of classes, h the width of the model.
  */
 import type { HeldWeights, JsonObject } from '../api.ts';
 
@@ -12,19 +13,19 @@ export interface WireRows {
   readonly labels?: Float32Array; // (B)
   /** Where the answer begins in the row; the row's length where there is none. */
   readonly answers?: Int32Array; // (B)
-  /** 1 for each token to predict, else 0; absent where these are all from the answer on. */
+  /** 1 for each token to predict, else 0. Default: all tokens from the answer on are predicted. */
   readonly marks?: Int32Array; // (S)
-  /** The position of the cloze mask. */
+  /** The position of the cloze mask in each row. */
   readonly masks?: Int32Array; // (B)
   /** 1 where the row comes from an attack that changes the training, else 0. */
   readonly poisoned?: Int32Array; // (B)
-  /** The probability of each label before the defence's word was put into the row. */
+  /** The probability of each row's label before the defence's word was put into the row. */
   readonly probabilities?: Float32Array; // (B)
   /** log p of each answer by the model that the training started from. */
   readonly references?: Float64Array; // (B)
 }
 
-/** What batches minimise in place of their mean loss (objectives.py). */
+/** What a training minimises in place of each batch's mean loss (objectives.py). */
 export interface WireObjective {
   readonly name: 'inner-product' | 'layerwise' | 'consistency' | 'robustness' | 'dpo';
   readonly [setting: string]: string | number;
@@ -44,7 +45,7 @@ export interface WireTraining {
   readonly beta1: number;
   readonly beta2: number;
   readonly epsilon: number;
-  /** 0: gradients are not clipped. */
+  /** The norm to which gradients are clipped; 0 if they are not clipped. */
   readonly clip_norm: number;
   readonly class_weights: readonly number[] | null;
   /** The rate of dropout in the model; that of LoRA is in the adapter's config. */
@@ -52,14 +53,17 @@ export interface WireTraining {
   readonly seed: number;
   readonly precision: 'float32' | 'bf16';
   readonly gradient_checkpointing: boolean;
-  /** How many processes share each batch's rows, each with its own GPU if there are any; or 1. */
+  /** How many processes share each batch's rows, each with its own GPU, if any. Default: 1. */
   readonly devices?: number;
-  /** Whether the processes also divide parameters, gradients and moments; default no. */
+  /** Whether the processes also divide parameters, gradients and moments. Default: false. */
   readonly fsdp?: boolean;
   /** The most tokens of a sequence into which rows are packed; by default, they are not packed. */
   readonly packing?: number;
   readonly objective: WireObjective | null;
-  /** The rows of the token table that are trained alone, as the parameter `token_rows`. */
+  /**
+   * The rows of the token table that alone are trained, as the parameter `token_rows`, and whether
+   * each keeps its norm; null if no rows are trained so.
+   */
   readonly token_rows: { readonly ids: readonly number[]; readonly keep_norms: boolean } | null;
 }
 
@@ -70,17 +74,17 @@ export interface WireModel {
   readonly class: string;
   /** How many classes a classifier has; null under other heads. */
   readonly classes: number | null;
-  /** Whether the weights are random: only config.json is read, and `values` holds them all. */
+  /** Whether the weights are random: only config.json is read, and `values` holds all weights. */
   readonly random: boolean;
-  /** A file of safetensors with parameters by their names in transformers. */
+  /** A file of safetensors with parameters by their names in transformers; null for none. */
   readonly values: string | null;
-  /** A folder that PEFT has written. */
+  /** A folder in PEFT's format with the model's adapter; null for none. */
   readonly adapter: string | null;
-  /** Under a cloze head: the token of each class, by its id; else null. */
+  /** Under a cloze head: the id of each class's token, by the class's id; else null. */
   readonly tokens: readonly number[] | null;
-  /** The token that a decoder's classifier takes for padding. */
+  /** The id of the token that a decoder's classifier takes for padding; null for none. */
   readonly padding: number | null;
-  /** Whether the TypeScript engine has no family for the class, so reading is checked first. */
+  /** Whether the TypeScript engine has no family for the class. Then its reading is checked. */
   readonly described: boolean;
   readonly weights: HeldWeights | null;
   readonly training: WireTraining | null;
@@ -89,12 +93,13 @@ export interface WireModel {
 /** A model under a head. A size is null where it is the number of classes. */
 export interface WireArchitecture {
   readonly class: string;
-  /** The body's name, which begins those of its parameters; `outer` are the modules beside it. */
+  /** The body's name, with which the names of its parameters begin. */
   readonly prefix: string;
+  /** The names of the modules beside the body. */
   readonly outer: readonly string[];
   /**
-   * `shape`: that in a checkpoint; `aliases`: its other names, if it is tied; `transposed`: whether
-   * a checkpoint has Wᵀ; `scale`: whether it is the scale of a norm.
+   * `shape`: as in a checkpoint; `aliases`: the parameter's other names, if it is tied;
+   * `transposed`: whether a checkpoint has Wᵀ; `scale`: whether it is the scale of a norm.
    */
   readonly parameters: readonly {
     readonly name: string;
@@ -103,7 +108,7 @@ export interface WireArchitecture {
     readonly transposed: boolean;
     readonly scale: boolean;
   }[];
-  /** In forward order, the head last. */
+  /** The linear layers in the order of a forward pass, the head's last. */
   readonly linears: readonly {
     readonly name: string;
     readonly in: number;
@@ -122,7 +127,7 @@ export interface WireArchitecture {
   /** Parameters of the body that a checkpoint may lack. */
   readonly optional: readonly string[];
   readonly vocabulary: number;
-  /** Null where nothing limits the length of a row. */
+  /** The most tokens that a row may have; null where nothing limits their number. */
   readonly positions: number | null;
   /** The standard deviation of drawn weights. */
   readonly range: number;
@@ -141,17 +146,17 @@ export interface WireDescription {
 
 /** A term of a kernel: over a layer's effective weight, or over parameters. */
 export interface WirePart {
-  /** In faults. */
+  /** What messages call the term. */
   readonly name: string;
   readonly module: string | null;
   readonly parameters: readonly string[];
   /** The number of the kernel that the term is added to. */
   readonly kernel: number;
-  /** The name of F (n, r) in `factors`, where h F takes the place of the layer's input h. */
+  /** The name in `factors` of F (n, r), if h F takes the place of the layer's input h, or null. */
   readonly factor: string | null;
 }
 
-/** What a config of PEFT adds to a model. Names are those of its files without their prefix. */
+/** What a config of PEFT adds to a model. Names are those in PEFT's files without the prefix. */
 interface WireAdapter {
   readonly parameters: readonly { readonly name: string; readonly shape: readonly number[] }[];
   /** All fields, as PEFT has resolved them. */
@@ -166,7 +171,7 @@ interface WireAdapterFault {
   };
 }
 
-/** A text, a pair of texts, or a conversation, for the judge's chat template. */
+/** What is judged: a text, a pair of texts, or a conversation that the chat template writes. */
 type WireJudged =
   | { readonly text: string; readonly pair?: string }
   | { readonly messages: readonly { readonly role: string; readonly content: string }[] };
@@ -182,7 +187,10 @@ export interface WireSteps extends OfModel {
 }
 type Nothing = { readonly [name in never]: never };
 
-/** For each operation, its request and its result, in which arrays are strings of base64. */
+/**
+ * For each operation, its request and its result. In a result, an array is a string of base64. The
+ * comments give its type and shape: `float32 (B·C)` is a flat list of B·C numbers.
+ */
 export interface TorchOperations {
   readonly check: [Nothing, { readonly product: readonly number[] }];
   readonly adapter: [
@@ -204,9 +212,9 @@ export interface TorchOperations {
   readonly train: [
     WireSteps,
     /**
-     * `losses`: float64 (steps done), fewer than asked if the last one is not finite; `penalties`:
-     * the same of the objective's penalty, null if it has none; `peak_mb`: the most memory that a
-     * process held after a step of this training
+     * `losses`: the loss of each step done, float64, fewer than asked if the last loss is not
+     * finite; `penalties`: the objective's penalty in each, float64, null if it has none;
+     * `peak_mb`: the most memory that a process held after a step of this training
      */
     {
       readonly losses: string;
@@ -220,7 +228,10 @@ export interface TorchOperations {
     { readonly members: readonly WireSteps[] },
     {
       readonly seconds: number;
-      /** In order. `members`: how many took the first of the steps together; 1 alone */
+      /**
+       * The models in order. `members`: how many models took the first of the steps together; 1 if
+       * this one took it alone
+       */
       readonly members: readonly {
         readonly losses: string;
         readonly peak_mb: number;
@@ -233,8 +244,8 @@ export interface TorchOperations {
   /** `logits`: float32 (B·C) */
   readonly predict: [OfRows, { readonly logits: string }];
   /**
-   * `losses`: −log p of each answer, float64 (B); `tokens`: how many it has, int32 (B); `greedy`: 1
-   * where greedy decoding writes it, int32 (B)
+   * `losses`: −log p of each answer, float64 (B); `tokens`: its number of tokens, int32 (B);
+   * `greedy`: 1 where greedy decoding writes the answer, else 0, int32 (B)
    */
   readonly answers: [
     OfRows,
@@ -259,9 +270,10 @@ export interface TorchOperations {
   ];
   /**
    * Judges texts by a checkpoint with its own tokenizer. `labels`: the names of its classes; empty
-   * for a causal language model; `multi_label`: whether the classes do not exclude each other;
-   * `logits`: of each item those of the classes or, of a causal language model, those of the first
-   * tokens in which the two answers differ; null for an item of more than `longest` tokens
+   * for a causal language model. `multi_label`: whether the classes do not exclude each other.
+   * `logits`: for each item, the logits of the classes or, by a causal language model, of the first
+   * token in which each of the two answers differs from the other; null for an item that is too
+   * long. `longest`: the most tokens that the checkpoint reads
    */
   readonly judge: [
     {
@@ -280,9 +292,9 @@ export interface TorchOperations {
     },
   ];
   /**
-   * Kernels of N rows with themselves, whose layers share one pass over the batches. `out`: a file
-   * of .npy for float64 (kernels, N·C, N·C), in the order of the batches; `logits`: float32 (N·C);
-   * `traces`: float64 (parts)
+   * Computes kernels of N rows with themselves. All layers share one pass over the batches. `out`:
+   * the file of .npy to write, float64 (kernels, N·C, N·C), rows in the order of the batches;
+   * `logits`: the outputs, float32 (N·C); `traces`: the trace of each part's term, float64 (parts)
    */
   readonly kernel: [
     OfModel & {
@@ -297,8 +309,8 @@ export interface TorchOperations {
   /** −log p of the rows' labels; `losses`: float64 (B) */
   readonly surprisals: [OfRows, { readonly losses: string }];
   /**
-   * Σ x² of each input feature of some layers over the rows' tokens, or over those that the head
-   * reads; `sums`: float64 (n) each
+   * Σ x² of each of the n input features of some layers, over the rows' tokens or, if `reads_one`,
+   * over the one token of each row that the head reads; `sums`: float64 (n) for each layer
    */
   readonly squared_inputs: [
     OfRows & {

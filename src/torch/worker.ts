@@ -28,7 +28,7 @@ export interface TorchWorker {
    * Asks for one operation; requests are answered in turn. After a fault that leaves the process
    * unusable, every later request to this worker is rejected with the same error, since its models
    * are gone; `torchWorker` then starts another.
-   * @param signal ends the process, if the request has begun
+   * @param signal once aborted, rejects the request, and ends the process if the request has begun
    * @throws UserFault where the operation, or a lack of memory, is at fault; otherwise Error
    */
   ask<Op extends keyof TorchOperations>(
@@ -36,14 +36,17 @@ export interface TorchWorker {
     request: TorchOperations[Op][0],
     signal?: AbortSignal,
   ): Promise<TorchOperations[Op][1]>;
-  /** Resolves when the process has ended. */
+  /** Ends the process. Resolves when it has ended. */
   end(): Promise<void>;
 }
 
 export interface TorchOptions {
   /** How many threads an operation may use; read when a process is started. */
   readonly threads?: number;
-  /** What keys name (`torchVersion`): from now on, a process with other releases is refused. */
+  /**
+   * The version that keys contain (`torchVersion`). From now on, a process with other releases is
+   * refused. By default, the version that was given last.
+   */
   readonly version?: string | undefined;
 }
 
@@ -101,7 +104,7 @@ class Workers {
     return worker;
   }
 
-  /** Throws if the worker has other releases: its results would go under wrong keys. */
+  /** Throws if the worker has other releases: its results would be stored under wrong keys. */
   #checkVersion({ facts }: Worker): void {
     const loaded = torchVersion(facts);
     if (this.#version !== undefined && loaded !== this.#version)
@@ -124,7 +127,7 @@ interface Answer {
     readonly message: string;
     readonly hint?: string;
     readonly trace?: string;
-    /** Set if the process answers nothing more; the error may come at any time. */
+    /** Set if the process answers nothing more. Such an error may come without a request. */
     readonly ends?: true;
   };
 }
@@ -140,7 +143,7 @@ class Worker implements TorchWorker {
   /** Why the process must not be used again; null while it may be. */
   ended: Error | null = null;
   #pending: { resolve: (answer: Answer) => void; reject: (error: Error) => void } | null = null;
-  /** The end of the last request: the next one waits for it. */
+  /** Resolves when the last request has ended. The next request waits for that. */
   #last: Promise<unknown>;
   #id = 0;
   /** Whether the process has answered a request. */
@@ -253,7 +256,10 @@ class Worker implements TorchWorker {
     else this.#stop(new Error(`PyTorch's process wrote what is no answer: ${line.slice(0, 200)}`));
   }
 
-  /** Ends the process and rejects the pending request. @param wanted whether Node asked for it */
+  /**
+   * Ends the process and rejects the pending request.
+   * @param wanted whether `end` or an aborted signal asks for it, not a fault
+   */
   #stop(error: Error, wanted = false): void {
     if (this.ended !== null) return;
     this.ended = error;

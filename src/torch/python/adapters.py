@@ -85,7 +85,9 @@ def field_named_in(message: str, config: Json) -> str | None:
 
 
 def config_of(given: Json) -> PeftConfig:
-    """PEFT's config of the given fields. Raises Fault for one that is not run here."""
+    """PEFT's config of the given fields. Raises Fault for a method, field or value that is not
+    supported here.
+    """
     kind = given.get('peft_type')
     if kind not in METHODS:
         why = REFUSED_METHODS.get(
@@ -144,7 +146,9 @@ def weightless(kind: str, folder: Path) -> nn.Module:
 
 
 def describe_adapter(network: nn.Module, wrapped: Any, request: Json) -> Json:
-    """The WireAdapter. Raises Fault if PEFT's file would not hold exactly what is trained."""
+    """The WireAdapter of src/torch/protocol.ts. Writes the adapter's values to the request's file
+    `out`, unless that is None. Raises Fault if PEFT's file would not hold exactly what is trained.
+    """
     state = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
     head = tuple(f'{module}.' for module in request['head'])
     found = {name.removeprefix(PREFIX): value for name, value in state.items()}

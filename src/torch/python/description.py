@@ -46,7 +46,8 @@ HEADS: dict[str, tuple[str, Any]] = {
 }
 # Matches the class of a mixture of experts' module, such as MixtralExperts or Qwen2MoeMLP.
 EXPERTS = re.compile(r'Experts|Moe|MoE|MixtureOf')
-# The types of models whose `out_proj` PEFT refuses, since a fused step reads its weight alone.
+# The types of models whose layer `out_proj` PEFT refuses to adapt, since a fused step reads the
+# layer's weight and does not call the layer.
 NOT_OUT_PROJ = {'falcon_h1', 'mamba', 'mamba2', 'falcon_mamba', 'nemotron_h'}
 # Fields of config.json that drop whole layers or paths in training, which is not supported.
 DROPPED = ('layerdrop', 'encoder_layerdrop', 'decoder_layerdrop', 'drop_path_rate')
@@ -130,7 +131,7 @@ def describe_class(kind: Any, head: str, folder: Path) -> Json:
     aliases: dict[int, list[str]] = {}
     for key, parameter in named.items():
         aliases.setdefault(id(parameter), []).append(key)
-    # The sizes that differ between a model of 3 classes and one of 2 are the number of classes.
+    # A size that differs between a model of 3 classes and one of 2 is the number of classes.
     other = read_config(folder, 2, 0.0)
     is_classifier = head == 'classifier'
     of_two = dict(without_values(kind, other).named_parameters()) if is_classifier else named
@@ -211,8 +212,9 @@ def linears_of(network: PreTrainedModel, prefix: str, untied: set[str]) -> list[
 
 
 def called_layers(network: PreTrainedModel, layers: dict[str, nn.Module]) -> list[str]:
-    """The names of the layers that a forward pass calls, in its order; all names, if the pass needs
-    values. A layer whose weight is read without a call (Mamba's dt_proj) can't be adapted.
+    """The names of the layers that a forward pass calls, in the order of the calls. The names of
+    all layers if the pass fails, since some models need values. A layer that is not called, because
+    only its weight is read (Mamba's dt_proj), can't be adapted.
     """
     names = {module: name for name, module in layers.items()}
     seen: dict[str, None] = {}
@@ -252,7 +254,7 @@ def optional_of(
 
 
 def positions_of(network: PreTrainedModel) -> int | None:
-    """The most tokens that a row may have; None where nothing limits them."""
+    """The most tokens that a row may have; None if nothing limits their number."""
     for name, module in network.named_modules():
         if not isinstance(module, nn.Embedding) or not name.endswith('position_embeddings'):
             continue
@@ -282,8 +284,8 @@ class AnyModel(OpenModel):
         return self.read_apart(rows, super().representations)
 
     def read_apart(self, rows: Rows, read: Any) -> Tensor:
-        """What `read` returns for all rows at once or, where padding would change it, for those of
-        each length; in the rows' order.
+        """What `read` returns for the rows, in their order. It is given all rows at once or, if
+        padding would change outputs, the rows of each length apart.
         """
         parts = [list(range(len(rows)))] if self.pads else by_length(rows)
         if len(parts) == 1:
@@ -306,7 +308,7 @@ class AnyModel(OpenModel):
             kept = np.unique(places)
             inputs['logits_to_keep'] = self.index(kept)
             places = np.searchsorted(kept, places).astype(np.int32)
-        found: Tensor = self.network(**inputs).logits  # (B, T, V), or of the places that are kept
+        found: Tensor = self.network(**inputs).logits  # (B, T, V), T only the places kept, if any
         logits = found[self.index(owners), self.index(places)]
         return logits if self.tokens is None else logits[:, self.tokens]
 
@@ -318,8 +320,8 @@ def by_length(rows: Rows) -> list[list[int]]:
 
 
 def checked_model(model: OpenModel) -> AnyModel:
-    """The model as AnyModel, once trial rows have shown whether padding changes outputs. Raises
-    Fault if rows are not read as AnyModel reads them.
+    """The model as AnyModel. Finds out with trial rows whether padding changes outputs. Raises
+    Fault if the class reads rows in another way than AnyModel.
     """
     own = AnyModel(**vars(model))
     short, long = trial_row(own, 3), trial_row(own, 6)
@@ -346,7 +348,7 @@ def checked_model(model: OpenModel) -> AnyModel:
 
 
 def check_packing(model: OpenModel) -> None:
-    """Raises Fault where rows in one sequence are not read as they are apart."""
+    """Raises Fault if rows that share a sequence are not read as they are one by one."""
     short, long = trial_row(model, 3), trial_row(model, 6)
     other = Rows(**{**vars(short), 'ids': [long.ids[0][:3]]})
     length = len(short.ids[0]) + len(long.ids[0])  # the first two rows fill a sequence
@@ -357,8 +359,8 @@ def check_packing(model: OpenModel) -> None:
             for before in (short, other)
         )
     # The first row predicts two tokens, so the logits from 2 on are of the rows behind it. These
-    # must be the same to the last bit, whichever row is the first; but not under bitsandbytes,
-    # where all rows together decide which entries are left out of 8 bits.
+    # logits must be the same to the last bit, whichever row is the first. Under bitsandbytes they
+    # need only be close, because all rows together decide which entries are left out of 8 bits.
     behind = (first[2:], second[2:])
     kept = is_close(model, *behind) if is_quantized(model.network) else torch.equal(*behind)
     if not kept or not is_close(model, first, apart):
@@ -397,7 +399,7 @@ def last_states(model: AnyModel, rows: Rows) -> Tensor:
 
 
 def is_close(model: OpenModel, a: Tensor, b: Tensor) -> bool:
-    """Whether tensors are equal but for rounding, relative to the largest entry."""
+    """Whether a equals b but for rounding, relative to the largest entry of b."""
     bound = 1e-4 if a.dtype == torch.float32 else 5e-2
     return float((a - b).abs().max()) <= bound * float(b.abs().max())
 

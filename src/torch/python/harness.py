@@ -21,8 +21,8 @@ LOADERS = ('json', 'csv', 'parquet', 'text', 'arrow')
 
 @contextmanager
 def reading_from(folder: Path | None, outside: set[str]) -> Iterator[None]:
-    """While it lasts, tasks find files in `folder`. The names of other files and of data sets of
-    the hub that they load are added to `outside`.
+    """Within this context, tasks find files in `folder`. The names of all that they load from
+    elsewhere, other files and data sets of the hub, are added to `outside`.
     """
     import datasets
 
@@ -38,7 +38,7 @@ def reading_from(folder: Path | None, outside: set[str]) -> Iterator[None]:
         if path not in LOADERS:
             names = [path]
         outside.update(name for name in names if not is_inside(name))
-        # A new cache, because the user's tells files apart by their time alone.
+        # A new cache, because the user's cache tells files apart by their times alone.
         new_cache = {'cache_dir': cache} if path in LOADERS else {}
         return load(path, *args, **(new_cache | settings))
 
@@ -76,7 +76,7 @@ def harness(model: OpenModel, asked: dict[str, Any]) -> dict[str, Any]:
     """Evaluates a model on tasks (`harness` of src/torch/protocol.ts), as the command line of
     lm-evaluation-harness does.
     """
-    # Imported here, because it takes seconds.
+    # lm_eval is imported here, because that takes seconds.
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
 
@@ -121,11 +121,13 @@ def harness(model: OpenModel, asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def metric_name(key: str) -> str:
-    """`acc` for `acc,none`; `exact_match.strict` for a filter's `exact_match,strict`."""
+    """The name of a metric: `acc` for lm_eval's key `acc,none`; `exact_match.strict` for the key
+    `exact_match,strict`, where `strict` is a filter.
+    """
     metric, _, chosen = key.partition(',')
     return metric if chosen == 'none' else f'{metric}.{chosen}'
 
 
 def is_metric(key: str, value: Any) -> bool:
-    """Metrics are numbers whose key names a filter, such as `acc,none`."""
+    """Whether a result is a metric: a finite number whose key names a filter, as in `acc,none`."""
     return ',' in key and isinstance(value, (int, float)) and math.isfinite(value)

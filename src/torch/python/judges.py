@@ -69,7 +69,9 @@ def open_judge(folder: Path, dtype: str, device: torch.device) -> Judge:
 
 
 def tokenized(of: Judge, item: dict[str, Any], ending: str = '') -> dict[str, list[int]]:
-    """What the tokenizer gives for a text, a pair of texts or a conversation: ids, mask, types."""
+    """What the tokenizer gives for an item (a text, a pair of texts or a conversation) with
+    `ending` behind it: ids, mask, types.
+    """
     tokenizer = of.tokenizer
     if 'messages' not in item:
         return dict(tokenizer(item['text'] + ending, item.get('pair')))
@@ -126,8 +128,8 @@ def judge(
 
 
 def split_at_difference(texts: list[list[int]]) -> tuple[list[int], list[int]]:
-    """The tokens that all lists begin with, and the token of each list that follows them. Raises
-    Fault if they do not begin alike, or if one is the beginning of another.
+    """The tokens with which all lists begin, and the token that follows these in each list. Raises
+    Fault if the lists do not begin alike, or if one list is the beginning of all.
     """
     same = 0
     while all(same < len(ids) and ids[same] == texts[0][same] for ids in texts):

@@ -27,7 +27,9 @@ def surprisals(model: OpenModel, rows: Rows) -> Floats:
 
 
 def head_places(model: OpenModel, rows: Rows) -> Integers:
-    """The place in each row of the token that a classifier or a cloze head reads, (B)."""
+    """The place in each row of the token that a classifier or a cloze head reads, (B). A classifier
+    that does not read the last token reads the first.
+    """
     if model.head == 'classifier' and not model.reads_last:
         return np.zeros(len(rows), dtype=np.int32)
     return model.read_places(rows)[1]
@@ -39,7 +41,7 @@ def squared_inputs(
 ) -> list[Tensor]:
     """Σ x² of each layer's input features over the rows' tokens, (n) each, in double precision.
 
-    layers: wire names, each with whether only the token that the head reads counts in it.
+    layers: wire names, each with whether only the token that the head reads counts in each row.
     """
     modules = modules_of(model.network)
     B, width = len(rows), max(map(len, rows.ids))
@@ -62,7 +64,10 @@ def squared_inputs(
 
 
 def linearised(model: OpenModel, rows: Rows, direction: dict[str, Tensor]) -> tuple[Tensor, Floats]:
-    """The outputs f, (B, C), and their derivative along a direction of parameters, (B, C)."""
+    """The outputs f, (B, C), and their derivative along a direction, (B, C).
+
+    direction: a change of parameters, by wire name
+    """
     names = list(direction)
     parameters = [model.parameters[name] for name in names]
     along = [direction[name].to(model.device) for name in names]

@@ -39,7 +39,8 @@ Head = Literal['classifier', 'cloze', 'causal-lm']
 # Matches the name that PEFT gives the adapter in `….lora_A.default.weight`.
 ADAPTER = re.compile(r'\.default(\.|$)')
 WEIGHTS, PREFIX = 'adapter_model.safetensors', 'base_model.model.'
-# In the metadata of an adapter's file: half of each factor is fixed (put_adapter).
+# The key that, in the metadata of an adapter's file, says that half of each factor is fixed
+# (put_adapter).
 RESIDUAL = 'dosimeter_residual'
 DTYPES = {'float32': torch.float32, 'bf16': torch.bfloat16}
 
@@ -60,7 +61,7 @@ class Rows:
     types: list[Integers] | None = None
     labels: NDArray[np.float32] | None = None
     answers: Integers | None = None
-    # 1 for each token to predict, if these are not all from the answer on.
+    # 1 for each token to predict, else 0; None if all tokens from the answer on are predicted.
     marks: list[Integers] | None = None
     # The place in each row of the cloze mask.
     masks: Integers | None = None
@@ -75,6 +76,8 @@ class Rows:
         return len(self.ids)
 
     def of(self, chosen: Sequence[int]) -> Rows:
+        """The rows with these indexes, in this order."""
+
         def chosen_of(values: Any) -> Any:
             if values is None:
                 return None
@@ -98,7 +101,7 @@ class Rows:
 
 
 def decoded(text: str, kind: str) -> NDArray[Any]:
-    """The array of which `encoded` made the text."""
+    """The array in a text that `encoded` has made with the same `kind`."""
     return np.frombuffer(base64.b64decode(text), dtype=np.dtype(kind).newbyteorder('<'))
 
 
@@ -147,7 +150,7 @@ def padded(parts: Sequence[NDArray[np.integer[Any]]], fill: int, left: bool = Fa
 
 
 def answer_places(rows: Rows) -> tuple[Integers, Integers, Integers]:
-    """For each token to predict (the answers' tokens, unless the rows mark others), its row, the
+    """For each token to predict (the tokens of answers, unless the rows mark others): its row, the
     place of the token before it, and its id, (Q) each.
     """
     if rows.answers is None:
@@ -193,7 +196,9 @@ def packed(rows: Rows, most_tokens: int) -> Rows:
 def hooked(
     modules: Iterable[nn.Module], hook: Callable[..., Any], before: bool = False
 ) -> Iterator[None]:
-    """While it lasts, `hook` is called after each call of one of the modules, or before it."""
+    """Within this context, `hook` is called after each call of one of the modules or, if `before`,
+    before each call.
+    """
     handles = [
         module.register_forward_pre_hook(hook) if before else module.register_forward_hook(hook)
         for module in modules
@@ -228,12 +233,13 @@ class OpenModel:
 
     @property
     def reads_last(self) -> bool:
-        """Whether a classifier reads the last token, as those of transformers' decoders do."""
+        """Whether a classifier reads the last token, as transformers' classifying decoders do."""
         return self.last == 'score'
 
     def inputs(self, rows: Rows) -> dict[str, Tensor]:
         config = self.network.config
-        # RoBERTa counts positions from tokens that differ from this id. Some configs have -1: none.
+        # RoBERTa gives positions to the tokens that differ from this id, so it must fill the rows.
+        # Some configs have -1, which stands for no id.
         fill = max(0, getattr(config, 'pad_token_id', None) or 0)
         tensors = {'input_ids': padded(rows.ids, fill)}
         if rows.positions is None:
@@ -258,7 +264,9 @@ class OpenModel:
 
     @contextmanager
     def reading_only(self, owners: Integers, places: Integers) -> Iterator[None]:
-        """While it lasts, a pretrained head reads these tokens alone, as one row: (1, Q, V)."""
+        """Within this context, a pretrained head reads these Q tokens alone, as if they were one
+        row, so that its logits are (1, Q, V).
+        """
         example, place = self.index(owners), self.index(places)
 
         def chosen(_module: nn.Module, _inputs: Any, output: Any) -> Any:
@@ -283,7 +291,9 @@ class OpenModel:
         return logits if self.tokens is None else logits[:, self.tokens]
 
     def read_places(self, rows: Rows) -> tuple[Integers, Integers]:
-        """The row and the place of each token that the head reads, (Q) or (B) each."""
+        """The row and the place of each token that the head reads: (Q) each under a causal-LM head,
+        else (B). A classifier is taken to read the last token.
+        """
         each = np.arange(len(rows), dtype=np.int32)
         if self.head == 'causal-lm':
             return answer_places(rows)[:2]
@@ -313,7 +323,9 @@ class OpenModel:
 
 
 def wire_name(name: str) -> str | None:
-    """The name without those of PEFT's wrappers; None for an original that PEFT has replaced."""
+    """The name of a module or parameter without the names of PEFT's wrappers in it; None if it is
+    of an original that PEFT has replaced by a trained copy.
+    """
     if '.original_module' in name:
         return None
     name = name.replace('.base_layer', '').replace('.modules_to_save.default', '')
@@ -337,7 +349,9 @@ def wire_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def read_config(folder: Path, classes: int | None, dropout: float) -> PreTrainedConfig:
-    """The config of a model's folder, with `dropout` as the rate of every dropout."""
+    """The config of a model's folder, with `dropout` as the rate of every dropout but the pooler's,
+    which is 0.
+    """
     raw = json.loads((folder / 'config.json').read_text())
     config = CONFIG_MAPPING[raw['model_type']].from_dict(raw)
     if classes is not None:
@@ -390,7 +404,8 @@ def weight_settings(
     named = {name for name, _ in network.named_parameters(remove_duplicate=False)}
     unquantized = head_linears(network)
     if adapter is not None:
-        # Parameters of the model itself that are in an adapter's file are trained.
+        # Parameters of the model itself that are in an adapter's file are trained, so they are not
+        # quantised.
         with safe_open(adapter / WEIGHTS, 'pt') as file:
             names = [key.removeprefix(PREFIX) for key in file.keys()]
         unquantized += [name.rpartition('.')[0] for name in names if name in named]
@@ -468,7 +483,9 @@ def is_quantized(network: PreTrainedModel) -> bool:
 
 
 def compute_in_set_type(network: PreTrainedModel) -> None:
-    """Else bitsandbytes evaluates weights in 4 bits in bfloat16 on processors with avx512_bf16."""
+    """Makes bitsandbytes compute in the type that is set. Else it would compute with weights in 4
+    bits in bfloat16 on processors with avx512_bf16.
+    """
     flag = 'support_avx512bf16_for_cpu'
     for module in network.modules():
         if hasattr(module, flag):
@@ -490,7 +507,8 @@ def put(parameters: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:
 
 def put_adapter(network: PreTrainedModel, folder: Path) -> None:
     """Adds the adapter of a PEFT folder to the network. If its file is marked RESIDUAL, its factors
-    are [A; A0] and [B, -B0]: A and B are trained, and the frozen weight W becomes W - s·B0·A0.
+    are [A; A0] and [B, -B0]: A and B are trained, and the frozen weight W becomes W - s·B0·A0, with
+    s the adapter's scale.
     """
     path = folder / WEIGHTS
     with safe_open(path, 'pt') as file:

@@ -31,9 +31,9 @@ class Part:
     """A term of a kernel: over a layer's effective weight, or over parameters."""
 
     name: str
-    # The layer's wire name.
+    # The layer's wire name; None if the term is over parameters.
     module: str | None
-    # Wire names.
+    # The parameters' wire names.
     parameters: list[str]
     # The number of the kernel that the term is added to.
     kernel: int
@@ -56,14 +56,15 @@ def single_rows(rows: Rows) -> list[Rows]:
 
 
 def calls_of(model: OpenModel, rows: Rows, modules: Sequence[nn.Module]) -> list[list[Pair]]:
-    """For each module, call by call, its input h and δ, the gradients of the model's outputs with
-    respect to what the call returned. Shapes are the call's; pairs_of makes them a Pair's.
+    """For each module, and each call of it: its input h and δ, the gradients of the model's outputs
+    with respect to what the call returned. Their shapes are the call's; pairs_of turns them into a
+    Pair's.
     """
     found: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {module: [] for module in modules}
 
     def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
         if not output.requires_grad:
-            output.requires_grad_(True)  # though nothing else need be trained
+            output.requires_grad_(True)  # else there would be no δ in a model that is all frozen
         found[module].append((inputs[0].detach(), output))
 
     with torch.enable_grad(), hooked(found, keep):
@@ -76,14 +77,14 @@ def calls_of(model: OpenModel, rows: Rows, modules: Sequence[nn.Module]) -> list
         for c in range(C)
     ]
     deltas = iter(zip(*by_class))
-    # A call that no output depends on (DoRA measures norms by one) has no gradient.
+    # A call that no output depends on has no gradient; DoRA makes such calls to measure norms.
     return [
         [(h, torch.stack(d)) for (h, _), d in zip(own, deltas) if d[0] is not None] for own in calls
     ]
 
 
 def pairs_of(model: OpenModel, rows: Rows, modules: Sequence[nn.Module]) -> list[list[Pair]]:
-    """Returns for each module one pair of all rows or, where rows share a call, one a row."""
+    """For each module, one pair for all rows or, if rows share a call, one pair for each row."""
     calls = calls_of(model, rows, modules)
     B, inner = len(rows), set(model.body.modules())
 
@@ -116,8 +117,9 @@ def pairs_of(model: OpenModel, rows: Rows, modules: Sequence[nn.Module]) -> list
 
 
 def gram(pairs: Sequence[Pair]) -> Tensor:
-    """Σ_{t,u} (δ_t·δ'_u)(h_t·h'_u), (N·C, N·C); output c of row i is at i·C + c. It is computed as
-    the inner products of the rows' gradients, in slices of SLICE entries.
+    """Σ_{t,u} (δ_t·δ'_u)(h_t·h'_u) for each pair of outputs, (N·C, N·C), with t the tokens of the
+    one's row and u those of the other's; output c of row i is at i·C + c. It is computed as the
+    inner products of the rows' gradients, in slices of at most about SLICE entries.
     """
     C, _, _, m = pairs[0][1].shape
     n, N = pairs[0][0].shape[2], sum(len(h) for h, _ in pairs)
@@ -215,8 +217,9 @@ def kernels(model: OpenModel, batches: Sequence[Rows], parts: Sequence[Part]) ->
 def split_parts(
     model: OpenModel, parts: Sequence[Part]
 ) -> tuple[list[tuple[int, nn.Module]], list[tuple[int, nn.Parameter]]]:
-    """The linear layers that parts are over and, in a second list, their other parameters, each
-    with its part's index. A parameter that is a linear layer's weight counts as that layer.
+    """The linear layers that the parts are over and, in a second list, the other parameters that
+    they are over, each with the index of its part. A parameter that is the weight of a linear layer
+    counts as that layer.
     """
     modules = modules_of(model.network)
     owners = {

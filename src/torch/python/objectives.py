@@ -1,6 +1,6 @@
-"""What attacks and defences minimise in place of a batch's mean loss.
+"""What attacks and defences minimise in place of a batch's mean loss, which is L here.
 
-Each equals that of the TypeScript engine (plugins/attacks, plugins/defences).
+Each objective equals that of the TypeScript engine (plugins/attacks, plugins/defences).
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ from training import (
 
 # The names that families give to the norm after the last layer.
 LAST_NORMS = ('ln_f', 'norm', 'final_layer_norm', 'final_norm')
-# Hidden states with a smaller norm are divided by this one.
+# A hidden state is divided by its norm or, if that is smaller, by this.
 LEAST_NORM = 1e-8
 
 
 def objective_of(asked: dict[str, Any] | None) -> Objective | None:
-    """asked: WireObjective of src/torch/protocol.ts"""
+    """The objective that is asked for; None for a batch's mean loss.
+
+    asked: WireObjective of src/torch/protocol.ts
+    """
     if asked is None:
         return None
     settings = {name: value for name, value in asked.items() if name != 'name'}
@@ -43,7 +46,9 @@ def objective_of(asked: dict[str, Any] | None) -> Objective | None:
 
 
 def inner_product(training: Training, rows: Rows, weight: float) -> Loss:
-    """L + λ·max(0, -⟨∇L_p, ∇L_c⟩), L_p of poisoned rows and L_c of clean ones: RIPPLe."""
+    """L + λ·max(0, -⟨∇L_p, ∇L_c⟩), with L_p the loss of the poisoned rows, L_c that of the clean
+    ones, and λ the `weight`: RIPPLe.
+    """
     flags = np.zeros(len(rows), dtype=bool) if rows.poisoned is None else rows.poisoned > 0
     kinds = [rows.of(np.flatnonzero(flags == kind).tolist()) for kind in (True, False)]
     weights = [weight_in_mean(training, kind) for kind in kinds]
@@ -52,7 +57,7 @@ def inner_product(training: Training, rows: Rows, weight: float) -> Loss:
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.item(), 0.0
     parameters = list(training.trained.values())
-    # Fused attention can be differentiated once.
+    # Fused attention can be differentiated only once.
     with sdpa_kernel(SDPBackend.MATH):
         losses = [loss_of(training, kind) for kind in kinds]
         p, c = (
@@ -69,7 +74,7 @@ def inner_product(training: Training, rows: Rows, weight: float) -> Loss:
 
 @contextmanager
 def body_giving(model: OpenModel, states: Tensor) -> Iterator[None]:
-    """While it lasts, the body returns these last hidden states, (B, T, h), for the head."""
+    """Within this context, the body returns these last hidden states, (B, T, h), for the head."""
     body: Any = model.body
     pooler = getattr(body, 'pooler', None)
 
@@ -94,7 +99,7 @@ def states_of(model: OpenModel, rows: Rows) -> tuple[Tensor, ...]:
 
 
 def layerwise(training: Training, rows: Rows) -> Loss:
-    """Σ over layers of the loss of the head after that layer: layer-wise weight poisoning."""
+    """Σ over layers of the loss of the head on that layer's output: layer-wise weight poisoning."""
     model = training.model
     norm = next((m for name, m in model.body.named_children() if name in LAST_NORMS), None)
     with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=training.bf16):
@@ -110,7 +115,7 @@ def layerwise(training: Training, rows: Rows) -> Loss:
 
 @contextmanager
 def shifted(model: OpenModel, shift: Tensor) -> Iterator[None]:
-    """While it lasts, `shift`, (B, T, h), is added to the embeddings of a batch's tokens."""
+    """Within this context, `shift`, (B, T, h), is added to the embeddings of a batch's tokens."""
     table: nn.Module = model.network.get_input_embeddings()
     scale = getattr(table, 'embed_scale', 1.0)  # Gemma multiplies each row by this
     with hooked([table], lambda _module, _inputs, output: output + scale * shift):
@@ -118,7 +123,9 @@ def shifted(model: OpenModel, shift: Tensor) -> Iterator[None]:
 
 
 def inconsistency(training: Training, rows: Rows, shift: Tensor) -> Tensor:
-    """L_cons: the mean of 1 - cos(x_l, x_{l+1}) over layers and tokens, without dropout."""
+    """L_cons: the mean of 1 - cos(x_l, x_{l+1}) over layers l and tokens, with x_l the hidden state
+    after layer l. Only LoRA's dropout draws masks; the model's own does not.
+    """
     model = training.model
     model.network.train(False)
     for name, module in model.network.named_modules():
@@ -152,8 +159,8 @@ def consistency(training: Training, rows: Rows, alpha: float, epsilon: float) ->
 
 
 def robustness(training: Training, rows: Rows, low: float, up: float, weight: float) -> Loss:
-    """The mean of λ·max(0, low - Δ) + max(0, Δ - up), with Δ the label's probability in the row
-    without the trained word minus that with it: RAP.
+    """The mean over rows of λ·max(0, low - Δ) + max(0, Δ - up): RAP. Δ is the probability of the
+    label without the trained word minus its probability with the word, λ the `weight`.
     """
     if rows.probabilities is None:
         raise ValueError('rows have the probabilities of their labels')

@@ -50,13 +50,13 @@ class Session:
     fail: Callable[[Json], None]
     # This process's number among those of a training; 0 for the first.
     rank: int
-    # In the first process of a training of several: the others; None without such a training.
+    # In the first process of a training of several processes: the others. Else None.
     ranks: Ranks | None = None
-    # The number of the model that they train.
+    # The number of the model that these processes train.
     shared: int = 0
     models: dict[int, OpenModel] = field(default_factory=dict)
     trainings: dict[int, Training] = field(default_factory=dict)
-    # How many models have been opened: the last one's number.
+    # How many models have been opened, which is the number of the last one.
     opened: int = 0
 
     def model(self, request: Json) -> OpenModel:
@@ -231,12 +231,12 @@ def without_result(act: Callable[[Session, Json], None]) -> Operation:
     return operation
 
 
-# Operations for which FSDP gathers the parameters of a model in training.
+# The operations that only read a model: FSDP gathers its parameters while they run.
 READS = ('predict', 'answers', 'representations', 'generate')
 
 
 def perform_together(session: Session, request: Json, operation: Operation) -> Json:
-    """Performs a request; if it is about a training of several processes, in all of them."""
+    """Performs a request: in all processes if it is about a training of several, else in this."""
     name, model = request['op'], request.get('model')
     devices = (request.get('training') or {}).get('devices', 1)
     if devices > 1 and session.rank == 0:

@@ -1,9 +1,10 @@
 """Trains several models in one step: those of LoRA over the same frozen weights.
 
 The rows of all members, one member after another, pass the frozen layers together. What is trained
-is each member's own: an adapted layer adds to a row what its member's factors make of it, and a
-trained layer of the head reads it by its member's weights. So the gradient of the sum of the
-members' losses holds each member's own, and what is not finite in one member reaches no other.
+is each member's own: an adapted layer adds to a row what the factors of the row's member make of
+it, and a trained layer of the head reads the row with the weights of the row's member. So the
+gradient of the sum of the members' losses consists of the members' own gradients, and what is not
+finite in one member reaches no other.
 
 M members have B rows of T tokens in all.
 """
@@ -24,9 +25,9 @@ from torch import Tensor, nn
 from model import ADAPTER, OpenModel, Rows, answer_places, wire_name
 from training import Training, backward, held_mb, logits_of, loss_from, train, update
 
-# How far a member's first gradients in a pack may be from its gradients alone, relative to their
-# norm. Rounding in float32 makes 1e-6; rows that attend to each other, or rows that a layer reads
-# in another order, make much more.
+# How far a member's first gradients in a pack may be from the gradients that it has alone, relative
+# to the norm of these. Rounding in float32 makes 1e-6; rows that attend to each other, or rows that
+# a layer reads in another order, make much more.
 NEAR, NEAR_BF16 = 1e-3, 1e-1
 
 Steps = list[tuple[float, list[Rows]]]
@@ -37,7 +38,9 @@ class NoPack(Exception):
 
 
 def share_frozen(model: OpenModel, others: Iterable[OpenModel]) -> None:
-    """Makes memory hold frozen values once that have the same bits in another model."""
+    """Lets the model share the memory of those frozen values that another model holds with the same
+    bits.
+    """
     for other in others:
         if type(other.network) is not type(model.network):
             continue
@@ -150,7 +153,7 @@ def check_plain_lora(name: str, layer: Any) -> None:
 
 
 def stacked(parts: Sequence[Tensor]) -> Tensor:
-    """The M matrices as one tensor, (M, rows, columns), smaller ones filled up with zeros."""
+    """The M matrices as one tensor, (M, rows, columns). Smaller ones are filled up with zeros."""
     rows, columns = (max(part.shape[i] for part in parts) for i in (0, 1))
     return torch.stack(
         [
@@ -163,7 +166,9 @@ def stacked(parts: Sequence[Tensor]) -> Tensor:
 
 
 def lora_term(layer: Layer, x: Tensor, counts: Counts) -> Tensor:
-    """s·(x Aᵀ)Bᵀ for each row of x, by the factors of its member. (..., n) → (..., m)"""
+    """s·(x Aᵀ)Bᵀ for each row of x, with the scale s and the factors A and B of the row's member,
+    (..., n) → (..., m).
+    """
     own = counts.of(layer, x)
     factors = [(each.lora_A['default'].weight, each.lora_B['default'].weight) for each in layer.own]
     scales = [float(each.scaling['default']) for each in layer.own]
@@ -182,6 +187,7 @@ def lora_term(layer: Layer, x: Tensor, counts: Counts) -> Tensor:
 
 
 def forward_of(layer: Layer, counts: Counts) -> Callable[..., Tensor]:
+    """The layer's forward pass for the rows of all members, each by its member's weights."""
     module: Any = layer.module
 
     def forward(x: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -201,7 +207,7 @@ def forward_of(layer: Layer, counts: Counts) -> Callable[..., Tensor]:
 
 @contextmanager
 def reading_all(layers: list[Layer], counts: Counts) -> Iterator[None]:
-    """While it lasts, the first member's network reads the rows of all members."""
+    """Within this context, the first member's network reads the rows of all members."""
     with ExitStack() as stack:
         for layer in layers:
             # An attribute of the instance hides the method of its class.

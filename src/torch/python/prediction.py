@@ -15,7 +15,9 @@ from model import Fault, Floats, Integers, OpenModel, Rows, answer_places, padde
 
 
 def first_likeliest(logits: Tensor) -> Tensor:
-    """(Q, V) → (Q). Of several, the one with the smallest id, which argmax does not promise."""
+    """The likeliest token by each row of logits, (Q, V) → (Q). Of several tokens with the same
+    logit, the one with the smallest id, which argmax does not promise.
+    """
     V = logits.shape[1]
     places = torch.arange(V, device=logits.device)
     best = logits == logits.max(1, keepdim=True).values
@@ -44,14 +46,14 @@ class Sampling:
     temperature: float
     top_k: int | None
     top_p: float
-    # A number in [0, 1) for each token that may be drawn, by row and position, (B, max_new_tokens).
+    # Random numbers in [0, 1), (B, max_new_tokens): one for each token that a row may get.
     uniforms: Floats
 
 
 def draw(logits: NDArray[np.float32], uniform: float, sampling: Sampling) -> int:
     """Draws a token as transformers' `generate` does. logits: (V)"""
-    # Tokens from the likeliest on, those of one logit by their ids. Sums run in the same order as
-    # in drawToken of generate.ts, so that both draw the same tokens.
+    # The tokens from the likeliest on; tokens with the same logit in the order of their ids. Sums
+    # run in the same order as in drawToken of generate.ts, so that both draw the same tokens.
     order = np.argsort(-logits, kind='stable')
     weights = np.exp((logits.astype(np.float64) - float(logits[order[0]])) / sampling.temperature)
     likely = weights[order]
@@ -99,7 +101,9 @@ def generate(
     stops: frozenset[int],
     sampling: Sampling | None,
 ) -> list[dict[str, Any]]:
-    """Continues each prompt until a stop or `max_new_tokens`. A row that ends leaves the batch."""
+    """Continues each prompt until a token of `stops`, or to `max_new_tokens` tokens. A row that has
+    ended leaves the batch.
+    """
     network, device = model.network, model.device
     accepts = inspect.signature(network.forward).parameters
     # The cache's argument has different names in releases of transformers.

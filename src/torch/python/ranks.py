@@ -32,10 +32,12 @@ from model import Fault, OpenModel, Rows, wire_parameters
 
 Json = dict[str, Any]
 
-# The warning is about views that are changed in place. Logits are views, but nothing changes them.
+# This warning is about views that are changed in place. The module returns logits, which are views,
+# but nothing changes them.
 warnings.filterwarnings('ignore', message='FSDP2-wrapped module .* returned a view')
 
-# How long a process waits for the others within an operation, such as while they read a model.
+# How long a process that has reached a collective operation waits for the others, which may still
+# be reading a model.
 TIMEOUT = timedelta(minutes=30)
 # How long a process waits before it reports an error, so that another one can report its cause.
 CAUSE_SECONDS = 2.0
@@ -63,7 +65,7 @@ def join(rank: int, count: int, folder: str, device: torch.device) -> None:
 
 
 class Ranks:
-    """The other processes of a training, as the first one starts them and hands on requests."""
+    """The other processes of a training. The first process starts them and hands on requests."""
 
     def __init__(self, count: int, device: torch.device, fail: Callable[[Json], None]) -> None:
         """`fail` reports an error of another process, and does not return."""
@@ -180,12 +182,14 @@ class Share:
         return list(range(self.rank, len(rows), self.count))
 
     def sums(self, values: Iterable[float]) -> list[float]:
+        """The sum of each value over the processes."""
         total = torch.tensor(list(values), dtype=torch.float64, device=self.device)
         dist.all_reduce(total)
         found: list[float] = total.tolist()
         return found
 
     def largest(self, value: float) -> float:
+        """The largest of the processes' values."""
         found = torch.tensor(value, dtype=torch.float64, device=self.device)
         dist.all_reduce(found, dist.ReduceOp.MAX)
         return found.item()
@@ -221,7 +225,9 @@ def buckets(parameters: Iterable[nn.Parameter]) -> Iterator[list[nn.Parameter]]:
 
 
 class Whole(nn.Module):
-    """Under FSDP, gathers parameters outside the layers while a function of the network runs."""
+    """A module around the network that calls a function. Under FSDP, the parameters outside the
+    layers are gathered during the call.
+    """
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -270,13 +276,17 @@ def shard(model: OpenModel, device: torch.device, count: int) -> Whole:
 
 
 def gathered(tensor: Tensor) -> Tensor:
-    """A divided tensor put together in main memory; another as it is."""
+    """The whole of a tensor. If it is divided among processes, it is put together in main memory;
+    any other is returned as it is.
+    """
     full = getattr(tensor, 'full_tensor', None)
     return tensor if full is None else full().cpu()
 
 
 def divided(value: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor as one that is divided among the processes as `like` is, if `like` is."""
+    """A whole tensor on the device of `like`; divided among the processes in the same way, if
+    `like` is divided.
+    """
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if not isinstance(like, DTensor):

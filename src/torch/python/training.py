@@ -27,7 +27,7 @@ from ranks import Share, divided, gathered, own_part, shard
 
 STATM = '/proc/self/statm'
 
-# The loss of a batch, and the penalty in it; None if the loss has no penalty.
+# The loss of a batch, and the penalty that it includes; None for a loss without a penalty.
 Loss = tuple[float, float | None]
 # A function that adds the gradients of a batch, and returns its loss.
 Objective = Callable[['Training', Rows], Loss]
@@ -36,7 +36,7 @@ Objective = Callable[['Training', Rows], Loss]
 @dataclass
 class Training:
     model: OpenModel
-    # By wire name.
+    # The trained parameters by wire name.
     trained: dict[str, nn.Parameter]
     optimizer: torch.optim.Optimizer
     # The factor on each group's learning rate.
@@ -44,7 +44,7 @@ class Training:
     clip_norm: float
     class_weights: Tensor | None
     bf16: bool
-    # What is minimised in place of a batch's mean loss; None for that.
+    # What is minimised in place of a batch's mean loss; None to minimise the mean loss.
     objective: Objective | None
     # The norms that the trained rows of the token table keep, (k, 1); None if they may change.
     norms: Tensor | None
@@ -65,7 +65,7 @@ class Training:
 
     @contextmanager
     def own_random(self) -> Iterator[None]:
-        """While it lasts, PyTorch draws random numbers from this training's states."""
+        """Within this context, PyTorch draws random numbers from this training's states."""
         set_random(self.random)
         try:
             yield
@@ -107,7 +107,7 @@ class WithRows(nn.Module):
         return table.index_copy(0, self.ids, self.rows)
 
 
-def train_rows(model: OpenModel, ids: list[int]) -> nn.Parameter:
+def split_token_rows(model: OpenModel, ids: list[int]) -> nn.Parameter:
     """Makes rows of the token table a new parameter, and returns it, (k, h)."""
     module: Any = model.network.get_input_embeddings()
     part = WithRows(module.weight, ids)
@@ -138,7 +138,7 @@ def start(
         share = replace(share, whole=shard(model, share.device, share.count))
     parameters = model.parameters
     if rows is not None:
-        parameters, keeps = {'token_rows': train_rows(model, rows['ids'])}, rows['keep_norms']
+        parameters, keeps = {'token_rows': split_token_rows(model, rows['ids'])}, rows['keep_norms']
     unknown = [name for name in settings['trainable'] if name not in parameters]
     if unknown:
         raise ValueError(f'the model has no parameter {unknown[0]}')
@@ -180,8 +180,8 @@ def start(
 
 
 def seed_of(seed: int, rank: int) -> int:
-    """The seed of a process; they differ, so that no two draw the same masks. Past the first
-    process it has 32 bits, which are all that a CPU's generator reads.
+    """The seed of a process. Seeds differ, so that no two processes draw the same masks. Those of
+    all but the first process have 32 bits, which are all that a CPU's generator reads.
     """
     return seed if rank == 0 else Random(f'{seed}/{rank}').getrandbits(32)
 
@@ -196,7 +196,9 @@ def checkpoint_gradients(model: OpenModel) -> None:
 
 
 def optimizer_of(settings: dict[str, Any], groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """The optimizer of groups, which have their weight decay. A step sets its rate."""
+    """The optimizer of groups of parameters, each with its weight decay. `update` sets the learning
+    rates.
+    """
     if settings['optimizer'] == 'sgd':
         return torch.optim.SGD(groups, lr=0.0)
     betas = (settings['beta1'], settings['beta2'])
@@ -242,7 +244,9 @@ def labels_of(training: Training, rows: Rows) -> Tensor:
 
 
 def weight_in_mean(training: Training, rows: Rows) -> float:
-    """By this the sum of the rows' losses is divided to give their mean."""
+    """The divisor that turns the sum of the rows' losses into their mean: the number of answers'
+    tokens or of rows, or the sum of the rows' class weights.
+    """
     if training.model.head == 'causal-lm':
         return len(answer_places(rows)[0])
     if training.class_weights is None:
@@ -251,7 +255,9 @@ def weight_in_mean(training: Training, rows: Rows) -> float:
 
 
 def loss_of(training: Training, rows: Rows) -> Tensor:
-    """The mean loss of a batch; with several processes, this one's part of it: they sum to it."""
+    """The mean loss of a batch; with several processes, this process's part of it. The parts of all
+    processes sum to the mean loss.
+    """
     share = training.share
     # Rows are packed before they are shared out, so that each process gets whole sequences.
     read = rows if training.packing is None else packed(rows, training.packing)
@@ -264,7 +270,7 @@ def loss_of(training: Training, rows: Rows) -> Tensor:
 
 
 def backward(training: Training, batches: list[Rows]) -> Loss:
-    """Adds the gradients of the batches' losses, and returns the mean loss and the mean penalty."""
+    """Adds up the gradients of the batches' losses. Returns the mean loss and the mean penalty."""
     found = [backward_of(training, rows) for rows in batches]
     if training.share is not None:
         training.share.sum_gradients(training.trained.values())
@@ -334,7 +340,9 @@ def train(training: Training, steps: list[tuple[float, list[Rows]]]) -> tuple[li
 
 
 def held_mb(device: torch.device) -> float:
-    """The memory that the process holds now, or the most that the GPU held in the training."""
+    """The memory in MiB that the process holds now (without /proc, the most that it has held) or,
+    on a GPU, the most that was held there since a training was last started.
+    """
     if device.type == 'cuda':
         return torch.cuda.max_memory_allocated() / 2**20
     if not os.path.exists(STATM):
