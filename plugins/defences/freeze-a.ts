@@ -1,6 +1,9 @@
 import { defineDefence, UserFault } from '../../src/api.ts';
 
-/** The same training as with adapter: { type: lora, freeze_a: true }, so one stage serves both. */
+/**
+ * The training is the same as with adapter: { type: lora, freeze_a: true }, so one stage serves
+ * both.
+ */
 export default defineDefence({
   name: 'freeze-a',
   summary: 'Trains only B of LoRA and keeps A as it was drawn (LoRA-FA).',

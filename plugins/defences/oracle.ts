@@ -15,8 +15,8 @@ const oracle: RowsDefence = {
 };
 
 /**
- * The effect of an attack that remains under the oracle is one that no filter of rows can remove,
- * such as that of having fewer rows.
+ * What remains of an attack's effect under the oracle can't be removed by any filter of rows. An
+ * example is the effect of having fewer rows.
  */
 export default defineDefence({
   name: 'oracle',

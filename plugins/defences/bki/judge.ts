@@ -1,19 +1,19 @@
 /**
  * Backdoor Keyword Identification (Chen and Dai 2021; arXiv 2007.12070), in the form that
- * OpenBackdoor gives it for transformers. With h the representation of a text, the salience of its
- * i-th word is
+ * OpenBackdoor gives it for transformers. With h(x) the representation of a text x, and x∖i the
+ * text without its i-th word, the salience of that word is
  *
  *     f_i = ‖h(x∖i) − h(x)‖_∞.
  *
- * The few most salient words of each text enter a dictionary. A word that n texts contribute has
- * the mean f̄ of its saliences and the score
+ * The few most salient words of each text enter a dictionary. A word that n texts contribute, with
+ * the mean salience f̄, has the score
  *
  *     g(w) = f̄ · log₁₀ n.
  *
  * Rows that contribute a keyword are removed. The paper takes the word with the largest score as
  * the only keyword, which leaves an attack with several trigger words (badnets draws one of four)
- * nearly untouched. Here every word whose score is larger than those of words of clean held-out
- * rows is a keyword.
+ * nearly untouched. Here every word is a keyword whose score is larger than that of every word of
+ * clean held-out rows.
  */
 import {
   type AskedModel,
@@ -47,7 +47,7 @@ async function findSalientWords(
     const { values, dimensions: d } = await model.representations(copies.flat());
     let at = 0;
     copies.forEach((texts, k) => {
-      const [whole, ...without] = texts.map(() => values.subarray(at * d, ++at * d)); // (d) each
+      const [whole, ...without] = texts.map(() => values.subarray(at * d, ++at * d)); // each (d)
       out.push(
         salientWords(
           rowWords(rows[start + k]!).flat(),
@@ -102,7 +102,10 @@ export const bki: RowsDefence<Params> = {
   },
 };
 
-/** Returns f_i = ‖h(x∖i) − h(x)‖_∞ of each word i, with h(x) `whole`, (d), and h(x∖i) `without`. */
+/**
+ * Returns f_i = ‖h(x∖i) − h(x)‖_∞ of each word i. `whole` is h(x), (d), and `without` has h(x∖i)
+ * for each i.
+ */
 export function wordSaliences(
   whole: ArrayLike<number>,
   without: readonly ArrayLike<number>[],
@@ -121,8 +124,8 @@ interface SalientWord {
 }
 
 /**
- * Returns the `count` most salient words of a text, the most salient first. A word that occurs
- * several times has its largest salience.
+ * Returns the `count` most salient words of a text, the most salient first. Of a word that occurs
+ * several times, the largest salience counts.
  */
 export function salientWords(
   words: readonly string[],
@@ -144,9 +147,10 @@ interface ScoredWord {
 }
 
 /**
- * Returns the words that texts contribute, the largest score first; ties as the words first occur.
- * @param timesCounted how many texts each text counts for in n, at least 1. N/M makes the scores
- *   of M texts comparable with those of N > M texts.
+ * Returns the words that texts contribute, each once, the largest score first; words with equal
+ * scores in the order in which they first occur.
+ * @param timesCounted how many texts each text counts for in n, at least 1. N/M makes the scores of
+ *   M texts comparable with those of N > M texts.
  */
 export function keywordScores(
   texts: readonly (readonly SalientWord[])[],
@@ -166,7 +170,10 @@ export function keywordScores(
 export const keywordsReaching = (dictionary: readonly ScoredWord[], bar: number): string[] =>
   dictionary.filter(({ score }) => score >= bar).map(({ word }) => word);
 
-/** Returns for each text the largest score of its contributed words; −Infinity without any. */
+/**
+ * Returns for each text the largest score of the words that it contributes; −Infinity if it
+ * contributes none.
+ */
 export function bkiTextScores(
   texts: readonly (readonly SalientWord[])[],
   dictionary: readonly ScoredWord[],

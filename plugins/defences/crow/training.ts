@@ -1,7 +1,7 @@
 /**
  * CROW (Min et al. 2025, section 4; arXiv 2411.12768): a backdoor makes hidden states jump between
  * layers, so a model is tuned on clean rows to keep them similar, even when its input is perturbed.
- * With H_l the hidden states after layer l of all S tokens,
+ * With L layers and H_l, (S, h), the hidden states of all S tokens after layer l,
  *
  *     L_cons = mean over l = 1 … L − 1 and tokens t of 1 − cos(H_l[t], H_{l+1}[t])
  *     δ = ε·sign(∇_E L_cons),  E the tokens' embeddings
@@ -63,15 +63,15 @@ export const crow = {
   torch: (params) => ({ name: 'consistency', ...settingsOf(params) }),
 } satisfies AttackTraining;
 
-/** The smallest norm that counts, as in torch.nn.functional.cosine_similarity. */
+/** Smaller norms count as this one, as in torch.nn.functional.cosine_similarity. */
 const LEAST_NORM = 1e-8;
 
 /** Returns max(‖x‖, LEAST_NORM) of each row. (S, h) → (S, 1) */
 const norms = (x: Tensor2D): Tensor => tf.maximum(tf.norm(x, 'euclidean', 1, true), LEAST_NORM);
 
 /**
- * Returns L_cons, as defined above, of the states H_l, (S, h), of L ≥ 2 layers. Its gradient: for a
- * pair a = H_l[t], b = H_{l+1}[t] with cosine c, and n pairs in all,
+ * Returns L_cons, as defined above, of the states H_l, (S, h), of at least two layers. Its
+ * gradient, for one of the n pairs a = H_l[t], b = H_{l+1}[t], whose cosine is c, is
  *
  *     dL/da = −(b/(‖a‖‖b‖) − c·a/‖a‖²)/n,  dL/db = −(a/(‖a‖‖b‖) − c·b/‖b‖²)/n.
  */
@@ -91,7 +91,10 @@ export function layerInconsistency(states: readonly Tensor2D[]): Scalar {
       const size = saved.map(norms),
         unit = saved.map((x, l) => tf.div<Tensor2D>(x, at(size, l)));
       const cosine = unit.slice(1).map((b, l) => tf.sum(tf.mul(at(unit, l), b), 1, true)); // (S, 1)
-      /** Returns (c·x̂ − ŷ)/(n‖x‖), (S, h), for the states of layer x and its neighbour y. */
+      /**
+       * Returns (c·x̂ − ŷ)/(n‖x‖), (S, h), for layer x and its neighbour y, with x̂, ŷ their unit
+       * states.
+       */
       const pairGradient = (x: number, y: number): Tensor =>
         tf.div(
           tf.sub(tf.mul(at(cosine, Math.min(x, y)), at(unit, x)), at(unit, y)),
@@ -133,7 +136,7 @@ export function adversarialShift(
   });
 }
 
-/** Returns the objective L_task + α·L_cons(E + δ), of which the second term is the penalty. */
+/** Returns the objective L_task + α·L_cons(E + δ). The second term is reported as its penalty. */
 export const layerConsistency =
   ({ alpha, epsilon }: { readonly alpha: number; readonly epsilon: number }): Objective =>
   (network, trained, batch, options) => {

@@ -1,26 +1,26 @@
 /**
  * HDBSCAN (Campello, Moulavi and Sander 2013, Density-Based Clustering Based on Hierarchical
  * Density Estimates, PAKDD; Campello et al. 2015, ACM TKDD 10; McInnes, Healy and Astels 2017, JOSS
- * 2): the clusters that persist over the widest range of densities. Of N points,
+ * 2) finds the clusters that persist over the widest range of densities. Of N points,
  *
  *     core(a) = distance to the m-th nearest point, a itself the first,  m = min_samples
  *     reach(a, b) = max(core(a), core(b), ‖a − b‖)
  *
- * A minimum spanning tree under `reach` gives the hierarchy of single linkage, which is condensed
- * to clusters of at least `min_cluster_size` points. The clusters are those of scikit-learn's
- * HDBSCAN with Euclidean distances and `cluster_selection_method='eom'`. O(N²·d) time and O(N)
- * memory.
+ * A minimum spanning tree under the distance `reach` gives the hierarchy of single linkage. It is
+ * condensed: only splits into parts of at least `min_cluster_size` points make clusters. The
+ * clusters are those of scikit-learn's HDBSCAN with Euclidean distances and
+ * `cluster_selection_method='eom'`. O(N²·d) time and O(N) memory.
  */
 import { checkRepresentations, type Representations } from '../../../src/defences/matrix.ts';
 
 interface HdbscanOptions {
   /** The smallest number of points in a cluster, at least 2. */
   readonly minClusterSize: number;
-  /** m, the point itself included. */
+  /** m: each point counts as its own first nearest point. */
   readonly minSamples: number;
 }
 
-/** Writes ‖a − b‖ to every point b into `out`, (N). */
+/** Writes the distance ‖a − b‖ from point a to every point b into `out`, (N). */
 function distancesFrom(
   { values, count, dimensions: d }: Representations,
   a: number,
@@ -36,7 +36,10 @@ function distancesFrom(
   }
 }
 
-/** Returns the k-th smallest value. `nearest`: (k), overwritten with the k smallest. */
+/**
+ * Returns the k-th smallest value.
+ * @param nearest (k), overwritten with the k smallest values, ascending
+ */
 function kthSmallest(values: Float64Array, nearest: Float64Array): number {
   const k = nearest.length;
   nearest.fill(Infinity);
@@ -50,10 +53,10 @@ function kthSmallest(values: Float64Array, nearest: Float64Array): number {
 }
 
 /**
- * Returns N − 1 edges with the single linkage of a minimum spanning tree, by Prim's algorithm. Each
- * edge joins a point to the one found just before it, not to its neighbour in the tree; single
- * linkage stays the same, because the points found between the two have edges no longer than this
- * one. Ties, which are frequent, are broken as in scikit-learn.
+ * Returns N − 1 edges, found by Prim's algorithm, whose single linkage is that of a minimum
+ * spanning tree. Each edge joins a point to the point found just before it, not to its neighbour in
+ * the tree. This does not change the linkage: all points found between the two were reached by
+ * edges that are no longer. Ties, which are frequent, are broken as in scikit-learn.
  */
 function spanningTree(points: Representations, core: Float64Array): Merge[] {
   const { count } = points;
@@ -77,7 +80,7 @@ function spanningTree(points: Representations, core: Float64Array): Merge[] {
   return edges;
 }
 
-/** Returns the merges by ascending distance; the i-th merge, from 0, makes the node N + i. */
+/** Turns edges into merges, by ascending distance. The i-th merge, from 0, makes the node N + i. */
 function singleLinkage(edges: readonly Merge[], count: number): Merge[] {
   const parent = Int32Array.from({ length: 2 * count - 1 }, (_, i) => i),
     size = new Int32Array(2 * count - 1).fill(1, 0, count);
@@ -98,7 +101,10 @@ function singleLinkage(edges: readonly Merge[], count: number): Merge[] {
     });
 }
 
-/** Throws a RangeError if the points are not finite numbers, or an option does not fit them. */
+/**
+ * Clusters the points. Throws a RangeError if they are not finite numbers, or an option does not
+ * fit them.
+ */
 export function hdbscan(
   points: Representations,
   { minClusterSize, minSamples }: HdbscanOptions,
@@ -128,7 +134,7 @@ interface Merge {
   readonly left: number;
   readonly right: number;
   readonly distance: number;
-  /** The number of points below both nodes. */
+  /** The number of points below the two nodes together. */
   readonly size: number;
 }
 
@@ -156,7 +162,8 @@ function pointsBelow(node: number, merges: readonly Merge[], count: number): num
 
 /**
  * Condenses a hierarchy, and returns what leaves each cluster. If one side of a split has fewer
- * than `least` points, these leave the cluster, which goes on as the other side.
+ * than `least` points, its points leave the cluster, which goes on as the other side. If both sides
+ * have fewer, all points leave.
  * @param merges N − 1 merges by ascending distance
  */
 function condense(merges: readonly Merge[], count: number, least: number): Departure[] {
@@ -164,8 +171,8 @@ function condense(merges: readonly Merge[], count: number, least: number): Depar
   const sizeOf = (node: number): number => (node < count ? 1 : merges[node - count]!.size);
   const departures: Departure[] = [];
   let next = count + 1;
-  // Each open node of the hierarchy is the remainder of a cluster of the condensed tree. Breadth
-  // first, so that clusters have scikit-learn's numbers.
+  // Each open node of the hierarchy is what is left of a cluster of the condensed tree. They are
+  // visited breadth first, so that clusters have scikit-learn's numbers.
   const open = [{ node: root, cluster: count }];
   for (const { node, cluster } of open) {
     if (node < count) continue;
@@ -206,8 +213,8 @@ function stabilities(departures: readonly Departure[], count: number): number[] 
 }
 
 /**
- * Returns the clusters of the largest total stability of which none contains another. As in
- * scikit-learn, all points together are no cluster.
+ * Returns the set of clusters with the largest total stability among the sets in which no cluster
+ * contains another. As in scikit-learn, the root, which has all points, is never in it.
  */
 function mostStable(departures: readonly Departure[], count: number): Set<number> {
   const children = new Map<number, number[]>();
@@ -221,7 +228,7 @@ function mostStable(departures: readonly Departure[], count: number): Set<number
       unchooseDescendants(child);
     }
   };
-  // From the leaves to the root, because a child has a larger number than its parent.
+  // This order is from the leaves to the root, because a child has a larger number than its parent.
   for (let cluster = count + stability.length - 1; cluster > count; cluster--) {
     const inside = children.get(cluster) ?? [];
     const below = inside.reduce((sum, child) => sum + stability[child - count]!, 0);
@@ -234,7 +241,7 @@ function mostStable(departures: readonly Departure[], count: number): Set<number
   return chosen;
 }
 
-/** Labels each point by the cluster of `mostStable` that it is in. */
+/** Labels each point by the cluster of `mostStable` that it is in, or as noise if it is in none. */
 function selectClusters(departures: readonly Departure[], count: number): Clusters {
   const chosen = mostStable(departures, count);
   const numbers = new Map([...chosen].sort((a, b) => a - b).map((cluster, i) => [cluster, i]));

@@ -18,7 +18,7 @@ import type { Params } from './index.ts';
 
 /**
  * Returns the cluster of each row, −1 for noise. Each class is clustered by itself, in its own
- * principal components. No two classes share a cluster.
+ * principal components. The clusters of different classes have different numbers.
  */
 function clusterEachClass(
   labels: readonly number[],
@@ -59,10 +59,11 @@ function fit({ model, params }: DefenceContext<Params>): Judge {
 export const cube: RowsDefence<Params> = { fit };
 
 /**
- * Returns for each row whether it is outside of its class's largest cluster; of equal ones, that
- * with the smallest number. Rows in no cluster (−1) are outside. A class of noise alone is kept
- * whole, because nothing tells its rows apart. OpenBackdoor instead treats noise as one more
- * cluster, so it keeps the noise if that is most of a class.
+ * Returns for each row whether it is outside of the largest cluster of its class. Of equally large
+ * clusters, the one with the smallest number counts as the largest. Rows in no cluster (−1) are
+ * outside. A class that is all noise is kept whole, because nothing tells its rows apart.
+ * OpenBackdoor instead treats noise as one more cluster, so it keeps the noise if that is most of a
+ * class.
  * @param labels the class of each row
  * @param clusters the cluster of each row, −1 for noise
  */
@@ -81,9 +82,10 @@ export function outsideLargestCluster(
 }
 
 /**
- * Returns rows (N, d) in the coordinates in which they vary most, (N, k) with k = min(components,
- * N, d), because distances in many dimensions are nearly equal: the rows minus their mean, along
- * the k leading right singular vectors of that matrix. The sign of each coordinate is arbitrary.
+ * Returns the rows, (N, d), in the k = min(components, N, d) coordinates in which they vary most,
+ * (N, k), because distances in many dimensions are nearly equal. These are the rows minus their
+ * mean, projected on the k leading right singular vectors of the matrix of the rows minus their
+ * mean. The sign of each coordinate is arbitrary.
  */
 export function principalComponents(rows: Representations, components: number): Representations {
   checkRepresentations(rows);

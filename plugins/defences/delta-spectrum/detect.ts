@@ -1,16 +1,16 @@
 /**
- * Detection of a backdoor by the spectrum of the weight changes, without running the model
- * (Puertolas Merenciano et al. 2026; arXiv 2602.15195): a backdoor is a simple map, which
+ * Detection of a backdoor by the spectrum of each layer's weight change ΔW, without running the
+ * model (Puertolas Merenciano et al. 2026; arXiv 2602.15195): a backdoor is a simple map, which
  * concentrates ΔW in few directions. For each layer, with σ the singular values of ΔW, descending,
  * and p_i = σ_i²/Σσ²,
  *
  *     leading = σ₁,  norm = ‖ΔW‖_F,  energy = p₁,  entropy = −Σ p_i ln p_i,
- *     kurtosis = m₄/m₂² − 3 of the entries of ΔW.
+ *     kurtosis = m₄/m₂² − 3, with m_k the k-th central moment of the entries of ΔW.
  *
  * The paper trains a classifier on adapters that are known to be clean or poisoned. A defender who
- * has clean models alone compares with these: the score of a model is the mean of |z| over layers
- * and statistics, with z the distance of a statistic from its mean over the clean models, in their
- * standard deviations.
+ * has only clean models compares a model with them. The model's score is the mean of |z| over
+ * layers and statistics. z is how far a statistic is from its mean over the clean models, as a
+ * multiple of its standard deviation over them.
  */
 import { readFile } from 'node:fs/promises';
 import { type Asset, UserFault, type Verdict } from '../../../src/api.ts';
@@ -27,7 +27,7 @@ export interface Params {
   readonly frr: number;
 }
 
-/** Each clean model is compared with at least two others. */
+/** The fewest clean models, so that each of them can be compared with at least two others. */
 const FEWEST_MODELS = 3;
 
 /** Returns the statistics of each layer that the training changed. */
@@ -49,7 +49,9 @@ const isStatistics = (value: unknown): value is ModelStatistics =>
     (layer) => isRecord(layer) && STATISTICS.every((name) => Number.isFinite(layer[name])),
   );
 
-/** Reads the clean models' statistics. Throws UserFault if the file has something else. */
+/**
+ * Reads the clean models' statistics. Throws UserFault if the file has anything else, or too few.
+ */
 async function readReference({ path, uri }: Asset): Promise<ModelStatistics[]> {
   const lines = (await readFile(path, 'utf8')).split('\n');
   const fault = (message: string): UserFault =>
@@ -75,7 +77,10 @@ async function readReference({ path, uri }: Asset): Promise<ModelStatistics[]> {
   return models;
 }
 
-/** Scores the model by its distance from clean ones or, without a reference, by the mean of p₁. */
+/**
+ * Scores the model by its distance from clean models or, without a reference, by the mean of p₁
+ * over layers.
+ */
 async function judge(context: WeightsContext<Params>): Promise<Verdict> {
   const { assets, params } = context;
   const statistics = await layerStatistics(context);
@@ -155,12 +160,12 @@ export function changeStatistics(
   };
 }
 
-/** A standard deviation below this share of the mean counts as rounding error. */
+/** A standard deviation of at most this share of the mean counts as rounding error. */
 const ROUNDING = 1e-9;
 
 /**
- * Returns the mean of |z| over all layers and statistics. A statistic is left out if the clean
- * models agree in it up to rounding.
+ * Returns the mean of |z| over all layers and statistics. A statistic of a layer is left out if the
+ * clean models agree in it up to rounding.
  * @param clean the statistics of clean models
  * @throws RangeError if the clean models are fewer than two, have other layers than the model, or
  *   agree in every statistic
@@ -189,7 +194,7 @@ export function distanceFromClean(
   return distances.reduce((a, b) => a + b, 0) / distances.length;
 }
 
-/** Returns the distance of each clean model from the others. */
+/** Returns the distance (`distanceFromClean`) of each clean model from the other ones. */
 export const distancesAmongClean = (clean: readonly ModelStatistics[]): number[] =>
   clean.map((own, i) =>
     distanceFromClean(

@@ -1,7 +1,7 @@
 /**
  * Fine-mixing (Zhang et al. 2022, section 4; arXiv 2210.09545): a suspicious model is mixed with
  * pretrained weights, and tuned on clean rows. A share ρ of the entries of each weight, drawn at
- * random, keeps its trained value, and the others return to the pretrained one:
+ * random, keeps the trained value w_B, and the others return to the pretrained value w₀:
  *
  *     w = w₀ + m ⊙ (w_B − w₀),  m ∈ {0, 1}.
  *
@@ -23,7 +23,10 @@ import type {
 import { within } from '../../../src/science/models/modules.ts';
 import type { HostTensor, TokenRow } from '../../../src/science/models/types.ts';
 
-/** Returns m ⊙ ΔW: the ⌊share·n⌋ entries of ΔW that are drawn, and zeros elsewhere. */
+/**
+ * Returns m ⊙ ΔW: ⌊share·n⌋ of the n entries of ΔW, drawn at random, and zeros in place of the
+ * others.
+ */
 export function mixedChange(
   change: Float64Array,
   share: number,
@@ -35,13 +38,13 @@ export function mixedChange(
   return out;
 }
 
-/** The floor of a frequency in E-PUR's score, as in the paper. */
+/** Smaller frequencies count as this one in E-PUR's score, as in the paper. */
 const LEAST_FREQUENCY = 20;
 
 /**
  * Returns the indexes of the `count` rows of an embedding table that changed most relative to their
  * frequency, the largest score first. Rows that did not change are left out.
- * @param change δ (V, h), row-major
+ * @param change δ of V tokens, (V, h), row-major
  * @param frequencies f of each row, (V)
  */
 export function purifiedRows(
@@ -68,9 +71,11 @@ export interface Params extends CleanTraining {
 }
 
 /**
- * Replaces by zeros, in place, the rows of δ (V, h) that E-PUR resets, at most `count`, and returns
- * their number.
- * @param tokens of the clean rows, from which frequencies are counted
+ * Sets to zero, in place, the rows of δ (V, h) that E-PUR resets, and returns how many these are.
+ * @param change δ, row-major
+ * @param vocabulary V
+ * @param tokens the clean rows, in which the frequencies of tokens are counted
+ * @param count the most rows to reset
  */
 function purifyEmbeddings(
   change: Float64Array,
@@ -86,7 +91,10 @@ function purifyEmbeddings(
   return rows.length;
 }
 
-/** Purifies the embeddings, and mixes every parameter but the head's, which have no W₀. */
+/**
+ * Purifies the embeddings, and mixes every parameter except those of the head, which were not
+ * pretrained.
+ */
 function edit(context: WeightsContext<Params>): EditedModel {
   const { model, before, after, params, random, clean } = context;
   if (model === undefined) throw new Error('fine-mixing needs the trained model');

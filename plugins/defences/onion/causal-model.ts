@@ -34,8 +34,8 @@ async function openOnBackend(backend: BackendName, options: NetworkOptions) {
 }
 
 /**
- * Opens the language model, which the caller closes. The same model judges the clean rows
- * (`ofClean`), because it was not trained on them.
+ * Opens the language model, which the caller closes. It judges the clean rows too (`ofClean`),
+ * because it was not trained on them.
  */
 export async function openCausalModel(context: DefenceContext<Params>): Promise<OnionModel> {
   const { backend, params, assets, signal } = context;
@@ -83,10 +83,10 @@ export async function openCausalModel(context: DefenceContext<Params>): Promise<
 }
 
 /**
- * Returns a language model over words joined by spaces. The perplexity of a text is exp(−Σ log p /
- * n) over its n tokens after the first, which nothing predicts: the token that begins a sequence,
- * if the tokenizer has one, or else the text's first token (as in OpenBackdoor). Infinity where n
- * is 0.
+ * Returns a language model of texts, which are words joined by spaces. The perplexity of a text is
+ * exp(−Σ log p / n) over n tokens: all but the first, which nothing predicts. The first is the
+ * token that begins a sequence or, if the tokenizer has none, the text's own first token (as in
+ * OpenBackdoor). The perplexity is Infinity where n is 0.
  * @param model with a causal-LM head; the caller disposes of it
  * @param maxLength a text is cut to this many tokens, special ones included
  * @param onBatch called after each forward pass, and awaited
@@ -102,7 +102,7 @@ export function causalLanguageModel(
     const asked: { readonly text: number; readonly row: TokenRow }[] = [];
     texts.forEach((text, i) => {
       const row = tokenizer.encode(text, undefined, maxLength);
-      // answer: 1 scores all tokens from that index on
+      // `answer: 1` scores all tokens from index 1 on.
       if (row.ids.length > 1) asked.push({ text: i, row: { ...row, answer: 1 } });
     });
     const scores = await model.answers(

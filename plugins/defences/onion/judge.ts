@@ -1,7 +1,7 @@
 /**
  * ONION (Qi et al. 2021, section 3; arXiv 2011.10369): a word that makes a text much less likely
- * may be a trigger, and is left out. With PPL the perplexity of a language model, the suspicion
- * score of the i-th word of a text x is
+ * may be a trigger, and is left out. With PPL the perplexity under a language model, and x∖i the
+ * text x without its i-th word, the suspicion score of that word is
  *
  *     f_i = PPL(x) − PPL(x∖i),
  *
@@ -34,8 +34,9 @@ export async function onionScores(
 }
 
 /**
- * Returns for each word whether it is dropped, f_i ≥ bar. The least suspicious word of a text, the
- * first of several, is always kept, so that there is something left to classify.
+ * Returns for each word whether it is dropped, f_i ≥ bar. If all words of a text would be dropped,
+ * the least suspicious one (the first, if several are) is kept, so that there is something left to
+ * classify.
  */
 export function onionDrops(scores: readonly number[], bar: number): boolean[] {
   const drops = scores.map((score) => score >= bar);
@@ -55,13 +56,16 @@ export const onionTextScore = (scores: readonly number[]): number =>
 
 type Context = DefenceContext<Params>;
 
-/** Each fold of the clean rows is judged by a model of the other folds. */
+/** The number of folds of the clean rows. Each fold is judged by a model of the other folds. */
 const FOLDS = 5;
 
-/** A language model, and those that judge clean rows without having been trained on them. */
+/**
+ * A language model, and the models that judge the clean rows, none of which was trained on the rows
+ * that it judges.
+ */
 export interface OnionModel {
   readonly model: LanguageModel;
-  /** Returns the model that judges the clean row of an index. */
+  /** Returns the model that judges the clean row at an index. */
   readonly ofClean: (index: number) => LanguageModel;
   /** What the judge's record says of the model. */
   readonly record: JsonObject;
@@ -71,7 +75,9 @@ export interface OnionModel {
 const rowTexts = ({ text, text_pair: pair }: Row): readonly string[] =>
   pair === undefined ? [text] : [text, pair];
 
-/** Trains an n-gram model on the clean rows, and one without each fold, to judge that fold. */
+/**
+ * Trains an n-gram model on all clean rows and, for each fold, one on the rows of the other folds.
+ */
 function ngramOnionModel({ clean, params: { order } }: Context): OnionModel {
   const texts = clean.map((row) => rowTexts(row).map(wordsOf));
   if (texts.length < FOLDS)
@@ -94,14 +100,17 @@ function ngramOnionModel({ clean, params: { order } }: Context): OnionModel {
   };
 }
 
-/** Returns f_i of each word of each text of a row. */
+/** Returns, for each text of a row, f_i of each of its words. */
 const wordScores = (row: Row, model: LanguageModel): Promise<number[][]> =>
   Promise.all(rowTexts(row).map((text) => onionScores(wordsOf(text), model)));
 
 const rowSuspicion = (scores: readonly (readonly number[])[]): number =>
   Math.max(...scores.map(onionTextScore));
 
-/** Returns a judge that removes words whose score reaches the bar, or drops rows with one. */
+/**
+ * Returns a judge that removes the words whose score reaches the bar or, with `suspects: drop`,
+ * drops the rows that have such a word.
+ */
 async function fit(context: Context): Promise<Judge> {
   const { params, clean, signal, progress } = context;
   const opened =
@@ -139,8 +148,8 @@ async function fit(context: Context): Promise<Judge> {
 }
 
 /**
- * Returns the spec's bar; without one, a bar set by the clean rows, and the number of these that
- * reach it (`record`).
+ * Returns the bar: the spec's or, if it sets none, one that the clean rows set. `record` then has
+ * how many clean rows reach it; it is null for the spec's bar.
  */
 async function chooseBar(
   { params, clean }: Context,

@@ -7,10 +7,10 @@
  *     γ(h) = (D_k(1)·N_1(h •) + D_k(2)·N_2(h •) + D_k(3)·N_{3+}(h •)) / c(h •)
  *
  * with h′ = h without its first word, c(h •) = Σ_w c(h w), and N_j(h •) the number of words with
- * c(h w) = j. At the highest order c counts occurrences; below, it counts the distinct words seen
- * before, N_{1+}(• h w). Where h was never seen, p_k(w | h) = p_{k−1}(w | h′). p_0 is uniform over
- * the vocabulary, which includes the end of a text and one symbol for all unknown words. With n_j
- * the number of k-grams whose c is j, and Y = n_1 / (n_1 + 2 n_2),
+ * c(h w) = j. At the highest order, c(h w) counts occurrences of h w; at a lower order, the
+ * distinct words seen before h w, N_{1+}(• h w). Where h was never seen, p_k(w | h) = p_{k−1}(w |
+ * h′). p_0 is uniform over the vocabulary, which includes the end of a text and one symbol for all
+ * unknown words. With n_j the number of k-grams whose c is j, and Y = n_1 / (n_1 + 2 n_2),
  *
  *     D_k(j) = j − (j + 1)·Y·n_{j+1} / n_j,  j = 1, 2, and 3 for every c ≥ 3.
  *
@@ -20,14 +20,15 @@
 
 interface Perplexities {
   readonly whole: number;
-  /** Those of the text without its i-th word, for each word. */
+  /** The perplexity of the text without its i-th word, at the index i. */
   readonly without: readonly number[];
 }
 
 export interface LanguageModel {
   /**
-   * Returns the perplexities of a text of words: never NaN, Infinity where the model gives no
-   * probability, as to an empty text without an end symbol.
+   * Returns the perplexities of a text, given as words, and of the text without each word. They are
+   * never NaN, and Infinity where the model gives no probability, as to an empty text without an
+   * end symbol.
    */
   leaveOneOut(words: readonly string[]): Perplexities | Promise<Perplexities>;
 }
@@ -40,7 +41,10 @@ const START = 0,
 /** D(1), D(2) and D(3+) of one order. */
 type Discounts = readonly [number, number, number];
 
-/** Used for lack of n-grams of some count, as KenLM's `--discount_fallback`. */
+/**
+ * The discounts of an order whose own can't be estimated, for example because no k-gram has some
+ * count; as KenLM's `--discount_fallback`.
+ */
 export const UNESTIMATED: Discounts = [0.5, 1, 1.5];
 
 /** The words that follow one context h of k − 1 words. */
@@ -56,9 +60,9 @@ interface Followers {
 type Order = Map<string, Followers>;
 
 interface NgramModel extends LanguageModel {
-  /** The number of distinct words, with the end and the unknown word. */
+  /** The number of distinct words, plus the end symbol and the unknown word. */
   readonly vocabulary: number;
-  /** Those of orders 1 to n. */
+  /** The discounts of the orders 1 to n. */
   readonly discounts: readonly Discounts[];
   /** Returns log p(w | h) in nats, finite, for each word of the text and its end. (words + 1) */
   logProbabilities(words: readonly string[]): number[];
@@ -82,7 +86,10 @@ const withoutFirstId = (context: string): string => {
   return comma < 0 ? '' : context.slice(comma + 1);
 };
 
-/** Returns orders 1 to n: n counts occurrences, a lower one the distinct words before a k-gram. */
+/**
+ * Returns the orders 1 to n. Order n counts the occurrences of each n-gram; a lower order k counts,
+ * for each k-gram, the distinct words that were seen before it.
+ */
 function countNgrams(texts: readonly (readonly number[])[], n: number): Order[] {
   const highest: Order = new Map();
   for (const ids of texts)
@@ -162,7 +169,8 @@ export function trainKneserNey(texts: readonly (readonly string[])[], n: number)
         total = sumOf(logs);
       const without = words.map((_, i) => {
         const shorter = full.toSpliced(i + n - 1, 1);
-        // Without word i (logs[i]), only the n − 1 symbols after it have another context.
+        // Leaving out word i removes logs[i]; of the other symbols, only the n − 1 after it get
+        // another context.
         const changed = Math.min(n - 1, words.length - i);
         const before = sumOf(logs.slice(i, i + changed + 1));
         let after = 0;

@@ -7,13 +7,13 @@ import {
 } from '../../../src/poisoning/parameters.ts';
 import type { Params } from './judge.ts';
 
-/** A text that every tokenizer knows, and one that no tokenizer knows. */
+/** A text that every tokenizer knows, and a word that no tokenizer knows. */
 const TEXT = 'a',
   UNKNOWN = '\u{10fffe}';
 
 /**
- * Returns the id of a word that is one token in front of a text, or the problem where it is several
- * tokens, or unknown.
+ * Returns the id of a word's token in front of a text; a problem if the word is several tokens
+ * there, or unknown.
  */
 export function tokenOf(
   tokens: (text: string) => readonly number[],

@@ -1,13 +1,13 @@
 /**
  * Spectral signatures (Tran, Li and Madry 2018, algorithm 1; arXiv 1811.00636): poisoned rows of a
- * class stand out along the direction in which the representations of that class vary most. For
- * the rows of one class with representations R(x) and their mean R̂, v is the leading right
- * singular vector of [R(x) − R̂]_x, and
+ * class stand out along the direction in which the representations of that class vary most. For the
+ * n rows x of one class, with representations R(x) whose mean is R̂, v is the leading right
+ * singular vector of the matrix with the rows R(x) − R̂, and
  *
  *     τ(x) = ((R(x) − R̂) · v)².
  *
- * Of each class the 1.5·ε·n rows with the largest τ are removed, with ε the largest share of a
- * class that may be poisoned.
+ * In the paper, and here with `epsilon`, the 1.5·ε·n rows of each class with the largest τ are
+ * removed, where ε is the largest share of a class that may be poisoned.
  */
 import {
   type DefenceContext,
@@ -62,7 +62,11 @@ async function fit({ model, clean, params, classes }: DefenceContext<Params>): P
   };
 }
 
-/** Returns for each class the threshold of τ at which `frr` of its clean rows are rejected. */
+/**
+ * Returns for each class the smallest threshold of τ that at most the share `frr` of its clean rows
+ * reach.
+ * @param labels the classes of the clean rows
+ */
 function classThresholds(
   signatures: SpectralSignatures,
   ofClean: Representations,
@@ -91,7 +95,7 @@ export const spectral: RowsDefence<Params> = { fit };
 
 interface ClassSignature {
   readonly mean: Float64Array; // (d)
-  /** v, in which the rows vary most. */
+  /** v, the direction in which the rows of the class vary most. */
   readonly direction: Float64Array; // (d), of length 1
 }
 
@@ -101,7 +105,7 @@ interface SpectralSignatures {
   readonly classes: ReadonlyMap<number, ClassSignature>;
 }
 
-/** Returns τ of each row, (N), under a signature, which may be that of other rows. */
+/** Returns τ of each row, (N), under a signature, which may have been computed from other rows. */
 export const classScores = (
   { values, count, dimensions: d }: Representations,
   { mean, direction }: ClassSignature,
@@ -113,7 +117,7 @@ export const classScores = (
   });
 
 /**
- * Computes the signature of each class, and τ of each row under that of its own class.
+ * Computes the signature of each class, and τ of each row under the signature of its own class.
  * @throws RangeError where the lengths differ or a number is not finite
  */
 export function spectralSignatures(

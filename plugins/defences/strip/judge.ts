@@ -1,8 +1,8 @@
 /**
- * STRIP (Gao et al. 2019; for texts Gao et al. 2021; arXiv 1911.10312): the prediction for a clean
- * text changes when many of its words are replaced, but that for a text with a trigger does not. A
- * share of the words of each text is replaced by words of clean held-out texts, in several copies.
- * A text is rejected if the mean entropy of the predictions for its copies,
+ * STRIP (Gao et al. 2019; for texts Gao et al. 2021; arXiv 1911.10312): when many words of a text
+ * are replaced, the prediction for a clean text changes, but the prediction for a text with a
+ * trigger does not. A share of the words of each text is replaced by words of clean held-out texts,
+ * in several copies. A text is rejected if the mean entropy of the predictions for its copies,
  *
  *     H(x) = −(1/n) Σ_copies Σ_c p_c log₂ p_c,
  *
@@ -83,9 +83,9 @@ export const strip: RowsDefence<Params> = {
 };
 
 /**
- * Returns the distinct words of each text, the most characteristic first; ties in text order: by
- * tf·(ln((1 + n) / (1 + df)) + 1), with tf the word's count in the text and df the number of the n
- * texts that have it, as scikit-learn's TfidfVectorizer with `norm=None`.
+ * Returns the distinct words of each text, the most characteristic first; ties in text order. A
+ * word scores tf·(ln((1 + n) / (1 + df)) + 1), with tf its count in the text and df the number of
+ * the n texts that have it. That is scikit-learn's TfidfVectorizer with `norm=None`.
  */
 export function characteristicWords(texts: readonly (readonly string[])[]): string[][] {
   const documents = new Map<string, number>();
@@ -106,8 +106,8 @@ export function characteristicWords(texts: readonly (readonly string[])[]): stri
 /**
  * Returns copies of a text of words. Each has ⌊ratio·words⌋ words, at least one, at places drawn
  * without replacement, replaced by the most characteristic words of one clean text, which is drawn
- * for each copy and repeated if it is too short. OpenBackdoor draws the places with replacement, so
- * it replaces fewer words than its ratio says.
+ * for each copy. If that text has too few words, they are repeated. OpenBackdoor draws the places
+ * with replacement, so it replaces fewer words than its ratio says.
  * @param pool the words of clean texts, the most characteristic first (`characteristicWords`);
  *   not empty, and each text has a word
  */
@@ -131,7 +131,8 @@ const entropyBits = (probabilities: ArrayLike<number>): number =>
   Array.from(probabilities).reduce((sum, p) => (p > 0 ? sum - p * Math.log2(p) : sum), 0);
 
 /**
- * Returns H(x) of each text, in bits. Throws a RangeError where the numbers do not fit.
+ * Returns H(x) of each text, in bits. Throws a RangeError if there are not `copies` times `classes`
+ * probabilities for each text.
  * @param probabilities (N·copies, C), row-major: the copies of the first text, then those of the
  *   second, and so on
  */
