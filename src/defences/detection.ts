@@ -1,9 +1,9 @@
 /** Measures how well a defence tells poisoned examples (positives) from clean ones. */
 import { ranks } from '../base/stats.ts';
 
-/** Rates are null where they divide by zero. */
+/** How rejected and poisoned examples overlap. A rate is null if its denominator is zero. */
 interface DetectionMetrics {
-  /** Poisoned and rejected. */
+  /** The number of poisoned examples that were rejected, TP; those below are FP, FN and TN. */
   readonly truePositives: number;
   readonly falsePositives: number;
   readonly falseNegatives: number;
@@ -25,7 +25,10 @@ function checkSameLength(a: ArrayLike<unknown>, b: ArrayLike<unknown>): void {
     throw new RangeError(`each example needs one value, got ${a.length} and ${b.length}`);
 }
 
-/** Throws a RangeError if the lengths differ. */
+/**
+ * Compares what was rejected with what is poisoned, by example. Throws a RangeError if the lengths
+ * differ.
+ */
 export function detectionMetrics(
   rejected: readonly boolean[],
   poisoned: readonly boolean[],
@@ -49,7 +52,9 @@ export function detectionMetrics(
   };
 }
 
-/** Counts poisoned and clean examples. Throws as `auroc` does. */
+/**
+ * Counts poisoned and clean examples. Throws a RangeError if the lengths differ or a score is NaN.
+ */
 function countKinds(scores: readonly number[], poisoned: readonly boolean[]) {
   checkSameLength(scores, poisoned);
   if (scores.some(Number.isNaN)) throw new RangeError('a score is NaN');
@@ -80,8 +85,9 @@ interface RocPoint {
 }
 
 /**
- * Returns the ROC curve from (0, 0) to (1, 1), with a point for each distinct score, descending.
- * Empty where no example or every example is poisoned. Throws a RangeError as `auroc` does.
+ * Returns the ROC curve from (0, 0) to (1, 1). After the first point, it has one for each distinct
+ * score, the highest score first. Empty where no example or every example is poisoned. Throws a
+ * RangeError as `auroc` does.
  */
 export function rocCurve(scores: readonly number[], poisoned: readonly boolean[]): RocPoint[] {
   const { positives, negatives } = countKinds(scores, poisoned);
@@ -103,5 +109,5 @@ export function rocCurve(scores: readonly number[], poisoned: readonly boolean[]
   return points;
 }
 
-/** Compares without subtracting, because ∞ − ∞ is NaN. */
+/** Sorts larger numbers first. It compares without subtracting, because ∞ − ∞ is NaN. */
 const descending = (a: number, b: number): number => (a === b ? 0 : a < b ? 1 : -1);

@@ -1,4 +1,4 @@
-/** N rows of d numbers, row-major. */
+/** N rows (`count`) of d numbers (`dimensions`), row-major. */
 export interface Representations {
   readonly values: Float64Array; // (N·d)
   readonly count: number;
@@ -11,7 +11,10 @@ export function checkRepresentations({ values, count, dimensions }: Representati
     throw new RangeError(`representations of ${count} × ${dimensions} finite numbers are needed`);
 }
 
-/** Returns the indexes of each label's rows, by label in the order in which labels first occur. */
+/**
+ * Returns the indexes of the rows with each label, by label. The labels are in the order in which
+ * they first occur.
+ */
 export function indexesByLabel(labels: readonly number[]): Map<number, number[]> {
   const indexes = new Map<number, number[]>(labels.map((label) => [label, []]));
   labels.forEach((label, i) => indexes.get(label)!.push(i));

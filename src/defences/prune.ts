@@ -1,10 +1,12 @@
 /**
- * Pruning of what training changed: of ΔW = W − W₀, with W₀ a weight that the defender trusts, the
- * entries with the smallest scores are set to zero, so that they return to W₀.
+ * Pruning of what training changed. The change of a weight is ΔW = W − W₀, with W₀ its value
+ * before, which the defender trusts. The entries of ΔW with the smallest scores are set to zero, so
+ * that these entries of W return to W₀. The score of an entry is:
  *
  * - magnitude: |ΔW_ij|, compared within the whole matrix (Han et al. 2015).
  * - Wanda: |ΔW_ij|·‖X_j‖₂, compared within each output i, with X_j the j-th input feature over all
- *   tokens of clean rows (Sun et al. 2024, equation 1; arXiv 2306.11695, there of W itself).
+ *   tokens of clean rows (Sun et al. 2024, equation 1; arXiv 2306.11695; they score W itself, not
+ *   ΔW).
  */
 import { UserFault } from '../api.ts';
 import { named } from '../base/lookup.ts';
@@ -17,8 +19,8 @@ export interface PruningParams {
 }
 
 /**
- * Sets to zero those ⌊share·n⌋ of the n values from index `from` on that have the smallest scores;
- * of equal scores the first. Throws a RangeError for a score that is NaN.
+ * Of the n values from index `from` on, sets the ⌊share·n⌋ to zero that have the smallest scores;
+ * of values with equal scores, the first ones. Throws a RangeError for a score that is NaN.
  */
 function dropSmallest(
   values: Float64Array,
@@ -39,7 +41,7 @@ function dropSmallest(
 }
 
 /**
- * Returns ΔW without the ⌊share·m·n⌋ entries that are smallest in absolute value.
+ * Returns ΔW with the ⌊share·m·n⌋ entries set to zero that are smallest in absolute value.
  * @param change ΔW (m, n)
  */
 export function prunedByMagnitude(change: Float64Array, share: number): Float64Array {
@@ -49,7 +51,8 @@ export function prunedByMagnitude(change: Float64Array, share: number): Float64A
 }
 
 /**
- * Returns ΔW without the ⌊share·n⌋ entries of each row that have the smallest Wanda scores.
+ * Returns ΔW with those ⌊share·n⌋ entries of each row set to zero that have the smallest Wanda
+ * scores.
  * @param change ΔW (m, n), row-major
  * @param inputNorms ‖X_j‖₂ of each input feature, (n); a common factor does not matter
  */
@@ -75,7 +78,7 @@ export function weightChange(
 }
 
 /**
- * Returns W₀ + edit(ΔW) of each layer below the head that the training changed.
+ * Returns W₀ + edit(ΔW) for each layer below the head that the training changed.
  * @param edit is given ΔW (out, in), row-major, and returns as many numbers
  */
 function withEditedChanges(

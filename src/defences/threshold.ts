@@ -12,8 +12,8 @@ function nextAbove(x: number): number {
 }
 
 /**
- * Returns the smallest threshold that at most ⌊rate·n⌋ of the n clean scores reach. With n < 1/rate
- * none does: the threshold is just above the largest score.
+ * Returns the smallest threshold that at most ⌊rate·n⌋ of the n clean scores reach. If n < 1/rate,
+ * none of them reaches it: the threshold is just above the largest score.
  * @throws RangeError where there is no score, a score is NaN, or the rate is not in [0, 1)
  */
 export function rejectionThreshold(cleanScores: ArrayLike<number>, rate: number): number {

@@ -7,8 +7,9 @@ const WORD = /\S+/gu;
 export const wordsOf = (text: string): string[] => text.match(WORD) ?? [];
 
 /**
- * Returns the text without the words that `drop` marks. A word goes with the white space after it,
- * or before it where no word follows. Everything else stays as it is.
+ * Returns the text without the words that `drop` marks. The white space after a dropped word goes
+ * with it or, if no word follows that stays, the white space before it. Everything else stays as it
+ * is.
  * @param drop for each word of the text, whether it is left out
  * @throws RangeError unless there is one value for each word
  */
@@ -31,6 +32,7 @@ export function withoutWords(text: string, drop: readonly boolean[]): string {
   return lead + out + tail;
 }
 
+/** Returns the index after the word's last character; `otherwise` if there is no word. */
 const endOf = (word: RegExpMatchArray | undefined, otherwise: number): number =>
   word?.index === undefined ? otherwise : word.index + word[0].length;
 
@@ -38,7 +40,7 @@ const endOf = (word: RegExpMatchArray | undefined, otherwise: number): number =>
 export const rowWords = ({ text, text_pair: pair }: Row): string[][] =>
   pair === undefined ? [wordsOf(text)] : [wordsOf(text), wordsOf(pair)];
 
-/** Returns the row with other texts: the words of each, joined by spaces. */
+/** Returns the row with its texts replaced: by the words of the new ones, joined by spaces. */
 export const withWords = (row: Row, [text = [], pair]: readonly (readonly string[])[]): Row => ({
   ...row,
   text: text.join(' '),
