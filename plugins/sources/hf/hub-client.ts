@@ -1,7 +1,7 @@
 /**
- * Asks a Hugging Face hub for the commit of a revision, its files and their bytes. The package
- * `@huggingface/hub` is not used, because it trusts the server: it accepts lists of any length and
- * form and bodies of any size, and waits for silent servers.
+ * Asks a Hugging Face hub which commit a revision is, which files the commit has, and for the
+ * files' bytes. The package `@huggingface/hub` is not used, because it trusts the server: it
+ * accepts lists of any length and form and bodies of any size, and waits for silent servers.
  */
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
@@ -15,18 +15,18 @@ import { ask, readBody, save, type Server } from '../shared/http.ts';
 import { insideOf } from '../shared/within.ts';
 
 const PUBLIC_HUB = 'https://huggingface.co';
-/** The limit on a file that is read as text. */
+/** The limit, in bytes, on a file that is read as text (`peek`). */
 const SMALL = { value: 2 ** 20, raise: 'Is it the file that it should be?', chosen: false };
 /** The most pages of a list. A page lists up to 1000 files. */
 const PAGES = 1000;
 
-/** What the environment variables of the hub's own clients say. */
+/** What the environment variables of the hub's own clients say, their older names included. */
 interface HubSettings {
   /** HF_ENDPOINT; undefined for the public hub. */
   readonly endpoint: string | undefined;
-  /** HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub. */
+  /** The hub's cache: HF_HUB_CACHE, else HF_HOME/hub, else ~/.cache/huggingface/hub. */
   readonly cache: string;
-  /** HF_HUB_OFFLINE. */
+  /** Whether HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) forbids the use of the network. */
   readonly offline: boolean;
   /** HF_TOKEN, else the token that `hf auth login` has stored. */
   readonly token: string | undefined;
@@ -57,10 +57,10 @@ export async function hubSettings(env: SourceContext['env']): Promise<HubSetting
 }
 
 export interface HubFile {
-  /** Within the repository, checked by `nameFault`. */
+  /** The file's path within the repository, checked by `nameFault`. */
   readonly path: string;
   readonly size: number;
-  /** sha256 for large files; for others, Git's blob id: sha1 of `blob SIZE\0` and the content. */
+  /** `sha256` for large files; `git-sha1` for others, the sha1 of `blob SIZE\0` and the content. */
   readonly hash: 'sha256' | 'git-sha1';
   /** The digest in lower-case hex. */
   readonly oid: string;
@@ -75,7 +75,10 @@ class HubStatus extends Error {
 const isMissing = (error: unknown): boolean =>
   error instanceof HubStatus && error.statusCode === 404;
 
-/** Opens a hub. Its methods throw `UserFault`, or `HubStatus` at an error status of the server. */
+/**
+ * Opens a hub. The methods of what it returns throw `UserFault`, or `HubStatus` if the server
+ * answers with an error status.
+ */
 export function openHub({
   repository: { type, name, revision },
   settings: { endpoint = PUBLIC_HUB, token },
@@ -117,7 +120,7 @@ export function openHub({
         throw answerFault(name, `it names no commit at ${revision}`);
       return sha;
     },
-    /** Returns every file of a commit, by path. */
+    /** Returns all files of a commit, by path. */
     async files(commit: string): Promise<Map<string, HubFile>> {
       const files = new Map<string, HubFile>(),
         most = readLimit('files', env);
@@ -149,8 +152,8 @@ export function openHub({
       }
     },
     /**
-     * Writes a file's bytes to `to`, at most as many as its listed size, and hands each part to
-     * `passed`. Returns how many bytes were received.
+     * Writes a file's bytes to `to`, and hands each part of them to `passed`. Returns how many
+     * bytes were received. Throws `UserFault` if they are more than the listed size.
      */
     async download(
       commit: string,
@@ -177,7 +180,7 @@ export function readFileList(value: unknown, name: string): HubFile[] {
   return value.flatMap((entry) => parseFile(entry, name) ?? []);
 }
 
-/** Returns an entry of the list; null for a folder. Throws `UserFault` if it is neither. */
+/** Returns the file that an entry describes; null for a folder. Throws `UserFault` otherwise. */
 function parseFile(entry: unknown, name: string): HubFile | null {
   if (!isRecord(entry)) throw answerFault(name, `it lists ${shown(entry)}`);
   const { type, path, size, oid, lfs } = entry;
@@ -196,7 +199,10 @@ function parseFile(entry: unknown, name: string): HubFile | null {
   return { path, size: bytes, hash: isLarge ? 'sha256' : 'git-sha1', oid: id };
 }
 
-/** Returns the next page by the Link header (RFC 8288), which must be on the hub; null if none. */
+/**
+ * Returns the address of the next page, from the Link header (RFC 8288); null if there is none.
+ * Throws `UserFault` if it is not on the hub.
+ */
 function nextPage(link: string | null, page: string, origin: string, name: string): string | null {
   const target = /<([^<>]*)>;\s{0,9}rel="?next"?/.exec(link ?? '')?.[1];
   if (target === undefined) return null;
@@ -205,7 +211,7 @@ function nextPage(link: string | null, page: string, origin: string, name: strin
   return next.href;
 }
 
-/** A source of the kind `hf`, and what it is read with. */
+/** A repository that is a source, and what is needed to read it. */
 export interface HubSource {
   readonly repository: Repository;
   readonly settings: HubSettings;
@@ -221,7 +227,7 @@ export interface Repository {
   readonly fragment: string;
 }
 
-/** What is fetched of a model's or an adapter's folder beside model.safetensors. */
+/** The files that, beside weights, are fetched from the folder of a model or an adapter. */
 const SETTINGS = new Set([
   'config.json',
   'tokenizer.json',
@@ -241,8 +247,8 @@ const TABLES = /\.(parquet|tsv|csv|jsonl|ndjson)$/i;
 
 /**
  * Returns the names in `all` that the fragment asks for: one file, the matches of a glob, or what a
- * model or data set needs from a folder (without a fragment, the top one). Throws `UserFault` if
- * these files can't make up a model or a data set.
+ * model or data set needs from a folder (without a fragment, from the top folder). Throws
+ * `UserFault` if there are no such files, or if those of a folder make up no model or data set.
  */
 export function wantedFiles(repository: Repository, all: readonly string[]): string[] {
   const { type, name } = repository,

@@ -43,7 +43,10 @@ const isCommit = (revision: string): boolean => /^[0-9a-f]{40}$/.test(revision);
 const repositoryFolder = ({ settings: { cache }, repository: { type, name } }: HubSource): string =>
   fileInside(cache, `${type}s--${name.replaceAll('/', '--')}`, 'The repository');
 
-/** The files fetched, with their digests: a snapshot without it may be an interrupted download. */
+/**
+ * The files that were fetched here, with their digests. A snapshot without such a record may be an
+ * interrupted download.
+ */
 type FetchRecord = { readonly files: { readonly [name: string]: string } };
 function recordFile(source: HubSource, commit: string): string {
   const folder = cacheFolder(source.context.cacheDir, 'hub'),
@@ -52,8 +55,8 @@ function recordFile(source: HubSource, commit: string): string {
 }
 
 /**
- * Looks for the snapshot in the cache, without using the network. Returns null if it is not there,
- * is damaged (the log says so), or may be incomplete.
+ * Looks for the snapshot in the cache, without using the network. Returns null if the snapshot is
+ * not there, is damaged (the log says so), or may be incomplete.
  */
 export async function findSnapshot(source: HubSource): Promise<Snapshot | null> {
   const { repository, context } = source;
@@ -83,8 +86,9 @@ export async function findSnapshot(source: HubSource): Promise<Snapshot | null> 
 }
 
 /**
- * Returns a snapshot that another client has downloaded; null if it may be incomplete, unless
- * HF_HUB_OFFLINE forbids fetching it again.
+ * Returns a snapshot that another client has downloaded; null if it lacks files that are needed, or
+ * may be incomplete. A snapshot that may be incomplete is returned all the same if HF_HUB_OFFLINE
+ * forbids fetching it again.
  */
 async function foreignSnapshot(
   { repository, settings, context }: HubSource,
@@ -115,7 +119,8 @@ async function foreignSnapshot(
 
 /**
  * Returns the text of one small file: from the cache, even if that holds only a part of the
- * repository, else, with `fetch`, from the hub. Null if neither has it.
+ * repository, or else from the hub, if `fetch` is true and HF_HUB_OFFLINE is not set. Returns null
+ * if the file was found in neither.
  */
 export async function peekFile(
   source: HubSource,
@@ -133,7 +138,10 @@ export async function peekFile(
   return fetch && !source.settings.offline ? openHub(source).peek(commit ?? revision, path) : null;
 }
 
-/** Returns the commit that the cache has for the revision, or null. */
+/**
+ * Returns the revision if it is a commit, else the commit that the cache has for it; null if the
+ * cache has none.
+ */
 async function knownCommit(
   root: string,
   { name, revision }: HubSource['repository'],
@@ -144,7 +152,10 @@ async function knownCommit(
   return isCommit(commit) ? commit : null;
 }
 
-/** Whether the files include a tokenizer and all weights, by their index if they have one. */
+/**
+ * Whether the files include a tokenizer and all weights: every shard that an index of weights
+ * names or, without an index, model.safetensors.
+ */
 async function isWholeModel(dir: string, names: readonly string[]): Promise<boolean> {
   if (!names.some((name) => name.endsWith('tokenizer.json'))) return false;
   const index = names.find((name) => name.endsWith('model.safetensors.index.json'));
@@ -156,7 +167,7 @@ async function isWholeModel(dir: string, names: readonly string[]): Promise<bool
   return Object.values(map).every((shard) => names.includes(posix.join(folder, String(shard))));
 }
 
-/** Downloads the needed files that are missing, and records all that are needed. */
+/** Downloads those of the needed files that the cache lacks, and records all needed files. */
 export async function fetchSnapshot(source: HubSource): Promise<Snapshot> {
   const { repository, context } = source,
     { name, revision } = repository;
@@ -209,8 +220,9 @@ export async function fetchSnapshot(source: HubSource): Promise<Snapshot> {
 }
 
 /**
- * Makes a folder of a repository, in which files will be replaced. Throws `UserFault` if a file is
- * in its place: a hub may list a file and a folder under the same name.
+ * Makes a folder of a repository, in which files will be replaced. Throws `UserFault` if a link is
+ * on the way to it, or if a file is in its place: a hub may list a file and a folder under the same
+ * name.
  * @param root the repository's folder
  */
 async function makeFolder(root: string, path: string): Promise<void> {
@@ -249,7 +261,10 @@ async function checkRoom(
     );
 }
 
-/** Returns how the hub computes a file's digest (`HubFile.hash`). */
+/**
+ * Returns how the hub computes a file's digest (`HubFile.hash`): the algorithm, and a prefix that
+ * is hashed before the file's bytes.
+ */
 const hashAndPrefix = ({ hash, size }: HubFile): readonly [algorithm: string, prefix: string] =>
   hash === 'sha256' ? ['sha256', ''] : ['sha1', `blob ${size}\0`];
 
@@ -260,7 +275,7 @@ async function isIntactBlob(path: string, entry: HubFile): Promise<boolean> {
   return (await digestOfFile(path, ...hashAndPrefix(entry))).toString('hex') === entry.oid;
 }
 
-/** Puts a link to the blob, or a copy where links are not allowed, in the place of `pointer`. */
+/** Puts a link to the blob, or a copy of it where links are not allowed, at the path `pointer`. */
 async function linkBlob(blob: string, pointer: string): Promise<void> {
   const temporary = `${pointer}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
   try {

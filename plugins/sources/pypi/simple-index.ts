@@ -25,8 +25,9 @@ interface Wheel {
 }
 
 /**
- * Downloads a wheel into a folder.
- * @param version empty for the newest release
+ * Downloads a wheel into a folder. Throws `UserFault` if there is none, or if it is not what the
+ * index's hash says.
+ * @param version '' for the newest release
  */
 export async function downloadWheel(
   name: string,
@@ -66,7 +67,7 @@ export async function downloadWheel(
     );
 }
 
-/** Returns the index that pip would use. */
+/** Returns the address of the index that pip would use. */
 async function indexUrl(env: Env): Promise<string> {
   const { PIP_INDEX_URL, PIP_CONFIG_FILE, XDG_CONFIG_HOME } = env;
   if (PIP_INDEX_URL) return PIP_INDEX_URL;
@@ -87,7 +88,7 @@ async function indexUrl(env: Env): Promise<string> {
   return PUBLIC_INDEX;
 }
 
-/** Sends a request about a package. Throws `UserFault` unless it answers with success. */
+/** Sends a request about a package. Throws `UserFault` unless the server answers with success. */
 const get = (url: string, accept: string, name: string, env: Env): Promise<Answer> =>
   ask(
     {
@@ -127,8 +128,8 @@ async function listWheels(index: string, name: string, env: Env): Promise<Wheel[
 }
 
 /**
- * Returns the wheels that a page lists with a digest; other files are left out. Throws `UserFault`
- * if it is no page of an index.
+ * Returns the wheels that a page lists with a sha256; other files are left out. Throws `UserFault`
+ * if the page is JSON without a list of files.
  * @param what what messages call the page
  */
 export function readIndex(text: string, contentType: string, page: string, what: string): Wheel[] {
@@ -146,7 +147,7 @@ export function readIndex(text: string, contentType: string, page: string, what:
   });
 }
 
-/** Throws `UserFault` if the page has no list of files. */
+/** Returns the files that a page in JSON lists. Throws `UserFault` if it has no list of files. */
 function listedInJson(text: string, what: string): Listed[] {
   const value = parseJson(text, what);
   const files = isRecord(value) ? value['files'] : undefined;
@@ -164,8 +165,8 @@ function listedInJson(text: string, what: string): Listed[] {
 }
 
 /**
- * Matches `<a href="…">`. No link's attributes are as long as the limit. Without a limit, an
- * endless link would be searched again from each `<a` in it.
+ * Matches `<a href="…">`. Its attributes may have 16384 characters, more than any real link has.
+ * Without a limit, an endless link would be searched again from each `<a` in it.
  */
 const LINK = /<a\b([^<>]{0,16384})>/gi;
 
@@ -195,7 +196,8 @@ function decodedOrNull(text: string): string | null {
 
 /**
  * Returns the version in `name-version-python-abi-platform.whl` (PEP 427), where a build number may
- * follow the version. Null if the name contains no valid version (PEP 440).
+ * follow the version; null if the name has another form, or a version with characters that PEP 440
+ * does not allow.
  */
 export function wheelVersion(filename: string): string | null {
   if (filename.length > 255) return null;
@@ -217,7 +219,10 @@ function chooseWheel(wheels: readonly Wheel[], version: string): Wheel | null {
   return same.find((wheel) => wheel.filename.endsWith('-any.whl')) ?? same[0] ?? null;
 }
 
-/** Returns above 0 if `a` is newer: numbers are compared in turn, a missing one as 0. */
+/**
+ * Returns a number above 0 if the release `a` is newer than `b`, below 0 if it is older. Their
+ * numbers are compared one by one, and a missing number counts as 0.
+ */
 function compareReleases(a: string, b: string): number {
   const [left, right] = [a, b].map((version) =>
     version.split(/\D+/).filter(Boolean).map(Number),

@@ -14,8 +14,9 @@ import { pathInside } from '../../../src/base/untrusted/paths.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 /**
- * Returns a function that counts one more entry, of so many bytes. It throws `UserFault` if there
- * are more entries than allowed, or more bytes than an archive of this size may unpack to.
+ * Returns a function that is called for each entry, with the entry's bytes. It throws `UserFault`
+ * once there are more entries than allowed, or more bytes than an archive of this size may unpack
+ * to.
  */
 async function createCounter(
   archive: string,
@@ -43,7 +44,9 @@ async function createCounter(
   };
 }
 
-/** Unpacks the one top folder of an npm package; like npm, without links or devices. */
+/**
+ * Unpacks an npm package: what is in its one top folder. Leaves out links and devices, as npm does.
+ */
 export async function untar(archive: string, into: string, env?: Env): Promise<void> {
   const tar = await import('tar');
   const count = await createCounter(archive, env);
@@ -88,7 +91,10 @@ export async function untar(archive: string, into: string, env?: Env): Promise<v
   if (fault !== null) throw archiveFault(archive, fault);
 }
 
-/** Yields the unzipped bytes, and counts them, because padding and links unpack to nothing. */
+/**
+ * Yields the unzipped bytes of an archive, which need not be gzip. Counts them against the limits
+ * too, because padding and links take bytes but unpack to nothing.
+ */
 async function* unzippedParts(archive: string, env: Env | undefined): AsyncGenerator<Uint8Array> {
   const count = await createCounter(archive, env);
   const file = await open(archive);
@@ -116,7 +122,7 @@ async function* unzippedParts(archive: string, env: Env | undefined): AsyncGener
   }
 }
 
-/** So many unzipped bytes count as one entry. */
+/** `unzippedParts` counts so many bytes as one entry. */
 const PART = 2 ** 20;
 
 /** Unpacks a wheel, which is a zip file. */

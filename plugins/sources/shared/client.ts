@@ -19,9 +19,12 @@ interface ClientResult {
   readonly stderr: string;
 }
 
-/** The bytes that npm may use beside an archive, which it holds in memory while it checks it. */
+/**
+ * The bytes of memory that npm may use beside the archive, which it holds in memory while it checks
+ * it.
+ */
 const MEMORY_BESIDE_ARCHIVE = 2 * GB;
-/** npm prints a package's list of files, which has thousands of lines for a corpus. */
+/** In bytes. npm prints a package's list of files, which has thousands of lines for a corpus. */
 const MOST_PRINTED = 256 * MB;
 const WATCH_INTERVAL_MS = 200;
 
@@ -87,7 +90,10 @@ export function runClient(
   });
 }
 
-/** Returns a function that returns the fault of a limit that the program exceeds now, or null. */
+/**
+ * Returns a function that returns the fault of a limit that the program exceeds at that moment;
+ * null if it exceeds none.
+ */
 function watchClient(
   pid: number | undefined,
   { cwd, env }: ClientOptions,
@@ -129,7 +135,7 @@ function bytesBelow(dir: string): number {
   return sum;
 }
 
-/** Returns a file of the process in /proc; '' where there is none, as on any system but Linux. */
+/** Returns a file of a process in /proc; '' if there is none, as on any system but Linux. */
 function procFile(pid: number | undefined, name: string): string {
   try {
     return readFileSync(`/proc/${pid ?? 0}/${name}`, 'latin1');
@@ -142,13 +148,14 @@ const residentBytes = (pid: number | undefined): number =>
   Number(/VmRSS:\s+(\d+) kB/.exec(procFile(pid, 'status'))?.[1] ?? 0) * 1024;
 
 /**
- * Returns the number of bytes that the program has read, sockets included. If that is not known,
- * the time: then the program never counts as silent, and only the limit on the total time applies.
+ * Returns a mark that changes whenever the program has read something: the number of bytes that it
+ * has read, sockets included. If that is not known, returns the time: then the program never counts
+ * as silent, and only the limit on the total time applies.
  */
 const readMark = (pid: number | undefined): string =>
   /rchar: (\d+)/.exec(procFile(pid, 'io'))?.[1] ?? String(performance.now());
 
-/** Returns the last lines that are not empty, for a message. */
+/** Returns the last four lines of a text that are not empty, for a message. */
 export function lastLines(text: string): string {
   return text
     .split('\n')
@@ -159,7 +166,7 @@ export function lastLines(text: string): string {
     .slice(0, 1000);
 }
 
-/** What npm and pip print when the network can't be reached. */
+/** Matches what npm and pip print when the network can't be reached. */
 const NETWORK = new RegExp(
   [
     'ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTCACHED',

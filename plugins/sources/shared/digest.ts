@@ -26,7 +26,10 @@ import { cacheFolder, makeCacheFolder, ownNames } from '../../../src/base/untrus
 type Known = readonly [number, string, string, string, string];
 type Memo = Map<string, Known>;
 
-/** The age of a file whose time stamp is trusted: a younger file may change under the same one. */
+/**
+ * The age (ms) from which a file's time stamp is trusted. A younger file may still change without a
+ * new time stamp.
+ */
 const SETTLED_MS = 100;
 
 export const sha256OfFile = async (path: string): Promise<string> =>
@@ -44,7 +47,7 @@ export async function digestOfFile(path: string, algorithm: string, prefix = '')
 
 /**
  * Returns the sha256 (hex) of each file, by its name relative to `root`.
- * @param names paths relative to `root`; '' for `root` itself
+ * @param names the files' paths relative to `root`; '' for `root` itself, if it is a file
  * @param cacheDir the folder in which digests are remembered
  */
 export async function fileDigests(
@@ -88,7 +91,7 @@ export async function fileDigests(
   return digests;
 }
 
-/** Reads what is known of files below `root`: nothing if the memo is missing or damaged. */
+/** Returns what is remembered of files below `root`: nothing if the memo is missing or damaged. */
 async function readMemo(file: string, root: string): Promise<Memo> {
   const { path, files } = (await readRecord(file)) ?? {};
   return path === root && isRecord(files)
@@ -145,7 +148,7 @@ export async function filesBelow(root: string): Promise<string[]> {
   return (await walk(root, '')).sort();
 }
 
-/** The age at which the temporary folders of killed fetches are removed. */
+/** The age (ms) at which the temporary folders of killed fetches are removed. */
 const ABANDONED_MS = 24 * 60 * 60 * 1000;
 
 /** Writes a file so that readers see either the old content or the new, never a part. */
@@ -195,7 +198,7 @@ async function removeAbandoned(cacheDir: string): Promise<void> {
   }
 }
 
-/** Returns the text of a file, or null if there is none. */
+/** Returns the text of a file; null if there is no such file, or a folder in its place. */
 export async function readText(path: string): Promise<string | null> {
   try {
     return await readFile(path, 'utf8');
@@ -205,7 +208,7 @@ export async function readText(path: string): Promise<string | null> {
   }
 }
 
-/** Returns the object in a JSON file, or null if it is missing or damaged. */
+/** Returns the object in a JSON file; null if the file is missing or holds no JSON object. */
 export async function readRecord(
   path: string,
 ): Promise<{ readonly [name: string]: unknown } | null> {

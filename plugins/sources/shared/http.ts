@@ -20,11 +20,11 @@ export interface Server {
   readonly unreachable: string;
   /** Returns the error for a status other than success. */
   readonly refused: (status: number) => Error;
-  /** Sent to every address of this origin, and to no other. */
+  /** The token that is sent to every address of `origin`, and to no other address. */
   readonly token?: { readonly origin: string; readonly value: string } | undefined;
 }
 
-/** The body can be read only once, by `readBody` or `save`. */
+/** The answer of a server. Its body can be read only once, by `readBody` or `save`. */
 export interface Answer {
   readonly headers: Headers;
   readonly body: AsyncIterable<Uint8Array>;
@@ -33,8 +33,8 @@ export interface Answer {
 const isWeb = (url: URL): boolean => url.protocol === 'http:' || url.protocol === 'https:';
 
 /**
- * Sends a request. Throws `UserFault` if the server can't be reached or answers too late, and what
- * `refused` returns unless it answers with success.
+ * Sends a request. Throws `UserFault` if the server can't be reached or answers too late. Throws
+ * what `refused` returns if it answers with an error status.
  */
 export async function ask(server: Server, address: string, accept: string): Promise<Answer> {
   const url = URL.canParse(address) ? new URL(address) : null;
@@ -139,7 +139,10 @@ async function* limitedBody(
   }
 }
 
-/** Throws `UserFault` if the body is longer than `limit`. @param what what messages call it */
+/**
+ * Returns an answer's body as text. Throws `UserFault` if it is longer than `limit`.
+ * @param what what messages call the body
+ */
 export async function readBody(answer: Answer, limit: Limit, what: string): Promise<string> {
   const parts: Uint8Array[] = [];
   let bytes = 0;
@@ -156,8 +159,9 @@ export async function readBody(answer: Answer, limit: Limit, what: string): Prom
 }
 
 /**
- * Writes the body to a new file and returns its number of bytes. Throws `UserFault` if there are
- * more than `bytes`, with `excess` as the hint.
+ * Writes an answer's body to a new file and returns its number of bytes. Throws `UserFault`, with
+ * `excess` as the hint, if it has more than `bytes` bytes.
+ * @param what what messages call the body
  * @param passed called with each part of the body
  */
 export async function save(

@@ -1,6 +1,6 @@
 /**
- * Sources whose URIs name packages of a registry. Planning loads this file, so what fetches is
- * imported only when a package is fetched.
+ * Sources whose URIs name packages of a registry. Planning loads this file, so the modules that
+ * look up and fetch packages are imported only when they are used.
  */
 import type { Asset, SourceContext, SourceDescriptor } from '../../../src/api.ts';
 import type { CachedPackage, Fetched, PackageEntry } from './package-store.ts';
@@ -17,18 +17,18 @@ interface PackageRegistry {
   readonly registry: CachedPackage['registry'];
   /** The registry in a log, such as `the npm registry`. */
   readonly title: string;
-  /** What stands between name and version where the registry's client is asked for a package. */
+  /** What the registry's client expects between a package's name and its version. */
   readonly separator: string;
   /** Throws `UserFault` if the URI does not name a package. */
   parse(uri: string): NamedPackage;
   /**
-   * Returns the version to look for; null if it has to be asked of the registry.
+   * Returns the version to look for in the cache; null if only the registry can tell it.
    * @param remembered returns the version that `asked` resolved to when it was first fetched
    */
   versionOf(asked: string, remembered: () => Promise<string | null>): Promise<string | null>;
   /**
    * Downloads a package into one folder and unpacks it into another; both are empty.
-   * @param wanted `version` may be empty, for any
+   * @param wanted the package; its `version` is '' for the newest
    */
   download(
     wanted: { readonly name: string; readonly version: string },

@@ -1,8 +1,8 @@
 /**
  * Unpacked packages in the download cache: `<cache>/<registry>/<name>/<version>/{entry.json,
- * files-…/, pin.json}`. `entry.json` is written last and by rename. It names the folder and every
- * file in it, so that an incomplete or damaged entry is noticed. A folder that a reader may be
- * using is never moved or rewritten; another fetch makes another folder.
+ * files-…/, pin.json}`. `entry.json` is written last and by rename. It names the folder `files-…`
+ * and every file in it, so that an incomplete or damaged entry is noticed. A folder that a reader
+ * may be using is never moved or rewritten; another fetch makes another folder.
  */
 import { randomBytes } from 'node:crypto';
 import { lstatSync, readdirSync } from 'node:fs';
@@ -47,7 +47,7 @@ interface PackageKey extends CachedPackage {
   readonly version: string;
 }
 
-/** Returns a package's folders below the cache, checked because an index may give its name. */
+/** Returns a package's folders below the cache. They are checked, as an index may give the name. */
 const packageParts = ({ registry, name }: CachedPackage): readonly string[] => [
   registry,
   fileInside('', name.replaceAll('/', '+'), 'The package'),
@@ -57,7 +57,7 @@ const entryParts = (key: PackageKey): readonly string[] => [
   fileInside('', key.version, `A version of ${key.name}`),
 ];
 
-/** Returns the entry; null if it is missing or damaged, of which the log is told. */
+/** Returns a package's entry; null if it is missing, or damaged, which is logged. */
 export async function findPackage(
   key: PackageKey,
   log: (message: string) => void,
@@ -71,7 +71,7 @@ export async function findPackage(
   return null;
 }
 
-/** Returns the entry, what is damaged in it, or null if there is none. */
+/** Returns a package's entry, or what is damaged in it; null if there is no entry. */
 async function readEntry(
   key: PackageKey,
 ): Promise<PackageEntry | { readonly damage: string } | null> {
@@ -90,7 +90,8 @@ async function readEntry(
   const dir = join(root, manifest.folder);
   const files = await checkFiles(dir, manifest.files);
   if (typeof files === 'string') return { damage: files };
-  // A copied cache's files have other times. Store these, so that content is read only once more.
+  // In a cache that was copied, files have other times than recorded. The new times are recorded,
+  // so that the content is read only once more.
   if (files !== manifest.files) await writeAtomically(file, JSON.stringify({ ...manifest, files }));
   return { dir, archive: manifest.archive, facts: manifest.facts };
 }
@@ -112,9 +113,10 @@ function isManifest(value: unknown): value is Manifest {
 }
 
 /**
- * Compares the sizes and times of all files, and the content of those whose times have changed.
- * Returns what is wrong, else the records with the times of now: `records` itself if none changed.
- * Sizes and times are read synchronously, because there are thousands of small files.
+ * Compares the sizes and times of all files with their records, and the content of files whose
+ * times have changed. Returns what is wrong as text. If nothing is, returns the records with the
+ * files' present times, which is `records` itself if no time has changed. Sizes and times are read
+ * synchronously, because there are thousands of small files.
  */
 async function checkFiles(
   dir: string,
@@ -145,7 +147,7 @@ async function checkFiles(
   return changed.size === 0 ? records : records.map((record, i) => changed.get(i) ?? record);
 }
 
-/** Returns all files and folders below a folder, or null if the folder itself is gone. */
+/** Returns the paths of all files and folders below a folder; null if the folder itself is gone. */
 const listAll = (dir: string): string[] | null =>
   orIfMissing(null, () => readdirSync(dir, { recursive: true }) as string[])?.map((name) =>
     name.replaceAll('\\', '/'),
@@ -158,9 +160,11 @@ export interface Fetched extends Omit<PackageEntry, 'dir'> {
 const inFlight = new Map<string, Promise<PackageEntry>>();
 
 /**
- * Fetches a package into the cache. The same package may be fetched at the same moment, in this
- * process or another.
- * @param asked the version as the spec writes it, or ''; what it resolves to is remembered
+ * Fetches a package into the cache. The same package may be fetched elsewhere at the same moment:
+ * in this process, the fetch under way is shared; another process's result is taken if it was
+ * faster.
+ * @param asked the version as the spec writes it, or ''; the version that it resolves to is
+ *   remembered
  * @param fetch downloads into `download` and unpacks into `files`, which are both empty
  */
 export function fetchPackage(
@@ -216,7 +220,10 @@ async function publish(
   return { dir, archive, facts };
 }
 
-/** Throws `UserFault` if a version's bytes differ from those that were fetched first. */
+/**
+ * Throws `UserFault` if a version's archive is another than the one that was fetched first. The
+ * first archive's digest is recorded.
+ */
 async function checkPin(key: PackageKey, root: string, archive: Digest): Promise<void> {
   const file = join(root, 'pin.json');
   const pin = await readRecord(file);

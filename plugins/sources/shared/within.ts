@@ -3,16 +3,17 @@ import { type Asset, type Digest, type JsonObject, UserFault } from '../../../sr
 import { firstNames, isGlob, matching, nearest } from '../../../src/data/names.ts';
 import { contentDigest, filesBelow } from './digest.ts';
 
-/** Returns the path after `#` in its plainest form; `.` for an empty one. */
+/** Returns the path after `#` without needless parts such as `./` and `a/..`; `.` for ''. */
 export const insideOf = (fragment: string): string =>
   posix.normalize(fragment.replace(/^\/+/, '')).replace(/\/$/, '');
 
 /**
- * Returns the asset that a source refers to. Throws `UserFault` if there is no such file.
+ * Returns the asset that a URI refers to: a package or snapshot, or the part of it that `fragment`
+ * names. Throws `UserFault` if there is no such part.
  * @param root the folder of the package or snapshot
- * @param whole the digest of all of it
- * @param provenance that of all of it; a part's also has its `path`
- * @param files the files that belong to it, if other files may lie beside them
+ * @param whole the digest of the whole package or snapshot
+ * @param provenance the provenance of the whole; `path` is added to it for a part
+ * @param files the files that belong to the package or snapshot; default: all files below `root`
  */
 export async function assetWithin(
   uri: string,
@@ -58,6 +59,6 @@ export async function assetWithin(
     ? matching(all, inside)
     : all.filter((name) => name.startsWith(prefix)).map((name) => name.slice(prefix.length));
   if (names.length === 0) throw fault();
-  // Of a glob the path is the root, not the matching files, because the reader applies it again.
+  // For a glob, the asset's path is the root, because the reader applies the glob to it again.
   return assetAt(isGlob(inside) ? root : path, names);
 }
