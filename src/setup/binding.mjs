@@ -1,7 +1,8 @@
 /**
- * Compiles the `binding/` of @tensorflow/tfjs-node-gpu against a given TensorFlow. The package's
- * own install script would fetch a libtensorflow of 2022 that supports no current GPU. The C API
- * that the binding calls has not changed since, so its sources build as they are.
+ * Compiles the folder `binding/` of @tensorflow/tfjs-node-gpu against a given TensorFlow. The
+ * package's own install script would fetch a libtensorflow of 2022 that supports no current GPU.
+ * The C API that the binding calls has not changed since, so the package's sources build as they
+ * are.
  */
 import {
   cpSync,
@@ -20,12 +21,14 @@ import { fileURLToPath } from 'node:url';
 import { sha256 } from './closure.mjs';
 import { firstWorking, run, SetupFault, tail } from './run.mjs';
 
-/** The binding's Node-API version. Every Node that supports it can load the same build. */
+/**
+ * The binding's Node-API version. Every Node that supports this version can load the same build.
+ */
 export const NAPI = 8;
 
 const additionPath = (name) => fileURLToPath(new URL(`../tensor/native/${name}`, import.meta.url));
 
-/** The sources of the fused operations: what they compute depends on nothing else. */
+/** The sources of the fused operations. What the operations compute depends on no other source. */
 const FUSED = [
   'attention-kernels.inc',
   'fused.cc',
@@ -92,7 +95,7 @@ const require = createRequire(import.meta.url);
 export const TFJS_DIR = dirname(require.resolve('@tensorflow/tfjs-node-gpu/package.json'));
 export const TFJS_PACKAGE = JSON.parse(readFileSync(join(TFJS_DIR, 'package.json'), 'utf8'));
 
-/** Returns the folder whose `include/node` has Node's headers. Throws if they are missing. */
+/** Returns the folder in which `include/node` has Node's headers. Throws if they are missing. */
 function headersPrefix() {
   const bin = dirname(realpathSync(process.execPath));
   const prefix = dirname(bin);
@@ -124,8 +127,11 @@ export function checkTools() {
   }
 }
 
-/** Adds our sources to a copy of the package's. Throws if those are not what INSERTIONS expects. */
-function addFunctions(buildDir) {
+/**
+ * Adds our sources to a copy of the package's. Throws if the package's sources are not what
+ * INSERTIONS expects.
+ */
+function addSources(buildDir) {
   for (const file of ADDITIONS) cpSync(file, join(buildDir, 'binding', basename(file)));
   for (const { file, before, insert } of INSERTIONS) {
     const path = join(buildDir, file),
@@ -152,8 +158,9 @@ function gypFile() {
 }
 
 /**
- * Compiles the binding as `target`.
- * @param tensorflow the paths of its headers (`include`) and libraries (`cc`, `framework`)
+ * Compiles the binding in the folder `buildDir`, which is emptied before and deleted after, and
+ * moves it to the path `target`.
+ * @param tensorflow the paths of TensorFlow's headers (`include`) and libraries (`cc`, `framework`)
  */
 export async function compileBinding(tensorflow, { buildDir, target, log, say }) {
   const nodedir = headersPrefix();
@@ -163,7 +170,7 @@ export async function compileBinding(tensorflow, { buildDir, target, log, say })
   mkdirSync(join(buildDir, 'deps', 'lib'), { recursive: true });
   for (const name of ['binding', 'package.json'])
     cpSync(join(TFJS_DIR, name), join(buildDir, name), { recursive: true });
-  addFunctions(buildDir);
+  addSources(buildDir);
   writeFileSync(join(buildDir, 'binding.gyp'), gypFile());
   symlinkSync(tensorflow.include, join(buildDir, 'deps', 'include'));
   // The gyp file links -ltensorflow; the wheel calls that library libtensorflow_cc.

@@ -1,5 +1,5 @@
 /**
- * Returns the text of src/spec/pipeline.generated.ts, from the schema of the project in this
- * folder.
+ * Returns the text of src/spec/pipeline.generated.ts, made from the schema of a project.
+ * @param project the project's folder
  */
 export function pipelineTypes(project: string): Promise<string>;

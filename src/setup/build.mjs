@@ -1,6 +1,6 @@
 /**
- * `npm run build`: builds the sources into `dist/<build>/`, named by its content. Also writes
- * `dist/build.json`, which names the newest build and lists what it was made from. A running
+ * `npm run build`: builds the sources into `dist/<build>/`, a folder named by its content. Also
+ * writes `dist/build.json`, which names the newest build and lists what it was made from. A running
  * program keeps its build while sources are edited.
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -30,8 +30,8 @@ export async function pipelineTypes(project) {
 }
 
 /**
- * Writes the types anew if the schema has changed. They are committed: a checkout may lack the
- * generator, a development dependency.
+ * Writes the types again if the schema has changed. They are committed, because a checkout may lack
+ * their generator, which is a development dependency.
  */
 async function generateTypes(project) {
   const schema = join(project, 'schemas', 'pipeline.schema.json');
@@ -50,7 +50,10 @@ async function generateTypes(project) {
   writeFileSync(digest, wanted);
 }
 
-/** @returns {string[]} paths from `project`, sorted */
+/**
+ * Returns the files below a folder.
+ * @returns {string[]} paths from `project`, sorted
+ */
 function filesUnder(project, dir) {
   if (!existsSync(join(project, dir))) return [];
   return readdirSync(join(project, dir), { withFileTypes: true })
@@ -60,7 +63,10 @@ function filesUnder(project, dir) {
     .sort();
 }
 
-/** Returns the plugins' sources and, in `all`, the name of the output of each source to build. */
+/**
+ * Returns the sources of the plugins (`plugins`) and, for each source to build, the name of its
+ * output (`all`).
+ */
 function entryPoints(project) {
   const program = Object.fromEntries(
     Object.entries({
@@ -80,7 +86,7 @@ function entryPoints(project) {
 /**
  * Returns the sources of the built-in plugins. A plugin is a file, `plugins/KIND/NAME.ts`, or a
  * folder whose `index.ts` is the plugin, `plugins/KIND/NAME/index.ts`. The folder's other files
- * belong to that plugin. `plugins/KIND/shared` is none: it holds what several of them use.
+ * belong to that plugin. `plugins/KIND/shared` is no plugin: it holds what several plugins use.
  * @returns {string[]} paths from `project`, sorted
  * @throws {BuildFault} if a folder has source files but no index
  */
@@ -104,11 +110,14 @@ function pluginSources(project) {
   return plugins;
 }
 
-/** Returns the paths of the Python code that a build has a copy of, in `python/`. */
+/** Returns the paths of the Python code. A build has a copy of it, in `python/`. */
 const pythonSources = (project) =>
   filesUnder(project, 'src/torch/python').filter((file) => file.endsWith('.py'));
 
-/** Returns the current build's name; null if it is not whole or sources have changed since. */
+/**
+ * Returns the current build's name; null if it is not whole, or if sources have changed since it
+ * was made.
+ */
 function unchangedBuild(project) {
   const record = readRecord(project);
   return record !== null &&
@@ -119,7 +128,7 @@ function unchangedBuild(project) {
 }
 
 /**
- * Builds the sources; unless forced, only if they have changed. Returns the build's name.
+ * Builds the sources if they have changed, or if `force` is true. Returns the build's name.
  * @throws {BuildFault} on a fault in a source file
  */
 export async function build(project, { force = false } = {}) {
@@ -153,7 +162,7 @@ export async function build(project, { force = false } = {}) {
           (path) => packageOf(path, project) === null && !/^(virtual|require):/.test(path),
         ),
       ]);
-      // A source was edited during the build, so the record would describe code that was not built.
+      // If a source was edited during the build, the record would describe code that was not built.
       if (record.sources.some(([, mtime, ctime]) => Math.max(mtime, ctime) > started)) continue;
       for (const entry of ['api.js', 'science.js']) {
         if (!existsSync(join(dist, name, entry))) continue;

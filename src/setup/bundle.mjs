@@ -34,8 +34,8 @@ const lateImports = {
 };
 
 /**
- * Packages that are required even where they are imported: Node reads an imported CommonJS package
- * three times.
+ * Packages that a build loads with `require`, even where a source imports them: Node reads a
+ * CommonJS package three times if it is imported.
  */
 const REQUIRED = /^@tensorflow\/tfjs-(core|backend-cpu|backend-wasm)$/;
 
@@ -49,13 +49,13 @@ const leanTfjs = (project) => ({
   setup({ onResolve, onLoad }) {
     const gradients = join(project, 'src', 'tensor', 'tfjs.ts');
     onResolve({ filter: /^@tensorflow\/tfjs$/ }, ({ kind }) => {
-      // This is tfjs-node, whose kernels need no gradients.
+      // The caller is tfjs-node, whose kernels need no gradients.
       if (kind === 'require-call') return { path: '@tensorflow/tfjs-core', external: true };
       return existsSync(gradients) ? { path: gradients } : null;
     });
     onResolve({ filter: /^@tensorflow\/tfjs-(core|node-gpu)\/dist\/.+\.js$/ }, ({ path }) => {
       const [scope = '', name = '', ...file] = path.split('/');
-      // tfjs-node-gpu is optional and may be missing. Its importers check that first.
+      // tfjs-node-gpu is optional and may be missing. Sources check that before they import it.
       const dir = findPackage(`${scope}/${name}`, project);
       return dir === null ? null : { path: join(dir, ...file) };
     });
@@ -71,7 +71,7 @@ const leanTfjs = (project) => ({
 /** The name of a made-up module that imports every plugin, so that a start opens one file. */
 export const ALL_PLUGINS = 'dosimeter:plugins';
 
-/** Makes `plugins.js`, which exports every descriptor by its source. */
+/** Makes `plugins.js`, which exports the descriptor of every plugin, by the plugin's source. */
 const allPlugins = (project, plugins) => ({
   name: 'all plugins',
   setup({ onResolve, onLoad }) {
@@ -92,16 +92,20 @@ const allPlugins = (project, plugins) => ({
   },
 });
 
-/** Returns a plugin's path in a build by its source: `plugins/attacks/badnets.js`. */
+/** Returns the path in a build of the plugin with this source: `plugins/attacks/badnets.js`. */
 export const builtFile = (source) => `${source.replace(/\.tsx?$/, '')}.js`;
 
-/** Returns the text of a plugin's file in a build, which workers load. */
+/** Returns the text of a plugin's own file in a build. Workers load such a file. */
 export const pluginModule = (source) => {
   const root = '../'.repeat(source.split('/').length - 1);
   return `import all from '${root}plugins.js';\nexport default all[${JSON.stringify(source)}];\n`;
 };
 
-/** Builds all modules. @param entries the name of each output by its source @throws {BuildFault} */
+/**
+ * Builds all modules.
+ * @param entries for each source to build, the name of its output
+ * @throws {BuildFault}
+ */
 export async function bundle(project, entries, plugins) {
   try {
     return await esbuild.build({

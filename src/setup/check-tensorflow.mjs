@@ -1,4 +1,7 @@
-/** Prints TensorFlow's release if it loads and multiplies here. Runs before anything is built. */
+/**
+ * Prints TensorFlow's release if TensorFlow loads and multiplies here; throws otherwise. Runs
+ * before anything is built.
+ */
 import util from 'node:util';
 
 // tfjs-node 4.22 calls a function that Node 24 has removed.

@@ -8,7 +8,10 @@ export function sha256(content: string | Uint8Array): string;
  */
 export function packageOf(path: string, root: string): string | null;
 
-/** Returns the folder of a package as Node would find it from `from`, or null. */
+/**
+ * Returns the folder of a package as Node would find it from the folder `from`; null if there is
+ * none.
+ */
 export function findPackage(name: string, from: string): string | null;
 
 /**

@@ -1,19 +1,24 @@
 /**
- * The version of the code that an entry executes: a digest over its import closure (static and
- * dynamic), taken from esbuild's metafile. Comments, layout and types do not count; package
- * versions do.
+ * Finds the version of the code that an entry executes: a digest over its import closure (static
+ * and dynamic), taken from esbuild's metafile. Comments, layout and types do not count; the
+ * versions of packages do.
  */
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { builtinModules } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 
-/** The end of a script's name, with the name of esbuild's loader for it. */
+/**
+ * Matches the end of a script's file name. One of its two groups is the name of esbuild's loader.
+ */
 const SCRIPT = /\.(?:[cm]?([jt]s)|([jt]sx))$/;
 
 export const sha256 = (content) => createHash('sha256').update(content).digest('hex');
 
-/** Returns the package of a specifier: `@scope/name` for `@scope/name/sub/file.js`. */
+/**
+ * Returns the name of the package in an import's specifier: `@scope/name` for
+ * `@scope/name/sub/file.js`.
+ */
 const packageName = (specifier) =>
   specifier
     .split('/')
@@ -43,11 +48,14 @@ export function findPackage(name, from) {
   }
 }
 
-/** Returns the distinct words of both texts: an entry may reach two releases of one package. */
+/**
+ * Returns the distinct words of both texts, which are versions: an entry may reach two releases of
+ * one package.
+ */
 const union = (one, other) =>
   [...new Set([...one.split(' '), ...other.split(' ')])].sort().join(' ');
 
-/** Adds a package and everything that it depends on to `parts`. */
+/** Adds to `parts` the versions of a package and of everything that it depends on. */
 function addPackage(dir, parts, seen) {
   if (seen.has(dir)) return;
   seen.add(dir);
@@ -68,9 +76,10 @@ function addPackage(dir, parts, seen) {
 }
 
 /**
- * Returns, by entry, the version of the code that it executes and its import closure. Paths are as
- * in `metafile`, from `root`. `skip(specifier)`: whether an external import is left out of the
- * version; `read(path)`: returns the source that was built, by its absolute path.
+ * Returns, for each entry, the version of the code that it executes (`code`) and its import closure
+ * (`closure`). Paths are as in `metafile`, from `root`.
+ * @param skip returns whether an external import, given its specifier, is left out of the version
+ * @param read returns the source that was built, given its absolute path
  */
 export async function closureVersions(
   metafile,
@@ -125,7 +134,10 @@ export async function closureVersions(
   return result;
 }
 
-/** Returns a digest over the parts of a closure, [name, digest], and the closure itself. */
+/**
+ * Returns a digest over the parts of a closure, each a [name, digest or version], and the closure
+ * itself.
+ */
 function versionOf(parts) {
   const closure = new Map([...parts].sort(([a], [b]) => (a < b ? -1 : 1)));
   return { code: `sha256:${sha256(JSON.stringify(['dosimeter code 1', ...closure]))}`, closure };

@@ -18,8 +18,9 @@ import { constants } from 'node:os';
 import { join } from 'node:path';
 
 /**
- * Returns the folder of the current build, after building if sources have changed. It is kept
- * while this process is alive, so that a long run keeps its code.
+ * Returns the folder of the current build, after building if sources have changed. The folder is
+ * kept while this process is alive, so that a long run keeps its code.
+ * @param tell called with a message before building
  * @throws {Error} named BuildFault on a fault in a source file
  */
 export async function currentBuild(project, tell) {
@@ -59,7 +60,7 @@ const require = createRequire(import.meta.url);
  * }} BuildRecord
  */
 
-/** Files that a build depends on without importing them. */
+/** Files that a build depends on, although no source imports them. */
 const EXTRA = [
   'package.json',
   'package-lock.json',
@@ -102,7 +103,10 @@ function foldersUnder(project, dir) {
   return [dir, ...inner.flatMap((entry) => foldersUnder(project, `${dir}/${entry.name}`))];
 }
 
-/** Writes a file whole: who reads it meanwhile finds the old text or the new one. */
+/**
+ * Replaces a file at once: whoever reads it meanwhile finds the whole old text or the whole new
+ * one.
+ */
 export function replaceFile(file, text) {
   const draft = `${file}.${process.pid}.tmp`;
   writeFileSync(draft, text);
@@ -140,7 +144,10 @@ export function readRecord(project) {
   }
 }
 
-/** Whether a disk refuses writes, is full, or fails. Node has no name for EDQUOT, only a number. */
+/**
+ * Whether an error means that the disk refuses writes, is full, or fails. Node has no name for
+ * EDQUOT, only a number.
+ */
 export function isRefusal(error) {
   const { code, errno } = error ?? {};
   return (
@@ -149,7 +156,7 @@ export function isRefusal(error) {
   );
 }
 
-/** Runs a write that only saves time later, unless the disk refuses it. */
+/** Runs a write that only saves time later. If the disk refuses the write, that is ignored. */
 function ifWritable(write) {
   try {
     write();
@@ -160,7 +167,7 @@ function ifWritable(write) {
 
 /** Returns the sources whose content has changed. If only times differ, updates the record. */
 export function changedSources(project, record) {
-  // Each start looks at hundreds of sources, so nothing here is done twice.
+  // Each start looks at hundreds of sources, so nothing is computed twice here.
   const options = { throwIfNoEntry: false };
   const root = join(project, '/');
   const touched = record.sources.filter(([path, mtime, ctime, size]) => {

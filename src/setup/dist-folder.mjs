@@ -1,6 +1,7 @@
 /**
- * The folder `dist`: one folder for each build, with its `registry.json`, every plugin with the
- * version of the code that it executes, and `closures.json`, what these versions cover.
+ * Writes the folder `dist`, with a folder for each build. In a build, `registry.json` lists every
+ * plugin with the version of the code that it executes, and `closures.json` lists the sources and
+ * packages that this version covers.
  */
 import { spawnSync } from 'node:child_process';
 import {
@@ -21,7 +22,10 @@ import { isAlive } from './lock.mjs';
 
 /** @typedef {Awaited<ReturnType<typeof import('./closure.mjs').closureVersions>>} Versions */
 
-/** The text of `cli.js`. It exits at once: Node would take its heap apart for milliseconds. */
+/**
+ * The text of `cli.js`. It exits as soon as the command has ended: Node would otherwise spend some
+ * milliseconds on taking its heap apart.
+ */
 const CLI = `import { main } from './program.js';
 export const ended = main(process.argv.slice(2)).then((code) => {
   process.exitCode = code;
@@ -31,8 +35,8 @@ export const ended = main(process.argv.slice(2)).then((code) => {
 
 /**
  * Writes the outputs as `dist/<digest>/`; the folder appears whole or not at all. The digest is
- * over the outputs and the plugins' code versions: a new release of a package that is not bundled
- * changes only the versions.
+ * over the outputs and over the versions of the plugins' code, since a new release of a package
+ * that is not bundled changes only the versions.
  * @returns {string} the build's name
  */
 export function writeBuild(project, outputs, versions, plugins) {
@@ -66,7 +70,10 @@ export function writeBuild(project, outputs, versions, plugins) {
   return name;
 }
 
-/** Writes what `dosimeter schema` prints, for editors: the first line of a spec names the file. */
+/**
+ * Writes the schema that `dosimeter schema` prints, for editors: the first line of a spec names its
+ * file.
+ */
 export function writeSchema(dist, name) {
   const { stdout } = spawnSync(process.execPath, [join(dist, name, 'cli.js'), 'schema'], {
     encoding: 'utf8',
@@ -77,7 +84,10 @@ export function writeSchema(dist, name) {
   replaceFile(join(dist, 'pipeline.schema.json'), stdout);
 }
 
-/** Deletes builds that no live process uses, but for the current and the newest other one. */
+/**
+ * Deletes old builds. Keeps the current one, the newest other one, those that a live process uses,
+ * and those of the last hour.
+ */
 export function prune(dist, current) {
   const builds = readdirSync(dist)
     .filter((name) => /^[0-9a-f]{12}$/.test(name) && name !== current)
@@ -87,18 +97,21 @@ export function prune(dist, current) {
     const users = existsSync(join(dist, name, 'users'))
       ? readdirSync(join(dist, name, 'users'))
       : [];
-    // Builds of the last hour stay too, because their user may run on another host.
+    // Builds of the last hour stay, because a process on another host may use them.
     if (!users.map(Number).some(isAlive) && Date.now() - time > 3_600_000)
       rmSync(join(dist, name), { recursive: true, force: true });
   }
 }
 
-/** The part of the science that outside plugins may import. Its version is part of theirs. */
+/**
+ * The part of the science that outside plugins may import. Its version is part of the versions of
+ * such plugins.
+ */
 export const SCIENCE = 'src/science.ts';
 
 /**
- * The module that a worker loads before a stage that computes, with our own kernels among others.
- * It is part of the stage's version, although the stage does not import it.
+ * The module that a worker loads before a stage that computes. It loads our own kernels, among
+ * others. The module is part of the version of such a stage, although the stage does not import it.
  */
 const COMPUTE = 'src/tensor/load.ts';
 
@@ -115,7 +128,10 @@ async function loadPlugins(project, dir, sources) {
   }
 }
 
-/** Returns the first plugin that throws when it is loaded by itself, or null. */
+/**
+ * Returns the source of the first plugin that throws when it is loaded by itself; null if none
+ * does.
+ */
 async function firstThrowing(project, sources) {
   const dir = join(project, 'dist', `.tmp-alone-${process.pid}`);
   try {
@@ -149,9 +165,9 @@ function pluginRecord(descriptor, source) {
 }
 
 /**
- * Writes `closures.json`, then `registry.json`, which shows that the build is whole.
- * @throws {BuildFault} if a plugin throws when it is loaded, is not one, or has a name that is
- * taken
+ * Writes `closures.json`, then `registry.json`, whose presence shows that the build is whole.
+ * @throws {BuildFault} if a source throws when it is loaded, exports no plugin, or exports one with
+ *   a name that is taken
  */
 export async function writeRegistry(project, dir, versions) {
   const parts = {};

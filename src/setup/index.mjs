@@ -1,6 +1,6 @@
 /**
  * The package's entry. A plugin that imports `define*` loads only the plugin API. The engine is
- * loaded when it is first called, from a build of the sources at that time.
+ * loaded when one of its functions is first called, from a build of the sources at that time.
  */
 import { join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';

@@ -56,12 +56,12 @@ async function main() {
   ).ended;
   // Streams that have just ended count as active until the next turn of the event loop.
   await new Promise((resolve) => setImmediate(resolve));
-  // Else V8 would first collect garbage, which takes up to 20 ms.
+  // Otherwise V8 would first collect garbage, which takes up to 20 ms.
   if (isDone()) process.exit();
 }
 
 /**
- * Makes V8 optimise and collect less for a while. It optimises a function that has used up a budget
+ * Makes V8 optimise and collect less for 0.4 s. It optimises a function that has used up a budget
  * of bytecode, and collects young garbage whenever the program waits: most commands end before
  * either pays off. These are flags of Node 20's V8; later releases have others.
  */
@@ -75,10 +75,13 @@ function optimiseLater() {
   }, 400).unref();
 }
 
-/** Node's names of open output streams. Files have none, since they are written at once. */
+/**
+ * The names that Node gives to open output streams. Files are not among them, since they are
+ * written at once.
+ */
 const STREAMS = ['PipeWrap', 'TTYWrap', 'TCPSocketWrap'];
 
-/** Whether all output is written and nothing but its streams keeps Node running. */
+/** Whether all output is written, and nothing but the output streams keeps Node running. */
 function isDone() {
   const output = [process.stdout, process.stderr],
     streams = output.filter((stream) => 'connecting' in stream),

@@ -12,7 +12,7 @@ export function isAlive(pid) {
   }
 }
 
-/** Returns the holder's process id, or null if the file is gone or half-written. */
+/** Returns the process id of the lock's holder; null if the file is gone or half-written. */
 function readHolder(file) {
   try {
     const pid = Number.parseInt(readFileSync(file, 'utf8'), 10);
@@ -25,7 +25,8 @@ function readHolder(file) {
 
 /**
  * Runs `work` while holding the lock `file`. The lock of a process that died is taken over: the
- * stale file is renamed, which only one waiter can do. `onWait` is called once, with the holder.
+ * stale file is renamed, which only one waiter can do.
+ * @param onWait called once with the holder's process id, if another process holds the lock
  */
 export async function withLock(file, work, onWait) {
   mkdirSync(dirname(file), { recursive: true });

@@ -2,7 +2,10 @@
 import { join, resolve } from 'node:path';
 import envPaths from 'env-paths';
 
-/** Returns the folder of downloads: DOSIMETER_CACHE, or the user's cache folder. */
+/**
+ * Returns the folder of downloads: the one that DOSIMETER_CACHE names, or else the user's cache
+ * folder.
+ */
 export function cacheDir(env = process.env) {
   return env.DOSIMETER_CACHE
     ? resolve(env.DOSIMETER_CACHE)

@@ -8,11 +8,17 @@ import { firstWorking } from './run.mjs';
 const packageNames = (requirements) =>
   [...requirements.matchAll(/^\s*([\w.-]+)/gm)].map(([, name]) => name);
 
-/** Exits with 0 if each package is installed. Imports none: torch alone would take seconds. */
+/**
+ * A Python program that exits with 0 if each package that its arguments name is installed. It
+ * imports none of them: torch alone would take seconds.
+ */
 const CHECK_INSTALLED =
   'import sys, importlib.metadata as m\nfor name in sys.argv[1:]: m.version(name)';
 
-/** Returns the Python of the tests, which is made unless DOSIMETER_PEERS_PYTHON names one. */
+/**
+ * Returns the path of the tests' Python: the one that DOSIMETER_PEERS_PYTHON names, or one that is
+ * made if it is not there yet.
+ */
 export async function peersPython(project, env = process.env) {
   const file = join(project, 'test', 'peers', 'requirements.txt');
   const names = packageNames(readFileSync(file, 'utf8'));

@@ -5,10 +5,12 @@ import { withLock } from './lock.mjs';
 import { firstWorking, run, tail } from './run.mjs';
 
 /**
- * Returns the path of the Python in the environment `dir`, which is made unless it has what the
- * file lists for pip. Throws an Error that says what failed.
+ * Returns the path of the Python in the environment `dir`. The environment is made, unless it has
+ * been made with the same requirements. Throws an Error that says what failed.
+ * @param file the requirements, for pip
  * @param what what is installed, in words
- * @param [variable] the variable that can name another Python, for the message that there is none
+ * @param [variable] the environment variable that can name another Python. The message that there
+ *   is no Python names it.
  */
 export function pythonWith(file, dir, what, variable) {
   const requirements = readFileSync(file, 'utf8');

@@ -32,7 +32,7 @@ function specOptions(args) {
   );
 }
 
-/** Whether stages are to be run; false for a spec with a fault. */
+/** Whether any stage is to be run; false if the spec has a fault. */
 async function hasStagesToRun(options) {
   const dir = await currentBuild(project, (message) => console.error(`dosimeter: ${message}`));
   const { plan } = await import(pathToFileURL(join(dir, 'library.js')).href);
@@ -40,13 +40,16 @@ async function hasStagesToRun(options) {
   return planned.ok && planned.value.stages.some(({ state }) => state !== 'cached');
 }
 
-/** The quickstart's most frequent product, (352, 384) by (384, 384): about 350 tokens in MiniLM. */
+/**
+ * The shapes of the quickstart's most frequent product of matrices, (352, 384) by (384, 384), which
+ * is that of about 350 tokens in MiniLM.
+ */
 const [TOKENS, WIDTH] = [352, 384];
 const SECONDS = 1;
 
 /**
- * The processor time of the whole quickstart on WebAssembly, in units of one such product. An
- * estimate: a training step there takes about 20 times as long as with TensorFlow (bench/README.md,
+ * An estimate of the processor time of the whole quickstart on WebAssembly, in units of one such
+ * product: a training step there takes about 20 times as long as with TensorFlow (bench/README.md,
  * The quickstart).
  */
 const PRODUCTS = 1_500_000;
@@ -73,7 +76,7 @@ async function secondsPerProduct() {
   return (performance.now() - started) / 1000 / products;
 }
 
-/** Returns the minutes of the quickstart on WebAssembly, with a stage on each processor. */
+/** Returns how many minutes the quickstart takes on WebAssembly, with a stage on each processor. */
 async function wasmMinutes() {
   return ((await secondsPerProduct()) * PRODUCTS) / availableParallelism() / 60;
 }

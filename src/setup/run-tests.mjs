@@ -2,7 +2,7 @@
  * Runs test files and counts their tests, because uvu exits with 0 even if a file ran no test (its
  * `.run()` was forgotten). A few processes at once each take a list of files (`listsForProcesses`)
  * and run them one after another. Once every list is taken, a process that is done takes half of
- * what is left of the longest. In a suite other than `science`, each file has its own process.
+ * what is left of the longest list. In a suite other than `science`, each file has its own process.
  */
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -15,11 +15,14 @@ const TEST_PROCESS = fileURLToPath(new URL('test-process.mjs', import.meta.url))
 const CORES = Math.min(2, availableParallelism());
 /** How many processes run files at once: more than CORES, since tests wait half of their time. */
 const PROCESSES = CORES + 2;
-/** How many run a suite's files: fewer, since its tests start more programs that compute. */
+/**
+ * How many processes run the files of a suite: fewer, since these tests start more programs that
+ * compute.
+ */
 const SUITE_PROCESSES = CORES + 1;
-/** The files of a folder with this many or more form a list of their own. */
+/** A folder with this many files or more has a list of its own (`listsForProcesses`). */
 const MANY = 8;
-/** The time for one file, and for a process to end after its last file. */
+/** The longest time for one file, and for a process to end after its last file. */
 const LIMIT_MINUTES = 15;
 const END_SECONDS = 60;
 
@@ -71,7 +74,11 @@ export const SUITES = [SCIENCE, 'faults', 'peers', 'torch', 'install', 'slurm', 
  *   why: string | null }} Result
  */
 
-/** Returns the paths of a suite's test files, by default those of no suite, that match a filter. */
+/**
+ * Returns the paths of the test files that match one of the filters, or of all if there are none.
+ * These are the files of a suite or, if `suite` is undefined, those outside all suites. With
+ * filters, the files of `science` count as outside.
+ */
 function testFiles(project, filters, suite) {
   const leftOut = SUITES.filter((name) => filters.length === 0 || name !== SCIENCE);
   return readdirSync(join(project, 'test'), { recursive: true, encoding: 'utf8' })
@@ -90,11 +97,12 @@ function testFiles(project, filters, suite) {
 }
 
 /**
- * Divides the files into lists, each for one process: each of LONGEST alone; then, the longest list
- * first, a list for each folder of at least MANY files, and one for all smaller folders of one
- * parent. Files of one folder import much the same, and every process has to load that anew.
- * @param isSuite whether each file is to have a process of its own: those of a suite are few and
- *   long
+ * Divides the files into lists, each for one process. Each file of LONGEST is alone in a list.
+ * Then, the longest list first, there is a list for each folder of at least MANY files, and one for
+ * all smaller folders of one parent: files of one folder import much the same, and every process
+ * has to load that anew.
+ * @param isSuite whether each file is to have a process of its own. The files of a suite are few
+ *   and long.
  */
 function listsForProcesses(all, isSuite) {
   const longest = LONGEST.filter((file) => all.includes(file)).map((file) => [file]);
@@ -116,7 +124,8 @@ function groupBy(files, by) {
 
 /**
  * Returns a function that hands out the lists one by one and, after the last, half of what is left
- * of the longest; undefined if no file is left. The caller takes a file off its list to run it.
+ * of the longest list; undefined if no file is left. The caller takes a file off its list to run
+ * it.
  */
 function createFileQueue(lists) {
   const begun = [];
@@ -180,7 +189,10 @@ class TestProcess {
     return child;
   }
 
-  /** Runs a file and counts its tests; a `why` is one failure more. @returns {Promise<Result>} */
+  /**
+   * Runs a file and counts its tests. A `why` counts as one more failure.
+   * @returns {Promise<Result>}
+   */
   async run(file) {
     const started = performance.now();
     this.output = '';
@@ -218,14 +230,17 @@ class TestProcess {
     };
   }
 
-  /** Lets the process end and removes what its tests left. Returns a fault if it must be killed. */
+  /**
+   * Lets the process end and removes what its tests left. Returns what is wrong if the process had
+   * to be killed; otherwise null.
+   */
   async end() {
     const why = this.child === null ? null : await this.#waitForEnd(this.child);
     rmSync(this.folder, { recursive: true, force: true, maxRetries: 3 });
     return why;
   }
 
-  /** Tells the process that no file follows, and waits for its end. Returns as `end` does. */
+  /** Tells the process that no file follows, and waits for its end. Returns what `end` does. */
   async #waitForEnd(child) {
     let why = null;
     const timer = setTimeout(() => {

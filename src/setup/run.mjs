@@ -1,9 +1,14 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, openSync, readFileSync } from 'node:fs';
 
-/** A failure that set-up explains before it goes on without what failed. */
+/**
+ * A failure that set-up explains to the user before it goes on without what could not be installed.
+ */
 export class SetupFault extends Error {
-  /** @param remedy one command @param [detail] the last lines of a log */
+  /**
+   * @param remedy a command that helps
+   * @param [detail] the last lines of a log
+   */
   constructor(message, remedy, detail) {
     super(message);
     this.remedy = remedy;

@@ -23,7 +23,9 @@ function npmCommand() {
   return { command: process.platform === 'win32' ? 'npm.cmd' : 'npm', args: [] };
 }
 
-/** Whether this is a clone: npm installs a package without its lock file. */
+/**
+ * Whether this is a clone of the repository: a package that npm has installed lacks its lock file.
+ */
 const isClone = () => existsSync(join(project, 'package-lock.json'));
 
 /** Whether tfjs-node-gpu is installed. npm leaves it out if its install script fails. */
@@ -87,7 +89,7 @@ export async function setup({
   return stamp.tensorflow !== null;
 }
 
-/** Makes the Python of `--backend torch`, in the cache. */
+/** Makes the Python of `--backend torch` in the cache folder, unless DOSIMETER_PYTHON names one. */
 async function setUpTorch() {
   const named = process.env.DOSIMETER_PYTHON;
   if (named) {

@@ -40,10 +40,16 @@ import { installWheels, TENSORFLOW, wheelsFor } from './wheels.mjs';
 
 const STAMP = join(TFJS_DIR, 'lib', 'dosimeter.json');
 const BINDING = join(TFJS_DIR, 'lib', `napi-v${NAPI}`, 'tfjs_binding.node');
-/** A link to the libraries, where the binding's RPATH looks: one binary serves any cache folder. */
+/**
+ * A link to the folder of the libraries. The binding looks for them here (its RPATH), so that one
+ * binary serves any cache folder.
+ */
 const LIBRARIES_LINK = join(TFJS_DIR, 'deps', 'lib');
 
-/** Must be raised when the way of building changes, so that old bindings are rebuilt. */
+/**
+ * Must be raised when the way of building the binding changes, so that old bindings are built
+ * again.
+ */
 const RECIPE = 5;
 
 /** @returns {Stamp | null} null if there is none that can be read */
@@ -93,8 +99,9 @@ function ownTensorflow(path) {
 }
 
 /**
- * Chooses what is asked for or, if nothing is, the user's own TensorFlow if it was installed last,
- * or else the wheels for this machine. @param asked `cpu`, `cuda`, `wheel` or a path
+ * Returns which TensorFlow to install: the one that is asked for; if none is, the user's own if it
+ * was installed last; otherwise the wheels for this machine.
+ * @param asked `cpu`, `cuda`, `wheel` (the wheels for this machine) or the path of the user's own
  */
 function chooseVariant(asked, stamp) {
   if (asked === 'cpu' || asked === 'cuda') return { variant: asked };
@@ -129,7 +136,10 @@ function installBinding(binary, libraries) {
   renameSync(`${LIBRARIES_LINK}.tmp`, LIBRARIES_LINK);
 }
 
-/** Multiplies with the installed binding in another process. Returns TensorFlow's release. */
+/**
+ * Multiplies two matrices with the installed binding, in another process. Returns TensorFlow's
+ * release.
+ */
 async function checkInstalled(log) {
   const script = fileURLToPath(new URL('./check-tensorflow.mjs', import.meta.url));
   if (
@@ -147,7 +157,10 @@ async function checkInstalled(log) {
   return /^TensorFlow (\S+)$/m.exec(tail(log))?.[1] ?? 'of an unknown release';
 }
 
-/** Returns a digest of what decides how the binding is built. Another one needs a new build. */
+/**
+ * Returns a digest of what decides how the binding is built. If the digest changes, the binding
+ * must be built again.
+ */
 const recipeDigest = (want, wheels, own) =>
   sha256(
     JSON.stringify([
@@ -156,7 +169,9 @@ const recipeDigest = (want, wheels, own) =>
     ]),
   ).slice(0, 16);
 
-/** Installs the backend, unless it is there. Returns the stamp, which says why if that failed. */
+/**
+ * Installs the backend, unless it is installed. Returns the stamp, which says why if that failed.
+ */
 export async function setUpTensorflow({ tensorflow: asked, say }) {
   const stamp = readStamp();
   const want = chooseVariant(asked, stamp);
@@ -208,7 +223,11 @@ export async function setUpTensorflow({ tensorflow: asked, say }) {
   );
 }
 
-/** Installs wheels and binding, which are made unless the cache has them. @throws {SetupFault} */
+/**
+ * Installs the wheels and the binding. Wheels are downloaded, and the binding is compiled, only if
+ * the cache lacks them.
+ * @throws {SetupFault}
+ */
 async function installTensorflow({ want, wheels, own, recipe, cache, say }) {
   if (wheels === null)
     throw new SetupFault(

@@ -1,8 +1,8 @@
 /**
  * Runs test files one after another in one process, so that each need not load TensorFlow and the
- * sources again. Receives their paths as lines on file descriptor 3. After each file it prints the
- * line given as its first argument, followed by what the file left behind (JSON). The second
- * argument is the folder for temporary files.
+ * sources again. Receives the paths of the test files as lines on file descriptor 3. After each
+ * file it prints a line: the text of its first argument, followed by what the file left behind
+ * (JSON). The second argument is the folder for temporary files.
  */
 import { Socket } from 'node:net';
 import { resolve } from 'node:path';
@@ -17,20 +17,23 @@ process.env.TMPDIR = folder;
 globalThis.UVU_DEFER = 1;
 const { exec } = await import('uvu');
 
-/** The events to which tfjs's WebAssembly adds listeners that end the process. */
+/** The events for which the WebAssembly of tfjs adds listeners that end the process. */
 const FATAL = ['uncaughtException', 'unhandledRejection'];
 
 /** Variables that are set once, when TensorFlow is loaded into the process. */
 const OF_TENSORFLOW = /^(TF|NVIDIA_TF32)_/;
 
-/** Returns what a file must leave as it was, and the listeners that are there before it runs. */
+/** Returns what a test file must leave as it was, and the listeners before the file runs. */
 const readSurroundings = () => ({
   env: { ...process.env },
   folder: process.cwd(),
   listeners: FATAL.map((event) => process.listeners(event)),
 });
 
-/** Restores the surroundings. Returns the names of what a file changed but must leave as it was. */
+/**
+ * Restores the surroundings. Returns the names of what a test file changed but must leave as it
+ * was.
+ */
 function restore({ env, folder, listeners }) {
   for (const [index, event] of FATAL.entries())
     for (const listener of process.listeners(event))
@@ -46,7 +49,9 @@ function restore({ env, folder, listeners }) {
   return [...changed, 'the working folder'];
 }
 
-/** Runs a file. Returns what it did not restore, and whether it could not be run (`broken`). */
+/**
+ * Runs a test file. Returns what it did not restore, and whether it could not be run (`broken`).
+ */
 async function runFile(file) {
   globalThis.UVU_INDEX = 0;
   globalThis.UVU_QUEUE.splice(0, Infinity, [null]);

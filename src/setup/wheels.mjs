@@ -27,7 +27,10 @@ const PYTHON = '3.11';
 
 /** @typedef {{ name: string, version: string, sha256: string }} Wheel */
 
-/** Returns the wheels in a text. @param {string} text a line for each: name, version, SHA-256 */
+/**
+ * Returns the wheels that a text lists.
+ * @param {string} text a line for each wheel: name, version, SHA-256
+ */
 const pinned = (text) =>
   text
     .trim()
@@ -46,7 +49,7 @@ const CPU = {
   `),
 };
 
-/** The CUDA build, and the packages that its extra `and-cuda` resolved to. */
+/** The wheel of TensorFlow for CUDA, and the packages that its extra `and-cuda` resolved to. */
 const CUDA_X64 = pinned(`
   tensorflow ${TENSORFLOW} 9056fbc9ba04235810b71ae6cbd958a196e8804fb53bbcffbf3e23b56155f124
   nvidia-cublas-cu12 12.9.3.13 d7d51055f161b317c7105ddaae90e71eda059026074ffef93cf7cde2886bfe72
@@ -63,7 +66,7 @@ const CUDA_X64 = pinned(`
   nvidia-nvjitlink-cu12 12.9.86 e3f1171dbdc83c5932a45f0f4c99180a70de9bd2718c1ab77d14104f6d7147f9
 `);
 
-/** The platform tags for pip, newest first, in place of the machine's own. */
+/** The platform tags that pip is given in place of the machine's own, newest first. */
 const PLATFORMS = {
   x64: [
     'manylinux_2_27_x86_64',
@@ -75,14 +78,21 @@ const PLATFORMS = {
   arm64: ['manylinux_2_27_aarch64', 'manylinux_2_17_aarch64', 'manylinux2014_aarch64'],
 };
 
-/** Returns the wheels for Node's name of a platform and architecture; null if none is known. */
+/**
+ * Returns the wheels for a platform and an architecture, as Node names them; null if none are
+ * known.
+ * @param variant `cpu` or `cuda`
+ */
 export function wheelsFor(variant, platform, arch) {
   if (platform !== 'linux') return null;
   if (variant === 'cuda') return arch === 'x64' ? CUDA_X64 : null;
   return arch === 'x64' || arch === 'arm64' ? CPU[arch] : null;
 }
 
-/** Whether a wheel's file is unpacked: the C libraries, the binding's headers, and licences. */
+/**
+ * Whether this file of a wheel is unpacked: the C libraries, the binding's headers, the files of
+ * CUDA, and licences are.
+ */
 function isNeeded(path) {
   if (path.endsWith('/')) return false;
   return (
@@ -107,7 +117,7 @@ function findWheel(dir, wheel) {
     : undefined;
 }
 
-/** Returns the path of a wheel, which is downloaded with pip unless the folder has it. */
+/** Returns the path of a wheel, which is downloaded with pip unless the folder `dir` has it. */
 async function download(python, wheel, dir) {
   const kept = findWheel(dir, wheel);
   if (kept !== undefined) {
@@ -135,13 +145,15 @@ async function download(python, wheel, dir) {
   return join(dir, name);
 }
 
-/** The limits on what a wheel contains. The largest one unpacks to 2 GB. */
+/** The limits on what a wheel contains. The largest of the pinned wheels unpacks to 2 GB. */
 const MOST_BYTES = 16 * 2 ** 30;
 const MOST_FILES = 100_000;
 
 const damagedFault = (message) => new SetupFault(message, 'npm run setup');
 
-/** Unpacks what `isNeeded` accepts. yauzl checks that no entry exceeds its announced size. */
+/**
+ * Unpacks the files that `isNeeded` accepts. yauzl checks that no entry exceeds its announced size.
+ */
 async function unpack(archive, dir) {
   let bytes = 0,
     files = 0;
@@ -161,7 +173,10 @@ async function unpack(archive, dir) {
   }
 }
 
-/** Downloads the wheels and unpacks what is needed into `dir`, unless an earlier call did. */
+/**
+ * Downloads the wheels and unpacks what is needed of them into `dir`, except wheels that an earlier
+ * call has unpacked there.
+ */
 export async function installWheels(python, wheels, { dir, downloads, say }) {
   for (const [index, wheel] of wheels.entries()) {
     const mark = join(dir, '.unpacked', `${wheel.name}-${wheel.sha256}`);
