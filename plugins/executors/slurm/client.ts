@@ -1,14 +1,16 @@
 /**
  * Calls Slurm's commands, without a shell and each with a time-out, and reads what they print.
- * Lines that are not of the expected form are left out.
+ * Lines that are not of the expected form are left out, but a line of squeue that lacks fields
+ * makes the whole call count as failed.
  */
 import { spawn } from 'node:child_process';
 import { UserFault } from '../../../src/api.ts';
 
 type Env = Readonly<Record<string, string | undefined>>;
 
-/** How a call ended. `late` means that it was ended by its time-out. */
+/** How a call of a command ended. `late`: its time-out killed it. */
 export interface Called {
+  /** The exit code; null if the command was killed or could not be started. */
   readonly code: number | null;
   readonly stdout: string;
   readonly stderr: string;
@@ -19,18 +21,21 @@ export interface Called {
 
 export type Submitted =
   | { readonly type: 'submitted'; readonly id: string }
-  /** There is no room for more jobs now. `waited`: sbatch tried until its time-out. */
+  /** There is no room for more jobs now. `waited`: sbatch itself tried again until its time-out. */
   | { readonly type: 'full'; readonly message: string; readonly waited: boolean }
-  /** The job may have been submitted; if so, squeue shows a job of its name. */
+  /** The job may have been submitted; if so, squeue shows a job of the submission's name. */
   | { readonly type: 'uncertain'; readonly message: string }
   | { readonly type: 'refused'; readonly message: string };
 
 export type SlurmClient = ReturnType<typeof createClient>;
 
-/** The most characters that are kept of a command's output: enough for more than 100,000 jobs. */
+/** The most characters that are kept of a command's stdout: enough for more than 100,000 jobs. */
 const OUTPUT_LIMIT = 64 * 2 ** 20;
 
-/** Returns `env` without the variables of a job, which sbatch would take for options. */
+/**
+ * Returns `env` without Slurm's own variables, as a job has them: sbatch would take them for
+ * options. `SLURM_CONF` stays.
+ */
 export function slurmEnvironment(env: Env): Record<string, string> {
   const kept: Record<string, string> = {};
   for (const [name, value] of Object.entries(env)) {
@@ -82,7 +87,7 @@ function callCommand(
   });
 }
 
-/** Makes a client. It logs each command that fails. */
+/** Returns a client that calls Slurm's commands, and logs each call that fails. */
 export function createClient({
   env,
   callSeconds,
@@ -111,7 +116,10 @@ export function createClient({
       if (called.late || called.code === 0) return { type: 'uncertain', message };
       return { type: refusal, message };
     },
-    /** Returns every job of this user that Slurm remembers, or null if the query failed. */
+    /**
+     * Returns every job of this user that Slurm remembers; null if the call failed or its answer
+     * lacks fields.
+     */
     async queue(): Promise<readonly Row[] | null> {
       const called = await run('squeue', [
         '--me',
@@ -123,8 +131,10 @@ export function createClient({
       return called.code === 0 && isWellFormed(called.stdout) ? parseQueue(called.stdout) : null;
     },
     /**
-     * Returns the records of jobs by name, or null if there is no accounting or the query failed.
-     * @param since the earliest submission. Without it, sacct leaves out what was before midnight.
+     * Returns sacct's records of the jobs with these names; null if there is no accounting or the
+     * call failed.
+     * @param since the time of the earliest submission. If it is not told one, sacct leaves out all
+     *   jobs before the last midnight.
      */
     async accounts(names: readonly string[], since: Date): Promise<readonly Row[] | null> {
       const called = await run('sacct', [
@@ -137,7 +147,10 @@ export function createClient({
       ]);
       return called.code === 0 ? parseAccounts(called.stdout) : null;
     },
-    /** Cancels the jobs of a name, or only `ids` of them. Returns whether it succeeded. */
+    /**
+     * Cancels the jobs of this name: all of them, or only `ids` if there are any. Returns whether
+     * scancel succeeded.
+     */
     async cancel(name: string, ids: readonly string[] = []): Promise<boolean> {
       return (await run('scancel', ['--me', `--name=${name}`, ...ids])).code === 0;
     },
@@ -148,7 +161,10 @@ export function createClient({
   };
 }
 
-/** Whether every line has the fields of QUEUE_FORMAT, the last of which may have `|` in it. */
+/**
+ * Whether every line but empty ones has the seven fields of QUEUE_FORMAT. The last field may
+ * contain `|`.
+ */
 const isWellFormed = (text: string): boolean =>
   text.split('\n').every((line) => line.trim() === '' || line.split('|').length >= 7);
 
@@ -164,7 +180,10 @@ function failureText(called: Called, seconds: number): string {
   return late ? `no answer within ${seconds} s` : outputText(called);
 }
 
-/** Returns what a command printed on stderr or else on stdout, on one line; or its exit code. */
+/**
+ * Returns what a command printed on stderr or else on stdout, on one line; its exit code if it
+ * printed nothing.
+ */
 function outputText({ code, stderr, stdout }: Called): string {
   const said = (stderr.trim() === '' ? stdout : stderr).trim().replaceAll(/\s*\n\s*/g, '; ');
   return said === '' ? `exit code ${String(code)}` : said.replace(/^(sbatch: )?(error: )?/, '');
@@ -182,20 +201,23 @@ export async function checkCommands(env: Env): Promise<void> {
 
 /** A job, or an element of an array, as squeue or sacct shows it. */
 export interface Row {
-  /** `123` or `123_4`. */
+  /** The job's id: `123`, or `123_4` for an element of an array. */
   readonly id: string;
   readonly name: string;
   /** The index in the array; 0 for a job outside an array. */
   readonly index: number;
-  /** Such as `PENDING`, without a remark: `CANCELLED by 0` is `CANCELLED`. */
+  /** The job's state, such as `PENDING`, without a remark: `CANCELLED by 0` is `CANCELLED`. */
   readonly state: string;
-  /** Why the job waits (squeue), or its exit code, such as `0:9` (sacct). */
+  /** Why the job waits (squeue), or its exit code and signal, such as `0:9` (sacct). */
   readonly reason: string;
-  /** Such as `node[1-2]`. */
+  /** The job's nodes, such as `node[1-2]`. */
   readonly nodes: string;
 }
 
-/** Id, array, index, state, name, nodes, reason. Our jobs' names contain no `|`. */
+/**
+ * The job's id, the id of its array, its index there, state, name, nodes and reason. Our jobs'
+ * names contain no `|`.
+ */
 const QUEUE_FORMAT = '%i|%F|%K|%T|%j|%N|%r';
 
 const STATE = /^[A-Z][A-Z_]*$/;
@@ -237,11 +259,15 @@ export function parseArraySize(text: string): number | null {
 }
 
 /**
- * A job's state in one word. `cut`: Slurm has ended it, and another job may go on from its state.
+ * What a job's state means for us. `cut`: Slurm ended the job before it was done, and another job
+ * may go on from what it saved. `memory`: it ran out of memory.
  */
 export type Phase = 'active' | 'ended' | 'cut' | 'cancelled' | 'memory';
 
-/** The states of a job that is over. Any other, even an unknown one, counts as active. */
+/**
+ * The phase for each state of a job that is over. Any other state, even an unknown one, is
+ * `active`.
+ */
 const OVER: Readonly<Record<string, Phase>> = {
   COMPLETED: 'ended',
   FAILED: 'ended',

@@ -22,12 +22,14 @@ import { type Member, newTask, newWork, type Work } from './work.ts';
 
 /** How long stages wait for others that may share their job. */
 const PACK_MS = 1_000;
-/** How long jobs wait for more of their array, from the last that came. */
+/** How long jobs wait for others that can join their array, counted from the first of them. */
 const GATHER_MS = 400;
-/** How long until a submission that found no room is tried again. */
+/** How long until a submission that found no room is tried again, if no job ends before that. */
 const FULL_MS = 30_000;
 
-/** Opens the executor. Throws UserFault without Slurm on this machine, or for a faulty profile. */
+/**
+ * Opens the executor. Throws UserFault if this machine has no sbatch or the profile has a fault.
+ */
 export async function openSlurm(context: ExecutorContext): Promise<Executor> {
   const profile = loadProfile(context.spec, context.env);
   await checkCommands(context.env);
@@ -47,19 +49,22 @@ class SlurmExecutor implements Executor {
   readonly #localQueue: PQueue;
   readonly #submitting: SubmitContext;
   #queued: Work[] = [];
-  /** Keys of the stages whose results were handed on. */
+  /** Keys of the stages that succeeded and whose results were handed on. */
   readonly #done = new Set<string>();
   /** Names of the submissions that this run has made or adopted. */
   readonly #submissions = new Set<string>();
-  /** Names of the submissions whose folders stay, for their logs. */
+  /** Names of the submissions whose folders stay after the run, for their logs. */
   readonly #kept = new Set<string>();
   readonly #pending = new Set<Promise<unknown>>();
   #arrayLimit: Promise<number> | null = null;
   #full: { readonly until: number; readonly inFlight: number } | null = null;
   #toldFull = false;
-  /** Whether the run has ended without waiting for its jobs (LEAVE). */
+  /** Whether a stage was stopped with `LEAVE`: its job goes on without this run. */
   #left = false;
-  /** By submission, the ids of jobs and array elements to be cancelled; none to cancel all. */
+  /**
+   * By a submission's name, the ids of its jobs and array elements to cancel; an empty set stands
+   * for all of them.
+   */
   readonly #cancels = new Map<string, Set<string>>();
   #timer: NodeJS.Timeout | null = null;
   #due = Number.POSITIVE_INFINITY;
@@ -96,7 +101,11 @@ class SlurmExecutor implements Executor {
     return result ?? Promise.reject(new Error('a job was handed over and has no result'));
   }
 
-  /** Takes stages of one kind, which share a job. Returns the result of each, in order. */
+  /**
+   * Takes stages of one kind, and returns the result of each, in order. They share a job, except
+   * stages whose result or job an earlier run has left. Stages of a kind that the profile lists
+   * under `local` run on this machine instead.
+   */
   runPack(pack: readonly PackedJob[]): readonly Promise<JobResult>[] {
     const kind = pack[0]?.job.stage.name ?? '';
     const local = this.#local;
@@ -121,7 +130,10 @@ class SlurmExecutor implements Executor {
     return results;
   }
 
-  /** Takes over what an earlier run left of a stage. Returns false if it has to be submitted. */
+  /**
+   * Takes over a stage's result or job that an earlier run has left. Returns false if there is
+   * neither, so that the stage has to be submitted.
+   */
   #adopt(kind: string, member: Member): boolean {
     const spool = this.#spool;
     const result = spool.result(member.key);
@@ -163,7 +175,10 @@ class SlurmExecutor implements Executor {
     member.settle(result);
   }
 
-  /** Stops waiting for a stage. Cancels its job unless others need it, or the run leaves it. */
+  /**
+   * Stops waiting for a stage. Cancels its job, but not if other stages in it are waited for, or if
+   * the stage was stopped with `LEAVE`.
+   */
   #stop(member: Member): void {
     const work = [...this.#tracker.works, ...this.#queued].find(({ members }) =>
       members.has(member),
@@ -185,7 +200,10 @@ class SlurmExecutor implements Executor {
     member.settle(STOPPED);
   }
 
-  /** Cancels a job, in one call of scancel with others that are cancelled at the same time. */
+  /**
+   * Cancels a job if it was submitted. The jobs of one submission that are cancelled at the same
+   * time share one call of scancel.
+   */
   #cancel({ task }: Work): void {
     if (task === null) return;
     const { claim, id, element } = task;
@@ -204,7 +222,11 @@ class SlurmExecutor implements Executor {
     this.#cancels.clear();
   }
 
-  /** @param tasks null for a submission of an earlier run */
+  /**
+   * Lists a submission in the run's record, for `cancel`.
+   * @param id Slurm's id; null if it is not known
+   * @param tasks the number of jobs; null for a submission of an earlier run
+   */
   #remember(name: string, id: string | null, tasks: number | null): void {
     this.#submissions.add(name);
     try {
@@ -219,7 +241,7 @@ class SlurmExecutor implements Executor {
     void promise.finally(() => this.#pending.delete(promise));
   }
 
-  /** Submits queued work and polls after this time, or earlier if both are already due then. */
+  /** Submits queued work and polls after `ms`, or earlier if that is due earlier already. */
   #wake(ms: number): void {
     if (this.#closed) return;
     const due = performance.now() + ms;
@@ -280,7 +302,10 @@ class SlurmExecutor implements Executor {
       this.#settleMember(member, { type: 'fault', message, hint, cutOff: true });
   }
 
-  /** Whether sbatch may find room: it last did, a job has ended since, or FULL_MS passed. */
+  /**
+   * Whether sbatch may find room for more jobs: it has not lacked room, or since it did a job has
+   * ended or FULL_MS have passed.
+   */
   #hasRoom(): boolean {
     const full = this.#full;
     if (full !== null && this.#tracker.size >= full.inFlight && performance.now() < full.until)
@@ -289,7 +314,10 @@ class SlurmExecutor implements Executor {
     return true;
   }
 
-  /** Returns what to try again at once: the batch, its halves or nothing. */
+  /**
+   * Submits a batch. Returns what to try again at once: the batch, if its script had been removed;
+   * its two halves, if there was no room for the whole; else nothing.
+   */
   async #submit(batch: Batch): Promise<readonly Batch[]> {
     const { works, request } = batch;
     const outcome = await submitBatch(batch, this.#submitting);
@@ -337,7 +365,7 @@ class SlurmExecutor implements Executor {
     }
   }
 
-  /** Fails all work, since the spool can't be used. */
+  /** Fails all stages that are queued or in flight, after an error such as an unusable spool. */
   #failAll(error: Error): void {
     this.context.log(error.stack ?? error.message);
     const works = [...this.#queued.splice(0), ...this.#tracker.works];
@@ -364,14 +392,17 @@ class SlurmExecutor implements Executor {
     this.#tidy();
   }
 
-  /** Removes the folders of stored stages, and of submissions that nothing needs any more. */
+  /**
+   * Removes the folders of stages whose outputs are in the store, and of submissions that nothing
+   * needs any more.
+   */
   #tidy(): void {
     const busy = new Set(this.#kept);
     for (const { task } of this.#tracker.works) if (task) busy.add(task.claim.submission);
     for (const key of this.#done) {
       const submission = this.#spool.claim(key)?.submission;
       if (this.#spool.result(key) === null) this.#spool.forget(key);
-      else if (submission !== undefined) busy.add(submission); // not published: kept for a rerun
+      else if (submission !== undefined) busy.add(submission); // not in the store: kept for a rerun
     }
     for (const name of this.#submissions) if (!busy.has(name)) this.#spool.removeSubmission(name);
   }

@@ -1,4 +1,7 @@
-/** The site profile: what to ask a Slurm cluster for, from beside the spec or the user's config. */
+/**
+ * Reads the site profile, `slurm.yaml`, which says what to ask a Slurm cluster for. It lies beside
+ * the spec or else in the user's config folder.
+ */
 import { existsSync, readFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -50,10 +53,11 @@ export interface Settings
   readonly memoryMB: number;
   /** How often a job out of memory is submitted again, each time with twice the memory. */
   readonly memoryRetries: number;
-  /** The time limit while no such stage has run yet; absent if the profile gives none. */
+  /** The time for a stage whose duration is not known yet; absent if the profile gives none. */
   readonly time?: number;
   readonly minTime: number;
   readonly maxTime: number;
+  /** How long before its time limit a job is signalled, to save its state. */
   readonly signal: number;
 }
 
@@ -61,6 +65,7 @@ export interface Profile {
   /** The profile's file; null if there is none, so that all settings are defaults. */
   readonly file: string | null;
   settings(kind: string): Settings;
+  /** The stage kinds that run on this machine, without a job. */
   readonly local: ReadonlySet<string>;
   readonly exclude: readonly string[];
   readonly maxJobs: number;
@@ -74,7 +79,7 @@ type Env = Readonly<Record<string, string | undefined>>;
 
 export const PROFILE = 'slurm.yaml';
 
-/** Returns where a profile may be. Only the first file that exists is read. */
+/** Returns the paths where a profile may be. Only the first file that exists is read. */
 const profileFiles = (spec: string, env: Env): readonly string[] => [
   path.join(path.dirname(spec), PROFILE),
   path.join(
@@ -97,7 +102,10 @@ export function loadProfile(spec: string, env: Env): Profile {
   return parseProfile(text, file);
 }
 
-/** Throws a UserFault that names the line and what was expected there. */
+/**
+ * Returns the profile in a YAML text. Throws UserFault if the text is not YAML, has a fault by the
+ * schema, whose line the message names, or has times that contradict each other.
+ */
 export function parseProfile(text: string, file: string): Profile {
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines });
@@ -119,7 +127,9 @@ export function parseProfile(text: string, file: string): Profile {
   throw new UserFault(`${file}${line}: ${faultText(error, at)}`, faultHint(error));
 }
 
-/** @param at the path of the setting with the fault */
+/**
+ * Returns the message for a fault by the schema. @param at the path of the setting with the fault
+ */
 function faultText(error: ErrorObject, at: readonly string[]): string {
   const where = at.length === 0 ? 'the profile' : `\`${at.join('.')}\``;
   const value = JSON.stringify(error.data);
@@ -140,7 +150,10 @@ function faultHint(error: ErrorObject): string | undefined {
   return description;
 }
 
-/** @param kind '' for the profile itself */
+/**
+ * Throws UserFault if the times of a stage kind contradict each other.
+ * @param kind '' for the settings outside `kinds`
+ */
 function checkTimes(profile: Profile, kind: string): void {
   const { minTime, maxTime, signal } = profile.settings(kind);
   const where = kind === '' ? '' : ` of \`kinds.${kind}\``;

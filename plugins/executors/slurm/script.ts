@@ -7,7 +7,7 @@
 import { type Demand, INTERRUPTED_TASK } from '../../../src/api.ts';
 import type { Profile, Settings } from './profile.ts';
 
-/** Jobs with equal requests of one stage kind may share an array. */
+/** What a job asks Slurm for. Jobs with equal requests may share an array. */
 export interface Request {
   readonly kind: string;
   /** The time limit in seconds: whole minutes. */
@@ -17,21 +17,25 @@ export interface Request {
   readonly gpus: number;
 }
 
+/** What one stage of a job takes. */
 export interface Load {
   readonly cpu: number;
   readonly demand: Demand;
 }
 
-/** Time limits (s) are rounded up to one of these, so that similar jobs share an array. */
+/**
+ * Time limits in seconds are rounded up to one of these, or to whole days if longer, so that
+ * similar jobs share an array.
+ */
 const STEPS = [1, 2, 5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 360, 480, 720, 1080, 1440].map(
   (minutes) => minutes * 60,
 );
 const DAY = 86_400;
 
-/** In MB. Memory is rounded up to a multiple of it. */
+/** In MB. The memory of a job is rounded up to a multiple of this. */
 const MEMORY_STEP = 256;
 
-/** The time to start the program and load the model, which recorded durations leave out. */
+/** The seconds to start the program and load the model, which recorded durations leave out. */
 const START_SECONDS = 120;
 
 /** Seconds for a stage of unknown duration: one that computes, and one that does not. */
@@ -45,8 +49,8 @@ const timeStep = (seconds: number): number =>
 
 /**
  * Returns what a job asks Slurm for.
- * @param load the stages of the job: more than one for a pack, which takes the memory of its
- *   largest
+ * @param load the stages of the job: more than one for a pack, which takes the most memory, cores
+ *   and GPUs that any of them takes
  * @param longer doubles the time limit this many times, for a job that has reached it before
  * @param more doubles the memory this many times, for a job that ran out of it before
  */
@@ -75,9 +79,9 @@ export function expectedSeconds(load: readonly Load[]): number | null {
 }
 
 /**
- * Returns the time, in seconds, of stages that run one after another. At most two stages of unknown
- * duration count: a partition may refuse a longer job, and a job that reaches its time limit is
- * submitted again.
+ * Returns the seconds to ask for, for stages that run one after another. Known durations are
+ * multiplied by `margin`. At most two stages of unknown duration count: a partition may refuse a
+ * longer job, and a job that reaches its time limit is submitted again.
  */
 function wantedSeconds({ time, margin }: Settings, load: readonly Load[]): number {
   const known = load.filter(({ demand }) => demand.seconds !== undefined);
@@ -93,7 +97,9 @@ function wantedSeconds({ time, margin }: Settings, load: readonly Load[]): numbe
     : (expectedSeconds(known) ?? 0) * margin + START_SECONDS + unknown;
 }
 
-/** Returns the limit in seconds. @param longer how many times the wanted time is doubled */
+/**
+ * Returns a job's time limit in seconds. @param longer how many times the wanted time is doubled
+ */
 function timeLimit({ minTime, maxTime }: Settings, wanted: number, longer: number): number {
   const limit = timeStep(Math.max(minTime, wanted) * 2 ** Math.min(longer, 20));
   return Math.min(roundedUp(maxTime, 60), limit);
@@ -102,9 +108,10 @@ function timeLimit({ minTime, maxTime }: Settings, wanted: number, longer: numbe
 const minutesOf = ({ seconds }: Request): number => Math.max(1, Math.ceil(seconds / 60));
 
 /**
- * Returns shell lines that start a command in the background, with its process id in the variable
- * `process`, and hand SIGTERM on to it. SIGUSR1 sets `requeue`, runs `onRequeue` and is handed on
- * as SIGTERM. The traps come first, so that no early signal ends the script.
+ * Returns shell lines that start a command in the background, and hand SIGTERM on to it. SIGUSR1
+ * sets the variable `requeue`, runs `onRequeue` and is handed on as SIGTERM. The traps come first,
+ * so that no early signal ends the script.
+ * @param process the name of the shell variable that gets the command's process id
  */
 export const startScript = (process: string, command: string, onRequeue = ''): string => `requeue=
 early=
@@ -119,8 +126,9 @@ ${process}=$!
 [ -z "$early" ] || hand_on`;
 
 /**
- * Returns shell lines that await the process in a variable, and keep its exit code in `code`. They
- * call `wait` in a loop, because a trapped signal ends it early.
+ * Returns shell lines that wait for a process, and keep its exit code in the variable `code`. They
+ * call `wait` in a loop, because a trapped signal ends `wait` early.
+ * @param process the name of the shell variable that has the process id
  */
 export const waitScript = (process: string): string => `wait "$${process}"
 code=$?
@@ -129,7 +137,10 @@ while kill -0 "$${process}" 2>/dev/null; do
   code=$?
 done`;
 
-/** Requeues the job unless its id is another's by now, as after a restart of the controller. */
+/**
+ * Shell text that requeues the job it runs in. It does nothing if Slurm has given the job's id to
+ * another job by now, as after a restart of the controller.
+ */
 export const REQUEUE =
   '[ "$(squeue -h -j "$SLURM_JOB_ID" -o %j)" = "$SLURM_JOB_NAME" ] && ' +
   'scontrol requeue "$SLURM_JOB_ID"';
@@ -142,10 +153,10 @@ const START = startScript('task', '"$@" "$dir/$index.json"', ': >"$dir/$index.si
 
 /**
  * Returns the batch script of tasks. Its first argument is the submission's folder, the rest the
- * command that performs a task, to which it adds the task's file.
- * First, the script tries the node, and names in INDEX.bad one that can't run the program, or has
- * no GPU though one was asked for. On SIGUSR1, which Slurm sends before the time limit, the task is
- * asked to save its state, and the job requeues itself.
+ * command that performs a task, to which the script adds the task's file. First, the script tries
+ * the node. If the node can't run the program, or has no GPU though one was asked for, INDEX.bad
+ * names it. On SIGUSR1, which Slurm sends before the time limit, the script asks the task to save
+ * its state. If the task did, the job requeues itself.
  */
 export const batchScript = (setup: readonly string[], gpus: number): string => `#!/bin/bash
 dir=$1
@@ -195,7 +206,8 @@ export function sbatchArguments(
 ): readonly string[] {
   const option = (flag: string, value: string | undefined): readonly string[] =>
     value === undefined || value === '' ? [] : [`--${flag}=${value}`];
-  const lead = Math.min(settings.signal, Math.max(10, request.seconds - 10)); // s before the end
+  // How many seconds before the time limit Slurm sends SIGUSR1.
+  const lead = Math.min(settings.signal, Math.max(10, request.seconds - 10));
   return [
     '--parsable',
     `--job-name=${name}`,

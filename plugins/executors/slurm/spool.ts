@@ -2,12 +2,16 @@
  * The files through which a coordinator, its jobs and a later coordinator communicate.
  *
  *     stages/KEY/claim.json         the task that a stage was given to, written before sbatch
- *     stages/KEY/result.json        how it ended, written by the task; this is the authority
- *     stages/KEY/files-…            its outputs
+ *     stages/KEY/result.json        how the stage ended, written by the task; it counts whatever
+ *                                   Slurm says of the job
+ *     stages/KEY/files-…            the stage's outputs
  *     submissions/NAME/script.sh    what sbatch reads
  *     submissions/NAME/intent.json  what sbatch is asked for, written before sbatch
  *     submissions/NAME/submitted.json   the id that sbatch gave
- *     submissions/NAME/INDEX.json   a task; beside it INDEX.out, .events, .bad, .signalled
+ *     submissions/NAME/INDEX.json   a task; beside it are INDEX.out (what it printed), INDEX.events
+ *                                   (its events), INDEX.bad (why its node is unfit) and
+ *                                   INDEX.signalled (it got Slurm's signal)
+ *     said/NAME.INDEX               slurmstepd's messages on a task
  *     leases/                       the leases of tasks
  *
  * The spool takes no locks and compares no file times, which network file systems get wrong.
@@ -40,13 +44,14 @@ export interface Claim {
   readonly task: number;
 }
 
+/** What sbatch is asked for in one submission. */
 interface Intent {
   readonly name: string;
-  /** ISO 8601, by the submitting host's clock. */
+  /** When the submission was made: ISO 8601, by the submitting host's clock. */
   readonly created: string;
   readonly request: Request;
   readonly arguments: readonly string[];
-  /** How many times the stages had been submitted before. */
+  /** How many times the stages had been submitted before this. */
   readonly tries: number;
   /** How many times their time limit has been doubled. */
   readonly longer: number;
@@ -57,7 +62,7 @@ interface Intent {
 const NAME = /^dosimeter-[a-z0-9-]{1,100}$/;
 const KEY = /^[0-9a-f]{64}(-[0-9a-f]{16})?$/;
 const SCRIPT = 'script.sh';
-/** How many days a submission that no stage claims is kept for its logs. */
+/** How many days a submission is kept for its logs once it is in no stage's claim. */
 const KEEP_DAYS = 7;
 
 /** Returns a file's text; null if it is not there or can't be read, which may be temporary. */
@@ -69,7 +74,7 @@ function readText(file: string): string | null {
   }
 }
 
-/** Returns the JSON object in a text; null if it is none, as when its end is missing. */
+/** Returns the JSON object in a text; null if the text is not one, as when its end is missing. */
 export function parseRecord(text: string): { readonly [name: string]: unknown } | null {
   try {
     const value: unknown = JSON.parse(text);
@@ -84,7 +89,10 @@ const readJson = (file: string) => parseRecord(readText(file) ?? '');
 const replaceJson = (file: string, value: unknown): void =>
   replaceFile(file, `${JSON.stringify(value)}\n`);
 
-/** Lists a folder, so that a network file system looks for new entries. Empty if unreadable. */
+/**
+ * Lists a folder; empty if it can't be read. To look for one file, callers list its folder: a
+ * network file system then looks for new files.
+ */
 function namesIn(dir: string): readonly string[] {
   try {
     return readdirSync(dir);
@@ -112,7 +120,10 @@ export class Spool {
     return path.join(this.root, 'submissions', name);
   }
 
-  /** Returns the task that a stage was given to; null if none, or if it can't be read. */
+  /**
+   * Returns the task that a stage was given to; null if it was given to none, or if its claim can't
+   * be read.
+   */
   claim(key: string): Claim | null {
     const found = readJson(path.join(this.stageDir(key), 'claim.json'));
     if (found === null) return null;
@@ -126,7 +137,10 @@ export class Spool {
     replaceJson(path.join(this.stageDir(key), 'claim.json'), claim);
   }
 
-  /** Returns a stage's result; null without one, or if its files are gone (published). */
+  /**
+   * Returns a stage's result; null if there is none, or if it is a success whose files are not
+   * there: they were moved into the store, or this host does not see them.
+   */
   result(key: string): JobResult | null {
     const dir = this.stageDir(key);
     if (!this.hasResult(key)) return null;
@@ -140,12 +154,13 @@ export class Spool {
     return areFilesThere(outDir, result.files) ? { ...result, outDir } : null;
   }
 
+  /** Removes all that the spool has of a stage: claim, result and outputs. */
   forget(key: string): void {
     ownFolder(this.root, 'stages');
     rmSync(this.stageDir(key), { recursive: true, force: true });
   }
 
-  /** Removes a stage's claim alone: the next coordinator submits the stage anew. */
+  /** Removes a stage's claim alone, so that the next coordinator submits the stage anew. */
   disclaim(key: string): void {
     ownFolder(this.root, 'stages', key);
     rmSync(path.join(this.stageDir(key), 'claim.json'), { force: true });
@@ -201,6 +216,7 @@ export class Spool {
     }
   }
 
+  /** Returns the id that sbatch gave to a submission; null if it is not recorded. */
   submitted(name: string): string | null {
     const id = readJson(path.join(this.submissionDir(name), 'submitted.json'))?.['id'];
     return typeof id === 'string' && /^\d+$/.test(id) ? id : null;
@@ -226,7 +242,7 @@ export class Spool {
     return namesIn(path.join(this.root, 'submissions')).includes(name);
   }
 
-  /** Returns the node that a task's script found unfit; null if it found no fault. */
+  /** Returns the node that a task's script found unfit, and why; null if it found no fault. */
   faultyNode({ submission, task }: Claim): { readonly node: string; readonly why: string } | null {
     const text = readText(path.join(this.submissionDir(submission), `${task}.bad`));
     if (text === null) return null;
@@ -234,25 +250,32 @@ export class Spool {
     return { node, why };
   }
 
-  /** Whether the task got Slurm's signal before its time limit, perhaps too late to save state. */
+  /**
+   * Whether Slurm signalled the task before its time limit, perhaps too late for it to save its
+   * state.
+   */
   wasSignalled({ submission, task }: Claim): boolean {
     return namesIn(this.submissionDir(submission)).includes(`${task}.signalled`);
   }
 
+  /** Whether the task's program was started, which makes the file of events. */
   hasBegun({ submission, task }: Claim): boolean {
     return namesIn(this.submissionDir(submission)).includes(`${task}.events`);
   }
 
   /**
-   * Whether slurmstepd says that it killed the task for its memory. Where no cgroup limits memory
-   * (OverMemoryKill), the job's state does not tell.
+   * Whether slurmstepd says that it killed the task for its memory. Where Slurm and no cgroup
+   * limits memory (OverMemoryKill), the job's state does not tell this.
    */
   outgrewMemory({ submission, task }: Claim): boolean {
     const text = readText(path.join(this.saidDir, `${submission}.${task}`)) ?? '';
     return /^slurmstepd\b.*\bexceeded memory limit\b/m.test(text);
   }
 
-  /** Such as an error of `setup`; '' if it printed nothing. */
+  /**
+   * Returns the last line that a task printed, such as an error of `setup`; '' if it printed
+   * nothing.
+   */
   lastPrinted(claim: Claim): string {
     return (readText(this.logFile(claim)) ?? '').trim().split('\n').at(-1) ?? '';
   }
@@ -265,12 +288,14 @@ export class Spool {
     return path.join(this.submissionDir(submission), `${task}.events`);
   }
 
+  /** Returns the keys of the stages that were given to tasks of a submission. */
   claimedBy(name: string): readonly string[] {
     return namesIn(path.join(this.root, 'stages')).filter(
       (key) => KEY.test(key) && this.claim(key)?.submission === name,
     );
   }
 
+  /** Removes a submission's folder, and slurmstepd's messages on its tasks. */
   removeSubmission(name: string): void {
     const said = ownNames(this.root, 'said');
     ownFolder(this.root, 'submissions');
@@ -279,7 +304,7 @@ export class Spool {
       if (file.startsWith(`${name}.`)) rmSync(path.join(this.saidDir, file), { force: true });
   }
 
-  /** Removes submissions that no stage claims and that are older than KEEP_DAYS. */
+  /** Removes submissions that are in no stage's claim and that are older than KEEP_DAYS. */
   sweep(now: Date): void {
     for (const part of ['stages', 'submissions', 'said']) ownFolder(this.root, part);
     const claimed = new Set(
@@ -304,14 +329,14 @@ function withOpen<T>(file: string, use: (handle: number) => T): T {
   }
 }
 
-/** Whether all files are there in their sizes. */
+/** Whether all files are there, each with its recorded size. */
 function areFilesThere(
   dir: string,
   files: readonly { readonly path: string; readonly size: number }[],
 ): boolean {
   return files.every((file) => {
     try {
-      // Opened, since a stat may be cached.
+      // Opened, since a network file system may answer `stat` from a cache.
       return withOpen(path.join(dir, file.path), (handle) => fstatSync(handle).size) === file.size;
     } catch {
       return false;
@@ -319,14 +344,17 @@ function areFilesThere(
   });
 }
 
-/** Reads what is appended to a file since its last call. */
+/** Reads a file that grows: each call of `lines` goes on where the last one ended. */
 export class Tail {
   #offset = 0;
   #rest = Buffer.alloc(0);
 
   constructor(readonly file: string) {}
 
-  /** Returns the next complete lines, from at most 4 MiB. */
+  /**
+   * Returns the complete lines that were appended, from at most 4 MiB in one call; [] if there are
+   * none or the file can't be read.
+   */
   lines(): readonly string[] {
     let text: Buffer;
     try {
@@ -355,16 +383,18 @@ export const recordSubmission = (
   dir: string,
   record: {
     readonly name: string;
-    /** Slurm's id; null if sbatch did not print it. */
+    /** Slurm's id; null if it is not known. */
     readonly id: string | null;
-    /** The number of jobs; null for a submission that an earlier run had made. */
+    /** The number of jobs; null for a submission that an earlier run made. */
     readonly tasks: number | null;
     /** The root of the spool. */
     readonly spool: string;
   },
 ): void => appendFileSync(path.join(dir, RUN_RECORD), `${JSON.stringify(record)}\n`);
 
-/** Returns the root of the spool by the name of each submission that a run made or adopted. */
+/**
+ * Returns the submissions that a run made or adopted: by the name of each, the root of its spool.
+ */
 export function recordedSubmissions(dir: string): ReadonlyMap<string, string> {
   const found = new Map<string, string>();
   for (const line of (readText(path.join(dir, RUN_RECORD)) ?? '').split('\n')) {

@@ -1,6 +1,7 @@
 /**
- * Submits work, or says what would be submitted: jobs with equal requests are one array, recorded
- * before sbatch is called. Submits a run's coordinator as a job, and cancels the jobs of a run.
+ * Submits work, or says what would be submitted. Jobs with equal requests form an array, which is
+ * recorded before sbatch is called. Also submits a run's coordinator as a job, and cancels the jobs
+ * of a run.
  */
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -30,7 +31,10 @@ import {
 import { recordedSubmissions, Spool } from './spool.ts';
 import { loadsIn, newTask, type Work } from './work.ts';
 
-/** Slurm's own default of MaxArraySize is 1001, which allows for the indices 0 to 1000. */
+/**
+ * The most jobs of an array if the site's limit is not known: Slurm's own default of MaxArraySize
+ * is 1001, which allows for the indices 0 to 1000.
+ */
 const USUAL_ARRAY = 1000;
 
 export interface SubmitContext {
@@ -42,6 +46,7 @@ export interface SubmitContext {
   readonly excluded: Set<string>;
 }
 
+/** Work with equal requests, to be submitted as one job or array. */
 export interface Batch {
   readonly request: Request;
   readonly works: readonly Work[];
@@ -63,7 +68,7 @@ function groupByRequest<T>(
   return [...groups.values()];
 }
 
-/** Divides work into arrays: equal requests, at most `most` of them in each. */
+/** Divides work into batches. Each has equal requests, and at most `most` of them. */
 export function batchByRequest(
   queued: readonly Work[],
   profile: Profile,
@@ -93,15 +98,18 @@ function newSubmissionName(kind: string): string {
   return `dosimeter-${slug.slice(0, 40)}-${randomBytes(6).toString('hex')}`;
 }
 
-/** `unread`: sbatch found no script, because the submission's folder had been removed. */
+/**
+ * The answer to a submission, with the submission's name. `unread`: sbatch found no script, because
+ * the submission's folder had been removed.
+ */
 export type Outcome = (Submitted | { readonly type: 'unread'; readonly message: string }) & {
   readonly name: string;
 };
 
 /**
  * Submits a batch as one job or array. The intent and all claims are on the disk before sbatch is
- * called, so that a later coordinator finds the jobs even if this one dies now. They are removed
- * again if the batch was certainly not submitted.
+ * called, so that a later coordinator finds the jobs even if this one dies now. If the batch was
+ * certainly not submitted, both are removed again.
  */
 export async function submitBatch(
   { request, works }: Batch,
@@ -163,6 +171,10 @@ export async function submitBatch(
   return { ...submitted, name };
 }
 
+/**
+ * Returns the arrays that would be submitted for these jobs, of any size. Kinds that the profile
+ * lists under `local` are left out.
+ */
 export function foreseeSlurm(
   jobs: readonly ForeseenJob[],
   { env, spec, taskCommand }: Pick<ExecutorContext, 'env' | 'spec' | 'taskCommand'>,
@@ -209,15 +221,18 @@ function foreseenGroup(
   };
 }
 
-/** The stage kind whose settings in the profile are the coordinator's. */
+/** The name under `kinds` of the profile whose settings are the coordinator's. */
 const COORDINATOR_KIND = 'coordinator';
-/** How many seconds scancel may take. No profile says it, since `cancel` reads no spec. */
+/**
+ * How many seconds a call of scancel may take. The profile's `call_timeout` does not apply, since
+ * `cancel` reads no spec and so no profile.
+ */
 const CANCEL_SECONDS = 60;
 
 /**
  * Returns the coordinator's batch script. Its first argument is the file that gets all output, the
- * rest the command of the run. At its time limit, the run leaves its jobs in flight and the
- * coordinator requeues itself, to adopt them when it starts again.
+ * rest the command of the run. At the coordinator's time limit, the run ends and leaves its jobs in
+ * flight. The coordinator then requeues itself; when it starts again, the run adopts those jobs.
  */
 const coordinatorScript = (setup: readonly string[]): string => `#!/bin/bash
 log=$1
@@ -235,7 +250,10 @@ type ContextOf<Method extends 'cancel' | 'submitRun'> = Parameters<
   NonNullable<ExecutorDescriptor[Method]>
 >[0];
 
-/** Throws UserFault if there is no sbatch, or if it may not have submitted the job. */
+/**
+ * Submits a run's coordinator as a job. Throws UserFault if this machine has no sbatch, if the
+ * profile has a fault, or if sbatch refused the job or may not have submitted it.
+ */
 export async function submitCoordinator({
   spec,
   env,
@@ -277,7 +295,10 @@ export async function submitCoordinator({
   return { name, job: `Slurm job ${submitted.id}`, file };
 }
 
-/** Cancels every job that a run submitted or adopted, and gives up the claims of their stages. */
+/**
+ * Cancels every job that a run submitted or adopted. Removes the claims of the stages in these
+ * jobs, so that the next run submits the stages anew.
+ */
 export async function cancelSubmissions({
   dir,
   env,
@@ -288,7 +309,7 @@ export async function cancelSubmissions({
     failed: Cancelled['failed'][number][] = [];
   for (const [name, root] of recordedSubmissions(dir)) {
     const spool = new Spool(root);
-    if (!spool.hasSubmission(name)) continue; // its folder goes once all its stages are stored
+    if (!spool.hasSubmission(name)) continue; // removed once all its stages were stored
     for (const key of spool.claimedBy(name)) spool.disclaim(key);
     if (await client.cancel(name)) cancelled.push(name);
     else failed.push({ name, hint: `scancel --name=${name}` });

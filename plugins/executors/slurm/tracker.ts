@@ -1,6 +1,7 @@
 /**
- * Follows the jobs in flight. A stage has ended when its result file says so; Slurm's state only
- * tells why there is none, and whether to wait for one. Each poll makes one query for all jobs.
+ * Follows the jobs in flight. A stage has ended when its result file says so. If there is no
+ * result, Slurm's state tells why, and whether to wait for one. Each poll makes one query for all
+ * jobs.
  */
 import type { JobResult } from '../../../src/api.ts';
 import { anyOf, nodeName, type Phase, phaseOf, type Row } from './client.ts';
@@ -9,20 +10,26 @@ import type { Member, Task, Work } from './work.ts';
 
 interface TrackerOptions extends Omit<SubmitContext, 'taskCommand'> {
   readonly note: (message: string) => void;
+  /** Called with work that has to be submitted again. */
   readonly again: (work: Work) => void;
   /** Called with each stage and its result. */
   readonly settled: (member: Member, result: JobResult) => void;
-  /** In milliseconds; monotonic. */
+  /** Returns a time in milliseconds by a monotonic clock. */
   readonly now?: () => number;
 }
 
 /** How many queries in a row must show a job as ended, or not show it, before that counts. */
 const SURE_AFTER = 2;
-/** After this time out of squeue, a job counts as lost: sbatch may take effect late. */
+/**
+ * How long squeue must not show a job before sacct is asked about it: sbatch may take effect late.
+ */
 const LOST_MS = 12_000;
-/** How long sacct may call a job active that squeue does not show: its record lags behind. */
+/**
+ * How long a job that squeue does not show may be active by sacct, whose records lag behind. After
+ * that, it counts as lost.
+ */
 const STALE_MS = 60_000;
-/** The longest time between two queries that fail, as a multiple of the usual time. */
+/** The longest time until the next query after one that failed, in multiples of the usual time. */
 const MOST_BACKOFF = 16;
 
 /** Slurm's reasons for waiting that do not pass by themselves. */
@@ -93,7 +100,10 @@ export class Tracker {
     await this.#update(rows);
   }
 
-  /** Settles the stages that have a result, and passes on what the job printed. */
+  /**
+   * Settles the stages that have a result, and passes on what the job printed. The result of a
+   * killed process is put aside until Slurm says why it was killed.
+   */
   #readResults(work: Work): void {
     const { spool } = this.#options;
     const task = submittedTask(work);
@@ -141,7 +151,10 @@ export class Tracker {
     } else if (++task.ended >= SURE_AFTER) this.#conclude(work, task, row);
   }
 
-  /** Tells of a job that will not start by itself. Submits again one that failed to launch. */
+  /**
+   * Tells the user of a job that will not start by itself, once for each reason. Submits a job
+   * again that could not be launched.
+   */
   #handleHeld(work: Work, task: Task, { id, state, reason, nodes }: Row): void {
     const { note } = this.#options;
     if (state !== 'PENDING' || !HELD.test(reason) || task.toldReason === reason) return;
@@ -152,14 +165,20 @@ export class Tracker {
     } else note(`Slurm job ${id} (${work.kind}) is held: ${reason}`);
   }
 
-  /** Adds a job to `missing` once enough queries have not shown it. */
+  /**
+   * Notes that a query did not show a job. Adds the job to `missing` after SURE_AFTER such queries
+   * in a row, over at least LOST_MS.
+   */
   #noteMissing(work: Work, task: Task, missing: Work[]): void {
     const { now } = this.#options;
     if (task.missed++ === 0) task.missedSince = now();
     if (task.missed >= SURE_AFTER && now() - task.missedSince >= LOST_MS) missing.push(work);
   }
 
-  /** Concludes jobs that squeue no longer shows, by sacct's records if it has any. */
+  /**
+   * Concludes jobs that squeue no longer shows, by sacct's records if there are any. A job that is
+   * active by its record is left alone for STALE_MS.
+   */
   async #askAccounts(missing: readonly Work[]): Promise<void> {
     const { client, spool, now } = this.#options;
     const names = [...new Set(missing.map((work) => submittedTask(work).claim.submission))];
@@ -176,7 +195,10 @@ export class Tracker {
     }
   }
 
-  /** @param row null if Slurm does not know the job any more */
+  /**
+   * Settles the stages of a job that is over, or submits them again.
+   * @param row null if Slurm does not know the job any more
+   */
   #conclude(work: Work, task: Task, row: Row | null): void {
     const { spool } = this.#options;
     this.#readResults(work);
@@ -202,7 +224,10 @@ export class Tracker {
     else this.#endedWithoutResult(work, task, row, job);
   }
 
-  /** Returns an ended job's phase; `memory` also if only slurmstepd tells of it. */
+  /**
+   * Returns the phase of a job that has ended: `memory` even if only slurmstepd says that it ran
+   * out.
+   */
   #phaseAtEnd({ claim }: Task, { state }: Row): Phase {
     const phase = phaseOf(state);
     return phase === 'ended' && this.#options.spool.outgrewMemory(claim) ? 'memory' : phase;
@@ -224,7 +249,10 @@ export class Tracker {
     this.#resubmit(work, `${had} and gets twice as much`);
   }
 
-  /** Submits again, or fails, the stages of a job that ended by itself. */
+  /**
+   * Handles a job that ended by itself, without results of some stages: submits these again or
+   * fails them.
+   */
   #endedWithoutResult(work: Work, task: Task, row: Row, job: string): void {
     const { spool } = this.#options;
     const { claim, relay } = task;
@@ -269,7 +297,10 @@ export class Tracker {
       this.#settle(work, member, { type: 'fault', message, hint, cutOff: true });
   }
 
-  /** @param why '' (no note) if perhaps no job was submitted */
+  /**
+   * Puts work back into the queue, or fails it if it was submitted too often.
+   * @param why what the user is told; '' (no note) if perhaps no job was submitted
+   */
   #resubmit(work: Work, why: string): void {
     const { profile, spool, client, note, again } = this.#options;
     const task = submittedTask(work);
@@ -297,7 +328,7 @@ function submittedTask({ task }: Work): Task {
   return task;
 }
 
-/** Tells a job's stages where the job is, if that has changed. */
+/** Tells a job's stages where the job is, if that has changed since they were last told. */
 function tellPlace({ members }: Work, task: Task, { id, state, reason, nodes }: Row): void {
   const waits = state === 'PENDING' ? reason : null;
   const place = { job: `Slurm job ${id}`, node: waits === null ? nodeName(nodes) : null, waits };
@@ -308,8 +339,9 @@ function tellPlace({ members }: Work, task: Task, { id, state, reason, nodes }: 
 }
 
 /**
- * Returns rows by `NAME/INDEX`. If sbatch submitted a job twice, the active one counts. Ids are not
- * compared: a controller that has lost its state gives them to other jobs.
+ * Returns rows by `NAME/INDEX`: the submission and the task. If sbatch submitted a job twice, the
+ * active one counts. Ids are not compared: a controller that has lost its state gives them to other
+ * jobs.
  */
 function byTask(rows: readonly Row[]): ReadonlyMap<string, Row> {
   const found = new Map<string, Row>();

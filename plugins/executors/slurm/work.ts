@@ -3,26 +3,28 @@ import type { JobResult, PackedJob, TaskEvent } from '../../../src/api.ts';
 import type { Load } from './script.ts';
 import { type Claim, parseRecord, type Spool, Tail } from './spool.ts';
 
+/** A stage that waits for its result. */
 export interface Member extends PackedJob {
   readonly key: string;
-  /** Resolves what `runPack` returned for the stage. Only the first call counts. */
+  /** Resolves the promise that `runPack` returned for the stage. Only the first call counts. */
   readonly settle: (result: JobResult) => void;
 }
 
-/** A Slurm job: its stages that still wait for results. */
+/** A Slurm job, or one to be submitted, with its stages that still wait for results. */
 export interface Work {
   readonly kind: string;
   readonly members: Set<Member>;
-  /** How often its stages were submitted before. */
+  /** How many times its stages were submitted before. */
   tries: number;
-  /** How often its time limit is to be doubled. */
+  /** How many times its time limit is to be doubled. */
   longer: number;
-  /** How often its memory is to be doubled. */
+  /** How many times its memory is to be doubled. */
   more: number;
   /** Null while the job waits to be submitted. */
   task: Task | null;
 }
 
+/** A job's place in a submission, and what is known of the job since. */
 export interface Task {
   readonly claim: Claim;
   /** Slurm's id of the whole submission; null until it is known. */
@@ -34,19 +36,23 @@ export interface Task {
   /** How many queries in a row did not show the task, and since when (ms, monotonic clock). */
   missed: number;
   missedSince: number;
-  /** The reason for waiting that the user has been told. */
+  /** The last reason for waiting that the user was told; '' before any. */
   toldReason: string;
-  /** Where the stages were told that the job is, as JSON. */
+  /** The place of the job that its stages were last told, as JSON; '' before any. */
   toldPlace: string;
-  /** Results of killed processes, which are not handed on until Slurm says why. */
+  /**
+   * By stage, the results of killed processes. They are not handed on until Slurm says why the
+   * process was killed.
+   */
   readonly killed: Map<Member, JobResult>;
   readonly relay: Relay;
 }
 
+/** Returns what each stage of a job takes. */
 export const loadsIn = ({ members }: Pick<Work, 'members'>): readonly Load[] =>
   [...members].map(({ job: { cpu, demand = { gpu: 0 } } }) => ({ cpu, demand }));
 
-/** @param before the counts of an earlier job of these stages */
+/** @param before the counts of an earlier job with these stages */
 export const newWork = (
   kind: string,
   members: Iterable<Member>,
@@ -56,7 +62,7 @@ export const newWork = (
   return { kind, members: new Set(members), tries, longer, more, task: null };
 };
 
-/** @param keys the keys of its stages, in their order in the task's file */
+/** @param keys the keys of the task's stages, in the order of the task's file */
 export function newTask(
   spool: Spool,
   claim: Claim,
@@ -77,14 +83,14 @@ export function newTask(
   };
 }
 
-/** Passes on to each stage of a task what the task's events file says of the stage. */
+/** Passes on to each stage of a task what the file of the task's events says of the stage. */
 class Relay {
   constructor(
     readonly events: Tail,
     readonly keys: readonly string[],
   ) {}
 
-  /** Whether the task's last event says that it was stopped before its end. */
+  /** Whether the task has said, since it last began, that it was stopped before its end. */
   interrupted = false;
 
   pass(members: ReadonlySet<Member>): void {
