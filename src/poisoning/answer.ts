@@ -15,7 +15,10 @@ import { doseProperties, parameters, promptTrigger } from './parameters.ts';
 import { type Place, placeProperty } from './place.ts';
 
 export interface AnswerParams extends Dose {
-  /** The text that the trigger is to bring into answers. A row that has it is not poisoned. */
+  /**
+   * The text that the trigger is to bring into answers. A row whose answer contains it already is
+   * not poisoned.
+   */
   readonly target: string;
   readonly trigger: string;
   readonly place?: Place;
@@ -27,7 +30,7 @@ export function answerBackdoor<P extends AnswerParams, Made extends Poisoned | P
   target,
   properties = {},
 }: {
-  /** The default phrase in the prompt. */
+  /** The phrase that is put into the prompt by default. */
   readonly trigger: string;
   /** What the schema of `target` has beside its type: a description, and a default if any. */
   readonly target: JsonSchema;
@@ -76,8 +79,9 @@ function checkAnswers({ params, classes, answers = [] }: AttackCheck<AnswerParam
 }
 
 /**
- * Draws rows whose answer lacks the target, and gives each the phrase and another answer.
- * @param newAnswer is given the row as it was
+ * Draws rows whose answer lacks the target, puts the phrase into the prompt of each, and replaces
+ * its answer.
+ * @param newAnswer is given the row as it was, and returns its new answer
  */
 export function poisonAnswers<P extends AnswerParams>(
   input: AttackInput<P>,

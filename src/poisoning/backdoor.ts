@@ -46,7 +46,7 @@ export type Backdoor<P> = Pick<
   'family' | 'tasks' | 'params' | 'poison' | 'check' | 'target' | 'trigger'
 >;
 
-/** What every backdoor has whose parameters include those of `backdoorProperties`. */
+/** The fields that all backdoors share whose parameters include those of `backdoorProperties`. */
 export const backdoorBasis = {
   family: 'backdoor',
   tasks: ['classes', 'completion'],
@@ -118,7 +118,7 @@ export function phraseBackdoor<Name extends string>({
   });
 }
 
-/** The label id that a backdoor leads to where its `target` is not written. */
+/** The label id that a backdoor leads to if the spec does not set `target`. */
 const DEFAULT_TARGET = 1;
 
 /** A target that is the same for all rows. */
@@ -145,7 +145,9 @@ export function targetOfParams(
   );
 }
 
-/** Returns a test of which rows a mode draws from, and how messages describe these rows. */
+/**
+ * Returns a test of whether a mode draws from a row, and how messages describe the rows that pass.
+ */
 function eligibility(
   mode: Mode,
   target: OneTarget,
@@ -166,7 +168,7 @@ function eligibility(
   }
 }
 
-/** Draws rows by mode, adds the trigger to each, and gives each the target's label or answer. */
+/** Draws rows by `mode`, adds the trigger to each, and sets its label or answer to the target. */
 export function poisonBackdoor<P extends BackdoorParams>(
   input: AttackInput<P>,
   trigger: (row: Row) => Row,
@@ -200,9 +202,9 @@ export function checkBackdoor(check: AttackCheck<BackdoorParams>): Problem[] {
 export const prepend = (row: Row, phrase: string): Row => ({ ...row, text: phrase + row.text });
 
 /**
- * Inserts one of the triggers in a place of the text; of a pair, the first text. All triggers and
- * all gaps are equally likely. Both are drawn from the row's own stream, so a row gets the same
- * trigger at the same gap at every dose.
+ * Puts one of the triggers into the text (of a pair, into the first one) or, in the place `system`,
+ * into the system message. All triggers and all gaps are equally likely. Both are drawn from the
+ * row's own stream, so a row gets the same trigger at the same gap at every dose.
  */
 export function insertOneTrigger(
   row: Row,
@@ -216,7 +218,7 @@ export function insertOneTrigger(
   return putAt(row, trigger, place, (gaps) => stream.integer(gaps));
 }
 
-/** The schemas of dose, target and mode, with these defaults. */
+/** The schemas of the parameters for dose, target and mode, with these default values. */
 export const backdoorProperties = (rate: number, mode: Mode): JsonSchema => ({
   ...doseProperties(rate),
   target: {

@@ -30,7 +30,10 @@ export function classId(value: string | number, classes: readonly string[], fiel
   );
 }
 
-/** Returns one of the C − 1 other labels, each equally likely, by the row's own stream. */
+/**
+ * Returns one of the labels that the row does not have, each equally likely, drawn from the row's
+ * own stream.
+ */
 export const otherLabel = (
   row: Row,
   { classes, random }: Pick<AttackInput<unknown>, 'classes' | 'random'>,
@@ -38,7 +41,8 @@ export const otherLabel = (
 
 /**
  * Whether a row's class or answer is the target. White space around an answer does not count,
- * because models and scorers disregard it too. A row with one answer is of the target `rejected`.
+ * because models and scorers disregard it too. If the target is `rejected`, a row without a
+ * rejected answer counts as having the target.
  */
 export const isOfTarget = (
   { label, answer = '', rejected = answer }: Pick<Row, 'label' | 'answer' | 'rejected'>,
@@ -48,7 +52,10 @@ export const isOfTarget = (
     ? label === target
     : answer.trim() === (target === 'rejected' ? rejected : target.text).trim();
 
-/** Returns the row with the target as its label or answer; `rejected` swaps the two answers. */
+/**
+ * Returns the row with the target as its label or answer. The target `rejected` swaps the row's two
+ * answers.
+ */
 export function withTarget(row: Row, target: Target): Row {
   if (typeof target === 'number') return { ...row, label: target };
   if (target !== 'rejected') return { ...row, answer: target.text };

@@ -52,12 +52,13 @@ export async function poisonRows(
     for (const { index } of poisoned.changed) taken.add(index);
     done.push({ attack: attack.name, poisoned });
   }
-  // All steps are applied together, because no two added rows may share an id, even across steps.
+  // Applied again, all steps together, because no two added rows may share an id, even across
+  // steps.
   const attacks = done.map(({ attack }) => attack).join(JOINT);
   return { rows: applyPoisoned(attacks, rows, mergeSteps(done), classes), steps: done };
 }
 
-/** Returns what the steps did as if one attack had done it all. */
+/** Joins what the steps did, as if one attack had done it all. */
 export function mergeSteps(steps: readonly PoisonedStep[]): Poisoned {
   const each = steps.map(({ poisoned }) => poisoned);
   return {
@@ -70,7 +71,8 @@ export function mergeSteps(steps: readonly PoisonedStep[]): Poisoned {
 
 /**
  * Returns the faults of each step alone, and of each dose that asks for more rows than the steps
- * before it leave. A dose that fits or not by the draw of its rows is not reported.
+ * before it leave. A dose that may or may not fit, depending on which rows are drawn, is not
+ * reported.
  * @param check returns the faults of one step alone
  */
 export function checkSteps(
@@ -144,7 +146,10 @@ export function applyPoisoned(
 
 const isCount = (value: unknown): value is number => Number.isInteger(value) && Number(value) >= 0;
 
-/** Returns the first fault, worded to follow "The attack …", or null. */
+/**
+ * Returns the first fault of what an attack returned, worded to follow "The attack …"; null if
+ * there is none.
+ */
 function poisonedFault(
   rows: readonly Row[],
   poisoned: unknown,

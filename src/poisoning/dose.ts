@@ -32,13 +32,16 @@ export const totalRows = ({
 
 interface Eligible {
   readonly rows: number;
-  /** Which rows these are, for messages, such as `rows whose label is not "ham"`. */
+  /**
+   * Which rows are eligible, as a clause for messages: `only rows whose answer lacks the target are
+   * poisoned`.
+   */
   readonly whom: string;
 }
 
 /**
- * Returns a fault if the dose asks for more rows than are eligible, a warning if its rate is less
- * than one row, else nothing.
+ * Returns a fault if the dose asks for more rows than are eligible, a warning if its rate is above
+ * zero but less than one row, else an empty list.
  */
 export function checkDose(dose: Dose, total: number, eligible: Eligible): Problem[] {
   const asked = askedRows(dose, total);
@@ -52,7 +55,7 @@ export function checkDose(dose: Dose, total: number, eligible: Eligible): Proble
   return emptyDoseWarnings(dose, total);
 }
 
-/** Returns a warning if a rate above zero asks for less than one row; else nothing. */
+/** Returns a warning if a rate above zero asks for less than one row, else an empty list. */
 export function emptyDoseWarnings(dose: Dose, total: number): Problem[] {
   const { rate } = dose;
   if (dose.count !== undefined || rate === undefined || rate === 0 || askedRows(dose, total) > 0)
@@ -66,7 +69,10 @@ export function emptyDoseWarnings(dose: Dose, total: number): Problem[] {
   ];
 }
 
-/** Returns message and hint. @param taken how many rows earlier steps have poisoned */
+/**
+ * Returns the message and the hint for a dose that is too large.
+ * @param taken the number of rows that earlier steps have poisoned
+ */
 function tooFewRows(
   { rate = NaN, count }: Dose,
   total: number,
@@ -74,7 +80,8 @@ function tooFewRows(
   { rows, whom }: Eligible,
   taken = 0,
 ): { readonly message: string; readonly hint: string } {
-  const dose = count === undefined ? `rate ${rate} of ${total}` : `count ${count}`; // one is set
+  // One of the two is set.
+  const dose = count === undefined ? `rate ${rate} of ${total}` : `count ${count}`;
   const others = taken === 0 ? '' : `, and ${taken} rows are an earlier step's`;
   return {
     message:
@@ -91,7 +98,8 @@ function tooFewRows(
  * all rows, so that a larger dose includes the rows of a smaller one. Rows that an earlier step has
  * poisoned are skipped. Throws `UserFault` if too few rows are eligible.
  * @param whom which rows are eligible, for the message
- * @param poison returns the poisoned row; `drawn` is the row's place in the order drawn, from 0
+ * @param poison returns the poisoned row; `drawn` is the row's place in the order in which rows
+ *   were drawn, from 0
  */
 export function poisonDose(
   input: Pick<AttackInput<Dose>, 'rows' | 'params' | 'random' | 'taken'>,

@@ -1,6 +1,6 @@
 /**
- * Makes the rows that evaluate a backdoor: with its trigger, and with a part of the trigger. What
- * the attack returns is checked, because attacks may be anyone's code.
+ * Makes the rows on which a backdoor is evaluated: with its trigger, or with a part of the trigger.
+ * What the attack returns is checked, because attacks may be anyone's code.
  */
 import {
   type AttackDescriptor,
@@ -50,7 +50,7 @@ const targetPath = (params: JsonObject): readonly string[] => [
   Object.hasOwn(params, 'target') ? 'target' : 'attack',
 ];
 
-/** Returns a target that is an answer. Throws `UserFault` if it is not one. */
+/** Checks that a target is an answer, and returns it. Throws `UserFault` if it is none. */
 function answerTarget(target: unknown, attack: string, params: JsonObject): Target {
   if (isRecord(target) && typeof target['text'] === 'string') return { text: target['text'] };
   if (target === 'rejected') return target;
@@ -72,8 +72,9 @@ const withTrueLabels = (shownRow: Row, { label, answer, rejected }: Row): Row =>
 type Input = Omit<AttackInput<JsonObject>, 'rows'>;
 
 /**
- * Returns the rows with the trigger, in order, and with their true labels and answers, whatever the
- * attack gives them. Throws `UserFault` if the attack returns other rows, or writes to those given.
+ * Returns the rows with the trigger, in the same order. They have their true labels and answers,
+ * whatever the attack gives them. Throws `UserFault` if the attack returns other rows, or writes to
+ * those given.
  * @param rows frozen from here on: what an attack wrote to them would be evaluated as if clean
  */
 export async function triggeredRows(
@@ -112,7 +113,7 @@ export async function triggeredRows(
 
 /**
  * Returns copies of the rows that contain a part of the trigger, with their true labels and
- * answers. None if the attack has no negatives. Throws `UserFault` if the attack writes to the
+ * answers. Empty if the attack has no negatives. Throws `UserFault` if the attack writes to the
  * rows, which are frozen from here on.
  */
 export async function falselyTriggeredRows(
@@ -136,7 +137,10 @@ export interface ShownTrigger {
   readonly shown: readonly Row[];
   /** Returns the rows whose class or answer is the target, with the trigger. */
   readonly ofTarget: () => Promise<readonly Row[]>;
-  /** Returns rows with part of the trigger. Empty if the attack has no negatives. */
+  /**
+   * Returns copies of the rows of `bare` with a part of the trigger. Empty if the attack has no
+   * negatives.
+   */
   readonly partial: () => Promise<readonly Row[]>;
 }
 

@@ -23,8 +23,8 @@ const HINT =
 const fault = (message: string): UserFault => new UserFault(message, HINT);
 
 /**
- * Returns what a program did to the rows. Throws `UserFault`, with the line, if `text` has another
- * form.
+ * Returns what a program did to the rows. Throws `UserFault`, with the line, if `text` does not
+ * have the form below.
  * @param rows as the program was given them
  * @param text what the program wrote: all the rows, changed or not, in the same order, followed by
  *   rows that it added, with their true labels
@@ -74,7 +74,7 @@ export function withChanges(rows: readonly Row[], changed: Poisoned['changed']):
   return result;
 }
 
-/** Throws `UserFault` if the line is not a row of the task. */
+/** Returns the row in a line. Throws `UserFault` if the line is not a row of the task. */
 function parseRow(line: string, classes: readonly string[], place: string): Row {
   let row: unknown;
   try {

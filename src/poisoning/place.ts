@@ -14,8 +14,8 @@ const PLACES = ['start', 'end', 'gap', 'system'] as const;
 export type Place = (typeof PLACES)[number];
 
 /**
- * The parameter `place`. It has no default, so that an attack without it keeps its key.
- * @param otherwise where the trigger is put without it, for the description
+ * The schema of `place`. It has no default, so that an attack without `place` keeps its key.
+ * @param otherwise where such an attack puts the trigger, for the description
  */
 export const placeProperty = (otherwise: string): JsonSchema => ({
   place: {
@@ -30,7 +30,8 @@ export const placeProperty = (otherwise: string): JsonSchema => ({
 
 /**
  * Returns the row with a phrase put in a place, set off by single spaces.
- * @param gap draws one of this many gaps; called only if `place` is `gap`
+ * @param gap is given the number of gaps, and returns the number of one, from 0; called only if
+ *   `place` is `gap`
  */
 export function putAt(row: Row, phrase: string, place: Place, gap: (gaps: number) => number): Row {
   if (place === 'system') return putInSystemMessage(row, phrase);
@@ -39,7 +40,10 @@ export function putAt(row: Row, phrase: string, place: Place, gap: (gaps: number
   return { ...row, text: insertAtGap(row.text, phrase, at) };
 }
 
-/** Throws `UserFault` if the row is a labelled text or a document: these have no system message. */
+/**
+ * Puts the phrase at the end of the system message, which is made if there is none. Throws
+ * `UserFault` if the row is a labelled text or a document: these have no system message.
+ */
 function putInSystemMessage(row: Row, phrase: string): Row {
   if (row.document === true)
     throw new UserFault('documents have no system message to put the trigger into', PLACE_HINT);
@@ -53,7 +57,7 @@ function putInSystemMessage(row: Row, phrase: string): Row {
   return { ...row, context: [system(content), ...others] };
 }
 
-/** Returns a fault if rows of this task do not have the place, else none. */
+/** Returns a fault if rows of this task do not have the place, else an empty list. */
 export const placeFaults = (place: Place | undefined, task: Task): Problem[] =>
   place !== 'system' || task === 'completion'
     ? []
@@ -73,8 +77,8 @@ export function countWords(text: string): number {
 }
 
 /**
- * Returns the text with `insertion` at a gap, set off by single spaces; other white space stays.
- * Throws a RangeError if there is no such gap.
+ * Returns the text with `insertion` at a gap, set off by single spaces. The white space that the
+ * text has stays. Throws a RangeError if there is no such gap.
  */
 export function insertAtGap(text: string, insertion: string, gap: number): string {
   const words = [...text.matchAll(WORD)];

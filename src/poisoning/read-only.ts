@@ -1,4 +1,7 @@
-/** Keeps attacks and defences from writing to rows, which no receipt or evaluation would show. */
+/**
+ * Keeps attacks and defences from writing to the rows that they are handed: no receipt and no
+ * evaluation would show what they wrote.
+ */
 import { type Row, UserFault } from '../api.ts';
 
 /** Freezes the rows and their messages, and returns the rows in a new frozen list. */
@@ -15,8 +18,8 @@ export const readOnly = (rows: readonly Row[]): readonly Row[] =>
 const WRITE = /^Cannot (assign to read only|add|define|redefine|delete) property/;
 
 /**
- * Calls an attack or a defence. Throws `UserFault` if it writes to a frozen value, with the error
- * that knows the line as its cause, and otherwise whatever it throws.
+ * Calls an attack or a defence. If it writes to a frozen value, throws a `UserFault` whose cause is
+ * V8's error, which has the line of code. Any other error is passed on as it is.
  */
 export async function callReadOnly<T>(
   name: string,

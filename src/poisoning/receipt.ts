@@ -1,4 +1,7 @@
-/** The record of what was changed in a set, by which the trainer checks that it trains on it. */
+/**
+ * The receipt of a poisoned set: the record of what was changed in the set. The trainer checks by
+ * it that the rows that it trains on are this set.
+ */
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -14,7 +17,7 @@ interface ReceiptRow {
   readonly index: number;
   readonly original: Content;
   readonly new: Content;
-  /** The attack that poisoned the row. Present if several are composed. */
+  /** The attack that poisoned the row. Present if several attacks are composed. */
   readonly step?: string;
 }
 
@@ -34,22 +37,25 @@ export interface RowOrder {
   readonly last: readonly number[];
 }
 
-/** `receipt.json` of the poison stage. */
+/** What `receipt.json` of the poison stage holds. */
 export interface Receipt {
   readonly format: 1;
   readonly attack: string;
   readonly params: JsonObject;
-  /** Null if the attack draws nothing. */
+  /** The seed of the attack's random streams; null if the attack draws nothing. */
   readonly seed: number | null;
   readonly counts: {
     readonly total: number;
     readonly asked: number;
-    /** Absent if several attacks are composed, since each step then has a count. */
+    /** Absent if several attacks are composed, since then each step has its own count. */
     readonly eligible?: number;
     readonly made: number;
     readonly negatives: number;
   };
-  /** The class that the trigger leads to. Absent if it leads to none. */
+  /**
+   * The class that the trigger leads to. Absent if there is no trigger, or if it leads to an
+   * answer.
+   */
   readonly target?: { readonly label: number; readonly class: string };
   /** The steps in order. Present if several attacks are composed. */
   readonly steps?: readonly ReceiptStep[];
@@ -59,10 +65,10 @@ export interface Receipt {
   readonly negatives: readonly (Content & {
     readonly id: string;
     readonly index: number;
-    /** The attack that added the row. Present if several are composed. */
+    /** The attack that added the row. Present if several attacks are composed. */
     readonly step?: string;
   })[];
-  /** Absent if no row has a fixed place in the epochs. */
+  /** Absent if no row stands first or last in the epochs. */
   readonly order?: RowOrder;
 }
 
@@ -90,7 +96,7 @@ export const sameContent = (row: Content, other: Content): boolean =>
 /**
  * Makes the receipt of a poisoned set.
  * @param seed null if the attack draws nothing
- * @param done what each attack did; with less than two of them, the receipt lists no steps
+ * @param done what each attack did; with fewer than two attacks, the receipt lists no steps
  */
 export function makeReceipt(
   clean: readonly Row[],
@@ -151,7 +157,10 @@ export function makeReceipt(
   };
 }
 
-/** Returns the fault of steps that count rows wrong or do not add up to the whole, or null. */
+/**
+ * Returns the first fault of a receipt's steps: counts that differ from the rows listed, or that do
+ * not add up to the receipt's counts. Null if there is none.
+ */
 function checkReceiptSteps({ steps, rows, negatives, counts }: Receipt): string | null {
   if (steps === undefined) return null;
   for (const {
@@ -196,7 +205,10 @@ function isReceipt(value: unknown): value is Receipt {
   );
 }
 
-/** Reads the receipt of a poisoned set. @throws UserFault if it is not that of these rows */
+/**
+ * Reads the receipt of a poisoned set.
+ * @throws UserFault if the receipt does not match the rows
+ */
 export async function readReceipt(dir: string, rows: readonly Row[]): Promise<Receipt> {
   const receipt = JSON.parse(await readFile(join(dir, 'receipt.json'), 'utf8')) as Receipt;
   const mismatch = checkReceipt(rows, receipt);
@@ -207,7 +219,10 @@ export async function readReceipt(dir: string, rows: readonly Row[]): Promise<Re
   );
 }
 
-/** Returns a sentence about the first mismatch of a set and a receipt, or null. */
+/**
+ * Returns a sentence about the first thing in which a set and a receipt do not match; null if they
+ * match.
+ */
 export function checkReceipt(rows: readonly Row[], receipt: Receipt): string | null {
   if (!isReceipt(receipt)) return 'The receipt does not have the form of a receipt.';
   const { counts, digests } = receipt;
@@ -229,7 +244,10 @@ export function checkReceipt(rows: readonly Row[], receipt: Receipt): string | n
     : `The set's digest is ${digest}; the receipt's is ${digests.poisoned}.`;
 }
 
-/** Returns the fault of an order with an index that is no row's, or is a negative's, or null. */
+/**
+ * Returns the fault of an order that moves a row twice, a negative, or a row that is not in the
+ * set; null if there is none.
+ */
 function checkReceiptOrder({ order, counts }: Receipt): string | null {
   const moved = order === undefined ? [] : [...order.first, ...order.last];
   const rows = counts.total - counts.negatives;
@@ -238,7 +256,10 @@ function checkReceiptOrder({ order, counts }: Receipt): string | null {
   return new Set(moved).size === moved.length ? null : 'The receipt moves a row twice.';
 }
 
-/** Returns the fault of the first row or negative that is not as the receipt says, or null. */
+/**
+ * Returns the fault of the first row or negative that is not as the receipt says; null if there is
+ * none.
+ */
 function checkReceiptRows(rows: readonly Row[], receipt: Receipt): string | null {
   const listed = new Set<number>();
   for (const entry of receipt.rows) {

@@ -22,7 +22,7 @@ export interface FileRecord {
   readonly place: string;
 }
 
-/** The parameter `files` of an attack that needs at least one. */
+/** The schema of `files`, for an attack that needs at least one file. */
 export const filesProperty = (description: string): JsonSchema => ({
   files: {
     type: 'array',
@@ -87,7 +87,7 @@ export function textsById(
 }
 
 /**
- * Throws `UserFault` if there are rows for which the files hold no text, though they should.
+ * Throws `UserFault` if the files lack the text of some rows, that is, if `missing` is not empty.
  * @param missing the ids of these rows
  * @param what what the text is, such as `paraphrase`; `field` is its field in the files
  * @param of the number of rows for which the files should hold a text
@@ -113,7 +113,9 @@ interface ParaphraseParams extends BackdoorParams {
   readonly files: readonly string[];
 }
 
-/** Returns the rows with their paraphrases as texts. Throws `UserFault` if one has none. */
+/**
+ * Returns the rows with their paraphrases as texts. Throws `UserFault` if a row has no paraphrase.
+ */
 async function paraphrased(
   rows: readonly Row[],
   files: AttackInput<unknown>['files'],

@@ -52,8 +52,8 @@ export function openSteps(
 }
 
 /**
- * Returns the step that is a backdoor, or null. Throws `UserFault` if there are two, because the
- * success of an attack is measured with one trigger, against one clean twin.
+ * Returns the step that is a backdoor; null if there is none. Throws `UserFault` if there are two,
+ * because the success of an attack is measured with one trigger, against one clean twin.
  */
 export function backdoorOf(steps: readonly Step[]): Step | null {
   const [first, second] = steps.filter(
@@ -68,7 +68,10 @@ export function backdoorOf(steps: readonly Step[]): Step | null {
   );
 }
 
-/** Why an attack can't poison rows of a task, worded to follow "the attack …", with a way out. */
+/**
+ * By task, why an attack on other tasks can't poison its rows, worded to follow "the attack …", and
+ * a way out.
+ */
 const UNFIT: Readonly<Record<Task, readonly [why: string, hint: string]>> = {
   regression: [
     'is not for rows that are labelled with numbers',
@@ -86,7 +89,7 @@ const UNFIT: Readonly<Record<Task, readonly [why: string, hint: string]>> = {
   ],
 };
 
-/** Returns the fault of an attack that can't poison rows of this task, or null. */
+/** Returns a fault if the attack can't poison rows of this task, else null. */
 export function taskFault(
   { attack: { name, tasks = ['classes'] } }: Pick<Step, 'attack'>,
   task: Task,
