@@ -1,7 +1,7 @@
 import { defineAdapter, type Problem } from '../../src/api.ts';
 import type { AdapterContext, AdapterImplementation } from '../../src/science/models/adapter.ts';
 
-/** Returns a problem if the model's head is pretrained, so that nothing would be trained. */
+/** Returns a problem if the model's head is pretrained: head-only would train nothing. */
 function check({ architecture }: AdapterContext): Problem[] {
   if (architecture.headModules.length > 0) return [];
   return [

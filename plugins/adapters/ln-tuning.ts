@@ -3,7 +3,7 @@ import type { AdapterContext, AdapterImplementation } from '../../src/science/mo
 
 const WEIGHT = '.weight';
 
-/** Returns a predicate: whether the parameter of a name is the scale or the bias of a norm. */
+/** Returns a predicate: whether a name is that of the scale or the bias of a norm. */
 function normParameterPredicate(
   parameters: AdapterContext['parameters'],
 ): (name: string) => boolean {

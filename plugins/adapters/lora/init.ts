@@ -1,18 +1,19 @@
 /**
- * LoRA's α and the start of its A, as a spec writes them, and A's draws: unit draws scaled by σ, so
- * that runs that differ only in rank or variance share them. A variance is σ², never σ, and d is
- * the fan-in of the layer. Planning loads this file, which must import no numerics.
+ * LoRA's α and the variance of its initial A, as a spec writes them; and the draws of A. A is drawn
+ * with variance 1 and then scaled by σ, so that runs that differ only in rank or variance share
+ * draws. A variance is σ², never σ, and d is the fan-in of the layer. Planning loads this file,
+ * which must import no numerics.
  */
 import { type Json, type JsonObject, UserFault } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { randomStream } from '../../../src/base/random.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
 
-/** A multiple of the rank, which a spec may write instead of a number: `2r`, `0.5r`, `3r/2`. */
+/** Matches a multiple of the rank, which a spec may write as α: `r`, `2r`, `0.5r`, `3r/2`. */
 export const ALPHA_OF_RANK =
   '^([1-9][0-9]*(\\.[0-9]+)?|0?\\.[0-9]*[1-9][0-9]*)?r(/[1-9][0-9]*(\\.[0-9]+)?)?$';
 
-/** Returns α as a number for a layer of this rank. Throws for a text unlike `ALPHA_OF_RANK`. */
+/** Returns α as a number for a layer of this rank. Throws for a text of another form. */
 export function alphaOf(alpha: number | string, rank: number): number {
   if (typeof alpha === 'number') return alpha;
   if (!new RegExp(ALPHA_OF_RANK).test(alpha))
@@ -27,9 +28,9 @@ export const DEFAULT_DISTRIBUTION: Distribution = 'kaiming-uniform';
 
 interface Preset {
   readonly shape: 'uniform' | 'normal';
-  /** σ² for fan-in n and rank r. */
+  /** The variance σ² of A's entries for fan-in n and rank r. */
   readonly variance: (n: number, r: number) => number;
-  /** The same variance as a spec writes it; null if none can, because it depends on r. */
+  /** The same variance as a spec writes it; null if it depends on r, which no spec can write. */
   readonly written: string | null;
 }
 
@@ -46,7 +47,7 @@ export const presets: Readonly<Record<Distribution, Preset>> = {
   gaussian: { shape: 'normal', variance: (_n, r) => 1 / (r * r), written: null },
 };
 
-/** The starts whose factors are a part of the weight (start.ts). */
+/** The values of `distribution` for which the initial factors are a part of W0 (start.ts). */
 export const RESIDUALS = ['pissa', 'olora'] as const;
 export type Residual = (typeof RESIDUALS)[number];
 
@@ -57,7 +58,7 @@ export const isDrawn = (distribution: string): distribution is Distribution =>
 /** Matches `1/d`, `2/(3d)` and `2/(3*d)`. */
 const FRACTION = /^\s*(\d+(?:\.\d+)?)\s*\/\s*(?:d|\(\s*(\d+(?:\.\d+)?)\s*\*?\s*d\s*\))\s*$/;
 
-/** Returns integers k and j of `k/(jd)` in lowest terms (0.5/d is 1/(2d)); null for other texts. */
+/** Returns the k and j of `k/(jd)` in lowest terms (1/(2d) for 0.5/d); null for another text. */
 function fractionOfFanIn(text: string): { readonly k: bigint; readonly j: bigint } | null {
   const [, above, below = '1'] = FRACTION.exec(text) ?? [];
   if (above === undefined) return null;
@@ -67,7 +68,7 @@ function fractionOfFanIn(text: string): { readonly k: bigint; readonly j: bigint
   return { k: k / common, j: j / common };
 }
 
-/** Returns 10^decimals times the number in `text`, which has at most so many decimals. */
+/** Returns 10^decimals times the number in `text`, which has at most `decimals` decimals. */
 function scaledUp(text: string, decimals: number): bigint {
   const [whole = '', part = ''] = text.split('.');
   return BigInt(whole + part.padEnd(decimals, '0'));
@@ -77,8 +78,8 @@ const greatestCommonDivisor = (a: bigint, b: bigint): bigint =>
   b === 0n ? a : greatestCommonDivisor(b, a % b);
 
 /**
- * Returns σ² for a layer of fan-in d, written as a number, `k/d` or `k/(jd)`; null for any other
- * text and for values that are not positive.
+ * Returns the variance σ² that `text`, a number, `k/d` or `k/(jd)`, means for a layer of fan-in d;
+ * null for any other text and for a value that is not positive.
  */
 export function parseVariance(text: number | string, d: number): number | null {
   const fraction = typeof text === 'string' ? fractionOfFanIn(text) : null;
@@ -87,7 +88,10 @@ export function parseVariance(text: number | string, d: number): number | null {
   return Number.isFinite(value) && value > 0 ? value : null;
 }
 
-/** Returns σ²: `init.variance`, or else the distribution's. Throws UserFault if unreadable. */
+/**
+ * Returns σ² of A's entries for fan-in n and rank r: `init.variance` or, without it, the
+ * distribution's. Throws UserFault if `init.variance` cannot be read.
+ */
 export function initialVariance(
   init: { readonly distribution: Distribution; readonly variance?: number | string },
   n: number,
@@ -103,7 +107,10 @@ export function initialVariance(
   return value;
 }
 
-/** σ² of A by fan-in and rank, as `init` states it; null without one, or if A is not drawn. */
+/**
+ * Returns a function that returns σ² of A's entries, as `init` states it; null without `init`, or
+ * if A is not drawn.
+ */
 export function statedVariance(
   init: { readonly distribution?: string; readonly variance?: number | string } | undefined,
 ): ((fanIn: number, rank: number) => number) | null {
@@ -114,8 +121,8 @@ export function statedVariance(
 }
 
 /**
- * A = σ · unit draws, (r, n), row after row from stream (seed, 'lora_A', layer): the rows of a
- * lower rank are the first rows of a higher one.
+ * Draws A, (r, n): σ times draws of variance 1, row after row from stream (seed, 'lora_A', layer).
+ * So the rows of a lower rank are the first rows of a higher one.
  */
 export function drawA(
   layer: string,
@@ -132,7 +139,10 @@ export function drawA(
   return { shape: [r, n], data: Float32Array.from({ length: r * n }, () => unit() * sigma) };
 }
 
-/** One form for all spellings of a variance: 0.5 for "0.50", 1/(3d) for 2/(6*d); else as given. */
+/**
+ * Returns one form for all spellings of a variance: 0.5 for "0.50", 1/(3d) for 2/(6*d). A text that
+ * is neither a number nor a fraction stays as it is.
+ */
 function canonicalVariance(written: Json): Json {
   if (typeof written !== 'string') return written;
   const fraction = fractionOfFanIn(written);
@@ -145,9 +155,9 @@ function canonicalVariance(written: Json): Json {
 }
 
 /**
- * Returns an `init` with its shape (uniform or normal) as the distribution and its variance as a
- * number or k/d, so that two which draw the same A are equal. Where A is not drawn, or its variance
- * depends on the rank, `init` stays as it is, with the default distribution filled in.
+ * Returns an `init` whose distribution is uniform or normal and whose variance is a number or k/d,
+ * so that two that draw the same A are equal. Where A is not drawn, or its variance depends on the
+ * rank, returns `init` as it is, with the default distribution filled in.
  */
 function canonicalInit(init: JsonObject): JsonObject {
   const { distribution = DEFAULT_DISTRIBUTION, variance, ...more } = init;
@@ -159,7 +169,8 @@ function canonicalInit(init: JsonObject): JsonObject {
 }
 
 /**
- * Returns a spec's parameters with `alpha` as a number, if it can be one, and a canonical `init`.
+ * Returns a spec's parameters with `alpha` as a number, if it is the same for all layers, and with
+ * a canonical `init`.
  */
 export function canonicalLora(params: JsonObject): JsonObject {
   const { rank, alpha, rank_pattern: ranks, init, init_from: folder } = params;

@@ -1,7 +1,8 @@
 /**
  * LoRA (Hu et al. 2022) as PEFT defines it: W = W0 + s·B·A with s = α/r, or s = α/√r with rank
- * stabilisation (Kalajdzievski 2023). With it come its forms: other starts (start.ts), DoRA
- * (adapted-layer.ts), and LoRA+ (Hayou et al. 2024), which trains B at a higher rate than A.
+ * stabilisation (Kalajdzievski 2023). Its variants are here too: PiSSA and OLoRA (start.ts), DoRA
+ * (adapted-layer.ts), LoRA-FA, and LoRA+ (Hayou et al. 2024), which trains B at a higher learning
+ * rate than A.
  */
 import { join } from 'node:path';
 import type { JsonObject } from '../../../src/api.ts';
@@ -26,7 +27,7 @@ import { DEFAULT_DISTRIBUTION, isDrawn, statedVariance } from './init.ts';
 import { checkFolder, checkSpec, planDefaults, planLayers } from './plan.ts';
 import { drawnStart, folderStart, type StartPlan, startValues } from './start.ts';
 
-/** `biases`: the values of trained biases that the folder of `init_from` holds, by name. */
+/** What an adapter is made of. `biases`: trained biases in the folder of `init_from`, by name. */
 interface Plan
   extends
     StartPlan,
@@ -36,13 +37,13 @@ interface Plan
   readonly residual: string | null;
   /** LoRA-FA (Zhang et al. 2023): only B is trained, and A stays as it was drawn. */
   readonly freezeA: boolean;
-  /** LoRA+: the learning rate of B, and of every vector, as a multiple of the others'. */
+  /** LoRA+: the learning rate of B and of every vector, as a multiple of the base rate. */
   readonly ratio: number;
-  /** σ² of the entries of A, as the spec's `init` states it; null if it states none. */
+  /** Returns σ² of the entries of A, as the spec's `init` states it; null if it states none. */
   readonly variance: ((fanIn: number, rank: number) => number) | null;
 }
 
-/** Returns the names of each adapted layer's factors, with its scale s and σ² of A, by layer. */
+/** Returns, by layer, the names of an adapted layer's factors, with its scale s and σ² of A. */
 function factorNames({ linears }: AdapterContext, plan: Plan): Map<string, FactorNames> {
   const factors = new Map<string, FactorNames>();
   for (const { name, in: fanIn } of linears) {
@@ -131,7 +132,10 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
   };
 }
 
-/** The plan of an adapter that starts from a folder. The spec adds what the folder lacks. */
+/**
+ * Returns the plan of an adapter that starts from a folder. The spec gives what no folder holds,
+ * and may change the dropout.
+ */
 function folderPlan(params: LoraParams, folder: PeftAdapter): Plan {
   const { dora = false, residual = null } = folder;
   return {

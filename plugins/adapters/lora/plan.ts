@@ -29,8 +29,8 @@ const DEFAULT_RANK = 8;
 const ALL_LINEAR = 'all-linear';
 
 /**
- * Returns the linear layers to adapt: those that `targets` names, without those of `exclude`, in
- * the numbered `layers` alone if these are given. The head is never among them.
+ * Returns the linear layers to adapt: those that `targets` names and `exclude` does not. If
+ * `layers` is given, only those in layers with these numbers. The head is never among them.
  */
 export function targetedLayers(
   { targets = ALL_LINEAR, exclude, layers }: Targets,
@@ -47,7 +47,10 @@ export function targetedLayers(
   });
 }
 
-/** Rank and α of each adapted layer, in forward order. In `2r`, r is the layer's own rank. */
+/**
+ * Returns rank and α of each adapted layer, in forward order. Where α is a multiple of r (`2r`), r
+ * is the layer's rank.
+ */
 export function planLayers(params: LoraParams, model: ModelShape): Map<string, LayerPlan> {
   const { alpha = 'r', rank_pattern: ranks = {}, alpha_pattern: alphas = {} } = params;
   return new Map(
@@ -64,7 +67,10 @@ export function planDefaults({ rank = DEFAULT_RANK, alpha = 'r' }: LoraParams): 
   return { rank, alpha: alphaOf(alpha, rank) };
 }
 
-/** Returns a problem for each target, name or number that no layer has, or if no layer is left. */
+/**
+ * Returns a problem for each name of `targets` or `exclude` and each number of `layers` that no
+ * layer has. If all are found, returns a problem if no layer is left to adapt.
+ */
 export function checkTargets(params: Targets, model: ModelShape): Problem[] {
   const { architecture, linears } = model;
   const { targets = ALL_LINEAR, exclude, layers } = params;
@@ -108,7 +114,7 @@ export function checkTargets(params: Targets, model: ModelShape): Problem[] {
   return problems;
 }
 
-/** Returns the problems of patterns' keys that no adapted layer uses, and of too high ranks. */
+/** Returns problems for keys of patterns that no adapted layer uses, and for ranks too high. */
 function checkRanks(params: LoraParams, model: ModelShape): Problem[] {
   const problems: Problem[] = [];
   const plan = planLayers(params, model);
@@ -126,8 +132,8 @@ function checkRanks(params: LoraParams, model: ModelShape): Problem[] {
       problems.push(adapterProblem([field, key], message, hint));
     }
   }
-  // Report one fault for `rank` and for each key of `rank_pattern`, that of its narrowest layer: a
-  // rank that is too high for it is often too high for many layers.
+  // A rank that is too high is often so for many layers. So `rank`, and each key of
+  // `rank_pattern`, is reported once: at the narrowest layer that takes its rank from there.
   const faults = new Map<string, LinearLayer>();
   for (const layer of layers) {
     if (named(plan, layer.name).rank <= Math.min(layer.in, layer.out)) continue;
@@ -155,7 +161,7 @@ export function checkSpec(params: LoraParams, model: ModelShape): Problem[] {
     try {
       problems.push(...check(params, model));
     } catch (error) {
-      // A regular expression can't be parsed. The next check would report it again.
+      // A regular expression cannot be parsed. The next check would report the same, so stop.
       problems.push(problemOf(error, ['adapter', field]));
       break;
     }
@@ -174,7 +180,10 @@ export function checkSpec(params: LoraParams, model: ModelShape): Problem[] {
   return problems;
 }
 
-/** Returns a problem if spec and folder differ. `written`: the value as the spec writes it. */
+/**
+ * Returns a problem if the spec gives a field another value (`asked`) than the folder (`held`).
+ * @param written the value as the spec writes it
+ */
 export const clash = (
   field: string,
   asked: unknown,
@@ -189,7 +198,7 @@ export const clash = (
   ];
 };
 
-/** Returns a problem where the spec targets other layers than the folder adapts. */
+/** Returns a problem if the spec says which layers to adapt, and the folder adapts others. */
 export function targetClash(
   params: Targets,
   layers: ReadonlyMap<string, unknown>,
@@ -205,9 +214,9 @@ export function targetClash(
     : clash(field, JSON.stringify(params[field]), `${layers.size} layers are adapted`);
 }
 
-/** Returns a problem for each field that contradicts the folder. Dropout alone may differ. */
+/** Returns a problem for each field, except dropout, with another value than the folder has. */
 export function checkFolder(params: LoraParams, folder: PeftAdapter, model: ModelShape): Problem[] {
-  // Returns a problem at the first layer whose value in the folder is not that of the pattern.
+  // Returns a problem at the first layer to which a pattern gives another value than the folder.
   const patternClash = (
     pattern: 'rank_pattern' | 'alpha_pattern',
     heldBy: (factors: PeftFactors) => number,

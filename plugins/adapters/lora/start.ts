@@ -1,9 +1,9 @@
 /**
  * The initial values of LoRA's own parameters: drawn, read from a folder, or a part of the weight
- * itself, which the layer then subtracts again so that the model is unchanged at the start: W' = W
- * − s·B₀·A₀ + s·B·A. PiSSA (Meng et al. 2024, eq. 2–4) takes W's leading singular vectors, OLoRA
- * (Büyükakyüz 2024) the first columns of its QR decomposition. Both are computed as in PEFT, except
- * that the sign of a singular vector, which does not matter, may differ.
+ * W. In that last case the layer subtracts the initial factors, so that the model is unchanged at
+ * the start: W' = W − s·B₀·A₀ + s·B·A. PiSSA (Meng et al. 2024, eq. 2–4) takes W's leading singular
+ * vectors, OLoRA (Büyükakyüz 2024) the first columns of W's QR decomposition. Both are computed as
+ * in PEFT, except that the sign of a singular vector, which does not matter, may differ.
  */
 import { createHash } from 'node:crypto';
 import { named } from '../../../src/base/lookup.ts';
@@ -28,9 +28,9 @@ interface Factors {
   readonly B: HostTensor;
 }
 
-/** Computes from W, (m, n) row-major, the A and B of rank r that start as a part of it. */
+/** Computes from W, (m, n) row-major, initial A and B of rank r whose s·B·A is a part of W. */
 type Factorise = (W: Float64Array, m: number, n: number, r: number, scale: number) => FactorRows;
-/** A by rows (r, n), and Bᵀ by rows (r, m). */
+/** A as its r rows, (r, n), and B as its r columns, (r, m). */
 interface FactorRows {
   readonly A: readonly Float64Array[];
   readonly B: readonly Float64Array[];
@@ -49,7 +49,7 @@ function vectorTimesMatrix(v: Float64Array, W: Float64Array, m: number, n: numbe
   return out;
 }
 
-/** PiSSA: B = U_r √(Σ_r/s), A = √(Σ_r/s) V_rᵀ of W = U Σ Vᵀ. */
+/** PiSSA: B = U_r √(Σ_r/s), A = √(Σ_r/s) V_rᵀ, by the r largest singular values of W = U Σ Vᵀ. */
 const pissa: Factorise = (W, m, n, r, scale) => {
   const U = leadingLeftVectors(W, m, n, r); // (m, r)
   const A: Float64Array[] = [],
@@ -66,9 +66,9 @@ const pissa: Factorise = (W, m, n, r, scale) => {
 };
 
 /**
- * OLoRA: B = the first r columns of Q, A = the first r rows of R, of W = QR by Householder
- * reflections (LAPACK's signs: a diagonal entry of R has the sign opposite to that of the entry it
- * replaces).
+ * OLoRA: for W = QR, B is the first r columns of Q, and A the first r rows of R. QR is computed by
+ * Householder reflections with LAPACK's signs: a diagonal entry of R has the opposite sign of the
+ * entry that it replaces.
  */
 const olora: Factorise = (W, m, n, r) => {
   const columns = Array.from({ length: r }, (_, k) =>
@@ -87,7 +87,7 @@ const olora: Factorise = (W, m, n, r) => {
     for (const v of reflections) reflect(x, v);
     const below = x.map((value, i) => (i < k ? 0 : value)),
       alpha = entry(x, k);
-    // All zero below the diagonal: LAPACK leaves the column, and the sign of its entry, as it is.
+    // If all is zero below the diagonal, LAPACK leaves the column, diagonal entry included.
     if (below.every((value, i) => i <= k || value === 0)) {
       reflections.push(null);
       return;
@@ -107,11 +107,11 @@ const olora: Factorise = (W, m, n, r) => {
 
 const factorisations = new Map(Object.entries<Factorise>({ pissa, olora }));
 
-/** How many layers' factors are cached, the last computed ones: cells of a grid share them. */
+/** The most layers whose factors are cached: the last computed ones. Cells of a grid share them. */
 const MOST_CACHED = 512;
 const cachedFactors = processWide('residual-factors', () => new Map<string, Factors>());
 
-/** The initial A (r, n) and B (m, r) of PiSSA or OLoRA; s·B·A is a part of the weight W, (m, n). */
+/** Returns the initial A (r, n) and B (m, r) of PiSSA or OLoRA (`kind`) for a weight W, (m, n). */
 function residualFactors(
   kind: string,
   { data, shape }: HostTensor,
@@ -144,7 +144,10 @@ function residualFactors(
   return factors;
 }
 
-/** Returns a layer's initial factors, the part to subtract, and magnitudes that a folder has. */
+/**
+ * Returns a layer's initial factors; as `fixed`, the factors to subtract, if any; and the
+ * magnitudes of a folder, if it has them.
+ */
 type LayerStart = (
   layer: LinearLayer,
   rank: number,
@@ -153,7 +156,7 @@ type LayerStart = (
   readWeight: () => HostTensor,
 ) => Omit<PeftFactors, 'alpha'>;
 
-/** Returns a start with A drawn and B zero, or with both a part of the weight. */
+/** Returns a start with A drawn and B zero; or, under PiSSA and OLoRA, with both taken from W. */
 export function drawnStart(init: {
   readonly distribution: Distribution | Residual;
   readonly variance?: number | string;
@@ -171,7 +174,10 @@ export function drawnStart(init: {
   });
 }
 
-/** A folder's factors. `fixed` is the part of the weight that they began as, if they did. */
+/**
+ * Returns a start with a folder's factors. If these began as a part of W, `fixed` is that part: as
+ * the folder holds it or, if it does not, computed again.
+ */
 export const folderStart =
   ({ layers, residual = null }: PeftAdapter): LayerStart =>
   ({ name }, rank, _seed, scale, readWeight) => {
@@ -180,7 +186,7 @@ export const folderStart =
     return { ...held, fixed: residualFactors(residual, readWeight(), rank, scale) };
   };
 
-/** Returns the norms (m) of the rows of W + Σ s·B·A; W is (m, n), and Σ is over `products`. */
+/** Returns the L2 norms of the rows of W + Σ s·B·A over `products`, (m). W: (m, n). */
 function rowNorms(
   W: HostTensor,
   products: readonly (Factors & { readonly scale: number })[],
@@ -207,8 +213,9 @@ export interface StartPlan {
 }
 
 /**
- * Returns the initial values of the parameters that LoRA adds to a layer, by name. DoRA's
- * magnitudes start as the norms of the weight's rows, so that the model is unchanged.
+ * Returns the initial values of the parameters that LoRA adds to a layer, by name. Unless a folder
+ * has them, DoRA's magnitudes start as the norms of the adapted weight's rows, so that DoRA changes
+ * nothing at the start.
  * @param read reads W; needed for DoRA, PiSSA and OLoRA
  */
 export function startValues(

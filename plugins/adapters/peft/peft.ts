@@ -1,4 +1,4 @@
-/** Adapters that PEFT makes of its own config, in PyTorch's process. */
+/** Adapters that PEFT makes from a config of its own form, in PyTorch's process. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type JsonObject, type Problem, UserFault } from '../../../src/api.ts';
@@ -16,7 +16,7 @@ import { moduleName } from '../../../src/science/models/modules.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
 import { adapterProblem, readHeadAndBiases } from '../shared/parts.ts';
 
-/** A parameter that the config adds to a layer; `file` is its name in PEFT's file. */
+/** A parameter that the config adds to a layer. `file`: its name in PEFT's file without prefix. */
 interface Added {
   readonly layer: string;
   readonly name: string;
@@ -24,11 +24,14 @@ interface Added {
   readonly shape: readonly number[];
 }
 
-/** Returns a problem of the config. @param field the field at fault; null for the whole */
+/** Returns a problem of the config's field `field`, or of the whole config if that is null. */
 const problemAt = (field: string | null, message: string, hint?: string | null): Problem =>
   adapterProblem(field === null ? ['config'] : ['config', field], message, hint);
 
-/** Asks what PEFT adds. With `out`, it writes the values that it draws from `seed` to that file. */
+/**
+ * Asks what PEFT adds to the model. If `out` is not null, PEFT draws the values from `seed` and
+ * writes them to the file `out`.
+ */
 async function askPeft(
   { config }: JsonObject,
   { architecture, modelDir }: AdapterContext,
@@ -48,7 +51,10 @@ async function askPeft(
   });
 }
 
-/** Returns what PEFT adds to which layer and the resolved config, or what is wrong with it. */
+/**
+ * Returns what PEFT adds to which layer, and the config with all fields filled in; or, if PEFT
+ * refuses the config, a problem.
+ */
 async function describeAdapter(
   params: JsonObject,
   context: AdapterContext,
@@ -70,7 +76,10 @@ async function describeAdapter(
   return { added, config: answer.config };
 }
 
-/** Reads the values from PEFT's folder. Throws UserFault if one is missing or of another shape. */
+/**
+ * Reads the values of the added parameters from PEFT's folder. Throws UserFault if one is missing
+ * or has another shape.
+ */
 async function readValues(dir: string, added: readonly Added[]): Promise<Map<string, HostTensor>> {
   const path = join(dir, WEIGHTS);
   const tensors = await readSafetensors(path);

@@ -1,7 +1,7 @@
 /**
- * Parameters that PEFT's adapters share. A field that an adapter folder also holds has a default
- * only without `init_from` (`unless`): with a default, a value that contradicts the folder could
- * not be told from one that the spec does not give.
+ * Parameters that LoRA and VeRA share. A field that an adapter's folder also holds has a default
+ * only without `init_from` (`unless`). Otherwise the default of a field that the spec leaves out
+ * would look like a value that contradicts the folder.
  */
 import type { JsonSchema } from '../../../src/api.ts';
 
@@ -44,7 +44,11 @@ export const layerProperties: JsonSchema = {
   },
 };
 
-/** The schema of `rank`. @param rank the default @param what whose rank it is, for messages */
+/**
+ * The schema of `rank`.
+ * @param rank the default
+ * @param what whose rank it is, for the description
+ */
 export const rankProperty = (rank: number, what: string): JsonSchema => ({
   rank: {
     type: 'integer',

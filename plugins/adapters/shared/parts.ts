@@ -1,4 +1,4 @@
-/** What LoRA, VeRA and PEFT's own adapters share: dropout, biases, and the head. */
+/** What the adapters lora, vera and peft share: dropout, biases, and the head. */
 import type { Rank, Tensor2D } from '@tensorflow/tfjs-core';
 import { type Problem, UserFault } from '../../../src/api.ts';
 import type { LayerContext, SaveContext } from '../../../src/science/models/adapter.ts';
@@ -18,7 +18,7 @@ export const inputMask = (
     ? undefined
     : dropoutMask<Rank.R2>(x.shape, { rate, random: random(layer) });
 
-/** Returns a predicate: whether a name is that of a trained bias; `layers` are the adapted ones. */
+/** Returns a predicate: whether a name is that of a trained bias. `layers`: the adapted layers. */
 export function trainedBiasPredicate(
   bias: LoraBias,
   layers: { has(name: string): boolean },
@@ -31,7 +31,7 @@ export function trainedBiasPredicate(
   }[bias];
 }
 
-/** Reads the head's parameters (`saved`) and the trained biases, by canonical name. */
+/** Reads the parameters of `headModules` (`saved`) and the trained biases, by canonical name. */
 export async function readHeadAndBiases(
   { architecture, parameters, read }: SaveContext,
   isTrainedBias: (name: string) => boolean,

@@ -43,7 +43,7 @@ export interface VeraVectors {
 
 export interface PeftVera extends PeftFolder {
   readonly rank: number;
-  /** The seed of the shared factors. */
+  /** The seed that the shared factors are drawn from. */
   readonly key: number;
   /**
    * The shared factors A (r, n) and B (m, r), with the largest n and m of the adapted layers; null
@@ -53,11 +53,11 @@ export interface PeftVera extends PeftFolder {
   readonly initial: number; // of every entry of d
   readonly dropout: number;
   readonly bias: LoraBias;
-  /** The vectors by canonical name of the layer. */
+  /** The vectors of each adapted layer, by the layer's canonical name. */
   readonly layers: ReadonlyMap<string, VeraVectors>;
 }
 
-/** Throws a UserFault that names file and tensor if one is missing, unknown or misshapen. */
+/** Reads VeRA's folder. Throws UserFault where a tensor is missing, unknown or misshapen. */
 export async function readPeftVera(dir: string, model: ModelShape): Promise<PeftVera> {
   const { architecture, linears } = model;
   const { raw, number, shared: config } = await readMethod(dir, VERA);
@@ -116,7 +116,7 @@ export async function readPeftVera(dir: string, model: ModelShape): Promise<Peft
   };
 }
 
-/** The largest fan-in n and fan-out m of the adapted layers, as PEFT sizes the shared factors. */
+/** Returns the largest fan-in n and fan-out m of the adapted layers: the shared factors' widths. */
 export function widthsOf(
   { linears }: Pick<ModelShape, 'linears'>,
   layers: { has(name: string): boolean },
@@ -174,7 +174,7 @@ export async function writePeftVera(
   });
 }
 
-/** n and m of MT19937, in 32-bit words. */
+/** The sizes of MT19937 in 32-bit words: of its state (n), and of its recurrence's shift (m). */
 const WORDS = 624,
   SHIFT = 397;
 
@@ -203,9 +203,9 @@ function* mersenneTwister(seed: number): Generator<number, never> {
 }
 
 /**
- * Returns the uniform draws of `torch.Generator().manual_seed(seed)` on the CPU. Each call returns
- * what `tensor.uniform_(-bound, bound)` fills the next tensor of `count` entries with. A draw is
- * made of the lower 24 bits of one number of MT19937 (at::uniform_real_distribution).
+ * Returns a function that makes the draws of `torch.Generator().manual_seed(seed)` on the CPU. Each
+ * call returns what `tensor.uniform_(-bound, bound)` fills the next tensor of `count` entries
+ * with. A draw takes the lower 24 bits of one number of MT19937 (at::uniform_real_distribution).
  */
 export function torchUniform(seed: number): (count: number, bound: number) => Float32Array {
   const numbers = mersenneTwister(seed >>> 0);

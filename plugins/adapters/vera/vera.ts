@@ -41,7 +41,7 @@ const A = 'vera_A',
 interface Plan extends Pick<PeftVera, 'rank' | 'key' | 'initial' | 'dropout' | 'bias'> {
   readonly savesShared: boolean;
   readonly adapted: readonly LinearLayer[];
-  /** The folder that factors and vectors start from; null if there is none. */
+  /** The folder of `init_from`, with the initial factors and vectors; null if there is none. */
   readonly folder: PeftVera | null;
 }
 
@@ -155,7 +155,7 @@ async function create(params: VeraParams, context: AdapterContext): Promise<Adap
     key: params.projection_prng_key ?? 0,
     initial: params.d_initial ?? 0.1,
     dropout: params.dropout ?? 0,
-    // As LoRA names it, because both share the code that reads it.
+    // Named as for LoRA, because both share the code that reads it.
     bias: bias === 'vera_only' ? 'lora_only' : bias,
     savesShared: params.save_projection ?? true,
     adapted: targetedLayers(params, context),
