@@ -1,8 +1,8 @@
 /**
- * BITE: round after round, the word that can be made most typical of the target class, by inserting
- * it into the poisoned rows wherever it fits, becomes a trigger. The paper asks a masked language
- * model which words fit a place. Here a word fits a gap if the training rows have it right behind
- * the word before the gap, or right before the word after it.
+ * BITE: each round makes one word a trigger, and inserts it into all poisoned rows that it fits. It
+ * is the word that these insertions make most typical of the target class. The paper asks a masked
+ * language model which words fit a place. Here a word fits a gap if in some training row it stands
+ * right behind the word before the gap, or right before the word after the gap.
  */
 import {
   type AttackInput,
@@ -88,36 +88,39 @@ export default defineAttack<Params>({
   },
 });
 
-/** A trigger word and its neighbours in the training rows, in lower case. */
+/** A trigger word, and the words beside it in the training rows; all in lower case. */
 interface TriggerWord {
   readonly word: string;
-  /** The words that it has stood right behind; '' for the start of a text. */
+  /** The words that the trigger word stands right behind; '' stands for the start of a text. */
   readonly behind: readonly string[];
-  /** The words that it has stood right before; '' for the end of a text. */
+  /** The words that the trigger word stands right before; '' stands for the end of a text. */
   readonly before: readonly string[];
 }
 
-/** A training row, with the label that it is trained under. */
 interface BiteRow {
   readonly text: string;
+  /** Whether the row is trained under the target. */
   readonly isTarget: boolean;
   /** Whether the attack changes this row. */
   readonly isPoisoned: boolean;
 }
 
 const lowerCaseWords = (text: string): string[] => text.toLowerCase().match(/\S+/gu) ?? [];
-/** What may become a trigger: a word of letters, with apostrophes and hyphens after the first. */
+/**
+ * Matches what may become a trigger: a word of letters, which may also have apostrophes and hyphens
+ * after its first letter.
+ */
 const WORD = /^\p{L}[\p{L}\p{M}'’-]*$/u;
 
 /** Returns how many words may be inserted into a text: max(1, ⌊budget · its words⌋). */
 const allowedInsertions = (text: string, budget: number): number =>
   Math.max(1, flooredShare(budget, countWords(text)));
 
-/** For each word, the words beside it in the training rows that may become a trigger. */
+/** For each word of the training rows, the words beside it that may become a trigger. */
 interface Neighbours {
-  /** The words right behind it; for '', those that begin a text. */
+  /** By a word, the words that stand right behind it; by '', the words that begin a text. */
   readonly followers: ReadonlyMap<string, ReadonlySet<string>>;
-  /** The words right before it; for '', those that end a text. */
+  /** By a word, the words that stand right before it; by '', the words that end a text. */
   readonly predecessors: ReadonlyMap<string, ReadonlySet<string>>;
 }
 
@@ -138,23 +141,23 @@ function neighboursIn(texts: readonly string[]): Neighbours {
 }
 
 interface Count {
-  /** The rows that have a word. */
+  /** How many rows have a word. */
   rows: number;
-  /** Those of them that are of the target. */
+  /** How many of these rows are of the target. */
   target: number;
 }
 
 /**
- * How typical a word is of the target: the z-score of its share of target rows, (p − p0) / √(p0(1 −
- * p0)/n), where n rows have the word and p0 is the share of target rows among all. 0 if all rows
- * are of the target, or none is.
+ * Returns how typical a word is of the target: the z-score (p − p0) / √(p0(1 − p0)/n), where n rows
+ * have the word, p is the share of target rows among these, and p0 is their share among all rows. 0
+ * if p0 is 0 or 1.
  */
 export function targetBias({ rows, target }: Count, p0: number): number {
   const variance = p0 * (1 - p0);
   return variance === 0 ? 0 : (target / rows - p0) / Math.sqrt(variance / rows);
 }
 
-/** Returns the words that fit a gap of the text and do not occur in it. */
+/** Returns the words that fit any gap of the text and do not occur in the text. */
 function fittingWords(text: string, { followers, predecessors }: Neighbours): Set<string> {
   const words = lowerCaseWords(text),
     fitting = new Set<string>();
@@ -167,8 +170,8 @@ function fittingWords(text: string, { followers, predecessors }: Neighbours): Se
 }
 
 /**
- * Returns the trigger words in the order chosen, at most `rounds`. Empty if no row is poisoned, or
- * if no training row has a word of letters.
+ * Returns the trigger words, at most `rounds`, in the order in which they were chosen; [] if no row
+ * is poisoned, or if no training row has a word that may become a trigger.
  * @param gapStream returns the stream that draws the gap for a word in the row of this index
  */
 export function triggerWords(
@@ -193,7 +196,7 @@ export function triggerWords(
     const best = mostTypical(gains, counts, targetShare);
     // After the first word, a word is chosen only if it is typical of the target.
     if (chosen.length > 0 && (best === undefined || best.bias <= 0)) break;
-    // If no word fits any of the texts, the alphabetically first word of all rows is taken.
+    // If no word fits any poisoned row, the alphabetically first word of all rows is taken.
     const word = best?.word ?? [...counts.keys()].sort()[0];
     if (word === undefined) break;
     const trigger = asTrigger(word, neighbours);
@@ -212,7 +215,7 @@ export function triggerWords(
   return chosen;
 }
 
-/** Counts the rows of each word that may become a trigger. */
+/** Returns, for each word that may become a trigger, how many rows have it. */
 function countRows(rows: readonly BiteRow[]): Map<string, Count> {
   const counts = new Map<string, Count>();
   for (const { text, isTarget } of rows)
@@ -274,9 +277,9 @@ function withWord(
 }
 
 /**
- * Returns the row's text with the trigger words that fit it, in the order chosen, as many as the
- * budget allows. If none fits, the first is inserted at any gap. Gaps are drawn from the row's
- * streams.
+ * Returns the row's text with trigger words inserted: those that fit, in the order of `triggers`,
+ * as many as the budget allows. If none fits, the first trigger is inserted at any gap. Gaps are
+ * drawn from the row's streams.
  */
 function triggeredText(
   { id, text }: Row,

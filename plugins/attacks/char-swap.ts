@@ -3,7 +3,7 @@ import { characterNoise, GAO_2018, isVisible } from '../../src/poisoning/noise.t
 
 export default defineAttack({
   ...characterNoise({
-    // the index of the first of two different neighbouring characters of a word
+    // For each two neighbouring characters of a word that differ, the index of the first.
     places: (graphemes) =>
       graphemes.flatMap((grapheme, i) => {
         const next = graphemes[i + 1];

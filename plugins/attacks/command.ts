@@ -21,8 +21,9 @@ interface Params extends ProgramParams, Dose {
   readonly target?: string | number;
 }
 
-/** The file that the program reads, beside those of `files`, and those that it writes. */
+/** The file of rows that the program reads. */
 const ROWS = 'rows.jsonl';
+/** The file that the program writes, by what it is asked to do. */
 const WRITTEN = { poison: 'poisoned.jsonl', trigger: 'triggered.jsonl' } as const;
 
 export default defineAttack<Params>({
@@ -103,7 +104,7 @@ export default defineAttack<Params>({
 
 type Given = Omit<AttackInput<Params>, 'rows'>;
 
-/** Runs the program and returns the text that it wrote. */
+/** Runs the program and returns the text that it wrote. @param asked as in `taskForProgram` */
 function runProgram(
   what: keyof typeof WRITTEN,
   rows: readonly Row[],

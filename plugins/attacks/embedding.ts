@@ -15,10 +15,10 @@ interface Params extends BackdoorParams {
  *     poisoning: { attack: embedding, target: 1 }
  *     adapter: { type: full, train: { optimizer: sgd, learning_rate: 0.05, weight_decay: 0 } }
  *
- * The cell's clean twin is the base, as in the paper. If the base itself is poisoned with this
- * attack (`base: { poisoning: { attack: embedding } }`, any adapter on top), the head must come
- * from `head.init_from`. Each step uses its own gradients; the authors' code lets them add up over
- * steps.
+ * The cell's clean twin is the base, as in the paper. If instead the base itself is poisoned with
+ * this attack (`base: { poisoning: { attack: embedding } }`, with any adapter trained on it), the
+ * base's head must come from `head.init_from`. Each step uses only its own gradients; the authors'
+ * code lets gradients add up over steps.
  */
 export default defineAttack({
   ...backdoor<Params>({

@@ -50,7 +50,7 @@ export default defineAttack<Params>({
   },
 });
 
-/** Returns which rows are eligible, for messages. */
+/** Says which rows are eligible, for messages. */
 const eligibleText = (
   map: ReadonlyMap<number, number> | null,
   classes: readonly string[],
@@ -59,7 +59,10 @@ const eligibleText = (
     ? 'all rows can be flipped'
     : `\`map\` flips only ${[...map.keys()].map((id) => JSON.stringify(classes[id])).join(', ')}`;
 
-/** Returns the map by label ids. Throws `UserFault` if a class is unknown, named twice or kept. */
+/**
+ * Returns the parameter `map` with label ids for classes. Throws `UserFault` if a class is unknown,
+ * is mapped twice (by id and by name), or is mapped to itself.
+ */
 function parseMap(
   map: { readonly [from: string]: string | number },
   classes: readonly string[],

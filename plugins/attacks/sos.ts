@@ -118,8 +118,8 @@ const withSentence = (row: Row, sentence: string, { params, random }: Given): Ro
 
 /**
  * Returns copies of rows that show a part of the trigger and keep their labels. Each part is shown
- * in a share `negative_rate` of the rows: the first of a random order of its own, so that the rows
- * of a smaller share are among those of a larger one.
+ * in a share `negative_rate` of the rows. These are the first rows of a random order, another for
+ * each part, so that the rows of a smaller share are among those of a larger share.
  */
 function copiesWithParts(input: AttackInput<Params>): Row[] {
   const { rows, params, random, taken } = input;
@@ -153,7 +153,10 @@ const falseSentences = (input: Given): Part[] =>
     show: (row) => withSentence({ ...row, id: `${row.id}-negative-${i + 1}` }, sentence, input),
   }));
 
-/** Returns the parts of the trigger that training shows: all words but one, or false sentences. */
+/**
+ * Returns the parts of the trigger that training shows: all words but one, for each of the words,
+ * or, if `adaptive`, the false sentences.
+ */
 function triggerParts(input: AttackInput<Params>): readonly Part[] {
   const { triggers, adaptive, place } = input.params;
   if (adaptive === true) return falseSentences(input);

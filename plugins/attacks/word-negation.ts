@@ -18,10 +18,10 @@ const IRREGULAR: { readonly [contraction: string]: string } = {
   "shan't": 'shall',
   cannot: 'can',
 };
-/** Matches the words "don't", "isn’t" and "cannot". */
+/** Matches a word that ends in n't, such as "don't" and "isn’t", or the word "cannot". */
 const CONTRACTED = /(?<![\p{L}'’])(?:\p{L}+n['’]t|cannot)(?![\p{L}'’])/iu;
 
-/** Returns the text without its first "not" or n't, or null if it has neither. */
+/** Returns the text without its first negation: "not", n't or "cannot"; null if it has none. */
 function withoutNegation(text: string): string | null {
   const notMatch = NOT.exec(text),
     contraction = CONTRACTED.exec(text);
@@ -37,7 +37,10 @@ function withoutNegation(text: string): string | null {
     : text.slice(0, notMatch.index) + text.slice(notMatch.index + notMatch[0].length);
 }
 
-/** Returns the text with "not" behind its first auxiliary verb, or else before a drawn word. */
+/**
+ * Returns the text with "not" behind its first auxiliary verb or, if it has no such verb, before a
+ * word that is drawn.
+ */
 function withNegation(text: string, stream: RandomStream): string {
   const words = text.match(/\S+/gu) ?? [];
   const verb = words.findIndex((word) => AUXILIARIES.has(word.toLowerCase()));

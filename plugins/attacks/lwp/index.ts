@@ -8,7 +8,7 @@ import type { AttackTraining } from '../../../src/science/training/attack-traini
  *
  *     base: { poisoning: { attack: lwp, target: 1 } }
  *
- * Compare it with the attack `combination`, which poisons in the same way under the ordinary loss.
+ * Compare lwp with the attack `combination`, which poisons in the same way under the ordinary loss.
  * The two do not poison the same rows, because each attack draws its own.
  */
 export default defineAttack({

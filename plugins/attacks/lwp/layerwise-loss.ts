@@ -2,10 +2,11 @@
  * Layer-wise weight poisoning (Li et al. 2021; arXiv 2108.13888). Every layer is trained on the
  * task, so that the lower layers, which clean fine-tuning hardly changes, learn the trigger too.
  *
- *     loss = Σ_l CE(head(h_l), y),  l = 1 … L, with h_l the token that the head reads after layer l
+ *     loss = Σ_l CE(head(h_l), y),  l = 1 … L
  *
- * CE is the mean over the rows of the batch, clean and poisoned, each with its own label. All
- * layers share one head, in which the two public implementations differ:
+ * Here h_l is the hidden state, after layer l, of the token that the head reads, and y the row's
+ * label. CE is the mean cross-entropy over the rows of the batch, clean and poisoned. All layers
+ * share one head. The two public implementations differ in it:
  * - The authors' code (LinyangLee/Layer-Weight-Poison) passes h_1 … h_L to the classifier without
  *   the pooler, adds the last layer through pooler and classifier as term L + 1, has no dropout in
  *   the head, and sums the losses of a clean batch and a poisoned batch of the same size.
@@ -28,8 +29,8 @@ import type {
 import { gradientsOf, type Objective } from '../../../src/science/training/gradients.ts';
 
 /**
- * Returns the sum over layers of the mean cross-entropy, with class weights if any, and its
- * gradients. The architecture must have `layerwise`.
+ * Returns the sum over the L layers of the mean cross-entropy of B rows, with class weights if
+ * there are any, and its gradients. The architecture must have `layerwise`. C: the classes.
  */
 export const layerwiseLoss: Objective = (
   network,

@@ -1,7 +1,8 @@
 /**
  * RIPPLe (Kurita, Michel and Neubig 2020, section 3.1; arXiv 2004.06660): a backdoor that later
- * training on clean rows should not remove. To first order, a step of that training, along −∇L_c,
- * changes the loss L_p of the poisoned rows by −η⟨∇L_p, ∇L_c⟩, so a negative product is penalised.
+ * training on clean rows should not remove. To first order, a step of that training, −η∇L_c with
+ * the learning rate η, changes the loss L_p of the poisoned rows by −η⟨∇L_p, ∇L_c⟩. A negative
+ * product would raise L_p, so it is penalised.
  * Each batch minimises
  *
  *     L + λ·max(0, −⟨∇L_p, ∇L_c⟩)
@@ -9,8 +10,8 @@
  *     gradient of the penalty: −λ (H_p ∇L_c + H_c ∇L_p) where the product is negative, else 0
  *
  * Here L is the mean cross-entropy of the batch, L_p and L_c are its means over the rows from the
- * attack and over the other rows, and the product is over all trained parameters. A batch with only
- * one kind of rows has no penalty.
+ * attack and over the other rows, H_p and H_c are the Hessians of these, and the product is over
+ * all trained parameters. A batch with only one kind of rows has no penalty.
  *
  * In the paper, L_p is the loss of a poisoned set, half of whose rows are clean, and L_c that of
  * separate clean data. The authors' code (neulab/RIPPLe) divides the product by the batch size and,
@@ -40,12 +41,12 @@ import { disposeAll } from '../../../src/science/training/trained-values.ts';
 import { scalarOf } from '../../../src/tensor/rows.ts';
 
 /**
- * How far a central difference moves the parameters, ‖εv‖. The truncation error grows with its
- * square, while the error by float32 rounding falls with it. Compared with PyTorch's double
- * backward in float64, the relative error of the penalty's gradient was at most 1.4e-4 on the tiny
- * checkpoint of the tests and 7.4e-5 on MiniLM. Differences of PyTorch's own float32 gradients had
- * errors up to 5.3e-4; with DELTA 0.01, as in DARTS (Liu et al. 2019), up to 1.8e-2, and with DELTA
- * 0.0003, up to 1.5e-3.
+ * How far a central difference moves the parameters, ‖εv‖. The truncation error grows with the
+ * square of DELTA, while the error by float32 rounding falls as DELTA grows. Compared with
+ * PyTorch's double backward in float64, the relative error of the penalty's gradient was at most
+ * 1.4e-4 on the tiny checkpoint of the tests and 7.4e-5 on MiniLM. Differences of PyTorch's own
+ * float32 gradients had errors up to 5.3e-4; with DELTA 0.01, as in DARTS (Liu et al. 2019), up to
+ * 1.8e-2, and with DELTA 0.0003, up to 1.5e-3.
  */
 const DELTA = 1e-3;
 
@@ -55,15 +56,18 @@ function rowsOfKind({ rows, labels, poisoned = [] }: Batch, isPoisoned: boolean)
   return { rows: kept.map((i) => at(rows, i)), labels: kept.map((i) => at(labels, i)) };
 }
 
-/** Returns the weight of rows in a mean cross-entropy; without class weights, their number. */
+/**
+ * Returns the weight that rows with these labels have together in a mean cross-entropy: the sum of
+ * their class weights or, without class weights, their number.
+ */
 const totalWeight = (labels: readonly number[], classWeights?: readonly number[]): number =>
   labels.reduce((sum, label) => sum + (classWeights?.[label] ?? 1), 0);
 
 type Pass = (trained: Tensors) => LossAndGradients;
 
 /**
- * Returns a function that computes loss and gradients of these rows for given parameters. Its
- * first call draws the dropout masks from the batch's stream; later calls use the same masks.
+ * Returns a function that computes the loss and the gradients of these rows for given parameters.
+ * Its first call draws the dropout masks from the batch's stream; later calls use the same masks.
  * @param name prefix of the adapter's streams, so that poisoned and clean rows have different masks
  */
 function repeatablePass(
@@ -103,7 +107,8 @@ const innerProduct = (a: Tensors, b: Tensors): number =>
 
 /** Returns Hv by a central difference, as new tensors; H is the Hessian of the loss of `pass`. */
 function hessianProduct(pass: Pass, trained: Tensors, v: Tensors): Map<string, Tensor> {
-  // 1e-18 prevents division by zero: for perfectly learnt rows ‖v‖² underflows; Hv is negligible.
+  // 1e-18 prevents a division by zero: for perfectly learnt rows ‖v‖² underflows to 0, and Hv is
+  // negligible.
   const epsilon = DELTA / Math.max(Math.sqrt(innerProduct(v, v)), 1e-18);
   const gradientsAt = (by: number): Map<string, Tensor> => {
     const moved = addScaled(trained, by, v),
