@@ -1,4 +1,4 @@
-/** The fields of T, those that may be undefined as optional ones. */
+/** T, with each field that may be undefined made optional. */
 type Defined<T> = {
   [K in keyof T as undefined extends T[K] ? never : K]: T[K];
 } & {

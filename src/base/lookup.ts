@@ -1,4 +1,4 @@
-/** Returns the element at `index`. Throws RangeError where the list has none. */
+/** Returns the element at `index`. Throws RangeError if the list has no element there. */
 export function at<T>(list: ArrayLike<T>, index: number): T {
   const element = list[index];
   if (element === undefined)
@@ -6,7 +6,7 @@ export function at<T>(list: ArrayLike<T>, index: number): T {
   return element;
 }
 
-/** Returns the value under `name`. Throws where the map has none. */
+/** Returns the value under `name`. Throws if the map has no such name. */
 export function named<K, V>(map: ReadonlyMap<K, V>, name: K): V {
   const value = map.get(name);
   if (value === undefined) throw new Error(`nothing is named "${String(name)}"`);

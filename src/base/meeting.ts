@@ -13,7 +13,7 @@ export interface Seat {
     act: (requests: readonly Request[]) => Promise<readonly Answer[]>,
     signal?: AbortSignal,
   ): Promise<Answer>;
-  /** The member asks for nothing more. */
+  /** Says that the member asks for nothing more, so that the others no longer wait for it. */
   leave(): void;
 }
 
@@ -25,6 +25,7 @@ interface Waiting {
   readonly reject: (error: unknown) => void;
 }
 
+/** Opens a meeting. Returns one seat for each member. */
 export function meeting(members: number): readonly Seat[] {
   const present = new Set(Array.from({ length: members }, (_, i) => i));
   let waiting: Waiting[] = [];

@@ -1,4 +1,7 @@
-/** The process's value of a name: in `globalThis`, since each bundle has a copy of this module. */
+/**
+ * Returns the value of a name, which `make` makes once in a process. It is kept in `globalThis`,
+ * because each bundle has its own copy of this module.
+ */
 export function processWide<T>(name: string, make: () => T): T {
   const key = Symbol.for(`dosimeter.${name}`);
   const known = Reflect.get(globalThis, key) as T | undefined;
@@ -8,5 +11,5 @@ export function processWide<T>(name: string, make: () => T): T {
   return made;
 }
 
-/** The ids of child processes that outlive their stage. All others are ended with theirs. */
+/** The ids of child processes that may outlive their stage. All others are ended when it ends. */
 export const lastingChildren = (): Set<number> => processWide('lasting-children', () => new Set());

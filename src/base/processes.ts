@@ -1,4 +1,7 @@
-/** Ends processes that a stage or command leaves, on Linux. Elsewhere they end with the worker. */
+/**
+ * On Linux, ends the processes that a stage or command leaves running. On other systems, they end
+ * with the worker.
+ */
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { lastingChildren } from './process-wide.ts';
@@ -23,7 +26,7 @@ function readOr<T>(fallback: T, read: () => T): T {
   }
 }
 
-/** Returns null if the process has ended, or is a zombie that its parent has yet to reap. */
+/** Returns a process; null if it has ended, or is a zombie that its parent has yet to reap. */
 function findRunning(pid: number): Process | null {
   const stat = readOr('', () => readFileSync(`/proc/${pid}/stat`, 'latin1'));
   // `pid (name) state ppid …`: the name may contain spaces and brackets.
@@ -50,7 +53,7 @@ export function isAlive(pid: number): boolean {
   }
 }
 
-/** Returns false if the process has already ended, or belongs to another user. */
+/** Kills a process. Returns false if it has already ended, or belongs to another user. */
 function kill({ pid }: Process): boolean {
   try {
     return process.kill(pid, 'SIGKILL');
@@ -60,7 +63,7 @@ function kill({ pid }: Process): boolean {
   }
 }
 
-/** Ends processes with all that they forked. Returns those that were ended. */
+/** Ends processes and all their descendants. Returns those that were ended. */
 function endTrees(roots: readonly Process[]): Process[] {
   const doomed = [...roots];
   for (const { pid } of doomed) doomed.push(...findChildren(pid)); // grows while it is walked
@@ -78,7 +81,10 @@ export async function waitForEnd(processes: readonly Process[]): Promise<void> {
   while (processes.some(runs)) await sleep(1);
 }
 
-/** Ends all descendants of this process but `lastingChildren`. Returns how many there were. */
+/**
+ * Ends this process's children and their descendants, except `lastingChildren` with theirs. Returns
+ * how many were ended.
+ */
 export async function endChildren(): Promise<number> {
   const lasting = lastingChildren();
   const ended = endTrees(findChildren(process.pid).filter(({ pid }) => !lasting.has(pid)));
@@ -87,8 +93,9 @@ export async function endChildren(): Promise<number> {
 }
 
 /**
- * Ends every other process that has one of the marks in its environment, even a daemon: it leaves
- * its parent and its group, but keeps its environment. Returns the ended processes.
+ * Ends every other process that has one of the marks in its environment. This finds daemons too: a
+ * daemon leaves its parent and its group, but keeps its environment. Returns the ended processes.
+ * Does nothing except on Linux.
  * @param name the environment variable whose value is the mark
  */
 export function endMarked(name: string, marks: ReadonlySet<string>): Process[] {

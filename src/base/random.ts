@@ -1,4 +1,7 @@
-/** Random streams by (seed, purpose, name) alone, never by the cell: docs/theory.md, Randomness. */
+/**
+ * Random streams. A stream is given by (seed, purpose, name) alone, and does not depend on the cell
+ * (docs/theory.md, Randomness).
+ */
 import { createHash } from 'node:crypto';
 import { xoroshiro128plusFromState } from 'pure-rand/generator/xoroshiro128plus';
 
@@ -9,7 +12,10 @@ export interface RandomStream {
   readonly integer: (n: number) => number;
   /** Standard normal. */
   readonly normal: () => number;
-  /** A permutation of 0 … n−1, whose first k entries are nested samples without replacement. */
+  /**
+   * A random permutation of 0 … n−1. Its first k entries are a sample without replacement, which
+   * contains the samples of all smaller k.
+   */
   readonly permutation: (n: number) => Int32Array;
 }
 
@@ -17,16 +23,20 @@ export interface ResumableStream extends RandomStream {
   /** Returns the stream's position, for `resumeStream`. */
   readonly state: () => StreamState;
 }
-/** The generator's four 32-bit words, then the spare number of a pair of normal draws or null. */
+/**
+ * The generator's four 32-bit words, then the spare number: the second of the last pair of normal
+ * draws, or null if it is used up.
+ */
 export type StreamState = readonly (number | null)[];
 
-/** Different (seed, purpose, name) give independent streams. */
+/** Returns the stream of (seed, purpose, name). Different triples give independent streams. */
 export function randomStream(seed: number, purpose: string, name = ''): ResumableStream {
   // The pre-image is a JSON array, so that no two triples share one.
   const hash = createHash('sha256')
     .update(JSON.stringify(['dosimeter.random/1', seed, purpose, name]))
     .digest();
-  // pure-rand seeds from 32 bits; here the digest sets all 128 bits of the state, never to 0.
+  // pure-rand itself would seed from 32 bits. Here the digest sets all 128 bits of the state, which
+  // must not all be 0: hence the `| 1`.
   return resumeStream([
     hash.readInt32LE(0),
     hash.readInt32LE(4),
@@ -36,6 +46,7 @@ export function randomStream(seed: number, purpose: string, name = ''): Resumabl
   ]);
 }
 
+/** Returns a stream that goes on from the position that another stream's `state` has returned. */
 export function resumeStream(from: StreamState): ResumableStream {
   const generator = xoroshiro128plusFromState(from.slice(0, 4) as number[]);
   const uniform = (): number => {

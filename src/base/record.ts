@@ -3,7 +3,10 @@ import type { Json } from './json.ts';
 /** From this many fields on, V8 is made to keep a record as a dictionary (a hash table). */
 const MANY = 64;
 
-/** Returns an empty record for `size` fields. V8 needs microseconds for each new name on `{}`. */
+/**
+ * Returns an empty record, which is to get `size` fields. If they are many, it is a dictionary: on
+ * `{}`, V8 would need microseconds for each new name.
+ */
 export function emptyRecord<T>(size: number): { [name: string]: T } {
   return size < MANY
     ? {}
@@ -19,7 +22,7 @@ export const mapValues = <A, B>(
 /** `T` with writable fields, for code that puts a record together. */
 export type Mutable<T> = { -readonly [Key in keyof T]: T[Key] };
 
-/** Returns the part of a JSON value that a path leads to; undefined if it has none there. */
+/** Returns the part of a JSON value that a path leads to; undefined if the path leads nowhere. */
 export function valueAt(value: unknown, path: readonly (string | number)[]): Json | undefined {
   let found = value;
   for (const step of path) {

@@ -7,7 +7,10 @@ export const ROUNDING = 1e-12;
 export const strictlyBelow = (value: number, bound: number): boolean =>
   value < bound * (1 - ROUNDING);
 
-/** ⌊share·total⌋, where rounding counts as nothing: 0.29 · 100 is 29, not 28.999999999999996. */
+/**
+ * Returns ⌊share·total⌋ as without rounding errors: 29 for 0.29 · 100, although that product is
+ * 28.999999999999996 in double precision.
+ */
 export function flooredShare(share: number, total: number): number {
   const product = share * total,
     nearest = Math.round(product);

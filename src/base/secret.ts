@@ -2,8 +2,8 @@
 const SHORTEST = 4;
 
 /**
- * Returns the lines that are long enough to search for, since a program may print any of them
- * alone; if none is, the whole value, or an empty list if that is too short as well.
+ * Returns the lines of a secret that are long enough to search for, since a program may print any
+ * line alone. If no line is, returns the whole value, or [] if that is too short as well.
  */
 export function secretLines(value: string): readonly string[] {
   const lines = value.split(/\r?\n/).filter((line) => line.length >= SHORTEST);
@@ -13,7 +13,8 @@ export function secretLines(value: string): readonly string[] {
 export type Redact = (text: string) => string;
 
 /**
- * Returns a function that replaces each line of the secrets in these variables by `${env.NAME}`.
+ * Returns a function that replaces, in a text, each line of the secrets by `${env.NAME}`.
+ * @param names the environment variables that hold secrets
  */
 export function redactor(
   names: readonly string[],

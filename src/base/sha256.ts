@@ -1,6 +1,9 @@
 import crypto from 'node:crypto';
 
-/** The digest in 64 hex digits, by Node's one call (from 20.12), which is faster for short data. */
+/**
+ * Returns the SHA-256 digest in 64 hex digits. Uses `crypto.hash`, which Node has from 20.12 on and
+ * which is faster for short data, if it is there.
+ */
 export const sha256: (data: string | Uint8Array) => string =
   typeof crypto.hash === 'function'
     ? (data) => crypto.hash('sha256', data, 'hex')

@@ -13,7 +13,10 @@ export interface Summary {
   readonly high: number | null;
 }
 
-/** Throws a RangeError if there are no values. `level`: the confidence level of the interval. */
+/**
+ * Summarises values. Throws a RangeError if there are none.
+ * @param level the confidence level of the interval
+ */
 export function summarise(values: readonly number[], level = 0.95): Summary {
   const n = values.length;
   if (n === 0) throw new RangeError('a summary needs at least one value');
@@ -125,7 +128,10 @@ interface PairedOutcomes {
   readonly p: number;
 }
 
-/** Compares outcomes by row (McNemar 1947). Throws RangeError for lists empty or of two lengths. */
+/**
+ * Compares two outcomes of the same rows (McNemar 1947). Throws RangeError if the lists are empty
+ * or differ in length.
+ */
 export function pairedOutcomes(
   first: readonly boolean[],
   second: readonly boolean[],
@@ -148,16 +154,18 @@ export function pairedOutcomes(
   };
 }
 
-/** Returns the two-sided p-value of heads and tails under a fair coin; 1 without a toss. */
+/** Returns the two-sided p-value of so many heads and tails of a fair coin; 1 for no toss. */
 export const signTest = (heads: number, tails: number): number =>
   heads + tails === 0
     ? 1
     : Math.min(1, 2 * binomialCdf(Math.min(heads, tails), heads + tails, 0.5));
 
-/** Counts of items, (2, 2): rows by the first rater's no or yes, columns by the second's. */
+/**
+ * Numbers of items, (2, 2). Row: the first rater's answer, no or yes. Column: the second rater's.
+ */
 export type Confusion = readonly [readonly [number, number], readonly [number, number]];
 
-/** Counts how two raters judged the same items, without those that either left undecided (null). */
+/** Counts how two raters judged the same items, without items that one left undecided (null). */
 export function countConfusion(
   first: readonly (boolean | null)[],
   second: readonly (boolean | null)[],
@@ -175,8 +183,9 @@ export function countConfusion(
 
 /**
  * Returns Cohen's κ of two raters (Cohen 1960): (pₒ − pₑ) / (1 − pₑ), with pₒ the observed share of
- * agreement, pₑ = Σₖ p₁(k) p₂(k) the share expected of independent raters. Null if both always say
- * the same.
+ * agreement, pₑ = Σₖ p₁(k) p₂(k) the share expected of independent raters, pᵢ(k) the share of items
+ * to which rater i gives the answer k. Null if both raters give one and the same answer to all
+ * items, or there are no items.
  */
 export function cohenKappa([[nn, ny], [yn, yy]]: Confusion): number | null {
   const n = nn + ny + yn + yy;
@@ -185,7 +194,8 @@ export function cohenKappa([[nn, ny], [yn, yy]]: Confusion): number | null {
 
 /**
  * Returns Fleiss' κ of k raters who say yes or no (Fleiss 1971): (pₒ − pₑ) / (1 − pₑ), with pₒ the
- * share of pairs of raters who agree, pₑ = p(yes)² + p(no)². Null if all always say the same.
+ * share of pairs of raters who agree, pₑ = p(yes)² + p(no)², p(yes) and p(no) the shares of all
+ * answers. Null if all answers are the same, or there are no items.
  * @param counts (k + 1): `counts[j]` is the number of items to which j of the k raters said yes
  */
 export function fleissKappa(counts: readonly number[]): number | null {
@@ -220,8 +230,8 @@ export interface CorrectedRate {
  * Corrects the rate r = hits / n for the errors of the judge that counted it: (r + Sp − 1) / (Se +
  * Sp − 1), cut to [0, 1] (Rogan & Gladen 1978), with the interval of Lang & Reiczigel (2014, Prev.
  * Vet. Med. 113, equations 6, 7, 16 and 17). Se is the judge's sensitivity, Sp its specificity.
- * Null if Se + Sp ≤ 1, with the counts as they are or with one success and one failure added to
- * each: the judge tells nothing, or there are too few labels to show that it does.
+ * Null if Se + Sp ≤ 1: the judge tells nothing. Null too if Se + Sp ≤ 1 once one success and one
+ * failure are added to the counts of each: there are too few labels to show that it tells anything.
  * @param hits the number of the n judged items that the judge counted
  * @param measured the judge's no and yes (rows) against the true no and yes (columns); neither
  *   column may be empty

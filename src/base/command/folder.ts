@@ -39,7 +39,10 @@ interface WorkFolder {
   take(outputs: readonly string[], to: string, bytes: number): Promise<void>;
 }
 
-/** Makes `dir`, which should share the outputs' file system, with files, input links, task.json. */
+/**
+ * Makes the folder `dir` and puts the files, links to the inputs, and task.json into it. `dir`
+ * should be on the file system to which `take` moves the outputs.
+ */
 export async function openWorkFolder(
   dir: string,
   { files, inputs, task }: Given,
@@ -91,9 +94,9 @@ function checkSize(size: number, bytes: number): void {
 
 /** What a program that reads and writes texts is given, beside its parameters. */
 interface Exchange extends Pick<Given, 'files' | 'task'>, Pick<Command, 'log' | 'signal'> {
-  /** The texts that it reads, by the names of their files. */
+  /** The texts that the program reads, by the names of their files. */
   readonly texts: { readonly [name: string]: string };
-  /** The file that it writes. */
+  /** The name of the file that the program writes. */
   readonly output: string;
   /** Further names that no file of `files` may have, beside task.json and those in `texts`. */
   readonly taken: readonly string[];
@@ -103,8 +106,8 @@ interface Exchange extends Pick<Given, 'files' | 'task'>, Pick<Command, 'log' | 
 
 /**
  * Runs a program in a temporary folder and returns the text that it writes.
- * @throws UserFault if a file has a name that is taken, or the program fails or does not write its
- *   file, or more than `output_mb`
+ * @throws UserFault if a file of `files` has a name that is taken, or if the program fails, does
+ *   not write `output`, or writes more than `output_mb`
  */
 export async function exchangeTexts(
   { command, env, pass_env, timeout_seconds, output_mb }: ProgramParams,
@@ -135,7 +138,10 @@ export async function exchangeTexts(
   }
 }
 
-/** Returns, by place of input, a text that changes with any file in it: ctime can't be set back. */
+/**
+ * Returns a text for each input, by its place, that changes if any file in the input changes: it
+ * has the files' ctimes, which can't be set back.
+ */
 async function inputStates(inputs: Given['inputs'] = {}): Promise<Map<string, string>> {
   const found = new Map<string, string>();
   for (const [place, dir] of Object.entries(inputs)) {
@@ -150,7 +156,10 @@ async function inputStates(inputs: Given['inputs'] = {}): Promise<Map<string, st
   return found;
 }
 
-/** Returns an output's bytes. @throws UserFault if it is neither a file nor a folder */
+/**
+ * Returns the size of an output in bytes.
+ * @throws UserFault if it is missing, or neither a file nor a folder
+ */
 async function outputSize(full: string, output: string): Promise<number> {
   const stat = await lstat(full).catch((error: unknown) => {
     if (isMissing(error)) return null;

@@ -25,7 +25,10 @@ export interface Command {
   readonly signal?: AbortSignal;
 }
 
-/** The environment that every program gets, as few start without it; it is not part of a key. */
+/**
+ * The environment variables that every program gets, because few start without them. Their values
+ * are not part of a key.
+ */
 const ALWAYS_PASSED = [
   'PATH',
   'HOME',
@@ -45,9 +48,9 @@ const AFTER_EXIT_MS = 1000;
 type Child = ChildProcessByStdio<null, Readable, Readable>;
 
 /**
- * Resolves when the program has ended with exit code 0 and everything that it left running has been
- * ended. Throws a UserFault, with the end of what it printed, if it can't be started, fails, or
- * exceeds a limit.
+ * Runs a program. Resolves when it has ended with exit code 0 and everything that it left running
+ * has been ended. Throws a UserFault if the program can't be started, exceeds a limit, is stopped
+ * by `signal`, or fails; the fault of a failure quotes the end of what it printed.
  */
 export async function runCommand(command: Command): Promise<void> {
   const { argv, limits, log, signal } = command;
@@ -120,7 +123,11 @@ function spawnProgram({ argv, cwd, env, pass }: Command, mark: string): Child {
   });
 }
 
-/** Logs the program's lines until `isEnded`. The result's `tail`: the last TAIL characters. */
+/**
+ * Logs the lines that the program prints, as long as `isEnded` returns false. Calls `onLimit` when
+ * it has printed more than `limits.outputBytes`. Returns an object whose `tail` always holds the
+ * last TAIL characters.
+ */
 function logOutput(
   child: Child,
   { limits, log }: Command,
@@ -225,7 +232,7 @@ export const programProperties = (folder: string, example: string): JsonSchema =
   },
 });
 
-/** The JSON Schema properties `options` and the fields of `ProgramParams`. */
+/** The JSON Schema properties of all fields of `ProgramParams` but `command`. */
 export const limitProperties: JsonSchema = {
   options: { type: 'object', default: {}, description: 'Passed on in task.json unchanged.' },
   env: {

@@ -8,7 +8,7 @@ const FILE_BYTES = 128 * MB;
 /** The deepest nesting, so that walks don't exhaust the stack. Real files are about ten deep. */
 const DEEPEST = 100;
 
-/** Returns a value as messages show it. */
+/** Returns a value as messages show it: as JSON, cut to 80 characters. */
 export function shown(value: unknown): string {
   const text = (JSON.stringify(value) as string | undefined) ?? String(value);
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
@@ -23,7 +23,10 @@ interface JsonLimits {
   readonly names?: number;
 }
 
-/** Throws `UserFault`, with `name`, if the text is not JSON, or exceeds DEEPEST or the limits. */
+/**
+ * Parses a JSON text. Throws `UserFault` if it is not JSON, or exceeds DEEPEST or the limits.
+ * @param name names the text in messages
+ */
 export function parseJson(text: string, name: string, limits: JsonLimits = {}): unknown {
   const excess = findExcess(text, limits);
   if (excess !== null) throw new UserFault(`${name} ${excess}.`);
@@ -39,7 +42,8 @@ const AS_WRITTEN = 'number as written: ';
 /**
  * Returns the text of a JSON object after a change, with numbers as they were written: to Python,
  * `2.0` is not `2`. Throws as `parseJson` does.
- * @param change gets each number that JavaScript would write differently as an opaque string
+ * @param change returns the changed object; it is given the object with an opaque string for each
+ *   number that JavaScript would write differently
  */
 export function changedJson(
   text: string,
@@ -63,7 +67,10 @@ export function changedJson(
 export const shortened = (message: string): string =>
   message.length > 200 ? `${message.slice(0, 200)}…` : message;
 
-/** Returns which limit a JSON text exceeds, without parsing it; null if none. */
+/**
+ * Returns which limit a JSON text exceeds, in words that follow the text's name; null if none. Does
+ * not parse the text.
+ */
 export function findExcess(
   text: string,
   { values = Infinity, lists = Infinity, names = Infinity }: JsonLimits = {},
@@ -92,7 +99,7 @@ export function findExcess(
   return null;
 }
 
-/** Throws `UserFault` unless the path is that of a readable regular file of at most FILE_BYTES. */
+/** Reads a file. Throws `UserFault` unless it is readable, regular and of at most FILE_BYTES. */
 async function readRegularFile(path: string, hint?: string): Promise<Uint8Array> {
   // Without O_NONBLOCK, opening a named pipe waits for a writer. Windows has no such flag.
   const nonBlocking = (constants.O_NONBLOCK as number | undefined) ?? 0;
@@ -113,12 +120,12 @@ async function readRegularFile(path: string, hint?: string): Promise<Uint8Array>
   }
 }
 
-/** Throws `UserFault` if the file is unreadable, too large or not JSON. */
+/** Returns the value in a JSON file. Throws `UserFault` if it can't be read, or not as JSON. */
 export async function readJsonFile(path: string, hint?: string): Promise<unknown> {
   return parseJson(await readText(path, `${path} is not JSON`, hint), path);
 }
 
-/** Throws `UserFault` if the file is unreadable, too large or not UTF-8. */
+/** Returns a file's text. Throws `UserFault` if it is unreadable, too large or not UTF-8. */
 export const readTextFile = (path: string): Promise<string> =>
   readText(path, `${path} can't be read`);
 

@@ -1,4 +1,7 @@
-/** Limits on what comes from outside; variables raise some of them (SECURITY.md has a table). */
+/**
+ * Limits on what comes from outside. Environment variables change some of them (SECURITY.md has a
+ * table).
+ */
 import { createContext, Script } from 'node:vm';
 import { UserFault } from '../fault.ts';
 
@@ -31,11 +34,11 @@ export interface Limit {
   readonly value: number;
   /** A sentence that says how to raise the limit, for a hint. */
   readonly raise: string;
-  /** Whether the environment sets it. */
+  /** Whether the environment sets the limit. */
   readonly chosen: boolean;
 }
 
-/** Throws `UserFault` if the environment sets the limit to anything but a number above 0. */
+/** Returns a limit. Throws `UserFault` if the environment sets it to no number above 0. */
 export function readLimit(name: LimitName, env: Env = process.env): Limit {
   const [variable, unit, fallback] = LIMITS[name];
   const text = env[variable]?.trim() ?? '';
@@ -55,13 +58,20 @@ export function readLimit(name: LimitName, env: Env = process.env): Limit {
 /** The longest time that a timer accepts: about 24 days. */
 export const LONGEST_MS = 2 ** 31 - 1;
 
-/** The fewest bytes per second of a server; a slower one stalls after the limit `seconds`. */
+/**
+ * The fewest bytes per second that a server must send. The limit `seconds` is granted on top: a
+ * transfer is ended when it has waited longer than that plus the time of its bytes at this rate.
+ */
 export const SLOWEST = 10 * KB;
 
-/** An archive may unpack to LEAST_UNPACKED bytes, or MOST_RATIO times its size if that is more. */
+/**
+ * If the environment sets no limit, an archive may unpack to LEAST_UNPACKED bytes, or to MOST_RATIO
+ * times its own size if that is more; but never to more than the limit `unpacked`.
+ */
 const LEAST_UNPACKED = GB,
   MOST_RATIO = 50;
 
+/** Returns how many bytes an archive of this size may unpack to. */
 export function unpackedLimit(bytes: number, env?: Env): Limit {
   const limit = readLimit('unpacked', env);
   if (limit.chosen) return limit;

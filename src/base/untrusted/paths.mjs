@@ -38,8 +38,9 @@ export function nameFault(name) {
 }
 
 /**
- * Returns the path of `name` below `root`. Throws if `name` can't be such a path. `what`: the thing
- * that has the name, as messages call it; `fault`: makes the error, here and below.
+ * Returns the path of `name` below `root`. Throws if `name` can't be such a path. `what` is what
+ * messages call the thing that has the name. `fault`, here and in the functions below, makes the
+ * error.
  */
 export function joinInside(root, name, what, fault) {
   const why = nameFault(name);
@@ -73,10 +74,10 @@ export function folderBelow(root, parts, fault) {
 const OTHERS_WRITE = 0o022;
 
 /**
- * Returns the path of the folder `parts` below a cache, whether it exists or not. Throws if another
- * user than this one and root may have written there: if the cache or a folder on the way belongs
- * to another user or lets others write, or if a folder below the cache is a link. Does not look at
- * folders above the cache.
+ * Returns the path of the folder `parts` below a cache, whether it exists or not. Throws if a user
+ * other than this one and root may have written there: if the cache, the folder or one between them
+ * belongs to such a user or lets others write, or if a folder below the cache is a link. Does not
+ * look at folders above the cache.
  */
 export function privateFolder(cache, parts, fault) {
   const dir = join(cache, ...parts);
@@ -89,7 +90,10 @@ export function privateFolder(cache, parts, fault) {
   return dir;
 }
 
-/** Throws if `at`, whose Stats are `stat`, belongs to a third user, or lets others write. */
+/**
+ * Throws if `at`, whose Stats are `stat`, belongs to a user other than this one and root, or lets
+ * others write.
+ */
 function checkOwner(at, stat, cache, fault) {
   const relied = 'what a cache holds decides what runs and what comes out';
   if (stat.uid !== process.getuid() && stat.uid !== 0)
@@ -105,8 +109,9 @@ function checkOwner(at, stat, cache, fault) {
 }
 
 /**
- * Makes the folder `parts` below a cache, and those above it. Only the owner may write to them,
- * even if the umask lets a group write. Throws like `privateFolder`.
+ * Makes the folder `parts` below a cache, the cache, and the folders between them, and returns the
+ * folder's path. Only the owner may write to new folders, even if the umask lets a group write.
+ * Throws like `privateFolder`.
  */
 export function makePrivateFolder(cache, parts, fault) {
   mkdirSync(dirname(cache), { recursive: true });

@@ -1,4 +1,7 @@
-/** Makes paths out of names from outside, and finds folders that no link leads to, by paths.mjs. */
+/**
+ * Makes paths out of names from outside, and finds folders that no link leads to. These are the
+ * functions of paths.mjs, with `UserFault` as their error.
+ */
 import { lstatSync, readdirSync } from 'node:fs';
 import { UserFault } from '../fault.ts';
 import { orIfMissing } from '../system-error.ts';
@@ -9,7 +12,8 @@ export { nameFault } from './paths.mjs';
 const fault = (message: string, hint: string): UserFault => new UserFault(message, hint);
 
 /**
- * Returns the path of `name` below `root`. Throws `UserFault`, about `what`, if it can't be one.
+ * Returns the path of `name` below `root`. Throws `UserFault` if `name` can't be such a path.
+ * @param what what the message calls the thing that has the name
  */
 export const pathInside = (root: string, name: unknown, what: string): string =>
   joinInside(root, name, what, fault);
@@ -26,8 +30,9 @@ export function fileInside(root: string, name: unknown, what: string): string {
 }
 
 /**
- * Returns the path of a folder below `root` whose files may be removed; null if there is none.
- * Throws `UserFault` for a link on the way from `root`, which may itself be one.
+ * Returns the path of a folder below `root` whose files may be removed; null if there is no such
+ * folder. Throws `UserFault` if the folder or one between it and `root` is a link; `root` itself
+ * may be one.
  */
 export const ownFolder = (root: string, ...parts: readonly string[]): string | null =>
   folderBelow(root, parts, fault);
@@ -38,11 +43,14 @@ export function ownNames(root: string, ...parts: readonly string[]): string[] {
   return dir === null ? [] : orIfMissing([], () => readdirSync(dir));
 }
 
-/** Returns a folder of the download cache. Throws `UserFault` if other users could write to it. */
+/**
+ * Returns the path of a folder of the download cache, which need not exist. Throws `UserFault` if
+ * other users could have written to it.
+ */
 export const cacheFolder = (cacheDir: string, ...parts: readonly string[]): string =>
   privateFolder(cacheDir, parts, fault);
 
-/** Makes a folder to which only this user may write. Throws like `cacheFolder`. */
+/** Makes a folder of the cache to which only this user may write. Throws like `cacheFolder`. */
 export const makeCacheFolder = (cacheDir: string, ...parts: readonly string[]): string =>
   makePrivateFolder(cacheDir, parts, fault);
 
