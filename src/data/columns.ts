@@ -12,7 +12,7 @@ import { shown } from '../base/untrusted/json.ts';
 import { rowOfMessages, rowOfPair } from './messages.ts';
 import { nearest } from './names.ts';
 
-/** A user's fault in one field of a split, `path`, at which the engine then points. */
+/** A user's fault in the field `path` of a split. The engine's message points at that field. */
 export class SplitFault extends UserFault {
   constructor(
     override readonly path: readonly string[],
@@ -39,7 +39,7 @@ const columnsByRole = (columns: Columns): readonly (readonly [Role, Column])[] =
 
 type Fields = { readonly [role in Role]?: string };
 
-/** Returns the row of these texts. A missing text becomes ''; a missing pair stays absent. */
+/** Returns the row of these texts. Missing texts become '', but a missing pair stays absent. */
 function rowOfFields(columns: Columns, fields: Fields, place: string): RawRow {
   const { text = '', text_pair: pair, label = '' } = fields;
   if (!isCompletion(columns)) return { text, ...defined({ text_pair: pair }), label, place };
@@ -61,7 +61,7 @@ function rowOfFields(columns: Columns, fields: Fields, place: string): RawRow {
   };
 }
 
-/** Returns at most 20 of the names: `"a", "b", …`. */
+/** Returns the first 20 names for a message: `"a", "b", …`. */
 const quotedNames = (names: readonly string[]): string =>
   names
     .slice(0, 20)
@@ -178,7 +178,7 @@ function readField(
 
 /**
  * Returns a record's value as text: numbers and booleans as JavaScript writes them, and '' for an
- * `input` of null. Throws `SplitFault` for any other value.
+ * `input` (of an instruction) that is null. Throws `SplitFault` for any other value.
  */
 function asText(found: unknown, role: Role, column: Column, place: string): string {
   if (typeof found === 'string') return found;
@@ -192,14 +192,14 @@ function asText(found: unknown, role: Role, column: Column, place: string): stri
   );
 }
 
-/** The names of the columns that a split reads; of columns given by number, the number as text. */
+/** Returns the names of the columns that a split reads; their numbers where these are given. */
 export const columnNames = ({ columns }: ResolvedSplit): string[] =>
   columnsByRole(columns).map(([, column]) => String(column));
 
 /**
- * Yields the rows of a table. Returns facts for the provenance: `ragged_lines`, how many lines were
- * left out (`ResolvedSplit.ragged`), and `header`, the line that was skipped as a header although
- * all columns are given by number.
+ * Yields the rows of a table. Returns facts for the provenance, each only where it applies:
+ * `ragged_lines`, how many lines were left out (`ResolvedSplit.ragged`), and `header`, the line
+ * that was skipped as a header although all columns are given by number.
  * @param records the file's records in order, each with the line on which it begins
  * @param ragged the hint for a record with the wrong number of fields
  */

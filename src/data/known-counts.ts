@@ -83,7 +83,7 @@ export interface SplitCounts {
   readonly counts: readonly number[];
   /** The answer of each row. Absent unless the rows are those of a completion task. */
   readonly answers?: readonly string[];
-  /** The rejected answer of each row. Present if all rows are preference pairs. */
+  /** The rejected answer of each row. Absent unless all rows are preference pairs. */
   readonly rejected?: readonly string[];
 }
 
@@ -94,7 +94,10 @@ interface ReadSplit extends SplitCounts {
 
 const splitsByKey = new Map<string, Promise<ReadSplit>>();
 
-/** Returns what is known of a split, read once for all cells. Throws as `loadSplit` does. */
+/**
+ * Returns the counts, labels and warnings of a split, which is read once for all cells. Throws as
+ * `loadSplit` does.
+ */
 export function splitCounts(request: SplitRequest): Promise<ReadSplit> {
   const { name, split, asset, classes, train } = request;
   const key = JSON.stringify([

@@ -47,11 +47,11 @@ export interface LoadedSplit {
   readonly rows: readonly Row[];
   /** Class names by label id; `SCORE` if labels are numbers, empty in a completion task. */
   readonly classes: readonly string[];
-  /** For the provenance: what the reader returned, the split's settings, numbers of empty texts. */
+  /** For the provenance: what the reader returned, the split's settings, and numbers of rows. */
   readonly facts: JsonObject;
 }
 
-/** Returns the rows of a split. Throws `UserFault`; `SplitFault` if a field of it is wrong. */
+/** Loads a split. Throws `UserFault`, which is a `SplitFault` if a field of the split is wrong. */
 export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   const { name, split, asset, dataset } = request;
   checkDigest(split, asset);
@@ -89,10 +89,10 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
 }
 
 /**
- * Returns the classes: those that are given, else the labels of the training file; none for a
- * completion task. Throws if the file has fewer than two labels, or labels that can't be told apart
- * by eye.
- * @param raw all rows of the split that is read
+ * Returns the classes: those that are given, else the labels of the training file; [] for a
+ * completion task. Throws if the training file is needed and has fewer than two labels, or labels
+ * that can't be told apart by eye.
+ * @param raw all rows of the requested split's file
  */
 async function findClasses(
   request: SplitRequest,
@@ -121,7 +121,7 @@ async function findClasses(
   throw Object.assign(fault, { split: 'train' });
 }
 
-/** Whether a row that should have an answer has an empty one. */
+/** Whether a row's answer is empty, although the row is no document, which has none. */
 export const lacksAnswer = ({ answer, document }: Row): boolean =>
   answer?.trim() === '' && document !== true;
 
@@ -162,7 +162,10 @@ const noneLeftFault = ({ offset, source, balance }: ResolvedSplit, rows: number)
 const noRowsFault = (split: ResolvedSplit): SplitFault =>
   new SplitFault(['source'], `${split.source} holds no rows.`);
 
-/** Throws unless the spec's digest is the asset's or that of the archive it was unpacked from. */
+/**
+ * Throws if the spec gives a digest that is neither the asset's nor that of the archive that the
+ * asset was unpacked from.
+ */
 function checkDigest(split: ResolvedSplit, asset: Asset): void {
   const { digest } = split;
   if (digest === undefined || digest === asset.digest || digest === asset.provenance['archive'])
@@ -201,7 +204,7 @@ async function readAll(
   }
 }
 
-/** Returns the distinct labels, sorted as numbers if all are whole ones, else by code unit. */
+/** Returns the distinct labels, sorted as numbers if all are whole numbers, else by code unit. */
 export function sortedValues(rows: readonly RawRow[]): string[] {
   const values = [...new Set(rows.map(requireLabel))];
   const numeric = values.every((value) => /^-?\d{1,15}$/.test(value));
@@ -221,7 +224,8 @@ function requireLabel({ label, place }: RawRow): string {
 
 /**
  * Returns the distinct labels of the training file. Marks each fault as one of the training split.
- * @param rows those of `request`, which are used if they come from the same file in the same way
+ * @param rows the rows of `request`; they are used if the training split is the same file, read in
+ *   the same way
  */
 async function trainLabels(
   train: SplitReading,
@@ -248,7 +252,10 @@ async function trainLabels(
   }
 }
 
-/** Puts a corpus that has no order into one that is the same in every cell and for every seed. */
+/**
+ * Shuffles the rows of a corpus that has no order, in the same way in every cell and for every
+ * seed. Other rows stay in the order of the file.
+ */
 function orderedRows(rows: readonly RawRow[], dataset: DatasetDescriptor): readonly RawRow[] {
   if (!dataset.unordered) return rows;
   const order = randomStream(0, 'dataset.order', dataset.name).permutation(rows.length);
@@ -256,8 +263,9 @@ function orderedRows(rows: readonly RawRow[], dataset: DatasetDescriptor): reado
 }
 
 /**
- * Returns the raw rows with ids, label ids or numbers as labels, and texts cut to `max_words`.
- * Throws `SplitFault` for a row without an answer or a label of the task.
+ * Turns raw rows into rows: gives them ids, replaces labels by class ids or (in a regression)
+ * numbers, and cuts texts to `max_words`. Throws `SplitFault` for a row without the answer or the
+ * label that the task needs.
  */
 function toRows(
   name: SplitName,
@@ -302,7 +310,10 @@ function numberLabel(label: string, place: string): number {
   );
 }
 
-/** Returns a row of a completion task; only its prompt is cut. Throws if it lacks an answer. */
+/**
+ * Returns a row of a completion task; only its prompt is cut. Throws if it lacks an answer or, in a
+ * preference pair, the rejected answer.
+ */
 function completionRow(
   id: string,
   { text, answer, rejected, context, place }: RawRow,
@@ -325,7 +336,10 @@ function completionRow(
   return { id, text: cut(text), answer, ...defined({ ...pair, context }), label: 0 };
 }
 
-/** Draws the rows of `sample`, in their order. A smaller sample is part of a larger one. */
+/**
+ * Draws the rows of `sample` and returns them in the order that they had. With the same seed, a
+ * smaller sample is part of a larger one.
+ */
 function sampledRows(rows: readonly Row[], { sample, source }: ResolvedSplit): readonly Row[] {
   if (sample === undefined) return rows;
   if (sample.rows > rows.length)
@@ -351,7 +365,10 @@ function holdOutPart(rows: readonly Row[], holdOut: ResolvedSplit['hold_out']): 
   return rows.filter((_, index) => held.has(index) === (holdOut.take === 'held'));
 }
 
-/** Returns rows of each class that has any in turn, by label id, until one class has no more. */
+/**
+ * Returns one row of each class in turn, in the order of the label ids, until one class has no more
+ * rows. Classes without any row are passed over.
+ */
 function balancedRows(rows: readonly Row[], classes: number): readonly Row[] {
   const byClass = Array.from({ length: classes }, (_, label) =>
     rows.filter((row) => row.label === label),

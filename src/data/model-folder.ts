@@ -1,4 +1,4 @@
-/** Finds the checkpoint in an asset. In packages it may be some folders down. */
+/** Finds a model's folder in an asset. In packages it may be some folders down. */
 import { readdir, stat } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import { type Asset, type Digest, type RunContext, UserFault } from '../api.ts';
@@ -19,8 +19,9 @@ export async function modelOf(asset: Asset): Promise<LocatedModel> {
 }
 
 /**
- * Returns the model that a cell's training starts from: that of the cell's base, as the stage
- * `merge` wrote it (see `startInputs`), or else the checkpoint. Throws as `findModelDir` does.
+ * Returns the model that a cell's training starts from: the model of the cell's base, as the stage
+ * `merge` wrote it (see `startInputs`), or, without a base, the checkpoint. Throws as
+ * `findModelDir` does.
  */
 export async function startingModel({
   assets,

@@ -1,7 +1,7 @@
 import { distance } from 'fastest-levenshtein';
 import picomatch from 'picomatch';
 
-/** Returns the closest of some words; null if `word` is not likely a misspelling of any. */
+/** Returns the word of `words` that `word` is most likely a misspelling of; null if of none. */
 export function nearest(word: string, words: readonly string[]): string | null {
   // A misspelling has at most 2 errors, or a third of the letters if that is more, and fewer errors
   // than letters. Two swapped letters count as two errors.

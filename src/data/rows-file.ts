@@ -7,12 +7,16 @@ import { type DatasetInfo, type JsonObject, type Row, taskOf } from '../api.ts';
 const ROWS_AT_ONCE = 4096;
 
 /**
- * A file of its own, so that it stays out of the keys of stages that only read the rows: the
- * source's digest in it changes when a source grows beyond the part that is read.
+ * The file that says where the rows come from. It is a separate file, so that it stays out of the
+ * keys of stages that only read the rows: it has the source's digest, which also changes when the
+ * source grows beyond the part that is read.
  */
 const PROVENANCE = 'provenance.json';
 
-/** Returns the number of rows of each class, as `DatasetInfo.counts` has it. */
+/**
+ * Returns the number of rows of each class; in a regression, the number of all rows alone; [] in a
+ * completion task (as in `DatasetInfo.counts`).
+ */
 export function labelCounts(rows: readonly Row[], classes: readonly string[]): number[] {
   const counts = classes.map(() => 0);
   if (taskOf(classes) === 'regression') return [rows.length];
@@ -54,8 +58,9 @@ export async function writeDataset(
 }
 
 /**
- * Yields the lines of a file, many at a time. A last line that no newline ends is left out.
- * readline would also break lines at U+2028 and U+2029, which JSON does not escape.
+ * Yields the lines of a file, many at a time. A last line that no newline ends is left out. Node's
+ * readline is not used, because it also breaks lines at U+2028 and U+2029, which JSON does not
+ * escape.
  */
 export async function* linesIn(path: string): AsyncGenerator<readonly string[], void> {
   let rest = '';

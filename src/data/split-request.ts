@@ -6,7 +6,7 @@ export const splitPath = (name: SplitName): string[] => ['data', ...name.split('
 /** A split's settings without the source, which is an asset. The format is never `auto`. */
 export type SplitParams = Omit<ResolvedSplit, 'source' | 'classes'>;
 
-/** The fields of a split that decide which rows come in which order before `limit` cuts them. */
+/** The fields of a split that decide its rows and their order, before `offset` and `limit` cut. */
 export const ORDERED_BY = [
   'format',
   'delimiter',

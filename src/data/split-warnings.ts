@@ -9,7 +9,7 @@ import { differences, sameButForCase, sameNumber, textKey } from './texts.ts';
 /** Up to this many classes are no sign of a wrong column, however few rows a file has. */
 const FEW_CLASSES = 20;
 
-/** The share of rows whose text also has another label above which there is a warning. */
+/** There is a warning if the texts of more than this share of the rows also have another label. */
 const CONTRADICTORY = 0.01;
 
 export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warning[] {
@@ -59,7 +59,7 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
   return found;
 }
 
-/** Returns the ids of rows whose text another row has with another label; not of empty texts. */
+/** Returns the ids of the rows whose text, unless it is empty, also occurs with another label. */
 function contradictoryRows(rows: readonly Row[]): readonly string[] {
   const keys = rows.map(textKey),
     first = new Map<string, number>(),
@@ -80,8 +80,8 @@ const MISSING = /^(?:nan|null)?$/i;
 
 /**
  * Warns of labels of the training file that differ in case alone, are the same number or look
- * missing, and of more than `FEW_CLASSES` that are more than half as many as the rows. Returns no
- * warning for another split.
+ * missing. Also warns if there are more than `FEW_CLASSES` labels and more than half as many labels
+ * as rows. Returns no warning for any other split.
  */
 function labelWarnings(
   { name, split: { columns } }: SplitRequest,

@@ -9,6 +9,7 @@ const asSeen = (label: string): string =>
     .replace(/\s+/g, ' ')
     .trim();
 
+/** Returns the groups of labels that look the same. */
 export const sameToTheEye = (labels: readonly string[]): string[][] => groupsAlike(labels, asSeen);
 
 /** Returns the groups of labels that differ at most in case, width or style of characters. */
@@ -24,13 +25,17 @@ export const sameNumber = (labels: readonly string[]): string[][] =>
     DECIMAL.test(label.trim()) ? String(Number(label)) : JSON.stringify(label),
   );
 
+/** Returns the groups of two or more labels that have the same key. */
 function groupsAlike(labels: readonly string[], key: (label: string) => string): string[][] {
   const groups = new Map<string, string[]>();
   for (const label of labels) groups.set(key(label), [...(groups.get(key(label)) ?? []), label]);
   return [...groups.values()].filter(({ length }) => length > 1);
 }
 
-/** Returns in words how labels of a group differ: `"ham " has U+0020 where "ham" has nothing`. */
+/**
+ * Returns in words how the other labels of each group differ from its first:
+ * `"ham " has U+0020 where "ham" has nothing`.
+ */
 export const differences = (groups: readonly (readonly string[])[]): string =>
   firstNames(
     groups.flatMap(([first = '', ...others]) => others.map((other) => difference(first, other))),
