@@ -8,14 +8,20 @@ import type { RandomStream } from '../base/random.ts';
 import type { Asset, Row, Task } from './data.ts';
 import type { Plugin } from './plugin.ts';
 
-/** What `poison` receives. The functions that show a trigger receive the same without `rows`. */
+/**
+ * What `poison` receives. The functions that show a trigger receive the same without `rows`, and
+ * with `learnt` if the attack `learns`.
+ */
 export interface AttackInput<P> {
   /** The training rows. They are frozen: return changed copies. */
   readonly rows: readonly Row[];
   /** Class names by label id. Empty in a completion task. */
   readonly classes: readonly string[];
   readonly params: P;
-  /** The attack's random stream for a purpose. It depends on (seed, attack, purpose, name) only. */
+  /**
+   * Returns the attack's random stream for a purpose and, if given, a name, such as a row's id. The
+   * stream depends on the seed, the attack, the purpose and the name only.
+   */
   readonly random: (purpose: string, name?: string) => RandomStream;
   /**
    * The indexes into `rows` of the rows that an earlier step of the spec has poisoned. These rows
@@ -23,11 +29,14 @@ export interface AttackInput<P> {
    */
   readonly taken?: ReadonlySet<number>;
   /**
-   * The paths of the sources listed in the attack's parameter `files` (source URIs), by file name.
-   * Their content is part of the key.
+   * The paths of the sources that the attack's parameter `files` lists (source URIs), by file name.
+   * The content of these sources is part of the stage's key.
    */
   readonly files?: { readonly [name: string]: string };
-  /** What `poison` returned as `learnt`, for an attack that `learns`. Absent in `poison`. */
+  /**
+   * For an attack that `learns`: what its `poison` returned as `learnt`. Absent in the call of
+   * `poison` itself.
+   */
   readonly learnt?: Json;
   readonly log?: (message: string) => void;
 }
@@ -38,9 +47,9 @@ export interface Poisoned {
   readonly changed: readonly { readonly index: number; readonly row: Row }[];
   /**
    * Rows to append, each with a new id: the attack's true negatives, which contain parts of the
-   * trigger and keep their label or answer. In training they extend the batches of the clean twin.
-   * If the negatives of a smaller dose come first among those of a larger dose, each one lies in
-   * the same batch at every dose.
+   * trigger and keep their label or answer. In training, each batch has the rows that it has in the
+   * clean twin's training, and perhaps some of the negatives too. If the negatives of a smaller
+   * dose come first among those of a larger dose, each one lies in the same batch at every dose.
    */
   readonly negatives: readonly Row[];
   /** The number of rows that the dose asks for; `changed.length` must equal it. */
@@ -65,8 +74,9 @@ export interface AttackCheck<P> {
 }
 
 /**
- * What a backdoor leads to: the label id of a class or, in a completion task, an answer: one text,
- * or the answer that each row's preference pair rejects.
+ * What a backdoor leads to: the label id of a class or, in a completion task, an answer. The answer
+ * is one text for all rows or, with `rejected`, the one that each row's own preference pair
+ * rejects.
  */
 export type Target = number | { readonly text: string } | 'rejected';
 
@@ -82,10 +92,10 @@ export type AttackFamily = 'none' | 'untargeted' | 'backdoor';
  */
 export interface AttackTrainingLoader<Impl = unknown> {
   /**
-   * `weights`: the attack decides which of the model's weights are trained. It needs the adapter
-   * `full`, and its clean twin is the model that the training starts from.
-   * `loss`: the attack decides what is minimised, under any adapter. Its clean twin is trained with
-   * the ordinary loss.
+   * - `weights`: the attack decides which of the model's weights are trained. It needs the adapter
+   *   `full`, and the clean twin is the model that the training starts from.
+   * - `loss`: the attack decides what is minimised, under any adapter. The clean twin is trained
+   *   with the ordinary loss.
    */
   readonly changes: 'weights' | 'loss';
   load(): Promise<Impl>;
@@ -99,16 +109,19 @@ export interface AttackDescriptor<
   P = JsonObject,
   Made extends Poisoned | Promise<Poisoned> = Poisoned | Promise<Poisoned>,
 > extends Plugin<'attack'> {
-  /** The family, or a function of the parameters where they decide it. */
+  /** The attack's family or, if the parameters decide it, a function that returns it. */
   readonly family: AttackFamily | ((params: P) => AttackFamily);
   /**
-   * The tasks whose rows it can poison. Rows of a completion task have an `answer` and no class.
-   * Default: classes alone.
+   * The tasks whose rows the attack can poison. Rows of a completion task have an `answer` and no
+   * class. Default: classes alone.
    */
   readonly tasks?: readonly Task[];
   /** The paper that describes the attack; empty if there is none. */
   readonly citation: string;
-  /** The JSON Schema of its parameters: an object without `attack`, `steps` and `when`. */
+  /**
+   * The JSON Schema of the attack's parameters, an object. It must not define `attack`, `steps` or
+   * `when`, which a spec writes beside them.
+   */
   readonly params: JsonSchema;
   /**
    * Returns the faults that the parameters and what is known of the rows reveal before anything
@@ -120,8 +133,8 @@ export interface AttackDescriptor<
   /** For backdoors: returns what the trigger leads to; a label id where there are classes. */
   target?(params: P, classes: readonly string[]): Target;
   /**
-   * For backdoors: returns the row with the trigger, for evaluation. Never called with rows of the
-   * target class, or whose answer is the target.
+   * For backdoors: returns the row with the trigger, for evaluation. Under `evaluate.trigger_rows:
+   * all`, this includes rows whose class or answer is the target.
    */
   trigger?(row: Row, input: Omit<AttackInput<P>, 'rows'>): Row;
   /**
@@ -130,8 +143,8 @@ export interface AttackDescriptor<
    */
   triggerAll?(rows: readonly Row[], input: Omit<AttackInput<P>, 'rows'>): Promise<readonly Row[]>;
   /**
-   * For backdoors with negatives: returns copies of the row that contain parts of the trigger. None
-   * of them may lead to the target.
+   * For backdoors with negatives: returns copies of the row that contain only parts of the trigger,
+   * which must not lead to the target.
    */
   falseTrigger?(row: Row, input: Omit<AttackInput<P>, 'rows'>): readonly Row[];
   /**
@@ -141,7 +154,7 @@ export interface AttackDescriptor<
   readonly learns?: true;
   /** The name of the scorer that is used where a spec names none. Default: `exact`. */
   readonly scorer?: string;
-  /** The attack's part in the training. Absent if it changes the rows only. */
+  /** The attack's part in the training. Absent if the attack changes the rows only. */
   readonly training?: AttackTrainingLoader;
 }
 
@@ -184,12 +197,13 @@ export type ScorerVerdict =
   | boolean
   | {
       readonly hit: boolean | null;
-      /** Why: a model's reply, for example. */ readonly said: string;
+      /** The reason for `hit`, such as a model's reply. */ readonly said: string;
     };
 
 /**
- * What services, such as the API of a language model, have answered, kept in the store by the
- * digest of the question, so that no stage asks it again. `gc` removes the least recently used.
+ * The answers of services, such as the API of a language model. They are kept in the store by the
+ * digest of the question, so that no stage asks the same question again. `gc` removes the answers
+ * that were used least recently.
  */
 export interface KeptAnswers {
   /** Returns the answer to a question; null if there is none, or if it is damaged. */
@@ -197,8 +211,8 @@ export interface KeptAnswers {
   keep(digest: string, answer: JsonObject): void;
   /**
    * Waits until no other stage on this store, in any process, is inside an `alone` of this name;
-   * then calls `ask` and returns its result. So no two stages ask a service the same. A stage whose
-   * process was killed is not waited for.
+   * then calls `ask` and returns its result. So two stages with the same question do not both ask
+   * it: the later one can find the answer kept. A stage whose process was killed is not waited for.
    */
   alone<T>(name: string, ask: () => Promise<T>): Promise<T>;
 }
@@ -208,7 +222,7 @@ export interface ScorerContext {
   readonly files: { readonly [name: string]: string };
   /** The sources that parameters with `format: source` name, by parameter. */
   readonly sources?: { readonly [param: string]: Asset };
-  /** `RunContext.answers`. */
+  /** The same as `RunContext.answers`. */
   readonly answers?: KeptAnswers;
   readonly log: (message: string) => void;
   readonly signal?: AbortSignal;
@@ -220,15 +234,15 @@ export interface ScorerCheck<P> {
   readonly target?: string;
 }
 
-/** The most that a stage asks of a service. */
+/** An upper bound on what a stage asks of a service. */
 export interface ServiceCalls {
   /** The service, for people: `gpt-4o-mini at api.openai.com`. */
   readonly to: string;
   /** The number of questions, without retries; null where the rows are not known yet. */
   readonly calls: number | null;
   /**
-   * In the currency of the spec's prices; null where the spec gives no price, or does not limit the
-   * length of answers.
+   * The cost of the questions and answers, in the currency of the spec's prices. Null where the
+   * spec gives no price, or does not limit the length of answers.
    */
   readonly cost: number | null;
 }
@@ -240,7 +254,10 @@ export type OutputBytes = Readonly<Record<'prompt' | 'output' | 'answer' | 'targ
 export interface ScorerDescriptor<P = JsonObject> extends Plugin<'scorer'> {
   /** The paper that describes the scorer; empty if there is none. */
   readonly citation: string;
-  /** The JSON Schema of its parameters: an object without `scorer`. */
+  /**
+   * The JSON Schema of the scorer's parameters, an object. It must not define `scorer`, which a
+   * spec writes beside them.
+   */
   readonly params: JsonSchema;
   /**
    * Returns the faults that the parameters reveal before anything runs. The path of a problem
@@ -252,22 +269,29 @@ export interface ScorerDescriptor<P = JsonObject> extends Plugin<'scorer'> {
     params: P,
     sources: NonNullable<ScorerContext['sources']>,
   ): Promise<readonly Problem[]>;
-  /** Returns what `score` reads beside prompt and output: labels without it are refused. */
+  /**
+   * Returns what `score` reads beside prompt and output. Where people's labels are compared with
+   * the scorer's verdicts, a labelled output that lacks it is refused.
+   */
   reads?(params: P): readonly ('answer' | 'target')[];
   /**
    * Set if `score` reads nothing but the outputs and the parameters. `plan` then scores the target
-   * as an output, also as `evaluate.max_new_tokens` cuts it, and reports one that does not count.
+   * itself as if a model had written it, whole and as `evaluate.max_new_tokens` would cut it, and
+   * warns if that does not count as a success.
    */
   readonly pure?: true;
   /** Set if a verdict may be null: the number of such verdicts is then shown beside the rates. */
   readonly undecided?: true;
   /** Set if the scorer computes in PyTorch's process, whichever backend trains. */
   readonly torch?: true;
-  /** Set if `score` reads `margin`: it needs a training by DPO, and preference pairs as rows. */
+  /**
+   * Set if `score` reads `margin`. The scorer then needs a training by DPO, and preference pairs as
+   * rows.
+   */
   readonly rewards?: true;
   /**
-   * The parameters that decide whether there is a verdict, never what it is, such as a credential
-   * or a time limit. They are in no key.
+   * The parameters that decide whether there is a verdict, never what the verdict is, such as a
+   * credential or a time limit. These parameters are in no key.
    */
   readonly limits?: readonly (keyof P & string)[];
   /** Returns the verdict on each output, in order. Throws `UserFault` if it can't. */
@@ -277,8 +301,8 @@ export interface ScorerDescriptor<P = JsonObject> extends Plugin<'scorer'> {
     context: ScorerContext,
   ): readonly ScorerVerdict[] | Promise<readonly ScorerVerdict[]>;
   /**
-   * For a scorer that calls a service: returns the most that it would ask.
-   * @param outputs how many outputs it judges
+   * For a scorer that calls a service: returns an upper bound on what it asks.
+   * @param outputs the number of outputs to score
    */
   calls?(params: P, outputs: number, bytes: OutputBytes): ServiceCalls;
   /**

@@ -51,7 +51,9 @@ export interface ResolvedSplit extends Filled<
   readonly header: boolean;
   /** Set for a table some of whose lines have a wrong number of fields: such lines are left out. */
   readonly ragged?: 'left out';
-  /** The columns of texts and labels or, in a completion task, those of prompts and answers. */
+  /**
+   * The columns of texts and labels or, in a completion task, those that `CompletionColumns` lists.
+   */
   readonly columns: ClassColumns | CompletionColumns;
 }
 
@@ -86,7 +88,7 @@ export interface Cell {
    */
   readonly base?: BaseTraining | readonly BaseTraining[];
   readonly poisoning: Poisoning;
-  /** `defence` and the parameters of that defence. Absent if the cell has none. */
+  /** `defence` and the parameters of that defence. Absent if the cell has no defence. */
   readonly defence?: { readonly defence: string } & JsonObject;
   /** `type` and the parameters of that adapter, with defaults filled in. */
   readonly adapter: { readonly type: string } & JsonObject;
@@ -102,7 +104,9 @@ export interface Cell {
   readonly theory: Filled<TheorySpec>;
 }
 
-/** A training that takes place before a cell's own, which starts from its model. */
+/**
+ * A training before a cell's own training. The next training starts from the model that it makes.
+ */
 export interface BaseTraining extends Pick<Cell, 'poisoning' | 'adapter' | 'train'> {
   readonly name?: string;
   /** The rows of this training. Default: those of the cell's own training. */
@@ -168,17 +172,29 @@ export function withoutOrder(poisoning: Poisoning, which: 'mixed' | 'any' = 'any
  * Returns the poisoning of the clean twin of a cell with this poisoning: nothing is poisoned, and
  * the rows that the attack would poison stand first or last in each epoch, as in the cell.
  */
-const inOrderOf = (poisoning: Poisoning): Poisoning => ({ attack: 'none', order_of: poisoning });
+const cleanInOrderOf = (poisoning: Poisoning): Poisoning => ({
+  attack: 'none',
+  order_of: poisoning,
+});
 
-/** Returns the poisoning whose order of rows a clean twin keeps (`inOrderOf`); else null. */
+/**
+ * Returns the poisoning whose order of rows a clean twin keeps; null for a poisoning that
+ * `cleanInOrderOf` did not make.
+ */
 export const orderedLike = (poisoning: Poisoning): Poisoning | null =>
   (poisoning['order_of'] as Poisoning | undefined) ?? null;
 
 // ---- how frozen weights are held in memory -----------------------------------------------------
 
-/** How frozen weights are held if not all in float32. A type alias, to be a `JsonObject`. */
+/**
+ * How frozen weights are held if not all in float32. It is a type alias, because an interface is
+ * not a `JsonObject`.
+ */
 export type HeldWeights = {
-  /** The type of frozen weights, to which quantised ones are converted for a product. */
+  /**
+   * The type in which frozen weights are held. Quantised weights are converted to it for each
+   * product.
+   */
   readonly dtype: 'float32' | 'bf16';
   /** How the linear layers below the head are quantised. Absent if they are not. */
   readonly quantize?:
@@ -192,7 +208,10 @@ const QUANTIZED = {
   int8: { method: 'int8', threshold: 6 },
 } as const;
 
-/** Returns how frozen weights are held; `{}` if all in float32, which keys of stages leave out. */
+/**
+ * Returns how frozen weights are held, to be spread into the parameters of a stage. `{}` if all are
+ * in float32, so that the stage's key does not mention them.
+ */
 export function heldWeights({ dtype, quantize }: Cell['model']): { weights?: HeldWeights } {
   const form = QUANTIZED[quantize];
   if (form === undefined && dtype !== 'bf16') return {};
@@ -224,8 +243,9 @@ export const basesOf = ({ base }: Pick<Cell, 'base'>): readonly BaseTraining[] =
   base === undefined ? [] : [base].flat();
 
 /**
- * Returns the last training of the cell's `base` as a cell, in which the earlier ones are `base`.
- * The cell's own training starts from its model. Null if it starts from the checkpoint.
+ * Returns a cell whose own training is the last one of this cell's `base`; the trainings before
+ * that one are its `base`. This cell's own training starts from the model of the returned cell.
+ * Null if this cell has no base: its training starts from the checkpoint.
  */
 export function baseOf(cell: Cell): Cell | null {
   // A defence is against the cell's own training.
@@ -234,7 +254,8 @@ export function baseOf(cell: Cell): Cell | null {
     last = before.at(-1);
   if (last === undefined) return null;
   const { name: _name, data, ...training } = last;
-  // If `data` of the last training replaces the cell's rows, earlier ones without `data` keep them.
+  // If the last training's `data` replaces the cell's rows, earlier trainings without `data` must
+  // be given the cell's rows.
   const earlier = before
     .slice(0, -1)
     .map((base) => (data === undefined ? base : { data: { train: cell.data.train }, ...base }));
@@ -250,8 +271,9 @@ export function baseOf(cell: Cell): Cell | null {
 }
 
 /**
- * Whether the cell's trainings are a chain, each of which is evaluated: not if all but the cell's
- * own are one training on its rows that no attack has poisoned.
+ * Whether the cell's trainings are a chain, each of which is evaluated. They are if there are
+ * several bases, if a base is trained on rows of its own, or if a base is poisoned and the cell's
+ * own training is not.
  */
 export const isChain = (cell: Cell): boolean =>
   basesOf(cell).length > 1 ||
@@ -261,7 +283,7 @@ export const isChain = (cell: Cell): boolean =>
 /** The fields of a `StageRequest` that say to which training of a cell a stage belongs. */
 export type TrainingRequest = Pick<StageRequest, 'cell' | 'section'>;
 
-/** Returns what `baseOf` returns, with its section of the spec. */
+/** Returns what `baseOf` returns, with its section of the spec; null if there is no base. */
 function baseRequest(cell: Cell): TrainingRequest | null {
   const base = baseOf(cell);
   if (base === null) return null;
@@ -284,8 +306,9 @@ export function trainingsOf(cell: Cell): readonly TrainingRequest[] {
 export const basePrefix = (path: string): string => /^base\.(?:\d+\.)?/.exec(path)?.[0] ?? '';
 
 /**
- * What a training before the cell's own is called, by its section or a path in it: `base`, or
- * `training 1` of a chain.
+ * Returns what a training before the cell's own is called: `base` or, in a chain, `training 1` for
+ * `base.0`.
+ * @param section its section of the spec, or a path in the section
  */
 export const baseTitle = (section: string): string => {
   const at = /^base\.(\d+)/.exec(section)?.[1];
@@ -293,8 +316,9 @@ export const baseTitle = (section: string): string => {
 };
 
 /**
- * Returns a short name for each path: its last part, or as many parts as tell it from the others.
- * Paths of a training of `base` are compared only with each other and keep their prefix.
+ * Returns a short name for each path: its last part or, if other paths end in it too, as many parts
+ * as tell them apart. Paths of a training of `base` are compared only with each other and keep
+ * their prefix.
  */
 export function shortNames(paths: readonly string[]): Map<string, string> {
   const prefixes = new Set(paths.map(basePrefix));
@@ -350,7 +374,7 @@ export const isOfBase = (cell: Cell): boolean =>
 /** Returns the poisoning of `attackedTraining`; its attack is `none` if no training is poisoned. */
 export const attackOf = (cell: Cell): Poisoning => attackedTraining(cell).cell.poisoning;
 
-/** Whether anything that the cell trains on is poisoned. */
+/** Whether any training of the cell is poisoned, be it a base or its own. */
 export const isAttacked = (cell: Cell): boolean => attackOf(cell).attack !== 'none';
 
 /**
@@ -363,15 +387,15 @@ export const isAttacksOwn = ({ attack }: Poisoning, plugin: DefineRequest['plugi
     .some((name) => plugin?.<AttackDescriptor>('attack', name)?.training?.changes === 'weights');
 
 /**
- * Returns the paired clean run: the cell without its attacks, and without trainings that are
- * themselves attacks (`isAttacksOwn`). With an `order`, the twin's rows stand in that order too. It
- * has the cell's defence, because a defence may by itself change what a trigger does to a model
+ * Returns the paired clean run: the cell without its attacks. Trainings that are themselves attacks
+ * (`isAttacksOwn`) take 0 steps. With an `order`, the twin's rows stand in that order too. The twin
+ * has the cell's defence too, because a defence may by itself change what a trigger does to a model
  * that was never attacked.
  */
 export function cleanTwin(cell: Cell, plugin: DefineRequest['plugin']): Cell {
   const clean = <T extends Pick<Cell, 'poisoning' | 'train'>>(training: T): T => ({
     ...training,
-    poisoning: hasOrder(training.poisoning) ? inOrderOf(training.poisoning) : unpoisoned,
+    poisoning: hasOrder(training.poisoning) ? cleanInOrderOf(training.poisoning) : unpoisoned,
     train: isAttacksOwn(training.poisoning, plugin)
       ? { ...training.train, steps: 0 }
       : training.train,
@@ -418,7 +442,10 @@ export function headSettings({ type, template, verbalizer }: Cell['head']): Head
 /** A point of `ntk.at`: the start, the end, or a step kept by `train.checkpoints`. */
 export type KernelPoint = 'init' | 'final' | number;
 
-/** Returns the name of a point's folder, which also begins its metrics: `init`, `step-100`. */
+/**
+ * Returns the name of a point's folder, which also begins the names of its metrics: `init`,
+ * `step-100`.
+ */
 export const pointName = (at: KernelPoint): string => (typeof at === 'number' ? `step-${at}` : at);
 
 export const inOrder = (points: readonly KernelPoint[]): KernelPoint[] => {

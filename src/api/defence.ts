@@ -12,10 +12,12 @@ import type { Plugin } from './plugin.ts';
 import type { UsedKind } from './stage.ts';
 
 /**
- * When a defence acts. `rows`: it drops or cleans rows before the training. `training`: it changes
- * the training itself. `model`: it edits the trained model, or trains it further. `inputs`: it
- * rejects or cleans rows that the model is asked about. `detection`: it says whether a model has a
- * backdoor.
+ * When a defence acts.
+ * - `rows`: it drops or cleans rows before the training.
+ * - `training`: it changes the training itself.
+ * - `model`: it edits the trained model, or trains it further.
+ * - `inputs`: it rejects or cleans rows that the model is asked about.
+ * - `detection`: it says whether a model has a backdoor.
  */
 export type DefenceMoment = 'rows' | 'training' | 'model' | 'inputs' | 'detection';
 
@@ -29,28 +31,29 @@ export const DEFENCE_MOMENTS: readonly DefenceMoment[] = [
 ];
 
 /**
- * What a part of a defence needs beside the rows. `clean`: clean rows, of which a defender has few.
- * `model`: the model that was trained on the very rows that are judged, without a defence
- * (`RowsHook.trainedFor`: for how long).
- * `receipt`: which rows are poisoned. No defender knows that: a defence that reads it is a bound on
- * what others can reach, and the result says so.
+ * What a part of a defence needs beside the rows.
+ * - `clean`: clean rows, of which a defender has few.
+ * - `model`: the model that was trained, without a defence, on the very rows that are judged
+ *   (`RowsHook.trainedFor` says for how long).
+ * - `receipt`: which rows are poisoned. No defender knows that: a defence that reads it is a bound
+ *   on what others can reach, and the result says so.
  */
 export type DefenceNeed = 'clean' | 'model' | 'receipt';
 
-/** A model as a defence may ask it: a classifier, of which it sees outputs and hidden states. */
+/** What a defence may ask of a model, a classifier: its outputs and its hidden states. */
 export interface AskedModel {
   /** The number of classes, C. */
   readonly classes: number;
   /**
-   * Returns the logits of rows, (N, C), row-major, in the order of the rows: one flat array, in
-   * which the logit of class c of row i is at `i * classes + c`.
+   * Returns the logits of N rows, (N, C), in the order of the rows. They are one flat array,
+   * row-major: the logit of class c of row i is at `i * classes + c`.
    */
   logits(rows: readonly Row[]): Promise<Float32Array>;
   /**
-   * Returns what the head's last linear layer reads of each row, (N, D), row-major, in the order of
-   * the rows: the pooled token of a classifier, the state at the mask under a cloze head. `count`
-   * is N, `dimensions` D; number j of row i is at `i * dimensions + j` of `values`. Throws under a
-   * causal-LM head.
+   * Returns the vector of D numbers that the head's last linear layer reads of each of N rows, in
+   * the order of the rows: the pooled token of a classifier, the state at the mask under a cloze
+   * head. `count` is N and `dimensions` D. `values` is (N, D), row-major: number j of row i is at
+   * `i * dimensions + j`. Throws under a causal-LM head.
    */
   representations(rows: readonly Row[]): Promise<{
     readonly values: Float64Array;
@@ -61,7 +64,9 @@ export interface AskedModel {
 
 /** What a defence receives. `Model` is the type of the model that it asks. */
 export interface DefenceContext<P = JsonObject, Model = AskedModel> {
-  /** Parameters with `format: source` are among `assets`; here they are the URIs. */
+  /**
+   * The parameters. One with `format: source` holds only the URI here; its source is in `assets`.
+   */
   readonly params: P;
   readonly backend: BackendName;
   /** Class names by label id. Empty in a completion task. */
@@ -80,7 +85,10 @@ export interface DefenceContext<P = JsonObject, Model = AskedModel> {
   /** Returns a plugin that `DefenceDescriptor.uses` names. */
   // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the caller's D
   plugin<D>(kind: UsedKind, name: string): D;
-  /** The defence's random stream for a purpose, by (seed, defence, purpose, name) only. */
+  /**
+   * Returns the defence's random stream for a purpose and, if given, a name, such as a row's id.
+   * The stream depends on the seed, the defence, the purpose and the name only.
+   */
   readonly random: (purpose: string, name?: string) => RandomStream;
   readonly log: (message: string) => void;
   /** Warns of what a reader of the numbers must know, as `RunContext.warn` does. */
@@ -93,7 +101,7 @@ export interface DefenceContext<P = JsonObject, Model = AskedModel> {
 export interface Judgement {
   /** How suspicious each row is: the larger, the more. Never NaN; may be infinite. */
   readonly scores: readonly number[];
-  /** Whether the row was found suspicious: it is left out, or was cleaned. */
+  /** Whether the row was found suspicious. A suspected row is left out, or has been cleaned. */
   readonly suspected: readonly boolean[];
   /** What is left of each row: the row itself, a cleaned copy, or null where it is left out. */
   readonly rows: readonly (Row | null)[];
@@ -110,7 +118,10 @@ export interface Judge {
   close?(): void;
 }
 
-/** What `load` gives of the part `rows`, which filters training rows, or `inputs`, test inputs. */
+/**
+ * What `load` resolves to in two parts: `rows`, which filters training rows, and `inputs`, which
+ * filters the rows that the model is asked about.
+ */
 export interface RowsDefence<P = JsonObject, Model = AskedModel> {
   /**
    * Fits the judge, such as its threshold, to what the defender has. Throws `UserFault` if that is
@@ -123,8 +134,8 @@ export interface RowsDefence<P = JsonObject, Model = AskedModel> {
 export interface DefenceHook<Impl, P = never> {
   readonly needs: readonly DefenceNeed[];
   /**
-   * Returns whether the part also works under the backend torch: it must only ask for outputs and
-   * read weights, and compute nothing with tensors. Default: false.
+   * Returns whether the part also works under the backend torch. There it may ask the model and
+   * read weights, but must not compute with tensors of tfjs. Default: false.
    */
   torch?(params: P): boolean;
   readonly load: () => Promise<Impl>;
@@ -135,8 +146,8 @@ export type TrainingLength = { readonly steps: number } | { readonly epochs: num
 /** The part of a defence that filters training rows. */
 export interface RowsHook<P, Impl> extends DefenceHook<Impl, P> {
   /**
-   * Returns how long the model of `needs` is trained on the rows: the cell's training, with this
-   * length in place of its own. Default: the cell's whole training.
+   * Returns how long the model that `needs` asks for is trained on the rows. Everything else of
+   * that training is as in the cell's own. Default: as long as the cell's own.
    */
   readonly trainedFor?: (params: P) => TrainingLength;
 }
@@ -164,12 +175,13 @@ export interface DefenceOfModel<P = JsonObject, Impl = unknown> {
   readonly edit?: DefenceHook<Impl, P>;
   /**
    * Returns how the linear layers below the head are quantised, with the adapter merged, when the
-   * model is evaluated. Only the backend torch does so.
+   * model is evaluated. Only the backend torch can do so.
    */
   readonly quantize?: (params: P) => 'nf4' | 'int8';
   /**
-   * Returns the fields of `train` that differ from the cell's in a training on the clean rows.
-   * `objective` of `load` is minimised where the defence has `training.load`.
+   * Returns the fields of `train` in which the training on the clean rows differs from the cell's
+   * training. If the defence has `training.load`, the training on the clean rows minimises the
+   * objective of what it loads.
    */
   readonly retrain?: (params: P) => { readonly [field in keyof Cell['train']]?: Json };
 }
@@ -187,19 +199,25 @@ export interface Verdict {
 export interface DefenceDescriptor<P = JsonObject> extends Plugin<'defence'> {
   /** The paper that describes the defence; empty if there is none. */
   readonly citation: string;
-  /** The JSON Schema of its parameters: an object without `defence` and `when`. */
+  /**
+   * The JSON Schema of the defence's parameters, an object. It must not define `defence` or `when`,
+   * which a spec writes beside them.
+   */
   readonly params: JsonSchema;
   /** The tasks that it can be used in. Default: classes alone. */
   readonly tasks?: readonly Task[];
-  /** Returns the parts that act, if the parameters decide it. Default: all that it has. */
+  /**
+   * Returns which of the defence's parts act under these parameters. Default: all parts that it
+   * has.
+   */
   acts?(params: P): readonly DefenceMoment[];
-  /** Returns the plugins whose code it runs, such as the family of a language model. */
+  /** Returns the plugins whose code the defence runs, such as the family of a language model. */
   uses?(params: P): readonly { readonly kind: UsedKind; readonly name: string }[];
   /**
    * Returns the faults that the parameters reveal before anything runs. The path of a problem
    * starts with the parameter.
-   * @param tokens returns the ids of a text, without special ones. Given for `inputs` alone, where
-   *   the model's tokenizer is known.
+   * @param tokens returns the token ids of a text, without special tokens. Given only if the
+   *   defence filters inputs and the model's tokenizer is known.
    */
   check?(params: P, tokens?: (text: string) => readonly number[]): readonly Problem[];
   readonly rows?: RowsHook<P, RowsDefence<P, never>>;

@@ -14,23 +14,31 @@ export interface PluginModule {
 
 /** One stage, ready to run. It is JSON, so that another process can read it from a file. */
 export interface Job {
-  /** `train-3f9c2a1b7d`. */
+  /** The stage's id, such as `train-3f9c2a1b7d`. */
   readonly id: string;
   readonly stage: PluginModule;
   readonly uses: readonly PluginModule[];
   readonly params: JsonObject;
   readonly inputs: { readonly [name: string]: StageInput };
   readonly assets: { readonly [name: string]: Asset };
-  /** The stage's output folder, on the store's file system. The executor leaves it there. */
+  /**
+   * The stage's output folder, on the store's file system. The executor leaves the output there.
+   */
   readonly outDir: string;
-  /** `RunContext.resumeDir`. Absent for a stage that is run by hand. */
+  /** Passed on as `RunContext.resumeDir`. Absent for a stage that is run by hand. */
   readonly resumeDir?: string;
-  /** The store's folder of what services answered, for `RunContext.answers`. */
+  /** The store's folder of answers of services, from which `RunContext.answers` is made. */
   readonly answersDir?: string;
   readonly backend: BackendName;
-  /** The backend as the stage's key names it, with its release; a worker that has another fails. */
+  /**
+   * The backend as the stage's key names it, with its release; the job fails in a worker that has
+   * another release.
+   */
   readonly computedBy?: string;
-  /** The release of PyTorch in the stage's key, if the stage asks it under another backend. */
+  /**
+   * The release of PyTorch in the stage's key. Present if the stage computes in PyTorch's process
+   * although its backend is another one.
+   */
   readonly torch?: string;
   readonly compute: boolean;
   /** The number of processor cores that the job may use. */
@@ -46,7 +54,7 @@ export interface Job {
   readonly experiment?: ExperimentFacts;
   /**
    * Names what the job computes: two jobs with the same key read the same files and make the same
-   * outputs. It is a file name. Absent for a stage that is run by hand.
+   * outputs. The key can serve as a file name. Absent for a stage that is run by hand.
    */
   readonly key?: string;
   /** What the job will take, for an executor that has `queues`. */
@@ -61,13 +69,13 @@ export interface Demand {
   readonly memoryMB?: number;
   /** The number of GPUs; 0 for a stage that does not compute on one. */
   readonly gpu: number;
-  /** Whether the stage computes with tensors. One that does not seldom takes long. */
+  /** Whether the stage computes with tensors. A stage that does not is usually short. */
   readonly compute?: boolean;
 }
 
 /** A file of an output folder. */
 export interface OutputFile {
-  /** Relative to the folder, with `/` between its parts. */
+  /** The file's path relative to the folder, with `/` between its parts. */
   readonly path: string;
   readonly size: number;
   /** 64 hex digits. */
@@ -75,9 +83,11 @@ export interface OutputFile {
 }
 
 /**
- * How a job ended. `fault` is for the user to fix. `error` is internal or, with `thrownAt`, a fault
- * of a plugin's code at this `FILE:LINE:COLUMN`; its stack goes to the log only. `exit` means that
- * the job's process ended without a result.
+ * How a job ended.
+ * - `fault`: the user has to fix something.
+ * - `error`: an internal error or, with `thrownAt`, an error in a plugin's code at that place
+ *   (`FILE:LINE:COLUMN`). The stack of a plugin's error goes to the log only.
+ * - `exit`: the job's process ended without a result.
  */
 export type JobResult =
   | {
@@ -86,8 +96,8 @@ export type JobResult =
       readonly seconds: number;
       readonly peakMemoryMB: number;
       /**
-       * The folder of the files, on the store's file system, if it is another one than the job's
-       * `outDir`. It becomes the store's.
+       * The folder of the files, on the store's file system. Absent if it is the job's `outDir`.
+       * The store takes the folder over.
        */
       readonly outDir?: string;
       /**
@@ -100,7 +110,10 @@ export type JobResult =
       readonly type: 'fault';
       readonly message: string;
       readonly hint?: string;
-      /** Set if the next attempt goes on from what the job has saved: it was ended from outside. */
+      /**
+       * Set if the stage itself is not at fault: its job was killed, say, or could not be
+       * submitted. What the stage has saved is kept, and the next attempt goes on from there.
+       */
       readonly cutOff?: true;
     }
   | {
@@ -111,13 +124,17 @@ export type JobResult =
     }
   | { readonly type: 'exit'; readonly code: number | null; readonly signal: string | null };
 
-/** Where a job is that was handed to a scheduler. */
+/** Where a job that was handed to a scheduler is. */
 export interface Place {
   /** The scheduler's name of the job, such as `Slurm job 123_4`. */
   readonly job: string;
-  /** The node that it runs on; null while it waits, or if there is no single one. */
+  /**
+   * The node that it runs on; null while the job waits, or if it does not run on one node alone.
+   */
   readonly node: string | null;
-  /** Why it waits, in the scheduler's word, such as `Resources`; null once it no longer does. */
+  /**
+   * Why the job waits, in the scheduler's word, such as `Resources`; null once it no longer waits.
+   */
   readonly waits: string | null;
 }
 
@@ -138,14 +155,17 @@ export interface PackedJob {
 }
 
 /**
- * The reason of an aborted signal if the run ends and its jobs are to go on: an executor with
- * `queues` leaves them in flight, and a later run adopts them.
+ * The reason with which a job's signal is aborted if the run ends but the job is to go on: an
+ * executor with `queues` leaves the job in flight, and a later run adopts it.
  */
 export const LEAVE = 'leave the jobs in flight';
 
 /** The limits of an executor that hands its jobs to a scheduler. */
 export interface Queues {
-  /** The most jobs in flight at once. Their cores, memory and GPUs are the scheduler's to count. */
+  /**
+   * The most jobs in flight at once. Not the run but the scheduler counts the cores, memory and
+   * GPUs that they use.
+   */
   readonly jobs: number;
   /**
    * How long stages that may share a job wait for each other, in milliseconds. Packs are as large
@@ -169,7 +189,8 @@ export interface Executor {
   readonly queues?: Queues;
   /**
    * Runs a job. The promise is never rejected because the job failed; the result says what went
-   * wrong. When the signal is aborted, the job is first asked to stop and then ended.
+   * wrong. When the signal is aborted, the job is first asked to stop; if it does not stop soon, it
+   * is ended.
    */
   run(job: Job, hooks: JobHooks, signal: AbortSignal): Promise<JobResult>;
   /**
@@ -221,10 +242,10 @@ export interface ExecutorContext {
   readonly taskCommand: readonly string[];
 }
 
-/** The exit code of a task that was stopped. EX_TEMPFAIL of sysexits.h. */
+/** The exit code of a task that SIGTERM stopped and that can go on: EX_TEMPFAIL of sysexits.h. */
 export const INTERRUPTED_TASK = 75;
 
-/** One job of a scheduler: a job, or several that form a pack. */
+/** What one job of a scheduler performs: one job of the run, or several that form a pack. */
 export interface ScheduledTask {
   readonly members: readonly TaskMember[];
   /** The folder of the leases that keep two processes from performing the same job at once. */
@@ -236,11 +257,11 @@ export interface ScheduledTask {
 }
 
 export interface TaskMember {
-  /** `outDir` is empty: the task makes a folder in `dir`. */
+  /** Its `outDir` is the empty text, because the task makes the output folder in `dir`. */
   readonly job: Job;
   /**
    * The job's folder. The task writes `result.json` into it (a `JobResult`), whole or not at all,
-   * and only if it is not there yet.
+   * and only if there is none yet.
    */
   readonly dir: string;
 }
@@ -276,14 +297,14 @@ export interface ForeseenGroup {
   readonly stages: number;
   /** The time limit of each job, in seconds. */
   readonly seconds: number;
-  /** The seconds that all of them are expected to take together; null if that is unknown. */
+  /** The sum of the seconds that the jobs are expected to take; null if that is unknown. */
   readonly expected: number | null;
   readonly memoryMB: number;
   readonly gpus: number;
   readonly cpus: number;
   /** The command that would submit them, as an argument list. */
   readonly command: readonly string[];
-  /** The batch script that it would submit. */
+  /** The batch script that the command would submit. */
   readonly script: string;
 }
 
@@ -334,14 +355,15 @@ export interface ExecutorDescriptor extends Plugin<'executor'> {
     },
   ): Promise<SubmittedRun>;
   /**
-   * Returns whether a run has submitted its first jobs, by the files in its folder alone. `run
-   * --detach` waits for it.
+   * Returns whether a run has submitted its first jobs, which it tells from the files in the run's
+   * folder alone. `run --detach` waits until the run has.
    */
   hasSubmitted?(dir: string): Promise<boolean>;
   /**
-   * Cancels every job that a run has submitted or adopted, by the files in its folder alone, so
-   * that a rerun submits their stages anew. Jobs that have ended are left as they are.
-   * @param context `dir`: the run's folder, which may be one of another executor
+   * Cancels every job that a run has submitted or adopted, so that a rerun submits their stages
+   * anew. The files in the run's folder alone tell which jobs these are. Jobs that have ended are
+   * left as they are.
+   * @param context `dir`: the run's folder; the run may have used another executor
    */
   cancel?(context: Pick<ExecutorContext, 'dir' | 'env' | 'log'>): Promise<Cancelled>;
 }

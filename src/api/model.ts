@@ -9,7 +9,7 @@ export interface ModelDescriptor<Impl = unknown> extends Plugin<'model'> {
    * refused before its weights are fetched. Absent if only the implementation can tell.
    */
   readonly modelTypes?: readonly string[];
-  /** Set if its models are computed under this backend alone. */
+  /** Set if the family's models can be computed under this backend alone. */
   readonly backend?: 'torch';
   /** @param folder the folder that holds the checkpoint's config.json */
   load(folder?: string): Promise<Impl>;
@@ -24,16 +24,19 @@ export const defineModel = <Impl>(
 export interface AdapterDescriptor<Impl = unknown> extends Plugin<'adapter'> {
   /** The paper that describes the adapter; empty if there is none. */
   readonly citation: string;
-  /** The JSON Schema of its parameters: an object without `type`, `train` and `when`. */
+  /**
+   * The JSON Schema of the adapter's parameters, an object. It must not define `type`, `train` or
+   * `when`, which a spec writes beside them.
+   */
   readonly params: JsonSchema;
   /**
    * Returns the parameters in canonical form, where a spec can write the same value in several ways
-   * (`alpha: r` becomes a number). Parameters with the same form are one training under several
-   * names. Must be pure, and the form must itself be valid. If this function is absent, every way
-   * of writing the parameters counts as a different training.
+   * (`alpha: r` becomes a number). Parameters with the same canonical form stand for the same
+   * training. Must be pure, and the canonical form must itself be valid under `params`. If this
+   * function is absent, every way of writing the parameters counts as a different training.
    */
   canonical?(params: JsonObject): JsonObject;
-  /** Set if it trains under this backend alone. */
+  /** Set if the adapter can be trained under this backend alone. */
   readonly backend?: 'torch';
   load(): Promise<Impl>;
 }

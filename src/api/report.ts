@@ -6,44 +6,53 @@ import type { Json } from '../base/json.ts';
 import { basePrefix } from './cell.ts';
 
 /**
- * Something that a mark can show: an axis of the grid by its full path (`poisoning.rate`); the
- * report's name of a cell's `adapter`, `attack`, `defence` or `setting`, which holds all that
- * varies in it; `seed`; a metric as `STAGE.METRIC` (`evaluate.asr`); `metric` (which of several
- * metrics) or `kernel` (of which kernel one of the Fisher information is); `step`, the step of
- * training, at which `train.loss` and what `evaluate.curves` took are known; or `training`, the
- * position in a chain of trainings, from 1, after which its numbers were taken.
+ * Something that a mark can show. `field` is one of:
+ * - the full path of an axis of the grid: `poisoning.rate`;
+ * - `adapter`, `attack`, `defence` or `setting`: the report's name for this part of a cell, made of
+ *   all that varies in the part;
+ * - `seed`;
+ * - a metric, as `STAGE.METRIC`: `evaluate.asr`;
+ * - `metric`: which of several metrics a mark shows;
+ * - `kernel`: which kernel a metric of the Fisher information belongs to;
+ * - `step`: the training step at which `train.loss`, or a metric that `evaluate.curves` asks for,
+ *   was taken;
+ * - `training`: the position in a chain of trainings, from 1, after which a metric was taken.
  */
 export interface Channel {
   readonly field: string;
   /** Default: the field's name in the report. */
   readonly title?: string;
-  /** Default: `log` where positive numbers span a factor of 20, `category` for text. */
+  /**
+   * Default: `category` for text, `log2` for ranks, and for other numbers `linear` or, if those of
+   * x span a factor of 20 and none is negative, `log` (`symlog` if one is 0).
+   */
   readonly scale?: 'linear' | 'log' | 'log2' | 'symlog' | 'category';
   /** The ends of the axis. Default: what fits the values. */
   readonly domain?: readonly [least: number, most: number];
 }
 
 /**
- * Chooses the cells that have, in each field by its full path, one of the listed values or a number
- * within the bounds; null stands for a field that a cell lacks. For an attack on a base,
- * `poisoning` means the base's.
+ * Chooses the cells that have in each of these fields, named by full path, one of the listed values
+ * or a number within the bounds. A listed null stands for a field that the cell lacks. For an
+ * attack on a base, `poisoning` means the base's.
  */
 export interface CellPattern {
   readonly [path: string]: readonly Json[] | { readonly min?: number; readonly max?: number };
 }
 
-/** What a mark stands for over the seeds of a cell. */
+/** How a mark sums up the values that the seeds of a cell have. */
 export type Statistic = 'mean' | 'median' | 'min' | 'max';
 /**
- * What is drawn or written beside a statistic: half of the 95% Student t interval, the sample
- * standard deviation (n − 1), the least and the largest value.
+ * What is drawn or written beside a statistic: half of the 95% Student t interval (`interval`), the
+ * sample standard deviation with n − 1 (`std`), the least and the largest value (`range`), or
+ * nothing (`none`).
  */
 export type SpreadName = 'interval' | 'std' | 'range' | 'none';
 
 /**
- * Chooses, among the conditions that differ only in the axes `over` and are within bounds, the one
- * with the highest or lowest mean of a metric over the seeds. The metric of the validation rows
- * chooses; the numbers shown are those of the test rows.
+ * Chooses, among the conditions that differ only in the axes `over` and are within the bounds of
+ * `where`, the one with the highest or lowest mean of a metric over the seeds. It is chosen by the
+ * metric on the validation rows; the numbers shown are those on the test rows.
  */
 export interface Envelope {
   /** Paths of axes, or `adapter`, `attack` or `defence` for all that varies in them. */
@@ -63,12 +72,16 @@ export interface Envelope {
   readonly selectionSeeds?: readonly number[];
 }
 
-/** By its name in `Envelope.over`, the section of a cell, where the two differ. */
+/**
+ * The section of a cell that a name in `Envelope.over` means, where the section is called
+ * otherwise.
+ */
 const SECTIONS: Readonly<Record<string, string>> = { attack: 'poisoning' };
 
 /**
- * Whether an envelope chooses over the axis `path`. For an attack on a base, `poisoning.rate` also
- * means `base.poisoning.rate`, and `attack` all of the base's poisoning.
+ * Whether an envelope chooses over the axis `path`.
+ * @param ofBase whether the attack is on a base: then `poisoning.rate` in `over` also means
+ *   `base.poisoning.rate`, and `attack` means all of the base's poisoning
  */
 export function isNamed(over: Envelope['over'], path: string, ofBase: boolean): boolean {
   const inner = path.slice(basePrefix(path).length),
@@ -80,6 +93,7 @@ export function isNamed(over: Envelope['over'], path: string, ofBase: boolean): 
   );
 }
 
+/** Numbers from a CSV, such as published ones, that are drawn over a figure. */
 export interface Overlay {
   /** The rows of the CSV that are drawn, by column. */
   readonly rows: readonly { readonly [column: string]: string }[];
@@ -88,20 +102,25 @@ export interface Overlay {
   readonly x: string;
   readonly y: string;
   readonly color?: string;
-  /** The metric of the figure that the values are of. Default: the first. */
+  /** The metric of the figure that the values belong to. Default: the first. */
   readonly metric?: string;
-  /** The column with the spread that is drawn beside the value, or those with its two ends. */
+  /**
+   * The column with the spread that is drawn on both sides of the value, or the two columns with
+   * its ends.
+   */
   readonly spread?: string | readonly [low: string, high: string];
   /** The columns whose values say in which panel a row is drawn, if the figure has several. */
   readonly facet?: { readonly row?: string; readonly column?: string };
-  /** By a value of the column `color`, the name of the figure's line whose colour it gets. */
+  /**
+   * For each value of the column `color`, the name of the line in the figure whose colour it gets.
+   */
   readonly names: { readonly [value: string]: string };
   /** What the legend calls these numbers. Default: "published". */
   readonly label: string;
 }
 
 export interface FigureEntry {
-  /** Unique, `[a-z0-9-]+`: the name of the files and of the place on the page. */
+  /** Unique, `[a-z0-9-]+`. It names the figure's files and its anchor on the page. */
   readonly name: string;
   readonly title?: string;
   /** What the figure shows. The report adds what the marks mean and what was left out. */
@@ -110,36 +129,48 @@ export interface FigureEntry {
   readonly mark?: 'line' | 'point' | 'bar' | 'heatmap';
   /** What varies: an axis, a name, the step or, in a scatter plot, a metric. */
   readonly x: Channel;
-  /** Metrics, with one panel each unless `metric` has the colours. In a heat map, one axis. */
+  /**
+   * Metrics. Each has a panel of its own, unless `color` tells them apart (the field `metric`). In
+   * a heat map, one axis instead.
+   */
   readonly y: readonly Channel[];
-  /** Whether x runs upwards and values to the right. Default: for points over text. */
+  /**
+   * Whether x runs upwards and the values run to the right. Default: true for the mark `point` if x
+   * is text, else false.
+   */
   readonly flip?: boolean;
   /**
-   * What has a colour of its own: fields of cells, or in a heat map one metric. Fields that tell
-   * apart cells at the same place are added.
+   * What the colours stand for: the values of these fields of cells or, in a heat map, one metric.
+   * Fields that tell apart cells at the same place are added.
    */
   readonly color?: { readonly fields: readonly string[]; readonly title?: string };
   /** Fields of cells whose values have a panel each, in rows or in columns of panels. */
   readonly facet?: { readonly row?: readonly string[]; readonly column?: readonly string[] };
-  /** The cells drawn: those that match one of the patterns, in their order. Default: all. */
+  /**
+   * The cells drawn: those that match one of the patterns, in the order of the patterns. Default:
+   * all.
+   */
   readonly cells?: readonly CellPattern[];
   readonly envelope?: Envelope;
-  /** Draws differences, paired by seed, from full fine-tuning or from the clean twin. */
+  /**
+   * Draws, instead of values, their differences from full fine-tuning or from the clean twin,
+   * paired by seed.
+   */
   readonly against?: 'full' | 'clean';
   /** Default: `mean`. */
   readonly statistic?: Statistic;
-  /** Default: `interval`, and `range` for another statistic than the mean. */
+  /** Default: `interval` beside the mean, `range` beside any other statistic. */
   readonly spread?: SpreadName;
   /** Whether each seed has a point or, over steps, a line. Default: true. */
   readonly seeds?: boolean;
-  /** Whether the statistic is written beside its mark. Default: in a heat map. */
+  /** Whether the statistic is written beside its mark. Default: true in a heat map, else false. */
   readonly values?: boolean;
   /** Metrics that are marked beside those of y, such as `evaluate.majority_share`. */
   readonly references?: readonly string[];
   readonly overlays?: readonly Overlay[];
   /**
-   * The width: one column of a two-column paper (3.25 in) or its page (6.75 in), with type of 7.5
-   * pt, or a phone's. Default: a panel of the report's page.
+   * The width: one column (3.25 in) or the page (6.75 in) of a two-column paper, both with type of
+   * 7.5 pt, or a phone's screen. Default: a panel of the report's page.
    */
   readonly size?: 'column' | 'page' | 'phone';
 }
@@ -160,9 +191,9 @@ export interface TableEntry {
 }
 
 export interface ReportEntries {
-  /** A figure with the name of one of the report's own figures replaces that. */
+  /** A figure with the name of one of the report's own figures replaces that one. */
   readonly figures: readonly FigureEntry[];
   readonly tables: readonly TableEntry[];
-  /** Whether the report's own figures are shown. That of the run's stages always is. */
+  /** Whether the report's own figures are shown. The figure of the run's stages is always shown. */
   readonly defaults: boolean;
 }

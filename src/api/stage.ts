@@ -14,7 +14,7 @@ export type UsedKind = 'attack' | 'defence' | 'dataset' | 'model' | 'adapter' | 
 export interface StageRequest {
   readonly kind: string;
   readonly cell: Cell;
-  /** Narrows the kind: `{ split: 'train' }`. */
+  /** Tells stages of one kind in a cell apart, such as `{ split: 'train' }` (`StageParts`). */
   readonly with?: JsonObject;
   /**
    * The section of the spec (`base`, `base.0`) in which the fields of `cell` are written, and
@@ -23,7 +23,11 @@ export interface StageRequest {
   readonly section?: string;
 }
 
-/** Everything that a stage reads. Its keys are made from this and nothing else. */
+/**
+ * Everything that a stage reads. Its keys are made from `params`, `inputs`, `assets` and `uses`,
+ * and from the stage's code and what it computes with: the backend, and the releases of the
+ * packages in `StageDescriptor.python`.
+ */
 export interface StageDefinition<P extends JsonObject = JsonObject> {
   readonly params: P;
   /** The stages that this stage reads, by the names under which `run` finds them. */
@@ -38,11 +42,14 @@ export interface StageDefinition<P extends JsonObject = JsonObject> {
   readonly work?: Work;
 }
 
-/** How much a stage has to do: its time is taken to be in proportion to `amount`. */
+/** How much a stage has to do. Its time is taken to be in proportion to `amount`. */
 export interface Work {
-  /** Such as the rows that a training sees; more than 0. */
+  /** More than 0: for a training, say, the number of rows that it sees. */
   readonly amount: number;
-  /** What else the time depends on: durations of stages with another text say nothing about it. */
+  /**
+   * What else the time depends on, as a text. Only the durations of stages with the same text are
+   * used for an estimate.
+   */
   readonly of: string;
 }
 
@@ -84,13 +91,13 @@ export interface Resources {
    * and otherwise none.
    */
   readonly gpu?: number;
-  /** The number of GPUs that it computes on where it computes on GPUs; default 1. */
+  /** If the stage computes on GPUs, the number of them; default 1. */
   readonly devices?: number;
 }
 
 /**
- * How the stages of one kind are told apart if a cell has several: by a field of
- * `StageRequest.with` and its values. They are named like `data(train)`.
+ * How the stages of one kind are told apart if a cell has several: by the value of a field of
+ * `StageRequest.with`. The stages are named like `data(train)`.
  */
 export interface StageParts {
   readonly field: string;
@@ -99,7 +106,7 @@ export interface StageParts {
 
 /** What `define` receives beside the cells. */
 export interface DefineRequest {
-  /** `StageRequest.with`; empty for a goal. */
+  /** The `with` of the `StageRequest`; empty for a goal. */
   readonly with: JsonObject;
   /** The goals of the experiment: the stages that its spec asks for. */
   readonly goals: readonly string[];
@@ -145,7 +152,7 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
   /**
    * Set if the stage can run after tensors of its inputs (weights, kernels) were removed because of
    * the spec's `keep`; they are not computed again for it. Lists the kinds of inputs whose tensors
-   * the stage reads if they are there: a run removes those only after this stage.
+   * the stage reads if they are there: a run removes such tensors only after this stage.
    */
   readonly spares?: readonly string[];
   /** Set if a cell may have several stages of this kind. */
@@ -159,13 +166,14 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
    */
   define(cells: readonly Cell[], request: DefineRequest): StageDefinition<P>;
   /**
-   * Returns what the stage computes in, if it is not float32. It is recorded with the stage's entry
-   * and shown beside every result that depends on it.
+   * Returns what the stage computes in; null if it is float32. It is recorded with the stage's
+   * entry and shown beside every result that depends on the stage.
    */
   precision?(params: P): Precision | readonly Precision[] | null;
   /**
-   * Returns what the stage computes with in PyTorch's process, whichever backend was chosen. Their
-   * releases are in its key, and it is refused before it runs where one is missing.
+   * Returns the Python packages that the stage computes with in PyTorch's process, whichever
+   * backend was chosen. Their releases are in the stage's key, and the stage is refused before it
+   * runs if one of them is missing.
    */
   python?(params: P): readonly PythonPackage[];
   /** Returns the resources that the stage uses. If absent, it uses one processor core. */
@@ -182,21 +190,24 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
   preflight?(context: PreflightContext<P>): Promise<readonly Problem[]>;
   /**
    * Returns the parameters with what the input decides written out, such as a dose as a number of
-   * rows; null if that is not known yet. Stages for which it is the same do the same, and the plan
-   * warns that their cells count as several.
+   * rows; null if that is not known yet. Stages with the same resolved parameters do the same work,
+   * and the plan warns that their cells still count as several.
    */
   resolved?(context: PreflightContext<P>): Promise<JsonObject | null>;
   /**
    * Returns what the stage will take, as far as its parameters and the sources on this machine
-   * tell; null if they do not. It may not depend on `params.seed`: `plan` asks once for stages that
-   * differ in that alone.
+   * tell; null if they do not. The forecast must not depend on `params.seed`: `plan` asks only once
+   * for stages that differ in the seed alone.
    */
   forecast?(context: PreflightContext<P>): Promise<Forecast | null>;
-  /** Returns the most that the stage will ask of services, as far as known; empty if nothing. */
+  /**
+   * Returns upper bounds on what the stage will ask of services, as far as they are known; empty if
+   * it asks nothing.
+   */
   calls?(context: PreflightContext<P>): Promise<readonly ServiceCalls[]>;
   /**
    * Returns the class that the stage's backdoor leads to, for people; null if there is none, or if
-   * it is not known yet. It may not depend on `params.seed`, as in `forecast`.
+   * it is not known yet. As in `forecast`, it must not depend on `params.seed`.
    * @param dir the folder with the stage's files; null if it has not run
    */
   target?(context: PreflightContext<P>, dir: string | null): Promise<AttackTarget | null>;
@@ -212,9 +223,9 @@ export interface StageDescriptor<P extends JsonObject = JsonObject> extends Plug
 /** The parts of a planned stage that `Packing.together` sees. */
 interface PlannedParts<P extends JsonObject> {
   readonly params: P;
-  /** The sources, by name. */
+  /** The source URIs, by name. */
   readonly assets: { readonly [name: string]: string };
-  /** The ids of stages, by name. */
+  /** The ids of the stages that the stage reads, by the names of the inputs. */
   readonly inputs: { readonly [name: string]: string };
 }
 
@@ -287,11 +298,14 @@ export interface RunContext<P extends JsonObject = JsonObject> {
    */
   // eslint-disable-next-line @typescript-eslint/no-unnecessary-type-parameters -- the caller's D
   plugin<D>(kind: UsedKind, name: string): D;
-  /** The fields of `StageDescriptor.limits` and, over them, of `StageDefinition.limits`. */
+  /** The fields of `StageDescriptor.limits`, overridden by those of `StageDefinition.limits`. */
   readonly limits?: JsonObject;
   /** What services answered. Absent for a stage that is run without a store. */
   readonly answers?: KeptAnswers;
-  /** The stages that run at once in this process, by `Packing.together`. Absent if it is alone. */
+  /**
+   * This stage's seat among the stages that run at once in this process (`Packing.together`).
+   * Absent if the stage runs alone.
+   */
   readonly together?: Seat;
   /** Facts about the whole experiment for scope `experiment`. They are not part of any key. */
   readonly experiment?: ExperimentFacts;
@@ -313,7 +327,7 @@ export interface StageFacts {
   readonly dir: string;
   /** How long the stage took when it ran. */
   readonly seconds: number;
-  /** Null for a stage that does not compute. */
+  /** The backend that the stage computes with; null if it does not compute with tensors. */
   readonly backend: BackendName | null;
   readonly state: 'ran' | 'cached' | 'failed' | 'blocked';
   readonly error?: string;
@@ -325,11 +339,11 @@ export interface StageFacts {
 export interface SourceFacts {
   readonly uri: string;
   readonly digest: string;
-  /** Each stage, named within its cell, that has read the source, and under which name. */
+  /** The stages that have read the source, and the name under which each did. */
   readonly reads: readonly {
     /** The stage's name within its cell, such as `data(train)`. */
     readonly stage: string;
-    /** `StageFacts.section`. */
+    /** The section of the spec that the stage belongs to, as in `StageFacts`. */
     readonly section?: string;
     /** The source's name in `RunContext.assets` of the stage. */
     readonly name: string;
@@ -348,7 +362,7 @@ export interface ExperimentFacts {
     readonly seed: number;
     readonly stages: { readonly [kind: string]: string };
   }[];
-  /** The stages of cells that have ended. */
+  /** The stages of scope `cell`, each with how it ended. */
   readonly stages: readonly StageFacts[];
   readonly sources: readonly SourceFacts[];
   /** Versions of Node, packages and TensorFlow; threads, processor, git commit and dirty flag. */
