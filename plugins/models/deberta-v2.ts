@@ -30,7 +30,10 @@ const sizeOr = <T>(fields: ConfigFields, field: string, other: T): number | T =>
   return typeof value === 'number' && value <= 0 ? other : fields.count(field, 'positions');
 };
 
-/** Returns c2p, p2c or both from a list or, as in DeBERTa-v3's files, a text such as `p2c|c2p`. */
+/**
+ * Returns which terms there are: c2p, p2c or both. config.json has a list or, for DeBERTa-v3, a
+ * text such as `p2c|c2p`.
+ */
 function termsOf(fields: ConfigFields): readonly string[] {
   const value = fields.raw('pos_att_type') ?? [];
   const terms: unknown =
@@ -100,9 +103,9 @@ function embeddingsOf(
 }
 
 /**
- * Returns the masked-LM head: with `legacy` that of transformers' first releases, without it
- * Microsoft's own. transformers takes the dense layer of Microsoft's head for the output
- * embeddings, so PEFT's `all-linear` leaves that layer out.
+ * Returns the masked-LM head: with `legacy`, the one of transformers' first releases; without it,
+ * Microsoft's. transformers takes the dense layer of Microsoft's head for the output embeddings, so
+ * PEFT's `all-linear` leaves that layer out.
  */
 function maskedLm(fields: ConfigFields, sizes: EncoderSizes): MaskedLmHead {
   if (fields.flag('legacy', true)) return bertCloze(fields, sizes);

@@ -8,7 +8,7 @@ export default llamaModel(
   (fields) => {
     fields.only('use_bidirectional_attention', [false, null]);
     const bias = fields.flag('attention_bias', false);
-    // As in transformers, `hidden_activation` counts if a file has both fields.
+    // As in transformers, `hidden_activation` is read if a file has both fields.
     const named =
       fields.raw('hidden_activation') === undefined ? 'hidden_act' : 'hidden_activation';
     const activation = fields.activation(named, 'gelu_pytorch_tanh');

@@ -16,7 +16,10 @@ import {
   rotaryOf,
 } from '../../src/science/models/families/parts.ts';
 
-/** Returns a predicate: whether layer i sees all tokens, by `layer_types` or as every n-th one. */
+/**
+ * Returns a predicate: whether layer i sees all tokens. `layer_types` says so or, without it, every
+ * n-th layer does.
+ */
 function globalLayerPredicate(fields: ConfigFields): (layer: number) => boolean {
   const types = fields.raw('layer_types');
   if (Array.isArray(types)) return (layer) => types[layer] === 'full_attention';
@@ -24,7 +27,7 @@ function globalLayerPredicate(fields: ConfigFields): (layer: number) => boolean 
   return (layer) => layer % every === 0;
 }
 
-/** @param norm that of the dense layer, which both heads have */
+/** Describes the heads. `norm`: the norm after the dense layer, which both heads have. */
 function headsOf(fields: ConfigFields, hidden: number, norm: Norm): Heads {
   const layer = linear('head.dense', hidden, hidden, fields.flag('classifier_bias', false)),
     activation = fields.activation('classifier_activation', 'gelu');
@@ -59,7 +62,7 @@ function describe(fields: ConfigFields): Transformer {
       attention: fields.flag('attention_bias', false),
       mlp: fields.flag('mlp_bias', false),
     },
-    // A token sees half of `local_attention` keys on each side; the window also counts the token.
+    // A token sees `local_attention`/2 keys on each side. The window counts the token itself too.
     window = Math.floor(fields.count('local_attention', 'positions', 128) / 2) + 1,
     isGlobal = globalLayerPredicate(fields);
   const rotary = (kind: string, field: string, fallback: number): Rotary => {
