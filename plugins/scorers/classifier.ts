@@ -23,7 +23,7 @@ interface Params {
   readonly dtype: string;
 }
 
-/** The template that stands for the judge's own chat template. */
+/** The value of `template` that asks for the judge's own chat template. */
 const CHAT = 'chat';
 
 export default defineScorer<Params>({
@@ -119,7 +119,10 @@ export default defineScorer<Params>({
   },
 });
 
-/** Returns what the judge reads of an output: turns of a chat, or one or two texts. */
+/**
+ * Returns what the judge reads for one output: two turns of a chat, or one text and, with `pair`, a
+ * second.
+ */
 const judgeItem = ({ template, pair }: Params, output: ScoredOutput) =>
   template === CHAT
     ? {
@@ -133,13 +136,17 @@ const judgeItem = ({ template, pair }: Params, output: ScoredOutput) =>
         ...defined({ pair: pair === undefined ? undefined : fillTemplate(pair, output) }),
       };
 
-/** Throws `UserFault` if the judge, as its config.json tells, can't judge by the parameters. */
+/**
+ * Throws `UserFault` if the model in `folder` is no judge by its config.json, or if the parameters
+ * do not fit it.
+ */
 async function checkConfig(params: Params, folder: string): Promise<void> {
   const config = await readJsonFile(join(folder, 'config.json'));
   const { architectures, id2label, num_labels: count } = isRecord(config) ? config : {};
   const names = Array.isArray(architectures) ? architectures.join(' ') : '';
   if (names.includes('ForSequenceClassification')) {
-    // Without `id2label` and `num_labels`, `positive` is checked once the judge is open.
+    // If config.json has neither `id2label` nor `num_labels`, `positive` is checked only once the
+    // judge has told its classes.
     const labels = isRecord(id2label)
       ? Object.values(id2label).map(String)
       : typeof count === 'number' && Array.from({ length: count }, (_, i) => `LABEL_${i}`);
@@ -158,9 +165,9 @@ async function checkConfig(params: Params, folder: string): Promise<void> {
 }
 
 /**
- * Returns the index of the class that counts; 0 for a reward model, which has one output, and for a
- * causal language model, whose first answer counts. Throws `UserFault` if `positive` or `threshold`
- * does not fit the judge.
+ * Returns the index of the class that counts. It is 0 for a reward model, which has one output, and
+ * for a causal language model, where `positive` is the first of the two answers. Throws `UserFault`
+ * if `positive` or `threshold` does not fit the judge.
  * @param labels the judge's classes; empty for a causal language model
  */
 function positiveClass({ positive, threshold }: Params, labels: readonly string[]): number {
@@ -183,6 +190,7 @@ function positiveClass({ positive, threshold }: Params, labels: readonly string[
   return chosen;
 }
 
+/** Returns a function that turns the judge's logits for an output into a verdict. */
 function verdictFunction(
   params: Params,
   { labels, multi_label }: Pick<JudgeAnswer, 'labels' | 'multi_label'>,
@@ -201,7 +209,8 @@ function verdictFunction(
       weights = logits.map((logit) => Math.exp(logit - largest));
     const p = (weights[chosen] ?? 0) / weights.reduce((sum, weight) => sum + weight, 0);
     const likeliest = logits.flatMap((logit, i) => (logit === largest ? [i] : []));
-    // Two classes with the same logit, which bf16 often gives, leave the judge undecided.
+    // If the chosen class and another one share the largest logit, as often happens in bf16, the
+    // judge is undecided, unless there is a threshold.
     const isTie = likeliest.length > 1 && likeliest.includes(chosen);
     return {
       hit: threshold !== undefined ? p > threshold : isTie ? null : likeliest[0] === chosen,

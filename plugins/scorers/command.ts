@@ -9,7 +9,7 @@ import { defined } from '../../src/base/defined.ts';
 import { isRecord, shown } from '../../src/base/untrusted/json.ts';
 import { parametersRequiring } from '../../src/poisoning/parameters.ts';
 
-/** The files that the program reads and writes in its folder, beside those of `files`. */
+/** In its folder, the program reads the file `OUTPUTS` and writes the file `SCORES`. */
 const OUTPUTS = 'outputs.jsonl',
   SCORES = 'scores.jsonl';
 const HINT = `It writes ${SCORES}, one line {"hit": true} or {"hit": false} for each of ${OUTPUTS}.`;
@@ -44,7 +44,10 @@ export default defineScorer<ProgramParams>({
   },
 });
 
-/** Returns `hit` of each line. Throws `UserFault` unless there is one line for each output. */
+/**
+ * Returns `hit` of each line. Throws `UserFault` unless there is one line for each output, and each
+ * line is JSON with a `hit` that is true or false.
+ */
 function parseVerdicts(text: string, outputs: number): boolean[] {
   const lines = text.split('\n');
   if (lines.at(-1) === '') lines.pop();

@@ -8,7 +8,7 @@ interface Params {
   readonly ignore_case: boolean;
 }
 
-/** How many seconds the expression may take on one output. */
+/** How many seconds the regular expression may take on one output. */
 const SECONDS = 2;
 
 const flagsOf = ({ ignore_case: ignoreCase }: Params): string => (ignoreCase ? 'ui' : 'u');

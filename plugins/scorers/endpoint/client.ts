@@ -1,6 +1,7 @@
 /**
- * Asks an endpoint of the OpenAI chat protocol. Answers are kept by the digest of the address and
- * the request, so that each request is made once: also after a kill, and by several processes.
+ * Asks an endpoint that speaks the OpenAI chat protocol. The store keeps each answer under the
+ * digest of the address and the request. So each request is answered once, even if the process is
+ * killed and run again, or if several processes make the same request.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type JsonObject, type ScorerContext, UserFault } from '../../../src/api.ts';
@@ -12,12 +13,14 @@ import { type Params, variableOf } from './index.ts';
 
 /** The largest answer that is read, in bytes. */
 const MOST_BYTES = 4 * MB;
-/** The wait before the first repetition, and the longest before any. */
+/**
+ * The wait before the first repetition of a request, and the longest wait before any repetition.
+ */
 const FIRST_WAIT_MS = 500,
   LONGEST_WAIT_MS = 120_000;
 const RETRIED_STATUSES = new Set([408, 409, 425, 429]);
 
-/** An answer as the store keeps it. */
+/** An endpoint's answer, as the store keeps it. */
 type Answer = {
   readonly text: string;
   /** The model that answered, as the endpoint says. */
@@ -26,8 +29,10 @@ type Answer = {
 };
 
 /**
- * Returns the texts of the answers, in order. Equal requests are made once.
- * @throws UserFault if the endpoint refuses, gives no answer, or more calls are needed than allowed
+ * Asks for an answer to each of the requests with these bodies, and returns the texts of the
+ * answers, in the order of `bodies`. Equal requests are made once.
+ * @throws UserFault if the endpoint refuses, gives no answer, or more calls are needed than
+ * `max_calls` allows
  */
 export async function askAll(
   params: Params,
@@ -38,7 +43,10 @@ export async function askAll(
   const digests = bodies.map((body) => sha256(JSON.stringify([address, body])));
   const found = new Map<string, Answer>();
   const { answers, log, signal } = context;
-  /** Adds kept answers to `found`. Returns the requests without an answer, by digest. */
+  /**
+   * Adds the answers that the store keeps to `found`. Returns the bodies of the requests that have
+   * no answer yet, by digest.
+   */
   const lookUpMissing = (): Map<string, JsonObject> => {
     const missing = new Map<string, JsonObject>();
     for (const [i, digest] of digests.entries()) {
@@ -59,7 +67,7 @@ export async function askAll(
         'Raise max_calls, or evaluate fewer rows.',
       );
     const faults: unknown[] = [];
-    // After a fault nothing more is asked, but the answers to requests under way are still kept.
+    // After a fault no further request is made, but the answers to the requests under way are kept.
     const askRemaining = async (): Promise<void> => {
       for (let one = left.shift(); one !== undefined && faults.length === 0; one = left.shift())
         try {
@@ -75,7 +83,8 @@ export async function askAll(
     await Promise.all(Array.from({ length: params.concurrency }, askRemaining));
     if (faults.length > 0) throw faults[0];
   };
-  // Only one stage asks at a time: the next one finds the answers, and `concurrency` holds for all.
+  // Only one stage at a time asks this model: the next stage finds its answers in the store, and
+  // `concurrency` limits all stages together.
   if (lookUpMissing().size > 0) await (answers?.alone(address + params.model, ask) ?? ask());
   const given = digests.map((digest) => found.get(digest)!);
   const models = [...new Set(given.map(({ model }) => model))].join(', ');
@@ -86,13 +95,20 @@ export async function askAll(
   return given.map(({ text }) => text);
 }
 
-/** The number of requests, repetitions included, and the tokens of requests and of answers. */
+/**
+ * What was used: the number of requests, with their repetitions, and the tokens of the requests and
+ * of the answers.
+ */
 interface Used {
   calls: number;
   readonly tokens: number[];
 }
 
-/** Returns the answer to one request, which is repeated as often as `retries` allows. */
+/**
+ * Returns the answer to one request, which is repeated up to `retries` times. Throws `UserFault` if
+ * there is no answer then, if `max_calls` requests have been made, or if the endpoint asks for a
+ * wait longer than `LONGEST_WAIT_MS`.
+ */
 async function askUntilAnswered(
   address: string,
   params: Params,
@@ -131,7 +147,7 @@ async function askUntilAnswered(
 
 type Outcome =
   | { readonly answer: Answer }
-  /** A fault that may pass. */
+  /** A fault that may pass, so that the request is repeated; `waitMs` if the endpoint says when. */
   | { readonly fault: string; readonly waitMs?: number | undefined };
 
 async function sendRequest(
@@ -191,7 +207,9 @@ async function sendRequest(
   return { answer };
 }
 
-/** Returns the text of an answer. Throws `UserFault` if it is larger than `MOST_BYTES`. */
+/**
+ * Returns the text of an endpoint's response. Throws `UserFault` if it is larger than `MOST_BYTES`.
+ */
 async function bodyText({ body }: Response): Promise<string> {
   const parts: Uint8Array[] = [];
   let bytes = 0;
@@ -212,7 +230,11 @@ function retryAfter(headers: Headers): number | undefined {
   return Number.isFinite(wait) ? Math.max(0, wait) : undefined;
 }
 
-/** Reads an answer, or a refusal, which has no content; null if it is not of the protocol. */
+/**
+ * Reads an answer: the text is the message's content or, if it has none, its refusal. Returns null
+ * if the value has no choices[0].message, so that it is not of the protocol.
+ * @param asked the model that was asked, for an answer that does not say which model gave it
+ */
 function parseAnswer(value: unknown, asked: string, redact: Redact): Answer | null {
   const field = (of: unknown, name: string): unknown => (isRecord(of) ? of[name] : undefined);
   const choices = field(value, 'choices');

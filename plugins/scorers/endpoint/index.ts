@@ -34,10 +34,14 @@ export interface Params {
 
 /** How many seconds a regular expression may take on one answer. */
 const SECONDS = 2;
-/** Most texts have more bytes in a token (English has four), so the cost is estimated high. */
+/**
+ * The number of bytes that a token is taken to have. Most texts have more (English has four), so
+ * the cost is estimated high.
+ */
 const BYTES_A_TOKEN = 3;
 
-const HEADER = /^[\t\x20-\x7e\x80-\xff]*$/;
+/** Matches a text that an HTTP header can carry. */
+const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
 const priceSchema = (of: string) => ({ type: 'number', minimum: 0, description: `Of ${of}.` });
 const expressionSchema = (which: string, fallback: string) =>
@@ -138,7 +142,7 @@ export default defineScorer<Params>({
         message: `the environment variable ${variable} is not set`,
         hint: 'Set it where dosimeter is started; a secret has no default.',
       });
-    else if (!HEADER.test(secret))
+    else if (!HEADER_VALUE.test(secret))
       faults.push({
         path: ['key'],
         message: `the value of ${variable} has characters that no header can carry`,
@@ -174,7 +178,7 @@ export default defineScorer<Params>({
     const limits = [body['max_tokens'], body['max_completion_tokens']].filter(
       (limit) => typeof limit === 'number',
     );
-    // NaN where nothing limits an answer: the cost is then unknown.
+    // NaN if nothing limits how long an answer is: the cost is then unknown.
     const mostTokens = limits.length === 0 ? NaN : Math.max(...limits);
     const outputTokens = outputCount * mostTokens * Number(body['n'] ?? 1);
     const cost = price
@@ -188,10 +192,12 @@ export default defineScorer<Params>({
   },
 });
 
-/** Returns the NAME of a credential that is written `${env.NAME}`. */
+/** Returns the name of the environment variable, NAME, from a `key` written `${env.NAME}`. */
 export const variableOf = (key: string): string => key.replace(/^\$\{env\.(.*)\}$/, '$1');
 
-/** Returns the body of a request, without the fields that `options` sets to null. */
+/**
+ * Returns the body of the request about one output, without the fields that `options` sets to null.
+ */
 function bodyOf(params: Params, output: ScoredOutput): JsonObject {
   const { model, prompt, system, temperature, max_tokens, options } = params;
   const user = { role: 'user', content: fillTemplate(prompt, output) };

@@ -9,12 +9,12 @@ import {
 import { nonEmptyText, parameters } from '../../../src/poisoning/parameters.ts';
 
 export interface TextParams {
-  /** Default: the target. */
+  /** The text to look for. Default: the attack's target. */
   readonly text?: string;
   readonly ignore_case: boolean;
 }
 
-/** Says in summaries how `normalised` texts are compared. */
+/** For the scorers' summaries: how the output and the text are compared. */
 export const COMPARED =
   'Both are compared in Unicode form NFC, without white space at their start and end';
 
@@ -23,7 +23,10 @@ function normalised(text: string, ignoreCase: boolean): string {
   return ignoreCase ? trimmed.toLowerCase() : trimmed;
 }
 
-/** Returns the text to look for. Throws `UserFault` if a scorer has neither a text nor a target. */
+/**
+ * Returns the text to look for: the scorer's or, without one, the attack's target. Throws
+ * `UserFault` if there is neither.
+ */
 function wantedText({ text }: TextParams, target: string | undefined): string {
   const wanted = text ?? target;
   if (wanted !== undefined) return wanted;
@@ -33,7 +36,7 @@ function wantedText({ text }: TextParams, target: string | undefined): string {
   );
 }
 
-/** Returns a fault if a scorer has no text to look for, or a blank one. */
+/** Returns a fault if a scorer has no text to look for, or if the text is blank. */
 function checkText({ params, target }: ScorerCheck<TextParams>): Problem[] {
   try {
     if (wantedText(params, target).trim() !== '') return [];
@@ -44,7 +47,10 @@ function checkText({ params, target }: ScorerCheck<TextParams>): Problem[] {
   return [{ path: ['text'], message, hint: 'Give the scorer another text.' }];
 }
 
-/** Compiles a parameter. Throws `UserFault` if it is no regular expression. */
+/**
+ * Compiles the value `source` of the parameter `param`. Throws `UserFault` if it is no regular
+ * expression.
+ */
 export function compilePattern(param: string, source: string, flags: string): RegExp {
   try {
     return new RegExp(source, flags);
@@ -65,7 +71,10 @@ export function patternFaults(...[param, source, flags]: Parameters<typeof compi
   }
 }
 
-/** Returns the fields of a scorer. @param isHit whether an output counts; gets normalised texts */
+/**
+ * Returns the fields that all scorers which compare texts have in common.
+ * @param isHit whether an output counts; both its arguments are normalised texts
+ */
 export const textScorer = (
   isHit: (output: string, wanted: string) => boolean,
 ): Pick<
