@@ -3,7 +3,7 @@ import { defineDataset, type JsonObject, UserFault } from '../../src/api.ts';
 import { shortened } from '../../src/base/untrusted/json.ts';
 import { tableRows } from '../../src/data/columns.ts';
 import { decoded, LONGEST_RECORD } from '../../src/data/text-file.ts';
-import { dataFiles } from './shared/asset-files.ts';
+import { dataFiles, joinFacts } from './shared/asset-files.ts';
 
 export default defineDataset({
   name: 'csv',
@@ -55,12 +55,13 @@ export default defineDataset({
           source.destroy();
         }
       };
-      facts = yield* tableRows(
+      const part = yield* tableRows(
         records(),
         split,
         name,
         'A field that holds the delimiter or a line break must be in double quotes.',
       );
+      facts = joinFacts(facts, part);
     }
     return facts;
   },

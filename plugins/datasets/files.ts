@@ -8,7 +8,7 @@ import {
 import csv from './csv.ts';
 import jsonl from './jsonl.ts';
 import parquet from './parquet.ts';
-import { dataFiles } from './shared/asset-files.ts';
+import { dataFiles, joinFacts } from './shared/asset-files.ts';
 import tsv from './tsv.ts';
 
 const READERS = new Map<string, DatasetDescriptor>([
@@ -37,7 +37,7 @@ export default defineDataset({
           `The format of ${name} can't be told from its ending.`,
           'Set `format: tsv`, `csv`, `jsonl` or `parquet`.',
         );
-      facts = (yield* reader.read({ ...asset, path }, split)) ?? facts;
+      facts = joinFacts(facts, (yield* reader.read({ ...asset, path }, split)) ?? {});
     }
     return facts;
   },

@@ -1,7 +1,7 @@
 import { defineDataset, type JsonObject } from '../../src/api.ts';
 import { tableRows } from '../../src/data/columns.ts';
 import { lines } from '../../src/data/text-file.ts';
-import { dataFiles } from './shared/asset-files.ts';
+import { dataFiles, joinFacts } from './shared/asset-files.ts';
 
 export default defineDataset({
   name: 'tsv',
@@ -21,13 +21,14 @@ export default defineDataset({
           yield [fields, number] as const;
         }
       };
-      facts = yield* tableRows(
+      const part = yield* tableRows(
         records(),
         split,
         name,
         'TSV has no quoting: a tab or a line break cannot be part of a field. A file with ' +
           'quoted fields is read by format: csv with delimiter: "\\t".',
       );
+      facts = joinFacts(facts, part);
     }
     const { lines: lineCount, quoted, doubled, contradictsCsv } = quotes;
     // Some writers of CSV quote only texts: then all lines but the header have a quoted field.

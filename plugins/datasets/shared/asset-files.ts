@@ -1,6 +1,6 @@
 import { readdir, stat } from 'node:fs/promises';
 import { basename, extname, join, relative } from 'node:path';
-import { type Asset, UserFault } from '../../../src/api.ts';
+import { type Asset, type Json, type JsonObject, UserFault } from '../../../src/api.ts';
 import { parseUri } from '../../../src/data/format.ts';
 import { firstNames, isGlob, matching } from '../../../src/data/names.ts';
 
@@ -48,4 +48,14 @@ export async function dataFiles(
     );
   }
   return names.sort().map((name) => ({ path: join(asset.path, name), name }));
+}
+
+/** Joins what is said of a file's parts: counts add up; other facts are those of the first part. */
+export function joinFacts(before: JsonObject, part: JsonObject): JsonObject {
+  const joined: Record<string, Json> = { ...part, ...before };
+  for (const [name, value] of Object.entries(part)) {
+    const count = before[name];
+    if (typeof value === 'number' && typeof count === 'number') joined[name] = count + value;
+  }
+  return joined;
 }

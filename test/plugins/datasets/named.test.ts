@@ -107,6 +107,12 @@ test('lines of QQP with too few fields are left out and counted', async () => {
     ],
   );
   assert.equal(facts, { ragged_lines: 1 });
+  const parts = {
+    'qqp/train-00000-of-00003.tsv': file,
+    'qqp/train-00001-of-00003.tsv': file,
+    'qqp/train-00002-of-00003.tsv': tsv(header, ['1', '2', '3', 'a?', 'b?', '0']),
+  };
+  assert.equal((await readFiles(qqp, parts, {}, '.')).facts, { ragged_lines: 2 });
   const { message } = await readingFault(sst2, { 'a.tsv': 'sentence\tlabel\nx\n' });
   assert.match(message, 'a.tsv:2 has 1 field where the header has 2.');
 });
