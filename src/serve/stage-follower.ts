@@ -218,6 +218,11 @@ export class LogBuffer {
   }
 }
 
-/** Returns the last whole lines of a text, of at most MOST_SHOWN characters. */
-const lastLines = (text: string): string =>
-  text.slice(text.indexOf('\n', text.length - MOST_SHOWN) + 1);
+/**
+ * Returns the end of a text that is longer than MOST_SHOWN: the whole lines of its last MOST_SHOWN
+ * characters, or all of these characters if no line begins among them.
+ */
+function lastLines(text: string): string {
+  const end = text.slice(-MOST_SHOWN);
+  return end.slice(end.indexOf('\n') + 1);
+}
