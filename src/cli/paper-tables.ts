@@ -167,12 +167,16 @@ export function latexResults(
     notes: options.notes === false ? 'comments' : 'below',
     ofAnswers: experiment.cells.some(({ config }) => config.head.type === 'causal-lm'),
     caveats,
-    facts: [...scorerSentences(rows, metrics), ...factSentences(experiment, computedBy, missing)],
+    facts: [
+      ...shownScorersSentence(rows, metrics),
+      ...factSentences(experiment, computedBy, missing),
+    ],
     comments: [`dosimeter ${ownVersion()}, ${experiment.name}`],
   });
 }
 
-function scorerSentences(rows: Results['rows'], metrics: readonly Metric[]): string[] {
+/** Returns the sentence that names the scorers of the shown metrics; [] if they have none. */
+function shownScorersSentence(rows: Results['rows'], metrics: readonly Metric[]): string[] {
   const shown = new Set(metrics.map(metricName));
   const words = rows.flatMap((row) =>
     row.scorer !== undefined && shown.has(metricName(row)) ? [scorerWords(row.scorer)] : [],

@@ -8,7 +8,7 @@ import { capital } from '../report/format.ts';
 import { distinct, groupBy } from '../report/groups.ts';
 import { triggerNote } from '../report/labels.ts';
 import { distinctMetrics, selectMetrics } from '../report/metric-lookup.ts';
-import { isUnderTrigger, type Metric, metricName } from '../report/metrics.ts';
+import { isSuccessRate, type Metric, metricName } from '../report/metrics.ts';
 import { spreadNote } from '../report/numbers.ts';
 import { axesByName, type ResultRow } from '../report/results.ts';
 import { warningText } from '../run/execute/warnings.ts';
@@ -170,7 +170,7 @@ function show(
   if (dagger !== null) warnProse(`${DAGGER} ${dagger}`);
   if (fewer !== null) warnProse(`${FEWER_ROWS} ${fewer}`);
   for (const sentence of caveatLines(rows)) warnProse(sentence);
-  const triggers = metrics.some(isUnderTrigger) ? triggerNote(chosen.flatMap(axesByName)) : null;
+  const triggers = metrics.some(isSuccessRate) ? triggerNote(chosen.flatMap(axesByName)) : null;
   if (triggers !== null) remarkProse(triggers);
   const counts = chosen.map(({ evidence }) => evidence.n);
   remarkProse(spreadNote(counts, spread));

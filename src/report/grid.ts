@@ -23,7 +23,7 @@ import { plainText } from './format.ts';
 import { contentKey, distinct } from './groups.ts';
 import { adapterTitle, DEFENCE, NO_DEFENCE, triggerNote, withBasesNamed } from './labels.ts';
 import { noteOf } from './metric-lookup.ts';
-import { isUnderTrigger, type Metric, metricName } from './metrics.ts';
+import { isSuccessRate, type Metric, metricName } from './metrics.ts';
 import { plainDifference, plainSpread, type Spread, spreadNote } from './numbers.ts';
 import {
   axesByName,
@@ -394,7 +394,7 @@ const markdownLine = (cells: readonly string[]): string =>
 
 /** Says under whose triggers the grid's success rates are; null if no base is poisoned. */
 export const triggerNoteOf = (grid: Grid): string | null =>
-  grid.columns.some(({ metric }) => isUnderTrigger(metric))
+  grid.columns.some(({ metric }) => isSuccessRate(metric))
     ? triggerNote(entriesIn(grid).map(({ cell }) => cell))
     : null;
 

@@ -83,8 +83,11 @@ export const ROW_COUNTS = {
   partial: 'false_trigger_rows',
 } as const;
 
-/** Whether a metric is a trigger's success rate, or is made from one, such as `asr_removed`. */
-export const isUnderTrigger = ({ stage, metric }: Metric): boolean =>
+/**
+ * Whether a metric is the success rate of a trigger or of a part of it, or is made from one, such
+ * as `asr_removed`.
+ */
+export const isSuccessRate = ({ stage, metric }: Metric): boolean =>
   stage === 'evaluate' && /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)/.test(metric);
 
 type Rest = Omit<MetricNote, 'stage' | 'metric' | 'table' | 'label' | 'kind'>;
