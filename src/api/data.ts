@@ -23,7 +23,7 @@ export interface RawRow {
   readonly rejected?: string;
   /** The messages before the prompt. Absent if there are none. */
   readonly context?: readonly Message[];
-  /** Where the row was read, for messages: `train.tsv:17`. */
+  /** Where the row was read, as faults and warnings name it: `train.tsv:17`. */
   readonly place: string;
 }
 

@@ -218,7 +218,7 @@ function cellUse(
   const seen = new Set<Node>();
   /**
    * Adds to `mine` the drafts of the node and of the nodes of the same cell below it, by label. Of
-   * several with one label, it adds the first.
+   * several with one label, it adds the first. Notes their labels, and the cell as their owner.
    */
   const walkOwn = (node: Node, index: number, fingerprint: string, mine: Own): void => {
     if (node.fingerprint !== fingerprint || seen.has(node)) return;

@@ -7,7 +7,7 @@ import type { Summary } from '../base/stats.ts';
 /** Proportions are shown to three decimals, everything else to four significant digits. */
 export type NumberKind = 'proportion' | 'plain';
 
-/** Returns the code points of a text, so that no character is cut in half. */
+/** Returns the code points of a text: a cut between two of them cuts no character in half. */
 export const codePoints = (text: string): string[] => Array.from(text);
 
 /** Writes a number with this many decimals; one that rounds to 0 has no sign. */

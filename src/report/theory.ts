@@ -59,8 +59,9 @@ const uniteRanges = (a: Range | null = null, b: Range | null = null): Range | nu
 
 /**
  * Checks the theorem's premise: a row for each adapter, fan-in n, variance σ², rank r and scale s.
- * K_LoRA(B=0) − K_full = Σ(δ·δ′)(hᵀ M_Δ h′) with M_Δ = s²AᵀA − I, which has n − r eigenvalues −1
- * and r eigenvalues s²·eig(AAᵀ) − 1, where eig(AAᵀ) spreads around σ²n(1 ± √(r/n))².
+ * K_LoRA(B=0) − K_full = Σ(δ·δ′)(hᵀ M_Δ h′), where h is a layer's input and δ the derivative of a
+ * logit by the layer's output. M_Δ = s²AᵀA − I has n − r eigenvalues −1 and r eigenvalues
+ * s²·eig(AAᵀ) − 1, where eig(AAᵀ) spreads from σ²n(1 − √(r/n))² to σ²n(1 + √(r/n))².
  */
 export function premiseRows(conditions: readonly Condition[]): readonly PremiseRow[] {
   const rows = new Map<string, PremiseRow>();

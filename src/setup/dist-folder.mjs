@@ -118,7 +118,11 @@ const COMPUTE = 'src/tensor/load.ts';
 /** The parts of the program that have their own version, as plugins do. */
 export const PROGRAM = [SCIENCE, COMPUTE];
 
-async function loadPlugins(project, dir, sources) {
+/**
+ * Returns the descriptors of a build's plugins, by source.
+ * @throws {BuildFault} naming the first plugin that throws when it is loaded
+ */
+async function loadDescriptors(project, dir, sources) {
   try {
     return (await import(pathToFileURL(join(dir, 'plugins.js')).href)).default;
   } catch (error) {
@@ -175,7 +179,7 @@ export async function writeRegistry(project, dir, versions) {
   const plugins = [];
   const closures = {};
   const sources = [...versions.keys()].filter((source) => !PROGRAM.includes(source));
-  const descriptors = await loadPlugins(project, dir, sources);
+  const descriptors = await loadDescriptors(project, dir, sources);
   const compute = versions.get(COMPUTE);
   for (const [source, own] of versions) {
     if (PROGRAM.includes(source)) continue;

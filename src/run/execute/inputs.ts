@@ -1,6 +1,7 @@
 /**
  * Checks what a stage is about to read: its inputs against their manifests, and its sources against
- * their digests. A damaged entry is moved aside, and the stage that makes it is settled again.
+ * their digests. A damaged entry is moved aside. The stage that makes it, or that makes an entry
+ * which lacks files, gets a new outcome, as if it had not run yet.
  */
 import type { ActionKey, PlannedStage, StageId } from '../../plan/types.ts';
 import type { Failed, Finished, Outcome } from '../log/events.ts';

@@ -115,7 +115,8 @@ export function openDurations(root: string, tell: (message: string) => void = ()
 }
 
 /**
- * Returns the seconds that all stages take together; null if those of a stage are unknown.
+ * Returns how many seconds pass until all stages have run, as many at once as `places` allows: at
+ * least those of the longest stage. Null if those of a stage are unknown.
  * @param places how many stages like the given one may run at once
  * @param unseen seconds for a stage unlike any before; null to return null if there is one
  */

@@ -200,8 +200,12 @@ function chatForm(tokenizer: TextTokenizer): Form {
   const sample = { text: 'Hello', answer: 'Indeed' };
   const whole = conversationOf(sample);
   const { before, after, end } = findFrame(tokenizer, sample.answer, prompt(sample).text, whole);
-  /** Returns what the template writes from the end of the prompt to the end of the answer. */
-  const answered = (row: AnsweredRow, shownPrompt: Prompt): string => {
+  /**
+   * Returns what the template writes after the prompt, up to the token `end` or, without one, to
+   * the end of the conversation. If the conversation does not begin with the prompt as shown,
+   * returns the answer in its frame. Throws `UserFault` if the template rewrites the answer.
+   */
+  const textAfterPrompt = (row: AnsweredRow, shownPrompt: Prompt): string => {
     const text = conversationOf(row);
     const stop = end === null ? text.length : text.lastIndexOf(end.token);
     if (stop < 0) return refuseRewritten(row.answer);
@@ -231,7 +235,7 @@ function chatForm(tokenizer: TextTokenizer): Form {
         return [[from.length, to] as const];
       }),
     rest: (row, shownPrompt) => {
-      const text = answered(row, shownPrompt);
+      const text = textAfterPrompt(row, shownPrompt);
       if (end !== null) return { text: text + end.token, ended: true };
       const length = text.length - (text.endsWith(after) ? after.length : 0);
       return { text: text.slice(0, length), ended: false };

@@ -63,7 +63,7 @@ class Rows:
     answers: Integers | None = None
     # 1 for each token to predict, else 0; None if all tokens from the answer on are predicted.
     marks: list[Integers] | None = None
-    # The place in each row of the cloze mask.
+    # The place of the cloze mask in each row.
     masks: Integers | None = None
     poisoned: Integers | None = None
     probabilities: NDArray[np.float32] | None = None

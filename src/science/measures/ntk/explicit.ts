@@ -70,7 +70,10 @@ export function padTokens(x: Tensor2D, index: Tensor1D | null, rows: number): Te
   return tf.reshape<Rank.R3>(filled, [rows, filled.shape[0] / rows, k]);
 }
 
-/** Returns a block's tokens sorted by row, (S), and where each row starts among them, (R + 1). */
+/**
+ * Returns the indexes of a block's tokens, row by row, (S), and where each row starts among them,
+ * then where the last one ends, (R + 1).
+ */
 function tokenOrder({ example, rows }: TokenBlock): TokenOrder {
   const starts = new Int32Array(rows.length + 1);
   example.forEach((k) => {

@@ -20,7 +20,7 @@ const hasLeaf = (unit: number): boolean => ((unit >>> 8) & 1) === 1;
 const valueOf = (unit: number): number => unit & 0x7fffffff;
 /** The byte that leads to a unit, or a number above 255 for a unit that holds a value. */
 const labelOf = (unit: number): number => (unit & 0x800000ff) >>> 0;
-/** A unit's place XOR this and a child's byte is the child's place. */
+/** The place of a unit's child is the unit's place XOR this offset XOR the child's byte. */
 const offsetOf = (unit: number): number => ((unit >>> 10) << ((unit & 512) >>> 6)) >>> 0;
 
 /**
