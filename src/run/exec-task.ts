@@ -72,16 +72,16 @@ export async function execTask(
       const lease = await awaitLease(member, leases, hooks, signal);
       if (lease !== null) held.push({ ...member, hooks, lease });
     }
-    const waiting =
+    const notBegun =
       held.length > 0 && !signal.aborted
         ? await performHeld(held, task.graceSeconds * 1000, { print, signal })
-        : new Set<string>();
+        : new Set(task.members.map(({ dir }) => dir));
     for (const { lease } of held) lease.release();
     const open = task.members.filter(({ dir }) => !hasResult(dir));
     if (open.length === 0) return 'done';
     tell({ interrupted: true });
     const hasLostState = ({ dir, job: { resumeDir } }: TaskMember): boolean =>
-      !waiting.has(dir) && !hasFiles(resumeDir);
+      !notBegun.has(dir) && !hasFiles(resumeDir);
     return open.some(hasLostState) ? 'lost' : 'saved';
   } finally {
     leases.close();
@@ -147,7 +147,7 @@ async function performHeld(
   graceMs: number,
   { print, signal }: TaskOptions,
 ): Promise<ReadonlySet<string>> {
-  const waiting = new Set<string>();
+  const notBegun = new Set<string>();
   const [{ createPool }, { workerModule }] = await Promise.all([
     import('./execute/pool.ts'),
     import('./registry/build.ts'),
@@ -158,7 +158,7 @@ async function performHeld(
     // One after another, so that a stage that ends its process ends no other stage.
     for (const { job, dir, hooks, lease } of held) {
       if (isStopped()) {
-        waiting.add(dir);
+        notBegun.add(dir);
         continue;
       }
       if (!lease.stands()) {
@@ -183,7 +183,7 @@ async function performHeld(
   } finally {
     await pool.close();
   }
-  return waiting;
+  return notBegun;
 }
 
 /** @param member the stage's index among the task's members, by which events name the stage */

@@ -82,6 +82,7 @@ function prepare(root: string): Prepared {
 test('a stage that has not begun when its task is stopped has lost nothing', async () => {
   const root = mkdtempSync(path.join(os.tmpdir(), 'task-'));
   const { spool, keys, began, perform } = prepare(root);
+  assert.is(await perform(AbortSignal.abort()), 'saved', 'before it has a lease');
   const stop = new AbortController();
   const ended = perform(stop.signal);
   while (!existsSync(began) || readFileSync(began, 'utf8') !== 'ab') await sleep(10);
