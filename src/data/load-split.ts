@@ -66,7 +66,7 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   if (name === 'train' && taskOf(classes) === 'classes') refuseOneClass(split, rows, classes);
   refuseEmptyDocuments(name, rows);
   const empty = rows.filter((row) => row.text.trim() === '').length;
-  const unanswered = rows.filter(lacksAnswer).length;
+  const unanswered = rows.filter(hasBlankAnswer).length;
   return {
     rows,
     classes,
@@ -121,8 +121,8 @@ async function findClasses(
   throw Object.assign(fault, { split: 'train' });
 }
 
-/** Whether a row's answer is empty, although the row is no document, which has none. */
-export const lacksAnswer = ({ answer, document }: Row): boolean =>
+/** Whether a row's answer is blank. False for a document, and for a row without an answer. */
+export const hasBlankAnswer = ({ answer, document }: Row): boolean =>
   answer?.trim() === '' && document !== true;
 
 function refuseOneClass(

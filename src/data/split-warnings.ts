@@ -1,7 +1,7 @@
 import { type Row, taskOf, type Warning } from '../api.ts';
 import { defined } from '../base/defined.ts';
 import { isCompletion } from './columns.ts';
-import { lacksAnswer, type LoadedSplit, type SplitRequest } from './load-split.ts';
+import { hasBlankAnswer, type LoadedSplit, type SplitRequest } from './load-split.ts';
 import { firstNames } from './names.ts';
 import { splitPath } from './split-request.ts';
 import { differences, sameButForCase, sameNumber, textKey } from './texts.ts';
@@ -29,7 +29,7 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
       );
   };
   warnOfEmpty('text', ({ text }) => text.trim() === '');
-  warnOfEmpty('answer', lacksAnswer);
+  warnOfEmpty('answer', hasBlankAnswer);
   const { quoted_lines: quoted, ragged_lines: ragged } = facts;
   if (typeof quoted === 'number')
     warn(

@@ -361,11 +361,12 @@ export function chooseByEnvelope(
   const used = candidates.flatMap((condition) => condition.cells),
     measured = new Set(used.flatMap(({ metrics }) => Object.keys(metrics['evaluate'] ?? {})));
   const deciding = decidingIn(envelope);
-  // A metric of a task, for example, has no number on test rows.
+  // The metric on test rows, if a cell has it: that of a task, for example, has no number there. A
+  // metric that decides is never shown by the numbers that chose.
   const shownAs = (field: string): string => {
     const test = onTest(parseMetricName(field)),
-      hasOwn = measured.has(test.metric) || deciding.includes(field);
-    return hasTestRows(test) && hasOwn ? metricName(test) : field;
+      isOnTest = measured.has(test.metric) || deciding.includes(field);
+    return hasTestRows(test) && isOnTest ? metricName(test) : field;
   };
   return {
     conditions: shown,

@@ -117,11 +117,11 @@ const OF_FISHER =
   /^(?:init|final|step-\d+)\.(?:lora|full)\.(?:true|empirical)\.(?:count|trace|largest|information_bits(?:_normalised)?|renyi_(?:raw|normalised)_[\w.+-]+)$/;
 
 /**
- * Says which metrics a stage has, if it cannot have the given one. Returns null if the stage can
- * have it, or if the stage's metrics are not known here; otherwise the names of metrics that it can
- * have.
+ * Returns the names to offer in place of a metric that its stage cannot have: all of the stage's
+ * or, for `fisher`, an example. Returns null if the stage can have the metric, or if the stage's
+ * metrics are not known here.
  */
-export function namesWithout({ stage, metric }: Metric): readonly string[] | null {
+export function namesInstead({ stage, metric }: Metric): readonly string[] | null {
   if (stage === 'fisher')
     return OF_FISHER.test(metric) ? null : ['final.lora.true.information_bits'];
   const withoutNote = WITHOUT_NOTE[stage];

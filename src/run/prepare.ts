@@ -15,7 +15,7 @@ import { defined } from '../base/defined.ts';
 import { cacheFolder } from '../base/untrusted/paths.ts';
 import { planExperiment } from '../plan/plan.ts';
 import type { Plan, StageId } from '../plan/types.ts';
-import { namesWithout } from '../report/metric-lookup.ts';
+import { namesInstead } from '../report/metric-lookup.ts';
 import { metricName, METRICS, parseMetricName } from '../report/metrics.ts';
 import { cacheDir } from '../setup/paths.mjs';
 import { defaultFault } from '../spec/check.ts';
@@ -99,7 +99,7 @@ export function specRegistry(registry: Registry): SpecRegistry {
     datasets: registry.names('dataset'),
     sources: registry.names('source'),
     metrics: METRICS.map(metricName),
-    metricsWithout: (name) => namesWithout(parseMetricName(name)),
+    metricsInstead: (name) => namesInstead(parseMetricName(name)),
   };
 }
 

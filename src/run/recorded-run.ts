@@ -260,7 +260,7 @@ async function rememberRun(
 ): Promise<void> {
   const durable = store.flush();
   durable.catch(() => undefined); // reported below, where it is awaited
-  // Stages with the same plugins share the object that lists their code.
+  // Stages with the same plugins share the object that lists their code: one of each is looked at.
   const codes = new Map<PlannedStage['code'], PlannedStage>();
   for (const stage of plan.stages) codes.set(stage.code, stage);
   const used = new Set(

@@ -180,7 +180,7 @@ interface WatchOptions {
   /** Calls never overlap. */
   readonly read: () => Promise<void>;
   readonly onFault: (error: unknown) => void;
-  /** The shortest time between two reads, in milliseconds. */
+  /** How long after a change it is read, in milliseconds; changes until then share the read. */
   readonly leastMs?: number;
   /** The time between two reads without a notification, in milliseconds. */
   readonly lookMs?: number | undefined;

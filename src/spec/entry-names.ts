@@ -15,8 +15,8 @@ export interface Context {
   readonly stages: readonly string[];
   /** The metrics that have a short name, as `STAGE.METRIC`. */
   readonly metrics: readonly string[];
-  /** See `SpecRegistry.metricsWithout`. */
-  readonly metricsWithout: (name: string) => readonly string[] | null;
+  /** See `SpecRegistry.metricsInstead`. */
+  readonly metricsInstead: (name: string) => readonly string[] | null;
   readonly cells: readonly Cell[];
   readonly report: Report;
   /** Reports that fields can't be given together. */
@@ -110,7 +110,7 @@ function metricsNamed(word: string, { metrics, stages, fields }: Context): reado
 function goalMetric(
   name: string,
   { span }: TextNode,
-  { goals, cells, metricsWithout, report, warn }: Context,
+  { goals, cells, metricsInstead, report, warn }: Context,
 ) {
   const stage = name.slice(0, name.indexOf('.'));
   if (!goals.includes(stage)) {
@@ -131,7 +131,7 @@ function goalMetric(
     );
     return undefined;
   }
-  const others = metricsWithout(name);
+  const others = metricsInstead(name);
   if (others !== null) {
     const near = nearest(shortMetric(name), others)?.word;
     warn(

@@ -70,7 +70,10 @@ function expandSeeds(node: Node, report: Report): Node | undefined {
   return values ? makeList(values, node.span) : undefined;
 }
 
-/** Returns a field with its forms expanded; undefined, after reporting it, if one is faulty. */
+/**
+ * Returns a field with its forms expanded. Faulty forms are reported: fields within it are left
+ * out; if the field itself is a faulty form, returns undefined.
+ */
 function expandField(node: Node, schema: Schema, name: string, report: Report): Node | undefined {
   if (node.kind !== 'map') return node;
   // `{ file: … }` is filled in later (load.ts).

@@ -37,8 +37,8 @@ export async function readReport(
     whole,
     stages,
     metrics = [],
-    metricsWithout = () => null,
-  }: Pick<SpecRegistry, 'stages' | 'metrics' | 'metricsWithout'> & {
+    metricsInstead = () => null,
+  }: Pick<SpecRegistry, 'stages' | 'metrics' | 'metricsInstead'> & {
     readonly goals: readonly string[];
     /** Returns every cell of the grid. */
     readonly whole: () => readonly ExperimentCell[];
@@ -54,7 +54,7 @@ export async function readReport(
   const cells = names.map(({ config }) => config);
   const conflict: Context['conflict'] = ({ span }, message, hint) =>
     report('conflicting-keys', span, message, hint);
-  const registry = { stages, metrics, metricsWithout };
+  const registry = { stages, metrics, metricsInstead };
   const context = { axes, cells, fields, goals, ...registry, report, warn, conflict };
   const figures = figuresIn(root),
     tables = itemsOf(child(section, 'tables'));

@@ -132,7 +132,7 @@ export interface SpecRegistry {
    * Takes a `STAGE.METRIC`. Returns the names of the stage's metrics if it can be none of them;
    * null if it may be one. If this function is left out, any metric may be one.
    */
-  readonly metricsWithout?: (name: string) => readonly string[] | null;
+  readonly metricsInstead?: (name: string) => readonly string[] | null;
   /** The form of each stage. A stage that is not listed belongs to a cell and has no parts. */
   readonly stageForms?: { readonly [stage: string]: StageForm };
   readonly models: readonly string[];

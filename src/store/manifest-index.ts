@@ -1,10 +1,9 @@
 /**
  * `index/DIGEST.json`, by the digest of a spec's path: what look-ups of the spec's entries need
  * from their manifests, so that the next run need not open thousands of manifests. As in git's
- * index, a manifest is not read again while its
- * inode, size and times are those that were recorded. The entry's files are checked in any case.
- * The index is only a cache: if it is missing, damaged or in another format, the manifests are
- * read.
+ * index, a manifest is not read again while its inode, size and times are those that were recorded.
+ * The entry's files are checked in any case. The index is only a cache: if it is missing, damaged
+ * or in another format, the manifests are read.
  */
 import type { Stats } from 'node:fs';
 import path from 'node:path';

@@ -297,7 +297,7 @@ export class Store {
     await this.#writing?.commit.flush();
   }
 
-  /** Writes the index, which spares the next store opened for this spec reading the manifests. */
+  /** Writes the index, so that the next store opened for this spec need not read the manifests. */
   saveIndex(): void {
     this.#index?.save();
   }

@@ -76,8 +76,9 @@ const isMissing = (error: unknown): boolean =>
   error instanceof HubStatus && error.statusCode === 404;
 
 /**
- * Opens a hub. The methods of what it returns throw `UserFault`, or `HubStatus` if the server
- * answers with an error status.
+ * Returns a client for one repository on a hub. Throws `UserFault` if the hub's address is none.
+ * The client's methods throw `UserFault`, or `HubStatus` if the server answers with an error
+ * status.
  */
 export function openHub({
   repository: { type, name, revision },

@@ -153,7 +153,8 @@ export function drops(scores: Metrics, { twin, before }: Compared): Metrics {
     for (const [name, own] of Object.entries(scores))
       all[`${name}_drop`] = metricOf(twin, name) - own;
     const evidence = ['predicted_share', 'majority_p'];
-    // The majority is that of the rows that the defence accepts, which differ between the models.
+    // Under a defence that rejects rows, the majority's share is of the accepted rows. These differ
+    // between the cell and its twin, so the twin's share is given too.
     if (scores['accuracy_accepted'] !== undefined) evidence.push('majority_share');
     for (const name of evidence) all[`${name}_clean`] = metricOf(twin, name);
   }

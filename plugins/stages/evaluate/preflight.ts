@@ -131,8 +131,9 @@ const backdoorIn = ({ params: { trigger }, plugin }: Context): Step | null =>
   trigger && backdoorOf(openSteps(trigger, (name) => plugin('attack', name)));
 
 /**
- * Returns the answer that the backdoor leads to in all rows; the word `rejected`, without
- * `isForAllRows`, if it leads each row to its own rejected answer. Empty without a backdoor.
+ * Returns as `text` the answer that the backdoor leads to in all rows, with `isForAllRows`; or the
+ * word `rejected`, without it, if each row is led to its own rejected answer. Returns {} if there
+ * is no backdoor, or if it leads to no answer.
  */
 function targetIn(context: Context): { readonly text?: string; readonly isForAllRows?: true } {
   const backdoor = backdoorIn(context);
@@ -194,7 +195,7 @@ const MAX_NEW_TOKENS = ['evaluate', 'max_new_tokens'];
  * that there can be no success. Returns a warning if the main scorer does not count the target at
  * all, or if answers of the rows are longer than the model may write.
  * @param most `max_new_tokens`
- * @param target the answer that the backdoor leads to; undefined without a backdoor
+ * @param target the answer that the backdoor leads to; undefined if it leads to none
  */
 async function checkAnswerLengths(
   context: Context,

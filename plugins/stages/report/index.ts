@@ -118,7 +118,11 @@ function indexDistinct<T>(all: readonly T[]) {
 export const numberedRole = (role: string, index: number): string =>
   index === 0 ? role : `${role} (${index + 1})`;
 
-/** Returns the name of the input with the receipt of a training before a cell's own. */
+/**
+ * Returns the name of the input with the receipt of an earlier training of a cell.
+ * @param index the cell's
+ * @param section the training's
+ */
 export const receiptInput = (index: number, section: string): string =>
   `poison of ${section}:${index}`;
 

@@ -41,9 +41,12 @@ export interface Limits {
   readonly lines: number;
   /** Whether a line is drawn although it has a single point on x. */
   readonly single: boolean;
-  /** The most names on x in a panel; in a heat map, the most rows of squares in a row of panels. */
+  /**
+   * The most places in a block. A block is a panel, and a place a name on x; in a heat map, a block
+   * is a row of panels, and a place a row of squares across them.
+   */
   readonly places?: number;
-  /** The most names on x in all panels; in a heat map, the most rows of squares. */
+  /** The most places in all blocks. */
   readonly most?: number;
 }
 const MOST_FIGURES = 2;

@@ -100,10 +100,11 @@ export const inLines = (
   most: number,
 ): { readonly labelExpr?: string } => {
   if (names.every((name) => codePoints(name).length <= most)) return {};
-  // A part such as `base r = 4` is broken only if it is longer than a line.
-  const parts = (name: string): string => name.replaceAll(/(?<![,·]) /g, '\u00a0');
+  // The first `wrap` breaks between parts only, after `,` or `·`. The second breaks a part, such as
+  // `base r = 4`, that is longer than a line.
+  const withWholeParts = (name: string): string => name.replaceAll(/(?<![,·]) /g, '\u00a0');
   const linesOf = (name: string): readonly string[] =>
-    wrap(parts(name), most)
+    wrap(withWholeParts(name), most)
       .split('\n')
       .flatMap((line) => wrap(line.replaceAll('\u00a0', ' '), most).split('\n'));
   const lines = Object.fromEntries(names.map((name) => [name, linesOf(name)]));

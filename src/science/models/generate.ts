@@ -104,8 +104,8 @@ export class KeyValueCache {
 
   /**
    * Returns what is added to the scores, (B, 1, G·Tq, T): 0 where a query sees a key, −1e9
-   * elsewhere. The queries of the G heads of a group stand one head after the other, as in
-   * `maskOf`.
+   * elsewhere; 0 throughout for a query at padding. The queries of the G heads of a group stand one
+   * head after the other, as in `maskOf`.
    * @param groupSize G
    */
   mask(queries: Tokens, { window = Infinity }: Pick<Sight, 'window'>, groupSize: number): Tensor4D {

@@ -23,7 +23,10 @@ export type Chat = (
   options: { readonly generationPrompt: boolean },
 ) => string;
 
-/** The limits. Templates in use have up to 30,000 characters. */
+/**
+ * The limits: of a template, of the time to parse or run it, of the text that it makes of a
+ * conversation, and of a `range` in it. Templates in use have up to 30,000 characters.
+ */
 const LONGEST_TEMPLATE = 500_000, // characters
   SECONDS = 3,
   LONGEST_TEXT = 2 ** 24, // characters

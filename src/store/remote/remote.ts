@@ -86,7 +86,7 @@ export class Remote {
     void this.#queue.add(() => this.#send(key));
   }
 
-  /** Resolves when every transfer has ended. */
+  /** Resolves to the counts of all transfers when every one has ended. */
   async settled(): Promise<Counts> {
     await this.#queue.onIdle();
     await this.#sending.end();

@@ -233,7 +233,9 @@ class OpenModel:
 
     @property
     def reads_last(self) -> bool:
-        """Whether a classifier reads the last token, as transformers' classifying decoders do."""
+        """Whether the model is a classifier of a row's last token: transformers calls the last
+        linear layer of such a classifier `score`.
+        """
         return self.last == 'score'
 
     def inputs(self, rows: Rows) -> dict[str, Tensor]:

@@ -1,10 +1,11 @@
 /**
  * Plans a kernel's forward passes: batches of rows, groups of layers, and what is kept of a batch.
  *
- * What is kept is h and δ of the batch's tokens. If only the adapter's kernel is computed, the
- * gradients of the batch's rows with respect to the adapter's parameters are kept instead, at each
- * layer where they take less memory. Fewer passes are then needed. The explicit contraction
- * computes these gradients from h and δ in any case, so that no entry changes.
+ * What is kept of a layer is, for the batch's tokens, its inputs h and the derivatives δ of the
+ * model's outputs by the layer's output. If only the adapter's kernel is computed, the gradients of
+ * the batch's rows with respect to the adapter's parameters are kept instead, at each layer where
+ * they take less memory. Fewer passes are then needed. The explicit contraction computes these
+ * gradients from h and δ in any case, so no entry of the kernel changes.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { compiled } from '../../../tensor/compiled/compiled.ts';
