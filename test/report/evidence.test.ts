@@ -347,14 +347,14 @@ test('caveats name collapsed models, no better ones, triggers without effect or 
     [
       '1 of 6 models predicts one class only',
       '1 of 6 models is no better than the majority class',
-      'No effect of the trigger can be shown in 1 model',
       'The trigger does not reach the model in some rows',
+      'No effect of the trigger can be shown in 1 model',
     ],
   );
   assert.match(present(found[0]).text, 'LoRA under a (1 of 2 seeds).');
-  assert.match(present(found[2]).text, 'LoRA under c: ASR 0.050, without the trigger 0.040.');
+  assert.match(present(found[3]).text, 'LoRA under c: ASR 0.050, without the trigger 0.040.');
   assert.match(
-    present(found[3]).text,
+    present(found[2]).text,
     'in 62.4% of triggered validation rows, 75% of triggered test rows, ' +
       '99.9% of poisoned training rows and 50% of validation rows under the trigger “end”',
   );
