@@ -12,10 +12,13 @@ import { labelCounts, readDatasetInfo, readRows } from './rows-file.ts';
 import { splitRequest } from './split-request.ts';
 import { splitWarnings } from './split-warnings.ts';
 
-const countsIn = memoized(async (dir: string): Promise<SplitCounts> => {
+/** Returns the counts of a completion task in a data stage's folder, whose rows are read once. */
+const completionCounts = memoized(async (dir: string) => countRows(await readRows(dir), []));
+
+async function countsIn(dir: string): Promise<SplitCounts> {
   const info = await readDatasetInfo(dir);
-  return info.task === 'completion' ? countRows(await readRows(dir), []) : info;
-});
+  return info.task === 'completion' ? completionCounts(dir) : info;
+}
 
 /**
  * Returns the counts of a data stage's rows. Null if finding them would take long, if the source is

@@ -81,16 +81,17 @@ interface PredictedSet {
  */
 export function predictionsCsv(sets: readonly PredictedSet[], classes: number): string {
   const columns = Array.from({ length: classes === 1 ? 0 : classes }, (_, c) => c);
-  const lines = [['id', 'triggered', 'label', 'prediction', ...columns.map((c) => `logit_${c}`)]];
+  const names = columns.map((c) => `logit_${c}`),
+    lines = [['id', 'triggered', 'label', 'prediction', ...names].join(',')];
   for (const { ids, labels, logits, triggered } of sets) {
     const predictions = classes === 1 ? Array.from(logits) : argmax(logits, classes);
     for (const [i, id] of ids.entries()) {
       const numbers = [triggered ? 1 : 0, labels[i]!, predictions[i]!];
       const ofRow = columns.map((c) => logits[i * classes + c]!);
-      lines.push([csvField(id), ...[...numbers, ...ofRow].map(String)]);
+      lines.push([csvField(id), ...numbers, ...ofRow].join(','));
     }
   }
-  return `${lines.map((line) => line.join(',')).join('\n')}\n`;
+  return `${lines.join('\n')}\n`;
 }
 
 /** Returns the logits of N rows, (N, C), in the order of the rows. */

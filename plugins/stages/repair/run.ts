@@ -59,7 +59,8 @@ function countChanges(trained: TrainedWeights['after'], edited: TrainedWeights['
   for (const [name, { data }] of edited) {
     const before = trained.get(name)?.data;
     if (before === undefined || before === data) continue;
-    const { length: changed } = data.filter((value, i) => value !== before[i]);
+    let changed = 0; // without a list of the values, which would take the memory of ten tensors
+    for (let i = 0; i < data.length; i++) if (data[i] !== before[i]) changed++;
     counts.edited_weights += changed;
     if (changed > 0) counts.edited_parameters++;
   }
