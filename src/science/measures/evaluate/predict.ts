@@ -1,6 +1,7 @@
 import type { Tensor2D } from '@tensorflow/tfjs-core';
 import * as tf from '@tensorflow/tfjs-core';
 import { type AskedModel, type Row, UserFault } from '../../../api.ts';
+import { defined } from '../../../base/defined.ts';
 import { at, named } from '../../../base/lookup.ts';
 import { compiled } from '../../../tensor/compiled/compiled.ts';
 import { logSumExp, takeRows } from '../../../tensor/rows.ts';
@@ -147,10 +148,14 @@ interface AskedModelOptions extends Pick<OpenedModel, 'options' | 'encode' | 'ba
 export const openedModel = ({
   model,
   network,
+  options,
+  encode,
+  batchSize,
   onBatch,
-  ...given
 }: AskedModelOptions): OpenedModel => ({
-  ...given,
+  ...defined({ options }),
+  encode,
+  batchSize,
   get network(): Network {
     if (network !== undefined) return network;
     throw new UserFault(
@@ -160,9 +165,8 @@ export const openedModel = ({
   },
   architecture: model.architecture,
   classes: model.classes,
-  logits: (rows) => model.logits(rows.map(given.encode), given.batchSize, onBatch),
-  representations: (rows) =>
-    model.representations(rows.map(given.encode), given.batchSize, onBatch),
+  logits: (rows) => model.logits(rows.map(encode), batchSize, onBatch),
+  representations: (rows) => model.representations(rows.map(encode), batchSize, onBatch),
 });
 
 /** What the head's last linear layer reads of each of N rows. */
