@@ -40,8 +40,8 @@ function termsOf(fields: ConfigFields): readonly string[] {
     typeof value === 'string'
       ? value
           .toLowerCase()
-          .trim()
-          .split(/\s*\|\s*/)
+          .split('|')
+          .map((term) => term.trim())
       : value;
   const isTerm = (term: unknown): boolean => term === 'c2p' || term === 'p2c';
   if (Array.isArray(terms) && terms.length > 0 && terms.every(isTerm)) return terms as string[];

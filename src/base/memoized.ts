@@ -1,10 +1,14 @@
-/** Remembers the result of `compute`, which must not be undefined, for each argument. */
-export function memoized<A, B>(compute: (argument: A) => B): (argument: A) => B {
+/**
+ * Remembers the result of `compute`, which must not be undefined, for each argument.
+ * @param most how many results are remembered; before a further one, all are forgotten
+ */
+export function memoized<A, B>(compute: (argument: A) => B, most = Infinity): (argument: A) => B {
   const known = new Map<A, B>();
   return (argument) => {
     const found = known.get(argument);
     if (found !== undefined) return found;
     const made = compute(argument);
+    if (known.size >= most) known.clear();
     known.set(argument, made);
     return made;
   };

@@ -65,8 +65,8 @@ export async function checkLabelOrder(
   // The checkpoint has no classifier, or one for another number of classes.
   if (specs.some(({ name }) => !names.has(name))) return;
   const labels = isRecord(checkpoint.config) ? checkpoint.config['id2label'] : undefined;
-  if (!isRecord(labels)) return;
-  const held = classes.map((_, id) => String(labels[id])),
+  if (!isRecord(labels) && !Array.isArray(labels)) return;
+  const held = classes.map((_, id) => String((labels as ArrayLike<unknown>)[id])),
     plain = (list: readonly string[]): string[] => list.map((name) => name.toLowerCase());
   const [theirs, ours] = [plain(held), plain(classes)];
   if (theirs.every((name, id) => name === ours[id]) || ours.some((name) => !theirs.includes(name)))

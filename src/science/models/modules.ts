@@ -29,7 +29,11 @@ const EXPRESSION_LENGTH = 1000,
   EXPRESSION_SECONDS = 2;
 
 type Search = [source: string, wrapped: string, module: string];
-const searchOnce = memoized((asked: string) => search(...(JSON.parse(asked) as Search)));
+const MOST_REMEMBERED = 2 ** 16;
+const searchOnce = memoized(
+  (asked: string) => search(...(JSON.parse(asked) as Search)),
+  MOST_REMEMBERED,
+);
 
 /** `search`, computed once for the same arguments, which all trainings of a grid share. */
 const cachedSearch = (...asked: Search): RegExpExecArray | null =>
