@@ -6,9 +6,12 @@ export function at<T>(list: ArrayLike<T>, index: number): T {
   return element;
 }
 
-/** Returns the value under `name`. Throws if the map has no such name. */
-export function named<K, V>(map: ReadonlyMap<K, V>, name: K): V {
+/**
+ * Returns the value under `name`. Throws if the map has no such name.
+ * @param what what is named, for the message
+ */
+export function named<K, V>(map: ReadonlyMap<K, V>, name: K, what = 'thing'): V {
   const value = map.get(name);
-  if (value === undefined) throw new Error(`nothing is named "${String(name)}"`);
+  if (value === undefined) throw new Error(`no ${what} is named "${String(name)}"`);
   return value;
 }

@@ -137,7 +137,8 @@ export function results(spec: string, options: SpecOptions = {}): Promise<Result
  */
 export function run(spec: string, options: RunOptions = {}): Promise<Result<RunResult>> {
   return asResult(async () => {
-    const { jobs = os.availableParallelism(), pack = 1, onEvent } = options;
+    const { pack = 1, onEvent } = options,
+      jobs = options.jobs ?? os.availableParallelism();
     checkNumbers({ jobs, pack });
     return withPrepared(spec, options, true, async (prepared) => {
       const summary = await runPrepared(prepared, {

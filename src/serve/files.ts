@@ -21,7 +21,7 @@ const NO_LINK = (constants.O_NOFOLLOW as number | undefined) ?? 0;
 const GONE = ['ENOENT', 'ENOTDIR'];
 
 /** Whether the error means that the file is missing, or is one that may not be read. */
-const isRefused = (error: unknown): boolean =>
+export const isRefused = (error: unknown): boolean =>
   (error as Error | null)?.name === 'UserFault' ||
   GONE.includes((error as NodeJS.ErrnoException | null)?.code ?? '') ||
   isUnreadable(error);

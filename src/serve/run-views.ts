@@ -2,7 +2,7 @@
 import { lstat } from 'node:fs/promises';
 import path from 'node:path';
 import { readdirOr } from '../store/sweep.ts';
-import { watchFolders, type Watching } from './files.ts';
+import { isRefused, watchFolders, type Watching } from './files.ts';
 import { Follower, type FollowOptions } from './follower.ts';
 import { StageFollower } from './stage-follower.ts';
 import { readOutputs, ResultsReader } from './stored.ts';
@@ -158,7 +158,10 @@ const isRunName = (name: string): boolean => /^[0-9A-Za-z][\w.-]{0,127}$/.test(n
 /** Returns the inode, size and time of a run's journal; null if there is no such run. */
 async function journalVersion(runs: string, id: string): Promise<string | null> {
   if (!isRunName(id)) return null;
-  const folder = await lstat(path.join(runs, id)).catch(() => null);
+  const folder = await lstat(path.join(runs, id)).catch((error: unknown) => {
+    if (isRefused(error)) return null;
+    throw error;
+  });
   if (!folder?.isDirectory()) return null; // also a link to one
   const stat = await lstat(path.join(runs, id, 'journal.jsonl')).catch(() => null);
   return stat?.isFile() ? `${stat.ino} ${stat.size} ${stat.mtimeMs}` : null;

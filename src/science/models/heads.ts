@@ -114,7 +114,11 @@ function classifierPart(model: Transformer, head: ClassifierHead, classes: numbe
       let x = pools ? meanOfRows(states, tokens) : states; // (B, h)
       if (dense !== undefined) {
         if (dense.dropsInput === true) x = dropout(x, dropping);
-        x = named(activations, dense.activation)(context.linear(dense.layer.name, x, rows));
+        x = named(
+          activations,
+          dense.activation,
+          'activation',
+        )(context.linear(dense.layer.name, x, rows));
         if (dense.norm !== undefined) x = normalised(dense.norm, x, rows, context);
       }
       return context.linear(output.name, dropout(x, dropping), rows); // (B, C)
@@ -152,7 +156,7 @@ function clozePart(
     tied: [bias.name, ...(bias.aliases ?? [])].map((name) => name.replace(/bias$/, 'weight')),
     reads: maskTokens,
     outputs: (states, rows, context) => {
-      const activate = named(activations, head.activation),
+      const activate = named(activations, head.activation, 'activation'),
         activated = activate(context.linear(dense.name, states, rows));
       const x = normalised(norm, activated, rows, context);
       const logits = verbalizerLogits(

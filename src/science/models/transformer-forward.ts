@@ -83,7 +83,7 @@ function applyFeedForward(own: FeedForward, x: Tensor2D, rows: TokenMap, pass: P
   const { context, dropping } = pass,
     { linear } = context,
     { input, down } = own,
-    act = named(activations, own.activation);
+    act = named(activations, own.activation, 'activation');
   let wide: Tensor2D;
   if ('fused' in input) wide = gated(act, [linear(input.fused.name, x, rows)]);
   else if (input.gate === undefined) wide = act(linear(input.up.name, x, rows));

@@ -246,9 +246,9 @@ interface Progress {
 }
 
 function openProgress({ settings, optimizer, values }: Plan, saved: SavedState | null): Progress {
-  const { dropoutAt, factor = 1 } = (saved?.facts ?? {}) as {
+  const { dropoutAt, factor } = (saved?.facts ?? {}) as {
     readonly dropoutAt?: StreamState;
-    readonly factor?: number;
+    readonly factor?: number | null;
   };
   const groups = saved === null ? values.start() : savedGroups(saved);
   return {
@@ -256,7 +256,7 @@ function openProgress({ settings, optimizer, values }: Plan, saved: SavedState |
     state:
       saved === null ? optimizer.init(groups) : optimizer.restore(savedMoments(saved), saved.step),
     trained: values.unpack(groups),
-    unusedFactor: factor,
+    unusedFactor: factor ?? 1, // null if it was not finite
     random:
       dropoutAt === undefined ? randomStream(settings.seed, 'dropout') : resumeStream(dropoutAt),
   };
