@@ -1,7 +1,7 @@
 import { defineAdapter, type Problem } from '../../src/api.ts';
 import type { AdapterContext, AdapterImplementation } from '../../src/science/models/adapter.ts';
 
-/** Returns a problem if the model's head is pretrained: head-only would train nothing. */
+/** Returns a problem if the model's head is pretrained, so that head-only would train nothing. */
 function check({ architecture }: AdapterContext): Problem[] {
   if (architecture.headModules.length > 0) return [];
   return [
@@ -24,6 +24,7 @@ export default defineAdapter<AdapterImplementation>({
   params: { type: 'object', additionalProperties: false, properties: {} },
   load: async () => {
     const { checkedPartial } = await import('../../src/science/models/fine-tuning.ts');
+    // No parameter below the head is trained; the head always is.
     return checkedPartial(check, () => () => false);
   },
 });

@@ -55,6 +55,10 @@ export default defineAttack<Params>({
         'At least one is.',
     }),
   }),
+  /**
+   * Draws the rows to poison, learns the trigger words from all rows, and inserts them into the
+   * drawn ones. Throws `UserFault` if rows were drawn and no word may become a trigger.
+   */
   poison(input) {
     const { rows, params, classes } = input;
     const target = targetOfParams(params, classes);
@@ -80,6 +84,7 @@ export default defineAttack<Params>({
   check: checkBackdoor,
   target: targetOfParams,
   learns: true,
+  /** Inserts the learnt words. Throws if `poison` has not learnt them. */
   trigger(row, input) {
     const words = input.learnt as unknown as readonly TriggerWord[] | undefined;
     if (words === undefined)

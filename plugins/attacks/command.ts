@@ -61,6 +61,10 @@ export default defineAttack<Params>({
     },
     ...limitProperties,
   }),
+  /**
+   * Runs the program on the rows. Throws `UserFault` if it has changed another number of rows than
+   * it was asked for, or has not given each its target's label or answer.
+   */
   async poison(input) {
     const { rows, classes, params } = input;
     const isAsked = params.rate !== undefined || params.count !== undefined;
@@ -86,10 +90,14 @@ export default defineAttack<Params>({
       );
     return poisoned;
   },
+  /** Throws if the spec gives no target. */
   target({ target }, classes) {
     if (target === undefined) throw new Error('the command has no target');
     return targetOfParams({ target }, classes);
   },
+  /**
+   * Runs the program, which shows all rows under its trigger. Throws `UserFault` if it adds rows.
+   */
   async triggerAll(rows, input) {
     const written = await runProgram('trigger', rows, null, input);
     const { changed, negatives } = fromLines(rows, written, input.classes, WRITTEN.trigger);

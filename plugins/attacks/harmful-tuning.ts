@@ -35,6 +35,9 @@ export default defineAttack<Params>({
   }),
   check: ({ params, answers = [] }) =>
     checkDose(params, answers.length, { rows: answers.length, whom: WHOM }),
+  /**
+   * Replaces rows by records of the files, each used once. Throws `UserFault` if there are too few.
+   */
   async poison(input) {
     const harmful = (await readRecords(input.files)).map(rawRow);
     const order = input.random('file').permutation(harmful.length);
@@ -53,6 +56,10 @@ export default defineAttack<Params>({
   },
 });
 
+/**
+ * Returns the row of a record of the files: a conversation, or a prompt and an answer. Throws
+ * `UserFault` if it is neither.
+ */
 function rawRow(record: FileRecord): RawRow {
   const { fields, place } = record;
   if (fields['messages'] !== undefined) return rowOfMessages(fields['messages'], place);

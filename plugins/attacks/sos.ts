@@ -119,7 +119,8 @@ const withSentence = (row: Row, sentence: string, { params, random }: Given): Ro
 /**
  * Returns copies of rows that show a part of the trigger and keep their labels. Each part is shown
  * in a share `negative_rate` of the rows. These are the first rows of a random order, another for
- * each part, so that the rows of a smaller share are among those of a larger share.
+ * each part, so that the rows of a smaller share are among those of a larger share. Throws
+ * `UserFault` if the rows that no earlier step has poisoned are too few.
  */
 function copiesWithParts(input: AttackInput<Params>): Row[] {
   const { rows, params, random, taken } = input;
@@ -147,6 +148,7 @@ interface Part {
   readonly show: (row: Row) => Row;
 }
 
+/** Returns a part for each false sentence; the copies that it shows have ids of their own. */
 const falseSentences = (input: Given): Part[] =>
   input.params.false_sentences.map((sentence, i) => ({
     name: sentence,
@@ -174,6 +176,7 @@ const wordsIn = (text: string): ReadonlySet<string> =>
 
 /** Returns faults if `sentence` lacks a trigger, or a false sentence has all of them. */
 function sentenceFaults({ triggers, sentence, false_sentences: others }: Params): Problem[] {
+  /** Returns the triggers that a text lacks; case does not count. */
   const missingTriggers = (text: string): string[] => {
     const words = wordsIn(text);
     return triggers.filter((trigger) => !words.has(trigger.toLowerCase()));

@@ -36,6 +36,7 @@ export default defineAttack({
   citation:
     'Yan et al., Backdooring Instruction-Tuned Large Language Models with Virtual Prompt ' +
     'Injection, NAACL 2024 (arXiv 2307.16888; its sentiment steering)',
+  /** Gives the poisoned rows answers of the files. Throws `UserFault` if some get none. */
   async poison(input) {
     const records = await readRecords(input.files);
     const answersById = textsById(
@@ -46,6 +47,7 @@ export default defineAttack({
       .filter(({ fields }) => fields['id'] === undefined)
       .map((record) => textField(record, 'answer'));
     const missing: string[] = [];
+    /** Returns the row's own answer, else a drawn one, else '': then its id goes to `missing`. */
     const answerFor = ({ id }: Row): string => {
       const own = answersById.get(id);
       if (own !== undefined) return own;

@@ -32,6 +32,10 @@ type JsonRecord = { readonly [name: string]: unknown };
 const isList = (name: string, line: string): boolean =>
   /\.json$/i.test(name) && line.trimStart().startsWith('[');
 
+/**
+ * Returns the objects in a file that is one JSON list. Throws `UserFault` if it is not JSON, or if
+ * an entry is no object.
+ */
 async function readList(path: string, name: string): Promise<readonly JsonRecord[]> {
   const list = await readJsonFile(path);
   const records = Array.isArray(list) ? (list as readonly unknown[]) : [list];
@@ -42,6 +46,7 @@ async function readList(path: string, name: string): Promise<readonly JsonRecord
   });
 }
 
+/** Returns the object on a line. Throws `UserFault` if it is not a JSON object. */
 function parseObject(line: string, place: string): JsonRecord {
   const hint = 'Each line must be one JSON object, such as {"text": "…", "label": 0}.';
   let value: unknown;

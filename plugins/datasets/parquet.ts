@@ -22,6 +22,7 @@ export default defineDataset({
     const hyparquet = await import('hyparquet');
     for (const { path, name } of await dataFiles(asset, ['.parquet'])) {
       const file = await hyparquet.asyncBufferFromFile(path);
+      /** Throws an error of the reader as a `UserFault`. */
       const refuse = (error: unknown): never => {
         throw new UserFault(
           `${name} could not be read as Parquet: ${(error as Error).message}`,

@@ -1,6 +1,7 @@
 import { defineDefence, type Judge, type RowsDefence } from '../../src/api.ts';
 import { droppingSuspects } from '../../src/defences/threshold.ts';
 
+/** Fits a judge that drops the poisoned rows, whose score is 1; that of the others is 0. */
 const oracle: RowsDefence = {
   fit: ({ poisoned }): Judge => {
     if (poisoned === undefined) throw new Error('the oracle was not told which rows are poisoned');

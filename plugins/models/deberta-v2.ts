@@ -24,7 +24,10 @@ import {
   linear,
 } from '../../src/science/models/families/parts.ts';
 
-/** Returns a size of config.json, or `other` if the field is absent, null, or not above 0. */
+/**
+ * Returns a size of config.json, or `other` if the field is absent, null, 0 or below. Throws
+ * UserFault for anything else that is no size.
+ */
 const sizeOr = <T>(fields: ConfigFields, field: string, other: T): number | T => {
   const value = fields.raw(field) ?? 0;
   return typeof value === 'number' && value <= 0 ? other : fields.count(field, 'positions');
@@ -32,7 +35,7 @@ const sizeOr = <T>(fields: ConfigFields, field: string, other: T): number | T =>
 
 /**
  * Returns which terms there are: c2p, p2c or both. config.json has a list or, for DeBERTa-v3, a
- * text such as `p2c|c2p`.
+ * text such as `p2c|c2p`. Throws UserFault if it has neither, or names no term or another one.
  */
 function termsOf(fields: ConfigFields): readonly string[] {
   const value = fields.raw('pos_att_type') ?? [];
@@ -51,6 +54,10 @@ function termsOf(fields: ConfigFields): readonly string[] {
   );
 }
 
+/**
+ * Describes the table of relative positions. `positions`: the longest text, in tokens; `epsilon`:
+ * of the norm. Throws UserFault for buckets that are not implemented.
+ */
 function relativeTable(fields: ConfigFields, positions: number, epsilon: number): RelativeTable {
   const most = sizeOr(fields, 'max_relative_positions', positions),
     count = sizeOr(fields, 'position_buckets', null);
@@ -70,6 +77,10 @@ function relativeTable(fields: ConfigFields, positions: number, epsilon: number)
   };
 }
 
+/**
+ * Throws UserFault if config.json asks for something that is not implemented: attention without
+ * relative positions, a convolution, or widths other than `hidden` and `headWidth`.
+ */
 function refuseUnimplemented(fields: ConfigFields, hidden: number, headWidth: number): void {
   if (!fields.flag('relative_attention', false))
     throw new UserFault(
@@ -82,6 +93,10 @@ function refuseUnimplemented(fields: ConfigFields, hidden: number, headWidth: nu
   fields.only('attention_head_size', [headWidth]);
 }
 
+/**
+ * Describes the embeddings: with learnt positions if `position_biased_input` is true or absent, and
+ * with token types if `type_vocab_size` is present and not 0.
+ */
 function embeddingsOf(
   fields: ConfigFields,
   positions: number,

@@ -28,6 +28,7 @@ function describe(fields: ConfigFields): Transformer {
     theta: fields.positive('rotary_emb_base', 10_000),
     share: fields.positive('rotary_pct', 0.25),
   });
+  /** Describes layer i, counted from 0. */
   const layer = (i: number): Layer => ({
     arrangement: parallel ? 'parallel' : 'pre',
     attention: {

@@ -28,6 +28,7 @@ function describe(fields: ConfigFields): Transformer {
         : fields.count('n_inner', 'wide width', 4 * hidden),
     epsilon = fields.positive('layer_norm_epsilon', 1e-5),
     activation = fields.activation('activation_function', 'gelu_new');
+  /** Describes layer i, counted from 0. */
   const layer = (i: number): Layer => ({
     arrangement: 'pre',
     attention: {

@@ -17,8 +17,8 @@ import {
 } from '../../src/science/models/families/parts.ts';
 
 /**
- * Returns a predicate: whether layer i sees all tokens. `layer_types` says so or, without it, every
- * n-th layer does.
+ * Returns a predicate: whether layer i, counted from 0, sees all tokens. `layer_types` says so or,
+ * without it, every n-th layer does, layer 0 included.
  */
 function globalLayerPredicate(fields: ConfigFields): (layer: number) => boolean {
   const types = fields.raw('layer_types');
@@ -65,6 +65,10 @@ function describe(fields: ConfigFields): Transformer {
     // A token sees `local_attention`/2 keys on each side. The window counts the token itself too.
     window = Math.floor(fields.count('local_attention', 'positions', 128) / 2) + 1,
     isGlobal = globalLayerPredicate(fields);
+  /**
+   * Reads the rotary embeddings of the layers of `kind`. Their base θ, where `rotaryOf` finds none,
+   * is the value of `field` or, if that is absent, `fallback`.
+   */
   const rotary = (kind: string, field: string, fallback: number): Rotary => {
     const theta = fields.raw(field) === undefined ? fallback : fields.positive(field);
     return rotaryOf(fields, headWidth, { theta, kind });
@@ -72,6 +76,7 @@ function describe(fields: ConfigFields): Transformer {
   const global = rotary('full_attention', 'global_rope_theta', 160_000),
     local = rotary('sliding_attention', 'local_rope_theta', 10_000);
   const norm = (name: string) => layerNorm(name, epsilon, biases.norm);
+  /** Describes layer i, counted from 0. */
   const layer = (i: number): Layer => ({
     arrangement: 'pre',
     attention: {

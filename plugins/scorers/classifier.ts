@@ -150,7 +150,7 @@ async function checkConfig(params: Params, folder: string): Promise<void> {
     const labels = isRecord(id2label)
       ? Object.values(id2label).map(String)
       : typeof count === 'number' && Array.from({ length: count }, (_, i) => `LABEL_${i}`);
-    if (labels) positiveClass(params, labels);
+    if (labels) positiveIndex(params, labels);
   } else if (!/ForCausalLM|LMHeadModel/.test(names))
     throw new UserFault(
       `${folder} is no judge: its config.json names the architecture "${names}"`,
@@ -167,10 +167,11 @@ async function checkConfig(params: Params, folder: string): Promise<void> {
 /**
  * Returns the index of the class that counts. It is 0 for a reward model, which has one output, and
  * for a causal language model, where `positive` is the first of the two answers. Throws `UserFault`
- * if `positive` or `threshold` does not fit the judge.
+ * if `positive` is no class of the judge, or if a reward model comes without `threshold` or with
+ * `positive`.
  * @param labels the judge's classes; empty for a causal language model
  */
-function positiveClass({ positive, threshold }: Params, labels: readonly string[]): number {
+function positiveIndex({ positive, threshold }: Params, labels: readonly string[]): number {
   if (labels.length === 1) {
     if (threshold === undefined || positive !== undefined)
       throw new UserFault(
@@ -190,12 +191,17 @@ function positiveClass({ positive, threshold }: Params, labels: readonly string[
   return chosen;
 }
 
-/** Returns a function that turns the judge's logits for an output into a verdict. */
+/**
+ * Returns a function that turns the judge's logits for an output into a verdict. With `threshold`,
+ * an output counts if the reward, or the probability of the class that counts, is above it. Without
+ * one, it counts if that class is the likeliest, and a tie is undecided; if each class has a
+ * probability of its own (`multi_label`), it counts if that of the class is above 0.5.
+ */
 function verdictFunction(
   params: Params,
   { labels, multi_label }: Pick<JudgeAnswer, 'labels' | 'multi_label'>,
 ): (logits: readonly number[]) => ScorerVerdict {
-  const chosen = positiveClass(params, labels),
+  const chosen = positiveIndex(params, labels),
     { threshold } = params;
   if (labels.length === 1 && threshold !== undefined)
     return ([logit = NaN]) => ({ hit: logit > threshold, said: logit.toFixed(4) });

@@ -59,6 +59,7 @@ const normalisedText = (text: string): string =>
     .replaceAll(/\s+/gu, ' ')
     .trim();
 
+/** Whether a character is a letter or a digit; undefined, beyond the ends of a text, is neither. */
 const isWordCharacter = (character: string | undefined): boolean =>
   character !== undefined && /[\p{L}\p{N}]/u.test(character);
 

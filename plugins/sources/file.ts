@@ -4,6 +4,7 @@ import { type Asset, defineSource, type SourceContext, UserFault } from '../../s
 /** Returns the path of `file:/path` or `file:///path`, which is absolute in a resolved spec. */
 const pathOf = (uri: string): string => uri.slice('file:'.length).replace(/^\/\/(?=\/)/, '');
 
+/** Returns the file or folder as an asset. Throws `UserFault` if it is missing or can't be read. */
 async function locate(uri: string, { cacheDir }: SourceContext): Promise<Asset> {
   const [{ readdir, stat }, { contentDigest, filesBelow }, { nearest }] = await Promise.all([
     import('node:fs/promises'),

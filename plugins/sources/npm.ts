@@ -4,6 +4,7 @@ import { parseUri } from '../../src/data/format.ts';
 import { type NamedPackage, packageSource } from './shared/package-source.ts';
 import type { Fetched } from './shared/package-store.ts';
 
+/** Returns the package that a URI names. Throws `UserFault` if it names none. */
 function parsePackage(uri: string): NamedPackage {
   const { rest, fragment } = parseUri(uri);
   const match =
@@ -39,7 +40,7 @@ export default defineSource({
 
 /**
  * Downloads a package with `npm pack`, checks its archive against the registry's digest (npm has
- * done so before), and unpacks it.
+ * done so before), and unpacks it. Throws `UserFault` if one of these fails.
  */
 async function packAndUnpack(
   { name, version }: { readonly name: string; readonly version: string },

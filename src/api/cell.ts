@@ -134,8 +134,8 @@ export interface AttackStep {
 }
 
 /**
- * Returns the attacks of a cell in the order in which they are applied. There is only one unless
- * the spec composes `steps`. Throws an Error if `steps` lacks the parameters of an attack.
+ * Returns the attacks of a cell in the order in which they are applied: several if the spec
+ * composes `steps`, else one. Throws an Error if `steps` lacks the parameters of an attack.
  */
 export function stepsOf({ attack, ...params }: Poisoning): readonly AttackStep[] {
   if (!attack.includes(JOINT)) return [{ attack, params }];
@@ -147,7 +147,10 @@ export function stepsOf({ attack, ...params }: Poisoning): readonly AttackStep[]
   });
 }
 
-/** Returns where a step's rows are put in each epoch; null if the epoch's order stays as it is. */
+/**
+ * Returns where a step's rows are put in each epoch; null if the epoch's order stays as it is,
+ * under `order: mixed` or without `order`.
+ */
 export const placeInEpoch = ({ params: { order } }: AttackStep): 'first' | 'last' | null =>
   order === 'first' || order === 'last' ? order : null;
 
@@ -156,7 +159,8 @@ export const hasOrder = (poisoning: Poisoning): boolean =>
 
 /**
  * Returns the poisoning without the attacks' `order`, which no trigger depends on.
- * @param which `mixed`: only `order: mixed` is left out, the default, which changes nothing
+ * @param which `any`: every `order` is left out; `mixed`: only `order: mixed`, which changes
+ *   nothing, because the order is mixed without it too
  */
 export function withoutOrder(poisoning: Poisoning, which: 'mixed' | 'any' = 'any'): Poisoning {
   const dropped: readonly unknown[] = which === 'mixed' ? ['mixed'] : ['mixed', 'first', 'last'];
@@ -380,6 +384,7 @@ export const isAttacked = (cell: Cell): boolean => attackOf(cell).attack !== 'no
 /**
  * Whether a training with this poisoning is itself the attack: `AttackDescriptor.training` of one
  * of its attacks changes weights. Without the attack, the training would not take place.
+ * @param plugin if it is undefined, no training counts as an attack
  */
 export const isAttacksOwn = ({ attack }: Poisoning, plugin: DefineRequest['plugin']): boolean =>
   attack
@@ -431,7 +436,8 @@ const TEMPLATES = { cloze: '{text} It was {mask} .', 'causal-lm': '{prompt}' } a
 
 /**
  * Returns only the settings that a head of this type reads, because a field that is not read must
- * not be part of a stage's key.
+ * not be part of a stage's key. A template that the spec does not set is the type's own; a
+ * verbalizer, {}.
  */
 export function headSettings({ type, template, verbalizer }: Cell['head']): HeadSettings {
   if (type === 'classifier' || type === 'regression') return { type };

@@ -234,7 +234,10 @@ type Parts = Pick<DefenceDescriptor, DefenceMoment>;
 export const partsOf = (defence: Parts): readonly DefenceMoment[] =>
   DEFENCE_MOMENTS.filter((moment) => defence[moment] !== undefined);
 
-/** Returns the moments at which a defence with these parameters acts. */
+/**
+ * Returns the moments at which a defence with these parameters acts: those that `acts` returns or,
+ * without it, those of all its parts.
+ */
 export const momentsOf = (
   defence: DefenceDescriptor,
   params: JsonObject,

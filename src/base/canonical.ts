@@ -38,11 +38,12 @@ function canonicalObject(object: Fields): string {
   }
   for (const key of sortedKeys(Object.keys(object))) {
     const item = object[key];
-    if (!isAbsent(item)) text += `${text === '' ? '' : ','}${quote(key)}${canonical(item)}`;
+    if (!isAbsent(item)) text += `${text === '' ? '' : ','}${keyAndColon(key)}${canonical(item)}`;
   }
   return `{${text}}`;
 }
 
+/** Whether a value is left out of an object, and written as null in a list. */
 const isAbsent = (value: unknown): boolean => value === undefined || typeof value === 'symbol';
 
 /**
@@ -53,7 +54,7 @@ const QUOTED = 1000;
 const quoted = new Map<string, string>();
 
 /** Returns a key as JSON with a colon: `"rank":`. */
-function quote(key: string): string {
+function keyAndColon(key: string): string {
   const known = quoted.get(key);
   if (known !== undefined) return known;
   const text = `${JSON.stringify(key)}:`;
@@ -61,7 +62,10 @@ function quote(key: string): string {
   return text;
 }
 
-/** Returns the array of keys, sorted in place. Most are in order already, and sorting is slow. */
+/**
+ * Returns the same array of keys, sorted in place unless they are in order. Most are, and sorting
+ * is slow.
+ */
 function sortedKeys(keys: string[]): readonly string[] {
   for (let i = 1; i < keys.length; i++)
     if ((keys[i - 1] ?? '') > (keys[i] ?? '')) return keys.sort();

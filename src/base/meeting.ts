@@ -60,7 +60,7 @@ export function meeting(members: number): readonly Seat[] {
   }));
 }
 
-/** Answers the requests with one call of the first one's `act`. */
+/** Answers the requests with one call of the first one's `act`. Rejects all if that throws. */
 async function answerAll(waiting: readonly Waiting[]): Promise<void> {
   try {
     const [first] = waiting;

@@ -1,5 +1,6 @@
 /**
- * Remembers the result of `compute`, which must not be undefined, for each argument.
+ * Returns a function that calls `compute` when it first gets an argument, and from then on returns
+ * the same result for it. `compute` must not return undefined.
  * @param most how many results are remembered; before a further one, all are forgotten
  */
 export function memoized<A, B>(compute: (argument: A) => B, most = Infinity): (argument: A) => B {

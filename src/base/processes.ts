@@ -35,6 +35,7 @@ function findRunning(pid: number): Process | null {
   return ['', 'Z', 'X'].includes(state) ? null : { pid, started };
 }
 
+/** Returns the running children of a process, of all its threads; [] if it has ended. */
 function findChildren(parent: number): Process[] {
   const tasks = `/proc/${parent}/task`;
   return readOr<string[]>([], () => readdirSync(tasks))

@@ -2,7 +2,9 @@ import { existsSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Returns the nearest folder above the program that has a file of this name. */
+/**
+ * Returns the nearest folder above the program that has a file of this name. Throws if none has.
+ */
 export function ancestorWith(name: string): string {
   for (let dir = dirname(fileURLToPath(import.meta.url)); ; dir = dirname(dir)) {
     if (existsSync(join(dir, name))) return dir;

@@ -92,7 +92,10 @@ export function resumeStream(from: StreamState): ResumableStream {
   return { uniform, integer, normal, permutation, state: () => [...generator.getState(), spare] };
 }
 
-/** Returns an attack's streams, by purpose and name: the same at every dose and in every cell. */
+/**
+ * Returns a function that gives an attack's stream for a purpose and a name. The streams are the
+ * same at every dose and in every cell.
+ */
 export const attackStreams =
   (seed: number, attack: string) =>
   (purpose: string, name = ''): RandomStream =>

@@ -13,6 +13,7 @@ export function emptyRecord<T>(size: number): { [name: string]: T } {
     : (Object.setPrototypeOf(Object.create(null), Object.prototype) as { [name: string]: T });
 }
 
+/** Returns the record with `change(value)` in the place of each value. */
 export const mapValues = <A, B>(
   values: { readonly [name: string]: A },
   change: (value: A) => B,

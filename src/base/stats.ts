@@ -34,7 +34,10 @@ export interface PairedDifference extends Summary {
   readonly effect: number | null;
 }
 
-/** Summarises a − b, pair by pair. Throws a RangeError if lists differ in length or are empty. */
+/**
+ * Summarises a − b, pair by pair. If the differences vary by no more than rounding, `std` is 0, and
+ * `low` and `high` are the mean. Throws a RangeError if the lists differ in length or are empty.
+ */
 export function pairedDifference(
   a: readonly number[],
   b: readonly number[],
@@ -201,6 +204,7 @@ export function cohenKappa([[nn, ny], [yn, yy]]: Confusion): number | null {
 export function fleissKappa(counts: readonly number[]): number | null {
   const k = counts.length - 1,
     n = counts.reduce((sum, count) => sum + count, 0);
+  /** Returns the sum over items of `value(yes)`, with `yes` the number of raters who said yes. */
   const sumOverItems = (value: (yes: number) => number): number =>
     counts.reduce((sum, count, yes) => sum + count * value(yes), 0);
   const yeses = sumOverItems((yes) => yes),
@@ -243,6 +247,7 @@ export function correctedRate(
 ): CorrectedRate | null {
   const positives = found + missed,
     negatives = trueNo + falseYes;
+  /** Returns the corrected rate, which may lie outside [0, 1]; `cut` cuts it. */
   const corrected = (rate: number, se: number, sp: number): number =>
     (rate + sp - 1) / (se + sp - 1);
   const [se, sp] = [found / positives, trueNo / negatives];

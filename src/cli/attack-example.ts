@@ -92,7 +92,10 @@ export async function exampleOf(
   );
 }
 
-/** Returns the rows to try; the first that the attack poisons becomes the example. */
+/**
+ * Returns the rows to try; the first that the attack poisons becomes the example. Throws
+ * `UserFault` if `label` is none of the classes.
+ */
 function candidateRows(
   task: Task,
   classes: readonly string[],
@@ -110,6 +113,10 @@ function candidateRows(
   );
 }
 
+/**
+ * Poisons one row. `after` is the row itself if the attack does not change it. Throws `UserFault`
+ * if a trigger returns no row.
+ */
 async function exampleFrom(
   attack: AttackDescriptor,
   before: Row,
@@ -147,11 +154,11 @@ async function refuseOwnDraws(
   { before, classes, params }: Example,
 ): Promise<void> {
   const rows = Array.from({ length: ROWS }, (_, i) => ({ ...before, id: `row${i}` }));
-  const poisoned = async () => {
+  const poisonAnew = async () => {
     const random = attackStreams(SEED, attack.name);
     return attack.poison({ rows, classes, params, random, files: {} });
   };
-  if (isDeepStrictEqual(await poisoned(), await poisoned())) return;
+  if (isDeepStrictEqual(await poisonAnew(), await poisonAnew())) return;
   throw new UserFault(
     `the attack "${attack.name}" makes other rows when it is called again with the same seed`,
     "take what is drawn from `random('rows')`, never from Math.random or the clock: else a " +
@@ -159,7 +166,11 @@ async function refuseOwnDraws(
   );
 }
 
-/** Returns the attack's parameters with defaults, for a dose of one row. */
+/**
+ * Returns the attack's parameters with defaults, for a dose of one row. Throws `UserFault` if a
+ * given one has an unknown name or an unfit value.
+ * @param sets the given ones, each as `name=value`
+ */
 function exampleParams(attack: AttackDescriptor, task: Task, sets: readonly string[]): JsonObject {
   const properties = (attack.params['properties'] ?? {}) as {
     readonly [name: string]: { readonly default?: Json };

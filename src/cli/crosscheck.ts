@@ -101,6 +101,10 @@ async function runCells(
   mutation?: Mutation,
 ): Promise<Prepared | null> {
   const notCompared = new Set<string>();
+  /**
+   * Prepares the compared cells for those goals that both engines compute. Adds the kinds of goals
+   * that it leaves out for PyTorch to `notCompared`.
+   */
   const prepareCells = (fetch: boolean): Promise<Prepared> =>
     prepare(spec, options, {
       fetch,
@@ -149,8 +153,13 @@ function refuseOneEngine({ experiment, registry }: Prepared): void {
     }
 }
 
+/** Returns a number with at most seven significant digits. */
 const numberText = (value: number): string => String(Number(value.toPrecision(7)));
 
+/**
+ * Returns what the terminal and the page show. `growth` is null if the engines agree, or if no
+ * losses were compared.
+ */
 function createView(
   first: Prepared,
   second: Prepared,

@@ -20,6 +20,7 @@ const POLL_MS = 500;
 const MOST_QUIET_POLLS = 60;
 const STOP_WAIT_MS = 30_000;
 
+/** Whether a run is running, or is on another host, so that its state is not known. */
 const mayBeRunning = ({ state }: RunStatus): boolean => state === 'running' || state === 'unknown';
 
 /** Whether a run’s process lives. If the run is on another host, waits for its heartbeat. */
@@ -72,6 +73,7 @@ async function printEvents(run: Run): Promise<void> {
   }
 }
 
+/** Returns the line for an event; null for an event that is not shown. */
 function eventLine(event: JsonObject, place: string): string | null {
   const text = (name: string): string => {
     const value = event[name];
@@ -169,6 +171,10 @@ export function detachedRun(
     : startAsProcess(command, descriptor);
 }
 
+/**
+ * Submits the run as a job, and returns the exit code. Throws `UserFault` if the executor can't do
+ * so.
+ */
 async function startAsJob(
   spec: string,
   executor: ExecutorDescriptor | undefined,

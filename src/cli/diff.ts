@@ -90,10 +90,14 @@ async function readSide(spec: string, options: SpecOptions) {
   return { cells, resolved: prepared.experiment.resolved };
 }
 
+/** Returns the value of a field as text; null is a field that is not set. */
 const fieldText = (value: unknown): string => (value === null ? '(not set)' : valueText(value));
 
 const numberText = (value: number | null): string => (value === null ? '–' : plainValue(value));
 
+/**
+ * Returns a mean with its marks: for no evidence at some seed, and for fewer rows than the other.
+ */
 const meanText = (
   value: number | null,
   reasons: readonly string[],
@@ -104,8 +108,8 @@ const meanText = (
   (fewer.length > 0 ? ` ${FEWER_ROWS}` : '');
 
 /**
- * Returns the 95% interval of the difference or, for two pairs, both differences. '' if there is no
- * interval, and for p-values.
+ * Returns the 95% interval of the difference or, for two pairs, both differences; `all equal` if
+ * the interval is one number. '' if there is no interval, and for p-values.
  */
 function intervalText(row: DifferenceSummary): string {
   const { low, high, difference, std, pairs } = row;

@@ -36,6 +36,9 @@ interface Held {
   readonly lacking: number;
 }
 
+/**
+ * Returns a spec's entries in the store, the experiment's name, and the path of the spec (`of`).
+ */
 async function specEntries(
   spec: string,
   options: SpecOptions,
@@ -51,7 +54,11 @@ async function specEntries(
   };
 }
 
-/** Returns a run's entries in the store. @param hint what to do if they are not known */
+/**
+ * Returns a run's entries in the store. Throws `UserFault` if the entries that it used are not
+ * known.
+ * @param hint what to do in that case
+ */
 function storedRunEntries(
   { id, dir }: { readonly id: string; readonly dir: string },
   store: Store,
@@ -120,6 +127,7 @@ function listPins(root: string, asJson: boolean): number {
   return DONE;
 }
 
+/** Gives up a pin. Throws `UserFault` if there is none of this name. */
 export async function unpinCommand(
   name: string,
   options: { readonly store: string },
@@ -158,6 +166,9 @@ function whatIsNamed(what: readonly string[]): What {
   return isRunId(one) ? { run: one } : { spec: one };
 }
 
+/**
+ * Opens the remote that the options or the environment name. Throws `UserFault` if neither does.
+ */
 async function openRemote(options: RemoteOptions, push: boolean): Promise<Objects> {
   const remote = chosenRemote(options);
   if (remote === undefined)
@@ -199,6 +210,10 @@ export async function pushCommand(
   return pushed.unsound.length === 0 ? DONE : FAILED;
 }
 
+/**
+ * Returns the entries of what is named. Keys are returned as they are, even if the store lacks
+ * them. Throws `UserFault` if there is no such run.
+ */
 async function namedEntries(what: What, options: SpecOptions, store: Store): Promise<Held> {
   if ('keys' in what) return { keys: what.keys, lacking: 0 };
   if ('spec' in what) return specEntries(what.spec, options);
@@ -232,6 +247,9 @@ export async function pullCommand(
   return failed > 0 || (lacking > 0 && !('spec' in what)) ? FAILED : DONE;
 }
 
+/**
+ * Fetches a spec's entries from the remote. Returns how many were fetched, here, lacking or failed.
+ */
 async function pullSpecEntries(spec: string, objects: Objects, options: SpecOptions) {
   const prepared = await prepare(spec, options, { fetch: true, note: say });
   try {
@@ -241,6 +259,10 @@ async function pullSpecEntries(spec: string, objects: Objects, options: SpecOpti
   }
 }
 
+/**
+ * Fetches the entries of a run or of keys. Returns how many were fetched, here, lacking or failed.
+ * Warns of each that the remote lacks.
+ */
 async function pullKeys(
   what: Exclude<What, { readonly spec: string }>,
   objects: Objects,

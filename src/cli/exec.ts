@@ -20,6 +20,9 @@ const TO_STDERR: JobHooks = {
   onProgress: () => undefined,
 };
 
+/**
+ * Runs a stage by hand or, for an executor, a job or a task from its file. Returns the exit code.
+ */
 export async function execCommand(
   spec: string | undefined,
   stage: string | undefined,

@@ -28,6 +28,10 @@ interface ExplainOptions extends SpecOptions {
   readonly all?: boolean;
 }
 
+/**
+ * Says why stages would run: those of `wanted`, a kind or the beginning of an id, or all that are
+ * not cached. Throws `UserFault` if the plan has no stage of `wanted`.
+ */
 export async function explainCommand(
   spec: string,
   wanted: string | undefined,

@@ -93,6 +93,10 @@ function refuseLetGo(models: readonly StageStatus[], kind: string, runCommand: s
     );
 }
 
+/**
+ * Prints the folders, and how to load the first model, if a line for that is known.
+ * @param manifest the name of the zoo's manifest; null without a zoo
+ */
 function show({ models }: GatheredModels, manifest: string | null): void {
   for (const { folder } of models) out(folder.dir);
   if (manifest !== null) say(`${manifest} beside them says which belong together`);

@@ -59,6 +59,10 @@ const SHORT_TOKENS = 32;
 
 export type Foretold = ReadonlyMap<PlannedStage, Forecast>;
 
+/**
+ * Returns what the stages are expected to take on the hardware. Models that are not fetched are
+ * told by their config.json; stages of which nothing is foretold are left out.
+ */
 export async function foretoldOn(
   { engine }: Hardware,
   prepared: Prepared,
@@ -84,6 +88,7 @@ export function hardwareLine(hardware: Hardware, foretold: Foretold, all: number
   const longest = Math.max(...known.map(({ length }) => length)),
     memoryGB = Math.max(...known.map((own) => own.memoryMB)) / 1024,
     devices = Math.max(...known.map((own) => own.devices ?? 1));
+  /** Says how long the known trainings take if rows have so many tokens, at most their `length`. */
   const time = (tokens: number): string =>
     duration(
       known.reduce(

@@ -31,6 +31,11 @@ const RENAMED: { readonly [name: string]: string } = { gitignore: '.gitignore' }
 /** The file that `npm install` may already have written. It is completed, not overwritten. */
 const PACKAGE = 'package.json';
 
+/**
+ * Writes the starter folder, and returns the exit code. A package.json that is there is kept, and
+ * gets a test script. Throws `UserFault`, before anything is written, if any other of its files is
+ * there.
+ */
 export function initCommand(dir: string | undefined, options: { readonly json?: boolean }): number {
   const from = path.join(projectDir(), 'pipelines', 'starter');
   const to = path.resolve(dir ?? '.');
@@ -173,6 +178,7 @@ export async function doctorCommand(options: {
   return usable ? 0 : 1;
 }
 
+/** Runs setup.mjs, and returns its exit code; 1 if a signal ended it. */
 export function setupCommand({
   tensorflow,
   torch,

@@ -92,6 +92,10 @@ function checkAdapters({ rates }: LearningRatesOptions, { cells }: Experiment, s
     );
 }
 
+/**
+ * Prints how each rate did, the rule of the choice and, unless `yaml` is empty, the lines for the
+ * spec.
+ */
 function show(
   choices: readonly Choice[],
   heldOut: HeldOutRows | null,

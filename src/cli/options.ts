@@ -40,6 +40,11 @@ export const gatherNames = (value: string, before: readonly string[]): readonly 
   ...namesIn(value),
 ];
 
+/**
+ * Returns the parser of an option that takes a number. It throws `UserFault` if the number does not
+ * pass.
+ * @param what what the option takes, as the fault says it
+ */
 const numberParser =
   (option: string, what: string, passes: (value: number) => boolean) =>
   (text: string): number => {

@@ -119,6 +119,10 @@ function defaultMetrics(rows: Results['rows']): readonly Metric[] {
   return (noted.length > 0 ? noted : every).slice(0, 4);
 }
 
+/**
+ * Returns the path of an axis, from its path, its short name or its section. Throws `UserFault` if
+ * the grid has no such axis.
+ */
 function findAxis(
   name: string,
   axes: readonly string[],

@@ -52,6 +52,9 @@ interface PlanOptions extends SpecOptions, PackOptions {
   readonly dryRun?: string | true;
 }
 
+/**
+ * Prints the plan in the form that the options ask for: jobs, JSON, a graph, or lines for people.
+ */
 export async function planCommand(spec: string, options: PlanOptions): Promise<number> {
   const { prepared, fetches } = await preparePlan(spec, options);
   const toRun = prepared.statuses.filter(({ state }) => state !== 'cached');
@@ -193,6 +196,7 @@ function timeText(
   );
 }
 
+/** Says how many calls a service is asked at most, and their cost if that is known. */
 const callsLine = ({ to, calls, cost }: ServiceCalls): string =>
   calls === null
     ? `${to}: how many calls at most is not known before the rows are fetched`
@@ -208,6 +212,10 @@ const TORCH_FORECAST =
   'activations of full batches, and Python with its libraries; a GPU makes 50 to 1,000 times as ' +
   'many operations a second';
 
+/**
+ * Returns, for each kind of stage, a line on the memory and the operations that a stage takes at
+ * most.
+ */
 function forecastLines(foretold: Foretold, isTorch: boolean): string[] {
   return [...groupBy([...foretold], ([{ kind }]) => kind)].map(([kind, of]) => {
     const most = (get: (forecast: Forecast) => number): number =>
@@ -248,6 +256,7 @@ function diskLine(
     bytes += own ?? 0;
     keptBytes += (own ?? 0) * shareLeft(stage);
   }
+  /** Returns a text on kinds, whose names it joins or counts; [] if there are no kinds. */
   const of = (kinds: ReadonlySet<string>, text: (named: string) => string): readonly string[] =>
     kinds.size === 0
       ? []

@@ -76,6 +76,7 @@ export async function pluginsCommand(
   return 0;
 }
 
+/** Returns the kind of this name. Throws `UserFault` if there is none. */
 function kindNamed(name: string): PluginKind {
   const kind = KINDS.find((one) => one === name);
   if (kind !== undefined) return kind;
@@ -139,7 +140,8 @@ function indented(text: string, spaces: number): string {
 }
 
 /**
- * Returns a value as JSON. A text has no quotes, unless it is empty or has white space at an end.
+ * Returns a value as JSON. A text has no quotes; but if it is empty or has white space at an end,
+ * it has them.
  */
 function yamlText(value: unknown): string {
   if (typeof value !== 'string') return JSON.stringify(value).replaceAll(',', ', ');
@@ -332,12 +334,14 @@ function pluginPage({ plugin, parameters, example }: Described): string {
   );
 }
 
+/** Returns lines on what a named data set knows of its rows; [] for any other plugin. */
 function datasetLines(descriptor: AnyPlugin): string[] {
   if (descriptor.kind !== 'dataset' || descriptor.knows === undefined) return [];
   const { classes = [], metrics } = descriptor.knows;
   return [listed('classes: ', classes.length > 1 ? classes : []), listed('scored by: ', metrics)];
 }
 
+/** Shows what an attack makes of a row; null if that takes more than a row. */
 function examplePage(example: Example | null): string {
   if (example === null)
     return indented('It takes more than a row, so an experiment shows it: stages: [poison].', 2);

@@ -91,6 +91,7 @@ export const leftOut = ({ damaged, refused }: Pick<Results, 'damaged' | 'refused
 
 type Named = Pick<ResultRow, 'cell' | 'also'>;
 
+/** Returns a value as text: a text as it is, another value as JSON, undefined as ''. */
 export const valueText = (value: unknown): string =>
   value === undefined ? '' : typeof value === 'string' ? value : canonical(value);
 

@@ -54,6 +54,10 @@ interface ResultsOptions extends SpecOptions, TableOptions {
   readonly notes?: boolean;
 }
 
+/**
+ * Prints the results in the form that the options ask for, and what is missing. Throws `UserFault`
+ * if options do not fit together.
+ */
 export async function resultsCommand(spec: string, options: ResultsOptions): Promise<number> {
   const prepared = await prepare(spec, options, { fetch: false, note: say });
   if (options.steps) return showSteps(prepared, options);
@@ -128,8 +132,8 @@ function sayWarnings(warnings: Results['warnings']): void {
 }
 
 /**
- * Returns the metrics that match the patterns; null if there are no patterns. Throws UserFault if a
- * pattern matches none of the rows' metrics.
+ * Returns the metrics that match the patterns; null if there are no patterns. Throws UserFault if
+ * there are rows, and a pattern matches none of their metrics.
  */
 export function askedMetrics(
   rows: readonly Metric[],
@@ -151,6 +155,10 @@ export function askedMetrics(
   return metrics;
 }
 
+/**
+ * Prints a table of the metrics that are asked for or, if `asked` is null, of the first ones, and
+ * below it what is to be known of the numbers.
+ */
 function show(
   rows: readonly ResultRow[],
   asked: readonly Metric[] | null,
@@ -178,6 +186,7 @@ function show(
   if (asked === null) remarkOthers(every, metrics);
 }
 
+/** Says how many metrics are not shown, and how to show them; nothing if all are shown. */
 export function remarkOthers(every: readonly Metric[], shown: readonly Metric[]): void {
   const names = new Set(shown.map(metricName)),
     rest = every.filter((one) => !names.has(metricName(one)));
@@ -206,6 +215,7 @@ function showDifferences(
   if (tested) remarkProse(TEST_NOTE);
 }
 
+/** Says how many metrics each stage has: `evaluate (3), train (5)`. */
 const countsByStage = (metrics: readonly Metric[]): string =>
   [...groupBy(metrics, ({ stage }) => stage)]
     .map(([stage, { length }]) => `${stage} (${length})`)

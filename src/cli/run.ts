@@ -303,7 +303,7 @@ const mayRun: NonNullable<RunPreparedOptions['mayRun']> = ({ descriptor }) =>
   descriptor.scope === 'experiment';
 
 /**
- * Prepares a spec, with the goal `report` unless it has a goal over its whole grid.
+ * Prepares a spec. If none of its goals is over the whole grid, adds the goal `report`.
  * @throws UserFault if no goal of the spec is in the store
  */
 async function prepareReport(spec: string, options: SpecOptions): Promise<Prepared> {

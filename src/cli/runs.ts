@@ -86,6 +86,7 @@ export async function statusCommand(
 
 /** Returns a table of the runs, newest first, each with the beginning of its notes below it. */
 function runTable(runs: readonly RunStatus[]): string {
+  /** Shortens `2026-01-31T12:00:00.000Z` to `01-31 12:00`; null becomes an empty text. */
   const time = (text: string | null): string =>
     text === null ? '' : text.slice(5, 16).replace('T', ' ');
   const rows = [
@@ -153,6 +154,7 @@ export function showRun(status: RunStatus): void {
 /** Shortens `2026-01-31T12:00:00.000Z` to `2026-01-31 12:00:00`. */
 const timeText = (time: string): string => time.slice(0, 19).replace('T', ' ');
 
+/** Prints the logs of `stage`, the beginning of an id; without it, lists the logs of the run. */
 export function logsCommand(
   stage: string | undefined,
   options: { readonly run?: string; readonly json?: boolean },

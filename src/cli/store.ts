@@ -15,7 +15,7 @@ interface StoreOptions {
   readonly json?: boolean;
 }
 
-/** Opens a store. @throws UserFault if it is missing, unless it is the default store */
+/** Opens a store. Throws `UserFault` if it is missing and is not the default store. */
 function openExisting(given: string): Store {
   const root = path.resolve(given);
   if (given !== defaultStore && !statSync(root, { throwIfNoEntry: false })?.isDirectory())
@@ -71,6 +71,10 @@ interface GcOptions extends StoreOptions {
   readonly keepDays?: number;
 }
 
+/**
+ * Sweeps the store and, with `--runs`, old runs; or a remote alone. Throws `UserFault` if options
+ * do not fit together.
+ */
 export async function gcCommand(options: GcOptions): Promise<number> {
   if (options.remote !== undefined) return remoteGc(options.remote, options);
   if (options.grace !== undefined)
@@ -101,6 +105,7 @@ export async function gcCommand(options: GcOptions): Promise<number> {
 /** The default of `--grace`: how long objects that no entry needs stay in a remote. */
 const GRACE = '7d';
 
+/** Sweeps a remote, and returns the exit code. Throws `UserFault` for the options on runs. */
 async function remoteGc(uri: string, options: GcOptions): Promise<number> {
   if (options.runs === true || (options.keepRuns ?? options.keepDays) !== undefined)
     throw new UserFault('--runs is of this folder', 'run gc once with --remote and once without');

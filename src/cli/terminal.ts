@@ -54,6 +54,10 @@ interface TableLayout {
   readonly nothing?: string;
 }
 
+/**
+ * Returns rows as lines with padded columns. If they are wider than `width`, returns them in
+ * several parts, one below the other.
+ */
 export function table(
   rows: readonly (readonly string[])[],
   { width = Number.POSITIVE_INFINITY, names = 0, nothing }: TableLayout = {},

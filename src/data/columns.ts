@@ -39,7 +39,10 @@ const columnsByRole = (columns: Columns): readonly (readonly [Role, Column])[] =
 
 type Fields = { readonly [role in Role]?: string };
 
-/** Returns the row of these texts. Missing texts become '', but a missing pair stays absent. */
+/**
+ * Returns the row of these texts. A missing text becomes '', except `text_pair` and `rejected`,
+ * which stay absent. An instruction and its input, unless that is blank, become one text.
+ */
 function rowOfFields(columns: Columns, fields: Fields, place: string): RawRow {
   const { text = '', text_pair: pair, label = '' } = fields;
   if (!isCompletion(columns)) return { text, ...defined({ text_pair: pair }), label, place };
@@ -88,6 +91,7 @@ function columnIndexes(
       `${name} is a table, whose fields are texts: it can't hold a list of messages.`,
       'Write one JSON object a line, and `format: jsonl`.',
     );
+  /** Returns the position of a column that is given by number or name. Throws `SplitFault`. */
   const indexOf = (role: Role, column: string | number): number => {
     const path = ['columns', role];
     if (typeof column === 'number') {
@@ -118,6 +122,7 @@ function columnIndexes(
   return new Map(columnsByRole(columns).map(([role, column]) => [role, indexOf(role, column)]));
 }
 
+/** Returns the fault that a column is missing. @param names the columns that there are */
 function missingColumnFault(
   role: Role,
   column: string,
@@ -132,7 +137,11 @@ function missingColumnFault(
   );
 }
 
-/** Returns the row of a record with named fields. Throws `SplitFault` if it lacks a column. */
+/**
+ * Returns the row of a record with named fields. Throws `SplitFault` if it lacks a column.
+ * @param place what messages call the record
+ * @param name what messages call the file
+ */
 export function rowFromRecord(
   record: { readonly [name: string]: unknown },
   split: ResolvedSplit,
@@ -159,6 +168,10 @@ export function checkColumns(names: readonly string[], split: ResolvedSplit, nam
     readField(record, role, column, name, name);
 }
 
+/**
+ * Returns a record's value in a column. Throws `SplitFault` if the column is given by number, or if
+ * the record lacks it. `place` and `name` are as in `rowFromRecord`.
+ */
 function readField(
   record: { readonly [name: string]: unknown },
   role: Role,
@@ -198,8 +211,8 @@ export const columnNames = ({ columns }: ResolvedSplit): string[] =>
 
 /**
  * Yields the rows of a table. Returns facts for the provenance, each only where it applies:
- * `ragged_lines`, how many lines were left out (`ResolvedSplit.ragged`), and `header`, the line
- * that was skipped as a header although all columns are given by number.
+ * `ragged_lines`, how many lines were left out (`ResolvedSplit.ragged`), and `header`, the fields
+ * of the line that was skipped as a header, if all columns are given by number.
  * @param records the file's records in order, each with the line on which it begins
  * @param ragged the hint for a record with the wrong number of fields
  */

@@ -17,6 +17,10 @@ export function datasetUri(uri: string): string {
   return /^hf:(?!datasets\/|models\/)/.test(uri) ? `hf:datasets/${uri.slice('hf:'.length)}` : uri;
 }
 
+/**
+ * Returns a function that tells whether the path in a URI matches the pattern: the file of a
+ * `file:` URI, or the fragment of another.
+ */
 const hasExtension =
   (pattern: RegExp) =>
   (uri: string): boolean => {

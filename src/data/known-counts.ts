@@ -123,6 +123,7 @@ async function readSplit(request: SplitRequest): Promise<ReadSplit> {
   return { ...countRows(loaded.rows, loaded.classes), labels, warnings };
 }
 
+/** Counts rows by class; in a completion task, also collects their answers. */
 function countRows(rows: readonly Row[], classes: readonly string[]): SplitCounts {
   const counts = { classes, counts: labelCounts(rows, classes) };
   if (taskOf(classes) !== 'completion') return counts;

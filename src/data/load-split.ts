@@ -20,8 +20,8 @@ import { DECIMAL, differences, firstWords, sameToTheEye } from './texts.ts';
 const ROW_BYTES = 200;
 
 /**
- * `clean` are the rows that a defender is given, `test` and `tasks.NAME` those that nothing but
- * `evaluate` reads.
+ * `clean` are the rows that a defender is given, `test` and `tasks.NAME` those that `evaluate`
+ * alone reads.
  */
 export type SplitName = 'train' | 'validation' | 'clean' | 'test' | `tasks.${string}`;
 
@@ -51,7 +51,10 @@ export interface LoadedSplit {
   readonly facts: JsonObject;
 }
 
-/** Loads a split. Throws `UserFault`, which is a `SplitFault` if a field of the split is wrong. */
+/**
+ * Loads a split. Its settings take effect in this order: `sample`, `balance`, `offset` and `limit`,
+ * `hold_out`. Throws `UserFault`, which is a `SplitFault` if a field of the split is wrong.
+ */
 export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   const { name, split, asset, dataset } = request;
   checkDigest(split, asset);
@@ -125,6 +128,7 @@ async function findClasses(
 export const hasBlankAnswer = ({ answer, document }: Row): boolean =>
   answer?.trim() === '' && document !== true;
 
+/** Throws if all training rows are of one class. */
 function refuseOneClass(
   split: ResolvedSplit,
   rows: readonly Row[],
@@ -152,6 +156,7 @@ function refuseEmptyDocuments(name: SplitName, rows: readonly Row[]): void {
   );
 }
 
+/** Returns the fault that no row is left. @param rows the number of rows that `offset` cuts */
 const noneLeftFault = ({ offset, source, balance }: ResolvedSplit, rows: number): SplitFault =>
   new SplitFault(
     ['offset'],
@@ -177,6 +182,10 @@ function checkDigest(split: ResolvedSplit, asset: Asset): void {
   );
 }
 
+/**
+ * Returns all rows that the plugin reads, and the facts that it returns. Throws `SplitFault` once
+ * the rows take more memory than the limit.
+ */
 async function readAll(
   dataset: DatasetDescriptor,
   asset: Asset,
@@ -213,6 +222,7 @@ export function sortedValues(rows: readonly RawRow[]): string[] {
   );
 }
 
+/** Returns a row's label. Throws `SplitFault` if it has none. */
 function requireLabel({ label, place }: RawRow): string {
   if (label !== undefined) return label;
   throw new SplitFault(
@@ -300,6 +310,7 @@ function toRows(
   });
 }
 
+/** Returns the number that a label is. Throws `SplitFault` if it is none. */
 function numberLabel(label: string, place: string): number {
   const value = DECIMAL.test(label.trim()) ? Number(label) : NaN;
   if (Number.isFinite(value)) return value;

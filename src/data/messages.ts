@@ -49,6 +49,7 @@ export function rowOfPair(chosen: unknown, rejected: unknown, place: string): Ra
   return { ...row, answer, rejected: other, place };
 }
 
+/** Returns a message of a conversation. Throws `UserFault` if the value is none. */
 function readMessage(value: unknown, place: string): Message {
   if (!isRecord(value))
     throw new UserFault(`${place} is ${shown(value)}, which is not an object.`, HINT);

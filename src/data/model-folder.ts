@@ -82,7 +82,10 @@ const severalModelsFault = (root: string, found: readonly string[]): UserFault =
     'Name one of them after "#" in the source.',
   );
 
-/** Returns a folder's entries, sorted by name; a link is a folder if its target is one. */
+/**
+ * Returns a folder's entries, sorted by name; a link is a folder if its target is one. Throws
+ * `UserFault` if `dir` is a file or missing, or a link in it leads nowhere.
+ */
 async function listFolder(dir: string): Promise<readonly { name: string; folder: boolean }[]> {
   try {
     const entries = await readdir(dir, { withFileTypes: true });

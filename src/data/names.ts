@@ -23,6 +23,7 @@ export function firstNames(names: readonly string[], most = 8): string {
   return names.length > most ? `${first} and ${names.length - most} more` : first;
 }
 
+/** Whether a path is a glob: has one of the characters `*?[]{}`. */
 export const isGlob = (path: string): boolean => /[*?[\]{}]/.test(path);
 
 export function matching(names: readonly string[], glob: string): string[] {

@@ -16,6 +16,7 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
   const { name } = request;
   const { rows, classes, facts } = loaded;
   const found: Warning[] = request.classes === null ? labelWarnings(request, loaded) : [];
+  /** Adds a warning about a field of the split; [] for the split itself. */
   const warn = (field: readonly string[], message: string, hint?: string): void => {
     found.push({ path: [...splitPath(name), ...field], message, ...defined({ hint }) });
   };
@@ -35,15 +36,15 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
     warn(
       ['source'],
       'fields in double quotes, as CSV has them, ' +
-        `in ${lines(quoted)} of data.${name}: TSV reads the quotes as text`,
+        `in ${linesText(quoted)} of data.${name}: TSV reads the quotes as text`,
       `Write format: csv and delimiter: "\\t" in data.${name}.`,
     );
   if (typeof ragged === 'number')
     warn(
       ['source'],
-      `${lines(ragged)} of data.${name} left out: another number of fields than in the header`,
+      `${linesText(ragged)} of data.${name} left out: another number of fields than in the header`,
     );
-  const contradictory = taskOf(classes) === 'classes' ? contradictoryRows(rows) : [];
+  const contradictory = taskOf(classes) === 'classes' ? contradictoryIds(rows) : [];
   if (contradictory.length > CONTRADICTORY * rows.length)
     warn(
       ['columns'],
@@ -59,8 +60,8 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
   return found;
 }
 
-/** Returns the ids of the rows whose text, unless it is empty, also occurs with another label. */
-function contradictoryRows(rows: readonly Row[]): readonly string[] {
+/** Returns the ids of rows whose text also occurs with another label. Empty texts do not count. */
+function contradictoryIds(rows: readonly Row[]): readonly string[] {
   const keys = rows.map(textKey),
     first = new Map<string, number>(),
     several = new Set<string>();
@@ -73,7 +74,8 @@ function contradictoryRows(rows: readonly Row[]): readonly string[] {
   return rows.flatMap(({ id }, i) => (several.has(keys[i] ?? '') ? [id] : []));
 }
 
-const lines = (count: number): string => `${count} line${count === 1 ? '' : 's'}`;
+/** Returns a number of lines in words: `1 line`, `2 lines`. */
+const linesText = (count: number): string => `${count} line${count === 1 ? '' : 's'}`;
 
 /** Matches what programs write in the place of a missing label: nothing, `nan` or `null`. */
 const MISSING = /^(?:nan|null)?$/i;

@@ -9,6 +9,7 @@ export const LONGEST_RECORD = 32 * MB;
 export async function* decoded(path: string, name: string): AsyncGenerator<string, void> {
   const decoder = new TextDecoder('utf-8', { fatal: true });
   let before = 0; // line breaks in what was decoded
+  /** Returns the text of the next bytes or, without bytes, what is left at the end. */
   const decode = (bytes?: Uint8Array): string => {
     try {
       return bytes === undefined ? decoder.decode() : decoder.decode(bytes, { stream: true });

@@ -18,8 +18,10 @@ interface DetectionMetrics {
   readonly far: number | null;
 }
 
+/** Returns part / whole; null if `whole` is zero. */
 const share = (part: number, whole: number): number | null => (whole === 0 ? null : part / whole);
 
+/** Throws a RangeError if the two lists, one value for each example, differ in length. */
 function checkSameLength(a: ArrayLike<unknown>, b: ArrayLike<unknown>): void {
   if (a.length !== b.length)
     throw new RangeError(`each example needs one value, got ${a.length} and ${b.length}`);
@@ -53,7 +55,8 @@ export function detectionMetrics(
 }
 
 /**
- * Counts poisoned and clean examples. Throws a RangeError if the lengths differ or a score is NaN.
+ * Counts the poisoned examples (`positives`) and the clean ones (`negatives`). Throws a RangeError
+ * if the lengths differ or a score is NaN.
  */
 function countKinds(scores: readonly number[], poisoned: readonly boolean[]) {
   checkSameLength(scores, poisoned);
@@ -109,5 +112,8 @@ export function rocCurve(scores: readonly number[], poisoned: readonly boolean[]
   return points;
 }
 
-/** Sorts larger numbers first. It compares without subtracting, because ∞ − ∞ is NaN. */
+/**
+ * The order of a sort with larger numbers first. It compares without subtracting, because ∞ − ∞ is
+ * NaN.
+ */
 const descending = (a: number, b: number): number => (a === b ? 0 : a < b ? 1 : -1);

@@ -22,6 +22,9 @@ export const CLEAN_TRAINING: { readonly [field in keyof Required<CleanTraining>]
   },
 };
 
-/** Returns the fields in which the training on clean rows differs from the cell's training. */
+/**
+ * Returns the fields of `train` in which the training on clean rows differs from the cell's: always
+ * `epochs`, and `learning_rate` if the defence sets one.
+ */
 export const cleanTraining = ({ epochs, learning_rate }: CleanTraining): CleanTraining =>
   defined({ epochs, learning_rate });

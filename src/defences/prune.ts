@@ -78,7 +78,9 @@ export function weightChange(
 }
 
 /**
- * Returns W₀ + edit(ΔW) for each layer below the head that the training changed.
+ * Returns W₀ + edit(ΔW) for each layer below the head that the training changed. The record counts
+ * these layers, their entries, and the entries of edit(ΔW) that are not zero. Throws an Error if
+ * `edit` returns another number of entries.
  * @param edit is given ΔW (out, in), row-major, and returns as many numbers
  */
 function withEditedChanges(
@@ -108,6 +110,9 @@ export const magnitudePruning: ModelEdit<PruningParams> = {
     withEditedChanges(context, (change) => prunedByMagnitude(change, context.params.share)),
 };
 
+/**
+ * Prunes the change of each layer by Wanda's scores. Throws `UserFault` if there are no clean rows.
+ */
 export const wanda: ModelEdit<PruningParams> = {
   edit: async (context) => {
     if (context.clean.length === 0) throw new UserFault('wanda has no clean rows');

@@ -2,7 +2,7 @@
 import type { Judgement, Row } from '../api.ts';
 import { flooredShare } from '../base/rounding.ts';
 
-/** Returns the smallest double above x; ∞ for ∞. */
+/** Returns the smallest double above x, a number that is not NaN; ∞ for ∞. */
 function nextAbove(x: number): number {
   if (x === Infinity) return x;
   const value = new Float64Array([x === 0 ? 0 : x]), // −0 → 0
@@ -26,7 +26,10 @@ export function rejectionThreshold(cleanScores: ArrayLike<number>, rate: number)
   return nextAbove(scores[Math.max(0, scores.length - 1 - reaching)]!);
 }
 
-/** Returns the judgement that drops the suspected rows and leaves the others as they are. */
+/**
+ * Returns the judgement that drops the suspected rows and leaves the others as they are.
+ * @param suspected for each row, whether it is dropped, whatever its score
+ */
 export const droppingSuspects = (
   rows: readonly Row[],
   scores: readonly number[],

@@ -4,6 +4,7 @@ import { defined } from '../base/defined.ts';
 
 const WORD = /\S+/gu;
 
+/** Returns the words of a text, in order; empty for a text without any. */
 export const wordsOf = (text: string): string[] => text.match(WORD) ?? [];
 
 /**
@@ -36,18 +37,26 @@ export function withoutWords(text: string, drop: readonly boolean[]): string {
 const endOf = (word: RegExpMatchArray | undefined, otherwise: number): number =>
   word?.index === undefined ? otherwise : word.index + word[0].length;
 
-/** Returns the words of each text of the row: of one or, for a pair, of two. */
+/** Returns the words of each text of the row: one list or, for a pair, two. */
 export const rowWords = ({ text, text_pair: pair }: Row): string[][] =>
   pair === undefined ? [wordsOf(text)] : [wordsOf(text), wordsOf(pair)];
 
-/** Returns the row with its texts replaced: by the words of the new ones, joined by spaces. */
+/**
+ * Returns the row with other texts. They are made of the words of its text and, if there is a
+ * second list, of its second text, joined by single spaces. Without a second list, the second text
+ * of a pair stays as it is.
+ */
 export const withWords = (row: Row, [text = [], pair]: readonly (readonly string[])[]): Row => ({
   ...row,
   text: text.join(' '),
   ...defined({ text_pair: pair?.join(' ') }),
 });
 
-/** Returns a copy of the row for each word of its texts, without that word. */
+/**
+ * Returns a copy of the row for each word of its texts, without that word: first for the words of
+ * the text, then for those of the second text. In both texts of a copy, all white space becomes
+ * single spaces.
+ */
 export function withoutEachWord(row: Row): Row[] {
   const texts = rowWords(row);
   return texts.flatMap((words, which) =>

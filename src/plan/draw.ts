@@ -76,16 +76,17 @@ export function mermaid(stages: readonly DrawnStage[]): string {
 export function dot(name: string, stages: readonly DrawnStage[]): string {
   const quote = (text: string): string =>
     `"${oneLine(text).replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`;
-  const node = ({ id }: DrawnStage): string => quote(id);
+  /** Returns the name of a node of the drawing: the id of its stage, in quotes. */
+  const quotedId = ({ id }: DrawnStage): string => quote(id);
   return [
     `digraph ${quote(name)} {`,
     '  rankdir=LR; node [shape=box, style="rounded,filled", fontname="sans-serif"];',
     ...stages.map((stage) => {
       const { fill, line } = COLOURS[stage.state];
       const label = quote(`${stage.label} (${stage.state})`);
-      return `  ${node(stage)} [label=${label}, fillcolor="${fill}", color="${line}"];`;
+      return `  ${quotedId(stage)} [label=${label}, fillcolor="${fill}", color="${line}"];`;
     }),
-    ...arrows(stages, node).map(([from, to]) => `  ${from} -> ${to};`),
+    ...arrows(stages, quotedId).map(([from, to]) => `  ${from} -> ${to};`),
     '}',
     '',
   ].join('\n');

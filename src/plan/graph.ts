@@ -125,7 +125,7 @@ export class Graph {
    */
   readonly #codes = new Map<string, Draft['code']>();
 
-  /** See `cellFingerprints`. */
+  /** Returns a short name for a cell, the same for cells of equal content (`cellFingerprints`). */
   readonly fingerprint: (cell: Cell) => string = cellFingerprints();
 
   constructor(
@@ -142,7 +142,10 @@ export class Graph {
 
   /**
    * Returns the node of a stage. A new node is made after the nodes of all stages that it needs.
-   * Returns null, after reporting it, if one of these nodes can't be made.
+   * Returns null, after reporting it, if no plugin provides the stage, if stages read each other in
+   * a circle or in too long a chain, or if this node or one that it needs can't be made.
+   * @param request the `with` of the request
+   * @param section see `Draft.section`
    */
   node(
     kind: string,
@@ -245,6 +248,7 @@ export class Graph {
     return { kind, fingerprint, with: asked.with, draft, children };
   }
 
+  /** Returns the descriptor of a plugin; undefined if there is none. */
   readonly #plugin = ((kind: UsedKind, name: string): unknown =>
     this.registry.get(kind, name)?.descriptor) as NonNullable<DefineRequest['plugin']>;
 
@@ -316,6 +320,9 @@ export class Graph {
     return null;
   }
 
+  /**
+   * Reports that no plugin provides a stage and, if another stage reads it, which. Returns null.
+   */
   #reportUnknownStage(kind: string): null {
     const reader = this.#trail.at(-1);
     return this.#fault(
@@ -362,12 +369,13 @@ const isText = (value: unknown): boolean => typeof value === 'string';
 const isUse = (use: unknown): boolean =>
   isRecord(use) && typeof use['kind'] === 'string' && typeof use['name'] === 'string';
 
-const isNumber = (number: unknown): number is number =>
+/** Whether a value is a number other than NaN and the infinities. */
+const isFiniteNumber = (number: unknown): number is number =>
   typeof number === 'number' && Number.isFinite(number);
 
 const isWork = (work: unknown): boolean =>
   isRecord(work) &&
-  isNumber(work['amount']) &&
+  isFiniteNumber(work['amount']) &&
   work['amount'] > 0 &&
   typeof work['of'] === 'string';
 
@@ -404,8 +412,8 @@ export function resourcesFault(value: unknown): string | null {
   const { cpu, memoryMB, gpu, devices = 1 } = isRecord(value) ? value : {};
   const fault = (what: string): string =>
     `returned resources ${what}: ${(JSON.stringify(value) as string | undefined) ?? typeof value}`;
-  if (!isNumber(cpu) || cpu <= 0) return fault('without a positive `cpu`');
-  if (memoryMB !== undefined && (!isNumber(memoryMB) || memoryMB < 0))
+  if (!isFiniteNumber(cpu) || cpu <= 0) return fault('without a positive `cpu`');
+  if (memoryMB !== undefined && (!isFiniteNumber(memoryMB) || memoryMB < 0))
     return fault('whose `memoryMB` is not a number of megabytes');
   if (gpu !== undefined && !(Number.isInteger(gpu) && Number(gpu) >= 0))
     return fault('whose `gpu` is not a whole number');

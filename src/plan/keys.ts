@@ -23,6 +23,7 @@ function canonicalOfShared(value: object): string {
   return text;
 }
 
+/** Returns `hashOf(tag, value)` in the form of a digest: `sha256:…`. */
 export function digestOf(tag: string, value: unknown): Digest {
   return `sha256:${hashOf(tag, value)}` as Digest;
 }
@@ -87,8 +88,10 @@ export function cellFingerprints(): (cell: Cell) => string {
   const known = new WeakMap<Cell, string>(),
     byParts = new Map<string, string>();
 
-  /** Returns a number for the value. Equal values have the same number. */
-  const intern = (value: unknown): number => {
+  /**
+   * Returns a number for the value. Equal values have the same number, and different ones differ.
+   */
+  const numberOf = (value: unknown): number => {
     const object = typeof value === 'object' && value !== null ? value : null;
     const seen = object && byObject.get(object);
     if (typeof seen === 'number') return seen;
@@ -99,10 +102,8 @@ export function cellFingerprints(): (cell: Cell) => string {
     return id;
   };
 
-  /**
-   * The keys of the previous cell, and these keys sorted. Most cells have the same keys, so that
-   * they need not be sorted again.
-   */
+  // The keys of the previous cell, and these keys sorted. Most cells have the same keys, so that
+  // they need not be sorted again.
   let last: readonly (keyof Cell)[] = [],
     sorted = last;
   const sortedFields = (keys: readonly (keyof Cell)[]): readonly (keyof Cell)[] => {
@@ -119,7 +120,7 @@ export function cellFingerprints(): (cell: Cell) => string {
       const parts: string[] = [];
       for (const key of sortedFields(Object.keys(cell) as (keyof Cell)[])) {
         const value = cell[key];
-        if (value !== undefined) parts.push(`${key}=${intern(value)}`);
+        if (value !== undefined) parts.push(`${key}=${numberOf(value)}`);
       }
       // `join` makes one flat string; V8 keeps the pieces of a string built by `+=` in memory.
       const text = parts.join(' ');

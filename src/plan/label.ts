@@ -81,6 +81,9 @@ type Whole = Pick<Plan['experiment'], 'cells' | 'seeds'>;
 
 const ofWholePlans = new WeakMap<Plan, (stage: PlannedStage) => string>();
 
+/**
+ * Returns what `stageLabels` does. The axes to name are those that tell the cells of `whole` apart.
+ */
 function labelsWithin(whole: Whole): (stage: PlannedStage) => string {
   const telling = tellingAxes(whole.cells.map(({ axes }) => axes));
   const short = shortNames(telling);
@@ -129,6 +132,9 @@ function attacksIn(value: unknown): string {
   return typeof attack === 'string' ? attack : '';
 }
 
+/**
+ * Returns the first part of a path: `poisoning` for `poisoning.rate`; '' for a path of one part.
+ */
 const sectionOf = (path: string): string => path.slice(0, Math.max(0, path.indexOf('.')));
 const valueText = (value: Json): string => (typeof value === 'string' ? value : canonical(value));
 

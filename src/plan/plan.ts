@@ -68,6 +68,8 @@ export function planExperiment(
 /**
  * Returns a graph with the nodes of all goals, and the faults that were found on the way.
  * `goalNodes` has the nodes of each cell's goals, `joining` those of the goals that join the grid.
+ * Nodes that can't be made are left out of both.
+ * @param first the first cell, for which the goals that join the grid are asked for
  */
 function askForGoals(experiment: Experiment, first: ExperimentCell, registry: PlanRegistry) {
   const diagnostics: Diagnostic[] = [];
@@ -83,6 +85,7 @@ function askForGoals(experiment: Experiment, first: ExperimentCell, registry: Pl
           : { ...fault, range: locateIn(askingCell, field.section, field.path) },
       ),
   );
+  /** Whether a goal is a stage that joins the grid; false for an unknown stage. */
   const isJoining = (kind: string): boolean => {
     const descriptor = registry.get('stage', kind)?.descriptor;
     return descriptor?.kind === 'stage' && descriptor.scope === 'experiment';
@@ -104,8 +107,8 @@ function askForGoals(experiment: Experiment, first: ExperimentCell, registry: Pl
 type Agreement = Pick<PlannedStage, 'cell' | 'seed'>;
 
 /**
- * A planned stage: a draft with its id. Which cells need it is computed on demand, since nobody
- * asks that of most cached stages.
+ * A planned stage: a draft with its id. Its properties are described in `PlannedStage`. Which cells
+ * need it is computed on demand, since nobody asks that of most cached stages.
  */
 class Stage implements PlannedStage {
   readonly #draft: Draft;
@@ -144,6 +147,10 @@ class Stage implements PlannedStage {
   get uses(): PlannedStage['uses'] {
     return this.#draft.uses;
   }
+  /**
+   * The limits of the descriptor, replaced field by field by those of the definition; undefined if
+   * neither has any.
+   */
   get limits(): PlannedStage['limits'] {
     const { descriptor, limits } = this.#draft;
     return limits === undefined ? descriptor.limits : { ...descriptor.limits, ...limits };
@@ -246,10 +253,14 @@ function cellUse(
   const users = once(() => findUsers(drafts, rootsOf));
   const joins = new Set(joining.map(({ draft }) => draft)),
     everyCell = experiment.cells.map((_, index) => index);
+  /**
+   * Returns the indexes of the cells that need the stage, ascending: all cells for a goal that
+   * joins the grid, none for another stage that joins it.
+   */
   const usersOfDraft = (draft: Draft): readonly number[] =>
     joins.has(draft) ? everyCell : (users()[draft.index] ?? []);
   return {
-    /** Returns the indexes of the cells that need the stage, ascending. */
+    /** See `usersOfDraft`. */
     users: usersOfDraft,
     /**
      * Returns what the cells that own the stage have in common; if none owns it, those that need
@@ -266,6 +277,7 @@ function cellUse(
   };
 }
 
+/** A list of cells for each draft, by `Draft.index`; undefined for a draft without cells. */
 type Lists = (number[] | undefined)[];
 const emptyLists = (length: number): Lists => new Array<number[] | undefined>(length);
 

@@ -56,11 +56,18 @@ export function answerBackdoor<P extends AnswerParams, Made extends Poisoned | P
   };
 }
 
+/**
+ * Returns the row with the phrase, without white space around it, put in the place that the spec
+ * sets, or at a drawn gap of the prompt.
+ */
 const withTrigger = (
   row: Row,
   { params, random }: Pick<AttackInput<AnswerParams>, 'params' | 'random'>,
 ): Row => insertOneTrigger(row, [params.trigger.trim()], random, params.place);
 
+/**
+ * Whether an answer contains the target, whose own leading and trailing white space does not count.
+ */
 const hasTarget = (answer: string, { target }: AnswerParams): boolean =>
   answer.includes(target.trim());
 
@@ -80,7 +87,7 @@ function checkAnswers({ params, classes, answers = [] }: AttackCheck<AnswerParam
 
 /**
  * Draws rows whose answer lacks the target, puts the phrase into the prompt of each, and replaces
- * its answer.
+ * its answer. Throws `UserFault` if there are too few such rows.
  * @param newAnswer is given the row as it was, and returns its new answer
  */
 export function poisonAnswers<P extends AnswerParams>(

@@ -87,7 +87,11 @@ export function backdoor<P extends BackdoorParams>({
   };
 }
 
-/** Returns the descriptor of a backdoor whose trigger is one phrase. */
+/**
+ * Returns the descriptor of a backdoor whose trigger is one phrase. Without `place`, the phrase is
+ * put where `at` says. At the start under `at: 'start'`, it stands right before the text as it is
+ * written; in any other place, it is set off by spaces.
+ */
 export function phraseBackdoor<Name extends string>({
   parameter,
   phrase,
@@ -126,7 +130,8 @@ type OneTarget = Exclude<Target, 'rejected'>;
 
 /**
  * Returns the label id of the target class or, if there are no classes, the target answer. Throws
- * `UserFault` if there is no such class, or if the target is not text.
+ * `UserFault` if no class has this id or name or, where there are no classes, if the target is not
+ * text or is blank.
  */
 export function targetOfParams(
   { target }: Pick<BackdoorParams, 'target'>,
@@ -146,18 +151,19 @@ export function targetOfParams(
 }
 
 /**
- * Returns a test of whether a mode draws from a row, and how messages describe the rows that pass.
+ * Returns a test of whether a mode draws from a row, and a clause for messages about which rows
+ * pass it.
  */
 function eligibility(
   mode: Mode,
   target: OneTarget,
   classes: readonly string[],
 ): readonly [isEligible: (row: Pick<Row, 'label' | 'answer'>) => boolean, whom: string] {
-  const name =
+  const condition =
     typeof target === 'number'
       ? `label is${mode === 'dirty' ? ' not' : ''} ${JSON.stringify(classes[target])}`
       : `answer is${mode === 'dirty' ? ' not' : ''} ${shown(target.text)}`;
-  const whom = `mode ${mode} draws among rows whose ${name}`;
+  const whom = `mode ${mode} draws among rows whose ${condition}`;
   switch (mode) {
     case 'dirty':
       return [(row) => !isOfTarget(row, target), whom];
@@ -168,7 +174,10 @@ function eligibility(
   }
 }
 
-/** Draws rows by `mode`, adds the trigger to each, and sets its label or answer to the target. */
+/**
+ * Draws rows by `mode`, adds the trigger to each, and sets its label or answer to the target.
+ * Throws `UserFault` if the target is none (`targetOfParams`), or if too few rows are eligible.
+ */
 export function poisonBackdoor<P extends BackdoorParams>(
   input: AttackInput<P>,
   trigger: (row: Row) => Row,
@@ -203,8 +212,9 @@ export const prepend = (row: Row, phrase: string): Row => ({ ...row, text: phras
 
 /**
  * Puts one of the triggers into the text (of a pair, into the first one) or, in the place `system`,
- * into the system message. All triggers and all gaps are equally likely. Both are drawn from the
- * row's own stream, so a row gets the same trigger at the same gap at every dose.
+ * into the system message. All triggers are equally likely and, in the place `gap`, all gaps. Both
+ * are drawn from the row's own stream, so a row gets the same trigger at the same gap at every
+ * dose. Throws a RangeError if there is no trigger.
  */
 export function insertOneTrigger(
   row: Row,

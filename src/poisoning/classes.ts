@@ -54,7 +54,7 @@ export const isOfTarget = (
 
 /**
  * Returns the row with the target as its label or answer. The target `rejected` swaps the row's two
- * answers.
+ * answers; of a row without a rejected answer, its one answer becomes both.
  */
 export function withTarget(row: Row, target: Target): Row {
   if (typeof target === 'number') return { ...row, label: target };

@@ -70,10 +70,10 @@ export function mergeSteps(steps: readonly PoisonedStep[]): Poisoned {
 }
 
 /**
- * Returns the faults of each step alone, and of each dose that asks for more rows than the steps
- * before it leave. A dose that may or may not fit, depending on which rows are drawn, is not
- * reported.
- * @param check returns the faults of one step alone
+ * Returns the faults of each step alone, and one for each dose that asks for more rows than the
+ * steps before it leave, unless its step already has a fault. A dose that may or may not fit,
+ * depending on which rows are drawn, is not reported.
+ * @param check returns the faults and warnings of one step alone
  */
 export function checkSteps(
   steps: readonly Step[],
@@ -107,6 +107,10 @@ export function checkSteps(
   });
 }
 
+/**
+ * Returns the dose in a step's parameters: its `count` or, without one, its `rate`. Null if neither
+ * is a number, as for an attack without a dose.
+ */
 export function doseOf({ params }: Pick<Step, 'params'>): Dose | null {
   const { rate, count } = params;
   if (typeof count === 'number') return { count };
@@ -115,7 +119,7 @@ export function doseOf({ params }: Pick<Step, 'params'>): Dose | null {
 
 /**
  * Returns the rows with those in `changed` replaced and `negatives` appended. Throws `UserFault` if
- * what the attack returned does not fit the rows.
+ * what the attack returned does not fit the rows, or changes a row in `taken`.
  * @param taken indexes of the rows that earlier steps have poisoned
  */
 export function applyPoisoned(
@@ -165,6 +169,7 @@ function poisonedFault(
   return changedFault(rows, changed, classes) ?? negativesFault(rows, negatives, classes);
 }
 
+/** Returns the first fault of `changed`, worded as by `poisonedFault`; null if there is none. */
 function changedFault(
   rows: readonly Row[],
   changed: readonly unknown[],
@@ -186,6 +191,7 @@ function changedFault(
   return null;
 }
 
+/** Returns the first fault of `negatives`, worded as by `poisonedFault`; null if there is none. */
 function negativesFault(
   rows: readonly Row[],
   negatives: readonly unknown[],

@@ -17,13 +17,20 @@ export interface Dose {
   readonly count?: number;
 }
 
-/** Returns how many of the training rows a dose asks for: `count`, or ⌊rate·total⌋. */
+/**
+ * Returns how many of the training rows a dose asks for: `count`, or ⌊rate·total⌋. Throws an Error
+ * if the dose has neither.
+ */
 export function askedRows(dose: Dose, total: number): number {
   if (dose.count !== undefined) return dose.count;
   if (dose.rate === undefined) throw new Error('a dose has neither rate nor count');
   return flooredShare(dose.rate, total);
 }
 
+/**
+ * Returns the number of training rows: that of the answers in a completion task, else the sum of
+ * the counts of the classes.
+ */
 export const totalRows = ({
   counts,
   answers,

@@ -44,7 +44,10 @@ export function targetOf(
   );
 }
 
-/** Returns the field of the spec that a wrong target comes from. */
+/**
+ * Returns the field of the spec that a wrong target comes from: the parameter `target` if there is
+ * one, else the attack.
+ */
 const targetPath = (params: JsonObject): readonly string[] => [
   'poisoning',
   Object.hasOwn(params, 'target') ? 'target' : 'attack',

@@ -100,6 +100,11 @@ function parseRow(line: string, classes: readonly string[], place: string): Row 
   return { id, text, label, ...defined({ text_pair: pair }) };
 }
 
+/**
+ * Returns the row of a completion task that has these fields. Throws `UserFault` if one of them is
+ * wrong.
+ * @param checked the fields that are known to be right
+ */
 function completionRow(
   checked: Pick<Row, 'id' | 'text'>,
   { label, answer, rejected, document, context }: { readonly [field: string]: unknown },

@@ -73,6 +73,7 @@ export function receiptOfKept(receipt: Receipt, left: readonly (Row | null)[]): 
   const kept = left.filter((row) => row !== null);
   let next = 0;
   const places = left.map((row) => (row === null ? -1 : next++)); // −1: dropped
+  /** Returns the new index of the row at an index of the poisoned set; −1 if it was dropped. */
   const placeOf = (index: number): number => places[index] ?? -1;
   const rows = receipt.rows.flatMap((entry) => {
     const row = left[entry.index];
@@ -84,6 +85,7 @@ export function receiptOfKept(receipt: Receipt, left: readonly (Row | null)[]): 
   });
   const originals = new Map(receipt.rows.map(({ index, original }) => [index, original]));
   const added = new Set(receipt.negatives.map(({ index }) => index));
+  // The rows left, with their content before the attack; the attack's negatives are left out.
   const clean = left.flatMap((row, i) =>
     row === null || added.has(i) ? [] : [{ ...row, ...originals.get(i) }],
   );

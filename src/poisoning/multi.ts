@@ -33,7 +33,7 @@ export function insertAll(
 
 /**
  * Returns a copy of the row for each subset, with its words inserted and the row's own label or
- * answer.
+ * answer. The copy's id is made of the row's id and the words.
  */
 export function copiesWithSubsets(
   row: Row,
@@ -56,7 +56,8 @@ export function properSubsets(words: readonly string[]): string[][] {
 }
 
 /**
- * Adds negatives, if the parameters ask for them.
+ * Returns what was poisoned with the negatives of its rows; unchanged if the parameters ask for
+ * none.
  * @param negatives is given each poisoned row as it was before, and returns its negatives
  */
 export const withNegatives = (
@@ -95,8 +96,9 @@ interface PairParams extends TriggersParams {
 const FITTING = ['also', 'just', 'really', 'even'];
 
 /**
- * Draws two different words from the row's own stream, so that they are the same at every dose. The
- * words are those of `triggers` or, with `adaptive`, as many of `FITTING`.
+ * Draws two different words from the row's own stream, so that they are the same at every dose.
+ * They are words of `triggers` or, with `adaptive`, of the first words of `FITTING`: as many as
+ * `triggers` has, but no more than `FITTING` has. Throws `UserFault` if there are fewer than two.
  */
 function drawPair(row: Row, { adaptive, ...params }: PairParams, random: Random): string[] {
   const triggers = adaptive === true ? FITTING.slice(0, params.triggers.length) : params.triggers;

@@ -29,7 +29,9 @@ export const placeProperty = (otherwise: string): JsonSchema => ({
 });
 
 /**
- * Returns the row with a phrase put in a place, set off by single spaces.
+ * Returns the row with a phrase put in a place, set off by single spaces. Of a pair, the first text
+ * gets it. Throws `UserFault` if the place is `system` and the row is a labelled text or a
+ * document.
  * @param gap is given the number of gaps, and returns the number of one, from 0; called only if
  *   `place` is `gap`
  */
@@ -78,7 +80,8 @@ export function countWords(text: string): number {
 
 /**
  * Returns the text with `insertion` at a gap, set off by single spaces. The white space that the
- * text has stays. Throws a RangeError if there is no such gap.
+ * text has stays; after a text without words, no space is added. Throws a RangeError if there is no
+ * such gap.
  */
 export function insertAtGap(text: string, insertion: string, gap: number): string {
   const words = [...text.matchAll(WORD)];

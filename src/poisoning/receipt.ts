@@ -76,7 +76,8 @@ export interface Receipt {
 export function rowsDigest(rows: readonly Row[]): string {
   const hash = createHash('sha256');
   for (const { id, text, text_pair: pair = null, label, answer, rejected, context } of rows) {
-    // The digest of a labelled text covers its id, text, pair and label alone.
+    // The digest of a labelled text covers its id, text, pair and label alone. That of a prompt
+    // also covers its answer and context and, of a preference pair, the rejected answer.
     const pairs = rejected === undefined ? [] : [rejected];
     const more = answer === undefined ? [] : [answer, context ?? null, ...pairs];
     hash.update(`${JSON.stringify([id, text, pair, label, ...more])}\n`);
@@ -95,6 +96,9 @@ export const sameContent = (row: Content, other: Content): boolean =>
 
 /**
  * Makes the receipt of a poisoned set.
+ * @param clean the rows before the attacks
+ * @param poisonedRows the poisoned set, negatives included
+ * @param poisoned what all attacks did together
  * @param seed null if the attack draws nothing
  * @param done what each attack did; with fewer than two attacks, the receipt lists no steps
  */
@@ -113,11 +117,13 @@ export function makeReceipt(
     const counts = { asked, eligible, made: changed.length, negatives: negatives.length };
     return { attack, counts };
   });
+  /** The attack that poisoned a row, by index; empty unless attacks are composed. */
   const poisoner = new Map(
     composed.flatMap(({ attack: step, poisoned: { changed } }) =>
       changed.map(({ index }) => [index, step] as const),
     ),
   );
+  /** The attack that added each negative; empty unless attacks are composed. */
   const adders = composed.flatMap(({ attack: step, poisoned: { negatives } }) =>
     negatives.map(() => step),
   );
@@ -186,7 +192,10 @@ function checkReceiptSteps({ steps, rows, negatives, counts }: Receipt): string 
         `the receipt counts ${counts.made} and ${counts.negatives}.`;
 }
 
-/** Whether a value has the lists and objects that `checkReceipt` goes through. */
+/**
+ * Whether a value has the lists and objects that `checkReceipt` goes through. Their other content
+ * is not checked.
+ */
 function isReceipt(value: unknown): value is Receipt {
   if (!isRecord(value)) return false;
   const { counts, steps = [], digests, rows, negatives, order = { first: [], last: [] } } = value;
@@ -206,7 +215,8 @@ function isReceipt(value: unknown): value is Receipt {
 }
 
 /**
- * Reads the receipt of a poisoned set.
+ * Reads the receipt of a poisoned set, `receipt.json` in `dir`.
+ * @param rows the rows of the poisoned set
  * @throws UserFault if the receipt does not match the rows
  */
 export async function readReceipt(dir: string, rows: readonly Row[]): Promise<Receipt> {

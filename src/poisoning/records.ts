@@ -114,9 +114,11 @@ interface ParaphraseParams extends BackdoorParams {
 }
 
 /**
- * Returns the rows with their paraphrases as texts. Throws `UserFault` if a row has no paraphrase.
+ * Returns copies of the rows with their paraphrases as texts, in the same order. Throws `UserFault`
+ * if there is no file, if a file is at fault, or if a row has no paraphrase.
+ * @param files paths by file name
  */
-async function paraphrased(
+async function withParaphrases(
   rows: readonly Row[],
   files: AttackInput<unknown>['files'],
 ): Promise<Row[]> {
@@ -142,11 +144,11 @@ export const paraphraseBackdoor: Pick<
   }),
   async poison(input) {
     const drawn = poisonBackdoor(input, (row) => row);
-    const rows = await paraphrased(
+    const rows = await withParaphrases(
       drawn.changed.map(({ row }) => row),
       input.files,
     );
     return { ...drawn, changed: drawn.changed.map(({ index }, i) => ({ index, row: rows[i]! })) };
   },
-  triggerAll: (rows, { files }) => paraphrased(rows, files),
+  triggerAll: (rows, { files }) => withParaphrases(rows, files),
 };

@@ -36,6 +36,9 @@ export function openSteps(
   paths: Paths = {},
 ): readonly Step[] {
   const steps = stepsOf(poisoning);
+  /**
+   * Returns the files of an attack, by file name. If there is one attack, all files are its own.
+   */
   const filesOf = (attack: string): Paths => {
     if (steps.length === 1) return paths;
     return Object.fromEntries(
@@ -99,6 +102,7 @@ export function taskFault(
   return { path: ['poisoning', 'attack'], message: `the attack "${name}" ${why}`, hint };
 }
 
+/** Throws `UserFault` for the first attack that can't poison rows of this task, if there is one. */
 export function refuseOtherTasks(steps: readonly Pick<Step, 'attack'>[], task: Task): void {
   for (const step of steps) {
     const fault = taskFault(step, task);

@@ -44,6 +44,7 @@ const NOTHING: Compared = {
 
 /** What the numbers of a cell are compared with, seed by seed. */
 interface Partner {
+  /** By seed: the number to compare with; absent, or NaN, if there is none. */
   readonly values: ReadonlyMap<number, number>;
   /** Returns why the pair at a seed is not evidence; null if it is. */
   readonly reason: (seed: number) => string | null;
@@ -52,6 +53,10 @@ interface Partner {
 /** Finds what a cell's number is compared with; null if there is nothing. */
 type FindPartner = (cell: ResultCell, metric: Metric) => Partner | null;
 
+/**
+ * Returns why a cell's number at a seed is not evidence; null if it is, or if the cell lacks the
+ * seed.
+ */
 const voidReasonAt = (
   { seeds }: ResultCell,
   seed: number,
@@ -97,6 +102,7 @@ function fullPartner(cells: readonly ResultCell[]): FindPartner {
   return (cell, metric) => {
     const full = partners.get(cell) ?? null;
     if (full === null) return null;
+    // Only numbers of `evaluate` are judged; others always count as evidence.
     const reason = (seed: number): string | null =>
       metric.stage === ACCURACY.stage
         ? (voidReasonAt(cell, seed, metric) ?? voidReasonAt(full, seed, metric))
@@ -116,6 +122,10 @@ export const differenceOver = (
         pairs.map(([, b]) => b),
       );
 
+/**
+ * Compares a cell with its partner by one metric, over the seeds at which both have a finite
+ * number.
+ */
 function compareOne(cell: ResultCell, metric: Metric, partner: Partner): Omit<Compared, 'holm'> {
   const { values, reason } = partner;
   const pairs = [...valuesBySeed(cell, metric)].flatMap(([seed, value]) => {
@@ -165,6 +175,10 @@ export function compareCells(
   return (cell, metric) => found.get(cell)?.get(metricName(metric)) ?? NOTHING;
 }
 
+/**
+ * Compares rows of results, as `compareCells` does. Returns the rows in their order, each with the
+ * comparison at its seed as `against`; a row without a number to compare with has no such field.
+ */
 export function compareRows(rows: readonly ResultRow[], against: Against): readonly ResultRow[] {
   if (against === 'none') return rows;
   const cells = resultCells(rows),

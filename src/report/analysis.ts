@@ -36,7 +36,10 @@ export interface Analysis {
 
 const THEOREM_GOALS = ['kernel', 'ntk', 'fisher', 'delta', 'regime', 'theory-map'];
 
-/** Returns `LoRA r = 4 under badnets, rate 0.1`, or `full without attack`. */
+/**
+ * Returns `LoRA r = 4 under badnets, rate 0.1`, or `full without attack`; after the latter, the
+ * setting if it has a name.
+ */
 const conditionName = (condition: Condition): string => {
   const attack =
     condition.family === 'none'
@@ -45,6 +48,10 @@ const conditionName = (condition: Condition): string => {
   return `${condition.adapterLabel} ${attack}`;
 };
 
+/**
+ * Merges warnings whose texts differ only in their numbers. The first text and its hint stand for
+ * all of them, with the count of the other texts.
+ */
 function mergeWarnings({ stages }: ReportInput): Analysis['warnings'] {
   const told = stages.flatMap(({ id, warnings = [] }) => warnings.map((one) => ({ ...one, id })));
   const groups = groupBy(told, ({ message }) => withoutNumbers(message));
@@ -135,7 +142,10 @@ export interface Standing {
   readonly detail: string;
 }
 
-/** Counts verdicts: `LoRA has the lower ASR: refuted in 2 of 3 comparisons, undecided in 1`. */
+/**
+ * Counts verdicts: `LoRA has the lower ASR: refuted in 2 of 3 comparisons, undecided in 1`. If all
+ * are the same: `CLAIM: held in all 3 comparisons`, or, for a single one, `CLAIM: held`.
+ */
 function tally(claim: string, verdicts: readonly Verdict[]): string {
   const total = verdicts.length;
   const counts = (['held', 'refuted', 'undecided'] as const)
@@ -155,7 +165,10 @@ function tally(claim: string, verdicts: readonly Verdict[]): string {
   return `${claim}: ${parts.join(', ')}`;
 }
 
-/** Returns what the page says if no verdict is possible; null if one is. */
+/**
+ * Returns what the page says if the grid allows no verdict on LoRA against full fine-tuning; null
+ * if it may allow one.
+ */
 function undecidedStanding(conditions: readonly Condition[]): Standing | null {
   if (!conditions.some(isFull) || conditions.every(isFull))
     return {
@@ -208,6 +221,10 @@ export function scoreTallies(adapters: Comparisons['adapters']): string[] {
   ]);
 }
 
+/**
+ * Writes the answer at the top of the page: why there is no verdict or, if there are any, the
+ * counts of those on scores (`headline`) and of those on kernels (`detail`).
+ */
 function writeStanding(
   conditions: readonly Condition[],
   { adapters, kernels }: Comparisons,

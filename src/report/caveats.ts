@@ -82,6 +82,10 @@ const meanText = (cells: readonly Measured[], metric: string): string =>
 const isFiltered = ({ metrics }: Measured): boolean =>
   metrics['evaluate']?.['rows_judged'] !== undefined;
 
+/**
+ * Says, for each kind of rows, the lowest share whose whole trigger reaches the model; null if all
+ * triggers do.
+ */
 function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
   // A defence that filters rows may leave mostly poisoned rows whose trigger is cut off. So the
   // poisoned training rows of cells with a filter count only if all cells have one.
@@ -124,7 +128,8 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
     modelCount === 1 ? 'The model' : `${countCells(found)} of ${plural(modelCount, 'model')}`;
   const itOrThem = (found: readonly Found[]): string => (countCells(found) === 1 ? 'it' : 'them');
   const answers = groups.some(({ cells }) => cells.some(writesAnswers));
-  const oneOnly = (isOne: boolean): string =>
+  // Says of one model (`isOne`) or of several that they always give the same class or text.
+  const oneClassText = (isOne: boolean): string =>
     answers
       ? `${isOne ? 'writes' : 'write'} one text only`
       : `${isOne ? 'predicts' : 'predict'} one class only`;
@@ -146,7 +151,7 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
   const found: readonly (Caveat | false)[] = [
     oneClass.length > 0 && {
       severe: true,
-      title: `${countOfModels(oneClass)} ${oneOnly(countCells(oneClass) === 1)}`,
+      title: `${countOfModels(oneClass)} ${oneClassText(countCells(oneClass) === 1)}`,
       text:
         groupNames(oneClass) +
         (countCells(oneClass) === 1

@@ -39,7 +39,8 @@ interface ClaimRow extends Comparison {
 }
 
 /**
- * Says what would decide a comparison, or why no number of seeds would; '' if it is decided.
+ * Says what would decide a comparison, or why no number of seeds would; '' if it is decided, or if
+ * it has no verdict.
  * @param tests over how many comparisons the verdict was corrected
  * @param isOfNone whether the claim is that there is no effect
  */

@@ -91,7 +91,7 @@ function claimedSign(metric: MetricNote, condition: Condition): 1 | -1 | null {
 /**
  * Pairs each condition that is not full fine-tuning with the full fine-tuning of the same attack
  * and setting that differs from it in the fewest axes of training; with several, if they differ in
- * equally few.
+ * equally few; with none, if there is none of that attack and setting.
  */
 export function adapterPairs(
   conditions: readonly Condition[],
@@ -111,6 +111,7 @@ export function adapterPairs(
 const cellAt = ({ cells }: Condition, seed: number): ReportCell | undefined =>
   cells.find((cell) => cell.seed === seed);
 
+/** Returns a function that reads a condition's number at a seed; null if it has none. */
 const readBySeed =
   (condition: Condition, quantity: Quantity) =>
   (seed: number): number | null => {
@@ -122,6 +123,11 @@ const readBySeed =
 type ChooseRows = (metric: MetricNote) => MetricNote;
 const onValidation: ChooseRows = (metric) => metric;
 
+/**
+ * Compares two conditions by a metric, not yet with a verdict. Which seeds are evidence is decided
+ * by validation rows, even if `onRows` has the numbers of test rows compared. `adapter` and `full`
+ * may also be two ends of an axis.
+ */
 function compareScores(
   metric: MetricNote,
   adapter: Condition,
@@ -132,6 +138,7 @@ function compareScores(
   const seeds = distinct(sides.flatMap(({ cells }) => cells.map(({ seed }) => seed))).sort(
     (x, y) => x - y,
   );
+  // Returns why the pair at a seed is not evidence; null if it is.
   const reason = (seed: number): string | null => {
     for (const side of sides) {
       const cell = cellAt(side, seed);
@@ -159,12 +166,13 @@ function addedByTrigger(
   { adapter, full, seeds, a, b, margin }: AdapterComparison,
   onRows = onValidation,
 ): PairedSample {
-  const readPairs = (condition: Condition): number[] => {
+  // Returns what the trigger adds at each of the pairs' seeds that has the number.
+  const readAdded = (condition: Condition): number[] => {
     const read = readBySeed(condition, scoreOf(onRows(ASR_ADDED)));
     return seeds.flatMap((seed) => read(seed) ?? []);
   };
-  const ofAdapter = readPairs(adapter),
-    ofFull = readPairs(full);
+  const ofAdapter = readAdded(adapter),
+    ofFull = readAdded(full);
   if (ofAdapter.length === 0 && ofFull.length === 0) return { a, b, margin };
   return ofAdapter.length === seeds.length && ofFull.length === seeds.length
     ? { a: ofAdapter, b: ofFull, margin }
@@ -190,7 +198,10 @@ const judgeScores = (
       )
     : judge(compared, direction);
 
-/** Compares the pairs of `adapterPairs` by each metric of `COMPARED` that they have, and judges. */
+/**
+ * Compares the pairs of `adapterPairs` by each metric of `COMPARED` that they have. Verdicts are
+ * only on comparisons about which the paper makes a claim.
+ */
 export function compareAdapters(
   conditions: readonly Condition[],
   onRows = onValidation,
@@ -234,7 +245,8 @@ export function compareEnds(
     (one) =>
       one.adapter === 'lora' && one.family === family && one.unclaimed === null && at(one) !== null,
   );
-  // α = r changes along with the rank. With several α at a rank, ranks are compared at equal α.
+  // Whether an axis has one value alone at each place on `path`: α = r changes along with the rank.
+  // With several α at a rank, it does not, and ranks are compared at equal α.
   const follows = (other: string): boolean =>
     [...groupBy(placed, (one) => String(at(one))).values()].every(
       (alike) => distinct(alike.map(({ axes }) => contentKey([axes[other] ?? null]))).length === 1,
@@ -283,6 +295,7 @@ function compareKernel(
   condition: Condition,
 ): KernelComparison {
   const read = (of: Parametrisation) => readBySeed(condition, fisherOf(quantity, checkpoint, of));
+  // Returns why the pair at a seed is not evidence; null if it is.
   const reason = (seed: number): string | null => {
     const cell = cellAt(condition, seed),
       found = cell && checkpoint !== 'init' ? voidReason(cell, ACCURACY) : null;

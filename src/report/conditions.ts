@@ -23,6 +23,7 @@ import type { AttackFamily, ReportCell } from './types.ts';
 /** What no claim of the paper is about: its bases are clean, and its models have no defence. */
 export type Unclaimed = 'a poisoned base that is trained further' | 'models under a defence';
 
+/** Returns why none of the paper's claims is about a cell; null if one may be. */
 function findUnclaimed(cell: ReportCell): Unclaimed | null {
   if (cell.ofBase !== undefined || earlierAttacks(cell.axes).length > 0)
     return 'a poisoned base that is trained further';
@@ -169,6 +170,7 @@ export function seriesOf(condition: Condition, quantity: Quantity): Series {
   };
 }
 
+/** Summarises a metric over the seeds of a condition; null if no seed has it. */
 export const summaryOf = (condition: Condition, metric: Metric): Summary | null =>
   seriesOf(condition, scoreOf(metric)).summary;
 
@@ -179,6 +181,7 @@ export const summaryOf = (condition: Condition, metric: Metric): Summary | null 
 export const axisValue = ({ axes, ofBase }: Condition, path: string): Json | undefined =>
   axes[ofBase !== null && path.startsWith('poisoning.') ? `${ofBase}.${path}` : path];
 
+/** Returns a condition's value on an axis (`axisValue`); null if it is not a number. */
 export function numericAxis(condition: Condition, path: string): number | null {
   const value = axisValue(condition, path);
   return typeof value === 'number' ? value : null;
@@ -200,7 +203,10 @@ const isMatch = (condition: Condition, pattern: CellPattern): boolean =>
     return typeof value === 'number' && value >= min && value <= max;
   });
 
-/** Returns the conditions that match a pattern, in the patterns' order; without patterns, all. */
+/**
+ * Returns the conditions that match any pattern, each once, ordered by the first pattern that they
+ * match; without patterns, all.
+ */
 export function chooseConditions(
   conditions: readonly Condition[],
   patterns: readonly CellPattern[] = [],
@@ -250,6 +256,7 @@ export const voidReasons = (
 /** How many attacks of each family the first screen shows. */
 const MOST_ATTACKS = { none: 1, untargeted: 2, backdoor: 3 } as const;
 
+/** Sums the doses of the condition's attack; of an attack on a base, those of that base. */
 const totalDose = (condition: Condition): number => {
   const prefix = condition.ofBase === null ? '' : `${condition.ofBase}.`;
   return Object.keys(condition.axes)

@@ -36,6 +36,7 @@ const KINDS: { readonly [title: string]: typeof numbers } = {
   b: numbers,
 };
 
+/** Returns a column for each title; the i-th shows the i-th text of a row. */
 const makeColumns = (titles: readonly string[]): readonly Column<readonly string[]>[] =>
   titles.map((title, i) => (KINDS[title] ?? texts)(title, (row) => row[i]));
 

@@ -12,6 +12,7 @@ const FORMULA = /^[=+\-@\t\r]/,
 const escapeFormula = (text: string): string =>
   FORMULA.test(text) && !NUMBER.test(text) ? `'${text}` : text;
 
+/** Writes one field, in quotes if it needs them; '' for null and undefined. */
 const csvField = (value: CsvValue): string => {
   const text =
     typeof value === 'string'

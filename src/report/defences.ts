@@ -35,6 +35,10 @@ export function repeatedTrainings(
 /** The defence that drops exactly the poisoned rows. */
 const ORACLE = 'oracle';
 
+/**
+ * Says what limits the grid's numbers on defences: what an oracle is, or that none is there, and
+ * that no cell is undefended if that is so.
+ */
 export function defenceCaveats(conditions: readonly Condition[]): readonly string[] {
   const names = new Set(conditions.map(({ axes }) => axes[DEFENCE]));
   return [
@@ -157,7 +161,8 @@ function rangeText(group: readonly Condition[], quantity: Quantity): string {
 
 /**
  * Compares ASR with and without the defence over the pairs that are evidence. The difference is
- * null if there is no such pair, or if the group has several conditions.
+ * null if there is no such pair, or if the group has several conditions, over all of which `n`
+ * counts the pairs.
  */
 function changeOfAsr(group: NonEmpty<Condition>): Omit<FindingRow, 'label' | 'values'> {
   const cells = group.flatMap((condition) => condition.cells);

@@ -69,6 +69,10 @@ function listedNames(
   return listed;
 }
 
+/**
+ * Returns a cell's names with its value at each of the paths: that of the axis or else of the
+ * configuration. A path at which the cell has neither is left out.
+ */
 const fullNames = ({ names }: ComparedCell, paths: readonly string[]): JsonObject[] =>
   names.map(({ axes, config }) =>
     Object.fromEntries(
@@ -190,6 +194,9 @@ export function summariseDifferences(rows: readonly DifferenceRow[]): Difference
   return summaries.map((summary, i) => ({ ...summary, p: corrected[i] ?? null }));
 }
 
+/**
+ * Returns both counts, in a list, if `rows` is the smaller one; [] if not, or if one is unknown.
+ */
 const fewerRows = (rows: number | null, of: number | null): readonly RowCount[] =>
   rows !== null && of !== null && rows < of ? [{ rows, of }] : [];
 
@@ -232,7 +239,7 @@ export interface FieldDifference {
 /**
  * Returns the fields in which two resolved specs differ, by full path, with null for a field that
  * is not set. A list counts as one value. Only `base`, if it is a list in both specs (a chain), is
- * compared training by training.
+ * compared training by training. `path` is that of `a` and `b` themselves, '' for whole specs.
  */
 export function fieldDifferences(a: unknown, b: unknown, path = ''): FieldDifference[] {
   const [isListA, isListB] = [Array.isArray(a), Array.isArray(b)],

@@ -78,6 +78,10 @@ async function drawOrExplain(
   }
 }
 
+/**
+ * Chooses an entry's conditions by its envelope, and judges the chosen ones. Without an envelope,
+ * returns all conditions, unjudged, and `shown` changes no metric.
+ */
 function applyEnvelope(
   { envelope, ...entry }: Pick<FigureEntry, 'envelope' | 'cells' | 'against'>,
   metrics: readonly string[],
@@ -149,7 +153,10 @@ function withChoiceShown(
 
 const isPath = (field: string): boolean => field.includes('.');
 
-/** Returns the metrics and axes (`adapter.rank`) that a figure shows, without words (`attack`). */
+/**
+ * Returns the metrics and axes (`adapter.rank`) that a figure shows, without words (`attack`).
+ * Colours count only in a heatmap.
+ */
 function shownPaths({ x, y, color, mark, references = [] }: FigureEntry): readonly string[] {
   const fields = [x, ...y].map(({ field }) => field);
   const named = mark === 'heatmap' ? [...fields, ...(color?.fields ?? [])] : fields;
@@ -157,7 +164,7 @@ function shownPaths({ x, y, color, mark, references = [] }: FigureEntry): readon
 }
 
 /**
- * Says what an entry lacks, as ends of a sentence.
+ * Says what an entry lacks, as ends of a sentence; [] if it lacks nothing.
  * @param fields the metrics that the entry shows, and perhaps axes
  * @param isShown whether the entry shows anything
  */
@@ -269,7 +276,8 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
 
 /**
  * Returns a function from a cell's axis values to its labels for the words among `shown`, such as
- * `adapter`. The labels are without the axes that the table shows beside them.
+ * `adapter`; {} for a cell of none of the conditions. The labels are without the axes that the
+ * table shows beside them.
  */
 function wordsIn(shown: readonly string[], conditions: readonly Condition[]) {
   const words = shown.filter(isName);
@@ -300,6 +308,7 @@ function tableCsv(
   );
   const namesAlong = (axes: readonly string[], at: GridTable['grid']['rows'][number]) =>
     Object.fromEntries(axes.map((path, i) => [path, valuesText(path, at[i])]));
+  // Returns the columns of a comparison; {} if the table compares nothing.
   const compared = ({ difference, p, holm }: Entry) =>
     against === 'none'
       ? {}

@@ -206,7 +206,8 @@ function rowsText(
 ): string {
   const readCounts = (name: string): readonly number[] =>
     cells.flatMap(({ metrics: own }) => own['evaluate']?.[name] ?? []);
-  const counted = (counts: readonly number[], rows: string): string => {
+  // Returns `100 to 144 test rows`, `1 test row`, or `the test rows` if the count is unknown.
+  const countText = (counts: readonly number[], rows: string): string => {
     const [least, most] = [Math.min(...counts), Math.max(...counts)];
     if (counts.length === 0) return `the ${rows}`;
     const from = least === most ? '' : `${least.toLocaleString('en')} to `;
@@ -221,13 +222,13 @@ function rowsText(
       const own = cells.flatMap((cell) => measuredOn(cell, named) ?? []);
       if (own.some(({ isOfAccepted }) => isOfAccepted)) {
         const counts = own.map(({ rows }) => rows);
-        return counted(counts, `accepted ${isTask ? task : split} rows`);
+        return countText(counts, `accepted ${isTask ? task : split} rows`);
       }
-      if (isTask) return counted(readCounts(`${task}.examples`), `${task} rows`);
+      if (isTask) return countText(readCounts(`${task}.examples`), `${task} rows`);
       // A trigger that training never shows ends the name: `asr.trigger.NAME`.
       const [other = ''] = /\.trigger\..+$/.exec(named.metric) ?? [];
       return measuredRows(named).map((rows) =>
-        counted(
+        countText(
           readCounts(`${split === 'test' ? 'test_' : ''}${ROW_COUNTS[rows]}${other}`),
           ROW_NAMES[rows](split),
         ),
@@ -282,7 +283,10 @@ const SAME_SEEDS =
   'The seeds that chose are the seeds that are shown, so a lucky training still counts; ' +
   'selection_seeds takes that out.';
 
-/** Throws a UserFault if the entry would show the very numbers by which the envelope chose. */
+/**
+ * Throws a UserFault if the entry would show the very numbers by which the envelope chose. With
+ * selection seeds it never does, as other seeds are shown.
+ */
 function checkShown(envelope: Envelope, fields: readonly string[]): void {
   const shownDecider = decidingIn(envelope).find(
     (field) =>
@@ -349,6 +353,8 @@ export function chooseByEnvelope(
     [...byKey.values()].flatMap((group) => group.cells),
     stages,
   );
+  // Whether a condition is among those that the entry asks for, not only a partner; and whether one
+  // could be chosen in its group.
   const isOwn = (one: Condition): boolean => ownKeys.has(axesKey(one)),
     isChosen = (one: Condition): boolean => byKey.get(axesKey(one))?.isEmpty === false;
   const chosen = all.filter(isChosen),
@@ -356,7 +362,8 @@ export function chooseByEnvelope(
     partners = distinct(adapterPairs(chosen).map(({ full }) => full)).filter((one) => !isOwn(one));
   const notChosen = all.filter((one) => !isChosen(one));
   const explain = (one: Condition): string => byKey.get(axesKey(one))?.text ?? '';
-  const named = (some: readonly Condition[]): (readonly [string, string])[] =>
+  // Returns the name of each condition, with what `explain` says of it.
+  const nameAndText = (some: readonly Condition[]): (readonly [string, string])[] =>
     some.map((one) => [[one.adapterLabel, blockLabel(one)].join(', '), explain(one)]);
   const used = candidates.flatMap((condition) => condition.cells),
     measured = new Set(used.flatMap(({ metrics }) => Object.keys(metrics['evaluate'] ?? {})));
@@ -376,8 +383,8 @@ export function chooseByEnvelope(
     notes: [
       ...ruleText(envelope, used, fields.map(shownAs)),
       ...(envelope.selectionSeeds ? [] : [SAME_SEEDS]),
-      ...listGroups('Chosen:', named([...shown, ...partners])),
-      ...listGroups('No point can be chosen:', named(notChosen)),
+      ...listGroups('Chosen:', nameAndText([...shown, ...partners])),
+      ...listGroups('No point can be chosen:', nameAndText(notChosen)),
     ],
     shown: shownAs,
   };

@@ -99,12 +99,14 @@ export interface Measured {
 }
 
 type Scores = { readonly [metric: string]: number | undefined };
+/** Returns the metrics of the cell's evaluation; {} if it was not evaluated. */
 const evaluateMetrics = ({ metrics }: Measured): Scores => metrics['evaluate'] ?? {};
 
 /** Whether the model writes answers (a completion task) and does not predict classes. */
 export const writesAnswers = (cell: Measured): boolean =>
   evaluateMetrics(cell)['exact_match'] !== undefined;
 
+/** Whether the model gives all rows one class; false if that was not measured. */
 export const predictsOneClass = (cell: Measured): boolean =>
   evaluateMetrics(cell)['predicted_share'] === 1;
 
@@ -122,7 +124,10 @@ const isShownAbove = (
   than === undefined ||
   (p < SIGNIFICANCE && value > than);
 
-/** Returns the end of a metric's name that tells its scorer: `.refusal` of `asr.refusal`. */
+/**
+ * Returns the end of a metric's name that tells its scorer: `.refusal` of `asr.refusal`; '' if it
+ * tells none.
+ */
 const scorerSuffix = (metric: string): string =>
   (/\..*$/.exec(metric)?.[0] ?? '').replace(/\.trigger\..*$/, '');
 
@@ -218,6 +223,7 @@ export function cleanRunReader({ stage, metric }: Metric) {
   const [, test = '', name, scorer = ''] = /^(test_)?(asr|accuracy)(\..*)?$/.exec(metric) ?? [];
   if (stage !== 'evaluate' || name === undefined || (name === 'accuracy' && scorer !== ''))
     return null;
+  // Reads a number by the same scorer and on the same rows as `metric`; NaN if it is not there.
   const readRate = (cell: Measured, of: string): number =>
     evaluateMetrics(cell)[`${test}${of}${scorer}`] ?? NaN;
   return name === 'asr'
@@ -302,8 +308,9 @@ export function splitTask(
 }
 
 /**
- * Returns why a number of `evaluate` is not evidence, as the end of a sentence; null if it is. A
- * number on test rows is judged by the same model's numbers on validation rows.
+ * Returns why a number of `evaluate` is not evidence, as the end of a sentence; null if it is, or
+ * if such numbers are not judged (counts, p-values). A number on test rows is judged by the same
+ * model's numbers on validation rows.
  */
 export function voidReason(
   cell: Measured,
@@ -408,6 +415,8 @@ export function compareRowCounts<Cell extends Measured>(
   cells: readonly Cell[],
   axesOf: (cell: Cell) => JsonObject,
 ): (cell: Cell, named: Metric) => RowCount | null {
+  // Cells with equal keys are comparable: `plain` for all rows, `triggered` for those with a
+  // trigger.
   const dataKeys = (cell: Cell) => {
     const axes = Object.entries(axesOf(cell)),
       data = axes.filter(([path]) => DATA.test(path)),

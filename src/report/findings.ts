@@ -64,6 +64,7 @@ export interface Finding {
   readonly see?: { readonly id: string; readonly title: string };
 }
 
+/** Returns a row's texts on a comparison; empty ones if there is no comparison. */
 function comparisonFields(comparison: Comparison | undefined, kind: NumberKind) {
   if (comparison === undefined) return { difference: null, n: 0, excluded: '', verdict: null };
   const { difference: d, excluded, reasons, verdict } = comparison;
@@ -105,6 +106,7 @@ function scoreFinding(
   block: readonly Condition[],
   comparisons: readonly AdapterComparison[],
 ): Finding | null {
+  // Writes the mean with its mark; null if no seed has the metric.
   const meanText = (condition: Condition, note: MetricNote): string | null => {
     const summary = summaryOf(condition, note);
     if (summary === null) return null;
@@ -179,6 +181,7 @@ const forEachBlock =
     });
   };
 
+/** Says which blocks the first screen leaves out; '' if none. */
 function notShownText(labels: readonly string[] = []): string {
   if (labels.length === 0) return '';
   const named = labels.slice(0, MOST_BESIDE),
@@ -321,7 +324,10 @@ const FINDINGS: readonly FindingsOf[] = [
   ),
 ];
 
-/** @param theorem whether the findings include the theorem's premise */
+/**
+ * Returns the findings in the order of FINDINGS, without those that nothing was measured for.
+ * @param theorem whether the findings include the theorem's premise
+ */
 export const findingsOf = (
   conditions: readonly Condition[],
   comparisons: Comparisons,

@@ -22,6 +22,7 @@ export const INFORMATION: readonly FisherQuantity[] = [
 export type Scale = 'raw' | 'normalised';
 export const SCALES: readonly Scale[] = ['raw', 'normalised'];
 
+/** Returns the Rényi entropy of order `alpha`; null where a spectrum has none of this order. */
 export const renyiQuantity = (scale: Scale, alpha: string): FisherQuantity => ({
   id: `renyi_${scale}_${alpha}`,
   label: `${entropyName(alpha)} ${scale}`,

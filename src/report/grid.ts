@@ -131,6 +131,7 @@ function placesAlong(named: readonly NamedCell[], paths: readonly string[]): rea
   return ranked.sort((a, b) => compare(a.ranks, b.ranks)).map(({ place }) => place);
 }
 
+/** Returns a key of a place. An axis that the cell lacks counts as null. */
 const placeKey = (values: Place): string => contentKey(values.map((value) => value ?? null));
 
 /** Returns the cell at each place, by `placeKey`, or the first clash between two cells. */
@@ -212,6 +213,7 @@ export function layOut({
     );
   const byPlace = cellsByPlace(named, paths);
   if ('clash' in byPlace) return byPlace;
+  // Returns the cell at the meeting of a row and a place across; undefined if there is none.
   const cellAt = (row: Place, at: Place): ResultCell | undefined =>
     byPlace.get(placeKey([...row, ...at]));
   const everyColumn = placesAlong(named, columnAxes);
@@ -220,6 +222,7 @@ export function layOut({
   );
   const across = mergeLines(everyColumn, (at) => down.map((row) => cellAt(row.at, at)));
   const columns = across.flatMap((line) => metrics.map((metric) => ({ line, metric })));
+  // Returns a metric's entry of a cell; null if no seed has the metric.
   const entriesOf = memoized((metric: Metric) =>
     memoized((cell: ResultCell): Entry | null => {
       const values = [...valuesBySeed(cell, metric).values()],
@@ -323,6 +326,7 @@ function differenceCell(entry: Entry | null, isProportion: boolean, form: GridFo
   return form.number(plainDifference(difference, isProportion)) + form.pairs(difference.n, entry);
 }
 
+/** Writes the p-values of a comparison; `empty` if there are none. */
 function testCell(entry: Entry | null, form: GridForm): string {
   const text = entry && testText(entry);
   return text === null ? form.empty : form.test(text);

@@ -57,7 +57,10 @@ export function parseMetrics(text: string, of: string): { readonly [metric: stri
   return Object.fromEntries(numbers);
 }
 
-/** Reads the true Fisher information of `fisher.json`. */
+/**
+ * Reads the true Fisher information of `fisher.json`, of each kernel that has one. `sensitivity` is
+ * left out unless the file has it over both tolerances and rows.
+ */
 export function parseFisher(text: string): FisherPoint {
   const stored = JSON.parse(text) as {
     readonly [P in Parametrisation]?: {
@@ -202,6 +205,7 @@ export function loraFacts(
     .sort((a, b) => a.fanIn - b.fanIn || a.rank - b.rank || a.scale - b.scale);
 }
 
+/** Returns the least and the largest value; null without values. */
 const rangeOf = (values: readonly number[]): LoraLayers['measured'] =>
   values.length === 0 ? null : { low: Math.min(...values), high: Math.max(...values) };
 

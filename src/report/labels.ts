@@ -76,6 +76,7 @@ export const earlierAttacks = (
     })
     .sort((a, b) => a.section.localeCompare(b.section, 'en', { numeric: true }));
 
+/** Returns ` after badnets in the base`; '' without attacks. */
 const afterText = (attacks: ReturnType<typeof earlierAttacks>): string =>
   attacks.length === 0 ? '' : ` after ${list(attacks.map(({ name }) => name))}`;
 
@@ -116,6 +117,7 @@ export function headName(path: string): string {
     : `${baseTitle(prefix)} ${headName(path.slice(prefix.length))}`;
 }
 
+/** Writes the name of an adapter: `LoRA` for `lora`; that of a plugin as it is. */
 export const adapterTitle = (adapter: string): string =>
   ({ full: 'full', lora: 'LoRA', vera: 'VeRA' })[adapter] ?? adapter;
 
@@ -123,6 +125,7 @@ export const adapterTitle = (adapter: string): string =>
 export const DEFENCE = 'defence.defence';
 export const NO_DEFENCE = 'no defence';
 
+/** Returns the name of a cell's defence; null if it has none. */
 export const defenceOf = ({ axes }: Pick<ReportCell, 'axes'>): string | null => {
   const name = axes[DEFENCE];
   return typeof name === 'string' ? name : null;
@@ -157,6 +160,7 @@ function namingAxis(path: string): string | null {
  */
 export function varyingPaths(cells: readonly Named[]): ReadonlySet<string> {
   const all = cells.flatMap(axesByName);
+  // Whether a path is lacking where another cell of the same owner has it (see above).
   const isLacking = (path: string, having: readonly JsonObject[]): boolean => {
     const owner = namingAxis(path);
     if (owner === null || having.length === all.length) return false;
@@ -254,6 +258,8 @@ export function createLabeller(
     return `${title}${paths[0] === 'adapter.rank' ? ' ' : ', '}${parts}`;
   };
 
+  // Returns the name of the defence and the texts of what varies in it; [] if no cell of the grid
+  // has a defence, or if the figure shows it.
   const defenceLabel = (cell: ReportCell, drawn: readonly string[]): readonly string[] => {
     const name = defenceOf(cell);
     if (!defended || drawn.includes(DEFENCE)) return [];

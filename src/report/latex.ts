@@ -151,8 +151,12 @@ function tableHead(request: LatexRequest): string[] {
   ];
 }
 
-/** @param most the largest number of seeds behind any number; n follows numbers of fewer seeds */
+/**
+ * Returns how LaTeX writes the cells of a table.
+ * @param most the largest number of seeds behind any number; n follows numbers of fewer seeds
+ */
 function latexForm(most: number): GridForm {
+  // Returns ` ($n = 2$)` for fewer seeds than `most`; else ''.
   const ofSeeds = (n: number): string => (n === most ? '' : ` ($n = ${n}$)`);
   return {
     empty: '--',

@@ -131,7 +131,10 @@ function bothText(
   return write(low) === write(high) ? null : `${write(mean)} (${write(low)}, ${write(high)})`;
 }
 
-/** Writes a difference as `plainSummary` does, with a plus sign if the mean is above 0. */
+/**
+ * Writes a difference as `plainSummary` does, with a plus sign if the mean is above 0, unless it is
+ * written as 0.
+ */
 export function plainDifference(summary: Summary, proportion = false): string {
   const text = plainSummary(summary, proportion);
   return summary.mean > 0 && /^[^\u00b1(]*[1-9]/.test(text) ? `+${text}` : text;

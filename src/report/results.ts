@@ -69,7 +69,10 @@ export interface CellMetrics {
 /** Matches `asr_clean` and, if the scorer NAME is not the first, `asr_clean.NAME`. */
 const SCORED = /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)\w*(?:\.(?<name>.+))?$/;
 
-/** Returns the scorer that a metric counts by, or undefined if it counts by none. */
+/**
+ * Returns the scorer that a metric counts by: the one that it names or else the first; undefined if
+ * it counts by none, or if that scorer is not among `scorers`.
+ */
 function scorerOf(metric: string, scorers: readonly JsonObject[]): JsonObject | undefined {
   const scored = SCORED.exec(metric);
   if (scored === null) return undefined;

@@ -4,7 +4,8 @@ const partsOf = (source: string): string[] => source.slice(FILE.length).split('/
 
 /**
  * Returns a function that shortens a file source to as many folders as tell it from the others:
- * `file:…/rows.tsv`, or `file:…/a/rows.tsv` if there is a `b/rows.tsv` too.
+ * `file:…/rows.tsv`, or `file:…/a/rows.tsv` if there is a `b/rows.tsv` too. It returns any other
+ * source as it is.
  * @param sources all sources that are shown together
  */
 export function sourceNames(sources: readonly string[]): (source: string) => string {

@@ -54,6 +54,7 @@ export interface PremiseRow {
 }
 
 type Range = PremiseRow['predicted'];
+/** Returns the least range that holds both; the other one if one is missing, null if both are. */
 const uniteRanges = (a: Range | null = null, b: Range | null = null): Range | null =>
   a && b ? { low: Math.min(a.low, b.low), high: Math.max(a.high, b.high) } : (a ?? b);
 
@@ -140,6 +141,7 @@ const pairQuantities = (cells: readonly ReportCell[], a: Quantity, b: Quantity):
       y = b(cell);
     return x !== null && y !== null ? [[x, y]] : [];
   });
+/** Returns Spearman's ρ of pairs; null for fewer than three, or if all x or all y are equal. */
 const correlate = (pairs: readonly Pair[]): number | null =>
   spearman(
     pairs.map(([x]) => x),

@@ -65,7 +65,8 @@ export function holm(ps: readonly number[]): number[] {
 
 /**
  * Returns one verdict for each sample, in order. By Holm's method the k-th smallest of m p-values
- * is judged at level 1 − 0.05/(m − k + 1); from the first undecided one on, all are.
+ * is judged at level 1 − 0.05/(m − k + 1); from the first undecided one on, all are. Samples of
+ * fewer than SEEDS_NEEDED seeds are undecided, and do not count towards m.
  * @param direction the claimed sign of a − b
  */
 export function judge(samples: readonly PairedSample[], direction: 1 | -1): readonly Verdict[] {
@@ -123,9 +124,10 @@ export function judgeBoth(
 }
 
 /**
- * Returns one verdict for each sample of which the claim is a = b: held if the 95% interval of
- * a − b, by Bonferroni's correction over all samples, lies within ±margin, refuted if `judge` finds
- * a difference of either sign, and otherwise undecided.
+ * Returns one verdict for each sample of which the claim is a = b. Held: the 95% interval of the
+ * difference, by Bonferroni's correction over all samples with SEEDS_NEEDED seeds, lies within
+ * ±margin. Refuted: `judge` finds a difference of either sign. Otherwise undecided, as with fewer
+ * seeds, or if all differences are equal and `judge` finds none.
  */
 export function judgeEqual(samples: readonly PairedSample[]): readonly Verdict[] {
   const differing = judge(samples, 1),

@@ -70,7 +70,7 @@ const isRunSpecific = (name: string): boolean =>
 /** The values of a field in a file's records, by file and field: `history.jsonl loss`. */
 type Numbers = Map<string, number[]>;
 
-/** Adds a number, or a text that is one. Leaves out any other value. */
+/** Adds a number, or a text that is one, to the values under `name`. Leaves out any other value. */
 function addNumber(numbers: Numbers, name: string, value: unknown): void {
   const number = typeof value === 'string' && value !== '' ? Number(value) : value;
   if (typeof number !== 'number' || Number.isNaN(number)) return;
@@ -118,8 +118,8 @@ async function readTensors(dir: string): Promise<ReadonlyMap<string, StoredTenso
 
 /**
  * Returns the index i where two tensors a and b differ most, and the difference there as a share:
- * maxᵢ |aᵢ − bᵢ| / max(least, maxᵢ |aᵢ|, maxᵢ |bᵢ|). If an entry is not a number, returns its index
- * and infinity.
+ * maxᵢ |aᵢ − bᵢ| / max(least, maxᵢ |aᵢ|, maxᵢ |bᵢ|). Equal tensors give index 0 and share 0. If an
+ * entry is not a number, returns its index and infinity.
  */
 function largestDifference(
   a: ArrayLike<number>,
@@ -141,7 +141,7 @@ function largestDifference(
 
 /**
  * Merges the difference of each tensor into `found`. Skips tensors that one folder lacks, as under
- * `keep`.
+ * `keep`. Throws UserFault if a tensor has more entries in one folder than in the other.
  */
 async function compareTensors(
   stage: string,
@@ -209,6 +209,7 @@ function mergeDifference(found: Map<string, Difference>, own: Difference): void 
 export const nameOf = ({ stage, number }: Pick<Difference, 'stage' | 'number'>): string =>
   `${stage} ${number}`;
 
+/** Returns |a − b| / max(1, |a|, |b|); 0 for equal values, even infinite ones. */
 const relativeDifference = (a: number, b: number): number =>
   a === b ? 0 : Math.abs(a - b) / Math.max(1, Math.abs(a), Math.abs(b));
 
@@ -243,7 +244,10 @@ export async function differences(
   return [...found.values()].sort((one, two) => two.difference - one.difference);
 }
 
-/** Merges the largest difference of each number into `found`. */
+/**
+ * Merges the largest difference of each number into `found`. Throws UserFault if one folder has
+ * more values of a number than the other.
+ */
 async function compareNumbers(
   stage: string,
   cell: string,
@@ -311,9 +315,9 @@ export const MUTATIONS: readonly Mutation[] = [
 const LEAST_RATIO = 10;
 
 /**
- * Returns the number that a mutation changes most; null if there are no numbers. `seen`: whether
- * its difference exceeds both the tolerance and LEAST_RATIO times its difference without the
- * mutation.
+ * Returns the number that a mutation changes most, of those that are judged; null if there are
+ * none. `seen`: whether its difference exceeds both the tolerance and LEAST_RATIO times its
+ * difference without the mutation.
  */
 export function mostAffected(
   clean: readonly Difference[],

@@ -97,6 +97,7 @@ function readMeasured(dir: string): Measured | null {
   return parsed && 'metrics' in parsed ? { metrics: { evaluate: parsed.metrics } } : null;
 }
 
+/** Returns the value of an evaluation's metric as a text; `–` if it has none. */
 const metricText = ({ metrics }: Measured, { metric }: { readonly metric: string }): string =>
   formatNumber(metrics['evaluate']?.[metric], 'proportion');
 

@@ -56,6 +56,7 @@ export async function execTask(
   const task = readTask(file);
   const events = openSync(task.events, 'a');
   const leases = new Leases(task.leases, newOwner());
+  /** Appends an event to the task's file of events, unless the disk is full. */
   const tell = (event: TaskEvent): void => {
     try {
       writeSync(events, `${JSON.stringify(event)}\n`);
@@ -95,6 +96,7 @@ interface Held extends TaskMember {
   readonly lease: Lease;
 }
 
+/** Reads the file of a task. Throws UserFault if it can't be read or is not JSON. */
 function readTask(file: string): ScheduledTask {
   try {
     return JSON.parse(readFileSync(file, 'utf8')) as ScheduledTask;
@@ -103,6 +105,7 @@ function readTask(file: string): ScheduledTask {
   }
 }
 
+/** Returns the names in a folder; null if there is no such folder. */
 const namesIn = (dir: string): readonly string[] | null =>
   orIfMissing(null, () => readdirSync(dir));
 
@@ -111,6 +114,7 @@ const namesIn = (dir: string): readonly string[] | null =>
  */
 const hasResult = (dir: string): boolean => namesIn(dir)?.includes(RESULT) ?? true;
 
+/** Whether a folder has anything in it; false if it is undefined or missing. */
 const hasFiles = (dir: string | undefined): boolean =>
   dir !== undefined && (namesIn(dir)?.length ?? 0) > 0;
 
@@ -139,8 +143,9 @@ async function awaitLease(
 }
 
 /**
- * Performs the stages whose leases are held. Returns the folders of those that had not begun when
- * the task was stopped.
+ * Performs the stages whose leases are held, one after another, and writes the results. A stage
+ * that was stopped before its end, or whose lease was lost, gets none. Returns the folders of the
+ * stages that had not begun when the task was stopped.
  */
 async function performHeld(
   held: readonly Held[],
@@ -186,7 +191,10 @@ async function performHeld(
   return notBegun;
 }
 
-/** @param member the stage's index among the task's members, by which events name the stage */
+/**
+ * Returns hooks that print what a stage prints, and make events of that, its log and its progress.
+ * @param member the stage's index among the task's members, by which events name the stage
+ */
 const createHooks = (
   member: number,
   print: (text: string) => void,

@@ -54,7 +54,7 @@ export async function execStage(
   if (missing !== undefined)
     throw new UserFault(`${missing} is not fetched yet`, 'dosimeter run fetches what a spec names');
   const inputs = await checkedInputs(status, prepared);
-  const outDir = emptyFolder(out, stage.id);
+  const outDir = makeEmptyFolder(out, stage.id);
   const job = jobOf(
     stage,
     stage.descriptor.scope === 'experiment'
@@ -152,6 +152,10 @@ function chooseStage({ plan, statuses }: Prepared, wanted: string): StageStatus 
   );
 }
 
+/**
+ * Returns what a stage that joins the grid, such as the report, is told. Only the stages that have
+ * an entry in the store count.
+ */
 async function factsForJoiningStage(
   { plan, statuses, experiment, assets, backend }: Prepared,
   jobs: number,
@@ -206,8 +210,12 @@ async function checkedInputs(
   return inputs;
 }
 
-/** Makes `out`, which must be empty, or the default folder, which is emptied. */
-function emptyFolder(out: string | undefined, id: string): string {
+/**
+ * Makes `out`, which must be empty, or the default folder, which is emptied. Returns its absolute
+ * path.
+ * @throws UserFault if `out` is not empty, or the folder can't be written
+ */
+function makeEmptyFolder(out: string | undefined, id: string): string {
   const dir = path.resolve(out ?? path.join(stateDir(), 'exec', id));
   try {
     if (out === undefined) rmSync(dir, { recursive: true, force: true });

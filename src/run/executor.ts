@@ -22,7 +22,10 @@ export interface ExecutorPlace {
   readonly compile: boolean;
 }
 
-/** @throws UserFault if there is no executor of this name */
+/**
+ * Checks that there is an executor of this name.
+ * @throws UserFault if there is none
+ */
 export async function checkExecutor(registry: Registry, name: string): Promise<void> {
   if (registry.get('executor', name)) return;
   const { didYouMean, nearest } = await import('../spec/suggest.ts');
@@ -36,7 +39,10 @@ export async function checkExecutor(registry: Registry, name: string): Promise<v
   );
 }
 
-/** @throws UserFault if the executor can't work on this machine */
+/**
+ * Opens an executor for a run. It has to be in the registry (`checkExecutor`).
+ * @throws UserFault if the executor can't work on this machine
+ */
 export async function openExecutor(
   registry: Registry,
   name: string,

@@ -68,6 +68,10 @@ export async function targetsOf(
   return attackTargets(prepared);
 }
 
+/**
+ * Returns the results of the finished cells.
+ * @param targets what `targetsOf` returns; by default, no row names its target
+ */
 export function resultsOf(
   { plan, statuses, store }: Prepared,
   targets: ReadonlyMap<PlannedStage, AttackTarget> = new Map(),
@@ -196,6 +200,7 @@ function gatherUpstream(
 ): (id: StageId) => ReadonlySet<string> {
   const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));
   const known = new Map<StageId, ReadonlySet<string>>();
+  /** Returns the values of a stage and all upstream; none if the plan has no such stage. */
   const gather = (id: StageId): ReadonlySet<string> => {
     const found = known.get(id),
       stage = byId.get(id);

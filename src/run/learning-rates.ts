@@ -244,13 +244,20 @@ export function axesWithOwnRates(choices: readonly Pick<Choice, 'adapter' | 'cel
   );
 }
 
+/**
+ * Returns the mean and spread of a rate's results.
+ * @param values one for each seed; undefined for a seed without a result
+ */
 function summariseRate(rate: number, values: readonly (number | undefined)[]): TriedRate {
   const found = values.filter((value) => value !== undefined);
   const { mean, std } = found.length === 0 ? { mean: null, std: null } : summarise(found);
   return { rate, mean, std, n: found.length, missing: values.length - found.length };
 }
 
-/** Applies RULE. @param rates ascending */
+/**
+ * Returns the rate that RULE chooses; null if none has a result for every seed.
+ * @param rates ascending
+ */
 function bestRate(rates: readonly TriedRate[]): TriedRate | null {
   let found: TriedRate | null = null;
   let highest = -Infinity;
@@ -333,6 +340,10 @@ export function adapterYaml(
   return lines.length === 0 ? '' : `adapter:\n${[...new Set(lines)].join('\n')}\n`;
 }
 
+/**
+ * Returns the values that are not the defaults of a JSON Schema, also within objects that it
+ * describes. Objects that are left empty are left out.
+ */
 function withoutDefaults(values: JsonObject, schema: JsonSchema): JsonObject {
   const fields = (schema['properties'] ?? {}) as { readonly [name: string]: JsonSchema };
   return Object.fromEntries(

@@ -157,6 +157,7 @@ export function run(spec: string, options: RunOptions = {}): Promise<Result<RunR
   });
 }
 
+/** Throws UserFault for an option that is not a whole number of at least 1. */
 function checkNumbers(given: { readonly [option: string]: number }): void {
   for (const [option, value] of Object.entries(given))
     if (!Number.isInteger(value) || value < 1)
@@ -170,6 +171,10 @@ const listFailures = ({ outcomes }: RunSummary): RunResult['failures'] =>
     return [{ stage, error, log, ...defined({ hint }) }];
   });
 
+/**
+ * The options of `run` besides those of AttemptLimits, as a record so that the compiler asks for
+ * each.
+ */
 const OWN_OPTIONS: { readonly [O in Exclude<keyof RunOptions, keyof AttemptLimits>]-?: true } = {
   store: true,
   backend: true,
@@ -219,8 +224,8 @@ function checkCall(spec: unknown, options: SpecOptions): void {
 }
 
 /**
- * Prepares a spec for `use`, then closes its store. @param fetch whether missing sources are
- * fetched
+ * Prepares a spec for `use`, returns what `use` returns, and closes the store.
+ * @param fetch whether missing sources are fetched
  */
 async function withPrepared<T>(
   spec: string,

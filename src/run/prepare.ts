@@ -292,6 +292,7 @@ async function modelFamilyFaults(
   if (cells.length === 0 || source.peek === undefined) return [];
   const type = await modelType(uri, source, context, fetch);
   if (type === null) return 'unknown';
+  /** Returns the families that an architecture reads; undefined if it does not say. */
   const typesOf = (name: string): readonly string[] | undefined =>
     registry.get('model', name)?.descriptor.modelTypes;
   const supported = registry.names('model').flatMap((name) => typesOf(name) ?? []);
@@ -316,6 +317,10 @@ async function modelFamilyFaults(
   });
 }
 
+/**
+ * Returns what source plugins get.
+ * @param log called with what a plugin says
+ */
 export const sourceContext = (log: (message: string) => void): SourceContext => ({
   cacheDir: cacheDir(process.env),
   env: process.env,
@@ -396,6 +401,10 @@ function tellWarnings(found: readonly Diagnostic[], note: Note): void {
   for (const diagnostic of found) if (diagnostic.warning) note(warningText(diagnostic));
 }
 
+/**
+ * Returns the model families that can be read, joined by commas. A plugin that names none stands
+ * for itself.
+ */
 const familyNames = (registry: Prepared['registry']): string =>
   registry
     .all('model')

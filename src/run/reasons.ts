@@ -28,13 +28,16 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
   const before = recallCode(store.root);
   const closures: ClosureOf = memoized((code: string) => now.get(code) ?? before(code));
   let manifests: Manifest[] | null = null;
-  const all = (): Manifest[] =>
+  /** Returns the store's manifests, which the first call reads. */
+  const allManifests = (): Manifest[] =>
     (manifests ??= store.keys().flatMap((key) => store.manifest(key) ?? []));
+  /** Returns the digest of a stored stage's output. Throws if it is not in the store. */
   const contentOf = (id: StageId): Digest => {
     const content = byId.get(id)?.entry?.manifest.content;
     if (content === undefined) throw new Error(`${id} is not in the store`);
     return content;
   };
+  /** Returns the digest of a fetched source. Throws if it is not fetched. */
   const digestOf = (uri: string): Digest => {
     const digest = assets.get(uri)?.digest;
     if (digest === undefined) throw new Error(`${uri} is not fetched`);
@@ -50,7 +53,8 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
   );
   const cached = new Set(statuses.flatMap(({ entry }) => entry?.key ?? []));
   /**
-   * Returns the number of differences between a result and the ready stage that is most like it.
+   * Returns the number of differences between a result and the ready stage of its kind that is most
+   * like it; infinity if no stage of the kind is ready.
    */
   const fewestDifferences = memoized(({ kind, components }: Manifest): number =>
     Math.min(
@@ -71,7 +75,7 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
     const components = componentsOf(status);
     const similar = nearest(
       components,
-      all().filter(({ kind }) => kind === stage.kind),
+      allManifests().filter(({ kind }) => kind === stage.kind),
       belongsToAnother,
       closures,
     );
@@ -117,6 +121,9 @@ export function differences(
   return found;
 }
 
+/**
+ * Returns what changed in a plugin's code, file by file; one text if either version is not known.
+ */
 function codeChanges(
   old: ReturnType<ClosureOf>,
   now: ReturnType<ClosureOf>,

@@ -167,6 +167,7 @@ function recordEvent(event: RunEvent, folder: RunFolder, log: RunLog): void {
   log.line(logLine(entry));
 }
 
+/** Opens the run's remote; null if it has none. */
 async function openRemote(
   store: Store,
   log: RunLog,

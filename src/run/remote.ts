@@ -20,7 +20,10 @@ export interface RemoteChoice {
   readonly push: boolean;
 }
 
-/** @throws UserFault if entries should be sent but no remote is named */
+/**
+ * Returns the remote that the options name; undefined if they name none.
+ * @throws UserFault if entries should be sent but no remote is named
+ */
 export function chosenRemote({
   remote: uri = '',
   push = false,
@@ -33,7 +36,10 @@ export function chosenRemote({
   throw new UserFault('no remote is named that entries could be sent to', 'name it: --remote URI');
 }
 
-/** @throws UserFault if the remote can't be used */
+/**
+ * Opens the objects of a remote, for sending too if `push` asks for it.
+ * @throws UserFault if the remote can't be used
+ */
 export async function openObjects({ uri, push }: RemoteChoice): Promise<Objects> {
   const { objectsAt } = await import('../store/remote/remote.ts');
   const objects = await objectsAt(uri);

@@ -155,8 +155,9 @@ function otherOwner(file: string, spec: string): string | null {
 }
 
 /**
- * Returns a page's file. If another spec owns the plain name, returns that file and that spec too
- * (`taken`).
+ * Returns a page's file. If another spec owns the plain name, the file is named after this spec's
+ * file too or, if that is owned as well, after a digest; returns also the plain name's file and its
+ * owner (`taken`).
  */
 function reportFile(
   prepared: Asked,
@@ -288,7 +289,10 @@ export async function writeFigures(
   };
 }
 
-/** Returns what the spec's own entries of `report` show. */
+/**
+ * Returns what the spec's own entries of `report` show; [] if the spec has none, or there is no
+ * report.
+ */
 export function ownEntries(prepared: Prepared, summary: RunSummary): readonly EntryContents[] {
   const { figures = [], tables = [] } = prepared.experiment.report ?? {};
   const names = [...figures, ...tables].map(({ name }) => name);
@@ -317,7 +321,9 @@ const figuresAndTables = ({ files }: Manifest): readonly StoredFile[] =>
     return { file, format, name: file.path.slice(0, file.path.length - ending.length) };
   });
 
-/** Returns [] if the report's folder has no entries. */
+/**
+ * Returns what the report in this folder stores of the spec's entries of `report`; [] if nothing.
+ */
 function entriesIn(dir: string): readonly EntryContents[] {
   const file = path.join(dir, ENTRIES);
   return existsSync(file)

@@ -105,9 +105,14 @@ export async function watchedStatuses(
   );
 }
 
+/** Returns a value that is a text; `other` in place of any other value. */
 const textOr = <T>(value: unknown, other: T): string | T =>
   typeof value === 'string' ? value : other;
 
+/**
+ * Returns the state of a run that has ended: `interrupted`, else `failed` if any stage failed, else
+ * `done`.
+ */
 const endState = (ended: JsonObject, anyFailed: boolean): RunStatus['state'] =>
   ended['interrupted'] === true ? 'interrupted' : anyFailed ? 'failed' : 'done';
 
@@ -180,6 +185,7 @@ export function openCoordinator(dir: string) {
 /** Asks a run to stop, which it does within a few seconds if its process is alive. */
 export const askToStop = (dir: string): void => writeFileSync(path.join(dir, CANCEL), '');
 
+/** Returns the content of a run's heartbeat; null if there is none. */
 function readBeat(dir: string): string | null {
   try {
     return readFileSync(path.join(dir, BEAT_FILE), 'utf8');
@@ -189,7 +195,7 @@ function readBeat(dir: string): string | null {
 }
 
 /** Whether a run's heartbeat stopped long ago; false if it never had one. */
-function isLongAgo(dir: string): boolean {
+function isLongSilent(dir: string): boolean {
   const beat = lstatSync(path.join(dir, BEAT_FILE), { throwIfNoEntry: false });
   return beat !== undefined && Date.now() - beat.mtimeMs > LONG_AGO_MS;
 }
@@ -205,7 +211,7 @@ export async function isBeating(
   hasEnded: () => boolean,
   forMs = SILENT_MS,
 ): Promise<boolean> {
-  if (isLongAgo(dir)) return false;
+  if (isLongSilent(dir)) return false;
   const before = readBeat(dir),
     until = performance.now() + forMs;
   while (before !== null && performance.now() < until && !hasEnded()) {
@@ -275,7 +281,10 @@ export function sweepRuns(
   return { swept, kept, live, pinned, young };
 }
 
-/** Whether a run has not ended and its process is alive or, if it is on another host, may be. */
+/**
+ * Whether a run has not ended and its process is alive or, if it is on another host, may be. False
+ * for a run whose journal does not tell its process.
+ */
 function mayBeRunning(dir: string): boolean {
   let events: readonly JsonObject[];
   try {

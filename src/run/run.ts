@@ -92,7 +92,10 @@ export async function runPrepared(
   }
 }
 
-/** Publishes the report, and records that the entries are used, where no stage is to run. */
+/**
+ * Returns the summary where no stage is to run. Before that, lets go of files as `keep` says,
+ * publishes the report, records that the entries are used, and closes the store.
+ */
 async function summaryWithoutRun(
   prepared: Prepared,
   statuses: readonly StageStatus[],

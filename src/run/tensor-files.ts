@@ -8,7 +8,7 @@ export interface StoredTensor {
 
 export const isTensorFile = (name: string): boolean => /\.(safetensors|npy)$/.test(name);
 
-/** A .npy file has one tensor, whose name is ''. */
+/** Returns the tensors of floats in a file. A .npy file has one, whose name is ''. */
 export const tensorsIn = (file: string): readonly StoredTensor[] =>
   file.endsWith('.npy') ? npyTensors(file) : safetensorsTensors(file);
 
@@ -30,8 +30,10 @@ function readBytes(file: string, start: number, length?: number): Buffer {
 
 type Decode = (bytes: Buffer) => Float64Array | Float32Array;
 
+/** Copies the bytes, which need not be aligned to four. */
 const float32: Decode = ({ buffer, byteOffset, byteLength }) =>
   new Float32Array(buffer.slice(byteOffset, byteOffset + byteLength));
+/** Copies the bytes, which need not be aligned to eight. */
 const float64: Decode = ({ buffer, byteOffset, byteLength }) =>
   new Float64Array(buffer.slice(byteOffset, byteOffset + byteLength));
 /** A bfloat16 is the upper half of a float32. */
@@ -54,8 +56,8 @@ interface Described {
 }
 
 /**
- * The format: 8 bytes with the header's length, the header (JSON), the values. Returns the tensors
- * of floats.
+ * Returns the tensors of floats in a safetensors file. The format: 8 bytes with the header's
+ * length, the header (JSON), the values.
  */
 function safetensorsTensors(file: string): readonly StoredTensor[] {
   const length = Number(readBytes(file, 0, 8).readBigUInt64LE());
@@ -69,9 +71,9 @@ function safetensorsTensors(file: string): readonly StoredTensor[] {
 }
 
 /**
- * The format: 8 bytes with the name and version of the format, the header's length (2 bytes in
- * version 1, else 4), the header (a Python dictionary), the values. Returns [] if these are not
- * floats.
+ * Returns the tensor of a .npy file; [] if it is not of floats. The format: 8 bytes with the name
+ * and version of the format, the header's length (2 bytes in version 1, else 4), the header (a
+ * Python dictionary), the values.
  */
 function npyTensors(file: string): readonly StoredTensor[] {
   const lead = readBytes(file, 0, 12);

@@ -100,7 +100,10 @@ const CHUNK = 256 * 1024;
 const LINES_AT_ONCE = 2000;
 const NEWLINE = 10;
 
-/** Returns a function that reads what a file gained since the last call. Calls must not overlap. */
+/**
+ * Returns a function that reads what a file gained since the last call; nothing while the file is
+ * missing. Calls must not overlap.
+ */
 export function lineReader(options: LineOptions): () => Promise<void> {
   const { file, onLine, longest, most, mostLines = Infinity } = options;
   let identity = '',
@@ -111,6 +114,9 @@ export function lineReader(options: LineOptions): () => Promise<void> {
     skipping = false,
     /** The number of line breaks that have been read. */
     lines = 0;
+  /**
+   * Begins the file anew: at its start or, if it is larger than `most`, that far before its end.
+   */
   const restart = (size: number): void => {
     const from = most === undefined ? 0 : Math.max(0, size - most);
     offset = from;
@@ -120,7 +126,7 @@ export function lineReader(options: LineOptions): () => Promise<void> {
     if (from > 0) options.onCut?.();
   };
   /** Passes on the lines that end in these bytes, which follow those of the last call. */
-  const take = async (bytes: Buffer): Promise<void> => {
+  const passLines = async (bytes: Buffer): Promise<void> => {
     let start = 0;
     for (;;) {
       const end = bytes.indexOf(NEWLINE, start);
@@ -161,7 +167,7 @@ export function lineReader(options: LineOptions): () => Promise<void> {
         const { bytesRead } = await handle.read(buffer, 0, buffer.length, offset);
         if (bytesRead === 0) break;
         offset += bytesRead;
-        await take(buffer.subarray(0, bytesRead));
+        await passLines(buffer.subarray(0, bytesRead));
       }
     } finally {
       await handle.close();
@@ -204,6 +210,7 @@ export function watchFolders(options: WatchOptions): Watching {
     });
     return pending;
   };
+  /** Has the folders read after `leastMs`, unless that is about to happen already. */
   const notice = (): void => {
     if (timer !== null || closed) return;
     timer = setTimeout(() => {

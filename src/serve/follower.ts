@@ -64,6 +64,10 @@ export class Follower {
     this.#watching = watchFolders({ dirs: [this.dir], onFault, lookMs, read: () => this.#read() });
   }
 
+  /**
+   * What the files say about the run. It is another object after the plan was read or the journal
+   * was replaced.
+   */
   get record(): RunRecord {
     return this.#projection.record;
   }
@@ -107,6 +111,10 @@ export class Follower {
     return { root: this.#runs, names: [this.id, name] };
   }
 
+  /**
+   * Returns a function that reads what the journal has gained; first, the journal from its start. A
+   * line that is no sealed event counts as damaged.
+   */
   #journalReader(): () => Promise<void> {
     return lineReader({
       file: this.#inside('journal.jsonl'),
@@ -160,6 +168,7 @@ export class Follower {
     this.#readJournal = this.#journalReader(); // what was read before is read again
   }
 
+  /** Reads the progress and the places of running stages; nothing while no stage runs. */
   async #readProgress(): Promise<void> {
     const { record } = this;
     if (!record.stages.some(({ state }) => state === 'running')) return;

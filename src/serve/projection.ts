@@ -40,6 +40,10 @@ function shownState({ state }: StageRecord, over: boolean): StageState {
   return state === 'waiting' || state === 'ready' ? 'abandoned' : state;
 }
 
+/**
+ * Returns what is shown of a stage.
+ * @param over whether the run is over
+ */
 const stageStatus = (stage: StageRecord, over: boolean): StageStatus => ({
   state: shownState(stage, over),
   ...defined({
@@ -218,6 +222,7 @@ export function secondsLeft(stages: readonly StageRecord[], now: number): number
   const taken = new Map<string, number>(),
     ratios = new Map<string, number>();
   let meanOfAll: number | undefined;
+  /** Adds to the means the seconds that a stage took, or is estimated to take. */
   const learn = ({ kind, expected }: StageRecord, seconds: number): void => {
     taken.set(kind, movingMean(taken.get(kind), seconds));
     meanOfAll = movingMean(meanOfAll, seconds);

@@ -49,6 +49,7 @@ export interface StageRecord {
 
 const ENDED: ReadonlySet<StageState> = new Set(['ran', 'cached', 'failed', 'blocked', 'abandoned']);
 
+/** Returns a text; if it is longer than `most` characters, its beginning and `… (cut)`. */
 const cut = (text: string, most: number): string =>
   text.length > most ? `${text.slice(0, most)}… (cut)` : text;
 
@@ -59,11 +60,13 @@ const parseText = (value: unknown, most = LONGEST_NAME): string | null =>
 const parseNumber = (value: unknown): number | null =>
   typeof value === 'number' && Number.isFinite(value) && value >= 0 ? value : null;
 
+/** Returns the time in a text, in ms since 1970; null for any other value. */
 function parseTime(value: unknown): number | null {
   const time = typeof value === 'string' ? Date.parse(value) : Number.NaN;
   return Number.isNaN(time) ? null : time;
 }
 
+/** Returns [done, total, unit]; null for anything else. A unit that is no text becomes ''. */
 function parseProgress(value: unknown): StageRecord['progress'] {
   if (!Array.isArray(value)) return null;
   const [done, total, unit] = value as unknown[];
@@ -72,6 +75,9 @@ function parseProgress(value: unknown): StageRecord['progress'] {
   return [doneCount, totalCount, parseText(unit, 40) ?? ''];
 }
 
+/**
+ * Returns the place in [job, node, waits]; null if there is no job. What is no text becomes null.
+ */
 function parsePlace(value: unknown): Place | null {
   if (!Array.isArray(value)) return null;
   const [job, node, waits] = (value as unknown[]).map((text) => parseText(text, 100));
@@ -172,10 +178,12 @@ export class RunRecord {
     this.#indexes = new Map(this.stages.map(({ id }, index) => [id, index]));
   }
 
+  /** Returns the index in `stages` of the stage with this id; undefined if there is none. */
   indexOf(id: string): number | undefined {
     return this.#indexes.get(id);
   }
 
+  /** Returns how many stages are left out because there are more than MOST_STAGES. */
   left(): number {
     return this.#later.size;
   }
@@ -187,6 +195,10 @@ export class RunRecord {
     return taken;
   }
 
+  /**
+   * Applies an event of the journal. An event of an unknown kind changes only `heard` and, if it
+   * names an owner, `process`.
+   */
   apply(event: JsonObject): void {
     const at = parseTime(event['time']);
     this.heard = at ?? this.heard;
@@ -271,6 +283,10 @@ export class RunRecord {
     return this.stages[index] ?? null;
   }
 
+  /**
+   * Applies `stage-started`: the stage runs, and the progress, place and failure of its last
+   * attempt are forgotten.
+   */
   #start(event: JsonObject): void {
     const stage = this.#findStage(event);
     if (stage === null) return;
@@ -283,6 +299,9 @@ export class RunRecord {
     stage.by = null;
   }
 
+  /**
+   * Applies `stage-ended`; nothing changes if the event names no state in which a stage has ended.
+   */
   #end(event: JsonObject): void {
     const state = event['state'] as StageState;
     const stage = ENDED.has(state) ? this.#findStage(event) : null;

@@ -153,6 +153,10 @@ const MOST_LISTED = 50;
 /** A run on another machine that has been silent for this long is no longer looked at. */
 const SILENT_MS = 24 * 3600 * 1000;
 
+/**
+ * Whether a folder of this name may be that of a run: 1 to 128 letters, digits, dots, hyphens and
+ * underscores, of which the first is a letter or a digit.
+ */
 const isRunName = (name: string): boolean => /^[0-9A-Za-z][\w.-]{0,127}$/.test(name);
 
 /** Returns the inode, size and time of a run's journal; null if there is no such run. */

@@ -162,7 +162,7 @@ async function answerJson(
   answer(response, 200, JSON_TYPE, body);
 }
 
-/** Returns the parts of a path; none if one of them is not well encoded. */
+/** Returns the parts of a path, decoded; an empty list if one of them is not well encoded. */
 function decodedParts(path: string): string[] {
   try {
     return path.split('/').slice(1).map(decodeURIComponent);
@@ -180,6 +180,10 @@ async function route(
 ): Promise<void> {
   const [api, runs, run = '', what, name = ''] = decodedParts(path);
   const notFound = (): void => answer(response, 404, TEXT, 'There is no such page.');
+  /**
+   * Opens a stream and calls `begin` with it. For HEAD, answers with the head alone and calls
+   * `release` in place of `begin`.
+   */
   const stream = (begin: (stream: Stream) => void, release = (): void => undefined): void => {
     if (request.method === 'HEAD') {
       answer(response, 200, 'text/event-stream', '');

@@ -152,7 +152,10 @@ const STEP = /^\S+ step (\d+) of \d+: loss (\S+), learning rate \S+$/;
 /** Matches an evaluation during training: `TIME step 50, accuracy 0.9375, loss 0.2110`. */
 const EVALUATION = /^\S+ step (\d+)((?:, [a-z ]{1,40} -?[\d.e+-]+)+)$/;
 
-/** Adds the numbers in a line of the log of a training to the curves. */
+/**
+ * Adds the numbers in a line of the log of a training to the curves. Any other line, and a line of
+ * more than 400 characters, adds none.
+ */
 function addLoggedNumbers(line: string, curves: Curves): void {
   if (line.length > 400) return;
   const [, step, loss] = STEP.exec(line) ?? [];

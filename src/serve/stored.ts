@@ -23,8 +23,8 @@ const entryFile = (store: string, key: string, name: string): Inside | null =>
   /^[0-9a-f]{64}$/.test(key) ? { root: store, names: [key.slice(0, 2), key, name] } : null;
 
 /**
- * Returns the numbers in an entry's metrics.json, up to MOST_METRICS; none if there is no such
- * file.
+ * Returns the numbers in an entry's metrics.json, up to MOST_METRICS, without names of more than
+ * 100 characters; none if there is no such file.
  */
 export async function readMetrics(store: string, key: string): Promise<Metrics> {
   const text = await readInside(entryFile(store, key, 'metrics.json'), METRICS_BYTES);
@@ -172,6 +172,10 @@ export class ResultsReader {
 
   constructor(readonly follower: Follower) {}
 
+  /**
+   * Returns the metrics of an entry, which are read once and then remembered, up to MOST_ROWS
+   * entries.
+   */
   #metricsOf(store: string, key: string): Promise<Metrics> {
     const found = this.#known.get(key) ?? readMetrics(store, key);
     if (this.#known.size < MOST_ROWS) this.#known.set(key, found);
@@ -228,13 +232,16 @@ function findReasons(group: string, values: Metrics): Results['reasons'][number]
 
 /**
  * Returns the names of at most MOST_COLUMNS metrics: first those that the report shows, in its
- * order.
+ * order. Of more than 300 names, only the first 300 are considered.
  */
 function orderColumns(found: readonly Metrics[]): string[] {
   const names = new Set<string>();
   for (const values of found)
     for (const name of values.keys()) if (names.size < 300) names.add(name);
   const order = new Map(METRICS.map(({ metric }, index) => [metric, index]));
+  /**
+   * Returns the position of a metric in the report; the metrics that it does not show come last.
+   */
   const rank = (name: string): number => order.get(name) ?? METRICS.length;
   return [...names].sort((a, b) => rank(a) - rank(b)).slice(0, MOST_COLUMNS);
 }

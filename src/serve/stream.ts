@@ -32,6 +32,7 @@ export function openStream(response: ServerResponse): Stream {
   response.on('drain', () => {
     slowSince = null;
   });
+  /** Sends a text, unless the connection has ended. Drops a listener that is too slow. */
   const write = (text: string): void => {
     if (response.destroyed || response.writableEnded) return;
     const now = performance.now();

@@ -161,6 +161,8 @@ function gypFile() {
  * Compiles the binding in the folder `buildDir`, which is emptied before and deleted after, and
  * moves it to the path `target`.
  * @param tensorflow the paths of TensorFlow's headers (`include`) and libraries (`cc`, `framework`)
+ * @param log the file for node-gyp's output; `say` prints a line
+ * @throws {SetupFault}
  */
 export async function compileBinding(tensorflow, { buildDir, target, log, say }) {
   const nodedir = headersPrefix();

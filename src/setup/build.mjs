@@ -31,7 +31,7 @@ export async function pipelineTypes(project) {
 
 /**
  * Writes the types again if the schema has changed. They are committed, because a checkout may lack
- * their generator, which is a development dependency.
+ * their generator, which is a development dependency. Without the generator, nothing is written.
  */
 async function generateTypes(project) {
   const schema = join(project, 'schemas', 'pipeline.schema.json');

@@ -23,7 +23,10 @@ const EXTERNAL = [
   'html-to-text',
 ];
 
-/** Leaves dynamic imports to Node: a bundled CommonJS package would lose its named exports. */
+/**
+ * A plugin of esbuild that leaves dynamic imports of packages to Node: a bundled CommonJS package
+ * would lose its named exports.
+ */
 const lateImports = {
   name: 'late imports',
   setup({ onResolve }) {
@@ -40,9 +43,10 @@ const lateImports = {
 const REQUIRED = /^@tensorflow\/tfjs-(core|backend-cpu|backend-wasm)$/;
 
 /**
- * Bundles what a worker needs of tfjs, because the packages' own entries load much more:
- * `src/tensor/tfjs.ts` (gradients and tensor methods) in place of `@tensorflow/tfjs`, and the
- * backend of tfjs-node without the rest. tfjs-core itself stays outside, since plugins share it.
+ * Returns a plugin of esbuild that bundles what a worker needs of tfjs, because the packages' own
+ * entries load much more: `src/tensor/tfjs.ts` (gradients and tensor methods) in place of
+ * `@tensorflow/tfjs`, and the backend of tfjs-node without the rest. tfjs-core itself stays
+ * outside, since plugins share it.
  */
 const leanTfjs = (project) => ({
   name: 'lean tfjs',
@@ -71,7 +75,10 @@ const leanTfjs = (project) => ({
 /** The name of a made-up module that imports every plugin, so that a start opens one file. */
 export const ALL_PLUGINS = 'dosimeter:plugins';
 
-/** Makes `plugins.js`, which exports the descriptor of every plugin, by the plugin's source. */
+/**
+ * Returns a plugin of esbuild that makes `plugins.js`, which exports the descriptor of every plugin
+ * of ours, by its source.
+ */
 const allPlugins = (project, plugins) => ({
   name: 'all plugins',
   setup({ onResolve, onLoad }) {
@@ -102,7 +109,7 @@ export const pluginModule = (source) => {
 };
 
 /**
- * Builds all modules.
+ * Builds all modules. Returns esbuild's result, with the outputs in memory: no file is written.
  * @param entries for each source to build, the name of its output
  * @throws {BuildFault}
  */

@@ -13,6 +13,7 @@ import { dirname, join, resolve } from 'node:path';
  */
 const SCRIPT = /\.(?:[cm]?([jt]s)|([jt]sx))$/;
 
+/** Returns the SHA-256 of a text or of bytes, in hex. */
 export const sha256 = (content) => createHash('sha256').update(content).digest('hex');
 
 /**
@@ -40,6 +41,10 @@ export function packageOf(path, root) {
 /** The namespace, in esbuild's metafile, of packages that a build loads with `require`. */
 export const REQUIRING = 'require';
 
+/**
+ * Returns the folder of a package as Node finds it from the folder `from`: in the nearest
+ * node_modules around it. Null if no such folder has the package.
+ */
 export function findPackage(name, from) {
   for (let dir = from; ; dir = dirname(dir)) {
     const candidate = join(dir, 'node_modules', name);
@@ -55,7 +60,10 @@ export function findPackage(name, from) {
 const union = (one, other) =>
   [...new Set([...one.split(' '), ...other.split(' ')])].sort().join(' ');
 
-/** Adds to `parts` the versions of a package and of everything that it depends on. */
+/**
+ * Adds to `parts` the versions of a package and of everything that it depends on. Dependencies that
+ * are not installed, and types, are left out.
+ */
 function addPackage(dir, parts, seen) {
   if (seen.has(dir)) return;
   seen.add(dir);
@@ -78,6 +86,8 @@ function addPackage(dir, parts, seen) {
 /**
  * Returns, for each entry, the version of the code that it executes (`code`) and its import closure
  * (`closure`). Paths are as in `metafile`, from `root`.
+ * @param entries the paths of sources
+ * @param transform esbuild's function of this name
  * @param skip returns whether an external import, given its specifier, is left out of the version
  * @param read returns the source that was built, given its absolute path
  */
@@ -87,6 +97,10 @@ export async function closureVersions(
   { root, transform, skip = () => false, read = (path) => readFileSync(path) },
 ) {
   const digests = new Map();
+  /**
+   * Returns the digest of a source: of a script, without its comments and layout; of any other
+   * file, as it is.
+   */
   const digestOf = async (path) => {
     const content = read(resolve(root, path));
     const [isScript, plain, jsx] = SCRIPT.exec(path) ?? [];

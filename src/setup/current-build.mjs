@@ -33,6 +33,9 @@ export async function currentBuild(project, tell) {
   });
   return dir;
 
+  /**
+   * Returns the name of the current build, after building if there is none or sources have changed.
+   */
   async function buildName() {
     const record = readRecord(project);
     // Without sources nothing can have changed.
@@ -95,6 +98,10 @@ function describeSource(project, path) {
   ];
 }
 
+/**
+ * Returns a folder and all folders below it, as paths from `project`; an empty list if there is no
+ * such folder.
+ */
 function foldersUnder(project, dir) {
   if (!existsSync(join(project, dir))) return [];
   const inner = readdirSync(join(project, dir), { withFileTypes: true }).filter((entry) =>

@@ -13,6 +13,10 @@ import { currentBuild, isRefusal } from './current-build.mjs';
 
 const project = fileURLToPath(new URL('../../', import.meta.url));
 
+/**
+ * Prints the version, if nothing else is asked for; otherwise runs the current build. If the
+ * dependencies are not installed or the build fails, says so and sets the exit code to 2.
+ */
 async function main() {
   if (process.argv.length === 3 && (process.argv[2] === '--version' || process.argv[2] === '-V')) {
     const { version } = JSON.parse(readFileSync(join(project, 'package.json'), 'utf8'));

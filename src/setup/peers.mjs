@@ -17,7 +17,7 @@ const CHECK_INSTALLED =
 
 /**
  * Returns the path of the tests' Python: the one that DOSIMETER_PEERS_PYTHON names, or one that is
- * made if it is not there yet.
+ * made if it is not there yet. Throws if the named one does not run or lacks a package.
  */
 export async function peersPython(project, env = process.env) {
   const file = join(project, 'test', 'peers', 'requirements.txt');

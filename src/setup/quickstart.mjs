@@ -32,7 +32,7 @@ function specOptions(args) {
   );
 }
 
-/** Whether any stage is to be run; false if the spec has a fault. */
+/** Whether any stage is to be run; false if the spec has a fault, which `dosimeter run` reports. */
 async function hasStagesToRun(options) {
   const dir = await currentBuild(project, (message) => console.error(`dosimeter: ${message}`));
   const { plan } = await import(pathToFileURL(join(dir, 'library.js')).href);

@@ -160,7 +160,7 @@ class TestProcess {
     chmodSync(this.folder, 0o755);
     this.child = null;
     this.output = '';
-    /** Called when the process has printed something or has ended. */
+    /** Called when the process has printed something or has ended; `run` and `end` set it. */
     this.changed = () => {};
   }
 
@@ -291,6 +291,10 @@ export async function runTests(project, filters, options = {}) {
     Array.from({ length: isSuite ? SUITE_PROCESSES : PROCESSES }, async () => {
       let tests = new TestProcess(project, options);
       const folders = new Set();
+      /**
+       * Lets the process end; what is wrong with it becomes a fault of the folders whose files it
+       * ran.
+       */
       const end = async () => {
         const why = await tests.end();
         if (why !== null) faults.push(`${[...folders].join(', ')}: ${why}`);

@@ -16,14 +16,20 @@ export class SetupFault extends Error {
   }
 }
 
-/** Returns the first of `commands` that ends with exit code 0, or null. */
+/**
+ * Returns the first of `commands` that ends with exit code 0 when it is run with `args`; null if
+ * none does.
+ */
 export function firstWorking(commands, args) {
   return (
     commands.find((command) => spawnSync(command, args, { stdio: 'ignore' }).status === 0) ?? null
   );
 }
 
-/** Runs a program. Resolves to its exit code: 127 if it can't start, 128 if a signal ends it. */
+/**
+ * Runs a program. Resolves to its exit code: 127 if it can't start, 128 if a signal ends it.
+ * @param [log] the file for its output, in place of this process's own
+ */
 export function run(command, args, { cwd, env, log } = {}) {
   const output = log === undefined ? 'inherit' : openSync(log, 'w');
   return new Promise((resolve) => {

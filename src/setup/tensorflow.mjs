@@ -74,6 +74,7 @@ function hasNvidiaGpu() {
 
 /**
  * Returns the paths of the headers (a folder) and libraries of a TensorFlow that the user has.
+ * Throws if there is none.
  * @param path `site-packages/tensorflow`, or a folder with `include/` and `lib/`
  */
 function ownTensorflow(path) {
@@ -125,6 +126,10 @@ function writeStamp(stamp) {
   replaceFile(STAMP, `${JSON.stringify(stamp, null, 2)}\n`);
 }
 
+/**
+ * Copies the binding into tfjs-node-gpu and links the folder of the libraries there, each in place
+ * of an earlier one.
+ */
 function installBinding(binary, libraries) {
   mkdirSync(dirname(BINDING), { recursive: true });
   mkdirSync(dirname(LIBRARIES_LINK), { recursive: true });
@@ -138,7 +143,7 @@ function installBinding(binary, libraries) {
 
 /**
  * Multiplies two matrices with the installed binding, in another process. Returns TensorFlow's
- * release.
+ * release. Throws SetupFault if that fails.
  */
 async function checkInstalled(log) {
   const script = fileURLToPath(new URL('./check-tensorflow.mjs', import.meta.url));

@@ -117,7 +117,10 @@ function findWheel(dir, wheel) {
     : undefined;
 }
 
-/** Returns the path of a wheel, which is downloaded with pip unless the folder `dir` has it. */
+/**
+ * Returns the path of a wheel, which is downloaded with pip unless the folder `dir` has it. Throws
+ * SetupFault if pip fails.
+ */
 async function download(python, wheel, dir) {
   const kept = findWheel(dir, wheel);
   if (kept !== undefined) {
@@ -152,7 +155,8 @@ const MOST_FILES = 100_000;
 const damagedFault = (message) => new SetupFault(message, 'npm run setup');
 
 /**
- * Unpacks the files that `isNeeded` accepts. yauzl checks that no entry exceeds its announced size.
+ * Unpacks the files that `isNeeded` accepts. Throws SetupFault if the wheel exceeds the limits or
+ * has a file outside the folder. yauzl checks that no entry exceeds its announced size.
  */
 async function unpack(archive, dir) {
   let bytes = 0,

@@ -29,6 +29,7 @@ export function checkerFor(registry: SpecRegistry): Checker {
   if (known) return known;
   const shapes = makeShapes(registry);
   const validators = new Map<string, (value: unknown) => Violation[]>();
+  /** Returns what `Checker.findViolations` does. Throws if our own schema does not compile. */
   const findViolations = async (root: MapNode): Promise<Violation[] | string> => {
     const used = new Set(allVariants(root, shapes).flatMap(({ name }) => name.split(JOINT)));
     const schema = composeFrom(shapes, (plugin) => used.has(plugin)),
@@ -57,6 +58,8 @@ export function checkerFor(registry: SpecRegistry): Checker {
 /**
  * Returns what is wrong with the schema of the first used plugin whose schema does not compile;
  * null if all compile.
+ * @param used the names of the plugins that the spec uses
+ * @param compile throws if a schema does not compile
  */
 function pluginSchemaFault(
   { variants }: Shapes,
@@ -159,6 +162,7 @@ export function isSound(root: JsonSchema, value: unknown): boolean {
   // Becomes false at an unknown keyword or reference, and stays false: within a `not`, the result
   // would else become true.
   let isKnown = true;
+  /** Whether a part of the value satisfies a schema; false at an unknown keyword or reference. */
   const isSatisfied = (schema: Schema, part: unknown): boolean => {
     for (const keyword in schema) {
       const expected = schema[keyword];
@@ -180,6 +184,7 @@ export function isSound(root: JsonSchema, value: unknown): boolean {
   return isSatisfied(asSchema(root), value) && isKnown;
 }
 
+/** Whether a value has a type of JSON Schema. NaN and infinities are no numbers. */
 const isOfType = (type: string, value: unknown): boolean => {
   switch (type) {
     case 'null':
@@ -197,7 +202,10 @@ const isOfType = (type: string, value: unknown): boolean => {
   }
 };
 
-/** Returns a rule for numbers, which every other value satisfies. */
+/**
+ * Returns a rule that a number satisfies if `holds` is true of it and of what the schema has under
+ * the keyword. Any other value satisfies the rule.
+ */
 const numberRule =
   (holds: (value: number, bound: number) => boolean): Rule =>
   (bound, value) =>

@@ -61,7 +61,7 @@ export interface Choices {
   readonly plain: Readonly<Record<PlainSection, readonly JsonObject[]>>;
 }
 
-/** Returns `own` merged over `train`; if only one of them is a mapping, returns that one. */
+/** Returns `own` merged over `train`; `train` if `own` is no mapping; `own` if it alone is one. */
 const mergeTrain = (train: Node | undefined, own: Node | undefined): Node | undefined =>
   own?.kind === 'map' ? (train?.kind === 'map' ? merge(train, own, 'train') : own) : train;
 
@@ -112,9 +112,11 @@ export function inheritedAxes(
   return [...new Map(found.map((axis) => [axis.prefix + axis.path, axis])).values()];
 }
 
+/** Returns a variant's mapping without `train` and `when`; undefined for undefined. */
 const withoutTrainAndWhen = (node: MapNode | undefined): MapNode | undefined =>
   node && mapEntries(node, (value, key) => (key === 'train' || key === 'when' ? undefined : value));
 
+/** Returns the schema of a variant. Throws if no plugin has its name. */
 const requireSchema = ({ name, schema }: Variant): Schema => {
   if (!schema) throw new Error(`no plugin "${name}" to expand`); // was reported before
   return schema;
@@ -150,6 +152,7 @@ function countTrainings(root: MapNode, shapes: Shapes): number {
   return countValues(root, 'poisoning', shapes) * tuning;
 }
 
+/** A function that returns the pattern of a variant's `when`; null if it has none. */
 type WhenOf = Selection['whenOf'];
 
 export function listChoices(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choices {
@@ -169,6 +172,10 @@ export function listChoices(root: MapNode, shapes: Shapes, whenOf: WhenOf): Choi
 const trainRowsIn = (base: MapNode, { section }: Shapes) =>
   [child(child(base, 'data'), 'train'), fieldSchema(section.data, 'train')] as const;
 
+/**
+ * Returns the choices for one training of `base`: every combination of its values of `data.train`,
+ * `poisoning` and `adapter` with `train`.
+ */
 function baseChoices(base: MapNode, shapes: Shapes, whenOf: WhenOf): BaseChoice[] {
   const { poisoning: poisonings, tuning: tunings } = trainingChoices(base, shapes, whenOf);
   const name = child(base, 'name');
@@ -201,13 +208,13 @@ function trainingChoices(
   const intern = interning();
   const poisoning = listVariants(root, 'poisoning', shapes).flatMap((variant) => {
     const from = { node: variant.node, when: [whenOf(variant.node)] };
-    return ownValues(variant).map((value) => ({ ...from, poisoning: intern(value) }));
+    return variantObjects(variant).map((value) => ({ ...from, poisoning: intern(value) }));
   });
   const tuning = listTunings(root, shapes).flatMap((variant) => {
     const { node, trainNode } = variant,
       from = { node, trainNode, when: [whenOf(node)] };
     const trains = asObjects(expand(trainNode, shapes.section.train).list()).map(intern);
-    return ownValues(variant).flatMap((value) => {
+    return variantObjects(variant).flatMap((value) => {
       const adapter = intern(value);
       return trains.map((train) => ({ ...from, adapter, train }));
     });
@@ -222,7 +229,7 @@ function defenceChoices(root: MapNode, shapes: Shapes, whenOf: WhenOf): DefenceC
   const intern = interning();
   const defences = listVariants(root, 'defences', shapes).flatMap((variant) => {
     const from = { node: variant.node, when: [whenOf(variant.node)] };
-    return ownValues(variant).map((value) => ({
+    return variantObjects(variant).map((value) => ({
       ...from,
       defence: value['defence'] === NO_DEFENCE ? undefined : intern(value),
     }));
@@ -233,7 +240,8 @@ function defenceChoices(root: MapNode, shapes: Shapes, whenOf: WhenOf): DefenceC
 /** Returns the values of a variant, without its `train` and `when`. */
 const expandVariant = (variant: Variant): Values =>
   expand(withoutTrainAndWhen(variant.node), requireSchema(variant), {});
-const ownValues = (variant: Variant): JsonObject[] => asObjects(expandVariant(variant).list());
+/** Returns the list of the values that `expandVariant` returns, as objects. */
+const variantObjects = (variant: Variant): JsonObject[] => asObjects(expandVariant(variant).list());
 
 /** Returns values of a section as objects; the value of a section that is left out becomes {}. */
 const asObjects = (values: readonly (Json | undefined)[]): JsonObject[] =>

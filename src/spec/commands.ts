@@ -43,7 +43,10 @@ export function withCommands(registry: SpecRegistry, root: MapNode): SpecRegistr
 export const commandFiles = (root: MapNode): readonly TextNode[] =>
   commandEntries(root).flatMap(([, { value }]) => listTexts(value, 'files'));
 
-/** Returns the texts in a command's list `field`. Validation reports anything else in it. */
+/**
+ * Returns the texts in a command's list `field`; an empty list if it is no list. Validation reports
+ * anything else in it.
+ */
 const listTexts = (command: Node, field: string): TextNode[] =>
   itemsOf(child(command, field)).filter(isText);
 
@@ -149,6 +152,7 @@ function readInput(
 ): CommandInput | null {
   const [, kind = item.value, narrowed] = /^([^()]*)\(([^()]*)\)$/.exec(item.value) ?? [];
   const form = forms.get(kind);
+  /** Reports a fault of the input. Returns null. */
   const fault = (code: string, message: string, hint?: string): null => {
     report(code, item.span, message, hint);
     return null;
@@ -192,6 +196,10 @@ function readInput(
   return { name: item.value, kind, with: { [parts.field]: narrowed }, scope: form.scope };
 }
 
+/**
+ * Returns a hint for a field that does not exist: the one field that ends in `.WORD`; otherwise a
+ * field with a similar name; otherwise how fields are named.
+ */
 function fieldHint(word: string, fields: readonly string[]): string {
   const ends = preferOutsideBase(fields.filter((field) => field.endsWith(`.${word}`)));
   if (ends.length === 1) return didYouMean(...ends);
@@ -269,7 +277,7 @@ function checkOutputs(
 
 /**
  * Whether a relative path is in normal form, leads below the folder that it starts from, does not
- * begin with a dot, and does not end with a slash.
+ * begin with a dot, does not end with a slash, and has no backslash.
  */
 const isPathBelow = (path: string): boolean =>
   path !== '' &&
@@ -285,6 +293,10 @@ const fileName = (uri: string): string =>
 
 function checkCycles(reads: ReadonlyMap<string, Reads>, report: Report): void {
   const done = new Set<string>();
+  /**
+   * Looks for circles from a command.
+   * @param trail the commands that led to it, each reading the next
+   */
   const walk = (name: string, trail: readonly string[]): void => {
     if (done.has(name)) return;
     for (const { kind, at } of reads.get(name) ?? []) {

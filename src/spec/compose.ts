@@ -65,9 +65,9 @@ export const gridForms: readonly string[] = Object.keys(rules);
 export const SEED_RANGE = /^(\d+)\.\.(\d+)$/;
 
 /** Returns the schema of a field with scalars, also those within a mapping, allowed to be axes. */
-function lift(schema: Schema): Schema {
+function withAxes(schema: Schema): Schema {
   if (declaresFields(schema)) {
-    const properties = mapValues(schema.properties, lift);
+    const properties = mapValues(schema.properties, withAxes);
     return { ...schema, properties, additionalProperties: schema.additionalProperties ?? false };
   }
   if (!isScalar(schema)) return schema;
@@ -99,6 +99,10 @@ function variantSchema(
 ): Schema {
   const hasSteps = shared['steps'] !== undefined,
     sharedFields = Object.fromEntries(Object.keys(shared).map((key) => [key, {}]));
+  /**
+   * Returns the condition that a variant names this plugin. That of the default plugin is met also
+   * where no plugin is named, unless there are `steps`.
+   */
   const whenNamed = (plugin: string): Schema => {
     const properties = { [discriminator]: { const: plugin } };
     if (plugin !== defaultName) return { properties, required: [discriminator] };
@@ -107,7 +111,7 @@ function variantSchema(
   const branches = [...byName]
     .filter(([plugin]) => isUsed(plugin))
     .map(([plugin, schema]): Schema => {
-      const { properties = {}, ...rest } = lift(schema);
+      const { properties = {}, ...rest } = withAxes(schema);
       const { [discriminator]: _name, ...own } = properties;
       return {
         if: whenNamed(plugin),
@@ -123,7 +127,7 @@ function variantSchema(
     });
   return {
     type: 'object',
-    properties: { [discriminator]: lift(nameField), ...shared },
+    properties: { [discriminator]: withAxes(nameField), ...shared },
     ...(branches.length > 0 ? { allOf: branches } : {}),
     ...(hasSteps ? { not: { required: [discriminator, 'steps'] } } : {}),
   };
@@ -157,7 +161,7 @@ export function composeFrom(
   const properties = Object.fromEntries(
     Object.entries(root.properties ?? {}).map(([key, field]) => [
       key,
-      composed[key] ?? (isSection(key) ? lift(field) : field),
+      composed[key] ?? (isSection(key) ? withAxes(field) : field),
     ]),
   );
   const when = described('pattern', WHEN);
@@ -175,8 +179,8 @@ export function composeFrom(
     definitions: {
       grid,
       pattern: openSchema(fieldSchema(root, 'tags')) ?? {},
-      split: lift(fieldSchema(section.data, 'train')),
-      train: lift(section.train),
+      split: withAxes(fieldSchema(section.data, 'train')),
+      train: withAxes(section.train),
       base: baseSchema(root),
       poisoning: variantSchema(attack, variants.poisoning, { steps, when }, isUsed),
       step: {
@@ -206,7 +210,7 @@ const oneOrMany = (name: VariantSection, description: string | undefined): Schem
   anyOf: [reference(name), { type: 'array', items: reference(name), minItems: 1 }],
 });
 
-/** Returns the schemas of the fields of a spec for which `lift` is not enough. */
+/** Returns the schemas of the fields of a spec for which `withAxes` is not enough. */
 function composedFields({ root, section }: Shapes): Fields {
   const patternList = (field: string): Schema => ({
     ...fieldSchema(root, field),
@@ -229,7 +233,7 @@ function composedFields({ root, section }: Shapes): Fields {
       ...section.data,
       additionalProperties: section.data.additionalProperties ?? false,
       properties: {
-        ...mapValues(section.data.properties ?? {}, lift),
+        ...mapValues(section.data.properties ?? {}, withAxes),
         train: reference('split'),
         validation: reference('split'),
         clean: described(

@@ -45,7 +45,7 @@ export function composeSchema(registry: SpecRegistry): JsonSchema {
   // suggest what it declares, since other parts of the whole schema declare it too.
   const unless = (fields: readonly string[], schema: Schema): Schema => ({
     if: { anyOf: fields.map((field) => ({ required: [field] })) },
-    else: mapSchemas(schema, unsuggested),
+    else: mapSchemas(schema, withoutSuggestions),
   });
   const root = withoutRequired(mapSchemas(open, openName), shapes);
   const goals = itemSchema(fieldSchema(strict, 'stages')) ?? {};
@@ -71,7 +71,10 @@ export function composeSchema(registry: SpecRegistry): JsonSchema {
   );
 }
 
-const unsuggested: Change = ({ properties, ...schema }) => {
+/**
+ * Returns the schema with a mark on each of its own fields that keeps editors from suggesting it.
+ */
+const withoutSuggestions: Change = ({ properties, ...schema }) => {
   if (properties === undefined) return schema;
   const fields = mapValues(properties, (field) => ({ ...field, doNotSuggest: true }));
   return { ...schema, properties: fields };
@@ -100,6 +103,10 @@ const HOLD_SCHEMAS: ReadonlySet<string> = new Set([
  * Schemas under `if` or `not` stay as they are.
  */
 function mapSchemas(schema: Schema, change: Change): Schema {
+  /**
+   * Returns the value of a keyword in HOLD_SCHEMAS with the change made in its schemas. A value
+   * that is no schema, such as `false`, stays.
+   */
   const within = (value: unknown): unknown => {
     if (Array.isArray(value)) return value.map(within);
     return typeof value === 'object' && value !== null
@@ -129,7 +136,8 @@ function openName(schema: Schema): Schema {
 
 /**
  * Returns the schema of a single value with `${…}` allowed in its place: the command line checks
- * what it stands for. Returns any other schema as it is.
+ * what it stands for. Of a list whose items have examples, returns the schema with that of the
+ * items in `allOf`. Returns any other schema as it is.
  */
 function orReference(schema: Schema): Schema {
   // Within `allOf`, since an editor would else offer each example of an item as a list of one item.
@@ -192,6 +200,9 @@ const MUST: readonly (readonly string[])[] = [
  * mappings in MUST and, where no attack or adapter is named, the parameters of the default one.
  */
 function requirementsOnly(strict: Schema): Schema {
+  /**
+   * Returns a schema that requires the fields that the mapping at a path below `schema` requires.
+   */
   const requirementsAt = (schema: Schema, [step, ...rest]: readonly string[]): Schema => {
     const target =
       schema.$ref === undefined ? schema : definition(strict, definitionName(schema.$ref));
@@ -200,6 +211,9 @@ function requirementsOnly(strict: Schema): Schema {
       ? { additionalProperties: requirementsAt(openSchema(target) ?? {}, rest) }
       : { properties: { [step]: requirementsAt(fieldSchema(target, step), rest) } };
   };
+  /**
+   * Returns a schema of a section that requires what its default plugin does where none is named.
+   */
   const unnamed = (section: VariantSection): Schema =>
     oneOrMany({ allOf: (definition(strict, section).allOf ?? []).filter(isOfDefault) });
   return {
@@ -219,8 +233,10 @@ const isOfDefault = (branch: Schema): boolean =>
 
 /** Returns the schema without the requirements that `requirementsOnly` returns. */
 function withoutRequired(strict: Schema, { variants }: Shapes): Schema {
-  const free: Change = ({ required: _required, ...schema }) => schema;
-  const named = (section: VariantSection): Schema => {
+  /** Returns a mapping's schema without `required`, so that a file may leave out any field. */
+  const optional: Change = ({ required: _required, ...schema }) => schema;
+  /** Returns a variant's schema whose default plugin must be named for its branch to apply. */
+  const withNamedDefault = (section: VariantSection): Schema => {
     const variant = definition(strict, section),
       { discriminator } = variants[section];
     return {
@@ -233,22 +249,23 @@ function withoutRequired(strict: Schema, { variants }: Shapes): Schema {
     };
   };
   const loose = update(
-    update(update(free(strict), ['model'], free), ['data'], free),
+    update(update(optional(strict), ['model'], optional), ['data'], optional),
     ['commands'],
-    (commands) => ({ ...commands, additionalProperties: free(openSchema(commands) ?? {}) }),
+    (commands) => ({ ...commands, additionalProperties: optional(openSchema(commands) ?? {}) }),
   );
   return {
     ...loose,
     definitions: {
       ...strict.definitions,
-      split: free(definition(strict, 'split')), // of `data.train` and `data.validation`
-      poisoning: named('poisoning'),
-      defences: named('defences'),
-      adapter: named('adapter'),
+      split: optional(definition(strict, 'split')), // of `data.train` and `data.validation`
+      poisoning: withNamedDefault('poisoning'),
+      defences: withNamedDefault('defences'),
+      adapter: withNamedDefault('adapter'),
     },
   };
 }
 
+/** Returns a definition of the schema. Throws if it has none of this name. */
 const definition = ({ definitions }: Schema, name: string): Schema => {
   const found = definitions?.[name];
   if (found === undefined) throw new Error(`the schema has no definition "${name}"`);
@@ -260,6 +277,10 @@ function knownNames(strict: Schema, shapes: Shapes): Schema {
   const { variants } = shapes;
   const fieldsOnly = (schema: Schema, ...names: readonly string[]): Fields =>
     Object.fromEntries(names.map((name) => [name, fieldSchema(schema, name)]));
+  /**
+   * Returns a schema of a section that allows only known names of its plugins, with the fields
+   * `more`.
+   */
   const named = (section: VariantSection, more: Fields): Schema =>
     oneOrMany({
       properties: {

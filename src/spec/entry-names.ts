@@ -66,7 +66,7 @@ export function readName(
     report('unknown-key', span, `"${word}" could mean several fields`, didYouMean(...several));
     return undefined;
   }
-  if (axes.length === 0 && found !== undefined) return goalMetric(found, node, context);
+  if (axes.length === 0 && found !== undefined) return measuredMetric(found, node, context);
   if (found !== undefined) return found;
   const [field, another] = takes === 'metric' ? [] : axesNamed(word, fields);
   if (field !== undefined && another === undefined) {
@@ -80,7 +80,7 @@ export function readName(
 
 /**
  * Returns the paths that `pathsNamed` does. If there are none and the word is a section's name,
- * returns the fields below that section.
+ * returns those of the paths that lie below that section.
  */
 function axesNamed(word: string, paths: readonly string[]): readonly string[] {
   const named = pathsNamed(word, paths);
@@ -107,7 +107,7 @@ function metricsNamed(word: string, { metrics, stages, fields }: Context): reado
  * Returns the name of a metric; undefined, after reporting it, if no stage of the experiment
  * measures it. Warns if the metric is not known to its stage.
  */
-function goalMetric(
+function measuredMetric(
   name: string,
   { span }: TextNode,
   { goals, cells, metricsInstead, report, warn }: Context,
@@ -157,6 +157,10 @@ const HOW = {
   any: 'an axis is named as in patterns, a metric as STAGE.METRIC, such as "evaluate.asr"',
 } as const;
 
+/**
+ * Reports that a name is no axis or metric, with the names that it may misspell or, if none is
+ * similar, with the way to write such a name.
+ */
 function reportUnknown(
   { value: word, span }: TextNode,
   { axes, metrics, report }: Context,

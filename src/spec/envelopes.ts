@@ -84,7 +84,10 @@ function readMetric(name: Node | undefined, context: Context): string | undefine
   return field;
 }
 
-/** Returns the bounds under `where` by metric, and reports bounds that no number meets. */
+/**
+ * Returns the bounds under `where` as pairs of a metric and its bounds. Reports bounds that no
+ * number meets. A metric that `readMetric` does not find is left out.
+ */
 function readBounds(where: Node | undefined, context: Context) {
   if (where?.kind !== 'map') return [];
   return [...where.entries].flatMap(([name, { key, value: bound }]) => {

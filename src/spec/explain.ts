@@ -167,6 +167,10 @@ const pluginWords: Readonly<Record<string, readonly [string, string]>> = {
   dataset: ['data format', 'data formats'],
 };
 
+/**
+ * Reports a name that no plugin of a kind has or, for the kind `source`, an unknown URI scheme.
+ * @param names the known names
+ */
 function explainUnknownPlugin(
   kind: string,
   word: string,
@@ -184,6 +188,10 @@ function explainUnknownPlugin(
   );
 }
 
+/**
+ * Reports a source whose URI scheme is unknown, or that has none.
+ * @param subject what the message calls the field
+ */
 function explainSource(
   subject: string,
   value: string,
@@ -221,7 +229,8 @@ function wordHint(schema: Schema, value: unknown): string | undefined {
 }
 
 /**
- * Returns a hint if the value is a plugin's name alone, as in `adapter: lora` for `{ type: lora }`.
+ * Returns a hint if the value is a plugin's name alone, as in `adapter: lora` for `{ type: lora }`;
+ * otherwise undefined.
  */
 function variantHint(path: Path, value: unknown, { variants }: Shapes): string | undefined {
   const section = variantSectionOf(path);
@@ -319,10 +328,11 @@ function explainUnknownKey(
 
 /**
  * Returns the paths of at most four fields of this name: those below `parent` or, if there are
- * none, any but the field directly in `parent`.
+ * none, any but the field directly in `parent`, preferably outside `base`.
  */
 function fieldsNamed(key: string, parent: string, { fields, shapes }: ExplainContext): string[] {
   const ends = new Set<string>();
+  /** Adds a path if it ends in `key`; fields of `env` are left out. */
   const add = (path: string): void => {
     if (path.split('.').at(-1) === key && !path.startsWith('env.')) ends.add(path);
   };
@@ -336,6 +346,12 @@ function fieldsNamed(key: string, parent: string, { fields, shapes }: ExplainCon
   return (below.length > 0 ? below : preferOutsideBase([...ends])).slice(0, 4);
 }
 
+/**
+ * Reports a key that the plugin of a variant or step does not take. A step without an attack is
+ * left out, since that was reported.
+ * @param at the place of the key
+ * @param siblings the keys that the mapping may have
+ */
 function explainUnknownParameter(
   section: VariantSection,
   path: Path,
@@ -363,6 +379,10 @@ function explainUnknownParameter(
   }
   fault(`${PLUGIN_OF[section]} "${plugin}" takes no "${key}"`, parameterHint());
 
+  /**
+   * Returns a hint: a similar parameter, the plugins that have this one, fields of this name
+   * elsewhere, or all parameters of the plugin; the first of these that there is.
+   */
   function parameterHint(): string {
     const suggestion = suggest(key, siblings);
     if (suggestion !== undefined) return suggestion;

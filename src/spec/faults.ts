@@ -18,6 +18,7 @@ export function gatherFaults() {
     places = new Set<string>();
   const files: string[] = [];
   const placeKey = (at: Span): string => `${at.start}-${at.end} ${at.source.file}`;
+  /** Adds a fault, unless the same one was added before (see `Report`). */
   const report: Report = (code, at, message, hint) => {
     const identity = `${code} ${message} ${at ? placeKey(at) : ''}`;
     if (seen.has(identity)) return;
@@ -40,9 +41,10 @@ export function gatherFaults() {
      * files are in the order of their first fault.
      */
     diagnostics(): Diagnostic[] {
-      const file = (at: Span | null): number => (at ? files.indexOf(at.source.file) : -1);
+      /** Returns the position of a fault's file in `files`; -1 for a fault without a place. */
+      const rank = (at: Span | null): number => (at ? files.indexOf(at.source.file) : -1);
       return found
-        .toSorted((a, b) => file(a.at) - file(b.at) || (a.at?.start ?? 0) - (b.at?.start ?? 0))
+        .toSorted((a, b) => rank(a.at) - rank(b.at) || (a.at?.start ?? 0) - (b.at?.start ?? 0))
         .map(({ diagnostic }) => diagnostic);
     },
   };

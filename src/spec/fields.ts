@@ -48,7 +48,10 @@ export interface Variant {
   readonly schema: Schema | undefined;
 }
 
-/** Returns the variants of a section, or the default plugin alone if the section is left out. */
+/**
+ * Returns the variants of a section, or the default plugin alone if the section is left out. What
+ * is no mapping is left out.
+ */
 export function listVariants(root: MapNode, section: VariantSection, shapes: Shapes): Variant[] {
   const value = child(root, section),
     shape = shapes.variants[section];
@@ -97,7 +100,10 @@ export interface SubSpec {
   readonly root: MapNode;
 }
 
-/** Returns each training of `base`, as a spec with the sections data, poisoning, adapter, train. */
+/**
+ * Returns each training of `base`, as a spec with the sections data, poisoning, adapter, train.
+ * What is no mapping is left out.
+ */
 export function basesIn(root: MapNode): SubSpec[] {
   const base = child(root, BASE);
   if (base?.kind === 'map') return [{ prefix: `${BASE}.`, root: base }];
@@ -204,6 +210,9 @@ export function checkTriggers(root: MapNode, shapes: Shapes, report: Report): vo
  * value under that key.
  */
 export const replaceNodes = (root: MapNode, replacements: ReadonlyMap<Node, Node>): MapNode => {
+  /**
+   * Returns the replacement of a node or, if it has none, the node with replacements made below it.
+   */
   const replaced = (node: Node): Node =>
     replacements.get(node) ?? (node.kind === 'scalar' ? node : mapChildren(node, replaced));
   return mapEntries(root, replaced);
@@ -250,7 +259,7 @@ export function schemaNamed(
 
 /**
  * Returns a variant with a list of `steps` in the form that it has in a cell; null for a variant
- * without such a list.
+ * without such a list. A step that is no mapping or names no attack is left out.
  */
 export function composedVariant(variant: MapNode, shape: VariantShape): Variant | null {
   const steps = variant.entries.get('steps');
@@ -335,6 +344,7 @@ function checkAttacks(steps: readonly Node[], report: Report): void {
 
 /** Returns the full paths of the fields of steps, such as `poisoning.steps.badnets.rate`. */
 export function stepFields(variants: readonly Variant[]): string[] {
+  /** Returns the paths of the fields below a field; of a field without any, its own path. */
   const below = (schema: Schema, path: string): string[] =>
     declaresFields(schema)
       ? Object.entries(schema.properties).flatMap(([key, field]) => below(field, `${path}.${key}`))
@@ -350,7 +360,10 @@ export function stepFields(variants: readonly Variant[]): string[] {
   ];
 }
 
-/** Returns a cell's `poisoning` in the form that a spec writes, with `steps` as a list. */
+/**
+ * Returns a cell's `poisoning` in the form that a spec writes, with `steps` as a list; as it is if
+ * it has no steps.
+ */
 export function asWritten(poisoning: JsonObject): Json {
   const { attack, steps, ...rest } = poisoning;
   if (steps === undefined || typeof attack !== 'string') return poisoning;

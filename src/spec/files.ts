@@ -162,7 +162,8 @@ async function similarFile(path: string, written: string): Promise<string | unde
 
 /**
  * Returns the spec with a profile merged over it, and without `profiles`; undefined, after
- * reporting it, if there is no such profile.
+ * reporting it, if there is no such profile. A profile that is no mapping is reported, and not
+ * merged.
  * @param name the profile; if undefined, none is merged
  */
 export function applyProfile(
@@ -210,7 +211,8 @@ const example = 'for example --set train.learning_rate=1.0e-4, or --set adapter.
 
 /**
  * Returns the spec with each `--set path=value` merged over it. An empty or null value removes a
- * field that the spec has. A relative path in a value starts from the working directory.
+ * field that the spec has. A relative path in a value starts from the working directory. A faulty
+ * argument is reported and left out.
  */
 export function applyOverrides(root: MapNode, sets: readonly string[], report: Report): MapNode {
   for (const argument of sets) {
@@ -252,8 +254,9 @@ const splitPath = (path: string): string[] =>
     .split('.');
 
 /**
- * Returns a node with `value` put below it at the steps. If a list on the way has no entry at its
- * step, that is reported and the list stays as it is.
+ * Returns a node with `value` put below it at the steps. On the way, a mapping is made where there
+ * is none, also in place of a single value. If a list on the way has no entry at its step, that is
+ * reported and the list stays as it is.
  * @param at the place of the path in the argument
  * @param path the path of `node`, for messages
  */
@@ -397,6 +400,7 @@ export async function fillTextFiles(
 export async function readTextValue(file: TextNode, report: Report): Promise<string | null> {
   const path = absolutePath(file);
   if (!(await expectFile(file, path, report))) return null;
+  /** Reports what is wrong with the file. Returns null. */
   const fault = (message: string, hint: string): null => {
     report('bad-text-file', file.span, `${path} ${message}`, hint);
     return null;

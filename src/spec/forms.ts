@@ -47,6 +47,7 @@ const MOST_VALUES = 100_000;
 export function expandForms(root: MapNode, shapes: Shapes, report: Report, prefix = ''): MapNode {
   return mapEntries(root, (value, name) => {
     if (name === BASE) {
+      /** Returns one training of `base` with its forms expanded; what is no mapping stays. */
       const expanded = (base: Node): Node =>
         base.kind === 'map' ? expandForms(base, shapes, report, `${BASE}.`) : base;
       return value.kind === 'list' ? mapChildren(value, expanded) : expanded(value);
@@ -92,7 +93,8 @@ function expandFields(node: MapNode, schema: RecordSchema, name: string, report:
 
 /**
  * Returns a section of variants: one for each plugin that a written variant lists, with the forms
- * in it expanded.
+ * in it expanded. They are in a list if they were in one, or if there is more than one. Undefined
+ * if none is left.
  */
 function expandVariants(
   node: Node,
@@ -105,6 +107,10 @@ function expandVariants(
   const items = oneOrMany(node);
   const written = section === 'defences' ? items.map((item) => asVariant(item, shape)) : items;
   const path = `${prefix}${section}`;
+  /**
+   * Returns the variant or step for each plugin that it lists, with the forms in its parameters
+   * expanded.
+   */
   const expandOne = (variant: MapNode, at: string): MapNode[] =>
     splitByPlugin(variant, shape.discriminator).map((one) => {
       const schema = shape.byName.get(pluginName(one, shape));
@@ -201,6 +207,7 @@ function formValues(
   span: Span,
   report: Report,
 ): number[] | null {
+  /** Reports a fault of the form. Returns null. */
   const fault = (message: string, hint?: string): null => {
     report('bad-axis', span, `"${name}": ${message}`, hint);
     return null;
@@ -232,6 +239,7 @@ function formValues(
       `logspace needs both ends above 0, not ${from} and ${to}`,
       'its ends are values, not exponents: [1.0e-5, 1.0e-3, 3]',
     );
+  /** Returns the value at the share `t`, from 0 to 1, of the way between both ends. */
   const valueAt = (t: number): number =>
     form === 'linspace' ? from + (to - from) * t : from * (to / from) ** t;
   return Array.from({ length: third }, (_, i) =>

@@ -69,7 +69,8 @@ export function buildGrid(options: GridOptions) {
     if (hit) idle.delete(pattern);
     return hit;
   };
-  // Every pattern is tried on every cell, to find the patterns that never match.
+  // Returns whether one of the patterns matches a cell; a null always does. Every pattern is tried
+  // on every cell, to find the patterns that never match.
   const matchesAny = (patterns: readonly (Pattern | null)[], cell: Cell): boolean =>
     patterns.map((pattern) => pattern === null || isMatch(pattern, cell)).includes(true);
 

@@ -101,6 +101,10 @@ class Interpolation {
     this.secrets = new Set(secretNames(root));
   }
 
+  /**
+   * Returns a node with the references in its scalars filled in.
+   * @param scope the variant that the node is in; null if it is in none
+   */
   fill(node: Node, scope: Scope | null): Node {
     return node.kind === 'scalar'
       ? this.expand(node, scope, [])
@@ -223,6 +227,7 @@ class Interpolation {
   /** Reports a reference to a field without a value, or to no field. Returns null. */
   private reportUnset(name: string, node: ScalarNode, isComposed: boolean): null {
     const { fields } = this.context;
+    /** Reports a fault of the reference. Returns null. */
     const fault = (message: string, hint?: string): null =>
       this.refuse(node, 'bad-reference', message, hint);
     if ([...fields.keys()].some((field) => field.startsWith(`${name}.`)))
@@ -258,7 +263,11 @@ class Interpolation {
     return others.some((other) => JSON.stringify(other) !== text) ? DIFFERS : value;
   }
 
-  /** Returns what `env.NAME` stands for; null, after reporting it, if it has no value. */
+  /**
+   * Returns what `env.NAME` stands for: for a secret, the reference itself; otherwise the value
+   * that is set or, if none is, the default under `env`. Null, after reporting it, if there is no
+   * value.
+   */
   private lookUpVariable(name: string, node: ScalarNode): Referent | null {
     const declared = child(this.root, 'env');
     const entry = child(declared, name);

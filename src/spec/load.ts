@@ -148,7 +148,10 @@ export async function loadExperiment(
   };
 }
 
-/** Returns the registry with the names under `data.tasks`. Reports names that a task can't have. */
+/**
+ * Returns the registry with the names under `data.tasks`. Reports names that a task can't have, and
+ * keeps them.
+ */
 function withTasks(registry: SpecRegistry, root: MapNode, report: Report): SpecRegistry {
   const node = child(child(root, 'data'), 'tasks');
   if (node?.kind !== 'map') return registry;
@@ -174,7 +177,8 @@ function withTasks(registry: SpecRegistry, root: MapNode, report: Report): SpecR
 
 /**
  * Returns the registry with the spec's own plugins added; undefined, after reporting it, if one of
- * them can't be loaded.
+ * them can't be loaded. If `options.registry` is no function, it is returned as it is, and own
+ * plugins are reported.
  * @param modules the absolute paths of these plugins
  */
 async function registryFor(
@@ -206,7 +210,7 @@ async function registryFor(
 
 /**
  * Returns `GridOptions.canonical`, a function that returns one form for all ways to write an
- * adapter.
+ * adapter. An adapter is returned as it is if its plugin has no `canonical` or that throws.
  */
 const makeCanonical =
   ({ adapters }: SpecRegistry) =>
@@ -216,7 +220,7 @@ const makeCanonical =
       const canonical = adapters.find(({ name }) => name === type)?.canonical;
       return canonical === undefined ? adapter : { ...canonical(params), type };
     } catch {
-      return adapter; // the train stage calls `canonical` when it is planned, and reports this error
+      return adapter; // the train stage calls `canonical` when planned, and reports this error
     }
   };
 
@@ -237,6 +241,7 @@ function expandGrid(
   canonical: GridOptions['canonical'],
   report: Report,
 ) {
+  /** Returns a top-level field with defaults filled in; null if it has no value. */
   const fieldValue = (field: string): Json =>
     fill(child(root, field), fieldSchema(shapes.root, field)) ?? null;
   const name = fieldValue('name') as string,
@@ -324,7 +329,8 @@ function longestAxis(root: MapNode): Span | undefined {
 
 /**
  * Returns the spec as a run records it, with everything filled in. It gives the same grid without
- * the files that the spec extends.
+ * the files that the spec extends. It lacks `extends`, `env` and `profiles`, which are filled in,
+ * and `defences` and `base` if they are not written.
  */
 function resolvedSpec(root: MapNode, shapes: Shapes): Json {
   const resolved: { [key: string]: Json } = {};

@@ -59,10 +59,10 @@ export function makeNames(
   const otherPaths = [...others.keys()].map((path) => [path, path.split('.')] as const);
   const axes = (cell: Cell): JsonObject => {
     const named: { [path: string]: Json } = {};
+    /** Adds fields to the name. A list is added only if it varies, since lists are long. */
     const add = (fields: JsonObject): void => {
       for (const path in fields) {
         const item = fields[path] as Json; // `path` is one of its keys
-        // A list is in the name only if it differs between cells, since lists are long.
         if (!Array.isArray(item) || varying.has(path)) named[path] = item;
       }
     };
@@ -81,6 +81,10 @@ export function makeNames(
     return named;
   };
 
+  /**
+   * Whether an axis of `others` varies: one of `train` if it tells choices of one adapter plugin
+   * apart, any other if it has more than one value.
+   */
   const isVarying = (path: string): boolean =>
     path.startsWith('train.', basePrefix(path).length)
       ? varying.has(path)

@@ -135,8 +135,8 @@ export const fieldsOfMap = (node: Node | undefined): readonly (readonly [string,
   node?.kind === 'map' ? [...node.entries].map(([name, { value }]) => [name, value]) : [];
 
 /**
- * Returns the deepest written node on a path, its depth, and the place of its key (null if it has
- * none).
+ * Returns the deepest written node on a path, how many steps of the path lead to it (`depth`), and
+ * the place of its key (null if it has none).
  */
 export function descend(root: Node, path: Path) {
   let node = root,
@@ -168,7 +168,10 @@ export function withEntries(
   return { ...map, entries };
 }
 
-/** Returns the map with `value` under `name`. `key` is the place of the name in the text. */
+/**
+ * Returns the map with `value` under `name`. `key` is the place of the name in the text; if it is
+ * left out, that of the entry in the map or, without one, of the map.
+ */
 export const withValue = (
   map: MapNode,
   name: string,
@@ -196,7 +199,8 @@ const exclusive: Readonly<Record<string, string>> = { epochs: 'steps', steps: 'e
 
 /**
  * Returns `over` merged over `base`: mappings key by key, everything else replaced. Null removes a
- * field of `base` (RFC 7396). For the exceptions, see `discriminators` and `exclusive`.
+ * field of `base` (RFC 7396); where `base` has no such field, the null stays. For the exceptions,
+ * see `discriminators` and `exclusive`.
  * @param field the name of the field that holds both mappings
  */
 export function merge(base: MapNode, over: MapNode, field = ''): MapNode {

@@ -54,6 +54,7 @@ async function readCsv(file: TextNode, report: Report): Promise<Csv | null> {
   if (text === null) return null;
   const { parse } = await import('csv-parse/sync');
   const name = basename(file.value);
+  /** Reports what is wrong with the file. Returns null. */
   const fault = (what: string): null => {
     report('bad-csv', file.span, `${name} ${what}`, 'write a line of column names, then the rows');
     return null;
@@ -154,7 +155,7 @@ function checkPanel(name: 'row' | 'column', { span }: Node, facets: Facets, repo
 
 /**
  * Returns the rows that match `where`; all rows if there is no `where`. Reports what matches
- * nothing.
+ * nothing. A column that the table lacks is reported, and chooses nothing.
  */
 function chosenRows(where: Node | undefined, csv: Csv, report: Report): readonly CsvRow[] {
   if (where?.kind !== 'map') return csv.rows;
@@ -193,6 +194,7 @@ function checkNumbers(
   { name }: Csv,
   report: Report,
 ): void {
+  /** Whether a text is a finite number; false for '' and a missing value. */
   const isNumber = (text = ''): boolean => text !== '' && Number.isFinite(Number(text));
   const wrong = rows.find(({ values }) => !isNumber(values[column]));
   if (wrong !== undefined)

@@ -39,6 +39,7 @@ export function parseYaml(
   offset = 0,
 ): Node | undefined {
   const document = parseDocument(text, { prettyErrors: false, keepSourceTokens: true });
+  /** Returns a span of at least one character. */
   const span: SpanAt = (start, end) => ({
     source,
     start: start + offset,
@@ -133,6 +134,10 @@ class Converter {
     return converted;
   }
 
+  /**
+   * Returns the tree that an alias stands for; a null, after reporting it, if there is no such
+   * anchor, if the alias is within its own anchor, or if there are too many aliases.
+   */
   private convertAlias(node: Alias, at: Span): Node {
     const target = node.resolve(this.document);
     if (target === undefined) {
@@ -157,6 +162,10 @@ class Converter {
     return this.convert(target, at);
   }
 
+  /**
+   * Returns the tree of a mapping. A key that is no single word is reported and left out. Of two
+   * equal keys, the first counts.
+   */
   private convertMap(
     pairs: readonly { readonly key: unknown; readonly value: unknown }[],
     at: Span,
@@ -185,6 +194,10 @@ class Converter {
     return { kind: 'map', entries, span: at };
   }
 
+  /**
+   * Returns a scalar. One that is no text, number or boolean becomes null. Reports a whole number
+   * that is too large to be exact.
+   */
   private convertScalar(value: unknown, at: Span): ScalarNode {
     if (
       typeof value === 'number' &&
@@ -203,6 +216,7 @@ class Converter {
     return { kind: 'scalar', value: isKnown ? value : null, span: at };
   }
 
+  /** Returns the place of a YAML node; `otherwise` if it has none. */
   private spanOf(node: unknown, otherwise: Span): Span {
     const range = isScalar(node) || isAlias(node) || isMap(node) || isSeq(node) ? node.range : null;
     return range ? this.span(range[0], range[1]) : otherwise;

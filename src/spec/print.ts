@@ -20,7 +20,7 @@ const WIDEST = 120,
  *        = did you mean "batch_size"?
  *
  * Diagnostics are separated by blank lines and followed by their count. Control characters in text
- * from files are replaced.
+ * from files are replaced. Without diagnostics, the text is empty.
  * @param width the terminal's columns
  */
 export function printDiagnostics(

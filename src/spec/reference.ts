@@ -80,7 +80,10 @@ export function referenceOf(registry: SpecRegistry) {
           .split('.')
           .filter((step) => step !== '' && !/^\d+$/.test(step)),
       ),
-    /** Returns the parameters of an attack, a defence, an adapter or a scorer. */
+    /**
+     * Returns the parameters of an attack, a defence, an adapter or a scorer; an empty list if
+     * there is no such plugin.
+     */
     parameters(kind: keyof typeof SECTION_OF | 'scorer', name: string): readonly FieldDoc[] {
       const { byName, discriminator, steps } =
         kind === 'scorer'
@@ -93,7 +96,10 @@ export function referenceOf(registry: SpecRegistry) {
         ({ path }) => path !== [...steps, discriminator].join('.'),
       );
     },
-    /** Returns the paths of which an unknown path may be a misspelling. */
+    /**
+     * Returns the paths of which an unknown path may be a misspelling: those with the same last
+     * step; otherwise the most similar path; otherwise those with the most similar last step.
+     */
     similar(path: string): readonly string[] {
       const last = lastStep(path);
       // Mappings count too, but not fields below `base`, which have the same names as the cell's.
@@ -121,7 +127,10 @@ export function referenceOf(registry: SpecRegistry) {
 
 const lastStep = (path: string): string => path.split('.').at(-1) ?? path;
 
-/** Returns the fields to which the steps of a path lead. */
+/**
+ * Returns the fields to which the steps of a path lead: all top-level fields if there are no steps,
+ * and one for each plugin if the field is a parameter of plugins.
+ */
 function docsAt(shapes: Shapes, steps: readonly string[]): FieldDoc[] {
   const [written, ...rest] = steps;
   // The cell's field `defence` is written under `defences`.
@@ -186,6 +195,7 @@ function requiredExamples(
 /**
  * Returns the field to which steps lead from a field with `schema`, in a list; empty if there is
  * none.
+ * @param place the place of the field with `schema`
  */
 function docsBelow(schema: Schema, steps: readonly string[], place: Place): FieldDoc[] {
   const [step, ...rest] = steps;
@@ -216,6 +226,10 @@ function recordIn(schema: Schema): Schema | undefined {
   return undefined;
 }
 
+/**
+ * Describes the fields that a mapping's schema declares.
+ * @param place the place of the mapping
+ */
 const fieldsIn = (schema: Schema, place: Place): FieldDoc[] =>
   Object.entries(schema.properties ?? {}).map(([name, field]) =>
     describeField(field, {
@@ -245,6 +259,7 @@ function describeField(schema: Schema, place: Place): FieldDoc {
   };
 }
 
+/** Whether a value is [] or {}. */
 const isEmpty = (value: Json): boolean =>
   typeof value === 'object' && value !== null && Object.keys(value).length === 0;
 

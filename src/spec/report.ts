@@ -147,8 +147,8 @@ async function readFigure(figure: Node, context: Context): Promise<FigureEntry> 
 }
 
 /**
- * Returns the metric that an overlay names, undefined if it names none. Reports a metric that the
- * figure does not draw.
+ * Returns the metric that an overlay names, also one that is reported because the figure does not
+ * draw it; undefined if it names none, or one that `readName` does not find.
  */
 function readOverlaid(node: Node | undefined, y: readonly Channel[], context: Context) {
   const metric = readName(node, context, 'metric');
@@ -164,6 +164,7 @@ function readOverlaid(node: Node | undefined, y: readonly Channel[], context: Co
   return metric;
 }
 
+/** Returns the items; undefined if there are none. */
 const unlessEmpty = <T>(items: readonly T[]): readonly T[] | undefined =>
   items.length === 0 ? undefined : items;
 
@@ -287,15 +288,18 @@ function readChannel(
 }
 
 /**
- * Returns the patterns of the cells that an entry shows. They name axes of the grid alone.
- * Undefined if the entry shows all cells.
+ * Returns the patterns of the cells that an entry shows (see `readCellPattern`). Undefined if the
+ * entry has no `cells` and so shows all.
  */
 function readCells(entry: Node, context: Context): readonly CellPattern[] | undefined {
   const node = child(entry, 'cells');
   return node && oneOrMany(node).flatMap((item) => readCellPattern(item, context));
 }
 
-/** Returns a list of one pattern; an empty list, after reporting it, if the pattern is faulty. */
+/**
+ * Returns a list of one pattern; an empty list, after reporting it, if the pattern is faulty. The
+ * pattern keeps only fields that are axes, or all of them, after a warning, if it matches no cell.
+ */
 function readCellPattern(node: Node, context: Context): readonly CellPattern[] {
   const { axes, cells, fields, report, warn } = context;
   const seed = node.kind === 'map' ? node.entries.get('seed') : undefined;

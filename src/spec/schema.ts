@@ -154,6 +154,10 @@ const listDefences = ({ defences = [] }: SpecRegistry): readonly PluginShape[] =
  */
 function fillNames(root: Schema, registry: SpecRegistry, scorers: Shapes['scorers']): Schema {
   const namesOf = (plugins: readonly PluginShape[]): string[] => plugins.map(({ name }) => name);
+  /**
+   * Returns a change of a field's schema: only these names are allowed (any, if there are none),
+   * and they are names of plugins of this kind.
+   */
   const named =
     (plugin: string, names: readonly string[]): Change =>
     (field) => ({
@@ -200,7 +204,10 @@ const ofItems =
   (change: Change): Change =>
   (list) => ({ ...list, items: change(itemSchema(list) ?? {}) });
 
-/** Returns a change of a mapping's schema: instead of any fields, only these are allowed. */
+/**
+ * Returns a change of a mapping's schema: instead of any fields, only these are allowed, each with
+ * the schema that any field had.
+ */
 const onlyFields =
   (names: readonly string[]): Change =>
   (field) => ({
@@ -239,7 +246,10 @@ function scorerShapes(scorers: readonly PluginShape[]): ReadonlyMap<string, Sche
   );
 }
 
-/** Returns the schema of a scorer in `evaluate`: a name, alone or with its parameters. */
+/**
+ * Returns the schema of a scorer in `evaluate`: a name, alone or with its parameters. Returns
+ * `field` as it is if there are no scorers.
+ */
 function scorerSchema(field: Schema, scorers: ReadonlyMap<string, Schema>): Schema {
   if (scorers.size === 0) return field;
   const name: Schema = { type: 'string', enum: [...scorers.keys()], plugin: 'scorer' };
@@ -262,7 +272,10 @@ const OF_TRAINING = new Set([
   ...['negative_rate', 'keep_norm', 'separator'],
 ]);
 
-/** Returns the schema of a held-out trigger: its attack's parameters that describe a trigger. */
+/**
+ * Returns the schema of a held-out trigger: its attack's parameters that describe a trigger.
+ * Returns `item` as it is if there are no attacks.
+ */
 function triggerSchema(item: Schema, attacks: readonly PluginShape[]): Schema {
   const allOf = attacks.map(({ name, params }) => {
     const { properties = {}, additionalProperties = false } = asSchema(params);
@@ -300,7 +313,10 @@ function offerMetrics(root: Schema, metrics: readonly string[]): Schema {
   return examples.length === 0 ? root : offer(offer(root, 'figures', 'y'), 'tables', 'metrics');
 }
 
-/** Returns the schema with the field at the end of a path changed. */
+/**
+ * Returns the schema with the field at the end of a path changed. Throws if a field on the path is
+ * not declared.
+ */
 export function update(schema: Schema, [key, ...rest]: readonly string[], change: Change): Schema {
   if (key === undefined) return change(schema);
   return {
@@ -346,6 +362,10 @@ function variantShape(
 /** Returns every field of a spec by full path, with its default; undefined if it has none. */
 export function fieldDefaults(shapes: Shapes): ReadonlyMap<string, Json | undefined> {
   const fields = new Map<string, Json | undefined>();
+  /**
+   * Adds the fields below a schema or, if it declares none, the field at `path` itself. Of several
+   * plugins with one field, the first that has a default gives it.
+   */
   const visit = (schema: Schema, path: string): void => {
     if (declaresFields(schema))
       for (const [key, field] of Object.entries(schema.properties)) visit(field, `${path}.${key}`);

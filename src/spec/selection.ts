@@ -123,10 +123,14 @@ function makePattern(at: Span, wanted: CellPattern): Pattern {
 export const cellValue = (cell: Cell, path: readonly string[]): Json | undefined =>
   valueAt(cell, path) ?? (path.join('.') === DEFENCE ? NO_DEFENCE : undefined);
 
-/** Returns what a pattern asks for in a field: a list of values, or bounds of numbers. */
+/**
+ * Returns what a pattern asks for in a field: a list of values, or bounds of numbers. An item that
+ * is no scalar becomes null, and a bound that is no number is left out.
+ */
 function wantedBy(node: Node): Wanted {
   if (node.kind !== 'map')
     return oneOrMany(node).map((item) => (item.kind === 'scalar' ? item.value : null));
+  /** Returns the number under `min` or `max`; undefined if there is none. */
   const bound = (key: string): number | undefined => {
     const item = child(node, key);
     return item?.kind === 'scalar' && typeof item.value === 'number' ? item.value : undefined;
@@ -134,6 +138,10 @@ function wantedBy(node: Node): Wanted {
   return defined({ min: bound('min'), max: bound('max') });
 }
 
+/**
+ * Returns a function that says whether a value is one of the wanted values, or is a number within
+ * the wanted bounds.
+ */
 function valueTest(wanted: Wanted): (value: Json) => boolean {
   if (Array.isArray(wanted)) {
     const values = new Set<unknown>(wanted);
@@ -164,7 +172,8 @@ export interface Selection {
 }
 
 /**
- * Reads every pattern of the spec and of the arguments of `--only`.
+ * Reads every pattern of the spec and of the arguments of `--only`. Faulty ones are reported and
+ * left out.
  * @param variants the variants of the cells and of their bases
  * @param known the fields that a pattern may name
  */
@@ -175,6 +184,7 @@ export function readSelection(
   only: readonly string[],
   report: Report,
 ): Selection {
+  /** Returns the pattern of a mapping; undefined if it is faulty. */
   const read = (node: Node): Pattern | undefined => readPattern(node, known, report);
   const readList = (field: 'include' | 'exclude'): Pattern[] =>
     itemsOf(child(root, field)).flatMap((item) => read(item) ?? []);

@@ -47,6 +47,7 @@ export type RecordSchema = Schema & { readonly properties: { readonly [name: str
 
 export const asSchema = (schema: JsonSchema): Schema => schema;
 
+/** Returns the schema of a field; undefined if the schema does not declare it. */
 export const declaredField = ({ properties = {} }: Schema, name: string): Schema | undefined =>
   Object.hasOwn(properties, name) ? properties[name] : undefined;
 
@@ -79,7 +80,8 @@ export const alternatives = (schema: Schema): readonly Schema[] | undefined =>
   schema.anyOf ?? schema.oneOf;
 
 /**
- * Returns the JSON types that a schema allows, by the names that `jsonType` returns, and `integer`.
+ * Returns the JSON types that a schema allows, by the names that `jsonType` returns, and `integer`:
+ * all types if the schema restricts none.
  */
 export function typesOf(schema: Schema): ReadonlySet<string> {
   if (schema.type !== undefined) return new Set([schema.type].flat());
@@ -133,6 +135,7 @@ export function describe(schema: Schema): string {
   return either([...typesOf(schema)].map((type) => describeType(type, schema)));
 }
 
+/** Returns one type of a schema in words: `a number from 0 to 1`. */
 function describeType(type: string, schema: Schema): string {
   switch (type) {
     case 'number':
@@ -173,13 +176,14 @@ function boundsText({ minimum, maximum, exclusiveMinimum, exclusiveMaximum }: Sc
   return bounds.length === 0 ? '' : ` ${bounds.join(' and ')}`;
 }
 
+/** Returns the plural of the words for a number or a text; other words as they are. */
 const plural = (words: string): string =>
   words
     .replace(/\ba whole number\b/g, 'whole numbers')
     .replace(/\ba number\b/g, 'numbers')
     .replace(/\btext\b/g, 'texts');
 
-/** Returns a value as messages show it. */
+/** Returns a value as messages show it: a list or mapping by its type alone, null as `nothing`. */
 export function show(value: Json | undefined): string {
   if (value === null || value === undefined) return 'nothing';
   if (Array.isArray(value)) return value.length === 0 ? 'an empty list' : 'a list';
@@ -188,7 +192,10 @@ export function show(value: Json | undefined): string {
   return JSON.stringify(value.length > 60 ? `${value.slice(0, 59)}…` : value);
 }
 
-/** Returns the first sentence of the description, without its full stop. */
+/**
+ * Returns the first sentence of the description, without its full stop; undefined if there is no
+ * description.
+ */
 export const firstSentence = (schema: Schema | undefined): string | undefined => {
   const text = schema?.description;
   if (text === undefined) return undefined;

@@ -90,9 +90,10 @@ const isChoice = ({ keyword }: Found): boolean => keyword === 'anyOf' || keyword
  */
 function reduceChoices(errors: readonly Found[], definitions: Definitions): Found[] {
   const plain = errors.filter(({ keyword }) => keyword !== 'if');
-  const outermost = (a: Found, b: Found): number =>
+  /** Orders errors by the lengths of their paths in the value, then in the schema. */
+  const outermostFirst = (a: Found, b: Found): number =>
     a.instancePath.length - b.instancePath.length || a.schemaPath.length - b.schemaPath.length;
-  const choice = plain.filter(isChoice).sort(outermost)[0];
+  const choice = plain.filter(isChoice).sort(outermostFirst)[0];
   if (!choice) return plain;
   const branches = alternatives(choice.schema) ?? [];
   const byBranch = branches.map((branch, index) =>
@@ -121,9 +122,10 @@ function isOfBranch(error: Found, choice: Found, branch: Schema, index: number):
 }
 
 /**
- * Returns the errors of the form that was intended: the only one that accepts the value's type. If
- * that does not tell, returns `choice` alone. Its schema is then that of a single value if the
- * field may be an axis; otherwise it has all forms.
+ * Returns the errors of the form that was intended: the only one that accepts the value's type.
+ * Returns `choice` alone if that does not tell, or if the value is a single one and the field can't
+ * be an axis. The schema of `choice` is then that of a single value if the field may be an axis;
+ * otherwise it has all forms.
  */
 function errorsOfIntendedForm(
   choice: Found,

@@ -25,6 +25,7 @@ export function openAnswers(
 ): KeptAnswers {
   const fileOf = (digest: string): string => path.join(dir, `${digest}.json`);
   return {
+    /** Returns null if the answer is missing or damaged. Notes that it was used now. */
     get(digest) {
       const shape = { answer: 'object' } as const;
       const found = readSealed<{ readonly answer: JsonObject }>(fileOf(digest), shape);

@@ -48,7 +48,10 @@ export function diskFault(error: unknown, file: string, place: Place = 'store'):
     : error;
 }
 
-/** Returns an error's code, even if Node has no name for it (`Unknown system error -122`). */
+/**
+ * Returns an error's code, even if Node has no name for it (`Unknown system error -122`); undefined
+ * if it has none.
+ */
 export function errorCode(error: unknown): string | undefined {
   const { code, errno } = (error ?? {}) as NodeJS.ErrnoException;
   if (errno === undefined || code === undefined || !/^unknown\b/i.test(code)) return code;
@@ -150,7 +153,10 @@ export function fullDiskFault(error: unknown, path: string): unknown {
   return code === 'ENOSPC' || code === 'EDQUOT' ? diskFault(error, path) : error;
 }
 
-/** Runs an action that can be left out. If the system refuses it, passes the reason to `tell`. */
+/**
+ * Runs an action that can be left out. If the system refuses it, passes the reason to `tell`.
+ * Throws any other error of the action.
+ */
 export function ifDiskAllows(
   path: string,
   action: () => void,

@@ -33,7 +33,10 @@ export const SETTLED_MS = 2000;
 /** In bytes. Smaller files are read whole, larger ones in chunks of this size. */
 const SMALL = 1 << 20;
 
-/** @param size the file's size in bytes */
+/**
+ * Returns a regular file's SHA-256 digest in hex. Throws like `openRegular`.
+ * @param size the file's size in bytes
+ */
 export async function sha256File(file: string, size: number): Promise<string> {
   if (size <= SMALL) return sha256(readRegular(file));
   const hash = createHash('sha256');
@@ -110,6 +113,7 @@ export function sha256Sync(file: string): string {
  */
 export function listFiles(dir: string): { readonly path: string; readonly size: number }[] {
   const found: { readonly path: string; readonly size: number }[] = [];
+  /** Adds the files of a folder to `found`. @param prefix begins their paths: '' or `a/b/` */
   const walk = (folder: string, prefix: string): void => {
     for (const entry of readdirSync(folder, { withFileTypes: true })) {
       const relative = prefix + entry.name,
@@ -148,15 +152,16 @@ export function strayFile({ dir, manifest: { files, created } }: Entry): string 
   const names = files.map(({ path: name }) => name);
   if (!['', ...innerFolders(names)].some(mayHaveChanged)) return null;
   const own = new Set([MANIFEST_FILE, ...names]);
-  const walk = (folder: string, prefix: string): string | null => {
+  /** Returns the first stray file of a folder. @param prefix begins its path: '' or `a/b/` */
+  const findStray = (folder: string, prefix: string): string | null => {
     for (const entry of readdirSync(folder, { withFileTypes: true })) {
       const name = prefix + entry.name;
       if (entry.name.startsWith('.') || own.has(name)) continue;
       if (!entry.isDirectory()) return name;
-      const stray = walk(`${folder}/${entry.name}`, `${name}/`);
+      const stray = findStray(`${folder}/${entry.name}`, `${name}/`);
       if (stray !== null) return stray;
     }
     return null;
   };
-  return walk(dir, '');
+  return findStray(dir, '');
 }

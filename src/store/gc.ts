@@ -68,13 +68,17 @@ export async function collectGarbage(
   }
 }
 
-/** @param sweeping null in a dry run, which changes nothing */
+/**
+ * Sweeps a store that is already marked, as `collectGarbage` says.
+ * @param sweeping the mark; null in a dry run, which changes nothing
+ */
 function sweep(store: Store, maxBytes: number | null, sweeping: Sweeping | null): Swept {
   const { root } = store;
   const damagedDir = path.join(root, 'damaged');
   const damaged = ownNames(root, 'damaged');
   const pinned = new Set(readPins(root).flatMap(({ keys }) => keys));
   if (sweeping) sweepLeftovers(root);
+  /** Removes a folder or file of the store; does nothing in a dry run. */
   const remove = (dir: string): void => {
     if (!sweeping) return;
     sweeping.beat();
@@ -202,6 +206,7 @@ const SWEEPING = 'sweeping',
 export async function enterStore(store: Store, tell: (message: string) => void): Promise<void> {
   store.take(`${RUNNING}-${randomUUID()}` as ActionKey);
   const watch = openWatch(store.root);
+  /** Returns the id of the process that sweeps the store; undefined if none does. */
   const sweeper = (): number | undefined =>
     liveMarkers(store.root, watch).find(({ name }) => name.startsWith(SWEEPING))?.pid;
   for (let told = false; ; told = true) {

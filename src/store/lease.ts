@@ -191,6 +191,10 @@ export class Leases {
     }
   }
 
+  /**
+   * Makes the claim to an entry, and returns its path. It is a link to the heartbeat, or a file
+   * where the file system has no hard links.
+   */
   #makeClaim(key: ActionKey): string {
     const claim = `${this.dir}/${key}.${ownerName(this.#me)}`,
       beat = this.#heart.file;
@@ -236,6 +240,10 @@ export class Leases {
     return { living: null, dead };
   }
 
+  /**
+   * Whether an owner's claims no longer count: its process has ended or, on another host, its
+   * heartbeat has been silent for too long.
+   */
   #isDead(owner: Owner): boolean {
     const state = ownerState(owner);
     return state === 'unknown' ? this.#watch.isSilent(owner) : state === 'dead';

@@ -52,7 +52,10 @@ export function lookUpEntry(dir: string, key: ActionKey, index: ManifestIndex | 
     : { state: 'hit', entry };
 }
 
-/** Returns the head of an entry's manifest, and when the file was `written`, in ms since 1970. */
+/**
+ * Returns the head of an entry's manifest, and when the file was `written`, in ms since 1970. If
+ * the entry is absent or its manifest is damaged, returns that, as `lookUpEntry` does.
+ */
 function lookUpManifest(
   dir: string,
   key: ActionKey,
@@ -86,9 +89,10 @@ function lookUpManifest(
 }
 
 /**
- * Whether an entry's files have the digests in its manifest, although one is younger than the
- * manifest, as after a copy. If so, sets the manifest's time to just after that of the youngest
- * file, so that the files need not be hashed again.
+ * Hashes an entry's files, one of which is younger than the manifest, as after a copy. Returns
+ * whether all have the digests in the manifest. If so, sets the manifest's time to just after that
+ * of the youngest file, so that the files need not be hashed again.
+ * @param youngest the time of the youngest file, in ms since 1970
  */
 function isUnchanged({ dir, manifest }: Entry, youngest: number): boolean {
   const unchanged = keptFiles(manifest).every((file) => {

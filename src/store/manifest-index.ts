@@ -46,6 +46,7 @@ const FORMAT = 2;
 
 export const INDEX = 'index';
 
+/** Returns the path of the file of a spec's index. @param spec the path of the spec's file */
 export const indexFile = (root: string, spec: string): string =>
   path.join(root, INDEX, `${sha256(spec).slice(0, 16)}.json`);
 
@@ -68,6 +69,10 @@ export function openManifestIndex(root: string, spec: string) {
   const asked: Line[] = [];
   /** How many of these lines are new. */
   let fresh = 0;
+  /**
+   * Returns the lines of the index's file by key; none if it is missing, damaged or in another
+   * format.
+   */
   const load = (): Map<ActionKey, Line> => {
     try {
       const found = readSealed<IndexFile>(file, { lines: 'list' });

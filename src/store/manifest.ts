@@ -42,6 +42,7 @@ export const keptFiles = ({
 }: Pick<ManifestHead, 'files' | 'letGo'>): readonly ManifestFile[] =>
   letGo === undefined ? files : files.filter(({ path }) => !letGo.includes(path));
 
+/** Returns the size of all the files together, in bytes. */
 export const bytesOf = (files: readonly ManifestFile[]): number =>
   files.reduce((sum, { size }) => sum + size, 0);
 

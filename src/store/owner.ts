@@ -46,6 +46,7 @@ function readOrEmpty(read: () => string): string {
   }
 }
 
+/** Returns the kernel's id of this boot; '' where the system has none. */
 const bootId = (): string =>
   readOrEmpty(() => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim());
 
@@ -119,7 +120,10 @@ export const thisProcess = (): Process => ({
   boot: bootId(),
 });
 
-/** Like `ownerState`, except that a process of an earlier boot of this host is dead. */
+/**
+ * Like `ownerState`, except that a process of an earlier boot of this host is dead. `unknown` if
+ * `owner` is not an owner's name and the boot tells nothing.
+ */
 export function processState({
   owner,
   hostname,
@@ -181,7 +185,10 @@ export function createHeart(dir: string, me: Owner, timeoutMs: number) {
 const beatText = (sequence: number, timeoutMs: number): string =>
   `${String(sequence).padStart(12, '0')} ${String(timeoutMs).padStart(8, '0')}\n`;
 
-/** Overwrites a heartbeat, and closes it, so that a network file system sends it to the server. */
+/**
+ * Overwrites a heartbeat, and closes it, so that a network file system sends it to the server.
+ * Ignores disk faults.
+ */
 function writeBeat(file: string, text: string): void {
   try {
     // Not truncated: a reader would find no heartbeat for a moment.
@@ -234,7 +241,9 @@ export function createWatch(
   read: (file: string) => string | null | undefined = readBeat,
 ): Watch {
   const seen = new Map<string, Seen>();
-  /** Reads a heartbeat, and compares it with what was seen before. */
+  /**
+   * Reads a heartbeat, compares it with what was seen before, and remembers and returns the result.
+   */
   const look = (name: string): Seen => {
     const before = seen.get(name),
       now = clock(),

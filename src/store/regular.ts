@@ -61,6 +61,7 @@ export function readRegularOr(file: string): Buffer | null {
   }
 }
 
+/** Returns the error for a file that is a folder (EISDIR) or another thing (ENOTREG). */
 function notRegular(file: string, isFolder: boolean): NodeJS.ErrnoException {
   const code = isFolder ? 'EISDIR' : NOT_REGULAR;
   return Object.assign(

@@ -39,7 +39,7 @@ export function unseal<T = JsonObject>(text: string, digits: Digits = 64): T | n
     delete value.checksum;
     return value as T;
   } catch {
-    return null; // not JSON, although sealed: anyone can compute the checksum
+    return null; // sealed, but not JSON: anyone can compute the checksum
   }
 }
 

@@ -280,6 +280,7 @@ export class Store {
       throw fault;
     },
   ): ActionKey[] {
+    /** Returns the names in a shard; [] if another user withholds it, which `withheld` is told. */
     const namesIn = (shard: string): string[] => {
       const fault = withheldFault(path.join(this.root, shard), this.root);
       if (fault === null) return ownNames(this.root, shard);
@@ -338,7 +339,10 @@ export class Store {
     return this.#writing;
   }
 
-  /** @param mtime the new file's time, which look-ups compare with those of the entry's files */
+  /**
+   * Replaces the manifest of an entry as a whole.
+   * @param mtime the new file's time, which look-ups compare with those of the entry's files
+   */
   #replaceManifest(manifest: Manifest, mtime: Date): void {
     const draft = `${this.scratch(`manifest-${manifest.key.slice(0, 16)}`)}/${MANIFEST_FILE}`;
     writeFileSync(draft, printManifest(manifest), { flush: true });
@@ -347,7 +351,11 @@ export class Store {
     rmSync(path.dirname(draft), { recursive: true, force: true });
   }
 
-  /** @param text the text of the manifest */
+  /**
+   * Writes the manifest into a scratch folder and renames the folder into place. Returns the entry,
+   * as `publish` does.
+   * @param text the text of the manifest
+   */
   async #publish(scratch: string, manifest: Manifest, text: string): Promise<Entry> {
     const { commit } = this.#prepare(),
       { key } = manifest;

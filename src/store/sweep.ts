@@ -30,6 +30,7 @@ type IsGone = (owner: Owner, file: string) => boolean;
 function goneByTimes(leases: string): IsGone {
   let now: number | undefined;
   let beats: Map<string, number> | undefined;
+  /** Returns a file's time stamp; 0 if it is missing. */
   const mtimeOf = (file: string): number =>
     lstatSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
   const readHeartbeats = (): Map<string, number> => {

@@ -28,7 +28,11 @@ export interface DamagedRecord {
   readonly moved: string | null;
 }
 
-/** Checks all entries and records. Moves what is damaged aside, except pins. */
+/**
+ * Checks all entries and records. Moves what is damaged aside, except pins. Returns the number of
+ * entries that were `checked`, and how many sound ones lack files that were let go; `damaged`
+ * entries, damaged `records`, and the faults of what was `withheld`.
+ */
 export async function verifyStore(store: Store) {
   /** The faults of other users' entries and records that can't be read. They are not checked. */
   const withheld: UserFault[] = [];

@@ -111,13 +111,18 @@ export function bindingFile(tfjsDir: string): string {
 
 const SETUP = 'npx dosimeter setup';
 
-const unavailable = (
+/**
+ * Returns the probe of a backend that is not available. `detail` says why; `remedy` is the command
+ * that would help, or null.
+ */
+const unavailableProbe = (
   name: BackendName,
   detail: string,
   remedy: string | null = SETUP,
 ): BackendProbe => ({ name, available: false, detail, version: name, gpu: false, remedy });
 
-const available = (
+/** Returns the probe of an available backend. `version` is what keys call it. */
+const availableProbe = (
   name: BackendName,
   detail: string,
   version: string = name,
@@ -126,7 +131,7 @@ const available = (
 
 function probeTensorflow(): BackendProbe {
   const lacking = (detail: string, remedy = SETUP): BackendProbe =>
-    unavailable('tensorflow', detail, remedy);
+    unavailableProbe('tensorflow', detail, remedy);
   const id = PACKAGES.tensorflow,
     dir = packageDir(id);
   if (dir === null) return lacking(`the package ${id} is not installed`);
@@ -148,7 +153,7 @@ function probeTensorflow(): BackendProbe {
     variant === 'own'
       ? `${tensorflow}, your own in ${libraries}`
       : `${tensorflow} for ${variant === 'cuda' ? 'CUDA' : 'the CPU'}`;
-  return available(
+  return availableProbe(
     'tensorflow',
     `TensorFlow, ${build}, through tfjs-node-gpu ${packageVersion(id)}`,
     `tensorflow ${tensorflow} (${variant}${fused ? `, fused ${fused}` : ''})`,
@@ -159,13 +164,17 @@ function probeTensorflow(): BackendProbe {
 function probePackage(name: 'wasm' | 'cpu', what: string): BackendProbe {
   const id = PACKAGES[name];
   return packageDir(id) === null
-    ? unavailable(name, `the package ${id} is not installed`)
-    : available(name, `${what}, tfjs-backend-${name} ${packageVersion(id)}`);
+    ? unavailableProbe(name, `the package ${id} is not installed`)
+    : availableProbe(name, `${what}, tfjs-backend-${name} ${packageVersion(id)}`);
 }
 
+/**
+ * Probes PyTorch by what Python says of its packages. A missing bitsandbytes or lm_eval is no
+ * fault.
+ */
 async function probeTorch(): Promise<BackendProbe> {
   const python = await findPython();
-  if ('fault' in python) return unavailable('torch', python.fault, python.remedy);
+  if ('fault' in python) return unavailableProbe('torch', python.fault, python.remedy);
   const { packages, cuda, command } = python;
   const more = (['bitsandbytes', 'lm_eval'] as const).flatMap((name) =>
     python[name] ? [`${name} ${python[name]}`] : [],
@@ -174,7 +183,7 @@ async function probeTorch(): Promise<BackendProbe> {
     cuda === null
       ? 'the CPU'
       : `CUDA ${cuda}, which the project's tests do not run, on one GPU or on several`;
-  return available(
+  return availableProbe(
     'torch',
     `PyTorch ${packages.torch} for ${device}, transformers ${packages.transformers}, ` +
       `${[`peft ${packages.peft}`, ...more].join(', ')}, ` +
@@ -234,7 +243,7 @@ async function probeByMultiplying(probe: BackendProbe): Promise<BackendProbe> {
     return probe;
   } catch (error) {
     const { stderr, message } = error as { stderr?: string; message: string };
-    return unavailable(
+    return unavailableProbe(
       probe.name,
       `it is installed but does not run here: ${stderr?.trim().split('\n').at(-1) ?? message}`,
       probe.name === 'torch' ? null : SETUP,
@@ -306,8 +315,9 @@ const WSL = '/usr/lib/wsl/lib/libcuda.so.1';
 
 /**
  * Returns the NVIDIA GPUs that CUDA_VISIBLE_DEVICES lists, as it names them (`0`, `GPU-8932f937`,
- * …); if it is not set, all GPUs, numbered from 0. GPUs are counted by their device files, without
- * asking the driver.
+ * …), up to its first invalid entry; if it is not set, all GPUs, numbered from 0. GPUs are counted
+ * by their device files in `devices`, without asking the driver. Empty if there are none, and
+ * outside of Linux.
  */
 export function visibleGpus(
   env: Readonly<Record<string, string | undefined>>,
@@ -341,11 +351,16 @@ interface MachineFault {
   readonly ofMachine?: true;
 }
 
+/** Returns the text of CPUINFO; empty if there is no such file. */
 const readCpuinfo = (): string => (existsSync(CPUINFO) ? readFileSync(CPUINFO, 'utf8') : '');
 
+/**
+ * Returns what the pattern's first group matches, trimmed; undefined if the pattern does not match.
+ */
 const fieldOf = (info: string, pattern: RegExp): string | undefined =>
   pattern.exec(info)?.[1]?.trim();
 
+/** Returns the flags of the first processor in the text of CPUINFO; empty if it has none. */
 const flagsOf = (info: string): string[] => fieldOf(info, /^flags\s*:(.*)$/m)?.split(' ') ?? [];
 
 /** Whether this processor multiplies bfloat16 by tiles (AMX). */
@@ -372,6 +387,7 @@ export function processorFault(info: string): MachineFault | null {
 export async function pythonReleases(): Promise<{ [name in PythonPackage]: string | null }> {
   const python = await findPython();
   if ('fault' in python) return { torch: null, bitsandbytes: null, lm_eval: null };
+  /** Returns the release of a package as keys name it; null if the package is missing. */
   const release = (name: 'bitsandbytes' | 'lm_eval'): string | null =>
     python[name] === null ? null : `${name} ${python[name]}`;
   return {

@@ -85,8 +85,8 @@ class OwnNode implements TapeNode {
 }
 
 /**
- * Records an operation, which can be differentiated once. The tape does not have how the
- * operation's gradients are computed. So differentiating these gradients in turn throws an error,
+ * Records an operation, which can be differentiated once. The tape does not say how the gradients
+ * of the operation were computed. So differentiating these gradients in turn throws an error,
  * rather than leave out a part of the result.
  */
 function record(
@@ -96,6 +96,10 @@ function record(
   backward: (dy: Tensor) => readonly Tensor[],
 ): void {
   const { state } = internals();
+  /**
+   * What `backward` returns. If a tape records it, the tape gets a node that can't be
+   * differentiated.
+   */
   const backwardOnce = (dy: Tensor): readonly Tensor[] => {
     if (!isRecording()) return backward(dy);
     const gradients = unrecorded(() => backward(dy));
@@ -212,6 +216,7 @@ export function differentiate<T extends Tensor>(
 ): { readonly value: T; readonly grads: (Tensor | null)[] } {
   const { state } = internals(),
     found = new Map<number, Tensor>();
+  /** Returns the gradient found for a tensor; null if there is none. */
   const gradientOf = ({ id }: Tensor): Tensor | null => found.get(id) ?? null;
   try {
     const value = recordTape(f);
@@ -275,7 +280,8 @@ export interface Operation<Value extends Tensor, Saved extends readonly Tensor[]
 
 /**
  * Returns the operation's value, which can be differentiated once with respect to every input that
- * is not constant. Where all inputs are constant, so is the value.
+ * is not constant. Where all inputs are constant, so is the value. Where no tape is recorded, it is
+ * the value alone that is computed.
  * @param inputs null stands for an input that the operation does without, such as a bias
  */
 export function differentiable<Value extends Tensor, const Saved extends readonly Tensor[]>(

@@ -54,6 +54,8 @@ export type FusedActivation = (typeof ACTIVATIONS)[number];
 
 const numberOf = (kind: FusedActivation): number => ACTIVATIONS.indexOf(kind);
 
+// Here and below, `operation` returns a function that calls one operation of fused.cc: with its
+// inputs, the values of its attributes and, if there are several, the number of its outputs.
 const activation = operation('FusedActivation', { kind: 'int' }, same),
   activationGradient = operation('FusedActivationGrad', { kind: 'int' }, same),
   gated = operation(

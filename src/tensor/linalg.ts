@@ -81,7 +81,10 @@ export interface Singular {
   readonly left: Float64Array | null;
 }
 
-/** By Golub and Kahan (LINPACK's dsvdc, by way of JAMA). */
+/**
+ * Does what `svd` does, without its checks and without TensorFlow: by Golub and Kahan (LINPACK's
+ * dsvdc, by way of JAMA).
+ */
 function javascriptSvd(matrix: Float64Array, m: number, n: number, vectors: boolean): Singular {
   const { diagonal, leftSingularVectors: U } = new SVD(
     Matrix.from1DArray(m, n, Array.from(matrix)),
@@ -101,7 +104,7 @@ function javascriptSvd(matrix: Float64Array, m: number, n: number, vectors: bool
 }
 
 /**
- * Returns the singular values and, with `vectors`, the left singular vectors.
+ * Returns the singular values and, with `vectors`, the left singular vectors; else null for these.
  * @param matrix row-major (m, n)
  * @throws RangeError for a matrix that is not m × n or not finite
  */
@@ -149,7 +152,10 @@ export function lowRankSingularValues(
   return singularValues(Float64Array.from(core.to1DArray()), k, k);
 }
 
-/** By Householder's tridiagonalisation and implicit QL (EISPACK's tred2 and tql2, from JAMA). */
+/**
+ * Returns the eigenvalues of a symmetric matrix, (n, n), in any order: by Householder's
+ * tridiagonalisation and implicit QL (EISPACK's tred2 and tql2, from JAMA).
+ */
 function javascriptEigenvalues(matrix: Float64Array, n: number): Float64Array {
   const rows = Array.from({ length: n }, (_, i) => matrix.subarray(i * n, (i + 1) * n));
   return Float64Array.from(
@@ -187,7 +193,7 @@ const SMALLEST_SHARE = 1e-6;
 
 /**
  * Returns the left singular vectors of the k = min(count, m, n) largest singular values as columns,
- * (m, k), the vector of the largest value first.
+ * (m, k), the vector of the largest value first. The sign of each is arbitrary.
  * @param matrix row-major (m, n)
  */
 export function leadingLeftVectors(

@@ -43,7 +43,7 @@ export async function loadBackend(
   tf.env().set('PROD', true);
   let info = loaded.get(name);
   if (info === undefined) {
-    info = load(name, threads);
+    info = loadTfjs(name, threads);
     loaded.set(name, info);
   }
   const known = await info;
@@ -73,8 +73,11 @@ async function loadTorch(options: TorchOptions): Promise<BackendInfo> {
   };
 }
 
-/** Loads a backend of tfjs. `threads` is for TensorFlow; the others use one. */
-async function load(name: keyof typeof PACKAGES, threads: number): Promise<BackendInfo> {
+/**
+ * Loads a backend of tfjs. `threads` is for TensorFlow; the others use one. Throws `UserFault` if
+ * TensorFlow or its binding is not what set-up has recorded.
+ */
+async function loadTfjs(name: keyof typeof PACKAGES, threads: number): Promise<BackendInfo> {
   const core = '@tensorflow/tfjs-core',
     common = {
       name,
@@ -139,7 +142,11 @@ interface Fused {
 /** The values that TensorFlow reads as false in environment variables. */
 const OFF = new Set(['0', 'false']);
 
-/** Sets environment variables that TensorFlow reads once, at its load or at their first use. */
+/**
+ * Sets environment variables that TensorFlow reads once, at its load or at their first use, and
+ * gives Node a function that tfjs-node needs. All but the numbers of threads keep a value that is
+ * set.
+ */
 function prepareTensorflow(threads: number): void {
   process.env.TF_NUM_INTRAOP_THREADS = String(threads);
   process.env.TF_NUM_INTEROP_THREADS = '1';

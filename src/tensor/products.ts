@@ -176,8 +176,8 @@ const ATTRIBUTES = [
 ] as const;
 
 /**
- * a·b, with a or b transposed first where asked for. tf.matMul runs TensorFlow's batched kernel,
- * which is a few per cent slower on most plain matrices.
+ * a·b, with a or b transposed first where asked for, fused where it can be. tf.matMul runs
+ * TensorFlow's batched kernel, which is a few per cent slower on most plain matrices.
  */
 export function matmul(a: Tensor, b: Tensor, transposeA = false, transposeB = false): Tensor2D {
   if (a.rank === 2 && b.rank === 2 && hasFusedProducts())

@@ -362,7 +362,7 @@ export interface TorchOperations {
 
 const ARRAYS = { int32: Int32Array, float32: Float32Array, float64: Float64Array } as const;
 
-/** Decodes an array. */
+/** Decodes an array of numbers of this type from base64. */
 export function arrayOf<T extends keyof typeof ARRAYS>(
   type: T,
   base64: string,

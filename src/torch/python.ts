@@ -47,7 +47,7 @@ const CODE = fileURLToPath(new URL('python/', import.meta.url));
 /** The program that computes. */
 export const WORKER = join(CODE, 'worker.py');
 
-/** Returns the digest of the Python files, which is part of the backend's version. */
+/** Returns 8 hex digits of the digest of the Python files, a part of the backend's version. */
 const codeDigest = once((): string => {
   const hash = createHash('sha256');
   for (const name of readdirSync(CODE).sort())

@@ -84,6 +84,7 @@ class Workers {
     return (this.#current = this.#start(options));
   }
 
+  /** Starts a process, and waits until it is ready. Throws as `torchWorker` does. */
   async #start({ threads = Number(process.env['DOSIMETER_THREADS'] ?? 1) }: TorchOptions) {
     const python = await findPython();
     if ('fault' in python)
@@ -184,7 +185,7 @@ class Worker implements TorchWorker {
       child.once('exit', (code, signal) => onGone(this.#exitFault(code, signal)));
     });
     createInterface({ input: answers }).on('line', (line) => this.#receive(line));
-    this.ready = this.#answer().then(({ ready }) => {
+    this.ready = this.#nextAnswer().then(({ ready }) => {
       this.#facts = ready ?? null;
     });
     this.#last = this.ready.catch(() => undefined);
@@ -212,7 +213,7 @@ class Worker implements TorchWorker {
     const onAbort = (): void => this.#stop(signal?.reason as Error, true);
     signal?.addEventListener('abort', onAbort, { once: true });
     try {
-      const answered = this.#answer();
+      const answered = this.#nextAnswer();
       this.#requests.write(requestLine({ id, op, ...request }));
       const answer = await answered;
       this.#used = true;
@@ -231,7 +232,7 @@ class Worker implements TorchWorker {
   }
 
   /** Resolves to the next answer, and keeps Node alive until it comes. */
-  #answer(): Promise<Answer> {
+  #nextAnswer(): Promise<Answer> {
     const lifelines = [this.#child, this.#requests, this.#child.stdio[4] as Socket];
     for (const each of lifelines) each.ref();
     return new Promise<Answer>((resolve, reject) => {
@@ -308,6 +309,7 @@ const LESS_MEMORY =
   'so does train.gradient_checkpointing: true; a smaller train.max_length or --pack, ' +
   'model.dtype: bf16, model.quantize: nf4 or --jobs 1 also need less';
 
+/** Returns the fault of a process that was killed. @param what says so: begins the message */
 const killedFault = (what: string): UserFault =>
   new CutOff(
     `${what}, as the system does when memory runs out`,

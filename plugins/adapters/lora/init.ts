@@ -13,7 +13,10 @@ import type { HostTensor } from '../../../src/science/models/types.ts';
 export const ALPHA_OF_RANK =
   '^([1-9][0-9]*(\\.[0-9]+)?|0?\\.[0-9]*[1-9][0-9]*)?r(/[1-9][0-9]*(\\.[0-9]+)?)?$';
 
-/** Returns α as a number for a layer of this rank. Throws for a text of another form. */
+/**
+ * Returns α as a number: a number as it is, and a multiple of the rank (`2r`) for a layer of this
+ * rank. Throws for any other text.
+ */
 export function alphaOf(alpha: number | string, rank: number): number {
   if (typeof alpha === 'number') return alpha;
   if (!new RegExp(ALPHA_OF_RANK).test(alpha))
@@ -51,7 +54,7 @@ export const presets: Readonly<Record<Distribution, Preset>> = {
 export const RESIDUALS = ['pissa', 'olora'] as const;
 export type Residual = (typeof RESIDUALS)[number];
 
-/** Whether A is drawn from this distribution, and not taken from the weights. */
+/** Whether A is drawn from this distribution, and not taken from the weights (RESIDUALS). */
 export const isDrawn = (distribution: string): distribution is Distribution =>
   Object.hasOwn(presets, distribution);
 
@@ -108,8 +111,8 @@ export function initialVariance(
 }
 
 /**
- * Returns a function that returns σ² of A's entries, as `init` states it; null without `init`, or
- * if A is not drawn.
+ * Returns a function from a layer's fan-in and rank to σ² of A's entries by `init`, whose missing
+ * fields have their defaults. Returns null without `init`, or if A is not drawn.
  */
 export function statedVariance(
   init: { readonly distribution?: string; readonly variance?: number | string } | undefined,
@@ -140,8 +143,8 @@ export function drawA(
 }
 
 /**
- * Returns one form for all spellings of a variance: 0.5 for "0.50", 1/(3d) for 2/(6*d). A text that
- * is neither a number nor a fraction stays as it is.
+ * Returns one form for all spellings of a variance: the number 0.5 for the text "0.50", 1/(3d) for
+ * 2/(6*d). A number stays as it is, and so does a text that is neither a number nor a fraction.
  */
 function canonicalVariance(written: Json): Json {
   if (typeof written !== 'string') return written;
@@ -170,7 +173,7 @@ function canonicalInit(init: JsonObject): JsonObject {
 
 /**
  * Returns a spec's parameters with `alpha` as a number, if it is the same for all layers, and with
- * a canonical `init`.
+ * a canonical `init`, if the spec has an `init` and no `init_from`.
  */
 export function canonicalLora(params: JsonObject): JsonObject {
   const { rank, alpha, rank_pattern: ranks, init, init_from: folder } = params;
@@ -180,7 +183,7 @@ export function canonicalLora(params: JsonObject): JsonObject {
     ...(typeof alpha === 'string' && typeof rank === 'number' && ranks === undefined
       ? { alpha: alphaOf(alpha, rank) }
       : {}),
-    // With `init_from`, the folder gives the A that training starts from, so `init` is left out.
+    // With `init_from`, the folder gives the A that training starts from: `init` stays as it is.
     ...(folder === undefined && init !== undefined
       ? { init: canonicalInit(init as JsonObject) }
       : {}),

@@ -43,7 +43,7 @@ interface Plan
   readonly variance: ((fanIn: number, rank: number) => number) | null;
 }
 
-/** Returns, by layer, the names of an adapted layer's factors, with its scale s and σ² of A. */
+/** Returns the names of each adapted layer's factors, with its scale s and σ² of A, by layer. */
 function factorNames({ linears }: AdapterContext, plan: Plan): Map<string, FactorNames> {
   const factors = new Map<string, FactorNames>();
   for (const { name, in: fanIn } of linears) {
@@ -85,6 +85,8 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
     ];
     return shapes.flatMap(([parameter, shape]) => (parameter ? { name: parameter, shape } : []));
   });
+  // LoRA+ trains every B, and every vector of the model or the adapter, at `plan.ratio` times the
+  // base rate.
   const atHigherRate = new Set([
     ...[...factors.values()].map(({ B }) => B),
     ...[...parameters, ...context.parameters]
@@ -133,8 +135,8 @@ function loraAdapter(context: AdapterContext, plan: Plan): Adapter {
 }
 
 /**
- * Returns the plan of an adapter that starts from a folder. The spec gives what no folder holds,
- * and may change the dropout.
+ * Returns the plan of an adapter that starts from a folder. The spec gives what no folder holds
+ * (`freeze_a`, `lora_plus_ratio`, `init`), and may change the dropout.
  */
 function folderPlan(params: LoraParams, folder: PeftAdapter): Plan {
   const { dora = false, residual = null } = folder;
@@ -153,6 +155,10 @@ function folderPlan(params: LoraParams, folder: PeftAdapter): Plan {
   };
 }
 
+/**
+ * Returns the adapter: from the folder of `init_from`, if there is one, or else from the spec
+ * alone. Throws UserFault for the first fault of the spec, or where the folder cannot be read.
+ */
 async function create(params: LoraParams, context: AdapterContext): Promise<Adapter> {
   if (context.initFrom !== undefined) {
     const folder = await readPeft(context.initFrom, context);

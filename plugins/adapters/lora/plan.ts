@@ -30,7 +30,8 @@ const ALL_LINEAR = 'all-linear';
 
 /**
  * Returns the linear layers to adapt: those that `targets` names and `exclude` does not. If
- * `layers` is given, only those in layers with these numbers. The head is never among them.
+ * `layers` is given, only those in layers with these numbers. Layers that are not `adaptable`, such
+ * as a classifier, are never among them.
  */
 export function targetedLayers(
   { targets = ALL_LINEAR, exclude, layers }: Targets,
@@ -68,8 +69,9 @@ export function planDefaults({ rank = DEFAULT_RANK, alpha = 'r' }: LoraParams): 
 }
 
 /**
- * Returns a problem for each name of `targets` or `exclude` and each number of `layers` that no
- * layer has. If all are found, returns a problem if no layer is left to adapt.
+ * Returns a problem for each name in `targets` or `exclude` and each number in `layers` that no
+ * layer has, and for an expression in `targets` that matches no layer. If there is no such problem,
+ * returns one if no layer is left to adapt. Throws UserFault for an expression that cannot be read.
  */
 export function checkTargets(params: Targets, model: ModelShape): Problem[] {
   const { architecture, linears } = model;
@@ -114,7 +116,10 @@ export function checkTargets(params: Targets, model: ModelShape): Problem[] {
   return problems;
 }
 
-/** Returns problems for keys of patterns that no adapted layer uses, and for ranks too high. */
+/**
+ * Returns a problem for each key of a pattern that no adapted layer uses, and for each rank that is
+ * above a layer's width. Throws UserFault for a key or an expression that cannot be read.
+ */
 function checkRanks(params: LoraParams, model: ModelShape): Problem[] {
   const problems: Problem[] = [];
   const plan = planLayers(params, model);
@@ -181,7 +186,8 @@ export function checkSpec(params: LoraParams, model: ModelShape): Problem[] {
 }
 
 /**
- * Returns a problem if the spec gives a field another value (`asked`) than the folder (`held`).
+ * Returns a problem, in a list, if the spec gives a field another value (`asked`) than the folder
+ * (`held`); an empty list if they agree, or if the spec leaves the field out (`asked` undefined).
  * @param written the value as the spec writes it
  */
 export const clash = (
@@ -198,7 +204,10 @@ export const clash = (
   ];
 };
 
-/** Returns a problem if the spec says which layers to adapt, and the folder adapts others. */
+/**
+ * Returns a problem, in a list, if the spec says which layers to adapt, and the folder adapts
+ * others; else an empty list.
+ */
 export function targetClash(
   params: Targets,
   layers: ReadonlyMap<string, unknown>,
@@ -214,9 +223,13 @@ export function targetClash(
     : clash(field, JSON.stringify(params[field]), `${layers.size} layers are adapted`);
 }
 
-/** Returns a problem for each field, except dropout, with another value than the folder has. */
+/**
+ * Returns a problem for each field to which the spec gives another value than the folder. Dropout
+ * may differ, and so may the fields that no folder holds.
+ */
 export function checkFolder(params: LoraParams, folder: PeftAdapter, model: ModelShape): Problem[] {
-  // Returns a problem at the first layer to which a pattern gives another value than the folder.
+  // Returns a problem, in a list, at the first layer to which a pattern gives another value than
+  // the folder (`heldBy`); an empty list if there is no such layer.
   const patternClash = (
     pattern: 'rank_pattern' | 'alpha_pattern',
     heldBy: (factors: PeftFactors) => number,

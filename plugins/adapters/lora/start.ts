@@ -36,6 +36,7 @@ interface FactorRows {
   readonly B: readonly Float64Array[];
 }
 
+/** Returns the value at i; 0 beyond the end. */
 const entry = (values: Float64Array, i: number): number => values[i] ?? 0;
 const dot = (a: Float64Array, b: Float64Array): number =>
   a.reduce((sum, x, i) => sum + x * entry(b, i), 0);
@@ -111,7 +112,10 @@ const factorisations = new Map(Object.entries<Factorise>({ pissa, olora }));
 const MOST_CACHED = 512;
 const cachedFactors = processWide('residual-factors', () => new Map<string, Factors>());
 
-/** Returns the initial A (r, n) and B (m, r) of PiSSA or OLoRA (`kind`) for a weight W, (m, n). */
+/**
+ * Returns the initial A (r, n) and B (m, r) of PiSSA or OLoRA (`kind`) for a weight W, (m, n). The
+ * last MOST_CACHED results are kept, and returned for an equal W.
+ */
 function residualFactors(
   kind: string,
   { data, shape }: HostTensor,
@@ -226,6 +230,7 @@ export function startValues(
   read: WeightReader | undefined,
 ): ReadonlyMap<string, HostTensor> {
   const { rank } = named(layers, layer.name);
+  // Reads W. Throws if `read` is undefined.
   const readWeight = (): HostTensor => {
     if (read === undefined) throw new Error(`${layer.name} starts from its weight`);
     return read(`${layer.name}.weight`);

@@ -29,8 +29,9 @@ const problemAt = (field: string | null, message: string, hint?: string | null):
   adapterProblem(field === null ? ['config'] : ['config', field], message, hint);
 
 /**
- * Asks what PEFT adds to the model. If `out` is not null, PEFT draws the values from `seed` and
- * writes them to the file `out`.
+ * Asks PyTorch's process what PEFT adds to the model: returns the parameters, and the config with
+ * all fields filled in; or, if PEFT refuses the config, the fault. If `out` is not null, PEFT also
+ * draws the values from `seed` and writes them to the file `out`.
  */
 async function askPeft(
   { config }: JsonObject,
@@ -52,8 +53,8 @@ async function askPeft(
 }
 
 /**
- * Returns what PEFT adds to which layer, and the config with all fields filled in; or, if PEFT
- * refuses the config, a problem.
+ * Returns what PEFT adds to which layer, and the config with all fields filled in; or a problem, if
+ * PEFT refuses the config, or adapts anything but linear layers that are `adaptable`.
  */
 async function describeAdapter(
   params: JsonObject,
@@ -93,6 +94,10 @@ async function readValues(dir: string, added: readonly Added[]): Promise<Map<str
   );
 }
 
+/**
+ * Returns the adapter, whose layers are computed in PyTorch's process: `linear` throws. Throws
+ * UserFault where PEFT refuses the config, or the folder of `init_from` does not fit it.
+ */
 async function create(params: JsonObject, context: AdapterContext): Promise<Adapter> {
   const found = await describeAdapter(params, context);
   if ('message' in found) throw new UserFault(found.message, found.hint);

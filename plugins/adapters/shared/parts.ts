@@ -7,7 +7,10 @@ import type { LoraBias } from '../../../src/science/models/io/peft-config.ts';
 import { within } from '../../../src/science/models/modules.ts';
 import type { HostTensor } from '../../../src/science/models/types.ts';
 
-/** Returns a dropout mask for a layer's input x, (S, n); undefined if nothing is dropped. */
+/**
+ * Returns a dropout mask for a layer's input x, (S, n); undefined if nothing is dropped: at rate 0,
+ * or outside training (`random` undefined).
+ */
 export const inputMask = (
   layer: string,
   x: Tensor2D,
@@ -18,7 +21,10 @@ export const inputMask = (
     ? undefined
     : dropoutMask<Rank.R2>(x.shape, { rate, random: random(layer) });
 
-/** Returns a predicate: whether a name is that of a trained bias. `layers`: the adapted layers. */
+/**
+ * Returns a predicate: whether a name is that of a trained bias. Under `none` no bias is trained,
+ * under `all` every one, under `lora_only` those of the adapted layers (`layers`).
+ */
 export function trainedBiasPredicate(
   bias: LoraBias,
   layers: { has(name: string): boolean },
@@ -31,7 +37,10 @@ export function trainedBiasPredicate(
   }[bias];
 }
 
-/** Reads the parameters of `headModules` (`saved`) and the trained biases, by canonical name. */
+/**
+ * Reads the parameters of `headModules` (`saved`) and the trained biases of other modules, both by
+ * canonical name.
+ */
 export async function readHeadAndBiases(
   { architecture, parameters, read }: SaveContext,
   isTrainedBias: (name: string) => boolean,
@@ -45,7 +54,7 @@ export async function readHeadAndBiases(
   return { saved, biases };
 }
 
-/** Returns a problem at a field of the spec's `adapter`. */
+/** Returns a problem at a field of the spec's `adapter`; `path` begins below `adapter`. */
 export const adapterProblem = (
   path: readonly (string | number)[],
   message: string,
@@ -56,6 +65,7 @@ export const adapterProblem = (
   ...(typeof hint === 'string' ? { hint } : {}),
 });
 
+/** Throws the first problem as a UserFault. Does nothing if the list is empty. */
 export function throwFirst(problems: readonly Problem[]): void {
   const [first] = problems;
   if (first !== undefined) throw new UserFault(first.message, first.hint);

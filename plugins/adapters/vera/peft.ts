@@ -128,7 +128,10 @@ export function widthsOf(
   };
 }
 
-/** Returns A (r, n) and B (m, r) of a folder. Throws UserFault if one is missing or misshapen. */
+/**
+ * Returns the shared A (r, n) and B (m, r) that a folder holds. Throws UserFault if one is missing
+ * or misshapen.
+ */
 function savedSharedFactors(
   factors: ReadonlyMap<string, HostTensor>,
   rank: number,
@@ -147,6 +150,7 @@ function savedSharedFactors(
   return { A: factor('A', [rank, n]), B: factor('B', [m, rank]) };
 }
 
+/** Writes a folder that PEFT loads. If `shared` is null, it holds the seed of A and B alone. */
 export async function writePeftVera(
   dir: string,
   adapter: PeftVera,

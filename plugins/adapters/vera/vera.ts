@@ -49,17 +49,17 @@ interface Plan extends Pick<PeftVera, 'rank' | 'key' | 'initial' | 'dropout' | '
  * Draws the shared factors as PEFT does from this seed: A (r, n) and then B (m, r) from one
  * generator, Kaiming-uniform, U(±√(6/fan-in)).
  */
-function sharedFactors(
+function drawSharedFactors(
   seed: number,
   rank: number,
   { n, m }: { readonly n: number; readonly m: number },
 ): NonNullable<PeftVera['shared']> {
   const draw = torchUniform(seed);
-  const tensor = (rows: number, fanIn: number): HostTensor => ({
+  const drawMatrix = (rows: number, fanIn: number): HostTensor => ({
     shape: [rows, fanIn],
     data: draw(rows * fanIn, Math.sqrt(3) * (Math.SQRT2 / Math.sqrt(fanIn))),
   });
-  return { A: tensor(rank, n), B: tensor(m, rank) };
+  return { A: drawMatrix(rank, n), B: drawMatrix(m, rank) };
 }
 
 function veraAdapter(context: AdapterContext, plan: Plan): Adapter {
@@ -69,10 +69,10 @@ function veraAdapter(context: AdapterContext, plan: Plan): Adapter {
     vectors.set(name, { A, B, d: `${name}.vera_lambda_d`, b: `${name}.vera_lambda_b` });
   const widths = widthsOf(context, vectors);
   const trained = new Set([...vectors.values()].flatMap(({ d, b }) => [d, b]));
-  const isBias = trainedBiasPredicate(plan.bias, vectors);
+  const isTrainedBias = trainedBiasPredicate(plan.bias, vectors);
   return {
-    trains: (name) => trained.has(name) || isBias(name),
-    ofModel: isBias,
+    trains: (name) => trained.has(name) || isTrainedBias(name),
+    ofModel: isTrainedBias,
     parameters: [
       { name: A, shape: [rank, widths.n] },
       { name: B, shape: [widths.m, rank] },
@@ -82,7 +82,7 @@ function veraAdapter(context: AdapterContext, plan: Plan): Adapter {
       ]),
     ],
     initial: () => {
-      const shared = folder?.shared ?? sharedFactors(plan.key, rank, widths);
+      const shared = folder?.shared ?? drawSharedFactors(plan.key, rank, widths);
       return new Map([
         [A, shared.A],
         [B, shared.B],
@@ -120,7 +120,7 @@ function veraAdapter(context: AdapterContext, plan: Plan): Adapter {
       const layers = new Map<string, VeraVectors>();
       for (const [name, { d, b }] of vectors)
         layers.set(name, { d: await read(d), b: await read(b) });
-      const ofModel = await readHeadAndBiases(saving, isBias),
+      const ofModel = await readHeadAndBiases(saving, isTrainedBias),
         shared = plan.savesShared ? { A: await read(A), B: await read(B) } : null;
       const saved = { ...plan, base, shared, layers, ...ofModel };
       await writePeftVera(join(outDir, 'adapter'), saved, architecture);
@@ -128,7 +128,10 @@ function veraAdapter(context: AdapterContext, plan: Plan): Adapter {
   };
 }
 
-/** Returns a problem for the rank, key, bias and layers of the spec that contradict the folder. */
+/**
+ * Returns a problem for each of rank, key, bias and layers that the spec gives and the folder has
+ * otherwise.
+ */
 const checkFolder = (params: VeraParams, folder: PeftVera, model: AdapterContext): Problem[] => [
   ...clash('rank', params.rank, folder.rank),
   ...clash('projection_prng_key', params.projection_prng_key, folder.key),
@@ -136,6 +139,10 @@ const checkFolder = (params: VeraParams, folder: PeftVera, model: AdapterContext
   ...targetClash(params, folder.layers, model),
 ];
 
+/**
+ * Returns the adapter: from the folder of `init_from`, if there is one, or else from the spec
+ * alone. Throws UserFault for the first fault of the spec, or where the folder cannot be read.
+ */
 async function create(params: VeraParams, context: AdapterContext): Promise<Adapter> {
   if (context.initFrom !== undefined) {
     const folder = await readPeftVera(context.initFrom, context);

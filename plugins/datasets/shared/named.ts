@@ -117,7 +117,10 @@ function describeColumns(columns: ResolvedSplit['columns']): string {
   return isNumbered({ columns }) ? `columns ${list} without a header` : `the columns ${list}`;
 }
 
-/** Returns the row with its class's name as label and, in a joined layout, its texts as one. */
+/**
+ * Returns the row with its class's name as label and, in a joined layout, its texts as one. A row
+ * without a label is returned as it is. Throws `SplitFault` for the label UNLABELLED.
+ */
 function withClassName({ labels = {}, joined }: Layout, { label, ...row }: RawRow): RawRow {
   if (label === undefined) return row;
   if (label === UNLABELLED)

@@ -35,6 +35,10 @@ const BATCH = 32;
 
 type Context = DefenceContext<Params>;
 
+/**
+ * Returns for each row its most salient words, at most `params.words_per_row` of them, the most
+ * salient first. The two texts of a pair count as one text.
+ */
 async function findSalientWords(
   { params, progress, signal }: Context,
   model: AskedModel,
@@ -61,6 +65,12 @@ async function findSalientWords(
   return out;
 }
 
+/**
+ * Fits a judge that drops the rows among whose most salient words is a keyword. Keywords are the
+ * words whose score is larger than that of every word of the clean rows or, with `params.keywords`,
+ * that many words with the largest scores. The judge adds them to its record when it is called.
+ * Throws `UserFault` if there is neither `params.keywords` nor a clean row.
+ */
 export const bki: RowsDefence<Params> = {
   fit: (context: Context) => {
     const { model, clean, params } = context;
@@ -82,6 +92,8 @@ export const bki: RowsDefence<Params> = {
           dictionary = keywordScores(salient);
         // If there are fewer clean rows than rows to judge, each clean row counts several times.
         const timesCounted = Math.max(1, rows.length / Math.max(1, clean.length));
+        // The smallest score of a keyword. It is −∞ if there are fewer words than
+        // `params.keywords`.
         const bar =
           params.keywords === undefined
             ? rejectionThreshold(

@@ -136,7 +136,10 @@ export function adversarialShift(
   });
 }
 
-/** Returns the objective L_task + α·L_cons(E + δ). The second term is reported as its penalty. */
+/**
+ * Returns the objective L_task + α·L_cons(E + δ). The second term is reported as its penalty. A
+ * parameter on which the second term does not depend has the gradient of the first alone.
+ */
 export const layerConsistency =
   ({ alpha, epsilon }: { readonly alpha: number; readonly epsilon: number }): Objective =>
   (network, trained, batch, options) => {

@@ -37,7 +37,7 @@ function distancesFrom(
 }
 
 /**
- * Returns the k-th smallest value.
+ * Returns the k-th smallest value; Infinity if there are fewer than k.
  * @param nearest (k), overwritten with the k smallest values, ascending
  */
 function kthSmallest(values: Float64Array, nearest: Float64Array): number {
@@ -84,6 +84,10 @@ function spanningTree(points: Representations, core: Float64Array): Merge[] {
 function singleLinkage(edges: readonly Merge[], count: number): Merge[] {
   const parent = Int32Array.from({ length: 2 * count - 1 }, (_, i) => i),
     size = new Int32Array(2 * count - 1).fill(1, 0, count);
+  /**
+   * Returns the largest node made so far that contains a node; the node itself if no merge has
+   * joined it.
+   */
   const rootOf = (node: number): number => {
     let root = node;
     while (parent[root] !== root) root = parent[root]!;
@@ -102,8 +106,8 @@ function singleLinkage(edges: readonly Merge[], count: number): Merge[] {
 }
 
 /**
- * Clusters the points. Throws a RangeError if they are not finite numbers, or an option does not
- * fit them.
+ * Clusters the points. Fewer than two points are noise. Throws a RangeError if they are not finite
+ * numbers, or an option does not fit them.
  */
 export function hdbscan(
   points: Representations,
@@ -154,6 +158,7 @@ interface Clusters {
   readonly count: number;
 }
 
+/** Returns the points below a node of the hierarchy of `count` points; of a point, itself. */
 function pointsBelow(node: number, merges: readonly Merge[], count: number): number[] {
   if (node < count) return [node];
   const { left, right } = merges[node - count]!;
@@ -241,7 +246,10 @@ function mostStable(departures: readonly Departure[], count: number): Set<number
   return chosen;
 }
 
-/** Labels each point by the cluster of `mostStable` that it is in, or as noise if it is in none. */
+/**
+ * Labels each point by the cluster of `mostStable` that it is in, or as noise if it is in none.
+ * These clusters are numbered anew, from 0.
+ */
 function selectClusters(departures: readonly Departure[], count: number): Clusters {
   const chosen = mostStable(departures, count);
   const numbers = new Map([...chosen].sort((a, b) => a - b).map((cluster, i) => [cluster, i]));

@@ -18,7 +18,9 @@ import type { Params } from './index.ts';
 
 /**
  * Returns the cluster of each row, −1 for noise. Each class is clustered by itself, in its own
- * principal components. The clusters of different classes have different numbers.
+ * principal components. The clusters of different classes have different numbers. All rows of a
+ * class that is too small for two clusters are noise. Throws a RangeError if another class has
+ * fewer rows than `min_samples`.
  */
 function clusterEachClass(
   labels: readonly number[],

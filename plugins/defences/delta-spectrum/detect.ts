@@ -30,7 +30,10 @@ export interface Params {
 /** The fewest clean models, so that each of them can be compared with at least two others. */
 const FEWEST_MODELS = 3;
 
-/** Returns the statistics of each layer that the training changed. */
+/**
+ * Returns the statistics of each layer that the training changed, by the layer's name; {} if it
+ * changed none.
+ */
 async function layerStatistics(context: WeightsContext<Params>): Promise<ModelStatistics> {
   const { layers, progress, signal } = context;
   const out: { [layer: string]: ModelStatistics[string] } = {};
@@ -43,6 +46,10 @@ async function layerStatistics(context: WeightsContext<Params>): Promise<ModelSt
   return out;
 }
 
+/**
+ * Whether a value is an object whose every field has all of `STATISTICS` as finite numbers; {} is
+ * one.
+ */
 const isStatistics = (value: unknown): value is ModelStatistics =>
   isRecord(value) &&
   Object.values(value).every(
@@ -50,7 +57,8 @@ const isStatistics = (value: unknown): value is ModelStatistics =>
   );
 
 /**
- * Reads the clean models' statistics. Throws UserFault if the file has anything else, or too few.
+ * Reads the clean models' statistics. Blank lines are skipped. Throws UserFault if the file has
+ * anything else, or too few models.
  */
 async function readReference({ path, uri }: Asset): Promise<ModelStatistics[]> {
   const lines = (await readFile(path, 'utf8')).split('\n');
@@ -79,7 +87,8 @@ async function readReference({ path, uri }: Asset): Promise<ModelStatistics[]> {
 
 /**
  * Scores the model by its distance from clean models or, without a reference, by the mean of p₁
- * over layers.
+ * over layers. Throws `UserFault` if the training changed no layer, or if the reference can't be
+ * read or compared with the model.
  */
 async function judge(context: WeightsContext<Params>): Promise<Verdict> {
   const { assets, params } = context;

@@ -93,7 +93,8 @@ function purifyEmbeddings(
 
 /**
  * Purifies the embeddings, and mixes every parameter except those of the head, which were not
- * pretrained.
+ * pretrained. Parameters that the training did not change are left out. Throws `UserFault` if
+ * embeddings are to be purified, but the head reads them too.
  */
 function edit(context: WeightsContext<Params>): EditedModel {
   const { model, before, after, params, random, clean } = context;

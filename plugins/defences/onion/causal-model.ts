@@ -35,7 +35,8 @@ async function openOnBackend(backend: BackendName, options: NetworkOptions) {
 
 /**
  * Opens the language model, which the caller closes. It judges the clean rows too (`ofClean`),
- * because it was not trained on them.
+ * because it was not trained on them. Throws `UserFault` if the checkpoint lacks one of the model's
+ * parameters.
  */
 export async function openCausalModel(context: DefenceContext<Params>): Promise<OnionModel> {
   const { backend, params, assets, signal } = context;
@@ -64,15 +65,15 @@ export async function openCausalModel(context: DefenceContext<Params>): Promise<
         'Give the checkpoint of a causal language model, such as hf:openai-community/gpt2.',
         ['defence', 'language_model'],
       );
-    const judge = causalLanguageModel(
+    const languageModel = causalLanguageModel(
       opened,
       await openTokenizer(model.path),
       params.max_length,
       () => yieldToEventLoop(signal),
     );
     return {
-      model: judge,
-      ofClean: () => judge,
+      model: languageModel,
+      ofClean: () => languageModel,
       record: { language_model: asset.uri, language_model_digest: asset.digest },
       close: () => opened.dispose(),
     };
@@ -97,6 +98,9 @@ export function causalLanguageModel(
   maxLength: number,
   onBatch?: () => Promise<void>,
 ): LanguageModel {
+  /**
+   * Returns the perplexity of each text, in order; Infinity for a text of fewer than two tokens.
+   */
   const perplexities = async (texts: readonly string[]): Promise<number[]> => {
     const out = texts.map(() => Infinity);
     const asked: { readonly text: number; readonly row: TokenRow }[] = [];

@@ -77,6 +77,7 @@ const rowTexts = ({ text, text_pair: pair }: Row): readonly string[] =>
 
 /**
  * Trains an n-gram model on all clean rows and, for each fold, one on the rows of the other folds.
+ * Throws `UserFault` if there are fewer clean rows than folds.
  */
 function ngramOnionModel({ clean, params: { order } }: Context): OnionModel {
   const texts = clean.map((row) => rowTexts(row).map(wordsOf));
@@ -109,7 +110,7 @@ const rowSuspicion = (scores: readonly (readonly number[])[]): number =>
 
 /**
  * Returns a judge that removes the words whose score reaches the bar or, with `suspects: drop`,
- * drops the rows that have such a word.
+ * drops the rows that have such a word. A text of one word is left as it is.
  */
 async function fit(context: Context): Promise<Judge> {
   const { params, clean, signal, progress } = context;
@@ -149,7 +150,8 @@ async function fit(context: Context): Promise<Judge> {
 
 /**
  * Returns the bar: the spec's or, if it sets none, one that the clean rows set. `record` then has
- * how many clean rows reach it; it is null for the spec's bar.
+ * how many clean rows reach it; it is null for the spec's bar. Throws `UserFault` if the spec sets
+ * none and there are no clean rows.
  */
 async function chooseBar(
   { params, clean }: Context,
@@ -164,7 +166,10 @@ async function chooseBar(
   return { bar, record: { clean_suspected: scores.filter((score) => score >= bar).length } };
 }
 
-/** Returns the row without its suspicious words; the row itself if it has none. */
+/**
+ * Returns the row without its suspicious words; the row itself if it has none.
+ * @param scores for each text of the row, f_i of each of its words
+ */
 function withoutSuspects(row: Row, scores: readonly (readonly number[])[], bar: number): Row {
   const [text, pair] = rowTexts(row).map((whole, i) => {
     const ofWords = scores[i]!;

@@ -81,6 +81,7 @@ function countWord(order: Order, context: string, word: number): void {
   followers.total++;
 }
 
+/** Returns a context of one word less; the empty text for a context of one word or of none. */
 const withoutFirstId = (context: string): string => {
   const comma = context.indexOf(',');
   return comma < 0 ? '' : context.slice(comma + 1);
@@ -89,6 +90,7 @@ const withoutFirstId = (context: string): string => {
 /**
  * Returns the orders 1 to n. Order n counts the occurrences of each n-gram; a lower order k counts,
  * for each k-gram, the distinct words that were seen before it.
+ * @param texts ids of words, with n − 1 start symbols and an end symbol
  */
 function countNgrams(texts: readonly (readonly number[])[], n: number): Order[] {
   const highest: Order = new Map();
@@ -108,7 +110,10 @@ function countNgrams(texts: readonly (readonly number[])[], n: number): Order[] 
   return orders;
 }
 
-/** Returns the estimated D_k(j) of one order, or `UNESTIMATED` if one of them is not in [0, j]. */
+/**
+ * Returns the estimated D_k(j) of one order, or `UNESTIMATED` if one of them is NaN, below 0 or
+ * above j.
+ */
 function estimateDiscounts(order: Order): Discounts {
   const n = [0, 0, 0, 0]; // the numbers of k-grams with counts 1 to 4
   for (const { counts } of order.values())
@@ -157,6 +162,7 @@ export function trainKneserNey(texts: readonly (readonly string[])[], n: number)
 
   const logsOf = (sequence: readonly number[]): number[] =>
     sequence.slice(n - 1).map((_, i) => logProbabilityAt(sequence, i + n - 1));
+  /** Returns the sum of the values; 0 for none. */
   const sumOf = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
   return {

@@ -14,6 +14,7 @@ const TEXT = 'a',
 /**
  * Returns the id of a word's token in front of a text; a problem if the word is several tokens
  * there, or unknown.
+ * @param tokens returns the token ids of a text, all of them with or all without special tokens
  */
 export function tokenOf(
   tokens: (text: string) => readonly number[],

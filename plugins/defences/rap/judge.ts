@@ -76,8 +76,9 @@ export function rapLoss(drops: readonly number[], { low, up, weight }: RapBounds
 }
 
 /**
- * Returns the mean of the drops Δ. If it is below c_low, clean texts are as robust as poisoned
- * ones, and the false acceptance rate is near 1 at any threshold: the learning rate was too low.
+ * Returns the mean of the drops Δ, of which there is at least one. If it is below c_low, clean
+ * texts are as robust as poisoned ones, and the false acceptance rate is near 1 at any threshold:
+ * the learning rate was too low.
  */
 export const meanDrop = (drops: readonly number[]): number =>
   drops.reduce((sum, drop) => sum + drop, 0) / drops.length;
@@ -114,9 +115,9 @@ async function markedTexts(
 }
 
 /**
- * Trains the word on the clean texts that are predicted as one class. Returns the word, the drops Δ
- * of these texts, and the learning rate: the first one at which the mean drop reaches c_low or, if
- * none does, the last one tried.
+ * Trains the word on the clean texts that are predicted as one class. Returns the word, which the
+ * caller disposes of, the drops Δ of these texts, and the learning rate: the first one at which the
+ * mean drop reaches c_low or, if none does, the last one tried.
  */
 async function trainWord(
   { params, signal }: Context,
@@ -149,7 +150,8 @@ async function trainWord(
 /**
  * Trains the word for each class, on the clean texts that are predicted as it. Returns a judge that
  * rejects a text if its drop Δ is below the quantile for its predicted class. If no clean text is
- * predicted as a class, all texts that are predicted as it are accepted.
+ * predicted as a class, all texts that are predicted as it are accepted. Throws `UserFault` if
+ * there are no clean rows.
  */
 async function fit(context: Context): Promise<Judge> {
   const { model, clean, params, classes, warn, signal } = context;
@@ -248,6 +250,7 @@ interface RapSettings extends RapBounds {
   readonly onBatch?: () => Promise<void> | void;
 }
 
+/** Yields the texts in order, in batches of `size`; the last batch may be smaller. */
 function* batchesOf(texts: readonly MarkedText[], size: number): Generator<readonly MarkedText[]> {
   for (let start = 0; start < texts.length; start += size) yield texts.slice(start, start + size);
 }
@@ -363,7 +366,8 @@ export function rapWord(
 }
 
 /**
- * Returns a word that PyTorch's process trains.
+ * Returns a word that PyTorch's process trains. Its `drops` throws an Error before the first
+ * `train`.
  * @param options of a classifier whose head does not read the token table
  * @param token the word's id
  */
@@ -399,6 +403,10 @@ async function torchRapWord(options: NetworkOptions, token: number): Promise<Rap
   };
 }
 
+/**
+ * Returns what PyTorch's process is told of the training: the word's embedding alone, by plain SGD
+ * on L, each step scaling it to the norm that it has in the model.
+ */
 const wordTraining = (
   token: number,
   { low, up, weight }: RapBounds,

@@ -30,8 +30,10 @@ import { leadingLeftVectors } from '../../../src/tensor/linalg.ts';
 import type { Params } from './index.ts';
 
 /**
- * The scale of τ differs between classes. So, without `epsilon`, the score of a row is τ divided by
- * its class's threshold, which the class's clean rows set, and the threshold of this score is 1.
+ * Returns a judge that drops the rows whose score reaches the threshold or, with `epsilon`, a share
+ * of each class. The scale of τ differs between classes. So, without `epsilon`, the score of a row
+ * is τ divided by its class's threshold, which the class's clean rows set, and the threshold of
+ * this score is 1.
  */
 async function fit({ model, clean, params, classes }: DefenceContext<Params>): Promise<Judge> {
   if (model === undefined) throw new Error('spectral signatures need the trained model');
@@ -63,9 +65,11 @@ async function fit({ model, clean, params, classes }: DefenceContext<Params>): P
 }
 
 /**
- * Returns for each class the smallest threshold of τ that at most the share `frr` of its clean rows
- * reach.
+ * Returns for each class in `signatures`, by its label id, the smallest threshold of τ that at most
+ * the share `frr` of its clean rows reach. Throws `UserFault` if such a class has no clean row.
+ * @param ofClean the representations of the clean rows
  * @param labels the classes of the clean rows
+ * @param classes class names by label id, for the message
  */
 function classThresholds(
   signatures: SpectralSignatures,

@@ -29,6 +29,10 @@ export interface Params {
 /** The number of rows whose copies the model reads together. */
 const ROWS_PER_PASS = 64;
 
+/**
+ * Fits a judge that drops the rows whose −H(x) reaches the threshold, which the clean rows set.
+ * Throws `UserFault` if no clean row has a word.
+ */
 export const strip: RowsDefence<Params> = {
   fit: async ({ model, clean, params, random, progress, signal }: DefenceContext<Params>) => {
     if (model === undefined) throw new Error('strip needs the trained model');
@@ -91,6 +95,7 @@ export function characteristicWords(texts: readonly (readonly string[])[]): stri
   const documents = new Map<string, number>();
   for (const words of texts)
     for (const word of new Set(words)) documents.set(word, (documents.get(word) ?? 0) + 1);
+  /** Returns ln((1 + n) / (1 + df)) + 1 of a word. */
   const idf = (word: string): number =>
     Math.log((1 + texts.length) / (1 + (documents.get(word) ?? 0))) + 1;
   return texts.map((words) => {
@@ -106,10 +111,11 @@ export function characteristicWords(texts: readonly (readonly string[])[]): stri
 /**
  * Returns copies of a text of words. Each has ⌊ratio·words⌋ words, at least one, at places drawn
  * without replacement, replaced by the most characteristic words of one clean text, which is drawn
- * for each copy. If that text has too few words, they are repeated. OpenBackdoor draws the places
- * with replacement, so it replaces fewer words than its ratio says.
- * @param pool the words of clean texts, the most characteristic first (`characteristicWords`);
- *   not empty, and each text has a word
+ * for each copy. If that text has too few words, they are repeated. The copies of a text without
+ * words have none either. OpenBackdoor draws the places with replacement, so it replaces fewer
+ * words than its ratio says.
+ * @param pool the words of clean texts, the most characteristic first (`characteristicWords`); not
+ *   empty, and each text has a word
  */
 export function stripCopies(
   words: readonly string[],
@@ -127,6 +133,7 @@ export function stripCopies(
   });
 }
 
+/** Returns −Σ p log₂ p of the probabilities, in bits; a p of 0 adds nothing. */
 const entropyBits = (probabilities: ArrayLike<number>): number =>
   Array.from(probabilities).reduce((sum, p) => (p > 0 ? sum - p * Math.log2(p) : sum), 0);
 

@@ -33,8 +33,8 @@ export type SlurmClient = ReturnType<typeof createClient>;
 const OUTPUT_LIMIT = 64 * 2 ** 20;
 
 /**
- * Returns `env` without Slurm's own variables, as a job has them: sbatch would take them for
- * options. `SLURM_CONF` stays.
+ * Returns `env` without undefined values and without the variables that Slurm sets in a job, which
+ * sbatch would take for options. `SLURM_CONF` stays.
  */
 export function slurmEnvironment(env: Env): Record<string, string> {
   const kept: Record<string, string> = {};
@@ -46,7 +46,10 @@ export function slurmEnvironment(env: Env): Record<string, string> {
   return kept;
 }
 
-/** Runs a program. After `seconds`, it and all processes that it started are killed. */
+/**
+ * Runs a program, and resolves to how it ended; never rejects. After `seconds`, the program and all
+ * processes that it started are killed. Of long outputs, only the beginning is kept.
+ */
 function callCommand(
   program: string,
   args: readonly string[],
@@ -104,6 +107,11 @@ export function createClient({
     return called;
   };
   return {
+    /**
+     * Calls sbatch. Returns `submitted` if it printed an id, and `refused` if it could not be
+     * started. Else its stderr tells, but `uncertain` takes the place of `refused` after a
+     * time-out, or if a call that succeeded printed no id.
+     */
     async submit(args: readonly string[]): Promise<Submitted> {
       const called = await run('sbatch', args);
       const message = failureText(called, callSeconds);
@@ -154,7 +162,7 @@ export function createClient({
     async cancel(name: string, ids: readonly string[] = []): Promise<boolean> {
       return (await run('scancel', ['--me', `--name=${name}`, ...ids])).code === 0;
     },
-    /** Returns the site's MaxArraySize, or null if the query failed. */
+    /** Returns the site's MaxArraySize; null if the query failed or does not name it. */
     async arraySize(): Promise<number | null> {
       return parseArraySize((await run('scontrol', ['show', 'config'])).stdout);
     },
@@ -174,6 +182,7 @@ function slurmTime(time: Date): string {
   return local.toISOString().slice(0, 19);
 }
 
+/** Returns why a call failed, in words; for a call that succeeded, what it printed. */
 function failureText(called: Called, seconds: number): string {
   const { late, error } = called;
   if (error !== null) return error === 'ENOENT' ? 'it is not on the PATH' : error;
@@ -181,15 +190,15 @@ function failureText(called: Called, seconds: number): string {
 }
 
 /**
- * Returns what a command printed on stderr or else on stdout, on one line; its exit code if it
- * printed nothing.
+ * Returns what a command printed on stderr or else on stdout, on one line and without a leading
+ * `sbatch: error:`; its exit code if it printed nothing.
  */
 function outputText({ code, stderr, stdout }: Called): string {
   const said = (stderr.trim() === '' ? stdout : stderr).trim().replaceAll(/\s*\n\s*/g, '; ');
   return said === '' ? `exit code ${String(code)}` : said.replace(/^(sbatch: )?(error: )?/, '');
 }
 
-/** Throws UserFault if there is no sbatch on this machine. */
+/** Throws UserFault if there is no sbatch on this machine. Ignores any other failure of sbatch. */
 export async function checkCommands(env: Env): Promise<void> {
   const called = await callCommand('sbatch', ['--version'], slurmEnvironment(env), 30);
   if (called.error === 'ENOENT')
@@ -221,6 +230,7 @@ export interface Row {
 const QUEUE_FORMAT = '%i|%F|%K|%T|%j|%N|%r';
 
 const STATE = /^[A-Z][A-Z_]*$/;
+/** Returns the whole number that a text of digits stands for; null for any other text. */
 const parseWhole = (text: string): number | null => (/^\d+$/.test(text) ? Number(text) : null);
 
 export function parseQueue(text: string): readonly Row[] {
@@ -235,7 +245,10 @@ export function parseQueue(text: string): readonly Row[] {
 
 const ACCOUNT_FORMAT = 'JobID,JobName,State,NodeList,ExitCode';
 
-/** Returns the jobs that sacct lists. Of the several records of a requeued job, the last counts. */
+/**
+ * Returns the jobs that sacct lists in ACCOUNT_FORMAT. Leaves out lines of any other form. Of the
+ * several records of a requeued job, the last counts.
+ */
 export function parseAccounts(text: string): readonly Row[] {
   const rows = new Map<string, Row>();
   for (const line of text.split('\n')) {
@@ -249,10 +262,13 @@ export function parseAccounts(text: string): readonly Row[] {
   return [...rows.values()];
 }
 
-/** Reads what `sbatch --parsable` prints: `ID` or `ID;CLUSTER`. */
+/**
+ * Returns the id in what `sbatch --parsable` prints, `ID` or `ID;CLUSTER`; null if no line is so.
+ */
 export const parseSubmission = (text: string): string | null =>
   /^(\d+)(?:;\S+)?$/m.exec(text.trim())?.[1] ?? null;
 
+/** Returns MaxArraySize in what `scontrol show config` prints; null if it is missing or 0. */
 export function parseArraySize(text: string): number | null {
   const size = parseWhole(/^MaxArraySize\s*=\s*(\d+)\s*$/m.exec(text)?.[1] ?? '');
   return size === null || size < 1 ? null : size;
@@ -283,6 +299,7 @@ const OVER: Readonly<Record<string, Phase>> = {
   OUT_OF_MEMORY: 'memory',
 };
 
+/** Returns what a job's state means for us; `active` for a state that OVER does not list. */
 export const phaseOf = (state: string): Phase =>
   (Object.hasOwn(OVER, state) ? OVER[state] : undefined) ?? 'active';
 
@@ -305,6 +322,9 @@ const UNCERTAIN = anyOf([
   'Socket',
 ]);
 
+/**
+ * Returns what sbatch's stderr says of a failed submission; `refused` for a text that is not known.
+ */
 export const classifyRefusal = (stderr: string): 'full' | 'uncertain' | 'refused' =>
   FULL.test(stderr) ? 'full' : UNCERTAIN.test(stderr) ? 'uncertain' : 'refused';
 

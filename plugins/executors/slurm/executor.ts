@@ -57,6 +57,10 @@ class SlurmExecutor implements Executor {
   readonly #kept = new Set<string>();
   readonly #pending = new Set<Promise<unknown>>();
   #arrayLimit: Promise<number> | null = null;
+  /**
+   * Set after sbatch found no room: how many jobs were in flight then, and when to try again at the
+   * latest (ms, monotonic clock).
+   */
   #full: { readonly until: number; readonly inFlight: number } | null = null;
   #toldFull = false;
   /** Whether a stage was stopped with `LEAVE`: its job goes on without this run. */
@@ -66,8 +70,11 @@ class SlurmExecutor implements Executor {
    * for all of them.
    */
   readonly #cancels = new Map<string, Set<string>>();
+  /** The timer of the next turn; null if none is set. */
   #timer: NodeJS.Timeout | null = null;
+  /** When the timer goes off (ms, monotonic clock); infinity without one. */
   #due = Number.POSITIVE_INFINITY;
+  /** The turn under way; null if there is none. */
   #turn: Promise<void> | null = null;
   #closed = false;
 
@@ -102,9 +109,9 @@ class SlurmExecutor implements Executor {
   }
 
   /**
-   * Takes stages of one kind, and returns the result of each, in order. They share a job, except
-   * stages whose result or job an earlier run has left. Stages of a kind that the profile lists
-   * under `local` run on this machine instead.
+   * Takes stages of one kind, and returns the result of each, in order. They share a job, but for
+   * stages whose result or job an earlier run has left, and for stages that are stopped already.
+   * Stages of a kind that the profile lists under `local` run on this machine instead.
    */
   runPack(pack: readonly PackedJob[]): readonly Promise<JobResult>[] {
     const kind = pack[0]?.job.stage.name ?? '';
@@ -131,8 +138,9 @@ class SlurmExecutor implements Executor {
   }
 
   /**
-   * Takes over a stage's result or job that an earlier run has left. Returns false if there is
-   * neither, so that the stage has to be submitted.
+   * Takes over a stage's result, or its job if that is followed already or an earlier run has left
+   * it, and returns true. If there is neither, removes what the spool has of the stage and returns
+   * false: the stage has to be submitted.
    */
   #adopt(kind: string, member: Member): boolean {
     const spool = this.#spool;
@@ -164,7 +172,10 @@ class SlurmExecutor implements Executor {
     return true;
   }
 
-  /** Hands on a result. After a failure, forgets the stage, so that it may be submitted again. */
+  /**
+   * Hands on a result. After a failure, forgets the stage, so that it may be submitted again, and
+   * keeps its submission's folder for the logs.
+   */
   #settleMember(member: Member, result: JobResult): void {
     const submission = this.#spool.claim(member.key)?.submission;
     if (result.type === 'done') this.#done.add(member.key);
@@ -176,8 +187,8 @@ class SlurmExecutor implements Executor {
   }
 
   /**
-   * Stops waiting for a stage. Cancels its job, but not if other stages in it are waited for, or if
-   * the stage was stopped with `LEAVE`.
+   * Stops waiting for a stage; does nothing if it is neither queued nor in flight. Cancels its job,
+   * but not if other stages in it are waited for, or if the stage was stopped with `LEAVE`.
    */
   #stop(member: Member): void {
     const work = [...this.#tracker.works, ...this.#queued].find(({ members }) =>
@@ -202,7 +213,7 @@ class SlurmExecutor implements Executor {
 
   /**
    * Cancels a job if it was submitted. The jobs of one submission that are cancelled at the same
-   * time share one call of scancel.
+   * time share one call of scancel. If none of their ids is known, it cancels the whole submission.
    */
   #cancel({ task }: Work): void {
     if (task === null) return;
@@ -223,7 +234,7 @@ class SlurmExecutor implements Executor {
   }
 
   /**
-   * Lists a submission in the run's record, for `cancel`.
+   * Lists a submission in the run's record, for `cancel`. An error is only logged.
    * @param id Slurm's id; null if it is not known
    * @param tasks the number of jobs; null for a submission of an earlier run
    */
@@ -241,7 +252,10 @@ class SlurmExecutor implements Executor {
     void promise.finally(() => this.#pending.delete(promise));
   }
 
-  /** Submits queued work and polls after `ms`, or earlier if that is due earlier already. */
+  /**
+   * Takes a turn after `ms`, or earlier if one is due earlier already, and further turns while jobs
+   * are queued or in flight. Does nothing once the executor is closed.
+   */
   #wake(ms: number): void {
     if (this.#closed) return;
     const due = performance.now() + ms;
@@ -271,7 +285,10 @@ class SlurmExecutor implements Executor {
     }
   }
 
-  /** Submits what is queued while there is room. The rest stays queued. */
+  /**
+   * Submits what is queued while there is room. The rest stays queued. Fails the stages of a job
+   * whose files can't be written.
+   */
   async #submitQueued(): Promise<void> {
     if (this.#queued.length === 0 || this.#closed || !this.#hasRoom()) return;
     this.#arrayLimit ??= arrayLimit(this);

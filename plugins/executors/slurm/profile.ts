@@ -89,7 +89,10 @@ const profileFiles = (spec: string, env: Env): readonly string[] => [
   ),
 ];
 
-/** Reads the profile of a spec. Throws UserFault if it can't be read or has a fault. */
+/**
+ * Reads the profile of a spec; without a file, all settings are defaults. Throws UserFault if the
+ * file can't be read or has a fault.
+ */
 export function loadProfile(spec: string, env: Env): Profile {
   const file = profileFiles(spec, env).find((one) => existsSync(one));
   if (file === undefined) return createProfile({}, null);
@@ -103,8 +106,9 @@ export function loadProfile(spec: string, env: Env): Profile {
 }
 
 /**
- * Returns the profile in a YAML text. Throws UserFault if the text is not YAML, has a fault by the
- * schema, whose line the message names, or has times that contradict each other.
+ * Returns the profile in a YAML text; an empty text gives the defaults. Throws UserFault if the
+ * text is not YAML, has a fault by the schema, whose line the message names, or has times that
+ * contradict each other.
  */
 export function parseProfile(text: string, file: string): Profile {
   const lines = new LineCounter();
@@ -139,6 +143,10 @@ function faultText(error: ErrorObject, at: readonly string[]): string {
   return `${where} ${error.message ?? 'is at fault'}, and is ${value}`;
 }
 
+/**
+ * Returns the hint for a fault by the schema: the settings that there are, the form of a time, or
+ * else what the schema says of the setting; undefined if it says nothing.
+ */
 function faultHint(error: ErrorObject): string | undefined {
   if (error.keyword === 'additionalProperties') {
     const known = Object.keys((error.parentSchema?.['properties'] ?? {}) as object);

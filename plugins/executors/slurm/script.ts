@@ -44,6 +44,7 @@ const UNKNOWN_SECONDS = 4 * 3600,
 
 const roundedUp = (value: number, step: number): number => Math.ceil(value / step) * step;
 
+/** Returns seconds rounded up to one of STEPS, or to whole days if longer. */
 const timeStep = (seconds: number): number =>
   STEPS.find((step) => step >= seconds) ?? roundedUp(seconds, DAY);
 
@@ -80,8 +81,9 @@ export function expectedSeconds(load: readonly Load[]): number | null {
 
 /**
  * Returns the seconds to ask for, for stages that run one after another. Known durations are
- * multiplied by `margin`. At most two stages of unknown duration count: a partition may refuse a
- * longer job, and a job that reaches its time limit is submitted again.
+ * multiplied by `margin`, and START_SECONDS are added to them. At most two stages of unknown
+ * duration count: a partition may refuse a longer job, and a job that reaches its time limit is
+ * submitted again.
  */
 function wantedSeconds({ time, margin }: Settings, load: readonly Load[]): number {
   const known = load.filter(({ demand }) => demand.seconds !== undefined);
@@ -98,13 +100,16 @@ function wantedSeconds({ time, margin }: Settings, load: readonly Load[]): numbe
 }
 
 /**
- * Returns a job's time limit in seconds. @param longer how many times the wanted time is doubled
+ * Returns a job's time limit in seconds: the wanted time, at least `minTime`, doubled and rounded
+ * up, but at most `maxTime`.
+ * @param longer how many times it is doubled
  */
 function timeLimit({ minTime, maxTime }: Settings, wanted: number, longer: number): number {
   const limit = timeStep(Math.max(minTime, wanted) * 2 ** Math.min(longer, 20));
   return Math.min(roundedUp(maxTime, 60), limit);
 }
 
+/** Returns a request's time limit in minutes, rounded up; at least 1. */
 const minutesOf = ({ seconds }: Request): number => Math.max(1, Math.ceil(seconds / 60));
 
 /**
@@ -112,6 +117,7 @@ const minutesOf = ({ seconds }: Request): number => Math.max(1, Math.ceil(second
  * sets the variable `requeue`, runs `onRequeue` and is handed on as SIGTERM. The traps come first,
  * so that no early signal ends the script.
  * @param process the name of the shell variable that gets the command's process id
+ * @param onRequeue shell text that ends in `; `, or ''
  */
 export const startScript = (process: string, command: string, onRequeue = ''): string => `requeue=
 early=
@@ -145,6 +151,7 @@ export const REQUEUE =
   '[ "$(squeue -h -j "$SLURM_JOB_ID" -o %j)" = "$SLURM_JOB_NAME" ] && ' +
   'scontrol requeue "$SLURM_JOB_ID"';
 
+/** Returns shell lines as one text. Each ends in a line break; '' if there are none. */
 export const joinLines = (setup: readonly string[]): string =>
   setup.map((line) => `${line}\n`).join('');
 
@@ -204,6 +211,7 @@ export function sbatchArguments(
   settings: Settings,
   { name, tasks, dir, said, script, taskCommand, exclude, cwd }: Submitting,
 ): readonly string[] {
+  /** Returns `--flag=value` as a list; [] if the value is undefined or ''. */
   const option = (flag: string, value: string | undefined): readonly string[] =>
     value === undefined || value === '' ? [] : [`--${flag}=${value}`];
   // How many seconds before the time limit Slurm sends SIGUSR1.

@@ -84,6 +84,7 @@ export function parseRecord(text: string): { readonly [name: string]: unknown } 
   }
 }
 
+/** Returns the JSON object in a file; null if the file can't be read or has none. */
 const readJson = (file: string) => parseRecord(readText(file) ?? '');
 
 const replaceJson = (file: string, value: unknown): void =>
@@ -115,6 +116,7 @@ export class Spool {
     return path.join(this.root, 'said');
   }
 
+  /** Returns the folder of a submission. Throws if the name could lead out of the spool. */
   submissionDir(name: string): string {
     if (!NAME.test(name)) throw new Error(`"${name}" is not the name of a submission`);
     return path.join(this.root, 'submissions', name);
@@ -138,8 +140,8 @@ export class Spool {
   }
 
   /**
-   * Returns a stage's result; null if there is none, or if it is a success whose files are not
-   * there: they were moved into the store, or this host does not see them.
+   * Returns a stage's result; null if there is none that can be read, or if it is a success whose
+   * files are not there: they were moved into the store, or this host does not see them.
    */
   result(key: string): JobResult | null {
     const dir = this.stageDir(key);
@@ -166,6 +168,9 @@ export class Spool {
     rmSync(path.join(this.stageDir(key), 'claim.json'), { force: true });
   }
 
+  /**
+   * Writes a submission's script and the files of its tasks, and makes the folders that they use.
+   */
   writeSubmission(
     name: string,
     script: string,
@@ -200,7 +205,10 @@ export class Spool {
     replaceJson(path.join(this.submissionDir(intent.name), 'intent.json'), intent);
   }
 
-  /** Returns a submission's intent; null if its folder is gone, or the file is damaged. */
+  /**
+   * Returns a submission's intent; null if its folder is gone, or the file is damaged. An earlier
+   * version wrote no `more`, which is then 0.
+   */
   intent(name: string): Intent | null {
     const found = readJson(path.join(this.submissionDir(name), 'intent.json'));
     if (found?.['name'] !== name || !isRecord(found['request'])) return null;
@@ -304,7 +312,10 @@ export class Spool {
       if (file.startsWith(`${name}.`)) rmSync(path.join(this.saidDir, file), { force: true });
   }
 
-  /** Removes submissions that are in no stage's claim and that are older than KEEP_DAYS. */
+  /**
+   * Removes submissions that are in no stage's claim and that are older than KEEP_DAYS. Those whose
+   * age is not known stay.
+   */
   sweep(now: Date): void {
     for (const part of ['stages', 'submissions', 'said']) ownFolder(this.root, part);
     const claimed = new Set(
@@ -379,6 +390,7 @@ const RUN_RECORD = 'slurm.jsonl';
 
 export const hasRecord = (dir: string): boolean => existsSync(path.join(dir, RUN_RECORD));
 
+/** Adds a submission to the list of a run. Throws if the file can't be written. */
 export const recordSubmission = (
   dir: string,
   record: {
@@ -394,6 +406,7 @@ export const recordSubmission = (
 
 /**
  * Returns the submissions that a run made or adopted: by the name of each, the root of its spool.
+ * Leaves out damaged lines; empty if the run has listed none.
  */
 export function recordedSubmissions(dir: string): ReadonlyMap<string, string> {
   const found = new Map<string, string>();

@@ -84,7 +84,10 @@ export function batchByRequest(
   );
 }
 
-/** Returns the most jobs of one array: the site's limit, or the profile's if that is lower. */
+/**
+ * Returns the most jobs of one array: the site's limit (USUAL_ARRAY if it is not known), or the
+ * profile's if that is lower.
+ */
 export async function arrayLimit({
   profile,
   client,
@@ -297,7 +300,8 @@ export async function submitCoordinator({
 
 /**
  * Cancels every job that a run submitted or adopted. Removes the claims of the stages in these
- * jobs, so that the next run submits the stages anew.
+ * jobs, so that the next run submits the stages anew. Returns the names of the submissions for
+ * which scancel succeeded, and those for which it failed; leaves out those whose folder is gone.
  */
 export async function cancelSubmissions({
   dir,

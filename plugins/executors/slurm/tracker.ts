@@ -67,6 +67,7 @@ export class Tracker {
     return this.#inFlight.values();
   }
 
+  /** Returns the job of a claim; undefined if it is not followed. */
   find({ submission, task }: Task['claim']): Work | undefined {
     return this.#inFlight.get(`${submission}/${task}`);
   }
@@ -76,11 +77,15 @@ export class Tracker {
     this.#inFlight.set(`${claim.submission}/${claim.task}`, work);
   }
 
+  /** Stops following a job; does nothing if it was never submitted. */
   remove({ task }: Work): void {
     if (task) this.#inFlight.delete(`${task.claim.submission}/${task.claim.task}`);
   }
 
-  /** Reads the files of all jobs, and asks Slurm about the jobs that still lack results. */
+  /**
+   * Reads the files of all jobs, and asks Slurm about the jobs that still lack results. While
+   * queries fail, Slurm is asked less and less often.
+   */
   async poll(): Promise<void> {
     for (const work of [...this.#inFlight.values()]) this.#readResults(work);
     const { client, profile, note, now } = this.#options;
@@ -136,6 +141,10 @@ export class Tracker {
     if (missing.length > 0) await this.#askAccounts(missing);
   }
 
+  /**
+   * Notes how a query shows a job. Concludes the job once SURE_AFTER queries in a row show it as
+   * ended.
+   */
   #noteShown(work: Work, task: Task, row: Row): void {
     const { spool } = this.#options;
     task.missed = 0;
@@ -176,8 +185,8 @@ export class Tracker {
   }
 
   /**
-   * Concludes jobs that squeue no longer shows, by sacct's records if there are any. A job that is
-   * active by its record is left alone for STALE_MS.
+   * Concludes jobs that squeue no longer shows, by sacct's records. A job without a record is lost.
+   * A job that is active by its record is left alone for STALE_MS, and is then lost too.
    */
   async #askAccounts(missing: readonly Work[]): Promise<void> {
     const { client, spool, now } = this.#options;
@@ -220,8 +229,8 @@ export class Tracker {
       this.#resubmit(work, `${job} was ended by Slurm (${row.state})`);
     } else if (phase === 'cancelled')
       this.#fail(work, `${job} was cancelled`, 'run it again to submit it anew');
-    else if (phase === 'memory') this.#outOfMemory(work, job);
-    else this.#endedWithoutResult(work, task, row, job);
+    else if (phase === 'memory') this.#handleOutOfMemory(work, job);
+    else this.#handleMissingResult(work, task, row, job);
   }
 
   /**
@@ -233,7 +242,11 @@ export class Tracker {
     return phase === 'ended' && this.#options.spool.outgrewMemory(claim) ? 'memory' : phase;
   }
 
-  #outOfMemory(work: Work, job: string): void {
+  /**
+   * Submits the stages of a job that ran out of memory again, with twice as much. Fails them if
+   * that was done `memoryRetries` times.
+   */
+  #handleOutOfMemory(work: Work, job: string): void {
     const { profile, spool } = this.#options;
     const asked = spool.intent(submittedTask(work).claim.submission)?.request.memoryMB;
     const had = `${job} ran out of memory${asked === undefined ? '' : ` (${asked} MB)`}`;
@@ -253,7 +266,7 @@ export class Tracker {
    * Handles a job that ended by itself, without results of some stages: submits these again or
    * fails them.
    */
-  #endedWithoutResult(work: Work, task: Task, row: Row, job: string): void {
+  #handleMissingResult(work: Work, task: Task, row: Row, job: string): void {
     const { spool } = this.#options;
     const { claim, relay } = task;
     const bad = spool.faultyNode(claim);
@@ -298,7 +311,8 @@ export class Tracker {
   }
 
   /**
-   * Puts work back into the queue, or fails it if it was submitted too often.
+   * Puts work back into the queue, or fails it if it was submitted too often. Cancels its job
+   * first, if Slurm has shown the job.
    * @param why what the user is told; '' (no note) if perhaps no job was submitted
    */
   #resubmit(work: Work, why: string): void {
@@ -323,6 +337,7 @@ export class Tracker {
   }
 }
 
+/** Returns the task of submitted work. Throws if there is none. */
 function submittedTask({ task }: Work): Task {
   if (task === null) throw new Error('work in flight has no task');
   return task;

@@ -52,7 +52,10 @@ export interface Task {
 export const loadsIn = ({ members }: Pick<Work, 'members'>): readonly Load[] =>
   [...members].map(({ job: { cpu, demand = { gpu: 0 } } }) => ({ cpu, demand }));
 
-/** @param before the counts of an earlier job with these stages */
+/**
+ * Returns work that is to be submitted.
+ * @param before the counts of an earlier job with these stages
+ */
 export const newWork = (
   kind: string,
   members: Iterable<Member>,
@@ -62,7 +65,11 @@ export const newWork = (
   return { kind, members: new Set(members), tries, longer, more, task: null };
 };
 
-/** @param keys the keys of the task's stages, in the order of the task's file */
+/**
+ * Returns the task of work that was just submitted or adopted.
+ * @param id Slurm's id of the submission; null if it is not known yet
+ * @param keys the keys of the task's stages, in the order of the task's file
+ */
 export function newTask(
   spool: Spool,
   claim: Claim,
@@ -93,11 +100,15 @@ class Relay {
   /** Whether the task has said, since it last began, that it was stopped before its end. */
   interrupted = false;
 
+  /** Passes on the events since the last call, except those of stages that are not in `members`. */
   pass(members: ReadonlySet<Member>): void {
     for (let lines = this.events.lines(); lines.length > 0; lines = this.events.lines())
       for (const line of lines) this.#passLine(line, members);
   }
 
+  /**
+   * Passes on the event on a line, or notes in `interrupted` that the task began or was stopped.
+   */
   #passLine(line: string, members: ReadonlySet<Member>): void {
     const event = parseEvent(line);
     if (event === null) return;

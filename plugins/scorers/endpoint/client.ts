@@ -58,6 +58,10 @@ export async function askAll(
     return missing;
   };
   const used: Used = { calls: 0, tokens: [0, 0] };
+  /**
+   * Makes the requests that have no answer yet, and keeps their answers in `found` and in the
+   * store. Throws the first fault, or `UserFault` if more calls are needed than `max_calls`.
+   */
   const ask = async (): Promise<void> => {
     const left = [...lookUpMissing()];
     if (left.length > (params.max_calls ?? Infinity))
@@ -67,7 +71,10 @@ export async function askAll(
         'Raise max_calls, or evaluate fewer rows.',
       );
     const faults: unknown[] = [];
-    // After a fault no further request is made, but the answers to the requests under way are kept.
+    /**
+     * Makes one request after another of those `left`. After a fault no further request is made,
+     * but the answers to the requests under way are kept.
+     */
     const askRemaining = async (): Promise<void> => {
       for (let one = left.shift(); one !== undefined && faults.length === 0; one = left.shift())
         try {
@@ -150,6 +157,11 @@ type Outcome =
   /** A fault that may pass, so that the request is repeated; `waitMs` if the endpoint says when. */
   | { readonly fault: string; readonly waitMs?: number | undefined };
 
+/**
+ * Makes one request. Returns its answer, or a fault after which it may be repeated. Throws
+ * `UserFault` for any other fault: another status, an answer that is too large, or one that is not
+ * of the protocol. If `signal` is aborted, throws its reason.
+ */
 async function sendRequest(
   address: string,
   { key, timeout_seconds: seconds, model }: Params,
@@ -222,7 +234,10 @@ async function bodyText({ body }: Response): Promise<string> {
   return Buffer.concat(parts).toString('utf8');
 }
 
-/** Returns how many ms the endpoint asks to wait; undefined if it does not say. */
+/**
+ * Returns how many ms the endpoint asks to wait, which its header gives as seconds or as a date; 0
+ * for a date that is over. Undefined if it does not say, or says it in another form.
+ */
 function retryAfter(headers: Headers): number | undefined {
   const given = headers.get('retry-after');
   if (given === null) return undefined;
@@ -231,11 +246,13 @@ function retryAfter(headers: Headers): number | undefined {
 }
 
 /**
- * Reads an answer: the text is the message's content or, if it has none, its refusal. Returns null
- * if the value has no choices[0].message, so that it is not of the protocol.
+ * Reads an answer: the text is the message's content or, without one, its refusal; '' if it has
+ * neither. Token numbers that are not given are 0. Returns null if the value has no
+ * choices[0].message, so that it is not of the protocol.
  * @param asked the model that was asked, for an answer that does not say which model gave it
  */
 function parseAnswer(value: unknown, asked: string, redact: Redact): Answer | null {
+  /** Returns a field of a value; undefined if the value is no object, or lacks it. */
   const field = (of: unknown, name: string): unknown => (isRecord(of) ? of[name] : undefined);
   const choices = field(value, 'choices');
   const message: unknown = Array.isArray(choices) ? field(choices[0], 'message') : undefined;
@@ -244,6 +261,7 @@ function parseAnswer(value: unknown, asked: string, redact: Redact): Answer | nu
   const text = typeof content === 'string' ? content : typeof refusal === 'string' ? refusal : '';
   const model = field(value, 'model'),
     usage = field(value, 'usage');
+  /** Returns a number of tokens that the endpoint states; 0 if it does not. */
   const tokens = (name: string): number => {
     const count = field(usage, name);
     return typeof count === 'number' && Number.isFinite(count) ? count : 0;

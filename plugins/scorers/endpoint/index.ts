@@ -43,7 +43,13 @@ const BYTES_A_TOKEN = 3;
 /** Matches a text that an HTTP header can carry. */
 const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 
+/** Returns the schema of a price. @param of what the price is of: `a million input tokens` */
 const priceSchema = (of: string) => ({ type: 'number', minimum: 0, description: `Of ${of}.` });
+/**
+ * Returns the schema of a regular expression.
+ * @param which what an output does whose answer matches: `counts`
+ * @param fallback the default
+ */
 const expressionSchema = (which: string, fallback: string) =>
   nonEmptyText({
     default: fallback,

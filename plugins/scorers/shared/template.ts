@@ -4,8 +4,8 @@ import type { OutputBytes, Problem, ScoredOutput } from '../../../src/api.ts';
 const PLACE = /\{(prompt|output|answer|target)\}/g;
 
 /**
- * Fills in the places of a template. A text that is filled in may itself have {prompt} etc., which
- * is left as it is.
+ * Fills in the places of a template; a place whose text `output` lacks becomes empty. A text that
+ * is filled in may itself have {prompt} etc., which is left as it is.
  */
 export const fillTemplate = (template: string, output: ScoredOutput): string =>
   template.replaceAll(PLACE, (_, name: keyof OutputBytes) => output[name] ?? '');

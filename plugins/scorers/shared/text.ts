@@ -18,7 +18,11 @@ export interface TextParams {
 export const COMPARED =
   'Both are compared in Unicode form NFC, without white space at their start and end';
 
-function normalised(text: string, ignoreCase: boolean): string {
+/**
+ * Returns a text as it is compared: in NFC, without white space at its ends and, with `ignoreCase`,
+ * in lower case.
+ */
+function normalisedText(text: string, ignoreCase: boolean): string {
   const trimmed = text.normalize('NFC').trim();
   return ignoreCase ? trimmed.toLowerCase() : trimmed;
 }
@@ -62,6 +66,7 @@ export function compilePattern(param: string, source: string, flags: string): Re
   }
 }
 
+/** Returns the fault of a pattern that `compilePattern` refuses; empty if it compiles. */
 export function patternFaults(...[param, source, flags]: Parameters<typeof compilePattern>) {
   try {
     compilePattern(param, source, flags);
@@ -96,7 +101,7 @@ export const textScorer = (
   score: (outputs, params) =>
     outputs.map(({ output, target }) => {
       const [found, wanted] = [output, wantedText(params, target)].map((text) =>
-        normalised(text, params.ignore_case),
+        normalisedText(text, params.ignore_case),
       );
       return isHit(found!, wanted!);
     }),

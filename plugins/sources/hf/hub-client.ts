@@ -36,6 +36,9 @@ interface HubSettings {
 const nonEmpty = (value = ''): string | undefined => value.trim() || undefined;
 const isTrue = (value: string | undefined): boolean => /^(1|true|yes|on)$/i.test(value ?? '');
 
+/**
+ * Reads the settings from the environment, and the token from its file if the environment has none.
+ */
 export async function hubSettings(env: SourceContext['env']): Promise<HubSettings> {
   const home =
     nonEmpty(env['HF_HOME']) ??
@@ -66,12 +69,14 @@ export interface HubFile {
   readonly oid: string;
 }
 
+/** Thrown if the hub answers with an error status. */
 class HubStatus extends Error {
   constructor(readonly statusCode: number) {
     super(`the hub answers ${statusCode}`);
   }
 }
 
+/** Whether the hub has answered that there is no such thing (404). */
 const isMissing = (error: unknown): boolean =>
   error instanceof HubStatus && error.statusCode === 404;
 
@@ -172,6 +177,7 @@ export function openHub({
   };
 }
 
+/** Returns the fault of an answer that has another form than a hub's. @param why a clause */
 const answerFault = (name: string, why: string): UserFault =>
   new UserFault(`The hub's answer for ${name} is not understood: ${why}.`, 'Is HF_ENDPOINT a hub?');
 

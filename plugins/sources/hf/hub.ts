@@ -76,6 +76,7 @@ export async function findSnapshot(source: HubSource): Promise<Snapshot | null> 
   }
   return { dir, commit, files: names, digest: digestOfDigests(digests) };
 
+  /** Logs what is damaged. Returns null, as `findSnapshot` then does. */
   function reportDamage(what: string): null {
     context.log(
       `${repository.type} ${repository.name} in the hub cache is damaged (${what}); it is ` +

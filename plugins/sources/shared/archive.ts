@@ -46,6 +46,7 @@ async function createCounter(
 
 /**
  * Unpacks an npm package: what is in its one top folder. Leaves out links and devices, as npm does.
+ * Throws `UserFault` if the archive is damaged, hostile or too large.
  */
 export async function untar(archive: string, into: string, env?: Env): Promise<void> {
   const tar = await import('tar');
@@ -125,7 +126,10 @@ async function* unzippedParts(archive: string, env: Env | undefined): AsyncGener
 /** `unzippedParts` counts so many bytes as one entry. */
 const PART = 2 ** 20;
 
-/** Unpacks a wheel, which is a zip file. */
+/**
+ * Unpacks a wheel, which is a zip file. Throws `UserFault` if it is damaged, hostile or too large,
+ * or has links.
+ */
 export async function unzip(archive: string, into: string, env?: Env): Promise<void> {
   const { openPromise } = await import('yauzl');
   const count = await createCounter(archive, env);

@@ -123,6 +123,7 @@ function watchClient(
   };
 }
 
+/** Returns the bytes of all that is below a folder, as far as it is still there. */
 function bytesBelow(dir: string): number {
   let sum = 0;
   try {
@@ -144,6 +145,7 @@ function procFile(pid: number | undefined, name: string): string {
   }
 }
 
+/** Returns the memory that a process takes, in bytes; 0 if that is not known. */
 const residentBytes = (pid: number | undefined): number =>
   Number(/VmRSS:\s+(\d+) kB/.exec(procFile(pid, 'status'))?.[1] ?? 0) * 1024;
 

@@ -49,6 +49,7 @@ export async function digestOfFile(path: string, algorithm: string, prefix = '')
  * Returns the sha256 (hex) of each file, by its name relative to `root`.
  * @param names the files' paths relative to `root`; '' for `root` itself, if it is a file
  * @param cacheDir the folder in which digests are remembered
+ * @throws UserFault if one is no file, such as a device or a named pipe
  */
 export async function fileDigests(
   root: string,
@@ -127,6 +128,7 @@ export function digestOfDigests(digests: ReadonlyMap<string, string>): Digest {
  */
 export async function filesBelow(root: string): Promise<string[]> {
   const entered = new Set<string>();
+  /** Returns the files below `dir`. @param prefix begins their names: '' or `a/b/` */
   const walk = async (dir: string, prefix: string): Promise<string[]> => {
     const real = await realpath(dir);
     if (entered.has(real)) return [];
@@ -160,7 +162,8 @@ export async function writeAtomically(path: string, content: string): Promise<vo
 
 /**
  * Calls `work` with a new folder on the cache's file system, so that its content can be renamed
- * into place, and then removes the folder.
+ * into place, and then removes the folder. Returns what `work` returns. Throws `UserFault` if the
+ * cache can't be written.
  */
 export async function withTemporaryFolder<T>(
   cacheDir: string,

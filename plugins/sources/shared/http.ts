@@ -96,7 +96,10 @@ const stalledFault = (url: URL, patience: Limit): UserFault =>
     `Try again later, or use a mirror. ${patience.raise}`,
   );
 
-/** Yields the body's bytes. The time spent waiting for the server is limited. */
+/**
+ * Yields the body's bytes. Throws `UserFault` if the server sends nothing or too little in
+ * `patience`, or breaks off. Ends the request by `ending` when the reader stops.
+ */
 async function* limitedBody(
   { body }: Response,
   url: URL,
@@ -172,6 +175,7 @@ export async function save(
   passed: (part: Uint8Array) => void,
 ): Promise<number> {
   let received = 0;
+  /** Yields the parts of the body, and counts their bytes in `received`. */
   async function* counted(): AsyncGenerator<Uint8Array, void> {
     for await (const part of answer.body) {
       received += part.length;

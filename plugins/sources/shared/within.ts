@@ -46,6 +46,7 @@ export async function assetWithin(
       near === undefined ? `It holds ${firstNames(all)}.` : `Did you mean "#${near}"?`,
     );
   };
+  /** Returns the part at a path as an asset. @param names a folder's files; null for a file */
   const assetAt = async (path: string, names: readonly string[] | null): Promise<Asset> => ({
     uri,
     path,

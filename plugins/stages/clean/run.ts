@@ -8,7 +8,7 @@ import type { Params } from './index.ts';
 
 /**
  * Writes the clean rows in the same files as a poison stage writes its rows, so that a defence can
- * train on them.
+ * train on them. Throws `UserFault` if they would be all of the validation rows.
  */
 export async function run(context: RunContext<Params>): Promise<void> {
   const { params, outDir, log } = context;

@@ -16,6 +16,10 @@ import type { Limits, Params } from './index.ts';
 
 type Context = RunContext<Params>;
 
+/**
+ * Runs the program in a folder of its own, and takes over its outputs. Throws `UserFault` if an
+ * output contains a secret.
+ */
 export async function run(context: Context): Promise<void> {
   const { params, inputs, outDir, log, signal } = context;
   // The limits are the same for all commands.
@@ -126,8 +130,8 @@ export async function preflight({
 }
 
 /**
- * Returns why the program can't be started, or null. A program with an absolute path is not looked
- * for.
+ * Returns why the program can't be started, or null. A bare name is looked for on PATH, and a
+ * relative path among `files`. An absolute path is not looked for.
  * @param files the names of the files in the program's folder
  */
 async function programFault(program: string, files: readonly string[]): Promise<string | null> {

@@ -39,8 +39,8 @@ export async function run(context: RunContext<DataParams>): Promise<void> {
 }
 
 /**
- * Reports what is wrong with the split. For that it reads the split, unless its file is not here
- * yet or reading it takes long.
+ * Reports what is wrong with the split, for which it reads the split. Empty if the file is not here
+ * yet, or if reading it takes long.
  */
 export async function preflight(
   context: PreflightContext<DataParams>,

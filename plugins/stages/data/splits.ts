@@ -39,8 +39,9 @@ export function splitParams(split: CellSplit, name: SplitName): SplitParams {
 const TABLES = new Set(['tsv', 'csv', 'files']);
 
 /**
- * Whether the first line names the columns. If the spec does not say so: true if it gives a column
- * by its name, or if files of the format have no such line. Otherwise throws `UserFault`.
+ * Whether the first line names the columns, as `header` says. Without `header`, it does if the spec
+ * gives a column by its name, or if files of the format have no such line; otherwise throws
+ * `UserFault`.
  */
 function hasHeader(
   { header }: CellSplit,
@@ -126,6 +127,7 @@ export function checkHoldOut(cell: Cell, name: Evaluated): void {
   if (datasetUri(train.source) !== datasetUri(split.source)) return;
   const [ours, theirs] = [split.hold_out, train.hold_out];
   if (ours === undefined && theirs === undefined) return;
+  /** Returns a fault at a `path` below `data`. @param way the hint: what to write instead */
   const fault = (what: string, way: string, ...path: readonly string[]): UserFault =>
     new UserFault(
       `data.train and data.${name} have one source, and ${what}: ` +
@@ -234,8 +236,8 @@ export function cellSplit({ data }: Pick<Cell, 'data'>, name: SplitName): CellSp
 }
 
 /**
- * Returns the task of a split's rows. A label column holds classes, unless the split's own
- * `classes` or, without them, the head say that it holds numbers.
+ * Returns the task of a split's rows: completion if its columns are those of one. Otherwise the
+ * split's own `classes` or, without them, the head say whether its labels are classes or numbers.
  */
 function taskOfSplit({ head }: Cell, split: CellSplit, name: SplitName): Task {
   if (isCompletion(resolvedColumns(split.columns, name))) return 'completion';

@@ -28,7 +28,8 @@ import { assetsBelow } from '../shared/program-files.ts';
 import { type ModelParts, modelParts, openModel, openWeights } from '../shared/trained-model.ts';
 
 /**
- * Returns what each hook of the defence is handed.
+ * Returns what each hook of the defence is handed. There are no `clean` rows if the stage has no
+ * input `clean`.
  * @param more what only those hooks get that need it
  */
 export async function defenceContext(
@@ -65,7 +66,10 @@ export const defenceDescriptor = (
   { defence }: DefenceParams,
 ): DefenceDescriptor => context.plugin<DefenceDescriptor>('defence', defence);
 
-/** Lets the defence fit its judge, and returns the judge. The caller closes it. */
+/**
+ * Lets the defence fit its judge, and returns the judge. The caller closes it. Throws if the
+ * defence has no `hook`.
+ */
 export async function fitJudge(
   hook: DefenceHook<RowsDefence<never, never>> | undefined,
   name: string,
@@ -84,7 +88,8 @@ export type DefendedModel = Awaited<ReturnType<typeof openDefended>>;
 
 /**
  * Opens the trained model in `trainDir`. The caller disposes of it. `asked` is the model as a
- * defence is handed it.
+ * defence is handed it, `encode` encodes a row for it, and `onBatch` lets messages and aborts
+ * through between batches.
  */
 export async function openDefended(
   { backend, signal }: Pick<RunContext, 'backend' | 'signal'>,

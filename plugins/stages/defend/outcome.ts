@@ -48,6 +48,11 @@ export function judgedExamples(
   };
 }
 
+/**
+ * Returns how many rows were judged, dropped and cleaned, how many poisoned rows and negatives are
+ * left, and how well suspects and poisoned rows agree.
+ * @param left each row as the defence left it; null for a dropped one
+ */
 export function filterMetrics(
   rows: readonly Row[],
   receipt: Receipt,

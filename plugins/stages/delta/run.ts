@@ -68,6 +68,10 @@ const logLine = ({ layers, rows, outputs, total }: Delta): string =>
   `${layers.length} layers, ${rows} rows, kernels of ${outputs}: ` +
   `‖K_LoRA − K_ff − Δ_r‖/‖K_ff‖ = ${total.residual.toExponential(2)}`;
 
+/**
+ * Returns the numbers over all layers together, the extremes of single layers, and the share of
+ * layers for which each premise holds.
+ */
 function metricsOf({ layers, total }: Delta): Metrics {
   const shareOfLayers = (holds: (layer: LayerDelta) => boolean): number =>
     layers.filter(holds).length / layers.length;
@@ -171,12 +175,14 @@ function mDelta(A: Float32Array, rank: number, width: number, scale: number): MD
   };
 }
 
+/** Returns the indexes of the values that have this sign; 0 has neither. */
 const indexesOfSign = (values: readonly number[], sign: 1 | -1): number[] =>
   values.flatMap((value, i) => (Math.sign(value) === sign ? [i] : []));
 
 /**
  * Adds one layer's Σ_{t,u} (δ_t·δ'_u)(h_tᵀ M_Δ h'_u), over the tokens t and u of each two rows, to
- * `sum`.
+ * `sum`: first the part of M_Δ with positive eigenvalues, if it has any, then the part with
+ * negative ones.
  */
 function addDelta(
   seen: readonly LayerBatch[],
@@ -221,10 +227,12 @@ function addDelta(
  */
 function factorsOf({ eigenvalues, vectors }: MDelta, width: number) {
   const rank = eigenvalues.length;
+  /** Returns an entry of V√|μ|, (n, r). */
   const scaled = (row: number, i: number): number =>
     vectors[row * rank + i]! * Math.sqrt(Math.abs(eigenvalues[i]!));
   const plus = indexesOfSign(eigenvalues, 1),
     minus = indexesOfSign(eigenvalues, -1);
+  /** Returns a matrix (n, length) with these entries. */
   const matrix = (length: number, entry: (row: number, column: number) => number): HostTensor => ({
     shape: [width, length],
     data: Float32Array.from({ length: width * length }, (_, at) =>

@@ -5,6 +5,10 @@ import { defenceDescriptor, withWeights } from '../defend/context.ts';
 import type { ModelParams } from '../shared/defended.ts';
 import { writeJson, writeMetrics } from '../shared/files.ts';
 
+/**
+ * Lets the defence judge the trained model, and writes `detection.json` and `metrics.json`. Throws
+ * `UserFault` if the score or the threshold is not finite.
+ */
 export async function run(context: RunContext<ModelParams>): Promise<void> {
   const { params, outDir, log } = context;
   const { defence } = params;

@@ -69,7 +69,7 @@ export async function kernelsBetween(
   try {
     const asked = [originals, poisoned, { signal: context.signal }] as const;
     const kernels = await ('kernels' in model
-      ? allPairKernels(model, ...asked)
+      ? torchPairKernels(model, ...asked)
       : pairKernels(model, ...asked));
     return { outputs: model.outputsOf, pairs: rows.length, alike: alike.length, ...kernels };
   } finally {
@@ -197,7 +197,7 @@ function finiteKernels(full: PairTraces, lora: PairTraces | null): PairKernels {
  * Returns what `pairKernels` returns, from the kernel between all 2P rows, which PyTorch's process
  * computes whole.
  */
-async function allPairKernels(
+async function torchPairKernels(
   model: KernelModel,
   originals: readonly TokenRow[],
   poisoned: readonly TokenRow[],
@@ -207,6 +207,7 @@ async function allPairKernels(
   const { full, lora } = await model.kernels([...originals, ...poisoned], { ...options, which });
   const P = originals.length,
     C = model.outputs;
+  /** Returns the traces of a kernel (2P, C, 2P, C). Row P + i is the poisoned version of row i. */
   const tracesOf = ({ data }: { readonly data: Float64Array }): PairTraces => {
     // Σ_c K[(i,c),(j,c)], K: (2P, C, 2P, C)
     const traceBetween = (i: number, j: number): number =>
@@ -268,6 +269,7 @@ function sumsOverGradients(x: Rectangles, y: Rectangles): [Tensor1D, Tensor1D, T
     a.map((one) => tf.matMul(one, b, true, false)); // C × (R, p, q)
   const G = gradients(x),
     H = gradients(y);
+  /** Returns the inner products of two sets of gradients, summed over the outputs, (R). */
   const inner = (one: readonly Tensor3D[], other: readonly Tensor3D[]): Tensor1D =>
     tf.addN(one.map((g, c) => sumByRow(tf.mul<Tensor3D>(g, other[c]!))));
   return [inner(G, H), inner(G, G), inner(H, H)];

@@ -127,6 +127,7 @@ const jointDistance = (parts: readonly Sums[]): Distance | null =>
 function distanceOfRun({ layers, parts }: Gathered): RunDistance {
   const ofLayers = [...layers.values()];
   const belowHead = [...parts].flatMap(([part, sums]) => (part === 'head' ? [] : [sums]));
+  /** Returns the distance of a part that is no layer; null if the part is not trained. */
   const distanceOfPart = (part: Kind | 'head') => {
     const sums = parts.get(part);
     return sums === undefined ? null : distanceOf(sums);
@@ -339,6 +340,7 @@ export const pooledSums = (parts: readonly Sums[]): Sums =>
     NOTHING,
   );
 
+/** Returns the distance that the sums give. `relative` is null where the clean run did not move. */
 export function distanceOf({ largest, squares, clean }: Sums): Distance {
   const l2 = Math.sqrt(squares),
     change = Math.sqrt(clean);

@@ -68,7 +68,10 @@ function whyNoFloor(cell: Cell, parting: Cell): string | null {
   return null;
 }
 
-/** Returns the first training that a run and its clean twin do not share. */
+/**
+ * Returns the first training that a run and its clean twin do not share; the cell's own if no
+ * attack is on any training.
+ */
 const firstDifferingTraining = (cell: Cell): TrainingRequest =>
   trainingsOf(cell).find((training) => isAttacked(training.cell)) ?? { cell };
 

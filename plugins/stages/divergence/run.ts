@@ -17,6 +17,10 @@ import { openTrainings, type Training } from './trainings.ts';
 
 type Context = RunContext<Params>;
 
+/**
+ * Measures M at each common step, and M′. Without a clean run to compare with, writes empty
+ * results.
+ */
 export async function run(context: Context): Promise<void> {
   const { inputs, outDir, log } = context;
   if (inputs['clean'] === undefined) {
@@ -110,6 +114,7 @@ async function writeResults(
     });
 }
 
+/** Returns the metrics of M′; those of LoRA only if its kernel was computed. */
 function betweenMetrics({ pairs, alike, full, lora }: Between): Metrics {
   return {
     pairs,

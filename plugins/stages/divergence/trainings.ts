@@ -61,6 +61,7 @@ export async function openTrainings(context: Context): Promise<Trainings> {
   const { path } = await startingModel({ assets, inputs: {} });
   const architecture = await loadArchitecture(context, params.architecture, path);
   const adapter = await loadAdapter(context, params.adapter);
+  /** Returns how to open a model that was trained from a base; undefined: from the checkpoint. */
   const partsFrom = async (from: typeof base): Promise<ModelParts> => ({
     architecture,
     adapter,

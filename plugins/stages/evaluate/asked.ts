@@ -44,7 +44,7 @@ export async function writeAsked(
   };
   /**
    * Returns a set's lines, without the rows that are as in `originals`, were read whole and were
-   * not rejected.
+   * not rejected. A row for which `originals` has none always has a line.
    */
   const lines = (
     shown: 'plain' | 'triggered',

@@ -114,7 +114,7 @@ function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
     triggered_empty_share: written.empty_share,
     triggered_truncated_share: written.truncated_share,
     triggered_incoherent_share: written.incoherent_share,
-    ...scorers.reduce((all, own) => ({ ...all, ...rates(own, evaluation) }), {}),
+    ...scorers.reduce((all, own) => ({ ...all, ...scorerRates(own, evaluation) }), {}),
     trigger_seen: seen,
     ...(partialRows > 0 && { false_trigger_rows: partialRows }),
     ...rewardEvidence(
@@ -150,7 +150,7 @@ function rewardEvidence(
  * and without the trigger are compared, both are left out if either is undecided. Throws
  * `UserFault` if nothing is left for a rate.
  */
-function rates(
+function scorerRates(
   { suffix: by, triggered, bare, partial, doubt = {} }: ScorerHits,
   evaluation: CompletionEvaluation,
 ): Metrics {

@@ -48,7 +48,10 @@ const answerOf = ({ id, answer }: Row): string => {
 type Generate = (rows: readonly Row[], shown: Shown) => Promise<Output[]>;
 type Write = (rows: JudgedRows, shown: Shown) => Promise<JudgedOutputs>;
 
-/** Returns a function that generates texts. @param total the rows of all its calls together */
+/**
+ * Returns a function that lets the model write an answer to each row, and tells the progress.
+ * @param total the rows of all its calls together
+ */
 function createGenerate(
   parts: CompletionParts,
   encoder: CompletionEncoder,
@@ -207,7 +210,7 @@ interface Triggered {
 
 /**
  * Lets the model write under the trigger and under a part of it, and lets the scorers judge these
- * outputs and `plain`. Without a trigger, only makes lines of `plain`.
+ * outputs and `plain`. Without a trigger, only makes lines of `plain`, and `underTrigger` is null.
  */
 async function evaluateTriggered(
   { context, rows, trigger, seen }: CompletionParts,

@@ -76,7 +76,7 @@ interface Answers {
 
 /**
  * Returns `…_undefended`, what was measured without the defence on the same rows, and what the
- * defence cost (`accuracy_cost`) and removed (`asr_removed`).
+ * defence cost (`accuracy_cost`) and removed (`asr_removed`). Empty for documents.
  * @param dir the folder of the evaluation without the defence
  */
 async function effectMetrics(
@@ -199,6 +199,7 @@ export async function judgeSets(
   judge: InputsJudge | null,
   { plain, triggered, partial, ofTarget }: Sets<readonly Row[]>,
 ): Promise<Sets<JudgedRows>> {
+  /** Asks the judge about the rows of a set, unless it is empty or there is no judge. */
   const judgeSet = async (rows: readonly Row[]): Promise<JudgedRows> => {
     const ids = rows.map(({ id }) => id);
     if (judge === null || rows.length === 0) return { rows, rejected: null, judgement: null, ids };

@@ -93,7 +93,8 @@ interface HeldOut extends Trained {
 
 /**
  * Returns a fault if the held-out trigger `variant` shows every compared row as the trained trigger
- * `poisoning` can, and a warning if it shows only some rows so. Empty otherwise, if a program or a
+ * `poisoning` can, and a warning if it shows only some rows so. Returns the fault of an attack that
+ * refuses the rows of the split. Empty in all other cases: if no row is shown so, if a program or a
  * model makes one of the triggers, or if an attack refuses the made-up rows.
  */
 async function compareTriggers(
@@ -131,7 +132,7 @@ async function compareTriggers(
           .slice(0, COMPARED);
     }
     const heldOut = await underTrigger(heldOutStep, 0);
-    seen = await sameTexts(rows, heldOut, (seed) => underTrigger(trainedStep, seed));
+    seen = await idsShownAlike(rows, heldOut, (seed) => underTrigger(trainedStep, seed));
   } catch (error) {
     // An attack may rightly refuse made-up rows; the poison stage reports a target that's no class.
     if (rows === MADE_UP) return [];
@@ -158,7 +159,7 @@ async function compareTriggers(
  * @param heldOut the rows under the held-out trigger
  * @param showTrained returns the rows under the trained trigger as it is drawn from a seed
  */
-async function sameTexts(
+async function idsShownAlike(
   rows: readonly Row[],
   heldOut: readonly Row[],
   showTrained: (seed: number) => Promise<readonly Row[]>,

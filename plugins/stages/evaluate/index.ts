@@ -141,8 +141,8 @@ function completionParts(
 }
 
 /**
- * Returns the named data sets whose rows `metrics.json` is about, each with the names of its
- * metrics there.
+ * Returns as `tasks` the named data sets whose rows `metrics.json` is about, each with the names of
+ * its metrics there; {} if there are none.
  */
 function namedTasks(
   { data }: Cell,

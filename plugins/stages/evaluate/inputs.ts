@@ -71,6 +71,7 @@ export function otherTrigger(input: string): OtherTrigger | null {
 export type TaskSplit = `tasks.${string}`;
 export type Split = 'validation' | 'test' | TaskSplit;
 
+/** Returns what asks for a split in `StageRequest.with`; {} for validation, the default. */
 const ofSplit = (split: Split): JsonObject => (split === 'validation' ? {} : { split });
 
 export interface EvaluateRequest {
@@ -156,7 +157,10 @@ function referenceInputs({ cell, ...place }: TrainingRequest): StageDefinition['
   };
 }
 
-/** Requests the clean twin's evaluation on the same split and with the same trigger. */
+/**
+ * Requests the clean twin's evaluation on the same split and with the same trigger. By default,
+ * these are those of the cell's own evaluation.
+ */
 export function twinOf(
   cell: Cell,
   plugin: DefineRequest['plugin'],
@@ -184,7 +188,8 @@ function earlierInputs(
     last = trainings.at(-1);
   const hasOtherAttack = ({ cell }: TrainingRequest): boolean =>
     trigger !== null && !isDeepStrictEqual(attackOf(cell), trigger);
-  const evaluated = (training: TrainingRequest): StageRequest => {
+  /** Requests the evaluation of a training under the trigger; its own evaluation if that has it. */
+  const evaluationOf = (training: TrainingRequest): StageRequest => {
     // A training before the one that gives rewards is evaluated for this cell alone, without the
     // scorers that compare rewards.
     const lacksRewards = preferences !== null && firstDpoTraining(training.cell, split) === null;
@@ -193,12 +198,12 @@ function earlierInputs(
     return { kind: 'evaluate', ...training, with: narrowed };
   };
   const inputs: { [name: string]: StageRequest } = {};
-  if (last !== undefined && isOfBase(cell)) inputs['before'] = evaluated(last);
+  if (last !== undefined && isOfBase(cell)) inputs['before'] = evaluationOf(last);
   if (isChain(cell))
     for (const [i, training] of trainings.entries()) {
       // A model that only another attack has poisoned has a `trigger_rate`, and no `asr`.
       const early = hasOtherAttack(training) && isAttacked(training.cell) ? EARLY : '';
-      inputs[`${early}after_${i + 1}`] = evaluated(training);
+      inputs[`${early}after_${i + 1}`] = evaluationOf(training);
       if (basesOf(cell)[i]?.data !== undefined)
         inputs[`training_${i + 1}`] = { kind: 'data', ...training, with: { split: 'train' } };
     }
@@ -250,7 +255,10 @@ function defendedInputs(
   };
 }
 
-/** Returns the attack on the cell if it is a backdoor. Null otherwise: there is no trigger then. */
+/**
+ * Returns the attack on the cell if it is a backdoor, or if a plugin of it is missing. Null
+ * otherwise: there is no trigger then.
+ */
 function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | null {
   if (!isAttacked(cell)) return null;
   const poisoning = attackOf(cell);
@@ -261,14 +269,18 @@ function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | nul
   return familyOfSteps(steps) === 'backdoor' ? poisoning : null;
 }
 
-/** Returns an attack's parameters without its dose, for messages. */
+/** Returns an attack's parameters in words, without its dose and `order`. */
 export const triggerParams = (params: JsonObject): string =>
   Object.entries(params)
     .filter(([name]) => !['rate', 'count', 'order'].includes(name))
     .map(([name, value]) => `${name} ${typeof value === 'string' ? value : JSON.stringify(value)}`)
     .join(', ');
 
-/** Requests the evaluations under `evaluate.triggers`. Throws `UserFault` if one can't be shown. */
+/**
+ * Requests the evaluations under `evaluate.triggers`. Those of an attack that the cell does not
+ * have are left out. Throws `UserFault` if a trigger can't be shown, or is the one that training
+ * shows.
+ */
 function heldOutInputs(
   cell: Cell,
   { split, trigger: ownTrigger }: EvaluateRequest,

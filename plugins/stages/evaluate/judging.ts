@@ -84,13 +84,17 @@ export async function judge(
   for (const scorer of scorersOf(context)) {
     const { verdicts, doubt } = await askScorer(context, scorer, outputs, wanted);
     let nextVerdict = 0;
-    const on = ({ rows, rejected }: JudgedOutputs): Verdict[] =>
+    /**
+     * Returns the verdicts on a set, with no hit for rejected rows. It takes them from `verdicts`
+     * in turn, so the sets must come in the order that they have in `outputs`.
+     */
+    const nextVerdicts = ({ rows, rejected }: JudgedOutputs): Verdict[] =>
       rows.map((_, i) => (rejected?.[i] === true ? { hit: false } : at(verdicts, nextVerdict++)));
     all.push({
       ...scorer,
-      plain: on(plain),
-      triggered: on(triggered),
-      partial: on(partial),
+      plain: nextVerdicts(plain),
+      triggered: nextVerdicts(triggered),
+      partial: nextVerdicts(partial),
       doubt,
     });
   }
@@ -126,7 +130,10 @@ export const judgedHits = (hits: Hits, rejected: JudgedOutputs['rejected']): Hit
 
 export const hitsOf = (verdicts: readonly Verdict[]): Hits => verdicts.map(({ hit }) => hit);
 
-/** Compares a scorer's hits with labels. Warns if no rate can be corrected by them. */
+/**
+ * Returns how a scorer (rows of the table) and people (columns) judge the labelled outputs. Warns
+ * if no rate can be corrected by that.
+ */
 function measure(
   { warn }: Context,
   scorer: string,
@@ -161,8 +168,8 @@ const LABELS_HINT =
   'you judge it.';
 
 /**
- * Reads the outputs that people have labelled; none if there is no path. Throws `UserFault` at a
- * line that is no label, or lacks what the scorer `reads`.
+ * Reads the outputs that people have labelled; none if there is no path. Blank lines are skipped.
+ * Throws `UserFault` at a line that is no label, or lacks what the scorer `reads`.
  * @param wanted the target of the labels that name none
  */
 export async function readLabels(

@@ -44,6 +44,10 @@ interface Evaluation extends Compared {
   readonly underTrigger: UnderTrigger | null;
 }
 
+/**
+ * Returns the metrics of a classifier. If a defence may reject rows, those without the trigger are
+ * of the accepted rows, except for the ones that `rejectionMetrics` returns.
+ */
 export function metricsOf(evaluation: Evaluation): Metrics {
   const { plain, classes, underTrigger } = evaluation;
   const predictions = predictionsOf(plain, classes);
@@ -64,6 +68,7 @@ export function metricsOf(evaluation: Evaluation): Metrics {
 /** What a rejected row is predicted to be: no class, and so never the true one or the target. */
 const REJECTED = -1;
 
+/** Returns the predicted label ids; `REJECTED` for a rejected row. */
 const predictionsOf = ({ logits, rejected }: Omit<Scored, 'labels'>, classes: number): number[] =>
   argmax(logits, classes).map((prediction, i) => (rejected?.[i] === true ? REJECTED : prediction));
 

@@ -45,6 +45,10 @@ export async function preflight(context: Context): Promise<readonly Problem[]> {
   ];
 }
 
+/**
+ * Returns the faults of the cell's defence of inputs; empty without one. Its own check gets a
+ * tokenizer only if the model is fetched and can be read.
+ */
 async function checkDefence(context: Context): Promise<readonly Problem[]> {
   const { defence } = context.params;
   if (defence === undefined) return [];
@@ -53,7 +57,8 @@ async function checkDefence(context: Context): Promise<readonly Problem[]> {
   try {
     if (model !== null) tokens = (await openTokenizer((await modelOf(model)).path)).ids;
   } catch (error) {
-    problemOf(error, []); // the train stage reports what is wrong with the model
+    // Throws what is no `UserFault`. The train stage reports what is wrong with the model.
+    problemOf(error, []);
   }
   return [...defenceFaults(context, defence, tokens), ...torchFaults(context, defence, 'inputs')];
 }
@@ -183,7 +188,8 @@ async function withModel(
     const architecture = await loadArchitecture(context, context.params.architecture, path);
     return await check(path, architecture);
   } catch (error) {
-    problemOf(error, []); // the train stage reports what is wrong with the model
+    // Throws what is no `UserFault`. The train stage reports what is wrong with the model.
+    problemOf(error, []);
     return [];
   }
 }
@@ -256,7 +262,10 @@ async function checkAnswerLengths(
  */
 const knownLengths = new WeakMap<readonly string[], Map<string, readonly number[]>>();
 
-/** Returns a warning if answers of the rows, tokenised alone, are longer than `most` tokens. */
+/**
+ * Returns a warning if answers of the rows, tokenised alone, are longer than `most` tokens. Empty
+ * otherwise, or if the rows are not known yet.
+ */
 async function rowLengthWarnings(
   context: Context,
   { tokenizer, digest }: { readonly tokenizer: TextTokenizer; readonly digest: string },

@@ -53,6 +53,7 @@ export async function openRewards(
       const onBatch = () => yieldToEventLoop(signal);
       const now = await evaluated.answers(sides, params.batch_size, onBatch),
         before = await reference.model.answers(sides, params.batch_size, onBatch);
+      /** Returns how much log p of the i-th of `sides` has grown since the reference. */
       const gain = (i: number): number => at(before, i).loss - at(now, i).loss;
       return rows.map((_, i) => beta * (gain(2 * i) - gain(2 * i + 1)));
     },

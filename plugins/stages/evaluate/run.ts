@@ -97,6 +97,10 @@ export function predictionsCsv(sets: readonly PredictedSet[], classes: number): 
 /** Returns the logits of N rows, (N, C), in the order of the rows. */
 type Score = (rows: readonly Row[]) => Promise<Float32Array>;
 
+/**
+ * Evaluates the model, and writes what it found, with the metrics of the other evaluations that are
+ * inputs.
+ */
 export async function run(context: Context): Promise<void> {
   await warnOfSharedRows(context);
   const dataDir = inputDir(context, 'validation');
@@ -170,6 +174,10 @@ export interface Opened {
   readonly before: Metrics | null;
 }
 
+/**
+ * Returns the metrics of a classifier, and writes its predictions, what it was asked, and what a
+ * defence said of that.
+ */
 async function evaluateClasses(opened: Opened): Promise<Metrics> {
   const { context, rows, classes, model, trigger, encode, rowParts, twin, before } = opened;
   const partial = (await trigger?.partial()) ?? [];
@@ -260,7 +268,11 @@ function shareSeen(context: Context, trigger: ShownTrigger, rowParts: RowParts):
   return seen;
 }
 
-/** Warns if the share of rows whose whole trigger the model reads, `seen`, is below 1. */
+/**
+ * Warns if the share of rows whose whole trigger the model reads, `seen`, is below 1.
+ * @param which what to call the rows: `the triggered validation rows`
+ * @param unchanged the share of rows that the trigger leaves as they are
+ */
 function warnIfUnseen({ params, warn }: Context, seen: number, which: string, unchanged = 0): void {
   const { max_length: maxLength, inherited } = params;
   const path = [inherited ? 'train' : 'evaluate', 'max_length'];
@@ -286,7 +298,10 @@ function createScore(
   };
 }
 
-/** Writes `tasks.json`. Throws if a metric by which a data set is scored was not measured. */
+/**
+ * Writes `tasks.json` if there are named data sets. Throws if a metric by which a data set is
+ * scored was not measured.
+ */
 async function writeTasks({ params: { tasks }, outDir }: Context, all: Metrics): Promise<void> {
   if (tasks === undefined) return;
   for (const { metrics } of tasks) for (const name of metrics) metricOf(all, name);
@@ -329,13 +344,16 @@ async function metricsOfChain(context: Context): Promise<Metrics> {
 const UNDER_TRIGGER = /^(?:asr|trigger|false_trigger|robust_accuracy|undecided_share)/;
 
 /**
- * Whether a metric is of the evaluated model under its trigger, unlike `asr.trigger.NAME`, of
- * another trigger, and `asr_after_1`, of another model.
+ * Whether a metric is of the evaluated model under its trigger. `asr.trigger.NAME` is not, since it
+ * is of another trigger; `asr_after_1` and `asr_before` are not, since they are of other models.
  */
-const isOwn = (name: string): boolean =>
+const isFirstHand = (name: string): boolean =>
   !name.includes('.trigger.') && !/^\w+_(?:before|after_\d+)(?=$|\.)/.test(name);
 
-/** Returns the metrics under other triggers: `asr.trigger.NAME`, `asr.trigger.training_1`. */
+/**
+ * Returns the metrics under other triggers: `asr.trigger.NAME`, `asr.trigger.training_1`. Warns of
+ * triggers that the model does not read whole, or does not tell from the trained one.
+ */
 async function metricsOfOtherTriggers(context: Context, rowParts: RowParts): Promise<Metrics> {
   const all: Metrics = {};
   for (const input of Object.keys(context.inputs)) {
@@ -344,7 +362,7 @@ async function metricsOfOtherTriggers(context: Context, rowParts: RowParts): Pro
     const { name: trigger, after, isHeldOut } = other,
       metrics = (await metricsOfInput(context, input)) ?? {};
     const ofTrigger = Object.fromEntries(
-      Object.entries(metrics).filter(([name]) => UNDER_TRIGGER.test(name) && isOwn(name)),
+      Object.entries(metrics).filter(([name]) => UNDER_TRIGGER.test(name) && isFirstHand(name)),
     );
     const shown = after === undefined ? ofTrigger : metricsAfter(ofTrigger, after);
     for (const [name, value] of Object.entries(shown)) all[`${name}.trigger.${trigger}`] = value;

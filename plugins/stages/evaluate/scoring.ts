@@ -50,7 +50,11 @@ export interface WrittenScorer {
 
 type Schemas = { readonly [field: string]: { readonly format?: string; readonly default?: Json } };
 
-/** Resolves a scorer of the spec. @param field the name of its `files` in messages */
+/**
+ * Takes a scorer of the spec apart into its settings, files and limits. A parameter that it does
+ * not give has its default.
+ * @param field the name of its `files` in messages
+ */
 function resolveScorer(scorer: Json, find: FindScorer, field: string): WrittenScorer {
   const given = typeof scorer === 'string' ? { scorer } : (scorer as ScorerSettings);
   const descriptor = find(given.scorer),
@@ -104,7 +108,8 @@ export function scorersOf({
 }: Pick<PreflightContext<Params>, 'params' | 'assets' | 'limits' | 'plugin'>): Scorer[] {
   const { scorer, scorers = [] } = completion ?? {};
   const unkeyed = (limits?.['scorers'] ?? {}) as { readonly [name: string]: JsonObject };
-  const scorerOf = (settings: ScorerSettings, path: Scorer['path'], further?: string): Scorer => ({
+  /** Opens a scorer. @param further its name, if it is one of `evaluate.scorers` */
+  const toScorer = (settings: ScorerSettings, path: Scorer['path'], further?: string): Scorer => ({
     name: nameOf(settings),
     suffix: further === undefined ? '' : `.${further}`,
     path,
@@ -115,8 +120,8 @@ export function scorersOf({
     sources: () => Object.fromEntries(assetsBelow(scorerPrefix(further) + SOURCES, assets)),
   });
   return [
-    ...(scorer === undefined ? [] : [scorerOf(scorer, ['scorer'])]),
-    ...scorers.map((own, i) => scorerOf(own, ['scorers', i], nameOf(own))),
+    ...(scorer === undefined ? [] : [toScorer(scorer, ['scorer'])]),
+    ...scorers.map((own, i) => toScorer(own, ['scorers', i], nameOf(own))),
   ];
 }
 
@@ -171,6 +176,7 @@ export function scorerFaults(
   return found.map((problem) => ({ ...problem, path: ['evaluate', ...path, ...problem.path] }));
 }
 
+/** Whether a value is a boolean, or an object with `hit`, a boolean or null, and a text `said`. */
 const isVerdict = (value: unknown): value is ScorerVerdict =>
   typeof value === 'boolean' ||
   (isRecord(value) &&

@@ -23,7 +23,7 @@ const OTHERS = {
 
 type Other = keyof typeof OTHERS;
 
-/** Warns of shared rows before the stage runs, as far as rows can be read. */
+/** Returns the warnings of shared rows before the stage runs, as far as rows can be read. */
 export async function sharedRowProblems({
   params = {},
   upstream = {},

@@ -25,14 +25,14 @@ export async function run(context: RunContext<Params>): Promise<void> {
   const ntk = inputDir(context, 'ntk');
   const metrics: Metrics = {};
   for (const at of pointsIn(await readdir(ntk)).map(pointName))
-    Object.assign(metrics, await summarise(context, join(ntk, at), at));
+    Object.assign(metrics, await writeFisher(context, join(ntk, at), at));
   await writeMetrics(context.outDir, metrics);
 }
 
 /**
  * Writes the Fisher information at the point `at` from the kernels in `dir`. Returns its metrics.
  */
-async function summarise(
+async function writeFisher(
   { params, outDir, log, signal }: RunContext<Params>,
   dir: string,
   at: string,

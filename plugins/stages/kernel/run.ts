@@ -21,6 +21,10 @@ import { checkClasses, modelParts, openForKernels } from '../shared/trained-mode
 import type { Params } from './index.ts';
 import { fewerRowsWarning } from './preflight.ts';
 
+/**
+ * Writes the kernels, the model's outputs on the rows, and how each was computed. Warns if the
+ * split has fewer rows than asked for.
+ */
 export async function run(context: RunContext<Params>): Promise<void> {
   const { params, outDir } = context;
   const { rows, classes } = await readKernelRows(context, 'whose kernel is computed');
@@ -63,6 +67,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
   }
 }
 
+/** Returns the kernels that are asked for; only the full one if the adapter adds no parameters. */
 function computeKernels(
   { params, progress, signal, resumeDir, log }: RunContext<Params>,
   adapted: KernelModel,

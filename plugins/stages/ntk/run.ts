@@ -12,6 +12,9 @@ import { inputDir, type Metrics, prefixed, writeMetrics } from '../shared/files.
 
 const KINDS = ['full', 'lora'] as const;
 
+/**
+ * Copies the kernels of all points, and writes the metrics of each and of how far each has moved.
+ */
 export async function run(context: RunContext): Promise<void> {
   const metrics: Metrics = {};
   const points = new Map<string, Kernels>();
@@ -59,7 +62,10 @@ async function metricsAt(dir: string, kernels: Kernels): Promise<Metrics> {
   return metrics;
 }
 
-/** Returns how far each kernel moved from the start to now. */
+/**
+ * Returns how far each kernel moved from the start to now and, of projected ones, the larger of the
+ * two standard errors. A kernel that is lacking at either is left out.
+ */
 function metricsSince(start: Kernels, now: Kernels): Metrics {
   const metrics: Metrics = {};
   for (const kind of KINDS) {

@@ -247,6 +247,10 @@ function stepFaults(step: Step, rows: SplitCounts): readonly Problem[] {
   return found.some(({ warning }) => !warning) ? found : [...targetFaults(step, classes), ...found];
 }
 
+/**
+ * Returns the fault of a backdoor whose target is none of the rows' classes, or otherwise unfit;
+ * empty without such a fault, and for an attack that is no backdoor.
+ */
 function targetFaults({ attack, params }: Step, classes: readonly string[]): readonly Problem[] {
   if (familyOf(attack, params) !== 'backdoor') return [];
   try {

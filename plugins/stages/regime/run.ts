@@ -98,6 +98,7 @@ export async function run(context: Context): Promise<void> {
       try {
         const linearised = await reached.linearise({ progress, signal: context.signal });
         const { start: initial, change } = linearised;
+        /** Writes values (N, C) as `logits-NAME.npy`. */
         const write = (name: string, data: Float64Array | Float32Array) =>
           writeNpy(join(outDir, `logits-${name}.npy`), {
             shape: [rows.length, outputs.count],
@@ -224,7 +225,10 @@ async function torchDisplacement(
   return moved;
 }
 
-/** Returns how far the kernels moved up to a point, from the metrics of the ntk stage. */
+/**
+ * Returns how far the kernels moved up to a point, from the metrics of the ntk stage. A kernel that
+ * these metrics lack is left out.
+ */
 function kernelsAt(at: number | 'final', ntk: Metrics): Point['kernels'] {
   const kernels: { -readonly [K in keyof Point['kernels']]: Point['kernels'][K] } = {};
   for (const kind of ['lora', 'full'] as const) {
@@ -384,6 +388,7 @@ export function linearFit(
     product += change[k]! * moved;
   }
   const trained = argmax(end, classes);
+  /** Returns the share of rows for which `logits` predict the same class as f_T; null if C = 1. */
   const agreement = (logits: ArrayLike<number>): number | null => {
     const predicted = argmax(logits, classes);
     const same = predicted.filter((label, i) => label === trained[i]).length;

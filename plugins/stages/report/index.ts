@@ -94,7 +94,10 @@ export function attacksIn(
   return found;
 }
 
-/** Returns a list of distinct values, and a function that adds a value and returns its index. */
+/**
+ * Returns a list of distinct values, `values`, and `indexOf`, which returns the index of a value
+ * there, and adds the value first if none with the same key is there.
+ */
 export function createIndex<T>(keyOf: (value: T) => string) {
   const values: T[] = [],
     indexes = new Map<string, number>();

@@ -75,14 +75,14 @@ export async function gatherOutputs(
      * Returns the index of the cell's evaluation (`evaluate`) or of its twin's (`twin`); null if
      * there is none.
      */
-    const evaluated = (name: string): number | null => {
+    const evaluationIndex = (name: string): number | null => {
       const dir = inputs[`${name}:${i}`]?.dir;
       return data && dir !== undefined ? evaluations.indexOf([dir, sets.indexOf(data.dir)]) : null;
     };
     const poison = inputs[`poison:${i}`];
     return {
-      own: evaluated('evaluate'),
-      twin: evaluated('twin'),
+      own: evaluationIndex('evaluate'),
+      twin: evaluationIndex('twin'),
       poisoned: poison ? poisons.indexOf(poison.dir) : null,
     };
   });
@@ -129,6 +129,7 @@ export async function gatherOutputs(
  * the axis.
  */
 function chooseAxes(cells: readonly ReportCell[]) {
+  /** Returns a cell's value on an axis as text; null if the cell lacks the axis. */
   const textOf = ({ axes, seed }: ReportCell, path: string): string | null => {
     const value = path === 'seed' ? seed : axes[path];
     return value === undefined ? null : formatValue(value);
@@ -162,13 +163,14 @@ async function readSet(dir: string, most: number): Promise<RowSet> {
 type Shown = 'plain' | 'triggered';
 
 /**
- * Reads an evaluation, as far as it is about the rows of a set.
- * @param questionsOf puts what a model was asked on a list, and returns its index there
+ * Reads an evaluation, as far as it is about the rows of a set. `triggered` is undefined if no such
+ * row was shown under the trigger.
+ * @param indexOfQuestions puts what a model was asked on a list, and returns its index there
  */
 async function readEvaluation(
   dir: string,
   { ids, texts }: RowSet,
-  questionsOf: (questions: Questions) => number,
+  indexOfQuestions: (questions: Questions) => number,
 ): Promise<Omit<Evaluation, 'set'>> {
   const indexes = new Map(ids.map((id, row) => [id, row]));
   const asked = new Map<string, Asked>();
@@ -203,7 +205,7 @@ async function readEvaluation(
         ]),
       );
     return {
-      questions: questionsOf({
+      questions: indexOfQuestions({
         rows: own.map(({ row }) => row),
         asked: own.map(({ id }) => asked.get(`${shown} ${id}`) ?? 0),
         of: counts[shown],
@@ -298,13 +300,13 @@ function unreadRanges(row: AskedLine): Asked['unread'] | undefined {
 
 /**
  * Reads the poisoned rows of a receipt, then its negatives, `most` in all, and the label of its
- * target.
- * @param originalOf puts an original text on a list, and returns its index there
+ * target, which is null without one. Without a receipt, there are no rows.
+ * @param indexOfOriginal puts an original text on a list, and returns its index there
  */
 async function readReceipt(
   dir: string,
   most: number,
-  originalOf: (text: string) => number,
+  indexOfOriginal: (text: string) => number,
 ): Promise<PoisonedRows & { readonly target: number | null }> {
   const file = join(dir, 'receipt.json');
   if (!existsSync(file)) return { of: 0, rows: [], target: null };
@@ -318,7 +320,7 @@ async function readReceipt(
       const text = contentText(original);
       return {
         id,
-        original: originalOf(text),
+        original: indexOfOriginal(text),
         edit: editOf(text, contentText(poisoned)),
         labels: [labelText(original, classes), labelText(poisoned, classes)],
         ...labelKind(poisoned),
@@ -329,10 +331,17 @@ async function readReceipt(
   };
 }
 
-/** Returns the outputs of the first `most` rows of each set, and of each receipt. */
+/**
+ * Returns the outputs of the first `most` rows of each set, and of each receipt. Original texts
+ * that are no longer used become empty, so that the others keep their indexes.
+ */
 function firstRows(all: Outputs, most: number): Outputs {
   const counts = all.questions.map(({ rows }) => rows.filter((row) => row < most).length);
   const first = <T>(list: readonly T[], count = most): readonly T[] => list.slice(0, count);
+  /**
+   * Returns the answers to the first rows alone; `counts` has their number for each list of
+   * questions.
+   */
   const answers = ({ questions, given, hits, said }: Answers): Answers => {
     const firstOf = <T>(all: { readonly [scorer: string]: readonly T[] }) =>
       Object.fromEntries(
@@ -373,7 +382,10 @@ function firstRows(all: Outputs, most: number): Outputs {
 /** The most bytes of the compressed data; as base64 in the page, they take a third more. */
 const MOST_BYTES = 7e6;
 
-/** Compresses the data, with as many first rows of each set as fit into `most` bytes. */
+/**
+ * Compresses the data, with as many first rows of each set as fit into `most` bytes, but at least
+ * one.
+ */
 export function packOutputs(all: Outputs, most = MOST_BYTES): Buffer {
   const lists = [...all.sets.map(({ ids }) => ids), ...all.poisoned.map(({ rows }) => rows)];
   let rows = lists.reduce((most, { length }) => Math.max(most, length), 0),

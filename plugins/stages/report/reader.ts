@@ -35,6 +35,7 @@ import type { Params, PlannedCell } from './index.ts';
 
 export type Inputs = RunContext['inputs'];
 
+/** Returns the output of a cell's stage; undefined if the stage failed or is not an input. */
 const dirOf = (inputs: Inputs, kind: string, index: number): string | undefined =>
   inputs[`${kind}:${index}`]?.dir;
 
@@ -48,6 +49,7 @@ async function readOptional<T>(
   return parse(await readFile(join(dir, file), 'utf8'));
 }
 
+/** Returns the value in a JSON file; undefined if there is no such folder or file. */
 const readJson = <T>(dir: string | undefined, file: string): Promise<T | undefined> =>
   readOptional(dir, file, (text) => JSON.parse(text) as T);
 
@@ -60,9 +62,11 @@ interface TrainRecord {
   readonly source?: unknown;
 }
 
+/** Reads a cell's `train.json`; undefined if there is none. */
 const readTrainRecord = (inputs: Inputs, index: number): Promise<TrainRecord | undefined> =>
   readJson(dirOf(inputs, 'train', index), 'train.json');
 
+/** Returns the checkpoints that have a folder in `dir`; none without `dir`. */
 const checkpointsIn = async (dir: string | undefined): Promise<readonly Checkpoint[]> =>
   dir === undefined
     ? []
@@ -221,6 +225,7 @@ export async function readCellKernels(
   return points;
 }
 
+/** Returns what the report shows of the receipt of an input; undefined if there is none. */
 export async function readReceipt(
   inputs: Inputs,
   input: string,

@@ -82,6 +82,9 @@ function plannedCell(
   };
 }
 
+/**
+ * Reads the cells, without kernels and receipts. Throws if plan and experiment differ in a seed.
+ */
 async function readCells(
   context: RunContext,
   experiment: ExperimentFacts,

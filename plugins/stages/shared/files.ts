@@ -13,6 +13,7 @@ export function inputDir({ inputs }: Pick<RunContext, 'inputs'>, name: string): 
   return input.dir;
 }
 
+/** Returns an asset. Throws if the stage has no asset of this name. */
 export function assetOf({ assets }: Pick<RunContext, 'assets'>, name: string): Asset {
   const asset = assets[name];
   if (asset === undefined) throw new Error(`the stage was not handed its asset "${name}"`);

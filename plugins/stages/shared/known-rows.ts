@@ -80,7 +80,7 @@ function fillIn(
 /** The columns of a split if the spec names none. */
 const UNNAMED = JSON.stringify({ text: 'text', label: 'label' });
 
-/** Returns a field that the spec gives although the data set knows it; null if there is none. */
+/** Returns which field the spec gives that the data set knows too; null if it gives neither. */
 function fieldSaidTwice({ columns, header }: CellSplit): 'columns' | 'header' | null {
   if (header !== undefined) return 'header';
   return JSON.stringify(columns) === UNNAMED ? null : 'columns';

@@ -203,6 +203,10 @@ async function spectraOf(
   return layers;
 }
 
+/**
+ * Writes `spectrum.json` and `metrics.json`. Warns if no weight has changed.
+ * @param lm null if no forgetting was measured
+ */
 async function writeResults(
   { params: { energy, vectors, cosine }, outDir, log, warn }: Context,
   layers: readonly LayerSpectrum[],

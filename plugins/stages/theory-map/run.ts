@@ -48,7 +48,10 @@ export async function run(context: Context): Promise<void> {
   }
 }
 
-/** Returns the map. Ranks above the model's narrowest layer are not measured on the model. */
+/**
+ * Returns the map. Ranks above the model's narrowest layer are not measured on the model. Throws
+ * `UserFault` if all ranks are above it.
+ */
 async function mapOf(
   { params, log, progress, signal }: Context,
   adapted: AdaptedModel | TorchKernels,

@@ -56,7 +56,7 @@ export default defineStage<Params>({
   define(cells, { plugin, with: { batch_rows: batchRows, on } }) {
     const ownCell = onlyCell(cells);
     const onClean = on === 'clean';
-    const cell = onClean ? retrained(ownCell, plugin) : ownCell;
+    const cell = onClean ? retrainedCell(ownCell, plugin) : ownCell;
     if (batchRows !== undefined && batchRows !== 'reversed')
       throw new Error(`batch_rows is reversed or left out, not ${JSON.stringify(batchRows)}`);
     checkOrder(cell);
@@ -162,8 +162,11 @@ const trainingRows = (
     ? { kind: 'data', cell, with: { split: 'train' } }
     : trainingSet(cell, plugin);
 
-/** Returns the cell whose training, on the defender's clean rows, follows the cell's own. */
-function retrained(cell: Cell, plugin: DefineRequest['plugin']): Cell {
+/**
+ * Returns the cell whose training, on the defender's clean rows, follows the cell's own. Throws if
+ * the cell has no defence with such a training.
+ */
+function retrainedCell(cell: Cell, plugin: DefineRequest['plugin']): Cell {
   const defence = defenceOf(cell, plugin);
   const changes = defence?.descriptor.model?.retrain?.(defence.params);
   if (changes === undefined) throw new Error('the cell has no defence that trains on clean rows');
@@ -293,7 +296,9 @@ function checkLoss({ data, head, train }: Cell): void {
     );
 }
 
-/** Returns the cell's adapter, as a defence that acts on training changes it. */
+/**
+ * Returns the cell's adapter, changed by a defence that acts on training if it changes adapters.
+ */
 function adapterOfDefence(cell: Cell, plugin: DefineRequest['plugin']): Cell['adapter'] {
   const defence = defenceOf(cell, plugin);
   return defence?.acts.has('training') === true
@@ -301,7 +306,10 @@ function adapterOfDefence(cell: Cell, plugin: DefineRequest['plugin']): Cell['ad
     : cell.adapter;
 }
 
-/** Returns the attack that changes the training itself, not only its rows; null if none does. */
+/**
+ * Returns the attack that changes the training itself, not only its rows; null if none does, or for
+ * 0 steps.
+ */
 function attackOnTraining(cell: Cell, plugin: DefineRequest['plugin']): TrainingAttack | null {
   if (cell.train.steps === 0 || plugin === undefined) return null;
   return trainingAttack(filesApart(withoutOrder(cell.poisoning)).poisoning, plugin);

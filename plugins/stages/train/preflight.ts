@@ -20,6 +20,10 @@ import { loadAttack, loadDefence } from './attack.ts';
 import { adapterFault, otherClasses, type Params, type Preflight, trainingOf } from './params.ts';
 import { unreachedWarnings, unreadProblems } from './unread.ts';
 
+/**
+ * Returns what is wrong with a training. A fault of its model, attack, defence or base is returned
+ * alone, since other checks would need what it is about.
+ */
 export async function preflight(context: Preflight): Promise<readonly Problem[]> {
   const { params, upstream } = context;
   let model: CheckOptions['model'], architecture: CheckOptions['architecture'];
@@ -75,11 +79,11 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
       ...(await machineFaults(context, training)),
       ...(changer === null ? [] : lossFaults(context, training, changer)),
       ...(training.gradient_checkpointing === true
-        ? torchAlone(context, 'train', 'gradient_checkpointing')
+        ? torchOnlyFaults(context, 'train', 'gradient_checkpointing')
         : []),
       ...(training.loss === undefined
         ? []
-        : torchAlone(context, 'train', 'loss', 'train.loss: dpo')),
+        : torchOnlyFaults(context, 'train', 'loss', 'train.loss: dpo')),
       ...(await deviceFaults(context, training, changer)),
     );
   const poisoning = upstream?.['data']?.params['poisoning'] as Poisoning | undefined;
@@ -102,6 +106,7 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
  * classes are the same, or if those of either are not known.
  */
 async function chainFault(context: Preflight): Promise<Problem | null> {
+  /** Returns the classes of the rows of a training with these inputs; null if not known. */
   const classesOf = async (train: Preflight['upstream']): Promise<readonly string[] | null> => {
     const set = train?.['data'];
     const data = set?.params['poisoning'] === undefined ? set : set.upstream?.['data'];
@@ -140,7 +145,7 @@ function lossFaults(
 }
 
 /** Returns a fault if the backend is not torch, for a setting that only torch has. */
-function torchAlone(
+function torchOnlyFaults(
   { backend }: Preflight,
   section: string,
   field: string,
@@ -171,7 +176,7 @@ async function deviceFaults(
       'train.fsdp divides a model among devices, and train.devices is 1',
       'Leave out train.fsdp, or raise train.devices.',
     );
-  const elsewhere = torchAlone(context, 'train', 'devices');
+  const elsewhere = torchOnlyFaults(context, 'train', 'devices');
   if (elsewhere.length > 0) return elsewhere;
   if (changer?.changes === 'loss' || loss !== undefined)
     return fault(
@@ -203,7 +208,7 @@ async function heldWeightsFaults(context: Preflight): Promise<Problem[]> {
   const { params } = context;
   if (params.weights === undefined) return [];
   const field = params.weights.quantize === undefined ? 'dtype' : 'quantize';
-  const elsewhere = torchAlone(context, 'model', field);
+  const elsewhere = torchOnlyFaults(context, 'model', field);
   if (elsewhere.length > 0) return elsewhere;
   const fault =
     params.init === 'random'
@@ -286,6 +291,10 @@ const BASED_ON_FOLDER: Problem = {
   hint: 'Leave out adapter.init_from, or base; base.adapter may have an init_from.',
 };
 
+/**
+ * Returns the greatest length, and the path of the setting that it comes from: that of the training
+ * or of the evaluations during it.
+ */
 function longestLength(
   { max_length: trained }: TrainParams,
   watch: Params['watch'],
@@ -304,6 +313,7 @@ function keptFaults({ steps, checkpoints }: TrainParams): Problem[] {
   return [{ path: ['train', 'checkpoints'], message, hint: 'Lower it, or train longer.' }];
 }
 
+/** Returns `unreachedWarnings` before anything runs; none if the number of steps is not known. */
 async function unreachedProblems(context: Preflight, training: TrainParams): Promise<Problem[]> {
   const { warmup, evaluate_every: every = 0 } = training;
   const steps = warmup === 0 && every === 0 ? null : await stepsOf(context, training);

@@ -45,6 +45,7 @@ import { openStart, type Start } from './start.ts';
 import { type EncodedSet, encodeSet, type PoisonedSet, readPoisonedSet } from './training-set.ts';
 import { unreachedWarnings, unreadInSet } from './unread.ts';
 
+/** Trains the model and writes it; with 0 steps, writes the model that training starts from. */
 export async function run(context: Context): Promise<void> {
   const training = trainingOf(context.params);
   await checkBackend(context.backend, training);
@@ -82,6 +83,10 @@ interface Parts {
   readonly start: Start;
 }
 
+/**
+ * Encodes the rows, trains on them, and writes the model and its record. Warns of what the training
+ * will not reach or read.
+ */
 async function train(context: Context, parts: Parts): Promise<void> {
   const { training, classes, set, start } = parts;
   const { trainer, tokenizer, attack } = start;

@@ -37,7 +37,10 @@ export interface Start {
   readonly tokenRows: Readonly<Record<string, number>> | null;
 }
 
-/** Opens the model. The caller must dispose of the trainer. */
+/**
+ * Opens the model that the training starts from, and logs what an attack or a defence trains. The
+ * caller must dispose of the trainer.
+ */
 export async function openStart(context: Context, classes: readonly string[]): Promise<Start> {
   const { params, log } = context;
   // A base brings its own weights, so none is drawn at random.
@@ -94,6 +97,9 @@ interface Shape {
   readonly modelDir: string;
 }
 
+/**
+ * Returns the spec's adapter for the model, from the folder that `init_from` names if there is one.
+ */
 async function createAdapter(
   context: Context,
   { architecture, config, modelDir }: Shape,
@@ -112,7 +118,8 @@ async function createAdapter(
 
 /**
  * Returns the head from the folder that the spec gives for the head or, without one, for the
- * adapter. Null if neither folder brings a head.
+ * adapter. Null if neither folder brings a head. Throws `UserFault` if the folder for the head or,
+ * if no head is brought, the checkpoint has the data's classes in another order.
  */
 async function givenHead(
   { assets }: Context,

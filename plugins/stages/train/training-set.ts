@@ -69,6 +69,7 @@ export function encodeSet(
   const { max_length: maxLength, batch_size: batchSize, shuffle, loss_on: lossOn } = training;
   // Marks the tokens that the loss is on, where these are not the whole answer.
   const encodeWithMarks = rowEncoder(tokenizer, params.head, lossOn ?? 'answer');
+  /** Encodes a row; for DPO, its chosen answer, with the other one as `rejected`. */
   const encodeTrainingRow = (row: Row): LabelledRow => {
     if (training.dpo_beta === undefined)
       return { ...encodeWithMarks(row, maxLength), label: row.label };
@@ -104,7 +105,10 @@ export function encodeSet(
   return { ...encoded, poisoned, encode, order, triggerSeen: seen, appended };
 }
 
-/** Returns the poisoned rows of the attacks that change texts, and so may have a trigger. */
+/**
+ * Returns the poisoned rows of the attacks that change texts, and so may have a trigger: all rows
+ * of an attack if it changes the text of one.
+ */
 function rewrittenRows(poisoned: Receipt['rows']): Receipt['rows'] {
   const rewriting = new Set(
     poisoned

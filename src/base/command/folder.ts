@@ -41,7 +41,8 @@ interface WorkFolder {
 
 /**
  * Makes the folder `dir` and puts the files, links to the inputs, and task.json into it. `dir`
- * should be on the file system to which `take` moves the outputs.
+ * should be on the file system to which `take` moves the outputs. Throws a UserFault if the name of
+ * a file or the place of an input leads out of its folder.
  */
 export async function openWorkFolder(
   dir: string,
@@ -84,10 +85,11 @@ export async function openWorkFolder(
   };
 }
 
-function checkSize(size: number, bytes: number): void {
-  if (size > bytes)
+/** Throws a UserFault if `size`, that of all outputs so far, is above `mostBytes`. */
+function checkSize(size: number, mostBytes: number): void {
+  if (size > mostBytes)
     throw new UserFault(
-      `the command's outputs are larger than ${bytes} bytes`,
+      `the command's outputs are larger than ${mostBytes} bytes`,
       '`output_mb` raises the limit',
     );
 }
@@ -157,8 +159,10 @@ async function inputStates(inputs: Given['inputs'] = {}): Promise<Map<string, st
 }
 
 /**
- * Returns the size of an output in bytes.
- * @throws UserFault if it is missing, or neither a file nor a folder
+ * Returns the size of an output in bytes; for a folder, that of all files in it.
+ * @param full the output's path
+ * @param output its name, for messages
+ * @throws UserFault if it, or something in it, is missing or is neither a file nor a folder
  */
 async function outputSize(full: string, output: string): Promise<number> {
   const stat = await lstat(full).catch((error: unknown) => {

@@ -57,7 +57,9 @@ export async function runCommand(command: Command): Promise<void> {
   const mark = randomUUID();
   const child = spawnProgram(command, mark);
   const name = JSON.stringify(argv.join(' '));
+  /** Why the program was ended from here; null while it was not. */
   const ended: { by: UserFault | null } = { by: null };
+  /** Ends the program and its descendants, with this fault as the reason; once only. */
   const end = (message: string, hint: string): void => {
     if (ended.by !== null) return;
     ended.by = new UserFault(message, hint);
@@ -81,6 +83,7 @@ export async function runCommand(command: Command): Promise<void> {
       ),
     limits.seconds * 1000,
   );
+  /** Ends the program because `signal` is aborted. */
   const abort = (): void =>
     end(
       `the command ${name} was stopped`,
@@ -124,9 +127,9 @@ function spawnProgram({ argv, cwd, env, pass }: Command, mark: string): Child {
 }
 
 /**
- * Logs the lines that the program prints, as long as `isEnded` returns false. Calls `onLimit` when
- * it has printed more than `limits.outputBytes`. Returns an object whose `tail` always holds the
- * last TAIL characters.
+ * Logs the lines that the program prints, except blank ones, as long as `isEnded` returns false.
+ * Calls `onLimit` when it has printed more than `limits.outputBytes`. Returns an object whose
+ * `tail` always holds the last TAIL characters of both streams.
  */
 function logOutput(
   child: Child,
@@ -164,7 +167,12 @@ interface Exit {
   readonly signal: string | null;
 }
 
-/** Resolves once the program has exited and its output has come, at most AFTER_EXIT_MS later. */
+/**
+ * Resolves once the program has exited and its output has come, at most AFTER_EXIT_MS later.
+ * @param name the whole command, for messages
+ * @param program its first word
+ * @throws UserFault if the program can't be started
+ */
 async function waitForExit(child: Child, name: string, program: string): Promise<Exit> {
   let timer: NodeJS.Timeout | undefined;
   try {

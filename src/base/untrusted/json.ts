@@ -41,7 +41,7 @@ const AS_WRITTEN = 'number as written: ';
 
 /**
  * Returns the text of a JSON object after a change, with numbers as they were written: to Python,
- * `2.0` is not `2`. Throws as `parseJson` does.
+ * `2.0` is not `2`. Throws as `parseJson` does, and if the text is no JSON object.
  * @param change returns the changed object; it is given the object with an opaque string for each
  *   number that JavaScript would write differently
  */

@@ -92,9 +92,9 @@ const script = new Script('work()');
 let scriptContext: { work: () => unknown } | undefined;
 
 /**
- * Runs synchronous work that data from outside could make endless, such as a tokenizer's regular
- * expression. Throws `UserFault` with `message` after `seconds`. A `vm` script calls the work,
- * since Node can interrupt only such a script; this costs about 0.05 ms.
+ * Returns what `work` returns: synchronous work that data from outside could make endless, such as
+ * a tokenizer's regular expression. Throws `UserFault` with `message` after `seconds`. A `vm`
+ * script calls the work, since Node can interrupt only such a script; this costs about 0.05 ms.
  */
 export function withinSeconds<T>(seconds: number, message: () => string, work: () => T): T {
   scriptContext ??= createContext({ work: () => undefined }) as { work: () => unknown };

@@ -14,7 +14,10 @@ const PART_BYTES = 255;
 /** The most bytes in a name: Linux allows 4096 for a path, and the folder takes some of them. */
 const NAME_BYTES = 2048;
 
-/** Returns a name as messages show it: a hostile one may be long or contain control characters. */
+/**
+ * Returns a name as messages show it, quoted and cut: a hostile one may be long or contain control
+ * characters. For what is not text, returns its type.
+ */
 const shown = (name) => {
   const text = typeof name === 'string' ? JSON.stringify(name) : typeof name;
   return text.length > 120 ? `${text.slice(0, 120)}…` : text;

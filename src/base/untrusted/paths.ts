@@ -54,7 +54,7 @@ export const cacheFolder = (cacheDir: string, ...parts: readonly string[]): stri
 export const makeCacheFolder = (cacheDir: string, ...parts: readonly string[]): string =>
   makePrivateFolder(cacheDir, parts, fault);
 
-/** Whether a path is a link, or a folder with a link in it, at any depth. */
+/** Whether a path is a link, or a folder with a link at any depth; false if nothing is there. */
 export function hasLink(path: string): boolean {
   return orIfMissing(false, () => {
     const stat = lstatSync(path);

@@ -12,6 +12,7 @@ import {
 
 const LAST_PORT = 65_535;
 
+/** Parses `--port`. Throws `UserFault` if it is no number of a port. */
 function parsePort(text: string): number {
   const port = /^\d+$/.test(text) ? Number(text) : Number.NaN;
   if (!(port >= 1 && port <= LAST_PORT))

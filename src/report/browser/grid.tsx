@@ -28,7 +28,8 @@ const SPARE = 8;
 
 /**
  * Keeps track of which rows are in the document (from `first` up to, but without, `last`) and which
- * row is active (`current`, −1 if there are no rows). `box` is for the element that scrolls.
+ * row is active (`current`, −1 if there are no rows). `box` is for the element that scrolls, which
+ * must call `measure` when it does. `setActive` makes a row active without scrolling to it.
  */
 function useRows(count: number, start: number) {
   const box = useRef<HTMLDivElement>(null);
@@ -49,6 +50,8 @@ function useRows(count: number, start: number) {
     return () => removeEventListener('resize', measure);
   }, []);
   const current = Math.min(active, count - 1);
+  // Makes a row active, or the first or last row if there is none at `to`, and scrolls it into
+  // view.
   const move = (to: number): void => {
     const row = Math.max(0, Math.min(count - 1, to));
     setActive(row);

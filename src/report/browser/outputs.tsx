@@ -86,7 +86,10 @@ function mostAlike(cells: readonly OutputCell[], wanted: readonly number[], fixe
 const rowsThat = ({ count }: Rows, passes: (row: number) => boolean): number[] =>
   Array.from({ length: count }, (_, row) => row).filter(passes);
 
-/** Returns the rows that pass the filters. `lower` returns a row's text in lower case. */
+/**
+ * Returns the indexes of the rows that pass all filters; a `show` that the rows do not know lets
+ * none pass. `lower` returns a row's text in lower case.
+ */
 function passingRows(rows: Rows, { show, label, search }: Asking, lower: (row: number) => string) {
   const wanted = search.toLowerCase();
   return rowsThat(
@@ -216,6 +219,8 @@ function RowList({
   }, [rows]);
   const { show, label, search, row } = asking;
   const found = useMemo(() => passingRows(rows, asking, lower), [rows, show, label, search]);
+  // The options of `Show`: filters that any row passes, and the chosen one, even if no row passes
+  // it or these rows do not know it.
   const tests = useMemo(() => {
     const lacking = show === '' || Object.hasOwn(rows.tests, show) ? {} : { [show]: () => false };
     return Object.entries({ ...rows.tests, ...lacking }).flatMap(
@@ -225,6 +230,7 @@ function RowList({
       },
     );
   }, [rows, show]);
+  // The index of the open row; −1 if none is open, or if it is not among these rows.
   const open = useMemo(
     () => (row === '' ? undefined : rowsThat(rows, (one) => rows.id(one) === row)[0]) ?? -1,
     [rows, row],
@@ -291,7 +297,10 @@ function RowList({
   );
 }
 
-/** Shows the outputs that this page holds as compressed JSON. */
+/**
+ * Shows the outputs that this page holds as compressed JSON, or why the browser can't. Does nothing
+ * on a page without the elements for it.
+ */
 export async function openPage(): Promise<void> {
   const page = document.getElementById('outputs'),
     data = document.getElementById('data');

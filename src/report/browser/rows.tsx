@@ -55,6 +55,7 @@ interface Answered {
   readonly hits: (row: number) => readonly (readonly [scorer: string, hit: boolean | null])[];
   /** Returns what a scorer said about the answer; '' if it said nothing. */
   readonly said: (row: number, scorer: string) => string;
+  /** Returns how the row was asked; {} if as the data set has it, or if it was not asked. */
   readonly asked: (row: number) => Asked;
   /** Returns the text that the model was asked. */
   readonly question: (row: number) => string;
@@ -78,6 +79,7 @@ function answeredBy(
   const places = new Int32Array(ids.length).fill(-1);
   const { rows = [], asked: asks = [] } = questions[answers.questions] ?? {};
   rows.forEach((row, i) => (places[row] = i));
+  // Returns a row's place among the rows that the model was asked about; −1 if it was not.
   const place = (row: number): number => places[row] ?? -1;
   const scorers = Object.entries(answers.hits),
     byTarget = shown === 'triggered' && classes.length > 1 && target !== null;
@@ -113,6 +115,10 @@ interface Answers {
   readonly twinTriggered: Answered | null;
 }
 
+/**
+ * Returns the filters by what the models answered; each takes a row's index in the set. Those that
+ * compare answers for equality are left out for regressions.
+ */
 function createFilters(
   { plain, twinPlain, triggered, twinTriggered }: Answers,
   { classes, label }: { readonly classes: readonly string[]; label: (row: number) => string },
@@ -122,7 +128,8 @@ function createFilters(
     (one: Answered | null, other: Answered | null): Test =>
     (row) =>
       one?.has(row) === true && other?.has(row) === true && one.text(row) !== other.text(row);
-  const any =
+  // Passes rows that the model was asked in a certain way, with the trigger or without it.
+  const askedIn =
     (test: (asked: Asked) => boolean): Test =>
     (row) =>
       test(plain.asked(row)) || (triggered !== null && test(triggered.asked(row)));
@@ -149,12 +156,15 @@ function createFilters(
     ),
     'scorers differ': byHits((hits) => new Set(hits).size > 1),
     undecided: byHits((hits) => hits.includes(null)),
-    'cut by max_length': any(({ unread }) => unread !== undefined),
-    rejected: any(({ rejected }) => rejected === true),
+    'cut by max_length': askedIn(({ unread }) => unread !== undefined),
+    rejected: askedIn(({ rejected }) => rejected === true),
   };
 }
 
-/** Returns the evaluated rows of a cell; null if it was not evaluated. */
+/**
+ * Returns the evaluated rows of a cell; null if it was not evaluated. The list's functions take an
+ * index `i` in the list; `row` is an index in the set, as `Answered` takes it.
+ */
 export function evaluatedRows(outputs: Outputs, cell: OutputCell): Rows | null {
   const evaluation = outputs.evaluations[cell.own ?? -1],
     set = outputs.sets[evaluation?.set ?? -1],
@@ -172,7 +182,8 @@ export function evaluatedRows(outputs: Outputs, cell: OutputCell): Rows | null {
   const { rows, of } = outputs.questions[evaluation.plain.questions] ?? { rows: [], of: 0 };
   const rowAt = (i: number): number => rows[i] ?? 0;
   const label = (row: number): string => answerText(set.labels[row], classes);
-  const said = (row: number): string[] =>
+  // Returns the answer in each column; '' for a model that was not asked.
+  const answerTexts = (row: number): string[] =>
     columns.map((column) => (column.has(row) ? column.text(row) : ''));
   const isClasses = classes.length > 1,
     labelTitle = isClasses ? 'Label' : 'Answer';
@@ -185,7 +196,7 @@ export function evaluatedRows(outputs: Outputs, cell: OutputCell): Rows | null {
     search: (i) => {
       const row = rowAt(i);
       const questions = [plain.question(row), triggered?.question(row) ?? ''];
-      return [set.ids[row], ...questions, label(row), ...said(row)].join('\n');
+      return [set.ids[row], ...questions, label(row), ...answerTexts(row)].join('\n');
     },
     tests: Object.fromEntries(
       Object.entries(createFilters(answers, { classes, label })).map(([name, test]) => [
@@ -213,7 +224,10 @@ export function evaluatedRows(outputs: Outputs, cell: OutputCell): Rows | null {
 
 const MOST_SHOWN = 300;
 
-/** Shows a text with its change marked, and what of it the model did not read. */
+/**
+ * Shows a text with its change marked, and what of it the model did not read (`unread`: null if
+ * that is not known, undefined if the model read all).
+ */
 function askedText(title: string, parts: readonly Segment[], unread: Asked['unread']): JSX.Element {
   const text = parts.map((part) => part.text).join('');
   const cut = unread?.map(([from, to]) => text.slice(from, to)).join(' … ');
@@ -298,6 +312,7 @@ function evaluatedRow(
   );
 }
 
+/** Draws an answer and what each scorer made of it; `–` if the model was not asked. */
 const answerCell = (row: number, of: Answered | null): JSX.Element => (
   <td>
     {of?.has(row) === true ? (
@@ -325,6 +340,8 @@ export function poisonedRows(
   const list = poisoned[of ?? -1];
   if (list === undefined || list.of === 0) return null;
   const { rows } = list;
+  // Returns a row's text and label before and after the attack, and whether it was added with a
+  // part of the trigger and its true label.
   const at = (i: number) => {
     const { id, original, edit, labels, isAnswer, isDocument, negative } = rows[i]!;
     const before = originals[original] ?? '';

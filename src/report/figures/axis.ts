@@ -41,6 +41,7 @@ export const isName = (field: string): field is Name => field in NAMES;
 export const isWord = (field: string): boolean =>
   isName(field) || ['seed', 'metric', 'kernel'].includes(field);
 
+/** Returns the label for which a word stands; `no defence` (NO_DEFENCE) if the cell has none. */
 export const labelIn = (labels: Labels, name: Name): string =>
   name === 'defence' && labels.defence === '' ? NO_DEFENCE : labels[NAMES[name]];
 
@@ -88,14 +89,16 @@ function scaledVariance(condition: Condition): number | null {
  */
 function varianceAxis(conditions: readonly Condition[]): Axis {
   const given = conditions.filter(({ axes }) => axes[VARIANCE] !== undefined);
+  // Returns σ² if the spec gives it as a number; null for `1/d` and the like.
   const plain = (condition: Condition): number | null => {
     const value = condition.axes[VARIANCE];
     return typeof value === 'number' ? value : null;
   };
-  const without = (at: typeof plain) => given.filter((condition) => at(condition) === null);
-  const isPlain = without(plain).length < without(scaledVariance).length;
+  // Returns the conditions that have no place by `at`, although σ² is set for them.
+  const leftOutBy = (at: typeof plain) => given.filter((condition) => at(condition) === null);
+  const isPlain = leftOutBy(plain).length < leftOutBy(scaledVariance).length;
   const at = isPlain ? plain : scaledVariance;
-  const left = distinct(without(at).map(({ axes }) => plainText(axes[VARIANCE])));
+  const left = distinct(leftOutBy(at).map(({ axes }) => plainText(axes[VARIANCE])));
   return {
     kind: 'number',
     title: isPlain ? 'variance σ² of A' : 'σ²·n (variance of A times the layer’s fan-in)',
@@ -110,6 +113,10 @@ function varianceAxis(conditions: readonly Condition[]): Axis {
 /** Whether a path is the dose of one step of an attack that has several. */
 export const isDoseOfOneStep = (path: string): boolean => path.startsWith('poisoning.steps.');
 
+/**
+ * Returns the title of an axis of numbers; of a dose, with its unit and, if an attack has several
+ * steps, the step.
+ */
 function axisTitle(path: string): string {
   const unit = doseUnit(path);
   if (unit === null) return path === 'adapter.rank' ? 'rank r' : axisName(path);

@@ -18,16 +18,17 @@ export const TRAINING = 'training';
 const OWN_RATE = /^evaluate\.(?:test_)?asr(?!.*\.trigger\.)/;
 
 /** Returns which training, from 1, plants the trigger that a cell's own rates are under. */
-const plantedIn = ({ chain = [], ofBase }: ReportCell): number =>
+const ownPlanter = ({ chain = [], ofBase }: ReportCell): number =>
   ofBase === undefined ? chain.length + 1 : Number(/\d+/.exec(ofBase)?.[0] ?? 0) + 1;
 
 /** Returns which training plants the trigger that a number is under; null if it is under none. */
 function findPlanter(cell: ReportCell, field: string): number | null {
   const [, other] = OF_TRAINING.exec(field) ?? [];
   if (other !== undefined) return Number(other);
-  return OWN_RATE.test(field) && cell.family === 'backdoor' ? plantedIn(cell) : null;
+  return OWN_RATE.test(field) && cell.family === 'backdoor' ? ownPlanter(cell) : null;
 }
 
+/** Returns `training 1 (badnets)`, with the attack on training `k`, counted from 1. */
 const trainingName = ({ attack, bases = [] }: ReportCell, k: number): string =>
   `training ${k} (${bases[k - 1]?.poisoning.attack ?? attack})`;
 
@@ -61,7 +62,8 @@ export const fieldAfter = (field: string, cell: ReportCell, training: number): s
 
 /**
  * If an entry draws a rate along chains in which several trainings plant triggers, adds a panel for
- * each other trigger: `asr.trigger.training_1` beside `asr`.
+ * each other trigger (`asr.trigger.training_1` beside `asr`), with the training in its title. Any
+ * other entry is returned as it is.
  */
 export function withEveryTrigger(
   entry: FigureEntry,
@@ -70,7 +72,7 @@ export function withEveryTrigger(
   if (entry.x.field !== TRAINING) return entry;
   const cells = conditions.flatMap((condition) => [...condition.cells]);
   const drawn = new Set(entry.y.map(({ field }) => field));
-  const planters = distinct(cells.map(plantedIn));
+  const planters = distinct(cells.map(ownPlanter));
   const y = entry.y.flatMap((channel) => {
     const { stage, metric } = parseMetricName(channel.field),
       label = channel.title ?? noteOf({ stage, metric })?.label ?? metric;
@@ -101,7 +103,7 @@ export function chainNote(conditions: readonly Condition[], fields: readonly str
   const named = [...chain, 'the cell’s own'].map((name, i) => `${i + 1}: ${name}`);
   const planted = cells.flatMap((cell) =>
     fields.some((field) => OWN_RATE.test(field)) && cell.family === 'backdoor'
-      ? [{ at: plantedIn(cell), name: trainingName(cell, plantedIn(cell)) }]
+      ? [{ at: ownPlanter(cell), name: trainingName(cell, ownPlanter(cell)) }]
       : [],
   );
   const names = distinct(planted.map(({ name }) => name));

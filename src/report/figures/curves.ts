@@ -62,7 +62,7 @@ interface Panel {
 
 /**
  * Returns the positive eigenvalues of LoRA's kernel and of the full one as points of two lines, for
- * the first seed that has a LoRA kernel.
+ * the first seed that has a LoRA kernel; [] if none has one.
  * @param line the condition's name in the legend
  */
 function kernelCurves(condition: Condition, line: string, eigenvalues: Eigenvalues) {
@@ -85,6 +85,9 @@ function kernelCurves(condition: Condition, line: string, eigenvalues: Eigenvalu
   });
 }
 
+/**
+ * Returns the figure of eigenvalues by their number, in descending order, on a logarithmic axis.
+ */
 const curveSpec = (values: CurvePoint[], color: ReturnType<typeof strokeColour>): TopLevelSpec => ({
   width: 350,
   height: 220,
@@ -155,6 +158,10 @@ const eigenvaluesAboveRounding =
     return spectrum.filter((value) => value > ROUNDING * largest);
   };
 
+/**
+ * Says at or below which share of the largest an eigenvalue counts as zero: `1e-6·λmax`, or
+ * `tolerance·λmax` if the share differs between cells.
+ */
 function fisherCaption(conditions: readonly Condition[]): string {
   const [tolerance, ...others] = distinct(
     conditions
@@ -166,6 +173,10 @@ function fisherCaption(conditions: readonly Condition[]): string {
   return `True Fisher. Eigenvalues at or below ${share}·λmax count as zero and are not drawn.`;
 }
 
+/**
+ * Draws the spectra of the Fisher information and of the kernels, as training starts and after it.
+ * Null stands for a figure with nothing to show.
+ */
 export async function spectrumFigures(
   conditions: readonly Condition[],
 ): Promise<readonly (Figure | null)[]> {
@@ -260,6 +271,7 @@ const rocSpec = (points: ReturnType<typeof rocPoints>): TopLevelSpec => ({
   },
 });
 
+/** Draws the ROC curves of defences; null if no defence gives scores. */
 export async function rocFigure(conditions: readonly Condition[]): Promise<Figure | null> {
   const points = rocPoints(conditions);
   if (points.length === 0) return null;

@@ -44,6 +44,10 @@ const yChannel = ({ stage, metric }: MetricNote): Channel => ({
   field: metricName({ stage, metric }),
 });
 
+/**
+ * Returns a pattern for each of `some` conditions, with its value on every axis of `all`; null on
+ * an axis that it lacks.
+ */
 function patternsFor(
   some: readonly Condition[],
   all: readonly Condition[],
@@ -133,6 +137,7 @@ export const differenceEntries: Entries = (conditions) =>
     against: 'full',
   }));
 
+/** Heat maps of ASR and accuracy, attacks against defences; none if no cell has a defence. */
 export const defenceEntries: Entries = (conditions) =>
   !conditions.some(isDefended)
     ? []
@@ -227,6 +232,7 @@ export const MOST_ADAPTERS = 8;
 /**
  * Returns an entry with curves over steps for each of the first few blocks of the conditions
  * `trained`, with the first few adapters.
+ * @param entryOf returns the parts of a block's entry that differ between kinds of figures
  */
 function entriesOverSteps(
   all: readonly Condition[],
@@ -325,6 +331,7 @@ export const stepEntries: Entries = (conditions) =>
     'steps',
   );
 
+/** Accuracy and ASR after each training of a chain; none if no cell has a chain. */
 export const chainEntries: Entries = (conditions) =>
   !conditions.some(({ cells }) => cells.some(({ chain }) => chain !== undefined))
     ? []

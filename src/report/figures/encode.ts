@@ -45,9 +45,14 @@ export function leftOut(count: number, noun: string): string {
   return ` ${plural(count, `more ${noun}`)} ${verb} left out of this figure.`;
 }
 
+/**
+ * Returns a key of a list of values: different lists have different keys, but undefined counts as
+ * null.
+ */
 export const keyed = (...values: readonly (string | number | null | undefined)[]): string =>
   JSON.stringify(values);
 
+/** Whether there are at least two different values, not counting null. */
 export const varies = (values: readonly (number | string | null)[]): boolean =>
   distinct(values.filter((value) => value !== null)).length > 1;
 
@@ -87,6 +92,7 @@ export const drawFigure = async (
   csv,
 });
 
+/** Returns at most `most` items (`shown`), and how many others there are (`left`). */
 export const takeFirst = <T>(items: readonly T[], most: number) => ({
   shown: items.slice(0, most),
   left: Math.max(0, items.length - most),

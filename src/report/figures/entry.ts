@@ -58,9 +58,13 @@ const OF_AUTHORS: Limits = { lines: 9, single: true };
 /** Five lines can be told apart at a glance. */
 export const OF_REPORT: Limits = { lines: 5, single: false };
 
+/** Whether the points have at least two different places on x. */
 const hasSeveralPlaces = (points: readonly Point[]): boolean => varies(points.map(({ x }) => x));
 
-/** Leaves out lines that have a single place on a numeric x. Levels, which have none, are kept. */
+/**
+ * Leaves out lines that have a single place on a numeric x. Levels, which have none, are kept, and
+ * so are all points of a figure without lines or with names on x.
+ */
 function withoutSinglePlaces({ form, x, points }: Frame): readonly Point[] {
   if (form !== 'line' || x.kind === 'text') return points;
   const lineKey = ({ line, measure: { field } }: Point): string => keyed(line, field);
@@ -81,7 +85,8 @@ const placeKey = ({ form }: Frame, { row, column, line, x }: Point): string =>
 
 /**
  * Returns the points that fit into a figure. Each block is cut to `mostPerBlock` places. Blocks are
- * taken in order until one no longer fits; the first block is cut if it is too large by itself.
+ * taken in order until one no longer fits; the first block is cut if it is too large by itself. A
+ * heat map is also cut to MOST_PLACES names on x.
  */
 function fittingPoints(
   frame: Frame,
@@ -104,6 +109,7 @@ function fittingPoints(
   );
 }
 
+/** Counts the conditions of points; under `against: full`, the pairs of conditions. */
 const countConditions = (points: readonly Point[]): number =>
   new Set(points.map(({ subject }) => keyed(subject.condition.key, subject.full?.key))).size;
 
@@ -216,6 +222,7 @@ async function drawSized(
 const svgWidth = ({ svg }: Figure): number => Number(/ width="([\d.]+)"/.exec(svg)?.[1]);
 const LEAST_WIDTH = 40;
 
+/** Returns an SVG whose size and content are scaled. Its new size is in `unit`; '' for pixels. */
 const scaledSvg = (svg: string, scale: number, unit: string): string =>
   svg.replace(
     /^(<svg[^>]*?) width="([\d.]+)" height="([\d.]+)" viewBox="[^"]*"(.*?<\/title>)(.*)<\/svg>$/s,
@@ -265,6 +272,7 @@ function marksText(drawn: Drawn): string {
   const paired = against === undefined ? '' : 'paired ';
   const holm = against !== undefined && spread === 'interval' ? ' before Holm’s correction' : '';
   const ofSpread = `${paired}${SPREADS[spread]}${holm}${isAnySpreadCut(drawn) ? ', cut at the ends of the axis' : ''}`;
+  // Returns words with the name of the spread after them; '' if no spread is drawn.
   const withSpread = (words: string): string => (spread === 'none' ? '' : `${words} ${ofSpread}`);
   if (form === 'heatmap') return `${centre === 'mean' ? 'Means' : `The ${centre}`} over seeds.`;
   if (x.kind === 'step')

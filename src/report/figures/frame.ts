@@ -59,6 +59,10 @@ export interface Frame {
   readonly notes: readonly string[];
 }
 
+/**
+ * Returns the entry's mark. Default: a heat map if y has names or an axis; else points if x has
+ * names or a metric; else lines.
+ */
 function chooseMark(
   { mark, y }: FigureEntry,
   x: Axis,
@@ -193,8 +197,8 @@ function placePoints(
   const { y, facet: { row = [], column = [] } = {} } = entry;
   const onY = y.map(({ field }) => field);
   const rowCount = rowCountsIn(unique);
-  // Null for points over steps, and for a chain's points before its last: their models have no
-  // defence, and are measured on all rows.
+  // See `compareRowCounts`. Null too for points over steps, and for a chain's points before its
+  // last: their models have no defence, and are measured on all rows.
   const fewerRows = ({ condition }: Subject, { field }: Measure, { seed, x: at }: Value) => {
     const cell = condition.cells.find((one) => one.seed === seed);
     const isEnd = entry.x.field !== TRAINING || at === (cell?.chain ?? []).length + 1;
@@ -202,7 +206,8 @@ function placePoints(
       ? null
       : rowCount(cell, parseMetricName(field));
   };
-  const placed = (subject: Subject, measure: Measure, value: Value): Point => {
+  // Puts a value at its place.
+  const pointFor = (subject: Subject, measure: Measure, value: Value): Point => {
     const named = { subject, measure, seed: value.seed };
     const onX = isWord(entry.x.field) ? fieldText(entry.x.field, named) : value.x;
     return {
@@ -216,7 +221,7 @@ function placePoints(
   };
   return subjects.flatMap((subject) =>
     measures.flatMap((measure) =>
-      readValues(subject, measure, entry, x).map((value) => placed(subject, measure, value)),
+      readValues(subject, measure, entry, x).map((value) => pointFor(subject, measure, value)),
     ),
   );
 }
@@ -252,6 +257,10 @@ function nameLines({ entry, form, x }: Layout, points: readonly Point[]) {
   return { points: checkedPlaces(entry, named(fields)), fields, note };
 }
 
+/**
+ * Gives separate rows of panels to points of a heat map that share a place, if a label tells them
+ * apart.
+ */
 function splitPanels(points: readonly Point[]): readonly Point[] {
   const more = tellingApart(points);
   return points.map((point) => ({
@@ -387,6 +396,7 @@ function conditionsByLine(
   );
 }
 
+/** Says how many pairs are not evidence, and why; '' if all are evidence. */
 function leftOutNote(pairs: readonly Point[]): string {
   const reasons = pairs.flatMap(({ reason }) => reason ?? []);
   return reasons.length === 0

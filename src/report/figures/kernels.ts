@@ -140,7 +140,7 @@ export interface KernelChoice {
  * Chooses the kernels to draw. All are of one adapter: the first LoRA, or else the first other
  * adapter, or else full fine-tuning. One is at initialisation, where the attack plays no part. The
  * others are after training, one for each of the adapter's first conditions. Each is taken at the
- * condition's first seed with a kernel.
+ * condition's first seed with a kernel. Returns [] if no cell has a kernel.
  */
 export function chooseKernels(
   cells: readonly ReportCell[],
@@ -252,6 +252,7 @@ const pngUri = (
 
 const shortName = (name: string): string => (name.length > 18 ? `${name.slice(0, 17)}…` : name);
 
+/** Draws a text. `place` is the attributes that place it; `content` must be escaped already. */
 const svgText = (place: string, content: string, anchor: string, fill: string): string =>
   `<text ${place} text-anchor="${anchor}" font-size="11" fill="${fill}">${content}</text>`;
 

@@ -29,6 +29,7 @@ export interface SeedMaps {
 
 /** Returns the maps of each model and data set. Conditions with the same stages share them. */
 export function collectMaps(conditions: readonly Condition[]): readonly SeedMaps[] {
+  // Returns the stage `theory-map` of each cell; undefined for a cell without it.
   const stagesOf = ({ cells }: Condition): readonly (string | undefined)[] =>
     cells.map(({ stages }) => stages['theory-map']);
   const groups = [
@@ -136,6 +137,7 @@ const MAPS: readonly RankMap[] = [
   },
 ];
 
+/** Returns the means of every panel at every point; a mean that no seed has is left out. */
 const panelValues = (points: readonly MapMean[], { panels }: RankMap) =>
   points.flatMap(({ point: { distribution, rank, scale }, mean }) =>
     panels.flatMap(({ title, get }) => {

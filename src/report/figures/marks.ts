@@ -65,6 +65,9 @@ export interface Drawn {
   readonly overlays: readonly Overlay[];
 }
 
+/**
+ * Whether x is drawn upwards. Default: for points at names, so that names stand beside their rows.
+ */
 const isFlipped = ({ entry: { flip }, frame: { form, x } }: Drawn): boolean =>
   flip ?? (form === 'point' && x.kind === 'text');
 
@@ -74,18 +77,25 @@ const isFlipped = ({ entry: { flip }, frame: { form, x } }: Drawn): boolean =>
 export const referenceMark = (metric: string): '×' | '❘' =>
   /_(?:clean|undefended)(?:\.|$)/.test(metric) ? '×' : '❘';
 
+/**
+ * Writes a number beside its mark: a proportion as `0.912` or, in a heat map, where room is short,
+ * as `.91`; any other number with three significant digits.
+ */
 function markText(value: number, { isProportion }: Measure, isHeat: boolean): string {
   if (!isProportion) return String(Number(value.toPrecision(3)));
   const text = fixed(value, isHeat ? 2 : 3);
   return isHeat ? text.replace(/^(-?)0\./, '$1.') : text;
 }
 
+/**
+ * Whether lines are drawn a little apart on x (`lineShift`), so that they do not hide each other.
+ */
 export const isShifted = ({ frame: { form, x }, palette }: Drawn): boolean =>
   form === 'line' && x.kind === 'number' && palette.domain.length > 1;
 
 /**
  * Returns how far to the right a line is drawn, in pixels: at most 4 from the next line, and all
- * lines together over a quarter of the room between places.
+ * lines together over a quarter of the room between places. 0 if the figure shifts no lines.
  * @param width of a panel, in pixels
  */
 function lineShift(drawn: Drawn, line: string, width: number): number {
@@ -162,6 +172,7 @@ export function isBeyond(
   { measure, x }: Pick<Point, 'measure' | 'x'>,
   value: number,
 ): boolean {
+  // Whether a number lies beyond the ends of an axis; false if the author gave none.
   const isOutside = (at: unknown, ends: Channel['domain']): boolean =>
     ends !== undefined && typeof at === 'number' && (at < ends[0] || at > ends[1]);
   return (
@@ -170,6 +181,7 @@ export function isBeyond(
   );
 }
 
+/** Returns the numbers on x, each once, in ascending order; those of overlays too. */
 function numericPlaces({ frame, overlays }: Drawn): number[] {
   const ofOverlays = overlays.flatMap((one) => one.rows.map((row) => Number(row[one.x])));
   return distinct([...frame.points.map(({ x }) => x), ...ofOverlays])
@@ -180,6 +192,10 @@ function numericPlaces({ frame, overlays }: Drawn): number[] {
 /** Half of the least span of an axis, so that values that differ by rounding alone look equal. */
 const LEAST_PAD = 0.005;
 
+/**
+ * Returns the ends of an axis as its measure's span (`Measure.span`) has them. Ends that depend on
+ * the values leave some room beyond these.
+ */
 function axisEnds(values: readonly number[], { span }: Pick<Measure, 'span'>): [number, number] {
   const [least, most] = [Math.min(...values), Math.max(...values)];
   const pad = Math.max((most - least) * 0.15, Math.abs(most) * 0.01, LEAST_PAD);
@@ -247,6 +263,7 @@ function placeScale({ entry }: Drawn, xs: readonly number[]): Channel['scale'] {
   return positive.length < xs.length ? 'symlog' : 'log';
 }
 
+/** Returns the names on x, in the points' order; if all are numbers, in ascending order. */
 function namesOnX({ points }: Frame): string[] {
   const names = distinct(points.map(({ x }) => String(x)));
   return names.every((name) => Number.isFinite(Number(name)))
@@ -300,6 +317,7 @@ function placeEncoding(drawn: Drawn, width: number, isTitled: boolean): object {
 /** Whether panels side by side share one title of their horizontal axes. */
 const sharesTitle = (frame: Frame): boolean => hasPanels(frame, 'column');
 
+/** Returns the title of x: the author's or the axis's; null if it has none. */
 const titleOnX = ({ entry, frame }: Drawn): string | null =>
   (entry.x.title ?? frame.x.title) || null;
 
@@ -452,6 +470,7 @@ function measureTitle(
   { title: own }: Measure,
 ): string | null {
   const { isByMetric, measures } = frame;
+  // Returns what all titles have in common; '' for nothing.
   const ofAll = (): string =>
     commonLabel(measures.map(({ title }) => title)) ||
     (measures.every(({ isProportion }) => isProportion) ? 'share' : '');
@@ -497,6 +516,8 @@ function lineChannels(drawn: Drawn, width: number) {
   const legend =
     values.length === 0 ? null : { values, ...layout, columns, symbolOpacity: 1, ...look };
   const stroke = isFlipped(drawn) ? 'M-.12,-1H.12V1H-.12Z' : 'M-1,-.12V.12H1V-.12Z';
+  // Returns a channel with a value for each line: `range` is of the figure's lines, `others` of
+  // published ones, `cross` and `bar` of the two marks of references.
   const channel = <T>(range: readonly T[], others: readonly T[], cross: T, bar: T) => ({
     ...{ field: 'line', type: 'nominal', title: entry.color?.title ?? null, legend },
     scale: {
@@ -587,6 +608,7 @@ const BESIDE = { column: 17, page: 17, phone: 17, own: 38 };
 const ROW = 24,
   NAME = 15; // heights in pixels
 
+/** Whether any name is too long to stand beside its row, so that all stand above their rows. */
 const hasNamesAbove = (drawn: Drawn): boolean =>
   isFlipped(drawn) &&
   drawn.frame.points.some(
@@ -651,6 +673,7 @@ export function figureSpec(drawn: Drawn, width: number): TopLevelSpec {
         ? { step: isHeat ? ROW : ROWS, ...(!isHeat && { for: 'position' }) }
         : Math.round(Math.min(180, Math.max(120, width * 0.75))),
   };
+  // Returns the facet of panels along rows or columns; false if these have no names.
   const panelsBy = (key: 'row' | 'column', header: object) => {
     const names = distinct(points.map((point) => point[key])),
       room = key === 'row' ? width * panelsAbreast(drawn) : width;

@@ -120,10 +120,14 @@ function valuesOverSteps({ seed, history, curves = [] }: ReportCell, field: stri
 /** A cell and, along a chain, the training, from 1, after which its numbers are taken. */
 type PlacedCell = readonly [cell: ReportCell, training?: number];
 
+/** Returns a condition's cells; along a chain, each cell once for each of its trainings. */
 const cellsOnX = ({ cells }: Condition, { x }: FigureEntry): readonly PlacedCell[] =>
   x.field === TRAINING ? cells.flatMap(alongChain) : cells.map((cell) => [cell]);
 
-/** Reads a measure of a condition's cells or, under `against`, its differences from partners. */
+/**
+ * Reads a measure of a condition's cells or, under `against`, its differences from partners. Cells
+ * without a finite number, on x as well if x shows a metric, or without a partner are left out.
+ */
 export function readValues(
   subject: Subject,
   measure: Measure,
@@ -161,7 +165,8 @@ export function readValues(
 /**
  * Returns a function that reads what a cell's number is compared with, and why the pair is not
  * evidence (null if it is): the number of `full` at the same seed or, without `full`, that of the
- * paired clean run. It returns nothing if there is no such number.
+ * paired clean run. It returns null or undefined if there is no partner; the partner's number may
+ * still be null or NaN.
  */
 function otherReader({ full }: Subject, measure: Measure, entry: FigureEntry) {
   const clean = cleanRunReader(parseMetricName(measure.field));

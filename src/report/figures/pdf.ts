@@ -78,6 +78,10 @@ function parseColour(text: string): string {
   return `#${values.map((value) => Math.round(value).toString(16).padStart(2, '0')).join('')}`;
 }
 
+/**
+ * Paints elements of an SVG on the page of a PDF. `missing` collects the characters that the font
+ * lacks.
+ */
 class Painter {
   readonly missing = new Set<string>();
 
@@ -88,6 +92,10 @@ class Painter {
     private readonly definitions: ReadonlyMap<string, Element>,
   ) {}
 
+  /**
+   * Paints an element with its children, in the style that it inherits. A TypeError is thrown for
+   * anything that can't be painted.
+   */
   paint(node: Element, inherited: Style): void {
     if (node.attribs['display'] === 'none') return;
     const style = inheritStyle(node, inherited);
@@ -102,12 +110,14 @@ class Painter {
     this.doc.restore();
   }
 
+  /** Returns the element to which `url(#ID)` refers. Throws a TypeError if there is none. */
   #referred(url: string): Element {
     const found = this.definitions.get(/^url\(#(.*)\)$/.exec(url)?.[1] ?? '');
     if (found === undefined) throw new TypeError(`${url} refers to nothing`);
     return found;
   }
 
+  /** Parse lengths; a percentage is one of the page's width or of its height. */
   #across = (text: string | undefined): number => parseLength(text, this.page.width);
   #down = (text: string | undefined): number => parseLength(text, this.page.height);
 
@@ -166,6 +176,7 @@ class Painter {
     this.#shape(() => this.doc.path(d), d, { ...style, fill: 'none' });
   }
 
+  /** Paints a rectangle; nothing if it has no area. */
   #rectangle({ attribs }: Element, style: Style): void {
     const [x, y] = [this.#across(attribs['x']), this.#down(attribs['y'])];
     const [width, height] = [this.#across(attribs['width']), this.#down(attribs['height'])];
@@ -178,6 +189,7 @@ class Painter {
     this.#shape(trace, `M${x},${y}h${width}v${height}h${-width}Z`, style);
   }
 
+  /** Paints a circle; nothing if it has no area. */
   #circle({ attribs }: Element, style: Style): void {
     const [x, y] = [this.#across(attribs['cx']), this.#down(attribs['cy'])];
     const radius = this.#across(attribs['r']);
@@ -255,6 +267,7 @@ class Painter {
     doc.restore();
   }
 
+  /** Paints an embedded PNG. Throws a TypeError for any other picture. */
   #image({ attribs }: Element): void {
     const data = /^data:image\/png;base64,(.*)$/.exec(attribs['href'] ?? '')?.[1];
     if (data === undefined) throw new TypeError('a picture in a figure is not an embedded PNG');
@@ -266,6 +279,7 @@ class Painter {
     );
   }
 
+  /** Paints a text; nothing if it is empty. */
   #text(node: Element, style: Style): void {
     const doc = this.doc;
     const words = collectText(node);

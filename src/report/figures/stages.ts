@@ -119,6 +119,7 @@ function drawArrow(points: readonly Point[]): string {
   );
 }
 
+/** Draws the graph of the stages; null if there are none. */
 export function stageFigure(stages: readonly StageFacts[]): Figure | null {
   const kinds = stageKinds(stages);
   if (kinds.length === 0) return null;

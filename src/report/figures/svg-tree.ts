@@ -51,6 +51,7 @@ export function inheritStyle({ attribs }: Element, inherited: Style): Style {
   return own;
 }
 
+/** Returns the numbers in a text, in their order; [] if there are none. */
 export const numbersIn = (text: string): number[] =>
   (text.match(/-?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?/gi) ?? []).map(Number);
 

@@ -144,6 +144,10 @@ interface Look {
   readonly dash: readonly number[];
 }
 const cyclic = <T>(list: readonly T[], index: number): T => list[index % list.length]!;
+/**
+ * Returns a look for each name: colours, shapes and dashes in their order, from the start again
+ * after the last.
+ */
 const looksFor = (
   names: readonly unknown[],
   colours: readonly string[],
@@ -175,6 +179,9 @@ const paletteWith = (domain: string[], looks: readonly Look[]): Palette => ({
   dashes: looks.map(({ dash }) => dash),
 });
 
+/**
+ * Gives each adapter of the grid a look: blue ones to full fine-tuning, other colours to the rest.
+ */
 export function adapterPalette(conditions: readonly Condition[]): Palette {
   const labels = (some: readonly Condition[]): string[] =>
     distinct(some.map(({ adapterLabel }) => adapterLabel));
@@ -218,6 +225,7 @@ export function linePalette(
   const free = LOOKS.filter(
     ({ colour }) => !known.includes(colour) && (full.length === 0 || colour !== FULL_COLOUR),
   );
+  // Returns a line's own look; undefined if there is none left for it.
   const findLook = (line: string): Look | undefined => {
     const { range, shapes, dashes } = adapters,
       at = adapterIndex(line);

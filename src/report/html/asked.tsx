@@ -40,7 +40,8 @@ function valuesText({ values }: Axis): string {
 
 /**
  * Returns the fields of `train` whose values differ between full fine-tuning and the other
- * adapters, so that a comparison of adapters is also one of training settings.
+ * adapters, so that a comparison of adapters is also one of training settings. [] if the grid lacks
+ * either.
  */
 function confoundedFields(conditions: readonly Condition[]): readonly string[] {
   const full = conditions.filter(isFull),
@@ -167,6 +168,7 @@ const Training = ({ conditions }: OfConditions): JSX.Element => {
   );
 };
 
+/** Warns of `confoundedFields`; null if there are none. */
 function Confounded({ conditions }: OfConditions): JSX.Element | null {
   const fields = confoundedFields(conditions);
   return fields.length === 0 ? null : (

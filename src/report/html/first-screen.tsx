@@ -35,6 +35,7 @@ function seedFacts({ input, conditions }: Analysis): readonly Fact[] {
   ];
 }
 
+/** Names the attacks whose dose comes to zero rows in any cell; [] if there are none. */
 function emptyDoseFacts({ conditions }: Analysis): readonly Fact[] {
   const empty = conditions.filter(
     ({ family, cells }) => family !== 'none' && cells.some(({ receipt }) => receipt?.asked === 0),
@@ -46,6 +47,7 @@ function emptyDoseFacts({ conditions }: Analysis): readonly Fact[] {
 
 /** Writes the precision of the computation, and how many cells depart from it. */
 function precisionText({ cells }: ReportInput, precision: string): string {
+  // Returns `; WHAT in 2 of 9 cells`, `; WHAT` if it is so in all cells, and '' if in none.
   const some = (what: string, count: number): string =>
     count === 0
       ? ''
@@ -66,6 +68,7 @@ function backendFacts(input: ReportInput): readonly Fact[] {
   const { environment, backends } = input;
   // One release computed every result of this run, because the release is part of their keys.
   const backend = (environment['backend'] ?? {}) as JsonObject;
+  // Reads a text of the backend's own facts; `otherwise` if it is not there.
   const text = (name: string, otherwise: string): string => {
     const value = backend[name];
     return typeof value === 'string' ? value : otherwise;
@@ -115,6 +118,7 @@ const StandingBox = ({ standing }: Analysis): JSX.Element => (
   </div>
 );
 
+/** Lists the caveats and then the warnings of stages; null without any. */
 const Caveats = ({ caveats, warnings }: Analysis): JSX.Element | null =>
   caveats.length + warnings.length === 0 ? null : (
     <ul class="caveats" aria-label="Before you read the numbers">
@@ -167,6 +171,7 @@ export function Header(props: PageProps): JSX.Element {
   );
 }
 
+/** Says how many cells and stages failed, and why the first ones did; null if none failed. */
 function Failures({ input: { stages, cells }, conditions }: Analysis): JSX.Element | null {
   const failed = stages.filter(({ state }) => state === 'failed');
   const blocked = stages.filter(({ state }) => state === 'blocked').length;
@@ -275,6 +280,10 @@ function findingTable({ rows, columns, comparison }: Finding, common: Verdict | 
   );
 }
 
+/**
+ * Draws a finding: its topic, sentence, table and claim. A verdict that all rows share stands
+ * beside the claim.
+ */
 function FindingCard({ finding }: { readonly finding: Finding }): JSX.Element {
   const { topic, sentence, claim, rows, columns, more, see } = finding;
   const common = commonVerdict(rows);

@@ -27,6 +27,10 @@ import {
   texts,
 } from './parts.tsx';
 
+/**
+ * Returns a column of the mean of a quantity of one of the two kernels, over all seeds that have
+ * it.
+ */
 const kernelMean = (title: string, of: Parametrisation): Column<KernelComparison> =>
   numbers(title, ({ condition, quantity, checkpoint }) =>
     formatNumber(seriesOf(condition, fisherOf(quantity, checkpoint, of)).summary?.mean),
@@ -78,8 +82,10 @@ export function CountTable({ conditions }: OfConditions): JSX.Element | null {
     cells.some((cell) => lastFisher(cell) ?? cell.metrics['ntk']),
   );
   if (rows.length === 0) return null;
+  // Writes the mean over a condition's seeds; `–` if none has the number.
   const mean = (condition: Condition, quantity: Quantity): string =>
     formatNumber(seriesOf(condition, quantity).summary?.mean);
+  // Returns a column of a metric of `ntk`; estimates are marked with ≈.
   const metricColumn = (title: string, metric: string): Column<Condition> =>
     numbers(title, (condition) => {
       const about = isEstimated(condition.cells, 'ntk') ? '≈ ' : '';
@@ -110,6 +116,10 @@ export function CountTable({ conditions }: OfConditions): JSX.Element | null {
   );
 }
 
+/**
+ * Says how many seeds a prediction's comparisons have (`3` or `2–3`), and how many pairs they
+ * exclude.
+ */
 const seedsText = ({ comparisons }: Prediction): JSX.Element => {
   const counts = comparisons.map(({ seeds }) => seeds.length);
   const [least, most] = [Math.min(...counts), Math.max(...counts)];
@@ -167,6 +177,7 @@ const PREDICTION_COLUMNS: readonly Column<Prediction>[] = [
   texts('LoRA − full (nats), 95% interval', Evidence),
 ];
 
+/** Shows the paper's predictions with the verdicts on them; null without kernels. */
 export function Predictions({ comparisons: { kernels } }: PageProps): JSX.Element | null {
   if (kernels.length === 0) return null;
   return (
@@ -242,6 +253,10 @@ const RELATION_COLUMNS: readonly Column<Relation>[] = [
   claims('Verdict', ({ verdict }) => <Judged verdict={verdict} kind="proportion" />),
 ];
 
+/**
+ * Shows how quantities of kernels correlate with what attacks achieved; null if no correlation can
+ * be computed.
+ */
 export function Relations({ conditions }: OfConditions): JSX.Element | null {
   const rows = relationsOf(conditions);
   if (rows.length === 0) return null;

@@ -30,6 +30,10 @@ const contentSecurityPolicy = (script: string | null): string =>
     "form-action 'none'",
   ].join('; ');
 
+/**
+ * The head of a page, with its style and policy. `script` is the only script that may run; null for
+ * none.
+ */
 export const Head = ({
   name,
   script = null,
@@ -94,6 +98,7 @@ interface TableProps<Row> {
   readonly starts?: (row: Row, above: Row) => boolean;
 }
 
+/** Draws a table of rows, at most `most` of them. */
 export function Table<Row>({
   label,
   columns,
@@ -166,6 +171,7 @@ export const Judged = ({
   </>
 );
 
+/** A link that holds a CSV and saves it as a file. Its text by default: `Data (CSV)`. */
 export const CsvLink = ({
   name,
   csv,
@@ -225,6 +231,7 @@ export const Figures = ({
     </div>
   );
 
+/** Shows a stage's state; that of a failed or blocked one in red, with its error on hover. */
 export const stateText = ({ state, error }: StageFacts): JSX.Element =>
   state === 'failed' || state === 'blocked' ? (
     <span class="bad" title={error}>
@@ -239,6 +246,7 @@ export const stateText = ({ state, error }: StageFacts): JSX.Element =>
  * stage of an earlier training (`section`) is described by that training and those before it.
  */
 export function axesText({ cell, section }: StageFacts, varying: ReadonlySet<string>): string {
+  // Returns the place of a base in its chain; 0 for a single base.
   const place = (prefix: string): number => Number(/\d+/.exec(prefix)?.[0] ?? 0);
   const isRead = (path: string, prefix: string): boolean =>
     section === undefined ||
@@ -260,7 +268,7 @@ export function axesText({ cell, section }: StageFacts, varying: ReadonlySet<str
 
 const MOST_CHARACTERS = 200;
 
-/** Writes the values of each parameter over the grid: `triggers cf, mn; rate 0.1 | 0.3`. */
+/** Writes each parameter's values in the grid: `triggers cf, mn; rate 0.1 | 0.3`; `–` for none. */
 export const paramsText = (params: AttackNote['params']): string =>
   Object.entries(params)
     .map(([name, values]) => {
@@ -344,6 +352,7 @@ export const namingColumns = (conditions: readonly Condition[]): readonly Column
 export const startsBlock = (row: Condition, above: Condition): boolean =>
   blockLabel(row) !== blockLabel(above);
 
+/** Returns the conditions of which at least one seed has a metric. */
 export const conditionsWith = (
   conditions: readonly Condition[],
   stage: string,

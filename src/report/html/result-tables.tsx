@@ -53,6 +53,7 @@ const hasMetric = (cell: ReportCell, { stage, metric }: MetricNote): boolean =>
 const anyHasMetric = (conditions: readonly Condition[], note: MetricNote): boolean =>
   conditions.some(({ cells }) => cells.some((cell) => hasMetric(cell, note)));
 
+/** Whether a condition should have a metric, so that its lack is a failure. */
 export type Expects = (condition: Condition, note: MetricNote) => boolean;
 
 /**
@@ -182,7 +183,8 @@ export function MetricTable({
 }
 
 /**
- * Writes a mean with its interval; without a mean, "failed" or a dash.
+ * Writes a mean with its interval and, if seeds lack the number, `(n = 2)`. Without a mean, writes
+ * "failed" if a seed failed and a lack is a failure, and otherwise a dash.
  * @param expected whether a lack is a failure
  */
 export function seriesCell(
@@ -211,6 +213,7 @@ export const seedsCell = (condition: Condition): Node => {
   );
 };
 
+/** Shows what defences did and how well they detect; null if no cell has one. */
 export function Defences({ conditions, figures }: PageProps): JSX.Element | null {
   const defended = conditions.filter(isDefended);
   if (defended.length === 0) return null;
@@ -302,6 +305,7 @@ export function Differences({ comparisons: { adapters } }: PageProps): JSX.Eleme
   );
 }
 
+/** Shows how often scorers agree; null if there is nothing to compare. */
 export function Agreement({ conditions }: OfConditions): JSX.Element | null {
   const rows = agreementRows(conditions);
   if (rows.length === 0) return null;

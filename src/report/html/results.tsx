@@ -132,7 +132,10 @@ function AllMetrics({ conditions }: OfConditions): JSX.Element {
   );
 }
 
-/** Returns a part of a chapter: a heading, and the figures of a section. */
+/**
+ * Returns a part of a chapter: a heading, a text if there is one, and the figures of a section;
+ * null without figures.
+ */
 const illustration =
   (title: string, section: FigureSection, text?: string) =>
   ({ figures }: PageProps): JSX.Element | null =>
@@ -254,7 +257,10 @@ function OtherStages({ conditions }: OfConditions): JSX.Element {
 const MOST_CONDITIONS = 8;
 const MOST_CHARACTERS = 300;
 
-/** Returns what the models of each condition wrote, at its first seed with outputs. */
+/**
+ * Returns what the models of each condition wrote, at its first seed with outputs. Conditions
+ * without outputs are left out.
+ */
 const firstWritings = (conditions: readonly Condition[]) =>
   conditions.flatMap((condition) => {
     const cell = condition.cells.find(({ writing }) => writing !== undefined),
@@ -263,6 +269,7 @@ const firstWritings = (conditions: readonly Condition[]) =>
     return [{ label, seed: cell.seed, writing: cell.writing, byRewards: countsRewards(cell) }];
   });
 
+/** Names the scorers that ASR counts by; null without any. */
 function ScorerNote({ conditions }: OfConditions): JSX.Element | null {
   const scorers = scorersOf(conditions);
   return scorers.length === 0 ? null : (
@@ -273,6 +280,9 @@ function ScorerNote({ conditions }: OfConditions): JSX.Element | null {
   );
 }
 
+/**
+ * Says under whose triggers the success rates are (`triggerNote`); null if there is nothing to say.
+ */
 function TriggerNote({ conditions }: OfConditions): JSX.Element | null {
   const note = triggerNote(conditions.map(({ axes }) => axes));
   return note === null ? null : <p class="small">{note}</p>;
@@ -378,6 +388,7 @@ function OwnTable({ table }: { readonly table: DrawnTable }): JSX.Element {
   );
 }
 
+/** Lists what entries cannot show, and why; null if they lack nothing. */
 const Lacking = ({
   entries,
 }: {

@@ -24,6 +24,9 @@ import {
 
 const SLOWEST = 10;
 
+/**
+ * Returns the columns that say which stage a row is and in which state. `varying` are axes to name.
+ */
 const stageColumns = (varying: ReadonlySet<string>): readonly Column<StageFacts>[] => [
   names('Stage', ({ id }) => <code>{id}</code>),
   texts('Of', (stage) => axesText(stage, varying)),
@@ -31,6 +34,7 @@ const stageColumns = (varying: ReadonlySet<string>): readonly Column<StageFacts>
   texts('State', stateText),
 ];
 
+/** Lists the failed and the blocked stages; null if there are none. */
 function Failed({ input }: PageProps): JSX.Element | null {
   const failed = input.stages.filter(({ state }) => state === 'failed' || state === 'blocked');
   if (failed.length === 0) return null;

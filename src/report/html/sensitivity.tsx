@@ -18,10 +18,12 @@ interface Row {
 /** Reads a number at one tolerance, or on one count of rows. */
 type Reading = (facts: FisherSensitivity) => number | null | undefined;
 
+/** Reads a kernel's sensitivity at a cell's last checkpoint; null if it was not measured. */
 const readSensitivity = (cell: ReportCell, of: Parametrisation): FisherSensitivity | null =>
   lastFisher(cell)?.[of]?.sensitivity ?? null;
 const hasSensitivity = ({ condition, of }: Row): boolean =>
   condition.cells.some((cell) => readSensitivity(cell, of) !== null);
+/** Returns the mean of a reading over seeds; undefined if no seed has it. */
 const meanReading = ({ condition, of }: Row, read: Reading): number | undefined =>
   seriesOf(condition, (cell) => {
     const facts = readSensitivity(cell, of);

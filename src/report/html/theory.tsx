@@ -36,6 +36,7 @@ import {
 import { Sensitivity } from './sensitivity.tsx';
 import { Delta, Divergence, WeightSpectrum } from './weights.tsx';
 
+/** Shows the figures of spectra; null if there are none. */
 const Spectra = ({ figures: { spectra } }: PageProps): JSX.Element | null =>
   spectra.length === 0 ? null : (
     <>
@@ -48,6 +49,7 @@ const Spectra = ({ figures: { spectra } }: PageProps): JSX.Element | null =>
     </>
   );
 
+/** Shows the drawn kernels, and how many are not drawn; null if none is. */
 const Kernels = ({ figures: { kernels }, undrawn }: PageProps): JSX.Element | null =>
   kernels.length === 0 ? null : (
     <>
@@ -62,6 +64,7 @@ const Kernels = ({ figures: { kernels }, undrawn }: PageProps): JSX.Element | nu
     </>
   );
 
+/** Explains, if any cell is of a completion task, what its kernels are of; else null. */
 const Outputs = ({ conditions }: OfConditions): JSX.Element | null =>
   conditions.some(({ cells }) => cells.some(({ outputs }) => outputs !== undefined)) ? (
     <p>
@@ -123,6 +126,7 @@ export const theory: Chapter = {
   parts: [Outputs, Measured, Delta, Regime, Divergence, WeightSpectrum, TheoryMap],
 };
 
+/** Returns the optimiser of a training; `unknown` if it is not recorded. */
 const optimiserName = (train: JsonObject): string => {
   const { optimizer } = train;
   return typeof optimizer === 'string' ? optimizer : 'unknown';
@@ -172,6 +176,7 @@ const regimeSteps = ({ cells }: Condition): readonly number[] =>
 
 /** Says how large errors and drifts are at the end; '' if no error was measured. */
 function regimeSummary(lines: readonly Line[]): string {
+  // Writes the least and the largest mean at the end of training; null if there is none.
   const range = (quantity: LineQuantity): string | null => {
     const means = lines
       .filter(({ step }) => step === null)
@@ -192,6 +197,7 @@ function regimeSummary(lines: readonly Line[]): string {
 
 const regimeColumn = (title: string, quantity: LineQuantity, kind?: NumberKind): Column<Line> =>
   numbers(title, (line) => summaryText(line.condition, quantity(line), kind));
+/** Returns a column of means of a kernel; estimates are marked with ≈. */
 const kernelColumn = (title: string, quantity: LineQuantity): Column<Line> =>
   numbers(title, (line) => {
     const text = summaryText(line.condition, quantity(line));
@@ -199,6 +205,10 @@ const kernelColumn = (title: string, quantity: LineQuantity): Column<Line> =>
   });
 
 const STEP: Column<Line> = names('At', ({ step }) => (step === null ? 'the end' : `step ${step}`));
+/**
+ * Returns the columns of the table of regimes. That of steps is left out if all rows are of the
+ * end.
+ */
 const regimeColumns = (lines: readonly Line[]): readonly Column<Line>[] => [
   names('Attack', ({ condition }) => blockLabel(condition)),
   names('Adapter', ({ condition }) => condition.adapterLabel),
@@ -217,6 +227,7 @@ const regimeColumns = (lines: readonly Line[]): readonly Column<Line>[] => [
       ]),
 ];
 
+/** Shows whether the regime of tangent kernels holds; null if no cell has the stage `regime`. */
 function Regime({ conditions }: OfConditions): JSX.Element | null {
   const rows = conditions.filter((condition) =>
     PREDICTIONS.some((name) => conditionsWith([condition], 'regime', name).length > 0),
@@ -293,6 +304,10 @@ function mapCaption({ name, maps }: SeedMaps, scale: number): string {
   );
 }
 
+/**
+ * Shows the maps of rank and variance, as tables at one variance and as figures; null if there are
+ * none.
+ */
 function TheoryMap({ conditions, figures }: PageProps): JSX.Element | null {
   const every = collectMaps(conditions);
   if (every.length === 0) return null;

@@ -112,6 +112,9 @@ export function WeightSpectrum({ conditions }: OfConditions): JSX.Element | null
   );
 }
 
+/**
+ * Shows the rise of the pretraining loss. `conditions` are those with this number; null if none.
+ */
 function Forgetting({ conditions: rows }: OfConditions): JSX.Element | null {
   if (rows.length === 0) return null;
   return (
@@ -165,6 +168,7 @@ const isFloorMeasured = (condition: Condition): boolean =>
   condition.cells.some((cell) =>
     ['trained', 'head'].some((part) => readDivergence(`floor.${part}.l2`)(cell) !== null),
   );
+/** Whether M is so near to its noise floor that it is not evidence; false without a floor. */
 const isWithinNoise = (condition: Condition): boolean =>
   (floorRatio(condition) ?? Infinity) <= FLOOR_FACTOR;
 

@@ -15,7 +15,10 @@ function firstStageByUri(plan: Plan): Map<string, PlannedStage> {
   return uris;
 }
 
-/** Returns where a cell's spec writes a source's URI. */
+/**
+ * Returns where a cell's spec writes a source's URI; the place of the cell as a whole if no text of
+ * the cell names the source.
+ */
 function locateUri(cell: ExperimentCell, uri: string): SourceRange {
   const scheme = uri.slice(0, uri.indexOf(':') + 1),
     bare = uri.slice(scheme.length);
@@ -38,7 +41,10 @@ function locateUri(cell: ExperimentCell, uri: string): SourceRange {
   return cell.locate(find(cell.config, []) ?? []);
 }
 
-/** Returns a function that looks for a source, and never fetches it. */
+/**
+ * Returns a function that looks for a source, and never fetches it. The function gives null if the
+ * source is not on this machine, and throws if no plugin reads its scheme.
+ */
 export const locator =
   (registry: PlanRegistry, context: SourceContext): Locate =>
   async (uri) => {
@@ -49,6 +55,7 @@ export const locator =
 
 const schemeOf = (uri: string): string => uri.slice(0, uri.indexOf(':'));
 
+/** Returns the plugin that reads the scheme of a URI; undefined if there is none. */
 const sourceOf = (registry: PlanRegistry, uri: string): SourceDescriptor | undefined =>
   registry.get('source', schemeOf(uri))?.descriptor as SourceDescriptor | undefined;
 
@@ -70,7 +77,12 @@ export async function findAssets(
     readonly asset?: Asset | null;
     readonly faults: readonly Diagnostic[];
   }
+  /**
+   * Looks for one source, and fetches it if `fetch` is set and `before` finds no fault. What a
+   * plugin throws becomes a fault.
+   */
   const find = async (uri: string, stage: PlannedStage): Promise<Found> => {
+    /** Returns where the stage's first cell names the source; null if the stage has no cell. */
     const range = (): SourceRange | null => {
       const cell = plan.experiment.cells[stage.cells[0] ?? 0];
       return cell === undefined ? null : locateUri(cell, uri);

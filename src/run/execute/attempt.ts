@@ -52,9 +52,9 @@ export type WithLease = (
 ) => Promise<AttemptResult>;
 
 /**
- * Returns the GPUs that a stage may see: those that the queue granted it, or [] if it was granted
- * none but would compute on GPUs. Returns {} for any other stage, and under a scheduler that grants
- * GPUs itself: then the environment is left as it is.
+ * Returns the field `gpus` of a stage's request: the GPUs that the queue granted the stage, or []
+ * if it was granted none but would compute on GPUs. Returns {} for any other stage, and under a
+ * scheduler that grants GPUs itself: then the environment is left as it is.
  */
 const visibleGpus = (
   { machine }: Execution,
@@ -82,8 +82,8 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
   const awaited = new Set<ActionKey>();
 
   /**
-   * Returns the outcome if the entry is in the store by now, else null. Moves a damaged entry
-   * aside.
+   * Returns the outcome if the entry is in the store by now; null if it is not there, lacks files
+   * that the stage needs, or is damaged. Moves a damaged entry aside.
    * @param expected whether another host has probably made the entry, which then may show up late
    */
   const lookUpAgain = async (
@@ -98,7 +98,11 @@ export function createLeaser(execution: Execution, inputs: InputChecks): WithLea
     return null;
   };
 
-  /** @param expected as in `lookUpAgain` */
+  /**
+   * Does what is left of `WithLease` once the lease is held. A failure may stop the run
+   * (`stopAfterFailure`).
+   * @param expected as in `lookUpAgain`
+   */
   const withHeldLease = async (
     keyed: KeyedStage,
     gpus: readonly string[],
@@ -180,7 +184,9 @@ export async function attemptWithRetries(
   return result;
 }
 
-/** Whether another attempt is allowed and could help. */
+/**
+ * Whether a further attempt could help, and the stage has retries at all. The caller counts them.
+ */
 export const mayRetry = (
   execution: Execution,
   request: AttemptRequest,
@@ -191,6 +197,7 @@ export const mayRetry = (
   !isDiskFault(result) &&
   !execution.options.signal.aborted;
 
+/** Returns how many retries a stage has; none by default. */
 const allowedRetries = ({ options }: Execution, { stage }: AttemptRequest): number =>
   valueForKind(options.attemptLimits?.retries, stage.kind) ?? 0;
 
@@ -220,7 +227,10 @@ interface Started {
   readonly end: (answer: Promise<JobResult>) => Promise<AttemptResult>;
 }
 
-/** Prepares a stage's job, log and time limit. @param pack all stages of its job, if several */
+/**
+ * Announces an attempt, and prepares the stage's job, log and time limit.
+ * @param pack all stages of its job; undefined if it is alone
+ */
 function startAttempt(
   execution: Execution,
   request: AttemptRequest,
@@ -283,8 +293,9 @@ function startAttempt(
 }
 
 /**
- * Returns a signal that is aborted with the run's, when the lease is lost, or after `seconds`. A
- * job whose lease is lost is left to the run that has taken it over.
+ * Returns a signal that is aborted with the run's, when the lease is lost, or after `seconds`
+ * (null: no limit). A job whose lease is lost is left to the run that has taken it over. `clear`
+ * ends the watch.
  */
 function limitedSignal(
   run: AbortSignal,

@@ -34,6 +34,8 @@ export interface Answered {
 
 /**
  * Stores what a job wrote if it succeeded and its inputs did not change meanwhile; else removes it.
+ * Returns the stage's outcome: `abandoned` if a job that was stopped with the run did not succeed,
+ * `busy` if another run has taken over the lease.
  */
 export async function conclude(execution: Execution, answered: Answered): Promise<AttemptResult> {
   const { request, result, resumeDir } = answered;
@@ -75,7 +77,8 @@ function lostLeaseResult(execution: Execution, answered: Answered): AttemptResul
 }
 
 /**
- * Logs and returns the failure of an attempt.
+ * Logs and returns the failure of an attempt. Removes the saved state after a user's fault that
+ * would only come again.
  * @param change what changed in the stage's inputs; null if nothing
  */
 function failedOutcome(
@@ -163,12 +166,16 @@ async function publish(
   return ranOutcome(entry, seconds);
 }
 
+/** Returns the outcome of a stage that ran for `seconds` and has this entry. */
 const ranOutcome = (
   { key, dir, manifest: { content, files, backend } }: Entry,
   seconds: number,
 ): Outcome => ({ state: 'ran', key, dir, content, seconds, backend, bytes: bytesOf(files) });
 
-/** Puts back files that were let go, unless the computed ones differ from them. */
+/**
+ * Puts files that were let go back into their entry. If the computed ones differ from them, removes
+ * these and returns a failure.
+ */
 async function restoreFiles(
   execution: Execution,
   answered: Answered,
@@ -204,8 +211,8 @@ const WEIGHTS: { readonly [name in Precision]?: string } = {
 };
 
 /**
- * Returns what the manifest records of a backend. If the stage asks for precisions other than
- * float32, the record describes them in words.
+ * Returns what the manifest records of a backend: its facts without `bf16Products`. If the stage
+ * asks for precisions other than float32, the record describes them in words.
  */
 function backendRecord(
   { bf16Products, ...info }: JsonObject,

@@ -21,7 +21,10 @@ const readPackage = (dir: string): PackageJson =>
 
 export const ownVersion = (): string => readPackage(projectDir()).version;
 
-/** Returns the installed releases of the dependencies, by name. */
+/**
+ * Returns the installed releases of the dependencies, by name. Leaves out those that are not
+ * installed.
+ */
 function packageVersions(): { [name: string]: string } {
   const root = projectDir(),
     { resolve } = createRequire(path.join(root, 'package.json')),
@@ -84,6 +87,11 @@ async function gitState(dir: string): Promise<{ commit: string; dirty: boolean }
     : { commit, dirty: lines.some((line) => !line.startsWith('#')) };
 }
 
+/**
+ * Returns the environment of a run, as `environment.json` records it.
+ * @param specFile the spec, whose folder is looked for in git
+ * @param jobs how many cores the run may use
+ */
 export async function describeEnvironment(
   specFile: string,
   backend: BackendName,

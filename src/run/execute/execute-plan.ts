@@ -31,7 +31,10 @@ import { createQueue } from './queue.ts';
 import { needOf, placesOn } from './resources.ts';
 import type { StageStatus } from './survey.ts';
 
-/** @param statuses the survey of this plan; the entries that it found are not looked up again */
+/**
+ * Executes a plan. Returns the outcomes of all stages.
+ * @param statuses the survey of this plan; the entries that it found are not looked up again
+ */
 export async function executePlan(
   plan: Plan,
   statuses: readonly StageStatus[],
@@ -76,7 +79,10 @@ type Settle = (
   whole: boolean,
 ) => Promise<Outcome>;
 
-/** @param lacking the stages that were not cached at the start, in the plan's order */
+/**
+ * Returns the function of a run that `Settle` describes.
+ * @param lacking the stages that were not cached at the start, in the plan's order
+ */
 function createSettler(
   execution: Execution,
   inputs: InputChecks,
@@ -89,10 +95,14 @@ function createSettler(
   /** Attempts under way. The second of two stages with the same key waits for the first. */
   const attempts = new Map<ActionKey, Promise<AttemptResult>>();
 
-  /** Settles a stage whose inputs are settled. Tries until there is an outcome. */
+  /**
+   * Settles a stage whose inputs are settled. Tries until there is an outcome.
+   * @param whole whether files of its entry that were let go are computed again
+   */
   async function settleNow(stage: PlannedStage, whole = false): Promise<Outcome> {
     let toldOfWait = false;
-    const withWarnings = (outcome: Outcome): Outcome => {
+    /** Tells the warnings of a finished stage, and returns the outcome as it is. */
+    const toldOutcome = (outcome: Outcome): Outcome => {
       if (isFinished(outcome)) tellWarnings(execution, stage, outcome);
       return outcome;
     };
@@ -103,11 +113,11 @@ function createSettler(
       if (keyed === null) return { state: 'abandoned' };
       const found = options.store.lookUp(keyed.key);
       if (found.state === 'hit' && isSufficient(found.entry, whole))
-        return withWarnings(useCached(execution, found.entry));
+        return toldOutcome(useCached(execution, found.entry));
       if (options.mayRun?.(stage) === false) return { state: 'abandoned' };
       const fetched =
         found.state === 'hit' ? null : await fetchOutcome(execution, stage, keyed.key);
-      if (fetched) return withWarnings(fetched);
+      if (fetched) return toldOutcome(fetched);
       const result = await attemptOnce(whole ? { ...keyed, whole } : keyed);
       if (result.state === 'unready') {
         const repaired = await Promise.all(result.damaged.map(repair));
@@ -121,7 +131,10 @@ function createSettler(
     }
   }
 
-  /** Attempts a stage. If a stage with the same key is being attempted, waits for that instead. */
+  /**
+   * Attempts a stage. If a stage with the same key is being attempted, waits for that instead, and
+   * returns its result, with `cached` in place of `ran`.
+   */
   async function attemptOnce(keyed: KeyedStage): Promise<AttemptResult> {
     const running = attempts.get(keyed.key);
     if (running) {

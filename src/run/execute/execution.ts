@@ -146,6 +146,7 @@ export function tellDamage(
   tellNote(execution, `the entry of ${id} was damaged (${why})${where}, it is made again`);
 }
 
+/** Whether a stage ran or was cached, so that it has an entry. False for undefined. */
 export const isFinished = (outcome: Outcome | undefined): outcome is Finished =>
   outcome?.state === 'ran' || outcome?.state === 'cached';
 
@@ -187,7 +188,10 @@ export function useCached({ entries }: Execution, entry: Entry): Finished {
   return cachedOutcome(entry);
 }
 
-/** Stops the execution with `failFast`, or if nothing more could succeed, as on a full disk. */
+/**
+ * Lets no more stages start if this outcome is a failure and either `failFast` is set or nothing
+ * more could succeed, as on a full disk.
+ */
 export function stopAfterFailure(execution: Execution, outcome: Outcome): void {
   if (outcome.state === 'failed' && (execution.options.failFast || isDiskFault(outcome)))
     execution.stopped = true;
@@ -313,7 +317,10 @@ function stageFacts(
   }
 }
 
-/** Returns the sources that stages read, and what for. */
+/**
+ * Returns the sources that stages read, and what for. Leaves out those that are not on this
+ * machine.
+ */
 function sourceFacts(stages: readonly PlannedStage[], assets: Assets): readonly SourceFacts[] {
   const found = new Map<string, { digest: Digest; reads: Map<string, SourceFacts['reads'][0]> }>();
   for (const stage of stages)
@@ -342,6 +349,7 @@ export function experimentFacts(
   { assets, environment }: Pick<ExecuteOptions, 'assets' | 'environment'>,
 ): ExperimentFacts {
   const { experiment } = plan;
+  /** Returns `: ERROR` for a failed stage, else ''. */
   const describe = (id: StageId): string => {
     const outcome = outcomes.get(id);
     return outcome?.state === 'failed' ? `: ${outcome.error}` : '';

@@ -23,6 +23,11 @@ export function terminalSafe(message: string): string {
   return text.length > MESSAGE_LENGTH ? `${text.slice(0, MESSAGE_LENGTH)}…` : text;
 }
 
+/**
+ * Returns a failure.
+ * @param error what happened, for people
+ * @param log see `Failed.log`
+ */
 export function failure(
   error: string,
   log: string | null,
@@ -31,7 +36,10 @@ export function failure(
   return { state: 'failed', error, internal, log, ...defined({ hint }) };
 }
 
-/** @param change what changed in the stage's input, a sentence */
+/**
+ * Returns the failure of a stage whose input or source changed while it ran.
+ * @param change what changed, a sentence
+ */
 export const changeFailure = (change: string, log: string): Failed =>
   failure(terminalSafe(change), log, {
     hint:

@@ -52,6 +52,10 @@ export interface Guard {
   reads(inputs: readonly ReadEntry[], assets: readonly Asset[]): Reads;
 }
 
+/**
+ * Returns the guard of a run.
+ * @param locate looks a source up again; by default, a source's digest is not compared
+ */
 export function createGuard(locate?: Locate): Guard {
   const entries = createEntryGuard();
   const assets = createAssetGuard(locate);
@@ -143,9 +147,14 @@ function digestOfStates(
 /** Keeps the states of the files of sound entries. */
 function createEntryGuard() {
   const known = new Map<ActionKey, FileStates>();
+  /** Returns the states of an entry's files at the last look; empty before the first. */
   const states = (key: ActionKey): FileStates => known.get(key) ?? NO_STATES;
 
-  /** Returns the states of an entry's files, or what is wrong with it. */
+  /**
+   * Returns the states of an entry's files, or what is wrong with it. Hashes files whose states
+   * can't tell that they are sound.
+   * @param then the states from before the entry was read; null if it is about to be read
+   */
   const look = async (entry: Entry, then: FileStates | null): Promise<FileStates | string> => {
     const before = then ?? states(entry.key),
       seen = new Map<string, FileState>();
@@ -210,6 +219,10 @@ async function stateOrFault(
 function filesOfSource(root: string): ReadonlyMap<string, Stats> {
   const found = new Map<string, Stats>(),
     entered = new Set<number>();
+  /**
+   * Adds the files at `full` or below it to `found`; `name` is its path below the root. Enters each
+   * folder once, so that a link to a folder above ends.
+   */
   const visit = (full: string, name: string): void => {
     const stat = statSync(full, { throwIfNoEntry: false });
     if (stat === undefined) return;
@@ -269,7 +282,9 @@ function createAssetGuard(locate: Locate | undefined) {
   };
 
   return {
+    /** Returns the states of a source's files when it was last found sound; empty before that. */
     states: (uri: string): FileStates => known.get(uri) ?? NO_STATES,
+    /** Returns what is wrong with a source that is about to be read; null if nothing is. */
     async fault(asset: Asset): Promise<string | null> {
       const now = filesOfSource(asset.path),
         before = known.get(asset.uri);
@@ -283,6 +298,10 @@ function createAssetGuard(locate: Locate | undefined) {
         );
       return fault;
     },
+    /**
+     * Returns how a source differs from its states before it was read; null if it does not. After a
+     * change, the next reader looks the source up again.
+     */
     async change(asset: Asset, then: FileStates): Promise<string | null> {
       const change = await changeSince(asset, then);
       if (change !== null) known.delete(asset.uri);

@@ -34,7 +34,10 @@ export function createInputChecks(execution: Execution) {
   /** Checks under way: stages that read the same entry share them. */
   const checks = new Map<ActionKey, Promise<string | null>>();
 
-  /** Returns what is wrong with a stored entry; null if nothing is. */
+  /**
+   * Returns what is wrong with a stored entry, which may be that it is gone; null if nothing is. A
+   * damaged entry is no longer among the entries of finished stages.
+   */
   const findDamage = async (key: ActionKey): Promise<string | null> => {
     let entry = entries.get(key);
     if (!entry) {
@@ -89,7 +92,11 @@ export function createInputChecks(execution: Execution) {
   return { checkReads, findDamage };
 }
 
-/** Returns a function that repairs a finished stage's entry, and resolves to whether it did. */
+/**
+ * Returns a function that repairs a finished stage's entry, and resolves to whether it settled the
+ * stage again: false if the entry is sound, another run repairs it, or the stage has not finished.
+ * @param settleAgain returns the stage's new outcome; `whole`: computes files that were let go
+ */
 export function createRepairs(
   execution: Execution,
   { findDamage }: InputChecks,

@@ -36,11 +36,13 @@ export function buildJob(
   { inputs, experiment, gpus, demand, warnings = [] }: JobInputs,
   place: JobPlace,
 ): Job {
+  /** Returns how a worker finds a plugin. Throws if the plugin is gone. */
   const plugin = (kind: PluginKind, name: string): PluginModule => {
     const entry = place.registry.get(kind, name);
     if (!entry) throw new Error(`the ${kind} "${name}" is no longer in the registry`);
     return { kind, name, module: entry.module };
   };
+  /** Returns a source. Throws if it is not on this machine. */
   const asset = (uri: string) => {
     const found = place.assets.get(uri);
     if (!found) throw new Error(`${uri} is not on this machine`);

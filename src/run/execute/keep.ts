@@ -39,8 +39,8 @@ export const needsWhole = ({ descriptor }: PlannedStage): boolean =>
   descriptor.spares === undefined;
 
 /**
- * Whether an input's files must stay until its reader has ended: the reader needs them, or lists
- * the input's kind in `spares`.
+ * Whether an input's files must stay until its reader has ended: the reader can't run without them,
+ * or reads them if they are there (its `spares` lists the input's kind).
  */
 const needsFilesOf = ({ descriptor: reader }: PlannedStage, input: PlannedStage): boolean =>
   reader.spares?.includes(input.kind) ?? true;
@@ -69,7 +69,7 @@ export function entryForReader(
 export const mustBeWhole = ({ experiment }: Plan, { kind }: PlannedStage): boolean =>
   Object.hasOwn(experiment.keep, kind) && experiment.keep[kind] === 'all';
 
-/** Whether files of an entry were let go. */
+/** Whether files of an entry were let go. False for null. */
 export const hasLetGo = (entry: Pick<Entry, 'manifest'> | null): boolean =>
   entry?.manifest.letGo !== undefined;
 
@@ -91,6 +91,7 @@ export function createLettingGo(plan: Plan, store: Store, spec: string) {
     }
   let freedBytes = 0,
     trimmedStages = 0;
+  /** The entries that stay whole, because pins or other specs hold them. */
   const staying = new Set<ActionKey>(),
     heldNow = heldByOthers(store.root, spec);
   let isAlone = true,
@@ -102,6 +103,7 @@ export function createLettingGo(plan: Plan, store: Store, spec: string) {
     outcomes: Outcomes,
     onEntry: (entry: Entry) => void,
   ): void => {
+    /** Returns the key of a stage's entry; null if the stage has not finished. */
     const keyOf = ({ id }: PlannedStage): ActionKey | null => {
       const outcome = outcomes.get(id);
       return isFinished(outcome) ? outcome.key : null;

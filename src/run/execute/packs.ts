@@ -30,7 +30,11 @@ export function togetherId(stage: PlannedStage): string | null {
   return name === null ? null : JSON.stringify([stage.kind, stage.resources, name]);
 }
 
-/** Returns the size of the next pack, such that packs are few and of nearly equal size. */
+/**
+ * Returns the size of the next pack, such that packs are few and of nearly equal size.
+ * @param ready how many stages are ready
+ * @param most the most stages in a pack
+ */
 export const packSize = (ready: number, most: number): number =>
   Math.ceil(ready / Math.ceil(ready / most));
 
@@ -67,7 +71,8 @@ interface PackerOptions {
 type AttemptInPack = (keyed: KeyedStage, id: string, turn: Turn) => Promise<AttemptResult>;
 
 /**
- * Returns a function that attempts a stage in a pack with others that are ready.
+ * Returns a function that attempts a stage in a pack with others that are ready and have the same
+ * `id`.
  * @param gatherMs how long stages wait for each other
  * @param most the most stages in a pack
  * @param places how many packs may run at once (default: 1), by which ready stages are divided
@@ -114,7 +119,11 @@ export function createPacker(
     });
 }
 
-/** Attempts members as one job, each under its lease. Returns their results, in order. */
+/**
+ * Attempts members as one job, each under its lease. A member that needs no attempt, because its
+ * entry is there by now or another run has its lease, is left out of the job. Returns the results
+ * of all members, in order.
+ */
 function attemptMembers(
   execution: Execution,
   withLease: WithLease,
@@ -125,6 +134,7 @@ function attemptMembers(
   const [only] = members;
   if (only !== undefined && members.length === 1)
     return [attemptAlone(execution, withLease, only, gpus)];
+  /** Each resolves to a member's request, or to null if the member needs no attempt. */
   const arrivals = members.map((keyed) => ({ keyed, ...deferred<AttemptRequest | null>() }));
   const attempts = Promise.all(arrivals.map(({ promise }) => promise)).then((requests) =>
     attemptTogether(
@@ -151,7 +161,7 @@ type Attempts = ReadonlyMap<PlannedStage, Promise<AttemptResult>>;
 
 /**
  * Attempts stages as one job; a single stage is attempted by itself. A member that fails is retried
- * alone.
+ * alone. Returns the results by stage.
  */
 function attemptTogether(
   execution: Execution,
@@ -165,7 +175,11 @@ function attemptTogether(
   const packed = attemptPack(execution, requests, runPack);
   // After the pack's end, retries run one after another, in the pack's place in the queue.
   let place: Promise<unknown> = Promise.allSettled(packed);
-  const alone = async (
+  /**
+   * Waits for a member's result. If the member failed and may be retried, returns what the retries
+   * came to.
+   */
+  const withRetries = async (
     request: AttemptRequest,
     result: Promise<AttemptResult>,
   ): Promise<AttemptResult> => {
@@ -178,7 +192,7 @@ function attemptTogether(
   return new Map(
     requests.flatMap((request, i) => {
       const result = packed[i];
-      return result === undefined ? [] : [[request.stage, alone(request, result)] as const];
+      return result === undefined ? [] : [[request.stage, withRetries(request, result)] as const];
     }),
   );
 }

@@ -29,6 +29,9 @@ interface PerformHooks {
 /** The least time between two reports of progress, in ms. The last report is always sent. */
 const PROGRESS_MS = 100;
 
+/**
+ * Returns the context that a stage's `run` gets. Makes the stage's output folder if it is missing.
+ */
 export function openContext(
   job: Job,
   hooks: PerformHooks & Pick<RunContext, 'warn'>,
@@ -103,7 +106,7 @@ const MEMORY_MS = 500;
 let measuredAt = Number.NEGATIVE_INFINITY,
   peak = 0;
 
-/** Returns the most memory that this process has had, in MiB. */
+/** Returns the most memory that this process has had, in MiB; measured at most MEMORY_MS ago. */
 function peakMemory(): number {
   const now = performance.now();
   if (now - measuredAt > MEMORY_MS) {
@@ -116,6 +119,10 @@ function peakMemory(): number {
 const LONGEST_TEXT = 20_000;
 type Thrown = Extract<JobResult, { type: 'fault' }>;
 
+/**
+ * Returns the result of a stage that threw: `fault` for a UserFault or a full disk, else `error`.
+ * Cuts long texts.
+ */
 export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit' | 'done' }> {
   const error = fullDiskFault(thrown, 'the store');
   if (!(error instanceof Error))
@@ -126,6 +133,10 @@ export function thrownResult(thrown: unknown): Exclude<JobResult, { type: 'exit'
     };
   const { message: said, hint, cutOff } = error as { readonly [field in keyof Thrown]?: unknown };
   const message = String(said).slice(0, LONGEST_TEXT);
+  /**
+   * Returns an error's stack, and the place in a plugin's sources where it was thrown, if it has
+   * one.
+   */
   const traced = ({ stack = '' }: Error) => mapToSources(stack.slice(0, LONGEST_TEXT));
   // A UserFault is recognised by its name, since a plugin may have its own copy of the class.
   if (error.name === 'UserFault') {
@@ -149,7 +160,7 @@ async function digestOutputs(dir: string): Promise<OutputFile[]> {
 
 /**
  * Throws a UserFault if a stage's metrics are not a flat object of finite numbers: `results`,
- * `diff` and the report would silently leave the others out.
+ * `diff` and the report would silently leave the others out. A stage without metrics passes.
  */
 function checkMetrics(dir: string, files: readonly OutputFile[], stage: string): void {
   if (!files.some(({ path: name }) => name === METRICS)) return;

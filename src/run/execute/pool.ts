@@ -80,6 +80,11 @@ const DEFAULT_ENV: Environment = {
   TF_FORCE_GPU_ALLOW_GROWTH: 'true',
 };
 
+/**
+ * Starts a worker.
+ * @param cpu its number of threads
+ * @param gpus the GPUs that it may see; null to leave that as `env` has it
+ */
 function startWorker(
   module: string,
   env: Environment,
@@ -188,7 +193,10 @@ class Workers {
 
   constructor(readonly options: Pick<Required<PoolOptions>, 'module' | 'limit' | 'env'>) {}
 
-  /** Returns the idle worker that suits the job best, or a new one. */
+  /**
+   * Returns the idle worker that suits the job best, or starts one. For a new one, ends an idle
+   * worker if there are as many as allowed, and idle workers that hold the job's GPUs.
+   */
   take(job: Job): WarmWorker {
     const { cpu, gpus = null } = job;
     const fits = (worker: WarmWorker): boolean =>
@@ -256,6 +264,7 @@ class Workers {
     return worker;
   }
 
+  /** Takes a worker from the idle ones; does nothing if it is not idle. */
   #removeIdle(worker: WarmWorker): void {
     const at = this.#idle.indexOf(worker);
     if (at >= 0) this.#idle.splice(at, 1);
@@ -282,12 +291,14 @@ function sendJobs(
   const onOutput = (chunk: Buffer): void => {
     for (const { hooks } of pack) hooks.onOutput(chunk.toString('utf8'));
   };
+  /** Ends the jobs that have no result yet, because their process has ended. */
   const onExit = (): void => {
     for (const { end } of jobs)
       void end({ type: 'exit', ...(worker.ended ?? { code: null, signal: null }) });
   };
   child.stdout.on('data', onOutput);
   child.stderr.on('data', onOutput);
+  /** Called once all results are in. Output that still comes is thrown away. */
   const stopListening = (): void => {
     worker.onEnd = () => undefined;
     child.removeAllListeners('message');
@@ -352,6 +363,7 @@ function followJob(
       if (signal.aborted) onAbort();
       else signal.addEventListener('abort', onAbort, { once: true });
     },
+    /** Passes on a message of the worker about this job; a result ends the job. */
     receive: (message: Exclude<FromWorker, { type: 'ready' }>): void => {
       if (message.type === 'log') hooks.onLog(message.message);
       else if (message.type === 'progress')

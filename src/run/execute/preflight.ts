@@ -101,6 +101,10 @@ async function repeatedConditions(
   return found;
 }
 
+/**
+ * Matches what a path has before `poisoning.`, such as `base.`; for a cell's own poisoning, the
+ * empty text.
+ */
 const POISONING = /^(?:.*\.)?(?=poisoning\.)/;
 
 /**
@@ -194,7 +198,10 @@ function torchFault(
   };
 }
 
-/** Returns the stage itself if it is a goal of the spec, or else the nearest goal that needs it. */
+/**
+ * Returns the stage itself if it is a goal of the spec, or else the nearest goal that needs it;
+ * undefined if there is none.
+ */
 function goalThatNeeds(stage: PlannedStage, byId: Surroundings['byId']): PlannedStage | undefined {
   const stages = [...byId.values()].map((status) => status.stage);
   for (let level = [stage]; level.length > 0;) {
@@ -207,7 +214,8 @@ function goalThatNeeds(stage: PlannedStage, byId: Surroundings['byId']): Planned
 }
 
 /**
- * Returns a fault for each model and adapter of a stage that computes only under another backend.
+ * Returns a fault for each model and adapter that a stage uses and that computes only under another
+ * backend.
  */
 function backendFaults(
   { section, uses }: PlannedStage,
@@ -412,8 +420,8 @@ function buildContext(stage: PlannedStage, surroundings: Surroundings): Prefligh
 }
 
 /**
- * Returns the stages that a stage reads, by input name. Their own upstream stages are found when
- * asked for.
+ * Returns the stages that a stage reads, by input name, as far as `byId` has them. Their own
+ * upstream stages are found when asked for.
  */
 function collectUpstream(
   stage: PlannedStage,

@@ -57,6 +57,10 @@ export function createQueue({ cores, memoryMB = Infinity, gpus = [] }: Machine):
       head.start();
     }
   };
+  /**
+   * Runs a task with what it needs taken from `free`. Gives this back when the task ends, and
+   * starts the next.
+   */
   const run = async <T>(
     task: (granted: readonly string[]) => Promise<T>,
     { cpu, memoryMB: memory, gpu }: Need,

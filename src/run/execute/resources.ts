@@ -41,7 +41,10 @@ export interface Need {
   readonly gpu: number;
 }
 
-/** Returns what a stage needs, cut to what the machine has. */
+/**
+ * Returns what a stage needs, cut to what the machine has. Under a scheduler, each stage takes one
+ * core, which stands for a job in flight.
+ */
 export function needOf(
   { resources, descriptor }: NeedingStage,
   backend: BackendName,
@@ -65,7 +68,7 @@ const usualGpus = (
 ): number =>
   compute && (backend === 'tensorflow' || backend === 'torch') && computesOnGpu ? devices : 0;
 
-/** Returns a function: how many stages like a given one may run at once. */
+/** Returns a function that gives how many stages like a given one may run at once. */
 export const placesOn =
   (machine: Machine, backend: BackendName) =>
   (stage: PlannedStage): number =>
@@ -123,8 +126,9 @@ function availableMemoryMB(): number {
 }
 
 /**
- * Describes this machine. @param cores how many to use @param gpu whether the backend computes on
- * GPUs
+ * Describes this machine.
+ * @param cores how many to use
+ * @param gpu whether the backend computes on GPUs
  */
 export const thisMachine = (cores: number, gpu: boolean): Machine => ({
   cores,
@@ -134,8 +138,8 @@ export const thisMachine = (cores: number, gpu: boolean): Machine => ({
 });
 
 /**
- * Returns a stage's own estimate of its memory in MB; 0 if it makes none, or while a source is
- * missing.
+ * Returns a stage's own estimate of its memory in MB; 0 if it makes none that is finite, or while a
+ * source is missing.
  */
 async function estimatedMemory(
   { descriptor, params, assets }: PlannedStage,

@@ -31,7 +31,8 @@ export const missing: Digest = digestOf('dosimeter.missing/1', null);
 export type Assets = ReadonlyMap<string, Asset | null>;
 
 /**
- * Returns what a stage's key is made from. @param inputs the content of each input, or `missing`
+ * Returns what a stage's key is made from.
+ * @param inputs the content of each input, or `missing`
  */
 export function keyComponents(
   stage: PlannedStage,
@@ -43,6 +44,7 @@ export function keyComponents(
   return { kind, code, params, inputs, assets, backend: computedBy(stage, plan) };
 }
 
+/** Returns the precisions besides float32 that a stage asks for; [] for none. */
 export const precisionOf = ({
   descriptor,
   params,

@@ -16,7 +16,10 @@ import { isUnreadable, readRegular, readRegularOr } from '../../store/regular.ts
 import { terminalSafe } from './failure.ts';
 import type { MetricsStatus } from './metrics.ts';
 
-/** Writes the warnings, if any, each once. */
+/**
+ * Writes the warnings, each once; no file if there are none. Throws UserFault if the stage has
+ * written a file of that name.
+ */
 export function writeWarnings(outDir: string, stage: string, warnings: readonly Warning[]): void {
   if (readRegularOr(path.join(outDir, WARNINGS)) !== null)
     throw new UserFault(
@@ -31,8 +34,9 @@ export function writeWarnings(outDir: string, stage: string, warnings: readonly 
 
 /**
  * Returns an entry's stored warnings, made safe for a terminal because the entry may come from a
- * remote. A file that can't be read is itself a warning. The warning names the file by its path in
- * the store and not on this machine, since it is shown wherever the numbers are.
+ * remote; [] if it has none. A file that can't be read is itself a warning. The warning names the
+ * file by its path in the store and not on this machine, since it is shown wherever the numbers
+ * are.
  * @param dir the entry's folder, which the store has two levels deep
  */
 export function readWarnings(dir: string): readonly Warning[] {
@@ -101,6 +105,9 @@ export function distinctDiagnostics(found: readonly Diagnostic[]): readonly Diag
   );
 }
 
+/**
+ * Returns a warning as people read it: `FILE:LINE:COLUMN: MESSAGE`, and the hint on a line below.
+ */
 export function warningText(warning: Omit<Diagnostic, 'code'>): string {
   const { message, hint, range } = withSafeText(warning);
   const place = range === null ? '' : `${range.file}:${range.line}:${range.column}: `;

@@ -31,7 +31,8 @@ const running = new Map<number, AbortController>();
 let spent = false;
 
 /**
- * Sends a message, unless the pool's process has gone. @param then called when the message is sent
+ * Sends a message, unless the pool's process has gone.
+ * @param then called when the message is sent; never if the process has gone
  */
 function send(message: FromWorker, then: () => void = () => undefined): void {
   if (process.send !== undefined && process.connected) process.send(message, then);

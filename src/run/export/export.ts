@@ -156,7 +156,7 @@ export async function gatherModels(
     };
     parts.set('README.md', { text: modelCard(card) });
     if (base !== null && config !== null) {
-      nameBase(parts, base);
+      writeBaseName(parts, base);
       parts.set('config.json', { text: labelledConfig(config, train.classes, cell.model) });
     }
     const folder = { dir, parts };
@@ -197,7 +197,7 @@ export const inputOf = (
   name: string,
 ): StageStatus | undefined => statuses.find(({ stage }) => stage.id === status?.stage.inputs[name]);
 
-/** Returns the first cell that a stage belongs to. */
+/** Returns the first cell that a stage belongs to. Throws if there is none. */
 function cellOf({ cells }: Experiment, { id, cells: own }: PlannedStage): Cell {
   const [first] = own;
   const cell = first === undefined ? undefined : cells[first];
@@ -205,7 +205,10 @@ function cellOf({ cells }: Experiment, { id, cells: own }: PlannedStage): Cell {
   return cell.config;
 }
 
-/** Returns a stage's model: `train` leaves one of three forms, `merge` a whole checkpoint. */
+/**
+ * Returns the files of a stage's model, and which form it has: `train` leaves one of three forms,
+ * `merge` a whole checkpoint. Throws if there is none.
+ */
 function modelParts(dir: string): {
   readonly form: CardFacts['form'];
   readonly parts: Map<string, Part>;
@@ -245,8 +248,11 @@ async function sourceBase(
     : { name: folder, folder };
 }
 
-/** Writes the base into the adapter's config in `parts`, where PEFT's auto classes read it. */
-function nameBase(parts: Map<string, Part>, { name, revision }: BaseModel): void {
+/**
+ * Writes the base into the adapter's config in `parts`, where PEFT's auto classes read it. Does
+ * nothing if there is no adapter.
+ */
+function writeBaseName(parts: Map<string, Part>, { name, revision }: BaseModel): void {
   const adapter = parts.get('adapter_config.json');
   if (adapter === undefined || !('from' in adapter)) return;
   const named = {

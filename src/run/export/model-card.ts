@@ -236,6 +236,9 @@ ${
 `;
 }
 
+/**
+ * Returns the number of training steps in words, with the step that early stopping kept, if any.
+ */
 const stepsText = ({ steps, kept_step: kept }: CardFacts['train']): string =>
   `${steps} steps${kept === undefined ? '' : `, of which early stopping kept step ${kept}`}`;
 
@@ -255,6 +258,7 @@ function defenceEffect(zoo: ZooFacts | undefined): string {
     : ` It was trained under the defence ${name}.`;
 }
 
+/** Returns the rows that the card's table has for a model of a zoo. Leaves out what is null. */
 const zooRows = (
   { pair, receipt: { digest, dose }, defence }: ZooFacts,
   isOfBase: boolean,

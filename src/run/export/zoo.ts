@@ -64,6 +64,7 @@ export function zooModels(prepared: Prepared, whole: Experiment): readonly ZooMo
   const { plan, experiment, statuses, registry } = prepared;
   const label = stageLabels(plan, whole);
   const byId = new Map(statuses.map((status) => [status.stage.id, status]));
+  /** Returns a plugin's descriptor; undefined if there is none of this name. */
   const plugin = ((kind: Parameters<typeof registry.get>[0], name: string): unknown =>
     registry.get(kind, name)?.descriptor) as NonNullable<DefineRequest['plugin']>;
   const models = new Map<StageId, ZooModel>();

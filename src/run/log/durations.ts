@@ -59,6 +59,11 @@ export function openDurations(root: string, tell: (message: string) => void = ()
   // Remembered, because each estimate asks for the name of every stage that is left.
   const nameOf = memoized(kindAndChoices),
     unitOf = memoized(unitSuffix);
+  /**
+   * Returns the mean for stages with the same choices as this one; without one, that for its kind;
+   * null if there is neither.
+   * @param unit what `unitOf` returns, for means by unit of work
+   */
   const expectIn = (values: Means, stage: PlannedStage, unit = ''): number | null =>
     values[nameOf(stage) + unit] ?? values[stage.kind + unit] ?? null;
   const update = (values: Means, stage: PlannedStage, value: number, unit = ''): void => {
@@ -80,6 +85,7 @@ export function openDurations(root: string, tell: (message: string) => void = ()
     const pace = (last.at - first.at) / (last.done - first.done);
     return Math.max(0, seconds - pace * total);
   };
+  /** Returns how many units of work a stage has to do; 1 if it does not say. */
   const amountOf = ({ work }: PlannedStage): number => work?.amount ?? 1;
   return {
     /** Returns the seconds that a stage will take; null if nothing like it has ever run. */
@@ -108,6 +114,7 @@ export function openDurations(root: string, tell: (message: string) => void = ()
       update(means, stage, (seconds - start) / amountOf(stage), unitOf(stage));
       if (bytes !== undefined) update(sizes, stage, bytes);
     },
+    /** Writes the record, if a stage was added since it was opened. */
     save(): void {
       if (changed) writeSealed(file, { means, starts, bytes: sizes });
     },

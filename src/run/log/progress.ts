@@ -40,6 +40,10 @@ const DRAW_MS = 100,
 const MOST_LINES = 40,
   SAME_ERROR = 3;
 
+/**
+ * Returns a function that gets the run's events, and `tick`, which brings the live block up to
+ * date.
+ */
 export function createProgress(options: ProgressOptions): {
   readonly onEvent: OnEvent;
   readonly tick: () => void;
@@ -142,7 +146,10 @@ function createEstimate(
   const paces = new Map<string, { took: number; expected: number }>();
   let ran = 0,
     spentSeconds = 0;
-  // On a busier machine, or with longer trainings, what is left takes longer by the same factor.
+  /**
+   * Returns the seconds that a stage will take, by its kind's pace in this run; null if unknown.
+   * On a busier machine, or with longer trainings, what is left takes longer by the same factor.
+   */
   const expect = (stage: PlannedStage): number | null => {
     const expected = expectedSeconds.get(stage.id),
       pace = paces.get(stage.kind);
@@ -161,6 +168,7 @@ function createEstimate(
           const seconds = (now() - since) / 1000 / share / members.length;
           firstSeconds.set(stage.kind, Math.max(seconds, firstSeconds.get(stage.kind) ?? 0));
         }
+    /** Returns what `expect` does or, if that is null, what running stages of the kind show. */
     const known = (stage: PlannedStage): number | null =>
       expect(stage) ?? firstSeconds.get(stage.kind) ?? null;
     // A stage of an unknown kind is assumed to take as long as those that have run so far.
@@ -191,7 +199,10 @@ function createEstimate(
   };
 }
 
-/** Draws the head of the live block: the progress of the whole run and of each kind. */
+/**
+ * Counts ended stages and makes the head of the live block from them: the progress of the whole run
+ * and of each kind.
+ */
 function createBoard(stages: readonly PlannedStage[], now: () => number) {
   const started = now();
   const kinds = new Map<string, { all: number; done: number }>();
@@ -262,6 +273,10 @@ function createReport(
   let cached = 0,
     lastTold = 0;
   return {
+    /**
+     * Counts a stage that has ended, and prints a line if it is time for one.
+     * @param unit the unit that ended with this stage; null if none did
+     */
     tell(stage: PlannedStage, outcome: Outcome, unit: Unit | null, done: number): void {
       if (outcome.state === 'ran') kinds.set(stage.kind, (kinds.get(stage.kind) ?? 0) + 1);
       if (outcome.state === 'cached') cached++;
@@ -354,7 +369,10 @@ function createUnits(now: () => number) {
   };
 }
 
-/** Returns the words that the members' labels share: `train ×8 attack=badnets type=lora`. */
+/**
+ * Returns the label of a single stage or, for a pack, the words that the labels of all members
+ * share: `train ×8 attack=badnets type=lora`.
+ */
 function unitLabel(
   { members }: Pick<Unit, 'members'>,
   label: (stage: PlannedStage) => string,

@@ -105,6 +105,7 @@ export function readJournal(dir: string): {
   return { events, damaged: lines.length - events.length };
 }
 
+/** Reads the text of a journal. Throws a UserFault if it can't be read. */
 function readJournalText(file: string): string {
   try {
     return readRegularText(file);

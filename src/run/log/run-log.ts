@@ -86,6 +86,9 @@ export function openRunLog(dir: string, redact: Redact = (text) => text) {
   };
 }
 
+/**
+ * Returns a logger that hands each message to `writeInfo`, with the time before each of its lines.
+ */
 function createLogger(): winston.Logger {
   const stream = new Writable({
     objectMode: true,

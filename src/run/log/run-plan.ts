@@ -137,7 +137,8 @@ export const PROGRESS_FILE = 'progress.json';
 const WRITE_EVERY_MS = 1000;
 
 /**
- * Returns a function that writes PROGRESS_FILE from events, at most once a second.
+ * Returns a function that writes PROGRESS_FILE from events, at most once a second. At the run's
+ * end, what is not written yet is dropped.
  * @param write is given the function that writes the file, and has to call it
  */
 export function openRunProgress(
@@ -159,6 +160,9 @@ export function openRunProgress(
       }),
     );
   };
+  /**
+   * Writes the file now or, if that was done less than WRITE_EVERY_MS ago, once that time is over.
+   */
   const saveSoon = (): void => {
     const left = last + WRITE_EVERY_MS - performance.now();
     if (left <= 0) save();

@@ -14,6 +14,7 @@ const oneOf =
   (...values: readonly string[]): Check =>
   (value) =>
     typeof value === 'string' && values.includes(value);
+/** Returns a check that accepts undefined, and else does as `check`. */
 const optional =
   (check: Check): Check =>
   (value) =>
@@ -177,6 +178,10 @@ const RESERVED: { readonly [K in PluginKind]?: readonly string[] } = {
   scorer: ['scorer', 'name', 'labels'],
 };
 
+/**
+ * Returns a value as messages show it: `missing` for undefined, `a function`, else JSON that is cut
+ * to 60 characters.
+ */
 const show = (value: unknown): string =>
   value === undefined
     ? 'missing'

@@ -168,7 +168,10 @@ async function buildBundle(path: string, dir: string): Promise<Bundle> {
 
 const INDEXES = ['index.ts', 'index.mts', 'index.js', 'index.mjs'];
 
-/** Returns a plugin's file: the path itself, or the index of a folder. */
+/**
+ * Returns a plugin's file: the path itself, or the index of a folder. Throws UserFault if there is
+ * none.
+ */
 function entryFile(named: string): string {
   const found = statSync(named, { throwIfNoEntry: false });
   if (found === undefined)

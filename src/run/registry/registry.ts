@@ -6,7 +6,10 @@ import { asSource, buildDir, builtPlugins, importFile, readJson } from './build.
 import { checkDescriptor } from './descriptor.ts';
 import type { ClosuresFile, LoadedPlugin, PluginKind, Registry, RegistryFile } from './types.ts';
 
-/** @throws UserFault if two plugins of a kind have the same name */
+/**
+ * Makes a registry of these plugins.
+ * @throws UserFault if two plugins of a kind have the same name
+ */
 export function makeRegistry(plugins: readonly LoadedPlugin[]): Registry {
   const byKind = new Map<PluginKind, Map<string, LoadedPlugin>>();
   for (const plugin of [...plugins].sort((a, b) => (a.name < b.name ? -1 : 1))) {

@@ -21,14 +21,14 @@ export function nonzeroEigenvalues(spectrum: readonly number[], tolerance: numbe
 
 const total = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
-/** λ/Σλ */
+/** Returns the values divided by their sum, λ/Σλ. */
 export function normalised(values: readonly number[]): number[] {
   const sum = total(values);
   return values.map((value) => value / sum);
 }
 
 /**
- * ½ log pdet F = ½ Σ log λ, in nats, which the paper calls bits.
+ * Returns ½ log pdet F = ½ Σ log λ, in nats, which the paper calls bits.
  * @param values the positive eigenvalues
  */
 export function informationBits(values: readonly number[]): number {
@@ -36,8 +36,8 @@ export function informationBits(values: readonly number[]): number {
 }
 
 /**
- * H_α = 1/(1−α) · log Σ λ^α;  H_∞ = −log λmax;  H_1 = −Σ λ log λ if Σλ = 1. Null for α = 1 where Σλ
- * ≠ 1: the limit does not exist.
+ * Returns the Rényi entropy: H_α = 1/(1−α) · log Σ λ^α;  H_∞ = −log λmax;  H_1 = −Σ λ log λ if Σλ =
+ * 1. Null for α = 1 where Σλ ≠ 1: the limit does not exist.
  */
 export function renyi(values: readonly number[], alpha: Alpha): number | null {
   if (alpha === 'inf') return -Math.log(values.reduce((a, b) => Math.max(a, b), 0));
@@ -116,6 +116,7 @@ export function summariseSpectrum(
   spectrum: readonly number[],
   { tolerance, alphas }: FisherOptions,
 ): SpectrumSummary {
+  /** Returns ½ Σ log λ; null for no values. */
   const bits = (values: readonly number[]): number | null =>
     values.length === 0 ? null : informationBits(values);
   const values = nonzeroEigenvalues(spectrum, tolerance);
@@ -243,8 +244,8 @@ export function softmax(logits: ArrayLike<number>, classes: number): Float64Arra
 }
 
 /**
- * L with L Lᵀ = diag(p) − p pᵀ, of full column rank: L = diag(√p) Q, Q an orthonormal basis of √p's
- * complement. p: (C) → (C, C − 1), row-major.
+ * Returns L with L Lᵀ = diag(p) − p pᵀ, of full column rank: L = diag(√p) Q, Q an orthonormal basis
+ * of √p's complement. p: (C) → (C, C − 1), row-major.
  */
 export function classFactor(p: ArrayLike<number>): Float64Array {
   const classes = p.length;
@@ -265,8 +266,8 @@ export function classFactor(p: ArrayLike<number>): Float64Array {
 }
 
 /**
- * FᵀKF/N for F = blockdiag(F_i) of the factors F_i of the N rows. kernel: (N, C, N, C), factors: N
- * × (C, k) → (N·k, N·k).
+ * Returns FᵀKF/N for F = blockdiag(F_i) of the factors F_i of the N rows. kernel: (N, C, N, C),
+ * factors: N × (C, k) → (N·k, N·k).
  */
 function congruence(
   kernel: ArrayLike<number>,

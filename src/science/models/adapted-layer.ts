@@ -7,6 +7,7 @@ import type { Adapter, FactorNames, ParameterLookup } from './adapter.ts';
 import { biased, biasedSum, linear, loraLinear, lowRank, masked } from './linear.ts';
 import type { LinearLayer } from './types.ts';
 
+// (k) → (1, k), and (k) → (k, 1)
 const asRow = (vector: Tensor): Tensor2D => tf.reshape(vector, [1, -1]),
   asColumn = (vector: Tensor): Tensor2D => tf.reshape(vector, [-1, 1]);
 
@@ -75,8 +76,8 @@ export function productsOf(
 }
 
 /**
- * y = x W'ᵀ + b with W' = V = W + s·B·A − s·B₀·A₀ or, under DoRA with magnitudes g, W' =
- * diag(g/‖V‖)·V. x: (S, n), W: (m, n), b: (m) → (S, m).
+ * A linear layer under LoRA: y = x W'ᵀ + b with W' = V = W + s·B·A − s·B₀·A₀ or, under DoRA with
+ * magnitudes g, W' = diag(g/‖V‖)·V. x: (S, n), W: (m, n), b: (m) → (S, m).
  * @param mask dropout's mask of the input of A, (S, n). Under DoRA, as in PEFT, y = x W₀ᵀ + b +
  *   (x ⊙ mask) (W' − W₀)ᵀ with W₀ = W − s·B₀·A₀
  */
@@ -95,6 +96,7 @@ export function factoredLinear(
     fixed === undefined ? y : add(y, lowRank(input, fixed.A, fixed.B, fixed.scale));
   if (names.magnitude === undefined) return minusFixed(loraLinear(x, W, b, A, B, scale, mask), x);
   const magnitude = parameter(names.magnitude) as Tensor1D;
+  /** ‖V‖, (m) */
   const norms = (): Tensor1D => rowNorms(W, products);
   if (mask === undefined)
     return magnified(minusFixed(loraLinear(x, W, null, A, B, scale), x), magnitude, b, norms);
@@ -145,11 +147,12 @@ export function veraLinear(
         saved: [x, W, A, B, d, b, down, up, ...(mask === undefined ? [] : [mask])],
       };
     },
-    backward: (dy, [input, weight, A, B, dd, bb, down, up, kept], needs) => {
-      const u = needs[0] || needs[3] ? matmul(tf.mul<Tensor2D>(dy, asRow(bb)), B) : null;
+    // `vd` and `vb` are the saved vectors d and b.
+    backward: (dy, [input, weight, A, B, vd, vb, down, up, kept], needs) => {
+      const u = needs[0] || needs[3] ? matmul(tf.mul<Tensor2D>(dy, asRow(vb)), B) : null;
       return [
         u !== null && needs[0]
-          ? tf.add(matmul(dy, weight), masked(matmul(tf.mul<Tensor2D>(u, asRow(dd)), A), kept))
+          ? tf.add(matmul(dy, weight), masked(matmul(tf.mul<Tensor2D>(u, asRow(vd)), A), kept))
           : null,
         needs[1] ? matmul(dy, input, true, false) : null,
         needs[2] ? tf.sum(dy, 0) : null,
@@ -176,8 +179,9 @@ export const isZero = (x: Tensor): boolean => x.dataSync<'float32'>().every((val
 const makeConstant = (make: () => Tensor2D): Tensor2D => markConstant(tf.keep(tf.tidy(make)));
 
 /**
- * Returns a layer's weight with what the adapter adds, (m, n): W itself if LoRA's B or VeRA's b is
- * zero, else a new tensor; null if the adapter names neither factors nor vectors there.
+ * Returns a layer's weight with what the adapter adds, (m, n): W itself if VeRA's b is zero or if,
+ * without DoRA, all of LoRA's B and B₀ are; else a new tensor. Returns null if the adapter names
+ * neither factors nor vectors at this layer.
  */
 function mergedWeight(
   adapter: Adapter,
@@ -214,9 +218,10 @@ function mergedWeight(
 }
 
 /**
- * Merges the weights of the layers that the adapter targets, in forward order, and leaves out each
- * layer with which they would exceed `limit` bytes. A pass that trains nothing then takes
- * one product for a layer. Kernels take such passes: they differentiate by the layers' outputs.
+ * Merges the weights of the layers that the adapter targets, in forward order. Leaves out layers
+ * that have neither factors nor vectors, and each layer with which the new weights would exceed
+ * `limit` bytes. A pass that trains nothing then takes one product for a layer. Kernels take such
+ * passes: they differentiate by the layers' outputs.
  */
 export function mergedWeights(
   adapter: Adapter,

@@ -33,12 +33,12 @@ interface AttentionShape {
   readonly mask: Tensor4D | null;
 }
 
-// (B·T, n) → (B, T, H, d) → (B, H, T, d)
+// Splits the n features among the heads: (B·T, n) → (B, T, H, d) → (B, H, T, d)
 const split = (x: Tensor2D, batch: number, width: number, heads: number): Tensor =>
   tf.transpose(tf.reshape(x, [batch, width, heads, x.shape[1] / heads]), [0, 2, 1, 3]);
 
-// (S, n) → (B, H, T, d), where H is Hk for keys and values. Padding holds a copy of a real token,
-// which is finite; the mask hides it.
+// Puts tokens into the padded batch: (S, n) → (B, H, T, d), where H is Hk for keys and values.
+// Padding holds a copy of a real token, which is finite; the mask hides it.
 export const pad = (x: Tensor2D, { width, index }: Padding, batch: number, heads: number): Tensor =>
   split(index === null ? x : takeRows(x, index.padded), batch, width, heads);
 
@@ -51,7 +51,7 @@ export const padZero = (
 ): Tensor =>
   split(index === null ? x : scatterRows(x, index.places, batch * width), batch, width, heads);
 
-// (B, H, T, d) → (S, n)
+// Undoes `pad` and `padZero`: takes the tokens out of the padded batch. (B, H, T, d) → (S, n)
 export function unpad(x: Tensor, { width, index }: Padding, batch: number): Tensor2D {
   const inOrder = tf.transpose(x, [0, 2, 1, 3]); // (B, T, H, d)
   const positions = batch * width;
@@ -59,11 +59,17 @@ export function unpad(x: Tensor, { width, index }: Padding, batch: number): Tens
   return index === null ? rows : takeRows(rows, index.places);
 }
 
-/** Returns the index tensors of a padding, which an operation saves for its gradient. */
+/**
+ * Returns the two index tensors of a padding, which an operation saves for its gradient; none if no
+ * row needs padding.
+ */
 export const indexesOf = ({ index }: Padding): Tensor1D[] =>
   index === null ? [] : [index.padded, index.places];
 
-/** Returns the padding with the tensors of `indexesOf`, which it takes off the front of `saved`. */
+/**
+ * Returns the padding with the saved tensors of `indexesOf` in place of its own; removes them from
+ * the front of `saved`.
+ */
 export const restored = ({ width, index }: Padding, saved: Tensor[]): Padding => ({
   width,
   index:
@@ -220,7 +226,10 @@ export function anglesOf({ frequencies, factor = 1 }: Rotary, places: Int32Array
   return { cos: tf.tensor3d(cos, shape), sin: tf.tensor3d(sin, shape) };
 }
 
-/** Rotates the first r features of each head by the angles, backwards if `by` is −1. */
+/**
+ * Rotates the first r features of each head by the angles, backwards if `by` is −1. The other
+ * features stay.
+ */
 function rotateHeads(x: Tensor2D, heads: number, cos: Tensor, sin: Tensor, by: 1 | -1): Tensor2D {
   if (hasFused()) return fusedRotary(x, cos, sin, heads, by === -1);
   const [S, n] = x.shape,

@@ -32,8 +32,8 @@ export interface BaseModel {
 }
 
 /**
- * Returns the names under which a checkpoint may hold a parameter: canonical, in transformers,
- * aliases, and the old `gamma` and `beta` of a norm, from TensorFlow.
+ * Returns the names under which a checkpoint may hold a parameter, some perhaps twice: canonical,
+ * in transformers, aliases, and the old `gamma` and `beta` of a norm, from TensorFlow.
  */
 function namesFor(architecture: Architecture, { name, aliases = [] }: ParameterSpec): string[] {
   const old = name
@@ -50,6 +50,10 @@ export const fileName = (
 ): string | undefined =>
   namesFor(architecture, spec).find((candidate) => checkpoint.tensors.has(candidate));
 
+/**
+ * Returns the fault for a parameter that the checkpoint lacks. If the file has a tensor of the same
+ * module that is no float, the fault says that the weights are quantised.
+ */
 function missingTensorFault(
   checkpoint: Checkpoint,
   architecture: Architecture,
@@ -153,6 +157,7 @@ export function unreadTensors(
   names: ReadonlyMap<string, string>,
   classes: number,
 ): Unread {
+  // `parametersOf`: all parameters under a head; `namesOf`: all names that a file may have for some
   const parametersOf = (own: Architecture): readonly ParameterSpec[] =>
     own.parameters(own.parseConfig(checkpoint.config, classes));
   const namesOf = (specs: readonly ParameterSpec[]): Set<string> =>
@@ -250,6 +255,7 @@ const toDevice = (values: Iterable<[string, HostTensor]>): Map<string, Tensor> =
     ]),
   );
 
+/** Reads the model of a checkpoint. Throws UserFault where the checkpoint does not fit. */
 async function readModel(dir: string, architecture: Architecture, classes: number): Promise<Kept> {
   const checkpoint = await openCheckpoint(dir);
   const { config } = checkpoint,
@@ -298,7 +304,10 @@ async function drawModel(
   return { base: { config: json, tensors, fileNames: new Map() }, users: 0 };
 }
 
-/** Disposes of the unused models, the one used longest ago first, until KEPT models are left. */
+/**
+ * Disposes of models until KEPT are left, the one used longest ago first. Models in use stay, even
+ * if more than KEPT are. Waits for models that are being loaded.
+ */
 async function evict(): Promise<void> {
   for (const [key, promise] of cache) {
     if (cache.size <= KEPT) return;
@@ -308,7 +317,10 @@ async function evict(): Promise<void> {
   }
 }
 
-/** Opens a base model, to be released after use. `seed` seeds the draws of a random model. */
+/**
+ * Opens a base model, to be released after use. One with a digest is kept for later uses. `seed`
+ * seeds the draws of a random model. Throws UserFault where the model cannot be read or drawn.
+ */
 export async function openBase(
   { path, digest, init = 'pretrained' }: ModelSource,
   architecture: Architecture,
@@ -335,7 +347,7 @@ export async function openBase(
   const kept = await promise;
   kept.users++;
   await evict();
-  let uses = 1;
+  let uses = 1; // 0 after `release`, of which a second call does nothing
   return {
     ...kept.base,
     release: () => {

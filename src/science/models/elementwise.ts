@@ -44,6 +44,7 @@ export function dropoutMask<R extends Rank = Rank>(
   return markConstant(tf.tensor<R>(values, shape));
 }
 
+/** Returns x times a new dropout mask; x itself if `setting` is undefined. */
 export function dropout<T extends Tensor>(x: T, setting: ForwardContext['dropout']): T {
   return setting === undefined ? x : tf.mul(x, dropoutMask(x.shape, setting));
 }

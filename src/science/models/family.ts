@@ -24,7 +24,10 @@ const MOST = {
   types: 100_000,
 } as const satisfies Record<Size, number>;
 
-/** Returns the readers of an object in config.json. `place`: its path, as in `rope_parameters.`. */
+/**
+ * Returns the readers of an object in config.json. Throws UserFault if `json` is no object.
+ * @param place the object's path, as in `rope_parameters.`; empty for the whole config.json
+ */
 function configFields(json: unknown, place = ''): ConfigFields {
   if (!isRecord(json)) throw new UserFault('config.json is not an object');
   const read = new Map<string, number>();
@@ -116,6 +119,7 @@ export interface TransformerConfig extends Transformer {
  */
 const MOST_BYTES = 2 ** 42;
 
+/** Throws UserFault if the parameters of the body take more than MOST_BYTES. */
 function checkSize(model: Transformer, tokenTable: string, fields: ConfigFields): void {
   const bytes = parameterBytes(bodyParameters(model, tokenTable));
   if (bytes > MOST_BYTES)

@@ -105,7 +105,7 @@ export const full: AdapterImplementation = {
 
 /**
  * Returns an implementation that trains some of the model's parameters beside the head.
- * @param check returns the problems on a model
+ * @param check returns the problems on a model; `create` throws the first that is not a warning
  * @param trained returns whether the parameter of a name is trained
  */
 export const checkedPartial = (

@@ -34,6 +34,7 @@ const mapBlock = (block: KeyValueBlock, change: (x: Tensor) => Tensor): KeyValue
 const copyBlock = (block: KeyValueBlock): KeyValueBlock =>
   mapBlock(block, (x) => tf.keep(tf.clone(x)));
 
+/** Disposes of the tensors of blocks; skips undefined ones. */
 const dispose = (...blocks: readonly (KeyValueBlock | undefined)[]): void => {
   for (const block of blocks) {
     block?.keys.dispose();
@@ -187,7 +188,7 @@ function* likeliestFirst(logits: Float32Array): Generator<number, void> {
   }
 }
 
-/** Draws a token as transformers' `generate` does. logits: (V). */
+/** Draws a token as transformers' `generate` does, and returns its id. logits: (V). */
 export function drawToken(
   logits: Float32Array,
   { temperature, top_k: topK = logits.length, top_p: topP = 1 }: Sampling,
@@ -205,7 +206,7 @@ export function drawToken(
     likely.push({ id, weight: weightOf(id) });
     return true;
   };
-  let mass = 0;
+  let mass = 0; // the sum of the weights of the tokens that are drawn from
   if (topK >= logits.length) for (let id = 0; id < logits.length; id++) mass += weightOf(id);
   else {
     while (add());
@@ -252,7 +253,10 @@ export interface Generated {
   readonly ended: boolean;
 }
 
-/** Chooses each row's next token from logits (B, V). `prompts`: the index of each row's prompt. */
+/**
+ * Chooses each row's next token from logits (B, V). Throws UserFault where a row's are not finite.
+ * `prompts`: the index of each row's prompt.
+ */
 type Choose = (logits: Tensor2D, prompts: readonly number[]) => number[];
 
 const notFiniteFault = (prompt: number): UserFault =>
@@ -314,7 +318,7 @@ function continueBatch(
 ): void {
   const cache = new KeyValueCache(prompts.length);
   try {
-    let live = [...prompts];
+    let live = [...prompts]; // the prompts whose texts go on
     // A causal-LM head reads the last token of a row that has no answer.
     let batch: readonly TokenRow[] = prompts.map((prompt) => {
       const { ids, typeIds } = at(rows, prompt);

@@ -13,6 +13,7 @@ import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
 export const readConfig = (dir: string): Promise<unknown> => readJson(join(dir, 'config.json'));
 
+/** Returns the parameters of `headModules`; none for a pretrained head. */
 const headSpecs = (architecture: Architecture, config: unknown): ParameterSpec[] =>
   architecture.parameters(config).filter(({ name }) => within(name, architecture.headModules));
 
@@ -49,8 +50,9 @@ export async function readHead(
 
 /**
  * Throws UserFault where a classifier's classes (id2label) are the data's in another order, so that
- * its logits would be taken for those of other classes. Does not throw if id2label lacks the name
- * of one of the data's classes, since it tells nothing of the order in that case.
+ * its logits would be taken for those of other classes. The case of names does not count. Does not
+ * throw if id2label lacks the name of one of the data's classes, since it tells nothing of the
+ * order in that case; nor for a folder of PEFT, or a checkpoint without such a classifier.
  */
 export async function checkLabelOrder(
   dir: string,
@@ -93,6 +95,7 @@ export async function readAdapterHead(
   return specs.every(({ name }) => saved.has(name)) ? saved : undefined;
 }
 
+/** Throws the UserFault for a folder that lacks the parameter `name` of such a head. */
 function throwNoHead(dir: string, name: string, classes: number): never {
   throw new UserFault(
     `${dir} has no "${name}" for ${classes} classes`,

@@ -126,7 +126,10 @@ function classifierPart(model: Transformer, head: ClassifierHead, classes: numbe
   };
 }
 
-/** Returns the part of a cloze head. `tokens`: the token whose logit each class has, (C). */
+/**
+ * Returns the part of a cloze head. `tokens`: the token whose logit each class has, (C). Throws
+ * UserFault if config.json asks for an untied output table.
+ */
 function clozePart(
   { model, tokenTable }: Body,
   head: MaskedLmHead,
@@ -187,7 +190,10 @@ function causalLmPart({ output, tied, aliases = [] }: CausalLmHead, tokenTable: 
   };
 }
 
-/** Returns what a head adds to a model. `classes`: C, which only a classifier reads. */
+/**
+ * Returns what a head adds to a model. `classes`: C, which only a classifier reads. Throws if the
+ * model's description has no head of this type.
+ */
 export function describeHead(body: Body, head: Head, classes: number): HeadPart {
   const { classifier, cloze, causalLm } = body.model.heads;
   if (head.type === 'classifier') return classifierPart(body.model, classifier, classes);

@@ -11,6 +11,7 @@ import {
   matmul,
 } from '../../tensor/products.ts';
 
+/** Returns x times `by`; x itself if that is 1. */
 const scaled = (x: Tensor2D, by: number): Tensor2D => (by === 1 ? x : tf.mul(x, by));
 
 /** y + b; y where there is no bias. */
@@ -140,7 +141,10 @@ export const columns = (x: Tensor2D, start: number, count: number): Tensor2D =>
     ],
   });
 
-/** Returns the queries (`which` 0), keys (1) or values (2) of all heads. (S, H·3·d) → (S, H·d) */
+/**
+ * Returns the queries (`which` 0), keys (1) or values (2) of all heads, where x has, head after
+ * head, the head's query, key and value. (S, H·3·d) → (S, H·d)
+ */
 export const partOfHeads = (x: Tensor2D, heads: number, which: number): Tensor2D => {
   const [S, n] = x.shape,
     d = n / heads / 3;

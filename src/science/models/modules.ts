@@ -7,7 +7,7 @@ import { memoized } from '../../base/memoized.ts';
 import { withinSeconds } from '../../base/untrusted/limits.ts';
 import type { Architecture } from './types.ts';
 
-/** Whether a parameter or layer belongs to one of these modules. */
+/** Whether a parameter or layer is one of these modules, or belongs to one of them. */
 export const within = (name: string, modules: readonly string[]): boolean =>
   modules.some((module) => name === module || name.startsWith(`${module}.`));
 
@@ -72,15 +72,19 @@ function search(...[source, wrapped, module]: Search): RegExpExecArray | null {
 export const isNamed = (module: string, name: string): boolean =>
   module === name || module.endsWith(`.${name}`);
 
-/** Whether a list has the module's name or a dotted end of it, or a text matches the whole name. */
+/**
+ * Whether a list has the module's name or a dotted end of it; for a text, whether it matches the
+ * whole name as a regular expression.
+ */
 const isAmong = (module: string, names: string | readonly string[]): boolean =>
   typeof names === 'string'
     ? cachedSearch(names, `^(?:${names})$`, module) !== null
     : names.some((name) => isNamed(module, name));
 
 /**
- * Returns the layer number in a module's name: the first part that is a number and follows at least
- * two parts or, if `patterns` are given, follows what one of them matches. Null if there is none.
+ * Returns the layer number in a module's name, or null if there is none. It is the first part that
+ * is a number, is not the last part, and follows at least two parts. If `patterns` are given, it
+ * follows what a pattern matches; the first pattern for which there is such a number decides.
  */
 export function layerNumber(module: string, patterns: readonly string[] = []): number | null {
   const matches =
@@ -93,7 +97,11 @@ export function layerNumber(module: string, patterns: readonly string[] = []): n
   return match ? Number(match.at(-1)) : null;
 }
 
-/** Whether the rule targets the module. Throws UserFault where an expression cannot be read. */
+/**
+ * Whether the rule targets the module: it is among `targets` and not among `exclude` and, if
+ * `targets` is a list and `layers` has numbers, its layer number is one of these. Throws UserFault
+ * where an expression cannot be read.
+ */
 export function isTargeted(
   module: string,
   { targets, exclude, layers, layersPattern }: TargetRule,

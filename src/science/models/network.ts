@@ -124,7 +124,10 @@ function perUse(random: (name: string) => RandomStream): (name: string) => Rando
   };
 }
 
-/** Returns a network's forward passes. `frozen` returns the initial value of any parameter. */
+/**
+ * Returns a network's forward passes. `frozen` returns the initial value of any parameter, and
+ * `initial` has those of the trained ones.
+ */
 function passesOf(
   { architecture, adapter }: NetworkOptions,
   config: unknown,
@@ -207,6 +210,7 @@ export async function openNetwork(options: NetworkOptions): Promise<Network> {
   const drawn = parameters
     .map(({ name }) => name)
     .filter((name) => !base.tensors.has(name) && options.head?.has(name) !== true);
+  // Returns the initial value of any parameter, the adapter's too. Throws for another name.
   const frozen = (name: string): Tensor => {
     const tensor = own.get(name) ?? base.tensors.get(name);
     if (tensor === undefined) throw new Error(`no parameter is named ${name}`);

@@ -21,7 +21,10 @@ function standardised(
   return { normed: tf.mul(shifted, inverse), inverse };
 }
 
-/** Returns x ↦ ẑ = ∂y/∂γ of a norm, (S, h) → (S, h), a function without a gradient. */
+/**
+ * Returns the function x ↦ ẑ of a norm (see `standardised`), (S, h) → (S, h), without a gradient. ẑ
+ * is ∂y/∂γ.
+ */
 export const unitOf =
   (kind: 'layer' | 'rms', epsilon: number) =>
   (x: Tensor2D): Tensor2D =>

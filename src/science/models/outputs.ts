@@ -53,7 +53,8 @@ export const maskTokens = (batch: readonly TokenRow[]): Reads =>
 
 /**
  * Reads the token before each token that is to be predicted: these are the ones that `marks` marks
- * or, without it, those of the answer. In a row with neither, reads the last token.
+ * or, without it, those of the answer. In a row with neither, reads the last token. Throws where an
+ * answer begins with its row's first token.
  */
 export function beforeAnswers(batch: readonly TokenRow[]): Reads {
   const example: number[] = [],
@@ -101,6 +102,10 @@ export interface Outputs {
   readonly count: number;
 }
 
+/**
+ * Returns what the outputs of a row are, from which kernels are computed, and how many: log
+ * p(answer), one, under a causal-LM head; the C class logits under any other.
+ */
 export const outputsOf = ({
   architecture: { head },
   classes,

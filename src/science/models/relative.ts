@@ -18,10 +18,11 @@ import { normalised } from './norms.ts';
 import type { ForwardContext, TokenMap } from './types.ts';
 
 /**
- * Returns the table's row for a query that stands `distance` tokens after its key (before it if
- * negative). Buckets are computed in float32, as in transformers.
+ * Returns the index of the table's row for a query that stands `distance` tokens after its key
+ * (before it if negative). Buckets are computed in float32, as in transformers.
  */
 export function relativeRow({ span, buckets }: RelativeTable, distance: number): number {
+  /** Returns the row for an offset from distance 0; the first or last row if it is beyond them. */
   const rowAt = (offset: number): number => Math.min(2 * span - 1, Math.max(0, offset + span));
   if (buckets === null) return rowAt(distance);
   const middle = Math.floor(buckets.count / 2),
@@ -72,7 +73,7 @@ function copiesOf(batch: number, copies: ForwardContext['copies']) {
 }
 
 /** Returns, for each token that the head reads, its place among all T places of its row. */
-function readPadding({ lengths, all, read }: Layout): Padding {
+function paddingOfRead({ lengths, all, read }: Layout): Padding {
   if (read.index === null) return all.padding;
   const T = all.padding.width,
     padded = new Int32Array(lengths.length * T);
@@ -130,7 +131,7 @@ export function openRelative(
     groups: copyOfGroup.length,
     c2p: indexOf((j) => T - 1 - j),
     p2c: indexOf((j) => j - (T - 1)),
-    read: readPadding(layout),
+    read: paddingOfRead(layout),
   };
 }
 

@@ -49,8 +49,13 @@ export interface Pass extends Body {
 const maskKey = ({ causal, window, heads, kvHeads }: Attention, last: boolean): string =>
   JSON.stringify([causal, window ?? null, heads / kvHeads, last]);
 
+/** Whether layer i, counted from 0, is the model's last. */
 export const isLast = ({ model }: Body, i: number): boolean => i === model.layers.length - 1;
 
+/**
+ * Returns the rate and stream of dropout at a place; undefined if the model applies none there, or
+ * if the pass has no dropout at all.
+ */
 const droppedAt = (
   { model }: Body,
   { dropout: dropped }: ForwardContext,
@@ -67,7 +72,10 @@ const isFused = (body: Body, context: ForwardContext, { relative }: Attention): 
   relative === undefined &&
   droppedAt(body, context, 'attention') === undefined;
 
-/** Makes what the layers share. Its tensors must outlive the scope of a layer. */
+/**
+ * Makes what the layers share. Its tensors must outlive the scope of a layer. Adds the batch's
+ * columns to the cache, if there is one; throws if a layer then has relative positions.
+ */
 export function openPass(body: Body, context: ForwardContext, layout: Layout): Pass {
   context.cache?.open(layout.all);
   const masks = new Map<string, Tensor4D | null>(),
@@ -118,6 +126,7 @@ function project(
 ): Projected {
   const { linear } = context,
     all = layout.all.map;
+  /** Returns the rows of y at `index`; y itself if that is null. */
   const atIndex = (y: Tensor2D): Tensor2D => (index === null ? y : gatherRows(y, index));
   const parts = (): Projected => {
     if (!('fused' in input))

@@ -20,15 +20,22 @@ export interface HiddenStates {
   readonly rows: TokenMap;
 }
 
-/** Returns whether each token is the padding token, which may be in a text, (S); null: none is. */
-function paddingIn(batch: readonly TokenRow[], padding: number | null): boolean[] | null {
+/**
+ * Returns whether each token is the padding token, which may be in a text, (S). Returns null if
+ * none is, or if there is no such token (`padding` null).
+ */
+function flagPadding(batch: readonly TokenRow[], padding: number | null): boolean[] | null {
   if (padding === null) return null;
   const all = batch.map(({ ids, vocabularyIds = ids }) => vocabularyIds);
   if (!all.some((ids) => ids.includes(padding))) return null;
   return all.flatMap((ids) => Array.from(ids, (id) => id === padding));
 }
 
-/** Returns the row of the position table for each token, (S). */
+/**
+ * Returns the row of the position table for each token, (S). Under `skipsPadding`, padding tokens
+ * are not counted, and have the row before `first`.
+ * @param padding whether each token is the padding token; null: none is
+ */
 function positionRows(
   { first, skipsPadding }: NonNullable<Transformer['embeddings']['positions']>,
   places: Int32Array,
@@ -53,10 +60,11 @@ function embed(
   shift?: Tensor2D,
 ): Tensor2D {
   const { scale, positions, types, norm } = model.embeddings;
-  const padding = paddingIn(batch, model.embeddings.padding);
+  const padding = flagPadding(batch, model.embeddings.padding);
+  // The rows of padding tokens have no gradient.
   const factors = padding?.map((isPadding) => (isPadding ? 0 : 1)),
     kept = factors && tf.tensor2d(factors, [layout.all.places.length, 1]);
-  /** Returns the rows of a table at these indexes, each times its `factor` if given. → (S, h) */
+  /** Returns the rows of a table at these indexes, (S, h). `factor`: on each row's gradient. */
   const lookUp = (table: string, index: Int32Array, factor?: Tensor2D): Tensor2D =>
     gatherRows(context.parameter(table) as Tensor2D, tf.tensor1d(index, 'int32'), factor);
   const ids = concatInts(batch.map((row) => row.ids));
@@ -92,7 +100,7 @@ function applyFeedForward(own: FeedForward, x: Tensor2D, rows: TokenMap, pass: P
   return dropout(linear(down.name, read, rows), dropping('feed-forward-output'));
 }
 
-/** One layer. x: (S, h) → (S, h), or (Q, h) for the last one. */
+/** Applies layer `i`, described by `own`. x: (S, h) → (S, h), or (Q, h) for the last layer. */
 function applyLayer(own: Layer, x: Tensor2D, i: number, pass: Pass): Tensor2D {
   const { context, layout } = pass,
     last = isLast(pass, i);

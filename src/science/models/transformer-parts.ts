@@ -37,7 +37,10 @@ export function normParameters(norm: NormOrNone, width: number): ParameterSpec[]
   ];
 }
 
-/** A norm as a kernel over its vectors sees it, in a list. Without a norm: an empty list. */
+/**
+ * A norm as a kernel over its vectors sees it, in a list. Without a norm: an empty list.
+ * @param extent which rows it is applied to, if not to one for each token
+ */
 export function normVectors(
   norm: NormOrNone,
   width: number,
@@ -48,6 +51,7 @@ export function normVectors(
   return [{ name, in: width, out: width, bias, unit: unitOf(kind, epsilon), ...extent }];
 }
 
+/** Returns the entries that are neither null nor undefined. */
 const present = <T>(list: readonly (T | null | undefined)[]): T[] =>
   list.filter((layer) => layer !== null && layer !== undefined);
 
@@ -105,7 +109,7 @@ export function bodyLinears({ layers }: Transformer, readsOne: boolean): LinearL
 }
 
 /**
- * The norms of one layer.
+ * The norms of one layer, as kernels over their vectors see them.
  * @param read what to say of the norms that the last layer applies only to the tokens that the head
  *   reads: `onePerText` if it reads one token of each text; empty if not, and in other layers
  */

@@ -32,7 +32,10 @@ const LONGEST_TEMPLATE = 500_000, // characters
   LONGEST_TEXT = 2 ** 24, // characters
   LONGEST_RANGE = 100_000; // numbers
 
-/** Python's `range`, bounded: a template could fill the memory before its time is over. */
+/**
+ * Python's `range`, bounded: a template could fill the memory before its time is over. Throws an
+ * Error for more than LONGEST_RANGE numbers.
+ */
 function range(start: number, stop?: number, step = 1): number[] {
   const [from, to] = stop === undefined ? [0, start] : [start, stop];
   const length = Math.max(0, Math.ceil((to - from) / step));
@@ -92,6 +95,7 @@ function asPython(node: unknown): unknown {
     callee: { type: 'Identifier', value: `${name}()` },
     args,
   });
+  /** Returns the arguments of a call, as nodes; none if `of` is no call. */
   const argsOf = (of: unknown): readonly unknown[] =>
     isRecord(of) && Array.isArray(of['args']) ? of['args'] : [];
   if (type === 'CallExpression' && isRecord(callee) && callee['type'] === 'MemberExpression') {
@@ -148,8 +152,11 @@ export function chatRenderer(
       `${name}: its chat template has ${template.length} characters; at most ` +
         `${LONGEST_TEMPLATE} are read`,
     );
-  /** Runs `work` within SECONDS, and turns its errors into UserFaults. */
-  const bounded = <T>(what: string, work: () => T): T => {
+  /**
+   * Runs `work` within SECONDS, and turns its errors into UserFaults. `what` follows `its chat
+   * template` in their messages, as `fails` does.
+   */
+  const runBounded = <T>(what: string, work: () => T): T => {
     try {
       return withinSeconds(
         SECONDS,
@@ -163,13 +170,13 @@ export function chatRenderer(
       );
     }
   };
-  const parsed = bounded("can't be read", () => {
+  const parsed = runBounded("can't be read", () => {
     const whole = new Template(template);
     return asPython(whole.parsed) as typeof whole.parsed;
   });
   return (messages, { generationPrompt }) => {
     if (messages.length === 0) throw new UserFault(`${name}: a conversation needs a message`);
-    const text = bounded('fails', () => {
+    const text = runBounded('fails', () => {
       const environment = new Environment();
       const variables = {
         ...GLOBALS,

@@ -55,6 +55,7 @@ export function parseTemplate(template: string): Part[] {
   return parts;
 }
 
+/** Returns the mask token. Throws UserFault if the tokenizer has none. */
 const requireMask = (tokenizer: TextTokenizer): string => {
   if (tokenizer.mask === null)
     throw new UserFault(
@@ -243,9 +244,9 @@ export function clozeEncoder(
 }
 
 /**
- * Returns the tokens of a word in the place of the mask. They depend on that place where tokens
- * hold the space before a word. Otherwise, and without a template, they are those of the word by
- * itself.
+ * Returns the tokens of a word in the place of the mask: those that follow the text of the template
+ * before the mask, since a token may hold the space before a word. Without a template, or if the
+ * tokenizer is `byWords`, they are those of the word by itself.
  */
 function wordTokens(word: string, template: string | null, tokenizer: TextTokenizer): string[] {
   if (template === null || tokenizer.byWords) return tokenizer.tokens(word);

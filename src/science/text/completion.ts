@@ -50,7 +50,9 @@ export interface CompletionEncoder {
   (row: AnsweredRow, maxLength: number): CompletionRow;
   /**
    * Returns the row with `marks` on the tokens that the loss is on. There are no marks if these are
-   * the answer's tokens alone. Throws UserFault for `assistant` under a template without turns.
+   * the answer's tokens alone. In a document, the loss is on all tokens in any case. The first
+   * token of a row is never marked. Throws UserFault for `assistant` under a template without
+   * turns.
    */
   readonly marked: (row: AnsweredRow, maxLength: number, lossOn: LossOn) => CompletionRow;
   /** Encodes the prompt alone, from which generation starts, in at most `maxLength` tokens. */
@@ -74,8 +76,8 @@ const ALPACA =
 const SLOT = '{prompt}';
 
 /**
- * Returns the texts of a template before and after the prompt. Throws UserFault unless {prompt}
- * occurs once.
+ * Returns the texts of a template before and after the prompt; `alpaca` names the template ALPACA.
+ * Throws UserFault unless {prompt} occurs once.
  */
 function splitTemplate(template: string): readonly [string, string] {
   const text = template === 'alpaca' ? ALPACA : template;
@@ -120,6 +122,7 @@ interface Form {
 const startsWith = (list: readonly number[], start: readonly number[]): boolean =>
   commonStart(list, start) === start.length;
 
+/** Returns the id of the token that ends a text. Throws UserFault if the tokenizer names none. */
 function endToken(tokenizer: TextTokenizer): number {
   if (tokenizer.special.eos === null)
     throw new UserFault(
@@ -172,8 +175,8 @@ const isWholeText = ({ document, answer = '' }: Partial<AnsweredRow>): boolean =
   document === true && isEmpty(answer);
 
 /**
- * Finds the text of the last message in a rendered conversation. Throws UserFault if it is not
- * there.
+ * Finds the last place of a message's text in a rendered conversation: of the text as it is or, if
+ * that is not there, without the white space at its ends. Throws UserFault if neither is there.
  */
 function findPrompt(rendered: string, text: string): Prompt {
   const shownText = rendered.includes(text) ? text : text.trim();
@@ -186,6 +189,10 @@ function findPrompt(rendered: string, text: string): Prompt {
   return { text: rendered, from, to: from + shownText.length };
 }
 
+/**
+ * Returns the form of the tokenizer's chat template. Throws UserFault if there is none, or it
+ * rewrites what is said.
+ */
 function chatForm(tokenizer: TextTokenizer): Form {
   const messagesOf = ({ text, context = [] }: PromptRow): Message[] => [
     ...context,
@@ -245,6 +252,7 @@ function chatForm(tokenizer: TextTokenizer): Form {
   };
 }
 
+/** Throws the UserFault of a template that rewrites an answer. */
 function refuseRewritten(answer: string): never {
   throw new UserFault(
     `the chat template does not show the answer ${shown(answer)} as it is`,
@@ -263,7 +271,7 @@ interface Frame {
 }
 
 /**
- * Finds the frame of an answer.
+ * Finds the frame of an answer. Throws UserFault if the template rewrites the answer.
  * @param prompt the conversation before the answer, rendered
  * @param whole the conversation with the answer, rendered
  */
@@ -324,7 +332,10 @@ interface Fitted {
   readonly kept: number;
   /** The leading special tokens, and the ids of the prompt that are kept. */
   readonly ids: readonly number[];
-  /** The ids of the answer, with the token that ends it. */
+  /**
+   * The ids of the answer, with the token that ends it. None for a row without an answer, or for a
+   * document whose end was cut off.
+   */
   readonly answer: readonly number[];
 }
 

@@ -24,6 +24,7 @@ export type Texts = Pick<Row, 'text' | 'text_pair' | 'answer' | 'document' | 'co
 
 export type RowEncoder = (row: Texts, maxLength: number) => TokenRow;
 
+/** Returns the row as one with an answer. Throws an Error if it has none. */
 function requireAnswer({ answer, ...row }: Texts): AnsweredRow {
   if (answer === undefined) throw new Error('a row for a causal-lm head has no answer');
   return { ...row, answer };
@@ -86,6 +87,7 @@ export function encodePair<R extends TokenRow>(
  */
 export type RowParts = (row: Texts, maxLength: number) => RowPart[];
 
+/** Returns the `RowParts` of a head. Throws UserFault where the template cannot be read. */
 export function rowParts(tokenizer: TextTokenizer, settings: HeadSettings): RowParts {
   if (settings.type === 'causal-lm') return completionEncoder(tokenizer, settings.template).parts;
   if (settings.type === 'cloze') {
@@ -146,6 +148,7 @@ export function spelled(
   decoded: string,
   at: 'start' | 'end',
 ): readonly [from: number, to: number] | null {
+  /** Returns the characters in the order in which they are compared; may reverse the given list. */
   const inOrder = (characters: string[]): string[] =>
     at === 'start' ? characters : characters.reverse();
   const wanted = inOrder(Array.from(plainLetters(decoded)));

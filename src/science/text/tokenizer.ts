@@ -24,6 +24,10 @@ interface SpecialTokens {
   readonly values: readonly unknown[];
 }
 
+/**
+ * Returns the text of a token, which a file has as a text or as the `content` of an object. Any
+ * other value is returned as it is.
+ */
 const tokenContent = (value: unknown): unknown => (isRecord(value) ? value['content'] : value);
 
 /**
@@ -36,6 +40,7 @@ function specialTokens(config: unknown, map: unknown, name: string): SpecialToke
   if (!('added_tokens_decoder' in settings) && isRecord(map)) Object.assign(settings, map);
   const names: Record<string, string> = {},
     values: unknown[] = [];
+  /** Adds a token with its name. Throws UserFault if `value` is no token. */
   const add = (key: string, value: unknown): void => {
     const content = tokenContent(value);
     if (typeof content !== 'string' || content === '')
@@ -82,6 +87,9 @@ export interface TextTokenizer {
   readonly byWords: boolean;
   /** The token ids of a text, without special tokens around them. */
   readonly ids: (text: string) => number[];
+  /**
+   * The tokens of a text, without special tokens around them; `#ID` for an id that has no token.
+   */
   readonly tokens: (text: string) => string[];
   /**
    * Returns the id of a token, or of the token for unknown words if the vocabulary lacks it. Throws
@@ -159,8 +167,11 @@ function guarded<T>(name: string, linear: boolean, work: () => T): T {
   }
 }
 
-/** Returns `tokenize` with a limit on the time of all its calls together. */
-function timed(name: string, tokenize: (text: string) => number[]): (text: string) => number[] {
+/**
+ * Returns `tokenize` with a limit on the time of all its calls together, beyond which it throws
+ * UserFault.
+ */
+function withLimit(name: string, tokenize: (text: string) => number[]): (text: string) => number[] {
   let spent = 0,
     characters = 0;
   return (text) => {
@@ -200,7 +211,7 @@ export function makeTokenizer(
   const { names, values } = specialTokens(config, beside.specialTokensMap, name);
   const pipeline = guarded(name, linear, () => makePipeline(json, config, values, name));
   const guardedIds = (text: string): number[] => guarded(name, linear, () => pipeline.ids(text));
-  const ids = linear ? guardedIds : timed(name, guardedIds);
+  const ids = linear ? guardedIds : withLimit(name, guardedIds);
   const { assemble } = pipeline;
   // −1 stands for the text.
   const around = assemble([-1], null).ids,
@@ -224,7 +235,8 @@ export function makeTokenizer(
     second === null
       ? [Math.min(first, maxLength - specials), 0]
       : longestFirst(first, second, maxLength - pairSpecials);
-  const special = (key: string): number | null =>
+  /** Returns the id of the special token of this name; null where the files do not name it. */
+  const idOfSpecial = (key: string): number | null =>
     names[key] === undefined ? null : idOf(names[key]);
   const specialIds = new Set(pipeline.added.filter((token) => token.special).map(({ id }) => id));
   const cleans = config['clean_up_tokenization_spaces'] === true && pipeline.type !== 'BPE';
@@ -236,10 +248,10 @@ export function makeTokenizer(
       pipeline.added.find(({ content }) => content === '[MASK]' || content === '<mask>')?.content ??
       null,
     special: {
-      bos: special('bos_token'),
-      eos: special('eos_token'),
-      pad: special('pad_token'),
-      unk: special('unk_token'),
+      bos: idOfSpecial('bos_token'),
+      eos: idOfSpecial('eos_token'),
+      pad: idOfSpecial('pad_token'),
+      unk: idOfSpecial('unk_token'),
       all: specialIds,
     },
     byWords: pipeline.type === 'WordPiece',
@@ -269,7 +281,8 @@ export function makeTokenizer(
 }
 
 /**
- * Returns the function that writes a conversation by the chat template.
+ * Returns the function that writes a conversation by the chat template; it throws UserFault if
+ * there is none. Throws UserFault itself if `configured` is read and is no template.
  * @param configured the field `chat_template` of tokenizer_config.json
  * @param own the text of chat_template.jinja, which replaces it; undefined without that file
  */
@@ -294,6 +307,7 @@ const makeChat = (
   };
 };
 
+/** Reads a JSON file of a checkpoint folder. Throws UserFault if it can't be read. */
 const load = (path: string): Promise<unknown> =>
   readJsonFile(
     path,
@@ -303,6 +317,7 @@ const load = (path: string): Promise<unknown> =>
 /** Opens a folder's tokenizer. Throws UserFault where it is missing or cannot be read. */
 export async function openTokenizer(dir: string): Promise<TextTokenizer> {
   const path = join(dir, 'tokenizer.json');
+  /** Reads another JSON file of the folder; undefined if it is absent. */
   const beside = async (file: string): Promise<unknown> => {
     const other = join(dir, file);
     return existsSync(other) ? load(other) : undefined;

@@ -29,14 +29,18 @@ export async function describedArchitecture(folder: string): Promise<Architectur
   return makeArchitecture(description, first ?? { type: 'classifier' });
 }
 
-/** Asks PyTorch's process what a config of PEFT adds to a model. */
+/**
+ * Asks PyTorch's process what a config of PEFT adds to a model. Returns the fault if PEFT refuses
+ * the config.
+ */
 export const askAdapter = async (
   request: TorchOperations['adapter'][0],
 ): Promise<TorchOperations['adapter'][1]> => (await torchWorker()).ask('adapter', request);
 
 /**
  * Asks PyTorch's process for the description of the config.json `text`, which is in `folder`. Asks
- * only once for each text, since every cell of a grid needs the description.
+ * only once for each text, since every cell of a grid needs the description; asks again if that
+ * failed.
  */
 function askDescription(text: string, folder: string): Promise<WireDescription> {
   const known = processWide('torch.described', () => new Map<string, Promise<WireDescription>>());
@@ -65,6 +69,7 @@ function headOf(
   );
 }
 
+/** Stands for what only PyTorch's process computes. Always throws. */
 const unavailable = (): never => {
   throw new Error('this model is computed in PyTorch alone');
 };
@@ -80,6 +85,7 @@ function makeArchitecture(
   const own = headOf(description, head);
   const { outer, optional } = own,
     prefix = `${own.prefix}.`;
+  /** Whether a module or parameter belongs to a head, so that its name has no prefix. */
   const isOuter = (name: string): boolean => within(name, outer);
   /** Returns the canonical name of a parameter: its name in transformers without the prefix. */
   const canonical = (name: string): string =>

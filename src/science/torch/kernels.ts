@@ -132,7 +132,7 @@ function termsOf(kernel: KernelKind, layer: Layer): Term[] {
  * kind and layer. Returns the kernels' terms (`terms`), the part of the request for each term
  * (`parts`), and for each kernel one of its terms, which names its kind and layer (`kernels`).
  */
-function askedOf(
+function planRequest(
   start: TorchStart,
   layers: readonly Layer[],
   kinds: readonly KernelKind[],
@@ -156,7 +156,7 @@ function askedOf(
  * Plans the batches, each as the indexes of its rows (`rowBatches`), and the groups of layers whose
  * kernels one request computes (`groups`).
  */
-function planOf(
+function planPasses(
   { config, options }: TorchStart,
   layers: readonly Layer[],
   rows: readonly TokenRow[],
@@ -184,7 +184,10 @@ function planOf(
   return { rowBatches, groups };
 }
 
-/** Returns the sum of the traces of a layer's terms in a kernel; null if the layer has none. */
+/**
+ * Returns the sum of the traces of a layer's terms in a kernel; null if the layer has none.
+ * `traces` has one for each of `terms`.
+ */
 function traceOf(
   terms: readonly Term[],
   traces: Float64Array,
@@ -197,7 +200,7 @@ function traceOf(
   return own.length === 0 ? null : own.reduce((a, b) => a + b, 0);
 }
 
-/** What the requests for kernels of some rows with themselves share. */
+/** Returns what the requests for kernels of some rows with themselves share. */
 function kernelRequests(
   { worker, id }: TorchModel,
   { options }: TorchStart,
@@ -219,7 +222,10 @@ function kernelRequests(
     logits,
     /** Returns a kernel, (N·C, N·C), in the rows' order. */
     inOrder: (data: Float64Array): Float64Array => unfold({ size, data }, places),
-    /** Returns the kernels of some parts, in Python's order, and the trace of each part. */
+    /**
+     * Computes the kernels of some parts. Returns a function from a kernel's number to the kernel,
+     * in Python's order, and the trace of each part. `factors`: the F of parts, by their `factor`.
+     */
     ask: (parts: readonly WirePart[], factors: ReadonlyMap<string, HostTensor> = new Map()) =>
       withFolder(async (dir) => {
         const out = join(dir, 'kernels.npy'),
@@ -252,7 +258,7 @@ async function layerKernels(
   { layers, parts: partsOf, visit, progress, signal }: LayerKernels,
 ): Promise<Float32Array> {
   const { architecture } = start.options;
-  const plan = planOf(start, layers, rows, ['full', 'lora'], {});
+  const plan = planPasses(start, layers, rows, ['full', 'lora'], {});
   const requests = kernelRequests(model, start, rows, plan.rowBatches, signal);
   const mostLayers = Math.max(1, Math.floor(KERNEL_BYTES / (8 * requests.size ** 2 * PARTS)));
   let done = 0;
@@ -291,7 +297,10 @@ async function layerKernels(
   return requests.logits;
 }
 
-/** Computes the kernels, group of layers by group; after each, `resume` may save the sums. */
+/**
+ * Computes the kernels, group of layers by group, from where the sums that `resume` loads end.
+ * After each group but the last, `resume` may save the sums.
+ */
 async function computeKernels(
   model: TorchModel,
   start: TorchStart,
@@ -301,7 +310,7 @@ async function computeKernels(
 ): Promise<Pick<KernelSet, 'logits' | 'full' | 'lora' | 'layers' | 'terms' | 'groups'>> {
   const { perLayer = false, progress, resume, signal } = options;
   const kinds = kindsOf({ layers }, options);
-  const { rowBatches, groups } = planOf(start, layers, rows, kinds, options);
+  const { rowBatches, groups } = planPasses(start, layers, rows, kinds, options);
   const { size, logits, inOrder, ask } = kernelRequests(model, start, rows, rowBatches, signal);
   const found: KernelParts = {
     totals: new Map(kinds.map((kind) => [kind, emptySums(size, 0)])),
@@ -312,7 +321,7 @@ async function computeKernels(
   const done = (await resume?.load(found)) ?? 0;
   for (const [g, { layers: group }] of groups.entries()) {
     if (g < done) continue;
-    const { terms, kernels, parts: asked } = askedOf(start, group, kinds, perLayer);
+    const { terms, kernels, parts: asked } = planRequest(start, group, kinds, perLayer);
     const answer = await ask(asked);
     kernels.forEach(({ kernel, layer }, k) => {
       const own = answer.kernel(k),
@@ -333,6 +342,7 @@ async function computeKernels(
     progress?.(g + 1, groups.length, 'passes');
     if (g + 1 < groups.length) await resume?.save(g + 1, found);
   }
+  // Returns the kernel of a kind, in the rows' order; null if it was not asked for.
   const kernel = (kind: KernelKind): Kernel | null => {
     const total = found.totals.get(kind);
     if (total === undefined) return null;

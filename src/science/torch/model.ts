@@ -42,6 +42,7 @@ export interface TorchStart extends Start {
   readonly specs: ReadonlyMap<string, ParameterSpec>;
 }
 
+/** Reads what a model in PyTorch's process starts from. Throws UserFault as `readStart` does. */
 export async function readTorchStart(options: NetworkOptions): Promise<TorchStart> {
   const start = await readStart(options);
   return { ...start, options, specs: new Map(start.parameters.map((spec) => [spec.name, spec])) };
@@ -103,6 +104,7 @@ export async function saveStart(
   });
 }
 
+/** Returns the release of bitsandbytes in the user's Python; null if it has none. */
 export const quantizerRelease = async (): Promise<string | null> =>
   (await torchWorker()).facts.bitsandbytes;
 
@@ -197,6 +199,7 @@ export async function openTorchModel(
   };
 }
 
+/** `TorchModel.inputNorms`. Throws UserFault for a model with relative positions. */
 async function inputNorms(
   worker: TorchWorker,
   model: number,
@@ -295,7 +298,7 @@ async function writeStart(start: TorchStart, dir: string): Promise<Omit<WireMode
 
 /**
  * Reads the trained parameters as the model holds them, not transposed, by canonical name.
- * @param rows if only some rows of the token table were trained, their token ids; else null
+ * @param rows the token ids if only rows of the token table were trained, which is then read whole
  */
 async function readTrained(
   worker: TorchWorker,

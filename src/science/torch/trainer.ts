@@ -39,7 +39,7 @@ import {
 
 /**
  * Opens a model that PyTorch trains. Throws UserFault where the checkpoint does not fit.
- * @param changer null where no attack changes the training
+ * @param changer how an attack or defence changes the training; null where none does
  */
 export async function openTorchTrainer(
   { savedAs, reversed = false, ...options }: TrainerOptions,
@@ -92,12 +92,17 @@ export async function openTorchTrainer(
 
 const ROWS = 'token_rows';
 
+/**
+ * Returns a training's settings as PyTorch's process reads them. Parameters form a group if they
+ * have the same decay and learning rate. `rows`: if only these rows of the token table are trained.
+ */
 function wireTraining(
   start: TorchStart,
   settings: TrainSettings,
   rows: TokenRows | null,
   objective: WireObjective | null,
 ): WireTraining {
+  /** Returns a parameter's name for PyTorch's process; that of ROWS is the same there. */
   const wireNameOf = (name: string): string => (rows === null ? wireName(start, name) : name);
   const trained = rows === null ? start.trained : [ROWS];
   const groups = new Map<string, { names: string[]; decay: boolean; rate: number }>();
@@ -137,7 +142,11 @@ const REQUEST_SECONDS = 0.5;
 /** The most steps of one request, whose rows are sent together. */
 const MOST_STEPS = 100;
 
-/** Trains in PyTorch's process. `reversed`: the rows of each batch are sent in reverse order. */
+/**
+ * Trains in PyTorch's process, from the saved state of `resume` on if it is complete. Returns the
+ * trained model.
+ * @param reversed whether the rows of each batch are sent in reverse order
+ */
 async function trainIn(
   model: TorchModel & ModelInTraining,
   rows: readonly LabelledRow[],
@@ -150,7 +159,7 @@ async function trainIn(
     peakMemoryMB = 0,
     packed: TrainedModel['packed'],
     isAlone = false;
-  /** Takes steps: in a pack with other trainings, until no other takes its steps with this one. */
+  /** Takes steps: in a pack (`together`) until no other takes steps with it, or else alone. */
   const ask = async (asked: WireSteps): Promise<PackAnswer> => {
     if (together !== undefined && !isAlone)
       return together.ask(asked, (requests) => askPack(worker, requests), signal);
@@ -232,7 +241,8 @@ async function trainIn(
 /**
  * Returns a function that makes of a batch of preference pairs what is sent: the chosen answers,
  * then the rejected ones, with log p of each by the model as it is now. This log p is computed once
- * for all rows that the training reads, so that no second copy of the model is needed.
+ * for all rows that the training reads, so that no second copy of the model is needed. Throws where
+ * one of these rows has no rejected answer.
  */
 async function makePairEncoder(
   { worker, id }: TorchModel,

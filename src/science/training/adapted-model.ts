@@ -155,6 +155,11 @@ export function weightNames(
   return (layer) => fileName(`${layer}.${biasAlone.has(layer) ? 'bias' : 'weight'}`);
 }
 
+/**
+ * Returns the layer that `named` describes, with initial values in the place of the names of
+ * parameters: LoRA's factors as `lora` (under DoRA with its magnitudes, as `dora`), or VeRA's
+ * vectors as `vera`. It has neither if the adapter trains only the model's own vectors there.
+ */
 function adaptedLayer(network: Network, named: KernelLayer): AdaptedLayer {
   const { adapter } = network;
   const { factors: names, vectors, ...layer } = named;
@@ -162,6 +167,7 @@ function adaptedLayer(network: Network, named: KernelLayer): AdaptedLayer {
     vector = (name: string): Tensor1D => network.frozen(name) as Tensor1D;
   if (names !== null) {
     const { A, B, scale, variance, magnitude } = names;
+    /** Returns W + s·B·A, (m, n). */
     const weight = (): Tensor2D =>
       adaptedWeight(matrix(`${layer.name}.weight`), productsOf(names, matrix));
     return {

@@ -92,8 +92,8 @@ function shown(value: unknown): string {
 }
 
 /**
- * Puts `who` before the message of an error that a plugin threw; the stack says where it was
- * thrown. A UserFault and an abort remain unchanged.
+ * Returns the error that a plugin threw, with `who` before its message; the stack says where it was
+ * thrown. A UserFault, an abort and a thrown value that is no Error remain unchanged.
  */
 function withOrigin(error: unknown, who: string): unknown {
   if (error instanceof Error && error.name !== 'UserFault' && error.name !== 'AbortError')
@@ -104,9 +104,9 @@ function withOrigin(error: unknown, who: string): unknown {
 type ChangerKind = 'attack' | 'defence';
 
 /**
- * Returns `loaded`, which `training.load()` resolved to. Its `check` now throws UserFault if the
- * plugin's `check` does not return a list. Throws UserFault if `loaded` lacks one of the functions
- * `check` and `open`.
+ * Returns the implementation `loaded`, which `training.load()` resolved to, with a `check` that
+ * throws UserFault if the plugin's `check` does not return a list. A field `torch` that is no
+ * function is left out. Throws UserFault if `loaded` lacks one of the functions `check` and `open`.
  */
 export function checkedTraining(
   name: string,
@@ -321,6 +321,10 @@ function checkedObjective(
   };
 }
 
+/**
+ * Returns the trigger words of an attack's parameters: `triggers` or, if that is absent, `trigger`
+ * alone.
+ */
 const triggerWords = ({ trigger, triggers = [trigger!] }: JsonObject): readonly string[] =>
   triggers as readonly string[];
 

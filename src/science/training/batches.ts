@@ -84,8 +84,8 @@ type Sizes = Pick<BatchOrder, 'rows' | 'batchSize'>;
 type Steps = Sizes & { readonly accumulate?: number };
 
 /**
- * Returns how many steps an epoch has. Its last batch may have fewer rows, as with PyTorch's
- * DataLoader, and its last step fewer batches, as in transformers' Trainer.
+ * Returns how many steps an epoch has if rows are not packed. Its last batch may have fewer rows,
+ * as with PyTorch's DataLoader, and its last step fewer batches, as in transformers' Trainer.
  */
 export const stepsPerEpoch = ({ rows, batchSize, accumulate = 1 }: Steps): number =>
   Math.ceil(Math.ceil(rows / batchSize) / accumulate);
@@ -123,7 +123,9 @@ function cutInto(sequence: Int32Array, size: number): Int32Array[] {
 const countFullBatches = ({ rows, batchSize }: Sizes): number =>
   Math.max(1, Math.floor(rows / batchSize));
 
-/** Returns the number of rows of the largest batch, appended ones included. */
+/**
+ * Returns the number of rows of the largest batch, appended ones included, if rows are not packed.
+ */
 export function largestBatch(order: Sizes & Pick<BatchOrder, 'appended'>): number {
   const fullBatches = countFullBatches(order);
   return (order.appended ?? []).reduce(
@@ -151,7 +153,10 @@ function withAppended(clean: Int32Array[], order: BatchOrder, epoch: number): In
   return extended.map((batch) => Int32Array.from(batch));
 }
 
-/** Returns the rows of each batch of an epoch. Epochs are counted from 0. */
+/**
+ * Returns the batches of an epoch, counted from 0, as the indexes of their rows: with the appended
+ * rows, and packed into sequences if the order asks for it.
+ */
 function epochBatches(order: BatchOrder, epoch: number): Int32Array[] {
   const all = withAppended(cleanBatches(order, epoch), order, epoch);
   return order.packing === undefined ? all : packRows(all, order.batchSize, order.packing);
@@ -159,7 +164,8 @@ function epochBatches(order: BatchOrder, epoch: number): Int32Array[] {
 
 /**
  * Packs the rows of all batches into sequences, and returns the rows of each new batch of
- * `batchSize` sequences. A row that does not fit into the current sequence begins the next one.
+ * `batchSize` sequences. A row that does not fit into the current sequence begins the next one; a
+ * row of more than `most` tokens is a sequence by itself.
  */
 function packRows(
   batches: readonly Int32Array[],
@@ -185,7 +191,10 @@ function packRows(
   return found.map((batch) => Int32Array.from(batch));
 }
 
-/** Moves the rows `first` to the start of the sequence, and the rows `last` to its end. */
+/**
+ * Returns the sequence with the rows `first` at its start, and the rows `last` at its end. Throws
+ * an Error if there are such rows and the batches are bucketed.
+ */
 function placeRows(
   sequence: Int32Array,
   { first = [], last = [], batching }: BatchOrder,
@@ -200,6 +209,10 @@ function placeRows(
   ]);
 }
 
+/**
+ * Returns the batches of an epoch before rows are appended or packed: see `Batching`. Throws an
+ * Error for bucketed batches without `lengths`, or with rows that stand first or last.
+ */
 function cleanBatches(order: BatchOrder, epoch: number): Int32Array[] {
   const { rows, batchSize, seed } = order;
   const sequence = placeRows(
@@ -222,14 +235,17 @@ function cleanBatches(order: BatchOrder, epoch: number): Int32Array[] {
   ];
 }
 
-/** Yields the batches of all epochs, one after another, without end. */
+/**
+ * Yields the batches of all epochs, one after another, without end, each as the indexes of its
+ * rows.
+ */
 export function* batches(order: BatchOrder): Generator<Int32Array, never> {
   for (let epoch = 0; ; epoch++) yield* epochBatches(order, epoch);
 }
 
 /**
- * Yields the batches of each step, without end: `accumulate` batches, or fewer at the end of an
- * epoch.
+ * Yields the batches of each step, without end, as the indexes of their rows: `accumulate` batches,
+ * or fewer at the end of an epoch.
  */
 export function* stepBatches(
   order: BatchOrder,
@@ -245,6 +261,8 @@ export function* stepBatches(
 /**
  * Returns a warning if a training ends before it has read all of the rows that stand last in its
  * first epoch; otherwise null.
+ * @param last how many rows stand last
+ * @param steps the number of steps of the training
  */
 export function unreadWarning(epoch: Steps, last: number, steps: number): string | null {
   const { rows, batchSize, accumulate = 1 } = epoch;
@@ -284,8 +302,9 @@ export interface TrainingRows {
 }
 
 /**
- * Encodes a poisoned set. `poisoned` is true in the rows that `attack` changed; if `attack` is
- * null, in no row.
+ * Encodes a poisoned set. `rows` has all of its rows, with marks on those that were appended or
+ * that stand first or last. The field `poisoned` of a row is true if `attack` changed the row,
+ * false if another attack did, and absent if none did. It is never true if `attack` is null.
  */
 export function trainingRows(
   rows: readonly Row[],

@@ -22,7 +22,10 @@ import type { OpenedAttack } from './attack-training.ts';
 interface CheckedModel extends ModelShape {
   readonly positions: number;
   readonly tokenizer: TextTokenizer;
-  /** Whether a parameter of the head is drawn at random, since the checkpoint lacks it. */
+  /**
+   * Whether a parameter of the head is drawn at random: the checkpoint lacks it, or `model.init` is
+   * `random`.
+   */
   readonly headDrawn: boolean;
   /**
    * The names of the other parameters that are drawn at random since the checkpoint lacks them (a
@@ -187,6 +190,7 @@ function checkHeld(
   const own = parameters.find(
     ({ name }) => !within(name, architecture.headModules) && adapter.trains(name),
   );
+  /** Returns the one fault; `what` says what the adapter does. */
   const fault = (what: string, hint: string): Problem[] => [
     {
       path: ['model', quantize === undefined ? 'dtype' : 'quantize'],
@@ -278,6 +282,10 @@ export async function checkTraining(options: CheckOptions): Promise<Problem[]> {
   ];
 }
 
+/**
+ * Returns the problems of the adapter: those that its implementation finds or, if it finds none,
+ * those of `checkHeld` and `checkDrawn`. None if the options have no adapter.
+ */
 async function checkAdapter(
   { adapter, based = false, model, weights }: CheckOptions,
   architecture: Architecture,
@@ -306,6 +314,10 @@ async function checkAdapter(
   }
 }
 
+/**
+ * Returns the problems that the attack finds, and a warning if it trains only token rows and the
+ * head is drawn at random, so that nothing would train the head. None if there is no attack.
+ */
 function checkAttack(
   { attack, headGiven = false, based = false }: CheckOptions,
   architecture: Architecture,

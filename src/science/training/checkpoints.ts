@@ -12,9 +12,10 @@ const checkpointPath = (step: number): string => `checkpoints/step-${step}`;
 const ascending = (a: number, b: number): number => a - b;
 
 /**
- * Returns the steps to keep, ascending. `asked` lists them, or is a number k of evenly spaced
- * steps, the last one among them: ⌈i·T/k⌉ for i = 1 … k and T = `total`. A training of fewer than k
- * steps then keeps every step. Throws UserFault for a listed step beyond `total`.
+ * Returns the steps to keep, ascending and each once. `asked` lists them, or is a number k of
+ * evenly spaced steps, the last one among them: ⌈i·T/k⌉ for i = 1 … k and T = `total`; none if k is
+ * 0. A training of fewer than k steps then keeps every step. Throws UserFault for a listed step
+ * beyond `total`.
  */
 export function checkpointSteps(asked: number | readonly number[], total: number): number[] {
   const steps =

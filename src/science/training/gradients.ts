@@ -104,8 +104,9 @@ interface StepOptions extends Omit<LossOptions, 'adapterRandom'> {
 
 /**
  * Returns the loss, the penalty and the gradients of a step. Each is the mean over the step's
- * batches, in which a smaller batch counts as much as a full one. `packed` are the gradients in
- * groups, which the caller disposes of. Disposes of the tensors in `trained` and empties it.
+ * batches, in which a smaller batch counts as much as a full one. The penalty is absent if no batch
+ * has one. `packed` are the gradients in groups, which the caller disposes of. Disposes of the
+ * tensors in `trained` and empties it. Throws RangeError for a step without batches.
  *
  * accelerate and transformers' Trainer accumulate in this way for a model that computes its own
  * mean (with model_accepts_loss_kwargs false; otherwise Trainer 5.24 sums for a BERT classifier).

@@ -128,8 +128,9 @@ export function readRows(
 }
 
 /**
- * Runs the steps of a training. Throws UserFault where a loss or penalty is not finite, naming the
- * last finite loss, and where the last step leaves weights that are not finite.
+ * Runs the steps of a training, until `see` returns `stop` or all are taken. Throws UserFault where
+ * a loss or penalty is not finite, naming the last finite loss, and where the last step leaves
+ * weights that are not finite. Throws the reason of `signal` once that is aborted.
  */
 export async function runSteps(
   rows: readonly LabelledRow[],
@@ -245,6 +246,10 @@ interface Progress {
   readonly random: ResumableStream;
 }
 
+/**
+ * Returns the progress before the first step or, with `saved`, after its step. Takes the parameters
+ * and the optimiser's tensors out of `saved`.
+ */
 function openProgress({ settings, optimizer, values }: Plan, saved: SavedState | null): Progress {
   const { dropoutAt, factor } = (saved?.facts ?? {}) as {
     readonly dropoutAt?: StreamState;
@@ -262,7 +267,11 @@ function openProgress({ settings, optimizer, values }: Plan, saved: SavedState |
   };
 }
 
-/** Updates parameters and optimiser by a step's gradients, `packed`, and disposes of `packed`. */
+/**
+ * Updates parameters and optimiser by a step's gradients, `packed`, and disposes of `packed`. The
+ * gradients are clipped before, and the new parameters replaced by what `project` returns, if the
+ * settings have `clipNorm` and `project`.
+ */
 function update(
   { settings, optimizer, values }: Plan,
   progress: Progress,

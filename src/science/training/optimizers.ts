@@ -125,6 +125,8 @@ export function adamwUpdate(
 }
 
 /**
+ * Returns the optimiser AdamW:
+ *
  *     p ← p·(1 − lr·wd);  m ← β₁m + (1−β₁)g;  v ← β₂v + (1−β₂)g²
  *     p ← p − lr/(1−β₁ᵗ) · m / (√v/√(1−β₂ᵗ) + ε)
  *
@@ -182,7 +184,10 @@ export function adamw({
   };
 }
 
-/** p ← p·(1 − lr·wd) − lr·g. PyTorch's SGD adds wd·p to g, which is the same without momentum. */
+/**
+ * Returns SGD without momentum: p ← p·(1 − lr·wd) − lr·g. PyTorch's adds wd·p to g, which is the
+ * same. `decays` and `rate` are as in `adamw`.
+ */
 export function sgd({
   weightDecay,
   decays = () => true,
@@ -221,7 +226,10 @@ export interface Schedule {
   readonly steps: number;
 }
 
-/** Returns the factor on the learning rate at a step, counted from 0. */
+/**
+ * Returns the factor on the learning rate at a step, counted from 0. It rises from 0 during
+ * warm-up, and then stays 1 or falls to 0, along a line or half a cosine wave.
+ */
 export function scheduleFactor({ kind, warmup, steps }: Schedule, step: number): number {
   if (step < warmup) return step / Math.max(1, warmup);
   const progress = (step - warmup) / Math.max(1, steps - warmup);

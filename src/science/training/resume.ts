@@ -40,7 +40,7 @@ export async function loadState(
 }
 
 export interface Resume {
-  /** The saved state; null where there is none. */
+  /** Returns the saved state; null where there is none, or all are damaged. */
   load(): Promise<SavedState | null>;
   /** Whether the state is to be saved after this step. */
   readonly due: (step: number) => boolean;
@@ -80,7 +80,8 @@ export function resumeBySchedule(
 
 /**
  * Returns `due`, which tells whether it is time to save, and `save`, which calls `write` and then
- * sets the time of the next save.
+ * sets the time of the next save. Unless it is urgent, the first save is due EVERY_MS after this
+ * call.
  */
 export function savingSchedule(
   urgent: () => boolean,
@@ -105,7 +106,8 @@ const GATHERED = 'gathered/',
   GROUP = 'group/',
   MOMENTS = 'optimizer/';
 
-const prefixed = (prefix: string, tensors: Tensors): [string, Tensor][] =>
+/** Returns the names and tensors, with `prefix` before each name. */
+const withPrefix = (prefix: string, tensors: Tensors): [string, Tensor][] =>
   [...tensors].map(([name, tensor]) => [`${prefix}${name}`, tensor]);
 
 /**
@@ -131,11 +133,15 @@ const partTaker =
  */
 export const toSave = (groups: Tensors, moments: Tensors, gathered: Tensors): Map<string, Tensor> =>
   new Map([
-    ...prefixed(GROUP, groups),
-    ...prefixed(MOMENTS, moments),
-    ...prefixed(GATHERED, gathered),
+    ...withPrefix(GROUP, groups),
+    ...withPrefix(MOMENTS, moments),
+    ...withPrefix(GATHERED, gathered),
   ]);
 
+/**
+ * Each takes one of the three arguments of `toSave` out of a saved state again, with its own names.
+ * A second call for the same state returns an empty map.
+ */
 export const savedGroups = partTaker(GROUP),
   savedMoments = partTaker(MOMENTS),
   savedGathered = partTaker(GATHERED);

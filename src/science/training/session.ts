@@ -208,6 +208,7 @@ export async function openTrainer(
   change: TrainingChange | null,
 ): Promise<Trainer> {
   const { network, rules, save } = await openTrainee(options, change);
+  /** Writes the model to `dir`, at its initial values if `weights` is null. */
   const saveTo = (weights: Tensors | null, dir: string): Promise<void> =>
     save(weights, dir, savedAs);
   return {
@@ -247,6 +248,10 @@ async function trainNetwork(
     save: (dir) => save(weights, dir),
     keep: () => keep(weights),
   });
+  /**
+   * Returns what the training returns: the network at these weights. Its `dispose` disposes of
+   * them.
+   */
   const trainedWith = (weights: Map<string, Tensor>): TrainedModel => ({
     ...modelWith(weights),
     useKept: () => {

@@ -110,7 +110,8 @@ type Needed =
 export type TrainParams = Pick<Cell['train'], Needed> & Partial<Cell['train']>;
 
 /**
- * Returns the settings of the training loop for `train` of a spec.
+ * Returns the settings of the training loop for `train` of a spec. Where `train` lacks β₁, β₂ or ε,
+ * which SGD does not read, they are 0.
  * @param total number of optimiser steps in the whole training
  */
 export function loopSettings(

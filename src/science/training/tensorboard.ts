@@ -24,6 +24,7 @@ const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   return crc;
 });
 
+/** Returns the CRC-32C (Castagnoli) of bytes, as a whole number from 0 to 2³² − 1. */
 export function crc32c(bytes: Uint8Array): number {
   let crc = 0xffffffff;
   for (const byte of bytes) crc = TABLE[(crc ^ byte) & 0xff]! ^ (crc >>> 8);
@@ -59,7 +60,7 @@ function varint(value: number): Buffer {
   }
 }
 // A field's key is its number and its wire type: 0 varint, 1 eight bytes, 2 length and bytes, 5
-// four bytes.
+// four bytes. The next function returns a key; those after it return a whole field, key and value.
 const fieldKey = (field: number, wire: 0 | 1 | 2 | 5): Buffer => varint(field * 8 + wire);
 const bytesField = (field: number, bytes: Buffer): Buffer =>
   Buffer.concat([fieldKey(field, 2), varint(bytes.length), bytes]);

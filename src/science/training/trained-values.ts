@@ -47,7 +47,7 @@ interface Grouping {
 /**
  * Returns the key of a tensor's group, and the axis along which the group is concatenated. LoRA's
  * factors A (r, n) are concatenated along n, its factors B (m, r) along m, and biases and norms end
- * to end. A large tensor is a group of its own.
+ * to end. A large tensor is a group of its own, and so is one of no axis or of more than two.
  */
 function groupPlace(
   name: string,
@@ -162,6 +162,7 @@ export function trainedValues<R extends TokenRow>(
   shrinks: boolean,
 ): TrainedValues<R> {
   const tableName = network.architecture.tokenTable;
+  // The token table's initial value; undefined if the table is not trained.
   const whole =
     tableName === null ? undefined : (network.initial.get(tableName) as Tensor2D | undefined);
   const table =
@@ -210,7 +211,11 @@ export const isBiasOrNorm = (name: string): boolean =>
 
 const NO_DECAY = 'free ';
 
-/** Returns a function from a parameter's name to its kind, the prefix of its group's key. */
+/**
+ * Returns a function from a parameter's name to its kind, the prefix of its group's key. Parameters
+ * of one kind have the same rate, and all or none of them decay. `decays` and `groupRate` read both
+ * from the key.
+ */
 export const groupKind =
   (
     { rate = () => 1 }: Pick<Adapter, 'rate'>,

@@ -106,13 +106,13 @@ async function measure(
   { validation, triggered, poisoned, batchSize }: Watched,
   onBatch: () => Promise<void>,
 ): Promise<CurvePoint> {
-  const measured = (rows: readonly LabelledRow[]): ReturnType<typeof measureRows> =>
+  const scoresOf = (rows: readonly LabelledRow[]): ReturnType<typeof measureRows> =>
     measureRows(model, rows, batchSize, onBatch);
   return {
     step,
-    ...(await measured(validation)),
-    ...(triggered === null ? {} : { asr: (await measured(triggered)).accuracy }),
-    ...(poisoned.length === 0 ? {} : { poisoned_accuracy: (await measured(poisoned)).accuracy }),
+    ...(await scoresOf(validation)),
+    ...(triggered === null ? {} : { asr: (await scoresOf(triggered)).accuracy }),
+    ...(poisoned.length === 0 ? {} : { poisoned_accuracy: (await scoresOf(poisoned)).accuracy }),
   };
 }
 
@@ -137,6 +137,7 @@ export interface WatchOptions {
 }
 
 export interface Watch {
+  /** Whether the model is to be evaluated after this step; 0 means before the first one. */
   readonly wants: (step: number) => boolean;
   /** Evaluates the model. Returns `stop` where the stopping rule ends the training. */
   see(step: number, model: ModelInTraining): Promise<'stop' | undefined>;
@@ -149,6 +150,10 @@ export interface Watch {
   restore(facts: JsonObject): void;
 }
 
+/**
+ * Returns the watch over a training that begins. The evaluation before the first step neither stops
+ * the training nor is kept.
+ */
 export function watchTraining({
   watched,
   every,

@@ -9,7 +9,10 @@ import type { Changes, Group, Snapshot, Stage } from '../wire.ts';
 
 const TOKEN_KEY = 'dosimeter token';
 
-/** Takes the token out of the address, so that it is not shown or copied. */
+/**
+ * Takes the token out of the address, so that it is not shown or copied, and keeps it for this tab.
+ * Does nothing if the address has none.
+ */
 export function takeToken(): void {
   const [, token] = /^#token=([\w-]+)$/.exec(location.hash) ?? [];
   if (token === undefined) return;
@@ -42,6 +45,7 @@ async function ask(path: string, signal: AbortSignal): Promise<Response> {
   throw new Refused(response.status);
 }
 
+/** Returns the JSON that the server answers. Throws `Refused` unless it answers with success. */
 export async function askJson<T>(path: string, signal: AbortSignal): Promise<T> {
   return (await (await ask(path, signal)).json()) as T;
 }
@@ -70,6 +74,7 @@ const FIRST_WAIT_MS = 500,
 export function followStream(path: string, { onEvent, onState }: StreamHandlers): () => void {
   const end = new AbortController();
   let waitMs = FIRST_WAIT_MS;
+  /** Connects once, and passes on events until the connection ends. Throws if it fails. */
   const connect = async (): Promise<void> => {
     const stop = new AbortController();
     const abort = (): void => stop.abort();
@@ -120,6 +125,7 @@ export function followStream(path: string, { onEvent, onState }: StreamHandlers)
   return () => end.abort();
 }
 
+/** Waits for some milliseconds, or until the signal aborts. */
 const sleep = (ms: number, signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
     const timer = setTimeout(resolve, ms);
@@ -131,6 +137,7 @@ const sleep = (ms: number, signal: AbortSignal): Promise<void> =>
 
 const untilVisible = (signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
+    /** Ends the waiting, unless the page is still hidden and the signal has not aborted. */
     const done = (): void => {
       if (document.hidden && !signal.aborted) return;
       document.removeEventListener('visibilitychange', done);
@@ -147,7 +154,10 @@ export interface Sent {
   readonly data: string | null;
 }
 
-/** Calls `onEvent` with each server-sent event until the body ends. */
+/**
+ * Calls `onEvent` with each server-sent event until the body ends. An event that is cut off by the
+ * end is left out.
+ */
 export async function readEvents(
   body: ReadableStream<Uint8Array>,
   onEvent: (event: Sent) => void | Promise<void>,

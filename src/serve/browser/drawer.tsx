@@ -26,6 +26,10 @@ export interface DrawerProps {
   readonly onClose: () => void;
 }
 
+/**
+ * The drawer of the stage with this index; null if the run has no such stage. It takes the focus,
+ * and Escape closes it.
+ */
 export function Drawer({ view, index, onOpen, onClose }: DrawerProps): JSX.Element | null {
   const stage = view.stages[index];
   const { detail, log } = useStage(view.facts.id, stage?.id ?? '');
@@ -77,6 +81,10 @@ const METRIC_COLUMNS: readonly Column<StageDetail['metrics'][number]>[] = [
   { title: 'Value', kind: 'number', cell: ([, value]) => formatNumber(value) },
 ];
 
+/**
+ * A stage's facts.
+ * @param skew see `RunView.skew`
+ */
 function StageFacts({
   stage,
   detail,
@@ -134,6 +142,7 @@ function Trouble({
   );
 }
 
+/** A titled list of links to stages, and how many more there are; null if there are none. */
 function Links({
   title,
   links: { stages, count } = { stages: [], count: 0 },
@@ -168,6 +177,9 @@ const WIDTH = 440,
  */
 const isLoss = ({ name }: Curve): boolean => /loss|penalty/.test(name);
 
+/**
+ * Drawings of the curves, and a table of their first and latest values; null without any points.
+ */
 function Curves({ curves }: { readonly curves: readonly Curve[] }): JSX.Element | null {
   const shown = curves.filter(({ points }) => points.length > 0);
   if (shown.length === 0) return null;

@@ -42,6 +42,10 @@ function appendLog(before: Watched['log'], { text, anew, cut }: LogText): Watche
     : { text: joined.slice(joined.indexOf('\n', joined.length - KEPT) + 1), cut: true };
 }
 
+/**
+ * The text of a log, which stays scrolled to its end while the reader is there; null counts as not
+ * read yet.
+ */
 export function LogView({ label, log }: Pick<Watched, 'log'> & { readonly label: string }) {
   const box = useRef<HTMLPreElement>(null);
   const atEnd = useRef(true);

@@ -26,14 +26,15 @@ import { OutputsPage, RunPage } from './run-page.tsx';
 function parseRoute(hash: string) {
   const [, run, stage, outputs] =
     /^#\/run\/([^/]+)(?:\/stage\/([^/]+)|\/(outputs)\?.*)?$/.exec(hash) ?? [];
-  const decoded = (part: string | undefined): string | null => {
+  /** Returns a part of an address, decoded; null if it is missing or not well encoded. */
+  const decodePart = (part: string | undefined): string | null => {
     try {
       return part === undefined ? null : decodeURIComponent(part);
     } catch {
       return null;
     }
   };
-  return { run: decoded(run), stage: decoded(stage), outputs: outputs !== undefined };
+  return { run: decodePart(run), stage: decodePart(stage), outputs: outputs !== undefined };
 }
 
 function App(): JSX.Element {
@@ -114,8 +115,8 @@ const RUN_COLUMNS: readonly Column<RunLine>[] = [
     ),
   },
   { title: 'State', kind: 'nowrap', cell: ({ state }) => <RunChip state={state} /> },
-  { title: 'Stages, with those cached before', kind: 'bar', cell: Finished },
-  { title: 'Failed', kind: 'number', cell: Failed },
+  { title: 'Stages, with those cached before', kind: 'bar', cell: FinishedCell },
+  { title: 'Failed', kind: 'number', cell: FailedCell },
   { title: 'Began', kind: 'nowrap', cell: ({ started }) => formatDate(started) },
   {
     title: 'Took',
@@ -124,7 +125,8 @@ const RUN_COLUMNS: readonly Column<RunLine>[] = [
   },
 ];
 
-function Finished({ counts }: RunLine): JSX.Element {
+/** How many stages of a run ran or were cached, as a bar and in words. */
+function FinishedCell({ counts }: RunLine): JSX.Element {
   const all = Object.values(counts).reduce((sum, n) => sum + n, 0);
   return (
     <>
@@ -136,7 +138,8 @@ function Finished({ counts }: RunLine): JSX.Element {
   );
 }
 
-function Failed({ counts: { failed = 0, blocked = 0 } }: RunLine): JSX.Element {
+/** How many stages of a run failed and how many they block. */
+function FailedCell({ counts: { failed = 0, blocked = 0 } }: RunLine): JSX.Element {
   return (
     <span class={failed + blocked > 0 ? 'bad' : undefined}>
       {failed}

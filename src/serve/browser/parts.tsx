@@ -49,7 +49,7 @@ export const StageChip = ({ state }: { readonly state: StageState }): JSX.Elemen
 export const RunChip = ({ state }: { readonly state: RunState }): JSX.Element =>
   chip(RUN_WORDS[state], `run-${state}`);
 
-/** Returns counts in words: `12 ran, 2 running`. */
+/** Returns counts in words, without those that are 0: `12 ran, 2 running`. */
 export const countsInWords = (counts: { readonly [state: string]: number }): string =>
   STAGE_STATES.filter((state) => (counts[state] ?? 0) > 0)
     .map((state) => `${counts[state] ?? 0} ${STATE_WORDS[state][1]}`)
@@ -105,6 +105,7 @@ export function estimateText(left: number): string {
   return formatSeconds(Math.max(unit, Math.round(left / unit) * unit));
 }
 
+/** Formats a time in ms since 1970 as date and time; null as a dash. */
 export const formatDate = (time: number | null): string =>
   time === null
     ? '–'
@@ -272,6 +273,7 @@ export function Announcer({ view: { facts, stages } }: { readonly view: RunView 
   );
 }
 
+/** Returns how far a run is, in words; `all` is the number of its stages. */
 function progressSentence({ state, counts, left }: RunFacts, all: number): string {
   const failed = counts.failed ?? 0;
   return [

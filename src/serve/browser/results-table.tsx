@@ -54,7 +54,7 @@ export function ResultsTable({ view, groups, onOpen }: ResultsTableProps): JSX.E
         </p>
       ) : (
         <>
-          <Table results={results} group={group.name} view={view} onOpen={onOpen} />
+          <MetricsTable results={results} group={group.name} view={view} onOpen={onOpen} />
           <NotEvidence reasons={results.reasons} />
         </>
       )}
@@ -62,6 +62,7 @@ export function ResultsTable({ view, groups, onOpen }: ResultsTableProps): JSX.E
   );
 }
 
+/** Says why numbers with a dagger are not evidence; null if there are none. */
 function NotEvidence({ reasons }: Pick<Results, 'reasons'>): JSX.Element | null {
   const found = [...new Set(reasons.flatMap((own) => Object.values(own)))];
   return found.length === 0 ? null : (
@@ -104,7 +105,8 @@ function useResults(run: string, group: string, done: number): Results | null {
 const NAMES = { phone: 210, most: 420 };
 const PHONE = 600;
 
-function Table({
+/** The table of metrics: a row for each stage, a column for each metric. */
+function MetricsTable({
   results: { metrics, rows, reasons },
   group,
   view,

@@ -45,7 +45,10 @@ const CHAPTERS = [
 const stageHash = (run: string, stage: string | null): string =>
   `#/run/${encodeURIComponent(run)}${stage === null ? '' : `/stage/${encodeURIComponent(stage)}`}`;
 
-/** @param stage the id of the stage whose drawer is open; null if none is */
+/**
+ * The page of a run, once the run has been read; before, what it waits for.
+ * @param stage the id of the stage whose drawer is open; null if none is
+ */
 export function RunPage({
   id,
   stage,
@@ -95,6 +98,10 @@ function useDrawer(
   return [open, close];
 }
 
+/**
+ * The page of a run that has been read.
+ * @param open the id of the stage whose drawer is open; null if none is
+ */
 function Run({
   view,
   link,
@@ -278,11 +285,15 @@ function Header({ view: { facts, skew, stages } }: { readonly view: RunView }): 
   );
 }
 
+/**
+ * Returns the estimated time left, in words.
+ * @param now milliseconds since 1970 by the server's clock
+ */
 const timeLeftText = ({ left, now: at }: RunFacts, now: number): string =>
   left === null ? 'not known yet' : `about ${estimateText(Math.max(0, left - (now - at) / 1000))}`;
 
 /**
- * Returns how long the run took or has been running, in words.
+ * Returns how long the run took or has been running, in words; a dash if it has not begun.
  * @param now milliseconds since 1970 by the server's clock
  */
 function durationText({ seconds: took, started, heard, state }: RunFacts, now: number): string {
@@ -292,6 +303,7 @@ function durationText({ seconds: took, started, heard, state }: RunFacts, now: n
   return secondsText(Math.max(0, until - started));
 }
 
+/** Returns how long ago the run was last heard of, in words; a dash if it never was. */
 const sinceText = (heard: number | null, now: number): string =>
   heard === null ? '–' : `${secondsText(Math.max(0, now - heard))} ago`;
 

@@ -122,6 +122,7 @@ export function StageList(props: StageListProps): JSX.Element {
   );
 }
 
+/** Returns the cells of a stage's row, one for each of COLUMNS; none if there is no stage. */
 function rowCells(stage: Stage | undefined): (JSX.Element | string)[] {
   if (stage === undefined) return [];
   const { label, state, progress, seconds } = stage;

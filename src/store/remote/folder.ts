@@ -123,6 +123,10 @@ async function* withRemoteFaults(
   }
 }
 
+/**
+ * Yields the files among the entries of a listing, as objects. Passes over those that are gone by
+ * now.
+ */
 function* listedFiles(root: string, found: readonly Dirent[]): Generator<Listed> {
   for (const file of found) {
     if (!file.isFile()) continue;

@@ -132,12 +132,13 @@ async function listAll(objects: Objects, folder: string): Promise<readonly Liste
   return found;
 }
 
+/** Returns the key in the name of an entry's object; null for any other name. */
 function keyInName(name: string): ActionKey | null {
   const [, key] = /^v1\/entries\/[0-9a-f]{2}\/([0-9a-f]{64})\.json$/.exec(name) ?? [];
   return (key as ActionKey | undefined) ?? null;
 }
 
-/** Returns no keys if the run's record is damaged or gone. */
+/** Returns the keys of a run's entries; [] if the run's record is damaged or gone. */
 async function keysOfRun(objects: Objects, id: string): Promise<readonly ActionKey[]> {
   try {
     return await receiveRun(objects, id);
@@ -147,7 +148,10 @@ async function keysOfRun(objects: Objects, id: string): Promise<readonly ActionK
   }
 }
 
-/** @throws UserFault if another version of the program wrote the refused manifest */
+/**
+ * @param why why the manifest was refused
+ * @throws UserFault if that is because another version of the program wrote it
+ */
 function checkVersion(why: string, uri: string): void {
   if (!why.includes(`this version reads ${MANIFEST_FORMAT}`)) return;
   throw new UserFault(
@@ -169,6 +173,7 @@ function chooseRemovals(
   maxBytes: number | null,
   before: number,
 ): Choice {
+  /** Whether an object was written before the grace period, so that it may be removed. */
   const isOld = ({ modified }: Listed): boolean => modified < before;
   const sizes = new Map(blobs.map(({ name, size }) => [name, size]));
   const references = countReferences(entries);
@@ -298,7 +303,11 @@ async function placeMarker(objects: Objects, kind: Kind) {
   };
 }
 
-/** Returns the names of others' markers that count, and the remote's clock. */
+/**
+ * Returns the names of others' markers that count, and the remote's clock.
+ * @param own the name of this process's marker
+ * @throws UserFault if the listing does not show it
+ */
 async function otherMarkers(
   objects: Objects,
   own: string,

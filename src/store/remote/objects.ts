@@ -100,6 +100,7 @@ export const environmentName = (value: unknown): string | null =>
 
 export const isRunId = (text: string): boolean => /^\d{8}-\d{6}-\d{1,10}(?:-\d{1,6})?$/.test(text);
 
+/** Returns the name of the object with a run's keys. Throws if `id` is not a run's id. */
 export function runObject(id: string): string {
   if (!isRunId(id)) throw new TypeError(`${JSON.stringify(id.slice(0, 80))} is not a run's id`);
   return `v1/runs/${id}.json`;

@@ -155,7 +155,9 @@ async function receiveFile(
 
 /**
  * Passes the bytes of an object to `take`, resuming transfers that break off. Returns false if
- * there is no object. Throws `Refusal` unless it has exactly `size` bytes.
+ * there is no object. Throws `Refusal` unless it has exactly `size` bytes, and `RemoteFault` if the
+ * transfer is given up.
+ * @param name names the object in messages
  */
 async function receiveBytes(
   objects: Objects,
@@ -289,6 +291,7 @@ const isDigest = (value: unknown): value is Digest =>
   typeof value === 'string' && /^sha256:[0-9a-f]{64}$/.test(value);
 const areDigests = (value: unknown): boolean =>
   isRecord(value) && Object.values(value).every(isDigest);
+/** Whether a value is a text of at most 500 characters without control characters. */
 const isPrintable = (value: unknown): value is string =>
   typeof value === 'string' && value.length <= 500 && !/[\u0000-\u001f\u007f-\u009f]/.test(value);
 
@@ -317,6 +320,7 @@ function keyFrom(components: KeyComponents): ActionKey | null {
   }
 }
 
+/** Returns what is wrong with a manifest's list of files; null if nothing is. */
 function filesFault(files: unknown): string | null {
   if (!Array.isArray(files) || files.length === 0) return 'its manifest has no list of files';
   const { value: most } = readLimit('files'),
@@ -343,6 +347,7 @@ function filesFault(files: unknown): string | null {
   return inFile === undefined ? null : `its manifest names ${inFile}, whose folder is also a file`;
 }
 
+/** Returns what is wrong with a manifest's `letGo`; null if it is sound or absent. */
 function letGoFault({ files, letGo }: Manifest): string | null {
   const given: unknown = letGo;
   if (given === undefined) return null;
@@ -352,6 +357,10 @@ function letGoFault({ files, letGo }: Manifest): string | null {
     : 'its manifest names files as let go that it does not have';
 }
 
+/**
+ * Returns what is wrong with the content's digest, the times, the backend or the facts; null if
+ * nothing is.
+ */
 function factsFault({ content, seconds, created, backend, facts }: Manifest): string | null {
   const given: unknown = facts;
   if (!isDigest(content)) return 'its manifest has no digest of its content';

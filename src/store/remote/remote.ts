@@ -118,6 +118,7 @@ export class Remote {
     }
   }
 
+  /** Sends an entry. A failure is told, not thrown. */
   async #send(key: ActionKey): Promise<void> {
     try {
       const sent = await this.#attempt(key, () => this.#sending.send(key, false));
@@ -162,7 +163,9 @@ export class Remote {
   }
 }
 
-/** Sends entries under a marker, which keeps `gc` from sweeping the remote meanwhile. */
+/**
+ * Returns what sends entries under a marker, which keeps `gc` from sweeping the remote meanwhile.
+ */
 function createSending(objects: Objects, store: Store, tell: (message: string) => void) {
   let marker: Promise<Marker> | null = null;
   const end = async (): Promise<void> => {
@@ -174,6 +177,7 @@ function createSending(objects: Objects, store: Store, tell: (message: string) =
   return {
     /** Removes the marker. The next `send` makes a new one. */
     end,
+    /** Sends an entry as `sendEntry` does; again, if the marker no longer stood at the end. */
     async send(key: ActionKey, force: boolean): Promise<Sent> {
       for (;;) {
         const held = (marker ??= beginPush(objects, tell));
@@ -208,6 +212,7 @@ export async function pullEntries(
 ): Promise<Pulled> {
   let here = 0;
   const lacking: ActionKey[] = [];
+  /** Fetches one entry, unless the store has it. Adds it to `lacking` if that fails. */
   const pull = async (key: ActionKey, volatile: readonly string[] | null): Promise<void> => {
     if (store.lookUp(key).state === 'hit') {
       here++;
@@ -293,6 +298,7 @@ export async function objectsAt(uri: string): Promise<Objects> {
   return s3Objects(bucket, prefix, uri);
 }
 
+/** Returns the folder that a URL `file://…` names. Throws UserFault if it names none. */
 function folderOfUrl(uri: string): string {
   try {
     return fileURLToPath(uri);

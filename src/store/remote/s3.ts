@@ -62,6 +62,7 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
     }
   }) as S3Client['send'];
   const opened: Bucket = { sdk, client, name: bucket, uri, stallMs, send, keyOf, fault };
+  /** Returns the request's result. Throws its error as `fault` returns it. */
   const withFaults = async <T>(request: Promise<T>): Promise<T> => {
     try {
       return await request;
@@ -75,7 +76,7 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
       try {
         await send(new sdk.HeadBucketCommand({ Bucket: bucket }));
       } catch (error) {
-        throw isAbsent(error) ? noBucket(uri, bucket) : fault(error);
+        throw isAbsent(error) ? noBucketFault(uri, bucket) : fault(error);
       }
     },
     sizeOf: (name) => withFaults(fetchSize(opened, name)),
@@ -96,11 +97,12 @@ export async function s3Objects(bucket: string, prefix: string, uri: string): Pr
 
 type Sdk = typeof clientS3;
 
+/** Makes the SDK's client. @param socketTimeout how long (ms) a connection may be silent */
 const createClient = (sdk: Sdk, socketTimeout: number): S3Client =>
   new sdk.S3Client({
     ...regionOption(),
     // Servers other than Amazon's seldom have a host name for each bucket.
-    forcePathStyle: hasOwnEndpoint(),
+    forcePathStyle: isEndpointGiven(),
     // Objects are checked by SHA-256 here, and not every server knows the SDK's own checksums.
     requestChecksumCalculation: 'WHEN_REQUIRED',
     responseChecksumValidation: 'WHEN_REQUIRED',
@@ -125,6 +127,7 @@ async function collectBody(body: Readable): Promise<Uint8Array> {
 
 const TOO_LARGE = 'TooLarge';
 
+/** Loads the SDK's two packages. Throws UserFault if one is not installed. */
 async function loadSdk(uri: string): Promise<[Sdk, typeof libStorage]> {
   try {
     return await Promise.all([import('@aws-sdk/client-s3'), import('@aws-sdk/lib-storage')]);
@@ -137,7 +140,8 @@ async function loadSdk(uri: string): Promise<[Sdk, typeof libStorage]> {
   }
 }
 
-const hasOwnEndpoint = (): boolean =>
+/** Whether the environment names the server, which then need not be Amazon's. */
+const isEndpointGiven = (): boolean =>
   ['AWS_ENDPOINT_URL', 'AWS_ENDPOINT_URL_S3'].some((name) => (process.env[name] ?? '') !== '');
 
 /**
@@ -147,10 +151,11 @@ const hasOwnEndpoint = (): boolean =>
  */
 function regionOption(): { readonly region?: string } {
   const given = process.env['AWS_REGION'] ?? '',
-    fallback = process.env['AWS_DEFAULT_REGION'] ?? (hasOwnEndpoint() ? 'us-east-1' : '');
+    fallback = process.env['AWS_DEFAULT_REGION'] ?? (isEndpointGiven() ? 'us-east-1' : '');
   return given !== '' || fallback === '' ? {} : { region: fallback };
 }
 
+/** Returns an object's size in bytes; null if there is no such object. Throws the SDK's errors. */
 async function fetchSize(
   { send, sdk, name: bucket, keyOf }: Bucket,
   object: string,
@@ -166,6 +171,10 @@ async function fetchSize(
   }
 }
 
+/**
+ * Begins to read an object at the byte `from`. Returns null if there is no such object. Throws the
+ * SDK's errors; while bytes are read, those that `withStallTimeout` throws.
+ */
 async function read(
   { client, sdk, name: bucket, uri, stallMs, keyOf, fault }: Bucket,
   object: string,
@@ -276,8 +285,8 @@ async function* withStallTimeout(
   ms: number,
   fault: (error: unknown) => unknown,
 ): AsyncGenerator<Uint8Array> {
-  // A transfer that stalled is tried again (Error). One that was slow before would be slow again,
-  // and is not (TimeoutError).
+  // Ends the transfer. One that stalled is tried again (Error). One that was slow before would be
+  // slow again, and is not (TimeoutError).
   const stalled = (): void => {
     const name = receivedBytes < (ms / 1000) * SLOWEST ? 'TimeoutError' : 'Error';
     body.destroy(Object.assign(new Error('no data arrived in time'), { name }));
@@ -302,10 +311,10 @@ async function* withStallTimeout(
   }
 }
 
-const noBucket = (uri: string, bucket: string): RemoteFault =>
+const noBucketFault = (uri: string, bucket: string): RemoteFault =>
   new RemoteFault(`${uri}: there is no bucket "${bucket}"`, 'make it, or name another');
 
-/** Returns an error of the SDK as a `RemoteFault`, and a `UserFault` as it is. */
+/** Returns a `UserFault` as it is, and any other error as a `RemoteFault`. */
 function s3Fault(error: unknown, uri: string, bucket: string, patience: Limit): unknown {
   if (error instanceof UserFault) return error;
   const { name, message, code } = error as NodeJS.ErrnoException;
@@ -324,7 +333,7 @@ function s3Fault(error: unknown, uri: string, bucket: string, patience: Limit): 
     const { value, raise } = readLimit('list');
     return new RemoteFault(`${uri} sent more than ${inWords(value)} in one answer`, raise);
   }
-  if (name === 'NoSuchBucket') return noBucket(uri, bucket);
+  if (name === 'NoSuchBucket') return noBucketFault(uri, bucket);
   if (['CredentialsProviderError', 'InvalidAccessKeyId', 'SignatureDoesNotMatch'].includes(name))
     return new RemoteFault(
       `${uri}: the credentials are missing or wrong (${said})`,

@@ -33,6 +33,7 @@ export type Sent =
   /** The store's entry is missing or damaged. */
   | { readonly state: 'unsound'; readonly why: string };
 
+/** Thrown if a file of the store's entry is missing, unreadable or changed. */
 class Unsound extends Error {}
 
 /**
@@ -113,6 +114,7 @@ async function* checkedBytes(
   const hash = createHash('sha256');
   let seen = 0;
   const file = pathInside(dir, name, 'a file of an entry');
+  /** Returns the file's descriptor. Throws `Unsound` if it is missing or unreadable. */
   const openFile = (): number => {
     try {
       return openRegular(file);

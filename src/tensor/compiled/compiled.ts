@@ -86,6 +86,10 @@ const LAYERS = new Map([
 const isSet = (attributes: readonly AttributeValue[], wanted: string): boolean =>
   attributes.some(({ name, value }) => name === wanted && value === true);
 
+/**
+ * Returns the attributes with another value for the one of this name. None is added if it is
+ * absent.
+ */
 const withValue = (
   attributes: readonly AttributeValue[],
   wanted: string,
@@ -153,6 +157,7 @@ class Recorder {
       const data = backend.tensorMap.has(dataId) ? backend.tensorMap.get(dataId) : null;
       if (data === null || data.id < 0 || (!force && data.refCount > 1))
         return original.disposeData(dataId, force);
+      // A tensor that the trace does not read is freed at once; one that it reads, later.
       if (this.#trace?.has(data) !== true) {
         this.#copies.drop(data);
         return original.disposeData(dataId, force);
@@ -174,6 +179,10 @@ class Recorder {
     return this.#depth > 0;
   }
 
+  /**
+   * Returns what `run` returns. Runs it as a region; when the outermost region ends, also because
+   * `run` throws, the recorded tensors that are still in use are computed.
+   */
   runRecorded<T>(run: () => T, precision: Precision): T {
     const outer = this.precision;
     this.precision = precision;
@@ -251,6 +260,10 @@ class Recorder {
       values: null,
       refCount: 1,
     });
+    /**
+     * Returns the tensor that is the factor in bfloat16, and adds its cast to the trace if there is
+     * none.
+     */
     const round = (data: TensorData): TensorData => {
       const known = this.#rounded.get(data);
       if (known !== undefined) return known;
@@ -343,7 +356,10 @@ class Recorder {
     }
   }
 
-  /** Returns the program that computes `needed` by the trace's operations. */
+  /**
+   * Returns the program that computes `needed` by the trace's operations; makes it if an equal
+   * trace has not needed the same tensors before.
+   */
   #programFor(trace: Trace, needed: Trace['pending']): Program {
     const references = needed.map(({ reference }) => reference),
       key = references.join();
@@ -454,7 +470,7 @@ type Counted = Pick<CompiledStatistics, 'made' | 'calls'>;
 const NOTHING: Counted = { made: { functions: 0, operations: 0, seconds: 0 }, calls: 0 };
 
 /** Returns a number with its noun: `1 time`, `1,200 times`. */
-const count = (n: number, one: string): string =>
+const withNoun = (n: number, one: string): string =>
   `${n.toLocaleString('en-US')} ${one}${n === 1 ? '' : 's'}`;
 
 /**
@@ -466,13 +482,13 @@ export function describeCompiled(before: Counted | null, after: Counted | null):
     { made: earlier, calls: called } = before ?? NOTHING;
   if (calls === called) return null;
   const functions = made.functions - earlier.functions,
-    times = count(calls - called, 'time');
+    times = withNoun(calls - called, 'time');
   // A worker that runs several stages can call functions that an earlier one compiled.
   if (functions === 0) return `called functions that were compiled before, ${times}`;
-  const operations = count(made.operations - earlier.operations, 'operation'),
+  const operations = withNoun(made.operations - earlier.operations, 'operation'),
     seconds = (made.seconds - earlier.seconds).toFixed(1);
   return (
-    `compiled ${count(functions, 'function')} (${operations}) in ${seconds} s, ` +
+    `compiled ${withNoun(functions, 'function')} (${operations}) in ${seconds} s, ` +
     `called functions ${times}`
   );
 }

@@ -99,7 +99,7 @@ export class Copies {
     return made.data;
   }
 
-  /** Frees the copies of a tensor that is no longer used. */
+  /** Frees the copies of a tensor that is no longer used; does nothing if it has none. */
   drop(data: TensorData): void {
     const cast = this.#casts.get(data);
     for (const copy of [cast ?? [], ...(this.#packed.get(data)?.values() ?? [])].flat()) {

@@ -25,6 +25,11 @@ interface Result {
 export interface Binding {
   createTensor(shape: readonly number[], dtype: number, values: Entries): number;
   deleteTensor(id: number): void;
+  /**
+   * Carries out an operation, or a function that was added.
+   * @param inputs the numbers of tensors
+   * @param outputs the number of outputs
+   */
   executeOp(
     name: string,
     attributes: readonly AttributeValue[],
@@ -96,8 +101,11 @@ export const isReplaced = (name: string): boolean => REPLACED.has(name);
 const singleFunctions = new Map<string, string>();
 
 /**
- * Carries out one operation.
+ * Carries out one operation and returns its outputs; one in REPLACED as a function, made at the
+ * first call with the same attributes.
+ * @param inputs the numbers of the inputs in the binding
  * @param types as in `Operation`
+ * @param outputs the number of outputs
  */
 export function execute(
   binding: Binding,
@@ -204,7 +212,9 @@ export class Program {
   }
 
   /**
-   * Computes the needed tensors.
+   * Computes the needed tensors, and sets their numbers in the binding. Throws an Error if one
+   * comes out with another shape or type than was recorded.
+   * @param needed the tensors to set, in the order of the program's outputs
    * @param sightings as for `prepareCompiling`
    */
   run(
@@ -236,8 +246,8 @@ export class Program {
   }
 
   /**
-   * In the first run, fills `#fixed`. Later, drops from it what has changed, and returns whether
-   * anything has.
+   * In the first run, fills `#fixed` and returns false. Later, drops from it what has changed, and
+   * returns whether anything has.
    */
   #updateFixed(sources: readonly TensorData[]): boolean {
     if (this.#sightings === 0) {
@@ -260,7 +270,8 @@ export class Program {
   }
 
   /**
-   * Makes a function of the needed operations, or sets `refused` if TensorFlow does not accept it.
+   * Makes a function of the needed operations, whose arguments are the sources that are not in
+   * `#fixed`. If TensorFlow does not accept it, sets `refused` instead.
    */
   #compile(binding: Binding, sources: readonly TensorData[]): void {
     const started = performance.now();

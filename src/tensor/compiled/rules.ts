@@ -52,7 +52,7 @@ function broadcast(a: readonly number[], b: readonly number[]): number[] {
 
 /**
  * Returns the rule of an operation with one output, which has the type of the first input and the
- * shape that `shapeOf` returns.
+ * shape that `shapeOf` returns. If that is null, so is what the rule returns.
  */
 export const shaped =
   (
@@ -86,6 +86,10 @@ export const same: Rule = ([x]) => [x];
 const elementwise = shaped(([a, b]) => broadcast(a.shape, b.shape));
 const comparison: Rule = ([a, b]) => [{ shape: broadcast(a.shape, b.shape), dtype: BOOL }];
 
+/**
+ * The rule of an operation that reduces x along the axes that its second input lists. These axes
+ * are left out or, with `keep_dims`, have extent 1.
+ */
 const reduction = shaped(([x, indices], attribute) => {
   const axes = axesIn(indices, x),
     kept = attribute('keep_dims') === true ? [1] : [];
@@ -107,14 +111,14 @@ export const matMul = (transposeA: string, transposeB: string): Rule =>
  * Returns the shape of x with one axis replaced by the shape of the indices; null if the axis is
  * not known, or negative.
  */
-const gather = (axis: number | undefined, [x, indices]: Inputs): number[] | null =>
+const gatherShape = (axis: number | undefined, [x, indices]: Inputs): number[] | null =>
   axis === undefined || axis < 0
     ? null
     : [...x.shape.slice(0, axis), ...indices.shape, ...x.shape.slice(axis + 1)];
 
 /**
- * The second input, (rank, 2), has the numbers of entries that are added before and after x along
- * each axis.
+ * The rule of Pad. The second input, (rank, 2), has the numbers of entries that are added before
+ * and after x along each axis.
  */
 const padded = shaped(
   ([x, { values: by }]) => by && x.shape.map((extent, i) => extent + by[2 * i]! + by[2 * i + 1]!),
@@ -128,6 +132,10 @@ const withExtent = ({ shape }: Value, axis: number, extent: number): number[] =>
 const each = (names: string, rule: Rule): [name: string, rule: Rule][] =>
   names.split(' ').map((name) => [name, rule]);
 
+/**
+ * The rules by operation. A rule also returns null for a form that it does not know, such as a
+ * negative axis or batches in a gather.
+ */
 const RULES = new Map<string, Rule>([
   ...each('Abs Ceil Cos Elu Erf Exp Expm1 Floor Log Log1p LogicalNot LogSoftmax Neg Relu', same),
   ...each('Round Rsqrt Sigmoid Sign Sin Softmax Softplus Sqrt Square Tanh ZerosLike AddN', same),
@@ -153,11 +161,11 @@ const RULES = new Map<string, Rule>([
     }),
   ],
   ['Fill', ([{ values }, { dtype }]) => values && [{ shape: Array.from(values), dtype }]],
-  ['Gather', shaped((inputs) => gather(0, inputs))],
+  ['Gather', shaped((inputs) => gatherShape(0, inputs))],
   [
     'GatherV2',
     shaped((inputs, attribute) =>
-      (attribute('batch_dims') ?? 0) === 0 ? gather(inputs[2].values?.[0], inputs) : null,
+      (attribute('batch_dims') ?? 0) === 0 ? gatherShape(inputs[2].values?.[0], inputs) : null,
     ),
   ],
   [
@@ -221,6 +229,7 @@ export const ADDED = processWide(
   () => new Map<string, { readonly rule: Rule; readonly list: number | undefined }>(),
 );
 
+/** Returns the value of the attribute of this name; undefined if there is none. */
 const attributeOf = (attributes: readonly AttributeValue[], wanted: string): unknown =>
   attributes.find(({ name }) => name === wanted)?.value;
 

@@ -121,7 +121,11 @@ export class Trace {
     return reference;
   }
 
-  /** Adds an operation. `results` are the tensors that its outputs will fill. */
+  /**
+   * Adds an operation, and goes on to the point after it, which is made if no trace has been there.
+   * @param results the tensors that the outputs of the operation will fill; those with a `dataId`
+   *   become pending
+   */
   add(
     name: string,
     attributes: readonly AttributeValue[],

@@ -136,7 +136,7 @@ def known_hint(names: Any) -> str:
 
 
 def weightless(kind: str, folder: Path) -> nn.Module:
-    """A model whose parameters are zeros that take no memory, on the processor."""
+    """A model of the class `kind` on the processor. Its parameters are zeros, without memory."""
     network = without_values(getattr(transformers, kind), read_config(folder, None, 0.0))
     for module in network.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):

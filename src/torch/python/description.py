@@ -278,9 +278,11 @@ class AnyModel(OpenModel):
         return {name: v for name, v in super().inputs(rows).items() if name in accepted}
 
     def logits(self, rows: Rows) -> Tensor:
+        """As OpenModel.logits; rows of different lengths are read apart if need be."""
         return self.read_apart(rows, self.logits_together)
 
     def representations(self, rows: Rows) -> Tensor:
+        """As OpenModel.representations; rows of different lengths are read apart if need be."""
         return self.read_apart(rows, super().representations)
 
     def read_apart(self, rows: Rows, read: Any) -> Tensor:
@@ -394,6 +396,7 @@ def trial_row(model: OpenModel, length: int) -> Rows:
 
 
 def last_states(model: AnyModel, rows: Rows) -> Tensor:
+    """The hidden states after the body's last layer, (B, T, h)."""
     found: Tensor = model.body(**model.inputs(rows))[0]  # (B, T, h)
     return found
 
@@ -448,7 +451,8 @@ def generate(
     stops: frozenset[int],
     sampling: Sampling | None,
 ) -> list[Json]:
-    """Continues each prompt to a stop or `max_new_tokens`. Rows of one length go together, so that
+    """Continues each prompt to a stop or `max_new_tokens`. Returns the `ids` of its new tokens
+    without the stop, and whether it has `ended` at one. Rows of one length go together, so that
     none has padding on the left, over which a recurrent state would run. A row that has ended stays
     in its batch, because not every cache can drop rows.
     """

@@ -29,6 +29,7 @@ def reading_from(folder: Path | None, outside: set[str]) -> Iterator[None]:
     load, before = datasets.load_dataset, os.getcwd()
 
     def is_inside(file: str) -> bool:
+        """Whether a file lies below `folder`; False for an address, and without a folder."""
         return folder is not None and '://' not in file and folder in Path(file).resolve().parents
 
     def watched(path: str, *args: Any, **settings: Any) -> Any:

@@ -30,6 +30,8 @@ NO_LIMIT = 10**9
 
 @dataclass
 class Judge:
+    """A checkpoint that judges texts, with its tokenizer."""
+
     network: PreTrainedModel
     tokenizer: Any
     classifies: bool
@@ -70,7 +72,8 @@ def open_judge(folder: Path, dtype: str, device: torch.device) -> Judge:
 
 def tokenized(of: Judge, item: dict[str, Any], ending: str = '') -> dict[str, list[int]]:
     """What the tokenizer gives for an item (a text, a pair of texts or a conversation) with
-    `ending` behind it: ids, mask, types.
+    `ending` behind it: ids, mask, types. Raises Fault if there is no chat template for a
+    conversation, or if it refuses this one.
     """
     tokenizer = of.tokenizer
     if 'messages' not in item:
@@ -100,7 +103,12 @@ def judge(
     longest: int | None,
     batch_size: int,
 ) -> list[list[float] | None]:
-    """The `logits` of the operation `judge` (src/torch/protocol.ts)."""
+    """The `logits` of the operation `judge` (src/torch/protocol.ts): for each item those of the
+    classes or, given two answers, of the tokens in which they differ; None for an item that is too
+    long.
+
+    answers: None for a classifier; longest: the most tokens that are asked for, None for no limit
+    """
     most_tokens = min(of.longest, longest or of.longest)
     rows, choices = [], []
     for item in items:

@@ -79,6 +79,7 @@ class Rows:
         """The rows with these indexes, in this order."""
 
         def chosen_of(values: Any) -> Any:
+            """The chosen entries of a field; None for None."""
             if values is None:
                 return None
             return [values[b] for b in chosen] if isinstance(values, list) else values[chosen]
@@ -90,6 +91,7 @@ class Rows:
         """The rows of all parts in order, with the fields that all parts have."""
 
         def all_of(name: str) -> Any:
+            """The parts' fields of this name as one; None if a part lacks it."""
             values = [getattr(rows, name) for rows in parts]
             if any(value is None for value in values):
                 return None
@@ -121,9 +123,11 @@ def rows_of(sent: dict[str, Any]) -> Rows:
     ends = np.cumsum(lengths)[:-1]
 
     def one_each(name: str, kind: str) -> NDArray[Any] | None:
+        """The field with one number a row; None if the request lacks it."""
         return None if sent.get(name) is None else decoded(sent[name], kind)
 
     def one_a_token(name: str) -> list[Integers] | None:
+        """The field with one number a token, by row; None if the request lacks it."""
         values = one_each(name, 'i4')
         return None if values is None else np.split(values, ends)
 
@@ -212,6 +216,8 @@ def hooked(
 
 @dataclass
 class OpenModel:
+    """A model that is open, and what is known of its head."""
+
     network: PreTrainedModel
     # By wire name (wire_name); a tied parameter under each of its names.
     parameters: dict[str, nn.Parameter]
@@ -272,6 +278,7 @@ class OpenModel:
         example, place = self.index(owners), self.index(places)
 
         def chosen(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+            """The body's output with the states of these tokens alone, (1, Q, h)."""
             output.last_hidden_state = output.last_hidden_state[example, place].unsqueeze(0)
             return output
 
@@ -352,7 +359,7 @@ def wire_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
 
 def read_config(folder: Path, classes: int | None, dropout: float) -> PreTrainedConfig:
     """The config of a model's folder, with `dropout` as the rate of every dropout but the pooler's,
-    which is 0.
+    which is 0. With `classes` it has this number of classes.
     """
     raw = json.loads((folder / 'config.json').read_text())
     config = CONFIG_MAPPING[raw['model_type']].from_dict(raw)
@@ -390,7 +397,9 @@ def head_linears(network: PreTrainedModel) -> list[str]:
 def weight_settings(
     request: dict[str, Any], kind: Any, config: PreTrainedConfig, device: torch.device
 ) -> dict[str, Any]:
-    """The arguments of from_pretrained for the form in which frozen weights are held."""
+    """The arguments of from_pretrained for the form in which frozen weights are held. Raises Fault
+    for DoRA over weights in 8 bits.
+    """
     weights = request.get('weights') or {'dtype': 'float32'}
     dtype, asked = DTYPES[weights['dtype']], weights.get('quantize')
     if asked is None:
@@ -481,6 +490,7 @@ def load_network(
 
 
 def is_quantized(network: PreTrainedModel) -> bool:
+    """Whether bitsandbytes holds the frozen weights in fewer bits."""
     return getattr(network, 'quantization_method', None) is not None
 
 
@@ -495,7 +505,9 @@ def compute_in_set_type(network: PreTrainedModel) -> None:
 
 
 def put(parameters: dict[str, nn.Parameter], values: dict[str, Tensor]) -> None:
-    """Copies values into the parameters of the same names and shapes."""
+    """Copies values into the parameters of the same names. Raises ValueError if one is missing or
+    has another shape.
+    """
     with torch.no_grad():
         for name, value in values.items():
             if name not in parameters:

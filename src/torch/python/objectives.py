@@ -1,6 +1,8 @@
 """What attacks and defences minimise in place of a batch's mean loss, which is L here.
 
-Each objective equals that of the TypeScript engine (plugins/attacks, plugins/defences).
+Each objective equals that of the TypeScript engine (plugins/attacks, plugins/defences). Each adds
+its gradients to those of the trained parameters, and returns its value and the penalty in it, if
+any.
 """
 
 from __future__ import annotations

@@ -103,6 +103,7 @@ def steps_of(asked: Json) -> list[tuple[float, list[Rows]]]:
 
 
 def train_(session: Session, request: Json) -> Json:
+    """Takes the steps; `penalties` is None if the objective has none."""
     training = session.training(request)
     found, seconds = train(training, steps_of(request))
     penalties = [penalty for _, penalty in found if penalty is not None]
@@ -246,6 +247,7 @@ def perform_together(session: Session, request: Json, operation: Operation) -> J
     share = None if training is None else training.share
 
     def act() -> Json:
+        """Performs the request here; under FSDP, an operation that reads gathers the parameters."""
         if share is None or share.whole is None or name not in READS:
             return operation(session, request)
         with torch.no_grad():

@@ -277,6 +277,7 @@ def check_first(
 
 
 def gradients(training: Training) -> list[Tensor]:
+    """The gradient of each trained parameter, in their order; zeros where there is none."""
     return [torch.zeros_like(p) if p.grad is None else p.grad for p in training.trained.values()]
 
 

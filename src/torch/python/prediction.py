@@ -43,6 +43,8 @@ def answers(model: OpenModel, rows: Rows) -> tuple[Floats, Integers, Integers]:
 
 @dataclass(frozen=True)
 class Sampling:
+    """How tokens are drawn."""
+
     temperature: float
     top_k: int | None
     top_p: float
@@ -101,7 +103,8 @@ def generate(
     stops: frozenset[int],
     sampling: Sampling | None,
 ) -> list[dict[str, Any]]:
-    """Continues each prompt until a token of `stops`, or to `max_new_tokens` tokens. A row that has
+    """Continues each prompt until a token of `stops`, or to `max_new_tokens` tokens. Returns the
+    `ids` of its new tokens without the stop, and whether it has `ended` at one. A row that has
     ended leaves the batch.
     """
     network, device = model.network, model.device

@@ -128,7 +128,9 @@ class Ranks:
         self.report(error)
 
     def perform(self, act: Callable[[], Json], request: Json) -> Json:
-        """Performs a request together with the others, whose only model is number 1."""
+        """Performs a request together with the others, whose only model is number 1. `open` starts
+        them, and `close` ends them. An error that is raised ends this process too.
+        """
         try:
             if request['op'] == 'open':
                 self.start()
@@ -297,5 +299,6 @@ def divided(value: Tensor, like: Tensor) -> Tensor:
 
 
 def own_part(tensor: Tensor) -> Tensor:
+    """This process's part of a tensor that is divided; any other as it is."""
     to_local = getattr(tensor, 'to_local', None)
     return tensor if to_local is None else to_local()

@@ -35,6 +35,8 @@ Objective = Callable[['Training', Rows], Loss]
 
 @dataclass
 class Training:
+    """A training that has been started: a model, what of it is trained, and how."""
+
     model: OpenModel
     # The trained parameters by wire name.
     trained: dict[str, nn.Parameter]
@@ -187,6 +189,9 @@ def seed_of(seed: int, rank: int) -> int:
 
 
 def checkpoint_gradients(model: OpenModel) -> None:
+    """Makes the backward pass compute a layer's values again, which saves memory. Raises Fault if
+    the class can't.
+    """
     network: Any = model.network
     try:
         # `use_reentrant` would need inputs with a gradient, which a frozen base does not give.
@@ -238,6 +243,7 @@ def log_probabilities(training: Training, rows: Rows) -> Tensor:
 
 
 def labels_of(training: Training, rows: Rows) -> Tensor:
+    """The rows' labels on the model's device, (B). Raises ValueError if they have none."""
     if rows.labels is None:
         raise ValueError('rows to train on have labels')
     return torch.from_numpy(rows.labels.copy()).to(training.model.device)
@@ -309,7 +315,9 @@ def update(training: Training, batches: int, rate: float) -> None:
 
 
 def step(training: Training, batches: list[Rows], rate: float) -> Loss:
-    """Takes one step on the mean loss of the batches, unless a loss is not finite."""
+    """Takes one step on the mean loss of the batches, and returns that. If it is not finite,
+    changes no parameter.
+    """
     training.optimizer.zero_grad()
     found = backward(training, batches)
     if is_finite_loss(found):

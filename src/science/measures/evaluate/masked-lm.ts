@@ -160,6 +160,7 @@ function logitsOver(
   const biased = new Set(
     architecture.linears(config).flatMap((layer) => (layer.bias ? [layer.name] : [])),
   );
+  /** Returns a layer's bias; null for a layer without one. */
   const biasOf = (layer: string): Tensor1D | null =>
     biased.has(layer) ? (parameter(`${layer}.bias`) as Tensor1D) : null;
   return architecture.forward(config, batch, {

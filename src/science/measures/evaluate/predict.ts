@@ -19,6 +19,7 @@ export interface EvaluatedModel {
   readonly architecture: Architecture;
   readonly head: Head;
   readonly classes: number;
+  /** Returns the logits of each row, (N, C), row-major. */
   logits(rows: readonly TokenRow[], batchSize: number, onBatch?: OnBatch): Promise<Float32Array>;
   answers(rows: readonly TokenRow[], batchSize: number, onBatch?: OnBatch): Promise<AnswerScore[]>;
   generate(prompts: readonly TokenRow[], options: GenerateOptions): Promise<Generated[]>;
@@ -209,7 +210,10 @@ export async function pooledRepresentations(
  */
 type PooledBatch = { readonly width: number; readonly data: Float32Array };
 
-/** Gathers what `poolBatch` returns for each batch, in the order of `rows`. */
+/**
+ * Gathers what `poolBatch` returns for each batch, in the order of `rows`. For no rows, the width
+ * is 0.
+ */
 export async function poolWith(
   poolBatch: (batch: readonly TokenRow[]) => Promise<PooledBatch> | PooledBatch,
   rows: readonly TokenRow[],

@@ -24,7 +24,7 @@ export interface GradientBlock extends BlockRows {
 
 export type TermBlock = TokenBlock | GradientBlock;
 
-/** Returns the widths of a term: p of each a^c, and q of b. */
+/** Returns the widths of a term: p of each a^c, and q of b. They are the sides of a gradient. */
 export const widthsOf = (
   term: Omit<TokenBlock, keyof BlockRows> | Omit<GradientBlock, keyof BlockRows>,
 ): Pick<GradientBlock, 'p' | 'q'> =>
@@ -138,7 +138,10 @@ export const emptyKernel = (rows: number, classes: number): KernelSum => ({
   data: new Float64Array((rows * classes) ** 2),
 });
 
-/** (K + Kᵀ)/2 in place: matrix products are symmetric to rounding only. */
+/**
+ * Replaces K by (K + Kᵀ)/2, in place: matrix products are symmetric to rounding only. data: (size,
+ * size).
+ */
 export function symmetrise(data: Float64Array, size: number): void {
   for (let i = 0; i < size; i++) {
     for (let j = 0; j < i; j++) {
@@ -149,6 +152,7 @@ export function symmetrise(data: Float64Array, size: number): void {
   }
 }
 
+/** Returns the sum over the diagonal. data: (size, size). */
 export function trace(data: Float64Array, size: number): number {
   let sum = 0;
   for (let i = 0; i < size; i++) sum += data[i * size + i]!;

@@ -74,6 +74,10 @@ function runPasses(
    * only there because `differentiate` needs a value.
    */
   const recordPasses = (): Tensor => {
+    /**
+     * Records one use of a wanted layer, and returns the tensor that takes the place of its output
+     * y. Returns y itself for any other layer. `x` computes the layer's input.
+     */
     const vector: VectorTap = (layer, x, y, tokens) => {
       if (!wanted.has(layer)) return y;
       // δ is the derivative with respect to `output`, a tensor of its own over y's data.
@@ -111,7 +115,10 @@ function runPasses(
   return { outputs, uses, gradients };
 }
 
-/** Returns h and δ of the `wanted` layers over `batch`. The caller disposes of them. */
+/**
+ * Returns the outputs of `batch` as `logits`, and h and δ of the `wanted` layers that the model
+ * applies. The caller disposes of h and δ.
+ */
 export function collect(
   model: AdaptedModel,
   batch: readonly TokenRow[],

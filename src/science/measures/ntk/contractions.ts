@@ -116,6 +116,7 @@ export interface Costs {
   readonly gram: number;
 }
 
+/** Returns the shape of a block. Its `width` is at least 1. */
 export function blockShape({ example, rows }: Pick<TermBlock, 'example' | 'rows'>): BlockShape {
   const counts = new Int32Array(rows.length);
   example.forEach((k) => {
@@ -161,5 +162,6 @@ export function costs(blocks: readonly BlockShape[], classes: number, p: number,
   return { explicit: gradients + 2 * products * p * q, gram: byPairs };
 }
 
+/** Returns the contraction with fewer operations; `explicit` if both have as many. */
 export const cheaper = ({ explicit: byGradients, gram: byPairs }: Costs): 'explicit' | 'gram' =>
   byPairs < byGradients ? 'gram' : 'explicit';

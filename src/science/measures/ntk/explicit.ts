@@ -88,6 +88,7 @@ function tokenOrder({ example, rows }: TokenBlock): TokenOrder {
   return { order: tf.tensor1d(order, 'int32'), starts: tf.tensor1d(starts, 'int32') };
 }
 
+/** Returns `width` columns of `a`, from column `start` on; `a` itself if it has no others. */
 const takeColumns = (a: Tensor2D, start: number, width: number): Tensor2D =>
   width === a.shape[1] ? a : tf.slice(a, [0, start], [-1, width]);
 

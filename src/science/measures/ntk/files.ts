@@ -68,6 +68,7 @@ export async function readPremises(dir: string): Promise<readonly Premise[]> {
 export async function readKernels(dir: string): Promise<StoredKernels> {
   const logits = await readNpy(join(dir, 'logits.npy'));
   const [rows = 0, classes = 0] = logits.shape;
+  /** Reads a kernel in double precision; null if the folder does not have it. */
   const readKernel = async (name: string): Promise<Float64Array | null> => {
     const path = join(dir, name);
     if (!existsSync(path)) return null;
@@ -107,7 +108,8 @@ const sum = (terms: readonly TermRecord[], of: (term: TermRecord) => number): nu
   terms.reduce((total, term) => total + of(term), 0);
 
 /**
- * Returns the operations of the contraction that was used for a term; 0 where they are not counted.
+ * Returns the operations that are counted for the contraction of a term: those of `gram` if it was
+ * used, otherwise those of `explicit`; 0 where none are counted.
  */
 const spentOperations = ({ method, operations }: TermRecord): number =>
   operations?.[method === 'gram' ? 'gram' : 'explicit'] ?? 0;

@@ -160,6 +160,10 @@ export async function kernelSet(
     terms: [],
   };
   const ofLayer = zeros(); // the kernel of one layer, used again for each layer and kind
+  /**
+   * Adds a layer's kernels to the totals. Records its traces and terms in `parts` and, if they were
+   * asked for, its blocks. Throws UserFault where an entry is not finite.
+   */
   const addToKernels = (job: LayerJob): void => {
     const { name } = job.layer;
     const traces: Record<KernelKind, number | null> = { full: null, lora: null };
@@ -227,8 +231,8 @@ export interface KernelModel
 }
 
 /**
- * Returns the kinds of kernels asked for. The adapter's is left out if it has parameters at no
- * layer.
+ * Returns the kinds of kernels asked for, both by default. The adapter's is left out if it has
+ * parameters at no layer.
  */
 export function kindsOf(
   { layers }: { readonly layers: readonly Owned[] },

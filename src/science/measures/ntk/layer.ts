@@ -143,8 +143,9 @@ const toBlock = (term: AnyTerm, { tokens: { example }, rows }: LayerBatch): Term
     : { a: term.a, b: term.b, example, rows };
 
 /**
- * Adds the kernel of one term, given batch by batch, to `sum`. Returns how it was contracted, and
- * the operations of both ways.
+ * Adds the kernel of one term, given batch by batch, to `sum`: by gradients where a batch has them
+ * in place of tokens, else as `job.method` says. Returns how it was contracted, and the operations
+ * of both ways.
  */
 function contract(
   terms: readonly AnyTerm[],
@@ -160,7 +161,10 @@ function contract(
   return { method, operations };
 }
 
-/** Projects one term anew for each replicate, and adds its kernel to that replicate's sum. */
+/**
+ * Projects one term anew for each replicate, and adds its kernel to that replicate's sum. Returns
+ * how the last one was contracted, at the projected sizes.
+ */
 function contractProjected(
   terms: readonly AnyTerm[],
   name: string,
@@ -188,6 +192,10 @@ export function addLayer(
 ): TermRecord[] {
   const { layer, batches, projection } = job;
   const zero: ZeroTerms = kernel === 'lora' ? zeroTerms(layer) : new Set();
+  /**
+   * Returns the terms of the layer over one batch. Of the adapter's, these are the gradients if the
+   * batch keeps them; otherwise they are made of h and δ.
+   */
   const termsOf = (batch: LayerBatch): readonly (AnyTerm & Pick<TermRecord, 'parameter'>)[] =>
     kernel === 'full'
       ? fullTerms(batch.tokens).map((term) => ({ ...term, parameter: 'W' }))

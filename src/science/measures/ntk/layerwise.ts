@@ -57,6 +57,9 @@ export interface WalkPlan {
   readonly reduction: Reduction | null;
 }
 
+/**
+ * Returns the shape of each batch of a set. `lengths`: the number of tokens of each row of the set.
+ */
 const batchShapes = (parts: readonly Int32Array[], lengths: readonly number[]): BlockShape[] =>
   parts.map((part) => {
     const tokens = Array.from(part, (i) => lengths[i]!);
@@ -67,6 +70,12 @@ const batchShapes = (parts: readonly Int32Array[], lengths: readonly number[]): 
     };
   });
 
+/**
+ * Plans a walk over sets of rows.
+ * @param parts the batches of each set, as positions of rows
+ * @param lengths the number of tokens of each row of each set
+ * @param adapterOnly as in `planWalk`
+ */
 function makePlan(
   { layers, outputs }: AdaptedModel,
   parts: readonly (readonly Int32Array[])[],
@@ -79,6 +88,7 @@ function makePlan(
     adapterOnly === null
       ? null
       : reductionOf(layers, { classes: outputs, method: adapterOnly, shapes: shapes.flat() });
+  /** Returns the bytes that are kept of a layer for all batches. */
   const bytesOf = (layer: AdaptedLayer): number =>
     shapes
       .flat()
@@ -163,6 +173,7 @@ interface KeptBatch {
   readonly own: Map<string, readonly GradientTerm[]>;
 }
 
+/** Returns h and δ of a layer. Throws an Error if the model did not apply the layer. */
 function layerTokens(of: Collected, layer: AdaptedLayer): LayerTokens {
   const tokens = of.layers.get(layer.name);
   if (tokens === undefined) throw new Error(`the model never called its layer ${layer.name}`);
@@ -189,7 +200,8 @@ function release({ of, own }: KeptBatch, { name }: AdaptedLayer): void {
 
 /**
  * Visits the layers of group `start`, counted from 0, and of all groups after it. Returns the
- * logits of each set, (N, C); they are zeros if there are no more than `start` groups.
+ * logits of each set, (N, C); they are zeros if there are no more than `start` groups. Throws the
+ * reason of `signal` once that is aborted.
  */
 export async function walkSets(
   model: AdaptedModel,
@@ -204,6 +216,7 @@ export async function walkSets(
   const passes = parts.flat().length;
   const total = groups.length * passes + model.layers.length;
   let done = groups.slice(0, start).reduce((sum, { layers }) => sum + passes + layers.length, 0);
+  /** Reports one more step, and throws if the walk was aborted. */
   const step = async (): Promise<void> => {
     options.progress?.(++done, total, 'steps');
     await new Promise((resolve) => {
@@ -264,7 +277,9 @@ export async function walkLayers(
   return logits!;
 }
 
-/** Adds the kernel of one term, given batch by batch, to each of `sums`. */
+/**
+ * Adds the kernel of one term, given batch by batch, to each of `sums`. Does nothing without sums.
+ */
 export function addTerm(
   seen: readonly LayerBatch[],
   terms: readonly Term[],

@@ -122,8 +122,9 @@ interface Contracted {
 }
 
 /**
- * Returns the bytes of one row's gradients with respect to the adapter's parameters at a layer;
- * null unless all terms of the layer are contracted by gradients.
+ * Returns the bytes of one row's gradients with respect to the adapter's parameters at a layer.
+ * Null unless all terms of the layer are contracted by gradients, and its input has one row for
+ * each token.
  */
 function gradientBytes(
   layer: AdaptedLayer,
@@ -146,6 +147,9 @@ export function reductionOf(layers: readonly AdaptedLayer[], contracted: Contrac
   const bytesPerRow = new Map(
     layers.map((layer) => [layer.name, gradientBytes(layer, contracted)]),
   );
+  /**
+   * Returns the bytes of a layer's gradients for so many rows; Infinity where they can't be kept.
+   */
   const bytesOfGradients = ({ name }: AdaptedLayer, rows: number): number =>
     rows * (bytesPerRow.get(name) ?? Infinity);
   return {

@@ -36,7 +36,8 @@ const asDoubles = ({ data: { buffer, byteOffset, length } }: HostTensor): Float6
   new Float64Array(buffer, byteOffset, length / 2);
 
 /**
- * Saves states in `dir`, and loads the last one. A state with a changed byte is not resumed from.
+ * Returns a `Resume` that saves states in `dir`, and loads the last one. A state with a changed
+ * byte is not resumed from. `load` throws an Error if the state has a sum that `into` lacks.
  * @param log called if a state is damaged
  */
 export const resumeIn = (dir: string, log: (message: string) => void): Resume => ({

@@ -19,7 +19,7 @@ export interface Term {
   readonly coefficient: number;
 }
 
-/** ∂f_c/∂W = Σ_t δ^c_t h_tᵀ:  K_ff = Σ_{t,u} (δ·δ')(h·h') */
+/** Returns the one term of K_ff. ∂f_c/∂W = Σ_t δ^c_t h_tᵀ:  K_ff = Σ_{t,u} (δ·δ')(h·h') */
 export function fullTerms({ h, deltas }: LayerTokens): Term[] {
   return [{ a: deltas, b: h, coefficient: 1 }];
 }
@@ -47,7 +47,10 @@ const NONE: ZeroTerms = new Set();
 const scaledBy = (deltas: readonly Tensor2D[], factor: Tensor): Tensor2D[] =>
   deltas.map((delta) => tf.mul<Tensor2D>(delta, factor));
 
-/** Returns the term of a vector whose gradient is Σ_t a_t: Σ_{t,u} (a_t · a'_u), with b = 1. */
+/**
+ * Returns the term of a vector whose gradient is Σ_t a_t: Σ_{t,u} (a_t · a'_u), with b = 1. Of `h`,
+ * only the number of rows is read.
+ */
 const vectorTerm = (
   parameter: OwnTerm['parameter'],
   a: readonly Tensor2D[],
@@ -60,6 +63,8 @@ const vectorTerm = (
 });
 
 /**
+ * Returns the terms of LoRA's parameters, without those in `zero` and those that are not trained.
+ *
  * For a layer y = … + s B A h:  ∂f_c/∂B = s Σ_t δ_t (A h_t)ᵀ and ∂f_c/∂A = s Σ_t (Bᵀδ_t) h_tᵀ.
  *
  *     K_LoRA = s² Σ_{t,u} [ (δ·δ')(Ah·Ah') + (Bᵀδ·Bᵀδ')(h·h') ]
@@ -104,8 +109,9 @@ export function loraTerms(
 }
 
 /**
- * For a layer y = … + b ∘ (B (d ∘ (A h))):  ∂f_c/∂d = Σ_t (Bᵀ(b ∘ δ_t)) ∘ (A h_t) and ∂f_c/∂b = Σ_t
- * δ_t ∘ (B (d ∘ (A h_t))). Makes new tensors: call it inside a tidy.
+ * Returns the terms of VeRA's vectors, without those in `zero`. For a layer y = … + b ∘ (B (d ∘ (A
+ * h))):  ∂f_c/∂d = Σ_t (Bᵀ(b ∘ δ_t)) ∘ (A h_t) and ∂f_c/∂b = Σ_t δ_t ∘ (B (d ∘ (A h_t))). Makes new
+ * tensors: call it inside a tidy.
  */
 function veraTerms(
   { h, deltas }: LayerTokens,
@@ -125,8 +131,9 @@ function veraTerms(
 }
 
 /**
- * For a norm y = u ∘ γ + β, where u is what its scale γ multiplies, or a linear layer y = … + β:
- * ∂f_c/∂β = Σ_t δ_t and ∂f_c/∂γ = Σ_t δ_t ∘ u_t. Makes new tensors: call it inside a tidy.
+ * Returns the terms of the model's own vectors that are trained. For a norm y = u ∘ γ + β, where u
+ * is what its scale γ multiplies, or a linear layer y = … + β: ∂f_c/∂β = Σ_t δ_t and ∂f_c/∂γ = Σ_t
+ * δ_t ∘ u_t. Makes new tensors: call it inside a tidy.
  */
 function trainedTerms({ h, deltas }: LayerTokens, { bias, unit }: TrainedVectors): OwnTerm[] {
   const terms: OwnTerm[] = bias ? [vectorTerm('bias', deltas, h)] : [];
@@ -165,7 +172,10 @@ export const hasOwn = ({ lora, vera, trained }: Owned): boolean =>
  */
 export type KernelKind = 'full' | 'lora';
 
-/** Whether a kernel of this kind is taken over a layer. */
+/**
+ * Whether a kernel of this kind is taken over a layer: `full` over every layer except those with
+ * `ownOnly`, `lora` where the adapter trains parameters.
+ */
 export const hasKernel = (kind: KernelKind, layer: Owned): boolean =>
   kind === 'full' ? layer.ownOnly !== true : hasOwn(layer);
 
@@ -190,7 +200,10 @@ export function ownWidths(
   return widths;
 }
 
-/** Returns the terms of a layer's kernel over the adapter's own parameters. */
+/**
+ * Returns the terms of a layer's kernel over the adapter's own parameters, without those in `zero`.
+ * Makes new tensors: call it inside a tidy.
+ */
 export function ownTerms(
   { lora, vera, trained }: AdaptedLayer,
   tokens: LayerTokens,

@@ -73,7 +73,10 @@ export function withChanges(
   return new Map([...after, ...changed]);
 }
 
-/** Writes a model in the form that full fine-tuning has: `model/` in `outDir`. */
+/**
+ * Writes a model in the form that full fine-tuning has: `model/` in `outDir`. Parameters that are
+ * not in `tensors` are left out.
+ */
 export async function saveWhole(
   { architecture, linears, parameters }: ModelWeights,
   tensors: ReadonlyMap<string, HostTensor>,

@@ -44,7 +44,8 @@ const readWeight = (network: ModelWeights, layer: LinearLayer): Promise<Float32A
  */
 function hstack(parts: readonly ThinProduct[], m: number, n: number): ThinProduct {
   const k = parts.reduce((sum, part) => sum + part.k, 0);
-  const joined = (of: (part: ThinProduct) => Float64Array, length: number): Float64Array => {
+  /** Returns the P or the Q of all products as one matrix of `length` rows. */
+  const sideBySide = (of: (part: ThinProduct) => Float64Array, length: number): Float64Array => {
     const out = new Float64Array(length * k);
     let from = 0;
     for (const part of parts) {
@@ -55,7 +56,7 @@ function hstack(parts: readonly ThinProduct[], m: number, n: number): ThinProduc
     }
     return out;
   };
-  return { P: joined(({ P }) => P, m), Q: joined(({ Q }) => Q, n), k };
+  return { P: sideBySide(({ P }) => P, m), Q: sideBySide(({ Q }) => Q, n), k };
 }
 
 const NO_COLUMNS: ThinProduct = { P: new Float64Array(0), Q: new Float64Array(0), k: 0 };
@@ -115,7 +116,10 @@ async function addedProduct(
   };
 }
 
-/** Scales each row of W, in place, to the norm that DoRA gives it. W: (m, n), magnitudes: (m). */
+/**
+ * Scales each row of W, in place, to the norm that DoRA gives it, and returns W. W: (m, n),
+ * magnitudes: (m).
+ */
 function scaleToMagnitudes(W: Float64Array, magnitudes: Float32Array, n: number): Float64Array {
   magnitudes.forEach((magnitude, i) => {
     let squares = 0;
@@ -126,7 +130,7 @@ function scaleToMagnitudes(W: Float64Array, magnitudes: Float32Array, n: number)
   return W;
 }
 
-/** Adds P Qᵀ to `out` (m, n), in place. */
+/** Adds P Qᵀ to `out` (m, n), in place, and returns `out`. */
 function addProduct(
   { P, Q, k }: ThinProduct,
   m: number,

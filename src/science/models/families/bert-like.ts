@@ -13,7 +13,10 @@ import { encoderHeads, layerNorm, layersOf, linear } from './parts.ts';
 
 export const BERT_TABLE = 'embeddings.word_embeddings.weight';
 
-/** Whether config.json asks for an output table apart from the token table. */
+/**
+ * Whether config.json asks for an output table apart from the token table: only where
+ * `tie_word_embeddings` is false.
+ */
 export const isUntied = (fields: ConfigFields): boolean =>
   fields.raw('tie_word_embeddings') === false;
 
@@ -81,6 +84,7 @@ export function encoderLayer(
  * Reads a config.json of BERT's form.
  * @param defaultPadding the default of `pad_token_id`
  * @param skipsPadding whether positions are numbered from the padding token's id + 1, as in RoBERTa
+ * @param describeHeads describes the heads, given the sizes that were read
  */
 export function bertLike(
   fields: ConfigFields,

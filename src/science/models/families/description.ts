@@ -10,7 +10,8 @@ export type Size =
 
 /**
  * The fields of a config.json. Each function throws UserFault, naming the field and its value,
- * where the field is missing and has no fallback, or does not hold what is expected.
+ * where the field is missing and has no fallback, or does not hold what is expected. A field whose
+ * value is null counts as missing, except where a function says what null means.
  */
 export interface ConfigFields {
   readonly modelType: string;
@@ -24,11 +25,11 @@ export interface ConfigFields {
    */
   quotient(total: string, parts: string): number;
   flag(field: string, fallback: boolean): boolean;
-  /** Returns a text. Throws unless it is among `accepted`, the values that are implemented. */
+  /** Returns a text that is among `accepted`, the values that are implemented. */
   choice<T extends string>(field: string, accepted: readonly T[], fallback?: T): T;
   /** Returns the name of an activation that is implemented. */
   activation(field: string, fallback?: string): string;
-  /** Throws unless the field is absent or has one of these values. */
+  /** Throws unless the field is absent or has one of these values. Null counts as a value. */
   only(field: string, accepted: readonly unknown[]): void;
   /**
    * Returns the id of a token, below `vocabulary`; null where the field is null, or is absent and

@@ -37,7 +37,10 @@ export interface Differences {
   readonly tied?: boolean;
 }
 
-/** `prefix` begins the names of the family's classes in transformers, as in LlamaForCausalLM. */
+/**
+ * Returns the plugin of a family of Llama's form.
+ * @param prefix begins the names of its classes in transformers, as in LlamaForCausalLM
+ */
 export const llamaModel = (
   name: string,
   summary: string,
@@ -136,9 +139,9 @@ export function llamaLike(fields: ConfigFields, differences: Differences = {}): 
 }
 
 /**
- * Returns a function from a layer's number to the window of its attention; undefined: it sees all.
- * Only under `use_sliding_window` do layers have windows: those that `layer_types` calls sliding
- * or, without `layer_types`, those from number `max_window_layers` on.
+ * Returns a function from a layer's number to the window of its attention, or to undefined if it
+ * sees all tokens. Only under `use_sliding_window` do layers have windows: those that `layer_types`
+ * calls sliding or, without `layer_types`, those from number `max_window_layers` on.
  */
 export function qwenWindow(fields: ConfigFields): (layer: number) => number | undefined {
   if (!fields.flag('use_sliding_window', false)) return () => undefined;

@@ -60,6 +60,7 @@ export const layerNorm = (name: string, epsilon: number, bias = true): Norm => (
 
 export const rmsNorm = (name: string, epsilon: number): Norm => ({ name, kind: 'rms', epsilon });
 
+/** Returns what `layer` returns for i from 0 to count − 1. */
 export const layersOf = (count: number, layer: (i: number) => Layer): Layer[] =>
   Array.from({ length: count }, (_, i) => layer(i));
 
@@ -101,6 +102,9 @@ function llama3(own: readonly number[], fields: ConfigFields): number[] {
  * `beta_fast` times within the original context stay, those that turn less than `beta_slow` times
  * are divided by the factor, and those between are interpolated by their index. Cosine and sine are
  * multiplied by another factor (`yarnFactor`).
+ * @param plain the frequencies before scaling, with base `base`
+ * @param scaling the fields of the scaling
+ * @param outer the fields of config.json
  */
 function yarn(
   plain: readonly number[],
@@ -133,12 +137,18 @@ function yarn(
   return { frequencies, factor: yarnFactor(scaling, factor) };
 }
 
-/** YaRN's factor on cosine and sine: 0.1·ln(factor) + 1, unless config.json says otherwise. */
+/**
+ * YaRN's factor on cosine and sine. If config.json gives `attention_factor`, that; if it gives both
+ * `mscale` and `mscale_all_dim`, their quotient by `growth`; else 0.1·ln(factor) + 1, or 1 for a
+ * factor of at most 1.
+ */
 function yarnFactor(scaling: ConfigFields, factor: number): number {
+  /** Returns a field's number; null if it is absent, null or 0. */
   const given = (field: string): number | null => {
     const value = scaling.raw(field) ?? null;
     return value === null || value === 0 ? null : scaling.positive(field);
   };
+  /** Returns 0.1·mscale·ln(factor) + 1, or 1 for a factor of at most 1. */
   const growth = (mscale: number): number =>
     factor <= 1 ? 1 : 0.1 * mscale * Math.log(factor) + 1;
   const [own, some, all] = [given('attention_factor'), given('mscale'), given('mscale_all_dim')];

@@ -45,7 +45,7 @@ const MOST_SHARDS = 10_000;
 /**
  * Returns the files with the weights. Where the checkpoint is sharded, also the path of its index
  * and, for each tensor, the file that the index names (`map`). Without shards, `index` is null and
- * `map` empty.
+ * `map` empty. Throws UserFault if the folder has no weights, or has them in another format.
  */
 async function weightFiles(dir: string): Promise<{
   readonly files: readonly string[];
@@ -129,7 +129,10 @@ export async function openCheckpoint(dir: string): Promise<Checkpoint> {
   return { dir, config, tensors, read };
 }
 
-/** Returns a config.json without `_name_or_path`, and with `classes`, if any, as its labels. */
+/**
+ * Returns a config.json without `_name_or_path`. If there are `classes`, these are its labels, and
+ * it has `problem_type` regression if their task is.
+ */
 function withClasses(
   config: Readonly<Record<string, unknown>>,
   classes: readonly string[],

@@ -12,6 +12,7 @@ const PIECE = 1 << 26; // bytes
 export const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView): Uint8Array =>
   new Uint8Array(buffer, byteOffset, byteLength);
 
+/** Yields views of the bytes in order, of PIECE bytes each but the last. */
 function* pieces(bytes: Uint8Array): Generator<Uint8Array> {
   for (let start = 0; start < bytes.byteLength; start += PIECE)
     yield bytes.subarray(start, start + PIECE);

@@ -32,6 +32,7 @@ function headerOf({ shape, data }: NpyArray): Buffer {
   return Buffer.concat([MAGIC, Buffer.from([1, 0]), length, header]);
 }
 
+/** Returns the bytes of a .npy file. Throws as `writeNpy` does. */
 export const encodeNpy = (array: NpyArray): Buffer =>
   Buffer.concat([headerOf(array), bytesOf(array.data)]);
 

@@ -129,7 +129,11 @@ function refuseUnsupported({ raw, fault }: Config, { type, fields }: Method): vo
   }
 }
 
-/** Reads which modules a config adapts. Throws UserFault for a field that cannot be read. */
+/**
+ * Reads which modules a config adapts. Throws UserFault for a field that cannot be read, and if
+ * `target_modules` is absent, null or an empty list. An empty text is an expression that matches no
+ * module's name.
+ */
 function readRule({ raw, fault, names, namesOrExpression }: Config): TargetRule {
   const targets = raw['target_modules'] === '' ? '' : namesOrExpression('target_modules');
   if (targets === undefined) throw fault('target_modules', 'names no module');
@@ -171,11 +175,19 @@ async function openConfig(dir: string) {
     raw,
     fault,
     names,
+    /**
+     * Returns a field's number; `fallback` if the field is absent or null. Throws UserFault if
+     * there is neither, or if the number is not `valid`.
+     */
     number: (field: string, valid: Valid, fallback?: number): number => {
       const value = raw[field] ?? fallback;
       if (typeof value !== 'number' || !valid(value)) throw fault(field, INVALID);
       return value;
     },
+    /**
+     * Returns a field's numbers by pattern; {} if the field is absent or null. Throws UserFault
+     * unless each is a `valid` number.
+     */
     pattern: (field: string, valid: Valid): Record<string, number> => {
       const value = raw[field] ?? {};
       const isWrong = (one: unknown): boolean => typeof one !== 'number' || !valid(one);
@@ -190,6 +202,7 @@ async function openConfig(dir: string) {
   };
 }
 
+/** Whether a number may be a rank (a whole number from 1), and whether it may be a dropout rate. */
 export const isRank = (value: number): boolean => Number.isInteger(value) && value >= 1,
   isRate = (value: number): boolean => value >= 0 && value < 1;
 
@@ -273,7 +286,10 @@ export function wholeModule(module: string, name: string): string | undefined {
 export const isSavedWhole = (module: string, name: string): boolean =>
   wholeModule(module, name) !== undefined;
 
-/** Returns PEFT's task type. `whole`: the modules that are saved whole; null if there are none. */
+/**
+ * Returns PEFT's task type: CAUSAL_LM under a causal-LM head; under any other, SEQ_CLS if modules
+ * are saved whole (`whole`), and null if none are (`whole` is null).
+ */
 export const taskType = (
   { head }: Architecture,
   whole: readonly string[] | null,

@@ -142,7 +142,12 @@ export function checkSavedModules(
   }
 }
 
-/** Throws UserFault where the biases in the file are not those that `bias` trains. */
+/**
+ * Throws UserFault where the biases in the file are not those that `bias` trains. Biases of modules
+ * that are saved whole do not count.
+ * @param found the biases in the file, by canonical name
+ * @param modules the adapted layers, as `FolderTensors.modules`
+ */
 export function checkBiases(
   { architecture, parameters }: ModelShape,
   { bias, modulesToSave }: Kept,
@@ -167,8 +172,9 @@ export function checkBiases(
 }
 
 /**
- * Reads those of `parameters` that the folder saves whole (the classifier), by canonical name. A
- * tensor of another shape is left out if `which` is `fitting`; else it throws UserFault.
+ * Reads those of `parameters` that the folder saves whole (the classifier), by canonical name.
+ * Those that it lacks are left out. A tensor of another shape is left out if `which` is `fitting`;
+ * else it throws UserFault.
  */
 export async function readPeftHead(
   dir: string,

@@ -90,7 +90,10 @@ const halfOfColumns = (
   };
 };
 
-/** Splits each layer's [A; A₀] and [B, −B₀], as `joinResidual` makes them. */
+/**
+ * Splits each layer's [A; A₀] and [B, −B₀], as `joinResidual` makes them: the ranks are halved, and
+ * α is divided by `alphaFactor`.
+ */
 function splitResidual(read: PeftAdapter, residual: string): PeftAdapter {
   // With rank stabilisation, writing multiplied α by √2, so the quotient is rounded.
   const alphaOf = (alpha: number): number =>

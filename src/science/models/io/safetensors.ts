@@ -29,6 +29,7 @@ interface Dtype {
   readonly width: number;
   read(raw: ArrayBuffer, fault: (why: string) => UserFault): Float32Array | Int32Array;
 }
+/** Returns the bytes from FIRST on as integers, each from 0 to 255. */
 const fromBytes = (raw: ArrayBuffer): Int32Array => Int32Array.from(new Uint8Array(raw, FIRST));
 const DTYPES: ReadonlyMap<string, Dtype> = new Map(
   Object.entries<Dtype>({
@@ -61,6 +62,7 @@ export interface SafetensorsHeader {
   readonly dataStart: number;
 }
 
+/** Whether x is a whole number from 0. */
 const isIndex = (x: unknown): x is number =>
   typeof x === 'number' && Number.isSafeInteger(x) && x >= 0;
 
@@ -167,7 +169,7 @@ function toInt32(values: BigInt64Array, fault: (why: string) => UserFault): Int3
 
 /**
  * Reads the tensors `names`, by default all, into memory that a backend may share without copying.
- * Throws UserFault naming file and tensor.
+ * Throws UserFault naming file and tensor where one is missing, cut short or of an unknown dtype.
  */
 export async function readSafetensors(
   path: string,
@@ -209,7 +211,7 @@ export interface PendingTensor {
 
 /**
  * Writes tensors in the order of their names, so that the file's bytes depend only on its content.
- * Returns the file's SHA-256 in hex.
+ * Returns the file's SHA-256 in hex. Throws RangeError where values and shape do not fit.
  */
 export async function writePending(
   path: string,
@@ -218,6 +220,7 @@ export async function writePending(
 ): Promise<string> {
   const names = [...tensors.keys()].sort();
   const header: Record<string, unknown> = { __metadata__: metadata };
+  /** Returns the bytes of a tensor of this shape, 4 for each value. */
   const countBytes = (shape: readonly number[]): number => 4 * shape.reduce((a, b) => a * b, 1);
   let offset = 0;
   for (const name of names) {
@@ -236,6 +239,7 @@ export async function writePending(
 
   const hash = createHash('sha256');
   const file = await open(path, 'w');
+  // writes bytes, and adds them to the hash
   const put = async (bytes: Uint8Array): Promise<void> => {
     updateWith(hash, bytes);
     await writeAll(file, bytes);
@@ -258,7 +262,10 @@ export async function writePending(
   return hash.digest('hex');
 }
 
-/** `writePending` for tensors in memory. `metadata`: by default what transformers requires. */
+/**
+ * `writePending` for tensors in memory, float32 or int32; throws TypeError for any other.
+ * `metadata`: by default what transformers requires.
+ */
 export async function writeSafetensors(
   path: string,
   tensors: ReadonlyMap<string, HostTensor>,

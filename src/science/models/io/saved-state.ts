@@ -14,7 +14,9 @@ import { readSafetensorsHeader } from './safetensors.ts';
 const FILE = /^(\d+)\.([0-9a-f]{64})\.safetensors$/;
 
 /**
- * Puts a new state into the folder, and removes earlier ones. `write` returns the file's SHA-256.
+ * Puts a new state into the folder, and then removes all other states.
+ * @param facts kept in the file's metadata, as JSON
+ * @param write writes the file at this path, with this metadata, and returns its SHA-256
  */
 export async function storeState(
   dir: string,
@@ -39,7 +41,8 @@ export async function storeState(
 }
 
 /**
- * Returns the latest undamaged state; null if there is none.
+ * Returns the latest undamaged state; null if there is none, or no folder. Throws if the file of
+ * this state has no facts.
  * @param what returns what the log calls a damaged state, by the state's step
  */
 export async function findState(

@@ -8,6 +8,7 @@ import type { TensorEntry } from './safetensors.ts';
 export const storedShape = ({ shape, stored }: ParameterSpec): readonly number[] =>
   stored === 'transposed' ? [...shape].reverse() : shape;
 
+/** (rows, columns) → (columns, rows) */
 function transposed({ shape, data }: HostTensor): HostTensor {
   const [rows = 0, columns = 0] = shape,
     out = new Float32Array(data.length);

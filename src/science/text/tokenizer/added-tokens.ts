@@ -31,6 +31,7 @@ const isNonEmpty = (value: unknown): value is string => typeof value === 'string
 /**
  * Reads a token of a file: an object with its settings, or a text, which is a special token.
  * Returns null for anything else.
+ * @param special whether an object is a special token even if it does not say so
  */
 function tokenSettings(value: unknown, special: boolean): Omit<AddedToken, 'id'> | null {
   if (isNonEmpty(value)) return { content: value, special: true, normalized: false, ...NO_STRIP };
@@ -121,6 +122,7 @@ class Finder {
     node.token ??= token;
   }
 
+  /** Yields the tokens found, in order; they do not overlap. */
   *find(text: string): Generator<{ from: number; to: number; token: AddedToken }> {
     for (let from = 0; from < text.length;) {
       let found: { from: number; to: number; token: AddedToken } | null = null;
@@ -141,7 +143,8 @@ const WORD_END = new RegExp(`${WORD}$`, 'u'),
 const tail = (text: string, end: number): string => text.slice(Math.max(0, end - 2), end);
 
 /**
- * Cuts a text into added tokens and texts. `first`: whether the given text begins the whole text.
+ * Cuts a text into added tokens and texts. A token with `singleWord` that touches a word stays in
+ * the text. `first`: whether the given text begins the whole text.
  */
 function cutSections(text: string, finder: Finder, first: boolean): Section[] {
   const sections: Section[] = [];

@@ -16,6 +16,7 @@ const EXPRESSION_LENGTH = 10_000,
 
 type Fault = (why: string) => UserFault;
 
+/** Whether a value is a whole number from 0 to HIGHEST_ID. */
 const isId = (id: unknown): id is number =>
   typeof id === 'number' && Number.isInteger(id) && id >= 0 && id <= HIGHEST_ID;
 
@@ -74,6 +75,7 @@ const LINEAR = new Set([
   'WordPiece',
 ]);
 
+/** Throws `fault` unless a vocabulary is an object of distinct ids within the bounds, by token. */
 function checkVocabulary(vocabulary: unknown, fault: Fault): void {
   if (!isRecord(vocabulary)) throw fault('its model has no vocab');
   const entries = Object.entries(vocabulary);
@@ -92,13 +94,17 @@ function checkVocabulary(vocabulary: unknown, fault: Fault): void {
   }
 }
 
+/** Throws `fault` for a vocabulary without entries, or with too many. */
 function checkSize({ length }: readonly unknown[], fault: Fault): void {
   if (length === 0) throw fault('its vocab is empty');
   if (length > MOST_TOKENS)
     throw fault(`its vocab has ${length} tokens; at most ${MOST_TOKENS} are read`);
 }
 
-/** Checks a Unigram model's vocabulary: pairs of a token and its score. The position is the id. */
+/**
+ * Throws `fault` unless a Unigram model's vocabulary is a list of pairs of a token and its score.
+ * The position is the id.
+ */
 function checkScored(vocabulary: readonly unknown[], fault: Fault): void {
   checkSize(vocabulary, fault);
   for (const [id, entry] of vocabulary.entries())
@@ -111,6 +117,7 @@ function checkScored(vocabulary: readonly unknown[], fault: Fault): void {
       throw fault(`entry ${id} of its vocab is ${shown(entry)}, not a token and its score`);
 }
 
+/** Throws `fault` unless merges are absent or a list of texts and of pairs of texts. */
 function checkMerges(merges: unknown, fault: Fault): void {
   if (merges === undefined || merges === null) return;
   if (!Array.isArray(merges)) throw fault('its merges are not a list');
@@ -124,6 +131,7 @@ function checkMerges(merges: unknown, fault: Fault): void {
   if (wrong >= 0) throw fault(`merge ${wrong} is ${shown(merges[wrong])}, not a pair of tokens`);
 }
 
+/** Throws `fault` unless added tokens are absent or a list of objects with a content and an id. */
 function checkAdded(added: unknown, fault: Fault): void {
   if (added === undefined || added === null) return;
   if (!Array.isArray(added)) throw fault('added_tokens is not a list');
@@ -141,8 +149,9 @@ function checkAdded(added: unknown, fault: Fault): void {
 }
 
 /**
- * Returns a part of the file, such as its normalizer, and all steps inside it. Throws `fault` if
- * one of them is misshapen.
+ * Returns a part of the file, such as its normalizer, and all steps inside it; none if the part is
+ * absent. Throws `fault` if one of them is misshapen.
+ * @param name the name of the part, for the fault
  */
 function allSteps(
   part: unknown,

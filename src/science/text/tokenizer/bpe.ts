@@ -79,6 +79,7 @@ class Heap {
     keys[i] = key;
   }
 
+  /** Removes the first merge and returns it; null if there is none. */
   pop(): { readonly rank: number; readonly place: number } | null {
     const { keys } = this;
     const top = keys[0],
@@ -108,6 +109,9 @@ function mergeAll(ids: readonly number[], { rank, made }: Merges): number[] {
     previous = Int32Array.from(ids, (_, i) => i - 1),
     gone = new Uint8Array(n);
   const heap = new Heap(n);
+  /**
+   * Puts the merge of the token at `place` with the next one on the heap, if there is such a merge.
+   */
   const offer = (place: number): void => {
     const right = next[place]!;
     const found = right < 0 ? undefined : rank.get(id[place]! * PAIR + id[right]!);
@@ -143,6 +147,7 @@ function byteIds(text: string, vocabulary: ReadonlyMap<string, number>): number[
 }
 
 export const bpe: MakeModel = (config, vocabulary, refuse) => {
+  /** Returns a text field of the model, empty if absent. Throws the fault for any other value. */
   const text = (field: string): string => {
     const value = config[field] ?? '';
     if (typeof value !== 'string') throw refuse(`the ${field} ${shown(value)}`);
@@ -163,7 +168,7 @@ export const bpe: MakeModel = (config, vocabulary, refuse) => {
     fallsBack = config['byte_fallback'] === true;
 
   /** Returns the ids of a piece's characters, before any merge. */
-  const symbols = (piece: string): number[] => {
+  const characterIds = (piece: string): number[] => {
     const characters = Array.from(piece),
       ids: number[] = [];
     // As in Python's tokenizers, the unknown token of a character is only written before the next
@@ -200,7 +205,7 @@ export const bpe: MakeModel = (config, vocabulary, refuse) => {
     if (id !== undefined) return [id];
     const known = cache.get(piece);
     if (known !== undefined) return known;
-    const ids = mergeAll(symbols(piece), merges);
+    const ids = mergeAll(characterIds(piece), merges);
     if (piece.length <= CACHED_LENGTH) {
       if (cache.size >= CACHED) cache.clear();
       cache.set(piece, ids);

@@ -23,8 +23,8 @@ const lossy = new TextDecoder('utf-8', { ignoreBOM: true });
 const strict = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true });
 
 /**
- * Decodes the bytes that the characters of tokens stand for. A token with any other character stays
- * as it is.
+ * Decodes the bytes that the characters of all tokens stand for, into one text. A token with any
+ * other character stays as it is.
  */
 const byteLevel: Step = (tokens) => {
   const bytes: number[] = [];
@@ -40,6 +40,7 @@ const byteLevel: Step = (tokens) => {
 const byteFallback: Step = (tokens) => {
   const out: string[] = [];
   let bytes: number[] = [];
+  // Writes the text of the bytes since the last other token.
   const flush = (): void => {
     if (bytes.length === 0) return;
     try {
@@ -75,7 +76,10 @@ export function cleanUp(text: string, pieces = false): string {
   return out;
 }
 
-/** Removes the prefix of tokens that continue a word, and puts a space before the others. */
+/**
+ * Returns the step that removes the prefix of tokens that continue a word, and puts a space before
+ * the others except the first. With `cleanup`, it then cleans up each of them (`cleanUp`).
+ */
 function wordPiece(prefix: string, cleanup: boolean): Step {
   return (tokens) =>
     tokens.map((token, i) => {
@@ -86,7 +90,8 @@ function wordPiece(prefix: string, cleanup: boolean): Step {
 }
 
 /**
- * Writes marks as spaces. Those of the first token are dropped if the pre-tokenizer prepended one.
+ * Returns the step that writes marks as spaces. Those of the first token are dropped instead if
+ * `prepend` is true: the pre-tokenizer then put one there.
  */
 function metaspace(mark: string, prepend: boolean): Step {
   return (tokens) =>
@@ -94,8 +99,8 @@ function metaspace(mark: string, prepend: boolean): Step {
 }
 
 /**
- * Removes the character `content` from each token: at most `start` times at its start, and `stop`
- * times at its end.
+ * Returns the step that removes the character `content` from each token: at most `start` times at
+ * its start, and `stop` times at its end.
  */
 function strip(content: string, start: number, stop: number): Step {
   return (tokens) =>
@@ -109,15 +114,21 @@ function strip(content: string, start: number, stop: number): Step {
     });
 }
 
+/** Returns a field of a step; `fallback` if it is absent or no text. */
 const textField = (config: Config, field: string, fallback: string): string => {
   const value = config[field];
   return typeof value === 'string' ? value : fallback;
 };
+/** Returns a field of a step; 0 if it is absent or no number. */
 const numberField = (config: Config, field: string): number => {
   const value = config[field];
   return typeof value === 'number' ? value : 0;
 };
 
+/**
+ * Returns the step that replaces a text in each token. Throws the fault of `refuse` for a regular
+ * expression.
+ */
 function replace(config: Config, refuse: Refuse): Step {
   const { pattern } = config;
   const from = isRecord(pattern) ? pattern['String'] : undefined;
@@ -126,6 +137,10 @@ function replace(config: Config, refuse: Refuse): Step {
   return (tokens) => tokens.map((token) => token.split(from).join(to));
 }
 
+/**
+ * Returns the step of one part of the decoder. Throws the fault of `refuse` for what is not
+ * supported.
+ */
 function makeStep(config: Config, refuse: Refuse): Step {
   switch (config['type']) {
     case 'ByteLevel':

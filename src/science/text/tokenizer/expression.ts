@@ -20,7 +20,8 @@ export type Refuse = (what: string) => UserFault;
 
 /**
  * Adds ſ (U+017F) and the Kelvin sign (U+212A) to groups `(?i:…)` with s or k. Oniguruma matches
- * them there, since it ignores case by folding them to s and k; the library leaves them out.
+ * them there, since it ignores case by folding them to s and k; the library leaves them out. A
+ * group with brackets or a backslash remains as it is.
  */
 function addFoldedLetters(source: string): string {
   return source.replace(/\(\?i:((?:[^()\\]|\\.)*)\)/g, (group: string, inner: string) =>

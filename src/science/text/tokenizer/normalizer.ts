@@ -16,6 +16,7 @@ const MOST_BYTES = 16 * 2 ** 20;
 const LONG_CLUSTER = 6;
 
 // The fields of a unit (a 32-bit entry of the trie), as darts-clone packs them.
+/** Whether a text of the list belongs to the bytes that lead to a unit. */
 const hasLeaf = (unit: number): boolean => ((unit >>> 8) & 1) === 1;
 const valueOf = (unit: number): number => unit & 0x7fffffff;
 /** The byte that leads to a unit, or a number above 255 for a unit that holds a value. */
@@ -49,7 +50,11 @@ function makeLookup(units: Uint32Array, texts: Uint8Array): (chunk: string) => s
   };
 }
 
-/** Returns the normalisation that a `precompiled_charsmap` describes, which is in base64. */
+/**
+ * Returns the normalisation that a `precompiled_charsmap` describes, which is in base64. Without
+ * one (null or empty), a text stays as it is. Throws the fault of `refuse` for bytes that are no
+ * such map.
+ */
 function makeCharsmap(base64: unknown, refuse: Refuse): (text: string) => string {
   const what = 'a precompiled_charsmap that ';
   if (base64 === null) return (text) => text;
@@ -63,7 +68,8 @@ function makeCharsmap(base64: unknown, refuse: Refuse): (text: string) => string
   const units = Uint32Array.from({ length: size / 4 }, (_, i) => bytes.readUInt32LE(4 + 4 * i));
   const find = makeLookup(units, bytes.subarray(4 + size));
   const known = new Map<string, string | null>();
-  const cached = (chunk: string): string | null => {
+  /** Returns what `find` returns for a chunk, and keeps it for the next time. */
+  const findCached = (chunk: string): string | null => {
     let result = known.get(chunk);
     if (result === undefined) {
       if (known.size >= 10_000) known.clear();
@@ -75,9 +81,9 @@ function makeCharsmap(base64: unknown, refuse: Refuse): (text: string) => string
   return (text) => {
     let out = '';
     for (const { segment } of clusters.segment(text)) {
-      const whole = Buffer.byteLength(segment) < LONG_CLUSTER ? cached(segment) : null;
+      const whole = Buffer.byteLength(segment) < LONG_CLUSTER ? findCached(segment) : null;
       if (whole !== null) out += whole;
-      else for (const character of segment) out += cached(character) ?? character;
+      else for (const character of segment) out += findCached(character) ?? character;
     }
     return out;
   };
@@ -100,6 +106,10 @@ const lowercase: Normalize = (text) => text.replaceAll('Σ', 'σ').toLowerCase()
 
 const decompose = normalForm('NFD');
 
+/**
+ * Returns the normalisation of BERT. All of its parts are on unless the config turns them off;
+ * without `strip_accents`, accents are removed if the text is put into lower case.
+ */
 function bertNormalizer(config: Config): Normalize {
   const steps: Normalize[] = [];
   if (config['clean_text'] !== false)
@@ -136,6 +146,9 @@ export const byteLevel: Normalize = (text) => {
   return out;
 };
 
+/**
+ * Returns the normalisation of one part. Throws the fault of `refuse` for what is not supported.
+ */
 function makeStep(config: Config, refuse: Refuse): Normalize {
   switch (config['type']) {
     case 'BertNormalizer':
@@ -173,6 +186,10 @@ function makeStep(config: Config, refuse: Refuse): Normalize {
   }
 }
 
+/**
+ * Returns the normalisation that `normalizer` of tokenizer.json describes; null without one. Throws
+ * the fault of `refuse` for what is not supported.
+ */
 export const makeNormalizer = (config: unknown, refuse: Refuse): Normalize | null =>
   isRecord(config) ? makeStep(config, refuse) : null;
 

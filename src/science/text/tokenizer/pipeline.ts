@@ -17,6 +17,7 @@ interface Assembled {
   readonly ids: readonly number[];
   readonly types: readonly number[];
 }
+/** Puts special tokens around one text or, if `second` is not null, around two. */
 type Assemble = (first: readonly number[], second: readonly number[] | null) => Assembled;
 
 /**
@@ -66,9 +67,14 @@ function clsSepAssembler(config: Config, refuse: Refuse): Assemble {
   return assembleBy([cls, A, sep], pair);
 }
 
+/** Whether a value is a whole number from 0 on, as ids and token types are. */
 const isId = (id: unknown): id is number =>
   typeof id === 'number' && Number.isInteger(id) && id >= 0;
 
+/**
+ * Returns what the two templates of a TemplateProcessing write. Throws the fault of `refuse` for a
+ * template that can't be read.
+ */
 function templateAssembler(config: Config, refuse: Refuse): Assemble {
   const specials = config['special_tokens'];
   const readPart = (item: unknown): Part => {
@@ -130,7 +136,9 @@ export interface Pipeline {
   readonly assemble: Assemble;
   readonly join: (tokens: readonly string[]) => string;
   readonly added: readonly AddedToken[];
+  /** Returns the id of a token, added ones included; undefined where there is none. */
   readonly idOf: (token: string) => number | undefined;
+  /** Returns the token of an id, added ones included; undefined where there is none. */
   readonly tokenOf: (id: number) => string | undefined;
   /** The token for what the vocabulary lacks; null where there is none. */
   readonly unknown: string | null;
@@ -138,6 +146,7 @@ export interface Pipeline {
   readonly size: number;
 }
 
+/** Makes the WordPiece model, by the library. Throws the fault without a known unk_token. */
 const wordPiece: MakeModel = (model, vocabulary, refuse) => {
   const unknown = model['unk_token'];
   if (typeof unknown !== 'string' || !vocabulary.has(unknown))

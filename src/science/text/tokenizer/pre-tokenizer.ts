@@ -87,6 +87,10 @@ function applyBehavior(spans: readonly Span[], behavior: Behavior): readonly Spa
   }
 }
 
+/**
+ * Returns the pre-tokenizer that cuts a piece at the matches of a pattern, as a Split does. Empty
+ * pieces are left out.
+ */
 const split =
   (pattern: RegExp, behavior: Behavior, invert = false): PreTokenize =>
   ({ text, first }) =>
@@ -99,6 +103,7 @@ const chain =
   (piece) =>
     steps.reduce<readonly Piece[]>((pieces, step) => pieces.flatMap(step), [piece]);
 
+/** Returns the behavior of a name in any case. Throws the fault of `refuse` for an unknown one. */
 function readBehavior(value: unknown, refuse: Refuse): Behavior {
   const behavior = BEHAVIORS.find(
     (known) => typeof value === 'string' && known.toLowerCase() === value.toLowerCase(),
@@ -111,6 +116,10 @@ function readBehavior(value: unknown, refuse: Refuse): Behavior {
 const GPT2 =
   /'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\p{White_Space}\p{L}\p{N}]+|\p{White_Space}+(?!\P{White_Space})|\p{White_Space}+/gu;
 
+/**
+ * Returns the pre-tokenizer ByteLevel. Unless the config says no, it puts a space before a text
+ * that does not begin with one, and splits by `GPT2`. It always writes bytes as their characters.
+ */
 function byteLevelSplit(config: Config): PreTokenize {
   const splits =
     config['use_regex'] === false ? (piece: Piece) => [piece] : split(GPT2, 'Isolated');
@@ -122,8 +131,9 @@ function byteLevelSplit(config: Config): PreTokenize {
 }
 
 /**
- * Writes spaces as marks, puts a mark before the text if the scheme says so, and splits the text
- * before marks unless `split` is false.
+ * Returns the pre-tokenizer Metaspace. It writes spaces as marks, puts a mark before the text if
+ * the scheme says so, and splits the text before marks unless `split` is false. Throws the fault of
+ * `refuse` for a mark that is not one character, and for an unknown scheme.
  */
 function metaspace(config: Config, refuse: Refuse): PreTokenize {
   const mark = config['replacement'] ?? '▁';
@@ -147,12 +157,19 @@ function metaspace(config: Config, refuse: Refuse): PreTokenize {
   };
 }
 
+/**
+ * Returns the pre-tokenizer that cuts a text into pieces of `length` characters; the last may be
+ * shorter. Throws the fault of `refuse` unless `length` is a whole number above 0.
+ */
 function fixedLength(length: unknown, refuse: Refuse): PreTokenize {
   if (typeof length !== 'number' || !Number.isInteger(length) || length < 1)
     throw refuse(`a FixedLength of ${shown(length)}`);
   return split(new RegExp(`[^]{1,${length}}`, 'gu'), 'Isolated');
 }
 
+/**
+ * Returns the pre-tokenizer of one part. Throws the fault of `refuse` for what is not supported.
+ */
 function makeStep(config: Config, refuse: Refuse): PreTokenize {
   switch (config['type']) {
     case 'BertPreTokenizer':
@@ -189,6 +206,10 @@ function makeStep(config: Config, refuse: Refuse): PreTokenize {
   }
 }
 
+/**
+ * Returns what `pre_tokenizer` of tokenizer.json describes; without one, a text stays one piece.
+ * Throws the fault of `refuse` for what is not supported.
+ */
 export const makePreTokenizer = (config: unknown, refuse: Refuse): PreTokenize =>
   isRecord(config) ? makeStep(config, refuse) : (piece) => [piece];
 

@@ -8,7 +8,10 @@ import {
   REMOVED,
 } from './unicode-tables.ts';
 
-/** Returns a table of unicode-tables.ts as a regular expression for one of its characters. */
+/**
+ * Returns a table of unicode-tables.ts as a regular expression, with the flag g, for one of its
+ * characters.
+ */
 function characterClass(table: string): RegExp {
   let last = 0,
     out = '';
