@@ -84,7 +84,7 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
     if (rows.length === 0)
       throw new UserFault('no stage of this spec has a result yet', runCommandOf(spec, options));
     const caveats = [
-      ...targetsShown(rows).map((line) => `${capital(line)}.`),
+      ...targetLinesOf(rows).map((line) => `${capital(line)}.`),
       ...caveatLines(rows),
       ...warnings.map(({ message }) => `${message}.`),
     ];
@@ -182,7 +182,7 @@ function show(
   if (triggers !== null) remarkProse(triggers);
   const counts = chosen.map(({ evidence }) => evidence.n);
   remarkProse(spreadNote(counts, spread));
-  for (const line of targetsShown(rows)) remarkProse(line);
+  for (const line of targetLinesOf(rows)) remarkProse(line);
   if (asked === null) remarkOthers(every, metrics);
 }
 
@@ -197,7 +197,8 @@ export function remarkOthers(every: readonly Metric[], shown: readonly Metric[])
   remarkProse(more);
 }
 
-const targetsShown = (rows: readonly ResultRow[]): string[] =>
+/** Returns a line for each target class of the rows, with the attacks that lead to it. */
+const targetLinesOf = (rows: readonly ResultRow[]): string[] =>
   targetLines(rows.flatMap(({ target }) => target ?? []));
 
 function showDifferences(

@@ -371,7 +371,9 @@ const OF_ACCEPTED =
 
 /**
  * Returns on how many rows a number was measured, the metric that counts them before a defence
- * rejects any, and whether the number leaves out the rejected ones. Null if no metric counts them.
+ * rejects any, and whether the number leaves out the rejected ones. Null if that metric is missing,
+ * and for anything but a score or a fact of `evaluate`: for p-values, for numbers before or after
+ * another training, for those of the undefended run, and for differences from them.
  */
 export function measuredOn(
   cell: Measured,

@@ -1,7 +1,7 @@
 /**
- * Shows how runs of other processes stand, and asks runs to stop, by the files in their folders
- * alone: `beat.json` shows that a run is alive, `cancel` asks it to stop, and `gc --runs` removes
- * old folders. What the runs made stays in the store.
+ * Shows how runs of other processes stand, asks runs to stop, and removes the folders of old runs
+ * (`gc --runs`). It uses the files in the runs' folders: `beat.json` shows that a run is alive, and
+ * `cancel` asks it to stop. What the runs made stays in the store.
  */
 import {
   existsSync,

@@ -131,7 +131,7 @@ export const receiptInput = (index: number, section: string): string =>
 
 /**
  * Returns the inputs that belong to single cells: each cell's goals, the poisoned rows of its
- * trainings, the rows that a defence filtered, and the evaluation of its clean twin.
+ * trainings, what a defence made of its rows, and the evaluation of its clean twin.
  */
 function goalInputs(
   cells: readonly Cell[],

@@ -276,9 +276,9 @@ const ZERO_DOSE: Readonly<Record<string, string>> = {
 };
 
 /**
- * Returns the points at dose 0 of each line: the run without attack and, for ASR, the rate of the
- * paired clean model. There are none along the dose of a single step, because the other steps still
- * apply at dose 0.
+ * Returns the points to add at dose 0 to each line that has none there: the run without attack or,
+ * for ASR, the rate of the paired clean model instead. There are none along the dose of a single
+ * step, because the other steps still apply at dose 0.
  */
 function zeroDosePoints(
   { entry, x, subjects }: Layout,

@@ -17,7 +17,10 @@ export interface Measure {
   readonly label: string;
   /** The measure's name as the title of an axis. */
   readonly title: string;
-  /** The kernel of whose Fisher information the measure is a number. Absent for other measures. */
+  /**
+   * If the measure is a number of a Fisher information: the kernel, `LoRA kernel` or `full kernel`.
+   * Absent for other measures.
+   */
   readonly kernel?: string;
   readonly isProportion: boolean;
   /**

@@ -95,7 +95,7 @@ export interface DemandFacts {
   readonly backend: BackendName;
   readonly assets: Assets;
   readonly computesOnGpu: boolean;
-  /** Returns seconds, or null if they are unknown. */
+  /** Returns how many seconds a stage is expected to take; null if that is not known. */
   readonly expect: (stage: PlannedStage) => number | null;
 }
 

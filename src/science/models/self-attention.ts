@@ -73,8 +73,9 @@ const isFused = (body: Body, context: ForwardContext, { relative }: Attention): 
   droppedAt(body, context, 'attention') === undefined;
 
 /**
- * Makes what the layers share. Its tensors must outlive the scope of a layer. Adds the batch's
- * columns to the cache, if there is one; throws if a layer then has relative positions.
+ * Makes what the layers share, such as masks and rotary angles. Its tensors must outlive the scope
+ * of a layer. If there is a cache, adds the batch's tokens to it, and throws if a layer has
+ * relative positions.
  */
 export function openPass(body: Body, context: ForwardContext, layout: Layout): Pass {
   context.cache?.open(layout.all);
