@@ -237,7 +237,8 @@ export interface DivergenceRelation {
   readonly relative: number | null;
 }
 
-const divergence = (name: string): Quantity => metricOf('divergence', name);
+/** Reads a metric of the stage `divergence`. */
+export const readDivergence = (name: string): Quantity => metricOf('divergence', name);
 
 /**
  * Reads M′ of the kernel over what was trained: LoRA's factors or, in full fine-tuning, the full
@@ -246,21 +247,23 @@ const divergence = (name: string): Quantity => metricOf('divergence', name);
 export const kernelBetweenRows =
   (form: 'raw' | 'cosine'): Quantity =>
   (cell) =>
-    divergence(`between.lora.${form}`)(cell) ??
-    (isFull(cell) ? divergence(`between.full.${form}`)(cell) : null);
+    readDivergence(`between.lora.${form}`)(cell) ??
+    (isFull(cell) ? readDivergence(`between.full.${form}`)(cell) : null);
 
 /** Correlates M (L2, and relative) with M′ (raw, and as a cosine) over the cells of each attack. */
 export function divergenceRelations(
   conditions: readonly Condition[],
 ): readonly DivergenceRelation[] {
-  const [l2, relative] = [divergence('total.l2'), divergence('total.relative')];
+  const [l2, relative] = [readDivergence('total.l2'), readDivergence('total.relative')];
   const [raw, cosine] = [kernelBetweenRows('raw'), kernelBetweenRows('cosine')];
   return [...groupBy(conditions, blockLabel)].flatMap(([block, of]) => {
     const cells = of
       .flatMap((condition) => condition.cells)
       .filter((cell) => l2(cell) !== null && raw(cell) !== null);
     if (cells.length === 0) return [];
-    const blind = cells.every((cell) => divergence('alike')(cell) === divergence('pairs')(cell));
+    const blind = cells.every(
+      (cell) => readDivergence('alike')(cell) === readDivergence('pairs')(cell),
+    );
     return [
       {
         block,

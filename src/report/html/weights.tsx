@@ -1,15 +1,13 @@
 /** What training did to the weights, how far poison carries them, and Δ_r where training starts. */
 import type { JSX } from 'preact';
-import {
-  type Condition,
-  metricOf,
-  oncePerStage,
-  type Quantity,
-  seriesOf,
-  summaryOf,
-} from '../conditions.ts';
+import { type Condition, oncePerStage, seriesOf, summaryOf } from '../conditions.ts';
 import { formatNumber, plural } from '../format.ts';
-import { type DivergenceRelation, divergenceRelations, kernelBetweenRows } from '../theory.ts';
+import {
+  type DivergenceRelation,
+  divergenceRelations,
+  kernelBetweenRows,
+  readDivergence,
+} from '../theory.ts';
 import {
   ADAPTER,
   adapterColumns,
@@ -28,8 +26,6 @@ import {
   Table,
   texts,
 } from './parts.tsx';
-
-const readDivergence = (metric: string): Quantity => metricOf('divergence', metric);
 
 /** Shows the stage `delta`. Conditions that start from one kernel share a row. */
 export function Delta({ conditions }: OfConditions): JSX.Element | null {
