@@ -253,10 +253,10 @@ export class RunRecord {
     if (typeof found !== 'object' || found === null) return;
     for (const [id, value] of Object.entries(found)) {
       const index = this.#indexes.get(id) ?? -1,
-        stage = this.stages[index],
-        parsed = parse(value);
-      if (stage?.state !== 'running' || parsed === null) continue;
-      if (isDeepStrictEqual(parsed, stage[field])) continue;
+        stage = this.stages[index];
+      if (stage?.state !== 'running') continue;
+      const parsed = parse(value);
+      if (parsed === null || isDeepStrictEqual(parsed, stage[field])) continue;
       stage[field] = parsed;
       this.#changed.add(index);
     }

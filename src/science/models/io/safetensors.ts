@@ -107,11 +107,10 @@ function checkLayout(
     before = '';
   for (const [name, { offsets }] of inOrder) {
     const [start] = offsets;
-    const begins = `begins at byte ${start} of the data`,
-      overlap = `${begins}, before tensor "${before}" ends (byte ${end}): they overlap`;
-    if (start < end) throw damagedFault(path, name, overlap);
-    const gap = `${begins}, and bytes ${end} to ${start} belong to no tensor`;
-    if (start > end) throw damagedFault(path, name, gap);
+    const fault = (why: string): UserFault =>
+      damagedFault(path, name, `begins at byte ${start} of the data, ${why}`);
+    if (start < end) throw fault(`before tensor "${before}" ends (byte ${end}): they overlap`);
+    if (start > end) throw fault(`and bytes ${end} to ${start} belong to no tensor`);
     end = offsets[1];
     before = name;
   }
