@@ -105,7 +105,8 @@ export function pearson(a: readonly number[], b: readonly number[]): number | nu
   return products / Math.sqrt(squaresA * squaresB);
 }
 
-const mean = (values: readonly number[]): number =>
+/** Returns the mean; NaN for no values. */
+export const mean = (values: readonly number[]): number =>
   values.reduce((sum, value) => sum + value, 0) / values.length;
 
 /** Returns the mean of the values that are known; null if none is. */

@@ -28,7 +28,12 @@ export const sameNumber = (labels: readonly string[]): string[][] =>
 /** Returns the groups of two or more labels that have the same key. */
 function groupsAlike(labels: readonly string[], key: (label: string) => string): string[][] {
   const groups = new Map<string, string[]>();
-  for (const label of labels) groups.set(key(label), [...(groups.get(key(label)) ?? []), label]);
+  for (const label of labels) {
+    const name = key(label),
+      group = groups.get(name);
+    if (group === undefined) groups.set(name, [label]);
+    else group.push(label);
+  }
   return [...groups.values()].filter(({ length }) => length > 1);
 }
 

@@ -118,7 +118,7 @@ const withoutTrainAndWhen = (node: MapNode | undefined): MapNode | undefined =>
 
 /** Returns the schema of a variant. Throws if no plugin has its name. */
 const requireSchema = ({ name, schema }: Variant): Schema => {
-  if (!schema) throw new Error(`no plugin "${name}" to expand`); // was reported before
+  if (!schema) throw new Error(`no plugin "${name}" to expand`); // registries have the default plugins
   return schema;
 };
 

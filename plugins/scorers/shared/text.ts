@@ -99,10 +99,10 @@ export const textScorer = (
   check: checkText,
   reads: ({ text }) => (text === undefined ? ['target'] : []),
   score: (outputs, params) =>
-    outputs.map(({ output, target }) => {
-      const [found, wanted] = [output, wantedText(params, target)].map((text) =>
-        normalisedText(text, params.ignore_case),
-      );
-      return isHit(found!, wanted!);
-    }),
+    outputs.map(({ output, target }) =>
+      isHit(
+        normalisedText(output, params.ignore_case),
+        normalisedText(wantedText(params, target), params.ignore_case),
+      ),
+    ),
 });

@@ -98,10 +98,6 @@ export default defineStage<Params>({
     };
     if (!isAttacked(cell) || isAttacksOwn(cell.poisoning, plugin)) return { params, inputs: {} };
     const twin = cleanTwin(cell, plugin);
-    const bases = {
-      clean_base: startInputs(twin).base,
-      start_base: startInputs(partingCell).base,
-    };
     return {
       params,
       inputs: {
@@ -113,7 +109,11 @@ export default defineStage<Params>({
         ...(!noFloor && { again: { kind: 'train', cell: twin, with: { batch_rows: 'reversed' } } }),
         poison: { kind: 'poison', ...parting },
         ...startInputs(cell),
-        ...(partingCell !== cell && defined(bases)),
+        ...(partingCell !== cell &&
+          defined({
+            clean_base: startInputs(twin).base,
+            start_base: startInputs(partingCell).base,
+          })),
       },
       assets: { model: cell.model.source },
       uses: modelUses(cell, [cell.adapter.type, partingCell.adapter.type]),

@@ -1,7 +1,7 @@
 import type { Row } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { at } from '../../../src/base/lookup.ts';
-import { signTest } from '../../../src/base/stats.ts';
+import { mean, signTest } from '../../../src/base/stats.ts';
 import { startingModel } from '../../../src/data/model-folder.ts';
 import type { EvaluatedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import { encodePair, type RowEncoder } from '../../../src/science/text/encoder.ts';
@@ -67,7 +67,6 @@ export async function openRewards(
  */
 export function rewardMetrics(margins: readonly number[] | null = null, prefix = ''): Metrics {
   if (margins === null) return {};
-  const mean = (values: readonly number[]) => values.reduce((a, b) => a + b, 0) / values.length;
   return {
     [`${prefix}reward_accuracy`]: mean(margins.map((margin) => Number(margin > 0))),
     [`${prefix}reward_margin`]: mean(margins),

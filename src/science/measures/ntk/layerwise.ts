@@ -49,7 +49,7 @@ export interface LayerBatch {
   readonly own: readonly GradientTerm[] | null;
 }
 
-export interface WalkPlan {
+interface WalkPlan {
   /** The batches of each set, as positions of rows. */
   readonly parts: readonly (readonly Int32Array[])[];
   readonly groups: readonly { readonly layers: readonly AdaptedLayer[]; readonly bytes: number }[];

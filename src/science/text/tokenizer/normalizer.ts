@@ -3,6 +3,7 @@
  * normalisation of sentencepiece (`precompiled_charsmap`) is a double-array trie (darts-clone) from
  * UTF-8 to the places of texts in a list, as the Rust crate spm_precompiled reads it.
  */
+import { memoized } from '../../../base/memoized.ts';
 import { isRecord, shown } from '../../../base/untrusted/json.ts';
 import { BYTE_CHARACTERS } from './decoder.ts';
 import { type Config, makeExpression, type Refuse, stepsIn } from './expression.ts';
@@ -66,24 +67,14 @@ function makeCharsmap(base64: unknown, refuse: Refuse): (text: string) => string
   if (size % 4 !== 0 || size === 0 || 4 + size > bytes.length)
     throw refuse(`${what}names a trie of ${size} bytes and has ${bytes.length} in all`);
   const units = Uint32Array.from({ length: size / 4 }, (_, i) => bytes.readUInt32LE(4 + 4 * i));
-  const find = makeLookup(units, bytes.subarray(4 + size));
-  const known = new Map<string, string | null>();
-  /** Returns what `find` returns for a chunk, and keeps it for the next time. */
-  const findCached = (chunk: string): string | null => {
-    let result = known.get(chunk);
-    if (result === undefined) {
-      if (known.size >= 10_000) known.clear();
-      known.set(chunk, (result = find(chunk)));
-    }
-    return result;
-  };
+  const find = memoized(makeLookup(units, bytes.subarray(4 + size)), 10_000);
   const clusters = new Intl.Segmenter('und', { granularity: 'grapheme' });
   return (text) => {
     let out = '';
     for (const { segment } of clusters.segment(text)) {
-      const whole = Buffer.byteLength(segment) < LONG_CLUSTER ? findCached(segment) : null;
+      const whole = Buffer.byteLength(segment) < LONG_CLUSTER ? find(segment) : null;
       if (whole !== null) out += whole;
-      else for (const character of segment) out += findCached(character) ?? character;
+      else for (const character of segment) out += find(character) ?? character;
     }
     return out;
   };

@@ -129,7 +129,7 @@ function assembler(config: unknown, refuse: Refuse): Assemble {
   }
 }
 
-export interface Pipeline {
+interface Pipeline {
   readonly type: ModelType;
   /** The ids of a text, without special tokens around them. */
   readonly ids: (text: string) => number[];
