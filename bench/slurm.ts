@@ -62,6 +62,7 @@ function follow(root: string): Followed {
     excluded: new Set(),
     note: say,
     again: () => undefined,
+    stray: () => undefined,
     settled: () => undefined,
   });
   const jobs = keys.map((key): Job => ({ ...JOB, key }));

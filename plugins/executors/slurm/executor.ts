@@ -48,6 +48,7 @@ class SlurmExecutor implements Executor {
   readonly #local: Executor | null;
   readonly #localQueue: PQueue;
   readonly #submitting: SubmitContext;
+  /** Work that is to be submitted. It stays here until sbatch has answered. */
   #queued: Work[] = [];
   /** Keys of the stages that succeeded and whose results were handed on. */
   readonly #done = new Set<string>();
@@ -63,12 +64,7 @@ class SlurmExecutor implements Executor {
    */
   #full: { readonly until: number; readonly inFlight: number } | null = null;
   #toldFull = false;
-  /** Whether a stage was stopped with `LEAVE`: its job goes on without this run. */
-  #left = false;
-  /**
-   * By a submission's name, the ids of its jobs and array elements to cancel; an empty set stands
-   * for all of them.
-   */
+  /** By a submission's name, the ids of its jobs and array elements to cancel. */
   readonly #cancels = new Map<string, Set<string>>();
   /** The timer of the next turn; null if none is set. */
   #timer: NodeJS.Timeout | null = null;
@@ -99,6 +95,7 @@ class SlurmExecutor implements Executor {
       ...this.#submitting,
       note: context.note,
       again: (work) => this.#queued.push(work),
+      stray: (work) => this.#cancel(work),
       settled: (member, result) => this.#settleMember(member, result),
     });
   }
@@ -188,7 +185,8 @@ class SlurmExecutor implements Executor {
 
   /**
    * Stops waiting for a stage; does nothing if it is neither queued nor in flight. Cancels its job,
-   * but not if other stages in it are waited for, or if the stage was stopped with `LEAVE`.
+   * but not if other stages in it are waited for, or if one was stopped with `LEAVE`. While sbatch
+   * is called, that is left to `#submit`.
    */
   #stop(member: Member): void {
     const work = [...this.#tracker.works, ...this.#queued].find(({ members }) =>
@@ -196,36 +194,39 @@ class SlurmExecutor implements Executor {
     );
     if (work === undefined) return;
     work.members.delete(member);
-    const isLast = work.members.size === 0;
-    if (isLast) {
-      this.#tracker.remove(work);
-      this.#queued = this.#queued.filter((one) => one !== work);
+    if (member.signal.reason !== LEAVE) this.#spool.disclaim(member.key);
+    else if (work.task) {
+      work.task.left = true;
+      this.#kept.add(work.task.claim.submission);
     }
-    if (member.signal.reason === LEAVE) {
-      this.#left = true;
-      if (work.task) this.#kept.add(work.task.claim.submission);
-    } else {
-      this.#spool.disclaim(member.key);
-      if (isLast) this.#cancel(work);
+    if (work.members.size === 0) {
+      if (this.#tracker.remove(work)) this.#cancel(work);
+      this.#dequeue([work]);
     }
     member.settle(STOPPED);
   }
 
+  #dequeue(works: readonly Work[]): void {
+    const taken = new Set(works);
+    this.#queued = this.#queued.filter((work) => !taken.has(work));
+  }
+
   /**
-   * Cancels a job if it was submitted. The jobs of one submission that are cancelled at the same
-   * time share one call of scancel. If none of their ids is known, it cancels the whole submission.
+   * Cancels a submitted job, unless it goes on for a stage that was left. The jobs of one
+   * submission that are cancelled at the same time share one call of scancel. A job that Slurm has
+   * not shown is followed until it does, since its name and the id of its array are also those of
+   * other jobs.
    */
-  #cancel({ task }: Work): void {
-    if (task === null) return;
-    const { claim, id, element } = task;
-    const isArray = this.#spool
-      .intent(claim.submission)
-      ?.arguments.some((argument) => argument.startsWith('--array='));
-    const jobId = element ?? (isArray === true && id !== null ? `${id}_${claim.task}` : id);
+  #cancel(work: Work): void {
+    if (work.task === null || work.task.left) return;
+    const { claim, element } = work.task;
+    if (element === null) {
+      this.#tracker.add(work);
+      return;
+    }
     if (this.#cancels.size === 0) setImmediate(() => this.#callCancels());
     const ids = this.#cancels.get(claim.submission) ?? new Set();
-    this.#cancels.set(claim.submission, ids);
-    if (jobId !== null) ids.add(jobId);
+    this.#cancels.set(claim.submission, ids.add(element));
   }
 
   #callCancels(): void {
@@ -293,28 +294,28 @@ class SlurmExecutor implements Executor {
     if (this.#queued.length === 0 || this.#closed || !this.#hasRoom()) return;
     this.#arrayLimit ??= arrayLimit(this);
     const most = await this.#arrayLimit;
-    const waiting = [...batchByRequest(this.#queued.splice(0), this.profile, most)];
+    const waiting = [...batchByRequest(this.#queued, this.profile, most)];
     for (let batch = waiting.shift(); batch !== undefined; batch = waiting.shift()) {
       const works = batch.works.filter(({ members }) => members.size > 0);
       if (works.length === 0) continue;
-      if (!this.#hasRoom()) this.#queued.push(...works);
-      else
-        try {
-          waiting.unshift(...(await this.#submit({ ...batch, works })));
-        } catch (thrown) {
-          const error = thrown as Error; // the job's files can't be written, as on a full disk
-          this.context.log(error.stack ?? error.message);
-          this.#fail(
-            works,
-            `its job can't be written: ${error.message}`,
-            `free some space in ${this.context.spool} or mend what it says, and run it again`,
-          );
-        }
+      if (!this.#hasRoom()) return;
+      try {
+        waiting.unshift(...(await this.#submit({ ...batch, works })));
+      } catch (thrown) {
+        const error = thrown as Error; // the job's files can't be written, as on a full disk
+        this.context.log(error.stack ?? error.message);
+        this.#fail(
+          works,
+          `its job can't be written: ${error.message}`,
+          `free some space in ${this.context.spool} or mend what it says, and run it again`,
+        );
+      }
     }
   }
 
   /** Fails stages that were not submitted. The next run submits them. */
   #fail(works: readonly Work[], message: string, hint: string): void {
+    this.#dequeue(works);
     for (const member of works.flatMap(({ members }) => [...members]))
       this.#settleMember(member, { type: 'fault', message, hint, cutOff: true });
   }
@@ -350,9 +351,10 @@ class SlurmExecutor implements Executor {
         if (outcome.type === 'uncertain')
           this.context.note(`sbatch: ${outcome.message}; looking whether ${name} was submitted`);
         this.#remember(name, outcome.type === 'submitted' ? outcome.id : null, works.length);
+        this.#dequeue(works);
         for (const work of works) {
           if (work.members.size > 0) this.#tracker.add(work);
-          else if (!this.#left) this.#cancel(work); // stopped while sbatch ran
+          else this.#cancel(work); // stopped while sbatch ran
         }
         return [];
       case 'unread':
@@ -373,7 +375,6 @@ class SlurmExecutor implements Executor {
           }));
         }
         this.#full = { until: performance.now() + FULL_MS, inFlight: this.#tracker.size };
-        this.#queued.push(...works);
         if (!this.#toldFull)
           this.context.note(`sbatch: ${outcome.message}; the rest is submitted as jobs end`);
         this.#toldFull = true;
@@ -403,10 +404,27 @@ class SlurmExecutor implements Executor {
     this.#closed = true;
     if (this.#timer !== null) clearTimeout(this.#timer);
     await this.#turn;
+    await this.#cancelStrays();
     this.#callCancels();
     await Promise.allSettled([...this.#pending]);
     await this.#local?.close();
     this.#tidy();
+  }
+
+  /** Looks once more for jobs to cancel, and tells the user of those that Slurm does not show. */
+  async #cancelStrays(): Promise<void> {
+    const strays = (): ReadonlySet<string> =>
+      new Set(
+        [...this.#tracker.works].flatMap(({ task, members }) =>
+          task && members.size === 0 ? task.claim.submission : [],
+        ),
+      );
+    if (strays().size > 0) await this.#tracker.poll();
+    for (const name of strays())
+      this.context.note(
+        `Slurm does not show all jobs of ${name} that were to be cancelled; ` +
+          `squeue --name=${name} says whether there are any, and scancel cancels them`,
+      );
   }
 
   /**

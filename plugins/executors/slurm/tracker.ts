@@ -12,6 +12,8 @@ interface TrackerOptions extends Omit<SubmitContext, 'taskCommand'> {
   readonly note: (message: string) => void;
   /** Called with work that has to be submitted again. */
   readonly again: (work: Work) => void;
+  /** Called with a job without stages once Slurm has shown it; it is no longer followed. */
+  readonly stray: (work: Work) => void;
   /** Called with each stage and its result. */
   readonly settled: (member: Member, result: JobResult) => void;
   /** Returns a time in milliseconds by a monotonic clock. */
@@ -77,9 +79,9 @@ export class Tracker {
     this.#inFlight.set(`${claim.submission}/${claim.task}`, work);
   }
 
-  /** Stops following a job; does nothing if it was never submitted. */
-  remove({ task }: Work): void {
-    if (task) this.#inFlight.delete(`${task.claim.submission}/${task.claim.task}`);
+  /** Stops following a job. Returns whether it was followed. */
+  remove({ task }: Work): boolean {
+    return task !== null && this.#inFlight.delete(`${task.claim.submission}/${task.claim.task}`);
   }
 
   /**
@@ -154,6 +156,11 @@ export class Tracker {
       task.id = row.id.split('_')[0] ?? row.id;
       spool.setSubmitted(task.claim.submission, task.id);
     }
+    if (work.members.size === 0) {
+      this.remove(work);
+      this.#options.stray(work);
+      return;
+    }
     if (phaseOf(row.state) === 'active') {
       task.ended = 0;
       this.#handleHeld(work, task, row);
@@ -219,7 +226,10 @@ export class Tracker {
       if (killedBySlurm) spool.forget(member.key);
       else this.#settle(work, member, result);
     }
-    if (work.members.size === 0) return;
+    if (work.members.size === 0) {
+      this.remove(work);
+      return;
+    }
     const id = task.element ?? task.id;
     const job = `Slurm job ${id ?? task.claim.submission}`;
     if (row === null)

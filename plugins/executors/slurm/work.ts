@@ -10,7 +10,10 @@ export interface Member extends PackedJob {
   readonly settle: (result: JobResult) => void;
 }
 
-/** A Slurm job, or one to be submitted, with its stages that still wait for results. */
+/**
+ * A Slurm job, or one to be submitted, with its stages that still wait for results: none if they
+ * were all stopped and the job is to be cancelled.
+ */
 export interface Work {
   readonly kind: string;
   readonly members: Set<Member>;
@@ -31,6 +34,8 @@ export interface Task {
   id: string | null;
   /** `123_4`, as Slurm's commands take it; null until Slurm has shown it. */
   element: string | null;
+  /** Whether one of its stages was stopped with `LEAVE`: the job goes on without this run. */
+  left: boolean;
   /** How many queries in a row showed the task as ended. */
   ended: number;
   /** How many queries in a row did not show the task, and since when (ms, monotonic clock). */
@@ -80,6 +85,7 @@ export function newTask(
     claim,
     id,
     element: null,
+    left: false,
     ended: 0,
     missed: 0,
     missedSince: 0,

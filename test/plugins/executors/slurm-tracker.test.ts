@@ -107,6 +107,7 @@ test.before.each((scene) => {
     excluded: scene.excluded,
     note: (message) => scene.notes.push(message),
     again: (work) => scene.again.push(work),
+    stray: () => undefined,
     settled: (_, result) => scene.results.push(result),
     now: () => scene.now,
   });
