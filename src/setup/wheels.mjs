@@ -148,7 +148,7 @@ async function download(python, wheel, dir) {
   return join(dir, name);
 }
 
-/** The limits on what a wheel contains. The largest of the pinned wheels unpacks to 2 GB. */
+/** The limits on what is unpacked of a wheel; the largest of the pinned ones holds 2 GB. */
 const MOST_BYTES = 16 * 2 ** 30;
 const MOST_FILES = 100_000;
 
@@ -163,9 +163,9 @@ async function unpack(archive, dir) {
     files = 0;
   const zip = await yauzl.openPromise(archive, { lazyEntries: true });
   for await (const entry of zip.eachEntry()) {
-    bytes += entry.uncompressedSize;
     if (!isNeeded(entry.fileName)) continue;
     files++;
+    bytes += entry.uncompressedSize;
     if (bytes > MOST_BYTES || files > MOST_FILES)
       throw damagedFault(`a wheel holds more than ${MOST_FILES} files, or 16 GB of them`);
     const target = joinInside(dir, entry.fileName, 'a file of a wheel', damagedFault);
