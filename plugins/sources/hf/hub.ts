@@ -278,21 +278,25 @@ async function isIntactBlob(path: string, entry: HubFile): Promise<boolean> {
 
 /** Puts a link to the blob, or a copy of it where links are not allowed, at the path `pointer`. */
 async function linkBlob(blob: string, pointer: string): Promise<void> {
-  const temporary = `${pointer}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
-  try {
-    await symlink(relative(dirname(pointer), blob), temporary);
-  } catch (error) {
-    if (!hasCode(error, 'EPERM')) throw error;
-    await copyFile(blob, temporary); // on Windows only administrators can make links
-  }
-  // Replace an old file by renaming: a reader that has it open goes on reading it.
   const old = await lstat(pointer).catch(() => null);
   if (old?.isDirectory() === true)
     throw new UserFault(
       `The hub cache holds a folder where a file belongs: ${pointer}.`,
       'Remove it and run again.',
     );
-  await rename(temporary, pointer);
+  const temporary = `${pointer}.${process.pid}-${randomBytes(4).toString('hex')}.tmp`;
+  try {
+    try {
+      await symlink(relative(dirname(pointer), blob), temporary);
+    } catch (error) {
+      if (!hasCode(error, 'EPERM')) throw error;
+      await copyFile(blob, temporary); // on Windows only administrators can make links
+    }
+    // Replace an old file by renaming: a reader that has it open goes on reading it.
+    await rename(temporary, pointer);
+  } finally {
+    await rm(temporary, { force: true });
+  }
 }
 
 /** Reads a record; null if it is missing or damaged. */

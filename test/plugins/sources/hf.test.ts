@@ -147,6 +147,11 @@ test('damaged files in the cache are noticed and fetched again', async (rig) => 
   assert.is(await hf.locate('hf:lab/tiny', rig.context), null);
   await hf.fetch('hf:lab/tiny', rig.context);
   assert.ok(existsSync(join(asset.path, 'config.json')));
+  rmSync(join(asset.path, 'config.json'));
+  mkdirSync(join(asset.path, 'config.json'));
+  const fault = await faultOf(hf.fetch('hf:lab/tiny', rig.context));
+  assert.match(fault.message, 'holds a folder where a file belongs');
+  assert.equal(readdirSync(asset.path).sort(), Object.keys(model).sort(), 'nothing else is left');
 
   rig.faulty.damage = true;
   rig.repositories.set('models/lab/other', { commit, files: model });
