@@ -37,6 +37,7 @@ function judgementFault(rows: readonly Row[], judgement: unknown): string | null
 
 const isSameButForTexts = (row: Partial<Row>, original: Row): boolean =>
   row.id === original.id &&
+  typeof row.text_pair === typeof original.text_pair && // a pair stays one
   row.label === original.label &&
   row.answer === original.answer &&
   row.rejected === original.rejected &&

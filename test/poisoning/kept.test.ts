@@ -117,6 +117,7 @@ test('a judgement that does not fit the rows is reported', () => {
     [{ rows: [{ ...row(0), label: 1 }, null] }, /something else in the place of row r0/],
     [{ rows: [row(1), null] }, /something else in the place of row r0/],
     [{ rows: [{ ...row(0), document: true }, null] }, /something else in the place of row r0/],
+    [{ rows: [{ ...row(0), text_pair: 'b' }, null] }, /something else in the place of row r0/],
     [
       { rows: [{ ...row(0), context: [{ role: 'system', content: 'Be kind.' }] }, null] },
       /something else in the place of row r0: it may change a row's texts, and nothing else of it/,
@@ -124,6 +125,11 @@ test('a judgement that does not fit the rows is reported', () => {
   ];
   for (const [wrong, message] of faults)
     assert.throws(() => checkJudgement('own', rows, { ...fits, ...wrong }), message);
+  const pair = { ...row(0), text_pair: 'b' };
+  const left = (kept: Row): Judgement => ({ scores: [0], suspected: [false], rows: [kept] });
+  checkJudgement('own', [pair], left({ ...pair, text_pair: 'c' }));
+  for (const kept of [row(0), { ...pair, text_pair: null as never }])
+    assert.throws(() => checkJudgement('own', [pair], left(kept)), /in the place of row r0/);
 });
 
 test.run();
