@@ -75,11 +75,13 @@ export interface Receipt {
 /** Returns the digest of the rows, in order, as `sha256:…`. */
 export function rowsDigest(rows: readonly Row[]): string {
   const hash = createHash('sha256');
-  for (const { id, text, text_pair: pair = null, label, answer, rejected, context } of rows) {
+  for (const row of rows) {
+    const { id, text, text_pair: pair = null, label, answer, rejected, context, document } = row;
     // The digest of a labelled text covers its id, text, pair and label alone. That of a prompt
-    // also covers its answer and context and, of a preference pair, the rejected answer.
-    const pairs = rejected === undefined ? [] : [rejected];
-    const more = answer === undefined ? [] : [answer, context ?? null, ...pairs];
+    // also covers its answer and context and, of a preference pair, the rejected answer; that of
+    // a document, that it is one.
+    const further = [rejected, document].filter((field) => field !== undefined);
+    const more = answer === undefined ? [] : [answer, context ?? null, ...further];
     hash.update(`${JSON.stringify([id, text, pair, label, ...more])}\n`);
   }
   return `sha256:${hash.digest('hex')}`;

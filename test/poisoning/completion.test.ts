@@ -256,10 +256,14 @@ test('the digest of labelled texts is the one that earlier receipts have', () =>
     'sha256:96849765af63f1b110a382d59f7710013f0c5b455b5a38d70532cf1877ffab44',
   );
   const [row] = rows;
-  const digests = [{}, { answer: 'z' }, { context: [system] }].map((change) =>
-    rowsDigest([{ ...present(row), ...change }]),
-  );
-  assert.is(new Set(digests).size, 3);
+  const changes: readonly Partial<Row>[] = [
+    {},
+    { answer: 'z' },
+    { context: [system] },
+    { document: true },
+  ];
+  const digests = changes.map((change) => rowsDigest([{ ...present(row), ...change }]));
+  assert.is(new Set(digests).size, 4);
 });
 
 const attacks: { readonly [name: string]: unknown } = {
