@@ -37,7 +37,8 @@ export default defineDefence<Params>({
         default: 1,
         description:
           "HDBSCAN's m: the core distance of a row is that to its m-th nearest row, itself the " +
-          'first. The larger m is, the more rows belong to no cluster and are dropped.',
+          'first. The larger m is, the more rows belong to no cluster and are dropped. A class ' +
+          'with fewer than m rows is kept whole.',
       }),
     },
   },

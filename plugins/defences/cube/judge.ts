@@ -19,8 +19,9 @@ import type { Params } from './index.ts';
 /**
  * Returns the cluster of each row, −1 for noise. Each class is clustered by itself, in its own
  * principal components. The clusters of different classes have different numbers. All rows of a
- * class that is too small for two clusters are noise. Throws a RangeError if another class has
- * fewer rows than `min_samples`.
+ * class that is too small for two clusters are noise, and so are those of a class of fewer rows
+ * than `min_samples`: the package hdbscan, which the authors use, lowers m to their number, and
+ * finds no cluster either.
  */
 function clusterEachClass(
   labels: readonly number[],
@@ -30,7 +31,7 @@ function clusterEachClass(
   const clusters = new Int32Array(labels.length).fill(-1);
   let clusterCount = 0;
   for (const members of indexesByLabel(labels).values()) {
-    if (members.length < 2 * params.min_cluster_size) continue; // too few for two clusters
+    if (members.length < Math.max(2 * params.min_cluster_size, params.min_samples)) continue;
     const found = hdbscan(principalComponents(rowsAt(rows, members), params.components), {
       minClusterSize: params.min_cluster_size,
       minSamples: params.min_samples,

@@ -140,8 +140,6 @@ test('spectral signatures drop 1.5·ε of each class by the rule of the paper', 
 });
 
 test('CUBE keeps the largest cluster of a class, and a small class whole', async () => {
-  const params = { components: 2, min_cluster_size: 3, min_samples: 1 };
-  const context = contextOf(params, { model: speaking });
   const apart = [
     ...Array.from({ length: 6 }, (_, i) => row(i, `0 ${0.1 * i}`)),
     row(6, '5 50'),
@@ -149,10 +147,20 @@ test('CUBE keeps the largest cluster of a class, and a small class whole', async
     row(8, '5 50.2'),
     ...Array.from({ length: 5 }, (_, i) => row(9 + i, `90 ${i ** 2}`, 1)),
   ];
-  const { rows } = await (await fitted(cube.rows, context)).judge(apart);
+  const dropped = async (samples: number): Promise<readonly boolean[]> => {
+    const params = { components: 2, min_cluster_size: 3, min_samples: samples };
+    const judge = await fitted(cube.rows, contextOf(params, { model: speaking }));
+    const { rows } = await judge.judge(apart);
+    return rows.map((one) => one === null);
+  };
   assert.equal(
-    rows.map((one) => one === null),
+    await dropped(1),
     apart.map((_, i) => i >= 6 && i <= 8),
+  );
+  // A class of fewer than min_samples rows has no clusters.
+  assert.equal(
+    await dropped(50),
+    apart.map(() => false),
   );
 });
 
