@@ -118,8 +118,8 @@ async function createAdapter(
 
 /**
  * Returns the head from the folder that the spec gives for the head or, without one, for the
- * adapter. Null if neither folder brings a head. Throws `UserFault` if the folder for the head or,
- * if no head is brought, the checkpoint has the data's classes in another order.
+ * adapter. Null if neither folder brings a head. Throws `UserFault` if the folder that the head
+ * comes from, or else the checkpoint, has the data's classes in another order.
  */
 async function givenHead(
   { assets }: Context,
@@ -134,12 +134,15 @@ async function givenHead(
     await checkOrder(headDir);
     return head;
   }
-  const brought =
-    adapterDir === undefined
-      ? undefined
-      : await readAdapterHead(adapterDir, { architecture, config });
-  if (brought === undefined && model.init === 'pretrained') await checkOrder(model.path);
-  return brought ?? null;
+  if (adapterDir !== undefined) {
+    const brought = await readAdapterHead(adapterDir, { architecture, config });
+    if (brought !== undefined) {
+      await checkOrder(adapterDir);
+      return brought;
+    }
+  }
+  if (model.init === 'pretrained') await checkOrder(model.path);
+  return null;
 }
 
 /**

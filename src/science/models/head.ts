@@ -1,4 +1,5 @@
 /** Reads a classification head from a PEFT adapter's folder or from a checkpoint. */
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserFault } from '../../api.ts';
 import { named } from '../../base/lookup.ts';
@@ -11,7 +12,9 @@ import { within } from './modules.ts';
 import type { Network } from './network.ts';
 import type { Architecture, HostTensor, ParameterSpec } from './types.ts';
 
-export const readConfig = (dir: string): Promise<unknown> => readJson(join(dir, 'config.json'));
+const CONFIG = 'config.json';
+
+export const readConfig = (dir: string): Promise<unknown> => readJson(join(dir, CONFIG));
 
 /** Returns the parameters of `headModules`; none for a pretrained head. */
 const headSpecs = (architecture: Architecture, config: unknown): ParameterSpec[] =>
@@ -52,7 +55,8 @@ export async function readHead(
  * Throws UserFault where a classifier's classes (id2label) are the data's in another order, so that
  * its logits would be taken for those of other classes. The case of names does not count. Does not
  * throw if id2label lacks the name of one of the data's classes, since it tells nothing of the
- * order in that case; nor for a folder of PEFT, or a checkpoint without such a classifier.
+ * order in that case; nor for a folder of PEFT without config.json, which PEFT itself does not
+ * write and `dosimeter export` does; nor for a checkpoint without such a classifier.
  */
 export async function checkLabelOrder(
   dir: string,
@@ -61,12 +65,17 @@ export async function checkLabelOrder(
   classes: readonly string[],
 ): Promise<void> {
   const specs = headSpecs(architecture, config);
-  if (specs.length === 0 || isPeftFolder(dir)) return;
-  const checkpoint = await openCheckpoint(dir),
-    names = resolveNames(checkpoint, architecture, specs);
-  // The checkpoint has no classifier, or one for another number of classes.
-  if (specs.some(({ name }) => !names.has(name))) return;
-  const labels = isRecord(checkpoint.config) ? checkpoint.config['id2label'] : undefined;
+  if (specs.length === 0) return;
+  let read: unknown;
+  if (isPeftFolder(dir)) read = existsSync(join(dir, CONFIG)) ? await readConfig(dir) : null;
+  else {
+    const checkpoint = await openCheckpoint(dir),
+      names = resolveNames(checkpoint, architecture, specs);
+    // The checkpoint has no classifier, or one for another number of classes.
+    if (specs.some(({ name }) => !names.has(name))) return;
+    read = checkpoint.config;
+  }
+  const labels = isRecord(read) ? read['id2label'] : undefined;
   if (!isRecord(labels) && !Array.isArray(labels)) return;
   const held = classes.map((_, id) => String((labels as ArrayLike<unknown>)[id])),
     plain = (list: readonly string[]): string[] => list.map((name) => name.toLowerCase());
@@ -75,7 +84,7 @@ export async function checkLabelOrder(
     return;
   const inTheirOrder = theirs.map((name) => classes[ours.indexOf(name)]);
   throw new UserFault(
-    `${join(dir, 'config.json')}: the classifier's classes are ${held.join(', ')} in this order, ` +
+    `${join(dir, CONFIG)}: the classifier's classes are ${held.join(', ')} in this order, ` +
       `the data's ${classes.join(', ')}`,
     `Write data.classes: [${inTheirOrder.join(', ')}], so that a label id means the same to both.`,
   );

@@ -74,6 +74,31 @@ test("a classifier of the data's classes in another order is refused", async () 
   );
 });
 
+test("an adapter's head for the data's classes in another order is refused", async () => {
+  // `dosimeter export` writes the classes of an adapter's head beside it, in a config.json.
+  const exported = async (labels: readonly string[]): Promise<Asset> => {
+    const dir = await tempFolder();
+    await cp(adapterFolder, dir, { recursive: true });
+    const id2label = Object.fromEntries(labels.map((label, id) => [id, label]));
+    await writeFile(join(dir, 'config.json'), JSON.stringify({ id2label }));
+    return assetAt(dir, labels.join());
+  };
+  const turned = await exported(['B', 'A', 'C']);
+  const swapped = /config\.json: the classifier's classes are B, A, C in this order/;
+  assert.match(
+    await faultOf(trainOn(fromAdapter, { data: THREE_CLASSES }, { adapter: turned })),
+    swapped,
+  );
+  assert.match(
+    await faultOf(trainOn(fromBoth, { data: THREE_CLASSES }, { adapter: given, head: turned })),
+    swapped,
+  );
+  const same = await exported(['A', 'B', 'C']);
+  await trainOn(fromAdapter, { data: THREE_CLASSES }, { adapter: same });
+  // A head for another number of classes is left aside, and so is their order.
+  await trainOn(fromAdapter, { data }, { adapter: turned });
+});
+
 test('a classifier of the same order, of no names, or for other classes is taken', async () => {
   for (const labels of [
     ['A', 'B', 'C'],
