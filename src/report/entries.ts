@@ -28,6 +28,7 @@ import {
 import { contentKey, distinct } from './groups.ts';
 import { headName } from './labels.ts';
 import { latexTable } from './latex.ts';
+import { distinctMetrics } from './metric-lookup.ts';
 import { metricName, onTest, parseMetricName } from './metrics.ts';
 import { collectResults } from './results.ts';
 import type { Figure, ReportCell } from './types.ts';
@@ -214,7 +215,7 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
   const enveloped = applyEnvelope(entry, entry.metrics, analysis),
     { conditions, partners, notes, judged } = enveloped;
   const fields = entry.metrics.map(enveloped.shown),
-    metrics = fields.map(parseMetricName);
+    metrics = distinctMetrics(fields.map(parseMetricName));
   const cells = [...conditions, ...partners].flatMap((condition) => [...condition.cells]);
   const chosen = entry.envelope ? conditions : chooseByName(conditions, entry.cells),
     shown = new Set(chosen.map(({ axes }) => contentKey(axes)));

@@ -144,6 +144,32 @@ test('a table in each of its forms, over the cells that it shows', async () => {
   assert.match(html, 'id="table-main"');
 });
 
+test('a metric that a table names twice has one column, and its tests count once', async () => {
+  const cells = [
+    ...[{ type: 'full' }, { type: 'lora', rank: 4 }, { type: 'lora', rank: 8 }].entries(),
+  ].flatMap(([i, adapter]) =>
+    [1, 2, 3].map((seed) =>
+      cellOf({ seed, adapter, evaluate: { accuracy: 0.9 - 0.01 * i * seed } }),
+    ),
+  );
+  const draw = async (metrics: readonly string[]) => {
+    const rows = ['adapter.type', 'adapter.rank'];
+    const { files } = await renderReport({
+      ...inputOf(cells),
+      entries: {
+        defaults: false,
+        figures: [],
+        tables: [{ name: 'main', rows, columns: [], metrics, against: 'full' }],
+      },
+    });
+    return [present(files['tables/main.csv']), present(files['tables/main.md'])];
+  };
+  const once = await draw(['evaluate.accuracy']);
+  assert.match(present(once[1]), 'p (Holm)');
+  // A spec may name it `accuracy` and `evaluate.accuracy`.
+  assert.equal(await draw(['evaluate.accuracy', 'evaluate.accuracy']), once);
+});
+
 test('a word such as adapter is in tables what it is in figures', async () => {
   const table = { columns: ['attack'], metrics: ['evaluate.accuracy'] } as const;
   const { files, html } = await render({
