@@ -16,7 +16,7 @@ import { distinctMetrics } from '../report/metric-lookup.ts';
 import { isPValue } from '../report/metrics.ts';
 import { plainValue } from '../report/numbers.ts';
 import { warningText } from '../run/execute/warnings.ts';
-import { comparedResults } from '../run/facts.ts';
+import { comparedResults, repeatsIn } from '../run/facts.ts';
 import { prepare } from '../run/prepare.ts';
 import { runCommandOf, type SpecOptions } from './options.ts';
 import { firstMetrics, leftOut, pairsText, rowsOf, valueText } from './result-tables.ts';
@@ -82,7 +82,10 @@ function reasonsText(rows: readonly DifferenceRow[]): string {
 
 async function readSide(spec: string, options: SpecOptions) {
   const prepared = await prepare(spec, options, { fetch: false, note: say });
-  const { cells, missing, damaged, refused, warnings } = comparedResults(prepared);
+  const { cells, missing, damaged, refused, warnings } = comparedResults(
+    prepared,
+    await repeatsIn(prepared),
+  );
   for (const line of leftOut({ damaged, refused })) say(paintErr.red(line));
   for (const warning of warnings) warn(warningText(warning));
   if (missing > 0)

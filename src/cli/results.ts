@@ -12,7 +12,14 @@ import { isSuccessRate, type Metric, metricName } from '../report/metrics.ts';
 import { spreadNote } from '../report/numbers.ts';
 import { axesByName, type ResultRow } from '../report/results.ts';
 import { warningText } from '../run/execute/warnings.ts';
-import { otherBackends, type Results, resultsOf, targetLines, targetsOf } from '../run/facts.ts';
+import {
+  otherBackends,
+  repeatsIn,
+  type Results,
+  resultsOf,
+  targetLines,
+  targetsOf,
+} from '../run/facts.ts';
 import { prepare, type Prepared } from '../run/prepare.ts';
 import { runCommandOf, type SpecOptions } from './options.ts';
 import type { TableOptions } from './paper-tables.ts';
@@ -61,8 +68,7 @@ interface ResultsOptions extends SpecOptions, TableOptions {
 export async function resultsCommand(spec: string, options: ResultsOptions): Promise<number> {
   const prepared = await prepare(spec, options, { fetch: false, note: say });
   if (options.steps) return showSteps(prepared, options);
-  const targets = await targetsOf(prepared),
-    results = resultsOf(prepared, targets);
+  const results = resultsOf(prepared, await targetsOf(prepared), await repeatsIn(prepared));
   const { rows, missing, computedBy, warnings } = results;
   const isTable = options.latex === true || options.markdown === true;
   if (!isTable && [options.rows, options.columns].some(Boolean))

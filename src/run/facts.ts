@@ -68,19 +68,28 @@ export async function targetsOf(
   return attackTargets(prepared);
 }
 
+/** Returns a warning for each stage whose cells repeat others in another spelling. */
+export async function repeatsIn(prepared: Prepared): Promise<ReadonlyMap<StageId, Diagnostic>> {
+  if (prepared.plan.stages.every(({ descriptor }) => descriptor.resolved === undefined))
+    return new Map();
+  return (await import('./execute/preflight.ts')).repeatedConditions(prepared);
+}
+
 /**
  * Returns the results of the finished cells.
  * @param targets what `targetsOf` returns; by default, no row names its target
+ * @param repeats what `repeatsIn` returns; by default, nothing is said of repeated cells
  */
 export function resultsOf(
   { plan, statuses, store }: Prepared,
   targets: ReadonlyMap<PlannedStage, AttackTarget> = new Map(),
+  repeats: ReadonlyMap<StageId, Diagnostic> = new Map(),
 ): Results {
   const { cells, ...rest } = readMetrics(plan, statuses, store);
   const evaluated = evaluateParams(plan),
     precision = precisionByKind(plan),
-    warnings = storedWarnings(plan, statuses),
-    warned = warningsByKind(plan, statuses),
+    warnings = [...storedWarnings(plan, statuses), ...repeats.values()],
+    warned = warningsByKind(plan, statuses, repeats),
     attacked = targetsByCell(plan, targets);
   return {
     warnings: distinctDiagnostics(warnings),
@@ -182,11 +191,14 @@ function precisionByKind(plan: Prepared['plan']): readonly { readonly [kind: str
 function warningsByKind(
   plan: Prepared['plan'],
   statuses: Prepared['statuses'],
+  repeats: ReadonlyMap<StageId, Diagnostic>,
 ): readonly { readonly [kind: string]: readonly string[] }[] {
   const warned = new Map(
     statuses.map((status) => [
       status.stage.id,
-      storedWarnings(plan, [status]).map(({ message }) => message),
+      [...storedWarnings(plan, [status]), repeats.get(status.stage.id) ?? []]
+        .flat()
+        .map(({ message }) => message),
     ]),
   );
   const warnedUpstream = gatherUpstream(plan, ({ id }) => warned.get(id) ?? []);
@@ -220,13 +232,17 @@ export interface ComparedResults extends Omit<Results, 'rows'> {
 /**
  * Returns results for a comparison with those of another spec. Each cell has all its names, since
  * the other spec may use any of them.
+ * @param repeats what `repeatsIn` returns
  */
-export function comparedResults({ plan, statuses, store }: Prepared): ComparedResults {
+export function comparedResults(
+  { plan, statuses, store }: Prepared,
+  repeats: ReadonlyMap<StageId, Diagnostic>,
+): ComparedResults {
   const { cells, ...rest } = readMetrics(plan, statuses, store);
   const evaluated = evaluateParams(plan);
   return {
     ...rest,
-    warnings: distinctDiagnostics(storedWarnings(plan, statuses)),
+    warnings: distinctDiagnostics([...storedWarnings(plan, statuses), ...repeats.values()]),
     cells: plan.cellStages.map(({ cell }, i) => {
       const found = cells[i];
       if (!found) throw new Error(`no results of cell ${i}`);

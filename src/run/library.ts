@@ -15,7 +15,14 @@ import {
   type AttemptLimits,
   type PerKind,
 } from './execute/attempt-limits.ts';
-import { plannedStages, type Results, resultsOf, type StageInPlan, targetsOf } from './facts.ts';
+import {
+  plannedStages,
+  repeatsIn,
+  type Results,
+  resultsOf,
+  type StageInPlan,
+  targetsOf,
+} from './facts.ts';
 import type { RunEvent } from './log/events.ts';
 import { checkStages, prepare, type Prepared } from './prepare.ts';
 import { chosenRemote } from './remote.ts';
@@ -125,7 +132,7 @@ export function plan(spec: string, options: SpecOptions = {}): Promise<Result<Pl
 export function results(spec: string, options: SpecOptions = {}): Promise<Result<Results>> {
   return asResult(() =>
     withPrepared(spec, options, false, async (prepared) =>
-      resultsOf(prepared, await targetsOf(prepared)),
+      resultsOf(prepared, await targetsOf(prepared), await repeatsIn(prepared)),
     ),
   );
 }

@@ -11,11 +11,14 @@ import { fileInside } from '../base/untrusted/paths.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import { OUTPUTS } from '../report/outputs.ts';
 import { ENTRIES, type EntryContents, FIGURE_FORMATS, type FigureFormat } from '../report/types.ts';
+import type { Diagnostic } from '../spec/types.ts';
 import { errorCode, onDisk } from '../store/faults.ts';
 import { fileFault } from '../store/files.ts';
 import { makeFolder } from '../store/folders.ts';
 import type { Manifest } from '../store/manifest.ts';
 import { isFinished } from './execute/execution.ts';
+import { distinctDiagnostics } from './execute/warnings.ts';
+import { repeatsIn } from './facts.ts';
 import type { Note, Prepared } from './prepare.ts';
 import { asSource, buildDir } from './registry/build.ts';
 import { reportsDir } from './state-folder.ts';
@@ -35,7 +38,7 @@ type Asked = Pick<Prepared, 'asked' | 'experiment' | 'backend'>;
  *   there is no report
  */
 export async function publishReport(
-  prepared: Asked,
+  prepared: Prepared,
   stages: readonly { readonly stage: PlannedStage; readonly dir: string | null }[],
   note: Note,
 ): Promise<string | null> {
@@ -51,7 +54,7 @@ export async function publishReport(
       (_, text: string) =>
         outputs === null ? `${text} (not written)` : `<a href="${outputs}">${text}</a>`,
     );
-    const html = withNotes(linked, prepared);
+    const html = withNotes(linked, prepared, [...(await repeatsIn(prepared)).values()]);
     return publish(prepared, engine, html, note) ?? from;
   }
   return null;
@@ -129,13 +132,20 @@ function publish(
   return file;
 }
 
-/** Fills in the spec's notes, which are in no key: the stored report may be older. */
-const withNotes = (html: string, { experiment: { notes } }: Asked): string =>
-  html.replace('<p class="notes"></p>', () =>
+/**
+ * Fills in the spec's notes and the warnings, which are in no key: the stored report may be older.
+ */
+function withNotes(html: string, { experiment }: Asked, warnings: readonly Diagnostic[]): string {
+  const notes = [
+    ...(experiment.notes === '' ? [] : [experiment.notes]),
+    ...distinctDiagnostics(warnings).map(({ message }) => `${message}.`),
+  ].join('\n');
+  return html.replace('<p class="notes"></p>', () =>
     notes === ''
       ? ''
       : `<p class="notes">${notes.replaceAll('&', '&amp;').replaceAll('<', '&lt;')}</p>`,
   );
+}
 
 const specPath = ({ experiment }: Asked): string => path.resolve(experiment.file);
 

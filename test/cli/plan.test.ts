@@ -454,4 +454,20 @@ test('plan warns of two spellings of one condition, a dose or a target', async (
   );
 });
 
+test('results and the report say which conditions count twice', async ({ project }) => {
+  const poisoning = 'attack: label-flip, rate: [0.25, 0.3]';
+  project.write('spec.yaml', spec({ poisoning, more: 'stages: [evaluate, report]' }));
+  await project.succeeds('run', 'spec.yaml');
+  const said = 'poisoning.rate 0.3 does on these rows what poisoning.rate 0.25 does';
+  assert.match(project.read('.dosimeter/reports/plan.html'), `<p class="notes">${said}`);
+  const { stderr } = await project.succeeds('results', 'spec.yaml');
+  assert.match(stderr.replace(/\s+/g, ' '), said);
+  type Told = { cell: { 'poisoning.rate'?: number }; evidence: { warnings: string[] } };
+  for (const { cell, evidence } of await project.json<Told[]>('results', 'spec.yaml', '--json'))
+    assert.is(
+      evidence.warnings.some((text) => text.startsWith(said)),
+      cell['poisoning.rate'] === 0.3,
+    );
+});
+
 test.run();

@@ -44,7 +44,7 @@ export async function preflight(
   toRun: readonly StageStatus[],
   runsHere: boolean | undefined,
 ): Promise<Checked> {
-  const { plan, statuses } = planned;
+  const { plan } = planned;
   const surroundings = { ...surroundingsIn(planned), runsHere };
   const diagnostics: Diagnostic[] = [],
     warnings = new Map<StageId, readonly Warning[]>();
@@ -61,7 +61,7 @@ export async function preflight(
     if (own.length > 0) warnings.set(stage.id, own);
   }
   if (diagnostics.every(({ warning }) => warning))
-    diagnostics.push(...(await repeatedConditions(plan, statuses, surroundings)));
+    diagnostics.push(...(await repeatedConditions(planned)).values());
   return { found: distinctDiagnostics(diagnostics), warnings };
 }
 
@@ -69,14 +69,14 @@ export async function preflight(
  * Returns a warning for each stage that does the same as an earlier stage, with parameters that are
  * written in another way.
  */
-async function repeatedConditions(
-  { experiment: { cells } }: Plan,
-  statuses: readonly StageStatus[],
-  surroundings: Surroundings,
-): Promise<readonly Diagnostic[]> {
+export async function repeatedConditions(
+  planned: Planned,
+): Promise<ReadonlyMap<StageId, Diagnostic>> {
+  const { cells } = planned.plan.experiment,
+    surroundings = surroundingsIn(planned);
   const first = new Map<string, PlannedStage>(),
-    found: Diagnostic[] = [];
-  for (const { stage } of statuses) {
+    found = new Map<StageId, Diagnostic>();
+  for (const { stage } of planned.statuses) {
     const cell = cells[stage.cells[0] ?? 0];
     if (stage.descriptor.resolved === undefined || cell === undefined) continue;
     const resolved = await unlessAtFault(() =>
@@ -88,7 +88,7 @@ async function repeatedConditions(
     if (other === undefined) first.set(key, stage);
     const own = other === undefined ? null : spellings(stage.cell, other.cell);
     if (own === null) continue;
-    found.push({
+    found.set(stage.id, {
       code: 'preflight',
       message:
         `${own.here} does on these rows what ${own.there} does: one condition in two spellings, ` +
