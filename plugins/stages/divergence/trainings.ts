@@ -31,8 +31,8 @@ async function openTraining(context: Context, trainDir: string, parts: ModelPart
     steps: [...new Set([...(await keptSteps(trainDir)), end])].sort((a, b) => a - b),
     /** Opens the model at one of these steps, passes it to `use`, and disposes of it afterwards. */
     at: async <T>(step: number, use: (weights: ModelWeights) => Promise<T>): Promise<T> => {
-      const at = step === end ? {} : { at: step };
-      const { weights, dispose } = await openWeights(context, { ...options, ...at });
+      const asked = step === end ? options : { ...options, at: step };
+      const { weights, dispose } = await openWeights(context, asked);
       try {
         return await use(weights);
       } finally {

@@ -1,4 +1,5 @@
 import { defineStage, UserFault } from '../../../src/api.ts';
+import { defined } from '../../../src/base/defined.ts';
 import { judgedModel } from '../shared/defended.ts';
 import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
 
@@ -47,7 +48,7 @@ export default defineStage<Params>({
         batch_size,
       },
       inputs: { model: judged.model, ...judged.start },
-      assets: { model: cell.model.source, ...(include === undefined ? {} : { include }) },
+      assets: defined({ model: cell.model.source, include }),
       uses: modelUses(cell, [judged.adapter]),
     };
   },

@@ -154,9 +154,11 @@ async function publish(
       cell: stage.cell,
       seed: stage.seed,
       cpu: stage.resources.cpu,
-      ...defined({ gpus }),
-      ...(packed === 1 ? {} : { packed }),
-      ...(computed ? { computed: backendRecord(computed, precisionOf(stage)) } : {}),
+      ...defined({
+        gpus,
+        packed: packed === 1 ? undefined : packed,
+        computed: computed && backendRecord(computed, precisionOf(stage)),
+      }),
       peak_memory_mb: Math.round(peakMemoryMB),
     },
   });

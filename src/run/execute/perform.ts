@@ -42,6 +42,7 @@ export function openContext(
   const { resumeDir, answersDir, limits, experiment } = job;
   // A stage in JavaScript may pass anything.
   const log = (message: unknown): void => hooks.log(String(message));
+  const answers = answersDir === undefined ? undefined : openAnswers(answersDir, { log, signal });
   return {
     params: job.params,
     inputs: job.inputs,
@@ -69,8 +70,7 @@ export function openContext(
         );
       return plugin;
     }) as RunContext['plugin'],
-    ...(answersDir === undefined ? {} : { answers: openAnswers(answersDir, { log, signal }) }),
-    ...defined({ resumeDir, limits, experiment }),
+    ...defined({ answers, resumeDir, limits, experiment }),
   };
 }
 

@@ -6,6 +6,7 @@ import { type ChildProcessByStdio, fork } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
 import type { Executor, Job, JobResult, PackedJob } from '../../api.ts';
+import { defined } from '../../base/defined.ts';
 import { at } from '../../base/lookup.ts';
 import { endMarked, WORKER_MARK } from '../../base/processes.ts';
 import { hasCode } from '../../base/system-error.ts';
@@ -96,7 +97,7 @@ function startWorker(
       ...DEFAULT_ENV,
       ...env,
       ...threadVariables(cpu),
-      ...(gpus === null ? {} : { CUDA_VISIBLE_DEVICES: gpus.join() }),
+      ...defined({ CUDA_VISIBLE_DEVICES: gpus?.join() }),
       [WORKER_MARK]: mark,
     },
     // A worker in TypeScript (tests, `tsx`) needs the loader; the built one needs nothing.

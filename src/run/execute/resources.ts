@@ -109,13 +109,12 @@ export async function estimateDemand(
   inputs?: RunContext['inputs'],
 ): Promise<Demand> {
   const { resources, descriptor } = stage;
-  const seconds = expect(stage);
+  const seconds = expect(stage) ?? undefined;
   const memoryMB = (resources.memoryMB ?? 0) + (await estimatedMemory(stage, assets, inputs));
   return {
     gpu: resources.gpu ?? usualGpus(stage, backend, computesOnGpu),
     compute: descriptor.compute,
-    ...(seconds === null ? {} : { seconds }),
-    ...(memoryMB === 0 ? {} : { memoryMB }),
+    ...defined({ seconds, memoryMB: memoryMB === 0 ? undefined : memoryMB }),
   };
 }
 

@@ -160,7 +160,7 @@ export async function gatherModels(
       parts.set('config.json', { text: labelledConfig(config, train.classes, cell.model) });
     }
     const folder = { dir, parts };
-    gathered.push({ chosen, folder, card, ...(trained === null ? {} : { base: trained.name }) });
+    gathered.push({ chosen, folder, card, ...defined({ base: trained?.name }) });
   }
   return { models: gathered, bases: [...bases.values()].map(({ files }) => files) };
 }

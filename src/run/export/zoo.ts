@@ -18,6 +18,7 @@ import {
   trainingsOf,
   UserFault,
 } from '../../api.ts';
+import { defined } from '../../base/defined.ts';
 import { at } from '../../base/lookup.ts';
 import { sha256 } from '../../base/sha256.ts';
 import { stageLabels } from '../../plan/label.ts';
@@ -248,7 +249,7 @@ function zooEntry(
       ...(card.base?.revision === undefined
         ? {}
         : { name: card.base.name, revision: card.base.revision }),
-      ...(base === undefined ? {} : { folder: path.basename(base) }),
+      ...defined({ folder: base && path.basename(base) }),
     },
     attack: poisoned ? attackOf(cell) : null,
     poisoned_in: poisoned ? (attacked ?? 'training') : null,

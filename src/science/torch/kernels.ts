@@ -87,7 +87,7 @@ function layersOf(start: TorchStart): Layer[] {
   });
   return kernelLayers({ adapter, architecture, config, parameters }).map((layer): Layer => {
     const { factors, vectors } = layer;
-    if (factors === null) return { ...layer, ...(vectors === null ? {} : { vera: vectors }) };
+    if (factors === null) return vectors === null ? layer : { ...layer, vera: vectors };
     return {
       ...layer,
       lora: {

@@ -121,16 +121,15 @@ export function kernelLayers(model: Described): KernelLayer[] {
     own = ownVectors({ ...model, linears });
   return [
     ...linears.flatMap((layer): KernelLayer[] => {
-      const trained = own.ofLinears.get(layer.name) ?? null,
+      const trained = own.ofLinears.get(layer.name) ?? undefined,
         isTarget = adapter.targets.includes(layer.name);
-      if (!isTarget && trained === null) return [];
+      if (!isTarget && trained === undefined) return [];
       return [
         {
           ...layer,
           factors: isTarget ? adapter.factors(layer.name) : null,
           vectors: isTarget ? (adapter.vectors?.(layer.name) ?? null) : null,
-          ...(isTarget ? {} : { ownOnly: true }),
-          ...(trained === null ? {} : { trained }),
+          ...defined({ ownOnly: isTarget ? undefined : true, trained }),
         },
       ];
     }),
@@ -170,15 +169,15 @@ function adaptedLayer(network: Network, named: KernelLayer): AdaptedLayer {
     /** Returns W + s·B·A, (m, n). */
     const weight = (): Tensor2D =>
       adaptedWeight(matrix(`${layer.name}.weight`), productsOf(names, matrix));
+    const dora = magnitude === undefined ? undefined : { magnitude: vector(magnitude), weight };
     return {
       ...layer,
       lora: {
         A: matrix(A),
         B: matrix(B),
         scale,
-        ...defined({ variance }),
-        ...(adapter.trains(A) ? {} : { freezeA: true }),
-        ...(magnitude === undefined ? {} : { dora: { magnitude: vector(magnitude), weight } }),
+        freezeA: !adapter.trains(A),
+        ...defined({ variance, dora }),
       },
     };
   }
@@ -211,8 +210,7 @@ export function adaptedModel(network: Network): AdaptedModel {
     logits: logitCounter(network),
     forward: (batch, tap, vectorTap) =>
       rowOutputs(network, batch, initial, {
-        ...(tap === undefined ? {} : { tap, merged }),
-        ...defined({ vectorTap }),
+        ...defined({ tap, merged: tap && merged, vectorTap }),
       }),
     dispose: () => network.dispose(),
   };
@@ -279,6 +277,11 @@ export async function readTrained({
     record.init === 'random'
       ? new Map<string, string>()
       : resolveNames(await openCheckpoint(model.path), architecture, parameters);
+  const head = partial
+    ? await readPartial(dir, architecture, parameters)
+    : saved
+      ? undefined
+      : await readHead(adapterDir, { architecture, config, classes });
   const network: NetworkOptions = {
     architecture,
     adapter,
@@ -286,13 +289,8 @@ export async function readTrained({
     seed: record.seed,
     evaluation: true,
     fileNames,
-    ...defined({ weights: record.weights }),
+    ...defined({ weights: record.weights, head }),
     model: saved ? { path: whole, digest: null } : { ...model, init: record.init },
-    ...(partial
-      ? { head: await readPartial(dir, architecture, parameters) }
-      : saved
-        ? {}
-        : { head: await readHead(adapterDir, { architecture, config, classes }) }),
   };
   return { network, record };
 }

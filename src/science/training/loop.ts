@@ -325,8 +325,11 @@ function takeStep(
       pack: values.pack,
       adapterRandom: (batch) => (name) =>
         randomStream(seed, 'lora_dropout', `step-${step}${batch === 0 ? '' : `-${batch}`}/${name}`),
-      ...(dropout === 0 ? {} : { dropout: { rate: dropout, random: progress.random } }),
-      ...defined({ classWeights, objective }),
+      ...defined({
+        dropout: dropout === 0 ? undefined : { rate: dropout, random: progress.random },
+        classWeights,
+        objective,
+      }),
     },
   );
   if (isFiniteLoss(loss)) update(plan, progress, packed, learningRate);

@@ -2,6 +2,7 @@
 import { memoryUsage } from 'node:process';
 import type { Tensor } from '@tensorflow/tfjs-core';
 import type { JsonObject, RunContext } from '../../api.ts';
+import { defined } from '../../base/defined.ts';
 import type { Seat } from '../../base/meeting.ts';
 import { evaluated } from '../measures/evaluate/predict.ts';
 import type { SaveContext } from '../models/adapter.ts';
@@ -311,10 +312,10 @@ export async function openTrainee(
     const rules =
       change === null
         ? {}
-        : {
+        : defined({
             objective: change.objective,
-            ...(change.opaqueTokens === true ? {} : { wholeTable: true as const }),
-          };
+            wholeTable: change.opaqueTokens === true ? undefined : true,
+          });
     return { network, rules, save: (...what) => saveTrained(network, ...what) };
   }
   const { tokenRows, keepNorms } = change.trains;
