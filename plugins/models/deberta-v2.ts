@@ -37,7 +37,7 @@ const sizeOr = <T>(fields: ConfigFields, field: string, other: T): number | T =>
  * Returns which terms there are: c2p, p2c or both. config.json has a list or, for DeBERTa-v3, a
  * text such as `p2c|c2p`. Throws UserFault if it has neither, or names no term or another one.
  */
-function termsOf(fields: ConfigFields): readonly string[] {
+function readTerms(fields: ConfigFields): readonly string[] {
   const value = fields.raw('pos_att_type') ?? [];
   const terms: unknown =
     typeof value === 'string'
@@ -97,7 +97,7 @@ function refuseUnimplemented(fields: ConfigFields, hidden: number, headWidth: nu
  * Describes the embeddings: with learnt positions if `position_biased_input` is true or absent, and
  * with token types if `type_vocab_size` is present and not 0.
  */
-function embeddingsOf(
+function describeEmbeddings(
   fields: ConfigFields,
   positions: number,
   vocabulary: number,
@@ -154,7 +154,7 @@ function describe(fields: ConfigFields): Transformer {
     epsilon = fields.positive('layer_norm_eps', 1e-7),
     shared = fields.flag('share_att_key', false);
   refuseUnimplemented(fields, hidden, headWidth);
-  const terms = termsOf(fields),
+  const terms = readTerms(fields),
     table = relativeTable(fields, positions, epsilon);
   const sizes = { hidden, wide, heads, headWidth, activation, epsilon };
   const layer = (name: string): Layer => {
@@ -179,7 +179,7 @@ function describe(fields: ConfigFields): Transformer {
     hidden,
     positions,
     initializerRange: fields.positive('initializer_range', 0.02),
-    embeddings: embeddingsOf(fields, positions, vocabulary, epsilon),
+    embeddings: describeEmbeddings(fields, positions, vocabulary, epsilon),
     layers: layersOf(layers, (i) => layer(`encoder.layer.${i}`)),
     dropout: ['embeddings', 'attention', 'attention-output', 'feed-forward-output', 'head'],
     heads: {

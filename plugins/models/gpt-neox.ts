@@ -10,7 +10,7 @@ import {
   layerNorm,
   layersOf,
   linear,
-  rotaryOf,
+  readRotary,
 } from '../../src/science/models/families/parts.ts';
 
 function describe(fields: ConfigFields): Transformer {
@@ -24,7 +24,7 @@ function describe(fields: ConfigFields): Transformer {
     activation = fields.activation('hidden_act', 'gelu'),
     bias = fields.flag('attention_bias', true),
     parallel = fields.flag('use_parallel_residual', true);
-  const rotary = rotaryOf(fields, width, {
+  const rotary = readRotary(fields, width, {
     theta: fields.positive('rotary_emb_base', 10_000),
     share: fields.positive('rotary_pct', 0.25),
   });

@@ -13,7 +13,7 @@ import {
   layerNorm,
   layersOf,
   linear,
-  rotaryOf,
+  readRotary,
 } from '../../src/science/models/families/parts.ts';
 
 /**
@@ -28,7 +28,7 @@ function globalLayerPredicate(fields: ConfigFields): (layer: number) => boolean 
 }
 
 /** Describes the heads. `norm`: the norm after the dense layer, which both heads have. */
-function headsOf(fields: ConfigFields, hidden: number, norm: Norm): Heads {
+function describeHeads(fields: ConfigFields, hidden: number, norm: Norm): Heads {
   const layer = linear('head.dense', hidden, hidden, fields.flag('classifier_bias', false)),
     activation = fields.activation('classifier_activation', 'gelu');
   return {
@@ -66,12 +66,12 @@ function describe(fields: ConfigFields): Transformer {
     window = Math.floor(fields.count('local_attention', 'positions', 128) / 2) + 1,
     isGlobal = globalLayerPredicate(fields);
   /**
-   * Reads the rotary embeddings of the layers of `kind`. Their base θ, where `rotaryOf` finds none,
-   * is the value of `field` or, if that is absent, `fallback`.
+   * Reads the rotary embeddings of the layers of `kind`. Their base θ, where `readRotary` finds
+   * none, is the value of `field` or, if that is absent, `fallback`.
    */
   const rotary = (kind: string, field: string, fallback: number): Rotary => {
     const theta = fields.raw(field) === undefined ? fallback : fields.positive(field);
-    return rotaryOf(fields, headWidth, { theta, kind });
+    return readRotary(fields, headWidth, { theta, kind });
   };
   const global = rotary('full_attention', 'global_rope_theta', 160_000),
     local = rotary('sliding_attention', 'local_rope_theta', 10_000);
@@ -113,7 +113,7 @@ function describe(fields: ConfigFields): Transformer {
     layers: layersOf(fields.count('num_hidden_layers', 'layers'), layer),
     norm: norm('final_norm'),
     dropout: ['embeddings', 'attention', 'attention-output', 'feed-forward-input', 'head'],
-    heads: headsOf(fields, hidden, norm('head.norm')),
+    heads: describeHeads(fields, hidden, norm('head.norm')),
   };
 }
 

@@ -47,7 +47,7 @@ const TEXT = 'The film was good, and my friends liked it.',
  * is tried, returns the first row as it was. Throws UserFault if an option does not fit, or if the
  * attack refuses all these rows.
  */
-export async function exampleOf(
+export async function makeExample(
   attack: AttackDescriptor,
   options: ExampleOptions,
 ): Promise<Example | null> {

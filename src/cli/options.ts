@@ -86,12 +86,12 @@ const perKind =
   };
 
 /** Returns the flag whose value commander calls `name`: `--fail-fast` for `failFast`. */
-export const flagOf = (name: string): string =>
+export const toFlag = (name: string): string =>
   `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
 export function withAttemptLimits(command: Command): Command {
   for (const [name, option] of Object.entries(ATTEMPT_LIMIT_OPTIONS)) {
-    const flag = flagOf(name);
+    const flag = toFlag(name);
     command.addOption(
       new Option(`${flag} ${option.placeholder}`, option.summary).argParser(
         perKind((text) => {

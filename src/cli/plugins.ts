@@ -98,8 +98,8 @@ export async function schemaCommand(
     json(composeSchema(registry));
     return 0;
   }
-  const { referenceOf } = await import('../spec/reference.ts');
-  const reference = referenceOf(registry);
+  const { makeReference } = await import('../spec/reference.ts');
+  const reference = makeReference(registry);
   if (part === 'spec') {
     const more =
       '`dosimeter schema PART` describes a part: data.train, train.schedule, adapter.rank.';
@@ -231,8 +231,8 @@ async function describePlugin(
       close === null ? '`dosimeter plugins` lists them' : `did you mean "${close.word}"?`,
     );
   }
-  const { referenceOf } = await import('../spec/reference.ts');
-  const reference = referenceOf(specRegistry(registry));
+  const { makeReference } = await import('../spec/reference.ts');
+  const reference = makeReference(specRegistry(registry));
   const described = await Promise.all(
     found.map(async (plugin): Promise<Described> => {
       const kind = PARAMETRIC.find((one) => one === plugin.kind);
@@ -257,7 +257,7 @@ async function attackExample(
   options: ExampleOptions,
 ): Promise<Example | null> {
   if (descriptor.kind === 'attack')
-    return (await import('./attack-example.ts')).exampleOf(descriptor, options);
+    return (await import('./attack-example.ts')).makeExample(descriptor, options);
   const [option] = Object.keys(options);
   if (option === undefined) return null;
   throw new UserFault(`--${option} is for attacks, and "${descriptor.name}" is not one`);

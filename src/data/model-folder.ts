@@ -14,7 +14,7 @@ interface LocatedModel {
 }
 
 /** Finds the model in an asset. Throws as `findModelDir` does. */
-export async function modelOf(asset: Asset): Promise<LocatedModel> {
+export async function locateModel(asset: Asset): Promise<LocatedModel> {
   return { path: await findModelDir(asset.path), digest: asset.digest };
 }
 
@@ -31,7 +31,7 @@ export async function startingModel({
     { model } = assets;
   if (base !== undefined) return { path: join(base.dir, 'model'), digest: base.digest };
   if (model === undefined) throw new Error('the stage has no asset `model`');
-  return modelOf(model);
+  return locateModel(model);
 }
 
 /**

@@ -5,7 +5,7 @@ import { defined } from '../base/defined.ts';
 const WORD = /\S+/gu;
 
 /** Returns the words of a text, in order; empty for a text without any. */
-export const wordsOf = (text: string): string[] => text.match(WORD) ?? [];
+export const splitWords = (text: string): string[] => text.match(WORD) ?? [];
 
 /**
  * Returns the text without the words that `drop` marks. The white space after a dropped word goes
@@ -39,7 +39,7 @@ const endOf = (word: RegExpMatchArray | undefined, otherwise: number): number =>
 
 /** Returns the words of each text of the row: one list or, for a pair, two. */
 export const rowWords = ({ text, text_pair: pair }: Row): string[][] =>
-  pair === undefined ? [wordsOf(text)] : [wordsOf(text), wordsOf(pair)];
+  pair === undefined ? [splitWords(text)] : [splitWords(text), splitWords(pair)];
 
 /**
  * Returns the row with other texts. They are made of the words of its text and, if there is a

@@ -88,7 +88,7 @@ export function checkSteps(
       ...problem,
       path: [...at, ...problem.path.slice(1)],
     }));
-    const dose = doseOf(step);
+    const dose = readDose(step);
     if (dose === null) return found;
     const asked = askedRows(dose, total),
       before = left;
@@ -111,7 +111,7 @@ export function checkSteps(
  * Returns the dose in a step's parameters: its `count` or, without one, its `rate`. Null if neither
  * is a number, as for an attack without a dose.
  */
-export function doseOf({ params }: Pick<Step, 'params'>): Dose | null {
+export function readDose({ params }: Pick<Step, 'params'>): Dose | null {
   const { rate, count } = params;
   if (typeof count === 'number') return { count };
   return typeof rate === 'number' ? { rate } : null;

@@ -90,9 +90,9 @@ export function characterNoise({
       }),
     },
     whom,
-    isEligible: (text) => places(graphemesOf(text)).length >= least,
+    isEligible: (text) => places(splitGraphemes(text)).length >= least,
     change(text, { edits }, stream) {
-      const graphemes = graphemesOf(text),
+      const graphemes = splitGraphemes(text),
         made: string[] = [...graphemes],
         edited = new Set<number>(),
         eligible = places(graphemes);
@@ -137,7 +137,7 @@ export const GAO_2018 =
 let clusters: Intl.Segmenter | null = null;
 
 /** Splits a text into grapheme clusters (Unicode UAX 29), which readers see as characters. */
-export const graphemesOf = (text: string): string[] =>
+export const splitGraphemes = (text: string): string[] =>
   Array.from(
     (clusters ??= new Intl.Segmenter('und', { granularity: 'grapheme' })).segment(text),
     ({ segment }) => segment,

@@ -10,7 +10,7 @@ export const OUTPUTS = 'outputs.json.gz';
 type Edit = readonly [start: number, middle: string, end: number];
 
 /** Returns how `after` differs from `before`. */
-export function editOf(before: string, after: string): Edit {
+export function findEdit(before: string, after: string): Edit {
   const least = Math.min(before.length, after.length);
   let start = 0,
     end = 0;

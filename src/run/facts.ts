@@ -326,11 +326,10 @@ export const asResults = (rows: readonly StepRow[]): readonly ResultRow[] =>
  * PyTorch's release, which takes a second to ask for.
  */
 export function otherBackends({ statuses, store, experiment, backend }: Prepared): string[] {
-  const identityOf = (...parts: readonly unknown[]): string => canonical(parts);
   const goals = new Set(
     statuses
       .filter(({ stage }) => stage.goal && stage.descriptor.compute)
-      .map(({ stage: { kind, params, cell, seed } }) => identityOf(kind, params, cell, seed)),
+      .map(({ stage: { kind, params, cell, seed } }) => canonical([kind, params, cell, seed])),
   );
   const shown = new Set(statuses.map(({ key }) => key)),
     others = new Map<string, Set<string>>();
@@ -342,7 +341,7 @@ export function otherBackends({ statuses, store, experiment, backend }: Prepared
     if (manifest === null || manifest.backend === null || manifest.backend === backend) continue;
     const { kind, components, facts } = manifest;
     const { params } = components;
-    const identity = identityOf(kind, params, facts['cell'] ?? null, facts['seed'] ?? null);
+    const identity = canonical([kind, params, facts['cell'] ?? null, facts['seed'] ?? null]);
     if (!goals.has(identity)) continue;
     const own = others.get(manifest.backend) ?? new Set();
     others.set(manifest.backend, own.add(identity));

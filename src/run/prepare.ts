@@ -174,13 +174,13 @@ const MOST_LINES = 5;
  * same names.
  */
 function aliasLines({ cells, seeds }: Experiment): string[] {
-  const labelOf = ({ label }: { readonly label: string }): string =>
+  const withoutSeed = ({ label }: { readonly label: string }): string =>
     label.replace(/ ?seed=\d+$/, '');
   const lines = cells
     .filter(({ also, config }) => also.length > 0 && config.seed === seeds[0])
     .map(
       (cell) =>
-        `${labelOf(cell)} is also ${cell.also.map(labelOf).join(' and ')}: ` +
+        `${withoutSeed(cell)} is also ${cell.also.map(withoutSeed).join(' and ')}: ` +
         'one condition, trained and counted once',
     );
   return lines.length <= MOST_LINES

@@ -32,13 +32,13 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
   const allManifests = (): Manifest[] =>
     (manifests ??= store.keys().flatMap((key) => store.manifest(key) ?? []));
   /** Returns the digest of a stored stage's output. Throws if it is not in the store. */
-  const contentOf = (id: StageId): Digest => {
+  const storedContent = (id: StageId): Digest => {
     const content = byId.get(id)?.entry?.manifest.content;
     if (content === undefined) throw new Error(`${id} is not in the store`);
     return content;
   };
   /** Returns the digest of a fetched source. Throws if it is not fetched. */
-  const digestOf = (uri: string): Digest => {
+  const fetchedDigest = (uri: string): Digest => {
     const digest = assets.get(uri)?.digest;
     if (digest === undefined) throw new Error(`${uri} is not fetched`);
     return digest;
@@ -47,8 +47,8 @@ export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared)
     keyComponents(
       stage,
       plan,
-      mapValues(stage.inputs, contentOf),
-      mapValues(stage.assets, digestOf),
+      mapValues(stage.inputs, storedContent),
+      mapValues(stage.assets, fetchedDigest),
     ),
   );
   const cached = new Set(statuses.flatMap(({ entry }) => entry?.key ?? []));

@@ -65,7 +65,7 @@ const SECTION_OF = { attack: 'poisoning', defence: 'defences', adapter: 'adapter
 /**
  * Returns functions that describe the fields of a spec that may name the plugins of the registry.
  */
-export function referenceOf(registry: SpecRegistry) {
+export function makeReference(registry: SpecRegistry) {
   const shapes = makeShapes(registry);
   return {
     /**

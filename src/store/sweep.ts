@@ -31,7 +31,7 @@ function goneByTimes(leases: string): IsGone {
   let now: number | undefined;
   let beats: Map<string, number> | undefined;
   /** Returns a file's time stamp; 0 if it is missing. */
-  const mtimeOf = (file: string): number =>
+  const readMtime = (file: string): number =>
     lstatSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
   const readHeartbeats = (): Map<string, number> => {
     const found = new Map<string, number>();
@@ -39,7 +39,7 @@ function goneByTimes(leases: string): IsGone {
       const owner = ownerIn(name);
       if (!owner) continue;
       const id = ownerName(owner);
-      found.set(id, Math.max(found.get(id) ?? 0, mtimeOf(path.join(leases, name))));
+      found.set(id, Math.max(found.get(id) ?? 0, readMtime(path.join(leases, name))));
     }
     return found;
   };
@@ -56,7 +56,7 @@ function goneByTimes(leases: string): IsGone {
     if (state !== 'unknown') return state === 'dead';
     beats ??= readHeartbeats();
     now ??= diskNow();
-    return now - Math.max(beats.get(ownerName(owner)) ?? 0, mtimeOf(file)) > ABANDONED_MS;
+    return now - Math.max(beats.get(ownerName(owner)) ?? 0, readMtime(file)) > ABANDONED_MS;
   };
 }
 

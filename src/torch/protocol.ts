@@ -1,7 +1,7 @@
 /**
  * The requests to the PyTorch worker and its results. An array travels as base64 of its bytes, in
- * little-endian order: `requestLine` encodes the arrays of a request, `arrayOf` decodes an array of
- * a result. C is the number of classes, h the width of the model.
+ * little-endian order: `requestLine` encodes the arrays of a request, `decodeArray` decodes an
+ * array of a result. C is the number of classes, h the width of the model.
  */
 import type { HeldWeights, JsonObject } from '../api.ts';
 
@@ -363,7 +363,7 @@ export interface TorchOperations {
 const ARRAYS = { int32: Int32Array, float32: Float32Array, float64: Float64Array } as const;
 
 /** Decodes an array of numbers of this type from base64. */
-export function arrayOf<T extends keyof typeof ARRAYS>(
+export function decodeArray<T extends keyof typeof ARRAYS>(
   type: T,
   base64: string,
 ): InstanceType<(typeof ARRAYS)[T]> {

@@ -67,7 +67,7 @@ export function torchVersion({
 }
 
 /** Returns what a command prints for `versions`; null if it does not run as Python. */
-const versionsOf = memoized(async (command: string): Promise<Versions | null> => {
+const readVersions = memoized(async (command: string): Promise<Versions | null> => {
   try {
     const { stdout } = await promisify(execFile)(command, [WORKER, 'versions']);
     return JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '') as Versions;
@@ -85,7 +85,7 @@ type Environment = Readonly<Record<string, string | undefined>>;
 export async function findPython(env: Environment = process.env): Promise<TorchPython | NoPython> {
   const named = env['DOSIMETER_PYTHON'];
   if (named) {
-    const versions = await versionsOf(named);
+    const versions = await readVersions(named);
     return versions === null
       ? {
           fault:
@@ -102,7 +102,7 @@ export async function findPython(env: Environment = process.env): Promise<TorchP
   ] as const) {
     const command = join(dir ?? '', 'bin', 'python');
     if (!dir || !existsSync(command)) continue;
-    const versions = await versionsOf(command);
+    const versions = await readVersions(command);
     if (versions?.packages.torch) return checkPackages({ ...versions, command, from });
   }
   return {

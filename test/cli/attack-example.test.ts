@@ -2,14 +2,14 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { AttackDescriptor, UserFault } from '../../src/api.ts';
-import { exampleOf, type ExampleOptions } from '../../src/cli/attack-example.ts';
+import { type ExampleOptions, makeExample } from '../../src/cli/attack-example.ts';
 import { attacks } from '../poisoning/all-attacks.ts';
 import { faultOf } from '../poisoning/fault-of.ts';
 import { present } from '../rig/present.ts';
 
 const test = suite('attack example');
 const of = (name: string, options: ExampleOptions = {}) =>
-  exampleOf(present(attacks.find((attack) => attack.name === name)), options);
+  makeExample(present(attacks.find((attack) => attack.name === name)), options);
 
 test('every attack has an example, but for those that take more than a row', async () => {
   const without: string[] = [];
@@ -68,7 +68,7 @@ for (const [name, options, message] of [
 test("faults of an outside attack, and the ways out, are the user's to read", async () => {
   const badnets = present(attacks.find(({ name }) => name === 'badnets'));
   const hintOf = (attack: AttackDescriptor, options: ExampleOptions): Promise<string> =>
-    exampleOf(attack, options).then(
+    makeExample(attack, options).then(
       () => 'none',
       (error: unknown) => String((error as UserFault).hint),
     );
@@ -81,7 +81,7 @@ test("faults of an outside attack, and the ways out, are the user's to read", as
     /^It must be .*, which here needs quotes: --set 'place="1"'\./,
   );
   const fault = (changes: Partial<AttackDescriptor>) =>
-    faultOf(() => exampleOf({ ...badnets, ...changes }, {}));
+    faultOf(() => makeExample({ ...badnets, ...changes }, {}));
   assert.match(
     await fault({ trigger: (() => 'a text') as never }),
     'the attack "badnets" returned "a text" under its trigger',
@@ -90,7 +90,7 @@ test("faults of an outside attack, and the ways out, are the user's to read", as
   const ofOthers: AttackDescriptor['poison'] = async (input) =>
     input.rows[0]?.label === 1 ? badnets.poison(input) : none;
   const own = { ...badnets, poison: ofOthers };
-  assert.is(present(await exampleOf(own, { set: ['target=0'] })).before.label, 1);
+  assert.is(present(await makeExample(own, { set: ['target=0'] })).before.label, 1);
   const drawn: AttackDescriptor['poison'] = async (input) => {
     const { changed, ...rest } = await badnets.poison(input);
     const row = { ...present(changed[0]).row, text: String(Math.random()) };

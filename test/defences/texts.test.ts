@@ -18,13 +18,13 @@ import {
 } from '../../plugins/defences/strip/judge.ts';
 import { randomStream } from '../../src/base/random.ts';
 import { rejectionThreshold } from '../../src/defences/threshold.ts';
-import { withoutEachWord, withoutWords, wordsOf } from '../../src/defences/words.ts';
+import { splitWords, withoutEachWord, withoutWords } from '../../src/defences/words.ts';
 import { present } from '../rig/present.ts';
 import { close, golden } from './golden.ts';
 
 const test = suite('texts as the defences see them');
 
-const split = (text: string): string[] => wordsOf(text);
+const split = (text: string): string[] => splitWords(text);
 
 test("the n-gram model has nltk's probabilities with Chen and Goodman's discounts", () => {
   assert.is(golden.ngrams.length, 5);
@@ -104,10 +104,10 @@ test('a text without one of its words is otherwise the same', () => {
   assert.throws(() => withoutWords('a b', [true]), /2 words/);
   fc.assert(
     fc.property(fc.string({ unit: 'binary' }), fc.array(fc.boolean()), (text, some) => {
-      const words = wordsOf(text),
+      const words = splitWords(text),
         drop = words.map((_, i) => some[i] === true);
       assert.equal(
-        wordsOf(withoutWords(text, drop)),
+        splitWords(withoutWords(text, drop)),
         words.filter((_, i) => drop[i] !== true),
       );
       assert.is(

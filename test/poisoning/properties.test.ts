@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import type { AttackDescriptor, JsonObject, Row } from '../../src/api.ts';
 import { attackStreams } from '../../src/base/random.ts';
 import { mergeSteps, poisonRows } from '../../src/poisoning/compose.ts';
-import { graphemesOf } from '../../src/poisoning/noise.ts';
+import { splitGraphemes } from '../../src/poisoning/noise.ts';
 import { readOnly } from '../../src/poisoning/read-only.ts';
 import { checkReceipt, makeReceipt } from '../../src/poisoning/receipt.ts';
 import { present } from '../rig/present.ts';
@@ -78,9 +78,9 @@ const CHARACTERS = ['char-swap', 'char-insert', 'char-delete', 'char-replace'];
 
 /** Whether the graphemes of one text occur in the other, in their order. */
 function isWithin(text: string, other: string): boolean {
-  const graphemes = graphemesOf(text);
+  const graphemes = splitGraphemes(text);
   let found = 0;
-  for (const grapheme of graphemesOf(other)) if (grapheme === graphemes[found]) found++;
+  for (const grapheme of splitGraphemes(other)) if (grapheme === graphemes[found]) found++;
   return found === graphemes.length;
 }
 /** A surrogate without its other half. */

@@ -1,5 +1,5 @@
 /** A made-up grid of any number of rows, for the page of all outputs. */
-import { editOf, type Outputs } from '../../src/report/outputs.ts';
+import { findEdit, type Outputs } from '../../src/report/outputs.ts';
 
 export const HOSTILE =
   '</script><script>document.title="owned"</script><img src=x onerror=alert(1)>${1}';
@@ -16,7 +16,7 @@ export function grid(rows: number): Outputs {
     i === 1 ? HOSTILE : i === 2 ? RTL : `mail ${i} says something about offer ${(i * 7919) % 9973}`,
   );
   const asked = (i: number) => ({
-    edit: editOf(texts[i] ?? '', `cf ${texts[i] ?? ''}`),
+    edit: findEdit(texts[i] ?? '', `cf ${texts[i] ?? ''}`),
     ...(i === 5 ? { unread: [[14, (texts[i] ?? '').length + 3]] as [number, number][] } : {}),
   });
   const evaluation = (hit: (i: number) => boolean, wrong: number) => ({
@@ -68,7 +68,7 @@ export function grid(rows: number): Outputs {
           {
             id: 't0',
             original: 0,
-            edit: editOf('pay now', 'pаy\u200B now'),
+            edit: findEdit('pay now', 'pаy\u200B now'),
             labels: ['spam', 'ham'],
           },
           { id: 't1', original: 0, edit: [7, '', 0], labels: ['spam', 'spam'], negative: true },

@@ -12,7 +12,7 @@ import type { Browser, Page } from 'playwright-core';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { packOutputs } from '../../plugins/stages/report/outputs.ts';
-import { applyEdit, editOf, type Outputs } from '../../src/report/outputs.ts';
+import { applyEdit, findEdit, type Outputs } from '../../src/report/outputs.ts';
 import { outputsPage } from '../../src/report/outputs-page.tsx';
 import { present } from '../rig/present.ts';
 import { executablePath, launch } from '../serve/chromium.ts';
@@ -30,7 +30,7 @@ test('an edit gives the text back, whatever both hold', () => {
   const text = fc.string({ unit: fc.constantFrom('a', 'b', ' ', '\u{1F600}', '\uD83D') });
   fc.assert(
     fc.property(text, text, (before, after) => {
-      assert.is(applyEdit(before, editOf(before, after)), after);
+      assert.is(applyEdit(before, findEdit(before, after)), after);
     }),
     { numRuns: 2000 },
   );

@@ -17,7 +17,7 @@ export const ALPHA_OF_RANK =
  * Returns α as a number: a number as it is, and a multiple of the rank (`2r`) for a layer of this
  * rank. Throws for any other text.
  */
-export function alphaOf(alpha: number | string, rank: number): number {
+export function parseAlpha(alpha: number | string, rank: number): number {
   if (typeof alpha === 'number') return alpha;
   if (!new RegExp(ALPHA_OF_RANK).test(alpha))
     throw new Error(`alpha is not a multiple of r: ${alpha}`);
@@ -181,7 +181,7 @@ export function canonicalLora(params: JsonObject): JsonObject {
     ...params,
     // With `rank_pattern`, alpha is a multiple of each layer's own rank, and stays a text.
     ...(typeof alpha === 'string' && typeof rank === 'number' && ranks === undefined
-      ? { alpha: alphaOf(alpha, rank) }
+      ? { alpha: parseAlpha(alpha, rank) }
       : {}),
     // With `init_from`, the folder gives the A that training starts from: `init` stays as it is.
     ...(folder === undefined && init !== undefined

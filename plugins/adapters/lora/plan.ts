@@ -16,7 +16,7 @@ import {
 import type { LinearLayer, ModelShape } from '../../../src/science/models/types.ts';
 import { adapterProblem } from '../shared/parts.ts';
 import type { LoraParams } from './index.ts';
-import { alphaOf, DEFAULT_DISTRIBUTION, isDrawn, parseVariance } from './init.ts';
+import { DEFAULT_DISTRIBUTION, isDrawn, parseAlpha, parseVariance } from './init.ts';
 
 export interface LayerPlan {
   readonly rank: number;
@@ -58,14 +58,14 @@ export function planLayers(params: LoraParams, model: ModelShape): Map<string, L
     targetedLayers(params, model).map(({ name }) => {
       const module = moduleName(model.architecture, name);
       const rank = patternValue(ranks, module) ?? params.rank ?? DEFAULT_RANK;
-      return [name, { rank, alpha: patternValue(alphas, module) ?? alphaOf(alpha, rank) }];
+      return [name, { rank, alpha: patternValue(alphas, module) ?? parseAlpha(alpha, rank) }];
     }),
   );
 }
 
 /** Returns rank and α of the layers that no pattern names, as PEFT's config states them. */
 export function planDefaults({ rank = DEFAULT_RANK, alpha = 'r' }: LoraParams): LayerPlan {
-  return { rank, alpha: alphaOf(alpha, rank) };
+  return { rank, alpha: parseAlpha(alpha, rank) };
 }
 
 /**
@@ -241,7 +241,7 @@ export function checkFolder(params: LoraParams, folder: PeftAdapter, model: Mode
     }
     return [];
   };
-  const alpha = params.alpha === undefined ? undefined : alphaOf(params.alpha, folder.rank);
+  const alpha = params.alpha === undefined ? undefined : parseAlpha(params.alpha, folder.rank);
   return [
     ...clash('rank', params.rank, folder.rank),
     ...clash('alpha', alpha, folder.alpha, params.alpha),

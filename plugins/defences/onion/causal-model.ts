@@ -6,7 +6,7 @@ import {
   UserFault,
 } from '../../../src/api.ts';
 import { at } from '../../../src/base/lookup.ts';
-import { modelOf } from '../../../src/data/model-folder.ts';
+import { locateModel } from '../../../src/data/model-folder.ts';
 import { evaluated, type EvaluatedModel } from '../../../src/science/measures/evaluate/predict.ts';
 import { full } from '../../../src/science/models/fine-tuning.ts';
 import { readConfig } from '../../../src/science/models/head.ts';
@@ -42,7 +42,7 @@ export async function openCausalModel(context: DefenceContext<Params>): Promise<
   const { backend, params, assets, signal } = context;
   const asset = assets['language_model'];
   if (asset === undefined) throw new Error('the assets of onion lack its language model');
-  const model = await modelOf(asset);
+  const model = await locateModel(asset);
   const family = await context
     .plugin<ModelDescriptor<Architecture>>('model', params.architecture)
     .load(model.path);

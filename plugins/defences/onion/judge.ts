@@ -18,7 +18,7 @@ import {
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { droppingSuspects, rejectionThreshold } from '../../../src/defences/threshold.ts';
-import { withoutWords, wordsOf } from '../../../src/defences/words.ts';
+import { splitWords, withoutWords } from '../../../src/defences/words.ts';
 import { openCausalModel } from './causal-model.ts';
 import type { Params } from './index.ts';
 import { type LanguageModel, trainKneserNey } from './kneser-ney.ts';
@@ -80,7 +80,7 @@ const rowTexts = ({ text, text_pair: pair }: Row): readonly string[] =>
  * Throws `UserFault` if there are fewer clean rows than folds.
  */
 function ngramOnionModel({ clean, params: { order } }: Context): OnionModel {
-  const texts = clean.map((row) => rowTexts(row).map(wordsOf));
+  const texts = clean.map((row) => rowTexts(row).map(splitWords));
   if (texts.length < FOLDS)
     throw new UserFault(
       `onion has ${texts.length} clean rows, and an n-gram model needs at least ${FOLDS}`,
@@ -103,7 +103,7 @@ function ngramOnionModel({ clean, params: { order } }: Context): OnionModel {
 
 /** Returns, for each text of a row, f_i of each of its words. */
 const wordScores = (row: Row, model: LanguageModel): Promise<number[][]> =>
-  Promise.all(rowTexts(row).map((text) => onionScores(wordsOf(text), model)));
+  Promise.all(rowTexts(row).map((text) => onionScores(splitWords(text), model)));
 
 const rowSuspicion = (scores: readonly (readonly number[])[]): number =>
   Math.max(...scores.map(onionTextScore));

@@ -16,7 +16,7 @@ const TEXT = 'a',
  * there, or unknown.
  * @param tokens returns the token ids of a text, all of them with or all without special tokens
  */
-export function tokenOf(
+export function findToken(
   tokens: (text: string) => readonly number[],
   word: string,
 ): number | Problem {
@@ -90,7 +90,7 @@ export default defineDefence<Params>({
         message: `low is ${low}, which is above up, ${up}`,
         hint: 'Make up at least as large as low.',
       });
-    const token = tokens && tokenOf(tokens, word);
+    const token = tokens && findToken(tokens, word);
     return typeof token === 'object' ? [...faults, token] : faults;
   },
   inputs: {

@@ -39,7 +39,7 @@ import { gradientsOf } from '../../../src/science/training/gradients.ts';
 import { disposeAll } from '../../../src/science/training/trained-values.ts';
 import { differentiable } from '../../../src/tensor/differentiable.ts';
 import { yieldToEventLoop } from '../../stages/shared/event-loop.ts';
-import { tokenOf } from './index.ts';
+import { findToken } from './index.ts';
 
 /**
  * Returns the id of the word's token. Throws `UserFault` if the word is not one known token, or if
@@ -52,7 +52,7 @@ function wordId({ architecture, encode }: OpenedModel, word: string): number {
       'Write head: { type: classifier }.',
       ['defence', 'defence'],
     );
-  const id = tokenOf((text) => [...encode({ id: 'word', text, label: 0 }).ids], word);
+  const id = findToken((text) => [...encode({ id: 'word', text, label: 0 }).ids], word);
   if (typeof id === 'number') return id;
   throw new UserFault(id.message, id.hint, ['defence', ...id.path]);
 }

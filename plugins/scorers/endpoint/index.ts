@@ -161,7 +161,7 @@ export default defineScorer<Params>({
     const { askAll } = await import('./client.ts');
     const answers = await askAll(
       params,
-      outputs.map((output) => bodyOf(params, output)),
+      outputs.map((output) => requestBody(params, output)),
       context,
     );
     const yes = new RegExp(params.positive, 'iu'),
@@ -204,7 +204,7 @@ export const variableOf = (key: string): string => key.replace(/^\$\{env\.(.*)\}
 /**
  * Returns the body of the request about one output, without the fields that `options` sets to null.
  */
-function bodyOf(params: Params, output: ScoredOutput): JsonObject {
+function requestBody(params: Params, output: ScoredOutput): JsonObject {
   const { model, prompt, system, temperature, max_tokens, options } = params;
   const user = { role: 'user', content: fillTemplate(prompt, output) };
   const body: JsonObject = {

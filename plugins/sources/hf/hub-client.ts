@@ -12,7 +12,7 @@ import { readLimit } from '../../../src/base/untrusted/limits.ts';
 import { nameFault } from '../../../src/base/untrusted/paths.ts';
 import { firstNames, isGlob, matching } from '../../../src/data/names.ts';
 import { ask, readBody, save, type Server } from '../shared/http.ts';
-import { insideOf } from '../shared/within.ts';
+import { normaliseFragment } from '../shared/within.ts';
 
 const PUBLIC_HUB = 'https://huggingface.co';
 /** The limit, in bytes, on a file that is read as text (`peek`). */
@@ -259,7 +259,7 @@ const TABLES = /\.(parquet|tsv|csv|jsonl|ndjson)$/i;
  */
 export function wantedFiles(repository: Repository, all: readonly string[]): string[] {
   const { type, name } = repository,
-    path = insideOf(repository.fragment),
+    path = normaliseFragment(repository.fragment),
     inside = path === '.' ? '' : path;
   const holds = `It holds ${firstNames([...all].sort(), 12)}.`,
     where = inside === '' ? '' : ` in ${inside}`;

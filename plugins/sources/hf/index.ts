@@ -32,7 +32,7 @@ export default defineSource({
   async locate(uri, context) {
     const { hub, source } = await openSource(uri, context);
     const snapshot = await hub.findSnapshot(source);
-    if (snapshot !== null) return assetOf(uri, source, snapshot);
+    if (snapshot !== null) return toAsset(uri, source, snapshot);
     const { settings } = source;
     if (settings.offline) {
       throw new UserFault(
@@ -52,7 +52,7 @@ export default defineSource({
   async fetch(uri, context) {
     const { hub, source } = await openSource(uri, context);
     try {
-      return await assetOf(uri, source, await hub.fetchSnapshot(source));
+      return await toAsset(uri, source, await hub.fetchSnapshot(source));
     } catch (error) {
       throw hubFault(source.repository, error);
     }
@@ -65,7 +65,7 @@ async function openSource(uri: string, context: SourceContext) {
   return { hub, source: { repository: parseRepository(uri), settings, context } };
 }
 
-async function assetOf(
+async function toAsset(
   uri: string,
   { repository: { type, name, revision, fragment }, context: { cacheDir } }: HubSource,
   { dir, commit, files, digest }: Snapshot,

@@ -48,7 +48,7 @@ export function packageSource(
     const version = await registry.versionOf(asked, () => store.rememberedVersion(key, asked));
     return { store, name, asked, key, version };
   };
-  const assetOf = async (
+  const toAsset = async (
     uri: string,
     { dir, archive, facts }: PackageEntry,
     { cacheDir }: SourceContext,
@@ -61,7 +61,7 @@ export function packageSource(
       const { store, key, version } = await readUri(uri, context);
       const entry =
         version === null ? null : await store.findPackage({ ...key, version }, context.log);
-      return entry === null ? null : assetOf(uri, entry, context);
+      return entry === null ? null : toAsset(uri, entry, context);
     },
     async fetch(uri, context) {
       const { store, name, asked, key, version: known } = await readUri(uri, context);
@@ -72,7 +72,7 @@ export function packageSource(
       const entry = await store.fetchPackage(key, asked, (download, files) =>
         registry.download({ name, version }, download, files, context),
       );
-      return assetOf(uri, entry, context);
+      return toAsset(uri, entry, context);
     },
   };
 }

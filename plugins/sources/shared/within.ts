@@ -4,7 +4,7 @@ import { firstNames, isGlob, matching, nearest } from '../../../src/data/names.t
 import { contentDigest, filesBelow } from './digest.ts';
 
 /** Returns the path after `#` without needless parts such as `./` and `a/..`; `.` for ''. */
-export const insideOf = (fragment: string): string =>
+export const normaliseFragment = (fragment: string): string =>
   posix.normalize(fragment.replace(/^\/+/, '')).replace(/\/$/, '');
 
 /**
@@ -25,7 +25,7 @@ export async function assetWithin(
   files?: readonly string[],
 ): Promise<Asset> {
   if (fragment === '') return { uri, path: root, digest: whole, provenance };
-  const inside = insideOf(fragment);
+  const inside = normaliseFragment(fragment);
   if (inside === '..' || inside.startsWith('../'))
     throw new UserFault(`The path after "#" in ${uri} leads out of the package.`);
   const all = files ?? (await filesBelow(root));

@@ -57,7 +57,7 @@ export async function run(context: RunContext<Params>): Promise<void> {
       ? measureDeltaInTorch(adapted, encoded, { progress, signal })
       : measureDelta(adapted, encoded, { progress, signal }));
     await writeJson(context.outDir, 'delta.json', delta, 1);
-    await writeMetrics(context.outDir, delta === null ? {} : metricsOf(delta));
+    await writeMetrics(context.outDir, delta === null ? {} : toMetrics(delta));
     context.log(delta === null ? (whyNoDelta(adapted) ?? '') : logLine(delta));
   } finally {
     adapted.dispose();
@@ -72,7 +72,7 @@ const logLine = ({ layers, rows, outputs, total }: Delta): string =>
  * Returns the numbers over all layers together, the extremes of single layers, and the share of
  * layers for which each premise holds.
  */
-function metricsOf({ layers, total }: Delta): Metrics {
+function toMetrics({ layers, total }: Delta): Metrics {
   const shareOfLayers = (holds: (layer: LayerDelta) => boolean): number =>
     layers.filter(holds).length / layers.length;
   return {
@@ -225,7 +225,7 @@ function addDelta(
  * eigenvectors of `MDelta`, V₊ (n, r₊) those with a positive eigenvalue μ, and V₋ (n, r₋) those
  * with a negative one. F₊ = V₊√μ, (n, r₊), null if r₊ = 0; F₋ = [I − VVᵀ, V₋√−μ], (n, n + r₋).
  */
-function factorsOf({ eigenvalues, vectors }: MDelta, width: number) {
+function splitBySign({ eigenvalues, vectors }: MDelta, width: number) {
   const rank = eigenvalues.length;
   /** Returns an entry of V√|μ|, (n, r). */
   const scaled = (row: number, i: number): number =>
@@ -274,7 +274,7 @@ async function measureDeltaInTorch(
     ...options,
     layers: model.layers.filter(({ name }) => known.has(name)),
     parts: ({ name, in: width, lora }) => {
-      const { plus, minus } = factorsOf(named(known, name).ofLayer, width);
+      const { plus, minus } = splitBySign(named(known, name).ofLayer, width);
       const parts: LayerPart[] = [{ over: 'W' }, { over: 'B' }, { over: 'W', F: minus }];
       if (plus !== null) parts.push({ over: 'W', F: plus });
       if (lora?.freezeA !== true) parts.push({ over: 'A' });

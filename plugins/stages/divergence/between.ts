@@ -208,7 +208,7 @@ async function torchPairKernels(
   const P = originals.length,
     C = model.outputs;
   /** Returns the traces of a kernel (2P, C, 2P, C). Row P + i is the poisoned version of row i. */
-  const tracesOf = ({ data }: { readonly data: Float64Array }): PairTraces => {
+  const computeTraces = ({ data }: { readonly data: Float64Array }): PairTraces => {
     // Σ_c K[(i,c),(j,c)], K: (2P, C, 2P, C)
     const traceBetween = (i: number, j: number): number =>
       Array.from({ length: C }, (_, c) => data[(i * C + c) * 2 * P * C + j * C + c]!).reduce(
@@ -221,7 +221,7 @@ async function torchPairKernels(
       poisoned: pairs.map((i) => traceBetween(P + i, P + i)),
     };
   };
-  return finiteKernels(tracesOf(full!), lora && tracesOf(lora));
+  return finiteKernels(computeTraces(full!), lora && computeTraces(lora));
 }
 
 // Below, only those entries of a kernel are computed that are between matched rows: row i of one
@@ -237,7 +237,7 @@ interface Rectangles {
   readonly b: Tensor3D; // (R, T, q)
 }
 
-function rectanglesOf(block: TokenBlock): Rectangles {
+function padBlock(block: TokenBlock): Rectangles {
   const index = paddedLayout(block),
     rows = block.rows.length;
   const layout = index === null ? null : tf.tensor1d(index, 'int32');
@@ -289,8 +289,8 @@ export const pairsAreCheaper = (T: number, C: number, p: number, q: number): boo
 const matchedSums = (left: TokenBlock, right: TokenBlock): Float32Array[] =>
   compiled(() =>
     tf.tidy(() => {
-      const x = rectanglesOf(left),
-        y = rectanglesOf(right);
+      const x = padBlock(left),
+        y = padBlock(right);
       const tokens = Math.max(x.b.shape[1], y.b.shape[1]);
       const sums = pairsAreCheaper(tokens, x.a.length, at(x.a, 0).shape[2], x.b.shape[2])
         ? [sumsOverTokenPairs(x, y), sumsOverTokenPairs(x, x), sumsOverTokenPairs(y, y)]

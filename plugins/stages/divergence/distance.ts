@@ -59,7 +59,7 @@ export function distanceAt(
  * Returns the mean of the noise floor over all points that have one.
  * @param reason why no point has one, if that is known already
  */
-export function noiseFloorOf(
+export function meanNoiseFloor(
   points: readonly Point[],
   reason = 'there is no step that the repeated run and both compared runs kept',
 ): NoiseFloor {

@@ -6,9 +6,9 @@ import {
   flatDistances,
   FLOOR,
   type MeanDistance,
+  meanNoiseFloor,
   meanOver,
   type NoiseFloor,
-  noiseFloorOf,
   overFloor,
   type Point,
 } from './distance.ts';
@@ -78,7 +78,7 @@ async function writeResults(
   between: Between | null,
 ): Promise<void> {
   const mean = meanOver(points);
-  const noise = noiseFloorOf(points, params.no_floor);
+  const noise = meanNoiseFloor(points, params.no_floor);
   await writeJson(outDir, 'divergence.json', { points, mean, noise_floor: noise, between }, 1);
   await writeMetrics(outDir, {
     checkpoints: points.length,

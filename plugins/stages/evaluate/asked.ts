@@ -28,7 +28,7 @@ export async function writeAsked(
   { rows, plain, triggered, rowParts, tokenizer }: Asked,
 ): Promise<void> {
   /** Returns what the model read of each text of a row; undefined if it read all of the row. */
-  const readOf = ({ answer: _, ...row }: Row): Read[] | undefined => {
+  const textsRead = ({ answer: _, ...row }: Row): Read[] | undefined => {
     const parts = rowParts(row, maxLength);
     if (parts.every(({ ids, kept }) => kept >= ids.length)) return undefined;
     const texts = [row.text, ...(row.text_pair === undefined ? [] : [row.text_pair])];
@@ -52,7 +52,7 @@ export async function writeAsked(
     originals: readonly Row[],
   ): JsonObject[] =>
     asked.rows.flatMap((row, i) => {
-      const read = readOf(row),
+      const read = textsRead(row),
         rejected = asked.rejected?.[i] === true ? (true as const) : undefined,
         original = originals[i];
       if (original && sameContent(row, original) && read === undefined && !rejected) return [];

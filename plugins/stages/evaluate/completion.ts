@@ -21,11 +21,11 @@ import { type CompletionEvaluation, completionMetricsOf } from './completion-met
 import { type InputsJudge, type JudgedRows, judgeSets, writeJudgements } from './defended.ts';
 import type { Completion } from './index.ts';
 import {
-  agreementOf,
   hitsOf,
   judge,
   type Judged,
   type JudgedOutputs,
+  measureAgreement,
   type Shown,
   writeScorers,
 } from './judging.ts';
@@ -40,7 +40,7 @@ interface CompletionParts extends Opened {
   readonly seen: (trigger: ShownTrigger) => number;
 }
 
-const answerOf = ({ id, answer }: Row): string => {
+const requireAnswer = ({ id, answer }: Row): string => {
   if (answer === undefined) throw new Error(`row ${id} of a completion task has no answer`);
   return answer;
 };
@@ -76,7 +76,7 @@ function createGenerate(
     rowsBefore += rows.length;
     return texts.map(({ ids, ended }, i) => ({
       text: tokenizer.decode(ids, { skipSpecial: true }),
-      answer: answerOf(rows[i]!),
+      answer: requireAnswer(rows[i]!),
       tokens: ids,
       ended,
     }));
@@ -162,7 +162,7 @@ export async function evaluateCompletion(parts: CompletionParts): Promise<Metric
   const encodeRow: RowEncoder = (row, maxLength) =>
     encoder({ ...row, answer: row.answer ?? '' }, maxLength);
   const { rows: asked } = judgedSets.plain,
-    texts = asked.map(answerOf);
+    texts = asked.map(requireAnswer);
   const answers = await model.answers(
     asked.map((row) => encodeRow(row, params.max_length)),
     params.batch_size,
@@ -196,7 +196,9 @@ async function documentMetrics(
   encoder: CompletionEncoder,
 ): Promise<Metrics> {
   defence?.judge.close?.();
-  const encoded = rows.map((row) => encoder({ ...row, answer: answerOf(row) }, params.max_length));
+  const encoded = rows.map((row) =>
+    encoder({ ...row, answer: requireAnswer(row) }, params.max_length),
+  );
   warnOfCut(warn, encoded, tokenizer, { section: 'evaluate', maxLength: params.max_length });
   const scores = await model.answers(encoded, params.batch_size, () => yieldToEventLoop(signal));
   const loss = meanAnswerLoss(scores);
@@ -223,7 +225,7 @@ async function evaluateTriggered(
   const partial = await write(judgedSets.partial, 'partial');
   const sets = { plain, triggered: shown, partial };
   const scorers = await judge(context, trigger.target, sets);
-  const agreement = agreementOf(scorers, sets);
+  const agreement = measureAgreement(scorers, sets);
   if (agreement !== null) await writeJson(context.outDir, 'agreement.json', agreement);
   await writeScorers(context.outDir, scorers);
   const places = new Map(rows.map(({ id }, i) => [id, i]));

@@ -99,7 +99,7 @@ export function readRequest(
   return {
     narrowed,
     split,
-    trigger: isTask(split) ? null : (given ?? triggerOf(cell, plugin)),
+    trigger: isTask(split) ? null : (given ?? findTrigger(cell, plugin)),
     isOwn: given === undefined,
     isHeldOut: narrowed['held_out'] === true,
     preferences: firstDpoTraining(cell, split),
@@ -189,7 +189,7 @@ function earlierInputs(
   const hasOtherAttack = ({ cell }: TrainingRequest): boolean =>
     trigger !== null && !isDeepStrictEqual(attackOf(cell), trigger);
   /** Requests the evaluation of a training under the trigger; its own evaluation if that has it. */
-  const evaluationOf = (training: TrainingRequest): StageRequest => {
+  const requestEvaluation = (training: TrainingRequest): StageRequest => {
     // A training before the one that gives rewards is evaluated for this cell alone, without the
     // scorers that compare rewards.
     const lacksRewards = preferences !== null && firstDpoTraining(training.cell, split) === null;
@@ -198,12 +198,12 @@ function earlierInputs(
     return { kind: 'evaluate', ...training, with: narrowed };
   };
   const inputs: { [name: string]: StageRequest } = {};
-  if (last !== undefined && isOfBase(cell)) inputs['before'] = evaluationOf(last);
+  if (last !== undefined && isOfBase(cell)) inputs['before'] = requestEvaluation(last);
   if (isChain(cell))
     for (const [i, training] of trainings.entries()) {
       // A model that only another attack has poisoned has a `trigger_rate`, and no `asr`.
       const early = hasOtherAttack(training) && isAttacked(training.cell) ? EARLY : '';
-      inputs[`${early}after_${i + 1}`] = evaluationOf(training);
+      inputs[`${early}after_${i + 1}`] = requestEvaluation(training);
       if (basesOf(cell)[i]?.data !== undefined)
         inputs[`training_${i + 1}`] = { kind: 'data', ...training, with: { split: 'train' } };
     }
@@ -259,7 +259,7 @@ function defendedInputs(
  * Returns the attack on the cell if it is a backdoor, or if a plugin of it is missing. Null
  * otherwise: there is no trigger then.
  */
-function triggerOf(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | null {
+function findTrigger(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | null {
   if (!isAttacked(cell)) return null;
   const poisoning = attackOf(cell);
   const find = (name: string) => plugin?.<AttackDescriptor>('attack', name);
@@ -332,14 +332,14 @@ function linkInputs(
   split: Split,
   plugin: DefineRequest['plugin'],
 ): StageDefinition['inputs'] {
-  const studied = triggerOf(cell, plugin);
+  const studied = findTrigger(cell, plugin);
   if (!isChain(cell) || studied === null) return {};
   const trainings = trainingsOf(cell),
     { section } = attackedTraining(cell);
   const inputs: { [name: string]: StageRequest } = {};
   for (const [k, link] of trainings.entries()) {
     if (link.section === section || link.cell.poisoning.attack === 'none') continue;
-    const trigger = triggerOf(link.cell, plugin);
+    const trigger = findTrigger(link.cell, plugin);
     if (trigger === null || !isMeasurable(cell, studied, trigger, plugin)) continue;
     const name = `${OF_TRAINING}${k + 1}`;
     const namesake = cell.evaluate.triggers?.findIndex((one) => one.name === name) ?? -1;

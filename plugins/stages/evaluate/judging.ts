@@ -220,7 +220,7 @@ export async function writeScorers(outDir: string, scorers: readonly Scorer[]): 
  * Returns the contents of `agreement.json`: how the scorers agree on the outputs that no defence
  * rejected. Null unless there are a main scorer and further ones.
  */
-export function agreementOf(
+export function measureAgreement(
   scorers: readonly Pick<Judged, 'name' | 'suffix' | 'plain' | 'triggered'>[],
   { plain, triggered }: Readonly<Record<'plain' | 'triggered', Pick<JudgedOutputs, 'rejected'>>>,
 ): AgreementFacts | null {

@@ -51,7 +51,7 @@ interface Evaluation extends Compared {
 export function metricsOf(evaluation: Evaluation): Metrics {
   const { plain, classes, underTrigger } = evaluation;
   const predictions = predictionsOf(plain, classes);
-  const accepted = acceptedOf(plain, classes);
+  const accepted = keepAccepted(plain, classes);
   const scores: Metrics = {
     ...classificationMetrics(accepted.logits, accepted.labels, classes),
     ...rejectionMetrics(plain, predictions),
@@ -73,7 +73,7 @@ const predictionsOf = ({ logits, rejected }: Omit<Scored, 'labels'>, classes: nu
   argmax(logits, classes).map((prediction, i) => (rejected?.[i] === true ? REJECTED : prediction));
 
 /** Returns only the rows that were accepted. Throws `UserFault` if there is none. */
-function acceptedOf({ labels, logits, rejected }: Scored, classes: number): Scored {
+function keepAccepted({ labels, logits, rejected }: Scored, classes: number): Scored {
   if (rejected === undefined) return { labels, logits };
   const accepted = labels.map((_, i) => i).filter((i) => rejected[i] !== true);
   if (accepted.length === 0)

@@ -10,7 +10,7 @@ import { defined } from '../../../src/base/defined.ts';
 import { attackStreams } from '../../../src/base/random.ts';
 import { readTextFile } from '../../../src/base/untrusted/json.ts';
 import { ifFetched, knownCounts, knownRows } from '../../../src/data/known-counts.ts';
-import { modelOf } from '../../../src/data/model-folder.ts';
+import { locateModel } from '../../../src/data/model-folder.ts';
 import type { DataParams } from '../../../src/data/split-request.ts';
 import { targetOf } from '../../../src/poisoning/evaluation.ts';
 import { backdoorOf, openSteps, type Step } from '../../../src/poisoning/steps.ts';
@@ -55,7 +55,7 @@ async function checkDefence(context: Context): Promise<readonly Problem[]> {
   const model = ifFetched(() => assetOf(context, 'model'));
   let tokens: TextTokenizer['ids'] | undefined;
   try {
-    if (model !== null) tokens = (await openTokenizer((await modelOf(model)).path)).ids;
+    if (model !== null) tokens = (await openTokenizer((await locateModel(model)).path)).ids;
   } catch (error) {
     // Throws what is no `UserFault`. The train stage reports what is wrong with the model.
     problemOf(error, []);
@@ -184,7 +184,7 @@ async function withModel(
   check: (modelDir: string, architecture: Architecture) => Promise<Problem[]>,
 ): Promise<readonly Problem[]> {
   try {
-    const { path } = await modelOf(assetOf(context, 'model'));
+    const { path } = await locateModel(assetOf(context, 'model'));
     const architecture = await loadArchitecture(context, context.params.architecture, path);
     return await check(path, architecture);
   } catch (error) {
@@ -216,7 +216,7 @@ async function checkAnswerLengths(
     train = train.upstream?.['model'];
   const { head, init = 'pretrained' } = (train?.params ?? {}) as Partial<TrainParams>;
   if (head?.type !== 'causal-lm') return [];
-  const model = await modelOf(assetOf(context, 'model'));
+  const model = await locateModel(assetOf(context, 'model'));
   const tokenizer = await checkedTokenizer(
     { ...model, init },
     architecture.withHead({ type: head.type }),

@@ -36,7 +36,7 @@ export async function sharedRowProblems({
     const compare = async (): Promise<readonly Warning[]> => {
       const rows = await knownRows({ plugin }, evaluated);
       const others = rows && (await knownRows({ plugin }, other));
-      return others ? warningsOf(input, splitIn(upstream, params), rows, others) : [];
+      return others ? sharedRowWarnings(input, splitIn(upstream, params), rows, others) : [];
     };
     const warnings = knownWarnings.get(key) ?? compare();
     knownWarnings.set(key, warnings);
@@ -60,7 +60,7 @@ export async function warnOfSharedRows({ params, inputs, warn }: Context): Promi
   const split = splitIn(inputs, params);
   for (const { input, other, evaluated } of pairsIn(inputs)) {
     const [rows, others] = [await readRows(evaluated.dir), await readRows(other.dir)];
-    warningsOf(input, split, rows, others).forEach(warn);
+    sharedRowWarnings(input, split, rows, others).forEach(warn);
   }
 }
 
@@ -83,7 +83,7 @@ export const splitIn = (inputs: Named<unknown>, { split }: OfSplit): SplitName =
 type OfSplit = Pick<Params, 'split'>;
 
 /** Returns one warning if rows are shared, else none. @param name the evaluated split */
-function warningsOf(
+function sharedRowWarnings(
   input: Other,
   name: SplitName,
   rows: readonly Row[],

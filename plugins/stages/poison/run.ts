@@ -18,10 +18,10 @@ import { knownCounts, type SplitCounts } from '../../../src/data/known-counts.ts
 import { readDatasetInfo, readRows, writeDataset } from '../../../src/data/rows-file.ts';
 import {
   checkSteps,
-  doseOf,
   mergeSteps,
   type PoisonedStep,
   poisonRows,
+  readDose,
 } from '../../../src/poisoning/compose.ts';
 import { askedRows, emptyDoseWarnings, totalRows } from '../../../src/poisoning/dose.ts';
 import { targetOf } from '../../../src/poisoning/evaluation.ts';
@@ -78,7 +78,7 @@ export async function run(context: Context): Promise<void> {
     Object.fromEntries(doneSteps.map(({ attack, poisoned }) => [attack, poisoned.learnt])),
   );
   if (Object.keys(learnt).length > 0) await writeJson(outDir, LEARNT, learnt);
-  await writeMetrics(outDir, metricsOf(receipt));
+  await writeMetrics(outDir, toMetrics(receipt));
   if (targetClass !== null) log(`target: ${targetClass.class} (label ${targetClass.label})`);
   for (const { attack, poisoned } of doneSteps) {
     const { changed, asked, eligible, negatives } = poisoned;
@@ -103,7 +103,7 @@ function warnOfUnpoisoned(
   for (const [i, step] of steps.entries()) {
     const { attack, params } = step;
     if (familyOf(attack, params) === 'none' || done[i]?.poisoned.changed.length !== 0) continue;
-    const dose = doseOf(step) ?? {};
+    const dose = readDose(step) ?? {};
     if (dose.rate === 0 || dose.count === 0) continue;
     const path = ['poisoning', ...(steps.length === 1 ? [] : ['steps', attack.name])];
     const [foreseen] = emptyDoseWarnings(dose, total);
@@ -129,7 +129,7 @@ const stepsOfCell = (
   paths?: Step['files'],
 ): readonly Step[] => openSteps(params.poisoning, (name) => plugin('attack', name), paths);
 
-function metricsOf({ counts, steps = [] }: Receipt): Metrics {
+function toMetrics({ counts, steps = [] }: Receipt): Metrics {
   const metrics: Metrics = {
     rows_total: counts.total,
     poisoned_asked: counts.asked,
@@ -205,7 +205,7 @@ export async function resolved(context: Preflight): Promise<JsonObject | null> {
   const steps = stepsOfCell(context).map((step) => {
     const { attack, params } = step;
     const { rate: _rate, count: _count, ...more } = params;
-    const dose = doseOf(step);
+    const dose = readDose(step);
     const isClass = familyOf(attack, params) === 'backdoor' && taskOf(rows.classes) === 'classes';
     return {
       ...more,
@@ -242,7 +242,7 @@ function stepFaults(step: Step, rows: SplitCounts): readonly Problem[] {
   if (other !== null) return [other];
   const found = attack.check
     ? attack.check({ ...rows, params })
-    : emptyDoseWarnings(doseOf(step) ?? {}, totalRows(rows));
+    : emptyDoseWarnings(readDose(step) ?? {}, totalRows(rows));
   // A fault found by the attack's own check may already be about its target.
   return found.some(({ warning }) => !warning) ? found : [...targetFaults(step, classes), ...found];
 }

@@ -19,8 +19,8 @@ import { headName, varyingPaths } from '../../../src/report/labels.ts';
 import {
   type Answers,
   type Asked,
-  editOf,
   type Evaluation,
+  findEdit,
   type Outputs,
   type PoisonedRow,
   type PoisonedRows,
@@ -179,7 +179,7 @@ async function readEvaluation(
     if (row === undefined) continue;
     const before = texts[row] ?? '',
       after = contentText(line);
-    const edit = before === after ? undefined : editOf(before, after);
+    const edit = before === after ? undefined : findEdit(before, after);
     const { rejected } = line;
     asked.set(`${line.shown} ${line.id}`, defined({ edit, unread: unreadRanges(line), rejected }));
   }
@@ -321,7 +321,7 @@ async function readReceipt(
       return {
         id,
         original: indexOfOriginal(text),
-        edit: editOf(text, contentText(poisoned)),
+        edit: findEdit(text, contentText(poisoned)),
         labels: [labelText(original, classes), labelText(poisoned, classes)],
         ...labelKind(poisoned),
         negative: i < rows.length ? undefined : true,

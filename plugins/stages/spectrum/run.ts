@@ -7,7 +7,7 @@
 import { createHash } from 'node:crypto';
 import type { RunContext } from '../../../src/api.ts';
 import { processWide } from '../../../src/base/process-wide.ts';
-import { modelOf } from '../../../src/data/model-folder.ts';
+import { locateModel } from '../../../src/data/model-folder.ts';
 import { readRows } from '../../../src/data/rows-file.ts';
 import {
   findPretrainingHead,
@@ -63,7 +63,7 @@ async function measureForgetting<Body>(
   end: Body,
 ): Promise<Forgetting | null> {
   const { params, progress, signal } = context;
-  const { path } = await modelOf(assetOf(context, 'model'));
+  const { path } = await locateModel(assetOf(context, 'model'));
   const tokenizer = await openTokenizer(path);
   if (tokenizer.mask === null) return null;
   const lm = await open(path);
@@ -81,15 +81,15 @@ async function measureForgetting<Body>(
       return maskRow(tokens, row.id, masking) ?? [];
     });
     if (masked.length === 0) return null;
-    const lossOf = async (body: Body) => {
+    const measureLoss = async (body: Body) => {
       const { sum, tokens } = await lm.loss(body, masked, BATCH_SIZE, async (done, total) => {
         progress(done, total, 'masked tokens');
         await yieldToEventLoop(signal);
       });
       return { loss: sum / tokens, tokens };
     };
-    const before = await lossOf(start);
-    const after = await lossOf(end);
+    const before = await measureLoss(start);
+    const after = await measureLoss(end);
     return {
       rows: masked.length,
       tokens: after.tokens,
@@ -158,7 +158,7 @@ export async function run(context: Context): Promise<void> {
   try {
     const end = await openAt('model');
     try {
-      const layers = await spectraOf(context, start.weights, end.weights);
+      const layers = await computeSpectra(context, start.weights, end.weights);
       const isPretrained = context.params.drawn !== true && end.record.init === 'pretrained';
       const { architecture } = end.weights;
       const lm = !isPretrained
@@ -185,7 +185,7 @@ export async function run(context: Context): Promise<void> {
   }
 }
 
-async function spectraOf(
+async function computeSpectra(
   { params, progress, signal }: Context,
   start: ModelWeights,
   end: ModelWeights,

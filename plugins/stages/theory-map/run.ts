@@ -36,9 +36,9 @@ export async function run(context: Context): Promise<void> {
     const encode = rowEncoder(await openTokenizer(checkpoint.path), params.head);
     const encoded = rows.map((row) => encode(row, params.max_length));
     const started = performance.now();
-    const map = await mapOf(context, adapted, encoded);
+    const map = await measureMap(context, adapted, encoded);
     await writeJson(outDir, 'map.json', { init: params.init, ...map }, 1);
-    await writeMetrics(outDir, metricsOf(map));
+    await writeMetrics(outDir, toMetrics(map));
     const measured = map.points.filter(({ model }) => model !== null);
     const kernels = new Set(measured.map(({ distribution, rank }) => `${distribution} ${rank}`));
     const seconds = ((performance.now() - started) / 1000).toFixed(1);
@@ -52,7 +52,7 @@ export async function run(context: Context): Promise<void> {
  * Returns the map. Ranks above the model's narrowest layer are not measured on the model. Throws
  * `UserFault` if all ranks are above it.
  */
-async function mapOf(
+async function measureMap(
   { params, log, progress, signal }: Context,
   adapted: AdaptedModel | TorchKernels,
   rows: readonly TokenRow[],
@@ -78,7 +78,7 @@ async function mapOf(
 }
 
 /** Returns what was measured on the model at σ² = scale/d, s = 1, without the closed forms. */
-function metricsOf({ full, points }: TheoryMap): Metrics {
+function toMetrics({ full, points }: TheoryMap): Metrics {
   const metrics = numbersIn(full, 'full.');
   for (const { distribution, rank, scale, model } of points)
     Object.assign(metrics, numbersIn(model ?? {}, `${distribution}.r${rank}.scale${scale}.`));

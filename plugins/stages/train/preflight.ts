@@ -1,7 +1,7 @@
 import { JOINT, type Poisoning, type Problem, problemOf } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { knownCounts } from '../../../src/data/known-counts.ts';
-import { modelOf } from '../../../src/data/model-folder.ts';
+import { locateModel } from '../../../src/data/model-folder.ts';
 import { totalRows } from '../../../src/poisoning/dose.ts';
 import type { OpenedAttack } from '../../../src/science/training/attack-training.ts';
 import { totalSteps } from '../../../src/science/training/batches.ts';
@@ -28,7 +28,7 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
   const { params, upstream } = context;
   let model: CheckOptions['model'], architecture: CheckOptions['architecture'];
   try {
-    const found = await modelOf(assetOf(context, 'model'));
+    const found = await locateModel(assetOf(context, 'model'));
     model = { ...found, init: params.init ?? 'pretrained' };
     architecture = await loadArchitecture(context, params.architecture, model.path);
   } catch (error) {
@@ -107,14 +107,14 @@ export async function preflight(context: Preflight): Promise<readonly Problem[]>
  */
 async function chainFault(context: Preflight): Promise<Problem | null> {
   /** Returns the classes of the rows of a training with these inputs; null if not known. */
-  const classesOf = async (train: Preflight['upstream']): Promise<readonly string[] | null> => {
+  const findClasses = async (train: Preflight['upstream']): Promise<readonly string[] | null> => {
     const set = train?.['data'];
     const data = set?.params['poisoning'] === undefined ? set : set.upstream?.['data'];
     if (data?.params['split'] === undefined) return null; // a defence filters the rows
     return (await knownCounts(context, data))?.classes ?? null;
   };
-  const ours = await classesOf(context.upstream),
-    theirs = await classesOf(context.upstream?.['base']?.upstream?.['model']?.upstream);
+  const ours = await findClasses(context.upstream),
+    theirs = await findClasses(context.upstream?.['base']?.upstream?.['model']?.upstream);
   return ours === null || theirs === null ? null : otherClasses(theirs, ours);
 }
 

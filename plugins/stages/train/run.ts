@@ -15,7 +15,7 @@ import { totalSteps } from '../../../src/science/training/batches.ts';
 import { checkpointSteps } from '../../../src/science/training/checkpoints.ts';
 import { type Journal, runSession, type Session } from '../../../src/science/training/session.ts';
 import {
-  classWeightsOf,
+  computeClassWeights,
   loopSettings,
   type StepRecord,
   type TrainParams,
@@ -101,7 +101,7 @@ async function train(context: Context, parts: Parts): Promise<void> {
   unreachedWarnings(training, steps, onClean).forEach(context.warn);
   const watch = await openWatch(context, training, encoded, { classes, steps });
   const labels = set.rows.map(({ label }) => label);
-  const weights = classWeightsOf(training.class_weights, labels, classes);
+  const weights = computeClassWeights(training.class_weights, labels, classes);
   const session = await runSession({
     trainer,
     rows: encoded.rows,
@@ -229,7 +229,7 @@ async function writeRecord(
   const adapted = hasFactors ? await readPeftShapes(join(outDir, 'adapter')) : [];
   const { length: steps } = history;
   await writeJson(outDir, 'train.json', {
-    ...recordOf(context, start, classes),
+    ...initialRecord(context, start, classes),
     // Record the release, so that it is in the keys of the stages that read this model.
     ...(params.weights?.quantize && { bitsandbytes: await quantizerRelease() }),
     steps,
@@ -242,7 +242,7 @@ async function writeRecord(
 }
 
 /** Returns `train.json` as it is before the first step. */
-function recordOf(
+function initialRecord(
   context: Context,
   { architecture, model, attack, tokenRows }: Start,
   classes: readonly string[],

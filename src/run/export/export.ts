@@ -83,7 +83,7 @@ export function ownModels(prepared: Prepared, whole: Experiment, goal: string): 
   const label = stageLabels(prepared.plan, whole);
   return ownStages(prepared, goal).map((status) => ({
     status,
-    cell: cellOf(prepared.experiment, status.stage),
+    cell: firstCell(prepared.experiment, status.stage),
     name: label(status.stage),
   }));
 }
@@ -198,7 +198,7 @@ export const inputOf = (
 ): StageStatus | undefined => statuses.find(({ stage }) => stage.id === status?.stage.inputs[name]);
 
 /** Returns the first cell that a stage belongs to. Throws if there is none. */
-function cellOf({ cells }: Experiment, { id, cells: own }: PlannedStage): Cell {
+function firstCell({ cells }: Experiment, { id, cells: own }: PlannedStage): Cell {
   const [first] = own;
   const cell = first === undefined ? undefined : cells[first];
   if (!cell) throw new Error(`${id} belongs to no cell`);

@@ -38,10 +38,10 @@ export function buildDir(): string {
  * Returns the path of a module: under a TypeScript loader, of its source below `src`; else of the
  * file `built` in the build.
  */
-const moduleOf = (source: string, built: string): string =>
+const modulePath = (source: string, built: string): string =>
   asSource ? join(projectDir(), 'src', source) : join(buildDir(), built);
 
-export const workerModule = (): string => moduleOf('run/execute/worker.ts', 'worker.js');
+export const workerModule = (): string => modulePath('run/execute/worker.ts', 'worker.js');
 
 /**
  * Returns the command that starts dosimeter from the same build. Another build may not be able to
@@ -50,11 +50,11 @@ export const workerModule = (): string => moduleOf('run/execute/worker.ts', 'wor
 export const jobProgram = (): readonly string[] => [
   process.execPath,
   ...(asSource ? ['--import', import.meta.resolve('tsx')] : []),
-  moduleOf('cli.ts', 'cli.js'),
+  modulePath('cli.ts', 'cli.js'),
 ];
 
 /** Returns the module of 'dosimeter/science' in this process, which the built-in plugins use. */
-export const scienceModule = (): string => moduleOf('science.ts', 'science.js');
+export const scienceModule = (): string => modulePath('science.ts', 'science.js');
 
 /** Returns the module that `import … from 'dosimeter'` gives a plugin in this process. */
-export const apiModule = (): string => moduleOf('api.ts', 'api.js');
+export const apiModule = (): string => modulePath('api.ts', 'api.js');

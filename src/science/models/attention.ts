@@ -29,7 +29,7 @@ interface AttentionShape {
   readonly scale?: number;
   readonly queries: Padding;
   readonly keys: Padding;
-  /** As `maskOf` makes it for groups of G heads; null where every query sees every key. */
+  /** As `attentionMask` makes it for groups of G heads; null where every query sees every key. */
   readonly mask: Tensor4D | null;
 }
 
@@ -210,7 +210,7 @@ export interface Angles {
 }
 
 /** Returns the angles of tokens at `places`, (S). The tensors belong to the enclosing tf.tidy. */
-export function anglesOf({ frequencies, factor = 1 }: Rotary, places: Int32Array): Angles {
+export function computeAngles({ frequencies, factor = 1 }: Rotary, places: Int32Array): Angles {
   const half = frequencies.length,
     cos = new Float32Array(places.length * half),
     sin = new Float32Array(places.length * half);

@@ -137,7 +137,7 @@ export interface Unread {
 }
 
 /** Returns the architecture with a classification head; null where the family has none. */
-function classifierOf(architecture: Architecture): Architecture | null {
+function withClassifier(architecture: Architecture): Architecture | null {
   try {
     return architecture.withHead({ type: 'classifier' });
   } catch (error) {
@@ -164,7 +164,7 @@ export function unreadTensors(
     new Set(specs.flatMap((spec) => namesFor(architecture, spec)));
   const known = namesOf(parametersOf(architecture).filter(({ name }) => names.has(name)));
   // The body of a classifier may have a part that other heads do without (BERT's pooler).
-  const classifier = classifierOf(architecture);
+  const classifier = withClassifier(architecture);
   const ofClassifier = namesOf(
     classifier === null
       ? []

@@ -106,7 +106,7 @@ export class KeyValueCache {
   /**
    * Returns what is added to the scores, (B, 1, G·Tq, T): 0 where a query sees a key, −1e9
    * elsewhere; 0 throughout for a query at padding. The queries of the G heads of a group stand one
-   * head after the other, as in `maskOf`.
+   * head after the other, as in `attentionMask`.
    * @param groupSize G
    */
   mask(queries: Tokens, { window = Infinity }: Pick<Sight, 'window'>, groupSize: number): Tensor4D {

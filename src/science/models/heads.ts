@@ -15,7 +15,7 @@ import type {
   Projection,
   Transformer,
 } from './families/description.ts';
-import { allTokens, startsOf } from './layout.ts';
+import { allTokens, rowStarts } from './layout.ts';
 import { linear } from './linear.ts';
 import { normalised } from './norms.ts';
 import { beforeAnswers, firstTokens, lastTokens, maskTokens } from './outputs.ts';
@@ -60,7 +60,7 @@ function meanOfRows(x: Tensor2D, tokens: TokenMap): Tensor2D {
     // Each row is summed by itself, so that its bits do not depend on the other rows.
     const shares = tf.tensor2d(Float32Array.from(example, shareOf), [Q, 1]),
       order = tf.tensor1d(Int32Array.from(example.keys()), 'int32'),
-      starts = startsOf(tokens),
+      starts = rowStarts(tokens),
       owners = tf.tensor1d(example, 'int32');
     return differentiable([x], {
       forward: () => ({

@@ -116,7 +116,7 @@ export function layOut(
 }
 
 /** Returns where each row's tokens start, then where the last row's end, int32, (B + 1). */
-export function startsOf({ batch, example }: TokenMap): Tensor1D {
+export function rowStarts({ batch, example }: TokenMap): Tensor1D {
   const starts = new Int32Array(batch + 1);
   for (const b of example) starts[b + 1]! += 1;
   for (let b = 0; b < batch; b++) starts[b + 1]! += starts[b]!;
@@ -125,8 +125,8 @@ export function startsOf({ batch, example }: TokenMap): Tensor1D {
 
 /** Returns where the queries and keys of each row stand, for a fused attention. */
 export const rowsOf = ({ all }: Layout, queries: Tokens): FusedRows => ({
-  queries: startsOf(queries.map),
-  keys: startsOf(all.map),
+  queries: rowStarts(queries.map),
+  keys: rowStarts(all.map),
   places: tf.tensor1d(queries.places, 'int32'),
 });
 
@@ -147,7 +147,7 @@ export const UNSEEN = -1e9;
  * batch.
  * @param groupSize G, the number of heads that share keys and values
  */
-export function maskOf(
+export function attentionMask(
   { lengths, all }: Layout,
   queries: Tokens,
   { causal, window = Infinity }: Sight,

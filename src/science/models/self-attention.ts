@@ -5,10 +5,10 @@ import { type FusedRows, hasFused } from '../../tensor/fused.ts';
 import { gatherRows } from '../../tensor/rows.ts';
 import {
   type Angles,
-  anglesOf,
   attention,
   attentionOfRows,
   cachedAttention,
+  computeAngles,
   pad,
   rotate,
 } from './attention.ts';
@@ -20,7 +20,7 @@ import type {
   Rotary,
   Transformer,
 } from './families/description.ts';
-import { type Layout, maskOf, rowsOf, type Tokens } from './layout.ts';
+import { attentionMask, type Layout, rowsOf, type Tokens } from './layout.ts';
 import { columns, partOfHeads } from './linear.ts';
 import { headNormalised } from './norms.ts';
 import { openRelative, relativeBias, type RelativeRows } from './relative.ts';
@@ -94,12 +94,12 @@ export function openPass(body: Body, context: ForwardContext, layout: Layout): P
       masks.set(
         key,
         context.cache === undefined
-          ? maskOf(layout, queries, own, groupSize)
+          ? attentionMask(layout, queries, own, groupSize)
           : context.cache.mask(queries, own, groupSize),
       );
     if (own.rotary !== undefined && !angles.has(own.rotary)) {
-      const all = anglesOf(own.rotary, layout.all.places);
-      const read = layout.read.index === null ? all : anglesOf(own.rotary, layout.read.places);
+      const all = computeAngles(own.rotary, layout.all.places);
+      const read = layout.read.index === null ? all : computeAngles(own.rotary, layout.read.places);
       angles.set(own.rotary, { all, read });
     }
     const table = own.relative?.table;

@@ -200,12 +200,12 @@ function chatForm(tokenizer: TextTokenizer): Form {
   ];
   const prompt = (row: PromptRow): Prompt =>
     findPrompt(tokenizer.chat(messagesOf(row), { generationPrompt: true }), row.text);
-  const conversationOf = (row: AnsweredRow): string =>
+  const renderConversation = (row: AnsweredRow): string =>
     tokenizer.chat([...messagesOf(row), { role: 'assistant', content: row.answer }], {
       generationPrompt: false,
     });
   const sample = { text: 'Hello', answer: 'Indeed' };
-  const whole = conversationOf(sample);
+  const whole = renderConversation(sample);
   const { before, after, end } = findFrame(tokenizer, sample.answer, prompt(sample).text, whole);
   /**
    * Returns what the template writes after the prompt, up to the token `end` or, without one, to
@@ -213,7 +213,7 @@ function chatForm(tokenizer: TextTokenizer): Form {
    * returns the answer in its frame. Throws `UserFault` if the template rewrites the answer.
    */
   const textAfterPrompt = (row: AnsweredRow, shownPrompt: Prompt): string => {
-    const text = conversationOf(row);
+    const text = renderConversation(row);
     const stop = end === null ? text.length : text.lastIndexOf(end.token);
     if (stop < 0) return refuseRewritten(row.answer);
     const turn = text.slice(0, stop);

@@ -54,7 +54,7 @@ function askDescription(text: string, folder: string): Promise<WireDescription> 
 }
 
 /** Returns a head's description. Throws UserFault where the model has no such head. */
-function headOf(
+function requireHead(
   { model_type: modelType, heads }: WireDescription,
   { type }: Head,
 ): WireArchitecture {
@@ -82,7 +82,7 @@ function makeArchitecture(
   description: WireDescription,
   head: Head,
 ): Architecture<{ readonly classes: number }> {
-  const own = headOf(description, head);
+  const own = requireHead(description, head);
   const { outer, optional } = own,
     prefix = `${own.prefix}.`;
   /** Whether a module or parameter belongs to a head, so that its name has no prefix. */

@@ -1,7 +1,7 @@
 /** Empirical neural tangent kernels, computed in PyTorch's process. */
 import { join } from 'node:path';
 import { at, named } from '../../base/lookup.ts';
-import { arrayOf, type WirePart } from '../../torch/protocol.ts';
+import { decodeArray, type WirePart } from '../../torch/protocol.ts';
 import { kernelOrder, unfold } from '../measures/ntk/accumulator.ts';
 import {
   emptySums,
@@ -107,7 +107,7 @@ interface Term extends Pick<TermRecord, 'layer' | 'kernel' | 'parameter'> {
 }
 
 /** Returns a layer's terms in a kernel; none if the kernel is not taken over the layer. */
-function termsOf(kernel: KernelKind, layer: Layer): Term[] {
+function kernelTerms(kernel: KernelKind, layer: Layer): Term[] {
   if (!hasKernel(kernel, layer)) return [];
   const term = (parameter: TermRecord['parameter'], name: string | null): Term => ({
     layer: layer.name,
@@ -138,7 +138,7 @@ function planRequest(
   kinds: readonly KernelKind[],
   perLayer: boolean,
 ) {
-  const terms = layers.flatMap((layer) => kinds.flatMap((kind) => termsOf(kind, layer)));
+  const terms = layers.flatMap((layer) => kinds.flatMap((kind) => kernelTerms(kind, layer)));
   const keyOf = ({ kernel, layer }: Term): string => (perLayer ? `${kernel} ${layer}` : kernel);
   const kernels = new Map(terms.map((term) => [keyOf(term), term])),
     keys = [...kernels.keys()];
@@ -188,7 +188,7 @@ function planPasses(
  * Returns the sum of the traces of a layer's terms in a kernel; null if the layer has none.
  * `traces` has one for each of `terms`.
  */
-function traceOf(
+function sumTraces(
   terms: readonly Term[],
   traces: Float64Array,
   kernel: KernelKind,
@@ -233,13 +233,13 @@ function kernelRequests(
         if (file !== null) await writeSafetensors(file, factors);
         const request = { model: id, batches: wire, parts, factors: file, out };
         const answer = await worker.ask('kernel', request, signal);
-        arrayOf('float32', answer.logits).forEach((value, x) => {
+        decodeArray('float32', answer.logits).forEach((value, x) => {
           logits[at(places, x)] = value;
         });
         const data = (await readNpy(out)).data as Float64Array; // (kernels, N·C, N·C)
         return {
           kernel: (k: number): Float64Array => data.subarray(k * size ** 2, (k + 1) * size ** 2),
-          traces: arrayOf('float64', answer.traces),
+          traces: decodeArray('float64', answer.traces),
         };
       }),
   };
@@ -332,8 +332,8 @@ async function computeKernels(
     for (const { name: layer } of group)
       found.layers.push({
         layer,
-        full: traceOf(terms, answer.traces, 'full', layer),
-        lora: traceOf(terms, answer.traces, 'lora', layer),
+        full: sumTraces(terms, answer.traces, 'full', layer),
+        lora: sumTraces(terms, answer.traces, 'lora', layer),
       });
     for (const { layer, kernel, parameter } of terms) {
       const rest = { method: 'torch', projected: false, operations: null } as const;

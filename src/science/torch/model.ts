@@ -10,7 +10,7 @@ import { at, named } from '../../base/lookup.ts';
 import type { Mutable } from '../../base/record.ts';
 import { isRecord } from '../../base/untrusted/json.ts';
 import {
-  arrayOf,
+  decodeArray,
   type TorchOperations,
   type WireModel,
   type WireRows,
@@ -154,7 +154,8 @@ export async function openTorchModel(
     classes,
     logits: (rows, batchSize, onBatch) =>
       predictWith(
-        async (batch) => arrayOf('float32', (await worker.ask('predict', request(batch))).logits),
+        async (batch) =>
+          decodeArray('float32', (await worker.ask('predict', request(batch))).logits),
         classes,
         rows,
         similarLengths(rows, batchSize),
@@ -164,9 +165,9 @@ export async function openTorchModel(
       scoreWith(
         async (batch) => {
           const found = await worker.ask('answers', request(batch));
-          const tokens = arrayOf('int32', found.tokens),
-            greedy = arrayOf('int32', found.greedy);
-          return Array.from(arrayOf('float64', found.losses), (loss, b) => ({
+          const tokens = decodeArray('int32', found.tokens),
+            greedy = decodeArray('int32', found.greedy);
+          return Array.from(decodeArray('float64', found.losses), (loss, b) => ({
             loss,
             tokens: at(tokens, b),
             greedy: at(greedy, b) === 1,
@@ -180,7 +181,7 @@ export async function openTorchModel(
       poolWith(
         async (batch) => {
           const { values, width } = await worker.ask('representations', request(batch));
-          return { width, data: arrayOf('float32', values) };
+          return { width, data: decodeArray('float32', values) };
         },
         rows,
         similarLengths(rows, batchSize),
@@ -188,7 +189,7 @@ export async function openTorchModel(
       ),
     generate: (prompts, options) => generateTokens(worker, id, prompts, options),
     surprisals: async (rows) =>
-      arrayOf('float64', (await worker.ask('surprisals', request(rows))).losses),
+      decodeArray('float64', (await worker.ask('surprisals', request(rows))).losses),
     linearised: (...asked) => linearised(worker, id, start, ...asked),
     inputNorms: (...asked) => inputNorms(worker, id, start, ...asked),
     trained: () => readTrained(worker, id, start, training?.token_rows?.ids ?? null),
@@ -226,7 +227,7 @@ async function inputNorms(
       })),
     });
     layers.forEach(({ name }, l) => {
-      const own = arrayOf('float64', at(sums, l));
+      const own = decodeArray('float64', at(sums, l));
       named(squares, name).forEach((value, j, total) => (total[j] = value + at(own, j)));
     });
     await onBatch((done += some.length));
@@ -252,8 +253,8 @@ const linearised = (
     for (let done = 0; done < rows.length; done += batchSize) {
       const some = wireRows(rows.slice(done, done + batchSize));
       const found = await worker.ask('linearised', { model, rows: some, direction: file });
-      outputs.push(...arrayOf('float32', found.outputs));
-      change.push(...arrayOf('float64', found.change));
+      outputs.push(...decodeArray('float32', found.outputs));
+      change.push(...decodeArray('float64', found.change));
       await onBatch(Math.min(rows.length, done + batchSize));
     }
     return { outputs: Float32Array.from(outputs), change: Float64Array.from(change) };

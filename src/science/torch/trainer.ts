@@ -3,7 +3,7 @@ import type { JsonObject } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { at, named } from '../../base/lookup.ts';
 import {
-  arrayOf,
+  decodeArray,
   type TorchOperations,
   type WireObjective,
   type WireRows,
@@ -178,9 +178,9 @@ async function trainIn(
       // A pack may take fewer steps than asked for: as many as the member that asks for fewest.
       while (losses.length < asked.length && [...losses, ...penalties].every(Number.isFinite)) {
         const found = await ask({ model: id, steps: asked.slice(losses.length) });
-        const taken = arrayOf('float64', found.losses);
+        const taken = decodeArray('float64', found.losses);
         losses.push(...taken);
-        if (found.penalties !== null) penalties.push(...arrayOf('float64', found.penalties));
+        if (found.penalties !== null) penalties.push(...decodeArray('float64', found.penalties));
         peakMemoryMB = found.peak_mb;
         secondsEach = found.seconds / taken.length;
         if (together === undefined || isAlone) continue;
@@ -257,7 +257,7 @@ async function makePairEncoder(
   for (const some of similarLengths(sides, 2 * settings.batchSize)) {
     const batch = some.map((i) => at(sides, i));
     const { values } = await worker.ask('references', { model: id, rows: wireRows(batch) });
-    arrayOf('float64', values).forEach((value, b) => references.set(at(batch, b), value));
+    decodeArray('float64', values).forEach((value, b) => references.set(at(batch, b), value));
   }
   return (batch) => {
     const own = [...batch, ...batch.flatMap(({ rejected }) => rejected ?? [])];

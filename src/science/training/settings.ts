@@ -155,7 +155,7 @@ export function loopSettings(
  * `balanced` is N/(C·n) for a class with n of the N labels, as in scikit-learn, and 0 for a class
  * without labels. Throws UserFault where the list does not have one weight for each class.
  */
-export function classWeightsOf(
+export function computeClassWeights(
   setting: 'none' | 'balanced' | readonly number[] | undefined,
   labels: readonly number[],
   classes: readonly string[],

@@ -6,7 +6,7 @@ import {
   type CompletionEvaluation,
   completionMetricsOf,
 } from '../../../plugins/stages/evaluate/completion-metrics.ts';
-import { agreementOf } from '../../../plugins/stages/evaluate/judging.ts';
+import { measureAgreement } from '../../../plugins/stages/evaluate/judging.ts';
 import type { Output } from '../../../src/science/measures/evaluate/completion-metrics.ts';
 import type { AnswerScore } from '../../../src/science/measures/evaluate/predict.ts';
 import { present } from '../../rig/present.ts';
@@ -156,7 +156,7 @@ test('what a defence rejects is judged by nobody, and no rate of it is corrected
     triggered: own.map((hit) => ({ hit })),
   });
   const other = hits.map((hit, i) => (i === 0 ? !hit : hit));
-  const agreement = agreementOf([judged('own', '', hits), judged('other', '.other', other)], {
+  const agreement = measureAgreement([judged('own', '', hits), judged('other', '.other', other)], {
     plain: { rejected: [] },
     triggered: { rejected },
   });

@@ -1,7 +1,7 @@
 import { Option } from 'commander';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { flagOf } from '../../../src/cli/options.ts';
+import { toFlag } from '../../../src/cli/options.ts';
 import {
   ATTEMPT_LIMIT_OPTIONS,
   checkAttemptLimits,
@@ -106,9 +106,9 @@ test('the command line has the formats of each option', () => {
 });
 
 test('an option of several words has hyphens in its flag, and keeps its name', () => {
-  assert.is(flagOf('retryDelay'), '--retry-delay');
+  assert.is(toFlag('retryDelay'), '--retry-delay');
   for (const name of [...Object.keys(ATTEMPT_LIMIT_OPTIONS), 'retryDelay'])
-    assert.is(new Option(flagOf(name)).attributeName(), name);
+    assert.is(new Option(toFlag(name)).attributeName(), name);
 });
 
 test('an option is one number for all kinds, or one for each; nonsense is refused', () => {

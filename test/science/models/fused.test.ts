@@ -23,7 +23,7 @@ import {
   geluTanh,
   silu,
 } from '../../../src/science/models/elementwise.ts';
-import { layOut, maskOf, rowsOf } from '../../../src/science/models/layout.ts';
+import { attentionMask, layOut, rowsOf } from '../../../src/science/models/layout.ts';
 import { biased, biasedSum } from '../../../src/science/models/linear.ts';
 import { crossEntropy } from '../../../src/science/models/loss.ts';
 import { addNorm, layerNorm } from '../../../src/science/models/norms.ts';
@@ -149,7 +149,7 @@ function attend(
     scale,
     queries: layout.read.padding,
     keys: layout.all.padding,
-    mask: maskOf(layout, layout.read, sight, heads / kvHeads),
+    mask: attentionMask(layout, layout.read, sight, heads / kvHeads),
   });
 }
 

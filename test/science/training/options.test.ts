@@ -10,7 +10,7 @@ import { at } from '../../../src/base/lookup.ts';
 import { crossEntropy } from '../../../src/science/models/loss.ts';
 import { clipByGlobalNorm } from '../../../src/science/training/gradients.ts';
 import { type StepRecord, train, type TrainSettings } from '../../../src/science/training/loop.ts';
-import { classWeightsOf } from '../../../src/science/training/settings.ts';
+import { computeClassWeights } from '../../../src/science/training/settings.ts';
 import { isBiasOrNorm } from '../../../src/science/training/trained-values.ts';
 import { present } from '../../rig/present.ts';
 import { tolerance } from '../../tolerances.ts';
@@ -162,15 +162,15 @@ test('the same parameters as in the Trainer are exempt from decay', async () => 
 });
 
 test('balanced weights are N/(C·n), and a list must have one weight for each class', () => {
-  assert.equal(classWeightsOf('balanced', [0, 0, 0, 1, 0, 1], ['a', 'b', 'c']), [
+  assert.equal(computeClassWeights('balanced', [0, 0, 0, 1, 0, 1], ['a', 'b', 'c']), [
     6 / (3 * 4),
     6 / (3 * 2),
     0,
   ]);
-  assert.is(classWeightsOf('none', [0, 1], ['a', 'b']), undefined);
-  assert.equal(classWeightsOf([1, 3], [0, 1], ['a', 'b']), [1, 3]);
+  assert.is(computeClassWeights('none', [0, 1], ['a', 'b']), undefined);
+  assert.equal(computeClassWeights([1, 3], [0, 1], ['a', 'b']), [1, 3]);
   assert.throws(
-    () => classWeightsOf([1, 2, 3], [0, 1], ['a', 'b']),
+    () => computeClassWeights([1, 2, 3], [0, 1], ['a', 'b']),
     /lists 3 weights, but there are 2 classes: a, b/,
   );
 });

@@ -22,7 +22,7 @@ import {
   costs,
   type Method,
 } from './contractions.ts';
-import { batches, layerBytes, layerGroups, type Reduction, reductionOf } from './passes.ts';
+import { batches, chooseReduction, layerBytes, layerGroups, type Reduction } from './passes.ts';
 import type { GradientTerm, Term } from './terms.ts';
 
 export interface WalkOptions {
@@ -87,7 +87,7 @@ function makePlan(
   const reduction =
     adapterOnly === null
       ? null
-      : reductionOf(layers, { classes: outputs, method: adapterOnly, shapes: shapes.flat() });
+      : chooseReduction(layers, { classes: outputs, method: adapterOnly, shapes: shapes.flat() });
   /** Returns the bytes that are kept of a layer for all batches. */
   const bytesOf = (layer: AdaptedLayer): number =>
     shapes
@@ -110,7 +110,7 @@ const logitCounts = (model: AdaptedModel, rows: readonly TokenRow[]): number[] =
   rows.map((row) => model.logits?.(row) ?? 0);
 
 /** Returns the larger of the numbers at each place of two lists of one length. */
-const largerOf = (a: readonly number[], b: readonly number[]): number[] =>
+const pairwiseMax = (a: readonly number[], b: readonly number[]): number[] =>
   a.map((value, i) => Math.max(value, b[i] ?? 0));
 
 const NO_ROWS = 'there are no rows to walk the layers with';
@@ -149,9 +149,9 @@ export function planPairs(
 ): WalkPlan {
   if (left.length === 0) throw new RangeError(NO_ROWS);
   const [ofLeft, ofRight] = [rowLengths(left), rowLengths(right)];
-  const parts = batches(largerOf(ofLeft, ofRight), {
+  const parts = batches(pairwiseMax(ofLeft, ofRight), {
     tokens: options.batchTokens ?? BATCH_TOKENS,
-    logits: largerOf(logitCounts(model, left), logitCounts(model, right)),
+    logits: pairwiseMax(logitCounts(model, left), logitCounts(model, right)),
   });
   return makePlan(model, [parts, parts], [ofLeft, ofRight], options);
 }

@@ -142,7 +142,10 @@ function gradientBytes(
 }
 
 /** Returns the reduction that keeps whichever takes less memory, h and δ or gradients. */
-export function reductionOf(layers: readonly AdaptedLayer[], contracted: Contracted): Reduction {
+export function chooseReduction(
+  layers: readonly AdaptedLayer[],
+  contracted: Contracted,
+): Reduction {
   const { classes } = contracted;
   const bytesPerRow = new Map(
     layers.map((layer) => [layer.name, gradientBytes(layer, contracted)]),

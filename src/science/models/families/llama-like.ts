@@ -9,8 +9,8 @@ import {
   lastTokenClassifier,
   layersOf,
   linear,
+  readRotary,
   rmsNorm,
-  rotaryOf,
 } from './parts.ts';
 
 export interface Differences {
@@ -75,7 +75,7 @@ export function llamaLike(fields: ConfigFields, differences: Differences = {}): 
   fields.quotient('num_attention_heads', 'num_key_value_heads');
   const width = readHeadWidth(fields, differences.headWidth),
     activation = differences.activation ?? fields.activation('hidden_act', 'silu'),
-    rotary = rotaryOf(fields, width, { theta: differences.theta ?? 10_000 });
+    rotary = readRotary(fields, width, { theta: differences.theta ?? 10_000 });
   const norm = (name: string): Norm => ({ ...rmsNorm(name, epsilon), offset: gemma });
   const layer = (i: number): Layer => {
     const name = `layers.${i}`,

@@ -165,7 +165,7 @@ function yarnFactor(scaling: ConfigFields, factor: number): number {
  * @param share the share of a head's features that are rotated, where config.json does not say
  * @param kind the key in `rope_parameters`, for models with several kinds of layers
  */
-export function rotaryOf(
+export function readRotary(
   fields: ConfigFields,
   width: number,
   { theta, share = 1, kind }: { theta: number; share?: number; kind?: string },

@@ -17,7 +17,7 @@ const MAGIC = Buffer.from([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59]); // \x93NUMPY
 const countOf = (shape: readonly number[]): number => shape.reduce((a, b) => a * b, 1);
 
 /** Returns the bytes before the values. Throws RangeError where shape and values do not fit. */
-function headerOf({ shape, data }: NpyArray): Buffer {
+function encodeHeader({ shape, data }: NpyArray): Buffer {
   if (countOf(shape) !== data.length)
     throw new RangeError(`shape [${shape.join(', ')}] does not hold ${data.length} values`);
   const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(', ')})`;
@@ -34,11 +34,11 @@ function headerOf({ shape, data }: NpyArray): Buffer {
 
 /** Returns the bytes of a .npy file. Throws as `writeNpy` does. */
 export const encodeNpy = (array: NpyArray): Buffer =>
-  Buffer.concat([headerOf(array), bytesOf(array.data)]);
+  Buffer.concat([encodeHeader(array), bytesOf(array.data)]);
 
 /** Writes a .npy file. Throws RangeError where the shape does not fit the number of values. */
 export async function writeNpy(path: string, array: NpyArray): Promise<void> {
-  const header = headerOf(array);
+  const header = encodeHeader(array);
   const file = await open(path, 'w');
   try {
     await writeAll(file, header);
