@@ -5,8 +5,7 @@
  */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { peersPython } from '../src/setup/peers.mjs';
-import { pythonWith } from '../src/setup/python.mjs';
+import { peersPython, pythonWith } from '../src/setup/python.mjs';
 import { run } from '../src/setup/run.mjs';
 
 const project = fileURLToPath(new URL('../', import.meta.url));

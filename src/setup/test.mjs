@@ -21,7 +21,7 @@ try {
   const suite = SUITES.find((name) => name === values.suite);
   if (values.suite !== undefined && suite === undefined)
     throw new Error(`there is no suite "${values.suite}"; the suites are ${SUITES.join(', ')}`);
-  const { peersPython } = await import('./peers.mjs');
+  const { peersPython } = await import('./python.mjs');
   process.exitCode = (await runTests(project, filters, {
     suite,
     limitMinutes: values.full ? 180 : undefined,

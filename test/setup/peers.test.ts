@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import { peersPython } from '../../src/setup/peers.mjs';
+import { peersPython } from '../../src/setup/python.mjs';
 
 const test = suite<{ project: string }>('setup/peers');
 test.before.each((context) => {
