@@ -1,5 +1,5 @@
-"""Makes src/science/text/tokenizer/unicode.ts: what Python's tokenizers take for a mark,
-punctuation or a control character.
+"""Makes src/science/text/tokenizer/unicode-tables.generated.ts: what Python's tokenizers take for a
+mark, punctuation or a control character.
 
     python test/golden/unicode_tables.py      (tokenizers; a Node.js as new as can be had)
 
@@ -14,7 +14,9 @@ import subprocess
 from tokenizers import normalizers, pre_tokenizers
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-OUT = os.path.join(HERE, '..', '..', 'src', 'science', 'text', 'tokenizer', 'unicode-tables.ts')
+OUT = os.path.join(
+    HERE, '..', '..', 'src', 'science', 'text', 'tokenizer', 'unicode-tables.generated.ts'
+)
 POINTS = [point for point in range(0x110000) if not 0xD800 <= point <= 0xDFFF]
 
 
@@ -117,7 +119,7 @@ for composed, decomposed in [('NFC', 'NFD'), ('NFKC', 'NFKD')]:
     tables.append(
         (
             f'KEPT_{composed}',
-            f"What the tokenizers' {composed} and {decomposed} leave as it is and treat as no mark, "
+            f"What the tokenizers' {composed} and {decomposed} leave as is and treat as no mark, "
             'unlike current Unicode.',
             kept,
         )

@@ -6,11 +6,11 @@ import {
   MARKS_NONSPACING,
   PUNCTUATION,
   REMOVED,
-} from './unicode-tables.ts';
+} from './unicode-tables.generated.ts';
 
 /**
- * Returns a table of unicode-tables.ts as a regular expression, with the flag g, for one of its
- * characters.
+ * Returns a table of unicode-tables.generated.ts as a regular expression, with the flag g, for one
+ * of its characters.
  */
 function characterClass(table: string): RegExp {
   let last = 0,

@@ -48,15 +48,13 @@ export const PUNCTUATION =
   '2-3 b-1 4-1 r-2 2 s 2 2-6 bf-2 il 1d bj ko 5k w 7l-8 13 35-6 1v-6 2i-3 x7-6 32-1 2-3 3j-3 ' +
   '1d-1 28-4 4 e 2-2 2h-5 30 f1 6z-m 2y-2 6x-2 2lu-4 dtm-1 3q 1u-4 9 g2j 5wo-4';
 
-/** What the tokenizers' NFC and NFD leave as it is and treat as no mark, unlike current Unicode. */
+/** What the tokenizers' NFC and NFD leave as is and treat as no mark, unlike current Unicode. */
 export const KEPT_NFC =
   '1kt 4a-8 17-9 8b fy 73-1 am 1nf q2-u 3-b ln-4 raq ihp r 1fk-3 1u-4 8u-1 26-1 2-2 1z-a 1e-3 ' +
   '6j jv 20 2 9 3 1g 2-1 6-2 3y rf-1 72 5-1 5 4d 2c j 2a ix 2-1 2a bu-1 d0f-7 7 2ex-2 hy-1 m8u ' +
   '4h-6 ag 1q-3 e5-3 73-1 6s 3 8-1 6';
 
-/**
- * What the tokenizers' NFKC and NFKD leave as it is and treat as no mark, unlike current Unicode.
- */
+/** What the tokenizers' NFKC and NFKD leave as is and treat as no mark, unlike current Unicode. */
 export const KEPT_NFKC =
   '1kt 4a-8 17-9 8b fy 73-1 am 1nf q2-u 3-b ln-4 45h n3m-3 1k n1 huo r bh-4 2-15 2-8 12i-3 ' +
   '1u-4 8u-1 26-1 2-2 1z-a 1e-3 6j jv 20 2 9 3 1g 2-1 6-2 3y rf-1 72 5-1 5 4d 2c j 2a ix 2-1 ' +
