@@ -8,6 +8,7 @@ import type { Manifest } from '../store/manifest.ts';
 import { type ClosureOf, recallCode } from '../store/provenance.ts';
 import { keyComponents, type StageStatus } from './execute/survey.ts';
 import type { Prepared } from './prepare.ts';
+import type { LoadedPlugin, PluginKind } from './registry/types.ts';
 
 /**
  * Returns why a stage would run: what changed since the closest result in the store, what the stage
@@ -15,15 +16,26 @@ import type { Prepared } from './prepare.ts';
  */
 export type Reasons = (status: StageStatus) => readonly string[];
 
-const KINDS = ['stage', 'attack', 'defence', 'adapter', 'model', 'dataset'] as const;
+/** Returns the plugins that a plan's stages are, and those that they use; each once. */
+export function usedPlugins({
+  plan,
+  registry,
+}: Pick<Prepared, 'plan' | 'registry'>): ReadonlySet<LoadedPlugin> {
+  // Stages with the same plugins share the object that lists their code: one of each is looked at.
+  const byCode = new Map(plan.stages.map((stage) => [stage.code, stage]));
+  const used = [...byCode.values()].flatMap((stage) => [
+    registry.get('stage', stage.kind),
+    ...stage.uses.map(({ kind, name }) => registry.get(kind as PluginKind, name)),
+  ]);
+  return new Set(used.filter((plugin) => plugin !== undefined));
+}
 
 /** Returns a function that reads the store's manifests at its first call for a ready stage. */
-export function reasonsIn({ plan, statuses, store, assets, registry }: Prepared): Reasons {
+export function reasonsIn(prepared: Prepared): Reasons {
+  const { plan, statuses, store, assets } = prepared;
   const byId = new Map<StageId, StageStatus>(statuses.map((status) => [status.stage.id, status]));
-  const now = new Map(
-    KINDS.flatMap((kind) =>
-      registry.all(kind).map(({ code, closure }): [string, typeof closure] => [code, closure]),
-    ),
+  const now = new Map<string, LoadedPlugin['closure']>(
+    [...usedPlugins(prepared)].map(({ code, closure }) => [code, closure]),
   );
   const before = recallCode(store.root);
   const closures: ClosureOf = memoized((code: string) => now.get(code) ?? before(code));

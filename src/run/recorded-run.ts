@@ -28,7 +28,7 @@ import { createRunFolder, type RunFolder } from './log/run-folder.ts';
 import { openRunLog, type RunLog } from './log/run-log.ts';
 import { openRunProgress, type RecordedStage, writeRunPlan } from './log/run-plan.ts';
 import { type Note, type Prepared, sourceContext } from './prepare.ts';
-import type { PluginKind } from './registry/types.ts';
+import { usedPlugins } from './reasons.ts';
 import { describeTransfers } from './remote.ts';
 import { openCoordinator } from './run-status.ts';
 import { runsDir } from './state-folder.ts';
@@ -254,27 +254,20 @@ const finishedKeys = (
  * gives a note.
  */
 async function rememberRun(
-  { plan, registry, store, experiment }: Prepared,
+  prepared: Prepared,
   keys: readonly ActionKey[],
   durations: Durations,
   note: Note,
 ): Promise<void> {
+  const { store, experiment } = prepared;
   const durable = store.flush();
   durable.catch(() => undefined); // reported below, where it is awaited
-  // Stages with the same plugins share the object that lists their code: one of each is looked at.
-  const codes = new Map<PlannedStage['code'], PlannedStage>();
-  for (const stage of plan.stages) codes.set(stage.code, stage);
-  const used = new Set(
-    [...codes.values()].flatMap((stage) => [
-      registry.get('stage', stage.kind),
-      ...stage.uses.map(({ kind, name }) => registry.get(kind as PluginKind, name)),
-    ]),
-  );
   ifDiskAllows(
     store.root,
     () => {
       durations.save();
-      for (const plugin of used) if (plugin) rememberCode(store.root, plugin.code, plugin.closure);
+      for (const { code, closure } of usedPlugins(prepared))
+        rememberCode(store.root, code, closure);
       saveRoot(store.root, path.resolve(experiment.file), keys);
       store.saveIndex();
     },

@@ -140,6 +140,31 @@ test('an edited plugin runs again, and explain names its file', async ({ project
   assert.match(stderr, /7 ran, 6 cached/);
 });
 
+test('explain names the file of an edited scorer', async ({ project }) => {
+  project.write(
+    'loud.mjs',
+    `import { defineScorer } from 'dosimeter';
+export default defineScorer({
+  name: 'loud', summary: 'Upper case.', citation: 'None.', params: { type: 'object' },
+  score: async (context, outputs) => outputs.map((one) => one === one.toUpperCase()),
+});
+`,
+  );
+  project.write('spec.yaml', project.read('spec.yaml').replace('[./', '[./loud.mjs, ./'));
+  project.write(
+    'toy-evaluate.mjs',
+    project
+      .read('toy-evaluate.mjs')
+      .replace('params: {}', "params: {}, uses: [{ kind: 'scorer', name: 'loud' }]"),
+  );
+  await project.dosimeter('run', 'spec.yaml');
+  project.write('loud.mjs', project.read('loud.mjs').replace('===', '!=='));
+  assert.match(
+    (await project.dosimeter('explain', 'spec.yaml')).stdout,
+    /^loud\.mjs changed\n {2}toy-evaluate ×6/,
+  );
+});
+
 test('explain names the parameter that changed', async ({ project }) => {
   await project.dosimeter('run', 'spec.yaml');
   const asked = ['spec.yaml', '--set', 'seeds=[1, 3]', '--set', 'poisoning={attack: none}'];
