@@ -295,6 +295,15 @@ function withValueAt(
   }
   const map: MapNode = node?.kind === 'map' ? node : { kind: 'map', entries: new Map(), span: at };
   if (rest.length === 0) {
+    if (value.kind === 'scalar' && value.value === null && !map.entries.has(step)) {
+      report(
+        'bad-set',
+        at,
+        `an empty or null value removes a field, and the spec has no "${[...path, step].join('.')}"`,
+        'leave this --set out, or give it a value; "" is an empty text',
+      );
+      return node ?? map;
+    }
     const entries = new Map([[step, { key: at, value }]]);
     return merge(map, { kind: 'map', entries, span: map.span }, field);
   }

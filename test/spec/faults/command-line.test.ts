@@ -120,6 +120,28 @@ error[wrong-type]: the profile "tiny" must be a mapping of fields
   = for example --set train.learning_rate=1.0e-4, or --set adapter.rank=[4, 8]`,
   },
   {
+    fault: 'a --set that would remove what the spec does not have',
+    spec: `${minimal}commands:
+  probe: { run: [probe], outputs: [metrics.json], options: { level: 1 } }
+`,
+    options: {
+      sets: ['commands.probe.options.level=', 'commands.probe.options.lvel=', 'train.steps=null'],
+    },
+    shows: `error[bad-set]: an empty or null value removes a field, and the spec has no "commands.probe.options.lvel"
+ --> --set:1:1
+  |
+1 | commands.probe.options.lvel=
+  | ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  = leave this --set out, or give it a value; "" is an empty text
+
+error[bad-set]: an empty or null value removes a field, and the spec has no "train.steps"
+ --> --set:1:1
+  |
+1 | train.steps=null
+  | ^^^^^^^^^^^
+  = leave this --set out, or give it a value; "" is an empty text`,
+  },
+  {
     fault: 'a --set of an unknown field',
     spec: minimal,
     options: { sets: ['train.stesp=5'] },
