@@ -20,7 +20,7 @@ export function canonical(value: unknown): string {
     case 'symbol':
     case 'undefined':
     case 'function':
-      throw new TypeError(`not JSON: ${typeof value}`);
+      throw new TypeError(`a value of type ${typeof value} is not allowed`);
   }
 }
 

@@ -157,10 +157,22 @@ export class Graph {
     if (entry?.descriptor.kind !== 'stage') return this.#reportUnknownStage(kind);
     const { descriptor, code } = entry;
     const joinsGrid = descriptor.scope === 'experiment';
-    const fingerprint = joinsGrid ? '*' : this.fingerprint(cell);
-    const name = `${kind} ${request === noWith ? '{}' : canonical(request)} ${fingerprint}`;
-    const known = this.#nodes.get(name);
     const trail = this.#trail;
+    let fingerprint: string, name: string;
+    try {
+      fingerprint = joinsGrid ? '*' : this.fingerprint(cell);
+      name = `${kind} ${request === noWith ? '{}' : canonical(request)} ${fingerprint}`;
+    } catch (error) {
+      const reader = trail.at(-1);
+      if (reader === undefined) throw error; // the cells of the spec are JSON
+      return this.#fault(
+        'plugin-fault',
+        `the stage plugin "${reader}" returned an input "${kind}" whose \`cell\` or \`with\` ` +
+          `is not JSON: ${(error as Error).message}`,
+        `this is a fault of ${this.#fileOf(reader)}, not of the spec`,
+      );
+    }
+    const known = this.#nodes.get(name);
     if (known === 'open') {
       const circle = [...trail.slice(trail.indexOf(kind)), kind].join(' → ');
       return this.#fault('stage-cycle', `stages read each other in a circle: ${circle}`);

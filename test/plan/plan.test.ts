@@ -383,6 +383,20 @@ for (const [wrong, message] of [
     ]);
   });
 
+test('an input that is not JSON is reported with its reader', () => {
+  const train = stage('train', () => ({ params: {}, inputs: {} }));
+  for (const change of [{ with: { of: () => 1 } }, { cell: { seed: () => 1 } }]) {
+    const define = perCell((one) => ({
+      params: {},
+      inputs: { a: { kind: 'train', cell: one, ...change } as never },
+    }));
+    assert.equal(faultsWith(stage('evaluate', define), train), [
+      'the stage plugin "evaluate" returned an input "train" whose `cell` or `with` is not JSON: ' +
+        'a value of type function is not allowed',
+    ]);
+  }
+});
+
 test('resources that no machine can have are reported', () => {
   const resources = (): Resources => ({ cpu: Number.NaN });
   assert.equal(faultsWith(stage('evaluate', () => ({ params: {}, inputs: {} }), { resources })), [
