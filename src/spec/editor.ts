@@ -36,11 +36,15 @@ export function composeSchema(registry: SpecRegistry): JsonSchema {
       ...orNamed(anyOf, defenceNameSchema(shapes)),
     }));
   // Any name is allowed under `keep`: the stage may be a command, or come from the spec's own
-  // plugin.
-  const open = update(strict, ['keep'], (keep) => ({
-    ...keep,
-    additionalProperties: Object.values(keep.properties ?? {})[0] ?? {},
-  }));
+  // plugin. Fields of a task may be axes, as those of the other splits.
+  const open = update(
+    update(strict, ['keep'], (keep) => ({
+      ...keep,
+      additionalProperties: Object.values(keep.properties ?? {})[0] ?? {},
+    })),
+    ['data', 'tasks'],
+    (tasks) => ({ ...tasks, additionalProperties: { $ref: '#/definitions/split' } }),
+  );
   // Returns a schema that applies only where none of the fields is written. Editors must not
   // suggest what it declares, since other parts of the whole schema declare it too.
   const unless = (fields: readonly string[], schema: Schema): Schema => ({
@@ -49,6 +53,7 @@ export function composeSchema(registry: SpecRegistry): JsonSchema {
   });
   const root = withoutRequired(mapSchemas(open, openName), shapes);
   const goals = itemSchema(fieldSchema(strict, 'stages')) ?? {};
+  const stages = { stages: { items: goals }, keep: fieldSchema(strict, 'keep') };
   const { extends: _extends, profiles = {}, ...fields } = root.properties ?? {};
   const profile: Schema = {
     type: 'object',
@@ -64,7 +69,7 @@ export function composeSchema(registry: SpecRegistry): JsonSchema {
       allOf: [
         unless(['extends'], requirementsOnly(strict)),
         unless(['extends', 'plugins'], knownNames(strict, shapes)),
-        unless(['extends', 'plugins', 'commands'], { properties: { stages: { items: goals } } }),
+        unless(['extends', 'plugins', 'commands'], { properties: stages }),
       ],
     },
     orReference,
@@ -192,6 +197,7 @@ const MUST: readonly (readonly string[])[] = [
   ['data'],
   ['data', 'train'],
   ['data', 'validation'],
+  ['data', 'tasks', '*'],
   ['commands', '*'],
 ];
 
@@ -257,7 +263,7 @@ function withoutRequired(strict: Schema, { variants }: Shapes): Schema {
     ...loose,
     definitions: {
       ...strict.definitions,
-      split: optional(definition(strict, 'split')), // of `data.train` and `data.validation`
+      split: optional(definition(strict, 'split')), // of everything below `data`
       poisoning: withNamedDefault('poisoning'),
       defences: withNamedDefault('defences'),
       adapter: withNamedDefault('adapter'),
@@ -294,13 +300,30 @@ function knownNames(strict: Schema, shapes: Shapes): Schema {
     adapter: named('adapter', {}),
   };
   const split: Schema = { properties: fieldsOnly(definition(strict, 'split'), 'format', 'source') };
+  const evaluate = fieldSchema(strict, 'evaluate'),
+    [scorerName = {}] = fieldSchema(evaluate, 'scorer').anyOf ?? [],
+    scorer = { anyOf: [scorerName, { type: 'object', properties: { scorer: scorerName } }] };
+  const trigger = itemSchema(fieldSchema(evaluate, 'triggers')) ?? {};
   return {
     properties: {
       ...sections,
       defences: orNamed(named('defences', {}).anyOf ?? [], defenceNameSchema(shapes)),
-      [BASE]: oneOrMany({ properties: sections }),
+      [BASE]: oneOrMany({ properties: { ...sections, data: { properties: { train: split } } } }),
       model: { properties: fieldsOnly(fieldSchema(strict, 'model'), 'architecture', 'source') },
-      data: { properties: { train: split, validation: split } },
+      data: {
+        properties: {
+          ...{ train: split, validation: split, clean: split, test: split },
+          tasks: { additionalProperties: split },
+        },
+      },
+      evaluate: {
+        properties: {
+          scorer,
+          scorers: { items: scorer },
+          triggers: { items: { properties: fieldsOnly(trigger, 'attack') } },
+          lm_eval: { properties: fieldsOnly(fieldSchema(evaluate, 'lm_eval'), 'include') },
+        },
+      },
     },
   };
 }

@@ -49,6 +49,9 @@ test('an editor accepts what the command line accepts', () => {
     data: { train: { source: 'npm:r' }, validation: { source: 'npm:r' } },
     ...more,
   });
+  const withData = (more: object) => ({
+    data: { train: { source: 'npm:r' }, validation: { source: 'npm:r' }, ...more },
+  });
   for (const good of [
     {},
     { adapter: { type: 'lora', rank: { linspace: [1, 4, 2] } } },
@@ -65,8 +68,11 @@ test('an editor accepts what the command line accepts', () => {
       adapter: { type: 'own' },
       stages: ['odd'],
       model: { source: 'ftp:m', architecture: 'rnn' },
+      ...withData({ test: { source: 'ftp:r', format: 'mine' } }),
+      evaluate: { scorer: 'mine', scorers: [{ scorer: 'mine', bar: 1 }] },
     },
-    { commands: { score: { run: ['score'] } }, stages: ['score'] },
+    withData({ tasks: { mail: { source: 'npm:r', limit: [8, 16] } } }),
+    { commands: { score: { run: ['score'] } }, stages: ['score'], keep: { score: 'all' } },
     {
       extends: 'base.yaml',
       model: { init: 'random' },
@@ -108,6 +114,15 @@ test('an editor accepts what the command line accepts', () => {
     { extends: 'base.yaml', train: { stesp: 1 } },
     { train: { schedule: 'cosin' } },
     { train: { shuffle: 'env.B' } },
+    withData({ clean: { source: 'ftp:r' } }),
+    withData({ test: { source: 'npm:r', format: 'tvs' } }),
+    withData({ tasks: { mail: { source: 'npm:r', format: 'tvs' } } }),
+    withData({ tasks: { mail: {} } }),
+    { base: { data: { train: { source: 'npm:r', format: 'tvs' } } } },
+    { evaluate: { scorer: 'exat' } },
+    { evaluate: { scorers: [{ scorer: 'exat' }] } },
+    { evaluate: { triggers: [{ name: 'held', attack: 'badnet' }] } },
+    { keep: { trian: 'all' } },
   ])
     assert.not(check(spec(bad)), JSON.stringify(bad));
 });
