@@ -5,7 +5,7 @@
  */
 export type KeepLevel = "metrics" | "adapter" | "all";
 /**
- * Its name, which is that of its files.
+ * The name of the figure or table, and of its files.
  */
 export type EntryName = string;
 /**
@@ -30,7 +30,7 @@ export interface Cell {
    */
   name: string;
   /**
-   * What people should know about the experiment, as free text. It is in no key; the report, `results` and `status` show it.
+   * What people should know about the experiment, as free text. The report, `results` and `status` show it; no stage runs again when it changes.
    */
   notes?: string;
   /**
@@ -38,7 +38,7 @@ export interface Cell {
    */
   extends?: string | string[];
   /**
-   * Other sizes of the experiment, by name: the fields of each are merged over the spec by `--profile NAME`, as this file is over those that it extends. In no key.
+   * Other sizes of the experiment, by name: the fields of each are merged over the spec by `--profile NAME`, as this file is over those that it extends.
    */
   profiles?: {
     [k: string]: {};
@@ -54,23 +54,23 @@ export interface Cell {
     [k: string]: string | number | boolean | null;
   };
   /**
-   * Names of environment variables that hold a credential. `${env.NAME}` of such a variable may appear only under `commands.NAME.env`, as the whole value. The program receives its value; no record and no key contains it, so it must not change the result.
+   * Names of environment variables that hold a credential. `${env.NAME}` of such a variable may appear only under `commands.NAME.env`, as the whole value. The program receives its value, which no record contains. No stage runs again when the value changes, so it must not change the result.
    */
   secrets?: string[];
   /**
-   * The replicates of each cell: a list, or a range such as 1..5, which has both ends. Every random stream is derived from (seed, purpose, name) alone.
+   * The seeds with which each cell is repeated: a list, or a range such as 1..5, both ends included.
    *
    * @minItems 1
    */
   seeds?: number[];
   /**
-   * The stages to run. The stages that they depend on are implied.
+   * The stages to run. Those that they depend on run too.
    *
    * @minItems 1
    */
   stages?: string[];
   /**
-   * What the store keeps of finished stages, by the kind of stage: `all`, all but the weights of whole models and the kernels (`adapter`), or only what is no weight and no kernel (`metrics`). The rest is let go once no stage that is still to run reads it, and computed again when one does. It is in no key.
+   * What the store keeps of finished stages, by the kind of stage: all files (`all`), all but the weights of whole models and the kernels (`adapter`), or no weights and no kernels at all (`metrics`). The rest is deleted once no stage that is still to run reads it, and computed again when one does. It changes no number.
    */
   keep?: {
     [k: string]: KeepLevel;
@@ -132,11 +132,11 @@ export interface CommandSpec {
    */
   inputs?: string[];
   /**
-   * Fields of the cell that task.json contains, by full path: seed, adapter.rank, poisoning.attack, … These fields are part of the key; other fields are not.
+   * Fields of the cell that task.json contains, by full path: seed, adapter.rank, poisoning.attack, … The program runs again when one of these fields changes, but not for other fields.
    */
   fields?: string[];
   /**
-   * The program's own files and folders, such as file:score.py. Each is in the program's folder under its own name; their content is part of the key.
+   * The program's own files and folders, such as file:score.py. Each is in the program's folder under its own name. The program runs again when their content changes.
    */
   files?: string[];
   /**
@@ -156,7 +156,7 @@ export interface CommandSpec {
     [k: string]: string;
   };
   /**
-   * Names of further environment variables that it may see, besides PATH, HOME, LANG, LC_ALL and TMPDIR. Their values are not part of the key, so they must not change the result.
+   * Names of further environment variables that it may see, besides PATH, HOME, LANG, LC_ALL and TMPDIR. The program does not run again when their values change, so they must not change the result.
    */
   pass_env?: string[];
   /**
@@ -164,19 +164,19 @@ export interface CommandSpec {
    */
   cpu?: number;
   /**
-   * The most memory that it uses, in MB. Stages that together need more than the machine has do not run at the same time. Default: not counted. Not part of the key.
+   * The most memory that it uses, in MB. Stages that together need more than the machine has do not run at the same time. Default: not counted.
    */
   memory_mb?: number;
   /**
-   * The number of GPUs that it has to itself while it runs, by CUDA_VISIBLE_DEVICES. Not part of the key.
+   * The number of GPUs that it has to itself while it runs, by CUDA_VISIBLE_DEVICES.
    */
   gpu?: number;
   /**
-   * The time after which it is ended, in seconds. Not part of the key.
+   * The time after which it is ended, in seconds.
    */
   timeout_seconds?: number;
   /**
-   * The limit on the size of its output on the terminal and of its files, in MB. Not part of the key.
+   * The limit on the size of its output on the terminal and of its files, in MB.
    */
   output_mb?: number;
 }
@@ -695,7 +695,7 @@ export interface LmEvalSpec {
    */
   limit?: number;
   /**
-   * A folder with tasks of your own, YAML files of the harness, and the files that they read by paths from there. Its content is part of the key.
+   * A folder with tasks of your own, YAML files of the harness, and the files that they read by paths from there. The stage runs again when its content changes.
    */
   include?: string;
   /**
@@ -705,7 +705,7 @@ export interface LmEvalSpec {
 }
 export interface HeldOutTrigger {
   /**
-   * What the names of its metrics end in.
+   * The end of the names of its metrics: `asr.trigger.NAME`.
    */
   name: string;
   /**
@@ -825,24 +825,24 @@ export interface TheorySpec {
    */
   masked_rows?: number;
   /**
-   * divergence: the number of poisoned rows, the first of the receipt, that are paired with their originals for M'.
+   * divergence: the number of poisoned rows, the first of the receipt, that are paired with their originals for M', the mean kernel between the two.
    */
   pairs?: number;
   /**
-   * divergence: whether M's noise floor is measured. The clean run of each adapter and seed is trained once more, alone and with the rows of each batch in reverse order; its distance from the clean run is the part of M that rounding alone causes. This is one more training for each clean run, shared by every attack and dose that is compared with it. The floor is not measured, and the results say so, with dropout, if `adapter.init_from` leaves the dropout to its folder, with batches of one row, and if the base is poisoned.
+   * divergence: whether the noise floor of M is measured, M being how far poisoning moves the weights. The clean run of each adapter and seed is trained once more, alone and with the rows of each batch in reverse order; its distance from the clean run is the part of M that rounding alone causes. This is one more training for each clean run, shared by every attack and dose that is compared with it. The floor is not measured, and the results say so, with dropout, if `adapter.init_from` leaves the dropout to its folder, with batches of one row, and if the base is poisoned.
    */
   noise_floor?: boolean;
 }
 /**
- * Figures and tables of the grid that the report shows, and `dosimeter figures` writes, beside its own or without them. They are in no key but the report's.
+ * Figures and tables of the grid that the report shows, and `dosimeter figures` writes, beside the report's own or in place of them. A change here makes the report anew and nothing else.
  */
 export interface ReportSpec {
   /**
-   * Whether the report's own figures are shown too. Without them stay its tables, and the figure of the run's stages.
+   * Whether the report's own figures are shown too. Its tables, and the figure of the run's stages, are shown in any case.
    */
   defaults?: boolean;
   /**
-   * Figures, in the order of the report. One with the name of a figure of the report's own takes its place.
+   * Figures, in the order of the report. One that has the name of a figure of the report's own replaces it.
    */
   figures?: FigureSpec[];
   /**
@@ -856,15 +856,15 @@ export interface ReportSpec {
 export interface FigureSpec {
   name: EntryName;
   /**
-   * What stands above it.
+   * The heading.
    */
   title?: string;
   /**
-   * What it shows. What its marks mean, and what was left out, is always added.
+   * What the figure shows. What its marks mean, and what was left out, is always added.
    */
   caption?: string;
   /**
-   * Default: `line` where x is a number, `point` where it is text, `heatmap` where y is an axis.
+   * The kind of mark. Default: `line` where x is a number, `point` where it is text, `heatmap` where y is an axis.
    */
   mark?: "line" | "point" | "bar" | "heatmap";
   /**
@@ -876,22 +876,22 @@ export interface FigureSpec {
    */
   y: string | ChannelSpec | (string | ChannelSpec)[];
   /**
-   * What has a colour of its own: an axis or several, or `metric`, for several metrics in one panel. In a heat map: a metric.
+   * What colours tell apart: an axis or several, or `metric`, for several metrics in one panel. In a heat map: the metric that colours show.
    */
   color?: string | FieldNames;
   /**
-   * What has a panel of its own: an axis or several beside each other, or those of rows and of columns.
+   * What panels tell apart: an axis or several, with the panels side by side, or the axes of their rows and of their columns.
    */
   facet?:
     | string
     | FieldNames
     | {
         /**
-         * The axes of the rows.
+         * The axes of the rows of panels.
          */
         row?: string | FieldNames;
         /**
-         * The axes of the columns.
+         * The axes of the columns of panels.
          */
         column?: string | FieldNames;
       };
@@ -899,15 +899,15 @@ export interface FigureSpec {
   envelope?: EnvelopeSpec;
   against?: ComparedWith;
   /**
-   * What a mark stands for over the seeds of a cell.
+   * The statistic over the seeds of a cell that a mark shows.
    */
   statistic?: "mean" | "median" | "min" | "max";
   /**
-   * What is drawn beside it: half of the 95% Student t interval of the mean, the sample standard deviation (n − 1), or the least and the largest value. Default: `interval` beside the mean, `range` beside another statistic.
+   * What is drawn around a mark: the 95% Student t interval of the mean (`interval`), one sample standard deviation (n − 1) to each side (`std`), or the least and the largest value (`range`). Default: `interval` around the mean, `range` around another statistic.
    */
   spread?: "interval" | "std" | "range" | "none";
   /**
-   * Whether each seed has a point of its own.
+   * Whether each seed is also drawn, as a point or, over steps, as a line of its own.
    */
   seeds?: boolean;
   /**
@@ -919,7 +919,7 @@ export interface FigureSpec {
    */
   values?: boolean;
   /**
-   * Metrics that are marked beside those of y.
+   * Further metrics that are marked for comparison with those of y.
    */
   references?: string | FieldNames;
   /**
@@ -937,11 +937,11 @@ export interface ChannelSpec {
    */
   field: string;
   /**
-   * What stands beside it. Default: its name in the report.
+   * The title of the axis or of the legend. Default: the field's name in the report.
    */
   title?: string;
   /**
-   * Default: `log` where positive numbers span a factor of 20, `category` for text.
+   * The scale. Default: `log` where positive numbers span a factor of 20, `category` for text.
    */
   scale?: "linear" | "log" | "log2" | "symlog" | "category";
   /**
@@ -953,7 +953,7 @@ export interface ChannelSpec {
   domain?: number[];
 }
 /**
- * Shows, of the cells that differ in some axes alone, the one where a metric is highest or lowest. It is chosen by validation rows, and its numbers are those of `data.test`.
+ * Shows, of cells that differ in the axes `over` alone, only the one where a metric is highest or lowest. It is chosen by the validation rows, and the numbers shown are those of `data.test`.
  */
 export interface EnvelopeSpec {
   /**
@@ -969,13 +969,13 @@ export interface EnvelopeSpec {
    */
   lowest?: string;
   /**
-   * Bounds of means over the seeds, by metric: what lies beyond them is not chosen.
+   * Bounds by metric: a cell whose mean over the seeds lies outside them is not chosen.
    */
   where?: {
     [k: string]: BoundSpec;
   };
   /**
-   * The seeds that choose; the others are shown, so that no training is in the choice of its own number. Default: all seeds choose, and all are shown.
+   * The seeds by which the cell is chosen. Only the others are shown, so that no training takes part in the choice of its own number. Default: all seeds choose, and all are shown.
    *
    * @minItems 1
    */
@@ -1004,7 +1004,7 @@ export interface OverlaySpec {
    */
   citation: string;
   /**
-   * What the legend calls them.
+   * The name of these numbers in the legend.
    */
   label?: string;
   /**
@@ -1014,15 +1014,15 @@ export interface OverlaySpec {
     [k: string]: string | number | boolean | (string | number | boolean)[];
   };
   /**
-   * The column of the place on x.
+   * The column with the position on x.
    */
   x: string;
   /**
-   * The column of the value.
+   * The column with the value.
    */
   y: string;
   /**
-   * The column of what is drawn on both sides of the value, or the columns of its two ends.
+   * The column with the distance that is drawn to both sides of the value, or the columns with the two ends.
    */
   spread?: string | string[];
   /**
@@ -1034,36 +1034,36 @@ export interface OverlaySpec {
    */
   metric?: string;
   /**
-   * The columns that name the panel, where the figure has several.
+   * The columns that say in which panel a row is drawn, where the figure has several.
    */
   facet?: {
     /**
-     * The column of the row.
+     * The column that names the row of panels.
      */
     row?: string;
     /**
-     * The column of the column.
+     * The column that names the column of panels.
      */
     column?: string;
   };
   /**
-   * Value of the column `color` → the name of the line of the figure whose colour it takes.
+   * By value of the column `color`: the line of the figure whose colour is taken, by its name in the legend.
    */
   names?: {
     [k: string]: string;
   };
 }
 /**
- * A table of the grid, with a mean over the seeds in each place.
+ * A table of the grid, of means over the seeds.
  */
 export interface TableSpec {
   name: EntryName;
   /**
-   * What stands above it.
+   * The heading.
    */
   title?: string;
   /**
-   * What it shows. What its numbers are is always added.
+   * What the table shows. What its numbers are is always added.
    */
   caption?: string;
   /**
@@ -1075,7 +1075,7 @@ export interface TableSpec {
    */
   columns?: string | FieldNames;
   /**
-   * Metrics, one column each in every column of the axes.
+   * The metrics: each has a column within every column of the axes.
    */
   metrics: string | FieldNames;
   cells?: CellChoice;
