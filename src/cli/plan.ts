@@ -150,7 +150,7 @@ function showPlan(
   const { plan, statuses, store, experiment, backend, assets, gpu } = prepared;
   const time = timeText(
     toRun.map(({ stage }) => stage),
-    openDurations(store.root, say),
+    openDurations(store.root, plan.backend, say),
     placesOn(thisMachine(jobs, gpu), plan.backend),
   );
   const { cells, seeds } = experiment,
@@ -242,7 +242,7 @@ function diskLine(
   foretold: Foretold,
   fetches: Fetches | null,
 ): string {
-  const durations = openDurations(prepared.store.root);
+  const durations = openDurations(prepared.store.root, prepared.backend);
   const shareLeft = estimateShareLeft(prepared);
   const known = { model: new Set<string>(), others: new Set<string>() },
     unknown = new Set<string>();

@@ -113,7 +113,7 @@ export async function foresee(
       import('./registry/build.ts'),
     ]);
   const stages = statuses.filter(({ state }) => state !== 'cached').map(({ stage }) => stage);
-  const durations = openDurations(store.root);
+  const durations = openDurations(store.root, plan.backend);
   const facts: DemandFacts = {
     backend: plan.backend,
     assets,

@@ -76,7 +76,7 @@ export async function runRecorded(
   const signal = AbortSignal.any([options.signal, coordinator.signal, stop.signal]);
   const jobs = executor.queues?.jobs ?? executor.cores ?? options.jobs;
   const machine = chooseMachine(executor, jobs, prepared.gpu);
-  const durations = openDurations(store.root, options.note);
+  const durations = openDurations(store.root, plan.backend, options.note);
   const places = placesOn(machine, plan.backend);
   const shared = { dir: folder.dir, durations, places };
   const recordProgress = recordView(prepared, options, shared, labels, redact);

@@ -3,9 +3,10 @@
  * moving mean for each stage kind, and for each kind with the same named choices (attack, adapter
  * type). For stages that say how much they have to do (`work`), it keeps two means: the seconds of
  * one unit of work, and the seconds before the work begins. Stages with different units have
- * separate means.
+ * separate means, and so have backends, of stages that compute.
  */
 import path from 'node:path';
+import type { BackendName } from '../../api.ts';
 import { memoized } from '../../base/memoized.ts';
 import { sha256 } from '../../base/sha256.ts';
 import type { PlannedStage, StageId } from '../../plan/types.ts';
@@ -33,14 +34,15 @@ const kindAndChoices = (stage: PlannedStage): string =>
   ].join(' ');
 
 /**
- * Returns what ends the names of a stage's mean seconds, so that each unit of work has its own; ''
- * for a stage without `work`.
+ * Opens the record in a store.
+ * @param backend the one that stages compute with
+ * @param tell called if the record is damaged, and begun anew
  */
-const unitSuffix = ({ work }: PlannedStage): string =>
-  work === undefined ? '' : ` of ${sha256(work.of).slice(0, 16)}`;
-
-/** Opens the record in a store. @param tell called if the record is damaged, and begun anew */
-export function openDurations(root: string, tell: (message: string) => void = () => undefined) {
+export function openDurations(
+  root: string,
+  backend: BackendName,
+  tell: (message: string) => void = () => undefined,
+) {
   const file = path.join(root, 'durations.json');
   type Means = { [name: string]: number };
   const found = readSealed<{
@@ -57,8 +59,16 @@ export function openDurations(root: string, tell: (message: string) => void = ()
     sizes = { ...known?.bytes };
   let changed = false;
   // Remembered, because each estimate asks for the name of every stage that is left.
-  const nameOf = memoized(kindAndChoices),
-    unitOf = memoized(unitSuffix);
+  const nameOf = memoized(kindAndChoices);
+  /**
+   * Returns what ends the names of a stage's mean seconds, so that each backend and each unit of
+   * work has its own.
+   */
+  const unitOf = memoized(
+    ({ descriptor, work }: PlannedStage): string =>
+      (descriptor.compute ? ` on ${backend}` : '') +
+      (work === undefined ? '' : ` of ${sha256(work.of).slice(0, 16)}`),
+  );
   /**
    * Returns the mean for stages with the same choices as this one; without one, that for its kind;
    * null if there is neither.

@@ -20,7 +20,8 @@ const stage = (
   kind = 'train',
   cpu = 1,
   cell: PlannedStage['cell'] = {},
-): PlannedStage => standIn<PlannedStage>({ id, kind, cell, resources: { cpu } });
+): PlannedStage =>
+  standIn<PlannedStage>({ id, kind, cell, resources: { cpu }, descriptor: { compute: true } });
 /** Returns how many stages like this one run at once on these cores. */
 const cores =
   (jobs: number) =>
@@ -36,7 +37,7 @@ const ran = (seconds: number): Finished => ({
 });
 
 test('an estimate is the work over the cores, and never less than the longest stage', ({ dir }) => {
-  const durations = openDurations(dir);
+  const durations = openDurations(dir, 'wasm');
   const three = [stage('a'), stage('b'), stage('c')];
   assert.is(estimate(three, durations, cores(2)), null);
   assert.is(estimate(three, durations, cores(2), 4), 6);
@@ -48,11 +49,11 @@ test('an estimate is the work over the cores, and never less than the longest st
 });
 
 test('durations are kept by kind and by its choices, and outlive the process', ({ dir }) => {
-  const durations = openDurations(dir);
+  const durations = openDurations(dir, 'wasm');
   durations.note(stage('a', 'train', 1, { 'adapter.type': 'full', 'adapter.rank': 4 }), 100);
   durations.note(stage('b', 'train', 1, { 'adapter.type': 'lora' }), 10, 4000);
   durations.save();
-  const again: Durations = openDurations(dir);
+  const again: Durations = openDurations(dir, 'wasm');
   assert.is(
     again.expect(stage('c', 'train', 1, { 'adapter.type': 'full', 'adapter.rank': 8 })),
     100,
@@ -68,7 +69,7 @@ test('durations are kept by kind and by its choices, and outlive the process', (
 });
 
 test('seconds are in proportion to the work, of the same unit alone', ({ dir }) => {
-  const durations = openDurations(dir);
+  const durations = openDurations(dir, 'wasm');
   const working = (amount: number, of: string): PlannedStage => ({
     ...stage('a', 'train', 1, { 'adapter.type': 'full' }),
     work: { amount, of },
@@ -85,7 +86,22 @@ test('seconds are in proportion to the work, of the same unit alone', ({ dir }) 
   for (const done of [1, 2, 10]) durations.progress(slow, done, 10, 100 + done / 2);
   durations.note(slow, 8);
   durations.save();
-  assert.is(openDurations(dir).expect(working(400, 'slow rows')), 53);
+  assert.is(openDurations(dir, 'wasm').expect(working(400, 'slow rows')), 53);
+});
+
+test('seconds of one backend say nothing of another, but for stages without one', ({ dir }) => {
+  const durations = openDurations(dir, 'wasm');
+  const data = {
+    ...stage('d', 'data'),
+    descriptor: standIn<PlannedStage['descriptor']>({ compute: false }),
+  };
+  durations.note(stage('a'), 100, 4000);
+  durations.note(data, 2);
+  durations.save();
+  const onTorch = openDurations(dir, 'torch');
+  assert.equal([onTorch.expect(stage('b')), onTorch.expect(data)], [null, 2]);
+  assert.is(onTorch.expectBytes(stage('b')), 4000);
+  assert.is(openDurations(dir, 'wasm').expect(stage('b')), 100);
 });
 
 interface Rig {
@@ -111,7 +127,7 @@ function createRig(
     readonly room?: { readonly lines: number; readonly columns: number };
   } = {},
 ): Rig {
-  const durations = openDurations(dir),
+  const durations = openDurations(dir, 'wasm'),
     time = { now: 0 };
   const byId = (id: string): PlannedStage => {
     const found = stages.find((one) => one.id === id);
@@ -191,7 +207,7 @@ test('a terminal has a live block with rate and time left; only what went wrong 
 });
 
 test('what is left takes as many times longer than expected as what has run', ({ dir }) => {
-  const durations = openDurations(dir);
+  const durations = openDurations(dir, 'wasm');
   durations.note(stage('t'), 10);
   durations.note(stage('e', 'evaluate'), 5);
   durations.save();
