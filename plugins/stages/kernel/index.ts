@@ -76,7 +76,7 @@ export default defineStage<Params>({
       },
       assets: { model: cell.model.source },
       uses: modelUses(cell, [opened.adapter]),
-      work: workOf(1, cell.model, cell.data[split].source, cell.ntk),
+      work: workOf(1, cell.model, cell.data[split].source, cell.ntk, cell.train.max_length),
     };
   },
   preflight: async (context) => (await import('./preflight.ts')).preflight(context),

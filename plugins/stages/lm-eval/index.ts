@@ -1,7 +1,7 @@
 import { defineStage, UserFault } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { judgedModel } from '../shared/defended.ts';
-import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
+import { type ModelNames, modelNames, modelUses, onlyCell, workOf } from '../shared/definition.ts';
 
 export type Params = ModelNames & {
   readonly tasks: readonly string[];
@@ -50,6 +50,7 @@ export default defineStage<Params>({
       inputs: { model: judged.model, ...judged.start },
       assets: defined({ model: cell.model.source, include }),
       uses: modelUses(cell, [judged.adapter]),
+      work: workOf(1, cell.model, asked),
     };
   },
   python: () => ['torch', 'lm_eval'],

@@ -7,6 +7,7 @@ import {
   modelUses,
   onlyCell,
   refuseRegression,
+  workOf,
 } from '../shared/definition.ts';
 
 export type Params = ModelNames & {
@@ -55,6 +56,13 @@ export default defineStage<Params>({
       },
       assets: { model: cell.model.source },
       uses: modelUses(cell),
+      work: workOf(
+        1 + steps.length,
+        cell.model,
+        cell.data[cell.ntk.split].source,
+        cell.ntk.rows,
+        cell.train.max_length,
+      ),
     };
   },
   preflight: async (context) => [

@@ -1,5 +1,5 @@
 import { beforeTraining, defineStage, startInputs } from '../../../src/api.ts';
-import { type ModelNames, modelNames, modelUses, onlyCell } from '../shared/definition.ts';
+import { type ModelNames, modelNames, modelUses, onlyCell, workOf } from '../shared/definition.ts';
 
 export type Params = ModelNames & {
   /**
@@ -55,6 +55,7 @@ export default defineStage<Params>({
       },
       assets: { model: cell.model.source },
       uses: modelUses(cell),
+      work: workOf(1, cell.model, vectors, masked_rows, cell.train.max_length),
     };
   },
   run: async (context) => (await import('./run.ts')).run(context),

@@ -15,6 +15,7 @@ import {
   onlyCell,
   refuseRegression,
   trueFisherFaults,
+  workOf,
 } from '../shared/definition.ts';
 import type { Shape } from './map.ts';
 
@@ -85,6 +86,14 @@ export default defineStage<Params>({
         ...(headFolder && { head: fileUri(headFolder) }),
       },
       uses: modelUses(cell, ['full', ...(fromFolder ? [adapter.type] : [])]),
+      work: workOf(
+        1,
+        cell.model,
+        cell.data[cell.ntk.split].source,
+        cell.ntk.rows,
+        theory,
+        cell.train.max_length,
+      ),
     };
   },
   preflight: async (context) => [

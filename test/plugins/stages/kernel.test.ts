@@ -7,7 +7,7 @@ import kernel from '../../../plugins/stages/kernel/index.ts';
 import regime from '../../../plugins/stages/regime/index.ts';
 import theoryMap from '../../../plugins/stages/theory-map/index.ts';
 import train from '../../../plugins/stages/train/index.ts';
-import type { Cell } from '../../../src/api.ts';
+import type { Cell, StageDescriptor } from '../../../src/api.ts';
 import type { Premise } from '../../../src/science/measures/ntk/delta.ts';
 import { readNpy } from '../../../src/science/models/io/npy.ts';
 import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
@@ -76,6 +76,22 @@ test('at init it is shared by every attack, learning rate and number of steps', 
   assert.is.not(start({ seed: 2 }), plain);
   assert.is.not(start({ adapter: { type: 'lora', rank: 5 } }), plain);
   assert.is.not(start({ ntk: { ...tinyCell().ntk, rows: 5 } }), plain);
+});
+
+test('the times of other rows, lengths and models say nothing of its own', () => {
+  const plain = tinyCell();
+  for (const stage of [kernel, delta, regime, theoryMap] as StageDescriptor[]) {
+    const unitOf = (change: { [section in keyof Cell]?: unknown }): string =>
+      present(stage.define([tinyCell(change)], { with: { at: 'init' }, goals: [] }).work).of;
+    const units = [
+      unitOf({}),
+      unitOf({ ntk: { ...plain.ntk, rows: 5 } }),
+      unitOf({ train: { ...plain.train, max_length: 8 } }),
+      unitOf({ model: { ...plain.model, source: 'file:other' } }),
+    ];
+    assert.is(new Set(units).size, units.length, stage.name);
+    assert.is(unitOf({ seed: 2 }), units[0]);
+  }
 });
 
 test("LoRA: both kernels, logits, traces by the checkpoint's names, and the rows", async () => {
