@@ -188,11 +188,14 @@ function timeText(
   const about = estimate(stages, durations, places),
     least = about ?? estimate(stages, durations, places, 0);
   if (!least) return 'no estimate yet';
-  const unseen = stages.filter((stage) => durations.expect(stage) === null),
-    kinds = [...new Set(unseen.map(({ kind }) => kind))].join(', ');
+  // Of one kind, some may be like stages that have run, and others not.
+  const unseen = [...groupBy(stages, ({ kind }) => kind)].flatMap(([kind, all]) => {
+    const n = all.filter((stage) => durations.expect(stage) === null).length;
+    return n === 0 ? [] : n === all.length ? kind : `${n} of ${all.length} ${kind}`;
+  });
   return (
     `${about === null ? 'at least' : 'about'} ${duration(least)} at the pace of earlier runs` +
-    (kinds === '' ? '' : `, without ${kinds}: none like that has run yet`)
+    (unseen.length === 0 ? '' : `, without ${unseen.join(', ')}: none like that has run yet`)
   );
 }
 
@@ -256,6 +259,7 @@ function diskLine(
     bytes += own ?? 0;
     keptBytes += (own ?? 0) * shareLeft(stage);
   }
+  if (bytes === 0 && unknown.size > 0) return 'disk: no estimate yet';
   /** Returns a text on kinds, whose names it joins or counts; [] if there are no kinds. */
   const of = (kinds: ReadonlySet<string>, text: (named: string) => string): readonly string[] =>
     kinds.size === 0

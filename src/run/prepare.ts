@@ -390,8 +390,8 @@ export async function checkStages(
   }
   for (const uri of prepared.unknownFamilies)
     note(
-      `${uri} is not on this machine yet: \`run\` learns from its config.json whether its family ` +
-        `is supported (${familyNames(prepared.registry)})`,
+      `the family of ${uri} is checked once \`run\` has fetched its config.json; supported are ` +
+        familyNames(prepared.registry),
     );
   tellWarnings(found, note);
   return warnings;

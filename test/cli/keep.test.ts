@@ -114,6 +114,8 @@ test('a later reader has the weights computed again, to the same digest', async 
     await timeWith('data.train.source="file:others.tsv"'),
     /to run: at least .* at the pace of earlier runs, without train: none like that has run yet/,
   );
+  // A training of 0 steps is unlike the others.
+  assert.match(await timeWith('train.steps=[1000000, 0]'), /, without 2 of 4 train: none like/);
   const more = ['--set', 'stages=[train, evaluate, merge]'];
   const { stdout } = await project.succeeds('plan', 'spec.yaml', '--backend', 'wasm', ...more);
   assert.match(stdout, /^train +2 +0 +2 +0$/m);

@@ -175,6 +175,7 @@ test('checks that need a source that is not fetched are skipped, the others are 
     1,
   );
   assert.match(passed.stdout, `${UNFETCHED} is not fetched yet\n`);
+  assert.match(passed.stdout, /\ndisk: no estimate yet\n$/);
   project.write(
     'spec.yaml',
     unfetched
@@ -235,7 +236,7 @@ test('a model of another family is refused before its weights are fetched', asyn
     assert.is(before.code, 0, before.stderr);
     assert.match(
       before.stderr,
-      /not on this machine yet: `run` learns from its config\.json whether its family is supported \(bert, [^)]*\)/,
+      /the family of hf:lab\/robust is checked once `run` has fetched its config\.json; supported are bert, /,
     );
     assert.equal(hub.requests, [], 'plan fetches nothing');
 
