@@ -245,7 +245,8 @@ function diskLine(
   foretold: Foretold,
   fetches: Fetches | null,
 ): string {
-  const durations = openDurations(prepared.store.root, prepared.backend);
+  const { store, backend, assets } = prepared,
+    durations = openDurations(store.root, backend);
   const shareLeft = estimateShareLeft(prepared);
   const known = { model: new Set<string>(), others: new Set<string>() },
     unknown = new Set<string>();
@@ -253,7 +254,9 @@ function diskLine(
     keptBytes = bytes;
   for (const { stage } of toRun) {
     const foretoldBytes = foretold.get(stage)?.outputBytes,
-      own = foretoldBytes ?? durations.expectBytes(stage);
+      // Sizes of other models and data say nothing of those that are not here.
+      isUnseen = Object.values(stage.assets).some((uri) => assets.get(uri) === null),
+      own = foretoldBytes ?? (isUnseen ? null : durations.expectBytes(stage));
     if (own === null) unknown.add(stage.kind);
     else known[foretoldBytes === undefined ? 'others' : 'model'].add(stage.kind);
     bytes += own ?? 0;
@@ -264,11 +267,11 @@ function diskLine(
   const of = (kinds: ReadonlySet<string>, text: (named: string) => string): readonly string[] =>
     kinds.size === 0
       ? []
-      : [text(kinds.size > MOST_KINDS ? `${kinds.size} other kinds` : [...kinds].join(', '))];
+      : [text(kinds.size > MOST_KINDS ? `${kinds.size} kinds` : [...kinds].join(', '))];
   const why = [
     ...of(known.model, (named) => `${named} by model and adapter`),
     ...of(known.others, (named) => `${named} by the sizes of earlier ones`),
-    ...of(unknown, (named) => `without ${named}, none of which has run yet`),
+    ...of(unknown, (named) => `without ${named}, of unknown size`),
   ];
   const kept = keptBytes < bytes ? `, of which \`keep\` leaves about ${sizeText(keptBytes)}` : '',
     text = `disk: about ${sizeText(bytes)}${kept}${why.length === 0 ? '' : ` (${why.join('; ')})`}`;

@@ -314,7 +314,7 @@ test('plan foretells memory and operations of trainings on a large decoder', asy
   const megabytes = ((trainings * 4 * 851_968) / 1e6).toFixed(1);
   assert.match(
     stdout,
-    `disk: about ${megabytes} MB (train by model and adapter; without 4 other kinds, none of which has`,
+    `disk: about ${megabytes} MB (train by model and adapter; without 4 kinds, of unknown size)`,
   );
   const whole = await project.succeeds('plan', 'here.yaml', '--set', 'adapter={ type: full }');
   const gigabytes = ((trainings * 4 * 1_235_814_400) / 1e9).toFixed(1);
@@ -410,6 +410,12 @@ test('the disk that plan foretells is what a run like one before takes', async (
   const { stdout } = await project.succeeds('plan', ...more);
   assert.match(stdout, /^train: at most [1-9]\d* MB of memory a stage/m); // not 0.0 GB
   const [, kB] = present(/^disk: about (\d+) kB \(train by model and adapter; /m.exec(stdout));
+  const elsewhere = ['spec.yaml', '--set', `model.source="${UNFETCHED}"`];
+  assert.match(
+    (await project.succeeds('plan', ...elsewhere)).stdout,
+    /\ndisk: no estimate yet\n$/,
+    'sizes of another model are none of its own',
+  );
   await project.succeeds('run', ...more);
   const share = (1000 * Number(kB)) / (storeBytes() - before);
   assert.ok(share > 0.5 && share < 1.5, `${kB} kB is ${share} of what was written`);
