@@ -299,7 +299,8 @@ function withValueAt(
       report(
         'bad-set',
         at,
-        `an empty or null value removes a field, and the spec has no "${[...path, step].join('.')}"`,
+        'an empty or null value removes a field, and the spec has no ' +
+          `"${[...path, step].join('.')}"`,
         'leave this --set out, or give it a value; "" is an empty text',
       );
       return node ?? map;
