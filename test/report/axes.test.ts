@@ -9,6 +9,7 @@ import {
   varianceEntries,
 } from '../../src/report/figures/defaults.ts';
 import { drawEntry, OF_REPORT } from '../../src/report/figures/entry.ts';
+import { shortened } from '../../src/report/figures/points.ts';
 import { renderReport } from '../../src/report/report.tsx';
 import type { Figure, ReportCell } from '../../src/report/types.ts';
 import { present } from '../rig/present.ts';
@@ -229,6 +230,44 @@ test('a figure has five lines at most: more are shared out evenly, and none is l
   );
   const lines = figures.map((figure) => new Set(rowsOf(figure).map(({ line }) => line)).size);
   assert.equal(lines, [4, 4]);
+});
+
+test('names that would not be clear without what they share stay whole', () => {
+  for (const names of [
+    ['badnets, rate 0.1', 'badnets, rate 0.1, trigger = mn'],
+    ['a, rate 0.1 · b, rate 0.1', 'a, rate 0.1 · c, rate 0.2'], // of b too
+  ])
+    assert.equal(names.map(shortened(names).short), names);
+});
+
+test('what all names of a figure share is in its caption, not in each name', async () => {
+  const figures = await rankFigures(
+    ['badnets', 'addsent'].flatMap((attack) =>
+      ['0.1', 'x, 0.2', '0.3'].flatMap((trigger) =>
+        [4, 8].map((rank) =>
+          cellOf({
+            seed: 1,
+            attack,
+            poisoning: { rate: 0.1, trigger },
+            adapter: { type: 'lora', rank },
+            evaluate: { accuracy: 0.9 },
+          }),
+        ),
+      ),
+    ),
+  );
+  // Both figures share the rate; the lines of each have an attack of their own.
+  assert.equal(
+    figures.map(({ id }) => id),
+    ['rank-accuracy', 'rank-accuracy-2'],
+  );
+  for (const [i, attack] of ['badnets', 'addsent'].entries()) {
+    const figure = present(figures[i]);
+    assert.match(figure.caption, `Throughout: ${attack}, rate 0.1.`);
+    assert.match(figure.svg, '>trigger = x, 0.2</text>');
+    assert.not.match(figure.svg, `>${attack}`);
+    assert.is(present(rowsOf(figure)[0]).line, `${attack}, rate 0.1, trigger = 0.1`);
+  }
 });
 
 test('values that differ by rounding at most have an axis with readable ticks', async () => {

@@ -33,7 +33,7 @@ import {
 } from './marks.ts';
 import { measureOf } from './measure.ts';
 import { measureIn } from './overlays.ts';
-import type { Point } from './points.ts';
+import { type Point, shortened } from './points.ts';
 import { adapterPalette, linePalette } from './theme.ts';
 
 export interface Limits {
@@ -149,12 +149,21 @@ export async function drawEntry(
         (point) => isShown(point) && points.some(({ subject }) => subject === point.subject),
       ),
     };
+    // Names of metrics stay whole: `ASR, refusal` beside `ASR, contains`.
+    const namesOf = (names: readonly (number | string | null)[]) =>
+      shortened(frame.isByMetric ? [] : names.filter((name) => typeof name === 'string'));
     const drawn: Drawn = {
       entry,
       frame: part,
       means: summarisePlaces(points, { entry, frame: part }),
       palette: linePalette(shownLines, frame.lines, adapters),
       overlays: entry.overlays ?? [],
+      written: {
+        row: namesOf(points.map(({ row }) => row)),
+        column: namesOf(points.map(({ column }) => column)),
+        line: namesOf(shownLines),
+        x: namesOf(points.map(({ x }) => x)),
+      },
     };
     const left = [
       leftOut(k === 0 ? allLines.length - lines.length : 0, 'line'),
@@ -343,7 +352,8 @@ function referencesText({ entry: { references = [] }, frame }: Drawn): string {
 }
 
 function writeCaption(drawn: Drawn): string {
-  const { entry, frame, overlays } = drawn;
+  const { entry, frame, overlays, written } = drawn;
+  const shared = distinct(Object.values(written).map((of) => of.shared)).filter(Boolean);
   const levels = frame.points.filter(({ x }) => x === null),
     points = frame.points.filter(({ x }) => x !== null);
   const reasonsFor = (some: readonly Point[]) => some.flatMap(({ reason }) => reason ?? []);
@@ -353,6 +363,7 @@ function writeCaption(drawn: Drawn): string {
     fewer = fewerRowsText(points.flatMap(({ fewerRows }) => fewerRows ?? []));
   return [
     entry.caption ?? '',
+    shared.length === 0 ? '' : `Throughout: ${shared.join(', ')}.`,
     entry.against === undefined
       ? ''
       : `Differences from ${entry.against === 'full' ? 'full fine-tuning' : 'the clean run'}.`,

@@ -11,7 +11,7 @@ import { HOLLOW, keyed, nominal, onlyPart, ordinal, quantitative } from './encod
 import type { Frame } from './frame.ts';
 import { type Measure, measureOf } from './measure.ts';
 import { GREY, measureIn, publishedLines, publishedRows, valuesIn } from './overlays.ts';
-import type { Point } from './points.ts';
+import type { Point, Written } from './points.ts';
 import {
   BOLD_CHARACTER,
   CHARACTER,
@@ -20,6 +20,7 @@ import {
   LEGEND_WIDTHS,
   legendLayout,
   MUTED,
+  nameLines,
   type Palette,
 } from './theme.ts';
 
@@ -63,6 +64,8 @@ export interface Drawn {
   /** The looks of the lines that are drawn. */
   readonly palette: Palette;
   readonly overlays: readonly Overlay[];
+  /** How the names of panels, lines and places on x are written. */
+  readonly written: Readonly<Record<'row' | 'column' | 'line' | 'x', Written>>;
 }
 
 /**
@@ -271,12 +274,20 @@ function namesOnX({ points }: Frame): string[] {
     : names;
 }
 
+const MOST_LINES = 3;
+
 /**
- * Returns the angle of names on x, in degrees. They are turned if they are too long to stand side
- * by side over `width` pixels.
+ * Returns how names on x stand side by side over `width` pixels: in up to MOST_LINES lines, broken
+ * between parts, or, if they are too long for that, turned.
  */
-const labelAngleFor = (names: readonly string[], width: number): number =>
-  names.some((name) => CHARACTER * (codePoints(name).length + 1) > width / names.length) ? -25 : 0;
+function labelsAcross(names: readonly string[], width: number, { short }: Written): object {
+  const room = Math.floor(width / names.length / CHARACTER);
+  const fits = names.map(short).every((name) => {
+    const longest = Math.max(...name.split(/(?<=[,·]) /).map((part) => codePoints(part).length));
+    return longest <= room && nameLines(name, room).length <= MOST_LINES;
+  });
+  return { labelAngle: fits ? 0 : -25, ...inLines(names, fits ? room : Infinity, short) };
+}
 
 function placeEncoding(drawn: Drawn, width: number, isTitled: boolean): object {
   const { entry, frame } = drawn;
@@ -284,11 +295,12 @@ function placeEncoding(drawn: Drawn, width: number, isTitled: boolean): object {
   const title = isTitled && !(sharesTitle(frame) && !isFlipped(drawn)) ? titleOnX(drawn) : null;
   const domain = entry.x.domain && { domain: entry.x.domain };
   if (kind === 'text') {
-    const names = namesOnX(frame),
-      labelAngle = isFlipped(drawn) ? 0 : labelAngleFor(names, width);
+    const names = namesOnX(frame);
     // Without the offset, a mark at the left end of the values would cover part of a name.
-    const apart = isFlipped(drawn) && { offset: 8 };
-    return ordinal('x', title, { sort: names, axis: { grid: false, labelAngle, ...apart } });
+    const labels = isFlipped(drawn)
+      ? { labelAngle: 0, offset: 8, ...inLines(names, Infinity, drawn.written.x.short) }
+      : labelsAcross(names, width, drawn.written.x);
+    return ordinal('x', title, { sort: names, axis: { grid: false, ...labels } });
   }
   if (kind === 'metric') {
     const values = [
@@ -498,7 +510,7 @@ const zeroLayers = ({ isProportion }: Measure, isFlip: boolean): object[] => {
  * shape and dash.
  */
 function lineChannels(drawn: Drawn, width: number) {
-  const { entry, frame, palette, overlays } = drawn;
+  const { entry, frame, palette, overlays, written } = drawn;
   const labels = distinct(
     overlays.flatMap((one) => [...publishedLines(one, palette.domain).values()]),
   );
@@ -510,7 +522,8 @@ function lineChannels(drawn: Drawn, width: number) {
     .map((metric) => ({ name: measureOf(metric).label, mark: referenceMark(metric) }))
     .filter(({ name }) => ![...palette.domain, ...labels].includes(name));
   const values = [...named, ...references.map(({ name }) => name)];
-  const layout = legendLayout(values, entry.size ?? width * panelsAbreast(drawn)),
+  const room = entry.size ?? width * panelsAbreast(drawn),
+    layout = legendLayout(values, room, written.line.short),
     columns = Math.min(entry.size === 'page' ? 5 : 3, layout.columns);
   const look = isStep ? { symbolType: 'stroke', symbolSize: 300 } : { symbolStrokeWidth: 0 };
   const legend =
@@ -560,18 +573,20 @@ function whiteFrom([from = '', to = '']: readonly string[]): number {
 }
 
 function heatLayers(drawn: Drawn, measure: Measure, width: number): object[] {
-  const { entry, frame } = drawn;
+  const { entry, frame, written } = drawn;
   const [names, rows] = [namesOnX(frame), distinct(frame.points.map(({ line }) => line))];
   const isWorseIfHigh = /(?:^|\.)asr|rate|drop|cost/.test(measure.field);
   const domain = axisDomain(drawn, measure),
     [low, high] = domain;
-  const labelAngle = labelAngleFor(names, width);
   const title = sharesTitle(frame) ? null : inRoom(titleOnX(drawn), width);
   const encoding = {
-    x: ordinal('x', title, { sort: names, axis: { labelAngle } }),
+    x: ordinal('x', title, { sort: names, axis: labelsAcross(names, width, written.x) }),
     y: ordinal('line', null, {
       sort: rows,
-      axis: { ticks: false, domain: false, labelPadding: 6 },
+      axis: {
+        ...{ ticks: false, domain: false, labelPadding: 6 },
+        ...inLines(rows, Infinity, written.line.short),
+      },
     }),
   };
   const range = ['#f4f6f8', isWorseIfHigh ? '#d55e00' : '#0072b2'];
@@ -612,13 +627,21 @@ const ROW = 24,
 const hasNamesAbove = (drawn: Drawn): boolean =>
   isFlipped(drawn) &&
   drawn.frame.points.some(
-    ({ x }) => typeof x === 'string' && codePoints(x).length > BESIDE[drawn.entry.size ?? 'own'],
+    ({ x }) =>
+      typeof x === 'string' &&
+      codePoints(drawn.written.x.short(x)).length > BESIDE[drawn.entry.size ?? 'own'],
   );
 
-const nameLayer = ({ frame }: Drawn) => ({
+const nameLayer = ({ frame, written }: Drawn) => ({
   transform: [
     ...onlyPart('mean'),
     { aggregate: [{ op: 'count', as: 'n' }], groupby: ['row', 'column', 'panel', 'x'] },
+    {
+      calculate: `${JSON.stringify(
+        Object.fromEntries(namesOnX(frame).map((name) => [name, written.x.short(name)])),
+      )}[datum.x]`,
+      as: 'name',
+    },
   ],
   mark: { type: 'text', align: 'left', baseline: 'middle', dy: -(ROW + NAME) / 2 + 6 },
   encoding: {
@@ -627,7 +650,7 @@ const nameLayer = ({ frame }: Drawn) => ({
       sort: namesOnX(frame),
       axis: { labels: false, ticks: false, grid: false },
     }),
-    text: { field: 'x', type: 'nominal' },
+    text: { field: 'name', type: 'nominal' },
   },
 });
 
@@ -659,7 +682,7 @@ const inRoom = (title: string | null, room: number): string[] | null =>
 const HEADER = { labelAngle: 0, labelOrient: 'top', labelAnchor: 'start', labelPadding: 3 };
 
 export function figureSpec(drawn: Drawn, width: number): TopLevelSpec {
-  const { frame } = drawn;
+  const { frame, written } = drawn;
   const { form, x, points } = frame;
   const isFlip = isFlipped(drawn),
     isHeat = form === 'heatmap',
@@ -677,7 +700,7 @@ export function figureSpec(drawn: Drawn, width: number): TopLevelSpec {
   const panelsBy = (key: 'row' | 'column', header: object) => {
     const names = distinct(points.map((point) => point[key])),
       room = key === 'row' ? width * panelsAbreast(drawn) : width;
-    const lines = inLines(names, Math.floor(room / BOLD_CHARACTER));
+    const lines = inLines(names, Math.floor(room / BOLD_CHARACTER), written[key].short);
     return (
       hasPanels(frame, key) && {
         [key]: nominal(key, null, { sort: names, header: { ...header, ...lines } }),

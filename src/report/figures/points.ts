@@ -76,6 +76,41 @@ export function withoutConstant(
   return telling.length > 0 ? telling : fields.slice(0, 1);
 }
 
+/** How a figure writes the names of one kind, such as those of its panels. */
+export interface Written {
+  /** What all names have in common, for the caption: `badnets`; '' for nothing. */
+  readonly shared: string;
+  /** Returns `rate 0.1` for `badnets, rate 0.1`. */
+  readonly short: (name: string) => string;
+}
+
+/**
+ * Finds the parts that all names have. They stay if a name would be empty or equal to another, or
+ * if it has any part twice, as of two attacks at one rate.
+ */
+export function shortened(all: readonly string[]): Written {
+  const names = distinct(all);
+  const [first = [], ...others] = names.map((name) => name.split(/, | · /));
+  const shared = first.filter((part) => others.every((parts) => parts.includes(part)));
+  const isTwice = [first, ...others].some((parts) => distinct(parts).length < parts.length);
+  const short = (name: string): string =>
+    joinLabels(
+      ...name.split(' · ').map((label) =>
+        label
+          .split(', ')
+          .filter((part) => !shared.includes(part))
+          .join(', '),
+      ),
+    );
+  const left = distinct(names.map(short)).filter((name) => name !== '');
+  return shared.length === 0 || isTwice || left.length < names.length
+    ? { shared: '', short: String }
+    : {
+        shared: shared.join(', '),
+        short: (name) => (names.includes(name) ? short(name) : name),
+      };
+}
+
 /** Returns one point for each place and seed. Throws a UserFault if conditions share a place. */
 export function checkedPlaces({ name }: FigureEntry, points: readonly Point[]): readonly Point[] {
   if (clashesIn(points).length > 0)

@@ -94,20 +94,25 @@ export const CHARACTER = 7.1,
   BOLD_CHARACTER = 7.7;
 const SYMBOL = 30; // the width of a legend's symbol, with the space beside it
 
-/** Breaks names into lines of at most `most` characters, for a legend or headings of panels. */
+/** Breaks a name into lines of at most `most` characters; a longer word has a longer line. */
+export const nameLines = (name: string, most: number): readonly string[] =>
+  // The first `wrap` breaks between parts only, after `,` or `·`. The second breaks a part, such as
+  // `base r = 4`, that is longer than a line.
+  wrap(name.replaceAll(/(?<![,·]) /g, '\u00a0'), most)
+    .split('\n')
+    .flatMap((line) => wrap(line.replaceAll('\u00a0', ' '), most).split('\n'));
+
+/**
+ * Returns how an axis, a legend or headings of panels write names: as `shown` has them, in lines of
+ * at most `most` characters.
+ */
 export const inLines = (
   names: readonly string[],
   most: number,
+  shown: (name: string) => string = String,
 ): { readonly labelExpr?: string } => {
-  if (names.every((name) => codePoints(name).length <= most)) return {};
-  // The first `wrap` breaks between parts only, after `,` or `·`. The second breaks a part, such as
-  // `base r = 4`, that is longer than a line.
-  const withWholeParts = (name: string): string => name.replaceAll(/(?<![,·]) /g, '\u00a0');
-  const linesOf = (name: string): readonly string[] =>
-    wrap(withWholeParts(name), most)
-      .split('\n')
-      .flatMap((line) => wrap(line.replaceAll('\u00a0', ' '), most).split('\n'));
-  const lines = Object.fromEntries(names.map((name) => [name, linesOf(name)]));
+  if (names.every((name) => shown(name) === name && codePoints(name).length <= most)) return {};
+  const lines = Object.fromEntries(names.map((name) => [name, nameLines(shown(name), most)]));
   return { labelExpr: `${JSON.stringify(lines)}[datum.label]` };
 };
 
@@ -115,16 +120,18 @@ export const inLines = (
  * Returns how many names fit side by side in a legend, and breaks names that are too long for one
  * row. A wider legend would shrink the figure.
  * @param room a size of figures, or the room in pixels
+ * @param shown how a name is written
  */
 export function legendLayout(
   names: readonly string[],
   room: keyof typeof LEGEND_WIDTHS | number = 'own',
+  shown: (name: string) => string = String,
 ): { readonly columns: number; readonly labelExpr?: string } {
-  const longest = Math.max(1, ...names.map((name) => codePoints(name).length)),
+  const longest = Math.max(1, ...names.map((name) => codePoints(shown(name)).length)),
     width = typeof room === 'number' ? room : LEGEND_WIDTHS[room];
   return {
     columns: Math.max(1, Math.floor((width + COLUMN_PADDING) / (SYMBOL + CHARACTER * longest))),
-    ...inLines(names, Math.floor((width - SYMBOL) / CHARACTER)),
+    ...inLines(names, Math.floor((width - SYMBOL) / CHARACTER), shown),
   };
 }
 
