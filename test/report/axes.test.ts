@@ -259,7 +259,7 @@ test('what all names of a figure share is in its caption, not in each name', asy
   // Both figures share the rate; the lines of each have an attack of their own.
   assert.equal(
     figures.map(({ id }) => id),
-    ['rank-accuracy', 'rank-accuracy-2'],
+    ['rank-accuracy', 'rank-accuracy-2-addsent'],
   );
   for (const [i, attack] of ['badnets', 'addsent'].entries()) {
     const figure = present(figures[i]);

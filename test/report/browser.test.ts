@@ -160,9 +160,9 @@ check('figures download as SVG that opens by itself, their data as CSV', async (
   const { page, told } = await open('quick.html', 1280);
   const [svg] = await Promise.all([
     page.waitForEvent('download'),
-    page.locator('#figure-kernel-0 button').click(),
+    page.locator('#figure-kernel-init button').click(),
   ]);
-  assert.is(svg.suggestedFilename(), 'kernel-0.svg');
+  assert.is(svg.suggestedFilename(), 'kernel-init.svg');
   assert.match(
     await readFile(await svg.path(), 'utf8'),
     /^<svg xmlns="http:\/\/www\.w3\.org\/2000\/svg"[^]*<\/svg>$/,

@@ -26,9 +26,10 @@ const small = () => fixture({ rows: 4 }).cells;
 test('the quickstart has every figure, each with a title, and ids are unique', async () => {
   const { html, files } = await renderReport(fixture());
   for (const name of [
-    ...'scores-accuracy scores-asr differences-asr loss-0 loss-2 information-bits-init'.split(' '),
+    ...'scores-accuracy scores-asr differences-asr information-bits-init'.split(' '),
+    ...'loss-no-attack loss-label-flip-rate-0-3 kernel-final-badnets-rate-0-1'.split(' '),
     ...'information-bits-normalised-final renyi-raw-init renyi-normalised-final'.split(' '),
-    ...'spectrum-init spectrum-final-2 kernel-spectrum-init kernel-0 kernel-3 stages'.split(' '),
+    ...'spectrum-init spectrum-final-no-attack kernel-spectrum-init kernel-init stages'.split(' '),
     ...'rank-information-bits'.split(' '),
   ])
     assert.ok(files[`figures/${name}.svg`]?.startsWith('<svg'), name);
@@ -167,7 +168,7 @@ test("long names share a legend's rows, so that no figure shrinks under it", asy
     const [, y] = new RegExp(`<text [^>]*${look}[^>]* ${lines}`).exec(broken) ?? [];
     assert.ok(Number(y) > 10, look);
   }
-  for (const name of ['renyi-raw-final', 'spectrum-final-0', 'loss-0']) {
+  for (const name of ['renyi-raw-final', 'spectrum-final-no-attack', 'loss-no-attack']) {
     const width = Number(
       present(/ width="([\d.]+)"/.exec(present(files[`figures/${name}.svg`])))[1],
     );

@@ -27,7 +27,7 @@ test('a projected kernel is drawn as the estimate that it is', () => {
       kernels: { init: { labels: [0], kernels: { lora: kernel, full: kernel } } },
     },
   });
-  const [figure] = kernelFigures([{ cell, checkpoint: 'init', title: 'x' }], ['a']);
+  const [figure] = kernelFigures([{ id: 'k', cell, checkpoint: 'init', title: 'x' }], ['a']);
   assert.match(
     present(figure).caption,
     'Estimates from projected gradients, with a standard error of 12.50% of its norm (LoRA).',
@@ -35,7 +35,7 @@ test('a projected kernel is drawn as the estimate that it is', () => {
   assert.match(present(figure).svg, 'LoRA (A and B), estimate');
   assert.not.match(present(figure).svg, 'full (same layers), estimate');
   const exact = { ...cell, metrics: {} };
-  const [plain] = kernelFigures([{ cell: exact, checkpoint: 'init', title: 'x' }], ['a']);
+  const [plain] = kernelFigures([{ id: 'k', cell: exact, checkpoint: 'init', title: 'x' }], ['a']);
   assert.not.match(present(plain).caption + present(plain).svg, /[Ee]stimate/);
 });
 
@@ -46,7 +46,7 @@ test('a kernel of log p(answer) is drawn without classes, and says what it is of
     seed: 1,
     change: { kernels: { init: { outputs, labels: [], kernels: { full: kernel } } } },
   });
-  const [figure] = kernelFigures([{ cell, checkpoint: 'init', title: 'x' }], ['ham']);
+  const [figure] = kernelFigures([{ id: 'k', cell, checkpoint: 'init', title: 'x' }], ['ham']);
   const { caption, svg } = present(figure);
   assert.match(caption, 'K[i, j] of log p(answer) for 2 rows, in the order of rows.json.');
   assert.not.match(caption, 'class');
@@ -80,6 +80,10 @@ test('kernels are drawn of one LoRA and seed: at its start, and after each attac
       'LoRA, after training, no attack · rows = 8',
     ],
   );
+  assert.equal(
+    chooseKernels(settings, () => true).map(({ id }) => id),
+    ['kernel-init', 'kernel-final-no-attack-rows-4', 'kernel-final-no-attack-rows-8'],
+  );
   assert.is(
     present(
       chooseKernels(
@@ -94,7 +98,10 @@ test('kernels are drawn of one LoRA and seed: at its start, and after each attac
 test('the heat map orders rows by class and draws the boundary', () => {
   const point = kernelPoint(1, 4, { full: 1 }); // labels 0 1 0 1
   const cell = cellOf({ seed: 1, change: { kernels: { init: point } } });
-  const [figure] = kernelFigures([{ cell, checkpoint: 'init', title: 'x' }], ['ham', 'spam']);
+  const [figure] = kernelFigures(
+    [{ id: 'k', cell, checkpoint: 'init', title: 'x' }],
+    ['ham', 'spam'],
+  );
   assert.is(present(figure!.csv).split('\r\n')[0], 'kernel,row,label,to_0,to_2,to_1,to_3');
   assert.equal(
     present(figure!.csv)

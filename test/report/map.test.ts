@@ -119,9 +119,9 @@ test('each model has a map of its own, whichever seeds of another failed', async
     ],
   );
   const ofH1 = (suffix: string): string => present(files[`figures/map-h1-normal${suffix}.svg`]);
-  assert.match(ofH1(''), 'normal A · source = a<');
-  assert.match(ofH1('-2'), 'normal A · source = b<');
-  assert.is(files['figures/map-h1-normal-3.svg'], undefined, 'adapters share a map');
+  assert.match(ofH1('-source-a'), 'normal A · source = a<');
+  assert.match(ofH1('-source-b'), 'normal A · source = b<');
+  assert.is(files['figures/map-h1-normal-source-b-2.svg'], undefined, 'adapters share a map');
 });
 
 test('information bits follow from α, with s = 1 at α = r; unknown bits stay unknown', () => {

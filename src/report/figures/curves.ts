@@ -12,6 +12,7 @@ import { blockLabel, DEFENCE } from '../labels.ts';
 import type { Checkpoint, Figure, Parametrisation, ReportCell } from '../types.ts';
 import {
   drawFigure,
+  idsFor,
   joinLabels,
   KERNEL_DASH,
   KERNELS,
@@ -182,15 +183,19 @@ export async function spectrumFigures(
 ): Promise<readonly (Figure | null)[]> {
   const caption = fisherCaption(conditions);
   const init = withLora(conditions, 'init');
-  const blocks = [...groupBy(withLora(conditions, 'final'), blockLabel)];
+  const blocks = [...groupBy(withLora(conditions, 'final'), blockLabel)].slice(0, MOST_ATTACKS);
   const [first] = blocks;
+  const ids = idsFor(
+    'spectrum-final',
+    blocks.map(([block]) => block),
+  );
   const fisherPanel = (
     id: string,
     checkpoint: 'init' | 'final',
     of: readonly Condition[],
     more: string,
   ): Panel => ({
-    id: `spectrum-${id}`,
+    id,
     title: `Fisher spectrum, ${checkpointName(checkpoint)}${more}`,
     caption,
     conditions: of,
@@ -210,10 +215,8 @@ export async function spectrumFigures(
     eigenvalues: eigenvaluesAboveRounding(checkpoint),
   });
   const panels: readonly Panel[] = [
-    fisherPanel('init', 'init', init, ''),
-    ...blocks
-      .slice(0, MOST_ATTACKS)
-      .map(([block, of], i) => fisherPanel(`final-${i}`, 'final', of, `, ${block}`)),
+    fisherPanel('spectrum-init', 'init', init, ''),
+    ...blocks.map(([block, of], i) => fisherPanel(ids[i] ?? '', 'final', of, `, ${block}`)),
     kernelPanel('init', init, ''),
     kernelPanel('final', first?.[1] ?? [], first === undefined ? '' : `, ${first[0]}`),
   ];

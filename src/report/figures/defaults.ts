@@ -35,7 +35,7 @@ import {
 } from '../metrics.ts';
 import { scorerNote } from '../tasks.ts';
 import type { AttackFamily, ReportCell } from '../types.ts';
-import { KERNELS, leftOut, slug, takeFirst, varies } from './encode.ts';
+import { idsFor, KERNELS, leftOut, slug, takeFirst, varies } from './encode.ts';
 import { measureOf } from './measure.ts';
 
 export type Entries = (conditions: readonly Condition[]) => readonly FigureEntry[];
@@ -248,11 +248,15 @@ function entriesOverSteps(
     MOST_ADAPTERS,
   );
   const { shown, left } = takeFirst([...groupBy(trained, blockLabel)], MOST_BLOCKS);
+  const names = idsFor(
+    name,
+    shown.map(([block]) => block),
+  );
   return shown.map(([block, of], i) => {
     const some = of.filter(({ adapterLabel }) => adapters.includes(adapterLabel));
     const { caption = '', ...entry } = entryOf(block, some);
     return {
-      name: `${name}-${i}`,
+      name: names[i] ?? name,
       mark: 'line',
       x: { field: 'step' },
       color: { fields: ['adapter'] },

@@ -65,6 +65,22 @@ export const slug = (text: string): string =>
     .replaceAll(/[^a-z0-9]+/g, '-')
     .replaceAll(/^-|-$/g, '');
 
+const LONGEST_ID = 80;
+/**
+ * Returns an id for each of several figures of a kind, by what each shows: `loss-badnets-rate-0-1`.
+ * Where these are equal, all but the first are numbered.
+ */
+export function idsFor(kind: string, shows: readonly string[]): readonly string[] {
+  const ids = new Set<string>();
+  for (const show of shows) {
+    const own = slug(slug(`${kind} ${show}`).slice(0, LONGEST_ID));
+    let id = own;
+    for (let n = 2; ids.has(id); n++) id = `${own}-${n}`;
+    ids.add(id);
+  }
+  return [...ids];
+}
+
 const encodingAs =
   <const Type extends string>(type: Type) =>
   <More extends object>(field: string, title: string | string[] | null, more: More) => ({

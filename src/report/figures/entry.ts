@@ -18,7 +18,7 @@ import { ASR_CLEAN, ASR_UNTRIGGERED, MAJORITY, metricName } from '../metrics.ts'
 import type { Figure } from '../types.ts';
 import { PROPORTION_MARGIN } from '../verdict.ts';
 import { TRAINING, triggerText, withEveryTrigger } from './chain.ts';
-import { drawFigure, keyed, leftOut, LINE, varies } from './encode.ts';
+import { drawFigure, keyed, leftOut, LINE, slug, varies } from './encode.ts';
 import { type Frame, frameEntry } from './frame.ts';
 import {
   axisDomain,
@@ -171,8 +171,10 @@ export async function drawEntry(
     ].filter((text) => text !== '');
     if (left.length > 0) left.push(' An entry of report.figures can choose them by its cells.');
     const title = entry.title ?? defaultTitle(drawn);
+    // `-2`, and what the lines of this figure have in common, but not those of the others.
+    const own = shortened(shownLines.map(shortened(lines).short)).shared;
     const head = {
-      id: k === 0 ? entry.name : `${entry.name}-${k + 1}`,
+      id: k === 0 ? entry.name : `${entry.name}-${slug(`${k + 1} ${own}`)}`,
       title: count > 1 ? `${title} (${k + 1} of ${count})` : title,
     };
     const caption = [writeCaption(drawn), ...left];

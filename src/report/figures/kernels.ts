@@ -6,7 +6,7 @@ import { checkpointName, kernelError } from '../fisher.ts';
 import { formatNumber } from '../format.ts';
 import { adapterTitle, blockLabel } from '../labels.ts';
 import type { Checkpoint, Figure, KernelData, ReportCell } from '../types.ts';
-import { escapeXml, joinLabels, labelSvg } from './encode.ts';
+import { escapeXml, idsFor, joinLabels, labelSvg } from './encode.ts';
 import { FONT, INK, MUTED } from './theme.ts';
 
 /** The most rows of a matrix in the CSV. Larger ones are in the store's .npy files alone. */
@@ -60,8 +60,7 @@ const matricesCsv = (
 
 /** Draws a cell's kernels side by side; null if none is stored at the checkpoint. */
 function kernelFigure(
-  { cell, checkpoint, title: of }: KernelChoice,
-  index: number,
+  { id, cell, checkpoint, title: of }: KernelChoice,
   classes: readonly string[],
 ): Figure | null {
   const point = cell.kernels[checkpoint];
@@ -77,7 +76,6 @@ function kernelFigure(
   const labels = Array.from({ length: n }, (_, i) => point.labels[i] ?? 0);
   const rowLabel = (i: number): number => labels[i] ?? 0;
   const order = labels.map((_, i) => i).sort((i, j) => rowLabel(i) - rowLabel(j) || i - j);
-  const id = `kernel-${index}`;
   const title = `Tangent kernel, ${of}, seed ${cell.seed}`;
   const errors = drawn.flatMap(({ name, error }) =>
     error === null ? [] : [`${formatNumber(100 * error)}% of its norm (${name})`],
@@ -124,13 +122,13 @@ export const kernelFigures = (
   choices: readonly KernelChoice[],
   classes: readonly string[],
 ): readonly Figure[] =>
-  choices
-    .map((choice, index) => kernelFigure(choice, index, classes))
-    .filter((figure) => figure !== null);
+  choices.map((choice) => kernelFigure(choice, classes)).filter((figure) => figure !== null);
 
 const MOST_ATTACKS = 3;
 
 export interface KernelChoice {
+  /** The figure's. */
+  readonly id: string;
   readonly cell: ReportCell;
   readonly checkpoint: Checkpoint;
   readonly title: string;
@@ -163,13 +161,19 @@ export function chooseKernels(
   const alike = finished
     .filter(({ condition }) => condition.adapterLabel === name)
     .slice(0, MOST_ATTACKS);
+  const ids = idsFor(
+    'kernel-final',
+    alike.map(({ condition }) => blockLabel(condition)),
+  );
   return [
     {
+      id: 'kernel-init',
       cell: first.cell,
       checkpoint: 'init',
       title: `${joinLabels(name, startLabel(first.condition))}, ${checkpointName('init')}`,
     },
-    ...alike.map(({ condition, cell }) => ({
+    ...alike.map(({ condition, cell }, i) => ({
+      id: ids[i] ?? '',
       cell,
       checkpoint: 'final' as const,
       title: `${name}, ${checkpointName('final')}, ${blockLabel(condition)}`,

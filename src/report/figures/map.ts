@@ -12,10 +12,12 @@ import { varyingPaths } from '../labels.ts';
 import type { Figure, MapFacts, MapModelFacts, MapPointFacts } from '../types.ts';
 import {
   drawFigure,
+  idsFor,
   joinLabels,
   leftOut,
   ordinal,
   quantitative,
+  slug,
   takeFirst,
   varies,
 } from './encode.ts';
@@ -181,6 +183,10 @@ const MOST_MAPS = 3;
 export async function mapFigures(conditions: readonly Condition[]): Promise<readonly Figure[]> {
   const { shown, left } = takeFirst(collectMaps(conditions), MOST_MAPS);
   const figures: Figure[] = [];
+  const names = idsFor(
+    '',
+    shown.map(({ name }) => name),
+  );
   for (const [i, { name, maps }] of shown.entries()) {
     const [first] = maps;
     const means = averageOverSeeds(maps);
@@ -196,7 +202,7 @@ export async function mapFigures(conditions: readonly Condition[]): Promise<read
         figures.push(
           await drawFigure(
             {
-              id: `map-${map.id}-${distribution}${i === 0 ? '' : `-${i + 1}`}`,
+              id: slug(`map ${map.id} ${distribution} ${names[i] ?? ''}`),
               title: joinLabels(`${map.title}, ${distribution} A`, name),
             },
             [

@@ -226,10 +226,10 @@ test('the page says what the files hold', async () => {
   assert.match(html, 'hello <mark>cf</mark> there');
   const figures = await readdir(join(dir, 'figures'));
   for (const name of [
-    'kernel-0.svg',
-    'kernel-1.csv',
-    'loss-0.svg',
-    'spectrum-final-0.svg',
+    'kernel-init.svg',
+    'kernel-final-no-attack.csv',
+    'loss-no-attack.svg',
+    'spectrum-final-no-attack.svg',
     'kernel-spectrum-init.svg',
     'scores-asr.csv',
     'all-metrics.csv',
