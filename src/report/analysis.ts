@@ -49,13 +49,20 @@ const conditionName = (condition: Condition): string => {
 };
 
 /**
- * Merges warnings whose texts differ only in their numbers. The first text and its hint stand for
- * all of them, with the count of the other texts.
+ * Returns the caveats and the stages' warnings, without warnings that a caveat says: it gets their
+ * hints. Warnings whose texts differ only in their numbers are merged. The first text and its hint
+ * stand for all of them, with the count of the other texts.
  */
-function mergeWarnings({ stages }: ReportInput): Analysis['warnings'] {
+function notesOf(
+  { stages }: ReportInput,
+  caveats: readonly Caveat[],
+): Pick<Analysis, 'caveats' | 'warnings'> {
   const told = stages.flatMap(({ id, warnings = [] }) => warnings.map((one) => ({ ...one, id })));
-  const groups = groupBy(told, ({ message }) => withoutNumbers(message));
-  return [...groups.values()].map((alike) => {
+  const isSaid = ({ says }: Caveat, { message }: { readonly message: string }): boolean =>
+    says?.(message) ?? false;
+  const rest = told.filter((one) => !caveats.some((caveat) => isSaid(caveat, one)));
+  const groups = groupBy(rest, ({ message }) => withoutNumbers(message));
+  const warnings = [...groups.values()].map((alike) => {
     const [{ message, hint }] = alike,
       others = new Set(alike.map((one) => one.message)).size - 1;
     const all = others === 0 ? message : `${message} (and ${others} more with other numbers)`;
@@ -64,6 +71,11 @@ function mergeWarnings({ stages }: ReportInput): Analysis['warnings'] {
       stages: new Set(alike.map(({ id }) => id)).size,
     };
   });
+  const withHints = caveats.map((caveat) => {
+    const hints = told.filter((one) => isSaid(caveat, one)).flatMap(({ hint = [] }) => hint);
+    return { ...caveat, text: [caveat.text, ...distinct(hints)].join(' ') };
+  });
+  return { caveats: withHints, warnings };
 }
 
 export function analyse(input: ReportInput): Analysis {
@@ -85,13 +97,15 @@ export function analyse(input: ReportInput): Analysis {
     comparisons,
     findings: findingsOf(conditions, comparisons, theorem),
     standing: writeStanding(conditions, comparisons),
-    caveats: caveatsOf(
-      conditions.map((condition) => ({
-        label: conditionName(condition),
-        cells: condition.cells,
-      })),
+    ...notesOf(
+      input,
+      caveatsOf(
+        conditions.map((condition) => ({
+          label: conditionName(condition),
+          cells: condition.cells,
+        })),
+      ),
     ),
-    warnings: mergeWarnings(input),
     theorem,
     kernels,
     undrawn: withKernel.length - new Set(kernels.map(({ cell }) => cell)).size,

@@ -28,6 +28,8 @@ export interface Caveat {
   readonly severe: boolean;
   readonly title: string;
   readonly text: string;
+  /** Whether a stage's warning says no more than this. */
+  readonly says?: (warning: string) => boolean;
 }
 
 const MOST_LABELS = 3;
@@ -103,8 +105,17 @@ function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
   const lowest = kinds.flatMap((rows) => {
     const ofKind = shares.filter((one) => one.rows === rows),
       [least] = nearest(ofKind, ({ share }) => share);
-    return least ? [{ said: `${percent(least.share)} of ${rows}`, label: least.label }] : [];
+    return least ? [{ rows, share: percent(least.share), label: least.label }] : [];
   });
+  // Not said here: shares of trainings before the cell's own, and another cause (`warnOfUnseen`).
+  const says = (warning: string): boolean => {
+    const [, share = '', which = ''] =
+      /^the trigger reaches the model in (.*?%) of the (.*); in the others/.exec(warning) ?? [];
+    const kind = which
+      .replace(/^poisoned rows$/, 'poisoned training rows')
+      .replace(/"(.*)"/, '“$1”');
+    return lowest.some((one) => one.rows === kind && parseFloat(share) >= parseFloat(one.share));
+  };
   const lowestLabels = distinct(lowest.map(({ label }) => label).filter((label) => label !== ''));
   const where = lowestLabels.length === 0 ? '' : ` (the lowest: ${lowestLabels.join('; ')})`;
   return lowest.length === 0
@@ -113,9 +124,10 @@ function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
         severe: true,
         title: 'The trigger does not reach the model in some rows',
         text:
-          `The model reads all of it in ${list(lowest.map(({ said }) => said))}${where}. ` +
+          `The model reads all of it in ${list(lowest.map(({ rows, share }) => `${share} of ${rows}`))}${where}. ` +
           'In the others max_length cuts it off, or the tokenizer reads the row as the original; ' +
           'they count as attacks that failed.',
+        says,
       };
 }
 

@@ -1,6 +1,7 @@
 /** Models that are not evidence: the first screen names them, and no claim counts them. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Warning } from '../../src/base/fault.ts';
 import { caveatGroups, caveatsOf } from '../../src/report/caveats.ts';
 import { compareAdapters, compareKernels } from '../../src/report/comparisons.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
@@ -10,6 +11,7 @@ import { renderReport } from '../../src/report/report.tsx';
 import { collectResults } from '../../src/report/results.ts';
 import { relationsOf } from '../../src/report/theory.ts';
 import type { FisherPoint, ReportCell } from '../../src/report/types.ts';
+import { warnOfUnseen } from '../../src/science/text/encoder.ts';
 import { present } from '../rig/present.ts';
 import {
   cellOf,
@@ -512,6 +514,34 @@ test('two models that predict the majority class do not look equal', async () =>
     'The trigger does not reach the model in some rows. ' +
       'The model reads all of it in 50% of triggered validation rows',
   );
+});
+
+test('the share of rows whose trigger is read is said once, with the way out', async () => {
+  const told: Warning[] = [];
+  const warn = (share: number, unchanged = 0, which = 'the triggered validation rows'): void =>
+    warnOfUnseen((one) => told.push(one), share, which, {
+      path: [],
+      maxLength: 48,
+      unchanged,
+    });
+  warn(0.5);
+  warn(0.75);
+  const page = async (): Promise<string> => {
+    const evaluate = { ...healthy(0.5, 0), trigger_seen: 0.5 };
+    const stages = [stageOf('train-a', { warnings: told })];
+    const input = inputOf([cellOf({ seed: 1, attack: 'badnets', evaluate })], { stages });
+    const { html } = await renderReport(input);
+    return visible(html.slice(0, html.indexOf('</header>')));
+  };
+  const once = await page();
+  assert.match(once, 'count as attacks that failed. Raise max_length, or shorten the texts');
+  assert.not.match(once, 'Warning.');
+  warn(0.5, 0.5);
+  assert.match(await page(), 'in 50% the attack leaves the texts as they are', 'another cause');
+  warn(0.25);
+  assert.match(await page(), 'in 25% of the triggered validation rows; in the', 'a base, say');
+  warn(0.75, 0, 'the poisoned rows');
+  assert.match(await page(), 'in 75% of the poisoned rows; in the others', 'other rows');
 });
 
 test('the page says where one warning stands for others with other numbers', async () => {
