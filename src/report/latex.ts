@@ -47,10 +47,14 @@ const isSameUpTo = (depth: number, a: PlaceNames, b: PlaceNames): boolean =>
 export function latexTable(asked: LatexRequest): string {
   const request = { ...asked, grid: gridOfShownSources(asked.grid) };
   const { label = request.name, comments } = request;
-  const notes = noteSentences(request);
+  const notes = noteSentences(request),
+    head = tableHead(request),
+    body = tableBody(request);
+  const isWide = tabularWidth([...head.slice(-1), ...body]) > PAGE;
   return [
     ...comments.map(latexComment),
-    latexComment('needs \\usepackage{booktabs} in the preamble'),
+    latexComment(`needs \\usepackage{booktabs${isWide ? ',adjustbox' : ''}} in the preamble`),
+    ...(isWide ? [latexComment(WIDE)] : []),
     ...(request.notes === 'comments' ? notes.map(latexComment) : []),
     '\\begin{table}',
     '  \\centering',
@@ -59,13 +63,15 @@ export function latexTable(asked: LatexRequest): string {
     '  \\setlength{\\belowcaptionskip}{6pt}',
     `  \\caption{${captionText(request)}}`,
     `  \\label{tab:${latexLabel(label)}}`,
+    ...(isWide ? ['  \\begin{adjustbox}{max width=\\linewidth}'] : []),
     `  \\begin{tabular}{@{}${columnSpec(request)}@{}}`,
     '    \\toprule',
-    ...tableHead(request),
+    ...head,
     '    \\midrule',
-    ...tableBody(request),
+    ...body,
     '    \\bottomrule',
     '  \\end{tabular}',
+    ...(isWide ? ['  \\end{adjustbox}'] : []),
     ...(request.notes === 'below'
       ? [
           '  \\par\\medskip',
@@ -76,6 +82,27 @@ export function latexTable(asked: LatexRequest): string {
       : []),
     '\\end{table}',
   ].join('\n');
+}
+
+const WIDE =
+  "wider than a page of article: adjustbox scales it to the line's width; fewer columns, or " +
+  'landscape of pdflscape around the table, keep its type larger';
+/** The widths of a page's text in article, a \small character, the room of a column, in points. */
+const PAGE = 345,
+  CHARACTER = 4.6,
+  BETWEEN = 8;
+
+/** Estimates the width of a tabular in points by the longest text in each column of its rows. */
+function tabularWidth(rows: readonly string[]): number {
+  const widths: number[] = [];
+  for (const row of rows.filter((line) => line.endsWith('\\\\')))
+    for (const [i, cell] of row.trim().slice(0, -3).split(' & ').entries()) {
+      const text = cell
+        .replace(/^\\multicolumn\{1\}\{c\}/, '')
+        .replaceAll(/\\[A-Za-z]+|[\\{}$^]/g, '');
+      widths[i] = Math.max(widths[i] ?? 0, CHARACTER * codePoints(text).length + BETWEEN);
+    }
+  return widths.reduce((sum, width) => sum + width, -BETWEEN);
 }
 
 /** Returns a figure environment. A figure as wide as a page (486 pt) spans both text columns. */

@@ -330,6 +330,22 @@ test('a table has as many columns in every line, and the caption explains its nu
     assert.ok(notes.includes(said), `${said}\n${notes}`);
 });
 
+test('a table that is wider than a page is scaled to the line, and says what that needs', () => {
+  const tableOf = (request: Partial<GridRequest>): string =>
+    latexTable({
+      ...{ name: 'grid', notes: 'below', ofAnswers: false, caveats: [], facts: [], comments: [] },
+      ...{ rowAxes: ['adapter.type', 'adapter.rank'], columnAxes: ['poisoning.attack'] },
+      ...{ grid: laidOut(request), against: 'full', axisName: String },
+    });
+  const narrow = tableOf({ metrics: [asr] }),
+    wide = tableOf({});
+  assert.not.match(narrow, 'adjustbox');
+  assert.match(narrow, '% needs \\usepackage{booktabs} in the preamble');
+  assert.match(wide, '% needs \\usepackage{booktabs,adjustbox} in the preamble');
+  assert.match(wide, '{adjustbox}{max width=\\linewidth}\n  \\begin{tabular}');
+  assert.match(wide, '  \\end{tabular}\n  \\end{adjustbox}');
+});
+
 test('in a completion task the caption says what was written, and a further scorer has its column', () => {
   const given = [asr, { ...asr, metric: 'asr.refusal' }].map((metric, i): PlainRow => ({
     cell: { 'adapter.type': 'lora' },
