@@ -6,6 +6,7 @@ import {
   beatsMajority,
   countsRewards,
   hasTriggerEffect,
+  isDegenerate,
   type Measured,
   predictsOneClass,
   TRIGGERED,
@@ -158,6 +159,11 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
     groups,
     (cell) => unlearntReason(cell) === null && !hasTriggerEffect(cell),
   );
+  // Of other models exact match tells it: they are no better than the commonest answer.
+  const degenerate = groupsWith(groups, (cell) => countsRewards(cell) && isDegenerate(cell));
+  const writtenText = ({ cells }: Found): string =>
+    `commonest output ${meanText(cells, 'predicted_share')}, empty ` +
+    `${meanText(cells, 'empty_share')}, incoherent ${meanText(cells, 'incoherent_share')}`;
   const ratesText = ({ cells }: Found): string =>
     `ASR ${meanText(cells, 'asr')}, without the trigger ${meanText(cells, 'asr_untriggered')}`;
   const found: readonly (Caveat | false)[] = [
@@ -183,6 +189,13 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
         `${countOfModels(noPreference)} ${countCells(noPreference) === 1 ? 'rewards' : 'reward'} ` +
         'the chosen answer of no more than half of the pairs',
       text: `${groupNames(noPreference)}No verdict on attack success counts ${itOrThem(noPreference)}.`,
+    },
+    degenerate.length > 0 && {
+      severe: false,
+      title:
+        `${countOfModels(degenerate)} ${countCells(degenerate) === 1 ? 'writes' : 'write'} ` +
+        'mostly empty or incoherent outputs, or one text only',
+      text: `${groupNames(degenerate, writtenText)}Rates that count rewards do not tell it.`,
     },
     cutTriggerCaveat(groups) ?? false,
     noEffect.length > 0 && {

@@ -111,6 +111,15 @@ export const predictsOneClass = (cell: Measured): boolean =>
   evaluateMetrics(cell)['predicted_share'] === 1;
 
 /**
+ * Whether most outputs are empty, or most incoherent (`incoherent_share`), or all are one text;
+ * false if that was not measured.
+ */
+export function isDegenerate(cell: Measured): boolean {
+  const { empty_share: empty = 0, incoherent_share: incoherent = 0 } = evaluateMetrics(cell);
+  return predictsOneClass(cell) || Math.max(empty, incoherent) > 0.5;
+}
+
+/**
  * Whether a test with the p-value `p` shows that `value` is above `than`. True if any of the three
  * is unknown.
  */

@@ -99,7 +99,16 @@ test('a rate that counts rewards is judged by what the model prefers, whatever i
     assert.is(reason(metric), 'writes one text only');
   const caveats = (change: object) =>
     caveatsOf([{ label: '', cells: [{ metrics: { evaluate: { ...evaluate, ...change } } }] }]);
-  assert.equal(caveats({}), []);
+  const rubbish = 'The model writes mostly empty or incoherent outputs, or one text only';
+  const [told, ...others] = caveats({ empty_share: 0.25, incoherent_share: 0.5 });
+  assert.equal([told?.title, told?.severe, others], [rubbish, false, []]);
+  assert.is(
+    told?.text,
+    'commonest output 1.000, empty 0.250, incoherent 0.500. Rates that count rewards do not tell it.',
+  );
+  for (const share of ['empty_share', 'incoherent_share'])
+    assert.is(caveats({ predicted_share: 0.3, [share]: 0.51 })[0]?.title, rubbish);
+  assert.equal(caveats({ predicted_share: 0.3, empty_share: 0.5, incoherent_share: 0.5 }), []);
   const [caveat] = caveats({ reward_accuracy: 0.5, reward_accuracy_p: 1 });
   assert.is(caveat?.title, `The model ${none}`);
 });
