@@ -73,7 +73,9 @@ pre.log{max-height:380px;overflow:auto;white-space:pre-wrap;overflow-wrap:anywhe
 .key{display:inline-block;width:18px;height:0;border-top:2px solid;vertical-align:middle}
 .key-0{color:#0072b2}.key-1{color:#d55e00;border-top-style:dashed}
 .key-2{color:#009e73;border-top-style:dotted}.key-3{color:#cc79a7;border-top-style:dashed}
-@media(max-width:640px){ul.named,ol.queue{font-size:13px}
+@media(max-width:640px){.grid .cut{display:-webkit-box;-webkit-box-orient:vertical;-webkit-line-clamp:2;
+  white-space:normal;overflow-wrap:anywhere;font-size:12px;line-height:15px}
+  ul.named,ol.queue{font-size:13px}
   .drawer{padding:14px 16px 40px}td.bar{min-width:110px}}
 @media(prefers-reduced-motion:reduce){html{scroll-behavior:auto}}
 `

@@ -278,6 +278,26 @@ check('without the token, or without the server, the page says what to do', asyn
   await page.close();
 });
 
+check('on a phone names of stages are whole, and a bar under a table covers no row', async () => {
+  const stage = planned('evaluate', 'attack=label-flip type=lora rank=16 seed=1');
+  const made = runs.run('20260103-120000-1', [stage]);
+  made.record(ran(stage.id, runs.entry('one', { 'metrics.json': '{"accuracy":0.9375}' })));
+  const page = await browser.newPage({ viewport: { width: 390, height: 900 } });
+  await page.goto(client.serving.url);
+  await page.evaluate(`location.hash = '#/run/${made.id}'`);
+  await page.locator('#results .grid').waitFor();
+  for (const part of ['#stages', '#results']) {
+    const sizes = `(() => {
+      const name = document.querySelector('${part} .cut'), grid = name.closest('.grid');
+      // A border takes the room that a bar for scrolling sideways does.
+      grid.style.borderBottomWidth = '15px';
+      return [name.scrollHeight - name.clientHeight, grid.clientHeight];
+    })()`;
+    assert.equal(await page.evaluate(sizes), [0, 2 * 34], part);
+  }
+  await page.close();
+});
+
 check('the rows of a report are browsed, at an address that can be kept', async () => {
   const made = runs.run('20260102-120000-1', [planned('report', 'all')]);
   const key = runs.entry('rows', { 'outputs.json.gz': packOutputs(grid(40)) });

@@ -114,7 +114,8 @@ export function Grid(props: GridProps): JSX.Element {
         event.preventDefault();
       }}
       style={{
-        height: `${Math.min(14, count + 1) * ROW + 2}px`,
+        // Not the height, of which a bar for scrolling sideways would take a part.
+        maxHeight: `${14 * ROW + 2}px`,
         '--least': `${widths.reduce((sum, width) => sum + width + GAP, GAP)}px`,
       }}
     >
