@@ -142,6 +142,7 @@ check('a row shows its text with and without the trigger, and both answers', asy
   const detail = page.locator('.detail');
   assert.match(await detail.innerText(), /Row row 5\/&\?#/);
   assert.equal(await detail.locator('mark').allInnerTexts(), ['cf']);
+  await page.getByText('Marked: in the list, an answer that counts as a success').waitFor();
   assert.is((await detail.locator('s').innerText()).trim(), 'something about offer 9676');
   assert.equal(
     (await detail.locator('tbody tr').allInnerTexts()).map((line) => line.split(/\s*\t\s*|\n/)),

@@ -24,6 +24,14 @@ const SCOPES: { readonly [tab in Tab]: string } = {
     'stages.',
 };
 
+/** Says what the background of a text means. */
+const LEGENDS: { readonly [tab in Tab]: string } = {
+  evaluated:
+    'in the list, an answer that counts as a success: the target class under the trigger, or what ' +
+    'a scorer counts. In an opened row, what the trigger changes.',
+  poisoned: 'in an opened row, what the attack changed.',
+};
+
 /** What the page shows. */
 interface Asking {
   readonly cell: number;
@@ -168,7 +176,9 @@ export function OutputBrowser({
   }, [asking, label]);
   return (
     <section aria-label="Outputs">
-      <p class="muted small">{SCOPES[asking.rows]}</p>
+      <p class="muted small">
+        {SCOPES[asking.rows]} <mark>Marked</mark>: {LEGENDS[asking.rows]}
+      </p>
       <form class="filter" onSubmit={(event) => event.preventDefault()}>
         {axes.map(({ path, name, values }, axis) => (
           <Choice
