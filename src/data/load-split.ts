@@ -64,8 +64,11 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   const ordered = sampledRows(toRows(name, orderedRows(raw, dataset), classes, split), split);
   const balanced = split.balance ? balancedRows(ordered, classes.length) : ordered;
   const end = split.limit === undefined ? undefined : split.offset + split.limit;
-  const rows = holdOutPart(balanced.slice(split.offset, end), split.hold_out);
-  if (rows.length === 0) throw noneLeftFault(split, balanced.length);
+  const chosen = balanced.slice(split.offset, end);
+  if (chosen.length === 0) throw noneLeftFault(split, balanced.length);
+  const rows = holdOutPart(chosen, split.hold_out);
+  if (rows.length === 0)
+    throw new SplitFault(['hold_out'], 'No row is left: `hold_out` takes the only one.');
   if (name === 'train' && taskOf(classes) === 'classes') refuseOneClass(split, rows, classes);
   refuseEmptyDocuments(name, rows);
   const empty = rows.filter((row) => row.text.trim() === '').length;
@@ -156,7 +159,7 @@ function refuseEmptyDocuments(name: SplitName, rows: readonly Row[]): void {
   );
 }
 
-/** Returns the fault that no row is left. @param rows the number of rows that `offset` cuts */
+/** Returns the fault that no row is left. @param rows how many there were before `offset` */
 const noneLeftFault = ({ offset, source, balance }: ResolvedSplit, rows: number): SplitFault =>
   new SplitFault(
     ['offset'],

@@ -282,6 +282,12 @@ test("faults of a split are the user's, each at its field", async () => {
       'No row is left: `offset` is 2, and file:/nowhere has 2 rows when its classes are balanced.',
     ],
   );
+  const hold_out = { share: 0.5, take: 'rest' } as const;
+  const heldOut = await fault(request('a:0 b:1', { limit: 1, hold_out }));
+  assert.equal(
+    [heldOut.path, heldOut.message],
+    [['hold_out'], 'No row is left: `hold_out` takes the only one.'],
+  );
 });
 
 test('a validation split may hold only one class', async () => {
