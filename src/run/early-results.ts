@@ -106,7 +106,7 @@ const accuracyText = (measured: Measured): string =>
   `the commonest ${writesAnswers(measured) ? 'answer' : 'class'}'s share ` +
   metricText(measured, MAJORITY);
 
-/** Returns a backdoor's attack success rate as a text; null for an attack that is no backdoor. */
+/** Returns a backdoor's attack success rate and its clean twin's as a text; null without one. */
 function backdoorText(measured: Measured): string | null {
   if (measured.metrics['evaluate']?.[ASR.metric] === undefined) return null; // no backdoor
   return (

@@ -168,7 +168,7 @@ export class Follower {
     this.#readJournal = this.#journalReader(); // what was read before is read again
   }
 
-  /** Reads the progress and the places of running stages; nothing while no stage runs. */
+  /** Reads how far running stages are, and which machine or job has each; nothing if none runs. */
   async #readProgress(): Promise<void> {
     const { record } = this;
     if (!record.stages.some(({ state }) => state === 'running')) return;

@@ -59,7 +59,7 @@ export function fieldSchema(schema: Schema, name: string): Schema {
 }
 
 /**
- * Returns the schema of all items of a list; undefined if there is none, or one for each position.
+ * Returns the schema of all items of a list; undefined if it has none, or one for each position.
  */
 export const itemSchema = ({ items }: Schema): Schema | undefined =>
   Array.isArray(items) ? undefined : (items as Schema | undefined);

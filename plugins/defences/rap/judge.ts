@@ -257,7 +257,10 @@ function* batchesOf(texts: readonly MarkedText[], size: number): Generator<reado
 
 const rowsOf = (batch: readonly MarkedText[]): TokenRow[] => batch.map(({ row }) => row);
 
-/** A word whose embedding is trained by plain SGD; the model's other weights stay as they are. */
+/**
+ * A word whose embedding is trained by plain SGD, each step of which scales it to the norm that it
+ * has in the model. The model's other weights stay as they are.
+ */
 interface RapWord {
   /** Trains the embedding anew, starting from its value in the model. */
   train(texts: readonly MarkedText[], settings: RapSettings): Promise<void>;

@@ -32,7 +32,7 @@ export interface Task {
   readonly claim: Claim;
   /** Slurm's id of the whole submission; null until it is known. */
   id: string | null;
-  /** `123_4`, as Slurm's commands take it; null until Slurm has shown it. */
+  /** Slurm's id of this job alone, such as `123_4` in an array; null until Slurm has shown it. */
   element: string | null;
   /** Whether one of its stages was stopped with `LEAVE`: the job goes on without this run. */
   left: boolean;

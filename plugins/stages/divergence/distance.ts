@@ -103,8 +103,8 @@ interface RunDistance {
    */
   readonly kinds: Readonly<Partial<Record<Kind, Distance>>>;
   /**
-   * The distance of the head that the task adds. Null if the head is pretrained (cloze): it is then
-   * a part of the rest.
+   * The distance of the head that the task adds. Null if the head is pretrained (cloze): what is
+   * trained of it counts in `layers` and `kinds`.
    */
   readonly head: Distance | null;
 }

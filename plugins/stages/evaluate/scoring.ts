@@ -26,13 +26,16 @@ import {
 } from '../shared/program-files.ts';
 import type { Params } from './index.ts';
 
-/** A scorer in the parameters of stages: its name, and its parameters with defaults. */
+/**
+ * A scorer in the parameters of stages: its plugin (`scorer`), a name of its own if the spec gives
+ * one (`name`), and its parameters with defaults.
+ */
 export type ScorerSettings = { readonly scorer: string; readonly name?: string } & JsonObject;
 
 /** Returns the name by which a scorer's metrics are told apart from those of other scorers. */
 export const nameOf = ({ scorer, name = scorer }: ScorerSettings): string => name;
 
-/** Returns a scorer's descriptor by the scorer's name; undefined if no plugin has this name. */
+/** Returns the descriptor of the scorer plugin of this name; undefined if there is none. */
 type FindScorer = (name: string) => ScorerDescriptor | undefined;
 
 /** A scorer as a cell's spec has it. */
@@ -108,7 +111,10 @@ export function scorersOf({
 }: Pick<PreflightContext<Params>, 'params' | 'assets' | 'limits' | 'plugin'>): Scorer[] {
   const { scorer, scorers = [] } = completion ?? {};
   const unkeyed = (limits?.['scorers'] ?? {}) as { readonly [name: string]: JsonObject };
-  /** Opens a scorer. @param further its name, if it is one of `evaluate.scorers` */
+  /**
+   * Returns the scorer with these settings.
+   * @param further its name, if it is one of `evaluate.scorers`
+   */
   const toScorer = (settings: ScorerSettings, path: Scorer['path'], further?: string): Scorer => ({
     name: nameOf(settings),
     suffix: further === undefined ? '' : `.${further}`,

@@ -202,8 +202,8 @@ export async function readCell(
 }
 
 /**
- * Reads the kernels of a cell's ntk stage. Empty if the stage has no output, or if its kernels were
- * removed.
+ * Reads the kernels of a cell's ntk stage, by checkpoint, without those that were removed. Empty if
+ * the stage has no output.
  */
 export async function readCellKernels(
   inputs: Inputs,

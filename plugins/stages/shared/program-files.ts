@@ -139,7 +139,10 @@ export function learntInput(
 export const learnsTrigger = (poisoning: Poisoning, plugin: DefineRequest['plugin']): boolean =>
   stepsOf(poisoning).some(({ attack }) => plugin?.<AttackDescriptor>('attack', attack)?.learns);
 
-/** Calls `showTrigger` with the trigger's files and what its attacks learnt (input `learnt`). */
+/**
+ * Returns the rows with and without the trigger, as `showTrigger` does; null if no attack is a
+ * backdoor. The trigger's files are assets, and what its attacks learnt is the input `learnt`.
+ */
 export async function showTriggerInStage(
   { assets, inputs, plugin, log }: Pick<RunContext, 'assets' | 'inputs' | 'plugin' | 'log'>,
   trigger: Poisoning,

@@ -127,7 +127,7 @@ export function findEnd(d: string) {
   return { x, y, angle: Math.atan2(y - last.towards[1], x - last.towards[0]) };
 }
 
-/** Returns the bounding box of a path, for which only the ends of curves count. */
+/** Returns the bounding box of a path's points; a curve counts by its ends, without its bulge. */
 export function bounds(d: string) {
   const points = pathSteps(d).map(({ to }) => to);
   const [xs, ys] = [points.map(([x]) => x), points.map(([, y]) => y)];

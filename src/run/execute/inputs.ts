@@ -93,9 +93,10 @@ export function createInputChecks(execution: Execution) {
 }
 
 /**
- * Returns a function that repairs a finished stage's entry, and resolves to whether it settled the
- * stage again: false if the entry is sound, another run repairs it, or the stage has not finished.
- * @param settleAgain returns the stage's new outcome; `whole`: computes files that were let go
+ * Returns a function that settles a finished stage again if its entry is damaged or lacks files,
+ * and resolves to whether it did: false if the entry is sound and complete, another run repairs it,
+ * or the stage has not finished.
+ * @param settleAgain returns the stage's new outcome; `whole`: also computes files that were let go
  */
 export function createRepairs(
   execution: Execution,

@@ -157,7 +157,8 @@ export function unreadTensors(
   names: ReadonlyMap<string, string>,
   classes: number,
 ): Unread {
-  // `parametersOf`: all parameters under a head; `namesOf`: all names that a file may have for some
+  // `parametersOf`: all parameters of the model with an architecture's head;
+  // `namesOf`: all names that a file may have for the given parameters
   const parametersOf = (own: Architecture): readonly ParameterSpec[] =>
     own.parameters(own.parseConfig(checkpoint.config, classes));
   const namesOf = (specs: readonly ParameterSpec[]): Set<string> =>

@@ -13,7 +13,7 @@ import type { Architecture } from '../models/types.ts';
 import type { TextTokenizer } from '../text/tokenizer.ts';
 import type { LossAndGradients, Objective } from './gradients.ts';
 
-/** The model that will be trained, as the attack sees it. */
+/** The model that will be trained, as the attack or defence sees it. */
 export interface TrainedModel {
   readonly architecture: Architecture;
   readonly tokenizer: TextTokenizer;

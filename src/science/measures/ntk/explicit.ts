@@ -40,9 +40,9 @@ export function sliceWidth(p: number, q: number, gradients: number): number {
 }
 
 /**
- * Returns the layout of a block's tokens as a rectangle (R · T), where T is the most tokens of one
- * row: the index of the token at each place, or S for padding. Null where the tokens already have
- * this layout.
+ * Returns the layout of a block's S tokens as a rectangle (R · T), where R is the number of rows
+ * and T the most tokens of one row: the index of the token at each place, or S for padding. Null
+ * where the tokens already have this layout.
  */
 export function paddedLayout({ example, rows }: TokenBlock): Int32Array | null {
   const counts = new Int32Array(rows.length);
