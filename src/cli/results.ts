@@ -114,7 +114,7 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
   sayWarnings(warnings);
   // Caveats are known only of the models that the trainings left, so those are shown.
   const ends = caveatLines(final).map((sentence) => `Of the models that are kept: ${sentence}`);
-  const rows = asResults(steps);
+  const rows = asResults(steps, prepared.plan);
   const metrics = askedMetrics(rows, options.metric) ?? distinctMetrics(rows);
   const names = new Set(metrics.map(({ metric }) => metric));
   if (options.json) json(steps.filter(({ metric }) => names.has(metric)));

@@ -308,17 +308,27 @@ export async function readSteps({
   return { rows, damaged };
 }
 
-/** Returns results of the stage `train`, with the step as one more axis. */
-export const asResults = (rows: readonly StepRow[]): readonly ResultRow[] =>
-  collectResults(
-    [...groupBy(rows, ({ cell, seed, step }) => JSON.stringify([cell, seed, step])).values()].map(
-      (own) => {
-        const [{ cell, seed, step }] = own;
-        const values = Object.fromEntries(own.map(({ metric, value }) => [metric, value]));
-        return { cell: { ...cell, step }, seed, metrics: { train: values } };
-      },
-    ),
+/**
+ * Returns results of the stage `train`, with the step as one more axis. Seeds of a cell that have
+ * no number at a step, as after early stopping, are counted as missing it.
+ */
+export function asResults(
+  rows: readonly StepRow[],
+  { cellStages }: Pick<Prepared['plan'], 'cellStages'>,
+): readonly ResultRow[] {
+  const planned = groupBy(cellStages, ({ cell }) => canonical(cell.axes));
+  return collectResults(
+    [...groupBy(rows, ({ cell, step }) => canonical([cell, step])).values()].flatMap((own) => {
+      const [{ cell, step }] = own;
+      const bySeed = groupBy(own, ({ seed }) => String(seed));
+      return (planned.get(canonical(cell)) ?? []).map(({ cell: { config } }) => {
+        const found = bySeed.get(String(config.seed)) ?? [],
+          values = Object.fromEntries(found.map(({ metric, value }) => [metric, value]));
+        return { cell: { ...cell, step }, seed: config.seed, metrics: { train: values } };
+      });
+    }),
   );
+}
 
 /**
  * Returns a sentence for each other backend with stored results of the plan's goals. Only the

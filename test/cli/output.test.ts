@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import { sha256 } from '../../src/base/sha256.ts';
 import { summarise } from '../../src/base/stats.ts';
 import { causesOf, type Explained } from '../../src/cli/explain.ts';
-import { laidOut } from '../../src/cli/paper-tables.ts';
+import { laidOut, markdownResults } from '../../src/cli/paper-tables.ts';
 import { caveatLines, cellTable, firstMetrics, metricTable } from '../../src/cli/result-tables.ts';
 import { shortPath, table, wrap, wrapLines } from '../../src/cli/terminal.ts';
 import type { PlannedStage, StageId } from '../../src/plan/types.ts';
@@ -437,12 +437,28 @@ test('results along the training have a row for each step, without damaged files
     metric: 'accuracy',
     value: 0.602,
   });
-  const results = asResults(rows);
+  const results = asResults(rows, prepared.plan);
   assert.is(
     cellTable(results, distinctMetrics(results), 80, 'interval'),
     `step  n  accuracy              loss
 0     2  0.503 (0.502, 0.504)  1
 10    2  0.603 (0.602, 0.604)  1`,
+  );
+  // The other seed stopped early: what is left is no mean over both.
+  const stopped = asResults(
+    rows.filter(({ seed, step }) => seed === 1 || step === 0),
+    prepared.plan,
+  );
+  const asked = [{ stage: 'train', metric: 'accuracy' }];
+  assert.is(
+    cellTable(stopped, asked, 80, 'interval'),
+    `step  n       accuracy
+0     2       0.503 (0.502, 0.504)
+10    1 of 2  0.602`,
+  );
+  assert.match(
+    markdownResults({ rows: stopped }, asked, {}, []),
+    /^\| 10 \| 0\.602 \(n = 1 of 2\) \|$/m,
   );
   project.write('2/curves.jsonl', project.read('2/curves.jsonl').replace('0.504', '0.904'));
   const { rows: whole, damaged } = await readSteps(prepared);

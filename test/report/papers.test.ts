@@ -657,4 +657,36 @@ test('differences along steps are refused, and what an axis hides is counted', a
   }
 });
 
+test('captions over steps tell means over fewer trainings, and models that learnt nothing', async () => {
+  const entry: FigureEntry = {
+    name: 'steps',
+    x: { field: 'step' },
+    y: [{ field: 'evaluate.accuracy' }],
+  };
+  const cells = SEEDS.map((seed) => {
+    const curves = [0, 2, 4]
+      .map((step) => ({ step, accuracy: 0.5 + step / 10 }))
+      .slice(0, seed === 1 ? 3 : 2);
+    const evaluate = { accuracy: 0.5, predicted_share: seed === 1 ? 0.6 : 1 };
+    return cellOf({ seed, evaluate, change: { curves } });
+  });
+  const note = 'Where some trainings of a line have ended',
+    { caption } = await draw({ ...entry, seeds: false }, cells);
+  assert.match(caption, `n = 1 to 3 seeds. ${note}, it shows those that go on.`);
+  assert.match(
+    caption,
+    '2 of the 3 models that these trainings keep are not evidence: a model behind the numbers ' +
+      'predicts one class only.',
+  );
+  assert.not.match((await draw(entry, cells)).caption, note); // a line for each seed
+  const weak = cells.map((cell) => ({
+    ...cell,
+    metrics: { evaluate: { accuracy: 0.5, majority_share: 0.5, majority_p: 1 } },
+  }));
+  const withRates = { ...entry, y: [...entry.y, { field: 'evaluate.asr' }] };
+  assert.not.match((await draw(withRates, weak)).caption, 'not evidence'); // there is no ASR
+  const whole = cells.map((cell) => ({ ...cell, curves: cell.curves?.slice(0, 2), metrics: {} }));
+  assert.not.match((await draw({ ...entry, seeds: false }, whole)).caption, /ended|evidence/);
+});
+
 test.run();

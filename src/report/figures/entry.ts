@@ -271,7 +271,39 @@ function seedsText(drawn: Drawn): string {
   const counts = drawn.means.map(({ n }) => n);
   const [least, most] = [Math.min(...counts), Math.max(...counts)];
   if (most < 2) return 'One seed: no interval.';
-  return least === most ? `n = ${plural(most, 'seed')}.` : `n = ${least} to ${most} seeds.`;
+  if (least === most) return `n = ${plural(most, 'seed')}.`;
+  const lines = groupBy(drawn.means, ({ row, column, line, measure: { field } }) =>
+    keyed(row, column, line, field),
+  );
+  const isUneven = [...lines.values()].some((line) => varies(line.map(({ n }) => n)));
+  return (
+    `n = ${least} to ${most} seeds.` +
+    (isUneven && drawn.frame.x.kind === 'step' && drawn.entry.seeds === false
+      ? ' Where some trainings of a line have ended, it shows those that go on.'
+      : '')
+  );
+}
+
+/**
+ * Says how many of the models that trainings keep are not evidence; '' if all are, or if x is not
+ * their steps. The models along the way, of which the points are, have no judgement.
+ */
+function keptText({ frame: { x, points } }: Drawn): string {
+  if (x.kind !== 'step') return '';
+  const trainings = groupBy(points, ({ subject, seed }) => keyed(subject.condition.key, seed));
+  const reasons = [...trainings.values()].flatMap((own) => {
+    const [{ subject, seed }] = own,
+      cell = subject.condition.cells.find((one) => one.seed === seed);
+    const measures = distinct(own.map(({ measure }) => measure));
+    return (
+      (cell && measures.map(({ reason }) => reason(cell)).find((reason) => reason !== null)) ?? []
+    );
+  });
+  return reasons.length === 0
+    ? ''
+    : `${reasons.length} of the ${plural(trainings.size, 'model')} that these trainings keep ` +
+        `${reasons.length === 1 ? 'is' : 'are'} not evidence: a model behind the numbers ` +
+        `${joinWithOr(reasons)}. The numbers along the way are not judged.`;
 }
 
 function marksText(drawn: Drawn): string {
@@ -372,6 +404,7 @@ function writeCaption(drawn: Drawn): string {
     frame.notes.join(' '),
     marksText(drawn),
     seedsText(drawn),
+    keptText(drawn),
     isShifted(drawn) ? 'Lines are drawn side by side, a little off their places on x.' : '',
     levels.length > 0
       ? 'Dotted: full fine-tuning, which has no such axis' +
