@@ -3,6 +3,9 @@
 /** A relative tolerance: far above a few roundings' error, far below differences in a spec. */
 export const ROUNDING = 1e-12;
 
+/** Means that differ by no more than this count as equal: the difference may be rounding alone. */
+export const EQUAL_MEANS = 1e-9;
+
 /** Whether value < bound by more than rounding: (1/49)·49 is not below 1. Requires bound > 0. */
 export const strictlyBelow = (value: number, bound: number): boolean =>
   value < bound * (1 - ROUNDING);

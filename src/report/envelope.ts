@@ -6,6 +6,7 @@
 import type { JsonObject, StageFacts } from '../api.ts';
 import { type Envelope, type FigureEntry, isNamed } from '../api/report.ts';
 import { UserFault } from '../base/fault.ts';
+import { EQUAL_MEANS } from '../base/rounding.ts';
 import { adapterPairs } from './comparisons.ts';
 import {
   byName,
@@ -51,9 +52,6 @@ export interface Enveloped {
 }
 
 const decidingIn = ({ by, where = {} }: Envelope): readonly string[] => [by, ...Object.keys(where)];
-
-/** Means that differ by no more than this count as equal: the difference may be rounding alone. */
-const EQUAL = 1e-9;
 
 const isChosenOver = ({ over }: Envelope, { ofBase }: Condition, path: string): boolean =>
   isNamed(over, path, ofBase !== null);
@@ -110,7 +108,7 @@ function judgeCondition(
   const isWithin = Object.values(envelope.where ?? {}).every(
     ({ min = -Infinity, max = Infinity }, i) => {
       const mean = bounded[i] ?? NaN;
-      return mean >= min - EQUAL && mean <= max + EQUAL;
+      return mean >= min - EQUAL_MEANS && mean <= max + EQUAL_MEANS;
     },
   );
   const isVoid = cells.some((cell) =>
@@ -134,9 +132,9 @@ function chooseFrom(envelope: Envelope, candidates: readonly Condition[]) {
   });
   const eligible = judged.filter(({ why }) => why === null);
   const top = Math.max(...eligible.map(({ value }) => value));
-  const [best, ...equals] = eligible.filter(({ value }) => value >= top - EQUAL);
+  const [best, ...equals] = eligible.filter(({ value }) => value >= top - EQUAL_MEANS);
   const betterButVoid = judged.filter(
-    ({ why, isWithin, value }) => why === 'void' && isWithin && value > top + EQUAL,
+    ({ why, isWithin, value }) => why === 'void' && isWithin && value > top + EQUAL_MEANS,
   );
   const named = list(betterButVoid.map(({ condition }) => pointText(envelope, condition)));
   const rejected = (Object.keys(WHY) as Why[]).flatMap((why) => {

@@ -10,6 +10,7 @@ import { shortNames } from '../api/cell.ts';
 import { canonical } from '../base/canonical.ts';
 import { defined } from '../base/defined.ts';
 import { replaceFile } from '../base/replace-file.ts';
+import { EQUAL_MEANS } from '../base/rounding.ts';
 import { summarise } from '../base/stats.ts';
 import { isRecord } from '../base/untrusted/json.ts';
 import { tellingAxes } from '../plan/label.ts';
@@ -259,14 +260,11 @@ function summariseRate(rate: number, values: readonly (number | undefined)[]): T
  * @param rates ascending
  */
 function bestRate(rates: readonly TriedRate[]): TriedRate | null {
-  let found: TriedRate | null = null;
-  let highest = -Infinity;
-  for (const one of rates)
-    if (one.missing === 0 && one.mean !== null && one.mean > highest) {
-      found = one;
-      highest = one.mean;
-    }
-  return found;
+  const measured = rates.flatMap((one) =>
+    one.missing === 0 && one.mean !== null ? [{ one, mean: one.mean }] : [],
+  );
+  const highest = Math.max(...measured.map(({ mean }) => mean));
+  return measured.find(({ mean }) => mean >= highest - EQUAL_MEANS)?.one ?? null;
 }
 
 const showValue = (value: Json): string => (typeof value === 'string' ? value : canonical(value));

@@ -61,6 +61,9 @@ test('the highest mean is chosen, with the spread over seeds beside it', () => {
 
 test('of equal means the smallest rate is chosen, in whatever order they come', () => {
   assert.is(choice({ 0.1: [0.75, 0.5], 0.01: [0.5, 0.75], 0.001: [0.5, 0.5] }).chosen?.rate, 0.01);
+  // In doubles, the mean of the second is above that of the first by rounding.
+  const rounded = choice({ 0.0001: [0.7, 0.8, 0.9], 0.001: [0.8, 0.8, 0.8] });
+  assert.is(rounded.chosen?.rate, 0.0001);
 });
 
 test('a best rate at an end of the grid is marked, if there is more than one rate', () => {
