@@ -344,13 +344,17 @@ export const latexComment = (text: string): string => `% ${text.replaceAll(CONTR
 /** Returns a label of letters, digits, `-` and `:`, which every package accepts. */
 export const latexLabel = (text: string): string => text.replaceAll(/[^A-Za-z0-9:]+/g, '-');
 
-/** Writes a number from `plainSummary` in math mode: `0.950 ± 0.064` → `$0.950 \pm 0.064$`. */
+/**
+ * Writes a number from `plainSpread` in math mode: `0.950 ± 0.064` → `$0.950 \pm 0.064$`, and
+ * `0.95 (0.9–1)` → `$0.95\ (0.9$--$1)$`.
+ */
 export const latexNumber = (text: string): string =>
   `$${text
     .replaceAll('±', '\\pm')
     .replaceAll(' (', '\\ (')
     .replaceAll(', ', ',\\ ')
     .replaceAll('−', '-')
+    .replaceAll('–', '$--$') // a dash is text, and a minus after it no operator between two numbers
     .replaceAll(
       /e([+-]?)0*(\d+)/g,
       (_, sign: string, power: string) => `\\times 10^{${sign === '-' ? '-' : ''}${power}}`,

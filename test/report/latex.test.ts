@@ -38,6 +38,8 @@ test('special characters are escaped', () => {
     '$1\\times 10^{-9} \\pm 2.1\\times 10^{21}$',
     '$22713986$',
   ]);
+  // In maths, T1 would set a dash as an accent, and OT1 warns.
+  assert.is(latexNumber('0.620 (-0.45–-0.1)'), '$0.620\\ (-0.45$--$-0.1)$');
 });
 
 test('whatever the text, nothing in it is left for TeX to act on', () => {
