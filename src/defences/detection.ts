@@ -8,7 +8,7 @@ interface DetectionMetrics {
   readonly falsePositives: number;
   readonly falseNegatives: number;
   readonly trueNegatives: number;
-  /** TP / (TP + FP): the poisoned share of what was rejected. */
+  /** TP / (TP + FP): the poisoned share of what was rejected. Null too if nothing is poisoned. */
   readonly precision: number | null;
   /** TP / (TP + FN): the rejected share of what is poisoned. */
   readonly recall: number | null;
@@ -47,7 +47,10 @@ export function detectionMetrics(
     falsePositives,
     falseNegatives,
     trueNegatives,
-    precision: share(truePositives, truePositives + falsePositives),
+    // Where nothing is poisoned, 0 would blame the defence for what no choice of rows can change.
+    precision: poisoned.includes(true)
+      ? share(truePositives, truePositives + falsePositives)
+      : null,
     recall: share(truePositives, truePositives + falseNegatives),
     frr: share(falsePositives, falsePositives + trueNegatives),
     far: share(falseNegatives, truePositives + falseNegatives),

@@ -108,6 +108,8 @@ test('rates of nothing are null, and infinite scores have an order', () => {
   const none = detectionMetrics([false, false], [false, false]);
   assert.equal([none.precision, none.recall, none.frr, none.far], [null, null, 0, null]);
   assert.is(detectionMetrics([true], [true]).frr, null);
+  const clean = detectionMetrics([true, false], [false, false]);
+  assert.equal([clean.precision, clean.frr], [null, 0.5]);
   assert.is(auroc([1, 2], [true, true]), null);
   assert.equal(rocCurve([1, 2], [false, false]), []);
   const scores = [-Infinity, 0, Infinity, -Infinity, Infinity],
