@@ -34,7 +34,7 @@ export interface PairedSample {
 export function marginP(difference: PairedDifference, margin: number): number {
   if (difference.std === null) return 1;
   const beyond = Math.abs(difference.mean) - margin;
-  if (beyond <= 0) return 1;
+  if (!(beyond > 0)) return 1; // NaN too: it decides nothing
   if (difference.std === 0) return 2 ** (1 - difference.n);
   const t = beyond / (difference.std / Math.sqrt(difference.n));
   let low = 0,

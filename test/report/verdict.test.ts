@@ -59,6 +59,11 @@ test('a comparison that fails leaves later ones undecided, whatever their interv
   ]);
 });
 
+test('a difference that is not a number decides nothing', () => {
+  const { a, ...rest } = sample(3, 1);
+  assert.equal(states([{ ...rest, a: [NaN, ...a.slice(1)] }]), ['undecided']);
+});
+
 test('few seeds decide nothing and say so', () => {
   const two: PairedSample = { a: [1, 1.001], b: [0, 0], margin: 0 };
   assert.is(verdictText(present(judge([two], 1)[0])), 'undecided (n = 2 seeds; verdict needs ≥ 5)');
