@@ -256,15 +256,27 @@ export const voidReasons = (
 /** How many attacks of each family the first screen shows. */
 const MOST_ATTACKS = { none: 1, untargeted: 2, backdoor: 3 } as const;
 
-/** Sums the doses of the condition's attack; of an attack on a base, those of that base. */
-const totalDose = (condition: Condition): number => {
-  const prefix = condition.ofBase === null ? '' : `${condition.ofBase}.`;
-  return Object.keys(condition.axes)
+/** Returns the paths of the doses of the condition's attack, without the section of a base. */
+const dosePaths = ({ ofBase, axes }: Condition): readonly string[] => {
+  const prefix = ofBase === null ? '' : `${ofBase}.`;
+  return Object.keys(axes)
     .filter((path) => path.startsWith(prefix))
     .map((path) => path.slice(prefix.length))
-    .filter((path) => doseUnit(path) !== null)
-    .reduce((sum, path) => sum + (numericAxis(condition, path) ?? 0), 0);
+    .filter((path) => doseUnit(path) !== null);
 };
+
+/**
+ * Returns the block of one attack and setting with its highest dose: the sum of its rates or counts
+ * or, if there are both, how many rows the receipts say were poisoned.
+ */
+function highestDose(conditions: readonly Condition[]): NonEmpty<Condition> | undefined {
+  const units = new Set(conditions.flatMap(dosePaths).map(doseUnit));
+  const dose = (block: NonEmpty<Condition>): number =>
+    units.size > 1
+      ? Math.max(...block.flatMap(({ cells }) => cells.map(({ receipt }) => receipt?.made ?? 0)))
+      : dosePaths(block[0]).reduce((sum, path) => sum + (numericAxis(block[0], path) ?? 0), 0);
+  return nearest([...groupBy(conditions, blockLabel).values()], (block) => -dose(block))[0];
+}
 
 const attackIn = ({ attack, ofBase }: Condition): string => placedAttack(attack, ofBase);
 
@@ -282,9 +294,7 @@ export function headlineBlocks(
   const attacks = [...groupBy(having, attackIn).values()].slice(0, MOST_ATTACKS[family]);
   return attacks.flatMap((ofAttack) => {
     const { setting } = having.find(({ ofBase }) => ofBase === ofAttack[0].ofBase) ?? ofAttack[0];
-    const alike = ofAttack.filter((condition) => condition.setting === setting),
-      [top] = nearest(alike, (condition) => -totalDose(condition));
-    const block = top && groupBy(alike, blockLabel).get(blockLabel(top));
+    const block = highestDose(ofAttack.filter((condition) => condition.setting === setting));
     return block === undefined ? [] : [block];
   });
 }

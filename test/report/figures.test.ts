@@ -1,7 +1,7 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import { analyse } from '../../src/report/analysis.ts';
-import { conditionsOf, labelsLeftOut } from '../../src/report/conditions.ts';
+import { conditionsOf, headlineBlocks, labelsLeftOut } from '../../src/report/conditions.ts';
 import { labelSvg } from '../../src/report/figures/encode.ts';
 import { drawFigures, type FigureSection } from '../../src/report/figures/index.ts';
 import { kindEdges, stageKinds } from '../../src/report/figures/stages.ts';
@@ -301,6 +301,26 @@ test('the answer shows each attack at its highest dose, beside what it is compar
   );
   assert.equal(labelsLeftOut(all, 'backdoor'), [['badnets, rate 0.1']]);
   assert.equal(labelsLeftOut(all, 'none'), [[]]);
+});
+
+test('rates and counts of one attack are compared by the rows that were poisoned', () => {
+  const made = [
+    [{ rate: 0.1 }, 20],
+    [{ rate: 0.5 }, 100],
+    [{ count: 3 }, 3],
+  ] as const;
+  const cells = made.flatMap(([poisoning, rows]) =>
+    [1, 2].map((seed) => {
+      const receipt = { total: 200, asked: rows, made: rows, negatives: 0, examples: [] };
+      // The report has each receipt once.
+      const change = { receipt: seed === 1 ? receipt : null };
+      return cellOf({ seed, attack: 'badnets', poisoning, change });
+    }),
+  );
+  assert.equal(
+    headlineBlocks(conditionsOf(cells, []), 'backdoor').map(([{ attackLabel }]) => attackLabel),
+    ['badnets, rate 0.5'],
+  );
 });
 
 test('the line of two seeds ends at both values, as in tables, and is that of t for three', async () => {
