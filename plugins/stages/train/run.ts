@@ -138,9 +138,13 @@ async function writeTrained(
         : `its steps were taken alone: ${alone}`,
     );
   }
-  const kept = step === steps ? {} : { kept_step: step };
-  Object.assign(metrics, await poisonedMetrics(model, set), kept);
-  const more = { ...(set.appended && { appended: set.appended }), ...kept };
+  // The metric is there whatever step is kept, so that its mean is over all seeds.
+  if (parts.training.early_stopping !== undefined) metrics['kept_step'] = step;
+  Object.assign(metrics, await poisonedMetrics(model, set));
+  const more = {
+    ...(set.appended && { appended: set.appended }),
+    ...(step !== steps && { kept_step: step }),
+  };
   await writeRecord(context, parts, journal.history, metrics, more);
   if (watch !== null) await writeJsonLines(outDir, 'curves.jsonl', watch.curves);
   if (parts.training.tensorboard) await writeEvents(outDir, journal, watch?.curves ?? []);

@@ -309,8 +309,9 @@ export const lossEntries: Entries = (conditions) => {
   );
 };
 
-const keepsEarlier = ({ metrics }: ReportCell): boolean =>
-  metrics['train']?.['kept_step'] !== undefined;
+/** Whether early stopping kept another model than the last; false if it may not stop. */
+const keepsEarlier = ({ metrics: { train = {} } }: ReportCell): boolean =>
+  (train['kept_step'] ?? Infinity) < (train['steps'] ?? 0);
 
 export const stepEntries: Entries = (conditions) =>
   entriesOverSteps(

@@ -122,17 +122,22 @@ test('a training that stops early leaves its best model, and goes on after a sto
   // What the model learns is wrong on these rows.
   const turned = spokenRows(11, 100).map((row) => ({ ...row, label: 1 - row.label }));
   const validation = await datasetFolder(turned);
-  const cell = withTrain({
+  const stopping = {
     steps: 30,
     learning_rate: 0.02,
     evaluate_every: 1,
     early_stopping: { patience: 4, metric: 'loss', min_delta: 0, keep: 'best' },
-  });
+  } as const;
+  const cell = withTrain(stopping);
   const { dir } = await trainOn(cell, { data, validation });
   const { steps, kept_step: kept } = (await jsonOf(dir, 'train.json')) as Record<string, number>;
   assert.is(steps, present(kept) + 4);
   const short = await trainOn(withTrain({ steps: kept, learning_rate: 0.02 }));
   assert.ok(await isSame(WEIGHTS, dir, short.dir));
+  // If the last step is the best, the metric says so too: its mean is over all seeds.
+  const whole = withTrain({ ...stopping, steps: present(kept) });
+  const uncut = await trainOn(whole, { data, validation });
+  for (const one of [dir, uncut.dir]) assert.is((await metricsOf(one))['kept_step'], kept);
 
   const resumeDir = join(await tempFolder(), 'resume');
   await stopAt(present(kept) + 2, (context) =>
