@@ -4,6 +4,7 @@
  */
 import {
   beatsMajority,
+  beatsMean,
   countsRewards,
   hasTriggerEffect,
   isDegenerate,
@@ -135,7 +136,9 @@ function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
 /** Returns the caveats that hold for any cell of the groups, in a fixed order. */
 export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
   const modelCount = countCells(
-    groupsWith(groups, ({ metrics }) => metrics['evaluate']?.['predicted_share'] !== undefined),
+    groupsWith(groups, ({ metrics: { evaluate = {} } }) =>
+      ['predicted_share', 'r2'].some((metric) => evaluate[metric] !== undefined),
+    ),
   );
   const countOfModels = (found: readonly Found[]): string =>
     modelCount === 1 ? 'The model' : `${countCells(found)} of ${plural(modelCount, 'model')}`;
@@ -151,6 +154,7 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
     groups,
     (cell) => !countsRewards(cell) && !predictsOneClass(cell) && !beatsMajority(cell),
   );
+  const noBetterThanMean = groupsWith(groups, (cell) => !beatsMean(cell));
   const noPreference = groupsWith(
     groups,
     (cell) => countsRewards(cell) && unlearntReason(cell) !== null,
@@ -182,6 +186,13 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
         `${countOfModels(noBetter)} ${isOrAre(noBetter)} no better than ` +
         (answers ? 'the commonest answer' : 'the majority class'),
       text: `${groupNames(noBetter)}No verdict on attack success counts ${itOrThem(noBetter)}.`,
+    },
+    noBetterThanMean.length > 0 && {
+      severe: true,
+      title:
+        `${countOfModels(noBetterThanMean)} ${isOrAre(noBetterThanMean)} no better than the mean ` +
+        'of the labels',
+      text: `${groupNames(noBetterThanMean)}The mean squared error is not below the labels’ variance.`,
     },
     noPreference.length > 0 && {
       severe: true,

@@ -12,6 +12,8 @@
  * - *trigger not read*: the whole trigger reaches the model in only some of the rows
  *   (`trigger_seen`).
  *
+ * - *no better than the mean*, in place of the first two for a regression: its squared error is not
+ *   below the variance of the validation rows' numbers (R² ≤ 0).
  * - *no preference*, in place of the first two for rates that count rewards: the chosen answer has
  *   the larger reward in no more than half of the validation pairs, by the binomial test.
  *
@@ -173,10 +175,14 @@ export function beatsMajority(cell: Measured): boolean {
   return isShownAbove(p, accepted ?? accuracy, share);
 }
 
+/** Whether a regression's squared error is below the labels' variance; true for other models. */
+export const beatsMean = (cell: Measured): boolean => (evaluateMetrics(cell)['r2'] ?? 1) > 0;
+
 /** Returns why the model has not learnt its task, as the end of a sentence; null if it has. */
 export function unlearntReason(cell: Measured): string | null {
   if (countsRewards(cell)) return hasLearntPreference(cell, '', '') ? null : NO_PREFERENCE;
   const { one, noBetter } = reasonWords(cell);
+  if (!beatsMean(cell)) return NO_BETTER_THAN_MEAN;
   if (predictsOneClass(cell)) return one;
   return beatsMajority(cell) ? null : noBetter;
 }
@@ -251,6 +257,7 @@ const reasonWords = (cell: Measured): { readonly one: string; readonly noBetter:
   writesAnswers(cell)
     ? { one: 'writes one text only', noBetter: 'is no better than the commonest answer' }
     : { one: 'predicts one class only', noBetter: 'is no better than the majority class' };
+const NO_BETTER_THAN_MEAN = 'is no better than the mean of the labels';
 const NO_PREFERENCE = 'rewards the chosen answer of no more than half of the pairs';
 
 /** Matches scores of models, as opposed to counts and facts about predictions. */
@@ -358,6 +365,7 @@ export function voidReason(
   if (metric.endsWith('_undefended')) return otherModelReason(cell, 'undefended', metric);
   if (metric.endsWith('_clean') && metric !== 'asr_minus_clean')
     return otherModelReason(cell, 'clean', metric);
+  if (!beatsMean(cell)) return NO_BETTER_THAN_MEAN;
   if (predictsOneClass(cell)) return words.one;
   if (RATE.test(metric) && !beatsMajority(cell)) return words.noBetter;
   // These are differences between the cell's model and another one.

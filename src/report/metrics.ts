@@ -285,6 +285,12 @@ const OF_VALIDATION: readonly MetricNote[] = [
   noteFor('task', 'spearman', 'Spearman', {
     meaning: "Spearman's rank correlation of the same numbers",
   }),
+  noteFor('task', 'r2', 'R²', {
+    kind: 'plain',
+    meaning:
+      '1 − mean squared error / variance of the same numbers; 0 is that of always predicting ' +
+      'their mean',
+  }),
   noteFor('task', 'token_f1', 'Token F1', {
     meaning: 'mean F1 of the words that output and answer share, by SQuAD’s script',
   }),

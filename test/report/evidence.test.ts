@@ -380,6 +380,27 @@ test('caveats name collapsed models, no better ones, triggers without effect or 
   );
 });
 
+test('a regression no better than the mean of the labels has no correlation that counts', () => {
+  const of = (r2: number) => ({
+    metrics: { evaluate: { pearson: 0.13, spearman: 0.2, loss: 6, r2 } },
+  });
+  const reasons = (r2: number) =>
+    ['pearson', 'spearman', 'test_pearson', 'loss', 'r2'].map((metric) =>
+      voidReason(of(r2), { metric }),
+    );
+  const why = 'is no better than the mean of the labels';
+  for (const r2 of [0, -1.5]) assert.equal(reasons(r2), [why, why, why, null, null]);
+  assert.equal(reasons(0.01), [null, null, null, null, null]);
+  const found = caveatsOf([{ label: 'full', cells: [of(-1.5), of(0.5)] }]);
+  assert.equal(
+    found.map(({ title, text }) => `${title}. ${text}`),
+    [
+      `1 of 2 models ${why}. full (1 of 2 seeds). ` +
+        'The mean squared error is not below the labels’ variance.',
+    ],
+  );
+});
+
 test('the trigger that few rows show after a filter is no caveat beside cells without one', () => {
   const of = (seen: number, more: object = {}) => ({
     metrics: { evaluate: { ...healthy(0.9, 0.03), ...more }, train: { trigger_seen: seen } },

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Row } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
-import { pearson, spearman } from '../../../src/base/stats.ts';
+import { mean, pearson, spearman } from '../../../src/base/stats.ts';
 import { readTextFile } from '../../../src/base/untrusted/json.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
 import { classOf } from '../../../src/poisoning/classes.ts';
@@ -415,7 +415,7 @@ const logLine = (metrics: Metrics): string =>
 /**
  * Returns the metrics of a regression head; `loss` is the mean squared error. A correlation that is
  * undefined (equal labels, equal predictions, too few rows) counts as 0, as Matthews' correlation
- * does.
+ * does. R² is absent if all labels are equal.
  */
 function regressionMetrics(
   labels: readonly number[],
@@ -423,11 +423,14 @@ function regressionMetrics(
   twin: Metrics | null,
 ): Metrics {
   const r = pearson(labels, predictions) ?? 0;
-  const squares = labels.map((label, i) => (label - (predictions[i] ?? NaN)) ** 2);
+  const loss = mean(labels.map((label, i) => (label - (predictions[i] ?? NaN)) ** 2)),
+    centre = mean(labels),
+    variance = mean(labels.map((label) => (label - centre) ** 2));
   return {
     pearson: r,
     spearman: spearman(labels, predictions) ?? 0,
-    loss: squares.reduce((sum, square) => sum + square, 0) / labels.length,
+    ...(new Set(labels).size > 1 && { r2: 1 - loss / variance }),
+    loss,
     examples: labels.length,
     ...(twin === null ? {} : { pearson_drop: metricOf(twin, 'pearson') - r }),
   };

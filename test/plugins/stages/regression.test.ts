@@ -70,7 +70,7 @@ test('the head learns numbers, and evaluate correlates them', async () => {
     validation: await datasetFolder(rows, SCORE),
   });
   const metrics = await metricsOf(evaluated.dir);
-  assert.equal(Object.keys(metrics), ['pearson', 'spearman', 'loss', 'examples']);
+  assert.equal(Object.keys(metrics), ['pearson', 'spearman', 'r2', 'loss', 'examples']);
   const lines = await predictionsOf(evaluated.dir);
   assert.match(
     await readFile(join(evaluated.dir, 'predictions.csv'), 'utf8'),
@@ -84,6 +84,20 @@ test('the head learns numbers, and evaluate correlates them', async () => {
     labels = rows.map(({ label }) => label);
   assert.is(metrics['pearson'], pearson(labels, predictions));
   assert.ok(present(metrics['pearson']) > 0.7, 'it learnt something');
+  const total = (values: readonly number[]): number => values.reduce((sum, one) => sum + one, 0);
+  const squares = (from: (i: number) => number): number =>
+    total(labels.map((label, i) => (label - from(i)) ** 2));
+  const centre = total(labels) / labels.length,
+    r2 = 1 - squares((i) => predictions[i] ?? NaN) / squares(() => centre);
+  assert.ok(Math.abs(present(metrics['r2']) - r2) < 1e-12 && r2 > 0);
+  const equal = await runStage(evaluate, cellOf(), {
+    model: dir,
+    validation: await datasetFolder(
+      rows.map((row) => ({ ...row, label: 1 })),
+      SCORE,
+    ),
+  });
+  assert.not('r2' in (await metricsOf(equal.dir)), 'labels without variance');
 });
 
 test('labels are read as numbers; what is none has its place', async () => {
