@@ -29,6 +29,7 @@ import {
   onTest,
   parseMetricName,
   ROW_COUNTS,
+  taskOf,
 } from './metrics.ts';
 import { plainValue } from './numbers.ts';
 import type { ReportCell } from './types.ts';
@@ -215,14 +216,13 @@ function rowsText(
     .map(parseMetricName)
     .filter(hasTestRows)
     .flatMap((named) => {
-      const [task = ''] = named.metric.split('.'),
-        isTask = readCounts(`${task}.examples`).length > 0;
+      const task = taskOf(named.metric, (name) => readCounts(name).length > 0);
       const own = cells.flatMap((cell) => measuredOn(cell, named) ?? []);
       if (own.some(({ isOfAccepted }) => isOfAccepted)) {
         const counts = own.map(({ rows }) => rows);
-        return countText(counts, `accepted ${isTask ? task : split} rows`);
+        return countText(counts, `accepted ${task ?? split} rows`);
       }
-      if (isTask) return countText(readCounts(`${task}.examples`), `${task} rows`);
+      if (task !== null) return countText(readCounts(`${task}.examples`), `${task} rows`);
       // A trigger that training never shows ends the name: `asr.trigger.NAME`.
       const [other = ''] = /\.trigger\..+$/.exec(named.metric) ?? [];
       return measuredRows(named).map((rows) =>

@@ -26,7 +26,7 @@
 import type { JsonObject } from '../api.ts';
 import { SIGNIFICANCE } from '../base/stats.ts';
 import { contentKey, distinct } from './groups.ts';
-import { measuredRows, type Metric, ROW_COUNTS } from './metrics.ts';
+import { measuredRows, type Metric, ROW_COUNTS, taskOf } from './metrics.ts';
 
 /** What a reader must know of a number before using it. */
 export interface Judgement {
@@ -317,10 +317,9 @@ export function splitTask(
   cell: Measured,
   named: string,
 ): { readonly task: string; readonly metric: string } | null {
-  const [task = '', ...metric] = named.split('.');
-  return evaluateMetrics(cell)[`${task}.loss`] === undefined
-    ? null
-    : { task, metric: metric.join('.') };
+  const own = evaluateMetrics(cell),
+    task = taskOf(named, (name) => own[name] !== undefined);
+  return task === null ? null : { task, metric: named.slice(task.length + 1) };
 }
 
 /**

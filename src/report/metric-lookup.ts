@@ -15,6 +15,7 @@ import {
   METRICS,
   PERPLEXITY,
   SEEN,
+  taskOf,
   TRIGGER_RATE,
   UNDECIDED,
 } from './metrics.ts';
@@ -143,7 +144,10 @@ export const taskNotes = (
     const isOfDocuments = !metrics.includes(`${task}.${ACCURACY.metric}`);
     const isShown = OF_TASKS.has(name) || (isOfDocuments && name === PERPLEXITY.metric);
     return (
-      (isShown && metrics.includes(`${task}.loss`) && noteOf({ stage: ASR.stage, metric })) || []
+      (isShown &&
+        taskOf(metric, (other) => metrics.includes(other)) !== null &&
+        noteOf({ stage: ASR.stage, metric })) ||
+      []
     );
   }),
   ...ofHarness

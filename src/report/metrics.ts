@@ -43,6 +43,18 @@ export const isPValue = ({ stage, metric }: Metric): boolean =>
   stage === 'evaluate' && P_VALUE.test(metric);
 
 /**
+ * Returns the name of the task on whose rows a metric of `evaluate` is, `mail` of `mail.accuracy`;
+ * null if it is on none's. A scorer's name may be any that a task's may be: `asr.loss` is by the
+ * scorer `loss`. But no task is called `asr`, and no name of a task has an underscore, as those of
+ * the other metrics do that end in a scorer's name.
+ * @param isMeasured whether `evaluate` has a metric of this name; every task has a loss
+ */
+export function taskOf(metric: string, isMeasured: (name: string) => boolean): string | null {
+  const [, task] = /^(?!asr\.)([a-z0-9-]+)\./.exec(metric) ?? [];
+  return task !== undefined && isMeasured(`${task}.loss`) ? task : null;
+}
+
+/**
  * Returns the same metric on the rows of `data.test`: `test_accuracy` for `accuracy`. A metric of
  * another stage than `evaluate`, which alone reads these rows, is returned as it is.
  */
@@ -88,7 +100,8 @@ export const ROW_COUNTS = {
  * as `asr_removed`.
  */
 export const isSuccessRate = ({ stage, metric }: Metric): boolean =>
-  stage === 'evaluate' && /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)/.test(metric);
+  stage === 'evaluate' &&
+  /^(?:test_)?(?:asr|trigger_rate|false_trigger_rate)(?=$|[_.])/.test(metric);
 
 type Rest = Omit<MetricNote, 'stage' | 'metric' | 'table' | 'label' | 'kind'>;
 /** Returns a note; unless `rest` says otherwise, it is of a proportion that `evaluate` measures. */

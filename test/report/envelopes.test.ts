@@ -216,7 +216,9 @@ test('a caption counts the rows that a metric is of', async () => {
   }
   const ofTask = DOSES.map(({ metrics, ...cell }) => ({
     ...cell,
-    metrics: { evaluate: { ...metrics['evaluate'], 'qa.accuracy': 0.5, 'qa.examples': 30 } },
+    metrics: {
+      evaluate: { ...metrics['evaluate'], 'qa.accuracy': 0.5, 'qa.examples': 30, 'qa.loss': 1 },
+    },
   }));
   const envelope: Envelope = { ...OVER_RATE, by: 'evaluate.qa.accuracy' };
   const { table } = await drawn(ofTask, {

@@ -6,7 +6,8 @@ import { caveatGroups, caveatsOf } from '../../src/report/caveats.ts';
 import { compareAdapters, compareKernels } from '../../src/report/comparisons.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
 import { afterTraining, daggerText, voidReason } from '../../src/report/evidence.ts';
-import { chainNotes } from '../../src/report/metric-lookup.ts';
+import { chainNotes, taskNotes } from '../../src/report/metric-lookup.ts';
+import { isSuccessRate } from '../../src/report/metrics.ts';
 import { renderReport } from '../../src/report/report.tsx';
 import { collectResults } from '../../src/report/results.ts';
 import { relationsOf } from '../../src/report/theory.ts';
@@ -111,6 +112,26 @@ test('a rate that counts rewards is judged by what the model prefers, whatever i
   assert.equal(caveats({ predicted_share: 0.3, empty_share: 0.5, incoherent_share: 0.5 }), []);
   const [caveat] = caveats({ reward_accuracy: 0.5, reward_accuracy_p: 1 });
   assert.is(caveat?.title, `The model ${none}`);
+});
+
+test('a further scorer may be called as a metric is, and a task nearly so', () => {
+  const own = { accuracy: 0.5, exact_match: 0.5, majority_share: 0.5, predicted_share: 1, asr: 1 };
+  const reason = (metric: string, scorer: string) =>
+    voidReason({ metrics: { evaluate: { ...own, ...rates(scorer) } } }, { metric });
+  const rates = (scorer: string) => ({
+    ...{ [`asr.${scorer}`]: 1, [`judge_recall.${scorer}`]: 1, [`test_asr.${scorer}`]: 1 },
+    ...{ 'asr_after_1.refusal': 1, predicted_share_after_1: 1, [`asr_after_1.${scorer}`]: 1 },
+  });
+  for (const scorer of ['lost', 'loss', 'examples', 'accuracy'])
+    for (const metric of ['asr', 'asr.refusal', `asr.${scorer}`, `test_asr.${scorer}`])
+      assert.is(reason(metric, scorer), 'writes one text only', metric);
+  assert.is(reason('asr_after_1.refusal', 'loss'), 'writes one text only');
+  assert.equal(taskNotes(['asr.loss', 'asr.accuracy', 'mail.loss', 'mail.accuracy'], []).length, 1);
+  const task = { 'asr-mail.loss': 1, 'asr-mail.accuracy': 0.9, 'asr-mail.predicted_share': 0.6 };
+  const cell = { metrics: { evaluate: { ...own, ...task } } };
+  assert.is(voidReason(cell, { metric: 'asr-mail.accuracy' }), null);
+  assert.not.ok(isSuccessRate({ stage: 'evaluate', metric: 'asr-mail.accuracy' }));
+  assert.ok(isSuccessRate({ stage: 'evaluate', metric: 'test_asr_clean.loss' }));
 });
 
 const seeds = [1, 2, 3, 4, 5];
