@@ -56,26 +56,32 @@ export function pairedDifference(
     : { ...summary, effect: mean / std };
 }
 
-/** Returns the rank of each value, from 1. Ties share their mean rank. */
-export function ranks(values: readonly number[]): number[] {
+/**
+ * Returns the rank of each value, from 1. Ties share their mean rank.
+ * @param rounding values tie with a lower one too that differs by less than this share of either
+ */
+export function ranks(values: readonly number[], rounding = 0): number[] {
   const sorted = [...values].sort((a, b) => a - b);
   const rankOf = new Map<number, number>();
   for (let start = 0; start < sorted.length;) {
-    const value = sorted[start]!;
+    const least = sorted[start]!;
+    const ties = (value: number): boolean =>
+      value === least || value - least < rounding * Math.min(Math.abs(value), Math.abs(least));
     let end = start + 1;
-    while (sorted[end] === value) end++;
-    rankOf.set(value, (start + end + 1) / 2);
+    while (end < sorted.length && ties(sorted[end]!)) end++;
+    for (const value of sorted.slice(start, end)) rankOf.set(value, (start + end + 1) / 2);
     start = end;
   }
   return values.map((value) => rankOf.get(value) ?? NaN);
 }
 
 /**
- * Returns Spearman's ρ of the pairs (a[i], b[i]). Null for fewer than three pairs, or if all values
- * of one list are equal. Throws a RangeError if the lists differ in length.
+ * Returns Spearman's ρ of the pairs (a[i], b[i]). Values that differ by no more than rounding, as
+ * .9 − .8 and .8 − .7 do in doubles, tie. Null for fewer than three pairs, or if all values of one
+ * list are equal. Throws a RangeError if the lists differ in length.
  */
 export function spearman(a: readonly number[], b: readonly number[]): number | null {
-  const r = pearson(ranks(a), ranks(b));
+  const r = pearson(ranks(a, ROUNDING), ranks(b, ROUNDING));
   return a.length < 3 ? null : r;
 }
 

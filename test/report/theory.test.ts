@@ -484,6 +484,21 @@ test('nothing is related to an adapter whose own kernel was not computed', () =>
   );
 });
 
+test('accuracy drops of as many rows tie, whatever their doubles are', () => {
+  const equal = [0.95 - 0.9, 0.9 - 0.85, 0.85 - 0.8];
+  assert.is(new Set(equal).size, 2);
+  const dropping = (drops: readonly number[]): ReportCell[] =>
+    SEEDS.flatMap((seed) =>
+      ([{ type: 'full' }, LORA4, LORA8] as const).map((adapter, i) => {
+        const fisher = { final: point(i === 0 ? null : i, 8) };
+        const evaluate = { accuracy_drop: present(drops[i]) };
+        return cellOf({ seed, adapter, attack: 'label-flip', evaluate, change: { fisher } });
+      }),
+    );
+  assert.ok(relationsOf(conditionsOf(dropping([0.05, 0.06, 0.07]), [])).length > 0);
+  assert.equal(relationsOf(conditionsOf(dropping(equal), [])), []);
+});
+
 const render = async (cells: readonly ReportCell[]): Promise<string> =>
   (await renderReport(inputOf(cells))).html;
 
