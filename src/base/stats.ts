@@ -6,37 +6,45 @@ import { ROUNDING } from './rounding.ts';
 export interface Summary {
   readonly n: number;
   readonly mean: number;
-  /** Sample standard deviation (n − 1); 0 if all values are the same, null for n < 2. */
+  /** Sample standard deviation (n − 1); 0 if values differ by mere rounding, null for n < 2. */
   readonly std: number | null;
   /** Student-t interval of the mean, 95% by default; null for n < 2. */
   readonly low: number | null;
   readonly high: number | null;
 }
 
+const largest = (values: readonly number[]): number => Math.max(...values.map(Math.abs));
+
 /**
- * Summarises values. Throws a RangeError if there are none.
+ * Summarises values. If they differ by no more than rounding, as .9 − .8 and .8 − .7 do in doubles,
+ * `std` is 0, and `mean`, `low` and `high` are the first. Throws a RangeError if there are none.
  * @param level the confidence level of the interval
+ * @param size the size of the numbers that the values were computed from
  */
-export function summarise(values: readonly number[], level = 0.95): Summary {
+export function summarise(
+  values: readonly number[],
+  level = 0.95,
+  size = largest(values),
+): Summary {
   const n = values.length;
   if (n === 0) throw new RangeError('a summary needs at least one value');
   const mean = values.reduce((sum, x) => sum + x, 0) / n;
   if (n < 2) return { n, mean, std: null, low: null, high: null };
   const [first = mean] = values;
-  if (values.every((x) => x === first)) return { n, mean: first, std: 0, low: first, high: first };
+  if (values.every((x) => x === first || Math.abs(x - first) < ROUNDING * size))
+    return { n, mean: first, std: 0, low: first, high: first };
   const std = Math.sqrt(values.reduce((sum, x) => sum + (x - mean) ** 2, 0) / (n - 1));
   const half = (tQuantile((1 + level) / 2, n - 1) * std) / Math.sqrt(n);
   return { n, mean, std, low: mean - half, high: mean + half };
 }
 
 export interface PairedDifference extends Summary {
-  /** Cohen's d_z, mean / std of the differences; null if std is at most rounding, or n < 2. */
+  /** Cohen's d_z, mean / std of the differences; null if std is 0, or n < 2. */
   readonly effect: number | null;
 }
 
 /**
- * Summarises a − b, pair by pair. If the differences vary by no more than rounding, `std` is 0, and
- * `low` and `high` are the mean. Throws a RangeError if the lists differ in length or are empty.
+ * Summarises a − b, pair by pair. Throws a RangeError if the lists differ in length or are empty.
  */
 export function pairedDifference(
   a: readonly number[],
@@ -46,14 +54,9 @@ export function pairedDifference(
   if (a.length !== b.length)
     throw new RangeError(`pairs need equal lengths, got ${a.length} and ${b.length}`);
   const differences = a.map((x, i) => x - b[i]!);
-  // Deviations up to this are rounding, such as that between .9 − .8 and .8 − .7 in doubles.
-  const rounding = ROUNDING * Math.max(...a.map(Math.abs), ...b.map(Math.abs));
-  const summary = summarise(differences, level),
+  const summary = summarise(differences, level, largest([...a, ...b])),
     { mean, std } = summary;
-  if (std === null) return { ...summary, effect: null };
-  return std <= rounding
-    ? { ...summary, std: 0, low: mean, high: mean, effect: null }
-    : { ...summary, effect: mean / std };
+  return { ...summary, effect: std === null || std === 0 ? null : mean / std };
 }
 
 /**

@@ -40,6 +40,10 @@ test('another level', () => {
 test('one value has no spread, equal values an interval of no width, no value no summary', () => {
   assert.equal(summarise([0.7]), { n: 1, mean: 0.7, std: null, low: null, high: null });
   assert.equal(summarise([0.5, 0.5, 0.5]), { n: 3, mean: 0.5, std: 0, low: 0.5, high: 0.5 });
+  const [first, second] = [0.9 - 0.8, 0.8 - 0.7] as const;
+  assert.ok(first !== second);
+  assert.equal(summarise([first, second]), { n: 2, mean: first, std: 0, low: first, high: first });
+  assert.not.equal(summarise([Infinity, 1, 2]).std, 0);
   assert.throws(() => summarise([]), /at least one value/);
 });
 
