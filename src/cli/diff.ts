@@ -10,11 +10,11 @@ import {
   summariseDifferences,
 } from '../report/diff.ts';
 import { countsText, DAGGER, daggerText, FEWER_ROWS, type RowCount } from '../report/evidence.ts';
-import { exactValues } from '../report/format.ts';
+import { bothValues } from '../report/format.ts';
 import { groupBy } from '../report/groups.ts';
 import { distinctMetrics } from '../report/metric-lookup.ts';
 import { isPValue } from '../report/metrics.ts';
-import { plainValue } from '../report/numbers.ts';
+import { plainPair, plainValue } from '../report/numbers.ts';
 import { warningText } from '../run/execute/warnings.ts';
 import { comparedResults, repeatsIn } from '../run/facts.ts';
 import { prepare } from '../run/prepare.ts';
@@ -118,10 +118,10 @@ function intervalText(row: DifferenceSummary): string {
   const { low, high, difference, std, pairs } = row;
   if (low === null || difference === null || isPValue(row)) return '';
   if (low === high) return 'all equal';
-  const both = exactValues({ n: pairs, mean: difference, std, low, high });
-  return both.length === 0
+  const [first, second] = bothValues({ n: pairs, mean: difference, std, low, high });
+  return first === undefined || second === undefined
     ? `${numberText(low)} to ${numberText(high)}`
-    : `both: ${both.map(numberText).join(', ')}`;
+    : `both: ${plainPair(first, second)}`;
 }
 
 function differenceTable(summaries: readonly DifferenceSummary[]): string {

@@ -24,7 +24,13 @@ import {
   REJECTED,
   REWARD_ACCURACY,
 } from '../report/metrics.ts';
-import { plainDifference, plainSpread, plainValue, type Spread } from '../report/numbers.ts';
+import {
+  plainDifference,
+  plainPair,
+  plainSpread,
+  plainValue,
+  type Spread,
+} from '../report/numbers.ts';
 import {
   axesByName,
   type ResultCell,
@@ -199,13 +205,11 @@ export function cellTable(
 const seedCount = (n: number, planned: number): string =>
   n < planned ? `${n} of ${planned}` : String(n);
 
-/**
- * Returns both values of two seeds if they differ; otherwise `half`, half of the mean's interval.
- */
-function spreadText(values: readonly number[], half: number): string {
-  const [low, high] = [Math.min(...values), Math.max(...values)].map(plainValue);
-  return values.length === 2 && low !== high ? `(${low}, ${high})` : plainValue(half);
-}
+/** Returns both values of two seeds if they differ; otherwise `half`, half of the interval. */
+const spreadText = (values: readonly number[], half: number): string =>
+  values.length === 2 && half > 0
+    ? `(${plainPair(Math.min(...values), Math.max(...values))})`
+    : plainValue(half);
 
 /**
  * Returns a line for each cell and metric, with half of the mean's 95% interval or, for two seeds,

@@ -1,7 +1,7 @@
 /** Numbers, intervals and durations in readable form. */
 import prettyMilliseconds from 'pretty-ms';
 import type { Json } from '../api.ts';
-import { bothValues } from '../base/both-values.ts';
+import { ROUNDING } from '../base/rounding.ts';
 import type { Summary } from '../base/stats.ts';
 
 /** Proportions are shown to three decimals, everything else to four significant digits. */
@@ -14,27 +14,45 @@ export const codePoints = (text: string): string[] => Array.from(text);
 export const fixed = (value: number, decimals: number): string =>
   value.toFixed(decimals).replace(/^-(?=0(?:\.0*)?$)/, '');
 
-const MINUS = '−';
-const withMinusSign = (text: string): string => text.replace('-', MINUS);
+/**
+ * Writes a proportion with this many decimals. One that would be written as 0 or as 1 but is
+ * neither is `<0.001` or `>0.999`.
+ */
+export function shareText(value: number, decimals = 3): string {
+  const text = fixed(value, decimals),
+    unit = 10 ** -decimals;
+  if (Number(text) === 0 && value > ROUNDING) return `<${fixed(unit, decimals)}`;
+  return Number(text) === 1 && value < 1 - ROUNDING ? `>${fixed(1 - unit, decimals)}` : text;
+}
 
-/** Writes a number: `0.0123`, `8.68·10⁻⁴`, as a proportion `0.012`; `–` for null or undefined. */
-export function formatNumber(value: number | null | undefined, kind: NumberKind = 'plain'): string {
+const MINUS = '−';
+export const withMinusSign = (text: string): string => text.replaceAll('-', MINUS);
+
+/**
+ * Writes a number: `0.0123`, `8.68·10⁻⁴`, as a proportion `0.012`; `–` for null or undefined.
+ * @param more how many digits to write beyond these
+ */
+export function formatNumber(
+  value: number | null | undefined,
+  kind: NumberKind = 'plain',
+  more = 0,
+): string {
   if (value === null || value === undefined) return '–';
   if (Number.isNaN(value)) return 'not a number';
   if (!Number.isFinite(value)) return value > 0 ? '∞' : `${MINUS}∞`;
-  if (kind === 'proportion') return withMinusSign(fixed(value, 3));
+  if (kind === 'proportion') return withMinusSign(shareText(value, 3 + more));
   if (value === 0) return '0';
   const size = Math.abs(value);
   if (Number.isInteger(value) && size < 1e6) return withMinusSign(String(value));
-  if (size >= 1e6 || size < 1e-3) return scientific(value);
-  return withMinusSign(size >= 1000 ? fixed(value, 0) : value.toPrecision(4));
+  if (size >= 1e6 || size < 1e-3) return scientific(value, more);
+  return withMinusSign(size >= 1000 ? fixed(value, more) : value.toPrecision(4 + more));
 }
 
 /** Writes a number as `8.68·10⁻⁴`, or as `10⁻⁶` if the mantissa rounds to 1. */
-function scientific(value: number): string {
-  const [mantissa = '', exponent = ''] = value.toExponential(2).split('e');
+function scientific(value: number, more: number): string {
+  const [mantissa = '', exponent = ''] = value.toExponential(2 + more).split('e');
   const power = `10${superscript(exponent)}`;
-  return mantissa === '1.00' ? power : `${withMinusSign(mantissa)}·${power}`;
+  return Number(mantissa) === 1 ? power : `${withMinusSign(mantissa)}·${power}`;
 }
 
 /** Writes an exponent, such as `-4` or `+12`, in superscript: `⁻⁴`, `¹²`. */
@@ -44,29 +62,44 @@ const superscript = (exponent: string): string =>
     .replace('-', '⁻')
     .replaceAll(/\d/g, (digit) => '⁰¹²³⁴⁵⁶⁷⁸⁹'.charAt(Number(digit)));
 
-/** Writes a number with its sign, `+0.020`, unless it is written as 0. */
-export function formatSigned(value: number, kind: NumberKind = 'plain'): string {
-  const text = formatNumber(value, kind);
+/** Writes a difference with its sign, `+0.020`, unless it is written as 0. `more`: as above. */
+export function formatSigned(value: number, kind: NumberKind = 'plain', more = 0): string {
+  const text =
+    kind === 'proportion' ? withMinusSign(fixed(value, 3 + more)) : formatNumber(value, kind, more);
   return value > 0 && !/^0(\.0*)?$/.test(text) ? `+${text}` : text;
 }
 
 /**
- * Returns what `bothValues` does, [] in place of null. Rounding errors are removed, by which 4
- * would be written as 4.000.
+ * Returns the two values that a summary of two seeds was made of, the smaller first; [] for any
+ * other number of seeds. Tables show them instead of the t interval, whose width is 12.7 times the
+ * distance between the values. Rounding errors are removed, by which 4 would be written as 4.000,
+ * and 0 as 1.11·10⁻¹⁶.
  */
-export const exactValues = (summary: Summary): readonly number[] =>
-  (bothValues(summary) ?? []).map((value) => Number(value.toPrecision(12)));
+export function bothValues({ n, mean, std }: Summary): readonly number[] {
+  if (n !== 2 || std === null) return [];
+  const half = std / Math.SQRT2,
+    least = ROUNDING * (Math.abs(mean) + half);
+  return [mean - half, mean + half].map((value) =>
+    Math.abs(value) < least ? 0 : Number(value.toPrecision(12)),
+  );
+}
 
 /**
- * Writes a mean with half of its interval's width, `0.950 ± 0.064`, or with both values of two,
- * `0.950 (0.920, 0.980)`. The mean of equal values, or of one, is written alone.
+ * Returns how many digits beyond the usual ones tell two numbers apart, if neither is written as
+ * `>0.999` or `<0.001`; 0 if no number of digits does.
+ * @param write writes a number with so many digits more
  */
-export function formatSummary(summary: Summary, kind: NumberKind = 'plain'): string {
-  const mean = formatNumber(summary.mean, kind);
-  const [low, high] = exactValues(summary).map((value) => formatNumber(value, kind));
-  if (low !== high) return `${mean} (${low}, ${high})`;
-  if (summary.high === null || summary.std === 0) return mean;
-  return `${mean} ± ${formatNumber(summary.high - summary.mean, kind)}`;
+export function digitsToTell(
+  low: number,
+  high: number,
+  write: (value: number, more: number) => string,
+): number {
+  for (let more = 0; more < 12; more++) {
+    // 4 and 4.000 are no two values.
+    const texts = [low, high].map((x) => write(x, more).replace(/\.0+$|(\.\d*[1-9])0+$/, '$1'));
+    if (texts[0] !== texts[1] && !/[<>]/.test(texts.join(''))) return more;
+  }
+  return 0;
 }
 
 /**
@@ -102,8 +135,11 @@ export const formatMean = (
 export function formatInterval(summary: Summary, kind: NumberKind = 'plain'): string {
   if (summary.low === null || summary.high === null) return `no interval (n = ${summary.n})`;
   if (summary.low === summary.high) return 'all equal';
-  const both = exactValues(summary);
-  if (both.length > 0) return `(${both.map((value) => formatSigned(value, kind)).join(', ')})`;
+  const [first, second] = bothValues(summary);
+  if (first !== undefined && second !== undefined) {
+    const more = digitsToTell(first, second, (value, more) => formatSigned(value, kind, more));
+    return `(${formatSigned(first, kind, more)}, ${formatSigned(second, kind, more)})`;
+  }
   const write = differenceWriter(summary, kind);
   return `[${write(summary.low)}, ${write(summary.high)}]`;
 }

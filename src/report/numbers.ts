@@ -1,14 +1,25 @@
-/** Numbers in plain characters, for terminals and LaTeX. */
+/** A number with its spread, for every output. */
 import type { SpreadName, Statistic } from '../api/report.ts';
-import { bothValues } from '../base/both-values.ts';
 import { summarise, type Summary } from '../base/stats.ts';
-import { fixed } from './format.ts';
+import {
+  bothValues,
+  digitsToTell,
+  fixed,
+  formatNumber,
+  type NumberKind,
+  shareText,
+  withMinusSign,
+} from './format.ts';
 
-/** Writes whole numbers in full, others from 1,000 without decimals, the rest to four digits. */
-export function plainValue(value: number): string {
+/**
+ * Writes a number in plain characters, for terminals and LaTeX: whole numbers in full, others from
+ * 1,000 without decimals, the rest to four digits.
+ * @param more how many digits to write beyond these
+ */
+export function plainValue(value: number, more = 0): string {
   if (Number.isInteger(value) && Math.abs(value) < 1e15) return String(value);
-  if (Math.abs(value) >= 1000 && Math.abs(value) < 1e15) return fixed(value, 0);
-  return String(Number(value.toPrecision(4)));
+  if (Math.abs(value) >= 1000 && Math.abs(value) < 1e15) return fixed(value, more);
+  return String(Number(value.toPrecision(4 + more)));
 }
 
 export type Spread = Exclude<SpreadName, 'none'>;
@@ -41,6 +52,7 @@ export function centreAndSpread(
   const median = (at(Math.floor((n - 1) / 2)) + at(Math.floor(n / 2))) / 2;
   const centre = { mean, median, min, max }[statistic];
   if (std === null || spread === 'none') return { n, centre, low: null, high: null };
+  if (std === 0) return { n, centre, low: centre, high: centre };
   if (spread === 'range' || statistic !== 'mean' || (spread === 'interval' && n === 2))
     return { n, centre, low: min, high: max };
   return spread === 'std'
@@ -49,21 +61,79 @@ export function centreAndSpread(
 }
 
 /**
- * Writes a mean with its spread, `0.950 ± 0.064` or, for a range, `0.950 (0.94–0.96)`. The mean
- * stands alone if the values, or the ends of the range as they would be written, are equal.
- * @param values at least one
- * @param proportion whether to write three decimals, but two for the ends of a range
+ * Writes a number with its spread: `0.950 ± 0.064`; both values of two seeds, `0.950 (0.920,
+ * 0.980)`; a range `0.950 (0.94–0.96)`. The number stands alone if there is no spread, or if the
+ * values differ by no more than rounding: an interval of no width would promise the same value for
+ * any other seed. Proportions have three decimals, the ends of a range two; other numbers beside ±
+ * as many as two significant digits of what follows it, if these are at most 8 and the number is
+ * not tiny. Ends have as many more as tell them apart.
+ * @param write writes a number alone, with so many digits more than usual
  */
-export function plainSpread(values: readonly number[], spread: Spread, proportion = false): string {
-  if (spread === 'interval') return plainSummary(summarise(values), proportion);
-  const { centre, low, high } = centreAndSpread(values, spread);
-  const write = (value: number, places: number): string =>
-    proportion ? fixed(value, places) : plainValue(value);
-  const text = write(centre, 3);
-  if (low === null || high === null) return text;
-  if (spread === 'std') return high === centre ? text : `${text} ± ${write(high - centre, 3)}`;
-  const [least, most] = [write(low, 2), write(high, 2)];
-  return least === most ? text : `${text} (${least}–${most})`;
+function spreadText(
+  { n, centre, low, high }: CentreAndSpread,
+  spread: Spread,
+  isProportion: boolean,
+  write: (value: number, more: number) => string,
+): string {
+  if (low === null || high === null || low === high) return write(centre, 0);
+  if (spread === 'range' || (spread === 'interval' && n === 2)) {
+    const fewer = spread === 'range' && isProportion ? 1 : 0,
+      more = digitsToTell(low, high, (value, digits) => write(value, digits - fewer)) - fewer;
+    const ends = [low, high].map((value) => write(value, more));
+    return `${write(centre, Math.max(0, more))} (${ends.join(spread === 'range' ? '–' : ', ')})`;
+  }
+  const half = high - centre;
+  if (isProportion) return `${write(centre, 0)} ± ${half < 0.0005 ? '<0.001' : fixed(half, 3)}`;
+  const place = 1 - Math.floor(Math.log10(half)),
+    alone = write(centre, 0);
+  if (!(place <= 8 && place >= -12) || Math.abs(centre) < 1e-3 || alone.includes('·'))
+    return `${alone} ± ${write(half, 0)}`;
+  const decimals = Math.max(0, place);
+  return `${fixed(centre, decimals)} ± ${fixed(half, decimals)}`;
+}
+
+/**
+ * Writes a mean with its spread as `spreadText` does, in plain characters.
+ * @param values at least one
+ */
+export const plainSpread = (
+  values: readonly number[],
+  spread: Spread,
+  isProportion = false,
+): string =>
+  spreadText(centreAndSpread(values, spread), spread, isProportion, (value, more) =>
+    isProportion ? shareText(value, 3 + more) : plainValue(value, more),
+  );
+
+/** Returns a summary's mean with its interval or, of two seeds, both values. */
+function intervalOf(summary: Summary): CentreAndSpread {
+  const [low = summary.low, high = summary.high] = bothValues(summary);
+  return { n: summary.n, centre: summary.mean, low, high };
+}
+
+/** Writes a mean with its interval as `spreadText` does, for the page of a report. */
+export const formatSummary = (summary: Summary, kind: NumberKind = 'plain'): string =>
+  withMinusSign(
+    spreadText(intervalOf(summary), 'interval', kind === 'proportion', (value, more) =>
+      formatNumber(value, kind, more),
+    ),
+  );
+
+/**
+ * Writes a difference with its interval as `spreadText` does, with a plus sign if the mean is above
+ * 0, unless it is written as 0.
+ */
+export function plainDifference(summary: Summary, isProportion = false): string {
+  const text = spreadText(intervalOf(summary), 'interval', isProportion, (value, more) =>
+    isProportion ? fixed(value, 3 + more) : plainValue(value, more),
+  );
+  return summary.mean > 0 && /^[^\u00b1(]*[1-9]/.test(text) ? `+${text}` : text;
+}
+
+/** Writes two numbers that differ, `0.920, 0.980`, with as many digits as tell them apart. */
+export function plainPair(low: number, high: number): string {
+  const more = digitsToTell(low, high, plainValue);
+  return `${plainValue(low, more)}, ${plainValue(high, more)}`;
 }
 
 /**
@@ -88,54 +158,4 @@ export function spreadNote(counts: readonly number[], spread: Spread): string {
       return sentences.join(' ');
     }
   }
-}
-
-/**
- * Writes a mean and half the width of its 95% interval, `0.950 ± 0.064`, or both values of two
- * seeds, `0.950 (0.920, 0.980)`. The mean of equal values, or of one, is written alone, because an
- * interval of no width would promise the same value for any other seed.
- * @param proportion whether to write three decimals
- */
-export function plainSummary(summary: Summary, proportion = false): string {
-  const { mean, std, low, high } = summary;
-  if (std === null || std === 0 || low === null || high === null)
-    return proportion ? fixed(mean, 3) : plainValue(mean);
-  const values = bothValues(summary);
-  const both = values === null ? null : bothText(mean, values, proportion);
-  if (both !== null) return both;
-  const half = (high - low) / 2;
-  if (proportion) return `${fixed(mean, 3)} ± ${half < 0.0005 ? '<0.001' : fixed(half, 3)}`;
-  // Two digits of the half-width are written, and the mean to the same decimal place.
-  const place = 1 - Math.floor(Math.log10(half));
-  if (place > 12 || place < -12 || Math.abs(mean) < 1e-3)
-    return `${plainValue(mean)} ± ${Number(half.toPrecision(2))}`;
-  const decimals = Math.max(0, place);
-  return `${fixed(mean, decimals)} ± ${fixed(half, decimals)}`;
-}
-
-/**
- * Writes a mean with both values, `0.950 (0.920, 0.980)`; null if the two values would be written
- * alike. Proportions have three decimals. Other numbers have as many decimals as two significant
- * digits of half the distance between the values.
- */
-function bothText(
-  mean: number,
-  [low, high]: readonly [number, number],
-  proportion: boolean,
-): string | null {
-  const place = 1 - Math.floor(Math.log10((high - low) / 2));
-  const write = (value: number): string => {
-    if (proportion) return fixed(value, 3);
-    return place > 12 || place < 0 ? plainValue(value) : String(Number(fixed(value, place)));
-  };
-  return write(low) === write(high) ? null : `${write(mean)} (${write(low)}, ${write(high)})`;
-}
-
-/**
- * Writes a difference as `plainSummary` does, with a plus sign if the mean is above 0, unless it is
- * written as 0.
- */
-export function plainDifference(summary: Summary, proportion = false): string {
-  const text = plainSummary(summary, proportion);
-  return summary.mean > 0 && /^[^\u00b1(]*[1-9]/.test(text) ? `+${text}` : text;
 }

@@ -11,7 +11,7 @@ import { caveatLines, cellTable, firstMetrics, metricTable } from '../../src/cli
 import { shortPath, table, wrap, wrapLines } from '../../src/cli/terminal.ts';
 import type { PlannedStage, StageId } from '../../src/plan/types.ts';
 import { distinctMetrics, selectMetrics } from '../../src/report/metric-lookup.ts';
-import { plainSpread, plainSummary, plainValue } from '../../src/report/numbers.ts';
+import { plainDifference, plainSpread, plainValue } from '../../src/report/numbers.ts';
 import { asResults, readSteps } from '../../src/run/facts.ts';
 import type { Prepared } from '../../src/run/prepare.ts';
 import { judged, type PlainRow } from '../report/rows.ts';
@@ -40,11 +40,11 @@ test('a warning is wrapped between words on a terminal, and stays whole elsewher
 
 test('counts are never rounded, and means have the digits that their interval justifies', () => {
   assert.equal(
-    [22713986, 0, -3, 22713986.5, 1234.5, 0.123456, 1e-9, 1e20].map(plainValue),
+    [22713986, 0, -3, 22713986.5, 1234.5, 0.123456, 1e-9, 1e20].map((x) => plainValue(x)),
     '22713986 0 -3 22713987 1235 0.1235 1e-9 100000000000000000000'.split(' '),
   );
   const of = (values: readonly number[], proportion = false): string =>
-    plainSummary(summarise(values), proportion);
+    plainSpread(values, 'interval', proportion);
   assert.is(of([22713986, 22713986]), '22713986');
   assert.is(of([0.9], true), '0.900');
   assert.is(of([0.5, 0.5, 0.5], true), '0.500');
@@ -52,7 +52,7 @@ test('counts are never rounded, and means have the digits that their interval ju
   assert.is(of([0.8, 0.9, 1], true), '0.900 ± 0.248');
   assert.is(of([0.8, 0.9, 1]), '0.90 ± 0.25');
   assert.is(of([1000, 1100, 1200]), '1100 ± 248');
-  assert.is(of([0.5, 0.5000001], true), '0.500 ± <0.001');
+  assert.is(of([0.5, 0.5000002], true), '0.5000001 (0.5000000, 0.5000002)');
   // Of two seeds, both values stand in place of an interval of one degree of freedom.
   assert.is(of([0.9, 0.6], true), '0.750 (0.600, 0.900)');
   assert.is(of([5, 4]), '4.5 (4, 5)');
@@ -60,11 +60,34 @@ test('counts are never rounded, and means have the digits that their interval ju
   assert.is(of([22713986, 22713990]), '22713988 (22713986, 22713990)');
   // A number that rounds to 0 has no sign, and one that does not keeps it.
   assert.is(of([-0.0001], true), '0.000');
-  assert.is(of([-0.0009, 0.0001], true), '0.000 (-0.001, 0.000)');
+  assert.is(of([-0.0009, 0.0001], true), '-0.0004 (-0.0009, 0.0001)');
+  assert.is(plainDifference(summarise([0.0001, 0.0003, 0.0002]), true), '0.000 ± <0.001');
   assert.is(of([-0.0002, -0.0001, -0.0003], true), '0.000 ± <0.001');
   assert.is(of([-30, 0, 29]), '0 ± 73');
-  assert.is(plainSpread([-0.0006, -0.0001], 'std', true), '0.000 ± 0.000');
+  assert.is(plainSpread([-0.0006, -0.0001], 'std', true), '0.000 ± <0.001');
   assert.is(plainSpread([-0.006, -0.0001], 'range', true), '-0.003 (-0.01–0.00)');
+});
+
+test('values that differ are written differently, and no share as a 0 or 1 that it is not', () => {
+  const of = (values: readonly number[], spread: 'interval' | 'std' | 'range' = 'interval') =>
+    plainSpread(values, spread, true);
+  assert.is(of([143 / 144, 142 / 144], 'range'), '0.990 (0.986–0.993)');
+  assert.is(of([0.996, 1], 'range'), '0.998 (0.996–1.000)');
+  assert.is(of([0.5, 0.996], 'range'), '0.748 (0.500–0.996)');
+  assert.is(of([0.5, 0.75, 1], 'range'), '0.750 (0.50–1.00)');
+  assert.is(of([0.9996, 1]), '0.9998 (0.9996, 1.0000)');
+  assert.is(of([0.9998, 0.9999, 0.9998], 'std'), '>0.999 ± <0.001');
+  assert.is(of([0.9996]), '>0.999');
+  assert.is(of([0.0004]), '<0.001');
+  assert.is(plainSpread([0.49, 120], 'interval'), '60.24 (0.49, 120)');
+  assert.is(plainSpread([1.3, 90], 'interval'), '45.65 (1.3, 90)');
+  // .9 − .8 and .8 − .7 are two doubles.
+  for (const spread of ['interval', 'std', 'range'] as const)
+    for (const drops of [
+      [0.9 - 0.8, 0.8 - 0.7],
+      [0.9 - 0.8, 0.8 - 0.7, 0.7 - 0.6],
+    ])
+      assert.is(of(drops, spread), '0.100', spread);
 });
 
 test('a table that is too wide is cut into several, each with the columns that name a row', () => {
@@ -288,6 +311,11 @@ rate  n  train.seconds  evaluate.seconds
   assert.match(
     metricTable(resultRows, Number.POSITIVE_INFINITY),
     /^0\.3 +train +trainable_parameters +22713986 +0 +0 +2$/m,
+  );
+  const close = plainRows.map((row) => ({ ...row, value: row.seed === 1 ? 0.99999 : 0.99998 }));
+  assert.match(
+    metricTable(judged(close), Number.POSITIVE_INFINITY),
+    /^0\.3 +train +trainable_parameters .* \(0\.99998, 0\.99999\) +2$/m,
   );
 });
 

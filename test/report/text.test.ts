@@ -9,7 +9,6 @@ import {
   formatInterval,
   formatMean,
   formatNumber,
-  formatSummary,
   formatValue,
   list,
 } from '../../src/report/format.ts';
@@ -22,6 +21,7 @@ import {
   parseMetrics,
   receiptFacts,
 } from '../../src/report/inputs.ts';
+import { formatSummary, plainDifference } from '../../src/report/numbers.ts';
 import { present } from '../rig/present.ts';
 import { facts } from './cells.ts';
 
@@ -31,6 +31,10 @@ test('numbers: proportions to three decimals, others to four digits, never a min
   assert.equal(
     [0.94951, -0.0001, 1].map((x) => formatNumber(x, 'proportion')),
     ['0.950', '0.000', '1.000'],
+  );
+  assert.equal(
+    [0.9996, 0.0004, 0, 1 - 1e-16, 2.8e-17, 0.99949].map((x) => formatNumber(x, 'proportion')),
+    ['>0.999', '<0.001', '0.000', '1.000', '0.000', '0.999'],
   );
   assert.equal(
     [0, -12.3456, 4.25e-7, 1e-6, 1234567.8, 600, null, NaN, -Infinity].map((x) => formatNumber(x)),
@@ -50,6 +54,18 @@ test('an interval, and a difference to as many digits as its interval supports',
   assert.is(formatInterval(summarise([0.5])), 'no interval (n = 1)');
   const wide = { n: 3, mean: -36.5743, std: 0.425, low: -37.63, high: -35.5186 };
   assert.equal([formatMean(wide), formatInterval(wide)], ['−36.6', '[−37.6, −35.5]']);
+  const close = summarise([12345678, 12345690]);
+  assert.is(formatSummary(close), '1.234568·10⁷ (1.234568·10⁷, 1.234569·10⁷)');
+  assert.is(formatInterval(close), '(+1.234568·10⁷, +1.234569·10⁷)');
+  assert.is(formatSummary(summarise([4, 4.0002])), '4.0001 (4, 4.0002)');
+  assert.is(formatSummary(summarise([-0.9996, -1]), 'proportion'), '−0.9998 (−1.0000, −0.9996)');
+  assert.is(formatSummary(summarise([0, 2.1])), '1.050 (0, 2.100)');
+  assert.is(plainDifference(summarise([0, 1.7])), '+0.85 (0, 1.7)');
+  const drops = [0.9 - 0.8, 0.8 - 0.7, 0.7 - 0.6];
+  assert.is(formatSummary(summarise(drops), 'proportion'), '0.100');
+  assert.is(formatSummary(summarise([0.5, 0.5001, 0.5]), 'proportion'), '0.500 ± <0.001');
+  assert.is(formatSummary(summarise([12, 12.5, 13.2])), '12.6 ± 1.5');
+  assert.is(formatSummary(summarise([-4e7, -5e7, -6e7])), '−5.00·10⁷ ± 2.48·10⁷');
 });
 
 test('values of a spec and lists as text, cut between whole characters', () => {

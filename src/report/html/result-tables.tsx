@@ -17,17 +17,12 @@ import {
   voidReason,
   writesAnswers,
 } from '../evidence.ts';
-import {
-  formatInterval,
-  formatMean,
-  formatNumber,
-  formatSummary,
-  type NumberKind,
-} from '../format.ts';
+import { formatInterval, formatMean, formatNumber, type NumberKind } from '../format.ts';
 import { groupBy } from '../groups.ts';
 import { blockLabel } from '../labels.ts';
 import { commonLabel, meaningOf, metricsOfTable } from '../metric-lookup.ts';
 import { ACCURACY, type MetricNote, METRICS, PREDICTED } from '../metrics.ts';
+import { formatSummary } from '../numbers.ts';
 import { type AgreementRow, agreementRows, isTaskScore, taskNote } from '../tasks.ts';
 import type { ReportCell } from '../types.ts';
 import { PROPORTION_MARGIN, RELATIVE_MARGIN, SEEDS_NEEDED } from '../verdict.ts';
