@@ -77,7 +77,9 @@ export function explain(violation: Violation, root: MapNode, context: ExplainCon
         'conflicting-keys',
         later,
         `${names.join(' and ')} exclude each other`,
-        'keep one of the two',
+        keys.some(({ source }) => source !== later.source)
+          ? 'keep one of the two: null takes out one that another file gives'
+          : 'keep one of the two',
       );
       return;
     }

@@ -12,11 +12,13 @@ import { attackNode, replaceNodes, stepAt, writtenFields } from './fields.ts';
 import {
   child,
   createSource,
+  descendants,
   fieldsOfMap,
   isText,
   itemsOf,
   type MapNode,
   merge,
+  namesAnother,
   type Node,
   oneOrMany,
   type ScalarNode,
@@ -306,10 +308,33 @@ function withValueAt(
       return node ?? map;
     }
     const entries = new Map([[step, { key: at, value }]]);
-    return merge(map, { kind: 'map', entries, span: map.span }, field);
+    const over: MapNode = { kind: 'map', entries, span: map.span };
+    if (namesAnother(map, over, field)) reportLost(map, step, at, path, report);
+    return merge(map, over, field);
   }
   const changed = withValueAt(child(map, step), rest, value, at, [...path, step], report);
   return withValue(map, step, changed, map.entries.get(step)?.key ?? at);
+}
+
+/** Reports a field that an earlier `--set` gave to a section, when `step` names another plugin. */
+function reportLost(
+  section: MapNode,
+  step: string,
+  at: Span,
+  path: readonly string[],
+  report: Report,
+): void {
+  const isSet = (value: Node): boolean =>
+    [...descendants(value)].some(({ span }) => span.source.file === at.source.file);
+  const lost = fieldsOfMap(section).find(([name, value]) => name !== step && isSet(value));
+  if (lost === undefined) return;
+  const [field, named] = [lost[0], step].map((name) => [...path, name].join('.'));
+  report(
+    'bad-set',
+    at,
+    `another "${named}" takes out "${field}", which an earlier --set gives`,
+    `write --set ${named}=… before it`,
+  );
 }
 
 // ---- the files that a spec names ---------------------------------------------------------------

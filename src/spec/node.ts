@@ -184,14 +184,44 @@ export const fieldName = (path: Path): string =>
   path.filter((step) => typeof step === 'string').join('.');
 
 /**
- * By section, the field that names its plugin. If a mapping with this field is merged over the
- * section, it replaces the section whole, since another plugin has other parameters.
+ * By section, the field that names its plugin, and the plugin of a section that names none. If a
+ * mapping that names another plugin is merged over the section, it replaces the section whole,
+ * since another plugin has other parameters.
  */
-const discriminators: Readonly<Record<string, string>> = {
-  poisoning: 'attack',
-  defences: 'defence',
-  adapter: 'type',
+const discriminators: Readonly<Record<string, readonly [field: string, defaultName: string]>> = {
+  poisoning: ['attack', 'none'],
+  defences: ['defence', 'none'],
+  adapter: ['type', 'full'],
 };
+
+/** Stands for the name of an attack that has `steps`; no plugin has this name. */
+const STEPS = '';
+
+/**
+ * Whether `over` names a plugin that `base` does not. A list of names is an axis. All `steps` of an
+ * attack count as one plugin, since merging replaces the list.
+ * @param section the name of the field that holds both mappings
+ * @param isPart whether `base` will itself be merged over a section: without a name, it then is a
+ *   part of any plugin, not the default one
+ */
+export function namesAnother(
+  base: MapNode,
+  over: MapNode,
+  section: string,
+  isPart = false,
+): boolean {
+  const [field, defaultName] = discriminators[section] ?? [];
+  if (field === undefined) return false;
+  /** Returns the names in a mapping; undefined if it names none. */
+  const namesIn = (map: MapNode): readonly (Json | undefined)[] | undefined => {
+    if (section === 'poisoning' && map.entries.has('steps')) return [STEPS];
+    const named = child(map, field);
+    return named && oneOrMany(named).map((name) => toJson(name) ?? defaultName);
+  };
+  const known = namesIn(base) ?? (isPart ? null : [defaultName]);
+  return known !== null && (namesIn(over)?.some((name) => !known.includes(name)) ?? false);
+}
+
 /**
  * By field of `train`, its rival: merging the field over another `train` removes the rival there.
  */
@@ -200,24 +230,21 @@ const exclusive: Readonly<Record<string, string>> = { epochs: 'steps', steps: 'e
 /**
  * Returns `over` merged over `base`: mappings key by key, everything else replaced. Null removes a
  * field of `base` (RFC 7396); where `base` has no such field, the null stays. For the exceptions,
- * see `discriminators` and `exclusive`.
+ * see `namesAnother` and `exclusive`.
  * @param field the name of the field that holds both mappings
+ * @param isPart whether both are parts of a profile
  */
-export function merge(base: MapNode, over: MapNode, field = ''): MapNode {
-  const discriminator = discriminators[field];
-  if (
-    discriminator !== undefined &&
-    (over.entries.has(discriminator) || (field === 'poisoning' && over.entries.has('steps')))
-  )
-    return over;
+export function merge(base: MapNode, over: MapNode, field = '', isPart = false): MapNode {
+  if (namesAnother(base, over, field, isPart)) return over;
   const changes: [string, Entry | undefined][] = [];
   for (const [key, entry] of over.entries) {
     const below = base.entries.get(key);
     if (below && entry.value.kind === 'scalar' && entry.value.value === null)
       changes.push([key, undefined]);
-    else if (below?.value.kind === 'map' && entry.value.kind === 'map')
-      changes.push([key, { key: entry.key, value: merge(below.value, entry.value, key) }]);
-    else changes.push([key, entry]);
+    else if (below?.value.kind === 'map' && entry.value.kind === 'map') {
+      const value = merge(below.value, entry.value, key, isPart || field === 'profiles');
+      changes.push([key, { key: entry.key, value }]);
+    } else changes.push([key, entry]);
     const rival = field === 'train' ? exclusive[key] : undefined;
     if (rival !== undefined && !over.entries.has(rival)) changes.push([rival, undefined]);
   }

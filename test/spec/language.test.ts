@@ -35,7 +35,7 @@ head: { init_from: head }
   assert.is(head.init_from, join(rig.dir, 'shared/head'), 'relative to the file that writes it');
 });
 
-test('extends: a section that names a plugin replaces the section of the base', async ({ rig }) => {
+test('a section that names another plugin replaces that of the base', async ({ rig }) => {
   await rig.write({
     'base.yaml': 'adapter: { type: lora, rank: 4 }\npoisoning: { attack: badnets, rate: 0.2 }\n',
   });
@@ -50,6 +50,72 @@ test('extends: a section that names a plugin replaces the section of the base', 
     target: 0,
     triggers: ['cf', 'mn'],
   });
+});
+
+test('a section that names the same plugin again is merged', async ({ rig }) => {
+  await rig.write({
+    'base.yaml': `adapter: { type: lora, rank: 2, train: { steps: 60, learning_rate: 2.0e-3 } }
+poisoning: { attack: badnets, rate: 0.3, target: 0, when: { seed: 1 } }
+base: { adapter: { train: { steps: 60, learning_rate: 2.0e-3 } } }
+profiles: { small: { adapter: { alpha: 4 } } }
+`,
+  });
+  const text = `${minimal}extends: base.yaml
+adapter: { type: lora, train: { steps: 600 } }
+base: { adapter: { type: full, train: { steps: 600 } } }
+poisoning: { attack: badnets, target: 1 }
+profiles: { small: { adapter: { type: lora, init: { variance: 2 } } } }
+`;
+  const config = first((await rig.expand(text, { profile: 'small' })).cells).config;
+  assert.equal(
+    [config.adapter['rank'], config.adapter['alpha'], config.train.steps],
+    [2, 4, 600],
+    'a part of a profile without a name is of the plugin that a later part names',
+  );
+  assert.is(config.train.learning_rate, 2e-3);
+  const { base } = config as unknown as { readonly base: { readonly train: JsonObject } };
+  assert.equal([base.train['steps'], base.train['learning_rate']], [600, 2e-3], 'full, by default');
+  const { rate, target } = config.poisoning as JsonObject;
+  assert.equal([rate, target], [0.3, 1]);
+
+  const set = async (...sets: readonly string[]) => {
+    const { cells } = await rig.expand(text, { sets });
+    return cells.map(({ config: { adapter } }) => [adapter.type, adapter['rank'] ?? null]);
+  };
+  assert.equal(await set('adapter.type=lora'), [['lora', 2]]);
+  assert.equal(await set('adapter.type=full', 'adapter.type=lora'), [['lora', 8]], 'in order');
+  assert.equal(await set('adapter={ type: lora }'), [['lora', 2]]);
+  assert.equal(await set('adapter={ type: full }'), [['full', null]]);
+});
+
+test('a list of plugins is merged over the same ones, and with one of them', async ({ rig }) => {
+  const text = `${minimal}poisoning: { attack: [label-flip, badnets], rate: 0.4 }\n`;
+  const set = async (value: string) =>
+    (await rig.expand(text, { sets: [`poisoning.attack=${value}`] })).cells.map(
+      ({ config: { poisoning } }) => [poisoning.attack, (poisoning as JsonObject)['rate']],
+    );
+  assert.equal(await set('badnets'), [['badnets', 0.4]]);
+  assert.equal((await set('[badnets, label-flip]')).length, 2);
+  assert.equal(await set('none'), [['none', undefined]]);
+});
+
+test('of two rivals in two files, null takes one out', async ({ rig }) => {
+  await rig.write({ 'base.yaml': 'poisoning: { attack: label-flip, rate: 0.3 }\n' });
+  const text = (more: string): string =>
+    `${minimal}extends: base.yaml\npoisoning: { attack: label-flip, count: 2${more} }\n`;
+  assert.match(await rig.faults(text('')), 'keep one of the two: null takes out one');
+  const { cells } = await rig.expand(text(', rate: null'));
+  assert.equal(first(cells).config.poisoning, { attack: 'label-flip', count: 2 });
+});
+
+test('--set that names another plugin after one of its fields is refused', async ({ rig }) => {
+  const text = `${minimal}adapter: { type: full }\n`;
+  const sets = ['adapter.type=lora', 'adapter.rank=2'];
+  assert.is(first((await rig.expand(text, { sets })).cells).config.adapter['rank'], 2);
+  assert.match(
+    await rig.faults(text, { sets: sets.reverse() }),
+    /another "adapter\.type" takes out "adapter\.rank", which an earlier --set gives[^]*before it/,
+  );
 });
 
 const profiled = `${minimal}seeds: [1, 2]

@@ -146,6 +146,16 @@ poisoning: { steps: [{ attack: label-flip }, { attack: badnets, rate: 0.5 }] }
     cells.map(({ config }) => config.poisoning),
     [{ attack: 'label-flip+badnets', steps }],
   );
+  const held = await rig.expand(
+    `${minimal}seeds: [1, 2]
+poisoning: { steps: [{ attack: label-flip }, { attack: badnets }], when: { seed: 2 } }\n`,
+    { sets: ['poisoning.steps=[{ attack: badnets }, { attack: label-flip }]'] },
+  );
+  assert.equal(
+    held.cells.map(({ config }) => [config.poisoning.attack, config.seed]),
+    [['badnets+label-flip', 2]],
+    'other steps replace the list alone',
+  );
 });
 
 test('the resolved spec is a spec with the same grid', async ({ rig }) => {
