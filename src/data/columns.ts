@@ -74,16 +74,23 @@ const quotedNames = (names: readonly string[]): string =>
 /**
  * Returns the position, from 0, of each column that the split reads from the table `name`. Throws
  * `SplitFault` if the table lacks one.
- * @param header the column names; null if the table has no header
- * @param width the number of columns
+ * @param first the fields of the first line
  */
 function columnIndexes(
   split: ResolvedSplit,
-  header: readonly string[] | null,
-  width: number,
+  first: readonly string[],
   name: string,
 ): ReadonlyMap<Role, number> {
   const { columns } = split;
+  const header = split.header ? first : null,
+    width = first.length;
+  // The only field of a line holds the delimiter of the file, if it has another.
+  const delimiter = width === 1 ? /[;\t,|]/.exec(first[0] ?? '')?.[0] : undefined;
+  const delimited =
+    delimiter === undefined
+      ? undefined
+      : `If ${JSON.stringify(delimiter)} is between its fields: format: csv and ` +
+        `delimiter: ${JSON.stringify(delimiter)}.`;
   const isPair = 'chosen' in columns && columns.prompt === undefined;
   if ('messages' in columns || isPair)
     throw new SplitFault(
@@ -99,6 +106,7 @@ function columnIndexes(
       throw new SplitFault(
         path,
         `${name} has no column ${column}: it has ${width}, numbered from 0 to ${width - 1}.`,
+        delimited,
       );
     }
     if (header === null) {
@@ -110,7 +118,7 @@ function columnIndexes(
       );
     }
     const at = header.indexOf(column);
-    if (at < 0) throw missingColumnFault(role, column, header, name);
+    if (at < 0) throw missingColumnFault(role, column, header, name, delimited);
     if (header.indexOf(column, at + 1) >= 0)
       throw new SplitFault(
         path,
@@ -122,18 +130,23 @@ function columnIndexes(
   return new Map(columnsByRole(columns).map(([role, column]) => [role, indexOf(role, column)]));
 }
 
-/** Returns the fault that a column is missing. @param names the columns that there are */
+/**
+ * Returns the fault that a column is missing.
+ * @param names the columns that there are
+ * @param hint a way out that is better than another name
+ */
 function missingColumnFault(
   role: Role,
   column: string,
   names: readonly string[],
   name: string,
+  hint?: string,
 ): SplitFault {
   const near = nearest(column, names);
   return new SplitFault(
     ['columns', role],
     `${name} has no column ${JSON.stringify(column)}; its columns are ${quotedNames(names)}.`,
-    near === null ? `Set \`columns.${role}\`.` : `Did you mean ${JSON.stringify(near)}?`,
+    hint ?? (near === null ? `Set \`columns.${role}\`.` : `Did you mean ${JSON.stringify(near)}?`),
   );
 }
 
@@ -231,7 +244,7 @@ export async function* tableRows(
   for await (const [fields, line] of records) {
     if (at === null) {
       width = fields.length;
-      at = columnIndexes(split, split.header ? fields : null, width, name);
+      at = columnIndexes(split, fields, name);
       if (split.header) {
         if (numbered) facts = { header: fields };
         continue;

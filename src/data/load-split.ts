@@ -49,6 +49,8 @@ export interface LoadedSplit {
   readonly classes: readonly string[];
   /** For the provenance: what the reader returned, the split's settings, and numbers of rows. */
   readonly facts: JsonObject;
+  /** Returns a row's id and where it was read: `train-000001 (train.tsv:3)`. */
+  readonly placeOf: (row: Row) => string;
 }
 
 /**
@@ -61,7 +63,8 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   const { rows: raw, facts } = await readAll(dataset, asset, split);
   if (raw.length === 0) throw noRowsFault(split);
   const classes = await findClasses(request, raw);
-  const ordered = sampledRows(toRows(name, orderedRows(raw, dataset), classes, split), split);
+  const inOrder = orderedRows(raw, dataset),
+    ordered = sampledRows(toRows(name, inOrder, classes, split), split);
   const balanced = split.balance ? balancedRows(ordered, classes.length) : ordered;
   const end = split.limit === undefined ? undefined : split.offset + split.limit;
   const chosen = balanced.slice(split.offset, end);
@@ -73,9 +76,11 @@ export async function loadSplit(request: SplitRequest): Promise<LoadedSplit> {
   refuseEmptyDocuments(name, rows);
   const empty = rows.filter((row) => row.text.trim() === '').length;
   const unanswered = rows.filter(hasBlankAnswer).length;
+  const places = inOrder.map(({ place }) => place);
   return {
     rows,
     classes,
+    placeOf: ({ id }) => `${id} (${places[Number(id.slice(name.length + 1))] ?? ''})`,
     facts: {
       ...facts,
       rows_in_source: raw.length,

@@ -21,11 +21,12 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
     found.push({ path: [...splitPath(name), ...field], message, ...defined({ hint }) });
   };
   const warnOfEmpty = (what: 'text' | 'answer', lacks: (row: Row) => boolean): void => {
-    const ids = rows.flatMap((row) => (lacks(row) ? [row.id] : []));
-    if (ids.length > 0)
+    const places = rows.flatMap((row) => (lacks(row) ? [loaded.placeOf(row)] : []));
+    if (places.length > 0)
       warn(
         ['columns'],
-        `${ids.length} of ${rows.length} ${name} rows have an empty ${what}: ${firstNames(ids, 3)}`,
+        `${places.length} of ${rows.length} ${name} rows have an empty ${what}: ` +
+          firstNames(places, 3),
         'Fill them in or leave them out of the file, or read another column.',
       );
   };
@@ -44,12 +45,12 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
       ['source'],
       `${linesText(ragged)} of data.${name} left out: another number of fields than in the header`,
     );
-  const contradictory = taskOf(classes) === 'classes' ? contradictoryIds(rows) : [];
+  const contradictory = taskOf(classes) === 'classes' ? contradictoryRows(rows) : [];
   if (contradictory.length > CONTRADICTORY * rows.length)
     warn(
       ['columns'],
       `${contradictory.length} of ${rows.length} ${name} rows have a text that also has another ` +
-        `label: ${firstNames(contradictory, 3)}`,
+        `label: ${firstNames(contradictory.map(loaded.placeOf), 3)}`,
       'Keep one row of each text, or read another column.',
     );
   const haveOneLabel = rows.every(({ label }) => label === rows[0]?.label);
@@ -60,8 +61,8 @@ export function splitWarnings(request: SplitRequest, loaded: LoadedSplit): Warni
   return found;
 }
 
-/** Returns the ids of rows whose text also occurs with another label. Empty texts do not count. */
-function contradictoryIds(rows: readonly Row[]): readonly string[] {
+/** Returns the rows whose text also occurs with another label. Empty texts do not count. */
+function contradictoryRows(rows: readonly Row[]): readonly Row[] {
   const keys = rows.map(textKey),
     first = new Map<string, number>(),
     several = new Set<string>();
@@ -71,14 +72,14 @@ function contradictoryIds(rows: readonly Row[]): readonly string[] {
     else first.set(key, label);
   });
   several.delete(textKey({ text: '' }));
-  return rows.flatMap(({ id }, i) => (several.has(keys[i] ?? '') ? [id] : []));
+  return rows.filter((_, i) => several.has(keys[i] ?? ''));
 }
 
 /** Returns a number of lines in words: `1 line`, `2 lines`. */
 const linesText = (count: number): string => `${count} line${count === 1 ? '' : 's'}`;
 
-/** Matches what programs write in the place of a missing label: nothing, `nan` or `null`. */
-const MISSING = /^(?:nan|null)?$/i;
+/** Matches what programs write in the place of a missing label, such as nothing, `nan` or `N/A`. */
+const MISSING = /^(?:nan|null|none|#?n\/a|na|<na>)?$/i;
 
 /**
  * Warns of labels of the training file that differ in case alone, are the same number or look
@@ -108,8 +109,10 @@ function labelWarnings(
     found.push({
       path,
       message:
-        `${missing.map((label) => JSON.stringify(label)).join(', ')}, which looks like a label ` +
-        'that is missing, is a class of its own',
+        missing.map((label) => JSON.stringify(label)).join(', ') +
+        (missing.length === 1
+          ? ', which looks like a label that is missing, is a class of its own'
+          : ', which look like labels that are missing, are classes of their own'),
       hint: 'Fill such labels in, leave their rows out, or name every class in `data.classes`.',
     });
   if (classes.length > FEW_CLASSES && 2 * classes.length > rows)

@@ -73,6 +73,18 @@ test('a file that is not CSV is reported with the line', async () => {
   );
 });
 
+test('a file with another delimiter is reported with the field that names it', async () => {
+  const hint = 'If ";" is between its fields: format: csv and delimiter: ";".';
+  const semicolons = { 'train.csv': 'ticket;team\nwhere is it;sales\n' };
+  for (const columns of [
+    { text: 'ticket', label: 'team' },
+    { text: 0, label: 1 },
+  ])
+    assert.is((await readingFault(csv, semicolons, { columns })).hint, hint);
+  const tabs = await readingFault(csv, { 'train.csv': 'text\tlabel\n' });
+  assert.match(tabs.hint, 'delimiter: "\\t"');
+});
+
 test('prompts and answers by name or by number; a conversation does not fit a table', async () => {
   const file = { 'a.csv': 'q,a\n"Two, and two?",4\n' };
   const row = { text: 'Two, and two?', answer: '4', place: 'a.csv:2' };

@@ -97,7 +97,7 @@ test('rows are prompts with answers, in file order; only prompts are cut', async
   const plugin: RunContext['plugin'] = () => jsonl as never;
   const told = ['text', 'answer'].map((what) => ({
     path: ['data', 'train', 'columns'],
-    message: `1 of 2 train rows have an empty ${what}: train-000001`,
+    message: `1 of 2 train rows have an empty ${what}: train-000001 (a.jsonl:2)`,
     hint: 'Fill them in or leave them out of the file, or read another column.',
   }));
   assert.equal(
@@ -194,7 +194,7 @@ test('documents are trained on and are tasks, and what is attacked has prompts',
   ]);
   assert.equal(
     warned.map(({ message }) => message),
-    ['1 of 2 train rows have an empty text: train-000001'],
+    ['1 of 2 train rows have an empty text: train-000001 (documents.jsonl:2)'],
   );
   assert.match(log[0] ?? '', /^train: 2 rows \(documents\) of 2 /);
   assert.not.ok('empty_answers' in (await readProvenance(outDir)));

@@ -232,7 +232,8 @@ test('what a reader of numbers must know of the rows is told before they are rea
     {
       path: ['data', 'train', 'columns'],
       message:
-        '4 of 6 train rows have an empty text: train-000001, train-000002, train-000004 and 1 more',
+        '4 of 6 train rows have an empty text: train-000001 (train.tsv:3), ' +
+        'train-000002 (train.tsv:4), train-000004 (train.tsv:6) and 1 more',
       hint: 'Fill them in or leave them out of the file, or read another column.',
     },
   ];
@@ -256,7 +257,8 @@ test('rows of one text under two labels are warned of', async ({ dir }) => {
     {
       path: ['data', 'train', 'columns'],
       message:
-        '2 of 4 train rows have a text that also has another label: train-000000, train-000001',
+        '2 of 4 train rows have a text that also has another label: ' +
+        'train-000000 (train.tsv:2), train-000001 (train.tsv:3)',
       hint: 'Keep one row of each text, or read another column.',
       warning: true,
     },
@@ -266,7 +268,7 @@ test('rows of one text under two labels are warned of', async ({ dir }) => {
 test('labels that are the same number, and missing ones, are warned of', async ({ dir }) => {
   const messages = async (...labels: readonly string[]): Promise<readonly string[]> => {
     const rows = labels.map((label, i) => `row ${i}\t${label}\n`).join('');
-    const file = join(dir, `${labels.join('-')}.tsv`);
+    const file = join(dir, `${labels.join('-').replaceAll('/', '')}.tsv`);
     writeFileSync(file, `sentence\tlabel\n${rows}`);
     const cell = cellOf(dir, { source: `file:${file}` });
     return (await preflight(define(cell, 'train'))).map(({ message }) => message);
@@ -275,10 +277,14 @@ test('labels that are the same number, and missing ones, are warned of', async (
     'labels that are the same number are classes of their own: ' +
       '"1.0" has U+002E U+0030 where "1" has nothing',
   ]);
-  const missing = ', which looks like a label that is missing, is a class of its own';
+  const missing = ', which looks like a label that is missing, is a class of its own',
+    several = ', which look like labels that are missing, are classes of their own';
   assert.equal(await messages('0', '', '1'), [`""${missing}`]);
   assert.equal(await messages('ham', 'NaN', 'spam'), [`"NaN"${missing}`]);
-  assert.equal(await messages('none', '1', '10', 'nano'), []);
+  assert.equal(await messages('N/A', 'NA', 'None', '<na>', '#N/A', 'spam'), [
+    `"#N/A", "<na>", "N/A", "NA", "None"${several}`,
+  ]);
+  assert.equal(await messages('nana', '1', '10', 'nano'), []);
 });
 
 test('a tab-separated file with quoted fields is noticed, and read as CSV with a delimiter', async ({
