@@ -269,7 +269,7 @@ type FiguresOptions = SpecOptions & {
 
 /**
  * Writes figures and tables from what is in the store. A filter of `--only` without a value,
- * `NAME`, names the only one to write.
+ * `NAME`, names the only one to write: returns FAILED if it has nothing to show.
  */
 export async function figuresCommand(
   spec: string,
@@ -278,7 +278,8 @@ export async function figuresCommand(
   const named = options.only.filter((filter) => !filter.includes('=')),
     only = options.only.filter((filter) => filter.includes('='));
   const prepared = await prepareReport(spec, { ...options, only });
-  return runInTerminal(prepared, {
+  let isLacking = named.length > 0;
+  const code = await runInTerminal(prepared, {
     ...options,
     mayRun,
     printsReport: false,
@@ -286,6 +287,7 @@ export async function figuresCommand(
       const asked = { dir, formats, only: named.length === 0 ? null : named };
       const written = await writeAsked(prepared, summary, asked);
       if (written === null) return { figures: null };
+      isLacking &&= written.entries.some((entry) => entry.files.length === 0);
       const files = written.files.map((file) => path.relative('', path.join(written.dir, file)));
       for (const { name, lacks } of written.entries)
         for (const lack of lacks) warnLines(`${name}: ${lack}`);
@@ -293,6 +295,7 @@ export async function figuresCommand(
       return { figures: written.dir, files, entries: written.entries };
     },
   });
+  return code === DONE && isLacking ? FAILED : code;
 }
 
 /**

@@ -2,7 +2,7 @@
  * Reads `report`: the figures and tables that a spec asks for. Names are completed and published
  * numbers are read in, so that whoever draws an entry needs neither the spec nor its files.
  */
-import { isChain, type Json } from '../api.ts';
+import { isChain, type Json, type JsonObject } from '../api.ts';
 import type {
   CellPattern,
   Channel,
@@ -49,7 +49,8 @@ export async function readReport(
   const section = child(root, 'report');
   if (section === undefined) return undefined;
   const { defaults = true } = toJson(section) as unknown as ReportSpec;
-  const names = whole().flatMap((cell) => [cell, ...cell.also]);
+  const grid = whole(),
+    names = grid.flatMap((cell) => [cell, ...cell.also]);
   const axes = [...new Set(names.flatMap((cell) => Object.keys(cell.axes)))];
   const cells = names.map(({ config }) => config);
   const conflict: Context['conflict'] = ({ span }, message, hint) =>
@@ -59,11 +60,13 @@ export async function readReport(
   const figures = figuresIn(root),
     tables = itemsOf(child(section, 'tables'));
   checkNames([...figures, ...tables], report);
-  return {
+  const entries = {
     defaults,
     figures: await Promise.all(figures.map((figure) => readFigure(figure, context))),
     tables: tables.map((table) => readTable(table, context)),
   };
+  entries.tables.forEach((entry, i) => checkPlaces(tables[i] ?? section, entry, grid, context));
+  return entries;
 }
 
 function checkNames(entries: readonly Node[], report: Report): void {
@@ -182,6 +185,59 @@ function readTable(table: Node, context: Context): TableEntry {
       ...{ envelope: readEnvelope(table, [...rows, ...columns], context), against, spread },
     }),
   };
+}
+
+/**
+ * Whether a table's rows and columns, or a name in WHOLES among them, may tell values on an axis
+ * apart. `attack` and `setting` may name the attack on a base, `adapter` its training settings.
+ */
+const mayTell = (named: readonly string[], path: string): boolean =>
+  named.includes(path) ||
+  (named.includes('adapter') && /^(adapter|train)\./.test(path)) ||
+  (named.includes('defence') && path.startsWith('defence.')) ||
+  (named.includes('attack') && /^(poisoning|base)\./.test(path)) ||
+  (named.includes('poisoning.attack') && path.startsWith('base.')) ||
+  (named.includes('setting') && !/^(poisoning|adapter|train)\./.test(path));
+
+/**
+ * Warns of a table in which several conditions have the same place. Only a run tells which metrics
+ * they have. All have accuracy; without it, those under an attack may stand beside clean ones.
+ */
+function checkPlaces(
+  table: Node,
+  { rows, columns, metrics, envelope }: TableEntry,
+  grid: readonly ExperimentCell[],
+  { axes, fields, report, warn }: Context,
+): void {
+  if (envelope !== undefined) return;
+  const chosen = child(table, 'cells'),
+    patterns = chosen && oneOrMany(chosen).flatMap((one) => readPattern(one, fields, report) ?? []);
+  const shown = axes.filter((path) => mayTell([...rows, ...columns], path));
+  const byPlace = new Map<string, { readonly condition: string; readonly axes: JsonObject }>();
+  for (const cell of grid) {
+    const named = [cell, ...cell.also];
+    if (patterns?.every((pattern) => !named.some(({ config }) => pattern.matches(config))))
+      continue;
+    const condition = JSON.stringify(cell.axes);
+    for (const { axes: own, config } of named) {
+      const isClean = !metrics.includes('evaluate.accuracy') && config.poisoning.attack === 'none',
+        place = JSON.stringify([isClean, ...shown.map((path) => own[path] ?? null)]);
+      const other = byPlace.get(place);
+      byPlace.set(place, { condition, axes: own });
+      if (other === undefined || other.condition === condition) continue;
+      const differing = axes.filter(
+        (path) => JSON.stringify(own[path]) !== JSON.stringify(other.axes[path]),
+      );
+      warn(
+        'conflicting-keys',
+        (child(table, 'rows') ?? table).span,
+        `cells that differ in ${differing.join(', ')} have the same place in this table, and it ` +
+          'is left out if several of them have the metric',
+        'name that under `rows` or `columns`, or choose one value under `cells`',
+      );
+      return;
+    }
+  }
 }
 
 /** Reports a spread that is of the mean (`interval`, `std`) beside another statistic. */

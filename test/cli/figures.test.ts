@@ -161,6 +161,34 @@ test('every table and figure, and what has nothing to show', async ({ project })
   assert.is(rows.length, 8);
 });
 
+test('a named figure or table that has nothing to show is a failure', async ({ project }) => {
+  for (const name of ['clash', 'own']) {
+    const args = ['figures', 'spec.yaml', '--out', 'none', '--only', 'rate', '--only', name];
+    const { code, stderr } = await project.dosimeter(...args);
+    assert.is(code, 1, stderr);
+    assert.match(stderr, new RegExp(`^${name}: `, 'm'));
+  }
+});
+
+test('plan warns of cells that have the same place in a table', async ({ project }) => {
+  const told = async (...sets: readonly string[]): Promise<string> => {
+    const args = sets.flatMap((set) => ['--set', `report.tables.1.${set}`]);
+    const { stderr } = await project.succeeds('plan', 'spec.yaml', ...args);
+    return stderr.replaceAll(/\s+/g, ' ');
+  };
+  assert.match(
+    await told(),
+    /spec\.yaml:\d+:\d+: cells that differ in poisoning\.rate have the same place in this table/,
+  );
+  const warned = 'have the same place';
+  assert.not.match(await told('columns=rate'), warned);
+  assert.not.match(await told('rows=[adapter, attack]'), warned);
+  assert.not.match(await told('cells={ rate: 0.5 }'), warned);
+  const both = 'cells=[{ attack: none }, { rate: 0.5 }]';
+  assert.not.match(await told(both), warned, 'clean cells may lack the metric');
+  assert.match(await told(both, 'metrics=accuracy'), 'cells that differ in poisoning.attack');
+});
+
 test('the report has them in a chapter of their own', ({ project }) => {
   const html = project.read('.dosimeter/reports/figured.html');
   assert.match(html, 'Figures and tables of this spec');
