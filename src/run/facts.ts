@@ -27,6 +27,8 @@ export interface StageInPlan {
   readonly id: string;
   readonly kind: string;
   readonly cell: JsonObject;
+  /** Whether the stage belongs to these cells; false for one that they only need (a clean twin). */
+  readonly own: boolean;
   readonly seed: number | null;
   /** Null while the content of an input or a source is unknown. */
   readonly key: string | null;
@@ -43,6 +45,7 @@ export const plannedStages = ({ statuses }: Prepared): StageInPlan[] =>
     id: stage.id,
     kind: stage.kind,
     cell: stage.cell,
+    own: stage.ownLabel !== null,
     seed: stage.seed,
     key,
     state,

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { JsonObject } from '../../src/api.ts';
 import { startHub } from '../plugins/sources/hub.ts';
 import { mailRows } from '../rig/mails.ts';
 import { present } from '../rig/present.ts';
@@ -126,6 +127,20 @@ export default defineAttack({
     );
     assert.equal(placesIn(stderr), [`spec.yaml:${place}`], stderr);
   }
+});
+
+test('plan --json tells a clean twin from the cell that needs it', async ({ project }) => {
+  const poisoning = 'attack: badnets, rate: 0.25, target: ham';
+  project.write('spec.yaml', spec({ poisoning }));
+  const { stages } = await project.json<{
+    stages: { kind: string; own: boolean; cell: JsonObject; inputs: JsonObject; id: string }[];
+  }>('plan', 'spec.yaml', '--json');
+  const evaluations = stages.filter(({ kind }) => kind === 'evaluate'),
+    [own] = evaluations.filter((stage) => stage.own),
+    [twin] = evaluations.filter((stage) => !stage.own);
+  assert.is(evaluations.length, 2);
+  assert.is(own?.inputs['twin'], twin?.id);
+  assert.equal(twin?.cell, own?.cell, 'the values of the cell that needs it');
 });
 
 test('a warning is not a fault, and is told again of what is cached', async ({ project }) => {
