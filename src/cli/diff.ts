@@ -1,5 +1,6 @@
 /** `dosimeter diff A B`: the differences between two specs' results, with both numbers. */
 import { shortNames } from '../api/cell.ts';
+import { canonical } from '../base/canonical.ts';
 import { tellingAxes } from '../plan/label.ts';
 import { pText } from '../report/against.ts';
 import {
@@ -53,6 +54,12 @@ export async function diffCommand(
   for (const { path, a: before, b: after } of fields)
     out(`${paint.bold(path)}  ${fieldText(before)} → ${fieldText(after)}`);
   if (summaries.length > 0) out(differenceTable(summaries));
+  const apart = axesApart(summaries);
+  if (apart.length > 0)
+    warnProse(
+      `no cells are compared: the specs have no value of ${apart.join(', ')} in common. A spec ` +
+        'with both values as an axis has both in its results.',
+    );
   if (summaries.some(({ p }) => p !== null))
     say(
       'p: of no difference, paired by seed, from three pairs on; corrected by Holm’s method over ' +
@@ -70,6 +77,18 @@ export async function diffCommand(
   if (excluded !== '') warnProse(`left out of the differences, as no evidence: ${excluded}`);
   if (asked === null) remarkOthers(distinctMetrics(every), metrics);
   return 0;
+}
+
+/** Returns the axes along which two specs without any pair have no value in common. */
+function axesApart(summaries: readonly DifferenceSummary[]): readonly string[] {
+  const cells = summaries.map(({ cell }) => cell),
+    ofA = summaries.filter(({ a }) => a !== null),
+    ofB = summaries.filter(({ b }) => b !== null);
+  if (ofA.length === 0 || ofB.length === 0 || ofA.some(({ b }) => b !== null)) return [];
+  return tellingAxes(cells).filter((path) => {
+    const values = new Set(ofA.map(({ cell }) => canonical(cell[path] ?? null)));
+    return !ofB.some(({ cell }) => values.has(canonical(cell[path] ?? null)));
+  });
 }
 
 /** Returns why pairs are no evidence, each reason with the number of its pairs. */

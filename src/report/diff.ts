@@ -102,19 +102,50 @@ const finiteNumbers = ({ metrics }: ComparedCell) =>
 
 type OpenRow = Mutable<Omit<DifferenceRow, 'difference' | 'excluded'>>;
 
+const TRAINING = /^(base\.(\d+\.)?)?train\./;
+
+/**
+ * Whether a training setting differs between two experiments and tells no cells of either apart:
+ * its value follows from the axes `others`, as an adapter's own learning rate does.
+ */
+function onlyDiffers(
+  path: string,
+  others: readonly string[],
+  a: readonly ComparedCell[],
+  b: readonly ComparedCell[],
+): boolean {
+  /** Returns the setting by the values of the others; null if it does not follow from them. */
+  const settings = (cells: readonly ComparedCell[]): ReadonlyMap<string, string> | null => {
+    const found = new Map<string, string>();
+    for (const name of cells.flatMap((cell) => fullNames(cell, [...others, path]))) {
+      const { [path]: value = null, ...rest } = name;
+      const key = contentKey(rest),
+        setting = contentKey(value);
+      if ((found.get(key) ?? setting) !== setting) return null;
+      found.set(key, setting);
+    }
+    return found;
+  };
+  const ofA = settings(a),
+    ofB = settings(b);
+  return ofB !== null && [...(ofA ?? [])].some(([key, own]) => (ofB.get(key) ?? own) !== own);
+}
+
 /**
  * Returns every number of either experiment, matched by cell, seed, stage and metric. Cells match
  * if they have the same values along the axes of both experiments. So a field that is fixed in one
  * experiment and varied in the other tells cells apart; a field that is fixed in both does not,
- * even if its values differ.
+ * even if its values differ, nor does a training setting that follows from the other axes.
  */
 export function differenceRows(
   a: readonly ComparedCell[],
   b: readonly ComparedCell[],
 ): DifferenceRow[] {
-  const paths = distinct(
-    [...a, ...b].flatMap(({ names }) => names.flatMap(({ axes }) => Object.keys(axes))),
+  const axes = distinct(
+    [...a, ...b].flatMap(({ names }) => names.flatMap((name) => Object.keys(name.axes))),
   );
+  const others = axes.filter((path) => !TRAINING.test(path)),
+    paths = axes.filter((path) => !TRAINING.test(path) || !onlyDiffers(path, others, a, b));
   const namesIn = (cell: ComparedCell): JsonObject[] => fullNames(cell, paths);
   const listed = listedNames(a.map(namesIn), b.map(namesIn));
   const rows = new Map<string, OpenRow>();
@@ -239,11 +270,13 @@ export interface FieldDifference {
 /**
  * Returns the fields in which two resolved specs differ, by full path, with null for a field that
  * is not set. A list counts as one value. Only `base`, if it is a list in both specs (a chain), is
- * compared training by training. `path` is that of `a` and `b` themselves, '' for whole specs.
+ * compared training by training, and variants are, one by one, if both lists name the same plugins.
+ * `path` is that of `a` and `b` themselves, '' for whole specs.
  */
 export function fieldDifferences(a: unknown, b: unknown, path = ''): FieldDifference[] {
   const [isListA, isListB] = [Array.isArray(a), Array.isArray(b)],
-    isOneValue = path === 'base' ? isListA !== isListB : isListA || isListB;
+    isOneValue =
+      path === 'base' ? isListA !== isListB : (isListA || isListB) && !haveSamePlugins(a, b);
   const isRecord = (value: unknown): value is { readonly [key: string]: unknown } =>
     typeof value === 'object' && value !== null && !isOneValue;
   if (isRecord(a) && isRecord(b)) {
@@ -254,4 +287,15 @@ export function fieldDifferences(a: unknown, b: unknown, path = ''): FieldDiffer
   return contentKey(a ?? null) === contentKey(b ?? null)
     ? []
     : [{ path, a: (a ?? null) as Json, b: (b ?? null) as Json }];
+}
+
+/** Whether both are lists of variants that name the same plugins in the same order. */
+function haveSamePlugins(a: unknown, b: unknown): boolean {
+  const namesIn = (list: unknown): readonly unknown[] =>
+    (Array.isArray(list) ? (list as readonly Json[]) : [null]).map((one) => {
+      const { attack, defence, type } = (one ?? {}) as { readonly [field: string]: unknown };
+      return attack ?? defence ?? type ?? null;
+    });
+  const names = namesIn(a);
+  return !names.includes(null) && contentKey(names) === contentKey(namesIn(b));
 }

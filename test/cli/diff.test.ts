@@ -81,6 +81,14 @@ test('diff sets two specs side by side, and plan draws Mermaid and DOT', async (
     /no finished stage has a metric "acuracy"\n {2}did you mean accuracy\?/,
   );
 
+  project.write('c.yaml', project.read('b.yaml').replace('[{ attack: none }, ', '['));
+  project.write('d.yaml', project.read('c.yaml').replace('rate: 0.3', 'rate: 0.4'));
+  assert.is((await project.dosimeter('run', 'd.yaml')).code, 0);
+  const apart = await project.succeeds('diff', 'c.yaml', 'd.yaml');
+  assert.match(apart.stdout, /^poisoning\.0\.rate {2}0\.3 → 0\.4$/m);
+  assert.match(apart.stderr, 'no cells are compared: the specs have no value of poisoning.rate in');
+  assert.not.match(said.stderr, 'no cells are compared');
+
   const both = await project.dosimeter('plan', 'spec.yaml', '--dot', '--json');
   assert.equal([both.code, both.stdout], [2, '']);
   assert.is((await project.dosimeter('diff', 'spec.yaml')).code, 2);

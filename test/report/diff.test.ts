@@ -57,6 +57,29 @@ test('a field that is an axis of one spec only is read from the config of the ot
   );
 });
 
+test('a training setting that differs and follows from the other axes tells no cells apart', () => {
+  const of = (axes: JsonObject, rate: number, seed: number, accuracy: number): ComparedCell =>
+    cell({ ...axes, 'train.learning_rate': rate, 'base.train.steps': rate }, seed, accuracy);
+  const full = { 'adapter.type': 'full' };
+  const pairs = (b: readonly ComparedCell[]) =>
+    differenceRows([of(full, 1, 1, 0.5), of(lora(4), 2, 1, 0.5)], b).map((row) => [
+      ...[row.cell['adapter.type'], row.cell['train.learning_rate'], row.a, row.b],
+    ]);
+  assert.equal(pairs([of(full, 1, 1, 0.75), of(lora(4), 3, 1, 0.25)]), [
+    ['full', undefined, 0.5, 0.75],
+    ['lora', undefined, 0.5, 0.25],
+  ]);
+  assert.equal(
+    pairs([of(lora(4), 2, 1, 0.75), of(lora(4), 3, 1, 0.25)]),
+    [
+      ['full', 1, 0.5, null],
+      ['lora', 2, 0.5, 0.75],
+      ['lora', 3, null, 0.25],
+    ],
+    'two rates of one adapter are two cells',
+  );
+});
+
 test('two cells with several names are compared once, under the first that both have', () => {
   const scaled = (...alphas: (string | number)[]) =>
     alphas.map((alpha) => ({ axes: { ...lora(16), 'adapter.alpha': alpha }, config: {} }));
@@ -217,6 +240,19 @@ test('chains of two specs are compared training by training', () => {
   assert.equal(fieldDifferences({ base: first }, { base: [first] }), [
     { path: 'base', a: first, b: [first] },
   ]);
+});
+
+test('variants that name the same plugins are compared one by one', () => {
+  const adapters = (rate: number, type = 'full') => ({
+    adapter: [{ type }, { type: 'lora', train: { learning_rate: rate } }],
+  });
+  assert.equal(fieldDifferences(adapters(2), adapters(1)), [
+    { path: 'adapter.1.train.learning_rate', a: 2, b: 1 },
+  ]);
+  assert.equal(
+    fieldDifferences(adapters(2), adapters(1, 'bitfit')).map(({ path }) => path),
+    ['adapter'],
+  );
 });
 
 test('fields of two specs are compared by path, lists as a whole, in any order of keys', () => {
