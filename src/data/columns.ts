@@ -89,7 +89,7 @@ function columnIndexes(
   const delimited =
     delimiter === undefined
       ? undefined
-      : `If ${JSON.stringify(delimiter)} is between its fields: format: csv and ` +
+      : `If ${JSON.stringify(delimiter)} stands between its fields, write format: csv and ` +
         `delimiter: ${JSON.stringify(delimiter)}.`;
   const isPair = 'chosen' in columns && columns.prompt === undefined;
   if ('messages' in columns || isPair)

@@ -74,7 +74,7 @@ test('a file that is not CSV is reported with the line', async () => {
 });
 
 test('a file with another delimiter is reported with the field that names it', async () => {
-  const hint = 'If ";" is between its fields: format: csv and delimiter: ";".';
+  const hint = 'If ";" stands between its fields, write format: csv and delimiter: ";".';
   const semicolons = { 'train.csv': 'ticket;team\nwhere is it;sales\n' };
   for (const columns of [
     { text: 'ticket', label: 'team' },
