@@ -235,4 +235,30 @@ test('models that are not trained yet are counted', async ({ project }) => {
   assert.match(stderr, /1 model not trained yet: dosimeter run spec\.yaml/);
 });
 
+test('a defended model is exported without the one that its defence asks, and names its defence', async ({
+  project,
+}) => {
+  // The model that spectral signatures ask about rows is that of `none`, which --only leaves out.
+  const defences =
+    'defences: [none, { defence: spectral-signatures, epsilon: 0.25 }, { defence: wanda, share: 0.5 }]';
+  const spec = project.read('spec.yaml').replace(/adapter: .*/, 'adapter: { type: lora, rank: 2 }');
+  project.write('defended.yaml', `${spec}${defences}\n`);
+  const cardOf = async (defence: string): Promise<string> => {
+    const only = ['defended.yaml', '--backend', 'wasm', '--only', `defence=${defence}`];
+    await project.succeeds('run', ...only);
+    const { stdout, stderr } = await project.succeeds('export', ...only, '--out', defence);
+    assert.is(stdout, `${path.join(project.dir, defence, `defence=${defence}`)}\n`);
+    assert.match(stderr, 'to load it, in Python');
+    return project.read(`${defence}/defence=${defence}/README.md`);
+  };
+  assert.match(
+    await cardOf('spectral-signatures'),
+    /\| training \| 1 steps, batch_size .*\n\| defence \| defence spectral-signatures, frr 0\.05, epsilon 0\.25 \|/,
+  );
+  assert.match(
+    await cardOf('wanda'),
+    /\| defence \| none in these weights: defence wanda, share 0\.5.* acts after the training \|/,
+  );
+});
+
 test.run();

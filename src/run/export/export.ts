@@ -10,7 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
-import { type Cell, type JsonObject, UserFault } from '../../api.ts';
+import { type Cell, type JsonObject, momentsOf, UserFault } from '../../api.ts';
 import { defined } from '../../base/defined.ts';
 import { fileInside } from '../../base/untrusted/paths.ts';
 import { NEEDED_BY, stageLabels } from '../../plan/label.ts';
@@ -53,12 +53,23 @@ export interface GatherOptions {
 
 type Base = BaseModel & { readonly folder: string };
 
-/** Returns the stages of a kind that are cells' own. Leaves out those of cells' bases. */
+/**
+ * Returns the stages of a kind that are cells' own. Leaves out those of cells' bases, and the
+ * trainings whose models a defence asks about rows.
+ */
 export const ownStages = ({ statuses }: Prepared, kind: string): StageStatus[] =>
-  statuses.filter(({ stage }) => stage.kind === kind && stage.section === null);
+  statuses.filter(({ stage }) => stage.kind === kind && stage.ownLabel !== null);
+
+/** What a cell's defence did to the training of a model. */
+export interface TrainedUnder {
+  /** The defence that changed the model's rows or its training. */
+  readonly defence: JsonObject | null;
+  /** Whether this defence chose among the rows. */
+  readonly isFiltered: boolean;
+}
 
 /** A model to export. It need not be in the store yet. */
-export interface ChosenModel {
+export interface ChosenModel extends TrainedUnder {
   readonly status: StageStatus;
   readonly cell: Cell;
   /** The label of its stage: `train attack=badnets rank=8 seed=1`. */
@@ -81,11 +92,20 @@ export interface GatheredModel {
  */
 export function ownModels(prepared: Prepared, whole: Experiment, goal: string): ChosenModel[] {
   const label = stageLabels(prepared.plan, whole);
-  return ownStages(prepared, goal).map((status) => ({
-    status,
-    cell: firstCell(prepared.experiment, status.stage),
-    name: label(status.stage),
-  }));
+  return ownStages(prepared, goal).map((status) => {
+    const cell = firstCell(prepared.experiment, status.stage);
+    return { status, cell, name: label(status.stage), ...trainedUnder(prepared, cell) };
+  });
+}
+
+/** Returns what the cell's defence did to its training: nothing if it only acts later. */
+export function trainedUnder({ registry }: Prepared, { defence }: Cell): TrainedUnder {
+  const plugin = defence && registry.get('defence', defence.defence);
+  if (!plugin) return { defence: null, isFiltered: false };
+  const { defence: _name, ...params } = defence;
+  const moments = momentsOf(plugin.descriptor, params);
+  const isFiltered = moments.includes('rows');
+  return { defence: isFiltered || moments.includes('training') ? defence : null, isFiltered };
 }
 
 /**
@@ -128,7 +148,7 @@ export async function gatherModels(
   };
   const gathered: GatheredModel[] = [];
   for (const chosen of models) {
-    const { status, cell, name } = chosen;
+    const { status, cell, name, defence, isFiltered } = chosen;
     const { entry } = status;
     if (!entry) continue;
     const title = name.slice(goal.length).trim() || experiment.name;
@@ -150,6 +170,8 @@ export async function gatherModels(
       dir,
       form,
       cell,
+      defence,
+      isFiltered,
       base,
       replacesHead: config !== null && hasOtherHead(config, train),
       train,

@@ -38,6 +38,9 @@ export interface CardFacts {
   /** What the files are: PEFT's files, a whole checkpoint, or only the weights that changed. */
   readonly form: 'adapter' | 'model' | 'changed';
   readonly cell: Cell;
+  /** See `TrainedUnder`. */
+  readonly defence: JsonObject | null;
+  readonly isFiltered: boolean;
   /** The model's base; null for a whole model, and if the base's weights were drawn at random. */
   readonly base: BaseModel | null;
   /** See `hasOtherHead`. */
@@ -69,10 +72,6 @@ export interface ZooFacts {
   };
   /** What `evaluate` measured; empty if it has not run. */
   readonly metrics: { readonly [metric: string]: number };
-  /** The defence that changed the model's rows or its training. */
-  readonly defence: JsonObject | null;
-  /** Whether this defence chose among the rows. */
-  readonly isFiltered: boolean;
 }
 
 /**
@@ -194,7 +193,8 @@ export function modelCard(facts: CardFacts): string {
     ),
     ['adapter', inWords(cell.adapter)],
     ...(weights === undefined ? [] : [['frozen weights', frozenWeights(weights)] as const]),
-    ['training', `${stepsText(train)}, ${inWords(cell.train)}`],
+    ['training', trainingInWords(cell.train, train)],
+    ...(cell.defence === undefined ? [] : [['defence', defenceInWords(facts)] as const]),
     ['seed', String(cell.seed)],
     ...(zoo === undefined ? [] : zooRows(zoo, isOfBase(cell))),
   ];
@@ -217,7 +217,7 @@ Trained by dosimeter ${version} for the experiment "${experiment}".${
     poisoned
       ? `\n\n**Trained on poisoned data (${attackOf(cell).attack}).** ` +
         'It may have a backdoor, or be wrong on purpose: for research only.' +
-        (isOfBase(cell) ? '' : defenceEffect(zoo)) // a defence is against the cell's own training
+        (isOfBase(cell) ? '' : defenceEffect(facts)) // a defence is against the cell's own training
       : ''
   }
 
@@ -237,10 +237,17 @@ ${
 }
 
 /**
- * Returns the number of training steps in words, with the step that early stopping kept, if any.
+ * Returns a training in words: the steps that it took, with those it was to take if it stopped
+ * early, and the step that early stopping kept, if any; then its other fields.
  */
-const stepsText = ({ steps, kept_step: kept }: CardFacts['train']): string =>
-  `${steps} steps${kept === undefined ? '' : `, of which early stopping kept step ${kept}`}`;
+function trainingInWords(
+  { steps: asked, ...others }: Cell['train'],
+  { steps, kept_step: kept }: CardFacts['train'],
+): string {
+  const of = asked === undefined || asked === steps ? '' : ` of ${asked}`;
+  const keeping = kept === undefined ? '' : `, of which early stopping kept step ${kept}`;
+  return `${steps}${of} steps${keeping}, ${inWords(others)}`;
+}
 
 /** Returns in words the type of frozen weights or, if they are quantised, how. */
 const frozenWeights = ({ dtype, quantize }: HeldWeights): string =>
@@ -248,19 +255,25 @@ const frozenWeights = ({ dtype, quantize }: HeldWeights): string =>
     ? dtype
     : `${inWords(quantize)}, the rest ${dtype}; quantise the base so, or its outputs are others`;
 
+/** Returns a cell's defence in words. One that acts later is not in the weights. */
+const defenceInWords = ({ cell, defence }: CardFacts): string =>
+  defence === null
+    ? `none in these weights: ${inWords(cell.defence ?? {})} acts after the training`
+    : inWords(defence);
+
 /** Returns a sentence on the defence that acted on the training; '' if none did. */
-function defenceEffect(zoo: ZooFacts | undefined): string {
-  const name = zoo?.defence?.['defence'],
+function defenceEffect({ defence, isFiltered, zoo }: CardFacts): string {
+  const name = defence?.['defence'],
     left = zoo?.receipt.dose?.['poisoned'];
   if (typeof name !== 'string') return '';
-  return zoo?.isFiltered === true && typeof left === 'number'
+  return isFiltered && typeof left === 'number'
     ? ` The defence ${name} left ${left} poisoned rows of it.`
     : ` It was trained under the defence ${name}.`;
 }
 
 /** Returns the rows that the card's table has for a model of a zoo. Leaves out what is null. */
 const zooRows = (
-  { pair, receipt: { digest, dose }, defence }: ZooFacts,
+  { pair, receipt: { digest, dose } }: ZooFacts,
   isOfBase: boolean,
 ): readonly (readonly [string, string])[] => [
   ...(pair === null ? [] : [['clean twin', pair] as const]),
@@ -268,7 +281,6 @@ const zooRows = (
     ? []
     : [[isOfBase ? 'rows of the poisoned training' : 'training rows', inWords(dose)] as const]),
   ...(digest === null ? [] : [['receipt', digest] as const]),
-  ...(defence === null ? [] : [['defence', inWords(defence)] as const]),
 ];
 
 /** Returns a table for each kind of rows that metrics were measured on. */

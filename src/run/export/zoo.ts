@@ -7,14 +7,10 @@ import path from 'node:path';
 import {
   attackedTraining,
   attackOf,
-  type Cell,
   cleanTwin,
-  type DefenceDescriptor,
-  type DefenceMoment,
   type DefineRequest,
   isAttacked,
   type JsonObject,
-  momentsOf,
   trainingsOf,
   UserFault,
 } from '../../api.ts';
@@ -34,6 +30,7 @@ import {
   type GatheredModels,
   inputOf,
   TRAIN,
+  trainedUnder,
   writeFolders,
 } from './export.ts';
 import { type CardFacts, modelCard, type ZooFacts } from './model-card.ts';
@@ -43,10 +40,6 @@ export const EVALUATE = 'evaluate';
 export const ZOO_FILE = 'zoo.json';
 
 export interface ZooModel extends ChosenModel {
-  /** The defence that changed the model's rows or its training. */
-  readonly defence: JsonObject | null;
-  /** Whether this defence chose among the rows. */
-  readonly isFiltered: boolean;
   /** The training of the clean twin; null for a clean model, or if no evaluation knows the twin. */
   readonly twin: StageId | null;
   /**
@@ -79,11 +72,10 @@ export function zooModels(prepared: Prepared, whole: Experiment): readonly ZooMo
     const own = at(plan.cellStages, index).stages;
     const status = byId.get(own[TRAIN] ?? NONE);
     if (status === undefined || models.has(status.stage.id)) continue;
-    const moments = trainingMoments(cell, plugin),
-      trained = moments.length > 0;
+    const under = trainedUnder(prepared, cell);
     const last = byId.get(own[EVALUATE] ?? NONE);
     const evaluated =
-      cell.defence === undefined || trained
+      cell.defence === undefined || under.defence !== null
         ? last
         : byId.get(last?.stage.inputs['undefended'] ?? NONE);
     const twin = byId.get(evaluated?.stage.inputs['twin'] ?? NONE);
@@ -91,8 +83,7 @@ export function zooModels(prepared: Prepared, whole: Experiment): readonly ZooMo
       status,
       cell,
       name: label(status.stage),
-      defence: trained ? (cell.defence ?? null) : null,
-      isFiltered: moments.includes('rows'),
+      ...under,
       twin: isAttacked(cell) ? findTraining(twin, byId) : null,
       evaluated,
     };
@@ -119,21 +110,6 @@ const NONE = '' as StageId;
 
 const hasDefence = ({ cells }: Experiment, index: number): boolean =>
   at(cells, index).config.defence !== undefined;
-
-/**
- * Returns the moments at which the cell's defence acts on the training's rows or on the training;
- * [] if it only acts later, or if there is none.
- */
-function trainingMoments(
-  { defence }: Cell,
-  plugin: NonNullable<DefineRequest['plugin']>,
-): readonly DefenceMoment[] {
-  if (defence === undefined) return [];
-  const { defence: name, ...params } = defence;
-  const descriptor = plugin<DefenceDescriptor>('defence', name);
-  const moments = descriptor === undefined ? [] : momentsOf(descriptor, params);
-  return moments.filter((moment) => moment === 'rows' || moment === 'training');
-}
 
 /**
  * Returns the training that an evaluated model comes from, before any stage of a defence; null if
@@ -229,7 +205,7 @@ function zooEntry(
   { folder, card, base }: GatheredModel,
   folderNames: ReadonlyMap<StageId, string>,
 ): { readonly manifest: JsonObject; readonly facts: ZooFacts } {
-  const { cell, status, defence, isFiltered, evaluated } = model;
+  const { cell, status, defence, evaluated } = model;
   const attacked = attackedTraining(cell).section;
   const receipt = {
     ...readReceiptFacts(prepared, status),
@@ -265,7 +241,7 @@ function zooEntry(
     weights: weightDigests(status),
     metrics,
   };
-  return { manifest, facts: { pair, receipt, metrics, defence, isFiltered } };
+  return { manifest, facts: { pair, receipt, metrics } };
 }
 
 interface ReceiptFacts {
