@@ -4,21 +4,19 @@ import { UserFault } from '../api.ts';
 import { shortNames } from '../api/cell.ts';
 import { tellingAxes } from '../plan/label.ts';
 import type { Against } from '../report/against.ts';
-import { list } from '../report/format.ts';
 import { layOut, markdownTable } from '../report/grid.ts';
-import { distinct } from '../report/groups.ts';
 import { columnWidth, latexTable } from '../report/latex.ts';
 import { distinctMetrics } from '../report/metric-lookup.ts';
 import { ACCURACY, ASR, type Metric, metricName, METRICS } from '../report/metrics.ts';
 import type { Spread } from '../report/numbers.ts';
 import { axesByName } from '../report/results.ts';
-import { sourceNames } from '../report/sources.ts';
-import { scorerSentence, scorerWords } from '../report/tasks.ts';
+import { factSentences } from '../report/table-facts.ts';
+import { scorerWords } from '../report/tasks.ts';
 import { ownVersion } from '../run/execute/environment.ts';
 import type { Results } from '../run/facts.ts';
 import type { Prepared } from '../run/prepare.ts';
 import { firstOf } from './result-tables.ts';
-import { count, warn } from './terminal.ts';
+import { warn } from './terminal.ts';
 
 export interface TableOptions {
   /** The axes of the rows, by name. Default: the axes that `columns` does not name. */
@@ -171,57 +169,22 @@ export function latexResults(
     notes: options.notes === false ? 'comments' : 'below',
     ofAnswers: experiment.cells.some(({ config }) => config.head.type === 'causal-lm'),
     caveats,
-    facts: [
-      ...shownScorersSentence(rows, metrics),
-      ...factSentences(experiment, computedBy, missing),
-    ],
+    facts: factSentences({
+      scorers: scorersOf(rows, metrics),
+      models: experiment.cells.map(({ config }) => config.model),
+      train: experiment.cells.map(({ config }) => config.data.train),
+      validation: experiment.cells.map(({ config }) => config.data.validation),
+      computedBy,
+      missing,
+    }),
     comments: [`dosimeter ${ownVersion()}, ${experiment.name}`],
   });
 }
 
-/** Returns the sentence that names the scorers of the shown metrics; [] if they have none. */
-function shownScorersSentence(rows: Results['rows'], metrics: readonly Metric[]): string[] {
+/** Returns the scorers of the shown metrics. */
+function scorersOf(rows: Results['rows'], metrics: readonly Metric[]): string[] {
   const shown = new Set(metrics.map(metricName));
-  const words = rows.flatMap((row) =>
+  return rows.flatMap((row) =>
     row.scorer !== undefined && shown.has(metricName(row)) ? [scorerWords(row.scorer)] : [],
   );
-  return words.length === 0 ? [] : [scorerSentence(distinct(words))];
-}
-
-/**
- * Returns sentences that name the models, the data, what computed the numbers, and how much is
- * missing.
- */
-function factSentences(
-  { cells }: Prepared['experiment'],
-  computedBy: readonly string[],
-  missing: number,
-): string[] {
-  const sourceText = sourceNames(
-    cells.flatMap(({ config: { model, data } }) => [
-      model.source,
-      data.train.source,
-      data.validation.source,
-    ]),
-  );
-  const split = (name: 'train' | 'validation'): string =>
-    list(
-      distinct(
-        cells.map(({ config: { data } }) => {
-          const { source, limit } = data[name];
-          return `${sourceText(source)}${typeof limit === 'number' ? ` (limit ${limit})` : ''}`;
-        }),
-      ),
-    );
-  const [train, validation] = [split('train'), split('validation')];
-  return [
-    `Model: ${list(distinct(cells.map(({ config }) => sourceText(config.model.source))))}.`,
-    train === validation
-      ? `Data: ${train}.`
-      : `Training data: ${train}; validation data: ${validation}.`,
-    ...(computedBy.length === 0 ? [] : [`Computed by ${computedBy.join('; ')}.`]),
-    ...(missing === 0
-      ? []
-      : [`${count(missing, 'stage')} of this experiment had no result when the table was made.`]),
-  ];
 }

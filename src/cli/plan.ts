@@ -5,12 +5,13 @@ import { type Forecast, type ForeseenGroup, type ServiceCalls, UserFault } from 
 import { stageLabels } from '../plan/label.ts';
 import type { PlannedStage } from '../plan/types.ts';
 import { groupBy } from '../report/groups.ts';
+import { targetLines } from '../report/table-facts.ts';
 import { DEFAULT_PACK } from '../run/execute/attempt-limits.ts';
 import { filesLeft, keepLevel, sizeText } from '../run/execute/keep.ts';
 import { placesOn, thisMachine } from '../run/execute/resources.ts';
 import type { StageStatus } from '../run/execute/survey.ts';
 import { defaultExecutor, foresee } from '../run/executor.ts';
-import { plannedStages, targetLines, targetsOf } from '../run/facts.ts';
+import { plannedStages, targetsOf } from '../run/facts.ts';
 import { type Durations, estimate, openDurations } from '../run/log/durations.ts';
 import { checkStages, prepare, type Prepared, runsHere } from '../run/prepare.ts';
 import { chosenRemote, foreseeFetches, openObjects } from '../run/remote.ts';

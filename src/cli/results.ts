@@ -4,22 +4,15 @@ import { UserFault } from '../api.ts';
 import { type Against, compareRows, TEST_NOTE } from '../report/against.ts';
 import { csvLine, type CsvValue } from '../report/csv.ts';
 import { DAGGER, daggerText, FEWER_ROWS, fewerRowsText, rowsText } from '../report/evidence.ts';
-import { capital } from '../report/format.ts';
 import { distinct, groupBy } from '../report/groups.ts';
 import { triggerNote } from '../report/labels.ts';
 import { distinctMetrics, selectMetrics } from '../report/metric-lookup.ts';
 import { isSuccessRate, type Metric, metricName } from '../report/metrics.ts';
 import { spreadNote } from '../report/numbers.ts';
 import { axesByName, type ResultRow } from '../report/results.ts';
+import { caveatSentences, targetLines } from '../report/table-facts.ts';
 import { warningText } from '../run/execute/warnings.ts';
-import {
-  otherBackends,
-  repeatsIn,
-  type Results,
-  resultsOf,
-  targetLines,
-  targetsOf,
-} from '../run/facts.ts';
+import { otherBackends, repeatsIn, type Results, resultsOf, targetsOf } from '../run/facts.ts';
 import { prepare, type Prepared } from '../run/prepare.ts';
 import { runCommandOf, type SpecOptions } from './options.ts';
 import type { TableOptions } from './paper-tables.ts';
@@ -89,11 +82,11 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
   } else if (isTable) {
     if (rows.length === 0)
       throw new UserFault('no stage of this spec has a result yet', runCommandOf(spec, options));
-    const caveats = [
-      ...targetLinesOf(rows).map((line) => `${capital(line)}.`),
-      ...caveatLines(rows),
-      ...warnings.map(({ message }) => `${message}.`),
-    ];
+    const caveats = caveatSentences(
+      rows.flatMap(({ target }) => target ?? []),
+      caveatLines(rows),
+      warnings.map(({ message }) => `${message}.`),
+    );
     const { latexResults, markdownResults } = await import('./paper-tables.ts');
     out(
       options.latex === true
@@ -188,7 +181,7 @@ function show(
   if (triggers !== null) remarkProse(triggers);
   const counts = chosen.map(({ evidence }) => evidence.n);
   remarkProse(spreadNote(counts, spread));
-  for (const line of targetLinesOf(rows)) remarkProse(line);
+  for (const line of targetLines(rows.flatMap(({ target }) => target ?? []))) remarkProse(line);
   if (asked === null) remarkOthers(every, metrics);
 }
 
@@ -204,9 +197,6 @@ export function remarkOthers(every: readonly Metric[], shown: readonly Metric[])
 }
 
 /** Returns a line for each target class of the rows, with the attacks that lead to it. */
-const targetLinesOf = (rows: readonly ResultRow[]): string[] =>
-  targetLines(rows.flatMap(({ target }) => target ?? []));
-
 function showDifferences(
   rows: readonly ResultRow[],
   metrics: readonly Metric[],

@@ -24,7 +24,12 @@ export interface Analysis {
   readonly standing: Standing;
   readonly caveats: readonly Caveat[];
   /** The stages' warnings, each with the number of stages that gave it. */
-  readonly warnings: readonly { readonly text: string; readonly stages: number }[];
+  readonly warnings: readonly {
+    readonly text: string;
+    /** What to do; '' if the warning does not say. */
+    readonly hint: string;
+    readonly stages: number;
+  }[];
   /**
    * Whether the spec asks for kernels or Fisher information, which the paper's theorem is about.
    */
@@ -48,6 +53,11 @@ const conditionName = (condition: Condition): string => {
   return `${condition.adapterLabel} ${attack}`;
 };
 
+export const caveatsOfConditions = (conditions: readonly Condition[]): readonly Caveat[] =>
+  caveatsOf(
+    conditions.map((condition) => ({ label: conditionName(condition), cells: condition.cells })),
+  );
+
 /**
  * Returns the caveats and the stages' warnings, without warnings that a caveat says: it gets their
  * hints. Warnings whose texts differ only in their numbers are merged. The first text and its hint
@@ -67,7 +77,8 @@ function notesOf(
       others = new Set(alike.map((one) => one.message)).size - 1;
     const all = others === 0 ? message : `${message} (and ${others} more with other numbers)`;
     return {
-      text: hint === undefined ? `${all}.` : `${all}. ${hint}`,
+      text: `${all}.`,
+      hint: hint ?? '',
       stages: new Set(alike.map(({ id }) => id)).size,
     };
   });
@@ -97,15 +108,7 @@ export function analyse(input: ReportInput): Analysis {
     comparisons,
     findings: findingsOf(conditions, comparisons, theorem),
     standing: writeStanding(conditions, comparisons),
-    ...notesOf(
-      input,
-      caveatsOf(
-        conditions.map((condition) => ({
-          label: conditionName(condition),
-          cells: condition.cells,
-        })),
-      ),
-    ),
+    ...notesOf(input, caveatsOfConditions(conditions)),
     theorem,
     kernels,
     undrawn: withKernel.length - new Set(kernels.map(({ cell }) => cell)).size,

@@ -1,10 +1,10 @@
 /** The figures and tables that a spec's `report` asks for, with what they lack and why. */
 import { closest } from 'fastest-levenshtein';
-import type { JsonObject } from '../api.ts';
+import type { AttackTarget, JsonObject } from '../api.ts';
 import type { FigureEntry, TableEntry } from '../api/report.ts';
 import { defined } from '../base/defined.ts';
 import { UserFault } from '../base/fault.ts';
-import { type Analysis, scoreTallies } from './analysis.ts';
+import { type Analysis, caveatsOfConditions, scoreTallies } from './analysis.ts';
 import { type AdapterComparison, compareAdapters } from './comparisons.ts';
 import { chooseByName, type Condition } from './conditions.ts';
 import { toCsv } from './csv.ts';
@@ -29,8 +29,10 @@ import { contentKey, distinct } from './groups.ts';
 import { headName } from './labels.ts';
 import { latexTable } from './latex.ts';
 import { distinctMetrics } from './metric-lookup.ts';
-import { metricName, onTest, parseMetricName } from './metrics.ts';
+import { isSuccessRate, metricName, onTest, parseMetricName } from './metrics.ts';
 import { collectResults } from './results.ts';
+import { caveatSentences, factSentences, reportFacts } from './table-facts.ts';
+import { scorersOf } from './tasks.ts';
 import type { Figure, ReportCell } from './types.ts';
 
 export interface DrawnTable extends TableText {
@@ -249,7 +251,22 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
     axisName: headName,
     ...defined({ spread: entry.spread }),
   };
-  const caption = [title, entry.caption].filter((text) => text !== undefined).join('. ');
+  const { input, warnings } = analysis;
+  const caption = [entry.title ?? `${input.name}: ${name}`, entry.caption]
+    .filter((text) => text !== undefined)
+    .join('. ');
+  // The page has the caveats on its first screen; a file of the table has them below the numbers.
+  const alone: GridTable = {
+    ...table,
+    caveats: [
+      ...notes,
+      ...caveatSentences(
+        chosen.flatMap(targetsOf),
+        caveatsOfConditions(chosen).map((one) => `${one.title}. ${one.text}`),
+        warnings.map(({ text }) => text),
+      ),
+    ],
+  };
   return {
     name,
     figures: [],
@@ -258,22 +275,28 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
     table: {
       ...tableText(table),
       ...{ name, title, caption: entry.caption ?? '', axes: rowAxes.length },
-      markdown: `${markdownTable(table)}\n`,
+      markdown: `${markdownTable(alone)}\n`,
       latex: `${latexTable({
-        ...table,
+        ...alone,
         name: caption.replace(/\.$/, ''),
         label: name,
         ofAnswers: cells.some(writesAnswers),
-        facts: [],
+        facts: factSentences(
+          reportFacts(input, metrics.some(isSuccessRate) ? scorersOf(chosen) : []),
+        ),
         notes: 'below',
-        comments: [
-          `dosimeter, ${analysis.input.name}: the table ${name} of ${analysis.input.specFile}`,
-        ],
+        comments: [`dosimeter, ${input.name}: the table ${name} of ${input.specFile}`],
       })}\n`,
       csv: tableCsv(table, enveloped, wordsFor),
     },
   };
 }
+
+/** Returns the targets of the attacks that a condition's cells study. */
+const targetsOf = ({ cells }: Condition): readonly AttackTarget[] =>
+  cells.flatMap(({ attack, receipt }) =>
+    receipt?.target === undefined ? [] : [{ attack, ...receipt.target }],
+  );
 
 /**
  * Returns a function from a cell's axis values to its labels for the words among `shown`, such as

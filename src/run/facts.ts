@@ -133,16 +133,6 @@ function targetsByCell(
   return found;
 }
 
-/** Returns a line for each target class, with the attacks that lead to it. */
-export function targetLines(targets: Iterable<AttackTarget>): string[] {
-  const attacks = new Map<string, Set<string>>();
-  for (const { attack, label, class: name } of targets) {
-    const target = `${JSON.stringify(name)} (label ${label})`;
-    attacks.set(target, (attacks.get(target) ?? new Set()).add(attack));
-  }
-  return [...attacks].map(([target, of]) => `target of ${[...of].join(', ')}: ${target}`);
-}
-
 /** Returns the parameters of each cell's `evaluate`; undefined for a cell without it. */
 function evaluateParams(plan: Prepared['plan']): readonly (JsonObject | undefined)[] {
   const byId = new Map(plan.stages.map((stage) => [stage.id, stage]));

@@ -189,6 +189,25 @@ test('plan warns of cells that have the same place in a table', async ({ project
   assert.match(await told(both, 'metrics=accuracy'), 'cells that differ in poisoning.attack');
 });
 
+test('a table of the spec has the facts and caveats of `results --latex`', async ({ project }) => {
+  const options = '--rows type --columns rate --metric asr,accuracy --only attack=badnets'.split(
+    ' ',
+  );
+  const { stdout } = await project.succeeds('results', 'spec.yaml', '--latex', ...options);
+  const sentences = (tex: string): readonly string[] =>
+    tex.split('\n').flatMap((line) => {
+      const [, start] = /^ {4}(Model|Data|Target|Computed|\d+ of|No effect)[^&]*$/.exec(line) ?? [];
+      // Caveats name cells by the report's labels, and a release follows the backend's name there.
+      return start === undefined
+        ? []
+        : [/^[MDT]/.test(start) ? line : (line.split(/[.,]/)[0] ?? '')];
+    });
+  const own = sentences(project.read('all/main.tex'));
+  assert.equal(own, sentences(stdout));
+  assert.match(own.join('\n'), /Model: .*\n.*Data: .*\n.*Computed by .*\n.*Target of badnets: /);
+  assert.match(project.read('all/main.md'), /^Target of badnets: "ham" \(label 0\)\.$/m);
+});
+
 test('the report has them in a chapter of their own', ({ project }) => {
   const html = project.read('.dosimeter/reports/figured.html');
   assert.match(html, 'Figures and tables of this spec');

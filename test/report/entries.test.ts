@@ -134,7 +134,13 @@ test('a table in each of its forms, over the cells that it shows', async () => {
     ['| LoRA 4', '| LoRA 16'],
     'full fine-tuning is compared with, and has no row',
   );
-  assert.match(present(files['tables/main.tex']), '\\label{tab:main}');
+  const tex = present(files['tables/main.tex']);
+  assert.match(tex, '\\label{tab:main}');
+  assert.match(
+    tex,
+    '\\caption{quickstart: main.',
+    'without a title, the experiment names the table',
+  );
   const lines = present(files['tables/main.csv']).trim().split('\r\n');
   assert.is(lines.length, 1 + 2 * 3);
   assert.match(
@@ -142,6 +148,32 @@ test('a table in each of its forms, over the cells that it shows', async () => {
     'against,difference,difference_low,difference_high,pairs,p,p_holm',
   );
   assert.match(html, 'id="table-main"');
+});
+
+test('a table that leaves the page has the warnings, and not what to do about them', async () => {
+  const { stages, ...input } = fixture();
+  const warnings = [{ path: [], message: '3 rows are empty', hint: 'Fill them in.' }];
+  const { files, html } = await renderReport({
+    ...input,
+    stages: stages.map((stage, i) => (i === 0 ? { ...stage, warnings } : stage)),
+    entries: {
+      defaults: false,
+      figures: [],
+      tables: [
+        {
+          ...{
+            name: 'main',
+            rows: ['adapter.type', 'adapter.rank'],
+            columns: ['poisoning.attack'],
+          },
+          metrics: ['evaluate.accuracy'],
+        },
+      ],
+    },
+  });
+  assert.match(present(files['tables/main.tex']), '\n    3 rows are empty.\n');
+  assert.match(present(files['tables/main.md']), '\n3 rows are empty.\n');
+  assert.match(html, '3 rows are empty. Fill them in.');
 });
 
 test('a metric that a table names twice has one column, and its tests count once', async () => {

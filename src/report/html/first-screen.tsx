@@ -10,6 +10,7 @@ import type { Finding, FindingRow } from '../findings.ts';
 import { capital, cut, formatSeconds, list, plural } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
 import { varyingPaths } from '../labels.ts';
+import { backendNames } from '../table-facts.ts';
 import type { ReportInput } from '../types.ts';
 import { type Verdict, verdictText } from '../verdict.ts';
 import { axesText, type Chapter, Chip, FigureBox, type PageProps, Scroll } from './parts.tsx';
@@ -65,18 +66,11 @@ function precisionText({ cells }: ReportInput, precision: string): string {
 }
 
 function backendFacts(input: ReportInput): readonly Fact[] {
-  const { environment, backends } = input;
-  // One release computed every result of this run, because the release is part of their keys.
-  const backend = (environment['backend'] ?? {}) as JsonObject;
-  // Reads a text of the backend's own facts; `otherwise` if it is not there.
-  const text = (name: string, otherwise: string): string => {
-    const value = backend[name];
-    return typeof value === 'string' ? value : otherwise;
-  };
-  const names = backends.map((name) => (name === backend['name'] ? text('version', name) : name));
+  const names = backendNames(input),
+    precision = (input.environment['backend'] as JsonObject | undefined)?.['precision'];
   return [
     ['Backend', names.length === 0 ? 'none recorded' : list(names)],
-    ['Precision', precisionText(input, text('precision', 'float32'))],
+    ['Precision', precisionText(input, typeof precision === 'string' ? precision : 'float32')],
   ];
 }
 
@@ -127,10 +121,10 @@ const Caveats = ({ caveats, warnings }: Analysis): JSX.Element | null =>
           <strong>{title}.</strong> {text}
         </li>
       ))}
-      {warnings.map(({ text, stages }) => (
+      {warnings.map(({ text, hint, stages }) => (
         <li>
           <strong>Warning{stages > 1 ? ` of ${plural(stages, 'stage')}` : ''}.</strong>{' '}
-          {cut(capital(text), MOST_WARNING)}
+          {cut(`${capital(text)} ${hint}`.trimEnd(), MOST_WARNING)}
         </li>
       ))}
     </ul>
