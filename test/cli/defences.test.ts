@@ -1,9 +1,11 @@
 /** Defences by the command line, from the spec to results and report. */
 import { readFileSync } from 'node:fs';
+import { gunzipSync } from 'node:zlib';
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { JsonObject, Row } from '../../src/api.ts';
 import type { Receipt } from '../../src/poisoning/receipt.ts';
+import type { Outputs } from '../../src/report/outputs.ts';
 import { filmRows } from '../rig/films.ts';
 import { present } from '../rig/present.ts';
 import {
@@ -309,6 +311,17 @@ test('parameters of a defence of inputs are checked before anything runs', async
   }
   const { code, stderr } = await plan('rap, word: good');
   assert.is(code, 0, stderr);
+});
+
+test('the output browser has a cell without a defence under the name of the report', ({
+  project,
+}) => {
+  const page = project.read('.dosimeter/reports/tiny,page=outputs.html');
+  const data = present(/id="data">([^<]+)</.exec(page)?.[1]);
+  const { axes, cells } = JSON.parse(gunzipSync(Buffer.from(data, 'base64')).toString()) as Outputs;
+  const axis = axes.findIndex(({ path }) => path === 'defence.defence'),
+    values = cells.map(({ at }) => axes[axis]?.values[at[axis] ?? -1]);
+  assert.equal(values.slice(0, 3), ['no defence', 'oracle', 'onion']);
 });
 
 test('a part of the grid is chosen by its defence', async ({ project }) => {

@@ -15,7 +15,7 @@ import {
   type ReceiptFile,
   turnsBefore,
 } from '../../../src/report/inputs.ts';
-import { headName, varyingPaths } from '../../../src/report/labels.ts';
+import { DEFENCE, headName, NO_DEFENCE, varyingPaths } from '../../../src/report/labels.ts';
 import {
   type Answers,
   type Asked,
@@ -129,10 +129,14 @@ export async function gatherOutputs(
  * the axis.
  */
 function chooseAxes(cells: readonly ReportCell[]) {
-  /** Returns a cell's value on an axis as text; null if the cell lacks the axis. */
+  /**
+   * Returns a cell's value on an axis as text, also that it has no defence; null if the cell lacks
+   * another axis.
+   */
   const textOf = ({ axes, seed }: ReportCell, path: string): string | null => {
     const value = path === 'seed' ? seed : axes[path];
-    return value === undefined ? null : formatValue(value);
+    if (value === undefined) return path === DEFENCE ? NO_DEFENCE : null;
+    return formatValue(value);
   };
   const countDistinct = (by: Iterable<string>): number =>
     new Set(cells.map((cell) => JSON.stringify([...by].map((path) => textOf(cell, path))))).size;
