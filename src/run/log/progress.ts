@@ -144,8 +144,6 @@ function createEstimate(
    * By kind: the seconds that stages of this run took, and the seconds that were expected of them.
    */
   const paces = new Map<string, { took: number; expected: number }>();
-  let ran = 0,
-    spentSeconds = 0;
   /**
    * Returns the seconds that a stage will take, by its kind's pace in this run; null if unknown.
    * On a busier machine, or with longer trainings, what is left takes longer by the same factor.
@@ -155,7 +153,10 @@ function createEstimate(
       pace = paces.get(stage.kind);
     return expected && pace ? (expected * pace.took) / pace.expected : durations.expect(stage);
   };
-  /** Returns `about 3 min left`, or '' if nothing is known. */
+  /**
+   * Returns `about 3 min left`; `at least 3 min left, without ntk` while nothing is known of a
+   * kind, which may take far longer than those that have run, or far less; '' if nothing is known.
+   */
   const text = (): string => {
     if (left.size === 0) return '';
     // While nothing is recorded of a kind, the progress of its running stages gives their time.
@@ -171,24 +172,24 @@ function createEstimate(
     /** Returns what `expect` does or, if that is null, what running stages of the kind show. */
     const known = (stage: PlannedStage): number | null =>
       expect(stage) ?? firstSeconds.get(stage.kind) ?? null;
-    // A stage of an unknown kind is assumed to take as long as those that have run so far.
-    const unseen = ran > 0 ? spentSeconds / ran : null;
-    const seconds = estimate(left.values(), { expect: known }, places, unseen);
-    if (seconds === null) return '';
+    const about = estimate(left.values(), { expect: known }, places),
+      seconds = about ?? estimate(left.values(), { expect: known }, places, 0) ?? 0;
+    if (seconds === 0) return '';
     let underwaySeconds = 0;
     for (const { members, ended, since } of running)
       for (const stage of members)
         if (!ended.has(stage.id))
           underwaySeconds += Math.min((now() - since) / 1000, known(stage) ?? 0) / places(stage);
-    return `about ${duration(Math.max(1, seconds - underwaySeconds))} left`;
+    const time = `${duration(Math.max(1, seconds - underwaySeconds))} left`;
+    if (about !== null) return `about ${time}`;
+    const unknown = [...left.values()].filter((stage) => known(stage) === null);
+    return `at least ${time}, without ${[...new Set(unknown.map(({ kind }) => kind))].join(', ')}`;
   };
   return {
     text,
     ended(stage: PlannedStage, outcome: Outcome): void {
       left.delete(stage.id);
       if (outcome.state !== 'ran') return;
-      ran++;
-      spentSeconds += outcome.seconds;
       const expected = expectedSeconds.get(stage.id);
       if (!expected) return;
       const pace = paces.get(stage.kind) ?? { took: 0, expected: 0 };

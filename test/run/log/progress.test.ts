@@ -186,7 +186,7 @@ test('a terminal has a live block with rate and time left; only what went wrong 
   rig.durations.note(stage('t1'), 20);
   rig.end('t1');
   assert.equal(rig.drawn.at(-1), [
-    '1/3 stages · 3.0 stages/min · about 40 s left', // evaluate was never seen: as long as the rest
+    '1/3 stages · 3.0 stages/min · at least 20 s left, without evaluate', // which was never seen
     'train 1/2 · evaluate 0/1',
   ]);
   rig.start('t2');
@@ -194,7 +194,7 @@ test('a terminal has a live block with rate and time left; only what went wrong 
   rig.clock = 25_000;
   rig.tick();
   assert.equal(rig.drawn.at(-1), [
-    '1/3 stages · 2.4 stages/min · about 35 s left',
+    '1/3 stages · 2.4 stages/min · at least 15 s left, without evaluate',
     'train 1/2 · evaluate 0/1',
     '  t2  5/20 steps  5 s',
   ]);
@@ -290,12 +290,17 @@ test('the live block is cut to the room of the terminal', ({ dir }) => {
 test('without a terminal, a long run has about forty lines', ({ dir }) => {
   const rig = createRig(dir, [...numbered(100, 'poison'), ...numbered(92, 'train')]);
   const cached: Outcome = { ...ran(1), state: 'cached' };
-  rig.stages.forEach(({ id }, i) => {
+  rig.stages.forEach((one, i) => {
+    const { id } = one;
     rig.start(id);
+    rig.durations.note(one, 2);
     rig.end(id, i % 4 === 3 ? cached : ran(2));
   });
   assert.is(rig.printed.length, 39);
-  assert.equal(rig.printed[0], 'good: [5/192] 4 poison, 1 cached · about 374 s left');
+  assert.equal(
+    rig.printed[0],
+    'good: [5/192] 4 poison, 1 cached · at least 190 s left, without train',
+  );
   assert.match(rig.printed.at(-1) ?? '', /^good: \[192\/192\] 1 train, 1 cached$/);
   const short = createRig(dir, numbered(3));
   for (const { id } of short.stages) short.end(id, cached);
