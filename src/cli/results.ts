@@ -196,7 +196,6 @@ export function remarkOthers(every: readonly Metric[], shown: readonly Metric[])
   remarkProse(more);
 }
 
-/** Returns a line for each target class of the rows, with the attacks that lead to it. */
 function showDifferences(
   rows: readonly ResultRow[],
   metrics: readonly Metric[],
