@@ -30,7 +30,7 @@ export interface Compared {
   readonly excluded: readonly string[];
   /** The p-value of the hypothesis of no difference; null where `differenceP` gives none. */
   readonly p: number | null;
-  /** `p`, corrected by Holm's method over all cells with a p-value of this metric. */
+  /** `p`, corrected by Holm's method over all shown cells with a p-value of this metric. */
   readonly holm: number | null;
 }
 
@@ -147,18 +147,21 @@ function compareOne(cell: ResultCell, metric: Metric, partner: Partner): Omit<Co
 }
 
 /**
- * Compares all cells by all metrics. Returns a function that looks up the result for one cell and
- * metric; if the cell has no partner, everything in it is empty or null.
+ * Compares the shown cells by all metrics. Returns a function that looks up the result for one cell
+ * and metric; if the cell has no partner, everything in it is empty or null.
+ * @param cells all cells with which others may be compared
+ * @param shown those to compare, over which p-values are corrected
  */
 export function compareCells(
   cells: readonly ResultCell[],
   metrics: readonly Metric[],
   against: Against,
+  shown = cells,
 ): (cell: ResultCell, metric: Metric) => Compared {
   if (against === 'none') return () => NOTHING;
   const findPartner = against === 'clean' ? cleanPartner : fullPartner(cells);
   const all = metrics.flatMap(({ stage, metric }) =>
-    cells.flatMap((cell) => {
+    shown.flatMap((cell) => {
       const partner = findPartner(cell, { stage, metric });
       return partner === null
         ? []

@@ -200,10 +200,10 @@ export function layOut({
   isShown = () => true,
 }: GridRequest): Grid | Clash {
   const cells = resultCells(rows),
+    shown = cells.filter(isShown),
     paths = [...rowAxes, ...columnAxes];
-  const compared = compareCells(cells, metrics, against);
-  const named = cells
-    .filter(isShown)
+  const compared = compareCells(cells, metrics, against, shown);
+  const named = shown
     .filter((cell) => metrics.some((metric) => valuesBySeed(cell, metric).size > 0))
     .flatMap((cell) =>
       axesByName(cell).map((axes): NamedCell => ({

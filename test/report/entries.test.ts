@@ -202,6 +202,35 @@ test('a metric that a table names twice has one column, and its tests count once
   assert.equal(await draw(['evaluate.accuracy', 'evaluate.accuracy']), once);
 });
 
+test('the p-values of a table are corrected over the cells that it shows, and no others', async () => {
+  const cellsUnder = (attack: string) =>
+    ['full', 'lora', 'bitfit'].flatMap((type, i) =>
+      [1, 2, 3].map((seed) =>
+        cellOf({ seed, attack, adapter: { type }, evaluate: { accuracy: 0.9 - 0.01 * i * seed } }),
+      ),
+    );
+  const draw = async (attacks: readonly string[]): Promise<string> => {
+    const { files } = await renderReport({
+      ...inputOf(attacks.flatMap(cellsUnder)),
+      entries: {
+        defaults: false,
+        figures: [],
+        tables: [
+          {
+            ...{ name: 'main', rows: ['adapter.type'], columns: [], against: 'full' },
+            ...{ metrics: ['evaluate.accuracy'], cells: [{ 'poisoning.attack': ['badnets'] }] },
+          },
+        ],
+      },
+    });
+    return present(files['tables/main.md']);
+  };
+  const alone = await draw(['badnets']);
+  // Each p is 1 − t/√(2 + t²) = 0.074 of t = 2√3, twice as much among the two that are shown.
+  assert.match(alone, '0.074 (0.148)');
+  assert.equal(await draw(['badnets', 'none', 'addsent']), alone);
+});
+
 test('a word such as adapter is in tables what it is in figures', async () => {
   const table = { columns: ['attack'], metrics: ['evaluate.accuracy'] } as const;
   const { files, html } = await render({
