@@ -332,6 +332,35 @@ test('rates and counts of one attack are compared by the rows that were poisoned
   );
 });
 
+test('a hollow point shows around a filled one, and † marks the mean that counts it', async () => {
+  const cells = [1, 0, 1].flatMap((asr, i) =>
+    ['badnets', 'addsent'].map((attack) =>
+      cellOf({
+        ...{ seed: i + 1, attack },
+        evaluate: {
+          ...{ accuracy: 0.7, accuracy_drop: 0, asr, asr_clean: 0.1 },
+          predicted_share: i === 0 && attack === 'badnets' ? 1 : 0.5,
+        },
+      }),
+    ),
+  );
+  const { svg, caption } = present(
+    (await sectionOf('scores', cells)).find((figure) => figure.id === 'scores-asr'),
+  );
+  const points = [
+    ...svg.matchAll(/<path transform="translate\(([^"]+)\)" d="M-?([\d.]+)[^>]*>/g),
+  ].filter(([path]) => path.includes('stroke="#1b2430"') && path.includes('fill-opacity'));
+  const hollow = points.filter(([path]) => path.includes('fill-opacity="0"'));
+  assert.is(hollow.length, 1);
+  const [, place, radius] = present(hollow[0]);
+  const [, , covering] = present(
+    points.find((point) => point[1] === place && !hollow.includes(point)),
+  );
+  assert.ok(Number(radius) > 1.4 * Number(covering), `${radius} beside ${covering}`);
+  assert.is([...svg.matchAll(/>†<\/text>/g)].length, 1);
+  assert.match(caption, 'predicts one class only. † marks a mean that counts one.');
+});
+
 test('the line of two seeds ends at both values, as in tables, and is that of t for three', async () => {
   const endsOf = async (...accuracies: number[]) => {
     const cells = accuracies.map((accuracy, i) => cellOf({ seed: i + 1, evaluate: { accuracy } }));

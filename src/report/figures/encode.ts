@@ -17,8 +17,14 @@ export const onlyPart = (part: string) => [{ filter: `datum.part == '${part}'` }
 /** What captions call the line through a mean that shows its interval. */
 export const LINE = '95% t-interval (of two seeds, from one value to the other)';
 
-/** Fills a point if its number is evidence; other points are hollow. */
-export const HOLLOW = { condition: { test: 'datum.isVoid', value: 0 }, value: 0.9 } as const;
+/**
+ * Returns the look of points: filled if their numbers are evidence, else hollow, and so large that
+ * filled ones at their place lie within them.
+ */
+export const hollowIfVoid = (size: number) => ({
+  fillOpacity: { condition: { test: 'datum.isVoid', value: 0 }, value: 0.9 },
+  size: { condition: { test: 'datum.isVoid', value: 2.2 * size }, value: size },
+});
 
 export const KERNELS: readonly { readonly of: Parametrisation; readonly name: string }[] = [
   { of: 'full', name: 'full kernel' },

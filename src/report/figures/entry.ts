@@ -25,6 +25,7 @@ import {
   chosenSpread,
   type Drawn,
   figureSpec,
+  hasDaggers,
   isBeyond,
   isShifted,
   panelsAbreast,
@@ -266,6 +267,7 @@ const SPREADS: Readonly<Record<SpreadName, string>> = {
   none: '',
 };
 const STATISTICS = { mean: 'mean', median: 'median', min: 'least', max: 'largest' } as const;
+const centreName = ({ statistic = 'mean' }: FigureEntry): string => STATISTICS[statistic];
 
 function seedsText(drawn: Drawn): string {
   const counts = drawn.means.map(({ n }) => n);
@@ -310,7 +312,7 @@ function marksText(drawn: Drawn): string {
   const { entry, frame } = drawn;
   const { form, x, measures } = frame;
   const { seeds = true, against } = entry;
-  const centre = STATISTICS[entry.statistic ?? 'mean'],
+  const centre = centreName(entry),
     spread = chosenSpread(entry);
   const paired = against === undefined ? '' : 'paired ';
   const holm = against !== undefined && spread === 'interval' ? ' before Holm’s correction' : '';
@@ -418,7 +420,8 @@ function writeCaption(drawn: Drawn): string {
       ? ''
       : isHeat
         ? `${DAGGER} ${dagger ?? ''}`
-        : `Hollow points are not evidence: a model behind them ${joinWithOr(reasons)}.`,
+        : `Hollow points are not evidence: a model behind them ${joinWithOr(reasons)}.` +
+          (hasDaggers(drawn) ? ` ${DAGGER} marks a ${centreName(entry)} that counts one.` : ''),
     fewer === null ? '' : `${isHeat ? `${FEWER_ROWS} ` : ''}${fewer}`,
     ...overlays.map(({ label, citation, spread }) => {
       const bars = spread === undefined ? '' : `, with its ${[spread].flat().join(' to ')}`;

@@ -7,7 +7,7 @@ import { distinct, groupBy } from '../groups.ts';
 import { commonLabel } from '../metric-lookup.ts';
 import { type CentreAndSpread, centreAndSpread } from '../numbers.ts';
 import { PROPORTION_MARGIN } from '../verdict.ts';
-import { HOLLOW, keyed, nominal, onlyPart, ordinal, quantitative } from './encode.ts';
+import { hollowIfVoid, keyed, nominal, onlyPart, ordinal, quantitative } from './encode.ts';
 import type { Frame } from './frame.ts';
 import { type Measure, measureOf } from './measure.ts';
 import { GREY, measureIn, publishedLines, publishedRows, valuesIn } from './overlays.ts';
@@ -168,6 +168,10 @@ function emptyPanels({ points, measures }: Frame): object[] {
     ),
   );
 }
+
+/** Whether † marks means that are not evidence, since they are not drawn as points. */
+export const hasDaggers = ({ entry: { seeds = true }, frame: { x } }: Drawn): boolean =>
+  seeds && x.kind !== 'step' && x.kind !== 'metric';
 
 /** Whether a point's value or its x lies beyond the ends that the author gave an axis. */
 export function isBeyond(
@@ -407,21 +411,34 @@ function panelLayers(
   const point = { filled: true, opacity: 1 };
   const between = placeAt('low', 'high');
   const orient = isFlip ? 'vertical' : 'horizontal';
-  const ofLine = { color, shape, fillOpacity: HOLLOW };
+  const ofLine = (size: number) => ({ color, shape, ...hollowIfVoid(size) });
   const isStep = x.kind === 'step',
     isScatter = x.kind === 'metric',
     isLine = form === 'line';
   const spread = (opacity: number, strokeWidth: number) =>
     layer('mean', 'rule', { strokeWidth, opacity }, { color }, between);
   const seedPoints = (size: number, opacity: number) =>
-    layer('seed', 'point', { filled: true, size, stroke: INK, strokeWidth: 0.5, opacity }, ofLine);
+    layer(
+      'seed',
+      'point',
+      { filled: true, stroke: INK, opacity },
+      {
+        ...ofLine(size),
+        strokeWidth: { condition: { test: 'datum.isVoid', value: 1.2 }, value: 0.5 },
+      },
+    );
   const stroke = { ...color, legend: null };
   const means = (size: number) =>
-    layer('mean', 'point', { ...point, size, strokeWidth: 2 }, { ...ofLine, stroke });
+    layer('mean', 'point', { ...point, strokeWidth: 2 }, { ...ofLine(size), stroke });
   const text = isFlip ? { align: 'left', dx: 8 } : { align: 'center', dy: -10 };
   const written = {
     ...(isFlip && { x: { value: 'width' } }),
     text: { field: 'text', type: 'nominal' },
+  };
+  const ofVoid = { text: DAGGER, dx: 6, dy: -9, fontSize: 13, clip: mayLeaveOut, color: INK };
+  const daggers = {
+    ...layer('mean', 'text', ofVoid),
+    transform: [...onlyPart('mean'), { filter: 'datum.isVoid' }],
   };
   /** Encodes one line for each seed, and not one for each condition. */
   const byRun = { color, strokeDash, detail: { field: 'run' } };
@@ -459,6 +476,7 @@ function panelLayers(
           isLine && layer('published', 'line', { strokeWidth: 1.2 }, { ...byRun, ...ownInk }),
           layer('published', 'point', { ...point, ...PUBLISHED_POINT }, { shape }),
         ]),
+    hasDaggers(drawn) && daggers,
     values && layer('mean', 'text', { ...text, clip: false, color: INK }, written),
   ];
   return layers.filter((one) => one !== false);
