@@ -152,14 +152,13 @@ async function writeTrained(
 
 const BATCH = 32;
 
-/** Returns the metrics of the trained model on the poisoned rows; empty if no row is poisoned. */
+/** Returns how many rows are poisoned and, if any is, the metrics of the trained model on them. */
 async function poisonedMetrics(
   model: EvaluatedModel,
   { poisoned, triggerSeen }: EncodedSet,
 ): Promise<Metrics> {
-  const metrics: Metrics = {};
+  const metrics: Metrics = { poisoned_rows: poisoned.length };
   if (poisoned.length === 0) return metrics;
-  metrics['poisoned_rows'] = poisoned.length;
   if (!isRegression(model))
     metrics['poisoned_accuracy'] = (
       await measureRows(model, poisoned, BATCH, () => yieldToEventLoop())

@@ -118,6 +118,11 @@ test('looks on the way give curves, and change nothing of the training', async (
   assert.is((await metricsOf(plain.dir))['poisoned_accuracy'], last);
 });
 
+test('without poisoned rows, as after a defence that drops them all, their count is 0', async () => {
+  const metrics = await metricsOf((await trainOn(withTrain({}), { data })).dir);
+  assert.equal([metrics['poisoned_rows'], metrics['poisoned_accuracy']], [0, undefined]);
+});
+
 test('a training that stops early leaves its best model, and goes on after a stop', async () => {
   // What the model learns is wrong on these rows.
   const turned = spokenRows(11, 100).map((row) => ({ ...row, label: 1 - row.label }));
