@@ -155,9 +155,9 @@ export const ASR = noteFor('attack', 'asr', 'ASR', {
 export const ASR_CLEAN = noteFor('attack', 'asr_clean', 'Clean model', {
   meaning: 'the same share for the paired clean model: what the trigger does without any poisoning',
 });
-const ASR_MINUS_CLEAN = noteFor('attack', 'asr_minus_clean', 'ASR − clean', {
+const ASR_MINUS_CLEAN = noteFor('attack', 'asr_minus_clean', 'Poison adds', {
   compared: true,
-  meaning: 'ASR minus the paired clean model’s rate',
+  meaning: 'ASR minus the paired clean model’s rate, over all seeds',
 });
 export const ASR_CORRECTED: readonly MetricNote[] = [
   noteFor('attack', 'asr_corrected', 'ASR, corrected', {

@@ -8,6 +8,7 @@ import { compareRows, TEST_NOTE } from '../../src/report/against.ts';
 import { differenceRows, summariseDifferences } from '../../src/report/diff.ts';
 import { layOut, markdownTable } from '../../src/report/grid.ts';
 import { latexTable } from '../../src/report/latex.ts';
+import { METRICS } from '../../src/report/metrics.ts';
 import { present } from '../rig/present.ts';
 import { createProject, writeToys } from '../rig/project.ts';
 import { judged, type PlainRow } from './rows.ts';
@@ -72,6 +73,11 @@ test('each row has the paired p-value, corrected over the cells, as diff has it'
     summaries.map(({ p }) => p),
     [of(4).p_holm, of(8).p_holm],
   );
+});
+
+test('no metric is called what a column of differences is called', () => {
+  const named = METRICS.filter(({ label }) => / − (?:clean|full)$/.test(label));
+  assert.equal(named, []);
 });
 
 test('the rows are of the form of the schema, those without --against unchanged', () => {
