@@ -1,4 +1,4 @@
-/** Comparisons and whole numbers despite the rounding of double precision. */
+/** Comparisons, whole numbers and percentages despite rounding. */
 
 /** A relative tolerance: far above a few roundings' error, far below differences in a spec. */
 export const ROUNDING = 1e-12;
@@ -20,4 +20,10 @@ export function flooredShare(share: number, total: number): number {
   return Math.abs(product - nearest) <= ROUNDING * Math.max(1, nearest)
     ? nearest
     : Math.floor(product);
+}
+
+/** Writes a share to a tenth of a percent: `96.2%`. Only 0 is written as 0%, and only 1 as 100%. */
+export function percentText(share: number): string {
+  const tenths = Math.round(1000 * share);
+  return `${(share === 0 || share === 1 ? tenths : Math.min(999, Math.max(1, tenths))) / 10}%`;
 }

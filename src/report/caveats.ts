@@ -2,6 +2,7 @@
  * What a reader must know before reading any number: models that predict one class only or have
  * learnt nothing, triggers without a demonstrable effect, triggers that are cut off.
  */
+import { percentText } from '../base/rounding.ts';
 import {
   beatsMajority,
   beatsMean,
@@ -10,6 +11,7 @@ import {
   isDegenerate,
   type Measured,
   predictsOneClass,
+  TRAINING_ROWS,
   TRIGGERED,
   unlearntReason,
   unseenShares,
@@ -72,9 +74,6 @@ function groupNames(found: readonly Found[], detail: (one: Found) => string = ()
 
 const isOrAre = (found: readonly Found[]): string => (countCells(found) === 1 ? 'is' : 'are');
 
-/** Rounds down, so that no share below 1 is written as 100%. */
-const percent = (share: number): string => `${Math.floor(share * 1000) / 10}%`;
-
 const meanText = (cells: readonly Measured[], metric: string): string =>
   formatNumber(
     cells.reduce((sum, { metrics }) => sum + (metrics['evaluate']?.[metric] ?? NaN), 0) /
@@ -99,22 +98,27 @@ function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
   const shares = groups.flatMap(({ label, cells }) =>
     cells.flatMap((cell) =>
       unseenShares(cell)
-        .filter(({ rows }) => rows !== 'poisoned training rows' || isCounted(cell))
+        .filter(({ rows }) => rows !== TRAINING_ROWS || isCounted(cell))
         .map((one) => ({ ...one, label })),
     ),
   );
+  const ofTraining = shares.filter(({ rows }) => rows === TRAINING_ROWS),
+    ends = [
+      ...(ofTraining.length < shares.length ? ['evaluated rows count as attacks that failed'] : []),
+      ...(ofTraining.length > 0 ? ['training rows do not teach the trigger'] : []),
+    ];
   const kinds = distinct([...TRIGGERED, ...shares].map(({ rows }) => rows));
   const lowest = kinds.flatMap((rows) => {
     const ofKind = shares.filter((one) => one.rows === rows),
       [least] = nearest(ofKind, ({ share }) => share);
-    return least ? [{ rows, share: percent(least.share), label: least.label }] : [];
+    return least ? [{ rows, share: percentText(least.share), label: least.label }] : [];
   });
   // Not said here: shares of trainings before the cell's own, and another cause (`warnOfUnseen`).
   const says = (warning: string): boolean => {
     const [, share = '', which = ''] =
       /^the trigger reaches the model in (.*?%) of the (.*); in the others/.exec(warning) ?? [];
     const kind = which
-      .replace(/^poisoned rows$/, 'poisoned training rows')
+      .replace(/^poisoned rows$/, TRAINING_ROWS)
       .replace(/"(.*)"/, '“$1”');
     return lowest.some((one) => one.rows === kind && parseFloat(share) >= parseFloat(one.share));
   };
@@ -127,8 +131,8 @@ function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
         title: 'The trigger does not reach the model in some rows',
         text:
           `The model reads all of it in ${list(lowest.map(({ rows, share }) => `${share} of ${rows}`))}${where}. ` +
-          'In the others max_length cuts it off, or the tokenizer reads the row as the original; ' +
-          'they count as attacks that failed.',
+          'In the others max_length cuts it off, or the tokenizer reads the row as the original: ' +
+          `${list(ends)}.`,
         says,
       };
 }

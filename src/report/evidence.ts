@@ -462,11 +462,12 @@ export function compareRowCounts<Cell extends Measured>(
   };
 }
 
+export const TRAINING_ROWS = 'poisoned training rows';
 /** Kinds of rows with a trigger, and the metric for the share whose trigger is read as a whole. */
 export const TRIGGERED = [
   { rows: 'triggered validation rows', stage: 'evaluate', metric: 'trigger_seen' },
   { rows: 'triggered test rows', stage: 'evaluate', metric: 'test_trigger_seen' },
-  { rows: 'poisoned training rows', stage: 'train', metric: 'trigger_seen' },
+  { rows: TRAINING_ROWS, stage: 'train', metric: 'trigger_seen' },
 ] as const;
 
 const HELD_OUT = /^(test_)?trigger_seen\.trigger\.(.+)$/;

@@ -387,8 +387,12 @@ test('caveats name collapsed models, no better ones, triggers without effect or 
   assert.match(present(found[3]).text, 'LoRA under c: ASR 0.050, without the trigger 0.040.');
   assert.match(
     present(found[2]).text,
-    'in 62.4% of triggered validation rows, 75% of triggered test rows, ' +
+    'in 62.5% of triggered validation rows, 75% of triggered test rows, ' +
       '99.9% of poisoned training rows and 50% of validation rows under the trigger “end”',
+  );
+  assert.match(
+    present(found[2]).text,
+    ': evaluated rows count as attacks that failed and training rows do not teach the trigger.',
   );
   assert.equal(caveatsOf([{ label: 'a', cells: [of({ accuracy: 0.9 })] }]), [], 'not measured');
   const only = caveatsOf([{ label: '', cells: [of({ ...healthy(0.9, 0.03), majority_p: 0.2 })] }]);
@@ -431,6 +435,30 @@ test('the trigger that few rows show after a filter is no caveat beside cells wi
   const [cut] = caveatsOf([{ label: 'full', cells: [of(0.962)] }, filtered]);
   assert.match(present(cut).text, '96.2% of poisoned training rows (the lowest: full).');
   assert.match(present(caveatsOf([filtered])[0]).text, 'in 0% of poisoned training rows');
+});
+
+test('training rows without a trigger that is read are no attacks that failed', () => {
+  const textOf = (evaluated: number, trained: number): string =>
+    present(
+      caveatsOf([
+        {
+          label: '',
+          cells: [
+            {
+              metrics: {
+                evaluate: { ...healthy(0.9, 0.03), trigger_seen: evaluated },
+                train: { trigger_seen: trained },
+              },
+            },
+          ],
+        },
+      ])[0],
+    ).text;
+  assert.match(textOf(1, 25 / 26), 'in 96.2% of poisoned training rows');
+  assert.match(textOf(1, 25 / 26), ': training rows do not teach the trigger.');
+  assert.match(textOf(0.99999, 1), 'in 99.9% of triggered validation rows');
+  assert.match(textOf(0.00001, 1), 'in 0.1% of triggered validation rows');
+  assert.match(textOf(0.5, 1), ': evaluated rows count as attacks that failed.');
 });
 
 test('what is measured against an undefended model that predicts one class is not evidence', () => {

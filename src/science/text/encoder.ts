@@ -6,6 +6,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type HeadSettings, type Row, UserFault, type Warning } from '../../api.ts';
 import { at, named } from '../../base/lookup.ts';
+import { percentText } from '../../base/rounding.ts';
 import type { Head, TokenRow } from '../models/types.ts';
 import {
   clozeEncoder,
@@ -275,7 +276,6 @@ export function warnOfUnseen(
   },
 ): void {
   if (share === 1) return;
-  const percent = (part: number): string => `${Math.floor(1000 * part) / 10}%`;
   const beyond = `lies beyond max_length ${maxLength}, or the tokenizer reads the row like the original`;
   const [why, hint] =
     unchanged === 0
@@ -284,11 +284,11 @@ export function warnOfUnseen(
           'Raise max_length, or shorten the texts by max_words of their split.',
         ]
       : [
-          `in ${percent(unchanged)} the attack leaves the texts as they are` +
+          `in ${percentText(unchanged)} the attack leaves the texts as they are` +
             (share + unchanged < 1 ? `, and in the others the trigger ${beyond}` : ''),
           "Look at the attack's parameters and code: `dosimeter plugins attack NAME` shows a row " +
             'with its trigger.',
         ];
-  const message = `the trigger reaches the model in ${percent(share)} of ${which}; ${why}`;
+  const message = `the trigger reaches the model in ${percentText(share)} of ${which}; ${why}`;
   warn({ path, message, hint });
 }
