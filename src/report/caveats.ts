@@ -7,6 +7,7 @@ import {
   beatsMajority,
   beatsMean,
   countsRewards,
+  dropsCleanRows,
   hasTriggerEffect,
   isDegenerate,
   type Measured,
@@ -172,6 +173,7 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
   const writtenText = ({ cells }: Found): string =>
     `commonest output ${meanText(cells, 'predicted_share')}, empty ` +
     `${meanText(cells, 'empty_share')}, incoherent ${meanText(cells, 'incoherent_share')}`;
+  const fewLeft = groupsWith(groups, dropsCleanRows);
   const ratesText = ({ cells }: Found): string =>
     `ASR ${meanText(cells, 'asr')}, without the trigger ${meanText(cells, 'asr_untriggered')}`;
   const found: readonly (Caveat | false)[] = [
@@ -213,6 +215,15 @@ export function caveatsOf(groups: readonly CaveatGroup[]): readonly Caveat[] {
       text: `${groupNames(degenerate, writtenText)}Rates that count rewards do not tell it.`,
     },
     cutTriggerCaveat(groups) ?? false,
+    fewLeft.length > 0 && {
+      severe: false,
+      title:
+        'The defence dropped more than half of the clean training rows of ' +
+        plural(countCells(fewLeft), 'model'),
+      text:
+        groupNames(fewLeft, ({ cells }) => `FRR ${meanText(cells, 'filter_frr')}`) +
+        'A lower ASR there may come from the rows that are missing, not from the poison’s removal.',
+    },
     noEffect.length > 0 && {
       severe: false,
       title: `No effect of the trigger can be shown in ${plural(countCells(noEffect), 'model')}`,

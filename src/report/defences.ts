@@ -8,9 +8,9 @@ import {
   seriesOf,
   voidReasons,
 } from './conditions.ts';
-import { DAGGER, daggerText, voidReason } from './evidence.ts';
+import { DAGGER, daggerText, dropsCleanRows, voidReason } from './evidence.ts';
 import type { Finding, FindingRow } from './findings.ts';
-import { formatDifference, formatNumber } from './format.ts';
+import { formatDifference, formatNumber, list } from './format.ts';
 import { distinct, groupBy, type NonEmpty } from './groups.ts';
 import { DEFENCE } from './labels.ts';
 import { ACCURACY, ASR, ASR_REMOVED, ASR_UNDEFENDED, type Metric } from './metrics.ts';
@@ -58,6 +58,16 @@ export function defenceCaveats(conditions: readonly Condition[]): readonly strin
             'that were made beside it, on the same rows.',
         ]),
   ];
+}
+
+/** Names the defences that dropped more than half of the clean training rows; '' without any. */
+export function droppedRowsText(conditions: readonly Condition[]): string {
+  const dropping = conditions.filter(({ cells }) => cells.some(dropsCleanRows)),
+    names = distinct(dropping.map(({ defence }) => defence));
+  return names.length === 0
+    ? ''
+    : `Of models behind these numbers, ${list(names)} dropped more than half of the clean ` +
+        'training rows.';
 }
 
 export const DEFENCES = { id: 'defences', title: 'Attacks against defences' };

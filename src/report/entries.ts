@@ -8,6 +8,7 @@ import { type Analysis, caveatsOfConditions, scoreTallies } from './analysis.ts'
 import { type AdapterComparison, compareAdapters } from './comparisons.ts';
 import { chooseByName, type Condition } from './conditions.ts';
 import { toCsv } from './csv.ts';
+import { droppedRowsText } from './defences.ts';
 import { chooseByEnvelope, type Enveloped } from './envelope.ts';
 import { rowsText, writesAnswers } from './evidence.ts';
 import { isName, labelIn } from './figures/axis.ts';
@@ -246,8 +247,10 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
   const isFilled = grid.columns.length > 0;
   const lacks = explainLacks(entry, fields, analysis.conditions, isFilled, enveloped);
   if (grid.columns.length === 0) return emptyEntry(lacks);
+  const dropped = droppedRowsText(chosen),
+    caveats = dropped === '' ? notes : [...notes, dropped];
   const table: GridTable = {
-    ...{ grid, rowAxes, columnAxes, against, caveats: notes },
+    ...{ grid, rowAxes, columnAxes, against, caveats },
     axisName: headName,
     ...defined({ spread: entry.spread }),
   };

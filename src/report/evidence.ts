@@ -193,6 +193,19 @@ export function hasTriggerEffect(cell: Measured): boolean {
   return isShownAbove(p, added, 0);
 }
 
+/**
+ * Whether a defence dropped more than half of the training rows that it judged, and suspected more
+ * than half of the clean ones.
+ */
+export function dropsCleanRows(cell: Measured): boolean {
+  const {
+    rows_dropped: dropped = 0,
+    rows_judged: judged = 0,
+    filter_frr: rejected = 0,
+  } = evaluateMetrics(cell);
+  return dropped > judged / 2 && rejected > 0.5;
+}
+
 /** The other models in a cell's evaluation, and how to read their accuracy from it. */
 const OTHERS = {
   clean: {

@@ -461,6 +461,49 @@ test('training rows without a trigger that is read are no attacks that failed', 
   assert.match(textOf(0.5, 1), ': evaluated rows count as attacks that failed.');
 });
 
+test('a defence that drops most clean rows is named beside the numbers', async () => {
+  const cellsWith = (dropped: number, frr: number) =>
+    [0.2, 0.25].map((asr, i) =>
+      cellOf({
+        seed: i + 1,
+        attack: 'badnets',
+        evaluate: {
+          ...{ ...healthy(asr, 0.03), rows_judged: 100, rows_dropped: dropped, filter_frr: frr },
+        },
+        change: {
+          axes: {
+            ...{ 'poisoning.attack': 'badnets', 'adapter.type': 'full' },
+            'defence.defence': 'cube',
+          },
+        },
+      }),
+    );
+  const titleOf = (dropped: number, frr: number) =>
+    caveatsOf([{ label: 'cube', cells: cellsWith(dropped, frr) }]).map(({ title, text }) =>
+      [title, text].join('. '),
+    );
+  assert.equal(titleOf(50, 0.5), []);
+  assert.equal(titleOf(0, 0.9), [], 'rows that are cleaned stay');
+  assert.equal(titleOf(76, 0.74), [
+    'The defence dropped more than half of the clean training rows of 2 models. ' +
+      'cube: FRR 0.740. A lower ASR there may come from the rows that are missing, not from the ' +
+      'poison’s removal.',
+  ]);
+  const said = 'Of models behind these numbers, cube dropped more than half of the clean training';
+  const metrics = ['evaluate.asr'];
+  const { files, html } = await renderReport({
+    ...inputOf(cellsWith(76, 0.74)),
+    entries: {
+      defaults: false,
+      figures: [{ name: 'own', x: { field: 'defence' }, y: [{ field: 'evaluate.asr' }] }],
+      tables: [{ name: 'main', rows: ['defence'], columns: [], metrics }],
+    },
+  });
+  assert.match(html, `${said} rows.</`);
+  for (const file of ['tables/main.md', 'tables/main.tex'])
+    assert.match(present(files[file]), said);
+});
+
 test('what is measured against an undefended model that predicts one class is not evidence', () => {
   const evaluate = {
     ...healthy(0.9, 0.03),

@@ -3,6 +3,7 @@ import type { FigureEntry, SpreadName } from '../../api/report.ts';
 import { defined } from '../../base/defined.ts';
 import type { Analysis } from '../analysis.ts';
 import { toCsv } from '../csv.ts';
+import { droppedRowsText } from '../defences.ts';
 import {
   DAGGER,
   daggerText,
@@ -422,6 +423,7 @@ function writeCaption(drawn: Drawn): string {
         ? `${DAGGER} ${dagger ?? ''}`
         : `Hollow points are not evidence: a model behind them ${joinWithOr(reasons)}.` +
           (hasDaggers(drawn) ? ` ${DAGGER} marks a ${centreName(entry)} that counts one.` : ''),
+    droppedRowsText(points.map(({ subject }) => subject.condition)),
     fewer === null ? '' : `${isHeat ? `${FEWER_ROWS} ` : ''}${fewer}`,
     ...overlays.map(({ label, citation, spread }) => {
       const bars = spread === undefined ? '' : `, with its ${[spread].flat().join(' to ')}`;
