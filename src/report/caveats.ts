@@ -118,9 +118,7 @@ function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
   const says = (warning: string): boolean => {
     const [, share = '', which = ''] =
       /^the trigger reaches the model in (.*?%) of the (.*); in the others/.exec(warning) ?? [];
-    const kind = which
-      .replace(/^poisoned rows$/, TRAINING_ROWS)
-      .replace(/"(.*)"/, '“$1”');
+    const kind = which.replace(/^poisoned rows$/, TRAINING_ROWS).replace(/"(.*)"/, '“$1”');
     return lowest.some((one) => one.rows === kind && parseFloat(share) >= parseFloat(one.share));
   };
   const lowestLabels = distinct(lowest.map(({ label }) => label).filter((label) => label !== ''));

@@ -240,6 +240,42 @@ test('curves of detection in several settings are lines of their own', async () 
   );
 });
 
+test('a defence has one colour in ROC curves and in figures of the grid', async () => {
+  const [undefended, onion] = cells;
+  const withRoc = (defence: string, of: string) => ({
+    ...present(onion),
+    axes: { ...present(onion).axes, 'defence.defence': defence },
+    roc: { [of]: [[0, 0] as const, [1, 1] as const] },
+  });
+  const { files } = await renderReport({
+    ...inputOf([present(undefended), withRoc('onion', 'inputs'), withRoc('cube', 'filter')]),
+    entries: {
+      defaults: true,
+      tables: [],
+      figures: [
+        {
+          ...{ name: 'own', x: { field: 'adapter' }, y: [{ field: 'evaluate.asr' }] },
+          color: { fields: ['defence'] },
+        },
+      ],
+    },
+  });
+  // Returns the colour of each name in the legend.
+  const legendOf = (figure: string): readonly (readonly [string, string])[] => {
+    const svg = present(files[`figures/${figure}.svg`]),
+      from = svg.slice(svg.indexOf('role-legend-symbol'));
+    const names = [...from.matchAll(/>((?:cube|onion|no defence)[^<]*)<\/text>/g)],
+      colours = [...from.matchAll(/role-legend-symbol"><path [^>]*(?:fill|stroke)="(#[^"]+)"/g)];
+    return names.map(([, name = ''], i) => [name, colours[i]?.[1] ?? ''] as const);
+  };
+  const own = new Map(legendOf('own'));
+  assert.equal([...own.keys()], ['no defence', 'onion', 'cube']);
+  assert.equal(legendOf('defences-roc'), [
+    ['onion (inputs)', own.get('onion')],
+    ['cube (training rows)', own.get('cube')],
+  ]);
+});
+
 test('a grid without a defence has no such figures', async () => {
   assert.equal((await drawFigures(analyse(inputOf([cellOf({ seed: 1 })])))).defences, []);
 });

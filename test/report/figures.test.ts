@@ -5,7 +5,7 @@ import { conditionsOf, headlineBlocks, labelsLeftOut } from '../../src/report/co
 import { labelSvg } from '../../src/report/figures/encode.ts';
 import { drawFigures, type FigureSection } from '../../src/report/figures/index.ts';
 import { kindEdges, stageKinds } from '../../src/report/figures/stages.ts';
-import { adapterPalette, legendLayout } from '../../src/report/figures/theme.ts';
+import { adapterPalette, legendLayout, nameLines } from '../../src/report/figures/theme.ts';
 import { binHistory } from '../../src/report/inputs.ts';
 import { renderReport } from '../../src/report/report.tsx';
 import type { ReportCell } from '../../src/report/types.ts';
@@ -359,6 +359,25 @@ test('a hollow point shows around a filled one, and † marks the mean that coun
   assert.ok(Number(radius) > 1.4 * Number(covering), `${radius} beside ${covering}`);
   assert.is([...svg.matchAll(/>†<\/text>/g)].length, 1);
   assert.match(caption, 'predicts one class only. † marks a mean that counts one.');
+});
+
+test('a name is not broken within r = 4, and numbers of an axis keep apart', async () => {
+  assert.equal(nameLines('LoRA r = 2', 9), ['LoRA', 'r = 2']);
+  assert.equal(nameLines('LoRA, learning rate = 0.001', 12), ['LoRA,', 'learning', 'rate = 0.001']);
+  const cells = [1, 2, 3].flatMap((seed) =>
+    [{ type: 'full' }, LORA4].map((adapter, i) =>
+      cellOf({
+        seed,
+        attack: 'badnets',
+        adapter,
+        evaluate: { accuracy: 0.9, asr: 1 - 0.3 * i * seed },
+      }),
+    ),
+  );
+  const figures = await sectionOf('scores', cells);
+  const { svg } = present(figures.find((figure) => figure.id === 'differences-asr'));
+  const labels = [...svg.matchAll(/ opacity="1">([−\d.]+)<\/text>/g)].map(([, label]) => label);
+  assert.equal(labels, ['−1.2', '−0.8', '−0.4', '0.0', '0.4', '0.8', '1.2']);
 });
 
 test('the line of two seeds ends at both values, as in tables, and is that of t for three', async () => {

@@ -239,6 +239,7 @@ const rocPoints = (conditions: readonly Condition[]) =>
           adapter: condition.adapterLabel,
           setting,
           seed,
+          defence: condition.defence,
           judge,
           line,
           run: `${line} ${condition.adapterLabel} ${seed}`,
@@ -249,7 +250,26 @@ const rocPoints = (conditions: readonly Condition[]) =>
     );
   });
 
-const rocSpec = (points: ReturnType<typeof rocPoints>): TopLevelSpec => ({
+/** Gives a defence's first line the look that the defence has in figures of the grid. */
+function rocPalette(
+  points: ReturnType<typeof rocPoints>,
+  conditions: readonly Condition[],
+): Palette {
+  const ofDefence = groupBy(conditions, ({ defence }) => defence),
+    lines = new Map(points.map(({ line, defence }) => [line, ofDefence.get(defence) ?? []]));
+  const firstLine = (name: string): string =>
+    points.find(({ defence }) => defence === name)?.line ?? name;
+  const all = new Map([
+    ...[...ofDefence].map(([defence, of]) => [firstLine(defence), of] as const),
+    ...lines,
+  ]);
+  return linePalette([...lines.keys()], all, adapterPalette(conditions));
+}
+
+const rocSpec = (
+  points: ReturnType<typeof rocPoints>,
+  { domain, range }: Palette,
+): TopLevelSpec => ({
   data: { values: points },
   facet: { column: { field: 'attack', type: 'nominal', title: null } },
   spec: {
@@ -262,11 +282,8 @@ const rocSpec = (points: ReturnType<typeof rocPoints>): TopLevelSpec => ({
         scale: { domain: [0, 1] },
       }),
       color: nominal('line', null, {
-        legend: {
-          orient: 'bottom' as const,
-          ...legendLayout(points.map(({ line }) => line)),
-          labelLimit: 0,
-        },
+        scale: { domain, range },
+        legend: { orient: 'bottom' as const, ...legendLayout(domain), labelLimit: 0 },
       }),
       detail: { field: 'run' },
       order: { field: 'falsePositiveRate' },
@@ -282,7 +299,7 @@ export async function rocFigure(conditions: readonly Condition[]): Promise<Figur
   return drawFigure(
     { id: 'defences-roc', title },
     ['One line for each adapter and seed. A line along the diagonal is guessing.'],
-    rocSpec(points),
+    rocSpec(points, rocPalette(points, conditions)),
     toCsv(
       points.map(({ attack, judge, adapter, setting, seed, ...rates }) => ({
         ...{ attack, defence: judge, adapter, setting, seed },

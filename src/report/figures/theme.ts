@@ -61,6 +61,7 @@ export const config: Config = {
     tickColor: '#9aa5b1',
     labelFlush: false, // the first and the last number stand under their ticks
     labelLimit: 270,
+    labelSeparation: 4, // where numbers would stand closer, every other one is left out
     titlePadding: 8,
   },
   legend: {
@@ -97,10 +98,11 @@ const SYMBOL = 30; // the width of a legend's symbol, with the space beside it
 /** Breaks a name into lines of at most `most` characters; a longer word has a longer line. */
 export const nameLines = (name: string, most: number): readonly string[] =>
   // The first `wrap` breaks between parts only, after `,` or `·`. The second breaks a part, such as
-  // `base r = 4`, that is longer than a line.
+  // `base r = 4`, that is longer than a line, but not `r = 4`.
   wrap(name.replaceAll(/(?<![,·]) /g, '\u00a0'), most)
     .split('\n')
-    .flatMap((line) => wrap(line.replaceAll('\u00a0', ' '), most).split('\n'));
+    .flatMap((line) => wrap(line.replaceAll(/(?<!=)\u00a0(?!=)/g, ' '), most).split('\n'))
+    .map((line) => line.replaceAll('\u00a0', ' '));
 
 /**
  * Returns how an axis, a legend or headings of panels write names: as `shown` has them, in lines of
