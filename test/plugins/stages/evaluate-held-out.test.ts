@@ -139,7 +139,7 @@ test('their metrics end in their names, beside those of the trigger that trainin
   assert.ok(
     warned.some((message) =>
       message.startsWith(
-        `the trigger reaches the model in ${Math.floor(1000 * share) / 10}% of the validation ` +
+        `the trigger reaches the model in ${Math.round(1000 * share) / 10}% of the validation ` +
           'rows under the trigger "other"; ',
       ),
     ),
