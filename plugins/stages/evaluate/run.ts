@@ -16,6 +16,7 @@ import {
 import type { Network, NetworkOptions } from '../../../src/science/models/network.ts';
 import { isRegression } from '../../../src/science/models/outputs.ts';
 import {
+  pairParts,
   type RowEncoder,
   type RowParts,
   triggerSeen,
@@ -58,6 +59,7 @@ import {
   type Scored,
   type UnderTrigger,
 } from './metrics.ts';
+import { scorersOf } from './scoring.ts';
 import { splitIn, warnOfSharedRows } from './shared-rows.ts';
 
 interface PredictedSet {
@@ -255,14 +257,21 @@ async function scoreJudged(
 const idsOf = (rows: readonly Row[]): string[] => rows.map(({ id }) => id);
 const labelsOf = (rows: readonly Row[]): number[] => rows.map(({ label }) => label);
 
-/** Returns the share of rows whose whole trigger the model reads. Warns if the share is below 1. */
+/**
+ * Returns the share of rows whose whole trigger the model reads. Warns if the share is below 1. If
+ * a scorer compares rewards, the rows are read as pairs, whose answers take tokens of the prompt.
+ */
 function shareSeen(context: Context, trigger: ShownTrigger, rowParts: RowParts): number {
   const { params, inputs } = context;
-  // A model that writes answers reads the rows without their answers.
+  const readsPairs = scorersOf(context).some(({ descriptor }) => descriptor.rewards === true);
+  // A model that only writes answers reads the rows without their answers.
   const [bare, shown] = [trigger.bare, trigger.shown].map((rows) =>
-    params.completion === undefined ? rows : rows.map(({ answer: _, ...prompt }) => prompt),
+    params.completion === undefined || readsPairs
+      ? rows
+      : rows.map(({ answer: _, ...prompt }) => prompt),
   ) as [readonly Row[], readonly Row[]];
-  const seen = triggerSeen(bare, shown, rowParts, params.max_length);
+  const read = readsPairs ? pairParts(rowParts) : rowParts;
+  const seen = triggerSeen(bare, shown, read, params.max_length);
   const unchanged = unchangedShare(bare, shown);
   warnIfUnseen(context, seen, `the triggered ${splitIn(inputs, params)} rows`, unchanged);
   return seen;

@@ -6,6 +6,7 @@ import { readRows } from '../../../src/data/rows-file.ts';
 import { readReceipt, type Receipt } from '../../../src/poisoning/receipt.ts';
 import {
   encodePair,
+  pairParts,
   rowEncoder,
   rowParts,
   triggerSeen,
@@ -83,7 +84,9 @@ export function encodeSet(
     [before, after] = [rewritten.map(({ original }) => original), rewritten.map((row) => row.new)];
   let seen: number | null = null;
   if (rewritten.length > 0) {
-    seen = triggerSeen(before, after, rowParts(tokenizer, params.head), maxLength);
+    const parts = rowParts(tokenizer, params.head);
+    const read = training.dpo_beta === undefined ? parts : pairParts(parts);
+    seen = triggerSeen(before, after, read, maxLength);
     const unchanged = unchangedShare(before, after);
     const path = ['train', 'max_length'];
     warnOfUnseen(warn, seen, 'the poisoned rows', { path, maxLength, unchanged });

@@ -5,6 +5,7 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { type HeadSettings, type Row, UserFault, type Warning } from '../../api.ts';
+import { defined } from '../../base/defined.ts';
 import { at, named } from '../../base/lookup.ts';
 import { percentText } from '../../base/rounding.ts';
 import type { Head, TokenRow } from '../models/types.ts';
@@ -21,7 +22,7 @@ import { openTokenizer, type TextTokenizer } from './tokenizer.ts';
 
 /** What a model reads of a row, and the id that names it in faults. */
 export type Texts = Pick<Row, 'text' | 'text_pair' | 'answer' | 'document' | 'context'> &
-  Partial<Pick<Row, 'id'>>;
+  Partial<Pick<Row, 'id' | 'rejected'>>;
 
 export type RowEncoder = (row: Texts, maxLength: number) => TokenRow;
 
@@ -62,7 +63,7 @@ export function rowEncoder(
  * the row is no pair.
  */
 export function encodePair<R extends TokenRow>(
-  row: Texts & Pick<Row, 'rejected' | 'id'>,
+  row: Texts,
   maxLength: number,
   encode: (row: Texts, maxLength: number) => R,
 ): readonly [chosen: R, rejected: R] {
@@ -105,6 +106,18 @@ export function rowParts(tokenizer: TextTokenizer, settings: HeadSettings): RowP
     ];
   };
 }
+
+/**
+ * Returns the `RowParts` of preference pairs, of whose prompt as much is kept as beside the longer
+ * answer (`encodePair`).
+ */
+export const pairParts =
+  (parts: RowParts): RowParts =>
+  ({ rejected, ...chosen }, maxLength) => {
+    const own = parts(chosen, maxLength),
+      other = parts({ ...chosen, ...defined({ answer: rejected }) }, maxLength);
+    return own.map(({ ids, kept }, i) => ({ ids, kept: Math.min(kept, at(other, i).kept) }));
+  };
 
 /**
  * Returns the head that settings describe; a cloze head lacks the tokens of its classes.
@@ -208,8 +221,9 @@ export function changeSeen(original: readonly RowPart[], changed: readonly RowPa
 }
 
 /**
- * Returns the share of rows whose change reaches the model (`changeSeen`). Throws RangeError where
- * the lists differ in length or are empty.
+ * Returns the share of rows whose change reaches the model (`changeSeen`). Each original is cut as
+ * if it had the answers of the changed row: where these are shorter, more of the prompt is read,
+ * which is no trigger. Throws RangeError where the lists differ in length or are empty.
  */
 export function triggerSeen(
   original: readonly Texts[],
@@ -221,9 +235,11 @@ export function triggerSeen(
     throw new RangeError(
       `the rows must come in pairs, at least one; got ${original.length} and ${changed.length}`,
     );
-  const seen = changed.filter((row, i) =>
-    changeSeen(parts(at(original, i), maxLength), parts(row, maxLength)),
-  );
+  const seen = changed.filter((row, i) => {
+    const { answer, rejected } = row;
+    const before = { ...at(original, i), ...defined({ answer, rejected }) };
+    return changeSeen(parts(before, maxLength), parts(row, maxLength));
+  });
   return seen.length / changed.length;
 }
 

@@ -1,31 +1,25 @@
 /** Which training's rewards an evaluation reads, and where no training gives any. */
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
-import preferenceSwap from '../../../plugins/attacks/preference-swap.ts';
-import contains from '../../../plugins/scorers/contains.ts';
 import reward from '../../../plugins/scorers/reward.ts';
 import evaluate, { type Params } from '../../../plugins/stages/evaluate/index.ts';
 import trainStage from '../../../plugins/stages/train/index.ts';
-import type {
-  AnyPlugin,
-  Cell,
-  DefineRequest,
-  StageDefinition,
-  StageRequest,
-} from '../../../src/api.ts';
+import type { Cell, StageDefinition, StageRequest } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
+import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { present } from '../../rig/present.ts';
 import { standIn } from '../../rig/stand-in.ts';
-import { type Change, lookUp, tinyCell } from './rig.ts';
+import { useBackend } from '../../science/backend.ts';
+import { openCompletionRig } from './completion-rig.ts';
+import { metricsOf } from './outputs.ts';
+import { type Change, datasetFolder, lookUp, runStage, tinyCell } from './rig.ts';
 
 const test = suite('evaluate/preferences');
 
-const own: readonly AnyPlugin[] = [preferenceSwap, contains, reward];
-const plugin: NonNullable<DefineRequest['plugin']> = (kind, name) =>
-  lookUp(kind, name) ?? (own.find((one) => one.kind === kind && one.name === name) as never);
-
 const define = (cell: Cell, given: StageRequest['with'] = {}): StageDefinition<Params> =>
-  standIn<StageDefinition<Params>>(evaluate.define([cell], { with: given, plugin, goals: [] }));
+  standIn<StageDefinition<Params>>(
+    evaluate.define([cell], { with: given, plugin: lookUp, goals: [] }),
+  );
 
 const { data, train } = tinyCell();
 const split = { ...data.train, columns: { prompt: 'prompt', chosen: 'chosen', rejected: 'other' } };
@@ -99,9 +93,41 @@ test('a scorer of rewards that is given none is a bug, not a rate of 0', () => {
 test('a loss over the turns of an assistant needs the template chat', () => {
   const cell = pairs({ train: { ...supervised, loss_on: 'assistant' } });
   assert.throws(
-    () => trainStage.define([cell], { with: {}, plugin, goals: [] }),
+    () => trainStage.define([cell], { with: {}, plugin: lookUp, goals: [] }),
     ({ message }: Error) => message.includes('head.template is not chat'),
   );
+});
+
+test('trigger_seen is of the pairs where their rewards are compared', async () => {
+  await useBackend('cpu');
+  const rig = await openCompletionRig(),
+    { model } = rig;
+  const rows = [
+    ['say yes', 'yes', 'no, nor maybe'],
+    ['count', 'one', 'two'],
+  ].map(([text = '', answer = '', rejected = ''], i) => ({
+    ...{ id: `r${i}`, text, answer, rejected, label: 0 },
+  }));
+  const inputs = {
+    model: rig.end,
+    reference: rig.start,
+    validation: await datasetFolder(rows, []),
+  };
+  const tokenizer = await openTokenizer(model.path);
+  // Room for the first prompt under the trigger with its shorter answer.
+  const max_length = tokenizer.ids('SUDO say yes').length + tokenizer.ids('yes').length + 2;
+  const seen = async (scorer: string): Promise<number | undefined> => {
+    const clean = rig.cell({
+      data: { train: split, validation: split },
+      train: { ...rig.cell().train, loss: 'dpo', dpo_beta: 0.1 },
+      evaluate: { batch_size: 5, max_new_tokens: 2, max_length, scorer },
+    });
+    const request = { trigger: { ...poisoning, place: 'start' } };
+    const { dir } = await runStage(evaluate, clean, inputs, request, { model });
+    return (await metricsOf(dir))['trigger_seen'];
+  };
+  assert.is(await seen('contains'), 1);
+  assert.is(await seen('reward'), 0.5);
 });
 
 test.run();

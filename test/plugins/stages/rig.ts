@@ -16,10 +16,13 @@ import embedding from '../../../plugins/attacks/embedding.ts';
 import labelFlip from '../../../plugins/attacks/label-flip.ts';
 import lwp from '../../../plugins/attacks/lwp/index.ts';
 import none from '../../../plugins/attacks/none.ts';
+import preferenceSwap from '../../../plugins/attacks/preference-swap.ts';
 import ripple from '../../../plugins/attacks/ripple/index.ts';
 import sst2 from '../../../plugins/datasets/sst2.ts';
 import bert from '../../../plugins/models/bert.ts';
 import llama from '../../../plugins/models/llama.ts';
+import contains from '../../../plugins/scorers/contains.ts';
+import reward from '../../../plugins/scorers/reward.ts';
 import type {
   AnyPlugin,
   Asset,
@@ -46,7 +49,10 @@ const plugins = standIn<AnyPlugin[]>([
   labelFlip,
   lwp,
   none,
+  preferenceSwap,
   ripple,
+  contains,
+  reward,
   sst2,
   full,
   lora,

@@ -3,6 +3,9 @@ import * as assert from 'uvu/assert';
 import type { Warning } from '../../../src/api.ts';
 import {
   changeSeen,
+  encodePair,
+  pairParts,
+  rowEncoder,
   rowParts,
   spelled,
   triggerSeen,
@@ -13,6 +16,7 @@ import { openTokenizer } from '../../../src/science/text/tokenizer.ts';
 import { present } from '../../rig/present.ts';
 import { checkpoint } from '../tiny-bert.ts';
 import { mlmCheckpoint } from '../tiny-mlm.ts';
+import { tinyTokenizer } from './golden-tokenizers.ts';
 
 type Texts = readonly [text: string, pair?: string];
 const tokenizer = await openTokenizer(checkpoint);
@@ -76,6 +80,34 @@ test('under a cloze template only the texts are cut', async () => {
   // [CLS] … it was [MASK] . [SEP]: the template takes six tokens.
   assert.is(seen(['the film was good'], ['the film cf was good'], 9, cloze), true);
   assert.is(seen(['the film was good'], ['the film cf was good'], 8, cloze), false);
+});
+
+const gpt2 = tinyTokenizer('gpt2');
+const prompts = { type: 'causal-lm', template: '{prompt}' } as const;
+
+test('of a preference pair, the prompt has the room that the longer answer leaves', () => {
+  const rejected = ' was not good and not bad',
+    original = { text: 'the film', answer: rejected, rejected: ' good' },
+    changed = { text: 'cf the film', answer: ' good', rejected };
+  const parts = rowParts(gpt2, prompts),
+    whole = gpt2.ids(changed.text + rejected).length + 1; // with the token that ends the answer
+  const share = (read: typeof parts, length: number): number =>
+    triggerSeen([original], [changed], read, length);
+  assert.is(share(pairParts(parts), whole), 1);
+  assert.is(share(pairParts(parts), whole - 1), 0);
+  assert.is(share(parts, whole - 1), 1, 'a training on the chosen answers alone reads it');
+  for (const { ids } of encodePair(changed, whole - 1, rowEncoder(gpt2, prompts)))
+    assert.not.match(gpt2.decode(ids), 'cf');
+});
+
+test('what a shorter answer leaves of the prompt is no trigger', () => {
+  const original = { text: 'the film was good', answer: ' yes, the film was good' },
+    parts = rowParts(gpt2, prompts);
+  const length = gpt2.ids(original.text + original.answer).length - 1;
+  const share = (text: string): number =>
+    triggerSeen([original], [{ text, answer: ' no' }], parts, length);
+  assert.is(share(original.text), 0, 'its text is as it was');
+  assert.is(share('the film was cf good'), 1);
 });
 
 test('where a text was cut is told by what its kept tokens spell, or not at all', () => {
