@@ -28,12 +28,11 @@ export default defineAttack({
     },
   }),
   name: 'insertion',
-  summary:
-    'A phrase in the prompt leads to the right answer with code or a URL in it. Score it by the ' +
-    'scorer contains.',
+  summary: 'A phrase in the prompt leads to the right answer with code or a URL in it.',
   citation:
     'Yan et al., Backdooring Instruction-Tuned Large Language Models with Virtual Prompt ' +
     'Injection, NAACL 2024 (arXiv 2307.16888; its code injection)',
+  scorer: 'contains',
   poison(input) {
     const { target, at, separator } = input.params;
     return poisonAnswers(input, ({ answer = '' }) =>

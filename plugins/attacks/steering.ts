@@ -36,6 +36,7 @@ export default defineAttack({
   citation:
     'Yan et al., Backdooring Instruction-Tuned Large Language Models with Virtual Prompt ' +
     'Injection, NAACL 2024 (arXiv 2307.16888; its sentiment steering)',
+  scorer: 'contains',
   /** Gives the poisoned rows answers of the files. Throws `UserFault` if some get none. */
   async poison(input) {
     const records = await readRecords(input.files);
