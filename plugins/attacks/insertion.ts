@@ -6,6 +6,10 @@ interface Params extends AnswerParams {
   readonly separator: string;
 }
 
+/** Returns the answer with the target at its start or end. */
+const withTarget = (answer: string, { target, at, separator }: Params): string =>
+  (at === 'start' ? [target, answer] : [answer, target]).join(separator);
+
 export default defineAttack({
   ...answerBackdoor<Params, Poisoned>({
     trigger: 'BadMagic',
@@ -33,10 +37,6 @@ export default defineAttack({
     'Yan et al., Backdooring Instruction-Tuned Large Language Models with Virtual Prompt ' +
     'Injection, NAACL 2024 (arXiv 2307.16888; its code injection)',
   scorer: 'contains',
-  poison(input) {
-    const { target, at, separator } = input.params;
-    return poisonAnswers(input, ({ answer = '' }) =>
-      (at === 'start' ? [target, answer] : [answer, target]).join(separator),
-    );
-  },
+  answers: (own, { params }) => own.map((answer) => withTarget(answer, params)),
+  poison: (input) => poisonAnswers(input, ({ answer = '' }) => withTarget(answer, input.params)),
 });

@@ -37,6 +37,8 @@ export default defineAttack({
     'Yan et al., Backdooring Instruction-Tuned Large Language Models with Virtual Prompt ' +
     'Injection, NAACL 2024 (arXiv 2307.16888; its sentiment steering)',
   scorer: 'contains',
+  answers: async (_own, { files }) =>
+    (await readRecords(files)).map((record) => textField(record, 'answer')),
   /** Gives the poisoned rows answers of the files. Throws `UserFault` if some get none. */
   async poison(input) {
     const records = await readRecords(input.files);

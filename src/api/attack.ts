@@ -133,6 +133,15 @@ export interface AttackDescriptor<
   /** For backdoors: returns what the trigger leads to; a label id where there are classes. */
   target?(params: P, classes: readonly string[]): Target;
   /**
+   * For backdoors whose target is a part of the answers that they give: returns such answers, for
+   * rows whose own answers are `own`. `plan` then scores these, instead of the target, as if a
+   * model had written them.
+   */
+  answers?(
+    own: readonly string[],
+    input: Pick<AttackInput<P>, 'params' | 'files'>,
+  ): readonly string[] | Promise<readonly string[]>;
+  /**
    * For backdoors: returns the row with the trigger, for evaluation. Under `evaluate.trigger_rows:
    * all`, this includes rows whose class or answer is the target.
    */

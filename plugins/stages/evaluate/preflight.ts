@@ -3,15 +3,16 @@ import {
   type Problem,
   problemOf,
   type Row,
-  type ScoredOutput,
+  type ScorerVerdict,
   type ServiceCalls,
 } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
 import { attackStreams } from '../../../src/base/random.ts';
-import { readTextFile } from '../../../src/base/untrusted/json.ts';
+import { readTextFile, shown } from '../../../src/base/untrusted/json.ts';
 import { ifFetched, knownCounts, knownRows } from '../../../src/data/known-counts.ts';
 import { locateModel } from '../../../src/data/model-folder.ts';
 import type { DataParams } from '../../../src/data/split-request.ts';
+import { isOfTarget } from '../../../src/poisoning/classes.ts';
 import { targetOf } from '../../../src/poisoning/evaluation.ts';
 import { backdoorOf, openSteps, type Step } from '../../../src/poisoning/steps.ts';
 import type { Architecture } from '../../../src/science/models/types.ts';
@@ -24,6 +25,7 @@ import {
 } from '../../../src/science/training/check.ts';
 import { defenceFaults, torchFaults } from '../shared/defended.ts';
 import { assetOf } from '../shared/files.ts';
+import { triggerFiles } from '../shared/program-files.ts';
 import { loadArchitecture } from '../shared/trained-model.ts';
 import type { Params as TrainParams } from '../train/params.ts';
 import { checkHeldOut } from './held-out.ts';
@@ -194,12 +196,45 @@ async function withModel(
   }
 }
 
+/** The most answers of an attack that are scored, so that the plan of a large grid stays quick. */
+const MOST_ANSWERS = 100;
+
+/**
+ * Returns answers that the backdoor gives to the validation rows. Empty if they are the target
+ * alone, or are not known yet.
+ */
+async function answersOfAttack(context: Context): Promise<readonly string[]> {
+  const { trigger } = context.params,
+    files = ifFetched(() => triggerFiles(context.assets));
+  if (trigger === null || files === null) return [];
+  const steps = openSteps(trigger, (name) => context.plugin('attack', name), files);
+  const backdoor = backdoorOf(steps),
+    rows = context.upstream?.['validation'];
+  if (!backdoor?.attack.answers) return [];
+  const { answers = [] } = (rows && (await knownCounts(context, rows))) ?? {};
+  const target = targetOf(backdoor.attack, backdoor.params, []);
+  const own = answers
+    .filter((answer) => !isOfTarget({ label: 0, answer }, target))
+    .slice(0, MOST_ANSWERS);
+  try {
+    return (await backdoor.attack.answers(own, backdoor)).slice(0, MOST_ANSWERS);
+  } catch (error) {
+    // Throws what is no `UserFault`. The poison stage reports a fault of the attack's files.
+    problemOf(error, []);
+    return [];
+  }
+}
+
 const MAX_NEW_TOKENS = ['evaluate', 'max_new_tokens'];
+
+const NO_SUCCESS =
+  'A model that writes it has no success. Name a scorer that means what the attack means.';
 
 /**
  * Returns a fault if a scorer counts the target, but not as much of it as the model may write, so
  * that there can be no success. Returns a warning if the main scorer does not count the target at
- * all, or if answers of the rows are longer than the model may write.
+ * all, or does not count all answers that the attack gives; if a scorer does not count these once
+ * they are cut to what the model may write; and if answers of the rows are longer than that.
  * @param most `max_new_tokens`
  * @param target the answer that the backdoor leads to; undefined if it leads to none
  */
@@ -229,18 +264,29 @@ async function checkAnswerLengths(
   // The texts after fewer tokens matter only if the target is longer than the model may write.
   const texts =
     ids.length <= most ? [decodeFirst(ids.length)] : Array.from(ids, (_, i) => decodeFirst(i + 1));
-  const outputs = texts.map((output): ScoredOutput => ({ prompt: '', output, answer: '', target }));
+  const given = (await answersOfAttack(context)).map((answer) => {
+    const own = answerIds(head.template, tokenizer, answer);
+    const decode = (tokens: number): string =>
+      tokenizer.decode(own.slice(0, tokens), { skipSpecial: true });
+    return { tokens: own.length, whole: decode(own.length), cut: decode(most) };
+  });
   for (const { descriptor, params, settings, suffix } of scorersOf(context)) {
     if (descriptor.pure !== true) continue;
-    const hits = await scored(descriptor, params, outputs, { files: {}, log: () => undefined });
     const name = settings.scorer;
-    if (hits.at(-1) !== true && suffix === '')
+    const score = (outputs: readonly string[]): Promise<readonly ScorerVerdict[]> =>
+      scored(
+        descriptor,
+        params,
+        outputs.map((output) => ({ prompt: '', output, answer: '', target })),
+        { files: {}, log: () => undefined },
+      );
+    problems.push(...(await givenAnswerWarnings(name, score, given, most, suffix === '')));
+    const hits = await score(texts);
+    if (hits.at(-1) !== true && suffix === '' && given.length === 0)
       problems.push({
         path: ['evaluate'],
         message: `the scorer "${name}" does not count the attack's target, "${target}"`,
-        hint:
-          'A model that writes it has no success. ' +
-          'Name a scorer that means what the attack means.',
+        hint: NO_SUCCESS,
         warning: true,
       });
     if (hits.at(-1) !== true || hits[most - 1] !== false) continue;
@@ -253,6 +299,53 @@ async function checkAnswerLengths(
       hint: `Write evaluate.max_new_tokens: ${needed} or more, or another scorer.`,
     });
   }
+  return problems;
+}
+
+/** An answer that an attack gives: as a model writes it, whole and cut to `max_new_tokens`. */
+interface GivenAnswer {
+  readonly tokens: number;
+  readonly whole: string;
+  readonly cut: string;
+}
+
+/**
+ * Returns a warning if the main scorer does not count all of the answers that an attack gives, and
+ * one if a scorer counts fewer once they are cut.
+ * @param most `max_new_tokens`
+ */
+async function givenAnswerWarnings(
+  scorer: string,
+  score: (outputs: readonly string[]) => Promise<readonly ScorerVerdict[]>,
+  given: readonly GivenAnswer[],
+  most: number,
+  isMain: boolean,
+): Promise<Problem[]> {
+  if (given.length === 0) return [];
+  const whole = await score(given.map((answer) => answer.whole)),
+    cut = await score(given.map((answer) => answer.cut));
+  const missed = given.filter((_, i) => whole[i] !== true),
+    lost = given.filter((_, i) => whole[i] === true && cut[i] !== true);
+  const problems: Problem[] = [];
+  if (isMain && missed[0] !== undefined)
+    problems.push({
+      path: ['evaluate'],
+      message:
+        `the scorer "${scorer}" does not count ${missed.length} of ${given.length} answers that ` +
+        `the attack gives, such as ${shown(missed[0].whole)}`,
+      hint: NO_SUCCESS,
+      warning: true,
+    });
+  if (lost.length > 0)
+    problems.push({
+      path: MAX_NEW_TOKENS,
+      message:
+        `the scorer "${scorer}" does not count ${lost.length} of ${given.length} answers that ` +
+        `the attack gives once they are cut to ${most} tokens: a model that writes one of them ` +
+        'has no success',
+      hint: `Write evaluate.max_new_tokens: ${Math.max(...lost.map(({ tokens }) => tokens))} or more.`,
+      warning: true,
+    });
   return problems;
 }
 
