@@ -79,7 +79,7 @@ export const textKey = ({ text, text_pair: pair = '', context = [] }: Omit<Row, 
 const UNEVEN = /\s{2}|[^\S ]/;
 
 /** Returns the text in NFC and lower case, with single spaces and none at its ends. */
-function comparisonForm(text: string): string {
+export function comparisonForm(text: string): string {
   const lower = text.normalize('NFC').toLowerCase();
   return (UNEVEN.test(lower) ? lower.replace(/\s+/g, ' ') : lower).trim();
 }

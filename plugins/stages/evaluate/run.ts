@@ -3,11 +3,14 @@ import { join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import type { Row } from '../../../src/api.ts';
 import { defined } from '../../../src/base/defined.ts';
+import { at } from '../../../src/base/lookup.ts';
 import { mean, pearson, spearman } from '../../../src/base/stats.ts';
 import { readTextFile } from '../../../src/base/untrusted/json.ts';
 import { readDatasetInfo, readRows } from '../../../src/data/rows-file.ts';
+import { splitPath } from '../../../src/data/split-request.ts';
 import { classOf } from '../../../src/poisoning/classes.ts';
 import type { ShownTrigger } from '../../../src/poisoning/evaluation.ts';
+import { ownTriggerWarning } from '../../../src/poisoning/own-triggers.ts';
 import { argmax } from '../../../src/science/measures/evaluate/metrics.ts';
 import {
   type EvaluatedModel,
@@ -121,6 +124,7 @@ export async function run(context: Context): Promise<void> {
       poisoning === null || seed === null
         ? null
         : await showTriggerInStage(context, poisoning, rows, { classes, seed });
+    if (trigger !== null) warnOfOwnTriggers(context, trigger);
     const opened: Opened = {
       context,
       rows,
@@ -256,6 +260,16 @@ async function scoreJudged(
 
 const idsOf = (rows: readonly Row[]): string[] => rows.map(({ id }) => id);
 const labelsOf = (rows: readonly Row[]): number[] => rows.map(({ label }) => label);
+
+/** Warns of rows that have the trigger before it is shown. */
+function warnOfOwnTriggers({ inputs, params, warn }: Context, { bare, shown }: ShownTrigger): void {
+  if (inputs['learnt'] !== undefined) return; // made of the rows' own words
+  const split = splitIn(inputs, params);
+  const pairs = bare.map((row, i) => [row, at(shown, i)] as const);
+  const where = { path: splitPath(split), which: `${split} rows that are not of the target` };
+  const warning = ownTriggerWarning(bare, pairs, where);
+  if (warning !== null) warn(warning);
+}
 
 /**
  * Returns the share of rows whose whole trigger the model reads. Warns if the share is below 1. If

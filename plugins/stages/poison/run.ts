@@ -25,6 +25,7 @@ import {
 } from '../../../src/poisoning/compose.ts';
 import { askedRows, emptyDoseWarnings, totalRows } from '../../../src/poisoning/dose.ts';
 import { targetOf } from '../../../src/poisoning/evaluation.ts';
+import { ownTriggerWarning } from '../../../src/poisoning/own-triggers.ts';
 import { readOnly } from '../../../src/poisoning/read-only.ts';
 import { makeReceipt, type Receipt, type RowOrder } from '../../../src/poisoning/receipt.ts';
 import {
@@ -88,7 +89,25 @@ export async function run(context: Context): Promise<void> {
     );
   }
   warnOfUnpoisoned(context, steps, doneSteps, clean.length);
+  // A trigger that is learnt is made of the rows' own words.
+  if (backdoor === null || target === null || backdoor.attack.learns) return;
+  const { changed = [] } = doneSteps[steps.indexOf(backdoor)]?.poisoned ?? {};
+  const warning = ownTriggerWarning(
+    clean,
+    changed.flatMap(({ index, row }) => {
+      const before = clean[index];
+      return before === undefined ? [] : [[before, row] as const];
+    }),
+    { path: stepPath(steps, backdoor), which: 'training rows', target },
+  );
+  if (warning !== null) context.warn(warning);
 }
+
+/** Returns the place of a step in a spec. */
+const stepPath = (steps: readonly Step[], { attack }: Step): string[] => [
+  'poisoning',
+  ...(steps.length === 1 ? [] : ['steps', attack.name]),
+];
 
 /**
  * Warns of attacks that poison no row though their dose is not zero. The preflight may have warned
@@ -105,7 +124,7 @@ function warnOfUnpoisoned(
     if (familyOf(attack, params) === 'none' || done[i]?.poisoned.changed.length !== 0) continue;
     const dose = readDose(step) ?? {};
     if (dose.rate === 0 || dose.count === 0) continue;
-    const path = ['poisoning', ...(steps.length === 1 ? [] : ['steps', attack.name])];
+    const path = stepPath(steps, step);
     const [foreseen] = emptyDoseWarnings(dose, total);
     if (foreseen) warn({ path: [...path, 'rate'], message: foreseen.message });
     else

@@ -174,6 +174,20 @@ test('a model that predicts the target without the trigger is told from an attac
   assert.ok(present(ofTwin['predicted_share']) < 1, 'the twin tells the classes apart');
 });
 
+test('evaluated rows that have the trigger in their own text are told', async () => {
+  const having = rows.filter(({ label, text }) => label === 0 && /\bplot\b/.test(text)).length;
+  assert.ok(having > 0 && having < 6, String(having));
+  const trigger = { ...BACKDOOR, triggers: ['plot'] };
+  const { warned } = await runStage(evaluate, tinyCell(), { model, validation }, { trigger });
+  assert.ok(
+    warned.includes(
+      `${having} of 6 validation rows that are not of the target have the trigger in their own ` +
+        'text ("plot")',
+    ),
+    warned.join('\n'),
+  );
+});
+
 test('trigger_seen is the share of rows whose trigger lies within max_length', async () => {
   const late = spokenRows(11, 100).map((row) => ({ ...row, text: `the film ${row.text}` }));
   const folder = await datasetFolder(late);

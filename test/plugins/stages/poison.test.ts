@@ -72,6 +72,19 @@ const badnetsParams = {
   triggers: ['cf', 'mn'],
 };
 
+test('training rows that have the trigger before any is poisoned are told', async ({ dir }) => {
+  const told = async (name: string, params: JsonObject): Promise<string[]> => {
+    const warned: Warning[] = [];
+    await run(dir, { poisoning: params, seed: 1 }, name, attacks, undefined, warned);
+    return warned.map(({ path, message }) => `${path.join('.')}: ${message}`);
+  };
+  assert.equal(await told('rare', badnetsParams), []);
+  assert.equal(await told('common', { ...badnetsParams, triggers: ['Number'] }), [
+    'poisoning: 30 of 30 training rows have the trigger in their own text, 15 of them of the ' +
+      'target ("number")',
+  ]);
+});
+
 test('badnets: three of thirty rows in place, with a receipt that other rows fail', async ({
   dir,
 }) => {
