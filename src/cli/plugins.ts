@@ -289,6 +289,8 @@ function pluginTraits({ descriptor }: LoadedPlugin) {
       kind === 'attack' || kind === 'defence'
         ? (descriptor.tasks ?? ['classes' as const])
         : undefined,
+    /** The scorer of an attack where a spec names none. */
+    scorer: kind === 'attack' ? descriptor.scorer : undefined,
     /** When a defence acts. */
     acts: kind === 'defence' ? partsOf(descriptor) : undefined,
   };
@@ -316,7 +318,7 @@ const pluginFacts = ({ plugin, parameters, example }: Described): object => ({
 
 function pluginPage({ plugin, parameters, example }: Described): string {
   const { kind, name, file, descriptor } = plugin;
-  const { citation, family, tasks = [], acts = [] } = pluginTraits(plugin);
+  const { citation, family, tasks = [], scorer, acts = [] } = pluginTraits(plugin);
   const exampleLine = parameters?.find((doc) => doc.example !== null)?.example;
   return joined(
     '\n\n',
@@ -324,6 +326,7 @@ function pluginPage({ plugin, parameters, example }: Described): string {
     indented(descriptor.summary, 2),
     family === undefined ? '' : indented(`family: ${family}`, 2),
     tasks.length === 0 ? '' : indented(`rows: ${tasks.map((task) => TASKS[task]).join('; ')}`, 2),
+    scorer === undefined ? '' : indented(`scorer: ${scorer}, unless the spec names another`, 2),
     listed('acts on: ', acts),
     ...datasetLines(descriptor),
     citation === undefined ? '' : indented(`source: ${citation}`, 2),

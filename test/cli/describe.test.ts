@@ -124,7 +124,9 @@ test('a plugin is shown with summary, source and parameters; for a misspelt name
     await said(project, 'plugins', 'endpoint'),
     /evaluate: \{ scorer: \{ scorer: endpoint, url: text, model: text, prompt:\s+text \} \}\n$/,
   );
-  assert.match(await said(project, 'plugins', 'insertion'), / separator: text; default: "\\n"\n/);
+  const insertion = await said(project, 'plugins', 'insertion');
+  assert.match(insertion, / separator: text; default: "\\n"\n/);
+  assert.match(insertion, '  scorer: contains, unless the spec names another\n');
   assert.match(await said(project, 'plugins', 'full'), /It has no parameters\.\n$/);
   const [lora] = await project.json<
     { kind: string; citation: string; parameters: { name: string; default: unknown }[] }[]
