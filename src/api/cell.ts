@@ -276,13 +276,11 @@ export function baseOf(cell: Cell): Cell | null {
 
 /**
  * Whether the cell's trainings are a chain, each of which is evaluated. They are if there are
- * several bases, if a base is trained on rows of its own, or if a base is poisoned and the cell's
- * own training is not.
+ * several bases, or if a base is poisoned or trained on rows of its own.
  */
 export const isChain = (cell: Cell): boolean =>
   basesOf(cell).length > 1 ||
-  basesOf(cell).some(({ data }) => data !== undefined) ||
-  isOfBase(cell);
+  basesOf(cell).some((base) => isPoisoned(base) || base.data !== undefined);
 
 /** The fields of a `StageRequest` that say to which training of a cell a stage belongs. */
 export type TrainingRequest = Pick<StageRequest, 'cell' | 'section'>;

@@ -99,12 +99,16 @@ export function triggerNote(cells: readonly JsonObject[]): string | null {
       axes[ATTACK] === 'none' ? attacks.slice(-1) : [],
     );
   if (based.every(({ attacks }) => attacks.length === 0)) return null;
-  const names = distinct(studied.map(({ name }) => name));
+  const names = distinct(studied.map(({ name }) => name)),
+    hasOthers = based.some(
+      ({ axes, attacks }) => attacks.length > (axes[ATTACK] === 'none' ? 1 : 0),
+    );
   return (
     'Rates of success are under the trigger of a cell’s own attack' +
     (names.length === 0
       ? ', not of those on its bases.'
-      : ` or, where it has none, of the last one before it: ${list(names)}.`)
+      : ` or, where it has none, of the last one before it: ${list(names)}.`) +
+    (hasOthers ? ' A rate that names a training is under the trigger of that training.' : '')
   );
 }
 

@@ -113,20 +113,36 @@ test('a held-out trigger is refused with the attack that shows it', async ({ pro
   );
 });
 
+const RATE = /^(?:asr|trigger_rate)(?:_after_1)?(?:\.trigger\.training_1)?$/,
+  OF_BASE = ['asr.trigger.training_1', 'asr_after_1.trigger.training_1'];
+
 test('results name the poisoned base of a cell, and say whose trigger its rate is under', async ({
   project,
 }) => {
   const twice = args(
-    ...['--set', 'poisoning=[{ attack: none }, { attack: addsent, rate: 0.4, target: 0 }]'],
+    '--set',
+    'poisoning=[{ attack: none }, { attack: addsent, rate: 0.4, target: 0 }, ' +
+      '{ attack: label-flip, rate: 0.4 }]',
     ...['--set', 'adapter={ type: full }', '--set', 'stages=[evaluate, report]'],
+    ...['--set', 'report.figures=[{ name: attacks, x: poisoning.attack, y: accuracy }]'],
   );
   const run = await project.succeeds('run', ...twice);
+  const rows = await project.results(...twice);
+  const ratesOf = (attack: string): string[] =>
+    rows
+      .filter(({ cell, metric }) => cell['poisoning.attack'] === attack && RATE.test(metric))
+      .map(({ metric }) => metric)
+      .sort();
+  // Both attacks on a cell are shown: the base's trigger beside its own, or alone.
+  assert.equal(ratesOf('none'), ['asr', 'asr_after_1']);
+  assert.equal(ratesOf('addsent'), ['asr', ...OF_BASE, 'trigger_rate_after_1']);
+  assert.equal(ratesOf('label-flip'), OF_BASE);
   const shown = await project.succeeds('results', ...twice, '--metric', 'asr');
   assert.match(shown.stdout, /^none after badnets in the base +1 /m);
   assert.match(shown.stdout, /^addsent after badnets in the base +1 /m);
   const note =
     'under the trigger of a cell’s own attack or, where it has none, of the last one before it: ' +
-    'badnets in the base.';
+    'badnets in the base. A rate that names a training is under the trigger of that training.';
   assert.match(shown.stderr.replaceAll(/\s+/g, ' '), note);
   const { stdout } = await project.succeeds('results', ...twice, '--metric', 'asr', '--markdown');
   assert.match(stdout, '| none after badnets in the base |');
@@ -134,6 +150,9 @@ test('results name the poisoned base of a cell, and say whose trigger its rate i
   const html = readFileSync(run.stdout.trim(), 'utf8');
   assert.match(html, 'addsent, rate 0.4 after badnets in the base');
   assert.match(html, note);
+  const names = await project.succeeds('figures', ...twice, '--only', 'attacks', '--out', 'twice');
+  assert.match(names.stdout, 'twice/attacks.svg');
+  assert.match(project.read('twice/attacks.svg'), 'label-flip after badnets in the base');
 });
 
 test('explain names the base, and the base is kept when only its cells change', async ({

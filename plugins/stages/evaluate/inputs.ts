@@ -332,15 +332,14 @@ function linkInputs(
   split: Split,
   plugin: DefineRequest['plugin'],
 ): StageDefinition['inputs'] {
-  const studied = findTrigger(cell, plugin);
-  if (!isChain(cell) || studied === null) return {};
+  if (!isChain(cell)) return {};
   const trainings = trainingsOf(cell),
     { section } = attackedTraining(cell);
   const inputs: { [name: string]: StageRequest } = {};
   for (const [k, link] of trainings.entries()) {
     if (link.section === section || link.cell.poisoning.attack === 'none') continue;
     const trigger = findTrigger(link.cell, plugin);
-    if (trigger === null || !isMeasurable(cell, studied, trigger, plugin)) continue;
+    if (trigger === null || !isMeasurable(cell, trigger, plugin)) continue;
     const name = `${OF_TRAINING}${k + 1}`;
     const namesake = cell.evaluate.triggers?.findIndex((one) => one.name === name) ?? -1;
     if (namesake >= 0)
@@ -360,19 +359,15 @@ function linkInputs(
 }
 
 /**
- * Whether the success of `trigger`, another attack than the `studied` one, can be measured. It
- * can't if that attack learns its trigger. In a completion task it can only if both attacks have
- * the same target, or if all scorers that the spec names read the target.
+ * Whether the success of `trigger`, another attack than the one that the cell studies, can be
+ * measured. It can't if that attack learns its trigger. In a completion task it can only if both
+ * attacks have the same target, or if all scorers that the spec names read the target.
  */
-function isMeasurable(
-  { head, evaluate }: Cell,
-  studied: Poisoning,
-  trigger: Poisoning,
-  plugin: DefineRequest['plugin'],
-): boolean {
+function isMeasurable(cell: Cell, trigger: Poisoning, plugin: DefineRequest['plugin']): boolean {
+  const { head, evaluate } = cell;
   if (learnsTrigger(trigger, plugin)) return false;
   const targetsOf = (own: Poisoning) => stepsOf(own).map(({ params }) => params['target']);
-  if (head.type !== 'causal-lm' || isDeepStrictEqual(targetsOf(studied), targetsOf(trigger)))
+  if (head.type !== 'causal-lm' || isDeepStrictEqual(targetsOf(attackOf(cell)), targetsOf(trigger)))
     return true;
   const { find, main, further } = scorersOfCell(evaluate, trigger, plugin);
   const named = evaluate.scorer === undefined ? further : [main, ...further];

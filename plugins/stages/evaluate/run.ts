@@ -350,7 +350,8 @@ async function metricsOfInput({ inputs }: Context, name: string): Promise<Metric
 /**
  * Returns what was measured after each training of a chain except the cell's own, with names such
  * as `asr_after_1`. For a model that only another attack has poisoned, `asUnattacked` gives the
- * names. Empty without a chain.
+ * names. If the cell has no trigger, those under the trigger of an earlier attack are left out:
+ * `metricsOfOtherTriggers` gives them. Empty without a chain.
  */
 async function metricsOfChain(context: Context): Promise<Metrics> {
   const all: Metrics = {};
@@ -359,7 +360,10 @@ async function metricsOfChain(context: Context): Promise<Metrics> {
       early = await metricsOfInput(context, EARLY + name),
       metrics = early === null ? await metricsOfInput(context, name) : asUnattacked(early);
     if (metrics === null) return all;
-    Object.assign(all, metricsAfter(metrics, name));
+    const own = Object.entries(metrics).filter(
+      ([metric]) => context.params.trigger !== null || !UNDER_TRIGGER.test(metric),
+    );
+    Object.assign(all, metricsAfter(Object.fromEntries(own), name));
   }
 }
 

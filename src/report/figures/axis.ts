@@ -3,15 +3,7 @@ import type { FigureEntry } from '../../api/report.ts';
 import { axisValue, type Condition } from '../conditions.ts';
 import { formatValue, list, plainText } from '../format.ts';
 import { distinct } from '../groups.ts';
-import {
-  adapterTitle,
-  axisName,
-  DEFENCE,
-  doseUnit,
-  type Labels,
-  NO_DEFENCE,
-  placedAttack,
-} from '../labels.ts';
+import { adapterTitle, axisName, DEFENCE, doseUnit, type Labels, NO_DEFENCE } from '../labels.ts';
 import { chainNote, TRAINING } from './chain.ts';
 import { measureOf } from './measure.ts';
 
@@ -55,14 +47,13 @@ export const isAxis = (conditions: readonly Condition[], path: string): boolean 
  * @param isTitled whether the axis's title stands beside the name
  */
 export function valueName(condition: Condition, path: string, isTitled = false): string {
-  const { family, attack, ofBase, adapter } = condition,
+  const { adapter } = condition,
     value = axisValue(condition, path);
   if (path === 'adapter.type' || (path.startsWith('adapter.') && value === undefined))
     return adapterTitle(adapter);
-  if (path === 'poisoning.attack' || (path.startsWith('poisoning.') && value === undefined)) {
-    if (family === 'none') return 'no attack';
-    return placedAttack(attack, ofBase);
-  }
+  // No parameter is named: only the attack, and those on bases that are the same in all cells.
+  if (path === 'poisoning.attack' || (path.startsWith('poisoning.') && value === undefined))
+    return condition.labelsWithout(...Object.keys(condition.axes)).attackLabel;
   if (value === undefined) return path === DEFENCE ? NO_DEFENCE : '–';
   const text = formatValue(value);
   return isTitled || typeof value === 'string' ? text : `${axisName(path)} ${text}`;

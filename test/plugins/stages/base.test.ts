@@ -131,6 +131,8 @@ test('evaluate shows the trigger of the base unless the cell has an attack of it
   const twin = { kind: 'evaluate', cell: cleanTwin(based(), lookUp), with: {} };
   assert.equal(both.inputs['twin'], twin);
   assert.not.ok('before' in both.inputs);
+  const earlier = { kind: 'evaluate', cell: present(baseOf(based())), section: 'base', with: {} };
+  assert.equal(both.inputs['after_1'], earlier, 'a base of a poisoned cell is evaluated too');
   const unpoisoned = define(evaluate, cleanTwin(based(), lookUp));
   assert.equal([unpoisoned.params['trigger'], 'twin' in unpoisoned.inputs], [null, false]);
 });
