@@ -182,6 +182,9 @@ export const ASR_UNTRIGGERED = noteFor('attack', 'asr_untriggered', 'No trigger'
 });
 export const ASR_ADDED = noteFor('attack', 'asr_minus_untriggered', 'Trigger adds', {
   meaning: 'ASR minus the rate of the same model without the trigger',
+  ofAnswers:
+    'ASR minus the rate of the same model without the trigger, of the prompts for which the ' +
+    'scorer decides both outputs',
 });
 export const ASR_BEFORE = noteFor('attack', 'asr_before', 'ASR before', {
   meaning:

@@ -146,8 +146,9 @@ function rewardEvidence(
 }
 
 /**
- * Returns the rates of one scorer. Undecided outputs are left out. Where the outputs for a row with
- * and without the trigger are compared, both are left out if either is undecided. Throws
+ * Returns the rates of one scorer. Undecided outputs are left out. `asr_minus_untriggered` and
+ * `asr_untriggered_p` compare the outputs for a row with and without the trigger: both are left out
+ * if either is undecided, so that the first need not be `asr` minus `asr_untriggered`. Throws
  * `UserFault` if nothing is left for a rate.
  */
 function scorerRates(
