@@ -103,37 +103,48 @@ function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
         .map((one) => ({ ...one, label })),
     ),
   );
-  const ofTraining = shares.filter(({ rows }) => rows === TRAINING_ROWS),
-    ends = [
-      ...(ofTraining.length < shares.length ? ['evaluated rows count as attacks that failed'] : []),
-      ...(ofTraining.length > 0 ? ['training rows do not teach the trigger'] : []),
-    ];
   const kinds = distinct([...TRIGGERED, ...shares].map(({ rows }) => rows));
   const lowest = kinds.flatMap((rows) => {
     const ofKind = shares.filter((one) => one.rows === rows),
       [least] = nearest(ofKind, ({ share }) => share);
     return least ? [{ rows, share: percentText(least.share), label: least.label }] : [];
   });
+  if (lowest.length === 0) return null;
+  // Poisoned training rows may be those of an attack without a trigger, such as `char-swap`.
+  const [ofTraining, evaluated] = [true, false].map((isOfTraining) =>
+    lowest.flatMap(({ rows, share }) =>
+      (rows === TRAINING_ROWS) === isOfTraining ? [`${share} of ${rows}`] : [],
+    ),
+  ) as [string[], string[]];
+  const parts = [
+    ...(evaluated.length > 0 ? [`the whole trigger in ${list(evaluated)}`] : []),
+    ...(ofTraining.length > 0 ? [`all that the attack changes in ${list(ofTraining)}`] : []),
+  ];
+  const ends = [
+    ...(evaluated.length > 0 ? ['evaluated rows count as attacks that failed'] : []),
+    ...(ofTraining.length > 0 ? ['training rows do not teach it'] : []),
+  ];
+  const subject = evaluated.length > 0 ? 'The trigger' : 'What the attack changes';
   // Not said here: shares of trainings before the cell's own, and another cause (`warnOfUnseen`).
   const says = (warning: string): boolean => {
     const [, share = '', which = ''] =
-      /^the trigger reaches the model in (.*?%) of the (.*); in the others/.exec(warning) ?? [];
+      /^(?:the trigger|what the attack changes) reaches the model in (.*?%) of the (.*); in the others/.exec(
+        warning,
+      ) ?? [];
     const kind = which.replace(/^poisoned rows$/, TRAINING_ROWS).replace(/"(.*)"/, '“$1”');
     return lowest.some((one) => one.rows === kind && parseFloat(share) >= parseFloat(one.share));
   };
   const lowestLabels = distinct(lowest.map(({ label }) => label).filter((label) => label !== ''));
   const where = lowestLabels.length === 0 ? '' : ` (the lowest: ${lowestLabels.join('; ')})`;
-  return lowest.length === 0
-    ? null
-    : {
-        severe: true,
-        title: 'The trigger does not reach the model in some rows',
-        text:
-          `The model reads all of it in ${list(lowest.map(({ rows, share }) => `${share} of ${rows}`))}${where}. ` +
-          'In the others max_length cuts it off, or the tokenizer reads the row as the original: ' +
-          `${list(ends)}.`,
-        says,
-      };
+  return {
+    severe: true,
+    title: `${subject} does not reach the model in some rows`,
+    text:
+      `The model reads ${parts.join(', and ')}${where}. ` +
+      'In the others max_length cuts it off, or the tokenizer reads the row as the original: ' +
+      `${ends.join(', and ')}.`,
+    says,
+  };
 }
 
 /** Returns the caveats that hold for any cell of the groups, in a fixed order. */

@@ -10,7 +10,7 @@
  *   without the trigger, by the same test. The attack may simply have failed, which is evidence.
  *   The verdict therefore rests on the difference in what the trigger adds.
  * - *trigger not read*: the whole trigger reaches the model in only some of the rows
- *   (`trigger_seen`).
+ *   (`trigger_seen`). Of training rows it is what the attack changes, be it a trigger or noise.
  *
  * - *no better than the mean*, in place of the first two for a regression: its squared error is not
  *   below the variance of the validation rows' numbers (R² ≤ 0).
@@ -485,7 +485,10 @@ export const TRIGGERED = [
 
 const HELD_OUT = /^(test_)?trigger_seen\.trigger\.(.+)$/;
 
-/** Returns, by kind of rows, the share whose whole trigger the model reads, if it is below 1. */
+/**
+ * Returns, by kind of rows, the share whose whole trigger the model reads, if it is below 1. Of
+ * poisoned training rows it is the share in which it reads all that the attack changes.
+ */
 export function unseenShares({
   metrics,
 }: Measured): readonly { readonly rows: string; readonly share: number }[] {

@@ -372,9 +372,11 @@ const OF_VALIDATION: readonly MetricNote[] = [
   ]),
   ...JUDGE,
   SEEN,
-  noteFor('check', 'trigger_seen', 'Trigger read in training', {
+  noteFor('check', 'trigger_seen', 'Poison read', {
     stage: 'train',
-    meaning: 'the same share of the poisoned training rows',
+    meaning:
+      'share of the poisoned training rows in which the trigger, or what else the attack changes ' +
+      'in their texts, is read whole',
   }),
   noteFor('check', 'poisoned_accuracy', 'Poison learnt', {
     stage: 'train',

@@ -268,7 +268,7 @@ test('results shows the first metrics in columns, and says how many seeds have o
   );
   assert.match(
     caveatLines(unseen).join(),
-    /reads all of it in 75% of triggered validation rows \(the lowest: rate=0\.1\)/,
+    /reads the whole trigger in 75% of triggered validation rows \(the lowest: rate=0\.1\)/,
   );
   const inGrid = collapsed.map((row) => {
     const isDefended = row.cell['poisoning.rate'] !== 0.1;

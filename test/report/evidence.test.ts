@@ -387,12 +387,13 @@ test('caveats name collapsed models, no better ones, triggers without effect or 
   assert.match(present(found[3]).text, 'LoRA under c: ASR 0.050, without the trigger 0.040.');
   assert.match(
     present(found[2]).text,
-    'in 62.5% of triggered validation rows, 75% of triggered test rows, ' +
-      '99.9% of poisoned training rows and 50% of validation rows under the trigger “end”',
+    'the whole trigger in 62.5% of triggered validation rows, 75% of triggered test rows and 50% ' +
+      'of validation rows under the trigger “end”, and all that the attack changes in 99.9% of ' +
+      'poisoned training rows',
   );
   assert.match(
     present(found[2]).text,
-    ': evaluated rows count as attacks that failed and training rows do not teach the trigger.',
+    ': evaluated rows count as attacks that failed, and training rows do not teach it.',
   );
   assert.equal(caveatsOf([{ label: 'a', cells: [of({ accuracy: 0.9 })] }]), [], 'not measured');
   const only = caveatsOf([{ label: '', cells: [of({ ...healthy(0.9, 0.03), majority_p: 0.2 })] }]);
@@ -437,8 +438,8 @@ test('the trigger that few rows show after a filter is no caveat beside cells wi
   assert.match(present(caveatsOf([filtered])[0]).text, 'in 0% of poisoned training rows');
 });
 
-test('training rows without a trigger that is read are no attacks that failed', () => {
-  const textOf = (evaluated: number, trained: number): string =>
+test('training rows whose change is not read are no attacks that failed', () => {
+  const caveatOf = (evaluated: number, trained: number) =>
     present(
       caveatsOf([
         {
@@ -453,9 +454,22 @@ test('training rows without a trigger that is read are no attacks that failed', 
           ],
         },
       ])[0],
-    ).text;
+    );
+  const textOf = (evaluated: number, trained: number): string => caveatOf(evaluated, trained).text;
+  // They may be those of an attack without a trigger, such as `char-swap`.
+  const { title, says } = caveatOf(1, 25 / 26);
+  assert.is(title, 'What the attack changes does not reach the model in some rows');
+  const told: Warning[] = [];
+  for (const what of ['the trigger', 'what the attack changes'])
+    warnOfUnseen((one) => told.push(one), 25 / 26, 'the poisoned rows', {
+      ...{ path: [], maxLength: 48, what },
+    });
+  assert.equal(
+    told.map(({ message }) => says?.(message)),
+    [true, true],
+  );
   assert.match(textOf(1, 25 / 26), 'in 96.2% of poisoned training rows');
-  assert.match(textOf(1, 25 / 26), ': training rows do not teach the trigger.');
+  assert.match(textOf(1, 25 / 26), ': training rows do not teach it.');
   assert.match(textOf(0.99999, 1), 'in 99.9% of triggered validation rows');
   assert.match(textOf(0.00001, 1), 'in 0.1% of triggered validation rows');
   assert.match(textOf(0.5, 1), ': evaluated rows count as attacks that failed.');
@@ -637,7 +651,7 @@ test('two models that predict the majority class do not look equal', async () =>
   assert.match(
     visible(cutOff.html.slice(0, cutOff.html.indexOf('</header>'))),
     'The trigger does not reach the model in some rows. ' +
-      'The model reads all of it in 50% of triggered validation rows',
+      'The model reads the whole trigger in 50% of triggered validation rows',
   );
 });
 

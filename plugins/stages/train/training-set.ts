@@ -89,7 +89,10 @@ export function encodeSet(
     seen = triggerSeen(before, after, read, maxLength);
     const unchanged = unchangedShare(before, after);
     const path = ['train', 'max_length'];
-    warnOfUnseen(warn, seen, 'the poisoned rows', { path, maxLength, unchanged });
+    // Only of one attack with a target class does the receipt tell that it has a trigger.
+    const isTrigger = receipt.target !== undefined && receipt.steps === undefined,
+      what = isTrigger ? 'the trigger' : 'what the attack changes';
+    warnOfUnseen(warn, seen, 'the poisoned rows', { path, maxLength, unchanged, what });
   }
   const packing = training.packing === true ? maxLength : undefined;
   const settings = { batchSize, shuffle, seed: params.seed, ...defined({ packing }) };

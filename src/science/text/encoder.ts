@@ -272,7 +272,7 @@ export function warnOfCut(
 }
 
 /**
- * Warns unless the trigger reaches the model in all rows.
+ * Warns unless the trigger, or `what` else the attack changes, reaches the model in all rows.
  * @param share the share of rows in which it does
  * @param which what the warning calls the rows
  * @param unchanged the share of rows whose texts the attack leaves as they are
@@ -285,10 +285,12 @@ export function warnOfUnseen(
     path,
     maxLength,
     unchanged = 0,
+    what = 'the trigger',
   }: {
     readonly path: Warning['path'];
     readonly maxLength: number;
     readonly unchanged?: number;
+    readonly what?: string;
   },
 ): void {
   if (share === 1) return;
@@ -301,10 +303,10 @@ export function warnOfUnseen(
         ]
       : [
           `in ${percentText(unchanged)} the attack leaves the texts as they are` +
-            (share + unchanged < 1 ? `, and in the others the trigger ${beyond}` : ''),
+            (share + unchanged < 1 ? `, and in the others ${what} ${beyond}` : ''),
           "Look at the attack's parameters and code: `dosimeter plugins attack NAME` shows a row " +
             'with its trigger.',
         ];
-  const message = `the trigger reaches the model in ${percentText(share)} of ${which}; ${why}`;
+  const message = `${what} reaches the model in ${percentText(share)} of ${which}; ${why}`;
   warn({ path, message, hint });
 }

@@ -45,7 +45,7 @@ test('the share of poisoned rows whose trigger lies within max_length', async ()
   assert.is(cut.seen, 0.5, 'the row of seven words ends beyond it');
   assert.match(
     cut.warned,
-    'the trigger reaches the model in 50% of the poisoned rows; ' +
+    'what the attack changes reaches the model in 50% of the poisoned rows; ' +
       'in the others it lies beyond max_length 5',
   );
 });
