@@ -9,13 +9,13 @@ import { columnWidth, latexTable } from '../report/latex.ts';
 import { distinctMetrics } from '../report/metric-lookup.ts';
 import { ACCURACY, ASR, type Metric, metricName, METRICS } from '../report/metrics.ts';
 import type { Spread } from '../report/numbers.ts';
-import { axesByName } from '../report/results.ts';
+import { axesByName, scorersOfRows } from '../report/results.ts';
 import { factSentences } from '../report/table-facts.ts';
-import { scorerWords } from '../report/tasks.ts';
+import { scorerSentence } from '../report/tasks.ts';
 import { ownVersion } from '../run/execute/environment.ts';
 import type { Results } from '../run/facts.ts';
 import type { Prepared } from '../run/prepare.ts';
-import { firstOf } from './result-tables.ts';
+import { firstOf, rowsOf } from './result-tables.ts';
 import { warn } from './terminal.ts';
 
 export interface TableOptions {
@@ -81,7 +81,9 @@ export function markdownResults(
   caveats: readonly string[],
 ): string {
   const { against = 'none', spread = 'interval' } = options;
-  return markdownTable({ ...laidOut(rows, asked, options), against, spread, caveats });
+  const laid = laidOut(rows, asked, options),
+    notes = [...scorerNotes(rows, laid.metrics), ...caveats];
+  return markdownTable({ ...laid, against, spread, caveats: notes });
 }
 
 /**
@@ -169,22 +171,22 @@ export function latexResults(
     notes: options.notes === false ? 'comments' : 'below',
     ofAnswers: experiment.cells.some(({ config }) => config.head.type === 'causal-lm'),
     caveats,
-    facts: factSentences({
-      scorers: scorersOf(rows, metrics),
-      models: experiment.cells.map(({ config }) => config.model),
-      train: experiment.cells.map(({ config }) => config.data.train),
-      validation: experiment.cells.map(({ config }) => config.data.validation),
-      computedBy,
-      missing,
-    }),
+    facts: [
+      ...scorerNotes(rows, metrics),
+      ...factSentences({
+        models: experiment.cells.map(({ config }) => config.model),
+        train: experiment.cells.map(({ config }) => config.data.train),
+        validation: experiment.cells.map(({ config }) => config.data.validation),
+        computedBy,
+        missing,
+      }),
+    ],
     comments: [`dosimeter ${ownVersion()}, ${experiment.name}`],
   });
 }
 
-/** Returns the scorers of the shown metrics. */
-function scorersOf(rows: Results['rows'], metrics: readonly Metric[]): string[] {
-  const shown = new Set(metrics.map(metricName));
-  return rows.flatMap((row) =>
-    row.scorer !== undefined && shown.has(metricName(row)) ? [scorerWords(row.scorer)] : [],
-  );
+/** Returns the sentence that names the scorers of the shown metrics; [] if there are none. */
+function scorerNotes(rows: Results['rows'], metrics: readonly Metric[]): readonly string[] {
+  const sentence = scorerSentence(scorersOfRows(rowsOf(rows, metrics)));
+  return sentence === '' ? [] : [sentence];
 }

@@ -9,8 +9,9 @@ import { triggerNote } from '../report/labels.ts';
 import { distinctMetrics, selectMetrics } from '../report/metric-lookup.ts';
 import { isSuccessRate, type Metric, metricName } from '../report/metrics.ts';
 import { spreadNote } from '../report/numbers.ts';
-import { axesByName, type ResultRow } from '../report/results.ts';
+import { axesByName, type ResultRow, scorersOfRows } from '../report/results.ts';
 import { caveatSentences, targetLines } from '../report/table-facts.ts';
+import { scorerSentence, scorerWords } from '../report/tasks.ts';
 import { warningText } from '../run/execute/warnings.ts';
 import { otherBackends, repeatsIn, type Results, resultsOf, targetsOf } from '../run/facts.ts';
 import { prepare, type Prepared } from '../run/prepare.ts';
@@ -179,6 +180,8 @@ function show(
   for (const sentence of caveatLines(rows)) warnProse(sentence);
   const triggers = metrics.some(isSuccessRate) ? triggerNote(chosen.flatMap(axesByName)) : null;
   if (triggers !== null) remarkProse(triggers);
+  const scorers = scorerSentence(scorersOfRows(chosen));
+  if (scorers !== '') remarkProse(scorers);
   const counts = chosen.map(({ evidence }) => evidence.n);
   remarkProse(spreadNote(counts, spread));
   for (const line of targetLines(rows.flatMap(({ target }) => target ?? []))) remarkProse(line);
@@ -221,11 +224,12 @@ const COMPARISON = ['difference', 'excluded', 'pairs', 'p', 'p_holm'] as const;
 
 /**
  * Returns CSV by RFC 4180, where a text that a spreadsheet would take for a formula is marked. The
- * columns `task`, `precision` and `fewer_rows` are there only if a row has them.
+ * columns `scorer`, `task`, `precision` and `fewer_rows` are there only if a row has them.
  */
 function csv(rows: readonly ResultRow[], against: Against = 'none'): string {
   const paths = distinct(rows.flatMap(axesByName).flatMap((cell) => Object.keys(cell)));
   const named = rows.some(({ task }) => task !== undefined),
+    isScored = rows.some(({ scorer }) => scorer !== undefined),
     isMixed = rows.some(({ precision }) => precision !== undefined),
     hasFewerRows = rows.some(({ evidence }) => evidence.fewer_rows !== undefined);
   type Column = readonly [head: string, value: (row: ResultRow) => CsvValue];
@@ -239,6 +243,7 @@ function csv(rows: readonly ResultRow[], against: Against = 'none'): string {
     ['stage', ({ stage }) => stage],
     ['metric', ({ metric }) => metric],
     ['value', ({ value }) => value],
+    ...(isScored ? [['scorer', ({ scorer }) => scorer && scorerWords(scorer)] as Column] : []),
     ...(named ? [['task', ({ task }) => task] as Column] : []),
     ...(isMixed ? [['precision', ({ precision }) => precision ?? 'float32'] as Column] : []),
     ...(against === 'none' ? [] : compared),

@@ -31,9 +31,9 @@ import { headName } from './labels.ts';
 import { latexTable } from './latex.ts';
 import { distinctMetrics } from './metric-lookup.ts';
 import { isSuccessRate, metricName, onTest, parseMetricName } from './metrics.ts';
-import { collectResults } from './results.ts';
+import { collectResults, type ResultRow } from './results.ts';
 import { caveatSentences, factSentences, reportFacts } from './table-facts.ts';
-import { scorersOf } from './tasks.ts';
+import { scorerSentence, scorersOf, scorerWords } from './tasks.ts';
 import type { Figure, ReportCell } from './types.ts';
 
 export interface DrawnTable extends TableText {
@@ -226,7 +226,12 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
     [...rowAxes, ...columnAxes],
     [...conditions, ...partners, ...enveloped.empty.map(({ condition }) => condition)],
   );
-  const rows = collectResults(cells.map(({ axes, ...cell }) => ({ ...cell, cell: axes })));
+  const rows = collectResults(
+    cells.map(({ axes, writing, ...cell }) => ({
+      ...{ ...cell, cell: axes },
+      ...(writing && { scorers: [writing.scorer] }),
+    })),
+  );
   const grid = layOut({
     rows,
     metrics,
@@ -247,8 +252,10 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
   const isFilled = grid.columns.length > 0;
   const lacks = explainLacks(entry, fields, analysis.conditions, isFilled, enveloped);
   if (grid.columns.length === 0) return emptyEntry(lacks);
+  const scorers = metrics.some(isSuccessRate) ? scorerSentence(scorersOf(chosen)) : '',
+    named = scorers === '' ? notes : [...notes, scorers];
   const dropped = droppedRowsText(chosen),
-    caveats = dropped === '' ? notes : [...notes, dropped];
+    caveats = dropped === '' ? named : [...named, dropped];
   const table: GridTable = {
     ...{ grid, rowAxes, columnAxes, against, caveats },
     axisName: headName,
@@ -262,7 +269,7 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
   const alone: GridTable = {
     ...table,
     caveats: [
-      ...notes,
+      ...named,
       ...caveatSentences(
         chosen.flatMap(targetsOf),
         caveatsOfConditions(chosen).map((one) => `${one.title}. ${one.text}`),
@@ -284,13 +291,11 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
         name: caption.replace(/\.$/, ''),
         label: name,
         ofAnswers: cells.some(writesAnswers),
-        facts: factSentences(
-          reportFacts(input, metrics.some(isSuccessRate) ? scorersOf(chosen) : []),
-        ),
+        facts: factSentences(reportFacts(input)),
         notes: 'below',
         comments: [`dosimeter, ${input.name}: the table ${name} of ${input.specFile}`],
       })}\n`,
-      csv: tableCsv(table, enveloped, wordsFor),
+      csv: tableCsv(table, enveloped, wordsFor, rows),
     },
   };
 }
@@ -326,7 +331,15 @@ function tableCsv(
   { grid, rowAxes, columnAxes, against }: GridTable,
   { conditions, empty }: Enveloped,
   wordsFor: ReturnType<typeof wordsIn>,
+  rows: readonly ResultRow[],
 ): string {
+  const scorers = new Map(
+    rows.flatMap((row) =>
+      row.scorer === undefined
+        ? []
+        : [[contentKey([row.cell, metricName(row)]), scorerWords(row.scorer)] as const],
+    ),
+  );
   const chosenPoints = new Map(
     conditions.map(({ axes, cells }) => [
       contentKey(axes),
@@ -369,6 +382,9 @@ function tableCsv(
           ...namesAlong(rowAxes, at),
           ...namesAlong(columnAxes, column.at),
           metric: metricName(column.metric),
+          ...(scorers.size > 0 && {
+            scorer: scorers.get(contentKey([entry.cell, metricName(column.metric)])),
+          }),
           ...defined({ chosen: chosenPoints.get(contentKey(entry.cell)) || undefined }),
           ...{ n, planned: entry.planned, mean, std, low, high },
           least: Math.min(...entry.values),

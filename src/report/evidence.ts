@@ -139,7 +139,7 @@ const isShownAbove = (
  * Returns the end of a metric's name that tells its scorer: `.refusal` of `asr.refusal`; '' if it
  * tells none.
  */
-const scorerSuffix = (metric: string): string =>
+export const scorerSuffix = (metric: string): string =>
   (/\..*$/.exec(metric)?.[0] ?? '').replace(/\.trigger\..*$/, '');
 
 /**

@@ -76,6 +76,11 @@ export const earlierAttacks = (
     })
     .sort((a, b) => a.section.localeCompare(b.section, 'en', { numeric: true }));
 
+/** Names the attack that a cell studies: its own or, without one, the last on its bases. */
+export const studiedAttack = (axes: JsonObject): string =>
+  (axes[ATTACK] === 'none' ? earlierAttacks(axes).at(-1)?.name : undefined) ??
+  formatValue(axes[ATTACK]);
+
 /** Returns ` after badnets in the base`; '' without attacks. */
 const afterText = (attacks: ReturnType<typeof earlierAttacks>): string =>
   attacks.length === 0 ? '' : ` after ${list(attacks.map(({ name }) => name))}`;

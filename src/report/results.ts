@@ -1,10 +1,17 @@
 /** The rows of `dosimeter results`, in the shape of schemas/results.schema.json. Pure. */
 import type { AttackTarget, JsonObject } from '../api.ts';
 import { defined } from '../base/defined.ts';
-import { compareRowCounts, type Judgement, type RowCount, voidReason } from './evidence.ts';
+import {
+  compareRowCounts,
+  type Judgement,
+  type RowCount,
+  scorerSuffix,
+  voidReason,
+} from './evidence.ts';
 import { contentKey, groupBy } from './groups.ts';
+import { studiedAttack } from './labels.ts';
 import { ACCURACY, type Metric, metricName } from './metrics.ts';
-import { taskField } from './tasks.ts';
+import { type ScorerUse, scorerWords, taskField } from './tasks.ts';
 import type { TaskFacts } from './types.ts';
 
 export interface ResultRow {
@@ -136,6 +143,18 @@ export function collectResults(cells: readonly CellMetrics[]): ResultRow[] {
     );
   });
 }
+
+/** Returns the scorers that count the successes in these rows. */
+export const scorersOfRows = (rows: readonly ResultRow[]): readonly ScorerUse[] =>
+  rows.flatMap(({ cell, metric, scorer }) =>
+    scorer === undefined
+      ? []
+      : {
+          scorer: scorerWords(scorer),
+          attack: studiedAttack(cell),
+          suffix: scorerSuffix(metric),
+        },
+  );
 
 /** A cell with what was measured of it at every seed. */
 export interface ResultCell extends Pick<ResultRow, 'cell' | 'also'> {

@@ -3,7 +3,6 @@ import type { AttackTarget, JsonObject } from '../api.ts';
 import { capital, list, plural } from './format.ts';
 import { distinct } from './groups.ts';
 import { sourceNames } from './sources.ts';
-import { scorerSentence } from './tasks.ts';
 import type { ReportInput } from './types.ts';
 
 /** A model or a split of the data. */
@@ -15,8 +14,6 @@ interface Source {
 
 /** Each list may name the same thing several times. */
 export interface TableFacts {
-  /** The scorers of the shown metrics, as `scorerWords` writes them. */
-  readonly scorers: readonly string[];
   readonly models: readonly Source[];
   readonly train: readonly Source[];
   readonly validation: readonly Source[];
@@ -26,11 +23,10 @@ export interface TableFacts {
 }
 
 /**
- * Returns sentences that name the scorers, the models, the data, what computed the numbers, and how
- * much is missing.
+ * Returns sentences that name the models, the data, what computed the numbers, and how much is
+ * missing.
  */
 export function factSentences({
-  scorers,
   models,
   train,
   validation,
@@ -49,7 +45,6 @@ export function factSentences({
     );
   const [trained, validated] = [listed(train), listed(validation)];
   return [
-    scorerSentence(distinct(scorers)),
     `Model: ${listed(models)}.`,
     trained === validated
       ? `Data: ${trained}.`
@@ -61,8 +56,8 @@ export function factSentences({
   ].filter((sentence) => sentence !== '');
 }
 
-/** Returns the facts of a report's experiment, for a table under these scorers. */
-export function reportFacts(input: ReportInput, scorers: readonly string[]): TableFacts {
+/** Returns the facts of a report's experiment. */
+export function reportFacts(input: ReportInput): TableFacts {
   const { cells, goals, sources, stages } = input;
   /** Returns the sources of a role: `model`, `model (2)`. */
   const of = (role: string): readonly Source[] =>
@@ -75,7 +70,6 @@ export function reportFacts(input: ReportInput, scorers: readonly string[]): Tab
     stages.filter(({ state }) => state === 'failed' || state === 'blocked').map(({ id }) => id),
   );
   return {
-    scorers,
     models: of('model'),
     train: of('training data'),
     validation: of('validation data'),

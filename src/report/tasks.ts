@@ -3,7 +3,8 @@ import type { JsonObject } from '../api.ts';
 import { cohenKappa, fleissKappa } from '../base/stats.ts';
 import type { Condition } from './conditions.ts';
 import { plainText } from './format.ts';
-import { distinct } from './groups.ts';
+import { distinct, groupBy } from './groups.ts';
+import { studiedAttack } from './labels.ts';
 import type { Metric } from './metrics.ts';
 import type { TaskFacts } from './types.ts';
 
@@ -47,18 +48,47 @@ export function scorerWords(record: JsonObject): string {
   return [plainText(scorer), ...own].join(', ');
 }
 
-/** Returns `Scorer: refusal, ignore_case true.`; empty without a scorer. */
-export const scorerSentence = (scorers: readonly string[]): string =>
-  scorers.length === 0
-    ? ''
-    : `${scorers.length === 1 ? 'Scorer' : 'Scorers'}: ${scorers.join('; ')}.`;
+/** A scorer, and an attack whose successes it counts. */
+export interface ScorerUse {
+  /** The scorer, as `scorerWords` writes it. */
+  readonly scorer: string;
+  readonly attack: string;
+  /** What its metrics end in: '' for the main scorer, `.NAME` for a further one. */
+  readonly suffix: string;
+}
 
-/** Returns the scorers of the conditions, as `scorerWords` writes them, each once. */
-export const scorersOf = (conditions: readonly Condition[]): readonly string[] =>
-  distinct(
-    conditions
-      .flatMap((condition) => condition.cells)
-      .flatMap(({ writing }) => (writing ? [scorerWords(writing.scorer)] : [])),
+/**
+ * Returns the scorers, each once. Where the same metric of other attacks is by another scorer, it
+ * stands with its attacks: `exact, ignore_case true (badnets, vpi)`.
+ */
+export function scorerNames(uses: readonly ScorerUse[]): readonly string[] {
+  const names = [...groupBy(uses, ({ suffix }) => suffix).values()].flatMap((own) => {
+    const scorers = [...groupBy(own, ({ scorer }) => scorer)],
+      attacks = (some: typeof own) => distinct(some.map(({ attack }) => attack));
+    return scorers.map(([scorer, by]) =>
+      scorers.length === 1 || attacks(own).length === 1
+        ? scorer
+        : `${scorer} (${attacks(by).join(', ')})`,
+    );
+  });
+  return distinct(names);
+}
+
+/** Returns `Scorer: refusal, ignore_case true.`; empty without a scorer. */
+export function scorerSentence(uses: readonly ScorerUse[]): string {
+  const names = scorerNames(uses);
+  if (names.length === 0) return '';
+  return `${names.length === 1 ? 'Scorer' : 'Scorers'}: ${names.join('; ')}.`;
+}
+
+/** Returns the main scorers of the conditions. */
+export const scorersOf = (conditions: readonly Condition[]): readonly ScorerUse[] =>
+  conditions.flatMap(({ axes, cells }) =>
+    cells.flatMap(({ writing }) =>
+      writing
+        ? [{ scorer: scorerWords(writing.scorer), attack: studiedAttack(axes), suffix: '' }]
+        : [],
+    ),
   );
 
 export interface AgreementRow {
@@ -111,10 +141,4 @@ export function agreementRows(conditions: readonly Condition[]): readonly Agreem
       { name: `all ${scorers.length}`, outputs: all, only: null, agreement, kappa },
     ];
   });
-}
-
-/** Returns ` Scorer: refusal, ignore_case true.`, for captions. Empty for a task of classes. */
-export function scorerNote(conditions: readonly Condition[]): string {
-  const sentence = scorerSentence(scorersOf(conditions));
-  return sentence === '' ? '' : ` ${sentence}`;
 }

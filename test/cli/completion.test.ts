@@ -186,7 +186,7 @@ test('results name the scorer, and the report shows what was written', async ({ 
   assert.not.match(page, /classified correctly|turns into the target class|predicts? one class/);
 });
 
-test('further scorers judge the same outputs, and LaTeX names them', async ({ project }) => {
+test('further scorers judge the same outputs, and every form names them', async ({ project }) => {
   const more = [
     ...['backdoor.yaml', ...on, '--set', 'stages=[evaluate]'],
     ...['--set', 'evaluate.scorers=[refusal, { scorer: contains, text: "." }]'],
@@ -223,6 +223,18 @@ test('further scorers judge the same outputs, and LaTeX names them', async ({ pr
   assert.match(stdout, 'ASR, contains');
   assert.match(stdout, /Scorers: exact, ignore\\_case false; contains, ignore\\_case false, text/);
   assert.match(stdout, 'for which the scorer counts a success under the trigger');
+  const chosen = ['results', ...more, '--metric', 'asr,asr.contains,accuracy'];
+  const names = 'Scorers: exact, ignore_case false; contains, ignore_case false, text "."';
+  const text = await project.succeeds(...chosen);
+  assert.match(text.stderr.replaceAll(/\s+/g, ' '), names);
+  const markdown = await project.succeeds(...chosen, '--markdown');
+  assert.match(markdown.stdout.replaceAll('\\', ''), names);
+  const lines = (await project.succeeds(...chosen, '--csv')).stdout.split('\r\n');
+  const line = (metric: string) => present(lines.find((one) => one.includes(`,${metric},`)));
+  assert.match(present(lines[0]), ',value,scorer,');
+  assert.match(line('asr'), ',"exact, ignore_case false",');
+  assert.match(line('asr.contains'), ',"contains, ignore_case false, text');
+  assert.match(line('accuracy'), /,accuracy,[\d.]+,,/);
 });
 
 test('a trigger in the system message is read, however far prompts are cut', async ({

@@ -8,6 +8,7 @@ import { meaningOf } from '../../src/report/metric-lookup.ts';
 import { ACCURACY, ASR, isPValue } from '../../src/report/metrics.ts';
 import { renderReport } from '../../src/report/report.tsx';
 import { collectResults } from '../../src/report/results.ts';
+import { present } from '../rig/present.ts';
 import { cellOf, inputOf } from './cells.ts';
 
 const test = suite('the report of answers');
@@ -119,6 +120,41 @@ test('a figure of several scorers names the main one, and what its axis measures
     assert.ok(textsOf('scorers').includes(text), text);
   for (const text of ['ASR', 'Clean accuracy', 'share'])
     assert.ok(textsOf('shares').includes(text), text);
+});
+
+test('scorers that differ between attacks are named with them, per number in CSV', async () => {
+  const evaluate = { accuracy: 0.9, predicted_share: 0.1, asr: 0.5, 'asr.dot': 0.25 };
+  const by = (attack: string, scorer: string) =>
+    cellOf({ attack, seed: 1, evaluate, change: { writing: { scorer: { scorer }, outputs: [] } } });
+  const figure = (name: string, field: string) => ({
+    ...{ name, x: { field: 'adapter' }, color: { fields: ['attack'] } },
+    y: [{ field: `evaluate.${field}` }],
+  });
+  const { html, files } = await renderReport({
+    ...inputOf([by('badnets', 'exact'), by('addsent', 'reward')]),
+    entries: {
+      defaults: false,
+      figures: [figure('rates', 'asr'), figure('further', 'asr.dot')],
+      tables: [{ name: 'all', rows: ['poisoning.attack'], columns: [], metrics: ['evaluate.asr'] }],
+    },
+  });
+  const names = 'Scorers: exact (badnets); reward (addsent).';
+  const captions = [...html.matchAll(/<figcaption.*?<\/figcaption>/gs)].map(([caption]) => caption);
+  assert.equal(
+    captions.map((caption) => caption.includes(names)),
+    [true, false],
+  );
+  assert.match(html, 'by: <strong>exact (badnets); reward (addsent)</strong>');
+  for (const form of ['md', 'tex']) assert.match(String(files[`tables/all.${form}`]), names);
+  const scorersIn = (file: string): (string | undefined)[] => {
+    const [head, ...lines] = String(files[file])
+      .trim()
+      .split(/\r?\n/)
+      .map((line) => line.split(','));
+    return lines.map((line) => line[present(head).indexOf('scorer')]);
+  };
+  assert.equal(scorersIn('tables/all.csv'), ['exact', 'reward']);
+  assert.equal(scorersIn('figures/rates.csv'), ['exact', 'reward']);
 });
 
 test('a model that writes one text only is said to write, not to predict a class', () => {

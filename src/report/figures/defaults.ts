@@ -33,7 +33,6 @@ import {
   metricName,
   type MetricNote,
 } from '../metrics.ts';
-import { scorerNote } from '../tasks.ts';
 import type { AttackFamily, ReportCell } from '../types.ts';
 import { idsFor, KERNELS, leftOut, slug, takeFirst, varies } from './encode.ts';
 import { measureOf } from './measure.ts';
@@ -93,7 +92,6 @@ export const answerEntries: Entries = (conditions) => {
     values: true,
     references: references.map(metricName),
     size: 'phone',
-    caption: metric === ASR ? scorerNote(shown).trim() : '',
   });
   const backdoors = under(['backdoor']);
   return [

@@ -11,11 +11,20 @@ import {
   fewerRowsText,
   joinWithOr,
   rowsText,
+  scorerSuffix,
   writesAnswers,
 } from '../evidence.ts';
 import { plural } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
-import { ASR_CLEAN, ASR_UNTRIGGERED, MAJORITY, metricName } from '../metrics.ts';
+import {
+  ASR_CLEAN,
+  ASR_UNTRIGGERED,
+  isSuccessRate,
+  MAJORITY,
+  metricName,
+  parseMetricName,
+} from '../metrics.ts';
+import { scorerSentence, scorersOf, scorerWords } from '../tasks.ts';
 import type { Figure } from '../types.ts';
 import { PROPORTION_MARGIN } from '../verdict.ts';
 import { TRAINING, triggerText, withEveryTrigger } from './chain.ts';
@@ -388,6 +397,20 @@ function referencesText({ entry: { references = [] }, frame }: Drawn): string {
   return `${text.join(' · ')}.`;
 }
 
+/** Whether a number, `STAGE.METRIC`, is a rate of success by the main scorer. */
+function isByMainScorer(field: string): boolean {
+  const named = parseMetricName(field);
+  return isSuccessRate(named) && scorerSuffix(named.metric) === '';
+}
+
+/** Names the main scorers of the rates that are drawn; '' if none of these is by a main scorer. */
+function scorersText({ entry, frame }: Drawn): string {
+  const points = isByMainScorer(entry.x.field)
+    ? frame.points
+    : frame.points.filter(({ measure }) => isByMainScorer(measure.field));
+  return scorerSentence(scorersOf(distinct(points.map(({ subject }) => subject.condition))));
+}
+
 function writeCaption(drawn: Drawn): string {
   const { entry, frame, overlays, written } = drawn;
   const shared = distinct(Object.values(written).map((of) => of.shared)).filter(Boolean);
@@ -405,6 +428,7 @@ function writeCaption(drawn: Drawn): string {
       ? ''
       : `Differences from ${entry.against === 'full' ? 'full fine-tuning' : 'the clean run'}.`,
     frame.notes.join(' '),
+    scorersText(drawn),
     marksText(drawn),
     seedsText(drawn),
     keptText(drawn),
@@ -442,6 +466,11 @@ function pointsCsv({ entry, frame, overlays }: Drawn): string {
     entry.x.field === TRAINING &&
     all.some(({ subject, measure }) => triggerText(subject.condition, measure.field) !== '');
   const hasFewerRows = all.some(({ fewerRows }) => fewerRows !== null);
+  const scorerOf = ({ subject, seed, metric }: Point): string => {
+    const cell = subject.condition.cells.find((one) => one.seed === seed);
+    return cell?.writing && isByMainScorer(metric) ? scorerWords(cell.writing.scorer) : '';
+  };
+  const hasScorers = all.some((point) => scorerOf(point) !== '');
   const valueColumn = (metric: string, value: number) =>
     hasSeveralMetrics ? { metric, value } : { [metric]: value };
   const rows = all.map((point) => {
@@ -455,6 +484,7 @@ function pointsCsv({ entry, frame, overlays }: Drawn): string {
       seed,
       ...defined({ chosen: subject.condition.cells.find((cell) => cell.seed === seed)?.chosen }),
       ...valueColumn(metric, value),
+      ...(hasScorers && { scorer: scorerOf(point) }),
       ...(hasTriggers && { trigger: triggerText(subject.condition, measure.field) }),
       ...(entry.against && { against: subject.full?.adapterLabel ?? 'clean run', of: other }),
       not_evidence: reason ?? '',

@@ -17,7 +17,7 @@ import {
   taskNotes,
 } from '../metric-lookup.ts';
 import { type MetricNote, REJECTED } from '../metrics.ts';
-import { scorersOf } from '../tasks.ts';
+import { scorerNames, scorersOf } from '../tasks.ts';
 import type { EntryContents } from '../types.ts';
 import {
   type Chapter,
@@ -271,7 +271,7 @@ const firstWritings = (conditions: readonly Condition[]) =>
 
 /** Names the scorers that ASR counts by; null without any. */
 function ScorerNote({ conditions }: OfConditions): JSX.Element | null {
-  const scorers = scorersOf(conditions);
+  const scorers = scorerNames(scorersOf(conditions));
   return scorers.length === 0 ? null : (
     <p class="small">
       {scorers.length === 1 ? 'The scorer' : 'The scorers'} that ASR counts by:{' '}
