@@ -3,14 +3,13 @@ import { defined } from '../base/defined.ts';
 import { withoutNumbers } from '../base/fault.ts';
 import { type Caveat, caveatsOf } from './caveats.ts';
 import { compareAdapters, compareKernels, type Comparisons } from './comparisons.ts';
-import { type Condition, conditionsOf, isFull, rowCountsIn } from './conditions.ts';
+import { type Condition, conditionName, conditionsOf, isFull, rowCountsIn } from './conditions.ts';
 import { toCsv } from './csv.ts';
 import { evidenceColumns, predictsOneClass, rowsText, writesAnswers } from './evidence.ts';
 import { chooseKernels, type KernelChoice } from './figures/kernels.ts';
 import { type Finding, findingsOf } from './findings.ts';
 import { plural } from './format.ts';
 import { distinct, groupBy } from './groups.ts';
-import { blockLabel } from './labels.ts';
 import { ASR, DROP, type MetricNote } from './metrics.ts';
 import { taskField } from './tasks.ts';
 import type { ReportCell, ReportInput } from './types.ts';
@@ -40,18 +39,6 @@ export interface Analysis {
 }
 
 const THEOREM_GOALS = ['kernel', 'ntk', 'fisher', 'delta', 'regime', 'theory-map'];
-
-/**
- * Returns `LoRA r = 4 under badnets, rate 0.1`, or `full without attack`; after the latter, the
- * setting if it has a name.
- */
-const conditionName = (condition: Condition): string => {
-  const attack =
-    condition.family === 'none'
-      ? ['without attack', condition.setting].filter((part) => part !== '').join(', ')
-      : `under ${blockLabel(condition)}`;
-  return `${condition.adapterLabel} ${attack}`;
-};
 
 export const caveatsOfConditions = (conditions: readonly Condition[]): readonly Caveat[] =>
   caveatsOf(

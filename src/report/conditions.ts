@@ -127,6 +127,18 @@ export function oncePerStage(conditions: readonly Condition[], label: string): C
   return all.filter((one) => !isCopy(one)).map(({ condition }) => condition);
 }
 
+/**
+ * Returns `LoRA r = 4 under badnets, rate 0.1`, or `full without attack`; after the latter, the
+ * setting if it has a name.
+ */
+export const conditionName = (condition: Condition): string => {
+  const attack =
+    condition.family === 'none'
+      ? ['without attack', condition.setting].filter((part) => part !== '').join(', ')
+      : `under ${blockLabel(condition)}`;
+  return `${condition.adapterLabel} ${attack}`;
+};
+
 /** Names what a training starts from: the setting and, if a base is attacked, that attack. */
 export const startLabel = (condition: Condition): string =>
   condition.ofBase === null ? condition.setting : blockLabel(condition);

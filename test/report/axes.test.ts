@@ -85,7 +85,7 @@ test('curves are drawn along the axes that the grid has, and no others', async (
   ]);
 });
 
-test('an adapter at a single place of an axis has no line; full has its own', async () => {
+test('an adapter at a single place of an axis has no line, and is named; full has its own', async () => {
   const lora = (rank: number, alpha: string | number, accuracy: number) =>
     cellOf({ seed: 1, adapter: { type: 'lora', rank, alpha }, evaluate: { accuracy } });
   const [figure] = await rankFigures([
@@ -95,6 +95,7 @@ test('an adapter at a single place of an axis has no line; full has its own', as
     lora(4, 16, 0.7),
     lora(8, 16, 0.8),
     lora(8, 64, 0.9),
+    cellOf({ seed: 1, adapter: { type: 'bitfit' }, evaluate: { accuracy: 0.9 } }),
   ]);
   assert.equal(linesOf(figure), [
     'LoRA, α = r | 4 | 1 | 0.5',
@@ -103,6 +104,31 @@ test('an adapter at a single place of an axis has no line; full has its own', as
     'LoRA, α = 16 | 8 | 1 | 0.8',
     'full |  | 1 | 0.95',
   ]);
+  const { caption } = present(figure);
+  assert.match(caption, 'because they have no value on this axis: bitfit without attack.');
+  assert.match(
+    caption,
+    ' 1 more condition is left out of this figure: LoRA r = 8, α = 64 without attack. An entry',
+  );
+});
+
+test('conditions without full fine-tuning beside them are named where it is subtracted', async () => {
+  const of = (type: string, rate: number): ReportCell =>
+    cellOf({
+      ...{ seed: 1, attack: 'badnets', poisoning: { rate } },
+      adapter: type === 'full' ? { type } : { type, rank: 4 },
+      evaluate: { accuracy: 0.9, predicted_share: 0.5, asr: rate },
+    });
+  const conditions = conditionsOf([of('full', 0.1), of('lora', 0.1), of('lora', 0.2)], []);
+  const entry = {
+    ...{ name: 'differences', x: { field: 'attack' }, y: [{ field: 'evaluate.asr' }] },
+    against: 'full',
+  } as const;
+  const [figure] = await drawEntry(entry, { conditions });
+  assert.match(
+    present(figure).caption,
+    'because they have no full fine-tuning beside them: LoRA r = 4 under badnets, rate 0.2.',
+  );
 });
 
 test('a condition with two names has a point on each name’s line, but one per place', async () => {

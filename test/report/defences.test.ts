@@ -45,7 +45,7 @@ test('an adaptive attack stands beside the one that is not', async () => {
   assert.is(rowsOf(accuracy).length, 4);
 });
 
-test('what else varies has rows of panels, each whole, and the others are counted', async () => {
+test('what else varies has rows of panels, each whole, and the others are named', async () => {
   const based = Array.from({ length: 16 }, (_, i) => i + 1).flatMap((rank) =>
     [0.1, 0.2].flatMap((rate) =>
       [{}, { 'defence.defence': 'onion' }, { 'defence.defence': 'cube' }].map((defence) => {
@@ -70,7 +70,7 @@ test('what else varies has rows of panels, each whole, and the others are counte
   assert.is(rowsOf(asr).length, 13 * 6);
   assert.match(
     caption,
-    ' 18 more conditions are left out of this figure. An entry of report.figures can choose them',
+    / 18 more conditions are left out of this figure: full under badnets in the base, rate 0\.1 · .*base r = 14; .*; 10 more\. An entry of report\.figures can choose them/,
   );
 });
 

@@ -185,7 +185,7 @@ test("long names share a legend's rows, so that no figure shrinks under it", asy
   }
 });
 
-test('a figure that is too long ends between two panels, and counts what it leaves out', async () => {
+test('a figure that is too long ends between two panels, and names what it leaves out', async () => {
   const rates = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7],
     adapters = [1, 2, 4, 8, 16, 32].map((rank) => ({ type: 'lora', rank }));
   const cells = rates.flatMap((rate) =>
@@ -202,7 +202,30 @@ test('a figure that is too long ends between two panels, and counts what it leav
     rowsOf(asr).map(({ attack }) => attack),
     rates.slice(0, 6).flatMap((rate) => adapters.map(() => `badnets, rate ${rate}`)),
   );
-  assert.match(present(asr).caption, ' 6 more conditions are left out of this figure. An entry of');
+  assert.match(
+    present(asr).caption,
+    ` 6 more conditions are left out of this figure: ${adapters
+      .map(({ rank }) => `LoRA r = ${rank} under badnets, rate 0.7`)
+      .join('; ')}. An entry of`,
+  );
+});
+
+test('the first figures name the doses and settings that they leave out', async () => {
+  const of = (rate: number, defence?: string) => {
+    const evaluate = { accuracy: 0.9, asr: 1 };
+    const cell = cellOf({ seed: 1, attack: 'badnets', poisoning: { rate }, evaluate });
+    return defence === undefined
+      ? cell
+      : { ...cell, axes: { ...cell.axes, 'defence.defence': defence } };
+  };
+  const figures = await sectionOf('answer', [of(0.1), of(0.2), of(0.2, 'onion')]);
+  const left =
+    '2 more conditions are left out of this figure: ' +
+    'badnets, rate 0.1 · no defence; badnets, rate 0.2 · onion.';
+  assert.equal(
+    figures.map(({ caption }) => caption.includes(left)),
+    [true, true],
+  );
 });
 
 test('rates of an attack on a base are places on one line', async () => {

@@ -57,6 +57,8 @@ interface Panel {
   readonly id: string;
   readonly title: string;
   readonly caption: string;
+  /** The names of blocks that no figure of these eigenvalues shows; said once. */
+  readonly others: readonly string[];
   readonly conditions: readonly Condition[];
   readonly eigenvalues: Eigenvalues;
 }
@@ -114,7 +116,7 @@ const curveSpec = (values: CurvePoint[], color: ReturnType<typeof strokeColour>)
 
 /** Draws the first conditions' curves; null if none of them has eigenvalues of a LoRA kernel. */
 async function panelFigure(
-  { id, title, caption, conditions, eigenvalues }: Panel,
+  { id, title, caption, others, conditions, eigenvalues }: Panel,
   palette: Palette,
 ): Promise<Figure | null> {
   const { shown, left } = takeFirst(conditions, MOST_LINES);
@@ -134,7 +136,8 @@ async function panelFigure(
     [
       `${caption} ${seeds.length > 1 ? 'Seeds' : 'Seed'} ${list(seeds)}. Solid: LoRA’s kernel. `,
       'Dashed: the same layers in full, at that adapter’s weights.',
-      leftOut(left, hasSettings ? 'condition' : 'adapter'),
+      leftOut(distinct(left.map(lineLabel)), hasSettings ? 'condition' : 'adapter'),
+      leftOut(others, 'attack condition'),
     ],
     curveSpec(values, strokeColour(linePalette(lines, groupBy(conditions, lineLabel), palette))),
     toCsv(values.map(({ line: _line, run: _run, ...row }) => row)),
@@ -183,21 +186,22 @@ export async function spectrumFigures(
 ): Promise<readonly (Figure | null)[]> {
   const caption = fisherCaption(conditions);
   const init = withLora(conditions, 'init');
-  const blocks = [...groupBy(withLora(conditions, 'final'), blockLabel)].slice(0, MOST_ATTACKS);
-  const [first] = blocks;
-  const ids = idsFor(
-    'spectrum-final',
-    blocks.map(([block]) => block),
-  );
+  const all = [...groupBy(withLora(conditions, 'final'), blockLabel)],
+    { shown: blocks, left } = takeFirst(all, MOST_ATTACKS);
+  const [first, ...others] = all;
+  const namesOf = (some: typeof all): string[] => some.map(([block]) => block);
+  const ids = idsFor('spectrum-final', namesOf(blocks));
   const fisherPanel = (
     id: string,
     checkpoint: 'init' | 'final',
     of: readonly Condition[],
     more: string,
+    leftBlocks: typeof all = [],
   ): Panel => ({
     id,
     title: `Fisher spectrum, ${checkpointName(checkpoint)}${more}`,
     caption,
+    others: namesOf(leftBlocks),
     conditions: of,
     eigenvalues: countedEigenvalues(checkpoint),
   });
@@ -205,20 +209,24 @@ export async function spectrumFigures(
     checkpoint: 'init' | 'final',
     of: readonly Condition[],
     more: string,
+    leftBlocks: typeof all = [],
   ): Panel => ({
     id: `kernel-spectrum-${checkpoint}`,
     title: `Kernel spectrum, ${checkpointName(checkpoint)}${more}`,
     caption:
       'Eigenvalues of the tangent kernel itself, those above 1e-7 of the largest (rounding errors ' +
       'are below).',
+    others: namesOf(leftBlocks),
     conditions: of,
     eigenvalues: eigenvaluesAboveRounding(checkpoint),
   });
   const panels: readonly Panel[] = [
     fisherPanel('spectrum-init', 'init', init, ''),
-    ...blocks.map(([block, of], i) => fisherPanel(ids[i] ?? '', 'final', of, `, ${block}`)),
+    ...blocks.map(([block, of], i) =>
+      fisherPanel(ids[i] ?? '', 'final', of, `, ${block}`, i === 0 ? left : []),
+    ),
     kernelPanel('init', init, ''),
-    kernelPanel('final', first?.[1] ?? [], first === undefined ? '' : `, ${first[0]}`),
+    kernelPanel('final', first?.[1] ?? [], first === undefined ? '' : `, ${first[0]}`, others),
   ];
   const palette = adapterPalette(conditions);
   const figures: (Figure | null)[] = [];

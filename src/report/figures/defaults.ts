@@ -8,6 +8,7 @@ import {
   byName,
   type Condition,
   headlineBlocks,
+  labelsLeftOut,
   numericAxis,
   startLabel,
 } from '../conditions.ts';
@@ -69,17 +70,23 @@ const attackPattern = (
 });
 
 const BLOCK = ['attack', 'setting'];
+const EVERY_FAMILY = ['none', 'untargeted', 'backdoor'] as const;
 
 /** For the first screen: each attack at its highest dose, beside what it must be compared with. */
 export const answerEntries: Entries = (conditions) => {
   const under = (families: readonly AttackFamily[]): Condition[] =>
     families.flatMap((family) => headlineBlocks(conditions, family).flat());
+  const beside = (families: readonly AttackFamily[]): string =>
+    leftOut(
+      families.flatMap((family) => labelsLeftOut(conditions, family).flat()),
+      'condition',
+    ).trim();
   const entry = (
     name: string,
     title: string,
     metric: MetricNote,
     references: readonly MetricNote[],
-    shown: readonly Condition[],
+    families: readonly AttackFamily[],
   ): FigureEntry => ({
     name,
     title,
@@ -87,22 +94,22 @@ export const answerEntries: Entries = (conditions) => {
     x: { field: 'adapter' },
     y: [{ ...yChannel(metric), domain: [0, 1] }],
     facet: { row: BLOCK },
-    cells: patternsFor(shown, conditions),
+    cells: patternsFor(under(families), conditions),
+    caption: beside(families),
     seeds: false,
     values: true,
     references: references.map(metricName),
     size: 'phone',
   });
-  const backdoors = under(['backdoor']);
   return [
+    entry('answer-accuracy', 'Clean accuracy', ACCURACY, [MAJORITY], EVERY_FAMILY),
     entry(
-      'answer-accuracy',
-      'Clean accuracy',
-      ACCURACY,
-      [MAJORITY],
-      under(['none', 'untargeted', 'backdoor']),
+      'answer-asr',
+      'Attack success rate (ASR)',
+      ASR,
+      [ASR_CLEAN, ASR_UNTRIGGERED],
+      ['backdoor'],
     ),
-    entry('answer-asr', 'Attack success rate (ASR)', ASR, [ASR_CLEAN, ASR_UNTRIGGERED], backdoors),
   ].filter(({ cells = [] }) => cells.length > 0);
 };
 
@@ -161,7 +168,6 @@ const isWide = (conditions: readonly Condition[]): boolean =>
   MOST_SQUARES;
 const MOST_SQUARES = 20;
 
-const EVERY_FAMILY = ['none', 'untargeted', 'backdoor'] as const;
 const fisherField = (name: string): string => `fisher.final.lora.true.${name}`;
 /** What is drawn along an axis of adapters, and under which attacks. */
 const ALONG: readonly (readonly [field: string, id: string, families: readonly AttackFamily[]])[] =
@@ -206,22 +212,28 @@ export const doseEntries: Entries = (unique) => {
   )
     .filter((path) => doseUnit(path) !== null)
     .sort(compareByUnit);
-  return paths.flatMap((path) =>
-    [...groupBy(conditions, ({ attack }) => attack)]
-      .filter(([, some]) => varies(some.map((condition) => numericAxis(condition, path))))
-      .slice(0, MOST_ATTACKS)
-      .flatMap(([attack, [first]]) =>
-        [ACCURACY, ASR].map((metric): FigureEntry => ({
-          name: slug(`dose-${attack}-${path}-${metric.metric}`),
-          title:
-            `${metric.label} against the ` +
-            `${path.startsWith('poisoning.steps.') ? axisName(path) : 'dose'} of ${attack}`,
-          x: { field: path },
-          y: [yChannel(metric)],
-          cells: [{ 'poisoning.attack': [axisValue(first, 'poisoning.attack') ?? null, 'none'] }],
-        })),
-      ),
-  );
+  return paths.flatMap((path) => {
+    const varied = [...groupBy(conditions, ({ attack }) => attack)].filter(([, some]) =>
+      varies(some.map((condition) => numericAxis(condition, path))),
+    );
+    const { shown, left } = takeFirst(varied, MOST_ATTACKS);
+    const others = leftOut(
+      left.map(([attack]) => attack),
+      'attack',
+    );
+    return shown.flatMap(([attack, [first]], i) =>
+      [ACCURACY, ASR].map((metric): FigureEntry => ({
+        name: slug(`dose-${attack}-${path}-${metric.metric}`),
+        title:
+          `${metric.label} against the ` +
+          `${path.startsWith('poisoning.steps.') ? axisName(path) : 'dose'} of ${attack}`,
+        x: { field: path },
+        y: [yChannel(metric)],
+        cells: [{ 'poisoning.attack': [axisValue(first, 'poisoning.attack') ?? null, 'none'] }],
+        caption: i === 0 ? others.trim() : '',
+      })),
+    );
+  });
 };
 
 const MOST_BLOCKS = 4;
@@ -241,8 +253,8 @@ function entriesOverSteps(
   ) => Pick<FigureEntry, 'title' | 'caption' | 'y'>,
   name: string,
 ): readonly FigureEntry[] {
-  const adapters = distinct(trained.map(({ adapterLabel }) => adapterLabel)).slice(
-    0,
+  const { shown: adapters, left: otherAdapters } = takeFirst(
+    distinct(trained.map(({ adapterLabel }) => adapterLabel)),
     MOST_ADAPTERS,
   );
   const { shown, left } = takeFirst([...groupBy(trained, blockLabel)], MOST_BLOCKS);
@@ -250,6 +262,11 @@ function entriesOverSteps(
     name,
     shown.map(([block]) => block),
   );
+  const others =
+    leftOut(
+      left.map(([block]) => block),
+      'attack condition',
+    ) + leftOut(otherAdapters, 'adapter');
   return shown.map(([block, of], i) => {
     const some = of.filter(({ adapterLabel }) => adapters.includes(adapterLabel));
     const { caption = '', ...entry } = entryOf(block, some);
@@ -260,7 +277,7 @@ function entriesOverSteps(
       color: { fields: ['adapter'] },
       cells: patternsFor(some, all),
       ...entry,
-      caption: `${caption}${i === 0 ? leftOut(left, 'attack condition') : ''}`.trim(),
+      caption: `${caption}${i === 0 ? others : ''}`.trim(),
     };
   });
 }
@@ -400,6 +417,16 @@ export const entropyEntries: Entries = (conditions) =>
     const block = having.filter((one) => blockLabel(one) === blockLabel(first));
     const name = checkpoint === 'final' ? blockLabel(first) : startLabel(first);
     const { shown, left } = takeFirst(block, MOST_WITH_ENTROPY);
+    const otherBlocks = distinct(
+      having
+        .filter((one) => !block.includes(one))
+        .map(checkpoint === 'final' ? blockLabel : startLabel),
+    ).filter((other) => other !== name);
+    const others =
+      leftOut(
+        left.map(({ adapterLabel }) => adapterLabel),
+        'adapter',
+      ) + leftOut(otherBlocks, 'condition');
     const cells = shown.flatMap((condition) => condition.cells);
     return SCALES.map((scale): FigureEntry => ({
       name: `renyi-${scale}-${checkpoint}`,
@@ -407,7 +434,7 @@ export const entropyEntries: Entries = (conditions) =>
       caption:
         `${ENTROPIES[scale]} In nats. The full kernel is that of the same layers, at that ` +
         `adapter’s weights.${name === '' ? '' : ` Shown: ${name}.`}` +
-        leftOut(left, 'adapter'),
+        others,
       mark: 'line',
       x: { field: 'metric', title: 'order α' },
       y: alphasOf(cells, scale).flatMap((alpha) =>

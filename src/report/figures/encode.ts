@@ -44,11 +44,24 @@ export const KERNEL_DASH = {
   },
 };
 
-/** Returns ` 3 more lines are left out of this figure.`, or '' for 0. */
-export function leftOut(count: number, noun: string): string {
-  if (count <= 0) return '';
-  const verb = count === 1 ? 'is' : 'are';
-  return ` ${plural(count, `more ${noun}`)} ${verb} left out of this figure.`;
+/** The most names of what a figure leaves out. */
+const MOST_NAMES = 8;
+
+/** Returns `A; B; C`; of many names the first ones, and how many others there are. */
+export function namesText(names: readonly string[]): string {
+  const named = names.slice(0, MOST_NAMES),
+    more = names.length - named.length;
+  return (more === 0 ? named : [...named, `${more} more`]).join('; '); // labels contain commas
+}
+
+/** Returns ` 2 more lines are left out of this figure: A; B.`, or '' without names. */
+export function leftOut(names: readonly string[], noun: string): string {
+  if (names.length === 0) return '';
+  const verb = names.length === 1 ? 'is' : 'are';
+  return (
+    ` ${plural(names.length, `more ${noun}`)} ${verb} left out of this figure: ` +
+    `${namesText(names)}.`
+  );
 }
 
 /**
@@ -114,10 +127,10 @@ export const drawFigure = async (
   csv,
 });
 
-/** Returns at most `most` items (`shown`), and how many others there are (`left`). */
+/** Returns at most `most` items (`shown`), and the others (`left`). */
 export const takeFirst = <T>(items: readonly T[], most: number) => ({
   shown: items.slice(0, most),
-  left: Math.max(0, items.length - most),
+  left: items.slice(most),
 });
 
 export const strokeColour = ({ domain, range }: Palette) => ({

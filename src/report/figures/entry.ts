@@ -2,6 +2,7 @@
 import type { FigureEntry, SpreadName } from '../../api/report.ts';
 import { defined } from '../../base/defined.ts';
 import type { Analysis } from '../analysis.ts';
+import { conditionName } from '../conditions.ts';
 import { toCsv } from '../csv.ts';
 import { droppedRowsText } from '../defences.ts';
 import {
@@ -120,9 +121,18 @@ function fittingPoints(
   );
 }
 
-/** Counts the conditions of points; under `against: full`, the pairs of conditions. */
-const countConditions = (points: readonly Point[]): number =>
-  new Set(points.map(({ subject }) => keyed(subject.condition.key, subject.full?.key))).size;
+/** Returns the names of the conditions of points, by key; under `against: full`, of the pairs. */
+const conditionsOf = (points: readonly Point[]): ReadonlyMap<string, string> =>
+  new Map(
+    points.map(({ subject: { condition, full } }) => [
+      keyed(condition.key, full?.key),
+      conditionName(
+        full === undefined
+          ? condition
+          : { ...condition, adapterLabel: `${condition.adapterLabel} − ${full.adapterLabel}` },
+      ),
+    ]),
+  );
 
 /**
  * Draws an entry as one figure, as several if it has too many lines, or as none if it is empty.
@@ -138,7 +148,8 @@ export async function drawEntry(
   const { form, x } = frame;
   const followed = single ? frame.points : withoutSinglePlaces(frame);
   const fit = fittingPoints(frame, followed, places, most);
-  const placed = fit.filter((point) => point.x !== null);
+  const placed = fit.filter((point) => point.x !== null),
+    kept = conditionsOf(fit);
   const isAlong = form === 'line' && x.kind === 'number';
   if (placed.length === 0 || (!single && isAlong && !hasSeveralPlaces(placed))) return [];
   const isSplit = form === 'line' || frame.isDodged;
@@ -176,10 +187,17 @@ export async function drawEntry(
         x: namesOf(points.map(({ x }) => x)),
       },
     };
-    const left = [
-      leftOut(k === 0 ? allLines.length - lines.length : 0, 'line'),
-      leftOut(k === 0 ? countConditions(followed) - countConditions(fit) : 0, 'condition'),
-    ].filter((text) => text !== '');
+    const left = (
+      k > 0
+        ? []
+        : [
+            leftOut(allLines.slice(lines.length), 'line'),
+            leftOut(
+              [...conditionsOf(frame.points)].flatMap(([key, name]) => (kept.has(key) ? [] : name)),
+              'condition',
+            ),
+          ]
+    ).filter((text) => text !== '');
     if (left.length > 0) left.push(' An entry of report.figures can choose them by its cells.');
     const title = entry.title ?? defaultTitle(drawn);
     // `-2`, and what the lines of this figure have in common, but not those of the others.

@@ -4,10 +4,12 @@ import { UserFault } from '../../base/fault.ts';
 import type { Analysis } from '../analysis.ts';
 import { adapterPairs } from '../comparisons.ts';
 import {
+  axisValue,
   byName,
   chooseByName,
   chooseConditions,
   type Condition,
+  conditionName,
   isFull,
   rowCountsIn,
 } from '../conditions.ts';
@@ -27,7 +29,7 @@ import {
   type Name,
 } from './axis.ts';
 import { TRAINING } from './chain.ts';
-import { joinLabels, keyed, varies } from './encode.ts';
+import { joinLabels, keyed, namesText, varies } from './encode.ts';
 import { type Measure, measureOf, readValues, type Subject, type Value } from './measure.ts';
 import {
   checkedPlaces,
@@ -406,6 +408,42 @@ function leftOutNote(pairs: readonly Point[]): string {
 }
 
 /**
+ * Names the chosen conditions that have no place: those without a value on the axis on x and, under
+ * `against: full`, those without full fine-tuning beside them.
+ * @param kept the entry's points, with or without a place on x
+ * @param shown the points of the figure
+ */
+function placelessNotes(
+  { entry, x, subjects }: Layout,
+  unique: readonly Condition[],
+  kept: readonly Point[],
+  shown: readonly Point[],
+): readonly string[] {
+  const drawn = new Set(shown.map(({ subject }) => subject.condition.key));
+  const without = kept.flatMap(({ x: at, subject: { condition } }) =>
+    x.kind === 'number' && at === null && axisValue(condition, entry.x.field) === undefined
+      ? [condition]
+      : [],
+  );
+  const single =
+    entry.against === 'full'
+      ? chooseByName(unique, entry.cells).filter(
+          (one) => !isFull(one) && !subjects.some(({ condition }) => condition === one),
+        )
+      : [];
+  return (
+    [
+      ['have no value on this axis', without.filter(({ key }) => !drawn.has(key))],
+      ['have no full fine-tuning beside them', single],
+    ] as const
+  ).flatMap(([why, left]) =>
+    left.length === 0
+      ? []
+      : [`Left out, because they ${why}: ${namesText(distinct(left.map(conditionName)))}.`],
+  );
+}
+
+/**
  * Returns the points of an entry's figure, in their places and lines.
  * @throws UserFault if several cells have one place, or if x has no place for differences
  */
@@ -439,6 +477,7 @@ export function frameEntry(
       x.note,
       ...(isDose ? doseNotes(entry.x.field, zero) : []),
       isPaired ? leftOutNote(read) : '',
+      ...placelessNotes(layout, conditions, kept, shown),
     ].filter((text) => text !== ''),
   };
 }

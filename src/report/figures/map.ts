@@ -182,6 +182,10 @@ const MOST_MAPS = 3;
 
 export async function mapFigures(conditions: readonly Condition[]): Promise<readonly Figure[]> {
   const { shown, left } = takeFirst(collectMaps(conditions), MOST_MAPS);
+  const others = leftOut(
+    left.map(({ name }) => name),
+    'map',
+  );
   const figures: Figure[] = [];
   const names = idsFor(
     '',
@@ -208,7 +212,7 @@ export async function mapFigures(conditions: readonly Condition[]): Promise<read
             [
               `${map.caption} ${source} (B = 0, ${map.scales}), d each layer’s own fan-in; `,
               `in full it has ${map.full(fullKernelMean(maps))}. ${end}`,
-              i === 0 ? leftOut(left, 'map') : '',
+              i === 0 ? others : '',
             ],
             mapSpec(values, map),
             toCsv(values),
