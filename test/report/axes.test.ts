@@ -296,6 +296,26 @@ test('what all names of a figure share is in its caption, not in each name', asy
   }
 });
 
+test('a figure of a long trigger has a name that a file can have', async () => {
+  const figures = await rankFigures(
+    ['alpha ', 'beta '].flatMap((word) =>
+      [4, 8].flatMap((rank) =>
+        ['a', 'b', 'c'].map((place) =>
+          cellOf({
+            seed: 1,
+            attack: 'addsent',
+            poisoning: { sentence: word.repeat(60), place },
+            adapter: { type: 'lora', rank },
+            evaluate: { accuracy: 0.9 },
+          }),
+        ),
+      ),
+    ),
+  );
+  assert.is(figures.length, 2);
+  for (const { id } of figures) assert.ok(id.length < 120, id);
+});
+
 test('values that differ by rounding at most have an axis with readable ticks', async () => {
   const drop = (values: readonly number[]) =>
     rankFigures(

@@ -29,7 +29,7 @@ import { scorerSentence, scorersOf, scorerWords } from '../tasks.ts';
 import type { Figure } from '../types.ts';
 import { PROPORTION_MARGIN } from '../verdict.ts';
 import { TRAINING, triggerText, withEveryTrigger } from './chain.ts';
-import { drawFigure, keyed, leftOut, LINE, slug, varies } from './encode.ts';
+import { drawFigure, idsFor, keyed, leftOut, LINE, varies } from './encode.ts';
 import { type Frame, frameEntry } from './frame.ts';
 import {
   axisDomain,
@@ -200,10 +200,11 @@ export async function drawEntry(
     ).filter((text) => text !== '');
     if (left.length > 0) left.push(' An entry of report.figures can choose them by its cells.');
     const title = entry.title ?? defaultTitle(drawn);
-    // `-2`, and what the lines of this figure have in common, but not those of the others.
-    const own = shortened(shownLines.map(shortened(lines).short)).shared;
+    // `2`, and what the lines of this figure have in common, but not those of the others.
+    const own = shortened(shownLines.map(shortened(lines).short)).shared,
+      [place = ''] = idsFor(String(k + 1), [own]);
     const head = {
-      id: k === 0 ? entry.name : `${entry.name}-${slug(`${k + 1} ${own}`)}`,
+      id: k === 0 ? entry.name : `${entry.name}-${place}`,
       title: count > 1 ? `${title} (${k + 1} of ${count})` : title,
     };
     const caption = [writeCaption(drawn), ...left];
