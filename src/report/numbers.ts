@@ -80,6 +80,7 @@ function spreadText(
     const fewer = spread === 'range' && isProportion ? 1 : 0,
       more = digitsToTell(low, high, (value, digits) => write(value, digits - fewer)) - fewer;
     const ends = [low, high].map((value) => write(value, more));
+    if (ends[0] === ends[1]) return write(centre, 0); // differences that are 0 but for rounding
     return `${write(centre, Math.max(0, more))} (${ends.join(spread === 'range' ? '–' : ', ')})`;
   }
   const half = high - centre;

@@ -88,6 +88,9 @@ test('values that differ are written differently, and no share as a 0 or 1 that 
       [0.9 - 0.8, 0.8 - 0.7, 0.7 - 0.6],
     ])
       assert.is(of(drops, spread), '0.100', spread);
+  // Nothing tells 0.1 + 0.2 − 0.3 from 0 in any number of digits.
+  for (const spread of ['interval', 'range'] as const)
+    assert.is(of([0.1 + 0.2 - 0.3, 0], spread), '0.000', spread);
 });
 
 test('a table that is too wide is cut into several, each with the columns that name a row', () => {
