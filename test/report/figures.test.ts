@@ -327,6 +327,12 @@ test('the answer shows each attack at its highest dose, beside what it is compar
     present(asr).caption,
     'Hollow points are not evidence: a model behind them predicts one class only.',
   );
+  const { svg } = present(asr);
+  const [, place, radius] = present(
+    /<path transform="translate\(([\d.]+),[^"]+" d="M([\d.]+),0A[^>]*fill-opacity="0"/.exec(svg),
+  );
+  const [, text] = present(/<text[^>]*translate\(([\d.]+),[^>]*>1\.000</.exec(svg));
+  assert.ok(Number(text) > Number(place) + Number(radius) + 1, 'numbers keep clear of points');
   assert.match(
     present(asr).caption,
     '× the clean model under the trigger · ❘ the same model without',

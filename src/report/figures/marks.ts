@@ -430,7 +430,7 @@ function panelLayers(
   const stroke = { ...color, legend: null };
   const means = (size: number) =>
     layer('mean', 'point', { ...point, strokeWidth: 2 }, { ...ofLine(size), stroke });
-  const text = isFlip ? { align: 'left', dx: 8 } : { align: 'center', dy: -10 };
+  const text = isFlip ? { align: 'left', dx: 11 } : { align: 'center', dy: -10 };
   const written = {
     ...(isFlip && { x: { value: 'width' } }),
     text: { field: 'text', type: 'nominal' },
