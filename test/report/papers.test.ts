@@ -631,6 +631,33 @@ test('a point is hollow where the number on x is not evidence', async () => {
   );
 });
 
+test('† stands after a written number, and below the mark of a name above it', async () => {
+  const cells = ['one', 'two'].map((word) =>
+    cellOf({
+      ...{ seed: 1, attack: 'addsent', poisoning: { sentence: `${word} `.repeat(12) } },
+      evaluate: { accuracy: 0.5, asr: 0.9, predicted_share: word === 'one' ? 0.5 : 1 },
+    }),
+  );
+  const drawAs = (mark: 'bar' | 'point', values: boolean) =>
+    draw(
+      {
+        ...{ name: mark, mark, values, x: { field: 'attack' } },
+        y: [{ field: 'evaluate.asr' }],
+      },
+      cells,
+    );
+  const daggersIn = (svg: string) => [...svg.matchAll(/>([^<>]*†)<\/text>/g)].map(([, all]) => all);
+  for (const mark of ['bar', 'point'] as const)
+    assert.equal(daggersIn((await drawAs(mark, true)).svg), ['0.900 †']);
+  const { svg } = await drawAs('point', false);
+  assert.equal(daggersIn(svg), ['†']);
+  const [, hollow] = present(
+      /<path transform="translate\([\d.]+,([\d.]+)\)[^>]*fill-opacity="0"/.exec(svg),
+    ),
+    [, dagger] = present(/translate\([\d.]+,([\d.]+)\)[^>]*>†/.exec(svg));
+  assert.ok(Number(dagger) > Number(hollow), 'the name above is not covered');
+});
+
 test('differences along steps are refused, and what an axis hides is counted', async () => {
   const entry: FigureEntry = {
     name: 'hidden',

@@ -124,11 +124,11 @@ function dataRows(drawn: Drawn, width: number): object[] {
     const { centre: value, low, high, across, reason, measure, fewerRows } = mean;
     const ends = { ...place(mean), value, low, high, isVoid: reason !== null };
     if (mean.x === null) return [xs[0], xs.at(-1)].map((x) => ({ ...ends, part: 'level', x }));
-    const marks = [
-      ...(reason === null ? [] : [DAGGER]),
-      ...(fewerRows === null ? [] : [FEWER_ROWS]),
-    ];
-    const text = [markText(value, measure, isHeat), ...(isHeat ? marks : [])].join(' ');
+    const text = [
+      markText(value, measure, isHeat),
+      ...(reason !== null && (isHeat || hasDaggers(drawn)) ? [DAGGER] : []),
+      ...(fewerRows !== null && isHeat ? [FEWER_ROWS] : []),
+    ].join(' ');
     return [
       { ...ends, part: 'mean', left: across?.low ?? null, right: across?.high ?? null, text },
     ];
@@ -435,9 +435,9 @@ function panelLayers(
     ...(isFlip && { x: { value: 'width' } }),
     text: { field: 'text', type: 'nominal' },
   };
-  const ofVoid = { text: DAGGER, dx: 6, dy: -9, fontSize: 13, clip: mayLeaveOut, color: INK };
+  const ofVoid = { text: DAGGER, dx: 6, fontSize: 13, clip: mayLeaveOut, color: INK };
   const daggers = {
-    ...layer('mean', 'text', ofVoid),
+    ...layer('mean', 'text', { ...ofVoid, dy: hasNamesAbove(drawn) ? 14 : -9 }),
     transform: [...onlyPart('mean'), { filter: 'datum.isVoid' }],
   };
   /** Encodes one line for each seed, and not one for each condition. */
@@ -476,7 +476,7 @@ function panelLayers(
           isLine && layer('published', 'line', { strokeWidth: 1.2 }, { ...byRun, ...ownInk }),
           layer('published', 'point', { ...point, ...PUBLISHED_POINT }, { shape }),
         ]),
-    hasDaggers(drawn) && daggers,
+    hasDaggers(drawn) && !values && daggers, // a written number has its dagger beside it
     values && layer('mean', 'text', { ...text, clip: false, color: INK }, written),
   ];
   return layers.filter((one) => one !== false);
