@@ -16,7 +16,7 @@ import { groupBy } from '../report/groups.ts';
 import { distinctMetrics } from '../report/metric-lookup.ts';
 import { isPValue } from '../report/metrics.ts';
 import { plainPair, plainValue } from '../report/numbers.ts';
-import { warningText } from '../run/execute/warnings.ts';
+import { distinctDiagnostics, warningText } from '../run/execute/warnings.ts';
 import { comparedResults, repeatsIn } from '../run/facts.ts';
 import { prepare } from '../run/prepare.ts';
 import { runCommandOf, type SpecOptions } from './options.ts';
@@ -106,7 +106,7 @@ async function readSide(spec: string, options: SpecOptions) {
     await repeatsIn(prepared),
   );
   for (const line of leftOut({ damaged, refused })) say(paintErr.red(line));
-  for (const warning of warnings) warn(warningText(warning));
+  for (const warning of distinctDiagnostics(warnings)) warn(warningText(warning));
   if (missing > 0)
     warn(`${spec}: ${count(missing, 'goal stage')} not run yet: ${runCommandOf(spec, options)}`);
   return { cells, resolved: prepared.experiment.resolved };

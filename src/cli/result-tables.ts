@@ -7,7 +7,7 @@ import { canonical } from '../base/canonical.ts';
 import { summarise } from '../base/stats.ts';
 import { tellingAxes } from '../plan/label.ts';
 import { type Against, compareCells, isCompared, TEST_HEAD, testText } from '../report/against.ts';
-import { caveatGroups, caveatsOf } from '../report/caveats.ts';
+import { type Caveat, caveatGroups, caveatsOf, caveatText } from '../report/caveats.ts';
 import { DAGGER, FEWER_ROWS } from '../report/evidence.ts';
 import { DEFENCE, NO_DEFENCE, withBasesNamed } from '../report/labels.ts';
 import { distinctMetrics } from '../report/metric-lookup.ts';
@@ -129,7 +129,7 @@ function axisTexts(row: Named, axes: ReturnType<typeof tableAxes>, equals = ' = 
 }
 
 /** Returns the caveats about the numbers, as on the report's first screen. */
-export function caveatLines(rows: readonly ResultRow[]): string[] {
+export function caveatsIn(rows: readonly ResultRow[]): readonly Caveat[] {
   const axes = tableAxes(rows);
   const label = (row: Named): string => {
     const values = axisTexts(row, axes, '=');
@@ -139,10 +139,11 @@ export function caveatLines(rows: readonly ResultRow[]): string[] {
     const known = named.filter(Boolean);
     return known.length === 0 && axes.length > 0 ? 'a cell without these fields' : known.join(' ');
   };
-  return caveatsOf(caveatGroups(rows, (cell, also) => label({ cell, also }))).map(
-    ({ title, text }) => `${title}. ${text}`,
-  );
+  return caveatsOf(caveatGroups(rows, (cell, also) => label({ cell, also })));
 }
+
+export const caveatLines = (rows: readonly ResultRow[]): string[] =>
+  caveatsIn(rows).map(caveatText);
 
 /**
  * The names of the metrics that are proportions. They are compared by name without the stage: along

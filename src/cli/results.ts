@@ -2,6 +2,7 @@
 import { closest } from 'fastest-levenshtein';
 import { UserFault } from '../api.ts';
 import { type Against, compareRows, TEST_NOTE } from '../report/against.ts';
+import { caveatText, isSaid } from '../report/caveats.ts';
 import { csvLine, type CsvValue } from '../report/csv.ts';
 import { DAGGER, daggerText, FEWER_ROWS, fewerRowsText, rowsText } from '../report/evidence.ts';
 import { distinct, groupBy } from '../report/groups.ts';
@@ -12,7 +13,7 @@ import { spreadNote } from '../report/numbers.ts';
 import { axesByName, type ResultRow, scorersOfRows } from '../report/results.ts';
 import { caveatSentences, targetLines } from '../report/table-facts.ts';
 import { scorerSentence, scorerWords } from '../report/tasks.ts';
-import { warningText } from '../run/execute/warnings.ts';
+import { distinctDiagnostics, warningText } from '../run/execute/warnings.ts';
 import { otherBackends, repeatsIn, type Results, resultsOf, targetsOf } from '../run/facts.ts';
 import { prepare, type Prepared } from '../run/prepare.ts';
 import { runCommandOf, type SpecOptions } from './options.ts';
@@ -20,6 +21,7 @@ import type { TableOptions } from './paper-tables.ts';
 import {
   axisText,
   caveatLines,
+  caveatsIn,
   cellTable,
   differences,
   firstMetrics,
@@ -83,11 +85,8 @@ export async function resultsCommand(spec: string, options: ResultsOptions): Pro
   } else if (isTable) {
     if (rows.length === 0)
       throw new UserFault('no stage of this spec has a result yet', runCommandOf(spec, options));
-    const caveats = caveatSentences(
-      rows.flatMap(({ target }) => target ?? []),
-      caveatLines(rows),
-      warnings.map(({ message }) => `${message}.`),
-    );
+    const targets = rows.flatMap(({ target }) => target ?? []),
+      caveats = caveatSentences(targets, ...caveatsAndWarnings(results));
     const { latexResults, markdownResults } = await import('./paper-tables.ts');
     out(
       options.latex === true
@@ -104,10 +103,11 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
   const { asResults, readSteps } = await import('../run/facts.ts');
   const { rows: steps, damaged } = await readSteps(prepared);
   for (const line of leftOut({ damaged, refused: [] })) say(paintErr.red(line));
-  const { rows: final, warnings } = resultsOf(prepared);
-  sayWarnings(warnings);
+  const final = resultsOf(prepared);
+  sayWarnings(final.warnings);
   // Caveats are known only of the models that the trainings left, so those are shown.
-  const ends = caveatLines(final).map((sentence) => `Of the models that are kept: ${sentence}`);
+  const [caveats, warnings] = caveatsAndWarnings(final),
+    ends = caveats.map((sentence) => `Of the models that are kept: ${sentence}`);
   const rows = asResults(steps, prepared.plan);
   const metrics = askedMetrics(rows, options.metric) ?? distinctMetrics(rows);
   const names = new Set(metrics.map(({ metric }) => metric));
@@ -118,8 +118,8 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
         '`train: { evaluate_every: N }` asks for it',
     );
   else if (options.markdown === true) {
-    const caveats = [...ends, ...warnings.map(({ message }) => message)];
-    out((await import('./paper-tables.ts')).markdownResults({ rows }, metrics, options, caveats));
+    const below = caveatSentences([], ends, warnings);
+    out((await import('./paper-tables.ts')).markdownResults({ rows }, metrics, options, below));
   } else {
     out(cellTable(rows, metrics, columns(), options.spread ?? 'interval'));
     for (const sentence of ends) warnProse(sentence);
@@ -127,8 +127,16 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
   return 0;
 }
 
+/** Returns the caveats on numbers, and the warnings that say something else. */
+function caveatsAndWarnings({ rows, warnings }: Pick<Results, 'rows' | 'warnings'>) {
+  const caveats = caveatsIn(rows),
+    unsaid = warnings.filter(({ message }) => !isSaid(caveats, message));
+  const sentences = distinctDiagnostics(unsaid).map(({ message }) => `${message}.`);
+  return [caveats.map(caveatText), sentences] as const;
+}
+
 function sayWarnings(warnings: Results['warnings']): void {
-  for (const warning of warnings) warnLines(warningText(warning));
+  for (const warning of distinctDiagnostics(warnings)) warnLines(warningText(warning));
 }
 
 /**

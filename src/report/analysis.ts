@@ -1,7 +1,7 @@
 /** Everything that the page and its figures show, computed once from the cells. Pure. */
 import { defined } from '../base/defined.ts';
 import { withoutNumbers } from '../base/fault.ts';
-import { type Caveat, caveatsOf } from './caveats.ts';
+import { type Caveat, caveatsOf, isSaid } from './caveats.ts';
 import { compareAdapters, compareKernels, type Comparisons } from './comparisons.ts';
 import { type Condition, conditionName, conditionsOf, isFull, rowCountsIn } from './conditions.ts';
 import { toCsv } from './csv.ts';
@@ -55,9 +55,7 @@ function notesOf(
   caveats: readonly Caveat[],
 ): Pick<Analysis, 'caveats' | 'warnings'> {
   const told = stages.flatMap(({ id, warnings = [] }) => warnings.map((one) => ({ ...one, id })));
-  const isSaid = ({ says }: Caveat, { message }: { readonly message: string }): boolean =>
-    says?.(message) ?? false;
-  const rest = told.filter((one) => !caveats.some((caveat) => isSaid(caveat, one)));
+  const rest = told.filter(({ message }) => !isSaid(caveats, message));
   const groups = groupBy(rest, ({ message }) => withoutNumbers(message));
   const warnings = [...groups.values()].map((alike) => {
     const [{ message, hint }] = alike,
@@ -70,7 +68,7 @@ function notesOf(
     };
   });
   const withHints = caveats.map((caveat) => {
-    const hints = told.filter((one) => isSaid(caveat, one)).flatMap(({ hint = [] }) => hint);
+    const hints = told.flatMap(({ message, hint = [] }) => (isSaid([caveat], message) ? hint : []));
     return { ...caveat, text: [caveat.text, ...distinct(hints)].join(' ') };
   });
   return { caveats: withHints, warnings };

@@ -37,6 +37,12 @@ export interface Caveat {
   readonly says?: (warning: string) => boolean;
 }
 
+/** Whether one of the caveats says what the stages' warning does. */
+export const isSaid = (caveats: readonly Caveat[], warning: string): boolean =>
+  caveats.some(({ says }) => says?.(warning));
+
+export const caveatText = ({ title, text }: Caveat): string => `${title}. ${text}`;
+
 const MOST_LABELS = 3;
 
 /** The cells of a group for which a caveat holds, and how many cells the group has (`of`). */

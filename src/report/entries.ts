@@ -5,6 +5,7 @@ import type { FigureEntry, TableEntry } from '../api/report.ts';
 import { defined } from '../base/defined.ts';
 import { UserFault } from '../base/fault.ts';
 import { type Analysis, caveatsOfConditions, scoreTallies } from './analysis.ts';
+import { caveatText } from './caveats.ts';
 import { type AdapterComparison, compareAdapters } from './comparisons.ts';
 import { chooseByName, type Condition } from './conditions.ts';
 import { toCsv } from './csv.ts';
@@ -272,7 +273,7 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
       ...named,
       ...caveatSentences(
         chosen.flatMap(targetsOf),
-        caveatsOfConditions(chosen).map((one) => `${one.title}. ${one.text}`),
+        caveatsOfConditions(chosen).map(caveatText),
         warnings.map(({ text }) => text),
       ),
     ],

@@ -109,5 +109,5 @@ export const caveatSentences = (
 ): readonly string[] => [
   ...targetLines(targets).map((line) => `${capital(line)}.`),
   ...caveats,
-  ...warnings,
+  ...warnings.map(capital),
 ];

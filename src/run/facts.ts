@@ -20,7 +20,7 @@ import { fileFault } from '../store/files.ts';
 import { readRoots } from '../store/roots.ts';
 import { type Metrics, readMetrics } from './execute/metrics.ts';
 import { precisionOf, type StageStatus } from './execute/survey.ts';
-import { distinctDiagnostics, storedWarnings } from './execute/warnings.ts';
+import { storedWarnings } from './execute/warnings.ts';
 import type { Prepared } from './prepare.ts';
 
 export interface StageInPlan {
@@ -57,7 +57,7 @@ export const plannedStages = ({ statuses }: Prepared): StageInPlan[] =>
 /** What `results` prints. */
 export interface Results extends Omit<Metrics, 'cells'> {
   readonly rows: readonly ResultRow[];
-  /** The warnings of finished stages, each once. */
+  /** The warnings of finished stages; several may differ in their numbers alone. */
   readonly warnings: readonly Diagnostic[];
 }
 
@@ -91,11 +91,10 @@ export function resultsOf(
   const { cells, ...rest } = readMetrics(plan, statuses, store);
   const evaluated = evaluateParams(plan),
     precision = precisionByKind(plan),
-    warnings = [...storedWarnings(plan, statuses), ...repeats.values()],
     warned = warningsByKind(plan, statuses, repeats),
     attacked = targetsByCell(plan, targets);
   return {
-    warnings: distinctDiagnostics(warnings),
+    warnings: [...storedWarnings(plan, statuses), ...repeats.values()],
     rows: collectResults(
       cells.map((cell, i) => ({
         ...cell,
@@ -235,7 +234,7 @@ export function comparedResults(
   const evaluated = evaluateParams(plan);
   return {
     ...rest,
-    warnings: distinctDiagnostics([...storedWarnings(plan, statuses), ...repeats.values()]),
+    warnings: [...storedWarnings(plan, statuses), ...repeats.values()],
     cells: plan.cellStages.map(({ cell }, i) => {
       const found = cells[i];
       if (!found) throw new Error(`no results of cell ${i}`);

@@ -208,6 +208,16 @@ test('a table of the spec has the facts and caveats of `results --latex`', async
   assert.match(project.read('all/main.md'), /^Target of badnets: "ham" \(label 0\)\.$/m);
 });
 
+test('tables say once in how many rows the trigger is not read', async ({ project }) => {
+  const cut = '--set train.max_length=3 --set seeds=[1] --only attack=badnets'.split(' ');
+  await project.succeeds('run', 'spec.yaml', ...cut);
+  for (const form of ['--latex', '--markdown']) {
+    const { stdout } = await project.succeeds('results', 'spec.yaml', form, ...cut);
+    assert.match(stdout, 'The trigger does not reach the model in some rows. ');
+    assert.not.match(stdout, /the trigger reaches the model/i);
+  }
+});
+
 test('the report has them in a chapter of their own', ({ project }) => {
   const html = project.read('.dosimeter/reports/figured.html');
   assert.match(html, 'Figures and tables of this spec');
