@@ -319,11 +319,13 @@ const MATHS: Readonly<Record<string, string>> = {
   '≥': '\\geq',
   '∞': '\\infty',
   '½': '\\frac{1}{2}',
-  '²': '^{2}',
-  '³': '^{3}',
-  '₀': '_{0}',
-  '₁': '_{1}',
-  '₂': '_{2}',
+  '≈': '\\approx',
+  '●': '\\bullet',
+  '❘': '\\vert',
+  ᵀ: '^{\\top}',
+  '⁻': '^{-}',
+  ...Object.fromEntries(Array.from('⁰¹²³⁴⁵⁶⁷⁸⁹', (digit, i) => [digit, `^{${i}}`])),
+  ...Object.fromEntries(Array.from('₀₁₂₃₄₅₆₇₈₉', (digit, i) => [digit, `_{${i}}`])),
 };
 
 /**

@@ -30,6 +30,10 @@ test('special characters are escaped', () => {
     escapeLatex('label-flip a--b σ² −1 é 中 [x]*'),
     'label-flip a-{}-b $\\sigma$$^{2}$ $-$1 é 中 {[}x{]}{*}',
   );
+  assert.is(
+    escapeLatex('● mean ❘ 10⁻¹²% ≈ AᵀA · H₃'),
+    '$\\bullet$ mean $\\vert$ 10$^{-}$$^{1}$$^{2}$\\% $\\approx$ A$^{\\top}$A $\\cdot$ H$_{3}$',
+  );
   assert.is(latexComment('a\nb\u2028\\input{x}'), '% a b \\input{x}');
   assert.is(latexLabel('my grid_2/é'), 'my-grid-2-');
   assert.equal(['0.950 ± 0.064', '-0.1 ± <0.001', '1e-9 ± 2.1e+21', '22713986'].map(latexNumber), [
@@ -47,7 +51,7 @@ test('whatever the text, nothing in it is left for TeX to act on', () => {
     /\\text(?:backslash|asciitilde|asciicircum|less|greater|bar|asciigrave)\{\}/,
     /\\(?:char34|char39|dots|S)\{\}/,
     /\\[{}$&#_%]|\{[[\]*]\}|-\{\}/,
-    /\$(?:\\[a-zA-Z]+(?:\{\d\}\{\d\})?|[-^_](?:\{(?:\d|\\dagger)\})?)\$/,
+    /\$(?:\\[a-zA-Z]+(?:\{\d\}\{\d\})?|[-^_](?:\{(?:\d|-|\\dagger|\\top)\})?)\$/,
   ];
   const names = new RegExp(escapes.map(({ source }) => source).join('|'), 'g');
   fc.assert(
