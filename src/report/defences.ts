@@ -66,7 +66,7 @@ export function droppedRowsText(conditions: readonly Condition[]): string {
     names = distinct(dropping.map(({ defence }) => defence));
   return names.length === 0
     ? ''
-    : `Of models behind these numbers, ${list(names)} dropped more than half of the clean ` +
+    : `For some models behind these numbers, ${list(names)} dropped more than half of the clean ` +
         'training rows.';
 }
 

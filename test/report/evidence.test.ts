@@ -503,7 +503,8 @@ test('a defence that drops most clean rows is named beside the numbers', async (
       'cube: FRR 0.740. A lower ASR there may come from the rows that are missing, not from the ' +
       'poison’s removal.',
   ]);
-  const said = 'Of models behind these numbers, cube dropped more than half of the clean training';
+  const said =
+    'For some models behind these numbers, cube dropped more than half of the clean training';
   const metrics = ['evaluate.asr'];
   const { files, html } = await renderReport({
     ...inputOf(cellsWith(76, 0.74)),

@@ -244,6 +244,61 @@ test('BackdoorLLM: attacks against defences, rounded, with what is not evidence'
   assert.match(caption, '† Not evidence: a model behind the number predicts one class only.');
 });
 
+test('no rate is written in a heat map as the 0 or 1 that it is not', async () => {
+  const rates = [0, 0.003, 0.997, 1];
+  const cells = rates.flatMap((asr, i) =>
+    SEEDS.map((seed) =>
+      cellOf({ seed, attack: 'badnets', poisoning: { rate: i / 10 }, evaluate: { asr } }),
+    ),
+  );
+  const { spec } = await draw(
+    {
+      name: 'rates',
+      x: { field: 'poisoning.rate' },
+      y: [{ field: 'adapter' }],
+      mark: 'heatmap',
+      color: { fields: ['evaluate.asr'] },
+    },
+    cells,
+  );
+  assert.equal(
+    drawnRows(spec, 'mean').map(({ text }) => text),
+    ['.00', '<.01', '>.99', '1.00'],
+  );
+});
+
+test('† of a mean has its colour and stands clear of the legend', async () => {
+  const entry: FigureEntry = {
+    name: 'daggers',
+    x: { field: 'poisoning.rate' },
+    y: [{ field: 'evaluate.asr' }],
+    color: { fields: ['adapter'] },
+    statistic: 'max',
+  };
+  const drawWith = (share: number) =>
+    draw(
+      entry,
+      [0.1, 0.2].flatMap((rate) =>
+        [{ type: 'full' } as const, LORA4].flatMap((adapter) =>
+          SEEDS.map((seed) =>
+            cellOf({
+              ...{ seed, adapter, attack: 'badnets', poisoning: { rate } },
+              evaluate: { accuracy: 0.8, asr: 1, predicted_share: share },
+            }),
+          ),
+        ),
+      ),
+    );
+  const heightOf = (svg: string): number => Number(/ height="([\d.]+)"/.exec(svg)?.[1]);
+  const { svg, caption } = await drawWith(1),
+    without = await drawWith(0.5);
+  const colours = [...svg.matchAll(/fill="([^"]+)"[^>]*>†<\/text>/g)].map(([, fill]) => fill);
+  assert.is(colours.length, 4);
+  assert.is(new Set(colours).size, 2);
+  assert.ok(heightOf(svg) - heightOf(without.svg) >= 12);
+  assert.match(caption, '† marks a largest value that counts one.');
+});
+
 test('Carlini et al.: differences from full fine-tuning beside published numbers', async () => {
   const cells = [0.1, 0.2].flatMap((rate) =>
     [{ type: 'full' } as const, LORA4, LORA8].flatMap((adapter, a) =>

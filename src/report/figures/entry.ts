@@ -295,7 +295,10 @@ const SPREADS: Readonly<Record<SpreadName, string>> = {
   range: 'range from the least to the largest seed',
   none: '',
 };
-const STATISTICS = { mean: 'mean', median: 'median', min: 'least', max: 'largest' } as const;
+const STATISTICS = {
+  ...{ mean: 'mean', median: 'median' },
+  ...{ min: 'least value', max: 'largest value' },
+};
 const centreName = ({ statistic = 'mean' }: FigureEntry): string => STATISTICS[statistic];
 
 function seedsText(drawn: Drawn): string {

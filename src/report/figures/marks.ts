@@ -2,7 +2,7 @@
 import type { TopLevelSpec } from 'vega-lite';
 import type { Channel, FigureEntry, Overlay } from '../../api/report.ts';
 import { DAGGER, FEWER_ROWS } from '../evidence.ts';
-import { codePoints, fixed, wrap } from '../format.ts';
+import { codePoints, fixed, shareText, wrap } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
 import { commonLabel } from '../metric-lookup.ts';
 import { type CentreAndSpread, centreAndSpread } from '../numbers.ts';
@@ -84,10 +84,16 @@ export const referenceMark = (metric: string): '×' | '❘' =>
  * Writes a number beside its mark: a proportion as `0.912` or, in a heat map, where room is short,
  * as `.91`; any other number with three significant digits.
  */
-function markText(value: number, { isProportion }: Measure, isHeat: boolean): string {
+function markText(
+  value: number,
+  { isProportion }: Measure,
+  isHeat: boolean,
+  isDifference: boolean,
+): string {
   if (!isProportion) return String(Number(value.toPrecision(3)));
-  const text = fixed(value, isHeat ? 2 : 3);
-  return isHeat ? text.replace(/^(-?)0\./, '$1.') : text;
+  const decimals = isHeat ? 2 : 3,
+    text = isDifference ? fixed(value, decimals) : shareText(value, decimals);
+  return isHeat ? text.replace(/^([-<>]?)0\./, '$1.') : text;
 }
 
 /**
@@ -114,7 +120,8 @@ function lineShift(drawn: Drawn, line: string, width: number): number {
  */
 function dataRows(drawn: Drawn, width: number): object[] {
   const { frame, overlays } = drawn;
-  const isHeat = frame.form === 'heatmap';
+  const isHeat = frame.form === 'heatmap',
+    isDifference = drawn.entry.against !== undefined;
   const xs = numericPlaces(drawn);
   const place = ({ row, column, line, x, measure: { field } }: Point | Mean) => ({
     ...{ row, column, line, x, panel: field },
@@ -124,11 +131,12 @@ function dataRows(drawn: Drawn, width: number): object[] {
     const { centre: value, low, high, across, reason, measure, fewerRows } = mean;
     const ends = { ...place(mean), value, low, high, isVoid: reason !== null };
     if (mean.x === null) return [xs[0], xs.at(-1)].map((x) => ({ ...ends, part: 'level', x }));
-    const text = [
-      markText(value, measure, isHeat),
-      ...(reason !== null && (isHeat || hasDaggers(drawn)) ? [DAGGER] : []),
-      ...(fewerRows !== null && isHeat ? [FEWER_ROWS] : []),
-    ].join(' ');
+    const number = markText(value, measure, isHeat, isDifference),
+      text = [
+        number,
+        ...(reason !== null && (isHeat || hasDaggers(drawn)) ? [DAGGER] : []),
+        ...(fewerRows !== null && isHeat ? [FEWER_ROWS] : []),
+      ].join(' ');
     return [
       { ...ends, part: 'mean', left: across?.low ?? null, right: across?.high ?? null, text },
     ];
@@ -170,8 +178,10 @@ function emptyPanels({ points, measures }: Frame): object[] {
 }
 
 /** Whether † marks means that are not evidence, since they are not drawn as points. */
-export const hasDaggers = ({ entry: { seeds = true }, frame: { x } }: Drawn): boolean =>
-  seeds && x.kind !== 'step' && x.kind !== 'metric';
+export const hasDaggers = ({ entry: { seeds = true }, frame, means }: Drawn): boolean =>
+  seeds &&
+  !['step', 'metric'].includes(frame.x.kind) &&
+  means.some(({ reason, x }) => reason !== null && x !== null);
 
 /** Whether a point's value or its x lies beyond the ends that the author gave an axis. */
 export function isBeyond(
@@ -430,14 +440,14 @@ function panelLayers(
   const stroke = { ...color, legend: null };
   const means = (size: number) =>
     layer('mean', 'point', { ...point, strokeWidth: 2 }, { ...ofLine(size), stroke });
-  const text = isFlip ? { align: 'left', dx: 11 } : { align: 'center', dy: -10 };
+  const text = isFlip ? { align: 'left', dx: 12 } : { align: 'center', dy: -10 };
   const written = {
     ...(isFlip && { x: { value: 'width' } }),
     text: { field: 'text', type: 'nominal' },
   };
-  const ofVoid = { text: DAGGER, dx: 6, fontSize: 13, clip: mayLeaveOut, color: INK };
+  const ofVoid = { text: DAGGER, dx: 6, fontSize: 13, fontWeight: 'bold', clip: mayLeaveOut };
   const daggers = {
-    ...layer('mean', 'text', { ...ofVoid, dy: hasNamesAbove(drawn) ? 14 : -9 }),
+    ...layer('mean', 'text', { ...ofVoid, dy: hasNamesAbove(drawn) ? 14 : -9 }, { color }),
     transform: [...onlyPart('mean'), { filter: 'datum.isVoid' }],
   };
   /** Encodes one line for each seed, and not one for each condition. */
@@ -544,8 +554,13 @@ function lineChannels(drawn: Drawn, width: number) {
     layout = legendLayout(values, room, written.line.short),
     columns = Math.min(entry.size === 'page' ? 5 : 3, layout.columns);
   const look = isStep ? { symbolType: 'stroke', symbolSize: 300 } : { symbolStrokeWidth: 0 };
+  // Marks above a panel that has no heading would reach into the legend.
+  const isUnder = !hasPanels(frame, 'row') && !hasPanels(frame, 'column'),
+    above = isUnder && (hasDaggers(drawn) || entry.values) && { offset: 20 };
   const legend =
-    values.length === 0 ? null : { values, ...layout, columns, symbolOpacity: 1, ...look };
+    values.length === 0
+      ? null
+      : { values, ...layout, columns, symbolOpacity: 1, ...look, ...above };
   const stroke = isFlipped(drawn) ? 'M-.12,-1H.12V1H-.12Z' : 'M-1,-.12V.12H1V-.12Z';
   // Returns a channel with a value for each line: `range` is of the figure's lines, `others` of
   // published ones, `cross` and `bar` of the two marks of references.
