@@ -1,4 +1,5 @@
 /** `dosimeter diff A B`: the differences between two specs' results, with both numbers. */
+import type { JsonObject } from '../api.ts';
 import { shortNames } from '../api/cell.ts';
 import { canonical } from '../base/canonical.ts';
 import { tellingAxes } from '../plan/label.ts';
@@ -11,7 +12,7 @@ import {
   summariseDifferences,
 } from '../report/diff.ts';
 import { countsText, DAGGER, daggerText, FEWER_ROWS, type RowCount } from '../report/evidence.ts';
-import { bothValues } from '../report/format.ts';
+import { bothValues, list } from '../report/format.ts';
 import { groupBy } from '../report/groups.ts';
 import { distinctMetrics } from '../report/metric-lookup.ts';
 import { isPValue } from '../report/metrics.ts';
@@ -57,8 +58,8 @@ export async function diffCommand(
   const apart = axesApart(summaries);
   if (apart.length > 0)
     warnProse(
-      `no cells are compared: the specs have no value of ${apart.join(', ')} in common. A spec ` +
-        'with both values as an axis has both in its results.',
+      `no cells are compared: those that are most alike differ in ${list(apart)}. A spec with ` +
+        'both values as an axis has both in its results.',
     );
   if (summaries.some(({ p }) => p !== null))
     say(
@@ -79,16 +80,33 @@ export async function diffCommand(
   return 0;
 }
 
-/** Returns the axes along which two specs without any pair have no value in common. */
+/**
+ * Returns the axes in which those cells of two specs differ that are most alike; [] if any cells
+ * are the same.
+ */
 function axesApart(summaries: readonly DifferenceSummary[]): readonly string[] {
-  const cells = summaries.map(({ cell }) => cell),
-    ofA = summaries.filter(({ a }) => a !== null),
-    ofB = summaries.filter(({ b }) => b !== null);
-  if (ofA.length === 0 || ofB.length === 0 || ofA.some(({ b }) => b !== null)) return [];
-  return tellingAxes(cells).filter((path) => {
-    const values = new Set(ofA.map(({ cell }) => canonical(cell[path] ?? null)));
-    return !ofB.some(({ cell }) => values.has(canonical(cell[path] ?? null)));
-  });
+  if (summaries.some(({ a, b }) => a !== null && b !== null)) return [];
+  const cellsIn = (side: 'a' | 'b'): readonly JsonObject[] => {
+    const own = summaries.filter((summary) => summary[side] !== null);
+    return [...groupBy(own, ({ cell }) => canonical(cell)).values()].map(([{ cell }]) => cell);
+  };
+  const ofB = cellsIn('b');
+  let closest: readonly string[] = [],
+    least = Infinity;
+  for (const a of cellsIn('a'))
+    for (const b of ofB) {
+      const apart = Object.keys({ ...a, ...b }).filter(
+        (path) => canonical(a[path] ?? null) !== canonical(b[path] ?? null),
+      );
+      if (apart.length >= least) continue;
+      least = apart.length;
+      // A field that one cell lacks follows from another, such as a parameter from its plugin.
+      const inBoth = apart.filter(
+        (path) => (a[path] ?? null) !== null && (b[path] ?? null) !== null,
+      );
+      closest = inBoth.length > 0 ? inBoth : apart;
+    }
+  return closest;
 }
 
 /** Returns why pairs are no evidence, each reason with the number of its pairs. */

@@ -86,8 +86,14 @@ test('diff sets two specs side by side, and plan draws Mermaid and DOT', async (
   assert.is((await project.dosimeter('run', 'd.yaml')).code, 0);
   const apart = await project.succeeds('diff', 'c.yaml', 'd.yaml');
   assert.match(apart.stdout, /^poisoning\.0\.rate {2}0\.3 → 0\.4$/m);
-  assert.match(apart.stderr, 'no cells are compared: the specs have no value of poisoning.rate in');
+  assert.match(apart.stderr, /: those that are most alike differ in\s+poisoning\.rate\. A spec/);
   assert.not.match(said.stderr, 'no cells are compared');
+
+  const other = project.read('d.yaml').replace('label-flip, ', 'badnets, target: 1, ');
+  project.write('e.yaml', other);
+  assert.is((await project.dosimeter('run', 'e.yaml')).code, 0);
+  const further = await project.succeeds('diff', 'c.yaml', 'e.yaml');
+  assert.match(further.stderr, /differ in\s+poisoning\.attack\s+and\s+poisoning\.rate\. A/);
 
   const both = await project.dosimeter('plan', 'spec.yaml', '--dot', '--json');
   assert.equal([both.code, both.stdout], [2, '']);
