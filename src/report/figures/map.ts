@@ -155,7 +155,7 @@ function mapSpec(values: ReturnType<typeof panelValues>, { panels }: RankMap): T
     data: { values },
     hconcat: panels.map(({ title: panel }) => ({
       title: panel,
-      width: { step: 25 },
+      width: { step: 30 },
       height: { step: 22 },
       transform: [{ filter: `datum.panel == ${JSON.stringify(panel)}` }],
       encoding: {
