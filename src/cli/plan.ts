@@ -189,16 +189,22 @@ function timeText(
   const about = estimate(stages, durations, places),
     least = about ?? estimate(stages, durations, places, 0);
   if (!least) return 'no estimate yet';
-  // Of one kind, some may be like stages that have run, and others not.
-  const unseen = [...groupBy(stages, ({ kind }) => kind)].flatMap(([kind, all]) => {
-    const n = all.filter((stage) => durations.expect(stage) === null).length;
-    return n === 0 ? [] : n === all.length ? kind : `${n} of ${all.length} ${kind}`;
-  });
+  const unseen = kindsOf(stages, (stage) => durations.expect(stage) === null);
   return (
     `${about === null ? 'at least' : 'about'} ${duration(least)} at the pace of earlier runs` +
     (unseen.length === 0 ? '' : `, without ${unseen.join(', ')}: none like that has run yet`)
   );
 }
+
+/** Names the kinds of the chosen stages, with a number where these are not all of a kind. */
+const kindsOf = (
+  stages: readonly PlannedStage[],
+  isChosen: (stage: PlannedStage) => boolean,
+): readonly string[] =>
+  [...groupBy(stages, ({ kind }) => kind)].flatMap(([kind, all]) => {
+    const n = all.filter(isChosen).length;
+    return n === 0 ? [] : n === all.length ? kind : `${n} of ${all.length} ${kind}`;
+  });
 
 /** Says how many calls a service is asked at most, and their cost if that is known. */
 const callsLine = ({ to, calls, cost }: ServiceCalls): string =>
@@ -237,8 +243,6 @@ function forecastLines(foretold: Foretold, isTorch: boolean): string[] {
   });
 }
 
-const MOST_KINDS = 2;
-
 /** Says by about how much the store will grow. */
 function diskLine(
   prepared: Prepared,
@@ -250,7 +254,7 @@ function diskLine(
     durations = openDurations(store.root, backend);
   const shareLeft = estimateShareLeft(prepared);
   const known = { model: new Set<string>(), others: new Set<string>() },
-    unknown = new Set<string>();
+    unknown = new Set<PlannedStage>();
   let bytes = fetches?.total ?? 0,
     keptBytes = bytes;
   for (const { stage } of toRun) {
@@ -258,21 +262,23 @@ function diskLine(
       // Sizes of other models and data say nothing of those that are not here.
       isUnseen = Object.values(stage.assets).some((uri) => assets.get(uri) === null),
       own = foretoldBytes ?? (isUnseen ? null : durations.expectBytes(stage));
-    if (own === null) unknown.add(stage.kind);
+    if (own === null) unknown.add(stage);
     else known[foretoldBytes === undefined ? 'others' : 'model'].add(stage.kind);
     bytes += own ?? 0;
     keptBytes += (own ?? 0) * shareLeft(stage);
   }
   if (bytes === 0 && unknown.size > 0) return 'disk: no estimate yet';
-  /** Returns a text on kinds, whose names it joins or counts; [] if there are no kinds. */
-  const of = (kinds: ReadonlySet<string>, text: (named: string) => string): readonly string[] =>
-    kinds.size === 0
-      ? []
-      : [text(kinds.size > MOST_KINDS ? `${kinds.size} kinds` : [...kinds].join(', '))];
+  /** Returns a text on kinds; [] if there are none. */
+  const of = (kinds: Iterable<string>, text: (named: string) => string): readonly string[] => {
+    const named = [...kinds].join(', ');
+    return named === '' ? [] : [text(named)];
+  };
+  const stages = toRun.map(({ stage }) => stage),
+    left = kindsOf(stages, (stage) => unknown.has(stage));
   const why = [
     ...of(known.model, (named) => `${named} by model and adapter`),
     ...of(known.others, (named) => `${named} by the sizes of earlier ones`),
-    ...of(unknown, (named) => `without ${named}, of unknown size`),
+    ...of(left, (named) => `without ${named}, of unknown size`),
   ];
   const kept = keptBytes < bytes ? `, of which \`keep\` leaves about ${sizeText(keptBytes)}` : '',
     text = `disk: about ${sizeText(bytes)}${kept}${why.length === 0 ? '' : ` (${why.join('; ')})`}`;
