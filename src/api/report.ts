@@ -43,9 +43,9 @@ export interface CellPattern {
 /** How a mark sums up the values that the seeds of a cell have. */
 export type Statistic = 'mean' | 'median' | 'min' | 'max';
 /**
- * What is drawn or written beside a statistic: half of the 95% Student t interval (`interval`), the
- * sample standard deviation with n − 1 (`std`), the least and the largest value (`range`), or
- * nothing (`none`).
+ * What is drawn or written beside a statistic: half of the 95% Student t interval (`interval`; of
+ * two seeds, both values), the sample standard deviation with n − 1 (`std`), the least and the
+ * largest value (`range`), or nothing (`none`).
  */
 export type SpreadName = 'interval' | 'std' | 'range' | 'none';
 

@@ -903,7 +903,7 @@ export interface FigureSpec {
    */
   statistic?: "mean" | "median" | "min" | "max";
   /**
-   * What is drawn around a mark: the 95% Student t interval of the mean (`interval`), one sample standard deviation (n − 1) to each side (`std`), or the least and the largest value (`range`). Default: `interval` around the mean, `range` around another statistic.
+   * What is drawn around a mark: the 95% Student t interval of the mean (`interval`; of two seeds, from one value to the other), one sample standard deviation (n − 1) to each side (`std`), or the least and the largest value (`range`). Default: `interval` around the mean, `range` around another statistic.
    */
   spread?: "interval" | "std" | "range" | "none";
   /**
@@ -1082,7 +1082,7 @@ export interface TableSpec {
   envelope?: EnvelopeSpec;
   against?: ComparedWith;
   /**
-   * What stands beside a mean: half of the 95% Student t interval, the sample standard deviation (n − 1), or the least and the largest value.
+   * What stands beside a mean: half of its 95% Student t interval (`interval`; of two seeds, both values), the sample standard deviation, n − 1 (`std`), or the least and the largest value (`range`).
    */
   spread?: "interval" | "std" | "range";
 }
