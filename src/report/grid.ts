@@ -385,13 +385,19 @@ function columnText({ at, metric }: GridColumn, { grid, columnAxes, axisName }: 
     if (value === '') return [];
     return [values.every((own) => typeof own === 'string') ? value : `${axisName(path)} ${value}`];
   });
-  const several = new Set(grid.columns.map((column) => metricName(column.metric))).size > 1;
-  const label = noteOf(metric)?.label ?? metric.metric;
   const [path = ''] = columnAxes,
-    isUnnamed = named.length === 0 && grid.columns.some((column) => column.at.flat().length > 0);
+    isUnnamed = named.length === 0 && hasPlaces(grid);
   const place = isUnnamed ? [`${axisName(path)} ${PLAIN_FORM.empty}`] : named;
-  return [...place, ...(several || place.length === 0 ? [label] : [])].join(', ');
+  const isNamed = hasSeveralMetrics(grid) || place.length === 0;
+  return [...place, ...(isNamed ? [labelOf(metric)] : [])].join(', ');
 }
+
+const labelOf = (metric: Metric): string => noteOf(metric)?.label ?? metric.metric;
+
+const hasSeveralMetrics = ({ columns }: Grid): boolean =>
+  new Set(columns.map(({ metric }) => metricName(metric))).size > 1;
+
+const hasPlaces = ({ columns }: Grid): boolean => columns.some(({ at }) => at.flat().length > 0);
 
 const markdownLine = (cells: readonly string[]): string =>
   `| ${cells.map(escapeMarkdown).join(' | ')} |`;
@@ -402,12 +408,18 @@ export const triggerNoteOf = (grid: Grid): string | null =>
     ? triggerNote(entriesIn(grid).map(({ cell }) => cell))
     : null;
 
-/** Returns a paragraph on intervals, left-out pairs, p-values and marks, and then the caveats. */
+/**
+ * Returns a paragraph on the metric that no heading names, intervals, left-out pairs, p-values and
+ * marks, and then the caveats.
+ */
 function notesText({ grid, spread = 'interval', caveats }: GridTable): readonly string[] {
   const entries = entriesIn(grid),
     dagger = daggerText(entries.flatMap(({ reasons }) => reasons)),
     fewer = fewerRowsText(entries.flatMap(({ fewerRows }) => fewerRows ?? []));
+  const [first] = grid.columns,
+    isUnnamed = hasPlaces(grid) && !hasSeveralMetrics(grid);
   const notes = [
+    first && isUnnamed ? `Metric: ${labelOf(first.metric)}.` : null,
     spreadNote(seedCounts(entries), spread),
     excludedText(entries),
     grid.columns.some(({ tested }) => tested) ? TEST_NOTE : null,

@@ -73,7 +73,7 @@ test('a line for each row of the grid, a column for each attack and adapter', ()
 | no defence | 1.000 | 0.750 | 0.875 † |
 | onion | 0.250 | – | 0.500 † |
 
-One seed: no interval. † Not evidence: a model behind the number predicts one class only.`,
+Metric: ASR. One seed: no interval. † Not evidence: a model behind the number predicts one class only.`,
   );
 });
 
