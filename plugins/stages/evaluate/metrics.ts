@@ -119,7 +119,7 @@ function rejectionMetrics({ labels, rejected }: Scored, predictions: readonly nu
  * not part of the match.
  */
 const OF_EARLIER = new RegExp(
-  '^(?:accuracy|accuracy_drop|pearson|asr|asr_clean|trigger_rate|' +
+  '^(?:accuracy|accuracy_drop|pearson|r2|asr|asr_clean|trigger_rate|' +
     '(?:predicted_share|majority_p|reward_accuracy(?:_p)?)(?:_clean)?)(?=$|\\.)',
 );
 

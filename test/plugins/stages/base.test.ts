@@ -25,6 +25,7 @@ import {
   startInputs,
   trainingsOf,
 } from '../../../src/api.ts';
+import { voidReason } from '../../../src/report/evidence.ts';
 import { readSafetensors } from '../../../src/science/models/io/safetensors.ts';
 import { present } from '../../rig/present.ts';
 import { useBackend } from '../../science/backend.ts';
@@ -200,6 +201,11 @@ test('every training of a chain is evaluated under the trigger of the last attac
       },
     },
     'under the trigger of an attack that is yet to come there is no success',
+  );
+  const earlier = metricsAfter({ pearson: 0.3, r2: -1 }, 'after_1');
+  assert.is(
+    voidReason({ metrics: { evaluate: earlier } }, { metric: 'pearson_after_1' }),
+    'is no better than the mean of the labels',
   );
   // The first is attacked by something else, and its twin is shown the same trigger.
   const first = define(evaluate, present(trainings[0]).cell, { trigger: backdoor });
