@@ -650,6 +650,22 @@ test('what stands beside a seed is of that seed', async () => {
   );
 });
 
+test('the caption tells references that are not evidence, or are of other rows', async () => {
+  const evaluate = { asr: 0.5, test_asr: 0.5, asr_clean: 0, test_asr_clean: 0 };
+  const cells = SEEDS.map((seed) =>
+    cellOf({ seed, attack: 'badnets', evaluate: { ...evaluate, predicted_share_clean: 1 } }),
+  );
+  const entry = { name: 'beside', x: { field: 'attack' }, y: [{ field: 'evaluate.test_asr' }] };
+  const captionWith = async (reference: string): Promise<string> =>
+    (await draw({ ...entry, references: [reference] }, cells)).caption;
+  const notEvidence = 'Some × are not evidence: a model behind them has a clean run that predicts';
+  assert.match(await captionWith('evaluate.test_asr_clean'), `under the trigger. ${notEvidence}`);
+  assert.match(
+    await captionWith('evaluate.asr_clean'),
+    `× the clean model under the trigger, on validation rows. ${notEvidence}`,
+  );
+});
+
 test('bars stand beside each other, and a logarithmic axis has a place for 0', async () => {
   const entry: FigureEntry = {
     name: 'rates',

@@ -404,9 +404,14 @@ const REFERENCES: Readonly<Record<string, readonly [words: string, ofAnswers?: s
   [metricName(ASR_UNTRIGGERED)]: ['the same model without the trigger'],
 };
 
-/** Says what reference marks stand for: `× the clean model under the trigger.`; '' without any. */
+/**
+ * Says what reference marks stand for, and which are not evidence although the points beside them
+ * are: `× the clean model under the trigger.`; '' without any.
+ */
 function referencesText({ entry: { references = [] }, frame }: Drawn): string {
   const answers = frame.points.some(({ subject }) => subject.condition.cells.some(writesAnswers));
+  const isOfTest = (field: string): boolean => field.includes('.test_');
+  const onTest = frame.measures.map(({ field }) => isOfTest(field));
   const marked = references.filter((field) =>
     frame.references.some(({ metric }) => metric === field),
   );
@@ -414,9 +419,22 @@ function referencesText({ entry: { references = [] }, frame }: Drawn): string {
   const text = marked.map((field) => {
     const [words = measureOf(field).label, ofAnswers] =
       REFERENCES[field.replace('.test_', '.')] ?? [];
-    return `${referenceMark(field)} ${(answers && ofAnswers) || words}`;
+    const rows = isOfTest(field) ? ', on test rows' : ', on validation rows';
+    return (
+      `${referenceMark(field)} ${(answers && ofAnswers) || words}` +
+      (onTest.includes(isOfTest(field)) ? '' : rows)
+    );
   });
-  return `${text.join(' · ')}.`;
+  const reasonKey = ({ measure, reason }: Point): string => keyed(measure.field, reason ?? '');
+  const ofPoints = new Set(frame.points.map(reasonKey)),
+    unsaid = frame.references.filter((one) => !ofPoints.has(reasonKey(one)));
+  const marks = distinct(unsaid.flatMap((one) => (one.reason ? referenceMark(one.metric) : [])));
+  const notEvidence =
+    marks.length === 0
+      ? ''
+      : ` Some ${marks.join(' and ')} are not evidence: a model behind them ` +
+        `${joinWithOr(unsaid.flatMap(({ reason }) => reason ?? []))}.`;
+  return `${text.join(' · ')}.${notEvidence}`;
 }
 
 /** Whether a number, `STAGE.METRIC`, is a rate of success by the main scorer. */
