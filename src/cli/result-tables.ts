@@ -23,6 +23,7 @@ import {
   METRICS,
   REJECTED,
   REWARD_ACCURACY,
+  UNDECIDED,
 } from '../report/metrics.ts';
 import {
   plainDifference,
@@ -52,6 +53,7 @@ const FIRST: readonly Metric[] = [
   ASR,
   ASR_UNTRIGGERED,
   ASR_CLEAN,
+  UNDECIDED,
 ];
 /** The most metrics that each have a column. With more, each has a line instead. */
 export const MOST_COLUMNS = 8;

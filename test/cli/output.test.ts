@@ -217,7 +217,7 @@ const plainRows: readonly PlainRow[] = [
 test('the metric by which a named data set is scored comes first', () => {
   const cell = { 'adapter.type': 'full' };
   const rows = judged(
-    ['rejected_share', 'accuracy', 'asr', 'mcc', 'test_mcc'].map((metric) => ({
+    ['rejected_share', 'accuracy', 'undecided_share', 'asr', 'mcc', 'test_mcc'].map((metric) => ({
       ...{ cell, seed: 1, stage: 'evaluate', metric, value: 0.5 },
       ...(metric.endsWith('mcc') ? { task: 'cola' } : {}),
     })),
@@ -225,7 +225,7 @@ test('the metric by which a named data set is scored comes first', () => {
   // Rows that a defence rejects are left out of mcc, and count as wrong in the accuracy.
   assert.equal(
     firstMetrics(rows).map(({ metric }) => metric),
-    ['mcc', 'accuracy', 'rejected_share', 'asr'],
+    ['mcc', 'accuracy', 'rejected_share', 'asr', 'undecided_share'],
   );
   assert.equal(
     laidOut(rows, null, {}).metrics.map(({ metric }) => metric),
