@@ -202,7 +202,16 @@ export async function scored(
   const verdicts: unknown = await descriptor.score(outputs, params, context);
   if (Array.isArray(verdicts) && verdicts.length === outputs.length) {
     const list: readonly unknown[] = verdicts;
-    if (list.every(isVerdict)) return list;
+    if (list.every(isVerdict)) {
+      // Without the flag, no metric would say how many outputs are left out of a rate.
+      const isOpen = (verdict: ScorerVerdict) =>
+        typeof verdict === 'object' && verdict.hit === null;
+      if (descriptor.undecided === true || !list.some(isOpen)) return list;
+      throw new UserFault(
+        `the scorer "${name}" is undecided on an output, and does not say that it may be`,
+        'Write `undecided: true` in the scorer (src/api/attack.ts).',
+      );
+    }
   }
   throw new UserFault(
     `the scorer "${name}" was given ${outputs.length} outputs, and did not return true or false ` +

@@ -123,6 +123,18 @@ test('a scorer that does not say of each output whether it counts is a fault', a
     }
 });
 
+test('only a scorer that says so may be undecided', async () => {
+  const outputs = [{ prompt: '', output: 'x', answer: '' }];
+  const open = own(() => [{ hit: null, said: 'perhaps' }]),
+    context = { files: {}, log: () => undefined };
+  const verdicts = await scored({ ...open, undecided: true }, { scorer: 'own' }, outputs, context);
+  assert.equal(verdicts, [{ hit: null, said: 'perhaps' }]);
+  const fault = await scored(open, { scorer: 'own' }, outputs, context).catch(
+    (error: unknown) => error,
+  );
+  assert.match(String(fault), 'the scorer "own" is undecided on an output');
+});
+
 test("a record has the scorer's name, its parameters and its own words", () => {
   const record = scorerRecord(standIn<ScorerDescriptor>(refusal), {
     scorer: 'refusal',
