@@ -44,7 +44,8 @@ export interface PairedDifference extends Summary {
 }
 
 /**
- * Summarises a − b, pair by pair. Throws a RangeError if the lists differ in length or are empty.
+ * Summarises a − b, pair by pair. A pair that differs by mere rounding counts as equal. Throws a
+ * RangeError if the lists differ in length or are empty.
  */
 export function pairedDifference(
   a: readonly number[],
@@ -53,7 +54,11 @@ export function pairedDifference(
 ): PairedDifference {
   if (a.length !== b.length)
     throw new RangeError(`pairs need equal lengths, got ${a.length} and ${b.length}`);
-  const differences = a.map((x, i) => x - b[i]!);
+  const differences = a.map((x, i) => {
+    const y = b[i]!,
+      difference = x - y;
+    return Math.abs(difference) < ROUNDING * largest([x, y]) ? 0 : difference;
+  });
   const summary = summarise(differences, level, largest([...a, ...b])),
     { mean, std } = summary;
   return { ...summary, effect: std === null || std === 0 ? null : mean / std };

@@ -106,6 +106,16 @@ test('seeds that all differ by the same amount are judged by their signs, withou
   );
 });
 
+test('seeds that are equal but for rounding have no difference', () => {
+  const drops = [0.9 - 0.8, 0.8 - 0.7, 0.7 - 0.6, 0.6 - 0.5, 0.5 - 0.4, 0.4 - 0.3];
+  const difference = pairedDifference(
+    drops,
+    drops.map(() => 0.1),
+  );
+  assert.is(difference.mean, 0);
+  assert.is(marginP(difference, 0), 1);
+});
+
 test('Holm’s correction, as statsmodels has it', () => {
   assert.equal(holm([0.25, 0.0625, 0.5, 0.015625]), [0.5, 0.1875, 0.5, 0.0625]);
   assert.equal(holm([]), []);
