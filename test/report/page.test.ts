@@ -1,5 +1,6 @@
 import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { JsonObject } from '../../src/api.ts';
 import { renderReport } from '../../src/report/report.tsx';
 import { present } from '../rig/present.ts';
 import { cellOf, facts, inputOf, LORA4, LORA8, rowWith, stageOf, visible } from './cells.ts';
@@ -465,6 +466,14 @@ test('every correction to the source is stated', async () => {
     'ASR counts non-target rows only',
   ])
     assert.match(text, fix);
+});
+
+test('early stopping by the rows that are measured on is pointed out', async () => {
+  const textOf = async (train: JsonObject): Promise<string> =>
+    visible(await render(inputOf([{ ...cellOf({ seed: 1 }), train }])));
+  const note = 'Early stopping judged trainings by the validation rows';
+  assert.match(await textOf({ early_stopping: { patience: 2 } }), note);
+  assert.not.match(await textOf({ epochs: 2 }), note);
 });
 
 test('a confounded learning rate is pointed out', async () => {

@@ -148,6 +148,14 @@ const Training = ({ conditions }: OfConditions): JSX.Element => {
   return (
     <>
       <h3>How each adapter was trained</h3>
+      {rows.some(({ train }) => train['early_stopping'] !== undefined) && (
+        <p>
+          <strong>Early stopping</strong> judged trainings by the validation rows, so that what is
+          measured on these rows may be too good; test rows (<code>data.test</code>) have no part in
+          it. Steps and epochs are the most that a training takes, and the metric{' '}
+          <code>kept_step</code> of <code>train</code> is the step whose weights were kept.
+        </p>
+      )}
       <Table<Trained>
         label="Training by adapter"
         most={60}
