@@ -60,6 +60,9 @@ test('a number along a chain is judged by the model that it is of', () => {
   const { metrics } = afterTraining({ metrics: { evaluate } }, 1);
   assert.equal(metrics['evaluate']?.['asr'], 1, 'before the attack: the rate of its trigger');
   assert.equal(metrics['evaluate']?.['test_asr'], 0.9, 'also on test rows');
+  // A defence of the cell that rejects rows changes the majority's share of the accepted ones.
+  const defended = { ...evaluate, majority_share: 0.95, majority_share_after_2: 0.5 };
+  assert.is(voidReason({ metrics: { evaluate: defended } }, { metric: 'asr_after_2' }), null);
 });
 
 test('the table along a chain has the rates before the attack, and none of other triggers', () => {

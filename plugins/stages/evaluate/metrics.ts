@@ -120,7 +120,7 @@ function rejectionMetrics({ labels, rejected }: Scored, predictions: readonly nu
  */
 const OF_EARLIER = new RegExp(
   '^(?:accuracy|accuracy_drop|pearson|r2|asr|asr_clean|trigger_rate|' +
-    '(?:predicted_share|majority_p|reward_accuracy(?:_p)?)(?:_clean)?)(?=$|\\.)',
+    '(?:predicted_share|majority_(?:p|share)|reward_accuracy(?:_p)?)(?:_clean)?)(?=$|\\.)',
 );
 
 /** Returns the reported metrics of an earlier training, as `asr_after_1`. @param after `after_1` */

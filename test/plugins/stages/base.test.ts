@@ -202,7 +202,8 @@ test('every training of a chain is evaluated under the trigger of the last attac
     },
     'under the trigger of an attack that is yet to come there is no success',
   );
-  const earlier = metricsAfter({ pearson: 0.3, r2: -1 }, 'after_1');
+  const earlier = metricsAfter({ pearson: 0.3, r2: -1, majority_share: 0.5 }, 'after_1');
+  assert.is(earlier['majority_share_after_1'], 0.5);
   assert.is(
     voidReason({ metrics: { evaluate: earlier } }, { metric: 'pearson_after_1' }),
     'is no better than the mean of the labels',
