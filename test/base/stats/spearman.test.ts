@@ -26,6 +26,7 @@ test('values tie that differ by no more than rounding, and only to the least of 
   const drops = [0.9 - 0.8, 0.8 - 0.7, 0.7 - 0.6, 0.6 - 0.5];
   assert.ok(new Set(drops).size > 1);
   assert.is(spearman([1, 2, 3, 4], drops), null);
+  assert.is(spearman(drops, [1, 2, 3, 4]), null);
   assert.is(spearman([1, 2, 3], [0.3 - 0.2, 0.9 - 0.8, 0.5]), spearman([1, 2, 3], [0.1, 0.1, 0.5]));
   assert.equal(ranks([1, 1 + 8e-13, 1 + 16e-13], 1e-12), [1.5, 1.5, 3]);
   assert.equal(ranks([1e-20, 3e-20, -1e-20, 1], 1e-12), [2, 3, 1, 4], 'however small');

@@ -43,7 +43,15 @@ test('one value has no spread, equal values an interval of no width, no value no
   const [first, second] = [0.9 - 0.8, 0.8 - 0.7] as const;
   assert.ok(first !== second);
   assert.equal(summarise([first, second]), { n: 2, mean: first, std: 0, low: first, high: first });
+  assert.is(summarise([-first, -second]).std, 0);
+  assert.is(summarise([1e6, 1e6 + 1e-7]).std, 0, 'rounding is in proportion to the values');
+  for (const differing of [
+    [1, 1 + 1e-11],
+    [1e-14, 2e-14],
+  ])
+    assert.ok(present(summarise(differing).std) > 0, differing.join());
   assert.not.equal(summarise([Infinity, 1, 2]).std, 0);
+  assert.is(summarise([Infinity, Infinity]).std, 0);
   assert.throws(() => summarise([]), /at least one value/);
 });
 
@@ -64,9 +72,24 @@ test('pairs that differ by the same but for rounding have no effect size', () =>
   const a = [0.9, 0.8, 0.7],
     b = [0.8, 0.7, 0.6];
   assert.ok(new Set(a.map((x, i) => x - present(b[i]))).size > 1);
-  const { mean, effect } = pairedDifference(a, b);
+  const { mean, std, low, high, effect } = pairedDifference(a, b);
   close(mean, 0.1, 'mean');
-  assert.is(effect, null);
+  assert.equal([std, low, high, effect], [0, mean, mean, null]);
+  // Rounding errors are those of the numbers that are subtracted, whichever is larger.
+  for (const [first, second] of [
+    [
+      [1e6 + 0.1, 1e6 + 0.3],
+      [1e6, 1e6 + 0.2],
+    ],
+    [
+      [0.1, 0.3],
+      [1e6, 1e6 + 0.2],
+    ],
+  ] as const) {
+    assert.ok(new Set(first.map((x, i) => x - present(second[i]))).size > 1);
+    assert.is(pairedDifference(first, second).std, 0);
+    assert.is(pairedDifference(second, first).std, 0);
+  }
   assert.is(pairedDifference([0.5], [0.4]).effect, null);
 });
 
