@@ -82,6 +82,7 @@ test('values that differ are written differently, and no share as a 0 or 1 that 
   assert.is(plainSpread([0.49, 120], 'interval'), '60.24 (0.49, 120)');
   assert.is(plainSpread([1.3, 90], 'interval'), '45.65 (1.3, 90)');
   assert.is(plainSpread([1234.1, 1234.3], 'interval'), '1234.2 (1234.1, 1234.3)');
+  assert.is(plainSpread([0.12347, 0.2, 0.25], 'range'), '0.1912 (0.1235–0.25)');
   // .9 − .8 and .8 − .7 are two doubles.
   for (const spread of ['interval', 'std', 'range'] as const)
     for (const drops of [

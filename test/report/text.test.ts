@@ -64,6 +64,7 @@ test('an interval, and a difference to as many digits as its interval supports',
   const drops = [0.9 - 0.8, 0.8 - 0.7, 0.7 - 0.6];
   assert.is(formatSummary(summarise(drops), 'proportion'), '0.100');
   assert.is(formatSummary(summarise([0.5, 0.5001, 0.5]), 'proportion'), '0.500 ± <0.001');
+  assert.is(formatSummary(summarise([0.5, 0.501, 0.5]), 'proportion'), '0.500 ± 0.001');
   assert.is(formatSummary(summarise([12, 12.5, 13.2])), '12.6 ± 1.5');
   assert.is(formatSummary(summarise([-4e7, -5e7, -6e7])), '−5.00·10⁷ ± 2.48·10⁷');
 });
