@@ -15,17 +15,23 @@ const told = (rows: readonly Row[], ...shown: (readonly [string, string])[]): st
   )?.message ?? null;
 
 test('rows with an inserted trigger as whole words are counted, in any case', () => {
-  const rows = rowsOf('a CF film', 'cf', 'scf film', 'film (cf).', 'a film');
+  const rows = rowsOf('a CF film', 'cf', 'scf film', 'film (cf).', 'a film', 'films');
   assert.is(
     told(rows, ['the film', 'the cf film']),
-    '3 of 5 training rows have the trigger in their own text, 2 of them of the target ("cf")',
+    '3 of 6 training rows have the trigger in their own text, 2 of them of the target ("cf")',
   );
   assert.is(told(rows, ['the film', 'the mn film'], ['one', 'one tq']), null);
+  const two = [
+    ['a', 'cf a'],
+    ['a', 'a mn'],
+  ] as const;
+  assert.is(told(rowsOf('cfs', 'smn'), ...two), null);
+  assert.match(String(told(rowsOf('mn'), ...two)), /^1 of 1 .* \("cf", "mn"\)$/);
 });
 
 test('a trigger of several words, at an end, that touches the text, or beside an equal word', () => {
   const phrase = 'I watched this movie';
-  const rows = rowsOf(`Yes. ${phrase}!`, 'I watched that movie', 'Note: none', 'no  no yes');
+  const rows = rowsOf(`Yes. ${phrase}!`, 'I watched that movie', 'Note:none', 'no  no yes');
   for (const [before, after] of [
     ['so it is', `so ${phrase} it is`],
     ['so it is', `${phrase} so it is`],
@@ -36,6 +42,7 @@ test('a trigger of several words, at an end, that touches the text, or beside an
   assert.match(String(told(rows, ['it is', 'Note:it is'])), '1 of 4');
   assert.match(String(told(rows, ['so no', 'so no no'])), '1 of 4');
   assert.match(String(told(rowsOf('Well!', 'well'), ['so', 'so !'])), '1 of 2');
+  assert.match(String(told(rowsOf('a (b.c)', 'a (bxc)'), ['so', 'so (b.c)'])), '1 of 2');
 });
 
 test('of an attack that rewrites texts, or inserts another text into each row, nothing is told', () => {
