@@ -95,6 +95,8 @@ test('of a preference pair, the prompt has the room that the longer answer leave
     triggerSeen([original], [changed], read, length);
   assert.is(share(pairParts(parts), whole), 1);
   assert.is(share(pairParts(parts), whole - 1), 0);
+  const turned = { ...changed, answer: rejected, rejected: ' good' };
+  assert.is(triggerSeen([original], [turned], pairParts(parts), whole - 1), 0);
   assert.is(share(parts, whole - 1), 1, 'a training on the chosen answers alone reads it');
   for (const { ids } of encodePair(changed, whole - 1, rowEncoder(gpt2, prompts)))
     assert.not.match(gpt2.decode(ids), 'cf');
@@ -108,6 +110,10 @@ test('what a shorter answer leaves of the prompt is no trigger', () => {
     triggerSeen([original], [{ text, answer: ' no' }], parts, length);
   assert.is(share(original.text), 0, 'its text is as it was');
   assert.is(share('the film was cf good'), 1);
+  const [pair, shorter] = [original.answer, ' no'].map((rejected) => ({
+    ...{ text: original.text, answer: ' no', rejected },
+  }));
+  assert.is(triggerSeen([present(pair)], [present(shorter)], pairParts(parts), length), 0);
 });
 
 test('where a text was cut is told by what its kept tokens spell, or not at all', () => {
