@@ -61,6 +61,7 @@ test('an interval, and a difference to as many digits as its interval supports',
   assert.is(formatSummary(summarise([-0.9996, -1]), 'proportion'), '−0.9998 (−1.0000, −0.9996)');
   assert.is(formatSummary(summarise([0, 2.1])), '1.050 (0, 2.100)');
   assert.is(plainDifference(summarise([0, 1.7])), '+0.85 (0, 1.7)');
+  assert.is(plainDifference(summarise([0.0102, 0.0104]), true), '+0.0103 (0.0102, 0.0104)');
   const drops = [0.9 - 0.8, 0.8 - 0.7, 0.7 - 0.6];
   assert.is(formatSummary(summarise(drops), 'proportion'), '0.100');
   assert.is(formatSummary(summarise([0.5, 0.5001, 0.5]), 'proportion'), '0.500 ± <0.001');
