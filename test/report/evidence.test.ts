@@ -5,7 +5,12 @@ import type { Warning } from '../../src/base/fault.ts';
 import { caveatGroups, caveatsOf } from '../../src/report/caveats.ts';
 import { compareAdapters, compareKernels } from '../../src/report/comparisons.ts';
 import { conditionsOf } from '../../src/report/conditions.ts';
-import { afterTraining, daggerText, voidReason } from '../../src/report/evidence.ts';
+import {
+  afterTraining,
+  daggerText,
+  unlearntReason,
+  voidReason,
+} from '../../src/report/evidence.ts';
 import { chainNotes, taskNotes } from '../../src/report/metric-lookup.ts';
 import { isSuccessRate } from '../../src/report/metrics.ts';
 import { renderReport } from '../../src/report/report.tsx';
@@ -420,6 +425,10 @@ test('a regression no better than the mean of the labels has no correlation that
   const why = 'is no better than the mean of the labels';
   for (const r2 of [0, -1.5]) assert.equal(reasons(r2), [why, why, why, null, null]);
   assert.equal(reasons(0.01), [null, null, null, null, null]);
+  assert.equal(
+    [0, 0.01].map((r2) => unlearntReason(of(r2))),
+    [why, null],
+  );
   const found = caveatsOf([{ label: 'full', cells: [of(-1.5), of(0.5)] }]);
   assert.equal(
     found.map(({ title, text }) => `${title}. ${text}`),
@@ -439,6 +448,11 @@ test('the trigger that few rows show after a filter is no caveat beside cells wi
   const [cut] = caveatsOf([{ label: 'full', cells: [of(0.962)] }, filtered]);
   assert.match(present(cut).text, '96.2% of poisoned training rows (the lowest: full).');
   assert.match(present(caveatsOf([filtered])[0]).text, 'in 0% of poisoned training rows');
+  const evaluated = { label: 'cube', cells: [of(0, { rows_judged: 176, trigger_seen: 0.5 })] };
+  assert.match(
+    present(caveatsOf([{ label: 'full', cells: [of(1)] }, evaluated])[0]).text,
+    'in 50% of triggered validation rows (the lowest: cube).',
+  );
 });
 
 test('training rows whose change is not read are no attacks that failed', () => {
@@ -499,7 +513,11 @@ test('a defence that drops most clean rows is named beside the numbers', async (
     caveatsOf([{ label: 'cube', cells: cellsWith(dropped, frr) }]).map(({ title, text }) =>
       [title, text].join('. '),
     );
-  assert.equal(titleOf(50, 0.5), []);
+  for (const [dropped, frr] of [
+    [50, 0.74],
+    [76, 0.5],
+  ] as const)
+    assert.equal(titleOf(dropped, frr), []);
   assert.equal(titleOf(0, 0.9), [], 'rows that are cleaned stay');
   assert.equal(titleOf(76, 0.74), [
     'The defence dropped more than half of the clean training rows of 2 models. ' +
