@@ -493,6 +493,24 @@ test('results along the training have a row for each step, without damaged files
     markdownResults({ rows: stopped }, asked, {}, []),
     /^\| 10 \| 0\.602 \(n = 1 of 2\) \|$/m,
   );
+  const cell = { 'adapter.type': 'lora' };
+  const both = asResults(
+    [...rows, ...rows.map((row) => ({ ...row, cell, value: 1 - row.value }))],
+    standIn<Prepared['plan']>({
+      cellStages: [
+        ...prepared.plan.cellStages,
+        ...[1, 2].map((seed) => ({ cell: { axes: cell, config: { seed } } })),
+      ],
+    }),
+  );
+  assert.is(
+    cellTable(both, asked, 80, 'interval'),
+    `type  step  n  accuracy
+full  0     2  0.503 (0.502, 0.504)
+full  10    2  0.603 (0.602, 0.604)
+lora  0     2  0.497 (0.496, 0.498)
+lora  10    2  0.397 (0.396, 0.398)`,
+  );
   project.write('2/curves.jsonl', project.read('2/curves.jsonl').replace('0.504', '0.904'));
   const { rows: whole, damaged } = await readSteps(prepared);
   assert.equal([...new Set(whole.map(({ seed }) => seed))], [1]);
