@@ -104,7 +104,9 @@ test('trigger_seen is of the pairs where their rewards are compared', async () =
     { model } = rig;
   const rows = [
     ['say yes', 'yes', 'no, nor maybe'],
+    ['say yes', 'no, nor maybe', 'yes'],
     ['count', 'one', 'two'],
+    ['greet', 'hi', 'go'],
   ].map(([text = '', answer = '', rejected = ''], i) => ({
     ...{ id: `r${i}`, text, answer, rejected, label: 0 },
   }));
