@@ -777,6 +777,7 @@ test('captions over steps tell means over fewer trainings, and models that learn
       'predicts one class only.',
   );
   assert.not.match((await draw(entry, cells)).caption, note); // a line for each seed
+  assert.not.match((await draw({ ...entry, x: { field: 'adapter' } }, cells)).caption, 'keep');
   const weak = cells.map((cell) => ({
     ...cell,
     metrics: { evaluate: { accuracy: 0.5, majority_share: 0.5, majority_p: 1 } },
@@ -785,6 +786,12 @@ test('captions over steps tell means over fewer trainings, and models that learn
   assert.not.match((await draw(withRates, weak)).caption, 'not evidence'); // there is no ASR
   const whole = cells.map((cell) => ({ ...cell, curves: cell.curves?.slice(0, 2), metrics: {} }));
   assert.not.match((await draw({ ...entry, seeds: false }, whole)).caption, /ended|evidence/);
+  const axes = { 'poisoning.attack': 'none', 'adapter.type': 'bitfit' },
+    fewer = whole.slice(1).map((cell) => ({ ...cell, axes, adapter: 'bitfit' }));
+  const color = { fields: ['adapter'] };
+  const uneven = await draw({ ...entry, seeds: false, color }, [...whole, ...fewer]);
+  assert.match(uneven.caption, 'n = 2 to 3 seeds.');
+  assert.not.match(uneven.caption, 'ended');
 });
 
 test.run();
