@@ -138,6 +138,11 @@ test('a further scorer may be called as a metric is, and a task nearly so', () =
   const task = { 'asr-mail.loss': 1, 'asr-mail.accuracy': 0.9, 'asr-mail.predicted_share': 0.6 };
   const cell = { metrics: { evaluate: { ...own, ...task } } };
   assert.is(voidReason(cell, { metric: 'asr-mail.accuracy' }), null);
+  const collapsed = { evaluate: { ...task, 'asr-mail.predicted_share': 1 } };
+  assert.is(
+    voidReason({ metrics: collapsed }, { metric: 'asr-mail.accuracy' }),
+    'predicts one class only',
+  );
   assert.not.ok(isSuccessRate({ stage: 'evaluate', metric: 'asr-mail.accuracy' }));
   assert.ok(isSuccessRate({ stage: 'evaluate', metric: 'test_asr_clean.loss' }));
 });
