@@ -481,14 +481,19 @@ test('plan warns of two spellings of one condition, a dose or a target', async (
   );
 });
 
-test('results and the report say which conditions count twice', async ({ project }) => {
+test('results, diff and the report say which conditions count twice', async ({ project }) => {
   const poisoning = 'attack: label-flip, rate: [0.25, 0.3]';
   project.write('spec.yaml', spec({ poisoning, more: 'stages: [evaluate, report]' }));
   await project.succeeds('run', 'spec.yaml');
   const said = 'poisoning.rate 0.3 does on these rows what poisoning.rate 0.25 does';
   assert.match(project.read('.dosimeter/reports/plan.html'), `<p class="notes">${said}`);
-  const { stderr } = await project.succeeds('results', 'spec.yaml');
-  assert.match(stderr.replace(/\s+/g, ' '), said);
+  for (const command of [
+    ['results', 'spec.yaml'],
+    ['diff', 'spec.yaml', 'spec.yaml'],
+  ]) {
+    const { stderr } = await project.succeeds(...command);
+    assert.match(stderr.replaceAll(/\s+/g, ' '), said);
+  }
   type Told = { cell: { 'poisoning.rate'?: number }; evidence: { warnings: string[] } };
   for (const { cell, evidence } of await project.json<Told[]>('results', 'spec.yaml', '--json'))
     assert.is(
