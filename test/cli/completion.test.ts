@@ -372,10 +372,12 @@ test('answers with the target in them are scored as the attack makes them', asyn
   );
   const enough = `evaluate.max_new_tokens=${needed}`;
   assert.not.match(await plan(enough), 'does not count');
+  const exact = await plan(enough, 'evaluate.scorer=exact');
   assert.match(
-    await plan(enough, 'evaluate.scorer=exact'),
+    exact,
     /"exact" does not count 6 of 6 answers that the attack gives, such as ".+\\nAll cities are in/,
   );
+  assert.not.match(exact, 'once they are cut', 'it counts none of them whole either');
 
   project.write(
     'own.jsonl',
