@@ -150,11 +150,17 @@ test('a table in each of its forms, over the cells that it shows', async () => {
   assert.match(html, 'id="table-main"');
 });
 
-test('a table that leaves the page has the warnings, and not what to do about them', async () => {
+test('a table that leaves the page has the data and the warnings, and no advice', async () => {
   const { stages, ...input } = fixture();
   const warnings = [{ path: [], message: '3 rows are empty', hint: 'Fill them in.' }];
   const { files, html } = await renderReport({
     ...input,
+    sources: {
+      ...input.sources,
+      'training data': { source: 'file:a.tsv' },
+      'training data (2)': { source: 'file:b.tsv', limit: 9, asked: { limit: 4 } },
+      'validation data': { source: 'file:c.tsv', limit: 7 },
+    },
     stages: stages.map((stage, i) => (i === 0 ? { ...stage, warnings } : stage)),
     entries: {
       defaults: false,
@@ -173,6 +179,12 @@ test('a table that leaves the page has the warnings, and not what to do about th
   });
   assert.match(present(files['tables/main.tex']), '\n    3 rows are empty.\n');
   assert.match(present(files['tables/main.md']), '\n3 rows are empty.\n');
+  const start = 'file:\\dots{}';
+  assert.match(
+    present(files['tables/main.tex']),
+    `Training data: ${start}/a.tsv and ${start}/b.tsv (limit 4); ` +
+      `validation data: ${start}/c.tsv (limit 7).\n`,
+  );
   assert.match(html, '3 rows are empty. Fill them in.');
 });
 

@@ -396,6 +396,12 @@ test('results --latex of the command line: axes by short names, and what it refu
   assert.is(code, 0, stderr);
   assert.match(stdout, '    label-flip & $0.1$ & $0.885\\ (0.88,\\ 0.89)$ \\\\\n');
   assert.match(stdout, '    Model: file:\\dots{}/model.\n    Data: file:\\dots{}/rows.tsv.\n');
+  const fewer = ['--set', 'data.validation.limit=1'];
+  const apart = await project.succeeds('results', 'spec.yaml', '--latex', ...fewer);
+  assert.match(
+    apart.stdout,
+    'Training data: file:\\dots{}/rows.tsv; validation data: file:\\dots{}/rows.tsv (limit 1).\n',
+  );
   const short = await project.succeeds('results', 'spec.yaml', '--latex', '--no-notes');
   assert.match(short.stdout, '% Data: file:…/rows.tsv.\n');
   assert.not.match(short.stdout, 'minipage');
