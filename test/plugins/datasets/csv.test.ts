@@ -12,9 +12,20 @@ test('CSV is read as RFC 4180 defines it, each row with the line it begins on', 
   assert.equal((await readFiles(csv, { 'a.csv': file })).rows, [
     { text: 'Hello, "world"', label: '1', place: 'a.csv:2' },
     { text: 'two\nlines, one field', label: '0', place: 'a.csv:3' },
-    { text: ' spaces are text ', label: '1', place: 'a.csv:5' },
+    { text: ' spaces are text ', label: '1', place: 'a.csv:6' },
     { text: '', label: '0', place: 'a.csv:7' },
   ]);
+});
+
+test('a CRLF within quotes is one line', async () => {
+  const file = 'label,text\r\npos,"a\r\nb\r\n\r\nc"\r\nneg,"d\r\ne\nf"\r\n\r\npos,g\r\n';
+  assert.equal(
+    (await readFiles(csv, { 'a.csv': file })).rows.map(({ place }) => place),
+    ['a.csv:2', 'a.csv:6', 'a.csv:10'],
+  );
+  const { message } = await readingFault(csv, { 'a.csv': `${file}neg,"never closed\r\nx\r\n` });
+  assert.match(message, /^a\.csv:11 is not CSV: Quote Not Closed/);
+  assert.not.match(message, /line \d/);
 });
 
 test('lines may end differently within a file', async () => {
