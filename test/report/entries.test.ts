@@ -86,13 +86,17 @@ test('what a mark is compared with has a symbol of its own, which the legend nam
 });
 
 test('lines over numbers lie side by side, and the caption says so', async () => {
-  const figure = { ...RANK, color: { fields: ['attack'] }, y: [{ field: 'evaluate.accuracy' }] };
+  const figure = {
+    ...{ ...RANK, color: { fields: ['attack'] }, y: [{ field: 'evaluate.accuracy' }] },
+    references: ['evaluate.majority_share'],
+  };
   const { files, html } = await render({ figures: [figure] });
   const svg = present(files['figures/rank-asr.svg']);
   const intervals = [...svg.matchAll(/<line transform="translate\(([\d.]+),[^>]* opacity="0.45"/g)];
   const places = new Set(intervals.map(([, x]) => Number(x)));
   assert.equal(places.size, 3 * 2, 'of three attacks at two ranks, no intervals share a place');
   assert.match(html, 'Lines are drawn side by side, a little off their places on x.');
+  assert.match(html, '— always predicting the commonest class.', 'the mark lies as it is drawn');
 });
 
 test('a table has the place of a figure of its name, since their files are in one folder', async () => {

@@ -7,6 +7,7 @@ import { drawFigures, type FigureSection } from '../../src/report/figures/index.
 import { kindEdges, stageKinds } from '../../src/report/figures/stages.ts';
 import { adapterPalette, legendLayout, nameLines } from '../../src/report/figures/theme.ts';
 import { binHistory } from '../../src/report/inputs.ts';
+import { escapeLatex } from '../../src/report/latex.ts';
 import { renderReport } from '../../src/report/report.tsx';
 import type { ReportCell } from '../../src/report/types.ts';
 import { present } from '../rig/present.ts';
@@ -47,6 +48,14 @@ test('the quickstart has every figure, each with a title, and ids are unique', a
       );
   for (const [, id] of html.matchAll(/url\(#([^)]+)\)/g))
     assert.ok(found.includes(present(id)), `url(#${id}) refers to nothing`);
+});
+
+test('LaTeX can set every caption: beside ASCII, letters alone are left', async () => {
+  const sections = Object.values(await drawFigures(analyse(fixture())));
+  const captions = sections.flat().flatMap((one) => ('caption' in one ? [one.caption] : []));
+  assert.ok(captions.some((caption) => caption.includes('●')));
+  for (const caption of captions)
+    assert.not.match(escapeLatex(caption), /[^\p{ASCII}\p{L}]/u, caption);
 });
 
 test('every seed is a point, and the CSV holds what is drawn', async () => {

@@ -38,6 +38,7 @@ import {
   figureSpec,
   hasDaggers,
   isBeyond,
+  isFlipped,
   isShifted,
   panelsAbreast,
   referenceMark,
@@ -408,7 +409,13 @@ const REFERENCES: Readonly<Record<string, readonly [words: string, ofAnswers?: s
  * Says what reference marks stand for, and which are not evidence although the points beside them
  * are: `× the clean model under the trigger.`; '' without any.
  */
-function referencesText({ entry: { references = [] }, frame }: Drawn): string {
+function referencesText(drawn: Drawn): string {
+  const { entry, frame } = drawn,
+    { references = [] } = entry;
+  const drawnMark = (field: string): string => {
+    const mark = referenceMark(field);
+    return mark === '❘' && !isFlipped(drawn) ? '—' : mark;
+  };
   const answers = frame.points.some(({ subject }) => subject.condition.cells.some(writesAnswers));
   const isOfTest = (field: string): boolean => field.includes('.test_');
   const onTest = frame.measures.map(({ field }) => isOfTest(field));
@@ -421,14 +428,14 @@ function referencesText({ entry: { references = [] }, frame }: Drawn): string {
       REFERENCES[field.replace('.test_', '.')] ?? [];
     const rows = isOfTest(field) ? ', on test rows' : ', on validation rows';
     return (
-      `${referenceMark(field)} ${(answers && ofAnswers) || words}` +
+      `${drawnMark(field)} ${(answers && ofAnswers) || words}` +
       (onTest.includes(isOfTest(field)) ? '' : rows)
     );
   });
   const reasonKey = ({ measure, reason }: Point): string => keyed(measure.field, reason ?? '');
   const ofPoints = new Set(frame.points.map(reasonKey)),
     unsaid = frame.references.filter((one) => !ofPoints.has(reasonKey(one)));
-  const marks = distinct(unsaid.flatMap((one) => (one.reason ? referenceMark(one.metric) : [])));
+  const marks = distinct(unsaid.flatMap((one) => (one.reason ? drawnMark(one.metric) : [])));
   const notEvidence =
     marks.length === 0
       ? ''

@@ -71,7 +71,7 @@ export interface Drawn {
 /**
  * Whether x is drawn upwards. Default: for points at names, so that names stand beside their rows.
  */
-const isFlipped = ({ entry: { flip }, frame: { form, x } }: Drawn): boolean =>
+export const isFlipped = ({ entry: { flip }, frame: { form, x } }: Drawn): boolean =>
   flip ?? (form === 'point' && x.kind === 'text');
 
 /**
