@@ -5,11 +5,14 @@ import {
   type AttackDescriptor,
   type Json,
   type JsonObject,
+  type Poisoned,
   type Row,
   type Task,
   UserFault,
 } from '../api.ts';
 import { attackStreams } from '../base/random.ts';
+import { isRecord } from '../base/untrusted/json.ts';
+import { mapToSources } from '../run/execute/failure.ts';
 import { acceptsType, describe, typesOf } from '../spec/shape.ts';
 import { nearest } from '../spec/suggest.ts';
 import { createValidator } from '../spec/validate.ts';
@@ -80,6 +83,10 @@ export async function makeExample(
     unchanged ??= example;
   }
   if (unchanged !== undefined) return unchanged;
+  const { name, stack = '', message: thrown } = refused as Error;
+  const thrownAt = name === 'UserFault' ? undefined : mapToSources(stack).thrownAt;
+  if (thrownAt !== undefined)
+    throw new UserFault(`${thrownAt} threw: ${thrown}`, "this is a fault of the plugin's code");
   const { target } = params;
   const isNamed = wanted !== 'classes' || options.classes !== undefined;
   if (isNamed || typeof target !== 'string' || (refused as Error).name !== 'UserFault')
@@ -124,7 +131,8 @@ async function exampleFrom(
   params: JsonObject,
 ): Promise<Example> {
   const input = { classes, params, random: attackStreams(SEED, attack.name), files: {} };
-  const { changed, negatives } = await attack.poison({ ...input, rows: [before] });
+  const poisoned: unknown = await attack.poison({ ...input, rows: [before] });
+  const { changed, negatives } = checked(attack, poisoned, classes, params);
   const isBackdoor = attack.trigger !== undefined && attack.target !== undefined;
   const shown: unknown = isBackdoor ? (attack.trigger?.(before, input) ?? null) : null;
   if (isBackdoor && typeof (shown as Partial<Row> | null)?.text !== 'string')
@@ -140,6 +148,34 @@ async function exampleFrom(
     added: negatives,
     shown: shown as Row | null,
   };
+}
+
+/**
+ * Returns what the attack returned. Throws `UserFault` if it has no lists of rows, or a row whose
+ * label is none of the classes' numbers though all required parameters are given.
+ */
+function checked(
+  { name, params: { required = [] } }: AttackDescriptor,
+  poisoned: unknown,
+  classes: readonly string[],
+  params: JsonObject,
+): Pick<Poisoned, 'changed' | 'negatives'> {
+  const { changed, negatives } = isRecord(poisoned) ? poisoned : {};
+  if (!Array.isArray(changed) || !Array.isArray(negatives))
+    throw new UserFault(
+      `the attack "${name}" did not return lists \`changed\` and \`negatives\``,
+      '`poison` returns { changed, negatives, asked, eligible }; a list may be empty',
+    );
+  const lists = { changed, negatives } as Pick<Poisoned, 'changed' | 'negatives'>;
+  const isWhole = (required as readonly string[]).every((one) => Object.hasOwn(params, one));
+  for (const { label } of [...lists.changed.map(({ row }) => row), ...lists.negatives])
+    if (isWhole && classes.length > 0 && classes[label] === undefined)
+      throw new UserFault(
+        `the attack "${name}" made a row with label ${label}, ` +
+          `but the labels are 0 to ${classes.length - 1}`,
+        'a label is the number of its class, classes.indexOf(NAME); --classes names the classes',
+      );
+  return lists;
 }
 
 /** The number of rows by which it is tested whether an attack draws by itself. */

@@ -96,6 +96,13 @@ test("faults of an outside attack, and the ways out, are the user's to read", as
     const row = { ...present(changed[0]).row, text: String(Math.random()) };
     return { ...rest, changed: [{ index: 0, row }] };
   };
+  const made = (returned: object) => fault({ poison: () => returned as never });
+  assert.match(await made({ changed: [] }), 'did not return lists `changed` and `negatives`');
+  const row = { id: 'row', text: 'x', label: 'ham' as never };
+  assert.match(
+    await made({ ...none, changed: [{ index: 0, row }] }),
+    'made a row with label ham, but the labels are 0 to 1',
+  );
   assert.match(await fault({ poison: drawn }), 'makes other rows when it is called again');
 });
 

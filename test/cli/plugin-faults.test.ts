@@ -156,6 +156,15 @@ export const parsed = (text: string): unknown => JSON.parse(text);
     stack,
     /at lengthOf \(DIR\/helper\.ts:5:64\)\n.* at Object\.poison \(DIR\/own\.mjs:5:/,
   );
+  const example = await project.dosimeter('plugins', 'attack', 'own', '--plugin', 'own.mjs');
+  assert.equal(
+    [example.code, example.stderr.replaceAll(project.dir, 'DIR')],
+    [
+      2,
+      `error: ${place}Cannot read properties of undefined (reading 'text')\n` +
+        "  this is a fault of the plugin's code\n",
+    ],
+  );
   const writes = await run(
     project,
     attack('params: { type: "object", properties: {} },').replace(
