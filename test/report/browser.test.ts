@@ -148,7 +148,7 @@ for (const width of [1280, 390]) {
       assert.is(await page.evaluate('document.querySelectorAll("script").length'), 1);
       assert.match(await page.title(), / · dosimeter$/);
       // Each figure is within its card, however narrow.
-      const badlyPlaced = `[...document.querySelectorAll('.figures:not(.wide) figure svg')]
+      const badlyPlaced = `[...document.querySelectorAll('.figures figure:not(.broad) svg')]
           .map((svg) => svg.getBoundingClientRect())
           .filter(({ right, width }) => right > innerWidth || width < 200).length`;
       assert.equal(await page.evaluate(badlyPlaced), 0);

@@ -99,6 +99,19 @@ test('lines over numbers lie side by side, and the caption says so', async () =>
   assert.match(html, '— always predicting the commonest class.', 'the mark lies as it is drawn');
 });
 
+test('a figure of the width of a page has a row of its own in the report', async () => {
+  const column = { ...RANK, name: 'half', size: 'column' as const };
+  const { html } = await render({ figures: [column, { ...RANK, name: 'full', size: 'page' }] });
+  const classes = [...html.matchAll(/<figure id="figure-(half|full)"(?: class="(\w+)")?>/g)];
+  assert.equal(
+    classes.map(([, name, style]) => [name, style]),
+    [
+      ['half', undefined],
+      ['full', 'broad'],
+    ],
+  );
+});
+
 test('a table has the place of a figure of its name, since their files are in one folder', async () => {
   const table = {
     name: 'stages',

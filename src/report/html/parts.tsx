@@ -199,7 +199,7 @@ export function FigureBox({
 }): JSX.Element {
   const drawing = <div data-drawing={figure.id} dangerouslySetInnerHTML={{ __html: figure.svg }} />;
   return (
-    <figure id={`figure-${figure.id}`}>
+    <figure id={`figure-${figure.id}`} class={wide ? 'broad' : undefined}>
       <h4>{figure.title}</h4>
       {wide ? <Scroll label={figure.title}>{drawing}</Scroll> : drawing}
       <figcaption>{figure.caption}</figcaption>
@@ -213,9 +213,16 @@ export function FigureBox({
   );
 }
 
+/** Whether a figure is so wide, in CSS pixels, that its text could not be read in half a page. */
+function isBroad({ svg }: Figure): boolean {
+  const [, width, unit] = /^<svg[^>]*? width="([\d.]+)(pt)?"/.exec(svg) ?? [];
+  return Number(width) * (unit === undefined ? 1 : 4 / 3) > 600;
+}
+
 /**
- * Shows figures in rows (`grid`), packed by their heights (`masonry`), or one to a row (`wide`). A
- * figure that is wider than its row then scrolls.
+ * Shows figures in rows (`grid`, where a broad one has a row of its own), packed by their heights
+ * (`masonry`), or one to a row (`wide`). A broad figure and one of `wide` scroll if there is less
+ * room than they take.
  */
 export const Figures = ({
   figures,
@@ -227,7 +234,10 @@ export const Figures = ({
   figures.length === 0 ? null : (
     <div class={`figures ${layout}`}>
       {figures.map((figure) => (
-        <FigureBox figure={figure} wide={layout === 'wide'} />
+        <FigureBox
+          figure={figure}
+          wide={layout === 'wide' || (layout === 'grid' && isBroad(figure))}
+        />
       ))}
     </div>
   );

@@ -115,8 +115,9 @@ figure{margin:0;border:1px solid var(--line);border-radius:8px;padding:12px 14px
   break-inside:avoid;background:#fff}
 figure h4{margin:0 0 6px;font-size:14.5px;line-height:1.3}
 figure svg{display:block;max-width:100%;height:auto;margin:0 auto}
-.wide figure .scroll{border:0;margin:0}
-.wide figure svg{max-width:max(100%,900px)}
+.broad{grid-column:1/-1}
+.broad .scroll{border:0;margin:0}
+.broad svg{max-width:max(100%,900px)}
 figcaption{color:var(--muted);font-size:13px;margin-top:6px}
 .downloads{margin-top:6px;font-size:13px;display:flex;gap:14px}
 .downloads a,.downloads button{color:var(--accent);background:none;border:0;padding:0;
