@@ -164,7 +164,10 @@ test('a table in each of its forms, over the cells that it shows', async () => {
     present(lines[0]),
     'against,difference,difference_low,difference_high,pairs,p,p_holm',
   );
-  assert.match(html, 'id="table-main"');
+  const [, shown = ''] = /id="table-main">([^]*?)<\/table>/.exec(html) ?? [];
+  assert.match(shown, />−0\.\d/, 'the page has minus signs, as elsewhere; the files have hyphens');
+  assert.not.match(shown, />-0\.\d/);
+  assert.match(present(rows[0]), / -0\.\d/);
 });
 
 test('a table that leaves the page has the data and the warnings, and no advice', async () => {

@@ -6,7 +6,7 @@ import { type Condition, metricOf, seriesOf } from '../conditions.ts';
 import type { DrawnTable } from '../entries.ts';
 import { countsRewards, writesAnswers } from '../evidence.ts';
 import type { FigureSection } from '../figures/index.ts';
-import { cut, formatSigned, formatValue, plural } from '../format.ts';
+import { cut, formatSigned, formatValue, plural, withMinusSign } from '../format.ts';
 import { distinct } from '../groups.ts';
 import { blockLabel, triggerNote } from '../labels.ts';
 import {
@@ -371,7 +371,9 @@ type Row = DrawnTable['body'][number];
 function OwnTable({ table }: { readonly table: DrawnTable }): JSX.Element {
   const { name, title, caption, axes, head, body, notes, csv } = table;
   const columns = head.map((text, i) =>
-    (i < axes ? names : numbers)<Row>(text, (row) => row[i] ?? ''),
+    i < axes
+      ? names<Row>(text, (row) => row[i] ?? '')
+      : numbers<Row>(text, (row) => withMinusSign(row[i] ?? '')),
   );
   return (
     <div id={`table-${name}`}>
