@@ -329,8 +329,8 @@ function explainUnknownKey(
 }
 
 /**
- * Returns the paths of at most four fields of this name: those below `parent` or, if there are
- * none, any but the field directly in `parent`, preferably outside `base`.
+ * Returns the paths of at most four fields of this name, the shortest first: those below `parent`
+ * or, if there are none, any but the field directly in `parent`, preferably outside `base`.
  */
 function fieldsNamed(key: string, parent: string, { fields, shapes }: ExplainContext): string[] {
   const ends = new Set<string>();
@@ -345,7 +345,10 @@ function fieldsNamed(key: string, parent: string, { fields, shapes }: ExplainCon
   for (const name of Object.keys(shapes.root.properties ?? {})) add(name);
   ends.delete(parent === '' ? key : `${parent}.${key}`);
   const below = [...ends].filter((path) => parent !== '' && path.startsWith(`${parent}.`));
-  return (below.length > 0 ? below : preferOutsideBase([...ends])).slice(0, 4);
+  const depth = (path: string): number => path.split('.').length;
+  return [...(below.length > 0 ? below : preferOutsideBase([...ends]))]
+    .sort((a, b) => depth(a) - depth(b))
+    .slice(0, 4);
 }
 
 /**

@@ -92,6 +92,17 @@ error[unknown-key]: unknown key "limt" in "data.tasks.mail"
   = did you mean "train.learning_rate"?`,
   },
   {
+    fault: 'a key that others have, of which the shortest is the likeliest',
+    spec: `${minimal}fisher: { rows: 6 }
+`,
+    shows: `error[unknown-key]: unknown key "rows" in "fisher"
+ --> DIR/spec.yaml:4:11
+  |
+4 | fisher: { rows: 6 }
+  |           ^^^^
+  = did you mean "ntk.rows", "data.train.sample.rows", "data.validation.sample.rows" or "data.clean.sample.rows"?`,
+  },
+  {
     fault: 'a key that two other sections have',
     spec: `${minimal}batch_size: 8
 `,
