@@ -320,8 +320,9 @@ async function prepareReport(spec: string, options: SpecOptions): Promise<Prepar
   });
   if (!prepared.statuses.some(({ stage, state }) => stage.goal && state === 'cached'))
     throw new UserFault(
-      `nothing of "${prepared.experiment.name}" is in the store yet`,
-      `run it first: ${runCommandOf(spec, options)}`,
+      `nothing of "${prepared.experiment.name}" as it is now is in the store`,
+      `run it first: ${runCommandOf(spec, options)}; ` +
+        `if it has run before, \`dosimeter explain ${spec}\` says what has changed since`,
     );
   return prepared;
 }

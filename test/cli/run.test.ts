@@ -232,7 +232,10 @@ test('report counts what is missing, and runs nothing else', async ({ project })
   assert.equal([early.code, early.stdout], [2, '']);
   assert.match(
     early.stderr,
-    /error: nothing of "toys" is in the store yet\n {2}run it first: dosimeter run spec\.yaml/,
+    new RegExp(
+      'error: nothing of "toys" as it is now is in the store\n  run it first: dosimeter run ' +
+        'spec\\.yaml; if it has run before, `dosimeter explain spec\\.yaml` says',
+    ),
   );
   await project.dosimeter('run', 'spec.yaml', '--set', 'seeds=[1]');
   const ran = project.lines('ran.log');
