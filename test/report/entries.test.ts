@@ -344,7 +344,7 @@ test('what an entry lacks is said with the reason', async () => {
       ],
     },
   ]);
-  assert.match(rendered.html, '<code>empty</code>: no cell matches its `cells`.');
+  assert.match(rendered.html, '<code>empty</code>: no cell matches its <code>cells</code>.');
 });
 
 test.run();

@@ -718,6 +718,7 @@ test('the page says where one warning stands for others with other numbers', asy
     warned('train-b', 'it reads 0% of the rows'),
     warned('evaluate-a', 'all rows are of one class'),
     warned('evaluate-b', 'all rows are of one class'),
+    warned('data-a', 'name every class in `data.classes`'),
   ];
   const { html } = await renderReport(inputOf([cellOf({ seed: 1 })], { stages }));
   assert.match(
@@ -725,6 +726,7 @@ test('the page says where one warning stands for others with other numbers', asy
     /Warning of 2 stages\. It reads 99% of the rows \(and 1 more with other numbers\)\. Look at it\./,
   );
   assert.match(visible(html), 'Warning of 2 stages. All rows are of one class. Look at it.');
+  assert.match(html, 'Name every class in <code>data.classes</code>. Look at it.');
 });
 
 test.run();

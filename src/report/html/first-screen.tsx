@@ -13,7 +13,15 @@ import { varyingPaths } from '../labels.ts';
 import { backendNames } from '../table-facts.ts';
 import type { ReportInput } from '../types.ts';
 import { type Verdict, verdictText } from '../verdict.ts';
-import { axesText, type Chapter, Chip, FigureBox, type PageProps, Scroll } from './parts.tsx';
+import {
+  axesText,
+  type Chapter,
+  Chip,
+  FigureBox,
+  Message,
+  type PageProps,
+  Scroll,
+} from './parts.tsx';
 
 const MOST_FAILURES = 12;
 const MOST_WARNING = 600;
@@ -124,7 +132,7 @@ const Caveats = ({ caveats, warnings }: Analysis): JSX.Element | null =>
       {warnings.map(({ text, hint, stages }) => (
         <li>
           <strong>Warning{stages > 1 ? ` of ${plural(stages, 'stage')}` : ''}.</strong>{' '}
-          {cut(`${capital(text)} ${hint}`.trimEnd(), MOST_WARNING)}
+          <Message text={cut(`${capital(text)} ${hint}`.trimEnd(), MOST_WARNING)} />
         </li>
       ))}
     </ul>

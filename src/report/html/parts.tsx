@@ -18,6 +18,11 @@ import { style } from './style.ts';
 
 export type Node = ComponentChildren;
 
+/** Shows a message, what it has in backticks as code. */
+export const Message = ({ text }: { readonly text: string }): JSX.Element => (
+  <>{text.split(/`([^`\n]+)`/).map((part, i) => (i % 2 === 0 ? part : <code>{part}</code>))}</>
+);
+
 /** Returns a policy that forbids the page every request, and every script but the given one. */
 const contentSecurityPolicy = (script: string | null): string =>
   [

@@ -23,6 +23,7 @@ import {
   type Chapter,
   CsvLink,
   Figures,
+  Message,
   names,
   namingColumns,
   numbers,
@@ -401,7 +402,7 @@ const Lacking = ({
       {entries.flatMap(({ name, lacks }) =>
         lacks.map((lack) => (
           <li>
-            <code>{name}</code>: {lack}.
+            <code>{name}</code>: <Message text={lack} />.
           </li>
         )),
       )}
