@@ -140,7 +140,8 @@ function headNames(
   const known = Object.entries(byType).flatMap(([name, head]) => (head ? [name] : []));
   throw new UserFault(
     `${modelType} has no ${type} head here`,
-    `It has ${known.join(', ')}: name one as head.type.`,
+    `It has ${known.join(', ')}: name one as head.type. If the checkpoint is of another family, ` +
+      'name that as model.architecture (default: bert).',
   );
 }
 

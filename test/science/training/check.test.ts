@@ -5,6 +5,7 @@ import { suite } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { HeadSettings } from '../../../src/api.ts';
 import { checkTraining } from '../../../src/science/training/check.ts';
+import { present } from '../../rig/present.ts';
 import { changedCheckpoint, letters } from '../changed-checkpoint.ts';
 import { openCase } from '../family-cases.ts';
 
@@ -21,19 +22,24 @@ interface Asked {
   readonly headGiven?: boolean;
 }
 
-/** The problems of a case's checkpoint with these changes, as `path: message`. */
-async function problemsOf(
+/** The problems of a case's checkpoint with these changes. */
+async function foundIn(
   name: string,
   { head, maxLength = 16, headGiven = false, ...changes }: Asked,
-): Promise<string[]> {
+) {
   const path = await changedCheckpoint(name, changes);
-  const problems = await checkTraining({
+  return checkTraining({
     model: { path, digest: path },
     architecture: (await openCase(name)).architecture,
     maxLength: { value: maxLength, path: ['train', 'max_length'] },
     head,
     headGiven,
   });
+}
+
+/** As `foundIn`, each as `path: message`. */
+async function problemsOf(name: string, asked: Asked): Promise<string[]> {
+  const problems = await foundIn(name, asked);
   return problems.map((problem) => `${problem.path.join('.')}: ${problem.message}`);
 }
 
@@ -132,6 +138,8 @@ test('a family without the head that is asked for names the heads that it has', 
     await problemsOf('bert-classifier', { head: causal() }),
     /^head\.type: bert has no causal-lm head here/,
   );
+  const [missing] = await foundIn('bert-classifier', { head: causal() });
+  assert.match(present(missing).hint ?? '', 'name that as model.architecture (default: bert).');
   assertOne(
     await problemsOf('llama-causal', {
       head: { type: 'cloze', template: '{text} {mask}', verbalizer: { a: 'x', b: 'y' } },
