@@ -31,6 +31,7 @@ import {
   type VariantShape,
 } from './schema.ts';
 import { declaresFields, fieldSchema, type Schema } from './shape.ts';
+import type { ExperimentCell } from './types.ts';
 
 export interface WrittenField {
   /** The full path, such as `train.steps`; of an override in an adapter, `adapter.train.steps`. */
@@ -202,6 +203,29 @@ export function checkTriggers(root: MapNode, shapes: Shapes, report: Report): vo
         'their metrics would have one name: give one of them another',
       );
     seen.add(both);
+  }
+}
+
+/**
+ * Warns of scorers if no cell of the grid writes answers for them to judge.
+ * @param whole returns every cell of the grid
+ */
+export function checkScorers(
+  root: MapNode,
+  whole: () => readonly ExperimentCell[],
+  warn: Report,
+): void {
+  const evaluate = child(root, 'evaluate');
+  for (const field of ['scorer', 'scorers']) {
+    const node = child(evaluate, field);
+    if (node === undefined) continue;
+    if (whole().some(({ config }) => config.head.type === 'causal-lm')) return;
+    warn(
+      'matches-nothing',
+      node.span,
+      `no cell of the grid writes answers, so "evaluate.${field}" judges nothing`,
+      'a model writes answers under `head: { type: causal-lm }`',
+    );
   }
 }
 

@@ -14,6 +14,7 @@ import {
   allVariants,
   asWritten,
   basesIn,
+  checkScorers,
   checkTriggers,
   listVariants,
   specsIn,
@@ -122,6 +123,7 @@ export async function loadExperiment(
   if (made === undefined || faults.count() > 0) return failed();
   const { goals, whole, notes, ...grid } = made;
   const warnings = gatherFaults();
+  checkScorers(root, whole, warnings.report);
   const entries = await readReport(
     root,
     known,

@@ -427,6 +427,20 @@ test('plugins: a fault of a module is reported where the spec names it', async (
   );
 });
 
+test('scorers are warned of where no cell writes answers for them', async ({ rig }) => {
+  const scorers = 'evaluate: { scorer: exact, scorers: [{ scorer: exact, name: b }] }\n';
+  const { warnings } = await rig.expand(minimal + scorers);
+  assert.equal(
+    warnings.map(({ message, range }) => [message, range?.line]),
+    ['scorer', 'scorers'].map((field) => [
+      `no cell of the grid writes answers, so "evaluate.${field}" judges nothing`,
+      4,
+    ]),
+  );
+  const answers = `${minimal}${scorers}head: { type: [classifier, causal-lm] }\n`;
+  assert.equal((await rig.expand(answers)).warnings, []);
+});
+
 test('all faults are reported at once, in the order of the file', async ({ rig }) => {
   const printed = await rig.faults(`${minimal}train: { batch_size: x }
 poisoning: { attack: bad }
