@@ -635,7 +635,7 @@ export interface EvaluateSpec {
   max_new_tokens?: number;
   sampling?: SamplingSpec;
   /**
-   * What counts as a success of a backdoor on a completion task: a scorer plugin, by its name or as {scorer: NAME, …} with its parameters. Default: `exact`, the target's text.
+   * What counts as a success of a backdoor on a completion task: a scorer plugin, by its name or as {scorer: NAME, …} with its parameters. Default: the attack's own, such as `contains` for `insertion`, or else `exact`, the target's text.
    */
   scorer?: string | ScorerSpec;
   /**
