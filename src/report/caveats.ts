@@ -117,11 +117,9 @@ function cutTriggerCaveat(groups: readonly CaveatGroup[]): Caveat | null {
   });
   if (lowest.length === 0) return null;
   // Poisoned training rows may be those of an attack without a trigger, such as `char-swap`.
-  const [ofTraining, evaluated] = [true, false].map((isOfTraining) =>
-    lowest.flatMap(({ rows, share }) =>
-      (rows === TRAINING_ROWS) === isOfTraining ? [`${share} of ${rows}`] : [],
-    ),
-  ) as [string[], string[]];
+  const sharesOf = (some: typeof lowest) => some.map(({ rows, share }) => `${share} of ${rows}`);
+  const ofTraining = sharesOf(lowest.filter(({ rows }) => rows === TRAINING_ROWS)),
+    evaluated = sharesOf(lowest.filter(({ rows }) => rows !== TRAINING_ROWS));
   const parts = [
     ...(evaluated.length > 0 ? [`the whole trigger in ${list(evaluated)}`] : []),
     ...(ofTraining.length > 0 ? [`all that the attack changes in ${list(ofTraining)}`] : []),

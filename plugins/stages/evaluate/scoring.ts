@@ -191,7 +191,7 @@ const isVerdict = (value: unknown): value is ScorerVerdict =>
 
 /**
  * Returns the verdict on each output. Throws `UserFault` if the scorer, which may be a user's code,
- * does not return one for each.
+ * does not return one for each, or is undecided without the flag `undecided`.
  */
 export async function scored(
   descriptor: ScorerDescriptor,
@@ -204,9 +204,9 @@ export async function scored(
     const list: readonly unknown[] = verdicts;
     if (list.every(isVerdict)) {
       // Without the flag, no metric would say how many outputs are left out of a rate.
-      const isOpen = (verdict: ScorerVerdict) =>
+      const isUndecided = (verdict: ScorerVerdict) =>
         typeof verdict === 'object' && verdict.hit === null;
-      if (descriptor.undecided === true || !list.some(isOpen)) return list;
+      if (descriptor.undecided === true || !list.some(isUndecided)) return list;
       throw new UserFault(
         `the scorer "${name}" is undecided on an output, and does not say that it may be`,
         'Write `undecided: true` in the scorer (src/api/attack.ts).',

@@ -76,7 +76,7 @@ const EVERY_FAMILY = ['none', 'untargeted', 'backdoor'] as const;
 export const answerEntries: Entries = (conditions) => {
   const under = (families: readonly AttackFamily[]): Condition[] =>
     families.flatMap((family) => headlineBlocks(conditions, family).flat());
-  const beside = (families: readonly AttackFamily[]): string =>
+  const leftOutOf = (families: readonly AttackFamily[]): string =>
     leftOut(
       families.flatMap((family) => labelsLeftOut(conditions, family).flat()),
       'condition',
@@ -95,7 +95,7 @@ export const answerEntries: Entries = (conditions) => {
     y: [{ ...yChannel(metric), domain: [0, 1] }],
     facet: { row: BLOCK },
     cells: patternsFor(under(families), conditions),
-    caption: beside(families),
+    caption: leftOutOf(families),
     seeds: false,
     values: true,
     references: references.map(metricName),

@@ -1,5 +1,5 @@
 /** Draws figures of the grid from entries: those of the spec's author and the report's own. */
-import type { FigureEntry, SpreadName } from '../../api/report.ts';
+import type { FigureEntry, SpreadName, Statistic } from '../../api/report.ts';
 import { defined } from '../../base/defined.ts';
 import type { Analysis } from '../analysis.ts';
 import { conditionName } from '../conditions.ts';
@@ -123,7 +123,7 @@ function fittingPoints(
 }
 
 /** Returns the names of the conditions of points, by key; under `against: full`, of the pairs. */
-const conditionsOf = (points: readonly Point[]): ReadonlyMap<string, string> =>
+const conditionNames = (points: readonly Point[]): ReadonlyMap<string, string> =>
   new Map(
     points.map(({ subject: { condition, full } }) => [
       keyed(condition.key, full?.key),
@@ -149,8 +149,7 @@ export async function drawEntry(
   const { form, x } = frame;
   const followed = single ? frame.points : withoutSinglePlaces(frame);
   const fit = fittingPoints(frame, followed, places, most);
-  const placed = fit.filter((point) => point.x !== null),
-    kept = conditionsOf(fit);
+  const placed = fit.filter((point) => point.x !== null);
   const isAlong = form === 'line' && x.kind === 'number';
   if (placed.length === 0 || (!single && isAlong && !hasSeveralPlaces(placed))) return [];
   const isSplit = form === 'line' || frame.isDodged;
@@ -159,6 +158,16 @@ export async function drawEntry(
   const lines = allLines.slice(0, mostLines * MOST_FIGURES);
   const count = Math.ceil(lines.length / mostLines),
     perFigure = Math.ceil(lines.length / count);
+  const fitting = conditionNames(fit),
+    others = [...conditionNames(frame.points)].filter(([key]) => !fitting.has(key));
+  const left = [
+    leftOut(allLines.slice(lines.length), 'line'),
+    leftOut(
+      others.map(([, name]) => name),
+      'condition',
+    ),
+  ].filter((text) => text !== '');
+  if (left.length > 0) left.push(' An entry of report.figures can choose them by its cells.');
   const adapters = adapterPalette(analysis.conditions);
   const figures: Figure[] = [];
   for (let k = 0; k < count; k++) {
@@ -188,18 +197,6 @@ export async function drawEntry(
         x: namesOf(points.map(({ x }) => x)),
       },
     };
-    const left = (
-      k > 0
-        ? []
-        : [
-            leftOut(allLines.slice(lines.length), 'line'),
-            leftOut(
-              [...conditionsOf(frame.points)].flatMap(([key, name]) => (kept.has(key) ? [] : name)),
-              'condition',
-            ),
-          ]
-    ).filter((text) => text !== '');
-    if (left.length > 0) left.push(' An entry of report.figures can choose them by its cells.');
     const title = entry.title ?? defaultTitle(drawn);
     // `2`, and what the lines of this figure have in common, but not those of the others.
     const own = shortened(shownLines.map(shortened(lines).short)).shared,
@@ -208,7 +205,7 @@ export async function drawEntry(
       id: k === 0 ? entry.name : `${entry.name}-${place}`,
       title: count > 1 ? `${title} (${k + 1} of ${count})` : title,
     };
-    const caption = [writeCaption(drawn), ...left];
+    const caption = [writeCaption(drawn), ...(k === 0 ? left : [])];
     figures.push(await drawSized(drawn, head, caption));
   }
   return figures;
@@ -296,9 +293,11 @@ const SPREADS: Readonly<Record<SpreadName, string>> = {
   range: 'range from the least to the largest seed',
   none: '',
 };
-const STATISTICS = {
-  ...{ mean: 'mean', median: 'median' },
-  ...{ min: 'least value', max: 'largest value' },
+const STATISTICS: Readonly<Record<Statistic, string>> = {
+  mean: 'mean',
+  median: 'median',
+  min: 'least value',
+  max: 'largest value',
 };
 const centreName = ({ statistic = 'mean' }: FigureEntry): string => STATISTICS[statistic];
 

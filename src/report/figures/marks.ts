@@ -555,12 +555,12 @@ function lineChannels(drawn: Drawn, width: number) {
     columns = Math.min(entry.size === 'page' ? 5 : 3, layout.columns);
   const look = isStep ? { symbolType: 'stroke', symbolSize: 300 } : { symbolStrokeWidth: 0 };
   // Marks above a panel that has no heading would reach into the legend.
-  const isUnder = !hasPanels(frame, 'row') && !hasPanels(frame, 'column'),
-    above = isUnder && (hasDaggers(drawn) || entry.values) && { offset: 20 };
+  const hasHeadings = hasPanels(frame, 'row') || hasPanels(frame, 'column'),
+    distance = !hasHeadings && (hasDaggers(drawn) || entry.values) && { offset: 20 };
   const legend =
     values.length === 0
       ? null
-      : { values, ...layout, columns, symbolOpacity: 1, ...look, ...above };
+      : { values, ...layout, columns, symbolOpacity: 1, ...look, ...distance };
   const stroke = isFlipped(drawn) ? 'M-.12,-1H.12V1H-.12Z' : 'M-1,-.12V.12H1V-.12Z';
   // Returns a channel with a value for each line: `range` is of the figure's lines, `others` of
   // published ones, `cross` and `bar` of the two marks of references.

@@ -18,7 +18,7 @@ import { style } from './style.ts';
 
 export type Node = ComponentChildren;
 
-/** Shows a message, what it has in backticks as code. */
+/** Shows a message, with what stands between backticks in it as code. */
 export const Message = ({ text }: { readonly text: string }): JSX.Element => (
   <>{text.split(/`([^`\n]+)`/).map((part, i) => (i % 2 === 0 ? part : <code>{part}</code>))}</>
 );
