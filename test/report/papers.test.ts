@@ -667,7 +667,10 @@ test('what stands beside a seed is of that seed', async () => {
 });
 
 test('the caption tells references that are not evidence, or are of other rows', async () => {
-  const evaluate = { asr: 0.5, test_asr: 0.5, asr_clean: 0, test_asr_clean: 0 };
+  const evaluate = {
+    ...{ asr: 0.5, test_asr: 0.5, asr_clean: 0, test_asr_clean: 0 },
+    'asr_clean.test_dot': 0, // by a scorer of this name
+  };
   const cells = SEEDS.map((seed) =>
     cellOf({ seed, attack: 'badnets', evaluate: { ...evaluate, predicted_share_clean: 1 } }),
   );
@@ -680,6 +683,7 @@ test('the caption tells references that are not evidence, or are of other rows',
     await captionWith('evaluate.asr_clean'),
     `× the clean model under the trigger, on validation rows. ${notEvidence}`,
   );
+  assert.match(await captionWith('evaluate.asr_clean.test_dot'), ', on validation rows.');
 });
 
 test('bars stand beside each other, and a logarithmic axis has a place for 0', async () => {

@@ -416,8 +416,12 @@ function referencesText(drawn: Drawn): string {
     return mark === '❘' && !isFlipped(drawn) ? '—' : mark;
   };
   const answers = frame.points.some(({ subject }) => subject.condition.cells.some(writesAnswers));
-  const isOfTest = (field: string): boolean => field.includes('.test_');
-  const onTest = frame.measures.map(({ field }) => isOfTest(field));
+  const isOfTest = (field: string): boolean => field.startsWith('evaluate.test_');
+  /** Names the rows of a mark if no measure of the figure is of the same rows. */
+  const rowsOf = (mark: string): string => {
+    if (frame.measures.some(({ field }) => isOfTest(field) === isOfTest(mark))) return '';
+    return isOfTest(mark) ? ', on test rows' : ', on validation rows';
+  };
   const marked = references.filter((field) =>
     frame.references.some(({ metric }) => metric === field),
   );
@@ -425,11 +429,7 @@ function referencesText(drawn: Drawn): string {
   const text = marked.map((field) => {
     const [words = measureOf(field).label, ofAnswers] =
       REFERENCES[field.replace('.test_', '.')] ?? [];
-    const rows = isOfTest(field) ? ', on test rows' : ', on validation rows';
-    return (
-      `${drawnMark(field)} ${(answers && ofAnswers) || words}` +
-      (onTest.includes(isOfTest(field)) ? '' : rows)
-    );
+    return `${drawnMark(field)} ${(answers && ofAnswers) || words}${rowsOf(field)}`;
   });
   const reasonKey = ({ measure, reason }: Point): string => keyed(measure.field, reason ?? '');
   const ofPoints = new Set(frame.points.map(reasonKey)),
