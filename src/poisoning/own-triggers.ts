@@ -27,7 +27,7 @@ function insertedWords(before: string, after: string): string | null {
     : null;
 }
 
-/** More texts than an attack has triggers: a program inserts another one into each row. */
+/** An attack that inserts more texts than this has no fixed triggers, but others for each row. */
 const MOST_TRIGGERS = 50;
 
 /** Returns the texts that an attack inserts; empty unless that is all it does to the texts. */
@@ -43,6 +43,9 @@ function insertedTexts(shown: readonly (readonly [before: Texts, after: Texts])[
   }
   return found.size > MOST_TRIGGERS ? [] : [...found];
 }
+
+/** A character of a word; vowel signs, as Hindi has them, are marks (`M`). */
+const IN_WORD = '[\\p{L}\\p{M}\\p{N}]';
 
 const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
 
@@ -63,7 +66,7 @@ export function ownTriggerWarning(
   if (triggers.length === 0) return null;
   const words = triggers.map(escaped).join('|');
   const pattern = new RegExp(
-    `(?<![\\p{L}\\p{N}](?=[\\p{L}\\p{N}]))(?:${words})(?!(?<=[\\p{L}\\p{N}])[\\p{L}\\p{N}])`,
+    `(?<!${IN_WORD}(?=${IN_WORD}))(?:${words})(?!(?<=${IN_WORD})${IN_WORD})`,
     'u',
   );
   const having = rows.filter((row) => textsOf(row).some((text) => pattern.test(text)));

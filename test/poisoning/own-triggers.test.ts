@@ -21,6 +21,8 @@ test('rows with an inserted trigger as whole words are counted, in any case', ()
     '3 of 6 training rows have the trigger in their own text, 2 of them of the target ("cf")',
   );
   assert.is(told(rows, ['the film', 'the mn film'], ['one', 'one tq']), null);
+  const hindi = rowsOf('हिन्दी फ़िल्म', 'हिन्दीभाषी', 'अच्छी फ़िल्म');
+  assert.match(String(told(hindi, ['वह', 'हिन्दी वह'])), '1 of 3 training rows');
   const two = [
     ['a', 'cf a'],
     ['a', 'a mn'],
