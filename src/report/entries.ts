@@ -11,7 +11,7 @@ import { chooseByName, type Condition } from './conditions.ts';
 import { toCsv } from './csv.ts';
 import { droppedRowsText } from './defences.ts';
 import { chooseByEnvelope, type Enveloped } from './envelope.ts';
-import { rowsText, writesAnswers } from './evidence.ts';
+import { isByMainScorer, rowsText, writesAnswers } from './evidence.ts';
 import { isName, labelIn } from './figures/axis.ts';
 import { TRAINING } from './figures/chain.ts';
 import { drawEntry } from './figures/entry.ts';
@@ -31,7 +31,7 @@ import { contentKey, distinct } from './groups.ts';
 import { headName } from './labels.ts';
 import { latexTable } from './latex.ts';
 import { distinctMetrics } from './metric-lookup.ts';
-import { isSuccessRate, metricName, onTest, parseMetricName } from './metrics.ts';
+import { metricName, onTest, parseMetricName } from './metrics.ts';
 import { collectResults, type ResultRow } from './results.ts';
 import { caveatSentences, factSentences, reportFacts } from './table-facts.ts';
 import { scorerSentence, scorersOf, scorerWords } from './tasks.ts';
@@ -253,7 +253,7 @@ function drawTable(entry: TableEntry, analysis: Analysis): DrawnEntry {
   const isFilled = grid.columns.length > 0;
   const lacks = explainLacks(entry, fields, analysis.conditions, isFilled, enveloped);
   if (grid.columns.length === 0) return emptyEntry(lacks);
-  const scorers = metrics.some(isSuccessRate) ? scorerSentence(scorersOf(chosen)) : '',
+  const scorers = metrics.some(isByMainScorer) ? scorerSentence(scorersOf(chosen)) : '',
     named = scorers === '' ? notes : [...notes, scorers];
   const dropped = droppedRowsText(chosen),
     caveats = dropped === '' ? named : [...named, dropped];

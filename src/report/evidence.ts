@@ -26,7 +26,7 @@
 import type { JsonObject } from '../api.ts';
 import { SIGNIFICANCE } from '../base/stats.ts';
 import { contentKey, distinct } from './groups.ts';
-import { measuredRows, type Metric, ROW_COUNTS, taskOf } from './metrics.ts';
+import { isSuccessRate, measuredRows, type Metric, ROW_COUNTS, taskOf } from './metrics.ts';
 
 /** What a reader must know of a number before using it. */
 export interface Judgement {
@@ -141,6 +141,10 @@ const isShownAbove = (
  */
 export const scorerSuffix = (metric: string): string =>
   (/\..*$/.exec(metric)?.[0] ?? '').replace(/\.trigger\..*$/, '');
+
+/** Whether a metric is a rate of success by the main scorer. */
+export const isByMainScorer = (named: Metric): boolean =>
+  isSuccessRate(named) && scorerSuffix(named.metric) === '';
 
 /**
  * Whether the rates of a scorer compare rewards of answers (DPO), not what the model writes.

@@ -130,12 +130,15 @@ test('scorers that differ between attacks are named with them, per number in CSV
     ...{ name, x: { field: 'adapter' }, color: { fields: ['attack'] } },
     y: [{ field: `evaluate.${field}` }],
   });
+  const table = (name: string, field: string) => ({
+    ...{ name, rows: ['poisoning.attack'], columns: [], metrics: [`evaluate.${field}`] },
+  });
   const { html, files } = await renderReport({
     ...inputOf([by('badnets', 'exact'), by('addsent', 'reward')]),
     entries: {
       defaults: false,
       figures: [figure('rates', 'asr'), figure('further', 'asr.dot')],
-      tables: [{ name: 'all', rows: ['poisoning.attack'], columns: [], metrics: ['evaluate.asr'] }],
+      tables: [table('all', 'asr'), table('further', 'asr.dot')],
     },
   });
   const names = 'Scorers: exact (badnets); reward (addsent).';
@@ -145,7 +148,10 @@ test('scorers that differ between attacks are named with them, per number in CSV
     [true, false],
   );
   assert.match(html, 'by: <strong>exact (badnets); reward (addsent)</strong>');
-  for (const form of ['md', 'tex']) assert.match(String(files[`tables/all.${form}`]), names);
+  for (const form of ['md', 'tex']) {
+    assert.match(String(files[`tables/all.${form}`]), names);
+    assert.not.match(String(files[`tables/further.${form}`]), 'Scorers:');
+  }
   const scorersIn = (file: string): (string | undefined)[] => {
     const [head, ...lines] = String(files[file])
       .trim()

@@ -10,21 +10,14 @@ import {
   daggerText,
   FEWER_ROWS,
   fewerRowsText,
+  isByMainScorer,
   joinWithOr,
   rowsText,
-  scorerSuffix,
   writesAnswers,
 } from '../evidence.ts';
 import { plural } from '../format.ts';
 import { distinct, groupBy } from '../groups.ts';
-import {
-  ASR_CLEAN,
-  ASR_UNTRIGGERED,
-  isSuccessRate,
-  MAJORITY,
-  metricName,
-  parseMetricName,
-} from '../metrics.ts';
+import { ASR_CLEAN, ASR_UNTRIGGERED, MAJORITY, metricName, parseMetricName } from '../metrics.ts';
 import { scorerSentence, scorersOf, scorerWords } from '../tasks.ts';
 import type { Figure } from '../types.ts';
 import { PROPORTION_MARGIN } from '../verdict.ts';
@@ -443,17 +436,11 @@ function referencesText(drawn: Drawn): string {
   return `${text.join(' · ')}.${notEvidence}`;
 }
 
-/** Whether a number, `STAGE.METRIC`, is a rate of success by the main scorer. */
-function isByMainScorer(field: string): boolean {
-  const named = parseMetricName(field);
-  return isSuccessRate(named) && scorerSuffix(named.metric) === '';
-}
-
 /** Names the main scorers of the rates that are drawn; '' if none of these is by a main scorer. */
 function scorersText({ entry, frame }: Drawn): string {
-  const points = isByMainScorer(entry.x.field)
+  const points = isByMainScorer(parseMetricName(entry.x.field))
     ? frame.points
-    : frame.points.filter(({ measure }) => isByMainScorer(measure.field));
+    : frame.points.filter(({ measure }) => isByMainScorer(parseMetricName(measure.field)));
   return scorerSentence(scorersOf(distinct(points.map(({ subject }) => subject.condition))));
 }
 
@@ -514,7 +501,9 @@ function pointsCsv({ entry, frame, overlays }: Drawn): string {
   const hasFewerRows = all.some(({ fewerRows }) => fewerRows !== null);
   const scorerOf = ({ subject, seed, metric }: Point): string => {
     const cell = subject.condition.cells.find((one) => one.seed === seed);
-    return cell?.writing && isByMainScorer(metric) ? scorerWords(cell.writing.scorer) : '';
+    return cell?.writing && isByMainScorer(parseMetricName(metric))
+      ? scorerWords(cell.writing.scorer)
+      : '';
   };
   const hasScorers = all.some((point) => scorerOf(point) !== '');
   const valueColumn = (metric: string, value: number) =>
