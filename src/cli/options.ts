@@ -138,13 +138,20 @@ export const packOption = (): Option =>
       `${DEFAULT_PACK}), or, under the backend torch, their steps in one process (default: 1)`,
   ).argParser(wholeNumber('--pack'));
 
-export const runCommandOf = (
+/** Returns the command `name` on a spec as a user would type it. */
+export const commandOf = (
+  name: string,
   spec: string,
   { backend, profile }: Pick<SpecOptions, 'backend' | 'profile'>,
 ): string =>
-  `dosimeter run ${spec}` +
+  `dosimeter ${name} ${spec}` +
   (profile === undefined ? '' : ` --profile ${profile}`) +
   (backend === undefined ? '' : ` --backend ${backend}`);
+
+export const runCommandOf = (
+  spec: string,
+  options: Pick<SpecOptions, 'backend' | 'profile'>,
+): string => commandOf('run', spec, options);
 
 export const storeOption = (): Option =>
   new Option('--store <dir>', 'the folder that results are kept in').default(defaultStore);

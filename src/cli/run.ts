@@ -18,7 +18,7 @@ import {
 } from '../run/reports.ts';
 import { runPrepared } from '../run/run.ts';
 import type { RunPreparedOptions, RunStart, RunSummary, Watcher } from '../run/types.ts';
-import { runCommandOf, type SpecOptions } from './options.ts';
+import { commandOf, runCommandOf, type SpecOptions } from './options.ts';
 import {
   count,
   DONE,
@@ -320,9 +320,9 @@ async function prepareReport(spec: string, options: SpecOptions): Promise<Prepar
   });
   if (!prepared.statuses.some(({ stage, state }) => stage.goal && state === 'cached'))
     throw new UserFault(
-      `nothing of "${prepared.experiment.name}" as it is now is in the store`,
+      `the store has no results of "${prepared.experiment.name}" as it is now`,
       `run it first: ${runCommandOf(spec, options)}; ` +
-        `if it has run before, \`dosimeter explain ${spec}\` says what has changed since`,
+        `if it has run before, \`${commandOf('explain', spec, options)}\` says what has changed since`,
     );
   return prepared;
 }

@@ -228,13 +228,14 @@ export default defineStage({
 });
 
 test('report counts what is missing, and runs nothing else', async ({ project }) => {
-  const early = await project.dosimeter('report', 'spec.yaml');
+  const early = await project.dosimeter('report', 'spec.yaml', '--backend', 'cpu');
   assert.equal([early.code, early.stdout], [2, '']);
   assert.match(
     early.stderr,
     new RegExp(
-      'error: nothing of "toys" as it is now is in the store\n  run it first: dosimeter run ' +
-        'spec\\.yaml; if it has run before, `dosimeter explain spec\\.yaml` says',
+      'error: the store has no results of "toys" as it is now\n  run it first: dosimeter run ' +
+        'spec\\.yaml --backend cpu; ' +
+        'if it has run before, `dosimeter explain spec\\.yaml --backend cpu` says',
     ),
   );
   await project.dosimeter('run', 'spec.yaml', '--set', 'seeds=[1]');
