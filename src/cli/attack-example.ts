@@ -132,7 +132,7 @@ async function exampleFrom(
 ): Promise<Example> {
   const input = { classes, params, random: attackStreams(SEED, attack.name), files: {} };
   const poisoned: unknown = await attack.poison({ ...input, rows: [before] });
-  const { changed, negatives } = checked(attack, poisoned, classes, params);
+  const { changed, negatives } = checkedResult(attack, poisoned, classes, params);
   const isBackdoor = attack.trigger !== undefined && attack.target !== undefined;
   const shown: unknown = isBackdoor ? (attack.trigger?.(before, input) ?? null) : null;
   if (isBackdoor && typeof (shown as Partial<Row> | null)?.text !== 'string')
@@ -154,17 +154,23 @@ async function exampleFrom(
  * Returns what the attack returned. Throws `UserFault` if it has no lists of rows, or a row whose
  * label is none of the classes' numbers though all required parameters are given.
  */
-function checked(
+function checkedResult(
   { name, params: { required = [] } }: AttackDescriptor,
   poisoned: unknown,
   classes: readonly string[],
   params: JsonObject,
 ): Pick<Poisoned, 'changed' | 'negatives'> {
   const { changed, negatives } = isRecord(poisoned) ? poisoned : {};
-  if (!Array.isArray(changed) || !Array.isArray(negatives))
+  const isListOf = (list: unknown, isItem: (item: unknown) => boolean): boolean =>
+    Array.isArray(list) && list.every(isItem);
+  if (
+    !isListOf(changed, (change) => isRecord(change) && isRecord(change['row'])) ||
+    !isListOf(negatives, isRecord)
+  )
     throw new UserFault(
       `the attack "${name}" did not return lists \`changed\` and \`negatives\``,
-      '`poison` returns { changed, negatives, asked, eligible }; a list may be empty',
+      '`poison` returns { changed, negatives, asked, eligible }; a list may be empty, ' +
+        '`changed` is of { index, row }, and `negatives` of rows',
     );
   const lists = { changed, negatives } as Pick<Poisoned, 'changed' | 'negatives'>;
   const isWhole = (required as readonly string[]).every((one) => Object.hasOwn(params, one));

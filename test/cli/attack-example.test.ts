@@ -98,6 +98,8 @@ test("faults of an outside attack, and the ways out, are the user's to read", as
   };
   const made = (returned: object) => fault({ poison: () => returned as never });
   assert.match(await made({ changed: [] }), 'did not return lists `changed` and `negatives`');
+  for (const wrong of [{ changed: [{ index: 0 }] }, { negatives: ['a row'] }])
+    assert.match(await made({ ...none, ...wrong }), 'did not return lists `changed`');
   const row = { id: 'row', text: 'x', label: 'ham' as never };
   assert.match(
     await made({ ...none, changed: [{ index: 0, row }] }),
