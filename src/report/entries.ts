@@ -334,9 +334,10 @@ function tableCsv(
   wordsFor: ReturnType<typeof wordsIn>,
   rows: readonly ResultRow[],
 ): string {
+  const shown = new Set(grid.columns.map(({ metric }) => metricName(metric)));
   const scorers = new Map(
     rows.flatMap((row) =>
-      row.scorer === undefined
+      row.scorer === undefined || !shown.has(metricName(row))
         ? []
         : [[contentKey([row.cell, metricName(row)]), scorerWords(row.scorer)] as const],
     ),

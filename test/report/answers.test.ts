@@ -160,6 +160,7 @@ test('scorers that differ between attacks are named with them, per number in CSV
     return lines.map((line) => line[present(head).indexOf('scorer')]);
   };
   assert.equal(scorersIn('tables/all.csv'), ['exact', 'reward']);
+  assert.equal(scorersIn('tables/further.csv'), [undefined, undefined], 'no column');
   assert.equal(scorersIn('figures/rates.csv'), ['exact', 'reward']);
 });
 
