@@ -1,7 +1,7 @@
 /**
- * Warns of rows that have an attack's trigger in their own text. Those of a training teach what the
- * trigger means, as poisoned rows do or against them; under `asr_untriggered`, the others count as
- * rows without the trigger.
+ * Warns of rows that have an attack's trigger in their own text. In a training they teach what the
+ * trigger means, along with the poisoned rows or against them; in an evaluation, `asr_untriggered`
+ * counts them as rows without the trigger.
  */
 import type { Row, Target, Warning } from '../api.ts';
 import { firstNames } from '../data/names.ts';

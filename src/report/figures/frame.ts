@@ -425,7 +425,7 @@ function placelessNotes(
       ? [condition]
       : [],
   );
-  const single =
+  const unpaired =
     entry.against === 'full'
       ? chooseByName(unique, entry.cells).filter(
           (one) => !isFull(one) && !subjects.some(({ condition }) => condition === one),
@@ -434,7 +434,7 @@ function placelessNotes(
   return (
     [
       ['have no value on this axis', without.filter(({ key }) => !drawn.has(key))],
-      ['have no full fine-tuning beside them', single],
+      ['have no full fine-tuning beside them', unpaired],
     ] as const
   ).flatMap(([why, left]) =>
     left.length === 0
