@@ -1,7 +1,7 @@
 /** `dosimeter diff A B`: the differences between two specs' results, with both numbers. */
-import type { JsonObject } from '../api.ts';
 import { shortNames } from '../api/cell.ts';
 import { canonical } from '../base/canonical.ts';
+import { mapValues } from '../base/record.ts';
 import { tellingAxes } from '../plan/label.ts';
 import { pText } from '../report/against.ts';
 import {
@@ -86,9 +86,11 @@ export async function diffCommand(
  */
 function axesApart(summaries: readonly DifferenceSummary[]): readonly string[] {
   if (summaries.some(({ a, b }) => a !== null && b !== null)) return [];
-  const cellsIn = (side: 'a' | 'b'): readonly JsonObject[] => {
+  // Values are written once, and not for each of the many pairs.
+  const cellsIn = (side: 'a' | 'b'): readonly { readonly [path: string]: string }[] => {
     const own = summaries.filter((summary) => summary[side] !== null);
-    return [...groupBy(own, ({ cell }) => canonical(cell)).values()].map(([{ cell }]) => cell);
+    const cells = groupBy(own, ({ cell }) => canonical(cell));
+    return [...cells.values()].map(([{ cell }]) => mapValues(cell, canonical));
   };
   const ofB = cellsIn('b');
   let closest: readonly string[] = [],
@@ -96,18 +98,18 @@ function axesApart(summaries: readonly DifferenceSummary[]): readonly string[] {
   for (const a of cellsIn('a'))
     for (const b of ofB) {
       const apart = Object.keys({ ...a, ...b }).filter(
-        (path) => canonical(a[path] ?? null) !== canonical(b[path] ?? null),
+        (path) => (a[path] ?? NONE) !== (b[path] ?? NONE),
       );
       if (apart.length >= least) continue;
       least = apart.length;
       // A field that one cell lacks follows from another, such as a parameter from its plugin.
-      const inBoth = apart.filter(
-        (path) => (a[path] ?? null) !== null && (b[path] ?? null) !== null,
-      );
+      const inBoth = apart.filter((path) => ![a[path] ?? NONE, b[path] ?? NONE].includes(NONE));
       closest = inBoth.length > 0 ? inBoth : apart;
     }
   return closest;
 }
+
+const NONE = canonical(null);
 
 /** Returns why pairs are no evidence, each reason with the number of its pairs. */
 function reasonsText(rows: readonly DifferenceRow[]): string {
