@@ -326,12 +326,13 @@ async function givenAnswerWarnings(
     cut = await score(given.map((answer) => answer.cut));
   const missed = given.filter((_, i) => whole[i] !== true),
     lost = given.filter((_, i) => whole[i] === true && cut[i] !== true);
+  const answers = `${given.length < MOST_ANSWERS ? '' : 'the first '}${given.length} answers`;
   const problems: Problem[] = [];
   if (isMain && missed[0] !== undefined)
     problems.push({
       path: ['evaluate'],
       message:
-        `the scorer "${scorer}" does not count ${missed.length} of ${given.length} answers that ` +
+        `the scorer "${scorer}" does not count ${missed.length} of ${answers} that ` +
         `the attack gives, such as ${shown(missed[0].whole)}`,
       hint: NO_SUCCESS,
       warning: true,
@@ -340,7 +341,7 @@ async function givenAnswerWarnings(
     problems.push({
       path: MAX_NEW_TOKENS,
       message:
-        `the scorer "${scorer}" does not count ${lost.length} of ${given.length} answers that ` +
+        `the scorer "${scorer}" does not count ${lost.length} of ${answers} that ` +
         `the attack gives once they are cut to ${most} tokens: a model that writes one of them ` +
         'has no success',
       hint: `Write evaluate.max_new_tokens: ${Math.max(...lost.map(({ tokens }) => tokens))} or more.`,
