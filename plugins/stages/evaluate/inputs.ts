@@ -324,8 +324,8 @@ function heldOutInputs(
 
 /**
  * Requests the evaluations under the triggers of a chain's other poisoned trainings: for each such
- * training, after itself and after each later training. Triggers whose success can't be measured
- * are left out.
+ * training, after itself and, unless it learns its trigger, after each later training. Triggers
+ * whose success can't be measured are left out.
  */
 function linkInputs(
   cell: Cell,
@@ -349,7 +349,7 @@ function linkInputs(
         ['evaluate', 'triggers', namesake],
       );
     for (const [j, later] of trainings.entries()) {
-      if (j < k) continue;
+      if (j < k || (j > k && learnsTrigger(trigger, plugin))) continue;
       const after = later.cell === cell ? '' : `/after_${j + 1}`,
         narrowed = j === k ? ofSplit(split) : { trigger, ...ofSplit(split), held_out: true };
       inputs[`${LINK}${k + 1}${after}`] = { kind: 'evaluate', ...later, with: narrowed };
@@ -360,12 +360,11 @@ function linkInputs(
 
 /**
  * Whether the success of `trigger`, another attack than the one that the cell studies, can be
- * measured. It can't if that attack learns its trigger. In a completion task it can only if both
- * attacks have the same target, or if all scorers that the spec names read the target.
+ * measured. In a completion task it can only if both attacks have the same target, or if all
+ * scorers that the spec names read the target.
  */
 function isMeasurable(cell: Cell, trigger: Poisoning, plugin: DefineRequest['plugin']): boolean {
   const { head, evaluate } = cell;
-  if (learnsTrigger(trigger, plugin)) return false;
   const targetsOf = (own: Poisoning) => stepsOf(own).map(({ params }) => params['target']);
   if (head.type !== 'causal-lm' || isDeepStrictEqual(targetsOf(attackOf(cell)), targetsOf(trigger)))
     return true;

@@ -114,6 +114,19 @@ test('the trigger of another attack of a chain, where its success is what scorer
   assert.equal(linksWith('A', { scorer: 'contains', text: 'a' }), all);
 });
 
+test('a trigger that an earlier training learns is shown after that training alone', () => {
+  const plugin: typeof lookUp = (kind, name) =>
+    name === 'bite' ? (bite as never) : lookUp(kind, name);
+  const { adapter, train, ...rest } = tinyCell();
+  const learnt = { adapter, train, poisoning: { attack: 'bite', target: 1, rate: 0.1 } };
+  for (const poisoning of [BACKDOOR, { attack: 'label-flip', rate: 0.1 }]) {
+    const cell = { ...rest, adapter, train, base: learnt, poisoning } as Cell;
+    const { inputs } = evaluate.define([cell], { with: {}, goals: [], plugin });
+    const links = Object.keys(inputs).filter((name) => name.startsWith('link/'));
+    assert.equal(links, ['link/1/after_1']);
+  }
+});
+
 test('their metrics end in their names, beside those of the trigger that training shows', async () => {
   // Of the longer rows, a trigger at a late gap is cut off.
   const cut = tinyCell({ evaluate: { batch_size: 5, max_length: 8 } });
