@@ -1,6 +1,6 @@
 /** The page of `dosimeter serve`: its routes, and the list of runs. */
 import { type JSX, render } from 'preact';
-import { useEffect, useState } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useState } from 'preact/hooks';
 import { Text } from '../../report/browser/rows.tsx';
 import { plural } from '../../report/format.ts';
 import type { RunLine, RunList } from '../wire.ts';
@@ -39,7 +39,8 @@ function parseRoute(hash: string) {
 
 function App(): JSX.Element {
   const [route, setRoute] = useState(() => parseRoute(location.hash));
-  useEffect(() => {
+  // At once, not after the first paint as by `useEffect`: the hash may change before.
+  useLayoutEffect(() => {
     const onHash = (): void => {
       takeToken();
       setRoute(parseRoute(location.hash));
