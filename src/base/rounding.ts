@@ -1,4 +1,7 @@
-/** Comparisons, whole numbers and percentages despite rounding. */
+/**
+ * Comparisons and floors that are as without floating-point errors, and percentages that are
+ * rounded to neither 0% nor 100%.
+ */
 
 /** A relative tolerance: far above a few roundings' error, far below differences in a spec. */
 export const ROUNDING = 1e-12;

@@ -102,8 +102,8 @@ async function runCells(
 ): Promise<Prepared | null> {
   const notCompared = new Set<string>();
   /**
-   * Prepares the compared cells for those goals that both engines compute. Adds the kinds of goals
-   * that it leaves out for PyTorch to `notCompared`.
+   * Prepares the compared cells, with those goals of cells alone that both engines compute. Adds to
+   * `notCompared` the kinds of goals that it leaves out because PyTorch does not compute them.
    */
   const prepareCells = (fetch: boolean): Promise<Prepared> =>
     prepare(spec, options, {

@@ -23,7 +23,8 @@ export interface SpecOptions extends Asked {
   readonly json?: boolean;
 }
 
-export const append = (value: string, before: readonly string[] = []): readonly string[] => [
+/** Commander's parser of an option that may be repeated: adds a value to those given before. */
+export const gatherValues = (value: string, before: readonly string[] = []): readonly string[] => [
   ...before,
   value,
 ];
@@ -183,7 +184,7 @@ export const specCommand = (program: Command, usage: string, summary: string): C
     .option('--profile <name>', "merge one of the spec's `profiles` over it (default: none)")
     .addOption(
       new Option('--set <path=value>', 'override a field of the spec; may be repeated')
-        .argParser(append)
+        .argParser(gatherValues)
         .default([], 'none'),
     )
     .addOption(
@@ -191,6 +192,6 @@ export const specCommand = (program: Command, usage: string, summary: string): C
         '--only <filter>',
         'restrict the grid to a tag, or to path=value[,value]; may be repeated',
       )
-        .argParser(append)
+        .argParser(gatherValues)
         .default([], 'all'),
     );

@@ -6,7 +6,7 @@ import { SpecFault } from '../run/types.ts';
 import { systemFault } from '../store/faults.ts';
 import { runCommands, storeCommands } from './commands/records.ts';
 import { specCommands } from './commands/specs.ts';
-import { append, type Commands, jsonOption, type Lazily, storeOption } from './options.ts';
+import { type Commands, gatherValues, jsonOption, type Lazily, storeOption } from './options.ts';
 import { paintErr, say } from './terminal.ts';
 
 const INTERNAL_ERROR = 1;
@@ -47,12 +47,12 @@ const COMMANDS: Commands = {
         'list attacks, adapters, stages, models, data sets, sources and executors, or describe ' +
           'one; `plugins attack NAME` also shows what the attack makes of a row',
       )
-      .option('--plugin <file>', 'take in a plugin of your own; may be repeated', append)
+      .option('--plugin <file>', 'take in a plugin of your own; may be repeated', gatherValues)
       .option('--text <text>', "the row's text, for the example of an attack")
       .option('--label <class>', "the row's class")
       .option('--classes <names>', 'the classes, with commas between them (default: 0,1)')
       .option('--answer <text>', 'the answer, which makes the text a prompt')
-      .option('--set <name=value>', 'a parameter of the attack; may be repeated', append)
+      .option('--set <name=value>', 'a parameter of the attack; may be repeated', gatherValues)
       .addOption(jsonOption())
       .action(lazily(async () => (await import('./plugins.ts')).pluginsCommand)),
   schema: (program, lazily) =>

@@ -268,7 +268,10 @@ export const voidReasons = (
 /** How many attacks of each family the first screen shows. */
 const MOST_ATTACKS = { none: 1, untargeted: 2, backdoor: 3 } as const;
 
-/** Returns the paths of the doses of the condition's attack, without the section of a base. */
+/**
+ * Returns the axes that are doses of the condition's attack, as paths within the attacked training:
+ * `poisoning.rate` also where the axis is `base.poisoning.rate`.
+ */
 const dosePaths = ({ ofBase, axes }: Condition): readonly string[] => {
   const prefix = ofBase === null ? '' : `${ofBase}.`;
   return Object.keys(axes)
@@ -293,10 +296,11 @@ function highestDose(conditions: readonly Condition[]): NonEmpty<Condition> | un
 const attackIn = ({ attack, ofBase }: Condition): string => placedAttack(attack, ofBase);
 
 /**
- * Returns the blocks of a family that the first screen shows. A block holds the conditions of one
- * attack at one dose in one setting. Each of the first MOST_ATTACKS attacks has one block, at its
- * highest dose, in the setting of the family's first condition that attacks the same training; it
- * has none if it lacks that setting. One attack on two trainings counts as two.
+ * Returns the blocks of a family that the first screen shows: at most one for each of its first
+ * MOST_ATTACKS attacks. One attack on two trainings counts as two. A block holds the conditions of
+ * one attack at one dose in one setting. So that blocks can be compared, all attacks on the same
+ * training are shown in one setting, that of the family's first condition on this training; an
+ * attack without conditions in it has no block. Of an attack's doses there, the highest is shown.
  */
 export function headlineBlocks(
   conditions: readonly Condition[],
@@ -305,7 +309,8 @@ export function headlineBlocks(
   const having = conditions.filter((condition) => condition.family === family);
   const attacks = [...groupBy(having, attackIn).values()].slice(0, MOST_ATTACKS[family]);
   return attacks.flatMap((ofAttack) => {
-    const { setting } = having.find(({ ofBase }) => ofBase === ofAttack[0].ofBase) ?? ofAttack[0];
+    const [first] = ofAttack;
+    const { setting } = having.find(({ ofBase }) => ofBase === first.ofBase) ?? first;
     const block = highestDose(ofAttack.filter((condition) => condition.setting === setting));
     return block === undefined ? [] : [block];
   });

@@ -42,10 +42,12 @@ export interface DifferenceRow {
 
 /**
  * Chooses the names under which each cell is listed, so that no two cells are compared twice. A
- * cell is listed once for each cell of the other experiment with which it shares names, under the
- * first shared name. A cell that shares no name is listed under its own first name.
+ * name is an object of axis path → value; a cell has several if the grid writes one training in
+ * several ways. A cell is listed once for each cell of the other experiment that has a name in
+ * common with it, under the first such name. A cell without a common name is listed under its own
+ * first name.
  * @param a the names of each cell of one experiment; `b`, of the other
- * @returns `contentKey` of all of a cell's names → the chosen ones
+ * @returns `contentKey` of the list of a cell's names → the chosen names
  */
 function listedNames(
   a: readonly (readonly JsonObject[])[],

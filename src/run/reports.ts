@@ -181,7 +181,7 @@ function reportFile(
   /** Returns the page's file, whose name begins with `name`. */
   const named = (name: string): string => {
     const chosen = asked.profile === undefined ? [] : [`profile=${asked.profile}`];
-    // Pages are named with a `=`, so that no tag of `--only` has the same name.
+    // A page's part of the name always has a `=`; a tag given to `--only`, a part too, has none.
     const pages = pageParts.map((part) => (part.includes('=') ? part : `page=${part}`));
     const head = [name, ...chosen, ...pages].map(fileName);
     const parts = [...head, ...[...asked.only, ...asked.set].map(fileName)].join(',');

@@ -282,8 +282,9 @@ export function sweepRuns(
 }
 
 /**
- * Whether a run has not ended and its process is alive or, if it is on another host, may be. False
- * for a run whose journal does not tell its process.
+ * Whether a run has not ended and its process is alive or, where that can't be told, as on another
+ * host, its folder was written to in the last SILENT_DAYS days. False if its journal can't be read
+ * or has no `created` event.
  */
 function mayBeRunning(dir: string): boolean {
   let events: readonly JsonObject[];

@@ -263,10 +263,11 @@ export class RunRecord {
   }
 
   /**
-   * Returns the stage of an event, and marks it as changed. Adds a stage that the plan lacks. Null
-   * if that would be more than MOST_STAGES, or if the event names no stage.
+   * Returns the stage that an event names, and marks it as changed. Adds a stage that the plan
+   * lacks; with MOST_STAGES there already, counts it as left out instead (`#later`) and returns
+   * null, as for an event without a usable name of a stage.
    */
-  #findStage(event: JsonObject): StageRecord | null {
+  #touchStage(event: JsonObject): StageRecord | null {
     const id = event['stage'];
     if (typeof id !== 'string' || id.length > LONGEST_NAME) return null;
     let index = this.#indexes.get(id);
@@ -288,7 +289,7 @@ export class RunRecord {
    * attempt are forgotten.
    */
   #start(event: JsonObject): void {
-    const stage = this.#findStage(event);
+    const stage = this.#touchStage(event);
     if (stage === null) return;
     stage.state = 'running';
     stage.since = parseTime(event['time']);
@@ -304,7 +305,7 @@ export class RunRecord {
    */
   #end(event: JsonObject): void {
     const state = event['state'] as StageState;
-    const stage = ENDED.has(state) ? this.#findStage(event) : null;
+    const stage = ENDED.has(state) ? this.#touchStage(event) : null;
     if (stage === null) return;
     this.#tellReaders(stage);
     stage.state = state;

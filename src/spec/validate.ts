@@ -123,9 +123,10 @@ function isOfBranch(error: Found, choice: Found, branch: Schema, index: number):
 
 /**
  * Returns the errors of the form that was intended: the only one that accepts the value's type.
- * Returns `choice` alone if that does not tell, or if the value is a single one and the field can't
- * be an axis. The schema of `choice` is then that of a single value if the field may be an axis;
- * otherwise it has all forms.
+ * Returns `choice` alone, the error that the value has none of the forms, if no form or several
+ * accept its type, if the intended form has no errors, or if the value is neither a list nor a
+ * mapping and the field can't be an axis. The returned `choice` has the schema to describe: that of
+ * one value if the field may be an axis, otherwise that of all forms.
  */
 function errorsOfIntendedForm(
   choice: Found,

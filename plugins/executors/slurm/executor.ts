@@ -212,10 +212,10 @@ class SlurmExecutor implements Executor {
   }
 
   /**
-   * Cancels a submitted job, unless it goes on for a stage that was left. The jobs of one
-   * submission that are cancelled at the same time share one call of scancel. A job that Slurm has
-   * not shown is followed until it does, since its name and the id of its array are also those of
-   * other jobs.
+   * Cancels a submitted job, unless one of its stages was stopped with `LEAVE`: such a job goes on
+   * without this run. Jobs of one submission that are cancelled at the same time share one call of
+   * scancel. A job whose own id Slurm has not shown yet is followed until it does, and then
+   * cancelled: by its name or its array's id, other jobs would be cancelled too.
    */
   #cancel(work: Work): void {
     if (work.task === null || work.task.left) return;

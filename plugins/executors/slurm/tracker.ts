@@ -253,8 +253,8 @@ export class Tracker {
   }
 
   /**
-   * Submits the stages of a job that ran out of memory again, with twice as much. Fails them if
-   * that was done `memoryRetries` times.
+   * Resubmits the stages of a job that ran out of memory, with twice the memory. Fails them if
+   * they were already resubmitted so `memoryRetries` times.
    */
   #handleOutOfMemory(work: Work, job: string): void {
     const { profile, spool } = this.#options;

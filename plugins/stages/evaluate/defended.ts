@@ -161,7 +161,8 @@ export interface InputsJudge {
 }
 
 /**
- * Lets the defence fit its judge of inputs. Null if the cell has no defence that acts on inputs.
+ * Lets the defence fit its judge of inputs, and returns that. Null if the cell has no defence that
+ * acts on inputs: `params.defence` is set only if it has.
  */
 export async function openInputsJudge(
   context: Context,
@@ -172,7 +173,8 @@ export async function openInputsJudge(
   if (defence === undefined) return null;
   const hook = defenceDescriptor(context, defence).inputs;
   const given = await defenceContext(context, { defence, seed: seed ?? 0, classes }, { model });
-  // The evaluation reads the clean rows to leave them out; only some defences are given them.
+  // The stage always reads the clean rows, to leave them out of the evaluated ones. A defence is
+  // given them only if it asks for them.
   const clean = hook?.needs.includes('clean') === true ? given.clean : [];
   const judge = await fitJudge(hook, defence.defence, { ...given, clean });
   return { name: defence.defence, judge, cleanRows: clean.length };

@@ -13,7 +13,8 @@ import { inputDir, type Metrics, prefixed, writeMetrics } from '../shared/files.
 const KINDS = ['full', 'lora'] as const;
 
 /**
- * Copies the kernels of all points, and writes the metrics of each and of how far each has moved.
+ * Copies the kernels of all points of the training. Writes the metrics of the kernels at each point
+ * and, for the points after `init`, of how far they have moved since.
  */
 export async function run(context: RunContext): Promise<void> {
   const metrics: Metrics = {};

@@ -197,17 +197,18 @@ export async function draw(spec: TopLevelSpec, id: string, title: string): Promi
     await view.runAsync();
     // Nothing is awaited between here and the drawing, so that the ids are the same each time.
     vega.resetSVGDefIds();
-    return labelSvg(shortenSvg(await view.toSVG()), id, title);
+    return labelSvg(tidySvg(await view.toSVG()), id, title);
   } finally {
     view.finalize();
   }
 }
 
 /**
- * Rounds coordinates to hundredths of a pixel, removes what is never seen, and splits a text of
- * several lines into one text for each line.
+ * Makes Vega's SVG smaller: rounds coordinates to hundredths of a pixel, and removes hidden paths
+ * and attributes that change nothing of what is drawn. Writes each line of a text as a `<text>` of
+ * its own, so that PDF and PNG have the lines too.
  */
-const shortenSvg = (svg: string): string =>
+const tidySvg = (svg: string): string =>
   svg
     .replaceAll(/(<text [^>]*)>(<tspan.*?)<\/text>/g, (_, open: string, lines: string) =>
       [...lines.matchAll(/<tspan(?: x="0" dy="([\d.]+)")?>(.*?)<\/tspan>/g)]

@@ -103,8 +103,8 @@ function failedOutcome(
 }
 
 /**
- * Tells the user of the warnings that are stored with an entry: each once in a run, and none that
- * the preflight of this run has told already.
+ * Tells the user of the warnings that are stored with an entry, except those that the preflight of
+ * this run has told. Of warnings that differ in numbers alone, a run tells the first.
  */
 export function tellWarnings(
   execution: Execution,

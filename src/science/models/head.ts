@@ -52,11 +52,11 @@ export async function readHead(
 }
 
 /**
- * Throws UserFault where a classifier's classes (id2label) are the data's in another order, so that
- * its logits would be taken for those of other classes. The case of names does not count. Does not
- * throw if id2label lacks the name of one of the data's classes, since it tells nothing of the
- * order in that case; nor for a folder of PEFT without config.json, which PEFT itself does not
- * write and `dosimeter export` does; nor for a checkpoint without such a classifier.
+ * Throws UserFault where a classifier's id2label names the data's classes in another order, so that
+ * its logits would be taken for those of other classes. Upper and lower case count as the same.
+ * Does not throw where the order is not known: if id2label lacks one of the data's classes, or if a
+ * PEFT folder has no config.json (PEFT writes none, `dosimeter export` does). Nor does it throw if
+ * the checkpoint has no classifier, or one for another number of classes.
  */
 export async function checkLabelOrder(
   dir: string,

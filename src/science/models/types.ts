@@ -90,7 +90,10 @@ export interface ForwardContext {
    * belongs to no linear layer. Returns y, or y plus a tensor of the shape of y.
    */
   readonly vectorTap?: VectorTap | undefined;
-  /** Runs a part of the model, and frees all tensors that it made except its result. */
+  /**
+   * Runs a part of the model, and frees all tensors that it made except its result. Frees none if
+   * there is a tap, which may keep what it is shown.
+   */
   readonly scope: <T extends Tensor>(part: () => T) => T;
   /**
    * For each row of the batch, the number of the copy that it reads of the table of relative

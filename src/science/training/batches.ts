@@ -63,8 +63,8 @@ export interface BatchOrder {
   readonly appended?: readonly { readonly attack: string; readonly rows: number }[] | undefined;
   /**
    * If set, the rows of the batches described above, appended ones included, are put one after
-   * another into sequences, and `batchSize` sequences are a batch. Batches then depend on the
-   * lengths of all rows, with the texts that poisoning gave them.
+   * another into sequences, and a batch is `batchSize` sequences. Which rows share a batch then
+   * depends on the lengths of all rows after poisoning.
    */
   readonly packing?: Packing | undefined;
 }

@@ -22,7 +22,11 @@ import { type Listed, type Objects, RemoteFault } from './objects.ts';
 /** The age (ms) at which drafts that a killed sender left are removed. */
 const ABANDONED_MS = 7 * 24 * 3600 * 1000;
 
-/** Opens a remote in a folder. @param uri names the remote in messages */
+/**
+ * Returns the objects of a remote that is the folder `root`. `ownFolder` throws in these functions
+ * if a folder below `root` is a link.
+ * @param uri names the remote in messages
+ */
 export function folderObjects(root: string, uri: string): Objects {
   const fileOf = (name: string): string => pathInside(root, name, 'an object');
   const fault = (error: unknown, name = ''): unknown => {

@@ -182,8 +182,9 @@ function contractProjected(
 }
 
 /**
- * Adds a layer's kernel to the sums, and returns a record of each term. The layer must have a
- * kernel of this kind (`hasKernel`).
+ * Adds a layer's kernel to the sums, term by term: a projected term to each replicate's sum, any
+ * other to `exact`. Returns a record of each term, also of those that are not computed because they
+ * are zero, as A's at B = 0. The layer must have a kernel of this kind (`hasKernel`).
  */
 export function addLayer(
   kernel: KernelKind,
@@ -193,8 +194,8 @@ export function addLayer(
   const { layer, batches, projection } = job;
   const zero: ZeroTerms = kernel === 'lora' ? zeroTerms(layer) : new Set();
   /**
-   * Returns the terms of the layer over one batch. Of the adapter's, these are the gradients if the
-   * batch keeps them; otherwise they are made of h and δ.
+   * Returns the terms of the layer over one batch. The terms of an adapter's kernel are the
+   * gradients, if the batch keeps them; otherwise they are made of h and δ.
    */
   const termsOf = (batch: LayerBatch): readonly (AnyTerm & Pick<TermRecord, 'parameter'>)[] =>
     kernel === 'full'

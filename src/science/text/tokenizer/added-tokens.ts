@@ -111,10 +111,14 @@ interface Node {
 class Finder {
   private readonly root: Node = { children: new Map() };
 
-  add(content: string, token: AddedToken): void {
+  /**
+   * Adds a token that is found by `text`: its content, normalised if it is looked for in normalised
+   * text. Of two tokens with the same text, the first one added is found.
+   */
+  add(text: string, token: AddedToken): void {
     let node = this.root;
-    for (let i = 0; i < content.length; i++) {
-      const unit = content.charAt(i);
+    for (let i = 0; i < text.length; i++) {
+      const unit = text.charAt(i);
       let child = node.children.get(unit);
       if (child === undefined) node.children.set(unit, (child = { children: new Map() }));
       node = child;
