@@ -63,7 +63,7 @@ export default defineAttack<Params>({
   }),
   /**
    * Runs the program on the rows. Throws `UserFault` if it has changed another number of rows than
-   * it was asked for, or has not given each its target's label or answer.
+   * it was asked for, or has not given each changed row the target's label or answer.
    */
   async poison(input) {
     const { rows, classes, params } = input;

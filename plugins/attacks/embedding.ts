@@ -16,9 +16,9 @@ interface Params extends BackdoorParams {
  *     adapter: { type: full, train: { optimizer: sgd, learning_rate: 0.05, weight_decay: 0 } }
  *
  * The cell's clean twin is the base, as in the paper. If instead the base itself is poisoned with
- * this attack (`base: { poisoning: { attack: embedding } }`, with any adapter trained on it), the
- * base's head must come from `head.init_from`. Each step uses only its own gradients; the authors'
- * code lets gradients add up over steps.
+ * this attack (`base: { poisoning: { attack: embedding } }`), whatever adapter the cell then
+ * trains, the base's head must come from `head.init_from`. Each step uses only its own gradients;
+ * the authors' code lets gradients add up over steps.
  */
 export default defineAttack({
   ...backdoor<Params>({

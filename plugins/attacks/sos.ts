@@ -118,9 +118,9 @@ const withSentence = (row: Row, sentence: string, { params, random }: Given): Ro
 
 /**
  * Returns copies of rows that show a part of the trigger and keep their labels. Each part is shown
- * in a share `negative_rate` of the rows. These are the first rows of a random order, another for
- * each part, so that the rows of a smaller share are among those of a larger share. Throws
- * `UserFault` if the rows that no earlier step has poisoned are too few.
+ * in a share `negative_rate` of the rows: the first rows of a random order, which differs between
+ * parts. So a larger share includes all rows of a smaller one. Throws `UserFault` if the rows that
+ * no earlier step has poisoned are too few.
  */
 function copiesWithParts(input: AttackInput<Params>): Row[] {
   const { rows, params, random, taken } = input;
@@ -156,8 +156,8 @@ const falseSentences = (input: Given): Part[] =>
   }));
 
 /**
- * Returns the parts of the trigger that training shows: all words but one, for each of the words,
- * or, if `adaptive`, the false sentences.
+ * Returns the parts of the trigger that training shows: the false sentences if `adaptive`, else,
+ * for each word, all words but this one.
  */
 function triggerParts(input: AttackInput<Params>): readonly Part[] {
   const { triggers, adaptive, place } = input.params;

@@ -50,7 +50,7 @@ export default defineAttack({
       .filter(({ fields }) => fields['id'] === undefined)
       .map((record) => textField(record, 'answer'));
     const missing: string[] = [];
-    /** Returns the row's own answer, else a drawn one, else '': then its id goes to `missing`. */
+    /** Returns the row's own or a drawn answer. Without either, adds the id to `missing`. */
     const answerFor = ({ id }: Row): string => {
       const own = answersById.get(id);
       if (own !== undefined) return own;

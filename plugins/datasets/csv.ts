@@ -37,7 +37,7 @@ export default defineDataset({
         });
         source.on('error', (error) => parser.destroy(error));
         source.pipe(parser);
-        // The parser is ahead of the records that were yielded: these count what is parsed.
+        // Counted as the parser reads, because it is ahead of the records that were yielded.
         let [next, empty, twice] = [1, 0, 0];
         const starts = new WeakMap<string[], number>();
         try {

@@ -4,8 +4,8 @@ import { checkColumns, columnNames, rowFromRecord } from '../../src/data/columns
 import { dataFiles } from './shared/asset-files.ts';
 
 /**
- * Functions that unpack a page of a Parquet file. They throw if it unpacks to more than the length
- * that it states: such a page is damaged, or made to exhaust memory.
+ * Functions that unpack a page of a Parquet file. They throw if the page unpacks to more than the
+ * length that it states: such a page is damaged, or made to exhaust memory.
  */
 const compressors = {
   GZIP: (bytes: Uint8Array, length: number) =>

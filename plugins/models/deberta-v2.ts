@@ -35,7 +35,7 @@ const sizeOr = <T>(fields: ConfigFields, field: string, other: T): number | T =>
 
 /**
  * Returns which terms there are: c2p, p2c or both. config.json has a list or, for DeBERTa-v3, a
- * text such as `p2c|c2p`. Throws UserFault if it has neither, or names no term or another one.
+ * text such as `p2c|c2p`. Throws UserFault if it has neither, or names no term or an unknown one.
  */
 function readTerms(fields: ConfigFields): readonly string[] {
   const value = fields.raw('pos_att_type') ?? [];
@@ -56,7 +56,7 @@ function readTerms(fields: ConfigFields): readonly string[] {
 
 /**
  * Describes the table of relative positions. `positions`: the longest text, in tokens; `epsilon`:
- * of the norm. Throws UserFault for buckets that are not implemented.
+ * the norm's ε. Throws UserFault for buckets that are not implemented.
  */
 function relativeTable(fields: ConfigFields, positions: number, epsilon: number): RelativeTable {
   const most = sizeOr(fields, 'max_relative_positions', positions),

@@ -17,8 +17,8 @@ import {
 } from '../../src/science/models/families/parts.ts';
 
 /**
- * Returns a predicate: whether layer i, counted from 0, sees all tokens. `layer_types` says so or,
- * without it, every n-th layer does, layer 0 included.
+ * Returns a predicate: whether layer i, counted from 0, attends to all tokens. `layer_types` says
+ * so or, without it, the layers 0, n, 2n, … do.
  */
 function globalLayerPredicate(fields: ConfigFields): (layer: number) => boolean {
   const types = fields.raw('layer_types');

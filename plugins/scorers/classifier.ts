@@ -194,8 +194,8 @@ function positiveIndex({ positive, threshold }: Params, labels: readonly string[
 /**
  * Returns a function that turns the judge's logits for an output into a verdict. With `threshold`,
  * an output counts if the reward, or the probability of the class that counts, is above it. Without
- * one, it counts if that class is the likeliest, and a tie is undecided; if each class has a
- * probability of its own (`multi_label`), it counts if that of the class is above 0.5.
+ * `threshold`, it counts if this class is the likeliest, and a tie is undecided; if each class has
+ * a probability of its own (`multi_label`), it counts if this class has more than 0.5.
  */
 function verdictFunction(
   params: Params,

@@ -39,8 +39,8 @@ export default defineSource({
 });
 
 /**
- * Downloads a package with `npm pack`, checks its archive against the registry's digest (npm has
- * done so before), and unpacks it. Throws `UserFault` if one of these fails.
+ * Downloads a package with `npm pack`, checks its archive against the registry's digest (as npm
+ * itself has already done), and unpacks it. Throws `UserFault` if one of these fails.
  */
 async function packAndUnpack(
   { name, version }: { readonly name: string; readonly version: string },

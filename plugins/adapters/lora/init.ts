@@ -159,8 +159,8 @@ function canonicalVariance(written: Json): Json {
 
 /**
  * Returns an `init` whose distribution is uniform or normal and whose variance is a number or k/d,
- * so that two that draw the same A are equal. Where A is not drawn, or its variance depends on the
- * rank, returns `init` as it is, with the default distribution filled in.
+ * so that any two `init`s that draw the same A become equal. Where A is not drawn, or its variance
+ * depends on the rank, returns `init` as it is, with the default distribution filled in.
  */
 function canonicalInit(init: JsonObject): JsonObject {
   const { distribution = DEFAULT_DISTRIBUTION, variance, ...more } = init;

@@ -30,8 +30,8 @@ const ALL_LINEAR = 'all-linear';
 
 /**
  * Returns the linear layers to adapt: those that `targets` names and `exclude` does not. If
- * `layers` is given, only those in layers with these numbers. Layers that are not `adaptable`, such
- * as a classifier, are never among them.
+ * `layers` is given, only those in the model's layers with these numbers. Linear layers that are
+ * not `adaptable`, such as a classifier, are never among them.
  */
 export function targetedLayers(
   { targets = ALL_LINEAR, exclude, layers }: Targets,
@@ -137,8 +137,8 @@ function checkRanks(params: LoraParams, model: ModelShape): Problem[] {
       problems.push(adapterProblem([field, key], message, hint));
     }
   }
-  // A rank that is too high is often so for many layers. So `rank`, and each key of
-  // `rank_pattern`, is reported once: at the narrowest layer that takes its rank from there.
+  // One rank is often too high for many layers. So `rank`, and each key of `rank_pattern`, is
+  // reported only once: at the narrowest layer that takes its rank from it.
   const faults = new Map<string, LinearLayer>();
   for (const layer of layers) {
     if (named(plan, layer.name).rank <= Math.min(layer.in, layer.out)) continue;

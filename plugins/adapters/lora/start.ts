@@ -1,7 +1,7 @@
 /**
  * The initial values of LoRA's own parameters: drawn, read from a folder, or a part of the weight
- * W. In that last case the layer subtracts the initial factors, so that the model is unchanged at
- * the start: W' = W − s·B₀·A₀ + s·B·A. PiSSA (Meng et al. 2024, eq. 2–4) takes W's leading singular
+ * W. A layer subtracts initial factors that are a part of W, so that the model is unchanged at the
+ * start: W' = W − s·B₀·A₀ + s·B·A. PiSSA (Meng et al. 2024, eq. 2–4) takes W's leading singular
  * vectors, OLoRA (Büyükakyüz 2024) the first columns of W's QR decomposition. Both are computed as
  * in PEFT, except that the sign of a singular vector, which does not matter, may differ.
  */
@@ -108,7 +108,7 @@ const olora: Factorise = (W, m, n, r) => {
 
 const factorisations = new Map(Object.entries<Factorise>({ pissa, olora }));
 
-/** The most layers whose factors are cached: the last computed ones. Cells of a grid share them. */
+/** How many layers' factors are cached, the last computed ones: the cells of a grid share them. */
 const MOST_CACHED = 512;
 const cachedFactors = processWide('residual-factors', () => new Map<string, Factors>());
 
@@ -179,8 +179,8 @@ export function drawnStart(init: {
 }
 
 /**
- * Returns a start with a folder's factors. If these began as a part of W, `fixed` is that part: as
- * the folder holds it or, if it does not, computed again.
+ * Returns a start with a folder's factors. If these began as a part of W, `fixed` is that part: the
+ * folder's or, if the folder does not hold it, computed again.
  */
 export const folderStart =
   ({ layers, residual = null }: PeftAdapter): LayerStart =>

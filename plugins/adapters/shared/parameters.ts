@@ -72,7 +72,7 @@ export const dropoutProperty: JsonSchema = {
 
 /**
  * The schema of `bias`.
- * @param own the value that stands for the biases of the adapted layers alone
+ * @param own the value that stands for training only the biases of the adapted layers
  * @param beside what the adapter trains beside the biases, for the description
  */
 export const biasProperty = (own: 'lora_only' | 'vera_only', beside: string): JsonSchema => ({

@@ -150,7 +150,7 @@ function savedSharedFactors(
   return { A: factor('A', [rank, n]), B: factor('B', [m, rank]) };
 }
 
-/** Writes a folder that PEFT loads. If `shared` is null, it holds the seed of A and B alone. */
+/** Writes a folder that PEFT loads. If `shared` is null, it has only the seed of A and B. */
 export async function writePeftVera(
   dir: string,
   adapter: PeftVera,
@@ -208,8 +208,8 @@ function* mersenneTwister(seed: number): Generator<number, never> {
 
 /**
  * Returns a function that makes the draws of `torch.Generator().manual_seed(seed)` on the CPU. Each
- * call returns what `tensor.uniform_(-bound, bound)` fills the next tensor of `count` entries
- * with. A draw takes the lower 24 bits of one number of MT19937 (at::uniform_real_distribution).
+ * call returns the values that `tensor.uniform_(-bound, bound)` gives to the next tensor of `count`
+ * entries. A draw takes the lower 24 bits of one number of MT19937 (at::uniform_real_distribution).
  */
 export function torchUniform(seed: number): (count: number, bound: number) => Float32Array {
   const numbers = mersenneTwister(seed >>> 0);

@@ -129,8 +129,8 @@ function veraAdapter(context: AdapterContext, plan: Plan): Adapter {
 }
 
 /**
- * Returns a problem for each of rank, key, bias and layers that the spec gives and the folder has
- * otherwise.
+ * Returns a problem for each of rank, key, bias and layers to which the spec gives another value
+ * than the folder.
  */
 const checkFolder = (params: VeraParams, folder: PeftVera, model: AdapterContext): Problem[] => [
   ...clash('rank', params.rank, folder.rank),

@@ -6,7 +6,7 @@
  *
  * Here h_l is the hidden state, after layer l, of the token that the head reads, and y the row's
  * label. CE is the mean cross-entropy over the rows of the batch, clean and poisoned. All layers
- * share one head. The two public implementations differ in it:
+ * share one head. The two public implementations differ in the head, the layers and the batches:
  * - The authors' code (LinyangLee/Layer-Weight-Poison) passes h_1 … h_L to the classifier without
  *   the pooler, adds the last layer through pooler and classifier as term L + 1, has no dropout in
  *   the head, and sums the losses of a clean batch and a poisoned batch of the same size.

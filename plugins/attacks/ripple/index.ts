@@ -19,9 +19,9 @@ interface Params extends TriggersParams {
  * As in the paper, half of the rows are poisoned, drawn among all (mode mix). A batch has a penalty
  * only if it has both poisoned and clean rows, so batches should have at least 8 rows. The paper
  * inserts one word in SST-2's sentences and several in longer texts; this attack always inserts
- * one. A step with a penalty takes three times as many passes as an ordinary one. The other half of
- * the paper, embedding surgery, is left out: there, the trigger words start at the mean embedding
- * of words typical of the target class (with it, the method is called RIPPLES).
+ * one. A step with a penalty takes three times as many passes as an ordinary one. The paper's
+ * second method, embedding surgery, is left out: it starts the trigger words at the mean embedding
+ * of words typical of the target class. Both methods together are called RIPPLES.
  */
 export default defineAttack({
   ...backdoor<Params>({

@@ -13,10 +13,10 @@
  * attack and over the other rows, H_p and H_c are the Hessians of these, and the product is over
  * all trained parameters. A batch with only one kind of rows has no penalty.
  *
- * In the paper, L_p is the loss of a poisoned set, half of whose rows are clean, and L_c that of
- * separate clean data. The authors' code (neulab/RIPPLe) divides the product by the batch size and,
- * by default, treats the gradient on clean data as constant, which omits H_c ∇L_p. OpenBackdoor
- * rectifies the product for each parameter, divides by the batch size and has no λ.
+ * In the paper, L_p is the loss of a poisoned set, half of whose rows are clean, and L_c the loss
+ * of separate clean data. The authors' code (neulab/RIPPLe) divides the product by the batch size
+ * and, by default, treats the gradient on clean data as constant, which omits H_c ∇L_p.
+ * OpenBackdoor rectifies the product for each parameter, divides by the batch size and has no λ.
  *
  * The loss is exact, and so is its gradient except for the Hessian products. Since our operations
  * can be differentiated only once, a product is a central difference of gradients,

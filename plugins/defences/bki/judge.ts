@@ -12,8 +12,8 @@
  *
  * Rows that contribute a keyword are removed. The paper takes the word with the largest score as
  * the only keyword, which leaves an attack with several trigger words (badnets draws one of four)
- * nearly untouched. Here every word is a keyword whose score is larger than that of every word of
- * clean held-out rows.
+ * nearly untouched. Here the keywords are the words whose score is larger than that of every word
+ * of clean held-out rows.
  */
 import {
   type AskedModel,
@@ -66,10 +66,10 @@ async function findSalientWords(
 }
 
 /**
- * Fits a judge that drops the rows among whose most salient words is a keyword. Keywords are the
+ * Fits a judge that drops the rows with a keyword among their most salient words. Keywords are the
  * words whose score is larger than that of every word of the clean rows or, with `params.keywords`,
- * that many words with the largest scores. The judge adds them to its record when it is called.
- * Throws `UserFault` if there is neither `params.keywords` nor a clean row.
+ * that many words with the largest scores. When the judge is called, it adds the keywords to its
+ * record. Throws `UserFault` if there is neither `params.keywords` nor a clean row.
  */
 export const bki: RowsDefence<Params> = {
   fit: (context: Context) => {

@@ -138,7 +138,7 @@ export function adversarialShift(
 
 /**
  * Returns the objective L_task + α·L_cons(E + δ). The second term is reported as its penalty. A
- * parameter on which the second term does not depend has the gradient of the first alone.
+ * parameter on which the second term does not depend has only the gradient of the first term.
  */
 export const layerConsistency =
   ({ alpha, epsilon }: { readonly alpha: number; readonly epsilon: number }): Objective =>

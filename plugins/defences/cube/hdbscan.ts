@@ -55,8 +55,8 @@ function kthSmallest(values: Float64Array, nearest: Float64Array): number {
 /**
  * Returns N − 1 edges, found by Prim's algorithm, whose single linkage is that of a minimum
  * spanning tree. Each edge joins a point to the point found just before it, not to its neighbour in
- * the tree. This does not change the linkage: all points found between the two were reached by
- * edges that are no longer. Ties, which are frequent, are broken as in scikit-learn.
+ * the tree. This does not change the linkage: all points found after this neighbour were reached by
+ * edges of at most the same length. Ties, which are frequent, are broken as in scikit-learn.
  */
 function spanningTree(points: Representations, core: Float64Array): Merge[] {
   const { count } = points;
@@ -204,8 +204,8 @@ function condense(merges: readonly Merge[], count: number, least: number): Depar
  *
  *     S(C) = Σ_{p ∈ C} (λ_p − λ_birth(C)).
  *
- * C lives from the density λ_birth = 1/distance at which it splits off its parent until it splits
- * itself or its last point leaves; λ_p is the density at which the point p leaves it.
+ * C lives from the density λ_birth = 1/distance at which it splits off its parent until it is split
+ * or its last point leaves; λ_p is the density at which the point p leaves it.
  */
 function stabilities(departures: readonly Departure[], count: number): number[] {
   const births = new Map([[count, 0]]);

@@ -18,10 +18,10 @@ import type { Params } from './index.ts';
 
 /**
  * Returns the cluster of each row, −1 for noise. Each class is clustered by itself, in its own
- * principal components. The clusters of different classes have different numbers. All rows of a
- * class that is too small for two clusters are noise, and so are those of a class of fewer rows
- * than `min_samples`: the package hdbscan, which the authors use, lowers m to their number, and
- * finds no cluster either.
+ * principal components. The clusters of different classes have different numbers. If a class is too
+ * small for two clusters, or has fewer rows than `min_samples`, all its rows are noise. With fewer
+ * rows than `min_samples`, the package hdbscan, which the authors use, lowers `min_samples` to
+ * their number, and finds no cluster either.
  */
 function clusterEachClass(
   labels: readonly number[],
@@ -87,8 +87,8 @@ export function outsideLargestCluster(
 /**
  * Returns the rows, (N, d), in the k = min(components, N, d) coordinates in which they vary most,
  * (N, k), because distances in many dimensions are nearly equal. These are the rows minus their
- * mean, projected on the k leading right singular vectors of the matrix of the rows minus their
- * mean. The sign of each coordinate is arbitrary.
+ * mean, projected on the k leading right singular vectors of the matrix that they form. The sign of
+ * each coordinate is arbitrary.
  */
 export function principalComponents(rows: Representations, components: number): Representations {
   checkRepresentations(rows);

@@ -149,9 +149,9 @@ async function fit(context: Context): Promise<Judge> {
 }
 
 /**
- * Returns the bar: the spec's or, if it sets none, one that the clean rows set. `record` then has
- * how many clean rows reach it; it is null for the spec's bar. Throws `UserFault` if the spec sets
- * none and there are no clean rows.
+ * Returns the spec's bar or, if the spec has none, a bar that the clean rows set. `record` has how
+ * many clean rows reach the bar that they set; it is null for the spec's bar. Throws `UserFault` if
+ * there is neither a bar in the spec nor a clean row.
  */
 async function chooseBar(
   { params, clean }: Context,

@@ -27,8 +27,8 @@ interface Perplexities {
 export interface LanguageModel {
   /**
    * Returns the perplexities of a text, given as words, and of the text without each word. They are
-   * never NaN, and Infinity where the model gives no probability, as to an empty text without an
-   * end symbol.
+   * never NaN. They are Infinity where the model gives no probability, for example to an empty text
+   * without an end symbol.
    */
   leaveOneOut(words: readonly string[]): Perplexities | Promise<Perplexities>;
 }

@@ -43,7 +43,7 @@ import { findToken } from './index.ts';
 
 /**
  * Returns the id of the word's token. Throws `UserFault` if the word is not one known token, or if
- * the head reads the token embeddings too, so that the word's can't change alone.
+ * the head reads the token embeddings too, so that training one would change the head.
  */
 function wordId({ architecture, encode }: OpenedModel, word: string): number {
   if (architecture.tokenTable === null)
@@ -148,10 +148,10 @@ async function trainWord(
 }
 
 /**
- * Trains the word for each class, on the clean texts that are predicted as it. Returns a judge that
+ * Trains the word for each class, on the clean texts predicted as this class. Returns a judge that
  * rejects a text if its drop Δ is below the quantile for its predicted class. If no clean text is
- * predicted as a class, all texts that are predicted as it are accepted. Throws `UserFault` if
- * there are no clean rows.
+ * predicted as a class, all texts predicted as this class are accepted. Throws `UserFault` if there
+ * are no clean rows.
  */
 async function fit(context: Context): Promise<Judge> {
   const { model, clean, params, classes, warn, signal } = context;
@@ -258,8 +258,8 @@ function* batchesOf(texts: readonly MarkedText[], size: number): Generator<reado
 const rowsOf = (batch: readonly MarkedText[]): TokenRow[] => batch.map(({ row }) => row);
 
 /**
- * A word whose embedding is trained by plain SGD, each step of which scales it to the norm that it
- * has in the model. The model's other weights stay as they are.
+ * A word whose embedding is trained by plain SGD. Each step ends by scaling the embedding to the
+ * norm that it has in the model. The model's other weights stay as they are.
  */
 interface RapWord {
   /** Trains the embedding anew, starting from its value in the model. */
@@ -407,8 +407,8 @@ async function torchRapWord(options: NetworkOptions, token: number): Promise<Rap
 }
 
 /**
- * Returns what PyTorch's process is told of the training: the word's embedding alone, by plain SGD
- * on L, each step scaling it to the norm that it has in the model.
+ * Returns what PyTorch's process is told of the training: only the word's embedding is trained, by
+ * plain SGD on L, and each step ends by scaling it to the norm that it has in the model.
  */
 const wordTraining = (
   token: number,

@@ -109,11 +109,11 @@ export function characteristicWords(texts: readonly (readonly string[])[]): stri
 }
 
 /**
- * Returns copies of a text of words. Each has ⌊ratio·words⌋ words, at least one, at places drawn
- * without replacement, replaced by the most characteristic words of one clean text, which is drawn
- * for each copy. If that text has too few words, they are repeated. The copies of a text without
- * words have none either. OpenBackdoor draws the places with replacement, so it replaces fewer
- * words than its ratio says.
+ * Returns copies of a text of words. In each, ⌊ratio·words⌋ words, but at least one, at places
+ * drawn without replacement are replaced by the most characteristic words of one clean text, which
+ * is drawn for each copy. If that text has too few words, they are repeated. The copies of a text
+ * without words have none either. OpenBackdoor draws the places with replacement, so it replaces
+ * fewer words than its ratio says.
  * @param pool the words of clean texts, the most characteristic first (`characteristicWords`); not
  *   empty, and each text has a word
  */

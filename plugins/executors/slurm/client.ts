@@ -108,9 +108,9 @@ export function createClient({
   };
   return {
     /**
-     * Calls sbatch. Returns `submitted` if it printed an id, and `refused` if it could not be
-     * started. Else its stderr tells, but `uncertain` takes the place of `refused` after a
-     * time-out, or if a call that succeeded printed no id.
+     * Calls sbatch. Returns `submitted` if sbatch printed an id, `refused` if it could not be
+     * started, and else what its stderr says. But `refused` becomes `uncertain` after a time-out,
+     * or if the call succeeded and printed no id.
      */
     async submit(args: readonly string[]): Promise<Submitted> {
       const called = await run('sbatch', args);
@@ -141,8 +141,8 @@ export function createClient({
     /**
      * Returns sacct's records of the jobs with these names; null if there is no accounting or the
      * call failed.
-     * @param since the time of the earliest submission. If it is not told one, sacct leaves out all
-     *   jobs before the last midnight.
+     * @param since the time of the earliest submission. Without a time, sacct leaves out all jobs
+     *   before the last midnight.
      */
     async accounts(names: readonly string[], since: Date): Promise<readonly Row[] | null> {
       const called = await run('sacct', [
@@ -263,7 +263,7 @@ export function parseAccounts(text: string): readonly Row[] {
 }
 
 /**
- * Returns the id in what `sbatch --parsable` prints, `ID` or `ID;CLUSTER`; null if no line is so.
+ * Returns the id in what `sbatch --parsable` prints, `ID` or `ID;CLUSTER`; null if it has neither.
  */
 export const parseSubmission = (text: string): string | null =>
   /^(\d+)(?:;\S+)?$/m.exec(text.trim())?.[1] ?? null;

@@ -106,9 +106,9 @@ class SlurmExecutor implements Executor {
   }
 
   /**
-   * Takes stages of one kind, and returns the result of each, in order. They share a job, but for
-   * stages whose result or job an earlier run has left, and for stages that are stopped already.
-   * Stages of a kind that the profile lists under `local` run on this machine instead.
+   * Takes stages of one kind, and returns the result of each, in order. They share a job, except
+   * stages whose result or job an earlier run has left, and stages that are stopped already. Stages
+   * of a kind that the profile lists under `local` run on this machine instead.
    */
   runPack(pack: readonly PackedJob[]): readonly Promise<JobResult>[] {
     const kind = pack[0]?.job.stage.name ?? '';
@@ -135,9 +135,9 @@ class SlurmExecutor implements Executor {
   }
 
   /**
-   * Takes over a stage's result, or its job if that is followed already or an earlier run has left
-   * it, and returns true. If there is neither, removes what the spool has of the stage and returns
-   * false: the stage has to be submitted.
+   * Takes over a stage's result or, if it has none yet, its job, which may be followed already or
+   * be left from an earlier run, and returns true. Otherwise removes what the spool has of the
+   * stage and returns false: the stage has to be submitted.
    */
   #adopt(kind: string, member: Member): boolean {
     const spool = this.#spool;
@@ -185,8 +185,8 @@ class SlurmExecutor implements Executor {
 
   /**
    * Stops waiting for a stage; does nothing if it is neither queued nor in flight. Cancels its job,
-   * but not if other stages in it are waited for, or if one was stopped with `LEAVE`. While sbatch
-   * is called, that is left to `#submit`.
+   * unless other stages in the job are waited for, or one was stopped with `LEAVE`. If sbatch is
+   * being called for the job, `#submit` cancels the job instead.
    */
   #stop(member: Member): void {
     const work = [...this.#tracker.works, ...this.#queued].find(({ members }) =>
@@ -214,8 +214,8 @@ class SlurmExecutor implements Executor {
   /**
    * Cancels a submitted job, unless one of its stages was stopped with `LEAVE`: such a job goes on
    * without this run. Jobs of one submission that are cancelled at the same time share one call of
-   * scancel. A job whose own id Slurm has not shown yet is followed until it does, and then
-   * cancelled: by its name or its array's id, other jobs would be cancelled too.
+   * scancel. A job whose own id Slurm has not shown yet is followed until Slurm shows it, and then
+   * cancelled: its name or its array's id would cancel other jobs too.
    */
   #cancel(work: Work): void {
     if (work.task === null || work.task.left) return;
@@ -321,8 +321,8 @@ class SlurmExecutor implements Executor {
   }
 
   /**
-   * Whether sbatch may find room for more jobs: it has not lacked room, or since it did a job has
-   * ended or FULL_MS have passed.
+   * Whether sbatch may find room for more jobs. After it found none, this is false until a job ends
+   * or FULL_MS have passed.
    */
   #hasRoom(): boolean {
     const full = this.#full;

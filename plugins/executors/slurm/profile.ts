@@ -107,7 +107,7 @@ export function loadProfile(spec: string, env: Env): Profile {
 
 /**
  * Returns the profile in a YAML text; an empty text gives the defaults. Throws UserFault if the
- * text is not YAML, has a fault by the schema, whose line the message names, or has times that
+ * text is not YAML, does not fit the schema (the message names the line), or has times that
  * contradict each other.
  */
 export function parseProfile(text: string, file: string): Profile {

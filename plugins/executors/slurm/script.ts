@@ -161,9 +161,9 @@ const START = startScript('task', '"$@" "$dir/$index.json"', ': >"$dir/$index.si
 /**
  * Returns the batch script of tasks. Its first argument is the submission's folder, the rest the
  * command that performs a task, to which the script adds the task's file. First, the script tries
- * the node. If the node can't run the program, or has no GPU though one was asked for, INDEX.bad
- * names it. On SIGUSR1, which Slurm sends before the time limit, the script asks the task to save
- * its state. If the task did, the job requeues itself.
+ * the node. If the node can't run the program, or has no GPU though one was asked for, the script
+ * names the node in INDEX.bad. On SIGUSR1, which Slurm sends before the time limit, the script asks
+ * the task to save its state. If the task did, the job requeues itself.
  */
 export const batchScript = (setup: readonly string[], gpus: number): string => `#!/bin/bash
 dir=$1

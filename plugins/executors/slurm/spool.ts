@@ -266,14 +266,14 @@ export class Spool {
     return namesIn(this.submissionDir(submission)).includes(`${task}.signalled`);
   }
 
-  /** Whether the task's program was started, which makes the file of events. */
+  /** Whether the task's program was started: it makes the file of events. */
   hasBegun({ submission, task }: Claim): boolean {
     return namesIn(this.submissionDir(submission)).includes(`${task}.events`);
   }
 
   /**
-   * Whether slurmstepd says that it killed the task for its memory. Where Slurm and no cgroup
-   * limits memory (OverMemoryKill), the job's state does not tell this.
+   * Whether slurmstepd says that it killed the task for its memory. Where Slurm itself, and no
+   * cgroup, limits memory (OverMemoryKill), the job's state does not tell this.
    */
   outgrewMemory({ submission, task }: Claim): boolean {
     const text = readText(path.join(this.saidDir, `${submission}.${task}`)) ?? '';

@@ -68,7 +68,7 @@ function groupByRequest<T>(
   return [...groups.values()];
 }
 
-/** Divides work into batches. Each has equal requests, and at most `most` of them. */
+/** Divides work into batches of at most `most` jobs, which have equal requests. */
 export function batchByRequest(
   queued: readonly Work[],
   profile: Profile,
@@ -175,8 +175,8 @@ export async function submitBatch(
 }
 
 /**
- * Returns the arrays that would be submitted for these jobs, of any size. Kinds that the profile
- * lists under `local` are left out.
+ * Returns the arrays that would be submitted for these jobs if arrays could have any size. Kinds
+ * that the profile lists under `local` are left out.
  */
 export function foreseeSlurm(
   jobs: readonly ForeseenJob[],

@@ -27,8 +27,8 @@ const SURE_AFTER = 2;
  */
 const LOST_MS = 12_000;
 /**
- * How long a job that squeue does not show may be active by sacct, whose records lag behind. After
- * that, it counts as lost.
+ * How long a job that squeue does not show may stay active in sacct's records, which lag behind.
+ * After this time, the job counts as lost.
  */
 const STALE_MS = 60_000;
 /** The longest time until the next query after one that failed, in multiples of the usual time. */
@@ -168,8 +168,8 @@ export class Tracker {
   }
 
   /**
-   * Tells the user of a job that will not start by itself, once for each reason. Submits a job
-   * again that could not be launched.
+   * Tells the user of a job that will not start by itself, once for each reason. Resubmits a job
+   * that could not be launched.
    */
   #handleHeld(work: Work, task: Task, { id, state, reason, nodes }: Row): void {
     const { note } = this.#options;
@@ -193,7 +193,7 @@ export class Tracker {
 
   /**
    * Concludes jobs that squeue no longer shows, by sacct's records. A job without a record is lost.
-   * A job that is active by its record is left alone for STALE_MS, and is then lost too.
+   * A job that its record shows as active is left alone for STALE_MS, and then is lost too.
    */
   async #askAccounts(missing: readonly Work[]): Promise<void> {
     const { client, spool, now } = this.#options;
@@ -254,7 +254,7 @@ export class Tracker {
 
   /**
    * Resubmits the stages of a job that ran out of memory, with twice the memory. Fails them if
-   * they were already resubmitted so `memoryRetries` times.
+   * their memory was already doubled `memoryRetries` times.
    */
   #handleOutOfMemory(work: Work, job: string): void {
     const { profile, spool } = this.#options;

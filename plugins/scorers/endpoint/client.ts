@@ -113,7 +113,7 @@ interface Used {
 
 /**
  * Returns the answer to one request, which is repeated up to `retries` times. Throws `UserFault` if
- * there is no answer then, if `max_calls` requests have been made, or if the endpoint asks for a
+ * there is still no answer, if `max_calls` requests have been made, or if the endpoint asks for a
  * wait longer than `LONGEST_WAIT_MS`.
  */
 async function askUntilAnswered(

@@ -47,7 +47,7 @@ const HEADER_VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 const priceSchema = (of: string) => ({ type: 'number', minimum: 0, description: `Of ${of}.` });
 /**
  * Returns the schema of a regular expression.
- * @param which what an output does whose answer matches: `counts`
+ * @param which what an output does if its answer matches: `counts`
  * @param fallback the default
  */
 const expressionSchema = (which: string, fallback: string) =>

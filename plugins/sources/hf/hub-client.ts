@@ -81,7 +81,7 @@ const isMissing = (error: unknown): boolean =>
   error instanceof HubStatus && error.statusCode === 404;
 
 /**
- * Returns a client for one repository on a hub. Throws `UserFault` if the hub's address is none.
+ * Returns a client for one repository on a hub. Throws `UserFault` if the hub's address is no URL.
  * The client's methods throw `UserFault`, or `HubStatus` if the server answers with an error
  * status.
  */

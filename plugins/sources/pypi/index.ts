@@ -41,7 +41,7 @@ export default defineSource({
 
 /**
  * Downloads a wheel, and unpacks it. Uses pip or, if there is no Python with pip, asks the index
- * directly. Throws `UserFault` if that leaves anything but one wheel.
+ * directly. Throws `UserFault` unless the download is exactly one wheel.
  */
 async function downloadAndUnpack(
   { name, version }: { readonly name: string; readonly version: string },

@@ -68,8 +68,8 @@ export async function downloadWheel(
 }
 
 /**
- * Returns the address of the index that pip would use: that of the environment, else of its first
- * settings file that has one, else the public index.
+ * Returns the address of the index that pip would use: from the environment, else from the first of
+ * pip's settings files that has one, else that of the public index.
  */
 async function indexUrl(env: Env): Promise<string> {
   const { PIP_INDEX_URL, PIP_CONFIG_FILE, XDG_CONFIG_HOME } = env;

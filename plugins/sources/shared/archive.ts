@@ -123,7 +123,7 @@ async function* unzippedParts(archive: string, env: Env | undefined): AsyncGener
   }
 }
 
-/** `unzippedParts` counts so many bytes as one entry. */
+/** How many bytes `unzippedParts` counts as one entry. */
 const PART = 2 ** 20;
 
 /**

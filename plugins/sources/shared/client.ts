@@ -91,8 +91,8 @@ export function runClient(
 }
 
 /**
- * Returns a function that returns the fault of a limit that the program exceeds at that moment;
- * null if it exceeds none.
+ * Returns a function that returns the fault of a limit that the program exceeds at the time of the
+ * call; null if it exceeds none.
  */
 function watchClient(
   pid: number | undefined,

@@ -33,8 +33,8 @@ export interface Answer {
 const isWeb = (url: URL): boolean => url.protocol === 'http:' || url.protocol === 'https:';
 
 /**
- * Sends a request. Throws `UserFault` if the server can't be reached or answers too late. Throws
- * what `refused` returns if it answers with an error status.
+ * Sends a request. Throws `UserFault` if the server can't be reached or answers too late. If it
+ * answers with an error status, throws what `refused` returns.
  */
 export async function ask(server: Server, address: string, accept: string): Promise<Answer> {
   const url = URL.canParse(address) ? new URL(address) : null;

@@ -39,8 +39,8 @@ export async function run(context: RunContext<DataParams>): Promise<void> {
 }
 
 /**
- * Reports what is wrong with the split, for which it reads the split. Empty if the file is not here
- * yet, or if reading it takes long.
+ * Reads the split, and returns what is wrong with it. Does not read it if the file is not here yet,
+ * or if reading takes long.
  */
 export async function preflight(
   context: PreflightContext<DataParams>,

@@ -39,9 +39,9 @@ export function splitParams(split: CellSplit, name: SplitName): SplitParams {
 const TABLES = new Set(['tsv', 'csv', 'files']);
 
 /**
- * Whether the first line names the columns, as `header` says. Without `header`, it does if the spec
- * gives a column by its name, or if files of the format have no such line; otherwise throws
- * `UserFault`.
+ * Returns `header`, which says whether the first line names the columns. Without `header`, returns
+ * true if the spec gives a column by its name, or if the format has no line of names; otherwise
+ * throws `UserFault`.
  */
 function hasHeader(
   { header }: CellSplit,
@@ -61,7 +61,7 @@ function hasHeader(
 }
 
 /**
- * Returns the parameters with which the training split is read for its classes: of the whole file,
+ * Returns the parameters with which the whole file of the training split is read for its classes:
  * without `limit`, `sample` and other fields that leave out rows.
  */
 export const labelParams = (split: CellSplit): SplitParams => {
@@ -236,8 +236,8 @@ export function cellSplit({ data }: Pick<Cell, 'data'>, name: SplitName): CellSp
 }
 
 /**
- * Returns the task of a split's rows: completion if its columns are those of one. Otherwise the
- * split's own `classes` or, without them, the head say whether its labels are classes or numbers.
+ * Returns the task of a split's rows: completion if its columns say so. Otherwise the split's own
+ * `classes` or, without them, the head say whether its labels are classes or numbers.
  */
 function taskOfSplit({ head }: Cell, split: CellSplit, name: SplitName): Task {
   if (isCompletion(resolvedColumns(split.columns, name))) return 'completion';
@@ -290,7 +290,7 @@ export function checkTask(cell: Cell, name: SplitName): void {
       `head.type is ${type}, which ${LEARNS[learnt]}, ` +
         `and the rows of data.${name} are ${ROWS[task]}`,
       WAY_OUT[task],
-      // A spec without a head has a classifier: then the columns are more likely wrong.
+      // A classifier is the default head, so the columns are more likely wrong than the head.
       type === 'classifier' ? [...splitPath(name), 'columns'] : ['head', 'type'],
     );
   if (task === 'regression') checkClassless(cell, name, task);

@@ -30,7 +30,7 @@ import { type ModelParts, modelParts, openModel, openWeights } from '../shared/t
 /**
  * Returns what each hook of the defence is handed. There are no `clean` rows if the stage has no
  * input `clean`.
- * @param more what only those hooks get that need it
+ * @param more what is handed only to hooks that need it
  */
 export async function defenceContext(
   context: Pick<

@@ -88,7 +88,7 @@ function toMetrics({ layers, total }: Delta): Metrics {
     scaled_premise_layers: shareOfLayers((layer) => layer.scaled),
     stated_premise_layers: shareOfLayers((layer) => layer.stated),
     // The same premises with the mean square of A's drawn entries in place of their variance σ². If
-    // σ² is 1/n, chance decides whether the stated one holds.
+    // σ² is 1/n, chance decides whether `sample_stated` holds.
     sample_scaled_premise_layers: shareOfLayers((layer) => layer.sample_scaled),
     sample_stated_premise_layers: shareOfLayers((layer) => layer.sample_stated),
   };
@@ -150,7 +150,7 @@ function kernelParts({ full, lora, delta, from_b }: Sums, size: number): DeltaPa
 
 /**
  * M_Δ (n, n) of a layer with n inputs and an adapter of rank r, by its eigenvalues and
- * eigenvectors. Left out are the n − r eigenvalues −1 of the vectors outside A's row space.
+ * eigenvectors. The n − r eigenvalues −1, of vectors outside A's row space, are left out.
  */
 interface MDelta {
   /** The other r eigenvalues μ_i, descending. */

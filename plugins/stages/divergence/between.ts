@@ -80,9 +80,9 @@ export async function kernelsBetween(
 /**
  * The kernel between two sets of rows, pair by pair: M' = E_(x,x̃) Σ_c K[(x,c),(x̃,c)], for a row
  * x, its poisoned version x̃ and the outputs c; raw and as a cosine (docs/theory.md, How far poison
- * carries the weights). Of class logits, M' depends on texts only: if only the label was poisoned,
- * x̃ = x and every cosine is 1. Of log p(answer), M' also depends on a poisoned answer, because the
- * output of each row is that of its own answer.
+ * carries the weights). For class logits, M' depends on texts only: if only the label was poisoned,
+ * x̃ = x and every cosine is 1. For log p(answer), M' also depends on a poisoned answer, because
+ * the output of each row is log p of its own answer.
  */
 export interface PairKernel {
   /** Mean over pairs of Σ_c K[(x,c),(x̃,c)]. */
@@ -224,9 +224,9 @@ async function torchPairKernels(
   return finiteKernels(computeTraces(full!), lora && computeTraces(lora));
 }
 
-// Below, only those entries of a kernel are computed that are between matched rows: row i of one
-// set with row i of the other set, and each row with itself. A kernel over both sets would have the
-// entries between any two of all 2P rows.
+// Below, a kernel's entries are computed only between matched rows: row i of one set with row i of
+// the other set, and each row with itself. A kernel over both sets would have the entries between
+// any two of all 2P rows.
 
 /**
  * A block's tokens, row by row and padded with zeros: R rows of T tokens, C outputs, and vectors of
