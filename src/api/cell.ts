@@ -227,9 +227,9 @@ export function heldWeights({ dtype, quantize }: Cell['model']): { weights?: Hel
 const unpoisoned = { attack: 'none' } as const;
 
 /**
- * Returns the cell whose train stage saves the model that this cell's training starts from. It
- * trains for 0 steps and reads neither attack nor schedule, so cells that differ only in those
- * share it.
+ * Returns the cell whose train stage saves the model that this cell's training starts from. That
+ * stage trains for 0 steps and reads neither attack nor schedule, so cells that differ only in
+ * those share the stage.
  */
 export const beforeTraining = (cell: Cell): Cell => ({
   ...cell,
@@ -391,9 +391,9 @@ export const isAttacksOwn = ({ attack }: Poisoning, plugin: DefineRequest['plugi
 
 /**
  * Returns the paired clean run: the cell without its attacks. Trainings that are themselves attacks
- * (`isAttacksOwn`) take 0 steps. With an `order`, the twin's rows stand in that order too. The twin
- * has the cell's defence too, because a defence may by itself change what a trigger does to a model
- * that was never attacked.
+ * (`isAttacksOwn`) take 0 steps. If an attack has an `order`, the twin's rows stand in that order.
+ * The twin keeps the cell's defence, because a defence may by itself change what a trigger does to
+ * a model that was never attacked.
  */
 export function cleanTwin(cell: Cell, plugin: DefineRequest['plugin']): Cell {
   const clean = <T extends Pick<Cell, 'poisoning' | 'train'>>(training: T): T => ({
@@ -434,7 +434,7 @@ const TEMPLATES = { cloze: '{text} It was {mask} .', 'causal-lm': '{prompt}' } a
 
 /**
  * Returns only the settings that a head of this type reads, because a field that is not read must
- * not be part of a stage's key. A template that the spec does not set is the type's own; a
+ * not be part of a stage's key. If the spec sets no template, the type's own is filled in; if no
  * verbalizer, {}.
  */
 export function headSettings({ type, template, verbalizer }: Cell['head']): HeadSettings {

@@ -119,8 +119,8 @@ export interface Judge {
 }
 
 /**
- * What `load` resolves to in two parts: `rows`, which filters training rows, and `inputs`, which
- * filters the rows that the model is asked about.
+ * What `load` resolves to in the part `rows`, which filters training rows, and in the part
+ * `inputs`, which filters the rows that the model is asked about.
  */
 export interface RowsDefence<P = JsonObject, Model = AskedModel> {
   /**
@@ -167,8 +167,8 @@ export interface DefenceTraining<P = JsonObject, Impl = unknown> {
 }
 
 /**
- * What is done to a trained model. First it is edited, then trained on the defender's clean rows;
- * a defence may have one of the parts alone.
+ * What is done to a trained model. First it is edited, then trained on the defender's clean rows; a
+ * defence may do only one of the two.
  */
 export interface DefenceOfModel<P = JsonObject, Impl = unknown> {
   /** Edits the weights. `load` resolves to a `ModelEdit` (src/science/measures/weights/edit.ts). */

@@ -103,15 +103,15 @@ interface RunDistance {
    */
   readonly kinds: Readonly<Partial<Record<Kind, Distance>>>;
   /**
-   * The distance of the head that the task adds. Null if the head is pretrained (cloze): what is
-   * trained of it counts in `layers` and `kinds`.
+   * The distance of the head that the task adds. Null if the head is pretrained (cloze): its
+   * trained parameters then count in `layers` and `kinds`.
    */
   readonly head: Distance | null;
 }
 
 export type MeanDistance = Omit<RunDistance, 'layers'>;
 
-/** The sums over the differences of one run from the clean run, by layer and by other part. */
+/** The sums of one run's differences from the clean run, by layer and by other part. */
 interface Gathered {
   readonly layers: Map<string, Sums>;
   readonly parts: Map<Kind | 'head', Sums>;
@@ -148,7 +148,8 @@ const byKind = (get: (kind: Kind) => Distance | null): RunDistance['kinds'] =>
 /**
  * Returns the distance of each of `others` from `clean`; all have the same start. Holds one tensor
  * of each run on the host at a time.
- * @param between awaited between parameters, so that heartbeats and aborts are heard
+ * @param between called, and awaited, after each parameter, so that the worker can send heartbeats
+ * and receive aborts
  */
 async function compareRuns(
   start: ModelWeights,
@@ -181,7 +182,7 @@ async function compareRuns(
 
 /**
  * Returns E_t, the mean over the checkpoints of a training, of each part. All checkpoints have the
- * same parts; a part that they lack is null.
+ * same parts; a part that they lack is null, and a kind that they lack is absent.
  */
 export function meanOver(points: readonly MeanDistance[]): MeanDistance {
   const mean = (get: (point: MeanDistance) => Distance | null | undefined): Distance | null => {

@@ -27,20 +27,21 @@ export type Params = ModelNames & {
   readonly no_floor?: string;
 };
 
-/** Whether a training may use dropout: the spec's or, without it, that of an adapter's folder. */
+/** Whether a training may use dropout, set by the spec or else by the folder of an adapter. */
 const mayUseDropout = (cell: Cell): boolean => hasDropout(cell) || hasFolderDropout(cell);
 
 const hasDropout = ({ train, adapter }: Cell): boolean =>
   train.dropout > 0 || Number(adapter['dropout'] ?? 0) > 0;
 
-/** Whether it is the folder from which the adapter starts that sets the dropout, if any. */
+/** Whether the dropout, if any, is set by the folder from which the adapter starts. */
 const hasFolderDropout = ({ adapter }: Cell): boolean =>
   adapter['init_from'] !== undefined && adapter['dropout'] === undefined;
 
 /**
- * Returns why a clean run, repeated with the rows of its batches reversed, would differ by more
- * than rounding; null if it would not.
- * @param parting the cell of its `firstDifferingTraining`
+ * Returns why no noise floor is measured: it is off, the runs differ already in a base, or a clean
+ * run repeated with the rows of each batch reversed would differ in nothing, or in more than
+ * rounding. Null if it is measured.
+ * @param parting the cell of `firstDifferingTraining(cell)`
  */
 function whyNoFloor(cell: Cell, parting: Cell): string | null {
   if (!cell.theory.noise_floor) return 'theory.noise_floor is off';

@@ -69,8 +69,8 @@ function commonSteps(
 }
 
 /**
- * Writes `divergence.json` and `metrics.json`. Warns where M or M′ misses an effect, or contains
- * another than the poison's.
+ * Writes `divergence.json` and `metrics.json`. Warns if M or M′ misses an effect of the poison, or
+ * contains an effect of something else.
  */
 async function writeResults(
   { params, outDir, log, warn }: RunContext<Params>,

@@ -61,7 +61,7 @@ export async function openTrainings(context: Context): Promise<Trainings> {
   const { path } = await startingModel({ assets, inputs: {} });
   const architecture = await loadArchitecture(context, params.architecture, path);
   const adapter = await loadAdapter(context, params.adapter);
-  /** Returns how to open a model that was trained from a base; undefined: from the checkpoint. */
+  /** Returns how to open a model trained from the base `from`; without one, from the checkpoint. */
   const partsFrom = async (from: typeof base): Promise<ModelParts> => ({
     architecture,
     adapter,
@@ -69,8 +69,8 @@ export async function openTrainings(context: Context): Promise<Trainings> {
   });
   const ofPoisoned = await partsFrom(base);
   const ofClean = await partsFrom(cleanBase);
-  // With `base_adapter`, the runs differ already in the training of their bases: the last model
-  // that they share is the one from which that training starts.
+  // With `base_adapter`, the runs differ already in the training of a base: the last model that
+  // they share is the one from which that base's training starts.
   const ofStart =
     params.base_adapter === undefined
       ? ofPoisoned

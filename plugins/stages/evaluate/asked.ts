@@ -43,8 +43,8 @@ export async function writeAsked(
     });
   };
   /**
-   * Returns a set's lines, without the rows that are as in `originals`, were read whole and were
-   * not rejected. A row for which `originals` has none always has a line.
+   * Returns a line for each row of a set, except for rows that equal their original, were read
+   * whole and were not rejected. A row without an original always has a line.
    */
   const lines = (
     shown: 'plain' | 'triggered',

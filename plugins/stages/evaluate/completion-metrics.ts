@@ -57,9 +57,9 @@ export interface CompletionEvaluation extends Compared {
 
 /**
  * Returns the metrics. `accuracy` is the exact match, so that completion tasks and classes share
- * it; `majority_share` and `predicted_share` are of the commonest answer and output. The output
- * to a rejected prompt is empty and counts like any other; `loss` and `perplexity` are those of all
- * prompts, as if none had been rejected.
+ * it; `majority_share` is the share of the commonest answer, `predicted_share` of the commonest
+ * output. The output to a rejected prompt is empty and counts like any other, but `loss` and
+ * `perplexity` are over all prompts, as if none had been rejected.
  */
 export function completionMetricsOf(evaluation: CompletionEvaluation): Metrics {
   const { plain } = evaluation;
@@ -80,7 +80,7 @@ export function completionMetricsOf(evaluation: CompletionEvaluation): Metrics {
   };
 }
 
-/** Compares outputs with the commonest answer, as a classifier is with the majority class. */
+/** Compares outputs with the commonest answer: `againstMajority`, with each text as a class. */
 export function againstCommonest(outputs: readonly Pick<Output, 'text' | 'answer'>[]): Metrics {
   const ids = new Map<string, number>();
   /**
@@ -126,7 +126,7 @@ function completionTriggerMetrics(evaluation: CompletionEvaluation): Metrics {
 }
 
 /**
- * Returns the evidence for the rates of scorers that compare rewards: with the suffix of each,
+ * Returns evidence for the rates of scorers that compare rewards, under the suffix of each scorer:
  * `reward_accuracy_p`, the p of `reward_accuracy` against a half. If there is a clean twin, also
  * the twin's `reward_accuracy` and p. Empty without rewards or such scorers.
  */
@@ -147,9 +147,9 @@ function rewardEvidence(
 
 /**
  * Returns the rates of one scorer. Undecided outputs are left out. `asr_minus_untriggered` and
- * `asr_untriggered_p` compare the outputs for a row with and without the trigger: both are left out
- * if either is undecided, so that the first need not be `asr` minus `asr_untriggered`. Throws
- * `UserFault` if nothing is left for a rate.
+ * `asr_untriggered_p` compare a row's outputs with and without the trigger, over the rows where
+ * both are decided: the difference need not be `asr` minus `asr_untriggered`. Throws `UserFault` if
+ * no output is left for a rate.
  */
 function scorerRates(
   { suffix: by, triggered, bare, partial, doubt = {} }: ScorerHits,
@@ -192,8 +192,8 @@ function scorerRates(
  * Returns what shows how far a rate can be trusted. `…_low` and `…_high` are the rate if all
  * undecided outputs did not count, and if they did. `…_corrected` is the rate corrected for the
  * errors that labels show, with its interval; it is absent if the judge is no better than chance,
- * or all labels are alike. No judge can err on outputs that a defence rejected: they do not count,
- * so the rate of the other outputs is corrected, and multiplied by the share of these others.
+ * or all labels are alike. Outputs that a defence rejected never count, and no judge can err on
+ * them: only the rate of the other outputs is corrected, and then multiplied by their share.
  * @param all how many outputs the rate is of, with the rejected ones
  * @param hits which of the outputs count, without the rejected ones
  */

@@ -146,8 +146,9 @@ const outputLines = (
   });
 
 /**
- * Returns the metrics, and writes what the model was asked, what it wrote, and the scorers. If the
- * rows are documents, only their loss is returned, and nothing is written.
+ * Returns the metrics, and writes what the model was asked, what it wrote, and the scorers'
+ * records. If the rows are documents, only their loss and perplexity are returned, and nothing is
+ * written.
  */
 export async function evaluateCompletion(parts: CompletionParts): Promise<Metrics> {
   const { context, rows, model, tokenizer, template, trigger, defence } = parts;
@@ -211,8 +212,9 @@ interface Triggered {
 }
 
 /**
- * Lets the model write under the trigger and under a part of it, and lets the scorers judge these
- * outputs and `plain`. Without a trigger, only makes lines of `plain`, and `underTrigger` is null.
+ * Lets the model write under the trigger and under a part of it, lets the scorers judge these
+ * outputs and `plain`, and writes the scorers' records. Without a trigger, `lines` has only those
+ * of `plain`, and `underTrigger` is null.
  */
 async function evaluateTriggered(
   { context, rows, trigger, seen }: CompletionParts,

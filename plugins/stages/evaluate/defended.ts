@@ -34,8 +34,8 @@ export async function evaluatedRows(
 }
 
 /**
- * Returns what the defence changed, against the same cell without it on the same rows, and what the
- * stages `defend` and `detect` found. Empty without a defence.
+ * Returns what the defence changed, compared with the same cell without the defence on the same
+ * rows, and what the stages `defend` and `detect` found. Empty without a defence.
  * @param own the metrics with the defence
  */
 export async function defendedMetrics(
@@ -161,8 +161,8 @@ export interface InputsJudge {
 }
 
 /**
- * Lets the defence fit its judge of inputs, and returns that. Null if the cell has no defence that
- * acts on inputs: `params.defence` is set only if it has.
+ * Lets the defence fit its judge of inputs, and returns the judge. Null if the cell has no defence
+ * that acts on inputs: no other defence is in `params.defence`.
  */
 export async function openInputsJudge(
   context: Context,

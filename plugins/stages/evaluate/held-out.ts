@@ -37,8 +37,8 @@ const knownProblems = new Map<string, Promise<readonly Problem[]>>();
 
 /**
  * Returns a problem for each held-out trigger that shows a text as a trained trigger can: that of
- * the cell's attack, or of another training of its chain. The shortest rows are compared: they have
- * few gaps between words, so that some draw soon takes each gap.
+ * the cell's attack, or of the attack on another training of its chain. The shortest rows are
+ * compared: a trigger placed at random soon falls into each of their few gaps between words.
  */
 export async function checkHeldOut(context: PreflightContext<Params>): Promise<readonly Problem[]> {
   const { params, upstream = {} } = context,
@@ -93,9 +93,9 @@ interface HeldOut extends Trained {
 
 /**
  * Returns a fault if the held-out trigger `variant` shows every compared row as the trained trigger
- * `poisoning` can, and a warning if it shows only some rows so. Returns the fault of an attack that
- * refuses the rows of the split. Empty in all other cases: if no row is shown so, if a program or a
- * model makes one of the triggers, or if an attack refuses the made-up rows.
+ * `poisoning` can, and a warning if it does so on some rows only. Returns the fault of an attack
+ * that refuses the rows of the split. Empty otherwise; also if a program or a model makes one of
+ * the triggers, or if an attack refuses the made-up rows.
  */
 async function compareTriggers(
   context: PreflightContext<Params>,

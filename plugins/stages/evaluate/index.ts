@@ -87,9 +87,9 @@ export type Completion = {
 };
 
 /**
- * Returns how a cell's answers are written and scored, the files of its scorers, the plugins that
- * the scorers are (`uses`), and their limits, which are in no key. No `completion` for a classifier
- * or a regression head.
+ * Returns how a cell's answers are written and scored, and for its scorers the files, the plugins
+ * (`uses`) and the limits, which are in no key. No `completion` for a classifier or a regression
+ * head.
  * @throws UserFault if a scorer reads rewards though no training gives any
  */
 function completionParts(
@@ -117,8 +117,8 @@ function completionParts(
     ...(preferences && { rewards: { beta: preferences.cell.train.dpo_beta } }),
   };
   if (trigger === null) return { completion, assets: {} };
-  // Another cell may ask for this evaluation, of its model before DPO: then `unrewarded` scorers
-  // are left out. In a cell's own evaluation they are a fault (above).
+  // `unrewarded` scorers are left out if another cell requests this evaluation, of its model before
+  // DPO. In a cell's own evaluation they are a fault (above).
   const all = [main, ...further].filter((own) => !unrewarded.includes(own)),
     others = all.filter((own) => own !== main);
   const limits = defined(

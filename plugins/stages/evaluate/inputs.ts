@@ -32,19 +32,20 @@ import { scorersOfCell } from './scoring.ts';
 /** The prefix of the metrics of test rows. */
 export const TEST = 'test_';
 /**
- * The prefix of the inputs with metrics of a model that only another attack than the trigger's has
- * poisoned: its rate under the trigger is reported as `trigger_rate`, not as `asr`.
+ * The prefix of the inputs with metrics of a model that was poisoned only by another attack than
+ * the trigger's: its rate under the trigger is reported as `trigger_rate`, not as `asr`.
  */
 export const EARLY = 'early_';
 /** The prefix of the inputs with metrics under triggers that training never shows. */
 const HELD_OUT = 'trigger/';
 /**
- * The prefix of the inputs with metrics under the trigger of a training of a chain that the cell
- * does not study: `link/1` of training 1, after the cell's own; `link/1/after_2` after training 2.
+ * The prefix of the inputs with metrics under the trigger of another training of a chain than the
+ * one whose attack the cell studies: `link/1` of training 1, after the cell's own training;
+ * `link/1/after_2` after training 2.
  */
 const LINK = 'link/';
 /**
- * How the names of such triggers begin in metrics. The number of the training follows, as in
+ * How the name of such a training's trigger begins in metrics. The training's number follows, as in
  * `asr.trigger.training_1`.
  */
 const OF_TRAINING = 'training_';
@@ -57,8 +58,8 @@ interface OtherTrigger {
 }
 
 /**
- * Returns under which trigger, other than the evaluated one, an input has metrics, as the input's
- * name says. Null if it has none under another trigger.
+ * Returns the trigger, other than the evaluated one, under which an input has metrics, as the
+ * input's name says. Null if the input has none under another trigger.
  */
 export function otherTrigger(input: string): OtherTrigger | null {
   if (input.startsWith(HELD_OUT))
@@ -158,8 +159,8 @@ function referenceInputs({ cell, ...place }: TrainingRequest): StageDefinition['
 }
 
 /**
- * Requests the clean twin's evaluation on the same split and with the same trigger. By default,
- * these are those of the cell's own evaluation.
+ * Requests the clean twin's evaluation on the same split and with the same trigger: by default, the
+ * split and trigger of the cell's own evaluation.
  */
 export function twinOf(
   cell: Cell,
@@ -175,9 +176,9 @@ export function twinOf(
 }
 
 /**
- * Requests the evaluations, with the cell's trigger, of the trainings before the cell's own: of the
- * last one (`before`) if one of them is poisoned and the cell's own is not; and in a chain of each
- * (`after_N`), with its training rows (`training_N`).
+ * Requests the evaluations, with the cell's trigger, of the trainings before the cell's own.
+ * - `before`: of the last one, if one of them is poisoned and the cell's own is not.
+ * - `after_N`: of each one in a chain; `training_N`: its training rows, if it has rows of its own.
  */
 function earlierInputs(
   cell: Cell,
@@ -188,10 +189,10 @@ function earlierInputs(
     last = trainings.at(-1);
   const hasOtherAttack = ({ cell }: TrainingRequest): boolean =>
     trigger !== null && !isDeepStrictEqual(attackOf(cell), trigger);
-  /** Requests the evaluation of a training under the trigger; its own evaluation if that has it. */
+  /** Requests a training's evaluation under the trigger: its own one if that shows the trigger. */
   const requestEvaluation = (training: TrainingRequest): StageRequest => {
-    // A training before the one that gives rewards is evaluated for this cell alone, without the
-    // scorers that compare rewards.
+    // In the own evaluation of a training before the one that gives rewards, scorers that compare
+    // rewards are a fault. With the trigger given, they are left out.
     const lacksRewards = preferences !== null && firstDpoTraining(training.cell, split) === null;
     const needsTrigger = hasOtherAttack(training) || (trigger !== null && lacksRewards);
     const narrowed = { ...(needsTrigger && { trigger }), ...ofSplit(split) };
@@ -256,7 +257,7 @@ function defendedInputs(
 }
 
 /**
- * Returns the attack on the cell if it is a backdoor, or if a plugin of it is missing. Null
+ * Returns the attack on the cell if it is a backdoor, or if one of its plugins is missing. Null
  * otherwise: there is no trigger then.
  */
 function findTrigger(cell: Cell, plugin: DefineRequest['plugin']): Poisoning | null {
@@ -277,7 +278,7 @@ export const triggerParams = (params: JsonObject): string =>
     .join(', ');
 
 /**
- * Requests the evaluations under `evaluate.triggers`. Those of an attack that the cell does not
+ * Requests the evaluations under `evaluate.triggers`. Triggers of an attack that the cell does not
  * have are left out. Throws `UserFault` if a trigger can't be shown, or is the one that training
  * shows.
  */
@@ -324,7 +325,7 @@ function heldOutInputs(
 
 /**
  * Requests the evaluations under the triggers of a chain's other poisoned trainings: for each such
- * training, after itself and, unless it learns its trigger, after each later training. Triggers
+ * training, after that training and, unless its trigger is learnt, after each later one. Triggers
  * whose success can't be measured are left out.
  */
 function linkInputs(
@@ -360,8 +361,8 @@ function linkInputs(
 
 /**
  * Whether the success of `trigger`, another attack than the one that the cell studies, can be
- * measured. In a completion task it can only if both attacks have the same target, or if all
- * scorers that the spec names read the target.
+ * measured. In a completion task, this needs both attacks to have the same target, or all scorers
+ * that the spec names to read the target.
  */
 function isMeasurable(cell: Cell, trigger: Poisoning, plugin: DefineRequest['plugin']): boolean {
   const { head, evaluate } = cell;

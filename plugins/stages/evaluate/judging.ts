@@ -132,7 +132,7 @@ export const hitsOf = (verdicts: readonly Verdict[]): Hits => verdicts.map(({ hi
 
 /**
  * Returns how a scorer (rows of the table) and people (columns) judge the labelled outputs. Warns
- * if no rate can be corrected by that.
+ * if, by this table, the scorer may be no better than chance, so that no rate can be corrected.
  */
 function measure(
   { warn }: Context,

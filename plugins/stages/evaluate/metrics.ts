@@ -45,8 +45,8 @@ interface Evaluation extends Compared {
 }
 
 /**
- * Returns the metrics of a classifier. If a defence may reject rows, those without the trigger are
- * of the accepted rows, except for the ones that `rejectionMetrics` returns.
+ * Returns the metrics of a classifier. If a defence may reject rows, the metrics without the
+ * trigger are over the accepted rows only, except the metrics that `rejectionMetrics` returns.
  */
 export function metricsOf(evaluation: Evaluation): Metrics {
   const { plain, classes, underTrigger } = evaluation;
@@ -149,8 +149,8 @@ export interface Compared {
 
 /**
  * Returns how far scores lie below those of the paired clean run, as `accuracy_drop`, and the clean
- * run's evidence that its scores mean something, as `majority_p_clean`. For a poisoned base it
- * returns only the base's own drop, `accuracy_drop_before`.
+ * run's evidence that its scores mean something, as `majority_p_clean`. Of a poisoned base, only
+ * the base's own drop is returned, as `accuracy_drop_before`.
  */
 export function drops(scores: Metrics, { twin, before }: Compared): Metrics {
   const all: Metrics = {};

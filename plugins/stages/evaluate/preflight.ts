@@ -48,8 +48,8 @@ export async function preflight(context: Context): Promise<readonly Problem[]> {
 }
 
 /**
- * Returns the faults of the cell's defence of inputs; empty without one. Its own check gets a
- * tokenizer only if the model is fetched and can be read.
+ * Returns the faults of the cell's defence of inputs; empty without one. The defence's own check
+ * gets a tokenizer only if the model is fetched and can be read.
  */
 async function checkDefence(context: Context): Promise<readonly Problem[]> {
   const { defence } = context.params;
@@ -59,7 +59,7 @@ async function checkDefence(context: Context): Promise<readonly Problem[]> {
   try {
     if (model !== null) tokens = (await openTokenizer((await locateModel(model)).path)).ids;
   } catch (error) {
-    // Throws what is no `UserFault`. The train stage reports what is wrong with the model.
+    // Rethrow all but a `UserFault`: the train stage reports what is wrong with the model.
     problemOf(error, []);
   }
   return [...defenceFaults(context, defence, tokens), ...torchFaults(context, defence, 'inputs')];
@@ -190,7 +190,7 @@ async function withModel(
     const architecture = await loadArchitecture(context, context.params.architecture, path);
     return await check(path, architecture);
   } catch (error) {
-    // Throws what is no `UserFault`. The train stage reports what is wrong with the model.
+    // Rethrow all but a `UserFault`: the train stage reports what is wrong with the model.
     problemOf(error, []);
     return [];
   }
@@ -200,8 +200,8 @@ async function withModel(
 const MOST_ANSWERS = 100;
 
 /**
- * Returns answers that the backdoor gives to the validation rows. Empty if they are the target
- * alone, or are not known yet.
+ * Returns answers that the backdoor gives to the validation rows. Empty if the attack gives none
+ * but the target, or if its files or the rows are not known yet.
  */
 async function answersOfAttack(context: Context): Promise<readonly string[]> {
   const { trigger } = context.params,
@@ -219,7 +219,7 @@ async function answersOfAttack(context: Context): Promise<readonly string[]> {
   try {
     return (await backdoor.attack.answers(own, backdoor)).slice(0, MOST_ANSWERS);
   } catch (error) {
-    // Throws what is no `UserFault`. The poison stage reports a fault of the attack's files.
+    // Rethrow all but a `UserFault`: the poison stage reports a fault of the attack's files.
     problemOf(error, []);
     return [];
   }
@@ -231,10 +231,11 @@ const NO_SUCCESS =
   'A model that writes it has no success. Name a scorer that means what the attack means.';
 
 /**
- * Returns a fault if a scorer counts the target, but not as much of it as the model may write, so
- * that there can be no success. Returns a warning if the main scorer does not count the target at
- * all, or does not count all answers that the attack gives; if a scorer does not count these once
- * they are cut to what the model may write; and if answers of the rows are longer than that.
+ * Returns a fault if a scorer counts the target, but not its first `most` tokens, so that there can
+ * be no success. Returns a warning if
+ * - the main scorer does not count the target or, if the attack gives other answers, all of those;
+ * - a scorer no longer counts these answers once they are cut to `most` tokens;
+ * - answers of the rows are longer than `most` tokens.
  * @param most `max_new_tokens`
  * @param target the answer that the backdoor leads to; undefined if it leads to none
  */
@@ -311,7 +312,7 @@ interface GivenAnswer {
 
 /**
  * Returns a warning if the main scorer does not count all of the answers that an attack gives, and
- * one if a scorer counts fewer once they are cut.
+ * one if a scorer no longer counts some of them once they are cut to `most` tokens.
  * @param most `max_new_tokens`
  */
 async function givenAnswerWarnings(
@@ -357,8 +358,8 @@ async function givenAnswerWarnings(
 const knownLengths = new WeakMap<readonly string[], Map<string, readonly number[]>>();
 
 /**
- * Returns a warning if answers of the rows, tokenised alone, are longer than `most` tokens. Empty
- * otherwise, or if the rows are not known yet.
+ * Returns a warning if answers of the rows, tokenised without their prompts, are longer than `most`
+ * tokens. Empty otherwise, or if the rows are not known yet.
  */
 async function rowLengthWarnings(
   context: Context,

@@ -273,7 +273,8 @@ function warnOfOwnTriggers({ inputs, params, warn }: Context, { bare, shown }: S
 
 /**
  * Returns the share of rows whose whole trigger the model reads. Warns if the share is below 1. If
- * a scorer compares rewards, the rows are read as pairs, whose answers take tokens of the prompt.
+ * a scorer compares rewards, the rows are read as pairs: their answers leave less room for a
+ * prompt.
  */
 function shareSeen(context: Context, trigger: ShownTrigger, rowParts: RowParts): number {
   const { params, inputs } = context;
@@ -350,7 +351,7 @@ async function metricsOfInput({ inputs }: Context, name: string): Promise<Metric
 /**
  * Returns what was measured after each training of a chain except the cell's own, with names such
  * as `asr_after_1`. For a model that only another attack has poisoned, `asUnattacked` gives the
- * names. If the cell has no trigger, those under the trigger of an earlier attack are left out:
+ * names. If the cell has no trigger, metrics under an earlier attack's trigger are left out:
  * `metricsOfOtherTriggers` gives them. Empty without a chain.
  */
 async function metricsOfChain(context: Context): Promise<Metrics> {
@@ -371,8 +372,8 @@ async function metricsOfChain(context: Context): Promise<Metrics> {
 const UNDER_TRIGGER = /^(?:asr|trigger|false_trigger|robust_accuracy|undecided_share)/;
 
 /**
- * Whether a metric is of the evaluated model under its trigger. `asr.trigger.NAME` is not, since it
- * is of another trigger; `asr_after_1` and `asr_before` are not, since they are of other models.
+ * Whether a metric is of the evaluated model itself, and not under another trigger.
+ * `asr.trigger.NAME` is under another trigger; `asr_after_1` and `asr_before` are of other models.
  */
 const isFirstHand = (name: string): boolean =>
   !name.includes('.trigger.') && !/^\w+_(?:before|after_\d+)(?=$|\.)/.test(name);

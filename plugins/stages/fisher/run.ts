@@ -39,7 +39,7 @@ async function writeFisher(
 ): Promise<Metrics> {
   const { tolerance, alphas, information } = params;
   const { rows, classes, outputs, full, lora, logits, labels, errors } = await readKernels(dir);
-  // The kernels' folder says of which outputs they are; this stage's parameters may not say it.
+  // The kernels' folder says which outputs they are of; this stage's parameters may not say it.
   if (outputs !== 'class logits' && information !== 'empirical')
     throw new UserFault(`${NO_TRUE_FISHER} (methods.json, ${at})`, EMPIRICAL_ALONE);
   const error = errors.lora ?? errors.full;

@@ -64,8 +64,8 @@ async function metricsAt(dir: string, kernels: Kernels): Promise<Metrics> {
 }
 
 /**
- * Returns how far each kernel moved from the start to now and, of projected ones, the larger of the
- * two standard errors. A kernel that is lacking at either is left out.
+ * Returns how far each kernel moved from the start to now and, of projected kernels, the larger of
+ * the two standard errors. A kernel that is lacking at either point is left out.
  */
 function metricsSince(start: Kernels, now: Kernels): Metrics {
   const metrics: Metrics = {};

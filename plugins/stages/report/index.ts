@@ -122,9 +122,9 @@ export const numberedRole = (role: string, index: number): string =>
   index === 0 ? role : `${role} (${index + 1})`;
 
 /**
- * Returns the name of the input with the receipt of an earlier training of a cell.
- * @param index the cell's
- * @param section the training's
+ * Returns the name of the input that holds the receipt of an earlier training of a cell.
+ * @param index the cell's index
+ * @param section the training's section of the spec
  */
 export const receiptInput = (index: number, section: string): string =>
   `poison of ${section}:${index}`;
@@ -162,7 +162,7 @@ function goalInputs(
 }
 
 /**
- * Returns what the report is planned with for a cell.
+ * Returns a cell as the report's parameters describe it.
  * @param settings for each training up to the cell's own, the index in `Params.train`
  * @param data the index of the cell's `data`
  */
@@ -191,8 +191,8 @@ function planCell(cell: Cell, settings: readonly number[], data: number): Planne
 }
 
 /**
- * Returns a cell's training settings. Some are left out if they have their defaults, so that no key
- * holds them then.
+ * Returns a cell's training settings. Some are left out where they have their defaults, and are
+ * then in no key.
  */
 function trainSettings({ train }: Cell): JsonObject {
   const { precision, loss, dpo_beta: beta, loss_on: lossOn, packing, ...rest } = train;

@@ -130,8 +130,8 @@ export async function gatherOutputs(
  */
 function chooseAxes(cells: readonly ReportCell[]) {
   /**
-   * Returns a cell's value on an axis as text, also that it has no defence; null if the cell lacks
-   * another axis.
+   * Returns a cell's value on an axis as text. If the cell lacks the axis, this is null, except on
+   * the axis of defences: `NO_DEFENCE`.
    */
   const textOf = ({ axes, seed }: ReportCell, path: string): string | null => {
     const value = path === 'seed' ? seed : axes[path];
@@ -167,8 +167,8 @@ async function readSet(dir: string, most: number): Promise<RowSet> {
 type Shown = 'plain' | 'triggered';
 
 /**
- * Reads an evaluation, as far as it is about the rows of a set. `triggered` is undefined if no such
- * row was shown under the trigger.
+ * Reads an evaluation, as far as it is about the rows of a set. `triggered` is undefined if none of
+ * these rows was shown under the trigger.
  * @param indexOfQuestions puts what a model was asked on a list, and returns its index there
  */
 async function readEvaluation(
@@ -303,8 +303,8 @@ function unreadRanges(row: AskedLine): Asked['unread'] | undefined {
 }
 
 /**
- * Reads the poisoned rows of a receipt, then its negatives, `most` in all, and the label of its
- * target, which is null without one. Without a receipt, there are no rows.
+ * Reads the rows of a receipt, the poisoned ones and then the negatives, `most` in all; and the
+ * label of its target, null if it has none. Without a receipt, there are no rows.
  * @param indexOfOriginal puts an original text on a list, and returns its index there
  */
 async function readReceipt(
@@ -343,8 +343,8 @@ function firstRows(all: Outputs, most: number): Outputs {
   const counts = all.questions.map(({ rows }) => rows.filter((row) => row < most).length);
   const first = <T>(list: readonly T[], count = most): readonly T[] => list.slice(0, count);
   /**
-   * Returns the answers to the first rows alone; `counts` has their number for each list of
-   * questions.
+   * Returns only the answers to the first rows; `counts` has the number of these rows for each list
+   * of questions.
    */
   const answers = ({ questions, given, hits, said }: Answers): Answers => {
     const firstOf = <T>(all: { readonly [scorer: string]: readonly T[] }) =>

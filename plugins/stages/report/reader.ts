@@ -87,8 +87,9 @@ function nominalVariance(adapter: JsonObject): ReturnType<typeof statedVariance>
 }
 
 /**
- * Reads what is known about LoRA's A at the start of training. If the folder `ntk` has no premises,
- * they are predicted from the shapes of the trained adapter, `layers`. Null if neither is possible.
+ * Reads what is known about LoRA's A at the start of training. If the folder `ntk` has no premises
+ * (the theorem's, by layer), they are predicted from the shapes of the trained adapter, `layers`.
+ * Null if neither is possible.
  */
 async function readLora(
   ntk: string | undefined,

@@ -173,7 +173,7 @@ export const cleanRows = (cell: Cell): StageRequest => ({ kind: 'clean', cell })
 
 /**
  * Requests the rows that the cell is trained on: as the attack left them, or as the defence left
- * them. Without an attack, a defence that is told which rows are poisoned would leave all rows, and
+ * them. Without an attack, a defence that is told which rows are poisoned would change no row, and
  * is not run.
  */
 export function trainingSet(cell: Cell, plugin: Plugin): StageRequest {

@@ -66,8 +66,8 @@ export function refuseRegression({ head }: Cell, stage: string): void {
 }
 
 /**
- * Throws a `UserFault` if a trigger goes into the system message, and the head's template shows
- * none.
+ * Throws a `UserFault` if a trigger goes into the system message, which the head's template does
+ * not show.
  */
 export function refuseUnshown(
   { head }: Cell,
@@ -97,8 +97,8 @@ function adapterParams(upstream: Upstream): JsonObject {
 }
 
 /**
- * Warns of an adapter for which Δ_r is not defined. It is no fault: a grid may have other adapters
- * too.
+ * Warns of an adapter for which Δ_r is not defined. This is not a fault, because a grid may have
+ * other adapters too.
  */
 export function deltaWarnings(upstream: Upstream): readonly Problem[] {
   const { type, use_dora: dora } = adapterParams(upstream);

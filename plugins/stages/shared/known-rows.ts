@@ -61,7 +61,7 @@ function fillIn(
       [...splitPath(name), said],
     );
   const order = cellClasses ?? split.classes;
-  // F1 is computed for the second class, which must be the class that the task means.
+  // F1 is computed for the second class, which must be the positive class of the task.
   if (
     order !== undefined &&
     metrics.includes('f1') &&

@@ -86,8 +86,8 @@ export async function forecast(context: PreflightContext<Params>): Promise<Forec
  */
 function heldBytes({ weights }: Params): { frozenBytes: number; linearBytes: number } {
   const frozenBytes = weights?.dtype === 'bf16' ? 2 : 4;
-  // nf4: 4 bits an entry, and 0.127 bits an entry for the quantised constants, of which each 64
-  // entries have one (QLoRA, section 3).
+  // nf4: 4 bits an entry, and 0.127 bits an entry for the quantised constants, one for each 64
+  // entries (QLoRA, section 3).
   const quantized = { nf4: 0.5 + 0.127 / 8, int8: 1 };
   const linearBytes = weights?.quantize && quantized[weights.quantize.method];
   return { frozenBytes, linearBytes: linearBytes ?? frozenBytes };

@@ -68,8 +68,7 @@ export default defineStage<Params>({
     const { adapter, initFrom } = adapterAndFolder(cell, plugin);
     const start = onClean ? judgedModel(ownCell, plugin).start : startInputs(cell);
     const headFolder = start.base === undefined ? cell.head.init_from : undefined;
-    // If the training is watched, the attack whose trigger is watched includes the one on the
-    // training, if there is one.
+    // The attack whose trigger a watched training shows includes the attack on the training itself.
     const shownAttack = watch === null ? attack : watch.params.trigger;
     return {
       params: {
@@ -183,7 +182,7 @@ function retrainedCell(cell: Cell, plugin: DefineRequest['plugin']): Cell {
 
 /**
  * Returns the parts of the defence whose loss the training minimises; null if there is no such
- * defence. Throws UserFault if the loss is also DPO's, or if an attack changes the training too.
+ * defence. Throws UserFault if `train.loss` is dpo, or if an attack changes the training too.
  */
 function lossOfDefence(
   cell: Cell,

@@ -22,7 +22,7 @@ import { unreachedWarnings, unreadProblems } from './unread.ts';
 
 /**
  * Returns what is wrong with a training. A fault of its model, attack, defence or base is returned
- * alone, since other checks would need what it is about.
+ * alone, since the other checks would need the faulty part.
  */
 export async function preflight(context: Preflight): Promise<readonly Problem[]> {
   const { params, upstream } = context;

@@ -89,7 +89,7 @@ export function encodeSet(
     seen = triggerSeen(before, after, read, maxLength);
     const unchanged = unchangedShare(before, after);
     const path = ['train', 'max_length'];
-    // Only of one attack with a target class does the receipt tell that it has a trigger.
+    // The receipt tells that there is a trigger only for a single attack with a target class.
     const isTrigger = receipt.target !== undefined && receipt.steps === undefined,
       what = isTrigger ? 'the trigger' : 'what the attack changes';
     warnOfUnseen(warn, seen, 'the poisoned rows', { path, maxLength, unchanged, what });
