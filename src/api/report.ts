@@ -23,8 +23,8 @@ export interface Channel {
   /** Default: the field's name in the report. */
   readonly title?: string;
   /**
-   * Default: `category` for text, `log2` for ranks, and for other numbers `linear` or, if those of
-   * x span a factor of 20 and none is negative, `log` (`symlog` if one is 0).
+   * Default: `category` for text, `log2` for ranks, `linear` for other numbers; but if the numbers
+   * of x span a factor of 20 and none is negative, `log` (`symlog` if one is 0).
    */
   readonly scale?: 'linear' | 'log' | 'log2' | 'symlog' | 'category';
   /** The ends of the axis. Default: what fits the values. */
@@ -32,9 +32,9 @@ export interface Channel {
 }
 
 /**
- * Chooses the cells that have in each of these fields, named by full path, one of the listed values
- * or a number within the bounds. A listed null stands for a field that the cell lacks. For an
- * attack on a base, `poisoning` means the base's.
+ * Chooses cells by fields, which are named by full path: a cell must have, in each of them, one of
+ * the listed values or a number within the bounds. A listed null stands for a field that the cell
+ * lacks. For an attack on a base, `poisoning` means the base's `poisoning`.
  */
 export interface CellPattern {
   readonly [path: string]: readonly Json[] | { readonly min?: number; readonly max?: number };
@@ -72,10 +72,7 @@ export interface Envelope {
   readonly selectionSeeds?: readonly number[];
 }
 
-/**
- * The section of a cell that a name in `Envelope.over` means, where the section is called
- * otherwise.
- */
+/** Names in `Envelope.over` → the sections of a cell that they mean, where the two differ. */
 const SECTIONS: Readonly<Record<string, string>> = { attack: 'poisoning' };
 
 /**

@@ -47,8 +47,8 @@ function canonicalObject(object: Fields): string {
 const isAbsent = (value: unknown): boolean => value === undefined || typeof value === 'symbol';
 
 /**
- * The most quoted keys that are remembered. Field names are few and recur in every stage; further
- * keys are data, such as the inputs of a stage that joins the grid.
+ * The largest number of quoted keys that is remembered. Field names are few and recur in every
+ * stage; further keys are data, such as the inputs of a stage that joins the grid.
  */
 const QUOTED = 1000;
 const quoted = new Map<string, string>();

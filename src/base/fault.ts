@@ -1,4 +1,4 @@
-/** Faults that the user has to fix: a value (`Problem`), or an error of a plugin (`UserFault`). */
+/** Faults that the user has to fix: as a value (`Problem`), or as an error (`UserFault`). */
 import { defined } from './defined.ts';
 
 /** A fault in the user's input. The engine adds file, line and column. */
@@ -17,8 +17,9 @@ export interface Problem {
 export type Warning = Omit<Problem, 'warning'>;
 
 /**
- * The error that a plugin throws for a fault in the user's input. It is printed without a stack.
- * Anything else that a plugin throws is reported as a fault of its code, with file and line.
+ * The error for a fault in the user's input, which the engine and plugins throw. It is printed
+ * without a stack. Anything else that a plugin throws is reported as a fault of its code, with file
+ * and line.
  */
 export class UserFault extends Error {
   override readonly name = 'UserFault';
@@ -38,8 +39,8 @@ export class UserFault extends Error {
 }
 
 /**
- * Turns a `UserFault` into a `Problem` at `path`, and rethrows anything else. It is recognised by
- * its name, because each plugin bundle may contain its own copy of the class.
+ * Turns a `UserFault` into a `Problem` at `path`, and rethrows anything else. A `UserFault` is
+ * recognised by its name, because each plugin bundle may contain its own copy of the class.
  */
 export function problemOf(error: unknown, path: Problem['path']): Problem {
   if (!(error instanceof Error) || error.name !== 'UserFault') throw error;

@@ -4,8 +4,8 @@ export interface Seat {
   /**
    * Returns the answer to a request, once every member that has not left has made one. Requests
    * that are answered together must be of one kind, because one member's `act` answers all.
-   * @param act returns the answers to all requests, in their order; every member gets an error that
-   *   it throws
+   * @param act returns the answers to all requests, in their order; if it throws, every member gets
+   *   the error
    * @param signal once aborted, the request is answered without waiting for other members
    */
   ask<Request, Answer>(

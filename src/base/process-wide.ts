@@ -1,6 +1,6 @@
 /**
- * Returns the value of a name, which `make` makes once in a process. It is kept in `globalThis`,
- * because each bundle has its own copy of this module.
+ * Returns the value of a name, which `make` makes at the first call in a process. The value is kept
+ * in `globalThis`, because each bundle has its own copy of this module.
  */
 export function processWide<T>(name: string, make: () => T): T {
   const key = Symbol.for(`dosimeter.${name}`);

@@ -35,7 +35,7 @@ function findRunning(pid: number): Process | null {
   return ['', 'Z', 'X'].includes(state) ? null : { pid, started };
 }
 
-/** Returns the running children of a process, of all its threads; [] if it has ended. */
+/** Returns a process's running children, whichever thread started them; [] if it has ended. */
 function findChildren(parent: number): Process[] {
   const tasks = `/proc/${parent}/task`;
   return readOr<string[]>([], () => readdirSync(tasks))

@@ -17,9 +17,11 @@ const largest = (values: readonly number[]): number => Math.max(...values.map(Ma
 
 /**
  * Summarises values. If they differ by no more than rounding, as .9 − .8 and .8 − .7 do in doubles,
- * `std` is 0, and `mean`, `low` and `high` are the first. Throws a RangeError if there are none.
+ * `std` is 0, and `mean`, `low` and `high` are the first value. Throws a RangeError if there are no
+ * values.
  * @param level the confidence level of the interval
- * @param size the size of the numbers that the values were computed from
+ * @param size the largest magnitude of the numbers that the values were computed from: rounding is
+ *   relative to it
  */
 export function summarise(
   values: readonly number[],
@@ -66,7 +68,7 @@ export function pairedDifference(
 
 /**
  * Returns the rank of each value, from 1. Ties share their mean rank.
- * @param rounding values tie with a lower one too that differs by less than this share of either
+ * @param rounding a value also ties with a lower one at a distance below this share of either
  */
 export function ranks(values: readonly number[], rounding = 0): number[] {
   const sorted = [...values].sort((a, b) => a - b);
@@ -230,7 +232,8 @@ export function fleissKappa(counts: readonly number[]): number | null {
 
 /**
  * Returns (pₒ − pₑ) / (1 − pₑ), null if pₑ is 1 or there are no items. Both shares are given as
- * whole numbers, pₒ·`all` and pₑ·`all`, so that agreement as by chance is exactly 0.
+ * whole numbers, pₒ·`all` and pₑ·`all`, so that κ is exactly 0 if raters agree as often as by
+ * chance.
  */
 const kappa = (observed: number, expected: number, all: number): number | null =>
   expected === all ? null : (observed - expected) / (all - expected);
@@ -249,8 +252,9 @@ export interface CorrectedRate {
  * Corrects the rate r = hits / n for the errors of the judge that counted it: (r + Sp − 1) / (Se +
  * Sp − 1), cut to [0, 1] (Rogan & Gladen 1978), with the interval of Lang & Reiczigel (2014, Prev.
  * Vet. Med. 113, equations 6, 7, 16 and 17). Se is the judge's sensitivity, Sp its specificity.
- * Null if Se + Sp ≤ 1: the judge tells nothing. Null too if Se + Sp ≤ 1 once one success and one
- * failure are added to the counts of each: there are too few labels to show that it tells anything.
+ * Null if Se + Sp ≤ 1: the judge tells nothing. Also null if Se + Sp ≤ 1 once one success and one
+ * failure are added to the counts of both: there are too few labels to show that the judge tells
+ * anything.
  * @param hits the number of the n judged items that the judge counted
  * @param measured the judge's no and yes (rows) against the true no and yes (columns); neither
  *   column may be empty

@@ -151,8 +151,9 @@ async function exampleFrom(
 }
 
 /**
- * Returns what the attack returned. Throws `UserFault` if it has no lists of rows, or a row whose
- * label is none of the classes' numbers though all required parameters are given.
+ * Returns what the attack returned. Throws `UserFault` if this has no lists of rows, or has a row
+ * whose label is no class's number. Labels are checked only if all required parameters are given,
+ * since an attack may take a label from them.
  */
 function checkedResult(
   { name, params: { required = [] } }: AttackDescriptor,
@@ -184,12 +185,12 @@ function checkedResult(
   return lists;
 }
 
-/** The number of rows by which it is tested whether an attack draws by itself. */
+/** The number of rows on which `refuseOwnDraws` tests an attack. */
 const ROWS = 64;
 
 /**
- * Throws UserFault if the attack draws by itself: a second call with the same streams then makes
- * other rows.
+ * Throws UserFault if the attack draws from anything but the given streams, that is, if a second
+ * call with the same streams makes other rows.
  */
 async function refuseOwnDraws(
   attack: AttackDescriptor,
@@ -210,8 +211,8 @@ async function refuseOwnDraws(
 
 /**
  * Returns the attack's parameters with defaults, for a dose of one row. Throws `UserFault` if a
- * given one has an unknown name or an unfit value.
- * @param sets the given ones, each as `name=value`
+ * parameter in `sets` has an unknown name or an unfit value.
+ * @param sets the given parameters, each as `name=value`
  */
 function exampleParams(attack: AttackDescriptor, task: Task, sets: readonly string[]): JsonObject {
   const properties = (attack.params['properties'] ?? {}) as {

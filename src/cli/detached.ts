@@ -92,7 +92,7 @@ function eventLine(event: JsonObject, place: string): string | null {
 /**
  * Runs the command of an interrupted run again: it adopts the jobs in flight. Returns the exit
  * code.
- * @throws UserFault if the command is not known whole
+ * @throws UserFault if the command was not `dosimeter run`, or had a secret, which is not recorded
  */
 async function resumeRun(run: Run): Promise<number> {
   const created = readJournal(run.dir).events.find(({ event }) => event === 'created');
@@ -136,7 +136,7 @@ export async function cancelCommand(id: string | undefined): Promise<number> {
   return code;
 }
 
-/** Asks a run to stop and waits half a minute for it; says so if its process does not answer. */
+/** Asks a run to stop, and waits half a minute at most. Says so if its process does not answer. */
 async function stopRun(run: Run): Promise<void> {
   askToStop(run.dir);
   const until = performance.now() + STOP_WAIT_MS;
@@ -200,10 +200,10 @@ async function startAsJob(
 }
 
 /**
- * Starts the run in a process with a session of its own, which writes the run's id to `startedFile`
- * when the run begins. Returns the exit code: the process's if it ended before that, otherwise 0.
- * With an executor that submits jobs, waits until the first jobs are submitted, a stage or the run
- * has ended, or a minute is over.
+ * Starts the run in a process with a session of its own. The process writes the run's id to
+ * `startedFile` when the run begins. Returns its exit code if it ended before the run began,
+ * otherwise 0. With an executor that submits jobs, waits until the first jobs are submitted, a
+ * stage or the run has ended, or a minute is over.
  */
 async function startAsProcess(
   command: readonly string[],

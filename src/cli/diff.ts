@@ -81,8 +81,8 @@ export async function diffCommand(
 }
 
 /**
- * Returns the axes in which those cells of two specs differ that are most alike; [] if any cells
- * are the same.
+ * Returns the axes in which the cells of two specs differ, for the pair of cells that is most
+ * alike; [] if the specs have a cell in common.
  */
 function axesApart(summaries: readonly DifferenceSummary[]): readonly string[] {
   if (summaries.some(({ a, b }) => a !== null && b !== null)) return [];
@@ -102,7 +102,7 @@ function axesApart(summaries: readonly DifferenceSummary[]): readonly string[] {
       );
       if (apart.length >= least) continue;
       least = apart.length;
-      // A field that one cell lacks follows from another, such as a parameter from its plugin.
+      // A field that one cell lacks follows from another field, as a parameter from its plugin.
       const inBoth = apart.filter((path) => ![a[path] ?? NONE, b[path] ?? NONE].includes(NONE));
       closest = inBoth.length > 0 ? inBoth : apart;
     }
@@ -137,9 +137,7 @@ const fieldText = (value: unknown): string => (value === null ? '(not set)' : va
 
 const numberText = (value: number | null): string => (value === null ? '–' : plainValue(value));
 
-/**
- * Returns a mean with its marks: for no evidence at some seed, and for fewer rows than the other.
- */
+/** Returns a mean, marked for no evidence at some seed and for fewer rows than the other's. */
 const meanText = (
   value: number | null,
   reasons: readonly string[],

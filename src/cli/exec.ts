@@ -62,7 +62,7 @@ export async function execCommand(
   }
 }
 
-/** Returns DONE, INTERRUPTED_TASK if the task's state was saved, or else INTERRUPTED. */
+/** Returns DONE if the task is done, INTERRUPTED_TASK if its state was saved, else INTERRUPTED. */
 async function taskCommand(file: string, signal: AbortSignal): Promise<number> {
   const { execTask } = await import('../run/exec-task.ts');
   const print = (text: string): void => void process.stderr.write(text);

@@ -29,8 +29,8 @@ interface ExplainOptions extends SpecOptions {
 }
 
 /**
- * Says why stages would run: those of `wanted`, a kind or the beginning of an id, or all that are
- * not cached. Throws `UserFault` if the plan has no stage of `wanted`.
+ * Says why stages would run: those whose kind is `wanted` or whose id begins with it; without it,
+ * all that are not cached. Throws `UserFault` if `wanted` fits no stage of the plan.
  */
 export async function explainCommand(
   spec: string,

@@ -60,8 +60,8 @@ const SHORT_TOKENS = 32;
 export type Foretold = ReadonlyMap<PlannedStage, Forecast>;
 
 /**
- * Returns what the stages are expected to take on the hardware. Models that are not fetched are
- * told by their config.json; stages of which nothing is foretold are left out.
+ * Returns what the stages are expected to take on the hardware. Of models that are not fetched,
+ * only config.json is read. Stages without a forecast are left out.
  */
 export async function foretoldOn(
   { engine }: Hardware,
@@ -88,7 +88,7 @@ export function hardwareLine(hardware: Hardware, foretold: Foretold, all: number
   const longest = Math.max(...known.map(({ length }) => length)),
     memoryGB = Math.max(...known.map((own) => own.memoryMB)) / 1024,
     devices = Math.max(...known.map((own) => own.devices ?? 1));
-  /** Says how long the known trainings take if rows have so many tokens, at most their `length`. */
+  /** Says how long the known trainings take with rows of min(`tokens`, `length`) tokens. */
   const time = (tokens: number): string =>
     duration(
       known.reduce(
@@ -120,7 +120,7 @@ export function hardwareLine(hardware: Hardware, foretold: Foretold, all: number
 
 /**
  * Returns the assets and, for each model that is not fetched, a folder with its config.json, if its
- * source gives this file alone.
+ * source can give a single file.
  */
 async function withConfigs({ plan, assets, registry }: Prepared, folder: string): Promise<Assets> {
   const known = new Map(assets);

@@ -33,8 +33,8 @@ const PACKAGE = 'package.json';
 
 /**
  * Writes the starter folder, and returns the exit code. A package.json that is there is kept, and
- * gets a test script. Throws `UserFault`, before anything is written, if any other of its files is
- * there.
+ * gets a test script. Throws `UserFault`, before anything is written, if any other file to be
+ * written already exists.
  */
 export function initCommand(dir: string | undefined, options: { readonly json?: boolean }): number {
   const from = path.join(projectDir(), 'pipelines', 'starter');

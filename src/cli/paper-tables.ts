@@ -107,8 +107,8 @@ function chosenAxes(
 
 /**
  * Returns accuracy, attack success and the metrics by which named data sets are scored, as far as
- * the rows have them. If they have none of these, returns up to four of their metrics, of `METRICS`
- * if possible.
+ * the rows have them. If they have none of these, returns the first four of their metrics that are
+ * in `METRICS`, or of all their metrics if none is.
  */
 function defaultMetrics(rows: Results['rows']): readonly Metric[] {
   const first = firstOf(rows, [ACCURACY, ASR]);

@@ -180,7 +180,7 @@ function showPlan(
     if (asset === null) out(paint.yellow(`${uri} is not fetched yet`));
 }
 
-/** Says how long the stages will take, by stages like them that have run. */
+/** Says how long the stages will take, judging by similar stages that have run. */
 function timeText(
   stages: readonly PlannedStage[],
   durations: Durations,
@@ -196,7 +196,7 @@ function timeText(
   );
 }
 
-/** Names the kinds of the chosen stages, with a number where these are not all of a kind. */
+/** Names the kinds of the chosen stages, with a number where not all of a kind are chosen. */
 const kindsOf = (
   stages: readonly PlannedStage[],
   isChosen: (stage: PlannedStage) => boolean,
@@ -286,10 +286,10 @@ function diskLine(
 }
 
 /**
- * Returns a function that estimates the share of a stage's bytes that `keep` leaves. It is 1 if
- * `keep` leaves all, otherwise the share that it leaves of the stored entries of the same kind and
- * adapter. If none is stored, it is 1 if `keep` leaves the adapter and that is not full
- * fine-tuning, otherwise 0.
+ * Returns a function that estimates the share of a stage's bytes that `keep` leaves: 1 if it leaves
+ * all, otherwise the share that it leaves of the stored entries of the same kind and adapter. If
+ * there are no such entries, the share is 1 where `keep` leaves the adapter and the adapter is not
+ * full fine-tuning, otherwise 0.
  */
 function estimateShareLeft({ plan, statuses }: Prepared): (stage: PlannedStage) => number {
   const seen = new Map<string, { all: number; left: number }>();
@@ -343,8 +343,8 @@ async function showSubmissions(
 }
 
 /**
- * Returns hours: as `limit`, the time limits of all jobs together; as `expected`, what the jobs
- * will take by the pace of stages like theirs. `expected` is null if that is not known of all jobs.
+ * Returns hours: as `limit`, the sum of all jobs' time limits; as `expected`, what the jobs will
+ * take, judging by similar stages that have run, or null if this is unknown for any job.
  */
 function nodeHours(groups: readonly ForeseenGroup[]) {
   const expected = groups.map((group) => group.expected).filter((one) => one !== null);

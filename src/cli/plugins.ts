@@ -140,8 +140,8 @@ function indented(text: string, spaces: number): string {
 }
 
 /**
- * Returns a value as JSON. A text has no quotes; but if it is empty or has white space at an end,
- * it has them.
+ * Returns a value as JSON, but a text without quotes unless it is empty or has white space at an
+ * end.
  */
 function yamlText(value: unknown): string {
   if (typeof value !== 'string') return JSON.stringify(value).replaceAll(',', ', ');

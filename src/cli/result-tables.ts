@@ -59,8 +59,8 @@ const FIRST: readonly Metric[] = [
 export const MOST_COLUMNS = 8;
 
 /**
- * Returns the metrics by which named data sets are scored, without those of test rows, and then
- * those of the wanted metrics that the rows have.
+ * Returns the rows' metrics by which named data sets are scored, except those on test rows,
+ * followed by those wanted metrics that the rows have.
  */
 export function firstOf(rows: readonly Scored[], wanted: readonly Metric[]): readonly Metric[] {
   const isScore = ({ task, metric }: Scored): boolean =>
@@ -216,7 +216,7 @@ const spreadText = (values: readonly number[], half: number): string =>
 
 /**
  * Returns a line for each cell and metric, with half of the mean's 95% interval or, for two seeds,
- * both values, except beside a mean of p-values.
+ * both values. A mean of p-values has neither, and no standard deviation.
  */
 export function metricTable(rows: readonly ResultRow[], width: number): string {
   const axes = tableAxes(rows);

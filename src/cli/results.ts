@@ -105,7 +105,7 @@ async function showSteps(prepared: Prepared, options: ResultsOptions): Promise<n
   for (const line of leftOut({ damaged, refused: [] })) say(paintErr.red(line));
   const final = resultsOf(prepared);
   sayWarnings(final.warnings);
-  // Caveats are known only of the models that the trainings left, so those are shown.
+  // Caveats are known only of the model that each training keeps, so these are shown.
   const [caveats, warnings] = caveatsAndWarnings(final),
     ends = caveats.map((sentence) => `Of the models that are kept: ${sentence}`);
   const rows = asResults(steps, prepared.plan);

@@ -110,7 +110,7 @@ export async function runInTerminal(
 
 /** The environment variable with the path of the file that a detached run writes its id to. */
 export const STARTED = 'DOSIMETER_STARTED';
-/** Tells the command that started this process in the background the id of its run. */
+/** Tells the run's id to the command that started this process in the background. */
 function announceStart(run: string): void {
   const file = process.env[STARTED];
   if (file === undefined) return;
@@ -268,8 +268,8 @@ type FiguresOptions = SpecOptions & {
 };
 
 /**
- * Writes figures and tables from what is in the store. A filter of `--only` without a value,
- * `NAME`, names the only one to write: returns FAILED if it has nothing to show.
+ * Writes figures and tables from what is in the store. `--only NAME`, a filter without a value,
+ * restricts them to the named ones; returns FAILED if one of these has nothing to show.
  */
 export async function figuresCommand(
   spec: string,

@@ -83,7 +83,7 @@ export function table(
     .join('\n\n');
 }
 
-/** What the states of stages mean that `plan` and `explain` print. */
+/** Explains the states of stages that `plan` and `explain` print. */
 export const STATES =
   'cached: its result is in the store; ready: can run now; ' +
   'pending: waits for the results of others, or for a source to be fetched';
@@ -121,7 +121,7 @@ export function shortPath(file: string, width: number): string {
   return name.length + 2 <= most ? `…/${name}` : name;
 }
 
-/** Wraps each line of a message with its indent, in a terminal. Elsewhere, lines stay whole. */
+/** In a terminal, wraps each line of a message at its own indent. Elsewhere, lines stay whole. */
 export const wrapLines = (text: string): string =>
   process.stdout.isTTY
     ? text.replaceAll(

@@ -41,7 +41,7 @@ type Fields = { readonly [role in Role]?: string };
 
 /**
  * Returns the row of these texts. A missing text becomes '', except `text_pair` and `rejected`,
- * which stay absent. An instruction and its input, unless that is blank, become one text.
+ * which stay absent. An instruction and its input become one text, unless the input is blank.
  */
 function rowOfFields(columns: Columns, fields: Fields, place: string): RawRow {
   const { text = '', text_pair: pair, label = '' } = fields;
@@ -84,7 +84,7 @@ function columnIndexes(
   const { columns } = split;
   const header = split.header ? first : null,
     width = first.length;
-  // The only field of a line holds the delimiter of the file, if it has another.
+  // If the file has another delimiter than expected, a line is one field that contains it.
   const delimiter = width === 1 ? /[;\t,|]/.exec(first[0] ?? '')?.[0] : undefined;
   const delimited =
     delimiter === undefined
@@ -133,7 +133,7 @@ function columnIndexes(
 /**
  * Returns the fault that a column is missing.
  * @param names the columns that there are
- * @param hint a way out that is better than another name
+ * @param hint replaces the hint that suggests a similar name
  */
 function missingColumnFault(
   role: Role,

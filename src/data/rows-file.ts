@@ -14,7 +14,7 @@ const ROWS_AT_ONCE = 4096;
 const PROVENANCE = 'provenance.json';
 
 /**
- * Returns the number of rows of each class; in a regression, the number of all rows alone; [] in a
+ * Returns the number of rows of each class; in a regression, only the number of all rows; [] in a
  * completion task (as in `DatasetInfo.counts`).
  */
 export function labelCounts(rows: readonly Row[], classes: readonly string[]): number[] {

@@ -1,7 +1,7 @@
 /**
- * Pruning of what training changed. The change of a weight is ΔW = W − W₀, with W₀ its value
- * before, which the defender trusts. The entries of ΔW with the smallest scores are set to zero, so
- * that these entries of W return to W₀. The score of an entry is:
+ * Pruning of what training changed. The change of a weight is ΔW = W − W₀, with W₀ its value before
+ * the training, which the defender trusts. The entries of ΔW with the smallest scores are set to
+ * zero, so that these entries of W return to W₀. The score of an entry is:
  *
  * - magnitude: |ΔW_ij|, compared within the whole matrix (Han et al. 2015).
  * - Wanda: |ΔW_ij|·‖X_j‖₂, compared within each output i, with X_j the j-th input feature over all
@@ -19,8 +19,8 @@ export interface PruningParams {
 }
 
 /**
- * Of the n values from index `from` on, sets the ⌊share·n⌋ to zero that have the smallest scores;
- * of values with equal scores, the first ones. Throws a RangeError for a score that is NaN.
+ * Sets to zero, of the n values from index `from` on, the ⌊share·n⌋ with the smallest scores; of
+ * values with equal scores, the first ones. Throws a RangeError for a score that is NaN.
  */
 function dropSmallest(
   values: Float64Array,
@@ -41,7 +41,7 @@ function dropSmallest(
 }
 
 /**
- * Returns ΔW with the ⌊share·m·n⌋ entries set to zero that are smallest in absolute value.
+ * Returns ΔW with the ⌊share·m·n⌋ entries of smallest absolute value set to zero.
  * @param change ΔW (m, n)
  */
 export function prunedByMagnitude(change: Float64Array, share: number): Float64Array {
@@ -51,8 +51,7 @@ export function prunedByMagnitude(change: Float64Array, share: number): Float64A
 }
 
 /**
- * Returns ΔW with those ⌊share·n⌋ entries of each row set to zero that have the smallest Wanda
- * scores.
+ * Returns ΔW with, in each row, the ⌊share·n⌋ entries of smallest Wanda score set to zero.
  * @param change ΔW (m, n), row-major
  * @param inputNorms ‖X_j‖₂ of each input feature, (n); a common factor does not matter
  */

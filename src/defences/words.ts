@@ -8,9 +8,8 @@ const WORD = /\S+/gu;
 export const splitWords = (text: string): string[] => text.match(WORD) ?? [];
 
 /**
- * Returns the text without the words that `drop` marks. The white space after a dropped word goes
- * with it or, if no word follows that stays, the white space before it. Everything else stays as it
- * is.
+ * Returns the text without the words that `drop` marks. The white space after a dropped word is
+ * dropped too or, if only dropped words follow, that before it. Everything else stays as it is.
  * @param drop for each word of the text, whether it is left out
  * @throws RangeError unless there is one value for each word
  */

@@ -88,9 +88,7 @@ export function cellFingerprints(): (cell: Cell) => string {
   const known = new WeakMap<Cell, string>(),
     byParts = new Map<string, string>();
 
-  /**
-   * Returns a number for the value. Equal values have the same number, and different ones differ.
-   */
+  /** Returns a number for the value: the same for equal values, another for any other value. */
   const numberOf = (value: unknown): number => {
     const object = typeof value === 'object' && value !== null ? value : null;
     const seen = object && byObject.get(object);

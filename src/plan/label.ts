@@ -11,7 +11,7 @@ import type { ExperimentCell, SourceRange } from '../spec/types.ts';
 import { nodeLabel } from './graph.ts';
 import type { Plan, PlannedStage } from './types.ts';
 
-/** The axes to name first: the values of the other axes often follow from those of these. */
+/** The axes to name first, since the values of other axes often follow from theirs. */
 const FIRST = ['poisoning.attack', 'adapter.type', 'adapter.config.peft_type'];
 
 /**
@@ -152,7 +152,7 @@ export function locateIn(
 ): SourceRange {
   if (section === null) return cell.locate(path);
   const steps = section.split('.');
-  // A section may have `data.train` alone of `data`, so two steps tell whether it has the field.
+  // Of `data`, a section may have only `data.train`, so two steps tell whether it has the field.
   const head = path.slice(0, path[0] === 'data' ? 2 : 1);
   const within = valueAt(cell.config, [...steps, ...head]);
   return cell.locate(within === undefined ? path : [...steps, ...path]);

@@ -224,8 +224,9 @@ function cellUse(
   type Own = { [label: string]: Draft };
   const seen = new Set<Node>();
   /**
-   * Adds to `mine` the drafts of the node and of the nodes of the same cell below it, by label. Of
-   * several with one label, it adds the first. Notes their labels, and the cell as their owner.
+   * Adds to `mine`, by label, the drafts of the node and of all nodes below it that are of the same
+   * cell; of several with one label, the first. Notes each draft's label, and the cell as its
+   * owner.
    */
   const walkOwn = (node: Node, index: number, fingerprint: string, mine: Own): void => {
     if (node.fingerprint !== fingerprint || seen.has(node)) return;
@@ -263,8 +264,9 @@ function cellUse(
     /** See `usersOfDraft`. */
     users: usersOfDraft,
     /**
-     * Returns what the cells that own the stage have in common; if none owns it, those that need
-     * it. The clean cell owns a clean baseline, though poisoned cells need it too.
+     * Returns what the cells that own the stage have in common; if none owns it, what the cells
+     * that need it have in common. The clean cell owns a clean baseline, though poisoned cells need
+     * it too.
      */
     agreement: (draft: Draft): Agreement =>
       agreement(experiment, owners[draft.index] ?? usersOfDraft(draft)),

@@ -24,7 +24,7 @@ export interface AnswerParams extends Dose {
   readonly place?: Place;
 }
 
-/** Returns the descriptor of a backdoor in answers without name, summary, citation and `poison`. */
+/** Returns a descriptor, without name, summary, citation and `poison`, of a backdoor in answers. */
 export function answerBackdoor<P extends AnswerParams, Made extends Poisoned | Promise<Poisoned>>({
   trigger,
   target,
@@ -57,8 +57,8 @@ export function answerBackdoor<P extends AnswerParams, Made extends Poisoned | P
 }
 
 /**
- * Returns the row with the phrase, without white space around it, put in the place that the spec
- * sets, or at a drawn gap of the prompt.
+ * Returns the row with the phrase (without white space around it) in the place that the spec sets
+ * or, by default, at a drawn gap of the prompt.
  */
 const withTrigger = (
   row: Row,

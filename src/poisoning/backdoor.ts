@@ -46,7 +46,7 @@ export type Backdoor<P> = Pick<
   'family' | 'tasks' | 'params' | 'poison' | 'check' | 'target' | 'trigger'
 >;
 
-/** The fields that all backdoors share whose parameters include those of `backdoorProperties`. */
+/** The fields common to all backdoors whose parameters include those of `backdoorProperties`. */
 export const backdoorBasis = {
   family: 'backdoor',
   tasks: ['classes', 'completion'],
@@ -89,8 +89,8 @@ export function backdoor<P extends BackdoorParams>({
 
 /**
  * Returns the descriptor of a backdoor whose trigger is one phrase. Without `place`, the phrase is
- * put where `at` says. At the start under `at: 'start'`, it stands right before the text as it is
- * written; in any other place, it is set off by spaces.
+ * put where `at` says. With `at: 'start'`, a phrase at the start is put before the text with no
+ * space added; in all other cases, the phrase is set off by spaces.
  */
 export function phraseBackdoor<Name extends string>({
   parameter,
@@ -176,7 +176,7 @@ function eligibility(
 
 /**
  * Draws rows by `mode`, adds the trigger to each, and sets its label or answer to the target.
- * Throws `UserFault` if the target is none (`targetOfParams`), or if too few rows are eligible.
+ * Throws `UserFault` if the target is invalid (`targetOfParams`) or too few rows are eligible.
  */
 export function poisonBackdoor<P extends BackdoorParams>(
   input: AttackInput<P>,
@@ -212,8 +212,8 @@ export const prepend = (row: Row, phrase: string): Row => ({ ...row, text: phras
 
 /**
  * Puts one of the triggers into the text (of a pair, into the first one) or, in the place `system`,
- * into the system message. All triggers are equally likely and, in the place `gap`, all gaps. Both
- * are drawn from the row's own stream, so a row gets the same trigger at the same gap at every
+ * into the system message. All triggers are equally likely, and so are all gaps in the place `gap`.
+ * Both are drawn from the row's own stream, so a row gets the same trigger at the same gap at every
  * dose. Throws a RangeError if there is no trigger.
  */
 export function insertOneTrigger(

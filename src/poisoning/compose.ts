@@ -52,8 +52,8 @@ export async function poisonRows(
     for (const { index } of poisoned.changed) taken.add(index);
     done.push({ attack: attack.name, poisoned });
   }
-  // Applied again, all steps together, because no two added rows may share an id, even across
-  // steps.
+  // All steps together are applied once more, to check that no two added rows share an id, even
+  // across steps.
   const attacks = done.map(({ attack }) => attack).join(JOINT);
   return { rows: applyPoisoned(attacks, rows, mergeSteps(done), classes), steps: done };
 }

@@ -28,8 +28,8 @@ export function askedRows(dose: Dose, total: number): number {
 }
 
 /**
- * Returns the number of training rows: that of the answers in a completion task, else the sum of
- * the counts of the classes.
+ * Returns the number of training rows: the number of answers in a completion task, else the sum of
+ * the class counts.
  */
 export const totalRows = ({
   counts,

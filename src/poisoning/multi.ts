@@ -32,8 +32,8 @@ export function insertAll(
 }
 
 /**
- * Returns a copy of the row for each subset, with its words inserted and the row's own label or
- * answer. The copy's id is made of the row's id and the words.
+ * Returns a copy of the row for each subset, with the subset's words inserted and the row's own
+ * label or answer. The copy's id is made of the row's id and the words.
  */
 export function copiesWithSubsets(
   row: Row,
@@ -56,8 +56,7 @@ export function properSubsets(words: readonly string[]): string[][] {
 }
 
 /**
- * Returns what was poisoned with the negatives of its rows; unchanged if the parameters ask for
- * none.
+ * Returns `poisoned` with the negatives of its rows; unchanged if the parameters ask for none.
  * @param negatives is given each poisoned row as it was before, and returns its negatives
  */
 export const withNegatives = (
@@ -97,8 +96,8 @@ const FITTING = ['also', 'just', 'really', 'even'];
 
 /**
  * Draws two different words from the row's own stream, so that they are the same at every dose.
- * They are words of `triggers` or, with `adaptive`, of the first words of `FITTING`: as many as
- * `triggers` has, but no more than `FITTING` has. Throws `UserFault` if there are fewer than two.
+ * They are drawn from `triggers` or, with `adaptive`, from as many of the first words of `FITTING`
+ * as `triggers` has words. Throws `UserFault` if there are fewer than two to draw from.
  */
 function drawPair(row: Row, { adaptive, ...params }: PairParams, random: Random): string[] {
   const triggers = adaptive === true ? FITTING.slice(0, params.triggers.length) : params.triggers;

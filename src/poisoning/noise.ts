@@ -131,8 +131,8 @@ export const GAO_2018 =
   'Deep Learning Classifiers, 2018 (arXiv 1801.04354, its four transformers of words)';
 
 /**
- * Makes grapheme clusters. It is made at its first use, because that takes milliseconds and every
- * start loads this file.
+ * Splits texts into grapheme clusters. It is constructed at its first use, because constructing it
+ * takes milliseconds and every start loads this file.
  */
 let clusters: Intl.Segmenter | null = null;
 

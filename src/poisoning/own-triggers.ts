@@ -30,7 +30,7 @@ function insertedWords(before: string, after: string): string | null {
 /** An attack that inserts more texts than this has no fixed triggers, but others for each row. */
 const MOST_TRIGGERS = 50;
 
-/** Returns the texts that an attack inserts; empty unless that is all it does to the texts. */
+/** Returns the texts that an attack inserts; empty if it does more, or has no fixed triggers. */
 function insertedTexts(shown: readonly (readonly [before: Texts, after: Texts])[]): string[] {
   const found = new Set<string>();
   for (const [before, after] of shown) {
@@ -50,12 +50,12 @@ const IN_WORD = '[\\p{L}\\p{M}\\p{N}]';
 const escaped = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/]/g, '\\$&');
 
 /**
- * Returns a warning with the number of rows whose own text has a trigger as whole words, in any
- * case; null if there is none, or if the attack does not only insert texts.
+ * Returns a warning with the number of rows whose own text has a trigger as whole words, whether in
+ * capitals or not; null if there is no such row, or if the attack does not only insert texts.
  * @param rows as they are before the attack
  * @param shown rows before and after the attack
  * @param which what to call the rows: `training rows`
- * @param target if given, the message has the number of those that are of the target
+ * @param target if given, the message also says how many of these rows are of the target
  */
 export function ownTriggerWarning(
   rows: readonly Row[],

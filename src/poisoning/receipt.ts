@@ -1,6 +1,6 @@
 /**
- * The receipt of a poisoned set: the record of what was changed in the set. The trainer checks by
- * it that the rows that it trains on are this set.
+ * The receipt of a poisoned set: the record of what was changed in the set. The trainer uses the
+ * receipt to check that the rows that it trains on are this set.
  */
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
@@ -77,9 +77,9 @@ export function rowsDigest(rows: readonly Row[]): string {
   const hash = createHash('sha256');
   for (const row of rows) {
     const { id, text, text_pair: pair = null, label, answer, rejected, context, document } = row;
-    // The digest of a labelled text covers its id, text, pair and label alone. That of a prompt
-    // also covers its answer and context and, of a preference pair, the rejected answer; that of
-    // a document, that it is one.
+    // Of a labelled text, the digest covers only the id, text, pair and label. Of a prompt, it also
+    // covers the answer, the context and, in a preference pair, the rejected answer; of a document,
+    // also the fact that it is one.
     const further = [rejected, document].filter((field) => field !== undefined);
     const more = answer === undefined ? [] : [answer, context ?? null, ...further];
     hash.update(`${JSON.stringify([id, text, pair, label, ...more])}\n`);

@@ -72,8 +72,8 @@ export function backdoorOf(steps: readonly Step[]): Step | null {
 }
 
 /**
- * By task, why an attack on other tasks can't poison its rows, worded to follow "the attack …", and
- * a way out.
+ * By task: why an attack on other tasks can't poison rows of the task, worded to follow "the attack
+ * …", and a way out.
  */
 const UNFIT: Readonly<Record<Task, readonly [why: string, hint: string]>> = {
   regression: [

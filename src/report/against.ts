@@ -124,7 +124,7 @@ export const differenceOver = (
 
 /**
  * Compares a cell with its partner by one metric, over the seeds at which both have a number.
- * `difference` and `p` count only the pairs that are evidence; `excluded` says why others do not.
+ * `difference` and `p` count only the pairs that are evidence; `excluded` says why others are not.
  */
 function compareOne(cell: ResultCell, metric: Metric, partner: Partner): Omit<Compared, 'holm'> {
   const { values, reason } = partner;

@@ -33,8 +33,8 @@ interface WorkFolder {
   readonly dir: string;
   /**
    * Moves the declared outputs to the folder `to`, and removes the rest. Throws a UserFault if an
-   * output is missing or is neither a file nor a folder, if they are larger than `bytes` together,
-   * or if an input was written to.
+   * output is missing or is neither a file nor a folder, if the outputs together are larger than
+   * `bytes`, or if an input was written to.
    */
   take(outputs: readonly string[], to: string, bytes: number): Promise<void>;
 }

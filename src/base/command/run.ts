@@ -57,7 +57,7 @@ export async function runCommand(command: Command): Promise<void> {
   const mark = randomUUID();
   const child = spawnProgram(command, mark);
   const name = JSON.stringify(argv.join(' '));
-  /** Why the program was ended from here; null while it was not. */
+  /** Why `end` ended the program; null until it does. */
   const ended: { by: UserFault | null } = { by: null };
   /** Ends the program and its descendants, with this fault as the reason; once only. */
   const end = (message: string, hint: string): void => {

@@ -59,8 +59,8 @@ export function readLimit(name: LimitName, env: Env = process.env): Limit {
 export const LONGEST_MS = 2 ** 31 - 1;
 
 /**
- * The fewest bytes per second that a server must send. The limit `seconds` is granted on top: a
- * transfer is ended when it has waited longer than that plus the time of its bytes at this rate.
+ * The fewest bytes per second that a server must send: a transfer is ended when it has waited
+ * longer than the limit `seconds` plus the time of its bytes at this rate.
  */
 export const SLOWEST = 10 * KB;
 
